@@ -1,0 +1,84 @@
+//! Who takes part: a certificate authority, an authorization server, an agent, and a thief with a certificate of the
+//! same authority.
+
+use std::sync::Arc;
+
+use bowline_client::{Client, Identity, Operation, Protocol, Trust};
+use bowline_testkit::authority::{self, Authority, AuthorityOptions, Binding};
+use bowline_testkit::pki::{KeyKind, Leaf, Pki};
+use http_body_util::{BodyExt, Full, Limited};
+use serde::Deserialize;
+
+use crate::Result;
+
+/// `aud` of every token here.
+pub(crate) const RESOURCE: &str = "https://mcp.churn.example";
+
+pub(crate) struct World {
+    pub(crate) pki: Pki,
+    pub(crate) authority: Authority,
+    pub(crate) agent: Leaf,
+    pub(crate) thief: Leaf,
+}
+
+impl World {
+    pub(crate) fn start() -> Result<Self> {
+        let pki = Pki::new();
+        let agent = pki.client("agent", KeyKind::P256);
+        let thief = pki.client("thief", KeyKind::P256);
+        // One agent, registered twice: the same certificate gets either kind of token.
+        let clients = [("agent-bearer", Binding::Bearer), ("agent-bound", Binding::Session)]
+            .map(|(id, binding)| authority::Client {
+                id: id.into(),
+                subject: "agent".into(),
+                binding,
+            })
+            .to_vec();
+        let options = AuthorityOptions {
+            clients,
+            ..AuthorityOptions::default()
+        };
+        let authority = Authority::start(&pki, options);
+        Ok(Self {
+            pki,
+            authority,
+            agent,
+            thief,
+        })
+    }
+
+    pub(crate) fn trust(&self) -> Result<Trust> {
+        Ok(Trust::authorities([self.pki.ca_der().clone()])?)
+    }
+
+    pub(crate) fn agent_identity(&self) -> Result<Arc<Identity>> {
+        Ok(Arc::new(Identity::from_pem(
+            self.agent.chain_pem().as_bytes(),
+            self.agent.key_pem().as_bytes(),
+        )?))
+    }
+
+    /// Asks the authorization server for a token over mutual TLS, as an agent would (RFC 6749 §4.4, RFC 8705).
+    pub(crate) async fn token(&self, client_id: &str) -> Result<String> {
+        #[derive(Deserialize)]
+        struct TokenResponse {
+            access_token: String,
+        }
+        let client = Client::builder()
+            .identity(self.agent_identity()?)
+            .trust(self.trust()?)
+            .build()?;
+        let form = format!("grant_type=client_credentials&client_id={client_id}&resource={RESOURCE}");
+        let mut request = http::Request::post(self.authority.token_url())
+            .header(http::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Full::from(form))?;
+        request.extensions_mut().insert(Operation::new(Protocol::Http, "token"));
+        let response = client.send(request).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), 64 * 1024).collect().await?.to_bytes();
+        if !status.is_success() {
+            return Err(format!("the authorization server answered {status}").into());
+        }
+        Ok(serde_json::from_slice::<TokenResponse>(&body)?.access_token)
+    }
+}

@@ -1,0 +1,123 @@
+//! The seam: where something that depends on the connection is written into a request.
+//!
+//! reqwest and hyper-util choose a connection after the headers are complete. Here the order is turned round: the
+//! connection is chosen first, a [`Bind`] implementation has seen its facts when it opened, and sees each request
+//! just before it is written. Session-binding proofs ([`crate::session`]) are the first implementation.
+
+use bowline_proof::{AccessToken, Thumbprint};
+use futures_util::future::BoxFuture;
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use std::any::Any;
+use std::sync::Arc;
+
+use crate::connection::ConnectionFacts;
+use crate::error::Error;
+use crate::observe::{BindingUsed, CloseReason, Operation};
+
+/// Makes what requests carry depend on the connection that they are written to.
+pub trait Bind: Send + Sync + 'static {
+    /// Called once for each connection, when its handshake has ended and before its first request.
+    fn open(&self, facts: &Arc<ConnectionFacts>) -> Arc<dyn BindConnection>;
+}
+
+/// One connection's side of a [`Bind`]: dropped when the connection ends, with all it knows (CL-4).
+pub trait BindConnection: Send + Sync + 'static {
+    /// Called for each request, after this connection was chosen for it and before its headers are written.
+    ///
+    /// # Errors
+    /// The request must not be written to this connection; it fails, unprocessed, with this error.
+    fn bind(&self, request: &RequestFacts<'_>) -> Result<Bound, Error>;
+
+    /// Called with the head of each response.
+    fn learn(&self, request: &RequestFacts<'_>, attached: Option<&Attachment>, answer: &Answer<'_>) -> Learned;
+
+    /// Called once when the connection takes no more requests; responses may still arrive.
+    fn closed(&self, reason: CloseReason);
+}
+
+/// A request, as far as a binding is concerned.
+#[derive(Clone, Debug)]
+pub struct RequestFacts<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The absolute target URI.
+    pub uri: &'a Uri,
+    /// The access token in `Authorization: Bearer`, if there is one.
+    pub token: Option<&'a AccessToken>,
+    /// The source that the token came from, if the caller named it.
+    pub source: Option<TokenSourceId>,
+    /// What the request is for.
+    pub operation: Operation,
+    /// Whether this is the second sending of a request whose first was refused with a binding challenge.
+    pub again: bool,
+}
+
+/// Where a token came from: put it into a request's extensions, so that a successor token is told from a new one in
+/// the causes of proofs. Any number that stays the same across a source's tokens will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TokenSourceId(pub u64);
+
+/// What a binding does about a request.
+pub enum Bound {
+    /// Nothing: the request goes as it is.
+    Nothing,
+    /// The request carries this.
+    Attached(Attachment),
+    /// The request carries what this future comes up with. Dropping it must not disturb others who wait for the same.
+    Pending(BoxFuture<'static, Result<Attachment, Error>>),
+}
+
+/// A header field to be written: it replaces every field of that name.
+#[derive(Clone)]
+pub struct Attachment {
+    /// The field's name.
+    pub name: HeaderName,
+    /// The field's value.
+    pub value: HeaderValue,
+    /// How the request is counted.
+    pub used: BindingUsed,
+    /// Whether the value is for this one request.
+    pub per_request: bool,
+    /// Whatever the binding wants back in [`BindConnection::learn`]; it is also told when it is written.
+    pub memo: Arc<dyn Memo>,
+}
+
+/// What a binding remembers of an [`Attachment`].
+pub trait Memo: Any + Send + Sync {
+    /// A request is about to be written with this attachment.
+    fn writing(&self);
+    /// That request never left after all.
+    fn unsent(&self);
+}
+
+/// The head of a response.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// The status.
+    pub status: StatusCode,
+    /// The header fields.
+    pub headers: &'a http::HeaderMap,
+}
+
+/// What a binding made of a response.
+#[derive(Debug)]
+pub enum Learned {
+    /// Nothing to be done.
+    Nothing,
+    /// The request was refused and a better proof can be had: worth sending once more.
+    SendAgain,
+    /// The binding was refused and another proof would be refused too.
+    Refused(Refusal),
+}
+
+/// Why a server would not take a fresh proof; in the extensions of the 401 response that the caller gets.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// The certificate that the proofs were made with.
+    pub certificate: Option<Thumbprint>,
+    /// The challenge's `error`.
+    pub error: String,
+    /// The server's clock less ours in seconds, by its `Date` field: proofs carry a time.
+    pub clock_difference: Option<i64>,
+}

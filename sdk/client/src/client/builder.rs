@@ -1,0 +1,154 @@
+//! Setting a client up.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::{Client, HttpVersions, Inner, Timeouts};
+use crate::bind::Bind;
+use crate::connect::Connector;
+use crate::error::Error;
+use crate::identity::Identity;
+use crate::observe::{Observer, Observers};
+use crate::session::{Binding, Hardening, Policy, SessionBinding};
+use crate::stats::Stats;
+use crate::tls::{self, Trust};
+
+/// What a [`Client`] is made of; every setting has a default that works.
+#[derive(Default)]
+pub struct Builder {
+    identity: Option<Arc<Identity>>,
+    trust: Trust,
+    binding: Binding,
+    hardening: Hardening,
+    http: HttpVersions,
+    timeouts: Timeouts,
+    max_proof_age: Option<Duration>,
+    plaintext_on_loopback: bool,
+    copy_limit: Option<usize>,
+    observers: Vec<Arc<dyn Observer>>,
+    bind: Option<Arc<dyn Bind>>,
+}
+
+impl Builder {
+    /// The certificate and key that this client authenticates with. Without one, tokens that demand a proof fail.
+    #[must_use]
+    pub fn identity(mut self, identity: impl Into<Arc<Identity>>) -> Self {
+        self.identity = Some(identity.into());
+        self
+    }
+
+    /// Whom to believe about servers. Default: the operating system's verifier.
+    #[must_use]
+    pub fn trust(mut self, trust: Trust) -> Self {
+        self.trust = trust;
+        self
+    }
+
+    /// Whether requests carry a session-binding proof. Default [`Binding::Auto`].
+    #[must_use]
+    pub fn binding(mut self, binding: Binding) -> Self {
+        self.binding = binding;
+        self
+    }
+
+    /// What a proof covers. Default [`Hardening::Connection`].
+    #[must_use]
+    pub fn hardening(mut self, hardening: Hardening) -> Self {
+        self.hardening = hardening;
+        self
+    }
+
+    /// Which HTTP versions are offered. Default [`HttpVersions::Auto`].
+    #[must_use]
+    pub fn http_versions(mut self, http: HttpVersions) -> Self {
+        self.http = http;
+        self
+    }
+
+    /// How long each step may take.
+    #[must_use]
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// Replaces a reusable proof once it is older than this. Off by default: the exporter value dates it already
+    /// (RS-8).
+    #[must_use]
+    pub fn max_proof_age(mut self, age: Duration) -> Self {
+        self.max_proof_age = Some(age);
+        self
+    }
+
+    /// Allows plaintext `http` to `localhost` and loopback addresses (CL-6). Such requests carry no proof.
+    #[must_use]
+    pub fn allow_plaintext_on_loopback(mut self) -> Self {
+        self.plaintext_on_loopback = true;
+        self
+    }
+
+    /// How many octets of a request's body are kept in case it must be sent again after a challenge (CL-5).
+    /// Default 64 KiB; the copy shares the body's memory and goes when the response's head has come.
+    #[must_use]
+    pub fn body_copy_limit(mut self, octets: usize) -> Self {
+        self.copy_limit = Some(octets);
+        self
+    }
+
+    /// Adds somebody who is told of every event.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Into<Arc<dyn Observer>>) -> Self {
+        self.observers.push(observer.into());
+        self
+    }
+
+    /// Replaces session-binding proofs by another binding to the connection; [`Builder::binding`],
+    /// [`Builder::hardening`] and [`Builder::max_proof_age`] then have no effect.
+    #[must_use]
+    pub fn bind(mut self, bind: impl Into<Arc<dyn Bind>>) -> Self {
+        self.bind = Some(bind.into());
+        self
+    }
+
+    /// Makes the client. Opens nothing.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`](crate::Kind::Configuration) if no TLS configuration can be made of this.
+    pub fn build(self) -> Result<Client, Error> {
+        let stats = Arc::new(Stats::default());
+        let mut observers: Vec<Arc<dyn Observer>> = vec![stats.clone()];
+        observers.extend(self.observers);
+        let observers = Observers(observers.into());
+        let policy = Policy {
+            binding: self.binding,
+            hardening: self.hardening,
+            max_proof_age: self.max_proof_age,
+            sign_timeout: self.timeouts.sign,
+            proofs_per_connection: PROOFS_PER_CONNECTION,
+            tokens_per_origin: TOKENS_PER_ORIGIN,
+        };
+        let binding = self
+            .bind
+            .unwrap_or_else(|| Arc::new(SessionBinding::new(policy, observers.clone())));
+        let connector = Connector {
+            tls: tls::template(&self.trust, self.identity.as_ref(), self.http)?,
+            identity: self.identity,
+            http: self.http,
+            timeouts: self.timeouts,
+            binding,
+            observers,
+        };
+        Ok(Client(Arc::new(Inner {
+            connector: Arc::new(connector),
+            plaintext_on_loopback: self.plaintext_on_loopback,
+            copy_limit: self.copy_limit.unwrap_or(COPY_LIMIT),
+            origins: Mutex::default(),
+            stats,
+        })))
+    }
+}
+
+const COPY_LIMIT: usize = 64 * 1024;
+/// More tokens than this on one connection cost a signature when the least recently used comes back.
+const PROOFS_PER_CONNECTION: usize = 10_000;
+const TOKENS_PER_ORIGIN: usize = 10_000;

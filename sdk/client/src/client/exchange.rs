@@ -1,0 +1,318 @@
+//! One request's way: pick, bind, write, learn; again where that is safe.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version, header, request};
+use hyper::body::Incoming;
+use tokio::time::timeout;
+
+use super::Inner;
+use super::plan::{self, Plan};
+use crate::bind::{Answer, Attachment, Bound, Learned, RequestFacts};
+use crate::body::{Body, Kept, Outgoing};
+use crate::connection::HttpVersion;
+use crate::error::{BoxError, Error, Kind, Step};
+use crate::observe::{BindingUsed, ConnectionUse, Event, Observers, Operation, Outcome};
+use crate::origin::Origin;
+use crate::pool::{Checkout, WriteError};
+
+/// New connections that may die under one request before it gives up.
+const MOST_LOSSES: u32 = 3;
+/// How much of a refusal's body is read to keep its connection, and for how long.
+const DRAIN_LIMIT: usize = 64 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+pub(super) async fn run<B>(client: &Inner, request: Request<B>) -> Result<Response<Body>, Error>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let (mut parts, body) = request.into_parts();
+    let mut account = Account::open(&client.connector.observers, plan::operation(&parts));
+    let result = match Plan::of(&mut parts) {
+        Ok(plan) => {
+            let (outgoing, kept) = Outgoing::new(body, client.copy_limit);
+            let exchange = Exchange {
+                client,
+                plan: &plan,
+                parts: &parts,
+                kept,
+            };
+            exchange.run(outgoing, &mut account).await
+        }
+        Err(e) => Err(e),
+    };
+    account.close(&result);
+    result
+}
+
+struct Exchange<'a> {
+    client: &'a Inner,
+    plan: &'a Plan,
+    parts: &'a request::Parts,
+    kept: Kept,
+}
+
+/// Where one sending of a request ended.
+enum Sent {
+    Answered(Response<Body>),
+    /// It never left: here is its body (CL-7).
+    Unsent { body: Outgoing, was_new: bool },
+    /// It was refused, a better proof can be had, and here is its body once more (CL-5).
+    Again(Outgoing),
+}
+
+impl Exchange<'_> {
+    async fn run(&self, mut body: Outgoing, account: &mut Account<'_>) -> Result<Response<Body>, Error> {
+        let pool = self.client.pool(&self.plan.origin)?;
+        let mut again = false;
+        let mut losses = 0;
+        loop {
+            let checkout = pool.pick(self.client.connector.timeouts.pool).await?;
+            match self.send(checkout, body, again, account).await? {
+                Sent::Answered(response) => return Ok(response),
+                Sent::Again(copy) => {
+                    body = copy;
+                    again = true;
+                }
+                Sent::Unsent { body: back, was_new } => {
+                    body = back;
+                    losses += u32::from(was_new);
+                    if losses == MOST_LOSSES {
+                        return Err(Error::new(
+                            Kind::ConnectionLost,
+                            format!(
+                                "{} closed {MOST_LOSSES} new connections before the request could be written; \
+                                 it was not processed",
+                                self.plan.origin
+                            ),
+                        ));
+                    }
+                }
+            }
+        }
+    }
+
+    /// bind, write and learn on one connection.
+    async fn send(
+        &self,
+        mut checkout: Checkout,
+        body: Outgoing,
+        again: bool,
+        account: &mut Account<'_>,
+    ) -> Result<Sent, Error> {
+        let facts = self.plan.facts(&self.parts.method, &self.parts.uri, again);
+        let attached = bind(&checkout, &facts).await?;
+        // Signing takes its time: the connection may have died meanwhile, and its proof with it.
+        if checkout.is_closed() {
+            let was_new = checkout.is_new();
+            return Ok(Sent::Unsent { body, was_new });
+        }
+        let request = assemble(self.parts, &self.plan.origin, checkout.facts().http(), attached.as_ref(), body);
+        let used = checkout.begin();
+        account.writing(used, attached.as_ref());
+        let response = match self.write(&mut checkout, request).await {
+            Ok(response) => response,
+            Err(Failed::Final(error)) => return Err(error),
+            Err(Failed::Unsent(request)) => {
+                account.unsent(attached.as_ref());
+                return Ok(Sent::Unsent {
+                    body: request.into_body(),
+                    was_new: used == ConnectionUse::New,
+                });
+            }
+        };
+        self.learn(checkout, response, &facts, attached.as_ref()).await
+    }
+
+    async fn write(
+        &self,
+        checkout: &mut Checkout,
+        request: Request<Outgoing>,
+    ) -> Result<Response<Incoming>, Failed> {
+        let answer = checkout.write(request);
+        let answered = match self.client.connector.timeouts.response {
+            None => answer.await,
+            Some(limit) => match timeout(limit, answer).await {
+                Ok(answered) => answered,
+                Err(_) => return Err(Failed::Final(Error::timeout(Step::Response, limit))),
+            },
+        };
+        answered.map_err(|e| match e {
+            WriteError::Unsent(request) => Failed::Unsent(request),
+            WriteError::Lost(e) => Failed::Final(self.lost(e)),
+        })
+    }
+
+    /// What a request that left, and was not answered, fails with.
+    fn lost(&self, error: hyper::Error) -> Error {
+        let origin = &self.plan.origin;
+        if self.kept.failed() {
+            return Error::with_source(Kind::RequestBody, "the request's body failed while it was sent", error);
+        }
+        if error.is_parse() {
+            return Error::with_source(Kind::Protocol, format!("{origin} answered with something else than HTTP"), error);
+        }
+        let message = format!("the connection to {origin} ended before the answer; the request may have been processed");
+        Error::with_source(Kind::MayHaveBeenProcessed, message, error)
+    }
+
+    async fn learn(
+        &self,
+        mut checkout: Checkout,
+        response: Response<Incoming>,
+        facts: &RequestFacts<'_>,
+        attached: Option<&Attachment>,
+    ) -> Result<Sent, Error> {
+        let (mut head, incoming) = response.into_parts();
+        let is_h1 = checkout.facts().http() == HttpVersion::H1;
+        checkout.answered(is_h1 && says_close(head.version, &head.headers));
+        let answer = Answer {
+            status: head.status,
+            headers: &head.headers,
+        };
+        let connection = checkout.connection().clone();
+        let learned = connection.bound.learn(facts, attached, &answer);
+        let body = Body::new(incoming, checkout);
+        match learned {
+            Learned::Nothing => {}
+            Learned::Refused(refusal) => {
+                head.extensions.insert(refusal);
+            }
+            Learned::SendAgain => {
+                if let Some(copy) = self.kept.again().filter(|_| !facts.again) {
+                    // For the connection's sake: what it refused with does not matter any more.
+                    let _ = timeout(DRAIN_TIME, body.drain(DRAIN_LIMIT)).await;
+                    return Ok(Sent::Again(copy));
+                }
+            }
+        }
+        Ok(Sent::Answered(Response::from_parts(head, body)))
+    }
+}
+
+enum Failed {
+    Unsent(Box<Request<Outgoing>>),
+    Final(Error),
+}
+
+async fn bind(checkout: &Checkout, facts: &RequestFacts<'_>) -> Result<Option<Attachment>, Error> {
+    match checkout.connection().bound.bind(facts)? {
+        Bound::Nothing => Ok(None),
+        Bound::Attached(attachment) => Ok(Some(attachment)),
+        Bound::Pending(attachment) => attachment.await.map(Some),
+    }
+}
+
+/// The request as it stands on the wire of this connection.
+fn assemble(
+    parts: &request::Parts,
+    origin: &Origin,
+    http: HttpVersion,
+    attached: Option<&Attachment>,
+    body: Outgoing,
+) -> Request<Outgoing> {
+    let mut parts = parts.clone();
+    if let Some(attached) = attached {
+        // `insert`: exactly one (CL-1), and never one of another connection (CL-2).
+        parts.headers.insert(attached.name.clone(), attached.value.clone());
+    }
+    match http {
+        HttpVersion::H1 => {
+            parts.version = Version::HTTP_11;
+            if !parts.headers.contains_key(header::HOST)
+                && let Ok(host) = HeaderValue::try_from(origin.host_field())
+            {
+                parts.headers.insert(header::HOST, host);
+            }
+            // Origin form (RFC 9112 §3.2.1).
+            let path = parts.uri.path_and_query().cloned();
+            parts.uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
+        }
+        HttpVersion::H2 => parts.version = Version::HTTP_2,
+    }
+    Request::from_parts(parts, body)
+}
+
+/// Whether an h1 response is its connection's last (RFC 9112 §9.3).
+fn says_close(version: Version, headers: &HeaderMap) -> bool {
+    let says = |option: &str| {
+        let options = headers.get_all(header::CONNECTION);
+        let mut options = options.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+        options.any(|o| o.trim().eq_ignore_ascii_case(option))
+    };
+    says("close") || (version < Version::HTTP_11 && !says("keep-alive"))
+}
+
+/// Sees to it that each request is counted once, even one whose future is dropped.
+struct Account<'a> {
+    observers: &'a Observers,
+    operation: Operation,
+    connection: Option<ConnectionUse>,
+    binding: BindingUsed,
+    per_request_claims: bool,
+    /// Whether it left.
+    written: bool,
+    closed: bool,
+}
+
+impl<'a> Account<'a> {
+    fn open(observers: &'a Observers, operation: Operation) -> Self {
+        Self {
+            observers,
+            operation,
+            connection: None,
+            binding: BindingUsed::None,
+            per_request_claims: false,
+            written: false,
+            closed: false,
+        }
+    }
+
+    fn writing(&mut self, used: ConnectionUse, attached: Option<&Attachment>) {
+        self.connection = Some(used);
+        self.binding = attached.map_or(BindingUsed::None, |attached| attached.used);
+        self.per_request_claims = attached.is_some_and(|attached| attached.per_request);
+        self.written = true;
+        if let Some(attached) = attached {
+            attached.memo.writing();
+        }
+    }
+
+    fn unsent(&mut self, attached: Option<&Attachment>) {
+        self.written = false;
+        if let Some(attached) = attached {
+            attached.memo.unsent();
+        }
+    }
+
+    fn close<T>(&mut self, result: &Result<T, Error>) {
+        let outcome = match result {
+            Ok(_) => Outcome::Answered,
+            Err(e) if e.may_have_been_processed() => Outcome::MayHaveBeenProcessed,
+            Err(_) => Outcome::Failed,
+        };
+        self.report(outcome);
+    }
+
+    fn report(&mut self, outcome: Outcome) {
+        self.closed = true;
+        self.observers.emit(&Event::RequestFinished {
+            operation: self.operation,
+            connection: self.connection,
+            binding: self.binding,
+            per_request_claims: self.per_request_claims,
+            outcome,
+        });
+    }
+}
+
+impl Drop for Account<'_> {
+    fn drop(&mut self) {
+        if !self.closed {
+            let outcome = if self.written { Outcome::MayHaveBeenProcessed } else { Outcome::Failed };
+            self.report(outcome);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! classify: where a request goes and what it carries, before anything is opened.
+
+use bowline_proof::{AccessToken, InvalidAccessToken, PROOF_HEADER};
+use http::{Method, Uri, header, request};
+
+use crate::bind::{RequestFacts, TokenSourceId};
+use crate::error::{Error, Kind};
+use crate::observe::Operation;
+use crate::origin::Origin;
+
+/// What is known of a request before a connection is chosen.
+pub(super) struct Plan {
+    pub(super) origin: Origin,
+    token: Option<AccessToken>,
+    source: Option<TokenSourceId>,
+    operation: Operation,
+}
+
+impl Plan {
+    pub(super) fn of(parts: &mut request::Parts) -> Result<Self, Error> {
+        let origin = Origin::of(&parts.uri)?;
+        if parts.headers.contains_key(PROOF_HEADER) {
+            return Err(Error::new(
+                Kind::InvalidRequest,
+                "the request carries a Session-Binding-Proof already: leave it to this client, which alone knows \
+                 the connection (CL-6)",
+            ));
+        }
+        Ok(Self {
+            origin,
+            token: token(parts)?,
+            source: parts.extensions.remove(),
+            operation: operation(parts),
+        })
+    }
+
+    pub(super) fn facts<'a>(&'a self, method: &'a Method, uri: &'a Uri, again: bool) -> RequestFacts<'a> {
+        RequestFacts {
+            method,
+            uri,
+            token: self.token.as_ref(),
+            source: self.source,
+            operation: self.operation,
+            again,
+        }
+    }
+}
+
+pub(super) fn operation(parts: &request::Parts) -> Operation {
+    parts.extensions.get().copied().unwrap_or(Operation::OTHER)
+}
+
+/// The access token of a request, from its extensions or its `Authorization` field, which is marked sensitive.
+fn token(parts: &mut request::Parts) -> Result<Option<AccessToken>, Error> {
+    let mut fields = parts.headers.get_all(header::AUTHORIZATION).iter();
+    let (field, more) = (fields.next(), fields.next());
+    let given: Option<AccessToken> = parts.extensions.remove();
+    match (given, field, more) {
+        (_, Some(_), Some(_)) | (Some(_), Some(_), None) => Err(Error::new(
+            Kind::InvalidRequest,
+            "the request carries more than one credential: give one Authorization field or one AccessToken",
+        )),
+        (Some(token), None, _) => {
+            parts.headers.insert(header::AUTHORIZATION, token.authorization().clone());
+            Ok(Some(token))
+        }
+        (None, None, _) => Ok(None),
+        (None, Some(field), None) => {
+            let token = match AccessToken::from_authorization(field) {
+                Ok(token) => Some(token),
+                Err(InvalidAccessToken::OtherScheme) => None,
+                Err(e) => {
+                    let message = "the Authorization field holds no usable access token";
+                    return Err(Error::with_source(Kind::InvalidToken, message, e));
+                }
+            };
+            if let Some(field) = parts.headers.get_mut(header::AUTHORIZATION) {
+                field.set_sensitive(true);
+            }
+            Ok(token)
+        }
+    }
+}

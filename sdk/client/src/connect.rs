@@ -1,0 +1,208 @@
+//! Opening a connection: name, socket, TLS, HTTP; each step with a time-out of its own.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bowline_proof::ExporterValue;
+use futures_util::future::BoxFuture;
+use http::Uri;
+use hyper::client::conn::{http1, http2};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tower_service::Service;
+
+use crate::bind::Bind;
+use crate::body::Outgoing;
+use crate::client::{HttpVersions, Timeouts};
+use crate::connection::{ConnectionFacts, ConnectionId, HttpVersion, Presented, TlsFacts, TlsVersion};
+use crate::error::{Error, Kind, Step};
+use crate::goaway::{GoawaySeen, Watched};
+use crate::identity::Identity;
+use crate::observe::{CloseReason, Observers};
+use crate::origin::Origin;
+use crate::pool::{Connection, Sender, Target};
+use crate::tls::{Asked, witnessed};
+
+/// Opens connections for every origin of a client.
+pub(crate) struct Connector {
+    pub(crate) tls: ClientConfig,
+    pub(crate) identity: Option<Arc<Identity>>,
+    pub(crate) http: HttpVersions,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) binding: Arc<dyn Bind>,
+    pub(crate) observers: Observers,
+}
+
+/// A connection that is ready for its first request.
+pub(crate) struct Opened {
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) sender: Sender,
+    /// Drives the connection; ends when it takes no more requests.
+    pub(crate) end: BoxFuture<'static, CloseReason>,
+    pub(crate) handshake: Option<Duration>,
+}
+
+impl Connector {
+    pub(crate) async fn open(&self, target: &Target) -> Result<Opened, Error> {
+        let socket = self.socket(&target.origin).await?;
+        let peer = socket.peer_addr().ok();
+        let Some(config) = &target.tls else {
+            let http = match self.http {
+                HttpVersions::Http2 => HttpVersion::H2,
+                HttpVersions::Auto | HttpVersions::Http1 => HttpVersion::H1,
+            };
+            return self.speak(socket, facts(&target.origin, peer, http, None), None).await;
+        };
+        let started = Instant::now();
+        let (stream, asked) = self.handshake(&target.origin, config.clone(), socket).await?;
+        let took = started.elapsed();
+        let session = stream.get_ref().1;
+        let http = match session.alpn_protocol() {
+            Some(b"h2") => HttpVersion::H2,
+            _ => HttpVersion::H1,
+        };
+        let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+        // CL-9: a resumed handshake asks nothing; it inherits the answer of the last full one.
+        let asked = if resumed {
+            target.asked.load()
+        } else {
+            target.asked.store(asked);
+            asked
+        };
+        let tls = TlsFacts {
+            // Derived once, here, from the completed handshake (EX-3).
+            exporter: ExporterValue::derive(session)
+                .map_err(|e| Error::with_source(Kind::TlsHandshake, "no exporter value could be derived", e))?,
+            version: match session.protocol_version() {
+                Some(ProtocolVersion::TLSv1_2) => TlsVersion::Tls12,
+                _ => TlsVersion::Tls13,
+            },
+            resumed,
+            presented: match (asked, &self.identity) {
+                (Asked::Presented, Some(identity)) => Presented::Certificate(identity.clone()),
+                (Asked::No, _) => Presented::NotRequested,
+                (Asked::NothingFits | Asked::Presented, _) => Presented::Nothing,
+            },
+        };
+        let facts = facts(&target.origin, peer, http, Some(tls));
+        self.speak(stream, facts, Some(took)).await
+    }
+
+    async fn socket(&self, origin: &Origin) -> Result<TcpStream, Error> {
+        let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
+        connector.set_nodelay(true);
+        let scheme = if origin.is_https() { "https" } else { "http" };
+        let uri = Uri::builder()
+            .scheme(scheme)
+            .authority(format!("{}:{}", origin.host(), origin.port()))
+            .path_and_query("/")
+            .build()
+            .map_err(|e| Error::with_source(Kind::InvalidRequest, "the URI's host cannot be used", e))?;
+        let limit = self.timeouts.connect;
+        match timeout(limit, connector.call(uri)).await {
+            Ok(Ok(io)) => Ok(io.into_inner()),
+            Ok(Err(e)) => Err(Error::with_source(Kind::Connect, format!("cannot connect to {origin}"), e)),
+            Err(_) => Err(Error::timeout(Step::Connect, limit)),
+        }
+    }
+
+    async fn handshake(
+        &self,
+        origin: &Origin,
+        config: Arc<ClientConfig>,
+        socket: TcpStream,
+    ) -> Result<(tokio_rustls::client::TlsStream<TcpStream>, Asked), Error> {
+        let name = ServerName::try_from(origin.server_name().to_owned())
+            .map_err(|e| Error::with_source(Kind::InvalidRequest, "the URI's host is no valid server name", e))?;
+        let limit = self.timeouts.tls_handshake;
+        let handshake = TlsConnector::from(config).connect(name, socket);
+        match timeout(limit, witnessed(handshake)).await {
+            Ok((Ok(stream), asked)) => Ok((stream, asked)),
+            Ok((Err(e), _)) => {
+                let message = format!("the TLS handshake with {origin} failed");
+                Err(Error::with_source(Kind::TlsHandshake, message, e))
+            }
+            Err(_) => Err(Error::timeout(Step::TlsHandshake, limit)),
+        }
+    }
+
+    async fn speak<IO>(&self, io: IO, facts: ConnectionFacts, handshake: Option<Duration>) -> Result<Opened, Error>
+    where
+        IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let failed = |e| Error::with_source(Kind::Protocol, "the HTTP connection could not be set up", e);
+        let facts = Arc::new(facts);
+        let (sender, end): (Sender, BoxFuture<'static, CloseReason>) = match facts.http {
+            HttpVersion::H1 => {
+                let (sender, connection) = http1::Builder::new()
+                    .handshake::<_, Outgoing>(TokioIo::new(io))
+                    .await
+                    .map_err(failed)?;
+                let end = async move { reason(connection.await, None) };
+                (Sender::H1(sender), Box::pin(end))
+            }
+            HttpVersion::H2 => {
+                let goaway = GoawaySeen::default();
+                let io = Watched::new(io, goaway.clone());
+                let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+                    .timer(TokioTimer::new())
+                    .handshake::<_, Outgoing>(TokioIo::new(io))
+                    .await
+                    .map_err(failed)?;
+                let end = async move { reason(connection.await, Some(&goaway)) };
+                (Sender::H2(sender), Box::pin(end))
+            }
+        };
+        let bound = self.binding.open(&facts);
+        Ok(Opened {
+            connection: Arc::new(Connection::new(facts, bound, self.observers.clone())),
+            sender,
+            end,
+            handshake,
+        })
+    }
+}
+
+fn facts(origin: &Origin, peer: Option<SocketAddr>, http: HttpVersion, tls: Option<TlsFacts>) -> ConnectionFacts {
+    ConnectionFacts {
+        id: ConnectionId::next(),
+        origin: origin.clone(),
+        peer,
+        http,
+        tls,
+        opened_at: SystemTime::now(),
+    }
+}
+
+/// Why a connection ended, as far as the connection itself can tell.
+fn reason(ended: hyper::Result<()>, goaway: Option<&GoawaySeen>) -> CloseReason {
+    if goaway.is_some_and(GoawaySeen::is_set) {
+        return CloseReason::Goaway;
+    }
+    match ended {
+        Ok(()) => CloseReason::PeerClosed,
+        Err(e) if is_end_of_file(&e) => CloseReason::PeerClosed,
+        Err(_) => CloseReason::Error,
+    }
+}
+
+/// A peer that closes the socket without TLS's `close_notify`: common, and for an idle connection no error.
+fn is_end_of_file(error: &hyper::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(e) = source {
+        if let Some(io) = e.downcast_ref::<io::Error>() {
+            return io.kind() == io::ErrorKind::UnexpectedEof;
+        }
+        source = e.source();
+    }
+    false
+}

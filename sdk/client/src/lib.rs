@@ -1,0 +1,63 @@
+//! A connection-aware HTTP client: it chooses the connection first, then writes the one proof that fits it.
+//!
+//! An access token bound to a TLS session (`draft-mw-oauth-tls-session-bound-tokens`) is worth nothing without a
+//! proof signed over the session's exporter value. Ordinary HTTP clients choose the connection after the headers are
+//! complete, and so would have to sign for every request. This one turns the order round:
+//!
+//! ```text
+//! classify   origin, access token, operation
+//! pick       a connection from the pool, or a new one          -> ConnectionFacts
+//! bind       that connection's proof for this token: reuse it, or mint it once
+//! write      headers and body; a request that never left goes back to `pick`
+//! learn      challenge? close? goaway?  events out; the connection returns when the response body has ended
+//! ```
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use bowline_client::{Client, Identity, Trust};
+//!
+//! let client = Client::builder()
+//!     .identity(Identity::from_pem_files("agent.pem", "agent-key.pem")?)
+//!     .trust(Trust::pem_file("ca.pem")?)
+//!     .build()?;
+//! let request = http::Request::get("https://mcp.example.com/things")
+//!     .header("authorization", "Bearer eyJ...")
+//!     .body(http_body_util::Empty::new())?;
+//! let response = client.send(request).await?;
+//! println!("{} after {} signature(s)", response.status(), client.stats().totals.signatures());
+//! # Ok(()) }
+//! ```
+//!
+//! Requirement ids such as `CL-2` refer to the project's wire profile.
+
+pub mod bind;
+mod body;
+mod client;
+mod connect;
+mod connection;
+mod error;
+mod goaway;
+mod identity;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+mod observe;
+mod offload;
+mod origin;
+mod pool;
+mod session;
+mod stats;
+mod tls;
+
+pub use body::Body;
+pub use bowline_proof::{AccessToken, InvalidAccessToken, Thumbprint};
+pub use client::{Builder, Client, HttpVersions, Timeouts};
+pub use connection::{ConnectionFacts, ConnectionId, HttpVersion, Presented, TlsFacts, TlsVersion};
+pub use error::{Error, Fault, Kind, Step};
+pub use identity::Identity;
+pub use observe::{
+    BindingUsed, Cause, CloseReason, ConnectionUse, Event, Observer, Operation, Outcome, ProofKind, Protocol,
+};
+pub use origin::Origin;
+pub use session::{Binding, Hardening};
+pub use stats::{Row, Snapshot};
+pub use tls::Trust;

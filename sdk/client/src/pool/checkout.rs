@@ -1,0 +1,173 @@
+//! A connection in use.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use tokio::runtime::Handle;
+
+use super::{Connection, Pool};
+use crate::body::Outgoing;
+use crate::connection::ConnectionFacts;
+use crate::observe::{CloseReason, ConnectionUse};
+
+/// A connection on loan: alone if it is h1, shared if it is h2.
+///
+/// Dropping it gives an h1 connection back once its response has ended; one whose response is cut short cancels it.
+pub(crate) struct Checkout {
+    connection: Arc<Connection>,
+    pool: Arc<Pool>,
+    /// `None` once given back.
+    sender: Option<Sender>,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nothing was written.
+    Untouched,
+    /// A request is on its way, or its response is.
+    Busy,
+    /// Its response has ended.
+    Finished,
+    /// The response said that it is the connection's last (RFC 9112 §9.3).
+    Last,
+}
+
+/// hyper's end of a connection.
+pub(crate) enum Sender {
+    H1(http1::SendRequest<Outgoing>),
+    H2(http2::SendRequest<Outgoing>),
+}
+
+/// Why there is no response.
+pub(crate) enum WriteError {
+    /// The request never left: here it is (CL-7).
+    Unsent(Box<Request<Outgoing>>),
+    /// It left, at least in part.
+    Lost(hyper::Error),
+}
+
+impl Checkout {
+    pub(super) fn new(sender: Sender, connection: Arc<Connection>, pool: Arc<Pool>) -> Self {
+        Self {
+            connection,
+            pool,
+            sender: Some(sender),
+            phase: Phase::Untouched,
+        }
+    }
+
+    pub(crate) fn facts(&self) -> &Arc<ConnectionFacts> {
+        &self.connection.facts
+    }
+
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        match &self.sender {
+            Some(Sender::H1(sender)) => sender.is_closed(),
+            Some(Sender::H2(sender)) => sender.is_closed(),
+            None => true,
+        }
+    }
+
+    /// Whether it has carried no request yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.connection.requests.load(Ordering::Relaxed) == 0
+    }
+
+    /// Counts a request that is about to be written.
+    pub(crate) fn begin(&self) -> ConnectionUse {
+        match self.connection.requests.fetch_add(1, Ordering::Relaxed) {
+            0 => ConnectionUse::New,
+            _ => ConnectionUse::Reused,
+        }
+    }
+
+    /// Writes the request and waits for the response's head.
+    pub(crate) async fn write(&mut self, request: Request<Outgoing>) -> Result<Response<Incoming>, WriteError> {
+        self.phase = Phase::Busy;
+        let sent = match &mut self.sender {
+            Some(Sender::H1(sender)) => {
+                self.connection.unanswered();
+                sender.try_send_request(request).await
+            }
+            Some(Sender::H2(sender)) => sender.try_send_request(request).await,
+            None => unreachable!("a checkout loses its sender only to an error, which ends its use"),
+        };
+        sent.map_err(|mut error| {
+            // Of no more use to anybody; hyper reports why.
+            self.sender = None;
+            self.connection.answered();
+            match error.take_message() {
+                Some(request) => {
+                    self.connection.requests.fetch_sub(1, Ordering::Relaxed);
+                    WriteError::Unsent(Box::new(request))
+                }
+                None => WriteError::Lost(error.into_error()),
+            }
+        })
+    }
+
+    /// The head of the response has come. If it is the connection's last, the connection will not be given back.
+    pub(crate) fn answered(&mut self, is_last: bool) {
+        if is_last {
+            self.phase = Phase::Last;
+            self.connection.expect_end(Some(CloseReason::ConnectionClose));
+            self.connection.ended(CloseReason::ConnectionClose);
+        }
+        self.connection.answered();
+    }
+
+    /// The response has ended: the connection can go on as soon as hyper is done with it.
+    pub(crate) fn finished(mut self) {
+        if self.phase == Phase::Busy {
+            self.phase = Phase::Finished;
+        }
+    }
+
+    /// The connection broke: hyper reports its end.
+    pub(crate) fn broken(mut self) {
+        self.sender = None;
+    }
+
+    fn give_back(&self, mut sender: http1::SendRequest<Outgoing>) {
+        if sender.is_closed() || self.phase == Phase::Last {
+            return;
+        }
+        let (pool, connection) = (self.pool.clone(), self.connection.clone());
+        if self.phase == Phase::Untouched || sender.is_ready() {
+            pool.put_back(&connection, Sender::H1(sender));
+            return;
+        }
+        // hyper learns only when it is polled next that the response has ended; a request body may be under way.
+        // Outside a runtime nobody could poll it: the connection is dropped.
+        let Ok(runtime) = Handle::try_current() else { return };
+        // Weak: a client that was dropped must not be kept alive by its connections.
+        let pool = Arc::downgrade(&pool);
+        runtime.spawn(async move {
+            if sender.ready().await.is_ok()
+                && let Some(pool) = pool.upgrade()
+            {
+                pool.put_back(&connection, Sender::H1(sender));
+            }
+        });
+    }
+}
+
+impl Drop for Checkout {
+    fn drop(&mut self) {
+        let Some(Sender::H1(sender)) = self.sender.take() else { return };
+        if self.phase == Phase::Busy {
+            self.connection.expect_end(Some(CloseReason::Cancelled));
+        }
+        // Before it is given back: the next request's answer is not this one's.
+        self.connection.answered();
+        self.give_back(sender);
+    }
+}

@@ -1,0 +1,85 @@
+//! What belongs to one connection and goes with it (CL-4), and why it went.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::bind::BindConnection;
+use crate::connection::ConnectionFacts;
+use crate::observe::{CloseReason, Event, Observers};
+
+/// A connection's facts and proofs, shared by its checkouts.
+pub(crate) struct Connection {
+    pub(crate) facts: Arc<ConnectionFacts>,
+    pub(crate) bound: Arc<dyn BindConnection>,
+    pub(crate) requests: AtomicU64,
+    observers: Observers,
+    fate: Mutex<Fate>,
+}
+
+/// How a connection ends. hyper may report the end before the response that announced it has been looked at: then the
+/// report waits, so that it names the right reason.
+#[derive(Default)]
+struct Fate {
+    /// Why it will have ended, if somebody knows before it does.
+    expected: Option<CloseReason>,
+    /// An h1 request was written whose response nobody has looked at.
+    is_unanswered: bool,
+    /// It has ended, for all that the connection itself could tell.
+    seen: Option<CloseReason>,
+    is_reported: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(facts: Arc<ConnectionFacts>, bound: Arc<dyn BindConnection>, observers: Observers) -> Self {
+        Self {
+            facts,
+            bound,
+            requests: AtomicU64::new(0),
+            observers,
+            fate: Mutex::default(),
+        }
+    }
+
+    /// Notes why this connection is about to end; `None` takes it back.
+    pub(crate) fn expect_end(&self, reason: Option<CloseReason>) {
+        self.fate().expected = reason;
+    }
+
+    /// An h1 request is written.
+    pub(super) fn unanswered(&self) {
+        self.fate().is_unanswered = true;
+    }
+
+    /// Its response has been looked at, or nobody will.
+    pub(super) fn answered(&self) {
+        self.fate().is_unanswered = false;
+        self.report();
+    }
+
+    /// The connection takes no more requests.
+    pub(super) fn ended(&self, seen: CloseReason) {
+        self.fate().seen.get_or_insert(seen);
+        self.report();
+    }
+
+    /// Tells once that the connection is over: its proofs are gone (CL-4).
+    fn report(&self) {
+        let mut fate = self.fate();
+        let Some(seen) = fate.seen else { return };
+        if fate.is_unanswered || std::mem::replace(&mut fate.is_reported, true) {
+            return;
+        }
+        let reason = fate.expected.unwrap_or(seen);
+        drop(fate);
+        self.bound.closed(reason);
+        self.observers.emit(&Event::ConnectionClosed {
+            facts: &self.facts,
+            reason,
+            requests: self.requests.load(Ordering::Relaxed),
+        });
+    }
+
+    fn fate(&self) -> MutexGuard<'_, Fate> {
+        self.fate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,103 @@
+//! Session-binding proofs on the client: one per (access token, connection), made after the connection is chosen.
+//!
+//! - [`memory`]: what an origin remembers of tokens, to tell why a proof was needed.
+//! - [`table`]: one connection's proofs.
+//! - [`record`]: one proof, from its signing to its end.
+
+mod memory;
+mod record;
+mod table;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::bind::{Bind, BindConnection};
+use crate::connection::ConnectionFacts;
+use crate::observe::Observers;
+use crate::origin::Origin;
+
+use memory::Memory;
+
+/// Whether requests carry a session-binding proof.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Binding {
+    /// As the token demands: `cnf.tls_exp` in a JWT, or an earlier `use_session_binding` for it. A token that
+    /// demands nothing goes as a plain bearer token and is counted so.
+    #[default]
+    Auto,
+    /// No access token leaves without a proof.
+    Require,
+}
+
+/// What a proof covers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Hardening {
+    /// One reusable proof per (token, connection) (PR-8).
+    #[default]
+    Connection,
+    /// A proof for each request, with `htm`, `htu` and `jti` (PR-6).
+    Request,
+}
+
+/// How proofs are made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Policy {
+    pub(crate) binding: Binding,
+    pub(crate) hardening: Hardening,
+    /// A reusable proof older than this is replaced.
+    pub(crate) max_proof_age: Option<Duration>,
+    /// How long the key may take.
+    pub(crate) sign_timeout: Duration,
+    /// Proofs kept per connection; beyond it the least recently used goes.
+    pub(crate) proofs_per_connection: usize,
+    /// Tokens remembered per origin.
+    pub(crate) tokens_per_origin: usize,
+}
+
+/// The session-binding implementation of [`Bind`].
+pub(crate) struct SessionBinding {
+    policy: Policy,
+    observers: Observers,
+    origins: Mutex<HashMap<Origin, Arc<Memory>>>,
+}
+
+impl SessionBinding {
+    pub(crate) fn new(policy: Policy, observers: Observers) -> Self {
+        Self {
+            policy,
+            observers,
+            origins: Mutex::default(),
+        }
+    }
+
+    fn memory(&self, origin: &Origin) -> Arc<Memory> {
+        let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(memory) = origins.get(origin) {
+            return memory.clone();
+        }
+        // Bounded by the origins in use: what nobody holds a connection to can be forgotten.
+        if origins.len() >= MOST_ORIGINS {
+            origins.retain(|_, memory| Arc::strong_count(memory) > 1);
+        }
+        let memory = Arc::new(Memory::new(self.policy.tokens_per_origin));
+        origins.insert(origin.clone(), memory.clone());
+        memory
+    }
+}
+
+const MOST_ORIGINS: usize = 1024;
+
+impl Bind for SessionBinding {
+    fn open(&self, facts: &Arc<ConnectionFacts>) -> Arc<dyn BindConnection> {
+        let memory = self.memory(facts.origin());
+        Arc::new(table::Table::new(
+            self.policy,
+            facts.clone(),
+            memory,
+            self.observers.clone(),
+        ))
+    }
+}

@@ -1,0 +1,291 @@
+//! Claims about proofs: how many are signed, why, and on which connection they travel.
+
+mod support;
+
+use std::collections::HashMap;
+
+use bowline_client::{Binding, Cause, CloseReason, Hardening, HttpVersions, Kind, ProofKind};
+use bowline_testkit::peers::{Cycle, CyclingOptions};
+use bowline_testkit::pki::KeyKind;
+use bowline_testkit::tls::{Alpn, ClientAuth};
+use futures_util::future::join_all;
+use support::{Lab, fetch, jwt, ok, post, session_cnf, text};
+
+fn h1() -> CyclingOptions {
+    CyclingOptions {
+        alpn: Alpn::Http1,
+        ..CyclingOptions::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_proof_is_signed_for_a_thousand_concurrent_first_requests_over_h2() {
+    let lab = Lab::new();
+    let server = lab.server(CyclingOptions::default());
+    let (client, token, url) = (lab.client(), lab.token("a"), server.origin());
+
+    join_all((0..1000).map(|_| ok(&client, &url, &token))).await;
+
+    let stats = client.stats();
+    assert_eq!(server.counts().opened, 1);
+    assert_eq!(stats.connections_opened, 1);
+    assert_eq!(stats.totals.signatures(), 1);
+    assert_eq!(stats.totals.causes, [(Cause::First, 1)].into());
+    assert_eq!((stats.totals.requests, stats.totals.with_proof, stats.totals.reused), (1000, 1000, 999));
+    assert_eq!(lab.record.proofs().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_tokens_on_one_connection_cost_a_hundred_signatures_and_then_none() {
+    let lab = Lab::new();
+    let server = lab.server(CyclingOptions::default());
+    let (client, url) = (lab.client(), server.origin());
+    let tokens: Vec<_> = (0..100).map(|n| lab.token(&n.to_string())).collect();
+
+    for _ in 0..3 {
+        join_all(tokens.iter().map(|token| ok(&client, &url, token))).await;
+        assert_eq!(client.stats().totals.signatures(), 100);
+    }
+    assert_eq!(server.counts().opened, 1);
+    assert_eq!(lab.record.proofs().len(), 100);
+}
+
+#[tokio::test]
+async fn every_kind_of_key_makes_proofs_that_the_server_takes() {
+    let lab = Lab::new();
+    let server = lab.server(CyclingOptions::default());
+    for kind in [KeyKind::P256, KeyKind::P384, KeyKind::Ed25519, KeyKind::Rsa2048] {
+        let leaf = lab.pki.client("agent", kind);
+        let client = lab.builder().identity(support::identity(&leaf)).build().unwrap();
+        let token = jwt("a", Some(session_cnf(leaf.thumbprint())));
+        ok(&client, &server.origin(), &token).await;
+        assert_eq!(client.stats().totals.signatures(), 1, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_proof_for_each_request_is_never_used_twice() {
+    let lab = Lab::new();
+    let server = lab.server(CyclingOptions::default());
+    let client = lab.builder().hardening(Hardening::Request).build().unwrap();
+    let (token, url) = (lab.token("a"), format!("{}/some/path?query=1", server.origin()));
+
+    join_all((0..20).map(|_| ok(&client, &url, &token))).await;
+
+    let totals = client.stats().totals;
+    assert_eq!(totals.minted, [(ProofKind::Request, 20)].into());
+    assert_eq!(totals.causes, [(Cause::First, 1), (Cause::Hardening, 19)].into());
+    assert_eq!((totals.per_request_claims, totals.reused), (20, 0));
+    assert_eq!(lab.record.proofs().len(), 20);
+}
+
+#[tokio::test]
+async fn one_response_per_connection_costs_one_signature_per_request() {
+    let lab = Lab::new();
+    for (alpn, reason) in [(Alpn::Http1, CloseReason::ConnectionClose), (Alpn::Http2, CloseReason::Goaway)] {
+        let cycle = Cycle {
+            max_responses: Some(1),
+            ..Cycle::default()
+        };
+        let server = lab.server(CyclingOptions {
+            cycle,
+            alpn: alpn,
+            ..CyclingOptions::default()
+        });
+        let (client, token) = (lab.client(), lab.token("a"));
+        for n in 1..=10 {
+            ok(&client, &server.origin(), &token).await;
+            // The next request must find the connection gone, not race with its end.
+            server.closed(n).await;
+        }
+        let stats = client.stats();
+        assert_eq!(stats.totals.signatures(), 10, "{alpn:?}");
+        assert_eq!(stats.totals.causes, [(Cause::First, 1), (Cause::Reconnect, 9)].into(), "{alpn:?}");
+        assert_eq!(stats.totals.after, [(reason, 9)].into(), "{alpn:?}");
+        assert!(stats.connections_resumed >= 8, "{alpn:?}: {stats:?}");
+        assert!(stats.totals.reproof_ratio() > 0.89);
+    }
+    each_proof_travelled_on_one_connection(&lab);
+}
+
+/// CL-2, as the server saw it.
+fn each_proof_travelled_on_one_connection(lab: &Lab) {
+    let mut home = HashMap::new();
+    for seen in lab.record.all() {
+        for proof in seen.proofs {
+            assert_eq!(*home.entry(proof).or_insert(seen.connection), seen.connection);
+        }
+    }
+}
+
+#[tokio::test]
+async fn proofs_stay_on_their_connections_while_connections_are_cut_under_load() {
+    let lab = Lab::new();
+    for alpn in [Alpn::Http1, Alpn::Http2] {
+        let server = lab.server(CyclingOptions {
+            alpn: alpn,
+            ..CyclingOptions::default()
+        });
+        let (client, url) = (lab.client(), server.origin());
+        let tokens: Vec<_> = (0..4).map(|n| lab.token(&n.to_string())).collect();
+        for round in 0..30 {
+            let calls = join_all((0..16).map(|n| fetch(&client, &url, &tokens[n % 4])));
+            let cut = async {
+                if round % 2 == 0 {
+                    server.cut_all();
+                } else {
+                    server.retire_all();
+                }
+            };
+            for result in futures_util::future::join(calls, cut).await.0 {
+                match result {
+                    Ok(response) => {
+                        assert_eq!(response.status(), 200);
+                        let _ = http_body_util::BodyExt::collect(response.into_body()).await;
+                    }
+                    Err(e) => assert!(
+                        matches!(e.kind(), Kind::MayHaveBeenProcessed | Kind::ConnectionLost | Kind::TlsHandshake),
+                        "{e:?}"
+                    ),
+                }
+            }
+        }
+        let totals = client.stats().totals;
+        assert_eq!(totals.requests, 480);
+        assert_eq!(totals.answered + totals.failed + totals.may_have_been_processed, 480);
+        assert_eq!(totals.refused, 0);
+    }
+    each_proof_travelled_on_one_connection(&lab);
+}
+
+#[tokio::test]
+async fn a_token_that_demands_nothing_goes_as_a_bearer_token_unless_a_proof_is_required() {
+    let lab = Lab::new();
+    let server = lab.server(CyclingOptions::default());
+    let token = jwt("plain", None);
+
+    let auto = lab.client();
+    ok(&auto, &server.origin(), &token).await;
+    assert_eq!((auto.stats().totals.with_proof, auto.stats().totals.requests), (0, 1));
+
+    let require = lab.builder().binding(Binding::Require).build().unwrap();
+    ok(&require, &server.origin(), &token).await;
+    assert_eq!(require.stats().totals.with_proof, 1);
+}
+
+#[tokio::test]
+async fn an_opaque_token_is_proved_once_the_server_has_asked_for_it() {
+    let lab = Lab::new();
+    for options in [h1(), CyclingOptions::default()] {
+        let server = lab.server(options);
+        let (client, token) = (lab.client(), bowline_client::AccessToken::new("opaque-token").unwrap());
+
+        let response = post(&client, &server.origin(), &token, "once more").await.unwrap();
+        assert_eq!(text(response).await, "ok:once more", "the same request was sent again, with its body");
+        ok(&client, &server.origin(), &token).await;
+
+        let totals = client.stats().totals;
+        assert_eq!((totals.requests, totals.signatures(), totals.refused), (2, 1, 0));
+        assert_eq!(server.counts().requests, 3);
+        assert_eq!(server.counts().opened, 1, "the refusal's body was drained for the connection's sake");
+    }
+}
+
+#[tokio::test]
+async fn tokens_that_cannot_be_proved_are_not_sent() {
+    let lab = Lab::new();
+    let server = lab.server(CyclingOptions::default());
+    let mine = lab.agent.thumbprint().to_string();
+    let other = lab.pki.client("other", KeyKind::P256).thumbprint();
+    let label = bowline_proof::EXPORTER_LABEL;
+    let cases = [
+        (serde_json::json!({"x5t#S256": mine, "tls_exp": "EXPORTER-other"}), Kind::InvalidToken),
+        (serde_json::json!({"x5t#S256": mine, "tls_exp": label, "jkt": "x"}), Kind::InvalidToken),
+        (serde_json::json!({"x5t#S256": "short", "tls_exp": label}), Kind::InvalidToken),
+        (serde_json::json!("no object"), Kind::InvalidToken),
+        (serde_json::json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}), Kind::UnsupportedBinding),
+        (session_cnf(other), Kind::TokenBoundToOtherCertificate),
+        (serde_json::json!({"x5t#S256": other.to_string()}), Kind::TokenBoundToOtherCertificate),
+    ];
+    let client = lab.client();
+    for (cnf, kind) in cases {
+        let error = fetch(&client, &server.origin(), &jwt("a", Some(cnf.clone()))).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{cnf}: {error}");
+        assert!(!error.may_have_been_processed());
+    }
+    assert_eq!(server.counts().requests, 0);
+    assert_eq!(client.stats().totals.failed, 7);
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_no_certificate_gets_no_session_bound_token() {
+    let lab = Lab::new();
+    let server = lab.unprotected(CyclingOptions {
+        client_auth: ClientAuth::None,
+        cycle: Cycle {
+            max_responses: Some(1),
+            ..Cycle::default()
+        },
+        alpn: Alpn::Http1,
+        ..CyclingOptions::default()
+    });
+    let client = lab.client();
+    for n in 1..=3 {
+        // The second and third connection are resumed, and inherit the answer of the first (CL-9).
+        let error = fetch(&client, &server.origin(), &lab.token("a")).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::ClientCertificateNotRequested, "{error}");
+        ok(&client, &server.origin(), &jwt("plain", None)).await;
+        server.closed(n).await;
+    }
+    assert!(lab.record.all().iter().all(|seen| seen.proofs.is_empty()));
+    assert!(lab.record.all().iter().any(|seen| seen.resumed), "no session was resumed: nothing was shown");
+    assert_eq!(server.counts().requests, 3);
+}
+
+#[tokio::test]
+async fn a_client_without_an_identity_says_so() {
+    let lab = Lab::new();
+    let server = lab.unprotected(CyclingOptions {
+        client_auth: ClientAuth::Optional,
+        ..CyclingOptions::default()
+    });
+    let client = bowline_client::Client::builder().trust(lab.trust()).build().unwrap();
+    let error = fetch(&client, &server.origin(), &lab.token("a")).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::NoIdentity, "{error}");
+    assert_eq!(server.counts().requests, 0);
+}
+
+#[tokio::test]
+async fn an_event_stream_beside_calls_costs_a_parallel_proof_on_h1_and_none_on_h2() {
+    let lab = Lab::new();
+    let server = lab.server(CyclingOptions::default());
+    for (http, causes, connections) in [
+        (HttpVersions::Http1, vec![(Cause::First, 1), (Cause::Parallel, 1)], 2),
+        (HttpVersions::Http2, vec![(Cause::First, 1)], 1),
+    ] {
+        let client = lab.builder().http_versions(http).build().unwrap();
+        let token = lab.token("a");
+        let stream = fetch(&client, &format!("{}/stream", server.origin()), &token).await.unwrap();
+        for _ in 0..10 {
+            ok(&client, &server.origin(), &token).await;
+        }
+        let stats = client.stats();
+        assert_eq!(stats.totals.causes, causes.into_iter().collect());
+        assert_eq!(stats.connections_opened, connections);
+        drop(stream);
+    }
+}
+
+#[tokio::test]
+async fn a_callers_own_proof_header_is_an_error() {
+    let lab = Lab::new();
+    let server = lab.server(CyclingOptions::default());
+    let request = http::Request::get(server.origin())
+        .header("session-binding-proof", "mine")
+        .body(http_body_util::Empty::new())
+        .unwrap();
+    let error = lab.client().send(request).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::InvalidRequest);
+    assert!(!error.to_string().contains("mine"));
+    assert_eq!(server.counts().requests, 0);
+}

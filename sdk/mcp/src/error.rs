@@ -1,0 +1,144 @@
+//! What can go wrong below JSON-RPC.
+
+use bowline_client::bind::Refusal;
+use bowline_client::{Fault, InvalidAccessToken};
+use http::StatusCode;
+use http::uri::InvalidUri;
+
+/// Why an exchange failed below JSON-RPC, where rmcp has no variant of its own for it.
+///
+/// rmcp hands it on as `StreamableHttpError::Client`, and from an event stream as the source of `SseError::Body`.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Error(Box<Cause>);
+
+/// What went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// The HTTP client could not carry the exchange out: see [`Error::client`].
+    Client(bowline_client::Kind),
+    /// The endpoint's URI cannot be parsed.
+    InvalidEndpoint,
+    /// rmcp's `auth_header` is no access token.
+    InvalidToken,
+    /// Both rmcp's configuration and the transport give an access token.
+    TwoTokens,
+    /// A session id or event id, both of which the server chose, cannot stand in a header field.
+    InvalidId,
+    /// The server refused a fresh session-binding proof: another access token would not help (CL-5).
+    BindingRefused,
+    /// The server answered with a redirect. None is followed (CL-6).
+    Redirect,
+    /// The server answered with an error status to which neither MCP nor rmcp give a meaning.
+    Status(StatusCode),
+    /// An event of the server is longer than the limit.
+    EventTooLong,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Cause {
+    #[error(transparent)]
+    Client(bowline_client::Error),
+    #[error("the MCP endpoint is no URI; give one such as https://mcp.example.com/mcp")]
+    InvalidEndpoint(#[source] InvalidUri),
+    #[error("rmcp's auth_header is no access token; give the bare token, without \"Bearer\"")]
+    InvalidToken(#[source] InvalidAccessToken),
+    #[error("two access tokens: give one, either in rmcp's auth_header or to StreamableHttp::token")]
+    TwoTokens,
+    #[error("the server's {0} has characters that cannot stand in a header field")]
+    InvalidId(&'static str),
+    #[error("{}", binding_refused(.0))]
+    BindingRefused(Refusal),
+    #[error("{}", redirect(*status, location.as_deref()))]
+    Redirect {
+        status: StatusCode,
+        location: Option<String>,
+    },
+    #[error("the server answered HTTP {0}")]
+    Status(StatusCode),
+    #[error("the server sent an event of more than {limit} octets; raise rmcp's max_sse_event_size if it may")]
+    EventTooLong { limit: usize },
+}
+
+impl Error {
+    /// What went wrong.
+    pub fn kind(&self) -> Kind {
+        match &*self.0 {
+            Cause::Client(e) => Kind::Client(e.kind()),
+            Cause::InvalidEndpoint(_) => Kind::InvalidEndpoint,
+            Cause::InvalidToken(_) => Kind::InvalidToken,
+            Cause::TwoTokens => Kind::TwoTokens,
+            Cause::InvalidId(_) => Kind::InvalidId,
+            Cause::BindingRefused(_) => Kind::BindingRefused,
+            Cause::Redirect { .. } => Kind::Redirect,
+            Cause::Status(status) => Kind::Status(*status),
+            Cause::EventTooLong { .. } => Kind::EventTooLong,
+        }
+    }
+
+    /// Who has to act.
+    pub fn fault(&self) -> Fault {
+        match &*self.0 {
+            Cause::Client(e) => e.fault(),
+            Cause::InvalidEndpoint(_) | Cause::InvalidToken(_) | Cause::TwoTokens | Cause::Redirect { .. } => {
+                Fault::Configuration
+            }
+            Cause::InvalidId(_) | Cause::BindingRefused(_) | Cause::Status(_) | Cause::EventTooLong { .. } => {
+                Fault::Peer
+            }
+        }
+    }
+
+    /// The HTTP client's own error, if it was the HTTP client that failed.
+    pub fn client(&self) -> Option<&bowline_client::Error> {
+        match &*self.0 {
+            Cause::Client(e) => Some(e),
+            _ => None,
+        }
+    }
+
+    /// Whether the server may have acted on the message (CL-7).
+    ///
+    /// A refusal, a redirect or an error status says nothing of the kind and counts as not processed.
+    pub fn may_have_been_processed(&self) -> bool {
+        match &*self.0 {
+            Cause::Client(e) => e.may_have_been_processed(),
+            // It did act: this is its answer.
+            Cause::EventTooLong { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+impl From<Cause> for Error {
+    fn from(cause: Cause) -> Self {
+        Self(Box::new(cause))
+    }
+}
+
+impl From<bowline_client::Error> for Error {
+    fn from(error: bowline_client::Error) -> Self {
+        Cause::Client(error).into()
+    }
+}
+
+fn binding_refused(refusal: &Refusal) -> String {
+    let certificate = match &refusal.certificate {
+        Some(certificate) => format!(" made with certificate {certificate}"),
+        None => String::new(),
+    };
+    let advice = match refusal.clock_difference {
+        Some(seconds) => format!("its clock differs from ours by {seconds} s: compare both, then the token's cnf"),
+        None => "compare the token's cnf with the certificate".to_owned(),
+    };
+    let error = &refusal.error;
+    format!("the server refused a fresh session-binding proof{certificate} with {error}; {advice}")
+}
+
+fn redirect(status: StatusCode, location: Option<&str>) -> String {
+    match location {
+        Some(location) => format!("the server redirects (HTTP {status}) to {location}; configure that as the endpoint"),
+        None => format!("the server redirects (HTTP {status}) to nowhere; ask whoever runs it"),
+    }
+}

@@ -1,0 +1,45 @@
+//! rmcp transports over bowline's connection-aware client.
+//!
+//! [`StreamableHttp`] takes the place of rmcp's own HTTP client. Above it nothing changes: sessions, event streams,
+//! resumption and cancellation stay rmcp's affair. Below it each request's connection is chosen first, and carries
+//! the session-binding proof that fits it, made once.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use bowline_client::{AccessToken, Client, Identity, Trust};
+//! use rmcp::ServiceExt;
+//!
+//! let client = Client::builder()
+//!     .identity(Identity::from_pem_files("agent.pem", "agent-key.pem")?)
+//!     .trust(Trust::pem_file("ca.pem")?)
+//!     .build()?;
+//! let token = AccessToken::new("eyJ...")?;
+//!
+//! let agent = ().serve(bowline_mcp::transport(client.clone(), "https://mcp.example.com/mcp", token)).await?;
+//! let tools = agent.list_all_tools().await?;
+//! println!("{} tools for {} signature(s)", tools.len(), client.stats().totals.signatures());
+//! # Ok(()) }
+//! ```
+//!
+//! A transport with settings of its own (custom headers, limits, retries) comes from rmcp's configuration:
+//!
+//! ```no_run
+//! # fn example(client: bowline_client::Client, token: bowline_client::AccessToken) {
+//! use bowline_mcp::StreamableHttp;
+//! use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
+//!
+//! let config = StreamableHttpClientTransportConfig::with_uri("https://mcp.example.com/mcp")
+//!     .max_json_response_size(1024 * 1024);
+//! let transport = StreamableHttp::new(client).token(token).transport_with(config);
+//! # let _ = transport; }
+//! ```
+//!
+//! Requests are counted under their MCP method: see [`operation`]. Requirement ids such as `CL-6` refer to the
+//! project's wire profile.
+
+mod error;
+pub mod operation;
+mod streamable_http;
+
+pub use error::{Error, Kind};
+pub use streamable_http::{StreamableHttp, transport};

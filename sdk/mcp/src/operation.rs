@@ -1,0 +1,77 @@
+//! What MCP requests are counted as: labels of a fixed set, whatever stands on the wire.
+
+use bowline_client::{Operation, Protocol};
+use rmcp::model::{ClientJsonRpcMessage, ClientNotification, ConstString};
+
+/// The GET that opens or resumes an event stream.
+pub const EVENT_STREAM: Operation = Operation::new(Protocol::McpHttp, "event_stream");
+
+/// The DELETE that ends a session.
+pub const SESSION_END: Operation = Operation::new(Protocol::McpHttp, "session_end");
+
+/// A POST that answers a request of the server's.
+pub const REPLY: Operation = Operation::new(Protocol::McpHttp, "reply");
+
+/// A POST whose method is not one of MCP's.
+pub const OTHER: Operation = Operation::new(Protocol::McpHttp, "other");
+
+/// What a client may ask or tell, over all revisions from 2024-11-05 to 2026-07-28.
+const METHODS: &[&str] = &[
+    "completion/complete",
+    "initialize",
+    "logging/setLevel",
+    "notifications/cancelled",
+    "notifications/initialized",
+    "notifications/progress",
+    "notifications/roots/list_changed",
+    "notifications/tasks/status",
+    "ping",
+    "prompts/get",
+    "prompts/list",
+    "resources/directory/read",
+    "resources/list",
+    "resources/read",
+    "resources/subscribe",
+    "resources/templates/list",
+    "resources/unsubscribe",
+    "server/discover",
+    "skills/get",
+    "skills/list",
+    "subscriptions/listen",
+    "tasks/cancel",
+    "tasks/get",
+    "tasks/list",
+    "tasks/result",
+    "tasks/update",
+    "tools/call",
+    "tools/list",
+];
+
+/// The operation of an MCP method, such as `tools/call`; [`OTHER`] if MCP has no such method.
+pub fn of_method(method: &str) -> Operation {
+    match METHODS.iter().find(|known| **known == method) {
+        Some(known) => Operation::new(Protocol::McpHttp, known),
+        None => OTHER,
+    }
+}
+
+/// The operation of a POST.
+pub(crate) fn of(message: &ClientJsonRpcMessage) -> Operation {
+    match message {
+        ClientJsonRpcMessage::Request(request) => of_method(request.request.method()),
+        ClientJsonRpcMessage::Notification(notification) => of_method(notified(&notification.notification)),
+        ClientJsonRpcMessage::Response(_) | ClientJsonRpcMessage::Error(_) => REPLY,
+    }
+}
+
+fn notified(notification: &ClientNotification) -> &str {
+    match notification {
+        ClientNotification::CancelledNotification(n) => n.method.as_str(),
+        ClientNotification::ProgressNotification(n) => n.method.as_str(),
+        ClientNotification::InitializedNotification(n) => n.method.as_str(),
+        ClientNotification::RootsListChangedNotification(n) => n.method.as_str(),
+        ClientNotification::CustomNotification(n) => &n.method,
+        // rmcp may learn further ones.
+        _ => OTHER.name(),
+    }
+}

@@ -1,0 +1,318 @@
+//! What an answer means, by status and media type.
+
+use std::borrow::Cow;
+
+use bowline_client::Body;
+use bowline_client::bind::Refusal;
+use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::response::Parts;
+use http::{Response, StatusCode, Uri};
+use http_body::Body as _;
+use rmcp::model::{ClientJsonRpcMessage, ClientRequest, ErrorData, RequestId, ServerJsonRpcMessage};
+use rmcp::transport::streamable_http_client::{
+    AuthRequiredError, HttpStatusError, InsufficientScopeError, StreamableHttpError, StreamableHttpPostResponse,
+    StreamableHttpResponseLimits,
+};
+
+use super::events::Opening;
+use super::request::SESSION_ID;
+use super::{Events, Failure, body};
+use crate::Error;
+use crate::error::Cause;
+
+const JSON: &str = "application/json";
+const EVENT_STREAM: &str = "text/event-stream";
+
+/// As much of a body that is not JSON-RPC as an error message shows.
+const PREVIEW: usize = 256;
+/// As much of a redirect's target as an error message shows.
+const LONGEST_TARGET: usize = 512;
+
+/// What an answer to a POST depends on.
+pub(super) struct Asked {
+    had_session: bool,
+    /// Whether a JSON-RPC response must come.
+    awaits_response: bool,
+    /// The id of a `server/discover`.
+    discover: Option<RequestId>,
+}
+
+impl Asked {
+    pub(super) fn of(message: &ClientJsonRpcMessage, had_session: bool) -> Self {
+        let request = match message {
+            ClientJsonRpcMessage::Request(request) => Some(request),
+            _ => None,
+        };
+        let discover = request.filter(|r| matches!(r.request, ClientRequest::DiscoverRequest(_)));
+        Self {
+            had_session,
+            awaits_response: request.is_some(),
+            discover: discover.map(|r| r.id.clone()),
+        }
+    }
+
+    /// A server of an older revision may refuse `server/discover` in whatever way. rmcp's lifecycle falls back to
+    /// `initialize` on a JSON-RPC error with the request's id, so it gets one.
+    fn legacy(&self, status: StatusCode, refusal: Refused<'_>) -> Option<StreamableHttpPostResponse> {
+        let is_unauthorized = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        if self.had_session || !status.is_client_error() || is_unauthorized {
+            return None;
+        }
+        let id = self.discover.clone()?;
+        let error = match refusal {
+            Refused::JsonRpc(error) => error.clone(),
+            Refused::Text(text) => {
+                let message = format!("the server refused server/discover with HTTP {status}: {text}");
+                ErrorData::invalid_request(message, None)
+            }
+        };
+        let message = ServerJsonRpcMessage::error(error, Some(id));
+        Some(StreamableHttpPostResponse::Json(message, None))
+    }
+}
+
+/// What a server said with an error status.
+#[derive(Clone, Copy)]
+enum Refused<'a> {
+    JsonRpc(&'a ErrorData),
+    Text(&'a str),
+}
+
+/// Reads the answer to a POST.
+pub(super) async fn to_post(
+    response: Response<Body>,
+    asked: Asked,
+    limits: StreamableHttpResponseLimits,
+    events: Opening,
+) -> Result<StreamableHttpPostResponse, Failure> {
+    let (head, body) = response.into_parts();
+    match head.status {
+        StatusCode::ACCEPTED | StatusCode::NO_CONTENT => {
+            body::discard(body).await;
+            Ok(StreamableHttpPostResponse::Accepted)
+        }
+        status if status.is_success() => accepted(&head, body, &asked, limits, events).await,
+        _ => match refusal(&head, asked.had_session) {
+            Some(failure) => {
+                body::discard(body).await;
+                Err(failure)
+            }
+            None => refused(&head, body, &asked, limits).await,
+        },
+    }
+}
+
+/// Reads the answer to a GET.
+pub(super) async fn to_get(response: Response<Body>, had_session: bool, events: Opening) -> Result<Events, Failure> {
+    let (head, body) = response.into_parts();
+    if head.status.is_success() && has_media_type(&head, EVENT_STREAM) {
+        return Ok(events.open(body));
+    }
+    body::discard(body).await;
+    Err(if head.status.is_success() {
+        StreamableHttpError::UnexpectedContentType(content_type(&head))
+    } else if head.status == StatusCode::METHOD_NOT_ALLOWED {
+        StreamableHttpError::ServerDoesNotSupportSse
+    } else {
+        refusal_without_text(&head, had_session)
+    })
+}
+
+/// Reads the answer to a DELETE.
+pub(super) async fn to_delete(response: Response<Body>) -> Result<(), Failure> {
+    let (head, body) = response.into_parts();
+    body::discard(body).await;
+    if head.status.is_success() {
+        return Ok(());
+    }
+    if head.status == StatusCode::METHOD_NOT_ALLOWED {
+        tracing::debug!("the server does not let clients end sessions");
+        return Ok(());
+    }
+    Err(refusal_without_text(&head, true))
+}
+
+/// Success, with something to read.
+async fn accepted(
+    head: &Parts,
+    body: Body,
+    asked: &Asked,
+    limits: StreamableHttpResponseLimits,
+    events: Opening,
+) -> Result<StreamableHttpPostResponse, Failure> {
+    // 202 is demanded here; some servers send an empty 200.
+    if !asked.awaits_response && body.size_hint().exact() == Some(0) {
+        return Ok(StreamableHttpPostResponse::Accepted);
+    }
+    if has_media_type(head, EVENT_STREAM) {
+        return Ok(StreamableHttpPostResponse::Sse(events.open(body), session_id(head)));
+    }
+    if has_media_type(head, JSON) {
+        let octets = body::whole(body, limits.max_json_response_size).await?;
+        return match serde_json::from_slice(&octets) {
+            Ok(message) => Ok(StreamableHttpPostResponse::Json(message, session_id(head))),
+            Err(e) if asked.awaits_response => Err(unexpected(format!(
+                "the reply is no JSON-RPC message: {e}: {}",
+                preview(&octets)
+            ))),
+            Err(_) => Ok(StreamableHttpPostResponse::Accepted),
+        };
+    }
+    body::discard(body).await;
+    if asked.awaits_response {
+        Err(StreamableHttpError::UnexpectedContentType(content_type(head)))
+    } else {
+        Ok(StreamableHttpPostResponse::Accepted)
+    }
+}
+
+/// An error status whose body may say more.
+async fn refused(
+    head: &Parts,
+    body: Body,
+    asked: &Asked,
+    limits: StreamableHttpResponseLimits,
+) -> Result<StreamableHttpPostResponse, Failure> {
+    let status = head.status;
+    let text = if may_be_json_rpc(head) {
+        match body::whole(body, limits.max_json_response_size).await {
+            Ok(octets) => {
+                if let Ok(message @ ServerJsonRpcMessage::Error(_)) = serde_json::from_slice(&octets) {
+                    return Ok(json_rpc_error(message, head, asked));
+                }
+                octets[..octets.len().min(limits.max_error_response_size)].to_vec()
+            }
+            Err(StreamableHttpError::Client(_)) => Vec::new(),
+            Err(too_large) => return Err(status_error(head).unwrap_or(too_large)),
+        }
+    } else {
+        body::prefix(body, limits.max_error_response_size).await
+    };
+    let text = String::from_utf8_lossy(&text);
+    if let Some(response) = asked.legacy(status, Refused::Text(&text)) {
+        return Ok(response);
+    }
+    Err(status_error(head).unwrap_or_else(|| unexpected(format!("HTTP {status}: {text}"))))
+}
+
+fn json_rpc_error(message: ServerJsonRpcMessage, head: &Parts, asked: &Asked) -> StreamableHttpPostResponse {
+    if let ServerJsonRpcMessage::Error(error) = &message
+        && let Some(response) = asked.legacy(head.status, Refused::JsonRpc(&error.error))
+    {
+        return response;
+    }
+    StreamableHttpPostResponse::Json(message, session_id(head))
+}
+
+/// Whether the body of an error status is a message for the caller of the method. That of a 401 or 403 is not: the
+/// status must not be lost.
+fn may_be_json_rpc(head: &Parts) -> bool {
+    let is_unauthorized = matches!(head.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+    has_media_type(head, JSON) && !is_unauthorized
+}
+
+/// What a failure is where its body does not matter.
+fn refusal(head: &Parts, had_session: bool) -> Option<Failure> {
+    if head.status.is_redirection() {
+        return Some(redirect(head));
+    }
+    if let Some(challenge) = challenge(head) {
+        return Some(challenge);
+    }
+    if head.status == StatusCode::NOT_FOUND && had_session {
+        return Some(StreamableHttpError::SessionExpired);
+    }
+    status_error(head).filter(|_| head.status == StatusCode::TOO_MANY_REQUESTS || !has_media_type(head, JSON))
+}
+
+/// What a failure is where nobody reads its body.
+fn refusal_without_text(head: &Parts, had_session: bool) -> Failure {
+    refusal(head, had_session)
+        .or_else(|| status_error(head))
+        .unwrap_or_else(|| client(Cause::Status(head.status)))
+}
+
+fn challenge(head: &Parts) -> Option<Failure> {
+    if let Some(refusal) = head.extensions.get::<Refusal>() {
+        return Some(client(Cause::BindingRefused(refusal.clone())));
+    }
+    let is_insufficient = match head.status {
+        StatusCode::UNAUTHORIZED => false,
+        StatusCode::FORBIDDEN => true,
+        _ => return None,
+    };
+    let Ok(text) = head.headers.get(WWW_AUTHENTICATE)?.to_str() else {
+        return Some(unexpected("the WWW-Authenticate field is not readable"));
+    };
+    let text = text.to_owned();
+    Some(if is_insufficient {
+        let challenges = bowline_proof::challenges(&head.headers);
+        let scope = challenges.iter().find_map(|c| c.param("scope")).map(str::to_owned);
+        StreamableHttpError::InsufficientScope(InsufficientScopeError::new(text, scope))
+    } else {
+        StreamableHttpError::AuthRequired(AuthRequiredError::new(text))
+    })
+}
+
+/// 429 and 5xx.
+fn status_error(head: &Parts) -> Option<Failure> {
+    if head.status != StatusCode::TOO_MANY_REQUESTS && !head.status.is_server_error() {
+        return None;
+    }
+    let retry_after = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let error = HttpStatusError::new(head.status.as_u16(), retry_after.map(str::to_owned));
+    Some(StreamableHttpError::HttpStatus(error))
+}
+
+fn redirect(head: &Parts) -> Failure {
+    let location = head.headers.get(LOCATION).and_then(|value| value.to_str().ok());
+    client(Cause::Redirect {
+        status: head.status,
+        location: location.and_then(target),
+    })
+}
+
+/// Where a redirect leads, as far as it may be shown: a query or user information may be secret.
+fn target(location: &str) -> Option<String> {
+    let uri: Uri = location.parse().ok()?;
+    let path = uri.path();
+    let shown = match (uri.scheme_str(), uri.authority()) {
+        (Some(scheme), Some(authority)) => {
+            let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+            format!("{scheme}://{host}{path}")
+        }
+        _ => path.to_owned(),
+    };
+    (shown.len() <= LONGEST_TARGET).then_some(shown)
+}
+
+fn session_id(head: &Parts) -> Option<String> {
+    let value = head.headers.get(SESSION_ID)?;
+    value.to_str().ok().map(str::to_owned)
+}
+
+fn content_type(head: &Parts) -> Option<String> {
+    let value = head.headers.get(CONTENT_TYPE)?;
+    Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+/// Compares without case and parameters (RFC 9110 §8.3.1).
+fn has_media_type(head: &Parts, expected: &str) -> bool {
+    let essence = content_type(head).map(|value| value.split(';').next().unwrap_or_default().trim().to_owned());
+    essence.is_some_and(|essence| essence.eq_ignore_ascii_case(expected))
+}
+
+fn preview(octets: &[u8]) -> String {
+    match octets {
+        [] => "<empty>".to_owned(),
+        _ => String::from_utf8_lossy(&octets[..octets.len().min(PREVIEW)]).into_owned(),
+    }
+}
+
+fn unexpected(message: impl Into<Cow<'static, str>>) -> Failure {
+    StreamableHttpError::UnexpectedServerResponse(message.into())
+}
+
+fn client(cause: Cause) -> Failure {
+    StreamableHttpError::Client(Error::from(cause))
+}

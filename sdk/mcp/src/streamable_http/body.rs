@@ -1,0 +1,86 @@
+//! Answers read within bounds of size, and, where nobody needs them, of time.
+
+use std::time::Duration;
+
+use bowline_client::Body;
+use bytes::Bytes;
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use rmcp::transport::streamable_http_client::StreamableHttpError;
+use tokio::time::timeout;
+
+use super::{Failure, failed};
+
+/// How long the text of an error status is waited for: the status is what matters.
+const TEXT_TIME: Duration = Duration::from_secs(2);
+
+/// How much of an unneeded answer is read for its connection's sake, and for how long. rmcp's worker allows the rest
+/// of an event stream as much time.
+const DISCARD_LIMIT: usize = 64 * 1024;
+const DISCARD_TIME: Duration = Duration::from_millis(50);
+
+/// The whole body.
+///
+/// # Errors
+/// `ResponseBodyTooLarge` beyond `limit` octets: the rest is cancelled.
+pub(super) async fn whole(mut body: Body, limit: usize) -> Result<Vec<u8>, Failure> {
+    let too_large = StreamableHttpError::ResponseBodyTooLarge { max_size: limit };
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large);
+    }
+    let mut octets = Vec::new();
+    while let Some(data) = next(&mut body).await {
+        let data = data.map_err(failed)?;
+        if data.len() > limit - octets.len() {
+            return Err(too_large);
+        }
+        octets.extend_from_slice(&data);
+    }
+    Ok(octets)
+}
+
+/// The beginning of a body that only a person will read; as much of it as came.
+pub(super) async fn prefix(mut body: Body, limit: usize) -> Vec<u8> {
+    let mut octets = Vec::new();
+    let read = async {
+        while octets.len() < limit {
+            let Some(Ok(data)) = next(&mut body).await else { return };
+            let room = data.len().min(limit - octets.len());
+            octets.extend_from_slice(&data[..room]);
+        }
+    };
+    // What came before the time-out is as good as any.
+    let _ = timeout(TEXT_TIME, read).await;
+    octets
+}
+
+/// Reads what is left of a body that nobody needs, so that an HTTP/1.1 connection can carry the next request; a long
+/// or slow one is cancelled.
+pub(super) async fn discard(mut body: Body) {
+    if body.size_hint().lower() > DISCARD_LIMIT as u64 {
+        return;
+    }
+    let read = async {
+        let mut left = DISCARD_LIMIT;
+        while let Some(Ok(data)) = next(&mut body).await {
+            match left.checked_sub(data.len()) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    let _ = timeout(DISCARD_TIME, read).await;
+}
+
+/// The next data; trailers are passed over.
+async fn next(body: &mut Body) -> Option<Result<Bytes, bowline_client::Error>> {
+    loop {
+        match body.frame().await? {
+            Ok(frame) => match frame.into_data() {
+                Ok(data) => return Some(Ok(data)),
+                Err(_) => continue,
+            },
+            Err(e) => return Some(Err(e)),
+        }
+    }
+}

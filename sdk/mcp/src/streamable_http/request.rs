@@ -1,0 +1,131 @@
+//! What goes out: rmcp's parameters as an HTTP request.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bowline_client::{AccessToken, Operation};
+use bowline_proof::PROOF_HEADER;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
+use http_body_util::Full;
+use rmcp::transport::streamable_http_client::StreamableHttpError;
+
+use super::Failure;
+use crate::error::Cause;
+use crate::{Error, operation};
+
+pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// What the transport writes itself, and what frames the message.
+///
+/// `MCP-Protocol-Version`, `Mcp-Method`, `Mcp-Name` and `Mcp-Param-*` are not among them: rmcp's worker passes those as
+/// custom headers.
+const RESERVED: [HeaderName; 7] = [
+    header::ACCEPT,
+    header::CONTENT_TYPE,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    SESSION_ID,
+    LAST_EVENT_ID,
+    PROOF_HEADER,
+];
+
+/// To whom a request goes, and on whose behalf, as rmcp's worker has it.
+pub(super) struct Addressed {
+    uri: Arc<str>,
+    pub(super) session_id: Option<Arc<str>>,
+    auth_header: Option<String>,
+    custom_headers: HashMap<HeaderName, HeaderValue>,
+}
+
+impl Addressed {
+    pub(super) fn new(
+        uri: Arc<str>,
+        session_id: Option<Arc<str>>,
+        auth_header: Option<String>,
+        custom_headers: HashMap<HeaderName, HeaderValue>,
+    ) -> Self {
+        Self {
+            uri,
+            session_id,
+            auth_header,
+            custom_headers,
+        }
+    }
+
+    /// A POST or a DELETE. `own` is the transport's own access token.
+    pub(super) fn request(
+        self,
+        method: Method,
+        operation: Operation,
+        body: Vec<u8>,
+        own: Option<&AccessToken>,
+    ) -> Result<Request<Full<Bytes>>, Failure> {
+        let token = self.token(own)?;
+        let is_post = method == Method::POST;
+        let mut request = Request::new(Full::from(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = Uri::try_from(&*self.uri).map_err(|e| client(Cause::InvalidEndpoint(e)))?;
+        for (name, value) in self.custom_headers {
+            let is_second_credential = name == header::AUTHORIZATION && token.is_some();
+            if RESERVED.contains(&name) || is_second_credential {
+                return Err(StreamableHttpError::ReservedHeaderConflict(name.to_string()));
+            }
+            request.headers_mut().insert(name, value);
+        }
+        if let Some(session_id) = &self.session_id {
+            let value = id("session id", session_id)?;
+            request.headers_mut().insert(SESSION_ID, value);
+        }
+        if is_post {
+            let headers = request.headers_mut();
+            headers.insert(
+                header::ACCEPT,
+                HeaderValue::from_static("application/json, text/event-stream"),
+            );
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        request.extensions_mut().insert(operation);
+        if let Some(token) = token {
+            request.extensions_mut().insert(token);
+        }
+        Ok(request)
+    }
+
+    /// A GET that opens an event stream, after the event `last_event_id` where there was one.
+    pub(super) fn resuming(
+        self,
+        last_event_id: Option<String>,
+        own: Option<&AccessToken>,
+    ) -> Result<Request<Full<Bytes>>, Failure> {
+        let mut request = self.request(Method::GET, operation::EVENT_STREAM, Vec::new(), own)?;
+        let headers = request.headers_mut();
+        headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
+        if let Some(last_event_id) = last_event_id {
+            headers.insert(LAST_EVENT_ID, id("event id", &last_event_id)?);
+        }
+        Ok(request)
+    }
+
+    fn token(&self, own: Option<&AccessToken>) -> Result<Option<AccessToken>, Failure> {
+        match (own, &self.auth_header) {
+            (Some(_), Some(_)) => Err(client(Cause::TwoTokens)),
+            (Some(own), None) => Ok(Some(own.clone())),
+            (None, Some(text)) => {
+                let token = AccessToken::new(text.as_str()).map_err(|e| client(Cause::InvalidToken(e)))?;
+                Ok(Some(token))
+            }
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+/// An id that the server chose, as a field value. Event ids may hold any UTF-8 (HTML, "server-sent events").
+fn id(what: &'static str, text: &str) -> Result<HeaderValue, Failure> {
+    HeaderValue::from_bytes(text.as_bytes()).map_err(|_| client(Cause::InvalidId(what)))
+}
+
+fn client(cause: Cause) -> Failure {
+    StreamableHttpError::Client(Error::from(cause))
+}

@@ -1,0 +1,138 @@
+//! `cnf`: what an access token says about who may present it, and how (RFC 7800).
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{
+    EXPORTER_LABEL, Thumbprint,
+    encoding::{Object, octets32, present},
+};
+
+/// The members of a token's `cnf` claim that concern us (TK-1). Other members are ignored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Confirmation {
+    /// `x5t#S256`: the certificate that the client must have authenticated with (RFC 8705 §3.1).
+    pub x5t_s256: Option<Thumbprint>,
+    /// `tls_exp`: the exporter label; its presence asks for a session-binding proof (TK-2).
+    pub tls_exp: Option<String>,
+    /// `jkt`: the thumbprint of a DPoP key (RFC 9449 §6.1).
+    pub jkt: Option<String>,
+}
+
+/// Which proof a token asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Demand {
+    /// None. The token may still be bound to a certificate: see [`Confirmation::x5t_s256`].
+    None,
+    /// A session-binding proof (TK-2).
+    Session,
+    /// A DPoP proof (RFC 9449).
+    Dpop,
+}
+
+impl Confirmation {
+    /// Reads `cnf` out of all claims of a token, or out of an introspection response (RFC 7662).
+    ///
+    /// No `cnf` gives an empty confirmation.
+    ///
+    /// # Errors
+    /// [`ConfirmationError::Malformed`]: the claims or `cnf` are no object, or a member has the wrong type
+    /// or form. A `null` is a wrong type.
+    pub fn from_claims(claims: &Value) -> Result<Self, ConfirmationError> {
+        Object::<Claims>::deserialize(claims)
+            .map_err(|_| ConfirmationError::Malformed)?
+            .0
+            .confirmation()
+    }
+
+    /// The `cnf` of a JWT, whose signature nobody has verified; empty if this is no JSON object, and so no
+    /// JWT.
+    ///
+    /// Reads from the text, so that a member that stands twice is an error: one reader would take the
+    /// first, another the last.
+    pub(crate) fn of_jwt_payload(payload: &[u8]) -> Result<Self, ConfirmationError> {
+        if !payload.trim_ascii_start().starts_with(b"{") {
+            return Ok(Self::default());
+        }
+        match serde_json::from_slice::<Object<Claims>>(payload) {
+            Ok(claims) => claims.0.confirmation(),
+            Err(error) if error.is_data() => Err(ConfirmationError::Malformed),
+            Err(_) => Ok(Self::default()),
+        }
+    }
+
+    /// Which proof the token asks for.
+    ///
+    /// # Errors
+    /// The demand cannot be satisfied, so the token must be refused and must not be sent:
+    /// [`Conflict`](ConfirmationError::Conflict) (TK-0),
+    /// [`UnknownLabel`](ConfirmationError::UnknownLabel) (TK-2),
+    /// [`NoCertificate`](ConfirmationError::NoCertificate) (TK-1).
+    pub fn demand(&self) -> Result<Demand, ConfirmationError> {
+        match (&self.tls_exp, &self.jkt) {
+            (Some(_), Some(_)) => Err(ConfirmationError::Conflict),
+            (Some(label), None) if label != EXPORTER_LABEL => Err(ConfirmationError::UnknownLabel),
+            (Some(_), None) if self.x5t_s256.is_none() => Err(ConfirmationError::NoCertificate),
+            (Some(_), None) => Ok(Demand::Session),
+            (None, Some(_)) => Ok(Demand::Dpop),
+            (None, None) => Ok(Demand::None),
+        }
+    }
+}
+
+/// A `cnf` that cannot be read or cannot be satisfied. It carries nothing of the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfirmationError {
+    /// `cnf` is no object, stands twice, or has a member of the wrong type or form.
+    #[error("the token's cnf is malformed; the authorization server must issue another token")]
+    Malformed,
+    /// Both `jkt` and `tls_exp`: no specification says how to satisfy both (TK-0).
+    #[error("the token's cnf has both jkt and tls_exp, which nothing specifies; ask for one of them")]
+    Conflict,
+    /// `tls_exp` names another exporter label than [`EXPORTER_LABEL`] (TK-2).
+    #[error("the token's cnf.tls_exp names an exporter label other than {EXPORTER_LABEL}")]
+    UnknownLabel,
+    /// `tls_exp` without `x5t#S256` (TK-1).
+    #[error("the token's cnf has tls_exp but no x5t#S256; both are required")]
+    NoCertificate,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    #[serde(default, deserialize_with = "present")]
+    cnf: Option<Object<Members>>,
+}
+
+#[derive(Deserialize)]
+struct Members {
+    #[serde(default, rename = "x5t#S256", deserialize_with = "present")]
+    x5t_s256: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    tls_exp: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    jkt: Option<String>,
+}
+
+impl Claims {
+    fn confirmation(self) -> Result<Confirmation, ConfirmationError> {
+        let Some(Object(members)) = self.cnf else {
+            return Ok(Confirmation::default());
+        };
+        // A JWK thumbprint has the form of a certificate's: SHA-256 in base64url (RFC 9449 §6.1).
+        if members.jkt.as_deref().is_some_and(|jkt| octets32(jkt).is_none()) {
+            return Err(ConfirmationError::Malformed);
+        }
+        let x5t_s256 = members
+            .x5t_s256
+            .map(|text| text.parse())
+            .transpose()
+            .map_err(|_| ConfirmationError::Malformed)?;
+        Ok(Confirmation {
+            x5t_s256,
+            tls_exp: members.tls_exp,
+            jkt: members.jkt,
+        })
+    }
+}

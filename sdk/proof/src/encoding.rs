@@ -1,0 +1,68 @@
+//! base64url and JSON, both read strictly: one octet sequence has one accepted spelling.
+
+use std::{fmt, marker::PhantomData};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
+use zeroize::Zeroizing;
+
+pub(crate) fn base64url(octets: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(octets)
+}
+
+/// Without padding, and with zero trailing bits (RFC 7515 §2, RFC 4648 §3.5).
+pub(crate) fn from_base64url(text: impl AsRef<[u8]>) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(text).ok()
+}
+
+/// Exactly 32 octets, that is 43 characters: a SHA-256 hash or an exporter value.
+pub(crate) fn octets32(text: &str) -> Option<Zeroizing<[u8; 32]>> {
+    // `decode_slice` asks for an estimate's worth of room, one octet more than the value has.
+    let mut buffer = Zeroizing::new([0; 33]);
+    if text.len() != 43 || URL_SAFE_NO_PAD.decode_slice(text, &mut *buffer).ok()? != 32 {
+        return None;
+    }
+    let mut octets = Zeroizing::new([0; 32]);
+    octets.copy_from_slice(&buffer[..32]);
+    Some(octets)
+}
+
+/// `T` read from a JSON object and from nothing else.
+///
+/// serde's derived structs also read from an array, in field order; a JWS header or a `cnf` never may.
+/// They refuse a member that stands twice, which is why claims are read into structs (RFC 8725 §2.4 names
+/// the confusion that duplicates allow).
+pub(crate) struct Object<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MapOnly<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for MapOnly<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(MapOnly(PhantomData))
+    }
+}
+
+/// For optional members: a member that is there must have its type, so `null` is refused
+/// (serde alone reads it as absent).
+pub(crate) fn present<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}

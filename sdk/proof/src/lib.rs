@@ -1,0 +1,89 @@
+//! TLS-session-binding proofs for OAuth access tokens, without any I/O.
+//!
+//! A *session-binding proof* is a small JWS that ties an access token to one mutual-TLS connection
+//! (`draft-mw-oauth-tls-session-bound-tokens`). This crate holds both halves of it:
+//!
+//! | the client | the resource server |
+//! |---|---|
+//! | [`ExporterValue::derive`] after the handshake | [`ExporterValue::derive`] after the handshake |
+//! | [`AccessToken`] and what its [`Confirmation`] demands | [`AccessToken::from_authorization`] |
+//! | [`ProofKey::mint`] signs a [`Proof`] | [`ProofVerifier::verify`] checks it, or says which [`Check`] refused |
+//! | [`challenges`] reads a refusal | [`Challenge`] writes one |
+//!
+//! ```
+//! # use std::time::Duration;
+//! # use bowline_proof::*;
+//! # use rustls_pki_types::{PrivateKeyDer, UnixTime};
+//! # let pair = rcgen::generate_simple_self_signed(["agent".to_owned()])?;
+//! # let certificate = pair.cert.der();
+//! # let der = PrivateKeyDer::Pkcs8(pair.signing_key.serialize_der().into());
+//! # let signing_key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&der)?;
+//! # let now = UnixTime::since_unix_epoch(Duration::from_secs(1_780_000_000));
+//! # // In life: ExporterValue::derive(&connection)
+//! # let this_connection = ExporterValue::from_bytes([1; 32]);
+//! # let another_connection = ExporterValue::from_bytes([2; 32]);
+//! // The client, once per token and connection.
+//! let token = AccessToken::new("mF_9.B5f-4.1JqM")?;
+//! let key = ProofKey::new(certificate, signing_key)?;
+//! let proof = key.mint(&ProofClaims {
+//!     token: token.hash(),
+//!     exporter: &this_connection,
+//!     issued_at: now,
+//!     request: None,
+//! })?;
+//!
+//! // The server, on the connection that the request came over.
+//! let verifier = ProofVerifier::new(certificate)?;
+//! let presented = AccessToken::from_authorization(token.authorization())?;
+//! let mut expected = Expected {
+//!     exporter: &this_connection,
+//!     token: presented.hash(),
+//!     now,
+//!     handshake_at: now,
+//!     method: &http::Method::POST,
+//!     path: "/mcp",
+//!     targets: &Targets::new(["https://mcp.example.com".parse()?]),
+//!     windows: &Windows::default(),
+//! };
+//! assert!(verifier.verify(proof.as_str().as_bytes(), &expected)?.is_reusable());
+//!
+//! // Token and proof stolen, and replayed on another connection.
+//! expected.exporter = &another_connection;
+//! let refusal = verifier.verify(proof.as_str().as_bytes(), &expected).unwrap_err();
+//! assert_eq!(refusal.check(), Check::Exporter);
+//! assert_eq!(refusal.check().id(), "RS-6");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! What it does not do: it opens no connection, holds no cache, remembers no `jti`, validates no access
+//! token, and never reads the clock. Ids such as `RS-6` cite the requirements of the project's wire
+//! profile.
+//!
+//! Exporter values, tokens and proofs never appear in `Debug`, `Display` or error output (EX-7).
+
+mod algorithm;
+mod certificate;
+mod challenge;
+mod check;
+mod confirmation;
+mod ecdsa;
+mod encoding;
+mod exporter;
+mod key;
+mod proof;
+mod target;
+mod thumbprint;
+mod token;
+mod verify;
+
+pub use algorithm::Algorithm;
+pub use challenge::{Challenge, challenges};
+pub use check::{Check, Refusal};
+pub use confirmation::{Confirmation, ConfirmationError, Demand};
+pub use exporter::{EXPORTER_LABEL, ExporterError, ExporterValue};
+pub use key::{KeyError, KeyErrorKind, ProofKey};
+pub use proof::{MAX_PROOF_OCTETS, MintError, MintErrorKind, PROOF_HEADER, Proof, ProofClaims, RequestClaims};
+pub use target::{InvalidTarget, Origin, Targets, target_uri};
+pub use thumbprint::{InvalidThumbprint, Thumbprint};
+pub use token::{AccessToken, InvalidAccessToken, TokenHash};
+pub use verify::{Expected, PerRequest, ProofVerifier, Verified, Windows};

@@ -1,0 +1,216 @@
+//! Access tokens: held, hashed once, never shown.
+
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    sync::{Arc, OnceLock},
+};
+
+use aws_lc_rs::{
+    constant_time::verify_slices_are_equal,
+    digest::{SHA256, digest},
+};
+use bytes::Bytes;
+use http::HeaderValue;
+use zeroize::Zeroizing;
+
+use crate::{
+    Confirmation, ConfirmationError,
+    encoding::{base64url, from_base64url, octets32},
+};
+
+/// Longer than any header section that a server takes; far longer than any sensible token.
+const MAX_TOKEN_OCTETS: usize = 64 * 1024;
+
+const SCHEME: &str = "Bearer ";
+
+/// An OAuth access token, JWT or opaque.
+///
+/// Clones are cheap and share one copy. That copy and the one inside [`authorization`](Self::authorization)
+/// are cleared when the last clone is dropped; what an HTTP stack writes from them is its own affair.
+/// `Debug` shows nothing of it. Two tokens are equal when their hashes are, compared in constant time.
+#[derive(Clone)]
+pub struct AccessToken(Arc<Inner>);
+
+struct Inner {
+    secret: Zeroizing<String>,
+    hash: TokenHash,
+    authorization: HeaderValue,
+    confirmation: OnceLock<Result<Confirmation, ConfirmationError>>,
+}
+
+impl AccessToken {
+    /// Takes a token as the authorization server issued it.
+    ///
+    /// # Errors
+    /// It is not of RFC 6750 §2.1's `b64token` form, is empty, or is longer than 64 KiB.
+    pub fn new(token: impl Into<String>) -> Result<Self, InvalidAccessToken> {
+        let secret = Zeroizing::new(token.into());
+        if secret.len() > MAX_TOKEN_OCTETS {
+            return Err(InvalidAccessToken::TooLong);
+        }
+        if !is_b64token(&secret) {
+            return Err(InvalidAccessToken::Malformed);
+        }
+        let field = Zeroizing::new([SCHEME.as_bytes(), secret.as_bytes()].concat());
+        let mut authorization =
+            HeaderValue::from_maybe_shared(Bytes::from_owner(field)).map_err(|_| InvalidAccessToken::Malformed)?;
+        authorization.set_sensitive(true);
+        Ok(Self(Arc::new(Inner {
+            hash: TokenHash::of(&secret),
+            secret,
+            authorization,
+            confirmation: OnceLock::new(),
+        })))
+    }
+
+    /// Takes the token out of an `Authorization` field (TK-0).
+    ///
+    /// # Errors
+    /// [`OtherScheme`](InvalidAccessToken::OtherScheme) when the scheme is not `Bearer` (in any case), and
+    /// whatever [`new`](Self::new) refuses.
+    pub fn from_authorization(value: &HeaderValue) -> Result<Self, InvalidAccessToken> {
+        let field = value.as_bytes();
+        let end = field.iter().position(|&b| b == b' ').unwrap_or(field.len());
+        let (scheme, credentials) = field.split_at(end);
+        if !scheme.eq_ignore_ascii_case(b"Bearer") {
+            return Err(InvalidAccessToken::OtherScheme);
+        }
+        let credentials = credentials.trim_ascii_start();
+        let token = str::from_utf8(credentials).map_err(|_| InvalidAccessToken::Malformed)?;
+        Self::new(token)
+    }
+
+    /// The token itself. Do not log it.
+    pub fn secret(&self) -> &str {
+        &self.0.secret
+    }
+
+    /// The hash that names the token in proofs (`ath`, PR-5), computed once.
+    pub fn hash(&self) -> &TokenHash {
+        &self.0.hash
+    }
+
+    /// `Bearer <token>`, prepared once and marked sensitive, so that it is never indexed by HPACK.
+    pub fn authorization(&self) -> &HeaderValue {
+        &self.0.authorization
+    }
+
+    /// The token's `cnf`, read once from the JWT's payload, whose signature is *not* verified.
+    ///
+    /// Good enough for a client that wants to know what its own token asks for. An opaque token has an
+    /// empty confirmation.
+    ///
+    /// # Errors
+    /// The payload has a malformed `cnf`.
+    pub fn confirmation(&self) -> Result<&Confirmation, &ConfirmationError> {
+        self.0
+            .confirmation
+            .get_or_init(|| unverified_confirmation(self.secret()))
+            .as_ref()
+    }
+}
+
+impl PartialEq for AccessToken {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash().matches(other.hash())
+    }
+}
+
+impl Eq for AccessToken {}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AccessToken(redacted)")
+    }
+}
+
+/// `b64token` of RFC 6750 §2.1.
+fn is_b64token(text: &str) -> bool {
+    let body = text.trim_end_matches('=');
+    !body.is_empty()
+        && body
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
+}
+
+fn unverified_confirmation(token: &str) -> Result<Confirmation, ConfirmationError> {
+    let mut parts = token.split('.');
+    let (Some(_), Some(payload), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        return Ok(Confirmation::default());
+    };
+    match from_base64url(payload) {
+        Some(payload) => Confirmation::of_jwt_payload(&Zeroizing::new(payload)),
+        None => Ok(Confirmation::default()),
+    }
+}
+
+/// Text that is not an access token in `Authorization`. It carries nothing of the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidAccessToken {
+    /// The credentials have another scheme than `Bearer` (TK-0).
+    #[error("the Authorization scheme is not Bearer")]
+    OtherScheme,
+    /// Empty, or not of the `b64token` form.
+    #[error("the access token is empty or has characters outside RFC 6750's b64token")]
+    Malformed,
+    /// Longer than 64 KiB.
+    #[error("the access token is longer than {MAX_TOKEN_OCTETS} octets")]
+    TooLong,
+}
+
+/// SHA-256 over the ASCII of an access token: the `ath` claim (PR-5), and a name for the token in tables.
+///
+/// `Debug` shows nothing of it: whoever reads a log should not be able to tell tokens by it.
+#[derive(Clone, Copy)]
+pub struct TokenHash([u8; 32]);
+
+impl TokenHash {
+    fn of(token: &str) -> Self {
+        let mut octets = [0; 32];
+        octets.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+        Self(octets)
+    }
+
+    /// The 32 octets of the hash.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Whether both are the same, in constant time (RS-7).
+    pub fn matches(&self, other: &Self) -> bool {
+        verify_slices_are_equal(&self.0, &other.0).is_ok()
+    }
+
+    /// Reads the `ath` claim (PR-5).
+    pub(crate) fn from_claim(text: &str) -> Option<Self> {
+        octets32(text).map(|octets| Self(*octets))
+    }
+
+    /// Writes the `ath` claim (PR-5).
+    pub(crate) fn to_claim(self) -> String {
+        base64url(&self.0)
+    }
+}
+
+// Equality by hand, and so `Hash` too, only to keep it constant-time wherever it is called from.
+impl PartialEq for TokenHash {
+    fn eq(&self, other: &Self) -> bool {
+        self.matches(other)
+    }
+}
+
+impl Eq for TokenHash {}
+
+impl Hash for TokenHash {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenHash(redacted)")
+    }
+}

@@ -1,0 +1,317 @@
+//! Verification of a proof on the connection that it came over (RS-5..RS-9).
+//!
+//! Whether this `jti` was seen before is the caller's to say, who keeps that memory with the connection.
+
+use std::{fmt, time::Duration};
+
+use http::Method;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use serde::{Deserialize, de::DeserializeOwned, de::IgnoredAny};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::{
+    Algorithm, Check, ExporterValue, KeyError, MAX_PROOF_OCTETS, Refusal, Targets, Thumbprint, TokenHash,
+    certificate::Certificate,
+    encoding::{Object, from_base64url, present},
+    proof::PROOF_TYPE,
+};
+
+/// A longer `jti` is refused, so that what a connection remembers of each is bounded.
+const MAX_JTI_OCTETS: usize = 256;
+
+/// The client certificate of one connection, parsed once, ready to verify the proofs that come over it.
+pub struct ProofVerifier(Certificate);
+
+impl ProofVerifier {
+    /// For the client certificate (the leaf) that the TLS handshake verified.
+    ///
+    /// # Errors
+    /// [`KeyErrorKind::BadCertificate`](crate::KeyErrorKind::BadCertificate),
+    /// [`UnsupportedKey`](crate::KeyErrorKind::UnsupportedKey) or
+    /// [`WeakRsa`](crate::KeyErrorKind::WeakRsa): no proof can be verified on this connection.
+    pub fn new(certificate: &CertificateDer<'_>) -> Result<Self, KeyError> {
+        Ok(Self(Certificate::parse(certificate)?))
+    }
+
+    /// The certificate's thumbprint: what `cnf.x5t#S256` must equal (RS-3).
+    pub fn thumbprint(&self) -> Thumbprint {
+        self.0.thumbprint
+    }
+
+    /// When the certificate becomes valid.
+    pub fn not_before(&self) -> UnixTime {
+        self.0.not_before
+    }
+
+    /// When the certificate stops being valid; later requests are refused (RS-1).
+    pub fn not_after(&self) -> UnixTime {
+        self.0.not_after
+    }
+
+    /// Runs RS-5 to RS-9, in this order and less the memory of `jti`, on the value of the proof header.
+    ///
+    /// # Errors
+    /// The first check that refuses.
+    pub fn verify(&self, proof: &[u8], expected: &Expected<'_>) -> Result<Verified, Refusal> {
+        let claims = self.authenticated_claims(proof)?;
+        check_exporter(&claims, expected)?;
+        check_token_hash(&claims, expected)?;
+        let issued_at = check_issued_at(&claims, expected)?;
+        check_request(&claims, expected)?;
+        Ok(Verified {
+            issued_at,
+            request: PerRequest {
+                jti: claims.jti.clone(),
+                htm: claims.htm.is_some(),
+                htu: claims.htu.is_some(),
+            },
+        })
+    }
+
+    /// RS-5. The payload is parsed only once its signature is known to be good.
+    fn authenticated_claims(&self, proof: &[u8]) -> Result<Claims, Refusal> {
+        if proof.len() > MAX_PROOF_OCTETS {
+            return Err(syntax("the proof is longer than 8 KiB"));
+        }
+        let jws = CompactJws::split(proof)?;
+        let header: Header = json(jws.header).ok_or(syntax("the header of the proof is malformed"))?;
+        if header.crit.is_some() {
+            return Err(syntax("the header of the proof has crit"));
+        }
+        if !header.typ.is_some_and(|typ| is_proof_type(&typ)) {
+            return Err(Check::ProofType.into());
+        }
+        let key = header
+            .alg
+            .and_then(|alg| Algorithm::from_name(&alg))
+            .and_then(|alg| self.0.public_key.verifying(alg))
+            .ok_or(Check::ProofAlgorithm)?;
+        let thumbprint = header.x5t_s256.and_then(|text| text.parse().ok());
+        if thumbprint != Some(self.0.thumbprint) {
+            return Err(Check::ProofThumbprint.into());
+        }
+        let signature = from_base64url(jws.signature).ok_or(syntax("the signature of the proof is not base64url"))?;
+        key.verify_sig(jws.signing_input, &signature)
+            .map_err(|_| Check::ProofSignature)?;
+        json(jws.payload).ok_or(syntax(
+            "the payload of the proof is malformed: ath, ekm and iat are required, each claim once and of its type",
+        ))
+    }
+}
+
+impl fmt::Debug for ProofVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProofVerifier")
+            .field("thumbprint", &self.0.thumbprint)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a proof must say to be taken for this request on this connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// This end's exporter value (RS-6).
+    pub exporter: &'a ExporterValue,
+    /// The hash of the presented token (RS-7).
+    pub token: &'a TokenHash,
+    /// Now (RS-8).
+    pub now: UnixTime,
+    /// When this connection's handshake completed (RS-8).
+    pub handshake_at: UnixTime,
+    /// The request's method (RS-9).
+    pub method: &'a Method,
+    /// The path of the request's target, without query: [`http::Uri::path`] (RS-9).
+    pub path: &'a str,
+    /// Which `htu` values name this server (RS-9, PR-7).
+    pub targets: &'a Targets,
+    /// How old and how far ahead a proof may be (RS-8).
+    pub windows: &'a Windows,
+}
+
+/// How far `iat` may lie from the time it is compared with (RS-8). Whole seconds count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Windows {
+    /// Back from now with per-request claims, back from the handshake without. 300 s unless told.
+    pub past: Duration,
+    /// Ahead of now. 60 s unless told.
+    pub future: Duration,
+}
+
+impl Default for Windows {
+    fn default() -> Self {
+        Self {
+            past: Duration::from_secs(300),
+            future: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A proof that passed RS-5..RS-9, less the memory of `jti`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// `iat`.
+    pub issued_at: UnixTime,
+    /// The per-request claims that were there.
+    pub request: PerRequest,
+}
+
+/// Which per-request claims a proof has (PR-6). `htm` and `htu` matched if they are there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PerRequest {
+    /// `jti`, 1 to 256 octets. The caller must still refuse one that it has seen (RS-9).
+    pub jti: Option<String>,
+    /// `htm` was there.
+    pub htm: bool,
+    /// `htu` was there.
+    pub htu: bool,
+}
+
+impl Verified {
+    /// Whether other requests on this connection may carry the same proof: it has none of the three
+    /// per-request claims (PR-6, RS-11).
+    pub fn is_reusable(&self) -> bool {
+        let PerRequest { jti, htm, htu } = &self.request;
+        jti.is_none() && !htm && !htu
+    }
+
+    /// Whether it has all three per-request claims, which RS-12 demands.
+    pub fn has_all_request_claims(&self) -> bool {
+        let PerRequest { jti, htm, htu } = &self.request;
+        jti.is_some() && *htm && *htu
+    }
+
+    /// `jti`, which the caller must remember for as long as the connection lives (RS-9).
+    pub fn jti(&self) -> Option<&str> {
+        self.request.jti.as_deref()
+    }
+}
+
+/// RS-6, in constant time.
+fn check_exporter(claims: &Claims, expected: &Expected<'_>) -> Result<(), Refusal> {
+    ExporterValue::from_claim(&claims.ekm)
+        .filter(|ekm| ekm.matches(expected.exporter))
+        .map(drop)
+        .ok_or(Check::Exporter.into())
+}
+
+/// RS-7, in constant time.
+fn check_token_hash(claims: &Claims, expected: &Expected<'_>) -> Result<(), Refusal> {
+    TokenHash::from_claim(&claims.ath)
+        .filter(|ath| ath.matches(expected.token))
+        .map(drop)
+        .ok_or(Check::TokenHash.into())
+}
+
+/// RS-8. A reusable proof is dated by the exporter already, so it may be as old as the connection.
+fn check_issued_at(claims: &Claims, expected: &Expected<'_>) -> Result<UnixTime, Refusal> {
+    let iat = claims.iat.as_u64().ok_or(Refusal::with_detail(
+        Check::IssuedAt,
+        "the iat of the proof is not a whole number of seconds since 1970",
+    ))?;
+    let now = expected.now.as_secs();
+    let is_per_request = claims.jti.is_some() || claims.htm.is_some() || claims.htu.is_some();
+    let oldest_base = match is_per_request {
+        true => now,
+        false => now.min(expected.handshake_at.as_secs()),
+    };
+    let oldest = oldest_base.saturating_sub(expected.windows.past.as_secs());
+    let newest = now.saturating_add(expected.windows.future.as_secs());
+    if !(oldest..=newest).contains(&iat) {
+        return Err(Check::IssuedAt.into());
+    }
+    Ok(UnixTime::since_unix_epoch(Duration::from_secs(iat)))
+}
+
+/// RS-9, less the memory of `jti`: whichever claims are there (PR-6).
+fn check_request(claims: &Claims, expected: &Expected<'_>) -> Result<(), Refusal> {
+    if claims.htm.as_deref().is_some_and(|htm| htm != expected.method.as_str()) {
+        return Err(Check::Method.into());
+    }
+    if claims
+        .htu
+        .as_deref()
+        .is_some_and(|htu| !expected.targets.match_request(htu, expected.path))
+    {
+        return Err(Check::TargetUri.into());
+    }
+    if claims
+        .jti
+        .as_deref()
+        .is_some_and(|jti| !(1..=MAX_JTI_OCTETS).contains(&jti.len()))
+    {
+        return Err(syntax("the jti of the proof is empty or longer than 256 octets"));
+    }
+    Ok(())
+}
+
+/// The three parts of a compact JWS, still encoded (RFC 7515 §7.1).
+struct CompactJws<'a> {
+    header: &'a [u8],
+    payload: &'a [u8],
+    signature: &'a [u8],
+    signing_input: &'a [u8],
+}
+
+impl<'a> CompactJws<'a> {
+    fn split(proof: &'a [u8]) -> Result<Self, Refusal> {
+        let mut parts = proof.split(|&octet| octet == b'.');
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(header), Some(payload), Some(signature), None) => Ok(Self {
+                header,
+                payload,
+                signature,
+                signing_input: &proof[..header.len() + 1 + payload.len()],
+            }),
+            _ => Err(syntax("the proof is not a compact JWS")),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Header {
+    typ: Option<String>,
+    alg: Option<String>,
+    #[serde(rename = "x5t#S256")]
+    x5t_s256: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    crit: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    ath: String,
+    ekm: String,
+    iat: serde_json::Number,
+    #[serde(default, deserialize_with = "present")]
+    jti: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    htm: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    htu: Option<String>,
+}
+
+impl Drop for Claims {
+    fn drop(&mut self) {
+        self.ekm.zeroize();
+    }
+}
+
+/// RFC 7515 §4.1.9: a media type, compared without regard to case, its `application/` usually left out.
+fn is_proof_type(typ: &str) -> bool {
+    const PREFIX: &str = "application/";
+    let short = match typ.split_at_checked(PREFIX.len()) {
+        Some((prefix, short)) if prefix.eq_ignore_ascii_case(PREFIX) => short,
+        _ => typ,
+    };
+    short.eq_ignore_ascii_case(PROOF_TYPE)
+}
+
+fn json<T: DeserializeOwned>(encoded: &[u8]) -> Option<T> {
+    let text = Zeroizing::new(from_base64url(encoded)?);
+    let Object(value) = serde_json::from_slice(&text).ok()?;
+    Some(value)
+}
+
+fn syntax(detail: &'static str) -> Refusal {
+    Refusal::with_detail(Check::ProofSyntax, detail)
+}

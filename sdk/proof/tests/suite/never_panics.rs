@@ -1,0 +1,195 @@
+//! Whatever comes from the network gives a result, never a panic.
+
+use std::time::Duration;
+
+use bowline_proof::{
+    AccessToken, Challenge, Check, Confirmation, Expected, ExporterValue, Origin, ProofVerifier, Refusal, Targets,
+    Thumbprint, Verified, Windows, challenges, target_uri,
+};
+use http::{HeaderMap, HeaderValue, Method, Uri, header::WWW_AUTHENTICATE};
+use proptest::{collection::vec, prelude::*};
+use rustls_pki_types::{CertificateDer, UnixTime};
+use serde_json::{Value, json};
+
+use crate::common::{P256, base64url, sha256};
+
+const NOW: u64 = 1_700_000_000;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn verify_takes_any_octets(proof in vec(any::<u8>(), 0..300)) {
+        prop_assert!(verify(&proof, "/").is_err());
+    }
+
+    #[test]
+    fn verify_takes_any_text_of_three_parts(
+        header in json_like(), payload in json_like(), signature in vec(any::<u8>(), 0..100),
+    ) {
+        let proof = [header, payload, base64url(signature)].join(".");
+        prop_assert!(verify(proof.as_bytes(), "/").is_err());
+    }
+
+    #[test]
+    fn verify_takes_any_signed_payload(payload in json_text(), path in ".*") {
+        let proof = P256.jws("ES256", &header(), &payload);
+        let _ = verify(proof.as_bytes(), &path);
+    }
+
+    /// All is right but `htu`, so that it is reached.
+    #[test]
+    fn verify_takes_any_target(
+        htu in prop_oneof![".*", "(https?://|/)[a-z@:\\[\\]%.0-9]{0,20}/?[a-z%./é?#{]{0,20}"],
+        path in prop_oneof![".*", "/[a-z%./é?#{]{0,20}"],
+    ) {
+        let payload = json!({
+            "ath": base64url(sha256(b"t")), "ekm": base64url([7; 32]), "iat": NOW, "htu": htu,
+        });
+        let proof = P256.jws("ES256", &header(), &payload.to_string());
+        if let Err(refusal) = verify(proof.as_bytes(), &path) {
+            prop_assert_eq!(refusal.check(), Check::TargetUri);
+        }
+    }
+
+    #[test]
+    fn a_verifier_takes_any_certificate(der in vec(any::<u8>(), 0..300)) {
+        prop_assert!(ProofVerifier::new(&CertificateDer::from(der)).is_err());
+    }
+
+    #[test]
+    fn a_verifier_takes_any_damaged_certificate(
+        position in any::<prop::sample::Index>(), octet in any::<u8>(), cut in any::<prop::sample::Index>(),
+    ) {
+        let mut der = P256.certificate.to_vec();
+        let position = position.index(der.len());
+        der[position] = octet;
+        let _ = ProofVerifier::new(&CertificateDer::from(der.clone()));
+        der.truncate(cut.index(der.len()));
+        let _ = ProofVerifier::new(&CertificateDer::from(der));
+    }
+
+    #[test]
+    fn a_token_takes_any_text(text in ".*") {
+        if let Ok(token) = AccessToken::new(&*text) {
+            let _ = token.confirmation();
+            prop_assert_eq!(token.secret(), text);
+        }
+    }
+
+    #[test]
+    fn a_token_takes_any_payload(payload in json_text()) {
+        let token = AccessToken::new(format!("e30.{}.c2ln", base64url(payload))).unwrap();
+        if let Ok(confirmation) = token.confirmation() {
+            let _ = confirmation.demand();
+        }
+    }
+
+    #[test]
+    fn a_token_takes_any_authorization_field(field in vec(any::<u8>(), 0..60)) {
+        for field in [field.clone(), [b"Bearer ", &field[..]].concat()] {
+            if let Ok(value) = HeaderValue::from_bytes(&field) {
+                let _ = AccessToken::from_authorization(&value);
+            }
+        }
+    }
+
+    #[test]
+    fn a_confirmation_takes_any_claims(text in json_text()) {
+        if let Ok(claims) = serde_json::from_str::<Value>(&text)
+            && let Ok(confirmation) = Confirmation::from_claims(&claims)
+        {
+            let _ = confirmation.demand();
+        }
+    }
+
+    #[test]
+    fn a_target_takes_any_uri(text in prop_oneof![".*", "https?://[a-z@:\\[\\]%.0-9]{0,20}/?[a-z%./é?#{]{0,20}"]) {
+        if let Ok(uri) = text.parse::<Uri>()
+            && let Ok(target) = target_uri(&uri)
+        {
+            let again = target_uri(&target.parse().unwrap());
+            prop_assert_eq!(again, Ok(target));
+        }
+        let _ = text.parse::<Origin>();
+    }
+
+    #[test]
+    fn a_thumbprint_takes_any_text(text in ".{0,50}") {
+        let _ = text.parse::<Thumbprint>();
+    }
+
+    #[test]
+    fn challenges_take_any_field(field in prop_oneof!["[\t -~]*", "(Bearer|[a-z\"=, \\\\])*"]) {
+        if let Ok(value) = HeaderValue::from_str(&field) {
+            let _ = challenges(&HeaderMap::from_iter([(WWW_AUTHENTICATE, value)]));
+        }
+    }
+
+    #[test]
+    fn a_challenge_with_any_value_is_one_field_and_one_challenge(value in ".*") {
+        let challenge = Challenge::bearer().with("realm", &*value);
+        let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, challenge.header_value())]);
+        let read = challenges(&headers);
+        prop_assert_eq!(read.len(), 1);
+        prop_assert_eq!(read[0].params.len(), 1);
+    }
+}
+
+fn header() -> String {
+    format!(
+        r#"{{"typ":"tls-binding-proof+jwt","alg":"ES256","x5t#S256":"{}"}}"#,
+        P256.thumbprint(),
+    )
+}
+
+fn verify(proof: &[u8], path: &str) -> Result<Verified, Refusal> {
+    let time = UnixTime::since_unix_epoch(Duration::from_secs(NOW));
+    let token = AccessToken::new("t").unwrap();
+    let expected = Expected {
+        exporter: &ExporterValue::from_bytes([7; 32]),
+        token: token.hash(),
+        now: time,
+        handshake_at: time,
+        method: &Method::POST,
+        path,
+        targets: &Targets::new(["https://h".parse().unwrap()]),
+        windows: &Windows::default(),
+    };
+    P256.verifier().verify(proof, &expected)
+}
+
+/// Text that is often nearly JSON, with the member names that we read.
+fn json_text() -> impl Strategy<Value = String> {
+    let scalar = prop_oneof![
+        Just("null".to_owned()),
+        Just("true".to_owned()),
+        any::<i64>().prop_map(|n| n.to_string()),
+        any::<f64>().prop_map(|n| n.to_string()),
+        ".{0,8}".prop_map(|text| Value::String(text).to_string()),
+        Just(format!("\"{}\"", base64url([7; 32]))),
+        Just("\"POST\"".to_owned()),
+        Just("\"/\"".to_owned()),
+    ];
+    let value = scalar.prop_recursive(4, 24, 6, |inner| {
+        let name = prop::sample::select(vec![
+            "typ", "alg", "x5t#S256", "crit", "ath", "ekm", "iat", "jti", "htm", "htu", "cnf", "tls_exp", "jkt",
+            "other",
+        ]);
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(","))),
+            vec((name, inner), 0..8).prop_map(|members| {
+                let members: Vec<_> = members
+                    .iter()
+                    .map(|(name, value)| format!("\"{name}\":{value}"))
+                    .collect();
+                format!("{{{}}}", members.join(","))
+            }),
+        ]
+    });
+    prop_oneof![9 => value, 1 => ".*"]
+}
+
+fn json_like() -> impl Strategy<Value = String> {
+    prop_oneof![json_text().prop_map(base64url), "[A-Za-z0-9_=-]{0,40}"]
+}

@@ -1,0 +1,92 @@
+//! EX-7: nothing that prints shows a token, a proof or an exporter value.
+
+use std::{fmt::Debug, time::Duration};
+
+use bowline_proof::{AccessToken, Expected, ExporterValue, ProofClaims, Targets, Windows};
+use http::{HeaderValue, Method};
+use rustls_pki_types::UnixTime;
+
+use crate::common::{P256, THIEF, base64url};
+
+const TOKEN: &str = "a-very-secret-token";
+const EXPORTER: [u8; 32] = *b"an exporter value of 32 octets!!";
+
+#[test]
+fn debug_output_of_every_secret_type_is_redacted() {
+    let token = AccessToken::new(TOKEN).unwrap();
+    let exporter = ExporterValue::from_bytes(EXPORTER);
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(1_700_000_000));
+    let claims = ProofClaims {
+        token: token.hash(),
+        exporter: &exporter,
+        issued_at: now,
+        request: None,
+    };
+    let proof = P256.proof_key().mint(&claims).unwrap();
+    let expected = Expected {
+        exporter: &exporter,
+        token: token.hash(),
+        now,
+        handshake_at: now,
+        method: &Method::GET,
+        path: "/",
+        targets: &Targets::default(),
+        windows: &Windows::default(),
+    };
+    let verifier = P256.verifier();
+    let accepted = verifier.verify(proof.as_str().as_bytes(), &expected);
+    let refused = THIEF.verifier().verify(proof.as_str().as_bytes(), &expected);
+    assert!(accepted.is_ok() && refused.is_err());
+
+    let everything: [&dyn Debug; 12] = [
+        &token,
+        token.hash(),
+        &token.authorization(),
+        &token.confirmation(),
+        &exporter,
+        &proof,
+        &claims,
+        &P256.proof_key(),
+        &expected,
+        &verifier,
+        &accepted,
+        &refused,
+    ];
+    for value in everything {
+        shows_no_secret(&format!("{value:?}"), &proof);
+        shows_no_secret(&format!("{value:#?}"), &proof);
+    }
+}
+
+#[test]
+fn errors_repeat_nothing_of_what_they_refuse() {
+    let with_space = format!("{TOKEN} {TOKEN}");
+    let error = AccessToken::new(with_space).unwrap_err();
+    assert!(!format!("{error} {error:?}").contains(TOKEN));
+
+    let field = HeaderValue::try_from(format!("DPoP {TOKEN}")).unwrap();
+    let error = AccessToken::from_authorization(&field).unwrap_err();
+    assert!(!format!("{error} {error:?}").contains(TOKEN));
+}
+
+fn shows_no_secret(text: &str, proof: &bowline_proof::Proof) {
+    let hash = crate::common::sha256(TOKEN.as_bytes());
+    let hex = |octets: &[u8]| octets.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let exporter_text = String::from_utf8(EXPORTER.to_vec()).unwrap();
+    let signature = proof.as_str().rsplit('.').next().unwrap();
+    for secret in [
+        TOKEN,
+        &base64url(TOKEN),
+        &base64url(&hash),
+        &hex(&hash),
+        &format!("{:?}", &hash[..3])[1..10],
+        &exporter_text,
+        &base64url(EXPORTER),
+        &hex(&EXPORTER),
+        &format!("{:?}", &EXPORTER[..3])[1..10],
+        signature,
+        proof.as_str(),
+    ] {
+        assert!(!text.contains(secret), "{text} shows {secret}");
+    }
+}

@@ -1,0 +1,216 @@
+//! From a byte stream to a TLS stream and its facts.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline_proof::{ExporterError, ExporterValue, KeyError};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::facts::{ClientCertificate, ConnectionFacts, ConnectionId};
+use crate::memory::ProofMemory;
+use crate::{Clock, ServerTls};
+
+const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Performs TLS handshakes and reads off each new connection what binding needs.
+///
+/// It does not listen: [`Listener`](crate::Listener) does that, with many handshakes at a time.
+#[derive(Clone)]
+pub struct Acceptor {
+    tls: TlsAcceptor,
+    client_verifier: Option<Arc<dyn ClientCertVerifier>>,
+    clock: Clock,
+    handshake_timeout: Duration,
+}
+
+impl Acceptor {
+    /// An acceptor with this configuration, and ten seconds for a handshake.
+    #[must_use]
+    pub fn new(tls: ServerTls) -> Self {
+        Self {
+            tls: TlsAcceptor::from(tls.config),
+            client_verifier: tls.client_verifier,
+            clock: tls.clock,
+            handshake_timeout: DEFAULT_HANDSHAKE_TIMEOUT,
+        }
+    }
+
+    /// How long a peer may take for its handshake.
+    #[must_use]
+    pub fn handshake_timeout(mut self, limit: Duration) -> Self {
+        self.handshake_timeout = limit;
+        self
+    }
+
+    /// Performs the handshake on a stream whose origin is not known or does not matter.
+    ///
+    /// # Errors
+    /// See [`AcceptErrorKind`]. The stream is closed.
+    pub async fn accept<IO>(&self, io: IO) -> Result<(TlsStream<IO>, Arc<ConnectionFacts>), AcceptError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.handshake(io, None).await
+    }
+
+    /// Performs the handshake on a stream that came from `peer`.
+    ///
+    /// # Errors
+    /// See [`AcceptErrorKind`]. The stream is closed.
+    pub async fn accept_from<IO>(
+        &self,
+        io: IO,
+        peer: SocketAddr,
+    ) -> Result<(TlsStream<IO>, Arc<ConnectionFacts>), AcceptError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.handshake(io, Some(peer)).await
+    }
+
+    async fn handshake<IO>(
+        &self,
+        io: IO,
+        peer: Option<SocketAddr>,
+    ) -> Result<(TlsStream<IO>, Arc<ConnectionFacts>), AcceptError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let stream = timeout(self.handshake_timeout, self.tls.accept(io))
+            .await
+            .map_err(|_| AcceptError(Cause::TimedOut(self.handshake_timeout)))?
+            .map_err(|error| AcceptError(Cause::Handshake(error)))?;
+        let facts = self.facts(stream.get_ref().1, peer)?;
+        Ok((stream, Arc::new(facts)))
+    }
+
+    /// Reads the facts off a connection whose handshake is complete (EX-3).
+    fn facts(&self, connection: &ServerConnection, peer: Option<SocketAddr>) -> Result<ConnectionFacts, AcceptError> {
+        let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        if resumed {
+            self.verify_again(connection)?;
+        }
+        let certificate = connection
+            .peer_certificates()
+            .and_then(|chain| chain.first())
+            .map(|leaf| ClientCertificate::new(leaf.clone()))
+            .transpose()
+            .map_err(|error| AcceptError(Cause::ClientKey(error)))?;
+        Ok(ConnectionFacts {
+            id: ConnectionId::next(),
+            exporter: ExporterValue::derive(connection).map_err(|error| AcceptError(Cause::Exporter(error)))?,
+            certificate,
+            resumed,
+            tls_version: connection.protocol_version().unwrap_or(ProtocolVersion::Unknown(0)),
+            alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
+            handshake_at: self.clock.now(),
+            peer,
+            memory: ProofMemory::new(),
+            expired: tokio::sync::Notify::new(),
+        })
+    }
+
+    /// RS-1: rustls takes the chain of a resumed session from the ticket, as it was verified then. It may have expired or
+    /// lost its trust since.
+    fn verify_again(&self, connection: &ServerConnection) -> Result<(), AcceptError> {
+        let (Some(verifier), Some([leaf, intermediates @ ..])) = (&self.client_verifier, connection.peer_certificates())
+        else {
+            return Ok(());
+        };
+        match verifier.verify_client_cert(leaf, intermediates, self.clock.now()) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(AcceptError(Cause::ResumedCertificate(error))),
+        }
+    }
+}
+
+impl fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acceptor")
+            .field("client_verifier", &self.client_verifier)
+            .field("handshake_timeout", &self.handshake_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a stream did not become a connection.
+#[derive(Debug)]
+pub struct AcceptError(Cause);
+
+#[derive(Debug)]
+enum Cause {
+    TimedOut(Duration),
+    Handshake(io::Error),
+    ResumedCertificate(rustls::Error),
+    ClientKey(KeyError),
+    Exporter(ExporterError),
+}
+
+/// Whose fault a failed accept is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AcceptErrorKind {
+    /// The peer did not finish the handshake in time.
+    TimedOut,
+    /// The peer went away, or broke off, in the middle.
+    Io,
+    /// The two ends do not agree on TLS: no common parameters, or a certificate that is not accepted.
+    Tls,
+    /// A resumed session whose certificate is no longer valid or trusted (RS-1).
+    ResumedCertificate,
+    /// The client's certificate holds a key that cannot sign proofs (PR-2).
+    ClientKey,
+    /// No exporter value could be derived (EX-1, EX-2).
+    Exporter,
+}
+
+impl AcceptError {
+    /// Whose fault it is.
+    #[must_use]
+    pub fn kind(&self) -> AcceptErrorKind {
+        match &self.0 {
+            Cause::TimedOut(_) => AcceptErrorKind::TimedOut,
+            // tokio-rustls reports what rustls found as InvalidData.
+            Cause::Handshake(error) if error.kind() == io::ErrorKind::InvalidData => AcceptErrorKind::Tls,
+            Cause::Handshake(_) => AcceptErrorKind::Io,
+            Cause::ResumedCertificate(_) => AcceptErrorKind::ResumedCertificate,
+            Cause::ClientKey(_) => AcceptErrorKind::ClientKey,
+            Cause::Exporter(_) => AcceptErrorKind::Exporter,
+        }
+    }
+}
+
+impl fmt::Display for AcceptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Cause::TimedOut(limit) => write!(f, "the peer did not finish the TLS handshake within {limit:?}"),
+            Cause::Handshake(_) => f.write_str("the TLS handshake failed"),
+            Cause::ResumedCertificate(_) => {
+                f.write_str("RS-1: the client certificate of a resumed TLS session no longer verifies")
+            }
+            Cause::ClientKey(_) => f.write_str("PR-2: the key of the client certificate cannot sign proofs"),
+            Cause::Exporter(_) => f.write_str("EX-1: no exporter value could be derived from the TLS connection"),
+        }
+    }
+}
+
+impl StdError for AcceptError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.0 {
+            Cause::TimedOut(_) => None,
+            Cause::Handshake(error) => Some(error),
+            Cause::ResumedCertificate(error) => Some(error),
+            Cause::ClientKey(error) => Some(error),
+            Cause::Exporter(error) => Some(error),
+        }
+    }
+}

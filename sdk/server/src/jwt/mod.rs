@@ -1,0 +1,170 @@
+//! Access tokens that are JWTs, validated with the authorization server's public keys (RS-2, RFC 9068).
+
+mod claims;
+mod keyring;
+mod keys;
+mod source;
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline_proof::AccessToken;
+
+use self::claims::ClaimRules;
+use self::keyring::Keyring;
+use self::keys::{KeySet, SignedJwt, Signature};
+pub use self::source::{Jwks, JwksError, JwksUrl};
+use crate::{Clock, TokenError, TokenValidator, ValidToken};
+
+/// Validates JWT access tokens: signature by a key of the JWKS, with an asymmetric algorithm that fits the key; `typ`,
+/// `iss`, `aud`, `exp`, and `nbf` where present.
+///
+/// The keys are fetched when the first token comes, and again as they age, in the background. A token with an unknown
+/// `kid` has them fetched at once, one fetch at a time and no more often than the retry interval. If a fetch fails, the last
+/// good set stays in use; before there is one, tokens are neither valid nor invalid
+/// ([`TokenErrorKind::Unavailable`](crate::TokenErrorKind::Unavailable)).
+///
+/// Tokens found valid are remembered by their hash, within a bound, until the key set changes; their expiry is checked every
+/// time.
+#[derive(Clone)]
+pub struct JwtValidator {
+    keyring: Arc<Keyring>,
+    rules: Arc<ClaimRules>,
+    clock: Clock,
+}
+
+impl JwtValidator {
+    /// Starts a validator for tokens that `issuer` issues for `audience`, this resource server, signed by keys of `jwks`.
+    pub fn builder(issuer: impl Into<String>, audience: impl Into<String>, jwks: impl Into<Jwks>) -> JwtValidatorBuilder {
+        let jwks = jwks.into();
+        JwtValidatorBuilder {
+            rules: ClaimRules {
+                issuer: issuer.into(),
+                audiences: vec![audience.into()],
+                leeway: Duration::from_secs(60),
+                any_jwt: false,
+            },
+            refresh_interval: jwks.default_refresh_interval(),
+            retry_interval: Duration::from_secs(10),
+            remembered_tokens: NonZeroUsize::new(4096).expect("4096 is not 0"),
+            clock: Clock::default(),
+            jwks,
+        }
+    }
+
+    /// Checks all but the expiry, which a remembered token passes through too.
+    async fn validate_anew(&self, token: &AccessToken, mut keys: Arc<KeySet>) -> Result<ValidToken, TokenError> {
+        let jwt = SignedJwt::parse(token.secret())?;
+        self.rules.check_type(jwt.typ())?;
+        let mut signature = keys.verify(&jwt);
+        if signature == Signature::UnknownKey {
+            keys = self.keyring.newer_than(Some(keys)).await?;
+            signature = keys.verify(&jwt);
+        }
+        match signature {
+            Signature::Good => {}
+            Signature::Bad => return Err(TokenError::invalid("the signature of the access token is not valid")),
+            Signature::UnknownKey => {
+                return Err(TokenError::invalid("the access token is signed by a key that is not in the key set"));
+            }
+        }
+        let claims = jwt.claims()?;
+        self.rules.check(&claims, self.clock.now())?;
+        let valid = ValidToken::new(claims);
+        keys.remember(*token.hash(), valid.clone());
+        Ok(valid)
+    }
+}
+
+impl TokenValidator for JwtValidator {
+    async fn validate(&self, token: &AccessToken) -> Result<ValidToken, TokenError> {
+        let keys = self.keyring.keys().await?;
+        match keys.remembered(token.hash()) {
+            Some(valid) => {
+                self.rules.check_times(valid.claims(), self.clock.now())?;
+                Ok(valid)
+            }
+            None => self.validate_anew(token, keys).await,
+        }
+    }
+}
+
+impl fmt::Debug for JwtValidator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JwtValidator").field("rules", &self.rules).finish_non_exhaustive()
+    }
+}
+
+/// See [`JwtValidator::builder`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct JwtValidatorBuilder {
+    rules: ClaimRules,
+    jwks: Jwks,
+    refresh_interval: Duration,
+    retry_interval: Duration,
+    remembered_tokens: NonZeroUsize,
+    clock: Clock,
+}
+
+impl JwtValidatorBuilder {
+    /// One more name by which tokens may address this resource server.
+    pub fn audience(mut self, audience: impl Into<String>) -> Self {
+        self.rules.audiences.push(audience.into());
+        self
+    }
+
+    /// How far the clocks of this server and of the authorization server may differ. Default: 60 s.
+    pub fn leeway(mut self, leeway: Duration) -> Self {
+        self.rules.leeway = leeway;
+        self
+    }
+
+    /// Whether tokens of type `JWT`, or of none, pass as well. Default: no; RFC 9068 section 4 demands `at+jwt`, so that no
+    /// ID token passes as an access token.
+    pub fn accept_any_jwt(mut self, accepted: bool) -> Self {
+        self.rules.any_jwt = accepted;
+        self
+    }
+
+    /// How old the key set may become before it is fetched again. Default: 5 minutes for a URL, 5 s for a file.
+    pub fn refresh_interval(mut self, interval: Duration) -> Self {
+        self.refresh_interval = interval;
+        self
+    }
+
+    /// How long after a fetch, good or not, a token with an unknown key, or the first token, may ask for another. Default: 10 s.
+    pub fn retry_interval(mut self, interval: Duration) -> Self {
+        self.retry_interval = interval;
+        self
+    }
+
+    /// How many valid tokens to remember. Default: 4,096.
+    pub fn remembered_tokens(mut self, tokens: NonZeroUsize) -> Self {
+        self.remembered_tokens = tokens;
+        self
+    }
+
+    /// The clock for `exp` and `nbf`. Default: the system's.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Finishes the validator. Nothing is fetched yet.
+    #[must_use]
+    pub fn build(self) -> JwtValidator {
+        JwtValidator {
+            keyring: Arc::new(Keyring::new(
+                self.jwks,
+                self.refresh_interval,
+                self.retry_interval,
+                self.remembered_tokens,
+            )),
+            rules: Arc::new(self.rules),
+            clock: self.clock,
+        }
+    }
+}

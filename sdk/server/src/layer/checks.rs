@@ -1,0 +1,186 @@
+//! RS-1 to RS-13, in order.
+
+use bowline_proof::{AccessToken, Check, Confirmation, Demand, Expected, Refusal, Verified};
+use http::request::Parts;
+
+use super::layer::{Policy, Settings};
+use super::transport;
+use crate::facts::ClientCertificate;
+use crate::memory::JtiRefused;
+use crate::{Binding, BindingClass, ConnectionFacts, ServerEvent, TokenError, TokenErrorKind, TokenValidator, ValidToken};
+
+/// Why a request does not pass.
+pub(super) enum Refused {
+    /// A check says no.
+    By(Refusal),
+    /// RS-2 cannot be decided.
+    Unavailable(TokenError),
+}
+
+impl<R: Into<Refusal>> From<R> for Refused {
+    fn from(refusal: R) -> Self {
+        Self::By(refusal.into())
+    }
+}
+
+/// How a request passed.
+pub(super) struct Passed {
+    pub(super) binding: Binding,
+    cached: bool,
+}
+
+impl Passed {
+    pub(super) fn event(&self) -> ServerEvent {
+        ServerEvent::Verified {
+            connection: self.binding.connection,
+            class: self.binding.class,
+            cached: self.cached,
+            per_request_claims: self.binding.per_request_claims,
+        }
+    }
+}
+
+/// RS-1: past its `notAfter` a certificate vouches for nothing, whatever the request asks for.
+pub(super) fn certificate_has_expired(facts: &ConnectionFacts, settings: &Settings) -> bool {
+    facts
+        .certificate()
+        .is_some_and(|certificate| settings.clock.now() > certificate.not_after())
+}
+
+/// All checks on one request, except the expiry of the certificate, which comes before any other.
+pub(super) async fn check<V: TokenValidator>(
+    request: &Parts,
+    facts: &ConnectionFacts,
+    settings: &Settings,
+    validator: &V,
+) -> Result<Passed, Refused> {
+    let token = transport::access_token(request)?;
+    let valid = validate(validator, &token).await?;
+    let confirmation = valid.confirmation().map_err(|_| Check::Confirmation)?;
+    let class = class(confirmation)?;
+    check_certificate_binding(confirmation, facts)?;
+    let proof = match (transport::proof(request)?, facts.certificate()) {
+        (Some(proof), Some(certificate)) => {
+            Some(check_proof(proof, certificate, &token, request, facts, settings)?)
+        }
+        (Some(_), None) => {
+            let detail = "the proof is for a client certificate, and this connection has none";
+            return Err(Refusal::with_detail(Check::ProofThumbprint, detail).into()); // RS-5
+        }
+        (None, _) if class == BindingClass::Session => return Err(Check::ProofMissing.into()), // RS-4
+        (None, _) => None,
+    };
+    let per_request_claims = proof.as_ref().is_some_and(CheckedProof::has_all_request_claims);
+    if settings.request_claims.are_demanded(request) && !per_request_claims {
+        return Err(Check::RequestClaimsRequired.into()); // RS-12
+    }
+    if settings.policy == Policy::Require && class != BindingClass::Session {
+        return Err(Check::BindingRequired.into()); // RS-13
+    }
+    // Last of all, so that a request that is refused uses up no `jti` and leaves no proof behind.
+    if let Some(proof) = &proof {
+        proof.settle(&token, facts, settings)?;
+    }
+    Ok(Passed {
+        cached: matches!(proof, Some(CheckedProof::SeenBefore)),
+        binding: Binding {
+            class,
+            connection: facts.id(),
+            thumbprint: facts.certificate().map(ClientCertificate::thumbprint),
+            per_request_claims,
+            resumed: facts.is_resumed(),
+            token: valid,
+        },
+    })
+}
+
+/// RS-2.
+async fn validate<V: TokenValidator>(validator: &V, token: &AccessToken) -> Result<ValidToken, Refused> {
+    validator.validate(token).await.map_err(|error| match error.kind() {
+        TokenErrorKind::Invalid => Refusal::with_detail(Check::Token, error.detail()).into(),
+        TokenErrorKind::Unavailable => Refused::Unavailable(error),
+    })
+}
+
+/// What the token is bound to; refused if that cannot be satisfied (TK-0..TK-2).
+fn class(confirmation: &Confirmation) -> Result<BindingClass, Refusal> {
+    match confirmation.demand().map_err(|_| Check::Confirmation)? {
+        Demand::Session => Ok(BindingClass::Session),
+        Demand::None if confirmation.x5t_s256.is_some() => Ok(BindingClass::Certificate),
+        Demand::None => Ok(BindingClass::Bearer),
+        // Bound to a key of which the Bearer scheme proves nothing (RFC 9449 section 7.2).
+        _ => Err(Refusal::with_detail(
+            Check::Confirmation,
+            "the access token is bound to a DPoP key and is not accepted with the scheme Bearer",
+        )),
+    }
+}
+
+/// RS-3. Without a client certificate there is nothing to equal.
+fn check_certificate_binding(confirmation: &Confirmation, facts: &ConnectionFacts) -> Result<(), Refusal> {
+    match confirmation.x5t_s256 {
+        Some(_) if confirmation.x5t_s256 != facts.certificate().map(ClientCertificate::thumbprint) => {
+            Err(Check::TokenCertificate.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// RS-5..RS-9, less the memory of `jti`: see [`CheckedProof::settle`].
+fn check_proof<'a>(
+    proof: &'a [u8],
+    certificate: &ClientCertificate,
+    token: &AccessToken,
+    request: &Parts,
+    facts: &ConnectionFacts,
+    settings: &Settings,
+) -> Result<CheckedProof<'a>, Refusal> {
+    if facts.memory.has_passed(token.hash(), proof) {
+        return Ok(CheckedProof::SeenBefore);
+    }
+    let expected = Expected {
+        exporter: facts.exporter(),
+        token: token.hash(),
+        now: settings.clock.now(),
+        handshake_at: facts.handshake_at(),
+        method: &request.method,
+        path: transport::path(request),
+        targets: &settings.targets,
+        windows: &settings.windows,
+    };
+    let verified = certificate.verifier.verify(proof, &expected)?;
+    Ok(CheckedProof::New { proof, verified })
+}
+
+/// A proof that passed RS-5..RS-8, and RS-9 but for its `jti`.
+enum CheckedProof<'a> {
+    /// This very proof passed with this token on this connection; it has no per-request claims (RS-11).
+    SeenBefore,
+    New { proof: &'a [u8], verified: Verified },
+}
+
+impl CheckedProof<'_> {
+    fn has_all_request_claims(&self) -> bool {
+        match self {
+            Self::SeenBefore => false,
+            Self::New { verified, .. } => verified.has_all_request_claims(),
+        }
+    }
+
+    /// Uses up the `jti` (RS-9), or remembers the proof if it is a reusable one (RS-11).
+    fn settle(&self, token: &AccessToken, facts: &ConnectionFacts, settings: &Settings) -> Result<(), Refusal> {
+        let Self::New { proof, verified } = self else {
+            return Ok(());
+        };
+        if let Some(jti) = verified.jti() {
+            facts.memory.use_up(jti, settings.jti_quota).map_err(|refused| match refused {
+                JtiRefused::Seen => Check::Replay,
+                JtiRefused::QuotaFull => Check::ReplayQuota,
+            })?;
+        }
+        if verified.is_reusable() {
+            facts.memory.remember(*token.hash(), proof, settings.remembered_proofs);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,84 @@
+//! Where on a request the token, the proof and the path are found, and where they must not be (TK-0, RS-4).
+
+use bowline_proof::{AccessToken, Check, InvalidAccessToken, PROOF_HEADER, Refusal};
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+
+/// The access token, from `Authorization: Bearer` and from nowhere else. The body is not read: a token there is none.
+pub(super) fn access_token(request: &Parts) -> Result<AccessToken, Refusal> {
+    if request.uri.query().is_some_and(names_access_token) {
+        return Err(Refusal::with_detail(Check::TokenTransport, "an access token in the query is not accepted"));
+    }
+    let mut fields = request.headers.get_all(AUTHORIZATION).iter();
+    let (field, further) = (fields.next(), fields.next());
+    if further.is_some() {
+        return Err(Refusal::with_detail(Check::TokenTransport, "more than one Authorization header"));
+    }
+    AccessToken::from_authorization(field.ok_or(Check::NoToken)?).map_err(|error| match error {
+        InvalidAccessToken::OtherScheme => Check::NoToken.into(),
+        _ => Refusal::with_detail(Check::Token, "the Authorization header holds no well-formed bearer token"),
+    })
+}
+
+/// The one proof, if there is any (RS-4). Several in one field make a value that is no proof.
+pub(super) fn proof(request: &Parts) -> Result<Option<&[u8]>, Refusal> {
+    let mut fields = request.headers.get_all(PROOF_HEADER).iter();
+    match (fields.next(), fields.next()) {
+        (_, Some(_)) => Err(Check::ProofDuplicated.into()),
+        (field, None) => Ok(field.map(|field| field.as_bytes())),
+    }
+}
+
+/// The path as the client sent it: axum's `nest` takes prefixes off and keeps the original aside.
+pub(super) fn path(request: &Parts) -> &str {
+    #[cfg(feature = "axum")]
+    if let Some(original) = request.extensions.get::<axum::extract::OriginalUri>() {
+        return original.path();
+    }
+    request.uri.path()
+}
+
+/// Whether the query has a parameter `access_token` (RFC 6750 §2.3), however it is escaped.
+fn names_access_token(query: &str) -> bool {
+    query
+        .split('&')
+        .map(|pair| pair.split('=').next().unwrap_or(pair))
+        .any(|name| percent_decoded(name).eq(*b"access_token"))
+}
+
+fn percent_decoded(text: &str) -> impl Iterator<Item = u8> + '_ {
+    let mut rest = text.as_bytes();
+    std::iter::from_fn(move || {
+        let octet;
+        (octet, rest) = match rest {
+            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                (hex(*high) << 4 | hex(*low), rest)
+            }
+            [octet, rest @ ..] => (*octet, rest),
+            [] => return None,
+        };
+        Some(octet)
+    })
+}
+
+fn hex(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        _ => (digit | 0x20) - b'a' + 10,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names_access_token;
+
+    #[test]
+    fn an_access_token_in_the_query_is_seen_through_escapes() {
+        for query in ["access_token=x", "a=b&access_token", "access%5Ftoken=x", "%61ccess_toke%6e=", "a&access_token=&b"] {
+            assert!(names_access_token(query), "{query}");
+        }
+        for query in ["", "a=access_token", "xaccess_token=1", "access_token%=1", "access_token%3D=1", "%", "%4"] {
+            assert!(!names_access_token(query), "{query}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Whether a connection has requests in flight, and since when it has none.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tokio::sync::watch;
+
+/// Counts the requests of one connection.
+pub(super) struct Activity(watch::Sender<Count>);
+
+#[derive(Clone, Copy, Default)]
+struct Count {
+    begun: u64,
+    running: u64,
+}
+
+/// A request in flight. Dropping it ends the request.
+pub(super) struct Running(Arc<Activity>);
+
+impl Activity {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self(watch::Sender::new(Count::default())))
+    }
+
+    pub(super) fn begin(self: &Arc<Self>) -> Running {
+        self.0.send_modify(|count| {
+            count.begun += 1;
+            count.running += 1;
+        });
+        Running(self.clone())
+    }
+
+    /// Completes when no request has been in flight for `first` since the connection was opened, or for `later` since the
+    /// last one ended.
+    pub(super) async fn idle(&self, first: Duration, later: Duration) {
+        let mut counts = self.0.subscribe();
+        loop {
+            let count = *counts.borrow_and_update();
+            let limit = if count.begun == 0 { first } else { later };
+            let changed = counts.changed();
+            if count.running > 0 {
+                // `self` holds the sender, so there is no error to see.
+                let _ = changed.await;
+            } else if tokio::time::timeout(limit, changed).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Running {
+    /// The same body, which keeps the request in flight until it has ended or is dropped.
+    pub(super) fn until_end_of<B>(self, body: B) -> CountedBody<B> {
+        CountedBody {
+            body,
+            _running: self,
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|count| count.running -= 1);
+    }
+}
+
+pin_project! {
+    pub(super) struct CountedBody<B> {
+        #[pin]
+        body: B,
+        _running: Running,
+    }
+}
+
+impl<B: Body> Body for CountedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        self.project().body.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use http_body_util::Full;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const FIRST: Duration = Duration::from_secs(3);
+    const LATER: Duration = Duration::from_secs(10);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_a_request_is_idle_after_the_first_limit() {
+        let begun = Instant::now();
+        Activity::new().idle(FIRST, LATER).await;
+        assert_eq!(begun.elapsed(), FIRST);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_counts_until_its_response_body_is_dropped() {
+        let activity = Activity::new();
+        let body = activity.begin().until_end_of(Full::new(bytes::Bytes::new()));
+        let mut idle = pin!(activity.idle(FIRST, LATER));
+        assert!(tokio::time::timeout(LATER * 10, idle.as_mut()).await.is_err());
+        let ended = Instant::now();
+        drop(body);
+        idle.await;
+        assert_eq!(ended.elapsed(), LATER);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_request_starts_the_wait_anew() {
+        let activity = Activity::new();
+        drop(activity.begin());
+        let begun = Instant::now();
+        let mut idle = pin!(activity.idle(FIRST, LATER));
+        assert!(tokio::time::timeout(LATER / 2, idle.as_mut()).await.is_err());
+        drop(activity.begin());
+        idle.await;
+        assert_eq!(begun.elapsed(), LATER / 2 + LATER);
+    }
+
+}

@@ -1,0 +1,149 @@
+//! Who the server is, and whom it trusts: PEM in, checked values out.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::sign::{CertifiedKey, SigningKey};
+use rustls::{InconsistentKeys, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::{TlsError, TlsErrorKind, provider};
+
+/// A certificate chain with the private key that belongs to it, checked to fit.
+#[derive(Clone)]
+pub struct ServerIdentity(Arc<CertifiedKey>);
+
+impl ServerIdentity {
+    /// From a chain (the server's certificate first) and a key wherever it lives.
+    ///
+    /// # Errors
+    /// [`TlsErrorKind::Certificate`] if the chain is empty or unreadable, [`TlsErrorKind::KeyMismatch`] if the key is
+    /// another certificate's.
+    pub fn new(chain: Vec<CertificateDer<'static>>, key: Arc<dyn SigningKey>) -> Result<Self, TlsError> {
+        Self::checked(chain, key, "the certificate chain", "the private key")
+    }
+
+    /// From PEM text: one or more certificates, and a private key (PKCS#8, PKCS#1 or SEC1).
+    ///
+    /// # Errors
+    /// As [`ServerIdentity::new`], and [`TlsErrorKind::PrivateKey`] if there is no usable key.
+    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, TlsError> {
+        Self::parsed(chain, key, "the certificate chain", "the private key")
+    }
+
+    /// From two PEM files. Errors name the files.
+    ///
+    /// # Errors
+    /// As [`ServerIdentity::from_pem`], and [`TlsErrorKind::Unreadable`].
+    pub fn from_pem_files(chain: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Self, TlsError> {
+        let (chain, key) = (chain.as_ref(), key.as_ref());
+        Self::parsed(&read(chain)?, &read(key)?, &chain.display().to_string(), &key.display().to_string())
+    }
+
+    pub(super) fn certified_key(&self) -> Arc<CertifiedKey> {
+        self.0.clone()
+    }
+
+    fn parsed(chain: &[u8], key: &[u8], chain_name: &str, key_name: &str) -> Result<Self, TlsError> {
+        let chain = certificates(chain, chain_name)?;
+        let bad_key = |what: &str| TlsError::new(TlsErrorKind::PrivateKey, format!("{key_name}: {what}"));
+        let key = PrivateKeyDer::from_pem_slice(key)
+            .map_err(|error| bad_key("holds no private key in PEM (PKCS#8, PKCS#1 or SEC1)").because(error))?;
+        let key = provider()
+            .key_provider
+            .load_private_key(key)
+            .map_err(|error| bad_key("holds a private key of a kind that cannot be used").because(error))?;
+        Self::checked(chain, key, chain_name, key_name)
+    }
+
+    fn checked(
+        chain: Vec<CertificateDer<'static>>,
+        key: Arc<dyn SigningKey>,
+        chain_name: &str,
+        key_name: &str,
+    ) -> Result<Self, TlsError> {
+        if chain.is_empty() {
+            return Err(TlsError::new(TlsErrorKind::Certificate, format!("{chain_name}: holds no certificate")));
+        }
+        let certified = CertifiedKey::new(chain, key);
+        match certified.keys_match() {
+            Ok(()) => Ok(Self(Arc::new(certified))),
+            Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
+                Self::tried(certified, chain_name, key_name)
+            }
+            Err(rustls::Error::InconsistentKeys(_)) => Err(mismatch(chain_name, key_name)),
+            Err(error) => Err(TlsError::new(
+                TlsErrorKind::Certificate,
+                format!("{chain_name}: the first certificate cannot be read"),
+            )
+            .because(error)),
+        }
+    }
+
+    /// For a key that does not tell its public half: let it sign, and verify against the certificate.
+    fn tried(certified: CertifiedKey, chain_name: &str, key_name: &str) -> Result<Self, TlsError> {
+        match bowline_proof::ProofKey::new(&certified.cert[0], certified.key.clone()) {
+            Ok(_) => Ok(Self(Arc::new(certified))),
+            Err(error) => Err(mismatch(chain_name, key_name).because(error)),
+        }
+    }
+}
+
+impl fmt::Debug for ServerIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerIdentity")
+            .field("certificates", &self.0.cert.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The trusted roots in a PEM text of one or more CA certificates.
+///
+/// # Errors
+/// [`TlsErrorKind::Certificate`] if there is none, or one that is not usable as a root.
+pub fn roots_from_pem(pem: &[u8]) -> Result<Arc<RootCertStore>, TlsError> {
+    roots(pem, "the root certificates")
+}
+
+/// The trusted roots in a PEM file of one or more CA certificates. Errors name the file.
+///
+/// # Errors
+/// As [`roots_from_pem`], and [`TlsErrorKind::Unreadable`].
+pub fn roots_from_pem_file(path: impl AsRef<Path>) -> Result<Arc<RootCertStore>, TlsError> {
+    let path = path.as_ref();
+    roots(&read(path)?, &path.display().to_string())
+}
+
+fn roots(pem: &[u8], name: &str) -> Result<Arc<RootCertStore>, TlsError> {
+    let mut store = RootCertStore::empty();
+    for certificate in certificates(pem, name)? {
+        store.add(certificate).map_err(|error| {
+            TlsError::new(TlsErrorKind::Certificate, format!("{name}: holds a certificate that cannot be a root"))
+                .because(error)
+        })?;
+    }
+    Ok(Arc::new(store))
+}
+
+fn certificates(pem: &[u8], name: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bad = || TlsError::new(TlsErrorKind::Certificate, format!("{name}: holds no certificate in PEM"));
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| bad().because(error))?;
+    if chain.is_empty() { Err(bad()) } else { Ok(chain) }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|error| {
+        TlsError::new(TlsErrorKind::Unreadable, format!("{}: cannot be read", path.display())).because(error)
+    })
+}
+
+fn mismatch(chain_name: &str, key_name: &str) -> TlsError {
+    TlsError::new(
+        TlsErrorKind::KeyMismatch,
+        format!("the key does not fit the certificate: {key_name} is not the private key of the first certificate in {chain_name}"),
+    )
+}

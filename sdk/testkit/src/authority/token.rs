@@ -1,0 +1,166 @@
+//! What a token says (RFC 9068) and how it is bound (TK-1).
+
+use std::time::{Duration, SystemTime};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bowline_proof::{EXPORTER_LABEL, Thumbprint};
+use serde_json::{Value, json};
+
+use super::AuthorityOptions;
+
+/// To what a token is bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Binding {
+    /// To nothing: whoever holds it may use it.
+    Bearer,
+    /// To the client's certificate: `cnf.x5t#S256` (RFC 8705 §3.1).
+    Certificate,
+    /// To the TLS session it travels on: `cnf.x5t#S256` and `cnf.tls_exp` (TK-1).
+    Session,
+}
+
+impl Binding {
+    /// The `cnf` claim of a token for the client with this certificate (RFC 7800).
+    #[must_use]
+    pub fn confirmation(self, certificate: Thumbprint) -> Option<Value> {
+        match self {
+            Self::Bearer => None,
+            Self::Certificate => Some(json!({ "x5t#S256": certificate.to_string() })),
+            Self::Session => Some(json!({
+                "x5t#S256": certificate.to_string(),
+                "tls_exp": EXPORTER_LABEL,
+            })),
+        }
+    }
+}
+
+/// What an access token shall say: see [`Authority::issue`](super::Authority::issue). Also one that no
+/// honest authority would issue.
+#[derive(Clone, Debug)]
+pub struct TokenRequest {
+    client_id: String,
+    confirmation: Option<Value>,
+    audience: Option<String>,
+    scope: Option<String>,
+    issued_at: Option<SystemTime>,
+    lifetime: Option<Duration>,
+    pub(super) is_forged: bool,
+}
+
+impl TokenRequest {
+    /// A plain bearer token.
+    #[must_use]
+    pub fn bearer(client_id: &str) -> Self {
+        Self::new(client_id, None)
+    }
+
+    /// A token bound to a certificate (RFC 8705).
+    #[must_use]
+    pub fn certificate_bound(client_id: &str, certificate: Thumbprint) -> Self {
+        Self::new(client_id, Binding::Certificate.confirmation(certificate))
+    }
+
+    /// A session-bound token (TK-1).
+    #[must_use]
+    pub fn session_bound(client_id: &str, certificate: Thumbprint) -> Self {
+        Self::new(client_id, Binding::Session.confirmation(certificate))
+    }
+
+    /// Puts another value, well-formed or not, in the place of `cnf`.
+    #[must_use]
+    pub fn cnf(mut self, confirmation: Value) -> Self {
+        self.confirmation = Some(confirmation);
+        self
+    }
+
+    /// Addresses the token to another audience than the authority's default.
+    #[must_use]
+    pub fn audience(mut self, audience: impl Into<String>) -> Self {
+        self.audience = Some(audience.into());
+        self
+    }
+
+    /// Gives the token a scope (space-separated).
+    #[must_use]
+    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+        self.scope = Some(scope.into());
+        self
+    }
+
+    /// Sets how long after its issue the token expires, other than the authority's default.
+    #[must_use]
+    pub fn lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetime = Some(lifetime);
+        self
+    }
+
+    /// Dates the issue (`iat`), and with it the expiry.
+    #[must_use]
+    pub fn issued_at(mut self, issued_at: SystemTime) -> Self {
+        self.issued_at = Some(issued_at);
+        self
+    }
+
+    /// A token that expired an hour ago.
+    #[must_use]
+    pub fn expired(self) -> Self {
+        self.issued_at(SystemTime::now() - Duration::from_secs(2 * 3600))
+            .lifetime(Duration::from_secs(3600))
+    }
+
+    /// Has the token signed by a key that is not in the key set, under the `kid` of one that is.
+    #[must_use]
+    pub fn forged(mut self) -> Self {
+        self.is_forged = true;
+        self
+    }
+
+    pub(super) fn new(client_id: &str, confirmation: Option<Value>) -> Self {
+        Self {
+            client_id: client_id.to_owned(),
+            confirmation,
+            audience: None,
+            scope: None,
+            issued_at: None,
+            lifetime: None,
+            is_forged: false,
+        }
+    }
+
+    /// The claims of RFC 9068 §2.2.
+    pub(super) fn claims(&self, issuer: &str, options: &AuthorityOptions) -> Value {
+        let issued_at = seconds(self.issued_at.unwrap_or_else(SystemTime::now));
+        let lifetime = self.lifetime.unwrap_or(options.lifetime);
+        let mut claims = json!({
+            "iss": issuer,
+            // With client_credentials the client is its own subject (RFC 9068 §2.2).
+            "sub": self.client_id,
+            "client_id": self.client_id,
+            "aud": self.audience.as_ref().unwrap_or(&options.audience),
+            "iat": issued_at,
+            "exp": issued_at + lifetime.as_secs(),
+            "jti": unique(),
+        });
+        if let Some(scope) = &self.scope {
+            claims["scope"] = json!(scope);
+        }
+        if let Some(confirmation) = &self.confirmation {
+            claims["cnf"] = confirmation.clone();
+        }
+        claims
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .expect("a token is not issued before 1970")
+        .as_secs()
+}
+
+/// 128 random bits.
+fn unique() -> String {
+    let mut octets = [0; 16];
+    aws_lc_rs::rand::fill(&mut octets).expect("the system has randomness");
+    URL_SAFE_NO_PAD.encode(octets)
+}

@@ -1,0 +1,17 @@
+//! What bowline's tests and its churn lab stand on: a development PKI, a small authorization server,
+//! and peers that cycle their connections or misbehave. Not published, and not for production.
+//!
+//! - [`pki`]: a certificate authority made on the spot, with server and client certificates.
+//! - [`tls`]: rustls configurations for tests that speak raw TLS.
+//! - [`authority`]: `client_credentials` on mutual TLS, with certificate- and session-bound tokens.
+//! - [`peers`]: servers that end connections by a rule, on command, or by breaking the rules.
+//!
+//! Set-up failures panic with a message that says what failed: there is nothing a test could do
+//! about them. Nothing panics on what comes from the network.
+
+mod task;
+
+pub mod authority;
+pub mod peers;
+pub mod pki;
+pub mod tls;

@@ -1,0 +1,476 @@
+//! A server that serves properly, and ends its connections sooner than a client would like: what
+//! balancers, gateways and serverless platforms do.
+
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bowline_server::{Acceptor, ConnectionFacts, ServerIdentity, ServerTls};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tokio_rustls::server::TlsStream;
+use tower_service::Service;
+
+use super::ledger::{Counts, Ledger};
+use crate::pki::Pki;
+use crate::task::OwnedTask;
+use crate::tls::{Alpn, ClientAuth};
+
+/// When a [`CyclingServer`] ends a connection: at the first of these that comes true. The default
+/// is never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cycle {
+    /// After this many responses. HTTP/1.1: the last one carries `Connection: close`. HTTP/2: GOAWAY
+    /// leaves before the last one; requests already on their way are still answered, as a
+    /// well-behaved server does.
+    pub max_responses: Option<u64>,
+    /// This long after the handshake, when the requests in flight have been answered.
+    pub max_age: Option<Duration>,
+    /// After this long with no request in flight.
+    pub idle: Option<Duration>,
+}
+
+/// How a [`CyclingServer`] serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CyclingOptions {
+    /// When connections end.
+    pub cycle: Cycle,
+    /// The protocols offered.
+    pub alpn: Alpn,
+    /// What happens to clients without a certificate.
+    pub client_auth: ClientAuth,
+    /// Whether sessions may be resumed.
+    pub resumption: bool,
+}
+
+impl Default for CyclingOptions {
+    /// Never cycles, offers h2 and http/1.1, demands a client certificate, resumes sessions.
+    fn default() -> Self {
+        Self {
+            cycle: Cycle::default(),
+            alpn: Alpn::Both,
+            client_auth: ClientAuth::Required,
+            resumption: true,
+        }
+    }
+}
+
+/// A TLS server on a loopback port of its own, which ends connections by a [`Cycle`] or on command,
+/// and counts. Dropping it cuts its connections.
+///
+/// Each request carries an `Arc<ConnectionFacts>` in its extensions, so `BindingLayer` works.
+pub struct CyclingServer {
+    addr: SocketAddr,
+    house: Arc<House>,
+    _accepting: OwnedTask,
+}
+
+impl CyclingServer {
+    /// Starts a server with a certificate of `pki` for `localhost` and the loopback addresses, and
+    /// serves `service` (an axum `Router`, say).
+    ///
+    /// # Panics
+    /// If no loopback port can be bound, if `max_responses` is 0, or outside a tokio runtime.
+    #[must_use]
+    pub fn start<S, B>(pki: &Pki, options: CyclingOptions, service: S) -> Self
+    where
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+        S: Clone + Send + 'static,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        Self::start_with(pki, options, |_| service)
+    }
+
+    /// Like [`start`](Self::start), for a service that must know the server's own origin, which
+    /// proofs name (PR-7).
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_with<S, B>(
+        pki: &Pki,
+        options: CyclingOptions,
+        service: impl FnOnce(&str) -> S,
+    ) -> Self
+    where
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+        S: Clone + Send + 'static,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        assert!(
+            options.cycle.max_responses != Some(0),
+            "a connection that may carry no response at all serves nobody"
+        );
+        let acceptor = Acceptor::new(server_tls(pki, &options));
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+            .and_then(TcpListener::from_std)
+            .expect("a loopback port");
+        let addr = listener.local_addr().expect("a bound socket's address");
+        let service = service(&origin(addr));
+        let house = Arc::new(House {
+            cycle: options.cycle,
+            ledger: Ledger::new(),
+            retirements: watch::Sender::new(()),
+            cuts: watch::Sender::new(()),
+        });
+
+        let shared = Arc::clone(&house);
+        let accepting = OwnedTask::spawn(async move {
+            // Dropping the set ends the connections with the server.
+            let mut connections = JoinSet::new();
+            while let Ok((tcp, _)) = listener.accept().await {
+                while connections.try_join_next().is_some() {}
+                let (acceptor, house) = (acceptor.clone(), Arc::clone(&shared));
+                let service = service.clone();
+                connections.spawn(async move {
+                    // Small writes wait for nothing: the latencies measured are the client's.
+                    let _ = tcp.set_nodelay(true);
+                    match acceptor.accept(tcp).await {
+                        Ok((tls, facts)) => house.serve(tls, facts, service).await,
+                        Err(error) => {
+                            tracing::debug!(%error, "a handshake failed");
+                            house.ledger.failed();
+                        }
+                    }
+                });
+            }
+        });
+        Self {
+            addr,
+            house,
+            _accepting: accepting,
+        }
+    }
+
+    /// Where it listens, on 127.0.0.1.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The origin `https://localhost:<port>`.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        origin(self.addr)
+    }
+
+    /// What has happened so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.house.ledger.counts()
+    }
+
+    /// Waits until the counts are as wanted; `what` names it in the panic message.
+    ///
+    /// # Panics
+    /// After 30 s.
+    pub async fn until(&self, what: &str, reached: impl Fn(&Counts) -> bool) {
+        self.house.ledger.until(what, reached).await;
+    }
+
+    /// Waits until at least `n` connections have been opened.
+    ///
+    /// # Panics
+    /// After 30 s.
+    pub async fn opened(&self, n: u64) {
+        self.until("opened connections", |c| c.opened >= n).await;
+    }
+
+    /// Waits until at least `n` opened connections are over.
+    ///
+    /// # Panics
+    /// After 30 s.
+    pub async fn closed(&self, n: u64) {
+        self.until("closed connections", |c| c.closed >= n).await;
+    }
+
+    /// Waits until at least `n` requests have been received.
+    ///
+    /// # Panics
+    /// After 30 s.
+    pub async fn received(&self, n: u64) {
+        self.until("requests", |c| c.requests >= n).await;
+    }
+
+    /// Ends every open connection gracefully: idle HTTP/1.1 ones close, busy ones after their
+    /// response, HTTP/2 ones send GOAWAY. New connections are accepted as before.
+    pub fn retire_all(&self) {
+        self.house.retirements.send_replace(());
+    }
+
+    /// Cuts every open connection: no response is finished, no GOAWAY or `close_notify` sent. New
+    /// connections are accepted as before.
+    pub fn cut_all(&self) {
+        self.house.cuts.send_replace(());
+    }
+}
+
+impl std::fmt::Debug for CyclingServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CyclingServer")
+            .field("addr", &self.addr)
+            .field("cycle", &self.house.cycle)
+            .finish_non_exhaustive()
+    }
+}
+
+fn origin(addr: SocketAddr) -> String {
+    format!("https://localhost:{}", addr.port())
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+fn server_tls(pki: &Pki, options: &CyclingOptions) -> ServerTls {
+    let leaf = pki.localhost();
+    let identity = ServerIdentity::new(leaf.chain(), leaf.signing_key()).expect("the key was made for the certificate");
+    let client_auth = match options.client_auth {
+        ClientAuth::None => bowline_server::ClientAuth::None,
+        ClientAuth::Optional => bowline_server::ClientAuth::Optional(pki.roots()),
+        ClientAuth::Required => bowline_server::ClientAuth::Required(pki.roots()),
+    };
+    let mut builder = ServerTls::builder(identity, client_auth).alpn(options.alpn.protocols());
+    if !options.resumption {
+        builder = builder.ticket_lifetime(None);
+    }
+    builder.build().expect("a usable TLS configuration")
+}
+
+/// What the connections of one server share.
+struct House {
+    cycle: Cycle,
+    ledger: Ledger,
+    retirements: watch::Sender<()>,
+    cuts: watch::Sender<()>,
+}
+
+impl House {
+    /// Serves one connection to its end.
+    async fn serve<S, B>(self: Arc<Self>, tls: TlsStream<TcpStream>, facts: Arc<ConnectionFacts>, service: S)
+    where
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+        S: Clone + Send + 'static,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        // Subscribed before the connection is counted: what a test has seen open, it can end.
+        let (mut retirements, mut cuts) = (self.retirements.subscribe(), self.cuts.subscribe());
+        // Declared first, so dropped last: a connection is counted as closed when its socket is.
+        let entry = Entry::new(Arc::clone(&self), &facts);
+        let activity = Arc::new(watch::Sender::new(Activity::new()));
+        let mut changes = activity.subscribe();
+        let opened_at = Instant::now();
+
+        let http = http_for(&facts);
+        let attended = Attended {
+            service: TowerToHyperService::new(service),
+            facts,
+            row: entry.row,
+            activity: Arc::clone(&activity),
+            house: Arc::clone(&self),
+        };
+        let mut connection = pin!(http.serve_connection(TokioIo::new(tls), attended));
+        let mut due = false;
+        loop {
+            let now = *changes.borrow_and_update();
+            if !now.retired && (due || now.is_last_response_due) {
+                connection.as_mut().graceful_shutdown();
+                activity.send_modify(|activity| activity.retired = true);
+                continue;
+            }
+            tokio::select! {
+                result = connection.as_mut() => {
+                    if let Err(error) = result {
+                        tracing::debug!(%error, "a connection ended in an error");
+                    }
+                    return;
+                }
+                _ = cuts.changed() => return,
+                _ = retirements.changed() => due = true,
+                () = at(self.deadline(opened_at, now)) => due = true,
+                _ = changes.changed() => {}
+            }
+        }
+    }
+
+    /// When the connection has to go if nothing happens before.
+    fn deadline(&self, opened_at: Instant, activity: Activity) -> Option<Instant> {
+        if activity.retired {
+            return None;
+        }
+        let aged = self.cycle.max_age.map(|age| opened_at + age);
+        let idle = self.cycle.idle.filter(|_| activity.in_flight == 0);
+        let idle = idle.map(|idle| activity.idle_since + idle);
+        aged.into_iter().chain(idle).min()
+    }
+}
+
+/// A connection's row in the ledger, closed when this is dropped.
+struct Entry {
+    house: Arc<House>,
+    row: usize,
+}
+
+impl Entry {
+    fn new(house: Arc<House>, facts: &ConnectionFacts) -> Self {
+        let row = house.ledger.opened(facts);
+        Self { house, row }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.house.ledger.closed(self.row);
+    }
+}
+
+/// What the service tells the connection's task, and the other way round.
+#[derive(Clone, Copy)]
+struct Activity {
+    in_flight: usize,
+    /// When `in_flight` fell to 0; the handshake's end at first.
+    idle_since: Instant,
+    /// The request that reaches `max_responses` has come.
+    is_last_response_due: bool,
+    /// The connection has been told to end gracefully.
+    retired: bool,
+}
+
+impl Activity {
+    fn new() -> Self {
+        Self {
+            in_flight: 0,
+            idle_since: Instant::now(),
+            is_last_response_due: false,
+            retired: false,
+        }
+    }
+}
+
+/// The service of one connection, with a watch on when each response ends.
+struct Attended<S> {
+    service: TowerToHyperService<S>,
+    facts: Arc<ConnectionFacts>,
+    row: usize,
+    activity: Arc<watch::Sender<Activity>>,
+    house: Arc<House>,
+}
+
+impl<S, B> hyper::service::Service<Request<Incoming>> for Attended<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<AttendedBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let number = self.house.ledger.request(self.row);
+        let is_last = self.house.cycle.max_responses == Some(number);
+        let in_flight = InFlight::new(Arc::clone(&self.activity), is_last);
+        request.extensions_mut().insert(Arc::clone(&self.facts));
+        let response = self.service.call(request);
+        Box::pin(async move {
+            let response = response.await?;
+            if is_last {
+                // The farewell goes first, so that a client which sends its requests one by one
+                // never sends one too many.
+                let mut activity = in_flight.activity.subscribe();
+                let _ = activity.wait_for(|activity| activity.retired).await;
+            }
+            Ok(response.map(|body| AttendedBody {
+                body: body.map_err(Into::into).boxed_unsync(),
+                _in_flight: in_flight,
+            }))
+        })
+    }
+}
+
+/// A request that has come and whose response has not ended.
+struct InFlight {
+    activity: Arc<watch::Sender<Activity>>,
+}
+
+impl InFlight {
+    fn new(activity: Arc<watch::Sender<Activity>>, is_last: bool) -> Self {
+        activity.send_modify(|activity| {
+            activity.in_flight += 1;
+            activity.is_last_response_due |= is_last;
+        });
+        Self { activity }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.activity.send_modify(|activity| {
+            activity.in_flight -= 1;
+            activity.idle_since = Instant::now();
+        });
+    }
+}
+
+/// A response body that knows when it has been sent: hyper drops it then.
+struct AttendedBody {
+    body: UnsyncBoxBody<Bytes, BoxError>,
+    _in_flight: InFlight,
+}
+
+impl Body for AttendedBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A builder for the protocol that ALPN chose (HTTP/1.1 if it chose none).
+fn http_for(facts: &ConnectionFacts) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // hyper would count idle time between two requests as time spent reading a head.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None);
+    builder.http2().timer(TokioTimer::new());
+    match facts.alpn() {
+        Some(b"h2") => builder.http2_only(),
+        _ => builder.http1_only(),
+    }
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,300 @@
+use std::time::Duration;
+
+use bowline_proof::{Confirmation, Demand, EXPORTER_LABEL};
+use bowline_testkit::authority::{Authority, AuthorityOptions, Binding, Client, TokenRequest};
+use bowline_testkit::pki::{KeyKind, Leaf, Pki};
+use bowline_testkit::tls::{Alpn, TlsOptions};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde_json::{Value, json};
+
+use crate::client::{Http, connect};
+
+const FORM: &str = "application/x-www-form-urlencoded";
+const AGENT: &str = "grant_type=client_credentials&client_id=agent";
+
+fn start(pki: &Pki) -> Authority {
+    Authority::start(pki, AuthorityOptions::default())
+}
+
+async fn client(authority: &Authority, pki: &Pki, identity: Option<&Leaf>) -> Http {
+    let tls = TlsOptions::default().client(pki, identity);
+    Http::connect(&tls, authority.addr()).await
+}
+
+async fn post(client: &mut Http, content_type: &str, body: &str) -> Response<Value> {
+    let request = Request::post("https://localhost/token")
+        .header("host", "localhost")
+        .header("content-type", content_type)
+        .body(Full::from(Bytes::from(body.to_owned())))
+        .unwrap();
+    let (head, body) = client.send(request).await.unwrap().into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    Response::from_parts(head, serde_json::from_slice(&body).unwrap())
+}
+
+/// Has a token granted to `identity` for `form`, and gives its verified claims.
+async fn granted(authority: &Authority, pki: &Pki, identity: &Leaf, form: &str) -> Value {
+    let mut client = client(authority, pki, Some(identity)).await;
+    let response = post(&mut client, FORM, form).await;
+    assert_eq!(response.status(), StatusCode::OK, "{}", response.body());
+    verified(authority, response.body()["access_token"].as_str().unwrap()).unwrap()
+}
+
+/// Verifies a token as a resource server would, with the key set of this moment.
+fn verified(authority: &Authority, token: &str) -> jsonwebtoken::errors::Result<Value> {
+    let keys: JwkSet = serde_json::from_value(authority.jwks()).unwrap();
+    let header = jsonwebtoken::decode_header(token).unwrap();
+    assert_eq!(header.typ.as_deref(), Some("at+jwt"));
+    let key = keys.find(&header.kid.unwrap()).expect("a published key");
+    let mut validation = Validation::new(Algorithm::ES256);
+    validation.set_issuer(&[authority.issuer()]);
+    validation.validate_aud = false;
+    let key = DecodingKey::from_jwk(key).unwrap();
+    jsonwebtoken::decode(token, &key, &validation).map(|token| token.claims)
+}
+
+#[tokio::test]
+async fn a_granted_token_is_session_bound_to_the_certificate_of_the_request() {
+    let pki = Pki::new();
+    let authority = start(&pki);
+    for kind in KeyKind::ALL {
+        let agent = pki.client("agent", kind);
+        let claims = granted(&authority, &pki, &agent, AGENT).await;
+        // AS-1, TK-1
+        let expected = json!({ "x5t#S256": agent.thumbprint().to_string(), "tls_exp": EXPORTER_LABEL });
+        assert_eq!(claims["cnf"], expected);
+        let confirmation = Confirmation::from_claims(&claims).unwrap();
+        assert!(matches!(confirmation.demand(), Ok(Demand::Session)));
+    }
+}
+
+#[tokio::test]
+async fn a_granted_token_has_the_claims_of_rfc_9068() {
+    let pki = Pki::new();
+    let authority = start(&pki);
+    let agent = pki.client("agent", KeyKind::P256);
+    let form = format!("{AGENT}&scope=read+write&resource=https%3A%2F%2Fapi.example%2Fmcp");
+    let claims = granted(&authority, &pki, &agent, &form).await;
+    assert_eq!(claims["iss"], authority.issuer());
+    assert_eq!(claims["sub"], "agent");
+    assert_eq!(claims["client_id"], "agent");
+    assert_eq!(claims["aud"], "https://api.example/mcp");
+    assert_eq!(claims["scope"], "read write");
+    let (issued, expires) = (claims["iat"].as_u64().unwrap(), claims["exp"].as_u64().unwrap());
+    assert_eq!(expires - issued, 600);
+
+    let second = granted(&authority, &pki, &agent, AGENT).await;
+    assert_ne!(claims["jti"], second["jti"]);
+    assert_eq!(second["aud"], "https://resource.example");
+    assert_eq!(second.get("scope"), None);
+}
+
+#[tokio::test]
+async fn the_answer_is_not_to_be_stored_and_says_how_long_the_token_lasts() {
+    let pki = Pki::new();
+    let authority = start(&pki);
+    let agent = pki.client("agent", KeyKind::P256);
+    let mut client = client(&authority, &pki, Some(&agent)).await;
+    let response = post(&mut client, FORM, &format!("{AGENT}&scope=read")).await;
+    assert_eq!(response.headers()["cache-control"], "no-store");
+    assert_eq!(response.body()["token_type"], "Bearer");
+    assert_eq!(response.body()["expires_in"], 600);
+    assert_eq!(response.body()["scope"], "read");
+}
+
+#[tokio::test]
+async fn a_registered_client_has_its_own_subject_and_binding() {
+    let pki = Pki::new();
+    let registered = |id: &str, binding| Client {
+        id: id.to_owned(),
+        subject: "laptop".to_owned(),
+        binding,
+    };
+    let options = AuthorityOptions {
+        clients: vec![
+            registered("plain", Binding::Bearer),
+            registered("bound", Binding::Certificate),
+        ],
+        ..AuthorityOptions::default()
+    };
+    let authority = Authority::start(&pki, options);
+    let laptop = pki.client("laptop", KeyKind::P256);
+    let form = |id: &str| format!("grant_type=client_credentials&client_id={id}");
+
+    let plain = granted(&authority, &pki, &laptop, &form("plain")).await;
+    assert_eq!(plain.get("cnf"), None);
+    let bound = granted(&authority, &pki, &laptop, &form("bound")).await;
+    assert_eq!(bound["cnf"], json!({ "x5t#S256": laptop.thumbprint().to_string() }));
+
+    let other = pki.client("plain", KeyKind::P256);
+    let mut client = client(&authority, &pki, Some(&other)).await;
+    let refused = post(&mut client, FORM, &form("plain")).await;
+    assert_eq!(refused.body()["error"], "invalid_client");
+}
+
+#[tokio::test]
+async fn a_client_without_a_certificate_is_refused() {
+    let pki = Pki::new();
+    let authority = start(&pki);
+    let mut client = client(&authority, &pki, None).await;
+    let refused = post(&mut client, FORM, AGENT).await;
+    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(refused.body()["error"], "invalid_client");
+}
+
+#[tokio::test]
+async fn a_client_with_a_foreign_certificate_does_not_complete_the_handshake() {
+    let pki = Pki::new();
+    let authority = start(&pki);
+    let thief = Pki::foreign().client("agent", KeyKind::P256);
+    // TLS 1.2, where the client learns it within the handshake.
+    let options = TlsOptions {
+        versions: bowline_testkit::tls::Versions::Tls12,
+        ..TlsOptions::default()
+    };
+    let error = connect(&options.client(&pki, Some(&thief)), authority.addr()).await;
+    assert!(error.is_err());
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_request_is_said_in_the_words_of_rfc_6749() {
+    let pki = Pki::new();
+    let authority = start(&pki);
+    let agent = pki.client("agent", KeyKind::P256);
+    let mut client = client(&authority, &pki, Some(&agent)).await;
+    for (content_type, form, status, error) in [
+        ("application/json", AGENT, 400, "invalid_request"),
+        (FORM, "client_id=agent", 400, "invalid_request"),
+        (FORM, "grant_type=&client_id=agent", 400, "invalid_request"),
+        (FORM, "grant_type=client_credentials", 400, "invalid_request"),
+        (FORM, &format!("{AGENT}&client_id=agent"), 400, "invalid_request"),
+        (
+            FORM,
+            "grant_type=password&client_id=agent",
+            400,
+            "unsupported_grant_type",
+        ),
+        (
+            FORM,
+            "grant_type=client_credentials&client_id=other",
+            401,
+            "invalid_client",
+        ),
+        (FORM, &format!("{AGENT}&scope=a++b"), 400, "invalid_scope"),
+        (FORM, &format!("{AGENT}&scope=%22"), 400, "invalid_scope"),
+        (FORM, &format!("{AGENT}&resource=/mcp"), 400, "invalid_target"),
+        (
+            FORM,
+            &format!("{AGENT}&resource=https://a.example/%23b"),
+            400,
+            "invalid_target",
+        ),
+        (
+            FORM,
+            &format!("{AGENT}&resource=https://a.example&resource=https://b.example"),
+            400,
+            "invalid_target",
+        ),
+    ] {
+        let refused = post(&mut client, content_type, form).await;
+        assert_eq!(refused.status(), status, "{form}");
+        assert_eq!(refused.body()["error"], error, "{form}");
+        assert_eq!(refused.headers()["cache-control"], "no-store");
+    }
+    // And the connection is none the worse for it.
+    assert_eq!(post(&mut client, FORM, AGENT).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_metadata_names_the_endpoints_and_what_tokens_are_bound_to() {
+    let pki = Pki::new();
+    let authority = start(&pki);
+    let mut client = client(&authority, &pki, None).await;
+    let response = client.fetch("/.well-known/oauth-authorization-server").await.unwrap();
+    let metadata: Value = serde_json::from_slice(response.body()).unwrap();
+    assert_eq!(metadata["issuer"], authority.issuer());
+    assert_eq!(metadata["token_endpoint"], authority.token_url());
+    assert_eq!(metadata["jwks_uri"], authority.jwks_url());
+    assert_eq!(metadata["grant_types_supported"], json!(["client_credentials"]));
+    assert_eq!(
+        metadata["token_endpoint_auth_methods_supported"],
+        json!(["tls_client_auth"])
+    );
+    assert_eq!(metadata["tls_client_certificate_bound_access_tokens"], true);
+    assert_eq!(metadata["tls_session_bound_access_tokens"], true);
+    assert_eq!(
+        metadata["mtls_endpoint_aliases"]["token_endpoint"],
+        authority.token_url()
+    );
+}
+
+#[tokio::test]
+async fn the_key_set_is_public_and_counts_who_fetched_it() {
+    let pki = Pki::new();
+    let authority = start(&pki);
+    assert_eq!(authority.jwks_fetches(), 0);
+    let mut client = client(&authority, &pki, None).await;
+    let response = client.fetch("/jwks").await.unwrap();
+    let fetched: Value = serde_json::from_slice(response.body()).unwrap();
+    assert_eq!(fetched, authority.jwks());
+    assert_eq!(authority.jwks_fetches(), 1);
+    let key = &fetched["keys"][0];
+    assert_eq!(
+        (&key["kty"], &key["crv"], &key["alg"], &key["use"]),
+        (&json!("EC"), &json!("P-256"), &json!("ES256"), &json!("sig"))
+    );
+    assert_eq!(key.get("d"), None, "no private key");
+}
+
+#[tokio::test]
+async fn a_rotated_key_signs_from_then_on_and_old_tokens_still_verify() {
+    let authority = start(&Pki::new());
+    let before = authority.issue(&TokenRequest::bearer("agent"));
+    authority.rotate_key();
+    let after = authority.issue(&TokenRequest::bearer("agent"));
+    let kid = |token: &str| jsonwebtoken::decode_header(token).unwrap().kid;
+    assert_ne!(kid(&before), kid(&after));
+    verified(&authority, &before).unwrap();
+    verified(&authority, &after).unwrap();
+    assert_eq!(authority.jwks()["keys"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_test_can_ask_for_tokens_that_nobody_should_issue() {
+    use jsonwebtoken::errors::ErrorKind;
+
+    let pki = Pki::new();
+    let authority = start(&pki);
+    let certificate = pki.client("agent", KeyKind::P256).thumbprint();
+    let honest = TokenRequest::session_bound("agent", certificate);
+    let claims = |request: &TokenRequest| verified(&authority, &authority.issue(request));
+
+    let error = claims(&honest.clone().expired()).unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::ExpiredSignature);
+    let error = claims(&honest.clone().forged()).unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::InvalidSignature);
+
+    let odd = json!({ "tls_exp": 7 });
+    assert_eq!(claims(&honest.clone().cnf(odd.clone())).unwrap()["cnf"], odd);
+    let elsewhere = claims(&honest.clone().audience("https://else.example")).unwrap();
+    assert_eq!(elsewhere["aud"], "https://else.example");
+    let short = claims(&honest.clone().lifetime(Duration::from_secs(9))).unwrap();
+    assert_eq!(short["exp"].as_u64().unwrap() - short["iat"].as_u64().unwrap(), 9);
+    let bound = claims(&TokenRequest::certificate_bound("agent", certificate)).unwrap();
+    assert_eq!(bound["cnf"], json!({ "x5t#S256": certificate.to_string() }));
+}
+
+#[tokio::test]
+async fn dropping_it_ends_its_connections() {
+    let pki = Pki::new();
+    let authority = start(&pki);
+    let tls = TlsOptions::alpn(Alpn::Http1).client(&pki, None);
+    let mut client = Http::connect(&tls, authority.addr()).await;
+    client.fetch("/jwks").await.unwrap();
+    drop(authority);
+    let _ = client.ended().await;
+}

@@ -1,0 +1,7 @@
+//! The testkit does what it says: tested from outside, with raw TLS and hyper clients.
+
+mod authority;
+mod client;
+mod cycling;
+mod misbehaving;
+mod pki;
