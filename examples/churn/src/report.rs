@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
+use comfy_table::presets::NOTHING;
+use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table};
 use serde::Serialize;
 
 use crate::theft::Attack;
@@ -33,19 +33,20 @@ pub(crate) struct Row {
     pub(crate) p99_ms: f64,
 }
 
-const HEAD: [&str; 12] = [
+const HEAD: [&str; 13] = [
     "scenario",
     "client",
     "requests",
     "errors",
     "connections\nfull+resumed",
-    "signatures",
-    "by cause",
+    "signa-\ntures",
     "re-proof\nratio",
-    "per-request\nclaims",
-    "p50/p99\nms",
-    "stolen, other\ncertificate",
-    "stolen, same\ncertificate",
+    "per-req.\nclaims",
+    "p50\nms",
+    "p99\nms",
+    "thief, other\ncertificate",
+    "thief, same\ncertificate",
+    "signatures\nby cause",
 ];
 
 impl Report {
@@ -53,24 +54,23 @@ impl Report {
     pub(crate) fn print(&self) {
         println!("{}", self.table());
         println!(
-            "requests, connections and per-request claims as the server saw them; signatures as the client made them.\n\
-             re-proof ratio: (parallel + reconnect) / requests that carried a proof. RS-n: the check that refused\n\
-             (wire profile). Bearer has no proof: the token alone was stolen."
+            "\nRequests, connections and per-request claims are as the server saw them; signatures as the client made \
+             them.\nRe-proof ratio: (parallel + reconnect) / requests that carried a proof.\nThief: a stolen token \
+             and proof (bearer: the token alone) on a new connection; RS-n is the check that refused."
         );
     }
 
     fn table(&self) -> Table {
         let mut table = Table::new();
-        table
-            .load_style(UTF8_HORIZONTAL_ONLY)
-            .set_content_arrangement(ContentArrangement::Disabled)
-            .set_header(HEAD);
+        let rule = LineStyle::none().fill('─').junction('─');
+        let style = NOTHING.header_separator(rule);
+        table.load_style(style).set_content_arrangement(ContentArrangement::Disabled).set_header(HEAD);
         let mut last = "";
         for row in &self.runs {
             table.add_row(row.cells(row.scenario != last));
             last = row.scenario;
         }
-        for column in [2, 3, 4, 5, 7, 8, 9] {
+        for column in 2..=9 {
             if let Some(column) = table.column_mut(column) {
                 column.set_cell_alignment(CellAlignment::Right);
             }
@@ -90,12 +90,13 @@ impl Row {
             self.errors.to_string(),
             format!("{full}+{}", self.connections_resumed),
             self.signatures.to_string(),
-            causes.join("\n"),
             format!("{:.3}", self.reproof_ratio),
             self.per_request_claims.to_string(),
-            format!("{:.1}/{:.1}", self.p50_ms, self.p99_ms),
+            format!("{:.1}", self.p50_ms),
+            format!("{:.1}", self.p99_ms),
             show(&self.other_certificate),
             show(&self.same_certificate),
+            causes.join(", "),
         ]
         .map(Cell::new)
         .to_vec()

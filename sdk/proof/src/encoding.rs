@@ -22,7 +22,7 @@ pub(crate) fn from_base64url(text: impl AsRef<[u8]>) -> Option<Vec<u8>> {
 pub(crate) fn octets32(text: &str) -> Option<Zeroizing<[u8; 32]>> {
     // `decode_slice` asks for an estimate's worth of room, one octet more than the value has.
     let mut buffer = Zeroizing::new([0; 33]);
-    if text.len() != 43 || URL_SAFE_NO_PAD.decode_slice(text, &mut *buffer).ok()? != 32 {
+    if URL_SAFE_NO_PAD.decode_slice(text, &mut *buffer).ok()? != 32 {
         return None;
     }
     let mut octets = Zeroizing::new([0; 32]);
@@ -33,8 +33,8 @@ pub(crate) fn octets32(text: &str) -> Option<Zeroizing<[u8; 32]>> {
 /// `T` read from a JSON object and from nothing else.
 ///
 /// serde's derived structs also read from an array, in field order; a JWS header or a `cnf` never may.
-/// They refuse a member that stands twice, which is why claims are read into structs (RFC 8725 §2.4 names
-/// the confusion that duplicates allow).
+/// They refuse a member that stands twice, which is why claims are read into structs: names are unique in a
+/// header (RFC 7515 §4) and among claims (RFC 7519 §4).
 pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {

@@ -148,14 +148,19 @@ fn split_absolute(text: &str) -> Option<(&str, &str, &str)> {
 
 /// The host and the port, if there is one. User information would be an `@` in the host or the port.
 fn split_authority(authority: &str) -> Result<(&str, Option<u16>), InvalidTarget> {
-    let host_end = match authority.strip_prefix('[') {
-        Some(_) => authority.find(']').ok_or(InvalidTarget::Authority)? + 1,
-        None => authority.find(':').unwrap_or(authority.len()),
+    let is_ip_literal = authority.starts_with('[');
+    let host_end = if is_ip_literal {
+        authority.find(']').ok_or(InvalidTarget::Authority)? + 1
+    } else {
+        authority.find(':').unwrap_or(authority.len())
     };
     let (host, port) = authority.split_at(host_end);
-    let allowed: fn(u8) -> bool = match host.starts_with('[') {
-        true => |b| b.is_ascii_hexdigit() || b"[]:.".contains(&b),
-        false => |b| is_unreserved(b) || is_sub_delim(b),
+    let allowed = |b: u8| {
+        if is_ip_literal {
+            b.is_ascii_hexdigit() || b"[]:.".contains(&b)
+        } else {
+            is_unreserved(b) || is_sub_delim(b)
+        }
     };
     if host.is_empty() || !host.bytes().all(allowed) {
         return Err(InvalidTarget::Authority);

@@ -72,7 +72,9 @@ impl Stream for Reading {
 /// connection.
 fn is_in_the_data(error: &SseError) -> bool {
     match error {
-        SseError::Body(e) => e.downcast_ref::<Error>().is_some_and(|e| e.kind() == Kind::EventTooLong),
+        SseError::Body(e) => e
+            .downcast_ref::<Error>()
+            .is_some_and(|e| e.kind() == Kind::EventTooLong),
         _ => true,
     }
 }
@@ -88,7 +90,9 @@ impl http_body::Body for Bounded {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else { return Poll::Ready(None) };
+        let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else {
+            return Poll::Ready(None);
+        };
         let frame = frame.map_err(Error::from)?;
         if let Some(data) = frame.data_ref() {
             self.measure.add(data)?;

@@ -237,6 +237,20 @@ fn the_requests_own_path_is_normalised_before_it_is_compared() {
     }
 }
 
+/// Escaped, a question mark belongs to the path; bare, it ends it.
+#[test]
+fn a_query_does_not_pass_for_an_escaped_one() {
+    let scene = Scene {
+        path: "/mcp%3Fx%231",
+        ..Scene::default()
+    };
+    let verify = |htu: &str| scene.verify(&proof(&header(&P256), &with("htu", json!(htu))));
+    assert_ok(verify("/mcp%3fx%231"));
+    for htu in ["/mcp?x%231", "/mcp%3Fx#1", "https://api.example.com/mcp?x%231"] {
+        assert_refused(verify(htu), Check::TargetUri);
+    }
+}
+
 #[test]
 fn jti_is_bounded() {
     for jti in [String::new(), "j".repeat(257), "é".repeat(129)] {

@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""Checks that the figures of the churn lab are what bowline claims.
+
+    cargo run --release -p churn -- --quick --json target/churn.json
+    python3 examples/churn/check.py target/churn.json
+
+Needs the Python standard library only. Says which claim failed, and exits with 1 if any did. Latencies are not
+checked: they depend on the machine.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+SCENARIOS = ["warm-h2", "warm-h1", "idle", "serverless", "sse-h1", "sse-h2"]
+BEARER, CONNECTION, REQUEST = CLIENTS = ["rmcp-bearer", "bowline-connection", "bowline-request"]
+
+
+def claims(run):
+    """Yields each claim about one run, in words, and whether it holds."""
+    scenario, client = run["scenario"], run["client"]
+    requests, signatures, opened = run["requests"], run["signatures"], run["connections_opened"]
+
+    yield "requests were made", requests > 0
+    yield "errors == 0", run["errors"] == 0
+    yield "every signature has a cause", sum(run["causes"].values()) == signatures
+    if client == BEARER:
+        yield "signatures == 0", signatures == 0
+        yield "the stolen bearer token is accepted", run["replay_accepted"] is True
+        return
+
+    yield "the stolen token and proof are refused", run["replay_accepted"] is False
+    yield "with another certificate by RS-3 (T4)", run["other_certificate"] == {"refused": "RS-3"}
+    yield "with the same certificate by RS-6 (T1)", run["same_certificate"] == {"refused": "RS-6"}
+    if client == REQUEST:
+        yield "signatures == requests", signatures == requests
+        yield "per_request_claims == requests", run["per_request_claims"] == requests
+        return
+
+    yield "per_request_claims == 0", run["per_request_claims"] == 0
+    if scenario == "warm-h2":
+        yield "signatures == 1", signatures == 1
+    if scenario == "serverless":
+        yield "signatures == requests", signatures == requests
+    if scenario == "sse-h2":
+        yield "connections_opened == 1", opened == 1
+        yield "signatures == 1", signatures == 1
+
+
+def main(arguments):
+    if len(arguments) != 1:
+        print("usage: check.py FILE, written by churn --json FILE", file=sys.stderr)
+        return 2
+    runs = json.loads(Path(arguments[0]).read_text())["runs"]
+    found = [(run["scenario"], run["client"]) for run in runs]
+    wanted = [(scenario, client) for scenario in SCENARIOS for client in CLIENTS]
+    wrong = [f"{' '.join(run)}: there must be one such run" for run in wanted if found.count(run) != 1]
+    wrong += [f"{' '.join(run)}: this check does not know such a run" for run in found if run not in wanted]
+
+    held = 0
+    for run in runs:
+        for claim, holds in claims(run):
+            held += holds
+            if not holds:
+                wrong.append(f"{run['scenario']} {run['client']}: {claim}; the run was {json.dumps(run)}")
+    for problem in wrong:
+        print(f"FAILED {problem}")
+    print(f"churn: {held} claims hold over {len(runs)} runs, {len(wrong)} failed")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

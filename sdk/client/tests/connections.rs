@@ -1,0 +1,226 @@
+//! Claims about connections: what is kept, what is noticed, and what a proof survives.
+
+mod support;
+
+use bowline_client::{Cause, CloseReason, Error, Event, Kind, Observer, TlsVersion};
+use bowline_testkit::peers::CyclingOptions;
+use bowline_testkit::tls::{Alpn, ClientAuth, TlsOptions, Versions};
+use futures_util::future::{join, join_all};
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use support::raw::RawServer;
+use support::{Lab, fetch, ok, text};
+
+fn h1() -> CyclingOptions {
+    CyclingOptions {
+        alpn: Alpn::Http1,
+        ..CyclingOptions::default()
+    }
+}
+
+#[tokio::test]
+async fn a_resumed_session_needs_a_new_proof() {
+    let lab = Lab::new();
+    let server = lab.server(h1());
+    let (client, token) = (lab.client(), lab.token("a"));
+
+    ok(&client, &server.origin(), &token).await;
+    server.retire_all();
+    server.closed(1).await;
+    ok(&client, &server.origin(), &token).await;
+
+    let stats = client.stats();
+    assert_eq!((stats.connections_opened, stats.connections_resumed), (2, 1), "HandshakeKind::Resumed at the client");
+    assert_eq!(server.counts().resumed, 1, "and at the server");
+    assert_eq!(stats.totals.causes, [(Cause::First, 1), (Cause::Reconnect, 1)].into());
+    assert_eq!(lab.record.proofs().len(), 2);
+}
+
+#[tokio::test]
+async fn a_proof_stays_good_across_key_updates() {
+    let lab = Lab::new();
+    let config = TlsOptions::alpn(Alpn::Http1).server(&lab.pki, &lab.pki.localhost(), ClientAuth::Required);
+    let server = RawServer::bind(config).await;
+    let (client, token, origin) = (lab.client(), lab.token("a"), server.origin());
+
+    let serve = async {
+        let mut connection = server.accept().await;
+        let mut proofs = Vec::new();
+        for _ in 0..3 {
+            let head = connection.read().await;
+            proofs.push(connection.verified_proof(&head, &token));
+            // The client is asked to update its keys too (RFC 8446 §4.6.3).
+            connection.0.get_mut().1.refresh_traffic_keys().expect("TLS 1.3");
+            connection.answer().await;
+        }
+        proofs
+    };
+    let call = async {
+        for _ in 0..3 {
+            ok(&client, &origin, &token).await;
+        }
+    };
+    let (proofs, ()) = join(serve, call).await;
+    assert!(proofs.iter().all(|proof| *proof == proofs[0]));
+    assert_eq!(client.stats().totals.signatures(), 1);
+}
+
+#[tokio::test]
+async fn tls_1_2_works_with_the_extended_master_secret() {
+    let lab = Lab::new();
+    let options = TlsOptions {
+        versions: Versions::Tls12,
+        ..TlsOptions::alpn(Alpn::Http1)
+    };
+    let server = RawServer::bind(options.server(&lab.pki, &lab.pki.localhost(), ClientAuth::Required)).await;
+    let versions = Arc::new(Versions12::default());
+    let observer: Arc<dyn Observer> = versions.clone();
+    let client = lab.builder().observer(observer).build().unwrap();
+    let (token, origin) = (lab.token("a"), server.origin());
+
+    let serve = async {
+        for _ in 0..2 {
+            let mut connection = server.accept().await;
+            let head = connection.read().await;
+            connection.verified_proof(&head, &token);
+            connection.answer().await;
+        }
+    };
+    let call = async {
+        ok(&client, &origin, &token).await;
+        // The server hangs up; the second connection resumes the session with a ticket.
+        while client.stats().connections_closed.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        ok(&client, &origin, &token).await;
+    };
+    join(serve, call).await;
+    assert_eq!(*versions.0.lock().unwrap(), [(TlsVersion::Tls12, false), (TlsVersion::Tls12, true)]);
+    assert_eq!(client.stats().totals.signatures(), 2);
+}
+
+/// Notes the TLS version of each connection, and whether it was resumed.
+#[derive(Default)]
+struct Versions12(Mutex<Vec<(TlsVersion, bool)>>);
+
+impl Observer for Versions12 {
+    fn event(&self, event: &Event<'_>) {
+        if let Event::ConnectionOpened { facts, .. } = event {
+            let tls = facts.tls().expect("https");
+            self.0.lock().unwrap().push((tls.version(), tls.is_resumed()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_died_while_idle_is_noticed_before_use() {
+    let lab = Lab::new();
+    for alpn in [Alpn::Http1, Alpn::Http2] {
+        let server = lab.server(CyclingOptions {
+            alpn,
+            ..CyclingOptions::default()
+        });
+        let (client, token) = (lab.client(), lab.token("a"));
+        for n in 1..=20 {
+            ok(&client, &server.origin(), &token).await;
+            // No GOAWAY, no close_notify.
+            server.cut_all();
+            server.closed(n).await;
+        }
+        let stats = client.stats();
+        assert_eq!(stats.totals.answered, 20);
+        assert_eq!(stats.totals.signatures(), 20);
+        assert_eq!(stats.totals.after.values().sum::<u64>(), 19);
+    }
+}
+
+#[tokio::test]
+async fn concurrent_h1_calls_reuse_their_connections() {
+    let lab = Lab::new();
+    let server = lab.server(h1());
+    let (client, token, url) = (lab.client(), lab.token("a"), server.origin());
+    for _ in 0..10 {
+        join_all((0..8).map(|_| ok(&client, &url, &token))).await;
+    }
+    let stats = client.stats();
+    assert_eq!(stats.totals.answered, 80);
+    // A returned connection may serve a request that had asked for a new one, so there may be fewer than eight.
+    assert!(stats.connections_opened <= 8, "{stats:?}");
+    assert_eq!(stats.totals.signatures(), server.counts().connections.iter().filter(|c| c.requests > 0).count() as u64);
+}
+
+#[tokio::test]
+async fn a_response_dropped_before_its_end_closes_its_h1_connection_at_once() {
+    let lab = Lab::new();
+    let server = lab.server(h1());
+    let (client, token) = (lab.client(), lab.token("a"));
+    let stream = fetch(&client, &format!("{}/stream", server.origin()), &token).await.unwrap();
+    drop(stream);
+    server.closed(1).await;
+    while client.stats().connections_closed.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(client.stats().connections_closed, [(CloseReason::Cancelled, 1)].into());
+}
+
+#[tokio::test]
+async fn dropping_the_client_closes_its_connections() {
+    let lab = Lab::new();
+    for alpn in [Alpn::Http1, Alpn::Http2] {
+        let server = lab.server(CyclingOptions {
+            alpn,
+            ..CyclingOptions::default()
+        });
+        let client = lab.client();
+        ok(&client, &server.origin(), &lab.token("a")).await;
+        drop(client);
+        server.closed(1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_caller_who_goes_away_leaves_the_pool_whole() {
+    let lab = Lab::new();
+    for alpn in [Alpn::Http1, Alpn::Http2] {
+        let server = lab.server(CyclingOptions {
+            alpn,
+            ..CyclingOptions::default()
+        });
+        let (client, token, url) = (lab.client(), lab.token("a"), server.origin());
+        for polls in 1..=40 {
+            // Dropped at every point of its way: waiting for a connection, signing, writing, reading.
+            let mut call = Box::pin(async { text(fetch(&client, &url, &token).await?).await; Ok::<_, Error>(()) });
+            for _ in 0..polls {
+                if std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await.is_ready() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            drop(call);
+        }
+        ok(&client, &url, &token).await;
+        let totals = client.stats().totals;
+        assert_eq!(totals.requests, 41);
+        assert_eq!(totals.answered + totals.failed + totals.may_have_been_processed, 41);
+    }
+}
+
+#[tokio::test]
+async fn plaintext_is_refused_unless_it_is_loopback_and_allowed() {
+    let lab = Lab::new();
+    let closed_by_default = fetch(&lab.client(), "http://127.0.0.1:1/", &lab.token("a")).await.unwrap_err();
+    assert_eq!(closed_by_default.kind(), Kind::PlaintextRefused);
+
+    let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", tcp.local_addr().unwrap());
+    let served = tokio::spawn(async move {
+        axum::serve(tcp, axum::Router::new().fallback(|| async { "ok:" })).await
+    });
+    let client = lab.builder().allow_plaintext_on_loopback().build().unwrap();
+    let remote = fetch(&client, "http://192.0.2.1/", &lab.token("a")).await.unwrap_err();
+    assert_eq!(remote.kind(), Kind::PlaintextRefused);
+    let bound = fetch(&client, &url, &lab.token("a")).await.unwrap_err();
+    assert_eq!(bound.kind(), Kind::PlaintextRefused, "a session-bound token has no session to be bound to: {bound}");
+    ok(&client, &url, &support::jwt("plain", None)).await;
+    served.abort();
+}

@@ -1,0 +1,146 @@
+//! No token, proof or exporter value in any log line at trace level (EX-7): of this crate, of the server's, or of
+//! anything below them.
+
+mod support;
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use bowline_client::{AccessToken, Event, Hardening, HttpVersions, Observer};
+use bowline_testkit::peers::{Cycle, CyclingOptions, Misbehaviour, Peer};
+use bowline_testkit::pki::KeyKind;
+use futures_util::future::join_all;
+use support::{Lab, fetch, jwt, ok, post, session_cnf};
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Everything that was logged, and every event as it would be logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(octets);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+impl Observer for Log {
+    fn event(&self, event: &Event<'_>) {
+        tracing::trace!(?event, "event");
+    }
+}
+
+#[tokio::test]
+async fn no_secret_is_logged() {
+    let log = Log::default();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(log.clone())
+        .with_ansi(false)
+        .init();
+
+    let lab = Lab::new();
+    let tokens = exercise(&lab, &log).await;
+
+    let log = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
+    assert!(log.len() > 100_000, "only {} octets were logged: nothing was shown", log.len());
+    for part in ["rustls", "h2::", "hyper", "bowline_server", "event"] {
+        assert!(log.contains(part), "nothing of {part} was logged");
+    }
+    let proofs = lab.record.proofs();
+    assert!(proofs.len() >= 20, "{}", proofs.len());
+    for (what, secret) in secrets(&tokens, &proofs) {
+        assert!(!log.contains(&secret), "the log has {what}");
+    }
+}
+
+/// Each way a request can go: accepted, refused, cut, failed.
+async fn exercise(lab: &Lab, log: &Log) -> Vec<AccessToken> {
+    let mut tokens = Vec::new();
+    let mut token = |name: &str| {
+        tokens.push(lab.token(name));
+        tokens[tokens.len() - 1].clone()
+    };
+    for http in [HttpVersions::Http1, HttpVersions::Http2] {
+        for hardening in [Hardening::Connection, Hardening::Request] {
+            let server = lab.server(CyclingOptions {
+                cycle: Cycle {
+                    max_responses: Some(4),
+                    ..Cycle::default()
+                },
+                ..CyclingOptions::default()
+            });
+            let observer: Arc<dyn Observer> = Arc::new(log.clone());
+            let builder = lab.builder().http_versions(http).hardening(hardening).observer(observer);
+            let client = builder.build().unwrap();
+            let url = format!("{}/some/path", server.origin());
+            let a = token("a-token-with-a-name");
+            for _ in 0..6 {
+                ok(&client, &url, &a).await;
+            }
+            join_all((0..8).map(|_| post(&client, &url, &a, "concurrent"))).await;
+            // Refused: bound to another certificate, and (by a client without this check) by the server.
+            let other = lab.pki.client("other", KeyKind::P384);
+            let foreign = jwt("foreign", Some(session_cnf(other.thumbprint())));
+            let _ = fetch(&client, &url, &foreign).await;
+            let _ = fetch(&client, &url, &AccessToken::new("an-opaque-secret-token").unwrap()).await;
+            server.cut_all();
+            let _ = fetch(&client, &url, &a).await;
+        }
+    }
+    for misbehaviour in [Misbehaviour::Garbage, Misbehaviour::CutMidBody, Misbehaviour::TruncatedHandshake] {
+        let peer = Peer::start(&lab.pki, misbehaviour);
+        let error = match fetch(&lab.client(), &peer.origin(), &token("for-a-bad-peer")).await {
+            Ok(response) => http_body_util::BodyExt::collect(response.into_body()).await.unwrap_err(),
+            Err(error) => error,
+        };
+        tracing::error!(%error, ?error, "as a caller would log it");
+    }
+    tokens.push(AccessToken::new("an-opaque-secret-token").unwrap());
+    tokens
+}
+
+/// Every spelling in which a secret could stand in a log.
+fn secrets(tokens: &[AccessToken], proofs: &[String]) -> Vec<(&'static str, String)> {
+    let mut secrets = Vec::new();
+    for token in tokens {
+        // The first part of these JWTs is the same public header in all of them.
+        let telling = token.secret().split('.').nth(1).unwrap_or(token.secret());
+        secrets.push(("a token", telling.to_owned()));
+        secrets.push(("a token's hash", URL_SAFE_NO_PAD.encode(token.hash().as_bytes())));
+        secrets.push(("a token's hash", hex(token.hash().as_bytes())));
+    }
+    for proof in proofs {
+        let parts: Vec<_> = proof.split('.').collect();
+        secrets.push(("a proof's payload", parts[1].to_owned()));
+        secrets.push(("a proof's signature", parts[2].to_owned()));
+        let payload = URL_SAFE_NO_PAD.decode(parts[1]).unwrap();
+        let claims: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+        let ekm = claims["ekm"].as_str().unwrap();
+        let octets = URL_SAFE_NO_PAD.decode(ekm).unwrap();
+        assert_eq!(octets.len(), 32);
+        secrets.push(("an exporter value", ekm.to_owned()));
+        secrets.push(("an exporter value", STANDARD.encode(&octets)));
+        secrets.push(("an exporter value", hex(&octets)));
+        secrets.push(("an exporter value", format!("{octets:?}")));
+    }
+    secrets
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}

@@ -1,0 +1,122 @@
+//! A real MCP server behind `BindingLayer` on mutual TLS, and whoever calls it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use bowline_client::{AccessToken, Client, HttpVersions, Identity, Trust};
+use bowline_server::{BindingLayer, Jwks, JwtValidator, Policy};
+use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
+use bowline_testkit::peers::{CyclingOptions, CyclingServer};
+use bowline_testkit::pki::{KeyKind, Leaf, Pki};
+use rmcp::model::{CallToolRequestParams, ServerCapabilities, ServerConfig};
+use rmcp::service::RequestContext;
+use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
+use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use rmcp::{
+    ClientHandler, RoleClient, RoleServer, ServerHandler, handler::server::wrapper::Parameters, schemars,
+    service::NotificationContext, tool, tool_handler, tool_router,
+};
+use tokio::sync::mpsc;
+
+pub(crate) struct House {
+    pub(crate) server: CyclingServer,
+    authority: Authority,
+    pki: Pki,
+    agent: Leaf,
+}
+
+impl House {
+    pub(crate) fn open() -> Self {
+        let pki = Pki::new();
+        let authority = Authority::start(&pki, AuthorityOptions::default());
+        let jwks = Jwks::document(authority.jwks().to_string()).unwrap();
+        let validator = JwtValidator::builder(authority.issuer(), AuthorityOptions::default().audience, jwks).build();
+        let mcp: StreamableHttpService<Tools, LocalSessionManager> =
+            StreamableHttpService::new(|| Ok(Tools), Arc::default(), StreamableHttpServerConfig::default());
+        let router = Router::new()
+            .nest_service("/mcp", mcp)
+            .layer(BindingLayer::new(validator).policy(Policy::Require));
+        Self {
+            server: CyclingServer::start(&pki, CyclingOptions::default(), router),
+            authority,
+            agent: pki.client("agent", KeyKind::P256),
+            pki,
+        }
+    }
+
+    pub(crate) fn uri(&self) -> String {
+        format!("{}/mcp", self.server.origin())
+    }
+
+    pub(crate) fn client(&self, http: HttpVersions) -> Client {
+        client(&self.pki, &self.agent, http)
+    }
+
+    /// A session-bound token of the agent's.
+    pub(crate) fn token(&self) -> AccessToken {
+        self.issue(&TokenRequest::session_bound("agent", self.agent.thumbprint()))
+    }
+
+    pub(crate) fn issue(&self, request: &TokenRequest) -> AccessToken {
+        AccessToken::new(self.authority.issue(request)).unwrap()
+    }
+}
+
+pub(crate) fn client(pki: &Pki, agent: &Leaf, http: HttpVersions) -> Client {
+    Client::builder()
+        .identity(Identity::new(agent.chain(), agent.signing_key()).unwrap())
+        .trust(Trust::authorities([pki.ca_der().clone()]).unwrap())
+        .http_versions(http)
+        .build()
+        .unwrap()
+}
+
+pub(crate) fn echo(text: &str) -> CallToolRequestParams {
+    let arguments = serde_json::json!({ "text": text });
+    CallToolRequestParams::new("echo").with_arguments(arguments.as_object().unwrap().clone())
+}
+
+#[derive(Clone)]
+struct Tools;
+
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+struct Echo {
+    text: String,
+}
+
+#[tool_router]
+impl Tools {
+    #[tool(description = "Says the same")]
+    fn echo(&self, Parameters(Echo { text }): Parameters<Echo>) -> String {
+        text
+    }
+
+    #[tool(description = "Tells everybody that the tools have changed")]
+    async fn announce(&self, context: RequestContext<RoleServer>) -> String {
+        match context.peer.notify_tool_list_changed().await {
+            Ok(()) => "announced".to_owned(),
+            Err(e) => e.to_string(),
+        }
+    }
+}
+
+#[tool_handler]
+impl ServerHandler for Tools {
+    fn get_info(&self) -> ServerConfig {
+        ServerConfig::new(
+            ServerCapabilities::builder()
+                .enable_tools()
+                .enable_tool_list_changed()
+                .build(),
+        )
+    }
+}
+
+/// An agent that hears of changed tools.
+pub(crate) struct Listening(pub(crate) mpsc::UnboundedSender<()>);
+
+impl ClientHandler for Listening {
+    async fn on_tool_list_changed(&self, _context: NotificationContext<RoleClient>) {
+        let _ = self.0.send(());
+    }
+}

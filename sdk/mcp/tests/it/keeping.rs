@@ -1,0 +1,75 @@
+//! Connections kept, and let go.
+
+use bowline_client::CloseReason;
+use futures_util::StreamExt;
+use rmcp::transport::streamable_http_client::StreamableHttpPostResponse;
+
+use crate::scripted::{DONE, EVENTS, JSON, Scripted, TEXT, chunks, initialized, ping, respond, soon};
+
+#[tokio::test]
+async fn an_answer_nobody_reads_leaves_its_connection_alive() {
+    for (status, headers) in [
+        (202, vec![]),
+        (200, vec![TEXT]),
+        (400, vec![TEXT]),
+        (401, vec![("www-authenticate", "Bearer")]),
+        (404, vec![TEXT]),
+        (429, vec![TEXT]),
+        (503, vec![TEXT]),
+        (307, vec![("location", "/elsewhere")]),
+    ] {
+        let server =
+            Scripted::start(move |_| respond(status, &headers, chunks(["not ", "worth ", "reading"], false))).await;
+        for message in [initialized(), ping(), initialized(), ping()] {
+            let _ = server.post_in(Some("session"), message).await;
+        }
+        let _ = server.get(Some("session"), None).await;
+        let _ = server.delete().await;
+        assert_eq!(server.seen().len(), 6);
+        assert_eq!(server.stats().connections_opened, 1, "HTTP {status}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_goes_on_and_on_is_not_waited_for() {
+    let server = Scripted::start(|_| respond(202, &[], chunks(["and then"], true))).await;
+    let posted = server.post(initialized()).await;
+    assert!(matches!(posted, Ok(StreamableHttpPostResponse::Accepted)), "{posted:?}");
+}
+
+#[tokio::test]
+async fn a_json_reply_leaves_its_connection_alive() {
+    let server = Scripted::start(|_| respond(200, &[JSON], chunks([DONE], false))).await;
+    for _ in 0..10 {
+        server.post(ping()).await.unwrap();
+    }
+    assert_eq!(server.stats().connections_opened, 1);
+}
+
+#[tokio::test]
+async fn an_event_stream_read_to_its_end_leaves_its_connection_alive() {
+    let body = format!("data: {DONE}\n\n");
+    let server = Scripted::start(move |_| respond(200, &[EVENTS], chunks([body.clone()], false))).await;
+    for _ in 0..10 {
+        let StreamableHttpPostResponse::Sse(events, _) = server.post(ping()).await.unwrap() else {
+            panic!()
+        };
+        assert_eq!(soon(events.count()).await, 1);
+    }
+    assert_eq!(server.stats().connections_opened, 1);
+}
+
+#[tokio::test]
+async fn a_dropped_event_stream_is_cancelled_at_once() {
+    let server = Scripted::start(|_| respond(200, &[EVENTS], chunks(["data: 1\n\n"], true))).await;
+    let mut events = server.get(Some("session"), None).await.unwrap();
+    soon(events.next()).await.unwrap().unwrap();
+    assert_eq!(server.stats().connections_closed.get(&CloseReason::Cancelled), None);
+    drop(events);
+    soon(async {
+        while server.stats().connections_closed.get(&CloseReason::Cancelled) != Some(&1) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}

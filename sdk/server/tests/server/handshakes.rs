@@ -1,0 +1,338 @@
+//! Who gets a connection, and who does not.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bowline_server::{
+    AcceptErrorKind, Acceptor, ClientAuth, ConnectionFacts, Listener, ServerIdentity, ServerTls, ServerTlsBuilder,
+    TlsErrorKind,
+};
+use rcgen::{PKCS_ECDSA_P521_SHA512, date_time_ymd};
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, ProtocolVersion, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsConnector;
+
+use crate::pki::Ca;
+use crate::site::*;
+
+type Accepted = Result<Arc<ConnectionFacts>, AcceptErrorKind>;
+
+/// Both ends of one handshake, in memory. The client reads one octet, so that it sees tickets.
+async fn handshake(acceptor: &Acceptor, config: &Arc<ClientConfig>) -> Accepted {
+    let (near, far) = duplex(64 * 1024);
+    let client = async {
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut stream = TlsConnector::from(config.clone()).connect(name, near).await.ok()?;
+        stream.read_u8().await.ok()
+    };
+    let server = async {
+        let (mut stream, facts) = acceptor.accept(far).await.map_err(|error| error.kind())?;
+        stream.write_u8(1).await.unwrap();
+        stream.flush().await.unwrap();
+        Ok(facts)
+    };
+    within(async { tokio::join!(server, client) }).await.0
+}
+
+fn acceptor(tls: ServerTlsBuilder) -> Acceptor {
+    Acceptor::new(tls.build().unwrap()).handshake_timeout(HANG)
+}
+
+#[tokio::test]
+async fn the_facts_tell_what_was_negotiated() {
+    let site = Site::new();
+    let acceptor = acceptor(site.tls());
+    for (version, named) in [
+        (&rustls::version::TLS13, ProtocolVersion::TLSv1_3),
+        (&rustls::version::TLS12, ProtocolVersion::TLSv1_2),
+    ] {
+        let config = site.client_as(Some(&site.agent), "http/1.1", &[version]);
+        let facts = handshake(&acceptor, &config).await.unwrap();
+        assert_eq!(facts.tls_version(), named);
+        assert_eq!(facts.alpn(), Some(&b"http/1.1"[..]));
+        assert!(!facts.is_resumed());
+        let certificate = facts.certificate().unwrap();
+        assert_eq!(certificate.der(), &site.agent.certificate);
+        assert_eq!(certificate.thumbprint().to_string(), site.agent.thumbprint());
+    }
+}
+
+#[tokio::test]
+async fn rs_1_certificates_that_do_not_verify_get_no_connection() {
+    let site = Site::new();
+    let acceptor = acceptor(site.tls());
+    let foreign = Ca::new("foreign").client("agent");
+    let expired = site.ca.client_with(
+        "agent",
+        |params| params.not_after = date_time_ymd(2021, 1, 1),
+        &rcgen::PKCS_ECDSA_P256_SHA256,
+    );
+    let not_yet = site.ca.client_with(
+        "agent",
+        |params| params.not_before = date_time_ymd(2039, 1, 1),
+        &rcgen::PKCS_ECDSA_P256_SHA256,
+    );
+    let of_a_server = site.ca.server();
+    for identity in [Some(&foreign), Some(&expired), Some(&not_yet), Some(&of_a_server), None] {
+        for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+            let config = site.client_as(identity, "h2", &[version]);
+            assert_eq!(handshake(&acceptor, &config).await.unwrap_err(), AcceptErrorKind::Tls);
+        }
+    }
+}
+
+#[tokio::test]
+async fn pr_2_a_certificate_whose_key_cannot_sign_proofs_gets_no_connection() {
+    let site = Site::new();
+    let acceptor = acceptor(site.tls());
+    let agent = site.ca.client_with("agent", |_| {}, &PKCS_ECDSA_P521_SHA512);
+    let config = site.client_as(Some(&agent), "h2", rustls::ALL_VERSIONS);
+    assert_eq!(handshake(&acceptor, &config).await.unwrap_err(), AcceptErrorKind::ClientKey);
+}
+
+#[tokio::test]
+async fn rs_1_a_resumed_session_whose_certificate_has_expired_since_gets_no_connection() {
+    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+        let site = Site::new();
+        let acceptor = acceptor(site.tls());
+        let config = site.client_as(Some(&site.agent), "h2", &[version]);
+        let facts = handshake(&acceptor, &config).await.unwrap();
+        let left = facts.certificate().unwrap().not_after().as_secs() - facts.handshake_at().as_secs();
+
+        // Ten minutes before the end it is good for a new session, which is good for an hour by itself.
+        site.clock.advance(left - 600);
+        handshake(&acceptor, &config).await.unwrap();
+        assert!(handshake(&acceptor, &config).await.unwrap().is_resumed());
+        site.clock.advance(601);
+        assert_eq!(handshake(&acceptor, &config).await.unwrap_err(), AcceptErrorKind::ResumedCertificate);
+    }
+}
+
+#[tokio::test]
+async fn rs_1_a_resumed_session_whose_certificate_is_no_longer_trusted_gets_no_connection() {
+    let site = Site::new();
+    let trusted = Arc::new(AtomicBool::new(true));
+    let verifier = Arc::new(Revocable {
+        trusted: trusted.clone(),
+        roots: WebPkiClientVerifier::builder_with_provider(
+            site.ca.roots(),
+            Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
+        )
+        .build()
+        .unwrap(),
+    });
+    let acceptor = acceptor(site.tls_with(ClientAuth::Custom(verifier)));
+    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+        trusted.store(true, Ordering::SeqCst);
+        let config = site.client_as(Some(&site.agent), "h2", &[version]);
+        handshake(&acceptor, &config).await.unwrap();
+        assert!(handshake(&acceptor, &config).await.unwrap().is_resumed());
+        trusted.store(false, Ordering::SeqCst);
+        assert_eq!(handshake(&acceptor, &config).await.unwrap_err(), AcceptErrorKind::ResumedCertificate);
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_not_resumed_after_the_ticket_lifetime_or_where_it_is_switched_off() {
+    let site = Site::new();
+    let hour = acceptor(site.tls().ticket_lifetime(Duration::from_secs(3600)));
+    let never = acceptor(site.tls().ticket_lifetime(None));
+    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+        let config = site.client_as(Some(&site.agent), "h2", &[version]);
+        handshake(&hour, &config).await.unwrap();
+        assert!(handshake(&hour, &config).await.unwrap().is_resumed());
+        site.clock.advance(3601);
+        assert!(!handshake(&hour, &config).await.unwrap().is_resumed());
+
+        let config = site.client_as(Some(&site.agent), "h2", &[version]);
+        handshake(&never, &config).await.unwrap();
+        assert!(!handshake(&never, &config).await.unwrap().is_resumed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_is_silent_or_slow_is_given_up_after_the_time_limit() {
+    let site = Site::new();
+    let acceptor = Acceptor::new(site.tls().build().unwrap()).handshake_timeout(Duration::from_secs(10));
+    for octets in [&b""[..], b"\x16\x03\x01\x00\xff"] {
+        let (mut near, far) = duplex(1024);
+        near.write_all(octets).await.unwrap();
+        let begun = tokio::time::Instant::now();
+        let error = acceptor.accept(far).await.map(|_| ()).unwrap_err();
+        assert_eq!(error.kind(), AcceptErrorKind::TimedOut);
+        assert_eq!(begun.elapsed(), Duration::from_secs(10));
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_breaks_off_or_talks_nonsense_is_an_error_of_its_kind() {
+    let site = Site::new();
+    let acceptor = acceptor(site.tls());
+    let talk = async |octets: &'static [u8]| {
+        let (mut near, far): (DuplexStream, _) = duplex(1024);
+        near.write_all(octets).await.unwrap();
+        drop(near);
+        within(acceptor.accept(far)).await.map(|_| ()).unwrap_err().kind()
+    };
+    assert_eq!(talk(b"").await, AcceptErrorKind::Io);
+    assert_eq!(talk(b"\x16\x03\x01\x00\xff\x01").await, AcceptErrorKind::Io);
+    assert_eq!(talk(b"GET / HTTP/1.1\r\n\r\n").await, AcceptErrorKind::Tls);
+}
+
+#[tokio::test]
+async fn silent_peers_delay_nobody() {
+    let site = Site::new();
+    let server = site.start().await;
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(TcpStream::connect(server.addr).await.unwrap());
+    }
+    let (token, key) = (site.token(), site.agent.proof_key());
+    let mut wire = Wire::connect(server.addr, &site.client("h2")).await;
+    let proof = wire.proof(&key, &token);
+    wire.get("/", &token, Some(&proof)).await.assert_passed("session");
+    drop(silent);
+}
+
+#[tokio::test]
+async fn at_the_handshake_limit_peers_wait_and_are_served_when_there_is_room() {
+    let site = Site::new();
+    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let acceptor = acceptor(site.tls());
+    let mut listener = Listener::with_handshake_limit(tcp, acceptor, 1).unwrap();
+    let silent = TcpStream::connect(listener.local_addr()).await.unwrap();
+    let (addr, config) = (listener.local_addr(), site.client("h2"));
+    let honest = tokio::spawn(async move { tls(addr, &config).await.map(|_| ()) });
+    assert!(
+        tokio::time::timeout(Duration::from_millis(50), listener.accept()).await.is_err(),
+        "there is room for one handshake only"
+    );
+    drop(silent);
+    within(listener.accept()).await;
+    honest.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn connections_that_nobody_takes_do_not_stop_the_listener() {
+    let site = Site::new();
+    let mut listener = site.listener(site.tls()).await;
+    let config = site.client("h2");
+    let mut wires = Vec::new();
+    for _ in 0..80 {
+        wires.push(tls(listener.local_addr(), &config).await.unwrap());
+    }
+    let mut ids = std::collections::HashSet::new();
+    for _ in 0..80 {
+        ids.insert(within(listener.accept()).await.facts().id());
+    }
+    assert_eq!(ids.len(), 80);
+}
+
+#[test]
+fn a_key_that_does_not_fit_its_certificate_is_refused_in_words_that_name_both_files() {
+    let site = Site::new();
+    let folder = Folder::new("mismatch");
+    let (one, other) = (site.ca.server(), site.ca.server());
+    let chain = folder.write("one.pem", &one.certificate_pem);
+    let key = folder.write("other.key", &other.key.serialize_pem());
+    let error = ServerIdentity::from_pem_files(&chain, &key).unwrap_err();
+    assert_eq!(error.kind(), TlsErrorKind::KeyMismatch);
+    assert!(error.to_string().contains("one.pem") && error.to_string().contains("other.key"), "{error}");
+
+    let fitting = folder.write("one.key", &one.key.serialize_pem());
+    ServerIdentity::from_pem_files(&chain, fitting).unwrap();
+}
+
+#[test]
+fn files_that_are_not_what_they_should_be_are_named() {
+    let site = Site::new();
+    let folder = Folder::new("files");
+    let server = site.ca.server();
+    let chain = folder.write("chain.pem", &server.certificate_pem);
+    let key = folder.write("key.pem", &server.key.serialize_pem());
+    let empty = folder.write("empty.pem", "");
+    let absent = folder.path("absent.pem");
+    for (chain, key, kind, named) in [
+        (&chain, &empty, TlsErrorKind::PrivateKey, "empty.pem"),
+        (&chain, &chain, TlsErrorKind::PrivateKey, "chain.pem"),
+        (&empty, &key, TlsErrorKind::Certificate, "empty.pem"),
+        (&key, &key, TlsErrorKind::Certificate, "key.pem"),
+        (&absent, &key, TlsErrorKind::Unreadable, "absent.pem"),
+        (&chain, &absent, TlsErrorKind::Unreadable, "absent.pem"),
+    ] {
+        let error = ServerIdentity::from_pem_files(chain, key).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(named), "{error}");
+    }
+    let error = bowline_server::roots_from_pem_file(&empty).unwrap_err();
+    assert!(error.to_string().contains("empty.pem"), "{error}");
+}
+
+#[test]
+fn no_roots_is_a_configuration_error() {
+    let site = Site::new();
+    let none = ClientAuth::Required(Arc::new(rustls::RootCertStore::empty()));
+    let error: bowline_server::TlsError = site.tls_with(none).build().unwrap_err();
+    assert_eq!(error.kind(), TlsErrorKind::ClientRoots);
+}
+
+#[tokio::test]
+async fn nothing_secret_is_in_the_debug_output_of_the_facts() {
+    let site = Site::new();
+    let facts = handshake(&acceptor(site.tls()), &site.client("h2")).await.unwrap();
+    let shown = format!("{facts:?}");
+    assert!(!shown.to_lowercase().contains("exporter"), "{shown}");
+}
+
+/// Asks webpki, and whoever can revoke trust.
+#[derive(Debug)]
+struct Revocable {
+    trusted: Arc<AtomicBool>,
+    roots: Arc<dyn ClientCertVerifier>,
+}
+
+impl ClientCertVerifier for Revocable {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.roots.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        match self.trusted.load(Ordering::SeqCst) {
+            true => self.roots.verify_client_cert(end_entity, intermediates, now),
+            false => Err(rustls::Error::InvalidCertificate(rustls::CertificateError::Revoked)),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.roots.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.roots.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.roots.supported_verify_schemes()
+    }
+}

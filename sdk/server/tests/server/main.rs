@@ -1,0 +1,10 @@
+//! The server over real TLS, and JWT validation against real files and sockets.
+
+mod authority;
+mod handshakes;
+mod jwt;
+mod jwt_sources;
+mod over_tls;
+mod pki;
+mod serving;
+mod site;

@@ -1,0 +1,206 @@
+//! Binding over real connections.
+
+use bowline_server::{BindingLayer, ClientAuth, Jwks, JwtValidator, PeerFacts, Policy};
+use rcgen::{PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
+
+use crate::authority::{AUDIENCE, ISSUER, jwks};
+use crate::site::*;
+
+#[tokio::test]
+async fn a_session_bound_token_passes_on_h1_and_h2_with_tls_1_3_and_1_2() {
+    let site = Site::new();
+    let server = site.start().await;
+    let (token, key) = (site.token(), site.agent.proof_key());
+    for alpn in ["h2", "http/1.1"] {
+        for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+            let config = site.client_as(Some(&site.agent), alpn, &[version]);
+            let mut wire = Wire::connect(server.addr, &config).await;
+            let proof = wire.proof(&key, &token);
+            for _ in 0..3 {
+                wire.get("/", &token, Some(&proof)).await.assert_passed("session");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_supported_kind_of_client_key_passes() {
+    let site = Site::new();
+    let server = site.start().await;
+    for algorithm in [&PKCS_ECDSA_P384_SHA384, &PKCS_ED25519] {
+        let agent = site.ca.client_with("agent", |_| {}, algorithm);
+        let token = site.authority.session_bound(&agent.thumbprint());
+        let config = site.client_as(Some(&agent), "h2", rustls::ALL_VERSIONS);
+        let mut wire = Wire::connect(server.addr, &config).await;
+        let proof = wire.proof(&agent.proof_key(), &token);
+        wire.get("/", &token, Some(&proof)).await.assert_passed("session");
+    }
+}
+
+#[tokio::test]
+async fn t1_a_stolen_proof_is_refused_on_a_second_connection_with_the_same_certificate() {
+    let site = Site::new();
+    let server = site.start().await;
+    let (token, key) = (site.token(), site.agent.proof_key());
+    for alpn in ["h2", "http/1.1"] {
+        let config = site.client(alpn);
+        let mut first = Wire::connect(server.addr, &config).await;
+        let proof = first.proof(&key, &token);
+        first.get("/", &token, Some(&proof)).await.assert_passed("session");
+
+        let mut second = Wire::connect(server.addr, &config).await;
+        second.get("/", &token, Some(&proof)).await.assert_refused("RS-6");
+        // The first connection is none the worse for it, and neither is the second.
+        first.get("/", &token, Some(&proof)).await.assert_passed("session");
+        let proof = second.proof(&key, &token);
+        second.get("/", &token, Some(&proof)).await.assert_passed("session");
+    }
+}
+
+#[tokio::test]
+async fn t2_t3_t4_a_stolen_token_is_refused_with_another_certificate() {
+    let site = Site::new();
+    let server = site.start().await;
+    let thief = site.ca.client("thief");
+    let (token, key) = (site.token(), site.agent.proof_key());
+    let victim = Wire::connect(server.addr, &site.client("h2")).await;
+    let stolen = victim.proof(&key, &token);
+
+    let config = site.client_as(Some(&thief), "h2", rustls::ALL_VERSIONS);
+    let mut wire = Wire::connect(server.addr, &config).await;
+    wire.get("/", &token, Some(&stolen)).await.assert_refused("RS-3");
+    let own = wire.proof(&thief.proof_key(), &token);
+    wire.get("/", &token, Some(&own)).await.assert_refused("RS-3");
+    wire.get("/", &token, None).await.assert_refused("RS-3");
+}
+
+#[tokio::test]
+async fn ex_5_a_resumed_session_has_another_exporter_and_needs_another_proof() {
+    let site = Site::new();
+    let server = site.start().await;
+    let (token, key) = (site.token(), site.agent.proof_key());
+    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+        let config = site.client_as(Some(&site.agent), "h2", &[version]);
+        let mut full = Wire::connect(server.addr, &config).await;
+        let proof = full.proof(&key, &token);
+        let answer = full.get("/", &token, Some(&proof)).await;
+        answer.assert_passed("session");
+        assert_eq!(answer.body["resumed"], false);
+
+        let mut resumed = Wire::connect(server.addr, &config).await;
+        assert!(resumed.resumed);
+        assert!(!resumed.exporter.matches(&full.exporter));
+        resumed.get("/", &token, Some(&proof)).await.assert_refused("RS-6");
+        let proof = resumed.proof(&key, &token);
+        let answer = resumed.get("/", &token, Some(&proof)).await;
+        answer.assert_passed("session");
+        assert_eq!(answer.body["resumed"], true);
+    }
+}
+
+#[tokio::test]
+async fn t7_a_stolen_ticket_and_token_without_the_key_are_refused() {
+    let site = Site::new();
+    let server = site.start().await;
+    let token = site.token();
+    let config = site.client("h2");
+    // The same configuration holds the ticket; the thief cannot sign with the victim's key.
+    let mut victim = Wire::connect(server.addr, &config).await;
+    let proof = victim.proof(&site.agent.proof_key(), &token);
+    victim.get("/", &token, Some(&proof)).await.assert_passed("session");
+    let mut thief = Wire::connect(server.addr, &config).await;
+    assert!(thief.resumed);
+    thief.get("/", &token, None).await.assert_refused("RS-4");
+    thief.get("/", &token, Some(&proof)).await.assert_refused("RS-6");
+}
+
+#[tokio::test]
+async fn several_tokens_share_a_connection_each_with_its_own_proof() {
+    let site = Site::new();
+    let server = site.start().await;
+    let key = site.agent.proof_key();
+    let mut wire = Wire::connect(server.addr, &site.client("h2")).await;
+    let mut claims = crate::authority::Authority::claims();
+    claims["cnf"] = serde_json::json!({ "x5t#S256": site.agent.thumbprint(), "tls_exp": bowline_proof::EXPORTER_LABEL });
+    claims["sub"] = "another".into();
+    let (one, two) = (site.token(), site.authority.sign(&site.authority.header(), &claims));
+    let (proof_one, proof_two) = (wire.proof(&key, &one), wire.proof(&key, &two));
+    wire.get("/", &one, Some(&proof_one)).await.assert_passed("session");
+    wire.get("/", &two, Some(&proof_two)).await.assert_passed("session");
+    wire.get("/", &two, Some(&proof_one)).await.assert_refused("RS-7");
+}
+
+#[tokio::test]
+async fn where_certificates_are_optional_only_unbound_tokens_do_without() {
+    let site = Site::new();
+    let listener = site.listener(site.tls_with(ClientAuth::Optional(site.ca.roots()))).await;
+    let router = who_am_i().layer(site.layer().policy(Policy::Follow));
+    let server = Running::start(listener, router, site.options());
+    let config = site.client_as(None, "h2", rustls::ALL_VERSIONS);
+    let mut wire = Wire::connect(server.addr, &config).await;
+    wire.get("/", &site.authority.bearer(), None).await.assert_passed("bearer");
+    wire.get("/", &site.token(), None).await.assert_refused("RS-3");
+
+    let mut wire = Wire::connect(server.addr, &site.client("h2")).await;
+    let proof = wire.proof(&site.agent.proof_key(), &site.token());
+    wire.get("/", &site.token(), Some(&proof)).await.assert_passed("session");
+}
+
+#[tokio::test]
+async fn the_layer_finds_the_facts_under_axum_serve() {
+    let site = Site::new();
+    let listener = site.listener(site.tls()).await;
+    let addr = listener.local_addr();
+    let router = who_am_i().layer(site.layer());
+    tokio::spawn(axum::serve(listener, router.into_make_service_with_connect_info::<PeerFacts>()).into_future());
+
+    let (token, key) = (site.token(), site.agent.proof_key());
+    for alpn in ["h2", "http/1.1"] {
+        let mut wire = Wire::connect(addr, &site.client(alpn)).await;
+        let proof = wire.proof(&key, &token);
+        wire.get("/", &token, Some(&proof)).await.assert_passed("session");
+        wire.get("/", &token, None).await.assert_refused("RS-4");
+    }
+}
+
+#[tokio::test]
+async fn under_axum_serve_without_connect_info_nothing_passes() {
+    let site = Site::new();
+    let listener = site.listener(site.tls()).await;
+    let addr = listener.local_addr();
+    tokio::spawn(axum::serve(listener, who_am_i().layer(site.layer())).into_future());
+    let mut wire = Wire::connect(addr, &site.client("h2")).await;
+    let token = site.token();
+    let proof = wire.proof(&site.agent.proof_key(), &token);
+    assert_eq!(wire.get("/", &token, Some(&proof)).await.status, 500);
+}
+
+#[tokio::test]
+async fn an_htu_is_compared_with_the_configured_origin_over_h1_and_h2() {
+    let site = Site::new();
+    let listener = site.listener(site.tls()).await;
+    let keys = Jwks::document(jwks(&[&site.authority])).unwrap();
+    let layer = BindingLayer::new(JwtValidator::builder(ISSUER, AUDIENCE, keys).build())
+        .origins(["https://api.example.com".parse().unwrap()]);
+    let server = Running::start(listener, who_am_i().layer(layer), site.options());
+    let (token, key) = (site.token(), site.agent.proof_key());
+    for alpn in ["h2", "http/1.1"] {
+        let mut wire = Wire::connect(server.addr, &site.client(alpn)).await;
+        for (uri, passes) in [("https://api.example.com/", true), ("https://localhost/", false)] {
+            let request = bowline_proof::RequestClaims::new(&http::Method::GET, &uri.parse().unwrap()).unwrap();
+            let claims = bowline_proof::ProofClaims {
+                token: token.hash(),
+                exporter: &wire.exporter,
+                issued_at: rustls_pki_types::UnixTime::now(),
+                request: Some(request),
+            };
+            let proof = key.mint(&claims).unwrap();
+            let answer = wire.get("/", &token, Some(&proof)).await;
+            if passes {
+                answer.assert_passed("session");
+            }
+            // Used up, or never good.
+            wire.get("/", &token, Some(&proof)).await.assert_refused("RS-9");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! How connections end, and what does not end them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::any;
+use bowline_server::ServeOptions;
+use http::Request;
+use http_body_util::Empty;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
+
+use crate::site::*;
+
+const ALPN: [&str; 2] = ["h2", "http/1.1"];
+
+/// Long enough that its end is not what a test sees.
+const NEVER: Duration = Duration::from_secs(3600);
+
+/// Options under which nothing ends by itself.
+fn patient(site: &Site) -> ServeOptions {
+    let mut options = site.options();
+    options.first_request_timeout = NEVER;
+    options.idle_timeout = NEVER;
+    options.drain_timeout = NEVER;
+    options
+}
+
+#[tokio::test]
+async fn rs_1_past_not_after_a_request_is_refused_and_the_connection_is_drained() {
+    for alpn in ALPN {
+        let site = Site::new();
+        let listener = site.listener(site.tls()).await;
+        let server = Running::start(listener, who_am_i().layer(site.layer()), patient(&site));
+        let (token, key) = (site.token(), site.agent.proof_key());
+        let mut wire = Wire::connect(server.addr, &site.client(alpn)).await;
+        let proof = wire.proof(&key, &token);
+        wire.get("/", &token, Some(&proof)).await.assert_passed("session");
+
+        site.clock.advance(20 * 365 * 24 * 60 * 60);
+        wire.get("/", &token, Some(&proof)).await.assert_refused("RS-1");
+        within(wire.ended).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn stopping_lets_requests_in_flight_finish_and_then_ends() {
+    for alpn in ALPN {
+        let site = Site::new();
+        let (arrived, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (tell, wait) = (arrived.clone(), go_on.clone());
+        let slow = Router::new().route(
+            "/",
+            any(move || async move {
+                tell.notify_one();
+                wait.notified().await;
+                "\"done\""
+            }),
+        );
+        let server = Running::start(site.listener(site.tls()).await, slow, patient(&site));
+        let addr = server.addr;
+        let mut wire = Wire::connect(addr, &site.client(alpn)).await;
+        let in_flight = tokio::spawn(async move { wire.send(Request::get("/").body(Empty::new()).unwrap()).await });
+        within(arrived.notified()).await;
+
+        let stopped = server.stop();
+        // It no longer listens: wait until that shows.
+        while tls(addr, &site.client(alpn)).await.is_ok() {}
+        go_on.notify_one();
+        assert_eq!(within(in_flight).await.unwrap().unwrap().body, "done");
+        stopped.await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_never_asks_for_anything_is_closed() {
+    for alpn in ALPN {
+        let site = Site::new();
+        let mut options = patient(&site);
+        options.first_request_timeout = Duration::from_millis(20);
+        options.drain_timeout = Duration::from_millis(20);
+        let server = Running::start(site.listener(site.tls()).await, who_am_i(), options);
+        // Silence, and a request head that never ends.
+        for octets in [&b""[..], b"GET / HTTP/1.1\r\nhost: ", b"PRI * HTTP/2.0\r\n"] {
+            let mut stream = tls(server.addr, &site.client(alpn)).await.unwrap();
+            stream.write_all(octets).await.unwrap();
+            let mut rest = Vec::new();
+            // Closed with or without a farewell.
+            let _ = within(stream.read_to_end(&mut rest)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_in_good_order() {
+    for alpn in ALPN {
+        let site = Site::new();
+        let mut options = patient(&site);
+        options.idle_timeout = Duration::from_millis(20);
+        let server = Running::start(site.listener(site.tls()).await, who_am_i(), options);
+        let mut wire = Wire::connect(server.addr, &site.client(alpn)).await;
+        let request = Request::get("/").body(Empty::new()).unwrap();
+        assert_eq!(wire.send(request).await.unwrap().status, 200);
+        within(wire.ended).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn peers_that_truncate_tls_or_break_framing_harm_nobody_else() {
+    let site = Site::new();
+    let server = site.start().await;
+    for alpn in ALPN {
+        for octets in [&b""[..], b"GET / HT", b"\x00\x00\x04\x08\x00\x00\x00\x00\x00\x00\x00\x00\x00", b"\xff\xff\xff\xff"] {
+            let mut stream = tls(server.addr, &site.client(alpn)).await.unwrap();
+            stream.write_all(octets).await.unwrap();
+            stream.flush().await.unwrap();
+            // The TCP connection goes, and no close_notify before it.
+            drop(stream.into_inner().0);
+        }
+        // Cut within a TLS record.
+        let stream = tls(server.addr, &site.client(alpn)).await.unwrap();
+        let (mut tcp, _) = stream.into_inner();
+        tcp.write_all(b"\x17\x03\x03\x40\x00half a record").await.unwrap();
+        drop(tcp);
+    }
+    let (token, key) = (site.token(), site.agent.proof_key());
+    let mut wire = Wire::connect(server.addr, &site.client("h2")).await;
+    let proof = wire.proof(&key, &token);
+    wire.get("/", &token, Some(&proof)).await.assert_passed("session");
+    drop(wire);
+    within(server.stop()).await;
+}
+
+#[tokio::test]
+async fn connections_above_the_limit_wait_for_a_place() {
+    let site = Site::new();
+    let mut options = patient(&site);
+    options.max_connections = 1;
+    let server = Running::start(site.listener(site.tls()).await, who_am_i(), options);
+    let mut first = Wire::connect(server.addr, &site.client("http/1.1")).await;
+    let request = || Request::get("/").body(Empty::new()).unwrap();
+    assert_eq!(first.send(request()).await.unwrap().status, 200);
+
+    let mut second = Wire::connect(server.addr, &site.client("http/1.1")).await;
+    let waiting = tokio::spawn(async move { second.send(request()).await.unwrap().status });
+    assert_eq!(first.send(request()).await.unwrap().status, 200);
+    assert!(!waiting.is_finished());
+    drop(first);
+    assert_eq!(within(waiting).await.unwrap(), 200);
+}
+
+#[tokio::test]
+async fn oversized_and_malformed_headers_are_refused_and_the_server_goes_on() {
+    let site = Site::new();
+    let server = site.start().await;
+    let (token, key) = (site.token(), site.agent.proof_key());
+    for alpn in ALPN {
+        let mut wire = Wire::connect(server.addr, &site.client(alpn)).await;
+        let proof = wire.proof(&key, &token);
+        let send = async |wire: &mut Wire, fields: Vec<(&str, Vec<u8>)>| {
+            let mut request = Request::get("/");
+            for (name, value) in fields {
+                request = request.header(name, value);
+            }
+            wire.send(request.body(Empty::new()).unwrap()).await.unwrap()
+        };
+        let (bearer, good) = (token.authorization().as_bytes().to_vec(), proof.as_str().as_bytes().to_vec());
+        let mut oversized = good.clone();
+        oversized.extend(vec![b'A'; 9 * 1024]);
+        for (proofs, id) in [
+            (vec![good.clone(), good.clone()], "RS-4"),
+            (vec![oversized], "RS-5"),
+            (vec![b"\xff\xfe.\x80.\x80".to_vec()], "RS-5"),
+            (vec![b"...".to_vec()], "RS-5"),
+        ] {
+            let mut fields = vec![("authorization", bearer.clone())];
+            fields.extend(proofs.into_iter().map(|proof| ("session-binding-proof", proof)));
+            send(&mut wire, fields).await.assert_refused(id);
+        }
+        let garbled = vec![("authorization", b"Bearer \xff\xff".to_vec()), ("session-binding-proof", good.clone())];
+        send(&mut wire, garbled).await.assert_refused("RS-2");
+        let twice = vec![("authorization", bearer.clone()), ("authorization", bearer.clone())];
+        send(&mut wire, twice).await.assert_refused("TK-0");
+        // The connection is none the worse for it.
+        wire.get("/", &token, Some(&proof)).await.assert_passed("session");
+    }
+}
