@@ -19,12 +19,17 @@ lint:
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 
 # The named set: checks with parts that must be installed. One that is missing is a failure, never a skip.
-parts: vectors
+parts: vectors programs
 
 # The test vectors against a second implementation: Python with the package `cryptography`.
 vectors:
     @python3 -c 'import cryptography' || { echo "vectors: run 'pip install cryptography' first" >&2; exit 1; }
     python3 conformance/vectors/check.py
+
+# The ignored tests, which need installed programs (openssl); less the one that rewrites the vectors.
+programs:
+    @command -v openssl >/dev/null || { echo "programs: install openssl first" >&2; exit 1; }
+    cargo test --workspace --tests -- --ignored --skip regenerate
 
 # A short run of the lab, and whether its figures are what we claim.
 demo-check:

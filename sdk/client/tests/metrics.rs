@@ -12,12 +12,13 @@ use http_body_util::Empty;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use support::{Lab, text};
 
-#[test]
-fn every_event_becomes_a_metric_with_labels_from_fixed_sets() {
+#[tokio::test]
+async fn every_event_becomes_a_metric_with_labels_from_fixed_sets() {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    metrics::with_local_recorder(&recorder, || runtime.block_on(traffic()));
+    // For the whole process: proofs are counted on the thread that signs them.
+    recorder.install().unwrap();
+    traffic().await;
 
     let mut seen = BTreeSet::new();
     let mut counters = std::collections::BTreeMap::new();
@@ -33,6 +34,7 @@ fn every_event_becomes_a_metric_with_labels_from_fixed_sets() {
     let expected = [
         "bowline_client_connections_opened_total{http=h2,tls=full}",
         "bowline_client_connections_closed_total{reason=peer_closed}",
+        "bowline_client_proofs_minted_total{after=none,cause=first,kind=connection,protocol=mcp_http}",
         "bowline_client_requests_total{binding=session,connection=new,operation=tools/call,outcome=answered,protocol=mcp_http}",
     ];
     for counter in expected {
@@ -42,7 +44,7 @@ fn every_event_becomes_a_metric_with_labels_from_fixed_sets() {
         "bowline_client_requests_total{binding=session,connection=reused,operation=tools/call,outcome=answered,protocol=mcp_http}";
     assert_eq!(counters.get(reused), Some(&2), "{counters:#?}");
     assert_eq!(counters.get("bowline_client_proofs_reused_total{protocol=mcp_http}"), Some(&2));
-    for histogram in ["requests_per_connection", "requests_per_proof", "handshake_seconds"] {
+    for histogram in ["requests_per_connection", "requests_per_proof", "mint_seconds", "handshake_seconds"] {
         assert!(seen.contains(&format!("bowline_client_{histogram}")), "{histogram} in {seen:?}");
     }
 }

@@ -226,7 +226,8 @@ impl Inner {
         };
         let mint = self.start(order);
         slot.shared = Reusable::Minting(mint.clone());
-        Bound::Pending(async move { Ok(mint.await?.attachment()) }.boxed())
+        let limit = self.policy.sign_timeout;
+        Bound::Pending(async move { Ok(within(limit, mint).await?.attachment()) }.boxed())
     }
 
     /// Joins a signing that another request has started: its proof is reused before it exists.
@@ -236,8 +237,9 @@ impl Inner {
         request: &RequestFacts<'_>,
     ) -> Bound {
         let (observers, operation, connection) = (self.observers.clone(), request.operation, self.facts.id());
+        let limit = self.policy.sign_timeout;
         let wait = async move {
-            let record = mint.await?;
+            let record = within(limit, mint).await?;
             observers.emit(&Event::ProofReused { operation, connection });
             Ok(record.attachment())
         };
@@ -261,7 +263,7 @@ impl Inner {
         let limit = self.policy.sign_timeout;
         let job = tokio::task::spawn_blocking(move || inner.sign(&order));
         Ok(Bound::Pending(
-            async move { Ok(signed(job, limit).await?.attachment()) }.boxed(),
+            async move { Ok(within(limit, signed(job)).await?.attachment()) }.boxed(),
         ))
     }
 
@@ -269,13 +271,12 @@ impl Inner {
     /// is not lost when every request that asked for it has gone.
     fn start(self: &Arc<Self>, order: Order) -> Shared<BoxFuture<'static, Result<Arc<Record>, Error>>> {
         let inner = self.clone();
-        let limit = self.policy.sign_timeout;
         let job = tokio::task::spawn_blocking(move || {
             let signed = inner.sign(&order);
             inner.file(&order, &signed);
             signed
         });
-        signed(job, limit).boxed().shared()
+        signed(job).boxed().shared()
     }
 
     fn sign(&self, order: &Order) -> Result<Arc<Record>, Error> {
@@ -464,10 +465,20 @@ impl Order {
     }
 }
 
-async fn signed(job: JoinHandle<Result<Arc<Record>, Error>>, limit: Duration) -> Result<Arc<Record>, Error> {
-    match tokio::time::timeout(limit, job).await {
-        Ok(Ok(signed)) => signed,
-        Ok(Err(e)) => Err(Error::with_source(Kind::Signing, "signing was interrupted", e)),
+async fn signed(job: JoinHandle<Result<Arc<Record>, Error>>) -> Result<Arc<Record>, Error> {
+    match job.await {
+        Ok(signed) => signed,
+        Err(e) => Err(Error::with_source(Kind::Signing, "signing was interrupted", e)),
+    }
+}
+
+/// Each request has its own patience: the signing goes on, and a later request may still see its end.
+async fn within(
+    limit: Duration,
+    signed: impl Future<Output = Result<Arc<Record>, Error>>,
+) -> Result<Arc<Record>, Error> {
+    match tokio::time::timeout(limit, signed).await {
+        Ok(signed) => signed,
         Err(_) => Err(Error::timeout(Step::Sign, limit)),
     }
 }

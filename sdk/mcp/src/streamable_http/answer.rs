@@ -246,12 +246,28 @@ fn challenge(head: &Parts) -> Option<Failure> {
     };
     let text = text.to_owned();
     Some(if is_insufficient {
-        let challenges = bowline_proof::challenges(&head.headers);
-        let scope = challenges.iter().find_map(|c| c.param("scope")).map(str::to_owned);
+        let scope = scope(&text);
         StreamableHttpError::InsufficientScope(InsufficientScopeError::new(text, scope))
     } else {
         StreamableHttpError::AuthRequired(AuthRequiredError::new(text))
     })
+}
+
+/// The `scope` of a challenge, read as leniently as servers write it: RFC 6750 §3 demands quotes that many leave out.
+fn scope(challenge: &str) -> Option<String> {
+    let mut rest = challenge;
+    while let Some((before, after)) = rest.split_once('=') {
+        let name = before.rsplit([' ', '\t', ',', ';']).next().unwrap_or_default();
+        let (value, left) = match after.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"')?,
+            None => after.split_at(after.find([' ', '\t', ',', ';']).unwrap_or(after.len())),
+        };
+        if name.eq_ignore_ascii_case("scope") && !value.is_empty() {
+            return Some(value.to_owned());
+        }
+        rest = left;
+    }
+    None
 }
 
 /// 429 and 5xx.
@@ -315,4 +331,39 @@ fn unexpected(message: impl Into<Cow<'static, str>>) -> Failure {
 
 fn client(cause: Cause) -> Failure {
     StreamableHttpError::Client(Error::from(cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_is_found_however_it_is_written() {
+        for (challenge, found) in [
+            (r#"Bearer error="insufficient_scope", scope="a:r a:w""#, Some("a:r a:w")),
+            ("Bearer SCOPE=a:r, error=insufficient_scope", Some("a:r")),
+            ("Bearer error=x;scope=a:r;b=c", Some("a:r")),
+            (r#"Bearer error_description="needs scope=a", scope="b""#, Some("b")),
+            (r#"Bearer x_scope="a", scope=b"#, Some("b")),
+            (r#"Bearer scope="""#, None),
+            (r#"Bearer scope="a"#, None),
+            ("Basic abc==", None),
+            ("Bearer", None),
+            ("=", None),
+            ("", None),
+        ] {
+            assert_eq!(scope(challenge).as_deref(), found, "{challenge}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_s_target_is_shown_without_secrets() {
+        assert_eq!(target("/v2/mcp?code=1").as_deref(), Some("/v2/mcp"));
+        assert_eq!(
+            target("https://user:pw@host:8443/v2#x").as_deref(),
+            Some("https://host:8443/v2")
+        );
+        assert_eq!(target(&format!("/{}", "x".repeat(LONGEST_TARGET))), None);
+        assert_eq!(target(""), None);
+    }
 }

@@ -1,15 +1,18 @@
 //! Answers too long, or of octets that make no sense.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use axum::body::Bytes;
-use bowline_mcp::{Error, Kind};
+use bowline_mcp::{Error, Kind, StreamableHttp};
 use futures_util::StreamExt;
 use rmcp::transport::streamable_http_client::{
     SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse, StreamableHttpResponseLimits,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
-use crate::scripted::{DONE, ERROR, EVENTS, JSON, Posted, Scripted, chunks, ping, respond, soon};
+use crate::scripted::{DONE, ERROR, EVENTS, JSON, Posted, Scripted, chunks, ping, plaintext_client, respond, soon};
 
 const LIMIT: usize = 1000;
 
@@ -91,10 +94,28 @@ async fn json_that_is_not_utf8_is_no_message() {
     );
 }
 
+/// A server that sends these octets on every connection and closes it.
+async fn cut_short(octets: &'static str) -> Arc<str> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("http://{}/mcp", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let _ = connection.read(&mut request).await;
+            let _ = connection.write_all(octets.as_bytes()).await;
+            let _ = connection.shutdown().await;
+            // Unread octets would turn the end into a reset.
+            while connection.read(&mut request).await.is_ok_and(|read| read > 0) {}
+        }
+    });
+    uri.into()
+}
+
 #[tokio::test]
 async fn a_body_cut_short_is_the_client_s_error() {
-    let server = Scripted::start(|_| respond(200, &[JSON, ("content-length", "1000")], chunks(["{"], false))).await;
-    match server.post(ping()).await {
+    let uri = cut_short("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{").await;
+    let http = StreamableHttp::new(plaintext_client());
+    match soon(http.post_message(uri, ping(), None, None, HashMap::new())).await {
         Err(StreamableHttpError::Client(e)) => {
             assert_eq!(e.kind(), Kind::Client(bowline_client::Kind::Protocol));
             assert!(e.may_have_been_processed());
@@ -158,7 +179,8 @@ async fn a_get_takes_nothing_but_an_event_stream() {
 
 #[tokio::test]
 async fn a_stream_that_cannot_be_read_is_given_up_at_the_third_attempt() {
-    let server = Scripted::answering(200, &[EVENTS], "id: 7\ndata: 1\n\nnonsense\n\n").await;
+    let body = || chunks(["id: 7\ndata: 1\n\n", "nonsense\n\n"], false);
+    let server = Scripted::start(move |_| respond(200, &[EVENTS], body())).await;
     for attempt in 1..=3 {
         let mut events = server.get(Some("session"), Some("7")).await.unwrap();
         soon(events.next()).await.unwrap().unwrap();
@@ -177,16 +199,13 @@ async fn a_stream_that_cannot_be_read_is_given_up_at_the_third_attempt() {
 
 #[tokio::test]
 async fn a_stream_that_breaks_may_be_resumed_as_often_as_it_takes() {
-    let server = Scripted::start(|_| {
-        respond(
-            200,
-            &[EVENTS, ("content-length", "1000")],
-            chunks(["id: 7\ndata: 1\n\n"], false),
-        )
-    })
-    .await;
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 1000\r\n\r\nid: 7\ndata: 1\n\n";
+    let uri = cut_short(head).await;
+    let http = StreamableHttp::new(plaintext_client());
     for _ in 0..5 {
-        let mut events = server.get(Some("session"), Some("7")).await.unwrap();
+        let (session, event) = (Some("session".into()), Some("7".into()));
+        let getting = http.get_stream(uri.clone(), session, event, None, HashMap::new());
+        let mut events = soon(getting).await.unwrap();
         soon(events.next()).await.unwrap().unwrap();
         assert!(matches!(soon(events.next()).await, Some(Err(SseError::Body(_)))));
     }

@@ -1,19 +1,15 @@
 //! A server that serves properly, and ends its connections sooner than a client would like: what
 //! balancers, gateways and serverless platforms do.
 
-use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bowline_server::{Acceptor, ConnectionFacts, ServerIdentity, ServerTls};
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
-use http_body_util::combinators::UnsyncBoxBody;
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -25,6 +21,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_rustls::server::TlsStream;
 use tower_service::Service;
 
+use super::attended::{Activity, Attended, BoxError};
 use super::ledger::{Counts, Ledger};
 use crate::pki::Pki;
 use crate::task::OwnedTask;
@@ -88,9 +85,9 @@ impl CyclingServer {
     #[must_use]
     pub fn start<S, B>(pki: &Pki, options: CyclingOptions, service: S) -> Self
     where
-        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
-        S: Clone + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
@@ -103,15 +100,11 @@ impl CyclingServer {
     /// # Panics
     /// As [`start`](Self::start).
     #[must_use]
-    pub fn start_with<S, B>(
-        pki: &Pki,
-        options: CyclingOptions,
-        service: impl FnOnce(&str) -> S,
-    ) -> Self
+    pub fn start_with<S, B>(pki: &Pki, options: CyclingOptions, service: impl FnOnce(&str) -> S) -> Self
     where
-        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
-        S: Clone + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
@@ -128,7 +121,7 @@ impl CyclingServer {
         let service = service(&origin(addr));
         let house = Arc::new(House {
             cycle: options.cycle,
-            ledger: Ledger::new(),
+            ledger: Arc::new(Ledger::new()),
             retirements: watch::Sender::new(()),
             cuts: watch::Sender::new(()),
         });
@@ -237,7 +230,9 @@ fn origin(addr: SocketAddr) -> String {
     format!("https://localhost:{}", addr.port())
 }
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// How long a retired connection with nothing in flight may take to close. HTTP/2 waits for the client (to answer a
+/// PING, or even to begin), and some clients never do.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 fn server_tls(pki: &Pki, options: &CyclingOptions) -> ServerTls {
     let leaf = pki.localhost();
@@ -257,7 +252,7 @@ fn server_tls(pki: &Pki, options: &CyclingOptions) -> ServerTls {
 /// What the connections of one server share.
 struct House {
     cycle: Cycle,
-    ledger: Ledger,
+    ledger: Arc<Ledger>,
     retirements: watch::Sender<()>,
     cuts: watch::Sender<()>,
 }
@@ -266,16 +261,16 @@ impl House {
     /// Serves one connection to its end.
     async fn serve<S, B>(self: Arc<Self>, tls: TlsStream<TcpStream>, facts: Arc<ConnectionFacts>, service: S)
     where
-        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
-        S: Clone + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
         // Subscribed before the connection is counted: what a test has seen open, it can end.
         let (mut retirements, mut cuts) = (self.retirements.subscribe(), self.cuts.subscribe());
         // Declared first, so dropped last: a connection is counted as closed when its socket is.
-        let entry = Entry::new(Arc::clone(&self), &facts);
+        let entry = Entry::new(Arc::clone(&self.ledger), &facts);
         let activity = Arc::new(watch::Sender::new(Activity::new()));
         let mut changes = activity.subscribe();
         let opened_at = Instant::now();
@@ -286,15 +281,16 @@ impl House {
             facts,
             row: entry.row,
             activity: Arc::clone(&activity),
-            house: Arc::clone(&self),
+            ledger: Arc::clone(&self.ledger),
+            max_responses: self.cycle.max_responses,
         };
         let mut connection = pin!(http.serve_connection(TokioIo::new(tls), attended));
         let mut due = false;
         loop {
             let now = *changes.borrow_and_update();
-            if !now.retired && (due || now.is_last_response_due) {
+            if now.retired_at.is_none() && (due || now.is_last_response_due) {
                 connection.as_mut().graceful_shutdown();
-                activity.send_modify(|activity| activity.retired = true);
+                activity.send_modify(|activity| activity.retired_at = Some(Instant::now()));
                 continue;
             }
             tokio::select! {
@@ -306,19 +302,23 @@ impl House {
                 }
                 _ = cuts.changed() => return,
                 _ = retirements.changed() => due = true,
-                () = at(self.deadline(opened_at, now)) => due = true,
+                () = at(self.deadline(opened_at, now)) => match now.retired_at {
+                    None => due = true,
+                    Some(_) => return,
+                },
                 _ = changes.changed() => {}
             }
         }
     }
 
-    /// When the connection has to go if nothing happens before.
+    /// When the connection has to go if nothing happens before: be retired, or, if it is, be cut.
     fn deadline(&self, opened_at: Instant, activity: Activity) -> Option<Instant> {
-        if activity.retired {
-            return None;
+        let is_idle = activity.in_flight == 0;
+        if let Some(retired_at) = activity.retired_at {
+            return is_idle.then(|| retired_at.max(activity.idle_since) + FAREWELL);
         }
         let aged = self.cycle.max_age.map(|age| opened_at + age);
-        let idle = self.cycle.idle.filter(|_| activity.in_flight == 0);
+        let idle = self.cycle.idle.filter(|_| is_idle);
         let idle = idle.map(|idle| activity.idle_since + idle);
         aged.into_iter().chain(idle).min()
     }
@@ -326,133 +326,20 @@ impl House {
 
 /// A connection's row in the ledger, closed when this is dropped.
 struct Entry {
-    house: Arc<House>,
+    ledger: Arc<Ledger>,
     row: usize,
 }
 
 impl Entry {
-    fn new(house: Arc<House>, facts: &ConnectionFacts) -> Self {
-        let row = house.ledger.opened(facts);
-        Self { house, row }
+    fn new(ledger: Arc<Ledger>, facts: &ConnectionFacts) -> Self {
+        let row = ledger.opened(facts);
+        Self { ledger, row }
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.house.ledger.closed(self.row);
-    }
-}
-
-/// What the service tells the connection's task, and the other way round.
-#[derive(Clone, Copy)]
-struct Activity {
-    in_flight: usize,
-    /// When `in_flight` fell to 0; the handshake's end at first.
-    idle_since: Instant,
-    /// The request that reaches `max_responses` has come.
-    is_last_response_due: bool,
-    /// The connection has been told to end gracefully.
-    retired: bool,
-}
-
-impl Activity {
-    fn new() -> Self {
-        Self {
-            in_flight: 0,
-            idle_since: Instant::now(),
-            is_last_response_due: false,
-            retired: false,
-        }
-    }
-}
-
-/// The service of one connection, with a watch on when each response ends.
-struct Attended<S> {
-    service: TowerToHyperService<S>,
-    facts: Arc<ConnectionFacts>,
-    row: usize,
-    activity: Arc<watch::Sender<Activity>>,
-    house: Arc<House>,
-}
-
-impl<S, B> hyper::service::Service<Request<Incoming>> for Attended<S>
-where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
-    S: Clone + Send + 'static,
-    S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    type Response = Response<AttendedBody>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let number = self.house.ledger.request(self.row);
-        let is_last = self.house.cycle.max_responses == Some(number);
-        let in_flight = InFlight::new(Arc::clone(&self.activity), is_last);
-        request.extensions_mut().insert(Arc::clone(&self.facts));
-        let response = self.service.call(request);
-        Box::pin(async move {
-            let response = response.await?;
-            if is_last {
-                // The farewell goes first, so that a client which sends its requests one by one
-                // never sends one too many.
-                let mut activity = in_flight.activity.subscribe();
-                let _ = activity.wait_for(|activity| activity.retired).await;
-            }
-            Ok(response.map(|body| AttendedBody {
-                body: body.map_err(Into::into).boxed_unsync(),
-                _in_flight: in_flight,
-            }))
-        })
-    }
-}
-
-/// A request that has come and whose response has not ended.
-struct InFlight {
-    activity: Arc<watch::Sender<Activity>>,
-}
-
-impl InFlight {
-    fn new(activity: Arc<watch::Sender<Activity>>, is_last: bool) -> Self {
-        activity.send_modify(|activity| {
-            activity.in_flight += 1;
-            activity.is_last_response_due |= is_last;
-        });
-        Self { activity }
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.activity.send_modify(|activity| {
-            activity.in_flight -= 1;
-            activity.idle_since = Instant::now();
-        });
-    }
-}
-
-/// A response body that knows when it has been sent: hyper drops it then.
-struct AttendedBody {
-    body: UnsyncBoxBody<Bytes, BoxError>,
-    _in_flight: InFlight,
-}
-
-impl Body for AttendedBody {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.ledger.closed(self.row);
     }
 }
 

@@ -1,6 +1,7 @@
 //! TLS servers for tests: one that serves properly and cycles its connections
 //! ([`CyclingServer`]), and a set that misbehaves by script ([`Peer`]).
 
+mod attended;
 mod cycling;
 mod h2_wire;
 mod ledger;

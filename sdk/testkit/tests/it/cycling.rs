@@ -1,3 +1,4 @@
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -175,13 +176,28 @@ async fn an_idle_connection_is_closed_by_the_server() {
         client.fetch("/").await.unwrap();
         client.ended().await.unwrap();
         lab.server.closed(1).await;
-        // One that never asked anything is idle from the start.
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_never_says_a_word_is_idle_too() {
+    for (alpn, close) in [
+        (Alpn::Http1, Ok(0)),
+        // With HTTP/2 no farewell can be said before the client has begun, so the connection is cut.
+        (Alpn::Http2, Err(ErrorKind::UnexpectedEof)),
+    ] {
+        let lab = Lab::new(
+            alpn,
+            Cycle {
+                idle: Some(IDLE),
+                ..Cycle::default()
+            },
+        );
         let mut silent = client::connect(&lab.tls(), lab.server.addr()).await.unwrap();
-        silent
-            .read_to_end(&mut Vec::new())
-            .await
-            .expect("TLS is closed in order");
-        lab.server.closed(2).await;
+        lab.server.closed(1).await;
+        let mut said = Vec::new();
+        let end = silent.read_to_end(&mut said).await;
+        assert_eq!(end.map(|_| 0).map_err(|error| error.kind()), close);
     }
 }
 

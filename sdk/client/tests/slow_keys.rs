@@ -1,0 +1,149 @@
+//! A key that takes its time (an HSM, a hand that must touch it) holds up nothing but what waits for its signature.
+
+mod support;
+
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use bowline_client::{Client, Identity, Kind, Step, Timeouts};
+use bowline_testkit::peers::CyclingOptions;
+use rustls::sign::{Signer, SigningKey};
+use rustls::{SignatureAlgorithm, SignatureScheme};
+use support::{Lab, fetch, ok};
+
+/// Signs only while it is open.
+#[derive(Debug)]
+struct Gate {
+    key: Arc<dyn SigningKey>,
+    door: Arc<Door>,
+}
+
+#[derive(Debug, Default)]
+struct Door {
+    closed: Mutex<bool>,
+    moved: Condvar,
+}
+
+impl Door {
+    fn close(&self, closed: bool) {
+        *self.closed.lock().unwrap() = closed;
+        self.moved.notify_all();
+    }
+
+    fn pass(&self) {
+        let closed = self.closed.lock().unwrap();
+        drop(self.moved.wait_while(closed, |closed| *closed).unwrap());
+    }
+}
+
+impl SigningKey for Gate {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        let signer = self.key.choose_scheme(offered)?;
+        let door = self.door.clone();
+        Some(Box::new(GateSigner { signer, door }))
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.key.algorithm()
+    }
+}
+
+#[derive(Debug)]
+struct GateSigner {
+    signer: Box<dyn Signer>,
+    door: Arc<Door>,
+}
+
+impl Signer for GateSigner {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+        self.door.pass();
+        self.signer.sign(message)
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        self.signer.scheme()
+    }
+}
+
+fn gated(lab: &Lab) -> (Arc<Door>, Identity) {
+    let door = Arc::new(Door::default());
+    let key = Gate {
+        key: lab.agent.signing_key(),
+        door: door.clone(),
+    };
+    (door, Identity::new(lab.agent.chain(), Arc::new(key)).unwrap())
+}
+
+/// A guard against hanging, not a measure.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), what).await.expect("it hangs behind the slow key")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn known_proofs_are_used_while_the_key_signs_another() {
+    let lab = Lab::new();
+    let server = lab.server(CyclingOptions::default());
+    let (door, identity) = gated(&lab);
+    let client = lab.builder().identity(identity).build().unwrap();
+    let (known, new, url) = (lab.token("known"), lab.token("new"), server.origin());
+    ok(&client, &url, &known).await;
+
+    door.close(true);
+    let waiting = spawn(&client, &url, &new);
+    for _ in 0..50 {
+        soon(ok(&client, &url, &known)).await;
+    }
+    assert!(!waiting.is_finished());
+    door.close(false);
+    soon(waiting).await.unwrap();
+    assert_eq!(client.stats().totals.signatures(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn known_connections_are_used_while_the_key_signs_a_handshake() {
+    let lab = Lab::new();
+    let (server, other) = (lab.server(CyclingOptions::default()), lab.server(CyclingOptions::default()));
+    let (door, identity) = gated(&lab);
+    let client = lab.builder().identity(identity).build().unwrap();
+    let (token, url) = (lab.token("a"), server.origin());
+    ok(&client, &url, &token).await;
+
+    door.close(true);
+    let waiting = spawn(&client, &other.origin(), &token);
+    for _ in 0..50 {
+        soon(ok(&client, &url, &token)).await;
+    }
+    assert!(!waiting.is_finished());
+    door.close(false);
+    soon(waiting).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_key_that_does_not_sign_in_time_is_an_error_that_says_so_and_not_the_end() {
+    let lab = Lab::new();
+    let server = lab.server(CyclingOptions::default());
+    let (door, identity) = gated(&lab);
+    let timeouts = Timeouts {
+        sign: Duration::from_millis(50),
+        ..Timeouts::default()
+    };
+    let client = lab.builder().identity(identity).timeouts(timeouts).build().unwrap();
+    let url = server.origin();
+    ok(&client, &url, &lab.token("a")).await;
+    door.close(true);
+    let error = fetch(&client, &url, &lab.token("b")).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Timeout(Step::Sign), "{error}");
+    assert!(!error.may_have_been_processed());
+    door.close(false);
+    // The signature that came too late is not lost.
+    while client.stats().totals.signatures() < 2 {
+        tokio::task::yield_now().await;
+    }
+    ok(&client, &url, &lab.token("b")).await;
+    assert_eq!(client.stats().totals.signatures(), 2);
+}
+
+fn spawn(client: &Client, url: &str, token: &bowline_client::AccessToken) -> tokio::task::JoinHandle<()> {
+    let (client, url, token) = (client.clone(), url.to_owned(), token.clone());
+    tokio::spawn(async move { ok(&client, &url, &token).await })
+}

@@ -1,0 +1,135 @@
+//! The service of one connection, watched: how many requests are in flight, and when a response has ended.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bowline_server::ConnectionFacts;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use hyper_util::service::TowerToHyperService;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tower_service::Service;
+
+use super::ledger::Ledger;
+
+pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The service of one connection, with a watch on when each response ends.
+pub(super) struct Attended<S> {
+    pub(super) service: TowerToHyperService<S>,
+    pub(super) facts: Arc<ConnectionFacts>,
+    pub(super) row: usize,
+    pub(super) activity: Arc<watch::Sender<Activity>>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) max_responses: Option<u64>,
+}
+
+impl<S, B> hyper::service::Service<Request<Incoming>> for Attended<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<AttendedBody>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let number = self.ledger.request(self.row);
+        let is_last = self.max_responses == Some(number);
+        let in_flight = InFlight::new(Arc::clone(&self.activity), is_last);
+        request.extensions_mut().insert(Arc::clone(&self.facts));
+        let response = self.service.call(request);
+        Box::pin(async move {
+            let response = response.await.map_err(Into::into)?;
+            if is_last {
+                // The farewell goes first, so that a client which sends its requests one by one
+                // never sends one too many.
+                let mut activity = in_flight.activity.subscribe();
+                let _ = activity.wait_for(|activity| activity.retired_at.is_some()).await;
+            }
+            Ok(response.map(|body| AttendedBody {
+                body: body.map_err(Into::into).boxed_unsync(),
+                _in_flight: in_flight,
+            }))
+        })
+    }
+}
+
+/// What the service tells the connection's task, and the other way round.
+#[derive(Clone, Copy)]
+pub(super) struct Activity {
+    pub(super) in_flight: usize,
+    /// When `in_flight` fell to 0; the handshake's end at first.
+    pub(super) idle_since: Instant,
+    /// The request that reaches `max_responses` has come.
+    pub(super) is_last_response_due: bool,
+    /// When the connection was told to end gracefully.
+    pub(super) retired_at: Option<Instant>,
+}
+
+impl Activity {
+    pub(super) fn new() -> Self {
+        Self {
+            in_flight: 0,
+            idle_since: Instant::now(),
+            is_last_response_due: false,
+            retired_at: None,
+        }
+    }
+}
+
+/// A request that has come and whose response has not ended.
+struct InFlight {
+    activity: Arc<watch::Sender<Activity>>,
+}
+
+impl InFlight {
+    fn new(activity: Arc<watch::Sender<Activity>>, is_last: bool) -> Self {
+        activity.send_modify(|activity| {
+            activity.in_flight += 1;
+            activity.is_last_response_due |= is_last;
+        });
+        Self { activity }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.activity.send_modify(|activity| {
+            activity.in_flight -= 1;
+            activity.idle_since = Instant::now();
+        });
+    }
+}
+
+/// A response body that knows when it has been sent: hyper drops it then.
+pub(super) struct AttendedBody {
+    body: UnsyncBoxBody<Bytes, BoxError>,
+    _in_flight: InFlight,
+}
+
+impl Body for AttendedBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
