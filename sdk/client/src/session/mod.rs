@@ -2,9 +2,11 @@
 //!
 //! - [`memory`]: what an origin remembers of tokens, to tell why a proof was needed.
 //! - [`table`]: one connection's proofs.
+//! - [`mint`]: making one proof.
 //! - [`record`]: one proof, from its signing to its end.
 
 mod memory;
+mod mint;
 mod record;
 mod table;
 

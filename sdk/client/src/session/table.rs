@@ -5,58 +5,56 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use bowline_proof::{AccessToken, Demand, Proof, ProofClaims, RequestClaims, TokenHash};
+use bowline_proof::{AccessToken, Demand, RequestClaims, TokenHash};
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared};
 use http::{HeaderMap, StatusCode, header};
 use lru::LruCache;
-use rustls_pki_types::UnixTime;
-use tokio::task::JoinHandle;
 
-use super::memory::{Memory, Need};
+use super::memory::Memory;
+use super::mint::{Minting, Order, signed, within};
 use super::record::Record;
 use super::{Binding, Hardening, Policy};
-use crate::bind::{Answer, Attachment, BindConnection, Bound, Learned, Refusal, RequestFacts, TokenSourceId};
-use crate::connection::{ConnectionFacts, Presented, TlsFacts};
-use crate::error::{Error, Kind, Step};
+use crate::bind::{Answer, Attachment, BindConnection, Bound, Learned, Refusal, RequestFacts};
+use crate::connection::{ConnectionFacts, Presented};
+use crate::error::{Error, Kind};
 use crate::identity::Identity;
-use crate::observe::{Cause, CloseReason, Event, Observers, Operation, ProofKind};
+use crate::observe::{Cause, CloseReason, Event, Observers, ProofKind};
 
 /// One connection's side of the session binding.
 pub(super) struct Table(Arc<Inner>);
 
-struct Inner {
-    policy: Policy,
-    facts: Arc<ConnectionFacts>,
-    memory: Arc<Memory>,
-    observers: Observers,
-    state: Mutex<State>,
+pub(super) struct Inner {
+    pub(super) policy: Policy,
+    pub(super) facts: Arc<ConnectionFacts>,
+    pub(super) memory: Arc<Memory>,
+    pub(super) observers: Observers,
+    pub(super) state: Mutex<State>,
 }
 
-struct State {
-    slots: LruCache<TokenHash, Slot>,
+pub(super) struct State {
+    pub(super) slots: LruCache<TokenHash, Slot>,
     /// Set when the connection has ended.
-    closed: Option<CloseReason>,
+    pub(super) closed: Option<CloseReason>,
 }
 
 /// What is known of one token on this connection.
 #[derive(Default)]
-struct Slot {
+pub(super) struct Slot {
     /// Whether a proof was made for this token here, of either kind: [`Memory`] counts this connection as a holder.
-    proved: bool,
+    pub(super) proved: bool,
     /// Counts the reusable proofs; see [`Record::generation`].
-    generation: u32,
-    shared: Reusable,
+    pub(super) generation: u32,
+    pub(super) shared: Reusable,
     /// After a fresh proof was refused: no other is made before this ends (CL-5).
     pause: Option<Pause>,
 }
 
 /// The reusable proof (PR-8).
 #[derive(Default)]
-enum Reusable {
+pub(super) enum Reusable {
     #[default]
     None,
-    Minting(Shared<BoxFuture<'static, Result<Arc<Record>, Error>>>),
+    Minting(Minting),
     Ready(Arc<Record>),
 }
 
@@ -68,18 +66,6 @@ struct Pause {
 
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-
-/// A proof to be made.
-struct Order {
-    token: TokenHash,
-    source: Option<TokenSourceId>,
-    operation: Operation,
-    identity: Arc<Identity>,
-    generation: u32,
-    /// What the order itself knows of the cause; [`Memory`] knows the rest.
-    cause: Option<Cause>,
-    request: Option<RequestClaims>,
-}
 
 impl Table {
     pub(super) fn new(
@@ -231,11 +217,7 @@ impl Inner {
     }
 
     /// Joins a signing that another request has started: its proof is reused before it exists.
-    fn wait_for(
-        &self,
-        mint: Shared<BoxFuture<'static, Result<Arc<Record>, Error>>>,
-        request: &RequestFacts<'_>,
-    ) -> Bound {
+    fn wait_for(&self, mint: Minting, request: &RequestFacts<'_>) -> Bound {
         let (observers, operation, connection) = (self.observers.clone(), request.operation, self.facts.id());
         let limit = self.policy.sign_timeout;
         let wait = async move {
@@ -265,95 +247,6 @@ impl Inner {
         Ok(Bound::Pending(
             async move { Ok(within(limit, signed(job)).await?.attachment()) }.boxed(),
         ))
-    }
-
-    /// Signs on a blocking thread, so that a slow key holds up nothing else, and files the proof there, so that it
-    /// is not lost when every request that asked for it has gone.
-    fn start(self: &Arc<Self>, order: Order) -> Shared<BoxFuture<'static, Result<Arc<Record>, Error>>> {
-        let inner = self.clone();
-        let job = tokio::task::spawn_blocking(move || {
-            let signed = inner.sign(&order);
-            inner.file(&order, &signed);
-            signed
-        });
-        signed(job).boxed().shared()
-    }
-
-    fn sign(&self, order: &Order) -> Result<Arc<Record>, Error> {
-        let kind = match order.request {
-            Some(_) => ProofKind::Request,
-            None => ProofKind::Connection,
-        };
-        let started = Instant::now();
-        let proof = self.mint(order)?;
-        let took = started.elapsed();
-        let need = self.count(order);
-        self.observers.emit(&Event::ProofMinted {
-            operation: order.operation,
-            connection: self.facts.id(),
-            kind,
-            cause: need.cause,
-            after: need.after,
-            took,
-        });
-        Ok(Arc::new(Record::new(
-            proof,
-            kind,
-            order.generation,
-            need.cause == Cause::Challenge,
-            order.operation,
-            self.facts.id(),
-            self.observers.clone(),
-        )))
-    }
-
-    fn mint(&self, order: &Order) -> Result<Proof, Error> {
-        let exporter = self.facts.tls().map(TlsFacts::exporter);
-        let exporter = exporter.ok_or_else(|| Error::new(Kind::PlaintextRefused, "no TLS, no exporter value"))?;
-        let claims = ProofClaims {
-            token: &order.token,
-            exporter,
-            issued_at: UnixTime::now(),
-            request: order.request.clone(),
-        };
-        let signed = order.identity.proof_key().mint(&claims);
-        signed.map_err(|e| Error::with_source(Kind::Signing, "the key did not sign a session-binding proof", e))
-    }
-
-    /// Decides the cause, and tells the memory that this connection holds a proof of the token.
-    fn count(&self, order: &Order) -> Need {
-        let mut state = self.lock();
-        let closed = state.closed;
-        let slot = self.slot(&mut state, &order.token);
-        let sent_before = std::mem::replace(&mut slot.proved, true);
-        let known = order.cause.or(sent_before.then_some(Cause::Hardening));
-        let need = match known {
-            Some(cause) if sent_before => Need { cause, after: None },
-            known => {
-                let certificate = order.identity.thumbprint();
-                let need = self.memory.prove(&order.token, order.source, certificate);
-                known.map_or(need, |cause| Need { cause, after: None })
-            }
-        };
-        if let Some(reason) = closed {
-            // Too late for this connection: nobody will close this slot.
-            state.slots.pop(&order.token);
-            self.memory.closed(&order.token, reason);
-        }
-        need
-    }
-
-    fn file(&self, order: &Order, signed: &Result<Arc<Record>, Error>) {
-        let mut state = self.lock();
-        let Some(slot) = state.slots.peek_mut(&order.token) else { return };
-        if slot.generation != order.generation {
-            return;
-        }
-        slot.shared = match signed {
-            Ok(record) => Reusable::Ready(record.clone()),
-            // The next request tries again.
-            Err(_) => Reusable::None,
-        };
     }
 
     /// A token that shows no demand was refused for want of a proof: from now on it carries one, if it can.
@@ -409,7 +302,7 @@ impl Inner {
         self.policy.max_proof_age.is_some_and(|limit| record.age() > limit)
     }
 
-    fn slot<'a>(&self, state: &'a mut State, token: &TokenHash) -> &'a mut Slot {
+    pub(super) fn slot<'a>(&self, state: &'a mut State, token: &TokenHash) -> &'a mut Slot {
         if !state.slots.contains(token)
             && let Some((evicted, slot)) = state.slots.push(*token, Slot::default())
             && slot.proved
@@ -419,7 +312,7 @@ impl Inner {
         state.slots.get_or_insert_mut(*token, Slot::default)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -442,44 +335,6 @@ impl Slot {
             length,
         });
         !try_once_more
-    }
-}
-
-impl Order {
-    fn reusable(
-        request: &RequestFacts<'_>,
-        token: &AccessToken,
-        identity: Arc<Identity>,
-        generation: u32,
-        cause: Option<Cause>,
-    ) -> Self {
-        Self {
-            token: *token.hash(),
-            source: request.source,
-            operation: request.operation,
-            identity,
-            generation,
-            cause,
-            request: None,
-        }
-    }
-}
-
-async fn signed(job: JoinHandle<Result<Arc<Record>, Error>>) -> Result<Arc<Record>, Error> {
-    match job.await {
-        Ok(signed) => signed,
-        Err(e) => Err(Error::with_source(Kind::Signing, "signing was interrupted", e)),
-    }
-}
-
-/// Each request has its own patience: the signing goes on, and a later request may still see its end.
-async fn within(
-    limit: Duration,
-    signed: impl Future<Output = Result<Arc<Record>, Error>>,
-) -> Result<Arc<Record>, Error> {
-    match tokio::time::timeout(limit, signed).await {
-        Ok(signed) => signed,
-        Err(_) => Err(Error::timeout(Step::Sign, limit)),
     }
 }
 
