@@ -1,5 +1,7 @@
 # The vocabulary of this project. CI (.ci/run) calls `just ci` and says nothing that cannot be said here.
 
+parts_python := justfile_directory() / "target/parts-venv/bin/python3"
+
 # Lists the recipes.
 default:
     @just --list --unsorted
@@ -19,17 +21,22 @@ lint:
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 
 # The named set: checks with parts that must be installed. One that is missing is a failure, never a skip.
-parts: vectors programs
+parts: vectors exporter
 
-# The test vectors against a second implementation: Python with the package `cryptography`.
-vectors:
-    @python3 -c 'import cryptography' || { echo "vectors: run 'pip install cryptography' first" >&2; exit 1; }
-    python3 conformance/vectors/check.py
+# The test vectors against a second implementation of the proof (Python, `cryptography`).
+vectors: parts-python
+    {{ parts_python }} conformance/vectors/check.py
 
-# The ignored tests, which need installed programs (openssl); less the one that rewrites the vectors.
-programs:
-    @command -v openssl >/dev/null || { echo "programs: install openssl first" >&2; exit 1; }
-    cargo test --workspace --tests -- --ignored --skip regenerate
+# The tests that `just test` leaves out for want of parts: the exporter value against OpenSSL's (Python, `pyopenssl`).
+exporter: parts-python
+    PATH="{{ parent_directory(parts_python) }}:$PATH" cargo test --workspace --tests -- --ignored --skip regenerate
+
+# The Python packages of the named set, in an environment of their own under target/.
+[private]
+parts-python:
+    @"{{ parts_python }}" -c 'import cryptography, OpenSSL' 2>/dev/null \
+        || { python3 -m venv --clear target/parts-venv \
+        && "{{ parts_python }}" -m pip install --quiet --disable-pip-version-check 'cryptography>=43' 'pyopenssl>=24'; }
 
 # A short run of the lab, and whether its figures are what we claim.
 demo-check:

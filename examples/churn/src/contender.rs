@@ -62,18 +62,19 @@ impl Contender {
 
 /// rmcp's default reqwest client, which keeps no idle connection, plus this lab's certificates.
 async fn stock<H: ClientHandler>(world: &World, url: &str, handler: H) -> Result<Connected<H>> {
-    let http = reqwest_builder(world, &world.agent)?.pool_max_idle_per_host(0).build()?;
+    let http = reqwest_builder(world, &world.agent)?
+        .pool_max_idle_per_host(0)
+        .build()?;
     let token = world.token("agent-bearer").await?;
     let config = StreamableHttpClientTransportConfig::with_uri(url).auth_header(token);
-    let mcp = handler.serve(StreamableHttpClientTransport::with_client(http, config)).await?;
+    let mcp = handler
+        .serve(StreamableHttpClientTransport::with_client(http, config))
+        .await?;
     Ok(Connected { mcp, http: None })
 }
 
 /// A reqwest client with somebody's certificate.
-pub(crate) fn reqwest_builder(
-    world: &World,
-    who: &bowline_testkit::pki::Leaf,
-) -> Result<reqwest::ClientBuilder> {
+pub(crate) fn reqwest_builder(world: &World, who: &bowline_testkit::pki::Leaf) -> Result<reqwest::ClientBuilder> {
     let identity = reqwest::Identity::from_pem(format!("{}{}", who.key_pem(), who.chain_pem()).as_bytes())?;
     let ca = reqwest::Certificate::from_der(world.pki.ca_der())?;
     Ok(reqwest::Client::builder().tls_certs_only([ca]).identity(identity))

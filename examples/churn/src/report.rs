@@ -64,7 +64,10 @@ impl Report {
         let mut table = Table::new();
         let rule = LineStyle::none().fill('─').junction('─');
         let style = NOTHING.header_separator(rule);
-        table.load_style(style).set_content_arrangement(ContentArrangement::Disabled).set_header(HEAD);
+        table
+            .load_style(style)
+            .set_content_arrangement(ContentArrangement::Disabled)
+            .set_header(HEAD);
         let mut last = "";
         for row in &self.runs {
             table.add_row(row.cells(row.scenario != last));
@@ -84,7 +87,11 @@ impl Row {
         let causes: Vec<String> = self.causes.iter().map(|(cause, n)| format!("{cause} {n}")).collect();
         let full = self.connections_opened - self.connections_resumed;
         [
-            if names_scenario { self.scenario.to_owned() } else { String::new() },
+            if names_scenario {
+                self.scenario.to_owned()
+            } else {
+                String::new()
+            },
             self.client.to_owned(),
             self.requests.to_string(),
             self.errors.to_string(),

@@ -51,7 +51,12 @@ pub(crate) async fn one(
         connections_opened: counts.opened,
         connections_resumed: counts.resumed,
         signatures: stats.totals.signatures(),
-        causes: stats.totals.causes.iter().map(|(cause, n)| (cause.label(), *n)).collect(),
+        causes: stats
+            .totals
+            .causes
+            .iter()
+            .map(|(cause, n)| (cause.label(), *n))
+            .collect(),
         reproof_ratio: stats.totals.reproof_ratio(),
         per_request_claims,
         replay_accepted: other_certificate.got_through() || same_certificate.got_through(),

@@ -51,7 +51,9 @@ impl Scenario {
             .collect();
         if named.is_empty() {
             let names = Self::ALL.map(Self::name).join(", ");
-            return Err(format!("there is no such scenario; there are {names}, and sse for both of the last two"));
+            return Err(format!(
+                "there is no such scenario; there are {names}, and sse for both of the last two"
+            ));
         }
         Ok(named)
     }

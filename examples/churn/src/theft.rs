@@ -46,9 +46,15 @@ pub(crate) async fn replay(world: &World, url: &str, who: &Leaf, stolen: HeaderM
         return Ok(Attack::Accepted);
     }
     let challenges = bowline_proof::challenges(response.headers());
-    let description = challenges.iter().find_map(|challenge| challenge.param("error_description"));
+    let description = challenges
+        .iter()
+        .find_map(|challenge| challenge.param("error_description"));
     match description.and_then(|text| text.split_once(':')) {
         Some((check, _)) => Ok(Attack::Refused(check.to_owned())),
-        None => Err(format!("the server answered {} to the thief without naming a check", response.status()).into()),
+        None => Err(format!(
+            "the server answered {} to the thief without naming a check",
+            response.status()
+        )
+        .into()),
     }
 }

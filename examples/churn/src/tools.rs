@@ -29,11 +29,7 @@ impl Tools {
     }
 
     #[tool(description = "Gives its argument back")]
-    async fn echo(
-        &self,
-        Parameters(Echo { text }): Parameters<Echo>,
-        context: RequestContext<RoleServer>,
-    ) -> String {
+    async fn echo(&self, Parameters(Echo { text }): Parameters<Echo>, context: RequestContext<RoleServer>) -> String {
         if self.announces {
             // Something for the event stream to carry; a client that has gone is no reason to fail the call.
             let _ = context.peer.notify_tool_list_changed().await;
@@ -45,7 +41,10 @@ impl Tools {
 #[tool_handler(router = self.tool_router)]
 impl ServerHandler for Tools {
     fn get_info(&self) -> ServerConfig {
-        let capabilities = ServerCapabilities::builder().enable_tools().enable_tool_list_changed().build();
+        let capabilities = ServerCapabilities::builder()
+            .enable_tools()
+            .enable_tool_list_changed()
+            .build();
         ServerConfig::new(capabilities)
     }
 }

@@ -75,7 +75,10 @@ impl World {
         request.extensions_mut().insert(Operation::new(Protocol::Http, "token"));
         let response = client.send(request).await?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), 64 * 1024).collect().await?.to_bytes();
+        let body = Limited::new(response.into_body(), 64 * 1024)
+            .collect()
+            .await?
+            .to_bytes();
         if !status.is_success() {
             return Err(format!("the authorization server answered {status}").into());
         }

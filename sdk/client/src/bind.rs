@@ -2,7 +2,7 @@
 //!
 //! reqwest and hyper-util choose a connection after the headers are complete. Here the order is turned round: the
 //! connection is chosen first, a [`Bind`] implementation has seen its facts when it opened, and sees each request
-//! just before it is written. Session-binding proofs ([`crate::session`]) are the first implementation.
+//! just before it is written. Session-binding proofs (module `session`) are the first implementation.
 
 use bowline_proof::{AccessToken, Thumbprint};
 use futures_util::future::BoxFuture;

@@ -24,12 +24,12 @@ use crate::body::Outgoing;
 use crate::client::{HttpVersions, Timeouts};
 use crate::connection::{ConnectionFacts, ConnectionId, HttpVersion, Presented, TlsFacts, TlsVersion};
 use crate::error::{Error, Kind, Step};
-use crate::goaway::{GoawaySeen, Watched};
 use crate::identity::Identity;
 use crate::observe::{CloseReason, Observers};
 use crate::origin::Origin;
 use crate::pool::{Connection, Sender, Target};
 use crate::tls::{Asked, witnessed};
+use crate::watch::{Sight, Watched};
 
 /// Opens connections for every origin of a client.
 pub(crate) struct Connector {
@@ -110,7 +110,11 @@ impl Connector {
         let limit = self.timeouts.connect;
         match timeout(limit, connector.call(uri)).await {
             Ok(Ok(io)) => Ok(io.into_inner()),
-            Ok(Err(e)) => Err(Error::with_source(Kind::Connect, format!("cannot connect to {origin}"), e)),
+            Ok(Err(e)) => Err(Error::with_source(
+                Kind::Connect,
+                format!("cannot connect to {origin}"),
+                e,
+            )),
             Err(_) => Err(Error::timeout(Step::Connect, limit)),
         }
     }
@@ -141,30 +145,27 @@ impl Connector {
     {
         let failed = |e| Error::with_source(Kind::Protocol, "the HTTP connection could not be set up", e);
         let facts = Arc::new(facts);
+        let sight = Arc::new(Sight::default());
+        let io = TokioIo::new(Watched::new(io, facts.http, sight.clone()));
+        let seen = sight.clone();
         let (sender, end): (Sender, BoxFuture<'static, CloseReason>) = match facts.http {
             HttpVersion::H1 => {
-                let (sender, connection) = http1::Builder::new()
-                    .handshake::<_, Outgoing>(TokioIo::new(io))
-                    .await
-                    .map_err(failed)?;
-                let end = async move { reason(connection.await, None) };
+                let handshake = http1::Builder::new().handshake::<_, Outgoing>(io);
+                let (sender, connection) = handshake.await.map_err(failed)?;
+                let end = async move { reason(connection.await, &seen) };
                 (Sender::H1(sender), Box::pin(end))
             }
             HttpVersion::H2 => {
-                let goaway = GoawaySeen::default();
-                let io = Watched::new(io, goaway.clone());
-                let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-                    .timer(TokioTimer::new())
-                    .handshake::<_, Outgoing>(TokioIo::new(io))
-                    .await
-                    .map_err(failed)?;
-                let end = async move { reason(connection.await, Some(&goaway)) };
+                let mut builder = http2::Builder::new(TokioExecutor::new());
+                let handshake = builder.timer(TokioTimer::new()).handshake::<_, Outgoing>(io);
+                let (sender, connection) = handshake.await.map_err(failed)?;
+                let end = async move { reason(connection.await, &seen) };
                 (Sender::H2(sender), Box::pin(end))
             }
         };
         let bound = self.binding.open(&facts);
         Ok(Opened {
-            connection: Arc::new(Connection::new(facts, bound, self.observers.clone())),
+            connection: Arc::new(Connection::new(facts, bound, sight, self.observers.clone())),
             sender,
             end,
             handshake,
@@ -184,8 +185,8 @@ fn facts(origin: &Origin, peer: Option<SocketAddr>, http: HttpVersion, tls: Opti
 }
 
 /// Why a connection ended, as far as the connection itself can tell.
-fn reason(ended: hyper::Result<()>, goaway: Option<&GoawaySeen>) -> CloseReason {
-    if goaway.is_some_and(GoawaySeen::is_set) {
+fn reason(ended: hyper::Result<()>, sight: &Sight) -> CloseReason {
+    if sight.saw_goaway() {
         return CloseReason::Goaway;
     }
     match ended {

@@ -93,11 +93,7 @@ impl Identity {
         Self::assemble(chain, key, names)
     }
 
-    fn assemble(
-        chain: Vec<CertificateDer<'static>>,
-        key: Arc<dyn SigningKey>,
-        names: &Names,
-    ) -> Result<Self, Error> {
+    fn assemble(chain: Vec<CertificateDer<'static>>, key: Arc<dyn SigningKey>, names: &Names) -> Result<Self, Error> {
         let Some(leaf) = chain.first() else {
             return Err(Error::new(
                 Kind::Configuration,

@@ -36,7 +36,6 @@ mod client;
 mod connect;
 mod connection;
 mod error;
-mod goaway;
 mod identity;
 #[cfg(feature = "metrics")]
 pub mod metrics;
@@ -47,6 +46,7 @@ mod pool;
 mod session;
 mod stats;
 mod tls;
+mod watch;
 
 pub use body::Body;
 pub use bowline_proof::{AccessToken, InvalidAccessToken, Thumbprint};

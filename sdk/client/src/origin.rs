@@ -24,8 +24,18 @@ impl Origin {
         let https = match uri.scheme_str() {
             Some("https") => true,
             Some("http") => false,
-            Some(_) => return Err(Error::new(Kind::InvalidRequest, "the URI's scheme is neither https nor http")),
-            None => return Err(Error::new(Kind::InvalidRequest, "the URI is not absolute: give scheme and host")),
+            Some(_) => {
+                return Err(Error::new(
+                    Kind::InvalidRequest,
+                    "the URI's scheme is neither https nor http",
+                ));
+            }
+            None => {
+                return Err(Error::new(
+                    Kind::InvalidRequest,
+                    "the URI is not absolute: give scheme and host",
+                ));
+            }
         };
         let authority = uri
             .authority()
@@ -114,10 +124,22 @@ mod tests {
 
     #[test]
     fn case_and_default_port_do_not_make_another_origin() {
-        assert_eq!(origin("https://EXAMPLE.com/a").unwrap(), origin("https://example.com:443/b").unwrap());
-        assert_ne!(origin("https://example.com/").unwrap(), origin("http://example.com/").unwrap());
-        assert_ne!(origin("https://example.com/").unwrap(), origin("https://example.com:8443/").unwrap());
-        assert_eq!(origin("https://example.com:443/").unwrap().to_string(), "https://example.com");
+        assert_eq!(
+            origin("https://EXAMPLE.com/a").unwrap(),
+            origin("https://example.com:443/b").unwrap()
+        );
+        assert_ne!(
+            origin("https://example.com/").unwrap(),
+            origin("http://example.com/").unwrap()
+        );
+        assert_ne!(
+            origin("https://example.com/").unwrap(),
+            origin("https://example.com:8443/").unwrap()
+        );
+        assert_eq!(
+            origin("https://example.com:443/").unwrap().to_string(),
+            "https://example.com"
+        );
         assert_eq!(origin("https://[::1]:8443/").unwrap().to_string(), "https://[::1]:8443");
     }
 
@@ -133,7 +155,11 @@ mod tests {
         for uri in ["http://localhost:1/", "http://127.0.0.9/", "http://[::1]/"] {
             assert!(origin(uri).unwrap().is_loopback(), "{uri}");
         }
-        for uri in ["http://localhost.example.com/", "http://10.0.0.1/", "http://127.0.0.1.nip.io/"] {
+        for uri in [
+            "http://localhost.example.com/",
+            "http://10.0.0.1/",
+            "http://127.0.0.1.nip.io/",
+        ] {
             assert!(!origin(uri).unwrap().is_loopback(), "{uri}");
         }
     }

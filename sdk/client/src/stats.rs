@@ -5,9 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::connection::ConnectionFacts;
-use crate::observe::{
-    BindingUsed, Cause, CloseReason, Event, Observer, Operation, Outcome, ProofKind,
-};
+use crate::observe::{BindingUsed, Cause, CloseReason, Event, Observer, Operation, Outcome, ProofKind};
 
 /// Counts events.
 #[derive(Default)]

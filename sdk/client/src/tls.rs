@@ -55,9 +55,9 @@ impl Trust {
     pub fn authorities(roots: impl IntoIterator<Item = CertificateDer<'static>>) -> Result<Self, Error> {
         let mut store = RootCertStore::empty();
         for root in roots {
-            store.add(root).map_err(|e| {
-                Error::with_source(Kind::Configuration, "a certificate authority cannot be used", e)
-            })?;
+            store
+                .add(root)
+                .map_err(|e| Error::with_source(Kind::Configuration, "a certificate authority cannot be used", e))?;
         }
         if store.is_empty() {
             return Err(Error::new(Kind::Configuration, "no certificate authority was given"));
@@ -161,7 +161,11 @@ impl ResolvesClientCert for Witness {
             .as_ref()
             .filter(|key| key.key.choose_scheme(schemes).is_some())
             .cloned();
-        let asked = if key.is_some() { Asked::Presented } else { Asked::NothingFits };
+        let asked = if key.is_some() {
+            Asked::Presented
+        } else {
+            Asked::NothingFits
+        };
         // Outside `witnessed` nobody asks.
         let _ = ASKED.try_with(|cell| cell.set(asked));
         key

@@ -44,7 +44,11 @@ async fn each_misbehaviour_has_its_error() {
         for _ in 0..2 {
             let error = call(&client, &peer).await.unwrap_err();
             assert_eq!(error.kind(), kind, "{misbehaviour:?}: {error}");
-            assert_eq!(error.may_have_been_processed(), may_have_been_processed, "{misbehaviour:?}: {error}");
+            assert_eq!(
+                error.may_have_been_processed(),
+                may_have_been_processed,
+                "{misbehaviour:?}: {error}"
+            );
         }
         let totals = client.stats().totals;
         assert_eq!(totals.requests, 2);
@@ -60,7 +64,10 @@ async fn garbage_after_the_handshake_is_never_taken_for_an_answer() {
         for _ in 0..2 {
             let error = call(&client, &peer).await.unwrap_err();
             assert!(
-                matches!(error.kind(), Kind::Protocol | Kind::MayHaveBeenProcessed | Kind::ConnectionLost),
+                matches!(
+                    error.kind(),
+                    Kind::Protocol | Kind::MayHaveBeenProcessed | Kind::ConnectionLost
+                ),
                 "{alpn:?}: {error}"
             );
         }
@@ -73,7 +80,10 @@ async fn a_server_that_goes_away_at_once_is_given_up_after_a_few_new_connections
     let peer = Peer::start(&lab.pki, Misbehaviour::Goaway { after: 0 });
     let error = call(&impatient(&lab), &peer).await.unwrap_err();
     assert!(
-        matches!(error.kind(), Kind::ConnectionLost | Kind::MayHaveBeenProcessed | Kind::Timeout(Step::Response)),
+        matches!(
+            error.kind(),
+            Kind::ConnectionLost | Kind::MayHaveBeenProcessed | Kind::Timeout(Step::Response)
+        ),
         "{error}"
     );
     assert!(peer.counts().accepted <= 4, "{:?}", peer.counts());
@@ -89,7 +99,10 @@ async fn nobody_listening_is_a_connect_error_and_names_the_origin() {
     let url = format!("https://127.0.0.1:{port}/");
     let error = fetch(&lab.client(), &url, &lab.token("a")).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Connect);
-    assert!(error.to_string().contains(&format!("https://127.0.0.1:{port}")), "{error}");
+    assert!(
+        error.to_string().contains(&format!("https://127.0.0.1:{port}")),
+        "{error}"
+    );
     assert!(error.is_worth_another_try());
 }
 
@@ -101,7 +114,9 @@ async fn a_server_of_another_authority_is_refused() {
         ..Lab::new()
     };
     let server = strangers.server(CyclingOptions::default());
-    let error = fetch(&lab.client(), &server.origin(), &lab.token("a")).await.unwrap_err();
+    let error = fetch(&lab.client(), &server.origin(), &lab.token("a"))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), Kind::TlsHandshake, "{error}");
     assert_eq!(error.fault(), Fault::Network);
 }
@@ -147,5 +162,8 @@ async fn a_key_that_does_not_fit_is_refused_and_both_files_are_named() {
     std::fs::remove_dir_all(&dir).unwrap();
     assert_eq!(error.kind(), Kind::Configuration);
     let message = error.to_string();
-    assert!(message.contains("agent.pem") && message.contains("other-key.pem"), "{message}");
+    assert!(
+        message.contains("agent.pem") && message.contains("other-key.pem"),
+        "{message}"
+    );
 }

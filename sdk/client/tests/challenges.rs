@@ -23,7 +23,11 @@ use tokio::sync::Barrier;
 /// A server that decides by the proof alone.
 fn judge(lab: &Lab, alpn: Alpn, accepts: impl Fn(&str) -> bool + Clone + Send + Sync + 'static) -> CyclingServer {
     let handler = move |request: Request| {
-        let proof = request.headers().get(PROOF_HEADER).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let proof = request
+            .headers()
+            .get(PROOF_HEADER)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default();
         let accepted = accepts(proof);
         async move {
             let body = request.into_body().collect().await.unwrap().to_bytes();
@@ -40,7 +44,10 @@ fn judge(lab: &Lab, alpn: Alpn, accepts: impl Fn(&str) -> bool + Clone + Send + 
 fn refuse() -> Response {
     let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
     let headers = [
-        ("www-authenticate", r#"Bearer error="invalid_proof", error_description="RS-8: iat""#.to_owned()),
+        (
+            "www-authenticate",
+            r#"Bearer error="invalid_proof", error_description="RS-8: iat""#.to_owned(),
+        ),
         ("date", httpdate::fmt_http_date(hour_ago)),
     ];
     (StatusCode::UNAUTHORIZED, headers, "no").into_response()
@@ -96,10 +103,16 @@ async fn a_body_is_sent_again_with_the_new_proof() {
         let first = FirstIsStale::default();
         let server = judge(&lab, alpn, move |proof| first.accepts(proof));
         let client = lab.builder().hardening(hardening).build().unwrap();
-        let response = post(&client, &server.origin(), &lab.token("a"), "the whole body").await.unwrap();
+        let response = post(&client, &server.origin(), &lab.token("a"), "the whole body")
+            .await
+            .unwrap();
         assert_eq!(text(response).await, "the whole body");
         let stats = client.stats();
-        assert_eq!(stats.totals.causes, [(Cause::First, 1), (Cause::Challenge, 1)].into(), "{alpn:?}");
+        assert_eq!(
+            stats.totals.causes,
+            [(Cause::First, 1), (Cause::Challenge, 1)].into(),
+            "{alpn:?}"
+        );
         assert_eq!(stats.connections_opened, 1);
     }
 }
@@ -114,7 +127,10 @@ async fn a_body_that_cannot_be_sent_again_is_not_but_the_next_request_has_the_ne
 
     let frame = http_body::Frame::data(Bytes::from_static(b"longer than four"));
     let body = StreamBody::new(futures_util::stream::iter([Ok::<_, std::io::Error>(frame)]));
-    let request = http::Request::post(server.origin()).extension(token.clone()).body(body).unwrap();
+    let request = http::Request::post(server.origin())
+        .extension(token.clone())
+        .body(body)
+        .unwrap();
     let refused = client.send(request).await.unwrap();
     assert_eq!(refused.status(), 401);
     assert_eq!(server.counts().requests, 1);
@@ -156,7 +172,12 @@ async fn a_fresh_proof_refused_too_ends_the_trying_and_tells_the_clock_differenc
 #[tokio::test]
 async fn another_401_is_none_of_the_bindings_business() {
     let lab = Lab::new();
-    let answer = || async { (StatusCode::UNAUTHORIZED, [("www-authenticate", "Bearer error=\"invalid_token\"")]) };
+    let answer = || async {
+        (
+            StatusCode::UNAUTHORIZED,
+            [("www-authenticate", "Bearer error=\"invalid_token\"")],
+        )
+    };
     let server = CyclingServer::start(&lab.pki, CyclingOptions::default(), Router::new().fallback(answer));
     let client = lab.client();
     for token in [lab.token("a"), AccessToken::new("opaque").unwrap()] {
@@ -175,5 +196,8 @@ async fn an_old_proof_is_replaced_where_the_policy_says_so() {
     for _ in 0..3 {
         support::ok(&client, &server.origin(), &lab.token("a")).await;
     }
-    assert_eq!(client.stats().totals.causes, [(Cause::First, 1), (Cause::Age, 2)].into());
+    assert_eq!(
+        client.stats().totals.causes,
+        [(Cause::First, 1), (Cause::Age, 2)].into()
+    );
 }

@@ -30,7 +30,11 @@ async fn a_resumed_session_needs_a_new_proof() {
     ok(&client, &server.origin(), &token).await;
 
     let stats = client.stats();
-    assert_eq!((stats.connections_opened, stats.connections_resumed), (2, 1), "HandshakeKind::Resumed at the client");
+    assert_eq!(
+        (stats.connections_opened, stats.connections_resumed),
+        (2, 1),
+        "HandshakeKind::Resumed at the client"
+    );
     assert_eq!(server.counts().resumed, 1, "and at the server");
     assert_eq!(stats.totals.causes, [(Cause::First, 1), (Cause::Reconnect, 1)].into());
     assert_eq!(lab.record.proofs().len(), 2);
@@ -95,7 +99,10 @@ async fn tls_1_2_works_with_the_extended_master_secret() {
         ok(&client, &origin, &token).await;
     };
     join(serve, call).await;
-    assert_eq!(*versions.0.lock().unwrap(), [(TlsVersion::Tls12, false), (TlsVersion::Tls12, true)]);
+    assert_eq!(
+        *versions.0.lock().unwrap(),
+        [(TlsVersion::Tls12, false), (TlsVersion::Tls12, true)]
+    );
     assert_eq!(client.stats().totals.signatures(), 2);
 }
 
@@ -146,7 +153,10 @@ async fn concurrent_h1_calls_reuse_their_connections() {
     assert_eq!(stats.totals.answered, 80);
     // A returned connection may serve a request that had asked for a new one, so there may be fewer than eight.
     assert!(stats.connections_opened <= 8, "{stats:?}");
-    assert_eq!(stats.totals.signatures(), server.counts().connections.iter().filter(|c| c.requests > 0).count() as u64);
+    assert_eq!(
+        stats.totals.signatures(),
+        server.counts().connections.iter().filter(|c| c.requests > 0).count() as u64
+    );
 }
 
 #[tokio::test]
@@ -154,7 +164,9 @@ async fn a_response_dropped_before_its_end_closes_its_h1_connection_at_once() {
     let lab = Lab::new();
     let server = lab.server(h1());
     let (client, token) = (lab.client(), lab.token("a"));
-    let stream = fetch(&client, &format!("{}/stream", server.origin()), &token).await.unwrap();
+    let stream = fetch(&client, &format!("{}/stream", server.origin()), &token)
+        .await
+        .unwrap();
     drop(stream);
     server.closed(1).await;
     while client.stats().connections_closed.is_empty() {
@@ -189,9 +201,15 @@ async fn a_caller_who_goes_away_leaves_the_pool_whole() {
         let (client, token, url) = (lab.client(), lab.token("a"), server.origin());
         for polls in 1..=40 {
             // Dropped at every point of its way: waiting for a connection, signing, writing, reading.
-            let mut call = Box::pin(async { text(fetch(&client, &url, &token).await?).await; Ok::<_, Error>(()) });
+            let mut call = Box::pin(async {
+                text(fetch(&client, &url, &token).await?).await;
+                Ok::<_, Error>(())
+            });
             for _ in 0..polls {
-                if std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await.is_ready() {
+                if std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx)))
+                    .await
+                    .is_ready()
+                {
                     break;
                 }
                 tokio::task::yield_now().await;
@@ -208,19 +226,23 @@ async fn a_caller_who_goes_away_leaves_the_pool_whole() {
 #[tokio::test]
 async fn plaintext_is_refused_unless_it_is_loopback_and_allowed() {
     let lab = Lab::new();
-    let closed_by_default = fetch(&lab.client(), "http://127.0.0.1:1/", &lab.token("a")).await.unwrap_err();
+    let closed_by_default = fetch(&lab.client(), "http://127.0.0.1:1/", &lab.token("a"))
+        .await
+        .unwrap_err();
     assert_eq!(closed_by_default.kind(), Kind::PlaintextRefused);
 
     let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", tcp.local_addr().unwrap());
-    let served = tokio::spawn(async move {
-        axum::serve(tcp, axum::Router::new().fallback(|| async { "ok:" })).await
-    });
+    let served = tokio::spawn(async move { axum::serve(tcp, axum::Router::new().fallback(|| async { "ok:" })).await });
     let client = lab.builder().allow_plaintext_on_loopback().build().unwrap();
     let remote = fetch(&client, "http://192.0.2.1/", &lab.token("a")).await.unwrap_err();
     assert_eq!(remote.kind(), Kind::PlaintextRefused);
     let bound = fetch(&client, &url, &lab.token("a")).await.unwrap_err();
-    assert_eq!(bound.kind(), Kind::PlaintextRefused, "a session-bound token has no session to be bound to: {bound}");
+    assert_eq!(
+        bound.kind(),
+        Kind::PlaintextRefused,
+        "a session-bound token has no session to be bound to: {bound}"
+    );
     ok(&client, &url, &support::jwt("plain", None)).await;
     served.abort();
 }

@@ -37,7 +37,10 @@ impl OpenSsl {
     }
 
     fn line(&mut self) -> String {
-        let line = self.lines.next().expect("the script ended early: is pyOpenSSL installed? see `just parts`");
+        let line = self
+            .lines
+            .next()
+            .expect("the script ended early: is pyOpenSSL installed? see `just parts`");
         line.expect("text")
     }
 }

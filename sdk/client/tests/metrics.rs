@@ -23,7 +23,11 @@ async fn every_event_becomes_a_metric_with_labels_from_fixed_sets() {
     let mut seen = BTreeSet::new();
     let mut counters = std::collections::BTreeMap::new();
     for (key, _, _, value) in snapshotter.snapshot().into_vec() {
-        let labels: BTreeSet<_> = key.key().labels().map(|l| format!("{}={}", l.key(), l.value())).collect();
+        let labels: BTreeSet<_> = key
+            .key()
+            .labels()
+            .map(|l| format!("{}={}", l.key(), l.value()))
+            .collect();
         let labels = labels.into_iter().collect::<Vec<_>>().join(",");
         let name = key.key().name().to_owned();
         if let DebugValue::Counter(count) = value {
@@ -40,12 +44,22 @@ async fn every_event_becomes_a_metric_with_labels_from_fixed_sets() {
     for counter in expected {
         assert_eq!(counters.get(counter), Some(&1), "{counter} in {counters:#?}");
     }
-    let reused =
-        "bowline_client_requests_total{binding=session,connection=reused,operation=tools/call,outcome=answered,protocol=mcp_http}";
+    let reused = "bowline_client_requests_total{binding=session,connection=reused,operation=tools/call,outcome=answered,protocol=mcp_http}";
     assert_eq!(counters.get(reused), Some(&2), "{counters:#?}");
-    assert_eq!(counters.get("bowline_client_proofs_reused_total{protocol=mcp_http}"), Some(&2));
-    for histogram in ["requests_per_connection", "requests_per_proof", "mint_seconds", "handshake_seconds"] {
-        assert!(seen.contains(&format!("bowline_client_{histogram}")), "{histogram} in {seen:?}");
+    assert_eq!(
+        counters.get("bowline_client_proofs_reused_total{protocol=mcp_http}"),
+        Some(&2)
+    );
+    for histogram in [
+        "requests_per_connection",
+        "requests_per_proof",
+        "mint_seconds",
+        "handshake_seconds",
+    ] {
+        assert!(
+            seen.contains(&format!("bowline_client_{histogram}")),
+            "{histogram} in {seen:?}"
+        );
     }
 }
 

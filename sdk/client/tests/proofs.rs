@@ -31,7 +31,10 @@ async fn one_proof_is_signed_for_a_thousand_concurrent_first_requests_over_h2() 
     assert_eq!(stats.connections_opened, 1);
     assert_eq!(stats.totals.signatures(), 1);
     assert_eq!(stats.totals.causes, [(Cause::First, 1)].into());
-    assert_eq!((stats.totals.requests, stats.totals.with_proof, stats.totals.reused), (1000, 1000, 999));
+    assert_eq!(
+        (stats.totals.requests, stats.totals.with_proof, stats.totals.reused),
+        (1000, 1000, 999)
+    );
     assert_eq!(lab.record.proofs().len(), 1);
 }
 
@@ -82,14 +85,17 @@ async fn a_proof_for_each_request_is_never_used_twice() {
 #[tokio::test]
 async fn one_response_per_connection_costs_one_signature_per_request() {
     let lab = Lab::new();
-    for (alpn, reason) in [(Alpn::Http1, CloseReason::ConnectionClose), (Alpn::Http2, CloseReason::Goaway)] {
+    for (alpn, reason) in [
+        (Alpn::Http1, CloseReason::ConnectionClose),
+        (Alpn::Http2, CloseReason::Goaway),
+    ] {
         let cycle = Cycle {
             max_responses: Some(1),
             ..Cycle::default()
         };
         let server = lab.server(CyclingOptions {
             cycle,
-            alpn: alpn,
+            alpn,
             ..CyclingOptions::default()
         });
         let (client, token) = (lab.client(), lab.token("a"));
@@ -100,7 +106,11 @@ async fn one_response_per_connection_costs_one_signature_per_request() {
         }
         let stats = client.stats();
         assert_eq!(stats.totals.signatures(), 10, "{alpn:?}");
-        assert_eq!(stats.totals.causes, [(Cause::First, 1), (Cause::Reconnect, 9)].into(), "{alpn:?}");
+        assert_eq!(
+            stats.totals.causes,
+            [(Cause::First, 1), (Cause::Reconnect, 9)].into(),
+            "{alpn:?}"
+        );
         assert_eq!(stats.totals.after, [(reason, 9)].into(), "{alpn:?}");
         assert!(stats.connections_resumed >= 8, "{alpn:?}: {stats:?}");
         assert!(stats.totals.reproof_ratio() > 0.89);
@@ -123,7 +133,7 @@ async fn proofs_stay_on_their_connections_while_connections_are_cut_under_load()
     let lab = Lab::new();
     for alpn in [Alpn::Http1, Alpn::Http2] {
         let server = lab.server(CyclingOptions {
-            alpn: alpn,
+            alpn,
             ..CyclingOptions::default()
         });
         let (client, url) = (lab.client(), server.origin());
@@ -144,7 +154,10 @@ async fn proofs_stay_on_their_connections_while_connections_are_cut_under_load()
                         let _ = http_body_util::BodyExt::collect(response.into_body()).await;
                     }
                     Err(e) => assert!(
-                        matches!(e.kind(), Kind::MayHaveBeenProcessed | Kind::ConnectionLost | Kind::TlsHandshake),
+                        matches!(
+                            e.kind(),
+                            Kind::MayHaveBeenProcessed | Kind::ConnectionLost | Kind::TlsHandshake
+                        ),
                         "{e:?}"
                     ),
                 }
@@ -181,13 +194,21 @@ async fn an_opaque_token_is_proved_once_the_server_has_asked_for_it() {
         let (client, token) = (lab.client(), bowline_client::AccessToken::new("opaque-token").unwrap());
 
         let response = post(&client, &server.origin(), &token, "once more").await.unwrap();
-        assert_eq!(text(response).await, "ok:once more", "the same request was sent again, with its body");
+        assert_eq!(
+            text(response).await,
+            "ok:once more",
+            "the same request was sent again, with its body"
+        );
         ok(&client, &server.origin(), &token).await;
 
         let totals = client.stats().totals;
         assert_eq!((totals.requests, totals.signatures(), totals.refused), (2, 1, 0));
         assert_eq!(server.counts().requests, 3);
-        assert_eq!(server.counts().opened, 1, "the refusal's body was drained for the connection's sake");
+        assert_eq!(
+            server.counts().opened,
+            1,
+            "the refusal's body was drained for the connection's sake"
+        );
     }
 }
 
@@ -199,17 +220,34 @@ async fn tokens_that_cannot_be_proved_are_not_sent() {
     let other = lab.pki.client("other", KeyKind::P256).thumbprint();
     let label = bowline_proof::EXPORTER_LABEL;
     let cases = [
-        (serde_json::json!({"x5t#S256": mine, "tls_exp": "EXPORTER-other"}), Kind::InvalidToken),
-        (serde_json::json!({"x5t#S256": mine, "tls_exp": label, "jkt": "x"}), Kind::InvalidToken),
-        (serde_json::json!({"x5t#S256": "short", "tls_exp": label}), Kind::InvalidToken),
+        (
+            serde_json::json!({"x5t#S256": mine, "tls_exp": "EXPORTER-other"}),
+            Kind::InvalidToken,
+        ),
+        (
+            serde_json::json!({"x5t#S256": mine, "tls_exp": label, "jkt": "x"}),
+            Kind::InvalidToken,
+        ),
+        (
+            serde_json::json!({"x5t#S256": "short", "tls_exp": label}),
+            Kind::InvalidToken,
+        ),
         (serde_json::json!("no object"), Kind::InvalidToken),
-        (serde_json::json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}), Kind::UnsupportedBinding),
+        (
+            serde_json::json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}),
+            Kind::UnsupportedBinding,
+        ),
         (session_cnf(other), Kind::TokenBoundToOtherCertificate),
-        (serde_json::json!({"x5t#S256": other.to_string()}), Kind::TokenBoundToOtherCertificate),
+        (
+            serde_json::json!({"x5t#S256": other.to_string()}),
+            Kind::TokenBoundToOtherCertificate,
+        ),
     ];
     let client = lab.client();
     for (cnf, kind) in cases {
-        let error = fetch(&client, &server.origin(), &jwt("a", Some(cnf.clone()))).await.unwrap_err();
+        let error = fetch(&client, &server.origin(), &jwt("a", Some(cnf.clone())))
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), kind, "{cnf}: {error}");
         assert!(!error.may_have_been_processed());
     }
@@ -238,7 +276,10 @@ async fn a_server_that_asks_for_no_certificate_gets_no_session_bound_token() {
         server.closed(n).await;
     }
     assert!(lab.record.all().iter().all(|seen| seen.proofs.is_empty()));
-    assert!(lab.record.all().iter().any(|seen| seen.resumed), "no session was resumed: nothing was shown");
+    assert!(
+        lab.record.all().iter().any(|seen| seen.resumed),
+        "no session was resumed: nothing was shown"
+    );
     assert_eq!(server.counts().requests, 3);
 }
 
@@ -265,7 +306,9 @@ async fn an_event_stream_beside_calls_costs_a_parallel_proof_on_h1_and_none_on_h
     ] {
         let client = lab.builder().http_versions(http).build().unwrap();
         let token = lab.token("a");
-        let stream = fetch(&client, &format!("{}/stream", server.origin()), &token).await.unwrap();
+        let stream = fetch(&client, &format!("{}/stream", server.origin()), &token)
+            .await
+            .unwrap();
         for _ in 0..10 {
             ok(&client, &server.origin(), &token).await;
         }

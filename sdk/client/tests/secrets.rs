@@ -57,7 +57,11 @@ async fn no_secret_is_logged() {
     let tokens = exercise(&lab, &log).await;
 
     let log = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
-    assert!(log.len() > 100_000, "only {} octets were logged: nothing was shown", log.len());
+    assert!(
+        log.len() > 100_000,
+        "only {} octets were logged: nothing was shown",
+        log.len()
+    );
     for part in ["rustls", "h2::", "hyper", "bowline_server", "event"] {
         assert!(log.contains(part), "nothing of {part} was logged");
     }
@@ -85,7 +89,11 @@ async fn exercise(lab: &Lab, log: &Log) -> Vec<AccessToken> {
                 ..CyclingOptions::default()
             });
             let observer: Arc<dyn Observer> = Arc::new(log.clone());
-            let builder = lab.builder().http_versions(http).hardening(hardening).observer(observer);
+            let builder = lab
+                .builder()
+                .http_versions(http)
+                .hardening(hardening)
+                .observer(observer);
             let client = builder.build().unwrap();
             let url = format!("{}/some/path", server.origin());
             let a = token("a-token-with-a-name");
@@ -102,10 +110,16 @@ async fn exercise(lab: &Lab, log: &Log) -> Vec<AccessToken> {
             let _ = fetch(&client, &url, &a).await;
         }
     }
-    for misbehaviour in [Misbehaviour::Garbage, Misbehaviour::CutMidBody, Misbehaviour::TruncatedHandshake] {
+    for misbehaviour in [
+        Misbehaviour::Garbage,
+        Misbehaviour::CutMidBody,
+        Misbehaviour::TruncatedHandshake,
+    ] {
         let peer = Peer::start(&lab.pki, misbehaviour);
         let error = match fetch(&lab.client(), &peer.origin(), &token("for-a-bad-peer")).await {
-            Ok(response) => http_body_util::BodyExt::collect(response.into_body()).await.unwrap_err(),
+            Ok(response) => http_body_util::BodyExt::collect(response.into_body())
+                .await
+                .unwrap_err(),
             Err(error) => error,
         };
         tracing::error!(%error, ?error, "as a caller would log it");

@@ -76,7 +76,9 @@ fn gated(lab: &Lab) -> (Arc<Door>, Identity) {
 
 /// A guard against hanging, not a measure.
 async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), what).await.expect("it hangs behind the slow key")
+    tokio::time::timeout(Duration::from_secs(20), what)
+        .await
+        .expect("it hangs behind the slow key")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -102,7 +104,10 @@ async fn known_proofs_are_used_while_the_key_signs_another() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn known_connections_are_used_while_the_key_signs_a_handshake() {
     let lab = Lab::new();
-    let (server, other) = (lab.server(CyclingOptions::default()), lab.server(CyclingOptions::default()));
+    let (server, other) = (
+        lab.server(CyclingOptions::default()),
+        lab.server(CyclingOptions::default()),
+    );
     let (door, identity) = gated(&lab);
     let client = lab.builder().identity(identity).build().unwrap();
     let (token, url) = (lab.token("a"), server.origin());

@@ -1,5 +1,6 @@
 //! One request's way: pick, bind, write, learn; again where that is safe.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use crate::connection::HttpVersion;
 use crate::error::{BoxError, Error, Kind, Step};
 use crate::observe::{BindingUsed, ConnectionUse, Event, Observers, Operation, Outcome};
 use crate::origin::Origin;
-use crate::pool::{Checkout, WriteError};
+use crate::pool::{Checkout, Connection, WriteError};
 
 /// New connections that may die under one request before it gives up.
 const MOST_LOSSES: u32 = 3;
@@ -57,8 +58,8 @@ struct Exchange<'a> {
 /// Where one sending of a request ended.
 enum Sent {
     Answered(Response<Body>),
-    /// It never left: here is its body (CL-7).
-    Unsent { body: Outgoing, was_new: bool },
+    /// It never left: here is its body (CL-7), and the connection if it had carried nothing before.
+    Unsent(Outgoing, Option<Arc<Connection>>),
     /// It was refused, a better proof can be had, and here is its body once more (CL-5).
     Again(Outgoing),
 }
@@ -76,22 +77,24 @@ impl Exchange<'_> {
                     body = copy;
                     again = true;
                 }
-                Sent::Unsent { body: back, was_new } => {
+                Sent::Unsent(back, lost) => {
                     body = back;
-                    losses += u32::from(was_new);
-                    if losses == MOST_LOSSES {
-                        return Err(Error::new(
-                            Kind::ConnectionLost,
-                            format!(
-                                "{} closed {MOST_LOSSES} new connections before the request could be written; \
-                                 it was not processed",
-                                self.plan.origin
-                            ),
-                        ));
+                    losses += u32::from(lost.is_some());
+                    if let Some(lost) = lost.filter(|_| losses == MOST_LOSSES) {
+                        return Err(self.gave_up(&lost));
                     }
                 }
             }
         }
+    }
+
+    fn gave_up(&self, lost: &Connection) -> Error {
+        let why = lost.sight.error().unwrap_or("it gave no reason");
+        let message = format!(
+            "{} closed {MOST_LOSSES} new connections before the request could be written; it was not processed: {why}",
+            self.plan.origin
+        );
+        Error::new(Kind::ConnectionLost, message)
     }
 
     /// bind, write and learn on one connection.
@@ -106,10 +109,16 @@ impl Exchange<'_> {
         let attached = bind(&checkout, &facts).await?;
         // Signing takes its time: the connection may have died meanwhile, and its proof with it.
         if checkout.is_closed() {
-            let was_new = checkout.is_new();
-            return Ok(Sent::Unsent { body, was_new });
+            let lost = checkout.is_new().then(|| checkout.connection().clone());
+            return Ok(Sent::Unsent(body, lost));
         }
-        let request = assemble(self.parts, &self.plan.origin, checkout.facts().http(), attached.as_ref(), body);
+        let request = assemble(
+            self.parts,
+            &self.plan.origin,
+            checkout.facts().http(),
+            attached.as_ref(),
+            body,
+        );
         let used = checkout.begin();
         account.writing(used, attached.as_ref());
         let response = match self.write(&mut checkout, request).await {
@@ -117,20 +126,14 @@ impl Exchange<'_> {
             Err(Failed::Final(error)) => return Err(error),
             Err(Failed::Unsent(request)) => {
                 account.unsent(attached.as_ref());
-                return Ok(Sent::Unsent {
-                    body: request.into_body(),
-                    was_new: used == ConnectionUse::New,
-                });
+                let lost = (used == ConnectionUse::New).then(|| checkout.connection().clone());
+                return Ok(Sent::Unsent(request.into_body(), lost));
             }
         };
         self.learn(checkout, response, &facts, attached.as_ref()).await
     }
 
-    async fn write(
-        &self,
-        checkout: &mut Checkout,
-        request: Request<Outgoing>,
-    ) -> Result<Response<Incoming>, Failed> {
+    async fn write(&self, checkout: &mut Checkout, request: Request<Outgoing>) -> Result<Response<Incoming>, Failed> {
         let answer = checkout.write(request);
         let answered = match self.client.connector.timeouts.response {
             None => answer.await,
@@ -152,9 +155,14 @@ impl Exchange<'_> {
             return Error::with_source(Kind::RequestBody, "the request's body failed while it was sent", error);
         }
         if error.is_parse() {
-            return Error::with_source(Kind::Protocol, format!("{origin} answered with something else than HTTP"), error);
+            return Error::with_source(
+                Kind::Protocol,
+                format!("{origin} answered with something else than HTTP"),
+                error,
+            );
         }
-        let message = format!("the connection to {origin} ended before the answer; the request may have been processed");
+        let message =
+            format!("the connection to {origin} ended before the answer; the request may have been processed");
         Error::with_source(Kind::MayHaveBeenProcessed, message, error)
     }
 
@@ -239,7 +247,10 @@ fn assemble(
 fn says_close(version: Version, headers: &HeaderMap) -> bool {
     let says = |option: &str| {
         let options = headers.get_all(header::CONNECTION);
-        let mut options = options.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+        let mut options = options
+            .iter()
+            .filter_map(|v| v.to_str().ok())
+            .flat_map(|v| v.split(','));
         options.any(|o| o.trim().eq_ignore_ascii_case(option))
     };
     says("close") || (version < Version::HTTP_11 && !says("keep-alive"))
@@ -311,7 +322,11 @@ impl<'a> Account<'a> {
 impl Drop for Account<'_> {
     fn drop(&mut self) {
         if !self.closed {
-            let outcome = if self.written { Outcome::MayHaveBeenProcessed } else { Outcome::Failed };
+            let outcome = if self.written {
+                Outcome::MayHaveBeenProcessed
+            } else {
+                Outcome::Failed
+            };
             self.report(outcome);
         }
     }

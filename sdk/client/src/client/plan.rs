@@ -61,7 +61,9 @@ fn token(parts: &mut request::Parts) -> Result<Option<AccessToken>, Error> {
             "the request carries more than one credential: give one Authorization field or one AccessToken",
         )),
         (Some(token), None, _) => {
-            parts.headers.insert(header::AUTHORIZATION, token.authorization().clone());
+            parts
+                .headers
+                .insert(header::AUTHORIZATION, token.authorization().clone());
             Ok(Some(token))
         }
         (None, None, _) => Ok(None),

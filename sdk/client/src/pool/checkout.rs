@@ -162,7 +162,9 @@ impl Checkout {
 
 impl Drop for Checkout {
     fn drop(&mut self) {
-        let Some(Sender::H1(sender)) = self.sender.take() else { return };
+        let Some(Sender::H1(sender)) = self.sender.take() else {
+            return;
+        };
         if self.phase == Phase::Busy {
             self.connection.expect_end(Some(CloseReason::Cancelled));
         }

@@ -6,12 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::bind::BindConnection;
 use crate::connection::ConnectionFacts;
 use crate::observe::{CloseReason, Event, Observers};
+use crate::watch::Sight;
 
 /// A connection's facts and proofs, shared by its checkouts.
 pub(crate) struct Connection {
     pub(crate) facts: Arc<ConnectionFacts>,
     pub(crate) bound: Arc<dyn BindConnection>,
     pub(crate) requests: AtomicU64,
+    /// What was seen on its stream.
+    pub(crate) sight: Arc<Sight>,
     observers: Observers,
     fate: Mutex<Fate>,
 }
@@ -30,11 +33,17 @@ struct Fate {
 }
 
 impl Connection {
-    pub(crate) fn new(facts: Arc<ConnectionFacts>, bound: Arc<dyn BindConnection>, observers: Observers) -> Self {
+    pub(crate) fn new(
+        facts: Arc<ConnectionFacts>,
+        bound: Arc<dyn BindConnection>,
+        sight: Arc<Sight>,
+        observers: Observers,
+    ) -> Self {
         Self {
             facts,
             bound,
             requests: AtomicU64::new(0),
+            sight,
             observers,
             fate: Mutex::default(),
         }

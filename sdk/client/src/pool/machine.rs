@@ -172,7 +172,10 @@ mod tests {
         let handed = run(&mut machine, Event::Opened(c(1), HttpVersion::H2));
         assert_eq!(handed.len(), 1000);
         assert!(handed.iter().all(|a| matches!(a, Action::Hand(id, _) if *id == c(1))));
-        assert_eq!(run(&mut machine, Event::Wanted(WaiterId(1001))), [Action::Hand(c(1), WaiterId(1001))]);
+        assert_eq!(
+            run(&mut machine, Event::Wanted(WaiterId(1001))),
+            [Action::Hand(c(1), WaiterId(1001))]
+        );
     }
 
     #[test]
@@ -184,8 +187,14 @@ mod tests {
         run(&mut machine, Event::Opened(c(2), HttpVersion::H1));
         run(&mut machine, Event::Returned(c(1)));
         run(&mut machine, Event::Returned(c(2)));
-        assert_eq!(run(&mut machine, Event::Wanted(WaiterId(3))), [Action::Hand(c(2), WaiterId(3))]);
-        assert_eq!(run(&mut machine, Event::Wanted(WaiterId(4))), [Action::Hand(c(1), WaiterId(4))]);
+        assert_eq!(
+            run(&mut machine, Event::Wanted(WaiterId(3))),
+            [Action::Hand(c(2), WaiterId(3))]
+        );
+        assert_eq!(
+            run(&mut machine, Event::Wanted(WaiterId(4))),
+            [Action::Hand(c(1), WaiterId(4))]
+        );
     }
 
     #[test]
@@ -206,9 +215,15 @@ mod tests {
         run(&mut machine, Event::Wanted(WaiterId(1)));
         run(&mut machine, Event::Opened(c(1), HttpVersion::H1));
         assert_eq!(run(&mut machine, Event::Wanted(WaiterId(2))), [Action::Open]);
-        assert_eq!(run(&mut machine, Event::Returned(c(1))), [Action::Hand(c(1), WaiterId(2))]);
+        assert_eq!(
+            run(&mut machine, Event::Returned(c(1))),
+            [Action::Hand(c(1), WaiterId(2))]
+        );
         assert_eq!(run(&mut machine, Event::Opened(c(2), HttpVersion::H1)), []);
-        assert_eq!(run(&mut machine, Event::Wanted(WaiterId(3))), [Action::Hand(c(2), WaiterId(3))]);
+        assert_eq!(
+            run(&mut machine, Event::Wanted(WaiterId(3))),
+            [Action::Hand(c(2), WaiterId(3))]
+        );
     }
 
     #[test]
@@ -251,7 +266,10 @@ mod tests {
                     }
                 }
             }
-            assert!(self.waiting.is_empty() || self.openings > 0, "somebody waits and nothing is coming");
+            assert!(
+                self.waiting.is_empty() || self.openings > 0,
+                "somebody waits and nothing is coming"
+            );
         }
 
         fn step(&mut self, (kind, pick): (u8, usize)) {

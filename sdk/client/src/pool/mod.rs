@@ -195,7 +195,9 @@ impl Pool {
             handshake,
         } = opened;
         let facts = &connection.facts;
-        self.connector.observers.emit(&Event::ConnectionOpened { facts, handshake });
+        self.connector
+            .observers
+            .emit(&Event::ConnectionOpened { facts, handshake });
         let event = machine::Event::Opened(facts.id(), facts.http());
         self.lock().live.insert(
             facts.id(),

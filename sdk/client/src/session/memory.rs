@@ -63,7 +63,10 @@ impl Memory {
 
     /// The server asks for a session binding of this token.
     pub(crate) fn challenged(&self, token: &TokenHash) {
-        self.lock().tokens.get_or_insert_mut(self.key(token), Token::default).challenged = true;
+        self.lock()
+            .tokens
+            .get_or_insert_mut(self.key(token), Token::default)
+            .challenged = true;
     }
 
     /// A connection is about to hold a first proof of this token: why is it needed?
@@ -128,7 +131,11 @@ mod tests {
         assert_eq!(cause(&token("a"), source, one), Cause::First);
         assert_eq!(cause(&token("a"), source, one), Cause::Parallel);
         memory.closed(&token("a"), CloseReason::Goaway);
-        assert_eq!(cause(&token("a"), source, one), Cause::Parallel, "one of two is still open");
+        assert_eq!(
+            cause(&token("a"), source, one),
+            Cause::Parallel,
+            "one of two is still open"
+        );
         memory.closed(&token("a"), CloseReason::Goaway);
         memory.closed(&token("a"), CloseReason::PeerClosed);
         assert_eq!(

@@ -132,7 +132,9 @@ impl Inner {
 
     fn file(&self, order: &Order, signed: &Result<Arc<Record>, Error>) {
         let mut state = self.lock();
-        let Some(slot) = state.slots.peek_mut(&order.token) else { return };
+        let Some(slot) = state.slots.peek_mut(&order.token) else {
+            return;
+        };
         if slot.generation != order.generation {
             return;
         }

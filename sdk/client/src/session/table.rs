@@ -68,12 +68,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 impl Table {
-    pub(super) fn new(
-        policy: Policy,
-        facts: Arc<ConnectionFacts>,
-        memory: Arc<Memory>,
-        observers: Observers,
-    ) -> Self {
+    pub(super) fn new(policy: Policy, facts: Arc<ConnectionFacts>, memory: Arc<Memory>, observers: Observers) -> Self {
         let bound = NonZeroUsize::new(policy.proofs_per_connection).unwrap_or(NonZeroUsize::MIN);
         Self(Arc::new(Inner {
             policy,
@@ -90,7 +85,9 @@ impl Table {
 
 impl BindConnection for Table {
     fn bind(&self, request: &RequestFacts<'_>) -> Result<Bound, Error> {
-        let Some(token) = request.token else { return Ok(Bound::Nothing) };
+        let Some(token) = request.token else {
+            return Ok(Bound::Nothing);
+        };
         let wanted = self.0.wants_proof(token)?;
         let bound_to = confirmation(token)?.x5t_s256;
         if !wanted && bound_to.is_none() {
@@ -118,7 +115,9 @@ impl BindConnection for Table {
             let memo: &dyn Any = &*attached.memo;
             memo.downcast_ref::<Record>()
         });
-        let Some(token) = request.token else { return Learned::Nothing };
+        let Some(token) = request.token else {
+            return Learned::Nothing;
+        };
         if answer.status != StatusCode::UNAUTHORIZED {
             if let Some(record) = record
                 && !answer.status.is_server_error()
@@ -127,7 +126,9 @@ impl BindConnection for Table {
             }
             return Learned::Nothing;
         }
-        let Some(error) = binding_error(answer.headers) else { return Learned::Nothing };
+        let Some(error) = binding_error(answer.headers) else {
+            return Learned::Nothing;
+        };
         match record {
             Some(record) => self.0.refused(request, token, record, error, answer.headers),
             None if error == USE_SESSION_BINDING => self.0.challenged(token),
@@ -152,9 +153,7 @@ impl Inner {
         let demand = confirmation(token)?.demand().map_err(invalid_token)?;
         match demand {
             Demand::Session => Ok(true),
-            Demand::None => {
-                Ok(self.policy.binding == Binding::Require || self.memory.was_challenged(token.hash()))
-            }
+            Demand::None => Ok(self.policy.binding == Binding::Require || self.memory.was_challenged(token.hash())),
             // `cnf.jkt`, or whatever a later version of the proof crate can name.
             _ => Err(Error::new(
                 Kind::UnsupportedBinding,
@@ -271,7 +270,9 @@ impl Inner {
             operation: request.operation,
             connection: self.facts.id(),
         });
-        let Ok(identity) = self.identity() else { return Learned::Nothing };
+        let Ok(identity) = self.identity() else {
+            return Learned::Nothing;
+        };
         let mut state = self.lock();
         if state.closed.is_some() {
             return Learned::SendAgain;

@@ -49,12 +49,18 @@ impl Record {
 }
 
 async fn record(State(record): State<Record>, request: Request, next: Next) -> Response {
-    let facts = request.extensions().get::<Arc<ConnectionFacts>>().expect("the peer adds facts");
+    let facts = request
+        .extensions()
+        .get::<Arc<ConnectionFacts>>()
+        .expect("the peer adds facts");
     let proofs = request.headers().get_all(PROOF_HEADER);
     let seen = Seen {
         connection: facts.id(),
         resumed: facts.is_resumed(),
-        proofs: proofs.iter().map(|v| v.to_str().unwrap_or_default().to_owned()).collect(),
+        proofs: proofs
+            .iter()
+            .map(|v| v.to_str().unwrap_or_default().to_owned())
+            .collect(),
         path: request.uri().path().to_owned(),
     };
     record.0.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
@@ -95,7 +101,11 @@ pub(crate) fn jwt(name: &str, cnf: Option<Value>) -> AccessToken {
         Some(cnf) => json!({ "sub": name, "cnf": cnf }),
         None => json!({ "sub": name }),
     };
-    let token = format!("{}.{}.c2ln", encode(json!({ "alg": "ES256", "typ": "at+jwt" })), encode(claims));
+    let token = format!(
+        "{}.{}.c2ln",
+        encode(json!({ "alg": "ES256", "typ": "at+jwt" })),
+        encode(claims)
+    );
     AccessToken::new(token).expect("base64url is b64token")
 }
 
@@ -132,7 +142,9 @@ impl Lab {
         };
         CyclingServer::start_with(&self.pki, options, |origin| {
             let layer = BindingLayer::new(validator).origins([origin.parse().expect("an origin")]);
-            self.service().layer(configure(layer)).layer(from_fn_with_state(self.record.clone(), record))
+            self.service()
+                .layer(configure(layer))
+                .layer(from_fn_with_state(self.record.clone(), record))
         })
     }
 
@@ -194,7 +206,11 @@ pub(crate) async fn post(
     token: &AccessToken,
     body: &'static str,
 ) -> Result<http::Response<Body>, Error> {
-    let method = if body.is_empty() { http::Method::GET } else { http::Method::POST };
+    let method = if body.is_empty() {
+        http::Method::GET
+    } else {
+        http::Method::POST
+    };
     let request = http::Request::builder()
         .method(method)
         .uri(url)
@@ -212,6 +228,11 @@ pub(crate) async fn text(response: http::Response<Body>) -> String {
 /// Fetches and reads to the end.
 pub(crate) async fn ok(client: &Client, url: &str, token: &AccessToken) {
     let response = fetch(client, url, token).await.expect("an answer");
-    assert_eq!(response.status(), 200, "{:?}", response.headers().get("www-authenticate"));
+    assert_eq!(
+        response.status(),
+        200,
+        "{:?}",
+        response.headers().get("www-authenticate")
+    );
     assert_eq!(text(response).await, "ok:");
 }

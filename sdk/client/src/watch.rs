@@ -1,40 +1,59 @@
-//! Notices an h2 GOAWAY frame as it is read.
+//! Watches a connection's stream for what hyper does not tell: an h2 GOAWAY frame, and the error that ended it.
 //!
-//! hyper ends a connection in the same way for GOAWAY and for a closed socket; the difference is what a user of the
-//! metrics wants to know. Only frame headers are looked at (RFC 9113 §4.1); nothing is kept or changed.
+//! hyper ends a connection in the same way for GOAWAY and for a closed socket, and gives requests that never left back
+//! without saying why. Only frame headers are looked at (RFC 9113 §4.1); nothing is kept or changed.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Set once the peer has sent GOAWAY.
-#[derive(Clone, Default)]
-pub(crate) struct GoawaySeen(Arc<AtomicBool>);
+use crate::connection::HttpVersion;
 
-impl GoawaySeen {
-    pub(crate) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+/// What was seen on a stream.
+#[derive(Default)]
+pub(crate) struct Sight {
+    goaway: AtomicBool,
+    error: OnceLock<String>,
+}
+
+impl Sight {
+    /// Whether the peer has sent GOAWAY.
+    pub(crate) fn saw_goaway(&self) -> bool {
+        self.goaway.load(Ordering::Acquire)
+    }
+
+    /// The first error that the stream gave: a TLS alert, a reset.
+    pub(crate) fn error(&self) -> Option<&str> {
+        self.error.get().map(String::as_str)
     }
 }
 
-/// A stream whose incoming frames are watched.
+/// A stream that is watched.
 pub(crate) struct Watched<IO> {
     io: IO,
-    frames: Frames,
-    seen: GoawaySeen,
+    /// `None` on h1.
+    frames: Option<Frames>,
+    sight: Arc<Sight>,
 }
 
 impl<IO> Watched<IO> {
-    pub(crate) fn new(io: IO, seen: GoawaySeen) -> Self {
+    pub(crate) fn new(io: IO, http: HttpVersion, sight: Arc<Sight>) -> Self {
         Self {
             io,
-            frames: Frames::default(),
-            seen,
+            frames: (http == HttpVersion::H2).then(Frames::default),
+            sight,
         }
+    }
+
+    fn note<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(e)) = &result {
+            self.sight.error.get_or_init(|| e.to_string());
+        }
+        result
     }
 }
 
@@ -80,9 +99,11 @@ impl Frames {
 impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
-        if self.frames.contain_goaway(&buf.filled()[before..]) {
-            self.seen.0.store(true, Ordering::Release);
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        ready!(self.note(read))?;
+        let read = &buf.filled()[before..];
+        if self.frames.as_mut().is_some_and(|frames| frames.contain_goaway(read)) {
+            self.sight.goaway.store(true, Ordering::Release);
         }
         Poll::Ready(Ok(()))
     }
@@ -90,11 +111,13 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        let result = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.note(result)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let result = Pin::new(&mut self.io).poll_flush(cx);
+        self.note(result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -106,7 +129,8 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+        let result = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.note(result)
     }
 
     fn is_write_vectored(&self) -> bool {
