@@ -31,6 +31,12 @@ pub trait BindConnection: Send + Sync + 'static {
     /// Called with the head of each response.
     fn learn(&self, request: &RequestFacts<'_>, attached: Option<&Attachment>, answer: &Answer<'_>) -> Learned;
 
+    /// Whether a request with this token would be written here without any new signature: of several connections the
+    /// pool takes such a one.
+    fn holds(&self, _token: &AccessToken) -> bool {
+        false
+    }
+
     /// Called once when the connection takes no more requests; responses may still arrive.
     fn closed(&self, reason: CloseReason);
 }
@@ -48,6 +54,8 @@ pub struct RequestFacts<'a> {
     pub source: Option<TokenSourceId>,
     /// What the request is for.
     pub operation: Operation,
+    /// Whether the caller wants what is attached to be for this request alone.
+    pub per_request: bool,
     /// Whether this is the second sending of a request whose first was refused with a binding challenge.
     pub again: bool,
 }

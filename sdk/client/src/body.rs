@@ -4,6 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -34,8 +35,20 @@ impl Body {
         body
     }
 
+    /// Reads and drops what is left, away from the caller and within bounds (64 KiB, 1 s): for a reader that has all it
+    /// needs and wants the h1 connection, and its proof, to live on. Dropping the body instead cancels it.
+    pub fn drain_in_background(self) {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(self.drain());
+        }
+    }
+
+    pub(crate) async fn drain(self) {
+        let _ = tokio::time::timeout(DRAIN_TIME, self.drain_octets(DRAIN_OCTETS)).await;
+    }
+
     /// Drops what is left, up to `limit` octets, so that the connection can carry another request.
-    pub(crate) async fn drain(mut self, limit: usize) {
+    async fn drain_octets(mut self, limit: usize) {
         let mut left = limit;
         while let Some(Ok(frame)) = self.frame().await {
             let octets = frame.data_ref().map_or(0, Bytes::len);
@@ -96,6 +109,9 @@ impl fmt::Debug for Body {
     }
 }
 
+const DRAIN_OCTETS: usize = 64 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+
 /// A request's body on its way out: boxed once, because hyper's senders are generic over it.
 ///
 /// While it is written it keeps a copy of its frames, up to a limit, so that a request refused with a binding
@@ -142,17 +158,22 @@ impl Outgoing {
 impl Kept {
     /// The whole body once more, if all of it was written and fitted the limit.
     pub(crate) fn again(&self) -> Option<Outgoing> {
-        let mut copy = lock(&self.0);
+        let copy = lock(&self.0);
         if !copy.ended || copy.too_long || copy.failed {
             return None;
         }
         let replay = Replay {
-            data: std::mem::take(&mut copy.data).into_iter(),
-            trailers: copy.trailers.take(),
+            data: copy.data.clone().into_iter(),
+            trailers: copy.trailers.clone(),
         };
-        // Sent again at most once (CL-5): the second sending keeps nothing.
+        // This handle keeps the copy: the next sending need not make another.
         let (outgoing, _) = Outgoing::new(replay, 0);
         Some(outgoing)
+    }
+
+    /// Whether all of it was sent.
+    pub(crate) fn was_sent(&self) -> bool {
+        lock(&self.0).ended
     }
 
     /// Whether the caller's own body failed, so that nobody else is to blame.

@@ -4,11 +4,10 @@ mod builder;
 mod exchange;
 mod plan;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,8 +15,9 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 use crate::body::Body;
-use crate::connect::Connector;
 use crate::error::{BoxError, Error, Kind};
+use crate::identities::Identities;
+use crate::identity::Identity;
 use crate::origin::Origin;
 use crate::pool::Pool;
 use crate::stats::{Snapshot, Stats};
@@ -34,11 +34,11 @@ pub use builder::Builder;
 pub struct Client(Arc<Inner>);
 
 pub(crate) struct Inner {
-    connector: Arc<Connector>,
+    pool: Arc<Pool>,
+    identities: Identities,
     plaintext_on_loopback: bool,
     /// How much of a request's body is kept for a second sending.
     copy_limit: usize,
-    origins: Mutex<HashMap<Origin, Arc<Pool>>>,
     stats: Arc<Stats>,
 }
 
@@ -53,6 +53,41 @@ pub enum HttpVersions {
     /// HTTP/2 only.
     Http2,
 }
+
+/// How many connections there may be, and for how long they are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections to one origin with one identity. Default 64; a request beyond it waits
+    /// ([`Timeouts::pool`](Timeouts::pool)).
+    pub per_origin: usize,
+    /// Connections in all. Default 512; beyond it an idle one makes room, and requests wait in order of arrival.
+    pub in_all: usize,
+    /// How long a connection may be idle. Default 90 s. A shorter `Keep-Alive: timeout` of the server counts.
+    pub idle: Duration,
+    /// How old a connection may become before it takes no more requests. Default: none.
+    pub age: Option<Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            per_origin: 64,
+            in_all: 512,
+            idle: Duration::from_secs(90),
+            age: None,
+        }
+    }
+}
+
+/// In a request's extensions: its proof is to carry `htm`, `htu` and `jti` (PR-6), whatever the client's
+/// [`Hardening`](crate::Hardening) says. For what must not be replayed even on the same connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProofForThisRequest;
+
+/// In a request's extensions: it may be sent again once although it may have been processed (CL-7). Requests with an
+/// idempotent method (RFC 9110 §9.2.2) may be without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeatable;
 
 /// How long each step of a request's way may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +142,20 @@ impl Client {
         exchange::run(&self.0, request).await
     }
 
+    /// Makes `identity` the current one (CL-8). New connections are authenticated with it. The one before is retired:
+    /// it is used for the tokens that are bound to it, and for nothing else, until its certificate expires.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`] if no TLS configuration can be made with it; the current one then stays.
+    pub fn replace_identity(&self, identity: impl Into<Arc<Identity>>) -> Result<(), Error> {
+        self.0.identities.replace(identity.into())
+    }
+
+    /// The certificate that new connections are authenticated with: ask for tokens that are bound to this one.
+    pub fn identity(&self) -> Option<Arc<Identity>> {
+        self.0.identities.current().identity.clone()
+    }
+
     /// What this client has counted so far.
     pub fn stats(&self) -> Snapshot {
         self.0.stats.snapshot()
@@ -114,29 +163,16 @@ impl Client {
 }
 
 impl Inner {
-    fn pool(&self, origin: &Origin) -> Result<Arc<Pool>, Error> {
-        let allowed = origin.is_https() || (self.plaintext_on_loopback && origin.is_loopback());
-        if !allowed {
-            return Err(Error::new(
-                Kind::PlaintextRefused,
-                format!("{origin} is plaintext: use https, or allow plaintext on loopback for a local server"),
-            ));
+    fn allow(&self, origin: &Origin) -> Result<(), Error> {
+        if origin.is_https() || (self.plaintext_on_loopback && origin.is_loopback()) {
+            return Ok(());
         }
-        let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pool) = origins.get(origin) {
-            return Ok(pool.clone());
-        }
-        if origins.len() >= MOST_ORIGINS {
-            origins.retain(|_, pool| Arc::strong_count(pool) > 1 || !pool.is_unused());
-        }
-        let pool = Pool::new(origin.clone(), self.connector.clone());
-        origins.insert(origin.clone(), pool.clone());
-        Ok(pool)
+        Err(Error::new(
+            Kind::PlaintextRefused,
+            format!("{origin} is plaintext: use https, or allow plaintext on loopback for a local server"),
+        ))
     }
 }
-
-/// Beyond this many, origins without a connection are forgotten, with their session tickets.
-const MOST_ORIGINS: usize = 1024;
 
 impl<B> tower_service::Service<Request<B>> for Client
 where
@@ -160,7 +196,7 @@ where
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("identity", &self.0.connector.identity)
+            .field("identity", &self.identity())
             .finish_non_exhaustive()
     }
 }

@@ -1,7 +1,9 @@
 //! Opening a connection: name, socket, TLS, HTTP; each step with a time-out of its own.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,7 +11,6 @@ use bowline_proof::ExporterValue;
 use futures_util::future::BoxFuture;
 use http::Uri;
 use hyper::client::conn::{http1, http2};
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
 use rustls_pki_types::ServerName;
@@ -17,29 +18,31 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tower_service::Service;
 
 use crate::bind::Bind;
 use crate::body::Outgoing;
 use crate::client::{HttpVersions, Timeouts};
 use crate::connection::{ConnectionFacts, ConnectionId, HttpVersion, Presented, TlsFacts, TlsVersion};
 use crate::error::{Error, Kind, Step};
-use crate::identity::Identity;
 use crate::observe::{CloseReason, Observers};
 use crate::origin::Origin;
 use crate::pool::{Connection, Sender, Target};
+use crate::proxy::Proxies;
 use crate::tls::{Asked, witnessed};
-use crate::watch::{Sight, Watched};
+use crate::watch::{Sight, UNKNOWN_STREAMS, Watched};
 
 /// Opens connections for every origin of a client.
 pub(crate) struct Connector {
-    pub(crate) tls: ClientConfig,
-    pub(crate) identity: Option<Arc<Identity>>,
+    pub(crate) proxies: Proxies,
+    pub(crate) ping: Option<Duration>,
     pub(crate) http: HttpVersions,
     pub(crate) timeouts: Timeouts,
     pub(crate) binding: Arc<dyn Bind>,
     pub(crate) observers: Observers,
 }
+
+/// How long the peer may take to answer an h2 PING.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection that is ready for its first request.
 pub(crate) struct Opened {
@@ -59,7 +62,9 @@ impl Connector {
                 HttpVersions::Http2 => HttpVersion::H2,
                 HttpVersions::Auto | HttpVersions::Http1 => HttpVersion::H1,
             };
-            return self.speak(socket, facts(&target.origin, peer, http, None), None).await;
+            return self
+                .speak(target, socket, facts(&target.origin, peer, http, None), None)
+                .await;
         };
         let started = Instant::now();
         let (stream, asked) = self.handshake(&target.origin, config.clone(), socket).await?;
@@ -86,20 +91,18 @@ impl Connector {
                 _ => TlsVersion::Tls13,
             },
             resumed,
-            presented: match (asked, &self.identity) {
+            presented: match (asked, &target.held.identity) {
                 (Asked::Presented, Some(identity)) => Presented::Certificate(identity.clone()),
                 (Asked::No, _) => Presented::NotRequested,
                 (Asked::NothingFits | Asked::Presented, _) => Presented::Nothing,
             },
         };
         let facts = facts(&target.origin, peer, http, Some(tls));
-        self.speak(stream, facts, Some(took)).await
+        self.speak(target, stream, facts, Some(took)).await
     }
 
+    /// A socket to the origin, or to a proxy that has connected to it.
     async fn socket(&self, origin: &Origin) -> Result<TcpStream, Error> {
-        let mut connector = HttpConnector::new();
-        connector.enforce_http(false);
-        connector.set_nodelay(true);
         let scheme = if origin.is_https() { "https" } else { "http" };
         let uri = Uri::builder()
             .scheme(scheme)
@@ -108,13 +111,8 @@ impl Connector {
             .build()
             .map_err(|e| Error::with_source(Kind::InvalidRequest, "the URI's host cannot be used", e))?;
         let limit = self.timeouts.connect;
-        match timeout(limit, connector.call(uri)).await {
-            Ok(Ok(io)) => Ok(io.into_inner()),
-            Ok(Err(e)) => Err(Error::with_source(
-                Kind::Connect,
-                format!("cannot connect to {origin}"),
-                e,
-            )),
+        match timeout(limit, self.proxies.connect(origin, uri)).await {
+            Ok(connected) => connected,
             Err(_) => Err(Error::timeout(Step::Connect, limit)),
         }
     }
@@ -139,7 +137,13 @@ impl Connector {
         }
     }
 
-    async fn speak<IO>(&self, io: IO, facts: ConnectionFacts, handshake: Option<Duration>) -> Result<Opened, Error>
+    async fn speak<IO>(
+        &self,
+        target: &Target,
+        io: IO,
+        facts: ConnectionFacts,
+        handshake: Option<Duration>,
+    ) -> Result<Opened, Error>
     where
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -157,15 +161,30 @@ impl Connector {
             }
             HttpVersion::H2 => {
                 let mut builder = http2::Builder::new(TokioExecutor::new());
-                let handshake = builder.timer(TokioTimer::new()).handshake::<_, Outgoing>(io);
-                let (sender, connection) = handshake.await.map_err(failed)?;
-                let end = async move { reason(connection.await, &seen) };
+                builder
+                    .timer(TokioTimer::new())
+                    .initial_max_send_streams(UNKNOWN_STREAMS)
+                    .keep_alive_interval(self.ping)
+                    .keep_alive_timeout(PING_TIMEOUT)
+                    .keep_alive_while_idle(true);
+                let handshake = builder.handshake::<_, Outgoing>(io);
+                let (sender, mut connection) = handshake.await.map_err(failed)?;
+                seen.allow_streams(connection.current_max_send_streams());
+                let end = async move {
+                    // Polled with each request, so the peer's SETTINGS are known soon after they came.
+                    let ended = poll_fn(|cx| {
+                        let ended = Pin::new(&mut connection).poll(cx);
+                        seen.allow_streams(connection.current_max_send_streams());
+                        ended
+                    });
+                    reason(ended.await, &seen)
+                };
                 (Sender::H2(sender), Box::pin(end))
             }
         };
         let bound = self.binding.open(&facts);
         Ok(Opened {
-            connection: Arc::new(Connection::new(facts, bound, sight, self.observers.clone())),
+            connection: Arc::new(Connection::new(target, facts, bound, sight, self.observers.clone())),
             sender,
             end,
             handshake,

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use bowline_proof::{KeyError, ProofKey, Thumbprint};
+use bowline_proof::{KeyError, ProofKey, ProofVerifier, Thumbprint};
 use rustls::crypto::CryptoProvider;
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls_pki_types::pem::PemObject;
@@ -20,6 +21,7 @@ use crate::offload::OffRuntime;
 pub struct Identity {
     certified: Arc<CertifiedKey>,
     proof_key: ProofKey,
+    not_after: SystemTime,
 }
 
 impl Identity {
@@ -71,6 +73,11 @@ impl Identity {
         &self.proof_key
     }
 
+    /// When the certificate stops being valid.
+    pub fn not_after(&self) -> SystemTime {
+        self.not_after
+    }
+
     /// The certificate chain, leaf first.
     pub fn chain(&self) -> &[CertificateDer<'static>] {
         &self.certified.cert
@@ -109,7 +116,11 @@ impl Identity {
                 e,
             )
         })?;
+        let not_after = ProofVerifier::new(leaf)
+            .map(|certificate| certificate.not_after())
+            .map_err(|e| config(format!("cannot use the certificate in {}", names.certificate), e))?;
         Ok(Self {
+            not_after: SystemTime::UNIX_EPOCH + Duration::from_secs(not_after.as_secs()),
             certified: Arc::new(CertifiedKey::new(chain, Arc::new(OffRuntime(key)))),
             proof_key,
         })

@@ -36,6 +36,7 @@ mod client;
 mod connect;
 mod connection;
 mod error;
+mod identities;
 mod identity;
 #[cfg(feature = "metrics")]
 pub mod metrics;
@@ -43,6 +44,7 @@ mod observe;
 mod offload;
 mod origin;
 mod pool;
+mod proxy;
 mod session;
 mod stats;
 mod tls;
@@ -50,7 +52,7 @@ mod watch;
 
 pub use body::Body;
 pub use bowline_proof::{AccessToken, InvalidAccessToken, Thumbprint};
-pub use client::{Builder, Client, HttpVersions, Timeouts};
+pub use client::{Builder, Client, HttpVersions, Limits, ProofForThisRequest, Repeatable, Timeouts};
 pub use connection::{ConnectionFacts, ConnectionId, HttpVersion, Presented, TlsFacts, TlsVersion};
 pub use error::{Error, Fault, Kind, Step};
 pub use identity::Identity;
@@ -58,6 +60,7 @@ pub use observe::{
     BindingUsed, Cause, CloseReason, ConnectionUse, Event, Observer, Operation, Outcome, ProofKind, Protocol,
 };
 pub use origin::Origin;
+pub use proxy::Proxies;
 pub use session::{Binding, Hardening};
 pub use stats::{Row, Snapshot};
 pub use tls::Trust;

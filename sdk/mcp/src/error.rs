@@ -128,12 +128,15 @@ fn binding_refused(refusal: &Refusal) -> String {
         Some(certificate) => format!(" made with certificate {certificate}"),
         None => String::new(),
     };
-    let advice = match refusal.clock_difference {
-        Some(seconds) => format!("its clock differs from ours by {seconds} s: compare both, then the token's cnf"),
-        None => "compare the token's cnf with the certificate".to_owned(),
+    let clock = match refusal.clock_difference {
+        Some(seconds) => format!("; the server's clock less ours is {seconds} s"),
+        None => String::new(),
     };
     let error = &refusal.error;
-    format!("the server refused a fresh session-binding proof{certificate} with {error}; {advice}")
+    format!(
+        "the server refused a fresh session-binding proof{certificate} with {error}: check that nothing on the way \
+         terminates TLS, and that the token's cnf names this certificate{clock}"
+    )
 }
 
 fn redirect(status: StatusCode, location: Option<&str>) -> String {

@@ -62,7 +62,7 @@ pub(crate) enum PublicKey {
 }
 
 impl PublicKey {
-    fn parse(spki: &SubjectPublicKeyInfo<'_>) -> Result<Self, KeyErrorKind> {
+    pub(crate) fn parse(spki: &SubjectPublicKeyInfo<'_>) -> Result<Self, KeyErrorKind> {
         let octets = &spki.subject_public_key.data;
         let parsed = |algorithm: &'static dyn VerificationAlgorithm| {
             ParsedPublicKey::new(algorithm, octets).map_err(|_| KeyErrorKind::BadCertificate)
@@ -80,7 +80,10 @@ impl PublicKey {
             };
         }
         if *kind == OID_PKCS1_RSAENCRYPTION {
-            check_rsa_size(spki)?;
+            let Ok(X509PublicKey::RSA(key)) = spki.parsed() else {
+                return Err(KeyErrorKind::BadCertificate);
+            };
+            check_rsa_size(key.modulus)?;
             return Ok(Self::Rsa {
                 pss: parsed(&signature::RSA_PSS_2048_8192_SHA256)?,
                 pkcs1: parsed(&signature::RSA_PKCS1_2048_8192_SHA256)?,
@@ -113,12 +116,9 @@ impl PublicKey {
 }
 
 /// 2048 bits at least (PR-2); 8192 at most, which is what aws-lc verifies.
-fn check_rsa_size(spki: &SubjectPublicKeyInfo<'_>) -> Result<(), KeyErrorKind> {
-    let Ok(X509PublicKey::RSA(key)) = spki.parsed() else {
-        return Err(KeyErrorKind::BadCertificate);
-    };
-    let leading_zeros = key.modulus.iter().take_while(|&&octet| octet == 0).count();
-    let modulus = &key.modulus[leading_zeros..];
+pub(crate) fn check_rsa_size(modulus: &[u8]) -> Result<(), KeyErrorKind> {
+    let leading_zeros = modulus.iter().take_while(|&&octet| octet == 0).count();
+    let modulus = &modulus[leading_zeros..];
     let bits = modulus.len() * 8 - modulus.first().map_or(0, |top| top.leading_zeros() as usize);
     match bits {
         ..2048 => Err(KeyErrorKind::WeakRsa),

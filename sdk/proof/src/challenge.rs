@@ -3,6 +3,8 @@
 use http::{HeaderMap, HeaderValue, header::WWW_AUTHENTICATE};
 use http_auth::parser::ChallengeParser;
 
+use crate::{Algorithm, Scheme};
+
 /// Longer field values are skipped unread.
 const MAX_FIELD_OCTETS: usize = 8 * 1024;
 
@@ -46,8 +48,17 @@ impl Challenge {
     /// A `Bearer` challenge without parameters (RFC 6750 §3).
     pub fn bearer() -> Self {
         Self {
-            scheme: "Bearer".to_owned(),
+            scheme: Scheme::Bearer.name().to_owned(),
             params: Vec::new(),
+        }
+    }
+
+    /// A `DPoP` challenge that names the algorithms in which proofs are taken (RFC 9449 §7.1).
+    pub fn dpop() -> Self {
+        let algorithms = Algorithm::ALL.map(Algorithm::name).join(" ");
+        Self {
+            scheme: Scheme::Dpop.name().to_owned(),
+            params: vec![("algs".to_owned(), algorithms)],
         }
     }
 

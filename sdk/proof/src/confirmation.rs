@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use crate::{
     EXPORTER_LABEL, Thumbprint,
-    encoding::{Object, octets32, present},
+    dpop::JwkThumbprint,
+    encoding::{Object, present},
 };
 
 /// The members of a token's `cnf` claim that concern us (TK-1). Other members are ignored.
@@ -16,7 +17,7 @@ pub struct Confirmation {
     /// `tls_exp`: the exporter label; its presence asks for a session-binding proof (TK-2).
     pub tls_exp: Option<String>,
     /// `jkt`: the thumbprint of a DPoP key (RFC 9449 §6.1).
-    pub jkt: Option<String>,
+    pub jkt: Option<JwkThumbprint>,
 }
 
 /// Which proof a token asks for.
@@ -94,6 +95,9 @@ pub enum ConfirmationError {
     /// `tls_exp` names another exporter label than [`EXPORTER_LABEL`] (TK-2).
     #[error("the token's cnf.tls_exp names an exporter label other than {EXPORTER_LABEL}")]
     UnknownLabel,
+    /// `tls_exp` in a token that is meant for the scheme `DPoP` (TK-0).
+    #[error("the token's cnf has tls_exp, so it goes with the scheme Bearer and not with DPoP")]
+    OtherScheme,
     /// `tls_exp` without `x5t#S256` (TK-1).
     #[error("the token's cnf has tls_exp but no x5t#S256; both are required")]
     NoCertificate,
@@ -120,19 +124,20 @@ impl Claims {
         let Some(Object(members)) = self.cnf else {
             return Ok(Confirmation::default());
         };
-        // A JWK thumbprint has the form of a certificate's: SHA-256 in base64url (RFC 9449 §6.1).
-        if members.jkt.as_deref().is_some_and(|jkt| octets32(jkt).is_none()) {
-            return Err(ConfirmationError::Malformed);
-        }
         let x5t_s256 = members
             .x5t_s256
+            .map(|text| text.parse())
+            .transpose()
+            .map_err(|_| ConfirmationError::Malformed)?;
+        let jkt = members
+            .jkt
             .map(|text| text.parse())
             .transpose()
             .map_err(|_| ConfirmationError::Malformed)?;
         Ok(Confirmation {
             x5t_s256,
             tls_exp: members.tls_exp,
-            jkt: members.jkt,
+            jkt,
         })
     }
 }

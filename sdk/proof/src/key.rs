@@ -7,7 +7,10 @@ use rustls_pki_types::CertificateDer;
 use serde::Serialize;
 
 use crate::{
-    Algorithm, MintError, Proof, ProofClaims, Thumbprint, certificate::Certificate, ecdsa, encoding::base64url,
+    Algorithm, MintError, Proof, ProofClaims, Thumbprint,
+    certificate::{Certificate, PublicKey},
+    ecdsa,
+    encoding::base64url,
     proof::PROOF_TYPE,
 };
 
@@ -40,7 +43,7 @@ impl ProofKey {
     pub fn new(certificate: &CertificateDer<'_>, key: Arc<dyn SigningKey>) -> Result<Self, KeyError> {
         let certificate = Certificate::parse(certificate)?;
         let algorithm = certificate.public_key.algorithm();
-        check_fit(&certificate, &*key)?;
+        check_fit(&certificate.public_key, &certificate.spki, &*key)?;
         let header = Header {
             typ: PROOF_TYPE,
             alg: algorithm.name(),
@@ -93,12 +96,13 @@ struct Header {
     x5t_s256: String,
 }
 
-fn check_fit(certificate: &Certificate, key: &dyn SigningKey) -> Result<(), KeyError> {
-    if key.public_key().is_some_and(|spki| *spki == *certificate.spki) {
+/// `spki` is the DER that `public_key` was read from.
+pub(crate) fn check_fit(public_key: &PublicKey, spki: &[u8], key: &dyn SigningKey) -> Result<(), KeyError> {
+    if key.public_key().is_some_and(|offered| *offered == *spki) {
         return Ok(());
     }
     // Not offered, or spelt differently (a compressed point, absent parameters): try it.
-    let algorithm = certificate.public_key.algorithm();
+    let algorithm = public_key.algorithm();
     let signature = match sign(key, algorithm, FIT_MESSAGE) {
         Ok(signature) => signature,
         // A key that can do RSA, but no PSS, may well be the right one.
@@ -108,21 +112,17 @@ fn check_fit(certificate: &Certificate, key: &dyn SigningKey) -> Result<(), KeyE
         Err(SignError::NoScheme) => return Err(KeyErrorKind::KeyMismatch.into()),
         Err(SignError::Malformed) => return Err(KeyErrorKind::Signing.into()),
         Err(SignError::Key(source)) => {
-            return Err(KeyError {
-                kind: KeyErrorKind::Signing,
-                source: Some(source),
-            });
+            return Err(KeyError::because(KeyErrorKind::Signing, source));
         }
     };
-    certificate
-        .public_key
+    public_key
         .verifying(algorithm)
         .and_then(|key| key.verify_sig(FIT_MESSAGE, &signature).ok())
         .ok_or_else(|| KeyErrorKind::KeyMismatch.into())
 }
 
 /// A JWS signature over `message`.
-fn sign(key: &dyn SigningKey, algorithm: Algorithm, message: &[u8]) -> Result<Vec<u8>, SignError> {
+pub(crate) fn sign(key: &dyn SigningKey, algorithm: Algorithm, message: &[u8]) -> Result<Vec<u8>, SignError> {
     let signature = key
         .choose_scheme(&[algorithm.scheme()])
         .ok_or(SignError::NoScheme)?
@@ -145,7 +145,7 @@ pub(crate) enum SignError {
     Malformed,
 }
 
-/// A certificate, or a key with its certificate, that cannot be used for proofs.
+/// A certificate, or a key with its certificate or public half, that cannot be used for proofs.
 #[derive(Debug, thiserror::Error)]
 #[error("{kind}")]
 pub struct KeyError {
@@ -158,6 +158,13 @@ impl KeyError {
     pub fn kind(&self) -> KeyErrorKind {
         self.kind
     }
+
+    pub(crate) fn because(kind: KeyErrorKind, source: rustls::Error) -> Self {
+        Self {
+            kind,
+            source: Some(source),
+        }
+    }
 }
 
 impl From<KeyErrorKind> for KeyError {
@@ -166,7 +173,7 @@ impl From<KeyErrorKind> for KeyError {
     }
 }
 
-/// What is wrong with a certificate or its key.
+/// What is wrong with a certificate or a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyErrorKind {
@@ -179,9 +186,20 @@ pub enum KeyErrorKind {
     /// An RSA key under 2048 bits (PR-2).
     #[error("the RSA key is under 2048 bits: use a longer one, or P-256")]
     WeakRsa,
-    /// The private key belongs to another certificate (PR-4).
-    #[error("the private key does not fit the certificate: check that both are of one pair")]
+    /// The private key belongs to another certificate (PR-4), or to another public key.
+    #[error("the private key does not fit the certificate or public key: check that both are of one pair")]
     KeyMismatch,
+    /// The private key is not one PKCS#8 structure in DER.
+    #[error("the private key cannot be read: give PKCS#8 in DER")]
+    BadPrivateKey,
+    /// The public key is not one SubjectPublicKeyInfo in DER, or is damaged.
+    #[error(
+        "the public key cannot be read: give one SubjectPublicKeyInfo in DER, an elliptic-curve point uncompressed"
+    )]
+    BadPublicKey,
+    /// The private key does not tell its public half.
+    #[error("the key does not tell its public half: give that, or the certificate, along with it")]
+    NoPublicKey,
     /// The key failed to sign when it was tried.
     #[error("the private key failed to sign: check the module or device that holds it")]
     Signing,

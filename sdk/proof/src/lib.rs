@@ -55,6 +55,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! [`dpop`] holds the same for DPoP (RFC 9449), where a proof belongs to a request and not to a connection.
+//!
 //! What it does not do: it opens no connection, holds no cache, remembers no `jti`, validates no access
 //! token, and never reads the clock. Ids such as `RS-6` cite the requirements of the project's wire
 //! profile.
@@ -66,9 +68,11 @@ mod certificate;
 mod challenge;
 mod check;
 mod confirmation;
+pub mod dpop;
 mod ecdsa;
 mod encoding;
 mod exporter;
+mod jws;
 mod key;
 mod proof;
 mod target;
@@ -85,5 +89,5 @@ pub use key::{KeyError, KeyErrorKind, ProofKey};
 pub use proof::{MAX_PROOF_OCTETS, MintError, MintErrorKind, PROOF_HEADER, Proof, ProofClaims, RequestClaims};
 pub use target::{InvalidTarget, Origin, Targets, target_uri};
 pub use thumbprint::{InvalidThumbprint, Thumbprint};
-pub use token::{AccessToken, InvalidAccessToken, TokenHash};
+pub use token::{AccessToken, InvalidAccessToken, Scheme, TokenHash};
 pub use verify::{Expected, PerRequest, ProofVerifier, Verified, Windows};

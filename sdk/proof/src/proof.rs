@@ -36,9 +36,9 @@ pub struct ProofClaims<'a> {
 /// `jti`, `htm` and `htu`: a proof with them is for one request (PR-6).
 #[derive(Clone, Debug)]
 pub struct RequestClaims {
-    jti: String,
-    htm: String,
-    htu: String,
+    pub(crate) jti: String,
+    pub(crate) htm: String,
+    pub(crate) htu: String,
 }
 
 impl RequestClaims {

@@ -100,6 +100,16 @@ impl Targets {
         self
     }
 
+    /// Whether `htu` is the URI of the request whose path is `path`, its query and fragment ignored (RFC 9449 §4.3
+    /// item 9). A bare path is no URI.
+    pub(crate) fn match_absolute(&self, htu: &str, path: &str) -> bool {
+        let end = htu.find(['?', '#']).unwrap_or(htu.len());
+        split_absolute(&htu[..end]).is_some_and(|(scheme, authority, presented)| {
+            Origin::of(scheme, authority).is_ok_and(|origin| self.origins.contains(&origin))
+                && matches!((normal_path(presented), normal_path(path)), (Ok(presented), Ok(path)) if presented == path)
+        })
+    }
+
     /// Whether `htu` names the request whose path is `path` (RS-9).
     ///
     /// An `htu` with a query or a fragment names nothing (PR-6).

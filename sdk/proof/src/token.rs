@@ -15,32 +15,35 @@ use http::HeaderValue;
 use zeroize::Zeroizing;
 
 use crate::{
-    Confirmation, ConfirmationError,
+    Confirmation, ConfirmationError, Demand,
     encoding::{base64url, from_base64url, octets32},
 };
 
 /// Longer than any header section that a server takes; far longer than any sensible token.
 const MAX_TOKEN_OCTETS: usize = 64 * 1024;
 
-const SCHEME: &str = "Bearer ";
-
 /// An OAuth access token, JWT or opaque.
 ///
-/// Clones are cheap and share one copy. That copy and the one inside [`authorization`](Self::authorization)
+/// Clones are cheap and share one copy. That copy and those inside [`authorization`](Self::authorization)
 /// are cleared when the last clone is dropped; what an HTTP stack writes from them is its own affair.
 /// `Debug` shows nothing of it. Two tokens are equal when their hashes are, compared in constant time.
 #[derive(Clone)]
-pub struct AccessToken(Arc<Inner>);
+pub struct AccessToken {
+    inner: Arc<Inner>,
+    scheme: Scheme,
+}
 
 struct Inner {
     secret: Zeroizing<String>,
     hash: TokenHash,
-    authorization: HeaderValue,
+    bearer: HeaderValue,
+    /// Most tokens never need it.
+    dpop: OnceLock<HeaderValue>,
     confirmation: OnceLock<Result<Confirmation, ConfirmationError>>,
 }
 
 impl AccessToken {
-    /// Takes a token as the authorization server issued it.
+    /// Takes a token as the authorization server issued it, to be sent with the scheme `Bearer`.
     ///
     /// # Errors
     /// It is not of RFC 6750 §2.1's `b64token` form, is empty, or is longer than 64 KiB.
@@ -52,16 +55,16 @@ impl AccessToken {
         if !is_b64token(&secret) {
             return Err(InvalidAccessToken::Malformed);
         }
-        let field = Zeroizing::new([SCHEME.as_bytes(), secret.as_bytes()].concat());
-        let mut authorization =
-            HeaderValue::from_maybe_shared(Bytes::from_owner(field)).map_err(|_| InvalidAccessToken::Malformed)?;
-        authorization.set_sensitive(true);
-        Ok(Self(Arc::new(Inner {
-            hash: TokenHash::of(&secret),
-            secret,
-            authorization,
-            confirmation: OnceLock::new(),
-        })))
+        Ok(Self {
+            inner: Arc::new(Inner {
+                hash: TokenHash::of(&secret),
+                bearer: field(Scheme::Bearer, &secret),
+                secret,
+                dpop: OnceLock::new(),
+                confirmation: OnceLock::new(),
+            }),
+            scheme: Scheme::Bearer,
+        })
     }
 
     /// Takes the token out of an `Authorization` field (TK-0).
@@ -70,30 +73,52 @@ impl AccessToken {
     /// [`OtherScheme`](InvalidAccessToken::OtherScheme) when the scheme is not `Bearer` (in any case), and
     /// whatever [`new`](Self::new) refuses.
     pub fn from_authorization(value: &HeaderValue) -> Result<Self, InvalidAccessToken> {
-        let field = value.as_bytes();
-        let end = field.iter().position(|&b| b == b' ').unwrap_or(field.len());
-        let (scheme, credentials) = field.split_at(end);
-        if !scheme.eq_ignore_ascii_case(b"Bearer") {
-            return Err(InvalidAccessToken::OtherScheme);
-        }
-        let credentials = credentials.trim_ascii_start();
-        let token = str::from_utf8(credentials).map_err(|_| InvalidAccessToken::Malformed)?;
-        Self::new(token)
+        Self::of_field(value, &[Scheme::Bearer])
+    }
+
+    /// Takes the token out of an `Authorization` field with the scheme `Bearer` or `DPoP` (RFC 9449 §7.1);
+    /// [`scheme`](Self::scheme) tells which it was.
+    ///
+    /// # Errors
+    /// As [`from_authorization`](Self::from_authorization).
+    pub fn from_credentials(value: &HeaderValue) -> Result<Self, InvalidAccessToken> {
+        Self::of_field(value, &[Scheme::Bearer, Scheme::Dpop])
+    }
+
+    /// The same token, to be sent with this scheme: `DPoP` if that was the `token_type` with which it was issued
+    /// (RFC 9449 §5). A token whose `cnf` says so needs no telling.
+    pub fn with_scheme(mut self, scheme: Scheme) -> Self {
+        self.scheme = scheme;
+        self
+    }
+
+    /// The scheme with which it came, or is to be sent.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
     }
 
     /// The token itself. Do not log it.
     pub fn secret(&self) -> &str {
-        &self.0.secret
+        &self.inner.secret
     }
 
     /// The hash that names the token in proofs (`ath`, PR-5), computed once.
     pub fn hash(&self) -> &TokenHash {
-        &self.0.hash
+        &self.inner.hash
     }
 
-    /// `Bearer <token>`, prepared once and marked sensitive, so that it is never indexed by HPACK.
+    /// The `Authorization` field with the token's own [`scheme`](Self::scheme): see
+    /// [`authorization_as`](Self::authorization_as).
     pub fn authorization(&self) -> &HeaderValue {
-        &self.0.authorization
+        self.authorization_as(self.scheme)
+    }
+
+    /// `Bearer <token>` or `DPoP <token>`, prepared once and marked sensitive, so that it is never indexed by HPACK.
+    pub fn authorization_as(&self, scheme: Scheme) -> &HeaderValue {
+        match scheme {
+            Scheme::Bearer => &self.inner.bearer,
+            Scheme::Dpop => self.inner.dpop.get_or_init(|| field(scheme, self.secret())),
+        }
     }
 
     /// The token's `cnf`, read once from the JWT's payload, whose signature is *not* verified.
@@ -104,11 +129,67 @@ impl AccessToken {
     /// # Errors
     /// The payload has a malformed `cnf`.
     pub fn confirmation(&self) -> Result<&Confirmation, &ConfirmationError> {
-        self.0
+        self.inner
             .confirmation
             .get_or_init(|| unverified_confirmation(self.secret()))
             .as_ref()
     }
+
+    /// Which proof the token asks for, as far as its holder can tell: by its [`confirmation`](Self::confirmation), or
+    /// else by its [`scheme`](Self::scheme).
+    ///
+    /// # Errors
+    /// As [`Confirmation::from_claims`] and [`Confirmation::demand`]; and
+    /// [`OtherScheme`](ConfirmationError::OtherScheme) when its `cnf` and its scheme contradict each other.
+    pub fn demand(&self) -> Result<Demand, ConfirmationError> {
+        let shown = self.confirmation().map_err(|error| *error)?.demand()?;
+        match (shown, self.scheme) {
+            (Demand::None, Scheme::Dpop) => Ok(Demand::Dpop),
+            (Demand::Session, Scheme::Dpop) => Err(ConfirmationError::OtherScheme),
+            (demand, _) => Ok(demand),
+        }
+    }
+
+    fn of_field(value: &HeaderValue, accepted: &[Scheme]) -> Result<Self, InvalidAccessToken> {
+        let field = value.as_bytes();
+        let end = field.iter().position(|&b| b == b' ').unwrap_or(field.len());
+        let (scheme, credentials) = field.split_at(end);
+        let scheme = accepted
+            .iter()
+            .find(|accepted| scheme.eq_ignore_ascii_case(accepted.name().as_bytes()))
+            .ok_or(InvalidAccessToken::OtherScheme)?;
+        let credentials = credentials.trim_ascii_start();
+        let token = str::from_utf8(credentials).map_err(|_| InvalidAccessToken::Malformed)?;
+        Ok(Self::new(token)?.with_scheme(*scheme))
+    }
+}
+
+/// The `Authorization` scheme of an access token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Scheme {
+    /// RFC 6750; also for session-bound tokens (TK-0).
+    Bearer,
+    /// RFC 9449 §7.1.
+    Dpop,
+}
+
+impl Scheme {
+    /// The scheme as it is written; it is read in any case (RFC 9110 §11.1).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bearer => "Bearer",
+            Self::Dpop => "DPoP",
+        }
+    }
+}
+
+/// `secret` is a `b64token`.
+fn field(scheme: Scheme, secret: &str) -> HeaderValue {
+    let field = Zeroizing::new([scheme.name(), " ", secret].concat().into_bytes());
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(field)).expect("printable ASCII");
+    value.set_sensitive(true);
+    value
 }
 
 impl PartialEq for AccessToken {
@@ -149,8 +230,8 @@ fn unverified_confirmation(token: &str) -> Result<Confirmation, ConfirmationErro
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidAccessToken {
-    /// The credentials have another scheme than `Bearer` (TK-0).
-    #[error("the Authorization scheme is not Bearer")]
+    /// The credentials have another scheme than one that is taken here: `Bearer`, perhaps `DPoP` (TK-0).
+    #[error("the Authorization scheme is not one of an access token that is taken here")]
     OtherScheme,
     /// Empty, or not of the `b64token` form.
     #[error("the access token is empty or has characters outside RFC 6750's b64token")]

@@ -6,18 +6,19 @@ use std::{fmt, time::Duration};
 
 use http::Method;
 use rustls_pki_types::{CertificateDer, UnixTime};
-use serde::{Deserialize, de::DeserializeOwned, de::IgnoredAny};
-use zeroize::{Zeroize, Zeroizing};
+use serde::{Deserialize, de::IgnoredAny};
+use zeroize::Zeroize;
 
 use crate::{
     Algorithm, Check, ExporterValue, KeyError, MAX_PROOF_OCTETS, Refusal, Targets, Thumbprint, TokenHash,
     certificate::Certificate,
-    encoding::{Object, from_base64url, present},
+    encoding::{from_base64url, present},
+    jws::{self, CompactJws},
     proof::PROOF_TYPE,
 };
 
-/// A longer `jti` is refused, so that what a connection remembers of each is bounded.
-const MAX_JTI_OCTETS: usize = 256;
+/// A longer `jti` is refused, so that what is remembered of each is bounded.
+pub(crate) const MAX_JTI_OCTETS: usize = 256;
 
 /// The client certificate of one connection, parsed once, ready to verify the proofs that come over it.
 pub struct ProofVerifier(Certificate);
@@ -73,12 +74,12 @@ impl ProofVerifier {
         if proof.len() > MAX_PROOF_OCTETS {
             return Err(syntax("the proof is longer than 8 KiB"));
         }
-        let jws = CompactJws::split(proof)?;
-        let header: Header = json(jws.header).ok_or(syntax("the header of the proof is malformed"))?;
+        let jws = CompactJws::split(proof).ok_or(syntax("the proof is not a compact JWS"))?;
+        let header: Header = jws::object(jws.header).ok_or(syntax("the header of the proof is malformed"))?;
         if header.crit.is_some() {
             return Err(syntax("the header of the proof has crit"));
         }
-        if !header.typ.is_some_and(|typ| is_proof_type(&typ)) {
+        if !header.typ.is_some_and(|typ| jws::is_type(&typ, PROOF_TYPE)) {
             return Err(Check::ProofType.into());
         }
         let key = header
@@ -93,7 +94,7 @@ impl ProofVerifier {
         let signature = from_base64url(jws.signature).ok_or(syntax("the signature of the proof is not base64url"))?;
         key.verify_sig(jws.signing_input, &signature)
             .map_err(|_| Check::ProofSignature)?;
-        json(jws.payload).ok_or(syntax(
+        jws::object(jws.payload).ok_or(syntax(
             "the payload of the proof is malformed: ath, ekm and iat are required, each claim once and of its type",
         ))
     }
@@ -244,29 +245,6 @@ fn check_request(claims: &Claims, expected: &Expected<'_>) -> Result<(), Refusal
     Ok(())
 }
 
-/// The three parts of a compact JWS, still encoded (RFC 7515 §7.1).
-struct CompactJws<'a> {
-    header: &'a [u8],
-    payload: &'a [u8],
-    signature: &'a [u8],
-    signing_input: &'a [u8],
-}
-
-impl<'a> CompactJws<'a> {
-    fn split(proof: &'a [u8]) -> Result<Self, Refusal> {
-        let mut parts = proof.split(|&octet| octet == b'.');
-        match (parts.next(), parts.next(), parts.next(), parts.next()) {
-            (Some(header), Some(payload), Some(signature), None) => Ok(Self {
-                header,
-                payload,
-                signature,
-                signing_input: &proof[..header.len() + 1 + payload.len()],
-            }),
-            _ => Err(syntax("the proof is not a compact JWS")),
-        }
-    }
-}
-
 #[derive(Deserialize)]
 struct Header {
     typ: Option<String>,
@@ -294,22 +272,6 @@ impl Drop for Claims {
     fn drop(&mut self) {
         self.ekm.zeroize();
     }
-}
-
-/// RFC 7515 §4.1.9: a media type, compared without regard to case, its `application/` usually left out.
-fn is_proof_type(typ: &str) -> bool {
-    const PREFIX: &str = "application/";
-    let short = match typ.split_at_checked(PREFIX.len()) {
-        Some((prefix, short)) if prefix.eq_ignore_ascii_case(PREFIX) => short,
-        _ => typ,
-    };
-    short.eq_ignore_ascii_case(PROOF_TYPE)
-}
-
-fn json<T: DeserializeOwned>(encoded: &[u8]) -> Option<T> {
-    let text = Zeroizing::new(from_base64url(encoded)?);
-    let Object(value) = serde_json::from_slice(&text).ok()?;
-    Some(value)
 }
 
 fn syntax(detail: &'static str) -> Refusal {

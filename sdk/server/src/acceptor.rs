@@ -122,7 +122,8 @@ impl Acceptor {
     /// RS-1: rustls takes the chain of a resumed session from the ticket, as it was verified then. It may have expired or
     /// lost its trust since.
     fn verify_again(&self, connection: &ServerConnection) -> Result<(), AcceptError> {
-        let (Some(verifier), Some([leaf, intermediates @ ..])) = (&self.client_verifier, connection.peer_certificates())
+        let (Some(verifier), Some([leaf, intermediates @ ..])) =
+            (&self.client_verifier, connection.peer_certificates())
         else {
             return Ok(());
         };

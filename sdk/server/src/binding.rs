@@ -1,6 +1,7 @@
 //! What a request that passed was bound to.
 
 use bowline_proof::Thumbprint;
+use bowline_proof::dpop::JwkThumbprint;
 use serde_json::Value;
 
 use crate::{ConnectionId, ValidToken};
@@ -11,6 +12,7 @@ pub struct Binding {
     pub(crate) class: BindingClass,
     pub(crate) connection: ConnectionId,
     pub(crate) thumbprint: Option<Thumbprint>,
+    pub(crate) dpop_key: Option<JwkThumbprint>,
     pub(crate) per_request_claims: bool,
     pub(crate) resumed: bool,
     pub(crate) token: ValidToken,
@@ -22,6 +24,8 @@ pub struct Binding {
 pub enum BindingClass {
     /// To the client's certificate, and each use to its TLS connection by a proof (TK-1).
     Session,
+    /// To a key of the client's, and each use to one request by a proof (RFC 9449). Not to the connection.
+    Dpop,
     /// To the client's certificate (RFC 8705).
     Certificate,
     /// To nothing: whoever holds it may use it (RFC 6750).
@@ -47,7 +51,14 @@ impl Binding {
         self.thumbprint
     }
 
-    /// Whether the proof was made for this one request: it had `jti`, `htm` and `htu` (PR-6).
+    /// The key that the token is bound to and that signed the proof, with [`BindingClass::Dpop`].
+    #[must_use]
+    pub fn dpop_key(&self) -> Option<JwkThumbprint> {
+        self.dpop_key
+    }
+
+    /// Whether the proof was made for this one request: it had `jti`, `htm` and `htu` (PR-6), as every
+    /// DPoP proof has.
     #[must_use]
     pub fn has_per_request_claims(&self) -> bool {
         self.per_request_claims
@@ -72,6 +83,7 @@ impl BindingClass {
     pub fn name(self) -> &'static str {
         match self {
             Self::Session => "session",
+            Self::Dpop => "dpop",
             Self::Certificate => "certificate",
             Self::Bearer => "bearer",
         }

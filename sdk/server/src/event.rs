@@ -1,6 +1,7 @@
 //! What the verifier saw, for those who count.
 
 use bowline_proof::Check;
+use bowline_proof::dpop::DpopCheck;
 
 use crate::{BindingClass, ConnectionId};
 
@@ -26,7 +27,14 @@ pub enum ServerEvent {
         /// By which check.
         check: Check,
     },
-    /// Whether the token is valid could not be found out (503).
+    /// The request was refused by a check of DPoP.
+    DpopRefused {
+        /// The connection it came over.
+        connection: ConnectionId,
+        /// By which check.
+        check: DpopCheck,
+    },
+    /// Whether the token is valid, or a DPoP proof was used before, could not be found out (503).
     Unavailable {
         /// The connection it came over.
         connection: ConnectionId,

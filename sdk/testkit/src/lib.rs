@@ -9,6 +9,7 @@
 //! Set-up failures panic with a message that says what failed: there is nothing a test could do
 //! about them. Nothing panics on what comes from the network.
 
+mod net;
 mod task;
 
 pub mod authority;

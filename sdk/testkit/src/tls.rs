@@ -90,7 +90,6 @@ impl TlsOptions {
         config.require_ems = true; // EX-2
         if !self.resumption {
             config.session_storage = Arc::new(NoServerSessionStorage {});
-            config.send_tls13_tickets = 0;
         }
         Arc::new(config)
     }

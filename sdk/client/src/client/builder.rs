@@ -1,22 +1,38 @@
 //! Setting a client up.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Client, HttpVersions, Inner, Timeouts};
+use super::{Client, HttpVersions, Inner, Limits, Timeouts};
 use crate::bind::Bind;
 use crate::connect::Connector;
 use crate::error::Error;
+use crate::identities::Identities;
 use crate::identity::Identity;
 use crate::observe::{Observer, Observers};
+use crate::pool::Pool;
+use crate::proxy::Proxies;
 use crate::session::{Binding, Hardening, Policy, SessionBinding};
 use crate::stats::Stats;
-use crate::tls::{self, Trust};
+use crate::tls::Trust;
+
+/// How often a quiet h2 connection is asked whether it is still there.
+struct Ping(Option<Duration>);
+
+impl Default for Ping {
+    fn default() -> Self {
+        Self(Some(Duration::from_secs(30)))
+    }
+}
 
 /// What a [`Client`] is made of; every setting has a default that works.
 #[derive(Default)]
 pub struct Builder {
     identity: Option<Arc<Identity>>,
+    retired: Vec<Arc<Identity>>,
+    proxies: Proxies,
+    limits: Limits,
+    ping: Ping,
     trust: Trust,
     binding: Binding,
     hardening: Hardening,
@@ -34,6 +50,35 @@ impl Builder {
     #[must_use]
     pub fn identity(mut self, identity: impl Into<Arc<Identity>>) -> Self {
         self.identity = Some(identity.into());
+        self
+    }
+
+    /// One more certificate, used only for the tokens that are bound to it (CL-8).
+    #[must_use]
+    pub fn retired_identity(mut self, identity: impl Into<Arc<Identity>>) -> Self {
+        self.retired.push(identity.into());
+        self
+    }
+
+    /// How many connections there may be, and for how long.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// How often a quiet h2 connection is sent a PING; one that does not answer within 10 s is closed. Default 30 s;
+    /// `None` for never.
+    #[must_use]
+    pub fn ping(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.ping = Ping(interval.into());
+        self
+    }
+
+    /// Which CONNECT proxies to go through. Default [`Proxies::environment`].
+    #[must_use]
+    pub fn proxies(mut self, proxies: Proxies) -> Self {
+        self.proxies = proxies;
         self
     }
 
@@ -131,18 +176,18 @@ impl Builder {
             .bind
             .unwrap_or_else(|| Arc::new(SessionBinding::new(policy, observers.clone())));
         let connector = Connector {
-            tls: tls::template(&self.trust, self.identity.as_ref(), self.http)?,
-            identity: self.identity,
+            proxies: self.proxies,
+            ping: self.ping.0,
             http: self.http,
             timeouts: self.timeouts,
             binding,
             observers,
         };
         Ok(Client(Arc::new(Inner {
-            connector: Arc::new(connector),
+            pool: Pool::new(connector, self.limits),
+            identities: Identities::new(self.identity, self.retired, self.trust, self.http)?,
             plaintext_on_loopback: self.plaintext_on_loopback,
             copy_limit: self.copy_limit.unwrap_or(COPY_LIMIT),
-            origins: Mutex::default(),
             stats,
         })))
     }

@@ -16,21 +16,17 @@ use crate::connection::HttpVersion;
 use crate::error::{BoxError, Error, Kind, Step};
 use crate::observe::{BindingUsed, ConnectionUse, Event, Observers, Operation, Outcome};
 use crate::origin::Origin;
-use crate::pool::{Checkout, Connection, WriteError};
+use crate::pool::{Checkout, Connection, Persistence, WriteError};
 
 /// New connections that may die under one request before it gives up.
 const MOST_LOSSES: u32 = 3;
-/// How much of a refusal's body is read to keep its connection, and for how long.
-const DRAIN_LIMIT: usize = 64 * 1024;
-const DRAIN_TIME: Duration = Duration::from_secs(1);
-
 pub(super) async fn run<B>(client: &Inner, request: Request<B>) -> Result<Response<Body>, Error>
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
     let (mut parts, body) = request.into_parts();
-    let mut account = Account::open(&client.connector.observers, plan::operation(&parts));
+    let mut account = Account::open(&client.pool.connector().observers, plan::operation(&parts));
     let result = match Plan::of(&mut parts) {
         Ok(plan) => {
             let (outgoing, kept) = Outgoing::new(body, client.copy_limit);
@@ -60,17 +56,22 @@ enum Sent {
     Answered(Response<Body>),
     /// It never left: here is its body (CL-7), and the connection if it had carried nothing before.
     Unsent(Outgoing, Option<Arc<Connection>>),
+    /// It left and was not answered: it may have been processed (CL-7).
+    Unanswered(Error),
     /// It was refused, a better proof can be had, and here is its body once more (CL-5).
     Again(Outgoing),
 }
 
 impl Exchange<'_> {
     async fn run(&self, mut body: Outgoing, account: &mut Account<'_>) -> Result<Response<Body>, Error> {
-        let pool = self.client.pool(&self.plan.origin)?;
-        let mut again = false;
+        let Inner { pool, identities, .. } = self.client;
+        let plan = self.plan;
+        self.client.allow(&plan.origin)?;
+        let held = identities.for_token(plan.token.as_ref())?;
+        let (mut again, mut repeated) = (false, false);
         let mut losses = 0;
         loop {
-            let checkout = pool.pick(self.client.connector.timeouts.pool).await?;
+            let checkout = pool.pick(&plan.origin, &held, plan.token.as_ref()).await?;
             match self.send(checkout, body, again, account).await? {
                 Sent::Answered(response) => return Ok(response),
                 Sent::Again(copy) => {
@@ -83,6 +84,11 @@ impl Exchange<'_> {
                     if let Some(lost) = lost.filter(|_| losses == MOST_LOSSES) {
                         return Err(self.gave_up(&lost));
                     }
+                }
+                Sent::Unanswered(error) => {
+                    let copy = self.kept.again().filter(|_| plan.is_repeatable && !repeated);
+                    body = copy.ok_or(error)?;
+                    repeated = true;
                 }
             }
         }
@@ -124,6 +130,7 @@ impl Exchange<'_> {
         let response = match self.write(&mut checkout, request).await {
             Ok(response) => response,
             Err(Failed::Final(error)) => return Err(error),
+            Err(Failed::Lost(error)) => return self.lost(&checkout, error),
             Err(Failed::Unsent(request)) => {
                 account.unsent(attached.as_ref());
                 let lost = (used == ConnectionUse::New).then(|| checkout.connection().clone());
@@ -135,7 +142,7 @@ impl Exchange<'_> {
 
     async fn write(&self, checkout: &mut Checkout, request: Request<Outgoing>) -> Result<Response<Incoming>, Failed> {
         let answer = checkout.write(request);
-        let answered = match self.client.connector.timeouts.response {
+        let answered = match self.client.pool.connector().timeouts.response {
             None => answer.await,
             Some(limit) => match timeout(limit, answer).await {
                 Ok(answered) => answered,
@@ -144,26 +151,35 @@ impl Exchange<'_> {
         };
         answered.map_err(|e| match e {
             WriteError::Unsent(request) => Failed::Unsent(request),
-            WriteError::Lost(e) => Failed::Final(self.lost(e)),
+            WriteError::Lost(e) => Failed::Lost(e),
         })
     }
 
-    /// What a request that left, and was not answered, fails with.
-    fn lost(&self, error: hyper::Error) -> Error {
+    /// What becomes of a request that left and was not answered.
+    fn lost(&self, checkout: &Checkout, error: hyper::Error) -> Result<Sent, Error> {
         let origin = &self.plan.origin;
         if self.kept.failed() {
-            return Error::with_source(Kind::RequestBody, "the request's body failed while it was sent", error);
+            let message = "the request's body failed while it was sent";
+            return Err(Error::with_source(Kind::RequestBody, message, error));
         }
         if error.is_parse() {
-            return Error::with_source(
-                Kind::Protocol,
-                format!("{origin} answered with something else than HTTP"),
-                error,
-            );
+            let message = format!("{origin} answered with something else than HTTP");
+            return Err(Error::with_source(Kind::Protocol, message, error));
+        }
+        if is_unprocessed(&error, checkout.connection()) {
+            return match self.kept.again() {
+                Some(copy) => Ok(Sent::Unsent(copy, Some(checkout.connection().clone()))),
+                None => {
+                    let message =
+                        format!("{origin} refused the request unprocessed, and its body cannot be sent again");
+                    Err(Error::with_source(Kind::ConnectionLost, message, error))
+                }
+            };
         }
         let message =
             format!("the connection to {origin} ended before the answer; the request may have been processed");
-        Error::with_source(Kind::MayHaveBeenProcessed, message, error)
+        let error = Error::with_source(Kind::MayHaveBeenProcessed, message, error);
+        Ok(Sent::Unanswered(error))
     }
 
     async fn learn(
@@ -174,8 +190,14 @@ impl Exchange<'_> {
         attached: Option<&Attachment>,
     ) -> Result<Sent, Error> {
         let (mut head, incoming) = response.into_parts();
-        let is_h1 = checkout.facts().http() == HttpVersion::H1;
-        checkout.answered(is_h1 && says_close(head.version, &head.headers));
+        checkout.answered(match checkout.facts().http() {
+            HttpVersion::H1 => Persistence {
+                is_last: says_close(head.version, &head.headers),
+                timeout: keep_alive(&head.headers),
+                body_sent: self.kept.was_sent(),
+            },
+            HttpVersion::H2 => Persistence::default(),
+        });
         let answer = Answer {
             status: head.status,
             headers: &head.headers,
@@ -191,7 +213,7 @@ impl Exchange<'_> {
             Learned::SendAgain => {
                 if let Some(copy) = self.kept.again().filter(|_| !facts.again) {
                     // For the connection's sake: what it refused with does not matter any more.
-                    let _ = timeout(DRAIN_TIME, body.drain(DRAIN_LIMIT)).await;
+                    body.drain().await;
                     return Ok(Sent::Again(copy));
                 }
             }
@@ -202,7 +224,24 @@ impl Exchange<'_> {
 
 enum Failed {
     Unsent(Box<Request<Outgoing>>),
+    Lost(hyper::Error),
     Final(Error),
+}
+
+/// Whether the peer has said that it did nothing about the request (RFC 9113 §8.7): it reset the stream with
+/// REFUSED_STREAM, or its GOAWAY says that it processed nothing at all. A GOAWAY with another last stream id proves
+/// nothing here: hyper does not tell the request's own stream id, and reports the streams at or below that id, once
+/// the connection has ended, with the same error as those above it.
+fn is_unprocessed(error: &hyper::Error, connection: &Connection) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(h2) = cause.downcast_ref::<h2::Error>() {
+            let refused = h2.is_reset() && h2.is_remote() && h2.reason() == Some(h2::Reason::REFUSED_STREAM);
+            return refused || (h2.is_go_away() && connection.sight.says_nothing_was_processed());
+        }
+        source = cause.source();
+    }
+    false
 }
 
 async fn bind(checkout: &Checkout, facts: &RequestFacts<'_>) -> Result<Option<Attachment>, Error> {
@@ -254,6 +293,20 @@ fn says_close(version: Version, headers: &HeaderMap) -> bool {
         options.any(|o| o.trim().eq_ignore_ascii_case(option))
     };
     says("close") || (version < Version::HTTP_11 && !says("keep-alive"))
+}
+
+/// `Keep-Alive: timeout=N`: used up to a second before it is over, lest a request meet the server's FIN.
+fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
+    let fields = headers.get_all("keep-alive");
+    let mut parameters = fields.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+    let seconds = parameters.find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        let value = value.trim().trim_matches('"');
+        name.trim()
+            .eq_ignore_ascii_case("timeout")
+            .then(|| value.parse::<u32>().ok())?
+    })?;
+    Some(Duration::from_secs(u64::from(seconds)).saturating_sub(Duration::from_secs(1)))
 }
 
 /// Sees to it that each request is counted once, even one whose future is dropped.

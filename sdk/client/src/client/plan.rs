@@ -3,6 +3,7 @@
 use bowline_proof::{AccessToken, InvalidAccessToken, PROOF_HEADER};
 use http::{Method, Uri, header, request};
 
+use super::{ProofForThisRequest, Repeatable};
 use crate::bind::{RequestFacts, TokenSourceId};
 use crate::error::{Error, Kind};
 use crate::observe::Operation;
@@ -11,9 +12,12 @@ use crate::origin::Origin;
 /// What is known of a request before a connection is chosen.
 pub(super) struct Plan {
     pub(super) origin: Origin,
-    token: Option<AccessToken>,
+    pub(super) token: Option<AccessToken>,
     source: Option<TokenSourceId>,
     operation: Operation,
+    per_request: bool,
+    /// Whether it may be sent again although it may have been processed (CL-7).
+    pub(super) is_repeatable: bool,
 }
 
 impl Plan {
@@ -31,6 +35,8 @@ impl Plan {
             token: token(parts)?,
             source: parts.extensions.remove(),
             operation: operation(parts),
+            per_request: parts.extensions.remove::<ProofForThisRequest>().is_some(),
+            is_repeatable: parts.extensions.remove::<Repeatable>().is_some() || parts.method.is_idempotent(),
         })
     }
 
@@ -41,6 +47,7 @@ impl Plan {
             token: self.token.as_ref(),
             source: self.source,
             operation: self.operation,
+            per_request: self.per_request,
             again,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -10,7 +11,7 @@ use tokio::runtime::Handle;
 
 use super::{Connection, Pool};
 use crate::body::Outgoing;
-use crate::connection::ConnectionFacts;
+use crate::connection::{ConnectionFacts, HttpVersion};
 use crate::observe::{CloseReason, ConnectionUse};
 
 /// A connection on loan: alone if it is h1, shared if it is h2.
@@ -19,9 +20,12 @@ use crate::observe::{CloseReason, ConnectionUse};
 pub(crate) struct Checkout {
     connection: Arc<Connection>,
     pool: Arc<Pool>,
-    /// `None` once given back.
+    /// `None` once it is of no more use.
     sender: Option<Sender>,
     phase: Phase,
+    /// How long the peer keeps the connection once it is idle (`Keep-Alive: timeout`).
+    keep_alive: Option<Duration>,
+    body_sent: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,6 +46,17 @@ pub(crate) enum Sender {
     H2(http2::SendRequest<Outgoing>),
 }
 
+/// What an h1 response says about its connection's future.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Persistence {
+    /// It is the connection's last response (RFC 9112 §9.3).
+    pub(crate) is_last: bool,
+    /// `Keep-Alive: timeout`.
+    pub(crate) timeout: Option<Duration>,
+    /// The request's body had been sent when the response came: only the response's end is left to wait for.
+    pub(crate) body_sent: bool,
+}
+
 /// Why there is no response.
 pub(crate) enum WriteError {
     /// The request never left: here it is (CL-7).
@@ -57,6 +72,8 @@ impl Checkout {
             pool,
             sender: Some(sender),
             phase: Phase::Untouched,
+            keep_alive: None,
+            body_sent: false,
         }
     }
 
@@ -115,8 +132,10 @@ impl Checkout {
     }
 
     /// The head of the response has come. If it is the connection's last, the connection will not be given back.
-    pub(crate) fn answered(&mut self, is_last: bool) {
-        if is_last {
+    pub(crate) fn answered(&mut self, persistence: Persistence) {
+        self.keep_alive = persistence.timeout;
+        self.body_sent = persistence.body_sent;
+        if persistence.is_last {
             self.phase = Phase::Last;
             self.connection.expect_end(Some(CloseReason::ConnectionClose));
             self.connection.ended(CloseReason::ConnectionClose);
@@ -140,21 +159,24 @@ impl Checkout {
         if sender.is_closed() || self.phase == Phase::Last {
             return;
         }
-        let (pool, connection) = (self.pool.clone(), self.connection.clone());
+        let (pool, connection, keep_alive) = (self.pool.clone(), self.connection.clone(), self.keep_alive);
         if self.phase == Phase::Untouched || sender.is_ready() {
-            pool.put_back(&connection, Sender::H1(sender));
+            pool.put_back(&connection, Sender::H1(sender), keep_alive);
             return;
         }
         // hyper learns only when it is polled next that the response has ended; a request body may be under way.
         // Outside a runtime nobody could poll it: the connection is dropped.
         let Ok(runtime) = Handle::try_current() else { return };
+        if self.phase == Phase::Finished && self.body_sent {
+            pool.returning(&connection);
+        }
         // Weak: a client that was dropped must not be kept alive by its connections.
         let pool = Arc::downgrade(&pool);
         runtime.spawn(async move {
             if sender.ready().await.is_ok()
                 && let Some(pool) = pool.upgrade()
             {
-                pool.put_back(&connection, Sender::H1(sender));
+                pool.put_back(&connection, Sender::H1(sender), keep_alive);
             }
         });
     }
@@ -162,6 +184,10 @@ impl Checkout {
 
 impl Drop for Checkout {
     fn drop(&mut self) {
+        if self.connection.facts.http() == HttpVersion::H2 {
+            self.pool.stream_ended(&self.connection);
+            return;
+        }
         let Some(Sender::H1(sender)) = self.sender.take() else {
             return;
         };

@@ -2,14 +2,23 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::Target;
+use super::machine::LaneId;
 
 use crate::bind::BindConnection;
-use crate::connection::ConnectionFacts;
+use crate::connection::{ConnectionFacts, HttpVersion};
 use crate::observe::{CloseReason, Event, Observers};
 use crate::watch::Sight;
 
 /// A connection's facts and proofs, shared by its checkouts.
 pub(crate) struct Connection {
+    pub(super) lane: LaneId,
     pub(crate) facts: Arc<ConnectionFacts>,
     pub(crate) bound: Arc<dyn BindConnection>,
     pub(crate) requests: AtomicU64,
@@ -17,6 +26,7 @@ pub(crate) struct Connection {
     pub(crate) sight: Arc<Sight>,
     observers: Observers,
     fate: Mutex<Fate>,
+    told_to_close: Notify,
 }
 
 /// How a connection ends. hyper may report the end before the response that announced it has been looked at: then the
@@ -32,21 +42,49 @@ struct Fate {
     is_reported: bool,
 }
 
+/// How long closing may take.
+const CLOSING_TIME: Duration = Duration::from_secs(2);
+
 impl Connection {
     pub(crate) fn new(
+        target: &Target,
         facts: Arc<ConnectionFacts>,
         bound: Arc<dyn BindConnection>,
         sight: Arc<Sight>,
         observers: Observers,
     ) -> Self {
         Self {
+            lane: target.lane,
             facts,
             bound,
             requests: AtomicU64::new(0),
             sight,
             observers,
             fate: Mutex::default(),
+            told_to_close: Notify::new(),
         }
+    }
+
+    /// Requests that it takes at a time.
+    pub(super) fn streams(&self) -> usize {
+        match self.facts.http() {
+            HttpVersion::H1 => 1,
+            HttpVersion::H2 => self.sight.streams(),
+        }
+    }
+
+    /// Drives the connection to its end. Once it was told to close it gets a little time to do so properly: a peer that
+    /// does not read must not hold its place in the pool.
+    pub(super) async fn until_end(&self, mut end: BoxFuture<'static, CloseReason>) -> CloseReason {
+        tokio::select! {
+            seen = &mut end => seen,
+            () = self.told_to_close.notified() => timeout(CLOSING_TIME, end).await.unwrap_or(CloseReason::Evicted),
+        }
+    }
+
+    /// Nobody will use it any more.
+    pub(super) fn tell_to_close(&self) {
+        self.told_to_close.notify_one();
     }
 
     /// Notes why this connection is about to end; `None` takes it back.

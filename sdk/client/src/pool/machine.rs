@@ -1,19 +1,50 @@
-//! What one origin's pool decides: events in, actions out, no I/O and no clock.
+//! What the pool decides: events in, actions out, no I/O, and the time is an argument.
 //!
-//! - h2: one connection however many requests wait for it.
+//! - h2: one connection however many requests wait for it; another one when the peer's stream limit is reached.
 //! - h1: an idle connection is taken last in, first out; a waiting request takes whichever comes first, a returned
 //!   connection or a new one, and the loser is kept idle.
+//! - Of several that would do, one that already holds a proof of the request's token is taken.
 //! - Until ALPN has spoken, h2 is assumed: one connection is opened and its answer decides whether more are needed.
+//! - Connections are limited per lane and in all. Who cannot open one waits in the order of arrival, and an idle
+//!   connection of another lane makes room.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::connection::{ConnectionId, HttpVersion};
+use crate::observe::CloseReason;
 
-/// A request that waits for a connection.
+/// A request that waits for a connection, in order of arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct WaiterId(pub(crate) u64);
 
-/// What happened.
+/// Connections that can stand in for each other: of one origin and one identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct LaneId(pub(crate) u64);
+
+/// How many connections there may be, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Limits {
+    pub(crate) per_lane: usize,
+    pub(crate) in_all: usize,
+    pub(crate) idle: Duration,
+    pub(crate) age: Option<Duration>,
+}
+
+/// A new connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Newcomer {
+    pub(crate) id: ConnectionId,
+    pub(crate) http: HttpVersion,
+    /// Requests that it takes at a time (h2: the peer's SETTINGS_MAX_CONCURRENT_STREAMS).
+    pub(crate) streams: usize,
+    /// When its certificate stops being valid.
+    pub(crate) until: Option<Instant>,
+}
+
+/// What happened in a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// A request wants a connection.
@@ -21,12 +52,18 @@ pub(crate) enum Event {
     /// A waiting request is gone.
     Vanished(WaiterId),
     /// An opening succeeded.
-    Opened(ConnectionId, HttpVersion),
+    Opened(Newcomer),
     /// An opening failed.
     OpenFailed,
-    /// An h1 connection has carried its response to the end and can take another request.
-    Returned(ConnectionId),
-    /// A connection takes no more requests.
+    /// An h1 connection has carried its response to the end and will be free as soon as hyper has noticed: worth waiting
+    /// for rather than open another. `Finished` or `Closed` follows.
+    Returning(ConnectionId),
+    /// A request on the connection has come to its end. h1: it can take another, and says for how long it may be idle
+    /// if the peer said so (`Keep-Alive: timeout`).
+    Finished(ConnectionId, Option<Duration>),
+    /// The peer has changed how many requests the connection takes at a time.
+    Streams(ConnectionId, usize),
+    /// The connection takes no more requests.
     Closed(ConnectionId),
 }
 
@@ -34,22 +71,30 @@ pub(crate) enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Open one more connection.
-    Open,
+    Open(LaneId),
     /// Give the connection to the waiting request: alone if it is h1, as one of many if it is h2.
-    Hand(ConnectionId, WaiterId),
+    Hand(LaneId, ConnectionId, WaiterId),
     /// Tell the waiting request that no connection could be opened.
-    Fail(WaiterId),
-    /// Let the connection go: another one is in use.
-    Close(ConnectionId),
+    Fail(LaneId, WaiterId),
+    /// Let the connection go; `Closed` follows when it has gone.
+    Close(LaneId, ConnectionId, CloseReason),
 }
 
-/// The state of one origin's pool.
-#[derive(Debug, Default)]
+/// The state of a client's pool.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Machine {
-    /// Idle h1 connections, the last returned last.
-    idle: Vec<ConnectionId>,
-    /// The h2 connection that takes requests.
-    shared: Option<ConnectionId>,
+    limits: Limits,
+    lanes: BTreeMap<LaneId, Lane>,
+    /// Connections that are open or opening, over all lanes.
+    total: usize,
+    /// Lanes that may not open what they need because `total` is at its limit, the longest waiting first.
+    line: VecDeque<LaneId>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Lane {
+    /// In the order of their last return.
+    members: Vec<Member>,
     /// Requests without a connection, the oldest first.
     waiting: VecDeque<WaiterId>,
     /// Openings under way.
@@ -58,273 +103,320 @@ pub(crate) struct Machine {
     speaks: Option<HttpVersion>,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Member {
+    id: ConnectionId,
+    /// Requests under way.
+    busy: usize,
+    /// Requests that it takes at a time.
+    streams: usize,
+    /// It will be free at once.
+    returning: bool,
+    /// When it is to be let go if it is idle until then.
+    idle_until: Instant,
+    /// When it takes no more requests, and why.
+    ends: Option<(Instant, CloseReason)>,
+    /// It takes no more requests. Once idle it is closed for this reason.
+    retiring: Option<CloseReason>,
+    /// It was told to close.
+    closing: bool,
+}
+
+impl Member {
+    fn is_open(&self) -> bool {
+        self.retiring.is_none() && !self.closing
+    }
+
+    fn is_free(&self) -> bool {
+        self.is_open() && self.busy < self.streams
+    }
+
+    fn is_idle(&self) -> bool {
+        !self.closing && self.busy == 0
+    }
+}
+
 impl Machine {
-    /// Takes an event and writes the actions that follow from it, in order.
-    pub(crate) fn handle(&mut self, event: Event, actions: &mut Vec<Action>) {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            lanes: BTreeMap::new(),
+            total: 0,
+            line: VecDeque::new(),
+        }
+    }
+
+    /// Takes an event and writes the actions that follow from it, in order. `holds` tells whether a connection already
+    /// has a proof of the token of the request that wants one.
+    pub(crate) fn handle(
+        &mut self,
+        now: Instant,
+        lane_id: LaneId,
+        event: Event,
+        holds: impl Fn(ConnectionId) -> bool,
+        actions: &mut Vec<Action>,
+    ) {
+        let lane = self.lanes.entry(lane_id).or_default();
         match event {
-            Event::Wanted(waiter) => match self.free() {
-                Some(connection) => actions.push(Action::Hand(connection, waiter)),
-                None => {
-                    self.waiting.push_back(waiter);
-                    self.open_what_is_missing(actions);
+            Event::Wanted(waiter) => match lane.free(now, holds) {
+                Some(member) => {
+                    member.busy += 1;
+                    actions.push(Action::Hand(lane_id, member.id, waiter));
+                    // The warm way ends here: nobody else's turn has come.
+                    return;
                 }
+                None => lane.waiting.push_back(waiter),
             },
-            Event::Vanished(waiter) => self.waiting.retain(|w| *w != waiter),
-            Event::Opened(connection, http) => {
-                self.opening -= 1;
-                self.speaks = Some(http);
-                match http {
-                    HttpVersion::H2 => self.share(connection, actions),
-                    HttpVersion::H1 => self.offer(connection, actions),
-                }
-                self.open_what_is_missing(actions);
+            Event::Vanished(waiter) => lane.waiting.retain(|w| *w != waiter),
+            Event::Opened(newcomer) => {
+                lane.opening -= 1;
+                lane.speaks = Some(newcomer.http);
+                let member = self.limits.member(now, newcomer);
+                lane.members.push(member);
             }
             Event::OpenFailed => {
-                self.opening -= 1;
-                self.fail_who_waits_in_vain(actions);
+                lane.opening -= 1;
+                self.total -= 1;
+                lane.open_failed(lane_id, actions);
             }
-            Event::Returned(connection) => self.offer(connection, actions),
-            Event::Closed(connection) => {
-                self.idle.retain(|c| *c != connection);
-                if self.shared == Some(connection) {
-                    self.shared = None;
+            Event::Returning(id) => {
+                if let Some(member) = lane.members.iter_mut().find(|m| m.id == id) {
+                    member.returning = true;
                 }
             }
+            Event::Finished(id, keep_alive) => {
+                let idle = keep_alive.map_or(self.limits.idle, |said| self.limits.idle.min(said));
+                lane.finished(id, now + idle);
+                self.yield_to_older(lane_id, actions);
+            }
+            Event::Streams(id, streams) => {
+                if let Some(member) = lane.members.iter_mut().find(|m| m.id == id) {
+                    member.streams = streams;
+                }
+            }
+            Event::Closed(id) => {
+                let before = lane.members.len();
+                lane.members.retain(|m| m.id != id);
+                self.total -= before - lane.members.len();
+            }
         }
+        self.settle(now, lane_id, actions);
     }
 
-    /// Whether nothing is open, opening or wanted.
-    pub(crate) fn is_unused(&self) -> bool {
-        self.idle.is_empty() && self.shared.is_none() && self.waiting.is_empty() && self.opening == 0
-    }
-
-    fn free(&mut self) -> Option<ConnectionId> {
-        self.shared.or_else(|| self.idle.pop())
-    }
-
-    fn offer(&mut self, connection: ConnectionId, actions: &mut Vec<Action>) {
-        match self.waiting.pop_front() {
-            Some(waiter) => actions.push(Action::Hand(connection, waiter)),
-            None => self.idle.push(connection),
+    /// Lets go of what has been idle, or has lived, for too long.
+    pub(crate) fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let ids: Vec<_> = self.lanes.keys().copied().collect();
+        for id in ids {
+            self.settle(now, id, actions);
         }
+        self.lanes.retain(|_, lane| !lane.is_unused());
     }
 
-    fn share(&mut self, connection: ConnectionId, actions: &mut Vec<Action>) {
-        // A server that spoke h1 before may have several openings answered with h2: the first is enough.
-        if self.shared.is_some() {
-            actions.push(Action::Close(connection));
-            return;
+    /// When `tick` will have something to do.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let members = self.lanes.values().flat_map(|lane| &lane.members);
+        members.filter(|m| !m.closing).filter_map(Member::deadline).min()
+    }
+
+    /// Whether the lane has connections, or requests that wait for one.
+    pub(crate) fn uses(&self, lane: LaneId) -> bool {
+        self.lanes.get(&lane).is_some_and(|lane| !lane.is_unused())
+    }
+
+    /// Gives a lane what is free to those who wait, and then those who still wait what may be opened.
+    fn settle(&mut self, now: Instant, id: LaneId, actions: &mut Vec<Action>) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        lane.retire_who_is_over_age(now);
+        lane.hand_out(now, id, actions);
+        lane.close_who_is_done(now, id, actions);
+        if lane.lacks() > 0 && !self.line.contains(&id) {
+            self.line.push_back(id);
         }
-        self.shared = Some(connection);
-        actions.extend(self.waiting.drain(..).map(|waiter| Action::Hand(connection, waiter)));
+        self.open_what_is_missing(actions);
     }
 
     fn open_what_is_missing(&mut self, actions: &mut Vec<Action>) {
-        while self.opening < self.openings_needed() {
-            self.opening += 1;
-            actions.push(Action::Open);
+        let mut line = std::mem::take(&mut self.line);
+        line.retain(|id| {
+            let Some(lane) = self.lanes.get_mut(id) else {
+                return false;
+            };
+            while lane.lacks() > 0 && lane.size() < self.limits.per_lane && self.total < self.limits.in_all {
+                lane.opening += 1;
+                self.total += 1;
+                actions.push(Action::Open(*id));
+            }
+            // A lane at its own limit waits for its own connections.
+            lane.lacks() > 0 && lane.size() < self.limits.per_lane
+        });
+        self.line = line;
+        self.make_room(actions);
+    }
+
+    /// Closes as many idle connections as there are lanes in the line, the longest idle first.
+    fn make_room(&mut self, actions: &mut Vec<Action>) {
+        let closing = self
+            .lanes
+            .values()
+            .flat_map(|lane| &lane.members)
+            .filter(|m| m.closing)
+            .count();
+        for _ in closing..self.line.len() {
+            let members = self
+                .lanes
+                .iter_mut()
+                .flat_map(|(id, lane)| lane.members.iter_mut().map(|m| (*id, m)));
+            let Some((lane, victim)) = members.filter(|(_, m)| m.is_idle()).min_by_key(|(_, m)| m.idle_until) else {
+                return;
+            };
+            victim.closing = true;
+            actions.push(Action::Close(lane, victim.id, CloseReason::Evicted));
         }
     }
 
-    fn openings_needed(&self) -> usize {
-        match self.speaks {
-            Some(HttpVersion::H1) => self.waiting.len(),
-            Some(HttpVersion::H2) | None => self.waiting.len().min(1),
-        }
-    }
-
-    /// After a failure each opening still under way serves the oldest waiting requests; the failure goes to those
-    /// that no opening is left for.
-    fn fail_who_waits_in_vain(&mut self, actions: &mut Vec<Action>) {
-        while self.opening < self.openings_needed()
-            && let Some(waiter) = self.waiting.pop_front()
+    /// A connection that came free makes room for an older request of another lane rather than serve a younger one of
+    /// its own.
+    fn yield_to_older(&mut self, id: LaneId, actions: &mut Vec<Action>) {
+        if let (Some(older), Some(own)) = (self.oldest_blocked(id), self.oldest_of(id))
+            && older < own
         {
-            actions.push(Action::Fail(waiter));
+            self.make_room(actions);
         }
+    }
+
+    /// The oldest request of another lane that waits because there are too many connections in all.
+    fn oldest_blocked(&self, except: LaneId) -> Option<WaiterId> {
+        self.line
+            .iter()
+            .filter(|id| **id != except)
+            .filter_map(|id| self.oldest_of(*id))
+            .min()
+    }
+
+    fn oldest_of(&self, id: LaneId) -> Option<WaiterId> {
+        self.lanes.get(&id)?.waiting.front().copied()
+    }
+}
+
+impl Limits {
+    fn member(&self, now: Instant, newcomer: Newcomer) -> Member {
+        let aged = self.age.map(|age| (now + age, CloseReason::Age));
+        let expired = newcomer.until.map(|until| (until, CloseReason::Identity));
+        Member {
+            id: newcomer.id,
+            busy: 0,
+            streams: newcomer.streams,
+            returning: false,
+            idle_until: now + self.idle,
+            ends: aged.into_iter().chain(expired).min_by_key(|(when, _)| *when),
+            retiring: None,
+            closing: false,
+        }
+    }
+}
+
+impl Member {
+    fn deadline(&self) -> Option<Instant> {
+        let ends = self.ends.filter(|_| self.retiring.is_none()).map(|(when, _)| when);
+        let idle = (self.busy == 0).then_some(self.idle_until);
+        ends.into_iter().chain(idle).min()
+    }
+}
+
+impl Lane {
+    /// A connection for one more request: one that holds its proof, else the last returned.
+    fn free(&mut self, now: Instant, holds: impl Fn(ConnectionId) -> bool) -> Option<&mut Member> {
+        let is_free = |m: &Member| m.is_free() && m.deadline().is_none_or(|deadline| deadline > now);
+        let free = |m: &&(usize, &Member)| is_free(m.1);
+        let members = || self.members.iter().enumerate().rev();
+        let index = members()
+            .filter(|m| free(&m))
+            .find(|(_, m)| holds(m.id))
+            .or_else(|| members().find(|m| free(&m)))
+            .map(|(index, _)| index)?;
+        self.members.get_mut(index)
+    }
+
+    fn hand_out(&mut self, now: Instant, id: LaneId, actions: &mut Vec<Action>) {
+        while let Some(waiter) = self.waiting.front().copied() {
+            let Some(member) = self.free(now, |_| false) else {
+                return;
+            };
+            member.busy += 1;
+            actions.push(Action::Hand(id, member.id, waiter));
+            self.waiting.pop_front();
+        }
+    }
+
+    fn finished(&mut self, id: ConnectionId, idle_until: Instant) {
+        let Some(index) = self.members.iter().position(|m| m.id == id) else {
+            return;
+        };
+        let mut member = self.members.remove(index);
+        member.busy = member.busy.saturating_sub(1);
+        member.returning = false;
+        member.idle_until = idle_until;
+        self.members.push(member);
+    }
+
+    fn retire_who_is_over_age(&mut self, now: Instant) {
+        for member in &mut self.members {
+            if let Some((when, reason)) = member.ends
+                && when <= now
+                && member.is_open()
+            {
+                member.retiring = Some(reason);
+            }
+        }
+    }
+
+    fn close_who_is_done(&mut self, now: Instant, id: LaneId, actions: &mut Vec<Action>) {
+        for member in &mut self.members {
+            let reason = match member.retiring {
+                Some(reason) => reason,
+                None if member.idle_until <= now => CloseReason::Idle,
+                None => continue,
+            };
+            if member.is_idle() {
+                member.closing = true;
+                actions.push(Action::Close(id, member.id, reason));
+            }
+        }
+    }
+
+    /// The failure goes to those who have nothing else to hope for. Each failure reaches somebody who waits for it, so
+    /// that a server which is down is not called for ever.
+    fn open_failed(&mut self, id: LaneId, actions: &mut Vec<Action>) {
+        let others = self.members.iter().filter(|m| m.is_open()).count();
+        let failed = match self.speaks {
+            Some(HttpVersion::H1) => self.waiting.len().saturating_sub(self.opening).min(1),
+            Some(HttpVersion::H2) | None if others == 0 => self.waiting.len(),
+            Some(HttpVersion::H2) | None => self.waiting.len().min(1),
+        };
+        actions.extend(self.waiting.drain(..failed).map(|waiter| Action::Fail(id, waiter)));
+    }
+
+    /// How many more openings those who wait could use.
+    fn lacks(&self) -> usize {
+        let useful = match self.speaks {
+            Some(HttpVersion::H1) => self.waiting.len(),
+            // One after the other: each serves many.
+            Some(HttpVersion::H2) | None => self.waiting.len().min(1),
+        };
+        let returning = self.members.iter().filter(|m| m.returning && m.is_open()).count();
+        useful.saturating_sub(self.opening + returning)
+    }
+
+    /// Connections that are open or opening.
+    fn size(&self) -> usize {
+        self.members.len() + self.opening
+    }
+
+    fn is_unused(&self) -> bool {
+        self.members.is_empty() && self.waiting.is_empty() && self.opening == 0
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn run(machine: &mut Machine, event: Event) -> Vec<Action> {
-        let mut actions = Vec::new();
-        machine.handle(event, &mut actions);
-        actions
-    }
-
-    fn c(n: u64) -> ConnectionId {
-        ConnectionId::numbered(n)
-    }
-
-    #[test]
-    fn many_waiters_share_one_h2_opening() {
-        let mut machine = Machine::default();
-        assert_eq!(run(&mut machine, Event::Wanted(WaiterId(1))), [Action::Open]);
-        for w in 2..=1000 {
-            assert_eq!(run(&mut machine, Event::Wanted(WaiterId(w))), []);
-        }
-        let handed = run(&mut machine, Event::Opened(c(1), HttpVersion::H2));
-        assert_eq!(handed.len(), 1000);
-        assert!(handed.iter().all(|a| matches!(a, Action::Hand(id, _) if *id == c(1))));
-        assert_eq!(
-            run(&mut machine, Event::Wanted(WaiterId(1001))),
-            [Action::Hand(c(1), WaiterId(1001))]
-        );
-    }
-
-    #[test]
-    fn h1_idle_connections_are_taken_last_in_first_out() {
-        let mut machine = Machine::default();
-        run(&mut machine, Event::Wanted(WaiterId(1)));
-        run(&mut machine, Event::Opened(c(1), HttpVersion::H1));
-        assert_eq!(run(&mut machine, Event::Wanted(WaiterId(2))), [Action::Open]);
-        run(&mut machine, Event::Opened(c(2), HttpVersion::H1));
-        run(&mut machine, Event::Returned(c(1)));
-        run(&mut machine, Event::Returned(c(2)));
-        assert_eq!(
-            run(&mut machine, Event::Wanted(WaiterId(3))),
-            [Action::Hand(c(2), WaiterId(3))]
-        );
-        assert_eq!(
-            run(&mut machine, Event::Wanted(WaiterId(4))),
-            [Action::Hand(c(1), WaiterId(4))]
-        );
-    }
-
-    #[test]
-    fn an_h1_answer_opens_for_everybody_who_still_waits() {
-        let mut machine = Machine::default();
-        for w in 1..=3 {
-            run(&mut machine, Event::Wanted(WaiterId(w)));
-        }
-        assert_eq!(
-            run(&mut machine, Event::Opened(c(1), HttpVersion::H1)),
-            [Action::Hand(c(1), WaiterId(1)), Action::Open, Action::Open]
-        );
-    }
-
-    #[test]
-    fn a_waiter_takes_a_returned_connection_and_the_new_one_is_kept() {
-        let mut machine = Machine::default();
-        run(&mut machine, Event::Wanted(WaiterId(1)));
-        run(&mut machine, Event::Opened(c(1), HttpVersion::H1));
-        assert_eq!(run(&mut machine, Event::Wanted(WaiterId(2))), [Action::Open]);
-        assert_eq!(
-            run(&mut machine, Event::Returned(c(1))),
-            [Action::Hand(c(1), WaiterId(2))]
-        );
-        assert_eq!(run(&mut machine, Event::Opened(c(2), HttpVersion::H1)), []);
-        assert_eq!(
-            run(&mut machine, Event::Wanted(WaiterId(3))),
-            [Action::Hand(c(2), WaiterId(3))]
-        );
-    }
-
-    #[test]
-    fn one_failed_h2_opening_fails_everybody_and_the_next_request_tries_again() {
-        let mut machine = Machine::default();
-        run(&mut machine, Event::Wanted(WaiterId(1)));
-        run(&mut machine, Event::Wanted(WaiterId(2)));
-        assert_eq!(
-            run(&mut machine, Event::OpenFailed),
-            [Action::Fail(WaiterId(1)), Action::Fail(WaiterId(2))]
-        );
-        assert_eq!(run(&mut machine, Event::Wanted(WaiterId(3))), [Action::Open]);
-    }
-
-    /// A world around the machine that does what it is told and remembers what must hold.
-    #[derive(Default)]
-    struct World {
-        machine: Machine,
-        next: u64,
-        openings: usize,
-        waiting: BTreeSet<WaiterId>,
-        live: BTreeMap<ConnectionId, HttpVersion>,
-        busy: BTreeSet<ConnectionId>,
-    }
-
-    impl World {
-        fn feed(&mut self, event: Event) {
-            for action in run(&mut self.machine, event) {
-                match action {
-                    Action::Open => self.openings += 1,
-                    Action::Fail(waiter) => assert!(self.waiting.remove(&waiter), "failed twice, or never waited"),
-                    Action::Close(connection) => {
-                        assert_eq!(self.live.remove(&connection), Some(HttpVersion::H2));
-                    }
-                    Action::Hand(connection, waiter) => {
-                        assert!(self.waiting.remove(&waiter), "handed to nobody");
-                        if *self.live.get(&connection).expect("handed a dead connection") == HttpVersion::H1 {
-                            assert!(self.busy.insert(connection), "an h1 connection was handed out twice");
-                        }
-                    }
-                }
-            }
-            assert!(
-                self.waiting.is_empty() || self.openings > 0,
-                "somebody waits and nothing is coming"
-            );
-        }
-
-        fn step(&mut self, (kind, pick): (u8, usize)) {
-            let nth = |set: Vec<ConnectionId>| set.get(pick % set.len().max(1)).copied();
-            match kind {
-                0 | 1 => {
-                    self.next += 1;
-                    self.waiting.insert(WaiterId(self.next));
-                    self.feed(Event::Wanted(WaiterId(self.next)));
-                }
-                2 => {
-                    let waiters: Vec<_> = self.waiting.iter().copied().collect();
-                    if let Some(waiter) = waiters.get(pick % waiters.len().max(1)) {
-                        self.waiting.remove(waiter);
-                        self.feed(Event::Vanished(*waiter));
-                    }
-                }
-                3 | 4 if self.openings > 0 => {
-                    self.openings -= 1;
-                    self.next += 1;
-                    let http = if kind == 3 { HttpVersion::H1 } else { HttpVersion::H2 };
-                    self.live.insert(c(self.next), http);
-                    self.feed(Event::Opened(c(self.next), http));
-                }
-                5 if self.openings > 0 => {
-                    self.openings -= 1;
-                    self.feed(Event::OpenFailed);
-                }
-                6 => {
-                    if let Some(connection) = nth(self.busy.iter().copied().collect()) {
-                        self.busy.remove(&connection);
-                        self.feed(Event::Returned(connection));
-                    }
-                }
-                7 => {
-                    if let Some(connection) = nth(self.live.keys().copied().collect()) {
-                        self.live.remove(&connection);
-                        self.busy.remove(&connection);
-                        self.feed(Event::Closed(connection));
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(512))]
-
-        #[test]
-        fn nobody_is_forgotten_and_no_h1_connection_serves_two(steps in prop::collection::vec((0u8..8, 0usize..64), 0..200)) {
-            let mut world = World::default();
-            for step in steps {
-                world.step(step);
-            }
-        }
-    }
-}
+#[path = "machine_tests.rs"]
+mod tests;

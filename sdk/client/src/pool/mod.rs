@@ -1,55 +1,74 @@
-//! One origin's connections: the [`machine`] decides, this driver does.
+//! A client's connections: the [`machine`] decides, this driver does.
 //!
 //! A [`Checkout`] owns a connection's sender together with the connection's facts and proofs, so that the header
 //! which is written and the connection it is written to cannot disagree (CL-2).
-//!
-//! Not here yet: limits, idle time-outs, a second h2 connection, proxies.
 
 mod checkout;
 mod live;
 mod machine;
+mod reaper;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use bowline_proof::{AccessToken, Thumbprint};
 use rustls::ClientConfig;
-use tokio::sync::oneshot;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
+use crate::client::Limits;
 use crate::connect::{Connector, Opened};
 use crate::connection::ConnectionId;
 use crate::error::{Error, Kind, Step};
+use crate::identities::Held;
 use crate::observe::{CloseReason, Event};
 use crate::origin::Origin;
 use crate::tls::{self, LastAsked};
 
-pub(crate) use checkout::{Checkout, Sender, WriteError};
+pub(crate) use checkout::{Checkout, Persistence, Sender, WriteError};
 pub(crate) use live::Connection;
-use machine::{Action, Machine, WaiterId};
+use machine::{Action, LaneId, Machine, Newcomer, WaiterId};
 
-/// The connections to one origin.
+/// The connections of a client.
 pub(crate) struct Pool {
-    target: Arc<Target>,
     connector: Arc<Connector>,
+    /// Rung when the reaper has to look at the clock again.
+    bell: Arc<Notify>,
+    idle: Duration,
     state: Mutex<State>,
 }
 
-/// What an opening needs to know of the origin.
+/// What an opening needs to know. Connections and session tickets are never shared between targets (CL-8).
 pub(crate) struct Target {
+    lane: LaneId,
     pub(crate) origin: Origin,
+    pub(crate) held: Arc<Held>,
     /// `None` for plaintext.
     pub(crate) tls: Option<Arc<ClientConfig>>,
     pub(crate) asked: LastAsked,
 }
 
-#[derive(Default)]
+/// What makes connections interchangeable.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    origin: Origin,
+    identity: Option<Thumbprint>,
+}
+
 struct State {
     machine: Machine,
     /// Reused between events, so that a warm request allocates nothing here.
     actions: Vec<Action>,
+    targets: HashMap<Key, Arc<Target>>,
+    lanes: HashMap<LaneId, Arc<Target>>,
     live: HashMap<ConnectionId, Live>,
     waiters: HashMap<WaiterId, oneshot::Sender<Result<Checkout, Error>>>,
     last_waiter: u64,
+    last_lane: u64,
+    /// When the reaper will come next; `None` before there is anything to reap.
+    reaps_at: Option<Instant>,
 }
 
 /// A connection in the pool.
@@ -57,31 +76,66 @@ struct Live {
     connection: Arc<Connection>,
     /// `None` while an h1 connection is checked out.
     sender: Option<Sender>,
+    /// How many requests the machine believes that it takes at a time.
+    streams: usize,
 }
 
+/// What is left to do when the lock is free: handing over wakes tasks and may drop connections, whose `Drop` takes
+/// the lock again.
+#[derive(Default)]
+struct Afterwards {
+    handed: Vec<(oneshot::Sender<Result<Checkout, Error>>, Result<Checkout, Error>)>,
+    closed: Vec<(Live, CloseReason)>,
+}
+
+/// Beyond this many, targets without a connection are forgotten, with their session tickets.
+const MOST_TARGETS: usize = 1024;
+
 impl Pool {
-    pub(crate) fn new(origin: Origin, connector: Arc<Connector>) -> Arc<Self> {
-        let tls = origin.is_https().then(|| tls::for_origin(&connector.tls));
+    pub(crate) fn new(connector: Connector, limits: Limits) -> Arc<Self> {
+        let limits = machine::Limits {
+            per_lane: limits.per_origin.max(1),
+            in_all: limits.in_all.max(1),
+            idle: limits.idle,
+            age: limits.age,
+        };
         Arc::new(Self {
-            target: Arc::new(Target {
-                origin,
-                tls,
-                asked: LastAsked::default(),
+            connector: Arc::new(connector),
+            bell: Arc::default(),
+            idle: limits.idle,
+            state: Mutex::new(State {
+                machine: Machine::new(limits),
+                actions: Vec::new(),
+                targets: HashMap::new(),
+                lanes: HashMap::new(),
+                live: HashMap::new(),
+                waiters: HashMap::new(),
+                last_waiter: 0,
+                last_lane: 0,
+                reaps_at: None,
             }),
-            connector,
-            state: Mutex::default(),
         })
     }
 
-    /// A connection: an open one, or a new one.
+    pub(crate) fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
+    /// A connection for a request with this token: an open one, or a new one.
     ///
     /// # Errors
     /// What the opening failed with, or [`Step::Pool`]'s time-out.
-    pub(crate) async fn pick(self: &Arc<Self>, limit: Duration) -> Result<Checkout, Error> {
-        let mut waiting = match self.want() {
+    pub(crate) async fn pick(
+        self: &Arc<Self>,
+        origin: &Origin,
+        held: &Arc<Held>,
+        token: Option<&AccessToken>,
+    ) -> Result<Checkout, Error> {
+        let mut waiting = match self.want(origin, held, token) {
             Want::Now(checkout) => return Ok(checkout),
             Want::Later(waiting) => waiting,
         };
+        let limit = self.connector.timeouts.pool;
         match tokio::time::timeout(limit, &mut waiting.handed).await {
             Ok(Ok(handed)) => handed,
             Ok(Err(_)) => Err(Error::new(Kind::ConnectionLost, "the client was shut down")),
@@ -89,152 +143,237 @@ impl Pool {
         }
     }
 
-    /// Whether nothing would be lost with it.
-    pub(crate) fn is_unused(&self) -> bool {
-        let state = self.lock();
-        state.machine.is_unused() && state.live.is_empty()
-    }
-
-    fn want(self: &Arc<Self>) -> Want {
+    fn want(self: &Arc<Self>, origin: &Origin, held: &Arc<Held>, token: Option<&AccessToken>) -> Want {
         let mut state = self.lock();
+        let target = state.target(origin, held);
         state.last_waiter += 1;
         let waiter = WaiterId(state.last_waiter);
         loop {
-            let State { machine, actions, .. } = &mut *state;
-            machine.handle(machine::Event::Wanted(waiter), actions);
-            match state.actions.pop() {
-                Some(Action::Hand(id, _)) => match state.check_out(id, self) {
-                    Some(checkout) if !checkout.is_closed() => return Want::Now(checkout),
-                    // Dead, and its end not reported yet: noticed before use.
-                    dead => {
-                        let State { machine, actions, .. } = &mut *state;
-                        machine.handle(machine::Event::Closed(id), actions);
-                        state.live.remove(&id);
-                        // Its own `Drop` takes this lock.
-                        drop(state);
-                        drop(dead);
-                        state = self.lock();
-                    }
-                },
-                Some(Action::Open) => {
-                    self.spawn_opening();
-                    break;
-                }
-                _ => break,
+            let State {
+                machine, actions, live, ..
+            } = &mut *state;
+            let holds = |id| {
+                let connection = token.and_then(|token| Some((token, live.get(&id)?)));
+                connection.is_some_and(|(token, live)| live.connection.bound.holds(token))
+            };
+            machine.handle(
+                Instant::now(),
+                target.lane,
+                machine::Event::Wanted(waiter),
+                holds,
+                actions,
+            );
+            let (checkout, afterwards) = self.perform(&mut state, None, Some(waiter));
+            let Some(checkout) = checkout else {
+                let (hand, handed) = oneshot::channel();
+                state.waiters.insert(waiter, hand);
+                drop(state);
+                afterwards.run();
+                return Want::Later(Waiting {
+                    pool: self.clone(),
+                    lane: target.lane,
+                    waiter,
+                    handed,
+                });
+            };
+            if checkout.is_closed() {
+                // Dead, and its end not reported yet: noticed before use.
+                let id = checkout.facts().id();
+                let closed = machine::Event::Closed(id);
+                let State { machine, actions, .. } = &mut *state;
+                machine.handle(Instant::now(), target.lane, closed, |_| false, actions);
+                state.live.remove(&id);
+                let (_, more) = self.perform(&mut state, None, None);
+                drop(state);
+                drop(checkout);
+                more.run();
+                afterwards.run();
+                state = self.lock();
+                continue;
             }
+            let streams = state.changed_streams(&checkout);
+            drop(state);
+            afterwards.run();
+            if let Some(streams) = streams {
+                let event = machine::Event::Streams(checkout.facts().id(), streams);
+                self.step(target.lane, event, None);
+            }
+            return Want::Now(checkout);
         }
-        let (hand, handed) = oneshot::channel();
-        state.waiters.insert(waiter, hand);
-        drop(state);
-        Want::Later(Waiting {
-            pool: self.clone(),
-            waiter,
-            handed,
-        })
     }
 
     /// Runs an event through the machine and does what it says.
-    fn step(self: &Arc<Self>, event: machine::Event, error: Option<&Error>) {
-        // Handing over wakes tasks and may drop connections, whose `Drop` takes this lock again: after it is free.
-        let mut handed = Vec::new();
-        let mut closed = Vec::new();
+    fn step(self: &Arc<Self>, lane: LaneId, event: machine::Event, error: Option<&Error>) {
         let mut state = self.lock();
         let State { machine, actions, .. } = &mut *state;
-        machine.handle(event, actions);
-        let mut actions = std::mem::take(actions);
+        machine.handle(Instant::now(), lane, event, |_| false, actions);
+        self.finish(state, error);
+    }
+
+    /// Lets go of what has been idle, or has lived, for too long; tells when to come again.
+    fn reap(self: &Arc<Self>) -> Option<Instant> {
+        let mut state = self.lock();
+        let State { machine, actions, .. } = &mut *state;
+        machine.tick(Instant::now(), actions);
+        let next = machine.deadline();
+        state.reaps_at = next;
+        self.finish(state, None);
+        next
+    }
+
+    fn finish(self: &Arc<Self>, mut state: MutexGuard<'_, State>, error: Option<&Error>) {
+        let (_, afterwards) = self.perform(&mut state, error, None);
+        drop(state);
+        afterwards.run();
+    }
+
+    /// Sees to it that the reaper comes at `when`.
+    fn wake_reaper(self: &Arc<Self>, when: Instant) {
+        let mut state = self.lock();
+        match state.reaps_at {
+            Some(at) if at <= when => {}
+            Some(_) => {
+                state.reaps_at = Some(when);
+                self.bell.notify_one();
+            }
+            None => {
+                // Outside a runtime nobody uses the pool either; the next connection calls again.
+                let Ok(runtime) = Handle::try_current() else { return };
+                state.reaps_at = Some(when);
+                runtime.spawn(reaper::run(Arc::downgrade(self), self.bell.clone()));
+            }
+        }
+    }
+
+    /// Does what the machine decided; the connection handed to `own` comes back.
+    fn perform(
+        self: &Arc<Self>,
+        state: &mut State,
+        error: Option<&Error>,
+        own: Option<WaiterId>,
+    ) -> (Option<Checkout>, Afterwards) {
+        let mut checkout = None;
+        let mut afterwards = Afterwards::default();
+        let mut actions = std::mem::take(&mut state.actions);
         for action in actions.drain(..) {
             match action {
-                Action::Open => self.spawn_opening(),
-                Action::Hand(id, waiter) => {
+                Action::Open(lane) => self.spawn_opening(state, lane),
+                Action::Hand(_, id, waiter) if Some(waiter) == own => checkout = state.check_out(id, self),
+                Action::Hand(_, id, waiter) => {
                     if let (Some(hand), Some(checkout)) = (state.waiters.remove(&waiter), state.check_out(id, self)) {
-                        handed.push((hand, Ok(checkout)));
+                        afterwards.handed.push((hand, Ok(checkout)));
                     }
                 }
-                Action::Fail(waiter) => {
+                Action::Fail(_, waiter) => {
                     let error = error.cloned().unwrap_or_else(|| {
                         Error::new(Kind::ConnectionLost, "the connection was lost while it was opened")
                     });
                     if let Some(hand) = state.waiters.remove(&waiter) {
-                        handed.push((hand, Err(error)));
+                        afterwards.handed.push((hand, Err(error)));
                     }
                 }
-                Action::Close(id) => closed.extend(state.live.remove(&id)),
+                Action::Close(_, id, reason) => {
+                    afterwards
+                        .closed
+                        .extend(state.live.remove(&id).map(|live| (live, reason)));
+                }
             }
         }
         state.actions = actions;
-        drop(state);
-        for live in closed {
-            live.connection.expect_end(Some(CloseReason::Evicted));
-        }
-        for (hand, result) in handed {
-            // The request vanished meanwhile: dropping the checkout returns the connection.
-            drop(hand.send(result));
-        }
+        (checkout, afterwards)
     }
 
-    fn spawn_opening(self: &Arc<Self>) {
+    fn spawn_opening(self: &Arc<Self>, state: &State, lane: LaneId) {
+        let Some(target) = state.lanes.get(&lane).cloned() else {
+            return;
+        };
         let pool = Arc::downgrade(self);
         let connector = self.connector.clone();
-        let target = self.target.clone();
         tokio::spawn(async move {
             let opened = connector.open(&target).await;
             // Nobody is left to use it: it is dropped, and with that closed.
             let Some(pool) = pool.upgrade() else { return };
             match opened {
-                Ok(opened) => pool.opened(opened),
-                Err(error) => pool.step(machine::Event::OpenFailed, Some(&error)),
+                Ok(opened) => pool.opened(&target, opened),
+                Err(error) => pool.step(target.lane, machine::Event::OpenFailed, Some(&error)),
             }
         });
     }
 
-    fn opened(self: &Arc<Self>, opened: Opened) {
+    fn opened(self: &Arc<Self>, target: &Target, opened: Opened) {
         let Opened {
             connection,
             sender,
             end,
             handshake,
         } = opened;
-        let facts = &connection.facts;
-        self.connector
-            .observers
-            .emit(&Event::ConnectionOpened { facts, handshake });
-        let event = machine::Event::Opened(facts.id(), facts.http());
+        let facts = connection.facts.clone();
+        self.connector.observers.emit(&Event::ConnectionOpened {
+            facts: &facts,
+            handshake,
+        });
+        let streams = connection.streams();
         self.lock().live.insert(
             facts.id(),
             Live {
                 connection: connection.clone(),
                 sender: Some(sender),
+                streams,
             },
         );
-        let pool = Arc::downgrade(self);
+        let (pool, lane) = (Arc::downgrade(self), target.lane);
         tokio::spawn(async move {
-            let seen = end.await;
+            let seen = connection.until_end(end).await;
             match pool.upgrade() {
-                Some(pool) => pool.forget(connection.facts.id()),
+                Some(pool) => pool.forget(lane, connection.facts.id()),
                 None => connection.expect_end(Some(CloseReason::Evicted)),
             }
             connection.ended(seen);
         });
-        self.step(event, None);
+        let until = target.held.not_after().and_then(instant);
+        let newcomer = Newcomer {
+            id: facts.id(),
+            http: facts.http(),
+            streams,
+            until,
+        };
+        self.step(lane, machine::Event::Opened(newcomer), None);
+        let due = self.lock().machine.deadline();
+        if let Some(due) = due {
+            self.wake_reaper(due);
+        }
     }
 
     /// A connection takes no more requests.
-    fn forget(self: &Arc<Self>, id: ConnectionId) {
+    fn forget(self: &Arc<Self>, lane: LaneId, id: ConnectionId) {
         let live = self.lock().live.remove(&id);
         drop(live);
-        self.step(machine::Event::Closed(id), None);
+        self.step(lane, machine::Event::Closed(id), None);
+    }
+
+    /// An h1 connection will come back at once.
+    fn returning(self: &Arc<Self>, connection: &Connection) {
+        let event = machine::Event::Returning(connection.facts.id());
+        self.step(connection.lane, event, None);
     }
 
     /// An h1 connection comes back.
-    fn put_back(self: &Arc<Self>, connection: &Connection, sender: Sender) {
+    fn put_back(self: &Arc<Self>, connection: &Connection, sender: Sender, keep_alive: Option<Duration>) {
         let id = connection.facts.id();
         connection.expect_end(None);
-        {
-            let mut state = self.lock();
-            let Some(live) = state.live.get_mut(&id) else { return };
-            live.sender = Some(sender);
+        match self.lock().live.get_mut(&id) {
+            Some(live) => live.sender = Some(sender),
+            None => return,
         }
-        self.step(machine::Event::Returned(id), None);
+        self.step(connection.lane, machine::Event::Finished(id, keep_alive), None);
+        self.wake_reaper(Instant::now() + keep_alive.map_or(self.idle, |said| said.min(self.idle)));
+    }
+
+    /// An h2 stream has ended.
+    fn stream_ended(self: &Arc<Self>, connection: &Connection) {
+        let event = machine::Event::Finished(connection.facts.id(), None);
+        self.step(connection.lane, event, None);
+        self.wake_reaper(Instant::now() + self.idle);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -243,7 +382,43 @@ impl Pool {
     }
 }
 
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.bell.notify_one();
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for live in state.live.values() {
+            live.connection.tell_to_close();
+        }
+    }
+}
+
 impl State {
+    fn target(&mut self, origin: &Origin, held: &Arc<Held>) -> Arc<Target> {
+        let key = Key {
+            origin: origin.clone(),
+            identity: held.thumbprint(),
+        };
+        if let Some(target) = self.targets.get(&key) {
+            return target.clone();
+        }
+        if self.targets.len() >= MOST_TARGETS {
+            let machine = &self.machine;
+            self.targets.retain(|_, target| machine.uses(target.lane));
+            self.lanes.retain(|lane, _| machine.uses(*lane));
+        }
+        self.last_lane += 1;
+        let target = Arc::new(Target {
+            lane: LaneId(self.last_lane),
+            origin: origin.clone(),
+            held: held.clone(),
+            tls: origin.is_https().then(|| tls::for_origin(&held.tls)),
+            asked: LastAsked::default(),
+        });
+        self.lanes.insert(target.lane, target.clone());
+        self.targets.insert(key, target.clone());
+        target
+    }
+
     fn check_out(&mut self, id: ConnectionId, pool: &Arc<Pool>) -> Option<Checkout> {
         let live = self.live.get_mut(&id)?;
         let sender = match &live.sender {
@@ -253,6 +428,32 @@ impl State {
         };
         Some(Checkout::new(sender, live.connection.clone(), pool.clone()))
     }
+
+    /// How many streams the peer allows now, if that has changed.
+    fn changed_streams(&mut self, checkout: &Checkout) -> Option<usize> {
+        let live = self.live.get_mut(&checkout.facts().id())?;
+        let streams = live.connection.streams();
+        (std::mem::replace(&mut live.streams, streams) != streams).then_some(streams)
+    }
+}
+
+impl Afterwards {
+    fn run(self) {
+        for (live, reason) in self.closed {
+            live.connection.expect_end(Some(reason));
+            live.connection.tell_to_close();
+        }
+        for (hand, result) in self.handed {
+            // The request vanished meanwhile: dropping the checkout returns the connection.
+            drop(hand.send(result));
+        }
+    }
+}
+
+/// A wall-clock time on the runtime's clock; `None` if it is too far away to matter.
+fn instant(when: SystemTime) -> Option<Instant> {
+    let left = when.duration_since(SystemTime::now()).unwrap_or_default();
+    Instant::now().checked_add(left)
 }
 
 enum Want {
@@ -263,6 +464,7 @@ enum Want {
 /// A request's place in the queue: it leaves the queue when it is dropped.
 struct Waiting {
     pool: Arc<Pool>,
+    lane: LaneId,
     waiter: WaiterId,
     handed: oneshot::Receiver<Result<Checkout, Error>>,
 }
@@ -271,7 +473,7 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         let still_waits = self.pool.lock().waiters.remove(&self.waiter).is_some();
         if still_waits {
-            self.pool.step(machine::Event::Vanished(self.waiter), None);
+            self.pool.step(self.lane, machine::Event::Vanished(self.waiter), None);
         }
     }
 }

@@ -42,6 +42,11 @@ pub enum Hardening {
     Connection,
     /// A proof for each request, with `htm`, `htu` and `jti` (PR-6).
     Request,
+    /// The first request of each (token, connection) has a proof of its own, with `htm`, `htu` and `jti`; the later
+    /// ones share one reusable proof. A connection that carries one request only costs one signature, as with
+    /// `Request`, and is as hard to replay; one that lasts costs two. From the second request on it promises no more
+    /// than `Connection`. See `docs/src/hardening.md`.
+    Adaptive,
 }
 
 /// How proofs are made.

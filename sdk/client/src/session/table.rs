@@ -42,6 +42,8 @@ pub(super) struct State {
 pub(super) struct Slot {
     /// Whether a proof was made for this token here, of either kind: [`Memory`] counts this connection as a holder.
     pub(super) proved: bool,
+    /// Whether a request has claimed the pair ([`Hardening::Adaptive`]).
+    claimed: bool,
     /// Counts the reusable proofs; see [`Record::generation`].
     pub(super) generation: u32,
     pub(super) shared: Reusable,
@@ -104,10 +106,22 @@ impl BindConnection for Table {
         if !wanted {
             return Ok(Bound::Nothing);
         }
-        match self.0.policy.hardening {
-            Hardening::Connection => Ok(self.0.reusable(request, token, identity)),
-            Hardening::Request => self.0.for_one_request(request, token, identity),
+        let alone = match self.0.policy.hardening {
+            _ if request.per_request => true,
+            Hardening::Connection => false,
+            Hardening::Request => true,
+            Hardening::Adaptive => self.0.claim(token),
+        };
+        match alone {
+            true => self.0.for_one_request(request, token, identity),
+            false => Ok(self.0.reusable(request, token, identity)),
         }
+    }
+
+    fn holds(&self, token: &AccessToken) -> bool {
+        let state = self.0.lock();
+        let slot = state.slots.peek(token.hash());
+        slot.is_some_and(|slot| matches!(slot.shared, Reusable::Ready(_)))
     }
 
     fn learn(&self, request: &RequestFacts<'_>, attached: Option<&Attachment>, answer: &Answer<'_>) -> Learned {
@@ -225,6 +239,14 @@ impl Inner {
             Ok(record.attachment())
         };
         Bound::Pending(wait.boxed())
+    }
+
+    /// Whether this is the first request of its (token, connection): a fact, not a guess from history, so that no
+    /// concurrency makes it two.
+    fn claim(&self, token: &AccessToken) -> bool {
+        let mut state = self.lock();
+        let slot = self.slot(&mut state, token.hash());
+        !std::mem::replace(&mut slot.claimed, true)
     }
 
     /// A proof with per-request claims is nobody else's (CL-3).

@@ -155,7 +155,10 @@ impl Lab {
     }
 
     fn service(&self) -> Router {
-        Router::new().route("/stream", get(stream)).fallback(any(echo))
+        Router::new()
+            .route("/stream", get(stream))
+            .route("/slow", get(slow))
+            .fallback(any(echo))
     }
 
     pub(crate) fn identity(&self) -> Identity {
@@ -192,6 +195,16 @@ async fn echo(body: Bytes) -> Vec<u8> {
 async fn stream() -> axum::body::Body {
     let first = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"data: 1\n\n"))]);
     axum::body::Body::from_stream(futures_util::StreamExt::chain(first, futures_util::stream::pending()))
+}
+
+/// `ok:` in two parts.
+async fn slow() -> axum::body::Body {
+    let parts = futures_util::stream::unfold(0, |part| async move {
+        tokio::task::yield_now().await;
+        let text = ["ok", ":"].get(part)?;
+        Some((Ok::<_, std::io::Error>(Bytes::from_static(text.as_bytes())), part + 1))
+    });
+    axum::body::Body::from_stream(parts)
 }
 
 /// A GET with a token.

@@ -6,7 +6,7 @@ use bowline_client::Body;
 use bowline_client::bind::Refusal;
 use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::response::Parts;
-use http::{Response, StatusCode, Uri};
+use http::{Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use rmcp::model::{ClientJsonRpcMessage, ClientRequest, ErrorData, RequestId, ServerJsonRpcMessage};
 use rmcp::transport::streamable_http_client::{
@@ -15,6 +15,7 @@ use rmcp::transport::streamable_http_client::{
 };
 
 use super::events::Opening;
+use super::holding::{Endings, Holding};
 use super::request::SESSION_ID;
 use super::{Events, Failure, body};
 use crate::Error;
@@ -35,10 +36,11 @@ pub(super) struct Asked {
     awaits_response: bool,
     /// The id of a `server/discover`.
     discover: Option<RequestId>,
+    endings: Endings,
 }
 
 impl Asked {
-    pub(super) fn of(message: &ClientJsonRpcMessage, had_session: bool) -> Self {
+    pub(super) fn of(message: &ClientJsonRpcMessage, had_session: bool, endings: Endings) -> Self {
         let request = match message {
             ClientJsonRpcMessage::Request(request) => Some(request),
             _ => None,
@@ -48,20 +50,20 @@ impl Asked {
             had_session,
             awaits_response: request.is_some(),
             discover: discover.map(|r| r.id.clone()),
+            endings,
         }
     }
 
     /// A server of an older revision may refuse `server/discover` in whatever way. rmcp's lifecycle falls back to
     /// `initialize` on a JSON-RPC error with the request's id, so it gets one.
-    fn legacy(&self, status: StatusCode, refusal: Refused<'_>) -> Option<StreamableHttpPostResponse> {
-        let is_unauthorized = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-        if self.had_session || !status.is_client_error() || is_unauthorized {
+    fn legacy(&self, status: StatusCode, said: Said<'_>) -> Option<StreamableHttpPostResponse> {
+        if self.had_session || !status.is_client_error() || is_unauthorized(status) {
             return None;
         }
         let id = self.discover.clone()?;
-        let error = match refusal {
-            Refused::JsonRpc(error) => error.clone(),
-            Refused::Text(text) => {
+        let error = match said {
+            Said::JsonRpc(error) => error.clone(),
+            Said::Text(text) => {
                 let message = format!("the server refused server/discover with HTTP {status}: {text}");
                 ErrorData::invalid_request(message, None)
             }
@@ -73,7 +75,7 @@ impl Asked {
 
 /// What a server said with an error status.
 #[derive(Clone, Copy)]
-enum Refused<'a> {
+enum Said<'a> {
     JsonRpc(&'a ErrorData),
     Text(&'a str),
 }
@@ -106,7 +108,7 @@ pub(super) async fn to_post(
 pub(super) async fn to_get(response: Response<Body>, had_session: bool, events: Opening) -> Result<Events, Failure> {
     let (head, body) = response.into_parts();
     if head.status.is_success() && has_media_type(&head, EVENT_STREAM) {
-        return Ok(events.open(body));
+        return Ok(Box::pin(events.open(body)));
     }
     body::discard(body).await;
     Err(if head.status.is_success() {
@@ -145,7 +147,12 @@ async fn accepted(
         return Ok(StreamableHttpPostResponse::Accepted);
     }
     if has_media_type(head, EVENT_STREAM) {
-        return Ok(StreamableHttpPostResponse::Sse(events.open(body), session_id(head)));
+        let events = events.open(body);
+        let events: Events = match head.version {
+            Version::HTTP_2 => Box::pin(events),
+            _ => Box::pin(Holding::new(events, asked.endings.clone())),
+        };
+        return Ok(StreamableHttpPostResponse::Sse(events, session_id(head)));
     }
     if has_media_type(head, JSON) {
         let octets = body::whole(body, limits.max_json_response_size).await?;
@@ -189,7 +196,7 @@ async fn refused(
         body::prefix(body, limits.max_error_response_size).await
     };
     let text = String::from_utf8_lossy(&text);
-    if let Some(response) = asked.legacy(status, Refused::Text(&text)) {
+    if let Some(response) = asked.legacy(status, Said::Text(&text)) {
         return Ok(response);
     }
     Err(status_error(head).unwrap_or_else(|| unexpected(format!("HTTP {status}: {text}"))))
@@ -197,7 +204,7 @@ async fn refused(
 
 fn json_rpc_error(message: ServerJsonRpcMessage, head: &Parts, asked: &Asked) -> StreamableHttpPostResponse {
     if let ServerJsonRpcMessage::Error(error) = &message
-        && let Some(response) = asked.legacy(head.status, Refused::JsonRpc(&error.error))
+        && let Some(response) = asked.legacy(head.status, Said::JsonRpc(&error.error))
     {
         return response;
     }
@@ -207,8 +214,11 @@ fn json_rpc_error(message: ServerJsonRpcMessage, head: &Parts, asked: &Asked) ->
 /// Whether the body of an error status is a message for the caller of the method. That of a 401 or 403 is not: the
 /// status must not be lost.
 fn may_be_json_rpc(head: &Parts) -> bool {
-    let is_unauthorized = matches!(head.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-    has_media_type(head, JSON) && !is_unauthorized
+    has_media_type(head, JSON) && !is_unauthorized(head.status)
+}
+
+fn is_unauthorized(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
 /// What a failure is where its body does not matter.

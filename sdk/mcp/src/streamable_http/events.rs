@@ -11,7 +11,6 @@ use http_body::Frame;
 use rmcp::transport::streamable_http_client::SseError;
 use sse_stream::{Sse, SseStream};
 
-use super::Events;
 use super::strikes::{Place, Strikes};
 use crate::error::Cause;
 use crate::{Error, Kind};
@@ -29,16 +28,17 @@ pub(super) struct Opening {
 
 impl Opening {
     /// The events of `body`, to the first error. Dropping them cancels the rest at once.
-    pub(super) fn open(self, body: Body) -> Events {
+    pub(super) fn open(self, body: Body) -> Reading {
         let measure = Measure::new(self.limit);
-        Box::pin(Reading {
+        Reading {
             source: Some(SseStream::new(Bounded { body, measure })),
             opening: self,
-        })
+        }
     }
 }
 
-struct Reading {
+/// An event stream that is being read.
+pub(super) struct Reading {
     /// `None` after the end or an error; the connection goes back, or is cancelled, right then.
     source: Option<SseStream<Bounded>>,
     opening: Opening,

@@ -4,11 +4,13 @@
 //! - [`answer`]: what an answer means, by status and media type.
 //! - [`body`]: answers read within bounds.
 //! - [`events`]: answers that are event streams.
+//! - [`holding`]: event streams that end with their response.
 //! - [`strikes`]: event streams that are not worth resuming.
 
 mod answer;
 mod body;
 mod events;
+mod holding;
 mod request;
 mod strikes;
 
@@ -27,6 +29,7 @@ use sse_stream::Sse;
 
 use crate::{Error, operation};
 use answer::Asked;
+use holding::Endings;
 use request::Addressed;
 use strikes::Strikes;
 
@@ -52,19 +55,21 @@ pub fn transport(
 ///
 /// It does what rmcp's reqwest client does, but for these:
 /// - Connections are kept. What is left of an answer nobody needs is read to its end, within bounds, so that an
-///   HTTP/1.1 connection and its proof live on. Dropping an event stream cancels it at once.
+///   HTTP/1.1 connection and its proof live on; for the same reason a response that comes as an event is handed on
+///   when its stream has ended, 50 ms later at most. Dropping an event stream cancels it at once.
 /// - No redirect is followed (CL-6): it is [`Kind::Redirect`](crate::Kind::Redirect).
 /// - A refused session-binding proof is [`Kind::BindingRefused`](crate::Kind::BindingRefused), not `AuthRequired`:
 ///   authorizing again would not help.
 /// - Custom headers may not replace `Content-Type`, the framing of the message, or the proof; `Authorization` only
 ///   where nothing else gives an access token.
 /// - A GET takes `text/event-stream` and nothing else; a 404 to a GET or DELETE is `SessionExpired`.
-/// - An event stream that cannot be read is given up at the third attempt to resume it at the same event.
+/// - An event stream is given up once what follows the same event could not be read three times.
 #[derive(Clone, Debug)]
 pub struct StreamableHttp {
     client: Client,
     token: Option<AccessToken>,
     strikes: Strikes,
+    endings: Endings,
 }
 
 impl StreamableHttp {
@@ -74,6 +79,7 @@ impl StreamableHttp {
             client,
             token: None,
             strikes: Strikes::default(),
+            endings: Endings::default(),
         }
     }
 
@@ -106,7 +112,7 @@ impl StreamableHttp {
         message: ClientJsonRpcMessage,
         limits: StreamableHttpResponseLimits,
     ) -> Result<StreamableHttpPostResponse, Failure> {
-        let asked = Asked::of(&message, to.session_id.is_some());
+        let asked = Asked::of(&message, to.session_id.is_some(), self.endings.clone());
         let events = events::Opening {
             session_id: to.session_id.clone(),
             place: None,

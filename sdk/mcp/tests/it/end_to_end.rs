@@ -220,7 +220,10 @@ async fn a_proof_refused_again_is_no_question_of_authorization() {
                 text.contains("invalid_proof") && text.contains(&agent.thumbprint().to_string()),
                 "{text}"
             );
-            assert!(text.contains("clock differs"), "{text}");
+            assert!(
+                text.contains("terminates TLS") && text.contains("clock less ours"),
+                "{text}"
+            );
         }
         other => panic!("{other:?}"),
     }

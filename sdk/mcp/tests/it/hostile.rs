@@ -4,15 +4,22 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::body::Bytes;
+use axum::response::Response;
 use bowline_mcp::{Error, Kind, StreamableHttp};
 use futures_util::StreamExt;
+use rmcp::ServiceExt;
+use rmcp::model::{CallToolRequestParams, ClientRequest};
 use rmcp::transport::streamable_http_client::{
-    SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse, StreamableHttpResponseLimits,
+    SseError, StreamableHttpClient, StreamableHttpClientTransportConfig, StreamableHttpError,
+    StreamableHttpPostResponse, StreamableHttpResponseLimits,
 };
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::scripted::{DONE, ERROR, EVENTS, JSON, Posted, Scripted, chunks, ping, plaintext_client, respond, soon};
+use crate::scripted::{
+    DONE, ERROR, EVENTS, JSON, Posted, Scripted, Seen, chunks, ping, plaintext_client, respond, soon,
+};
 
 const LIMIT: usize = 1000;
 
@@ -61,6 +68,17 @@ async fn endless_json_is_cancelled_at_the_default_limit() {
     let is_refused =
         matches!(posted, Err(StreamableHttpError::ResponseBodyTooLarge { max_size }) if max_size == 16 << 20);
     assert!(is_refused, "{posted:?}");
+}
+
+#[tokio::test]
+async fn json_that_announces_too_much_is_not_even_begun() {
+    let headers = [JSON, ("content-length", "20000000")];
+    let server = Scripted::start(move |_| respond(200, &headers, chunks(["{"], true))).await;
+    let posted = server.post(ping()).await;
+    assert!(
+        matches!(posted, Err(StreamableHttpError::ResponseBodyTooLarge { .. })),
+        "{posted:?}"
+    );
 }
 
 #[tokio::test]
@@ -178,7 +196,7 @@ async fn a_get_takes_nothing_but_an_event_stream() {
 }
 
 #[tokio::test]
-async fn a_stream_that_cannot_be_read_is_given_up_at_the_third_attempt() {
+async fn a_stream_that_could_not_be_read_three_times_is_given_up() {
     let body = || chunks(["id: 7\ndata: 1\n\n", "nonsense\n\n"], false);
     let server = Scripted::start(move |_| respond(200, &[EVENTS], body())).await;
     for attempt in 1..=3 {
@@ -208,5 +226,90 @@ async fn a_stream_that_breaks_may_be_resumed_as_often_as_it_takes() {
         let mut events = soon(getting).await.unwrap();
         soon(events.next()).await.unwrap().unwrap();
         assert!(matches!(soon(events.next()).await, Some(Err(SseError::Body(_)))));
+    }
+}
+
+/// Plays an MCP server as far as `initialize`; the rest is up to `script`.
+async fn half_a_server(script: impl Fn(&Seen, &str) -> Response + Clone + Send + Sync + 'static) -> Scripted {
+    Scripted::start(move |seen| {
+        let message: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
+        match message["method"].as_str() {
+            Some("initialize") => {
+                let result = json!({
+                    "protocolVersion": "2025-11-25",
+                    "capabilities": { "tools": {} },
+                    "serverInfo": { "name": "half", "version": "1" },
+                });
+                let reply = json!({ "jsonrpc": "2.0", "id": message["id"], "result": result });
+                respond(200, &[JSON, ("mcp-session-id", "session")], reply.to_string())
+            }
+            Some("ping") => {
+                let reply = json!({ "jsonrpc": "2.0", "id": message["id"], "result": {} });
+                respond(200, &[JSON], reply.to_string())
+            }
+            Some(method) if method.starts_with("notifications/") => respond(202, &[], ""),
+            method => script(seen, method.unwrap_or_default()),
+        }
+    })
+    .await
+}
+
+fn gets(server: &Scripted) -> usize {
+    server.seen().iter().filter(|seen| seen.method == "GET").count()
+}
+
+#[tokio::test]
+async fn rmcp_does_not_fetch_an_unreadable_event_stream_for_ever() {
+    let server = half_a_server(|seen, _| match seen.method.as_str() {
+        "GET" => respond(200, &[EVENTS], "nonsense\n\n"),
+        _ => respond(200, &[], ""),
+    })
+    .await;
+    let agent = soon(().serve(server.http.clone().transport(server.uri.clone())))
+        .await
+        .unwrap();
+    soon(async {
+        while gets(&server) < 3 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    for _ in 0..50 {
+        soon(agent.send_request(ClientRequest::PingRequest(Default::default())))
+            .await
+            .unwrap();
+    }
+    assert_eq!(gets(&server), 3);
+}
+
+#[tokio::test]
+async fn a_call_whose_reply_cannot_be_read_fails_and_the_next_one_works() {
+    for junk in [
+        "data: \u{fffd}\nnonsense\n\n".to_owned(),
+        format!("data: {}\n\n", "x".repeat(LIMIT)),
+    ] {
+        let server = half_a_server(
+            move |seen, method| match (seen.method.as_str(), seen.header("last-event-id")) {
+                ("GET", None) => respond(405, &[], ""),
+                ("GET", Some(_)) => respond(200, &[EVENTS], junk.clone()),
+                _ if method == "tools/call" => respond(
+                    200,
+                    &[EVENTS],
+                    chunks(["id: 7\ndata:\n\n".to_owned(), junk.clone()], false),
+                ),
+                _ => respond(200, &[], ""),
+            },
+        )
+        .await;
+        let config = StreamableHttpClientTransportConfig::with_uri(server.uri.clone()).max_sse_event_size(LIMIT);
+        let agent = soon(().serve(server.http.clone().transport_with(config)))
+            .await
+            .unwrap();
+        let failed = soon(agent.call_tool(CallToolRequestParams::new("any"))).await;
+        assert!(failed.is_err(), "{failed:?}");
+        soon(agent.send_request(ClientRequest::PingRequest(Default::default())))
+            .await
+            .unwrap();
+        assert_eq!(gets(&server), 3, "one for events, two to resume");
     }
 }

@@ -1,9 +1,19 @@
 //! Connections kept, and let go.
 
-use bowline_client::CloseReason;
-use futures_util::StreamExt;
-use rmcp::transport::streamable_http_client::StreamableHttpPostResponse;
+use std::collections::HashMap;
 
+use axum::Router;
+use axum::body::Body;
+use axum::routing::any;
+use bowline_client::{CloseReason, HttpVersions};
+use bowline_mcp::StreamableHttp;
+use bowline_testkit::peers::{CyclingOptions, CyclingServer};
+use bowline_testkit::pki::{KeyKind, Pki};
+use futures_util::{StreamExt, stream};
+use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHttpPostResponse};
+use tokio::sync::mpsc;
+
+use crate::house;
 use crate::scripted::{DONE, EVENTS, JSON, Scripted, TEXT, chunks, initialized, ping, respond, soon};
 
 #[tokio::test]
@@ -60,6 +70,19 @@ async fn an_event_stream_read_to_its_end_leaves_its_connection_alive() {
 }
 
 #[tokio::test]
+async fn an_event_stream_left_after_its_response_leaves_its_connection_alive() {
+    let body = format!("data: {DONE}\n\n");
+    let server = Scripted::start(move |_| respond(200, &[EVENTS], chunks([body.clone()], false))).await;
+    for _ in 0..10 {
+        let StreamableHttpPostResponse::Sse(mut events, _) = server.post(ping()).await.unwrap() else {
+            panic!()
+        };
+        assert_eq!(soon(events.next()).await.unwrap().unwrap().data.as_deref(), Some(DONE));
+    }
+    assert_eq!(server.stats().connections_opened, 1);
+}
+
+#[tokio::test]
 async fn a_dropped_event_stream_is_cancelled_at_once() {
     let server = Scripted::start(|_| respond(200, &[EVENTS], chunks(["data: 1\n\n"], true))).await;
     let mut events = server.get(Some("session"), None).await.unwrap();
@@ -72,4 +95,44 @@ async fn a_dropped_event_stream_is_cancelled_at_once() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_server_learns_at_once_that_a_stream_was_dropped() {
+    for http in [HttpVersions::Http2, HttpVersions::Http1] {
+        let (dropped, mut drops) = mpsc::unbounded_channel();
+        let router = Router::new().fallback(any(move || async move {
+            let guard = Told(dropped);
+            let events = stream::iter(["data: 1\n\n"])
+                .chain(stream::pending())
+                .map(move |event| {
+                    let _ = &guard;
+                    Ok::<_, std::convert::Infallible>(event)
+                });
+            respond(200, &[EVENTS], Body::from_stream(events))
+        }));
+        let pki = Pki::new();
+        let server = CyclingServer::start(&pki, CyclingOptions::default(), router);
+        let client = house::client(&pki, &pki.client("agent", KeyKind::P256), http);
+        let uri = format!("{}/mcp", server.origin());
+        let streamable = StreamableHttp::new(client);
+
+        let posting = streamable.post_message(uri.clone().into(), ping(), None, None, HashMap::new());
+        let StreamableHttpPostResponse::Sse(mut events, _) = soon(posting).await.unwrap() else {
+            panic!()
+        };
+        soon(events.next()).await.unwrap().unwrap();
+        assert!(drops.try_recv().is_err());
+        drop(events);
+        soon(drops.recv()).await.unwrap();
+    }
+}
+
+/// Tells when it is dropped.
+struct Told(mpsc::UnboundedSender<()>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        let _ = self.0.send(());
+    }
 }

@@ -3,7 +3,10 @@
 //! Nothing here goes through the crate's own minting: signatures come from aws-lc in JWS form directly, so
 //! that the crate is checked against something other than itself.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -14,7 +17,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bowline_proof::{ProofKey, ProofVerifier, Thumbprint};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::{crypto::aws_lc_rs::sign::any_supported_type, sign::SigningKey};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime, pem::PemObject};
 
 /// A self-signed certificate and its key.
 pub(crate) struct Identity {
@@ -113,4 +116,8 @@ pub(crate) fn sha256(octets: &[u8]) -> Vec<u8> {
     aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, octets)
         .as_ref()
         .to_vec()
+}
+
+pub(crate) fn time(seconds: u64) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(seconds))
 }

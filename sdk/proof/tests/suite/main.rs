@@ -3,6 +3,7 @@
 mod challenge;
 mod check;
 mod common;
+mod dpop;
 mod exporter;
 mod key;
 mod never_panics;

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use bowline_proof::{
     AccessToken, Challenge, Check, Confirmation, Expected, ExporterValue, Origin, ProofVerifier, Refusal, Targets,
-    Thumbprint, Verified, Windows, challenges, target_uri,
+    Thumbprint, Verified, Windows, challenges,
+    dpop::{self, DpopCheck, DpopKey, DpopRefusal, Nonce},
+    target_uri,
 };
 use http::{HeaderMap, HeaderValue, Method, Uri, header::WWW_AUTHENTICATE};
 use proptest::{collection::vec, prelude::*};
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime};
 use serde_json::{Value, json};
 
 use crate::common::{P256, base64url, sha256};
@@ -49,6 +51,84 @@ proptest! {
         let proof = P256.jws("ES256", &header(), &payload.to_string());
         if let Err(refusal) = verify(proof.as_bytes(), &path) {
             prop_assert_eq!(refusal.check(), Check::TargetUri);
+        }
+    }
+
+    #[test]
+    fn dpop_takes_any_octets(proof in vec(any::<u8>(), 0..300)) {
+        prop_assert!(verify_dpop(&proof, "/").is_err());
+    }
+
+    #[test]
+    fn dpop_takes_any_header(header in json_text(), payload in json_like(), signature in vec(any::<u8>(), 0..100)) {
+        let proof = [base64url(header), payload, base64url(signature)].join(".");
+        prop_assert!(verify_dpop(proof.as_bytes(), "/").is_err());
+    }
+
+    /// All is right but the key, so that it is reached.
+    #[test]
+    fn dpop_takes_any_key(jwk in json_text(), kty in prop::sample::select(vec!["EC", "OKP", "RSA", "oct"])) {
+        let header = format!(r#"{{"typ":"dpop+jwt","alg":"ES256","jwk":{jwk}}}"#);
+        let _ = verify_dpop(P256.jws("ES256", &header, "{}").as_bytes(), "/");
+        let with_kty = jwk.replacen('{', &format!(r#"{{"kty":"{kty}","crv":"P-256","#), 1);
+        let header = format!(r#"{{"typ":"dpop+jwt","alg":"ES256","jwk":{with_kty}}}"#);
+        let _ = verify_dpop(P256.jws("ES256", &header, "{}").as_bytes(), "/");
+    }
+
+    #[test]
+    fn dpop_takes_any_point_and_any_rsa_key(
+        x in vec(any::<u8>(), 0..50), y in vec(any::<u8>(), 0..50),
+        n in vec(any::<u8>(), 250..260), e in vec(any::<u8>(), 0..10),
+    ) {
+        let [x, y, n, e] = [x, y, n, e].map(base64url);
+        for (algorithm, jwk) in [
+            ("ES256", format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}","y":"{y}"}}"#)),
+            ("ES384", format!(r#"{{"kty":"EC","crv":"P-384","x":"{x}","y":"{y}"}}"#)),
+            ("EdDSA", format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{x}"}}"#)),
+            ("PS256", format!(r#"{{"kty":"RSA","n":"{n}","e":"{e}"}}"#)),
+            ("RS256", format!(r#"{{"kty":"RSA","n":"{n}","e":"{e}"}}"#)),
+        ] {
+            let header = format!(r#"{{"typ":"dpop+jwt","alg":"{algorithm}","jwk":{jwk}}}"#);
+            let found = verify_dpop(P256.jws("ES256", &header, "{}").as_bytes(), "/");
+            prop_assert!(found.is_err());
+        }
+    }
+
+    #[test]
+    fn dpop_takes_any_signed_payload(payload in json_text(), path in ".*") {
+        let _ = verify_dpop(signed_dpop(&payload).as_bytes(), &path);
+    }
+
+    /// All is right but `htu`, so that it is reached.
+    #[test]
+    fn dpop_takes_any_target(
+        htu in prop_oneof![".*", "(https?://|/)[a-z@:\\[\\]%.0-9]{0,20}/?[a-z%./é?#{]{0,20}"],
+        path in prop_oneof![".*", "/[a-z%./é?#{]{0,20}"],
+    ) {
+        let payload = json!({"jti": "j", "htm": "POST", "htu": htu, "iat": NOW});
+        if let Err(refusal) = verify_dpop(signed_dpop(&payload.to_string()).as_bytes(), &path) {
+            prop_assert_eq!(refusal.check(), DpopCheck::TargetUri);
+        }
+    }
+
+    #[test]
+    fn a_nonce_takes_any_field(text in ".*", octets in vec(any::<u8>(), 0..20)) {
+        let _ = Nonce::new(&text);
+        if let Ok(value) = HeaderValue::from_bytes(&octets) {
+            let _ = Nonce::of_response(&HeaderMap::from_iter([(dpop::NONCE_HEADER, value)]));
+        }
+    }
+
+    #[test]
+    fn a_dpop_key_takes_any_public_key(
+        position in any::<prop::sample::Index>(), octet in any::<u8>(), random in vec(any::<u8>(), 0..100),
+    ) {
+        let key = P256.signing_key();
+        let mut der = key.public_key().unwrap().to_vec();
+        let position = position.index(der.len());
+        der[position] = octet;
+        for der in [der, random] {
+            let _ = DpopKey::with_public_key(&SubjectPublicKeyInfoDer::from(der), key.clone());
         }
     }
 
@@ -159,6 +239,25 @@ fn verify(proof: &[u8], path: &str) -> Result<Verified, Refusal> {
     P256.verifier().verify(proof, &expected)
 }
 
+fn signed_dpop(payload: &str) -> String {
+    let key = DpopKey::new(P256.signing_key()).unwrap();
+    let header = format!(r#"{{"typ":"dpop+jwt","alg":"ES256","jwk":{}}}"#, key.jwk());
+    P256.jws("ES256", &header, payload)
+}
+
+fn verify_dpop(proof: &[u8], path: &str) -> Result<dpop::Verified, DpopRefusal> {
+    let expected = dpop::Expected {
+        method: &Method::POST,
+        path,
+        targets: &Targets::new(["https://h".parse().unwrap()]),
+        now: UnixTime::since_unix_epoch(Duration::from_secs(NOW)),
+        windows: &Windows::default(),
+        token: None,
+        nonces: None,
+    };
+    dpop::verify(proof, &expected)
+}
+
 /// Text that is often nearly JSON, with the member names that we read.
 fn json_text() -> impl Strategy<Value = String> {
     let scalar = prop_oneof![
@@ -174,7 +273,7 @@ fn json_text() -> impl Strategy<Value = String> {
     let value = scalar.prop_recursive(4, 24, 6, |inner| {
         let name = prop::sample::select(vec![
             "typ", "alg", "x5t#S256", "crit", "ath", "ekm", "iat", "jti", "htm", "htu", "cnf", "tls_exp", "jkt",
-            "other",
+            "nonce", "jwk", "kty", "x", "y", "n", "e", "d", "other",
         ]);
         prop_oneof![
             vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(","))),

@@ -2,13 +2,17 @@
 
 use std::{fmt::Debug, time::Duration};
 
-use bowline_proof::{AccessToken, Expected, ExporterValue, ProofClaims, Targets, Windows};
+use bowline_proof::{
+    AccessToken, Expected, ExporterValue, ProofClaims, RequestClaims, Scheme, Targets, Windows,
+    dpop::{self, DpopKey, Nonce},
+};
 use http::{HeaderValue, Method};
 use rustls_pki_types::UnixTime;
 
 use crate::common::{P256, THIEF, base64url};
 
 const TOKEN: &str = "a-very-secret-token";
+const NONCE: &str = "a-nonce-of-the-server";
 const EXPORTER: [u8; 32] = *b"an exporter value of 32 octets!!";
 
 #[test]
@@ -38,7 +42,43 @@ fn debug_output_of_every_secret_type_is_redacted() {
     let refused = THIEF.verifier().verify(proof.as_str().as_bytes(), &expected);
     assert!(accepted.is_ok() && refused.is_err());
 
-    let everything: [&dyn Debug; 12] = [
+    let key = DpopKey::new(P256.signing_key()).unwrap();
+    let request = RequestClaims::new(&Method::GET, &"https://h/".parse().unwrap()).unwrap();
+    let nonce = Nonce::new(NONCE).unwrap();
+    let dpop_claims = dpop::Claims {
+        request: &request,
+        issued_at: now,
+        token: Some(token.hash()),
+        nonce: Some(&nonce),
+    };
+    let dpop_proof = key.mint(&dpop_claims).unwrap();
+    let dpop_token = dpop::BoundToken {
+        hash: token.hash(),
+        key: key.thumbprint(),
+    };
+    let dpop_expected = dpop::Expected {
+        method: &Method::GET,
+        path: "/",
+        targets: &Targets::new(["https://h".parse().unwrap()]),
+        now,
+        windows: &Windows::default(),
+        token: Some(dpop_token),
+        nonces: Some(std::slice::from_ref(&nonce)),
+    };
+    let dpop_accepted = dpop::verify(dpop_proof.as_str().as_bytes(), &dpop_expected);
+    assert!(dpop_accepted.is_ok());
+    let dpop_field = dpop_proof.header_value();
+    let dpop_signature = dpop_proof.as_str().rsplit('.').next().unwrap();
+
+    let everything: [&dyn Debug; 20] = [
+        &key,
+        &nonce,
+        &dpop_claims,
+        &dpop_proof,
+        &dpop_field,
+        &dpop_expected,
+        &dpop_accepted,
+        &token.authorization_as(Scheme::Dpop),
         &token,
         token.hash(),
         &token.authorization(),
@@ -55,6 +95,9 @@ fn debug_output_of_every_secret_type_is_redacted() {
     for value in everything {
         shows_no_secret(&format!("{value:?}"), &proof);
         shows_no_secret(&format!("{value:#?}"), &proof);
+        for secret in [dpop_signature, NONCE] {
+            assert!(!format!("{value:?}").contains(secret), "{value:?}");
+        }
     }
 }
 
@@ -67,6 +110,9 @@ fn errors_repeat_nothing_of_what_they_refuse() {
     let field = HeaderValue::try_from(format!("DPoP {TOKEN}")).unwrap();
     let error = AccessToken::from_authorization(&field).unwrap_err();
     assert!(!format!("{error} {error:?}").contains(TOKEN));
+
+    let error = Nonce::new(&format!("{NONCE} {NONCE}")).unwrap_err();
+    assert!(!format!("{error} {error:?}").contains(NONCE));
 }
 
 fn shows_no_secret(text: &str, proof: &bowline_proof::Proof) {

@@ -1,6 +1,9 @@
 //! Access tokens and what their `cnf` demands (TK-0..TK-2).
 
-use bowline_proof::{AccessToken, Confirmation, ConfirmationError, Demand, EXPORTER_LABEL, InvalidAccessToken};
+use bowline_proof::{
+    AccessToken, Confirmation, ConfirmationError, Demand, EXPORTER_LABEL, InvalidAccessToken, Scheme,
+    dpop::JwkThumbprint,
+};
 use http::HeaderValue;
 use serde_json::{Value, json};
 
@@ -54,6 +57,52 @@ fn another_scheme_and_a_malformed_token_are_told_apart() {
     ] {
         assert_eq!(error(field), InvalidAccessToken::Malformed);
     }
+}
+
+#[test]
+fn credentials_are_read_with_either_scheme_which_is_kept() {
+    let read = |field: &'static str| AccessToken::from_credentials(&HeaderValue::from_static(field));
+    for (field, scheme) in [
+        ("Bearer t0k", Scheme::Bearer),
+        ("bearer   t0k", Scheme::Bearer),
+        ("DPoP t0k", Scheme::Dpop),
+        ("dpop t0k", Scheme::Dpop),
+    ] {
+        let token = read(field).unwrap();
+        assert_eq!((token.secret(), token.scheme()), ("t0k", scheme), "{field}");
+    }
+    assert_eq!(read("Basic dTpw").unwrap_err(), InvalidAccessToken::OtherScheme);
+    assert_eq!(read("DPoP").unwrap_err(), InvalidAccessToken::Malformed);
+    assert_eq!(read("DPoP a b").unwrap_err(), InvalidAccessToken::Malformed);
+}
+
+#[test]
+fn a_token_goes_out_with_its_own_scheme_or_the_one_asked_for() {
+    let token = AccessToken::new("t0k").unwrap();
+    assert_eq!(token.authorization(), "Bearer t0k");
+    assert_eq!(token.authorization_as(Scheme::Dpop), "DPoP t0k");
+    assert!(token.authorization_as(Scheme::Dpop).is_sensitive());
+    let dpop = token.clone().with_scheme(Scheme::Dpop);
+    assert_eq!(dpop.authorization(), "DPoP t0k");
+    assert_eq!(dpop.authorization_as(Scheme::Bearer), "Bearer t0k");
+    assert_eq!(dpop, token, "the scheme makes no other token of it");
+}
+
+#[test]
+fn a_token_demands_what_its_confirmation_says_or_else_its_scheme() {
+    let demand = |token: &AccessToken, scheme| token.clone().with_scheme(scheme).demand();
+    let opaque = AccessToken::new("opaque").unwrap();
+    assert_eq!(demand(&opaque, Scheme::Bearer), Ok(Demand::None));
+    assert_eq!(demand(&opaque, Scheme::Dpop), Ok(Demand::Dpop));
+    let bound = jwt(&json!({"cnf": {"jkt": base64url([1; 32])}}).to_string());
+    assert_eq!(demand(&bound, Scheme::Bearer), Ok(Demand::Dpop));
+    assert_eq!(demand(&bound, Scheme::Dpop), Ok(Demand::Dpop));
+    // TK-0
+    let session = jwt(&json!({"cnf": cnf()}).to_string());
+    assert_eq!(demand(&session, Scheme::Bearer), Ok(Demand::Session));
+    assert_eq!(demand(&session, Scheme::Dpop), Err(ConfirmationError::OtherScheme));
+    let malformed = jwt(&json!({"cnf": 1}).to_string());
+    assert_eq!(demand(&malformed, Scheme::Dpop), Err(ConfirmationError::Malformed));
 }
 
 #[test]
@@ -145,12 +194,12 @@ fn unknown_members_are_ignored() {
 fn the_confirmation_decides_what_is_demanded() {
     let x5t_s256 = Some(P256.thumbprint());
     let label = Some(EXPORTER_LABEL.to_owned());
-    let jkt = Some(base64url([1; 32]));
-    let demand = |x5t_s256, tls_exp: &Option<String>, jkt: &Option<String>| {
+    let jkt = Some(base64url([1; 32]).parse().unwrap());
+    let demand = |x5t_s256, tls_exp: &Option<String>, jkt: &Option<JwkThumbprint>| {
         Confirmation {
             x5t_s256,
             tls_exp: tls_exp.clone(),
-            jkt: jkt.clone(),
+            jkt: *jkt,
         }
         .demand()
     };

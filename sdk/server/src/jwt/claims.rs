@@ -46,7 +46,11 @@ impl ClaimRules {
         if now >= expires_at.saturating_add(leeway) {
             return Err(TokenError::invalid("the access token has expired"));
         }
-        match claims.get("nbf").map(|nbf| numeric_date(nbf).ok_or_else(malformed)).transpose()? {
+        match claims
+            .get("nbf")
+            .map(|nbf| numeric_date(nbf).ok_or_else(malformed))
+            .transpose()?
+        {
             Some(not_before) if not_before > now.saturating_add(leeway) => {
                 Err(TokenError::invalid("the access token is not valid yet"))
             }
@@ -56,7 +60,11 @@ impl ClaimRules {
 
     /// `aud` is a string or an array of them (RFC 7519 section 4.1.3).
     fn is_addressed(&self, aud: Option<&Value>) -> bool {
-        let names = |value: &Value| value.as_str().is_some_and(|name| self.audiences.iter().any(|own| own == name));
+        let names = |value: &Value| {
+            value
+                .as_str()
+                .is_some_and(|name| self.audiences.iter().any(|own| own == name))
+        };
         match aud {
             Some(Value::Array(several)) => several.iter().any(names),
             Some(one) => names(one),

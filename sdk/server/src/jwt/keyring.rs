@@ -101,7 +101,12 @@ impl Keyring {
 
     /// Takes a document into use. The same one again changes nothing: tokens found valid stay so.
     fn adopt(&self, document: Vec<u8>) -> Result<(), JwksError> {
-        if self.current.load().as_ref().is_some_and(|current| current.is_of(&document)) {
+        if self
+            .current
+            .load()
+            .as_ref()
+            .is_some_and(|current| current.is_of(&document))
+        {
             return Ok(());
         }
         let keys = KeySet::parse(document, self.remembered_tokens).map_err(JwksError::malformed)?;

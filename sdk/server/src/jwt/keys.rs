@@ -167,8 +167,9 @@ impl<'a> SignedJwt<'a> {
         let (signed, signature) = token.rsplit_once('.').ok_or_else(malformed)?;
         let (_, payload) = signed.split_once('.').ok_or_else(malformed)?;
         // An `alg` that is not known to jsonwebtoken, `none` among them, fails here.
-        let header = jsonwebtoken::decode_header(token)
-            .map_err(|_| TokenError::invalid("the header of the access token is malformed, or its alg is not accepted"))?;
+        let header = jsonwebtoken::decode_header(token).map_err(|_| {
+            TokenError::invalid("the header of the access token is malformed, or its alg is not accepted")
+        })?;
         if header.crit.is_some() {
             return Err(TokenError::invalid("the header of the access token has crit"));
         }
@@ -192,5 +193,30 @@ impl<'a> SignedJwt<'a> {
             .and_then(|payload| serde_json::from_slice(&payload).ok())
             .filter(Value::is_object)
             .ok_or_else(|| TokenError::invalid("the payload of the access token is malformed"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn rsa_keys_under_2048_bits_are_left_out() {
+        for (first, octets, usable) in [
+            (0x80, 256, 1),
+            (0x7f, 256, 0),
+            (0xff, 255, 0),
+            (0x01, 257, 1),
+            (0xff, 128, 0),
+        ] {
+            // With zeros in front, which do not make it stronger.
+            let mut modulus = vec![0; octets + 2];
+            modulus[2] = first;
+            let document = json!({ "keys": [{ "kty": "RSA", "e": "AQAB", "n": URL_SAFE_NO_PAD.encode(modulus) }] });
+            let keys = KeySet::parse(document.to_string().into_bytes(), NonZeroUsize::MIN).unwrap();
+            assert_eq!(keys.len(), usable, "{octets} octets from {first:#x}");
+        }
     }
 }

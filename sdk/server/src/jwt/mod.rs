@@ -14,7 +14,7 @@ use bowline_proof::AccessToken;
 
 use self::claims::ClaimRules;
 use self::keyring::Keyring;
-use self::keys::{KeySet, SignedJwt, Signature};
+use self::keys::{KeySet, Signature, SignedJwt};
 pub use self::source::{Jwks, JwksError, JwksUrl};
 use crate::{Clock, TokenError, TokenValidator, ValidToken};
 
@@ -37,7 +37,11 @@ pub struct JwtValidator {
 
 impl JwtValidator {
     /// Starts a validator for tokens that `issuer` issues for `audience`, this resource server, signed by keys of `jwks`.
-    pub fn builder(issuer: impl Into<String>, audience: impl Into<String>, jwks: impl Into<Jwks>) -> JwtValidatorBuilder {
+    pub fn builder(
+        issuer: impl Into<String>,
+        audience: impl Into<String>,
+        jwks: impl Into<Jwks>,
+    ) -> JwtValidatorBuilder {
         let jwks = jwks.into();
         JwtValidatorBuilder {
             rules: ClaimRules {
@@ -67,7 +71,9 @@ impl JwtValidator {
             Signature::Good => {}
             Signature::Bad => return Err(TokenError::invalid("the signature of the access token is not valid")),
             Signature::UnknownKey => {
-                return Err(TokenError::invalid("the access token is signed by a key that is not in the key set"));
+                return Err(TokenError::invalid(
+                    "the access token is signed by a key that is not in the key set",
+                ));
             }
         }
         let claims = jwt.claims()?;
@@ -93,7 +99,9 @@ impl TokenValidator for JwtValidator {
 
 impl fmt::Debug for JwtValidator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JwtValidator").field("rules", &self.rules).finish_non_exhaustive()
+        f.debug_struct("JwtValidator")
+            .field("rules", &self.rules)
+            .finish_non_exhaustive()
     }
 }
 

@@ -97,7 +97,7 @@ async fn read(path: &Path) -> Result<Vec<u8>, JwksError> {
 }
 
 /// A JWKS behind a URL, with whom to trust there and, if it asks, by which certificate to be known.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct JwksUrl {
     url: reqwest::Url,
     roots: Option<Vec<reqwest::Certificate>>,
@@ -116,6 +116,11 @@ impl JwksUrl {
             .map_err(|error| JwksError::new("the JWKS URL is not a URL").because(error))?;
         if !(url.scheme() == "https" || url.scheme() == "http" && is_loopback(&url)) {
             return Err(JwksError::new("the JWKS URL must be https; http is for loopback only"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(JwksError::new(
+                "the JWKS URL must not hold a user name or password; they would be logged",
+            ));
         }
         Ok(Self {
             client: client(None, None)?,
@@ -159,7 +164,12 @@ impl JwksUrl {
     async fn fetch(&self) -> Result<Vec<u8>, JwksError> {
         let failed = |error: reqwest::Error| JwksError::new("the JWKS URL cannot be fetched").because(error);
         let request = self.client.get(self.url.clone());
-        let mut response = request.send().await.map_err(failed)?.error_for_status().map_err(failed)?;
+        let mut response = request
+            .send()
+            .await
+            .map_err(failed)?
+            .error_for_status()
+            .map_err(failed)?;
         let mut document = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             if document.len() + chunk.len() > MAX_DOCUMENT {
@@ -168,6 +178,13 @@ impl JwksUrl {
             document.extend_from_slice(&chunk);
         }
         Ok(document)
+    }
+}
+
+/// Not the identity: it holds a private key.
+impl fmt::Debug for JwksUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JwksUrl({})", self.url)
     }
 }
 
@@ -196,7 +213,8 @@ fn is_loopback(url: &reqwest::Url) -> bool {
         Some("localhost") => true,
         Some(host) => {
             let host = host.trim_start_matches('[').trim_end_matches(']');
-            host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+            host.parse::<std::net::IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
         }
         None => false,
     }

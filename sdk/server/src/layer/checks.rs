@@ -1,31 +1,61 @@
 //! RS-1 to RS-13, in order.
+//!
+//! A token with the scheme `DPoP` takes the same way; RFC 9449 §4.3 comes after RS-3 and before RS-4, where a session's
+//! proof is looked at, and its `jti` is used up last of all.
 
-use bowline_proof::{AccessToken, Check, Confirmation, Demand, Expected, Refusal, Verified};
+use bowline_proof::dpop::{DpopCheck, DpopRefusal, Nonce};
+use bowline_proof::{AccessToken, Check, Confirmation, Demand, Expected, Refusal, Scheme, Verified};
 use http::request::Parts;
 
-use super::layer::{Policy, Settings};
-use super::transport;
+use super::dpop;
+use super::{Policy, Settings, transport};
 use crate::facts::ClientCertificate;
 use crate::memory::JtiRefused;
-use crate::{Binding, BindingClass, ConnectionFacts, ServerEvent, TokenError, TokenErrorKind, TokenValidator, ValidToken};
+use crate::{
+    Binding, BindingClass, ConnectionFacts, ServerEvent, TokenError, TokenErrorKind, TokenValidator, ValidToken,
+};
 
 /// Why a request does not pass.
 pub(super) enum Refused {
     /// A check says no.
     By(Refusal),
+    /// A check of DPoP says no.
+    ByDpop(DpopRefusal),
     /// RS-2 cannot be decided.
     Unavailable(TokenError),
+    /// RFC 9449 §11.1 cannot be decided, for this reason.
+    ReplayStore(&'static str),
 }
 
-impl<R: Into<Refusal>> From<R> for Refused {
-    fn from(refusal: R) -> Self {
-        Self::By(refusal.into())
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self::By(refusal)
+    }
+}
+
+impl From<Check> for Refused {
+    fn from(check: Check) -> Self {
+        Self::By(check.into())
+    }
+}
+
+impl From<DpopRefusal> for Refused {
+    fn from(refusal: DpopRefusal) -> Self {
+        Self::ByDpop(refusal)
+    }
+}
+
+impl From<DpopCheck> for Refused {
+    fn from(check: DpopCheck) -> Self {
+        Self::ByDpop(check.into())
     }
 }
 
 /// How a request passed.
 pub(super) struct Passed {
     pub(super) binding: Binding,
+    /// What the response is to tell a DPoP client (RFC 9449 §8.2).
+    pub(super) newer_nonce: Option<Nonce>,
     cached: bool,
 }
 
@@ -54,15 +84,17 @@ pub(super) async fn check<V: TokenValidator>(
     settings: &Settings,
     validator: &V,
 ) -> Result<Passed, Refused> {
-    let token = transport::access_token(request)?;
+    let token = transport::access_token(request, settings)?;
     let valid = validate(validator, &token).await?;
     let confirmation = valid.confirmation().map_err(|_| Check::Confirmation)?;
-    let class = class(confirmation)?;
+    let class = class(confirmation, token.scheme(), settings)?;
     check_certificate_binding(confirmation, facts)?;
+    let dpop = match class {
+        BindingClass::Dpop => Some(dpop::check(&token, confirmation, request, settings)?),
+        _ => None,
+    };
     let proof = match (transport::proof(request)?, facts.certificate()) {
-        (Some(proof), Some(certificate)) => {
-            Some(check_proof(proof, certificate, &token, request, facts, settings)?)
-        }
+        (Some(proof), Some(certificate)) => Some(check_proof(proof, certificate, &token, request, facts, settings)?),
         (Some(_), None) => {
             let detail = "the proof is for a client certificate, and this connection has none";
             return Err(Refusal::with_detail(Check::ProofThumbprint, detail).into()); // RS-5
@@ -70,7 +102,7 @@ pub(super) async fn check<V: TokenValidator>(
         (None, _) if class == BindingClass::Session => return Err(Check::ProofMissing.into()), // RS-4
         (None, _) => None,
     };
-    let per_request_claims = proof.as_ref().is_some_and(CheckedProof::has_all_request_claims);
+    let per_request_claims = dpop.is_some() || proof.as_ref().is_some_and(CheckedProof::has_all_request_claims);
     if settings.request_claims.are_demanded(request) && !per_request_claims {
         return Err(Check::RequestClaimsRequired.into()); // RS-12
     }
@@ -81,16 +113,21 @@ pub(super) async fn check<V: TokenValidator>(
     if let Some(proof) = &proof {
         proof.settle(&token, facts, settings)?;
     }
+    if let Some(proof) = &dpop {
+        proof.settle(settings).await?;
+    }
     Ok(Passed {
         cached: matches!(proof, Some(CheckedProof::SeenBefore)),
         binding: Binding {
             class,
             connection: facts.id(),
             thumbprint: facts.certificate().map(ClientCertificate::thumbprint),
+            dpop_key: dpop.as_ref().map(|proof| proof.verified.key),
             per_request_claims,
             resumed: facts.is_resumed(),
             token: valid,
         },
+        newer_nonce: dpop.and_then(|proof| proof.newer_nonce),
     })
 }
 
@@ -102,17 +139,22 @@ async fn validate<V: TokenValidator>(validator: &V, token: &AccessToken) -> Resu
     })
 }
 
-/// What the token is bound to; refused if that cannot be satisfied (TK-0..TK-2).
-fn class(confirmation: &Confirmation) -> Result<BindingClass, Refusal> {
-    match confirmation.demand().map_err(|_| Check::Confirmation)? {
-        Demand::Session => Ok(BindingClass::Session),
-        Demand::None if confirmation.x5t_s256.is_some() => Ok(BindingClass::Certificate),
-        Demand::None => Ok(BindingClass::Bearer),
-        // Bound to a key of which the Bearer scheme proves nothing (RFC 9449 section 7.2).
+/// What the token is bound to; refused if that cannot be satisfied (TK-0..TK-2), or goes with another scheme
+/// (RFC 9449 §7.1, §7.2).
+fn class(confirmation: &Confirmation, scheme: Scheme, settings: &Settings) -> Result<BindingClass, Refused> {
+    match (confirmation.demand().map_err(|_| Check::Confirmation)?, scheme) {
+        (Demand::Dpop, Scheme::Dpop) => Ok(BindingClass::Dpop),
+        (_, Scheme::Dpop) => Err(DpopCheck::TokenNotBound.into()),
+        (Demand::Session, _) => Ok(BindingClass::Session),
+        (Demand::None, _) if confirmation.x5t_s256.is_some() => Ok(BindingClass::Certificate),
+        (Demand::None, _) => Ok(BindingClass::Bearer),
+        // Bound to a key of which the scheme Bearer proves nothing.
+        (Demand::Dpop, _) if settings.dpop.is_some() => Err(DpopCheck::BearerScheme.into()),
         _ => Err(Refusal::with_detail(
             Check::Confirmation,
-            "the access token is bound to a DPoP key and is not accepted with the scheme Bearer",
-        )),
+            "the access token is bound to a DPoP key, and this server takes no such tokens",
+        )
+        .into()),
     }
 }
 
@@ -156,7 +198,10 @@ fn check_proof<'a>(
 enum CheckedProof<'a> {
     /// This very proof passed with this token on this connection; it has no per-request claims (RS-11).
     SeenBefore,
-    New { proof: &'a [u8], verified: Verified },
+    New {
+        proof: &'a [u8],
+        verified: Verified,
+    },
 }
 
 impl CheckedProof<'_> {
@@ -173,10 +218,13 @@ impl CheckedProof<'_> {
             return Ok(());
         };
         if let Some(jti) = verified.jti() {
-            facts.memory.use_up(jti, settings.jti_quota).map_err(|refused| match refused {
-                JtiRefused::Seen => Check::Replay,
-                JtiRefused::QuotaFull => Check::ReplayQuota,
-            })?;
+            facts
+                .memory
+                .use_up(jti, settings.jti_quota)
+                .map_err(|refused| match refused {
+                    JtiRefused::Seen => Check::Replay,
+                    JtiRefused::QuotaFull => Check::ReplayQuota,
+                })?;
         }
         if verified.is_reusable() {
             facts.memory.remember(*token.hash(), proof, settings.remembered_proofs);

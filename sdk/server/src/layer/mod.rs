@@ -1,7 +1,7 @@
-//! The verifier as tower middleware: RS-1 to RS-13 on every request.
+//! The verifier as tower middleware: RS-1 to RS-13 on every request, and RFC 9449 on those that come with DPoP.
 
 mod checks;
-mod layer;
+mod dpop;
 mod refused;
 mod service;
 mod transport;
@@ -9,5 +9,243 @@ mod transport;
 #[cfg(test)]
 mod tests;
 
-pub use self::layer::{BindingLayer, Policy, RequestClaims};
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use bowline_proof::{Origin, Targets, Windows};
+use http::request::Parts;
+use tower_layer::Layer;
+
 pub use self::service::BindingService;
+use crate::{Clock, Dpop, VerifierObserver};
+
+/// Lets a request through only if its access token is valid and is presented by whom, and on the connection, it is bound
+/// to (RS-1..RS-13).
+///
+/// It finds the [`ConnectionFacts`](crate::ConnectionFacts) among the request's extensions, where
+/// [`serve`](crate::serve) and `axum::serve` (with [`PeerFacts`](crate::PeerFacts)) put them. Without them every request
+/// is answered 500: a server that is wired up wrongly must not pass unchecked requests.
+///
+/// A request that passes carries a [`Binding`](crate::Binding) extension; a response that refuses carries the
+/// [`Check`](bowline_proof::Check) (or the [`DpopCheck`](bowline_proof::dpop::DpopCheck)) that refused, as an extension
+/// too, and an empty body.
+///
+/// A connection's memory of proofs and of `jti` values is shared by all layers that its requests meet: put one layer on
+/// each request's way, not two.
+pub struct BindingLayer<V> {
+    validator: Arc<V>,
+    settings: Arc<Settings>,
+}
+
+/// What a layer was told; the same for all its services.
+#[derive(Clone)]
+struct Settings {
+    origins: Vec<Origin>,
+    bare_path: bool,
+    targets: Targets,
+    policy: Policy,
+    request_claims: RequestClaims,
+    resource_metadata: Option<String>,
+    public_paths: Vec<String>,
+    windows: Windows,
+    remembered_proofs: NonZeroUsize,
+    jti_quota: usize,
+    dpop: Option<Dpop>,
+    observer: Option<Arc<dyn VerifierObserver>>,
+    clock: Clock,
+}
+
+/// Whether tokens must be session-bound (RS-13).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Policy {
+    /// Every token must be: one without `cnf.tls_exp` is refused, a DPoP-bound one too.
+    Require,
+    /// The token decides. A bearer token passes as a bearer token.
+    #[default]
+    Follow,
+}
+
+/// Which requests need a proof made for them alone, with `jti`, `htm` and `htu` (RS-12).
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub enum RequestClaims {
+    /// None; claims that are there are checked all the same (RS-9).
+    #[default]
+    Never,
+    /// All.
+    Always,
+    /// Those for which the function says so.
+    When(Arc<dyn Fn(&Parts) -> bool + Send + Sync>),
+}
+
+impl RequestClaims {
+    /// Those requests for which `demanded` returns true.
+    pub fn when(demanded: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        Self::When(Arc::new(demanded))
+    }
+
+    fn are_demanded(&self, request: &Parts) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Always => true,
+            Self::When(demanded) => demanded(request),
+        }
+    }
+}
+
+impl fmt::Debug for RequestClaims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Never => "Never",
+            Self::Always => "Always",
+            Self::When(_) => "When(..)",
+        })
+    }
+}
+
+impl<V> BindingLayer<V> {
+    /// A layer that asks `validator` about tokens (RS-2), with [`Policy::Follow`] and [`RequestClaims::Never`].
+    pub fn new(validator: V) -> Self {
+        Self {
+            validator: Arc::new(validator),
+            settings: Arc::new(Settings {
+                origins: Vec::new(),
+                bare_path: true,
+                targets: Targets::default(),
+                policy: Policy::default(),
+                request_claims: RequestClaims::default(),
+                resource_metadata: None,
+                public_paths: Vec::new(),
+                windows: Windows::default(),
+                remembered_proofs: NonZeroUsize::new(256).expect("256 is not 0"),
+                jti_quota: 10_000,
+                dpop: None,
+                observer: None,
+                clock: Clock::default(),
+            }),
+        }
+    }
+
+    /// The origins by which clients know this server, such as `https://api.example.com`. An `htu` is compared with these,
+    /// never with `Host` (PR-7); without any, only a bare path matches, and this SDK's clients send full URIs.
+    #[must_use]
+    pub fn origins(self, origins: impl IntoIterator<Item = Origin>) -> Self {
+        self.with(|settings| settings.origins = origins.into_iter().collect())
+    }
+
+    /// Whether an `htu` that is a bare absolute path, the draft's example, is accepted (PR-7). Default: yes.
+    #[must_use]
+    pub fn accept_bare_path(self, accepted: bool) -> Self {
+        self.with(|settings| settings.bare_path = accepted)
+    }
+
+    /// Whether tokens must be session-bound (RS-13). Default: [`Policy::Follow`].
+    #[must_use]
+    pub fn policy(self, policy: Policy) -> Self {
+        self.with(|settings| settings.policy = policy)
+    }
+
+    /// Which requests need a proof of their own (RS-12). Default: [`RequestClaims::Never`].
+    #[must_use]
+    pub fn request_claims(self, demanded: RequestClaims) -> Self {
+        self.with(|settings| settings.request_claims = demanded)
+    }
+
+    /// The URL of this server's protected resource metadata (RFC 9728), named in every challenge (RS-10).
+    #[must_use]
+    pub fn resource_metadata(self, url: impl Into<String>) -> Self {
+        self.with(|settings| settings.resource_metadata = Some(url.into()))
+    }
+
+    /// Paths that need no token (RS-13): the agent card, resource metadata. Whatever the method.
+    ///
+    /// A path is public if it is equal to one of these octet by octet, as the client sent it: no prefix matches, nothing is
+    /// decoded, no dot segment is removed, and the query does not count. A request whose path is merely equivalent needs a
+    /// token. Under axum's `nest` the full path counts.
+    #[must_use]
+    pub fn public_paths(self, paths: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.with(|settings| settings.public_paths = paths.into_iter().map(Into::into).collect())
+    }
+
+    /// How old and how far ahead a proof may be (RS-8; RFC 9449 §11.1).
+    #[must_use]
+    pub fn windows(self, windows: Windows) -> Self {
+        self.with(|settings| settings.windows = windows)
+    }
+
+    /// For how many tokens a connection remembers the proof that passed. Default: 256. Beyond, the least recently used one
+    /// is verified again when it comes back.
+    #[must_use]
+    pub fn remembered_proofs(self, tokens: NonZeroUsize) -> Self {
+        self.with(|settings| settings.remembered_proofs = tokens)
+    }
+
+    /// How many `jti` values a connection remembers, 32 octets each. Default: 10,000. They are kept until the connection
+    /// closes; at the quota a proof with another one is refused on that connection, and the client opens a new one (RS-9).
+    #[must_use]
+    pub fn jti_quota(self, quota: usize) -> Self {
+        self.with(|settings| settings.jti_quota = quota)
+    }
+
+    /// Takes tokens that are bound to a DPoP key (RFC 9449), with the scheme `DPoP`. Default: none are taken.
+    ///
+    /// An `htu` is compared with the [`origins`](Self::origins), which must be set. The [`windows`](Self::windows)
+    /// apply. A DPoP proof is always for one request, so it satisfies [`request_claims`](Self::request_claims).
+    #[must_use]
+    pub fn dpop(self, dpop: Dpop) -> Self {
+        self.with(|settings| settings.dpop = Some(dpop))
+    }
+
+    /// Who is told of each request's outcome.
+    #[must_use]
+    pub fn observer(self, observer: impl VerifierObserver) -> Self {
+        self.with(|settings| settings.observer = Some(Arc::new(observer)))
+    }
+
+    /// The clock for RS-1 and RS-8. Default: the system's.
+    #[must_use]
+    pub fn clock(self, clock: Clock) -> Self {
+        self.with(|settings| settings.clock = clock)
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        let settings = Arc::make_mut(&mut self.settings);
+        change(settings);
+        settings.targets = Targets::new(settings.origins.iter().cloned()).bare_path(settings.bare_path);
+        self
+    }
+}
+
+impl<S, V> Layer<S> for BindingLayer<V> {
+    type Service = BindingService<S, V>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        BindingService {
+            inner,
+            validator: self.validator.clone(),
+            settings: self.settings.clone(),
+        }
+    }
+}
+
+impl<V> Clone for BindingLayer<V> {
+    fn clone(&self) -> Self {
+        Self {
+            validator: self.validator.clone(),
+            settings: self.settings.clone(),
+        }
+    }
+}
+
+impl<V> fmt::Debug for BindingLayer<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BindingLayer")
+            .field("targets", &self.settings.targets)
+            .field("policy", &self.settings.policy)
+            .field("request_claims", &self.settings.request_claims)
+            .field("public_paths", &self.settings.public_paths)
+            .finish_non_exhaustive()
+    }
+}

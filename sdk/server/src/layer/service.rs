@@ -3,14 +3,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::{fmt, mem};
 
-use bowline_proof::{Check, Refusal};
+use bowline_proof::dpop::{NONCE_HEADER, Nonce};
+use bowline_proof::{Check, Refusal, Scheme};
+use http::header::CACHE_CONTROL;
 use http::request::Parts;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use tower_service::Service;
 
 use super::checks::{self, Refused};
-use super::layer::Settings;
-use super::{refused, transport};
+use super::{Settings, refused, transport};
 use crate::{ConnectionFacts, ServerEvent, TokenValidator};
 
 /// The service that a [`BindingLayer`](super::BindingLayer) makes of another.
@@ -43,31 +44,44 @@ where
         let (validator, settings) = (self.validator.clone(), self.settings.clone());
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
-            if let Err(response) = admit(&mut parts, &settings, &*validator).await {
-                return Ok(response);
+            let newer_nonce = match admit(&mut parts, &settings, &*validator).await {
+                Ok(newer_nonce) => newer_nonce,
+                Err(response) => return Ok(response),
+            };
+            let mut response = inner.call(Request::from_parts(parts, body)).await?;
+            if let Some(nonce) = newer_nonce {
+                let headers = response.headers_mut();
+                headers.insert(NONCE_HEADER, nonce.header_value());
+                // A stored response would bring a stale nonce (RFC 9449 §8.2).
+                headers.append(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             }
-            inner.call(Request::from_parts(parts, body)).await
+            Ok(response)
         })
     }
 }
 
-/// Lets the request pass, with its [`Binding`](crate::Binding), or gives the response that refuses it.
+/// Lets the request pass, with its [`Binding`](crate::Binding), or gives the response that refuses it. The response of
+/// one that passes may have to tell a nonce.
 async fn admit<V: TokenValidator, B: Default>(
     request: &mut Parts,
     settings: &Settings,
     validator: &V,
-) -> Result<(), Response<B>> {
+) -> Result<Option<Nonce>, Response<B>> {
+    let scheme = match transport::is_dpop(request) {
+        true => Scheme::Dpop,
+        false => Scheme::Bearer,
+    };
     let facts = connection_facts(request);
     if let Some(facts) = &facts
         && checks::certificate_has_expired(facts, settings)
     {
         facts.expired.notify_one();
         report_refusal(settings, facts, Check::Certificate.into());
-        return Err(refused::expired(request.version, settings.resource_metadata.as_deref()));
+        return Err(refused::expired(request.version, scheme, settings));
     }
     let path = transport::path(request);
     if settings.public_paths.iter().any(|public| public == path) {
-        return Ok(());
+        return Ok(None);
     }
     let Some(facts) = facts else {
         tracing::error!(
@@ -80,11 +94,22 @@ async fn admit<V: TokenValidator, B: Default>(
         Ok(passed) => {
             report(settings, &passed.event());
             request.extensions.insert(passed.binding);
-            Ok(())
+            Ok(passed.newer_nonce)
         }
         Err(Refused::By(refusal)) => {
             report_refusal(settings, &facts, refusal);
-            Err(refused::challenge(refusal, settings.resource_metadata.as_deref()))
+            Err(refused::challenge(refusal, scheme, settings))
+        }
+        Err(Refused::ByDpop(refusal)) => {
+            tracing::debug!(connection = %facts.id(), %refusal, "request refused");
+            let (connection, check) = (facts.id(), refusal.check());
+            report(settings, &ServerEvent::DpopRefused { connection, check });
+            Err(refused::dpop_challenge(refusal, settings))
+        }
+        Err(Refused::ReplayStore(why)) => {
+            tracing::warn!(connection = %facts.id(), why, "a DPoP request was refused unverified");
+            report(settings, &ServerEvent::Unavailable { connection: facts.id() });
+            Err(refused::replay_unknown())
         }
         Err(Refused::Unavailable(error)) => {
             let cause = std::error::Error::source(&error);
@@ -98,10 +123,7 @@ async fn admit<V: TokenValidator, B: Default>(
 /// From `serve`, or from `axum::serve`.
 fn connection_facts(request: &Parts) -> Option<Arc<ConnectionFacts>> {
     #[cfg(feature = "axum")]
-    if let Some(info) = request
-        .extensions
-        .get::<axum::extract::ConnectInfo<crate::PeerFacts>>()
-    {
+    if let Some(info) = request.extensions.get::<axum::extract::ConnectInfo<crate::PeerFacts>>() {
         return Some(info.0.0.clone());
     }
     request.extensions.get::<Arc<ConnectionFacts>>().cloned()

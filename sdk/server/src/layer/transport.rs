@@ -1,22 +1,40 @@
 //! Where on a request the token, the proof and the path are found, and where they must not be (TK-0, RS-4).
 
-use bowline_proof::{AccessToken, Check, InvalidAccessToken, PROOF_HEADER, Refusal};
+use bowline_proof::dpop::{DPOP_HEADER, DpopCheck};
+use bowline_proof::{AccessToken, Check, InvalidAccessToken, PROOF_HEADER, Refusal, Scheme};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 
-/// The access token, from `Authorization: Bearer` and from nowhere else. The body is not read: a token there is none.
-pub(super) fn access_token(request: &Parts) -> Result<AccessToken, Refusal> {
+use super::Settings;
+
+/// The access token, from `Authorization: Bearer` (or `DPoP`, where that is configured) and from nowhere else. The body
+/// is not read: a token there is none.
+pub(super) fn access_token(request: &Parts, settings: &Settings) -> Result<AccessToken, Refusal> {
     if request.uri.query().is_some_and(names_access_token) {
-        return Err(Refusal::with_detail(Check::TokenTransport, "an access token in the query is not accepted"));
+        return Err(Refusal::with_detail(
+            Check::TokenTransport,
+            "an access token in the query is not accepted",
+        ));
     }
     let mut fields = request.headers.get_all(AUTHORIZATION).iter();
     let (field, further) = (fields.next(), fields.next());
     if further.is_some() {
-        return Err(Refusal::with_detail(Check::TokenTransport, "more than one Authorization header"));
+        return Err(Refusal::with_detail(
+            Check::TokenTransport,
+            "more than one Authorization header",
+        ));
     }
-    AccessToken::from_authorization(field.ok_or(Check::NoToken)?).map_err(|error| match error {
+    let field = field.ok_or(Check::NoToken)?;
+    let token = match settings.dpop {
+        Some(_) => AccessToken::from_credentials(field),
+        None => AccessToken::from_authorization(field),
+    };
+    token.map_err(|error| match error {
         InvalidAccessToken::OtherScheme => Check::NoToken.into(),
-        _ => Refusal::with_detail(Check::Token, "the Authorization header holds no well-formed bearer token"),
+        _ => Refusal::with_detail(
+            Check::Token,
+            "the Authorization header holds no well-formed access token",
+        ),
     })
 }
 
@@ -27,6 +45,26 @@ pub(super) fn proof(request: &Parts) -> Result<Option<&[u8]>, Refusal> {
         (_, Some(_)) => Err(Check::ProofDuplicated.into()),
         (field, None) => Ok(field.map(|field| field.as_bytes())),
     }
+}
+
+/// The one DPoP proof (RFC 9449 §4.3 item 1, §7.1). Several in one field make a value that is no proof.
+pub(super) fn dpop_proof(request: &Parts) -> Result<&[u8], DpopCheck> {
+    let mut fields = request.headers.get_all(DPOP_HEADER).iter();
+    match (fields.next(), fields.next()) {
+        (_, Some(_)) => Err(DpopCheck::Duplicated),
+        (Some(field), None) => Ok(field.as_bytes()),
+        (None, None) => Err(DpopCheck::Missing),
+    }
+}
+
+/// Whether the request means to present its token with the scheme `DPoP`, well-formed or not.
+pub(super) fn is_dpop(request: &Parts) -> bool {
+    let scheme = |field: &http::HeaderValue| {
+        let field = field.as_bytes();
+        let end = field.iter().position(|&octet| octet == b' ').unwrap_or(field.len());
+        field[..end].eq_ignore_ascii_case(Scheme::Dpop.name().as_bytes())
+    };
+    request.headers.get(AUTHORIZATION).is_some_and(scheme)
 }
 
 /// The path as the client sent it: axum's `nest` takes prefixes off and keeps the original aside.
@@ -74,10 +112,24 @@ mod tests {
 
     #[test]
     fn an_access_token_in_the_query_is_seen_through_escapes() {
-        for query in ["access_token=x", "a=b&access_token", "access%5Ftoken=x", "%61ccess_toke%6e=", "a&access_token=&b"] {
+        for query in [
+            "access_token=x",
+            "a=b&access_token",
+            "access%5Ftoken=x",
+            "%61ccess_toke%6e=",
+            "a&access_token=&b",
+        ] {
             assert!(names_access_token(query), "{query}");
         }
-        for query in ["", "a=access_token", "xaccess_token=1", "access_token%=1", "access_token%3D=1", "%", "%4"] {
+        for query in [
+            "",
+            "a=access_token",
+            "xaccess_token=1",
+            "access_token%=1",
+            "access_token%3D=1",
+            "%",
+            "%4",
+        ] {
             assert!(!names_access_token(query), "{query}");
         }
     }

@@ -55,10 +55,7 @@ impl Activity {
 impl Running {
     /// The same body, which keeps the request in flight until it has ended or is dropped.
     pub(super) fn until_end_of<B>(self, body: B) -> CountedBody<B> {
-        CountedBody {
-            body,
-            _running: self,
-        }
+        CountedBody { body, _running: self }
     }
 }
 
@@ -135,5 +132,4 @@ mod tests {
         idle.await;
         assert_eq!(begun.elapsed(), LATER / 2 + LATER);
     }
-
 }

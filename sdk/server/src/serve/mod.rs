@@ -27,6 +27,8 @@ use crate::{Clock, ConnectionFacts, Listener};
 type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// Limits of a server. All have defaults fit for a server whose peers are only half trusted.
+///
+/// They bound connections, not requests: a request body that never ends is for the service to bound.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServeOptions {
@@ -62,12 +64,8 @@ impl Default for ServeOptions {
 /// stops listening, drains the connections, and returns when they are closed.
 ///
 /// Each request finds its `Arc<`[`ConnectionFacts`]`>` among its extensions.
-pub async fn serve<S, B>(
-    mut listener: Listener,
-    service: S,
-    options: ServeOptions,
-    shutdown: impl Future<Output = ()>,
-) where
+pub async fn serve<S, B>(mut listener: Listener, service: S, options: ServeOptions, shutdown: impl Future<Output = ()>)
+where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Into<BoxError>,
@@ -215,5 +213,31 @@ fn log_end(facts: &ConnectionFacts, result: Result<(), BoxError>) {
     match result {
         Ok(()) => tracing::debug!(connection = %facts.id(), "closed"),
         Err(error) => tracing::debug!(connection = %facts.id(), %error, "broken"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_certificate_is_past_in_the_first_second_after_its_not_after_even_if_the_clock_jumps() {
+        let begun = Instant::now();
+        let clock = Clock::from_fn(move || {
+            let elapsed = begun.elapsed().as_secs();
+            // After an hour the clock is set forward by a year.
+            let ahead = if elapsed >= 3600 { 365 * 86_400 } else { 0 };
+            UnixTime::since_unix_epoch(Duration::from_secs(1_000 + elapsed + ahead))
+        });
+        past(UnixTime::since_unix_epoch(Duration::from_secs(1_090)), &clock).await;
+        assert_eq!(begun.elapsed(), Duration::from_secs(91));
+        past(UnixTime::since_unix_epoch(Duration::from_secs(1_000_000)), &clock).await;
+        assert_eq!(
+            begun.elapsed().as_secs() / 60,
+            60,
+            "noticed within a minute of the jump"
+        );
     }
 }

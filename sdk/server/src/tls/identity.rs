@@ -39,7 +39,12 @@ impl ServerIdentity {
     /// As [`ServerIdentity::from_pem`], and [`TlsErrorKind::Unreadable`].
     pub fn from_pem_files(chain: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Self, TlsError> {
         let (chain, key) = (chain.as_ref(), key.as_ref());
-        Self::parsed(&read(chain)?, &read(key)?, &chain.display().to_string(), &key.display().to_string())
+        Self::parsed(
+            &read(chain)?,
+            &read(key)?,
+            &chain.display().to_string(),
+            &key.display().to_string(),
+        )
     }
 
     pub(super) fn certified_key(&self) -> Arc<CertifiedKey> {
@@ -65,7 +70,10 @@ impl ServerIdentity {
         key_name: &str,
     ) -> Result<Self, TlsError> {
         if chain.is_empty() {
-            return Err(TlsError::new(TlsErrorKind::Certificate, format!("{chain_name}: holds no certificate")));
+            return Err(TlsError::new(
+                TlsErrorKind::Certificate,
+                format!("{chain_name}: holds no certificate"),
+            ));
         }
         let certified = CertifiedKey::new(chain, key);
         match certified.keys_match() {
@@ -120,15 +128,23 @@ fn roots(pem: &[u8], name: &str) -> Result<Arc<RootCertStore>, TlsError> {
     let mut store = RootCertStore::empty();
     for certificate in certificates(pem, name)? {
         store.add(certificate).map_err(|error| {
-            TlsError::new(TlsErrorKind::Certificate, format!("{name}: holds a certificate that cannot be a root"))
-                .because(error)
+            TlsError::new(
+                TlsErrorKind::Certificate,
+                format!("{name}: holds a certificate that cannot be a root"),
+            )
+            .because(error)
         })?;
     }
     Ok(Arc::new(store))
 }
 
 fn certificates(pem: &[u8], name: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let bad = || TlsError::new(TlsErrorKind::Certificate, format!("{name}: holds no certificate in PEM"));
+    let bad = || {
+        TlsError::new(
+            TlsErrorKind::Certificate,
+            format!("{name}: holds no certificate in PEM"),
+        )
+    };
     let chain: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
         .map_err(|error| bad().because(error))?;
@@ -144,6 +160,8 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
 fn mismatch(chain_name: &str, key_name: &str) -> TlsError {
     TlsError::new(
         TlsErrorKind::KeyMismatch,
-        format!("the key does not fit the certificate: {key_name} is not the private key of the first certificate in {chain_name}"),
+        format!(
+            "the key does not fit the certificate: {key_name} is not the private key of the first certificate in {chain_name}"
+        ),
     )
 }

@@ -51,7 +51,6 @@ pub enum ClientAuth {
 
 impl ServerTls {
     /// Starts a configuration for a server with this identity.
-    #[must_use]
     pub fn builder(identity: ServerIdentity, client_auth: ClientAuth) -> ServerTlsBuilder {
         ServerTlsBuilder {
             identity,
@@ -86,10 +85,7 @@ pub struct ServerTlsBuilder {
 impl ServerTlsBuilder {
     /// The application protocols offered, the preferred one first. Default: `h2`, then `http/1.1`.
     pub fn alpn(mut self, protocols: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
-        self.alpn = protocols
-            .into_iter()
-            .map(|name| name.as_ref().to_vec())
-            .collect();
+        self.alpn = protocols.into_iter().map(|name| name.as_ref().to_vec()).collect();
         self
     }
 
@@ -151,8 +147,11 @@ fn client_verifier(
         ClientAuth::Required(roots) => webpki(roots).build(),
     };
     verifier.map(Some).map_err(|error| {
-        TlsError::new(TlsErrorKind::ClientRoots, "the client roots are not usable: give at least one CA certificate")
-            .because(error)
+        TlsError::new(
+            TlsErrorKind::ClientRoots,
+            "the client roots are not usable: give at least one CA certificate",
+        )
+        .because(error)
     })
 }
 
@@ -222,5 +221,38 @@ impl fmt::Display for TlsError {
 impl StdError for TlsError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::generate_simple_self_signed;
+
+    use super::*;
+
+    #[test]
+    fn ex_2_and_ex_3_hold_in_every_configuration() {
+        let certified = generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let identity = ServerIdentity::from_pem(
+            certified.cert.pem().as_bytes(),
+            certified.signing_key.serialize_pem().as_bytes(),
+        )
+        .unwrap();
+        let roots = roots_from_pem(certified.cert.pem().as_bytes()).unwrap();
+        for auth in [
+            ClientAuth::None,
+            ClientAuth::Optional(roots.clone()),
+            ClientAuth::Required(roots),
+        ] {
+            let tls = ServerTls::builder(identity.clone(), auth)
+                .alpn(["http/1.1"])
+                .build()
+                .unwrap();
+            assert!(tls.config.require_ems);
+            assert_eq!(tls.config.max_early_data_size, 0);
+            assert!(!tls.config.session_storage.can_cache());
+            assert_eq!(tls.config.ticketer.lifetime(), 3600);
+            assert_eq!(tls.config.alpn_protocols, [b"http/1.1".to_vec()]);
+        }
     }
 }

@@ -70,9 +70,8 @@ mod tests {
     fn a_ticket_is_accepted_until_its_lifetime_is_over_and_not_a_second_longer() {
         let now = Arc::new(AtomicU64::new(1_000));
         let hand = now.clone();
-        let clock = Clock::from_fn(move || {
-            UnixTime::since_unix_epoch(Duration::from_secs(hand.load(Ordering::Relaxed)))
-        });
+        let clock =
+            Clock::from_fn(move || UnixTime::since_unix_epoch(Duration::from_secs(hand.load(Ordering::Relaxed))));
         let tickets = ShortLivedTickets::new(Duration::from_secs(60), clock).unwrap();
         let ticket = tickets.encrypt(b"a session").unwrap();
 
@@ -81,7 +80,11 @@ mod tests {
         now.store(1_061, Ordering::Relaxed);
         assert_eq!(tickets.decrypt(&ticket), None);
         now.store(999, Ordering::Relaxed);
-        assert_eq!(tickets.decrypt(&ticket), None, "a ticket from the future is not ours to trust");
+        assert_eq!(
+            tickets.decrypt(&ticket),
+            None,
+            "a ticket from the future is not ours to trust"
+        );
     }
 
     #[test]

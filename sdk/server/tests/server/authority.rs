@@ -17,7 +17,10 @@ pub(crate) struct Authority {
 
 impl Authority {
     pub(crate) fn new(kid: &'static str) -> Self {
-        Self { kid, key: KeyPair::generate_for(&PKCS_ED25519).unwrap() }
+        Self {
+            kid,
+            key: KeyPair::generate_for(&PKCS_ED25519).unwrap(),
+        }
     }
 
     pub(crate) fn jwk(&self) -> Value {

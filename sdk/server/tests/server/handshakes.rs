@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bowline_server::{
-    AcceptErrorKind, Acceptor, ClientAuth, ConnectionFacts, Listener, ServerIdentity, ServerTls, ServerTlsBuilder,
-    TlsErrorKind,
+    AcceptErrorKind, Acceptor, ClientAuth, ConnectionFacts, Listener, ServerIdentity, ServerTlsBuilder, TlsErrorKind,
 };
 use rcgen::{PKCS_ECDSA_P521_SHA512, date_time_ymd};
 use rustls::client::danger::HandshakeSignatureValid;
@@ -93,7 +92,10 @@ async fn pr_2_a_certificate_whose_key_cannot_sign_proofs_gets_no_connection() {
     let acceptor = acceptor(site.tls());
     let agent = site.ca.client_with("agent", |_| {}, &PKCS_ECDSA_P521_SHA512);
     let config = site.client_as(Some(&agent), "h2", rustls::ALL_VERSIONS);
-    assert_eq!(handshake(&acceptor, &config).await.unwrap_err(), AcceptErrorKind::ClientKey);
+    assert_eq!(
+        handshake(&acceptor, &config).await.unwrap_err(),
+        AcceptErrorKind::ClientKey
+    );
 }
 
 #[tokio::test]
@@ -110,7 +112,10 @@ async fn rs_1_a_resumed_session_whose_certificate_has_expired_since_gets_no_conn
         handshake(&acceptor, &config).await.unwrap();
         assert!(handshake(&acceptor, &config).await.unwrap().is_resumed());
         site.clock.advance(601);
-        assert_eq!(handshake(&acceptor, &config).await.unwrap_err(), AcceptErrorKind::ResumedCertificate);
+        assert_eq!(
+            handshake(&acceptor, &config).await.unwrap_err(),
+            AcceptErrorKind::ResumedCertificate
+        );
     }
 }
 
@@ -134,7 +139,10 @@ async fn rs_1_a_resumed_session_whose_certificate_is_no_longer_trusted_gets_no_c
         handshake(&acceptor, &config).await.unwrap();
         assert!(handshake(&acceptor, &config).await.unwrap().is_resumed());
         trusted.store(false, Ordering::SeqCst);
-        assert_eq!(handshake(&acceptor, &config).await.unwrap_err(), AcceptErrorKind::ResumedCertificate);
+        assert_eq!(
+            handshake(&acceptor, &config).await.unwrap_err(),
+            AcceptErrorKind::ResumedCertificate
+        );
     }
 }
 
@@ -210,7 +218,9 @@ async fn at_the_handshake_limit_peers_wait_and_are_served_when_there_is_room() {
     let (addr, config) = (listener.local_addr(), site.client("h2"));
     let honest = tokio::spawn(async move { tls(addr, &config).await.map(|_| ()) });
     assert!(
-        tokio::time::timeout(Duration::from_millis(50), listener.accept()).await.is_err(),
+        tokio::time::timeout(Duration::from_millis(50), listener.accept())
+            .await
+            .is_err(),
         "there is room for one handshake only"
     );
     drop(silent);
@@ -240,12 +250,15 @@ fn a_key_that_does_not_fit_its_certificate_is_refused_in_words_that_name_both_fi
     let folder = Folder::new("mismatch");
     let (one, other) = (site.ca.server(), site.ca.server());
     let chain = folder.write("one.pem", &one.certificate_pem);
-    let key = folder.write("other.key", &other.key.serialize_pem());
+    let key = folder.write("other.key", other.key.serialize_pem());
     let error = ServerIdentity::from_pem_files(&chain, &key).unwrap_err();
     assert_eq!(error.kind(), TlsErrorKind::KeyMismatch);
-    assert!(error.to_string().contains("one.pem") && error.to_string().contains("other.key"), "{error}");
+    assert!(
+        error.to_string().contains("one.pem") && error.to_string().contains("other.key"),
+        "{error}"
+    );
 
-    let fitting = folder.write("one.key", &one.key.serialize_pem());
+    let fitting = folder.write("one.key", one.key.serialize_pem());
     ServerIdentity::from_pem_files(&chain, fitting).unwrap();
 }
 
@@ -255,7 +268,7 @@ fn files_that_are_not_what_they_should_be_are_named() {
     let folder = Folder::new("files");
     let server = site.ca.server();
     let chain = folder.write("chain.pem", &server.certificate_pem);
-    let key = folder.write("key.pem", &server.key.serialize_pem());
+    let key = folder.write("key.pem", server.key.serialize_pem());
     let empty = folder.write("empty.pem", "");
     let absent = folder.path("absent.pem");
     for (chain, key, kind, named) in [

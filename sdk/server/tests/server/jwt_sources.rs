@@ -1,7 +1,7 @@
 //! Where keys come from: files and URLs that change, fail, or lie.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -10,7 +10,6 @@ use axum::routing::get;
 use bowline_proof::AccessToken;
 use bowline_server::{Jwks, JwksUrl, JwtValidator, JwtValidatorBuilder, TokenErrorKind, TokenValidator};
 use http::StatusCode;
-use std::sync::Mutex;
 use tokio::net::TcpListener;
 
 use crate::authority::{AUDIENCE, Authority, ISSUER, jwks};
@@ -21,7 +20,9 @@ const ALWAYS: Duration = Duration::ZERO;
 const NEVER: Duration = Duration::from_secs(1_000_000);
 
 fn builder(jwks: impl Into<Jwks>) -> JwtValidatorBuilder {
-    JwtValidator::builder(ISSUER, AUDIENCE, jwks).refresh_interval(NEVER).retry_interval(NEVER)
+    JwtValidator::builder(ISSUER, AUDIENCE, jwks)
+        .refresh_interval(NEVER)
+        .retry_interval(NEVER)
 }
 
 async fn is_valid(validator: &JwtValidator, token: &AccessToken) -> bool {
@@ -54,7 +55,12 @@ async fn a_file_is_read_again_as_it_ages_and_withdrawn_keys_are_forgotten_with_t
     assert!(is_valid(&validator, &token).await);
     folder.write("jwks.json", jwks(&[&new]));
     // Refreshing goes on in the background: ask until it shows.
-    within(async { while is_valid(&validator, &token).await {} }).await;
+    let forgotten = async {
+        while is_valid(&validator, &token).await {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(forgotten).await;
     assert!(is_valid(&validator, &new.bearer()).await);
 }
 
@@ -63,16 +69,20 @@ async fn the_last_good_set_stays_in_use_when_a_refresh_fails() {
     let folder = Folder::new("jwks-broken");
     let authority = Authority::new("k1");
     let file = folder.write("jwks.json", jwks(&[&authority]));
-    let validator = builder(Jwks::file(&file)).refresh_interval(ALWAYS).retry_interval(ALWAYS).build();
+    let validator = builder(Jwks::file(&file))
+        .refresh_interval(ALWAYS)
+        .retry_interval(ALWAYS)
+        .build();
     assert!(is_valid(&validator, &authority.bearer()).await);
-    for broken in [b"".to_vec(), b"no JSON".to_vec(), vec![b' '; 1024 * 1024 + 1]] {
+    let other = Authority::new("k9");
+    for broken in [b"".to_vec(), b"no JSON".to_vec(), padded(jwks(&[&authority, &other]))] {
         folder.write("jwks.json", broken);
         // An unknown key makes the validator wait for the outcome of a fetch.
-        assert_eq!(error_kind(&validator, &Authority::new("k9").bearer()).await, TokenErrorKind::Invalid);
+        assert_eq!(error_kind(&validator, &other.bearer()).await, TokenErrorKind::Invalid);
         assert!(is_valid(&validator, &authority.bearer()).await);
     }
     std::fs::remove_file(&file).unwrap();
-    assert_eq!(error_kind(&validator, &Authority::new("k9").bearer()).await, TokenErrorKind::Invalid);
+    assert_eq!(error_kind(&validator, &other.bearer()).await, TokenErrorKind::Invalid);
     assert!(is_valid(&validator, &authority.bearer()).await);
 }
 
@@ -80,7 +90,9 @@ async fn the_last_good_set_stays_in_use_when_a_refresh_fails() {
 async fn before_there_is_a_key_set_tokens_are_neither_valid_nor_invalid() {
     let folder = Folder::new("jwks-late");
     let authority = Authority::new("k1");
-    let validator = builder(Jwks::file(folder.path("jwks.json"))).retry_interval(ALWAYS).build();
+    let validator = builder(Jwks::file(folder.path("jwks.json")))
+        .retry_interval(ALWAYS)
+        .build();
     let error = within(validator.validate(&authority.bearer())).await.unwrap_err();
     assert_eq!(error.kind(), TokenErrorKind::Unavailable);
     folder.write("jwks.json", jwks(&[&authority]));
@@ -142,11 +154,18 @@ async fn an_answer_that_is_no_key_set_makes_tokens_unavailable_and_not_invalid()
     let site = KeyServer::start(jwks(&[&authority])).await;
     for path in ["/error", "/redirect", "/long", "/nonsense", "/absent"] {
         let validator = builder(site.url(path)).build();
-        assert_eq!(error_kind(&validator, &authority.bearer()).await, TokenErrorKind::Unavailable, "{path}");
+        assert_eq!(
+            error_kind(&validator, &authority.bearer()).await,
+            TokenErrorKind::Unavailable,
+            "{path}"
+        );
     }
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let validator = builder(JwksUrl::new(&format!("http://{nobody}/jwks")).unwrap()).build();
-    assert_eq!(error_kind(&validator, &authority.bearer()).await, TokenErrorKind::Unavailable);
+    assert_eq!(
+        error_kind(&validator, &authority.bearer()).await,
+        TokenErrorKind::Unavailable
+    );
 }
 
 #[tokio::test]
@@ -158,11 +177,18 @@ async fn keys_are_fetched_over_mutual_tls_from_a_server_with_a_private_root() {
     let url = || JwksUrl::new(&format!("https://localhost:{}/jwks", server.addr.port())).unwrap();
     let identity = format!("{}{}", site.agent.certificate_pem, site.agent.key.serialize_pem());
 
-    let known = url().trust_only_pem(site.ca.pem().as_bytes()).unwrap().identity_pem(identity.as_bytes()).unwrap();
+    let known = url()
+        .trust_only_pem(site.ca.pem().as_bytes())
+        .unwrap()
+        .identity_pem(identity.as_bytes())
+        .unwrap();
     assert!(is_valid(&builder(known).build(), &site.authority.bearer()).await);
 
     let stranger = url().trust_only_pem(site.ca.pem().as_bytes()).unwrap();
-    assert_eq!(error_kind(&builder(stranger).build(), &site.authority.bearer()).await, TokenErrorKind::Unavailable);
+    assert_eq!(
+        error_kind(&builder(stranger).build(), &site.authority.bearer()).await,
+        TokenErrorKind::Unavailable
+    );
     let trusting_others = url().identity_pem(identity.as_bytes()).unwrap();
     assert_eq!(
         error_kind(&builder(trusting_others).build(), &site.authority.bearer()).await,
@@ -172,15 +198,33 @@ async fn keys_are_fetched_over_mutual_tls_from_a_server_with_a_private_root() {
 
 #[test]
 fn a_url_over_which_keys_could_be_replaced_is_refused() {
-    for url in ["http://authority.example.com/jwks", "http://127.0.0.1.example.com/", "ftp://localhost/", "jwks.json", ""] {
+    for url in [
+        "http://authority.example.com/jwks",
+        "http://127.0.0.1.example.com/",
+        "ftp://localhost/",
+        "https://user:secret@localhost/",
+        "jwks.json",
+        "",
+    ] {
         assert!(JwksUrl::new(url).is_err(), "{url}");
     }
-    for url in ["https://authority.example.com/jwks", "http://127.0.0.1:8080/jwks", "http://[::1]/jwks", "http://localhost/"] {
+    for url in [
+        "https://authority.example.com/jwks",
+        "http://127.0.0.1:8080/jwks",
+        "http://[::1]/jwks",
+        "http://localhost/",
+    ] {
         JwksUrl::new(url).unwrap();
     }
     let url = || JwksUrl::new("https://localhost/").unwrap();
     assert!(url().trust_only_pem(b"").is_err());
     assert!(url().identity_pem(b"nonsense").is_err());
+}
+
+/// A document that is good but for its length.
+fn padded(mut document: Vec<u8>) -> Vec<u8> {
+    document.resize(1024 * 1024 + 1, b' ');
+    document
 }
 
 /// A key server on plain HTTP that counts.
@@ -192,6 +236,7 @@ struct KeyServer {
 
 impl KeyServer {
     async fn start(document: Vec<u8>) -> Self {
+        let too_long_document = padded(document.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (document, fetches) = (Arc::new(Mutex::new(document)), Arc::new(AtomicUsize::new(0)));
@@ -203,18 +248,28 @@ impl KeyServer {
         };
         let redirect = || async { axum::response::Redirect::temporary("/jwks") };
         // Chunked, so that its length shows only while it is read.
-        let long = || async {
-            let chunks = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 64 * 1024]));
-            Response::new(axum::body::Body::from_stream(chunks))
+        let long = move || {
+            let chunks: Vec<_> = too_long_document
+                .chunks(64 * 1024)
+                .map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec()))
+                .collect();
+            async { Response::new(axum::body::Body::from_stream(futures_util::stream::iter(chunks))) }
         };
         let router = Router::new()
             .route("/jwks", get(answer))
             .route("/redirect", get(redirect))
             .route("/long", get(long))
             .route("/nonsense", get(|| async { "nonsense" }))
-            .route("/error", get(|| async { StatusCode::INTERNAL_SERVER_ERROR.into_response() }));
+            .route(
+                "/error",
+                get(|| async { StatusCode::INTERNAL_SERVER_ERROR.into_response() }),
+            );
         tokio::spawn(axum::serve(listener, router).into_future());
-        Self { addr, document, fetches }
+        Self {
+            addr,
+            document,
+            fetches,
+        }
     }
 
     fn url(&self, path: &str) -> JwksUrl {

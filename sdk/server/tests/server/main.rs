@@ -1,6 +1,7 @@
 //! The server over real TLS, and JWT validation against real files and sockets.
 
 mod authority;
+mod dpop;
 mod handshakes;
 mod jwt;
 mod jwt_sources;

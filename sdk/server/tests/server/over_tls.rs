@@ -1,5 +1,9 @@
 //! Binding over real connections.
 
+use std::sync::{Arc, Mutex};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bowline_server::{BindingLayer, ClientAuth, Jwks, JwtValidator, PeerFacts, Policy};
 use rcgen::{PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 
@@ -121,7 +125,8 @@ async fn several_tokens_share_a_connection_each_with_its_own_proof() {
     let key = site.agent.proof_key();
     let mut wire = Wire::connect(server.addr, &site.client("h2")).await;
     let mut claims = crate::authority::Authority::claims();
-    claims["cnf"] = serde_json::json!({ "x5t#S256": site.agent.thumbprint(), "tls_exp": bowline_proof::EXPORTER_LABEL });
+    claims["cnf"] =
+        serde_json::json!({ "x5t#S256": site.agent.thumbprint(), "tls_exp": bowline_proof::EXPORTER_LABEL });
     claims["sub"] = "another".into();
     let (one, two) = (site.token(), site.authority.sign(&site.authority.header(), &claims));
     let (proof_one, proof_two) = (wire.proof(&key, &one), wire.proof(&key, &two));
@@ -133,17 +138,23 @@ async fn several_tokens_share_a_connection_each_with_its_own_proof() {
 #[tokio::test]
 async fn where_certificates_are_optional_only_unbound_tokens_do_without() {
     let site = Site::new();
-    let listener = site.listener(site.tls_with(ClientAuth::Optional(site.ca.roots()))).await;
+    let listener = site
+        .listener(site.tls_with(ClientAuth::Optional(site.ca.roots())))
+        .await;
     let router = who_am_i().layer(site.layer().policy(Policy::Follow));
     let server = Running::start(listener, router, site.options());
     let config = site.client_as(None, "h2", rustls::ALL_VERSIONS);
     let mut wire = Wire::connect(server.addr, &config).await;
-    wire.get("/", &site.authority.bearer(), None).await.assert_passed("bearer");
+    wire.get("/", &site.authority.bearer(), None)
+        .await
+        .assert_passed("bearer");
     wire.get("/", &site.token(), None).await.assert_refused("RS-3");
 
     let mut wire = Wire::connect(server.addr, &site.client("h2")).await;
     let proof = wire.proof(&site.agent.proof_key(), &site.token());
-    wire.get("/", &site.token(), Some(&proof)).await.assert_passed("session");
+    wire.get("/", &site.token(), Some(&proof))
+        .await
+        .assert_passed("session");
 }
 
 #[tokio::test]
@@ -202,5 +213,60 @@ async fn an_htu_is_compared_with_the_configured_origin_over_h1_and_h2() {
             // Used up, or never good.
             wire.get("/", &token, Some(&proof)).await.assert_refused("RS-9");
         }
+    }
+}
+
+#[tokio::test]
+async fn ex_7_nothing_secret_is_logged_even_at_trace() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(log.clone())
+        .finish();
+    // For the process: what other tests log meanwhile is searched too.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+
+    let site = Site::new();
+    let server = site.start().await;
+    let (token, key) = (site.token(), site.agent.proof_key());
+    for alpn in ["h2", "http/1.1"] {
+        let mut wire = Wire::connect(server.addr, &site.client(alpn)).await;
+        let proof = wire.proof(&key, &token);
+        wire.get("/", &token, Some(&proof)).await.assert_passed("session");
+        let mut other = Wire::connect(server.addr, &site.client(alpn)).await;
+        other.get("/", &token, Some(&proof)).await.assert_refused("RS-6");
+
+        let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert!(logged.contains("RS-6"), "the log is the one that is searched");
+        let payload = proof.as_str().split('.').nth(1).unwrap();
+        let claims: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+        let claimed = ["ekm", "ath"].map(|name| claims[name].as_str().unwrap());
+        let parts = token.secret().split('.').chain(proof.as_str().split('.'));
+        for secret in parts.chain(claimed) {
+            assert!(!logged.contains(secret), "{alpn}: a secret was logged");
+        }
+    }
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(octets);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl tracing_subscriber::fmt::MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
     }
 }

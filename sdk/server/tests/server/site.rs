@@ -9,10 +9,11 @@ use std::time::Duration;
 use axum::extract::Extension;
 use axum::routing::any;
 use axum::{Json, Router};
+use bowline_proof::dpop::Nonce;
 use bowline_proof::{AccessToken, ExporterValue, PROOF_HEADER, Proof, ProofClaims, ProofKey};
 use bowline_server::{
-    Acceptor, Binding, BindingLayer, ClientAuth, Clock, Jwks, JwtValidator, Listener, Policy, ServeOptions, ServerIdentity,
-    ServerTls, ServerTlsBuilder, serve,
+    Acceptor, Binding, BindingLayer, ClientAuth, Clock, Jwks, JwtValidator, Listener, Policy, ServeOptions,
+    ServerIdentity, ServerTls, ServerTlsBuilder, serve,
 };
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
@@ -54,7 +55,9 @@ impl HandClock {
     pub(crate) fn clock(&self) -> Clock {
         let ahead = self.0.clone();
         Clock::from_fn(move || {
-            UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs() + ahead.load(Ordering::SeqCst)))
+            UnixTime::since_unix_epoch(Duration::from_secs(
+                UnixTime::now().as_secs() + ahead.load(Ordering::SeqCst),
+            ))
         })
     }
 }
@@ -165,7 +168,11 @@ impl Running {
         let task = tokio::spawn(serve(listener, router, options, async {
             let _ = stopped.await;
         }));
-        Self { addr, stop: Some(stop), task }
+        Self {
+            addr,
+            stop: Some(stop),
+            task,
+        }
     }
 
     /// Asks the server to stop; the future completes when it has.
@@ -213,7 +220,12 @@ impl Wire {
             let (sender, driver) = http1::handshake(io).await.unwrap();
             (Sender::H1(sender), tokio::spawn(async { drop(driver.await) }))
         };
-        Self { sender, exporter, resumed, ended }
+        Self {
+            sender,
+            exporter,
+            resumed,
+            ended,
+        }
     }
 
     /// A reusable proof for `token` on this connection.
@@ -222,7 +234,12 @@ impl Wire {
     }
 
     pub(crate) fn proof_at(&self, key: &ProofKey, token: &AccessToken, issued_at: UnixTime) -> Proof {
-        let claims = ProofClaims { token: token.hash(), exporter: &self.exporter, issued_at, request: None };
+        let claims = ProofClaims {
+            token: token.hash(),
+            exporter: &self.exporter,
+            issued_at,
+            request: None,
+        };
         key.mint(&claims).unwrap()
     }
 
@@ -255,6 +272,7 @@ impl Wire {
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     challenge: Option<String>,
+    pub(crate) nonce: Option<Nonce>,
     pub(crate) body: Value,
 }
 
@@ -264,13 +282,21 @@ impl Answer {
         let body = within(body.collect()).await?.to_bytes();
         Ok(Self {
             status: parts.status,
-            challenge: parts.headers.get("www-authenticate").map(|value| value.to_str().unwrap().to_owned()),
+            challenge: parts
+                .headers
+                .get("www-authenticate")
+                .map(|value| value.to_str().unwrap().to_owned()),
+            nonce: Nonce::of_response(&parts.headers),
             body: serde_json::from_slice(&body).unwrap_or_default(),
         })
     }
 
     pub(crate) fn assert_passed(&self, class: &str) {
-        assert_eq!((self.status, self.body["class"].as_str()), (StatusCode::OK, Some(class)), "{self:?}");
+        assert_eq!(
+            (self.status, self.body["class"].as_str()),
+            (StatusCode::OK, Some(class)),
+            "{self:?}"
+        );
     }
 
     /// Refused by the check with this id, says the challenge.

@@ -8,7 +8,7 @@ mod endpoint;
 mod keys;
 mod token;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,8 +19,8 @@ use axum::response::Json;
 use axum::routing::{get, post};
 use bowline_server::{Acceptor, ClientAuth, Listener, ServeOptions, ServerIdentity, ServerTls};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
+use crate::net::{loopback, origin};
 use crate::pki::Pki;
 use crate::task::OwnedTask;
 use keys::Keys;
@@ -90,11 +90,10 @@ impl Authority {
         let tls = ServerTls::builder(identity, ClientAuth::Optional(pki.roots()))
             .build()
             .expect("a usable TLS configuration");
-        let tcp = loopback();
-        let listener = Listener::new(tcp, Acceptor::new(tls)).expect("a bound socket's address");
+        let listener = Listener::new(loopback(), Acceptor::new(tls)).expect("a bound socket's address");
         let addr = listener.local_addr();
         let house = Arc::new(House {
-            issuer: format!("https://localhost:{}", addr.port()),
+            issuer: origin(addr),
             options,
             keys: Keys::new(),
             jwks_fetches: AtomicU64::new(0),
@@ -186,13 +185,6 @@ const METADATA: &str = "/.well-known/oauth-authorization-server";
 
 /// A token request is a few short parameters.
 const MAX_REQUEST_OCTETS: usize = 16 * 1024;
-
-fn loopback() -> TcpListener {
-    std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-        .and_then(TcpListener::from_std)
-        .expect("a loopback port")
-}
 
 fn router(house: Arc<House>) -> Router {
     Router::new()

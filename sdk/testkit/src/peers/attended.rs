@@ -43,19 +43,14 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let number = self.ledger.request(self.row);
-        let is_last = self.max_responses == Some(number);
-        let in_flight = InFlight::new(Arc::clone(&self.activity), is_last);
+        self.ledger.request(self.row);
+        let in_flight = InFlight::new(Arc::clone(&self.activity));
+        let max_responses = self.max_responses;
         request.extensions_mut().insert(Arc::clone(&self.facts));
         let response = self.service.call(request);
         Box::pin(async move {
             let response = response.await.map_err(Into::into)?;
-            if is_last {
-                // The farewell goes first, so that a client which sends its requests one by one
-                // never sends one too many.
-                let mut activity = in_flight.activity.subscribe();
-                let _ = activity.wait_for(|activity| activity.retired_at.is_some()).await;
-            }
+            in_flight.answer(max_responses).await;
             Ok(response.map(|body| AttendedBody {
                 body: body.map_err(Into::into).boxed_unsync(),
                 _in_flight: in_flight,
@@ -70,7 +65,9 @@ pub(super) struct Activity {
     pub(super) in_flight: usize,
     /// When `in_flight` fell to 0; the handshake's end at first.
     pub(super) idle_since: Instant,
-    /// The request that reaches `max_responses` has come.
+    /// Responses that have begun, or are about to.
+    pub(super) responses: u64,
+    /// The response that reaches `max_responses` waits for the connection to say farewell.
     pub(super) is_last_response_due: bool,
     /// When the connection was told to end gracefully.
     pub(super) retired_at: Option<Instant>,
@@ -81,6 +78,7 @@ impl Activity {
         Self {
             in_flight: 0,
             idle_since: Instant::now(),
+            responses: 0,
             is_last_response_due: false,
             retired_at: None,
         }
@@ -93,12 +91,25 @@ struct InFlight {
 }
 
 impl InFlight {
-    fn new(activity: Arc<watch::Sender<Activity>>, is_last: bool) -> Self {
-        activity.send_modify(|activity| {
-            activity.in_flight += 1;
+    fn new(activity: Arc<watch::Sender<Activity>>) -> Self {
+        activity.send_modify(|activity| activity.in_flight += 1);
+        Self { activity }
+    }
+
+    /// Counts the response. Before the last one the farewell goes out, so that a client which sends its requests one
+    /// by one never sends one too many.
+    async fn answer(&self, max_responses: Option<u64>) {
+        let mut is_last = false;
+        self.activity.send_modify(|activity| {
+            activity.responses += 1;
+            is_last = max_responses == Some(activity.responses);
             activity.is_last_response_due |= is_last;
         });
-        Self { activity }
+        if is_last {
+            let mut activity = self.activity.subscribe();
+            // `self` holds the sender, so this ends with the connection's word, or with the connection.
+            let _ = activity.wait_for(|activity| activity.retired_at.is_some()).await;
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A server that serves properly, and ends its connections sooner than a client would like: what
 //! balancers, gateways and serverless platforms do.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -23,6 +23,7 @@ use tower_service::Service;
 
 use super::attended::{Activity, Attended, BoxError};
 use super::ledger::{Counts, Ledger};
+use crate::net::{accept, loopback, origin};
 use crate::pki::Pki;
 use crate::task::OwnedTask;
 use crate::tls::{Alpn, ClientAuth};
@@ -52,16 +53,19 @@ pub struct CyclingOptions {
     pub client_auth: ClientAuth,
     /// Whether sessions may be resumed.
     pub resumption: bool,
+    /// How many streams an HTTP/2 client may have at a time.
+    pub max_streams: u32,
 }
 
 impl Default for CyclingOptions {
-    /// Never cycles, offers h2 and http/1.1, demands a client certificate, resumes sessions.
+    /// Never cycles, offers h2 and http/1.1, demands a client certificate, resumes sessions, allows 2,000 streams.
     fn default() -> Self {
         Self {
             cycle: Cycle::default(),
             alpn: Alpn::Both,
             client_auth: ClientAuth::Required,
             resumption: true,
+            max_streams: 2000,
         }
     }
 }
@@ -113,14 +117,12 @@ impl CyclingServer {
             "a connection that may carry no response at all serves nobody"
         );
         let acceptor = Acceptor::new(server_tls(pki, &options));
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-            .and_then(TcpListener::from_std)
-            .expect("a loopback port");
+        let listener = loopback();
         let addr = listener.local_addr().expect("a bound socket's address");
         let service = service(&origin(addr));
         let house = Arc::new(House {
             cycle: options.cycle,
+            max_streams: options.max_streams,
             ledger: Arc::new(Ledger::new()),
             retirements: watch::Sender::new(()),
             cuts: watch::Sender::new(()),
@@ -130,7 +132,8 @@ impl CyclingServer {
         let accepting = OwnedTask::spawn(async move {
             // Dropping the set ends the connections with the server.
             let mut connections = JoinSet::new();
-            while let Ok((tcp, _)) = listener.accept().await {
+            loop {
+                let tcp = accept(&listener).await;
                 while connections.try_join_next().is_some() {}
                 let (acceptor, house) = (acceptor.clone(), Arc::clone(&shared));
                 let service = service.clone();
@@ -226,10 +229,6 @@ impl std::fmt::Debug for CyclingServer {
     }
 }
 
-fn origin(addr: SocketAddr) -> String {
-    format!("https://localhost:{}", addr.port())
-}
-
 /// How long a retired connection with nothing in flight may take to close. HTTP/2 waits for the client (to answer a
 /// PING, or even to begin), and some clients never do.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -252,6 +251,7 @@ fn server_tls(pki: &Pki, options: &CyclingOptions) -> ServerTls {
 /// What the connections of one server share.
 struct House {
     cycle: Cycle,
+    max_streams: u32,
     ledger: Arc<Ledger>,
     retirements: watch::Sender<()>,
     cuts: watch::Sender<()>,
@@ -275,7 +275,7 @@ impl House {
         let mut changes = activity.subscribe();
         let opened_at = Instant::now();
 
-        let http = http_for(&facts);
+        let http = http_for(&facts, self.max_streams);
         let attended = Attended {
             service: TowerToHyperService::new(service),
             facts,
@@ -344,11 +344,14 @@ impl Drop for Entry {
 }
 
 /// A builder for the protocol that ALPN chose (HTTP/1.1 if it chose none).
-fn http_for(facts: &ConnectionFacts) -> auto::Builder<TokioExecutor> {
+fn http_for(facts: &ConnectionFacts, max_streams: u32) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // hyper would count idle time between two requests as time spent reading a head.
     builder.http1().timer(TokioTimer::new()).header_read_timeout(None);
-    builder.http2().timer(TokioTimer::new());
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(max_streams);
     match facts.alpn() {
         Some(b"h2") => builder.http2_only(),
         _ => builder.http1_only(),

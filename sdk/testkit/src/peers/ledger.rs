@@ -90,15 +90,11 @@ impl Ledger {
         self.0.send_modify(|counts| counts.failed += 1);
     }
 
-    /// Counts a request and gives its number on its connection, from 1.
-    pub(super) fn request(&self, row: usize) -> u64 {
-        let mut number = 0;
+    pub(super) fn request(&self, row: usize) {
         self.0.send_modify(|counts| {
             counts.requests += 1;
             counts.connections[row].requests += 1;
-            number = counts.connections[row].requests;
         });
-        number
     }
 
     pub(super) fn closed(&self, row: usize) {

@@ -13,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::h2_wire::H2Wire;
+use crate::net::{accept, origin};
 use crate::pki::Pki;
 use crate::task::{OwnedTask, until};
 use crate::tls::{Alpn, ClientAuth, TlsOptions};
@@ -112,7 +113,9 @@ impl Peer {
         let accepting = OwnedTask::spawn(async move {
             // Dropping the set ends the connections with the peer.
             let mut connections = JoinSet::new();
-            while let Ok((tcp, _)) = listener.accept().await {
+            loop {
+                let tcp = accept(&listener).await;
+                while connections.try_join_next().is_some() {}
                 counted.send_modify(|counts| counts.accepted += 1);
                 let (script, counted) = (script.clone(), Arc::clone(&counted));
                 connections.spawn(async move {
@@ -139,7 +142,7 @@ impl Peer {
     /// The origin `https://localhost:<port>`.
     #[must_use]
     pub fn origin(&self) -> String {
-        format!("https://localhost:{}", self.addr.port())
+        origin(self.addr)
     }
 
     /// What has happened so far.

@@ -26,6 +26,13 @@ pub(crate) async fn connect(config: &Arc<ClientConfig>, addr: SocketAddr) -> io:
     TlsConnector::from(Arc::clone(config)).connect(name, tcp).await
 }
 
+/// Waits for what should come at once: a test that waits in vain fails instead of hanging.
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(30), what)
+        .await
+        .expect("this comes within 30 s")
+}
+
 /// An HTTP client on one connection, in the protocol that ALPN chose.
 pub(crate) struct Http {
     sender: Sender,
@@ -77,17 +84,17 @@ impl Http {
 
     /// Sends `GET` and reads the whole answer.
     pub(crate) async fn fetch(&mut self, path: &str) -> hyper::Result<Response<Bytes>> {
-        let response = self.send(get(path)).await?;
-        let (head, body) = response.into_parts();
-        let body = body.collect().await?.to_bytes();
-        Ok(Response::from_parts(head, body))
+        soon(async {
+            let (head, body) = self.send(get(path)).await?.into_parts();
+            Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
+        })
+        .await
     }
 
     /// Waits until the connection is over, and says how it ended.
     pub(crate) async fn ended(self) -> hyper::Result<()> {
         // The sender lives on meanwhile: it is the peer that ends the connection.
-        let ended = timeout(Duration::from_secs(30), self.connection).await;
-        ended.expect("the peer ends the connection").unwrap()
+        soon(self.connection).await.unwrap()
     }
 }
 

@@ -5,3 +5,4 @@ mod client;
 mod cycling;
 mod misbehaving;
 mod pki;
+mod together;

@@ -32,10 +32,16 @@ async fn under_follow_the_token_decides_what_is_asked_for() {
     let cases = [
         (json!({}), BindingClass::Bearer),
         (json!({ "cnf": {} }), BindingClass::Bearer),
-        (json!({ "cnf": { "x5t#S256": CLIENT.thumbprint() } }), BindingClass::Certificate),
+        (
+            json!({ "cnf": { "x5t#S256": CLIENT.thumbprint() } }),
+            BindingClass::Certificate,
+        ),
     ];
     for (claims, class) in cases {
-        let mut world = World { proofs: Some(vec![]), ..World::default() };
+        let mut world = World {
+            proofs: Some(vec![]),
+            ..World::default()
+        };
         world.use_token(claims);
         let outcome = world.send().await;
         assert!(outcome.has_passed());
@@ -45,7 +51,11 @@ async fn under_follow_the_token_decides_what_is_asked_for() {
 
 #[tokio::test]
 async fn a_bearer_token_passes_without_a_client_certificate() {
-    let mut world = World { facts: Some(connection(None, EXPORTER)), proofs: Some(vec![]), ..World::default() };
+    let mut world = World {
+        facts: Some(connection(None, EXPORTER)),
+        proofs: Some(vec![]),
+        ..World::default()
+    };
     world.use_token(json!({}));
     assert!(world.send().await.has_passed());
 }
@@ -58,7 +68,14 @@ async fn a_proof_for_this_request_alone_passes_where_one_is_demanded() {
     let outcome = world.send().await;
     assert!(outcome.has_passed());
     assert!(outcome.binding().has_per_request_claims());
-    assert!(matches!(outcome.event, Some(ServerEvent::Verified { per_request_claims: true, cached: false, .. })));
+    assert!(matches!(
+        outcome.event,
+        Some(ServerEvent::Verified {
+            per_request_claims: true,
+            cached: false,
+            ..
+        })
+    ));
 }
 
 #[tokio::test]
@@ -101,7 +118,11 @@ async fn a_path_is_public_only_if_it_is_the_very_one_that_was_named() {
         "/.well-known",
         "/",
     ];
-    let mut world = World { authorization: Some(vec![]), proofs: Some(vec![]), ..World::default() };
+    let mut world = World {
+        authorization: Some(vec![]),
+        proofs: Some(vec![]),
+        ..World::default()
+    };
     world.configure(|layer| layer.policy(Policy::Require).public_paths([public]));
     for (path, passes) in [(public, true), ("/.well-known/agent-card.json?v=1", true)]
         .into_iter()
@@ -114,7 +135,11 @@ async fn a_path_is_public_only_if_it_is_the_very_one_that_was_named() {
 
 #[tokio::test]
 async fn rs_1_holds_on_public_paths_too() {
-    let mut world = World { authorization: Some(vec![]), proofs: Some(vec![]), ..World::default() };
+    let mut world = World {
+        authorization: Some(vec![]),
+        proofs: Some(vec![]),
+        ..World::default()
+    };
     world.configure(|layer| layer.public_paths(["/mcp"]));
     assert!(world.send().await.reached);
     world.now.store(2_300_000_000, Ordering::SeqCst);
@@ -135,7 +160,10 @@ async fn rs_1_tells_whoever_serves_the_connection_to_drain_it() {
 
 #[tokio::test]
 async fn htu_and_public_paths_are_compared_with_the_full_path_under_axums_nest() {
-    let mut world = World { uri: "/api/mcp".to_owned(), ..World::default() };
+    let mut world = World {
+        uri: "/api/mcp".to_owned(),
+        ..World::default()
+    };
     world.add_request_claims("1");
     world.proof_claims["htu"] = format!("{ORIGIN}/api/mcp").into();
     world.configure(|layer| layer.public_paths(["/mcp"]));

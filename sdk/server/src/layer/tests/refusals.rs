@@ -13,6 +13,9 @@ use crate::{Policy, RequestClaims, ServerEvent};
 /// A name, the check that must refuse, and what is wrong with the request.
 type Case = (&'static str, Check, fn(&mut World));
 
+/// The check that refuses next, and what makes it content.
+type Step = (Check, Box<dyn Fn(&mut World)>);
+
 #[tokio::test]
 async fn a_request_that_nothing_is_wrong_with_passes() {
     let outcome = World::default().send().await;
@@ -40,7 +43,9 @@ async fn rs_2_refuses_a_token_that_is_not_valid() {
         ("not a token at all", Check::Token, |world| {
             world.authorization = Some(vec![format!("Bearer {} {}", world.token, world.token)]);
         }),
-        ("empty", Check::Token, |world| world.authorization = Some(vec!["Bearer ".to_owned()])),
+        ("empty", Check::Token, |world| {
+            world.authorization = Some(vec!["Bearer ".to_owned()])
+        }),
         ("too long", Check::Token, |world| {
             world.authorization = Some(vec![format!("Bearer {}", "a".repeat(65 * 1024))]);
         }),
@@ -72,7 +77,9 @@ async fn tk_0_refuses_a_token_elsewhere_than_in_one_authorization_header() {
 #[tokio::test]
 async fn rs_10_gives_a_bare_challenge_when_there_is_no_token() {
     let cases: &[Case] = &[
-        ("no Authorization", Check::NoToken, |world| world.authorization = Some(vec![])),
+        ("no Authorization", Check::NoToken, |world| {
+            world.authorization = Some(vec![])
+        }),
         ("another scheme", Check::NoToken, |world| {
             world.authorization = Some(vec![format!("DPoP {}", world.token)]);
         }),
@@ -87,7 +94,10 @@ async fn rs_10_gives_a_bare_challenge_when_there_is_no_token() {
 }
 
 fn without_token() -> World {
-    World { authorization: Some(vec![]), ..World::default() }
+    World {
+        authorization: Some(vec![]),
+        ..World::default()
+    }
 }
 
 #[tokio::test]
@@ -105,7 +115,9 @@ async fn tk_1_and_tk_2_refuse_a_cnf_that_is_malformed_or_cannot_be_satisfied() {
         ("x5t#S256 is no thumbprint", Check::Confirmation, |world| {
             world.use_token(json!({ "cnf": { "x5t#S256": "AAAA" } }));
         }),
-        ("cnf is no object", Check::Confirmation, |world| world.use_token(json!({ "cnf": "x" }))),
+        ("cnf is no object", Check::Confirmation, |world| {
+            world.use_token(json!({ "cnf": "x" }))
+        }),
         ("both jkt and tls_exp", Check::Confirmation, |world| {
             let x5t = CLIENT.thumbprint();
             world.use_token(json!({ "cnf": { "x5t#S256": x5t, "jkt": x5t, "tls_exp": EXPORTER_LABEL } }));
@@ -123,17 +135,25 @@ async fn rs_3_refuses_a_token_of_another_certificate() {
         ("session-bound to another", Check::TokenCertificate, |world| {
             world.use_token(json!({ "cnf": { "x5t#S256": OTHER_CLIENT.thumbprint(), "tls_exp": EXPORTER_LABEL } }));
         }),
-        ("bound to another, no proof asked for", Check::TokenCertificate, |world| {
-            world.use_token(json!({ "cnf": { "x5t#S256": OTHER_CLIENT.thumbprint() } }));
-        }),
+        (
+            "bound to another, no proof asked for",
+            Check::TokenCertificate,
+            |world| {
+                world.use_token(json!({ "cnf": { "x5t#S256": OTHER_CLIENT.thumbprint() } }));
+            },
+        ),
         ("no client certificate", Check::TokenCertificate, |world| {
             world.facts = Some(connection(None, EXPORTER));
         }),
-        ("no client certificate, no proof asked for", Check::TokenCertificate, |world| {
-            world.use_token(json!({ "cnf": { "x5t#S256": CLIENT.thumbprint() } }));
-            world.facts = Some(connection(None, EXPORTER));
-            world.proofs = Some(vec![]);
-        }),
+        (
+            "no client certificate, no proof asked for",
+            Check::TokenCertificate,
+            |world| {
+                world.use_token(json!({ "cnf": { "x5t#S256": CLIENT.thumbprint() } }));
+                world.facts = Some(connection(None, EXPORTER));
+                world.proofs = Some(vec![]);
+            },
+        ),
     ];
     assert_refused(cases).await;
 }
@@ -142,7 +162,9 @@ async fn rs_3_refuses_a_token_of_another_certificate() {
 async fn rs_4_wants_exactly_one_proof() {
     let cases: &[Case] = &[
         ("none", Check::ProofMissing, |world| world.proofs = Some(vec![])),
-        ("two", Check::ProofDuplicated, |world| world.proofs = Some(vec![world.proof(), world.proof()])),
+        ("two", Check::ProofDuplicated, |world| {
+            world.proofs = Some(vec![world.proof(), world.proof()])
+        }),
         ("two, though none is asked for", Check::ProofDuplicated, |world| {
             world.use_token(json!({}));
             world.proofs = Some(vec![world.proof(), world.proof()]);
@@ -154,27 +176,47 @@ async fn rs_4_wants_exactly_one_proof() {
 #[tokio::test]
 async fn rs_5_refuses_a_proof_that_is_not_one_of_this_certificates_key() {
     let cases: &[Case] = &[
-        ("no JWS", Check::ProofSyntax, |world| world.proofs = Some(vec!["proof".to_owned()])),
-        ("empty", Check::ProofSyntax, |world| world.proofs = Some(vec![String::new()])),
+        ("no JWS", Check::ProofSyntax, |world| {
+            world.proofs = Some(vec!["proof".to_owned()])
+        }),
+        ("empty", Check::ProofSyntax, |world| {
+            world.proofs = Some(vec![String::new()])
+        }),
         ("two in one field", Check::ProofSyntax, |world| {
             world.proofs = Some(vec![format!("{0},{0}", world.proof())]);
         }),
         ("over 8 KiB", Check::ProofSyntax, |world| {
             world.proof_claims["padding"] = "x".repeat(8 * 1024).into();
         }),
-        ("crit", Check::ProofSyntax, |world| world.proof_header["crit"] = json!(["exp"])),
-        ("typ", Check::ProofType, |world| world.proof_header["typ"] = "JWT".into()),
-        ("alg none", Check::ProofAlgorithm, |world| world.proof_header["alg"] = "none".into()),
-        ("alg of a symmetric key", Check::ProofAlgorithm, |world| world.proof_header["alg"] = "HS256".into()),
-        ("alg of another key", Check::ProofAlgorithm, |world| world.proof_header["alg"] = "ES256".into()),
+        ("crit", Check::ProofSyntax, |world| {
+            world.proof_header["crit"] = json!(["exp"])
+        }),
+        ("typ", Check::ProofType, |world| {
+            world.proof_header["typ"] = "JWT".into()
+        }),
+        ("alg none", Check::ProofAlgorithm, |world| {
+            world.proof_header["alg"] = "none".into()
+        }),
+        ("alg of a symmetric key", Check::ProofAlgorithm, |world| {
+            world.proof_header["alg"] = "HS256".into()
+        }),
+        ("alg of another key", Check::ProofAlgorithm, |world| {
+            world.proof_header["alg"] = "ES256".into()
+        }),
         ("thumbprint of another certificate", Check::ProofThumbprint, |world| {
             world.proof_header["x5t#S256"] = OTHER_CLIENT.thumbprint().into();
         }),
-        ("no client certificate, for a bearer token", Check::ProofThumbprint, |world| {
-            world.use_token(json!({}));
-            world.facts = Some(connection(None, EXPORTER));
+        (
+            "no client certificate, for a bearer token",
+            Check::ProofThumbprint,
+            |world| {
+                world.use_token(json!({}));
+                world.facts = Some(connection(None, EXPORTER));
+            },
+        ),
+        ("signed by another key", Check::ProofSignature, |world| {
+            world.signer = &OTHER_CLIENT
         }),
-        ("signed by another key", Check::ProofSignature, |world| world.signer = &OTHER_CLIENT),
         ("changed after it was signed", Check::ProofSignature, |world| {
             let genuine = world.proof();
             let signature = genuine.rsplit('.').next().unwrap();
@@ -220,7 +262,9 @@ async fn rs_8_refuses_a_proof_out_of_its_window() {
         ("older than the connection allows", Check::IssuedAt, |world| {
             world.proof_claims["iat"] = (NOW - 301).into();
         }),
-        ("from the future", Check::IssuedAt, |world| world.proof_claims["iat"] = (NOW + 61).into()),
+        ("from the future", Check::IssuedAt, |world| {
+            world.proof_claims["iat"] = (NOW + 61).into()
+        }),
         ("for one request, and five minutes old", Check::IssuedAt, |world| {
             world.now.store(NOW + 301, Ordering::SeqCst);
             world.add_request_claims("1");
@@ -258,8 +302,12 @@ async fn rs_9_refuses_a_proof_of_another_request() {
             world.proof_claims["htu"] = "/mcp".into();
             world.configure(|layer| layer.accept_bare_path(false));
         }),
-        ("a jti without end", Check::ProofSyntax, |world| world.add_request_claims(&"1".repeat(257))),
-        ("htm alone counts too", Check::Method, |world| world.proof_claims["htm"] = "GET".into()),
+        ("a jti without end", Check::ProofSyntax, |world| {
+            world.add_request_claims(&"1".repeat(257))
+        }),
+        ("htm alone counts too", Check::Method, |world| {
+            world.proof_claims["htm"] = "GET".into()
+        }),
         ("no jti may be remembered", Check::ReplayQuota, |world| {
             world.add_request_claims("1");
             world.configure(|layer| layer.jti_quota(0));
@@ -287,11 +335,15 @@ async fn rs_12_refuses_a_proof_that_is_not_for_this_request_alone() {
         ("demanded of this request", Check::RequestClaimsRequired, |world| {
             world.configure(|layer| layer.request_claims(RequestClaims::when(|request| request.method == "POST")));
         }),
-        ("a bearer token without a proof", Check::RequestClaimsRequired, |world| {
-            world.use_token(json!({}));
-            world.proofs = Some(vec![]);
-            world.configure(|layer| layer.request_claims(RequestClaims::Always));
-        }),
+        (
+            "a bearer token without a proof",
+            Check::RequestClaimsRequired,
+            |world| {
+                world.use_token(json!({}));
+                world.proofs = Some(vec![]);
+                world.configure(|layer| layer.request_claims(RequestClaims::Always));
+            },
+        ),
     ];
     assert_refused(cases).await;
 }
@@ -319,7 +371,10 @@ async fn rs_13_refuses_tokens_that_are_not_session_bound_where_that_is_required(
 
 #[tokio::test]
 async fn without_facts_nothing_passes() {
-    let mut world = World { facts: None, ..World::default() };
+    let mut world = World {
+        facts: None,
+        ..World::default()
+    };
     let outcome = world.send().await;
     assert_eq!(outcome.response.status(), 500);
     assert!(!outcome.reached);
@@ -349,8 +404,106 @@ async fn rs_10_names_the_resource_metadata_in_every_challenge() {
         world.token = "stranger".to_owned();
         let outcome = world.send().await;
         let challenge = &challenges(outcome.response.headers())[0];
-        assert_eq!(challenge.param("resource_metadata"), Some("https://api.example.com/.well-known/x"));
+        assert_eq!(
+            challenge.param("resource_metadata"),
+            Some("https://api.example.com/.well-known/x")
+        );
     }
+}
+
+#[tokio::test]
+async fn the_first_check_that_fails_is_the_one_that_is_reported() {
+    let mut world = World::default();
+    let (mine, other) = (CLIENT.thumbprint(), OTHER_CLIENT.thumbprint());
+    // Everything is wrong...
+    world.now.store(2_300_000_000, Ordering::SeqCst);
+    world.uri = "/mcp?access_token=x".to_owned();
+    world.authorization = Some(vec![]);
+    world.token = "stranger".to_owned();
+    world.proofs = Some(vec![]);
+    world.signer = &OTHER_CLIENT;
+    world.proof_header = json!({ "typ": "JWT", "alg": "ES256", "x5t#S256": other });
+    world.proof_claims = json!({
+        "ekm": URL_SAFE_NO_PAD.encode([8; 32]),
+        "ath": ath("another"),
+        "iat": 1,
+        "htm": "GET",
+        "htu": "/other",
+        "jti": "1",
+    });
+    world.configure(|layer| layer.jti_quota(0));
+    // ...and is put right step by step.
+    let steps: Vec<Step> = vec![
+        (
+            Check::Certificate,
+            Box::new(|world| world.now.store(NOW, Ordering::SeqCst)),
+        ),
+        (Check::TokenTransport, Box::new(|world| world.uri = "/mcp".to_owned())),
+        (Check::NoToken, Box::new(|world| world.authorization = None)),
+        (
+            Check::Token,
+            Box::new(|world| world.token = world.tokens.issue(json!({ "cnf": 1 }))),
+        ),
+        (Check::Confirmation, {
+            let cnf = json!({ "cnf": { "x5t#S256": other, "tls_exp": EXPORTER_LABEL } });
+            Box::new(move |world| world.token = world.tokens.issue(cnf.clone()))
+        }),
+        (Check::TokenCertificate, {
+            let cnf = json!({ "cnf": { "x5t#S256": mine, "tls_exp": EXPORTER_LABEL } });
+            Box::new(move |world| world.token = world.tokens.issue(cnf.clone()))
+        }),
+        (
+            Check::ProofMissing,
+            Box::new(|world| world.proofs = Some(vec![".".to_owned(), ".".to_owned()])),
+        ),
+        (
+            Check::ProofDuplicated,
+            Box::new(|world| world.proofs = Some(vec![".".to_owned()])),
+        ),
+        (Check::ProofSyntax, Box::new(|world| world.proofs = None)),
+        (
+            Check::ProofType,
+            Box::new(|world| world.proof_header["typ"] = "tls-binding-proof+jwt".into()),
+        ),
+        (
+            Check::ProofAlgorithm,
+            Box::new(|world| world.proof_header["alg"] = "EdDSA".into()),
+        ),
+        (
+            Check::ProofThumbprint,
+            Box::new(move |world| world.proof_header["x5t#S256"] = mine.clone().into()),
+        ),
+        (Check::ProofSignature, Box::new(|world| world.signer = &CLIENT)),
+        (
+            Check::Exporter,
+            Box::new(|world| world.proof_claims["ekm"] = URL_SAFE_NO_PAD.encode(EXPORTER).into()),
+        ),
+        (
+            Check::TokenHash,
+            Box::new(|world| world.proof_claims["ath"] = ath(&world.token)),
+        ),
+        (
+            Check::IssuedAt,
+            Box::new(|world| world.proof_claims["iat"] = NOW.into()),
+        ),
+        (
+            Check::Method,
+            Box::new(|world| world.proof_claims["htm"] = "POST".into()),
+        ),
+        (
+            Check::TargetUri,
+            Box::new(|world| world.proof_claims["htu"] = "/mcp".into()),
+        ),
+        (
+            Check::ReplayQuota,
+            Box::new(|world| world.configure(|layer| layer.jti_quota(1))),
+        ),
+    ];
+    for (check, put_right) in steps {
+        assert_eq!(world.send().await.check(), Some(check));
+        put_right(&mut world);
+    }
+    assert!(world.send().await.has_passed());
 }
 
 /// Each case is refused by its check and by no other, never reaches the inner service, and says so as RS-10 asks.
@@ -363,13 +516,28 @@ async fn assert_refused(cases: &[Case]) {
         assert!(!outcome.reached, "{name}: the inner service was called");
         assert_eq!(outcome.response.status(), 401, "{name}");
         let connection = world.facts.as_ref().unwrap().id();
-        assert_eq!(outcome.event, Some(ServerEvent::Refused { connection, check: *check }), "{name}");
+        assert_eq!(
+            outcome.event,
+            Some(ServerEvent::Refused {
+                connection,
+                check: *check
+            }),
+            "{name}"
+        );
         let challenge = &challenges(outcome.response.headers())[0];
         assert_eq!(challenge.error(), check.error(), "{name}");
         assert_describes(challenge, *check, name);
         let field = outcome.header("www-authenticate").unwrap();
-        for secret in [&CLIENT.thumbprint(), &URL_SAFE_NO_PAD.encode(EXPORTER), &world.token, ORIGIN] {
-            assert!(!field.contains(secret), "{name}: the challenge tells an expected value: {field}");
+        for secret in [
+            &CLIENT.thumbprint(),
+            &URL_SAFE_NO_PAD.encode(EXPORTER),
+            &world.token,
+            ORIGIN,
+        ] {
+            assert!(
+                !field.contains(secret),
+                "{name}: the challenge tells an expected value: {field}"
+            );
         }
     }
 }

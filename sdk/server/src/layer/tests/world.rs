@@ -53,6 +53,18 @@ impl Client {
         bowline_proof::Thumbprint::of(&self.certificate).to_string()
     }
 
+    /// Its key as a DPoP key (RFC 8037 §2).
+    pub(super) fn jwk(&self) -> Value {
+        json!({ "kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(self.key.public_key_raw()) })
+    }
+
+    /// The thumbprint of that (RFC 7638).
+    pub(super) fn jkt(&self) -> String {
+        // `serde_json` sorts members.
+        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, self.jwk().to_string().as_bytes());
+        URL_SAFE_NO_PAD.encode(hash)
+    }
+
     pub(super) fn sign(&self, header: &Value, claims: &Value) -> String {
         let encoded = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
         let signed = format!("{}.{}", encoded(header), encoded(claims));
@@ -191,7 +203,10 @@ impl Outcome {
     }
 
     pub(super) fn binding(&self) -> &Binding {
-        self.response.extensions().get().expect("the request passed with a token")
+        self.response
+            .extensions()
+            .get()
+            .expect("the request passed with a token")
     }
 
     pub(super) fn header(&self, name: &str) -> Option<&str> {
@@ -237,7 +252,7 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    fn issue(&self, claims: Value) -> String {
+    pub(super) fn issue(&self, claims: Value) -> String {
         let mut issued = self.issued.lock().unwrap();
         let token = format!("token-{}", issued.len());
         issued.insert(token.clone(), claims);

@@ -1,0 +1,130 @@
+//! The certificates that a client holds, and which of them a token needs (CL-8).
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use bowline_proof::{AccessToken, Thumbprint};
+use rustls::ClientConfig;
+
+use crate::client::HttpVersions;
+use crate::error::{Error, Kind};
+use crate::identity::Identity;
+use crate::tls::{self, Trust};
+
+/// The current identity and the retired ones.
+pub(crate) struct Identities {
+    trust: Trust,
+    http: HttpVersions,
+    held: RwLock<Set>,
+}
+
+struct Set {
+    current: Arc<Held>,
+    /// Used only for the tokens that are bound to them, until they expire.
+    retired: Vec<Arc<Held>>,
+}
+
+/// An identity, or none, with the TLS configuration that presents it.
+pub(crate) struct Held {
+    pub(crate) identity: Option<Arc<Identity>>,
+    pub(crate) tls: ClientConfig,
+}
+
+impl Held {
+    fn new(identity: Option<Arc<Identity>>, trust: &Trust, http: HttpVersions) -> Result<Arc<Self>, Error> {
+        let tls = tls::template(trust, identity.as_ref(), http)?;
+        Ok(Arc::new(Self { identity, tls }))
+    }
+
+    pub(crate) fn thumbprint(&self) -> Option<Thumbprint> {
+        self.identity.as_ref().map(|identity| identity.thumbprint())
+    }
+
+    pub(crate) fn not_after(&self) -> Option<SystemTime> {
+        self.identity.as_ref().map(|identity| identity.not_after())
+    }
+
+    fn is_expired(&self) -> bool {
+        self.not_after().is_some_and(|not_after| not_after < SystemTime::now())
+    }
+}
+
+impl Identities {
+    pub(crate) fn new(
+        current: Option<Arc<Identity>>,
+        retired: Vec<Arc<Identity>>,
+        trust: Trust,
+        http: HttpVersions,
+    ) -> Result<Self, Error> {
+        let set = Set {
+            current: Held::new(current, &trust, http)?,
+            retired: retired
+                .into_iter()
+                .map(|identity| Held::new(Some(identity), &trust, http))
+                .collect::<Result<_, _>>()?,
+        };
+        Ok(Self {
+            trust,
+            http,
+            held: RwLock::new(set),
+        })
+    }
+
+    /// Makes `identity` the current one and retires the one before.
+    pub(crate) fn replace(&self, identity: Arc<Identity>) -> Result<(), Error> {
+        let held = Held::new(Some(identity), &self.trust, self.http)?;
+        let mut set = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        set.retired
+            .retain(|old| !old.is_expired() && old.thumbprint() != held.thumbprint());
+        let before = std::mem::replace(&mut set.current, held);
+        if before.identity.is_some() && before.thumbprint() != set.current.thumbprint() {
+            set.retired.push(before);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn current(&self) -> Arc<Held> {
+        let set = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        set.current.clone()
+    }
+
+    /// The identity that a token is bound to, or the current one.
+    pub(crate) fn for_token(&self, token: Option<&AccessToken>) -> Result<Arc<Held>, Error> {
+        let set = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        // A malformed `cnf` is the binding's to report.
+        let bound_to = token.and_then(|token| token.confirmation().ok()?.x5t_s256);
+        let Some(thumbprint) = bound_to else {
+            return Ok(set.current.clone());
+        };
+        let mut all = std::iter::once(&set.current).chain(&set.retired);
+        match all.find(|held| held.thumbprint() == Some(thumbprint)) {
+            Some(held) if held.is_expired() => {
+                let ago = held
+                    .not_after()
+                    .and_then(|when| when.elapsed().ok())
+                    .map(whole_seconds)
+                    .unwrap_or_default();
+                let message = format!(
+                    "the access token is bound to a certificate that expired {ago:?} ago; \
+                     ask for a token with the certificate in use"
+                );
+                Err(Error::new(Kind::TokenBoundToOtherCertificate, message))
+            }
+            Some(held) => Ok(held.clone()),
+            None if set.current.identity.is_none() && set.retired.is_empty() => Err(Error::new(
+                Kind::NoIdentity,
+                "the access token is bound to a client certificate, and this client has none: give the client an \
+                 identity",
+            )),
+            None => Err(Error::new(
+                Kind::TokenBoundToOtherCertificate,
+                "the access token is bound to a certificate that this client does not hold; \
+                 ask for a token with the certificate in use",
+            )),
+        }
+    }
+}
+
+fn whole_seconds(duration: Duration) -> Duration {
+    Duration::from_secs(duration.as_secs())
+}

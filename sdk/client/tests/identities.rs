@@ -1,0 +1,201 @@
+//! Several certificates (CL-8), adaptive hardening, and proofs for one chosen request.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bowline_client::{Cause, Hardening, Kind, ProofForThisRequest, ProofKind};
+use bowline_testkit::peers::{Cycle, CyclingOptions};
+use bowline_testkit::pki::{KeyKind, LeafSpec};
+use bowline_testkit::tls::Alpn;
+use futures_util::future::join_all;
+use http_body_util::Empty;
+use support::{Lab, fetch, identity, jwt, ok, session_cnf, text};
+
+#[tokio::test]
+async fn a_replaced_certificate_serves_its_own_tokens_and_nothing_else() {
+    let lab = Lab::new();
+    for alpn in [Alpn::Http1, Alpn::Http2] {
+        let server = lab.server(CyclingOptions {
+            alpn,
+            ..CyclingOptions::default()
+        });
+        let (client, url) = (lab.client(), server.origin());
+        let next = lab.pki.client("agent", KeyKind::P256);
+        let (old_token, new_token) = (lab.token("old"), jwt("new", Some(session_cnf(next.thumbprint()))));
+        let plain = jwt("plain", None);
+        ok(&client, &url, &old_token).await;
+        let early = fetch(&client, &url, &new_token).await.unwrap_err();
+        assert_eq!(early.kind(), Kind::TokenBoundToOtherCertificate, "{early}");
+
+        client.replace_identity(identity(&next)).unwrap();
+        assert_eq!(client.identity().unwrap().thumbprint(), next.thumbprint());
+        for _ in 0..3 {
+            join_all([&old_token, &new_token, &plain].map(|token| ok(&client, &url, token))).await;
+        }
+        // The old connection goes away: its token gets another one, with the old certificate.
+        server.retire_all();
+        server.closed(1).await;
+        join_all([&old_token, &new_token].map(|token| ok(&client, &url, token))).await;
+        assert_eq!(client.stats().totals.failed, 1);
+        assert_eq!(client.stats().totals.refused, 0);
+    }
+}
+
+#[tokio::test]
+async fn no_session_is_resumed_across_certificates() {
+    let lab = Lab::new();
+    let server = lab.server(CyclingOptions {
+        cycle: Cycle {
+            max_responses: Some(1),
+            ..Cycle::default()
+        },
+        alpn: Alpn::Http1,
+        ..CyclingOptions::default()
+    });
+    let (client, url) = (lab.client(), server.origin());
+    for n in 1..=2 {
+        ok(&client, &url, &lab.token("old")).await;
+        server.closed(n).await;
+    }
+    assert_eq!(server.counts().resumed, 1, "nothing would be shown otherwise");
+    let next = lab.pki.client("agent", KeyKind::P256);
+    client.replace_identity(identity(&next)).unwrap();
+    ok(&client, &url, &jwt("new", Some(session_cnf(next.thumbprint())))).await;
+    assert_eq!(server.counts().resumed, 1);
+}
+
+#[tokio::test]
+async fn a_retired_certificate_is_used_until_it_expires() {
+    let lab = Lab::new();
+    let server = lab.server(CyclingOptions::default());
+    let retired = lab.pki.client("agent", KeyKind::P384);
+    let expired = lab.pki.issue(&LeafSpec::client("agent").expired());
+    let client = lab
+        .builder()
+        .retired_identity(identity(&retired))
+        .retired_identity(identity(&expired))
+        .build()
+        .unwrap();
+    ok(
+        &client,
+        &server.origin(),
+        &jwt("a", Some(session_cnf(retired.thumbprint()))),
+    )
+    .await;
+    let token = jwt("b", Some(session_cnf(expired.thumbprint())));
+    let error = fetch(&client, &server.origin(), &token).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::TokenBoundToOtherCertificate);
+    assert!(error.to_string().contains("expired"), "{error}");
+    assert_eq!(server.counts().opened, 1);
+}
+
+#[tokio::test]
+async fn a_connection_takes_no_more_requests_once_its_certificate_has_expired() {
+    let lab = Lab::new();
+    let server = lab.server(CyclingOptions::default());
+    let soon = SystemTime::now() + Duration::from_secs(2);
+    let leaf = lab.pki.issue(&LeafSpec::client("agent").not_after(soon));
+    let client = lab.builder().identity(identity(&leaf)).build().unwrap();
+    ok(
+        &client,
+        &server.origin(),
+        &jwt("a", Some(session_cnf(leaf.thumbprint()))),
+    )
+    .await;
+    // Closed by the client at its `notAfter`, though it could be idle for much longer.
+    server.closed(1).await;
+}
+
+#[tokio::test]
+async fn adaptive_hardening_costs_at_most_two_signatures_however_many_come_at_once() {
+    let lab = Lab::new();
+    let server = lab.server(CyclingOptions::default());
+    let client = lab.builder().hardening(Hardening::Adaptive).build().unwrap();
+    let (token, url) = (lab.token("a"), server.origin());
+    ok(&client, &url, &token).await;
+    assert_eq!(
+        client.stats().totals.minted,
+        [(ProofKind::Request, 1)].into(),
+        "alone: as hard as `Request`"
+    );
+    join_all((0..100).map(|_| ok(&client, &url, &token))).await;
+
+    let crowd = lab.builder().hardening(Hardening::Adaptive).build().unwrap();
+    join_all((0..100).map(|_| ok(&crowd, &url, &token))).await;
+    for (client, requests) in [(&client, 101), (&crowd, 100)] {
+        let totals = client.stats().totals;
+        assert_eq!(
+            totals.minted,
+            [(ProofKind::Connection, 1), (ProofKind::Request, 1)].into()
+        );
+        assert_eq!(totals.causes, [(Cause::Hardening, 1), (Cause::First, 1)].into());
+        assert_eq!((totals.requests, totals.per_request_claims), (requests, 1));
+    }
+}
+
+#[tokio::test]
+async fn adaptive_hardening_gives_every_lonely_request_its_own_claims() {
+    let lab = Lab::new();
+    let server = lab.server(CyclingOptions {
+        cycle: Cycle {
+            max_responses: Some(1),
+            ..Cycle::default()
+        },
+        alpn: Alpn::Http1,
+        ..CyclingOptions::default()
+    });
+    let client = lab.builder().hardening(Hardening::Adaptive).build().unwrap();
+    for n in 1..=10 {
+        ok(&client, &server.origin(), &lab.token("a")).await;
+        server.closed(n).await;
+    }
+    let totals = client.stats().totals;
+    assert_eq!((totals.signatures(), totals.per_request_claims), (10, 10));
+}
+
+#[tokio::test]
+async fn one_chosen_request_has_a_proof_of_its_own() {
+    let lab = Lab::new();
+    let server = lab.server(CyclingOptions::default());
+    let client = lab.client();
+    let (token, url) = (lab.token("a"), server.origin());
+    ok(&client, &url, &token).await;
+    let request = http::Request::delete(format!("{url}/account"))
+        .extension(token.clone())
+        .extension(ProofForThisRequest)
+        .body(Empty::new())
+        .unwrap();
+    assert_eq!(text(client.send(request).await.unwrap()).await, "ok:");
+    ok(&client, &url, &token).await;
+    let totals = client.stats().totals;
+    assert_eq!(
+        totals.minted,
+        [(ProofKind::Connection, 1), (ProofKind::Request, 1)].into()
+    );
+    assert_eq!((totals.per_request_claims, totals.reused), (1, 1));
+}
+
+#[tokio::test]
+async fn tokens_keep_working_while_the_certificate_is_replaced_under_load() {
+    let lab = Arc::new(Lab::new());
+    let server = lab.server(CyclingOptions::default());
+    let (client, url) = (lab.client(), server.origin());
+    let mut tokens = vec![lab.token("first")];
+    for round in 0..5 {
+        let next = lab.pki.client("agent", KeyKind::P256);
+        let calls = join_all((0..60).map(|n| ok(&client, &url, &tokens[n % tokens.len()])));
+        let replace = async { client.replace_identity(identity(&next)).unwrap() };
+        futures_util::future::join(calls, replace).await;
+        tokens.push(jwt(&round.to_string(), Some(session_cnf(next.thumbprint()))));
+    }
+    join_all(tokens.iter().map(|token| ok(&client, &url, token))).await;
+    let totals = client.stats().totals;
+    assert_eq!((totals.answered, totals.refused), (306, 0));
+    assert_eq!(
+        totals.signatures(),
+        6,
+        "one for each token: its certificate has one connection"
+    );
+}

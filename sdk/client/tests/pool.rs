@@ -1,0 +1,310 @@
+//! The pool's limits and choices, and sending again (CL-7), on real connections.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use bowline_client::{Cause, Client, CloseReason, Kind, Limits, Repeatable, Step, Timeouts};
+use bowline_testkit::peers::{CyclingOptions, CyclingServer};
+use bowline_testkit::tls::{Alpn, ClientAuth, TlsOptions};
+use bytes::Bytes;
+use futures_util::future::{join, join_all};
+use http_body_util::Full;
+use support::raw::RawServer;
+use support::{Lab, fetch, ok, post, text};
+use tokio::sync::Barrier;
+
+fn h1() -> CyclingOptions {
+    CyclingOptions {
+        alpn: Alpn::Http1,
+        ..CyclingOptions::default()
+    }
+}
+
+fn limited(lab: &Lab, limits: Limits) -> Client {
+    lab.builder().limits(limits).build().unwrap()
+}
+
+/// Waits until the client has noticed that `n` connections have gone, and gives the reasons.
+async fn gone(client: &Client, n: u64) -> Vec<(CloseReason, u64)> {
+    loop {
+        let closed = client.stats().connections_closed;
+        if closed.values().sum::<u64>() >= n {
+            return closed.into_iter().collect();
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn no_more_connections_than_allowed_and_everybody_is_served() {
+    let lab = Lab::new();
+    let server = lab.server(h1());
+    let client = limited(
+        &lab,
+        Limits {
+            per_origin: 2,
+            ..Limits::default()
+        },
+    );
+    let (token, url) = (lab.token("a"), server.origin());
+    join_all((0..50).map(|_| ok(&client, &url, &token))).await;
+    assert!(server.counts().opened <= 2, "{:?}", server.counts());
+    assert_eq!(client.stats().totals.answered, 50);
+}
+
+#[tokio::test]
+async fn origins_share_what_is_allowed_in_all() {
+    let lab = Lab::new();
+    let servers = [
+        lab.server(h1()),
+        lab.server(CyclingOptions::default()),
+        lab.server(h1()),
+    ];
+    let client = limited(
+        &lab,
+        Limits {
+            in_all: 1,
+            ..Limits::default()
+        },
+    );
+    let token = lab.token("a");
+    for _ in 0..3 {
+        let calls = servers.iter().map(|server| {
+            let (client, token, url) = (&client, &token, server.origin());
+            async move { ok(client, &url, token).await }
+        });
+        join_all(calls).await;
+    }
+    let stats = client.stats();
+    assert_eq!(stats.totals.answered, 9);
+    assert!(
+        stats.connections_closed.contains_key(&CloseReason::Evicted),
+        "{stats:?}"
+    );
+}
+
+#[tokio::test]
+async fn idle_and_old_connections_are_let_go_and_the_next_request_says_why_it_had_to_prove_again() {
+    let lab = Lab::new();
+    let soon = Duration::from_millis(20);
+    for alpn in [Alpn::Http1, Alpn::Http2] {
+        for (limits, reason) in [
+            (
+                Limits {
+                    idle: soon,
+                    ..Limits::default()
+                },
+                CloseReason::Idle,
+            ),
+            (
+                Limits {
+                    age: Some(soon),
+                    ..Limits::default()
+                },
+                CloseReason::Age,
+            ),
+        ] {
+            let server = lab.server(CyclingOptions {
+                alpn,
+                ..CyclingOptions::default()
+            });
+            let client = limited(&lab, limits);
+            let (token, url) = (lab.token("a"), server.origin());
+            ok(&client, &url, &token).await;
+            server.closed(1).await;
+            assert_eq!(gone(&client, 1).await, [(reason, 1)], "{alpn:?}");
+            ok(&client, &url, &token).await;
+            assert_eq!(client.stats().totals.after, [(reason, 1)].into(), "{alpn:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_servers_keep_alive_time_out_is_honoured() {
+    let lab = Lab::new();
+    let answer = || async { ([("keep-alive", "timeout=1, max=100")], "ok:") };
+    let server = CyclingServer::start(&lab.pki, h1(), Router::new().fallback(answer));
+    let client = lab.client();
+    ok(&client, &server.origin(), &lab.token("a")).await;
+    // A second before the server's second is over: at once, and long before our own limit.
+    server.closed(1).await;
+    assert_eq!(gone(&client, 1).await, [(CloseReason::Idle, 1)]);
+}
+
+#[tokio::test]
+async fn a_second_h2_connection_is_opened_at_the_peers_stream_limit() {
+    let lab = Lab::new();
+    let all = Arc::new(Barrier::new(4));
+    let waits = all.clone();
+    let handler = move |request: Request| {
+        let all = waits.clone();
+        async move {
+            if request.uri().path() == "/wait" {
+                all.wait().await;
+            }
+            "ok:"
+        }
+    };
+    let options = CyclingOptions {
+        max_streams: 2,
+        ..CyclingOptions::default()
+    };
+    let server = CyclingServer::start(&lab.pki, options, Router::new().fallback(handler));
+    let (client, token) = (lab.client(), lab.token("a"));
+    // So that the peer's SETTINGS are known.
+    for _ in 0..2 {
+        ok(&client, &server.origin(), &token).await;
+    }
+    let url = format!("{}/wait", server.origin());
+    // Four at once, or the barrier never opens.
+    join_all((0..4).map(|_| ok(&client, &url, &token))).await;
+    assert_eq!(server.counts().opened, 2);
+    assert_eq!(
+        client.stats().totals.causes,
+        [(Cause::First, 1), (Cause::Parallel, 1)].into()
+    );
+}
+
+#[tokio::test]
+async fn of_idle_connections_the_one_that_holds_the_proof_is_taken() {
+    let lab = Lab::new();
+    let server = lab.server(h1());
+    let client = lab.client();
+    let (a, b, url) = (lab.token("a"), lab.token("b"), server.origin());
+    // Two connections, one token each: the first is busy with its stream while the second is opened.
+    let stream = fetch(&client, &format!("{url}/slow"), &a).await.unwrap();
+    ok(&client, &url, &b).await;
+    text(stream).await;
+    for _ in 0..5 {
+        ok(&client, &url, &b).await;
+        ok(&client, &url, &a).await;
+    }
+    let stats = client.stats();
+    assert_eq!((stats.connections_opened, stats.totals.signatures()), (2, 2));
+}
+
+#[tokio::test]
+async fn what_may_have_been_processed_is_sent_again_only_if_that_is_safe() {
+    let lab = Lab::new();
+    for alpn in [Alpn::Http1, Alpn::Http2] {
+        for (method, repeatable, arrivals) in [("POST", false, 1), ("GET", false, 2), ("POST", true, 2)] {
+            let handler = || async { std::future::pending::<&'static str>().await };
+            let options = CyclingOptions {
+                alpn,
+                ..CyclingOptions::default()
+            };
+            let server = CyclingServer::start(&lab.pki, options, Router::new().fallback(handler));
+            let client = lab.client();
+            let mut request = http::Request::builder()
+                .method(method)
+                .uri(server.origin())
+                .extension(lab.token("a"))
+                .body(Full::new(Bytes::from_static(b"pay")))
+                .unwrap();
+            if repeatable {
+                request.extensions_mut().insert(Repeatable);
+            }
+            let cutting = async {
+                for n in 1..=arrivals {
+                    server.received(n).await;
+                    server.cut_all();
+                }
+            };
+            let (result, ()) = join(client.send(request), cutting).await;
+            let error = result.unwrap_err();
+            assert_eq!(error.kind(), Kind::MayHaveBeenProcessed, "{alpn:?} {method}: {error}");
+            assert_eq!(server.counts().requests, arrivals, "{alpn:?} {method}");
+            let totals = client.stats().totals;
+            assert_eq!((totals.requests, totals.may_have_been_processed), (1, 1));
+            assert_eq!(
+                totals.signatures(),
+                arrivals,
+                "each sending has the proof of its own connection"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refused_stream_is_unprocessed_and_sent_again_whatever_its_method() {
+    let lab = Lab::new();
+    let config = TlsOptions::alpn(Alpn::Http2).server(&lab.pki, &lab.pki.localhost(), ClientAuth::Required);
+    let server = RawServer::bind(config).await;
+    let (client, token, url) = (lab.client(), lab.token("a"), server.origin());
+    let serve = async {
+        let mut h2 = h2::server::handshake(server.accept().await.0).await.unwrap();
+        let mut arrivals = 0;
+        while let Some(Ok((mut request, mut respond))) = h2.accept().await {
+            arrivals += 1;
+            if arrivals == 1 {
+                respond.send_reset(h2::Reason::REFUSED_STREAM);
+                continue;
+            }
+            tokio::spawn(async move {
+                let mut stream = respond.send_response(http::Response::new(()), false).unwrap();
+                let mut body = b"ok:".to_vec();
+                while let Some(Ok(data)) = request.body_mut().data().await {
+                    body.extend(data);
+                }
+                stream.send_data(body.into(), true).unwrap();
+            });
+        }
+    };
+    let call = async { text(post(&client, &url, &token, "pay").await.unwrap()).await };
+    tokio::select! {
+        () = serve => panic!("the connection ended"),
+        answer = call => assert_eq!(answer, "ok:pay"),
+    }
+    let totals = client.stats().totals;
+    assert_eq!((totals.answered, totals.signatures()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_body_can_be_left_to_end_in_the_background_and_its_connection_lives_on() {
+    let lab = Lab::new();
+    let server = lab.server(h1());
+    // One connection: whoever comes next waits for it to come back, or to be closed.
+    let client = limited(
+        &lab,
+        Limits {
+            per_origin: 1,
+            ..Limits::default()
+        },
+    );
+    let (token, url) = (lab.token("a"), server.origin());
+    for _ in 0..5 {
+        let response = fetch(&client, &format!("{url}/slow"), &token).await.unwrap();
+        response.into_body().drain_in_background();
+        ok(&client, &url, &token).await;
+    }
+    assert_eq!((server.counts().opened, client.stats().totals.signatures()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_request_that_waits_too_long_for_a_connection_says_so() {
+    let lab = Lab::new();
+    let server = lab.server(h1());
+    let timeouts = Timeouts {
+        pool: Duration::from_millis(50),
+        ..Timeouts::default()
+    };
+    let limits = Limits {
+        per_origin: 1,
+        ..Limits::default()
+    };
+    let client = lab.builder().limits(limits).timeouts(timeouts).build().unwrap();
+    let (token, url) = (lab.token("a"), server.origin());
+    let stream = fetch(&client, &format!("{url}/stream"), &token).await.unwrap();
+    let error = fetch(&client, &url, &token).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Timeout(Step::Pool), "{error}");
+    assert!(error.is_worth_another_try());
+    drop(stream);
+    // It is free again: soon, if not within this client's short patience.
+    while let Err(error) = fetch(&client, &url, &token).await {
+        assert_eq!(error.kind(), Kind::Timeout(Step::Pool), "{error}");
+    }
+}

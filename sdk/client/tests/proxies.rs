@@ -1,0 +1,99 @@
+//! CONNECT proxies: TLS stays end to end, so a proof is good behind one.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bowline_client::{Kind, Proxies};
+use bowline_testkit::peers::CyclingOptions;
+use support::{Lab, fetch, ok};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A proxy that connects, or refuses.
+struct Proxy {
+    url: String,
+    tunnels: Arc<AtomicU64>,
+}
+
+impl Proxy {
+    async fn start(refuses: bool) -> Self {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://user:secret-word@{}", tcp.local_addr().unwrap());
+        let tunnels = Arc::new(AtomicU64::new(0));
+        let counted = tunnels.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = tcp.accept().await {
+                counted.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(tunnel(client, refuses));
+            }
+        });
+        Self { url, tunnels }
+    }
+}
+
+async fn tunnel(mut client: TcpStream, refuses: bool) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap().to_lowercase();
+    assert!(
+        head.contains("proxy-authorization: basic dxnlcjpzzwnyzxqtd29yza=="),
+        "{head}"
+    );
+    assert!(
+        !head.contains("bearer") && !head.contains("session-binding-proof"),
+        "{head}"
+    );
+    if refuses {
+        client.write_all(b"HTTP/1.1 403 Forbidden\r\n\r\n").await.unwrap();
+        return;
+    }
+    let target = head.split(' ').nth(1).unwrap().to_owned();
+    let mut server = TcpStream::connect(target).await.unwrap();
+    client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+    let _ = copy_bidirectional(&mut client, &mut server).await;
+}
+
+#[tokio::test]
+async fn a_proof_is_good_through_a_proxy() {
+    let lab = Lab::new();
+    let server = lab.server(CyclingOptions::default());
+    let proxy = Proxy::start(false).await;
+    let client = lab.builder().proxies(Proxies::https(&proxy.url, "")).build().unwrap();
+    for _ in 0..3 {
+        ok(&client, &server.origin(), &lab.token("a")).await;
+    }
+    assert_eq!(proxy.tunnels.load(Ordering::SeqCst), 1);
+    assert_eq!(client.stats().totals.signatures(), 1);
+}
+
+#[tokio::test]
+async fn no_proxy_and_none_go_straight() {
+    let lab = Lab::new();
+    let server = lab.server(CyclingOptions::default());
+    let proxy = Proxy::start(true).await;
+    for proxies in [Proxies::https(&proxy.url, "localhost"), Proxies::none()] {
+        let client = lab.builder().proxies(proxies).build().unwrap();
+        ok(&client, &server.origin(), &lab.token("a")).await;
+    }
+    assert_eq!(proxy.tunnels.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_is_named_without_its_credentials() {
+    let lab = Lab::new();
+    let server = lab.server(CyclingOptions::default());
+    let proxy = Proxy::start(true).await;
+    let client = lab.builder().proxies(Proxies::https(&proxy.url, "")).build().unwrap();
+    let error = fetch(&client, &server.origin(), &lab.token("a")).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Connect);
+    let message = error.to_string();
+    assert!(
+        message.contains("through the proxy 127.0.0.1:") && !message.contains("secret-word"),
+        "{message}"
+    );
+    assert_eq!(server.counts().opened, 0);
+}

@@ -1,0 +1,145 @@
+//! DPoP (RFC 9449). Each refused proof differs in one thing from a proof that is taken, and is properly signed by the
+//! key in its header where the signature is not that thing: so only the named check can have refused it.
+
+mod check;
+mod claims;
+mod header;
+mod key;
+mod rfc;
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use bowline_proof::{
+    AccessToken, Targets, TokenHash, Windows,
+    dpop::{self, DpopCheck, DpopKey, DpopRefusal, JwkThumbprint, Nonce, Verified},
+};
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::common::{Identity, P256, base64url, sha256, time};
+
+const NOW: u64 = 1_700_000_000;
+const TOKEN: &str = "opaque-token";
+
+/// What a server knows of a request; its proof is another matter.
+struct Scene {
+    method: Method,
+    path: &'static str,
+    targets: Targets,
+    now: u64,
+    windows: Windows,
+    token: TokenHash,
+    /// `cnf.jkt`; `None` at a token endpoint.
+    key: Option<JwkThumbprint>,
+    nonces: Option<Vec<Nonce>>,
+}
+
+impl Default for Scene {
+    fn default() -> Self {
+        Self {
+            method: Method::POST,
+            path: "/things",
+            targets: Targets::new(["https://api.example.com", "http://internal:8080"].map(|o| o.parse().unwrap())),
+            now: NOW,
+            windows: Windows::default(),
+            token: *AccessToken::new(TOKEN).unwrap().hash(),
+            key: Some(thumbprint(&P256)),
+            nonces: None,
+        }
+    }
+}
+
+impl Scene {
+    fn verify(&self, proof: &str) -> Result<Verified, DpopRefusal> {
+        self.verify_octets(proof.as_bytes())
+    }
+
+    fn verify_octets(&self, proof: &[u8]) -> Result<Verified, DpopRefusal> {
+        let expected = dpop::Expected {
+            method: &self.method,
+            path: self.path,
+            targets: &self.targets,
+            now: time(self.now),
+            windows: &self.windows,
+            token: self.key.map(|key| dpop::BoundToken { hash: &self.token, key }),
+            nonces: self.nonces.as_deref(),
+        };
+        dpop::verify(proof, &expected)
+    }
+}
+
+/// The thumbprint by RFC 7638, made by hand from the certificate.
+fn thumbprint(identity: &Identity) -> JwkThumbprint {
+    // `serde_json` without `preserve_order` sorts members, which is what §3.3 asks for.
+    let sorted: BTreeMap<String, Value> = serde_json::from_value(jwk(identity)).unwrap();
+    base64url(sha256(serde_json::to_string(&sorted).unwrap().as_bytes()))
+        .parse()
+        .unwrap()
+}
+
+/// The public JWK, made by hand from the certificate.
+fn jwk(identity: &Identity) -> Value {
+    let certificate = x509_parser::parse_x509_certificate(&identity.certificate).unwrap().1;
+    let spki = certificate.public_key();
+    let octets = &spki.subject_public_key.data;
+    match octets.len() {
+        65 => json!({"kty": "EC", "crv": "P-256", "x": base64url(&octets[1..33]), "y": base64url(&octets[33..])}),
+        97 => json!({"kty": "EC", "crv": "P-384", "x": base64url(&octets[1..49]), "y": base64url(&octets[49..])}),
+        32 => json!({"kty": "OKP", "crv": "Ed25519", "x": base64url(octets)}),
+        _ => match spki.parsed().unwrap() {
+            x509_parser::public_key::PublicKey::RSA(key) => {
+                json!({"kty": "RSA", "n": base64url(&key.modulus[1..]), "e": base64url(key.exponent)})
+            }
+            _ => panic!("an unexpected key"),
+        },
+    }
+}
+
+fn header() -> Value {
+    header_of(&P256, "ES256")
+}
+
+fn header_of(identity: &Identity, algorithm: &str) -> Value {
+    json!({"typ": "dpop+jwt", "alg": algorithm, "jwk": jwk(identity)})
+}
+
+fn claims() -> Value {
+    json!({
+        "jti": "j-1",
+        "htm": "POST",
+        "htu": "https://api.example.com/things",
+        "iat": NOW,
+        "ath": base64url(sha256(TOKEN.as_bytes())),
+    })
+}
+
+fn with(claim: &str, value: Value) -> Value {
+    let mut claims = claims();
+    claims[claim] = value;
+    claims
+}
+
+fn without(mut object: Value, member: &str) -> Value {
+    object.as_object_mut().unwrap().remove(member);
+    object
+}
+
+/// Signed by the key that the default header names.
+fn proof(header: &Value, claims: &Value) -> String {
+    P256.jws("ES256", &header.to_string(), &claims.to_string())
+}
+
+fn verify_claims(claims: &Value) -> Result<Verified, DpopRefusal> {
+    Scene::default().verify(&proof(&header(), claims))
+}
+
+fn verify_header(header: &Value) -> Result<Verified, DpopRefusal> {
+    Scene::default().verify(&proof(header, &claims()))
+}
+
+#[track_caller]
+fn assert_refused(found: Result<Verified, DpopRefusal>, check: DpopCheck) {
+    assert_eq!(found.unwrap_err().check(), check);
+}
+
+static KEY: LazyLock<DpopKey> = LazyLock::new(|| DpopKey::new(P256.signing_key()).unwrap());

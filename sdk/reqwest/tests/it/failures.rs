@@ -1,0 +1,254 @@
+//! Failures keep what bowline knows of them, through other people's types.
+
+use std::error::Error as StdError;
+use std::io;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use bowline_client::{Fault, Kind as ClientKind, Step, Timeouts};
+use bowline_reqwest::{Error, Kind, Transport};
+use bowline_testkit::peers::{CyclingOptions, Misbehaviour, Peer};
+use futures_util::future::join;
+use http::Extensions;
+use reqwest::{Method, Request, Response};
+use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, Next};
+
+use crate::house::{A_MINUTE, BOTH, House, upload, within};
+
+/// Far longer than any test: only a clock that is moved by hand gets there.
+const AN_HOUR: Duration = Duration::from_secs(3600);
+
+fn stack(transport: Transport) -> ClientWithMiddleware {
+    ClientBuilder::new(reqwest::Client::new()).with(transport).build()
+}
+
+fn found<'a>(error: &'a (dyn StdError + 'static)) -> &'a Error {
+    Error::find(error).expect("an error of this crate inside")
+}
+
+#[tokio::test]
+async fn a_lost_answer_keeps_its_kind_through_a_middleware_stack() {
+    let house = House::new();
+    let server = house.server(CyclingOptions::default());
+    for (n, http) in (1..).zip(BOTH) {
+        let stack = stack(house.transport_over(http));
+        // Not a GET: bowline sends a repeatable request again by itself.
+        let request = house.request(Method::POST, format!("{}/never", server.origin()));
+        let call = stack.execute(request.build().unwrap());
+        let cut = async {
+            server.received(n).await;
+            server.cut_all();
+        };
+        let error = within(A_MINUTE, join(call, cut)).await.0.unwrap_err();
+
+        let inner = found(&error);
+        assert_eq!(
+            inner.kind(),
+            Kind::Client(ClientKind::MayHaveBeenProcessed),
+            "{http:?}: {inner}"
+        );
+        assert!(inner.may_have_been_processed());
+        assert!(!inner.is_worth_another_try());
+        assert_eq!(inner.fault(), Fault::Network);
+        assert!(!inner.is_timeout());
+        // Without this crate's help: anyhow's downcast, and bowline's own error among the sources.
+        assert!(matches!(&error, reqwest_middleware::Error::Middleware(e) if e.is::<Error>()));
+        let client = sources(&error).find_map(|e| e.downcast_ref::<bowline_client::Error>());
+        assert_eq!(client.unwrap().kind(), ClientKind::MayHaveBeenProcessed);
+        assert_eq!(
+            error.to_string(),
+            client.unwrap().to_string(),
+            "the whole story in one line"
+        );
+        let secret = house.token("a");
+        assert!(!format!("{error:?} {error}").contains(secret.secret().split('.').nth(1).unwrap()));
+    }
+}
+
+#[tokio::test]
+async fn an_error_is_found_below_what_other_middlewares_wrap_around_it() {
+    /// Wraps errors, as reqwest-retry does: the one way after a second sending, the other way without one.
+    struct Wrapping(fn(reqwest_middleware::Error) -> Wrapped);
+
+    #[derive(Debug, thiserror::Error)]
+    enum Wrapped {
+        #[error("after a retry")]
+        Retried(#[source] reqwest_middleware::Error),
+        #[error(transparent)]
+        Transparent(reqwest_middleware::Error),
+    }
+
+    #[async_trait::async_trait]
+    impl Middleware for Wrapping {
+        async fn handle(
+            &self,
+            request: Request,
+            extensions: &mut Extensions,
+            next: Next<'_>,
+        ) -> reqwest_middleware::Result<Response> {
+            let result = next.run(request, extensions).await;
+            result.map_err(|e| reqwest_middleware::Error::middleware((self.0)(e)))
+        }
+    }
+
+    let house = House::new();
+    let stack = ClientBuilder::new(reqwest::Client::new())
+        .with(Wrapping(Wrapped::Transparent))
+        .with(Wrapping(Wrapped::Retried))
+        .with(Wrapping(Wrapped::Transparent))
+        .with(house.transport())
+        .build();
+    let error = stack.execute(house.get("http://example.com/")).await.unwrap_err();
+    assert_eq!(found(&error).kind(), Kind::Client(ClientKind::PlaintextRefused));
+    assert!(Error::find(&io::Error::other("none of ours")).is_none());
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_worth_another_try() {
+    let house = House::new();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let error = house
+        .transport()
+        .execute(house.get(format!("https://{free}/")))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), Kind::Client(ClientKind::Connect), "{error}");
+    assert!(error.is_worth_another_try());
+    assert!(!error.may_have_been_processed());
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_sent_is_the_callers_fault() {
+    let house = House::new();
+    let mine = house
+        .request(Method::GET, "https://localhost/")
+        .header("session-binding-proof", "mine");
+    for (request, kind) in [
+        (house.get("https://{name}/"), Kind::InvalidUrl),
+        (mine.build().unwrap(), Kind::Client(ClientKind::InvalidRequest)),
+        (
+            house.get("http://localhost/"),
+            Kind::Client(ClientKind::PlaintextRefused),
+        ),
+    ] {
+        let error = house.transport().execute(request).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert_eq!(error.fault(), Fault::Caller);
+        assert!(!error.may_have_been_processed());
+        assert!(!error.is_worth_another_try());
+    }
+}
+
+#[tokio::test]
+async fn a_request_body_that_fails_is_told_from_a_failing_server() {
+    let house = House::new();
+    let server = house.server(CyclingOptions::default());
+    for http in BOTH {
+        let (chunks, body) = upload();
+        chunks.send(Ok("a part".to_owned())).unwrap();
+        chunks.send(Err(io::Error::other("the disk is gone"))).unwrap();
+        let request = house
+            .request(Method::POST, format!("{}/mirror", server.origin()))
+            .body(body);
+        let error = stack(house.transport_over(http))
+            .execute(request.build().unwrap())
+            .await
+            .unwrap_err();
+
+        let inner = found(&error);
+        assert_eq!(inner.kind(), Kind::Client(ClientKind::RequestBody), "{http:?}: {inner}");
+        assert_eq!(inner.fault(), Fault::Caller);
+        assert!(inner.may_have_been_processed(), "a part of it has left");
+    }
+}
+
+#[tokio::test]
+async fn a_response_body_that_is_cut_fails_with_bowlines_error_inside() {
+    let house = House::new();
+    let peer = Peer::start(&house.pki, Misbehaviour::CutMidBody);
+    let response = house.transport().execute(house.get(peer.origin())).await.unwrap();
+    assert_eq!(response.content_length(), Some(1000));
+    let error = response.bytes().await.unwrap_err();
+    let inner = found(&error);
+    assert_eq!(inner.kind(), Kind::Client(ClientKind::Protocol), "{inner}");
+    assert!(inner.may_have_been_processed());
+    assert!(!error.is_timeout());
+}
+
+#[tokio::test]
+async fn a_requests_own_time_out_strikes_before_the_head() {
+    let house = House::new();
+    let server = house.server(CyclingOptions::default());
+    let request = house
+        .request(Method::GET, format!("{}/never", server.origin()))
+        .timeout(AN_HOUR);
+    let stack = stack(house.transport());
+    let call = stack.execute(request.build().unwrap());
+    let wait = async {
+        server.received(1).await;
+        tokio::time::pause();
+        tokio::time::advance(AN_HOUR).await;
+    };
+    let error = within(2 * AN_HOUR, join(call, wait)).await.0.unwrap_err();
+
+    let inner = found(&error);
+    assert_eq!(inner.kind(), Kind::Timeout, "{inner}");
+    assert_eq!(inner.fault(), Fault::Network);
+    assert!(inner.is_timeout());
+    assert!(inner.may_have_been_processed());
+    assert!(!inner.is_worth_another_try());
+    assert!(inner.client().is_none());
+}
+
+#[tokio::test]
+async fn a_requests_own_time_out_strikes_while_the_body_is_read() {
+    let house = House::new();
+    let server = house.server(CyclingOptions::default());
+    for http in BOTH {
+        let url = format!("{}/first-chunk-only", server.origin());
+        let request = house.request(Method::GET, url).timeout(AN_HOUR);
+        let transport = house.transport_over(http);
+        let mut response = within(A_MINUTE, transport.execute(request.build().unwrap()))
+            .await
+            .unwrap();
+        assert_eq!(response.chunk().await.unwrap().unwrap(), "first");
+
+        tokio::time::pause();
+        tokio::time::advance(AN_HOUR).await;
+        let error = within(2 * AN_HOUR, response.chunk()).await.unwrap_err();
+        tokio::time::resume();
+
+        assert!(error.is_timeout(), "reqwest knows it for one: {error:?}");
+        assert_eq!(found(&error).kind(), Kind::Timeout, "{http:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_bowline_clients_own_time_outs_say_which_step_was_slow() {
+    let house = House::new();
+    let peer = Peer::start(&house.pki, Misbehaviour::SilentTcp);
+    let timeouts = Timeouts {
+        tls_handshake: Duration::from_millis(50),
+        ..Timeouts::default()
+    };
+    let transport = Transport::new(house.builder().timeouts(timeouts).build().unwrap());
+    let request = house.request(Method::GET, peer.origin()).timeout(AN_HOUR);
+    let error = transport.execute(request.build().unwrap()).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Client(ClientKind::Timeout(Step::TlsHandshake)));
+    assert!(error.is_timeout());
+    assert!(error.is_worth_another_try());
+}
+
+#[tokio::test]
+async fn a_time_out_that_no_clock_can_count_is_none() {
+    let house = House::new();
+    let server = house.server(CyclingOptions::default());
+    let url = format!("{}/nothing", server.origin());
+    let request = house.request(Method::GET, url).timeout(Duration::MAX);
+    let response = house.transport().execute(request.build().unwrap()).await.unwrap();
+    assert_eq!(response.status(), 204);
+}
+
+fn sources<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}

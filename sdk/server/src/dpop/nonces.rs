@@ -1,0 +1,117 @@
+//! Nonces that need no memory: each is a keyed hash of the period of time in which it is given out.
+
+use std::fmt;
+use std::time::Duration;
+
+use aws_lc_rs::{hmac, rand::SystemRandom};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bowline_proof::dpop::Nonce;
+use rustls_pki_types::UnixTime;
+
+/// Gives out nonces for DPoP proofs and knows them again (RFC 9449 §8, §9).
+///
+/// Time is cut into periods, each with one nonce, the same for all clients. It is given out during its period and taken
+/// during that and the next. Nobody can tell it before its period without the secret, so a proof that was made in
+/// advance is good for two periods at most.
+pub struct DpopNonces {
+    secret: hmac::Key,
+    period: u64,
+}
+
+/// Keeps the secret's other uses apart, should it have any.
+const PURPOSE: &[u8] = b"bowline DPoP nonce";
+
+/// 128 bits of the hash: a guess is of no use.
+const NONCE_OCTETS: usize = 16;
+
+impl DpopNonces {
+    /// With a secret that all nodes of this origin share, so that each takes the others' nonces. A new nonce comes up
+    /// every `period`, in whole seconds and at least one.
+    #[must_use]
+    pub fn new(secret: &[u8; 32], period: Duration) -> Self {
+        Self::with_key(hmac::Key::new(hmac::HMAC_SHA256, secret), period)
+    }
+
+    /// With a random secret that is gone with this value: for a single node. Nonces from before a restart are refused,
+    /// which costs each client one more answer 401.
+    #[must_use]
+    pub fn random(period: Duration) -> Self {
+        // Only a broken system lacks random octets; to go on with a known secret would be worse.
+        let secret = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).expect("the system's random source");
+        Self::with_key(secret, period)
+    }
+
+    fn with_key(secret: hmac::Key, period: Duration) -> Self {
+        Self {
+            secret,
+            period: period.as_secs().max(1),
+        }
+    }
+
+    /// The nonces that are taken now: that of this period, which is also the one to give out, and that of the last.
+    pub(crate) fn accepted(&self, now: UnixTime) -> [Nonce; 2] {
+        let period = now.as_secs() / self.period;
+        // Before the first period, in 1970, there is none; to repeat this one does no harm.
+        [period, period.saturating_sub(1)].map(|period| self.nonce(period))
+    }
+
+    fn nonce(&self, period: u64) -> Nonce {
+        let mut hash = hmac::Context::with_key(&self.secret);
+        hash.update(PURPOSE);
+        hash.update(&period.to_be_bytes());
+        let hash = hash.sign();
+        Nonce::new(&URL_SAFE_NO_PAD.encode(&hash.as_ref()[..NONCE_OCTETS])).expect("base64url is made of NQCHARs")
+    }
+}
+
+/// Not the secret.
+impl fmt::Debug for DpopNonces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DpopNonces")
+            .field("period", &self.period)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+    }
+
+    fn accepted(nonces: &DpopNonces, seconds: u64) -> [String; 2] {
+        nonces.accepted(at(seconds)).map(|nonce| nonce.as_str().to_owned())
+    }
+
+    #[test]
+    fn a_nonce_is_given_out_for_one_period_and_taken_for_two() {
+        let nonces = DpopNonces::new(&[7; 32], Duration::from_secs(60));
+        let [first, before] = accepted(&nonces, 6000);
+        assert_eq!(accepted(&nonces, 6059), [first.clone(), before.clone()]);
+        let [second, last] = accepted(&nonces, 6060);
+        assert_eq!(last, first);
+        assert!(second != first && second != before);
+        assert!(!accepted(&nonces, 6120).contains(&first));
+        assert_eq!(first.len(), 22, "128 bits");
+    }
+
+    #[test]
+    fn nodes_with_one_secret_take_each_others_nonces_and_no_others() {
+        let period = Duration::from_secs(60);
+        let [one, same, other] = [[7; 32], [7; 32], [8; 32]].map(|secret| DpopNonces::new(&secret, period));
+        assert_eq!(accepted(&one, 6000), accepted(&same, 6000));
+        assert_ne!(accepted(&one, 6000), accepted(&other, 6000));
+        let [one, other] = [DpopNonces::random(period), DpopNonces::random(period)];
+        assert_ne!(accepted(&one, 6000), accepted(&other, 6000));
+    }
+
+    #[test]
+    fn the_beginning_of_time_and_a_period_of_nothing_are_no_trouble() {
+        let nonces = DpopNonces::new(&[7; 32], Duration::ZERO);
+        accepted(&nonces, 0);
+        assert_ne!(accepted(&nonces, 1), accepted(&nonces, 3));
+    }
+}

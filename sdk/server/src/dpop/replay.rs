@@ -1,0 +1,61 @@
+//! The memory of proofs that were used (RFC 9449 §11.1): a seam, because several nodes may have to share it.
+
+use std::fmt;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use bowline_proof::dpop::Verified;
+use futures_util::future::BoxFuture;
+use rustls_pki_types::UnixTime;
+
+/// Remembers which proofs were used. [`MemoryReplayStore`](crate::MemoryReplayStore) is one, for a single node.
+pub trait ReplayStore: Send + Sync + 'static {
+    /// Notes that this proof is used now, unless it was used before; of any number of concurrent calls with the same
+    /// proof, on whatever node, one may get [`Insertion::Fresh`].
+    ///
+    /// The entry must be kept through the second `until`, and may be forgotten after: the proof is then too old to be
+    /// taken. `now` is the time of the layer's clock.
+    fn insert(&self, proof: ProofId, now: UnixTime, until: UnixTime) -> BoxFuture<'_, Insertion>;
+}
+
+/// What became of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Insertion {
+    /// It was not there; now it is. The only answer that lets a request pass.
+    Fresh,
+    /// It was there: the proof is a replay (401).
+    Seen,
+    /// No more can be remembered now (503).
+    Full,
+    /// The memory cannot be reached (503).
+    Unavailable,
+}
+
+/// Names a proof: a hash of its key and its `jti`, so that nobody can use up another's `jti`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProofId([u8; 32]);
+
+impl ProofId {
+    /// The 32 octets of the hash.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    pub(crate) fn of(proof: &Verified) -> Self {
+        let mut hash = Context::new(&SHA256);
+        // The first has a fixed length, so no two pairs run together to the same octets.
+        hash.update(proof.key.as_bytes());
+        hash.update(proof.jti.as_bytes());
+        let mut octets = [0; 32];
+        octets.copy_from_slice(hash.finish().as_ref());
+        Self(octets)
+    }
+}
+
+/// As of everything that comes from a proof, nothing.
+impl fmt::Debug for ProofId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProofId(redacted)")
+    }
+}

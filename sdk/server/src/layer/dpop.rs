@@ -1,0 +1,75 @@
+//! RFC 9449 §4.3, on a request whose token is bound to a DPoP key.
+
+use std::time::Duration;
+
+use bowline_proof::dpop::{self, BoundToken, DpopCheck, DpopRefusal, Nonce, Verified};
+use bowline_proof::{AccessToken, Confirmation};
+use http::request::Parts;
+use rustls_pki_types::UnixTime;
+
+use super::checks::Refused;
+use super::{Settings, transport};
+use crate::{Dpop, Insertion, ProofId};
+
+/// A proof that passed §4.3; only its `jti` may still be an old one.
+pub(super) struct CheckedDpop<'a> {
+    dpop: &'a Dpop,
+    pub(super) verified: Verified,
+    /// The newest nonce, where the proof has an older one.
+    pub(super) newer_nonce: Option<Nonce>,
+}
+
+/// All of §4.3.
+pub(super) fn check<'a>(
+    token: &AccessToken,
+    confirmation: &Confirmation,
+    request: &Parts,
+    settings: &'a Settings,
+) -> Result<CheckedDpop<'a>, DpopRefusal> {
+    let (Some(dpop), Some(key)) = (&settings.dpop, confirmation.jkt) else {
+        return Err(DpopCheck::TokenNotBound.into());
+    };
+    let proof = transport::dpop_proof(request)?;
+    let now = settings.clock.now();
+    let nonces = dpop.nonces.as_ref().map(|nonces| nonces.accepted(now));
+    let expected = dpop::Expected {
+        method: &request.method,
+        path: transport::path(request),
+        targets: &settings.targets,
+        now,
+        windows: &settings.windows,
+        token: Some(BoundToken {
+            hash: token.hash(),
+            key,
+        }),
+        nonces: nonces.as_ref().map(|nonces| &nonces[..]),
+    };
+    let verified = dpop::verify(proof, &expected)?;
+    let newer_nonce = nonces
+        .map(|[newest, _]| newest)
+        .filter(|newest| verified.nonce.as_deref() != Some(newest.as_str()));
+    Ok(CheckedDpop {
+        dpop,
+        verified,
+        newer_nonce,
+    })
+}
+
+impl CheckedDpop<'_> {
+    /// Uses the proof up (§11.1). It is remembered for as long as its `iat` is taken.
+    pub(super) async fn settle(&self, settings: &Settings) -> Result<(), Refused> {
+        let until = self
+            .verified
+            .issued_at
+            .as_secs()
+            .saturating_add(settings.windows.past.as_secs());
+        let until = UnixTime::since_unix_epoch(Duration::from_secs(until));
+        let id = ProofId::of(&self.verified);
+        match self.dpop.replay.insert(id, settings.clock.now(), until).await {
+            Insertion::Fresh => Ok(()),
+            Insertion::Seen => Err(DpopCheck::Replay.into()),
+            Insertion::Full => Err(Refused::ReplayStore("the replay store is full")),
+            Insertion::Unavailable => Err(Refused::ReplayStore("the replay store cannot be reached")),
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! DPoP at the layer: what passes, and for every check a request that fails it and no other.
+
+mod nonces;
+mod replay;
+
+use bowline_proof::dpop::DpopCheck;
+use bowline_proof::{Challenge, Check, EXPORTER_LABEL, challenges};
+use http::Request;
+use serde_json::{Value, json};
+
+use super::world::*;
+use crate::{BindingClass, Dpop, MemoryReplayStore, Policy, RequestClaims, ServerEvent};
+
+/// A request with a DPoP-bound token on a connection without a client certificate. [`Scene::new`] passes.
+struct Scene {
+    world: World,
+    scheme: &'static str,
+    signer: &'static Client,
+    header: Value,
+    claims: Value,
+    /// `DPoP` fields; by default one, made of the two above.
+    fields: Option<Vec<String>>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self::with(Dpop::new(MemoryReplayStore::default()))
+    }
+
+    fn with(dpop: Dpop) -> Self {
+        let mut world = World {
+            facts: Some(connection(None, EXPORTER)),
+            proofs: Some(vec![]),
+            ..World::default()
+        };
+        world.configure(|layer| layer.dpop(dpop));
+        let mut scene = Self {
+            world,
+            scheme: "DPoP",
+            signer: &CLIENT,
+            header: json!({ "typ": "dpop+jwt", "alg": "EdDSA", "jwk": CLIENT.jwk() }),
+            claims: json!({ "jti": "1", "htm": "POST", "htu": format!("{ORIGIN}/mcp"), "iat": NOW }),
+            fields: None,
+        };
+        scene.use_token(json!({ "cnf": { "jkt": CLIENT.jkt() } }));
+        scene
+    }
+
+    fn use_token(&mut self, claims: Value) {
+        self.world.use_token(claims);
+        self.claims["ath"] = ath(&self.world.token);
+    }
+
+    /// The next proof.
+    fn renew(&mut self, jti: &str) -> &mut Self {
+        self.claims["jti"] = jti.into();
+        self
+    }
+
+    fn proof(&self) -> String {
+        self.signer.sign(&self.header, &self.claims)
+    }
+
+    fn request(&self) -> Request<()> {
+        let mut request = self.world.request();
+        if self.world.authorization.is_none() {
+            let field = format!("{} {}", self.scheme, self.world.token);
+            request.headers_mut().insert("authorization", field.parse().unwrap());
+        }
+        for field in self.fields.clone().unwrap_or_else(|| vec![self.proof()]) {
+            request.headers_mut().append("dpop", field.parse().unwrap());
+        }
+        request
+    }
+
+    async fn send(&self) -> Outcome {
+        self.world.send_this(self.request()).await
+    }
+}
+
+fn dpop_check(outcome: &Outcome) -> Option<DpopCheck> {
+    outcome.response.extensions().get().copied()
+}
+
+#[tokio::test]
+async fn a_dpop_bound_request_passes_without_a_client_certificate_and_says_what_it_is_bound_to() {
+    let scene = Scene::new();
+    let outcome = scene.send().await;
+    assert!(outcome.has_passed());
+    assert_eq!(outcome.header("dpop-nonce"), None);
+    let binding = outcome.binding();
+    assert_eq!(binding.class(), BindingClass::Dpop);
+    assert_eq!(binding.dpop_key().unwrap().to_string(), CLIENT.jkt());
+    assert_eq!(binding.thumbprint(), None);
+    assert!(binding.has_per_request_claims());
+    let connection = scene.world.facts.as_ref().unwrap().id();
+    assert_eq!(
+        outcome.event,
+        Some(ServerEvent::Verified {
+            connection,
+            class: BindingClass::Dpop,
+            cached: false,
+            per_request_claims: true
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_dpop_proof_satisfies_a_demand_for_request_claims() {
+    let mut scene = Scene::new();
+    scene
+        .world
+        .configure(|layer| layer.request_claims(RequestClaims::Always));
+    assert!(scene.send().await.has_passed());
+}
+
+#[tokio::test]
+async fn a_token_bound_to_a_key_and_a_certificate_needs_both() {
+    let mut scene = Scene::new();
+    scene.use_token(json!({ "cnf": { "jkt": CLIENT.jkt(), "x5t#S256": CLIENT.thumbprint() } }));
+    assert_eq!(scene.send().await.check(), Some(Check::TokenCertificate));
+    scene.world.facts = Some(connection(Some(&CLIENT), EXPORTER));
+    assert!(scene.send().await.has_passed());
+}
+
+/// RS-4 asks for it: a proof that nobody asked for is verified all the same.
+#[tokio::test]
+async fn a_session_proof_beside_it_is_verified_too() {
+    let mut scene = Scene::new();
+    scene.world.facts = Some(connection(Some(&CLIENT), EXPORTER));
+    scene.world.proofs = None;
+    assert!(scene.send().await.has_passed());
+    scene.world.proof_claims["ekm"] = "AA".into();
+    assert_eq!(scene.renew("2").send().await.check(), Some(Check::Exporter));
+}
+
+#[tokio::test]
+async fn the_scheme_is_read_in_any_case() {
+    for scheme in ["DPoP", "dpop", "DPOP"] {
+        let mut scene = Scene::new();
+        scene.scheme = scheme;
+        assert!(scene.send().await.has_passed(), "{scheme}");
+    }
+}
+
+/// A name, the check that must refuse, and what is wrong with the request.
+type Case = (&'static str, DpopCheck, fn(&mut Scene));
+
+#[tokio::test]
+async fn each_check_refuses_what_is_wrong_and_nothing_else_is() {
+    let cases: &[Case] = &[
+        ("no proof", DpopCheck::Missing, |scene| scene.fields = Some(vec![])),
+        ("the same proof twice", DpopCheck::Duplicated, |scene| {
+            scene.fields = Some(vec![scene.proof(), scene.proof()]);
+        }),
+        ("two proofs in one field", DpopCheck::Syntax, |scene| {
+            scene.fields = Some(vec![format!("{}, {}", scene.proof(), scene.proof())]);
+        }),
+        ("no jti", DpopCheck::Claims, |scene| {
+            scene.claims.as_object_mut().unwrap().remove("jti");
+        }),
+        ("a session proof's typ", DpopCheck::Type, |scene| {
+            scene.header["typ"] = "tls-binding-proof+jwt".into();
+        }),
+        ("an algorithm nobody knows", DpopCheck::Algorithm, |scene| {
+            scene.header["alg"] = "HS256".into();
+        }),
+        ("no key", DpopCheck::Jwk, |scene| {
+            scene.header.as_object_mut().unwrap().remove("jwk");
+        }),
+        ("a private key", DpopCheck::PrivateKey, |scene| {
+            scene.header["jwk"]["d"] = "AA".into();
+        }),
+        ("another's signature", DpopCheck::Signature, |scene| {
+            scene.signer = &OTHER_CLIENT
+        }),
+        ("another's key, and all else right", DpopCheck::KeyBinding, |scene| {
+            scene.signer = &OTHER_CLIENT;
+            scene.header["jwk"] = OTHER_CLIENT.jwk();
+        }),
+        ("for another method", DpopCheck::Method, |scene| {
+            scene.claims["htm"] = "GET".into();
+        }),
+        ("for another path", DpopCheck::TargetUri, |scene| {
+            scene.claims["htu"] = format!("{ORIGIN}/other").into();
+        }),
+        ("for another origin, which Host names", DpopCheck::TargetUri, |scene| {
+            scene.world.host = "evil.example.com";
+            scene.claims["htu"] = "https://evil.example.com/mcp".into();
+        }),
+        ("for a bare path", DpopCheck::TargetUri, |scene| {
+            scene.claims["htu"] = "/mcp".into();
+        }),
+        ("too old", DpopCheck::IssuedAt, |scene| {
+            scene.claims["iat"] = (NOW - 301).into()
+        }),
+        ("from the future", DpopCheck::IssuedAt, |scene| {
+            scene.claims["iat"] = (NOW + 61).into()
+        }),
+        ("for another token", DpopCheck::TokenHash, |scene| {
+            scene.claims["ath"] = ath("another");
+        }),
+        ("without a token hash", DpopCheck::Claims, |scene| {
+            scene.claims.as_object_mut().unwrap().remove("ath");
+        }),
+        ("a token bound to nothing", DpopCheck::TokenNotBound, |scene| {
+            scene.use_token(json!({}));
+        }),
+        ("a session-bound token", DpopCheck::TokenNotBound, |scene| {
+            let cnf = json!({ "x5t#S256": CLIENT.thumbprint(), "tls_exp": EXPORTER_LABEL });
+            scene.use_token(json!({ "cnf": cnf }));
+            scene.world.facts = Some(connection(Some(&CLIENT), EXPORTER));
+            scene.world.proofs = None;
+        }),
+        ("with the scheme Bearer", DpopCheck::BearerScheme, |scene| {
+            scene.scheme = "Bearer"
+        }),
+    ];
+    for (name, check, spoil) in cases {
+        let mut scene = Scene::new();
+        spoil(&mut scene);
+        let outcome = scene.send().await;
+        assert_eq!(dpop_check(&outcome), Some(*check), "{name}");
+        assert!(!outcome.reached, "{name}: the inner service was called");
+        assert_eq!(outcome.response.status(), 401, "{name}");
+        let connection = scene.world.facts.as_ref().unwrap().id();
+        let event = ServerEvent::DpopRefused {
+            connection,
+            check: *check,
+        };
+        assert_eq!(outcome.event, Some(event), "{name}");
+        let challenge = &challenges(outcome.response.headers())[0];
+        assert_challenge(challenge, *check, name);
+        let field = outcome.header("www-authenticate").unwrap();
+        for secret in [&CLIENT.jkt(), &scene.world.token, ORIGIN] {
+            assert!(
+                !field.contains(secret),
+                "{name}: the challenge tells an expected value: {field}"
+            );
+        }
+    }
+}
+
+fn assert_challenge(challenge: &Challenge, check: DpopCheck, name: &str) {
+    assert_eq!(challenge.scheme, "DPoP", "{name}");
+    assert_eq!(challenge.error(), Some(check.error()), "{name}");
+    assert_eq!(challenge.param("algs"), Some("ES256 ES384 EdDSA PS256 RS256"), "{name}");
+    let description = challenge.param("error_description").unwrap();
+    assert!(
+        description.starts_with(&format!("{}: ", check.id())),
+        "{name}: {description}"
+    );
+}
+
+/// With everything wrong at once the first check speaks; each repair lets the next one speak.
+#[tokio::test]
+async fn checks_of_dpop_come_after_those_of_the_token_and_before_those_of_the_policy() {
+    let mut scene = Scene::new();
+    scene.world.configure(|layer| layer.policy(Policy::Require));
+    scene.use_token(json!({ "cnf": { "jkt": CLIENT.jkt(), "x5t#S256": CLIENT.thumbprint() } }));
+    scene.claims["htm"] = "GET".into();
+    let token = scene.world.token.clone();
+    scene.world.token = "stranger".to_owned();
+    assert_eq!(scene.send().await.check(), Some(Check::Token));
+    scene.world.token = token;
+    assert_eq!(scene.send().await.check(), Some(Check::TokenCertificate));
+    scene.world.facts = Some(connection(Some(&CLIENT), EXPORTER));
+    assert_eq!(dpop_check(&scene.send().await), Some(DpopCheck::Method));
+    scene.claims["htm"] = "POST".into();
+    // RS-13 asks for a session-bound token.
+    assert_eq!(scene.send().await.check(), Some(Check::BindingRequired));
+    scene.world.configure(|layer| layer.policy(Policy::Follow));
+    // None of the refusals has used the proof up.
+    assert!(scene.send().await.has_passed());
+}
+
+#[tokio::test]
+async fn refusals_of_other_checks_come_with_the_scheme_that_the_token_came_with() {
+    let mut scene = Scene::new();
+    scene.world.token = "stranger".to_owned();
+    let outcome = scene.send().await;
+    let challenge = &challenges(outcome.response.headers())[0];
+    assert_eq!(
+        (challenge.scheme.as_str(), challenge.error()),
+        ("DPoP", Some("invalid_token"))
+    );
+
+    scene.scheme = "Bearer";
+    let outcome = scene.send().await;
+    let read = challenges(outcome.response.headers());
+    assert_eq!((read.len(), read[0].scheme.as_str()), (1, "Bearer"));
+}
+
+#[tokio::test]
+async fn without_a_token_both_schemes_are_offered() {
+    let mut scene = Scene::new();
+    scene
+        .world
+        .configure(|layer| layer.resource_metadata("https://api.example.com/.well-known/oauth-protected-resource"));
+    scene.world.authorization = Some(vec![]);
+    let outcome = scene.send().await;
+    assert_eq!(outcome.check(), Some(Check::NoToken));
+    let read = challenges(outcome.response.headers());
+    let schemes: Vec<_> = read.iter().map(|challenge| challenge.scheme.as_str()).collect();
+    assert_eq!(schemes, ["Bearer", "DPoP"]);
+    for challenge in read {
+        assert_eq!(challenge.error(), None);
+        assert!(challenge.param("resource_metadata").is_some());
+    }
+}
+
+#[tokio::test]
+async fn where_dpop_is_not_configured_nothing_of_it_is_taken() {
+    let mut scene = Scene::new();
+    let plain = World::default();
+    scene.world.layer = plain.layer;
+    scene.world.tokens = plain.tokens;
+    scene.use_token(json!({ "cnf": { "jkt": CLIENT.jkt() } }));
+    let outcome = scene.send().await;
+    assert_eq!(outcome.check(), Some(Check::NoToken));
+    assert_eq!(outcome.header("www-authenticate"), Some("Bearer"));
+    scene.scheme = "Bearer";
+    assert_eq!(scene.send().await.check(), Some(Check::Confirmation));
+}

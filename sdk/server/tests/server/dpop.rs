@@ -1,0 +1,213 @@
+//! DPoP over real connections: what the connection does not protect, and what does.
+
+use std::time::Duration;
+
+use bowline_proof::dpop::{Claims, DPOP_HEADER, DpopKey, Nonce, Proof};
+use bowline_proof::{AccessToken, RequestClaims, Scheme, TokenHash};
+use bowline_server::{BindingLayer, ClientAuth, Dpop, DpopNonces, JwtValidator, MemoryReplayStore, Policy};
+use http::{Method, Request};
+use http_body_util::Empty;
+use rustls_pki_types::UnixTime;
+use serde_json::json;
+
+use crate::authority::Authority;
+use crate::site::*;
+
+/// The audience of the tokens, and how clients know the server.
+const TARGET: &str = "https://api.example.com/";
+
+fn layer(site: &Site, dpop: Dpop) -> BindingLayer<JwtValidator> {
+    let origin = TARGET.parse().unwrap();
+    site.layer().policy(Policy::Follow).origins([origin]).dpop(dpop)
+}
+
+fn remembering() -> Dpop {
+    Dpop::new(MemoryReplayStore::default())
+}
+
+/// A server that asks for no client certificate, unless told.
+async fn start(site: &Site, client_auth: ClientAuth, dpop: Dpop) -> Running {
+    let listener = site.listener(site.tls_with(client_auth)).await;
+    Running::start(listener, who_am_i().layer(layer(site, dpop)), site.options())
+}
+
+/// A token that is bound to `key`.
+fn token(site: &Site, key: &DpopKey) -> AccessToken {
+    let mut claims = Authority::claims();
+    claims["cnf"] = json!({ "jkt": key.thumbprint().to_string() });
+    let token = site.authority.sign(&site.authority.header(), &claims);
+    token.with_scheme(Scheme::Dpop)
+}
+
+fn proof(key: &DpopKey, token: &AccessToken) -> Proof {
+    proof_for(key, token.hash(), &Method::GET, TARGET, UnixTime::now(), None)
+}
+
+fn proof_for(
+    key: &DpopKey,
+    token: &TokenHash,
+    method: &Method,
+    uri: &str,
+    issued_at: UnixTime,
+    nonce: Option<&Nonce>,
+) -> Proof {
+    let claims = Claims {
+        request: &RequestClaims::new(method, &uri.parse().unwrap()).unwrap(),
+        issued_at,
+        token: Some(token),
+        nonce,
+    };
+    key.mint(&claims).unwrap()
+}
+
+async fn get(wire: &mut Wire, token: &AccessToken, proof: &Proof) -> Answer {
+    let request = Request::get("/")
+        .header("authorization", token.authorization())
+        .header(DPOP_HEADER, proof.header_value());
+    wire.send(request.body(Empty::new()).unwrap()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_dpop_bound_token_passes_on_h1_and_h2_whether_or_not_there_is_a_client_certificate() {
+    let site = Site::new();
+    let key = DpopKey::generate().unwrap();
+    let token = token(&site, &key);
+    for client_auth in [ClientAuth::None, ClientAuth::Required(site.ca.roots())] {
+        let server = start(&site, client_auth, remembering()).await;
+        for alpn in ["h2", "http/1.1"] {
+            let mut wire = Wire::connect(server.addr, &site.client(alpn)).await;
+            for _ in 0..3 {
+                get(&mut wire, &token, &proof(&key, &token)).await.assert_passed("dpop");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_kind_of_key_passes() {
+    let site = Site::new();
+    let server = start(&site, ClientAuth::None, remembering()).await;
+    for algorithm in [
+        &rcgen::PKCS_ECDSA_P256_SHA256,
+        &rcgen::PKCS_ECDSA_P384_SHA384,
+        &rcgen::PKCS_ED25519,
+    ] {
+        let pkcs8 = rcgen::KeyPair::generate_for(algorithm).unwrap().serialize_der();
+        let key = DpopKey::from_pkcs8(&pkcs8.into()).unwrap();
+        let token = token(&site, &key);
+        let mut wire = Wire::connect(server.addr, &site.client("h2")).await;
+        get(&mut wire, &token, &proof(&key, &token)).await.assert_passed("dpop");
+    }
+}
+
+/// With a session-bound token RS-6 refuses this (T1); here only the memory does.
+#[tokio::test]
+async fn a_stolen_proof_is_refused_on_another_connection_once_it_was_used_and_not_before() {
+    let site = Site::new();
+    let key = DpopKey::generate().unwrap();
+    let token = token(&site, &key);
+    let server = start(&site, ClientAuth::None, remembering()).await;
+    for alpn in ["h2", "http/1.1"] {
+        let config = site.client(alpn);
+        let mut victim = Wire::connect(server.addr, &config).await;
+        let mut thief = Wire::connect(server.addr, &config).await;
+        let used = proof(&key, &token);
+        get(&mut victim, &token, &used).await.assert_passed("dpop");
+        get(&mut thief, &token, &used).await.assert_refused("DP-14");
+        get(&mut victim, &token, &used).await.assert_refused("DP-14");
+
+        // Whoever comes first wins: DPoP does not know connections.
+        let caught = proof(&key, &token);
+        get(&mut thief, &token, &caught).await.assert_passed("dpop");
+        get(&mut victim, &token, &caught).await.assert_refused("DP-14");
+    }
+}
+
+#[tokio::test]
+async fn another_servers_memory_does_not_help() {
+    let site = Site::new();
+    let key = DpopKey::generate().unwrap();
+    let token = token(&site, &key);
+    let one = start(&site, ClientAuth::None, remembering()).await;
+    let two = start(&site, ClientAuth::None, remembering()).await;
+    let proof = proof(&key, &token);
+    for server in [&one, &two] {
+        let mut wire = Wire::connect(server.addr, &site.client("h2")).await;
+        get(&mut wire, &token, &proof).await.assert_passed("dpop");
+        get(&mut wire, &token, &proof).await.assert_refused("DP-14");
+    }
+}
+
+#[tokio::test]
+async fn a_stolen_token_is_of_no_use_without_its_key() {
+    let site = Site::new();
+    let (key, own) = (DpopKey::generate().unwrap(), DpopKey::generate().unwrap());
+    let token = token(&site, &key);
+    let server = start(&site, ClientAuth::None, remembering()).await;
+    let mut wire = Wire::connect(server.addr, &site.client("h2")).await;
+    get(&mut wire, &token, &proof(&own, &token))
+        .await
+        .assert_refused("DP-12");
+    let bearer = token.clone().with_scheme(Scheme::Bearer);
+    wire.get("/", &bearer, None).await.assert_refused("DP-16");
+    get(&mut wire, &bearer, &proof(&key, &token))
+        .await
+        .assert_refused("DP-16");
+    wire.get("/", &token, None).await.assert_refused("DP-13");
+    get(&mut wire, &token, &proof(&key, &token)).await.assert_passed("dpop");
+}
+
+#[tokio::test]
+async fn a_proof_for_another_request_is_refused() {
+    let site = Site::new();
+    let key = DpopKey::generate().unwrap();
+    let token = token(&site, &key);
+    let server = start(&site, ClientAuth::None, remembering()).await;
+    let mut wire = Wire::connect(server.addr, &site.client("h2")).await;
+    let now = UnixTime::now();
+    let before = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs() - seconds));
+    let other = site.authority.bearer();
+    let made = |method, uri, issued_at| proof_for(&key, token.hash(), method, uri, issued_at, None);
+    for (proof, id) in [
+        (made(&Method::POST, TARGET, now), "DP-8"),
+        (made(&Method::GET, "https://api.example.com/other", now), "DP-9"),
+        (made(&Method::GET, "https://localhost/", now), "DP-9"),
+        (made(&Method::GET, TARGET, before(310)), "DP-11"),
+        (proof_for(&key, other.hash(), &Method::GET, TARGET, now, None), "DP-12"),
+    ] {
+        get(&mut wire, &token, &proof).await.assert_refused(id);
+    }
+    let proof = made(&Method::GET, "https://api.example.com/?query=ignored", now);
+    get(&mut wire, &token, &proof).await.assert_passed("dpop");
+}
+
+#[tokio::test]
+async fn a_proof_made_in_advance_is_of_no_use_where_a_nonce_is_required() {
+    let site = Site::new();
+    let key = DpopKey::generate().unwrap();
+    let token = token(&site, &key);
+    let period = 3600;
+    let dpop = remembering().nonces(DpopNonces::random(Duration::from_secs(period)));
+    let server = start(&site, ClientAuth::None, dpop).await;
+    let mut wire = Wire::connect(server.addr, &site.client("h2")).await;
+    let with_nonce = |nonce, ahead| {
+        let at = UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs() + ahead));
+        proof_for(&key, token.hash(), &Method::GET, TARGET, at, Some(nonce))
+    };
+
+    let asked = get(&mut wire, &token, &proof(&key, &token)).await;
+    asked.assert_refused("DP-10");
+    let nonce = asked.nonce.expect("a nonce comes with the challenge");
+    get(&mut wire, &token, &with_nonce(&nonce, 0))
+        .await
+        .assert_passed("dpop");
+
+    // For a time when the key will be out of reach.
+    let in_advance = with_nonce(&nonce, 3 * period);
+    site.clock.advance(3 * period);
+    let refused = get(&mut wire, &token, &in_advance).await;
+    refused.assert_refused("DP-10");
+    let newer = refused.nonce.expect("a nonce comes with the challenge");
+    let proof = with_nonce(&newer, 3 * period);
+    get(&mut wire, &token, &proof).await.assert_passed("dpop");
+}
