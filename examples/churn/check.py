@@ -13,7 +13,12 @@ import sys
 from pathlib import Path
 
 SCENARIOS = ["warm-h2", "warm-h1", "idle", "serverless", "sse-h1", "sse-h2"]
-BEARER, CONNECTION, REQUEST = CLIENTS = ["rmcp-bearer", "bowline-connection", "bowline-request"]
+BEARER, CONNECTION, REQUEST, ADAPTIVE = CLIENTS = [
+    "rmcp-bearer",
+    "bowline-connection",
+    "bowline-request",
+    "bowline-adaptive",
+]
 
 
 def claims(run):
@@ -35,6 +40,15 @@ def claims(run):
     if client == REQUEST:
         yield "signatures == requests", signatures == requests
         yield "per_request_claims == requests", run["per_request_claims"] == requests
+        return
+    if client == ADAPTIVE:
+        yield "signatures <= 2 per connection", signatures <= 2 * opened
+        yield "at most one request of each connection has per-request claims", 1 <= run["per_request_claims"] <= opened
+        if scenario == "warm-h2":
+            yield "signatures == 2", signatures == 2
+        if scenario == "serverless":
+            yield "signatures == requests", signatures == requests
+            yield "per_request_claims == requests", run["per_request_claims"] == requests
         return
 
     yield "per_request_claims == 0", run["per_request_claims"] == 0

@@ -17,6 +17,8 @@ pub(crate) enum Contender {
     BowlineConnection,
     /// bowline with a session-bound token, one proof per request.
     BowlineRequest,
+    /// bowline with a session-bound token, the first request of each connection with a proof of its own.
+    BowlineAdaptive,
 }
 
 /// A connected MCP client.
@@ -33,13 +35,19 @@ impl<H: ClientHandler> Connected<H> {
 }
 
 impl Contender {
-    pub(crate) const ALL: [Self; 3] = [Self::RmcpBearer, Self::BowlineConnection, Self::BowlineRequest];
+    pub(crate) const ALL: [Self; 4] = [
+        Self::RmcpBearer,
+        Self::BowlineConnection,
+        Self::BowlineRequest,
+        Self::BowlineAdaptive,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::RmcpBearer => "rmcp-bearer",
             Self::BowlineConnection => "bowline-connection",
             Self::BowlineRequest => "bowline-request",
+            Self::BowlineAdaptive => "bowline-adaptive",
         }
     }
 
@@ -48,6 +56,7 @@ impl Contender {
             Self::RmcpBearer => return stock(world, url, handler).await,
             Self::BowlineConnection => Hardening::Connection,
             Self::BowlineRequest => Hardening::Request,
+            Self::BowlineAdaptive => Hardening::Adaptive,
         };
         let token = AccessToken::new(world.token("agent-bound").await?)?;
         let http = Client::builder()

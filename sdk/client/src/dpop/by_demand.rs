@@ -54,8 +54,8 @@ impl BindConnection for Both {
         let for_dpop = asks_for_dpop(request);
         let mut learned = Learned::Nothing;
         if let Some(dpop) = &self.dpop {
-            // Any response may bring a nonce (RFC 9449 §8.2); what another binding attached is none of its business.
-            learned = dpop.learn(request, attached.filter(|_| for_dpop), answer);
+            // Any response may bring a nonce (RFC 9449 §8.2).
+            learned = dpop.learn(request, attached, answer);
         }
         match for_dpop {
             true => learned,

@@ -346,9 +346,13 @@ impl Pool {
 
     /// A connection takes no more requests.
     fn forget(self: &Arc<Self>, lane: LaneId, id: ConnectionId) {
-        let live = self.lock().live.remove(&id);
+        let mut state = self.lock();
+        // Under one lock: the machine must not hand out a connection that is not there any more.
+        let live = state.live.remove(&id);
+        let State { machine, actions, .. } = &mut *state;
+        machine.handle(Instant::now(), lane, machine::Event::Closed(id), |_| false, actions);
+        self.finish(state, None);
         drop(live);
-        self.step(lane, machine::Event::Closed(id), None);
     }
 
     /// An h1 connection will come back at once.
@@ -471,9 +475,14 @@ struct Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let still_waits = self.pool.lock().waiters.remove(&self.waiter).is_some();
-        if still_waits {
-            self.pool.step(self.lane, machine::Event::Vanished(self.waiter), None);
+        let mut state = self.pool.lock();
+        if state.waiters.remove(&self.waiter).is_none() {
+            return;
         }
+        // Under one lock: the machine must not hand a connection to somebody who is not there to take it.
+        let State { machine, actions, .. } = &mut *state;
+        let vanished = machine::Event::Vanished(self.waiter);
+        machine.handle(Instant::now(), self.lane, vanished, |_| false, actions);
+        self.pool.finish(state, None);
     }
 }
