@@ -64,12 +64,15 @@ struct State {
     targets: HashMap<Key, Arc<Target>>,
     lanes: HashMap<LaneId, Arc<Target>>,
     live: HashMap<ConnectionId, Live>,
-    waiters: HashMap<WaiterId, oneshot::Sender<Result<Checkout, Error>>>,
+    waiters: HashMap<WaiterId, Hand>,
     last_waiter: u64,
     last_lane: u64,
     /// When the reaper will come next; `None` before there is anything to reap.
     reaps_at: Option<Instant>,
 }
+
+/// Where a waiting request takes what it gets.
+type Hand = oneshot::Sender<Result<Checkout, Error>>;
 
 /// A connection in the pool.
 struct Live {
@@ -84,7 +87,7 @@ struct Live {
 /// the lock again.
 #[derive(Default)]
 struct Afterwards {
-    handed: Vec<(oneshot::Sender<Result<Checkout, Error>>, Result<Checkout, Error>)>,
+    handed: Vec<(Hand, Result<Checkout, Error>)>,
     closed: Vec<(Live, CloseReason)>,
 }
 
