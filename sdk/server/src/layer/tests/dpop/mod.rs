@@ -318,7 +318,7 @@ async fn where_dpop_is_not_configured_nothing_of_it_is_taken() {
     scene.use_token(json!({ "cnf": { "jkt": CLIENT.jkt() } }));
     let outcome = scene.send().await;
     assert_eq!(outcome.check(), Some(Check::NoToken));
-    assert_eq!(outcome.header("www-authenticate"), Some("Bearer"));
+    assert_eq!(challenges(outcome.response.headers()), [Challenge::bearer()]);
     scene.scheme = "Bearer";
     assert_eq!(scene.send().await.check(), Some(Check::Confirmation));
 }
