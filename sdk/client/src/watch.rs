@@ -206,8 +206,8 @@ mod tests {
             let octets: Vec<u8> = frames.iter().flat_map(|(kind, payload)| frame(*kind, payload)).collect();
             let mut watcher = Frames::default();
             let found = octets.chunks(cut).fold(None, |found, part| watcher.goaway(part).or(found));
-            let goaways = frames.iter().filter(|(kind, payload)| *kind == GOAWAY && payload.len() >= ID_OCTETS);
-            let expected = goaways.last().map(|(_, id)| u32::from_be_bytes([id[0] & 0x7f, id[1], id[2], id[3]]));
+            let mut goaways = frames.iter().filter(|(kind, payload)| *kind == GOAWAY && payload.len() >= ID_OCTETS);
+            let expected = goaways.next_back().map(|(_, id)| u32::from_be_bytes([id[0] & 0x7f, id[1], id[2], id[3]]));
             prop_assert_eq!(found, expected);
         }
     }
