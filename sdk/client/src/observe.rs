@@ -207,7 +207,7 @@ labels! {
         Error = "error",
         /// The caller dropped a response before its end (h1: the connection cannot be used again).
         Cancelled = "cancelled",
-        /// Its identity was replaced.
+        /// Its client certificate has expired.
         Identity = "identity",
         /// The pool let it go, or the client was dropped.
         Evicted = "evicted",

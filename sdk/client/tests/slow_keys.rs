@@ -152,3 +152,43 @@ fn spawn(client: &Client, url: &str, token: &bowline_client::AccessToken) -> tok
     let (client, url, token) = (client.clone(), url.to_owned(), token.clone());
     tokio::spawn(async move { ok(&client, &url, &token).await })
 }
+
+/// Panics when it is asked to sign a proof, once.
+#[derive(Debug)]
+struct Fragile {
+    key: Arc<dyn SigningKey>,
+    breaks: Arc<Mutex<bool>>,
+}
+
+impl SigningKey for Fragile {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        assert!(
+            !std::mem::take(&mut *self.breaks.lock().unwrap_or_else(|e| e.into_inner())),
+            "as the test wants it"
+        );
+        self.key.choose_scheme(offered)
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.key.algorithm()
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_panics_fails_its_requests_and_not_the_later_ones() {
+    let lab = Lab::new();
+    let server = lab.server(CyclingOptions::default());
+    let breaks = Arc::new(Mutex::new(false));
+    let key = Fragile {
+        key: lab.agent.signing_key(),
+        breaks: breaks.clone(),
+    };
+    let identity = Identity::new(lab.agent.chain(), Arc::new(key)).unwrap();
+    let client = lab.builder().identity(identity).build().unwrap();
+    let url = server.origin();
+    ok(&client, &url, &lab.token("a")).await;
+    *breaks.lock().unwrap() = true;
+    let error = fetch(&client, &url, &lab.token("b")).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Signing, "{error}");
+    ok(&client, &url, &lab.token("b")).await;
+}

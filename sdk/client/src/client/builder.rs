@@ -132,7 +132,8 @@ impl Builder {
         self
     }
 
-    /// How many octets of a request's body are kept in case it must be sent again after a challenge (CL-5).
+    /// How many octets of a request's body are kept in case it must be sent again, after a challenge (CL-5) or a
+    /// lost connection (CL-7).
     /// Default 64 KiB; the copy shares the body's memory and goes when the response's head has come.
     #[must_use]
     pub fn body_copy_limit(mut self, octets: usize) -> Self {

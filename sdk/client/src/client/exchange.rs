@@ -18,7 +18,8 @@ use crate::observe::{BindingUsed, ConnectionUse, Event, Observers, Operation, Ou
 use crate::origin::Origin;
 use crate::pool::{Checkout, Connection, Persistence, WriteError};
 
-/// New connections that may die under one request before it gives up.
+/// How often a request may be turned away, unprocessed, before it gives up; a connection that had carried others before
+/// and dies does not count.
 const MOST_LOSSES: u32 = 3;
 pub(super) async fn run<B>(client: &Inner, request: Request<B>) -> Result<Response<Body>, Error>
 where
@@ -97,7 +98,8 @@ impl Exchange<'_> {
     fn gave_up(&self, lost: &Connection) -> Error {
         let why = lost.sight.error().unwrap_or("it gave no reason");
         let message = format!(
-            "{} closed {MOST_LOSSES} new connections before the request could be written; it was not processed: {why}",
+            "{} closed its connection, or refused the request, {MOST_LOSSES} times before the request was processed: \
+             {why}",
             self.plan.origin
         );
         Error::new(Kind::ConnectionLost, message)

@@ -1,5 +1,6 @@
 //! Making one proof: signing it away from the runtime, finding its cause, filing it for reuse.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -59,7 +60,9 @@ impl Inner {
     pub(super) fn start(self: &Arc<Self>, order: Order) -> Minting {
         let inner = self.clone();
         let job = tokio::task::spawn_blocking(move || {
-            let signed = inner.sign(&order);
+            // A key that panics must not leave the requests of this token waiting for it for ever.
+            let signed = catch_unwind(AssertUnwindSafe(|| inner.sign(&order)))
+                .unwrap_or_else(|_| Err(Error::new(Kind::Signing, "the key panicked instead of signing")));
             inner.file(&order, &signed);
             signed
         });
