@@ -2,13 +2,15 @@
 //!
 //! reqwest and hyper-util choose a connection after the headers are complete. Here the order is turned round: the
 //! connection is chosen first, a [`Bind`] implementation has seen its facts when it opened, and sees each request
-//! just before it is written. Session-binding proofs (module `session`) are the first implementation.
+//! just before it is written. Session-binding proofs (module `session`) are the first implementation,
+//! DPoP (module `dpop`) is the second.
 
 use bowline_proof::{AccessToken, Thumbprint};
 use futures_util::future::BoxFuture;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use std::any::Any;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::connection::ConnectionFacts;
 use crate::error::Error;
@@ -48,7 +50,7 @@ pub struct RequestFacts<'a> {
     pub method: &'a Method,
     /// The absolute target URI.
     pub uri: &'a Uri,
-    /// The access token in `Authorization: Bearer`, if there is one.
+    /// The access token in `Authorization` (`Bearer` or `DPoP`), if there is one.
     pub token: Option<&'a AccessToken>,
     /// The source that the token came from, if the caller named it.
     pub source: Option<TokenSourceId>,
@@ -56,6 +58,9 @@ pub struct RequestFacts<'a> {
     pub operation: Operation,
     /// Whether the caller wants what is attached to be for this request alone.
     pub per_request: bool,
+    /// Whether the request asks for a proof of the client's DPoP key although it has no access token
+    /// ([`ProveKey`](crate::ProveKey)).
+    pub prove_key: bool,
     /// Whether this is the second sending of a request whose first was refused with a binding challenge.
     pub again: bool,
 }
@@ -82,6 +87,8 @@ pub struct Attachment {
     pub name: HeaderName,
     /// The field's value.
     pub value: HeaderValue,
+    /// What takes the place of the request's `Authorization`, where its token goes with another scheme.
+    pub authorization: Option<HeaderValue>,
     /// How the request is counted.
     pub used: BindingUsed,
     /// Whether the value is for this one request.
@@ -107,6 +114,19 @@ pub struct Answer<'a> {
     pub headers: &'a http::HeaderMap,
 }
 
+impl Answer<'_> {
+    /// The server's clock less ours in seconds, by its `Date` field.
+    pub(crate) fn clock_difference(&self) -> Option<i64> {
+        let date = self.headers.get(http::header::DATE)?.to_str().ok()?;
+        let theirs = httpdate::parse_http_date(date).ok()?;
+        let seconds = match theirs.duration_since(SystemTime::now()) {
+            Ok(ahead) => i64::try_from(ahead.as_secs()).ok()?,
+            Err(behind) => -i64::try_from(behind.duration().as_secs()).ok()?,
+        };
+        Some(seconds)
+    }
+}
+
 /// What a binding made of a response.
 #[derive(Debug)]
 pub enum Learned {
@@ -122,7 +142,7 @@ pub enum Learned {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Refusal {
-    /// The certificate that the proofs were made with.
+    /// The certificate that the proofs were made with; none for DPoP.
     pub certificate: Option<Thumbprint>,
     /// The challenge's `error`.
     pub error: String,

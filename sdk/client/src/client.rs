@@ -124,7 +124,7 @@ impl Client {
 
     /// Sends a request and waits for the response's head.
     ///
-    /// The URI is absolute. The access token comes in `Authorization: Bearer`, or as an
+    /// The URI is absolute. The access token comes in `Authorization` (`Bearer` or `DPoP`), or as an
     /// [`AccessToken`](bowline_proof::AccessToken) in the request's extensions, which saves hashing it again. An
     /// [`Operation`](crate::Operation) in the extensions names the request in the metrics, a
     /// [`TokenSourceId`](crate::bind::TokenSourceId) tells a successor token from a new one.

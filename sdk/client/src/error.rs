@@ -33,6 +33,8 @@ pub enum Kind {
     InvalidToken,
     /// The access token's `cnf.x5t#S256` names another certificate than the one this client holds (CL-8).
     TokenBoundToOtherCertificate,
+    /// The access token's `cnf.jkt` names another DPoP key than this client's (RFC 9449 §6).
+    TokenBoundToOtherKey,
     /// The token demands a kind of proof that this client does not make.
     UnsupportedBinding,
     /// A proof is needed and this client has no certificate to make it with.
@@ -128,7 +130,7 @@ impl Error {
         match self.0.kind {
             Kind::Configuration | Kind::NoIdentity | Kind::TokenBoundToOtherCertificate => Fault::Configuration,
             Kind::InvalidRequest | Kind::PlaintextRefused | Kind::InvalidToken | Kind::RequestBody => Fault::Caller,
-            Kind::UnsupportedBinding => Fault::Configuration,
+            Kind::UnsupportedBinding | Kind::TokenBoundToOtherKey => Fault::Configuration,
             Kind::ClientCertificateNotRequested | Kind::Protocol => Fault::Peer,
             Kind::Timeout(Step::Sign) | Kind::Signing => Fault::Configuration,
             Kind::Timeout(_)

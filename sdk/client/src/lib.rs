@@ -35,6 +35,7 @@ mod body;
 mod client;
 mod connect;
 mod connection;
+mod dpop;
 mod error;
 mod identities;
 mod identity;
@@ -51,9 +52,11 @@ mod tls;
 mod watch;
 
 pub use body::Body;
-pub use bowline_proof::{AccessToken, InvalidAccessToken, Thumbprint};
+pub use bowline_proof::dpop::{DpopKey, JwkThumbprint};
+pub use bowline_proof::{AccessToken, InvalidAccessToken, Scheme, Thumbprint};
 pub use client::{Builder, Client, HttpVersions, Limits, ProofForThisRequest, Repeatable, Timeouts};
 pub use connection::{ConnectionFacts, ConnectionId, HttpVersion, Presented, TlsFacts, TlsVersion};
+pub use dpop::ProveKey;
 pub use error::{Error, Fault, Kind, Step};
 pub use identity::Identity;
 pub use observe::{

@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Client, HttpVersions, Inner, Limits, Timeouts};
+use bowline_proof::dpop::DpopKey;
+
 use crate::bind::Bind;
 use crate::connect::Connector;
+use crate::dpop::{ByDemand, DpopBinding};
 use crate::error::Error;
 use crate::identities::Identities;
 use crate::identity::Identity;
@@ -39,6 +42,7 @@ pub struct Builder {
     http: HttpVersions,
     timeouts: Timeouts,
     max_proof_age: Option<Duration>,
+    dpop_key: Option<DpopKey>,
     plaintext_on_loopback: bool,
     copy_limit: Option<usize>,
     observers: Vec<Arc<dyn Observer>>,
@@ -96,6 +100,14 @@ impl Builder {
         self
     }
 
+    /// The key that DPoP-bound tokens (RFC 9449) are bound to. A token goes with a DPoP proof if its `cnf.jkt` says so,
+    /// or if it comes with the scheme `DPoP`. Without a key such tokens fail.
+    #[must_use]
+    pub fn dpop_key(mut self, key: DpopKey) -> Self {
+        self.dpop_key = Some(key);
+        self
+    }
+
     /// What a proof covers. Default [`Hardening::Connection`].
     #[must_use]
     pub fn hardening(mut self, hardening: Hardening) -> Self {
@@ -148,8 +160,8 @@ impl Builder {
         self
     }
 
-    /// Replaces session-binding proofs by another binding to the connection; [`Builder::binding`],
-    /// [`Builder::hardening`] and [`Builder::max_proof_age`] then have no effect.
+    /// Replaces session-binding proofs and DPoP by another binding to the connection; [`Builder::binding`],
+    /// [`Builder::hardening`], [`Builder::max_proof_age`] and [`Builder::dpop_key`] then have no effect.
     #[must_use]
     pub fn bind(mut self, bind: impl Into<Arc<dyn Bind>>) -> Self {
         self.bind = Some(bind.into());
@@ -173,9 +185,13 @@ impl Builder {
             proofs_per_connection: PROOFS_PER_CONNECTION,
             tokens_per_origin: TOKENS_PER_ORIGIN,
         };
-        let binding = self
-            .bind
-            .unwrap_or_else(|| Arc::new(SessionBinding::new(policy, observers.clone())));
+        let binding = self.bind.unwrap_or_else(|| {
+            let session = Arc::new(SessionBinding::new(policy, observers.clone()));
+            let dpop = self
+                .dpop_key
+                .map(|key| Arc::new(DpopBinding::new(key, self.timeouts.sign, observers.clone())) as _);
+            Arc::new(ByDemand::new(session, dpop))
+        });
         let connector = Connector {
             proxies: self.proxies,
             ping: self.ping.0,

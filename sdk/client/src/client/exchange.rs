@@ -266,6 +266,9 @@ fn assemble(
     if let Some(attached) = attached {
         // `insert`: exactly one (CL-1), and never one of another connection (CL-2).
         parts.headers.insert(attached.name.clone(), attached.value.clone());
+        if let Some(authorization) = &attached.authorization {
+            parts.headers.insert(header::AUTHORIZATION, authorization.clone());
+        }
     }
     match http {
         HttpVersion::H1 => {

@@ -1,10 +1,12 @@
 //! classify: where a request goes and what it carries, before anything is opened.
 
+use bowline_proof::dpop::DPOP_HEADER;
 use bowline_proof::{AccessToken, InvalidAccessToken, PROOF_HEADER};
 use http::{Method, Uri, header, request};
 
 use super::{ProofForThisRequest, Repeatable};
 use crate::bind::{RequestFacts, TokenSourceId};
+use crate::dpop::ProveKey;
 use crate::error::{Error, Kind};
 use crate::observe::Operation;
 use crate::origin::Origin;
@@ -16,6 +18,7 @@ pub(super) struct Plan {
     source: Option<TokenSourceId>,
     operation: Operation,
     per_request: bool,
+    prove_key: bool,
     /// Whether it may be sent again although it may have been processed (CL-7).
     pub(super) is_repeatable: bool,
 }
@@ -30,12 +33,20 @@ impl Plan {
                  the connection (CL-6)",
             ));
         }
+        if parts.headers.contains_key(DPOP_HEADER) {
+            return Err(Error::new(
+                Kind::InvalidRequest,
+                "the request carries a DPoP proof already: leave it to this client, which makes another whenever it \
+                 sends the request again",
+            ));
+        }
         Ok(Self {
             origin,
             token: token(parts)?,
             source: parts.extensions.remove(),
             operation: operation(parts),
             per_request: parts.extensions.remove::<ProofForThisRequest>().is_some(),
+            prove_key: parts.extensions.remove::<ProveKey>().is_some(),
             is_repeatable: parts.extensions.remove::<Repeatable>().is_some() || parts.method.is_idempotent(),
         })
     }
@@ -48,6 +59,7 @@ impl Plan {
             source: self.source,
             operation: self.operation,
             per_request: self.per_request,
+            prove_key: self.prove_key,
             again,
         }
     }
@@ -75,7 +87,7 @@ fn token(parts: &mut request::Parts) -> Result<Option<AccessToken>, Error> {
         }
         (None, None, _) => Ok(None),
         (None, Some(field), None) => {
-            let token = match AccessToken::from_authorization(field) {
+            let token = match AccessToken::from_credentials(field) {
                 Ok(token) => Some(token),
                 Err(InvalidAccessToken::OtherScheme) => None,
                 Err(e) => {

@@ -73,7 +73,9 @@ impl BindConnection for Proving {
         let Some(record) = record else { return Learned::Nothing };
         // Worth another proof only if that would say something else.
         let has_news = nonce.is_some() && nonce != record.nonce;
-        let Some(error) = refusal(request, answer, has_news) else { return Learned::Nothing };
+        let Some(error) = refusal(request, answer, has_news) else {
+            return Learned::Nothing;
+        };
         self.0.observers.emit(&Event::ProofRefused {
             operation: request.operation,
             connection: self.0.facts.id(),

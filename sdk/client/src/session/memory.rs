@@ -50,8 +50,8 @@ impl Memory {
         Self {
             keys: RandomState::new(),
             inner: Mutex::new(Inner {
-                tokens: LruCache::new(bound),
-                sources: LruCache::new(bound),
+                tokens: LruCache::sparse(bound),
+                sources: LruCache::sparse(bound),
             }),
         }
     }

@@ -54,6 +54,7 @@ impl Record {
         Attachment {
             name: PROOF_HEADER,
             value: self.proof.header_value(),
+            authorization: None,
             used: BindingUsed::Session,
             per_request: self.kind == ProofKind::Request,
             memo: self.clone(),

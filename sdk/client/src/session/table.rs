@@ -3,11 +3,11 @@
 use std::any::Any;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bowline_proof::{AccessToken, Demand, RequestClaims, TokenHash};
 use futures_util::FutureExt;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use lru::LruCache;
 
 use super::memory::Memory;
@@ -78,7 +78,7 @@ impl Table {
             memory,
             observers,
             state: Mutex::new(State {
-                slots: LruCache::new(bound),
+                slots: LruCache::sparse(bound),
                 closed: None,
             }),
         }))
@@ -144,7 +144,7 @@ impl BindConnection for Table {
             return Learned::Nothing;
         };
         match record {
-            Some(record) => self.0.refused(request, token, record, error, answer.headers),
+            Some(record) => self.0.refused(request, token, record, error, answer),
             None if error == USE_SESSION_BINDING => self.0.challenged(token),
             None => Learned::Nothing,
         }
@@ -164,14 +164,14 @@ impl BindConnection for Table {
 
 impl Inner {
     fn wants_proof(&self, token: &AccessToken) -> Result<bool, Error> {
-        let demand = confirmation(token)?.demand().map_err(invalid_token)?;
+        let demand = token.demand().map_err(invalid_token)?;
         match demand {
             Demand::Session => Ok(true),
             Demand::None => Ok(self.policy.binding == Binding::Require || self.memory.was_challenged(token.hash())),
-            // `cnf.jkt`, or whatever a later version of the proof crate can name.
+            // DPoP is the other binding's ([`crate::dpop`]); or whatever a later version of the proof crate can name.
             _ => Err(Error::new(
                 Kind::UnsupportedBinding,
-                "the access token is DPoP-bound (cnf.jkt), and this client makes session-binding proofs only",
+                "the access token asks for another kind of proof than a session-binding proof",
             )),
         }
     }
@@ -286,7 +286,7 @@ impl Inner {
         token: &AccessToken,
         record: &Record,
         error: &'static str,
-        headers: &HeaderMap,
+        answer: &Answer<'_>,
     ) -> Learned {
         self.observers.emit(&Event::ProofRefused {
             operation: request.operation,
@@ -310,7 +310,7 @@ impl Inner {
             return Learned::Refused(Refusal {
                 certificate: Some(identity.thumbprint()),
                 error: error.to_owned(),
-                clock_difference: clock_difference(headers),
+                clock_difference: answer.clock_difference(),
             });
         }
         if is_reusable {
@@ -380,15 +380,4 @@ fn binding_error(headers: &HeaderMap) -> Option<&'static str> {
             Some("invalid_proof") => Some("invalid_proof"),
             _ => None,
         })
-}
-
-/// The server's clock less ours, in seconds.
-fn clock_difference(headers: &HeaderMap) -> Option<i64> {
-    let date = headers.get(header::DATE)?.to_str().ok()?;
-    let theirs = httpdate::parse_http_date(date).ok()?;
-    let seconds = match theirs.duration_since(SystemTime::now()) {
-        Ok(ahead) => i64::try_from(ahead.as_secs()).ok()?,
-        Err(behind) => -i64::try_from(behind.duration().as_secs()).ok()?,
-    };
-    Some(seconds)
 }

@@ -1,0 +1,102 @@
+//! No token and no DPoP proof in any log line at trace level (EX-7): of this crate, of the server's, or of anything below
+//! them.
+
+#[path = "../dpop/scene.rs"]
+mod scene;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bowline_client::{Event, HttpVersions, Observer};
+use bowline_server::DpopNonces;
+use bowline_testkit::tls::Alpn;
+use futures_util::future::join_all;
+use support::{fetch, jwt};
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::scene::{Scene, class, remembering, without_certificates};
+
+/// Everything that was logged, and every event as it would be logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(octets);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+impl Observer for Log {
+    fn event(&self, event: &Event<'_>) {
+        tracing::trace!(?event, "event");
+    }
+}
+
+#[tokio::test]
+async fn no_secret_is_logged() {
+    let log = Log::default();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(log.clone())
+        .with_ansi(false)
+        .init();
+
+    let scene = Scene::new();
+    let (token, opaque) = (scene.token("a-token-with-a-name"), "an-opaque-secret-token");
+    for http in [HttpVersions::Http1, HttpVersions::Http2] {
+        let nonces = DpopNonces::random(Duration::from_secs(3600));
+        let server = scene.server(without_certificates(Alpn::Both), remembering().nonces(nonces));
+        let observer: Arc<dyn Observer> = Arc::new(log.clone());
+        let client = scene.builder().http_versions(http).observer(observer).build().unwrap();
+        let url = format!("{}/some/path", server.origin());
+        for _ in 0..3 {
+            class(&client, &url, &token).await;
+        }
+        join_all((0..8).map(|_| class(&client, &url, &token))).await;
+        let request = http::Request::get(&url).header("authorization", format!("DPoP {opaque}"));
+        let request = request.body(http_body_util::Empty::new()).unwrap();
+        assert_eq!(client.send(request).await.unwrap().status(), 200);
+        let stranger = bowline_client::DpopKey::generate().unwrap().thumbprint();
+        let foreign = jwt("foreign", Some(serde_json::json!({ "jkt": stranger.to_string() })));
+        let error = fetch(&client, &url, &foreign).await.unwrap_err();
+        tracing::error!(%error, ?error, "as a caller would log it");
+        server.cut_all();
+        let _ = fetch(&client, &url, &token).await;
+    }
+
+    let log = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
+    for part in ["rustls", "h2::", "hyper", "bowline_server", "event", "DP-10"] {
+        assert!(log.contains(part), "nothing of {part} was logged");
+    }
+    let proofs = scene.arrivals.proofs();
+    assert!(proofs.len() >= 24, "{}", proofs.len());
+    let mut secrets = vec![token.secret().split('.').nth(1).unwrap().to_owned(), opaque.to_owned()];
+    secrets.push(URL_SAFE_NO_PAD.encode(token.hash().as_bytes()));
+    for proof in &proofs {
+        secrets.extend(proof.split('.').skip(1).map(str::to_owned));
+    }
+    for claims in scene.arrivals.claims() {
+        secrets.push(claims["jti"].as_str().unwrap().to_owned());
+    }
+    for secret in secrets {
+        assert!(!log.contains(&secret), "the log has {secret}");
+    }
+}
