@@ -13,11 +13,12 @@ import sys
 from pathlib import Path
 
 SCENARIOS = ["warm-h2", "warm-h1", "idle", "serverless", "sse-h1", "sse-h2"]
-BEARER, CONNECTION, REQUEST, ADAPTIVE = CLIENTS = [
+BEARER, CONNECTION, REQUEST, ADAPTIVE, DPOP = CLIENTS = [
     "rmcp-bearer",
     "bowline-connection",
     "bowline-request",
     "bowline-adaptive",
+    "bowline-dpop",
 ]
 
 
@@ -35,6 +36,11 @@ def claims(run):
         return
 
     yield "the stolen token and proof are refused", run["replay_accepted"] is False
+    if client == DPOP:
+        yield "as a replay (DP-14)", run["other_certificate"] == run["same_certificate"] == {"refused": "DP-14"}
+        yield "signatures == requests", signatures == requests
+        return
+
     yield "with another certificate by RS-3 (T4)", run["other_certificate"] == {"refused": "RS-3"}
     yield "with the same certificate by RS-6 (T1)", run["same_certificate"] == {"refused": "RS-6"}
     if client == REQUEST:

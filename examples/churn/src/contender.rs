@@ -1,6 +1,6 @@
 //! The clients that are compared, each an rmcp client over another HTTP client.
 
-use bowline_client::{AccessToken, Client, Hardening, Snapshot};
+use bowline_client::{AccessToken, Client, DpopKey, Hardening, Snapshot};
 use rmcp::service::RunningService;
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
@@ -17,6 +17,8 @@ pub(crate) enum Contender {
     BowlineConnection,
     /// bowline with a session-bound token, one proof per request.
     BowlineRequest,
+    /// bowline with a DPoP-bound token: a proof for each request, which knows nothing of the connection.
+    BowlineDpop,
     /// bowline with a session-bound token, the first request of each connection with a proof of its own.
     BowlineAdaptive,
 }
@@ -35,11 +37,12 @@ impl<H: ClientHandler> Connected<H> {
 }
 
 impl Contender {
-    pub(crate) const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::RmcpBearer,
         Self::BowlineConnection,
         Self::BowlineRequest,
         Self::BowlineAdaptive,
+        Self::BowlineDpop,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -48,6 +51,7 @@ impl Contender {
             Self::BowlineConnection => "bowline-connection",
             Self::BowlineRequest => "bowline-request",
             Self::BowlineAdaptive => "bowline-adaptive",
+            Self::BowlineDpop => "bowline-dpop",
         }
     }
 
@@ -57,12 +61,20 @@ impl Contender {
             Self::BowlineConnection => Hardening::Connection,
             Self::BowlineRequest => Hardening::Request,
             Self::BowlineAdaptive => Hardening::Adaptive,
+            // It does not concern DPoP, whose proofs are for one request in any case.
+            Self::BowlineDpop => Hardening::Connection,
         };
-        let token = AccessToken::new(world.token("agent-bound").await?)?;
+        let key = DpopKey::generate()?;
+        let token = match self {
+            Self::BowlineDpop => world.dpop_token(&key),
+            _ => world.token("agent-bound").await?,
+        };
+        let token = AccessToken::new(token)?;
         let http = Client::builder()
             .identity(world.agent_identity()?)
             .trust(world.trust()?)
             .hardening(hardening)
+            .dpop_key(key)
             .build()?;
         let mcp = handler.serve(bowline_mcp::transport(http.clone(), url, token)).await?;
         Ok(Connected { mcp, http: Some(http) })

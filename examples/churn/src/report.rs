@@ -56,7 +56,8 @@ impl Report {
         println!(
             "\nRequests, connections and per-request claims are as the server saw them; signatures as the client made \
              them.\nRe-proof ratio: (parallel + reconnect) / requests that carried a proof.\nThief: a stolen token \
-             and proof (bearer: the token alone) on a new connection; RS-n is the check that refused."
+             and proof (bearer: the token alone) on a new connection; RS-n (DPoP: DP-n) is the check that \
+             refused."
         );
     }
 

@@ -9,7 +9,8 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use bowline_proof::PROOF_HEADER;
-use bowline_server::{BindingLayer, JwksUrl, JwtValidator, ServerEvent};
+use bowline_proof::dpop::DPOP_HEADER;
+use bowline_server::{BindingLayer, Dpop, JwksUrl, JwtValidator, MemoryReplayStore, ServerEvent};
 use bowline_testkit::peers::{Counts, CyclingOptions, CyclingServer};
 use http::{HeaderMap, HeaderName, header};
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
@@ -30,15 +31,18 @@ impl Upstream {
     pub(crate) async fn start(world: &World, scenario: Scenario) -> Result<Self> {
         let per_request_claims = Arc::new(AtomicU64::new(0));
         let counted = per_request_claims.clone();
-        let binding = BindingLayer::new(validator(world)?).observer(move |event: &ServerEvent| {
-            if let ServerEvent::Verified {
-                per_request_claims: true,
-                ..
-            } = event
-            {
-                counted.fetch_add(1, Ordering::Relaxed);
-            }
-        });
+        let dpop = Dpop::new(MemoryReplayStore::default());
+        let binding = BindingLayer::new(validator(world)?)
+            .dpop(dpop)
+            .observer(move |event: &ServerEvent| {
+                if let ServerEvent::Verified {
+                    per_request_claims: true,
+                    ..
+                } = event
+                {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                }
+            });
         let leak = Arc::new(Leak::default());
         // The origin is known only once the port is, and an `htu` names it: a port of its own first.
         let options = CyclingOptions {
@@ -88,9 +92,10 @@ fn validator(world: &World) -> Result<JwtValidator> {
 #[derive(Default)]
 struct Leak(Mutex<HeaderMap>);
 
-const CREDENTIALS: [HeaderName; 3] = [
+const CREDENTIALS: [HeaderName; 4] = [
     header::AUTHORIZATION,
     PROOF_HEADER,
+    DPOP_HEADER,
     HeaderName::from_static("mcp-session-id"),
 ];
 

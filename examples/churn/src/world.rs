@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use bowline_client::{Client, Identity, Operation, Protocol, Trust};
-use bowline_testkit::authority::{self, Authority, AuthorityOptions, Binding};
+use bowline_client::{Client, DpopKey, Identity, Operation, Protocol, Trust};
+use bowline_testkit::authority::{self, Authority, AuthorityOptions, Binding, TokenRequest};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
 use http_body_util::{BodyExt, Full, Limited};
 use serde::Deserialize;
@@ -56,6 +56,13 @@ impl World {
             self.agent.chain_pem().as_bytes(),
             self.agent.key_pem().as_bytes(),
         )?))
+    }
+
+    /// A token that is bound to a DPoP key (RFC 9449 §6). The dev authorization server issues such tokens in-process only.
+    pub(crate) fn dpop_token(&self, key: &DpopKey) -> String {
+        let cnf = serde_json::json!({ "jkt": key.thumbprint().to_string() });
+        self.authority
+            .issue(&TokenRequest::bearer("agent").cnf(cnf).audience(RESOURCE))
     }
 
     /// Asks the authorization server for a token over mutual TLS, as an agent would (RFC 6749 §4.4, RFC 8705).
