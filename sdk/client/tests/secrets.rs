@@ -3,60 +3,25 @@
 
 mod support;
 
-use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use bowline_client::{AccessToken, Event, Hardening, HttpVersions, Observer};
+use bowline_client::{AccessToken, Hardening, HttpVersions, Observer};
 use bowline_testkit::peers::{Cycle, CyclingOptions, Misbehaviour, Peer};
 use bowline_testkit::pki::KeyKind;
 use futures_util::future::join_all;
+use support::log::Log;
 use support::{Lab, fetch, jwt, ok, post, session_cnf};
-use tracing_subscriber::fmt::MakeWriter;
-
-/// Everything that was logged, and every event as it would be logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(octets);
-        Ok(octets.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
-impl Observer for Log {
-    fn event(&self, event: &Event<'_>) {
-        tracing::trace!(?event, "event");
-    }
-}
 
 #[tokio::test]
 async fn no_secret_is_logged() {
-    let log = Log::default();
-    tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(log.clone())
-        .with_ansi(false)
-        .init();
+    let log = Log::install();
 
     let lab = Lab::new();
     let tokens = exercise(&lab, &log).await;
 
-    let log = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
+    let log = log.text();
     assert!(
         log.len() > 100_000,
         "only {} octets were logged: nothing was shown",

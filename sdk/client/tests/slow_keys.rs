@@ -2,83 +2,20 @@
 
 mod support;
 
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bowline_client::{Client, Identity, Kind, Step, Timeouts};
 use bowline_testkit::peers::CyclingOptions;
 use rustls::sign::{Signer, SigningKey};
 use rustls::{SignatureAlgorithm, SignatureScheme};
+use support::gate::{Door, Gate, soon};
 use support::{Lab, fetch, ok};
-
-/// Signs only while it is open.
-#[derive(Debug)]
-struct Gate {
-    key: Arc<dyn SigningKey>,
-    door: Arc<Door>,
-}
-
-#[derive(Debug, Default)]
-struct Door {
-    closed: Mutex<bool>,
-    moved: Condvar,
-}
-
-impl Door {
-    fn close(&self, closed: bool) {
-        *self.closed.lock().unwrap() = closed;
-        self.moved.notify_all();
-    }
-
-    fn pass(&self) {
-        let closed = self.closed.lock().unwrap();
-        drop(self.moved.wait_while(closed, |closed| *closed).unwrap());
-    }
-}
-
-impl SigningKey for Gate {
-    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
-        let signer = self.key.choose_scheme(offered)?;
-        let door = self.door.clone();
-        Some(Box::new(GateSigner { signer, door }))
-    }
-
-    fn algorithm(&self) -> SignatureAlgorithm {
-        self.key.algorithm()
-    }
-}
-
-#[derive(Debug)]
-struct GateSigner {
-    signer: Box<dyn Signer>,
-    door: Arc<Door>,
-}
-
-impl Signer for GateSigner {
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
-        self.door.pass();
-        self.signer.sign(message)
-    }
-
-    fn scheme(&self) -> SignatureScheme {
-        self.signer.scheme()
-    }
-}
 
 fn gated(lab: &Lab) -> (Arc<Door>, Identity) {
     let door = Arc::new(Door::default());
-    let key = Gate {
-        key: lab.agent.signing_key(),
-        door: door.clone(),
-    };
+    let key = Gate::new(lab.agent.signing_key(), door.clone());
     (door, Identity::new(lab.agent.chain(), Arc::new(key)).unwrap())
-}
-
-/// A guard against hanging, not a measure.
-async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), what)
-        .await
-        .expect("it hangs behind the slow key")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -1,7 +1,7 @@
 //! One proof for each request, whatever becomes of connections and keys.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -12,9 +12,9 @@ use bowline_proof::dpop::DPOP_HEADER;
 use bowline_testkit::peers::{Cycle, CyclingOptions};
 use bowline_testkit::tls::Alpn;
 use futures_util::future::join_all;
-use rustls::sign::{Signer, SigningKey};
 
 use crate::scene::{Scene, class, remembering, without_certificates};
+use crate::support::gate::{Door, Gate, soon};
 use crate::support::{fetch, jwt};
 
 #[tokio::test]
@@ -103,61 +103,11 @@ async fn connections_that_are_cut_under_load_make_no_proof_arrive_twice() {
     }
 }
 
-/// Signs only when it is told to.
-#[derive(Debug)]
-struct Gate {
-    key: Arc<dyn SigningKey>,
-    door: Arc<Door>,
-}
-
-#[derive(Debug, Default)]
-struct Door {
-    closed: Mutex<bool>,
-    moved: Condvar,
-}
-
-impl Door {
-    fn close(&self, closed: bool) {
-        *self.closed.lock().unwrap() = closed;
-        self.moved.notify_all();
-    }
-
-    fn pass(&self) {
-        let closed = self.closed.lock().unwrap();
-        drop(self.moved.wait_while(closed, |closed| *closed).unwrap());
-    }
-}
-
-impl SigningKey for Gate {
-    fn choose_scheme(&self, offered: &[rustls::SignatureScheme]) -> Option<Box<dyn Signer>> {
-        self.door.pass();
-        self.key.choose_scheme(offered)
-    }
-
-    fn public_key(&self) -> Option<rustls_pki_types::SubjectPublicKeyInfoDer<'_>> {
-        self.key.public_key()
-    }
-
-    fn algorithm(&self) -> rustls::SignatureAlgorithm {
-        self.key.algorithm()
-    }
-}
-
-/// A guard against hanging, not a measure.
-async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), what)
-        .await
-        .expect("it hangs")
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_slow_key_holds_up_its_own_requests_only_and_not_for_ever() {
     let mut scene = Scene::new();
     let door = Arc::new(Door::default());
-    let gate = Gate {
-        key: scene.lab.agent.signing_key(),
-        door: door.clone(),
-    };
+    let gate = Gate::new(scene.lab.agent.signing_key(), door.clone());
     scene.key = DpopKey::new(Arc::new(gate)).unwrap();
     let timeouts = Timeouts {
         sign: Duration::from_millis(50),

@@ -6,58 +6,23 @@ mod scene;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bowline_client::{Event, HttpVersions, Observer};
+use bowline_client::{HttpVersions, Observer};
 use bowline_server::DpopNonces;
 use bowline_testkit::tls::Alpn;
 use futures_util::future::join_all;
+use support::log::Log;
 use support::{fetch, jwt};
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::scene::{Scene, class, remembering, without_certificates};
 
-/// Everything that was logged, and every event as it would be logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(octets);
-        Ok(octets.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
-impl Observer for Log {
-    fn event(&self, event: &Event<'_>) {
-        tracing::trace!(?event, "event");
-    }
-}
-
 #[tokio::test]
 async fn no_secret_is_logged() {
-    let log = Log::default();
-    tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(log.clone())
-        .with_ansi(false)
-        .init();
+    let log = Log::install();
 
     let scene = Scene::new();
     let (token, opaque) = (scene.token("a-token-with-a-name"), "an-opaque-secret-token");
@@ -82,7 +47,7 @@ async fn no_secret_is_logged() {
         let _ = fetch(&client, &url, &token).await;
     }
 
-    let log = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
+    let log = log.text();
     for part in ["rustls", "h2::", "hyper", "bowline_server", "event", "DP-10"] {
         assert!(log.contains(part), "nothing of {part} was logged");
     }

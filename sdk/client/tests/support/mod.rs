@@ -1,6 +1,8 @@
 //! A protected server, an agent that calls it, and a record of what the server saw.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod gate;
+pub(crate) mod log;
 pub(crate) mod raw;
 
 use std::sync::{Arc, Mutex, PoisonError};
