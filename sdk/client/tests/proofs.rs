@@ -83,6 +83,25 @@ async fn a_proof_for_each_request_is_never_used_twice() {
 }
 
 #[tokio::test]
+async fn a_connection_whose_server_can_remember_no_more_is_left_in_time() {
+    let lab = Lab::new();
+    for alpn in [Alpn::Http1, Alpn::Http2] {
+        let options = CyclingOptions {
+            alpn,
+            ..CyclingOptions::default()
+        };
+        let server = lab.server_with(options, |layer| layer.jti_quota(40));
+        let client = lab.builder().hardening(Hardening::Request).build().unwrap();
+        for _ in 0..200 {
+            ok(&client, &server.origin(), &lab.token("a")).await;
+        }
+        let totals = client.stats().totals;
+        assert_eq!((totals.answered, totals.refused), (200, 0), "{alpn:?}");
+        assert!(server.counts().opened >= 5, "{alpn:?}: {:?}", server.counts());
+    }
+}
+
+#[tokio::test]
 async fn one_response_per_connection_costs_one_signature_per_request() {
     let lab = Lab::new();
     for (alpn, reason) in [

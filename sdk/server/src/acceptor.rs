@@ -115,7 +115,7 @@ impl Acceptor {
             handshake_at: self.clock.now(),
             peer,
             memory: ProofMemory::new(),
-            expired: tokio::sync::Notify::new(),
+            drain: tokio::sync::Notify::new(),
         })
     }
 

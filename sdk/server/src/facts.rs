@@ -26,8 +26,8 @@ pub struct ConnectionFacts {
     pub(crate) handshake_at: UnixTime,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) memory: ProofMemory,
-    /// Told when a request was refused because the certificate has expired: whoever serves the connection drains it.
-    pub(crate) expired: Notify,
+    /// See [`drain_wanted`](Self::drain_wanted).
+    pub(crate) drain: Notify,
 }
 
 impl ConnectionFacts {
@@ -71,6 +71,13 @@ impl ConnectionFacts {
     #[must_use]
     pub fn handshake_at(&self) -> UnixTime {
         self.handshake_at
+    }
+
+    /// Ends when the connection should take no more requests: a request was refused because the client's certificate has
+    /// expired (RS-1), or the memory of `jti` values is nearly full (RS-9), and on a new connection the client has an
+    /// empty one. For whoever serves the connection, once; [`serve`](crate::serve) heeds it.
+    pub async fn drain_wanted(&self) {
+        self.drain.notified().await;
     }
 
     /// Where the connection came from, if the acceptor was told.

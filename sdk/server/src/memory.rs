@@ -53,8 +53,8 @@ impl ProofMemory {
         }
     }
 
-    /// Uses `jti` up: of any number of concurrent calls with the same value one succeeds (RS-9).
-    pub(crate) fn use_up(&self, jti: &str, quota: usize) -> Result<(), JtiRefused> {
+    /// Uses `jti` up: of any number of concurrent calls with the same value one succeeds (RS-9). Tells how many are left.
+    pub(crate) fn use_up(&self, jti: &str, quota: usize) -> Result<usize, JtiRefused> {
         let digest = sha256(jti.as_bytes());
         let mut state = self.state();
         if state.used.contains(&digest) {
@@ -64,7 +64,7 @@ impl ProofMemory {
             return Err(JtiRefused::QuotaFull);
         }
         state.used.insert(digest);
-        Ok(())
+        Ok(quota - state.used.len())
     }
 
     /// Every change is a single insertion, so the state is sound even if a holder of the lock panicked.

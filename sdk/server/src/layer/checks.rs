@@ -218,13 +218,17 @@ impl CheckedProof<'_> {
             return Ok(());
         };
         if let Some(jti) = verified.jti() {
-            facts
+            let left = facts
                 .memory
                 .use_up(jti, settings.jti_quota)
                 .map_err(|refused| match refused {
                     JtiRefused::Seen => Check::Replay,
                     JtiRefused::QuotaFull => Check::ReplayQuota,
                 })?;
+            // Before it is full, so that what is in flight still passes and the client moves on in time.
+            if left <= settings.jti_quota / 10 {
+                facts.drain.notify_one();
+            }
         }
         if verified.is_reusable() {
             facts.memory.remember(*token.hash(), proof, settings.remembered_proofs);

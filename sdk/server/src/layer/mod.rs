@@ -183,7 +183,8 @@ impl<V> BindingLayer<V> {
     }
 
     /// How many `jti` values a connection remembers, 32 octets each. Default: 10,000. They are kept until the connection
-    /// closes; at the quota a proof with another one is refused on that connection, and the client opens a new one (RS-9).
+    /// closes; at the quota a proof with another one is refused on that connection (RS-9). When a tenth is left the
+    /// connection is drained, and the client opens a new one.
     #[must_use]
     pub fn jti_quota(self, quota: usize) -> Self {
         self.with(|settings| settings.jti_quota = quota)

@@ -75,7 +75,7 @@ async fn admit<V: TokenValidator, B: Default>(
     if let Some(facts) = &facts
         && checks::certificate_has_expired(facts, settings)
     {
-        facts.expired.notify_one();
+        facts.drain.notify_one();
         report_refusal(settings, facts, Check::Certificate.into());
         return Err(refused::expired(request.version, scheme, settings));
     }

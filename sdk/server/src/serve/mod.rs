@@ -129,7 +129,7 @@ pub async fn serve_connection<IO, S, B>(
     let reason = tokio::select! {
         result = connection.as_mut() => return log_end(&facts, result),
         () = shutdown => "shutdown",
-        () = expiry(&facts, &options.clock) => "the client certificate expired (RS-1)",
+        () = expiry(&facts, &options.clock) => "the client certificate expired (RS-1), or too many jti were used (RS-9)",
         () = activity.idle(options.first_request_timeout, options.idle_timeout) => "idle",
     };
     tracing::debug!(connection = %facts.id(), reason, "draining");
@@ -185,13 +185,13 @@ fn http_builder(facts: &ConnectionFacts, options: &ServeOptions) -> Builder<Toki
     }
 }
 
-/// Completes when the client certificate is no longer valid: by the clock, or when a request was refused for it.
+/// Completes when the client certificate is no longer valid, by the clock, or when the verifier wants the connection drained.
 async fn expiry(facts: &ConnectionFacts, clock: &Clock) {
     let Some(certificate) = facts.certificate() else {
         return std::future::pending().await;
     };
     tokio::select! {
-        () = facts.expired.notified() => {}
+        () = facts.drain_wanted() => {}
         () = past(certificate.not_after(), clock) => {}
     }
 }

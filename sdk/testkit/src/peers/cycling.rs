@@ -278,7 +278,7 @@ impl House {
         let http = http_for(&facts, self.max_streams);
         let attended = Attended {
             service: TowerToHyperService::new(service),
-            facts,
+            facts: Arc::clone(&facts),
             row: entry.row,
             activity: Arc::clone(&activity),
             ledger: Arc::clone(&self.ledger),
@@ -302,6 +302,7 @@ impl House {
                 }
                 _ = cuts.changed() => return,
                 _ = retirements.changed() => due = true,
+                () = facts.drain_wanted() => due = true,
                 () = at(self.deadline(opened_at, now)) => match now.retired_at {
                     None => due = true,
                     Some(_) => return,

@@ -177,6 +177,31 @@ async fn a_full_quota_refuses_on_that_connection_only() {
 }
 
 #[tokio::test]
+async fn the_connection_is_drained_when_a_tenth_of_the_quota_is_left_and_not_before() {
+    let mut world = World::default();
+    world.configure(|layer| layer.jti_quota(20));
+    let facts = world.facts.clone().unwrap();
+    let mut drain = is_ready(facts.drain_wanted());
+    for jti in 1..=17 {
+        world.add_request_claims(&jti.to_string());
+        assert!(world.send().await.has_passed());
+    }
+    assert!(!drain());
+    world.add_request_claims("18");
+    assert!(world.send().await.has_passed());
+    assert!(drain());
+}
+
+/// Polls a future now and then.
+fn is_ready(future: impl Future<Output = ()>) -> impl FnMut() -> bool {
+    let mut future = Box::pin(future);
+    move || {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        future.as_mut().poll(&mut context).is_ready()
+    }
+}
+
+#[tokio::test]
 async fn a_remembered_proof_stays_good_when_its_window_has_passed() {
     let world = World::default();
     world.send().await;

@@ -152,8 +152,8 @@ async fn rs_1_tells_whoever_serves_the_connection_to_drain_it() {
     world.now.store(2_300_000_000, Ordering::SeqCst);
     let outcome = world.send().await;
     assert_eq!(outcome.header("connection"), Some("close"));
-    let expired = &world.facts.as_ref().unwrap().expired;
-    tokio::time::timeout(std::time::Duration::from_secs(60), expired.notified())
+    let facts = world.facts.as_ref().unwrap();
+    tokio::time::timeout(std::time::Duration::from_secs(60), facts.drain_wanted())
         .await
         .expect("the connection was not told");
 }

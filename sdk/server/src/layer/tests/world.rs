@@ -230,7 +230,7 @@ pub(super) fn connection(client: Option<&Client>, exporter: [u8; 32]) -> Arc<Con
         handshake_at: UnixTime::since_unix_epoch(Duration::from_secs(NOW)),
         peer: None,
         memory: ProofMemory::new(),
-        expired: tokio::sync::Notify::new(),
+        drain: tokio::sync::Notify::new(),
     })
 }
 
