@@ -128,4 +128,10 @@ async fn a_key_that_panics_fails_its_requests_and_not_the_later_ones() {
     let error = fetch(&client, &url, &lab.token("b")).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Signing, "{error}");
     ok(&client, &url, &lab.token("b")).await;
+    // And the same in a handshake.
+    let other = lab.server(CyclingOptions::default());
+    *breaks.lock().unwrap() = true;
+    let error = fetch(&client, &other.origin(), &lab.token("a")).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::TlsHandshake, "{error}");
+    ok(&client, &other.origin(), &lab.token("a")).await;
 }

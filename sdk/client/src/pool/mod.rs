@@ -9,10 +9,12 @@ mod machine;
 mod reaper;
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bowline_proof::{AccessToken, Thumbprint};
+use futures_util::FutureExt;
 use rustls::ClientConfig;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
@@ -293,7 +295,12 @@ impl Pool {
         let pool = Arc::downgrade(self);
         let connector = self.connector.clone();
         tokio::spawn(async move {
-            let opened = connector.open(&target).await;
+            // A key or a binding of the caller's that panics must not leave the lane waiting for this opening for ever.
+            let opened = AssertUnwindSafe(connector.open(&target)).catch_unwind().await;
+            let opened = opened.unwrap_or_else(|_| {
+                let message = format!("opening a connection to {} panicked", target.origin);
+                Err(Error::new(Kind::TlsHandshake, message))
+            });
             // Nobody is left to use it: it is dropped, and with that closed.
             let Some(pool) = pool.upgrade() else { return };
             match opened {
