@@ -47,6 +47,7 @@ mod origin;
 mod pool;
 mod proxy;
 mod session;
+mod signing;
 mod stats;
 mod tls;
 mod watch;

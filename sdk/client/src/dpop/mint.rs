@@ -12,8 +12,9 @@ use rustls_pki_types::UnixTime;
 use super::connection::Inner;
 use super::record::Record;
 use crate::bind::{Attachment, Bound, RequestFacts};
-use crate::error::{Error, Kind, Step};
+use crate::error::{Error, Kind};
 use crate::observe::{Cause, Event, Operation, ProofKind};
+use crate::signing::{signed, within};
 
 /// A proof to be made.
 pub(super) struct Order {
@@ -47,14 +48,7 @@ impl Inner {
     pub(super) fn start(self: &Arc<Self>, order: Order) -> Bound {
         let (inner, limit) = (self.clone(), self.sign_timeout);
         let job = tokio::task::spawn_blocking(move || inner.sign(order));
-        let signed = async move {
-            match tokio::time::timeout(limit, job).await {
-                Ok(Ok(signed)) => signed,
-                Ok(Err(e)) => Err(Error::with_source(Kind::Signing, "signing was interrupted", e)),
-                Err(_) => Err(Error::timeout(Step::Sign, limit)),
-            }
-        };
-        Bound::Pending(signed.boxed())
+        Bound::Pending(within(limit, signed(job)).boxed())
     }
 
     fn sign(&self, order: Order) -> Result<Attachment, Error> {

@@ -1,24 +1,21 @@
 //! One proof, from its signing to its end.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bowline_proof::dpop::{DPOP_HEADER, Nonce, Proof};
 use http::HeaderValue;
 
 use crate::bind::{Attachment, Memo};
 use crate::connection::ConnectionId;
-use crate::observe::{BindingUsed, Event, Observers, Operation};
+use crate::observe::{BindingUsed, Observers, Operation};
+use crate::signing::Uses;
 
 /// A signed proof, and what became of it: reported when its request lets it go.
 pub(super) struct Record {
     proof: Proof,
     /// The nonce in it.
     pub(super) nonce: Option<Nonce>,
-    requests: AtomicU64,
-    operation: Operation,
-    connection: ConnectionId,
-    observers: Observers,
+    uses: Uses,
 }
 
 impl Record {
@@ -32,10 +29,7 @@ impl Record {
         Self {
             proof,
             nonce,
-            requests: AtomicU64::new(0),
-            operation,
-            connection,
-            observers,
+            uses: Uses::new(operation, connection, observers),
         }
     }
 
@@ -54,20 +48,10 @@ impl Record {
 
 impl Memo for Record {
     fn writing(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.uses.writing();
     }
 
     fn unsent(&self) {
-        self.requests.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Record {
-    fn drop(&mut self) {
-        let (operation, connection) = (self.operation, self.connection);
-        match *self.requests.get_mut() {
-            0 => self.observers.emit(&Event::ProofAbandoned { operation, connection }),
-            requests => self.observers.emit(&Event::ProofRetired { operation, requests }),
-        }
+        self.uses.unsent();
     }
 }

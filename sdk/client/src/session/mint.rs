@@ -2,22 +2,22 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bowline_proof::{AccessToken, Proof, ProofClaims, RequestClaims, TokenHash};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use rustls_pki_types::UnixTime;
-use tokio::task::JoinHandle;
 
 use super::memory::Need;
 use super::record::Record;
 use super::table::{Inner, Reusable};
 use crate::bind::{RequestFacts, TokenSourceId};
 use crate::connection::TlsFacts;
-use crate::error::{Error, Kind, Step};
+use crate::error::{Error, Kind};
 use crate::identity::Identity;
 use crate::observe::{Cause, Event, Operation, ProofKind};
+use crate::signing::signed;
 
 /// A signing that several requests may wait for.
 pub(super) type Minting = Shared<BoxFuture<'static, Result<Arc<Record>, Error>>>;
@@ -146,23 +146,5 @@ impl Inner {
             // The next request tries again.
             Err(_) => Reusable::None,
         };
-    }
-}
-
-pub(super) async fn signed(job: JoinHandle<Result<Arc<Record>, Error>>) -> Result<Arc<Record>, Error> {
-    match job.await {
-        Ok(signed) => signed,
-        Err(e) => Err(Error::with_source(Kind::Signing, "signing was interrupted", e)),
-    }
-}
-
-/// Each request has its own patience: the signing goes on, and a later request may still see its end.
-pub(super) async fn within(
-    limit: Duration,
-    signed: impl Future<Output = Result<Arc<Record>, Error>>,
-) -> Result<Arc<Record>, Error> {
-    match tokio::time::timeout(limit, signed).await {
-        Ok(signed) => signed,
-        Err(_) => Err(Error::timeout(Step::Sign, limit)),
     }
 }

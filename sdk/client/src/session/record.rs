@@ -1,14 +1,15 @@
 //! One proof, from its signing to its end.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bowline_proof::{PROOF_HEADER, Proof};
 
 use crate::bind::{Attachment, Memo};
 use crate::connection::ConnectionId;
-use crate::observe::{BindingUsed, Event, Observers, Operation, ProofKind};
+use crate::observe::{BindingUsed, Observers, Operation, ProofKind};
+use crate::signing::Uses;
 
 /// A signed proof, and what became of it: reported when the last request that carries it lets it go.
 pub(crate) struct Record {
@@ -20,10 +21,7 @@ pub(crate) struct Record {
     pub(crate) is_replacement: bool,
     made: Instant,
     accepted: AtomicBool,
-    requests: AtomicU64,
-    operation: Operation,
-    connection: ConnectionId,
-    observers: Observers,
+    uses: Uses,
 }
 
 impl Record {
@@ -43,10 +41,7 @@ impl Record {
             is_replacement,
             made: Instant::now(),
             accepted: AtomicBool::new(false),
-            requests: AtomicU64::new(0),
-            operation,
-            connection,
-            observers,
+            uses: Uses::new(operation, connection, observers),
         }
     }
 
@@ -77,20 +72,10 @@ impl Record {
 
 impl Memo for Record {
     fn writing(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.uses.writing();
     }
 
     fn unsent(&self) {
-        self.requests.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Record {
-    fn drop(&mut self) {
-        let (operation, connection) = (self.operation, self.connection);
-        match *self.requests.get_mut() {
-            0 => self.observers.emit(&Event::ProofAbandoned { operation, connection }),
-            requests => self.observers.emit(&Event::ProofRetired { operation, requests }),
-        }
+        self.uses.unsent();
     }
 }

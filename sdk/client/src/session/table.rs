@@ -11,7 +11,7 @@ use http::{HeaderMap, StatusCode};
 use lru::LruCache;
 
 use super::memory::Memory;
-use super::mint::{Minting, Order, signed, within};
+use super::mint::{Minting, Order};
 use super::record::Record;
 use super::{Binding, Hardening, Policy};
 use crate::bind::{Answer, Attachment, BindConnection, Bound, Learned, Refusal, RequestFacts};
@@ -19,6 +19,7 @@ use crate::connection::{ConnectionFacts, Presented};
 use crate::error::{Error, Kind};
 use crate::identity::Identity;
 use crate::observe::{Cause, CloseReason, Event, Observers, ProofKind};
+use crate::signing::{signed, within};
 
 /// One connection's side of the session binding.
 pub(super) struct Table(Arc<Inner>);
