@@ -11,13 +11,17 @@ use bowline_proof::{ExporterError, ExporterValue, KeyError};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::facts::{ClientCertificate, ConnectionFacts, ConnectionId};
+use crate::certificate::ClientCertificate;
+use crate::event::Closing;
+use crate::facts::{ConnectionFacts, ConnectionId};
 use crate::memory::ProofMemory;
-use crate::{Clock, ServerTls};
+use crate::{Clock, ServerEvent, ServerObserver, ServerTls};
+
+type Accepted<IO> = (TlsStream<IO>, Arc<ConnectionFacts>);
 
 const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -30,6 +34,7 @@ pub struct Acceptor {
     client_verifier: Option<Arc<dyn ClientCertVerifier>>,
     clock: Clock,
     handshake_timeout: Duration,
+    observer: Option<Arc<dyn ServerObserver>>,
 }
 
 impl Acceptor {
@@ -41,6 +46,7 @@ impl Acceptor {
             client_verifier: tls.client_verifier,
             clock: tls.clock,
             handshake_timeout: DEFAULT_HANDSHAKE_TIMEOUT,
+            observer: None,
         }
     }
 
@@ -48,6 +54,13 @@ impl Acceptor {
     #[must_use]
     pub fn handshake_timeout(mut self, limit: Duration) -> Self {
         self.handshake_timeout = limit;
+        self
+    }
+
+    /// Who is told of connections that open, close, or come to nothing.
+    #[must_use]
+    pub fn observer(mut self, observer: impl ServerObserver) -> Self {
+        self.observer = Some(Arc::new(observer));
         self
     }
 
@@ -77,11 +90,27 @@ impl Acceptor {
         self.handshake(io, Some(peer)).await
     }
 
-    async fn handshake<IO>(
-        &self,
-        io: IO,
-        peer: Option<SocketAddr>,
-    ) -> Result<(TlsStream<IO>, Arc<ConnectionFacts>), AcceptError>
+    async fn handshake<IO>(&self, io: IO, peer: Option<SocketAddr>) -> Result<Accepted<IO>, AcceptError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let begun = Instant::now();
+        let accepted = self.negotiate(io, peer).await;
+        if let Some(observer) = &self.observer {
+            observer.observe(&match &accepted {
+                Ok((_, facts)) => ServerEvent::ConnectionOpened {
+                    connection: facts.id(),
+                    resumed: facts.is_resumed(),
+                    h2: facts.alpn() == Some(b"h2"),
+                    took: begun.elapsed(),
+                },
+                Err(error) => ServerEvent::HandshakeFailed { kind: error.kind() },
+            });
+        }
+        accepted
+    }
+
+    async fn negotiate<IO>(&self, io: IO, peer: Option<SocketAddr>) -> Result<Accepted<IO>, AcceptError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
@@ -104,10 +133,13 @@ impl Acceptor {
             .and_then(|chain| chain.first())
             .map(|leaf| ClientCertificate::new(leaf.clone()))
             .transpose()
-            .map_err(|error| AcceptError(Cause::ClientKey(error)))?;
+            .map_err(|error| AcceptError(Cause::ClientKey(error)))?
+            .map(Arc::new);
+        let exporter = ExporterValue::derive(connection).map_err(|error| AcceptError(Cause::Exporter(error)))?;
+        let id = ConnectionId::next();
         Ok(ConnectionFacts {
-            id: ConnectionId::next(),
-            exporter: ExporterValue::derive(connection).map_err(|error| AcceptError(Cause::Exporter(error)))?,
+            id,
+            exporter,
             certificate,
             resumed,
             tls_version: connection.protocol_version().unwrap_or(ProtocolVersion::Unknown(0)),
@@ -116,6 +148,7 @@ impl Acceptor {
             peer,
             memory: ProofMemory::new(),
             drain: tokio::sync::Notify::new(),
+            closing: Closing::new(id, self.observer.clone()),
         })
     }
 
@@ -157,7 +190,7 @@ enum Cause {
 }
 
 /// Whose fault a failed accept is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AcceptErrorKind {
     /// The peer did not finish the handshake in time.
@@ -172,6 +205,21 @@ pub enum AcceptErrorKind {
     ClientKey,
     /// No exporter value could be derived (EX-1, EX-2).
     Exporter,
+}
+
+impl AcceptErrorKind {
+    /// A short name in snake case, for metric labels.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TimedOut => "timed_out",
+            Self::Io => "io",
+            Self::Tls => "tls",
+            Self::ResumedCertificate => "resumed_certificate",
+            Self::ClientKey => "client_key",
+            Self::Exporter => "exporter",
+        }
+    }
 }
 
 impl AcceptError {

@@ -37,6 +37,7 @@
 
 mod acceptor;
 mod binding;
+mod certificate;
 mod claims;
 mod clock;
 mod dpop;
@@ -48,6 +49,11 @@ mod jwt;
 mod layer;
 mod listener;
 mod memory;
+mod metadata;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+mod proxies;
+mod scope;
 mod serve;
 mod tls;
 mod token;
@@ -55,17 +61,21 @@ mod upstream;
 
 pub use self::acceptor::{AcceptError, AcceptErrorKind, Acceptor};
 pub use self::binding::{Binding, BindingClass};
+pub use self::certificate::ClientCertificate;
 pub use self::clock::Clock;
 pub use self::dpop::{Dpop, DpopNonces, Insertion, MemoryReplayStore, ProofId, ReplayStore};
 pub use self::endpoint::EndpointError;
-pub use self::event::{ServerEvent, VerifierObserver};
-pub use self::facts::{ClientCertificate, ConnectionFacts, ConnectionId};
+pub use self::event::{CloseReason, ServerEvent, ServerObserver};
+pub use self::facts::{ConnectionFacts, ConnectionId};
 pub use self::introspection::{IntrospectionEndpoint, IntrospectionValidator, IntrospectionValidatorBuilder};
 pub use self::jwt::{Jwks, JwksError, JwksUrl, JwtValidator, JwtValidatorBuilder};
 pub use self::layer::{BindingLayer, BindingService, Policy, RequestClaims};
 #[cfg(feature = "axum")]
 pub use self::listener::PeerFacts;
 pub use self::listener::{Connection, Listener};
+pub use self::metadata::{InvalidResource, MetadataService, ResourceMetadata};
+pub use self::proxies::TrustedProxies;
+pub use self::scope::{InvalidScope, RequiredScope, Scope};
 pub use self::serve::{ServeOptions, serve, serve_connection};
 pub use self::tls::{
     ClientAuth, MAX_TICKET_LIFETIME, ServerIdentity, ServerTls, ServerTlsBuilder, TlsError, TlsErrorKind,

@@ -21,7 +21,9 @@ use tower::ServiceExt;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::facts::{ClientCertificate, ConnectionFacts, ConnectionId};
+use crate::certificate::ClientCertificate;
+use crate::event::Closing;
+use crate::facts::{ConnectionFacts, ConnectionId};
 use crate::memory::ProofMemory;
 use crate::{Binding, BindingLayer, Clock, ServerEvent, TokenError, TokenValidator, ValidToken};
 
@@ -220,10 +222,11 @@ impl Outcome {
 
 /// A connection at whose far end `client` is, with no proof seen yet.
 pub(super) fn connection(client: Option<&Client>, exporter: [u8; 32]) -> Arc<ConnectionFacts> {
+    let id = ConnectionId::next();
     Arc::new(ConnectionFacts {
-        id: ConnectionId::next(),
+        id,
         exporter: ExporterValue::from_bytes(exporter),
-        certificate: client.map(|client| ClientCertificate::new(client.certificate.clone()).unwrap()),
+        certificate: client.map(|client| Arc::new(ClientCertificate::new(client.certificate.clone()).unwrap())),
         resumed: false,
         tls_version: ProtocolVersion::TLSv1_3,
         alpn: Some(b"h2".to_vec()),
@@ -231,6 +234,7 @@ pub(super) fn connection(client: Option<&Client>, exporter: [u8; 32]) -> Arc<Con
         peer: None,
         memory: ProofMemory::new(),
         drain: tokio::sync::Notify::new(),
+        closing: Closing::new(id, None),
     })
 }
 
