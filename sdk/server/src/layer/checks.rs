@@ -93,7 +93,8 @@ pub(super) async fn check<V: TokenValidator>(
 ) -> Result<Passed, Refused> {
     let attested = client::attested(claimed, facts, settings)?; // RS-1, of a client behind a proxy
     let client = Client::new(facts, attested.as_deref(), settings);
-    let (token, seen_before) = token(request, &client, settings)?;
+    let proof = transport::proof(request); // What is wrong with it is said in its turn.
+    let (token, seen_before) = token(request, &proof, &client, settings)?;
     let valid = validate(validator, &token).await?;
     let confirmation = valid.confirmation().map_err(|_| Check::Confirmation)?;
     let asked_for = class(confirmation, token.scheme(), settings)?;
@@ -102,7 +103,7 @@ pub(super) async fn check<V: TokenValidator>(
         BindingClass::Dpop => Some(dpop::check(&token, confirmation, request, settings)?),
         _ => None,
     };
-    let proof = match (transport::proof(request)?, client.certificate) {
+    let proof = match (proof?, client.certificate) {
         (Some(_), Some(_)) if seen_before => Some(CheckedProof::SeenBefore),
         (Some(found), Some(certificate)) => Some(proof::check(found, certificate, &token, request, &client, settings)?),
         (Some(_), None) => {
@@ -143,11 +144,15 @@ pub(super) async fn check<V: TokenValidator>(
 }
 
 /// The token, and whether it passed RS-5..RS-8 before with the very proof that comes with it (RS-11).
-fn token(request: &Parts, client: &Client<'_>, settings: &Settings) -> Result<(AccessToken, bool), Refusal> {
+fn token(
+    request: &Parts,
+    proof: &Result<Option<&[u8]>, Refusal>,
+    client: &Client<'_>,
+    settings: &Settings,
+) -> Result<(AccessToken, bool), Refusal> {
     let field = transport::authorization(request)?;
-    let remembered = match transport::proof(request) {
+    let remembered = match proof {
         Ok(Some(proof)) => client.memory.recall(field.as_bytes(), proof),
-        // What is wrong with it is said in its turn.
         _ => None,
     };
     match remembered {

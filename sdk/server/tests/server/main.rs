@@ -7,7 +7,10 @@ mod introspection;
 mod jwt;
 mod jwt_sources;
 mod log;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod over_tls;
 mod pki;
+mod proxies;
 mod serving;
 mod site;

@@ -1,11 +1,11 @@
 //! How connections end, and what does not end them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::any;
-use bowline_server::ServeOptions;
+use bowline_server::{Acceptor, CloseReason, Listener, ServeOptions, ServerEvent};
 use http::Request;
 use http_body_util::Empty;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -41,6 +41,41 @@ async fn rs_1_past_not_after_a_request_is_refused_and_the_connection_is_drained(
         site.clock.advance(20 * 365 * 24 * 60 * 60);
         wire.get("/", &token, Some(&proof)).await.assert_refused("RS-1");
         within(wire.ended).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn rs_1_at_not_after_a_connection_is_drained_though_it_is_idle_or_asks_for_public_paths_only() {
+    for alpn in ALPN {
+        for asks in [0, 3] {
+            let site = Site::new();
+            let closed = Arc::new(Mutex::new(Vec::new()));
+            let (log, opened) = (closed.clone(), Arc::new(Notify::new()));
+            let tell = opened.clone();
+            let acceptor =
+                Acceptor::new(site.tls().build().unwrap()).observer(move |event: &ServerEvent| match event {
+                    ServerEvent::ConnectionOpened { .. } => tell.notify_one(),
+                    ServerEvent::ConnectionClosed { reason, .. } => log.lock().unwrap().push(*reason),
+                    _ => {}
+                });
+            let listener = Listener::bind("127.0.0.1:0", acceptor).await.unwrap();
+            let layer = site.layer().public_paths(["/"]);
+            let server = Running::start(listener, who_am_i().layer(layer), patient(&site));
+            let mut wire = Wire::connect(server.addr, &site.client(alpn)).await;
+            within(opened.notified()).await;
+            for _ in 0..asks {
+                let request = Request::get("/").body(Empty::new()).unwrap();
+                assert_eq!(wire.send(request).await.unwrap().status, 200);
+            }
+            site.clock.advance(20 * 365 * 24 * 60 * 60);
+            // The server looks at the clock once a minute: let one pass.
+            tokio::time::pause();
+            tokio::time::advance(Duration::from_secs(61)).await;
+            tokio::time::resume();
+            within(wire.ended).await.unwrap();
+            server.stop().await;
+            assert_eq!(*closed.lock().unwrap(), [CloseReason::Certificate]);
+        }
     }
 }
 
