@@ -14,3 +14,4 @@ mod pki;
 mod proxies;
 mod serving;
 mod site;
+mod stolen_ticket;
