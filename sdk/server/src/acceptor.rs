@@ -11,6 +11,7 @@ use bowline_proof::{ExporterError, ExporterValue, KeyError};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -72,7 +73,7 @@ impl Acceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        self.handshake(io, None).await
+        self.handshake(io, None, std::future::pending()).await
     }
 
     /// Performs the handshake on a stream that came from `peer`.
@@ -87,15 +88,41 @@ impl Acceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        self.handshake(io, Some(peer)).await
+        self.handshake(io, Some(peer), std::future::pending()).await
     }
 
-    async fn handshake<IO>(&self, io: IO, peer: Option<SocketAddr>) -> Result<Accepted<IO>, AcceptError>
+    /// The same, broken off if somebody else needs the place.
+    pub(crate) async fn accept_unless<IO>(
+        &self,
+        io: IO,
+        peer: SocketAddr,
+        displaced: oneshot::Receiver<()>,
+    ) -> Result<Accepted<IO>, AcceptError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let displaced = async {
+            // The other end is dropped only with the listener, which ends this too.
+            let _ = displaced.await;
+        };
+        self.handshake(io, Some(peer), displaced).await
+    }
+
+    async fn handshake<IO>(
+        &self,
+        io: IO,
+        peer: Option<SocketAddr>,
+        displaced: impl Future<Output = ()>,
+    ) -> Result<Accepted<IO>, AcceptError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let begun = Instant::now();
-        let accepted = self.negotiate(io, peer).await;
+        let accepted = tokio::select! {
+            biased;
+            accepted = self.negotiate(io, peer) => accepted,
+            () = displaced => Err(AcceptError(Cause::Displaced)),
+        };
         if let Some(observer) = &self.observer {
             observer.observe(&match &accepted {
                 Ok((_, facts)) => ServerEvent::ConnectionOpened {
@@ -183,6 +210,7 @@ pub struct AcceptError(Cause);
 #[derive(Debug)]
 enum Cause {
     TimedOut(Duration),
+    Displaced,
     Handshake(io::Error),
     ResumedCertificate(rustls::Error),
     ClientKey(KeyError),
@@ -195,6 +223,8 @@ enum Cause {
 pub enum AcceptErrorKind {
     /// The peer did not finish the handshake in time.
     TimedOut,
+    /// At the listener's limit it had taken long, and somebody else wanted its place.
+    Displaced,
     /// The peer went away, or broke off, in the middle.
     Io,
     /// The two ends do not agree on TLS: no common parameters, or a certificate that is not accepted.
@@ -213,6 +243,7 @@ impl AcceptErrorKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::TimedOut => "timed_out",
+            Self::Displaced => "displaced",
             Self::Io => "io",
             Self::Tls => "tls",
             Self::ResumedCertificate => "resumed_certificate",
@@ -228,6 +259,7 @@ impl AcceptError {
     pub fn kind(&self) -> AcceptErrorKind {
         match &self.0 {
             Cause::TimedOut(_) => AcceptErrorKind::TimedOut,
+            Cause::Displaced => AcceptErrorKind::Displaced,
             // tokio-rustls reports what rustls found as InvalidData.
             Cause::Handshake(error) if error.kind() == io::ErrorKind::InvalidData => AcceptErrorKind::Tls,
             Cause::Handshake(_) => AcceptErrorKind::Io,
@@ -242,6 +274,9 @@ impl fmt::Display for AcceptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Cause::TimedOut(limit) => write!(f, "the peer did not finish the TLS handshake within {limit:?}"),
+            Cause::Displaced => {
+                f.write_str("the TLS handshake was broken off: too many are under way, and this one was slow")
+            }
             Cause::Handshake(_) => f.write_str("the TLS handshake failed"),
             Cause::ResumedCertificate(_) => {
                 f.write_str("RS-1: the client certificate of a resumed TLS session no longer verifies")
@@ -255,7 +290,7 @@ impl fmt::Display for AcceptError {
 impl StdError for AcceptError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.0 {
-            Cause::TimedOut(_) => None,
+            Cause::TimedOut(_) | Cause::Displaced => None,
             Cause::Handshake(error) => Some(error),
             Cause::ResumedCertificate(error) => Some(error),
             Cause::ClientKey(error) => Some(error),
