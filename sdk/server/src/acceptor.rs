@@ -33,7 +33,7 @@ const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Acceptor {
     tls: TlsAcceptor,
     client_verifier: Option<Arc<dyn ClientCertVerifier>>,
-    clock: Clock,
+    pub(crate) clock: Clock,
     handshake_timeout: Duration,
     observer: Option<Arc<dyn ServerObserver>>,
 }

@@ -46,6 +46,8 @@ pub struct Listener {
     finished: mpsc::Receiver<Connection>,
     local_addr: SocketAddr,
     accepting: AbortHandle,
+    #[cfg(feature = "axum")]
+    clock: crate::Clock,
 }
 
 impl Listener {
@@ -79,11 +81,15 @@ impl Listener {
         assert!(limit > 0, "a listener must be allowed at least one handshake");
         let local_addr = tcp.local_addr()?;
         let (queue, finished) = mpsc::channel(QUEUE);
+        #[cfg(feature = "axum")]
+        let clock = acceptor.clock.clone();
         let accepting = tokio::spawn(accept_all(tcp, acceptor, queue, limit)).abort_handle();
         Ok(Self {
             finished,
             local_addr,
             accepting,
+            #[cfg(feature = "axum")]
+            clock,
         })
     }
 

@@ -189,7 +189,7 @@ fn http_builder(facts: &ConnectionFacts, options: &ServeOptions) -> Builder<Toki
 }
 
 /// RS-1: completes when the client certificate is no longer valid, whether or not there are requests.
-async fn past_not_after(facts: &ConnectionFacts, clock: &Clock) {
+pub(crate) async fn past_not_after(facts: &ConnectionFacts, clock: &Clock) {
     match facts.certificate() {
         Some(certificate) => past(certificate.not_after(), clock).await,
         None => std::future::pending().await,

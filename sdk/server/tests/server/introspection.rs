@@ -532,13 +532,7 @@ fn an_endpoint_over_which_tokens_could_be_read_is_refused() {
 
 #[tokio::test]
 async fn ex_7_neither_tokens_nor_credentials_are_shown_or_logged_even_at_trace() {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(log.clone())
-        .finish();
-    // Everything runs on this thread.
-    let _logged = tracing::subscriber::set_default(subscriber);
+    let log = Log::of_the_process();
     let site = Site::new();
     let authority = Introspector::start(&site, active()).await;
     let (secret, token) = ("open-sesame-4711", opaque("a-stolen-token-0815"));

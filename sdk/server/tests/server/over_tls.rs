@@ -217,14 +217,7 @@ async fn an_htu_is_compared_with_the_configured_origin_over_h1_and_h2() {
 
 #[tokio::test]
 async fn ex_7_nothing_secret_is_logged_even_at_trace() {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(log.clone())
-        .finish();
-    // For the process: what other tests log meanwhile is searched too.
-    tracing::subscriber::set_global_default(subscriber).unwrap();
-
+    let log = Log::of_the_process();
     let site = Site::new();
     let server = site.start().await;
     let (token, key) = (site.token(), site.agent.proof_key());

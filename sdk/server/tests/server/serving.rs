@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::any;
-use bowline_server::{Acceptor, CloseReason, Listener, ServeOptions, ServerEvent};
+use bowline_server::{Acceptor, CloseReason, Listener, PeerFacts, ServeOptions, ServerEvent};
 use http::Request;
 use http_body_util::Empty;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -76,6 +76,30 @@ async fn rs_1_at_not_after_a_connection_is_drained_though_it_is_idle_or_asks_for
             server.stop().await;
             assert_eq!(*closed.lock().unwrap(), [CloseReason::Certificate]);
         }
+    }
+}
+
+#[tokio::test]
+async fn rs_1_under_axum_serve_an_expired_connection_is_cut_though_nobody_asks_for_anything() {
+    for alpn in ALPN {
+        let site = Site::new();
+        let listener = site.listener(site.tls()).await;
+        let addr = listener.local_addr();
+        let router = who_am_i().layer(site.layer().public_paths(["/"]));
+        let app = router.into_make_service_with_connect_info::<PeerFacts>();
+        tokio::spawn(axum::serve(listener, app).into_future());
+        let mut wire = Wire::connect(addr, &site.client(alpn)).await;
+        let request = Request::get("/").body(Empty::new()).unwrap();
+        assert_eq!(wire.send(request).await.unwrap().status, 200);
+        site.clock.advance(20 * 365 * 24 * 60 * 60);
+        // A minute until it is noticed, and half a minute for requests in flight.
+        tokio::time::pause();
+        for _ in 0..2 {
+            tokio::time::advance(Duration::from_secs(61)).await;
+            tokio::task::yield_now().await;
+        }
+        tokio::time::resume();
+        within(wire.ended).await.unwrap();
     }
 }
 
