@@ -511,6 +511,31 @@ async fn no_more_questions_are_put_at_a_time_than_are_allowed() {
     }
 }
 
+#[tokio::test]
+async fn a_caller_who_goes_away_takes_nobodys_answer_along() {
+    let site = Site::new();
+    let authority = Introspector::start(&site, active()).await;
+    let validator = IntrospectionValidator::builder(authority.endpoint(&site, "/gated"), AUDIENCE)
+        .timeout(HANG)
+        .build();
+    let ask = || {
+        let validator = validator.clone();
+        tokio::spawn(async move { outcome(&validator, &opaque("token")).await })
+    };
+    let first = ask();
+    within(authority.arrived.acquire()).await.unwrap().forget();
+    let others = [ask(), ask()];
+    // Both wait for the first one's answer.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    first.abort();
+    authority.gate.add_permits(2);
+    for other in others {
+        within(other).await.unwrap().unwrap();
+    }
+}
+
 #[test]
 fn an_endpoint_over_which_tokens_could_be_read_is_refused() {
     for url in [

@@ -2,7 +2,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bowline_server::{BindingLayer, ClientAuth, Jwks, JwtValidator, PeerFacts, Policy};
+use bowline_proof::AccessToken;
+use bowline_server::{BindingLayer, ClientAuth, Jwks, JwtValidator, PeerFacts, Policy, UpstreamValidates};
 use rcgen::{PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 
 use crate::authority::{AUDIENCE, ISSUER, jwks};
@@ -115,6 +116,33 @@ async fn t7_a_stolen_ticket_and_token_without_the_key_are_refused() {
     assert!(thief.resumed);
     thief.get("/", &token, None).await.assert_refused("RS-4");
     thief.get("/", &token, Some(&proof)).await.assert_refused("RS-6");
+}
+
+#[tokio::test]
+async fn gw_4_in_front_of_an_upstream_that_validates_a_thief_is_refused_and_an_opaque_token_is_too() {
+    let site = Site::new();
+    let layer = BindingLayer::new(UpstreamValidates).policy(Policy::Require);
+    let listener = site.listener(site.tls()).await;
+    let server = Running::start(listener, who_am_i().layer(layer), site.options());
+    let (token, key) = (site.token(), site.agent.proof_key());
+    let mut victim = Wire::connect(server.addr, &site.client("h2")).await;
+    let proof = victim.proof(&key, &token);
+    victim.get("/", &token, Some(&proof)).await.assert_passed("session");
+    victim.get("/", &token, None).await.assert_refused("RS-4");
+
+    let thief = site.ca.client("thief");
+    let config = site.client_as(Some(&thief), "h2", rustls::ALL_VERSIONS);
+    let mut wire = Wire::connect(server.addr, &config).await;
+    let own = wire.proof(&thief.proof_key(), &token);
+    wire.get("/", &token, Some(&own)).await.assert_refused("RS-3");
+    // Nothing says whose this is, so a proof by anybody would do.
+    let opaque = AccessToken::new("2YotnFZFEjr1zCsicMWpAA").unwrap();
+    let own = wire.proof(&thief.proof_key(), &opaque);
+    wire.get("/", &opaque, Some(&own)).await.assert_refused("RS-2");
+    // What he makes up for himself passes here, and is the upstream's to refuse.
+    let forged = crate::authority::Authority::new("k1").session_bound(&thief.thumbprint());
+    let own = wire.proof(&thief.proof_key(), &forged);
+    wire.get("/", &forged, Some(&own)).await.assert_passed("session");
 }
 
 #[tokio::test]
