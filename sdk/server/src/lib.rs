@@ -37,34 +37,51 @@
 
 mod acceptor;
 mod binding;
+mod certificate;
+mod claims;
 mod clock;
 mod dpop;
+mod endpoint;
 mod event;
 mod facts;
+mod introspection;
 mod jwt;
 mod layer;
 mod linger;
 mod listener;
 mod memory;
+mod metadata;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+mod proxies;
+mod scope;
 mod serve;
 mod tls;
 mod token;
+mod upstream;
 
 pub use self::acceptor::{AcceptError, AcceptErrorKind, Acceptor};
 pub use self::binding::{Binding, BindingClass};
+pub use self::certificate::ClientCertificate;
 pub use self::clock::Clock;
 pub use self::dpop::{Dpop, DpopNonces, Insertion, MemoryReplayStore, ProofId, ReplayStore};
-pub use self::event::{ServerEvent, VerifierObserver};
-pub use self::facts::{ClientCertificate, ConnectionFacts, ConnectionId};
+pub use self::endpoint::EndpointError;
+pub use self::event::{CloseReason, ServerEvent, ServerObserver};
+pub use self::facts::{ConnectionFacts, ConnectionId};
+pub use self::introspection::{IntrospectionEndpoint, IntrospectionValidator, IntrospectionValidatorBuilder};
 pub use self::jwt::{Jwks, JwksError, JwksUrl, JwtValidator, JwtValidatorBuilder};
 pub use self::layer::{BindingLayer, BindingService, Policy, RequestClaims};
 pub use self::linger::Lingering;
 #[cfg(feature = "axum")]
 pub use self::listener::PeerFacts;
 pub use self::listener::{Connection, Listener};
+pub use self::metadata::{InvalidResource, MetadataService, ResourceMetadata};
+pub use self::proxies::TrustedProxies;
+pub use self::scope::{InvalidScope, RequiredScope, Scope};
 pub use self::serve::{ServeOptions, serve, serve_connection};
 pub use self::tls::{
     ClientAuth, MAX_TICKET_LIFETIME, ServerIdentity, ServerTls, ServerTlsBuilder, TlsError, TlsErrorKind,
     roots_from_pem, roots_from_pem_file,
 };
 pub use self::token::{TokenError, TokenErrorKind, TokenValidator, ValidToken};
+pub use self::upstream::UpstreamValidates;
