@@ -6,6 +6,7 @@ use jsonwebtoken::jwk::JwkSet;
 use rustls_pki_types::CertificateDer;
 
 use super::Binding;
+use crate::pki::Leaf;
 
 /// A client's registration (RFC 7591 §2). Most are `Client { binding, ..Client::new("agent") }`.
 #[derive(Clone, Debug)]
@@ -69,6 +70,26 @@ pub enum ClientAuthentication {
 }
 
 impl ClientAuthentication {
+    /// By the certificate of `leaf`, which need not be self-signed.
+    #[must_use]
+    pub fn self_signed_tls(leaf: &Leaf) -> Self {
+        Self::SelfSignedTls {
+            certificates: leaf.chain(),
+        }
+    }
+
+    /// By assertions that the key of `leaf` signs, with the `kid` of [`Leaf::jwk`].
+    ///
+    /// # Panics
+    /// Never in practice: a JWK is a JWK.
+    #[must_use]
+    pub fn private_key_jwt(leaf: &Leaf) -> Self {
+        let keys = serde_json::json!({ "keys": [leaf.jwk()] });
+        Self::PrivateKeyJwt {
+            keys: serde_json::from_value(keys).expect("a set of one JWK"),
+        }
+    }
+
     /// Its name in metadata (RFC 7591 §2, RFC 8705 §2).
     #[must_use]
     pub fn name(&self) -> &'static str {
