@@ -5,4 +5,5 @@ mod client;
 mod cycling;
 mod misbehaving;
 mod pki;
+mod threats;
 mod together;

@@ -24,8 +24,8 @@ use crate::client::{Http, soon};
 const FORM: &str = "application/x-www-form-urlencoded";
 const AGENT: &str = "grant_type=client_credentials&client_id=agent";
 
-const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
-const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+pub(crate) const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+pub(crate) const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
 fn start(pki: &Pki) -> Authority {
@@ -71,7 +71,7 @@ async fn post_to(client: &mut Http, path: &str, headers: HeaderMap, body: &str) 
 }
 
 /// A request on a connection of its own.
-struct Ask<'a> {
+pub(crate) struct Ask<'a> {
     pki: &'a Pki,
     authority: &'a Authority,
     identity: Option<&'a Leaf>,
@@ -82,7 +82,7 @@ struct Ask<'a> {
 
 impl<'a> Ask<'a> {
     /// To the token endpoint of the mutual-TLS port, without a certificate.
-    fn new(pki: &'a Pki, authority: &'a Authority) -> Self {
+    pub(crate) fn new(pki: &'a Pki, authority: &'a Authority) -> Self {
         Self {
             pki,
             authority,
@@ -93,13 +93,13 @@ impl<'a> Ask<'a> {
         }
     }
 
-    fn by(mut self, identity: &'a Leaf) -> Self {
+    pub(crate) fn by(mut self, identity: &'a Leaf) -> Self {
         self.identity = Some(identity);
         self
     }
 
     /// On the port that asks for no certificate; one that is there is not sent.
-    fn plain(mut self) -> Self {
+    pub(crate) fn plain(mut self) -> Self {
         self.is_plain = true;
         self
     }
@@ -133,14 +133,14 @@ impl<'a> Ask<'a> {
     }
 
     /// Sends what must be granted, and gives the answer.
-    async fn granted(self, form: &[(&str, &str)]) -> Value {
+    pub(crate) async fn granted(self, form: &[(&str, &str)]) -> Value {
         let response = self.send(form).await;
         assert_eq!(response.status(), StatusCode::OK, "{}", response.body());
         response.into_body()
     }
 
     /// Sends what must be refused, and gives `error` and `error_description`.
-    async fn refused(self, form: &[(&str, &str)]) -> (String, String) {
+    pub(crate) async fn refused(self, form: &[(&str, &str)]) -> (String, String) {
         let response = self.send(form).await;
         let error = &response.body()["error"];
         let expected = match error.as_str() {
@@ -182,7 +182,7 @@ fn verified(authority: &Authority, token: &str) -> jsonwebtoken::errors::Result<
 }
 
 /// The claims of a good assertion (RFC 7523 §3) for a minute.
-fn assertion_claims(authority: &Authority, id: &str) -> Value {
+pub(crate) fn assertion_claims(authority: &Authority, id: &str) -> Value {
     static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
     let jti = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     json!({
@@ -195,7 +195,7 @@ fn assertion_claims(authority: &Authority, id: &str) -> Value {
 }
 
 /// Signs an assertion with the key of `leaf`, a P-256 one.
-fn sign(leaf: &Leaf, claims: &Value) -> String {
+pub(crate) fn sign(leaf: &Leaf, claims: &Value) -> String {
     let header = Header {
         kid: leaf.jwk()["kid"].as_str().map(str::to_owned),
         ..Header::new(Algorithm::ES256)
@@ -204,7 +204,7 @@ fn sign(leaf: &Leaf, claims: &Value) -> String {
     jsonwebtoken::encode(&header, claims, &key).unwrap()
 }
 
-const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+pub(crate) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 fn now() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
