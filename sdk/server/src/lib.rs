@@ -37,10 +37,13 @@
 
 mod acceptor;
 mod binding;
+mod claims;
 mod clock;
 mod dpop;
+mod endpoint;
 mod event;
 mod facts;
+mod introspection;
 mod jwt;
 mod layer;
 mod listener;
@@ -48,13 +51,16 @@ mod memory;
 mod serve;
 mod tls;
 mod token;
+mod upstream;
 
 pub use self::acceptor::{AcceptError, AcceptErrorKind, Acceptor};
 pub use self::binding::{Binding, BindingClass};
 pub use self::clock::Clock;
 pub use self::dpop::{Dpop, DpopNonces, Insertion, MemoryReplayStore, ProofId, ReplayStore};
+pub use self::endpoint::EndpointError;
 pub use self::event::{ServerEvent, VerifierObserver};
 pub use self::facts::{ClientCertificate, ConnectionFacts, ConnectionId};
+pub use self::introspection::{IntrospectionEndpoint, IntrospectionValidator, IntrospectionValidatorBuilder};
 pub use self::jwt::{Jwks, JwksError, JwksUrl, JwtValidator, JwtValidatorBuilder};
 pub use self::layer::{BindingLayer, BindingService, Policy, RequestClaims};
 #[cfg(feature = "axum")]
@@ -66,3 +72,4 @@ pub use self::tls::{
     roots_from_pem, roots_from_pem_file,
 };
 pub use self::token::{TokenError, TokenErrorKind, TokenValidator, ValidToken};
+pub use self::upstream::UpstreamValidates;

@@ -3,8 +3,10 @@
 mod authority;
 mod dpop;
 mod handshakes;
+mod introspection;
 mod jwt;
 mod jwt_sources;
+mod log;
 mod over_tls;
 mod pki;
 mod serving;

@@ -1,13 +1,12 @@
 //! Binding over real connections.
 
-use std::sync::{Arc, Mutex};
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bowline_server::{BindingLayer, ClientAuth, Jwks, JwtValidator, PeerFacts, Policy};
 use rcgen::{PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 
 use crate::authority::{AUDIENCE, ISSUER, jwks};
+use crate::log::Log;
 use crate::site::*;
 
 #[tokio::test]
@@ -236,7 +235,7 @@ async fn ex_7_nothing_secret_is_logged_even_at_trace() {
         let mut other = Wire::connect(server.addr, &site.client(alpn)).await;
         other.get("/", &token, Some(&proof)).await.assert_refused("RS-6");
 
-        let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let logged = log.text();
         assert!(logged.contains("RS-6"), "the log is the one that is searched");
         let payload = proof.as_str().split('.').nth(1).unwrap();
         let claims: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
@@ -245,28 +244,5 @@ async fn ex_7_nothing_secret_is_logged_even_at_trace() {
         for secret in parts.chain(claimed) {
             assert!(!logged.contains(secret), "{alpn}: a secret was logged");
         }
-    }
-}
-
-/// What was logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(octets);
-        Ok(octets.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl tracing_subscriber::fmt::MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
     }
 }
