@@ -145,14 +145,15 @@ async fn an_assertion_is_for_this_server_of_this_client_lately_and_once() {
         (with("exp", json!(now() - 1)), "expired"),
         (with("nbf", json!(now() + 60)), "not valid yet"),
         (with("iss", json!("other")), "iss and sub"),
+        (with("sub", json!("other")), "iss and sub"),
         (without("exp"), "has no exp"),
         (without("aud"), "has no aud"),
         (without("iss"), "has no iss"),
         (without("jti"), "no jti"),
     ] {
         let assertion = sign(&key, &claims);
-        let ask = Ask::new(&pki, &authority).plain();
-        let (error, description) = ask.refused(&asserted(&assertion)).await;
+        let form = [&asserted(&assertion)[..], &[("client_id", "agent")]].concat();
+        let (error, description) = Ask::new(&pki, &authority).plain().refused(&form).await;
         assert_eq!(error, "invalid_client", "{claims}");
         assert!(description.contains(complaint), "{complaint}: {description}");
     }

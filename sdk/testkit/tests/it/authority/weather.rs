@@ -6,6 +6,7 @@ use bowline_testkit::authority::{TokenRequest, Weather};
 use bowline_testkit::pki::Pki;
 use bowline_testkit::tls::{Alpn, TlsOptions};
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 
@@ -85,6 +86,20 @@ async fn held_requests_are_answered_as_the_weather_is_then() {
     let response = soon(asking).await.unwrap().unwrap();
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(authority.token_requests(), 2);
+}
+
+#[tokio::test]
+async fn who_has_been_answered_is_held_no_more() {
+    let pki = Pki::new();
+    let authority = start(&pki);
+    authority.set_weather(Weather::Hold);
+    let mut client = client(&authority, &pki, None).await;
+    let asking = tokio::spawn(async move { client.send(request()).await });
+    soon(authority.held(1)).await;
+    authority.set_weather(Weather::Fair);
+    soon(asking).await.unwrap().unwrap();
+    authority.set_weather(Weather::Hold);
+    assert!(authority.held(1).now_or_never().is_none());
 }
 
 #[tokio::test]
