@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use bowline_proof::{Confirmation, Demand, EXPORTER_LABEL};
-use bowline_testkit::authority::{Authority, AuthorityOptions, Binding, Client, TokenRequest};
+use bowline_testkit::authority::{Authority, AuthorityOptions, Binding, Client, ClientAuthentication, TokenRequest};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
 use bowline_testkit::tls::{Alpn, TlsOptions};
 use bytes::Bytes;
@@ -22,7 +22,7 @@ fn start(pki: &Pki) -> Authority {
 
 async fn client(authority: &Authority, pki: &Pki, identity: Option<&Leaf>) -> Http {
     let tls = TlsOptions::default().client(pki, identity);
-    Http::connect(&tls, authority.addr()).await
+    Http::connect(&tls, authority.mtls_addr()).await
 }
 
 async fn post(client: &mut Http, content_type: &str, body: &str) -> Response<Value> {
@@ -110,9 +110,11 @@ async fn the_answer_is_not_to_be_stored_and_says_how_long_the_token_lasts() {
 async fn a_registered_client_has_its_own_subject_and_binding() {
     let pki = Pki::new();
     let registered = |id: &str, binding| Client {
-        id: id.to_owned(),
-        subject: "laptop".to_owned(),
+        authentication: ClientAuthentication::Tls {
+            subject: "laptop".to_owned(),
+        },
         binding,
+        ..Client::new(id)
     };
     let options = AuthorityOptions {
         clients: vec![
@@ -156,7 +158,7 @@ async fn a_client_with_a_foreign_certificate_does_not_complete_the_handshake() {
         versions: bowline_testkit::tls::Versions::Tls12,
         ..TlsOptions::default()
     };
-    let error = connect(&options.client(&pki, Some(&thief)), authority.addr()).await;
+    let error = connect(&options.client(&pki, Some(&thief)), authority.mtls_addr()).await;
     assert!(error.is_err());
 }
 
@@ -219,17 +221,27 @@ async fn the_metadata_names_the_endpoints_and_what_tokens_are_bound_to() {
     assert_eq!(metadata["issuer"], authority.issuer());
     assert_eq!(metadata["token_endpoint"], authority.token_url());
     assert_eq!(metadata["jwks_uri"], authority.jwks_url());
-    assert_eq!(metadata["grant_types_supported"], json!(["client_credentials"]));
-    assert_eq!(
-        metadata["token_endpoint_auth_methods_supported"],
-        json!(["tls_client_auth"])
-    );
+    assert_eq!(metadata["introspection_endpoint"], authority.introspection_url());
+    assert_eq!(metadata["registration_endpoint"], authority.registration_url());
+    let grants = ["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"];
+    assert_eq!(metadata["grant_types_supported"], json!(grants));
+    let methods = ["tls_client_auth", "self_signed_tls_client_auth", "private_key_jwt"];
+    assert_eq!(metadata["token_endpoint_auth_methods_supported"], json!(methods));
+    let algorithms = ["ES256", "ES384", "EdDSA", "PS256", "RS256"];
+    for member in [
+        "token_endpoint_auth_signing_alg_values_supported",
+        "dpop_signing_alg_values_supported",
+    ] {
+        assert_eq!(metadata[member], json!(algorithms), "{member}");
+    }
     assert_eq!(metadata["tls_client_certificate_bound_access_tokens"], true);
     assert_eq!(metadata["tls_session_bound_access_tokens"], true);
-    assert_eq!(
-        metadata["mtls_endpoint_aliases"]["token_endpoint"],
-        authority.token_url()
-    );
+    let aliases = json!({
+        "token_endpoint": authority.mtls_token_url(),
+        "introspection_endpoint": authority.mtls_introspection_url(),
+    });
+    assert_eq!(metadata["mtls_endpoint_aliases"], aliases);
+    assert_ne!(authority.addr(), authority.mtls_addr());
 }
 
 #[tokio::test]
