@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use bowline_client::Fault;
+
 use crate::Error;
 
 /// A pause that doubles with each failure in a row, up to a cap, without chance, so that a test can tell when it ends.
@@ -19,9 +21,9 @@ impl Backoff {
     /// is not asked again soon.
     fn pause(&self, failures: u32, error: &Error) -> Duration {
         let doubled = self.first.saturating_mul(1_u32.checked_shl(failures - 1).unwrap_or(u32::MAX));
-        let pause = match error.is_worth_another_try() {
-            true => doubled.min(self.cap),
-            false => self.cap,
+        let pause = match error.fault() {
+            Fault::Configuration | Fault::Caller => self.cap,
+            _ => doubled.min(self.cap),
         };
         let wanted = error.retry_after().unwrap_or_default().min(MOST_RETRY_AFTER);
         pause.max(wanted)

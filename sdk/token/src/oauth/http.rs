@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use bowline_client::{Body, Client, Kind as ClientKind};
+use bowline_client::{Client, Kind as ClientKind};
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, Request, StatusCode, Uri, header};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Full, Limited};
-use serde::de::{Deserialize, DeserializeOwned, Deserializer};
+use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use crate::error::printable;
@@ -167,15 +167,3 @@ impl std::fmt::Display for What<'_> {
         write!(f, "{} ({})", self.name, printable(self.url))
     }
 }
-
-/// For optional members: one that is there must have its type, so `null` is refused (serde alone reads it as absent).
-pub(super) fn present<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    T: Deserialize<'de>,
-    D: Deserializer<'de>,
-{
-    T::deserialize(deserializer).map(Some)
-}
-
-#[allow(dead_code)]
-fn _t(_: Response<Body>) {}

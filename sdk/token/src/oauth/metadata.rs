@@ -7,7 +7,7 @@ use bowline_proof::challenges;
 use http::{HeaderMap, Uri};
 use serde::Deserialize;
 
-use super::http::{What, document, present};
+use super::http::{What, document};
 use crate::error::printable;
 use crate::{Error, Kind};
 
@@ -22,17 +22,23 @@ pub fn resource_metadata(headers: &HeaderMap) -> Option<String> {
 #[derive(Deserialize)]
 pub(super) struct ResourceMetadata {
     resource: String,
-    #[serde(default)]
-    pub(super) authorization_servers: Vec<String>,
+    authorization_servers: Option<Vec<String>>,
 }
 
 impl ResourceMetadata {
+    /// The issuers that it names.
+    ///
     /// # Errors
     /// [`Kind::Metadata`] if it is about another resource (§3.3) or names no authorization server.
-    pub(super) async fn fetch(client: &Client, resource: &str, at: Option<&str>, limit: Duration) -> Result<Self, Error> {
+    pub(super) async fn issuers(
+        client: &Client,
+        resource: &str,
+        at: Option<&str>,
+        limit: Duration,
+    ) -> Result<Vec<String>, Error> {
         let uri = match at {
             Some(url) => secure(url, "resource_metadata")?,
-            None => well_known(resource, "oauth-protected-resource", "the resource")?,
+            None => of_resource(resource)?,
         };
         let url = uri.to_string();
         let what = What { name: "the metadata of the resource", url: &url };
@@ -45,11 +51,13 @@ impl ResourceMetadata {
             );
             return Err(Error::new(Kind::Metadata, message));
         }
-        if metadata.authorization_servers.is_empty() {
-            let message = format!("{what} names no authorization server: name one by its issuer");
-            return Err(Error::new(Kind::Metadata, message));
+        match metadata.authorization_servers {
+            Some(servers) if !servers.is_empty() => Ok(servers),
+            _ => {
+                let message = format!("{what} names no authorization server: name one by its issuer");
+                Err(Error::new(Kind::Metadata, message))
+            }
         }
-        Ok(metadata)
     }
 }
 
@@ -57,22 +65,16 @@ impl ResourceMetadata {
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct ServerMetadata {
     pub(super) issuer: String,
-    #[serde(default, deserialize_with = "present")]
     token_endpoint: Option<String>,
-    #[serde(default, deserialize_with = "present")]
     grant_types_supported: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "present")]
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "present")]
     token_endpoint_auth_signing_alg_values_supported: Option<Vec<String>>,
-    #[serde(default)]
-    mtls_endpoint_aliases: Aliases,
+    mtls_endpoint_aliases: Option<Aliases>,
 }
 
 /// RFC 8705 §5.
 #[derive(Clone, Debug, Default, Deserialize)]
 struct Aliases {
-    #[serde(default, deserialize_with = "present")]
     token_endpoint: Option<String>,
 }
 
@@ -90,10 +92,20 @@ impl ServerMetadata {
     /// # Errors
     /// [`Kind::Metadata`] if it is another issuer's (§3.3).
     pub(super) async fn fetch(client: &Client, issuer: &str, limit: Duration) -> Result<Self, Error> {
-        let uri = well_known(issuer, "oauth-authorization-server", "the issuer")?;
+        let [uri, openid] = of_issuer(issuer)?;
         let url = uri.to_string();
-        let what = What { name: "the metadata of the authorization server", url: &url };
-        let metadata: Self = document(client, uri, &what, limit).await?;
+        let what = What { name: NAME, url: &url };
+        match document(client, uri, &what, limit).await {
+            Err(error) if error.kind() == Kind::Metadata => {}
+            fetched => return Self::of(issuer, fetched?, &what),
+        }
+        // Servers that grew up with OpenID Connect have it here, in the same form (OpenID Connect Discovery §4).
+        let url = format!("{url}, and {openid}");
+        let what = What { name: NAME, url: &url };
+        Self::of(issuer, document(client, openid, &what, limit).await?, &what)
+    }
+
+    fn of(issuer: &str, metadata: Self, what: &What<'_>) -> Result<Self, Error> {
         if metadata.issuer != issuer {
             let message = format!(
                 "{what} is that of the issuer {}, and not of {}: they must be identical (RFC 8414 section 3.3)",
@@ -126,7 +138,9 @@ impl ServerMetadata {
             let message = format!("{issuer} does not list {algorithm}, the algorithm of the client's key, as supported");
             return Err(Error::new(Kind::Metadata, message));
         }
-        let alias = self.mtls_endpoint_aliases.token_endpoint.as_ref().filter(|_| wish.mutual_tls);
+        // RFC 8705 §5: who means to present a certificate, to authenticate or to have tokens bound to it, uses the alias.
+        let alias = self.mtls_endpoint_aliases.as_ref().filter(|_| wish.mutual_tls);
+        let alias = alias.and_then(|aliases| aliases.token_endpoint.as_ref());
         let Some(endpoint) = alias.or(self.token_endpoint.as_ref()) else {
             return Err(Error::new(Kind::Metadata, format!("{issuer} names no token endpoint")));
         };
@@ -134,22 +148,41 @@ impl ServerMetadata {
     }
 }
 
-/// Where the metadata of a URL is: the well-known part goes between host and path (RFC 8414 §3.1, RFC 9728 §3.1).
-fn well_known(url: &str, name: &str, what: &str) -> Result<Uri, Error> {
-    let uri = secure(url, what)?;
-    if name == "oauth-authorization-server" && uri.query().is_some() {
-        let message = format!("{what} {} has a query: an issuer has none (RFC 8414 section 2)", printable(url));
+const NAME: &str = "the metadata of the authorization server";
+
+/// Where the metadata of a resource is: the well-known part goes between host and path, which stays as it is but for a
+/// slash alone (RFC 9728 §3.1).
+fn of_resource(resource: &str) -> Result<Uri, Error> {
+    let what = "the resource";
+    let uri = secure(resource, what)?;
+    let path = uri.path_and_query().map_or("", |path| path.as_str());
+    let path = match path.strip_prefix('/') {
+        Some(rest) if rest.is_empty() || rest.starts_with('?') => rest,
+        _ => path,
+    };
+    at(&uri, &format!("/.well-known/oauth-protected-resource{path}"), what)
+}
+
+/// Where the metadata of an authorization server is: the well-known part goes between host and path, from which a slash
+/// at its end is taken (RFC 8414 §3.1); or behind the path (OpenID Connect Discovery §4).
+fn of_issuer(issuer: &str) -> Result<[Uri; 2], Error> {
+    let what = "the issuer";
+    let uri = secure(issuer, what)?;
+    if uri.query().is_some() {
+        let message = format!("{what} {} has a query: an issuer has none (RFC 8414 section 2)", printable(issuer));
         return Err(Error::new(Kind::Metadata, message));
     }
-    let mut parts = uri.into_parts();
-    let path = parts.path_and_query.as_ref().map_or("", |path| path.as_str());
-    // A slash that ends the host is removed first.
-    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
-    let path = if path == "/" { "" } else { path };
-    let query = query.map_or(String::new(), |query| format!("?{query}"));
-    let path = format!("/.well-known/{name}{path}{query}");
-    parts.path_and_query = Some(path.parse().map_err(|e| unusable(url, what, e))?);
-    Uri::from_parts(parts).map_err(|e| unusable(url, what, e))
+    let path = uri.path().trim_end_matches('/');
+    Ok([
+        at(&uri, &format!("/.well-known/oauth-authorization-server{path}"), what)?,
+        at(&uri, &format!("{path}/.well-known/openid-configuration"), what)?,
+    ])
+}
+
+fn at(base: &Uri, path: &str, what: &str) -> Result<Uri, Error> {
+    let mut parts = base.clone().into_parts();
+    parts.path_and_query = Some(path.parse().map_err(|e| unusable(&base.to_string(), what, e))?);
+    Uri::from_parts(parts).map_err(|e| unusable(&base.to_string(), what, e))
 }
 
 /// An absolute URL that nobody on the way can listen to. Plaintext on loopback is the client's to allow (CL-6).
@@ -194,32 +227,36 @@ mod tests {
 
     #[test]
     fn the_well_known_part_goes_between_host_and_path() {
-        for (name, url, expected) in [
-            ("oauth-authorization-server", "https://as.example", "https://as.example/.well-known/oauth-authorization-server"),
-            ("oauth-authorization-server", "https://as.example/", "https://as.example/.well-known/oauth-authorization-server"),
+        for (issuer, expected, openid) in [
+            ("", "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"),
+            ("/", "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"),
             (
-                "oauth-authorization-server",
-                "https://as.example/tenant/1",
-                "https://as.example/.well-known/oauth-authorization-server/tenant/1",
+                "/tenant/1",
+                "/.well-known/oauth-authorization-server/tenant/1",
+                "/tenant/1/.well-known/openid-configuration",
             ),
             (
-                "oauth-authorization-server",
-                "https://as.example:8443/tenant/",
-                "https://as.example:8443/.well-known/oauth-authorization-server/tenant/",
-            ),
-            ("oauth-protected-resource", "https://rs.example/mcp", "https://rs.example/.well-known/oauth-protected-resource/mcp"),
-            (
-                "oauth-protected-resource",
-                "https://rs.example/mcp?a=b",
-                "https://rs.example/.well-known/oauth-protected-resource/mcp?a=b",
-            ),
-            (
-                "oauth-protected-resource",
-                "https://rs.example?a=b",
-                "https://rs.example/.well-known/oauth-protected-resource?a=b",
+                "/tenant/",
+                "/.well-known/oauth-authorization-server/tenant",
+                "/tenant/.well-known/openid-configuration",
             ),
         ] {
-            assert_eq!(well_known(url, name, "it").unwrap().to_string(), expected);
+            let found = of_issuer(&format!("https://as.example:8443{issuer}")).unwrap();
+            let expected = [expected, openid].map(|path| format!("https://as.example:8443{path}"));
+            assert_eq!(found.map(|uri| uri.to_string()), expected);
+        }
+        for (resource, expected) in [
+            ("", ""),
+            ("/", ""),
+            ("/mcp", "/mcp"),
+            ("/mcp/", "/mcp/"),
+            ("/mcp?a=b", "/mcp?a=b"),
+            ("?a=b", "?a=b"),
+            ("/?a=b", "?a=b"),
+        ] {
+            let found = of_resource(&format!("https://rs.example{resource}")).unwrap();
+            let expected = format!("https://rs.example/.well-known/oauth-protected-resource{expected}");
+            assert_eq!(found.to_string(), expected);
         }
     }
 
@@ -241,7 +278,7 @@ mod tests {
         }
         assert!(secure("http://127.0.0.1:8080/", "it").is_ok());
         assert!(secure("http://[::1]:8080/", "it").is_ok());
-        let error = well_known("https://as.example/?q", "oauth-authorization-server", "the issuer").unwrap_err();
+        let error = of_issuer("https://as.example/?q").unwrap_err();
         assert!(error.to_string().contains("query"), "{error}");
     }
 }
