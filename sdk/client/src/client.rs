@@ -134,7 +134,8 @@ impl Client {
     /// The URI is absolute. The access token comes in `Authorization` (`Bearer` or `DPoP`), or as an
     /// [`AccessToken`](bowline_proof::AccessToken) in the request's extensions, which saves hashing it again. An
     /// [`Operation`](crate::Operation) in the extensions names the request in the metrics, a
-    /// [`TokenSourceId`](crate::bind::TokenSourceId) tells a successor token from a new one.
+    /// [`TokenSourceId`](crate::bind::TokenSourceId) tells a successor token from a new one, [`WithCertificate`] chooses
+    /// the certificate.
     ///
     /// A response with an error status is a response, not an error.
     ///

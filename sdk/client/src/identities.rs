@@ -86,10 +86,15 @@ impl Identities {
 
     /// Holds `identity` besides the current one.
     pub(crate) fn hold(&self, identity: Arc<Identity>) -> Result<(), Error> {
+        let thumbprint = identity.thumbprint();
+        let is_held = |set: &Set| set.all().any(|held| held.thumbprint() == Some(thumbprint));
+        if is_held(&self.held.read().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(());
+        }
         let held = Held::new(Some(identity), &self.trust, self.http)?;
         let mut set = self.held.write().unwrap_or_else(PoisonError::into_inner);
         set.others.retain(|other| !other.is_expired());
-        if set.all().all(|other| other.thumbprint() != held.thumbprint()) {
+        if !is_held(&set) {
             set.others.push(held);
         }
         Ok(())

@@ -53,7 +53,9 @@ async fn a_request_can_ask_for_a_certificate_that_is_not_the_current_one() {
     // The server takes an opaque token for one that is bound to the agent's first certificate.
     let opaque = AccessToken::new("opaque").unwrap();
     let with = |certificate| {
-        let request = http::Request::get(&url).extension(opaque.clone()).extension(WithCertificate(certificate));
+        let request = http::Request::get(&url)
+            .extension(opaque.clone())
+            .extension(WithCertificate(certificate));
         client.send(request.body(Empty::new()).unwrap())
     };
     let unknown = with(next.thumbprint()).await.unwrap_err();

@@ -101,7 +101,9 @@ impl Refusal {
             Self::InvalidClient => {
                 "check client_id, the registered authentication method, and the certificate or key registered for it"
             }
-            Self::InvalidGrant => "the token to be exchanged is not accepted: it may have expired, or not be this client's",
+            Self::InvalidGrant => {
+                "the token to be exchanged is not accepted: it may have expired, or not be this client's"
+            }
             Self::UnauthorizedClient => "this client is not registered for this grant",
             Self::UnsupportedGrantType => "the server does not know this grant",
             Self::InvalidScope => "ask for a scope that this client may have",

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::cache::{Backoff, Cache, Held, Holder, Issue, Occasion, Times};
 use crate::source::new_source_id;
+use crate::workers::Workers;
 use crate::{Clock, Counts, Error, Kind, Token, TokenSource};
 
 /// A source that reads its token from a file, and its successors from the same path.
@@ -61,6 +62,7 @@ impl TokenFile {
             interval: options.interval,
             clock: options.clock.clone(),
             seen: Mutex::default(),
+            workers: Workers::default(),
         };
         let backoff = Backoff {
             first: options.interval,
@@ -103,6 +105,7 @@ struct Reader {
     interval: Duration,
     clock: Clock,
     seen: Mutex<Seen>,
+    workers: Workers,
 }
 
 /// What was there when it was last read.
@@ -130,10 +133,10 @@ impl Issue for Reader {
     fn issue(self: Arc<Self>, _: Holder, occasion: Occasion) -> BoxFuture<'static, Result<Held, Error>> {
         Box::pin(async move {
             let reader = self.clone();
-            let reading = tokio::task::spawn_blocking(move || reader.read());
+            let reading = self.workers.run(1, move || reader.read());
             let (token, file) = match tokio::time::timeout(PATIENCE, reading).await {
-                Ok(Ok(read)) => read?,
-                Ok(Err(_)) => return Err(self.error("reading the token file was interrupted")),
+                Ok(Some(read)) => read?,
+                Ok(None) => return Err(self.error("the token file is still being read, and the file system is silent")),
                 Err(_) => return Err(self.error(&format!("the token file was not read within {PATIENCE:?}"))),
             };
             Ok(self.take(token, file, occasion))
@@ -151,17 +154,23 @@ impl Reader {
         let metadata = file.metadata().map_err(unreadable)?;
         // Room for all of it at once: a buffer that grows leaves copies behind.
         let mut octets = Zeroizing::new(Vec::with_capacity(MOST_OCTETS as usize + 1));
-        file.take(MOST_OCTETS + 1).read_to_end(&mut octets).map_err(unreadable)?;
+        file.take(MOST_OCTETS + 1)
+            .read_to_end(&mut octets)
+            .map_err(unreadable)?;
         if octets.len() as u64 > MOST_OCTETS {
             return Err(self.error(&format!("the token file is longer than {MOST_OCTETS} octets")));
         }
-        let text = std::str::from_utf8(&octets).map_err(|_| self.error("the token file holds something else than text"))?;
+        let text =
+            std::str::from_utf8(&octets).map_err(|_| self.error("the token file holds something else than text"))?;
         let text = text.trim_ascii();
         if text.is_empty() {
             return Err(self.error("the token file is empty"));
         }
         let token = AccessToken::new(text).map_err(|e| {
-            let message = format!("the token file {} does not hold one access token and nothing else", self.path.display());
+            let message = format!(
+                "the token file {} does not hold one access token and nothing else",
+                self.path.display()
+            );
             Error::because(Kind::File, message, e)
         })?;
         Ok((token, id(&metadata)))
@@ -171,10 +180,12 @@ impl Reader {
     fn take(&self, read: AccessToken, file: Option<FileId>, occasion: Occasion) -> Held {
         let now = self.clock.now();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let in_use = seen.token.clone().filter(|token| token.expires_at().is_none_or(|at| now < at));
-        let is_whole = occasion == Occasion::Need
-            || file.is_some() && seen.file != file
-            || seen.candidate.as_ref() == Some(&read);
+        let in_use = seen
+            .token
+            .clone()
+            .filter(|token| token.expires_at().is_none_or(|at| now < at));
+        let is_whole =
+            occasion == Occasion::Need || file.is_some() && seen.file != file || seen.candidate.as_ref() == Some(&read);
         let token = match in_use {
             Some(token) if *token.access_token() == read || !is_whole => token,
             _ => Token::new(read.clone(), self.id),

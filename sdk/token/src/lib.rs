@@ -8,6 +8,7 @@ mod fixed;
 mod oauth;
 mod replace;
 mod source;
+mod workers;
 
 pub use authorized::{Authorized, is_invalid_token};
 pub use bowline_client::Fault;

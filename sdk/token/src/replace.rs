@@ -18,7 +18,7 @@ pub async fn replace_identity(
     next: impl Into<Arc<Identity>>,
 ) -> Result<(), Error> {
     let next = next.into();
-    try_join_all(sources.iter().map(|source| source.prepare(next.clone()))).await?;
+    try_join_all(sources.iter().map(|source| source.token_for(next.clone()))).await?;
     let replaced = client.replace_identity(next);
     replaced.map_err(|e| Error::because(Kind::Configuration, "the next certificate cannot be used", e))
 }

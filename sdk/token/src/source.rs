@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bowline_client::bind::TokenSourceId;
 use bowline_client::{AccessToken, Identity, Thumbprint, WithCertificate};
-use futures_util::future::{BoxFuture, ready};
+use futures_util::future::BoxFuture;
 use http::{Extensions, Request};
 use serde::Deserialize;
 use serde_json::Value;
@@ -38,14 +38,14 @@ pub trait TokenSource: Send + Sync + 'static {
     /// and again.
     fn refused(&self, token: &Token);
 
-    /// Sees to a token for the certificate that will be the current one next (CL-8): see
-    /// [`replace_identity`](crate::replace_identity). A source that has no say in what its tokens are bound to does
-    /// nothing.
+    /// A token to send with this very certificate, which may be the next one and not yet the current one (CL-8): see
+    /// [`replace_identity`](crate::replace_identity). A source that has no say in what its tokens are bound to gives what
+    /// it has.
     ///
     /// # Errors
     /// As [`token`](Self::token).
-    fn prepare(&self, _next: Arc<Identity>) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(ready(Ok(())))
+    fn token_for(&self, _identity: Arc<Identity>) -> BoxFuture<'_, Result<Token, Error>> {
+        self.token()
     }
 }
 
@@ -62,8 +62,8 @@ impl<S: TokenSource + ?Sized> TokenSource for Arc<S> {
         (**self).refused(token);
     }
 
-    fn prepare(&self, next: Arc<Identity>) -> BoxFuture<'_, Result<(), Error>> {
-        (**self).prepare(next)
+    fn token_for(&self, identity: Arc<Identity>) -> BoxFuture<'_, Result<Token, Error>> {
+        (**self).token_for(identity)
     }
 }
 

@@ -45,7 +45,10 @@ impl Plan {
         Ok(Self {
             origin,
             token: token(parts)?,
-            certificate: parts.extensions.remove().map(|WithCertificate(certificate)| certificate),
+            certificate: parts
+                .extensions
+                .remove()
+                .map(|WithCertificate(certificate)| certificate),
             source: parts.extensions.remove(),
             operation: operation(parts),
             per_request: parts.extensions.remove::<ProofForThisRequest>().is_some(),

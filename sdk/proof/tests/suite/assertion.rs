@@ -86,7 +86,10 @@ fn a_kid_stands_in_the_header_if_one_is_given() {
 #[test]
 fn debug_shows_no_key_and_a_file_that_is_none_is_said_to_be_none() {
     let key = AssertionKey::new(P256.signing_key()).unwrap().with_kid("k");
-    assert_eq!(format!("{key:?}"), r#"AssertionKey { algorithm: Es256, kid: Some("k"), .. }"#);
+    assert_eq!(
+        format!("{key:?}"),
+        r#"AssertionKey { algorithm: Es256, kid: Some("k"), .. }"#
+    );
     let nonsense = rustls_pki_types::PrivatePkcs8KeyDer::from(vec![1, 2, 3]).into();
     let error = AssertionKey::from_der(&nonsense).unwrap_err();
     assert_eq!(error.kind(), KeyErrorKind::BadPrivateKey);

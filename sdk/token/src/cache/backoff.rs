@@ -20,7 +20,9 @@ impl Backoff {
     /// The pause after so many failures in a row, the last of them this one. What somebody must change first
     /// is not asked again soon.
     fn pause(&self, failures: u32, error: &Error) -> Duration {
-        let doubled = self.first.saturating_mul(1_u32.checked_shl(failures - 1).unwrap_or(u32::MAX));
+        let doubled = self
+            .first
+            .saturating_mul(1_u32.checked_shl(failures - 1).unwrap_or(u32::MAX));
         let pause = match error.fault() {
             Fault::Configuration | Fault::Caller => self.cap,
             _ => doubled.min(self.cap),

@@ -114,9 +114,9 @@ impl<I: Issue> Cache<I> {
         self.counted(self.wait(holder, true).await)
     }
 
-    /// Sees to it that there is a token for this very holder.
-    pub(crate) async fn prepare(&self, holder: Holder) -> Result<(), Error> {
-        self.wait(holder, false).await.map(drop)
+    /// A token for this very holder.
+    pub(crate) async fn token_of(&self, holder: Holder) -> Result<Token, Error> {
+        self.counted(self.wait(holder, false).await)
     }
 
     pub(crate) fn refused(&self, token: &Token) {

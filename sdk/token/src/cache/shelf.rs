@@ -148,7 +148,10 @@ impl<F: Clone> Shelf<F> {
 
     fn place(&mut self, holder: &Holder) -> &mut Place<F> {
         let thumbprint = holder.thumbprint();
-        let index = self.places.iter().position(|place| place.holder.thumbprint() == thumbprint);
+        let index = self
+            .places
+            .iter()
+            .position(|place| place.holder.thumbprint() == thumbprint);
         let index = index.unwrap_or_else(|| {
             self.places.push(Place {
                 holder: holder.clone(),

@@ -140,7 +140,10 @@ async fn a_thousand_callers_cost_one_request() {
     let tokens = join_all((0..1000).map(|_| stage.ask())).await;
     assert!(tokens.into_iter().all(|token| token.unwrap() == "token-2"));
     assert_eq!(stage.asked(), 2);
-    assert_eq!((stage.cache.counts().requested, stage.cache.counts().handed_out), (2, 2000));
+    assert_eq!(
+        (stage.cache.counts().requested, stage.cache.counts().handed_out),
+        (2, 2000)
+    );
 }
 
 #[tokio::test]

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use bowline_client::{AccessToken, Scheme};
 use bowline_client::bind::TokenSourceId;
+use bowline_client::{AccessToken, Scheme};
 use bowline_proof::Demand;
 use http::StatusCode;
 use serde::Deserialize;
@@ -119,7 +119,10 @@ impl Issued<'_> {
         match token_type.eq_ignore_ascii_case("Bearer") {
             true if wants_dpop => Err(self.loose("a DPoP key", "register it so, or see whether the server knows DPoP")),
             true => Ok(Scheme::Bearer),
-            false => Err(self.broken(&format!("the token_type {}, which is none that is known here", printable(token_type)))),
+            false => Err(self.broken(&format!(
+                "the token_type {}, which is none that is known here",
+                printable(token_type)
+            ))),
         }
     }
 
@@ -127,7 +130,10 @@ impl Issued<'_> {
     fn check_type(&self, issued: Option<&str>) -> Result<(), Error> {
         match issued {
             Some(ACCESS_TOKEN | JWT) => Ok(()),
-            Some(other) => Err(self.broken(&format!("a token of the type {}, and no access token", printable(other)))),
+            Some(other) => Err(self.broken(&format!(
+                "a token of the type {}, and no access token",
+                printable(other)
+            ))),
             None => Err(self.broken("no issued_token_type (RFC 8693 section 2.2.1)")),
         }
     }
@@ -178,21 +184,23 @@ impl Issued<'_> {
                 None => None,
             },
         };
-        Ok(match lifetime.and_then(|lifetime| Some((lifetime, asked_at.checked_add(lifetime)?))) {
-            Some((lifetime, expires_at)) => Held {
-                token: token.expiring_at(expires_at),
-                times: times(lifetime, asked_at),
-                is_refused: false,
-            },
-            None => Held {
-                token,
-                times: Times {
-                    due_at: None,
-                    late_at: None,
+        Ok(
+            match lifetime.and_then(|lifetime| Some((lifetime, asked_at.checked_add(lifetime)?))) {
+                Some((lifetime, expires_at)) => Held {
+                    token: token.expiring_at(expires_at),
+                    times: times(lifetime, asked_at),
+                    is_refused: false,
                 },
-                is_refused: false,
+                None => Held {
+                    token,
+                    times: Times {
+                        due_at: None,
+                        late_at: None,
+                    },
+                    is_refused: false,
+                },
             },
-        })
+        )
     }
 
     /// `expires_in`, in seconds: a number, or one in a string, as some servers have it.
@@ -222,7 +230,10 @@ impl Issued<'_> {
     fn loose(&self, to: &str, advice: &str) -> Error {
         Error::new(
             Kind::Binding,
-            format!("{} issued a token that is not bound to {to}, as this client insists: {advice}", self.what),
+            format!(
+                "{} issued a token that is not bound to {to}, as this client insists: {advice}",
+                self.what
+            ),
         )
     }
 }
@@ -259,7 +270,13 @@ mod tests {
     #[test]
     fn a_token_is_replaced_a_fifth_of_its_life_ahead_within_bounds() {
         let start = SystemTime::UNIX_EPOCH;
-        for (lifetime, due, late) in [(3600, 2880, 3595), (600, 480, 595), (100, 70, 95), (60, 30, 55), (10, 5, 9)] {
+        for (lifetime, due, late) in [
+            (3600, 2880, 3595),
+            (600, 480, 595),
+            (100, 70, 95),
+            (60, 30, 55),
+            (10, 5, 9),
+        ] {
             let at = |seconds| start.checked_add(Duration::from_secs(seconds));
             let times = times(Duration::from_secs(lifetime), start);
             assert_eq!((times.due_at, times.late_at), (at(due), at(late)), "{lifetime} s");

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::server::Endpoint;
 use crate::cache::Holder;
+use crate::workers::Workers;
 use crate::{Clock, Error, Kind};
 
 /// `client_assertion_type` (RFC 7523 §2.2).
@@ -18,6 +19,9 @@ pub(super) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-
 /// Long enough for clocks that differ a little, too short to be of use to a thief.
 const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);
 
+/// Keys that hang leave a thread behind for each time that they were asked.
+const MOST_SIGNING: usize = 16;
+
 /// Who this client is, and how it authenticates. There is no secret among the ways: a secret is worth as much to a thief
 /// as to the client.
 #[derive(Clone)]
@@ -25,6 +29,7 @@ pub struct ClientAuthentication {
     pub(super) client_id: Arc<str>,
     method: Method,
     audience: Option<Arc<str>>,
+    workers: Workers,
 }
 
 #[derive(Clone)]
@@ -80,6 +85,7 @@ impl ClientAuthentication {
             client_id: client_id.into(),
             method,
             audience: None,
+            workers: Workers::default(),
         }
     }
 
@@ -116,7 +122,7 @@ impl ClientAuthentication {
             (None, None) => endpoint.uri.to_string().into(),
         };
         let since = clock.now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let signing = tokio::task::spawn_blocking(move || {
+        let signing = self.workers.run(MOST_SIGNING, move || {
             key.sign(&AssertionClaims {
                 client_id: &client_id,
                 audience: &audience,
@@ -126,8 +132,11 @@ impl ClientAuthentication {
         });
         let failed = "no client assertion could be signed";
         match signing.await {
-            Ok(signed) => signed.map_err(|e| Error::because(Kind::Configuration, failed, e)),
-            Err(e) => Err(Error::because(Kind::Configuration, failed, e)),
+            Some(signed) => signed.map_err(|e| Error::because(Kind::Configuration, failed, e)),
+            None => Err(Error::new(
+                Kind::Configuration,
+                format!("{failed}: the key panicked, or is still at work on {MOST_SIGNING} others"),
+            )),
         }
     }
 }

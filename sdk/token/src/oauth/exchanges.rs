@@ -54,6 +54,8 @@ impl Exchanges {
 
 impl std::fmt::Debug for Exchanges {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Exchanges").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Exchanges")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }

@@ -31,7 +31,10 @@ pub(super) async fn exchange(client: &Client, request: Request<Full<Bytes>>, wha
     let response = client.send(request).await.map_err(|error| what.unsent(error))?;
     let (head, body) = response.into_parts();
     if head.status.is_redirection() {
-        let message = format!("{what} answered with a redirect ({}); none is followed (CL-6)", head.status.as_u16());
+        let message = format!(
+            "{what} answered with a redirect ({}); none is followed (CL-6)",
+            head.status.as_u16()
+        );
         return Err(Error::new(Kind::Protocol, message));
     }
     let announced = body.size_hint().lower();
@@ -83,7 +86,10 @@ pub(super) async fn within<T>(
 ) -> Result<T, Error> {
     match tokio::time::timeout(limit, doing).await {
         Ok(done) => done,
-        Err(_) => Err(Error::new(Kind::Unavailable, format!("{what} did not answer within {limit:?}"))),
+        Err(_) => Err(Error::new(
+            Kind::Unavailable,
+            format!("{what} did not answer within {limit:?}"),
+        )),
     }
 }
 
@@ -100,7 +106,9 @@ impl Answer {
     pub(super) fn json<T: DeserializeOwned>(&self, what: &What<'_>) -> Result<T, Error> {
         if !self.body.trim_ascii_start().starts_with(b"{") {
             let kind = self.headers.get(header::CONTENT_TYPE);
-            let kind = kind.map_or("nothing".into(), |kind| printable(&String::from_utf8_lossy(kind.as_bytes())));
+            let kind = kind.map_or("nothing".into(), |kind| {
+                printable(&String::from_utf8_lossy(kind.as_bytes()))
+            });
             let message = format!(
                 "{what} answered {} with something else than a JSON object (its content type says {kind})",
                 self.status.as_u16()
@@ -112,7 +120,11 @@ impl Answer {
                 true => "a JSON object with a member that is of the wrong form, or stands twice",
                 false => "a JSON object that is malformed",
             };
-            let message = format!("{what} answered with {wrong} (line {}, column {})", e.line(), e.column());
+            let message = format!(
+                "{what} answered with {wrong} (line {}, column {})",
+                e.line(),
+                e.column()
+            );
             Error::new(Kind::Protocol, message)
         })
     }
@@ -158,7 +170,10 @@ impl What<'_> {
     }
 
     fn too_long(&self) -> Error {
-        Error::new(Kind::Protocol, format!("{self} answered with more than {MOST_OCTETS} octets"))
+        Error::new(
+            Kind::Protocol,
+            format!("{self} answered with more than {MOST_OCTETS} octets"),
+        )
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bowline_client::bind::TokenSourceId;
-use bowline_client::{Client, Kind as ClientKind, Operation, ProveKey, Protocol, WithCertificate};
+use bowline_client::{Client, Kind as ClientKind, Operation, Protocol, ProveKey, WithCertificate};
 use bowline_proof::AssertionKey;
 use bytes::Bytes;
 use form_urlencoded::Serializer;
@@ -13,12 +13,12 @@ use http::{Request, header};
 use http_body_util::Full;
 use zeroize::Zeroizing;
 
+use super::Builder;
 use super::answer::{self, ACCESS_TOKEN, Bound, Expectation};
 use super::authentication::ASSERTION_TYPE;
 use super::http::{Answer, What, exchange, within};
 use super::metadata::Wish;
 use super::server::Endpoint;
-use super::Builder;
 use crate::cache::{Held, Holder, Issue, Occasion};
 use crate::{Error, Kind, Token, TokenSource};
 
@@ -86,7 +86,7 @@ impl Issuer {
             mutual_tls: holder.0.is_some(),
         };
         let endpoint = server.endpoint(&self.client, &wish, clock, *timeout).await?;
-        let presented = grant.tokens().await?;
+        let presented = grant.tokens(holder).await?;
         let url = endpoint.uri.to_string();
         let what = What {
             name: "the token endpoint",
@@ -121,7 +121,10 @@ impl Issuer {
         loop {
             let assertion = match &key {
                 Some(key) => {
-                    let signing = self.settings.authentication.assertion(key.clone(), endpoint, &self.settings.clock);
+                    let signing = self
+                        .settings
+                        .authentication
+                        .assertion(key.clone(), endpoint, &self.settings.clock);
                     Some(signing.await?)
                 }
                 None => None,
@@ -192,7 +195,9 @@ impl Issuer {
 }
 
 fn was_lost(error: &Error) -> bool {
-    error.client().is_some_and(|error| error.kind() == ClientKind::MayHaveBeenProcessed)
+    error
+        .client()
+        .is_some_and(|error| error.kind() == ClientKind::MayHaveBeenProcessed)
 }
 
 impl Grant {
@@ -203,22 +208,30 @@ impl Grant {
         }
     }
 
-    async fn tokens(&self) -> Result<Presented, Error> {
+    /// For the same certificate as the request: it may be what they are bound to (AS-2).
+    async fn tokens(&self, holder: &Holder) -> Result<Presented, Error> {
         let Self::Exchange { subject, actor } = self else {
             return Ok(Presented {
                 subject: None,
                 actor: None,
             });
         };
-        let subject = subject.token().await?;
+        let subject = token(subject, holder).await?;
         let actor = match actor {
-            Some(actor) => Some(actor.token().await?),
+            Some(actor) => Some(token(actor, holder).await?),
             None => None,
         };
         Ok(Presented {
             subject: Some(subject),
             actor,
         })
+    }
+}
+
+async fn token(source: &Arc<dyn TokenSource>, holder: &Holder) -> Result<Token, Error> {
+    match &holder.0 {
+        Some(identity) => source.token_for(identity.clone()).await,
+        None => source.token().await,
     }
 }
 

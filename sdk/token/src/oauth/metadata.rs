@@ -14,7 +14,9 @@ use crate::{Error, Kind};
 /// The `resource_metadata` of a 401: where the resource says who issues tokens for it (RFC 9728 §5.1).
 pub fn resource_metadata(headers: &HeaderMap) -> Option<String> {
     let challenges = challenges(headers);
-    let urls = challenges.iter().filter_map(|challenge| challenge.param("resource_metadata"));
+    let urls = challenges
+        .iter()
+        .filter_map(|challenge| challenge.param("resource_metadata"));
     urls.map(str::to_owned).next()
 }
 
@@ -41,7 +43,10 @@ impl ResourceMetadata {
             None => of_resource(resource)?,
         };
         let url = uri.to_string();
-        let what = What { name: "the metadata of the resource", url: &url };
+        let what = What {
+            name: "the metadata of the resource",
+            url: &url,
+        };
         let metadata: Self = document(client, uri, &what, limit).await?;
         if metadata.resource != resource {
             let message = format!(
@@ -123,19 +128,24 @@ impl ServerMetadata {
     /// [`Kind::Metadata`].
     pub(super) fn token_endpoint(&self, wish: &Wish) -> Result<Uri, Error> {
         let issuer = printable(&self.issuer);
-        let lists = |list: &Option<Vec<String>>, value| list.as_ref().is_none_or(|list| list.iter().any(|v| v == value));
+        let lists =
+            |list: &Option<Vec<String>>, value| list.as_ref().is_none_or(|list| list.iter().any(|v| v == value));
         if !lists(&self.grant_types_supported, wish.grant_type) {
             let message = format!("{issuer} does not list the grant {} as supported", wish.grant_type);
             return Err(Error::new(Kind::Metadata, message));
         }
         if !lists(&self.token_endpoint_auth_methods_supported, wish.method) {
-            let message = format!("{issuer} does not list client authentication by {} as supported", wish.method);
+            let message = format!(
+                "{issuer} does not list client authentication by {} as supported",
+                wish.method
+            );
             return Err(Error::new(Kind::Metadata, message));
         }
         if let Some(algorithm) = wish.algorithm
             && !lists(&self.token_endpoint_auth_signing_alg_values_supported, algorithm)
         {
-            let message = format!("{issuer} does not list {algorithm}, the algorithm of the client's key, as supported");
+            let message =
+                format!("{issuer} does not list {algorithm}, the algorithm of the client's key, as supported");
             return Err(Error::new(Kind::Metadata, message));
         }
         // RFC 8705 §5: who means to present a certificate, to authenticate or to have tokens bound to it, uses the alias.
@@ -169,7 +179,10 @@ fn of_issuer(issuer: &str) -> Result<[Uri; 2], Error> {
     let what = "the issuer";
     let uri = secure(issuer, what)?;
     if uri.query().is_some() {
-        let message = format!("{what} {} has a query: an issuer has none (RFC 8414 section 2)", printable(issuer));
+        let message = format!(
+            "{what} {} has a query: an issuer has none (RFC 8414 section 2)",
+            printable(issuer)
+        );
         return Err(Error::new(Kind::Metadata, message));
     }
     let path = uri.path().trim_end_matches('/');
@@ -198,16 +211,19 @@ pub(super) fn secure(url: &str, what: &str) -> Result<Uri, Error> {
         return refuse("has a fragment");
     }
     let uri: Uri = url.parse().map_err(|e| unusable(url, what, e))?;
-    let Some(authority) = uri.authority() else {
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return refuse("is not an absolute URL");
     };
     if authority.as_str().contains('@') {
-        return Err(Error::new(Kind::Metadata, format!("{what} is a URL with a user name, which would be logged")));
+        return Err(Error::new(
+            Kind::Metadata,
+            format!("{what} is a URL with a user name, which would be logged"),
+        ));
     }
-    match uri.scheme_str() {
-        Some("https") => Ok(uri),
-        Some("http") if is_loopback(authority.host()) => Ok(uri),
-        Some("http") => refuse("is plaintext: it must be https"),
+    match scheme {
+        "https" => Ok(uri),
+        "http" if is_loopback(authority.host()) => Ok(uri),
+        "http" => refuse("is plaintext: it must be https"),
         _ => refuse("is neither https nor http"),
     }
 }
@@ -228,8 +244,16 @@ mod tests {
     #[test]
     fn the_well_known_part_goes_between_host_and_path() {
         for (issuer, expected, openid) in [
-            ("", "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"),
-            ("/", "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"),
+            (
+                "",
+                "/.well-known/oauth-authorization-server",
+                "/.well-known/openid-configuration",
+            ),
+            (
+                "/",
+                "/.well-known/oauth-authorization-server",
+                "/.well-known/openid-configuration",
+            ),
             (
                 "/tenant/1",
                 "/.well-known/oauth-authorization-server/tenant/1",
@@ -266,6 +290,7 @@ mod tests {
             ("http://as.example/", "plaintext"),
             ("ftp://as.example/", "neither"),
             ("/relative", "not an absolute"),
+            ("as.example", "not an absolute"),
             ("https://as.example/#here", "fragment"),
             ("https://user:secret@as.example/", "user name"),
             ("https://as example/", "not a URL"),

@@ -104,11 +104,11 @@ impl TokenSource for OAuth {
     }
 
     /// Has the client hold the certificate, and asks for a token with it, unless there is one.
-    fn prepare(&self, next: Arc<Identity>) -> BoxFuture<'_, Result<(), Error>> {
+    fn token_for(&self, identity: Arc<Identity>) -> BoxFuture<'_, Result<Token, Error>> {
         Box::pin(async move {
-            let held = self.cache.issuer().client.hold_identity(next.clone());
-            held.map_err(|e| Error::because(Kind::Configuration, "the next certificate cannot be used", e))?;
-            self.cache.prepare(Holder(Some(next))).await
+            let held = self.cache.issuer().client.hold_identity(identity.clone());
+            held.map_err(|e| Error::because(Kind::Configuration, "the certificate cannot be used", e))?;
+            self.cache.token_of(Holder(Some(identity))).await
         })
     }
 }
@@ -193,7 +193,8 @@ impl Builder {
             self.resources.extend(self.server.resource().map(str::to_owned));
         }
         if let Some(resource) = self.resources.iter().find(|resource| !is_resource(resource)) {
-            let message = format!("the resource {resource:?} must be an absolute URI without fragment (RFC 8707 section 2)");
+            let message =
+                format!("the resource {resource:?} must be an absolute URI without fragment (RFC 8707 section 2)");
             return Err(Error::new(Kind::Configuration, message));
         }
         let id = new_source_id();

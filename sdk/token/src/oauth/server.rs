@@ -235,9 +235,16 @@ fn all_of(failures: Vec<Error>) -> Error {
     if failures.len() == 1 {
         return first.clone();
     }
-    let kind = failures.iter().find(|error| error.is_worth_another_try()).unwrap_or(first).kind();
+    let kind = failures
+        .iter()
+        .find(|error| error.is_worth_another_try())
+        .unwrap_or(first)
+        .kind();
     let all: Vec<_> = failures.iter().map(ToString::to_string).collect();
-    Error::new(kind, format!("none of the authorization servers will do: {}", all.join("; ")))
+    Error::new(
+        kind,
+        format!("none of the authorization servers will do: {}", all.join("; ")),
+    )
 }
 
 impl fmt::Debug for AuthorizationServer {
