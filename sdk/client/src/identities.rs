@@ -117,6 +117,10 @@ impl Identities {
         let Some(thumbprint) = bound_to.or(asked) else {
             return Ok(set.current.clone());
         };
+        let needs = match bound_to {
+            Some(_) => "the access token is bound to",
+            None => "the request asks for",
+        };
         match set.all().find(|held| held.thumbprint() == Some(thumbprint)) {
             Some(held) if held.is_expired() => {
                 let ago = held
@@ -125,21 +129,20 @@ impl Identities {
                     .map(whole_seconds)
                     .unwrap_or_default();
                 let message = format!(
-                    "the access token is bound to a certificate that expired {ago:?} ago; \
-                     ask for a token with the certificate in use"
+                    "{needs} a certificate that expired {ago:?} ago; ask for a token with the certificate in use"
                 );
                 Err(Error::new(Kind::TokenBoundToOtherCertificate, message))
             }
             Some(held) => Ok(held.clone()),
             None if set.current.identity.is_none() && set.others.is_empty() => Err(Error::new(
                 Kind::NoIdentity,
-                "the access token is bound to a client certificate, and this client has none: give the client an \
-                 identity",
+                format!("{needs} a client certificate, and this client has none: give the client an identity"),
             )),
             None => Err(Error::new(
                 Kind::TokenBoundToOtherCertificate,
-                "the access token is bound to a certificate that this client does not hold; \
-                 ask for a token with the certificate in use",
+                format!(
+                    "{needs} a certificate that this client does not hold; ask for a token with the certificate in use"
+                ),
             )),
         }
     }

@@ -65,7 +65,7 @@ impl PublicKey {
     /// From the DER of a SubjectPublicKeyInfo (RFC 5280 §4.1.2.7).
     pub(crate) fn of_spki(der: &[u8]) -> Result<Self, KeyErrorKind> {
         match SubjectPublicKeyInfo::from_der(der) {
-            Ok((rest, spki)) if rest.is_empty() => Self::parse(&spki),
+            Ok(([], spki)) => Self::parse(&spki),
             _ => Err(KeyErrorKind::BadPublicKey),
         }
     }
