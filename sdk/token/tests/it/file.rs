@@ -156,7 +156,8 @@ async fn an_error_says_the_path_and_nothing_of_what_is_in_the_file() {
         (Some("".into()), "empty"),
         (Some("secret with spaces".into()), "one access token and nothing else"),
         (Some("sécret".into()), "one access token and nothing else"),
-        (Some("secret".repeat(20_000)), "longer than"),
+        (Some("secret".repeat(11_000)), "longer than 65536"),
+        (Some(format!("secret{}", " ".repeat(100_000))), "longer than 81920"),
     ] {
         if let Some(text) = &text {
             fs::write(&path, text).unwrap();

@@ -117,6 +117,10 @@ async fn what_is_no_json_what_is_endless_and_what_leads_elsewhere_is_said_to_be_
     let error = answered(&lab, "a".repeat(1024 * 1024)).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Protocol);
     assert!(error.to_string().contains("more than 262144 octets"), "{error}");
+    let error = ask(&lab, lab.serve(Router::new().fallback(any(padded))), Bound::AsIssued)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("more than 262144 octets"), "{error}");
     let error = ask(&lab, lab.serve(Router::new().fallback(any(endless))), Bound::AsIssued)
         .await
         .unwrap_err();
@@ -154,6 +158,13 @@ async fn what_is_no_json_what_is_endless_and_what_leads_elsewhere_is_said_to_be_
         .await
         .unwrap_err();
     assert_eq!(error.kind(), Kind::Protocol);
+}
+
+/// A good answer, too far behind, and of a length that is not announced.
+async fn padded() -> Response {
+    let parts = [" ".repeat(300 * 1024), token(json!({})).to_string()];
+    let parts = parts.map(|part| Ok::<_, std::io::Error>(Bytes::from(part)));
+    Body::from_stream(futures_util::stream::iter(parts)).into_response()
 }
 
 async fn endless() -> Response {
