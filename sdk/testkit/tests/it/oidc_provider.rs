@@ -1,5 +1,5 @@
 //! npm's `oidc-provider` as the authorization server: an implementation of RFC 8705, RFC 8707, RFC 7662 and RFC 9449 that
-//! is not ours issues the tokens, and bowline's client and verifier use them.
+//! is not ours issues the tokens; bowline's token sources, client and verifier use them.
 //!
 //! Needs Node and npm, so it belongs to the named set (`just parts`) and not to `cargo test`.
 
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::routing::get;
 use axum::{Extension, Json, Router};
-use bowline_client::{AccessToken, Body, Builder, Client, DpopKey, Identity, ProveKey, Scheme, Trust};
+use bowline_client::{AccessToken, Body, Builder, Client, DpopKey, Identity, Scheme, Trust};
 use bowline_proof::EXPORTER_LABEL;
 use bowline_server::{
     Binding, BindingLayer, Dpop, IntrospectionEndpoint, IntrospectionValidator, JwksUrl, JwtValidator,
@@ -20,8 +20,9 @@ use bowline_server::{
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
 use bowline_testkit::tls::TlsOptions;
+use bowline_token::{AuthorizationServer, Bound, ClientAuthentication, OAuth, TokenSource};
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::AUTHORIZATION;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
@@ -37,12 +38,7 @@ const ASKS: &str = "https://opaque.example";
 async fn a_jwt_with_both_members_of_cnf_is_used_with_one_proof_and_not_by_a_thief() {
     let site = Site::new();
     let agent = site.client(&site.agent).build().unwrap();
-    let answer = site.token(&agent, "agent", READS).await;
-    assert_eq!(
-        (&answer["token_type"], &answer["scope"]),
-        (&json!("Bearer"), &json!("read"))
-    );
-    let token = token_in(&answer);
+    let token = issued(site.tokens(&agent, "agent", READS).bound(Bound::Session)).await;
     let confirmation = token.confirmation().unwrap();
     assert_eq!(confirmation.x5t_s256, Some(site.agent.thumbprint()), "AS-1");
     assert_eq!(confirmation.tls_exp.as_deref(), Some(EXPORTER_LABEL), "TK-1");
@@ -79,7 +75,7 @@ async fn a_jwt_with_both_members_of_cnf_is_used_with_one_proof_and_not_by_a_thie
 async fn an_opaque_token_is_session_bound_by_what_introspection_says() {
     let site = Site::new();
     let agent = site.client(&site.agent).build().unwrap();
-    let token = token_in(&site.token(&agent, "agent", ASKS).await);
+    let token = issued(site.tokens(&agent, "agent", ASKS)).await;
     assert!(!token.secret().contains('.'), "no JWT");
 
     let server = Server::start(&site, site.introspection());
@@ -107,10 +103,9 @@ async fn a_dpop_bound_token_is_used_by_the_binding_that_it_asks_for() {
     // `Binding::Auto` is the default.
     let agent = site.client(&site.agent).dpop_key(key.clone()).build().unwrap();
     // It asks for a nonce first, and the client repeats it.
-    let answer = site.token(&agent, "agent-dpop", READS).await;
-    assert_eq!(answer["token_type"], "DPoP");
+    let token = issued(site.tokens(&agent, "agent-dpop", READS).bound(Bound::Dpop)).await;
     assert_eq!(agent.stats().totals.refused, 1, "one nonce was asked for");
-    let token = token_in(&answer).with_scheme(Scheme::Dpop);
+    assert_eq!(token.scheme(), Scheme::Dpop);
     let confirmation = token.confirmation().unwrap();
     assert_eq!(
         (confirmation.jkt, &confirmation.tls_exp),
@@ -166,24 +161,13 @@ impl Site {
         Client::builder().identity(identity).trust(trust)
     }
 
-    /// Asks for a token with `client_credentials` (RFC 6749 §4.4) and a resource (RFC 8707).
-    async fn token(&self, client: &Client, client_id: &str, resource: &str) -> Value {
-        let form = form_urlencoded::Serializer::new(String::new())
-            .extend_pairs([
-                ("grant_type", "client_credentials"),
-                ("client_id", client_id),
-                ("resource", resource),
-                ("scope", "read"),
-            ])
-            .finish();
-        let mut request = Request::post(format!("{}/token", self.provider.issuer))
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(Full::from(form))
-            .unwrap();
-        if client_id == "agent-dpop" {
-            request.extensions_mut().insert(ProveKey);
-        }
-        answered(client.send(request).await.unwrap()).await
+    /// Tokens by `client_credentials` (RFC 6749 §4.4) for a resource (RFC 8707), from the provider whose metadata is found
+    /// by its issuer (RFC 8414).
+    fn tokens(&self, client: &Client, client_id: &str, resource: &str) -> bowline_token::Builder {
+        let server = AuthorizationServer::issuer(&self.provider.issuer);
+        OAuth::builder(client.clone(), server, ClientAuthentication::tls(client_id))
+            .resource(resource)
+            .scope("read")
     }
 
     /// RS-2 by the provider's key set.
@@ -270,8 +254,9 @@ async fn answered(response: Response<Body>) -> Value {
     serde_json::from_slice(&body).unwrap()
 }
 
-fn token_in(answer: &Value) -> AccessToken {
-    AccessToken::new(answer["access_token"].as_str().unwrap()).unwrap()
+async fn issued(settings: bowline_token::Builder) -> AccessToken {
+    let token = settings.build().unwrap().token().await.unwrap();
+    token.access_token().clone()
 }
 
 /// `conformance/oidc-provider/server.js`, with certificates of `pki`.
