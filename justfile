@@ -27,7 +27,7 @@ parts: vectors exporter
 vectors: parts-python
     {{ parts_python }} conformance/vectors/check.py
 
-# The tests that `just test` leaves out for want of parts: the exporter value against OpenSSL's (Python, `pyopenssl`).
+# The tests that `just test` leaves out for want of parts: Python with `pyopenssl`, and the `openssl` command.
 exporter: parts-python
     PATH="{{ parent_directory(parts_python) }}:$PATH" cargo test --workspace --tests -- --ignored --skip regenerate
 
