@@ -24,6 +24,7 @@ const MOST_KIB: u64 = 64 * 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn honest_clients_are_served_and_memory_is_bounded_under_a_thousand_loiterers_and_many_tokens_and_jti() {
+    scenario::need_files(3_000);
     let site = Site::new();
     let (server, seen) = scenario::start(&site, 2_000).await;
     let honest = Honest::start(&site, server.addr);
