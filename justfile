@@ -27,8 +27,8 @@ parts: vectors ignored
 vectors: parts-python
     {{ parts_python }} conformance/vectors/check.py
 
-# The tests that `just test` leaves out for want of parts: the exporter value against OpenSSL's (Python, `pyopenssl`), and
-# npm's `oidc-provider` as the authorization server (Node).
+# The tests that `just test` leaves out for want of parts: the exporter value against OpenSSL's (Python, `pyopenssl`), a
+# stolen ticket used by another process (the `openssl` command), and npm's `oidc-provider` as the authorization server (Node).
 ignored: parts-python parts-node
     PATH="{{ parent_directory(parts_python) }}:$PATH" cargo test --workspace --tests -- --ignored --skip regenerate
 

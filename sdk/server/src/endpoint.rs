@@ -46,7 +46,7 @@ impl Endpoint {
             )));
         }
         Ok(Self {
-            client: client(name, None, None)?,
+            client: client(name, &url, None, None)?,
             roots: None,
             identity: None,
             name,
@@ -79,7 +79,7 @@ impl Endpoint {
     }
 
     fn rebuilt(mut self) -> Result<Self, EndpointError> {
-        self.client = client(self.name, self.roots.clone(), self.identity.clone())?;
+        self.client = client(self.name, &self.url, self.roots.clone(), self.identity.clone())?;
         Ok(self)
     }
 
@@ -134,6 +134,7 @@ impl fmt::Display for Endpoint {
 /// Redirects are not followed: the configured URL is what is trusted, not where it points.
 fn client(
     name: &str,
+    url: &Url,
     roots: Option<Vec<reqwest::Certificate>>,
     identity: Option<reqwest::Identity>,
 ) -> Result<reqwest::Client, EndpointError> {
@@ -141,6 +142,10 @@ fn client(
         .redirect(redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(EXCHANGE_TIMEOUT);
+    if url.scheme() == "http" {
+        // Loopback: a proxy from the environment would read what is sent, and has no business there.
+        builder = builder.no_proxy();
+    }
     if let Some(roots) = roots {
         builder = builder.tls_certs_only(roots);
     }

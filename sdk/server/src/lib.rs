@@ -5,10 +5,13 @@
 //! |---|---|
 //! | a TCP stream becomes a TLS stream and its [`ConnectionFacts`] | [`Acceptor`], many at a time in a [`Listener`] |
 //! | each request gets the facts of its connection | [`serve`], or `axum::serve` with [`PeerFacts`] |
-//! | the access token is valid (RS-2) | a [`TokenValidator`], such as [`JwtValidator`] |
+//! | the access token is valid (RS-2) | a [`TokenValidator`]: [`JwtValidator`], [`IntrospectionValidator`], or one of your own |
 //! | token, certificate, proof and connection belong together (RS-1..RS-13) | [`BindingLayer`] |
 //! | a token that is bound to a DPoP key comes with a proof that was never used (RFC 9449) | [`BindingLayer::dpop`] |
-//! | the handler learns what the request was bound to | [`Binding`], a request extension |
+//! | its scope suffices (RS-10) | [`RequiredScope`] |
+//! | the handler learns what the request was bound to, and who sent it | [`Binding`], a request extension |
+//! | clients learn where tokens come from (RFC 9728) | [`ResourceMetadata`] |
+//! | somebody counts | [`ServerObserver`], such as `metrics::MetricsObserver` |
 //!
 //! Ids such as `RS-6` cite the requirements of the project's wire profile.
 //!
@@ -32,8 +35,9 @@
 //! # }
 //! ```
 //!
-//! What it does not do: it validates no opaque token, and takes nobody's word for a connection that it did not terminate
-//! itself.
+//! What it does not do: it takes nobody's word for a connection that it did not terminate itself, but that of
+//! [`TrustedProxies`] where they are named; it reads no request body; and it checks no revocation of certificates, unless a
+//! [`ClientAuth::Custom`] verifier does.
 
 mod acceptor;
 mod binding;

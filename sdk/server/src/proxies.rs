@@ -168,8 +168,7 @@ const TLS_EXPORTER: HeaderName = HeaderName::from_static("tls-exporter");
 /// What an ingress sidecar tells the service behind it (GW-2): believed there, so nobody else may say it.
 const VERIFIED: HeaderName = HeaderName::from_static("session-binding-verified");
 
-/// What a request says about another TLS connection than its own.
-#[derive(Debug)]
+/// What a request says about another TLS connection than its own. It has no `Debug`: the exporter value is in it (EX-7).
 pub(crate) enum Claimed {
     Nothing,
     Once {

@@ -68,8 +68,11 @@ pub enum RequiredScope {
     /// All need this one.
     Always(Scope),
     /// Each needs the one that the function says, or none.
-    When(Arc<dyn Fn(&Parts) -> Option<Scope> + Send + Sync>),
+    When(Arc<ScopeOf>),
 }
+
+/// What a request's scope must hold, by its head.
+type ScopeOf = dyn Fn(&Parts) -> Option<Scope> + Send + Sync;
 
 impl RequiredScope {
     /// For each request what the function says of its head: by route, method, or a field that names the operation, such as

@@ -101,7 +101,7 @@ impl TokenValidator for IntrospectionValidator {
             Verdict::Valid(token) => Ok(token),
             Verdict::Invalid(detail) => Err(TokenError::invalid(detail)),
             Verdict::Unavailable(detail) => {
-                let left = known.until.as_secs().saturating_sub(now.as_secs());
+                let left = known.until.as_secs().saturating_sub(self.0.clock.now().as_secs());
                 Err(TokenError::unavailable(detail, Duration::from_secs(left)))
             }
         }

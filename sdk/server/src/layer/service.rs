@@ -43,8 +43,9 @@ where
         let fresh = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, fresh);
         let (validator, settings) = (self.validator.clone(), self.settings.clone());
+        // Out here, so that the future does not hold the request twice.
+        let (mut parts, body) = request.into_parts();
         Box::pin(async move {
-            let (mut parts, body) = request.into_parts();
             let newer_nonce = match admit(&mut parts, &settings, &*validator).await {
                 Ok(newer_nonce) => newer_nonce,
                 Err(response) => return Ok(response),

@@ -303,6 +303,15 @@ pub(crate) async fn distinct_dpop_jti(site: &Site, addr: SocketAddr, bound: usiz
     );
 }
 
+/// Makes sure that this process may open so many files, within what the system allows it.
+pub(crate) fn need_files(number: u64) {
+    let allowed = rlimit::increase_nofile_limit(number).unwrap_or_default();
+    assert!(
+        allowed >= number,
+        "this needs {number} file descriptors, and {allowed} are allowed: see `ulimit -Hn`"
+    );
+}
+
 /// Resident memory of this process in KiB, where the system tells (Linux).
 pub(crate) fn resident_kib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

@@ -45,11 +45,11 @@ async fn every_event_becomes_a_metric() {
     let _recorded = metrics::set_default_local_recorder(&recorder);
 
     let site = Site::new();
-    let tls = site.tls_with(ClientAuth::Optional(site.ca.roots())).build().unwrap();
-    let acceptor = Acceptor::new(tls)
-        .handshake_timeout(Duration::from_millis(100))
-        .observer(MetricsObserver);
-    let listener = Listener::bind("127.0.0.1:0", acceptor).await.unwrap();
+    let acceptor = |patience| {
+        let tls = site.tls_with(ClientAuth::Optional(site.ca.roots())).build().unwrap();
+        Acceptor::new(tls).handshake_timeout(patience).observer(MetricsObserver)
+    };
+    let listener = Listener::bind("127.0.0.1:0", acceptor(HANG)).await.unwrap();
     let layer = site.layer().policy(Policy::Follow).observer(MetricsObserver);
     let server = Running::start(listener, who_am_i().layer(layer), site.options());
 
@@ -72,9 +72,12 @@ async fn every_event_becomes_a_metric() {
     assert_eq!(other.send(request).await.unwrap().status, 401);
 
     // One talks nonsense, and one nothing.
+    let impatient = Listener::bind("127.0.0.1:0", acceptor(Duration::from_millis(100)))
+        .await
+        .unwrap();
+    let silent = TcpStream::connect(impatient.local_addr()).await.unwrap();
     let mut nonsense = TcpStream::connect(server.addr).await.unwrap();
     nonsense.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-    let silent = TcpStream::connect(server.addr).await.unwrap();
     let mut sums = BTreeMap::new();
     let count = |sums: &BTreeMap<String, u64>, name: &str| sums.get(name).copied().unwrap_or_default();
     let both_failed = async {

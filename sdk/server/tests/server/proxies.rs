@@ -10,6 +10,7 @@ use rcgen::{PKCS_ECDSA_P256_SHA256, SanType};
 use rustls_pki_types::ServerName;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use crate::log::Log;
 use crate::pki::Identity;
 use crate::site::*;
 
@@ -46,6 +47,7 @@ async fn to_the_proxy(site: &Site, client: &Identity) -> (ExporterValue, [(&'sta
 
 #[tokio::test]
 async fn gw_3_a_named_proxy_is_believed_and_a_client_who_plays_proxy_is_not() {
+    let log = Log::of_the_process();
     let site = Site::new();
     let id = "spiffe://example.org/gateway";
     let name_it = |params: &mut rcgen::CertificateParams| {
@@ -97,6 +99,11 @@ async fn gw_3_a_named_proxy_is_believed_and_a_client_who_plays_proxy_is_not() {
         let mut wire = Wire::connect(server.addr, &thief).await;
         wire.send(request(&fields)).await.unwrap().assert_refused("RS-3");
     }
+    // EX-7
+    let logged = log.text();
+    assert!(logged.contains("RS-6"), "the log is the one that is searched");
+    let exported = fields[1].1.trim_matches(':');
+    assert!(!logged.contains(exported), "an exporter value was logged");
 }
 
 #[tokio::test]

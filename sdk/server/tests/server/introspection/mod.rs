@@ -1,6 +1,7 @@
 //! Introspection (RFC 7662) at an authorization server on real TLS that counts, authenticates, fails or lies.
 
-use std::num::NonZeroUsize;
+mod remembering;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,8 +24,6 @@ use tokio::sync::Semaphore;
 use crate::authority::{AUDIENCE, ISSUER};
 use crate::log::Log;
 use crate::site::*;
-
-const DAY: Duration = Duration::from_secs(86_400);
 
 /// An authorization server that answers every question alike.
 struct Introspector {
@@ -109,7 +108,7 @@ impl Introspector {
 
     fn builder(&self, site: &Site) -> IntrospectionValidatorBuilder {
         let endpoint = self.endpoint(site, "/introspect");
-        IntrospectionValidator::builder(endpoint, AUDIENCE).clock(site.clock.clock())
+        IntrospectionValidator::builder(endpoint, AUDIENCE)
     }
 }
 
@@ -241,112 +240,6 @@ async fn it_says_who_it_is_by_certificate_secret_or_token() {
 }
 
 #[tokio::test]
-async fn a_token_is_asked_about_once_however_many_requests_bring_it() {
-    let site = Site::new();
-    let authority = Introspector::start(&site, active()).await;
-    let validator = authority.builder(&site).build();
-    for token in ["one", "two"] {
-        let tasks: Vec<_> = (0..50)
-            .map(|_| {
-                let validator = validator.clone();
-                tokio::spawn(async move { outcome(&validator, &opaque(token)).await.is_ok() })
-            })
-            .collect();
-        for task in tasks {
-            assert!(within(task).await.unwrap());
-        }
-    }
-    assert_eq!(authority.asked(), 2);
-}
-
-#[tokio::test]
-async fn a_good_answer_is_remembered_for_its_time_and_a_revoked_token_no_longer() {
-    let site = Site::new();
-    let authority = Introspector::start(&site, active()).await;
-    let validator = authority.builder(&site).remember_valid(Duration::from_secs(60)).build();
-    let token = opaque("token");
-    assert!(outcome(&validator, &token).await.is_ok());
-    authority.says(json!({ "active": false }));
-    site.clock.advance(58);
-    assert!(outcome(&validator, &token).await.is_ok());
-    assert_eq!(authority.asked(), 1);
-    site.clock.advance(2);
-    assert_eq!(
-        outcome(&validator, &token).await.unwrap_err().0,
-        TokenErrorKind::Invalid
-    );
-    assert_eq!(authority.asked(), 2);
-}
-
-#[tokio::test]
-async fn no_answer_outlives_the_token() {
-    let site = Site::new();
-    let expires_at = UnixTime::now().as_secs() + 100;
-    let authority = Introspector::start(&site, active_but("exp", expires_at.into())).await;
-    let validator = authority
-        .builder(&site)
-        .remember_valid(DAY)
-        .leeway(Duration::ZERO)
-        .build();
-    let token = opaque("token");
-    for _ in 0..2 {
-        assert!(outcome(&validator, &token).await.is_ok());
-    }
-    assert_eq!(authority.asked(), 1);
-    site.clock.advance(100);
-    let (kind, detail) = outcome(&validator, &token).await.unwrap_err();
-    assert_eq!(
-        (kind, &*detail),
-        (TokenErrorKind::Invalid, "the access token has expired")
-    );
-    // Within the leeway the token passes, and every time because the authority says so.
-    let lenient = authority.builder(&site).remember_valid(DAY).build();
-    let before = authority.asked();
-    for _ in 0..3 {
-        assert!(outcome(&lenient, &token).await.is_ok());
-    }
-    assert_eq!(authority.asked() - before, 3);
-}
-
-#[tokio::test]
-async fn a_bad_answer_is_remembered_briefly() {
-    let site = Site::new();
-    let authority = Introspector::start(&site, json!({ "active": false })).await;
-    let validator = authority
-        .builder(&site)
-        .remember_invalid(Duration::from_secs(5))
-        .build();
-    let token = opaque("token");
-    for _ in 0..3 {
-        assert_eq!(
-            outcome(&validator, &token).await.unwrap_err().0,
-            TokenErrorKind::Invalid
-        );
-    }
-    assert_eq!(authority.asked(), 1);
-    authority.says(active());
-    site.clock.advance(6);
-    assert!(outcome(&validator, &token).await.is_ok());
-}
-
-#[tokio::test]
-async fn a_failure_is_remembered_for_a_moment_or_for_as_long_as_the_endpoint_says() {
-    let site = Site::new();
-    let authority = Introspector::start(&site, active()).await;
-    let validator = IntrospectionValidator::builder(authority.endpoint(&site, "/busy"), AUDIENCE)
-        .clock(site.clock.clock())
-        .build();
-    let error = within(validator.validate(&opaque("token"))).await.unwrap_err();
-    assert_eq!(error.kind(), TokenErrorKind::Unavailable);
-    // A second may have passed meanwhile.
-    assert!(
-        (29..=30).contains(&error.retry_after().as_secs()),
-        "{:?}",
-        error.retry_after()
-    );
-}
-
-#[tokio::test]
 async fn rs_2_checks_what_the_answer_says() {
     let site = Site::new();
     let authority = Introspector::start(&site, active()).await;
@@ -429,7 +322,9 @@ async fn an_answer_that_is_none_makes_a_token_neither_valid_nor_invalid() {
         (said(&active_but("iss", json!([ISSUER])).to_string()), "wrong type"),
     ];
     for (path, why) in cases {
-        let validator = IntrospectionValidator::builder(authority.endpoint(&site, &path), AUDIENCE).build();
+        let validator = IntrospectionValidator::builder(authority.endpoint(&site, &path), AUDIENCE)
+            .timeout(HANG)
+            .build();
         let (kind, detail) = outcome(&validator, &opaque("token")).await.unwrap_err();
         assert_eq!(kind, TokenErrorKind::Unavailable, "{path}");
         assert!(detail.contains(why), "{path}: {detail}");
@@ -450,15 +345,16 @@ async fn an_answer_that_is_none_makes_a_token_neither_valid_nor_invalid() {
 async fn an_endpoint_that_is_silent_away_or_another_makes_tokens_unavailable() {
     let site = Site::new();
     let authority = Introspector::start(&site, active()).await;
-    let unavailable = async |endpoint: IntrospectionEndpoint| {
-        // It never answers, so a short limit decides nothing.
-        let validator = IntrospectionValidator::builder(endpoint, AUDIENCE).timeout(Duration::from_millis(200));
+    // Of one that never answers a short limit decides nothing.
+    let short = Duration::from_millis(200);
+    let unavailable = async |endpoint: IntrospectionEndpoint, limit: Duration| {
+        let validator = IntrospectionValidator::builder(endpoint, AUDIENCE).timeout(limit);
         let (kind, detail) = outcome(&validator.build(), &opaque("token")).await.unwrap_err();
         assert_eq!(kind, TokenErrorKind::Unavailable);
         detail
     };
     assert!(
-        unavailable(authority.endpoint(&site, "/silent"))
+        unavailable(authority.endpoint(&site, "/silent"), short)
             .await
             .contains("in time")
     );
@@ -469,71 +365,16 @@ async fn an_endpoint_that_is_silent_away_or_another_makes_tokens_unavailable() {
         .unwrap()
         .trust_only_pem(stranger.pem().as_bytes())
         .unwrap();
-    assert!(unavailable(misled).await.contains("cannot be reached"));
+    assert!(unavailable(misled, HANG).await.contains("cannot be reached"));
     assert_eq!(authority.asked(), 0, "the token went to nobody");
 
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", nobody.local_addr().unwrap());
     let endpoint = IntrospectionEndpoint::new(&url).unwrap();
     // Takes the connection, and says nothing.
-    assert!(unavailable(endpoint.clone()).await.contains("in time"));
+    assert!(unavailable(endpoint.clone(), short).await.contains("in time"));
     drop(nobody);
-    assert!(unavailable(endpoint).await.contains("cannot be reached"));
-}
-
-#[tokio::test]
-async fn no_more_questions_are_put_at_a_time_than_are_allowed() {
-    let site = Site::new();
-    let authority = Introspector::start(&site, active()).await;
-    let validator = |path: &str| {
-        IntrospectionValidator::builder(authority.endpoint(&site, path), AUDIENCE)
-            .concurrency(NonZeroUsize::MIN)
-            .timeout(HANG)
-            .build()
-    };
-    let gated = validator("/gated");
-    let ask = |token: &'static str| {
-        let gated = gated.clone();
-        tokio::spawn(async move { outcome(&gated, &opaque(token)).await })
-    };
-    let first = ask("one");
-    within(authority.arrived.acquire()).await.unwrap().forget();
-    let second = ask("two");
-    // Time enough for the second one, if nothing held it back.
-    let other = validator("/introspect");
-    for index in 0..50 {
-        outcome(&other, &opaque(&format!("token-{index}"))).await.unwrap();
-    }
-    assert_eq!(authority.arrived.available_permits(), 0);
-    authority.gate.add_permits(2);
-    for asked in [first, second] {
-        within(asked).await.unwrap().unwrap();
-    }
-}
-
-#[tokio::test]
-async fn a_caller_who_goes_away_takes_nobodys_answer_along() {
-    let site = Site::new();
-    let authority = Introspector::start(&site, active()).await;
-    let validator = IntrospectionValidator::builder(authority.endpoint(&site, "/gated"), AUDIENCE)
-        .timeout(HANG)
-        .build();
-    let ask = || {
-        let validator = validator.clone();
-        tokio::spawn(async move { outcome(&validator, &opaque("token")).await })
-    };
-    let first = ask();
-    within(authority.arrived.acquire()).await.unwrap().forget();
-    let others = [ask(), ask()];
-    // Both wait for the first one's answer.
-    for _ in 0..10 {
-        tokio::task::yield_now().await;
-    }
-    first.abort();
-    authority.gate.add_permits(2);
-    for other in others {
-        within(other).await.unwrap().unwrap();
-    }
+    assert!(unavailable(endpoint, HANG).await.contains("cannot be reached"));
 }
 
 #[test]
