@@ -52,7 +52,7 @@ impl Issue for Issuer {
         Box::pin(async move {
             let what = What {
                 name: "the authorization server",
-                url: &format!("{:?}", self.settings.server),
+                url: self.settings.server.name(),
             };
             within(self.settings.timeout, &what, self.ask(&holder)).await
         })
