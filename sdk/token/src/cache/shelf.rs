@@ -76,11 +76,14 @@ impl<F: Clone> Shelf<F> {
 
     /// What `holder` gets now. With `any` a good token of another certificate will do as long as it has none of its own.
     pub(super) fn step(&mut self, now: SystemTime, holder: &Holder, any: bool) -> Step<F> {
+        let fresh = self.place(holder).valid(now);
+        if let Some(held) = fresh.filter(|held| held.is_good(now) && !held.is_due(now)) {
+            return Step::Give(held.token.clone());
+        }
         let other = any.then(|| self.other(now, holder.thumbprint())).flatten();
         let place = self.place(holder);
         let own = place.valid(now);
         let meanwhile = match (own, other) {
-            (Some(held), _) if held.is_good(now) && !held.is_due(now) => return Step::Give(held.token.clone()),
             (Some(held), _) if held.is_good(now) => Meanwhile::Give(held.token.clone()),
             (_, Some(token)) => Meanwhile::Give(token),
             (Some(held), None) => Meanwhile::Wait(Some(held.token.clone())),

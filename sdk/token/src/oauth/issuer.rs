@@ -93,7 +93,11 @@ impl Issuer {
             url: &url,
         };
         let asked_at = clock.now();
-        let (answer, assertion) = self.send(&endpoint, &what, key, holder, &presented).await?;
+        let sent = self.send(&endpoint, &what, key, holder, &presented).await;
+        if sent.as_ref().is_err_and(is_no_token_endpoint) {
+            server.doubt().await;
+        }
+        let (answer, assertion) = sent?;
         let mut secrets: Vec<&str> = presented.all().map(|token| token.access_token().secret()).collect();
         secrets.extend(assertion.as_deref().map(String::as_str));
         let expected = Expectation {
@@ -104,7 +108,11 @@ impl Issuer {
             asked_at,
             source: self.id,
         };
-        answer::read(&answer, &what, &expected)
+        let issued = answer::read(&answer, &what, &expected);
+        if issued.as_ref().is_err_and(is_no_token_endpoint) {
+            server.doubt().await;
+        }
+        issued
     }
 
     /// Sends it, and once more, with a new assertion, if nobody knows what became of it: to ask twice does no harm, and a
@@ -192,6 +200,11 @@ impl Issuer {
         }
         form.finish()
     }
+}
+
+/// Whether what answered, or did not, may not be the token endpoint any more.
+fn is_no_token_endpoint(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Unavailable | Kind::Protocol)
 }
 
 fn was_lost(error: &Error) -> bool {

@@ -14,8 +14,8 @@ use crate::{Clock, Error, Kind};
 
 /// The authorization server that issues the tokens: named, or found.
 ///
-/// Nothing is fetched until a token is needed. What was found is remembered for an hour, and longer if it cannot be
-/// fetched again. Clones share it: give clones of one value to sources that use the same server.
+/// Nothing is fetched until a token is needed. What was found is remembered for an hour or until the token endpoint fails,
+/// and longer if it cannot be fetched again. Clones share it: give clones of one value to sources that use the same server.
 #[derive(Clone)]
 pub struct AuthorizationServer(Arc<Inner>);
 
@@ -156,6 +156,11 @@ impl AuthorizationServer {
                 }
             }
         }
+    }
+
+    /// What was found may be out of date: it is fetched again before the next request, and used on if it cannot be.
+    pub(super) async fn doubt(&self) {
+        self.0.known.lock().await.until = None;
     }
 
     async fn find(
