@@ -34,6 +34,10 @@ const METADATA: &str = "/.well-known/oauth-protected-resource";
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
+    run().await
+}
+
+async fn run() -> Result<(), Error> {
     let pki = Pki::new();
     let authority = Authority::start(&pki, AuthorityOptions::default());
     let log = Log::default();
@@ -149,6 +153,9 @@ async fn replay(pki: &Pki, leaf: &Leaf, origin: &str, stolen: HeaderMap) -> Resu
         .identity(reqwest::Identity::from_pem(pem.as_bytes())?)
         .build()?;
     let response = client.get(format!("{origin}/things")).headers(stolen).send().await?;
+    if response.status().is_success() {
+        return Err("a thief got through".into());
+    }
     Ok(outcome(response.status(), response.headers()))
 }
 
@@ -186,4 +193,12 @@ async fn careless(State(log): State<Log>, request: Request, next: Next) -> Respo
         *log = Some(kept);
     }
     next.run(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    #[tokio::test]
+    async fn the_example_runs_and_no_thief_gets_through() {
+        super::run().await.unwrap();
+    }
 }

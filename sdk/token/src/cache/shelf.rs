@@ -62,6 +62,9 @@ pub(super) enum Meanwhile {
 /// One token that the resource refused is replaced at once. If its successors are refused too, the fault is elsewhere.
 const BETWEEN_REFUSALS: Duration = Duration::from_secs(60);
 
+/// Of more certificates than this only those are remembered that have a token, or are asked with.
+const MOST_PLACES: usize = 8;
+
 impl<F: Clone> Shelf<F> {
     pub(super) fn new(backoff: Backoff) -> Self {
         Self {
@@ -73,11 +76,14 @@ impl<F: Clone> Shelf<F> {
 
     /// What `holder` gets now. With `any` a good token of another certificate will do as long as it has none of its own.
     pub(super) fn step(&mut self, now: SystemTime, holder: &Holder, any: bool) -> Step<F> {
+        let fresh = self.place(holder).valid(now);
+        if let Some(held) = fresh.filter(|held| held.is_good(now) && !held.is_due(now)) {
+            return Step::Give(held.token.clone());
+        }
         let other = any.then(|| self.other(now, holder.thumbprint())).flatten();
         let place = self.place(holder);
         let own = place.valid(now);
         let meanwhile = match (own, other) {
-            (Some(held), _) if held.is_good(now) && !held.is_due(now) => return Step::Give(held.token.clone()),
             (Some(held), _) if held.is_good(now) => Meanwhile::Give(held.token.clone()),
             (_, Some(token)) => Meanwhile::Give(token),
             (Some(held), None) => Meanwhile::Wait(Some(held.token.clone())),
@@ -116,10 +122,13 @@ impl<F: Clone> Shelf<F> {
             }
             Err(error) => place.failure = Some(Failure::after(place.failure.take(), error, now, &backoff)),
         }
-        let thumbprint = holder.thumbprint();
-        self.places.retain(|place| {
-            place.holder.thumbprint() == thumbprint || place.flight.is_some() || place.valid(now).is_some()
-        });
+        // A place without a token is kept too: it knows about a pause.
+        if self.places.len() > MOST_PLACES {
+            let thumbprint = holder.thumbprint();
+            self.places.retain(|place| {
+                place.holder.thumbprint() == thumbprint || place.flight.is_some() || place.valid(now).is_some()
+            });
+        }
     }
 
     /// Whether the token is given up.
@@ -183,5 +192,164 @@ impl Held {
 
     fn is_due(&self, now: SystemTime) -> bool {
         self.times.due_at.is_some_and(|at| now >= at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, LazyLock};
+
+    use bowline_client::bind::TokenSourceId;
+    use bowline_client::{AccessToken, Identity};
+    use bowline_testkit::pki::{KeyKind, Pki};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Kind;
+
+    static HOLDERS: LazyLock<[Holder; 3]> = LazyLock::new(|| {
+        let pki = Pki::new();
+        let identity = || {
+            let leaf = pki.client("agent", KeyKind::P256);
+            Holder(Some(Arc::new(Identity::new(leaf.chain(), leaf.signing_key()).unwrap())))
+        };
+        [Holder::NOBODY, identity(), identity()]
+    });
+
+    /// What happens next; the first number chooses the holder.
+    #[derive(Clone, Debug)]
+    enum Happening {
+        Ask(usize, bool),
+        /// The request under way brings a token, or fails.
+        Land(usize, bool),
+        /// The token that was given last is refused.
+        Refuse,
+        Pass(u64),
+    }
+
+    fn happenings() -> impl Strategy<Value = Vec<Happening>> {
+        let one = prop_oneof![
+            4 => (0..3_usize, any::<bool>()).prop_map(|(holder, any)| Happening::Ask(holder, any)),
+            2 => (0..3_usize, any::<bool>()).prop_map(|(holder, well)| Happening::Land(holder, well)),
+            1 => Just(Happening::Refuse),
+            2 => (1..40_u64).prop_map(Happening::Pass),
+        ];
+        prop::collection::vec(one, 1..200)
+    }
+
+    const BACKOFF: Backoff = Backoff {
+        first: Duration::from_secs(1),
+        cap: Duration::from_secs(60),
+    };
+
+    fn token(number: u32, now: SystemTime) -> Held {
+        let at = |seconds| now + Duration::from_secs(seconds);
+        let access = AccessToken::new(format!("t{number}")).unwrap();
+        Held {
+            token: Token::new(access, TokenSourceId(0)).expiring_at(at(100)),
+            times: Times {
+                due_at: Some(at(70)),
+                late_at: Some(at(95)),
+            },
+            is_refused: false,
+        }
+    }
+
+    /// Found by the test below.
+    #[test]
+    fn a_failure_with_one_certificate_does_not_end_the_pause_of_another() {
+        let (now, mut shelf) = (SystemTime::now(), Shelf::new(BACKOFF));
+        for holder in &*HOLDERS {
+            shelf.started(holder, ());
+            shelf.landed(now, holder, Err(Error::new(Kind::Unavailable, "down")));
+        }
+        for holder in &*HOLDERS {
+            assert!(matches!(shelf.step(now, holder, true), Step::Fail(_)));
+        }
+    }
+
+    #[test]
+    fn certificates_that_came_and_went_are_forgotten() {
+        let pki = Pki::new();
+        let (now, mut shelf) = (SystemTime::now(), Shelf::new(BACKOFF));
+        for number in 0..50 {
+            let leaf = pki.client("agent", KeyKind::P256);
+            let holder = Holder(Some(Arc::new(Identity::new(leaf.chain(), leaf.signing_key()).unwrap())));
+            shelf.started(&holder, ());
+            shelf.landed(now + Duration::from_secs(200 * number), &holder, Ok(token(1, now)));
+            assert!(shelf.places.len() <= MOST_PLACES + 1);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// However callers, answers, refusals and time come: one request at a time for each certificate, none in a pause,
+        /// nothing expired is given, nobody waits while there is a good token.
+        #[test]
+        fn no_order_of_events_breaks_the_shelf(happenings in happenings()) {
+            let mut now = SystemTime::now();
+            let mut shelf = Shelf::new(BACKOFF);
+            let mut under_way = [false; 3];
+            let mut failed_at = [None; 3];
+            // Whose a token is, until when it is good by its age, and whether it was refused.
+            let mut good: [Option<(Token, SystemTime)>; 3] = [None, None, None];
+            let mut last = None;
+            let mut tokens = 0;
+            for happening in happenings {
+                match happening {
+                    Happening::Pass(seconds) => now += Duration::from_secs(seconds),
+                    Happening::Land(holder, _) if !under_way[holder] => {}
+                    Happening::Land(holder, well) => {
+                        under_way[holder] = false;
+                        tokens += 1;
+                        let held = token(tokens, now);
+                        if well {
+                            good[holder] = Some((held.token.clone(), now + Duration::from_secs(95)));
+                            failed_at[holder] = None;
+                            shelf.landed(now, &HOLDERS[holder], Ok(held));
+                        } else {
+                            failed_at[holder] = Some(now);
+                            shelf.landed(now, &HOLDERS[holder], Err(Error::new(Kind::Unavailable, "down")));
+                        }
+                    }
+                    Happening::Refuse => {
+                        let Some(token) = &last else { continue };
+                        if shelf.refused(now, token) {
+                            good.iter_mut().filter(|good| good.as_ref().is_some_and(|g| g.0 == *token)).for_each(|g| *g = None);
+                        }
+                    }
+                    Happening::Ask(holder, any) => {
+                        let is_good = good[holder].as_ref().is_some_and(|good| now < good.1);
+                        let meanwhile = match shelf.step(now, &HOLDERS[holder], any) {
+                            Step::Give(token) => Some(Meanwhile::Give(token)),
+                            Step::Fail(_) => {
+                                prop_assert!(failed_at[holder].is_some() && !is_good);
+                                None
+                            }
+                            Step::Join(_, meanwhile) => {
+                                prop_assert!(under_way[holder]);
+                                Some(meanwhile)
+                            }
+                            Step::Start(_, meanwhile) => {
+                                prop_assert!(!under_way[holder], "two at a time");
+                                let pause = failed_at[holder].map(|at: SystemTime| now.duration_since(at).unwrap());
+                                prop_assert!(pause.is_none_or(|pause| pause >= BACKOFF.first), "no pause");
+                                shelf.started(&HOLDERS[holder], ());
+                                under_way[holder] = true;
+                                Some(meanwhile)
+                            }
+                        };
+                        if is_good {
+                            prop_assert!(matches!(meanwhile, Some(Meanwhile::Give(_))), "somebody waits for nothing");
+                        }
+                        if let Some(Meanwhile::Give(token) | Meanwhile::Wait(Some(token))) = meanwhile {
+                            prop_assert!(token.expires_at().is_some_and(|at| now < at), "an expired token is given");
+                            last = Some(token);
+                        }
+                    }
+                }
+            }
+        }
     }
 }

@@ -52,7 +52,7 @@ impl Issue for Issuer {
         Box::pin(async move {
             let what = What {
                 name: "the authorization server",
-                url: &format!("{:?}", self.settings.server),
+                url: self.settings.server.name(),
             };
             within(self.settings.timeout, &what, self.ask(&holder)).await
         })
@@ -73,7 +73,6 @@ impl Issuer {
             server,
             authentication,
             grant,
-            bound,
             timeout,
             clock,
             ..
@@ -87,17 +86,33 @@ impl Issuer {
         };
         let endpoint = server.endpoint(&self.client, &wish, clock, *timeout).await?;
         let presented = grant.tokens(holder).await?;
+        let issued = self.ask_at(&endpoint, key, holder, &presented).await;
+        // What answered, or did not, may not be the token endpoint any more.
+        let is_in_doubt = |error: &Error| matches!(error.kind(), Kind::Unavailable | Kind::Protocol);
+        if issued.as_ref().is_err_and(is_in_doubt) {
+            server.doubt().await;
+        }
+        issued
+    }
+
+    async fn ask_at(
+        &self,
+        endpoint: &Endpoint,
+        key: Option<AssertionKey>,
+        holder: &Holder,
+        presented: &Presented,
+    ) -> Result<Held, Error> {
         let url = endpoint.uri.to_string();
         let what = What {
             name: "the token endpoint",
             url: &url,
         };
-        let asked_at = clock.now();
-        let (answer, assertion) = self.send(&endpoint, &what, key, holder, &presented).await?;
+        let asked_at = self.settings.clock.now();
+        let (answer, assertion) = self.send(endpoint, &what, key, holder, presented).await?;
         let mut secrets: Vec<&str> = presented.all().map(|token| token.access_token().secret()).collect();
         secrets.extend(assertion.as_deref().map(String::as_str));
         let expected = Expectation {
-            bound: *bound,
+            bound: self.settings.bound,
             holder,
             is_exchange: presented.subject.is_some(),
             secrets: &secrets,

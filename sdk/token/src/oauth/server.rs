@@ -14,8 +14,8 @@ use crate::{Clock, Error, Kind};
 
 /// The authorization server that issues the tokens: named, or found.
 ///
-/// Nothing is fetched until a token is needed. What was found is remembered for an hour, and longer if it cannot be
-/// fetched again. Clones share it: give clones of one value to sources that use the same server.
+/// Nothing is fetched until a token is needed. What was found is remembered for an hour or until the token endpoint fails,
+/// and longer if it cannot be fetched again. Clones share it: give clones of one value to sources that use the same server.
 #[derive(Clone)]
 pub struct AuthorizationServer(Arc<Inner>);
 
@@ -98,6 +98,13 @@ impl AuthorizationServer {
         self.with(|_, only| only.extend(issuers))
     }
 
+    /// What it is known by, for messages.
+    pub(super) fn name(&self) -> &str {
+        match &self.0.place {
+            Place::Endpoint(name) | Place::Issuer(name) | Place::Resource { resource: name, .. } => name,
+        }
+    }
+
     /// The resource by which it is to be found.
     pub(super) fn resource(&self) -> Option<&str> {
         match &self.0.place {
@@ -149,6 +156,11 @@ impl AuthorizationServer {
                 }
             }
         }
+    }
+
+    /// What was found may be out of date: it is fetched again before the next request, and used on if it cannot be.
+    pub(super) async fn doubt(&self) {
+        self.0.known.lock().await.until = None;
     }
 
     async fn find(
@@ -249,11 +261,11 @@ fn all_of(failures: Vec<Error>) -> Error {
 
 impl fmt::Debug for AuthorizationServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, value) = match &self.0.place {
-            Place::Endpoint(url) => ("token_endpoint", url),
-            Place::Issuer(issuer) => ("issuer", issuer),
-            Place::Resource { resource, .. } => ("resource", resource),
+        let by = match &self.0.place {
+            Place::Endpoint(_) => "token_endpoint",
+            Place::Issuer(_) => "issuer",
+            Place::Resource { .. } => "resource",
         };
-        f.debug_struct("AuthorizationServer").field(name, value).finish()
+        f.debug_struct("AuthorizationServer").field(by, &self.name()).finish()
     }
 }

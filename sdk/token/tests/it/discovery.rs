@@ -278,3 +278,27 @@ async fn what_was_found_is_fetched_again_after_an_hour_and_goes_on_being_used_if
     }
     assert_eq!(lab.authority.token_requests(), 5);
 }
+
+#[tokio::test]
+async fn a_token_endpoint_that_has_moved_is_looked_for_before_the_hour_is_over() {
+    let lab = Lab::new();
+    let moved = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (endpoint, has_moved) = (lab.authority.mtls_token_url(), moved.clone());
+    let provider = CyclingServer::start_with(&lab.pki, Default::default(), |origin| {
+        let (issuer, elsewhere) = (origin.to_owned(), format!("{origin}/gone"));
+        let answer = move || {
+            let endpoint = match has_moved.load(std::sync::atomic::Ordering::SeqCst) {
+                true => endpoint.clone(),
+                false => elsewhere.clone(),
+            };
+            std::future::ready(Json(json!({ "issuer": issuer, "token_endpoint": endpoint })))
+        };
+        Router::new().route("/.well-known/oauth-authorization-server", get(answer))
+    });
+    let source = source(&lab, AuthorizationServer::issuer(provider.origin()));
+    let error = source.token().await.unwrap_err();
+    assert!(error.to_string().contains("404"), "{error}");
+    moved.store(true, std::sync::atomic::Ordering::SeqCst);
+    lab.hands.advance(1);
+    source.token().await.unwrap();
+}

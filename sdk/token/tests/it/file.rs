@@ -148,6 +148,27 @@ async fn while_the_file_is_unusable_the_last_token_serves_until_it_expires() {
 }
 
 #[tokio::test]
+async fn a_token_that_has_expired_in_its_file_is_not_handed_out() {
+    let (lab, dir) = (Lab::new(), Dir::new("expired"));
+    let issue = || {
+        lab.authority
+            .issue(&TokenRequest::session_bound("agent", lab.agent.thumbprint()))
+    };
+    dir.replace("token", &issue());
+    let source = source(&dir.path("token"), &lab.hands);
+    source.token().await.unwrap();
+    lab.hands.advance(601);
+    for _ in 0..2 {
+        let error = source.token().await.unwrap_err();
+        assert_eq!(error.kind(), Kind::File);
+        assert!(error.to_string().contains("expired"), "{error}");
+        lab.hands.advance(1);
+    }
+    dir.replace("token", "opaque");
+    assert_eq!(read(&source).await.unwrap(), "opaque");
+}
+
+#[tokio::test]
 async fn an_error_says_the_path_and_nothing_of_what_is_in_the_file() {
     let (dir, hands) = (Dir::new("errors"), Hands::default());
     let path = dir.path("token");

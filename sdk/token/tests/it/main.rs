@@ -5,6 +5,7 @@ mod authentication;
 mod authorized;
 mod discovery;
 mod exchange;
+#[cfg(unix)]
 mod file;
 mod hostile;
 mod lab;
