@@ -165,11 +165,13 @@ impl Counted<'_> {
         })
     }
 
-    /// Per call: twice as many calls less half of them, so that everything that is done once cancels out.
+    /// Per call: a run with many calls less one with few, so that everything that is done once cancels out. What does
+    /// not is chance in the handshakes' cryptography: some 100,000 instructions, shared by all calls.
     fn instructions(&self, way: Way) -> Option<f64> {
-        let calls = self.options.pick(2000, 300);
-        let (half, whole) = (self.collected(way, calls)?, self.collected(way, 2 * calls)?);
-        Some((whole as f64 - half as f64) / f64::from(calls))
+        const FEW: u32 = 100;
+        let calls = self.options.pick(5000, 500);
+        let (few, many) = (self.collected(way, FEW)?, self.collected(way, FEW + calls)?);
+        Some((many as f64 - few as f64) / f64::from(calls))
     }
 
     /// All instructions of a process that calls so many times.
