@@ -7,7 +7,7 @@ mod common;
 
 use std::alloc::System;
 
-use common::callers::{Bowline, roomy};
+use common::callers::{Bowline, Caller, Hyper, roomy};
 use common::child::{Child, ServerProcess};
 use common::figures::{Figures, progress};
 use common::options::Options;
@@ -31,11 +31,12 @@ struct Job {
     tokens: Vec<String>,
 }
 
-const CLIENT: &str = "client";
+const BOWLINE: &str = "bowline";
+const HYPER: &str = "hyper";
 
 fn main() {
-    if common::child::role().as_deref() == Some(CLIENT) {
-        return be_client();
+    if let Some(role) = common::child::role() {
+        return be_client(&role);
     }
     let options = Options::of_command_line();
     let mut figures = Figures::new("memory", &options);
@@ -63,8 +64,12 @@ fn main() {
                 .chain((0..tokens).map(|_| scene.session_bound()))
                 .collect(),
         };
-        let [before, opened, proved] = told(&mut Child::start(CLIENT, &job));
         let name = http.name();
+        let [before, opened] = told(&mut Child::start(HYPER, &job));
+        let per_connection = opened.less(before).shared_by(connections);
+        figures.tell(format!("{name}.per_hyper_connection.live"), per_connection.live);
+        figures.tell(format!("{name}.per_hyper_connection.resident"), per_connection.resident);
+        let [before, opened, proved] = told(&mut Child::start(BOWLINE, &job));
         let per_connection = opened.less(before).shared_by(connections);
         figures.tell(format!("{name}.per_connection.live"), per_connection.live);
         figures.tell(format!("{name}.per_connection.resident"), per_connection.resident);
@@ -75,8 +80,9 @@ fn main() {
     figures.write();
 }
 
-fn told(child: &mut Child) -> [Memory; 3] {
-    serde_json::from_str(&child.answer()).expect("three measurements")
+fn told<const N: usize>(child: &mut Child) -> [Memory; N] {
+    let measured: Vec<Memory> = serde_json::from_str(&child.answer()).expect("measurements");
+    measured.try_into().unwrap_or_else(|_| panic!("not {N} measurements"))
 }
 
 /// Octets in use.
@@ -120,16 +126,39 @@ fn resident() -> f64 {
     kib.expect("a number of KiB") * 1024.0
 }
 
-/// The client process: tells its memory before it opens connections, with all of them idle, and with all tokens proved
-/// on all of them.
-fn be_client() {
+/// A client process.
+fn be_client(role: &str) {
     rlimit::increase_nofile_limit(u64::MAX).expect("file descriptors");
     let job: Job = common::child::job();
-    let told = common::runtime().block_on(client(&job));
+    let told = common::runtime().block_on(async {
+        match role {
+            HYPER => hyper(&job).await.to_vec(),
+            _ => bowline(&job).await.to_vec(),
+        }
+    });
     common::child::answer(serde_json::to_string(&told).expect("JSON"));
 }
 
-async fn client(job: &Job) -> [Memory; 3] {
+/// Bare connections, for comparison: before they are opened, and with all of them idle.
+async fn hyper(job: &Job) -> [Memory; 2] {
+    let bearer = job.tokens.first().expect("a bearer token");
+    let tls = job.party.tls(job.http);
+    let mut connections = Vec::with_capacity(job.connections + 1);
+    let mut before = Memory::now();
+    for _ in 0..=job.connections {
+        let mut connection = Hyper::connect(&tls, job.http, &job.origin, bearer, None).await;
+        connection.call().await;
+        connection.call().await;
+        if connections.is_empty() {
+            before = Memory::now();
+        }
+        connections.push(connection);
+    }
+    [before, Memory::now()]
+}
+
+/// A client's memory before it opens connections, with all of them idle, and with all tokens proved on all of them.
+async fn bowline(job: &Job) -> [Memory; 3] {
     let Job {
         party,
         http,
@@ -143,10 +172,12 @@ async fn client(job: &Job) -> [Memory; 3] {
     // What the first connection sets up for all is nobody's in particular.
     hold(&mut caller(bearer), 1).await;
     let before = Memory::now();
-    // Twice: the buffers of a connection have their size after the first request.
-    for _ in 0..2 {
+    // The first requests of HTTP/2 connections may share one before its stream limit is known.
+    while client.stats().connections_opened <= *connections as u64 {
         hold(&mut caller(bearer), connections + 1).await;
     }
+    // Once more: the buffers of a connection have their size after the first request.
+    hold(&mut caller(bearer), connections + 1).await;
     let opened = Memory::now();
     for token in proved {
         hold(&mut caller(token), connections + 1).await;

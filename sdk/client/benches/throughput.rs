@@ -72,11 +72,12 @@ async fn contenders(scene: &Scene, http: Http, tasks: usize, origin: &str) -> Ve
     let bowline_dpop = Bowline::new(client.expect("a client"), origin, &dpop);
     // One connection that all tasks share if it is HTTP/2; HTTP/1.1 takes one request at a time, so there it is one
     // for each task, which is what the pools end up with, too.
+    let tls = party.tls(http);
     let mut hyper: Vec<Hyper> = Vec::new();
     for _ in 0..tasks {
         let next = match hyper.first().and_then(Hyper::shared) {
             Some(shared) => shared,
-            None => Hyper::connect(&party, http, origin, &session, true).await,
+            None => Hyper::connect(&tls, http, origin, &session, Some(&party)).await,
         };
         hyper.push(next);
     }

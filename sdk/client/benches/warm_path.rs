@@ -209,9 +209,10 @@ impl Job {
         } = self;
         let Tokens { bearer, session } = &self.tokens;
         let client = || party.bowline(*http).build().expect("a client");
+        let hyper = async |token, prover| Hyper::connect(&party.tls(*http), *http, origin, token, prover).await;
         match self.way {
-            Way::HyperBearer => AnyCaller::Hyper(Hyper::connect(party, *http, origin, bearer, false).await),
-            Way::HyperProof => AnyCaller::Hyper(Hyper::connect(party, *http, origin, session, true).await),
+            Way::HyperBearer => AnyCaller::Hyper(hyper(bearer, None).await),
+            Way::HyperProof => AnyCaller::Hyper(hyper(session, Some(party)).await),
             Way::BowlineBearer => AnyCaller::Bowline(Bowline::new(client(), origin, bearer)),
             Way::BowlineProof => AnyCaller::Bowline(Bowline::new(client(), origin, session)),
             Way::BowlineProofByField => AnyCaller::Bowline(Bowline::with_authorization(client(), origin, session)),

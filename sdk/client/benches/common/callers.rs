@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::ClientConfig;
 use rustls_pki_types::{ServerName, UnixTime};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -73,7 +74,7 @@ struct Dpop {
 
 impl Reqwest {
     pub(crate) fn bearer(party: &Party, http: Http, origin: &str, token: &str) -> Self {
-        let client = reqwest::Client::builder().tls_backend_preconfigured(party.tls(http));
+        let client = reqwest::Client::builder().tls_backend_preconfigured(ClientConfig::clone(&party.tls(http)));
         let client = match http {
             Http::H1 => client.http1_only(),
             Http::H2 => client.http2_prior_knowledge(),
@@ -142,18 +143,23 @@ enum Sender {
 }
 
 impl Hyper {
-    /// Opens the connection.
-    pub(crate) async fn connect(party: &Party, http: Http, origin: &str, token: &str, proved: bool) -> Self {
+    /// Opens the connection. The token goes with a proof if there is a `prover`.
+    pub(crate) async fn connect(
+        tls: &Arc<ClientConfig>,
+        http: Http,
+        origin: &str,
+        token: &str,
+        prover: Option<&Party>,
+    ) -> Self {
         let uri: Uri = format!("{origin}{PATH}").parse().expect("a URI");
         let authority = uri.authority().expect("an authority").to_string();
         let tcp = TcpStream::connect(&authority).await.expect("a server");
         tcp.set_nodelay(true).expect("a socket");
         let name = ServerName::try_from("localhost").expect("a name");
-        let tls = TlsConnector::from(Arc::new(party.tls(http)));
-        let stream = tls.connect(name, tcp).await.expect("a handshake");
+        let stream = TlsConnector::from(tls.clone()).connect(name, tcp).await.expect("a handshake");
         let mut template = headers();
         template.insert(header::AUTHORIZATION, sensitive(&format!("Bearer {token}")));
-        if proved {
+        if let Some(party) = prover {
             let token = AccessToken::new(token).expect("a token");
             let claims = ProofClaims {
                 token: token.hash(),

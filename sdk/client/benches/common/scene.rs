@@ -122,7 +122,7 @@ impl Scene {
 
 impl Party {
     /// What reqwest and the bare hyper connections speak TLS with: what a bowline client makes for itself.
-    pub(crate) fn tls(&self, http: Http) -> ClientConfig {
+    pub(crate) fn tls(&self, http: Http) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(self.authorities());
         let chain = CertificateDer::pem_slice_iter(self.chain.as_bytes()).collect::<Result<Vec<_>, _>>();
@@ -136,7 +136,7 @@ impl Party {
             .expect("the key was made for the certificate");
         config.require_ems = true;
         config.alpn_protocols = vec![http.alpn().as_bytes().to_vec()];
-        config
+        Arc::new(config)
     }
 
     pub(crate) fn identity(&self) -> Identity {
