@@ -43,6 +43,13 @@ demo-check:
     cargo run --release -p churn -- --quick --json target/churn.json
     python3 examples/churn/check.py target/churn.json
 
+# The benches: ratios and counts, reported and never a gate (docs/src/benchmarks.md). A minute each, on an idle machine.
+bench *options:
+    for bench in throughput warm_path memory slow_key; do \
+        cargo bench -p bowline-client --bench $bench -- {{ options }} || exit 1; \
+    done
+    python3 sdk/client/benches/report.py
+
 # What CI runs, in this order; says how long each step took.
 ci:
     #!/usr/bin/env bash

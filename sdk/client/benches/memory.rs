@@ -48,7 +48,10 @@ fn main() {
         if !options.wants(http.name()) {
             continue;
         }
-        progress(format_args!("{}: {connections} connections, {tokens} tokens", http.name()));
+        progress(format_args!(
+            "{}: {connections} connections, {tokens} tokens",
+            http.name()
+        ));
         let settings = Settings {
             // So that HTTP/2, too, needs that many connections.
             streams: 1,
@@ -167,7 +170,11 @@ async fn bowline(job: &Job) -> [Memory; 3] {
         tokens,
     } = job;
     let (bearer, proved) = tokens.split_first().expect("a bearer token");
-    let client = party.bowline(*http).limits(roomy(connections + 1)).build().expect("a client");
+    let client = party
+        .bowline(*http)
+        .limits(roomy(connections + 1))
+        .build()
+        .expect("a client");
     let caller = |token: &String| Bowline::new(client.clone(), origin, token);
     // What the first connection sets up for all is nobody's in particular.
     hold(&mut caller(bearer), 1).await;

@@ -99,7 +99,10 @@ async fn turn_with_signing(client: &Client, slow: &Slow, known: &Bowline, new: &
     signing.abort();
     let _ = signing.await;
     turn.signatures = slow.signatures.load(Ordering::Relaxed) - before;
-    assert!(client.stats().totals.signatures() > minted, "no proof was signed meanwhile");
+    assert!(
+        client.stats().totals.signatures() > minted,
+        "no proof was signed meanwhile"
+    );
     // A signature that is under way goes on, and is nothing to the next turn.
     tokio::time::sleep(2 * SIGNING_TAKES).await;
     slow.is_slow.store(false, Ordering::Relaxed);

@@ -100,7 +100,11 @@ fn tell(figures: &mut Figures, part: &str, contenders: &[Contender], rates: &[Ve
         figures.tell(format!("{part}.{}.per_second", contender.name), median(rates));
     }
     for other in OTHERS {
-        let ratios: Vec<f64> = of(BOWLINE).iter().zip(of(other)).map(|(own, other)| own / other).collect();
+        let ratios: Vec<f64> = of(BOWLINE)
+            .iter()
+            .zip(of(other))
+            .map(|(own, other)| own / other)
+            .collect();
         let name = format!("{part}.vs_{other}");
         let lowest = ratios.iter().copied().fold(f64::INFINITY, f64::min);
         let highest = ratios.iter().copied().fold(0.0, f64::max);

@@ -140,7 +140,12 @@ impl Counted<'_> {
             self.figures.tell(format!("{part}.{}", way.name()), value);
             found.push((way, value));
         }
-        let of = |wanted: Way| found.iter().find(|(way, _)| *way == wanted).map_or(f64::NAN, |(_, value)| *value);
+        let of = |wanted: Way| {
+            found
+                .iter()
+                .find(|(way, _)| *way == wanted)
+                .map_or(f64::NAN, |(_, value)| *value)
+        };
         let adds = of(Way::BowlineProof) - of(Way::BowlineBearer);
         self.figures.tell(format!("{part}.proof_adds"), adds);
         let adds = of(Way::HyperProof) - of(Way::HyperBearer);
@@ -178,8 +183,14 @@ impl Counted<'_> {
     fn collected(&self, way: Way, calls: u32) -> Option<u64> {
         let mut valgrind = Command::new("valgrind");
         let program = std::env::current_exe().expect("the path of this program");
-        let out = format!("--callgrind-out-file={}.callgrind", program.with_file_name(way.name()).display());
-        valgrind.args(["--tool=callgrind", &out]).arg(program).stderr(Stdio::piped());
+        let out = format!(
+            "--callgrind-out-file={}.callgrind",
+            program.with_file_name(way.name()).display()
+        );
+        valgrind
+            .args(["--tool=callgrind", &out])
+            .arg(program)
+            .stderr(Stdio::piped());
         if let Err(error) = Command::new("valgrind").arg("--version").output() {
             progress(format_args!("no valgrind ({error}): instructions are left out"));
             return None;

@@ -156,7 +156,10 @@ impl Hyper {
         let tcp = TcpStream::connect(&authority).await.expect("a server");
         tcp.set_nodelay(true).expect("a socket");
         let name = ServerName::try_from("localhost").expect("a name");
-        let stream = TlsConnector::from(tls.clone()).connect(name, tcp).await.expect("a handshake");
+        let stream = TlsConnector::from(tls.clone())
+            .connect(name, tcp)
+            .await
+            .expect("a handshake");
         let mut template = headers();
         template.insert(header::AUTHORIZATION, sensitive(&format!("Bearer {token}")));
         if let Some(party) = prover {
@@ -240,7 +243,10 @@ impl Bowline {
             client,
             uri: format!("{origin}{PATH}").parse().expect("a URI"),
             template: headers(),
-            tokens: tokens.iter().map(|token| AccessToken::new(token).expect("a token")).collect(),
+            tokens: tokens
+                .iter()
+                .map(|token| AccessToken::new(token).expect("a token"))
+                .collect(),
             next: 0,
         }
     }

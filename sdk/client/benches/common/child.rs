@@ -26,7 +26,11 @@ pub(crate) struct Child {
 impl Child {
     /// Starts this program once more.
     pub(crate) fn start(role: &str, job: &impl Serialize) -> Self {
-        Self::under(Command::new(std::env::current_exe().expect("the path of this program")), role, job)
+        Self::under(
+            Command::new(std::env::current_exe().expect("the path of this program")),
+            role,
+            job,
+        )
     }
 
     /// Starts a program that starts this one.

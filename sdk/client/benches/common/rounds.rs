@@ -108,6 +108,10 @@ pub(crate) async fn assert_alike(contenders: &mut [Contender]) {
         seen.push((contender.name, contender.describe().await));
     }
     for pair in seen.windows(2) {
-        assert_eq!(pair[0].1, pair[1].1, "{} and {} do not send the same", pair[0].0, pair[1].0);
+        assert_eq!(
+            pair[0].1, pair[1].1,
+            "{} and {} do not send the same",
+            pair[0].0, pair[1].0
+        );
     }
 }

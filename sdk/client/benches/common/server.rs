@@ -89,12 +89,17 @@ impl Server {
         let identity = ServerIdentity::from_pem(party.chain.as_bytes(), party.key.as_bytes()).expect("a pair");
         let clients = ClientAuth::Required(roots_from_pem(party.authority.as_bytes()).expect("an authority"));
         let lifetime = settings.tickets.then_some(Duration::from_secs(3600));
-        let tls = ServerTls::builder(identity, clients).alpn([settings.http.alpn()]).ticket_lifetime(lifetime);
+        let tls = ServerTls::builder(identity, clients)
+            .alpn([settings.http.alpn()])
+            .ticket_lifetime(lifetime);
         let acceptor = Acceptor::new(tls.build().expect("a usable configuration"));
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port");
         listener.set_nonblocking(true).expect("a socket that can wait");
         let listener = TcpListener::from_std(listener).expect("a runtime");
-        let origin = format!("https://localhost:{}", listener.local_addr().expect("an address").port());
+        let origin = format!(
+            "https://localhost:{}",
+            listener.local_addr().expect("an address").port()
+        );
         let received = Arc::new(AtomicU64::new(0));
         let accepting = tokio::spawn(accept(listener, acceptor, settings, service(&origin), received.clone()));
         Self {
@@ -172,7 +177,11 @@ impl Service<Request<Incoming>> for Answering {
         let closes = self.0;
         async move {
             let (parts, body) = request.into_parts();
-            let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+            let body = body
+                .collect()
+                .await
+                .map(http_body_util::Collected::to_bytes)
+                .unwrap_or_default();
             let answer = match parts.headers.contains_key(DESCRIBE) {
                 true => Bytes::from(describe(&parts, &body)),
                 false => Bytes::from_static(ANSWER),
