@@ -43,7 +43,7 @@ demo-check:
     cargo run --release -p churn -- --quick --json target/churn.json
     python3 examples/churn/check.py target/churn.json
 
-# The benches: ratios and counts, reported and never a gate (docs/src/benchmarks.md). A minute each, on an idle machine.
+# The benches (docs/src/benchmarks.md): reported, never a gate. On an idle machine.
 bench *options:
     for bench in throughput warm_path memory slow_key; do \
         cargo bench -p bowline-client --bench $bench -- {{ options }} || exit 1; \

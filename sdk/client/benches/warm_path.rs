@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use bowline_client::{Client, DpopKey};
 use common::callers::{AnyCaller, Bowline, Caller, Hyper, Reqwest};
 use common::child::{Child, ServerProcess};
-use common::figures::{Figures, progress};
+use common::figures::{Figures, folder, progress};
 use common::options::Options;
 use common::scene::{Http, Party, Scene};
 use common::server::{Server, Settings};
@@ -120,36 +120,34 @@ struct Counted<'a> {
 
 impl Counted<'_> {
     fn all(mut self) {
-        let part = format!("{}.allocations", self.http.name());
-        if self.options.wants(&part) {
-            progress(&part);
-            self.each(&part, |this, way| Some(this.allocations(way)));
-        }
-        let part = format!("{}.instructions", self.http.name());
-        if self.options.wants(&part) {
-            progress(&part);
-            self.each(&part, Self::instructions);
-        }
+        self.each("allocations", |this, way| Some(this.allocations(way)));
+        self.each("instructions", Self::instructions);
     }
 
     /// Counts for each way of sending, and the difference that a proof makes.
-    fn each(&mut self, part: &str, count: impl Fn(&Self, Way) -> Option<f64>) {
+    fn each(&mut self, what: &str, count: impl Fn(&Self, Way) -> Option<f64>) {
+        let part = format!("{}.{what}", self.http.name());
         let mut found = Vec::new();
         for way in Way::ALL {
+            let name = format!("{part}.{}", way.name());
+            if !self.options.wants(&name) {
+                continue;
+            }
+            progress(&name);
             let Some(value) = count(self, way) else { return };
-            self.figures.tell(format!("{part}.{}", way.name()), value);
+            self.figures.tell(name, value);
             found.push((way, value));
         }
-        let of = |wanted: Way| {
-            found
-                .iter()
-                .find(|(way, _)| *way == wanted)
-                .map_or(f64::NAN, |(_, value)| *value)
-        };
-        let adds = of(Way::BowlineProof) - of(Way::BowlineBearer);
-        self.figures.tell(format!("{part}.proof_adds"), adds);
-        let adds = of(Way::HyperProof) - of(Way::HyperBearer);
-        self.figures.tell(format!("{part}.proof_adds_to_hyper"), adds);
+        let of = |wanted: Way| found.iter().find(|(way, _)| *way == wanted).map(|(_, value)| *value);
+        let added = [
+            ("proof_adds", Way::BowlineProof, Way::BowlineBearer),
+            ("proof_adds_to_hyper", Way::HyperProof, Way::HyperBearer),
+        ];
+        for (name, with, without) in added {
+            if let (Some(with), Some(without)) = (of(with), of(without)) {
+                self.figures.tell(format!("{part}.{name}"), with - without);
+            }
+        }
     }
 
     /// Per call, after some that nobody counts. A reallocation counts as one.
@@ -183,14 +181,14 @@ impl Counted<'_> {
     fn collected(&self, way: Way, calls: u32) -> Option<u64> {
         let mut valgrind = Command::new("valgrind");
         let program = std::env::current_exe().expect("the path of this program");
-        let out = format!(
-            "--callgrind-out-file={}.callgrind",
-            program.with_file_name(way.name()).display()
-        );
+        // Left there for `callgrind_annotate`.
+        let profile = folder().join(format!("{}.{}.callgrind", self.http.name(), way.name()));
+        let profile = format!("--callgrind-out-file={}", profile.display());
         valgrind
-            .args(["--tool=callgrind", &out])
+            .args(["--tool=callgrind", &profile])
             .arg(program)
             .stderr(Stdio::piped());
+        std::fs::create_dir_all(folder()).expect("a folder to write to");
         if let Err(error) = Command::new("valgrind").arg("--version").output() {
             progress(format_args!("no valgrind ({error}): instructions are left out"));
             return None;

@@ -74,8 +74,8 @@ fn rounded(value: f64) -> f64 {
     (value * scale).round() / scale
 }
 
-/// cargo runs a bench in its package's folder; the program itself lies in the target folder's `release/deps`.
-fn folder() -> PathBuf {
+/// `target/bench`. cargo runs a bench in its package's folder; the program itself lies in `target/release/deps`.
+pub(crate) fn folder() -> PathBuf {
     let program = std::env::current_exe().expect("the path of this program");
     let target = program.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
     target.unwrap_or(Path::new("target")).join("bench")
