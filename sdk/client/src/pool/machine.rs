@@ -218,6 +218,11 @@ impl Machine {
         members.filter(|m| !m.closing).filter_map(Member::deadline).min()
     }
 
+    /// Whether there are connections, open or opening.
+    pub(crate) fn has_connections(&self) -> bool {
+        self.total > 0
+    }
+
     /// Whether the lane has connections, or requests that wait for one.
     pub(crate) fn uses(&self, lane: LaneId) -> bool {
         self.lanes.get(&lane).is_some_and(|lane| !lane.is_unused())

@@ -219,8 +219,12 @@ impl Pool {
     fn reap(self: &Arc<Self>) -> Option<Instant> {
         let mut state = self.lock();
         let State { machine, actions, .. } = &mut *state;
-        machine.tick(Instant::now(), actions);
-        let next = machine.deadline();
+        let now = Instant::now();
+        machine.tick(now, actions);
+        // A connection in use is idle for too long no earlier than this. To be woken by each that returns would be one
+        // more task to run for each request.
+        let of_those_in_use = machine.has_connections().then(|| now + self.idle);
+        let next = machine.deadline().into_iter().chain(of_those_in_use).min();
         state.reaps_at = next;
         self.finish(state, None);
         next
