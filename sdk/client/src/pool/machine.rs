@@ -186,7 +186,11 @@ impl Machine {
             }
             Event::Finished(id, keep_alive) => {
                 let idle = keep_alive.map_or(self.limits.idle, |said| self.limits.idle.min(said));
-                lane.finished(id, now + idle);
+                let is_open = lane.finished(id, now + idle, now);
+                if is_open && lane.waiting.is_empty() && self.line.is_empty() {
+                    // The warm way ends here: nobody waits for it.
+                    return;
+                }
                 self.yield_to_older(lane_id, actions);
             }
             Event::Streams(id, streams) => {
@@ -353,15 +357,19 @@ impl Lane {
         }
     }
 
-    fn finished(&mut self, id: ConnectionId, idle_until: Instant) {
+    /// A connection has one request less, and is now the last returned; whether it takes more.
+    fn finished(&mut self, id: ConnectionId, idle_until: Instant, now: Instant) -> bool {
         let Some(index) = self.members.iter().position(|m| m.id == id) else {
-            return;
+            return false;
         };
-        let mut member = self.members.remove(index);
+        self.members[index..].rotate_left(1);
+        let Some(member) = self.members.last_mut() else {
+            return false;
+        };
         member.busy = member.busy.saturating_sub(1);
         member.returning = false;
         member.idle_until = idle_until;
-        self.members.push(member);
+        member.is_open() && member.deadline().is_none_or(|deadline| deadline > now)
     }
 
     fn retire_who_is_over_age(&mut self, now: Instant) {
