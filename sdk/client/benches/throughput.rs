@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::callers::{Bowline, Hyper, Reqwest};
 use common::figures::{Figures, median, progress};
 use common::options::Options;
-use common::rounds::{Contender, Length, assert_alike, race};
+use common::rounds::{Contender, Length, Turn, assert_alike, race};
 use common::scene::{Http, Scene};
 use common::server::{Server, Settings};
 
@@ -54,8 +54,8 @@ async fn measure(options: &Options, figures: &mut Figures) {
                 };
                 let mut contenders = contenders(&scene, http, tasks, &server.origin).await;
                 assert_alike(&mut contenders).await;
-                let rates = race(&mut contenders, length).await;
-                tell(figures, &part, &contenders, &rates);
+                let turns = race(&mut contenders, length).await;
+                tell(figures, &part, &contenders, &turns);
             }
         }
     }
@@ -91,20 +91,26 @@ async fn contenders(scene: &Scene, http: Http, tasks: usize, origin: &str) -> Ve
 }
 
 /// Rates are medians; a ratio is the median of the rounds' ratios, so that what slows a whole round down does not count.
-fn tell(figures: &mut Figures, part: &str, contenders: &[Contender], rates: &[Vec<f64>]) {
-    let of = |name: &str| {
-        let place = contenders.iter().position(|contender| contender.name == name);
-        &rates[place.expect("a contender")]
-    };
-    for (contender, rates) in contenders.iter().zip(rates) {
-        figures.tell(format!("{part}.{}.per_second", contender.name), median(rates));
+fn tell(figures: &mut Figures, part: &str, contenders: &[Contender], turns: &[Vec<Turn>]) {
+    let all = |turns: &[Turn], value: fn(&Turn) -> f64| turns.iter().map(value).collect::<Vec<f64>>();
+    for (contender, turns) in contenders.iter().zip(turns) {
+        let name = format!("{part}.{}", contender.name);
+        figures.tell(
+            format!("{name}.per_second"),
+            median(&all(turns, |turn| turn.per_second)),
+        );
+        figures.tell(
+            format!("{name}.processor_microseconds"),
+            median(&all(turns, |turn| turn.processor)),
+        );
     }
+    let rates_of = |name: &str| {
+        let place = contenders.iter().position(|contender| contender.name == name);
+        all(&turns[place.expect("a contender")], |turn| turn.per_second)
+    };
     for other in OTHERS {
-        let ratios: Vec<f64> = of(BOWLINE)
-            .iter()
-            .zip(of(other))
-            .map(|(own, other)| own / other)
-            .collect();
+        let (own, others) = (rates_of(BOWLINE), rates_of(other));
+        let ratios: Vec<f64> = own.iter().zip(others).map(|(own, other)| own / other).collect();
         let name = format!("{part}.vs_{other}");
         let lowest = ratios.iter().copied().fold(f64::INFINITY, f64::min);
         let highest = ratios.iter().copied().fold(0.0, f64::max);

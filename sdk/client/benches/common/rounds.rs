@@ -49,10 +49,10 @@ impl Contender {
         }
     }
 
-    /// Calls with all its tasks for a while; gives the calls per second.
-    async fn run(&mut self, time: Duration) -> f64 {
+    /// Calls with all its tasks for a while.
+    async fn run(&mut self, time: Duration) -> Turn {
         let stop = Arc::new(AtomicBool::new(false));
-        let started = Instant::now();
+        let (started, busy_before) = (Instant::now(), processor_time());
         let tasks: Vec<_> = self
             .tasks
             .drain(..)
@@ -66,7 +66,10 @@ impl Contender {
             self.tasks.push(task);
             calls += of_task;
         }
-        calls as f64 / started.elapsed().as_secs_f64()
+        Turn {
+            per_second: calls as f64 / started.elapsed().as_secs_f64(),
+            processor: processor_time().saturating_sub(busy_before).as_secs_f64() * 1e6 / calls as f64,
+        }
     }
 
     /// What the server sees of its requests.
@@ -78,6 +81,25 @@ impl Contender {
     }
 }
 
+/// What a contender did in one round.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn {
+    pub(crate) per_second: f64,
+    /// Microseconds of processor time per call, of both ends.
+    pub(crate) processor: f64,
+}
+
+/// What all threads of this process have used, as the kernel's scheduler counts it.
+fn processor_time() -> Duration {
+    let threads = std::fs::read_dir("/proc/self/task").expect("Linux");
+    let of_thread = |thread: std::io::Result<std::fs::DirEntry>| {
+        // A thread that has ended meanwhile is of no account.
+        let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    };
+    Duration::from_nanos(threads.filter_map(of_thread).sum())
+}
+
 /// How long to measure.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Length {
@@ -85,20 +107,20 @@ pub(crate) struct Length {
     pub(crate) turn: Duration,
 }
 
-/// Calls per second of each contender in each round. A turn before the first opens what there is to open, and is not
+/// Each contender's turn in each round. A turn before the first opens what there is to open, and is not
 /// counted.
-pub(crate) async fn race(contenders: &mut [Contender], length: Length) -> Vec<Vec<f64>> {
+pub(crate) async fn race(contenders: &mut [Contender], length: Length) -> Vec<Vec<Turn>> {
     for contender in contenders.iter_mut() {
         contender.run(length.turn).await;
     }
-    let mut rates = vec![Vec::new(); contenders.len()];
+    let mut turns = vec![Vec::new(); contenders.len()];
     for round in 0..length.rounds {
         for turn in 0..contenders.len() {
             let index = (round + turn) % contenders.len();
-            rates[index].push(contenders[index].run(length.turn).await);
+            turns[index].push(contenders[index].run(length.turn).await);
         }
     }
-    rates
+    turns
 }
 
 /// Fails unless the server sees the same of all, proofs aside: otherwise the race would not be fair.
