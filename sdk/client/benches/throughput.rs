@@ -43,7 +43,9 @@ async fn measure(options: &Options, figures: &mut Figures) {
             for tasks in [1, 32] {
                 let verification = if verified { ".verified" } else { "" };
                 let part = format!("{}.c{tasks}{verification}", http.name());
-                if !options.wants(&part) {
+                // A filter may name a contender, too, with a dot behind it: `h1.c32.bowline.`.
+                let wanted = |name: &str| options.wants(&format!("{part}.{name}."));
+                if !OTHERS.into_iter().chain([BOWLINE]).any(wanted) {
                     continue;
                 }
                 progress(format_args!("{part}: {} rounds", length.rounds));
@@ -54,6 +56,7 @@ async fn measure(options: &Options, figures: &mut Figures) {
                 };
                 let mut contenders = contenders(&scene, http, tasks, &server.origin).await;
                 assert_alike(&mut contenders).await;
+                contenders.retain(|contender| wanted(contender.name));
                 let turns = race(&mut contenders, length).await;
                 tell(figures, &part, &contenders, &turns);
             }
@@ -105,11 +108,13 @@ fn tell(figures: &mut Figures, part: &str, contenders: &[Contender], turns: &[Ve
         );
     }
     let rates_of = |name: &str| {
-        let place = contenders.iter().position(|contender| contender.name == name);
-        all(&turns[place.expect("a contender")], |turn| turn.per_second)
+        let place = contenders.iter().position(|contender| contender.name == name)?;
+        Some(all(&turns[place], |turn| turn.per_second))
     };
     for other in OTHERS {
-        let (own, others) = (rates_of(BOWLINE), rates_of(other));
+        let (Some(own), Some(others)) = (rates_of(BOWLINE), rates_of(other)) else {
+            continue;
+        };
         let ratios: Vec<f64> = own.iter().zip(others).map(|(own, other)| own / other).collect();
         let name = format!("{part}.vs_{other}");
         let lowest = ratios.iter().copied().fold(f64::INFINITY, f64::min);
