@@ -112,29 +112,40 @@ impl fmt::Debug for Body {
 const DRAIN_OCTETS: usize = 64 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
-/// A request's body on its way out: boxed once, because hyper's senders are generic over it.
+/// A request's body on its way out, in one sending of possibly several: boxed once, because hyper's senders are generic
+/// over it.
 ///
-/// While it is written it keeps a copy of its frames, up to a limit, so that a request refused with a binding
-/// challenge can be sent again (CL-5). The copies share the frames' memory.
+/// What was sent of it is kept, up to a limit, so that the request can be sent again (CL-5, CL-7): first what was kept,
+/// then the rest, which may never have been asked for. The copies share the frames' memory.
 pub(crate) struct Outgoing {
-    inner: UnsyncBoxBody<Bytes, BoxError>,
-    copy: Arc<Mutex<Copy>>,
+    source: Arc<Mutex<Source>>,
+    sending: u32,
 }
 
-/// What was kept of a body.
-#[derive(Default)]
-struct Copy {
-    data: Vec<Bytes>,
-    trailers: Option<HeaderMap>,
+/// The other end of an [`Outgoing`]: asks for the body again.
+pub(crate) struct Kept(Arc<Mutex<Source>>);
+
+/// A body, and what was kept of it.
+struct Source {
+    inner: UnsyncBoxBody<Bytes, BoxError>,
+    kept: Vec<Part>,
     octets: usize,
     limit: usize,
     too_long: bool,
     ended: bool,
     failed: bool,
+    /// Which sending may read; an earlier one that hyper still holds may not.
+    sending: u32,
+    /// How many of the kept parts this sending has read.
+    read: usize,
 }
 
-/// The other end of an [`Outgoing`]: asks for the body again.
-pub(crate) struct Kept(Arc<Mutex<Copy>>);
+/// A frame; `http_body`'s own cannot be cloned.
+#[derive(Clone)]
+enum Part {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
 
 impl Outgoing {
     pub(crate) fn new<B>(body: B, limit: usize) -> (Self, Kept)
@@ -142,38 +153,46 @@ impl Outgoing {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let copy = Arc::new(Mutex::new(Copy {
-            limit,
+        let source = Arc::new(Mutex::new(Source {
             ended: body.is_end_stream(),
-            ..Copy::default()
+            inner: UnsyncBoxBody::new(body.map_err(Into::into)),
+            kept: Vec::new(),
+            octets: 0,
+            limit,
+            too_long: false,
+            failed: false,
+            sending: 0,
+            read: 0,
         }));
         let outgoing = Self {
-            inner: UnsyncBoxBody::new(body.map_err(Into::into)),
-            copy: copy.clone(),
+            source: source.clone(),
+            sending: 0,
         };
-        (outgoing, Kept(copy))
+        (outgoing, Kept(source))
     }
 }
 
 impl Kept {
-    /// The whole body once more, if all of it was written and fitted the limit.
+    /// The body from its beginning, if what was sent of it is still there. The sending before gets no more of it.
     pub(crate) fn again(&self) -> Option<Outgoing> {
-        let copy = lock(&self.0);
-        if !copy.ended || copy.too_long || copy.failed {
+        let mut source = lock(&self.0);
+        if source.too_long || source.failed {
             return None;
         }
-        let replay = Replay {
-            data: copy.data.clone().into_iter(),
-            trailers: copy.trailers.clone(),
-        };
-        // This handle keeps the copy: the next sending need not make another.
-        let (outgoing, _) = Outgoing::new(replay, 0);
-        Some(outgoing)
+        source.sending += 1;
+        source.read = 0;
+        let sending = source.sending;
+        drop(source);
+        Some(Outgoing {
+            source: self.0.clone(),
+            sending,
+        })
     }
 
     /// Whether all of it was sent.
     pub(crate) fn was_sent(&self) -> bool {
-        lock(&self.0).ended
+        let source = lock(&self.0);
+        source.ended && source.read == source.kept.len()
     }
 
     /// Whether the caller's own body failed, so that nobody else is to blame.
@@ -186,76 +205,84 @@ impl http_body::Body for Outgoing {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut source = lock(&self.source);
+        match source.sending == self.sending {
+            true => source.poll_frame(cx),
+            false => Poll::Ready(Some(Err("the request is sent elsewhere by now".into()))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let source = lock(&self.source);
+        source.read == source.kept.len() && source.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let source = lock(&self.source);
+        let kept: u64 = source.kept[source.read..].iter().map(Part::octets).sum();
+        let rest = source.inner.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(kept));
+        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(kept)) {
+            hint.set_upper(upper);
+        }
+        hint
+    }
+}
+
+impl Source {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(part) = self.kept.get(self.read) {
+            self.read += 1;
+            return Poll::Ready(Some(Ok(part.clone().into())));
+        }
         let polled = ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        let mut copy = lock(&self.copy);
         match &polled {
             Some(Ok(frame)) => {
-                copy.keep(frame);
-                copy.ended = self.inner.is_end_stream();
+                self.keep(frame);
+                self.ended = self.inner.is_end_stream();
             }
-            Some(Err(_)) => copy.failed = true,
-            None => copy.ended = true,
+            Some(Err(_)) => self.failed = true,
+            None => self.ended = true,
         }
-        drop(copy);
         Poll::Ready(polled)
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+    fn keep(&mut self, frame: &Frame<Bytes>) {
+        self.octets = self.octets.saturating_add(frame.data_ref().map_or(0, Bytes::len));
+        if self.too_long || self.octets > self.limit {
+            self.too_long = true;
+            self.kept = Vec::new();
+        } else if let Some(data) = frame.data_ref() {
+            self.kept.push(Part::Data(data.clone()));
+        } else if let Some(trailers) = frame.trailers_ref() {
+            self.kept.push(Part::Trailers(trailers.clone()));
+        }
+        self.read = self.kept.len();
     }
 }
 
-impl Copy {
-    fn keep(&mut self, frame: &Frame<Bytes>) {
-        if let Some(data) = frame.data_ref() {
-            self.octets = self.octets.saturating_add(data.len());
-            if self.octets > self.limit {
-                self.too_long = true;
-                self.data = Vec::new();
-            } else {
-                self.data.push(data.clone());
-            }
-        } else if let Some(trailers) = frame.trailers_ref() {
-            self.trailers = Some(trailers.clone());
+impl Part {
+    fn octets(&self) -> u64 {
+        match self {
+            Self::Data(data) => data.len() as u64,
+            Self::Trailers(_) => 0,
         }
     }
 }
 
-/// A kept body as a body.
-struct Replay {
-    data: std::vec::IntoIter<Bytes>,
-    trailers: Option<HeaderMap>,
-}
-
-impl http_body::Body for Replay {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let next = match self.data.next() {
-            Some(data) => Some(Frame::data(data)),
-            None => self.trailers.take().map(Frame::trailers),
-        };
-        Poll::Ready(next.map(Ok))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.data.as_slice().is_empty() && self.trailers.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let octets = self.data.as_slice().iter().map(|data| data.len() as u64).sum();
-        SizeHint::with_exact(octets)
+impl From<Part> for Frame<Bytes> {
+    fn from(part: Part) -> Self {
+        match part {
+            Part::Data(data) => Self::data(data),
+            Part::Trailers(trailers) => Self::trailers(trailers),
+        }
     }
 }
 
-fn lock(copy: &Mutex<Copy>) -> std::sync::MutexGuard<'_, Copy> {
-    copy.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(source: &Mutex<Source>) -> std::sync::MutexGuard<'_, Source> {
+    source.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -264,16 +291,55 @@ mod tests {
 
     use super::*;
 
+    fn frames<const N: usize>(texts: [&'static str; N]) -> [Result<Frame<Bytes>, BoxError>; N] {
+        texts.map(|text| Ok(Frame::data(Bytes::from_static(text.as_bytes()))))
+    }
+
     async fn collect(body: Outgoing) -> Bytes {
         body.collect().await.unwrap().to_bytes()
     }
 
     #[tokio::test]
-    async fn a_body_within_the_limit_can_be_sent_again() {
-        let (body, kept) = Outgoing::new(Full::new(Bytes::from_static(b"hello")), 5);
-        assert!(kept.again().is_none(), "nothing was written yet");
-        assert_eq!(collect(body).await, "hello");
-        assert_eq!(collect(kept.again().unwrap()).await, "hello");
+    async fn a_body_within_the_limit_can_be_sent_again_however_much_of_it_was_sent() {
+        let body = || StreamBody::new(futures_util::stream::iter(frames(["he", "llo"])));
+        for frames in 0..=2 {
+            let (mut first, kept) = Outgoing::new(body(), 5);
+            for _ in 0..frames {
+                first.frame().await.unwrap().unwrap();
+            }
+            let second = kept.again().unwrap();
+            assert!(first.frame().await.unwrap().is_err(), "the first sending has lost it");
+            assert_eq!(collect(second).await, "hello");
+            assert_eq!(collect(kept.again().unwrap()).await, "hello");
+            assert!(kept.was_sent());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_left_to_send_is_told_exactly() {
+        let (mut first, kept) = Outgoing::new(Full::new(Bytes::from_static(b"hello")), 5);
+        assert_eq!(first.size_hint().exact(), Some(5));
+        first.frame().await.unwrap().unwrap();
+        assert_eq!(first.size_hint().exact(), Some(0));
+        assert!(first.is_end_stream());
+        let again = kept.again().unwrap();
+        assert_eq!(again.size_hint().exact(), Some(5));
+        assert!(!again.is_end_stream() && !kept.was_sent());
+    }
+
+    #[tokio::test]
+    async fn trailers_are_sent_again_too() {
+        let trailers = HeaderMap::from_iter([(http::header::ETAG, http::HeaderValue::from_static("x"))]);
+        let frames = [
+            Ok::<_, BoxError>(Frame::data(Bytes::from_static(b"a"))),
+            Ok(Frame::trailers(trailers.clone())),
+        ];
+        let (first, kept) = Outgoing::new(StreamBody::new(futures_util::stream::iter(frames)), 5);
+        assert_eq!(first.collect().await.unwrap().trailers(), Some(&trailers));
+        assert_eq!(
+            kept.again().unwrap().collect().await.unwrap().trailers(),
+            Some(&trailers)
+        );
     }
 
     #[tokio::test]

@@ -1,9 +1,7 @@
 //! Opening a connection: name, socket, TLS, HTTP; each step with a time-out of its own.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,7 +9,7 @@ use bowline_proof::ExporterValue;
 use futures_util::future::BoxFuture;
 use http::Uri;
 use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -24,12 +22,13 @@ use crate::body::Outgoing;
 use crate::client::{HttpVersions, Timeouts};
 use crate::connection::{ConnectionFacts, ConnectionId, HttpVersion, Presented, TlsFacts, TlsVersion};
 use crate::error::{Error, Kind, Step};
+use crate::h2_task::{H2Task, OneTask};
 use crate::observe::{CloseReason, Observers};
 use crate::origin::Origin;
 use crate::pool::{Connection, Sender, Target};
 use crate::proxy::Proxies;
 use crate::tls::{Asked, witnessed};
-use crate::watch::{Sight, UNKNOWN_STREAMS, Watched};
+use crate::watch::{ASSUMED_STREAMS, Sight, Watched};
 
 /// Opens connections for every origin of a client.
 pub(crate) struct Connector {
@@ -160,24 +159,25 @@ impl Connector {
                 (Sender::H1(sender), Box::pin(end))
             }
             HttpVersion::H2 => {
-                let mut builder = http2::Builder::new(TokioExecutor::new());
+                let together = OneTask::default();
+                let mut builder = http2::Builder::new(together.clone());
                 builder
                     .timer(TokioTimer::new())
-                    .initial_max_send_streams(UNKNOWN_STREAMS)
+                    .initial_max_send_streams(ASSUMED_STREAMS)
                     .keep_alive_interval(self.ping)
                     .keep_alive_timeout(PING_TIMEOUT)
                     .keep_alive_while_idle(true);
                 let handshake = builder.handshake::<_, Outgoing>(io);
-                let (sender, mut connection) = handshake.await.map_err(failed)?;
+                let (sender, connection) = handshake.await.map_err(failed)?;
                 seen.allow_streams(connection.current_max_send_streams());
+                let (streams, over) = (seen.clone(), Over(seen.clone()));
+                let task = H2Task::new(connection, together, move |connection| {
+                    streams.allow_streams(connection.current_max_send_streams());
+                });
                 let end = async move {
-                    // Polled with each request, so the peer's SETTINGS are known soon after they came.
-                    let ended = poll_fn(|cx| {
-                        let ended = Pin::new(&mut connection).poll(cx);
-                        seen.allow_streams(connection.current_max_send_streams());
-                        ended
-                    });
-                    reason(ended.await, &seen)
+                    let ended = task.await;
+                    drop(over);
+                    reason(ended, &seen)
                 };
                 (Sender::H2(sender), Box::pin(end))
             }
@@ -189,6 +189,15 @@ impl Connector {
             end,
             handshake,
         })
+    }
+}
+
+/// When it is dropped nobody waits for the peer's SETTINGS any more.
+struct Over(Arc<Sight>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.settle();
     }
 }
 

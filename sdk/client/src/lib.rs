@@ -37,6 +37,7 @@ mod connect;
 mod connection;
 mod dpop;
 mod error;
+mod h2_task;
 mod identities;
 mod identity;
 #[cfg(feature = "metrics")]

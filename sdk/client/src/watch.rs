@@ -1,28 +1,39 @@
-//! Watches a connection's stream for what hyper does not tell: an h2 GOAWAY frame, and the error that ended it.
+//! Watches a connection's stream for what hyper does not tell, and lets an h2 peer finish what it has to say.
 //!
-//! hyper ends a connection in the same way for GOAWAY and for a closed socket, and gives requests that never left back
-//! without saying why. Only frame headers are looked at (RFC 9113 §4.1); nothing is kept or changed.
+//! hyper ends a connection in the same way for GOAWAY and for a closed socket, gives requests that never left back without
+//! saying why, and says of the peer's stream limit what it assumes and what it knows in the same words. So frame headers are
+//! looked at (RFC 9113 §4.1): incoming ones for GOAWAY, outgoing ones for the acknowledgement of the peer's SETTINGS.
+//!
+//! A server that has answered all that it took on may close its socket while requests above its GOAWAY's last stream are
+//! still on their way to it. Then our next write fails, and hyper gives up without reading the GOAWAY that is there to be
+//! read. So a failed write is not reported on h2: what is written is dropped from then on, and the connection ends when
+//! everything that came has been read. That end comes at once, for the socket is gone.
 
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 
 use crate::connection::HttpVersion;
 
-/// What hyper is told to assume of the peer's stream limit until it knows better: a number that nobody is likely to set,
-/// because hyper tells the assumption and the knowledge with the same method.
-pub(crate) const UNKNOWN_STREAMS: usize = 127;
+/// What hyper is told to assume of the peer's stream limit until its SETTINGS have come. No more requests than this are
+/// given to a connection before: hyper would hold one of them in between, and if GOAWAY came then, drop it without saying
+/// whether it was sent.
+pub(crate) const ASSUMED_STREAMS: usize = 127;
 
 /// What was seen on a stream.
 #[derive(Default)]
 pub(crate) struct Sight {
     goaway: AtomicBool,
-    /// GOAWAY said that no request was or will be processed: its last stream id is 0 (RFC 9113 §6.8).
-    nothing_processed: AtomicBool,
+    /// The peer's SETTINGS are in force, or will never be.
+    settled: AtomicBool,
+    /// Their acknowledgement was written.
+    acknowledged: AtomicBool,
+    told: Notify,
     error: OnceLock<String>,
     streams: AtomicUsize,
 }
@@ -33,22 +44,39 @@ impl Sight {
         self.goaway.load(Ordering::Acquire)
     }
 
-    /// Whether the peer's GOAWAY said that it has processed, and will process, nothing.
-    pub(crate) fn says_nothing_was_processed(&self) -> bool {
-        self.nothing_processed.load(Ordering::Acquire)
-    }
-
     /// How many streams the peer allows at a time (SETTINGS_MAX_CONCURRENT_STREAMS). Until its SETTINGS have come nobody
-    /// knows; then hyper holds back what may be too much, and nobody else need. The same if it allows none for a while.
+    /// knows, and nobody need hold back. The same if it allows none for a while.
     pub(crate) fn streams(&self) -> usize {
-        match self.streams.load(Ordering::Relaxed) {
-            UNKNOWN_STREAMS => usize::MAX,
-            streams => streams.max(1),
+        match self.is_settled() {
+            true => self.streams.load(Ordering::Relaxed).max(1),
+            false => usize::MAX,
         }
     }
 
+    /// How many streams hyper says that the peer allows.
     pub(crate) fn allow_streams(&self, streams: usize) {
         self.streams.store(streams, Ordering::Relaxed);
+        if self.acknowledged.load(Ordering::Acquire) && !self.is_settled() {
+            self.settle();
+        }
+    }
+
+    /// Waits until the peer's SETTINGS are in force, or the connection is over.
+    pub(crate) async fn settled(&self) {
+        let mut told = pin!(self.told.notified());
+        told.as_mut().enable();
+        if !self.is_settled() {
+            told.await;
+        }
+    }
+
+    pub(crate) fn settle(&self) {
+        self.settled.store(true, Ordering::Release);
+        self.told.notify_waiters();
+    }
+
+    fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire)
     }
 
     /// The first error that the stream gave: a TLS alert, a reset.
@@ -61,15 +89,28 @@ impl Sight {
 pub(crate) struct Watched<IO> {
     io: IO,
     /// `None` on h1.
-    frames: Option<Frames>,
+    h2: Option<H2>,
     sight: Arc<Sight>,
+}
+
+#[derive(Default)]
+struct H2 {
+    incoming: Frames,
+    /// `None` once there is nothing more to look for.
+    outgoing: Option<Frames>,
+    /// The peer takes no more; what it has sent is still to be read.
+    deaf: bool,
 }
 
 impl<IO> Watched<IO> {
     pub(crate) fn new(io: IO, http: HttpVersion, sight: Arc<Sight>) -> Self {
+        let h2 = || H2 {
+            outgoing: Some(Frames::after_preface()),
+            ..H2::default()
+        };
         Self {
             io,
-            frames: (http == HttpVersion::H2).then(Frames::default),
+            h2: (http == HttpVersion::H2).then(h2),
             sight,
         }
     }
@@ -80,13 +121,32 @@ impl<IO> Watched<IO> {
         }
         result
     }
+
+    fn is_deaf(&self) -> bool {
+        self.h2.as_ref().is_some_and(|h2| h2.deaf)
+    }
+
+    /// What becomes of a write of `octets` octets.
+    fn wrote(&mut self, octets: usize, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match (self.note(result), &mut self.h2) {
+            (Poll::Ready(Err(_)), Some(h2)) => {
+                h2.deaf = true;
+                Poll::Ready(Ok(octets))
+            }
+            (result, _) => result,
+        }
+    }
+
+    fn flushed(&mut self, result: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+        self.wrote(0, result.map_ok(|()| 0)).map_ok(|_| ())
+    }
 }
 
 /// Where in the sequence of frames the stream is.
 #[derive(Default)]
 struct Frames {
-    /// A frame's header, and of a GOAWAY frame its last stream id too.
-    head: [u8; HEADER_OCTETS + ID_OCTETS],
+    /// A frame's header.
+    head: [u8; HEADER_OCTETS],
     /// Octets of `head` that have come.
     have: usize,
     /// Octets of payload still to come.
@@ -94,48 +154,42 @@ struct Frames {
 }
 
 const HEADER_OCTETS: usize = 9;
-const ID_OCTETS: usize = 4;
+const SETTINGS: u8 = 0x4;
 const GOAWAY: u8 = 0x7;
+const ACK: u8 = 0x1;
+const PREFACE_OCTETS: usize = 24;
 
 impl Frames {
-    /// Takes the next octets; the last stream id of the GOAWAY frame in them, if there was one (the last of several).
-    fn goaway(&mut self, mut octets: &[u8]) -> Option<u32> {
-        let mut found = None;
+    /// What a client sends begins with a preface (RFC 9113 §3.4): to be skipped as if it were a payload.
+    fn after_preface() -> Self {
+        Self {
+            have: HEADER_OCTETS,
+            payload: PREFACE_OCTETS,
+            ..Self::default()
+        }
+    }
+
+    /// Takes the next octets, and tells kind and flags of each frame that ends in them.
+    fn take(&mut self, mut octets: &[u8], mut ended: impl FnMut(u8, u8)) {
         while !octets.is_empty() {
-            if self.have < self.wants() {
-                let taken = (self.wants() - self.have).min(octets.len());
+            if self.have < HEADER_OCTETS {
+                let taken = (HEADER_OCTETS - self.have).min(octets.len());
                 self.head[self.have..self.have + taken].copy_from_slice(&octets[..taken]);
                 self.have += taken;
                 octets = &octets[taken..];
-                if self.have == HEADER_OCTETS {
-                    let [a, b, c, ..] = self.head;
-                    self.payload = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-                }
-                if self.have > HEADER_OCTETS {
-                    self.payload = self.payload.saturating_sub(taken);
-                }
-                if self.have == HEADER_OCTETS + ID_OCTETS {
-                    let [.., a, b, c, d] = self.head;
-                    found = Some(u32::from_be_bytes([a & 0x7f, b, c, d]));
-                }
-            } else {
-                let skipped = self.payload.min(octets.len());
+                let [a, b, c, ..] = self.head;
+                self.payload = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+            }
+            let skipped = self.payload.min(octets.len());
+            if self.have == HEADER_OCTETS {
                 self.payload -= skipped;
                 octets = &octets[skipped..];
+                if self.payload == 0 {
+                    let [.., kind, flags, _, _, _, _] = self.head;
+                    ended(kind, flags);
+                    self.have = 0;
+                }
             }
-            if self.have >= HEADER_OCTETS && self.have == self.wants() && self.payload == 0 {
-                self.have = 0;
-            }
-        }
-        found
-    }
-
-    /// How much of the head is of interest.
-    fn wants(&self) -> usize {
-        let is_goaway = self.have >= HEADER_OCTETS && self.head[3] == GOAWAY;
-        match is_goaway {
-            true => HEADER_OCTETS + ID_OCTETS.min(self.have - HEADER_OCTETS + self.payload),
-            false => HEADER_OCTETS,
         }
     }
 }
@@ -146,23 +200,29 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
         ready!(self.note(read))?;
         let read = &buf.filled()[before..];
-        if let Some(last_stream) = self.frames.as_mut().and_then(|frames| frames.goaway(read)) {
-            self.sight.nothing_processed.store(last_stream == 0, Ordering::Release);
-            self.sight.goaway.store(true, Ordering::Release);
+        let Self { h2, sight, .. } = &mut *self;
+        if let Some(h2) = h2 {
+            h2.incoming.take(read, |kind, _| {
+                if kind == GOAWAY {
+                    sight.goaway.store(true, Ordering::Release);
+                }
+            });
         }
         Poll::Ready(Ok(()))
     }
 }
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.note(result)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_deaf() {
+            return Poll::Ready(Ok(()));
+        }
         let result = Pin::new(&mut self.io).poll_flush(cx);
-        self.note(result)
+        self.flushed(result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -174,8 +234,29 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let octets = bufs.iter().map(|buf| buf.len()).sum();
+        if self.is_deaf() {
+            return Poll::Ready(Ok(octets));
+        }
         let result = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        self.note(result)
+        let written = ready!(self.wrote(octets, result))?;
+        let Self { h2, sight, .. } = &mut *self;
+        if let Some(outgoing) = h2.as_mut().and_then(|h2| h2.outgoing.as_mut()) {
+            let mut left = written;
+            for buf in bufs {
+                let taken = left.min(buf.len());
+                left -= taken;
+                outgoing.take(&buf[..taken], |kind, flags| {
+                    if kind == SETTINGS && flags & ACK != 0 {
+                        sight.acknowledged.store(true, Ordering::Release);
+                    }
+                });
+            }
+            if sight.acknowledged.load(Ordering::Relaxed) {
+                self.h2.as_mut().map(|h2| h2.outgoing.take());
+            }
+        }
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -199,16 +280,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn goaway_is_found_however_the_octets_are_cut(
+        fn every_frame_is_seen_however_the_octets_are_cut(
             frames in prop::collection::vec((0u8..10, prop::collection::vec(any::<u8>(), 0..40)), 0..12),
             cut in 1usize..30,
         ) {
             let octets: Vec<u8> = frames.iter().flat_map(|(kind, payload)| frame(*kind, payload)).collect();
             let mut watcher = Frames::default();
-            let found = octets.chunks(cut).fold(None, |found, part| watcher.goaway(part).or(found));
-            let mut goaways = frames.iter().filter(|(kind, payload)| *kind == GOAWAY && payload.len() >= ID_OCTETS);
-            let expected = goaways.next_back().map(|(_, id)| u32::from_be_bytes([id[0] & 0x7f, id[1], id[2], id[3]]));
-            prop_assert_eq!(found, expected);
+            let mut found = Vec::new();
+            octets.chunks(cut).for_each(|part| watcher.take(part, |kind, _| found.push(kind)));
+            let sent: Vec<u8> = frames.iter().map(|(kind, _)| *kind).collect();
+            prop_assert_eq!(found, sent);
         }
     }
 }

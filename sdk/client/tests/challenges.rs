@@ -65,13 +65,13 @@ impl FirstIsStale {
 }
 
 #[tokio::test]
-async fn two_hundred_requests_refused_with_one_stale_proof_cost_one_new_signature() {
+async fn a_thousand_requests_refused_with_one_stale_proof_cost_one_new_signature() {
     let lab = Lab::new();
     let (client, token) = (lab.client(), lab.token("a"));
     let first = FirstIsStale::default();
     let server = {
         // Answers the refused ones together, so that all are refused before any is sent again.
-        let all = Arc::new(Barrier::new(200));
+        let all = Arc::new(Barrier::new(1000));
         let handler = move |request: Request| {
             let (first, all) = (first.clone(), all.clone());
             async move {
@@ -88,12 +88,12 @@ async fn two_hundred_requests_refused_with_one_stale_proof_cost_one_new_signatur
     };
     let url = server.origin();
 
-    let answers = join_all((0..200).map(|_| fetch(&client, &url, &token))).await;
+    let answers = join_all((0..1000).map(|_| fetch(&client, &url, &token))).await;
     assert!(answers.into_iter().all(|answer| answer.unwrap().status() == 200));
 
     let totals = client.stats().totals;
     assert_eq!(totals.causes, [(Cause::First, 1), (Cause::Challenge, 1)].into());
-    assert_eq!((totals.refused, totals.requests), (200, 200));
+    assert_eq!((totals.refused, totals.requests), (1000, 1000));
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use bowline_client::{Cause, Client, CloseReason, Kind, Limits, Repeatable, Step, Timeouts};
-use bowline_testkit::peers::{CyclingOptions, CyclingServer};
+use bowline_testkit::peers::{CyclingOptions, CyclingServer, H2Wire};
 use bowline_testkit::tls::{Alpn, ClientAuth, TlsOptions};
 use bytes::Bytes;
 use futures_util::future::{join, join_all};
@@ -307,4 +307,34 @@ async fn a_request_that_waits_too_long_for_a_connection_says_so() {
     while let Err(error) = fetch(&client, &url, &token).await {
         assert_eq!(error.kind(), Kind::Timeout(Step::Pool), "{error}");
     }
+}
+
+#[tokio::test]
+async fn an_h2_connection_that_does_not_answer_a_ping_is_let_go() {
+    let lab = Lab::new();
+    let tls = TlsOptions::alpn(Alpn::Http2).server(&lab.pki, &lab.pki.localhost(), ClientAuth::Required);
+    let server = RawServer::bind(tls).await;
+    let (client, url, token) = (lab.client(), server.origin(), lab.token("a"));
+    // Answers one request, and looks at nothing from then on.
+    let one_answer = async || {
+        let mut peer = H2Wire::accept(server.accept().await.0).await.unwrap();
+        let stream = peer.request().await.unwrap();
+        peer.answer(stream, false).await.unwrap();
+        peer
+    };
+    let (answer, _silent) = join(fetch(&client, &url, &token), one_answer()).await;
+    assert_eq!(text(answer.unwrap()).await, "");
+
+    // Nothing but time-outs can happen to a silent connection: time may fly.
+    tokio::time::pause();
+    let started = tokio::time::Instant::now();
+    while client.stats().connections_closed.is_empty() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let seconds = started.elapsed().as_secs();
+    tokio::time::resume();
+    assert!((39..45).contains(&seconds), "30 s, and 10 s for the answer: {seconds}");
+    let (answer, _peer) = join(fetch(&client, &url, &token), one_answer()).await;
+    assert_eq!(text(answer.unwrap()).await, "");
+    assert_eq!(client.stats().totals.causes[&Cause::Reconnect], 1);
 }

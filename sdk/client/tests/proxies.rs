@@ -97,3 +97,32 @@ async fn a_proxy_that_refuses_is_named_without_its_credentials() {
     );
     assert_eq!(server.counts().opened, 0);
 }
+
+/// By itself this shows little; see below for the environment that it is run in.
+#[tokio::test]
+async fn a_request_goes_as_the_environment_says() {
+    let lab = Lab::new();
+    let server = lab.server(CyclingOptions::default());
+    let client = lab.builder().proxies(Proxies::environment()).build().unwrap();
+    ok(&client, &server.origin(), &lab.token("a")).await;
+}
+
+/// The environment belongs to a process, so this test runs the one above in processes of their own.
+#[tokio::test]
+async fn the_environments_proxy_is_used_unless_it_exempts_the_origin() {
+    let proxy = Proxy::start(false).await;
+    let run = async |variables: &[(&str, &str)]| {
+        let mut child = tokio::process::Command::new(std::env::current_exe().unwrap());
+        for name in ["HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
+            child.env_remove(name).env_remove(name.to_lowercase());
+        }
+        child.args(["--exact", "a_request_goes_as_the_environment_says"]);
+        let output = child.envs(variables.iter().copied()).output().await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        proxy.tunnels.load(Ordering::SeqCst)
+    };
+    assert_eq!(run(&[]).await, 0);
+    assert_eq!(run(&[("HTTPS_PROXY", &proxy.url)]).await, 1);
+    assert_eq!(run(&[("https_proxy", &proxy.url), ("NO_PROXY", "localhost")]).await, 1);
+    assert_eq!(run(&[("ALL_PROXY", &proxy.url)]).await, 2);
+}

@@ -43,6 +43,7 @@ mod event;
 mod facts;
 mod jwt;
 mod layer;
+mod linger;
 mod listener;
 mod memory;
 mod serve;
@@ -57,6 +58,7 @@ pub use self::event::{ServerEvent, VerifierObserver};
 pub use self::facts::{ClientCertificate, ConnectionFacts, ConnectionId};
 pub use self::jwt::{Jwks, JwksError, JwksUrl, JwtValidator, JwtValidatorBuilder};
 pub use self::layer::{BindingLayer, BindingService, Policy, RequestClaims};
+pub use self::linger::Lingering;
 #[cfg(feature = "axum")]
 pub use self::listener::PeerFacts;
 pub use self::listener::{Connection, Listener};

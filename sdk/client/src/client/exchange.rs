@@ -132,7 +132,7 @@ impl Exchange<'_> {
         let response = match self.write(&mut checkout, request).await {
             Ok(response) => response,
             Err(Failed::Final(error)) => return Err(error),
-            Err(Failed::Lost(error)) => return self.lost(&checkout, error),
+            Err(Failed::Lost(error)) => return self.lost(&checkout, used, error, account),
             Err(Failed::Unsent(request)) => {
                 account.unsent(attached.as_ref());
                 let lost = (used == ConnectionUse::New).then(|| checkout.connection().clone());
@@ -158,7 +158,13 @@ impl Exchange<'_> {
     }
 
     /// What becomes of a request that left and was not answered.
-    fn lost(&self, checkout: &Checkout, error: hyper::Error) -> Result<Sent, Error> {
+    fn lost(
+        &self,
+        checkout: &Checkout,
+        used: ConnectionUse,
+        error: hyper::Error,
+        account: &mut Account<'_>,
+    ) -> Result<Sent, Error> {
         let origin = &self.plan.origin;
         if self.kept.failed() {
             let message = "the request's body failed while it was sent";
@@ -168,9 +174,13 @@ impl Exchange<'_> {
             let message = format!("{origin} answered with something else than HTTP");
             return Err(Error::with_source(Kind::Protocol, message, error));
         }
-        if is_unprocessed(&error, checkout.connection()) {
+        if let Some(turned_away) = TurnedAway::by(&error) {
+            account.unprocessed();
+            // A connection that had served others before has not failed this request by going away.
+            let counts = used == ConnectionUse::New || turned_away == TurnedAway::RefusedStream;
+            let lost = counts.then(|| checkout.connection().clone());
             return match self.kept.again() {
-                Some(copy) => Ok(Sent::Unsent(copy, Some(checkout.connection().clone()))),
+                Some(copy) => Ok(Sent::Unsent(copy, lost)),
                 None => {
                     let message =
                         format!("{origin} refused the request unprocessed, and its body cannot be sent again");
@@ -230,20 +240,33 @@ enum Failed {
     Final(Error),
 }
 
-/// Whether the peer has said that it did nothing about the request (RFC 9113 §8.7): it reset the stream with
-/// REFUSED_STREAM, or its GOAWAY says that it processed nothing at all. A GOAWAY with another last stream id proves
-/// nothing here: hyper does not tell the request's own stream id, and reports the streams at or below that id, once
-/// the connection has ended, with the same error as those above it.
-fn is_unprocessed(error: &hyper::Error, connection: &Connection) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if let Some(h2) = cause.downcast_ref::<h2::Error>() {
-            let refused = h2.is_reset() && h2.is_remote() && h2.reason() == Some(h2::Reason::REFUSED_STREAM);
-            return refused || (h2.is_go_away() && connection.sight.says_nothing_was_processed());
+/// How a peer says that it did nothing about a request (RFC 9113 §8.7).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TurnedAway {
+    /// It reset the stream with REFUSED_STREAM.
+    RefusedStream,
+    /// It said GOAWAY before it came to this stream. hyper fails a request with the peer's GOAWAY only if its stream is
+    /// above the last one that the peer processes, or if the request never became a stream: see [`crate::h2_task`].
+    /// Streams that the peer took on and did not answer fail with whatever ended the connection.
+    Goaway,
+}
+
+impl TurnedAway {
+    fn by(error: &hyper::Error) -> Option<Self> {
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            if let Some(h2) = cause.downcast_ref::<h2::Error>() {
+                let refused = h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM);
+                return match h2.is_remote() {
+                    true if refused => Some(Self::RefusedStream),
+                    true if h2.is_go_away() => Some(Self::Goaway),
+                    _ => None,
+                };
+            }
+            source = cause.source();
         }
-        source = cause.source();
+        None
     }
-    false
 }
 
 async fn bind(checkout: &Checkout, facts: &RequestFacts<'_>) -> Result<Option<Attachment>, Error> {
@@ -354,6 +377,11 @@ impl<'a> Account<'a> {
         if let Some(attached) = attached {
             attached.memo.unsent();
         }
+    }
+
+    /// It left, or a part of it, and the peer has said that it did nothing about it.
+    fn unprocessed(&mut self) {
+        self.written = false;
     }
 
     fn close<T>(&mut self, result: &Result<T, Error>) {

@@ -13,6 +13,7 @@ use super::{Connection, Pool};
 use crate::body::Outgoing;
 use crate::connection::{ConnectionFacts, HttpVersion};
 use crate::observe::{CloseReason, ConnectionUse};
+use crate::watch::ASSUMED_STREAMS;
 
 /// A connection on loan: alone if it is h1, shared if it is h2.
 ///
@@ -114,7 +115,12 @@ impl Checkout {
                 self.connection.unanswered();
                 sender.try_send_request(request).await
             }
-            Some(Sender::H2(sender)) => sender.try_send_request(request).await,
+            Some(Sender::H2(sender)) => {
+                if self.connection.requests.load(Ordering::Relaxed) > ASSUMED_STREAMS as u64 {
+                    self.connection.sight.settled().await;
+                }
+                sender.try_send_request(request).await
+            }
             None => unreachable!("a checkout loses its sender only to an error, which ends its use"),
         };
         sent.map_err(|mut error| {

@@ -9,6 +9,8 @@ mod memory;
 mod mint;
 mod record;
 mod table;
+#[cfg(test)]
+mod theorem;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

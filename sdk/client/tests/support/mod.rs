@@ -139,15 +139,22 @@ impl Lab {
         options: CyclingOptions,
         configure: impl FnOnce(BindingLayer<Believer>) -> BindingLayer<Believer>,
     ) -> CyclingServer {
+        CyclingServer::start_with(&self.pki, options, |origin| self.protected(origin, configure))
+    }
+
+    /// The service behind its verifier.
+    pub(crate) fn protected(
+        &self,
+        origin: &str,
+        configure: impl FnOnce(BindingLayer<Believer>) -> BindingLayer<Believer>,
+    ) -> Router {
         let validator = Believer {
             opaque_tokens_of: self.agent.thumbprint(),
         };
-        CyclingServer::start_with(&self.pki, options, |origin| {
-            let layer = BindingLayer::new(validator).origins([origin.parse().expect("an origin")]);
-            self.service()
-                .layer(configure(layer))
-                .layer(from_fn_with_state(self.record.clone(), record))
-        })
+        let layer = BindingLayer::new(validator).origins([origin.parse().expect("an origin")]);
+        self.service()
+            .layer(configure(layer))
+            .layer(from_fn_with_state(self.record.clone(), record))
     }
 
     /// The same service without a verifier.

@@ -18,7 +18,7 @@ use tokio_rustls::server::TlsStream;
 
 #[cfg(feature = "axum")]
 pub use self::axum::PeerFacts;
-use crate::{Acceptor, ConnectionFacts};
+use crate::{Acceptor, ConnectionFacts, Lingering};
 
 const DEFAULT_HANDSHAKE_LIMIT: usize = 1024;
 
@@ -128,6 +128,7 @@ async fn handshake(stream: TcpStream, peer: SocketAddr, acceptor: Acceptor, queu
         Ok((stream, facts)) => {
             tracing::debug!(connection = %facts.id(), %peer, resumed = facts.is_resumed(), "connection accepted");
             // Nobody takes it: the listener is gone.
+            let stream = Lingering::new(stream);
             let _ = queue.send(Connection { stream, facts }).await;
         }
         Err(error) => {
@@ -147,7 +148,7 @@ fn concerns_one_peer(error: &io::Error) -> bool {
 /// A TLS connection over TCP together with its facts. It reads and writes application data.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TlsStream<TcpStream>,
+    stream: Lingering<TlsStream<TcpStream>>,
     facts: Arc<ConnectionFacts>,
 }
 
@@ -161,7 +162,7 @@ impl Connection {
     /// The stream and the facts, for [`serve_connection`](crate::serve_connection) or a loop of the caller's own.
     #[must_use]
     pub fn into_parts(self) -> (TlsStream<TcpStream>, Arc<ConnectionFacts>) {
-        (self.stream, self.facts)
+        (self.stream.into_inner(), self.facts)
     }
 }
 

@@ -22,7 +22,7 @@ use tokio_rustls::server::TlsStream;
 use tower_service::Service;
 
 use self::activity::Activity;
-use crate::{Clock, ConnectionFacts, Listener};
+use crate::{Clock, ConnectionFacts, Lingering, Listener};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -125,7 +125,7 @@ pub async fn serve_connection<IO, S, B>(
     let activity = Activity::new();
     let service = with_facts(service, facts.clone(), activity.clone());
     let builder = http_builder(&facts, options);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(Lingering::new(stream)), service));
     let reason = tokio::select! {
         result = connection.as_mut() => return log_end(&facts, result),
         () = shutdown => "shutdown",

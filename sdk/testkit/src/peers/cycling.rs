@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowline_server::{Acceptor, ConnectionFacts, ServerIdentity, ServerTls};
+use bowline_server::{Acceptor, ConnectionFacts, Lingering, ServerIdentity, ServerTls};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
@@ -284,7 +284,7 @@ impl House {
             ledger: Arc::clone(&self.ledger),
             max_responses: self.cycle.max_responses,
         };
-        let mut connection = pin!(http.serve_connection(TokioIo::new(tls), attended));
+        let mut connection = pin!(http.serve_connection(TokioIo::new(Lingering::new(tls)), attended));
         let mut due = false;
         loop {
             let now = *changes.borrow_and_update();

@@ -7,14 +7,18 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The server's end of one HTTP/2 connection.
-pub(super) struct H2Wire<IO> {
+#[derive(Debug)]
+pub struct H2Wire<IO> {
     io: IO,
     received: BytesMut,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> H2Wire<IO> {
     /// Reads the client's preface and sends this end's (empty) SETTINGS.
-    pub(super) async fn accept(io: IO) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// The stream's, or that the client speaks something else.
+    pub async fn accept(io: IO) -> io::Result<Self> {
         let mut wire = Self {
             io,
             received: BytesMut::new(),
@@ -28,7 +32,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> H2Wire<IO> {
     }
 
     /// Waits for the next request and gives its stream id; acknowledges SETTINGS and PING meanwhile.
-    pub(super) async fn request(&mut self) -> io::Result<u32> {
+    ///
+    /// # Errors
+    /// The stream's, its end included.
+    pub async fn request(&mut self) -> io::Result<u32> {
         loop {
             let mut head = self.take(FRAME_HEAD).await?;
             let length = head.get_uint(3) as usize;
@@ -45,25 +52,35 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> H2Wire<IO> {
     }
 
     /// Answers `200` on `stream`: with no body at all, or with one that is still to come.
-    pub(super) async fn answer(&mut self, stream: u32, body_follows: bool) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// The stream's.
+    pub async fn answer(&mut self, stream: u32, body_follows: bool) -> io::Result<()> {
         let end_stream = if body_follows { 0 } else { END_STREAM };
         self.send(HEADERS, END_HEADERS | end_stream, stream, STATUS_200).await
     }
 
     /// Sends a part of a body that goes on.
-    pub(super) async fn part_of_body(&mut self, stream: u32, octets: &[u8]) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// The stream's.
+    pub async fn part_of_body(&mut self, stream: u32, octets: &[u8]) -> io::Result<()> {
         self.send(DATA, 0, stream, octets).await
     }
 
     /// Sends GOAWAY with NO_ERROR: streams above `last_stream` have not been processed.
-    pub(super) async fn goaway(&mut self, last_stream: u32) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// The stream's.
+    pub async fn goaway(&mut self, last_stream: u32) -> io::Result<()> {
         let mut payload = BytesMut::new();
         payload.put_u32(last_stream);
         payload.put_u32(NO_ERROR);
         self.send(GOAWAY, 0, 0, &payload).await
     }
 
-    pub(super) fn into_inner(self) -> IO {
+    /// The stream below; octets that were read ahead are lost.
+    pub fn into_inner(self) -> IO {
         self.io
     }
 

@@ -1,5 +1,6 @@
 //! TLS servers for tests: one that serves properly and cycles its connections
-//! ([`CyclingServer`]), and a set that misbehaves by script ([`Peer`]).
+//! ([`CyclingServer`]), a set that misbehaves by script ([`Peer`]), and the wire of HTTP/2 for tests
+//! with a script of their own ([`H2Wire`]).
 
 mod attended;
 mod cycling;
@@ -8,5 +9,6 @@ mod ledger;
 mod misbehaving;
 
 pub use cycling::{Cycle, CyclingOptions, CyclingServer};
+pub use h2_wire::H2Wire;
 pub use ledger::{ConnectionCount, Counts};
 pub use misbehaving::{Misbehaviour, Peer, PeerCounts};
