@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, Uri, Version, header, request};
+use http::{HeaderMap, HeaderName, Request, Response, Uri, Version, header, request};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
@@ -313,9 +313,11 @@ fn says_close(version: Version, headers: &HeaderMap) -> bool {
     says("close") || (version < Version::HTTP_11 && !says("keep-alive"))
 }
 
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+
 /// `Keep-Alive: timeout=N`: used up to a second before it is over, lest a request meet the server's FIN.
 fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
-    let fields = headers.get_all("keep-alive");
+    let fields = headers.get_all(KEEP_ALIVE);
     let mut parameters = fields.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
     let seconds = parameters.find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;

@@ -338,8 +338,9 @@ impl Lane {
         let is_free = |m: &Member| m.is_free() && m.deadline().is_none_or(|deadline| deadline > now);
         let free = |m: &&(usize, &Member)| is_free(m.1);
         let members = || self.members.iter().enumerate().rev();
+        let has_choice = self.members.len() > 1;
         let index = members()
-            .filter(|m| free(&m))
+            .filter(|m| has_choice && free(&m))
             .find(|(_, m)| holds(m.id))
             .or_else(|| members().find(|m| free(&m)))
             .map(|(index, _)| index)?;
