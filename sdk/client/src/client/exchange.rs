@@ -27,7 +27,7 @@ where
 {
     let (mut parts, body) = request.into_parts();
     let mut account = Account::open(&client.pool.connector().observers, plan::operation(&parts));
-    let result = match Plan::of(&mut parts) {
+    let result = match Plan::of(&mut parts, &client.recent_tokens) {
         Ok(plan) => {
             let (outgoing, kept) = Outgoing::new(body, client.copy_limit);
             let exchange = Exchange {

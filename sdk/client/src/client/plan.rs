@@ -4,6 +4,7 @@ use bowline_proof::dpop::DPOP_HEADER;
 use bowline_proof::{AccessToken, InvalidAccessToken, PROOF_HEADER};
 use http::{Extensions, Method, Uri, header, request};
 
+use super::recent::RecentTokens;
 use super::{ProofForThisRequest, Repeatable};
 use crate::bind::{RequestFacts, TokenSourceId};
 use crate::dpop::ProveKey;
@@ -24,7 +25,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn of(parts: &mut request::Parts) -> Result<Self, Error> {
+    pub(super) fn of(parts: &mut request::Parts, recent: &RecentTokens) -> Result<Self, Error> {
         let origin = Origin::of(&parts.uri)?;
         if parts.headers.contains_key(PROOF_HEADER) {
             return Err(Error::new(
@@ -44,7 +45,7 @@ impl Plan {
         parts.headers.reserve(MOST_ADDED);
         let plan = Self {
             origin,
-            token: token(parts)?,
+            token: token(parts, recent)?,
             source: parts.extensions.remove(),
             operation: operation(parts),
             per_request: parts.extensions.remove::<ProofForThisRequest>().is_some(),
@@ -80,7 +81,7 @@ pub(super) fn operation(parts: &request::Parts) -> Operation {
 }
 
 /// The access token of a request, from its extensions or its `Authorization` field, which is marked sensitive.
-fn token(parts: &mut request::Parts) -> Result<Option<AccessToken>, Error> {
+fn token(parts: &mut request::Parts, recent: &RecentTokens) -> Result<Option<AccessToken>, Error> {
     let mut fields = parts.headers.get_all(header::AUTHORIZATION).iter();
     let (field, more) = (fields.next(), fields.next());
     let given: Option<AccessToken> = parts.extensions.remove();
@@ -97,7 +98,7 @@ fn token(parts: &mut request::Parts) -> Result<Option<AccessToken>, Error> {
         }
         (None, None, _) => Ok(None),
         (None, Some(field), None) => {
-            let token = match AccessToken::from_credentials(field) {
+            let token = match recent.of(field) {
                 Ok(token) => Some(token),
                 Err(InvalidAccessToken::OtherScheme) => None,
                 Err(e) => {
