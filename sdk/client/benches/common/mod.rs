@@ -13,8 +13,13 @@ use std::num::NonZero;
 
 /// Tasks, server and drivers share these threads: as many as the machine has cores.
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    runtime_of(cores())
+}
+
+/// One that can move its tasks to another thread if it must.
+pub(crate) fn runtime_of(workers: usize) -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(cores())
+        .worker_threads(workers)
         .enable_all()
         .build()
         .expect("a runtime")
