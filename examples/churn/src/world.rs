@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bowline_client::{Client, DpopKey, Identity, Operation, Protocol, Trust};
-use bowline_testkit::authority::{self, Authority, AuthorityOptions, Binding, TokenRequest};
+use bowline_testkit::authority::{self, Authority, AuthorityOptions, Binding, ClientAuthentication, TokenRequest};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
 use http_body_util::{BodyExt, Full, Limited};
 use serde::Deserialize;
@@ -29,9 +29,11 @@ impl World {
         // One agent, registered twice: the same certificate gets either kind of token.
         let clients = [("agent-bearer", Binding::Bearer), ("agent-bound", Binding::Session)]
             .map(|(id, binding)| authority::Client {
-                id: id.into(),
-                subject: "agent".into(),
+                authentication: ClientAuthentication::Tls {
+                    subject: "agent".into(),
+                },
                 binding,
+                ..authority::Client::new(id)
             })
             .to_vec();
         let options = AuthorityOptions {
@@ -58,7 +60,7 @@ impl World {
         )?))
     }
 
-    /// A token that is bound to a DPoP key (RFC 9449 §6). The dev authorization server issues such tokens in-process only.
+    /// A token that is bound to a DPoP key (RFC 9449 §6), without asking for it over the network.
     pub(crate) fn dpop_token(&self, key: &DpopKey) -> String {
         let cnf = serde_json::json!({ "jkt": key.thumbprint().to_string() });
         self.authority
@@ -76,7 +78,7 @@ impl World {
             .trust(self.trust()?)
             .build()?;
         let form = format!("grant_type=client_credentials&client_id={client_id}&resource={RESOURCE}");
-        let mut request = http::Request::post(self.authority.token_url())
+        let mut request = http::Request::post(self.authority.mtls_token_url())
             .header(http::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(Full::from(form))?;
         request.extensions_mut().insert(Operation::new(Protocol::Http, "token"));

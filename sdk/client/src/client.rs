@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bowline_proof::Thumbprint;
 use bytes::Bytes;
 use http::{Request, Response};
 
@@ -93,6 +94,12 @@ pub struct ProofForThisRequest;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repeatable;
 
+/// In a request's extensions: the certificate that it is to be authenticated with, current or not (CL-8). For an opaque
+/// token, whose source alone knows what it is bound to, and for a request that asks for a token with the next certificate.
+/// A token's own `cnf.x5t#S256` comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WithCertificate(pub Thumbprint);
+
 /// How long each step of a request's way may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
@@ -131,7 +138,8 @@ impl Client {
     /// The URI is absolute. The access token comes in `Authorization` (`Bearer` or `DPoP`; the last few are remembered, so
     /// that they are hashed once), or as an [`AccessToken`](bowline_proof::AccessToken) in the request's extensions. An
     /// [`Operation`](crate::Operation) in the extensions names the request in the metrics, a
-    /// [`TokenSourceId`](crate::bind::TokenSourceId) tells a successor token from a new one.
+    /// [`TokenSourceId`](crate::bind::TokenSourceId) tells a successor token from a new one, [`WithCertificate`] chooses
+    /// the certificate.
     ///
     /// A response with an error status is a response, not an error.
     ///
@@ -153,6 +161,16 @@ impl Client {
     /// [`Kind::Configuration`] if no TLS configuration can be made with it; the current one then stays.
     pub fn replace_identity(&self, identity: impl Into<Arc<Identity>>) -> Result<(), Error> {
         self.0.identities.replace(identity.into())
+    }
+
+    /// Holds `identity` besides the current one, so that a token can be asked for with it before it becomes the current
+    /// one (CL-8). Until then it is used for requests with [`WithCertificate`] and tokens that are bound to it, and for
+    /// nothing else. Holding what is held already does nothing.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`] if no TLS configuration can be made with it.
+    pub fn hold_identity(&self, identity: impl Into<Arc<Identity>>) -> Result<(), Error> {
+        self.0.identities.hold(identity.into())
     }
 
     /// The certificate that new connections are authenticated with: ask for tokens that are bound to this one.

@@ -11,7 +11,7 @@ use crate::error::{Error, Kind};
 use crate::identity::Identity;
 use crate::tls::{self, Trust};
 
-/// The current identity and the retired ones.
+/// The current identity and the others.
 pub(crate) struct Identities {
     trust: Trust,
     http: HttpVersions,
@@ -20,8 +20,9 @@ pub(crate) struct Identities {
 
 struct Set {
     current: Arc<Held>,
-    /// Used only for the tokens that are bound to them, until they expire.
-    retired: Vec<Arc<Held>>,
+    /// Used only for the requests that need them, until they expire: those before the current one, and those that will
+    /// be current next.
+    others: Vec<Arc<Held>>,
 }
 
 /// An identity, or none, with the TLS configuration that presents it.
@@ -58,7 +59,7 @@ impl Identities {
     ) -> Result<Self, Error> {
         let set = Set {
             current: Held::new(current, &trust, http)?,
-            retired: retired
+            others: retired
                 .into_iter()
                 .map(|identity| Held::new(Some(identity), &trust, http))
                 .collect::<Result<_, _>>()?,
@@ -74,11 +75,27 @@ impl Identities {
     pub(crate) fn replace(&self, identity: Arc<Identity>) -> Result<(), Error> {
         let held = Held::new(Some(identity), &self.trust, self.http)?;
         let mut set = self.held.write().unwrap_or_else(PoisonError::into_inner);
-        set.retired
-            .retain(|old| !old.is_expired() && old.thumbprint() != held.thumbprint());
+        set.others
+            .retain(|other| !other.is_expired() && other.thumbprint() != held.thumbprint());
         let before = std::mem::replace(&mut set.current, held);
         if before.identity.is_some() && before.thumbprint() != set.current.thumbprint() {
-            set.retired.push(before);
+            set.others.push(before);
+        }
+        Ok(())
+    }
+
+    /// Holds `identity` besides the current one.
+    pub(crate) fn hold(&self, identity: Arc<Identity>) -> Result<(), Error> {
+        let thumbprint = identity.thumbprint();
+        let is_held = |set: &Set| set.all().any(|held| held.thumbprint() == Some(thumbprint));
+        if is_held(&self.held.read().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(());
+        }
+        let held = Held::new(Some(identity), &self.trust, self.http)?;
+        let mut set = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        set.others.retain(|other| !other.is_expired());
+        if !is_held(&set) {
+            set.others.push(held);
         }
         Ok(())
     }
@@ -88,16 +105,23 @@ impl Identities {
         set.current.clone()
     }
 
-    /// The identity that a token is bound to, or the current one.
-    pub(crate) fn for_token(&self, token: Option<&AccessToken>) -> Result<Arc<Held>, Error> {
+    /// The identity that a token is bound to, or that its request asks for, or the current one.
+    pub(crate) fn for_request(
+        &self,
+        token: Option<&AccessToken>,
+        asked: Option<Thumbprint>,
+    ) -> Result<Arc<Held>, Error> {
         let set = self.held.read().unwrap_or_else(PoisonError::into_inner);
         // A malformed `cnf` is the binding's to report.
         let bound_to = token.and_then(|token| token.confirmation().ok()?.x5t_s256);
-        let Some(thumbprint) = bound_to else {
+        let Some(thumbprint) = bound_to.or(asked) else {
             return Ok(set.current.clone());
         };
-        let mut all = std::iter::once(&set.current).chain(&set.retired);
-        match all.find(|held| held.thumbprint() == Some(thumbprint)) {
+        let needs = match bound_to {
+            Some(_) => "the access token is bound to",
+            None => "the request asks for",
+        };
+        match set.all().find(|held| held.thumbprint() == Some(thumbprint)) {
             Some(held) if held.is_expired() => {
                 let ago = held
                     .not_after()
@@ -105,23 +129,28 @@ impl Identities {
                     .map(whole_seconds)
                     .unwrap_or_default();
                 let message = format!(
-                    "the access token is bound to a certificate that expired {ago:?} ago; \
-                     ask for a token with the certificate in use"
+                    "{needs} a certificate that expired {ago:?} ago; ask for a token with the certificate in use"
                 );
                 Err(Error::new(Kind::TokenBoundToOtherCertificate, message))
             }
             Some(held) => Ok(held.clone()),
-            None if set.current.identity.is_none() && set.retired.is_empty() => Err(Error::new(
+            None if set.current.identity.is_none() && set.others.is_empty() => Err(Error::new(
                 Kind::NoIdentity,
-                "the access token is bound to a client certificate, and this client has none: give the client an \
-                 identity",
+                format!("{needs} a client certificate, and this client has none: give the client an identity"),
             )),
             None => Err(Error::new(
                 Kind::TokenBoundToOtherCertificate,
-                "the access token is bound to a certificate that this client does not hold; \
-                 ask for a token with the certificate in use",
+                format!(
+                    "{needs} a certificate that this client does not hold; ask for a token with the certificate in use"
+                ),
             )),
         }
+    }
+}
+
+impl Set {
+    fn all(&self) -> impl Iterator<Item = &Arc<Held>> {
+        std::iter::once(&self.current).chain(&self.others)
     }
 }
 

@@ -56,7 +56,7 @@ mod watch;
 pub use body::Body;
 pub use bowline_proof::dpop::{DpopKey, JwkThumbprint};
 pub use bowline_proof::{AccessToken, InvalidAccessToken, Scheme, Thumbprint};
-pub use client::{Builder, Client, HttpVersions, Limits, ProofForThisRequest, Repeatable, Timeouts};
+pub use client::{Builder, Client, HttpVersions, Limits, ProofForThisRequest, Repeatable, Timeouts, WithCertificate};
 pub use connection::{ConnectionFacts, ConnectionId, HttpVersion, Presented, TlsFacts, TlsVersion};
 pub use dpop::ProveKey;
 pub use error::{Error, Fault, Kind, Step};

@@ -20,9 +20,8 @@ use tokio::sync::Notify;
 
 use crate::connection::HttpVersion;
 
-/// What hyper is told to assume of the peer's stream limit until its SETTINGS have come. No more requests than this are
-/// given to a connection before: hyper would hold one of them in between, and if GOAWAY came then, drop it without saying
-/// whether it was sent.
+/// What hyper is told to assume of the peer's stream limit until its SETTINGS have come. Fewer requests than this are given
+/// to a connection before: see [`Sight::streams`].
 pub(crate) const ASSUMED_STREAMS: usize = 127;
 
 /// What was seen on a stream.
@@ -44,11 +43,13 @@ impl Sight {
         self.goaway.load(Ordering::Acquire)
     }
 
-    /// How many streams the peer allows at a time (SETTINGS_MAX_CONCURRENT_STREAMS). Until its SETTINGS have come nobody
-    /// knows, and nobody need hold back. The same if it allows none for a while.
+    /// How many requests at a time may be given to the connection: one less than the streams that the peer allows
+    /// (SETTINGS_MAX_CONCURRENT_STREAMS), if it allows more than one. The request that takes the last stream is held by
+    /// hyper for a moment, and if GOAWAY comes in this moment, hyper drops it without saying whether it was sent.
+    /// Until the peer's SETTINGS are in force nobody knows, and nobody need hold back.
     pub(crate) fn streams(&self) -> usize {
         match self.is_settled() {
-            true => self.streams.load(Ordering::Relaxed).max(1),
+            true => self.streams.load(Ordering::Relaxed).saturating_sub(1).max(1),
             false => usize::MAX,
         }
     }

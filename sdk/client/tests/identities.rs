@@ -5,7 +5,7 @@ mod support;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bowline_client::{Cause, Hardening, Kind, ProofForThisRequest, ProofKind};
+use bowline_client::{AccessToken, Cause, Hardening, Kind, ProofForThisRequest, ProofKind, WithCertificate};
 use bowline_testkit::peers::{Cycle, CyclingOptions};
 use bowline_testkit::pki::{KeyKind, LeafSpec};
 use bowline_testkit::tls::Alpn;
@@ -41,6 +41,35 @@ async fn a_replaced_certificate_serves_its_own_tokens_and_nothing_else() {
         assert_eq!(client.stats().totals.failed, 1);
         assert_eq!(client.stats().totals.refused, 0);
     }
+}
+
+/// What a token source needs: the next certificate before it is the current one, and the old one for an opaque token.
+#[tokio::test]
+async fn a_request_can_ask_for_a_certificate_that_is_not_the_current_one() {
+    let lab = Lab::new();
+    let server = lab.server(CyclingOptions::default());
+    let (client, url) = (lab.client(), server.origin());
+    let next = lab.pki.client("agent", KeyKind::P256);
+    // The server takes an opaque token for one that is bound to the agent's first certificate.
+    let opaque = AccessToken::new("opaque").unwrap();
+    let with = |certificate| {
+        let request = http::Request::get(&url)
+            .extension(opaque.clone())
+            .extension(WithCertificate(certificate));
+        client.send(request.body(Empty::new()).unwrap())
+    };
+    let unknown = with(next.thumbprint()).await.unwrap_err();
+    assert_eq!(unknown.kind(), Kind::TokenBoundToOtherCertificate, "{unknown}");
+
+    client.hold_identity(identity(&next)).unwrap();
+    client.hold_identity(identity(&next)).unwrap();
+    assert_eq!(client.identity().unwrap().thumbprint(), lab.agent.thumbprint());
+    assert_eq!(with(next.thumbprint()).await.unwrap().status(), 401, "RS-3");
+    assert_eq!(with(lab.agent.thumbprint()).await.unwrap().status(), 200);
+
+    client.replace_identity(identity(&next)).unwrap();
+    assert_eq!(with(lab.agent.thumbprint()).await.unwrap().status(), 200);
+    assert_eq!(fetch(&client, &url, &opaque).await.unwrap().status(), 401, "RS-3");
 }
 
 #[tokio::test]

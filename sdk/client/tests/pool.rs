@@ -149,8 +149,9 @@ async fn a_second_h2_connection_is_opened_at_the_peers_stream_limit() {
             "ok:"
         }
     };
+    // Two requests for each: the third stream stays free.
     let options = CyclingOptions {
-        max_streams: 2,
+        max_streams: 3,
         ..CyclingOptions::default()
     };
     let server = CyclingServer::start(&lab.pki, options, Router::new().fallback(handler));

@@ -62,6 +62,14 @@ pub(crate) enum PublicKey {
 }
 
 impl PublicKey {
+    /// From the DER of a SubjectPublicKeyInfo (RFC 5280 §4.1.2.7).
+    pub(crate) fn of_spki(der: &[u8]) -> Result<Self, KeyErrorKind> {
+        match SubjectPublicKeyInfo::from_der(der) {
+            Ok(([], spki)) => Self::parse(&spki),
+            _ => Err(KeyErrorKind::BadPublicKey),
+        }
+    }
+
     pub(crate) fn parse(spki: &SubjectPublicKeyInfo<'_>) -> Result<Self, KeyErrorKind> {
         let octets = &spki.subject_public_key.data;
         let parsed = |algorithm: &'static dyn VerificationAlgorithm| {

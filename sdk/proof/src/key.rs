@@ -7,7 +7,7 @@ use rustls_pki_types::CertificateDer;
 use serde::Serialize;
 
 use crate::{
-    Algorithm, MintError, Proof, ProofClaims, Thumbprint,
+    Algorithm, AssertionKey, MintError, Proof, ProofClaims, Thumbprint,
     certificate::{Certificate, PublicKey},
     ecdsa,
     encoding::base64url,
@@ -65,6 +65,12 @@ impl ProofKey {
     /// The algorithm that proofs are signed with (PR-2).
     pub fn algorithm(&self) -> Algorithm {
         self.0.algorithm
+    }
+
+    /// The same key, to sign client assertions with (`private_key_jwt`): for a client that has registered the public key
+    /// of its certificate.
+    pub fn assertion_key(&self) -> AssertionKey {
+        AssertionKey::of_parts(self.0.signing_key.clone(), self.0.algorithm)
     }
 
     /// Makes and signs one proof. The key may be slow (a token, a KMS), and this blocks until it has signed.

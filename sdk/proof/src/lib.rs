@@ -56,6 +56,7 @@
 //! ```
 //!
 //! [`dpop`] holds the same for DPoP (RFC 9449), where a proof belongs to a request and not to a connection.
+//! [`AssertionKey`] signs the assertions by which a client authenticates at a token endpoint (RFC 7523).
 //!
 //! What it does not do: it opens no connection, holds no cache, remembers no `jti`, validates no access
 //! token, and never reads the clock. Ids such as `RS-6` cite the requirements of the project's wire
@@ -64,6 +65,7 @@
 //! Exporter values, tokens and proofs never appear in `Debug`, `Display` or error output (EX-7).
 
 mod algorithm;
+mod assertion;
 mod certificate;
 mod challenge;
 mod check;
@@ -81,6 +83,7 @@ mod token;
 mod verify;
 
 pub use algorithm::Algorithm;
+pub use assertion::{AssertionClaims, AssertionKey};
 pub use challenge::{Challenge, challenges};
 pub use check::{Check, Refusal};
 pub use confirmation::{Confirmation, ConfirmationError, Demand};

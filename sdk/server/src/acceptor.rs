@@ -11,13 +11,18 @@ use bowline_proof::{ExporterError, ExporterValue, KeyError};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::facts::{ClientCertificate, ConnectionFacts, ConnectionId};
+use crate::certificate::ClientCertificate;
+use crate::event::Closing;
+use crate::facts::{ConnectionFacts, ConnectionId};
 use crate::memory::ProofMemory;
-use crate::{Clock, ServerTls};
+use crate::{Clock, ServerEvent, ServerObserver, ServerTls};
+
+type Accepted<IO> = (TlsStream<IO>, Arc<ConnectionFacts>);
 
 const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -28,8 +33,9 @@ const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Acceptor {
     tls: TlsAcceptor,
     client_verifier: Option<Arc<dyn ClientCertVerifier>>,
-    clock: Clock,
+    pub(crate) clock: Clock,
     handshake_timeout: Duration,
+    observer: Option<Arc<dyn ServerObserver>>,
 }
 
 impl Acceptor {
@@ -41,6 +47,7 @@ impl Acceptor {
             client_verifier: tls.client_verifier,
             clock: tls.clock,
             handshake_timeout: DEFAULT_HANDSHAKE_TIMEOUT,
+            observer: None,
         }
     }
 
@@ -48,6 +55,13 @@ impl Acceptor {
     #[must_use]
     pub fn handshake_timeout(mut self, limit: Duration) -> Self {
         self.handshake_timeout = limit;
+        self
+    }
+
+    /// Who is told of connections that open, close, or come to nothing.
+    #[must_use]
+    pub fn observer(mut self, observer: impl ServerObserver) -> Self {
+        self.observer = Some(Arc::new(observer));
         self
     }
 
@@ -59,7 +73,7 @@ impl Acceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        self.handshake(io, None).await
+        self.handshake(io, None, std::future::pending()).await
     }
 
     /// Performs the handshake on a stream that came from `peer`.
@@ -74,14 +88,56 @@ impl Acceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        self.handshake(io, Some(peer)).await
+        self.handshake(io, Some(peer), std::future::pending()).await
+    }
+
+    /// The same, broken off if somebody else needs the place.
+    pub(crate) async fn accept_unless<IO>(
+        &self,
+        io: IO,
+        peer: SocketAddr,
+        displaced: oneshot::Receiver<()>,
+    ) -> Result<Accepted<IO>, AcceptError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let displaced = async {
+            // The other end is dropped only with the listener, which ends this too.
+            let _ = displaced.await;
+        };
+        self.handshake(io, Some(peer), displaced).await
     }
 
     async fn handshake<IO>(
         &self,
         io: IO,
         peer: Option<SocketAddr>,
-    ) -> Result<(TlsStream<IO>, Arc<ConnectionFacts>), AcceptError>
+        displaced: impl Future<Output = ()>,
+    ) -> Result<Accepted<IO>, AcceptError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let begun = Instant::now();
+        let accepted = tokio::select! {
+            biased;
+            accepted = self.negotiate(io, peer) => accepted,
+            () = displaced => Err(AcceptError(Cause::Displaced)),
+        };
+        if let Some(observer) = &self.observer {
+            observer.observe(&match &accepted {
+                Ok((_, facts)) => ServerEvent::ConnectionOpened {
+                    connection: facts.id(),
+                    resumed: facts.is_resumed(),
+                    h2: facts.alpn() == Some(b"h2"),
+                    took: begun.elapsed(),
+                },
+                Err(error) => ServerEvent::HandshakeFailed { kind: error.kind() },
+            });
+        }
+        accepted
+    }
+
+    async fn negotiate<IO>(&self, io: IO, peer: Option<SocketAddr>) -> Result<Accepted<IO>, AcceptError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
@@ -104,10 +160,13 @@ impl Acceptor {
             .and_then(|chain| chain.first())
             .map(|leaf| ClientCertificate::new(leaf.clone()))
             .transpose()
-            .map_err(|error| AcceptError(Cause::ClientKey(error)))?;
+            .map_err(|error| AcceptError(Cause::ClientKey(error)))?
+            .map(Arc::new);
+        let exporter = ExporterValue::derive(connection).map_err(|error| AcceptError(Cause::Exporter(error)))?;
+        let id = ConnectionId::next();
         Ok(ConnectionFacts {
-            id: ConnectionId::next(),
-            exporter: ExporterValue::derive(connection).map_err(|error| AcceptError(Cause::Exporter(error)))?,
+            id,
+            exporter,
             certificate,
             resumed,
             tls_version: connection.protocol_version().unwrap_or(ProtocolVersion::Unknown(0)),
@@ -116,6 +175,7 @@ impl Acceptor {
             peer,
             memory: ProofMemory::new(),
             drain: tokio::sync::Notify::new(),
+            closing: Closing::new(id, self.observer.clone()),
         })
     }
 
@@ -150,6 +210,7 @@ pub struct AcceptError(Cause);
 #[derive(Debug)]
 enum Cause {
     TimedOut(Duration),
+    Displaced,
     Handshake(io::Error),
     ResumedCertificate(rustls::Error),
     ClientKey(KeyError),
@@ -157,11 +218,13 @@ enum Cause {
 }
 
 /// Whose fault a failed accept is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AcceptErrorKind {
     /// The peer did not finish the handshake in time.
     TimedOut,
+    /// At the listener's limit it had taken long, and somebody else wanted its place.
+    Displaced,
     /// The peer went away, or broke off, in the middle.
     Io,
     /// The two ends do not agree on TLS: no common parameters, or a certificate that is not accepted.
@@ -174,12 +237,29 @@ pub enum AcceptErrorKind {
     Exporter,
 }
 
+impl AcceptErrorKind {
+    /// A short name in snake case, for metric labels.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TimedOut => "timed_out",
+            Self::Displaced => "displaced",
+            Self::Io => "io",
+            Self::Tls => "tls",
+            Self::ResumedCertificate => "resumed_certificate",
+            Self::ClientKey => "client_key",
+            Self::Exporter => "exporter",
+        }
+    }
+}
+
 impl AcceptError {
     /// Whose fault it is.
     #[must_use]
     pub fn kind(&self) -> AcceptErrorKind {
         match &self.0 {
             Cause::TimedOut(_) => AcceptErrorKind::TimedOut,
+            Cause::Displaced => AcceptErrorKind::Displaced,
             // tokio-rustls reports what rustls found as InvalidData.
             Cause::Handshake(error) if error.kind() == io::ErrorKind::InvalidData => AcceptErrorKind::Tls,
             Cause::Handshake(_) => AcceptErrorKind::Io,
@@ -194,6 +274,9 @@ impl fmt::Display for AcceptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Cause::TimedOut(limit) => write!(f, "the peer did not finish the TLS handshake within {limit:?}"),
+            Cause::Displaced => {
+                f.write_str("the TLS handshake was broken off: too many are under way, and this one was slow")
+            }
             Cause::Handshake(_) => f.write_str("the TLS handshake failed"),
             Cause::ResumedCertificate(_) => {
                 f.write_str("RS-1: the client certificate of a resumed TLS session no longer verifies")
@@ -207,7 +290,7 @@ impl fmt::Display for AcceptError {
 impl StdError for AcceptError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.0 {
-            Cause::TimedOut(_) => None,
+            Cause::TimedOut(_) | Cause::Displaced => None,
             Cause::Handshake(error) => Some(error),
             Cause::ResumedCertificate(error) => Some(error),
             Cause::ClientKey(error) => Some(error),

@@ -1,17 +1,20 @@
-//! What a request that passed was bound to.
+//! What a request that passed was bound to, and who sent it.
+
+use std::sync::Arc;
 
 use bowline_proof::Thumbprint;
 use bowline_proof::dpop::JwkThumbprint;
 use serde_json::Value;
 
-use crate::{ConnectionId, ValidToken};
+use crate::{ClientCertificate, ConnectionId, ValidToken};
 
 /// Found among the extensions of every request that [`BindingLayer`](crate::BindingLayer) let through with a token.
 #[derive(Clone, Debug)]
 pub struct Binding {
     pub(crate) class: BindingClass,
     pub(crate) connection: ConnectionId,
-    pub(crate) thumbprint: Option<Thumbprint>,
+    pub(crate) certificate: Option<Arc<ClientCertificate>>,
+    pub(crate) attested_by: Option<Thumbprint>,
     pub(crate) dpop_key: Option<JwkThumbprint>,
     pub(crate) per_request_claims: bool,
     pub(crate) resumed: bool,
@@ -26,6 +29,8 @@ pub enum BindingClass {
     Session,
     /// To a key of the client's, and each use to one request by a proof (RFC 9449). Not to the connection.
     Dpop,
+    /// To the client's certificate, and perhaps to its TLS connection, by the word of a trusted proxy (GW-3).
+    ProxyAttested,
     /// To the client's certificate (RFC 8705).
     Certificate,
     /// To nothing: whoever holds it may use it (RFC 6750).
@@ -39,7 +44,7 @@ impl Binding {
         self.class
     }
 
-    /// The connection that the request came over.
+    /// The connection that the request came over, to this server.
     #[must_use]
     pub fn connection(&self) -> ConnectionId {
         self.connection
@@ -47,8 +52,33 @@ impl Binding {
 
     /// The certificate of the client, if it has shown one. With [`BindingClass::Bearer`] the token does not name it.
     #[must_use]
+    pub fn certificate(&self) -> Option<&ClientCertificate> {
+        self.certificate.as_deref()
+    }
+
+    /// The thumbprint of that certificate.
+    #[must_use]
     pub fn thumbprint(&self) -> Option<Thumbprint> {
-        self.thumbprint
+        self.certificate().map(ClientCertificate::thumbprint)
+    }
+
+    /// The subject of that certificate: see [`ClientCertificate::subject`].
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        self.certificate().map(ClientCertificate::subject)
+    }
+
+    /// The SPIFFE ID in that certificate: see [`ClientCertificate::spiffe_id`].
+    #[must_use]
+    pub fn spiffe_id(&self) -> Option<&str> {
+        self.certificate()?.spiffe_id()
+    }
+
+    /// The certificate of the trusted proxy that vouches for the client's connection and certificate (GW-3). Without one, this
+    /// server terminated that connection itself.
+    #[must_use]
+    pub fn attested_by(&self) -> Option<Thumbprint> {
+        self.attested_by
     }
 
     /// The key that the token is bound to and that signed the proof, with [`BindingClass::Dpop`].
@@ -64,7 +94,7 @@ impl Binding {
         self.per_request_claims
     }
 
-    /// Whether the TLS session was resumed.
+    /// Whether the TLS session was resumed. Of a request that a proxy attests: that of the proxy's connection.
     #[must_use]
     pub fn is_resumed(&self) -> bool {
         self.resumed
@@ -84,6 +114,7 @@ impl BindingClass {
         match self {
             Self::Session => "session",
             Self::Dpop => "dpop",
+            Self::ProxyAttested => "proxy_attested",
             Self::Certificate => "certificate",
             Self::Bearer => "bearer",
         }

@@ -1,54 +1,157 @@
-//! What the verifier saw, for those who count.
+//! What happens to connections and requests, for those who count.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bowline_proof::Check;
 use bowline_proof::dpop::DpopCheck;
 
-use crate::{BindingClass, ConnectionId};
+use crate::{AcceptErrorKind, BindingClass, ConnectionId};
 
-/// The outcome of one request at a [`BindingLayer`](crate::BindingLayer).
+/// Something that is worth counting. Give [`BindingLayer::observer`](crate::BindingLayer::observer) what wants to know of
+/// requests, and [`Acceptor::observer`](crate::Acceptor::observer) what wants to know of connections; it may be the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ServerEvent {
-    /// The request passed.
+    /// A request passed.
     Verified {
         /// The connection it came over.
         connection: ConnectionId,
         /// What its token is bound to.
         class: BindingClass,
+        /// It had a proof, of a session or of DPoP.
+        proof: bool,
         /// The proof had passed on this connection before, so that no signature was verified.
         cached: bool,
         /// The proof had `jti`, `htm` and `htu`.
         per_request_claims: bool,
     },
-    /// The request was refused.
+    /// A request was refused.
     Refused {
         /// The connection it came over.
         connection: ConnectionId,
         /// By which check.
         check: Check,
     },
-    /// The request was refused by a check of DPoP.
+    /// A request was refused by a check of DPoP.
     DpopRefused {
         /// The connection it came over.
         connection: ConnectionId,
         /// By which check.
         check: DpopCheck,
     },
-    /// Whether the token is valid, or a DPoP proof was used before, could not be found out (503).
+    /// Whether the token is valid, or a proof was used before, could not be found out (503).
     Unavailable {
         /// The connection it came over.
         connection: ConnectionId,
     },
+    /// A handshake succeeded.
+    ConnectionOpened {
+        /// The connection.
+        connection: ConnectionId,
+        /// It resumed an earlier session.
+        resumed: bool,
+        /// HTTP/2 was negotiated.
+        h2: bool,
+        /// How long the handshake took.
+        took: Duration,
+    },
+    /// A connection is gone, and with it what was remembered on it (RS-11).
+    ConnectionClosed {
+        /// The connection.
+        connection: ConnectionId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// A handshake failed.
+    HandshakeFailed {
+        /// Why.
+        kind: AcceptErrorKind,
+    },
 }
 
-/// Receives the events of a [`BindingLayer`](crate::BindingLayer), on the task of the request: be quick. A closure is one.
-pub trait VerifierObserver: Send + Sync + 'static {
-    /// Takes note of one outcome.
+/// Why a connection ended, or was asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The peer closed it, in good order.
+    Peer,
+    /// It broke.
+    Error,
+    /// It had no request for too long.
+    Idle,
+    /// The client's certificate has expired (RS-1).
+    Certificate,
+    /// Its memory of `jti` values is nearly full (RS-9).
+    JtiQuota,
+    /// The server stops.
+    Shutdown,
+    /// Whoever served it did not say: `axum::serve` does not.
+    Unknown,
+}
+
+impl CloseReason {
+    /// A short name in snake case, for metric labels.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Peer => "peer",
+            Self::Error => "error",
+            Self::Idle => "idle",
+            Self::Certificate => "certificate",
+            Self::JtiQuota => "jti_quota",
+            Self::Shutdown => "shutdown",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Receives events, on the task in which they happen: be quick. A closure is one.
+pub trait ServerObserver: Send + Sync + 'static {
+    /// Takes note of one event.
     fn observe(&self, event: &ServerEvent);
 }
 
-impl<F: Fn(&ServerEvent) + Send + Sync + 'static> VerifierObserver for F {
+impl<F: Fn(&ServerEvent) + Send + Sync + 'static> ServerObserver for F {
     fn observe(&self, event: &ServerEvent) {
         self(event);
+    }
+}
+
+/// Tells of the end of a connection when it is dropped with the facts.
+pub(crate) struct Closing {
+    connection: ConnectionId,
+    observer: Option<Arc<dyn ServerObserver>>,
+    reason: OnceLock<CloseReason>,
+}
+
+impl Closing {
+    pub(crate) fn new(connection: ConnectionId, observer: Option<Arc<dyn ServerObserver>>) -> Self {
+        Self {
+            connection,
+            observer,
+            reason: OnceLock::new(),
+        }
+    }
+
+    /// The first reason counts: what comes after follows from it.
+    pub(crate) fn because(&self, reason: CloseReason) {
+        let _ = self.reason.set(reason);
+    }
+
+    /// The reason, if there is one yet.
+    pub(crate) fn reason(&self) -> Option<CloseReason> {
+        self.reason.get().copied()
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        if let Some(observer) = &self.observer {
+            observer.observe(&ServerEvent::ConnectionClosed {
+                connection: self.connection,
+                reason: self.reason().unwrap_or(CloseReason::Unknown),
+            });
+        }
     }
 }

@@ -2,13 +2,16 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bowline_proof::{ExporterValue, KeyError, ProofVerifier, Thumbprint};
+use bowline_proof::ExporterValue;
 use rustls::ProtocolVersion;
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::UnixTime;
 use tokio::sync::Notify;
 
+use crate::certificate::ClientCertificate;
+use crate::event::{CloseReason, Closing};
 use crate::memory::ProofMemory;
 
 /// The facts of one TLS connection, fixed when its handshake ended, and the memory of the proofs seen on it.
@@ -19,7 +22,7 @@ use crate::memory::ProofMemory;
 pub struct ConnectionFacts {
     pub(crate) id: ConnectionId,
     pub(crate) exporter: ExporterValue,
-    pub(crate) certificate: Option<ClientCertificate>,
+    pub(crate) certificate: Option<Arc<ClientCertificate>>,
     pub(crate) resumed: bool,
     pub(crate) tls_version: ProtocolVersion,
     pub(crate) alpn: Option<Vec<u8>>,
@@ -28,6 +31,7 @@ pub struct ConnectionFacts {
     pub(crate) memory: ProofMemory,
     /// See [`drain_wanted`](Self::drain_wanted).
     pub(crate) drain: Notify,
+    pub(crate) closing: Closing,
 }
 
 impl ConnectionFacts {
@@ -46,7 +50,7 @@ impl ConnectionFacts {
     /// The client's certificate, verified by this end (RS-1); `None` if the client came without one.
     #[must_use]
     pub fn certificate(&self) -> Option<&ClientCertificate> {
-        self.certificate.as_ref()
+        self.certificate.as_deref()
     }
 
     /// Whether the handshake resumed an earlier session.
@@ -78,6 +82,12 @@ impl ConnectionFacts {
     /// empty one. For whoever serves the connection, once; [`serve`](crate::serve) heeds it.
     pub async fn drain_wanted(&self) {
         self.drain.notified().await;
+    }
+
+    /// Has the connection drained, for this reason unless there was another before.
+    pub(crate) fn drain(&self, reason: CloseReason) {
+        self.closing.because(reason);
+        self.drain.notify_one();
     }
 
     /// Where the connection came from, if the acceptor was told.
@@ -114,45 +124,5 @@ impl ConnectionId {
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-/// The certificate that authenticated the client in the handshake.
-pub struct ClientCertificate {
-    der: CertificateDer<'static>,
-    pub(crate) verifier: ProofVerifier,
-}
-
-impl ClientCertificate {
-    pub(crate) fn new(der: CertificateDer<'static>) -> Result<Self, KeyError> {
-        let verifier = ProofVerifier::new(&der)?;
-        Ok(Self { der, verifier })
-    }
-
-    /// The certificate itself.
-    #[must_use]
-    pub fn der(&self) -> &CertificateDer<'static> {
-        &self.der
-    }
-
-    /// Its SHA-256 thumbprint (PR-3).
-    #[must_use]
-    pub fn thumbprint(&self) -> Thumbprint {
-        self.verifier.thumbprint()
-    }
-
-    /// The last moment at which it is valid (RS-1).
-    #[must_use]
-    pub fn not_after(&self) -> UnixTime {
-        self.verifier.not_after()
-    }
-}
-
-impl fmt::Debug for ClientCertificate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientCertificate")
-            .field("thumbprint", &self.thumbprint())
-            .field("not_after", &self.not_after().as_secs())
-            .finish_non_exhaustive()
     }
 }

@@ -5,10 +5,13 @@
 //! |---|---|
 //! | a TCP stream becomes a TLS stream and its [`ConnectionFacts`] | [`Acceptor`], many at a time in a [`Listener`] |
 //! | each request gets the facts of its connection | [`serve`], or `axum::serve` with [`PeerFacts`] |
-//! | the access token is valid (RS-2) | a [`TokenValidator`], such as [`JwtValidator`] |
+//! | the access token is valid (RS-2) | a [`TokenValidator`]: [`JwtValidator`], [`IntrospectionValidator`], or one of your own |
 //! | token, certificate, proof and connection belong together (RS-1..RS-13) | [`BindingLayer`] |
 //! | a token that is bound to a DPoP key comes with a proof that was never used (RFC 9449) | [`BindingLayer::dpop`] |
-//! | the handler learns what the request was bound to | [`Binding`], a request extension |
+//! | its scope suffices (RS-10) | [`RequiredScope`] |
+//! | the handler learns what the request was bound to, and who sent it | [`Binding`], a request extension |
+//! | clients learn where tokens come from (RFC 9728) | [`ResourceMetadata`] |
+//! | somebody counts | [`ServerObserver`], such as `metrics::MetricsObserver` |
 //!
 //! Ids such as `RS-6` cite the requirements of the project's wire profile.
 //!
@@ -32,39 +35,57 @@
 //! # }
 //! ```
 //!
-//! What it does not do: it validates no opaque token, and takes nobody's word for a connection that it did not terminate
-//! itself.
+//! What it does not do: it takes nobody's word for a connection that it did not terminate itself, but that of
+//! [`TrustedProxies`] where they are named; it reads no request body; and it checks no revocation of certificates, unless a
+//! [`ClientAuth::Custom`] verifier does.
 
 mod acceptor;
 mod binding;
+mod certificate;
+mod claims;
 mod clock;
 mod dpop;
+mod endpoint;
 mod event;
 mod facts;
+mod introspection;
 mod jwt;
 mod layer;
 mod linger;
 mod listener;
 mod memory;
+mod metadata;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+mod proxies;
+mod scope;
 mod serve;
 mod tls;
 mod token;
+mod upstream;
 
 pub use self::acceptor::{AcceptError, AcceptErrorKind, Acceptor};
 pub use self::binding::{Binding, BindingClass};
+pub use self::certificate::ClientCertificate;
 pub use self::clock::Clock;
 pub use self::dpop::{Dpop, DpopNonces, Insertion, MemoryReplayStore, ProofId, ReplayStore};
-pub use self::event::{ServerEvent, VerifierObserver};
-pub use self::facts::{ClientCertificate, ConnectionFacts, ConnectionId};
+pub use self::endpoint::EndpointError;
+pub use self::event::{CloseReason, ServerEvent, ServerObserver};
+pub use self::facts::{ConnectionFacts, ConnectionId};
+pub use self::introspection::{IntrospectionEndpoint, IntrospectionValidator, IntrospectionValidatorBuilder};
 pub use self::jwt::{Jwks, JwksError, JwksUrl, JwtValidator, JwtValidatorBuilder};
 pub use self::layer::{BindingLayer, BindingService, Policy, RequestClaims};
 pub use self::linger::Lingering;
 #[cfg(feature = "axum")]
 pub use self::listener::PeerFacts;
 pub use self::listener::{Connection, Listener};
+pub use self::metadata::{InvalidResource, MetadataService, ResourceMetadata};
+pub use self::proxies::TrustedProxies;
+pub use self::scope::{InvalidScope, RequiredScope, Scope};
 pub use self::serve::{ServeOptions, serve, serve_connection};
 pub use self::tls::{
     ClientAuth, MAX_TICKET_LIFETIME, ServerIdentity, ServerTls, ServerTlsBuilder, TlsError, TlsErrorKind,
     roots_from_pem, roots_from_pem_file,
 };
 pub use self::token::{TokenError, TokenErrorKind, TokenValidator, ValidToken};
+pub use self::upstream::UpstreamValidates;

@@ -5,18 +5,33 @@ use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::digest;
-use bowline_proof::TokenHash;
+use bowline_proof::{AccessToken, TokenHash};
 use lru::LruCache;
 
-/// The proofs that passed on this connection and the `jti` values used up on it. It holds digests only, and it is freed
-/// with the connection.
+/// The proofs that passed on this connection and the `jti` values used up on it. It is freed with the connection.
+///
+/// It holds digests; and of the few pairs that passed last, token and proof themselves, because to compare them costs a
+/// tenth of what it costs to hash them. hyper's header tables hold the same for as long as the connection lives.
 pub(crate) struct ProofMemory(Mutex<State>);
 
 struct State {
+    /// The pairs that passed last, the latest first.
+    recent: Vec<Pair>,
     /// Token -> the one reusable proof that passed last. Least recently used goes first.
     passed: LruCache<TokenHash, Digest>,
     used: HashSet<Digest>,
 }
+
+struct Pair {
+    token: AccessToken,
+    proof: Box<[u8]>,
+}
+
+/// One is enough for most connections; a few let agents of one process share a connection.
+const RECENT: usize = 4;
+
+/// A longer pair is not kept, so that a connection's share stays small; its digests are.
+const MAX_PAIR_OCTETS: usize = 4096;
 
 type Digest = [u8; 32];
 
@@ -32,25 +47,47 @@ impl ProofMemory {
         // Unbounded only in name: `remember` holds the bound. lru would otherwise reserve the whole bound for every
         // connection, most of which carry one token.
         Self(Mutex::new(State {
+            recent: Vec::new(),
             passed: LruCache::unbounded(),
             used: HashSet::new(),
         }))
     }
 
-    /// Whether this very proof passed RS-5..RS-8 with this token before. Comparing digests keeps the comparison's
-    /// timing independent of the remembered proof.
-    pub(crate) fn has_passed(&self, token: &TokenHash, proof: &[u8]) -> bool {
-        let digest = sha256(proof);
-        self.state().passed.get(token) == Some(&digest)
+    /// The token of these credentials, if it was among the last that passed, and with this very proof (RS-5..RS-8).
+    pub(crate) fn recall(&self, credentials: &[u8], proof: &[u8]) -> Option<AccessToken> {
+        let secret = credentials.strip_prefix(b"Bearer ")?;
+        let mut state = self.state();
+        let found = state
+            .recent
+            .iter()
+            .position(|pair| are_same(&pair.proof, proof) && are_same(pair.token.secret().as_bytes(), secret))?;
+        state.recent[..=found].rotate_right(1);
+        Some(state.recent[0].token.clone())
     }
 
-    pub(crate) fn remember(&self, token: TokenHash, proof: &[u8], tokens: NonZeroUsize) {
+    /// Whether this very proof passed RS-5..RS-8 with this token before. Comparing digests keeps the comparison's
+    /// timing independent of the remembered proof.
+    pub(crate) fn has_passed(&self, token: &AccessToken, proof: &[u8]) -> bool {
         let digest = sha256(proof);
         let mut state = self.state();
-        state.passed.put(token, digest);
-        if state.passed.len() > tokens.get() {
-            state.passed.pop_lru();
+        let passed = state.passed.get(token.hash()) == Some(&digest);
+        if passed {
+            state.keep(token, proof);
         }
+        passed
+    }
+
+    /// Takes note that this reusable proof passed, for at most so many tokens.
+    pub(crate) fn remember(&self, token: &AccessToken, proof: &[u8], tokens: NonZeroUsize) {
+        let digest = sha256(proof);
+        let mut state = self.state();
+        state.passed.put(*token.hash(), digest);
+        if state.passed.len() > tokens.get()
+            && let Some((forgotten, _)) = state.passed.pop_lru()
+        {
+            state.recent.retain(|pair| *pair.token.hash() != forgotten);
+        }
+        state.keep(token, proof);
     }
 
     /// Uses `jti` up: of any number of concurrent calls with the same value one succeeds (RS-9). Tells how many are left.
@@ -67,10 +104,33 @@ impl ProofMemory {
         Ok(quota - state.used.len())
     }
 
-    /// Every change is a single insertion, so the state is sound even if a holder of the lock panicked.
+    /// Every change leaves a sound state behind, even if a holder of the lock panicked in the middle.
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl State {
+    /// A token has one reusable proof: a newer one takes the place of the older.
+    fn keep(&mut self, token: &AccessToken, proof: &[u8]) {
+        self.recent.retain(|pair| pair.token.hash() != token.hash());
+        if token.secret().len() + proof.len() > MAX_PAIR_OCTETS {
+            return;
+        }
+        self.recent.truncate(RECENT - 1);
+        let (token, proof) = (token.clone(), proof.into());
+        self.recent.insert(0, Pair { token, proof });
+    }
+}
+
+/// Looks at every octet, wherever the first difference is: nobody learns a proof by measuring.
+fn are_same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len()
+        && one
+            .iter()
+            .zip(other)
+            .fold(0, |differing, (one, other)| differing | (one ^ other))
+            == 0
 }
 
 fn sha256(octets: &[u8]) -> Digest {

@@ -8,7 +8,8 @@ use std::time::Duration;
 use bowline_proof::{AccessToken, Confirmation, ConfirmationError};
 use serde_json::Value;
 
-/// Decides whether an access token is valid at this resource server (RS-2). [`JwtValidator`](crate::JwtValidator) is one.
+/// Decides whether an access token is valid at this resource server (RS-2): [`JwtValidator`](crate::JwtValidator) and
+/// [`IntrospectionValidator`](crate::IntrospectionValidator) do.
 ///
 /// It says nothing about who may present the token: that is [`BindingLayer`](crate::BindingLayer)'s part.
 pub trait TokenValidator: Send + Sync + 'static {
@@ -39,6 +40,12 @@ impl ValidToken {
     #[must_use]
     pub fn new(claims: Value) -> Self {
         let confirmation = Confirmation::from_claims(&claims);
+        Self(Arc::new(Inner { claims, confirmation }))
+    }
+
+    /// A token that somebody else validates: nothing is known of it but what it claims to be bound to.
+    pub(crate) fn unvalidated(confirmation: Result<Confirmation, ConfirmationError>) -> Self {
+        let claims = Value::Null;
         Self(Arc::new(Inner { claims, confirmation }))
     }
 

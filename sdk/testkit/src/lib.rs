@@ -3,7 +3,7 @@
 //!
 //! - [`pki`]: a certificate authority made on the spot, with server and client certificates.
 //! - [`tls`]: rustls configurations for tests that speak raw TLS.
-//! - [`authority`]: `client_credentials` on mutual TLS, with certificate- and session-bound tokens.
+//! - [`authority`]: an authorization server: grants, exchange, introspection, and faults on demand.
 //! - [`peers`]: servers that end connections by a rule, on command, or by breaking the rules.
 //!
 //! Set-up failures panic with a message that says what failed: there is nothing a test could do

@@ -2,7 +2,7 @@
 //!
 //! It issues server and client certificates for every key kind that the wire profile accepts
 //! (PR-2), certificates that are expired or not valid yet, and, as a second [`Pki`], certificates
-//! of a foreign authority. It does not revoke, and makes no intermediates: a chain is one
+//! of a foreign authority. [`Leaf::self_signed`] makes some that no authority has signed. It does not revoke, and makes no intermediates: a chain is one
 //! certificate. RSA keys under 2048 bits cannot be made here, because aws-lc-rs generates none.
 
 use std::fmt;
@@ -13,14 +13,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bowline_proof::Thumbprint;
+use bowline_proof::dpop::DpopKey;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose,
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
 };
 use rustls::RootCertStore;
 use rustls::sign::SigningKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde_json::{Value, json};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -83,21 +87,7 @@ impl Pki {
     /// If the spec names something that X.509 cannot hold, or no key can be generated.
     #[must_use]
     pub fn issue(&self, spec: &LeafSpec) -> Leaf {
-        let key = KeyPair::generate_for(spec.kind.algorithm())
-            .unwrap_or_else(|e| panic!("cannot generate a {:?} key: {e}", spec.kind));
-        let certificate = spec
-            .params()
-            .signed_by(&key, &self.issuer)
-            .unwrap_or_else(|e| panic!("cannot sign the certificate of {:?}: {e}", spec.name));
-        Leaf {
-            name: spec.name.clone(),
-            kind: spec.kind,
-            not_after: spec.not_after,
-            certificate_pem: certificate.pem(),
-            key_pem: key.serialize_pem(),
-            key: Arc::new(PrivatePkcs8KeyDer::from(key.serialize_der())),
-            certificate: certificate.der().clone(),
-        }
+        Leaf::new(spec, |params, key| params.signed_by(key, &self.issuer))
     }
 
     /// The authority's own certificate.
@@ -306,6 +296,15 @@ pub struct Leaf {
 }
 
 impl Leaf {
+    /// A certificate as `spec` asks, signed with its own new key: no authority vouches for it.
+    ///
+    /// # Panics
+    /// As [`Pki::issue`].
+    #[must_use]
+    pub fn self_signed(spec: &LeafSpec) -> Self {
+        Self::new(spec, |params, key| params.self_signed(key))
+    }
+
     /// The subject common name, which also names the files.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -354,6 +353,19 @@ impl Leaf {
         &self.key_pem
     }
 
+    /// The public key as a JWK (RFC 7517), with the certificate in `x5c` and the key's thumbprint (RFC 7638) as `kid`.
+    ///
+    /// # Panics
+    /// Never in practice: every key kind here is a JWK.
+    #[must_use]
+    pub fn jwk(&self) -> Value {
+        let key = DpopKey::of_certificate(&self.certificate, self.signing_key()).expect("the key of the certificate");
+        let mut jwk: Value = serde_json::from_str(key.jwk()).expect("a JWK is JSON");
+        jwk["kid"] = json!(key.thumbprint().to_string());
+        jwk["x5c"] = json!([STANDARD.encode(&self.certificate)]);
+        jwk
+    }
+
     /// The private key as rustls signs with it.
     ///
     /// # Panics
@@ -382,6 +394,25 @@ impl Leaf {
         fs::write(&files.certificate, &self.certificate_pem)?;
         write_private(&files.key, &self.key_pem)?;
         Ok(files)
+    }
+
+    fn new(
+        spec: &LeafSpec,
+        sign: impl FnOnce(CertificateParams, &KeyPair) -> Result<Certificate, rcgen::Error>,
+    ) -> Self {
+        let key = KeyPair::generate_for(spec.kind.algorithm())
+            .unwrap_or_else(|e| panic!("cannot generate a {:?} key: {e}", spec.kind));
+        let certificate =
+            sign(spec.params(), &key).unwrap_or_else(|e| panic!("cannot sign the certificate of {:?}: {e}", spec.name));
+        Self {
+            name: spec.name.clone(),
+            kind: spec.kind,
+            not_after: spec.not_after,
+            certificate_pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+            key: Arc::new(PrivatePkcs8KeyDer::from(key.serialize_der())),
+            certificate: certificate.der().clone(),
+        }
     }
 }
 

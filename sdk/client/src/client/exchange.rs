@@ -67,7 +67,7 @@ impl Exchange<'_> {
         let Inner { pool, identities, .. } = self.client;
         let plan = self.plan;
         self.client.allow(&plan.origin)?;
-        let held = identities.for_token(plan.token.as_ref())?;
+        let held = identities.for_request(plan.token.as_ref(), plan.certificate)?;
         let (mut again, mut repeated) = (false, false);
         let mut losses = 0;
         loop {

@@ -1,11 +1,11 @@
 //! classify: where a request goes and what it carries, before anything is opened.
 
 use bowline_proof::dpop::DPOP_HEADER;
-use bowline_proof::{AccessToken, InvalidAccessToken, PROOF_HEADER};
+use bowline_proof::{AccessToken, InvalidAccessToken, PROOF_HEADER, Thumbprint};
 use http::{Extensions, Method, Uri, header, request};
 
 use super::recent::RecentTokens;
-use super::{ProofForThisRequest, Repeatable};
+use super::{ProofForThisRequest, Repeatable, WithCertificate};
 use crate::bind::{RequestFacts, TokenSourceId};
 use crate::dpop::ProveKey;
 use crate::error::{Error, Kind};
@@ -16,6 +16,8 @@ use crate::origin::Origin;
 pub(super) struct Plan {
     pub(super) origin: Origin,
     pub(super) token: Option<AccessToken>,
+    /// The certificate that the caller wants it to be authenticated with.
+    pub(super) certificate: Option<Thumbprint>,
     source: Option<TokenSourceId>,
     operation: Operation,
     per_request: bool,
@@ -46,6 +48,10 @@ impl Plan {
         let plan = Self {
             origin,
             token: token(parts, recent)?,
+            certificate: parts
+                .extensions
+                .remove()
+                .map(|WithCertificate(certificate)| certificate),
             source: parts.extensions.remove(),
             operation: operation(parts),
             per_request: parts.extensions.remove::<ProofForThisRequest>().is_some(),

@@ -116,7 +116,7 @@ impl Checkout {
                 sender.try_send_request(request).await
             }
             Some(Sender::H2(sender)) => {
-                if self.connection.requests.load(Ordering::Relaxed) > ASSUMED_STREAMS as u64 {
+                if self.connection.requests.load(Ordering::Relaxed) >= ASSUMED_STREAMS as u64 {
                     self.connection.sight.settled().await;
                 }
                 sender.try_send_request(request).await

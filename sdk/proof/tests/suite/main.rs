@@ -1,5 +1,6 @@
 //! What `bowline-proof` claims, and attempts to break each claim. One binary, because linking is the slow part.
 
+mod assertion;
 mod challenge;
 mod check;
 mod common;

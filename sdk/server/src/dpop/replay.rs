@@ -31,7 +31,8 @@ pub enum Insertion {
     Unavailable,
 }
 
-/// Names a proof: a hash of its key and its `jti`, so that nobody can use up another's `jti`.
+/// Names a proof: a hash of its key, or of the connection that a trusted proxy attests, and of its `jti`; so nobody can use
+/// up another's `jti`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ProofId([u8; 32]);
 
@@ -42,11 +43,21 @@ impl ProofId {
         &self.0
     }
 
+    /// Of a DPoP proof: no two clients have a key in common.
     pub(crate) fn of(proof: &Verified) -> Self {
+        Self::hash(proof.key.as_bytes(), &proof.jti)
+    }
+
+    /// Of a session-binding proof on a connection to a trusted proxy, of which `connection` is a hash.
+    pub(crate) fn attested(connection: &[u8; 32], jti: &str) -> Self {
+        Self::hash(connection, jti)
+    }
+
+    fn hash(owner: &[u8; 32], jti: &str) -> Self {
         let mut hash = Context::new(&SHA256);
         // The first has a fixed length, so no two pairs run together to the same octets.
-        hash.update(proof.key.as_bytes());
-        hash.update(proof.jti.as_bytes());
+        hash.update(owner);
+        hash.update(jti.as_bytes());
         let mut octets = [0; 32];
         octets.copy_from_slice(hash.finish().as_ref());
         Self(octets)

@@ -154,7 +154,7 @@ fn has_2048_bits(modulus: &str) -> bool {
 }
 
 /// A compact JWS taken apart. Nothing is believed yet.
-pub(super) struct SignedJwt<'a> {
+pub(crate) struct SignedJwt<'a> {
     header: Header,
     signed: &'a [u8],
     payload: &'a str,
@@ -162,7 +162,7 @@ pub(super) struct SignedJwt<'a> {
 }
 
 impl<'a> SignedJwt<'a> {
-    pub(super) fn parse(token: &'a str) -> Result<Self, TokenError> {
+    pub(crate) fn parse(token: &'a str) -> Result<Self, TokenError> {
         let malformed = || TokenError::invalid("the access token is not a JWT");
         let (signed, signature) = token.rsplit_once('.').ok_or_else(malformed)?;
         let (_, payload) = signed.split_once('.').ok_or_else(malformed)?;
@@ -186,7 +186,7 @@ impl<'a> SignedJwt<'a> {
     }
 
     /// The claims. Ask after the signature has been verified.
-    pub(super) fn claims(&self) -> Result<Value, TokenError> {
+    pub(crate) fn claims(&self) -> Result<Value, TokenError> {
         URL_SAFE_NO_PAD
             .decode(self.payload)
             .ok()

@@ -1,6 +1,5 @@
 //! Access tokens that are JWTs, validated with the authorization server's public keys (RS-2, RFC 9068).
 
-mod claims;
 mod keyring;
 mod keys;
 mod source;
@@ -12,10 +11,11 @@ use std::time::Duration;
 
 use bowline_proof::AccessToken;
 
-use self::claims::ClaimRules;
 use self::keyring::Keyring;
-use self::keys::{KeySet, Signature, SignedJwt};
+pub(crate) use self::keys::SignedJwt;
+use self::keys::{KeySet, Signature};
 pub use self::source::{Jwks, JwksError, JwksUrl};
+use crate::claims::ClaimRules;
 use crate::{Clock, TokenError, TokenValidator, ValidToken};
 
 /// Validates JWT access tokens: signature by a key of the JWKS, with an asymmetric algorithm that fits the key; `typ`,
@@ -32,6 +32,7 @@ use crate::{Clock, TokenError, TokenValidator, ValidToken};
 pub struct JwtValidator {
     keyring: Arc<Keyring>,
     rules: Arc<ClaimRules>,
+    any_jwt: bool,
     clock: Clock,
 }
 
@@ -45,11 +46,13 @@ impl JwtValidator {
         let jwks = jwks.into();
         JwtValidatorBuilder {
             rules: ClaimRules {
-                issuer: issuer.into(),
+                issuer: Some(issuer.into()),
                 audiences: vec![audience.into()],
+                audience_required: true,
+                expiry_required: true,
                 leeway: Duration::from_secs(60),
-                any_jwt: false,
             },
+            any_jwt: false,
             refresh_interval: jwks.default_refresh_interval(),
             retry_interval: Duration::from_secs(10),
             remembered_tokens: NonZeroUsize::new(4096).expect("4096 is not 0"),
@@ -58,10 +61,23 @@ impl JwtValidator {
         }
     }
 
+    /// The media type, without regard to case, its `application/` usually left out (RFC 7515 section 4.1.9).
+    fn check_type(&self, typ: Option<&str>) -> Result<(), TokenError> {
+        let short = typ.map(|typ| {
+            let typ = typ.to_ascii_lowercase();
+            typ.strip_prefix("application/").map_or(typ.clone(), str::to_owned)
+        });
+        match short.as_deref() {
+            Some("at+jwt") => Ok(()),
+            Some("jwt") | None if self.any_jwt => Ok(()),
+            _ => Err(TokenError::invalid("the typ of the access token is not at+jwt")),
+        }
+    }
+
     /// Checks all but the expiry, which a remembered token passes through too.
     async fn validate_anew(&self, token: &AccessToken, mut keys: Arc<KeySet>) -> Result<ValidToken, TokenError> {
         let jwt = SignedJwt::parse(token.secret())?;
-        self.rules.check_type(jwt.typ())?;
+        self.check_type(jwt.typ())?;
         let mut signature = keys.verify(&jwt);
         if signature == Signature::UnknownKey {
             keys = self.keyring.newer_than(Some(keys)).await?;
@@ -110,6 +126,7 @@ impl fmt::Debug for JwtValidator {
 #[must_use = "a builder does nothing until `build`"]
 pub struct JwtValidatorBuilder {
     rules: ClaimRules,
+    any_jwt: bool,
     jwks: Jwks,
     refresh_interval: Duration,
     retry_interval: Duration,
@@ -133,7 +150,7 @@ impl JwtValidatorBuilder {
     /// Whether tokens of type `JWT`, or of none, pass as well. Default: no; RFC 9068 section 4 demands `at+jwt`, so that no
     /// ID token passes as an access token.
     pub fn accept_any_jwt(mut self, accepted: bool) -> Self {
-        self.rules.any_jwt = accepted;
+        self.any_jwt = accepted;
         self
     }
 
@@ -172,6 +189,7 @@ impl JwtValidatorBuilder {
                 self.remembered_tokens,
             )),
             rules: Arc::new(self.rules),
+            any_jwt: self.any_jwt,
             clock: self.clock,
         }
     }

@@ -1,21 +1,20 @@
 //! Where the JWKS document comes from.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reqwest::redirect;
+use http::StatusCode;
 use tokio::io::AsyncReadExt;
 
 use super::keys::KeySet;
+use crate::endpoint::{Endpoint, EndpointError};
 
 /// A longer document is refused unread.
 const MAX_DOCUMENT: usize = 1024 * 1024;
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where the keys of the authorization server are found, as a JWK set (RFC 7517 section 5) of at most 1 MiB.
 #[derive(Clone)]
@@ -73,7 +72,7 @@ impl fmt::Display for Jwks {
         match &self.0 {
             Source::Document(_) => f.write_str("document"),
             Source::File(path) => path.display().fmt(f),
-            Source::Url(url) => url.url.fmt(f),
+            Source::Url(url) => url.0.fmt(f),
         }
     }
 }
@@ -98,12 +97,7 @@ async fn read(path: &Path) -> Result<Vec<u8>, JwksError> {
 
 /// A JWKS behind a URL, with whom to trust there and, if it asks, by which certificate to be known.
 #[derive(Clone)]
-pub struct JwksUrl {
-    url: reqwest::Url,
-    roots: Option<Vec<reqwest::Certificate>>,
-    identity: Option<reqwest::Identity>,
-    client: reqwest::Client,
-}
+pub struct JwksUrl(Endpoint);
 
 impl JwksUrl {
     /// An `https` URL whose server the platform's roots vouch for; or an `http` URL on loopback.
@@ -111,125 +105,63 @@ impl JwksUrl {
     /// # Errors
     /// It is no URL, or one over which anybody on the way could replace the keys.
     pub fn new(url: &str) -> Result<Self, JwksError> {
-        let url: reqwest::Url = url
-            .parse()
-            .map_err(|error| JwksError::new("the JWKS URL is not a URL").because(error))?;
-        if !(url.scheme() == "https" || url.scheme() == "http" && is_loopback(&url)) {
-            return Err(JwksError::new("the JWKS URL must be https; http is for loopback only"));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(JwksError::new(
-                "the JWKS URL must not hold a user name or password; they would be logged",
-            ));
-        }
-        Ok(Self {
-            client: client(None, None)?,
-            roots: None,
-            identity: None,
-            url,
-        })
+        Ok(Self(Endpoint::new("the JWKS URL", url)?))
     }
 
     /// Trusts these CA certificates (PEM) instead of the platform's.
     ///
     /// # Errors
     /// There is no certificate in the text, or one that cannot be read.
-    pub fn trust_only_pem(mut self, roots: &[u8]) -> Result<Self, JwksError> {
-        let bad = || JwksError::new("the roots for the JWKS URL hold no certificate in PEM");
-        let roots = reqwest::Certificate::from_pem_bundle(roots).map_err(|error| bad().because(error))?;
-        if roots.is_empty() {
-            return Err(bad());
-        }
-        self.roots = Some(roots);
-        self.rebuilt()
+    pub fn trust_only_pem(self, roots: &[u8]) -> Result<Self, JwksError> {
+        Ok(Self(self.0.trust_only_pem(roots)?))
     }
 
     /// Authenticates with this certificate chain and private key (PEM, one after the other in one text).
     ///
     /// # Errors
     /// A part is missing or cannot be read, or the key is another certificate's.
-    pub fn identity_pem(mut self, chain_and_key: &[u8]) -> Result<Self, JwksError> {
-        let identity = reqwest::Identity::from_pem(chain_and_key).map_err(|error| {
-            JwksError::new("the identity for the JWKS URL is not a certificate chain and its key in PEM").because(error)
-        })?;
-        self.identity = Some(identity);
-        self.rebuilt()
-    }
-
-    fn rebuilt(mut self) -> Result<Self, JwksError> {
-        self.client = client(self.roots.clone(), self.identity.clone())?;
-        Ok(self)
+    pub fn identity_pem(self, chain_and_key: &[u8]) -> Result<Self, JwksError> {
+        Ok(Self(self.0.identity_pem(chain_and_key)?))
     }
 
     async fn fetch(&self) -> Result<Vec<u8>, JwksError> {
-        let failed = |error: reqwest::Error| JwksError::new("the JWKS URL cannot be fetched").because(error);
-        let request = self.client.get(self.url.clone());
-        let mut response = request
-            .send()
-            .await
-            .map_err(failed)?
-            .error_for_status()
-            .map_err(failed)?;
-        let mut document = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if document.len() + chunk.len() > MAX_DOCUMENT {
-                return Err(JwksError::too_long());
-            }
-            document.extend_from_slice(&chunk);
+        let answer = self.0.ask(self.0.get(), MAX_DOCUMENT).await?;
+        match answer.status {
+            StatusCode::OK => Ok(answer.body),
+            status => Err(self.0.error(format_args!("answered {status}")).into()),
         }
-        Ok(document)
     }
 }
 
 /// Not the identity: it holds a private key.
 impl fmt::Debug for JwksUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "JwksUrl({})", self.url)
-    }
-}
-
-/// Redirects are not followed: the configured URL is what is trusted, not where it points.
-fn client(
-    roots: Option<Vec<reqwest::Certificate>>,
-    identity: Option<reqwest::Identity>,
-) -> Result<reqwest::Client, JwksError> {
-    let mut builder = reqwest::Client::builder()
-        .redirect(redirect::Policy::none())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(FETCH_TIMEOUT);
-    if let Some(roots) = roots {
-        builder = builder.tls_certs_only(roots);
-    }
-    if let Some(identity) = identity {
-        builder = builder.identity(identity);
-    }
-    builder
-        .build()
-        .map_err(|error| JwksError::new("no HTTPS client can be made for the JWKS URL").because(error))
-}
-
-fn is_loopback(url: &reqwest::Url) -> bool {
-    match url.host_str() {
-        Some("localhost") => true,
-        Some(host) => {
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            host.parse::<std::net::IpAddr>()
-                .is_ok_and(|address| address.is_loopback())
-        }
-        None => false,
+        write!(f, "JwksUrl({})", self.0)
     }
 }
 
 /// A key set that cannot be had.
 #[derive(Debug)]
 pub struct JwksError {
-    message: &'static str,
+    message: Cow<'static, str>,
     source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl From<EndpointError> for JwksError {
+    fn from(error: EndpointError) -> Self {
+        Self {
+            message: error.message.into(),
+            source: error.source,
+        }
+    }
 }
 
 impl JwksError {
     fn new(message: &'static str) -> Self {
-        Self { message, source: None }
+        Self {
+            message: message.into(),
+            source: None,
+        }
     }
 
     fn too_long() -> Self {
@@ -248,7 +180,7 @@ impl JwksError {
 
 impl fmt::Display for JwksError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.message)
+        f.write_str(&self.message)
     }
 }
 

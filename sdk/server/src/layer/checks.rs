@@ -3,16 +3,18 @@
 //! A token with the scheme `DPoP` takes the same way; RFC 9449 §4.3 comes after RS-3 and before RS-4, where a session's
 //! proof is looked at, and its `jti` is used up last of all.
 
+use std::sync::Arc;
+
 use bowline_proof::dpop::{DpopCheck, DpopRefusal, Nonce};
-use bowline_proof::{AccessToken, Check, Confirmation, Demand, Expected, Refusal, Scheme, Verified};
+use bowline_proof::{AccessToken, Check, Confirmation, Demand, Refusal, Scheme};
 use http::request::Parts;
 
-use super::dpop;
-use super::{Policy, Settings, transport};
-use crate::facts::ClientCertificate;
-use crate::memory::JtiRefused;
+use super::client::{self, Client};
+use super::proof::{self, CheckedProof};
+use super::{Policy, Settings, dpop, transport};
+use crate::proxies::Claimed;
 use crate::{
-    Binding, BindingClass, ConnectionFacts, ServerEvent, TokenError, TokenErrorKind, TokenValidator, ValidToken,
+    Binding, BindingClass, ConnectionFacts, Scope, ServerEvent, TokenError, TokenErrorKind, TokenValidator, ValidToken,
 };
 
 /// Why a request does not pass.
@@ -21,9 +23,11 @@ pub(super) enum Refused {
     By(Refusal),
     /// A check of DPoP says no.
     ByDpop(DpopRefusal),
+    /// The token's scope does not hold this one.
+    Scope(Scope),
     /// RS-2 cannot be decided.
     Unavailable(TokenError),
-    /// RFC 9449 §11.1 cannot be decided, for this reason.
+    /// Whether the `jti` was seen before cannot be decided, for this reason.
     ReplayStore(&'static str),
 }
 
@@ -56,6 +60,7 @@ pub(super) struct Passed {
     pub(super) binding: Binding,
     /// What the response is to tell a DPoP client (RFC 9449 §8.2).
     pub(super) newer_nonce: Option<Nonce>,
+    proof: bool,
     cached: bool,
 }
 
@@ -64,6 +69,7 @@ impl Passed {
         ServerEvent::Verified {
             connection: self.binding.connection,
             class: self.binding.class,
+            proof: self.proof,
             cached: self.cached,
             per_request_claims: self.binding.per_request_claims,
         }
@@ -77,51 +83,57 @@ pub(super) fn certificate_has_expired(facts: &ConnectionFacts, settings: &Settin
         .is_some_and(|certificate| settings.clock.now() > certificate.not_after())
 }
 
-/// All checks on one request, except the expiry of the certificate, which comes before any other.
+/// All checks on one request, except the expiry of the connection's certificate, which comes before any other.
 pub(super) async fn check<V: TokenValidator>(
     request: &Parts,
+    claimed: &Claimed,
     facts: &ConnectionFacts,
     settings: &Settings,
     validator: &V,
 ) -> Result<Passed, Refused> {
-    let token = transport::access_token(request, settings)?;
+    let attested = client::attested(claimed, facts, settings)?; // RS-1, of a client behind a proxy
+    let client = Client::new(facts, attested.as_deref(), settings);
+    let proof = transport::proof(request); // What is wrong with it is said in its turn.
+    let (token, seen_before) = token(request, &proof, &client, settings)?;
     let valid = validate(validator, &token).await?;
     let confirmation = valid.confirmation().map_err(|_| Check::Confirmation)?;
-    let class = class(confirmation, token.scheme(), settings)?;
-    check_certificate_binding(confirmation, facts)?;
-    let dpop = match class {
+    let asked_for = class(confirmation, token.scheme(), settings)?;
+    check_certificate_binding(confirmation, &client)?;
+    let dpop = match asked_for {
         BindingClass::Dpop => Some(dpop::check(&token, confirmation, request, settings)?),
         _ => None,
     };
-    let proof = match (transport::proof(request)?, facts.certificate()) {
-        (Some(proof), Some(certificate)) => Some(check_proof(proof, certificate, &token, request, facts, settings)?),
+    let proof = match (proof?, client.certificate) {
+        (Some(_), Some(_)) if seen_before => Some(CheckedProof::SeenBefore),
+        (Some(found), Some(certificate)) => Some(proof::check(found, certificate, &token, request, &client, settings)?),
         (Some(_), None) => {
             let detail = "the proof is for a client certificate, and this connection has none";
             return Err(Refusal::with_detail(Check::ProofThumbprint, detail).into()); // RS-5
         }
-        (None, _) if class == BindingClass::Session => return Err(Check::ProofMissing.into()), // RS-4
+        (None, _) if asked_for == BindingClass::Session => return Err(Check::ProofMissing.into()), // RS-4
         (None, _) => None,
     };
     let per_request_claims = dpop.is_some() || proof.as_ref().is_some_and(CheckedProof::has_all_request_claims);
     if settings.request_claims.are_demanded(request) && !per_request_claims {
         return Err(Check::RequestClaimsRequired.into()); // RS-12
     }
-    if settings.policy == Policy::Require && class != BindingClass::Session {
-        return Err(Check::BindingRequired.into()); // RS-13
-    }
+    check_policy(asked_for, &client, settings.policy)?;
+    check_scope(&valid, request, settings)?;
     // Last of all, so that a request that is refused uses up no `jti` and leaves no proof behind.
     if let Some(proof) = &proof {
-        proof.settle(&token, facts, settings)?;
+        proof.settle(&token, facts, &client, settings).await?;
     }
     if let Some(proof) = &dpop {
         proof.settle(settings).await?;
     }
     Ok(Passed {
+        proof: proof.is_some() || dpop.is_some(),
         cached: matches!(proof, Some(CheckedProof::SeenBefore)),
         binding: Binding {
-            class,
+            class: reported_class(asked_for, &client),
             connection: facts.id(),
-            thumbprint: facts.certificate().map(ClientCertificate::thumbprint),
+            certificate: client.certificate.map(Arc::clone),
+            attested_by: client.attestation.as_ref().map(|by| by.proxy),
             dpop_key: dpop.as_ref().map(|proof| proof.verified.key),
             per_request_claims,
             resumed: facts.is_resumed(),
@@ -129,6 +141,24 @@ pub(super) async fn check<V: TokenValidator>(
         },
         newer_nonce: dpop.and_then(|proof| proof.newer_nonce),
     })
+}
+
+/// The token, and whether it passed RS-5..RS-8 before with the very proof that comes with it (RS-11).
+fn token(
+    request: &Parts,
+    proof: &Result<Option<&[u8]>, Refusal>,
+    client: &Client<'_>,
+    settings: &Settings,
+) -> Result<(AccessToken, bool), Refusal> {
+    let field = transport::authorization(request)?;
+    let remembered = match proof {
+        Ok(Some(proof)) => client.memory.recall(field.as_bytes(), proof),
+        _ => None,
+    };
+    match remembered {
+        Some(token) => Ok((token, true)),
+        None => Ok((transport::access_token(field, settings)?, false)),
+    }
 }
 
 /// RS-2.
@@ -159,80 +189,41 @@ fn class(confirmation: &Confirmation, scheme: Scheme, settings: &Settings) -> Re
 }
 
 /// RS-3. Without a client certificate there is nothing to equal.
-fn check_certificate_binding(confirmation: &Confirmation, facts: &ConnectionFacts) -> Result<(), Refusal> {
+fn check_certificate_binding(confirmation: &Confirmation, client: &Client<'_>) -> Result<(), Refusal> {
     match confirmation.x5t_s256 {
-        Some(_) if confirmation.x5t_s256 != facts.certificate().map(ClientCertificate::thumbprint) => {
-            Err(Check::TokenCertificate.into())
-        }
+        Some(_) if confirmation.x5t_s256 != client.thumbprint() => Err(Check::TokenCertificate.into()),
         _ => Ok(()),
     }
 }
 
-/// RS-5..RS-9, less the memory of `jti`: see [`CheckedProof::settle`].
-fn check_proof<'a>(
-    proof: &'a [u8],
-    certificate: &ClientCertificate,
-    token: &AccessToken,
-    request: &Parts,
-    facts: &ConnectionFacts,
-    settings: &Settings,
-) -> Result<CheckedProof<'a>, Refusal> {
-    if facts.memory.has_passed(token.hash(), proof) {
-        return Ok(CheckedProof::SeenBefore);
+/// RS-13.
+fn check_policy(asked_for: BindingClass, client: &Client<'_>, policy: Policy) -> Result<(), Refusal> {
+    let is_attested = client.attestation.is_some();
+    match (policy, asked_for) {
+        (Policy::Follow, _) | (Policy::RequireOrAttested, BindingClass::Session) => Ok(()),
+        (Policy::Require, BindingClass::Session) if !is_attested => Ok(()),
+        (Policy::Require, BindingClass::Session) => Err(Refusal::with_detail(
+            Check::BindingRequired,
+            "GW-3: the word of a proxy about the TLS connection does not suffice here",
+        )),
+        _ => Err(Check::BindingRequired.into()),
     }
-    let expected = Expected {
-        exporter: facts.exporter(),
-        token: token.hash(),
-        now: settings.clock.now(),
-        handshake_at: facts.handshake_at(),
-        method: &request.method,
-        path: transport::path(request),
-        targets: &settings.targets,
-        windows: &settings.windows,
-    };
-    let verified = certificate.verifier.verify(proof, &expected)?;
-    Ok(CheckedProof::New { proof, verified })
 }
 
-/// A proof that passed RS-5..RS-8, and RS-9 but for its `jti`.
-enum CheckedProof<'a> {
-    /// This very proof passed with this token on this connection; it has no per-request claims (RS-11).
-    SeenBefore,
-    New {
-        proof: &'a [u8],
-        verified: Verified,
-    },
+/// RS-10.
+fn check_scope(token: &ValidToken, request: &Parts, settings: &Settings) -> Result<(), Refused> {
+    match settings.required_scope.of(request) {
+        Some(required) if !required.is_granted(token.claims()) => Err(Refused::Scope(required)),
+        _ => Ok(()),
+    }
 }
 
-impl CheckedProof<'_> {
-    fn has_all_request_claims(&self) -> bool {
-        match self {
-            Self::SeenBefore => false,
-            Self::New { verified, .. } => verified.has_all_request_claims(),
+/// GW-3: what rests on a proxy's word is called so.
+fn reported_class(asked_for: BindingClass, client: &Client<'_>) -> BindingClass {
+    match asked_for {
+        BindingClass::Session | BindingClass::Certificate if client.attestation.is_some() => {
+            BindingClass::ProxyAttested
         }
-    }
-
-    /// Uses up the `jti` (RS-9), or remembers the proof if it is a reusable one (RS-11).
-    fn settle(&self, token: &AccessToken, facts: &ConnectionFacts, settings: &Settings) -> Result<(), Refusal> {
-        let Self::New { proof, verified } = self else {
-            return Ok(());
-        };
-        if let Some(jti) = verified.jti() {
-            let left = facts
-                .memory
-                .use_up(jti, settings.jti_quota)
-                .map_err(|refused| match refused {
-                    JtiRefused::Seen => Check::Replay,
-                    JtiRefused::QuotaFull => Check::ReplayQuota,
-                })?;
-            // Before it is full, so that what is in flight still passes and the client moves on in time.
-            if left <= settings.jti_quota / 10 {
-                facts.drain.notify_one();
-            }
-        }
-        if verified.is_reusable() {
-            facts.memory.remember(*token.hash(), proof, settings.remembered_proofs);
-        }
-        Ok(())
+        class => class,
     }
 }

@@ -9,7 +9,7 @@ use rustls_pki_types::UnixTime;
 
 use super::checks::Refused;
 use super::{Settings, transport};
-use crate::{Dpop, Insertion, ProofId};
+use crate::{Dpop, Insertion, ProofId, ReplayStore};
 
 /// A proof that passed §4.3; only its `jti` may still be an old one.
 pub(super) struct CheckedDpop<'a> {
@@ -56,20 +56,29 @@ pub(super) fn check<'a>(
 }
 
 impl CheckedDpop<'_> {
-    /// Uses the proof up (§11.1). It is remembered for as long as its `iat` is taken.
+    /// Uses the proof up (§11.1).
     pub(super) async fn settle(&self, settings: &Settings) -> Result<(), Refused> {
-        let until = self
-            .verified
-            .issued_at
-            .as_secs()
-            .saturating_add(settings.windows.past.as_secs());
-        let until = UnixTime::since_unix_epoch(Duration::from_secs(until));
         let id = ProofId::of(&self.verified);
-        match self.dpop.replay.insert(id, settings.clock.now(), until).await {
-            Insertion::Fresh => Ok(()),
-            Insertion::Seen => Err(DpopCheck::Replay.into()),
-            Insertion::Full => Err(Refused::ReplayStore("the replay store is full")),
-            Insertion::Unavailable => Err(Refused::ReplayStore("the replay store cannot be reached")),
+        match use_up(&*self.dpop.replay, id, self.verified.issued_at, settings).await? {
+            true => Ok(()),
+            false => Err(DpopCheck::Replay.into()),
         }
+    }
+}
+
+/// Whether a proof was not used before; now it is. It is remembered for as long as its `iat` is taken.
+pub(super) async fn use_up(
+    store: &dyn ReplayStore,
+    id: ProofId,
+    issued_at: UnixTime,
+    settings: &Settings,
+) -> Result<bool, Refused> {
+    let until = issued_at.as_secs().saturating_add(settings.windows.past.as_secs());
+    let until = UnixTime::since_unix_epoch(Duration::from_secs(until));
+    match store.insert(id, settings.clock.now(), until).await {
+        Insertion::Fresh => Ok(true),
+        Insertion::Seen => Ok(false),
+        Insertion::Full => Err(Refused::ReplayStore("the replay store is full")),
+        Insertion::Unavailable => Err(Refused::ReplayStore("the replay store cannot be reached")),
     }
 }

@@ -1,7 +1,9 @@
 //! The verifier as tower middleware: RS-1 to RS-13 on every request, and RFC 9449 on those that come with DPoP.
 
 mod checks;
+mod client;
 mod dpop;
+mod proof;
 mod refused;
 mod service;
 mod transport;
@@ -18,7 +20,7 @@ use http::request::Parts;
 use tower_layer::Layer;
 
 pub use self::service::BindingService;
-use crate::{Clock, Dpop, VerifierObserver};
+use crate::{Clock, Dpop, RequiredScope, ResourceMetadata, ServerObserver, TrustedProxies};
 
 /// Lets a request through only if its access token is valid and is presented by whom, and on the connection, it is bound
 /// to (RS-1..RS-13).
@@ -30,6 +32,9 @@ use crate::{Clock, Dpop, VerifierObserver};
 /// A request that passes carries a [`Binding`](crate::Binding) extension; a response that refuses carries the
 /// [`Check`](bowline_proof::Check) (or the [`DpopCheck`](bowline_proof::dpop::DpopCheck)) that refused, as an extension
 /// too, and an empty body.
+///
+/// The fields in which proxies and sidecars tell of other TLS connections (`Client-Cert`, `Client-Cert-Chain`, `TLS-Exporter`,
+/// `Session-Binding-Verified`) are taken off every request: a handler might believe them. See [`TrustedProxies`].
 ///
 /// A connection's memory of proofs and of `jti` values is shared by all layers that its requests meet: put one layer on
 /// each request's way, not two.
@@ -46,13 +51,16 @@ struct Settings {
     targets: Targets,
     policy: Policy,
     request_claims: RequestClaims,
+    required_scope: RequiredScope,
     resource_metadata: Option<String>,
+    metadata_path: Option<String>,
     public_paths: Vec<String>,
     windows: Windows,
     remembered_proofs: NonZeroUsize,
     jti_quota: usize,
     dpop: Option<Dpop>,
-    observer: Option<Arc<dyn VerifierObserver>>,
+    trusted_proxies: Option<Arc<TrustedProxies>>,
+    observer: Option<Arc<dyn ServerObserver>>,
     clock: Clock,
 }
 
@@ -60,8 +68,12 @@ struct Settings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Policy {
-    /// Every token must be: one without `cnf.tls_exp` is refused, a DPoP-bound one too.
+    /// Every token must be, and on a TLS connection that this server terminates itself: one without `cnf.tls_exp` is
+    /// refused, a DPoP-bound one too, and whatever a proxy attests.
     Require,
+    /// The same, but the word of a trusted proxy about the connection suffices (GW-3):
+    /// [`BindingClass::ProxyAttested`](crate::BindingClass::ProxyAttested), for a token with `cnf.tls_exp` and a proof.
+    RequireOrAttested,
     /// The token decides. A bearer token passes as a bearer token.
     #[default]
     Follow,
@@ -81,7 +93,8 @@ pub enum RequestClaims {
 }
 
 impl RequestClaims {
-    /// Those requests for which `demanded` returns true.
+    /// Those requests for which `demanded` returns true, by what it sees of their head: the route, the method, or a field that
+    /// names the operation, such as MCP's `Mcp-Method` (which the handler must compare with the body).
     pub fn when(demanded: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
         Self::When(Arc::new(demanded))
     }
@@ -116,12 +129,15 @@ impl<V> BindingLayer<V> {
                 targets: Targets::default(),
                 policy: Policy::default(),
                 request_claims: RequestClaims::default(),
+                required_scope: RequiredScope::default(),
                 resource_metadata: None,
+                metadata_path: None,
                 public_paths: Vec::new(),
                 windows: Windows::default(),
                 remembered_proofs: NonZeroUsize::new(256).expect("256 is not 0"),
                 jti_quota: 10_000,
                 dpop: None,
+                trusted_proxies: None,
                 observer: None,
                 clock: Clock::default(),
             }),
@@ -153,7 +169,24 @@ impl<V> BindingLayer<V> {
         self.with(|settings| settings.request_claims = demanded)
     }
 
-    /// The URL of this server's protected resource metadata (RFC 9728), named in every challenge (RS-10).
+    /// Which requests need which scope; a token without it is answered 403 (RS-10). Default: [`RequiredScope::None`].
+    #[must_use]
+    pub fn required_scope(self, required: RequiredScope) -> Self {
+        self.with(|settings| settings.required_scope = required)
+    }
+
+    /// Names the URL of this metadata in every challenge, and makes its path a public one. Route
+    /// [`ResourceMetadata::service`] there.
+    #[must_use]
+    pub fn resource(self, metadata: &ResourceMetadata) -> Self {
+        self.with(|settings| {
+            settings.resource_metadata = Some(metadata.url().to_owned());
+            settings.metadata_path = Some(metadata.path().to_owned());
+        })
+    }
+
+    /// The URL of this server's protected resource metadata (RFC 9728), named in every challenge (RS-10): for metadata that
+    /// another server keeps. See [`resource`](Self::resource).
     #[must_use]
     pub fn resource_metadata(self, url: impl Into<String>) -> Self {
         self.with(|settings| settings.resource_metadata = Some(url.into()))
@@ -199,9 +232,15 @@ impl<V> BindingLayer<V> {
         self.with(|settings| settings.dpop = Some(dpop))
     }
 
+    /// Believes these proxies about the client's TLS connection (GW-3). Default: nobody is believed.
+    #[must_use]
+    pub fn trusted_proxies(self, proxies: TrustedProxies) -> Self {
+        self.with(|settings| settings.trusted_proxies = Some(Arc::new(proxies)))
+    }
+
     /// Who is told of each request's outcome.
     #[must_use]
-    pub fn observer(self, observer: impl VerifierObserver) -> Self {
+    pub fn observer(self, observer: impl ServerObserver) -> Self {
         self.with(|settings| settings.observer = Some(Arc::new(observer)))
     }
 
@@ -216,6 +255,15 @@ impl<V> BindingLayer<V> {
         change(settings);
         settings.targets = Targets::new(settings.origins.iter().cloned()).bare_path(settings.bare_path);
         self
+    }
+}
+
+impl Settings {
+    fn is_public(&self, path: &str) -> bool {
+        self.metadata_path
+            .iter()
+            .chain(&self.public_paths)
+            .any(|public| public == path)
     }
 }
 

@@ -6,16 +6,13 @@ use http::header::{CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode, Version};
 
 use super::Settings;
-use crate::TokenError;
+use crate::{Scope, TokenError};
 
 /// The challenge for a refusal: its error and its description, which name the check and no expected value. `scheme` is
 /// the one with which the token came, if it came.
 pub(super) fn challenge<B: Default>(refusal: Refusal, scheme: Scheme, settings: &Settings) -> Response<B> {
     let check = refusal.check();
-    let mut challenge = match scheme {
-        Scheme::Dpop if settings.dpop.is_some() => Challenge::dpop(),
-        _ => Challenge::bearer(),
-    };
+    let mut challenge = of_scheme(scheme, settings);
     if let Some(error) = check.error() {
         challenge = challenge
             .with("error", error)
@@ -31,7 +28,26 @@ pub(super) fn challenge<B: Default>(refusal: Refusal, scheme: Scheme, settings: 
     response
 }
 
-/// The same for DPoP. It brings the nonce for the next proof, where one is required (RFC 9449 §9).
+/// 403, with the scope that would suffice (RFC 6750 §3.1).
+pub(super) fn insufficient_scope<B: Default>(required: &Scope, scheme: Scheme, settings: &Settings) -> Response<B> {
+    let check = Check::Scope;
+    let challenge = of_scheme(scheme, settings)
+        .with("error", check.error().unwrap_or_default())
+        .with("error_description", Refusal::from(check).to_string())
+        .with("scope", required.as_str());
+    let mut response = challenged(check.status(), challenge, settings);
+    response.extensions_mut().insert(check);
+    response
+}
+
+fn of_scheme(scheme: Scheme, settings: &Settings) -> Challenge {
+    match scheme {
+        Scheme::Dpop if settings.dpop.is_some() => Challenge::dpop(),
+        _ => Challenge::bearer(),
+    }
+}
+
+/// The challenge for a refusal by a check of DPoP. It brings the nonce for the next proof, where one is required (RFC 9449 §9).
 pub(super) fn dpop_challenge<B: Default>(refusal: DpopRefusal, settings: &Settings) -> Response<B> {
     let check = refusal.check();
     let challenge = Challenge::dpop()

@@ -12,7 +12,8 @@ use tower_service::Service;
 
 use super::checks::{self, Refused};
 use super::{Settings, refused, transport};
-use crate::{ConnectionFacts, ServerEvent, TokenValidator};
+use crate::proxies::Claimed;
+use crate::{CloseReason, ConnectionFacts, ServerEvent, TokenValidator};
 
 /// The service that a [`BindingLayer`](super::BindingLayer) makes of another.
 pub struct BindingService<S, V> {
@@ -42,8 +43,9 @@ where
         let fresh = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, fresh);
         let (validator, settings) = (self.validator.clone(), self.settings.clone());
+        // Out here, so that the future does not hold the request twice.
+        let (mut parts, body) = request.into_parts();
         Box::pin(async move {
-            let (mut parts, body) = request.into_parts();
             let newer_nonce = match admit(&mut parts, &settings, &*validator).await {
                 Ok(newer_nonce) => newer_nonce,
                 Err(response) => return Ok(response),
@@ -71,16 +73,17 @@ async fn admit<V: TokenValidator, B: Default>(
         true => Scheme::Dpop,
         false => Scheme::Bearer,
     };
+    let claimed = Claimed::strip(&mut request.headers);
     let facts = connection_facts(request);
     if let Some(facts) = &facts
         && checks::certificate_has_expired(facts, settings)
     {
-        facts.drain.notify_one();
+        facts.drain(CloseReason::Certificate);
         report_refusal(settings, facts, Check::Certificate.into());
         return Err(refused::expired(request.version, scheme, settings));
     }
     let path = transport::path(request);
-    if settings.public_paths.iter().any(|public| public == path) {
+    if settings.is_public(path) {
         return Ok(None);
     }
     let Some(facts) = facts else {
@@ -90,7 +93,7 @@ async fn admit<V: TokenValidator, B: Default>(
         );
         return Err(refused::without_facts());
     };
-    match checks::check(request, &facts, settings, validator).await {
+    match checks::check(request, &claimed, &facts, settings, validator).await {
         Ok(passed) => {
             report(settings, &passed.event());
             request.extensions.insert(passed.binding);
@@ -100,6 +103,10 @@ async fn admit<V: TokenValidator, B: Default>(
             report_refusal(settings, &facts, refusal);
             Err(refused::challenge(refusal, scheme, settings))
         }
+        Err(Refused::Scope(required)) => {
+            report_refusal(settings, &facts, Check::Scope.into());
+            Err(refused::insufficient_scope(&required, scheme, settings))
+        }
         Err(Refused::ByDpop(refusal)) => {
             tracing::debug!(connection = %facts.id(), %refusal, "request refused");
             let (connection, check) = (facts.id(), refusal.check());
@@ -107,7 +114,7 @@ async fn admit<V: TokenValidator, B: Default>(
             Err(refused::dpop_challenge(refusal, settings))
         }
         Err(Refused::ReplayStore(why)) => {
-            tracing::warn!(connection = %facts.id(), why, "a DPoP request was refused unverified");
+            tracing::warn!(connection = %facts.id(), why, "a request was refused, because nobody can say whether its proof was used before");
             report(settings, &ServerEvent::Unavailable { connection: facts.id() });
             Err(refused::replay_unknown())
         }

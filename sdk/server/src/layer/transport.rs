@@ -2,14 +2,14 @@
 
 use bowline_proof::dpop::{DPOP_HEADER, DpopCheck};
 use bowline_proof::{AccessToken, Check, InvalidAccessToken, PROOF_HEADER, Refusal, Scheme};
+use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 
 use super::Settings;
 
-/// The access token, from `Authorization: Bearer` (or `DPoP`, where that is configured) and from nowhere else. The body
-/// is not read: a token there is none.
-pub(super) fn access_token(request: &Parts, settings: &Settings) -> Result<AccessToken, Refusal> {
+/// The one `Authorization` field. A token elsewhere is refused; the body is not read: a token there is none (TK-0).
+pub(super) fn authorization(request: &Parts) -> Result<&HeaderValue, Refusal> {
     if request.uri.query().is_some_and(names_access_token) {
         return Err(Refusal::with_detail(
             Check::TokenTransport,
@@ -17,14 +17,17 @@ pub(super) fn access_token(request: &Parts, settings: &Settings) -> Result<Acces
         ));
     }
     let mut fields = request.headers.get_all(AUTHORIZATION).iter();
-    let (field, further) = (fields.next(), fields.next());
-    if further.is_some() {
-        return Err(Refusal::with_detail(
+    match (fields.next(), fields.next()) {
+        (_, Some(_)) => Err(Refusal::with_detail(
             Check::TokenTransport,
             "more than one Authorization header",
-        ));
+        )),
+        (field, None) => field.ok_or(Check::NoToken.into()),
     }
-    let field = field.ok_or(Check::NoToken)?;
+}
+
+/// The access token in it, with the scheme `Bearer` (or `DPoP`, where that is configured).
+pub(super) fn access_token(field: &HeaderValue, settings: &Settings) -> Result<AccessToken, Refusal> {
     let token = match settings.dpop {
         Some(_) => AccessToken::from_credentials(field),
         None => AccessToken::from_authorization(field),
@@ -59,7 +62,7 @@ pub(super) fn dpop_proof(request: &Parts) -> Result<&[u8], DpopCheck> {
 
 /// Whether the request means to present its token with the scheme `DPoP`, well-formed or not.
 pub(super) fn is_dpop(request: &Parts) -> bool {
-    let scheme = |field: &http::HeaderValue| {
+    let scheme = |field: &HeaderValue| {
         let field = field.as_bytes();
         let end = field.iter().position(|&octet| octet == b' ').unwrap_or(field.len());
         field[..end].eq_ignore_ascii_case(Scheme::Dpop.name().as_bytes())

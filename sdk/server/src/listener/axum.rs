@@ -1,23 +1,33 @@
 //! The listener as `axum::serve` wants it.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Connection, Listener};
-use crate::ConnectionFacts;
+use crate::serve::past_not_after;
+use crate::{Clock, CloseReason, ConnectionFacts};
+
+/// What requests in flight have left when the certificate expires.
+const GRACE: Duration = Duration::from_secs(30);
 
 impl axum::serve::Listener for Listener {
-    type Io = Connection;
+    type Io = ExpiringConnection;
     type Addr = Option<SocketAddr>;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         let connection = Listener::accept(self).await;
         let peer = connection.facts().peer();
-        (connection, peer)
+        (ExpiringConnection::new(connection, self.clock.clone()), peer)
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
@@ -35,13 +45,78 @@ impl axum::serve::Listener for Listener {
 /// # }
 /// ```
 ///
-/// `axum::serve` gives no way to drain one connection: past its certificate's `notAfter` each request is refused (RS-1),
-/// but the connection stays open until the client closes it. [`serve`](crate::serve) drains it.
+/// `axum::serve` gives no way to drain one connection: past its certificate's `notAfter` each request is refused (RS-1), and
+/// thirty seconds later the connection is cut, without GOAWAY. [`serve`](crate::serve) drains it.
 #[derive(Clone, Debug)]
 pub struct PeerFacts(pub Arc<ConnectionFacts>);
 
 impl Connected<IncomingStream<'_, Listener>> for PeerFacts {
     fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
-        Self(stream.io().facts().clone())
+        Self(stream.io().connection.facts().clone())
+    }
+}
+
+/// A connection that seems to be at its end when the client's certificate has been past its `notAfter` for a while (RS-1).
+pub struct ExpiringConnection {
+    connection: Connection,
+    /// Completes at that time; `None` when it has.
+    expiry: Option<BoxFuture<'static, ()>>,
+}
+
+impl ExpiringConnection {
+    fn new(connection: Connection, clock: Clock) -> Self {
+        let facts = connection.facts().clone();
+        let expiry = async move {
+            past_not_after(&facts, &clock).await;
+            tokio::time::sleep(GRACE).await;
+            facts.closing.because(CloseReason::Certificate);
+        };
+        Self {
+            connection,
+            expiry: Some(expiry.boxed()),
+        }
+    }
+}
+
+impl AsyncRead for ExpiringConnection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self
+            .expiry
+            .as_mut()
+            .is_some_and(|expiry| expiry.poll_unpin(cx).is_ready())
+        {
+            self.expiry = None;
+        }
+        match self.expiry {
+            Some(_) => Pin::new(&mut self.connection).poll_read(cx, buf),
+            // Nothing read: the end.
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl AsyncWrite for ExpiringConnection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.connection).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.connection).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.connection.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.connection).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.connection).poll_shutdown(cx)
     }
 }

@@ -3,6 +3,7 @@
 #[cfg(feature = "axum")]
 mod axum;
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -12,15 +13,19 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep_until};
 use tokio_rustls::server::TlsStream;
 
 #[cfg(feature = "axum")]
 pub use self::axum::PeerFacts;
 use crate::{Acceptor, ConnectionFacts, Lingering};
 
-const DEFAULT_HANDSHAKE_LIMIT: usize = 1024;
+const DEFAULT_HANDSHAKE_LIMIT: usize = 4096;
+
+/// What a handshake has for certain. At the limit, one that took longer makes room for whoever comes.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Finished connections that nobody has taken yet. Behind these, handshakes wait, and behind those, the kernel's queue.
 const QUEUE: usize = 64;
@@ -31,12 +36,18 @@ const BACK_OFF: Duration = Duration::from_millis(200);
 /// Accepts TCP connections and performs their TLS handshakes, each in a task of its own with a time limit, so that a
 /// silent peer delays nobody. [`serve`](crate::serve) and `axum::serve` take it.
 ///
+/// Handshakes are limited in number. At the limit the oldest one that has taken more than a second is broken off for a
+/// newcomer: a peer that means well needs milliseconds, so a flood of silent or slow ones holds it up for moments. If all are
+/// younger, newcomers wait.
+///
 /// Dropping it stops listening and breaks off the handshakes under way.
 #[derive(Debug)]
 pub struct Listener {
     finished: mpsc::Receiver<Connection>,
     local_addr: SocketAddr,
     accepting: AbortHandle,
+    #[cfg(feature = "axum")]
+    clock: crate::Clock,
 }
 
 impl Listener {
@@ -48,7 +59,7 @@ impl Listener {
         Self::new(TcpListener::bind(address).await?, acceptor)
     }
 
-    /// Starts to accept from a socket that is bound already, with at most 1,024 handshakes at a time.
+    /// Starts to accept from a socket that is bound already, with at most 4,096 handshakes at a time.
     ///
     /// # Errors
     /// The socket has no local address.
@@ -59,7 +70,7 @@ impl Listener {
         Self::with_handshake_limit(tcp, acceptor, DEFAULT_HANDSHAKE_LIMIT)
     }
 
-    /// The same with another limit. At the limit, further peers wait until a handshake ends or runs out of time.
+    /// The same with another limit.
     ///
     /// # Errors
     /// The socket has no local address.
@@ -70,11 +81,15 @@ impl Listener {
         assert!(limit > 0, "a listener must be allowed at least one handshake");
         let local_addr = tcp.local_addr()?;
         let (queue, finished) = mpsc::channel(QUEUE);
+        #[cfg(feature = "axum")]
+        let clock = acceptor.clock.clone();
         let accepting = tokio::spawn(accept_all(tcp, acceptor, queue, limit)).abort_handle();
         Ok(Self {
             finished,
             local_addr,
             accepting,
+            #[cfg(feature = "axum")]
+            clock,
         })
     }
 
@@ -101,16 +116,12 @@ impl Drop for Listener {
 }
 
 async fn accept_all(tcp: TcpListener, acceptor: Acceptor, queue: mpsc::Sender<Connection>, limit: usize) {
-    // Dropped with this task, and the handshakes with it.
-    let mut handshakes = JoinSet::new();
+    let mut handshakes = Handshakes::default();
     loop {
-        while handshakes.try_join_next().is_some() {}
-        while handshakes.len() >= limit {
-            handshakes.join_next().await;
-        }
         match tcp.accept().await {
             Ok((stream, peer)) => {
-                handshakes.spawn(handshake(stream, peer, acceptor.clone(), queue.clone()));
+                handshakes.make_room(limit).await;
+                handshakes.begin(stream, peer, acceptor.clone(), queue.clone());
             }
             Err(error) if concerns_one_peer(&error) => {}
             Err(error) => {
@@ -121,10 +132,71 @@ async fn accept_all(tcp: TcpListener, acceptor: Acceptor, queue: mpsc::Sender<Co
     }
 }
 
-async fn handshake(stream: TcpStream, peer: SocketAddr, acceptor: Acceptor, queue: mpsc::Sender<Connection>) {
+/// The handshakes under way. Dropping them breaks them off.
+#[derive(Default)]
+struct Handshakes {
+    tasks: JoinSet<()>,
+    /// Those that may still be under way, the oldest first.
+    line: VecDeque<UnderWay>,
+}
+
+struct UnderWay {
+    begun: Instant,
+    /// Its end tells that the handshake has ended, well or not; what waits to be taken after that is left alone.
+    displace: oneshot::Sender<()>,
+}
+
+impl Handshakes {
+    fn begin(&mut self, stream: TcpStream, peer: SocketAddr, acceptor: Acceptor, queue: mpsc::Sender<Connection>) {
+        let (displace, displaced) = oneshot::channel();
+        let begun = Instant::now();
+        self.line.push_back(UnderWay { begun, displace });
+        self.tasks.spawn(handshake(stream, peer, acceptor, queue, displaced));
+    }
+
+    /// Completes when there are fewer than `limit`.
+    async fn make_room(&mut self, limit: usize) {
+        loop {
+            while self.tasks.try_join_next().is_some() {}
+            while self.line.front().is_some_and(|oldest| oldest.displace.is_closed()) {
+                self.line.pop_front();
+            }
+            if self.tasks.len() < limit {
+                return;
+            }
+            let patience = self.line.front().map(|oldest| oldest.begun + PATIENCE);
+            let over = async {
+                match patience {
+                    Some(end) => sleep_until(end).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                _ = self.tasks.join_next() => {}
+                () = over => {
+                    // It may have ended in this moment, and then somebody else has.
+                    if let Some(oldest) = self.line.pop_front()
+                        && oldest.displace.send(()).is_ok()
+                    {
+                        self.tasks.join_next().await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn handshake(
+    stream: TcpStream,
+    peer: SocketAddr,
+    acceptor: Acceptor,
+    queue: mpsc::Sender<Connection>,
+    displaced: oneshot::Receiver<()>,
+) {
     // Without it small responses wait for acknowledgements; a socket that refuses still works.
     let _ = stream.set_nodelay(true);
-    match acceptor.accept_from(stream, peer).await {
+    match acceptor.accept_unless(stream, peer, displaced).await {
         Ok((stream, facts)) => {
             tracing::debug!(connection = %facts.id(), %peer, resumed = facts.is_resumed(), "connection accepted");
             // Nobody takes it: the listener is gone.

@@ -22,7 +22,7 @@ use tokio_rustls::server::TlsStream;
 use tower_service::Service;
 
 use self::activity::Activity;
-use crate::{Clock, ConnectionFacts, Lingering, Listener};
+use crate::{Clock, CloseReason, ConnectionFacts, Lingering, Listener};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -128,11 +128,14 @@ pub async fn serve_connection<IO, S, B>(
     let mut connection = pin!(builder.serve_connection(TokioIo::new(Lingering::new(stream)), service));
     let reason = tokio::select! {
         result = connection.as_mut() => return log_end(&facts, result),
-        () = shutdown => "shutdown",
-        () = expiry(&facts, &options.clock) => "the client certificate expired (RS-1), or too many jti were used (RS-9)",
-        () = activity.idle(options.first_request_timeout, options.idle_timeout) => "idle",
+        () = shutdown => CloseReason::Shutdown,
+        () = past_not_after(&facts, &options.clock) => CloseReason::Certificate,
+        // The verifier has said why.
+        () = facts.drain_wanted() => CloseReason::Unknown,
+        () = activity.idle(options.first_request_timeout, options.idle_timeout) => CloseReason::Idle,
     };
-    tracing::debug!(connection = %facts.id(), reason, "draining");
+    facts.closing.because(reason);
+    tracing::debug!(connection = %facts.id(), reason = facts.closing.reason().map(CloseReason::name), "draining");
     connection.as_mut().graceful_shutdown();
     match tokio::time::timeout(options.drain_timeout, connection).await {
         Ok(result) => log_end(&facts, result),
@@ -185,14 +188,11 @@ fn http_builder(facts: &ConnectionFacts, options: &ServeOptions) -> Builder<Toki
     }
 }
 
-/// Completes when the client certificate is no longer valid, by the clock, or when the verifier wants the connection drained.
-async fn expiry(facts: &ConnectionFacts, clock: &Clock) {
-    let Some(certificate) = facts.certificate() else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        () = facts.drain_wanted() => {}
-        () = past(certificate.not_after(), clock) => {}
+/// RS-1: completes when the client certificate is no longer valid, whether or not there are requests.
+pub(crate) async fn past_not_after(facts: &ConnectionFacts, clock: &Clock) {
+    match facts.certificate() {
+        Some(certificate) => past(certificate.not_after(), clock).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -211,8 +211,14 @@ async fn past(moment: UnixTime, clock: &Clock) {
 
 fn log_end(facts: &ConnectionFacts, result: Result<(), BoxError>) {
     match result {
-        Ok(()) => tracing::debug!(connection = %facts.id(), "closed"),
-        Err(error) => tracing::debug!(connection = %facts.id(), %error, "broken"),
+        Ok(()) => {
+            facts.closing.because(CloseReason::Peer);
+            tracing::debug!(connection = %facts.id(), "closed");
+        }
+        Err(error) => {
+            facts.closing.because(CloseReason::Error);
+            tracing::debug!(connection = %facts.id(), %error, "broken");
+        }
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bowline_server::{
-    AcceptErrorKind, Acceptor, ClientAuth, ConnectionFacts, Listener, ServerIdentity, ServerTlsBuilder, TlsErrorKind,
+    AcceptErrorKind, Acceptor, ClientAuth, ConnectionFacts, Listener, ServerEvent, ServerIdentity, ServerTlsBuilder,
+    TlsErrorKind,
 };
 use rcgen::{PKCS_ECDSA_P521_SHA512, date_time_ymd};
 use rustls::client::danger::HandshakeSignatureValid;
@@ -15,6 +16,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, ProtocolVer
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 
 use crate::pki::Ca;
@@ -209,23 +211,56 @@ async fn silent_peers_delay_nobody() {
 }
 
 #[tokio::test]
-async fn at_the_handshake_limit_peers_wait_and_are_served_when_there_is_room() {
+async fn at_the_handshake_limit_the_oldest_one_that_is_slow_makes_room_and_no_other() {
     let site = Site::new();
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let acceptor = acceptor(site.tls());
-    let mut listener = Listener::with_handshake_limit(tcp, acceptor, 1).unwrap();
-    let silent = TcpStream::connect(listener.local_addr()).await.unwrap();
-    let (addr, config) = (listener.local_addr(), site.client("h2"));
+    let (ends, mut ended) = mpsc::unbounded_channel();
+    let acceptor = acceptor(site.tls()).observer(move |event: &ServerEvent| {
+        let _ = ends.send(*event);
+    });
+    let mut listener = Listener::with_handshake_limit(tcp, acceptor, 4).unwrap();
+    let addr = listener.local_addr();
+    let mut silent = Vec::new();
+    for _ in 0..6 {
+        silent.push(TcpStream::connect(addr).await.unwrap());
+    }
+    // Behind all of them.
+    let config = site.client("h2");
     let honest = tokio::spawn(async move { tls(addr, &config).await.map(|_| ()) });
-    assert!(
-        tokio::time::timeout(Duration::from_millis(50), listener.accept())
-            .await
-            .is_err(),
-        "there is room for one handshake only"
-    );
-    drop(silent);
-    within(listener.accept()).await;
+    let _connection = within(listener.accept()).await;
     honest.await.unwrap().unwrap();
+    let mut displaced = 0;
+    while let Ok(event) = ended.try_recv() {
+        match event {
+            ServerEvent::HandshakeFailed { kind } => {
+                assert_eq!(kind, AcceptErrorKind::Displaced);
+                displaced += 1;
+            }
+            ServerEvent::ConnectionOpened { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(displaced, 3, "of seven, four may stay");
+}
+
+#[tokio::test]
+async fn at_the_handshake_limit_peers_wait_for_those_that_are_not_slow() {
+    let site = Site::new();
+    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut listener = Listener::with_handshake_limit(tcp, acceptor(site.tls()), 1).unwrap();
+    let addr = listener.local_addr();
+    let clients: Vec<_> = (0..50)
+        .map(|_| {
+            let config = site.client("h2");
+            tokio::spawn(async move { tls(addr, &config).await.map(|_| ()) })
+        })
+        .collect();
+    for _ in 0..50 {
+        within(listener.accept()).await;
+    }
+    for client in clients {
+        client.await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test]

@@ -3,9 +3,15 @@
 mod authority;
 mod dpop;
 mod handshakes;
+mod introspection;
 mod jwt;
 mod jwt_sources;
+mod log;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod over_tls;
 mod pki;
+mod proxies;
 mod serving;
 mod site;
+mod stolen_ticket;

@@ -1,13 +1,13 @@
 //! Binding over real connections.
 
-use std::sync::{Arc, Mutex};
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bowline_server::{BindingLayer, ClientAuth, Jwks, JwtValidator, PeerFacts, Policy};
+use bowline_proof::AccessToken;
+use bowline_server::{BindingLayer, ClientAuth, Jwks, JwtValidator, PeerFacts, Policy, UpstreamValidates};
 use rcgen::{PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 
 use crate::authority::{AUDIENCE, ISSUER, jwks};
+use crate::log::Log;
 use crate::site::*;
 
 #[tokio::test]
@@ -119,6 +119,33 @@ async fn t7_a_stolen_ticket_and_token_without_the_key_are_refused() {
 }
 
 #[tokio::test]
+async fn gw_4_in_front_of_an_upstream_that_validates_a_thief_is_refused_and_an_opaque_token_is_too() {
+    let site = Site::new();
+    let layer = BindingLayer::new(UpstreamValidates).policy(Policy::Require);
+    let listener = site.listener(site.tls()).await;
+    let server = Running::start(listener, who_am_i().layer(layer), site.options());
+    let (token, key) = (site.token(), site.agent.proof_key());
+    let mut victim = Wire::connect(server.addr, &site.client("h2")).await;
+    let proof = victim.proof(&key, &token);
+    victim.get("/", &token, Some(&proof)).await.assert_passed("session");
+    victim.get("/", &token, None).await.assert_refused("RS-4");
+
+    let thief = site.ca.client("thief");
+    let config = site.client_as(Some(&thief), "h2", rustls::ALL_VERSIONS);
+    let mut wire = Wire::connect(server.addr, &config).await;
+    let own = wire.proof(&thief.proof_key(), &token);
+    wire.get("/", &token, Some(&own)).await.assert_refused("RS-3");
+    // Nothing says whose this is, so a proof by anybody would do.
+    let opaque = AccessToken::new("2YotnFZFEjr1zCsicMWpAA").unwrap();
+    let own = wire.proof(&thief.proof_key(), &opaque);
+    wire.get("/", &opaque, Some(&own)).await.assert_refused("RS-2");
+    // What he makes up for himself passes here, and is the upstream's to refuse.
+    let forged = crate::authority::Authority::new("k1").session_bound(&thief.thumbprint());
+    let own = wire.proof(&thief.proof_key(), &forged);
+    wire.get("/", &forged, Some(&own)).await.assert_passed("session");
+}
+
+#[tokio::test]
 async fn several_tokens_share_a_connection_each_with_its_own_proof() {
     let site = Site::new();
     let server = site.start().await;
@@ -218,14 +245,7 @@ async fn an_htu_is_compared_with_the_configured_origin_over_h1_and_h2() {
 
 #[tokio::test]
 async fn ex_7_nothing_secret_is_logged_even_at_trace() {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(log.clone())
-        .finish();
-    // For the process: what other tests log meanwhile is searched too.
-    tracing::subscriber::set_global_default(subscriber).unwrap();
-
+    let log = Log::of_the_process();
     let site = Site::new();
     let server = site.start().await;
     let (token, key) = (site.token(), site.agent.proof_key());
@@ -236,7 +256,7 @@ async fn ex_7_nothing_secret_is_logged_even_at_trace() {
         let mut other = Wire::connect(server.addr, &site.client(alpn)).await;
         other.get("/", &token, Some(&proof)).await.assert_refused("RS-6");
 
-        let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let logged = log.text();
         assert!(logged.contains("RS-6"), "the log is the one that is searched");
         let payload = proof.as_str().split('.').nth(1).unwrap();
         let claims: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
@@ -245,28 +265,5 @@ async fn ex_7_nothing_secret_is_logged_even_at_trace() {
         for secret in parts.chain(claimed) {
             assert!(!logged.contains(secret), "{alpn}: a secret was logged");
         }
-    }
-}
-
-/// What was logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(octets);
-        Ok(octets.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl tracing_subscriber::fmt::MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
     }
 }

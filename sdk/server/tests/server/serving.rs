@@ -1,11 +1,11 @@
 //! How connections end, and what does not end them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::any;
-use bowline_server::ServeOptions;
+use bowline_server::{Acceptor, CloseReason, Listener, PeerFacts, ServeOptions, ServerEvent};
 use http::Request;
 use http_body_util::Empty;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -40,6 +40,65 @@ async fn rs_1_past_not_after_a_request_is_refused_and_the_connection_is_drained(
 
         site.clock.advance(20 * 365 * 24 * 60 * 60);
         wire.get("/", &token, Some(&proof)).await.assert_refused("RS-1");
+        within(wire.ended).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn rs_1_at_not_after_a_connection_is_drained_though_it_is_idle_or_asks_for_public_paths_only() {
+    for alpn in ALPN {
+        for asks in [0, 3] {
+            let site = Site::new();
+            let closed = Arc::new(Mutex::new(Vec::new()));
+            let (log, opened) = (closed.clone(), Arc::new(Notify::new()));
+            let tell = opened.clone();
+            let acceptor =
+                Acceptor::new(site.tls().build().unwrap()).observer(move |event: &ServerEvent| match event {
+                    ServerEvent::ConnectionOpened { .. } => tell.notify_one(),
+                    ServerEvent::ConnectionClosed { reason, .. } => log.lock().unwrap().push(*reason),
+                    _ => {}
+                });
+            let listener = Listener::bind("127.0.0.1:0", acceptor).await.unwrap();
+            let layer = site.layer().public_paths(["/"]);
+            let server = Running::start(listener, who_am_i().layer(layer), patient(&site));
+            let mut wire = Wire::connect(server.addr, &site.client(alpn)).await;
+            within(opened.notified()).await;
+            for _ in 0..asks {
+                let request = Request::get("/").body(Empty::new()).unwrap();
+                assert_eq!(wire.send(request).await.unwrap().status, 200);
+            }
+            site.clock.advance(20 * 365 * 24 * 60 * 60);
+            // The server looks at the clock once a minute: let one pass.
+            tokio::time::pause();
+            tokio::time::advance(Duration::from_secs(61)).await;
+            tokio::time::resume();
+            within(wire.ended).await.unwrap();
+            server.stop().await;
+            assert_eq!(*closed.lock().unwrap(), [CloseReason::Certificate]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn rs_1_under_axum_serve_an_expired_connection_is_cut_though_nobody_asks_for_anything() {
+    for alpn in ALPN {
+        let site = Site::new();
+        let listener = site.listener(site.tls()).await;
+        let addr = listener.local_addr();
+        let router = who_am_i().layer(site.layer().public_paths(["/"]));
+        let app = router.into_make_service_with_connect_info::<PeerFacts>();
+        tokio::spawn(axum::serve(listener, app).into_future());
+        let mut wire = Wire::connect(addr, &site.client(alpn)).await;
+        let request = Request::get("/").body(Empty::new()).unwrap();
+        assert_eq!(wire.send(request).await.unwrap().status, 200);
+        site.clock.advance(20 * 365 * 24 * 60 * 60);
+        // A minute until it is noticed, and half a minute for requests in flight.
+        tokio::time::pause();
+        for _ in 0..2 {
+            tokio::time::advance(Duration::from_secs(61)).await;
+            tokio::task::yield_now().await;
+        }
+        tokio::time::resume();
         within(wire.ended).await.unwrap();
     }
 }

@@ -198,6 +198,7 @@ enum Sender {
 
 pub(crate) async fn tls(addr: SocketAddr, config: &Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
     let tcp = TcpStream::connect(addr).await?;
+    tcp.set_nodelay(true)?;
     let name = ServerName::try_from("localhost").unwrap();
     within(TlsConnector::from(config.clone()).connect(name, tcp)).await
 }

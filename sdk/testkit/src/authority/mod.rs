@@ -1,31 +1,41 @@
-//! A small authorization server on mutual TLS, for development and tests.
+//! A small authorization server, for development and tests.
 //!
-//! It grants `client_credentials` and nothing else. A client is whoever its TLS certificate says
-//! (RFC 8705 §2.1, `tls_client_auth`); there are no secrets, no consent, no refresh tokens, no
-//! revocation. Tokens are RFC 9068 JWTs signed with ES256, by default session-bound (TK-1).
+//! It grants `client_credentials` and token exchange (RFC 8693), answers introspection (RFC 7662), and registers clients
+//! (RFC 7591). Clients authenticate by mutual TLS, with a certificate of the PKI or a self-signed one (RFC 8705 §2), or by
+//! `private_key_jwt` (RFC 7523). Its endpoints are on two ports: the plain one asks for no client certificate, the other,
+//! which `mtls_endpoint_aliases` names, does (RFC 8705 §5). Tokens are RFC 9068 JWTs signed with ES256, or opaque; by
+//! default session-bound (TK-1), bound to a DPoP key where the request has a DPoP proof (RFC 9449 §5).
+//!
+//! There are no secrets, no consent, no refresh tokens. What it remembers it remembers until it is dropped.
+//!
+//! For tests of those who ask it: counters, tokens made to order, and [`Weather`].
 
+mod client;
 mod endpoint;
+mod house;
 mod keys;
+mod tls;
 mod token;
+mod weather;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::response::Json;
-use axum::routing::{get, post};
-use bowline_server::{Acceptor, ClientAuth, Listener, ServeOptions, ServerIdentity, ServerTls};
-use serde_json::{Value, json};
+use bowline_server::{Acceptor, Listener, ServeOptions, ServerTls};
+use serde_json::Value;
 
 use crate::net::{loopback, origin};
 use crate::pki::Pki;
-use crate::task::OwnedTask;
-use keys::Keys;
+use crate::task::{OwnedTask, until};
+use client::Registry;
+use house::House;
+use weather::Sky;
 
+pub use client::{Client, ClientAuthentication, TokenFormat};
 pub use token::{Binding, TokenRequest};
+pub use weather::Weather;
 
 /// How an [`Authority`] behaves. Any client with a certificate of its PKI is served.
 #[derive(Clone, Debug)]
@@ -36,87 +46,76 @@ pub struct AuthorityOptions {
     pub lifetime: Duration,
     /// `aud` of tokens whose request names no `resource` (RFC 8707).
     pub audience: String,
+    /// The form of tokens, unless the client's registration says otherwise.
+    pub format: TokenFormat,
+    /// Whether DPoP proofs at the token endpoint must have a nonce of this server (RFC 9449 §8).
+    pub dpop_nonces: bool,
     /// Registered clients. A client that is not registered is known by its certificate's subject
     /// common name.
     pub clients: Vec<Client>,
 }
 
 impl Default for AuthorityOptions {
-    /// Session-bound tokens for ten minutes, addressed to `https://resource.example`.
+    /// Session-bound JWTs for ten minutes, addressed to `https://resource.example`; no nonces.
     fn default() -> Self {
         Self {
             binding: Binding::Session,
             lifetime: Duration::from_secs(600),
             audience: "https://resource.example".to_owned(),
+            format: TokenFormat::Jwt,
+            dpop_nonces: false,
             clients: Vec::new(),
         }
     }
 }
 
-/// A client's registration.
-#[derive(Clone, Debug)]
-pub struct Client {
-    /// Its `client_id`.
-    pub id: String,
-    /// The subject common name that its certificate must have (in the place of
-    /// `tls_client_auth_subject_dn`, RFC 8705 §2.1.2).
-    pub subject: String,
-    /// How its tokens are bound (TK-3 is [`Binding::Session`]).
-    pub binding: Binding,
-}
-
-/// The running authorization server, on a loopback port of its own. Dropping it shuts it down.
+/// The running authorization server, on two loopback ports of its own. Dropping it shuts it down.
 #[derive(Debug)]
 pub struct Authority {
     house: Arc<House>,
     addr: SocketAddr,
+    mtls_addr: SocketAddr,
     ca_pem: String,
-    _serving: OwnedTask,
+    _serving: [OwnedTask; 2],
 }
 
 impl Authority {
     /// Starts a server with a certificate of `pki` for `localhost` and the loopback addresses.
     ///
-    /// A client certificate is asked for but not demanded by TLS, because anybody may read the
-    /// key set and the metadata.
-    ///
     /// # Panics
     /// If no loopback port can be bound, or outside a tokio runtime.
     #[must_use]
     pub fn start(pki: &Pki, options: AuthorityOptions) -> Self {
-        let leaf = pki.localhost();
-        let identity =
-            ServerIdentity::new(leaf.chain(), leaf.signing_key()).expect("the key was made for the certificate");
-        let tls = ServerTls::builder(identity, ClientAuth::Optional(pki.roots()))
-            .build()
-            .expect("a usable TLS configuration");
-        let listener = Listener::new(loopback(), Acceptor::new(tls)).expect("a bound socket's address");
-        let addr = listener.local_addr();
-        let house = Arc::new(House {
-            issuer: origin(addr),
-            options,
-            keys: Keys::new(),
-            jwks_fetches: AtomicU64::new(0),
-        });
-        let router = router(Arc::clone(&house));
-        let serving = OwnedTask::spawn(bowline_server::serve(
-            listener,
-            router,
-            ServeOptions::default(),
-            std::future::pending(),
-        ));
+        let registry = Arc::new(Registry::new(options.clients.clone()));
+        let authorities = tls::authorities(pki);
+        let plain = listen(tls::plain(pki));
+        let mutual = listen(tls::mutual(pki, Arc::clone(&authorities), Arc::clone(&registry)));
+        let (addr, mtls_addr) = (plain.local_addr(), mutual.local_addr());
+        let origins = [origin(addr), origin(mtls_addr)];
+        let house = Arc::new(House::new(origins, options, registry, authorities));
+        let serving = [
+            serve(&house, plain, &house.issuer),
+            serve(&house, mutual, &house.mtls_origin),
+        ];
         Self {
             house,
             addr,
+            mtls_addr,
             ca_pem: pki.ca_pem(),
             _serving: serving,
         }
     }
 
-    /// Where it listens, on 127.0.0.1.
+    /// Where it listens without asking for client certificates, on 127.0.0.1.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where it listens and asks for client certificates, on 127.0.0.1.
+    #[must_use]
+    pub fn mtls_addr(&self) -> SocketAddr {
+        self.mtls_addr
     }
 
     /// The issuer identifier, `https://localhost:<port>`: `iss` of its tokens.
@@ -125,22 +124,46 @@ impl Authority {
         &self.house.issuer
     }
 
-    /// The token endpoint.
+    /// The token endpoint, where only `private_key_jwt` can authenticate a client.
     #[must_use]
     pub fn token_url(&self) -> String {
-        self.house.url(TOKEN)
+        self.house.url(endpoint::TOKEN)
+    }
+
+    /// The token endpoint for mutual TLS (`mtls_endpoint_aliases`, RFC 8705 §5).
+    #[must_use]
+    pub fn mtls_token_url(&self) -> String {
+        self.house.mtls_url(endpoint::TOKEN)
+    }
+
+    /// The introspection endpoint (RFC 7662), where only `private_key_jwt` can authenticate a client.
+    #[must_use]
+    pub fn introspection_url(&self) -> String {
+        self.house.url(endpoint::INTROSPECTION)
+    }
+
+    /// The introspection endpoint for mutual TLS (`mtls_endpoint_aliases`).
+    #[must_use]
+    pub fn mtls_introspection_url(&self) -> String {
+        self.house.mtls_url(endpoint::INTROSPECTION)
+    }
+
+    /// Where clients register (RFC 7591).
+    #[must_use]
+    pub fn registration_url(&self) -> String {
+        self.house.url(endpoint::REGISTRATION)
     }
 
     /// Where the key set is (RFC 7517 §5).
     #[must_use]
     pub fn jwks_url(&self) -> String {
-        self.house.url(JWKS)
+        self.house.url(endpoint::JWKS)
     }
 
     /// Where the metadata is (RFC 8414 §3).
     #[must_use]
     pub fn metadata_url(&self) -> String {
-        self.house.url(METADATA)
+        self.house.url(endpoint::METADATA)
     }
 
     /// The CA certificate of its TLS server, PEM.
@@ -155,10 +178,51 @@ impl Authority {
         self.house.keys.jwks()
     }
 
-    /// How often the key set has been fetched over the network.
+    /// How often the key set has been asked for over the network.
     #[must_use]
     pub fn jwks_fetches(&self) -> u64 {
-        self.house.jwks_fetches.load(Ordering::Relaxed)
+        count(&self.house.counters.jwks)
+    }
+
+    /// How many requests have come to the token endpoint, on either port, however they were answered.
+    #[must_use]
+    pub fn token_requests(&self) -> u64 {
+        count(&self.house.counters.token)
+    }
+
+    /// How many of the token requests asked for an exchange. In bad [`Weather`] nobody reads what is asked for.
+    #[must_use]
+    pub fn exchanges(&self) -> u64 {
+        count(&self.house.counters.exchanges)
+    }
+
+    /// How many requests have come to the introspection endpoint, on either port, however they were answered.
+    #[must_use]
+    pub fn introspections(&self) -> u64 {
+        count(&self.house.counters.introspection)
+    }
+
+    /// Changes how requests are answered from now on, those that are held included.
+    pub fn set_weather(&self, weather: Weather) {
+        self.house.sky.set(weather);
+    }
+
+    /// Waits until so many requests are being held, under [`Weather::Hold`].
+    ///
+    /// # Panics
+    /// After 30 s.
+    pub async fn held(&self, requests: usize) {
+        until(&self.house.sky.held, "requests to be held", |held| *held >= requests).await;
+    }
+
+    /// Changes how long tokens are valid that are issued from now on.
+    pub fn set_lifetime(&self, lifetime: Duration) {
+        self.house.set_lifetime(lifetime);
+    }
+
+    /// Registers a client, or replaces its registration.
+    pub fn register(&self, client: Client) {
+        self.house.registry.insert(client);
     }
 
     /// Signs with a new key from now on. The old ones stay in the key set.
@@ -169,70 +233,44 @@ impl Authority {
         self.house.keys.rotate();
     }
 
+    /// Gives out another DPoP nonce from now on. The last one is still taken, those before it no more.
+    pub fn rotate_dpop_nonce(&self) {
+        self.house.rotate_nonce();
+    }
+
     /// Issues a token without asking anybody for anything: no TLS, no client authentication.
     ///
     /// # Panics
     /// If the token's times cannot be written down.
     #[must_use]
     pub fn issue(&self, request: &TokenRequest) -> String {
-        self.house.issue(request)
+        self.house.issue(request).0
+    }
+
+    /// Revokes a token: introspection calls it inactive, and it is exchanged no more. Who validates JWTs by their
+    /// signature does not notice. Tells whether the token was good until now.
+    pub fn revoke(&self, token: &str) -> bool {
+        self.house.revoke(token)
     }
 }
 
-const TOKEN: &str = "/token";
-const JWKS: &str = "/jwks";
-const METADATA: &str = "/.well-known/oauth-authorization-server";
-
-/// A token request is a few short parameters.
-const MAX_REQUEST_OCTETS: usize = 16 * 1024;
-
-fn router(house: Arc<House>) -> Router {
-    Router::new()
-        .route(TOKEN, post(endpoint::token))
-        .route(JWKS, get(jwks))
-        .route(METADATA, get(metadata))
-        .layer(DefaultBodyLimit::max(MAX_REQUEST_OCTETS))
-        .with_state(house)
+fn listen(tls: ServerTls) -> Listener {
+    Listener::new(loopback(), Acceptor::new(tls)).expect("a bound socket's address")
 }
 
-async fn jwks(State(house): State<Arc<House>>) -> Json<Value> {
-    house.jwks_fetches.fetch_add(1, Ordering::Relaxed);
-    Json(house.keys.jwks())
+fn serve(house: &Arc<House>, listener: Listener, origin: &str) -> OwnedTask {
+    let sky = Sky {
+        house: Arc::clone(house),
+        endpoints: endpoint::router(Arc::clone(house), origin),
+    };
+    OwnedTask::spawn(bowline_server::serve(
+        listener,
+        sky,
+        ServeOptions::default(),
+        std::future::pending(),
+    ))
 }
 
-async fn metadata(State(house): State<Arc<House>>) -> Json<Value> {
-    let token = house.url(TOKEN);
-    Json(json!({
-        "issuer": house.issuer,
-        "token_endpoint": token,
-        "jwks_uri": house.url(JWKS),
-        // Required by RFC 8414 §2; there is no authorization endpoint.
-        "response_types_supported": [],
-        "grant_types_supported": ["client_credentials"],
-        "token_endpoint_auth_methods_supported": ["tls_client_auth"],
-        "tls_client_certificate_bound_access_tokens": true,
-        // TK-3 names a member of the client's registration; here it tells that the server can.
-        "tls_session_bound_access_tokens": true,
-        "mtls_endpoint_aliases": { "token_endpoint": token },
-    }))
-}
-
-/// What the endpoints share.
-#[derive(Debug)]
-struct House {
-    issuer: String,
-    options: AuthorityOptions,
-    keys: Keys,
-    jwks_fetches: AtomicU64,
-}
-
-impl House {
-    fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.issuer)
-    }
-
-    fn issue(&self, request: &TokenRequest) -> String {
-        let claims = request.claims(&self.issuer, &self.options);
-        self.keys.sign(&claims, request.is_forged)
-    }
+fn count(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
 }

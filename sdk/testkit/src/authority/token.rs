@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bowline_proof::{EXPORTER_LABEL, Thumbprint};
 use serde_json::{Value, json};
 
-use super::AuthorityOptions;
+pub(super) use super::client::TokenFormat;
 
 /// To what a token is bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,11 +40,17 @@ impl Binding {
 #[derive(Clone, Debug)]
 pub struct TokenRequest {
     client_id: String,
+    subject: Option<String>,
+    actor: Option<Value>,
     confirmation: Option<Value>,
-    audience: Option<String>,
+    /// None, one or several.
+    audiences: Vec<String>,
     scope: Option<String>,
     issued_at: Option<SystemTime>,
     lifetime: Option<Duration>,
+    /// In seconds since 1970; whatever the lifetime.
+    not_after: Option<u64>,
+    pub(super) format: Option<TokenFormat>,
     pub(super) is_forged: bool,
 }
 
@@ -74,10 +80,24 @@ impl TokenRequest {
         self
     }
 
-    /// Addresses the token to another audience than the authority's default.
+    /// Addresses the token to another audience than the authority's default; said again, to one more.
     #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
-        self.audience = Some(audience.into());
+        self.audiences.push(audience.into());
+        self
+    }
+
+    /// Gives the token a subject other than the client.
+    #[must_use]
+    pub fn subject(mut self, subject: impl Into<String>) -> Self {
+        self.subject = Some(subject.into());
+        self
+    }
+
+    /// Asks for a JWT or for an opaque token, whatever the authority's default.
+    #[must_use]
+    pub fn format(mut self, format: TokenFormat) -> Self {
+        self.format = Some(format);
         self
     }
 
@@ -119,29 +139,52 @@ impl TokenRequest {
     pub(super) fn new(client_id: &str, confirmation: Option<Value>) -> Self {
         Self {
             client_id: client_id.to_owned(),
+            subject: None,
+            actor: None,
             confirmation,
-            audience: None,
+            audiences: Vec::new(),
             scope: None,
             issued_at: None,
             lifetime: None,
+            not_after: None,
+            format: None,
             is_forged: false,
         }
     }
 
-    /// The claims of RFC 9068 §2.2.
-    pub(super) fn claims(&self, issuer: &str, options: &AuthorityOptions) -> Value {
+    /// Who acts for the subject (RFC 8693 §4.1).
+    pub(super) fn actor(mut self, actor: Option<Value>) -> Self {
+        self.actor = actor;
+        self
+    }
+
+    /// Has the token expire no later than this, in seconds since 1970.
+    pub(super) fn not_after(mut self, expiry: u64) -> Self {
+        self.not_after = Some(expiry);
+        self
+    }
+
+    /// The claims of RFC 9068 §2.2, for an authority with these defaults.
+    pub(super) fn claims(&self, issuer: &str, audience: &str, lifetime: Duration) -> Value {
         let issued_at = seconds(self.issued_at.unwrap_or_else(SystemTime::now));
-        let lifetime = self.lifetime.unwrap_or(options.lifetime);
+        let expiry = issued_at + self.lifetime.unwrap_or(lifetime).as_secs();
         let mut claims = json!({
             "iss": issuer,
             // With client_credentials the client is its own subject (RFC 9068 §2.2).
-            "sub": self.client_id,
+            "sub": self.subject.as_ref().unwrap_or(&self.client_id),
             "client_id": self.client_id,
-            "aud": self.audience.as_ref().unwrap_or(&options.audience),
+            "aud": match &self.audiences[..] {
+                [] => json!(audience),
+                [one] => json!(one),
+                several => json!(several),
+            },
             "iat": issued_at,
-            "exp": issued_at + lifetime.as_secs(),
+            "exp": self.not_after.map_or(expiry, |not_after| expiry.min(not_after)),
             "jti": unique(),
         });
+        if let Some(actor) = &self.actor {
+            claims["act"] = actor.clone();
+        }
         if let Some(scope) = &self.scope {
             claims["scope"] = json!(scope);
         }
@@ -152,14 +195,14 @@ impl TokenRequest {
     }
 }
 
-fn seconds(time: SystemTime) -> u64 {
+pub(super) fn seconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH)
         .expect("a token is not issued before 1970")
         .as_secs()
 }
 
 /// 128 random bits.
-fn unique() -> String {
+pub(super) fn unique() -> String {
     let mut octets = [0; 16];
     aws_lc_rs::rand::fill(&mut octets).expect("the system has randomness");
     URL_SAFE_NO_PAD.encode(octets)

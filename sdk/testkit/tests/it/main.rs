@@ -4,5 +4,7 @@ mod authority;
 mod client;
 mod cycling;
 mod misbehaving;
+mod oidc_provider;
 mod pki;
+mod threats;
 mod together;

@@ -80,6 +80,49 @@ async fn memory_is_bounded_and_what_falls_out_is_verified_again() {
 }
 
 #[tokio::test]
+async fn more_tokens_than_stand_in_memory_are_remembered_by_their_digests() {
+    let mut world = World::default();
+    let mut pairs = Vec::new();
+    for _ in 0..10 {
+        world.use_token(session_bound());
+        pairs.push((world.token.clone(), world.proof()));
+    }
+    for cached in [false, true, true] {
+        for (token, proof) in &pairs {
+            world.token = token.clone();
+            world.proofs = Some(vec![proof.clone()]);
+            assert_eq!(world.send().await.was_cached(), cached);
+        }
+    }
+    // In whatever way the scheme is written.
+    world.authorization = Some(vec![format!("bEARER  {}", world.token)]);
+    assert!(world.send().await.was_cached());
+    // The last pair, with one character of the proof changed; and with one more.
+    world.authorization = None;
+    let (_, proof) = pairs.pop().unwrap();
+    for forged in [
+        proof.replacen('e', "f", 1),
+        format!("{proof}A"),
+        proof[..proof.len() - 1].to_owned(),
+    ] {
+        world.proofs = Some(vec![forged]);
+        let outcome = world.send().await;
+        assert!(!outcome.reached && outcome.check().unwrap().id() == "RS-5");
+    }
+}
+
+#[tokio::test]
+async fn a_pair_too_long_to_stand_in_memory_is_remembered_by_its_digests() {
+    let mut world = World::default();
+    world.proof_claims["padding"] = "x".repeat(4096).into();
+    for cached in [false, true, true] {
+        let outcome = world.send().await;
+        assert!(outcome.has_passed());
+        assert_eq!(outcome.was_cached(), cached);
+    }
+}
+
+#[tokio::test]
 async fn rs_11_never_remembers_a_proof_with_per_request_claims() {
     for claim in ["jti", "htm", "htu"] {
         let mut world = World::default();

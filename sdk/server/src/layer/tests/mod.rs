@@ -2,6 +2,10 @@
 
 mod dpop;
 mod memory;
+mod metadata;
+mod order;
 mod passes;
+mod proxies;
 mod refusals;
+mod scope;
 mod world;

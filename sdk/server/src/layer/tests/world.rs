@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bowline_proof::{AccessToken, Check, EXPORTER_LABEL, ExporterValue, PROOF_HEADER};
-use http::{Request, Response, StatusCode};
+use bowline_proof::{AccessToken, Challenge, Check, EXPORTER_LABEL, ExporterValue, PROOF_HEADER, challenges};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::Full;
 use rcgen::{CertificateParams, KeyPair, PKCS_ED25519, SigningKey, date_time_ymd};
 use rustls::ProtocolVersion;
@@ -21,7 +21,9 @@ use tower::ServiceExt;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::facts::{ClientCertificate, ConnectionFacts, ConnectionId};
+use crate::certificate::ClientCertificate;
+use crate::event::Closing;
+use crate::facts::{ConnectionFacts, ConnectionId};
 use crate::memory::ProofMemory;
 use crate::{Binding, BindingLayer, Clock, ServerEvent, TokenError, TokenValidator, ValidToken};
 
@@ -41,10 +43,15 @@ pub(super) static OTHER_CLIENT: LazyLock<Client> = LazyLock::new(Client::new);
 
 impl Client {
     fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(super) fn with(change: impl FnOnce(&mut CertificateParams)) -> Self {
         let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(2040, 1, 1);
+        change(&mut params);
         let certificate = params.self_signed(&key).unwrap().der().clone();
         Self { certificate, key }
     }
@@ -90,6 +97,8 @@ pub(super) struct World {
     pub(super) proof_claims: Value,
     /// Proof fields; by default one, made of the two above.
     pub(super) proofs: Option<Vec<String>>,
+    /// Further fields.
+    pub(super) fields: Vec<(&'static str, String)>,
     pub(super) events: Arc<Mutex<Vec<ServerEvent>>>,
     pub(super) reached: Arc<AtomicUsize>,
 }
@@ -122,6 +131,7 @@ impl Default for World {
             }),
             proof_claims: json!({ "ekm": URL_SAFE_NO_PAD.encode(EXPORTER), "iat": NOW }),
             proofs: None,
+            fields: Vec::new(),
             events,
             reached: Arc::default(),
         };
@@ -163,6 +173,9 @@ impl World {
         }
         for field in self.proofs.clone().unwrap_or_else(|| vec![self.proof()]) {
             request = request.header(PROOF_HEADER, field);
+        }
+        for (name, value) in &self.fields {
+            request = request.header(*name, value);
         }
         if let Some(facts) = &self.facts {
             request = request.extension(facts.clone());
@@ -209,6 +222,15 @@ impl Outcome {
             .expect("the request passed with a token")
     }
 
+    /// The fields of the request as the inner service got them.
+    pub(super) fn arrived(&self) -> &HeaderMap {
+        self.response.extensions().get().expect("the inner service was called")
+    }
+
+    pub(super) fn challenges(&self) -> Vec<Challenge> {
+        challenges(self.response.headers())
+    }
+
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.response.headers().get(name).map(|value| value.to_str().unwrap())
     }
@@ -220,10 +242,11 @@ impl Outcome {
 
 /// A connection at whose far end `client` is, with no proof seen yet.
 pub(super) fn connection(client: Option<&Client>, exporter: [u8; 32]) -> Arc<ConnectionFacts> {
+    let id = ConnectionId::next();
     Arc::new(ConnectionFacts {
-        id: ConnectionId::next(),
+        id,
         exporter: ExporterValue::from_bytes(exporter),
-        certificate: client.map(|client| ClientCertificate::new(client.certificate.clone()).unwrap()),
+        certificate: client.map(|client| Arc::new(ClientCertificate::new(client.certificate.clone()).unwrap())),
         resumed: false,
         tls_version: ProtocolVersion::TLSv1_3,
         alpn: Some(b"h2".to_vec()),
@@ -231,6 +254,7 @@ pub(super) fn connection(client: Option<&Client>, exporter: [u8; 32]) -> Arc<Con
         peer: None,
         memory: ProofMemory::new(),
         drain: tokio::sync::Notify::new(),
+        closing: Closing::new(id, None),
     })
 }
 
@@ -276,7 +300,7 @@ impl TokenValidator for Tokens {
     }
 }
 
-/// Answers 200 and hands the request's [`Binding`] back.
+/// Answers 200 and hands the request's [`Binding`] and its fields back.
 #[derive(Clone)]
 struct Handler(Arc<AtomicUsize>);
 
@@ -292,6 +316,7 @@ impl Service<Request<()>> for Handler {
     fn call(&mut self, mut request: Request<()>) -> Self::Future {
         self.0.fetch_add(1, Ordering::SeqCst);
         let mut response = Response::new(Full::default());
+        response.extensions_mut().insert(request.headers().clone());
         if let Some(binding) = request.extensions_mut().remove::<Binding>() {
             response.extensions_mut().insert(binding);
         }

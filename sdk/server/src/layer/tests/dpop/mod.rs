@@ -98,6 +98,7 @@ async fn a_dpop_bound_request_passes_without_a_client_certificate_and_says_what_
         outcome.event,
         Some(ServerEvent::Verified {
             connection,
+            proof: true,
             class: BindingClass::Dpop,
             cached: false,
             per_request_claims: true

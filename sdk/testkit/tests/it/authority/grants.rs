@@ -1,61 +1,16 @@
+//! `client_credentials`, metadata and keys.
+
 use std::time::Duration;
 
 use bowline_proof::{Confirmation, Demand, EXPORTER_LABEL};
-use bowline_testkit::authority::{Authority, AuthorityOptions, Binding, Client, TokenRequest};
-use bowline_testkit::pki::{KeyKind, Leaf, Pki};
-use bowline_testkit::tls::{Alpn, TlsOptions};
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
-use jsonwebtoken::jwk::JwkSet;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use bowline_testkit::authority::{Binding, Client, ClientAuthentication, TokenRequest};
+use bowline_testkit::pki::{KeyKind, Pki};
+use bowline_testkit::tls::{Alpn, TlsOptions, Versions};
+use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::{AGENT, Ask, FORM, agent, client, granted, post, start, verified, with_clients};
 use crate::client::{Http, connect};
-
-const FORM: &str = "application/x-www-form-urlencoded";
-const AGENT: &str = "grant_type=client_credentials&client_id=agent";
-
-fn start(pki: &Pki) -> Authority {
-    Authority::start(pki, AuthorityOptions::default())
-}
-
-async fn client(authority: &Authority, pki: &Pki, identity: Option<&Leaf>) -> Http {
-    let tls = TlsOptions::default().client(pki, identity);
-    Http::connect(&tls, authority.addr()).await
-}
-
-async fn post(client: &mut Http, content_type: &str, body: &str) -> Response<Value> {
-    let request = Request::post("https://localhost/token")
-        .header("host", "localhost")
-        .header("content-type", content_type)
-        .body(Full::from(Bytes::from(body.to_owned())))
-        .unwrap();
-    let (head, body) = client.send(request).await.unwrap().into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
-    Response::from_parts(head, serde_json::from_slice(&body).unwrap())
-}
-
-/// Has a token granted to `identity` for `form`, and gives its verified claims.
-async fn granted(authority: &Authority, pki: &Pki, identity: &Leaf, form: &str) -> Value {
-    let mut client = client(authority, pki, Some(identity)).await;
-    let response = post(&mut client, FORM, form).await;
-    assert_eq!(response.status(), StatusCode::OK, "{}", response.body());
-    verified(authority, response.body()["access_token"].as_str().unwrap()).unwrap()
-}
-
-/// Verifies a token as a resource server would, with the key set of this moment.
-fn verified(authority: &Authority, token: &str) -> jsonwebtoken::errors::Result<Value> {
-    let keys: JwkSet = serde_json::from_value(authority.jwks()).unwrap();
-    let header = jsonwebtoken::decode_header(token).unwrap();
-    assert_eq!(header.typ.as_deref(), Some("at+jwt"));
-    let key = keys.find(&header.kid.unwrap()).expect("a published key");
-    let mut validation = Validation::new(Algorithm::ES256);
-    validation.set_issuer(&[authority.issuer()]);
-    validation.validate_aud = false;
-    let key = DecodingKey::from_jwk(key).unwrap();
-    jsonwebtoken::decode(token, &key, &validation).map(|token| token.claims)
-}
 
 #[tokio::test]
 async fn a_granted_token_is_session_bound_to_the_certificate_of_the_request() {
@@ -76,7 +31,7 @@ async fn a_granted_token_is_session_bound_to_the_certificate_of_the_request() {
 async fn a_granted_token_has_the_claims_of_rfc_9068() {
     let pki = Pki::new();
     let authority = start(&pki);
-    let agent = pki.client("agent", KeyKind::P256);
+    let agent = agent(&pki);
     let form = format!("{AGENT}&scope=read+write&resource=https%3A%2F%2Fapi.example%2Fmcp");
     let claims = granted(&authority, &pki, &agent, &form).await;
     assert_eq!(claims["iss"], authority.issuer());
@@ -97,7 +52,7 @@ async fn a_granted_token_has_the_claims_of_rfc_9068() {
 async fn the_answer_is_not_to_be_stored_and_says_how_long_the_token_lasts() {
     let pki = Pki::new();
     let authority = start(&pki);
-    let agent = pki.client("agent", KeyKind::P256);
+    let agent = agent(&pki);
     let mut client = client(&authority, &pki, Some(&agent)).await;
     let response = post(&mut client, FORM, &format!("{AGENT}&scope=read")).await;
     assert_eq!(response.headers()["cache-control"], "no-store");
@@ -110,18 +65,17 @@ async fn the_answer_is_not_to_be_stored_and_says_how_long_the_token_lasts() {
 async fn a_registered_client_has_its_own_subject_and_binding() {
     let pki = Pki::new();
     let registered = |id: &str, binding| Client {
-        id: id.to_owned(),
-        subject: "laptop".to_owned(),
+        authentication: ClientAuthentication::Tls {
+            subject: "laptop".to_owned(),
+        },
         binding,
+        ..Client::new(id)
     };
-    let options = AuthorityOptions {
-        clients: vec![
-            registered("plain", Binding::Bearer),
-            registered("bound", Binding::Certificate),
-        ],
-        ..AuthorityOptions::default()
-    };
-    let authority = Authority::start(&pki, options);
+    let clients = [
+        registered("plain", Binding::Bearer),
+        registered("bound", Binding::Certificate),
+    ];
+    let authority = with_clients(&pki, clients);
     let laptop = pki.client("laptop", KeyKind::P256);
     let form = |id: &str| format!("grant_type=client_credentials&client_id={id}");
 
@@ -140,10 +94,16 @@ async fn a_registered_client_has_its_own_subject_and_binding() {
 async fn a_client_without_a_certificate_is_refused() {
     let pki = Pki::new();
     let authority = start(&pki);
-    let mut client = client(&authority, &pki, None).await;
-    let refused = post(&mut client, FORM, AGENT).await;
-    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(refused.body()["error"], "invalid_client");
+    let form = [("grant_type", "client_credentials"), ("client_id", "agent")];
+    for ask in [
+        Ask::new(&pki, &authority),
+        Ask::new(&pki, &authority).by(&agent(&pki)).plain(),
+    ] {
+        let (error, description) = ask.refused(&form).await;
+        assert_eq!(error, "invalid_client");
+        assert!(description.contains("mtls_endpoint_aliases"), "{description}");
+    }
+    assert_eq!(authority.token_requests(), 2);
 }
 
 #[tokio::test]
@@ -153,10 +113,10 @@ async fn a_client_with_a_foreign_certificate_does_not_complete_the_handshake() {
     let thief = Pki::foreign().client("agent", KeyKind::P256);
     // TLS 1.2, where the client learns it within the handshake.
     let options = TlsOptions {
-        versions: bowline_testkit::tls::Versions::Tls12,
+        versions: Versions::Tls12,
         ..TlsOptions::default()
     };
-    let error = connect(&options.client(&pki, Some(&thief)), authority.addr()).await;
+    let error = connect(&options.client(&pki, Some(&thief)), authority.mtls_addr()).await;
     assert!(error.is_err());
 }
 
@@ -164,7 +124,7 @@ async fn a_client_with_a_foreign_certificate_does_not_complete_the_handshake() {
 async fn what_is_wrong_with_a_request_is_said_in_the_words_of_rfc_6749() {
     let pki = Pki::new();
     let authority = start(&pki);
-    let agent = pki.client("agent", KeyKind::P256);
+    let agent = agent(&pki);
     let mut client = client(&authority, &pki, Some(&agent)).await;
     for (content_type, form, status, error) in [
         ("application/json", AGENT, 400, "invalid_request"),
@@ -219,17 +179,27 @@ async fn the_metadata_names_the_endpoints_and_what_tokens_are_bound_to() {
     assert_eq!(metadata["issuer"], authority.issuer());
     assert_eq!(metadata["token_endpoint"], authority.token_url());
     assert_eq!(metadata["jwks_uri"], authority.jwks_url());
-    assert_eq!(metadata["grant_types_supported"], json!(["client_credentials"]));
-    assert_eq!(
-        metadata["token_endpoint_auth_methods_supported"],
-        json!(["tls_client_auth"])
-    );
+    assert_eq!(metadata["introspection_endpoint"], authority.introspection_url());
+    assert_eq!(metadata["registration_endpoint"], authority.registration_url());
+    let grants = ["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"];
+    assert_eq!(metadata["grant_types_supported"], json!(grants));
+    let methods = ["tls_client_auth", "self_signed_tls_client_auth", "private_key_jwt"];
+    assert_eq!(metadata["token_endpoint_auth_methods_supported"], json!(methods));
+    let algorithms = ["ES256", "ES384", "EdDSA", "PS256", "RS256"];
+    for member in [
+        "token_endpoint_auth_signing_alg_values_supported",
+        "dpop_signing_alg_values_supported",
+    ] {
+        assert_eq!(metadata[member], json!(algorithms), "{member}");
+    }
     assert_eq!(metadata["tls_client_certificate_bound_access_tokens"], true);
     assert_eq!(metadata["tls_session_bound_access_tokens"], true);
-    assert_eq!(
-        metadata["mtls_endpoint_aliases"]["token_endpoint"],
-        authority.token_url()
-    );
+    let aliases = json!({
+        "token_endpoint": authority.mtls_token_url(),
+        "introspection_endpoint": authority.mtls_introspection_url(),
+    });
+    assert_eq!(metadata["mtls_endpoint_aliases"], aliases);
+    assert_ne!(authority.addr(), authority.mtls_addr());
 }
 
 #[tokio::test]

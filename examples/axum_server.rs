@@ -1,0 +1,189 @@
+//! A protected axum service, an agent that gets its own tokens, and two thieves.
+//!
+//!     cargo run -p bowline-examples --bin axum_server
+//!
+//! needs nothing else: the certificates and the authorization server are made on the spot (`bowline-testkit`), everything
+//! is on loopback. What a real service keeps of it is [`service`]; what a real client keeps of it is [`agent`].
+
+#![allow(clippy::print_stdout, reason = "it is there to be read")]
+
+use std::sync::{Arc, Mutex};
+
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{delete, get};
+use axum::{Extension, Json, Router};
+use bowline_client::{Client, Identity, ProofForThisRequest, Trust};
+use bowline_proof::{PROOF_HEADER, challenges};
+use bowline_server::{
+    Acceptor, Binding, BindingLayer, ClientAuth, Jwks, JwksUrl, JwtValidator, Listener, Policy, RequestClaims,
+    ServeOptions, ServerIdentity, ServerTls, serve,
+};
+use bowline_testkit::authority::{Authority, AuthorityOptions};
+use bowline_testkit::pki::{KeyKind, Leaf, Pki};
+use bowline_token::{AuthorizationServer, Authorized, Bound, ClientAuthentication, OAuth};
+use bytes::Bytes;
+use http::{HeaderMap, Method, header};
+use http_body_util::{BodyExt, Full};
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Where the service says who issues tokens for it (RFC 9728). It needs no token.
+const METADATA: &str = "/.well-known/oauth-protected-resource";
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let pki = Pki::new();
+    let authority = Authority::start(&pki, AuthorityOptions::default());
+    let log = Log::default();
+    let origin = service(&pki, &authority, log.clone()).await?;
+    println!("a service on {origin}, tokens from {}\n", authority.issuer());
+
+    let (victim, thief) = (pki.client("agent", KeyKind::P256), pki.client("thief", KeyKind::P256));
+    agent(&pki, &victim, &origin).await?;
+
+    println!("\na log has leaked the agent's last token and proof. On connections of their own:");
+    let stolen = log.last().ok_or("the service has seen no request")?;
+    for (who, certificate) in [
+        ("another certificate", &thief),
+        ("the agent's own certificate", &victim),
+    ] {
+        let refusal = replay(&pki, certificate, &origin, stolen.clone()).await?;
+        println!("  a thief with {who}: {refusal}");
+    }
+    Ok(())
+}
+
+/// The service: mutual TLS, session-bound tokens only, and a proof of its own for each request that destroys something.
+async fn service(pki: &Pki, authority: &Authority, log: Log) -> Result<String, Error> {
+    let leaf = pki.localhost();
+    let identity = ServerIdentity::new(leaf.chain(), leaf.signing_key())?;
+    let tls = ServerTls::builder(identity, ClientAuth::Required(pki.roots())).build()?;
+    let listener = Listener::bind("127.0.0.1:0", Acceptor::new(tls)).await?;
+    let origin = format!("https://localhost:{}", listener.local_addr().port());
+
+    let keys = JwksUrl::new(&authority.jwks_url())?.trust_only_pem(authority.ca_pem().as_bytes())?;
+    let tokens = JwtValidator::builder(authority.issuer(), &origin, Jwks::from(keys)).build();
+    let binding = BindingLayer::new(tokens)
+        .origins([origin.parse()?])
+        .policy(Policy::Require)
+        .request_claims(RequestClaims::when(|request| request.method == Method::DELETE))
+        .resource_metadata(format!("{origin}{METADATA}"))
+        .public_paths([METADATA]);
+
+    let metadata = format!(
+        r#"{{"resource":"{origin}","authorization_servers":["{}"]}}"#,
+        authority.issuer()
+    );
+    let app = Router::new()
+        .route("/things", get(things))
+        .route("/things/{name}", delete(async || "gone"))
+        .route(
+            METADATA,
+            get(async || ([(header::CONTENT_TYPE, "application/json")], metadata)),
+        )
+        .layer(binding)
+        .layer(from_fn_with_state(log, careless));
+    tokio::spawn(serve(listener, app, ServeOptions::default(), std::future::pending()));
+    Ok(origin)
+}
+
+/// What the request was bound to is there for the handler to see.
+async fn things(Extension(binding): Extension<Binding>) -> Json<Vec<String>> {
+    let caller = binding.claims()["client_id"].as_str().unwrap_or("nobody").to_owned();
+    Json(vec![format!("{caller}'s hammer, {}-bound", binding.class().name())])
+}
+
+/// The client: it finds the authorization server by itself, and asks for one token and one signature.
+async fn agent(pki: &Pki, leaf: &Leaf, origin: &str) -> Result<(), Error> {
+    let client = Client::builder()
+        .identity(Identity::new(leaf.chain(), leaf.signing_key())?)
+        .trust(Trust::authorities([pki.ca_der().clone()])?)
+        .build()?;
+    let server = AuthorizationServer::of_resource(origin);
+    let source = OAuth::builder(client.clone(), server, ClientAuthentication::tls("agent"))
+        .bound(Bound::Session)
+        .build()?;
+    let agent = Authorized::new(client.clone(), source.clone(), origin)?;
+
+    let request = |method, path: &str| http::Request::builder().method(method).uri(format!("{origin}{path}"));
+    for _ in 0..100 {
+        let response = agent
+            .send(request(Method::GET, "/things").body(Full::<Bytes>::default())?)
+            .await?;
+        response.into_body().collect().await?;
+    }
+    let response = agent
+        .send(request(Method::GET, "/things").body(Full::<Bytes>::default())?)
+        .await?;
+    let text = response.into_body().collect().await?.to_bytes();
+    println!(
+        "GET /things, 101 times: {}, {} signature(s), {} token request(s)",
+        String::from_utf8_lossy(&text),
+        client.stats().totals.signatures(),
+        source.counts().requested
+    );
+
+    let reusable = agent
+        .send(request(Method::DELETE, "/things/hammer").body(Full::<Bytes>::default())?)
+        .await?;
+    println!(
+        "DELETE with the same proof: {}",
+        outcome(reusable.status(), reusable.headers())
+    );
+    let own = request(Method::DELETE, "/things/hammer").extension(ProofForThisRequest);
+    let own = agent.send(own.body(Full::<Bytes>::default())?).await?;
+    println!(
+        "DELETE with a proof of its own: {}",
+        outcome(own.status(), own.headers())
+    );
+    Ok(())
+}
+
+/// What a thief has: an ordinary HTTP client, a certificate, and what the log has leaked.
+async fn replay(pki: &Pki, leaf: &Leaf, origin: &str, stolen: HeaderMap) -> Result<String, Error> {
+    let pem = [leaf.chain_pem(), leaf.key_pem()].concat();
+    let client = reqwest::Client::builder()
+        .tls_certs_only([reqwest::Certificate::from_pem(pki.ca_pem().as_bytes())?])
+        .identity(reqwest::Identity::from_pem(pem.as_bytes())?)
+        .build()?;
+    let response = client.get(format!("{origin}/things")).headers(stolen).send().await?;
+    Ok(outcome(response.status(), response.headers()))
+}
+
+fn outcome(status: http::StatusCode, headers: &HeaderMap) -> String {
+    let challenges = challenges(headers);
+    let said = challenges
+        .iter()
+        .find_map(|challenge| challenge.param("error_description"));
+    match said {
+        Some(said) => format!("{status} ({said})"),
+        None => status.to_string(),
+    }
+}
+
+/// A log that keeps what no log should.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Option<HeaderMap>>>);
+
+impl Log {
+    fn last(&self) -> Option<HeaderMap> {
+        self.0.lock().ok()?.clone()
+    }
+}
+
+async fn careless(State(log): State<Log>, request: Request, next: Next) -> Response {
+    let mut kept = HeaderMap::new();
+    for name in [header::AUTHORIZATION, PROOF_HEADER] {
+        kept.extend(request.headers().get(&name).map(|value| (name, value.clone())));
+    }
+    // The last one that any request may carry, and so the one worth stealing.
+    if request.method() == Method::GET
+        && kept.len() == 2
+        && let Ok(mut log) = log.0.lock()
+    {
+        *log = Some(kept);
+    }
+    next.run(request).await
+}

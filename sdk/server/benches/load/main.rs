@@ -1,0 +1,219 @@
+//! Bounds under load: `cargo bench -p bowline-server --bench load`.
+//!
+//! 10,000 connections that say nothing, 2,000 handshakes that drip an octet a second, 2,000 TLS connections without a
+//! request, 100,000 distinct tokens, 1,000,000 distinct `jti` in session-binding proofs and as many in DPoP proofs; and all
+//! the while an honest client who opens a connection, asks three times and closes it. It ends with an error if that client is ever
+//! refused. Printed for each phase: resident memory of the server's process and the honest client's slowest round. The
+//! loiterers live in a process of their own; the clients that send tokens and proofs live in the server's.
+//!
+//! It takes minutes, and 12,000 file descriptors in each process, which it allows itself within `ulimit -Hn`.
+//! `BOWLINE_LOAD_SHARE=10` runs a tenth.
+
+#![allow(clippy::print_stdout, reason = "it is what a bench is for")]
+
+#[allow(dead_code)]
+#[path = "../../tests/server/authority.rs"]
+mod authority;
+#[allow(dead_code)]
+#[path = "../../tests/server/pki.rs"]
+mod pki;
+#[path = "../../tests/load/scenario.rs"]
+#[allow(dead_code)]
+mod scenario;
+#[allow(dead_code)]
+#[path = "../../tests/server/site.rs"]
+mod site;
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use scenario::{Honest, Loitering, all_over, over, resident_kib};
+use site::{Folder, Site};
+
+const KINDS: [(Loitering, usize); 3] = [
+    (Loitering::Silent, 10_000),
+    (Loitering::Slow, 2_000),
+    (Loitering::Idle, 2_000),
+];
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    scenario::need_files(12_000);
+    match std::env::var("BOWLINE_LOAD_ROLE") {
+        Ok(role) => runtime.block_on(loiter(&role)),
+        Err(_) => runtime.block_on(run()),
+    }
+}
+
+async fn run() {
+    let share: usize = std::env::var("BOWLINE_LOAD_SHARE").map_or(1, |share| share.parse().expect("a number"));
+    let site = Site::new();
+    let folder = Folder::new("load");
+    folder.write("ca.pem", site.ca.pem());
+    folder.write("agent.pem", &site.agent.certificate_pem);
+    folder.write("agent.key", site.agent.key.serialize_pem());
+    let dpop_bound = 1_000_000 / share;
+    let (server, seen) = scenario::start(&site, dpop_bound).await;
+    let honest = Honest::start(&site, server.addr);
+    honest.is_served(10).await;
+    let mut report = Report::default();
+    report.phase("start", &honest);
+    for (kind, number) in KINDS {
+        let number = number / share;
+        let before = over(&seen);
+        let mut child = Loiterers::start(kind, number, server.addr, &folder);
+        // What happens while they come is part of it.
+        while !child.is_ready() {
+            honest.is_served(1).await;
+        }
+        honest.is_served(20).await;
+        report.phase(kind.name(), &honest);
+        child.end();
+        all_over(&seen, before, number).await;
+        honest.is_served(1).await;
+        report.phase(&format!("after_{}", kind.name()), &honest);
+    }
+    scenario::distinct_tokens(&site, server.addr, 100_000 / share, || report.phase("tokens", &honest)).await;
+    let jti = Mutex::new(&mut report);
+    scenario::distinct_jti(&site, server.addr, 1_000_000 / share, || {
+        jti.lock().unwrap().keep("jti", &honest);
+    })
+    .await;
+    scenario::distinct_dpop_jti(&site, server.addr, dpop_bound).await;
+    report.phase("dpop_jti", &honest);
+    honest.is_served(10).await;
+    report.figure("honest_served", honest.stop().await);
+    report.write();
+}
+
+struct Report {
+    figures: BTreeMap<String, u64>,
+    begun: Instant,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self {
+            figures: BTreeMap::new(),
+            begun: Instant::now(),
+        }
+    }
+}
+
+impl Report {
+    fn phase(&mut self, phase: &str, honest: &Honest) {
+        self.figure(&format!("{phase}.resident_kib"), resident_kib().unwrap_or_default());
+        self.figure(&format!("{phase}.honest_slowest_ms"), honest.slowest());
+        self.figure(&format!("{phase}.at_seconds"), self.begun.elapsed().as_secs());
+    }
+
+    /// Of a phase that is told of often, the largest figures.
+    fn keep(&mut self, phase: &str, honest: &Honest) {
+        for (name, value) in [
+            (format!("load.{phase}.resident_kib"), resident_kib().unwrap_or_default()),
+            (format!("load.{phase}.honest_slowest_ms"), honest.slowest()),
+            (format!("load.{phase}.at_seconds"), self.begun.elapsed().as_secs()),
+        ] {
+            let kept = self.figures.entry(name).or_default();
+            *kept = value.max(*kept);
+        }
+    }
+
+    fn figure(&mut self, name: &str, value: u64) {
+        println!("load.{name} {value}");
+        self.figures.insert(format!("load.{name}"), value);
+    }
+
+    fn write(self) {
+        for (name, value) in self.figures.iter().filter(|(name, _)| name.starts_with("load.jti.")) {
+            println!("{name} {value}");
+        }
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/bench");
+        std::fs::create_dir_all(folder).expect("target/ can be written");
+        let json = serde_json::to_string_pretty(&self.figures).expect("numbers");
+        std::fs::write(format!("{folder}/load.json"), json).expect("target/ can be written");
+    }
+}
+
+/// This program once more, in a process of its own.
+struct Loiterers {
+    process: Child,
+    ready: std::sync::mpsc::Receiver<()>,
+}
+
+impl Loiterers {
+    fn start(kind: Loitering, number: usize, addr: SocketAddr, folder: &Folder) -> Self {
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .env("BOWLINE_LOAD_ROLE", format!("{} {number} {addr}", kind.name()))
+            .current_dir(folder.path(""))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(process.stdout.take().unwrap());
+        let (tell, ready) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            said.read_line(&mut line).unwrap();
+            assert_eq!(line, "ready\n");
+            let _ = tell.send(());
+        });
+        Self { process, ready }
+    }
+
+    fn is_ready(&mut self) -> bool {
+        self.ready.try_recv().is_ok()
+    }
+
+    fn end(&mut self) {
+        drop(self.process.stdin.take());
+        self.process.wait().unwrap();
+    }
+}
+
+/// What the other process does: takes up room until its standard input ends.
+async fn loiter(role: &str) {
+    let [kind, number, addr] = role.split(' ').collect::<Vec<_>>()[..] else {
+        panic!("{role}");
+    };
+    let (kind, _) = KINDS
+        .into_iter()
+        .find(|(known, _)| known.name() == kind)
+        .expect("a kind");
+    let loiterers = kind
+        .begin(number.parse().unwrap(), addr.parse().unwrap(), &client())
+        .await;
+    println!("ready");
+    std::io::stdout().flush().unwrap();
+    tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()))
+        .await
+        .unwrap()
+        .unwrap();
+    drop(loiterers);
+}
+
+fn client() -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file("ca.pem").unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let chain = vec![CertificateDer::from_pem_file("agent.pem").unwrap()];
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, PrivateKeyDer::from_pem_file("agent.key").unwrap())
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Arc::new(config)
+}

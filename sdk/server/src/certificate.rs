@@ -1,0 +1,245 @@
+//! The certificate that authenticated a client: read once per connection, never per request.
+
+use std::fmt::{self, Write};
+
+use bowline_proof::{KeyError, ProofVerifier, Thumbprint};
+use rustls_pki_types::{CertificateDer, UnixTime};
+use x509_parser::extensions::GeneralName;
+use x509_parser::objects::{oid_registry, oid2abbrev};
+use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::x509::{AttributeTypeAndValue, X509Name};
+
+/// The certificate that authenticated the client in the handshake, verified by this end or, on a request that a trusted
+/// proxy attests, by that (GW-3).
+pub struct ClientCertificate {
+    der: CertificateDer<'static>,
+    pub(crate) verifier: ProofVerifier,
+    subject: String,
+    spiffe_id: Option<String>,
+}
+
+impl ClientCertificate {
+    pub(crate) fn new(der: CertificateDer<'static>) -> Result<Self, KeyError> {
+        let verifier = ProofVerifier::new(&der)?;
+        let (subject, spiffe_id) = match X509Certificate::from_der(&der) {
+            Ok((_, parsed)) => (distinguished_name(parsed.subject()), spiffe_id(&parsed)),
+            // The verifier has read it, so this does not happen; and no name is no harm.
+            Err(_) => Default::default(),
+        };
+        Ok(Self {
+            der,
+            verifier,
+            subject,
+            spiffe_id,
+        })
+    }
+
+    /// The certificate itself.
+    #[must_use]
+    pub fn der(&self) -> &CertificateDer<'static> {
+        &self.der
+    }
+
+    /// Its SHA-256 thumbprint (PR-3).
+    #[must_use]
+    pub fn thumbprint(&self) -> Thumbprint {
+        self.verifier.thumbprint()
+    }
+
+    /// Its subject, as RFC 4514 writes it: the most specific part first, `CN=agent,O=Example`. Empty if it has none.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// The SPIFFE ID, such as `spiffe://example.org/agent`: the only URI among the alternative names, as the X.509-SVID
+    /// specification demands (section 2), if it is a well-formed one.
+    #[must_use]
+    pub fn spiffe_id(&self) -> Option<&str> {
+        self.spiffe_id.as_deref()
+    }
+
+    /// The last moment at which it is valid (RS-1).
+    #[must_use]
+    pub fn not_after(&self) -> UnixTime {
+        self.verifier.not_after()
+    }
+
+    pub(crate) fn not_before(&self) -> UnixTime {
+        self.verifier.not_before()
+    }
+}
+
+impl fmt::Debug for ClientCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientCertificate")
+            .field("thumbprint", &self.thumbprint())
+            .field("not_after", &self.not_after().as_secs())
+            .finish_non_exhaustive()
+    }
+}
+
+fn distinguished_name(name: &X509Name<'_>) -> String {
+    let mut text = String::new();
+    let parts: Vec<_> = name.iter_rdn().collect();
+    for (index, part) in parts.iter().rev().enumerate() {
+        for (nested, attribute) in part.iter().enumerate() {
+            text.push_str(match (index, nested) {
+                (0, 0) => "",
+                (_, 0) => ",",
+                _ => "+",
+            });
+            push_attribute(&mut text, attribute);
+        }
+    }
+    text
+}
+
+fn push_attribute(text: &mut String, attribute: &AttributeTypeAndValue<'_>) {
+    match oid2abbrev(attribute.attr_type(), oid_registry()) {
+        Ok(name) => text.push_str(name),
+        Err(_) => text.push_str(&attribute.attr_type().to_id_string()),
+    }
+    text.push('=');
+    match attribute.as_str() {
+        Ok(value) => push_escaped(text, value),
+        Err(_) => {
+            text.push('#');
+            for octet in attribute.as_slice() {
+                // Writing to a string cannot fail.
+                let _ = write!(text, "{octet:02x}");
+            }
+        }
+    }
+}
+
+/// RFC 4514 section 2.4, so that no value can pass for two attributes. Control characters are escaped as well.
+fn push_escaped(text: &mut String, value: &str) {
+    let last = value.chars().count().saturating_sub(1);
+    for (index, character) in value.chars().enumerate() {
+        match character {
+            '"' | '+' | ',' | ';' | '<' | '>' | '\\' => text.extend(['\\', character]),
+            '#' if index == 0 => text.push_str("\\#"),
+            ' ' if index == 0 || index == last => text.push_str("\\ "),
+            control if control.is_control() => {
+                for octet in control.encode_utf8(&mut [0; 4]).bytes() {
+                    let _ = write!(text, "\\{octet:02x}");
+                }
+            }
+            other => text.push(other),
+        }
+    }
+}
+
+fn spiffe_id(certificate: &X509Certificate<'_>) -> Option<String> {
+    let names = certificate.subject_alternative_name().ok()??;
+    let mut uris = names.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::URI(uri) => Some(*uri),
+        _ => None,
+    });
+    match (uris.next(), uris.next()) {
+        (Some(uri), None) if is_spiffe_id(uri) => Some(uri.to_owned()),
+        _ => None,
+    }
+}
+
+/// The form of the SPIFFE-ID specification, section 2: a trust domain and a path of plain segments.
+pub(crate) fn is_spiffe_id(uri: &str) -> bool {
+    const MAX_OCTETS: usize = 2048;
+    let Some(rest) = uri.strip_prefix("spiffe://").filter(|_| uri.len() <= MAX_OCTETS) else {
+        return false;
+    };
+    let mut parts = rest.split('/');
+    let trust_domain = parts.next().unwrap_or_default();
+    let in_domain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._".contains(&b);
+    let in_path = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+    (1..=255).contains(&trust_domain.len())
+        && trust_domain.bytes().all(in_domain)
+        && parts.all(|part| !matches!(part, "" | "." | "..") && part.bytes().all(in_path))
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DnType, DnValue, KeyPair, SanType};
+
+    use super::*;
+
+    fn certificate(change: impl FnOnce(&mut CertificateParams)) -> ClientCertificate {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        change(&mut params);
+        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        ClientCertificate::new(certificate.der().clone()).unwrap()
+    }
+
+    fn uri(text: &str) -> SanType {
+        SanType::URI(text.try_into().unwrap())
+    }
+
+    #[test]
+    fn a_subject_is_written_so_that_no_value_passes_for_two_attributes() {
+        let plain = certificate(|params| {
+            params.distinguished_name.push(DnType::OrganizationName, "Example");
+            params.distinguished_name.push(DnType::CommonName, "agent");
+        });
+        assert_eq!(plain.subject(), "CN=agent,O=Example");
+        for (value, written) in [
+            ("agent,O=Example", r"CN=agent\,O\=Example"),
+            ("a+b", r"CN=a\+b"),
+            (" a ", r"CN=\ a\ "),
+            ("#1", r"CN=\#1"),
+            ("a\nb", r"CN=a\0ab"),
+            ("ä\\", r"CN=ä\\"),
+        ] {
+            let odd = certificate(|params| {
+                let value = DnValue::Utf8String(value.to_owned());
+                params.distinguished_name.push(DnType::CommonName, value);
+            });
+            // `=` needs no escape.
+            assert_eq!(odd.subject(), written.replace(r"\=", "="), "{value:?}");
+        }
+        assert_eq!(certificate(|_| {}).subject(), "");
+    }
+
+    #[test]
+    fn the_spiffe_id_is_the_only_uri_among_the_names() {
+        let id = "spiffe://example.org/ns/default/agent";
+        let of = |names: Vec<SanType>| certificate(|params| params.subject_alt_names = names);
+        assert_eq!(of(vec![uri(id)]).spiffe_id(), Some(id));
+        let dns = SanType::DnsName("agent.example.org".try_into().unwrap());
+        assert_eq!(of(vec![dns, uri(id)]).spiffe_id(), Some(id));
+        assert_eq!(of(vec![uri(id), uri("https://example.org/")]).spiffe_id(), None);
+        assert_eq!(of(vec![uri("https://example.org/")]).spiffe_id(), None);
+        assert_eq!(of(vec![]).spiffe_id(), None);
+    }
+
+    #[test]
+    fn a_spiffe_id_has_a_trust_domain_and_plain_segments() {
+        for good in [
+            "spiffe://example.org",
+            "spiffe://example.org/a",
+            "spiffe://a_b-c.1/A.b/...",
+        ] {
+            assert!(is_spiffe_id(good), "{good}");
+        }
+        let long = format!("spiffe://example.org/{}", "a".repeat(2048));
+        for bad in [
+            "",
+            "spiffe://",
+            "spiffe:///a",
+            "SPIFFE://example.org",
+            "spiffe://Example.org",
+            "spiffe://example.org/",
+            "spiffe://example.org//a",
+            "spiffe://example.org/a/../b",
+            "spiffe://example.org/a?b",
+            "spiffe://example.org/a#b",
+            "spiffe://user@example.org/a",
+            "spiffe://example.org:443/a",
+            "spiffe://example.org/%41",
+            &long,
+        ] {
+            assert!(!is_spiffe_id(bad), "{bad}");
+        }
+    }
+}

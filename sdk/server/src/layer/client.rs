@@ -1,0 +1,81 @@
+//! Who is at the far end of the client's TLS connection: as this end knows it, or as a trusted proxy attests it.
+
+use std::sync::Arc;
+
+use bowline_proof::{Check, ExporterValue, Refusal, Thumbprint};
+use rustls_pki_types::UnixTime;
+
+use super::Settings;
+use crate::certificate::ClientCertificate;
+use crate::memory::ProofMemory;
+use crate::proxies::{Attested, Claimed};
+use crate::{ConnectionFacts, TrustedProxies};
+
+/// What RS-3 to RS-9 compare a request with.
+pub(super) struct Client<'a> {
+    pub(super) certificate: Option<&'a Arc<ClientCertificate>>,
+    pub(super) exporter: &'a ExporterValue,
+    /// From when on a reusable proof may be (RS-8).
+    pub(super) handshake_at: UnixTime,
+    pub(super) memory: &'a ProofMemory,
+    pub(super) attestation: Option<Attestation<'a>>,
+}
+
+/// By whose word that is (GW-3).
+pub(super) struct Attestation<'a> {
+    pub(super) proxies: &'a TrustedProxies,
+    pub(super) proxy: Thumbprint,
+    pub(super) connection: &'a [u8; 32],
+}
+
+/// What a trusted proxy attests of the client, if it does.
+pub(super) fn attested(
+    claimed: &Claimed,
+    facts: &ConnectionFacts,
+    settings: &Settings,
+) -> Result<Option<Arc<Attested>>, Refusal> {
+    let Some(proxies) = &settings.trusted_proxies else {
+        return Ok(None);
+    };
+    let refused = |detail| Refusal::with_detail(Check::Certificate, detail);
+    let attested = proxies.attested(claimed, facts).map_err(refused)?;
+    if let Some(attested) = &attested {
+        let now = settings.clock.now();
+        // RS-1. The proxy verified the chain, when its handshake was.
+        if now > attested.certificate.not_after() || now < attested.certificate.not_before() {
+            return Err(refused(
+                "GW-3: the attested client certificate has expired or is not valid yet",
+            ));
+        }
+    }
+    Ok(attested)
+}
+
+impl<'a> Client<'a> {
+    pub(super) fn new(facts: &'a ConnectionFacts, attested: Option<&'a Attested>, settings: &'a Settings) -> Self {
+        match (attested, &settings.trusted_proxies, &facts.certificate) {
+            (Some(attested), Some(proxies), Some(proxy)) => Self {
+                certificate: Some(&attested.certificate),
+                exporter: &attested.exporter,
+                handshake_at: UnixTime::since_unix_epoch(std::time::Duration::ZERO),
+                memory: &attested.memory,
+                attestation: Some(Attestation {
+                    proxies,
+                    proxy: proxy.thumbprint(),
+                    connection: &attested.key,
+                }),
+            },
+            _ => Self {
+                certificate: facts.certificate.as_ref(),
+                exporter: &facts.exporter,
+                handshake_at: facts.handshake_at,
+                memory: &facts.memory,
+                attestation: None,
+            },
+        }
+    }
+
+    pub(super) fn thumbprint(&self) -> Option<Thumbprint> {
+        self.certificate.map(|certificate| certificate.thumbprint())
+    }
+}

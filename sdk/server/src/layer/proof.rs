@@ -1,0 +1,108 @@
+//! RS-5 to RS-9 and RS-11, on a request that comes with a session-binding proof.
+
+use bowline_proof::{AccessToken, Check, Expected, Refusal, Verified};
+use http::request::Parts;
+
+use super::checks::Refused;
+use super::client::{Attestation, Client};
+use super::{Settings, dpop, transport};
+use crate::certificate::ClientCertificate;
+use crate::memory::JtiRefused;
+use crate::{CloseReason, ConnectionFacts, ProofId};
+
+/// A proof that passed RS-5..RS-8, and RS-9 but for its `jti`.
+pub(super) enum CheckedProof<'a> {
+    /// This very proof passed with this token on this connection; it has no per-request claims (RS-11).
+    SeenBefore,
+    New {
+        proof: &'a [u8],
+        verified: Verified,
+    },
+}
+
+/// RS-5..RS-9, less the memory of `jti`: see [`CheckedProof::settle`].
+pub(super) fn check<'a>(
+    proof: &'a [u8],
+    certificate: &ClientCertificate,
+    token: &AccessToken,
+    request: &Parts,
+    client: &Client<'_>,
+    settings: &Settings,
+) -> Result<CheckedProof<'a>, Refusal> {
+    if client.memory.has_passed(token, proof) {
+        return Ok(CheckedProof::SeenBefore);
+    }
+    let expected = Expected {
+        exporter: client.exporter,
+        token: token.hash(),
+        now: settings.clock.now(),
+        handshake_at: client.handshake_at,
+        method: &request.method,
+        path: transport::path(request),
+        targets: &settings.targets,
+        windows: &settings.windows,
+    };
+    let verified = certificate.verifier.verify(proof, &expected)?;
+    Ok(CheckedProof::New { proof, verified })
+}
+
+impl CheckedProof<'_> {
+    pub(super) fn has_all_request_claims(&self) -> bool {
+        match self {
+            Self::SeenBefore => false,
+            Self::New { verified, .. } => verified.has_all_request_claims(),
+        }
+    }
+
+    /// Uses up the `jti` (RS-9), or remembers the proof if it is a reusable one (RS-11).
+    pub(super) async fn settle(
+        &self,
+        token: &AccessToken,
+        facts: &ConnectionFacts,
+        client: &Client<'_>,
+        settings: &Settings,
+    ) -> Result<(), Refused> {
+        let Self::New { proof, verified } = self else {
+            return Ok(());
+        };
+        match (verified.jti(), &client.attestation) {
+            (Some(jti), None) => use_up(jti, facts, settings)?,
+            (Some(jti), Some(attestation)) => use_up_attested(jti, attestation, verified, settings).await?,
+            (None, _) => {}
+        }
+        if verified.is_reusable() {
+            client.memory.remember(token, proof, settings.remembered_proofs);
+        }
+        Ok(())
+    }
+}
+
+/// RS-9, on the client's own connection: RS-6 stops the proof on any other.
+fn use_up(jti: &str, facts: &ConnectionFacts, settings: &Settings) -> Result<(), Refusal> {
+    let left = facts
+        .memory
+        .use_up(jti, settings.jti_quota)
+        .map_err(|refused| match refused {
+            JtiRefused::Seen => Check::Replay,
+            JtiRefused::QuotaFull => Check::ReplayQuota,
+        })?;
+    // Before it is full, so that what is in flight still passes and the client moves on in time.
+    if left <= settings.jti_quota / 10 {
+        facts.drain(CloseReason::JtiQuota);
+    }
+    Ok(())
+}
+
+/// RS-9, behind a proxy: the client's connection may reach this and other nodes over several of the proxy's.
+async fn use_up_attested(
+    jti: &str,
+    attestation: &Attestation<'_>,
+    verified: &Verified,
+    settings: &Settings,
+) -> Result<(), Refused> {
+    let id = ProofId::attested(attestation.connection, jti);
+    dpop::use_up(&*attestation.proxies.replay, id, verified.issued_at, settings)
+        .await?
+        .then_some(())
+        .ok_or(Check::Replay.into())
+}

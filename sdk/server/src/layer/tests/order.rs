@@ -1,0 +1,145 @@
+//! Of several checks that fail, which is reported.
+
+use std::sync::atomic::Ordering;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bowline_proof::{Check, EXPORTER_LABEL};
+use serde_json::json;
+
+use super::world::*;
+use crate::{Policy, RequestClaims, RequiredScope};
+
+/// The check that refuses next, and what makes it content.
+type Step = (Check, Box<dyn Fn(&mut World)>);
+
+#[tokio::test]
+async fn the_first_check_that_fails_is_the_one_that_is_reported() {
+    let mut world = World::default();
+    let (mine, other) = (CLIENT.thumbprint(), OTHER_CLIENT.thumbprint());
+    // Everything is wrong...
+    world.now.store(2_300_000_000, Ordering::SeqCst);
+    world.uri = "/mcp?access_token=x".to_owned();
+    world.authorization = Some(vec![]);
+    world.token = "stranger".to_owned();
+    world.proofs = Some(vec![]);
+    world.signer = &OTHER_CLIENT;
+    world.proof_header = json!({ "typ": "JWT", "alg": "ES256", "x5t#S256": other });
+    world.proof_claims = json!({
+        "ekm": URL_SAFE_NO_PAD.encode([8; 32]),
+        "ath": ath("another"),
+        "iat": 1,
+        "htm": "GET",
+        "htu": "/other",
+        "jti": "1",
+    });
+    world.configure(|layer| layer.jti_quota(0));
+    // ...and is put right step by step.
+    let steps: Vec<Step> = vec![
+        (
+            Check::Certificate,
+            Box::new(|world| world.now.store(NOW, Ordering::SeqCst)),
+        ),
+        (Check::TokenTransport, Box::new(|world| world.uri = "/mcp".to_owned())),
+        (Check::NoToken, Box::new(|world| world.authorization = None)),
+        (
+            Check::Token,
+            Box::new(|world| world.token = world.tokens.issue(json!({ "cnf": 1 }))),
+        ),
+        (Check::Confirmation, {
+            let cnf = json!({ "cnf": { "x5t#S256": other, "tls_exp": EXPORTER_LABEL } });
+            Box::new(move |world| world.token = world.tokens.issue(cnf.clone()))
+        }),
+        (Check::TokenCertificate, {
+            let cnf = json!({ "cnf": { "x5t#S256": mine, "tls_exp": EXPORTER_LABEL } });
+            Box::new(move |world| world.token = world.tokens.issue(cnf.clone()))
+        }),
+        (
+            Check::ProofMissing,
+            Box::new(|world| world.proofs = Some(vec![".".to_owned(), ".".to_owned()])),
+        ),
+        (
+            Check::ProofDuplicated,
+            Box::new(|world| world.proofs = Some(vec![".".to_owned()])),
+        ),
+        (Check::ProofSyntax, Box::new(|world| world.proofs = None)),
+        (
+            Check::ProofType,
+            Box::new(|world| world.proof_header["typ"] = "tls-binding-proof+jwt".into()),
+        ),
+        (
+            Check::ProofAlgorithm,
+            Box::new(|world| world.proof_header["alg"] = "EdDSA".into()),
+        ),
+        (
+            Check::ProofThumbprint,
+            Box::new(move |world| world.proof_header["x5t#S256"] = mine.clone().into()),
+        ),
+        (Check::ProofSignature, Box::new(|world| world.signer = &CLIENT)),
+        (
+            Check::Exporter,
+            Box::new(|world| world.proof_claims["ekm"] = URL_SAFE_NO_PAD.encode(EXPORTER).into()),
+        ),
+        (
+            Check::TokenHash,
+            Box::new(|world| world.proof_claims["ath"] = ath(&world.token)),
+        ),
+        (
+            Check::IssuedAt,
+            Box::new(|world| world.proof_claims["iat"] = NOW.into()),
+        ),
+        (
+            Check::Method,
+            Box::new(|world| world.proof_claims["htm"] = "POST".into()),
+        ),
+        (
+            Check::TargetUri,
+            Box::new(|world| world.proof_claims["htu"] = "/mcp".into()),
+        ),
+        (
+            Check::ReplayQuota,
+            Box::new(|world| world.configure(|layer| layer.jti_quota(1))),
+        ),
+    ];
+    for (check, put_right) in steps {
+        assert_eq!(world.send().await.check(), Some(check));
+        put_right(&mut world);
+    }
+    assert!(world.send().await.has_passed());
+}
+
+#[tokio::test]
+async fn what_the_server_demands_beyond_the_token_is_checked_last_and_in_order() {
+    let mut world = World::default();
+    world.use_token(json!({ "scope": "write" }));
+    world.configure(|layer| {
+        layer
+            .request_claims(RequestClaims::Always)
+            .policy(Policy::Require)
+            .required_scope(RequiredScope::Always("read".parse().unwrap()))
+            .jti_quota(0)
+    });
+    let steps: Vec<Step> = vec![
+        (
+            Check::RequestClaimsRequired,
+            Box::new(|world| world.add_request_claims("1")),
+        ),
+        (Check::BindingRequired, {
+            let cnf = json!({ "x5t#S256": CLIENT.thumbprint(), "tls_exp": EXPORTER_LABEL });
+            Box::new(move |world| world.use_token(json!({ "cnf": cnf, "scope": "write" })))
+        }),
+        (Check::Scope, {
+            let cnf = json!({ "x5t#S256": CLIENT.thumbprint(), "tls_exp": EXPORTER_LABEL });
+            Box::new(move |world| world.use_token(json!({ "cnf": cnf, "scope": "read write" })))
+        }),
+        (
+            Check::ReplayQuota,
+            Box::new(|world| world.configure(|layer| layer.jti_quota(1))),
+        ),
+    ];
+    for (check, put_right) in steps {
+        assert_eq!(world.send().await.check(), Some(check));
+        put_right(&mut world);
+    }
+    assert!(world.send().await.has_passed());
+}

@@ -1,0 +1,342 @@
+//! GW-3: what a trusted proxy says of the client's connection, and what anybody else does.
+
+use std::num::NonZeroUsize;
+use std::sync::LazyLock;
+use std::sync::atomic::Ordering;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bowline_proof::{Check, EXPORTER_LABEL};
+use rcgen::{DnType, SanType};
+use serde_json::{Value, json};
+
+use super::world::*;
+use crate::{BindingClass, MemoryReplayStore, Policy, TrustedProxies};
+
+const SPIFFE_ID: &str = "spiffe://example.org/gateway";
+
+static PROXY: LazyLock<Client> = LazyLock::new(|| {
+    Client::with(|params| {
+        params.distinguished_name.push(DnType::CommonName, "gateway");
+        params.distinguished_name.push(DnType::OrganizationName, "Example");
+        params.subject_alt_names = vec![SanType::URI(SPIFFE_ID.try_into().unwrap())];
+    })
+});
+
+/// The exporter value of the proxy's own connection to this server.
+const UPSTREAM: [u8; 32] = [9; 32];
+
+fn proxies() -> TrustedProxies {
+    TrustedProxies::new(MemoryReplayStore::new(10)).thumbprint(PROXY.thumbprint().parse().unwrap())
+}
+
+fn attest(client: &Client, exporter: [u8; 32]) -> Vec<(&'static str, String)> {
+    let field = |octets: &[u8]| format!(":{}:", STANDARD.encode(octets));
+    vec![
+        ("client-cert", field(&client.certificate)),
+        ("tls-exporter", field(&exporter)),
+    ]
+}
+
+/// The request that passes, by way of a trusted proxy: its connection, and its word about the client's.
+fn behind_proxy() -> World {
+    let mut world = World {
+        facts: Some(connection(Some(&PROXY), UPSTREAM)),
+        fields: attest(&CLIENT, EXPORTER),
+        ..World::default()
+    };
+    world.configure(|layer| layer.trusted_proxies(proxies()));
+    world
+}
+
+fn session_bound() -> Value {
+    json!({ "cnf": { "x5t#S256": CLIENT.thumbprint(), "tls_exp": EXPORTER_LABEL } })
+}
+
+fn certificate_bound() -> Value {
+    json!({ "cnf": { "x5t#S256": CLIENT.thumbprint() } })
+}
+
+#[tokio::test]
+async fn what_a_trusted_proxy_attests_passes_and_is_never_called_session_bound() {
+    for claims in [session_bound(), certificate_bound()] {
+        let mut world = behind_proxy();
+        world.use_token(claims);
+        let outcome = world.send().await;
+        assert!(outcome.has_passed());
+        let binding = outcome.binding();
+        assert_eq!(binding.class(), BindingClass::ProxyAttested);
+        assert_eq!(binding.thumbprint().unwrap().to_string(), CLIENT.thumbprint());
+        assert_eq!(binding.attested_by().unwrap().to_string(), PROXY.thumbprint());
+    }
+    let outcome = World::default().send().await;
+    assert_eq!(
+        (outcome.binding().class(), outcome.binding().attested_by()),
+        (BindingClass::Session, None)
+    );
+}
+
+#[tokio::test]
+async fn rs_13_require_refuses_it_unless_it_is_expressly_allowed() {
+    let mut world = behind_proxy();
+    world.configure(|layer| layer.policy(Policy::Require));
+    let outcome = world.send().await;
+    assert_eq!(outcome.check(), Some(Check::BindingRequired));
+    let description = outcome.challenges()[0].param("error_description").unwrap().to_owned();
+    assert!(description.contains("GW-3"), "{description}");
+
+    world.configure(|layer| layer.policy(Policy::RequireOrAttested));
+    assert!(world.send().await.has_passed());
+    // Only the connection may rest on its word, not the want of a binding.
+    for claims in [certificate_bound(), json!({})] {
+        world.use_token(claims);
+        world.proofs = Some(vec![]);
+        assert_eq!(world.send().await.check(), Some(Check::BindingRequired));
+    }
+    // And a connection of this server's own satisfies it as well.
+    let mut direct = World::default();
+    direct.configure(|layer| layer.policy(Policy::RequireOrAttested));
+    assert_eq!(direct.send().await.binding().class(), BindingClass::Session);
+}
+
+#[tokio::test]
+async fn nobody_else_is_believed() {
+    let named = || Some(proxies());
+    let nobody = || Some(TrustedProxies::new(MemoryReplayStore::new(10)));
+    for (who, proxies) in [
+        (Some(&*PROXY), None),
+        (Some(&*PROXY), nobody()),
+        (Some(&*OTHER_CLIENT), named()),
+        (None, named()),
+    ] {
+        // A thief behind a connection of his own, with the victim's certificate, which is public, and a proof of hers.
+        let mut world = World {
+            facts: Some(connection(who, UPSTREAM)),
+            fields: attest(&CLIENT, EXPORTER),
+            ..World::default()
+        };
+        if let Some(proxies) = proxies {
+            world.configure(|layer| layer.trusted_proxies(proxies));
+        }
+        assert_eq!(world.send().await.check(), Some(Check::TokenCertificate));
+    }
+    // Whoever adds the fields to a request of his own gains and loses nothing.
+    let mut honest = World {
+        fields: attest(&OTHER_CLIENT, [8; 32]),
+        ..World::default()
+    };
+    honest.configure(|layer| layer.trusted_proxies(proxies()));
+    assert_eq!(honest.send().await.binding().class(), BindingClass::Session);
+}
+
+#[tokio::test]
+async fn the_fields_never_reach_the_handler_whoever_sent_them() {
+    let named = [
+        "client-cert",
+        "client-cert-chain",
+        "tls-exporter",
+        "session-binding-verified",
+    ];
+    let further = [
+        ("client-cert-chain", ":AAAA:".to_owned()),
+        ("session-binding-verified", "class=session".to_owned()),
+    ];
+    let mut direct = World {
+        fields: attest(&CLIENT, EXPORTER),
+        ..World::default()
+    };
+    direct.fields.extend(attest(&CLIENT, EXPORTER));
+    let mut public = World {
+        authorization: Some(vec![]),
+        proofs: Some(vec![]),
+        fields: attest(&CLIENT, EXPORTER),
+        ..World::default()
+    };
+    public.configure(|layer| layer.public_paths(["/mcp"]));
+    for mut world in [behind_proxy(), direct, public] {
+        world.fields.extend(further.clone());
+        world.fields.push(("x-other", "stays".to_owned()));
+        let outcome = world.send().await;
+        assert!(outcome.reached);
+        for name in named {
+            assert!(!outcome.arrived().contains_key(name), "{name}");
+        }
+        assert_eq!(outcome.arrived()["x-other"], "stays");
+    }
+}
+
+/// A name, the check that must refuse, and what is wrong with the request.
+type Case = (&'static str, Check, fn(&mut World));
+
+#[tokio::test]
+async fn rs_3_rs_5_and_rs_6_are_checked_against_what_is_attested() {
+    let cases: &[Case] = &[
+        ("another certificate", Check::TokenCertificate, |world| {
+            world.fields = attest(&OTHER_CLIENT, EXPORTER);
+        }),
+        ("the proxy's own certificate", Check::TokenCertificate, |world| {
+            world.fields = attest(&PROXY, EXPORTER);
+        }),
+        ("no proof", Check::ProofMissing, |world| world.proofs = Some(vec![])),
+        ("a proof signed by another", Check::ProofSignature, |world| {
+            world.signer = &OTHER_CLIENT
+        }),
+        ("a proof signed by the proxy", Check::ProofSignature, |world| {
+            world.signer = &PROXY
+        }),
+        ("another exporter value", Check::Exporter, |world| {
+            world.fields = attest(&CLIENT, [8; 32])
+        }),
+        ("a proof for the proxy's connection", Check::Exporter, |world| {
+            world.fields = attest(&CLIENT, UPSTREAM);
+        }),
+        ("five minutes old, and for one request", Check::IssuedAt, |world| {
+            world.add_request_claims("1");
+            world.proof_claims["iat"] = (NOW - 301).into();
+        }),
+    ];
+    for (name, check, spoil) in cases {
+        let mut world = behind_proxy();
+        spoil(&mut world);
+        let outcome = world.send().await;
+        assert_eq!(outcome.check(), Some(*check), "{name}");
+        assert!(!outcome.reached, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_that_cannot_be_understood_is_refused_and_not_taken_for_the_client() {
+    let spoilt: [fn(&mut World); 9] = [
+        |world| drop(world.fields.remove(0)),
+        |world| drop(world.fields.remove(1)),
+        |world| world.fields.push(attest(&CLIENT, EXPORTER).remove(0)),
+        |world| world.fields.push(attest(&CLIENT, EXPORTER).remove(1)),
+        |world| world.fields[0].1 = String::new(),
+        |world| world.fields[0].1 = ":AAAA:".to_owned(),
+        |world| world.fields[0].1 = STANDARD.encode(&CLIENT.certificate),
+        |world| world.fields[1].1 = String::new(),
+        |world| world.fields[1].1 = ":AAAA:".to_owned(),
+    ];
+    for (index, spoil) in spoilt.into_iter().enumerate() {
+        let mut world = behind_proxy();
+        // The proxy's own token and proof would pass, were it taken for the client.
+        world.use_token(json!({}));
+        world.proofs = Some(vec![]);
+        spoil(&mut world);
+        let outcome = world.send().await;
+        assert_eq!(outcome.check(), Some(Check::Certificate), "{index}");
+        assert!(
+            outcome.challenges()[0]
+                .param("error_description")
+                .unwrap()
+                .contains("GW-3"),
+            "{index}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_request_of_the_proxys_own_is_checked_like_any_others() {
+    let mut world = behind_proxy();
+    world.fields.clear();
+    assert_eq!(world.send().await.check(), Some(Check::TokenCertificate));
+    world.use_token(json!({ "cnf": { "x5t#S256": PROXY.thumbprint() } }));
+    world.proofs = Some(vec![]);
+    let outcome = world.send().await;
+    assert_eq!(outcome.binding().class(), BindingClass::Certificate);
+    assert_eq!(outcome.binding().spiffe_id(), Some(SPIFFE_ID));
+    assert_eq!(outcome.binding().attested_by(), None);
+}
+
+#[tokio::test]
+async fn a_proxy_is_known_by_thumbprint_spiffe_id_or_subject() {
+    let none = || TrustedProxies::new(MemoryReplayStore::new(10));
+    let thumbprint = PROXY.thumbprint().parse().unwrap();
+    for (proxies, known) in [
+        (none().thumbprint(thumbprint), true),
+        (none().spiffe_id(SPIFFE_ID), true),
+        (none().subject("O=Example,CN=gateway"), true),
+        (none().thumbprint(OTHER_CLIENT.thumbprint().parse().unwrap()), false),
+        (none().spiffe_id("spiffe://example.org/"), false),
+        (none().spiffe_id("spiffe://example.org/gateway/x"), false),
+        (none().subject("CN=gateway"), false),
+        (none().subject(""), false),
+        (none(), false),
+    ] {
+        let mut world = behind_proxy();
+        let shown = format!("{proxies:?}");
+        world.configure(|layer| layer.trusted_proxies(proxies));
+        assert_eq!(world.send().await.has_passed(), known, "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn rs_1_an_attested_certificate_that_has_expired_is_refused_and_the_proxys_connection_stays() {
+    static EXPIRED: LazyLock<Client> =
+        LazyLock::new(|| Client::with(|params| params.not_after = rcgen::date_time_ymd(2026, 1, 1)));
+    static EARLY: LazyLock<Client> =
+        LazyLock::new(|| Client::with(|params| params.not_before = rcgen::date_time_ymd(2039, 1, 1)));
+    for client in [&*EXPIRED, &*EARLY] {
+        let mut world = behind_proxy();
+        world.use_token(json!({}));
+        world.proofs = Some(vec![]);
+        world.fields = attest(client, EXPORTER);
+        let outcome = world.send().await;
+        assert_eq!(outcome.check(), Some(Check::Certificate));
+        assert_eq!(outcome.header("connection"), None);
+        let facts = world.facts.clone().unwrap();
+        assert!(futures_util::FutureExt::now_or_never(facts.drain_wanted()).is_none());
+    }
+}
+
+#[tokio::test]
+async fn rs_8_a_reusable_proof_may_be_as_old_as_the_clients_connection_which_only_the_proxy_knows() {
+    let mut world = behind_proxy();
+    world.proof_claims["iat"] = (NOW - 86_400).into();
+    assert!(world.send().await.has_passed());
+    world.proof_claims["iat"] = (NOW + 61).into();
+    assert_eq!(world.send().await.check(), Some(Check::IssuedAt));
+}
+
+#[tokio::test]
+async fn rs_9_a_jti_is_taken_once_over_all_connections_of_the_proxy() {
+    let mut world = behind_proxy();
+    world.add_request_claims("1");
+    assert!(world.send().await.has_passed());
+    assert_eq!(world.send().await.check(), Some(Check::Replay));
+    world.facts = Some(connection(Some(&PROXY), [10; 32]));
+    assert_eq!(world.send().await.check(), Some(Check::Replay));
+    // Another client's connection has jti values of its own.
+    world.fields = attest(&CLIENT, [8; 32]);
+    world.proof_claims["ekm"] = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode([8; 32]).into();
+    assert!(world.send().await.has_passed());
+
+    world.configure(|layer| {
+        layer.trusted_proxies(
+            TrustedProxies::new(MemoryReplayStore::new(0)).thumbprint(PROXY.thumbprint().parse().unwrap()),
+        )
+    });
+    assert_eq!(world.send().await.response.status(), 503);
+}
+
+#[tokio::test]
+async fn rs_11_a_proof_is_remembered_per_connection_of_the_client_within_a_bound() {
+    let mut world = behind_proxy();
+    world.configure(|layer| layer.trusted_proxies(proxies().remembered_connections(NonZeroUsize::MIN)));
+    assert!(!world.send().await.was_cached());
+    assert!(world.send().await.was_cached());
+    world.facts = Some(connection(Some(&PROXY), [10; 32]));
+    assert!(
+        world.send().await.was_cached(),
+        "whichever of its connections the proxy uses"
+    );
+    // The same proof on another connection of the client's is refused, remembered or not.
+    world.fields = attest(&CLIENT, [8; 32]);
+    assert_eq!(world.send().await.check(), Some(Check::Exporter));
+    // That one has pushed the first out.
+    world.fields = attest(&CLIENT, EXPORTER);
+    let outcome = world.send().await;
+    assert!(outcome.has_passed() && !outcome.was_cached());
+    world.now.fetch_add(1, Ordering::SeqCst);
+    assert!(world.send().await.was_cached());
+}

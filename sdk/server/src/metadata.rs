@@ -1,0 +1,306 @@
+//! What this server says about itself: protected resource metadata (RFC 9728).
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::{Ready, ready};
+use std::task::{Context, Poll};
+
+use bowline_proof::Algorithm;
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body_util::Full;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tower_service::Service;
+
+const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
+
+/// The metadata of one protected resource (RFC 9728 section 2).
+///
+/// It tells clients what to do; what is demanded of them, [`BindingLayer`](crate::BindingLayer) decides.
+///
+/// ```
+/// # fn run<V: bowline_server::TokenValidator>(validator: V) -> Result<axum::Router, Box<dyn std::error::Error>> {
+/// use bowline_server::{BindingLayer, ResourceMetadata};
+///
+/// let metadata = ResourceMetadata::new("https://api.example.com/mcp")?
+///     .authorization_servers(["https://as.example.com"])
+///     .scopes(["mcp:read", "mcp:write"])
+///     .certificate_bound_tokens(true);
+/// // Named in every challenge, and public.
+/// let binding = BindingLayer::new(validator).resource(&metadata);
+/// let router = axum::Router::new()
+///     .route("/mcp", axum::routing::post(async || "hello"))
+///     .route_service(metadata.path(), metadata.service())
+///     .layer(binding);
+/// # Ok(router)
+/// # }
+/// ```
+#[derive(Clone, Debug, Serialize)]
+pub struct ResourceMetadata {
+    resource: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    authorization_servers: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    scopes_supported: Vec<String>,
+    /// Only in `Authorization` (TK-0).
+    bearer_methods_supported: [&'static str; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_client_certificate_bound_access_tokens: Option<bool>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    dpop_signing_alg_values_supported: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dpop_bound_access_tokens_required: Option<bool>,
+    #[serde(flatten)]
+    further: Map<String, Value>,
+    #[serde(skip)]
+    url: String,
+    #[serde(skip)]
+    path: String,
+}
+
+impl ResourceMetadata {
+    /// For the resource with this identifier: an `https` URL (or an `http` URL on loopback, for development) without
+    /// query and fragment, by which tokens are asked for (RFC 8707) and which is their audience.
+    ///
+    /// # Errors
+    /// It is no such URL.
+    pub fn new(resource: impl Into<String>) -> Result<Self, InvalidResource> {
+        let resource = resource.into();
+        let uri: Uri = resource.parse().map_err(|_| InvalidResource)?;
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or(InvalidResource)?;
+        let on_loopback = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
+        let scheme = match uri.scheme_str() {
+            Some("https") => "https",
+            Some("http") if on_loopback => "http",
+            _ => return Err(InvalidResource),
+        };
+        let authority = uri.authority().ok_or(InvalidResource)?.as_str();
+        // `Uri` drops a fragment unseen.
+        if uri.query().is_some() || resource.contains('#') || authority.contains('@') {
+            return Err(InvalidResource);
+        }
+        // Section 3.1: a slash that ends the host goes; the path follows the well-known one.
+        let path = match uri.path() {
+            "/" => WELL_KNOWN.to_owned(),
+            path => format!("{WELL_KNOWN}{path}"),
+        };
+        Ok(Self {
+            url: format!("{scheme}://{authority}{path}"),
+            path,
+            resource,
+            authorization_servers: Vec::new(),
+            scopes_supported: Vec::new(),
+            bearer_methods_supported: ["header"],
+            tls_client_certificate_bound_access_tokens: None,
+            dpop_signing_alg_values_supported: Vec::new(),
+            dpop_bound_access_tokens_required: None,
+            further: Map::new(),
+        })
+    }
+
+    /// `authorization_servers`: the issuers whose tokens are taken here.
+    #[must_use]
+    pub fn authorization_servers(mut self, issuers: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.authorization_servers = issuers.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// `scopes_supported`.
+    #[must_use]
+    pub fn scopes(mut self, scopes: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.scopes_supported = scopes.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// `tls_client_certificate_bound_access_tokens`: whether tokens that are bound to a client certificate (RFC 8705),
+    /// session-bound ones among them, are taken.
+    #[must_use]
+    pub fn certificate_bound_tokens(mut self, taken: bool) -> Self {
+        self.tls_client_certificate_bound_access_tokens = Some(taken);
+        self
+    }
+
+    /// `dpop_signing_alg_values_supported`, with the algorithms that [`BindingLayer::dpop`](crate::BindingLayer::dpop) takes;
+    /// and `dpop_bound_access_tokens_required`.
+    #[must_use]
+    pub fn dpop(mut self, required: bool) -> Self {
+        self.dpop_signing_alg_values_supported = Algorithm::ALL.map(Algorithm::name).to_vec();
+        self.dpop_bound_access_tokens_required = Some(required);
+        self
+    }
+
+    /// Another member, such as `resource_name` or `resource_documentation`. One that a method of its own sets is not
+    /// replaced.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        const OWN: [&str; 7] = [
+            "resource",
+            "authorization_servers",
+            "scopes_supported",
+            "bearer_methods_supported",
+            "tls_client_certificate_bound_access_tokens",
+            "dpop_signing_alg_values_supported",
+            "dpop_bound_access_tokens_required",
+        ];
+        let name = name.into();
+        if !OWN.contains(&&*name) {
+            self.further.insert(name, value.into());
+        }
+        self
+    }
+
+    /// The identifier of the resource.
+    #[must_use]
+    pub fn resource(&self) -> &str {
+        &self.resource
+    }
+
+    /// Where clients find this (RFC 9728 section 3.1): `resource_metadata` in challenges.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The path of that: where to route [`service`](Self::service).
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// A service that answers `GET` and `HEAD` with this.
+    #[must_use]
+    pub fn service(&self) -> MetadataService {
+        let document = serde_json::to_vec(self).expect("strings and JSON values");
+        MetadataService(document.into())
+    }
+}
+
+/// The resource identifier cannot be one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a resource identifier is an https URL without query, fragment and user name; http is for loopback only")]
+pub struct InvalidResource;
+
+/// Answers with protected resource metadata. See [`ResourceMetadata::service`].
+#[derive(Clone)]
+pub struct MetadataService(Bytes);
+
+impl<B> Service<Request<B>> for MetadataService {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let mut response = Response::new(Full::default());
+        match *request.method() {
+            // hyper leaves the body of an answer to HEAD out, and keeps its length.
+            Method::GET | Method::HEAD => {
+                let json = HeaderValue::from_static("application/json");
+                response.headers_mut().insert(CONTENT_TYPE, json);
+                *response.body_mut() = self.0.clone().into();
+            }
+            _ => {
+                *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+                response
+                    .headers_mut()
+                    .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            }
+        }
+        ready(Ok(response))
+    }
+}
+
+impl fmt::Debug for MetadataService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetadataService").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_well_known_path_stands_between_host_and_path() {
+        for (resource, url, path) in [
+            (
+                "https://api.example.com",
+                "https://api.example.com/.well-known/oauth-protected-resource",
+                WELL_KNOWN,
+            ),
+            (
+                "https://api.example.com/",
+                "https://api.example.com/.well-known/oauth-protected-resource",
+                WELL_KNOWN,
+            ),
+            (
+                "https://api.example.com:8443/a/b",
+                "https://api.example.com:8443/.well-known/oauth-protected-resource/a/b",
+                "/.well-known/oauth-protected-resource/a/b",
+            ),
+            (
+                "http://127.0.0.1:8080/mcp",
+                "http://127.0.0.1:8080/.well-known/oauth-protected-resource/mcp",
+                "/.well-known/oauth-protected-resource/mcp",
+            ),
+        ] {
+            let metadata = ResourceMetadata::new(resource).unwrap();
+            assert_eq!((metadata.url(), metadata.path()), (url, path));
+            assert_eq!(metadata.resource(), resource);
+        }
+    }
+
+    #[test]
+    fn what_is_no_resource_identifier_is_refused() {
+        for resource in [
+            "",
+            "/mcp",
+            "api.example.com",
+            "http://api.example.com/",
+            "ftp://localhost/",
+            "https:///mcp",
+            "https://user@api.example.com/",
+            "https://api.example.com/?a=b",
+            "https://api.example.com/#a",
+        ] {
+            assert_eq!(
+                ResourceMetadata::new(resource).map(|_| ()),
+                Err(InvalidResource),
+                "{resource}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_document_has_the_members_of_rfc_9728_and_no_empty_ones() {
+        let bare = ResourceMetadata::new("https://api.example.com").unwrap();
+        let expected = json!({ "resource": "https://api.example.com", "bearer_methods_supported": ["header"] });
+        assert_eq!(serde_json::to_value(&bare).unwrap(), expected);
+
+        let whole = bare
+            .authorization_servers(["https://as.example.com"])
+            .scopes(["read", "write"])
+            .certificate_bound_tokens(true)
+            .dpop(false)
+            .with("resource_name", "Example")
+            .with("resource", "https://evil.example.com");
+        let expected = json!({
+            "resource": "https://api.example.com",
+            "authorization_servers": ["https://as.example.com"],
+            "scopes_supported": ["read", "write"],
+            "bearer_methods_supported": ["header"],
+            "tls_client_certificate_bound_access_tokens": true,
+            "dpop_signing_alg_values_supported": Algorithm::ALL.map(Algorithm::name),
+            "dpop_bound_access_tokens_required": false,
+            "resource_name": "Example",
+        });
+        assert_eq!(serde_json::to_value(&whole).unwrap(), expected);
+    }
+}

@@ -1,0 +1,58 @@
+//! A bridge to the [`metrics`](https://docs.rs/metrics) facade: every event becomes `bowline_server_…`.
+//!
+//! | metric | labels |
+//! |---|---|
+//! | `verifications_total` | `class`, `proof` (`full`, `cached`, `none`) |
+//! | `refusals_total` | `check`, `id` |
+//! | `unavailable_total` | none |
+//! | `connections_opened_total` | `http`, `tls` |
+//! | `connections_closed_total` | `reason` |
+//! | `handshakes_failed_total` | `kind` |
+//! | `handshake_seconds` | none (histogram) |
+//!
+//! Every label value comes from a fixed set in this crate's code.
+
+use ::metrics::{counter, histogram};
+
+use crate::{ServerEvent, ServerObserver};
+
+/// Give it to [`BindingLayer::observer`](crate::BindingLayer::observer) and to
+/// [`Acceptor::observer`](crate::Acceptor::observer), and install a recorder.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MetricsObserver;
+
+impl ServerObserver for MetricsObserver {
+    fn observe(&self, event: &ServerEvent) {
+        match *event {
+            ServerEvent::Verified {
+                class, proof, cached, ..
+            } => {
+                let proof = match (proof, cached) {
+                    (_, true) => "cached",
+                    (true, false) => "full",
+                    (false, false) => "none",
+                };
+                counter!("bowline_server_verifications_total", "class" => class.name(), "proof" => proof).increment(1);
+            }
+            ServerEvent::Refused { check, .. } => refused(check.name(), check.id()),
+            ServerEvent::DpopRefused { check, .. } => refused(check.name(), check.id()),
+            ServerEvent::Unavailable { .. } => counter!("bowline_server_unavailable_total").increment(1),
+            ServerEvent::ConnectionOpened { resumed, h2, took, .. } => {
+                let http = if h2 { "h2" } else { "h1" };
+                let tls = if resumed { "resumed" } else { "full" };
+                counter!("bowline_server_connections_opened_total", "http" => http, "tls" => tls).increment(1);
+                histogram!("bowline_server_handshake_seconds").record(took);
+            }
+            ServerEvent::ConnectionClosed { reason, .. } => {
+                counter!("bowline_server_connections_closed_total", "reason" => reason.name()).increment(1);
+            }
+            ServerEvent::HandshakeFailed { kind } => {
+                counter!("bowline_server_handshakes_failed_total", "kind" => kind.name()).increment(1);
+            }
+        }
+    }
+}
+
+fn refused(check: &'static str, id: &'static str) {
+    counter!("bowline_server_refusals_total", "check" => check, "id" => id).increment(1);
+}

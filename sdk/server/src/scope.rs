@@ -1,0 +1,136 @@
+//! What a token's scope must hold (RFC 6749 section 3.3, RFC 6750 section 3.1).
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use http::request::Parts;
+use serde_json::Value;
+
+/// One or more scope tokens, all of which are needed. Cheap to clone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Scope(Arc<str>);
+
+impl Scope {
+    /// Whether the `scope` claim of a token (RFC 9068 section 2.2.3, RFC 7662 section 2.2) holds all of this.
+    pub(crate) fn is_granted(&self, claims: &Value) -> bool {
+        let granted = claims.get("scope").and_then(Value::as_str).unwrap_or_default();
+        self.0
+            .split(' ')
+            .all(|needed| granted.split(' ').any(|word| word == needed))
+    }
+
+    /// As the parameter `scope` of a challenge has it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Scope tokens with a space between any two, such as `mcp:read mcp:write`.
+impl FromStr for Scope {
+    type Err = InvalidScope;
+
+    fn from_str(text: &str) -> Result<Self, InvalidScope> {
+        let is_scope_character = |b: u8| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+        let is_scope_token = |word: &str| !word.is_empty() && word.bytes().all(is_scope_character);
+        match text.split(' ').all(is_scope_token) {
+            true => Ok(Self(text.into())),
+            false => Err(InvalidScope),
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Scope({})", self.0)
+    }
+}
+
+/// The text is no scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a scope is made of tokens of printable ASCII without quotation mark and backslash, one space between any two")]
+pub struct InvalidScope;
+
+/// Which requests need which scope (RS-10).
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub enum RequiredScope {
+    /// None needs any.
+    #[default]
+    None,
+    /// All need this one.
+    Always(Scope),
+    /// Each needs the one that the function says, or none.
+    When(Arc<ScopeOf>),
+}
+
+/// What a request's scope must hold, by its head.
+type ScopeOf = dyn Fn(&Parts) -> Option<Scope> + Send + Sync;
+
+impl RequiredScope {
+    /// For each request what the function says of its head: by route, method, or a field that names the operation, such as
+    /// MCP's `Mcp-Method` (which the handler must compare with the body).
+    pub fn when(required: impl Fn(&Parts) -> Option<Scope> + Send + Sync + 'static) -> Self {
+        Self::When(Arc::new(required))
+    }
+
+    pub(crate) fn of(&self, request: &Parts) -> Option<Scope> {
+        match self {
+            Self::None => None,
+            Self::Always(scope) => Some(scope.clone()),
+            Self::When(required) => required(request),
+        }
+    }
+}
+
+impl fmt::Debug for RequiredScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::Always(scope) => write!(f, "Always({scope})"),
+            Self::When(_) => f.write_str("When(..)"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn all_of_a_scope_is_needed_word_by_word() {
+        let needed: Scope = "read write".parse().unwrap();
+        for (granted, suffices) in [
+            (json!({ "scope": "write read" }), true),
+            (json!({ "scope": "admin read write" }), true),
+            (json!({ "scope": "read" }), false),
+            (json!({ "scope": "reads writes" }), false),
+            (json!({ "scope": "READ WRITE" }), false),
+            (json!({ "scope": "" }), false),
+            (json!({ "scope": ["read", "write"] }), false),
+            (json!({}), false),
+            (Value::Null, false),
+        ] {
+            assert_eq!(needed.is_granted(&granted), suffices, "{granted}");
+        }
+    }
+
+    #[test]
+    fn what_could_not_stand_in_a_challenge_is_no_scope() {
+        for text in ["read", "mcp:tools/call", "a b c", "!#[]~"] {
+            assert_eq!(text.parse::<Scope>().unwrap().as_str(), text);
+        }
+        for text in ["", " ", "a  b", " a", "a ", "a\"b", "a\\b", "ä", "a\tb", "a\nb"] {
+            assert_eq!(text.parse::<Scope>(), Err(InvalidScope), "{text:?}");
+        }
+    }
+}

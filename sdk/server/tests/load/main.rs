@@ -1,0 +1,65 @@
+//! Bounds under load, on a small scale; `cargo bench -p bowline-server --bench load` is the large one.
+//!
+//! A binary of its own, so that its resident memory is its own. One test, so that nothing else runs meanwhile.
+
+#![allow(clippy::print_stdout, reason = "the figures are what a reader wants to see")]
+
+#[allow(dead_code)]
+#[path = "../server/authority.rs"]
+mod authority;
+#[allow(dead_code)]
+#[path = "../server/pki.rs"]
+mod pki;
+#[allow(dead_code)]
+mod scenario;
+#[allow(dead_code)]
+#[path = "../server/site.rs"]
+mod site;
+
+use scenario::{Honest, Loitering, all_over, over, resident_kib};
+use site::{Site, within};
+
+/// What all of it may add to resident memory, in KiB: four times what it was seen to add.
+const MOST_KIB: u64 = 64 * 1024;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn honest_clients_are_served_and_memory_is_bounded_under_a_thousand_loiterers_and_many_tokens_and_jti() {
+    scenario::need_files(3_000);
+    let site = Site::new();
+    let (server, seen) = scenario::start(&site, 2_000).await;
+    let honest = Honest::start(&site, server.addr);
+    within(honest.is_served(1)).await;
+    let start = resident_kib();
+    let report = |phase: &str, honest: &Honest| {
+        println!("load.{phase}.resident_kib {:?}", resident_kib());
+        println!("load.{phase}.honest_slowest_ms {}", honest.slowest());
+        if let (Some(start), Some(now)) = (start, resident_kib()) {
+            assert!(
+                now.saturating_sub(start) < MOST_KIB,
+                "{phase}: from {start} to {now} KiB"
+            );
+        }
+    };
+    report("start", &honest);
+    for (kind, number) in [
+        (Loitering::Silent, 1_000),
+        (Loitering::Slow, 1_000),
+        (Loitering::Idle, 300),
+    ] {
+        let before = over(&seen);
+        let loiterers = kind.begin(number, server.addr, &site.client("h2")).await;
+        within(honest.is_served(10)).await;
+        report(kind.name(), &honest);
+        drop(loiterers);
+        within(all_over(&seen, before, number)).await;
+    }
+    scenario::distinct_tokens(&site, server.addr, 5_000, || report("tokens", &honest)).await;
+    within(honest.is_served(1)).await;
+    scenario::distinct_jti(&site, server.addr, 10_000, || report("jti", &honest)).await;
+    within(honest.is_served(1)).await;
+    scenario::distinct_dpop_jti(&site, server.addr, 2_000).await;
+    within(honest.is_served(10)).await;
+    report("dpop_jti", &honest);
+    println!("load.honest_served {}", honest.stop().await);
+    within(server.stop()).await;
+}

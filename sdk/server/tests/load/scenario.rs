@@ -1,0 +1,320 @@
+//! A server under peers that mean harm, with an honest client who must be served meanwhile.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bowline_proof::dpop::{self, DPOP_HEADER, DpopKey};
+use bowline_proof::{AccessToken, EXPORTER_LABEL, PROOF_HEADER, ProofClaims, ProofKey, RequestClaims, Scheme, Windows};
+use bowline_server::{
+    Acceptor, BindingLayer, Dpop, Jwks, JwtValidator, Listener, MemoryReplayStore, Policy, ServerEvent,
+};
+use futures_util::future::join_all;
+use http::{Method, Request, StatusCode};
+use http_body_util::Empty;
+use rustls::ClientConfig;
+use rustls_pki_types::UnixTime;
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::client::TlsStream;
+
+use crate::authority::{AUDIENCE, Authority, ISSUER, jwks};
+use crate::site::{Running, Site, Wire, tls, who_am_i};
+
+const ORIGIN: &str = "https://api.example.com";
+
+/// What the server has seen, by its own count.
+#[derive(Default)]
+pub(crate) struct Seen {
+    opened: AtomicU64,
+    closed: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Seen {
+    fn note(&self, event: &ServerEvent) {
+        let counter = match event {
+            ServerEvent::ConnectionOpened { .. } => &self.opened,
+            ServerEvent::ConnectionClosed { .. } => &self.closed,
+            ServerEvent::HandshakeFailed { .. } => &self.failed,
+            _ => return,
+        };
+        counter.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Attempts that have come to an end.
+    fn over(&self) -> u64 {
+        self.closed.load(Ordering::SeqCst) + self.failed.load(Ordering::SeqCst)
+    }
+}
+
+/// A server that takes session-bound and DPoP-bound tokens, and remembers so many DPoP proofs.
+pub(crate) async fn start(site: &Site, dpop_bound: usize) -> (Running, Arc<Seen>) {
+    let keys = Jwks::document(jwks(&[&site.authority])).unwrap();
+    // DPoP proofs are remembered for as long as they are taken: longer than this runs.
+    let windows = Windows {
+        past: Duration::from_secs(24 * 60 * 60),
+        ..Windows::default()
+    };
+    let layer = BindingLayer::new(JwtValidator::builder(ISSUER, AUDIENCE, keys).build())
+        .origins([ORIGIN.parse().unwrap()])
+        .dpop(Dpop::new(MemoryReplayStore::new(dpop_bound)))
+        .windows(windows)
+        .policy(Policy::Follow);
+    let seen = Arc::new(Seen::default());
+    let log = seen.clone();
+    let acceptor = Acceptor::new(site.tls().build().unwrap()).observer(move |event: &ServerEvent| log.note(event));
+    let listener = Listener::bind("127.0.0.1:0", acceptor).await.unwrap();
+    (Running::start(listener, who_am_i().layer(layer), site.options()), seen)
+}
+
+/// Without it the honest client alone would keep a processor busy with handshakes.
+const REST: Duration = Duration::from_millis(50);
+
+/// A client who opens a connection, asks three times, closes it, and begins again.
+pub(crate) struct Honest {
+    served: Arc<AtomicU64>,
+    slowest: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl Honest {
+    pub(crate) fn start(site: &Site, addr: SocketAddr) -> Self {
+        let (served, slowest, stop) = (
+            Arc::<AtomicU64>::default(),
+            Arc::<AtomicU64>::default(),
+            Arc::<AtomicBool>::default(),
+        );
+        let (config, token, key) = (site.client("h2"), site.token(), site.agent.proof_key());
+        let (count, longest, stopped) = (served.clone(), slowest.clone(), stop.clone());
+        let task = tokio::spawn(async move {
+            while !stopped.load(Ordering::SeqCst) {
+                let begun = Instant::now();
+                let mut wire = Wire::connect(addr, &config).await;
+                let proof = wire.proof(&key, &token);
+                for _ in 0..3 {
+                    wire.get("/", &token, Some(&proof)).await.assert_passed("session");
+                }
+                count.fetch_add(1, Ordering::SeqCst);
+                longest.fetch_max(begun.elapsed().as_millis() as u64, Ordering::SeqCst);
+                tokio::time::sleep(REST).await;
+            }
+        });
+        Self {
+            served,
+            slowest,
+            stop,
+            task,
+        }
+    }
+
+    /// Completes when he has been served so many times more.
+    pub(crate) async fn is_served(&self, times: u64) {
+        let enough = self.served.load(Ordering::SeqCst) + times;
+        while self.served.load(Ordering::SeqCst) < enough {
+            assert!(!self.task.is_finished(), "the honest client was refused");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// How long the slowest connection with its three requests took since this was asked last.
+    pub(crate) fn slowest(&self) -> u64 {
+        self.slowest.swap(0, Ordering::SeqCst)
+    }
+
+    /// Panics if he was ever refused.
+    pub(crate) async fn stop(self) -> u64 {
+        self.stop.store(true, Ordering::SeqCst);
+        self.task.await.unwrap();
+        self.served.load(Ordering::SeqCst)
+    }
+}
+
+/// Peers that take up room and ask for nothing. Dropping them lets go.
+pub(crate) struct Loiterers {
+    pub(crate) streams: Vec<TcpStream>,
+    pub(crate) connections: Vec<TlsStream<TcpStream>>,
+    drips: JoinSet<()>,
+}
+
+/// In which way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loitering {
+    /// Connected, and not a word of TLS.
+    Silent,
+    /// A `ClientHello`, an octet a second.
+    Slow,
+    /// The handshake, and no request.
+    Idle,
+}
+
+impl Loitering {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Silent => "silent",
+            Self::Slow => "slow",
+            Self::Idle => "idle",
+        }
+    }
+
+    pub(crate) async fn begin(self, number: usize, addr: SocketAddr, client: &Arc<ClientConfig>) -> Loiterers {
+        let mut loiterers = Loiterers {
+            streams: Vec::new(),
+            connections: Vec::new(),
+            drips: JoinSet::new(),
+        };
+        for _ in 0..number {
+            match self {
+                Self::Silent => loiterers.streams.push(TcpStream::connect(addr).await.unwrap()),
+                Self::Slow => {
+                    let stream = TcpStream::connect(addr).await.unwrap();
+                    loiterers.drips.spawn(drip(stream));
+                }
+                Self::Idle => loiterers.connections.push(tls(addr, client).await.unwrap()),
+            }
+        }
+        loiterers
+    }
+}
+
+/// The first octets of a `ClientHello` of 512 octets, and then nought by nought, for as long as the server listens.
+async fn drip(mut stream: TcpStream) {
+    let mut next: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+    while stream.write_all(next).await.is_ok() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        next = b"\0";
+    }
+}
+
+/// Completes when the server has seen so many more attempts end than at `before`.
+pub(crate) async fn all_over(seen: &Seen, before: u64, number: usize) {
+    while seen.over() < before + number as u64 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+pub(crate) fn over(seen: &Seen) -> u64 {
+    seen.over()
+}
+
+/// Requests at a time, each on a connection of its own.
+const CONNECTIONS: usize = 16;
+
+/// So many tokens that nobody has seen before, each with its proof. The connections stay open until `while_open` has been
+/// called.
+pub(crate) async fn distinct_tokens(site: &Site, addr: SocketAddr, number: usize, while_open: impl FnOnce()) {
+    let key = &site.agent.proof_key();
+    let send = async |index: usize| {
+        let mut wire = Wire::connect(addr, &site.client("h2")).await;
+        for index in (index..number).step_by(CONNECTIONS) {
+            let mut claims = Authority::claims();
+            claims["cnf"] = json!({ "x5t#S256": site.agent.thumbprint(), "tls_exp": EXPORTER_LABEL });
+            claims["jti"] = index.to_string().into();
+            let token = site.authority.sign(&site.authority.header(), &claims);
+            let proof = wire.proof(key, &token);
+            wire.get("/", &token, Some(&proof)).await.assert_passed("session");
+        }
+        wire
+    };
+    let wires = join_all((0..CONNECTIONS).map(send)).await;
+    while_open();
+    drop(wires);
+}
+
+/// So many proofs for one request each, on as many connections as that takes below the quota of each.
+pub(crate) async fn distinct_jti(site: &Site, addr: SocketAddr, number: usize, while_open: impl Fn()) {
+    const PER_CONNECTION: usize = 8_000;
+    let (token, key) = (&site.token(), &site.agent.proof_key());
+    let send = async |index: usize| {
+        let mut left = (index..number).step_by(CONNECTIONS).len();
+        while left > 0 {
+            let mut wire = Wire::connect(addr, &site.client("h2")).await;
+            for _ in 0..left.min(PER_CONNECTION) {
+                let proof = per_request(&wire, key, token);
+                let request = Request::get("/")
+                    .header("authorization", token.authorization())
+                    .header(PROOF_HEADER, proof.header_value());
+                let answer = wire.send(request.body(Empty::new()).unwrap()).await.unwrap();
+                answer.assert_passed("session");
+            }
+            left -= left.min(PER_CONNECTION);
+            while_open();
+        }
+    };
+    join_all((0..CONNECTIONS).map(send)).await;
+}
+
+fn per_request(wire: &Wire, key: &ProofKey, token: &AccessToken) -> bowline_proof::Proof {
+    let claims = ProofClaims {
+        token: token.hash(),
+        exporter: &wire.exporter,
+        issued_at: UnixTime::now(),
+        request: Some(RequestClaims::new(&Method::GET, &format!("{ORIGIN}/").parse().unwrap()).unwrap()),
+    };
+    key.mint(&claims).unwrap()
+}
+
+/// As many DPoP proofs as the server's store holds, and then some more: those are answered 503, and nothing else suffers.
+pub(crate) async fn distinct_dpop_jti(site: &Site, addr: SocketAddr, bound: usize) {
+    let key = &DpopKey::generate().unwrap();
+    let mut claims = Authority::claims();
+    claims["cnf"] = json!({ "jkt": key.thumbprint().to_string() });
+    let token = &site
+        .authority
+        .sign(&site.authority.header(), &claims)
+        .with_scheme(Scheme::Dpop);
+    let send = async |number: usize| {
+        let mut wire = Wire::connect(addr, &site.client("h2")).await;
+        let mut passed = 0;
+        for _ in 0..number {
+            let request = RequestClaims::new(&Method::GET, &format!("{ORIGIN}/").parse().unwrap()).unwrap();
+            let claims = dpop::Claims {
+                request: &request,
+                issued_at: UnixTime::now(),
+                token: Some(token.hash()),
+                nonce: None,
+            };
+            let proof = key.mint(&claims).unwrap();
+            let request = Request::get("/")
+                .header("authorization", token.authorization())
+                .header(DPOP_HEADER, proof.header_value());
+            let answer = wire.send(request.body(Empty::new()).unwrap()).await.unwrap();
+            match answer.status {
+                StatusCode::SERVICE_UNAVAILABLE => {}
+                _ => {
+                    answer.assert_passed("dpop");
+                    passed += 1;
+                }
+            }
+        }
+        passed
+    };
+    let each = bound.div_ceil(CONNECTIONS) + 10;
+    let passed = join_all((0..CONNECTIONS).map(|_| send(each))).await;
+    assert_eq!(
+        passed.into_iter().sum::<usize>(),
+        bound,
+        "of {} proofs",
+        each * CONNECTIONS
+    );
+}
+
+/// Makes sure that this process may open so many files, within what the system allows it.
+pub(crate) fn need_files(number: u64) {
+    let allowed = rlimit::increase_nofile_limit(number).unwrap_or_default();
+    assert!(
+        allowed >= number,
+        "this needs {number} file descriptors, and {allowed} are allowed: see `ulimit -Hn`"
+    );
+}
+
+/// Resident memory of this process in KiB, where the system tells (Linux).
+pub(crate) fn resident_kib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse().ok()
+}

@@ -1,0 +1,421 @@
+//! Introspection (RFC 7662) at an authorization server on real TLS that counts, authenticates, fails or lies.
+
+mod remembering;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Extension, Request};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{any, post};
+use bowline_proof::{AccessToken, EXPORTER_LABEL};
+use bowline_server::{
+    BindingLayer, ClientAuth, ConnectionFacts, IntrospectionEndpoint, IntrospectionValidator,
+    IntrospectionValidatorBuilder, Policy, TokenErrorKind, TokenValidator,
+};
+use http::{HeaderMap, StatusCode};
+use rustls_pki_types::UnixTime;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::authority::{AUDIENCE, ISSUER};
+use crate::log::Log;
+use crate::site::*;
+
+/// An authorization server that answers every question alike.
+struct Introspector {
+    server: Running,
+    answer: Arc<Mutex<Value>>,
+    questions: Arc<Mutex<Vec<Question>>>,
+    /// A permit for each question at `/gated`.
+    arrived: Arc<Semaphore>,
+    /// A question there takes one of these before it is answered.
+    gate: Arc<Semaphore>,
+}
+
+/// What it was asked, and by whom.
+#[derive(Clone, Debug)]
+struct Question {
+    authorization: Option<String>,
+    thumbprint: Option<String>,
+    form: String,
+}
+
+impl Introspector {
+    async fn start(site: &Site, answer: Value) -> Self {
+        let answer = Arc::new(Mutex::new(answer));
+        let questions: Arc<Mutex<Vec<Question>>> = Arc::default();
+        let (said, heard) = (answer.clone(), questions.clone());
+        let introspect = move |facts: Extension<Arc<ConnectionFacts>>, headers: HeaderMap, form: String| {
+            let field = headers
+                .get("authorization")
+                .map(|field| field.to_str().unwrap().to_owned());
+            heard.lock().unwrap().push(Question {
+                authorization: field,
+                thumbprint: facts.certificate().map(|known| known.thumbprint().to_string()),
+                form,
+            });
+            let answer = said.lock().unwrap().clone();
+            async move { axum::Json(answer) }
+        };
+        let (arrived, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let (tell, wait) = (arrived.clone(), gate.clone());
+        let gated = move || {
+            tell.add_permits(1);
+            let wait = wait.clone();
+            async move {
+                wait.acquire().await.unwrap().forget();
+                active().to_string()
+            }
+        };
+        let router = Router::new()
+            .route("/introspect", post(introspect))
+            .route("/gated", post(gated))
+            .merge(liars());
+        let listener = site
+            .listener(site.tls_with(ClientAuth::Optional(site.ca.roots())))
+            .await;
+        let server = Running::start(listener, router, site.options());
+        Self {
+            server,
+            answer,
+            questions,
+            arrived,
+            gate,
+        }
+    }
+
+    fn says(&self, answer: Value) {
+        *self.answer.lock().unwrap() = answer;
+    }
+
+    fn asked(&self) -> usize {
+        self.questions.lock().unwrap().len()
+    }
+
+    fn last(&self) -> Question {
+        self.questions.lock().unwrap().last().cloned().expect("it was asked")
+    }
+
+    fn endpoint(&self, site: &Site, path: &str) -> IntrospectionEndpoint {
+        let url = format!("https://localhost:{}{path}", self.server.addr.port());
+        let endpoint = IntrospectionEndpoint::new(&url).unwrap();
+        endpoint.trust_only_pem(site.ca.pem().as_bytes()).unwrap()
+    }
+
+    fn builder(&self, site: &Site) -> IntrospectionValidatorBuilder {
+        let endpoint = self.endpoint(site, "/introspect");
+        IntrospectionValidator::builder(endpoint, AUDIENCE)
+    }
+}
+
+/// Endpoints whose answers are none.
+fn liars() -> Router {
+    let yes = || async { active().to_string() };
+    Router::new()
+        .route("/yes", any(yes))
+        .route("/redirect", any(|| async { Redirect::temporary("/yes") }))
+        .route("/see-other", any(|| async { Redirect::to("/yes") }))
+        .route(
+            "/error",
+            any(|| async { (StatusCode::INTERNAL_SERVER_ERROR, active().to_string()) }),
+        )
+        .route(
+            "/created",
+            any(|| async { (StatusCode::CREATED, active().to_string()) }),
+        )
+        .route(
+            "/refused",
+            any(|| async { (StatusCode::UNAUTHORIZED, r#"{"active":false}"#) }),
+        )
+        .route(
+            "/busy",
+            any(|| async { (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "30")]) }),
+        )
+        .route("/endless", any(|| async { endless() }))
+        .route("/silent", any(|| async { std::future::pending::<Response>().await }))
+        // Whatever the question says, as the answer.
+        .route(
+            "/echo",
+            any(|request: Request| async move {
+                let query = request.uri().query().unwrap_or_default().to_owned();
+                let answer = form_urlencoded::parse(format!("a={query}").as_bytes())
+                    .next()
+                    .unwrap()
+                    .1
+                    .into_owned();
+                answer.into_response()
+            }),
+        )
+}
+
+/// Spaces, which JSON allows, for ever.
+fn endless() -> Response {
+    let spaces = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 4096]));
+    Response::new(Body::from_stream(spaces))
+}
+
+fn active() -> Value {
+    json!({ "active": true, "aud": AUDIENCE, "exp": 4_000_000_000_u64, "scope": "read", "sub": "agent" })
+}
+
+fn active_but(name: &str, value: Value) -> Value {
+    let mut answer = active();
+    answer[name] = value;
+    answer
+}
+
+fn opaque(name: &str) -> AccessToken {
+    AccessToken::new(name).unwrap()
+}
+
+async fn outcome(validator: &IntrospectionValidator, token: &AccessToken) -> Result<Value, (TokenErrorKind, String)> {
+    match within(validator.validate(token)).await {
+        Ok(valid) => Ok(valid.claims().clone()),
+        Err(error) => Err((error.kind(), error.detail().to_owned())),
+    }
+}
+
+#[tokio::test]
+async fn an_opaque_token_is_bound_to_what_the_answer_says() {
+    let site = Site::new();
+    let bound = json!({ "x5t#S256": site.agent.thumbprint(), "tls_exp": EXPORTER_LABEL });
+    let authority = Introspector::start(&site, active_but("cnf", bound)).await;
+    let layer = BindingLayer::new(authority.builder(&site).build()).policy(Policy::Require);
+    let listener = site.listener(site.tls()).await;
+    let server = Running::start(listener, who_am_i().layer(layer), site.options());
+
+    let token = opaque("2YotnFZFEjr1zCsicMWpAA");
+    let mut wire = Wire::connect(server.addr, &site.client("h2")).await;
+    let proof = wire.proof(&site.agent.proof_key(), &token);
+    for _ in 0..3 {
+        wire.get("/", &token, Some(&proof)).await.assert_passed("session");
+    }
+    wire.get("/", &token, None).await.assert_refused("RS-4");
+    assert_eq!(authority.asked(), 1);
+
+    let thief = site.ca.client("thief");
+    let mut other = Wire::connect(server.addr, &site.client_as(Some(&thief), "h2", rustls::ALL_VERSIONS)).await;
+    let own = other.proof(&thief.proof_key(), &token);
+    other.get("/", &token, Some(&own)).await.assert_refused("RS-3");
+
+    authority.says(json!({ "active": false }));
+    wire.get("/", &opaque("made-up"), None).await.assert_refused("RS-2");
+}
+
+#[tokio::test]
+async fn it_says_who_it_is_by_certificate_secret_or_token() {
+    let site = Site::new();
+    let authority = Introspector::start(&site, active()).await;
+    let identity = format!("{}{}", site.agent.certificate_pem, site.agent.key.serialize_pem());
+    let endpoint = || authority.endpoint(&site, "/introspect");
+    let ask = async |endpoint: IntrospectionEndpoint| {
+        let validator = IntrospectionValidator::builder(endpoint, AUDIENCE).build();
+        outcome(&validator, &opaque("a+token/==")).await.unwrap();
+        authority.last()
+    };
+
+    let asked = ask(endpoint().mutual_tls("the server", identity.as_bytes()).unwrap()).await;
+    assert_eq!(asked.thumbprint, Some(site.agent.thumbprint()));
+    assert_eq!(asked.authorization, None);
+    assert_eq!(
+        asked.form,
+        "token=a%2Btoken%2F%3D%3D&token_type_hint=access_token&client_id=the+server"
+    );
+
+    let asked = ask(endpoint().basic("a:b", "p@ss wörd%")).await;
+    // base64("a%3Ab:p%40ss+w%C3%B6rd%25"): each half is form-encoded first (RFC 6749 section 2.3.1).
+    assert_eq!(
+        asked.authorization.as_deref(),
+        Some("Basic YSUzQWI6cCU0MHNzK3clQzMlQjZyZCUyNQ==")
+    );
+    assert_eq!(asked.thumbprint, None);
+    assert_eq!(asked.form, "token=a%2Btoken%2F%3D%3D&token_type_hint=access_token");
+
+    let asked = ask(endpoint().bearer(&opaque("own.token"))).await;
+    assert_eq!(asked.authorization.as_deref(), Some("Bearer own.token"));
+}
+
+#[tokio::test]
+async fn rs_2_checks_what_the_answer_says() {
+    let site = Site::new();
+    let authority = Introspector::start(&site, active()).await;
+    let now = UnixTime::now().as_secs();
+    let cases = [
+        ("active", json!(false), "not active"),
+        ("aud", json!("https://other.example.com"), "another audience"),
+        ("aud", json!(["https://other.example.com"]), "another audience"),
+        ("aud", Value::Null, "another audience"),
+        ("iss", json!("https://other.example.com"), "another issuer"),
+        ("iss", Value::Null, "another issuer"),
+        ("exp", json!(now - 61), "has expired"),
+        ("nbf", json!(now + 120), "not valid yet"),
+        ("token_type", json!("refresh_token"), "not an access token"),
+    ];
+    for (index, (name, value, why)) in cases.into_iter().enumerate() {
+        let validator = authority.builder(&site).issuer(ISSUER).build();
+        let token = opaque(&format!("token-{index}"));
+        authority.says(active_but("iss", ISSUER.into()));
+        assert!(outcome(&validator, &token).await.is_ok());
+
+        let mut spoilt = active_but("iss", ISSUER.into());
+        match value {
+            Value::Null => drop(spoilt.as_object_mut().unwrap().remove(name)),
+            value => spoilt[name] = value,
+        }
+        authority.says(spoilt);
+        let validator = authority.builder(&site).issuer(ISSUER).build();
+        let (kind, detail) = outcome(&validator, &token).await.unwrap_err();
+        assert_eq!(kind, TokenErrorKind::Invalid, "{name}");
+        assert!(detail.contains(why), "{name}: {detail}");
+    }
+    // What may be left out, and what may be there.
+    authority.says(json!({ "active": true, "aud": ["x", AUDIENCE], "token_type": "bearer", "exp": 4e9 }));
+    assert!(
+        outcome(&authority.builder(&site).build(), &opaque("token"))
+            .await
+            .is_ok()
+    );
+    authority.says(json!({ "active": true }));
+    let lenient = authority.builder(&site).accept_missing_audience(true).build();
+    assert!(outcome(&lenient, &opaque("token")).await.is_ok());
+    authority.says(json!({ "active": true, "aud": "https://other.example.com" }));
+    assert!(outcome(&lenient, &opaque("another")).await.is_err());
+}
+
+#[tokio::test]
+async fn an_answer_that_is_none_makes_a_token_neither_valid_nor_invalid() {
+    let site = Site::new();
+    let authority = Introspector::start(&site, active()).await;
+    let said = |text: &str| {
+        format!(
+            "/echo?{}",
+            form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>()
+        )
+    };
+    let cases = [
+        ("/redirect".to_owned(), "redirects"),
+        ("/see-other".to_owned(), "redirects"),
+        ("/error".to_owned(), "an error"),
+        ("/created".to_owned(), "an error"),
+        ("/absent".to_owned(), "an error"),
+        ("/refused".to_owned(), "credentials"),
+        ("/busy".to_owned(), "an error"),
+        ("/endless".to_owned(), "cannot be reached"),
+        (said(""), "JSON"),
+        (said("active"), "JSON"),
+        (said("{\"active\":true"), "JSON"),
+        (said(&"[".repeat(1_000)), "JSON"),
+        (said("[]"), "whether the token is active"),
+        (said("true"), "whether the token is active"),
+        (said("{}"), "whether the token is active"),
+        (said(r#"{"active":"true"}"#), "whether the token is active"),
+        (said(r#"{"active":1}"#), "whether the token is active"),
+        (said(&active_but("exp", json!("soon")).to_string()), "wrong type"),
+        (said(&active_but("exp", json!(-1)).to_string()), "wrong type"),
+        (said(&active_but("nbf", json!({})).to_string()), "wrong type"),
+        (said(&active_but("aud", json!(7)).to_string()), "wrong type"),
+        (said(&active_but("aud", json!([7])).to_string()), "wrong type"),
+        (said(&active_but("iss", json!([ISSUER])).to_string()), "wrong type"),
+    ];
+    for (path, why) in cases {
+        let validator = IntrospectionValidator::builder(authority.endpoint(&site, &path), AUDIENCE)
+            .timeout(HANG)
+            .build();
+        let (kind, detail) = outcome(&validator, &opaque("token")).await.unwrap_err();
+        assert_eq!(kind, TokenErrorKind::Unavailable, "{path}");
+        assert!(detail.contains(why), "{path}: {detail}");
+    }
+    let validator = IntrospectionValidator::builder(authority.endpoint(&site, "/yes"), AUDIENCE).build();
+    assert!(
+        outcome(&validator, &opaque("token")).await.is_ok(),
+        "where the redirects point"
+    );
+    let validator = IntrospectionValidator::builder(authority.endpoint(&site, &said(&active().to_string())), AUDIENCE);
+    assert!(
+        outcome(&validator.build(), &opaque("token")).await.is_ok(),
+        "the echo works"
+    );
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_silent_away_or_another_makes_tokens_unavailable() {
+    let site = Site::new();
+    let authority = Introspector::start(&site, active()).await;
+    // Of one that never answers a short limit decides nothing.
+    let short = Duration::from_millis(200);
+    let unavailable = async |endpoint: IntrospectionEndpoint, limit: Duration| {
+        let validator = IntrospectionValidator::builder(endpoint, AUDIENCE).timeout(limit);
+        let (kind, detail) = outcome(&validator.build(), &opaque("token")).await.unwrap_err();
+        assert_eq!(kind, TokenErrorKind::Unavailable);
+        detail
+    };
+    assert!(
+        unavailable(authority.endpoint(&site, "/silent"), short)
+            .await
+            .contains("in time")
+    );
+
+    let stranger = crate::pki::Ca::new("stranger");
+    let url = format!("https://localhost:{}/introspect", authority.server.addr.port());
+    let misled = IntrospectionEndpoint::new(&url)
+        .unwrap()
+        .trust_only_pem(stranger.pem().as_bytes())
+        .unwrap();
+    assert!(unavailable(misled, HANG).await.contains("cannot be reached"));
+    assert_eq!(authority.asked(), 0, "the token went to nobody");
+
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", nobody.local_addr().unwrap());
+    let endpoint = IntrospectionEndpoint::new(&url).unwrap();
+    // Takes the connection, and says nothing.
+    assert!(unavailable(endpoint.clone(), short).await.contains("in time"));
+    drop(nobody);
+    assert!(unavailable(endpoint, HANG).await.contains("cannot be reached"));
+}
+
+#[test]
+fn an_endpoint_over_which_tokens_could_be_read_is_refused() {
+    for url in [
+        "http://authority.example.com/",
+        "https://user:secret@localhost/",
+        "ftp://localhost/",
+        "",
+    ] {
+        let error = IntrospectionEndpoint::new(url).unwrap_err().to_string();
+        assert!(
+            error.starts_with("the introspection endpoint ") && !error.contains("secret"),
+            "{error}"
+        );
+    }
+    let endpoint = || IntrospectionEndpoint::new("https://localhost/").unwrap();
+    assert!(endpoint().trust_only_pem(b"").is_err());
+    assert!(endpoint().mutual_tls("client", b"nonsense").is_err());
+}
+
+#[tokio::test]
+async fn ex_7_neither_tokens_nor_credentials_are_shown_or_logged_even_at_trace() {
+    let log = Log::of_the_process();
+    let site = Site::new();
+    let authority = Introspector::start(&site, active()).await;
+    let (secret, token) = ("open-sesame-4711", opaque("a-stolen-token-0815"));
+    for path in ["/introspect", "/refused", "/error", "/endless", "/silent"] {
+        let endpoint = authority.endpoint(&site, path).basic("client", secret);
+        let builder = IntrospectionValidator::builder(endpoint, AUDIENCE).timeout(Duration::from_millis(200));
+        let validator = builder.build();
+        let shown = format!("{validator:?} {:?}", within(validator.validate(&token)).await);
+        assert!(!shown.contains(secret) && !shown.contains(token.secret()), "{shown}");
+    }
+    let logged = log.text();
+    assert!(
+        logged.contains("introspection gave no answer"),
+        "the log is the one that is searched"
+    );
+    let basic = "Y2xpZW50Om9wZW4tc2VzYW1lLTQ3MTE";
+    for hidden in [secret, token.secret(), basic] {
+        assert!(!logged.contains(hidden), "a secret was logged");
+    }
+}

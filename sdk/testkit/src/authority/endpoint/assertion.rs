@@ -1,0 +1,125 @@
+//! `private_key_jwt`: a client signs who it is (RFC 7523 §3).
+
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::jwk::{Jwk, JwkSet};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde::Deserialize;
+
+use super::form::Form;
+use super::refused::Refused;
+use super::{Desk, INTROSPECTION, TOKEN};
+
+const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// No HMAC: a public key must not be taken for a shared secret.
+pub(super) const ALGORITHMS: [Algorithm; 5] = [
+    Algorithm::ES256,
+    Algorithm::ES384,
+    Algorithm::EdDSA,
+    Algorithm::PS256,
+    Algorithm::RS256,
+];
+
+#[derive(Deserialize)]
+struct Claims {
+    sub: String,
+    #[serde(default)]
+    jti: Option<String>,
+}
+
+/// Checks that the client with this id has signed the assertion, for this server, lately, and once.
+///
+/// # Errors
+/// `invalid_client` (RFC 7521 §4.2.1).
+pub(super) fn check(desk: &Desk, form: &Form, client_id: &str, keys: &JwkSet) -> Result<(), Refused> {
+    if form.value("client_assertion_type") != Some(TYPE) {
+        return Err(Refused::invalid_client(format!(
+            "the client has registered private_key_jwt: client_assertion_type must be {TYPE} (RFC 7523 section 2.2)"
+        )));
+    }
+    let assertion = form
+        .value("client_assertion")
+        .ok_or_else(|| Refused::invalid_client("the client_assertion is missing (RFC 7523 section 2.2)"))?;
+    let header = jsonwebtoken::decode_header(assertion).map_err(refused)?;
+    if !ALGORITHMS.contains(&header.alg) {
+        return Err(Refused::invalid_client(
+            "the alg of the client_assertion is not taken here",
+        ));
+    }
+    let validation = validation(desk, header.alg, client_id);
+    let mut failure = Refused::invalid_client("the client has registered no key with the kid of the client_assertion");
+    for key in keys
+        .keys
+        .iter()
+        .filter(|key| may_have_signed(key, header.kid.as_deref()))
+    {
+        let Ok(key) = DecodingKey::from_jwk(key) else { continue };
+        match jsonwebtoken::decode::<Claims>(assertion, &key, &validation) {
+            Ok(token) => return once(desk, client_id, token.claims.jti.as_deref()),
+            Err(error) => failure = refused(error),
+        }
+    }
+    Err(failure)
+}
+
+/// Who the assertion says that the client is; nothing is checked yet.
+pub(super) fn subject(assertion: &str) -> Result<String, Refused> {
+    jsonwebtoken::dangerous::insecure_decode::<Claims>(assertion)
+        .map(|token| token.claims.sub)
+        .map_err(refused)
+}
+
+/// RFC 7523 §3 items 1 to 5. The audience is this server: its issuer identifier, or an endpoint.
+fn validation(desk: &Desk, algorithm: Algorithm, client_id: &str) -> Validation {
+    let house = &desk.house;
+    let mut validation = Validation::new(algorithm);
+    validation.set_required_spec_claims(&["iss", "sub", "aud", "exp"]);
+    validation.set_issuer(&[client_id]);
+    validation.sub = Some(client_id.to_owned());
+    validation.set_audience(&[
+        house.issuer.clone(),
+        house.url(TOKEN),
+        house.mtls_url(TOKEN),
+        house.url(INTROSPECTION),
+        house.mtls_url(INTROSPECTION),
+    ]);
+    validation.validate_nbf = true;
+    validation.leeway = 0;
+    validation
+}
+
+fn may_have_signed(key: &Jwk, name: Option<&str>) -> bool {
+    match (&key.common.key_id, name) {
+        (Some(key), Some(name)) => key == name,
+        _ => true,
+    }
+}
+
+/// RFC 7523 §3 item 7, which is a MAY; here it is required.
+fn once(desk: &Desk, client_id: &str, jti: Option<&str>) -> Result<(), Refused> {
+    let jti = jti.ok_or_else(|| Refused::invalid_client("the client_assertion has no jti"))?;
+    match desk.house.use_up(client_id, jti) {
+        true => Ok(()),
+        false => Err(Refused::invalid_client(
+            "the jti of the client_assertion was seen before",
+        )),
+    }
+}
+
+fn refused(error: jsonwebtoken::errors::Error) -> Refused {
+    Refused::invalid_client(match error.kind() {
+        ErrorKind::ExpiredSignature => "the client_assertion has expired".to_owned(),
+        ErrorKind::ImmatureSignature => "the client_assertion is not valid yet (nbf)".to_owned(),
+        ErrorKind::InvalidAudience => {
+            "the aud of the client_assertion is neither the issuer nor the token endpoint".to_owned()
+        }
+        ErrorKind::InvalidIssuer | ErrorKind::InvalidSubject => {
+            "iss and sub of the client_assertion must both be the client_id (RFC 7523 section 3)".to_owned()
+        }
+        ErrorKind::InvalidSignature | ErrorKind::InvalidAlgorithm => {
+            "the signature of the client_assertion is by none of the client's keys".to_owned()
+        }
+        ErrorKind::MissingRequiredClaim(name) => format!("the client_assertion has no {name}"),
+        _ => "the client_assertion is not a well-formed JWT".to_owned(),
+    })
+}

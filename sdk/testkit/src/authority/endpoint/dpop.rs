@@ -1,0 +1,61 @@
+//! A DPoP proof at the token endpoint (RFC 9449 §5): the key that the new token is bound to.
+
+use bowline_proof::dpop::{
+    self, DPOP_HEADER, DpopCheck, DpopRefusal, Expected, INVALID_DPOP_PROOF, JwkThumbprint, Nonce,
+};
+use bowline_proof::{Windows, dpop::USE_DPOP_NONCE};
+use http::{HeaderMap, Method};
+use rustls_pki_types::UnixTime;
+
+use super::refused::Refused;
+use super::{Desk, TOKEN};
+
+/// A proof that passed.
+pub(super) struct DpopProof {
+    pub(super) key: JwkThumbprint,
+    /// The newest nonce, where the proof has an older one (RFC 9449 §8.2).
+    pub(super) newer_nonce: Option<Nonce>,
+}
+
+impl DpopProof {
+    /// Checks the request's proof, if it has one (RFC 9449 §4.3).
+    ///
+    /// # Errors
+    /// `invalid_dpop_proof`, or `use_dpop_nonce` with the nonce to use (§8).
+    pub(super) fn of(desk: &Desk, headers: &HeaderMap) -> Result<Option<Self>, Refused> {
+        let mut fields = headers.get_all(DPOP_HEADER).iter();
+        let proof = match (fields.next(), fields.next()) {
+            (None, _) => return Ok(None),
+            (Some(proof), None) => proof,
+            (Some(_), Some(_)) => return Err(refused(DpopCheck::Duplicated.into(), None)),
+        };
+        let nonces = desk.house.nonces();
+        let newest = nonces.as_ref().map(|[newest, _]| newest.clone());
+        let expected = Expected {
+            method: &Method::POST,
+            path: TOKEN,
+            targets: &desk.targets,
+            now: UnixTime::now(),
+            windows: &Windows::default(),
+            token: None,
+            nonces: nonces.as_ref().map(|nonces| &nonces[..]),
+        };
+        let verified = dpop::verify(proof.as_bytes(), &expected).map_err(|refusal| refused(refusal, newest.clone()))?;
+        if !desk.house.use_up(&verified.key.to_string(), &verified.jti) {
+            return Err(refused(DpopCheck::Replay.into(), newest));
+        }
+        Ok(Some(Self {
+            key: verified.key,
+            newer_nonce: newest.filter(|newest| verified.nonce.as_deref() != Some(newest.as_str())),
+        }))
+    }
+}
+
+/// At the token endpoint all of them are 400, in the body's `error` (RFC 9449 §5, §8).
+fn refused(refusal: DpopRefusal, nonce: Option<Nonce>) -> Refused {
+    let error = match refusal.check() {
+        DpopCheck::Nonce => USE_DPOP_NONCE,
+        _ => INVALID_DPOP_PROOF,
+    };
+    Refused::new(error, refusal.to_string()).nonce(nonce)
+}

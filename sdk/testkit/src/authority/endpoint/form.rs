@@ -1,0 +1,81 @@
+//! The parameters of a request: a form, each parameter at most once (RFC 6749 §3.2).
+
+use std::collections::HashMap;
+
+use http::{HeaderMap, Uri, header};
+
+use super::refused::Refused;
+
+/// Parameters that nobody asks for are ignored.
+pub(super) struct Form(HashMap<String, String>);
+
+impl Form {
+    pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, Refused> {
+        if !is_form(headers) {
+            return Err(Refused::invalid_request(
+                "the body must be application/x-www-form-urlencoded",
+            ));
+        }
+        let mut form = HashMap::new();
+        for (name, value) in form_urlencoded::parse(body) {
+            // A parameter without a value counts as omitted (RFC 6749 §3.2).
+            if value.is_empty() {
+                continue;
+            }
+            if form.insert(name.to_string(), value.into_owned()).is_some() {
+                return Err(twice(&name));
+            }
+        }
+        Ok(Self(form))
+    }
+
+    pub(super) fn value(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    pub(super) fn required(&self, name: &str) -> Result<&str, Refused> {
+        self.value(name).ok_or_else(|| Refused::missing(name))
+    }
+
+    /// RFC 6749 §3.3: tokens of visible ASCII without `"` and `\`, one space between them.
+    pub(super) fn scope(&self) -> Result<Option<&str>, Refused> {
+        let scope = self.value("scope");
+        let is_name =
+            |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
+        match scope.is_none_or(|scope| scope.split(' ').all(is_name)) {
+            true => Ok(scope),
+            false => Err(Refused::new("invalid_scope", "the scope is malformed")),
+        }
+    }
+
+    /// RFC 8707 §2.
+    pub(super) fn resource(&self) -> Result<Option<&str>, Refused> {
+        let resource = self.value("resource");
+        let is_resource = |resource: &str| {
+            let uri = resource.parse::<Uri>();
+            !resource.contains('#') && uri.is_ok_and(|uri| uri.scheme().is_some() && uri.host().is_some())
+        };
+        match resource.is_none_or(is_resource) {
+            true => Ok(resource),
+            false => Err(Refused::invalid_target(
+                "the resource must be an absolute URI without fragment (RFC 8707 section 2)",
+            )),
+        }
+    }
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE);
+    let essence = content_type
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next());
+    essence.is_some_and(|e| e.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"))
+}
+
+/// Several targets may be named (RFC 8707 §2, RFC 8693 §2.1), but one audience is all that tokens get here.
+fn twice(name: &str) -> Refused {
+    match name {
+        "resource" | "audience" => Refused::invalid_target(format!("only one {name} at a time")),
+        _ => Refused::invalid_request(format!("the parameter {name} is there more than once")),
+    }
+}

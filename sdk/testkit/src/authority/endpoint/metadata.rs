@@ -1,0 +1,43 @@
+//! What the server says of itself (RFC 8414 §2).
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Json;
+use bowline_proof::Algorithm;
+use serde_json::{Value, json};
+
+use super::exchange::TOKEN_EXCHANGE;
+use super::token::CLIENT_CREDENTIALS;
+use super::{Desk, INTROSPECTION, JWKS, REGISTRATION, TOKEN};
+use crate::authority::ClientAuthentication;
+
+/// `GET /.well-known/oauth-authorization-server`.
+pub(super) async fn metadata(State(desk): State<Arc<Desk>>) -> Json<Value> {
+    let house = &desk.house;
+    let methods = ClientAuthentication::NAMES;
+    let algorithms = Algorithm::ALL.map(Algorithm::name);
+    Json(json!({
+        "issuer": house.issuer,
+        "token_endpoint": house.url(TOKEN),
+        "introspection_endpoint": house.url(INTROSPECTION),
+        "registration_endpoint": house.url(REGISTRATION),
+        "jwks_uri": house.url(JWKS),
+        // Required by RFC 8414 §2; there is no authorization endpoint.
+        "response_types_supported": [],
+        "grant_types_supported": [CLIENT_CREDENTIALS, TOKEN_EXCHANGE],
+        "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": algorithms,
+        "introspection_endpoint_auth_methods_supported": methods,
+        "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
+        "dpop_signing_alg_values_supported": algorithms,
+        "tls_client_certificate_bound_access_tokens": true,
+        // TK-3 names a member of the client's registration; here it tells that the server can.
+        "tls_session_bound_access_tokens": true,
+        // RFC 8705 §5: only these ask for a client certificate.
+        "mtls_endpoint_aliases": {
+            "token_endpoint": house.mtls_url(TOKEN),
+            "introspection_endpoint": house.mtls_url(INTROSPECTION),
+        },
+    }))
+}

@@ -1,0 +1,205 @@
+//! What the endpoints share: keys, registrations, and what is remembered of tokens.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bowline_proof::dpop::Nonce;
+use rustls::server::danger::ClientCertVerifier;
+use serde_json::Value;
+
+use super::client::Registry;
+use super::endpoint;
+use super::keys::Keys;
+use super::token::{TokenFormat, TokenRequest, seconds, unique};
+use super::weather::Forecast;
+use super::{AuthorityOptions, Client};
+
+pub(super) struct House {
+    /// The plain port's origin.
+    pub(super) issuer: String,
+    /// The mutual-TLS port's origin.
+    pub(super) mtls_origin: String,
+    pub(super) options: AuthorityOptions,
+    pub(super) keys: Keys,
+    pub(super) registry: Arc<Registry>,
+    /// Says which certificates are of the PKI.
+    pub(super) authorities: Arc<dyn ClientCertVerifier>,
+    pub(super) sky: Forecast,
+    pub(super) counters: Counters,
+    lifetime: Mutex<Duration>,
+    memory: Mutex<Memory>,
+}
+
+/// What lives as long as the server, which is as long as a test.
+struct Memory {
+    /// The claims of opaque tokens.
+    opaque: HashMap<String, Value>,
+    /// The `jti` of tokens.
+    revoked: HashSet<String>,
+    /// Of DPoP proofs and client assertions, with who signed them.
+    used: HashSet<(String, String)>,
+    /// The newest, and the one before it.
+    nonces: [Nonce; 2],
+}
+
+impl House {
+    pub(super) fn new(
+        origins: [String; 2],
+        options: AuthorityOptions,
+        registry: Arc<Registry>,
+        authorities: Arc<dyn ClientCertVerifier>,
+    ) -> Self {
+        let [issuer, mtls_origin] = origins;
+        Self {
+            issuer,
+            mtls_origin,
+            keys: Keys::new(),
+            registry,
+            authorities,
+            sky: Forecast::new(),
+            counters: Counters::default(),
+            lifetime: Mutex::new(options.lifetime),
+            memory: Mutex::new(Memory {
+                opaque: HashMap::new(),
+                revoked: HashSet::new(),
+                used: HashSet::new(),
+                nonces: [nonce(), nonce()],
+            }),
+            options,
+        }
+    }
+
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.issuer)
+    }
+
+    pub(super) fn mtls_url(&self, path: &str) -> String {
+        format!("{}{path}", self.mtls_origin)
+    }
+
+    pub(super) fn set_lifetime(&self, lifetime: Duration) {
+        *self.lifetime.lock().unwrap_or_else(PoisonError::into_inner) = lifetime;
+    }
+
+    /// The client's registration. One that is not registered is known by its certificate.
+    pub(super) fn client(&self, id: &str) -> Client {
+        self.registry.find(id).unwrap_or_else(|| Client {
+            binding: self.options.binding,
+            ..Client::new(id)
+        })
+    }
+
+    /// Makes a token, and gives its claims along.
+    pub(super) fn issue(&self, request: &TokenRequest) -> (String, Value) {
+        let lifetime = *self.lifetime.lock().unwrap_or_else(PoisonError::into_inner);
+        let claims = request.claims(&self.issuer, &self.options.audience, lifetime);
+        let token = match request.format.unwrap_or(self.options.format) {
+            TokenFormat::Jwt => self.keys.sign(&claims, request.is_forged),
+            TokenFormat::Opaque => {
+                let token = unique();
+                // A forged one looks like any other, and is unknown.
+                if !request.is_forged {
+                    self.memory().opaque.insert(token.clone(), claims.clone());
+                }
+                token
+            }
+        };
+        (token, claims)
+    }
+
+    /// The claims of a token that was issued here and is still good.
+    pub(super) fn read(&self, token: &str) -> Result<Value, Unusable> {
+        let opaque = self.memory().opaque.get(token).cloned();
+        let claims = opaque
+            .or_else(|| self.keys.verify(token, &self.issuer))
+            .ok_or(Unusable::Unknown)?;
+        let is_revoked = claims["jti"]
+            .as_str()
+            .is_some_and(|jti| self.memory().revoked.contains(jti));
+        if is_revoked {
+            return Err(Unusable::Revoked);
+        }
+        match claims["exp"].as_u64() {
+            Some(expiry) if seconds(SystemTime::now()) < expiry => Ok(claims),
+            _ => Err(Unusable::Expired),
+        }
+    }
+
+    pub(super) fn revoke(&self, token: &str) -> bool {
+        match self.read(token) {
+            Ok(claims) => {
+                let jti = claims["jti"].as_str().unwrap_or_default().to_owned();
+                self.memory().revoked.insert(jti)
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Notes that `signer` has used this `jti`; false if it had before.
+    pub(super) fn use_up(&self, signer: &str, jti: &str) -> bool {
+        self.memory().used.insert((signer.to_owned(), jti.to_owned()))
+    }
+
+    /// The nonces that DPoP proofs may have, the newest first; `None` if none is asked for.
+    pub(super) fn nonces(&self) -> Option<[Nonce; 2]> {
+        self.options.dpop_nonces.then(|| self.memory().nonces.clone())
+    }
+
+    pub(super) fn rotate_nonce(&self) {
+        let mut memory = self.memory();
+        let [newest, _] = memory.nonces.clone();
+        memory.nonces = [nonce(), newest];
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// No key and no token.
+impl fmt::Debug for House {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("House")
+            .field("issuer", &self.issuer)
+            .field("mtls_origin", &self.mtls_origin)
+            .field("options", &self.options)
+            .field("keys", &self.keys)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a token is of no use here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unusable {
+    Unknown,
+    Expired,
+    Revoked,
+}
+
+/// How often which endpoint was asked.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) token: AtomicU64,
+    pub(super) introspection: AtomicU64,
+    pub(super) jwks: AtomicU64,
+    pub(super) exchanges: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn arrived(&self, path: &str) {
+        let counter = match path {
+            endpoint::TOKEN => &self.token,
+            endpoint::INTROSPECTION => &self.introspection,
+            endpoint::JWKS => &self.jwks,
+            _ => return,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn nonce() -> Nonce {
+    Nonce::new(&unique()).expect("base64url is made of NQCHARs")
+}

@@ -1,0 +1,316 @@
+//! npm's `oidc-provider` as the authorization server: an implementation of RFC 8705, RFC 8707, RFC 7662 and RFC 9449 that
+//! is not ours issues the tokens; bowline's token sources, client and verifier use them.
+//!
+//! Needs Node and npm, so it belongs to the named set (`just parts`) and not to `cargo test`.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use axum::routing::get;
+use axum::{Extension, Json, Router};
+use bowline_client::{AccessToken, Body, Builder, Client, DpopKey, Identity, Scheme, Trust};
+use bowline_proof::EXPORTER_LABEL;
+use bowline_server::{
+    Binding, BindingLayer, Dpop, IntrospectionEndpoint, IntrospectionValidator, JwksUrl, JwtValidator,
+    MemoryReplayStore, ServerEvent, TokenValidator,
+};
+use bowline_testkit::peers::{CyclingOptions, CyclingServer};
+use bowline_testkit::pki::{KeyKind, Leaf, Pki};
+use bowline_testkit::tls::TlsOptions;
+use bowline_token::{AuthorizationServer, Bound, ClientAuthentication, OAuth, TokenSource};
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use serde_json::{Value, json};
+
+use crate::client::{self, Http};
+
+/// As `conformance/oidc-provider/server.js` knows them.
+const READS: &str = "https://jwt.example";
+const ASKS: &str = "https://opaque.example";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Node and npm: run `just parts`"]
+async fn a_jwt_with_both_members_of_cnf_is_used_with_one_proof_and_not_by_a_thief() {
+    let site = Site::new();
+    let agent = site.client(&site.agent).build().unwrap();
+    let token = issued(site.tokens(&agent, "agent", READS).bound(Bound::Session)).await;
+    let confirmation = token.confirmation().unwrap();
+    assert_eq!(confirmation.x5t_s256, Some(site.agent.thumbprint()), "AS-1");
+    assert_eq!(confirmation.tls_exp.as_deref(), Some(EXPORTER_LABEL), "TK-1");
+
+    let server = Server::start(&site, site.jwts());
+    let told = answered(server.call(&agent, &token).await).await;
+    assert_eq!(
+        (&told["class"], &told["claims"]["aud"]),
+        (&json!("session"), &json!(READS))
+    );
+    for _ in 0..9 {
+        assert_eq!(server.call(&agent, &token).await.status(), StatusCode::OK);
+    }
+    assert_eq!(agent.stats().totals.signatures(), 1, "for ten requests");
+
+    assert_eq!(
+        site.stolen(&server, &site.thief, &token).await,
+        StatusCode::UNAUTHORIZED
+    );
+    assert_eq!(server.refused_by(), Some("RS-3"));
+    assert_eq!(
+        site.stolen(&server, &site.agent, &token).await,
+        StatusCode::UNAUTHORIZED
+    );
+    assert_eq!(
+        server.refused_by(),
+        Some("RS-4"),
+        "the key that signs proofs was not stolen"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Node and npm: run `just parts`"]
+async fn an_opaque_token_is_session_bound_by_what_introspection_says() {
+    let site = Site::new();
+    let agent = site.client(&site.agent).build().unwrap();
+    let token = issued(site.tokens(&agent, "agent", ASKS)).await;
+    assert!(!token.secret().contains('.'), "no JWT");
+
+    let server = Server::start(&site, site.introspection());
+    // Its demand is not written in it: the server's challenge tells (CL-5).
+    let told = answered(server.call(&agent, &token).await).await;
+    assert_eq!(told["class"], "session");
+    assert_eq!(told["claims"]["cnf"]["x5t#S256"], site.agent.thumbprint().to_string());
+    assert_eq!(agent.stats().totals.signatures(), 1);
+
+    assert_eq!(
+        site.stolen(&server, &site.thief, &token).await,
+        StatusCode::UNAUTHORIZED
+    );
+    assert_eq!(server.refused_by(), Some("RS-3"));
+    let unknown = AccessToken::new("unknown").unwrap();
+    assert_eq!(server.call(&agent, &unknown).await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(server.refused_by(), Some("RS-2"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Node and npm: run `just parts`"]
+async fn a_dpop_bound_token_is_used_by_the_binding_that_it_asks_for() {
+    let site = Site::new();
+    let key = DpopKey::generate().unwrap();
+    // `Binding::Auto` is the default.
+    let agent = site.client(&site.agent).dpop_key(key.clone()).build().unwrap();
+    // It asks for a nonce first, and the client repeats it.
+    let token = issued(site.tokens(&agent, "agent-dpop", READS).bound(Bound::Dpop)).await;
+    assert_eq!(agent.stats().totals.refused, 1, "one nonce was asked for");
+    assert_eq!(token.scheme(), Scheme::Dpop);
+    let confirmation = token.confirmation().unwrap();
+    assert_eq!(
+        (confirmation.jkt, &confirmation.tls_exp),
+        (Some(key.thumbprint()), &None)
+    );
+
+    let server = Server::start(&site, site.jwts());
+    let told = answered(server.call(&agent, &token).await).await;
+    assert_eq!(
+        (&told["class"], &told["key"]),
+        (&json!("dpop"), &json!(key.thumbprint().to_string()))
+    );
+
+    assert_eq!(
+        site.stolen(&server, &site.thief, &token).await,
+        StatusCode::UNAUTHORIZED
+    );
+    assert_eq!(server.refused_by(), Some("DP-13"));
+    let bearer = AccessToken::new(token.secret()).unwrap();
+    assert_eq!(
+        site.stolen(&server, &site.thief, &bearer).await,
+        StatusCode::UNAUTHORIZED
+    );
+    assert_eq!(server.refused_by(), Some("DP-16"));
+}
+
+/// The authorization server, and who takes part.
+struct Site {
+    pki: Pki,
+    provider: OidcProvider,
+    agent: Leaf,
+    thief: Leaf,
+    resource_server: Leaf,
+}
+
+impl Site {
+    fn new() -> Self {
+        let pki = Pki::new();
+        let [agent, thief, resource_server] =
+            ["agent", "thief", "resource-server"].map(|name| pki.client(name, KeyKind::P256));
+        Self {
+            provider: OidcProvider::start(&pki),
+            pki,
+            agent,
+            thief,
+            resource_server,
+        }
+    }
+
+    fn client(&self, leaf: &Leaf) -> Builder {
+        let identity = Identity::from_pem(leaf.chain_pem().as_bytes(), leaf.key_pem().as_bytes()).unwrap();
+        let trust = Trust::authorities([self.pki.ca_der().clone()]).unwrap();
+        Client::builder().identity(identity).trust(trust)
+    }
+
+    /// Tokens by `client_credentials` (RFC 6749 §4.4) for a resource (RFC 8707), from the provider whose metadata is found
+    /// by its issuer (RFC 8414).
+    fn tokens(&self, client: &Client, client_id: &str, resource: &str) -> bowline_token::Builder {
+        let server = AuthorizationServer::issuer(&self.provider.issuer);
+        OAuth::builder(client.clone(), server, ClientAuthentication::tls(client_id))
+            .resource(resource)
+            .scope("read")
+    }
+
+    /// RS-2 by the provider's key set.
+    fn jwts(&self) -> JwtValidator {
+        let jwks = JwksUrl::new(&format!("{}/jwks", self.provider.issuer)).unwrap();
+        let jwks = jwks.trust_only_pem(self.pki.ca_pem().as_bytes()).unwrap();
+        JwtValidator::builder(&self.provider.issuer, READS, jwks).build()
+    }
+
+    /// RS-2 by asking the provider.
+    fn introspection(&self) -> IntrospectionValidator {
+        let url = format!("{}/token/introspection", self.provider.issuer);
+        let chain_and_key = [self.resource_server.chain_pem(), self.resource_server.key_pem()].concat();
+        let endpoint = IntrospectionEndpoint::new(&url)
+            .and_then(|endpoint| endpoint.trust_only_pem(self.pki.ca_pem().as_bytes()))
+            .and_then(|endpoint| endpoint.mutual_tls("resource-server", chain_and_key.as_bytes()))
+            .unwrap();
+        IntrospectionValidator::builder(endpoint, ASKS).build()
+    }
+
+    /// Presents a stolen token, and nothing with it, on a new connection with this certificate.
+    async fn stolen(&self, server: &Server, certificate: &Leaf, token: &AccessToken) -> StatusCode {
+        let tls = TlsOptions::default().client(&self.pki, Some(certificate));
+        let mut request = client::get("/");
+        request
+            .headers_mut()
+            .insert(AUTHORIZATION, token.authorization().clone());
+        let mut http = Http::connect(&tls, server.peer.addr()).await;
+        http.send(request).await.unwrap().status()
+    }
+}
+
+/// A service behind the verifier, which answers with what it has been told about the caller.
+struct Server {
+    peer: CyclingServer,
+    last: Arc<Mutex<Option<ServerEvent>>>,
+}
+
+impl Server {
+    fn start<V: TokenValidator>(site: &Site, validator: V) -> Self {
+        let last = Arc::new(Mutex::new(None));
+        let seen = Arc::clone(&last);
+        let told = async |Extension(binding): Extension<Binding>| {
+            let key = binding.dpop_key().map(|key| key.to_string());
+            Json(json!({ "class": binding.class().name(), "key": key, "claims": binding.claims() }))
+        };
+        let peer = CyclingServer::start_with(&site.pki, CyclingOptions::default(), |origin| {
+            let layer = BindingLayer::new(validator)
+                .origins([origin.parse().unwrap()])
+                .dpop(Dpop::new(MemoryReplayStore::default()))
+                .observer(move |event: &ServerEvent| *seen.lock().unwrap() = Some(*event));
+            Router::new().route("/", get(told)).layer(layer)
+        });
+        Self { peer, last }
+    }
+
+    /// The id of the check that refused the last request; `None` if it passed.
+    fn refused_by(&self) -> Option<&'static str> {
+        match *self.last.lock().unwrap() {
+            Some(ServerEvent::Refused { check, .. }) => Some(check.id()),
+            Some(ServerEvent::DpopRefused { check, .. }) => Some(check.id()),
+            _ => None,
+        }
+    }
+
+    async fn call(&self, client: &Client, token: &AccessToken) -> Response<Body> {
+        let request = Request::get(self.peer.origin()).extension(token.clone());
+        let request = request.body(Full::<Bytes>::default()).unwrap();
+        client.send(request).await.unwrap()
+    }
+}
+
+/// A response that must be a good one, as JSON.
+async fn answered(response: Response<Body>) -> Value {
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    assert_eq!(
+        head.status,
+        StatusCode::OK,
+        "{:?} {}",
+        head.headers,
+        String::from_utf8_lossy(&body)
+    );
+    serde_json::from_slice(&body).unwrap()
+}
+
+async fn issued(settings: bowline_token::Builder) -> AccessToken {
+    let token = settings.build().unwrap().token().await.unwrap();
+    token.access_token().clone()
+}
+
+/// `conformance/oidc-provider/server.js`, with certificates of `pki`.
+struct OidcProvider {
+    child: Child,
+    issuer: String,
+    dir: PathBuf,
+}
+
+impl OidcProvider {
+    fn start(pki: &Pki) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("bowline-oidc-{}-{number}", std::process::id()));
+        pki.write_to(&dir, &[&pki.localhost()]).unwrap();
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../conformance/oidc-provider");
+        let mut child = Command::new(node(&program))
+            .arg(program.join("server.js"))
+            .arg(&dir)
+            // Its end of file tells the program to end, should this process be killed.
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("node is missing: run `just parts`, which installs it");
+        let mut issuer = String::new();
+        let mut lines = BufReader::new(child.stdout.take().expect("piped"));
+        lines.read_line(&mut issuer).expect("text");
+        assert!(
+            issuer.starts_with("https://"),
+            "the program ended early: are its packages installed? see `just parts`"
+        );
+        Self {
+            child,
+            issuer: issuer.trim_end().to_owned(),
+            dir,
+        }
+    }
+}
+
+/// The Node that the lock file names, where npm has one for this machine; or else that of the `PATH`.
+fn node(program: &Path) -> PathBuf {
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "x64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let locked = program.join(format!("node_modules/node-linux-{arch}/bin/node"));
+    if locked.exists() { locked } else { PathBuf::from("node") }
+}
+
+impl Drop for OidcProvider {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}

@@ -1,0 +1,217 @@
+//! T5 and T6: what becomes of a token that was sent to a service which others, or that service itself, want to use
+//! elsewhere. Everything is real: bowline's client, its verifier with keys fetched from the authority, and the authority.
+
+mod exchanged;
+mod replayed;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::get;
+use axum::{Extension, Router};
+use bowline_client::{AccessToken, Body, Client, Identity, Trust};
+use bowline_proof::PROOF_HEADER;
+use bowline_server::{Binding, BindingLayer, JwksUrl, JwtValidator, ServerEvent};
+use bowline_testkit::authority::{self, Authority, AuthorityOptions, ClientAuthentication, TokenRequest};
+use bowline_testkit::peers::{CyclingOptions, CyclingServer};
+use bowline_testkit::pki::{KeyKind, Leaf, LeafSpec, Pki};
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, StatusCode};
+use http_body_util::{BodyExt, Full};
+use serde_json::Value;
+
+use crate::authority::{ACCESS_TOKEN, EXCHANGE};
+
+/// The resource identifiers of the services.
+const B: &str = "https://b.example";
+const C: &str = "https://c.example";
+
+/// A calls B; B exchanges A's token and calls C. A thief has a certificate of the same authority.
+struct Scene {
+    pki: Pki,
+    authority: Authority,
+    a: Leaf,
+    b: Leaf,
+    thief: Leaf,
+    /// Signs the assertions of the client `thief-with-a-key`.
+    thiefs_key: Leaf,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let pki = Pki::new();
+        let [a, b, thief] = ["a", "b", "thief"].map(|name| pki.client(name, KeyKind::P256));
+        let thiefs_key = Leaf::self_signed(&LeafSpec::client("key"));
+        let service = |id: &str, resource: &str| authority::Client {
+            resources: vec![resource.to_owned()],
+            ..authority::Client::new(id)
+        };
+        let with_a_key = authority::Client {
+            authentication: ClientAuthentication::private_key_jwt(&thiefs_key),
+            ..authority::Client::new("thief-with-a-key")
+        };
+        let options = AuthorityOptions {
+            clients: vec![service("b", B), service("c", C), with_a_key],
+            ..AuthorityOptions::default()
+        };
+        Self {
+            authority: Authority::start(&pki, options),
+            pki,
+            a,
+            b,
+            thief,
+            thiefs_key,
+        }
+    }
+
+    /// A session-bound token of A.
+    fn token_for(&self, audiences: &[&str]) -> AccessToken {
+        let request = TokenRequest::session_bound("a", self.a.thumbprint());
+        let request = audiences.iter().fold(request, |request, aud| request.audience(*aud));
+        AccessToken::new(self.authority.issue(&request)).unwrap()
+    }
+
+    fn client(&self, leaf: &Leaf) -> Client {
+        let identity = Identity::from_pem(leaf.chain_pem().as_bytes(), leaf.key_pem().as_bytes()).unwrap();
+        let trust = Trust::authorities([self.pki.ca_der().clone()]).unwrap();
+        Client::builder().identity(identity).trust(trust).build().unwrap()
+    }
+
+    /// C answers with what it has been told about the caller.
+    fn c(&self) -> Service {
+        let told = async |Extension(binding): Extension<Binding>| axum::Json(binding.claims().clone());
+        self.service(C, Router::new().route("/", get(told)))
+    }
+
+    /// B passes a call on to C, with a token of its own (RFC 8693), and answers with C's answer.
+    fn b(&self, c: &Service) -> Service {
+        let next = NextHop {
+            client: self.client(&self.b),
+            token_url: self.authority.mtls_token_url(),
+            url: c.server.origin(),
+        };
+        self.service(B, Router::new().route("/", get(pass_on)).with_state(Arc::new(next)))
+    }
+
+    /// A service behind the verifier, with the authority's keys fetched over the network.
+    fn service(&self, audience: &str, router: Router) -> Service {
+        let jwks = JwksUrl::new(&self.authority.jwks_url()).unwrap();
+        let jwks = jwks.trust_only_pem(self.authority.ca_pem().as_bytes()).unwrap();
+        let validator = JwtValidator::builder(self.authority.issuer(), audience, jwks).build();
+        let seen = Arc::new(Seen::default());
+        let observer = Arc::clone(&seen);
+        let observe = move |event: &ServerEvent| observer.event(event);
+        let layer = BindingLayer::new(validator).observer(observe);
+        let router = router
+            .layer(from_fn_with_state(Arc::clone(&seen), Seen::caller))
+            .layer(layer);
+        Service {
+            server: CyclingServer::start(&self.pki, CyclingOptions::default(), router),
+            seen,
+        }
+    }
+}
+
+struct Service {
+    server: CyclingServer,
+    seen: Arc<Seen>,
+}
+
+impl Service {
+    /// The id of the check that refused the last request; `None` if it passed.
+    fn refused_by(&self) -> Option<&'static str> {
+        match self.seen.last.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            Some(ServerEvent::Refused { check, .. }) => Some(check.id()),
+            _ => None,
+        }
+    }
+
+    /// The fields of the last request that reached the service itself: what its operator can read.
+    fn caught(&self) -> HeaderMap {
+        let caught = self.seen.caught.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        assert!(caught.contains_key(AUTHORIZATION) && caught.contains_key(PROOF_HEADER));
+        caught
+    }
+}
+
+/// What a service has seen.
+#[derive(Default)]
+struct Seen {
+    last: Mutex<Option<ServerEvent>>,
+    caught: Mutex<HeaderMap>,
+}
+
+impl Seen {
+    fn event(&self, event: &ServerEvent) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(*event);
+    }
+
+    async fn caller(State(seen): State<Arc<Self>>, request: Request, next: Next) -> Response {
+        *seen.caught.lock().unwrap_or_else(PoisonError::into_inner) = request.headers().clone();
+        next.run(request).await
+    }
+}
+
+struct NextHop {
+    client: Client,
+    token_url: String,
+    url: String,
+}
+
+/// AS-3: the verifier in front has checked that the token came over the connection that its proof was made for.
+async fn pass_on(State(next): State<Arc<NextHop>>, headers: HeaderMap) -> (StatusCode, String) {
+    let token = AccessToken::from_authorization(&headers[AUTHORIZATION]).unwrap();
+    let (status, answer) = exchange(&next.client, &next.token_url, "b", &token, C).await;
+    if status != StatusCode::OK {
+        return (StatusCode::BAD_GATEWAY, answer.to_string());
+    }
+    let own = AccessToken::new(answer["access_token"].as_str().unwrap()).unwrap();
+    let response = call(&next.client, &next.url, &own).await;
+    (response.status(), text(response).await)
+}
+
+/// RFC 8693, through bowline's client.
+async fn exchange(
+    client: &Client,
+    token_url: &str,
+    client_id: &str,
+    token: &AccessToken,
+    resource: &str,
+) -> (StatusCode, Value) {
+    let form = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs([
+            ("grant_type", EXCHANGE),
+            ("client_id", client_id),
+            ("subject_token", token.secret()),
+            ("subject_token_type", ACCESS_TOKEN),
+            ("resource", resource),
+        ])
+        .finish();
+    let request = http::Request::post(token_url)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Full::from(form))
+        .unwrap();
+    let response = client.send(request).await.unwrap();
+    let status = response.status();
+    (status, serde_json::from_str(&text(response).await).unwrap())
+}
+
+async fn call(client: &Client, url: &str, token: &AccessToken) -> http::Response<Body> {
+    let request = http::Request::get(url).extension(token.clone());
+    client
+        .send(request.body(Full::<bytes::Bytes>::default()).unwrap())
+        .await
+        .unwrap()
+}
+
+async fn text(response: http::Response<Body>) -> String {
+    let octets = response.into_body().collect().await.unwrap().to_bytes();
+    String::from_utf8(octets.to_vec()).unwrap()
+}
+
+fn challenge(field: &HeaderValue) -> &str {
+    field.to_str().unwrap()
+}

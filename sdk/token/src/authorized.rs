@@ -1,0 +1,155 @@
+//! A client and a source together: each request carries a token.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bowline_client::{Body, Client, Origin};
+use bowline_proof::challenges;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use tower_service::Service;
+
+use crate::error::BoxError;
+use crate::{Error, Kind, Token, TokenSource};
+
+/// A client whose requests carry a token of a source, to one origin and no other (CL-6).
+///
+/// A request that the resource refuses with `invalid_token` is sent once more, if the source has another token: nobody
+/// has acted on a request that was refused like this.
+#[derive(Clone)]
+pub struct Authorized {
+    client: Client,
+    source: Arc<dyn TokenSource>,
+    origin: Origin,
+}
+
+impl Authorized {
+    /// Puts tokens of `source` into requests to the origin of `resource`, an absolute URL.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`] if `resource` is not such a URL.
+    pub fn new(client: Client, source: impl TokenSource, resource: &str) -> Result<Self, Error> {
+        let unusable = |e: BoxError| Error::because(Kind::Configuration, "the resource must be an absolute URL", e);
+        let uri = resource.parse::<http::Uri>().map_err(|e| unusable(e.into()))?;
+        let origin = Origin::of(&uri).map_err(|e| unusable(e.into()))?;
+        Ok(Self {
+            client,
+            source: Arc::new(source),
+            origin,
+        })
+    }
+
+    /// The client.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The source.
+    pub fn source(&self) -> &Arc<dyn TokenSource> {
+        &self.source
+    }
+
+    /// Sends a request with a token, and once more with another if the first is refused.
+    ///
+    /// # Errors
+    /// [`Kind::OtherOrigin`]; what the source says; [`Kind::Request`] for what the client says ([`Error::client`]).
+    pub async fn send<B>(&self, request: Request<B>) -> Result<Response<Body>, Error>
+    where
+        B: http_body::Body<Data = Bytes> + Clone + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let copy = request.clone();
+        let (response, refused) = self.send_with_token(request).await?;
+        let Some(refused) = refused else { return Ok(response) };
+        // No other token: the resource's own answer says more than the source's error would.
+        match self.source.token().await {
+            Ok(token) if token != refused => {
+                response.into_body().drain_in_background();
+                let (response, _) = self.attempt(copy, token).await?;
+                Ok(response)
+            }
+            _ => Ok(response),
+        }
+    }
+
+    /// Sends a request whose body cannot be had twice. A refused token is reported to the source, and the refusal
+    /// returned.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_once<B>(&self, request: Request<B>) -> Result<Response<Body>, Error>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let (response, _) = self.send_with_token(request).await?;
+        Ok(response)
+    }
+
+    async fn send_with_token<B>(&self, request: Request<B>) -> Result<(Response<Body>, Option<Token>), Error>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let origin = Origin::of(request.uri())?;
+        if origin != self.origin {
+            let message = format!("the request is for {origin}, and its tokens are for {}", self.origin);
+            return Err(Error::new(Kind::OtherOrigin, message));
+        }
+        let token = self.source.token().await?;
+        self.attempt(request, token).await
+    }
+
+    /// The answer, and the token if it was refused.
+    async fn attempt<B>(&self, mut request: Request<B>, token: Token) -> Result<(Response<Body>, Option<Token>), Error>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        token.attach(&mut request);
+        let response = self.client.send(request).await?;
+        if !is_invalid_token(&response) {
+            return Ok((response, None));
+        }
+        self.source.refused(&token);
+        Ok((response, Some(token)))
+    }
+}
+
+/// Whether a response says that another token might have passed: 401 `invalid_token` (RFC 6750 §3.1).
+pub fn is_invalid_token<B>(response: &Response<B>) -> bool {
+    response.status() == StatusCode::UNAUTHORIZED
+        && challenges(response.headers())
+            .iter()
+            .any(|challenge| challenge.error() == Some("invalid_token"))
+}
+
+impl<B> Service<Request<B>> for Authorized
+where
+    B: http_body::Body<Data = Bytes> + Clone + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let this = self.clone();
+        Box::pin(async move { this.send(request).await })
+    }
+}
+
+impl std::fmt::Debug for Authorized {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authorized")
+            .field("client", &self.client)
+            .field("source", &self.source.id())
+            .field("origin", &self.origin)
+            .finish()
+    }
+}

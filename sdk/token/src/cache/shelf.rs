@@ -1,0 +1,187 @@
+//! What is kept, and what is to be done about it now. No I/O; the time is an argument.
+
+use std::time::{Duration, SystemTime};
+
+use bowline_client::Thumbprint;
+
+use super::backoff::Failure;
+use super::{Backoff, Holder, Occasion};
+use crate::{Error, Token};
+
+/// The tokens of a source, one for each certificate that it was asked with.
+pub(super) struct Shelf<F> {
+    backoff: Backoff,
+    places: Vec<Place<F>>,
+    /// When a token was last given up because the resource had refused it.
+    last_refusal: Option<SystemTime>,
+}
+
+/// One certificate's place.
+struct Place<F> {
+    holder: Holder,
+    held: Option<Held>,
+    failure: Option<Failure>,
+    flight: Option<F>,
+}
+
+/// A token with what is to become of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) token: Token,
+    pub(crate) times: Times,
+    /// The resource did not take it.
+    pub(crate) is_refused: bool,
+}
+
+/// The ages of a token. After [`Token::expires_at`] it is of no use at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Times {
+    /// From then on a successor is asked for while it is still handed out; never, if there is none.
+    pub(crate) due_at: Option<SystemTime>,
+    /// From then on it is handed out only if no successor can be had.
+    pub(crate) late_at: Option<SystemTime>,
+}
+
+/// What a caller gets.
+pub(super) enum Step<F> {
+    Give(Token),
+    Fail(Error),
+    /// A token is to be asked for.
+    Start(Occasion, Meanwhile),
+    /// It has been asked for already.
+    Join(F, Meanwhile),
+}
+
+/// What a caller gets while a token is on its way.
+pub(super) enum Meanwhile {
+    Give(Token),
+    /// Nothing; and if it fails, perhaps this.
+    Wait(Option<Token>),
+}
+
+/// One token that the resource refused is replaced at once. If its successors are refused too, the fault is elsewhere.
+const BETWEEN_REFUSALS: Duration = Duration::from_secs(60);
+
+impl<F: Clone> Shelf<F> {
+    pub(super) fn new(backoff: Backoff) -> Self {
+        Self {
+            backoff,
+            places: Vec::new(),
+            last_refusal: None,
+        }
+    }
+
+    /// What `holder` gets now. With `any` a good token of another certificate will do as long as it has none of its own.
+    pub(super) fn step(&mut self, now: SystemTime, holder: &Holder, any: bool) -> Step<F> {
+        let other = any.then(|| self.other(now, holder.thumbprint())).flatten();
+        let place = self.place(holder);
+        let own = place.valid(now);
+        let meanwhile = match (own, other) {
+            (Some(held), _) if held.is_good(now) && !held.is_due(now) => return Step::Give(held.token.clone()),
+            (Some(held), _) if held.is_good(now) => Meanwhile::Give(held.token.clone()),
+            (_, Some(token)) => Meanwhile::Give(token),
+            (Some(held), None) => Meanwhile::Wait(Some(held.token.clone())),
+            (None, None) => Meanwhile::Wait(None),
+        };
+        if let Some(flight) = &place.flight {
+            return Step::Join(flight.clone(), meanwhile);
+        }
+        match (&place.failure, meanwhile) {
+            (Some(failure), Meanwhile::Wait(None)) if failure.is_recent(now) => Step::Fail(failure.error.clone()),
+            (Some(failure), Meanwhile::Give(token) | Meanwhile::Wait(Some(token))) if failure.is_recent(now) => {
+                Step::Give(token)
+            }
+            (_, meanwhile) => {
+                let occasion = match own {
+                    Some(held) if !held.is_refused => Occasion::Due,
+                    _ => Occasion::Need,
+                };
+                Step::Start(occasion, meanwhile)
+            }
+        }
+    }
+
+    pub(super) fn started(&mut self, holder: &Holder, flight: F) {
+        self.place(holder).flight = Some(flight);
+    }
+
+    pub(super) fn landed(&mut self, now: SystemTime, holder: &Holder, issued: Result<Held, Error>) {
+        let backoff = self.backoff;
+        let place = self.place(holder);
+        place.flight = None;
+        match issued {
+            Ok(held) => {
+                place.held = Some(held);
+                place.failure = None;
+            }
+            Err(error) => place.failure = Some(Failure::after(place.failure.take(), error, now, &backoff)),
+        }
+        let thumbprint = holder.thumbprint();
+        self.places.retain(|place| {
+            place.holder.thumbprint() == thumbprint || place.flight.is_some() || place.valid(now).is_some()
+        });
+    }
+
+    /// Whether the token is given up.
+    pub(super) fn refused(&mut self, now: SystemTime, token: &Token) -> bool {
+        let since = self.last_refusal.map(|last| now.duration_since(last));
+        // A clock that was set back does not count.
+        if since.is_some_and(|since| since.is_ok_and(|since| since < BETWEEN_REFUSALS)) {
+            return false;
+        }
+        let all = self.places.iter_mut().filter_map(|place| place.held.as_mut());
+        let Some(held) = all.into_iter().find(|held| held.token == *token && !held.is_refused) else {
+            return false;
+        };
+        held.is_refused = true;
+        self.last_refusal = Some(now);
+        true
+    }
+
+    /// The best token of another certificate: it goes on being used with that one.
+    fn other(&self, now: SystemTime, but: Option<Thumbprint>) -> Option<Token> {
+        let others = self.places.iter().filter(|place| place.holder.thumbprint() != but);
+        let good = others.filter_map(|place| place.valid(now).filter(|held| held.is_good(now)));
+        let best = good.max_by_key(|held| held.times.late_at.map_or((1, now), |late_at| (0, late_at)));
+        best.map(|held| held.token.clone())
+    }
+
+    fn place(&mut self, holder: &Holder) -> &mut Place<F> {
+        let thumbprint = holder.thumbprint();
+        let index = self
+            .places
+            .iter()
+            .position(|place| place.holder.thumbprint() == thumbprint);
+        let index = index.unwrap_or_else(|| {
+            self.places.push(Place {
+                holder: holder.clone(),
+                held: None,
+                failure: None,
+                flight: None,
+            });
+            self.places.len() - 1
+        });
+        &mut self.places[index]
+    }
+}
+
+impl<F> Place<F> {
+    fn valid(&self, now: SystemTime) -> Option<&Held> {
+        let is_over = self.holder.not_after().is_some_and(|not_after| not_after <= now);
+        self.held.as_ref().filter(|held| !is_over && held.is_valid(now))
+    }
+}
+
+impl Held {
+    fn is_valid(&self, now: SystemTime) -> bool {
+        self.token.expires_at().is_none_or(|at| now < at)
+    }
+
+    fn is_good(&self, now: SystemTime) -> bool {
+        !self.is_refused && self.times.late_at.is_none_or(|at| now < at)
+    }
+
+    fn is_due(&self, now: SystemTime) -> bool {
+        self.times.due_at.is_some_and(|at| now >= at)
+    }
+}

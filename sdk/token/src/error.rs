@@ -1,0 +1,235 @@
+//! What can go wrong, whose fault it is, and whether trying again makes sense.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline_client::Fault;
+
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// An error of this crate: an opaque value with a [`Kind`].
+///
+/// Cloning is cheap: a thousand callers that waited for one token get the same error. No token, assertion or key is in
+/// it; what a server said is cut short and stripped of everything but printable ASCII.
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+struct Inner {
+    kind: Kind,
+    message: String,
+    retry_after: Option<Duration>,
+    source: Option<BoxError>,
+}
+
+/// What went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// The source was set up wrongly: a URL that is none, an identity or key that is missing.
+    Configuration,
+    /// A token file cannot be read, or holds no token.
+    File,
+    /// The only token that there is has expired.
+    Expired,
+    /// The metadata of the resource (RFC 9728) or of the authorization server (RFC 8414) cannot be used: it is about
+    /// another one, lacks what is needed, or names a plaintext endpoint.
+    Metadata,
+    /// The authorization server answered with an error of RFC 6749 §5.2.
+    Refused(Refusal),
+    /// The authorization server cannot be reached, did not answer in time, or is not able to answer now.
+    Unavailable,
+    /// The authorization server broke its protocol: no JSON, too long an answer, a redirect, a member of the wrong form.
+    Protocol,
+    /// The token that was issued is not bound as it was to be, or to another certificate.
+    Binding,
+    /// A request that a token was put into failed: [`Error::client`] says how.
+    Request,
+    /// A request is for another origin than the one that the tokens are for (CL-6).
+    OtherOrigin,
+}
+
+/// The `error` of a token endpoint (RFC 6749 §5.2, RFC 8693 §2.2.2, RFC 8707 §2, RFC 9449 §5, §8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The request lacks something or is malformed; in an exchange also: a token in it is not accepted.
+    InvalidRequest,
+    /// Nobody knows this client, or it failed to authenticate.
+    InvalidClient,
+    /// The grant is not valid, has expired, or is another client's.
+    InvalidGrant,
+    /// This client may not use this grant.
+    UnauthorizedClient,
+    /// The server knows no such grant.
+    UnsupportedGrantType,
+    /// The scope is unknown, malformed, or more than this client may have.
+    InvalidScope,
+    /// The resource or audience is unknown, or not for this client.
+    InvalidTarget,
+    /// The DPoP proof is not accepted.
+    InvalidDpopProof,
+    /// The server had a mishap.
+    ServerError,
+    /// The server is overloaded or under maintenance.
+    TemporarilyUnavailable,
+    /// Another code.
+    Other,
+}
+
+impl Refusal {
+    pub(crate) fn of(code: &str) -> Self {
+        match code {
+            "invalid_request" => Self::InvalidRequest,
+            "invalid_client" => Self::InvalidClient,
+            "invalid_grant" => Self::InvalidGrant,
+            "unauthorized_client" => Self::UnauthorizedClient,
+            "unsupported_grant_type" => Self::UnsupportedGrantType,
+            "invalid_scope" => Self::InvalidScope,
+            "invalid_target" => Self::InvalidTarget,
+            "invalid_dpop_proof" | "use_dpop_nonce" => Self::InvalidDpopProof,
+            "server_error" => Self::ServerError,
+            "temporarily_unavailable" => Self::TemporarilyUnavailable,
+            _ => Self::Other,
+        }
+    }
+
+    /// What to do about it.
+    pub(crate) fn advice(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "the request is not what this server wants: compare grant and parameters",
+            Self::InvalidClient => {
+                "check client_id, the registered authentication method, and the certificate or key registered for it"
+            }
+            Self::InvalidGrant => {
+                "the token to be exchanged is not accepted: it may have expired, or not be this client's"
+            }
+            Self::UnauthorizedClient => "this client is not registered for this grant",
+            Self::UnsupportedGrantType => "the server does not know this grant",
+            Self::InvalidScope => "ask for a scope that this client may have",
+            Self::InvalidTarget => "the server does not issue tokens for this resource to this client",
+            Self::InvalidDpopProof => "check the clock and the DPoP key of the client",
+            Self::ServerError | Self::TemporarilyUnavailable => "try again later",
+            Self::Other => "see the server's documentation",
+        }
+    }
+}
+
+impl Error {
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self(Arc::new(Inner {
+            kind,
+            message: message.into(),
+            retry_after: None,
+            source: None,
+        }))
+    }
+
+    pub(crate) fn because(kind: Kind, message: impl Into<String>, source: impl Into<BoxError>) -> Self {
+        Self(Arc::new(Inner {
+            kind,
+            message: message.into(),
+            retry_after: None,
+            source: Some(source.into()),
+        }))
+    }
+
+    /// The same, with what the server said about when to come again.
+    pub(crate) fn retry_at(mut self, after: Option<Duration>) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.retry_after = after;
+        }
+        self
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// Who has to act.
+    pub fn fault(&self) -> Fault {
+        match self.0.kind {
+            Kind::Configuration | Kind::File | Kind::Expired => Fault::Configuration,
+            Kind::Refused(Refusal::InvalidGrant) | Kind::OtherOrigin => Fault::Caller,
+            Kind::Refused(Refusal::ServerError | Refusal::TemporarilyUnavailable | Refusal::Other) => Fault::Peer,
+            Kind::Refused(_) => Fault::Configuration,
+            Kind::Metadata | Kind::Protocol | Kind::Binding => Fault::Peer,
+            Kind::Unavailable => Fault::Network,
+            Kind::Request => self.client().map_or(Fault::Network, bowline_client::Error::fault),
+        }
+    }
+
+    /// Whether the same may succeed later without anybody changing anything. A source waits between its tries, so it
+    /// can be asked at any time.
+    pub fn is_worth_another_try(&self) -> bool {
+        match self.0.kind {
+            Kind::Unavailable | Kind::File | Kind::Refused(Refusal::ServerError | Refusal::TemporarilyUnavailable) => {
+                true
+            }
+            Kind::Request => self.client().is_some_and(bowline_client::Error::is_worth_another_try),
+            _ => false,
+        }
+    }
+
+    /// When the server wants to be asked again, if it said so (`Retry-After`, RFC 9110 §10.2.3), from its answer on.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// The client's error, if it was a request that failed: to the authorization server, or with [`Kind::Request`] the
+    /// caller's own.
+    pub fn client(&self) -> Option<&bowline_client::Error> {
+        self.0.source.as_ref()?.downcast_ref()
+    }
+}
+
+impl From<bowline_client::Error> for Error {
+    /// The caller's own request failed.
+    fn from(error: bowline_client::Error) -> Self {
+        Self::because(Kind::Request, "the request failed", error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)?;
+        // One line tells the whole story: most callers print an error without its sources. The client's own does that.
+        match &self.0.source {
+            Some(cause) => write!(f, ": {cause}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("message", &self.to_string())
+            .finish()
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_ref().map(|e| &**e as _)
+    }
+}
+
+/// What a server said, fit for a message: printable ASCII without quotes, and not much of it.
+pub(crate) fn printable(text: &str) -> String {
+    const MOST: usize = 200;
+    let mut shown: String = text
+        .chars()
+        .take(MOST)
+        .map(|c| match c {
+            ' ' | '!' | '#'..='[' | ']'..='~' => c,
+            _ => '?',
+        })
+        .collect();
+    if text.chars().nth(MOST).is_some() {
+        shown.push_str("...");
+    }
+    shown
+}

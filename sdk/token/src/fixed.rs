@@ -1,0 +1,55 @@
+//! One token that never changes.
+
+use bowline_client::AccessToken;
+use bowline_client::bind::TokenSourceId;
+use futures_util::future::{BoxFuture, ready};
+
+use crate::source::new_source_id;
+use crate::{Clock, Error, Kind, Token, TokenSource};
+
+/// A source that has one token: for tools, tests, and a token that somebody else replaces together with the process.
+#[derive(Clone, Debug)]
+pub struct Fixed {
+    token: Token,
+    clock: Clock,
+}
+
+impl Fixed {
+    /// The source of this token.
+    pub fn new(token: AccessToken) -> Self {
+        Self {
+            token: Token::new(token, new_source_id()),
+            clock: Clock::default(),
+        }
+    }
+
+    /// Asks this clock whether the token has expired.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+}
+
+impl TokenSource for Fixed {
+    fn id(&self) -> TokenSourceId {
+        self.token.source()
+    }
+
+    /// # Errors
+    /// [`Kind::Expired`], if the token is a JWT that says so. An opaque token is given for ever.
+    fn token(&self) -> BoxFuture<'_, Result<Token, Error>> {
+        let is_expired = self.token.expires_at().is_some_and(|at| at <= self.clock.now());
+        let token = match is_expired {
+            false => Ok(self.token.clone()),
+            true => Err(Error::new(
+                Kind::Expired,
+                "the access token has expired, and this source has no other: give a new one, or use a source that \
+                 gets its own",
+            )),
+        };
+        Box::pin(ready(token))
+    }
+
+    fn refused(&self, _token: &Token) {}
+}

@@ -1,0 +1,285 @@
+//! What a token endpoint's answer is worth (RFC 6749 §5, RFC 8693 §2.2, RFC 9449 §5).
+
+use std::time::{Duration, SystemTime};
+
+use bowline_client::bind::TokenSourceId;
+use bowline_client::{AccessToken, Scheme};
+use bowline_proof::Demand;
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::http::{Answer, What, is_passing};
+use crate::cache::{Held, Holder, Times};
+use crate::error::printable;
+use crate::{Error, Kind, Refusal, Token};
+
+/// How tokens are to be bound. What they are bound to is for the authorization server to say; this is what the client
+/// insists on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Bound {
+    /// However they are issued.
+    #[default]
+    AsIssued,
+    /// To the client's certificate (RFC 8705 §3).
+    Certificate,
+    /// To the TLS session that they travel on (TK-1). Nothing in the request asks for it: the client is registered so
+    /// (TK-3).
+    Session,
+    /// To the client's DPoP key (RFC 9449 §5): the request carries a proof of it.
+    Dpop,
+}
+
+/// What an answer is measured against.
+pub(super) struct Expectation<'a> {
+    pub(super) bound: Bound,
+    pub(super) holder: &'a Holder,
+    /// Whether it answers an exchange.
+    pub(super) is_exchange: bool,
+    /// What was in the request and must not be in a message.
+    pub(super) secrets: &'a [&'a str],
+    /// When the request was sent.
+    pub(super) asked_at: SystemTime,
+    pub(super) source: TokenSourceId,
+}
+
+#[derive(Deserialize)]
+struct Members {
+    access_token: Option<String>,
+    token_type: Option<String>,
+    #[serde(default)]
+    expires_in: Value,
+    scope: Option<String>,
+    issued_token_type: Option<String>,
+    error: Option<String>,
+    error_description: Option<String>,
+}
+
+/// A longer life than this is no access token's.
+const MOST_LIFETIME: Duration = Duration::from_secs(366 * 24 * 3600);
+
+pub(super) const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+
+/// The token in an answer.
+///
+/// # Errors
+/// [`Kind::Refused`], [`Kind::Unavailable`], [`Kind::Protocol`], [`Kind::Binding`].
+pub(super) fn read(answer: &Answer, what: &What<'_>, expected: &Expectation<'_>) -> Result<Held, Error> {
+    if is_passing(answer.status) {
+        return Err(answer.unavailable(what));
+    }
+    let members: Members = answer.json(what)?;
+    if let Some(code) = &members.error {
+        // Some servers refuse with 200.
+        let description = members.error_description.as_deref().unwrap_or_default();
+        return Err(refused(what, code, description, expected).retry_at(answer.retry_after()));
+    }
+    if answer.status != StatusCode::OK {
+        let message = format!("{what} answered {} without an error code", answer.status.as_u16());
+        return Err(Error::new(Kind::Protocol, message));
+    }
+    let issued = Issued { what, expected };
+    let access = issued.access_token(members.access_token)?;
+    let access = access.with_scheme(issued.scheme(members.token_type.as_deref())?);
+    if expected.is_exchange {
+        issued.check_type(members.issued_token_type.as_deref())?;
+    }
+    let mut token = Token::new(access, expected.source).with_scope(members.scope);
+    if let Some(certificate) = expected.holder.thumbprint() {
+        token = token.issued_to(certificate);
+    }
+    issued.check_binding(&token)?;
+    issued.dated(token, &members.expires_in)
+}
+
+struct Issued<'a> {
+    what: &'a What<'a>,
+    expected: &'a Expectation<'a>,
+}
+
+impl Issued<'_> {
+    fn access_token(&self, token: Option<String>) -> Result<AccessToken, Error> {
+        let token = token.ok_or_else(|| self.broken("no access_token"))?;
+        AccessToken::new(token)
+            .map_err(|e| Error::because(Kind::Protocol, format!("{} issued what cannot be sent", self.what), e))
+    }
+
+    /// By `token_type` (RFC 6749 §7.1).
+    fn scheme(&self, token_type: Option<&str>) -> Result<Scheme, Error> {
+        let token_type = token_type.ok_or_else(|| self.broken("no token_type"))?;
+        let wants_dpop = self.expected.bound == Bound::Dpop;
+        if token_type.eq_ignore_ascii_case("DPoP") {
+            return match wants_dpop {
+                true => Ok(Scheme::Dpop),
+                false => Err(self.broken("the token_type DPoP, and no key was proved to it")),
+            };
+        }
+        match token_type.eq_ignore_ascii_case("Bearer") {
+            true if wants_dpop => Err(self.loose("a DPoP key", "register it so, or see whether the server knows DPoP")),
+            true => Ok(Scheme::Bearer),
+            false => Err(self.broken(&format!(
+                "the token_type {}, which is none that is known here",
+                printable(token_type)
+            ))),
+        }
+    }
+
+    /// RFC 8693 §2.2.1.
+    fn check_type(&self, issued: Option<&str>) -> Result<(), Error> {
+        match issued {
+            Some(ACCESS_TOKEN | JWT) => Ok(()),
+            Some(other) => Err(self.broken(&format!(
+                "a token of the type {}, and no access token",
+                printable(other)
+            ))),
+            None => Err(self.broken("no issued_token_type (RFC 8693 section 2.2.1)")),
+        }
+    }
+
+    /// What a JWT says about itself must fit. An opaque token says nothing: the resource will see.
+    fn check_binding(&self, token: &Token) -> Result<(), Error> {
+        let access = token.access_token();
+        let of_the_token = |e| Error::because(Kind::Binding, format!("{} issued an unusable token", self.what), e);
+        let confirmation = access.confirmation().map_err(|e| of_the_token(*e))?;
+        let demand = access.demand().map_err(of_the_token)?;
+        if !token.is_jwt() {
+            return Ok(());
+        }
+        if confirmation.x5t_s256.is_some() && confirmation.x5t_s256 != self.expected.holder.thumbprint() {
+            let message = format!(
+                "{} issued a token that is bound to another certificate than the one that asked for it: see whether \
+                 something between here and there terminates TLS (AS-1)",
+                self.what
+            );
+            return Err(Error::new(Kind::Binding, message));
+        }
+        match self.expected.bound {
+            Bound::Session if demand != Demand::Session => Err(self.loose(
+                "the TLS session",
+                "register the client with tls_session_bound_access_tokens (TK-3), and see that its request to the \
+                 token endpoint comes over mutual TLS",
+            )),
+            Bound::Certificate if confirmation.x5t_s256.is_none() => Err(self.loose(
+                "the client's certificate",
+                "register the client with tls_client_certificate_bound_access_tokens (RFC 8705 section 3.4), and see \
+                 that its request to the token endpoint comes over mutual TLS",
+            )),
+            Bound::Dpop if demand != Demand::Dpop => Err(self.loose("a DPoP key", "its cnf has no jkt")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts the expiry to the token, and says when to ask for the next one.
+    fn dated(&self, token: Token, expires_in: &Value) -> Result<Held, Error> {
+        let asked_at = self.expected.asked_at;
+        let lifetime = match self.lifetime(expires_in)? {
+            Some(lifetime) => Some(lifetime),
+            // By the issuer's clock: second best.
+            None => match token.expires_at() {
+                Some(at) => Some(at.duration_since(asked_at).map_err(|_| {
+                    self.broken("a token that has expired by our clock, and no expires_in: compare the clocks")
+                })?),
+                None => None,
+            },
+        };
+        Ok(
+            match lifetime.and_then(|lifetime| Some((lifetime, asked_at.checked_add(lifetime)?))) {
+                Some((lifetime, expires_at)) => Held {
+                    token: token.expiring_at(expires_at),
+                    times: times(lifetime, asked_at),
+                    is_refused: false,
+                },
+                None => Held {
+                    token,
+                    times: Times {
+                        due_at: None,
+                        late_at: None,
+                    },
+                    is_refused: false,
+                },
+            },
+        )
+    }
+
+    /// `expires_in`, in seconds: a number, or one in a string, as some servers have it.
+    fn lifetime(&self, expires_in: &Value) -> Result<Option<Duration>, Error> {
+        let seconds = match expires_in {
+            Value::Null => return Ok(None),
+            Value::Number(number) => number.as_u64(),
+            Value::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        let seconds = seconds.ok_or_else(|| self.broken("an expires_in that is not a whole number of seconds"))?;
+        let lifetime = Duration::from_secs(seconds);
+        if lifetime.is_zero() {
+            return Err(self.broken("a token that has expired already (expires_in is 0)"));
+        }
+        if lifetime > MOST_LIFETIME {
+            let message = format!("a token for {seconds} s: more than a year is not an access token's life");
+            return Err(self.broken(&message));
+        }
+        Ok(Some(lifetime))
+    }
+
+    fn broken(&self, with: &str) -> Error {
+        Error::new(Kind::Protocol, format!("{} answered with {with}", self.what))
+    }
+
+    fn loose(&self, to: &str, advice: &str) -> Error {
+        Error::new(
+            Kind::Binding,
+            format!(
+                "{} issued a token that is not bound to {to}, as this client insists: {advice}",
+                self.what
+            ),
+        )
+    }
+}
+
+/// A fifth of its life ahead, thirty seconds at least, half its life at most; in the last tenth, five seconds at most,
+/// it may expire on the way.
+fn times(lifetime: Duration, since: SystemTime) -> Times {
+    let ahead = (lifetime / 5).max(Duration::from_secs(30)).min(lifetime / 2);
+    let margin = (lifetime / 10).min(Duration::from_secs(5));
+    Times {
+        due_at: since.checked_add(lifetime - ahead),
+        late_at: since.checked_add(lifetime - margin),
+    }
+}
+
+fn refused(what: &What<'_>, code: &str, description: &str, expected: &Expectation<'_>) -> Error {
+    let refusal = Refusal::of(code);
+    // A server that repeats what it was sent must not bring it into a log.
+    let tells = |text: &str| expected.secrets.iter().any(|secret| text.contains(secret));
+    let mut message = format!("{what} refused");
+    if !tells(code) {
+        message = format!("{message} with {}", printable(code));
+    }
+    if !description.is_empty() && !tells(description) {
+        message = format!("{message} ({})", printable(description));
+    }
+    Error::new(Kind::Refused(refusal), format!("{message}: {}", refusal.advice()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_replaced_a_fifth_of_its_life_ahead_within_bounds() {
+        let start = SystemTime::UNIX_EPOCH;
+        for (lifetime, due, late) in [
+            (3600, 2880, 3595),
+            (600, 480, 595),
+            (100, 70, 95),
+            (60, 30, 55),
+            (10, 5, 9),
+        ] {
+            let at = |seconds| start.checked_add(Duration::from_secs(seconds));
+            let times = times(Duration::from_secs(lifetime), start);
+            assert_eq!((times.due_at, times.late_at), (at(due), at(late)), "{lifetime} s");
+        }
+    }
+}

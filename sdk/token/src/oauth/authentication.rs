@@ -1,0 +1,151 @@
+//! How a client proves to the authorization server who it is.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline_proof::{AssertionClaims, AssertionKey};
+use rustls_pki_types::UnixTime;
+use zeroize::Zeroizing;
+
+use super::server::Endpoint;
+use crate::cache::Holder;
+use crate::workers::Workers;
+use crate::{Clock, Error, Kind};
+
+/// `client_assertion_type` (RFC 7523 §2.2).
+pub(super) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// Long enough for clocks that differ a little, too short to be of use to a thief.
+const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);
+
+/// Keys that hang leave a thread behind for each time that they were asked.
+const MOST_SIGNING: usize = 16;
+
+/// Who this client is, and how it authenticates. There is no secret among the ways: a secret is worth as much to a thief
+/// as to the client.
+#[derive(Clone)]
+pub struct ClientAuthentication {
+    pub(super) client_id: Arc<str>,
+    method: Method,
+    audience: Option<Arc<str>>,
+    workers: Workers,
+}
+
+#[derive(Clone)]
+enum Method {
+    Tls,
+    SelfSignedTls,
+    PrivateKeyJwt(AssertionKey),
+    CertificateKeyJwt,
+}
+
+impl ClientAuthentication {
+    /// `tls_client_auth`: by the certificate of the TLS connection, which an authority vouches for (RFC 8705 §2.1).
+    pub fn tls(client_id: impl Into<Arc<str>>) -> Self {
+        Self::by(client_id, Method::Tls)
+    }
+
+    /// `self_signed_tls_client_auth`: by the certificate of the TLS connection, which the client has registered
+    /// (RFC 8705 §2.2). A new certificate must be registered before it is prepared for.
+    pub fn self_signed_tls(client_id: impl Into<Arc<str>>) -> Self {
+        Self::by(client_id, Method::SelfSignedTls)
+    }
+
+    /// `private_key_jwt`: by an assertion that this key signs (RFC 7523 §2.2). The client's certificate is presented all
+    /// the same, where the server asks for one, so that tokens can be bound to it.
+    pub fn private_key_jwt(client_id: impl Into<Arc<str>>, key: AssertionKey) -> Self {
+        Self::by(client_id, Method::PrivateKeyJwt(key))
+    }
+
+    /// `private_key_jwt`, signed by the key of the certificate that the token is asked for with.
+    pub fn certificate_key_jwt(client_id: impl Into<Arc<str>>) -> Self {
+        Self::by(client_id, Method::CertificateKeyJwt)
+    }
+
+    /// What the assertion calls the server (`aud`). Default: its issuer identifier (`draft-ietf-oauth-rfc7523bis`), or the
+    /// token endpoint where no issuer is known. Some servers know themselves by the token endpoint only.
+    #[must_use]
+    pub fn audience(mut self, audience: impl Into<Arc<str>>) -> Self {
+        self.audience = Some(audience.into());
+        self
+    }
+
+    /// The name of the method (RFC 8705 §2, RFC 7523 via OpenID Connect Core §9).
+    pub fn method(&self) -> &'static str {
+        match self.method {
+            Method::Tls => "tls_client_auth",
+            Method::SelfSignedTls => "self_signed_tls_client_auth",
+            Method::PrivateKeyJwt(_) | Method::CertificateKeyJwt => "private_key_jwt",
+        }
+    }
+
+    fn by(client_id: impl Into<Arc<str>>, method: Method) -> Self {
+        Self {
+            client_id: client_id.into(),
+            method,
+            audience: None,
+            workers: Workers::default(),
+        }
+    }
+
+    /// The key that signs assertions for this holder, if any are needed.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`] if there is no certificate where one is needed.
+    pub(super) fn key(&self, holder: &Holder) -> Result<Option<AssertionKey>, Error> {
+        match (&self.method, &holder.0) {
+            (Method::PrivateKeyJwt(key), _) => Ok(Some(key.clone())),
+            (Method::CertificateKeyJwt, Some(identity)) => Ok(Some(identity.proof_key().assertion_key())),
+            (Method::Tls | Method::SelfSignedTls, Some(_)) => Ok(None),
+            (_, None) => Err(Error::new(
+                Kind::Configuration,
+                format!(
+                    "client authentication ({}) needs a certificate, and the client has none: give it an identity",
+                    self.method()
+                ),
+            )),
+        }
+    }
+
+    /// A new assertion for this server. Signing may be slow, so it happens on a thread that may block.
+    pub(super) async fn assertion(
+        &self,
+        key: AssertionKey,
+        endpoint: &Endpoint,
+        clock: &Clock,
+    ) -> Result<Zeroizing<String>, Error> {
+        let client_id = self.client_id.clone();
+        let audience: Arc<str> = match (&self.audience, &endpoint.issuer) {
+            (Some(audience), _) => audience.clone(),
+            (None, Some(issuer)) => issuer.as_str().into(),
+            (None, None) => endpoint.uri.to_string().into(),
+        };
+        let since = clock.now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let signing = self.workers.run(MOST_SIGNING, move || {
+            key.sign(&AssertionClaims {
+                client_id: &client_id,
+                audience: &audience,
+                issued_at: UnixTime::since_unix_epoch(since),
+                lifetime: ASSERTION_LIFETIME,
+            })
+        });
+        let failed = "no client assertion could be signed";
+        match signing.await {
+            Some(signed) => signed.map_err(|e| Error::because(Kind::Configuration, failed, e)),
+            None => Err(Error::new(
+                Kind::Configuration,
+                format!("{failed}: the key panicked, or is still at work on {MOST_SIGNING} others"),
+            )),
+        }
+    }
+}
+
+impl fmt::Debug for ClientAuthentication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientAuthentication")
+            .field("client_id", &self.client_id)
+            .field("method", &self.method())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,184 @@
+//! Small JSON documents over a bowline client: bounded in time and octets, with errors that say what came instead.
+
+use std::time::Duration;
+
+use bowline_client::{Client, Kind as ClientKind};
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode, Uri, header};
+use http_body::Body as _;
+use http_body_util::{BodyExt, Full, Limited};
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use crate::error::printable;
+use crate::{Error, Kind};
+
+/// A longer answer is given up: a token is 64 KiB at most, and metadata is shorter.
+const MOST_OCTETS: usize = 256 * 1024;
+
+/// What a server answered.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    body: Zeroizing<Vec<u8>>,
+}
+
+/// Sends a request; `what` names it in errors, together with its target.
+///
+/// # Errors
+/// [`Kind::Unavailable`], [`Kind::Protocol`], or [`Kind::Configuration`] where the client refused to send it.
+pub(super) async fn exchange(client: &Client, request: Request<Full<Bytes>>, what: &What<'_>) -> Result<Answer, Error> {
+    let response = client.send(request).await.map_err(|error| what.unsent(error))?;
+    let (head, body) = response.into_parts();
+    if head.status.is_redirection() {
+        let message = format!(
+            "{what} answered with a redirect ({}); none is followed (CL-6)",
+            head.status.as_u16()
+        );
+        return Err(Error::new(Kind::Protocol, message));
+    }
+    let announced = body.size_hint().lower();
+    if announced > MOST_OCTETS as u64 {
+        return Err(what.too_long());
+    }
+    let body = Limited::new(body, MOST_OCTETS).collect().await;
+    let body = body.map_err(|error| match error.downcast::<bowline_client::Error>() {
+        Ok(error) => what.unsent(*error),
+        Err(_) => what.too_long(),
+    })?;
+    Ok(Answer {
+        status: head.status,
+        headers: head.headers,
+        body: Zeroizing::new(Vec::from(body.to_bytes())),
+    })
+}
+
+/// A document of metadata.
+///
+/// # Errors
+/// As [`exchange`], and [`Kind::Metadata`] if it is not there.
+pub(super) async fn document<T: DeserializeOwned>(
+    client: &Client,
+    uri: Uri,
+    what: &What<'_>,
+    limit: Duration,
+) -> Result<T, Error> {
+    let request = Request::get(uri)
+        .header(header::ACCEPT, "application/json")
+        .body(Full::default())
+        .map_err(|e| Error::because(Kind::Metadata, format!("{what} has a URL that cannot be fetched"), e))?;
+    let answer = within(limit, what, exchange(client, request, what)).await?;
+    match answer.status {
+        StatusCode::OK => answer.json(what),
+        status if is_passing(status) => Err(answer.unavailable(what)),
+        status => {
+            let message = format!("{what} is not there: the answer is {}", status.as_u16());
+            Err(Error::new(Kind::Metadata, message))
+        }
+    }
+}
+
+/// Ends what takes too long.
+pub(super) async fn within<T>(
+    limit: Duration,
+    what: &What<'_>,
+    doing: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(limit, doing).await {
+        Ok(done) => done,
+        Err(_) => Err(Error::new(
+            Kind::Unavailable,
+            format!("{what} did not answer within {limit:?}"),
+        )),
+    }
+}
+
+/// Whether a status says nothing about the request, so that another time it may be answered.
+pub(super) fn is_passing(status: StatusCode) -> bool {
+    status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
+}
+
+impl Answer {
+    /// The body as a JSON object.
+    ///
+    /// # Errors
+    /// [`Kind::Protocol`]. It says where the JSON went wrong, and never what stood there.
+    pub(super) fn json<T: DeserializeOwned>(&self, what: &What<'_>) -> Result<T, Error> {
+        if !self.body.trim_ascii_start().starts_with(b"{") {
+            let kind = self.headers.get(header::CONTENT_TYPE);
+            let kind = kind.map_or("nothing".into(), |kind| {
+                printable(&String::from_utf8_lossy(kind.as_bytes()))
+            });
+            let message = format!(
+                "{what} answered {} with something else than a JSON object (its content type says {kind})",
+                self.status.as_u16()
+            );
+            return Err(Error::new(Kind::Protocol, message));
+        }
+        serde_json::from_slice(&self.body).map_err(|e| {
+            let wrong = match e.is_data() {
+                true => "a JSON object with a member that is of the wrong form, or stands twice",
+                false => "a JSON object that is malformed",
+            };
+            let message = format!(
+                "{what} answered with {wrong} (line {}, column {})",
+                e.line(),
+                e.column()
+            );
+            Error::new(Kind::Protocol, message)
+        })
+    }
+
+    /// The server is not able to answer now.
+    pub(super) fn unavailable(&self, what: &What<'_>) -> Error {
+        let message = format!("{what} is not available: the answer is {}", self.status.as_u16());
+        Error::new(Kind::Unavailable, message).retry_at(self.retry_after())
+    }
+
+    /// `Retry-After` in seconds, or until a date by the server's own clock (RFC 9110 §10.2.3).
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        let field = |name| self.headers.get(name)?.to_str().ok();
+        let after = field(header::RETRY_AFTER)?;
+        if let Ok(seconds) = after.trim().parse() {
+            return Some(Duration::from_secs(seconds));
+        }
+        let until = httpdate::parse_http_date(after).ok()?;
+        let now = httpdate::parse_http_date(field(header::DATE)?).ok()?;
+        until.duration_since(now).ok()
+    }
+}
+
+/// What is being asked, and where, for messages.
+pub(super) struct What<'a> {
+    pub(super) name: &'a str,
+    pub(super) url: &'a str,
+}
+
+impl What<'_> {
+    /// The client's own error tells the rest.
+    fn unsent(&self, error: bowline_client::Error) -> Error {
+        let kind = match error.kind() {
+            ClientKind::Protocol => Kind::Protocol,
+            ClientKind::Connect
+            | ClientKind::TlsHandshake
+            | ClientKind::ConnectionLost
+            | ClientKind::MayHaveBeenProcessed
+            | ClientKind::Timeout(_) => Kind::Unavailable,
+            _ => Kind::Configuration,
+        };
+        Error::because(kind, format!("{self} cannot be asked"), error)
+    }
+
+    fn too_long(&self) -> Error {
+        Error::new(
+            Kind::Protocol,
+            format!("{self} answered with more than {MOST_OCTETS} octets"),
+        )
+    }
+}
+
+impl std::fmt::Display for What<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.name, printable(self.url))
+    }
+}

@@ -1,0 +1,309 @@
+//! Who issues tokens for a resource, and where: RFC 9728, then RFC 8414.
+
+use std::time::Duration;
+
+use bowline_client::Client;
+use bowline_proof::challenges;
+use http::{HeaderMap, Uri};
+use serde::Deserialize;
+
+use super::http::{What, document};
+use crate::error::printable;
+use crate::{Error, Kind};
+
+/// The `resource_metadata` of a 401: where the resource says who issues tokens for it (RFC 9728 §5.1).
+pub fn resource_metadata(headers: &HeaderMap) -> Option<String> {
+    let challenges = challenges(headers);
+    let urls = challenges
+        .iter()
+        .filter_map(|challenge| challenge.param("resource_metadata"));
+    urls.map(str::to_owned).next()
+}
+
+/// What a protected resource says about itself (RFC 9728 §2), as far as it matters here.
+#[derive(Deserialize)]
+pub(super) struct ResourceMetadata {
+    resource: String,
+    authorization_servers: Option<Vec<String>>,
+}
+
+impl ResourceMetadata {
+    /// The issuers that it names.
+    ///
+    /// # Errors
+    /// [`Kind::Metadata`] if it is about another resource (§3.3) or names no authorization server.
+    pub(super) async fn issuers(
+        client: &Client,
+        resource: &str,
+        at: Option<&str>,
+        limit: Duration,
+    ) -> Result<Vec<String>, Error> {
+        let uri = match at {
+            Some(url) => secure(url, "resource_metadata")?,
+            None => of_resource(resource)?,
+        };
+        let url = uri.to_string();
+        let what = What {
+            name: "the metadata of the resource",
+            url: &url,
+        };
+        let metadata: Self = document(client, uri, &what, limit).await?;
+        if metadata.resource != resource {
+            let message = format!(
+                "{what} is about {}, and not about {}: they must be identical (RFC 9728 section 3.3)",
+                printable(&metadata.resource),
+                printable(resource)
+            );
+            return Err(Error::new(Kind::Metadata, message));
+        }
+        match metadata.authorization_servers {
+            Some(servers) if !servers.is_empty() => Ok(servers),
+            _ => {
+                let message = format!("{what} names no authorization server: name one by its issuer");
+                Err(Error::new(Kind::Metadata, message))
+            }
+        }
+    }
+}
+
+/// What an authorization server says about itself (RFC 8414 §2), as far as it matters here.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct ServerMetadata {
+    pub(super) issuer: String,
+    token_endpoint: Option<String>,
+    grant_types_supported: Option<Vec<String>>,
+    token_endpoint_auth_methods_supported: Option<Vec<String>>,
+    token_endpoint_auth_signing_alg_values_supported: Option<Vec<String>>,
+    mtls_endpoint_aliases: Option<Aliases>,
+}
+
+/// RFC 8705 §5.
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Aliases {
+    token_endpoint: Option<String>,
+}
+
+/// What the client will do at the token endpoint.
+pub(super) struct Wish {
+    pub(super) grant_type: &'static str,
+    pub(super) method: &'static str,
+    /// The algorithm of its assertions.
+    pub(super) algorithm: Option<&'static str>,
+    /// Whether it means to present its certificate.
+    pub(super) mutual_tls: bool,
+}
+
+impl ServerMetadata {
+    /// # Errors
+    /// [`Kind::Metadata`] if it is another issuer's (§3.3).
+    pub(super) async fn fetch(client: &Client, issuer: &str, limit: Duration) -> Result<Self, Error> {
+        let [uri, openid] = of_issuer(issuer)?;
+        let url = uri.to_string();
+        let what = What { name: NAME, url: &url };
+        match document(client, uri, &what, limit).await {
+            Err(error) if error.kind() == Kind::Metadata => {}
+            fetched => return Self::of(issuer, fetched?, &what),
+        }
+        // Servers that grew up with OpenID Connect have it here, in the same form (OpenID Connect Discovery §4).
+        let url = format!("{url}, and {openid}");
+        let what = What { name: NAME, url: &url };
+        Self::of(issuer, document(client, openid, &what, limit).await?, &what)
+    }
+
+    fn of(issuer: &str, metadata: Self, what: &What<'_>) -> Result<Self, Error> {
+        if metadata.issuer != issuer {
+            let message = format!(
+                "{what} is that of the issuer {}, and not of {}: they must be identical (RFC 8414 section 3.3)",
+                printable(&metadata.issuer),
+                printable(issuer)
+            );
+            return Err(Error::new(Kind::Metadata, message));
+        }
+        Ok(metadata)
+    }
+
+    /// The token endpoint, if the server can do what is wished for. A server that lists nothing may be able to.
+    ///
+    /// # Errors
+    /// [`Kind::Metadata`].
+    pub(super) fn token_endpoint(&self, wish: &Wish) -> Result<Uri, Error> {
+        let issuer = printable(&self.issuer);
+        let lists =
+            |list: &Option<Vec<String>>, value| list.as_ref().is_none_or(|list| list.iter().any(|v| v == value));
+        if !lists(&self.grant_types_supported, wish.grant_type) {
+            let message = format!("{issuer} does not list the grant {} as supported", wish.grant_type);
+            return Err(Error::new(Kind::Metadata, message));
+        }
+        if !lists(&self.token_endpoint_auth_methods_supported, wish.method) {
+            let message = format!(
+                "{issuer} does not list client authentication by {} as supported",
+                wish.method
+            );
+            return Err(Error::new(Kind::Metadata, message));
+        }
+        if let Some(algorithm) = wish.algorithm
+            && !lists(&self.token_endpoint_auth_signing_alg_values_supported, algorithm)
+        {
+            let message =
+                format!("{issuer} does not list {algorithm}, the algorithm of the client's key, as supported");
+            return Err(Error::new(Kind::Metadata, message));
+        }
+        // RFC 8705 §5: who means to present a certificate, to authenticate or to have tokens bound to it, uses the alias.
+        let alias = self.mtls_endpoint_aliases.as_ref().filter(|_| wish.mutual_tls);
+        let alias = alias.and_then(|aliases| aliases.token_endpoint.as_ref());
+        let Some(endpoint) = alias.or(self.token_endpoint.as_ref()) else {
+            return Err(Error::new(Kind::Metadata, format!("{issuer} names no token endpoint")));
+        };
+        secure(endpoint, "the token endpoint")
+    }
+}
+
+const NAME: &str = "the metadata of the authorization server";
+
+/// Where the metadata of a resource is: the well-known part goes between host and path, which stays as it is but for a
+/// slash alone (RFC 9728 §3.1).
+fn of_resource(resource: &str) -> Result<Uri, Error> {
+    let what = "the resource";
+    let uri = secure(resource, what)?;
+    let path = uri.path_and_query().map_or("", |path| path.as_str());
+    let path = match path.strip_prefix('/') {
+        Some(rest) if rest.is_empty() || rest.starts_with('?') => rest,
+        _ => path,
+    };
+    at(&uri, &format!("/.well-known/oauth-protected-resource{path}"), what)
+}
+
+/// Where the metadata of an authorization server is: the well-known part goes between host and path, from which a slash
+/// at its end is taken (RFC 8414 §3.1); or behind the path (OpenID Connect Discovery §4).
+fn of_issuer(issuer: &str) -> Result<[Uri; 2], Error> {
+    let what = "the issuer";
+    let uri = secure(issuer, what)?;
+    if uri.query().is_some() {
+        let message = format!(
+            "{what} {} has a query: an issuer has none (RFC 8414 section 2)",
+            printable(issuer)
+        );
+        return Err(Error::new(Kind::Metadata, message));
+    }
+    let path = uri.path().trim_end_matches('/');
+    Ok([
+        at(&uri, &format!("/.well-known/oauth-authorization-server{path}"), what)?,
+        at(&uri, &format!("{path}/.well-known/openid-configuration"), what)?,
+    ])
+}
+
+fn at(base: &Uri, path: &str, what: &str) -> Result<Uri, Error> {
+    let mut parts = base.clone().into_parts();
+    parts.path_and_query = Some(path.parse().map_err(|e| unusable(&base.to_string(), what, e))?);
+    Uri::from_parts(parts).map_err(|e| unusable(&base.to_string(), what, e))
+}
+
+/// An absolute URL that nobody on the way can listen to. Plaintext on loopback is the client's to allow (CL-6).
+///
+/// # Errors
+/// [`Kind::Metadata`].
+pub(super) fn secure(url: &str, what: &str) -> Result<Uri, Error> {
+    let refuse = |why: &str| {
+        let message = format!("{what} {} {why}", printable(url));
+        Err(Error::new(Kind::Metadata, message))
+    };
+    if url.contains('#') {
+        return refuse("has a fragment");
+    }
+    let uri: Uri = url.parse().map_err(|e| unusable(url, what, e))?;
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return refuse("is not an absolute URL");
+    };
+    if authority.as_str().contains('@') {
+        return Err(Error::new(
+            Kind::Metadata,
+            format!("{what} is a URL with a user name, which would be logged"),
+        ));
+    }
+    match scheme {
+        "https" => Ok(uri),
+        "http" if is_loopback(authority.host()) => Ok(uri),
+        "http" => refuse("is plaintext: it must be https"),
+        _ => refuse("is neither https nor http"),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn unusable(url: &str, what: &str, error: impl Into<crate::error::BoxError>) -> Error {
+    Error::because(Kind::Metadata, format!("{what} {} is not a URL", printable(url)), error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_well_known_part_goes_between_host_and_path() {
+        for (issuer, expected, openid) in [
+            (
+                "",
+                "/.well-known/oauth-authorization-server",
+                "/.well-known/openid-configuration",
+            ),
+            (
+                "/",
+                "/.well-known/oauth-authorization-server",
+                "/.well-known/openid-configuration",
+            ),
+            (
+                "/tenant/1",
+                "/.well-known/oauth-authorization-server/tenant/1",
+                "/tenant/1/.well-known/openid-configuration",
+            ),
+            (
+                "/tenant/",
+                "/.well-known/oauth-authorization-server/tenant",
+                "/tenant/.well-known/openid-configuration",
+            ),
+        ] {
+            let found = of_issuer(&format!("https://as.example:8443{issuer}")).unwrap();
+            let expected = [expected, openid].map(|path| format!("https://as.example:8443{path}"));
+            assert_eq!(found.map(|uri| uri.to_string()), expected);
+        }
+        for (resource, expected) in [
+            ("", ""),
+            ("/", ""),
+            ("/mcp", "/mcp"),
+            ("/mcp/", "/mcp/"),
+            ("/mcp?a=b", "/mcp?a=b"),
+            ("?a=b", "?a=b"),
+            ("/?a=b", "?a=b"),
+        ] {
+            let found = of_resource(&format!("https://rs.example{resource}")).unwrap();
+            let expected = format!("https://rs.example/.well-known/oauth-protected-resource{expected}");
+            assert_eq!(found.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_url_that_cannot_be_trusted_is_refused_with_the_reason() {
+        for (url, reason) in [
+            ("http://as.example/", "plaintext"),
+            ("ftp://as.example/", "neither"),
+            ("/relative", "not an absolute"),
+            ("as.example", "not an absolute"),
+            ("https://as.example/#here", "fragment"),
+            ("https://user:secret@as.example/", "user name"),
+            ("https://as example/", "not a URL"),
+            ("", "not a URL"),
+        ] {
+            let error = secure(url, "it").unwrap_err();
+            assert_eq!(error.kind(), Kind::Metadata);
+            assert!(error.to_string().contains(reason), "{url}: {error}");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+        assert!(secure("http://127.0.0.1:8080/", "it").is_ok());
+        assert!(secure("http://[::1]:8080/", "it").is_ok());
+        let error = of_issuer("https://as.example/?q").unwrap_err();
+        assert!(error.to_string().contains("query"), "{error}");
+    }
+}

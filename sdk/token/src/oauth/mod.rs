@@ -1,0 +1,240 @@
+//! Tokens from an authorization server: `client_credentials` (RFC 6749 §4.4) and token exchange (RFC 8693).
+//!
+//! - [`authentication`]: how the client proves who it is.
+//! - [`server`], [`metadata`]: which authorization server, and where its endpoint is.
+//! - [`issuer`]: one token request.
+//! - [`answer`]: what came back.
+//! - [`http`]: small documents over the client.
+//! - [`exchanges`]: one source for each token that comes in.
+
+mod answer;
+mod authentication;
+mod exchanges;
+mod http;
+mod issuer;
+mod metadata;
+mod server;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline_client::bind::TokenSourceId;
+use bowline_client::{Client, Identity};
+use futures_util::future::BoxFuture;
+
+use crate::cache::{Backoff, Cache, Holder};
+use crate::source::new_source_id;
+use crate::{Clock, Counts, Error, Kind, Token, TokenSource};
+use issuer::{Grant, Issuer};
+
+pub use answer::Bound;
+pub use authentication::ClientAuthentication;
+pub use exchanges::Exchanges;
+pub use metadata::resource_metadata;
+pub use server::AuthorizationServer;
+
+/// A source that gets its tokens from an authorization server, over a bowline client, and replaces them in time.
+///
+/// A token is replaced in the background a fifth of its life before it expires (30 s at least, half its life at most),
+/// when somebody asks for one then. However many ask, one request goes out; who goes away takes nothing from the others.
+/// After a failure it waits, from 1 s and doubling to 60 s, or as long as the server says (`Retry-After`, up to an hour);
+/// meanwhile those who have a valid token notice nothing and the others get the last error.
+///
+/// The request goes out with the client's current certificate, or the next one while that is prepared for, and what is
+/// issued is used with that certificate (AS-1, CL-8). So the client that uses the tokens must be this client. A new
+/// certificate that nobody has prepared for is noticed too: the old token goes on with the old certificate until there is
+/// a new one. Clones share everything.
+#[derive(Clone)]
+pub struct OAuth {
+    cache: Arc<Cache<Issuer>>,
+    id: TokenSourceId,
+}
+
+/// What an [`OAuth`] source asks for; every setting but those of [`OAuth::builder`] has a default.
+#[derive(Clone)]
+pub struct Builder {
+    client: Client,
+    server: AuthorizationServer,
+    authentication: ClientAuthentication,
+    grant: Grant,
+    resources: Vec<String>,
+    audiences: Vec<String>,
+    scope: Option<String>,
+    bound: Bound,
+    timeout: Duration,
+    clock: Clock,
+}
+
+impl OAuth {
+    /// Starts to set a source up: which client sends the requests, whom it asks, and who it is.
+    pub fn builder(client: Client, server: AuthorizationServer, authentication: ClientAuthentication) -> Builder {
+        Builder {
+            client,
+            server,
+            authentication,
+            grant: Grant::ClientCredentials,
+            resources: Vec::new(),
+            audiences: Vec::new(),
+            scope: None,
+            bound: Bound::default(),
+            timeout: Duration::from_secs(10),
+            clock: Clock::default(),
+        }
+    }
+
+    /// What this source has counted so far.
+    pub fn counts(&self) -> Counts {
+        self.cache.counts()
+    }
+}
+
+impl TokenSource for OAuth {
+    fn id(&self) -> TokenSourceId {
+        self.id
+    }
+
+    fn token(&self) -> BoxFuture<'_, Result<Token, Error>> {
+        let holder = Holder(self.cache.issuer().client.identity());
+        Box::pin(self.cache.token(holder))
+    }
+
+    fn refused(&self, token: &Token) {
+        self.cache.refused(token);
+    }
+
+    /// Has the client hold the certificate, and asks for a token with it, unless there is one.
+    fn token_for(&self, identity: Arc<Identity>) -> BoxFuture<'_, Result<Token, Error>> {
+        Box::pin(async move {
+            let held = self.cache.issuer().client.hold_identity(identity.clone());
+            held.map_err(|e| Error::because(Kind::Configuration, "the certificate cannot be used", e))?;
+            self.cache.token_of(Holder(Some(identity))).await
+        })
+    }
+}
+
+impl Builder {
+    /// What the tokens are for (RFC 8707): the URI by which the resource knows itself. May be called more than once, if
+    /// one token is for several. Default: the resource of [`AuthorizationServer::of_resource`], or none.
+    #[must_use]
+    pub fn resource(mut self, resource: impl Into<String>) -> Self {
+        self.resources.push(resource.into());
+        self
+    }
+
+    /// What the tokens are for, as a name that the authorization server knows (`audience`, RFC 8693 §2.1).
+    #[must_use]
+    pub fn audience(mut self, audience: impl Into<String>) -> Self {
+        self.audiences.push(audience.into());
+        self
+    }
+
+    /// The scope to ask for, space-separated (RFC 6749 §3.3). Default: none, so the server decides.
+    #[must_use]
+    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+        self.scope = Some(scope.into());
+        self
+    }
+
+    /// What the tokens must be bound to; one that is not is an error ([`Kind::Binding`]) and is not handed out. Default
+    /// [`Bound::AsIssued`]. With [`Binding::Require`](bowline_client::Binding::Require) say [`Bound::Session`] here: a
+    /// proof with a token that does not ask for one protects nothing, because a thief leaves it out.
+    #[must_use]
+    pub fn bound(mut self, bound: Bound) -> Self {
+        self.bound = bound;
+        self
+    }
+
+    /// Exchanges the tokens of `subject` (RFC 8693) rather than ask for tokens of the client's own. Each request takes the
+    /// subject's token of that time; a result is kept for its own life. Who got `subject` from somebody else has verified
+    /// its proof first (AS-3).
+    #[must_use]
+    pub fn exchange(mut self, subject: impl TokenSource) -> Self {
+        self.grant = Grant::Exchange {
+            subject: Arc::new(subject),
+            actor: None,
+        };
+        self
+    }
+
+    /// For an exchange: who acts for the subject, by a token of its own (`actor_token`).
+    #[must_use]
+    pub fn actor(mut self, actor: impl TokenSource) -> Self {
+        if let Grant::Exchange { actor: place, .. } = &mut self.grant {
+            *place = Some(Arc::new(actor));
+        }
+        self
+    }
+
+    /// How long all of it may take: discovery, the subject's token, and the request. Default 10 s.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Where the time comes from. Default: the system clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Makes the source. Asks nobody anything.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`] if the client has no id, or a resource is not an absolute URI without fragment
+    /// (RFC 8707 §2).
+    pub fn build(mut self) -> Result<OAuth, Error> {
+        if self.authentication.client_id.is_empty() {
+            return Err(Error::new(Kind::Configuration, "the client has no client_id"));
+        }
+        if self.resources.is_empty() {
+            self.resources.extend(self.server.resource().map(str::to_owned));
+        }
+        if let Some(resource) = self.resources.iter().find(|resource| !is_resource(resource)) {
+            let message =
+                format!("the resource {resource:?} must be an absolute URI without fragment (RFC 8707 section 2)");
+            return Err(Error::new(Kind::Configuration, message));
+        }
+        let id = new_source_id();
+        let clock = self.clock.clone();
+        let issuer = Arc::new(Issuer::new(self, id));
+        let backoff = Backoff {
+            first: Duration::from_secs(1),
+            cap: Duration::from_secs(60),
+        };
+        Ok(OAuth {
+            cache: Arc::new(Cache::new(issuer, clock, backoff)),
+            id,
+        })
+    }
+}
+
+fn is_resource(text: &str) -> bool {
+    let scheme = text.split_once(':').map(|(scheme, _)| scheme);
+    let is_scheme = |scheme: &str| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+    };
+    !text.contains('#') && scheme.is_some_and(is_scheme)
+}
+
+impl fmt::Debug for OAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OAuth")
+            .field("id", &self.id)
+            .field("issuer", self.cache.issuer())
+            .finish()
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("server", &self.server)
+            .field("authentication", &self.authentication)
+            .field("resources", &self.resources)
+            .finish_non_exhaustive()
+    }
+}

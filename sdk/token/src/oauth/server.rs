@@ -1,0 +1,259 @@
+//! Which authorization server, and what is remembered of it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bowline_client::Client;
+use http::Uri;
+use tokio::sync::Mutex;
+
+use super::metadata::{ResourceMetadata, ServerMetadata, Wish, secure};
+use crate::error::printable;
+use crate::{Clock, Error, Kind};
+
+/// The authorization server that issues the tokens: named, or found.
+///
+/// Nothing is fetched until a token is needed. What was found is remembered for an hour, and longer if it cannot be
+/// fetched again. Clones share it: give clones of one value to sources that use the same server.
+#[derive(Clone)]
+pub struct AuthorizationServer(Arc<Inner>);
+
+struct Inner {
+    place: Place,
+    known: Mutex<Known>,
+}
+
+#[derive(Clone)]
+enum Place {
+    Endpoint(String),
+    Issuer(String),
+    Resource {
+        resource: String,
+        /// Where its metadata is, if that was said.
+        metadata: Option<String>,
+        /// Whom to ask at all; anybody, if empty.
+        only: Vec<String>,
+    },
+}
+
+/// What was found.
+#[derive(Default)]
+struct Known {
+    servers: Vec<ServerMetadata>,
+    until: Option<SystemTime>,
+    failure: Option<(Error, SystemTime)>,
+}
+
+/// Where to ask for a token.
+pub(super) struct Endpoint {
+    pub(super) uri: Uri,
+    /// Whom an assertion is for, if the issuer is known.
+    pub(super) issuer: Option<String>,
+}
+
+const LIFETIME: Duration = Duration::from_secs(3600);
+/// For all sources that ask at the same time; each has a pause of its own after that.
+const FAILURE_LIFETIME: Duration = Duration::from_secs(1);
+/// A resource that names more authorization servers is asking for trouble.
+const MOST_SERVERS: usize = 5;
+
+impl AuthorizationServer {
+    /// The server with this issuer identifier: its metadata says the rest (RFC 8414, or OpenID Connect Discovery).
+    pub fn issuer(issuer: impl Into<String>) -> Self {
+        Self::at(Place::Issuer(issuer.into()))
+    }
+
+    /// The server with this token endpoint; no metadata is fetched. With mutual TLS this is the endpoint for it
+    /// (`mtls_endpoint_aliases`, RFC 8705 §5), if there are two.
+    pub fn token_endpoint(url: impl Into<String>) -> Self {
+        Self::at(Place::Endpoint(url.into()))
+    }
+
+    /// A server that this resource names in its metadata (RFC 9728): the first whose metadata can be had, and which lists
+    /// what the client needs.
+    ///
+    /// Then the resource decides who sees this client's assertions and certificate. [`only`](Self::only) leaves it a
+    /// choice among known ones.
+    pub fn of_resource(resource: impl Into<String>) -> Self {
+        Self::at(Place::Resource {
+            resource: resource.into(),
+            metadata: None,
+            only: Vec::new(),
+        })
+    }
+
+    /// For [`of_resource`](Self::of_resource): the metadata of the resource is at this URL, as a 401 said
+    /// ([`resource_metadata`](crate::resource_metadata)), and not at the well-known place.
+    #[must_use]
+    pub fn metadata_at(self, url: impl Into<String>) -> Self {
+        let url = url.into();
+        self.with(|metadata, _| *metadata = Some(url))
+    }
+
+    /// For [`of_resource`](Self::of_resource): of the servers that the resource names only these are asked.
+    #[must_use]
+    pub fn only(self, issuers: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let issuers = issuers.into_iter().map(Into::into);
+        self.with(|_, only| only.extend(issuers))
+    }
+
+    /// The resource by which it is to be found.
+    pub(super) fn resource(&self) -> Option<&str> {
+        match &self.0.place {
+            Place::Resource { resource, .. } => Some(resource),
+            Place::Endpoint(_) | Place::Issuer(_) => None,
+        }
+    }
+
+    /// Where to ask, if the server can do what is wished for.
+    pub(super) async fn endpoint(
+        &self,
+        client: &Client,
+        wish: &Wish,
+        clock: &Clock,
+        limit: Duration,
+    ) -> Result<Endpoint, Error> {
+        if let Place::Endpoint(url) = &self.0.place {
+            let uri = secure(url, "the token endpoint")?;
+            return Ok(Endpoint { uri, issuer: None });
+        }
+        let mut known = self.0.known.lock().await;
+        let now = clock.now();
+        let kept = endpoint_among(&known.servers, wish);
+        if let Some(Ok(endpoint)) = kept
+            && known.until.is_some_and(|until| now < until)
+        {
+            return Ok(endpoint);
+        }
+        if let Some((error, at)) = &known.failure
+            && now.duration_since(*at).is_ok_and(|passed| passed < FAILURE_LIFETIME)
+        {
+            return endpoint_among(&known.servers, wish).unwrap_or_else(|| Err(error.clone()));
+        }
+        match self.find(client, wish, limit).await {
+            Ok((servers, endpoint)) => {
+                *known = Known {
+                    servers,
+                    until: now.checked_add(LIFETIME),
+                    failure: None,
+                };
+                Ok(endpoint)
+            }
+            Err(error) => {
+                known.failure = Some((error.clone(), clock.now()));
+                // What was true an hour ago is likely to be true still.
+                match endpoint_among(&known.servers, wish) {
+                    Some(Ok(endpoint)) => Ok(endpoint),
+                    _ => Err(error),
+                }
+            }
+        }
+    }
+
+    async fn find(
+        &self,
+        client: &Client,
+        wish: &Wish,
+        limit: Duration,
+    ) -> Result<(Vec<ServerMetadata>, Endpoint), Error> {
+        let issuers = match &self.0.place {
+            Place::Endpoint(_) => Vec::new(),
+            Place::Issuer(issuer) => vec![issuer.clone()],
+            Place::Resource {
+                resource,
+                metadata,
+                only,
+            } => {
+                let named = ResourceMetadata::issuers(client, resource, metadata.as_deref(), limit).await?;
+                chosen(named, only, resource)?
+            }
+        };
+        let mut servers = Vec::new();
+        let mut failures = Vec::new();
+        for issuer in issuers.iter().take(MOST_SERVERS) {
+            let fetched = ServerMetadata::fetch(client, issuer, limit).await;
+            match fetched.and_then(|server| Ok((endpoint_of(&server, wish)?, server))) {
+                Ok((endpoint, server)) => {
+                    servers.push(server);
+                    return Ok((servers, endpoint));
+                }
+                Err(error) => failures.push(error),
+            }
+        }
+        Err(all_of(failures))
+    }
+
+    fn with(self, change: impl FnOnce(&mut Option<String>, &mut Vec<String>)) -> Self {
+        let mut place = self.0.place.clone();
+        if let Place::Resource { metadata, only, .. } = &mut place {
+            change(metadata, only);
+        }
+        Self::at(place)
+    }
+
+    fn at(place: Place) -> Self {
+        Self(Arc::new(Inner {
+            place,
+            known: Mutex::default(),
+        }))
+    }
+}
+
+fn endpoint_of(server: &ServerMetadata, wish: &Wish) -> Result<Endpoint, Error> {
+    Ok(Endpoint {
+        uri: server.token_endpoint(wish)?,
+        issuer: Some(server.issuer.clone()),
+    })
+}
+
+fn endpoint_among(servers: &[ServerMetadata], wish: &Wish) -> Option<Result<Endpoint, Error>> {
+    servers.iter().map(|server| endpoint_of(server, wish)).next()
+}
+
+fn chosen(named: Vec<String>, only: &[String], resource: &str) -> Result<Vec<String>, Error> {
+    let (wanted, others): (Vec<_>, Vec<_>) = named
+        .into_iter()
+        .partition(|issuer| only.is_empty() || only.contains(issuer));
+    if wanted.is_empty() {
+        let first = others.first().map_or(String::new(), |issuer| printable(issuer));
+        let message = format!(
+            "{} names no authorization server that this client may ask, but {first} and {} more",
+            printable(resource),
+            others.len().saturating_sub(1)
+        );
+        return Err(Error::new(Kind::Metadata, message));
+    }
+    Ok(wanted)
+}
+
+/// One error that tells of all; of their kinds the first, unless another one is worth trying again.
+fn all_of(failures: Vec<Error>) -> Error {
+    let Some(first) = failures.first() else {
+        return Error::new(Kind::Metadata, "there is no authorization server to ask");
+    };
+    if failures.len() == 1 {
+        return first.clone();
+    }
+    let kind = failures
+        .iter()
+        .find(|error| error.is_worth_another_try())
+        .unwrap_or(first)
+        .kind();
+    let all: Vec<_> = failures.iter().map(ToString::to_string).collect();
+    Error::new(
+        kind,
+        format!("none of the authorization servers will do: {}", all.join("; ")),
+    )
+}
+
+impl fmt::Debug for AuthorizationServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, value) = match &self.0.place {
+            Place::Endpoint(url) => ("token_endpoint", url),
+            Place::Issuer(issuer) => ("issuer", issuer),
+            Place::Resource { resource, .. } => ("resource", resource),
+        };
+        f.debug_struct("AuthorizationServer").field(name, value).finish()
+    }
+}

@@ -1,0 +1,214 @@
+//! A client and a source together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use axum::routing::any;
+use bowline_client::AccessToken;
+use bowline_client::bind::TokenSourceId;
+use bowline_testkit::authority::Weather;
+use bowline_token::{Authorized, Error, Fixed, Kind, Token, TokenSource, is_invalid_token};
+use futures_util::future::{BoxFuture, join_all, ready};
+use http::{HeaderMap, Request, StatusCode, header};
+use http_body_util::{Full, StreamBody};
+use tower_service::Service;
+
+use crate::lab::{Lab, get_request, ok, text};
+
+/// Refuses `stale` and whatever else begins so; takes the rest.
+async fn picky(headers: HeaderMap) -> (StatusCode, [(header::HeaderName, &'static str); 1], &'static str) {
+    let token = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
+    match token.starts_with("Bearer stale") {
+        true => (
+            StatusCode::UNAUTHORIZED,
+            [(header::WWW_AUTHENTICATE, r#"Bearer error="invalid_token""#)],
+            "refused",
+        ),
+        false => (StatusCode::OK, [(header::SERVER, "picky")], "ok"),
+    }
+}
+
+/// `stale-0` until it is refused, then what it is told to have.
+struct Scripted {
+    next: &'static str,
+    refusals: AtomicU64,
+    asked: AtomicU64,
+}
+
+impl Scripted {
+    fn new(next: &'static str) -> Arc<Self> {
+        Arc::new(Self {
+            next,
+            refusals: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
+        })
+    }
+}
+
+impl TokenSource for Scripted {
+    fn id(&self) -> TokenSourceId {
+        TokenSourceId(7)
+    }
+
+    fn token(&self) -> BoxFuture<'_, Result<Token, Error>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let token = match self.refusals.load(Ordering::SeqCst) {
+            0 => "stale-0",
+            _ => self.next,
+        };
+        let token = Token::new(AccessToken::new(token).unwrap(), self.id());
+        Box::pin(ready(Ok(token)))
+    }
+
+    fn refused(&self, _: &Token) {
+        self.refusals.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn post(url: &str, body: &'static str) -> Request<Full<bytes::Bytes>> {
+    Request::post(url).body(Full::from(body)).unwrap()
+}
+
+#[tokio::test]
+async fn a_request_refused_with_invalid_token_is_sent_once_more_with_another_token() {
+    let lab = Lab::new();
+    let server = lab.serve(Router::new().fallback(any(picky)));
+    for (next, status, requests) in [("fresh", 200, 2), ("stale-1", 401, 2), ("stale-0", 401, 1)] {
+        let (client, source) = (lab.client(), Scripted::new(next));
+        let mut agent = Authorized::new(client.clone(), source.clone(), &server.origin()).unwrap();
+        // A POST: nobody has acted on a request that was refused like this.
+        let response = agent.send(post(&server.origin(), "delete everything")).await.unwrap();
+        assert_eq!(response.status(), status, "{next}");
+        assert_eq!(is_invalid_token(&response), status == 401);
+        text(response).await;
+        assert_eq!(
+            client.stats().totals.requests,
+            requests,
+            "{next}: and never a third time"
+        );
+        assert_eq!(source.asked.load(Ordering::SeqCst), 2);
+        let response = agent.call(get_request(&server.origin())).await.unwrap();
+        assert_eq!(response.status(), status, "as a tower service");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_had_twice_is_sent_once_and_the_refusal_is_told() {
+    let lab = Lab::new();
+    let server = lab.serve(Router::new().fallback(any(picky)));
+    let source = Scripted::new("fresh");
+    let agent = Authorized::new(lab.client(), source.clone(), &server.origin()).unwrap();
+    let request = || {
+        let frames = [Ok::<_, std::io::Error>(http_body::Frame::data(
+            bytes::Bytes::from_static(b"a"),
+        ))];
+        Request::post(server.origin())
+            .body(StreamBody::new(futures_util::stream::iter(frames)))
+            .unwrap()
+    };
+    assert_eq!(agent.send_once(request()).await.unwrap().status(), 401);
+    assert_eq!(source.refusals.load(Ordering::SeqCst), 1);
+    assert_eq!(agent.send_once(request()).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_thousand_refused_requests_cost_one_token_request_and_a_resource_that_refuses_all_no_more() {
+    let lab = Lab::new();
+    let resource = lab.resource();
+    let client = lab.client();
+    // Tokens for somebody else: the resource refuses each of them.
+    let source = lab
+        .source(&client)
+        .resource("https://elsewhere.example")
+        .build()
+        .unwrap();
+    let agent = Authorized::new(client.clone(), source.clone(), &resource.origin()).unwrap();
+    for _ in 0..10 {
+        let url = resource.origin();
+        let answers = join_all((0..100).map(|_| agent.send(get_request(&url)))).await;
+        for answer in answers {
+            assert!(is_invalid_token(&answer.unwrap()), "the resource's own answer");
+        }
+    }
+    assert_eq!(lab.authority.token_requests(), 2);
+    assert_eq!(source.counts().refused, 1);
+}
+
+#[tokio::test]
+async fn where_no_other_token_can_be_had_the_caller_gets_the_refusal() {
+    let lab = Lab::new();
+    let resource = lab.resource();
+    let client = lab.client();
+    let source = lab
+        .source(&client)
+        .resource("https://elsewhere.example")
+        .build()
+        .unwrap();
+    source.token().await.unwrap();
+    lab.authority.set_weather(Weather::Down);
+    let agent = Authorized::new(client, source, &resource.origin()).unwrap();
+    let answer = agent.send(get_request(&resource.origin())).await.unwrap();
+    assert!(is_invalid_token(&answer));
+}
+
+#[tokio::test]
+async fn no_token_goes_to_another_origin() {
+    let lab = Lab::new();
+    let (mine, other) = (lab.resource(), lab.mirror());
+    let source = Scripted::new("fresh");
+    let agent = Authorized::new(lab.client(), source.clone(), &format!("{}/mcp", mine.origin())).unwrap();
+    for url in [
+        other.origin(),
+        mine.origin().replace("https", "http"),
+        "/relative".into(),
+    ] {
+        let error = agent.send(get_request(&url)).await.unwrap_err();
+        assert!(
+            matches!(error.kind(), Kind::OtherOrigin | Kind::Request),
+            "{url}: {error}"
+        );
+    }
+    assert_eq!((source.asked.load(Ordering::SeqCst), other.counts().opened), (0, 0));
+    assert_eq!(
+        Authorized::new(lab.client(), source, "mcp").unwrap_err().kind(),
+        Kind::Configuration
+    );
+}
+
+#[tokio::test]
+async fn a_failed_request_keeps_the_clients_own_error() {
+    let lab = Lab::new();
+    let source = Fixed::new(AccessToken::new("fresh").unwrap());
+    let agent = Authorized::new(lab.client(), source, "https://localhost:1/").unwrap();
+    let error = agent.send(get_request("https://localhost:1/")).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Request);
+    assert_eq!(error.client().unwrap().kind(), bowline_client::Kind::Connect);
+    assert!(error.is_worth_another_try());
+}
+
+#[tokio::test]
+async fn a_fixed_token_is_given_until_it_expires() {
+    let lab = Lab::new();
+    let resource = lab.resource();
+    let client = lab.client();
+    let token = lab
+        .source(&client)
+        .resource(resource.origin())
+        .build()
+        .unwrap()
+        .token()
+        .await
+        .unwrap();
+    let fixed = Fixed::new(token.access_token().clone()).clock(lab.hands.clock());
+    let agent = Authorized::new(client, fixed.clone(), &resource.origin()).unwrap();
+    ok(agent.send(get_request(&resource.origin())).await.unwrap()).await;
+    assert_eq!(fixed.token().await.unwrap().certificate(), Some(lab.agent.thumbprint()));
+    lab.hands.advance(601);
+    assert_eq!(fixed.token().await.unwrap_err().kind(), Kind::Expired);
+    let opaque = Fixed::new(AccessToken::new("opaque").unwrap()).clock(lab.hands.clock());
+    assert_eq!(opaque.token().await.unwrap().expires_at(), None);
+}

@@ -1,0 +1,280 @@
+//! From a resource to the token endpoint: RFC 9728, RFC 8414, and a 401 that says where to begin.
+
+use axum::Json;
+use axum::Router;
+use axum::routing::{any, get};
+use bowline_testkit::authority::Authority;
+use bowline_testkit::peers::CyclingServer;
+use bowline_token::{
+    AuthorizationServer, Authorized, ClientAuthentication, Kind, OAuth, TokenSource, resource_metadata,
+};
+use serde_json::{Value, json};
+
+use crate::lab::{Lab, METADATA, bound_to, get_request, ok};
+
+fn source(lab: &Lab, server: AuthorizationServer) -> OAuth {
+    OAuth::builder(lab.client(), server, ClientAuthentication::tls("agent"))
+        .clock(lab.hands.clock())
+        .build()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_resource_leads_to_its_authorization_server_and_is_what_the_token_is_for() {
+    let lab = Lab::new();
+    let resource = lab.resource();
+    let client = lab.client();
+    let server = AuthorizationServer::of_resource(resource.origin());
+    let source = OAuth::builder(client.clone(), server, ClientAuthentication::tls("agent"))
+        .build()
+        .unwrap();
+    let agent = Authorized::new(client, source, &resource.origin()).unwrap();
+    // The resource checks the audience (RS-2).
+    ok(agent.send(get_request(&resource.origin())).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_refusal_says_where_the_metadata_of_the_resource_is() {
+    let lab = Lab::new();
+    let resource = lab.resource();
+    let client = lab.client();
+    let refused = client.send(get_request(&resource.origin())).await.unwrap();
+    let url = resource_metadata(refused.headers()).unwrap();
+    assert_eq!(url, format!("{}{METADATA}", resource.origin()));
+    let server = AuthorizationServer::of_resource(resource.origin()).metadata_at(url);
+    source(&lab, server).token().await.unwrap();
+    assert_eq!(resource_metadata(&http::HeaderMap::new()), None);
+}
+
+/// A resource that names these issuers, at its well-known place.
+fn naming(lab: &Lab, issuers: Value) -> CyclingServer {
+    CyclingServer::start_with(&lab.pki, Default::default(), |origin| {
+        let metadata = Json(json!({ "resource": origin, "authorization_servers": issuers }));
+        Router::new().route(METADATA, get(async || metadata))
+    })
+}
+
+#[tokio::test]
+async fn of_several_authorization_servers_the_first_that_works_is_asked() {
+    let lab = Lab::new();
+    let second = Authority::start(&lab.pki, Default::default());
+    let garbage = lab.rogue("no JSON");
+    let resource = naming(
+        &lab,
+        json!([
+            "https://localhost:1",
+            garbage.origin(),
+            lab.authority.issuer(),
+            second.issuer()
+        ]),
+    );
+    let found = AuthorizationServer::of_resource(resource.origin());
+    assert_eq!(
+        bound_to(&source(&lab, found.clone()).token().await.unwrap()),
+        lab.agent.thumbprint()
+    );
+    assert_eq!((lab.authority.token_requests(), second.token_requests()), (1, 0));
+
+    source(
+        &lab,
+        AuthorizationServer::of_resource(resource.origin()).only([second.issuer()]),
+    )
+    .token()
+    .await
+    .unwrap();
+    assert_eq!((lab.authority.token_requests(), second.token_requests()), (1, 1));
+
+    let none = AuthorizationServer::of_resource(resource.origin()).only(["https://trusted.example"]);
+    let error = source(&lab, none).token().await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Metadata);
+    assert!(error.to_string().contains("https://localhost:1 and 3 more"), "{error}");
+}
+
+#[tokio::test]
+async fn where_none_works_the_error_tells_of_each() {
+    let lab = Lab::new();
+    let garbage = lab.rogue("no JSON");
+    let resource = naming(
+        &lab,
+        json!([garbage.origin(), "http://as.example", "https://localhost:1"]),
+    );
+    let error = source(&lab, AuthorizationServer::of_resource(resource.origin()))
+        .token()
+        .await
+        .unwrap_err();
+    let text = error.to_string();
+    for part in [
+        &*garbage.origin(),
+        "JSON",
+        "http://as.example",
+        "plaintext",
+        "https://localhost:1",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    // One of them may be back soon.
+    assert_eq!(error.kind(), Kind::Unavailable);
+}
+
+/// A server whose metadata is this, with `{origin}` filled in, and its client's error.
+async fn metadata_error(path: &'static str, metadata: Value) -> bowline_token::Error {
+    let lab = Lab::new();
+    let server = CyclingServer::start_with(&lab.pki, Default::default(), |origin| {
+        let metadata: Value = serde_json::from_str(&metadata.to_string().replace("{origin}", origin)).unwrap();
+        Router::new().route(path, get(async || Json(metadata)))
+    });
+    let found = match path {
+        METADATA => AuthorizationServer::of_resource(server.origin()),
+        _ => AuthorizationServer::issuer(server.origin()),
+    };
+    source(&lab, found).token().await.unwrap_err()
+}
+
+#[tokio::test]
+async fn metadata_that_cannot_be_believed_is_refused_with_the_reason() {
+    const SERVER: &str = "/.well-known/oauth-authorization-server";
+    let good = json!({ "issuer": "{origin}", "token_endpoint": "{origin}/token" });
+    let with = |name: &str, value: Value| {
+        let mut metadata = good.clone();
+        metadata[name] = value;
+        metadata
+    };
+    for (path, metadata, reason) in [
+        (
+            METADATA,
+            json!({ "resource": "{origin}/", "authorization_servers": ["{origin}"] }),
+            "identical",
+        ),
+        (
+            METADATA,
+            json!({ "resource": "https://other.example" }),
+            "RFC 9728 section 3.3",
+        ),
+        (
+            METADATA,
+            json!({ "resource": "{origin}" }),
+            "names no authorization server",
+        ),
+        (
+            METADATA,
+            json!({ "resource": "{origin}", "authorization_servers": [] }),
+            "names no authorization server",
+        ),
+        (
+            METADATA,
+            json!({ "resource": "{origin}", "authorization_servers": ["http://as.example"] }),
+            "plaintext",
+        ),
+        (
+            METADATA,
+            json!({ "resource": "{origin}", "authorization_servers": ["https://as.example/?a"] }),
+            "query",
+        ),
+        (
+            SERVER,
+            with("issuer", json!("https://other.example")),
+            "RFC 8414 section 3.3",
+        ),
+        (SERVER, with("issuer", json!("{origin}/")), "identical"),
+        (
+            SERVER,
+            with("token_endpoint", json!("http://as.example/token")),
+            "plaintext",
+        ),
+        (
+            SERVER,
+            with("token_endpoint", json!("ftp://as.example/token")),
+            "neither",
+        ),
+        (
+            SERVER,
+            with("token_endpoint", json!("https://user:pw@as.example/")),
+            "user name",
+        ),
+        (SERVER, with("token_endpoint", Value::Null), "no token endpoint"),
+        (
+            SERVER,
+            with(
+                "mtls_endpoint_aliases",
+                json!({ "token_endpoint": "http://as.example" }),
+            ),
+            "plaintext",
+        ),
+        (
+            SERVER,
+            with("grant_types_supported", json!(["authorization_code"])),
+            "client_credentials",
+        ),
+        (
+            SERVER,
+            with("token_endpoint_auth_methods_supported", json!(["client_secret_basic"])),
+            "tls_client_auth",
+        ),
+    ] {
+        let error = metadata_error(path, metadata.clone()).await;
+        assert_eq!(error.kind(), Kind::Metadata, "{metadata}: {error}");
+        assert!(error.to_string().contains(reason), "{reason}: {error}");
+        assert!(!error.to_string().contains("pw@"), "{error}");
+    }
+    for (metadata, reason) in [
+        (json!({ "token_endpoint": "{origin}/token" }), "wrong form"),
+        (with("token_endpoint", json!(7)), "wrong form"),
+        (json!([]), "something else than a JSON object"),
+    ] {
+        let error = metadata_error(SERVER, metadata).await;
+        assert_eq!(error.kind(), Kind::Protocol, "{error}");
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+    let error = metadata_error("/elsewhere", good).await;
+    assert_eq!(error.kind(), Kind::Metadata);
+    assert!(
+        error.to_string().contains("404") && error.to_string().contains("openid-configuration"),
+        "{error}"
+    );
+}
+
+/// Servers that grew up with OpenID Connect have their metadata elsewhere.
+#[tokio::test]
+async fn an_openid_provider_is_found_as_well() {
+    let lab = Lab::new();
+    let endpoint = lab.authority.mtls_token_url();
+    let provider = CyclingServer::start_with(&lab.pki, Default::default(), |origin| {
+        let metadata = Json(json!({ "issuer": format!("{origin}/tenant"), "token_endpoint": endpoint }));
+        Router::new().route("/tenant/.well-known/openid-configuration", get(async || metadata))
+    });
+    source(
+        &lab,
+        AuthorizationServer::issuer(format!("{}/tenant", provider.origin())),
+    )
+    .token()
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn what_was_found_is_fetched_again_after_an_hour_and_goes_on_being_used_if_it_cannot_be() {
+    let lab = Lab::new();
+    let endpoint = lab.authority.mtls_token_url();
+    let fetches = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let count = fetches.clone();
+    let provider = CyclingServer::start_with(&lab.pki, Default::default(), |origin| {
+        let metadata = json!({ "issuer": origin, "token_endpoint": endpoint });
+        let answer = move || {
+            let number = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let answer = match number {
+                0 | 1 => Ok(Json(metadata.clone())),
+                _ => Err(http::StatusCode::BAD_GATEWAY),
+            };
+            std::future::ready(answer)
+        };
+        Router::new().fallback(any(answer))
+    });
+    let source = source(&lab, AuthorizationServer::issuer(provider.origin()));
+    let fetched = || fetches.load(std::sync::atomic::Ordering::SeqCst);
+    for (seconds, expected) in [(0, 1), (700, 1), (700, 1), (3600, 2), (3600, 3)] {
+        lab.hands.advance(seconds);
+        source.token().await.unwrap();
+        assert_eq!(fetched(), expected, "after {seconds} s more");
+    }
+    assert_eq!(lab.authority.token_requests(), 5);
+}

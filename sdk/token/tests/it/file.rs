@@ -1,0 +1,214 @@
+//! A token file that others replace, the way they do it.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bowline_client::AccessToken;
+use bowline_testkit::authority::TokenRequest;
+use bowline_token::{Clock, Error, Fault, Kind, Token, TokenFile, TokenFileOptions, TokenSource};
+use futures_util::future::join_all;
+
+use crate::lab::{Hands, Lab};
+
+/// A directory that goes when the test ends.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("bowline-token-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Writes beside, and renames into place.
+    fn replace(&self, name: &str, text: &str) {
+        fs::write(self.path("beside"), text).unwrap();
+        fs::rename(self.path("beside"), self.path(name)).unwrap();
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn source(path: &Path, hands: &Hands) -> TokenFile {
+    TokenFile::with(
+        path,
+        TokenFileOptions {
+            clock: hands.clock(),
+            ..TokenFileOptions::default()
+        },
+    )
+}
+
+async fn read(source: &TokenFile) -> Result<String, Error> {
+    let token = source.token().await?;
+    assert_eq!(token.source(), source.id());
+    Ok(token.access_token().secret().to_owned())
+}
+
+#[tokio::test]
+async fn a_file_that_is_renamed_into_place_counts_at_the_next_look() {
+    let (dir, hands) = (Dir::new("rename"), Hands::default());
+    dir.replace("token", "first\n");
+    let source = source(&dir.path("token"), &hands);
+    assert_eq!(read(&source).await.unwrap(), "first");
+    dir.replace("token", " second \r\n");
+    let early = read(&source).await.unwrap();
+    assert!(
+        early == "first" || early == "second",
+        "within the interval either will do"
+    );
+    hands.advance(1);
+    assert_eq!(read(&source).await.unwrap(), "second");
+}
+
+/// `token` -> `..data/token`, and `..data` -> `v1`: nothing in the directory of `token` itself changes.
+#[tokio::test]
+async fn a_symlink_that_is_swapped_further_up_counts_at_the_next_look() {
+    let (dir, hands) = (Dir::new("symlink"), Hands::default());
+    for (version, text) in [("v1", "first"), ("v2", "second")] {
+        fs::create_dir(dir.path(version)).unwrap();
+        fs::write(dir.path(version).join("token"), text).unwrap();
+    }
+    symlink("v1", dir.path("..data")).unwrap();
+    symlink("..data/token", dir.path("token")).unwrap();
+    let source = source(&dir.path("token"), &hands);
+    assert_eq!(read(&source).await.unwrap(), "first");
+    symlink("v2", dir.path("..next")).unwrap();
+    fs::rename(dir.path("..next"), dir.path("..data")).unwrap();
+    hands.advance(1);
+    assert_eq!(read(&source).await.unwrap(), "second");
+}
+
+#[tokio::test]
+async fn a_file_that_is_written_into_counts_once_it_has_kept_still() {
+    let (dir, hands) = (Dir::new("partial"), Hands::default());
+    let path = dir.path("token");
+    fs::write(&path, "first").unwrap();
+    let source = source(&path, &hands);
+    assert_eq!(read(&source).await.unwrap(), "first");
+    // Truncated, half written, whole: as a program does that opens the file and writes.
+    for (text, expected) in [
+        ("", "first"),
+        ("sec", "first"),
+        ("second", "first"),
+        ("second", "second"),
+        ("second", "second"),
+    ] {
+        fs::write(&path, text).unwrap();
+        hands.advance(1);
+        assert_eq!(read(&source).await.unwrap(), expected, "{text:?}");
+    }
+}
+
+#[tokio::test]
+async fn while_the_file_is_unusable_the_last_token_serves_until_it_expires() {
+    let (lab, dir) = (Lab::new(), Dir::new("vanished"));
+    let path = dir.path("token");
+    let jwt = lab
+        .authority
+        .issue(&TokenRequest::session_bound("agent", lab.agent.thumbprint()));
+    fs::write(&path, &jwt).unwrap();
+    let source = source(&path, &lab.hands);
+    let token = source.token().await.unwrap();
+    assert_eq!(token.certificate(), Some(lab.agent.thumbprint()), "read off the JWT");
+    let ruin = || -> [Box<dyn Fn()>; 5] {
+        let (gone, empty, binary, two, long) = (path.clone(), path.clone(), path.clone(), path.clone(), path.clone());
+        [
+            Box::new(move || fs::remove_file(&gone).unwrap()),
+            Box::new(move || fs::write(&empty, "\n").unwrap()),
+            Box::new(move || fs::write(&binary, [0xFF, 0xFE]).unwrap()),
+            Box::new(move || fs::write(&two, "one two").unwrap()),
+            Box::new(move || fs::write(&long, "a".repeat(100_000)).unwrap()),
+        ]
+    };
+    for ruin in ruin() {
+        ruin();
+        lab.hands.advance(1);
+        assert_eq!(source.token().await.unwrap(), token);
+    }
+    lab.hands.advance(600);
+    let error = source.token().await.unwrap_err();
+    assert_eq!((error.kind(), error.fault()), (Kind::File, Fault::Configuration));
+    assert!(error.to_string().contains("longer than"), "{error}");
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "fresh").unwrap();
+    lab.hands.advance(1);
+    assert_eq!(read(&source).await.unwrap(), "fresh");
+}
+
+#[tokio::test]
+async fn an_error_says_the_path_and_nothing_of_what_is_in_the_file() {
+    let (dir, hands) = (Dir::new("errors"), Hands::default());
+    let path = dir.path("token");
+    for (text, reason) in [
+        (None, "cannot be read"),
+        (Some("".into()), "empty"),
+        (Some("secret with spaces".into()), "one access token and nothing else"),
+        (Some("sécret".into()), "one access token and nothing else"),
+        (Some("secret".repeat(11_000)), "longer than 65536"),
+        (Some(format!("secret{}", " ".repeat(100_000))), "longer than 81920"),
+    ] {
+        if let Some(text) = &text {
+            fs::write(&path, text).unwrap();
+        }
+        let error = source(&path, &hands).token().await.unwrap_err();
+        assert_eq!(error.kind(), Kind::File);
+        let shown = format!("{error} {error:?}");
+        assert!(
+            shown.contains(path.to_str().unwrap()) && shown.contains(reason),
+            "{shown}"
+        );
+        assert!(!shown.contains("secret") && !shown.contains("sécret"), "{shown}");
+        assert!(error.is_worth_another_try());
+    }
+    let error = source(&dir.0, &hands).token().await.unwrap_err();
+    assert!(error.to_string().contains("not a regular file"), "{error}");
+}
+
+#[tokio::test]
+async fn a_thousand_callers_read_the_file_once() {
+    let (dir, hands) = (Dir::new("crowd"), Hands::default());
+    dir.replace("token", "first");
+    // A clock that stands still, so that the test's own pace does not count.
+    let still = std::time::SystemTime::now();
+    let options = TokenFileOptions {
+        interval: Duration::from_secs(5),
+        clock: Clock::from_fn(move || still),
+    };
+    let source = TokenFile::with(dir.path("token"), options);
+    let tokens: Vec<Token> = join_all((0..1000).map(|_| async { source.token().await.unwrap() })).await;
+    assert!(tokens.iter().all(|token| *token == tokens[0]));
+    source.token().await.unwrap();
+    assert_eq!(source.counts().requested, 1);
+    drop(hands);
+}
+
+#[tokio::test]
+async fn a_refused_token_has_the_file_looked_at_at_once() {
+    let (dir, still) = (Dir::new("refused"), std::time::SystemTime::now());
+    let options = TokenFileOptions {
+        clock: Clock::from_fn(move || still),
+        ..TokenFileOptions::default()
+    };
+    let source = TokenFile::with(dir.path("token"), options);
+    fs::write(dir.path("token"), "first").unwrap();
+    let first = source.token().await.unwrap();
+    fs::write(dir.path("token"), "second").unwrap();
+    assert_eq!(source.token().await.unwrap(), first, "the clock stands still");
+    source.refused(&first);
+    assert_eq!(
+        *source.token().await.unwrap().access_token(),
+        AccessToken::new("second").unwrap()
+    );
+}

@@ -1,0 +1,111 @@
+//! No token, assertion or key in errors, `Debug` or logs, even if the server repeats them.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::routing::any;
+use bowline_client::AccessToken;
+use bowline_testkit::authority::Weather;
+use bowline_testkit::pki::KeyKind;
+use bowline_token::{AssertionKey, AuthorizationServer, ClientAuthentication, Exchanges, Fixed, OAuth, TokenSource};
+use http::StatusCode;
+use serde_json::json;
+
+use crate::lab::Lab;
+
+/// Repeats what it was sent, as an error.
+async fn echo(body: String) -> (StatusCode, String) {
+    let said: Vec<_> = form_urlencoded::parse(body.as_bytes())
+        .filter(|(name, _)| ["subject_token", "client_assertion", "actor_token"].contains(&&**name))
+        .map(|(_, value)| value.into_owned())
+        .collect();
+    assert!(!said.is_empty());
+    let all = said.join(" ");
+    (
+        StatusCode::BAD_REQUEST,
+        json!({ "error": said[0], "error_description": all, "error_uri": all }).to_string(),
+    )
+}
+
+#[tokio::test]
+async fn a_server_that_repeats_what_it_was_sent_brings_nothing_of_it_into_an_error() {
+    let lab = Lab::new();
+    let server = lab.serve(Router::new().fallback(any(echo)));
+    let signer = lab.pki.client("signer", KeyKind::P256);
+    let key = AssertionKey::from_der(&signer.key()).unwrap();
+    let endpoint = AuthorizationServer::token_endpoint(server.origin());
+    let subject = Fixed::new(AccessToken::new("SECRET-subject").unwrap());
+    let actor = Fixed::new(AccessToken::new("SECRET-actor").unwrap());
+    let settings = OAuth::builder(
+        lab.client(),
+        endpoint,
+        ClientAuthentication::private_key_jwt("agent", key),
+    );
+    for settings in [
+        settings.clone(),
+        settings.clone().exchange(subject.clone()).actor(actor),
+        settings.clone().exchange(subject),
+    ] {
+        let error = settings.build().unwrap().token().await.unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert!(!shown.contains("SECRET") && !shown.contains("eyJ"), "{shown}");
+        assert!(shown.contains("refused"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn debug_and_logs_show_nothing_of_tokens_and_keys() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+
+    let lab = Lab::new();
+    let client = lab.client();
+    let source = lab.source(&client).build().unwrap();
+    let token = source.token().await.unwrap();
+    let fixed = Fixed::new(token.access_token().clone());
+    let exchanges = Exchanges::new(lab.source(&client)).unwrap();
+    let exchanging = exchanges.of(token.access_token()).unwrap();
+    exchanging.token().await.unwrap();
+    lab.hands.advance(601);
+    lab.authority.set_weather(Weather::Garbage);
+    let error = source.token().await.unwrap_err();
+    let shown = format!("{token:?} {source:?} {fixed:?} {exchanges:?} {exchanging:?} {error:?} {client:?}");
+    let logged = log.text();
+    assert!(
+        logged.contains("no token could be had"),
+        "the log is listened to: {logged}"
+    );
+    for text in [shown, logged] {
+        for part in token.access_token().secret().split('.') {
+            assert!(!text.contains(part), "{text}");
+        }
+        assert!(!text.contains("eyJ"), "{text}");
+    }
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(octets);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
