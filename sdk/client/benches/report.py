@@ -67,8 +67,13 @@ def throughput_ratios(run):
 def throughput_rates(run):
     contenders = ["reqwest", "hyper", "bowline", "reqwest_dpop", "bowline_dpop"]
     values = run["values"]
-    rows = [[f"`{part}`"] + [number(values[f"{part}.{name}.per_second"]) for name in contenders] for part in PARTS]
-    return table(["requests per second", *(f"`{name}`" for name in contenders)], rows)
+
+    def cell(part, name):
+        processor = values[f"{part}.{name}.processor_microseconds"]
+        return f"{number(values[f'{part}.{name}.per_second'])} ({processor:.1f})"
+
+    rows = [[f"`{part}`"] + [cell(part, name) for name in contenders] for part in PARTS]
+    return table(["requests per second (processor µs)", *(f"`{name}`" for name in contenders)], rows)
 
 
 def warm_path_counts(run):
