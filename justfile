@@ -51,6 +51,13 @@ demo-check:
     cargo run --release -p churn -- --quick --json target/churn.json
     python3 examples/churn/check.py target/churn.json
 
+# The benches (docs/src/benchmarks.md): reported, never a gate. On an idle machine.
+bench *options:
+    for bench in throughput warm_path memory slow_key; do \
+        cargo bench -p bowline-client --bench $bench -- {{ options }} || exit 1; \
+    done
+    python3 sdk/client/benches/report.py
+
 # What CI runs, in this order; says how long each step took.
 ci:
     #!/usr/bin/env bash

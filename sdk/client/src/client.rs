@@ -3,6 +3,7 @@
 mod builder;
 mod exchange;
 mod plan;
+mod recent;
 
 use std::fmt;
 use std::future::Future;
@@ -23,6 +24,8 @@ use crate::origin::Origin;
 use crate::pool::Pool;
 use crate::stats::{Snapshot, Stats};
 
+use recent::RecentTokens;
+
 pub use builder::Builder;
 
 /// A connection-aware HTTP client.
@@ -40,6 +43,7 @@ pub(crate) struct Inner {
     plaintext_on_loopback: bool,
     /// How much of a request's body is kept for a second sending.
     copy_limit: usize,
+    recent_tokens: RecentTokens,
     stats: Arc<Stats>,
 }
 
@@ -131,8 +135,8 @@ impl Client {
 
     /// Sends a request and waits for the response's head.
     ///
-    /// The URI is absolute. The access token comes in `Authorization` (`Bearer` or `DPoP`), or as an
-    /// [`AccessToken`](bowline_proof::AccessToken) in the request's extensions, which saves hashing it again. An
+    /// The URI is absolute. The access token comes in `Authorization` (`Bearer` or `DPoP`; the last few are remembered, so
+    /// that they are hashed once), or as an [`AccessToken`](bowline_proof::AccessToken) in the request's extensions. An
     /// [`Operation`](crate::Operation) in the extensions names the request in the metrics, a
     /// [`TokenSourceId`](crate::bind::TokenSourceId) tells a successor token from a new one, [`WithCertificate`] chooses
     /// the certificate.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::recent::RecentTokens;
 use super::{Client, HttpVersions, Inner, Limits, Timeouts};
 use bowline_proof::dpop::DpopKey;
 
@@ -205,6 +206,7 @@ impl Builder {
             identities: Identities::new(self.identity, self.retired, self.trust, self.http)?,
             plaintext_on_loopback: self.plaintext_on_loopback,
             copy_limit: self.copy_limit.unwrap_or(COPY_LIMIT),
+            recent_tokens: RecentTokens::default(),
             stats,
         })))
     }

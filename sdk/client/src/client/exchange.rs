@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version, header, request};
+use http::{HeaderMap, HeaderName, Request, Response, Uri, Version, header, request};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
@@ -15,7 +15,6 @@ use crate::body::{Body, Kept, Outgoing};
 use crate::connection::HttpVersion;
 use crate::error::{BoxError, Error, Kind, Step};
 use crate::observe::{BindingUsed, ConnectionUse, Event, Observers, Operation, Outcome};
-use crate::origin::Origin;
 use crate::pool::{Checkout, Connection, Persistence, WriteError};
 
 /// How often a request may be turned away, unprocessed, before it gives up; a connection that had carried others before
@@ -28,7 +27,7 @@ where
 {
     let (mut parts, body) = request.into_parts();
     let mut account = Account::open(&client.pool.connector().observers, plan::operation(&parts));
-    let result = match Plan::of(&mut parts) {
+    let result = match Plan::of(&mut parts, &client.recent_tokens) {
         Ok(plan) => {
             let (outgoing, kept) = Outgoing::new(body, client.copy_limit);
             let exchange = Exchange {
@@ -120,13 +119,7 @@ impl Exchange<'_> {
             let lost = checkout.is_new().then(|| checkout.connection().clone());
             return Ok(Sent::Unsent(body, lost));
         }
-        let request = assemble(
-            self.parts,
-            &self.plan.origin,
-            checkout.facts().http(),
-            attached.as_ref(),
-            body,
-        );
+        let request = assemble(self.parts, checkout.connection(), attached.as_ref(), body);
         let used = checkout.begin();
         account.writing(used, attached.as_ref());
         let response = match self.write(&mut checkout, request).await {
@@ -280,8 +273,7 @@ async fn bind(checkout: &Checkout, facts: &RequestFacts<'_>) -> Result<Option<At
 /// The request as it stands on the wire of this connection.
 fn assemble(
     parts: &request::Parts,
-    origin: &Origin,
-    http: HttpVersion,
+    connection: &Connection,
     attached: Option<&Attachment>,
     body: Outgoing,
 ) -> Request<Outgoing> {
@@ -293,13 +285,11 @@ fn assemble(
             parts.headers.insert(header::AUTHORIZATION, authorization.clone());
         }
     }
-    match http {
+    match connection.facts.http() {
         HttpVersion::H1 => {
             parts.version = Version::HTTP_11;
-            if !parts.headers.contains_key(header::HOST)
-                && let Ok(host) = HeaderValue::try_from(origin.host_field())
-            {
-                parts.headers.insert(header::HOST, host);
+            if let (false, Some(host)) = (parts.headers.contains_key(header::HOST), &connection.host) {
+                parts.headers.insert(header::HOST, host.clone());
             }
             // Origin form (RFC 9112 §3.2.1).
             let path = parts.uri.path_and_query().cloned();
@@ -323,9 +313,11 @@ fn says_close(version: Version, headers: &HeaderMap) -> bool {
     says("close") || (version < Version::HTTP_11 && !says("keep-alive"))
 }
 
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+
 /// `Keep-Alive: timeout=N`: used up to a second before it is over, lest a request meet the server's FIN.
 fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
-    let fields = headers.get_all("keep-alive");
+    let fields = headers.get_all(KEEP_ALIVE);
     let mut parameters = fields.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
     let seconds = parameters.find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;

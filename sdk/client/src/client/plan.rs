@@ -2,8 +2,9 @@
 
 use bowline_proof::dpop::DPOP_HEADER;
 use bowline_proof::{AccessToken, InvalidAccessToken, PROOF_HEADER, Thumbprint};
-use http::{Method, Uri, header, request};
+use http::{Extensions, Method, Uri, header, request};
 
+use super::recent::RecentTokens;
 use super::{ProofForThisRequest, Repeatable, WithCertificate};
 use crate::bind::{RequestFacts, TokenSourceId};
 use crate::dpop::ProveKey;
@@ -26,7 +27,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn of(parts: &mut request::Parts) -> Result<Self, Error> {
+    pub(super) fn of(parts: &mut request::Parts, recent: &RecentTokens) -> Result<Self, Error> {
         let origin = Origin::of(&parts.uri)?;
         if parts.headers.contains_key(PROOF_HEADER) {
             return Err(Error::new(
@@ -42,9 +43,11 @@ impl Plan {
                  sends the request again",
             ));
         }
-        Ok(Self {
+        // Once for all that will be added, so that no copy must grow.
+        parts.headers.reserve(MOST_ADDED);
+        let plan = Self {
             origin,
-            token: token(parts)?,
+            token: token(parts, recent)?,
             certificate: parts
                 .extensions
                 .remove()
@@ -54,7 +57,12 @@ impl Plan {
             per_request: parts.extensions.remove::<ProofForThisRequest>().is_some(),
             prove_key: parts.extensions.remove::<ProveKey>().is_some(),
             is_repeatable: parts.extensions.remove::<Repeatable>().is_some() || parts.method.is_idempotent(),
-        })
+        };
+        if parts.extensions.is_empty() {
+            // Even an empty table would be copied.
+            parts.extensions = Extensions::new();
+        }
+        Ok(plan)
     }
 
     pub(super) fn facts<'a>(&'a self, method: &'a Method, uri: &'a Uri, again: bool) -> RequestFacts<'a> {
@@ -71,12 +79,15 @@ impl Plan {
     }
 }
 
+/// `Authorization`, a proof, and what HTTP/1.1 needs: `Host` and the body's length.
+const MOST_ADDED: usize = 4;
+
 pub(super) fn operation(parts: &request::Parts) -> Operation {
     parts.extensions.get().copied().unwrap_or(Operation::OTHER)
 }
 
 /// The access token of a request, from its extensions or its `Authorization` field, which is marked sensitive.
-fn token(parts: &mut request::Parts) -> Result<Option<AccessToken>, Error> {
+fn token(parts: &mut request::Parts, recent: &RecentTokens) -> Result<Option<AccessToken>, Error> {
     let mut fields = parts.headers.get_all(header::AUTHORIZATION).iter();
     let (field, more) = (fields.next(), fields.next());
     let given: Option<AccessToken> = parts.extensions.remove();
@@ -93,7 +104,7 @@ fn token(parts: &mut request::Parts) -> Result<Option<AccessToken>, Error> {
         }
         (None, None, _) => Ok(None),
         (None, Some(field), None) => {
-            let token = match AccessToken::from_credentials(field) {
+            let token = match recent.of(field) {
                 Ok(token) => Some(token),
                 Err(InvalidAccessToken::OtherScheme) => None,
                 Err(e) => {

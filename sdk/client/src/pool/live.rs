@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use http::HeaderValue;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -24,6 +25,8 @@ pub(crate) struct Connection {
     pub(crate) requests: AtomicU64,
     /// What was seen on its stream.
     pub(crate) sight: Arc<Sight>,
+    /// `Host` of its requests (h1), made once.
+    pub(crate) host: Option<HeaderValue>,
     observers: Observers,
     fate: Mutex<Fate>,
     told_to_close: Notify,
@@ -59,6 +62,7 @@ impl Connection {
             bound,
             requests: AtomicU64::new(0),
             sight,
+            host: HeaderValue::try_from(target.origin.host_field()).ok(),
             observers,
             fate: Mutex::default(),
             told_to_close: Notify::new(),

@@ -186,7 +186,11 @@ impl Machine {
             }
             Event::Finished(id, keep_alive) => {
                 let idle = keep_alive.map_or(self.limits.idle, |said| self.limits.idle.min(said));
-                lane.finished(id, now + idle);
+                let is_open = lane.finished(id, now + idle, now);
+                if is_open && lane.waiting.is_empty() && self.line.is_empty() {
+                    // The warm way ends here: nobody waits for it.
+                    return;
+                }
                 self.yield_to_older(lane_id, actions);
             }
             Event::Streams(id, streams) => {
@@ -216,6 +220,11 @@ impl Machine {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let members = self.lanes.values().flat_map(|lane| &lane.members);
         members.filter(|m| !m.closing).filter_map(Member::deadline).min()
+    }
+
+    /// Whether there are connections, open or opening.
+    pub(crate) fn has_connections(&self) -> bool {
+        self.total > 0
     }
 
     /// Whether the lane has connections, or requests that wait for one.
@@ -329,8 +338,9 @@ impl Lane {
         let is_free = |m: &Member| m.is_free() && m.deadline().is_none_or(|deadline| deadline > now);
         let free = |m: &&(usize, &Member)| is_free(m.1);
         let members = || self.members.iter().enumerate().rev();
+        let has_choice = self.members.len() > 1;
         let index = members()
-            .filter(|m| free(&m))
+            .filter(|m| has_choice && free(&m))
             .find(|(_, m)| holds(m.id))
             .or_else(|| members().find(|m| free(&m)))
             .map(|(index, _)| index)?;
@@ -348,15 +358,19 @@ impl Lane {
         }
     }
 
-    fn finished(&mut self, id: ConnectionId, idle_until: Instant) {
+    /// A connection has one request less, and is now the last returned; whether it takes more.
+    fn finished(&mut self, id: ConnectionId, idle_until: Instant, now: Instant) -> bool {
         let Some(index) = self.members.iter().position(|m| m.id == id) else {
-            return;
+            return false;
         };
-        let mut member = self.members.remove(index);
+        self.members[index..].rotate_left(1);
+        let Some(member) = self.members.last_mut() else {
+            return false;
+        };
         member.busy = member.busy.saturating_sub(1);
         member.returning = false;
         member.idle_until = idle_until;
-        self.members.push(member);
+        member.is_open() && member.deadline().is_none_or(|deadline| deadline > now)
     }
 
     fn retire_who_is_over_age(&mut self, now: Instant) {

@@ -8,7 +8,7 @@ mod live;
 mod machine;
 mod reaper;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::client::Limits;
 use crate::connect::{Connector, Opened};
-use crate::connection::ConnectionId;
+use crate::connection::{ConnectionId, HttpVersion};
 use crate::error::{Error, Kind, Step};
 use crate::identities::Held;
 use crate::observe::{CloseReason, Event};
@@ -64,8 +64,10 @@ struct State {
     /// Reused between events, so that a warm request allocates nothing here.
     actions: Vec<Action>,
     targets: HashMap<Key, Arc<Target>>,
+    /// The one that was asked for last: most clients have one.
+    last_target: Option<Arc<Target>>,
     lanes: HashMap<LaneId, Arc<Target>>,
-    live: HashMap<ConnectionId, Live>,
+    live: BTreeMap<ConnectionId, Live>,
     waiters: HashMap<WaiterId, Hand>,
     last_waiter: u64,
     last_lane: u64,
@@ -112,8 +114,9 @@ impl Pool {
                 machine: Machine::new(limits),
                 actions: Vec::new(),
                 targets: HashMap::new(),
+                last_target: None,
                 lanes: HashMap::new(),
-                live: HashMap::new(),
+                live: BTreeMap::new(),
                 waiters: HashMap::new(),
                 last_waiter: 0,
                 last_lane: 0,
@@ -150,7 +153,7 @@ impl Pool {
 
     fn want(self: &Arc<Self>, origin: &Origin, held: &Arc<Held>, token: Option<&AccessToken>) -> Want {
         let mut state = self.lock();
-        let target = state.target(origin, held);
+        let lane = state.lane(origin, held);
         state.last_waiter += 1;
         let waiter = WaiterId(state.last_waiter);
         loop {
@@ -161,13 +164,7 @@ impl Pool {
                 let connection = token.and_then(|token| Some((token, live.get(&id)?)));
                 connection.is_some_and(|(token, live)| live.connection.bound.holds(token))
             };
-            machine.handle(
-                Instant::now(),
-                target.lane,
-                machine::Event::Wanted(waiter),
-                holds,
-                actions,
-            );
+            machine.handle(Instant::now(), lane, machine::Event::Wanted(waiter), holds, actions);
             let (checkout, afterwards) = self.perform(&mut state, None, Some(waiter));
             let Some(checkout) = checkout else {
                 let (hand, handed) = oneshot::channel();
@@ -176,7 +173,7 @@ impl Pool {
                 afterwards.run();
                 return Want::Later(Waiting {
                     pool: self.clone(),
-                    lane: target.lane,
+                    lane,
                     waiter,
                     handed,
                 });
@@ -186,7 +183,7 @@ impl Pool {
                 let id = checkout.facts().id();
                 let closed = machine::Event::Closed(id);
                 let State { machine, actions, .. } = &mut *state;
-                machine.handle(Instant::now(), target.lane, closed, |_| false, actions);
+                machine.handle(Instant::now(), lane, closed, |_| false, actions);
                 state.live.remove(&id);
                 let (_, more) = self.perform(&mut state, None, None);
                 drop(state);
@@ -196,12 +193,15 @@ impl Pool {
                 state = self.lock();
                 continue;
             }
-            let streams = state.changed_streams(&checkout);
+            let streams = match checkout.facts().http() {
+                HttpVersion::H1 => None,
+                HttpVersion::H2 => state.changed_streams(&checkout),
+            };
             drop(state);
             afterwards.run();
             if let Some(streams) = streams {
                 let event = machine::Event::Streams(checkout.facts().id(), streams);
-                self.step(target.lane, event, None);
+                self.step(lane, event, None);
             }
             return Want::Now(checkout);
         }
@@ -219,8 +219,12 @@ impl Pool {
     fn reap(self: &Arc<Self>) -> Option<Instant> {
         let mut state = self.lock();
         let State { machine, actions, .. } = &mut *state;
-        machine.tick(Instant::now(), actions);
-        let next = machine.deadline();
+        let now = Instant::now();
+        machine.tick(now, actions);
+        // A connection in use is idle for too long no earlier than this. To be woken by each that returns would be one
+        // more task to run for each request.
+        let of_those_in_use = machine.has_connections().then(|| now + self.idle);
+        let next = machine.deadline().into_iter().chain(of_those_in_use).min();
         state.reaps_at = next;
         self.finish(state, None);
         next
@@ -233,8 +237,7 @@ impl Pool {
     }
 
     /// Sees to it that the reaper comes at `when`.
-    fn wake_reaper(self: &Arc<Self>, when: Instant) {
-        let mut state = self.lock();
+    fn wake_reaper(self: &Arc<Self>, state: &mut State, when: Instant) {
         match state.reaps_at {
             Some(at) if at <= when => {}
             Some(_) => {
@@ -348,9 +351,9 @@ impl Pool {
             until,
         };
         self.step(lane, machine::Event::Opened(newcomer), None);
-        let due = self.lock().machine.deadline();
-        if let Some(due) = due {
-            self.wake_reaper(due);
+        let mut state = self.lock();
+        if let Some(due) = state.machine.deadline() {
+            self.wake_reaper(&mut state, due);
         }
     }
 
@@ -373,21 +376,36 @@ impl Pool {
 
     /// An h1 connection comes back.
     fn put_back(self: &Arc<Self>, connection: &Connection, sender: Sender, keep_alive: Option<Duration>) {
-        let id = connection.facts.id();
         connection.expect_end(None);
-        match self.lock().live.get_mut(&id) {
+        let mut state = self.lock();
+        match state.live.get_mut(&connection.facts.id()) {
             Some(live) => live.sender = Some(sender),
             None => return,
         }
-        self.step(connection.lane, machine::Event::Finished(id, keep_alive), None);
-        self.wake_reaper(Instant::now() + keep_alive.map_or(self.idle, |said| said.min(self.idle)));
+        self.finished(state, connection, keep_alive);
     }
 
     /// An h2 stream has ended.
     fn stream_ended(self: &Arc<Self>, connection: &Connection) {
-        let event = machine::Event::Finished(connection.facts.id(), None);
-        self.step(connection.lane, event, None);
-        self.wake_reaper(Instant::now() + self.idle);
+        self.finished(self.lock(), connection, None);
+    }
+
+    /// A connection has one request less.
+    fn finished(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State>,
+        connection: &Connection,
+        keep_alive: Option<Duration>,
+    ) {
+        let now = Instant::now();
+        let event = machine::Event::Finished(connection.facts.id(), keep_alive);
+        let State { machine, actions, .. } = &mut *state;
+        machine.handle(now, connection.lane, event, |_| false, actions);
+        self.wake_reaper(
+            &mut state,
+            now + keep_alive.map_or(self.idle, |said| said.min(self.idle)),
+        );
+        self.finish(state, None);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -407,14 +425,27 @@ impl Drop for Pool {
 }
 
 impl State {
-    fn target(&mut self, origin: &Origin, held: &Arc<Held>) -> Arc<Target> {
+    /// The lane of an origin and an identity.
+    fn lane(&mut self, origin: &Origin, held: &Arc<Held>) -> LaneId {
+        let identity = held.thumbprint();
+        let is_it = |target: &&Arc<Target>| target.origin == *origin && target.held.thumbprint() == identity;
+        if let Some(target) = self.last_target.as_ref().filter(is_it) {
+            return target.lane;
+        }
         let key = Key {
             origin: origin.clone(),
-            identity: held.thumbprint(),
+            identity,
         };
-        if let Some(target) = self.targets.get(&key) {
-            return target.clone();
-        }
+        let target = match self.targets.get(&key) {
+            Some(target) => target.clone(),
+            None => self.new_target(key, held),
+        };
+        let lane = target.lane;
+        self.last_target = Some(target);
+        lane
+    }
+
+    fn new_target(&mut self, key: Key, held: &Arc<Held>) -> Arc<Target> {
         if self.targets.len() >= MOST_TARGETS {
             let machine = &self.machine;
             self.targets.retain(|_, target| machine.uses(target.lane));
@@ -423,9 +454,9 @@ impl State {
         self.last_lane += 1;
         let target = Arc::new(Target {
             lane: LaneId(self.last_lane),
-            origin: origin.clone(),
+            origin: key.origin.clone(),
             held: held.clone(),
-            tls: origin.is_https().then(|| tls::for_origin(&held.tls)),
+            tls: key.origin.is_https().then(|| tls::for_origin(&held.tls)),
             asked: LastAsked::default(),
         });
         self.lanes.insert(target.lane, target.clone());

@@ -114,7 +114,7 @@ impl BindConnection for Table {
             Hardening::Adaptive => self.0.claim(token),
         };
         match alone {
-            true => self.0.for_one_request(request, token, identity),
+            true => self.0.for_one_request(request, token, identity.clone()),
             false => Ok(self.0.reusable(request, token, identity)),
         }
     }
@@ -178,7 +178,7 @@ impl Inner {
     }
 
     /// The identity that authenticated this connection (PR-4).
-    fn identity(&self) -> Result<Arc<Identity>, Error> {
+    fn identity(&self) -> Result<&Arc<Identity>, Error> {
         let Some(tls) = self.facts.tls() else {
             return Err(Error::new(
                 Kind::PlaintextRefused,
@@ -186,7 +186,7 @@ impl Inner {
             ));
         };
         match tls.presented() {
-            Presented::Certificate(identity) => Ok(identity.clone()),
+            Presented::Certificate(identity) => Ok(identity),
             Presented::NotRequested => Err(Error::new(
                 Kind::ClientCertificateNotRequested,
                 format!(
@@ -204,22 +204,25 @@ impl Inner {
     }
 
     /// The fast path: a proof that is there costs a lock, a look-up and three reference counts.
-    fn reusable(self: &Arc<Self>, request: &RequestFacts<'_>, token: &AccessToken, identity: Arc<Identity>) -> Bound {
+    fn reusable(self: &Arc<Self>, request: &RequestFacts<'_>, token: &AccessToken, identity: &Arc<Identity>) -> Bound {
         let mut state = self.lock();
+        if let Some(Reusable::Ready(record)) = state.slots.get(token.hash()).map(|slot| &slot.shared)
+            && !self.is_over_age(record)
+        {
+            let record = record.clone();
+            drop(state);
+            self.observers.emit(&Event::ProofReused {
+                operation: request.operation,
+                connection: self.facts.id(),
+            });
+            return Bound::Attached(record.attachment());
+        }
         let slot = self.slot(&mut state, token.hash());
+        let identity = identity.clone();
         let order = match &slot.shared {
-            Reusable::Ready(record) if self.is_over_age(record) => {
+            Reusable::Ready(_) => {
                 slot.generation += 1;
                 Order::reusable(request, token, identity, slot.generation, Some(Cause::Age))
-            }
-            Reusable::Ready(record) => {
-                let record = record.clone();
-                drop(state);
-                self.observers.emit(&Event::ProofReused {
-                    operation: request.operation,
-                    connection: self.facts.id(),
-                });
-                return Bound::Attached(record.attachment());
             }
             Reusable::Minting(mint) => return self.wait_for(mint.clone(), request),
             Reusable::None => Order::reusable(request, token, identity, slot.generation, None),
@@ -316,7 +319,13 @@ impl Inner {
         }
         if is_reusable {
             slot.generation += 1;
-            let order = Order::reusable(request, token, identity, slot.generation, Some(Cause::Challenge));
+            let order = Order::reusable(
+                request,
+                token,
+                identity.clone(),
+                slot.generation,
+                Some(Cause::Challenge),
+            );
             slot.shared = Reusable::Minting(self.start(order));
         }
         Learned::SendAgain

@@ -1,0 +1,326 @@
+//! The contenders: one request, sent in different ways. Each makes it anew every time, reads the answer to its end,
+//! and fails loudly if that is not 200.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline_client::{AccessToken, Client, Scheme};
+use bowline_proof::dpop::{Claims, DPOP_HEADER, DpopKey};
+use bowline_proof::{ExporterValue, PROOF_HEADER, ProofClaims, RequestClaims};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::ClientConfig;
+use rustls_pki_types::{ServerName, UnixTime};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::scene::{BODY, Http, Party, headers};
+use super::server::DESCRIBE;
+
+/// A way to send the request.
+pub(crate) trait Caller: Send + 'static {
+    /// Sends it with these fields more, and gives the answer's body.
+    fn send(&mut self, more: Option<(&'static str, HeaderValue)>) -> impl Future<Output = Bytes> + Send;
+
+    /// Sends it as it is measured.
+    fn call(&mut self) -> impl Future<Output = ()> + Send {
+        async {
+            let answer = self.send(None).await;
+            assert_eq!(answer.len(), 100, "another answer than expected");
+        }
+    }
+
+    /// What the server saw of it.
+    fn describe(&mut self) -> impl Future<Output = String> + Send {
+        async {
+            let answer = self.send(Some((DESCRIBE, HeaderValue::from_static("1")))).await;
+            String::from_utf8_lossy(&answer).replace("\"bench-describe: 1\", ", "")
+        }
+    }
+}
+
+const PATH: &str = "/mcp";
+
+fn with(template: &HeaderMap, more: Option<(&'static str, HeaderValue)>) -> HeaderMap {
+    let mut headers = template.clone();
+    headers.extend(more.map(|(name, value)| (http::HeaderName::from_static(name), value)));
+    headers
+}
+
+fn sensitive(text: &str) -> HeaderValue {
+    let mut value = HeaderValue::from_str(text).expect("a field value");
+    value.set_sensitive(true);
+    value
+}
+
+/// A pooled reqwest client with a bearer token, or with a token and a new DPoP proof for each request.
+#[derive(Clone)]
+pub(crate) struct Reqwest {
+    client: reqwest::Client,
+    url: reqwest::Url,
+    template: HeaderMap,
+    dpop: Option<Arc<Dpop>>,
+}
+
+struct Dpop {
+    key: DpopKey,
+    token: AccessToken,
+    uri: Uri,
+}
+
+impl Reqwest {
+    pub(crate) fn bearer(party: &Party, http: Http, origin: &str, token: &str) -> Self {
+        let client = reqwest::Client::builder().tls_backend_preconfigured(ClientConfig::clone(&party.tls(http)));
+        let client = match http {
+            Http::H1 => client.http1_only(),
+            Http::H2 => client.http2_prior_knowledge(),
+        };
+        let mut template = headers();
+        template.insert(header::AUTHORIZATION, sensitive(&format!("Bearer {token}")));
+        Self {
+            client: client.build().expect("a usable configuration"),
+            url: format!("{origin}{PATH}").parse().expect("a URL"),
+            template,
+            dpop: None,
+        }
+    }
+
+    /// The proof is made where the request is made, on the same task: nothing is faster.
+    pub(crate) fn dpop(party: &Party, http: Http, origin: &str, token: &str, key: &DpopKey) -> Self {
+        let mut caller = Self::bearer(party, http, origin, token);
+        caller
+            .template
+            .insert(header::AUTHORIZATION, sensitive(&format!("DPoP {token}")));
+        caller.dpop = Some(Arc::new(Dpop {
+            key: key.clone(),
+            token: AccessToken::new(token).expect("a token"),
+            uri: format!("{origin}{PATH}").parse().expect("a URI"),
+        }));
+        caller
+    }
+}
+
+impl Dpop {
+    fn proof(&self) -> HeaderValue {
+        let claims = Claims {
+            request: &RequestClaims::new(&Method::POST, &self.uri).expect("an htu"),
+            issued_at: UnixTime::now(),
+            token: Some(self.token.hash()),
+            nonce: None,
+        };
+        self.key.mint(&claims).expect("a signature").header_value()
+    }
+}
+
+impl Caller for Reqwest {
+    async fn send(&mut self, more: Option<(&'static str, HeaderValue)>) -> Bytes {
+        let mut request = reqwest::Request::new(Method::POST, self.url.clone());
+        *request.headers_mut() = with(&self.template, more);
+        if let Some(dpop) = &self.dpop {
+            request.headers_mut().insert(DPOP_HEADER, dpop.proof());
+        }
+        *request.body_mut() = Some(Bytes::from_static(BODY).into());
+        let response = self.client.execute(request).await.expect("an answer");
+        assert_eq!(response.status(), StatusCode::OK, "{:?}", response.headers());
+        response.bytes().await.expect("a whole body")
+    }
+}
+
+/// One bare hyper connection, with or without the proof that belongs to it.
+pub(crate) struct Hyper {
+    sender: Sender,
+    uri: Uri,
+    template: HeaderMap,
+}
+
+enum Sender {
+    H1(http1::SendRequest<Full<Bytes>>),
+    H2(http2::SendRequest<Full<Bytes>>),
+}
+
+impl Hyper {
+    /// Opens the connection. The token goes with a proof if there is a `prover`.
+    pub(crate) async fn connect(
+        tls: &Arc<ClientConfig>,
+        http: Http,
+        origin: &str,
+        token: &str,
+        prover: Option<&Party>,
+    ) -> Self {
+        let uri: Uri = format!("{origin}{PATH}").parse().expect("a URI");
+        let authority = uri.authority().expect("an authority").to_string();
+        let tcp = TcpStream::connect(&authority).await.expect("a server");
+        tcp.set_nodelay(true).expect("a socket");
+        let name = ServerName::try_from("localhost").expect("a name");
+        let stream = TlsConnector::from(tls.clone())
+            .connect(name, tcp)
+            .await
+            .expect("a handshake");
+        let mut template = headers();
+        template.insert(header::AUTHORIZATION, sensitive(&format!("Bearer {token}")));
+        if let Some(party) = prover {
+            let token = AccessToken::new(token).expect("a token");
+            let claims = ProofClaims {
+                token: token.hash(),
+                exporter: &ExporterValue::derive(stream.get_ref().1).expect("a completed handshake"),
+                issued_at: UnixTime::now(),
+                request: None,
+            };
+            let proof = party.identity().proof_key().mint(&claims).expect("a signature");
+            template.insert(PROOF_HEADER, proof.header_value());
+        }
+        let io = TokioIo::new(stream);
+        let (sender, uri) = match http {
+            Http::H1 => {
+                template.insert(header::HOST, HeaderValue::from_str(&authority).expect("a host"));
+                let (sender, connection) = http1::handshake(io).await.expect("HTTP/1.1");
+                tokio::spawn(connection);
+                (Sender::H1(sender), Uri::from_static(PATH))
+            }
+            Http::H2 => {
+                let handshake = http2::handshake(TokioExecutor::new(), io).await;
+                let (sender, connection) = handshake.expect("HTTP/2");
+                tokio::spawn(connection);
+                (Sender::H2(sender), uri)
+            }
+        };
+        Self { sender, uri, template }
+    }
+
+    /// Another user of the same connection, if that can be had (HTTP/2).
+    pub(crate) fn shared(&self) -> Option<Self> {
+        let Sender::H2(sender) = &self.sender else { return None };
+        Some(Self {
+            sender: Sender::H2(sender.clone()),
+            uri: self.uri.clone(),
+            template: self.template.clone(),
+        })
+    }
+}
+
+impl Caller for Hyper {
+    async fn send(&mut self, more: Option<(&'static str, HeaderValue)>) -> Bytes {
+        let mut request = Request::new(Full::new(Bytes::from_static(BODY)));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = with(&self.template, more);
+        let response = match &mut self.sender {
+            Sender::H1(sender) => {
+                sender.ready().await.expect("an open connection");
+                sender.send_request(request).await
+            }
+            Sender::H2(sender) => sender.send_request(request).await,
+        };
+        let response = response.expect("an answer");
+        assert_eq!(response.status(), StatusCode::OK, "{:?}", response.headers());
+        response.into_body().collect().await.expect("a whole body").to_bytes()
+    }
+}
+
+/// A bowline client.
+#[derive(Clone)]
+pub(crate) struct Bowline {
+    pub(crate) client: Client,
+    uri: Uri,
+    template: HeaderMap,
+    /// Each request carries the next of these; none where `template` has it as a string.
+    tokens: Arc<[AccessToken]>,
+    next: usize,
+}
+
+impl Bowline {
+    pub(crate) fn new(client: Client, origin: &str, token: &str) -> Self {
+        Self::with_tokens(client, origin, &[token.to_owned()])
+    }
+
+    /// Each token has its turn.
+    pub(crate) fn with_tokens(client: Client, origin: &str, tokens: &[String]) -> Self {
+        Self {
+            client,
+            uri: format!("{origin}{PATH}").parse().expect("a URI"),
+            template: headers(),
+            tokens: tokens
+                .iter()
+                .map(|token| AccessToken::new(token).expect("a token"))
+                .collect(),
+            next: 0,
+        }
+    }
+
+    /// With the token as it stands in `Authorization`, from which the client must read and hash it each time.
+    pub(crate) fn with_authorization(client: Client, origin: &str, token: &str) -> Self {
+        let mut caller = Self::with_tokens(client, origin, &[]);
+        let field = HeaderValue::from_str(&format!("Bearer {token}")).expect("a field value");
+        caller.template.insert(header::AUTHORIZATION, field);
+        caller
+    }
+
+    /// With the tokens marked as DPoP tokens, for those whose `cnf` does not say so.
+    pub(crate) fn by_dpop(mut self) -> Self {
+        let marked = self.tokens.iter().map(|token| token.clone().with_scheme(Scheme::Dpop));
+        self.tokens = marked.collect();
+        self
+    }
+
+    fn request(&mut self, more: Option<(&'static str, HeaderValue)>) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(Bytes::from_static(BODY)));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = with(&self.template, more);
+        if let Some(token) = self.tokens.get(self.next) {
+            request.extensions_mut().insert(token.clone());
+            self.next = (self.next + 1) % self.tokens.len();
+        }
+        request
+    }
+
+    /// Sends a request and leaves its answer unread: its connection, or one stream of it, stays in use.
+    pub(crate) async fn hold(&mut self) -> bowline_client::Body {
+        self.answer(None).await
+    }
+
+    async fn answer(&mut self, more: Option<(&'static str, HeaderValue)>) -> bowline_client::Body {
+        let request = self.request(more);
+        let response = self.client.send(request).await.expect("an answer");
+        assert_eq!(response.status(), StatusCode::OK, "{:?}", response.headers());
+        response.into_body()
+    }
+}
+
+impl Caller for Bowline {
+    async fn send(&mut self, more: Option<(&'static str, HeaderValue)>) -> Bytes {
+        let body = self.answer(more).await;
+        body.collect().await.expect("a whole body").to_bytes()
+    }
+}
+
+/// Limits under which a bowline client keeps all that a bench opens.
+pub(crate) fn roomy(connections: usize) -> bowline_client::Limits {
+    bowline_client::Limits {
+        per_origin: connections,
+        in_all: connections,
+        idle: Duration::from_secs(3600),
+        age: None,
+    }
+}
+
+/// One of them, chosen at run time: for what is counted rather than timed.
+pub(crate) enum AnyCaller {
+    Reqwest(Reqwest),
+    Hyper(Hyper),
+    Bowline(Bowline),
+}
+
+impl Caller for AnyCaller {
+    async fn send(&mut self, more: Option<(&'static str, HeaderValue)>) -> Bytes {
+        match self {
+            Self::Reqwest(caller) => caller.send(more).await,
+            Self::Hyper(caller) => caller.send(more).await,
+            Self::Bowline(caller) => caller.send(more).await,
+        }
+    }
+}

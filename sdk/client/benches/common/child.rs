@@ -1,0 +1,128 @@
+//! Processes of their own: so that nobody else's memory, allocations or instructions are counted.
+//!
+//! A bench starts itself again with a role in its environment and a job on stdin, one line of JSON. PEM keys travel
+//! that way and are never written to disk.
+#![allow(clippy::print_stdout, reason = "a child answers on stdout")]
+
+use std::io::{BufRead, BufReader, Read, Write, stdin};
+use std::process::{ChildStdout, Command, Stdio};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::runtime;
+use super::scene::Party;
+use super::server::{Server, Settings};
+
+const ROLE: &str = "BOWLINE_BENCH_ROLE";
+const SERVER: &str = "server";
+
+/// A process with a job; it ends when it is dropped.
+pub(crate) struct Child {
+    process: std::process::Child,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Child {
+    /// Starts this program once more.
+    pub(crate) fn start(role: &str, job: &impl Serialize) -> Self {
+        Self::under(
+            Command::new(std::env::current_exe().expect("the path of this program")),
+            role,
+            job,
+        )
+    }
+
+    /// Starts a program that starts this one.
+    pub(crate) fn under(mut command: Command, role: &str, job: &impl Serialize) -> Self {
+        let mut process = command
+            .env(ROLE, role)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
+        let job = serde_json::to_string(job).expect("JSON") + "\n";
+        let stdin = process.stdin.as_mut().expect("a pipe");
+        stdin.write_all(job.as_bytes()).expect("a child that reads");
+        let answers = BufReader::new(process.stdout.take().expect("a pipe"));
+        Self { process, answers }
+    }
+
+    /// The next line that it says.
+    pub(crate) fn answer(&mut self) -> String {
+        let mut line = String::new();
+        let octets = self.answers.read_line(&mut line).expect("text");
+        assert!(octets > 0, "the child ended without an answer");
+        line.trim().to_owned()
+    }
+}
+
+impl Child {
+    /// Lets it come to its end, and gives what it wrote to stderr, if that was piped.
+    pub(crate) fn last_words(mut self) -> String {
+        drop(self.process.stdin.take());
+        let mut words = String::new();
+        if let Some(mut stderr) = self.process.stderr.take() {
+            stderr.read_to_string(&mut words).expect("text");
+        }
+        let status = self.process.wait().expect("a child that ends");
+        assert!(status.success(), "the child failed: {status}\n{words}");
+        words
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // The end of its stdin is the end of its job.
+        drop(self.process.stdin.take());
+        let _ = self.process.wait();
+    }
+}
+
+/// A server in a process of its own.
+pub(crate) struct ServerProcess {
+    pub(crate) origin: String,
+    _child: Child,
+}
+
+impl ServerProcess {
+    pub(crate) fn start(party: &Party, settings: Settings) -> Self {
+        let mut child = Child::start(SERVER, &(party, settings));
+        Self {
+            origin: child.answer(),
+            _child: child,
+        }
+    }
+}
+
+/// In a process that was started as a child: its role. The server's is played here.
+pub(crate) fn role() -> Option<String> {
+    let role = std::env::var(ROLE).ok()?;
+    if role == SERVER {
+        serve();
+        std::process::exit(0);
+    }
+    Some(role)
+}
+
+/// What this child was given to do.
+pub(crate) fn job<T: DeserializeOwned>() -> T {
+    let mut line = String::new();
+    stdin().read_line(&mut line).expect("text");
+    serde_json::from_str(&line).expect("a job")
+}
+
+/// Answers the one who started this child.
+pub(crate) fn answer(line: impl std::fmt::Display) {
+    println!("{line}");
+}
+
+fn serve() {
+    let (party, settings): (Party, Settings) = job();
+    rlimit::increase_nofile_limit(u64::MAX).expect("file descriptors");
+    let runtime = runtime();
+    let _inside = runtime.enter();
+    let server = Server::start(&party, settings);
+    answer(&server.origin);
+    let _ = stdin().read_to_end(&mut Vec::new());
+}

@@ -1,0 +1,122 @@
+//! What a bench has found: lines `name value` on stdout, and a JSON file with when and where.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is where a bench speaks")]
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Map, Value, json};
+
+use super::cores;
+use super::options::Options;
+
+/// The figures of one bench.
+pub(crate) struct Figures {
+    bench: &'static str,
+    quick: bool,
+    values: Map<String, Value>,
+    notes: Map<String, Value>,
+}
+
+impl Figures {
+    pub(crate) fn new(bench: &'static str, options: &Options) -> Self {
+        Self {
+            bench,
+            quick: options.quick,
+            values: Map::new(),
+            notes: Map::new(),
+        }
+    }
+
+    /// Takes a figure, and prints it.
+    pub(crate) fn tell(&mut self, name: impl Into<String>, value: f64) {
+        let (name, value) = (name.into(), rounded(value));
+        println!("{name} {value}");
+        self.values.insert(name, json!(value));
+    }
+
+    /// Something that a reader of the file may want to know: how long was measured, how much the rounds differed.
+    pub(crate) fn note(&mut self, name: impl Into<String>, value: impl Into<Value>) {
+        self.notes.insert(name.into(), value.into());
+    }
+
+    /// Writes `target/bench/NAME.json`.
+    pub(crate) fn write(self) {
+        let file = folder().join(format!("{}.json", self.bench));
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let document = json!({
+            "bench": self.bench,
+            "quick": self.quick,
+            "at": now.unwrap_or_default().as_secs(),
+            "machine": machine(),
+            "values": self.values,
+            "notes": self.notes,
+        });
+        let text = serde_json::to_string_pretty(&document).expect("JSON");
+        std::fs::create_dir_all(folder())
+            .and_then(|()| std::fs::write(&file, text + "\n"))
+            .unwrap_or_else(|e| panic!("cannot write {}: {e}", file.display()));
+        progress(format_args!("written to {}", file.display()));
+    }
+}
+
+/// Tells the one who waits how far it is.
+pub(crate) fn progress(what: impl std::fmt::Display) {
+    eprintln!("# {what}");
+}
+
+/// Four significant digits: more than any of these figures can be trusted for. Counts stay whole.
+fn rounded(value: f64) -> f64 {
+    if value == 0.0 || !value.is_finite() {
+        return value;
+    }
+    let digits = (3 - value.abs().log10().floor() as i32).max(0);
+    let scale = 10f64.powi(digits);
+    (value * scale).round() / scale
+}
+
+/// `target/bench`. cargo runs a bench in its package's folder; the program itself lies in `target/release/deps`.
+pub(crate) fn folder() -> PathBuf {
+    let program = std::env::current_exe().expect("the path of this program");
+    let target = program.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
+    target.unwrap_or(Path::new("target")).join("bench")
+}
+
+fn machine() -> Value {
+    let cpu = field("/proc/cpuinfo", "model name");
+    let memory = field("/proc/meminfo", "MemTotal").and_then(|text| text.split(' ').next()?.parse::<u64>().ok());
+    let system = std::fs::read_to_string("/etc/os-release").ok().and_then(|text| {
+        let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
+        Some(name.trim_matches('"').to_owned())
+    });
+    json!({
+        "cores": cores(),
+        "cpu": cpu,
+        "memory_gib": memory.map(|kib| rounded(kib as f64 / 1024.0 / 1024.0)),
+        "system": system,
+    })
+}
+
+/// The value of a line `name : value` in one of the kernel's files.
+fn field(file: &str, name: &str) -> Option<String> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// The middle one; of an even number the mean of both.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let half = sorted.len() / 2;
+    match sorted.len() {
+        0 => f64::NAN,
+        even if even % 2 == 0 => f64::midpoint(sorted[half - 1], sorted[half]),
+        _ => sorted[half],
+    }
+}
+
+/// The value below which this part of all values lies.
+pub(crate) fn quantile(sorted: &[Duration], part: f64) -> Duration {
+    let index = (sorted.len() as f64 * part) as usize;
+    sorted.get(index).or(sorted.last()).copied().unwrap_or_default()
+}

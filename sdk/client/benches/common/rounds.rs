@@ -1,0 +1,139 @@
+//! Rounds: each contender has its turn in each, the first of one round being the last of the next.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::{BoxFuture, FutureExt};
+
+use super::callers::Caller;
+
+/// Somebody who takes part, with a caller for each of its tasks.
+pub(crate) struct Contender {
+    pub(crate) name: &'static str,
+    tasks: Vec<Box<dyn Task>>,
+}
+
+/// A caller whose kind is of no interest: the loop inside knows it, so that nothing is added to a request.
+trait Task: Send {
+    /// Calls until it is told to stop; comes back with the number of calls.
+    fn run(self: Box<Self>, stop: Arc<AtomicBool>) -> BoxFuture<'static, (Box<dyn Task>, u64)>;
+
+    fn describe(&mut self) -> BoxFuture<'_, String>;
+}
+
+impl<C: Caller> Task for C {
+    fn run(mut self: Box<Self>, stop: Arc<AtomicBool>) -> BoxFuture<'static, (Box<dyn Task>, u64)> {
+        async move {
+            let mut calls = 0;
+            while !stop.load(Ordering::Relaxed) {
+                self.call().await;
+                calls += 1;
+            }
+            (self as Box<dyn Task>, calls)
+        }
+        .boxed()
+    }
+
+    fn describe(&mut self) -> BoxFuture<'_, String> {
+        Caller::describe(self).boxed()
+    }
+}
+
+impl Contender {
+    pub(crate) fn new<C: Caller>(name: &'static str, callers: impl IntoIterator<Item = C>) -> Self {
+        let tasks = callers.into_iter().map(|caller| Box::new(caller) as Box<dyn Task>);
+        Self {
+            name,
+            tasks: tasks.collect(),
+        }
+    }
+
+    /// Calls with all its tasks for a while.
+    async fn run(&mut self, time: Duration) -> Turn {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (started, busy_before) = (Instant::now(), processor_time());
+        let tasks: Vec<_> = self
+            .tasks
+            .drain(..)
+            .map(|task| tokio::spawn(task.run(stop.clone())))
+            .collect();
+        tokio::time::sleep(time).await;
+        stop.store(true, Ordering::Relaxed);
+        let mut calls = 0;
+        for task in tasks {
+            let (task, of_task) = task.await.expect("a call failed");
+            self.tasks.push(task);
+            calls += of_task;
+        }
+        Turn {
+            per_second: calls as f64 / started.elapsed().as_secs_f64(),
+            processor: processor_time().saturating_sub(busy_before).as_secs_f64() * 1e6 / calls as f64,
+        }
+    }
+
+    /// What the server sees of its requests.
+    pub(crate) async fn describe(&mut self) -> String {
+        match self.tasks.first_mut() {
+            Some(task) => task.describe().await,
+            None => String::new(),
+        }
+    }
+}
+
+/// What a contender did in one round.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn {
+    pub(crate) per_second: f64,
+    /// Microseconds of processor time per call, of both ends.
+    pub(crate) processor: f64,
+}
+
+/// What all threads of this process have used, as the kernel's scheduler counts it.
+fn processor_time() -> Duration {
+    let threads = std::fs::read_dir("/proc/self/task").expect("Linux");
+    let of_thread = |thread: std::io::Result<std::fs::DirEntry>| {
+        // A thread that has ended meanwhile is of no account.
+        let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    };
+    Duration::from_nanos(threads.filter_map(of_thread).sum())
+}
+
+/// How long to measure.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Length {
+    pub(crate) rounds: usize,
+    pub(crate) turn: Duration,
+}
+
+/// Each contender's turn in each round. A turn before the first opens what there is to open, and is not
+/// counted.
+pub(crate) async fn race(contenders: &mut [Contender], length: Length) -> Vec<Vec<Turn>> {
+    for contender in contenders.iter_mut() {
+        contender.run(length.turn).await;
+    }
+    let mut turns = vec![Vec::new(); contenders.len()];
+    for round in 0..length.rounds {
+        for turn in 0..contenders.len() {
+            let index = (round + turn) % contenders.len();
+            turns[index].push(contenders[index].run(length.turn).await);
+        }
+    }
+    turns
+}
+
+/// Fails unless the server sees the same of all, proofs aside: otherwise the race would not be fair.
+pub(crate) async fn assert_alike(contenders: &mut [Contender]) {
+    let mut seen = Vec::new();
+    for contender in contenders.iter_mut() {
+        seen.push((contender.name, contender.describe().await));
+    }
+    for pair in seen.windows(2) {
+        assert_eq!(
+            pair[0].1, pair[1].1,
+            "{} and {} do not send the same",
+            pair[0].0, pair[1].0
+        );
+    }
+}

@@ -1,0 +1,264 @@
+//! The server: bowline's own acceptor and HTTP, with a service that reads the request and answers 100 octets.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bowline_server::{
+    Acceptor, BindingLayer, ClientAuth, ConnectionFacts, Dpop, Jwks, JwtValidator, MemoryReplayStore, ServeOptions,
+    ServerIdentity, ServerTls, roots_from_pem, serve_connection,
+};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::scene::{AUDIENCE, Http, Party, Scene};
+
+/// What is particular about a server.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Settings {
+    pub(crate) http: Http,
+    /// SETTINGS_MAX_CONCURRENT_STREAMS.
+    pub(crate) streams: u32,
+    /// SETTINGS_HEADER_TABLE_SIZE; `None` is HTTP/2's default of 4,096 octets.
+    pub(crate) header_table: Option<u32>,
+    /// Whether TLS sessions can be resumed.
+    pub(crate) tickets: bool,
+    /// Whether each HTTP/1.1 response is its connection's last.
+    pub(crate) closes: bool,
+}
+
+impl Settings {
+    pub(crate) fn of(http: Http) -> Self {
+        Self {
+            http,
+            streams: 200,
+            header_table: None,
+            tickets: true,
+            closes: false,
+        }
+    }
+}
+
+/// A server on a loopback port; it ends when it is dropped.
+pub(crate) struct Server {
+    pub(crate) origin: String,
+    received: Arc<AtomicU64>,
+    accepting: JoinHandle<()>,
+}
+
+impl Server {
+    /// One that takes every request.
+    pub(crate) fn start(party: &Party, settings: Settings) -> Self {
+        Self::serving(party, settings, |_| Answering(settings.closes))
+    }
+
+    /// One that verifies tokens and proofs, DPoP too: `BindingLayer` with `JwtValidator`, as in production. The
+    /// validator remembers that a token's signature was good, so that is not a part of each request.
+    pub(crate) fn verifying(scene: &Scene, party: &Party, settings: Settings) -> Self {
+        let keys = Jwks::document(scene.authority.jwks().to_string()).expect("a key set");
+        let tokens = JwtValidator::builder(scene.authority.issuer(), AUDIENCE, keys).build();
+        Self::serving(party, settings, |origin| {
+            BindingLayer::new(tokens)
+                .origins([origin.parse().expect("an origin")])
+                .dpop(Dpop::new(MemoryReplayStore::new(usize::MAX)))
+                .layer(Answering(settings.closes))
+        })
+    }
+
+    fn serving<S>(party: &Party, settings: Settings, service: impl FnOnce(&str) -> S) -> Self
+    where
+        S: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible>,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+    {
+        let identity = ServerIdentity::from_pem(party.chain.as_bytes(), party.key.as_bytes()).expect("a pair");
+        let clients = ClientAuth::Required(roots_from_pem(party.authority.as_bytes()).expect("an authority"));
+        let lifetime = settings.tickets.then_some(Duration::from_secs(3600));
+        let tls = ServerTls::builder(identity, clients)
+            .alpn([settings.http.alpn()])
+            .ticket_lifetime(lifetime);
+        let acceptor = Acceptor::new(tls.build().expect("a usable configuration"));
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port");
+        listener.set_nonblocking(true).expect("a socket that can wait");
+        let listener = TcpListener::from_std(listener).expect("a runtime");
+        let origin = format!(
+            "https://localhost:{}",
+            listener.local_addr().expect("an address").port()
+        );
+        let received = Arc::new(AtomicU64::new(0));
+        let accepting = tokio::spawn(accept(listener, acceptor, settings, service(&origin), received.clone()));
+        Self {
+            origin,
+            received,
+            accepting,
+        }
+    }
+
+    /// Octets that have arrived over TCP, TLS records and all, on every connection.
+    pub(crate) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn accept<S>(listener: TcpListener, acceptor: Acceptor, settings: Settings, service: S, received: Arc<AtomicU64>)
+where
+    S: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+{
+    let mut options = ServeOptions::default();
+    options.max_concurrent_streams = settings.streams;
+    options.first_request_timeout = Duration::from_secs(3600);
+    options.idle_timeout = Duration::from_secs(3600);
+    loop {
+        let (tcp, _) = listener.accept().await.expect("another connection");
+        let (acceptor, service, options, received) =
+            (acceptor.clone(), service.clone(), options.clone(), received.clone());
+        tokio::spawn(async move {
+            let _ = tcp.set_nodelay(true);
+            let Ok((stream, facts)) = acceptor.accept(Counted { io: tcp, received }).await else {
+                return;
+            };
+            match settings.header_table {
+                None => serve_connection(stream, facts, service, &options, std::future::pending()).await,
+                // `serve_connection` has no such setting.
+                Some(size) => {
+                    let service = hyper::service::service_fn(move |request| service.clone().call(request));
+                    let mut http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                    http.header_table_size(size).max_concurrent_streams(settings.streams);
+                    drop(http.serve_connection(TokioIo::new(stream), service).await);
+                }
+            }
+        });
+    }
+}
+
+/// A request with this field is answered with a description of itself.
+pub(crate) const DESCRIBE: &str = "bench-describe";
+
+/// Reads the request to its end and answers.
+#[derive(Clone)]
+struct Answering(bool);
+
+const ANSWER: &[u8; 100] =
+    br#"{"jsonrpc":"2.0","id":4711,"result":{"content":[{"type":"text","text":"012345678"}],"isError":false}"#;
+
+impl Service<Request<Incoming>> for Answering {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let closes = self.0;
+        async move {
+            let (parts, body) = request.into_parts();
+            let body = body
+                .collect()
+                .await
+                .map(http_body_util::Collected::to_bytes)
+                .unwrap_or_default();
+            let answer = match parts.headers.contains_key(DESCRIBE) {
+                true => Bytes::from(describe(&parts, &body)),
+                false => Bytes::from_static(ANSWER),
+            };
+            let mut response = Response::new(Full::new(answer));
+            let headers: &mut HeaderMap = response.headers_mut();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            if closes {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(response)
+        }
+        .boxed()
+    }
+}
+
+/// What must be the same for all contenders. Tokens and proofs are what they differ in: of the first only the length
+/// is told, of the second nothing.
+fn describe(parts: &http::request::Parts, body: &[u8]) -> String {
+    let facts = parts.extensions.get::<Arc<ConnectionFacts>>();
+    let tls = facts.map(|facts| (facts.tls_version(), facts.certificate().is_some()));
+    let mut fields: Vec<_> = parts
+        .headers
+        .iter()
+        .filter(|(name, _)| !["session-binding-proof", "dpop"].contains(&name.as_str()))
+        .map(|(name, value)| match *name {
+            header::AUTHORIZATION => format!("{name}: {} octets", value.to_str().map_or(0, credentials)),
+            _ => format!("{name}: {}", value.to_str().unwrap_or_default()),
+        })
+        .collect();
+    fields.sort();
+    let (method, version, path) = (&parts.method, parts.version, parts.uri.path());
+    format!("{tls:?} {method} {path} {version:?} {fields:?} {} octets", body.len())
+}
+
+fn credentials(field: &str) -> usize {
+    field.split_once(' ').map_or(0, |(_, token)| token.len())
+}
+
+/// Counts what is read.
+struct Counted {
+    io: TcpStream,
+    received: Arc<AtomicU64>,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        let octets = (buf.filled().len() - before) as u64;
+        self.received.fetch_add(octets, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

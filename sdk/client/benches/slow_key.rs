@@ -1,0 +1,215 @@
+//! Whether a key that takes 300 ms to sign holds up requests that need no signature.
+//!
+//! `cargo bench -p bowline-client --bench slow_key`; `docs/src/benchmarks.md` says what it means.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bowline_client::{Client, HttpVersions, Identity};
+use common::callers::{Bowline, Caller};
+use common::child::ServerProcess;
+use common::figures::{Figures, median, progress, quantile};
+use common::options::Options;
+use common::scene::{Http, Scene};
+use common::server::Settings;
+use rustls::sign::{Signer, SigningKey};
+use rustls::{SignatureAlgorithm, SignatureScheme};
+use rustls_pki_types::SubjectPublicKeyInfoDer;
+
+const SIGNING_TAKES: Duration = Duration::from_millis(300);
+/// Tasks that send requests with a known proof, one after the other.
+const TASKS: usize = 4;
+
+fn main() {
+    common::child::role();
+    let options = Options::of_command_line();
+    let mut figures = Figures::new("slow_key", &options);
+    // One worker: if a signature held it up, there would be nobody else to serve the other requests.
+    common::runtime_of(1).block_on(async {
+        let run = tokio::spawn(async move {
+            for http in Http::BOTH.into_iter().filter(|http| options.wants(http.name())) {
+                progress(http.name());
+                measure(&options, &mut figures, http).await;
+            }
+            figures
+        });
+        run.await.expect("the measurement").write();
+    });
+}
+
+/// What one turn was like.
+struct Turn {
+    p50: f64,
+    p99: f64,
+    signatures: u64,
+}
+
+async fn measure(options: &Options, figures: &mut Figures, http: Http) {
+    let (rounds, length) = options.pick((15, Duration::from_millis(1500)), (3, Duration::from_millis(700)));
+    let scene = Scene::new();
+    let slow = Slow::default();
+    let key = SlowKey {
+        key: scene.agent.signing_key(),
+        slow: slow.clone(),
+    };
+    let identity = Identity::new(scene.agent.chain(), Arc::new(key)).expect("a pair");
+    // Either version is offered, for the server that needs the signatures speaks HTTP/1.1.
+    let builder = scene.client().bowline(http).http_versions(HttpVersions::Auto);
+    let client = builder.identity(identity).build().expect("a client");
+    let party = scene.server();
+    let server = ServerProcess::start(&party, Settings::of(http));
+    // Each request is the only one of its connection, and no session is resumed: the key signs the handshake, and then
+    // the proof.
+    let signing = ServerProcess::start(
+        &party,
+        Settings {
+            tickets: false,
+            closes: true,
+            ..Settings::of(Http::H1)
+        },
+    );
+    let known = Bowline::new(client.clone(), &server.origin, &scene.session_bound());
+    let new = Bowline::new(client.clone(), &signing.origin, &scene.session_bound());
+    turn(&known, length).await;
+    let (mut quiet, mut busy) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        for part in 0..2 {
+            if (round + part) % 2 == 0 {
+                quiet.push(turn(&known, length).await);
+            } else {
+                busy.push(turn_with_signing(&client, &slow, &known, &new, length).await);
+            }
+        }
+    }
+    tell(figures, http.name(), &quiet, &busy);
+}
+
+async fn turn_with_signing(client: &Client, slow: &Slow, known: &Bowline, new: &Bowline, length: Duration) -> Turn {
+    slow.is_slow.store(true, Ordering::Relaxed);
+    let before = slow.signatures.load(Ordering::Relaxed);
+    let minted = client.stats().totals.signatures();
+    let mut new = new.clone();
+    // One signature after the other, without a pause.
+    let signing = tokio::spawn(async move {
+        loop {
+            new.call().await;
+        }
+    });
+    let mut turn = turn(known, length).await;
+    signing.abort();
+    let _ = signing.await;
+    turn.signatures = slow.signatures.load(Ordering::Relaxed) - before;
+    assert!(
+        client.stats().totals.signatures() > minted,
+        "no proof was signed meanwhile"
+    );
+    // A signature that is under way goes on, and is nothing to the next turn.
+    tokio::time::sleep(2 * SIGNING_TAKES).await;
+    slow.is_slow.store(false, Ordering::Relaxed);
+    turn
+}
+
+/// How long requests with a known proof take, in microseconds.
+async fn turn(known: &Bowline, length: Duration) -> Turn {
+    let until = Instant::now() + length;
+    let tasks: Vec<_> = std::iter::repeat_n(known, TASKS)
+        .cloned()
+        .map(|mut caller| {
+            tokio::spawn(async move {
+                let mut took = Vec::new();
+                while Instant::now() < until {
+                    let started = Instant::now();
+                    caller.call().await;
+                    took.push(started.elapsed());
+                }
+                took
+            })
+        })
+        .collect();
+    let mut all = Vec::new();
+    for task in tasks {
+        all.extend(task.await.expect("a call failed"));
+    }
+    all.sort();
+    let pace = quantile(&all, 0.5);
+    let p50 = pace.as_secs_f64() * 1e6;
+    let held_back = all.iter().flat_map(|took| held_back(*took, pace)).collect::<Vec<_>>();
+    all.extend(held_back);
+    all.sort();
+    Turn {
+        p50,
+        p99: quantile(&all, 0.99).as_secs_f64() * 1e6,
+        signatures: 0,
+    }
+}
+
+/// A request that takes long holds back those that its task would have sent meanwhile. They are delayed, too: without
+/// them one request of 300 ms among thousands would never be seen in a p99 ("coordinated omission").
+fn held_back(took: Duration, pace: Duration) -> impl Iterator<Item = Duration> {
+    std::iter::successors(Some(took), move |rest| rest.checked_sub(pace)).skip(1)
+}
+
+fn tell(figures: &mut Figures, http: &str, quiet: &[Turn], busy: &[Turn]) {
+    let of = |turns: &[Turn], value: fn(&Turn) -> f64| turns.iter().map(value).collect::<Vec<_>>();
+    for (name, value) in [("p50", (|turn| turn.p50) as fn(&Turn) -> f64), ("p99", |turn| turn.p99)] {
+        let (quiet, busy) = (of(quiet, value), of(busy, value));
+        let ratios: Vec<f64> = busy.iter().zip(&quiet).map(|(busy, quiet)| busy / quiet).collect();
+        figures.tell(format!("{http}.{name}.quiet_microseconds"), median(&quiet));
+        figures.tell(format!("{http}.{name}.signing_microseconds"), median(&busy));
+        figures.tell(format!("{http}.{name}.signing_vs_quiet"), median(&ratios));
+    }
+    let signatures: Vec<f64> = of(busy, |turn| turn.signatures as f64);
+    figures.tell(format!("{http}.signatures_per_turn"), median(&signatures));
+}
+
+/// Whether the key is slow, and how often it has signed slowly.
+#[derive(Clone, Debug, Default)]
+struct Slow {
+    is_slow: Arc<AtomicBool>,
+    signatures: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+struct SlowKey {
+    key: Arc<dyn SigningKey>,
+    slow: Slow,
+}
+
+impl SigningKey for SlowKey {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        let signer = self.key.choose_scheme(offered)?;
+        let slow = self.slow.clone();
+        Some(Box::new(SlowSigner { signer, slow }))
+    }
+
+    fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
+        self.key.public_key()
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.key.algorithm()
+    }
+}
+
+#[derive(Debug)]
+struct SlowSigner {
+    signer: Box<dyn Signer>,
+    slow: Slow,
+}
+
+impl Signer for SlowSigner {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+        if self.slow.is_slow.load(Ordering::Relaxed) {
+            std::thread::sleep(SIGNING_TAKES);
+            self.slow.signatures.fetch_add(1, Ordering::Relaxed);
+        }
+        self.signer.sign(message)
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        self.signer.scheme()
+    }
+}

@@ -1,0 +1,80 @@
+//! Tokens that come as `Authorization` fields, which most callers know no better than to send: each is read and hashed
+//! once, not with every request.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bowline_proof::{AccessToken, InvalidAccessToken};
+use http::HeaderValue;
+
+/// The tokens that came last. They stay in memory until others have taken their place or the client is dropped.
+#[derive(Default)]
+pub(super) struct RecentTokens(Mutex<VecDeque<AccessToken>>);
+
+/// Few: each is compared with the field of a request that brings another.
+const MOST_TOKENS: usize = 8;
+
+impl RecentTokens {
+    /// The token in a field with the scheme `Bearer` or `DPoP`.
+    pub(super) fn of(&self, field: &HeaderValue) -> Result<AccessToken, InvalidAccessToken> {
+        let known = self.lock().iter().find(|token| token.authorization() == field).cloned();
+        if let Some(token) = known {
+            return Ok(token);
+        }
+        let token = AccessToken::from_credentials(field)?;
+        let mut tokens = self.lock();
+        tokens.truncate(MOST_TOKENS - 1);
+        tokens.push_front(token.clone());
+        Ok(token)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<AccessToken>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bowline_proof::Scheme;
+
+    use super::*;
+
+    fn field(text: &str) -> HeaderValue {
+        HeaderValue::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_field_gives_its_own_token_whatever_came_before() {
+        let tokens = RecentTokens::default();
+        for round in 0..3 {
+            for number in 0..MOST_TOKENS + 2 {
+                for (scheme, expected) in [
+                    ("Bearer", Scheme::Bearer),
+                    ("DPoP", Scheme::Dpop),
+                    ("bearer", Scheme::Bearer),
+                ] {
+                    let token = tokens.of(&field(&format!("{scheme} t{number}"))).unwrap();
+                    assert_eq!(token.secret(), format!("t{number}"), "round {round}");
+                    assert_eq!(token.scheme(), expected);
+                }
+            }
+        }
+        assert_eq!(tokens.lock().len(), MOST_TOKENS);
+    }
+
+    #[test]
+    fn a_token_that_comes_again_is_not_read_again() {
+        let tokens = RecentTokens::default();
+        let field = field("Bearer abc");
+        let (once, again) = (tokens.of(&field).unwrap(), tokens.of(&field).unwrap());
+        assert!(std::ptr::eq(once.secret(), again.secret()));
+    }
+
+    #[test]
+    fn what_is_no_token_is_not_kept() {
+        let tokens = RecentTokens::default();
+        assert!(tokens.of(&field("Basic abc")).is_err());
+        assert!(tokens.of(&field("Bearer ")).is_err());
+        assert!(tokens.lock().is_empty());
+    }
+}
