@@ -110,16 +110,23 @@ impl Checkout {
     /// Writes the request and waits for the response's head.
     pub(crate) async fn write(&mut self, request: Request<Outgoing>) -> Result<Response<Incoming>, WriteError> {
         self.phase = Phase::Busy;
-        let sent = match &mut self.sender {
-            Some(Sender::H1(sender)) => {
+        // Neither keeps the sender while it waits: see `Place` in `live.rs`.
+        let sent = match self.sender.take() {
+            Some(Sender::H1(mut sender)) => {
                 self.connection.unanswered();
-                sender.try_send_request(request).await
+                let answer = sender.try_send_request(request);
+                self.connection.park(sender);
+                let answered = answer.await;
+                self.sender = self.connection.fetch().map(Sender::H1);
+                answered
             }
-            Some(Sender::H2(sender)) => {
+            Some(Sender::H2(mut sender)) => {
                 if self.connection.requests.load(Ordering::Relaxed) >= ASSUMED_STREAMS as u64 {
                     self.connection.sight.settled().await;
                 }
-                sender.try_send_request(request).await
+                let answer = sender.try_send_request(request);
+                drop(sender);
+                answer.await
             }
             None => unreachable!("a checkout loses its sender only to an error, which ends its use"),
         };
@@ -194,14 +201,19 @@ impl Drop for Checkout {
             self.pool.stream_ended(&self.connection);
             return;
         }
-        let Some(Sender::H1(sender)) = self.sender.take() else {
-            return;
+        let sender = match self.sender.take() {
+            Some(Sender::H1(sender)) => Some(sender),
+            // Dropped while it waited.
+            _ if self.phase == Phase::Busy => self.connection.fetch(),
+            _ => None,
         };
-        if self.phase == Phase::Busy {
+        if self.phase == Phase::Busy && sender.is_some() {
             self.connection.expect_end(Some(CloseReason::Cancelled));
         }
         // Before it is given back: the next request's answer is not this one's.
         self.connection.answered();
-        self.give_back(sender);
+        if let Some(sender) = sender {
+            self.give_back(sender);
+        }
     }
 }

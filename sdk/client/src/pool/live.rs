@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::HeaderValue;
+use hyper::client::conn::http1;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -13,6 +14,7 @@ use super::Target;
 use super::machine::LaneId;
 
 use crate::bind::BindConnection;
+use crate::body::Outgoing;
 use crate::connection::{ConnectionFacts, HttpVersion};
 use crate::observe::{CloseReason, Event, Observers};
 use crate::watch::Sight;
@@ -29,7 +31,20 @@ pub(crate) struct Connection {
     pub(crate) host: Option<HeaderValue>,
     observers: Observers,
     fate: Mutex<Fate>,
+    place: Mutex<Place>,
     told_to_close: Notify,
+}
+
+/// Where hyper's h1 sender is while its request waits for the answer. hyper's queue may swallow a request that comes just
+/// as the connection ends, and gives it back only when nobody can send any more. If the request held the sender itself, it
+/// would wait for ever.
+#[derive(Default)]
+enum Place {
+    #[default]
+    Empty,
+    Parked(http1::SendRequest<Outgoing>),
+    /// The connection is over: a sender is of no more use.
+    Over,
 }
 
 /// How a connection ends. hyper may report the end before the response that announced it has been looked at: then the
@@ -65,6 +80,7 @@ impl Connection {
             host: HeaderValue::try_from(target.origin.host_field()).ok(),
             observers,
             fate: Mutex::default(),
+            place: Mutex::default(),
             told_to_close: Notify::new(),
         }
     }
@@ -89,6 +105,37 @@ impl Connection {
     /// Nobody will use it any more.
     pub(super) fn tell_to_close(&self) {
         self.told_to_close.notify_one();
+    }
+
+    /// Keeps the sender until it is fetched, or the connection is over.
+    pub(super) fn park(&self, sender: http1::SendRequest<Outgoing>) {
+        let mut place = self.place();
+        if !matches!(*place, Place::Over) {
+            *place = Place::Parked(sender);
+        }
+    }
+
+    pub(super) fn fetch(&self) -> Option<http1::SendRequest<Outgoing>> {
+        let mut place = self.place();
+        match std::mem::take(&mut *place) {
+            Place::Parked(sender) => Some(sender),
+            Place::Empty => None,
+            Place::Over => {
+                *place = Place::Over;
+                None
+            }
+        }
+    }
+
+    /// hyper has let go of the connection.
+    pub(super) fn over(&self) {
+        // Dropped when the lock is free: it wakes whoever waits for its request.
+        let parked = std::mem::replace(&mut *self.place(), Place::Over);
+        drop(parked);
+    }
+
+    fn place(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes why this connection is about to end; `None` takes it back.

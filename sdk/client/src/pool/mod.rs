@@ -337,6 +337,7 @@ impl Pool {
         let (pool, lane) = (Arc::downgrade(self), target.lane);
         tokio::spawn(async move {
             let seen = connection.until_end(end).await;
+            connection.over();
             match pool.upgrade() {
                 Some(pool) => pool.forget(lane, connection.facts.id()),
                 None => connection.expect_end(Some(CloseReason::Evicted)),

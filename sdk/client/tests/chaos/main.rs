@@ -183,7 +183,9 @@ async fn churn(alpn: Alpn, hardening: Hardening, seed: u64) {
     );
     check_what_the_server_saw(&scene.lab, hardening, totals.signatures(), opened).await;
     let causes = books.check(REQUESTS, |operation| operation.name().starts_with(SOURCED));
-    assert_eq!(causes.values().sum::<usize>() as u64, totals.signatures());
+    // A signature whose request has gone may still be under way.
+    let later = scene.client.stats().totals.signatures();
+    assert!((totals.signatures()..=later).contains(&(causes.values().sum::<usize>() as u64)));
 }
 
 async fn agent(task: u64, mut dice: Dice, scene: Arc<Scene>) {
