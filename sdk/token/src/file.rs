@@ -62,7 +62,7 @@ impl TokenFile {
             interval: options.interval,
             clock: options.clock.clone(),
             seen: Mutex::default(),
-            workers: Workers::default(),
+            workers: Workers::new(MOST_READING),
         };
         let backoff = Backoff {
             first: options.interval,
@@ -126,6 +126,9 @@ struct FileId(u64, u64);
 /// A longer file holds no token ([`AccessToken`] takes 64 KiB) but something else.
 const MOST_OCTETS: u64 = 80 * 1024;
 
+/// A file system that hangs leaves one thread behind, and no more.
+const MOST_READING: usize = 1;
+
 /// A file system that does not answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -133,7 +136,7 @@ impl Issue for Reader {
     fn issue(self: Arc<Self>, _: Holder, occasion: Occasion) -> BoxFuture<'static, Result<Held, Error>> {
         Box::pin(async move {
             let reader = self.clone();
-            let reading = self.workers.run(1, move || reader.read());
+            let reading = self.workers.run(move || reader.read());
             let (token, file) = match tokio::time::timeout(PATIENCE, reading).await {
                 Ok(Some(read)) => read?,
                 Ok(None) => return Err(self.error("the token file is still being read, and the file system is silent")),

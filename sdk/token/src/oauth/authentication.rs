@@ -85,7 +85,7 @@ impl ClientAuthentication {
             client_id: client_id.into(),
             method,
             audience: None,
-            workers: Workers::default(),
+            workers: Workers::new(MOST_SIGNING),
         }
     }
 
@@ -122,7 +122,7 @@ impl ClientAuthentication {
             (None, None) => endpoint.uri.to_string().into(),
         };
         let since = clock.now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let signing = self.workers.run(MOST_SIGNING, move || {
+        let signing = self.workers.run(move || {
             key.sign(&AssertionClaims {
                 client_id: &client_id,
                 audience: &audience,

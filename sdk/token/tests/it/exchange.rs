@@ -91,6 +91,26 @@ async fn each_token_that_comes_in_is_exchanged_once_for_as_long_as_the_result_la
     ));
 }
 
+/// More subjects than keys may hang: idle sources are not signing.
+#[tokio::test]
+async fn a_service_that_signs_assertions_exchanges_the_tokens_of_many_subjects() {
+    let lab = Lab::new();
+    let service = Service::new(&lab);
+    lab.authority.register(Registration {
+        resources: vec![SERVICE.to_owned()],
+        authentication: bowline_testkit::authority::ClientAuthentication::private_key_jwt(&service.leaf),
+        ..Registration::new("signing")
+    });
+    let server = AuthorizationServer::issuer(lab.authority.issuer());
+    let authentication = ClientAuthentication::certificate_key_jwt("signing");
+    let settings = OAuth::builder(service.client.clone(), server, authentication).clock(lab.hands.clock());
+    let exchanges = Exchanges::new(settings).unwrap();
+    for n in 0..40 {
+        let source = exchanges.of(&incoming(&lab)).unwrap();
+        source.token().await.unwrap_or_else(|error| panic!("subject {n}: {error}"));
+    }
+}
+
 #[tokio::test]
 async fn an_actor_is_named_by_a_token_of_its_own() {
     let lab = Lab::new();
