@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::digest;
-use bowline_proof::{AccessToken, TokenHash};
+use bowline_proof::{AccessToken, Scheme, TokenHash};
 use lru::LruCache;
 
 /// The proofs that passed on this connection and the `jti` values used up on it. It is freed with the connection.
@@ -53,7 +53,8 @@ impl ProofMemory {
         }))
     }
 
-    /// The token of these credentials, if it was among the last that passed, and with this very proof (RS-5..RS-8).
+    /// The token of these credentials, if their scheme is Bearer and it was among the last that passed, and with this very
+    /// proof (RS-5..RS-8).
     pub(crate) fn recall(&self, credentials: &[u8], proof: &[u8]) -> Option<AccessToken> {
         let secret = credentials.strip_prefix(b"Bearer ")?;
         let mut state = self.state();
@@ -114,7 +115,8 @@ impl State {
     /// A token has one reusable proof: a newer one takes the place of the older.
     fn keep(&mut self, token: &AccessToken, proof: &[u8]) {
         self.recent.retain(|pair| pair.token.hash() != token.hash());
-        if token.secret().len() + proof.len() > MAX_PAIR_OCTETS {
+        // `recall` gives it back for the scheme Bearer, and with another one it might pass where Bearer must not.
+        if token.scheme() != Scheme::Bearer || token.secret().len() + proof.len() > MAX_PAIR_OCTETS {
             return;
         }
         self.recent.truncate(RECENT - 1);
