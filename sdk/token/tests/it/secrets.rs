@@ -54,6 +54,34 @@ async fn a_server_that_repeats_what_it_was_sent_brings_nothing_of_it_into_an_err
     }
 }
 
+/// Repeats the beginning of what it was sent, and the end.
+async fn quote(body: String) -> (StatusCode, String) {
+    let said = form_urlencoded::parse(body.as_bytes()).find(|(name, _)| name == "subject_token");
+    let (_, token) = said.expect("an exchange");
+    let said = format!(
+        "no such token: {}... or ...{}",
+        &token[..20],
+        &token[token.len() - 20..]
+    );
+    let answer = json!({ "error": "invalid_request", "error_description": said });
+    (StatusCode::BAD_REQUEST, answer.to_string())
+}
+
+#[tokio::test]
+async fn a_server_that_repeats_pieces_of_what_it_was_sent_brings_none_into_an_error() {
+    let lab = Lab::new();
+    let server = lab.serve(Router::new().fallback(any(quote)));
+    let endpoint = AuthorizationServer::token_endpoint(server.origin());
+    let subject = AccessToken::new("mF_9.B5f-4.1JqM.SlAV32hkKG8xLOBeZQQYbYS6WxSbIA4").unwrap();
+    let source = OAuth::builder(lab.client(), endpoint, ClientAuthentication::tls("agent"))
+        .exchange(Fixed::new(subject))
+        .build()
+        .unwrap();
+    let error = source.token().await.unwrap_err().to_string();
+    assert!(error.contains("refused with invalid_request"), "{error}");
+    assert!(!error.contains("mF_9") && !error.contains("bIA4"), "{error}");
+}
+
 #[tokio::test]
 async fn debug_and_logs_show_nothing_of_tokens_and_keys() {
     let log = Log::default();
