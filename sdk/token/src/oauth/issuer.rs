@@ -29,10 +29,7 @@ const OPERATION: Operation = Operation::new(Protocol::Http, "token");
 #[derive(Clone)]
 pub(super) enum Grant {
     ClientCredentials,
-    Exchange {
-        subject: Arc<dyn TokenSource>,
-        actor: Option<Arc<dyn TokenSource>>,
-    },
+    Exchange { subject: Arc<dyn TokenSource> },
 }
 
 pub(super) struct Issuer {
@@ -73,6 +70,7 @@ impl Issuer {
             server,
             authentication,
             grant,
+            actor,
             bound,
             timeout,
             clock,
@@ -86,7 +84,7 @@ impl Issuer {
             mutual_tls: holder.0.is_some(),
         };
         let endpoint = server.endpoint(&self.client, &wish, clock, *timeout).await?;
-        let presented = grant.tokens(holder).await?;
+        let presented = grant.tokens(actor.as_ref(), holder).await?;
         let url = endpoint.uri.to_string();
         let what = What {
             name: "the token endpoint",
@@ -209,8 +207,8 @@ impl Grant {
     }
 
     /// For the same certificate as the request: it may be what they are bound to (AS-2).
-    async fn tokens(&self, holder: &Holder) -> Result<Presented, Error> {
-        let Self::Exchange { subject, actor } = self else {
+    async fn tokens(&self, actor: Option<&Arc<dyn TokenSource>>, holder: &Holder) -> Result<Presented, Error> {
+        let Self::Exchange { subject } = self else {
             return Ok(Presented {
                 subject: None,
                 actor: None,

@@ -107,7 +107,10 @@ async fn a_service_that_signs_assertions_exchanges_the_tokens_of_many_subjects()
     let exchanges = Exchanges::new(settings).unwrap();
     for n in 0..40 {
         let source = exchanges.of(&incoming(&lab)).unwrap();
-        source.token().await.unwrap_or_else(|error| panic!("subject {n}: {error}"));
+        source
+            .token()
+            .await
+            .unwrap_or_else(|error| panic!("subject {n}: {error}"));
     }
 }
 
@@ -133,6 +136,26 @@ async fn an_actor_is_named_by_a_token_of_its_own() {
         .unwrap();
     let error = source.token().await.unwrap_err();
     assert_eq!(error.kind(), Kind::Refused(Refusal::InvalidRequest), "{error}");
+}
+
+/// It is part of what the new token says, so it must not get lost.
+#[tokio::test]
+async fn an_actor_is_named_in_whatever_order_it_was_said_and_for_each_subject() {
+    let lab = Lab::new();
+    let service = Service::new(&lab);
+    // One that the authority refuses shows that it was sent.
+    let settings = service.settings(&lab).actor(Fixed::new(incoming(&lab)));
+    let before = settings.clone().exchange(Fixed::new(incoming(&lab))).build().unwrap();
+    let each = Exchanges::new(settings.clone()).unwrap().of(&incoming(&lab)).unwrap();
+    for source in [&before, &*each] {
+        let error = source.token().await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Refused(Refusal::InvalidRequest), "{error}");
+        assert!(error.to_string().contains("actor_token"), "{error}");
+    }
+    // For whom would it act?
+    let error = settings.build().unwrap_err();
+    assert_eq!(error.kind(), Kind::Configuration);
+    assert!(error.to_string().contains("actor"), "{error}");
 }
 
 /// The new token's own certificate goes with an actor's token for that same one.
