@@ -138,9 +138,11 @@ impl Builder {
         self
     }
 
-    /// What the tokens must be bound to; one that is not is an error ([`Kind::Binding`]) and is not handed out. Default
-    /// [`Bound::AsIssued`]. With [`Binding::Require`](bowline_client::Binding::Require) say [`Bound::Session`] here: a
-    /// proof with a token that does not ask for one protects nothing, because a thief leaves it out.
+    /// What the tokens must be bound to; a JWT that is not is an error ([`Kind::Binding`]) and is not handed out. An opaque
+    /// token tells nobody but its issuer, so it is taken, unless its `token_type` contradicts [`Bound::Dpop`]: there the
+    /// resource must insist. Default [`Bound::AsIssued`]. With [`Binding::Require`](bowline_client::Binding::Require) say
+    /// [`Bound::Session`] here: a proof with a token that does not ask for one protects nothing, because a thief leaves it
+    /// out.
     #[must_use]
     pub fn bound(mut self, bound: Bound) -> Self {
         self.bound = bound;
