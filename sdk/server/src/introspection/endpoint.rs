@@ -1,6 +1,7 @@
 //! The introspection endpoint, and how this server shows who it is there (RFC 7662 section 2.1).
 
 use std::fmt;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,6 +9,7 @@ use bowline_proof::AccessToken;
 use form_urlencoded::{Serializer, byte_serialize};
 use http::HeaderValue;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use reqwest::RequestBuilder;
 
 use crate::endpoint::{Answer, Endpoint, EndpointError};
 
@@ -72,17 +74,23 @@ impl IntrospectionEndpoint {
         self
     }
 
-    pub(super) async fn ask(&self, token: &AccessToken) -> Result<Answer, EndpointError> {
+    /// `limit` is for the whole exchange, in the place of the endpoint's own.
+    pub(super) async fn ask(&self, token: &AccessToken, limit: Duration) -> Result<Answer, EndpointError> {
+        self.endpoint.ask(self.question(token, limit), MAX_ANSWER).await
+    }
+
+    fn question(&self, token: &AccessToken, limit: Duration) -> RequestBuilder {
         let mut request = self
             .endpoint
             .post()
+            .timeout(limit)
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(self.form(token));
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
         }
-        self.endpoint.ask(request, MAX_ANSWER).await
+        request
     }
 
     fn form(&self, token: &AccessToken) -> String {
@@ -112,5 +120,19 @@ impl fmt::Display for IntrospectionEndpoint {
 impl fmt::Debug for IntrospectionEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "IntrospectionEndpoint({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Also where it is longer than an exchange may take elsewhere.
+    #[test]
+    fn a_question_may_take_as_long_as_the_validator_allows() {
+        let endpoint = IntrospectionEndpoint::new("https://authority.example.com/introspect").unwrap();
+        let limit = Duration::from_secs(30);
+        let question = endpoint.question(&AccessToken::new("token").unwrap(), limit);
+        assert_eq!(question.build().unwrap().timeout(), Some(&limit));
     }
 }

@@ -117,7 +117,7 @@ impl Inner {
         let exchange = async {
             // The semaphore is never closed.
             let _slot = self.slots.acquire().await;
-            self.endpoint.ask(token).await
+            self.endpoint.ask(token, self.timeout).await
         };
         let answered = tokio::time::timeout(self.timeout, exchange).await;
         let now = self.clock.now();
