@@ -7,11 +7,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use aws_lc_rs::digest;
 use bowline_proof::{AccessToken, Scheme, TokenHash};
 use lru::LruCache;
+use zeroize::Zeroizing;
 
 /// The proofs that passed on this connection and the `jti` values used up on it. It is freed with the connection.
 ///
 /// It holds digests; and of the few pairs that passed last, token and proof themselves, because to compare them costs a
-/// tenth of what it costs to hash them. hyper's header tables hold the same for as long as the connection lives.
+/// tenth of what it costs to hash them. They are cleared when they go, with the connection at the latest.
 pub(crate) struct ProofMemory(Mutex<State>);
 
 struct State {
@@ -24,7 +25,8 @@ struct State {
 
 struct Pair {
     token: AccessToken,
-    proof: Box<[u8]>,
+    /// Its `ekm` is the exporter value (EX-7).
+    proof: Zeroizing<Box<[u8]>>,
 }
 
 /// One is enough for most connections; a few let agents of one process share a connection.
@@ -120,7 +122,7 @@ impl State {
             return;
         }
         self.recent.truncate(RECENT - 1);
-        let (token, proof) = (token.clone(), proof.into());
+        let (token, proof) = (token.clone(), Zeroizing::new(proof.into()));
         self.recent.insert(0, Pair { token, proof });
     }
 }
