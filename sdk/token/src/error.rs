@@ -28,7 +28,7 @@ struct Inner {
 pub enum Kind {
     /// The source was set up wrongly: a URL that is none, an identity or key that is missing.
     Configuration,
-    /// A token file cannot be read, or holds no token.
+    /// A token file cannot be read, or holds no token, or one that has expired.
     File,
     /// The only token that there is has expired.
     Expired,

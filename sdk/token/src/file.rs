@@ -26,7 +26,7 @@ use crate::{Clock, Counts, Error, Kind, Token, TokenSource};
 /// The file holds the access token and nothing else but white space around it. One that is replaced as a whole (renamed
 /// into place, or behind a symlink that now leads elsewhere) counts at once. One that was written into counts when it was
 /// read twice without a change, so that half a token is not taken for one. While it is missing, empty or unreadable, the
-/// last token stays in use until it expires.
+/// last token stays in use until it expires. A JWT that has expired is no token, even if it still stands there.
 #[derive(Clone)]
 pub struct TokenFile(Arc<Cache<Reader>>);
 
@@ -142,7 +142,7 @@ impl Issue for Reader {
                 Ok(None) => return Err(self.error("the token file is still being read, and the file system is silent")),
                 Err(_) => return Err(self.error(&format!("the token file was not read within {PATIENCE:?}"))),
             };
-            Ok(self.take(token, file, occasion))
+            self.take(token, file, occasion)
         })
     }
 }
@@ -180,13 +180,11 @@ impl Reader {
     }
 
     /// Decides whether what was read is the token now.
-    fn take(&self, read: AccessToken, file: Option<FileId>, occasion: Occasion) -> Held {
+    fn take(&self, read: AccessToken, file: Option<FileId>, occasion: Occasion) -> Result<Held, Error> {
         let now = self.clock.now();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let in_use = seen
-            .token
-            .clone()
-            .filter(|token| token.expires_at().is_none_or(|at| now < at));
+        let is_valid = |token: &Token| token.expires_at().is_none_or(|at| now < at);
+        let in_use = seen.token.clone().filter(is_valid);
         let is_whole =
             occasion == Occasion::Need || file.is_some() && seen.file != file || seen.candidate.as_ref() == Some(&read);
         let token = match in_use {
@@ -198,15 +196,18 @@ impl Reader {
         }
         seen.candidate = Some(read);
         seen.token = Some(token.clone());
+        if !is_valid(&token) {
+            return Err(self.error("the token in the file has expired, and nobody has replaced it"));
+        }
         let next_look = now.checked_add(self.interval);
-        Held {
+        Ok(Held {
             token,
             times: Times {
                 due_at: next_look,
                 late_at: next_look,
             },
             is_refused: false,
-        }
+        })
     }
 
     fn error(&self, what: &str) -> Error {
