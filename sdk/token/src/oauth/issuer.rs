@@ -47,9 +47,13 @@ struct Presented {
 impl Issue for Issuer {
     fn issue(self: Arc<Self>, holder: Holder, _: Occasion) -> BoxFuture<'static, Result<Held, Error>> {
         Box::pin(async move {
+            let server = &self.settings.server;
             let what = What {
-                name: "the authorization server",
-                url: &format!("{:?}", self.settings.server),
+                name: match server.resource() {
+                    Some(_) => "an authorization server of the resource",
+                    None => "the authorization server",
+                },
+                url: server.url(),
             };
             within(self.settings.timeout, &what, self.ask(&holder)).await
         })

@@ -98,6 +98,13 @@ impl AuthorizationServer {
         self.with(|_, only| only.extend(issuers))
     }
 
+    /// The URL by which it is known here, for messages.
+    pub(super) fn url(&self) -> &str {
+        match &self.0.place {
+            Place::Endpoint(url) | Place::Issuer(url) | Place::Resource { resource: url, .. } => url,
+        }
+    }
+
     /// The resource by which it is to be found.
     pub(super) fn resource(&self) -> Option<&str> {
         match &self.0.place {
@@ -249,11 +256,11 @@ fn all_of(failures: Vec<Error>) -> Error {
 
 impl fmt::Debug for AuthorizationServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, value) = match &self.0.place {
-            Place::Endpoint(url) => ("token_endpoint", url),
-            Place::Issuer(issuer) => ("issuer", issuer),
-            Place::Resource { resource, .. } => ("resource", resource),
+        let name = match &self.0.place {
+            Place::Endpoint(_) => "token_endpoint",
+            Place::Issuer(_) => "issuer",
+            Place::Resource { .. } => "resource",
         };
-        f.debug_struct("AuthorizationServer").field(name, value).finish()
+        f.debug_struct("AuthorizationServer").field(name, &self.url()).finish()
     }
 }
