@@ -84,15 +84,7 @@ async fn a_server_that_repeats_pieces_of_what_it_was_sent_brings_none_into_an_er
 
 #[tokio::test]
 async fn debug_and_logs_show_nothing_of_tokens_and_keys() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
-
+    let log = Log::of_the_process();
     let lab = Lab::new();
     let client = lab.client();
     let source = lab.source(&client).build().unwrap();
@@ -122,6 +114,20 @@ async fn debug_and_logs_show_nothing_of_tokens_and_keys() {
 struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
+    /// Everything that the process logs from now on, other tests' lines too. A subscriber of this thread alone would miss
+    /// lines: whether a line is logged at all is decided by the first thread that comes to it, and for all.
+    fn of_the_process() -> Self {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::set_global_default(subscriber).expect("no other test listens");
+        log
+    }
+
     fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
     }
