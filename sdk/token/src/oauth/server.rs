@@ -178,8 +178,14 @@ impl AuthorizationServer {
         };
         let mut servers = Vec::new();
         let mut failures = Vec::new();
-        for issuer in issuers.iter().take(MOST_SERVERS) {
-            let fetched = ServerMetadata::fetch(client, issuer, limit).await;
+        let issuers = &issuers[..issuers.len().min(MOST_SERVERS)];
+        // Of several, none may use up the time of those that come after it, and of the token request.
+        let share = match issuers.len() {
+            0 | 1 => limit,
+            several => limit / (several as u32 + 1),
+        };
+        for issuer in issuers {
+            let fetched = ServerMetadata::fetch(client, issuer, share).await;
             match fetched.and_then(|server| Ok((endpoint_of(&server, wish)?, server))) {
                 Ok((endpoint, server)) => {
                     servers.push(server);
