@@ -135,11 +135,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 impl Issue for Reader {
     fn issue(self: Arc<Self>, _: Holder, occasion: Occasion) -> BoxFuture<'static, Result<Held, Error>> {
         Box::pin(async move {
+            if self.workers.are_busy() {
+                return Err(self.error("the token file is still being read, and the file system is silent"));
+            }
             let reader = self.clone();
             let reading = self.workers.run(move || reader.read());
             let (token, file) = match tokio::time::timeout(PATIENCE, reading).await {
                 Ok(Some(read)) => read?,
-                Ok(None) => return Err(self.error("the token file is still being read, and the file system is silent")),
+                Ok(None) => return Err(self.error("reading the token file panicked")),
                 Err(_) => return Err(self.error(&format!("the token file was not read within {PATIENCE:?}"))),
             };
             self.take(token, file, occasion)

@@ -123,10 +123,14 @@ impl Issuer {
         loop {
             let assertion = match &key {
                 Some(key) => {
-                    let signing = self
-                        .settings
-                        .authentication
-                        .assertion(key.clone(), endpoint, &self.settings.clock);
+                    let Builder {
+                        authentication,
+                        clock,
+                        timeout,
+                        ..
+                    } = &self.settings;
+                    // Half of what all of it may take: so it is the key that is named if it hangs.
+                    let signing = authentication.assertion(key.clone(), endpoint, clock, *timeout / 2);
                     Some(signing.await?)
                 }
                 None => None,

@@ -167,7 +167,8 @@ impl Builder {
         self
     }
 
-    /// How long all of it may take: discovery, the subject's token, and the request. Default 10 s.
+    /// How long all of it may take: discovery, the subject's token, the signature (half of the time at most), and the
+    /// request. Default 10 s.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;

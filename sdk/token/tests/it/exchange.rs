@@ -105,12 +105,14 @@ async fn a_service_that_signs_assertions_exchanges_the_tokens_of_many_subjects()
     let authentication = ClientAuthentication::certificate_key_jwt("signing");
     let settings = OAuth::builder(service.client.clone(), server, authentication).clock(lab.hands.clock());
     let exchanges = Exchanges::new(settings).unwrap();
+    let ask = async |subject: AccessToken| exchanges.of(&subject).unwrap().token().await;
     for n in 0..40 {
-        let source = exchanges.of(&incoming(&lab)).unwrap();
-        source
-            .token()
-            .await
-            .unwrap_or_else(|error| panic!("subject {n}: {error}"));
+        let answer = ask(incoming(&lab)).await;
+        answer.unwrap_or_else(|error| panic!("subject {n}: {error}"));
+    }
+    // And all at once.
+    for answer in join_all((0..100).map(|_| ask(incoming(&lab)))).await {
+        answer.unwrap();
     }
 }
 
