@@ -18,7 +18,7 @@ use bowline_client::{Client, Identity, ProofForThisRequest, Trust};
 use bowline_proof::{PROOF_HEADER, challenges};
 use bowline_server::{
     Acceptor, Binding, BindingLayer, ClientAuth, Jwks, JwksUrl, JwtValidator, Listener, Policy, RequestClaims,
-    ServeOptions, ServerIdentity, ServerTls, serve,
+    ResourceMetadata, ServeOptions, ServerIdentity, ServerTls, serve,
 };
 use bowline_testkit::authority::{Authority, AuthorityOptions};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -28,9 +28,6 @@ use http::{HeaderMap, Method, header};
 use http_body_util::{BodyExt, Full};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
-
-/// Where the service says who issues tokens for it (RFC 9728). It needs no token.
-const METADATA: &str = "/.well-known/oauth-protected-resource";
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
@@ -49,12 +46,12 @@ async fn run() -> Result<(), Error> {
 
     println!("\na log has leaked the agent's last token and proof. On connections of their own:");
     let stolen = log.last().ok_or("the service has seen no request")?;
-    for (who, certificate) in [
-        ("another certificate", &thief),
-        ("the agent's own certificate", &victim),
+    for (who, certificate, check) in [
+        ("another certificate", &thief, "RS-3"),
+        ("the agent's own certificate", &victim, "RS-6"),
     ] {
         let refusal = replay(&pki, certificate, &origin, stolen.clone()).await?;
-        println!("  a thief with {who}: {refusal}");
+        println!("  a thief with {who}: {}", expected(check, refusal)?);
     }
     Ok(())
 }
@@ -69,24 +66,20 @@ async fn service(pki: &Pki, authority: &Authority, log: Log) -> Result<String, E
 
     let keys = JwksUrl::new(&authority.jwks_url())?.trust_only_pem(authority.ca_pem().as_bytes())?;
     let tokens = JwtValidator::builder(authority.issuer(), &origin, Jwks::from(keys)).build();
+    // Says who issues tokens for it (RFC 9728). It needs no token.
+    let metadata = ResourceMetadata::new(&*origin)?
+        .authorization_servers([authority.issuer()])
+        .certificate_bound_tokens(true);
     let binding = BindingLayer::new(tokens)
         .origins([origin.parse()?])
         .policy(Policy::Require)
         .request_claims(RequestClaims::when(|request| request.method == Method::DELETE))
-        .resource_metadata(format!("{origin}{METADATA}"))
-        .public_paths([METADATA]);
+        .resource(&metadata);
 
-    let metadata = format!(
-        r#"{{"resource":"{origin}","authorization_servers":["{}"]}}"#,
-        authority.issuer()
-    );
     let app = Router::new()
         .route("/things", get(things))
         .route("/things/{name}", delete(async || "gone"))
-        .route(
-            METADATA,
-            get(async || ([(header::CONTENT_TYPE, "application/json")], metadata)),
-        )
+        .route_service(metadata.path(), metadata.service())
         .layer(binding)
         .layer(from_fn_with_state(log, careless));
     tokio::spawn(serve(listener, app, ServeOptions::default(), std::future::pending()));
@@ -124,7 +117,10 @@ async fn agent(pki: &Pki, leaf: &Leaf, origin: &str) -> Result<(), Error> {
     let text = response.into_body().collect().await?.to_bytes();
     println!(
         "GET /things, 101 times: {}, {} signature(s), {} token request(s)",
-        String::from_utf8_lossy(&text),
+        expected(
+            "agent's hammer, session-bound",
+            String::from_utf8_lossy(&text).into_owned()
+        )?,
         client.stats().totals.signatures(),
         source.counts().requested
     );
@@ -134,13 +130,13 @@ async fn agent(pki: &Pki, leaf: &Leaf, origin: &str) -> Result<(), Error> {
         .await?;
     println!(
         "DELETE with the same proof: {}",
-        outcome(reusable.status(), reusable.headers())
+        expected("RS-12", outcome(reusable.status(), reusable.headers()))?
     );
     let own = request(Method::DELETE, "/things/hammer").extension(ProofForThisRequest);
     let own = agent.send(own.body(Full::<Bytes>::default())?).await?;
     println!(
         "DELETE with a proof of its own: {}",
-        outcome(own.status(), own.headers())
+        expected("200", outcome(own.status(), own.headers()))?
     );
     Ok(())
 }
@@ -167,6 +163,14 @@ fn outcome(status: http::StatusCode, headers: &HeaderMap) -> String {
     match said {
         Some(said) => format!("{status} ({said})"),
         None => status.to_string(),
+    }
+}
+
+/// What happened, if it is what this example is there to show.
+fn expected(what: &str, happened: String) -> Result<String, Error> {
+    match happened.contains(what) {
+        true => Ok(happened),
+        false => Err(format!("expected {what}: {happened}").into()),
     }
 }
 
@@ -198,7 +202,7 @@ async fn careless(State(log): State<Log>, request: Request, next: Next) -> Respo
 #[cfg(test)]
 mod tests {
     #[tokio::test]
-    async fn the_example_runs_and_no_thief_gets_through() {
+    async fn the_agent_passes_and_each_thief_is_refused_by_the_check_that_is_meant() {
         super::run().await.unwrap();
     }
 }

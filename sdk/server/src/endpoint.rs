@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::header::RETRY_AFTER;
@@ -35,7 +36,7 @@ impl Endpoint {
         let url: Url = url
             .parse()
             .map_err(|error| EndpointError::new(format!("{name} is not a URL")).because(error))?;
-        if !(url.scheme() == "https" || url.scheme() == "http" && is_loopback(&url)) {
+        if !(url.scheme() == "https" || url.scheme() == "http" && url.host_str().is_some_and(is_loopback)) {
             return Err(EndpointError::new(format!(
                 "{name} must be https; http is for loopback only"
             )));
@@ -157,16 +158,10 @@ fn client(
         .map_err(|error| EndpointError::new(format!("no HTTPS client can be made for {name}")).because(error))
 }
 
-fn is_loopback(url: &Url) -> bool {
-    match url.host_str() {
-        Some("localhost") => true,
-        Some(host) => {
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            host.parse::<std::net::IpAddr>()
-                .is_ok_and(|address| address.is_loopback())
-        }
-        None => false,
-    }
+/// Whether a URL's host is this machine: the client takes the same (CL-6).
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// An endpoint of the authorization server that cannot be used as it is configured, or did not answer as it should.

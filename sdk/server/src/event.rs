@@ -86,7 +86,8 @@ pub enum CloseReason {
     JtiQuota,
     /// The server stops.
     Shutdown,
-    /// Whoever served it did not say: `axum::serve` does not.
+    /// Whoever served it did not say: `axum::serve` does not, but for [`Certificate`](Self::Certificate) and
+    /// [`JtiQuota`](Self::JtiQuota).
     Unknown,
 }
 

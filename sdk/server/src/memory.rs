@@ -5,13 +5,14 @@ use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::digest;
-use bowline_proof::{AccessToken, TokenHash};
+use bowline_proof::{AccessToken, Scheme, TokenHash};
 use lru::LruCache;
+use zeroize::Zeroizing;
 
 /// The proofs that passed on this connection and the `jti` values used up on it. It is freed with the connection.
 ///
 /// It holds digests; and of the few pairs that passed last, token and proof themselves, because to compare them costs a
-/// tenth of what it costs to hash them. hyper's header tables hold the same for as long as the connection lives.
+/// tenth of what it costs to hash them. They are cleared when they go, with the connection at the latest.
 pub(crate) struct ProofMemory(Mutex<State>);
 
 struct State {
@@ -24,7 +25,8 @@ struct State {
 
 struct Pair {
     token: AccessToken,
-    proof: Box<[u8]>,
+    /// Its `ekm` is the exporter value (EX-7).
+    proof: Zeroizing<Box<[u8]>>,
 }
 
 /// One is enough for most connections; a few let agents of one process share a connection.
@@ -53,7 +55,8 @@ impl ProofMemory {
         }))
     }
 
-    /// The token of these credentials, if it was among the last that passed, and with this very proof (RS-5..RS-8).
+    /// The token of these credentials, if their scheme is Bearer and it was among the last that passed, and with this very
+    /// proof (RS-5..RS-8).
     pub(crate) fn recall(&self, credentials: &[u8], proof: &[u8]) -> Option<AccessToken> {
         let secret = credentials.strip_prefix(b"Bearer ")?;
         let mut state = self.state();
@@ -114,11 +117,12 @@ impl State {
     /// A token has one reusable proof: a newer one takes the place of the older.
     fn keep(&mut self, token: &AccessToken, proof: &[u8]) {
         self.recent.retain(|pair| pair.token.hash() != token.hash());
-        if token.secret().len() + proof.len() > MAX_PAIR_OCTETS {
+        // `recall` gives it back for the scheme Bearer, and with another one it might pass where Bearer must not.
+        if token.scheme() != Scheme::Bearer || token.secret().len() + proof.len() > MAX_PAIR_OCTETS {
             return;
         }
         self.recent.truncate(RECENT - 1);
-        let (token, proof) = (token.clone(), proof.into());
+        let (token, proof) = (token.clone(), Zeroizing::new(proof.into()));
         self.recent.insert(0, Pair { token, proof });
     }
 }

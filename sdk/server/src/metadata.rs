@@ -14,6 +14,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tower_service::Service;
 
+use crate::endpoint::is_loopback;
+
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
 /// The metadata of one protected resource (RFC 9728 section 2).
@@ -70,10 +72,9 @@ impl ResourceMetadata {
         let resource = resource.into();
         let uri: Uri = resource.parse().map_err(|_| InvalidResource)?;
         let host = uri.host().filter(|host| !host.is_empty()).ok_or(InvalidResource)?;
-        let on_loopback = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
         let scheme = match uri.scheme_str() {
             Some("https") => "https",
-            Some("http") if on_loopback => "http",
+            Some("http") if is_loopback(host) => "http",
             _ => return Err(InvalidResource),
         };
         let authority = uri.authority().ok_or(InvalidResource)?.as_str();
@@ -249,6 +250,16 @@ mod tests {
                 "http://127.0.0.1:8080/mcp",
                 "http://127.0.0.1:8080/.well-known/oauth-protected-resource/mcp",
                 "/.well-known/oauth-protected-resource/mcp",
+            ),
+            (
+                "http://127.0.0.2",
+                "http://127.0.0.2/.well-known/oauth-protected-resource",
+                WELL_KNOWN,
+            ),
+            (
+                "http://[::1]:8080",
+                "http://[::1]:8080/.well-known/oauth-protected-resource",
+                WELL_KNOWN,
             ),
         ] {
             let metadata = ResourceMetadata::new(resource).unwrap();

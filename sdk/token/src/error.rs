@@ -28,7 +28,7 @@ struct Inner {
 pub enum Kind {
     /// The source was set up wrongly: a URL that is none, an identity or key that is missing.
     Configuration,
-    /// A token file cannot be read, or holds no token.
+    /// A token file cannot be read, or holds no token, or one that has expired.
     File,
     /// The only token that there is has expired.
     Expired,
@@ -217,18 +217,20 @@ impl std::error::Error for Error {
     }
 }
 
+/// So many characters of what a server said are shown.
+pub(crate) const MOST_SHOWN: usize = 200;
+
 /// What a server said, fit for a message: printable ASCII without quotes, and not much of it.
 pub(crate) fn printable(text: &str) -> String {
-    const MOST: usize = 200;
     let mut shown: String = text
         .chars()
-        .take(MOST)
+        .take(MOST_SHOWN)
         .map(|c| match c {
             ' ' | '!' | '#'..='[' | ']'..='~' => c,
             _ => '?',
         })
         .collect();
-    if text.chars().nth(MOST).is_some() {
+    if text.chars().nth(MOST_SHOWN).is_some() {
         shown.push_str("...");
     }
     shown

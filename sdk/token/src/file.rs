@@ -26,7 +26,7 @@ use crate::{Clock, Counts, Error, Kind, Token, TokenSource};
 /// The file holds the access token and nothing else but white space around it. One that is replaced as a whole (renamed
 /// into place, or behind a symlink that now leads elsewhere) counts at once. One that was written into counts when it was
 /// read twice without a change, so that half a token is not taken for one. While it is missing, empty or unreadable, the
-/// last token stays in use until it expires.
+/// last token stays in use until it expires. A JWT that has expired is no token, even if it still stands there.
 #[derive(Clone)]
 pub struct TokenFile(Arc<Cache<Reader>>);
 
@@ -62,7 +62,7 @@ impl TokenFile {
             interval: options.interval,
             clock: options.clock.clone(),
             seen: Mutex::default(),
-            workers: Workers::default(),
+            workers: Workers::new(MOST_READING),
         };
         let backoff = Backoff {
             first: options.interval,
@@ -126,17 +126,23 @@ struct FileId(u64, u64);
 /// A longer file holds no token ([`AccessToken`] takes 64 KiB) but something else.
 const MOST_OCTETS: u64 = 80 * 1024;
 
+/// A file system that hangs leaves one thread behind, and no more.
+const MOST_READING: usize = 1;
+
 /// A file system that does not answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Issue for Reader {
     fn issue(self: Arc<Self>, _: Holder, occasion: Occasion) -> BoxFuture<'static, Result<Held, Error>> {
         Box::pin(async move {
+            if self.workers.are_busy() {
+                return Err(self.error("the token file is still being read, and the file system is silent"));
+            }
             let reader = self.clone();
-            let reading = self.workers.run(1, move || reader.read());
+            let reading = self.workers.run(move || reader.read());
             let (token, file) = match tokio::time::timeout(PATIENCE, reading).await {
                 Ok(Some(read)) => read?,
-                Ok(None) => return Err(self.error("the token file is still being read, and the file system is silent")),
+                Ok(None) => return Err(self.error("reading the token file panicked")),
                 Err(_) => return Err(self.error(&format!("the token file was not read within {PATIENCE:?}"))),
             };
             self.take(token, file, occasion)

@@ -1,6 +1,7 @@
 //! The introspection endpoint, and how this server shows who it is there (RFC 7662 section 2.1).
 
 use std::fmt;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,11 +9,14 @@ use bowline_proof::AccessToken;
 use form_urlencoded::{Serializer, byte_serialize};
 use http::HeaderValue;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use reqwest::RequestBuilder;
 
 use crate::endpoint::{Answer, Endpoint, EndpointError};
 
 /// A longer answer is refused unread.
 const MAX_ANSWER: usize = 64 * 1024;
+
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// Where the authorization server is asked about tokens, and with which credentials. Answers are read up to 64 KiB, and
 /// redirects are not followed.
@@ -72,17 +76,23 @@ impl IntrospectionEndpoint {
         self
     }
 
-    pub(super) async fn ask(&self, token: &AccessToken) -> Result<Answer, EndpointError> {
+    /// `limit` is the caller's to enforce and to report; the HTTP client ends the exchange a moment after it, and no sooner.
+    pub(super) async fn ask(&self, token: &AccessToken, limit: Duration) -> Result<Answer, EndpointError> {
+        self.endpoint.ask(self.question(token, limit), MAX_ANSWER).await
+    }
+
+    fn question(&self, token: &AccessToken, limit: Duration) -> RequestBuilder {
         let mut request = self
             .endpoint
             .post()
+            .timeout(limit.saturating_add(MARGIN))
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(self.form(token));
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
         }
-        self.endpoint.ask(request, MAX_ANSWER).await
+        request
     }
 
     fn form(&self, token: &AccessToken) -> String {
@@ -112,5 +122,19 @@ impl fmt::Display for IntrospectionEndpoint {
 impl fmt::Debug for IntrospectionEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "IntrospectionEndpoint({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Also where it is longer than an exchange may take elsewhere.
+    #[test]
+    fn a_question_may_take_as_long_as_the_validator_allows() {
+        let endpoint = IntrospectionEndpoint::new("https://authority.example.com/introspect").unwrap();
+        let limit = Duration::from_secs(30);
+        let question = endpoint.question(&AccessToken::new("token").unwrap(), limit);
+        assert!(question.build().unwrap().timeout() > Some(&limit));
     }
 }

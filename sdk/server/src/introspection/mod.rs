@@ -68,6 +68,9 @@ const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// A longer wait that the endpoint asks for (`Retry-After`) is cut to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// A shorter one is made this: an endpoint that is not able to answer is not asked for each request, whatever it says.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+
 impl IntrospectionValidator {
     /// Starts a validator for tokens for `audience`, this resource server.
     pub fn builder(endpoint: IntrospectionEndpoint, audience: impl Into<String>) -> IntrospectionValidatorBuilder {
@@ -114,7 +117,7 @@ impl Inner {
         let exchange = async {
             // The semaphore is never closed.
             let _slot = self.slots.acquire().await;
-            self.endpoint.ask(token).await
+            self.endpoint.ask(token, self.timeout).await
         };
         let answered = tokio::time::timeout(self.timeout, exchange).await;
         let now = self.clock.now();
@@ -140,7 +143,9 @@ impl Inner {
             Verdict::Unavailable(why) => {
                 let cause = cause.as_ref().map(|error| error as &(dyn std::error::Error + 'static));
                 tracing::warn!(endpoint = %self.endpoint, why, cause, "introspection gave no answer");
-                after(pause.map_or(self.times.unavailable, |pause| pause.min(LONGEST_PAUSE)))
+                after(pause.map_or(self.times.unavailable, |pause| {
+                    pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+                }))
             }
         };
         Known { verdict, until }
@@ -212,7 +217,7 @@ impl IntrospectionValidatorBuilder {
     }
 
     /// How long after a failure nobody asks about the same token again, in whole seconds, unless the endpoint says
-    /// (`Retry-After`, at most a minute). Default: 1 s.
+    /// (`Retry-After`, a second at least and a minute at most). Default: 1 s.
     pub fn pause_after_failure(mut self, time: Duration) -> Self {
         self.times.unavailable = time;
         self

@@ -128,7 +128,8 @@ pub(super) async fn check<V: TokenValidator>(
     }
     Ok(Passed {
         proof: proof.is_some() || dpop.is_some(),
-        cached: matches!(proof, Some(CheckedProof::SeenBefore)),
+        // The signature of a DPoP proof beside it was verified.
+        cached: dpop.is_none() && matches!(proof, Some(CheckedProof::SeenBefore)),
         binding: Binding {
             class: reported_class(asked_for, &client),
             connection: facts.id(),

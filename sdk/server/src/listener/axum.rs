@@ -17,7 +17,7 @@ use super::{Connection, Listener};
 use crate::serve::past_not_after;
 use crate::{Clock, CloseReason, ConnectionFacts};
 
-/// What requests in flight have left when the certificate expires.
+/// What requests in flight have left when the connection should take no more.
 const GRACE: Duration = Duration::from_secs(30);
 
 impl axum::serve::Listener for Listener {
@@ -46,7 +46,8 @@ impl axum::serve::Listener for Listener {
 /// ```
 ///
 /// `axum::serve` gives no way to drain one connection: past its certificate's `notAfter` each request is refused (RS-1), and
-/// thirty seconds later the connection is cut, without GOAWAY. [`serve`](crate::serve) drains it.
+/// thirty seconds later the connection is cut, without GOAWAY. So it is thirty seconds after its memory of `jti` values has
+/// become nearly full (RS-9). [`serve`](crate::serve) drains it.
 #[derive(Clone, Debug)]
 pub struct PeerFacts(pub Arc<ConnectionFacts>);
 
@@ -56,7 +57,8 @@ impl Connected<IncomingStream<'_, Listener>> for PeerFacts {
     }
 }
 
-/// A connection that seems to be at its end when the client's certificate has been past its `notAfter` for a while (RS-1).
+/// A connection that seems to be at its end when for a while the client's certificate has been past its `notAfter` (RS-1), or
+/// the memory of `jti` values nearly full (RS-9).
 pub struct ExpiringConnection {
     connection: Connection,
     /// Completes at that time; `None` when it has.
@@ -67,9 +69,12 @@ impl ExpiringConnection {
     fn new(connection: Connection, clock: Clock) -> Self {
         let facts = connection.facts().clone();
         let expiry = async move {
-            past_not_after(&facts, &clock).await;
+            tokio::select! {
+                () = past_not_after(&facts, &clock) => facts.closing.because(CloseReason::Certificate),
+                // The verifier has said why.
+                () = facts.drain_wanted() => {}
+            }
             tokio::time::sleep(GRACE).await;
-            facts.closing.because(CloseReason::Certificate);
         };
         Self {
             connection,

@@ -225,14 +225,7 @@ async fn an_htu_is_compared_with_the_configured_origin_over_h1_and_h2() {
     for alpn in ["h2", "http/1.1"] {
         let mut wire = Wire::connect(server.addr, &site.client(alpn)).await;
         for (uri, passes) in [("https://api.example.com/", true), ("https://localhost/", false)] {
-            let request = bowline_proof::RequestClaims::new(&http::Method::GET, &uri.parse().unwrap()).unwrap();
-            let claims = bowline_proof::ProofClaims {
-                token: token.hash(),
-                exporter: &wire.exporter,
-                issued_at: rustls_pki_types::UnixTime::now(),
-                request: Some(request),
-            };
-            let proof = key.mint(&claims).unwrap();
+            let proof = wire.proof_for(&key, &token, uri);
             let answer = wire.get("/", &token, Some(&proof)).await;
             if passes {
                 answer.assert_passed("session");

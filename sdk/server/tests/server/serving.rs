@@ -103,6 +103,44 @@ async fn rs_1_under_axum_serve_an_expired_connection_is_cut_though_nobody_asks_f
     }
 }
 
+/// Or a client who proves every request would be refused on it for good.
+#[tokio::test]
+async fn rs_9_under_axum_serve_a_connection_that_can_remember_no_more_jti_is_cut() {
+    for alpn in ALPN {
+        let site = Site::new();
+        let closed = Arc::new(Mutex::new(Vec::new()));
+        let log = closed.clone();
+        let acceptor = Acceptor::new(site.tls().build().unwrap()).observer(move |event: &ServerEvent| {
+            if let ServerEvent::ConnectionClosed { reason, .. } = event {
+                log.lock().unwrap().push(*reason);
+            }
+        });
+        let listener = Listener::bind("127.0.0.1:0", acceptor).await.unwrap();
+        let addr = listener.local_addr();
+        let layer = site.layer().origins(["https://localhost".parse().unwrap()]);
+        let app = who_am_i().layer(layer.jti_quota(1));
+        let app = app.into_make_service_with_connect_info::<PeerFacts>();
+        tokio::spawn(axum::serve(listener, app).into_future());
+        let (token, key) = (site.token(), site.agent.proof_key());
+        let mut wire = Wire::connect(addr, &site.client(alpn)).await;
+        let proof = wire.proof_for(&key, &token, "https://localhost/");
+        wire.get("/", &token, Some(&proof)).await.assert_passed("session");
+        let proof = wire.proof_for(&key, &token, "https://localhost/");
+        wire.get("/", &token, Some(&proof)).await.assert_refused("RS-9");
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(31)).await;
+        tokio::time::resume();
+        within(wire.ended).await.unwrap();
+        let has_closed = async {
+            while closed.lock().unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        within(has_closed).await;
+        assert_eq!(*closed.lock().unwrap(), [CloseReason::JtiQuota], "{alpn}");
+    }
+}
+
 #[tokio::test]
 async fn stopping_lets_requests_in_flight_finish_and_then_ends() {
     for alpn in ALPN {

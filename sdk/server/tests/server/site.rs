@@ -10,12 +10,12 @@ use axum::extract::Extension;
 use axum::routing::any;
 use axum::{Json, Router};
 use bowline_proof::dpop::Nonce;
-use bowline_proof::{AccessToken, ExporterValue, PROOF_HEADER, Proof, ProofClaims, ProofKey};
+use bowline_proof::{AccessToken, ExporterValue, PROOF_HEADER, Proof, ProofClaims, ProofKey, RequestClaims};
 use bowline_server::{
     Acceptor, Binding, BindingLayer, ClientAuth, Clock, Jwks, JwtValidator, Listener, Policy, ServeOptions,
     ServerIdentity, ServerTls, ServerTlsBuilder, serve,
 };
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::{http1, http2};
@@ -240,6 +240,18 @@ impl Wire {
             exporter: &self.exporter,
             issued_at,
             request: None,
+        };
+        key.mint(&claims).unwrap()
+    }
+
+    /// For one `GET` of this absolute URI.
+    pub(crate) fn proof_for(&self, key: &ProofKey, token: &AccessToken, uri: &str) -> Proof {
+        let request = RequestClaims::new(&Method::GET, &uri.parse().unwrap()).unwrap();
+        let claims = ProofClaims {
+            token: token.hash(),
+            exporter: &self.exporter,
+            issued_at: UnixTime::now(),
+            request: Some(request),
         };
         key.mint(&claims).unwrap()
     }

@@ -19,7 +19,7 @@ pub(super) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-
 /// Long enough for clocks that differ a little, too short to be of use to a thief.
 const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);
 
-/// Keys that hang leave a thread behind for each time that they were asked.
+/// Keys that hang leave a thread behind for each time that they were asked. Who asks beyond that waits.
 const MOST_SIGNING: usize = 16;
 
 /// Who this client is, and how it authenticates. There is no secret among the ways: a secret is worth as much to a thief
@@ -85,7 +85,7 @@ impl ClientAuthentication {
             client_id: client_id.into(),
             method,
             audience: None,
-            workers: Workers::default(),
+            workers: Workers::new(MOST_SIGNING),
         }
     }
 
@@ -109,11 +109,15 @@ impl ClientAuthentication {
     }
 
     /// A new assertion for this server. Signing may be slow, so it happens on a thread that may block.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`] if the key does not sign, [`Kind::Unavailable`] if it has not within `limit`.
     pub(super) async fn assertion(
         &self,
         key: AssertionKey,
         endpoint: &Endpoint,
         clock: &Clock,
+        limit: Duration,
     ) -> Result<Zeroizing<String>, Error> {
         let client_id = self.client_id.clone();
         let audience: Arc<str> = match (&self.audience, &endpoint.issuer) {
@@ -122,7 +126,7 @@ impl ClientAuthentication {
             (None, None) => endpoint.uri.to_string().into(),
         };
         let since = clock.now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let signing = self.workers.run(MOST_SIGNING, move || {
+        let signing = self.workers.run(move || {
             key.sign(&AssertionClaims {
                 client_id: &client_id,
                 audience: &audience,
@@ -131,11 +135,12 @@ impl ClientAuthentication {
             })
         });
         let failed = "no client assertion could be signed";
-        match signing.await {
-            Some(signed) => signed.map_err(|e| Error::because(Kind::Configuration, failed, e)),
-            None => Err(Error::new(
-                Kind::Configuration,
-                format!("{failed}: the key panicked, or is still at work on {MOST_SIGNING} others"),
+        match tokio::time::timeout(limit, signing).await {
+            Ok(Some(signed)) => signed.map_err(|e| Error::because(Kind::Configuration, failed, e)),
+            Ok(None) => Err(Error::new(Kind::Configuration, format!("{failed}: the key panicked"))),
+            Err(_) => Err(Error::new(
+                Kind::Unavailable,
+                format!("{failed} within {limit:?}: see whether the key hangs, or is too slow for all who ask it"),
             )),
         }
     }

@@ -24,12 +24,17 @@ pub struct Exchanges {
 const MOST_SOURCES: NonZeroUsize = NonZeroUsize::new(1000).expect("not zero");
 
 impl Exchanges {
-    /// Exchanges as these settings say; their own grant is left aside.
+    /// Exchanges as these settings say, their actor included; a subject of their own is left aside.
     ///
     /// # Errors
     /// As [`Builder::build`].
     pub fn new(settings: Builder) -> Result<Self, Error> {
-        settings.clone().build()?;
+        // An actor is none too many: its subjects come later.
+        let without_actor = Builder {
+            actor: None,
+            ..settings.clone()
+        };
+        without_actor.build()?;
         Ok(Self {
             settings,
             sources: Mutex::new(LruCache::new(MOST_SOURCES)),

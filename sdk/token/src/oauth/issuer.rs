@@ -29,10 +29,7 @@ const OPERATION: Operation = Operation::new(Protocol::Http, "token");
 #[derive(Clone)]
 pub(super) enum Grant {
     ClientCredentials,
-    Exchange {
-        subject: Arc<dyn TokenSource>,
-        actor: Option<Arc<dyn TokenSource>>,
-    },
+    Exchange { subject: Arc<dyn TokenSource> },
 }
 
 pub(super) struct Issuer {
@@ -50,9 +47,13 @@ struct Presented {
 impl Issue for Issuer {
     fn issue(self: Arc<Self>, holder: Holder, _: Occasion) -> BoxFuture<'static, Result<Held, Error>> {
         Box::pin(async move {
+            let server = &self.settings.server;
             let what = What {
-                name: "the authorization server",
-                url: self.settings.server.name(),
+                name: match server.resource() {
+                    Some(_) => "an authorization server of the resource",
+                    None => "the authorization server",
+                },
+                url: server.url(),
             };
             within(self.settings.timeout, &what, self.ask(&holder)).await
         })
@@ -73,6 +74,7 @@ impl Issuer {
             server,
             authentication,
             grant,
+            actor,
             timeout,
             clock,
             ..
@@ -85,7 +87,7 @@ impl Issuer {
             mutual_tls: holder.0.is_some(),
         };
         let endpoint = server.endpoint(&self.client, &wish, clock, *timeout).await?;
-        let presented = grant.tokens(holder).await?;
+        let presented = grant.tokens(actor.as_ref(), holder).await?;
         let issued = self.ask_at(&endpoint, key, holder, &presented).await;
         // What answered, or did not, may not be the token endpoint any more.
         let is_in_doubt = |error: &Error| matches!(error.kind(), Kind::Unavailable | Kind::Protocol);
@@ -136,10 +138,14 @@ impl Issuer {
         loop {
             let assertion = match &key {
                 Some(key) => {
-                    let signing = self
-                        .settings
-                        .authentication
-                        .assertion(key.clone(), endpoint, &self.settings.clock);
+                    let Builder {
+                        authentication,
+                        clock,
+                        timeout,
+                        ..
+                    } = &self.settings;
+                    // Half of what all of it may take: so it is the key that is named if it hangs.
+                    let signing = authentication.assertion(key.clone(), endpoint, clock, *timeout / 2);
                     Some(signing.await?)
                 }
                 None => None,
@@ -224,8 +230,8 @@ impl Grant {
     }
 
     /// For the same certificate as the request: it may be what they are bound to (AS-2).
-    async fn tokens(&self, holder: &Holder) -> Result<Presented, Error> {
-        let Self::Exchange { subject, actor } = self else {
+    async fn tokens(&self, actor: Option<&Arc<dyn TokenSource>>, holder: &Holder) -> Result<Presented, Error> {
+        let Self::Exchange { subject } = self else {
             return Ok(Presented {
                 subject: None,
                 actor: None,

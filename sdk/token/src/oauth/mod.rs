@@ -58,6 +58,7 @@ pub struct Builder {
     server: AuthorizationServer,
     authentication: ClientAuthentication,
     grant: Grant,
+    actor: Option<Arc<dyn TokenSource>>,
     resources: Vec<String>,
     audiences: Vec<String>,
     scope: Option<String>,
@@ -74,6 +75,7 @@ impl OAuth {
             server,
             authentication,
             grant: Grant::ClientCredentials,
+            actor: None,
             resources: Vec::new(),
             audiences: Vec::new(),
             scope: None,
@@ -136,9 +138,11 @@ impl Builder {
         self
     }
 
-    /// What the tokens must be bound to; one that is not is an error ([`Kind::Binding`]) and is not handed out. Default
-    /// [`Bound::AsIssued`]. With [`Binding::Require`](bowline_client::Binding::Require) say [`Bound::Session`] here: a
-    /// proof with a token that does not ask for one protects nothing, because a thief leaves it out.
+    /// What the tokens must be bound to; a JWT that is not is an error ([`Kind::Binding`]) and is not handed out. An opaque
+    /// token tells nobody but its issuer, so it is taken, unless its `token_type` contradicts [`Bound::Dpop`]: there the
+    /// resource must insist. Default [`Bound::AsIssued`]. With [`Binding::Require`](bowline_client::Binding::Require) say
+    /// [`Bound::Session`] here: a proof with a token that does not ask for one protects nothing, because a thief leaves it
+    /// out.
     #[must_use]
     pub fn bound(mut self, bound: Bound) -> Self {
         self.bound = bound;
@@ -152,7 +156,6 @@ impl Builder {
     pub fn exchange(mut self, subject: impl TokenSource) -> Self {
         self.grant = Grant::Exchange {
             subject: Arc::new(subject),
-            actor: None,
         };
         self
     }
@@ -160,13 +163,12 @@ impl Builder {
     /// For an exchange: who acts for the subject, by a token of its own (`actor_token`).
     #[must_use]
     pub fn actor(mut self, actor: impl TokenSource) -> Self {
-        if let Grant::Exchange { actor: place, .. } = &mut self.grant {
-            *place = Some(Arc::new(actor));
-        }
+        self.actor = Some(Arc::new(actor));
         self
     }
 
-    /// How long all of it may take: discovery, the subject's token, and the request. Default 10 s.
+    /// How long all of it may take: discovery, the subject's token, the signature (half of the time at most), and the
+    /// request. Default 10 s.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -183,11 +185,17 @@ impl Builder {
     /// Makes the source. Asks nobody anything.
     ///
     /// # Errors
-    /// [`Kind::Configuration`] if the client has no id, or a resource is not an absolute URI without fragment
-    /// (RFC 8707 §2).
+    /// [`Kind::Configuration`] if the client has no id, a resource is not an absolute URI without fragment
+    /// (RFC 8707 §2), or there is an actor and no exchange.
     pub fn build(mut self) -> Result<OAuth, Error> {
         if self.authentication.client_id.is_empty() {
             return Err(Error::new(Kind::Configuration, "the client has no client_id"));
+        }
+        if self.actor.is_some() && matches!(self.grant, Grant::ClientCredentials) {
+            return Err(Error::new(
+                Kind::Configuration,
+                "there is an actor and nobody to act for: say whose token is exchanged",
+            ));
         }
         if self.resources.is_empty() {
             self.resources.extend(self.server.resource().map(str::to_owned));

@@ -98,10 +98,10 @@ impl AuthorizationServer {
         self.with(|_, only| only.extend(issuers))
     }
 
-    /// What it is known by, for messages.
-    pub(super) fn name(&self) -> &str {
+    /// The URL by which it is known here, for messages.
+    pub(super) fn url(&self) -> &str {
         match &self.0.place {
-            Place::Endpoint(name) | Place::Issuer(name) | Place::Resource { resource: name, .. } => name,
+            Place::Endpoint(url) | Place::Issuer(url) | Place::Resource { resource: url, .. } => url,
         }
     }
 
@@ -183,8 +183,14 @@ impl AuthorizationServer {
         };
         let mut servers = Vec::new();
         let mut failures = Vec::new();
-        for issuer in issuers.iter().take(MOST_SERVERS) {
-            let fetched = ServerMetadata::fetch(client, issuer, limit).await;
+        let issuers = &issuers[..issuers.len().min(MOST_SERVERS)];
+        // Of several, none may use up the time of those that come after it, and of the token request.
+        let share = match issuers.len() {
+            0 | 1 => limit,
+            several => limit / (several as u32 + 1),
+        };
+        for issuer in issuers {
+            let fetched = ServerMetadata::fetch(client, issuer, share).await;
             match fetched.and_then(|server| Ok((endpoint_of(&server, wish)?, server))) {
                 Ok((endpoint, server)) => {
                     servers.push(server);
@@ -261,11 +267,11 @@ fn all_of(failures: Vec<Error>) -> Error {
 
 impl fmt::Debug for AuthorizationServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let by = match &self.0.place {
+        let name = match &self.0.place {
             Place::Endpoint(_) => "token_endpoint",
             Place::Issuer(_) => "issuer",
             Place::Resource { .. } => "resource",
         };
-        f.debug_struct("AuthorizationServer").field(by, &self.name()).finish()
+        f.debug_struct("AuthorizationServer").field(name, &self.url()).finish()
     }
 }

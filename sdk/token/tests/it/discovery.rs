@@ -1,9 +1,11 @@
 //! From a resource to the token endpoint: RFC 9728, RFC 8414, and a 401 that says where to begin.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::Router;
 use axum::routing::{any, get};
-use bowline_testkit::authority::Authority;
+use bowline_testkit::authority::{Authority, Weather};
 use bowline_testkit::peers::CyclingServer;
 use bowline_token::{
     AuthorizationServer, Authorized, ClientAuthentication, Kind, OAuth, TokenSource, resource_metadata,
@@ -88,6 +90,22 @@ async fn of_several_authorization_servers_the_first_that_works_is_asked() {
     let error = source(&lab, none).token().await.unwrap_err();
     assert_eq!(error.kind(), Kind::Metadata);
     assert!(error.to_string().contains("https://localhost:1 and 3 more"), "{error}");
+}
+
+/// A silent one has its share of the time, and no more.
+#[tokio::test]
+async fn an_authorization_server_that_is_silent_does_not_keep_the_next_one_from_being_asked() {
+    let lab = Lab::new();
+    let silent = Authority::start(&lab.pki, Default::default());
+    silent.set_weather(Weather::Hold);
+    let resource = naming(&lab, json!([silent.issuer(), lab.authority.issuer()]));
+    let server = AuthorizationServer::of_resource(resource.origin());
+    let source = OAuth::builder(lab.client(), server, ClientAuthentication::tls("agent"))
+        .timeout(Duration::from_secs(6))
+        .build()
+        .unwrap();
+    source.token().await.unwrap();
+    assert_eq!(lab.authority.token_requests(), 1);
 }
 
 #[tokio::test]

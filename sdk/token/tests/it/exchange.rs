@@ -91,6 +91,31 @@ async fn each_token_that_comes_in_is_exchanged_once_for_as_long_as_the_result_la
     ));
 }
 
+/// More subjects than keys may hang: idle sources are not signing.
+#[tokio::test]
+async fn a_service_that_signs_assertions_exchanges_the_tokens_of_many_subjects() {
+    let lab = Lab::new();
+    let service = Service::new(&lab);
+    lab.authority.register(Registration {
+        resources: vec![SERVICE.to_owned()],
+        authentication: bowline_testkit::authority::ClientAuthentication::private_key_jwt(&service.leaf),
+        ..Registration::new("signing")
+    });
+    let server = AuthorizationServer::issuer(lab.authority.issuer());
+    let authentication = ClientAuthentication::certificate_key_jwt("signing");
+    let settings = OAuth::builder(service.client.clone(), server, authentication).clock(lab.hands.clock());
+    let exchanges = Exchanges::new(settings).unwrap();
+    let ask = async |subject: AccessToken| exchanges.of(&subject).unwrap().token().await;
+    for n in 0..40 {
+        let answer = ask(incoming(&lab)).await;
+        answer.unwrap_or_else(|error| panic!("subject {n}: {error}"));
+    }
+    // And all at once.
+    for answer in join_all((0..100).map(|_| ask(incoming(&lab)))).await {
+        answer.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn an_actor_is_named_by_a_token_of_its_own() {
     let lab = Lab::new();
@@ -113,6 +138,26 @@ async fn an_actor_is_named_by_a_token_of_its_own() {
         .unwrap();
     let error = source.token().await.unwrap_err();
     assert_eq!(error.kind(), Kind::Refused(Refusal::InvalidRequest), "{error}");
+}
+
+/// It is part of what the new token says, so it must not get lost.
+#[tokio::test]
+async fn an_actor_is_named_in_whatever_order_it_was_said_and_for_each_subject() {
+    let lab = Lab::new();
+    let service = Service::new(&lab);
+    // One that the authority refuses shows that it was sent.
+    let settings = service.settings(&lab).actor(Fixed::new(incoming(&lab)));
+    let before = settings.clone().exchange(Fixed::new(incoming(&lab))).build().unwrap();
+    let each = Exchanges::new(settings.clone()).unwrap().of(&incoming(&lab)).unwrap();
+    for source in [&before, &*each] {
+        let error = source.token().await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Refused(Refusal::InvalidRequest), "{error}");
+        assert!(error.to_string().contains("actor_token"), "{error}");
+    }
+    // For whom would it act?
+    let error = settings.build().unwrap_err();
+    assert_eq!(error.kind(), Kind::Configuration);
+    assert!(error.to_string().contains("actor"), "{error}");
 }
 
 /// The new token's own certificate goes with an actor's token for that same one.

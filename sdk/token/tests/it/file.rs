@@ -147,25 +147,36 @@ async fn while_the_file_is_unusable_the_last_token_serves_until_it_expires() {
     assert_eq!(read(&source).await.unwrap(), "fresh");
 }
 
+/// Nobody has replaced it in time.
 #[tokio::test]
-async fn a_token_that_has_expired_in_its_file_is_not_handed_out() {
+async fn a_token_that_has_expired_in_its_file_is_an_error_and_no_token() {
     let (lab, dir) = (Lab::new(), Dir::new("expired"));
-    let issue = || {
-        lab.authority
-            .issue(&TokenRequest::session_bound("agent", lab.agent.thumbprint()))
+    let path = dir.path("token");
+    let issue = || lab.authority.issue(&TokenRequest::bearer("agent"));
+    fs::write(&path, issue()).unwrap();
+    let now = std::sync::Arc::new(std::sync::Mutex::new(std::time::SystemTime::now()));
+    let hand = now.clone();
+    let options = TokenFileOptions {
+        clock: Clock::from_fn(move || *hand.lock().unwrap()),
+        ..TokenFileOptions::default()
     };
-    dir.replace("token", &issue());
-    let source = source(&dir.path("token"), &lab.hands);
-    source.token().await.unwrap();
-    lab.hands.advance(601);
-    for _ in 0..2 {
+    let source = TokenFile::with(&path, options);
+    let token = source.token().await.unwrap();
+    *now.lock().unwrap() = token.expires_at().unwrap();
+    for _ in 0..3 {
         let error = source.token().await.unwrap_err();
-        assert_eq!(error.kind(), Kind::File);
-        assert!(error.to_string().contains("expired"), "{error}");
-        lab.hands.advance(1);
+        assert_eq!(error.kind(), Kind::File, "{error}");
+        let shown = error.to_string();
+        assert!(
+            shown.contains("expired") && shown.contains(path.to_str().unwrap()),
+            "{shown}"
+        );
+        assert!(error.is_worth_another_try());
     }
-    dir.replace("token", "opaque");
-    assert_eq!(read(&source).await.unwrap(), "opaque");
+    assert_eq!(source.counts().requested, 2, "and the file is read once in an interval");
+    dir.replace("token", "another");
+    *now.lock().unwrap() += Duration::from_secs(1);
+    assert_eq!(read(&source).await.unwrap(), "another");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bowline_testkit::authority::{AuthorityOptions, Weather};
-use bowline_token::{Fault, Kind, OAuth, TokenSource};
+use bowline_token::{AuthorizationServer, ClientAuthentication, Fault, Kind, OAuth, TokenSource};
 use futures_util::future::join_all;
 
 use crate::lab::{Lab, successor};
@@ -111,6 +111,16 @@ async fn a_server_that_does_not_answer_is_given_up_after_the_time_out() {
     let error = source.token().await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable);
     assert!(error.to_string().contains("within 50ms"), "{error}");
+
+    let endpoint = AuthorizationServer::token_endpoint(lab.authority.mtls_token_url());
+    let source = OAuth::builder(lab.client(), endpoint, ClientAuthentication::tls("agent"))
+        .timeout(Duration::from_millis(50))
+        .build()
+        .unwrap();
+    let error = source.token().await.unwrap_err();
+    let url = lab.authority.mtls_token_url();
+    let said = format!("the authorization server ({url}) did not answer within 50ms");
+    assert_eq!(error.to_string(), said);
 }
 
 #[tokio::test]

@@ -54,17 +54,37 @@ async fn a_server_that_repeats_what_it_was_sent_brings_nothing_of_it_into_an_err
     }
 }
 
+/// Repeats the beginning of what it was sent, and the end.
+async fn quote(body: String) -> (StatusCode, String) {
+    let said = form_urlencoded::parse(body.as_bytes()).find(|(name, _)| name == "subject_token");
+    let (_, token) = said.expect("an exchange");
+    let said = format!(
+        "no such token: {}... or ...{}",
+        &token[..20],
+        &token[token.len() - 20..]
+    );
+    let answer = json!({ "error": "invalid_request", "error_description": said });
+    (StatusCode::BAD_REQUEST, answer.to_string())
+}
+
+#[tokio::test]
+async fn a_server_that_repeats_pieces_of_what_it_was_sent_brings_none_into_an_error() {
+    let lab = Lab::new();
+    let server = lab.serve(Router::new().fallback(any(quote)));
+    let endpoint = AuthorizationServer::token_endpoint(server.origin());
+    let subject = AccessToken::new("mF_9.B5f-4.1JqM.SlAV32hkKG8xLOBeZQQYbYS6WxSbIA4").unwrap();
+    let source = OAuth::builder(lab.client(), endpoint, ClientAuthentication::tls("agent"))
+        .exchange(Fixed::new(subject))
+        .build()
+        .unwrap();
+    let error = source.token().await.unwrap_err().to_string();
+    assert!(error.contains("refused with invalid_request"), "{error}");
+    assert!(!error.contains("mF_9") && !error.contains("bIA4"), "{error}");
+}
+
 #[tokio::test]
 async fn debug_and_logs_show_nothing_of_tokens_and_keys() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
-
+    let log = Log::of_the_process();
     let lab = Lab::new();
     let client = lab.client();
     let source = lab.source(&client).build().unwrap();
@@ -94,6 +114,20 @@ async fn debug_and_logs_show_nothing_of_tokens_and_keys() {
 struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
+    /// Everything that the process logs from now on, other tests' lines too. A subscriber of this thread alone would miss
+    /// lines: whether a line is logged at all is decided by the first thread that comes to it, and for all.
+    fn of_the_process() -> Self {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::set_global_default(subscriber).expect("no other test listens");
+        log
+    }
+
     fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
     }

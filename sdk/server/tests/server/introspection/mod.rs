@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Extension, Request};
+use axum::extract::{Extension, Path, Request};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{any, post};
 use bowline_proof::{AccessToken, EXPORTER_LABEL};
@@ -30,7 +30,7 @@ struct Introspector {
     server: Running,
     answer: Arc<Mutex<Value>>,
     questions: Arc<Mutex<Vec<Question>>>,
-    /// A permit for each question at `/gated`.
+    /// A permit for each question at `/gated` and `/busy`.
     arrived: Arc<Semaphore>,
     /// A question there takes one of these before it is answered.
     gate: Arc<Semaphore>,
@@ -71,9 +71,16 @@ impl Introspector {
                 active().to_string()
             }
         };
+        let tell = arrived.clone();
+        // Says when to come again, or `never`.
+        let busy = move |Path(when): Path<String>| {
+            tell.add_permits(1);
+            async move { (StatusCode::TOO_MANY_REQUESTS, [("retry-after", when)]) }
+        };
         let router = Router::new()
             .route("/introspect", post(introspect))
             .route("/gated", post(gated))
+            .route("/busy/{when}", post(busy))
             .merge(liars());
         let listener = site
             .listener(site.tls_with(ClientAuth::Optional(site.ca.roots())))
@@ -130,10 +137,6 @@ fn liars() -> Router {
         .route(
             "/refused",
             any(|| async { (StatusCode::UNAUTHORIZED, r#"{"active":false}"#) }),
-        )
-        .route(
-            "/busy",
-            any(|| async { (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "30")]) }),
         )
         .route("/endless", any(|| async { endless() }))
         .route("/silent", any(|| async { std::future::pending::<Response>().await }))
@@ -303,7 +306,7 @@ async fn an_answer_that_is_none_makes_a_token_neither_valid_nor_invalid() {
         ("/created".to_owned(), "an error"),
         ("/absent".to_owned(), "an error"),
         ("/refused".to_owned(), "credentials"),
-        ("/busy".to_owned(), "an error"),
+        ("/busy/30".to_owned(), "an error"),
         ("/endless".to_owned(), "cannot be reached"),
         (said(""), "JSON"),
         (said("active"), "JSON"),

@@ -138,12 +138,23 @@ async fn a_bad_answer_is_remembered_briefly() {
 async fn a_failure_is_remembered_for_a_moment_or_for_as_long_as_the_endpoint_says() {
     let (site, hand) = (Site::new(), Hand::new());
     let authority = Introspector::start(&site, active()).await;
-    let validator = IntrospectionValidator::builder(authority.endpoint(&site, "/busy"), AUDIENCE)
-        .clock(hand.clock())
-        .build();
-    let error = within(validator.validate(&opaque("token"))).await.unwrap_err();
-    assert_eq!(error.kind(), TokenErrorKind::Unavailable);
-    assert_eq!(error.retry_after(), Duration::from_secs(30));
+    for (said, pause) in [("never", 1), ("30", 30), ("86400", 60), ("0", 1)] {
+        let endpoint = authority.endpoint(&site, &format!("/busy/{said}"));
+        let validator = IntrospectionValidator::builder(endpoint, AUDIENCE)
+            .clock(hand.clock())
+            .build();
+        let ask = async || {
+            let error = within(validator.validate(&opaque("token"))).await.unwrap_err();
+            assert_eq!(error.kind(), TokenErrorKind::Unavailable);
+            (error.retry_after().as_secs(), authority.arrived.available_permits())
+        };
+        let (left, before) = ask().await;
+        assert_eq!(left, pause, "{said}");
+        hand.advance(pause - 1);
+        assert_eq!(ask().await, (1, before), "{said}: nobody asks yet");
+        hand.advance(1);
+        assert_eq!(ask().await, (pause, before + 1), "{said}");
+    }
 }
 
 #[tokio::test]

@@ -135,6 +135,22 @@ async fn a_session_proof_beside_it_is_verified_too() {
     assert_eq!(scene.renew("2").send().await.check(), Some(Check::Exporter));
 }
 
+/// RFC 9449 §7.2. What the connection remembers of the session proof must not bring the scheme back with it.
+#[tokio::test]
+async fn the_scheme_bearer_is_refused_also_beside_a_session_proof_that_passed_before() {
+    let mut scene = Scene::new();
+    scene.world.facts = Some(connection(Some(&CLIENT), EXPORTER));
+    scene.world.proofs = None;
+    for jti in ["1", "2"] {
+        let outcome = scene.renew(jti).send().await;
+        // The signature of the DPoP proof is verified each time.
+        assert!(outcome.has_passed() && !outcome.was_cached());
+    }
+    scene.scheme = "Bearer";
+    let outcome = scene.renew("3").send().await;
+    assert_eq!(dpop_check(&outcome), Some(DpopCheck::BearerScheme));
+}
+
 #[tokio::test]
 async fn the_scheme_is_read_in_any_case() {
     for scheme in ["DPoP", "dpop", "DPOP"] {
