@@ -24,11 +24,14 @@ pub enum Kind {
     InvalidToken,
     /// Both rmcp's configuration and the transport give an access token.
     TwoTokens,
+    /// The token source has no access token to send: see [`Error::token`].
+    Token(bowline_token::Kind),
     /// A session id or event id, both of which the server chose, cannot stand in a header field.
     InvalidId,
     /// The server refused a fresh session-binding proof: another access token would not help (CL-5).
     BindingRefused,
-    /// The server answered with a redirect. None is followed (CL-6).
+    /// The server redirects to another origin, with another status than 307 or 308, to nowhere, or too often: nothing of
+    /// that is followed (CL-6).
     Redirect,
     /// The server answered with an error status to which neither MCP nor rmcp give a meaning.
     Status(StatusCode),
@@ -40,11 +43,15 @@ pub enum Kind {
 pub(crate) enum Cause {
     #[error(transparent)]
     Client(bowline_client::Error),
+    #[error(transparent)]
+    Token(bowline_token::Error),
     #[error("the MCP endpoint is no URI; give one such as https://mcp.example.com/mcp")]
     InvalidEndpoint(#[source] InvalidUri),
     #[error("rmcp's auth_header is no access token; give the bare token, without \"Bearer\"")]
     InvalidToken(#[source] InvalidAccessToken),
-    #[error("two access tokens: give one, either in rmcp's auth_header or to StreamableHttp::token")]
+    #[error(
+        "two access tokens: give one, in rmcp's auth_header, to StreamableHttp::token or to StreamableHttp::source"
+    )]
     TwoTokens,
     #[error("the server's {0} has characters that cannot stand in a header field")]
     InvalidId(&'static str),
@@ -55,6 +62,8 @@ pub(crate) enum Cause {
         status: StatusCode,
         location: Option<String>,
     },
+    #[error("the server redirects for more than {0} times; ask whoever runs it")]
+    Redirects(usize),
     #[error("the server answered HTTP {0}")]
     Status(StatusCode),
     #[error("the server sent an event of more than {limit} octets; raise rmcp's max_sse_event_size if it may")]
@@ -66,12 +75,13 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match &*self.0 {
             Cause::Client(e) => Kind::Client(e.kind()),
+            Cause::Token(e) => Kind::Token(e.kind()),
             Cause::InvalidEndpoint(_) => Kind::InvalidEndpoint,
             Cause::InvalidToken(_) => Kind::InvalidToken,
             Cause::TwoTokens => Kind::TwoTokens,
             Cause::InvalidId(_) => Kind::InvalidId,
             Cause::BindingRefused(_) => Kind::BindingRefused,
-            Cause::Redirect { .. } => Kind::Redirect,
+            Cause::Redirect { .. } | Cause::Redirects(_) => Kind::Redirect,
             Cause::Status(status) => Kind::Status(*status),
             Cause::EventTooLong { .. } => Kind::EventTooLong,
         }
@@ -81,12 +91,15 @@ impl Error {
     pub fn fault(&self) -> Fault {
         match &*self.0 {
             Cause::Client(e) => e.fault(),
+            Cause::Token(e) => e.fault(),
             Cause::InvalidEndpoint(_) | Cause::InvalidToken(_) | Cause::TwoTokens | Cause::Redirect { .. } => {
                 Fault::Configuration
             }
-            Cause::InvalidId(_) | Cause::BindingRefused(_) | Cause::Status(_) | Cause::EventTooLong { .. } => {
-                Fault::Peer
-            }
+            Cause::InvalidId(_)
+            | Cause::BindingRefused(_)
+            | Cause::Redirects(_)
+            | Cause::Status(_)
+            | Cause::EventTooLong { .. } => Fault::Peer,
         }
     }
 
@@ -94,6 +107,14 @@ impl Error {
     pub fn client(&self) -> Option<&bowline_client::Error> {
         match &*self.0 {
             Cause::Client(e) => Some(e),
+            _ => None,
+        }
+    }
+
+    /// The token source's error, if it was the source that failed.
+    pub fn token(&self) -> Option<&bowline_token::Error> {
+        match &*self.0 {
+            Cause::Token(e) => Some(e),
             _ => None,
         }
     }
@@ -120,6 +141,16 @@ impl From<Cause> for Error {
 impl From<bowline_client::Error> for Error {
     fn from(error: bowline_client::Error) -> Self {
         Cause::Client(error).into()
+    }
+}
+
+impl From<bowline_token::Error> for Error {
+    fn from(error: bowline_token::Error) -> Self {
+        // The request's own failure, with a token in it, is the client's.
+        match error.client().filter(|_| error.kind() == bowline_token::Kind::Request) {
+            Some(e) => Cause::Client(e.clone()).into(),
+            None => Cause::Token(error).into(),
+        }
     }
 }
 

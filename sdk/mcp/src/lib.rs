@@ -37,6 +37,7 @@
 //! Requests are counted under their MCP method: see [`operation`]. Requirement ids such as `CL-6` refer to the
 //! project's wire profile.
 
+mod claims;
 mod error;
 pub mod operation;
 mod streamable_http;
