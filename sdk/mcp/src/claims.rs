@@ -22,8 +22,11 @@ const LONGEST_NAME: usize = 256;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Claims {
     policy: Arc<PerRequestClaims>,
-    harmless: Arc<Mutex<HashSet<(Arc<str>, Box<str>)>>>,
+    harmless: Arc<Mutex<HashSet<Named>>>,
 }
+
+/// A tool, by the endpoint of its server and its name.
+type Named = (Arc<str>, Box<str>);
 
 impl Claims {
     pub(crate) fn new(policy: PerRequestClaims) -> Self {
@@ -64,7 +67,7 @@ impl Claims {
         };
         let mut harmless = self.harmless.lock().unwrap_or_else(PoisonError::into_inner);
         for Tool { name, annotations } in result.tools {
-            let tool = (endpoint.clone(), Box::from(&*name));
+            let tool: Named = (endpoint.clone(), Box::from(&*name));
             if annotations.may_destroy() || name.len() > LONGEST_NAME {
                 harmless.remove(&tool);
             } else if harmless.len() < MOST_TOOLS {
@@ -81,7 +84,7 @@ impl Claims {
         let ClientRequest::CallToolRequest(call) = &request.request else {
             return false;
         };
-        let tool = (endpoint.clone(), Box::from(&*call.params.name));
+        let tool: Named = (endpoint.clone(), Box::from(&*call.params.name));
         let harmless = self.harmless.lock().unwrap_or_else(PoisonError::into_inner);
         !harmless.contains(&tool)
     }

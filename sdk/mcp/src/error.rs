@@ -28,7 +28,8 @@ pub enum Kind {
     Token(bowline_token::Kind),
     /// A session id or event id, both of which the server chose, cannot stand in a header field.
     InvalidId,
-    /// The server refused a fresh session-binding proof: another access token would not help (CL-5).
+    /// The server refused a fresh proof, or demands one that this client cannot make: another access token would not help
+    /// (CL-5).
     BindingRefused,
     /// The server redirects to another origin, with another status than 307 or 308, to nowhere, or too often: nothing of
     /// that is followed (CL-6).
@@ -37,6 +38,12 @@ pub enum Kind {
     Status(StatusCode),
     /// An event of the server is longer than the limit.
     EventTooLong,
+    /// An answer to a request of rmcp's authorization manager is longer than the limit.
+    #[cfg(feature = "auth")]
+    AnswerTooLong,
+    /// A request of rmcp's authorization manager was not answered in time.
+    #[cfg(feature = "auth")]
+    TimedOut,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +64,11 @@ pub(crate) enum Cause {
     InvalidId(&'static str),
     #[error("{}", binding_refused(.0))]
     BindingRefused(Refusal),
+    #[error(
+        "the server answers {0}, and no proof that it takes could be made: check that the client has a certificate and \
+         key, and that nothing on the way terminates TLS"
+    )]
+    BindingUnmet(&'static str),
     #[error("{}", redirect(*status, location.as_deref()))]
     Redirect {
         status: StatusCode,
@@ -68,6 +80,12 @@ pub(crate) enum Cause {
     Status(StatusCode),
     #[error("the server sent an event of more than {limit} octets; raise rmcp's max_sse_event_size if it may")]
     EventTooLong { limit: usize },
+    #[cfg(feature = "auth")]
+    #[error("the answer to an OAuth request has more than {limit} octets; no honest one has")]
+    AnswerTooLong { limit: usize },
+    #[cfg(feature = "auth")]
+    #[error("an OAuth request was not answered within {0:?}")]
+    TimedOut(std::time::Duration),
 }
 
 impl Error {
@@ -80,10 +98,14 @@ impl Error {
             Cause::InvalidToken(_) => Kind::InvalidToken,
             Cause::TwoTokens => Kind::TwoTokens,
             Cause::InvalidId(_) => Kind::InvalidId,
-            Cause::BindingRefused(_) => Kind::BindingRefused,
+            Cause::BindingRefused(_) | Cause::BindingUnmet(_) => Kind::BindingRefused,
             Cause::Redirect { .. } | Cause::Redirects(_) => Kind::Redirect,
             Cause::Status(status) => Kind::Status(*status),
             Cause::EventTooLong { .. } => Kind::EventTooLong,
+            #[cfg(feature = "auth")]
+            Cause::AnswerTooLong { .. } => Kind::AnswerTooLong,
+            #[cfg(feature = "auth")]
+            Cause::TimedOut(_) => Kind::TimedOut,
         }
     }
 
@@ -92,14 +114,20 @@ impl Error {
         match &*self.0 {
             Cause::Client(e) => e.fault(),
             Cause::Token(e) => e.fault(),
-            Cause::InvalidEndpoint(_) | Cause::InvalidToken(_) | Cause::TwoTokens | Cause::Redirect { .. } => {
-                Fault::Configuration
-            }
+            Cause::InvalidEndpoint(_)
+            | Cause::InvalidToken(_)
+            | Cause::TwoTokens
+            | Cause::BindingUnmet(_)
+            | Cause::Redirect { .. } => Fault::Configuration,
             Cause::InvalidId(_)
             | Cause::BindingRefused(_)
             | Cause::Redirects(_)
             | Cause::Status(_)
             | Cause::EventTooLong { .. } => Fault::Peer,
+            #[cfg(feature = "auth")]
+            Cause::AnswerTooLong { .. } => Fault::Peer,
+            #[cfg(feature = "auth")]
+            Cause::TimedOut(_) => Fault::Network,
         }
     }
 
@@ -127,6 +155,8 @@ impl Error {
             Cause::Client(e) => e.may_have_been_processed(),
             // It did act: this is its answer.
             Cause::EventTooLong { .. } => true,
+            #[cfg(feature = "auth")]
+            Cause::AnswerTooLong { .. } | Cause::TimedOut(_) => true,
             _ => false,
         }
     }

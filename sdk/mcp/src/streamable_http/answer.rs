@@ -269,7 +269,12 @@ fn challenge(head: &Parts) -> Option<Failure> {
         return Some(client(Cause::BindingRefused(refusal.clone())));
     }
     let is_insufficient = match head.status {
-        StatusCode::UNAUTHORIZED => false,
+        StatusCode::UNAUTHORIZED => {
+            if let Some(error) = binding_error(head) {
+                return Some(client(Cause::BindingUnmet(error)));
+            }
+            false
+        }
         StatusCode::FORBIDDEN => true,
         _ => return None,
     };
@@ -283,6 +288,15 @@ fn challenge(head: &Parts) -> Option<Failure> {
     } else {
         StreamableHttpError::AuthRequired(AuthRequiredError::new(text))
     })
+}
+
+/// The error of a challenge that asks for a proof, not for another token (RS-10; RFC 9449 §7.1, §9). The client has dealt
+/// with those that it could.
+fn binding_error(head: &Parts) -> Option<&'static str> {
+    const ERRORS: [&str; 4] = ["use_session_binding", "invalid_proof", "use_dpop_nonce", "invalid_dpop_proof"];
+    let challenges = bowline_proof::challenges(&head.headers);
+    let mut errors = challenges.iter().filter_map(|challenge| challenge.error());
+    errors.find_map(|error| ERRORS.into_iter().find(|known| *known == error))
 }
 
 /// The `scope` of a challenge, read as leniently as servers write it: RFC 6750 §3 demands quotes that many leave out.

@@ -2,7 +2,6 @@
 //!
 //! - [`request`]: what goes out.
 //! - [`sending`]: with which access token, and where to.
-//! - [`redirect`]: which redirects are followed.
 //! - [`answer`]: what an answer means, by status and media type.
 //! - [`body`]: answers read within bounds.
 //! - [`events`]: answers that are event streams.
@@ -13,7 +12,6 @@ mod answer;
 mod body;
 mod events;
 mod holding;
-mod redirect;
 mod request;
 mod sending;
 mod strikes;

@@ -10,8 +10,9 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 
-use super::{Failure, body, client, failed, redirect};
+use super::{Failure, body, client, failed};
 use crate::error::{Cause, Error};
+use crate::redirect;
 
 /// Where access tokens come from.
 #[derive(Clone)]

@@ -1,5 +1,7 @@
 //! `bowline-mcp` against scripted servers, and against rmcp's own server behind `BindingLayer`.
 
+mod authorization;
+mod challenges;
 mod end_to_end;
 mod hostile;
 mod house;
@@ -9,3 +11,4 @@ mod refusals;
 mod replies;
 mod requests;
 mod scripted;
+mod tokens;

@@ -10,10 +10,10 @@ use http::{StatusCode, Uri};
 use url::Url;
 
 /// As many are followed.
-pub(super) const MOST: usize = 10;
+pub(crate) const MOST: usize = 10;
 
 /// Where a response sends a request to `from` on to, if to the same origin.
-pub(super) fn onward(from: &Uri, head: &Parts) -> Option<Uri> {
+pub(crate) fn onward(from: &Uri, head: &Parts) -> Option<Uri> {
     if !matches!(
         head.status,
         StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
