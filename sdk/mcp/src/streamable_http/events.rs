@@ -91,8 +91,8 @@ impl Stream for Reading {
         let item = ready!(events.poll_next_unpin(cx));
         match &item {
             Some(Ok(event)) => self.came(event),
-            Some(Err(e)) => self.ended(is_in_the_data(e)),
-            None => self.ended(false),
+            Some(Err(e)) => self.ended(flaw(e)),
+            None => self.ended(None),
         }
         Poll::Ready(item)
     }
@@ -115,15 +115,15 @@ impl Reading {
         }
     }
 
-    fn ended(&mut self, unreadable: bool) {
+    fn ended(&mut self, flaw: Option<Strike>) {
         self.source = None;
         let answered = self.answered.load(Ordering::Relaxed);
         let Some(place) = self.opening.place.filter(|_| !answered) else {
             return;
         };
         let strikes = &self.opening.strikes;
-        if unreadable {
-            strikes.add(place, Strike::Unreadable);
+        if let Some(flaw) = flaw {
+            strikes.add(place, flaw);
         } else if self.opened.elapsed() >= SHORT {
             strikes.forget(place);
         } else {
@@ -132,14 +132,14 @@ impl Reading {
     }
 }
 
-/// Whether the error lies in what the server sent, so that it would be there again the next time, and not in the
-/// connection.
-fn is_in_the_data(error: &SseError) -> bool {
+/// What is wrong with what the server sent, and not with the connection: it would be there again the next time.
+fn flaw(error: &SseError) -> Option<Strike> {
     match error {
-        SseError::Body(e) => e
-            .downcast_ref::<Error>()
-            .is_some_and(|e| e.kind() == Kind::EventTooLong),
-        _ => true,
+        SseError::Body(e) => {
+            let own = e.downcast_ref::<Error>();
+            own.is_some_and(|e| e.kind() == Kind::EventTooLong).then_some(Strike::TooLong)
+        }
+        _ => Some(Strike::Unreadable),
     }
 }
 

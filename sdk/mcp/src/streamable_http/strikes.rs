@@ -40,6 +40,8 @@ pub(super) struct Place(u64);
 /// How a stream came to its end in less than [`SHORT`], or on account of what it brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Strike {
+    /// An event was too long: it would be the next time.
+    TooLong,
     /// What was read from here made no sense.
     Unreadable,
     /// Nothing came.
@@ -83,6 +85,7 @@ impl Strikes {
         });
         record.strikes += 1;
         match strike {
+            Strike::TooLong => record.unreadable = UNREADABLE_OUT,
             Strike::Unreadable => record.unreadable += 1,
             Strike::Empty => record.empty += 1,
             Strike::Short => record.empty = 0,
@@ -134,6 +137,14 @@ mod tests {
         for other in [(Some("session"), Some("8")), (Some("session"), None), (None, Some("7"))] {
             assert_eq!(strikes.verdict(strikes.place(other.0, other.1)), AT_ONCE, "{other:?}");
         }
+    }
+
+    #[test]
+    fn one_event_that_is_too_long_is_enough() {
+        let strikes = Strikes::default();
+        let place = strikes.place(Some("session"), Some("7"));
+        strikes.add(place, Strike::TooLong);
+        assert_eq!(strikes.verdict(place), Verdict::Out);
     }
 
     #[test]

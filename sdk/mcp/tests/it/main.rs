@@ -6,6 +6,7 @@ mod end_to_end;
 mod hostile;
 mod house;
 mod keeping;
+mod parity;
 mod redirects;
 mod refusals;
 mod replies;

@@ -172,6 +172,17 @@ pub(crate) fn chunks(chunks: impl IntoIterator<Item = impl Into<Bytes>>, endless
     Body::from_stream(futures_util::stream::iter(chunks).chain(rest))
 }
 
+/// A body of these chunks, after which its connection breaks.
+pub(crate) fn breaking(chunks: impl IntoIterator<Item = &'static str>) -> Body {
+    let chunks = chunks.into_iter().map(|chunk| Ok(Bytes::from(chunk))).collect::<Vec<_>>();
+    // The break comes when the chunks are out.
+    let rest = futures_util::stream::once(async {
+        tokio::task::yield_now().await;
+        Err(std::io::Error::other("broken by design"))
+    });
+    Body::from_stream(futures_util::stream::iter(chunks).chain(rest))
+}
+
 pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
 pub(crate) const EVENTS: (&str, &str) = ("content-type", "text/event-stream");
 pub(crate) const TEXT: (&str, &str) = ("content-type", "text/plain");
