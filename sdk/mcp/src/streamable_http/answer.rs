@@ -293,7 +293,12 @@ fn challenge(head: &Parts) -> Option<Failure> {
 /// The error of a challenge that asks for a proof, not for another token (RS-10; RFC 9449 §7.1, §9). The client has dealt
 /// with those that it could.
 fn binding_error(head: &Parts) -> Option<&'static str> {
-    const ERRORS: [&str; 4] = ["use_session_binding", "invalid_proof", "use_dpop_nonce", "invalid_dpop_proof"];
+    const ERRORS: [&str; 4] = [
+        "use_session_binding",
+        "invalid_proof",
+        "use_dpop_nonce",
+        "invalid_dpop_proof",
+    ];
     let challenges = bowline_proof::challenges(&head.headers);
     let mut errors = challenges.iter().filter_map(|challenge| challenge.error());
     errors.find_map(|error| ERRORS.into_iter().find(|known| *known == error))

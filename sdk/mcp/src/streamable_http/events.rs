@@ -137,7 +137,8 @@ fn flaw(error: &SseError) -> Option<Strike> {
     match error {
         SseError::Body(e) => {
             let own = e.downcast_ref::<Error>();
-            own.is_some_and(|e| e.kind() == Kind::EventTooLong).then_some(Strike::TooLong)
+            own.is_some_and(|e| e.kind() == Kind::EventTooLong)
+                .then_some(Strike::TooLong)
         }
         _ => Some(Strike::Unreadable),
     }

@@ -34,7 +34,10 @@ fn endpoint(house: &House, answer: impl Fn() -> Response + Clone + Send + Sync +
         answer()
     });
     let router = Router::new().fallback(answer);
-    (CyclingServer::start(&house.pki, CyclingOptions::default(), router), asked)
+    (
+        CyclingServer::start(&house.pki, CyclingOptions::default(), router),
+        asked,
+    )
 }
 
 #[derive(Clone, Default)]
@@ -67,7 +70,11 @@ async fn manager(house: &House, http: OAuthHttp, server: &CyclingServer, token: 
 }
 
 fn granted(token: &str) -> Response {
-    respond(200, &[JSON], json!({ "access_token": token, "token_type": "Bearer" }).to_string())
+    respond(
+        200,
+        &[JSON],
+        json!({ "access_token": token, "token_type": "Bearer" }).to_string(),
+    )
 }
 
 #[tokio::test]
@@ -126,7 +133,10 @@ async fn rmcp_s_manager_discovers_an_authorization_server_on_mutual_tls() {
         .await
         .unwrap();
     let metadata = soon(manager.resolve_metadata()).await.unwrap().metadata;
-    assert!(metadata.token_endpoint.starts_with(house.authority.issuer()), "{metadata:?}");
+    assert!(
+        metadata.token_endpoint.starts_with(house.authority.issuer()),
+        "{metadata:?}"
+    );
 }
 
 #[tokio::test]
@@ -135,7 +145,11 @@ async fn an_authorization_server_that_babbles_is_a_bounded_error() {
     let client = house.client(HttpVersions::Auto);
     let megabyte = Bytes::from(vec![b' '; 1024 * 1024]);
     let (server, asked) = endpoint(&house, move || {
-        respond(200, &[JSON], chunks([megabyte.clone(), Bytes::from_static(b"{}")], true))
+        respond(
+            200,
+            &[JSON],
+            chunks([megabyte.clone(), Bytes::from_static(b"{}")], true),
+        )
     });
     let manager = manager(&house, OAuthHttp::new(client), &server, "stale").await;
     let error = soon(manager.refresh_token()).await.unwrap_err();

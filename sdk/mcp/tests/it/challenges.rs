@@ -110,7 +110,10 @@ async fn a_refused_token_or_scope_is_a_question_of_authorization_proof_or_not() 
     for method in METHODS {
         let peer = Peer::new(|proved| challenge(if proved { "invalid_token" } else { "use_session_binding" }));
         let outcome = peer.outcome(peer.client(), method).await;
-        assert!(matches!(outcome, Err(StreamableHttpError::AuthRequired(_))), "{method}: {outcome:?}");
+        assert!(
+            matches!(outcome, Err(StreamableHttpError::AuthRequired(_))),
+            "{method}: {outcome:?}"
+        );
 
         let peer = Peer::new(|_| Some(respond(403, &[("www-authenticate", "Bearer scope=files")], "")));
         match peer.outcome(peer.client(), method).await {
@@ -129,7 +132,10 @@ async fn a_demand_that_cannot_be_met_for_want_of_a_certificate_says_so() {
         match peer.outcome(client, method).await {
             Err(StreamableHttpError::Client(e)) => {
                 let text = e.to_string();
-                assert!(e.kind() == Kind::BindingRefused && text.contains("certificate"), "{method}: {text}");
+                assert!(
+                    e.kind() == Kind::BindingRefused && text.contains("certificate"),
+                    "{method}: {text}"
+                );
             }
             other => panic!("{method}: {other:?}"),
         }

@@ -35,12 +35,20 @@ impl House {
         routes: impl FnOnce(Router) -> Router,
         verifier: impl FnOnce(BindingLayer<JwtValidator>) -> BindingLayer<JwtValidator>,
     ) -> Self {
+        Self::open_configured(StreamableHttpServerConfig::default(), routes, verifier)
+    }
+
+    pub(crate) fn open_configured(
+        config: StreamableHttpServerConfig,
+        routes: impl FnOnce(Router) -> Router,
+        verifier: impl FnOnce(BindingLayer<JwtValidator>) -> BindingLayer<JwtValidator>,
+    ) -> Self {
         let pki = Pki::new();
         let authority = Authority::start(&pki, AuthorityOptions::default());
         let jwks = Jwks::document(authority.jwks().to_string()).unwrap();
         let validator = JwtValidator::builder(authority.issuer(), AuthorityOptions::default().audience, jwks).build();
         let mcp: StreamableHttpService<Tools, LocalSessionManager> =
-            StreamableHttpService::new(|| Ok(Tools), Arc::default(), StreamableHttpServerConfig::default());
+            StreamableHttpService::new(|| Ok(Tools), Arc::default(), config);
         let server = CyclingServer::start_with(&pki, CyclingOptions::default(), |origin| {
             let layer = BindingLayer::new(validator)
                 .origins([origin.parse().unwrap()])
@@ -97,7 +105,7 @@ struct Echo {
 
 #[tool_router]
 impl Tools {
-    #[tool(description = "Says the same")]
+    #[tool(description = "Says the same", annotations(read_only_hint = true))]
     fn echo(&self, Parameters(Echo { text }): Parameters<Echo>) -> String {
         text
     }

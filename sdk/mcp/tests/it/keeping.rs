@@ -3,21 +3,27 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::Request;
 use axum::routing::any;
 use bowline_client::{Client, CloseReason, HttpVersions, Limits};
 use bowline_mcp::StreamableHttp;
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Pki};
 use futures_util::{StreamExt, stream};
+use rmcp::model::{CallToolRequest, CallToolRequestParams, ClientRequest, ProtocolVersion};
+use rmcp::service::PeerRequestOptions;
 use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHttpPostResponse};
+use rmcp::{ClientLifecycleMode, ClientServiceExt};
 use tokio::sync::{Notify, mpsc};
 
 use crate::house;
+use crate::parity::stage::proper;
 use crate::scripted::{
-    DONE, EVENTS, JSON, Scripted, TEXT, chunks, initialized, ping, plaintext_client_with, respond, soon,
+    DONE, EVENTS, JSON, Scripted, Seen, TEXT, chunks, initialized, ping, plaintext_client_with, respond, soon,
 };
 
 #[tokio::test]
@@ -202,6 +208,49 @@ async fn the_server_learns_at_once_that_a_stream_was_dropped() {
         assert!(drops.try_recv().is_err());
         drop(events);
         soon(drops.recv()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_call_of_2026_07_28_reaches_the_server_as_the_end_of_its_stream() {
+    for http in [HttpVersions::Http2, HttpVersions::Http1] {
+        let (dropped, mut drops) = mpsc::unbounded_channel();
+        let (called, mut calls) = mpsc::unbounded_channel();
+        let answer = any(move |request: Request| async move {
+            let (head, body) = request.into_parts();
+            let seen = Seen {
+                method: head.method,
+                path: head.uri.path().to_owned(),
+                headers: head.headers,
+                body: to_bytes(body, usize::MAX).await.unwrap(),
+            };
+            if seen.header("mcp-method") != Some("tools/call") {
+                return proper(&seen, &AtomicUsize::new(0));
+            }
+            called.send(()).unwrap();
+            let guard = Told(dropped);
+            let events = stream::pending::<Result<Bytes, Infallible>>().inspect(move |_| {
+                let _ = &guard;
+            });
+            respond(200, &[EVENTS], Body::from_stream(events))
+        });
+        let pki = Pki::new();
+        let server = CyclingServer::start(&pki, CyclingOptions::default(), Router::new().fallback(answer));
+        let client = house::client(&pki, &pki.client("agent", KeyKind::P256), http);
+        let lifecycle = ClientLifecycleMode::Discover {
+            preferred_versions: vec![ProtocolVersion::V_2026_07_28],
+        };
+        let transport = StreamableHttp::new(client).transport(format!("{}/mcp", server.origin()));
+        let agent = soon(().serve_with_lifecycle(transport, lifecycle)).await.unwrap();
+        let call = ClientRequest::CallToolRequest(CallToolRequest::new(CallToolRequestParams::new("any")));
+        let call = soon(agent.send_cancellable_request(call, PeerRequestOptions::no_options()))
+            .await
+            .unwrap();
+        soon(calls.recv()).await.unwrap();
+        assert!(drops.try_recv().is_err());
+        soon(call.cancel(None)).await.unwrap();
+        soon(drops.recv()).await.unwrap();
+        assert!(calls.try_recv().is_err());
     }
 }
 

@@ -1,7 +1,9 @@
 //! `bowline-mcp` against scripted servers, and against rmcp's own server behind `BindingLayer`.
 
 mod authorization;
+mod calls;
 mod challenges;
+mod connections;
 mod end_to_end;
 mod hostile;
 mod house;

@@ -174,7 +174,10 @@ pub(crate) fn chunks(chunks: impl IntoIterator<Item = impl Into<Bytes>>, endless
 
 /// A body of these chunks, after which its connection breaks.
 pub(crate) fn breaking(chunks: impl IntoIterator<Item = &'static str>) -> Body {
-    let chunks = chunks.into_iter().map(|chunk| Ok(Bytes::from(chunk))).collect::<Vec<_>>();
+    let chunks = chunks
+        .into_iter()
+        .map(|chunk| Ok(Bytes::from(chunk)))
+        .collect::<Vec<_>>();
     // The break comes when the chunks are out.
     let rest = futures_util::stream::once(async {
         tokio::task::yield_now().await;

@@ -63,7 +63,9 @@ async fn a_token_rotated_during_a_thousand_calls_costs_one_request_and_a_signatu
         let client = house.client(http);
         let hands = Hands::default();
         let source = source(&house, &client, &hands);
-        let transport = StreamableHttp::new(client.clone()).source(source.clone()).transport(house.uri());
+        let transport = StreamableHttp::new(client.clone())
+            .source(source.clone())
+            .transport(house.uri());
         let agent = soon(().serve(transport)).await.unwrap();
         soon(async {
             while !client.stats().operations.contains_key(&operation::EVENT_STREAM) {
@@ -88,7 +90,10 @@ async fn a_token_rotated_during_a_thousand_calls_costs_one_request_and_a_signatu
         assert_eq!(stats.totals.causes, causes.into_iter().collect(), "{http:?}");
         assert_eq!(stats.totals.minted, [(ProofKind::Connection, signatures)].into());
         let totals = stats.totals;
-        assert_eq!((totals.failed, totals.may_have_been_processed, totals.refused), (0, 0, 0));
+        assert_eq!(
+            (totals.failed, totals.may_have_been_processed, totals.refused),
+            (0, 0, 0)
+        );
         println!(
             "{http:?}: 1,000 calls, {} token requests, {} connections, {signatures} signatures",
             house.authority.token_requests(),
@@ -103,7 +108,9 @@ async fn a_token_rotated_among_concurrent_calls_fails_none_and_is_signed_for_onc
     let client = house.client(HttpVersions::Http2);
     let hands = Hands::default();
     let source = source(&house, &client, &hands);
-    let transport = StreamableHttp::new(client.clone()).source(source.clone()).transport(house.uri());
+    let transport = StreamableHttp::new(client.clone())
+        .source(source.clone())
+        .transport(house.uri());
     let agent = soon(().serve(transport)).await.unwrap();
     let first = source.token().await.unwrap();
     for batch in 0..20 {
@@ -112,7 +119,10 @@ async fn a_token_rotated_among_concurrent_calls_fails_none_and_is_signed_for_onc
             19 => successor(&source, &first).await,
             _ => {}
         }
-        soon(join_all((0..50).map(|_| async { agent.call_tool(echo("ahoy")).await.unwrap() }))).await;
+        soon(join_all(
+            (0..50).map(|_| async { agent.call_tool(echo("ahoy")).await.unwrap() }),
+        ))
+        .await;
     }
     assert_eq!(house.authority.token_requests(), 2);
     assert_eq!(client.stats().totals.signatures(), 2);
@@ -174,11 +184,25 @@ async fn a_request_refused_with_invalid_token_is_sent_once_more_whatever_its_met
         let http = StreamableHttp::new(plaintext_client()).source(successors("fresh"));
         let address = server.uri.clone();
         match method {
-            "POST" => drop(soon(http.post_message(address, ping(), None, None, headers())).await.unwrap()),
-            "GET" => drop(soon(http.get_stream(address, None, None, None, headers())).await.unwrap()),
-            _ => soon(http.delete_session(address, "session".into(), None, headers())).await.unwrap(),
+            "POST" => drop(
+                soon(http.post_message(address, ping(), None, None, headers()))
+                    .await
+                    .unwrap(),
+            ),
+            "GET" => drop(
+                soon(http.get_stream(address, None, None, None, headers()))
+                    .await
+                    .unwrap(),
+            ),
+            _ => soon(http.delete_session(address, "session".into(), None, headers()))
+                .await
+                .unwrap(),
         }
-        let tokens: Vec<_> = server.seen().iter().map(|seen| seen.header("authorization").unwrap().to_owned()).collect();
+        let tokens: Vec<_> = server
+            .seen()
+            .iter()
+            .map(|seen| seen.header("authorization").unwrap().to_owned())
+            .collect();
         assert_eq!(tokens, ["Bearer stale-0", "Bearer fresh"], "{method}");
     }
 }
@@ -229,6 +253,9 @@ async fn a_source_and_rmcp_s_own_credentials_are_an_error() {
     assert_eq!(own(soon(posting).await).kind(), Kind::TwoTokens);
     let authorization = HashMap::from([(http::header::AUTHORIZATION, "Bearer x".parse().unwrap())]);
     let posted = soon(http.post_message(server.uri.clone(), ping(), None, None, authorization)).await;
-    assert!(matches!(posted, Err(StreamableHttpError::ReservedHeaderConflict(_))), "{posted:?}");
+    assert!(
+        matches!(posted, Err(StreamableHttpError::ReservedHeaderConflict(_))),
+        "{posted:?}"
+    );
     assert!(server.seen().is_empty());
 }

@@ -6,7 +6,7 @@
 mod exchanges;
 mod outcome;
 mod sessions;
-mod stage;
+pub(crate) mod stage;
 
 /// How our outcome compares with the stock client's.
 #[derive(Clone, Copy)]
@@ -30,8 +30,19 @@ struct Acted {
     ours: String,
 }
 
+#[tokio::test]
+async fn every_situation_comes_to_the_same_as_with_rmcp_s_stock_client_or_to_something_better() {
+    let mut acted = exchanges::act_out().await;
+    acted.extend(sessions::act_out().await);
+    assert!(acted.len() >= 40);
+    compare(&acted);
+}
+
 /// Prints the list, and fails if an outcome is not what the list says.
-#[allow(clippy::print_stdout, reason = "the list is there to be read: cargo test --test it parity -- --nocapture")]
+#[allow(
+    clippy::print_stdout,
+    reason = "a list to be read: cargo test -p bowline-mcp parity -- --nocapture"
+)]
 fn compare(acted: &[Acted]) {
     let mut wrong = Vec::new();
     for (number, row) in acted.iter().enumerate() {
@@ -40,16 +51,23 @@ fn compare(acted: &[Acted]) {
             Same => ours == row.expected && stock == row.expected,
             Better { stock: listed, .. } => ours == row.expected && stock == listed && listed != row.expected,
         };
-        println!("{:2}  {name}\n      ours: {ours}", number + 1);
+        println!("{:3}  {name}\n       {ours}", number + 1);
         match row.verdict {
-            Same => println!("      same"),
-            Better { why, .. } => println!("      stock: {stock}\n      better: {why}"),
+            Same => println!("       same"),
+            Better { why, .. } => println!("       stock: {stock}\n       better: {why}"),
         }
         if !is_as_listed {
-            wrong.push(format!("{name}\n  listed: {}\n  ours:   {ours}\n  stock:  {stock}", row.expected));
+            wrong.push(format!(
+                "{name}\n  listed: {}\n  ours:   {ours}\n  stock:  {stock}",
+                row.expected
+            ));
         }
     }
     let same = acted.iter().filter(|row| matches!(row.verdict, Same)).count();
-    println!("{} situations: {same} the same, {} better", acted.len(), acted.len() - same);
+    println!(
+        "{} situations: {same} the same, {} better",
+        acted.len(),
+        acted.len() - same
+    );
     assert!(wrong.is_empty(), "not as listed:\n{}", wrong.join("\n"));
 }

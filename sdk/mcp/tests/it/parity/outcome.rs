@@ -37,7 +37,9 @@ pub(crate) async fn of_post<E: Told>(posted: Result<StreamableHttpPostResponse, 
     match posted {
         Ok(StreamableHttpPostResponse::Accepted) => "accepted".to_owned(),
         Ok(StreamableHttpPostResponse::Json(message, session)) => format!("{}{}", said(&message), of_session(session)),
-        Ok(StreamableHttpPostResponse::Sse(events, session)) => format!("{}{}", of_events(events).await, of_session(session)),
+        Ok(StreamableHttpPostResponse::Sse(events, session)) => {
+            format!("{}{}", of_events(events).await, of_session(session))
+        }
         Ok(other) => format!("{other:?}"),
         Err(e) => of_error(&e),
     }
@@ -88,7 +90,9 @@ fn said(message: &ServerJsonRpcMessage) -> String {
 }
 
 fn of_session(session: Option<String>) -> String {
-    session.map(|session| format!(" in session {session:?}")).unwrap_or_default()
+    session
+        .map(|session| format!(" in session {session:?}"))
+        .unwrap_or_default()
 }
 
 pub(crate) fn of_error<E: Told>(error: &StreamableHttpError<E>) -> String {

@@ -55,7 +55,7 @@ pub(super) async fn server(script: Script) -> Scripted {
 }
 
 /// An answer as it should be.
-fn proper(seen: &Seen, sessions: &AtomicUsize) -> Response {
+pub(crate) fn proper(seen: &Seen, sessions: &AtomicUsize) -> Response {
     let message: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
     let reply = |result: Value| json!({ "jsonrpc": "2.0", "id": message["id"], "result": result }).to_string();
     match (seen.method.as_str(), message["method"].as_str().unwrap_or_default()) {
@@ -87,9 +87,18 @@ fn proper(seen: &Seen, sessions: &AtomicUsize) -> Response {
 fn name(seen: &Seen) -> String {
     let message: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
     let method = message["method"].as_str().unwrap_or(seen.method.as_str());
-    let path = Some(&seen.path).filter(|path| *path != "/mcp").cloned().unwrap_or_default();
-    let session = seen.header("mcp-session-id").map(|id| format!(" {id}")).unwrap_or_default();
-    let event = seen.header("last-event-id").map(|id| format!(" #{id}")).unwrap_or_default();
+    let path = Some(&seen.path)
+        .filter(|path| *path != "/mcp")
+        .cloned()
+        .unwrap_or_default();
+    let session = seen
+        .header("mcp-session-id")
+        .map(|id| format!(" {id}"))
+        .unwrap_or_default();
+    let event = seen
+        .header("last-event-id")
+        .map(|id| format!(" #{id}"))
+        .unwrap_or_default();
     let named = match seen.header("mcp-name") {
         Some(name) => format!(" ({name})"),
         None => String::new(),
@@ -128,7 +137,9 @@ fn every_session_has_its_stream(server: &Scripted) -> bool {
     let seen = server.seen();
     let sessions = |is_get: bool| {
         let of_kind = seen.iter().filter(|seen| (seen.method == "GET") == is_get);
-        of_kind.filter_map(|seen| seen.header("mcp-session-id")).collect::<BTreeSet<_>>()
+        of_kind
+            .filter_map(|seen| seen.header("mcp-session-id"))
+            .collect::<BTreeSet<_>>()
     };
     sessions(false).is_subset(&sessions(true))
 }
