@@ -26,7 +26,8 @@ pub enum Kind {
     TwoTokens,
     /// The token source has no access token to send: see [`Error::token`].
     Token(bowline_token::Kind),
-    /// A session id or event id, both of which the server chose, cannot stand in a header field.
+    /// A session id or event id, both of which the server chose, cannot stand in a header field: it has control characters,
+    /// or more than 8 KiB.
     InvalidId,
     /// The server refused a fresh proof, or demands one that this client cannot make: another access token would not help
     /// (CL-5).
@@ -60,7 +61,7 @@ pub(crate) enum Cause {
         "two access tokens: give one, in rmcp's auth_header, to StreamableHttp::token or to StreamableHttp::source"
     )]
     TwoTokens,
-    #[error("the server's {0} has characters that cannot stand in a header field")]
+    #[error("the server's {0} cannot stand in a header field: it has control characters, or is very long")]
     InvalidId(&'static str),
     #[error("{}", binding_refused(.0))]
     BindingRefused(Refusal),
@@ -154,7 +155,7 @@ impl Error {
         match &*self.0 {
             Cause::Client(e) => e.may_have_been_processed(),
             // It did act: this is its answer.
-            Cause::EventTooLong { .. } => true,
+            Cause::EventTooLong { .. } | Cause::InvalidId(_) => true,
             #[cfg(feature = "auth")]
             Cause::AnswerTooLong { .. } | Cause::TimedOut(_) => true,
             _ => false,
