@@ -50,6 +50,10 @@ async fn successor(source: &OAuth, of: &Token) {
 }
 
 #[tokio::test]
+#[allow(
+    clippy::print_stdout,
+    reason = "figures to be read: cargo test -p bowline-mcp thousand -- --nocapture"
+)]
 async fn a_token_rotated_during_a_thousand_calls_costs_one_request_and_a_signature_per_connection_and_no_call() {
     for (http, causes) in [
         (HttpVersions::Http2, vec![(Cause::Token, 1), (Cause::First, 1)]),
