@@ -326,7 +326,8 @@ fn status_error(head: &Parts) -> Option<Failure> {
     if head.status != StatusCode::TOO_MANY_REQUESTS && !head.status.is_server_error() {
         return None;
     }
-    let retry_after = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let retry_after = head.headers.get(RETRY_AFTER);
+    let retry_after = retry_after.and_then(|value| std::str::from_utf8(value.as_bytes()).ok());
     let error = HttpStatusError::new(head.status.as_u16(), retry_after.map(str::to_owned));
     Some(StreamableHttpError::HttpStatus(error))
 }

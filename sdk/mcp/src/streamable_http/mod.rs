@@ -37,7 +37,7 @@ use answer::Asked;
 use events::{Learning, Opening};
 use holding::Endings;
 use request::Addressed;
-use sending::Credential;
+use sending::{Credential, Own};
 use strikes::{Strikes, Verdict};
 
 type Failure = StreamableHttpError<Error>;
@@ -104,11 +104,11 @@ impl StreamableHttp {
     }
 
     /// Carries the access tokens of this source, each as long as it lasts, instead of one from rmcp's `auth_header`; both
-    /// are an error. A request that is refused with `invalid_token` is sent once more, if the source has another token;
+    /// are an error. They go to the origin of the first request, and to no other (CL-6). A request that is refused with `invalid_token` is sent once more, if the source has another token;
     /// rmcp's `AuthRequired` comes only of a refusal after that.
     #[must_use]
     pub fn source(mut self, source: impl TokenSource) -> Self {
-        self.credential = Credential::Source(Arc::new(source));
+        self.credential = Credential::Source(Own::new(source));
         self
     }
 

@@ -239,6 +239,18 @@ async fn a_source_that_has_no_token_is_a_precise_error_and_nothing_is_sent() {
 }
 
 #[tokio::test]
+async fn a_source_s_tokens_go_to_one_origin() {
+    let (one, another) = (picky().await, picky().await);
+    let http = StreamableHttp::new(plaintext_client()).source(successors("fresh"));
+    let post = |server: &Scripted| http.post_message(server.uri.clone(), ping(), None, None, HashMap::new());
+    soon(post(&one)).await.unwrap();
+    let error = own(soon(post(&another)).await);
+    assert_eq!(error.kind(), Kind::Token(bowline_token::Kind::OtherOrigin));
+    soon(post(&one)).await.unwrap();
+    assert!(another.seen().is_empty());
+}
+
+#[tokio::test]
 async fn an_error_of_the_client_s_is_the_client_s_even_with_a_source() {
     let http = StreamableHttp::new(plaintext_client()).source(successors("fresh"));
     let uri = "http://mcp.example.com/mcp".into();
