@@ -197,7 +197,8 @@ fn binding_refused(refusal: &Refusal) -> String {
     let error = &refusal.error;
     format!(
         "the server refused a fresh session-binding proof{certificate} with {error}: check that nothing on the way \
-         terminates TLS, and that the token's cnf names this certificate{clock}"
+         terminates TLS, that the token's cnf names this certificate, and whether the server wants proofs for single calls \
+         (StreamableHttp::per_request_claims){clock}"
     )
 }
 

@@ -151,7 +151,7 @@ const LIST: &[Session] = &[
         why: "where each response ends its connection, each of these would cost a handshake and a proof",
     }),
     row("an answer that is too long for an event", Initialize, Call, |_, name| match name {
-        "tools/call s1" => events(format!("id: 7\ndata:\n\ndata: {}\n\n", "x".repeat(1000))),
+        "tools/call s1" => events(chunks(["id: 7\ndata:\n\n".to_owned(), format!("data: {}\n\n", "x".repeat(1000))], false)),
         "GET s1 #7" => events(format!("data: {}\n\n", "x".repeat(1000))),
         _ => None,
     }, "failed: Transport closed; initialize, notifications/initialized s1, tools/call s1, DELETE s1, GET s1", Same),
