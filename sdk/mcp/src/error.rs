@@ -26,14 +26,14 @@ pub enum Kind {
     TwoTokens,
     /// The token source has no access token to send: see [`Error::token`].
     Token(bowline_token::Kind),
-    /// A session id or event id, both of which the server chose, cannot stand in a header field: it has control characters,
-    /// or more than 8 KiB.
+    /// A session id or event id, both of which the server chose, cannot stand in a header field: it has control
+    /// characters, or more than 8 KiB.
     InvalidId,
-    /// The server refused a fresh proof, or demands one that this client cannot make: another access token would not help
-    /// (CL-5).
+    /// The server refused a fresh proof, or demands one that this client cannot make: another access token would not
+    /// help (CL-5).
     BindingRefused,
-    /// The server redirects to another origin, with another status than 307 or 308, to nowhere, or too often: nothing of
-    /// that is followed (CL-6).
+    /// The server redirects to another origin, with another status than 307 or 308, to nowhere, or too often: nothing
+    /// of that is followed (CL-6).
     Redirect,
     /// The server answered with an error status to which neither MCP nor rmcp give a meaning.
     Status(StatusCode),

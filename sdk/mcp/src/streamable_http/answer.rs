@@ -290,8 +290,8 @@ fn challenge(head: &Parts) -> Option<Failure> {
     })
 }
 
-/// The error of a challenge that asks for a proof, not for another token (RS-10; RFC 9449 §7.1, §9). The client has dealt
-/// with those that it could.
+/// The error of a challenge that asks for a proof, not for another token (RS-10; RFC 9449 §7.1, §9). The client has
+/// dealt with those that it could.
 fn binding_error(head: &Parts) -> Option<&'static str> {
     const ERRORS: [&str; 4] = [
         "use_session_binding",

@@ -96,8 +96,8 @@ const RESPONSE: &str = "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n";
 /// It looks like a response to whoever does not look closely.
 const PROGRESS: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"result\":1}}\n\n";
 
-/// A server on HTTP/1.1 whose streams go on after these events until they are told to end, and a client that may have one
-/// connection at a time: the next request waits until the connection of the last one is back, or gone.
+/// A server on HTTP/1.1 whose streams go on after these events until they are told to end, and a client that may have
+/// one connection at a time: the next request waits until the connection of the last one is back, or gone.
 struct Patient {
     server: Scripted,
     http: StreamableHttp,
@@ -176,8 +176,8 @@ async fn a_stream_that_is_dropped_before_its_response_is_not_read_to_its_end() {
 #[tokio::test]
 async fn a_server_that_never_ends_its_streams_is_not_waited_for_again_and_again() {
     let patient = Patient::with(RESPONSE).await;
-    // With one connection at a time a call waits for the end of the one before it. A second's patience for each would be
-    // longer than `soon`.
+    // With one connection at a time a call waits for the end of the one before it. A second's patience for each would
+    // be longer than `soon`.
     let calls = async {
         for _ in 0..40 {
             patient.call().await;
