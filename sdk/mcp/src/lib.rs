@@ -38,8 +38,10 @@
 //! project's wire profile.
 
 mod error;
+mod legacy_sse;
 pub mod operation;
 mod streamable_http;
 
 pub use error::{Error, Kind};
+pub use legacy_sse::{CONNECTION_CLOSED, LegacySse, LegacySseWorker};
 pub use streamable_http::{StreamableHttp, transport};

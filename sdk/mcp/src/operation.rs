@@ -55,6 +55,11 @@ pub fn of_method(method: &str) -> Operation {
     }
 }
 
+/// The same operation over the legacy transport, HTTP+SSE.
+pub const fn legacy(operation: Operation) -> Operation {
+    Operation::new(Protocol::McpSse, operation.name())
+}
+
 /// The operation of a POST.
 pub(crate) fn of(message: &ClientJsonRpcMessage) -> Operation {
     match message {
