@@ -170,10 +170,8 @@ impl Session {
     }
 
     /// A POST has failed: its sender hears so, and no answer comes.
-    pub(super) fn forget(&mut self, id: Option<&RequestId>) {
-        if let Some(id) = id {
-            self.called.remove(id);
-        }
+    pub(super) fn forget(&mut self, id: &RequestId) {
+        self.called.remove(id);
     }
 
     /// The stream has broken: nobody answers any more.

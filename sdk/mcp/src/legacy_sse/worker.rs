@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use rmcp::RoleClient;
-use rmcp::model::{ClientJsonRpcMessage, RequestId};
+use rmcp::model::{ClientJsonRpcMessage, ClientNotification, RequestId};
 use rmcp::transport::worker::{Worker, WorkerContext, WorkerQuitReason, WorkerSendRequest};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
@@ -35,8 +35,16 @@ pub struct LegacySseWorker {
     patience: Patience,
     posts: FuturesUnordered<BoxFuture<'static, (u64, Result<(), Error>)>>,
     /// Who waits for which POST.
-    senders: HashMap<u64, (Option<RequestId>, Responder)>,
+    senders: HashMap<u64, (Sent, Responder)>,
     next_post: u64,
+}
+
+/// What a POST carries, as far as it matters when it fails.
+enum Sent {
+    Request(RequestId),
+    /// `notifications/initialized`, which a new session begins with in any case.
+    Initialized,
+    Other,
 }
 
 impl LegacySseWorker {
@@ -126,24 +134,28 @@ impl LegacySseWorker {
             let _ = request.responder.send(Ok(()));
             return;
         };
-        let id = match &message {
-            ClientJsonRpcMessage::Request(request) => Some(request.id.clone()),
-            _ => None,
+        let sent = match &message {
+            ClientJsonRpcMessage::Request(request) => Sent::Request(request.id.clone()),
+            ClientJsonRpcMessage::Notification(notification) => match notification.notification {
+                ClientNotification::InitializedNotification(_) => Sent::Initialized,
+                _ => Sent::Other,
+            },
+            _ => Sent::Other,
         };
         let post = self.next_post;
         self.next_post += 1;
-        self.senders.insert(post, (id, request.responder));
+        self.senders.insert(post, (sent, request.responder));
         let (http, endpoint, version) = (self.http.clone(), stream.endpoint.clone(), self.session.version());
         let posting = async move { (post, http.post(endpoint, version, message).await) };
         self.posts.push(posting.boxed());
     }
 
     fn posted(&mut self, post: u64, result: Result<(), Error>) {
-        let Some((id, responder)) = self.senders.remove(&post) else {
+        let Some((sent, responder)) = self.senders.remove(&post) else {
             return;
         };
-        if result.is_err() {
-            self.session.forget(id.as_ref());
+        if let (Err(_), Sent::Request(id)) = (&result, &sent) {
+            self.session.forget(id);
         }
         let _ = responder.send(result);
     }
@@ -151,9 +163,14 @@ impl LegacySseWorker {
     /// Tells everybody who waits for something of this session that it will not come.
     fn lose(&mut self, why: &Error) {
         self.posts.clear();
-        for (_, (id, responder)) in self.senders.drain() {
-            self.session.forget(id.as_ref());
-            let _ = responder.send(Err(Cause::StreamBroke(why.clone()).into()));
+        for (_, (sent, responder)) in self.senders.drain() {
+            if let Sent::Request(id) = &sent {
+                self.session.forget(id);
+            }
+            let _ = responder.send(match sent {
+                Sent::Initialized => Ok(()),
+                _ => Err(Cause::StreamBroke(why.clone()).into()),
+            });
         }
         self.session.lose(why);
     }

@@ -4,6 +4,7 @@ mod end_to_end;
 mod hostile;
 mod house;
 mod keeping;
+mod legacy;
 mod refusals;
 mod replies;
 mod requests;
