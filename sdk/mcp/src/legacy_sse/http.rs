@@ -11,7 +11,7 @@ use eventsource_stream::{Event, EventStream, EventStreamError};
 use futures_util::StreamExt;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use rmcp::model::ClientJsonRpcMessage;
 use tokio::time::{Instant, timeout};
 
@@ -21,6 +21,10 @@ use crate::error::Cause;
 use crate::{Error, operation};
 
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+
+/// How much of an answer that nobody needs is read, and for how long.
+const DISCARD_OCTETS: usize = 64 * 1024;
+const DISCARD_TIME: Duration = Duration::from_millis(50);
 
 /// As much of what a server says as an error repeats.
 const LONGEST_TEXT: usize = 200;
@@ -103,7 +107,7 @@ impl Http {
         let posting = async { taken(self.send(request).await?, &endpoint) };
         match timeout(self.post_time, posting).await {
             Ok(response) => {
-                response?.into_body().drain_in_background();
+                discard(response?.into_body()).await;
                 Ok(())
             }
             Err(_) => Err(Cause::SlowAnswer(self.post_time).into()),
@@ -144,6 +148,11 @@ fn request(method: Method, uri: &Uri, operation: Operation, body: Bytes) -> Requ
     *request.uri_mut() = uri.clone();
     request.extensions_mut().insert(operation::legacy(operation));
     request
+}
+
+/// Reads what nobody needs to its end, so that an HTTP/1.1 connection can carry the next message.
+async fn discard(body: Body) {
+    let _ = timeout(DISCARD_TIME, Limited::new(body, DISCARD_OCTETS).collect()).await;
 }
 
 /// The answer, if it is a success.

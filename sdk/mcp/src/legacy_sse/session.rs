@@ -45,8 +45,8 @@ struct Begun {
 /// What became of a message of the server's.
 #[derive(Debug, PartialEq)]
 pub(super) enum Taken {
-    /// It answers a request that rmcp made.
-    Answer,
+    /// It answers this request of rmcp's.
+    Answer(RequestId),
     /// It answers the `initialize` of a new session, and is not for rmcp.
     Begun,
     Other,
@@ -138,7 +138,7 @@ impl Session {
 
     fn settle(&mut self, id: &RequestId) -> Taken {
         match self.called.remove(id) {
-            true => Taken::Answer,
+            true => Taken::Answer(id.clone()),
             false => Taken::Other,
         }
     }
@@ -159,8 +159,9 @@ impl Session {
             Some(id) if self.called.remove(&id) => {
                 let message = "the server's answer is no JSON-RPC message of MCP";
                 let error = ErrorData::new(ErrorCode::PARSE_ERROR, message, None);
-                self.inbox.push_back(ServerJsonRpcMessage::error(error, Some(id)));
-                Taken::Answer
+                self.inbox
+                    .push_back(ServerJsonRpcMessage::error(error, Some(id.clone())));
+                Taken::Answer(id)
             }
             _ => {
                 tracing::warn!("skipping an event that is no JSON-RPC message of MCP");

@@ -23,6 +23,8 @@ type Quit = WorkerQuitReason<Error>;
 type Context = WorkerContext<LegacySseWorker>;
 type Responder = oneshot::Sender<Result<(), Error>>;
 
+/// How long an answer is held for the end of its POST.
+const HOLD: Duration = Duration::from_millis(200);
 /// POSTs at a time; rmcp waits beyond that.
 const MOST_POSTS: usize = 64;
 /// Events before the answer to a repeated `initialize`: only pings and log messages may come then.
@@ -37,6 +39,8 @@ pub struct LegacySseWorker {
     /// Who waits for which POST.
     senders: HashMap<u64, (Sent, Responder)>,
     next_post: u64,
+    /// Whether the server accepts a message no later than it answers it, by the last one.
+    prompt: bool,
 }
 
 /// What a POST carries, as far as it matters when it fails.
@@ -56,6 +60,7 @@ impl LegacySseWorker {
             posts: FuturesUnordered::new(),
             senders: HashMap::new(),
             next_post: 0,
+            prompt: true,
         }
     }
 
@@ -104,7 +109,10 @@ impl LegacySseWorker {
                         Err(why) => return Ok(why),
                     };
                     match self.take_in(stream, &event.event, &event.data) {
-                        Ok(Taken::Answer) => self.patience.renew(),
+                        Ok(Taken::Answer(id)) => {
+                            self.patience.renew();
+                            self.hold(&id).await;
+                        }
                         Ok(_) => {}
                         Err(why) => return Ok(why),
                     }
@@ -115,6 +123,26 @@ impl LegacySseWorker {
                 Some((post, result)) = self.posts.next() => self.posted(post, result),
             }
         }
+    }
+
+    /// Waits for the end of a POST whose answer is already here, a moment at most: the caller's next message often follows
+    /// hard upon it, and would find the HTTP/1.1 connection busy. It would need another one, and that another proof.
+    async fn hold(&mut self, id: &RequestId) {
+        let limit = if self.prompt { HOLD } else { Duration::ZERO };
+        let is_over = async {
+            while self.is_posting(id) {
+                let Some((post, result)) = self.posts.next().await else {
+                    return;
+                };
+                self.posted(post, result);
+            }
+        };
+        self.prompt = timeout(limit, is_over).await.is_ok();
+    }
+
+    fn is_posting(&self, id: &RequestId) -> bool {
+        let mut senders = self.senders.values();
+        senders.any(|(sent, _)| matches!(sent, Sent::Request(sent) if sent == id))
     }
 
     fn take_in(&mut self, stream: &mut Stream, event: &str, data: &str) -> Result<Taken, Error> {

@@ -5,6 +5,7 @@ mod hostile;
 mod house;
 mod keeping;
 mod legacy;
+mod peers;
 mod refusals;
 mod replies;
 mod requests;
