@@ -36,9 +36,14 @@ impl Bolted {
         let jwks = Jwks::document(authority.jwks().to_string()).unwrap();
         let validator = JwtValidator::builder(authority.issuer(), audience, jwks).build();
         let legacy = LegacySse::greeting(|_, message| legacy_sse::echo(message), super::hurried);
-        let router: Router = legacy
-            .router()
-            .layer(BindingLayer::new(validator).policy(Policy::Require));
+        // Answers come before their POST is accepted.
+        let late = from_fn(async |request: Request, next: Next| {
+            let response = next.run(request).await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            response
+        });
+        let binding = BindingLayer::new(validator).policy(Policy::Require);
+        let router: Router = legacy.router().layer(late).layer(binding);
         Self {
             server: CyclingServer::start(&pki, CyclingOptions::default(), router),
             pki,
