@@ -32,6 +32,7 @@
 
 pub mod bind;
 mod body;
+mod call;
 mod client;
 mod connect;
 mod connection;
@@ -56,6 +57,7 @@ mod watch;
 pub use body::Body;
 pub use bowline_proof::dpop::{DpopKey, JwkThumbprint};
 pub use bowline_proof::{AccessToken, InvalidAccessToken, Scheme, Thumbprint};
+pub use call::{Call, Operations, PerRequestClaims};
 pub use client::{Builder, Client, HttpVersions, Limits, ProofForThisRequest, Repeatable, Timeouts, WithCertificate};
 pub use connection::{ConnectionFacts, ConnectionId, HttpVersion, Presented, TlsFacts, TlsVersion};
 pub use dpop::ProveKey;

@@ -28,18 +28,20 @@ pub enum Kind {
     InvalidToken,
     /// Both rmcp's configuration and the transport give an access token.
     TwoTokens,
+    /// The token source has no access token to send: see [`Error::token`].
+    Token(bowline_token::Kind),
     /// A session id or event id, both of which the server chose, cannot stand in a header field.
     InvalidId,
-    /// The server refused a fresh session-binding proof: another access token would not help (CL-5).
+    /// The server refused a fresh proof, or demands one that this client cannot make: another access token would not help
+    /// (CL-5).
     BindingRefused,
-    /// The server answered with a redirect. None is followed (CL-6).
+    /// The server redirects to another origin, with another status than 307 or 308, to nowhere, or too often: nothing of
+    /// that is followed (CL-6).
     Redirect,
     /// The server answered with an error status to which neither MCP nor rmcp give a meaning.
     Status(StatusCode),
     /// An event of the server is longer than the limit.
     EventTooLong,
-    /// The source of access tokens has none.
-    Token(bowline_token::Kind),
     /// Legacy HTTP+SSE: the server's `endpoint` is on another origin. Nothing is sent there (CL-6).
     EndpointElsewhere,
     /// Legacy HTTP+SSE: the server does not take the access token (HTTP 401).
@@ -64,33 +66,48 @@ pub enum Kind {
     Unwritable,
     /// The transport has ended before.
     Closed,
+    /// An answer to a request of rmcp's authorization manager is longer than the limit.
+    #[cfg(feature = "auth")]
+    AnswerTooLong,
+    /// A request of rmcp's authorization manager was not answered in time.
+    #[cfg(feature = "auth")]
+    TimedOut,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Cause {
     #[error(transparent)]
     Client(bowline_client::Error),
+    #[error(transparent)]
+    Token(bowline_token::Error),
     #[error("the MCP endpoint is no URI; give one such as https://mcp.example.com/mcp")]
     InvalidEndpoint(#[source] InvalidUri),
     #[error("rmcp's auth_header is no access token; give the bare token, without \"Bearer\"")]
     InvalidToken(#[source] InvalidAccessToken),
-    #[error("two access tokens: give one, either in rmcp's auth_header or to StreamableHttp::token")]
+    #[error(
+        "two access tokens: give one, in rmcp's auth_header, to StreamableHttp::token or to StreamableHttp::source"
+    )]
     TwoTokens,
     #[error("the server's {0} has characters that cannot stand in a header field")]
     InvalidId(&'static str),
     #[error("{}", binding_refused(.0))]
     BindingRefused(Refusal),
+    #[error(
+        "the server answers {0}, and no proof that it takes could be made: check that the client has a certificate and \
+         key, and that nothing on the way terminates TLS"
+    )]
+    BindingUnmet(&'static str),
     #[error("{}", redirect(*status, location.as_deref()))]
     Redirect {
         status: StatusCode,
         location: Option<String>,
     },
+    #[error("the server redirects for more than {0} times; ask whoever runs it")]
+    Redirects(usize),
     #[error("the server answered HTTP {0}")]
     Status(StatusCode),
     #[error("the server sent an event of more than {limit} octets; raise rmcp's max_sse_event_size if it may")]
     EventTooLong { limit: usize },
-    #[error("no access token: {0}")]
-    Token(#[source] bowline_token::Error),
     #[error("the endpoint of the event stream cannot be used: {0}")]
     UnusableEndpoint(&'static str),
     #[error("the event stream of {here} wants messages sent to {there}; no token or proof goes to another origin")]
@@ -136,6 +153,12 @@ pub(crate) enum Cause {
     Closed,
     #[error("the transport's task has failed: {0}")]
     Panicked(String),
+    #[cfg(feature = "auth")]
+    #[error("the answer to an OAuth request has more than {limit} octets; no honest one has")]
+    AnswerTooLong { limit: usize },
+    #[cfg(feature = "auth")]
+    #[error("an OAuth request was not answered within {0:?}")]
+    TimedOut(std::time::Duration),
 }
 
 impl Error {
@@ -143,15 +166,15 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match &*self.0 {
             Cause::Client(e) => Kind::Client(e.kind()),
+            Cause::Token(e) => Kind::Token(e.kind()),
             Cause::InvalidEndpoint(_) => Kind::InvalidEndpoint,
             Cause::InvalidToken(_) => Kind::InvalidToken,
             Cause::TwoTokens => Kind::TwoTokens,
             Cause::InvalidId(_) => Kind::InvalidId,
-            Cause::BindingRefused(_) => Kind::BindingRefused,
-            Cause::Redirect { .. } => Kind::Redirect,
+            Cause::BindingRefused(_) | Cause::BindingUnmet(_) => Kind::BindingRefused,
+            Cause::Redirect { .. } | Cause::Redirects(_) => Kind::Redirect,
             Cause::Status(status) => Kind::Status(*status),
             Cause::EventTooLong { .. } => Kind::EventTooLong,
-            Cause::Token(e) => Kind::Token(e.kind()),
             Cause::UnusableEndpoint(_) => Kind::InvalidEndpoint,
             Cause::EndpointElsewhere { .. } => Kind::EndpointElsewhere,
             Cause::Unauthorized(_) => Kind::Unauthorized,
@@ -166,6 +189,10 @@ impl Error {
             Cause::GaveUp { .. } => Kind::GaveUp,
             Cause::Unwritable(_) => Kind::Unwritable,
             Cause::Closed | Cause::Panicked(_) => Kind::Closed,
+            #[cfg(feature = "auth")]
+            Cause::AnswerTooLong { .. } => Kind::AnswerTooLong,
+            #[cfg(feature = "auth")]
+            Cause::TimedOut(_) => Kind::TimedOut,
         }
     }
 
@@ -173,19 +200,26 @@ impl Error {
     pub fn fault(&self) -> Fault {
         match &*self.0 {
             Cause::Client(e) => e.fault(),
-            Cause::InvalidEndpoint(_) | Cause::InvalidToken(_) | Cause::TwoTokens | Cause::Redirect { .. } => {
-                Fault::Configuration
-            }
             Cause::Token(e) => e.fault(),
+            Cause::InvalidEndpoint(_)
+            | Cause::InvalidToken(_)
+            | Cause::TwoTokens
+            | Cause::BindingUnmet(_)
+            | Cause::Redirect { .. } => Fault::Configuration,
+            Cause::InvalidId(_)
+            | Cause::BindingRefused(_)
+            | Cause::Redirects(_)
+            | Cause::Status(_)
+            | Cause::EventTooLong { .. } => Fault::Peer,
+            #[cfg(feature = "auth")]
+            Cause::AnswerTooLong { .. } => Fault::Peer,
+            #[cfg(feature = "auth")]
+            Cause::TimedOut(_) => Fault::Network,
             Cause::StreamBroke(e) | Cause::GaveUp { last: e, .. } => e.fault(),
             Cause::Unauthorized(_) | Cause::NoEventStream(_) => Fault::Configuration,
             Cause::StreamEnded | Cause::SilentStream(_) | Cause::SlowStream(_) | Cause::SlowAnswer(_) => Fault::Network,
             Cause::Unwritable(_) | Cause::Closed | Cause::Panicked(_) => Fault::Caller,
-            Cause::InvalidId(_)
-            | Cause::BindingRefused(_)
-            | Cause::Status(_)
-            | Cause::EventTooLong { .. }
-            | Cause::UnusableEndpoint(_)
+            Cause::UnusableEndpoint(_)
             | Cause::EndpointElsewhere { .. }
             | Cause::Refused { .. }
             | Cause::InvalidUtf8
@@ -232,6 +266,14 @@ impl Error {
         }
     }
 
+    /// The token source's error, if it was the source that failed.
+    pub fn token(&self) -> Option<&bowline_token::Error> {
+        match &*self.0 {
+            Cause::Token(e) => Some(e),
+            _ => None,
+        }
+    }
+
     /// Whether the server may have acted on the message (CL-7).
     ///
     /// A refusal, a redirect or an error status says nothing of the kind and counts as not processed.
@@ -241,6 +283,8 @@ impl Error {
             // It did act: this is its answer.
             Cause::EventTooLong { .. } => true,
             Cause::SlowAnswer(_) | Cause::StreamBroke(_) => true,
+            #[cfg(feature = "auth")]
+            Cause::AnswerTooLong { .. } | Cause::TimedOut(_) => true,
             _ => false,
         }
     }
@@ -255,6 +299,16 @@ impl From<Cause> for Error {
 impl From<bowline_client::Error> for Error {
     fn from(error: bowline_client::Error) -> Self {
         Cause::Client(error).into()
+    }
+}
+
+impl From<bowline_token::Error> for Error {
+    fn from(error: bowline_token::Error) -> Self {
+        // The request's own failure, with a token in it, is the client's.
+        match error.client().filter(|_| error.kind() == bowline_token::Kind::Request) {
+            Some(e) => Cause::Client(e.clone()).into(),
+            None => Cause::Token(error).into(),
+        }
     }
 }
 

@@ -34,14 +34,38 @@
 //! # let _ = transport; }
 //! ```
 //!
+//! The token may come from a [`TokenSource`](bowline_token::TokenSource) that replaces it in time, and chosen calls may have
+//! proofs of their own:
+//!
+//! ```no_run
+//! # fn example(client: bowline_client::Client, source: bowline_token::OAuth) {
+//! use bowline_client::PerRequestClaims;
+//! use bowline_mcp::StreamableHttp;
+//!
+//! let transport = StreamableHttp::new(client)
+//!     .source(source)
+//!     .per_request_claims(PerRequestClaims::none().for_target("tools/call", "transfer").for_destructive())
+//!     .transport("https://mcp.example.com/mcp");
+//! # let _ = transport; }
+//! ```
+//!
+//! rmcp's own authorization manager and its `AuthClient` work as well: wrap a [`StreamableHttp`] without a token. With the
+//! feature `auth` there is an `OAuthHttp` besides, so that the authorization server sees the client's certificate.
+//!
 //! Requests are counted under their MCP method: see [`operation`]. Requirement ids such as `CL-6` refer to the
 //! project's wire profile.
 
+mod claims;
 mod error;
 mod legacy_sse;
+#[cfg(feature = "auth")]
+mod oauth;
 pub mod operation;
+mod redirect;
 mod streamable_http;
 
 pub use error::{Error, Kind};
 pub use legacy_sse::{CONNECTION_CLOSED, LegacySse, LegacySseWorker};
+#[cfg(feature = "auth")]
+pub use oauth::OAuthHttp;
 pub use streamable_http::{StreamableHttp, transport};

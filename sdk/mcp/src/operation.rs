@@ -1,6 +1,6 @@
 //! What MCP requests are counted as: labels of a fixed set, whatever stands on the wire.
 
-use bowline_client::{Operation, Protocol};
+use bowline_client::{Operation, Operations, Protocol};
 use rmcp::model::{ClientJsonRpcMessage, ClientNotification, ConstString};
 
 /// The GET that opens or resumes an event stream.
@@ -13,7 +13,9 @@ pub const SESSION_END: Operation = Operation::new(Protocol::McpHttp, "session_en
 pub const REPLY: Operation = Operation::new(Protocol::McpHttp, "reply");
 
 /// A POST whose method is not one of MCP's.
-pub const OTHER: Operation = Operation::new(Protocol::McpHttp, "other");
+pub const OTHER: Operation = TABLE.other();
+
+const TABLE: Operations = Operations::new(Protocol::McpHttp, METHODS);
 
 /// What a client may ask or tell, over all revisions from 2024-11-05 to 2026-07-28.
 const METHODS: &[&str] = &[
@@ -49,10 +51,7 @@ const METHODS: &[&str] = &[
 
 /// The operation of an MCP method, such as `tools/call`; [`OTHER`] if MCP has no such method.
 pub fn of_method(method: &str) -> Operation {
-    match METHODS.iter().find(|known| **known == method) {
-        Some(known) => Operation::new(Protocol::McpHttp, known),
-        None => OTHER,
-    }
+    TABLE.of(method)
 }
 
 /// The same operation over the legacy transport, HTTP+SSE.
@@ -62,10 +61,15 @@ pub const fn legacy(operation: Operation) -> Operation {
 
 /// The operation of a POST.
 pub(crate) fn of(message: &ClientJsonRpcMessage) -> Operation {
+    method(message).map_or(REPLY, of_method)
+}
+
+/// The method of a message; `None` for an answer to the server.
+pub(crate) fn method(message: &ClientJsonRpcMessage) -> Option<&str> {
     match message {
-        ClientJsonRpcMessage::Request(request) => of_method(request.request.method()),
-        ClientJsonRpcMessage::Notification(notification) => of_method(notified(&notification.notification)),
-        ClientJsonRpcMessage::Response(_) | ClientJsonRpcMessage::Error(_) => REPLY,
+        ClientJsonRpcMessage::Request(request) => Some(request.request.method()),
+        ClientJsonRpcMessage::Notification(notification) => Some(notified(&notification.notification)),
+        ClientJsonRpcMessage::Response(_) | ClientJsonRpcMessage::Error(_) => None,
     }
 }
 

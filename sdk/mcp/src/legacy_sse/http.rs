@@ -116,10 +116,7 @@ impl Http {
 
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Body>, Error> {
         match &self.authorized {
-            Some(authorized) => authorized.send(request).await.map_err(|e| match e.client() {
-                Some(client) => client.clone().into(),
-                None => Cause::Token(e).into(),
-            }),
+            Some(authorized) => Ok(authorized.send(request).await?),
             None => Ok(self.client.send(request).await?),
         }
     }

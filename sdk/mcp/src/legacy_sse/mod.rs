@@ -96,12 +96,12 @@ impl LegacySse {
     /// Carries this access token. One that has expired is not sent.
     #[must_use]
     pub fn token(self, token: AccessToken) -> Self {
-        self.tokens(Fixed::new(token))
+        self.source(Fixed::new(token))
     }
 
     /// Carries tokens of this source: one that is refused with `invalid_token` is replaced once for each request.
     #[must_use]
-    pub fn tokens(mut self, source: impl TokenSource) -> Self {
+    pub fn source(mut self, source: impl TokenSource) -> Self {
         self.tokens = Some(Arc::new(source));
         self
     }

@@ -15,10 +15,9 @@ use rmcp::transport::streamable_http_client::{
 };
 
 use super::events::Opening;
-use super::holding::{Endings, Holding};
+use super::holding::Holding;
 use super::request::SESSION_ID;
-use super::{Events, Failure, body};
-use crate::Error;
+use super::{Events, Failure, body, client};
 use crate::error::Cause;
 
 const JSON: &str = "application/json";
@@ -34,13 +33,14 @@ pub(super) struct Asked {
     had_session: bool,
     /// Whether a JSON-RPC response must come.
     awaits_response: bool,
+    /// Whether the answer may open a session.
+    opens_session: bool,
     /// The id of a `server/discover`.
     discover: Option<RequestId>,
-    endings: Endings,
 }
 
 impl Asked {
-    pub(super) fn of(message: &ClientJsonRpcMessage, had_session: bool, endings: Endings) -> Self {
+    pub(super) fn of(message: &ClientJsonRpcMessage, had_session: bool) -> Self {
         let request = match message {
             ClientJsonRpcMessage::Request(request) => Some(request),
             _ => None,
@@ -49,8 +49,21 @@ impl Asked {
         Self {
             had_session,
             awaits_response: request.is_some(),
+            opens_session: request.is_some_and(|r| matches!(r.request, ClientRequest::InitializeRequest(_))),
             discover: discover.map(|r| r.id.clone()),
-            endings,
+        }
+    }
+
+    /// The session that the answer opens. rmcp's worker looks for none in other answers.
+    ///
+    /// # Errors
+    /// `InvalidId`, if it has characters other than those of MCP's session ids; a space is let pass.
+    fn session_id(&self, head: &Parts) -> Result<Option<String>, Failure> {
+        let id = head.headers.get(SESSION_ID);
+        let readable = id.and_then(|id| id.to_str().ok()).filter(|id| !id.contains('\t'));
+        match (id, readable) {
+            (Some(_), None) if self.opens_session => Err(client(Cause::InvalidId("session id"))),
+            (_, readable) => Ok(readable.map(str::to_owned)),
         }
     }
 
@@ -108,7 +121,7 @@ pub(super) async fn to_post(
 pub(super) async fn to_get(response: Response<Body>, had_session: bool, events: Opening) -> Result<Events, Failure> {
     let (head, body) = response.into_parts();
     if head.status.is_success() && has_media_type(&head, EVENT_STREAM) {
-        return Ok(Box::pin(events.open(body)));
+        return Ok(Box::pin(events.open(body, head.version)));
     }
     body::discard(body).await;
     Err(if head.status.is_success() {
@@ -147,17 +160,22 @@ async fn accepted(
         return Ok(StreamableHttpPostResponse::Accepted);
     }
     if has_media_type(head, EVENT_STREAM) {
-        let events = events.open(body);
+        let session_id = asked.session_id(head)?;
+        let endings = events.endings.clone();
+        let events = events.open(body, head.version);
         let events: Events = match head.version {
             Version::HTTP_2 => Box::pin(events),
-            _ => Box::pin(Holding::new(events, asked.endings.clone())),
+            _ => Box::pin(Holding::new(events, endings)),
         };
-        return Ok(StreamableHttpPostResponse::Sse(events, session_id(head)));
+        return Ok(StreamableHttpPostResponse::Sse(events, session_id));
     }
     if has_media_type(head, JSON) {
         let octets = body::whole(body, limits.max_json_response_size).await?;
+        if let Some(learning) = &events.learning {
+            learning.learn(&octets);
+        }
         return match serde_json::from_slice(&octets) {
-            Ok(message) => Ok(StreamableHttpPostResponse::Json(message, session_id(head))),
+            Ok(message) => Ok(StreamableHttpPostResponse::Json(message, asked.session_id(head)?)),
             Err(e) if asked.awaits_response => Err(unexpected(format!(
                 "the reply is no JSON-RPC message: {e}: {}",
                 preview(&octets)
@@ -185,7 +203,7 @@ async fn refused(
         match body::whole(body, limits.max_json_response_size).await {
             Ok(octets) => {
                 if let Ok(message @ ServerJsonRpcMessage::Error(_)) = serde_json::from_slice(&octets) {
-                    return Ok(json_rpc_error(message, head, asked));
+                    return json_rpc_error(message, head, asked);
                 }
                 octets[..octets.len().min(limits.max_error_response_size)].to_vec()
             }
@@ -202,13 +220,17 @@ async fn refused(
     Err(status_error(head).unwrap_or_else(|| unexpected(format!("HTTP {status}: {text}"))))
 }
 
-fn json_rpc_error(message: ServerJsonRpcMessage, head: &Parts, asked: &Asked) -> StreamableHttpPostResponse {
+fn json_rpc_error(
+    message: ServerJsonRpcMessage,
+    head: &Parts,
+    asked: &Asked,
+) -> Result<StreamableHttpPostResponse, Failure> {
     if let ServerJsonRpcMessage::Error(error) = &message
         && let Some(response) = asked.legacy(head.status, Said::JsonRpc(&error.error))
     {
-        return response;
+        return Ok(response);
     }
-    StreamableHttpPostResponse::Json(message, session_id(head))
+    Ok(StreamableHttpPostResponse::Json(message, asked.session_id(head)?))
 }
 
 /// Whether the body of an error status is a message for the caller of the method. That of a 401 or 403 is not: the
@@ -247,7 +269,12 @@ fn challenge(head: &Parts) -> Option<Failure> {
         return Some(client(Cause::BindingRefused(refusal.clone())));
     }
     let is_insufficient = match head.status {
-        StatusCode::UNAUTHORIZED => false,
+        StatusCode::UNAUTHORIZED => {
+            if let Some(error) = binding_error(head) {
+                return Some(client(Cause::BindingUnmet(error)));
+            }
+            false
+        }
         StatusCode::FORBIDDEN => true,
         _ => return None,
     };
@@ -261,6 +288,20 @@ fn challenge(head: &Parts) -> Option<Failure> {
     } else {
         StreamableHttpError::AuthRequired(AuthRequiredError::new(text))
     })
+}
+
+/// The error of a challenge that asks for a proof, not for another token (RS-10; RFC 9449 §7.1, §9). The client has dealt
+/// with those that it could.
+fn binding_error(head: &Parts) -> Option<&'static str> {
+    const ERRORS: [&str; 4] = [
+        "use_session_binding",
+        "invalid_proof",
+        "use_dpop_nonce",
+        "invalid_dpop_proof",
+    ];
+    let challenges = bowline_proof::challenges(&head.headers);
+    let mut errors = challenges.iter().filter_map(|challenge| challenge.error());
+    errors.find_map(|error| ERRORS.into_iter().find(|known| *known == error))
 }
 
 /// The `scope` of a challenge, read as leniently as servers write it: RFC 6750 §3 demands quotes that many leave out.
@@ -312,11 +353,6 @@ fn target(location: &str) -> Option<String> {
     (shown.len() <= LONGEST_TARGET).then_some(shown)
 }
 
-fn session_id(head: &Parts) -> Option<String> {
-    let value = head.headers.get(SESSION_ID)?;
-    value.to_str().ok().map(str::to_owned)
-}
-
 fn content_type(head: &Parts) -> Option<String> {
     let value = head.headers.get(CONTENT_TYPE)?;
     Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
@@ -337,10 +373,6 @@ fn preview(octets: &[u8]) -> String {
 
 fn unexpected(message: impl Into<Cow<'static, str>>) -> Failure {
     StreamableHttpError::UnexpectedServerResponse(message.into())
-}
-
-fn client(cause: Cause) -> Failure {
-    StreamableHttpError::Client(Error::from(cause))
 }
 
 #[cfg(test)]

@@ -56,20 +56,27 @@ pub(super) async fn prefix(mut body: Body, limit: usize) -> Vec<u8> {
 
 /// Reads what is left of a body that nobody needs, so that an HTTP/1.1 connection can carry the next request; a long
 /// or slow one is cancelled.
-pub(super) async fn discard(mut body: Body) {
-    if body.size_hint().lower() > DISCARD_LIMIT as u64 {
-        return;
+pub(super) async fn discard(body: Body) {
+    read_out(body, DISCARD_LIMIT, DISCARD_TIME).await;
+}
+
+/// Reads what is left of a body within bounds, and whether that was all of it.
+pub(super) async fn read_out(mut body: Body, limit: usize, time: Duration) -> bool {
+    if body.size_hint().lower() > limit as u64 {
+        return false;
     }
     let read = async {
-        let mut left = DISCARD_LIMIT;
-        while let Some(Ok(data)) = next(&mut body).await {
+        let mut left = limit;
+        while let Some(data) = next(&mut body).await {
+            let Ok(data) = data else { return false };
             match left.checked_sub(data.len()) {
                 Some(rest) => left = rest,
-                None => return,
+                None => return false,
             }
         }
+        true
     };
-    let _ = timeout(DISCARD_TIME, read).await;
+    timeout(time, read).await.unwrap_or(false)
 }
 
 /// The next data; trailers are passed over.

@@ -2,16 +2,23 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bowline_client::Body;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
+use http::Version;
 use http_body::Frame;
 use rmcp::transport::streamable_http_client::SseError;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use sse_stream::{Sse, SseStream};
+use tokio::time::Instant;
 
-use super::strikes::{Place, Strikes};
+use super::holding::Endings;
+use super::strikes::{Place, SHORT, Strike, Strikes};
+use crate::claims::Claims;
 use crate::error::Cause;
 use crate::{Error, Kind};
 
@@ -24,14 +31,41 @@ pub(super) struct Opening {
     /// In octets, for one event.
     pub(super) limit: usize,
     pub(super) strikes: Strikes,
+    pub(super) endings: Endings,
+    /// To learn from a list of tools, and whose.
+    pub(super) learning: Option<Learning>,
+}
+
+/// Where a list of tools is expected.
+#[derive(Clone)]
+pub(super) struct Learning {
+    pub(super) claims: Claims,
+    pub(super) endpoint: Arc<str>,
+}
+
+impl Learning {
+    pub(super) fn learn(&self, response: &[u8]) {
+        self.claims.learn(&self.endpoint, response);
+    }
 }
 
 impl Opening {
-    /// The events of `body`, to the first error. Dropping them cancels the rest at once.
-    pub(super) fn open(self, body: Body) -> Reading {
-        let measure = Measure::new(self.limit);
+    /// The events of `body`, to the first error. Dropping them cancels the rest at once; but once the response has
+    /// come, an HTTP/1.1 connection is kept.
+    pub(super) fn open(self, body: Body, version: Version) -> Reading {
+        let answered = Arc::new(AtomicBool::new(false));
+        let bounded = Bounded {
+            body: Some(body),
+            measure: Measure::new(self.limit),
+            answered: answered.clone(),
+            // Of an HTTP/2 connection nothing but the stream goes.
+            endings: (version < Version::HTTP_2).then(|| self.endings.clone()),
+        };
         Reading {
-            source: Some(SseStream::new(Bounded { body, measure })),
+            source: Some(SseStream::new(bounded)),
+            answered,
+            opened: Instant::now(),
+            is_empty: true,
             opening: self,
         }
     }
@@ -41,6 +75,9 @@ impl Opening {
 pub(super) struct Reading {
     /// `None` after the end or an error; the connection goes back, or is cancelled, right then.
     source: Option<SseStream<Bounded>>,
+    answered: Arc<AtomicBool>,
+    opened: Instant,
+    is_empty: bool,
     opening: Opening,
 }
 
@@ -48,41 +85,88 @@ impl Stream for Reading {
     type Item = Result<Sse, SseError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { source, opening } = &mut *self;
-        let Some(events) = source else { return Poll::Ready(None) };
+        let Some(events) = &mut self.source else {
+            return Poll::Ready(None);
+        };
         let item = ready!(events.poll_next_unpin(cx));
         match &item {
-            Some(Ok(Sse { id: Some(id), .. })) => {
-                opening.place = Some(opening.strikes.place(opening.session_id.as_deref(), Some(id)));
-            }
-            Some(Ok(_)) => {}
-            Some(Err(e)) => {
-                *source = None;
-                if let Some(place) = opening.place.filter(|_| is_in_the_data(e)) {
-                    opening.strikes.add(place);
-                }
-            }
-            None => *source = None,
+            Some(Ok(event)) => self.came(event),
+            Some(Err(e)) => self.ended(flaw(e)),
+            None => self.ended(None),
         }
         Poll::Ready(item)
     }
 }
 
-/// Whether the error lies in what the server sent, so that it would be there again the next time, and not in the
-/// connection.
-fn is_in_the_data(error: &SseError) -> bool {
-    match error {
-        SseError::Body(e) => e
-            .downcast_ref::<Error>()
-            .is_some_and(|e| e.kind() == Kind::EventTooLong),
-        _ => true,
+impl Reading {
+    fn came(&mut self, event: &Sse) {
+        self.is_empty = false;
+        let opening = &mut self.opening;
+        if let Some(id) = &event.id {
+            opening.place = Some(opening.strikes.place(opening.session_id.as_deref(), Some(id)));
+        }
+        if let Some(data) = &event.data
+            && is_response(data)
+        {
+            self.answered.store(true, Ordering::Relaxed);
+            if let Some(learning) = &opening.learning {
+                learning.learn(data.as_bytes());
+            }
+        }
     }
+
+    fn ended(&mut self, flaw: Option<Strike>) {
+        self.source = None;
+        let answered = self.answered.load(Ordering::Relaxed);
+        let Some(place) = self.opening.place.filter(|_| !answered) else {
+            return;
+        };
+        let strikes = &self.opening.strikes;
+        if let Some(flaw) = flaw {
+            strikes.add(place, flaw);
+        } else if self.opened.elapsed() >= SHORT {
+            strikes.forget(place);
+        } else {
+            strikes.add(place, if self.is_empty { Strike::Empty } else { Strike::Short });
+        }
+    }
+}
+
+/// What is wrong with what the server sent, and not with the connection: it would be there again the next time.
+fn flaw(error: &SseError) -> Option<Strike> {
+    match error {
+        SseError::Body(e) => {
+            let own = e.downcast_ref::<Error>();
+            own.is_some_and(|e| e.kind() == Kind::EventTooLong)
+                .then_some(Strike::TooLong)
+        }
+        _ => Some(Strike::Unreadable),
+    }
+}
+
+/// Whether an event is a JSON-RPC response: what a POST was for, and the last that its stream brings.
+fn is_response(data: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Shape {
+        method: Option<IgnoredAny>,
+        result: Option<IgnoredAny>,
+        error: Option<IgnoredAny>,
+    }
+    // Most events are none, and this is cheaper to see.
+    if !data.contains("\"result\"") && !data.contains("\"error\"") {
+        return false;
+    }
+    let shape = serde_json::from_str::<Shape>(data);
+    shape.is_ok_and(|shape| shape.method.is_none() && (shape.result.is_some() || shape.error.is_some()))
 }
 
 /// A body in which no event is longer than a limit.
 struct Bounded {
-    body: Body,
+    /// Until it is dropped.
+    body: Option<Body>,
     measure: Measure,
+    answered: Arc<AtomicBool>,
+    endings: Option<Endings>,
 }
 
 impl http_body::Body for Bounded {
@@ -90,14 +174,31 @@ impl http_body::Body for Bounded {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else {
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        let Some(frame) = ready!(Pin::new(body).poll_frame(cx)) else {
             return Poll::Ready(None);
         };
         let frame = frame.map_err(Error::from)?;
-        if let Some(data) = frame.data_ref() {
-            self.measure.add(data)?;
+        if let Some(data) = frame.data_ref()
+            && let Err(e) = self.measure.add(data)
+        {
+            // What is that long is not read to its end.
+            self.endings = None;
+            return Poll::Ready(Some(Err(e)));
         }
         Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+impl Drop for Bounded {
+    fn drop(&mut self) {
+        if let (Some(body), Some(endings)) = (self.body.take(), self.endings.take())
+            && self.answered.load(Ordering::Relaxed)
+        {
+            endings.await_end_of(body);
+        }
     }
 }
 
@@ -160,6 +261,21 @@ mod tests {
     fn fits(limit: usize, chunks: &[&str]) -> bool {
         let mut measure = Measure::new(limit);
         chunks.iter().all(|chunk| measure.add(chunk.as_bytes()).is_ok())
+    }
+
+    #[test]
+    fn a_response_has_a_result_or_an_error_and_no_method() {
+        for (data, expected) in [
+            (r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, true),
+            (r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":""}}"#, true),
+            (r#"{"jsonrpc":"2.0","method":"m","params":{"result":1}}"#, false),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"m","result":1}"#, false),
+            (r#"{"params":{"error":1}}"#, false),
+            (r#""result""#, false),
+            ("", false),
+        ] {
+            assert_eq!(is_response(data), expected, "{data}");
+        }
     }
 
     #[test]

@@ -9,32 +9,75 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bowline_client::Body;
 use futures_util::{Stream, StreamExt};
+use http_body::Body as _;
 use rmcp::transport::streamable_http_client::SseError;
 use sse_stream::Sse;
+use tokio::runtime::Handle;
 use tokio::time::{Sleep, sleep};
 
 /// How long a response is held at most. A server that ends its streams at all sends response and end in one go.
 const HOLD: Duration = Duration::from_millis(50);
 
-/// Whether a server ends its event streams once the response is out, as MCP tells it to: by the last one seen. One that
-/// does not costs its first caller `HOLD`, and nobody else.
+/// How much of what follows a response is read when nobody reads it any more, and for how long.
+const REST_OCTETS: usize = 64 * 1024;
+const REST_TIME: Duration = Duration::from_secs(1);
+
+/// How a server ends its event streams once the response is out, as MCP tells it to: by the last one seen. One that takes
+/// its time costs its first caller `HOLD`, and nobody else; one that does not do it at all costs one connection `REST_TIME`.
 #[derive(Clone, Debug)]
-pub(super) struct Endings(Arc<AtomicBool>);
+pub(super) struct Endings(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// Within `HOLD`.
+    prompt: AtomicBool,
+    /// Within `REST_TIME`.
+    certain: AtomicBool,
+}
 
 impl Default for Endings {
     fn default() -> Self {
-        Self(Arc::new(AtomicBool::new(true)))
+        Self(Arc::new(Inner {
+            prompt: AtomicBool::new(true),
+            certain: AtomicBool::new(true),
+        }))
     }
 }
 
 impl Endings {
-    fn are_prompt(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// Reads the rest of a stream that has brought its response, away from the caller, so that an HTTP/1.1 connection and
+    /// its proof live on. A server that left it open the last time is not waited for: the rest is cancelled.
+    pub(super) fn await_end_of(self, body: Body) {
+        if !self.are_certain() || body.is_end_stream() {
+            return;
+        }
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                let ended = super::body::read_out(body, REST_OCTETS, REST_TIME).await;
+                self.0.certain.store(ended, Ordering::Relaxed);
+            });
+        }
     }
 
-    fn note(&self, prompt: bool) {
-        self.0.store(prompt, Ordering::Relaxed);
+    fn are_prompt(&self) -> bool {
+        self.0.prompt.load(Ordering::Relaxed)
+    }
+
+    fn are_certain(&self) -> bool {
+        self.0.certain.load(Ordering::Relaxed)
+    }
+
+    /// A stream ended while its reader waited.
+    fn note_end(&self) {
+        self.0.prompt.store(true, Ordering::Relaxed);
+        self.0.certain.store(true, Ordering::Relaxed);
+    }
+
+    /// A stream did not end in time.
+    fn note_delay(&self) {
+        self.0.prompt.store(false, Ordering::Relaxed);
     }
 }
 
@@ -88,7 +131,7 @@ where
                 if let Some((_, time)) = &mut self.held {
                     ready!(time.as_mut().poll(cx));
                 }
-                self.endings.note(false);
+                self.endings.note_delay();
             }
         }
         Poll::Ready(self.held.take().map(|(event, _)| Ok(event)))
@@ -102,7 +145,7 @@ where
     fn poll_events(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Sse, SseError>>> {
         let item = ready!(self.events.poll_next_unpin(cx));
         if item.is_none() && self.answered {
-            self.endings.note(true);
+            self.endings.note_end();
         }
         Poll::Ready(item)
     }

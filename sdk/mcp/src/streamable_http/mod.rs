@@ -1,6 +1,7 @@
 //! Streamable HTTP: rmcp's HTTP client, over bowline's.
 //!
 //! - [`request`]: what goes out.
+//! - [`sending`]: with which access token, and where to.
 //! - [`answer`]: what an answer means, by status and media type.
 //! - [`body`]: answers read within bounds.
 //! - [`events`]: answers that are event streams.
@@ -12,12 +13,14 @@ mod body;
 mod events;
 mod holding;
 mod request;
+mod sending;
 mod strikes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bowline_client::{AccessToken, Client};
+use bowline_client::{AccessToken, Client, PerRequestClaims};
+use bowline_token::{TokenSource, new_source_id};
 use futures_util::stream::BoxStream;
 use http::{HeaderName, HeaderValue, Method};
 use rmcp::model::ClientJsonRpcMessage;
@@ -27,11 +30,15 @@ use rmcp::transport::streamable_http_client::{
 };
 use sse_stream::Sse;
 
+use crate::claims::Claims;
+use crate::error::Cause;
 use crate::{Error, operation};
 use answer::Asked;
+use events::{Learning, Opening};
 use holding::Endings;
 use request::Addressed;
-use strikes::Strikes;
+use sending::Credential;
+use strikes::{Strikes, Verdict};
 
 type Failure = StreamableHttpError<Error>;
 type Events = BoxStream<'static, Result<Sse, SseError>>;
@@ -56,18 +63,23 @@ pub fn transport(
 /// It does what rmcp's reqwest client does, but for these:
 /// - Connections are kept. What is left of an answer nobody needs is read to its end, within bounds, so that an
 ///   HTTP/1.1 connection and its proof live on; for the same reason a response that comes as an event is handed on
-///   when its stream has ended, 50 ms later at most. Dropping an event stream cancels it at once.
-/// - No redirect is followed (CL-6): it is [`Kind::Redirect`](crate::Kind::Redirect).
+///   when its stream has ended, 50 ms later at most, and what follows it is read when the stream is dropped (64 KiB,
+///   1 s). Dropping an event stream before its response cancels it at once.
+/// - A redirect that is not followed is [`Kind::Redirect`](crate::Kind::Redirect), and says where it leads. Like rmcp's
+///   client it follows a 307 or 308 to the same origin, ten times (CL-6).
 /// - A refused session-binding proof is [`Kind::BindingRefused`](crate::Kind::BindingRefused), not `AuthRequired`:
 ///   authorizing again would not help.
 /// - Custom headers may not replace `Content-Type`, the framing of the message, or the proof; `Authorization` only
 ///   where nothing else gives an access token.
 /// - A GET takes `text/event-stream` and nothing else; a 404 to a GET or DELETE is `SessionExpired`.
-/// - An event stream is given up once what follows the same event could not be read three times.
+/// - An event stream is given up once what follows the same event could not be read three times, or was cut off ten times
+///   in a row before anything came; until then each further try waits a little longer, up to a second.
+/// - A session id with control characters is an error.
 #[derive(Clone, Debug)]
 pub struct StreamableHttp {
     client: Client,
-    token: Option<AccessToken>,
+    credential: Credential,
+    claims: Claims,
     strikes: Strikes,
     endings: Endings,
 }
@@ -77,7 +89,8 @@ impl StreamableHttp {
     pub fn new(client: Client) -> Self {
         Self {
             client,
-            token: None,
+            credential: Credential::Theirs(new_source_id()),
+            claims: Claims::default(),
             strikes: Strikes::default(),
             endings: Endings::default(),
         }
@@ -86,7 +99,27 @@ impl StreamableHttp {
     /// Carries this access token, hashed once, instead of one from rmcp's `auth_header`; both are an error.
     #[must_use]
     pub fn token(mut self, token: AccessToken) -> Self {
-        self.token = Some(token);
+        self.credential = Credential::Fixed(token);
+        self
+    }
+
+    /// Carries the access tokens of this source, each as long as it lasts, instead of one from rmcp's `auth_header`; both
+    /// are an error. A request that is refused with `invalid_token` is sent once more, if the source has another token;
+    /// rmcp's `AuthRequired` comes only of a refusal after that.
+    #[must_use]
+    pub fn source(mut self, source: impl TokenSource) -> Self {
+        self.credential = Credential::Source(Arc::new(source));
+        self
+    }
+
+    /// Proves these calls one by one, with `htm`, `htu` and `jti` (PR-6): by method (`tools/call`), by what a method is
+    /// applied to (the name of a tool or prompt, the URI of a resource), or because the tool may destroy something.
+    ///
+    /// A tool may, unless the server last listed it with `readOnlyHint` or without `destructiveHint`: MCP's defaults, and
+    /// what holds for a tool that was never listed. The hints are the server's own, and so is the harm if they are wrong.
+    #[must_use]
+    pub fn per_request_claims(mut self, claims: PerRequestClaims) -> Self {
+        self.claims = Claims::new(claims);
         self
     }
 
@@ -112,46 +145,61 @@ impl StreamableHttp {
         message: ClientJsonRpcMessage,
         limits: StreamableHttpResponseLimits,
     ) -> Result<StreamableHttpPostResponse, Failure> {
-        let asked = Asked::of(&message, to.session_id.is_some(), self.endings.clone());
-        let events = events::Opening {
-            session_id: to.session_id.clone(),
-            place: None,
-            limit: limits.max_sse_event_size,
-            strikes: self.strikes.clone(),
-        };
+        let asked = Asked::of(&message, to.session_id.is_some());
+        let endpoint = to.uri.clone();
+        let learns = self.claims.can_learn_from(&message);
+        let events = self.opening(&to, None, limits.max_sse_event_size, learns);
         let body = serde_json::to_vec(&message)?;
-        let request = to.request(Method::POST, operation::of(&message), body, self.token.as_ref())?;
-        let response = self.client.send(request).await.map_err(failed)?;
+        let mut request = to.request(Method::POST, operation::of(&message), body, &self.credential)?;
+        self.claims.mark(&endpoint, &message, request.extensions_mut());
+        let response = sending::send(&self.client, &self.credential, request).await?;
         answer::to_post(response, asked, limits, events).await
     }
 
     async fn get(&self, to: Addressed, last_event_id: Option<String>, max_event: usize) -> Result<Events, Failure> {
         let place = self.strikes.place(to.session_id.as_deref(), last_event_id.as_deref());
-        if self.strikes.are_out(place) {
-            tracing::warn!("giving an event stream up: what the server sends after its last event cannot be read");
-            // One of the few errors after which rmcp's worker does not try again for ever.
-            return Err(StreamableHttpError::ServerDoesNotSupportSse);
+        match self.strikes.verdict(place) {
+            Verdict::After(pause) => tokio::time::sleep(pause).await,
+            Verdict::Out => {
+                tracing::warn!("giving an event stream up: the server cuts it off, or what it sends cannot be read");
+                // One of the few errors after which rmcp's worker does not try again for ever.
+                return Err(StreamableHttpError::ServerDoesNotSupportSse);
+            }
         }
         let had_session = to.session_id.is_some();
-        let events = events::Opening {
-            session_id: to.session_id.clone(),
-            place: Some(place),
-            limit: max_event,
-            strikes: self.strikes.clone(),
-        };
-        let request = to.resuming(last_event_id, self.token.as_ref())?;
-        let response = self.client.send(request).await.map_err(failed)?;
+        let learns = last_event_id.is_some() && self.claims.can_learn();
+        let events = self.opening(&to, Some(place), max_event, learns);
+        let request = to.resuming(last_event_id, &self.credential)?;
+        let response = sending::send(&self.client, &self.credential, request).await?;
         answer::to_get(response, had_session, events).await
     }
 
     async fn delete(&self, to: Addressed) -> Result<(), Failure> {
-        let request = to.request(Method::DELETE, operation::SESSION_END, Vec::new(), self.token.as_ref())?;
-        answer::to_delete(self.client.send(request).await.map_err(failed)?).await
+        let request = to.request(Method::DELETE, operation::SESSION_END, Vec::new(), &self.credential)?;
+        answer::to_delete(sending::send(&self.client, &self.credential, request).await?).await
+    }
+
+    fn opening(&self, to: &Addressed, place: Option<strikes::Place>, limit: usize, learns: bool) -> Opening {
+        Opening {
+            session_id: to.session_id.clone(),
+            place,
+            limit,
+            strikes: self.strikes.clone(),
+            endings: self.endings.clone(),
+            learning: learns.then(|| Learning {
+                claims: self.claims.clone(),
+                endpoint: to.uri.clone(),
+            }),
+        }
     }
 }
 
-fn failed(error: bowline_client::Error) -> Failure {
+fn failed(error: impl Into<Error>) -> Failure {
     StreamableHttpError::Client(error.into())
+}
+
+fn client(cause: Cause) -> Failure {
+    failed(cause)
 }
 
 impl StreamableHttpClient for StreamableHttp {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bowline_client::bind::TokenSourceId;
 use bowline_client::{AccessToken, Operation};
 use bowline_proof::PROOF_HEADER;
 use bytes::Bytes;
@@ -10,9 +11,9 @@ use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
 use http_body_util::Full;
 use rmcp::transport::streamable_http_client::StreamableHttpError;
 
-use super::Failure;
+use super::{Credential, Failure, client};
 use crate::error::Cause;
-use crate::{Error, operation};
+use crate::operation;
 
 pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -33,7 +34,7 @@ const RESERVED: [HeaderName; 7] = [
 
 /// To whom a request goes, and on whose behalf, as rmcp's worker has it.
 pub(super) struct Addressed {
-    uri: Arc<str>,
+    pub(super) uri: Arc<str>,
     pub(super) session_id: Option<Arc<str>>,
     auth_header: Option<String>,
     custom_headers: HashMap<HeaderName, HeaderValue>,
@@ -54,21 +55,22 @@ impl Addressed {
         }
     }
 
-    /// A POST or a DELETE. `own` is the transport's own access token.
+    /// A POST or a DELETE, with the access token that rmcp or `own` gives.
     pub(super) fn request(
         self,
         method: Method,
         operation: Operation,
         body: Vec<u8>,
-        own: Option<&AccessToken>,
+        own: &Credential,
     ) -> Result<Request<Full<Bytes>>, Failure> {
         let token = self.token(own)?;
+        let has_token = token.is_some() || matches!(own, Credential::Source(_));
         let is_post = method == Method::POST;
         let mut request = Request::new(Full::from(body));
         *request.method_mut() = method;
         *request.uri_mut() = Uri::try_from(&*self.uri).map_err(|e| client(Cause::InvalidEndpoint(e)))?;
         for (name, value) in self.custom_headers {
-            let is_second_credential = name == header::AUTHORIZATION && token.is_some();
+            let is_second_credential = name == header::AUTHORIZATION && has_token;
             if RESERVED.contains(&name) || is_second_credential {
                 return Err(StreamableHttpError::ReservedHeaderConflict(name.to_string()));
             }
@@ -87,8 +89,11 @@ impl Addressed {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         request.extensions_mut().insert(operation);
-        if let Some(token) = token {
+        if let Some((token, source)) = token {
             request.extensions_mut().insert(token);
+            if let Some(source) = source {
+                request.extensions_mut().insert(source);
+            }
         }
         Ok(request)
     }
@@ -97,7 +102,7 @@ impl Addressed {
     pub(super) fn resuming(
         self,
         last_event_id: Option<String>,
-        own: Option<&AccessToken>,
+        own: &Credential,
     ) -> Result<Request<Full<Bytes>>, Failure> {
         let mut request = self.request(Method::GET, operation::EVENT_STREAM, Vec::new(), own)?;
         let headers = request.headers_mut();
@@ -108,15 +113,16 @@ impl Addressed {
         Ok(request)
     }
 
-    fn token(&self, own: Option<&AccessToken>) -> Result<Option<AccessToken>, Failure> {
+    /// The token that is known beforehand, and whose successors count as such.
+    fn token(&self, own: &Credential) -> Result<Option<(AccessToken, Option<TokenSourceId>)>, Failure> {
         match (own, &self.auth_header) {
-            (Some(_), Some(_)) => Err(client(Cause::TwoTokens)),
-            (Some(own), None) => Ok(Some(own.clone())),
-            (None, Some(text)) => {
+            (Credential::Theirs(source), Some(text)) => {
                 let token = AccessToken::new(text.as_str()).map_err(|e| client(Cause::InvalidToken(e)))?;
-                Ok(Some(token))
+                Ok(Some((token, Some(*source))))
             }
-            (None, None) => Ok(None),
+            (_, Some(_)) => Err(client(Cause::TwoTokens)),
+            (Credential::Fixed(token), None) => Ok(Some((token.clone(), None))),
+            (Credential::Theirs(_) | Credential::Source(_), None) => Ok(None),
         }
     }
 }
@@ -124,8 +130,4 @@ impl Addressed {
 /// An id that the server chose, as a field value. Event ids may hold any UTF-8 (HTML, "server-sent events").
 fn id(what: &'static str, text: &str) -> Result<HeaderValue, Failure> {
     HeaderValue::from_bytes(text.as_bytes()).map_err(|_| client(Cause::InvalidId(what)))
-}
-
-fn client(cause: Cause) -> Failure {
-    StreamableHttpError::Client(Error::from(cause))
 }

@@ -178,7 +178,7 @@ async fn rmcp_s_own_token_is_bound_as_well() {
     assert_eq!(causes(&client), [(Cause::First, 1)]);
 }
 
-fn failure(result: Result<impl Sized, ClientInitializeError>) -> StreamableHttpError<Error> {
+pub(crate) fn failure(result: Result<impl Sized, ClientInitializeError>) -> StreamableHttpError<Error> {
     match result.map(drop) {
         Err(ClientInitializeError::TransportError { error, .. }) => {
             *error.error.downcast().expect("our transport's error")

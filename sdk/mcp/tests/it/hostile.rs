@@ -284,9 +284,9 @@ async fn rmcp_does_not_fetch_an_unreadable_event_stream_for_ever() {
 
 #[tokio::test]
 async fn a_call_whose_reply_cannot_be_read_fails_and_the_next_one_works() {
-    for junk in [
-        "data: \u{fffd}\nnonsense\n\n".to_owned(),
-        format!("data: {}\n\n", "x".repeat(LIMIT)),
+    for (junk, tries) in [
+        ("data: \u{fffd}\nnonsense\n\n".to_owned(), 2),
+        (format!("data: {}\n\n", "x".repeat(LIMIT)), 0),
     ] {
         let server = half_a_server(
             move |seen, method| match (seen.method.as_str(), seen.header("last-event-id")) {
@@ -310,6 +310,6 @@ async fn a_call_whose_reply_cannot_be_read_fails_and_the_next_one_works() {
         soon(agent.send_request(ClientRequest::PingRequest(Default::default())))
             .await
             .unwrap();
-        assert_eq!(gets(&server), 3, "one for events, two to resume");
+        assert_eq!(gets(&server), 1 + tries, "one for events, the others to resume");
     }
 }

@@ -20,24 +20,43 @@ use tokio::sync::mpsc;
 
 pub(crate) struct House {
     pub(crate) server: CyclingServer,
-    authority: Authority,
-    pki: Pki,
-    agent: Leaf,
+    pub(crate) authority: Authority,
+    pub(crate) pki: Pki,
+    pub(crate) agent: Leaf,
 }
 
 impl House {
     pub(crate) fn open() -> Self {
+        Self::open_with(|routes| routes, |layer| layer)
+    }
+
+    /// With other routes than `/mcp` in front of the verifier, or another verifier.
+    pub(crate) fn open_with(
+        routes: impl FnOnce(Router) -> Router,
+        verifier: impl FnOnce(BindingLayer<JwtValidator>) -> BindingLayer<JwtValidator>,
+    ) -> Self {
+        Self::open_configured(StreamableHttpServerConfig::default(), routes, verifier)
+    }
+
+    pub(crate) fn open_configured(
+        config: StreamableHttpServerConfig,
+        routes: impl FnOnce(Router) -> Router,
+        verifier: impl FnOnce(BindingLayer<JwtValidator>) -> BindingLayer<JwtValidator>,
+    ) -> Self {
         let pki = Pki::new();
         let authority = Authority::start(&pki, AuthorityOptions::default());
         let jwks = Jwks::document(authority.jwks().to_string()).unwrap();
         let validator = JwtValidator::builder(authority.issuer(), AuthorityOptions::default().audience, jwks).build();
         let mcp: StreamableHttpService<Tools, LocalSessionManager> =
-            StreamableHttpService::new(|| Ok(Tools), Arc::default(), StreamableHttpServerConfig::default());
-        let router = Router::new()
-            .nest_service("/mcp", mcp)
-            .layer(BindingLayer::new(validator).policy(Policy::Require));
+            StreamableHttpService::new(|| Ok(Tools), Arc::default(), config);
+        let server = CyclingServer::start_with(&pki, CyclingOptions::default(), |origin| {
+            let layer = BindingLayer::new(validator)
+                .origins([origin.parse().unwrap()])
+                .policy(Policy::Require);
+            routes(Router::new().nest_service("/mcp", mcp)).layer(verifier(layer))
+        });
         Self {
-            server: CyclingServer::start(&pki, CyclingOptions::default(), router),
+            server,
             authority,
             agent: pki.client("agent", KeyKind::P256),
             pki,
@@ -86,7 +105,7 @@ struct Echo {
 
 #[tool_router]
 impl Tools {
-    #[tool(description = "Says the same")]
+    #[tool(description = "Says the same", annotations(read_only_hint = true))]
     fn echo(&self, Parameters(Echo { text }): Parameters<Echo>) -> String {
         text
     }

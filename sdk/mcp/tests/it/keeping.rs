@@ -1,20 +1,30 @@
 //! Connections kept, and let go.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::Request;
 use axum::routing::any;
-use bowline_client::{CloseReason, HttpVersions};
+use bowline_client::{Client, CloseReason, HttpVersions, Limits};
 use bowline_mcp::StreamableHttp;
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Pki};
 use futures_util::{StreamExt, stream};
+use rmcp::model::{CallToolRequest, CallToolRequestParams, ClientRequest, ProtocolVersion};
+use rmcp::service::PeerRequestOptions;
 use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHttpPostResponse};
-use tokio::sync::mpsc;
+use rmcp::{ClientLifecycleMode, ClientServiceExt};
+use tokio::sync::{Notify, mpsc};
 
 use crate::house;
-use crate::scripted::{DONE, EVENTS, JSON, Scripted, TEXT, chunks, initialized, ping, respond, soon};
+use crate::parity::stage::proper;
+use crate::scripted::{
+    DONE, EVENTS, JSON, Scripted, Seen, TEXT, chunks, initialized, ping, plaintext_client_with, respond, soon,
+};
 
 #[tokio::test]
 async fn an_answer_nobody_reads_leaves_its_connection_alive() {
@@ -26,7 +36,7 @@ async fn an_answer_nobody_reads_leaves_its_connection_alive() {
         (404, vec![TEXT]),
         (429, vec![TEXT]),
         (503, vec![TEXT]),
-        (307, vec![("location", "/elsewhere")]),
+        (302, vec![("location", "/elsewhere")]),
     ] {
         let server =
             Scripted::start(move |_| respond(status, &headers, chunks(["not ", "worth ", "reading"], false))).await;
@@ -82,6 +92,79 @@ async fn an_event_stream_left_after_its_response_leaves_its_connection_alive() {
     assert_eq!(server.stats().connections_opened, 1);
 }
 
+const RESPONSE: &str = "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n";
+/// It looks like a response to whoever does not look closely.
+const PROGRESS: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"result\":1}}\n\n";
+
+/// A server on HTTP/1.1 whose streams go on after the response until they are told to end, and a client that may have one
+/// connection at a time: the next request waits until the connection of the last one is back, or gone.
+async fn told_to_end(events: &'static [&'static str]) -> (Scripted, StreamableHttp, Client, Arc<Notify>) {
+    let end = Arc::new(Notify::new());
+    let ending = end.clone();
+    let server = Scripted::start(move |_| {
+        let ending = ending.clone();
+        let rest = stream::once(async move { ending.notified().await }).filter_map(|()| std::future::ready(None));
+        let events = stream::iter(events.iter().map(|event| Ok::<_, Infallible>(*event)));
+        respond(200, &[EVENTS], Body::from_stream(events.chain(rest)))
+    })
+    .await;
+    let client = plaintext_client_with(|builder| {
+        builder.limits(Limits {
+            per_origin: 1,
+            ..Limits::default()
+        })
+    });
+    (server, StreamableHttp::new(client.clone()), client, end)
+}
+
+#[tokio::test]
+async fn the_rest_of_a_stream_whose_response_has_come_is_read_in_the_background() {
+    let (server, http, client, end) = told_to_end(&[RESPONSE]).await;
+    for _ in 0..3 {
+        let posting = http.post_message(server.uri.clone(), ping(), None, None, HashMap::new());
+        let StreamableHttpPostResponse::Sse(mut events, _) = soon(posting).await.unwrap() else {
+            panic!()
+        };
+        soon(events.next()).await.unwrap().unwrap();
+        drop(events);
+        end.notify_one();
+    }
+    assert_eq!(client.stats().connections_opened, 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_dropped_before_its_response_is_not_read_to_its_end() {
+    let (server, http, client, _end) = told_to_end(&[PROGRESS]).await;
+    for sent in 1..=3 {
+        let posting = http.post_message(server.uri.clone(), ping(), None, None, HashMap::new());
+        let StreamableHttpPostResponse::Sse(mut events, _) = soon(posting).await.unwrap() else {
+            panic!()
+        };
+        soon(events.next()).await.unwrap().unwrap();
+        drop(events);
+        assert_eq!(client.stats().connections_opened, sent);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_never_ends_its_streams_is_not_waited_for_again_and_again() {
+    let (server, http, client, _end) = told_to_end(&[RESPONSE]).await;
+    // With one connection at a time the second call waits for the end of the first one's patience.
+    for _ in 0..20 {
+        let posting = http.post_message(server.uri.clone(), ping(), None, None, HashMap::new());
+        let StreamableHttpPostResponse::Sse(mut events, _) = soon(posting).await.unwrap() else {
+            panic!()
+        };
+        soon(events.next()).await.unwrap().unwrap();
+    }
+    assert_eq!(client.stats().connections_opened, 20);
+    assert_eq!(
+        client.stats().connections_closed[&CloseReason::Cancelled],
+        19,
+        "the last may be under way"
+    );
+}
+
 #[tokio::test]
 async fn a_dropped_event_stream_is_cancelled_at_once() {
     let server = Scripted::start(|_| respond(200, &[EVENTS], chunks(["data: 1\n\n"], true))).await;
@@ -125,6 +208,49 @@ async fn the_server_learns_at_once_that_a_stream_was_dropped() {
         assert!(drops.try_recv().is_err());
         drop(events);
         soon(drops.recv()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_call_of_2026_07_28_reaches_the_server_as_the_end_of_its_stream() {
+    for http in [HttpVersions::Http2, HttpVersions::Http1] {
+        let (dropped, mut drops) = mpsc::unbounded_channel();
+        let (called, mut calls) = mpsc::unbounded_channel();
+        let answer = any(move |request: Request| async move {
+            let (head, body) = request.into_parts();
+            let seen = Seen {
+                method: head.method,
+                path: head.uri.path().to_owned(),
+                headers: head.headers,
+                body: to_bytes(body, usize::MAX).await.unwrap(),
+            };
+            if seen.header("mcp-method") != Some("tools/call") {
+                return proper(&seen, &AtomicUsize::new(0));
+            }
+            called.send(()).unwrap();
+            let guard = Told(dropped);
+            let events = stream::pending::<Result<Bytes, Infallible>>().inspect(move |_| {
+                let _ = &guard;
+            });
+            respond(200, &[EVENTS], Body::from_stream(events))
+        });
+        let pki = Pki::new();
+        let server = CyclingServer::start(&pki, CyclingOptions::default(), Router::new().fallback(answer));
+        let client = house::client(&pki, &pki.client("agent", KeyKind::P256), http);
+        let lifecycle = ClientLifecycleMode::Discover {
+            preferred_versions: vec![ProtocolVersion::V_2026_07_28],
+        };
+        let transport = StreamableHttp::new(client).transport(format!("{}/mcp", server.origin()));
+        let agent = soon(().serve_with_lifecycle(transport, lifecycle)).await.unwrap();
+        let call = ClientRequest::CallToolRequest(CallToolRequest::new(CallToolRequestParams::new("any")));
+        let call = soon(agent.send_cancellable_request(call, PeerRequestOptions::no_options()))
+            .await
+            .unwrap();
+        soon(calls.recv()).await.unwrap();
+        assert!(drops.try_recv().is_err());
+        soon(call.cancel(None)).await.unwrap();
+        soon(drops.recv()).await.unwrap();
+        assert!(calls.try_recv().is_err());
     }
 }
 

@@ -1,12 +1,19 @@
 //! `bowline-mcp` against scripted servers, and against rmcp's own server behind `BindingLayer`.
 
+mod authorization;
+mod calls;
+mod challenges;
+mod connections;
 mod end_to_end;
 mod hostile;
 mod house;
 mod keeping;
 mod legacy;
+mod parity;
 mod peers;
+mod redirects;
 mod refusals;
 mod replies;
 mod requests;
 mod scripted;
+mod tokens;

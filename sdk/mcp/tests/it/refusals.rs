@@ -205,36 +205,6 @@ async fn an_older_server_s_refusal_of_discover_is_an_answer_to_it() {
 }
 
 #[tokio::test]
-async fn no_redirect_is_followed_and_the_error_says_where_it_leads() {
-    for status in [301, 302, 303, 307, 308] {
-        let server = Scripted::start(move |seen| match seen.path.as_str() {
-            "/mcp" => respond(status, &[("location", "/elsewhere?code=s3cret")], ""),
-            _ => respond(202, &[], ""),
-        })
-        .await;
-        for error in [
-            own(server.post(ping()).await),
-            own(server.get(None, None).await),
-            own(server.delete().await),
-        ] {
-            assert_eq!(error.kind(), Kind::Redirect);
-            let text = error.to_string();
-            assert!(
-                text.contains("/elsewhere") && text.contains(&status.to_string()),
-                "{text}"
-            );
-            assert!(!text.contains("s3cret"), "{text}");
-        }
-        assert!(server.seen().iter().all(|seen| seen.path == "/mcp"));
-    }
-    let server = Scripted::answering(308, &[("location", "https://user:s3cret@mcp.example.com/v2")], "").await;
-    let text = own(server.post(ping()).await).to_string();
-    assert!(text.contains(" to https://mcp.example.com/v2;"), "{text}");
-    let server = Scripted::answering(307, &[], "").await;
-    assert!(own(server.post(ping()).await).to_string().contains("to nowhere"));
-}
-
-#[tokio::test]
 async fn the_text_of_a_refusal_is_shown_up_to_a_limit_and_not_waited_for() {
     let server = Scripted::answering(400, &[TEXT], vec![b'x'; 1024 * 1024]).await;
     assert_eq!(

@@ -8,7 +8,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use axum::response::Response;
 use axum::{Router, routing::any};
-use bowline_client::{Client, Snapshot, Trust};
+use bowline_client::{Builder, Client, Snapshot, Trust};
 use bowline_mcp::{Error, StreamableHttp};
 use bowline_testkit::pki::Pki;
 use futures_util::StreamExt;
@@ -132,11 +132,14 @@ impl Drop for Scripted {
 }
 
 pub(crate) fn plaintext_client() -> Client {
-    Client::builder()
+    plaintext_client_with(|builder| builder)
+}
+
+pub(crate) fn plaintext_client_with(configure: impl FnOnce(Builder) -> Builder) -> Client {
+    let builder = Client::builder()
         .trust(Trust::authorities([Pki::new().ca_der().clone()]).unwrap())
-        .allow_plaintext_on_loopback()
-        .build()
-        .unwrap()
+        .allow_plaintext_on_loopback();
+    configure(builder).build().unwrap()
 }
 
 /// A guard against hanging, nothing more.
@@ -166,6 +169,20 @@ pub(crate) fn chunks(chunks: impl IntoIterator<Item = impl Into<Bytes>>, endless
     } else {
         futures_util::stream::empty().right_stream()
     };
+    Body::from_stream(futures_util::stream::iter(chunks).chain(rest))
+}
+
+/// A body of these chunks, after which its connection breaks.
+pub(crate) fn breaking(chunks: impl IntoIterator<Item = &'static str>) -> Body {
+    let chunks = chunks
+        .into_iter()
+        .map(|chunk| Ok(Bytes::from(chunk)))
+        .collect::<Vec<_>>();
+    // The break comes when the chunks are out.
+    let rest = futures_util::stream::once(async {
+        tokio::task::yield_now().await;
+        Err(std::io::Error::other("broken by design"))
+    });
     Body::from_stream(futures_util::stream::iter(chunks).chain(rest))
 }
 

@@ -171,7 +171,7 @@ async fn tokens_come_from_a_source_and_a_refused_one_is_replaced() {
         .bound(Bound::Session)
         .build()
         .unwrap();
-    let transport = Transport::new(client).tokens(source.clone());
+    let transport = Transport::new(client).source(source.clone());
     let agent = agent(transport, &format!("{}/sse", server.origin())).await;
     says(&agent, "ahoy").await;
     assert_eq!(source.counts().requested, 2);
@@ -193,7 +193,7 @@ async fn a_401_that_never_ends_is_asked_for_twice_and_no_more() {
         .build()
         .unwrap();
     let error = refusal(
-        Transport::new(client).tokens(source.clone()),
+        Transport::new(client).source(source.clone()),
         &format!("{}/sse", server.origin()),
     )
     .await;
@@ -217,7 +217,7 @@ async fn a_session_does_not_begin_again_without_a_token() {
         true => SystemTime::now() + Duration::from_secs(24 * 3600),
     });
     let source = Fixed::new(AccessToken::new(token).unwrap()).clock(clock);
-    let agent = agent(Transport::new(client).tokens(source), &house.uri()).await;
+    let agent = agent(Transport::new(client).source(source), &house.uri()).await;
     says(&agent, "ahoy").await;
     is_late.store(true, Ordering::Relaxed);
     house.server.cut_all();

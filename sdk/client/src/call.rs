@@ -1,0 +1,158 @@
+//! What adapters of a protocol above HTTP have in common: from a method's name on the wire to the operation that it is
+//! counted as, and to whether its proof is for this one request.
+//!
+//! It knows no protocol: an adapter brings the table of its methods, and says of each message which [`Call`] it is.
+
+use std::collections::BTreeSet;
+
+use http::Extensions;
+
+use crate::client::ProofForThisRequest;
+use crate::observe::{Operation, Protocol};
+
+/// The methods of one protocol, each the operation of the same name.
+#[derive(Clone, Copy, Debug)]
+pub struct Operations {
+    protocol: Protocol,
+    methods: &'static [&'static str],
+}
+
+impl Operations {
+    /// A protocol's methods. The table is the whole set of labels: nothing from the wire is added to it.
+    pub const fn new(protocol: Protocol, methods: &'static [&'static str]) -> Self {
+        Self { protocol, methods }
+    }
+
+    /// The operation of a method; [`other`](Self::other) if the table has none of this name.
+    pub fn of(self, method: &str) -> Operation {
+        match self.methods.iter().find(|known| **known == method) {
+            Some(known) => Operation::new(self.protocol, known),
+            None => self.other(),
+        }
+    }
+
+    /// What is counted together: methods of no name that the protocol knows.
+    pub const fn other(self) -> Operation {
+        Operation::new(self.protocol, "other")
+    }
+}
+
+/// One call of a protocol's method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call<'a> {
+    /// The method's name on the wire, whether or not a table has it.
+    pub method: &'a str,
+    /// What it is applied to, such as the name of a tool; `None` if the method has no such thing.
+    pub target: Option<&'a str>,
+    /// Whether it must be expected to destroy something. A protocol that says nothing about that says no.
+    pub is_destructive: bool,
+}
+
+/// Which calls carry a proof for this one request, with `htm`, `htu` and `jti` (PR-6), whatever the client's
+/// [`Hardening`](crate::Hardening) says: those that must not be repeated even on the same connection (R1).
+///
+/// The default is none. Each condition adds calls; a call that meets any of them is covered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PerRequestClaims {
+    methods: BTreeSet<Box<str>>,
+    targets: BTreeSet<(Box<str>, Box<str>)>,
+    destructive: bool,
+}
+
+impl PerRequestClaims {
+    /// No call.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Also every call of this method, named as on the wire.
+    #[must_use]
+    pub fn for_method(mut self, method: impl Into<Box<str>>) -> Self {
+        self.methods.insert(method.into());
+        self
+    }
+
+    /// Also every call of this method that is applied to `target`, both named as on the wire.
+    #[must_use]
+    pub fn for_target(mut self, method: impl Into<Box<str>>, target: impl Into<Box<str>>) -> Self {
+        self.targets.insert((method.into(), target.into()));
+        self
+    }
+
+    /// Also every call that must be expected to destroy something, as far as the protocol tells.
+    #[must_use]
+    pub fn for_destructive(mut self) -> Self {
+        self.destructive = true;
+        self
+    }
+
+    /// Whether it matters if a call is destructive: an adapter need not find out otherwise.
+    pub fn ask_about_destruction(&self) -> bool {
+        self.destructive
+    }
+
+    /// Whether this call is one of them.
+    pub fn cover(&self, call: &Call<'_>) -> bool {
+        (self.destructive && call.is_destructive)
+            || self.methods.contains(call.method)
+            || call.target.is_some_and(|target| {
+                let mut targets = self.targets.iter();
+                targets.any(|(method, listed)| **method == *call.method && **listed == *target)
+            })
+    }
+
+    /// Marks the request that makes this call with [`ProofForThisRequest`], if it is one of them.
+    pub fn apply_to(&self, call: &Call<'_>, extensions: &mut Extensions) {
+        if self.cover(call) {
+            extensions.insert(ProofForThisRequest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: Operations = Operations::new(Protocol::A2aJsonrpc, &["SendMessage", "GetTask"]);
+
+    fn call<'a>(method: &'a str, target: Option<&'a str>, is_destructive: bool) -> Call<'a> {
+        Call {
+            method,
+            target,
+            is_destructive,
+        }
+    }
+
+    #[test]
+    fn what_the_table_does_not_name_is_counted_together() {
+        assert_eq!(TABLE.of("GetTask").name(), "GetTask");
+        assert_eq!(TABLE.of("GetTask").protocol(), Protocol::A2aJsonrpc);
+        for unknown in ["gettask", "", "x'; drop"] {
+            assert_eq!(TABLE.of(unknown), TABLE.other());
+        }
+    }
+
+    #[test]
+    fn a_call_is_covered_by_its_method_its_target_or_what_it_does_and_by_nothing_else() {
+        let claims = PerRequestClaims::none()
+            .for_method("wipe")
+            .for_target("call", "delete")
+            .for_destructive();
+        for (covered, given) in [
+            (true, call("wipe", None, false)),
+            (true, call("wipe", Some("anything"), false)),
+            (true, call("call", Some("delete"), false)),
+            (true, call("get", Some("x"), true)),
+            (false, call("call", Some("read"), false)),
+            (false, call("call", None, false)),
+            (false, call("get", Some("delete"), false)),
+            (false, call("Wipe", None, false)),
+        ] {
+            assert_eq!(claims.cover(&given), covered, "{given:?}");
+            let mut extensions = Extensions::new();
+            claims.apply_to(&given, &mut extensions);
+            assert_eq!(extensions.get::<ProofForThisRequest>().is_some(), covered);
+        }
+        assert!(!PerRequestClaims::none().cover(&call("wipe", Some("delete"), true)));
+    }
+}

@@ -1,0 +1,71 @@
+//! Sending: the access token, and the redirects that stay at their origin.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bowline_client::bind::TokenSourceId;
+use bowline_client::{AccessToken, Body, Client};
+use bowline_token::{Authorized, TokenSource};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+
+use super::{Failure, body, client, failed};
+use crate::error::{Cause, Error};
+use crate::redirect;
+
+/// Where access tokens come from.
+#[derive(Clone)]
+pub(super) enum Credential {
+    /// From rmcp's `auth_header`, if at all: they are each other's successors.
+    Theirs(TokenSourceId),
+    Fixed(AccessToken),
+    Source(Arc<dyn TokenSource>),
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Theirs(_) => "Theirs",
+            Self::Fixed(_) => "Fixed",
+            Self::Source(_) => "Source",
+        })
+    }
+}
+
+/// Sends a request, and once more for each redirect to the same origin.
+///
+/// # Errors
+/// Those of the client and of the token source; `Redirects` for too many of them.
+pub(super) async fn send(
+    http: &Client,
+    credential: &Credential,
+    mut request: Request<Full<Bytes>>,
+) -> Result<Response<Body>, Failure> {
+    for _ in 0..=redirect::MOST {
+        let response = send_once(http, credential, request.clone()).await.map_err(failed)?;
+        let (head, rest) = response.into_parts();
+        let Some(target) = redirect::onward(request.uri(), &head) else {
+            return Ok(Response::from_parts(head, rest));
+        };
+        tracing::debug!(status = %head.status, to = target.path(), "redirected");
+        body::discard(rest).await;
+        *request.uri_mut() = target;
+    }
+    Err(client(Cause::Redirects(redirect::MOST)))
+}
+
+/// One that is refused with `invalid_token` is sent once more if the source has another token.
+async fn send_once(
+    http: &Client,
+    credential: &Credential,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Body>, Error> {
+    match credential {
+        Credential::Source(source) => {
+            let authorized = Authorized::new(http.clone(), source.clone(), &request.uri().to_string())?;
+            Ok(authorized.send(request).await?)
+        }
+        Credential::Theirs(_) | Credential::Fixed(_) => Ok(http.send(request).await?),
+    }
+}

@@ -1,0 +1,168 @@
+//! rmcp's authorization manager and `AuthClient`, around this transport and over this client.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::response::Response;
+use axum::routing::any;
+use bowline_client::{Cause, HttpVersions};
+use bowline_mcp::{Kind, OAuthHttp, StreamableHttp};
+use bowline_testkit::authority::TokenRequest;
+use bowline_testkit::peers::{CyclingOptions, CyclingServer};
+use rmcp::ServiceExt;
+use rmcp::transport::auth::{
+    AuthClient, AuthError, AuthorizationManager, AuthorizationMetadata, CredentialStore, InMemoryCredentialStore,
+    OAuthTokenResponse, StoredCredentials,
+};
+use rmcp::transport::streamable_http_client::{
+    StreamableHttpClientTransport, StreamableHttpClientTransportConfig, StreamableHttpError,
+};
+use serde_json::json;
+
+use crate::house::{House, echo};
+use crate::scripted::{JSON, chunks, respond, soon};
+
+/// A token endpoint on mutual TLS that has this to say.
+fn endpoint(house: &House, answer: impl Fn() -> Response + Clone + Send + Sync + 'static) -> (CyclingServer, Asked) {
+    let asked = Asked::default();
+    let counted = asked.clone();
+    let answer = any(move |body: Bytes| async move {
+        assert!(body.starts_with(b"grant_type=refresh_token") || body.is_empty());
+        counted.0.fetch_add(1, Ordering::SeqCst);
+        answer()
+    });
+    let router = Router::new().fallback(answer);
+    (
+        CyclingServer::start(&house.pki, CyclingOptions::default(), router),
+        asked,
+    )
+}
+
+#[derive(Clone, Default)]
+struct Asked(Arc<AtomicUsize>);
+
+impl Asked {
+    fn times(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// rmcp's manager with a token that it has from earlier, and a refresh token.
+async fn manager(house: &House, http: OAuthHttp, server: &CyclingServer, token: &str) -> AuthorizationManager {
+    let mut manager = AuthorizationManager::new_with_oauth_http_client(house.uri(), Arc::new(http))
+        .await
+        .unwrap();
+    let metadata = json!({
+        "authorization_endpoint": format!("{}/authorize", server.origin()),
+        "token_endpoint": format!("{}/token", server.origin()),
+    });
+    manager.set_metadata(serde_json::from_value::<AuthorizationMetadata>(metadata).unwrap());
+    manager.configure_client_id("agent").unwrap();
+    let store = InMemoryCredentialStore::new();
+    let response = json!({ "access_token": token, "refresh_token": "refresh", "token_type": "Bearer" });
+    let response: OAuthTokenResponse = serde_json::from_value(response).unwrap();
+    let stored = StoredCredentials::new("agent".into(), Some(response), vec![], None);
+    store.save(stored).await.unwrap();
+    manager.set_credential_store(store);
+    manager
+}
+
+fn granted(token: &str) -> Response {
+    respond(
+        200,
+        &[JSON],
+        json!({ "access_token": token, "token_type": "Bearer" }).to_string(),
+    )
+}
+
+#[tokio::test]
+async fn rmcp_s_auth_client_refreshes_over_mutual_tls_and_its_tokens_are_proved() {
+    let house = House::open();
+    let client = house.client(HttpVersions::Http2);
+    let fresh = house.token().secret().to_owned();
+    let (server, asked) = endpoint(&house, move || granted(&fresh));
+    // A token that the server refuses: it is not session-bound (RS-13).
+    let stale = house.issue(&TokenRequest::bearer("agent"));
+    let manager = manager(&house, OAuthHttp::new(client.clone()), &server, stale.secret()).await;
+    let http = AuthClient::new(StreamableHttp::new(client.clone()), manager);
+    let config = StreamableHttpClientTransportConfig::with_uri(house.uri());
+    let agent = soon(().serve(StreamableHttpClientTransport::with_client(http, config)))
+        .await
+        .unwrap();
+    for _ in 0..10 {
+        soon(agent.call_tool(echo("ahoy"))).await.unwrap();
+    }
+    assert_eq!(asked.times(), 1);
+    assert!(server.counts().connections[0].h2, "over the same client");
+    let totals = client.stats().totals;
+    // The refused token was never proved, so its successor is the first.
+    assert_eq!(totals.causes, [(Cause::First, 1)].into());
+    assert_eq!(totals.refused, 0);
+}
+
+#[tokio::test]
+async fn a_refused_proof_does_not_make_rmcp_s_auth_client_ask_for_another_token() {
+    let refusing = |routes: Router| {
+        routes.route(
+            "/refusing",
+            any(|| async { respond(401, &[("www-authenticate", "Bearer error=\"invalid_proof\"")], "") }),
+        )
+    };
+    let house = House::open_with(refusing, |layer| layer.public_paths(["/refusing"]));
+    let client = house.client(HttpVersions::Http2);
+    let (server, asked) = endpoint(&house, || granted("another"));
+    let token = house.token();
+    let manager = manager(&house, OAuthHttp::new(client.clone()), &server, token.secret()).await;
+    let http = AuthClient::new(StreamableHttp::new(client.clone()), manager);
+    let config = StreamableHttpClientTransportConfig::with_uri(format!("{}/refusing", house.server.origin()));
+    let result = soon(().serve(StreamableHttpClientTransport::with_client(http, config))).await;
+    match crate::end_to_end::failure(result) {
+        StreamableHttpError::Client(e) => assert_eq!(e.kind(), Kind::BindingRefused),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(asked.times(), 0);
+}
+
+#[tokio::test]
+async fn rmcp_s_manager_discovers_an_authorization_server_on_mutual_tls() {
+    let house = House::open();
+    let http = OAuthHttp::new(house.client(HttpVersions::Auto));
+    let manager = AuthorizationManager::new_with_oauth_http_client(house.authority.issuer(), Arc::new(http))
+        .await
+        .unwrap();
+    let metadata = soon(manager.resolve_metadata()).await.unwrap().metadata;
+    assert!(
+        metadata.token_endpoint.starts_with(house.authority.issuer()),
+        "{metadata:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_authorization_server_that_babbles_is_a_bounded_error() {
+    let house = House::open();
+    let client = house.client(HttpVersions::Auto);
+    let megabyte = Bytes::from(vec![b' '; 1024 * 1024]);
+    let (server, asked) = endpoint(&house, move || {
+        respond(
+            200,
+            &[JSON],
+            chunks([megabyte.clone(), Bytes::from_static(b"{}")], true),
+        )
+    });
+    let manager = manager(&house, OAuthHttp::new(client), &server, "stale").await;
+    let error = soon(manager.refresh_token()).await.unwrap_err();
+    assert!(matches!(error, AuthError::TokenRefreshFailed(_)), "{error:?}");
+    assert_eq!(asked.times(), 1);
+}
+
+#[tokio::test]
+async fn a_token_request_is_not_redirected() {
+    let house = House::open();
+    let client = house.client(HttpVersions::Auto);
+    let (server, asked) = endpoint(&house, || respond(307, &[("location", "/token")], ""));
+    let manager = manager(&house, OAuthHttp::new(client), &server, "stale").await;
+    assert!(soon(manager.refresh_token()).await.is_err());
+    assert_eq!(asked.times(), 1);
+}

@@ -1,0 +1,100 @@
+//! Calls that are proved one by one: by method, by tool, or because the tool may destroy something.
+
+use bowline_client::{Client, HttpVersions, PerRequestClaims, ProofKind};
+use bowline_mcp::StreamableHttp;
+use bowline_server::RequestClaims;
+use rmcp::model::{CallToolRequestParams, ProtocolVersion};
+use rmcp::service::{RoleClient, RunningService};
+use rmcp::transport::streamable_http_server::StreamableHttpServerConfig;
+use rmcp::{ClientLifecycleMode, ClientServiceExt, ServiceExt};
+
+use crate::house::{House, echo};
+use crate::scripted::soon;
+
+/// How many proofs were signed for one request alone.
+fn alone(client: &Client) -> u64 {
+    let minted = client.stats().totals.minted;
+    minted.get(&ProofKind::Request).copied().unwrap_or(0)
+}
+
+/// `echo` is listed as read-only, `announce` without a word.
+async fn echo_announce(agent: &RunningService<RoleClient, ()>, client: &Client) -> [u64; 2] {
+    let mut signed = [0; 2];
+    for (count, call) in signed
+        .iter_mut()
+        .zip([echo("ahoy"), CallToolRequestParams::new("announce")])
+    {
+        let before = alone(client);
+        soon(agent.call_tool(call)).await.unwrap();
+        *count = alone(client) - before;
+    }
+    signed
+}
+
+#[tokio::test]
+async fn a_tool_may_destroy_something_until_it_is_listed_as_one_that_does_not() {
+    for in_json in [false, true] {
+        let config = StreamableHttpServerConfig::default().with_json_response(in_json);
+        let house = House::open_configured(config, |routes| routes, |layer| layer);
+        let client = house.client(HttpVersions::Http2);
+        let transport = StreamableHttp::new(client.clone())
+            .token(house.token())
+            .per_request_claims(PerRequestClaims::none().for_destructive())
+            .transport(house.uri());
+        // In 2026-07-28 the server answers in JSON where it is told to, in 2025-11-25 by events.
+        let lifecycle = ClientLifecycleMode::Discover {
+            preferred_versions: vec![ProtocolVersion::V_2026_07_28],
+        };
+        let agent = soon(().serve_with_lifecycle(transport, lifecycle)).await.unwrap();
+        assert_eq!(echo_announce(&agent, &client).await, [1, 1], "nothing is listed yet");
+        soon(agent.list_all_tools()).await.unwrap();
+        assert_eq!(echo_announce(&agent, &client).await, [0, 1], "in JSON: {in_json}");
+        assert_eq!(client.stats().totals.refused, 0);
+    }
+}
+
+#[tokio::test]
+async fn hints_are_learned_from_event_streams_too() {
+    let house = House::open();
+    let client = house.client(HttpVersions::Http1);
+    let transport = StreamableHttp::new(client.clone())
+        .token(house.token())
+        .per_request_claims(PerRequestClaims::none().for_destructive())
+        .transport(house.uri());
+    let agent = soon(().serve(transport)).await.unwrap();
+    soon(agent.list_all_tools()).await.unwrap();
+    assert_eq!(echo_announce(&agent, &client).await, [0, 1]);
+}
+
+#[tokio::test]
+async fn a_server_that_demands_proofs_for_some_calls_gets_them_by_method_or_by_tool() {
+    for claims in [
+        PerRequestClaims::none().for_method("tools/call"),
+        PerRequestClaims::none()
+            .for_target("tools/call", "announce")
+            .for_target("tools/call", "echo"),
+    ] {
+        // 2026-07-28 says in a header which method it is.
+        let demanded = RequestClaims::when(|head| head.headers.get("mcp-method").is_some_and(|m| m == "tools/call"));
+        let house = House::open_with(|routes| routes, |layer| layer.request_claims(demanded));
+        let lifecycle = || ClientLifecycleMode::Discover {
+            preferred_versions: vec![ProtocolVersion::V_2026_07_28],
+        };
+        let client = house.client(HttpVersions::Http2);
+        let http = StreamableHttp::new(client.clone()).token(house.token());
+
+        let plain = http.clone().transport(house.uri());
+        let agent = soon(().serve_with_lifecycle(plain, lifecycle())).await.unwrap();
+        assert!(
+            soon(agent.call_tool(echo("ahoy"))).await.is_err(),
+            "it is refused by RS-12"
+        );
+        assert_eq!(alone(&client), 0);
+
+        let transport = http.per_request_claims(claims).transport(house.uri());
+        let agent = soon(().serve_with_lifecycle(transport, lifecycle())).await.unwrap();
+        soon(agent.list_all_tools()).await.unwrap();
+        assert_eq!(alone(&client), 0);
+        assert_eq!(echo_announce(&agent, &client).await, [1, 1]);
+    }
+}

@@ -1,0 +1,82 @@
+//! How many connections ten tool calls take, beside rmcp's stock client.
+
+use bowline_client::HttpVersions;
+use bowline_mcp::StreamableHttp;
+use bowline_server::Policy;
+use bowline_testkit::authority::TokenRequest;
+use rmcp::model::ProtocolVersion;
+use rmcp::transport::streamable_http_client::{
+    StreamableHttpClient, StreamableHttpClientTransport, StreamableHttpClientTransportConfig,
+};
+use rmcp::{ClientLifecycleMode, ClientServiceExt};
+
+use crate::house::{House, echo};
+use crate::scripted::soon;
+
+/// One after the other: the calls, and what rmcp needs around them.
+async fn ten_calls<C: StreamableHttpClient + Sync>(transport: StreamableHttpClientTransport<C>, modern: bool) {
+    let lifecycle = match modern {
+        false => ClientLifecycleMode::Initialize,
+        true => ClientLifecycleMode::Discover {
+            preferred_versions: vec![ProtocolVersion::V_2026_07_28],
+        },
+    };
+    let agent = soon(().serve_with_lifecycle(transport, lifecycle)).await.unwrap();
+    for call in 0..10 {
+        soon(agent.call_tool(echo(&call.to_string()))).await.unwrap();
+    }
+    soon(agent.cancel()).await.unwrap();
+}
+
+/// rmcp's default client keeps no idle connection; this is it, with the certificates that it needs here.
+fn stock(house: &House, http: HttpVersions) -> reqwest::Client {
+    let pem = format!("{}{}", house.agent.key_pem(), house.agent.chain_pem());
+    let builder = reqwest::Client::builder()
+        .tls_certs_only([reqwest::Certificate::from_der(house.pki.ca_der()).unwrap()])
+        .identity(reqwest::Identity::from_pem(pem.as_bytes()).unwrap())
+        .no_proxy()
+        .pool_max_idle_per_host(0);
+    match http {
+        HttpVersions::Http1 => builder.http1_only(),
+        _ => builder,
+    }
+    .build()
+    .unwrap()
+}
+
+#[tokio::test]
+#[allow(
+    clippy::print_stdout,
+    reason = "figures to be read: cargo test -p bowline-mcp ten_tool -- --nocapture"
+)]
+async fn ten_tool_calls_take_one_connection_on_h2_and_two_on_h1_and_as_many_signatures() {
+    for (revision, modern) in [("2025-11-25", false), ("2026-07-28", true)] {
+        for (http, most) in [
+            (HttpVersions::Http2, 1),
+            (HttpVersions::Http1, if modern { 1 } else { 2 }),
+        ] {
+            let theirs = House::open_with(|routes| routes, |layer| layer.policy(Policy::Follow));
+            let token = theirs.issue(&TokenRequest::bearer("agent"));
+            let config = StreamableHttpClientTransportConfig::with_uri(theirs.uri()).auth_header(token.secret());
+            ten_calls(
+                StreamableHttpClientTransport::with_client(stock(&theirs, http), config),
+                modern,
+            )
+            .await;
+
+            let house = House::open();
+            let client = house.client(http);
+            let transport = StreamableHttp::new(client.clone())
+                .token(house.token())
+                .transport(house.uri());
+            ten_calls(transport, modern).await;
+
+            let (stock, ours) = (theirs.server.counts().opened, house.server.counts().opened);
+            let signatures = client.stats().totals.signatures();
+            println!("{revision} {http:?}: stock {stock} connections; bowline {ours}, {signatures} signatures");
+            assert!(ours <= most, "{revision} {http:?}: {ours}");
+            assert_eq!(signatures, ours);
+            assert!(stock > ours);
+        }
+    }
+}

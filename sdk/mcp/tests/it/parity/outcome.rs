@@ -1,0 +1,126 @@
+//! The same words for what comes of a request, whichever client sent it.
+
+use futures_util::StreamExt;
+use rmcp::model::{RequestId, ServerJsonRpcMessage};
+use rmcp::transport::streamable_http_client::{SseError, StreamableHttpError, StreamableHttpPostResponse};
+use sse_stream::Sse;
+
+use crate::scripted::soon;
+
+/// An HTTP client's own error.
+pub(crate) trait Told: std::error::Error + Send + Sync + 'static {
+    fn told(&self) -> String;
+}
+
+impl Told for reqwest::Error {
+    fn told(&self) -> String {
+        match self.status() {
+            Some(status) => format!("HTTP {}", status.as_u16()),
+            None if self.is_redirect() => "too many redirects".to_owned(),
+            None => "request failed".to_owned(),
+        }
+    }
+}
+
+impl Told for bowline_mcp::Error {
+    fn told(&self) -> String {
+        match self.kind() {
+            bowline_mcp::Kind::Status(status) => format!("HTTP {}", status.as_u16()),
+            bowline_mcp::Kind::Redirect if self.to_string().contains("more than") => "too many redirects".to_owned(),
+            bowline_mcp::Kind::Client(kind) => format!("{kind:?}"),
+            kind => format!("{kind:?}"),
+        }
+    }
+}
+
+pub(crate) async fn of_post<E: Told>(posted: Result<StreamableHttpPostResponse, StreamableHttpError<E>>) -> String {
+    match posted {
+        Ok(StreamableHttpPostResponse::Accepted) => "accepted".to_owned(),
+        Ok(StreamableHttpPostResponse::Json(message, session)) => format!("{}{}", said(&message), of_session(session)),
+        Ok(StreamableHttpPostResponse::Sse(events, session)) => {
+            format!("{}{}", of_events(events).await, of_session(session))
+        }
+        Ok(other) => format!("{other:?}"),
+        Err(e) => of_error(&e),
+    }
+}
+
+/// The events, up to the end or an error.
+pub(crate) async fn of_events(events: impl StreamExt<Item = Result<Sse, SseError>> + Unpin) -> String {
+    let mut words = vec!["events".to_owned()];
+    let mut events = events;
+    while let Some(event) = soon(events.next()).await {
+        words.push(match event {
+            Ok(event) => {
+                let id = event.id.map(|id| format!("#{id} ")).unwrap_or_default();
+                let retry = event.retry.map(|retry| format!("retry {retry} ")).unwrap_or_default();
+                format!("{id}{retry}{:?}", event.data.unwrap_or_default())
+            }
+            Err(e) => of_stream_error(&e),
+        });
+    }
+    words.join(" ")
+}
+
+fn of_stream_error(error: &SseError) -> String {
+    match error {
+        SseError::Body(e) if e.to_string().contains("maximum size") || e.to_string().contains("more than") => {
+            "(too long)".to_owned()
+        }
+        SseError::Body(_) => "(cut off)".to_owned(),
+        SseError::Utf8Parse(_) => "(not UTF-8)".to_owned(),
+        SseError::InvalidLine => "(invalid line)".to_owned(),
+        other => format!("({other})"),
+    }
+}
+
+fn said(message: &ServerJsonRpcMessage) -> String {
+    match message {
+        ServerJsonRpcMessage::Response(_) => "result".to_owned(),
+        ServerJsonRpcMessage::Error(error) => {
+            let id = match &error.id {
+                Some(RequestId::Number(id)) => format!(" for {id}"),
+                Some(RequestId::String(id)) => format!(" for {id:?}"),
+                None => String::new(),
+            };
+            format!("error {}{id}", error.error.code.0)
+        }
+        _ => "a message of the server's".to_owned(),
+    }
+}
+
+fn of_session(session: Option<String>) -> String {
+    session
+        .map(|session| format!(" in session {session:?}"))
+        .unwrap_or_default()
+}
+
+pub(crate) fn of_error<E: Told>(error: &StreamableHttpError<E>) -> String {
+    match error {
+        StreamableHttpError::Client(e) => format!("client error: {}", e.told()),
+        StreamableHttpError::HttpStatus(e) => match &e.retry_after {
+            Some(after) => format!("HTTP {}, retry after {after}", e.status),
+            None => format!("HTTP {}", e.status),
+        },
+        StreamableHttpError::AuthRequired(e) => format!("authorization required: {}", e.www_authenticate_header),
+        StreamableHttpError::InsufficientScope(e) => format!("scope required: {:?}", e.get_required_scope()),
+        StreamableHttpError::UnexpectedServerResponse(text) => format!("unexpected: {}", own_words(text)),
+        StreamableHttpError::UnexpectedContentType(found) => format!("unexpected content type: {found:?}"),
+        StreamableHttpError::ResponseBodyTooLarge { max_size } => format!("body of more than {max_size}"),
+        StreamableHttpError::ServerDoesNotSupportSse => "no event streams here".to_owned(),
+        StreamableHttpError::SessionExpired => "session expired".to_owned(),
+        StreamableHttpError::ReservedHeaderConflict(name) => format!("reserved header: {name}"),
+        other => other.to_string(),
+    }
+}
+
+/// Where either client has words of its own for the same.
+fn own_words(text: &str) -> &str {
+    if text.contains("could not parse JSON response") || text.contains("no JSON-RPC message") {
+        "no JSON-RPC message"
+    } else if text.contains("invalid www-authenticate") || text.contains("is not readable") {
+        "unreadable challenge"
+    } else {
+        text
+    }
+}

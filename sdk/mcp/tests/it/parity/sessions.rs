@@ -1,0 +1,222 @@
+//! Whole sessions: rmcp's client over either HTTP client, the stock one as rmcp sets it up.
+//!
+//! An outcome is how the session went, and what the server was asked: the requests in order, each with its session, then the
+//! GETs.
+
+use axum::response::Response;
+use bowline_mcp::StreamableHttp;
+use rmcp::transport::streamable_http_client::StreamableHttpClientTransport;
+use serde_json::{Value, json};
+
+use super::stage::{Act, Beginning, Script, play, server};
+use super::{Acted, Better, Same, Verdict};
+use crate::scripted::{EVENTS, JSON, Seen, TEXT, breaking, chunks, plaintext_client, respond};
+
+use Act::*;
+use Beginning::*;
+
+struct Session {
+    name: &'static str,
+    beginning: Beginning,
+    act: Act,
+    script: Script,
+    expected: &'static str,
+    verdict: Verdict,
+}
+
+const fn row(
+    name: &'static str,
+    beginning: Beginning,
+    act: Act,
+    script: Script,
+    expected: &'static str,
+    verdict: Verdict,
+) -> Session {
+    Session {
+        name,
+        beginning,
+        act,
+        script,
+        expected,
+        verdict,
+    }
+}
+
+/// The answer to a tool call, as an event.
+fn result(seen: &Seen) -> String {
+    let message: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
+    // On a stream that is resumed: rmcp's second request is the call.
+    let id = message.get("id").cloned().unwrap_or(json!(1));
+    format!(
+        "data: {}\n\n",
+        json!({ "jsonrpc": "2.0", "id": id, "result": { "content": [] } })
+    )
+}
+
+/// rmcp counts its requests from 0, and a session begins with one.
+fn is_first_call(seen: &Seen) -> bool {
+    let message: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
+    message["id"] == 1
+}
+
+fn events(body: impl Into<axum::body::Body>) -> Option<Response> {
+    Some(respond(200, &[EVENTS], body))
+}
+
+fn status(status: u16, headers: &[(&str, &str)]) -> Option<Response> {
+    Some(respond(status, headers, ""))
+}
+
+fn subscription(seen: &Seen) -> Option<Response> {
+    let message: Value = serde_json::from_slice(&seen.body).unwrap();
+    let meta = json!({ "io.modelcontextprotocol/subscriptionId": message["id"] });
+    let acknowledged = json!({
+        "jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged",
+        "params": { "_meta": meta, "notifications": { "toolsListChanged": true } },
+    });
+    let changed =
+        json!({ "jsonrpc": "2.0", "method": "notifications/tools/list_changed", "params": { "_meta": meta } });
+    events(chunks(
+        [format!("data: {acknowledged}\n\n"), format!("data: {changed}\n\n")],
+        true,
+    ))
+}
+
+#[rustfmt::skip]
+const LIST: &[Session] = &[
+    row("from initialize to DELETE", Initialize, Call, |_, _| None,
+        "answered; initialize, notifications/initialized s1, tools/call s1, DELETE s1, GET s1", Same),
+    row("a server without sessions", Initialize, Call, |_, name| match name {
+        "initialize" => Some(respond(200, &[JSON], json!({ "jsonrpc": "2.0", "id": 0, "result": {
+            "protocolVersion": "2025-03-26", "capabilities": {}, "serverInfo": { "name": "x", "version": "1" } } }).to_string())),
+        _ => None,
+    }, "answered; initialize, notifications/initialized, tools/call", Same),
+    row("initialize answered by an event", Initialize, Call, |seen, name| match name {
+        "initialize" => {
+            let message: Value = serde_json::from_slice(&seen.body).unwrap();
+            let reply = json!({ "jsonrpc": "2.0", "id": message["id"], "result": {
+                "protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": { "name": "x", "version": "1" } } });
+            Some(respond(200, &[EVENTS, ("mcp-session-id", "s1")], format!("data: {reply}\n\n")))
+        }
+        _ => None,
+    }, "answered; initialize, notifications/initialized s1, tools/call s1, DELETE s1, GET s1", Same),
+    row("a call answered by an event", Initialize, Call, |seen, name| match name {
+        "tools/call s1" => events(result(seen)),
+        _ => None,
+    }, "answered; initialize, notifications/initialized s1, tools/call s1, DELETE s1, GET s1", Same),
+    row("a session that has expired", Initialize, Call, |_, name| match name {
+        "tools/call s1" => status(404, &[]),
+        _ => None,
+    }, "answered; initialize, notifications/initialized s1, tools/call s1, initialize, notifications/initialized s2, tools/call s2, DELETE s2, GET s1, GET s2", Same),
+    row("sessions that all have expired", Initialize, Call, |_, name| match name.starts_with("tools/call") {
+        true => status(404, &[]),
+        false => None,
+    }, "failed: session expired; initialize, notifications/initialized s1, tools/call s1, initialize, notifications/initialized s2, tools/call s2, DELETE s2, GET s1, GET s2", Same),
+    row("a call whose stream ends early and is resumed", Initialize, Call, |seen, name| match name {
+        "tools/call s1" => events("id: 7\nretry: 1\ndata:\n\n"),
+        "GET s1 #7" => events(result(seen)),
+        _ => None,
+    }, "answered; initialize, notifications/initialized s1, tools/call s1, DELETE s1, GET s1, GET s1 #7", Same),
+    row("one that breaks and is resumed, twice", Initialize, Call, |seen, name| match name {
+        "tools/call s1" => events(breaking(["id: 7\ndata:\n\n"])),
+        "GET s1 #7" => events(breaking(["id: 8\ndata:\n\n"])),
+        "GET s1 #8" => events(result(seen)),
+        _ => None,
+    }, "answered; initialize, notifications/initialized s1, tools/call s1, DELETE s1, GET s1, GET s1 #7, GET s1 #8", Same),
+    row("one that ends early and cannot be resumed", Initialize, Call, |_, name| match name {
+        "tools/call s1" => events("data:\n\n"),
+        _ => None,
+    }, "failed: Transport closed; initialize, notifications/initialized s1, tools/call s1, DELETE s1, GET s1", Same),
+    row("a server that drops every stream", Initialize, CallUntilGets(40), |_, name| match name {
+        "tools/call s1" => events(breaking(["id: 7\ndata:\n\n"])),
+        "GET s1 #7" => events(breaking([])),
+        _ => None,
+    }, "failed: Transport closed; initialize, notifications/initialized s1, tools/call s1, DELETE s1, GET s1, GET s1 #7", Better {
+        stock: "unanswered after 40 GETs; initialize, notifications/initialized s1, tools/call s1, DELETE s1, GET s1, GET s1 #7",
+        why: "ten streams that bring nothing are enough; until then each try waits longer",
+    }),
+    row("an answer that is too long for an event", Initialize, Call, |_, name| match name {
+        "tools/call s1" => events(format!("id: 7\ndata:\n\ndata: {}\n\n", "x".repeat(1000))),
+        "GET s1 #7" => events(format!("data: {}\n\n", "x".repeat(1000))),
+        _ => None,
+    }, "failed: Transport closed; initialize, notifications/initialized s1, tools/call s1, DELETE s1, GET s1", Same),
+    row("an event stream that cannot be read", Initialize, CallAfterGets(3), |_, name| match name {
+        "GET s1" => events("nonsense\n\n"),
+        _ => None,
+    }, "3 GETs in all: true; initialize, notifications/initialized s1, tools/call s1 x20, DELETE s1, GET s1", Better {
+        stock: "3 GETs in all: false; initialize, notifications/initialized s1, tools/call s1 x20, DELETE s1, GET s1",
+        why: "the stock client asks for it for as long as the session lasts, without a pause",
+    }),
+    row("an event stream that needs another scope", Initialize, Call, |_, name| match name {
+        "GET s1" => status(403, &[("www-authenticate", "Bearer scope=x")]),
+        _ => None,
+    }, "answered; initialize, notifications/initialized s1, tools/call s1, DELETE s1, GET s1", Same),
+    row("a cancelled call, 2025-11-25", Initialize, CallAndCancel, |seen, name| match name {
+        "tools/call s1" if is_first_call(seen) => events(chunks([""; 0], true)),
+        _ => None,
+    }, "answered; initialize, notifications/initialized s1, tools/call s1, notifications/cancelled s1, tools/call s1, DELETE s1, GET s1", Same),
+    row("a session that the client may not end", Initialize, Call, |_, name| match name {
+        "DELETE s1" => status(405, &[]),
+        _ => None,
+    }, "answered; initialize, notifications/initialized s1, tools/call s1, DELETE s1, GET s1", Same),
+
+    // 2026-07-28.
+    row("without sessions, 2026-07-28", Discover, Call, |_, _| None,
+        "answered; server/discover, tools/call (any)", Same),
+    row("a call answered by an event, 2026-07-28", Discover, Call, |seen, name| match name {
+        "tools/call (any)" => events(result(seen)),
+        _ => None,
+    }, "answered; server/discover, tools/call (any)", Same),
+    row("a cancelled call, 2026-07-28", Discover, CallAndCancel, |seen, name| match name {
+        "tools/call (any)" if is_first_call(seen) => events(chunks([""; 0], true)),
+        _ => None,
+    }, "answered; server/discover, tools/call (any) x2", Same),
+    row("a subscription", Discover, Listen, |seen, name| match name {
+        "subscriptions/listen" => subscription(seen),
+        _ => None,
+    }, "heard it: true; server/discover, subscriptions/listen", Same),
+    row("an older server", Either, Call, |_, name| match name {
+        "server/discover" => Some(respond(400, &[TEXT], "what?")),
+        _ => None,
+    }, "answered; server/discover, initialize, notifications/initialized s1, tools/call s1, DELETE s1, GET s1", Same),
+    row("an older server that is strict about its sessions", Either, Call, |_, name| match name {
+        "server/discover" => Some(respond(404, &[JSON], r#"{"jsonrpc":"2.0","id":"server-error","error":{"code":-32600,"message":"no session"}}"#)),
+        _ => None,
+    }, "answered; server/discover, initialize, notifications/initialized s1, tools/call s1, DELETE s1, GET s1", Same),
+
+    // Refusals from the beginning.
+    row("401 to begin with", Initialize, Nothing, |_, _| status(401, &[("www-authenticate", "Bearer")]),
+        "no session: authorization required: Bearer; initialize", Same),
+    row("503 to begin with", Initialize, Nothing, |_, _| status(503, &[("retry-after", "7")]),
+        "no session: HTTP 503, retry after 7; initialize", Same),
+
+    // Redirects.
+    row("308 to the same origin", Initialize, Call, |seen, _| match seen.path.as_str() {
+        "/mcp" => status(308, &[("location", "/new")]),
+        _ => None,
+    }, "answered; initialize, initialize/new, notifications/initialized s1, notifications/initialized/new s1, tools/call s1, tools/call/new s1, DELETE s1, DELETE/new s1, GET s1, GET/new s1", Same),
+    row("307 to itself", Initialize, Nothing, |_, _| status(307, &[("location", "?")]),
+        "no session: client error: too many redirects; initialize x11", Same),
+    row("307 to another origin", Initialize, Nothing, |_, _| status(307, &[("location", "https://mcp.example.com/mcp"), TEXT]),
+        "no session: client error: Redirect; initialize", Better {
+        stock: "no session: unexpected: HTTP 307 Temporary Redirect: ; initialize",
+        why: "it says where to",
+    }),
+];
+
+pub(super) async fn act_out() -> Vec<Acted> {
+    let mut acted = Vec::new();
+    for session in LIST {
+        let Session { beginning, act, .. } = *session;
+        let (theirs, own) = (server(session.script).await, server(session.script).await);
+        let bowline = |config| StreamableHttp::new(plaintext_client()).transport_with(config);
+        acted.push(Acted {
+            name: session.name,
+            expected: session.expected,
+            verdict: session.verdict,
+            stock: play(StreamableHttpClientTransport::from_config, &theirs, beginning, act).await,
+            ours: play(bowline, &own, beginning, act).await,
+        });
+    }
+    acted
+}
