@@ -72,7 +72,10 @@ fn is_initialized(scenario: &Scenario) -> bool {
 fn calls(scenario: &Scenario, tools: &[Tool]) -> Vec<CallToolRequestParams> {
     let wanted = &scenario.context.tool_calls;
     if wanted.is_empty() {
-        return tools.iter().map(|tool| call(&tool.name, arguments(tool))).collect();
+        return tools
+            .iter()
+            .map(|tool| call(&tool.name, arguments(tool, tools)))
+            .collect();
     }
     wanted
         .iter()
@@ -88,18 +91,22 @@ fn call(name: &str, arguments: Option<Map<String, Value>>) -> CallToolRequestPar
     }
 }
 
-/// Something of the right type for each argument that must be there.
-fn arguments(tool: &Tool) -> Option<Map<String, Value>> {
+/// Something of the right type for each argument that must be there. One of the suite's tools wants to see the schema of
+/// another, as the client has it.
+fn arguments(tool: &Tool, tools: &[Tool]) -> Option<Map<String, Value>> {
     let required = tool.input_schema.get("required")?.as_array()?;
-    let given = required.iter().filter_map(Value::as_str).map(|name| {
+    let given = required.iter().filter_map(Value::as_str).filter_map(|name| {
         let value = match tool.input_schema["properties"][name]["type"].as_str() {
             Some("number" | "integer") => json!(1),
             Some("boolean") => json!(true),
             Some("array") => json!([]),
+            Some("object") if name == "schema" => {
+                json!(tools.iter().find(|other| other.name != tool.name)?.input_schema)
+            }
             Some("object") => json!({}),
             _ => json!("text"),
         };
-        (name.to_owned(), value)
+        Some((name.to_owned(), value))
     });
     Some(given.collect())
 }
