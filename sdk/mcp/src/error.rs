@@ -30,13 +30,14 @@ pub enum Kind {
     TwoTokens,
     /// The token source has no access token to send: see [`Error::token`].
     Token(bowline_token::Kind),
-    /// A session id or event id, both of which the server chose, cannot stand in a header field.
+    /// A session id or event id, both of which the server chose, cannot stand in a header field: it has control
+    /// characters, or more than 8 KiB.
     InvalidId,
-    /// The server refused a fresh proof, or demands one that this client cannot make: another access token would not help
-    /// (CL-5).
+    /// The server refused a fresh proof, or demands one that this client cannot make: another access token would not
+    /// help (CL-5).
     BindingRefused,
-    /// The server redirects to another origin, with another status than 307 or 308, to nowhere, or too often: nothing of
-    /// that is followed (CL-6).
+    /// The server redirects to another origin, with another status than 307 or 308, to nowhere, or too often: nothing
+    /// of that is followed (CL-6).
     Redirect,
     /// The server answered with an error status to which neither MCP nor rmcp give a meaning.
     Status(StatusCode),
@@ -88,7 +89,7 @@ pub(crate) enum Cause {
         "two access tokens: give one, in rmcp's auth_header, to StreamableHttp::token or to StreamableHttp::source"
     )]
     TwoTokens,
-    #[error("the server's {0} has characters that cannot stand in a header field")]
+    #[error("the server's {0} cannot stand in a header field: it has control characters, or is very long")]
     InvalidId(&'static str),
     #[error("{}", binding_refused(.0))]
     BindingRefused(Refusal),
@@ -281,7 +282,7 @@ impl Error {
         match &*self.0 {
             Cause::Client(e) => e.may_have_been_processed(),
             // It did act: this is its answer.
-            Cause::EventTooLong { .. } => true,
+            Cause::EventTooLong { .. } | Cause::InvalidId(_) => true,
             Cause::SlowAnswer(_) | Cause::StreamBroke(_) => true,
             #[cfg(feature = "auth")]
             Cause::AnswerTooLong { .. } | Cause::TimedOut(_) => true,
@@ -324,7 +325,8 @@ fn binding_refused(refusal: &Refusal) -> String {
     let error = &refusal.error;
     format!(
         "the server refused a fresh session-binding proof{certificate} with {error}: check that nothing on the way \
-         terminates TLS, and that the token's cnf names this certificate{clock}"
+         terminates TLS, that the token's cnf names this certificate, and whether the server wants proofs for single calls \
+         (StreamableHttp::per_request_claims){clock}"
     )
 }
 

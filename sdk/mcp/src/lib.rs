@@ -34,8 +34,8 @@
 //! # let _ = transport; }
 //! ```
 //!
-//! The token may come from a [`TokenSource`](bowline_token::TokenSource) that replaces it in time, and chosen calls may have
-//! proofs of their own:
+//! The token may come from a [`TokenSource`](bowline_token::TokenSource) that replaces it in time, and chosen calls may
+//! have proofs of their own:
 //!
 //! ```no_run
 //! # fn example(client: bowline_client::Client, source: bowline_token::OAuth) {
@@ -49,8 +49,8 @@
 //! # let _ = transport; }
 //! ```
 //!
-//! rmcp's own authorization manager and its `AuthClient` work as well: wrap a [`StreamableHttp`] without a token. With the
-//! feature `auth` there is an `OAuthHttp` besides, so that the authorization server sees the client's certificate.
+//! rmcp's own authorization manager and its `AuthClient` work as well: wrap a [`StreamableHttp`] without a token. With
+//! the feature `auth` there is an `OAuthHttp` besides, so that the authorization server sees the client's certificate.
 //!
 //! Requests are counted under their MCP method: see [`operation`]. Requirement ids such as `CL-6` refer to the
 //! project's wire profile.

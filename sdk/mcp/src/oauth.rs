@@ -1,5 +1,5 @@
-//! rmcp's authorization manager, over bowline's client: the authorization server sees the client's certificate, so that it
-//! can bind its tokens to it (AS-1).
+//! rmcp's authorization manager, over bowline's client: the authorization server sees the client's certificate, so that
+//! it can bind its tokens to it (AS-1).
 
 use std::time::Duration;
 
@@ -23,8 +23,9 @@ const TIME: Duration = Duration::from_secs(30);
 ///
 /// - Where rmcp lets redirects be followed, a 307 or 308 to the same origin is; any other is returned as it is.
 /// - Answers are read up to 1 MiB, within the time that rmcp gives.
-/// - Plaintext is refused, loopback aside if the client allows it. What a name resolves to is not looked at: unlike with
-///   rmcp's default client, metadata of a hostile server can make this one connect to a host of your own network, over TLS.
+/// - Plaintext is refused, loopback aside if the client allows it. What a name resolves to is not looked at: unlike
+///   with rmcp's default client, metadata of a hostile server can make this one connect to a host of your own network,
+///   over TLS.
 #[derive(Clone, Debug)]
 pub struct OAuthHttp(Client);
 

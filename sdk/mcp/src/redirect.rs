@@ -1,7 +1,7 @@
 //! Redirects that stay where they are: 307 and 308 to the same origin, which ask for the same request elsewhere.
 //!
-//! Nothing is sent along: what follows is a request of its own, and its token and proof stay at their origin (CL-6). Any
-//! other redirect is the caller's to judge.
+//! Nothing is sent along: what follows is a request of its own, and its token and proof stay at their origin (CL-6).
+//! Any other redirect is the caller's to judge.
 
 use bowline_client::Origin;
 use http::header::LOCATION;

@@ -290,8 +290,8 @@ fn challenge(head: &Parts) -> Option<Failure> {
     })
 }
 
-/// The error of a challenge that asks for a proof, not for another token (RS-10; RFC 9449 §7.1, §9). The client has dealt
-/// with those that it could.
+/// The error of a challenge that asks for a proof, not for another token (RS-10; RFC 9449 §7.1, §9). The client has
+/// dealt with those that it could.
 fn binding_error(head: &Parts) -> Option<&'static str> {
     const ERRORS: [&str; 4] = [
         "use_session_binding",
@@ -326,7 +326,8 @@ fn status_error(head: &Parts) -> Option<Failure> {
     if head.status != StatusCode::TOO_MANY_REQUESTS && !head.status.is_server_error() {
         return None;
     }
-    let retry_after = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let retry_after = head.headers.get(RETRY_AFTER);
+    let retry_after = retry_after.and_then(|value| std::str::from_utf8(value.as_bytes()).ok());
     let error = HttpStatusError::new(head.status.as_u16(), retry_after.map(str::to_owned));
     Some(StreamableHttpError::HttpStatus(error))
 }

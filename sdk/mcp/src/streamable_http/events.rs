@@ -17,6 +17,7 @@ use sse_stream::{Sse, SseStream};
 use tokio::time::Instant;
 
 use super::holding::Endings;
+use super::request::can_resume_after;
 use super::strikes::{Place, SHORT, Strike, Strikes};
 use crate::claims::Claims;
 use crate::error::Cause;
@@ -88,7 +89,13 @@ impl Stream for Reading {
         let Some(events) = &mut self.source else {
             return Poll::Ready(None);
         };
-        let item = ready!(events.poll_next_unpin(cx));
+        let item = match ready!(events.poll_next_unpin(cx)) {
+            // rmcp would try to resume after it for ever.
+            Some(Ok(Sse { id: Some(id), .. })) if !can_resume_after(&id) => {
+                Some(Err(SseError::Body(Box::new(Error::from(Cause::InvalidId("event id"))))))
+            }
+            item => item,
+        };
         match &item {
             Some(Ok(event)) => self.came(event),
             Some(Err(e)) => self.ended(flaw(e)),

@@ -24,8 +24,9 @@ const HOLD: Duration = Duration::from_millis(50);
 const REST_OCTETS: usize = 64 * 1024;
 const REST_TIME: Duration = Duration::from_secs(1);
 
-/// How a server ends its event streams once the response is out, as MCP tells it to: by the last one seen. One that takes
-/// its time costs its first caller `HOLD`, and nobody else; one that does not do it at all costs one connection `REST_TIME`.
+/// How a server ends its event streams once the response is out, as MCP tells it to: by the last one seen. One that
+/// takes its time costs its first caller `HOLD`, and nobody else; one that does not do it at all costs one connection
+/// `REST_TIME`.
 #[derive(Clone, Debug)]
 pub(super) struct Endings(Arc<Inner>);
 
@@ -47,8 +48,8 @@ impl Default for Endings {
 }
 
 impl Endings {
-    /// Reads the rest of a stream that has brought its response, away from the caller, so that an HTTP/1.1 connection and
-    /// its proof live on. A server that left it open the last time is not waited for: the rest is cancelled.
+    /// Reads the rest of a stream that has brought its response, away from the caller, so that an HTTP/1.1 connection
+    /// and its proof live on. A server that left it open the last time is not waited for: the rest is cancelled.
     pub(super) fn await_end_of(self, body: Body) {
         if !self.are_certain() || body.is_end_stream() {
             return;

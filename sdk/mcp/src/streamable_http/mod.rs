@@ -37,7 +37,7 @@ use answer::Asked;
 use events::{Learning, Opening};
 use holding::Endings;
 use request::Addressed;
-use sending::Credential;
+use sending::{Credential, Own};
 use strikes::{Strikes, Verdict};
 
 type Failure = StreamableHttpError<Error>;
@@ -72,9 +72,10 @@ pub fn transport(
 /// - Custom headers may not replace `Content-Type`, the framing of the message, or the proof; `Authorization` only
 ///   where nothing else gives an access token.
 /// - A GET takes `text/event-stream` and nothing else; a 404 to a GET or DELETE is `SessionExpired`.
-/// - An event stream is given up once what follows the same event could not be read three times, or was cut off ten times
-///   in a row before anything came; until then each further try waits a little longer, up to a second.
-/// - A session id with control characters is an error.
+/// - An event stream is given up once what follows the same event was too long, could not be read three times, or was
+///   cut off ten times in a row before anything came; until then each further try waits a little longer, up to a
+///   second.
+/// - A session id or event id with control characters is an error.
 #[derive(Clone, Debug)]
 pub struct StreamableHttp {
     client: Client,
@@ -103,20 +104,23 @@ impl StreamableHttp {
         self
     }
 
-    /// Carries the access tokens of this source, each as long as it lasts, instead of one from rmcp's `auth_header`; both
-    /// are an error. A request that is refused with `invalid_token` is sent once more, if the source has another token;
-    /// rmcp's `AuthRequired` comes only of a refusal after that.
+    /// Carries the access tokens of this source, each as long as it lasts, instead of one from rmcp's `auth_header`;
+    /// both are an error. They go to the origin of the first request, and to no other (CL-6).
+    ///
+    /// A request that is refused with `invalid_token` is sent once more, if the source has another token; rmcp's
+    /// `AuthRequired` comes only of a refusal after that.
     #[must_use]
     pub fn source(mut self, source: impl TokenSource) -> Self {
-        self.credential = Credential::Source(Arc::new(source));
+        self.credential = Credential::Source(Own::new(source));
         self
     }
 
     /// Proves these calls one by one, with `htm`, `htu` and `jti` (PR-6): by method (`tools/call`), by what a method is
     /// applied to (the name of a tool or prompt, the URI of a resource), or because the tool may destroy something.
     ///
-    /// A tool may, unless the server last listed it with `readOnlyHint` or without `destructiveHint`: MCP's defaults, and
-    /// what holds for a tool that was never listed. The hints are the server's own, and so is the harm if they are wrong.
+    /// A tool may, unless the server last listed it with `readOnlyHint`, or with a `destructiveHint` that says no. That
+    /// is MCP's default, and holds for a tool that was never listed. The hints are the server's own, and so is the harm
+    /// if they are wrong.
     #[must_use]
     pub fn per_request_claims(mut self, claims: PerRequestClaims) -> Self {
         self.claims = Claims::new(claims);

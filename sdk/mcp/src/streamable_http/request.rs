@@ -32,6 +32,9 @@ const RESERVED: [HeaderName; 7] = [
     PROOF_HEADER,
 ];
 
+/// In octets. Servers take no fields that are much longer.
+const LONGEST_ID: usize = 8 * 1024;
+
 /// To whom a request goes, and on whose behalf, as rmcp's worker has it.
 pub(super) struct Addressed {
     pub(super) uri: Arc<str>,
@@ -129,5 +132,12 @@ impl Addressed {
 
 /// An id that the server chose, as a field value. Event ids may hold any UTF-8 (HTML, "server-sent events").
 fn id(what: &'static str, text: &str) -> Result<HeaderValue, Failure> {
-    HeaderValue::from_bytes(text.as_bytes()).map_err(|_| client(Cause::InvalidId(what)))
+    let value = HeaderValue::from_bytes(text.as_bytes()).ok();
+    let value = value.filter(|value| value.len() <= LONGEST_ID);
+    value.ok_or_else(|| client(Cause::InvalidId(what)))
+}
+
+/// Whether a stream could be resumed after the event with this id.
+pub(super) fn can_resume_after(event_id: &str) -> bool {
+    id("event id", event_id).is_ok()
 }

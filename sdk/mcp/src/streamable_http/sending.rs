@@ -1,13 +1,13 @@
 //! Sending: the access token, and the redirects that stay at their origin.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bowline_client::bind::TokenSourceId;
 use bowline_client::{AccessToken, Body, Client};
 use bowline_token::{Authorized, TokenSource};
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 use http_body_util::Full;
 
 use super::{Failure, body, client, failed};
@@ -20,7 +20,31 @@ pub(super) enum Credential {
     /// From rmcp's `auth_header`, if at all: they are each other's successors.
     Theirs(TokenSourceId),
     Fixed(AccessToken),
-    Source(Arc<dyn TokenSource>),
+    Source(Own),
+}
+
+/// A source, and the client that carries its tokens to the origin of the first request, and to no other (CL-6).
+#[derive(Clone)]
+pub(super) struct Own {
+    source: Arc<dyn TokenSource>,
+    authorized: Arc<OnceLock<Authorized>>,
+}
+
+impl Own {
+    pub(super) fn new(source: impl TokenSource) -> Self {
+        Self {
+            source: Arc::new(source),
+            authorized: Arc::default(),
+        }
+    }
+
+    fn authorized(&self, http: &Client, uri: &Uri) -> Result<&Authorized, Error> {
+        if let Some(authorized) = self.authorized.get() {
+            return Ok(authorized);
+        }
+        let authorized = Authorized::new(http.clone(), self.source.clone(), &uri.to_string())?;
+        Ok(self.authorized.get_or_init(|| authorized))
+    }
 }
 
 impl fmt::Debug for Credential {
@@ -62,10 +86,7 @@ async fn send_once(
     request: Request<Full<Bytes>>,
 ) -> Result<Response<Body>, Error> {
     match credential {
-        Credential::Source(source) => {
-            let authorized = Authorized::new(http.clone(), source.clone(), &request.uri().to_string())?;
-            Ok(authorized.send(request).await?)
-        }
+        Credential::Source(own) => Ok(own.authorized(http, request.uri())?.send(request).await?),
         Credential::Theirs(_) | Credential::Fixed(_) => Ok(http.send(request).await?),
     }
 }

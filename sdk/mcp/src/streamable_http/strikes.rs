@@ -1,8 +1,8 @@
 //! Event streams that are not worth resuming, or not at once.
 //!
-//! rmcp's worker reopens a stream that ended in an error at once, and for as long as that takes; one that ended properly it
-//! reopens when the server's `retry` is over. A server that sends what cannot be read, or drops every stream, would keep it
-//! at that for ever.
+//! rmcp's worker reopens a stream that ended in an error at once, and for as long as that takes; one that ended
+//! properly it reopens when the server's `retry` is over. A server that sends what cannot be read, or drops every
+//! stream, would keep it at that for ever.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -22,7 +22,7 @@ use rmcp::transport::streamable_http_client::{
 use serde_json::json;
 
 use crate::house::{House, echo};
-use crate::scripted::{JSON, chunks, respond, soon};
+use crate::scripted::{JSON, respond, soon};
 
 /// A token endpoint on mutual TLS that has this to say.
 fn endpoint(house: &House, answer: impl Fn() -> Response + Clone + Send + Sync + 'static) -> (CyclingServer, Asked) {
@@ -143,13 +143,11 @@ async fn rmcp_s_manager_discovers_an_authorization_server_on_mutual_tls() {
 async fn an_authorization_server_that_babbles_is_a_bounded_error() {
     let house = House::open();
     let client = house.client(HttpVersions::Auto);
-    let megabyte = Bytes::from(vec![b' '; 1024 * 1024]);
+    // But for its length it is an answer like any other.
+    let padding = " ".repeat(1024 * 1024);
     let (server, asked) = endpoint(&house, move || {
-        respond(
-            200,
-            &[JSON],
-            chunks([megabyte.clone(), Bytes::from_static(b"{}")], true),
-        )
+        let granted = json!({ "access_token": "fresh", "token_type": "Bearer" });
+        respond(200, &[JSON], format!("{padding}{granted}"))
     });
     let manager = manager(&house, OAuthHttp::new(client), &server, "stale").await;
     let error = soon(manager.refresh_token()).await.unwrap_err();

@@ -185,6 +185,30 @@ async fn octets_that_are_no_events_end_their_stream() {
 }
 
 #[tokio::test]
+async fn an_event_id_that_could_not_be_sent_back_ends_its_stream() {
+    for id in ["a\u{1}b".to_owned(), "\u{7f}".to_owned()] {
+        match end_of(format!("id: 1\ndata: 1\n\nid: {id}\ndata: 2\n\n"), 1).await {
+            SseError::Body(e) => assert_eq!(e.downcast_ref::<Error>().expect("our own").kind(), Kind::InvalidId),
+            other => panic!("{id:?}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_whose_stream_has_such_an_event_id_fails() {
+    let server = half_a_server(|seen, method| match (seen.method.as_str(), method) {
+        ("GET", _) => respond(405, &[], ""),
+        (_, "tools/call") => respond(200, &[EVENTS], "id: a\u{1}b\ndata:\n\n"),
+        _ => respond(200, &[], ""),
+    })
+    .await;
+    let agent = soon(().serve(server.http.clone().transport(server.uri.clone())))
+        .await
+        .unwrap();
+    assert!(soon(agent.call_tool(CallToolRequestParams::new("any"))).await.is_err());
+}
+
+#[tokio::test]
 async fn a_get_takes_nothing_but_an_event_stream() {
     for (headers, expected) in [(vec![JSON], Some("application/json")), (vec![], None)] {
         let server = Scripted::answering(200, &headers, DONE).await;
@@ -310,6 +334,7 @@ async fn a_call_whose_reply_cannot_be_read_fails_and_the_next_one_works() {
         soon(agent.send_request(ClientRequest::PingRequest(Default::default())))
             .await
             .unwrap();
-        assert_eq!(gets(&server), 1 + tries, "one for events, the others to resume");
+        let resumes = |seen: &Seen| seen.header("last-event-id").is_some();
+        assert_eq!(server.seen().iter().filter(|seen| resumes(seen)).count(), tries);
     }
 }

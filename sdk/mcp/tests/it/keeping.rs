@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
@@ -18,7 +18,7 @@ use rmcp::model::{CallToolRequest, CallToolRequestParams, ClientRequest, Protoco
 use rmcp::service::PeerRequestOptions;
 use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHttpPostResponse};
 use rmcp::{ClientLifecycleMode, ClientServiceExt};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::house;
 use crate::parity::stage::proper;
@@ -96,73 +96,95 @@ const RESPONSE: &str = "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n";
 /// It looks like a response to whoever does not look closely.
 const PROGRESS: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"result\":1}}\n\n";
 
-/// A server on HTTP/1.1 whose streams go on after the response until they are told to end, and a client that may have one
-/// connection at a time: the next request waits until the connection of the last one is back, or gone.
-async fn told_to_end(events: &'static [&'static str]) -> (Scripted, StreamableHttp, Client, Arc<Notify>) {
-    let end = Arc::new(Notify::new());
-    let ending = end.clone();
-    let server = Scripted::start(move |_| {
-        let ending = ending.clone();
-        let rest = stream::once(async move { ending.notified().await }).filter_map(|()| std::future::ready(None));
-        let events = stream::iter(events.iter().map(|event| Ok::<_, Infallible>(*event)));
-        respond(200, &[EVENTS], Body::from_stream(events.chain(rest)))
-    })
-    .await;
-    let client = plaintext_client_with(|builder| {
-        builder.limits(Limits {
-            per_origin: 1,
-            ..Limits::default()
+/// A server on HTTP/1.1 whose streams go on after these events until they are told to end, and a client that may have
+/// one connection at a time: the next request waits until the connection of the last one is back, or gone.
+struct Patient {
+    server: Scripted,
+    http: StreamableHttp,
+    client: Client,
+    /// One for each stream.
+    ends: Arc<Mutex<Vec<oneshot::Sender<()>>>>,
+}
+
+impl Patient {
+    async fn with(event: &'static str) -> Self {
+        let ends: Arc<Mutex<Vec<oneshot::Sender<()>>>> = Arc::default();
+        let told = ends.clone();
+        let server = Scripted::start(move |_| {
+            let (tell, told_so) = oneshot::channel();
+            told.lock().unwrap().push(tell);
+            let rest = stream::once(told_so).filter_map(|_| std::future::ready(None));
+            let events = stream::iter([Ok::<_, Infallible>(event)]).chain(rest);
+            respond(200, &[EVENTS], Body::from_stream(events))
         })
-    });
-    (server, StreamableHttp::new(client.clone()), client, end)
+        .await;
+        let client = plaintext_client_with(|builder| {
+            builder.limits(Limits {
+                per_origin: 1,
+                ..Limits::default()
+            })
+        });
+        Self {
+            server,
+            http: StreamableHttp::new(client.clone()),
+            client,
+            ends,
+        }
+    }
+
+    /// A call whose stream is dropped after its first event.
+    async fn call(&self) {
+        let posting = self
+            .http
+            .post_message(self.server.uri.clone(), ping(), None, None, HashMap::new());
+        let StreamableHttpPostResponse::Sse(mut events, _) = posting.await.unwrap() else {
+            panic!()
+        };
+        events.next().await.unwrap().unwrap();
+    }
+
+    /// Tells the server to end the last stream, if there is anybody to be told.
+    fn end(&self) {
+        let _ = self.ends.lock().unwrap().pop().unwrap().send(());
+    }
+
+    fn opened(&self) -> u64 {
+        self.client.stats().connections_opened
+    }
 }
 
 #[tokio::test]
 async fn the_rest_of_a_stream_whose_response_has_come_is_read_in_the_background() {
-    let (server, http, client, end) = told_to_end(&[RESPONSE]).await;
+    let patient = Patient::with(RESPONSE).await;
     for _ in 0..3 {
-        let posting = http.post_message(server.uri.clone(), ping(), None, None, HashMap::new());
-        let StreamableHttpPostResponse::Sse(mut events, _) = soon(posting).await.unwrap() else {
-            panic!()
-        };
-        soon(events.next()).await.unwrap().unwrap();
-        drop(events);
-        end.notify_one();
+        soon(patient.call()).await;
+        patient.end();
     }
-    assert_eq!(client.stats().connections_opened, 1);
+    assert_eq!(patient.opened(), 1);
 }
 
 #[tokio::test]
 async fn a_stream_that_is_dropped_before_its_response_is_not_read_to_its_end() {
-    let (server, http, client, _end) = told_to_end(&[PROGRESS]).await;
+    let patient = Patient::with(PROGRESS).await;
     for sent in 1..=3 {
-        let posting = http.post_message(server.uri.clone(), ping(), None, None, HashMap::new());
-        let StreamableHttpPostResponse::Sse(mut events, _) = soon(posting).await.unwrap() else {
-            panic!()
-        };
-        soon(events.next()).await.unwrap().unwrap();
-        drop(events);
-        assert_eq!(client.stats().connections_opened, sent);
+        soon(patient.call()).await;
+        patient.end();
+        assert_eq!(patient.opened(), sent);
     }
 }
 
 #[tokio::test]
 async fn a_server_that_never_ends_its_streams_is_not_waited_for_again_and_again() {
-    let (server, http, client, _end) = told_to_end(&[RESPONSE]).await;
-    // With one connection at a time the second call waits for the end of the first one's patience.
-    for _ in 0..20 {
-        let posting = http.post_message(server.uri.clone(), ping(), None, None, HashMap::new());
-        let StreamableHttpPostResponse::Sse(mut events, _) = soon(posting).await.unwrap() else {
-            panic!()
-        };
-        soon(events.next()).await.unwrap().unwrap();
-    }
-    assert_eq!(client.stats().connections_opened, 20);
-    assert_eq!(
-        client.stats().connections_closed[&CloseReason::Cancelled],
-        19,
-        "the last may be under way"
-    );
+    let patient = Patient::with(RESPONSE).await;
+    // With one connection at a time a call waits for the end of the one before it. A second's patience for each would
+    // be longer than `soon`.
+    let calls = async {
+        for _ in 0..40 {
+            patient.call().await;
+        }
+    };
+    soon(calls).await;
+    assert_eq!(patient.opened(), 40);
 }
 
 #[tokio::test]

@@ -161,6 +161,9 @@ async fn what_cannot_be_sent_is_a_precise_error_that_shows_no_token() {
     assert_eq!(error.kind(), Kind::InvalidId);
     assert!(error.to_string().contains("event id"), "{error}");
 
+    let error = own(server.get(None, Some(&"7".repeat(8 * 1024 + 1))).await);
+    assert_eq!(error.kind(), Kind::InvalidId);
+
     let posting = server
         .http
         .post_message("not a uri".into(), ping(), None, None, HashMap::new());

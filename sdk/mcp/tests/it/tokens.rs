@@ -50,6 +50,10 @@ async fn successor(source: &OAuth, of: &Token) {
 }
 
 #[tokio::test]
+#[allow(
+    clippy::print_stdout,
+    reason = "figures to be read: cargo test -p bowline-mcp thousand -- --nocapture"
+)]
 async fn a_token_rotated_during_a_thousand_calls_costs_one_request_and_a_signature_per_connection_and_no_call() {
     for (http, causes) in [
         (HttpVersions::Http2, vec![(Cause::Token, 1), (Cause::First, 1)]),
@@ -232,6 +236,18 @@ async fn a_source_that_has_no_token_is_a_precise_error_and_nothing_is_sent() {
     assert_eq!(error.to_string(), error.token().unwrap().to_string());
     assert!(!error.may_have_been_processed());
     assert!(server.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_source_s_tokens_go_to_one_origin() {
+    let (one, another) = (picky().await, picky().await);
+    let http = StreamableHttp::new(plaintext_client()).source(successors("fresh"));
+    let post = |server: &Scripted| http.post_message(server.uri.clone(), ping(), None, None, HashMap::new());
+    soon(post(&one)).await.unwrap();
+    let error = own(soon(post(&another)).await);
+    assert_eq!(error.kind(), Kind::Token(bowline_token::Kind::OtherOrigin));
+    soon(post(&one)).await.unwrap();
+    assert!(another.seen().is_empty());
 }
 
 #[tokio::test]

@@ -135,8 +135,23 @@ const LIST: &[Session] = &[
         stock: "unanswered after 40 GETs; initialize, notifications/initialized s1, tools/call s1, DELETE s1, GET s1, GET s1 #7",
         why: "ten streams that bring nothing are enough; until then each try waits longer",
     }),
+    row("a server that ends every stream before its answer", Initialize, CallUntilGets(40), |_, name| match name {
+        "tools/call s1" => events("id: 7\nretry: 1\ndata:\n\n"),
+        "GET s1 #7" => events(""),
+        _ => None,
+    }, "failed: Transport closed; initialize, notifications/initialized s1, tools/call s1, DELETE s1, GET s1, GET s1 #7", Better {
+        stock: "unanswered after 40 GETs; initialize, notifications/initialized s1, tools/call s1, DELETE s1, GET s1, GET s1 #7",
+        why: "the same; a stream that lasts for five seconds is not counted",
+    }),
+    row("an event stream that ends as soon as it has begun", Initialize, CallAfterGets(10), |_, name| match name {
+        "GET s1" => events(""),
+        _ => None,
+    }, "10 GETs in all: true; initialize, notifications/initialized s1, tools/call s1 x20, DELETE s1, GET s1", Better {
+        stock: "10 GETs in all: false; initialize, notifications/initialized s1, tools/call s1 x20, DELETE s1, GET s1",
+        why: "where each response ends its connection, each of these would cost a handshake and a proof",
+    }),
     row("an answer that is too long for an event", Initialize, Call, |_, name| match name {
-        "tools/call s1" => events(format!("id: 7\ndata:\n\ndata: {}\n\n", "x".repeat(1000))),
+        "tools/call s1" => events(chunks(["id: 7\ndata:\n\n".to_owned(), format!("data: {}\n\n", "x".repeat(1000))], false)),
         "GET s1 #7" => events(format!("data: {}\n\n", "x".repeat(1000))),
         _ => None,
     }, "failed: Transport closed; initialize, notifications/initialized s1, tools/call s1, DELETE s1, GET s1", Same),
