@@ -126,10 +126,12 @@ async fn the_endpoint_may_be_relative_or_absolute() {
 
 #[tokio::test]
 async fn a_byte_order_mark_and_events_of_other_names_are_passed_over() {
-    let greeting = |session| format!("\u{feff}event: hello\ndata: x\n\n: comment\n\n{}", hurried(session));
-    let server = LegacySse::greeting(|_, message| bowline_testkit::peers::legacy_sse::echo(message), greeting);
-    let plain = Plain::of(&server).await;
-    says(&agent(transport(), &plain.uri()).await, "ahoy").await;
+    for marks in ["\u{feff}", "\u{feff}\u{feff}"] {
+        let greeting = move |session| format!("{marks}event: hello\ndata: x\n\n: comment\n\n{}", hurried(session));
+        let server = LegacySse::greeting(|_, message| bowline_testkit::peers::legacy_sse::echo(message), greeting);
+        let plain = Plain::of(&server).await;
+        says(&agent(transport(), &plain.uri()).await, "ahoy").await;
+    }
 }
 
 #[tokio::test]
