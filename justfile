@@ -28,23 +28,36 @@ vectors: parts-python
     {{ parts_python }} conformance/vectors/check.py
 
 # The tests that `just test` leaves out for want of parts: the exporter value against OpenSSL's (Python, `pyopenssl`), a
-# stolen ticket used by another process (the `openssl` command), and npm's `oidc-provider` as the authorization server (Node).
+# stolen ticket used by another process (the `openssl` command), npm's `oidc-provider` as the authorization server (Node), and
+# MCP servers on the TypeScript (Node) and Python (`mcp`) SDKs.
 ignored: parts-python parts-node
     PATH="{{ parent_directory(parts_python) }}:$PATH" cargo test --workspace --tests -- --ignored --skip regenerate
 
 # The Python packages of the named set, in an environment of their own under target/.
 [private]
 parts-python:
-    @"{{ parts_python }}" -c 'import cryptography, OpenSSL' 2>/dev/null \
+    @"{{ parts_python }}" -c 'import cryptography, OpenSSL, mcp.server.mcpserver' 2>/dev/null \
         || { python3 -m venv --clear target/parts-venv \
-        && "{{ parts_python }}" -m pip install --quiet --disable-pip-version-check 'cryptography>=43' 'pyopenssl>=24'; }
+        && "{{ parts_python }}" -m pip install --quiet --disable-pip-version-check 'cryptography>=43' 'pyopenssl>=24' 'mcp>=2.3,<3'; }
 
 # The npm packages of the named set, in the place where Node looks for them; a Node that is new enough is one of them.
 [private]
-parts-node:
+parts-node: (npm "oidc-provider") (npm "mcp-peers")
+
+[private]
+npm folder:
     @command -v npm >/dev/null || { echo "parts: npm is missing; any version will do" >&2; exit 1; }
-    @cd conformance/oidc-provider \
+    @cd conformance/{{ folder }} \
         && { [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund; }
+
+# What takes too long for every change, or comes from outside. Summaries go to docs/evidence/, for a commit.
+nightly: mcp-suite
+
+# The client scenarios of the MCP conformance suite, over rmcp's stock transport and over ours.
+mcp-suite: (npm "mcp-suite")
+    cargo build -p bowline-conformance-mcp-client
+    mkdir -p docs/evidence
+    python3 conformance/mcp-suite/run.py target/debug/bowline-conformance-mcp-client docs/evidence/mcp-suite.md
 
 # A short run of the lab, and whether its figures are what we claim.
 demo-check:

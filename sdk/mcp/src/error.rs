@@ -1,5 +1,8 @@
 //! What can go wrong below JSON-RPC.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bowline_client::bind::Refusal;
 use bowline_client::{Fault, InvalidAccessToken};
 use http::StatusCode;
@@ -7,10 +10,11 @@ use http::uri::InvalidUri;
 
 /// Why an exchange failed below JSON-RPC, where rmcp has no variant of its own for it.
 ///
-/// rmcp hands it on as `StreamableHttpError::Client`, and from an event stream as the source of `SseError::Body`.
-#[derive(Debug, thiserror::Error)]
+/// rmcp hands it on as `StreamableHttpError::Client`, and from an event stream as the source of `SseError::Body`; it is the
+/// error of [`LegacySse`](crate::LegacySse) itself. Cloning is cheap.
+#[derive(Clone, Debug, thiserror::Error)]
 #[error(transparent)]
-pub struct Error(Box<Cause>);
+pub struct Error(Arc<Cause>);
 
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,6 +43,30 @@ pub enum Kind {
     Status(StatusCode),
     /// An event of the server is longer than the limit.
     EventTooLong,
+    /// Legacy HTTP+SSE: the server's `endpoint` is on another origin. Nothing is sent there (CL-6).
+    EndpointElsewhere,
+    /// Legacy HTTP+SSE: the server does not take the access token (HTTP 401).
+    Unauthorized,
+    /// Legacy HTTP+SSE: the answer to the GET is no event stream.
+    NoEventStream,
+    /// Legacy HTTP+SSE: the event stream holds octets that are not UTF-8.
+    InvalidUtf8,
+    /// Legacy HTTP+SSE: the event stream ended, said nothing for too long, or did not begin in time.
+    Stream,
+    /// Legacy HTTP+SSE: the server did not accept a POST in time.
+    Timeout,
+    /// Legacy HTTP+SSE: the event stream broke while a POST was under way.
+    StreamBroke,
+    /// Legacy HTTP+SSE: the server sends more than anybody can take in.
+    Flood,
+    /// Legacy HTTP+SSE: after the event stream broke, the server did not begin a session like the first one.
+    NotBegunAgain,
+    /// Legacy HTTP+SSE: too many event streams in a row were good for nothing.
+    GaveUp,
+    /// A message cannot be written as JSON.
+    Unwritable,
+    /// The transport has ended before.
+    Closed,
     /// An answer to a request of rmcp's authorization manager is longer than the limit.
     #[cfg(feature = "auth")]
     AnswerTooLong,
@@ -81,6 +109,51 @@ pub(crate) enum Cause {
     Status(StatusCode),
     #[error("the server sent an event of more than {limit} octets; raise rmcp's max_sse_event_size if it may")]
     EventTooLong { limit: usize },
+    #[error("the endpoint of the event stream cannot be used: {0}")]
+    UnusableEndpoint(&'static str),
+    #[error("the event stream of {here} wants messages sent to {there}; no token or proof goes to another origin")]
+    EndpointElsewhere { here: String, there: String },
+    #[error("{}", unauthorized(.0.as_deref()))]
+    Unauthorized(Option<String>),
+    #[error("{}", refused(*status))]
+    Refused {
+        status: StatusCode,
+        retry_after: Option<Duration>,
+    },
+    #[error(
+        "the answer to the GET is no event stream but {0:?}: is this the URL of a server's legacy HTTP+SSE transport?"
+    )]
+    NoEventStream(String),
+    #[error("the event stream holds octets that are not UTF-8")]
+    InvalidUtf8,
+    #[error("the server ended the event stream")]
+    StreamEnded,
+    #[error("the event stream said nothing for {0:?}")]
+    SilentStream(Duration),
+    #[error("the event stream, its endpoint event, or the answer to a repeated initialize did not come within {0:?}")]
+    SlowStream(Duration),
+    #[error("the server did not accept the message within {0:?}; it may act on it")]
+    SlowAnswer(Duration),
+    #[error("the event stream broke while the message was sent, and the server may have acted on it: {0}")]
+    StreamBroke(#[source] Error),
+    #[error("the server sends too many {0}")]
+    Flood(&'static str),
+    #[error("the event stream broke, and the server refused initialize for the new session with JSON-RPC error {0}")]
+    InitializeRefused(i32),
+    #[error("the event stream broke, and for the new session the server chose another protocol version")]
+    AnotherVersion,
+    #[error("gave up: {tries} event streams in a row were good for nothing; the last one: {last}")]
+    GaveUp {
+        tries: u32,
+        #[source]
+        last: Error,
+    },
+    #[error("the message cannot be written as JSON")]
+    Unwritable(#[source] serde_json::Error),
+    #[error("the transport has ended")]
+    Closed,
+    #[error("the transport's task has failed: {0}")]
+    Panicked(String),
     #[cfg(feature = "auth")]
     #[error("the answer to an OAuth request has more than {limit} octets; no honest one has")]
     AnswerTooLong { limit: usize },
@@ -103,6 +176,20 @@ impl Error {
             Cause::Redirect { .. } | Cause::Redirects(_) => Kind::Redirect,
             Cause::Status(status) => Kind::Status(*status),
             Cause::EventTooLong { .. } => Kind::EventTooLong,
+            Cause::UnusableEndpoint(_) => Kind::InvalidEndpoint,
+            Cause::EndpointElsewhere { .. } => Kind::EndpointElsewhere,
+            Cause::Unauthorized(_) => Kind::Unauthorized,
+            Cause::Refused { status, .. } => Kind::Status(*status),
+            Cause::NoEventStream(_) => Kind::NoEventStream,
+            Cause::InvalidUtf8 => Kind::InvalidUtf8,
+            Cause::StreamEnded | Cause::SilentStream(_) | Cause::SlowStream(_) => Kind::Stream,
+            Cause::SlowAnswer(_) => Kind::Timeout,
+            Cause::StreamBroke(_) => Kind::StreamBroke,
+            Cause::Flood(_) => Kind::Flood,
+            Cause::InitializeRefused(_) | Cause::AnotherVersion => Kind::NotBegunAgain,
+            Cause::GaveUp { .. } => Kind::GaveUp,
+            Cause::Unwritable(_) => Kind::Unwritable,
+            Cause::Closed | Cause::Panicked(_) => Kind::Closed,
             #[cfg(feature = "auth")]
             Cause::AnswerTooLong { .. } => Kind::AnswerTooLong,
             #[cfg(feature = "auth")]
@@ -129,6 +216,46 @@ impl Error {
             Cause::AnswerTooLong { .. } => Fault::Peer,
             #[cfg(feature = "auth")]
             Cause::TimedOut(_) => Fault::Network,
+            Cause::StreamBroke(e) | Cause::GaveUp { last: e, .. } => e.fault(),
+            Cause::Unauthorized(_) | Cause::NoEventStream(_) => Fault::Configuration,
+            Cause::StreamEnded | Cause::SilentStream(_) | Cause::SlowStream(_) | Cause::SlowAnswer(_) => Fault::Network,
+            Cause::Unwritable(_) | Cause::Closed | Cause::Panicked(_) => Fault::Caller,
+            Cause::UnusableEndpoint(_)
+            | Cause::EndpointElsewhere { .. }
+            | Cause::Refused { .. }
+            | Cause::InvalidUtf8
+            | Cause::Flood(_)
+            | Cause::InitializeRefused(_)
+            | Cause::AnotherVersion => Fault::Peer,
+        }
+    }
+
+    /// Whether opening the event stream of a legacy server again could help.
+    pub(crate) fn is_worth_another_stream(&self) -> bool {
+        match &*self.0 {
+            Cause::Client(e) => e.is_worth_another_try() || e.fault() == Fault::Peer,
+            Cause::Token(e) => e.is_worth_another_try(),
+            Cause::Refused { status, .. } => {
+                status.is_server_error()
+                    || matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
+            }
+            Cause::EventTooLong { .. }
+            | Cause::InvalidUtf8
+            | Cause::StreamEnded
+            | Cause::SilentStream(_)
+            | Cause::SlowStream(_)
+            | Cause::SlowAnswer(_)
+            | Cause::Flood(_) => true,
+            _ => false,
+        }
+    }
+
+    /// How long the server asked to be left alone.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match &*self.0 {
+            Cause::Refused { retry_after, .. } => *retry_after,
+            Cause::Token(e) => e.retry_after(),
+            _ => None,
         }
     }
 
@@ -156,6 +283,7 @@ impl Error {
             Cause::Client(e) => e.may_have_been_processed(),
             // It did act: this is its answer.
             Cause::EventTooLong { .. } | Cause::InvalidId(_) => true,
+            Cause::SlowAnswer(_) | Cause::StreamBroke(_) => true,
             #[cfg(feature = "auth")]
             Cause::AnswerTooLong { .. } | Cause::TimedOut(_) => true,
             _ => false,
@@ -165,7 +293,7 @@ impl Error {
 
 impl From<Cause> for Error {
     fn from(cause: Cause) -> Self {
-        Self(Box::new(cause))
+        Self(Arc::new(cause))
     }
 }
 
@@ -207,4 +335,19 @@ fn redirect(status: StatusCode, location: Option<&str>) -> String {
         Some(location) => format!("the server redirects (HTTP {status}) to {location}; configure that as the endpoint"),
         None => format!("the server redirects (HTTP {status}) to nowhere; ask whoever runs it"),
     }
+}
+
+fn unauthorized(challenge: Option<&str>) -> String {
+    let said = challenge.map(|challenge| format!(" ({challenge})")).unwrap_or_default();
+    format!("the server does not take the access token{said}: get another one, for this resource")
+}
+
+fn refused(status: StatusCode) -> String {
+    let hint = match status {
+        StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_FOUND => {
+            ": is this the URL of a server's legacy HTTP+SSE transport, and does the session still exist?"
+        }
+        _ => "",
+    };
+    format!("the server answered HTTP {status}{hint}")
 }

@@ -57,6 +57,7 @@
 
 mod claims;
 mod error;
+mod legacy_sse;
 #[cfg(feature = "auth")]
 mod oauth;
 pub mod operation;
@@ -64,6 +65,7 @@ mod redirect;
 mod streamable_http;
 
 pub use error::{Error, Kind};
+pub use legacy_sse::{CONNECTION_CLOSED, LegacySse, LegacySseWorker};
 #[cfg(feature = "auth")]
 pub use oauth::OAuthHttp;
 pub use streamable_http::{StreamableHttp, transport};

@@ -54,6 +54,11 @@ pub fn of_method(method: &str) -> Operation {
     TABLE.of(method)
 }
 
+/// The same operation over the legacy transport, HTTP+SSE.
+pub const fn legacy(operation: Operation) -> Operation {
+    Operation::new(Protocol::McpSse, operation.name())
+}
+
 /// The operation of a POST.
 pub(crate) fn of(message: &ClientJsonRpcMessage) -> Operation {
     method(message).map_or(REPLY, of_method)

@@ -1,14 +1,19 @@
 //! TLS servers for tests: one that serves properly and cycles its connections
 //! ([`CyclingServer`]), a set that misbehaves by script ([`Peer`]), and the wire of HTTP/2 for tests
-//! with a script of their own ([`H2Wire`]).
+//! with a script of their own ([`H2Wire`]). And two routers to put behind the first: MCP's legacy transport ([`LegacySse`]), and
+//! a front for servers that speak plain HTTP ([`forward`]).
 
 mod attended;
 mod cycling;
+mod front;
 mod h2_wire;
 mod ledger;
+pub mod legacy_sse;
 mod misbehaving;
 
 pub use cycling::{Cycle, CyclingOptions, CyclingServer};
+pub use front::forward;
 pub use h2_wire::H2Wire;
 pub use ledger::{ConnectionCount, Counts};
+pub use legacy_sse::LegacySse;
 pub use misbehaving::{Misbehaviour, Peer, PeerCounts};

@@ -1,0 +1,125 @@
+//! The client that the MCP conformance suite tests, twice: over bowline's transport and over rmcp's stock one. Everything
+//! above the HTTP client is the same, so a difference in the results is the transport's.
+//!
+//!     bowline-conformance-mcp-client {bowline|stock} URL
+//!
+//! The suite appends the URL, and says in `MCP_CONFORMANCE_*` what it wants (`conformance/mcp-suite/run.py` runs it). It
+//! speaks plaintext on loopback, so no certificate and no session-bound token comes into it; DPoP does.
+
+mod authorization;
+mod handler;
+mod visit;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline_client::{Client, DpopKey, Trust};
+use bowline_mcp::StreamableHttp;
+use bowline_testkit::pki::Pki;
+use rmcp::transport::auth::default_oauth_http_client;
+use rmcp::transport::streamable_http_client::StreamableHttpClient;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use authorization::{Authorizations, Proving};
+
+pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// The suite waits for 30 s, and is better not left to kill us.
+const TIME: Duration = Duration::from_secs(25);
+
+/// What the suite says about a scenario.
+pub(crate) struct Scenario {
+    pub(crate) name: String,
+    pub(crate) url: String,
+    /// The protocol version to speak.
+    pub(crate) version: String,
+    pub(crate) context: Context,
+}
+
+#[derive(Default, Deserialize)]
+pub(crate) struct Context {
+    pub(crate) client_id: Option<String>,
+    pub(crate) client_secret: Option<String>,
+    #[serde(default, alias = "toolCalls")]
+    pub(crate) tool_calls: Vec<ToolCall>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct ToolCall {
+    pub(crate) name: String,
+    pub(crate) arguments: Option<Map<String, Value>>,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(transport), Some(url)) = (arguments.next(), arguments.next()) else {
+        return Err("usage: bowline-conformance-mcp-client {bowline|stock} URL".into());
+    };
+    let scenario = Scenario::of_environment(url)?;
+    let run = async {
+        match transport.as_str() {
+            "stock" => {
+                let oauth = Arc::new(default_oauth_http_client()?);
+                run(
+                    reqwest::Client::new(),
+                    &Authorizations::new(oauth, &scenario),
+                    &scenario,
+                )
+                .await
+            }
+            "bowline" => {
+                let client = client()?;
+                let oauth = Arc::new(Proving::over(client.clone()));
+                run(
+                    StreamableHttp::new(client),
+                    &Authorizations::new(oauth, &scenario),
+                    &scenario,
+                )
+                .await
+            }
+            other => Err(format!("there is no transport {other}").into()),
+        }
+    };
+    tokio::time::timeout(TIME, run).await?
+}
+
+/// A client with a DPoP key of its own.
+fn client() -> Result<Client, Error> {
+    let client = Client::builder()
+        .trust(Trust::authorities([Pki::new().ca_der().clone()])?)
+        .dpop_key(DpopKey::generate()?)
+        .allow_plaintext_on_loopback();
+    Ok(client.build()?)
+}
+
+async fn run<C>(http: C, authorizations: &Authorizations<'_>, scenario: &Scenario) -> Result<(), Error>
+where
+    C: StreamableHttpClient + Clone + Send + Sync + 'static,
+{
+    match scenario.name.strip_prefix("auth/") {
+        None => Ok(visit::visit(http, scenario).await?),
+        Some("client-credentials-basic") => {
+            let authorized = authorizations.with_secret(http).await?;
+            Ok(visit::visit(authorized, scenario).await?)
+        }
+        Some(_) => authorizations.on_demand(http, scenario).await,
+    }
+}
+
+impl Scenario {
+    fn of_environment(url: String) -> Result<Self, Error> {
+        let said = |name: &str| std::env::var(format!("MCP_CONFORMANCE_{name}")).ok();
+        let context = match said("CONTEXT") {
+            Some(context) => serde_json::from_str(&context)?,
+            None => Context::default(),
+        };
+        Ok(Self {
+            name: said("SCENARIO").ok_or("the suite has named no scenario")?,
+            url,
+            version: said("PROTOCOL_VERSION").unwrap_or_else(|| "2025-11-25".to_owned()),
+            context,
+        })
+    }
+}

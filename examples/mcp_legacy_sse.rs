@@ -1,0 +1,162 @@
+//! rmcp's client and a server that speaks nothing newer than HTTP+SSE (MCP revision 2024-11-05): what happens when the event
+//! stream breaks, and what a thief of the stream's token and proof gets.
+//!
+//!     cargo run -p bowline-examples --bin mcp_legacy_sse
+//!
+//! needs nothing else: the certificates, the authorization server and the MCP server are made on the spot
+//! (`bowline-testkit`), everything is on loopback. What a real client keeps of it is [`agent`].
+
+#![allow(clippy::print_stdout, reason = "it is there to be read")]
+
+use std::sync::{Arc, Mutex};
+
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use bowline_client::{AccessToken, Client, Identity, Trust};
+use bowline_mcp::{CONNECTION_CLOSED, LegacySse};
+use bowline_proof::{PROOF_HEADER, challenges};
+use bowline_server::{BindingLayer, Jwks, JwtValidator, Policy};
+use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
+use bowline_testkit::peers::{self, CyclingOptions, CyclingServer, legacy_sse};
+use bowline_testkit::pki::{KeyKind, Leaf, Pki};
+use http::{HeaderMap, header};
+use rmcp::model::CallToolRequestParams;
+use rmcp::service::{RunningService, ServiceError};
+use rmcp::{RoleClient, ServiceExt};
+use serde_json::{Value, json};
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    run().await
+}
+
+async fn run() -> Result<(), Error> {
+    let pki = Pki::new();
+    let authority = Authority::start(&pki, AuthorityOptions::default());
+    let (log, mcp) = (Log::default(), peers::LegacySse::new(answer));
+    let server = serve(&pki, &authority, &mcp, log.clone())?;
+    let uri = format!("{}/sse", server.origin());
+    let (victim, thief) = (pki.client("agent", KeyKind::P256), pki.client("thief", KeyKind::P256));
+    let token = AccessToken::new(authority.issue(&TokenRequest::session_bound("agent", victim.thumbprint())))?;
+
+    let client = client(&pki, &victim)?;
+    let agent = agent(client.clone(), &uri, token).await?;
+    for number in 0..10 {
+        call(&agent, &number.to_string()).await?;
+    }
+    println!("ten calls: {} signature(s)", client.stats().totals.signatures());
+
+    let (lost, ()) = tokio::join!(call(&agent, "lost"), async {
+        mcp.has_received_text(0, "lost").await;
+        mcp.cut();
+    });
+    match lost {
+        Err(ServiceError::McpError(e)) if e.code == CONNECTION_CLOSED => println!("one was under way: {}", e.message),
+        other => return Err(format!("a call was answered on a broken stream: {other:?}").into()),
+    }
+    call(&agent, "later").await?;
+    println!(
+        "the next one: {} session(s), {} signature(s)",
+        mcp.sessions(),
+        client.stats().totals.signatures()
+    );
+
+    println!("\na log has leaked the agent's last token and proof. On connections of their own:");
+    let stolen = log.last().ok_or("the server has seen no request")?;
+    for (who, certificate) in [
+        ("another certificate", &thief),
+        ("the agent's own certificate", &victim),
+    ] {
+        println!(
+            "  a thief with {who}: {}",
+            replay(&pki, certificate, &uri, stolen.clone()).await?
+        );
+    }
+    Ok(())
+}
+
+fn client(pki: &Pki, leaf: &Leaf) -> Result<Client, Error> {
+    let client = Client::builder()
+        .identity(Identity::new(leaf.chain(), leaf.signing_key())?)
+        .trust(Trust::authorities([pki.ca_der().clone()])?);
+    Ok(client.build()?)
+}
+
+/// The client.
+async fn agent(client: Client, uri: &str, token: AccessToken) -> Result<RunningService<RoleClient, ()>, Error> {
+    let transport = LegacySse::new(client).token(token).transport(uri)?;
+    Ok(().serve(transport).await?)
+}
+
+async fn call(agent: &RunningService<RoleClient, ()>, text: &str) -> Result<(), ServiceError> {
+    let arguments = json!({ "text": text });
+    let call = CallToolRequestParams::new("echo").with_arguments(arguments.as_object().cloned().unwrap_or_default());
+    agent.call_tool(call).await.map(drop)
+}
+
+/// Everything is answered, but one call.
+fn answer(_session: usize, message: &Value) -> Option<Value> {
+    legacy_sse::echo(message).filter(|_| message["params"]["arguments"]["text"] != "lost")
+}
+
+fn serve(pki: &Pki, authority: &Authority, mcp: &peers::LegacySse, log: Log) -> Result<CyclingServer, Error> {
+    let keys = Jwks::document(authority.jwks().to_string())?;
+    let tokens = JwtValidator::builder(authority.issuer(), AuthorityOptions::default().audience, keys).build();
+    let router = mcp
+        .router()
+        .layer(BindingLayer::new(tokens).policy(Policy::Require))
+        .layer(from_fn_with_state(log, careless));
+    Ok(CyclingServer::start(pki, CyclingOptions::default(), router))
+}
+
+/// What a thief has: an ordinary HTTP client, a certificate, and what the log has leaked.
+async fn replay(pki: &Pki, leaf: &Leaf, uri: &str, stolen: HeaderMap) -> Result<String, Error> {
+    let pem = [leaf.chain_pem(), leaf.key_pem()].concat();
+    let client = reqwest::Client::builder()
+        .tls_certs_only([reqwest::Certificate::from_pem(pki.ca_pem().as_bytes())?])
+        .identity(reqwest::Identity::from_pem(pem.as_bytes())?)
+        .build()?;
+    let response = client.get(uri).headers(stolen).send().await?;
+    let challenges = challenges(response.headers());
+    let said = challenges
+        .iter()
+        .find_map(|challenge| challenge.param("error_description"));
+    match said {
+        Some(said) => Ok(format!("{} ({said})", response.status())),
+        None => Err(format!("the thief got through: {}", response.status()).into()),
+    }
+}
+
+/// A log that keeps what no log should.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Option<HeaderMap>>>);
+
+impl Log {
+    fn last(&self) -> Option<HeaderMap> {
+        self.0.lock().ok()?.clone()
+    }
+}
+
+async fn careless(State(log): State<Log>, request: Request, next: Next) -> Response {
+    let mut kept = HeaderMap::new();
+    for name in [header::AUTHORIZATION, PROOF_HEADER] {
+        kept.extend(request.headers().get(&name).map(|value| (name, value.clone())));
+    }
+    if kept.len() == 2
+        && let Ok(mut log) = log.0.lock()
+    {
+        *log = Some(kept);
+    }
+    next.run(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    #[tokio::test]
+    async fn a_broken_stream_costs_one_call_and_the_thieves_are_refused() {
+        super::run().await.unwrap();
+    }
+}

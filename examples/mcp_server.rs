@@ -1,0 +1,172 @@
+//! An rmcp server behind bowline's verifier: its tools know who calls, and a thief gets no further than the layer.
+//!
+//!     cargo run -p bowline-examples --bin mcp_server
+//!
+//! needs nothing else: the certificates and the authorization server are made on the spot (`bowline-testkit`), everything is
+//! on loopback. What a real server keeps of it is [`serve_mcp`] and [`Desk`].
+
+#![allow(clippy::print_stdout, reason = "it is there to be read")]
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use bowline_client::{AccessToken, Client, Identity, Trust};
+use bowline_proof::{PROOF_HEADER, challenges};
+use bowline_server::{
+    Acceptor, Binding, BindingLayer, ClientAuth, JwksUrl, JwtValidator, Listener, Policy, ServeOptions, ServerIdentity,
+    ServerTls, serve,
+};
+use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
+use bowline_testkit::pki::{KeyKind, Leaf, Pki};
+use http::{HeaderMap, header};
+use rmcp::model::CallToolRequestParams;
+use rmcp::service::RequestContext;
+use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
+use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use rmcp::{RoleServer, ServerHandler, ServiceExt, tool, tool_handler, tool_router};
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    run().await
+}
+
+async fn run() -> Result<(), Error> {
+    let pki = Pki::new();
+    let authority = Authority::start(&pki, AuthorityOptions::default());
+    let log = Log::default();
+    let origin = serve_mcp(&pki, &authority, log.clone()).await?;
+    println!("an MCP server on {origin}/mcp, tokens from {}\n", authority.issuer());
+
+    let (victim, thief) = (pki.client("agent", KeyKind::P256), pki.client("thief", KeyKind::P256));
+    let request = TokenRequest::session_bound("agent", victim.thumbprint()).audience(&origin);
+    let token = AccessToken::new(authority.issue(&request))?;
+    println!("{}", agent(&pki, &victim, &origin, token).await?);
+
+    println!("\na log has leaked the agent's last token and proof. On connections of their own:");
+    let stolen = log.last().ok_or("the server has seen no request")?;
+    for (who, certificate) in [
+        ("another certificate", &thief),
+        ("the agent's own certificate", &victim),
+    ] {
+        println!(
+            "  a thief with {who}: {}",
+            replay(&pki, certificate, &origin, stolen.clone()).await?
+        );
+    }
+    Ok(())
+}
+
+/// The server: mutual TLS, session-bound tokens only, rmcp's service below.
+async fn serve_mcp(pki: &Pki, authority: &Authority, log: Log) -> Result<String, Error> {
+    let leaf = pki.localhost();
+    let identity = ServerIdentity::new(leaf.chain(), leaf.signing_key())?;
+    let tls = ServerTls::builder(identity, ClientAuth::Required(pki.roots())).build()?;
+    let listener = Listener::bind("127.0.0.1:0", Acceptor::new(tls)).await?;
+    let origin = format!("https://localhost:{}", listener.local_addr().port());
+
+    let keys = JwksUrl::new(&authority.jwks_url())?.trust_only_pem(authority.ca_pem().as_bytes())?;
+    let tokens = JwtValidator::builder(authority.issuer(), &origin, keys).build();
+    let binding = BindingLayer::new(tokens)
+        .origins([origin.parse()?])
+        .policy(Policy::Require);
+
+    let mcp: StreamableHttpService<Desk, LocalSessionManager> =
+        StreamableHttpService::new(|| Ok(Desk), Arc::default(), StreamableHttpServerConfig::default());
+    let app = Router::new()
+        .nest_service("/mcp", mcp)
+        .layer(binding)
+        .layer(from_fn_with_state(log, careless));
+    tokio::spawn(serve(listener, app, ServeOptions::default(), std::future::pending()));
+    Ok(origin)
+}
+
+/// The tools.
+#[derive(Clone)]
+struct Desk;
+
+#[tool_router]
+impl Desk {
+    /// rmcp hands the HTTP request's head to its tools; the layer has put into it what it knows of the caller.
+    #[tool(description = "Says who calls, and how well that is known")]
+    fn who_am_i(&self, context: RequestContext<RoleServer>) -> String {
+        let head = context.extensions.get::<http::request::Parts>();
+        match head.and_then(|head| head.extensions.get::<Binding>()) {
+            Some(binding) => {
+                let caller = binding.claims()["client_id"].as_str().unwrap_or("nobody").to_owned();
+                format!("{caller}, {}-bound", binding.class().name())
+            }
+            None => "nobody knows".to_owned(),
+        }
+    }
+}
+
+#[tool_handler]
+impl ServerHandler for Desk {}
+
+/// A client that asks who it is.
+async fn agent(pki: &Pki, leaf: &Leaf, origin: &str, token: AccessToken) -> Result<String, Error> {
+    let client = Client::builder()
+        .identity(Identity::new(leaf.chain(), leaf.signing_key())?)
+        .trust(Trust::authorities([pki.ca_der().clone()])?)
+        .build()?;
+    let transport = bowline_mcp::transport(client, format!("{origin}/mcp"), token);
+    let agent = ().serve(transport).await?;
+    let answer = agent.call_tool(CallToolRequestParams::new("who_am_i")).await?;
+    agent.cancel().await?;
+    let text = answer.content.first().and_then(|content| content.as_text());
+    Ok(text.ok_or("no text")?.text.clone())
+}
+
+/// What a thief has: an ordinary HTTP client, a certificate, and what the log has leaked.
+async fn replay(pki: &Pki, leaf: &Leaf, origin: &str, stolen: HeaderMap) -> Result<String, Error> {
+    let pem = [leaf.chain_pem(), leaf.key_pem()].concat();
+    let client = reqwest::Client::builder()
+        .tls_certs_only([reqwest::Certificate::from_pem(pki.ca_pem().as_bytes())?])
+        .identity(reqwest::Identity::from_pem(pem.as_bytes())?)
+        .build()?;
+    let response = client.post(format!("{origin}/mcp")).headers(stolen).send().await?;
+    let challenges = challenges(response.headers());
+    let said = challenges
+        .iter()
+        .find_map(|challenge| challenge.param("error_description"));
+    match said {
+        Some(said) => Ok(format!("{} ({said})", response.status())),
+        None => Err(format!("the thief got through: {}", response.status()).into()),
+    }
+}
+
+/// A log that keeps what no log should.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Option<HeaderMap>>>);
+
+impl Log {
+    fn last(&self) -> Option<HeaderMap> {
+        self.0.lock().ok()?.clone()
+    }
+}
+
+async fn careless(State(log): State<Log>, request: Request, next: Next) -> Response {
+    let mut kept = HeaderMap::new();
+    for name in [header::AUTHORIZATION, PROOF_HEADER] {
+        kept.extend(request.headers().get(&name).map(|value| (name, value.clone())));
+    }
+    if kept.len() == 2
+        && let Ok(mut log) = log.0.lock()
+    {
+        *log = Some(kept);
+    }
+    next.run(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    #[tokio::test]
+    async fn the_agent_passes_and_the_thieves_are_refused() {
+        super::run().await.unwrap();
+    }
+}

@@ -1,0 +1,270 @@
+//! An event stream's octets as lines, within bounds.
+//!
+//! `eventsource-stream` parses what comes out of here. It gets whole lines of valid UTF-8, because of what it does with
+//! other input: octets that are no UTF-8 pile up unread, a byte order mark at the start makes it panic, a long line is
+//! scanned again with each piece of it, and `retry` counts only in an event that has data.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bowline_client::Body;
+use bytes::Bytes;
+use futures_util::Stream;
+use http_body::Body as _;
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::Error;
+use crate::error::Cause;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// What the server last said in `retry`. Clones share it.
+#[derive(Clone)]
+pub(super) struct Retry(Arc<AtomicU64>);
+
+impl Retry {
+    const NONE: u64 = u64::MAX;
+
+    pub(super) fn new() -> Self {
+        Self(Arc::new(AtomicU64::new(Self::NONE)))
+    }
+
+    pub(super) fn pause(&self) -> Option<Duration> {
+        match self.0.load(Ordering::Relaxed) {
+            Self::NONE => None,
+            milliseconds => Some(Duration::from_millis(milliseconds)),
+        }
+    }
+
+    /// Anything but digits is ignored (HTML, "interpreting an event stream").
+    fn note(&self, line: &str) {
+        if let Some(value) = line.strip_prefix("retry:") {
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            if value.bytes().all(|octet| octet.is_ascii_digit())
+                && let Ok(milliseconds) = value.parse()
+            {
+                self.0.store(milliseconds, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// The lines of a body, each ended by one line feed whatever ended it. Ends at the first error.
+pub(super) struct Lines {
+    body: Option<Body>,
+    splitter: Splitter,
+    silence: Option<Silence>,
+    ready: VecDeque<Result<String, Error>>,
+}
+
+/// How long the body may say nothing at all.
+struct Silence {
+    limit: Duration,
+    over: Pin<Box<Sleep>>,
+}
+
+impl Lines {
+    /// `limit`: octets of one event, its line ends included; a comment counts for itself. `silence`: the longest time without
+    /// any octet.
+    pub(super) fn of(body: Body, limit: usize, silence: Option<Duration>, retry: Retry) -> Self {
+        Self {
+            body: Some(body),
+            splitter: Splitter::new(limit, retry),
+            silence: silence.map(|limit| Silence {
+                limit,
+                over: Box::pin(sleep(limit)),
+            }),
+            // Something harmless, so that the parser never looks for a byte order mark.
+            ready: VecDeque::from([Ok(":\n".to_owned())]),
+        }
+    }
+
+    fn take_in(&mut self, frame: Option<Result<Bytes, bowline_client::Error>>) {
+        let end = match frame {
+            Some(Ok(data)) => self.splitter.add(&data, &mut self.ready).err(),
+            Some(Err(e)) => Some(e.into()),
+            None => {
+                self.body = None;
+                return;
+            }
+        };
+        if let Some(error) = end {
+            self.body = None;
+            self.ready.push_back(Err(error));
+        }
+    }
+}
+
+impl Stream for Lines {
+    type Item = Result<String, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(line) = self.ready.pop_front() {
+                return Poll::Ready(Some(line));
+            }
+            let Self { body, silence, .. } = &mut *self;
+            let Some(reading) = body else { return Poll::Ready(None) };
+            let frame = match (Pin::new(reading).poll_frame(cx), silence) {
+                (Poll::Ready(frame), silence) => {
+                    if let Some(Silence { limit, over }) = silence {
+                        over.as_mut().reset(Instant::now() + *limit);
+                    }
+                    frame
+                }
+                (Poll::Pending, None) => return Poll::Pending,
+                (Poll::Pending, Some(Silence { limit, over })) => {
+                    ready!(over.as_mut().poll(cx));
+                    *body = None;
+                    return Poll::Ready(Some(Err(Cause::SilentStream(*limit).into())));
+                }
+            };
+            // Trailers are passed over.
+            let data = frame.map(|frame| frame.map(|frame| frame.into_data().unwrap_or_default()));
+            self.take_in(data);
+        }
+    }
+}
+
+/// Cuts octets into lines as they come.
+struct Splitter {
+    limit: usize,
+    retry: Retry,
+    /// The line that has not ended.
+    line: Vec<u8>,
+    /// Octets of the event's complete lines.
+    event: usize,
+    is_first: bool,
+    after_cr: bool,
+}
+
+impl Splitter {
+    fn new(limit: usize, retry: Retry) -> Self {
+        Self {
+            limit,
+            retry,
+            line: Vec::new(),
+            event: 0,
+            is_first: true,
+            after_cr: false,
+        }
+    }
+
+    fn add(&mut self, mut data: &[u8], lines: &mut VecDeque<Result<String, Error>>) -> Result<(), Error> {
+        while !data.is_empty() {
+            if std::mem::take(&mut self.after_cr) && data[0] == b'\n' {
+                data = &data[1..];
+                continue;
+            }
+            let end = data.iter().position(|octet| matches!(octet, b'\r' | b'\n'));
+            let piece = &data[..end.unwrap_or(data.len())];
+            if piece.len() > self.limit.saturating_sub(self.event + self.line.len()) {
+                return Err(Cause::EventTooLong { limit: self.limit }.into());
+            }
+            self.line.extend_from_slice(piece);
+            let Some(end) = end else { return Ok(()) };
+            self.after_cr = data[end] == b'\r';
+            data = &data[end + 1..];
+            lines.push_back(Ok(self.end_line()?));
+        }
+        Ok(())
+    }
+
+    fn end_line(&mut self) -> Result<String, Error> {
+        let mut octets = std::mem::take(&mut self.line);
+        if std::mem::take(&mut self.is_first) && octets.starts_with(BYTE_ORDER_MARK) {
+            octets.drain(..BYTE_ORDER_MARK.len());
+        }
+        match octets.first() {
+            None => self.event = 0,
+            Some(b':') => {}
+            Some(_) => self.event += octets.len() + 1,
+        }
+        let mut line = String::from_utf8(octets).map_err(|_| Cause::InvalidUtf8)?;
+        self.retry.note(&line);
+        line.push('\n');
+        Ok(line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Kind;
+
+    fn lines(limit: usize, chunks: &[&[u8]]) -> Result<String, Kind> {
+        let mut splitter = Splitter::new(limit, Retry::new());
+        let mut lines = VecDeque::new();
+        for chunk in chunks {
+            splitter.add(chunk, &mut lines).map_err(|e| e.kind())?;
+        }
+        Ok(lines.into_iter().map(Result::unwrap).collect())
+    }
+
+    #[test]
+    fn lines_end_alike_whatever_ends_them_and_however_they_are_cut() {
+        for end in ["\n", "\r", "\r\n"] {
+            let text = format!("a{end}{end}: b{end}{end}é{end}");
+            for cut in 0..=text.len() {
+                let (one, two) = text.as_bytes().split_at(cut);
+                assert_eq!(
+                    lines(100, &[one, two]).unwrap(),
+                    "a\n\n: b\n\né\n",
+                    "{end:?} cut at {cut}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_may_be_as_long_as_the_limit_and_no_longer() {
+        assert!(lines(9, &[b"data: abc\n\n"]).is_ok());
+        assert_eq!(lines(8, &[b"data: abc\n\n"]), Err(Kind::EventTooLong));
+        assert!(lines(18, &[b"data: a\n", b"data: abcd\n\n"]).is_ok());
+        assert_eq!(lines(17, &[b"data: a\n", b"data: abcd\n\n"]), Err(Kind::EventTooLong));
+        let two = b"data: abc\n\ndata: abc\n\n";
+        assert!(lines(9, &[two]).is_ok(), "each event is measured for itself");
+    }
+
+    #[test]
+    fn what_never_ends_is_over_the_limit_at_some_point_and_comments_do_not_add_up() {
+        assert_eq!(lines(100, &[b"data: x".as_slice(); 20]), Err(Kind::EventTooLong));
+        assert_eq!(lines(100, &[b"x\n".as_slice(); 60]), Err(Kind::EventTooLong));
+        assert_eq!(lines(100, &[b": x".as_slice(); 50]), Err(Kind::EventTooLong));
+        assert!(lines(9, &[b": ping\n".as_slice(); 50]).is_ok());
+    }
+
+    #[test]
+    fn octets_that_are_no_utf8_are_an_error_at_the_line_s_end() {
+        assert_eq!(lines(100, &[b"data: \xc3", b"\n"]), Err(Kind::InvalidUtf8));
+        assert!(lines(100, &[b"data: \xc3", b"\xa9\n"]).is_ok());
+    }
+
+    #[test]
+    fn one_byte_order_mark_is_taken_off_and_no_more() {
+        assert_eq!(lines(100, &[b"\xef\xbb", b"\xbfdata: a\n"]).unwrap(), "data: a\n");
+        let two = b"\xef\xbb\xbf\xef\xbb\xbfa\n\xef\xbb\xbfb\n";
+        assert_eq!(lines(100, &[two]).unwrap(), "\u{feff}a\n\u{feff}b\n");
+    }
+
+    #[test]
+    fn retry_counts_without_data_and_only_if_it_is_a_number() {
+        let retry = Retry::new();
+        let mut splitter = Splitter::new(100, retry.clone());
+        for (line, pause) in [
+            ("retry: soon\n", None),
+            ("retry: +7\n", None),
+            ("retry: 250\n\n", Some(250)),
+            ("retry:7\n", Some(7)),
+            ("retry: -1\n", Some(7)),
+            ("retry: 99999999999999999999999\n", Some(7)),
+        ] {
+            splitter.add(line.as_bytes(), &mut VecDeque::new()).unwrap();
+            assert_eq!(retry.pause(), pause.map(Duration::from_millis), "{line}");
+        }
+    }
+}
