@@ -51,7 +51,7 @@ npm folder:
         && { [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund; }
 
 # What takes too long for every change, or comes from outside. Summaries go to docs/evidence/, for a commit.
-nightly: mcp-suite
+nightly: mcp-suite load
 
 # The client scenarios of the MCP conformance suite, over rmcp's stock transport and over ours.
 mcp-suite: (npm "mcp-suite")
@@ -59,13 +59,18 @@ mcp-suite: (npm "mcp-suite")
     mkdir -p docs/evidence
     python3 conformance/mcp-suite/run.py target/debug/bowline-conformance-mcp-client docs/evidence/mcp-suite.md
 
+# Bounds of a server under 10,000 silent connections, 100,000 tokens and 1,000,000 `jti` (docs/src/server-benchmarks.md).
+load:
+    cargo bench -p bowline-server --bench load
+
 # A short run of the lab, and whether its figures are what we claim.
 demo-check:
     cargo run --release -p churn -- --quick --json target/churn.json
     python3 examples/churn/check.py target/churn.json
 
-# The benches (docs/src/benchmarks.md): reported, never a gate. On an idle machine.
+# The benches (docs/src/benchmarks.md, server-benchmarks.md): reported, never a gate. On an idle machine.
 bench *options:
+    cargo bench -p bowline-server --bench verify
     for bench in throughput warm_path memory slow_key; do \
         cargo bench -p bowline-client --bench $bench -- {{ options }} || exit 1; \
     done
