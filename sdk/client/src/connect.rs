@@ -170,15 +170,11 @@ impl Connector {
                 let handshake = builder.handshake::<_, Outgoing>(io);
                 let (sender, connection) = handshake.await.map_err(failed)?;
                 seen.allow_streams(connection.current_max_send_streams());
-                let (streams, over) = (seen.clone(), Over(seen.clone()));
+                let streams = seen.clone();
                 let task = H2Task::new(connection, together, move |connection| {
                     streams.allow_streams(connection.current_max_send_streams());
                 });
-                let end = async move {
-                    let ended = task.await;
-                    drop(over);
-                    reason(ended, &seen)
-                };
+                let end = async move { reason(task.await, &seen) };
                 (Sender::H2(sender), Box::pin(end))
             }
         };
@@ -189,15 +185,6 @@ impl Connector {
             end,
             handshake,
         })
-    }
-}
-
-/// When it is dropped nobody waits for the peer's SETTINGS any more.
-struct Over(Arc<Sight>);
-
-impl Drop for Over {
-    fn drop(&mut self) {
-        self.0.settle();
     }
 }
 

@@ -64,6 +64,10 @@ impl Sight {
 
     /// Waits until the peer's SETTINGS are in force, or the connection is over.
     pub(crate) async fn settled(&self) {
+        // The warm way: to be told of it takes a lock.
+        if self.is_settled() {
+            return;
+        }
         let mut told = pin!(self.told.notified());
         told.as_mut().enable();
         if !self.is_settled() {

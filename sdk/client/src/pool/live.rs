@@ -127,8 +127,9 @@ impl Connection {
         }
     }
 
-    /// hyper has let go of the connection.
+    /// hyper has let go of the connection: nobody need wait for the peer's SETTINGS, or hold a sender, any more.
     pub(super) fn over(&self) {
+        self.sight.settle();
         // Dropped when the lock is free: it wakes whoever waits for its request.
         let parked = std::mem::replace(&mut *self.place(), Place::Over);
         drop(parked);
