@@ -1,0 +1,1 @@
+//! A2A transports over bowline's connection-aware client.
