@@ -182,7 +182,11 @@ fn member<'a>(params: Option<&'a HashMap<String, Value>>, name: &str) -> Option<
 fn method(value: &Value) -> Result<Box<str>, InvalidExtension> {
     match value {
         Value::String(method) => Ok(Box::from(&**method)),
-        other => Err(InvalidExtension::wrong("perRequestClaims[]", "the name of a method", other)),
+        other => Err(InvalidExtension::wrong(
+            "perRequestClaims[]",
+            "the name of a method",
+            other,
+        )),
     }
 }
 
@@ -230,7 +234,10 @@ mod tests {
             SessionBinding::required().per_request_claims_for(["CancelTask", "SendMessage"]),
         ] {
             let written = serde_json::to_value(AgentExtension::from(binding.clone())).unwrap();
-            assert_eq!(read(json!([{ "uri": "https://other.example/v1" }, written])), Ok(Some(binding)));
+            assert_eq!(
+                read(json!([{ "uri": "https://other.example/v1" }, written])),
+                Ok(Some(binding))
+            );
         }
     }
 
@@ -259,7 +266,10 @@ mod tests {
             (json!({}), &supported),
             (json!({ "exporterLabel": null, "perRequestClaims": null }), &supported),
             (json!({ "perRequestClaims": [] }), &supported),
-            (json!({ "exporterLabel": EXPORTER_LABEL, "newer": { "than": "this" } }), &supported),
+            (
+                json!({ "exporterLabel": EXPORTER_LABEL, "newer": { "than": "this" } }),
+                &supported,
+            ),
         ] {
             assert_eq!(&read(json!([{ "uri": SESSION_BINDING, "params": params }])), expected);
         }
@@ -277,11 +287,23 @@ mod tests {
     #[test]
     fn what_cannot_be_followed_is_an_error_that_says_what() {
         for (params, said) in [
-            (json!({ "exporterLabel": 7 }), "exporterLabel should be a string, and the agent card has a number"),
-            (json!({ "exporterLabel": "EXPORTER-x" }), "exporter label \"EXPORTER-x\""),
-            (json!({ "perRequestClaims": true }), "perRequestClaims should be a list of names of methods"),
+            (
+                json!({ "exporterLabel": 7 }),
+                "exporterLabel should be a string, and the agent card has a number",
+            ),
+            (
+                json!({ "exporterLabel": "EXPORTER-x" }),
+                "exporter label \"EXPORTER-x\"",
+            ),
+            (
+                json!({ "perRequestClaims": true }),
+                "perRequestClaims should be a list of names of methods",
+            ),
             (json!({ "perRequestClaims": "CancelTask" }), "has a string"),
-            (json!({ "perRequestClaims": ["CancelTask", {}] }), "perRequestClaims[] should be the name of a method"),
+            (
+                json!({ "perRequestClaims": ["CancelTask", {}] }),
+                "perRequestClaims[] should be the name of a method",
+            ),
         ] {
             for required in [true, false] {
                 let extension = json!({ "uri": SESSION_BINDING, "required": required, "params": params });
@@ -297,7 +319,9 @@ mod tests {
 
     #[test]
     fn only_the_methods_that_a_card_names_get_proofs_of_their_own() {
-        let claims = SessionBinding::required().per_request_claims_for(["CancelTask"]).per_request_claims();
+        let claims = SessionBinding::required()
+            .per_request_claims_for(["CancelTask"])
+            .per_request_claims();
         let covered = |method| {
             claims.cover(&Call {
                 method,

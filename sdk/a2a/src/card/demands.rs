@@ -1,6 +1,6 @@
 //! What an agent card demands of whoever calls the agent, decided before anything is sent.
 //!
-//! The card's security requirements are alternatives, each a set of schemes that are all needed (A2A §4.5). Of these,
+//! The card's security requirements are alternatives, each a set of schemes that are all needed (A2A §4.4.1, §4.5). Of these,
 //! mutual TLS and access tokens are this crate's business; API keys, HTTP Basic and whatever else a card may name are the
 //! caller's, and count as met. Requirements of single skills are not looked at: which skill a message reaches, the agent
 //! decides. Scopes are the token source's affair.
@@ -12,11 +12,10 @@ use a2a::{AgentCard, AgentInterface, SecurityScheme};
 use bowline_client::{Call, PerRequestClaims, ProofRequired};
 use http::Extensions;
 
-use super::error::Cause;
-use crate::card::CardError;
 use crate::extension::{SESSION_BINDING, SessionBinding};
+use crate::failure::{Failure, Kind, shown};
 
-/// What a card demands. Pure: it is read once, and asks nobody.
+/// What a card demands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Demands {
     binding: Option<SessionBinding>,
@@ -31,31 +30,24 @@ struct Schemes {
     token: bool,
 }
 
-/// What a client can show.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Means {
-    /// Whether it has a certificate.
-    pub certificate: bool,
-    /// Whether it has access tokens.
-    pub token: bool,
-}
-
-/// What each request does for the sake of the card. The default is nothing.
+/// What requests over one interface do for the sake of the card. The default is nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Terms {
-    /// Whether its token carries a proof from the first request on; and which calls have one of their own.
+    /// Whether a token carries a proof from the first request on; and which calls have one of their own.
     binding: Option<PerRequestClaims>,
+    needs_token: bool,
 }
 
 impl Demands {
     /// What `card` demands.
     ///
     /// # Errors
-    /// [`InvalidExtension`](super::CardErrorKind::InvalidExtension): nobody can tell what the card wants.
-    pub fn of(card: &AgentCard) -> Result<Self, CardError> {
-        let binding = SessionBinding::of(card)?;
-        // Who refuses what comes without a proof needs both for one.
-        let always = binding.as_ref().is_some_and(SessionBinding::is_required);
+    /// [`Kind::NotA2a`]: what it says of session binding cannot be followed.
+    pub fn of(card: &AgentCard) -> Result<Self, Failure> {
+        let binding = SessionBinding::of(card).map_err(|e| {
+            let message = format!("{e}; ask whoever runs the agent");
+            Failure::new(Kind::NotA2a, message).processed(false)
+        })?;
         let required = card.security_requirements.as_deref().unwrap_or_default();
         let mut alternatives: Vec<_> = required
             .iter()
@@ -64,9 +56,12 @@ impl Demands {
         if alternatives.is_empty() {
             alternatives.push(Schemes::default());
         }
-        for schemes in &mut alternatives {
-            schemes.certificate |= always;
-            schemes.token |= always;
+        if binding.as_ref().is_some_and(SessionBinding::is_required) {
+            // Whoever refuses what comes without a proof wants both that it is made of.
+            alternatives = vec![Schemes {
+                certificate: true,
+                token: true,
+            }];
         }
         Ok(Self { binding, alternatives })
     }
@@ -86,50 +81,48 @@ impl Demands {
         self.alternatives.iter().all(|schemes| schemes.token)
     }
 
-    /// What requests to `interface` do for the card's sake, with what the client has.
+    /// What requests to `interface` do for the card's sake, by a client that has a certificate or has none.
     ///
-    /// Where the card announces session binding, each access token carries a proof from the first request on, as far as the
-    /// client has a certificate and the interface is TLS; and the extension is named in `A2A-Extensions`.
+    /// Where the card announces session binding, each access token carries a proof from the first request on, if there is a
+    /// certificate and the interface is TLS; and the extension is named in `A2A-Extensions`.
     ///
     /// # Errors
-    /// No alternative can be met: [`Plaintext`](super::CardErrorKind::Plaintext),
-    /// [`NoCertificate`](super::CardErrorKind::NoCertificate) or [`NoToken`](super::CardErrorKind::NoToken), by the
-    /// alternative that wants least besides what there is.
-    pub fn meet(&self, interface: &AgentInterface, means: Means) -> Result<Terms, CardError> {
+    /// [`Kind::Configuration`]: nobody is served without a certificate, and there is none, or could be none because the
+    /// interface is plaintext.
+    pub fn meet(&self, interface: &AgentInterface, has_certificate: bool) -> Result<Terms, Failure> {
         let is_tls = !is_plaintext(&interface.url);
-        let lacks = self.alternatives.iter().map(|schemes| schemes.lacking(means, is_tls));
-        match lacks.min_by_key(|lack| lack.len()).unwrap_or_default().first() {
-            None => {}
-            Some(Lack::Tls) => {
-                let (what, url) = (self.certificate_for(), interface.url.clone());
-                return Err(Cause::Plaintext { what, url }.into());
-            }
-            Some(Lack::Certificate) => return Err(Cause::NoCertificate(self.certificate_for()).into()),
-            Some(Lack::Token) => return Err(Cause::NoToken(self.token_for()).into()),
+        let can_authenticate = has_certificate && is_tls;
+        let mut within_reach = self
+            .alternatives
+            .iter()
+            .filter(|schemes| can_authenticate || !schemes.certificate)
+            .peekable();
+        if within_reach.peek().is_none() {
+            return Err(self.out_of_reach(interface, is_tls));
         }
-        let can_prove = means.certificate && means.token && is_tls;
-        let binding = self.binding.as_ref().filter(|_| can_prove);
+        let binding = self.binding.as_ref().filter(|_| can_authenticate);
         Ok(Terms {
             binding: binding.map(SessionBinding::per_request_claims),
+            needs_token: within_reach.all(|schemes| schemes.token),
         })
     }
 
-    fn requires_binding(&self) -> bool {
-        self.binding.as_ref().is_some_and(SessionBinding::is_required)
-    }
-
-    fn certificate_for(&self) -> &'static str {
-        match self.requires_binding() {
-            true => "session-bound tokens",
+    fn out_of_reach(&self, interface: &AgentInterface, is_tls: bool) -> Failure {
+        let what = match self.binding.as_ref().is_some_and(SessionBinding::is_required) {
+            true => "access tokens that are bound to a mutual-TLS connection",
             false => "mutual TLS",
-        }
-    }
-
-    fn token_for(&self) -> &'static str {
-        match self.requires_binding() {
-            true => "a session-bound access token",
-            false => "an access token",
-        }
+        };
+        let message = match is_tls {
+            true => format!(
+                "the agent's card demands {what}, and this client has no certificate: give it one (Builder::identity)"
+            ),
+            false => format!(
+                "the agent's card demands {what}, and gives the plaintext URL {:?} for this interface: ask whoever runs the \
+                 agent",
+                shown(&interface.url)
+            ),
+        };
+        Failure::new(Kind::Configuration, message)
     }
 }
 
@@ -137,6 +130,21 @@ impl Terms {
     /// What stands in `A2A-Extensions` for this: the extension's URI, or nothing.
     pub fn extension(&self) -> Option<&'static str> {
         self.binding.as_ref().map(|_| SESSION_BINDING)
+    }
+
+    /// Whether a call may go without an access token.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`] if the agent serves nobody without.
+    pub fn allow(&self, has_token: bool) -> Result<(), Failure> {
+        if has_token || !self.needs_token {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Kind::Configuration,
+            "the agent's card demands an access token, and this call has none: give the transports one (Transports::token, \
+             Transports::source), or each call its own",
+        ))
     }
 
     /// Marks the request that calls `method`, named as in JSON-RPC: its token is proved ([`ProofRequired`]), and by a proof
@@ -166,35 +174,22 @@ impl Schemes {
         }
         self
     }
-
-    /// What is missing, the worst first.
-    fn lacking(self, means: Means, is_tls: bool) -> Vec<Lack> {
-        let lacks = [
-            (self.certificate && !is_tls, Lack::Tls),
-            (self.certificate && !means.certificate, Lack::Certificate),
-            (self.token && !means.token, Lack::Token),
-        ];
-        lacks.into_iter().filter(|(lacks, _)| *lacks).map(|(_, lack)| lack).collect()
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lack {
-    Tls,
-    Certificate,
-    Token,
 }
 
 /// The schemes of `Authorization` that this client sends access tokens with (RFC 6750, RFC 9449).
 fn carries_token(scheme: &str) -> bool {
-    ["bearer", "dpop"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
+    ["bearer", "dpop"]
+        .iter()
+        .any(|known| scheme.eq_ignore_ascii_case(known))
 }
 
 /// A gRPC interface is `host:port`, and always TLS here.
 fn is_plaintext(url: &str) -> bool {
     const HTTP: &str = "http://";
-    url.get(..HTTP.len()).is_some_and(|scheme| scheme.eq_ignore_ascii_case(HTTP))
+    url.get(..HTTP.len())
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case(HTTP))
 }
 
 #[cfg(test)]
+#[path = "demands_tests.rs"]
 mod tests;
