@@ -1,1 +1,11 @@
 //! A2A transports over bowline's connection-aware client.
+//!
+//! Requirement ids such as `CL-6` refer to the project's wire profile.
+
+mod failure;
+pub mod operation;
+mod transports;
+mod wire;
+
+pub use failure::{Failure, Kind};
+pub use transports::Transports;

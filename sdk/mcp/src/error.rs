@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bowline_adapter::lines::LinesError;
 use bowline_client::bind::Refusal;
 use bowline_client::{Fault, InvalidAccessToken};
 use http::StatusCode;
@@ -294,6 +295,20 @@ impl Error {
 impl From<Cause> for Error {
     fn from(cause: Cause) -> Self {
         Self(Arc::new(cause))
+    }
+}
+
+impl From<LinesError> for Error {
+    fn from(error: LinesError) -> Self {
+        match error {
+            LinesError::TooLong { limit } => Cause::EventTooLong { limit },
+            LinesError::InvalidUtf8 => Cause::InvalidUtf8,
+            LinesError::Silent(limit) => Cause::SilentStream(limit),
+            LinesError::Client(e) => Cause::Client(e),
+            // `Cut`, or whatever the adapters' crate learns.
+            _ => Cause::StreamEnded,
+        }
+        .into()
     }
 }
 

@@ -61,7 +61,6 @@ mod legacy_sse;
 #[cfg(feature = "auth")]
 mod oauth;
 pub mod operation;
-mod redirect;
 mod streamable_http;
 
 pub use error::{Error, Kind};

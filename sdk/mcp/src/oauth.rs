@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bowline_adapter::head::{MOST_REDIRECTS, onward};
 use bowline_client::Client;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -12,7 +13,6 @@ use rmcp::transport::auth::{
 };
 
 use crate::error::{Cause, Error};
-use crate::redirect;
 
 /// As much of an answer is read: what rmcp's own client reads.
 const LONGEST: usize = 1024 * 1024;
@@ -36,10 +36,10 @@ impl OAuthHttp {
     }
 
     async fn exchange(&self, mut request: Request<Full<Bytes>>, follows: bool) -> Result<Response<Vec<u8>>, Error> {
-        for _ in 0..=redirect::MOST {
+        for _ in 0..=MOST_REDIRECTS {
             let response = self.0.send(request.clone()).await?;
             let (head, body) = response.into_parts();
-            match redirect::onward(request.uri(), &head).filter(|_| follows) {
+            match onward(request.uri(), &head).filter(|_| follows) {
                 Some(target) => {
                     body.drain_in_background();
                     *request.uri_mut() = target;
@@ -47,7 +47,7 @@ impl OAuthHttp {
                 None => return Ok(Response::from_parts(head, whole(body).await?)),
             }
         }
-        Err(Cause::Redirects(redirect::MOST).into())
+        Err(Cause::Redirects(MOST_REDIRECTS).into())
     }
 }
 

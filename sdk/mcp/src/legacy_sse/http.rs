@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bowline_adapter::lines::{Lines, Retry};
 use bowline_client::bind::Refusal;
 use bowline_client::{Body, Client, Operation, Origin};
 use bowline_proof::challenges;
@@ -16,7 +17,6 @@ use rmcp::model::ClientJsonRpcMessage;
 use tokio::time::{Instant, timeout};
 
 use super::endpoint;
-use super::lines::{Lines, Retry};
 use crate::error::Cause;
 use crate::{Error, operation};
 
@@ -132,7 +132,7 @@ impl Stream {
 async fn next(events: &mut EventStream<Lines>) -> Result<Event, Error> {
     match events.next().await {
         Some(Ok(event)) => Ok(event),
-        Some(Err(EventStreamError::Transport(e))) => Err(e),
+        Some(Err(EventStreamError::Transport(e))) => Err(e.into()),
         // The lines are valid UTF-8 and complete, so neither comes; what they quote is the server's.
         Some(Err(EventStreamError::Utf8(_) | EventStreamError::Parser(_))) => Err(Cause::InvalidUtf8.into()),
         None => Err(Cause::StreamEnded.into()),

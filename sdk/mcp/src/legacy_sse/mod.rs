@@ -1,7 +1,6 @@
 //! Legacy HTTP+SSE, the transport of MCP revision 2024-11-05, for servers that have no other.
 //!
 //! - [`http`]: the two requests, and what an answer means.
-//! - [`lines`]: the stream's octets, within bounds.
 //! - [`endpoint`]: where the server wants the messages.
 //! - [`worker`]: rmcp's side, and what happens when the stream breaks.
 //! - [`session`]: what is under way.
@@ -9,7 +8,6 @@
 
 mod endpoint;
 mod http;
-mod lines;
 mod patience;
 mod session;
 mod worker;

@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 
+use bowline_adapter::body;
+use bowline_adapter::head::{binding_error, content_type, has_media_type, shown_target};
 use bowline_client::Body;
 use bowline_client::bind::Refusal;
-use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::response::Parts;
-use http::{Response, StatusCode, Uri, Version};
+use http::{Response, StatusCode, Version};
 use http_body::Body as _;
 use rmcp::model::{ClientJsonRpcMessage, ClientRequest, ErrorData, RequestId, ServerJsonRpcMessage};
 use rmcp::transport::streamable_http_client::{
@@ -17,7 +19,7 @@ use rmcp::transport::streamable_http_client::{
 use super::events::Opening;
 use super::holding::Holding;
 use super::request::SESSION_ID;
-use super::{Events, Failure, body, client};
+use super::{Events, Failure, client, unreadable};
 use crate::error::Cause;
 
 const JSON: &str = "application/json";
@@ -25,8 +27,6 @@ const EVENT_STREAM: &str = "text/event-stream";
 
 /// As much of a body that is not JSON-RPC as an error message shows.
 const PREVIEW: usize = 256;
-/// As much of a redirect's target as an error message shows.
-const LONGEST_TARGET: usize = 512;
 
 /// What an answer to a POST depends on.
 pub(super) struct Asked {
@@ -120,12 +120,12 @@ pub(super) async fn to_post(
 /// Reads the answer to a GET.
 pub(super) async fn to_get(response: Response<Body>, had_session: bool, events: Opening) -> Result<Events, Failure> {
     let (head, body) = response.into_parts();
-    if head.status.is_success() && has_media_type(&head, EVENT_STREAM) {
+    if head.status.is_success() && has_media_type(&head.headers, EVENT_STREAM) {
         return Ok(Box::pin(events.open(body, head.version)));
     }
     body::discard(body).await;
     Err(if head.status.is_success() {
-        StreamableHttpError::UnexpectedContentType(content_type(&head))
+        StreamableHttpError::UnexpectedContentType(content_type(&head.headers))
     } else if head.status == StatusCode::METHOD_NOT_ALLOWED {
         StreamableHttpError::ServerDoesNotSupportSse
     } else {
@@ -159,7 +159,7 @@ async fn accepted(
     if !asked.awaits_response && body.size_hint().exact() == Some(0) {
         return Ok(StreamableHttpPostResponse::Accepted);
     }
-    if has_media_type(head, EVENT_STREAM) {
+    if has_media_type(&head.headers, EVENT_STREAM) {
         let session_id = asked.session_id(head)?;
         let endings = events.endings.clone();
         let events = events.open(body, head.version);
@@ -169,8 +169,10 @@ async fn accepted(
         };
         return Ok(StreamableHttpPostResponse::Sse(events, session_id));
     }
-    if has_media_type(head, JSON) {
-        let octets = body::whole(body, limits.max_json_response_size).await?;
+    if has_media_type(&head.headers, JSON) {
+        let octets = body::whole(body, limits.max_json_response_size)
+            .await
+            .map_err(unreadable)?;
         if let Some(learning) = &events.learning {
             learning.learn(&octets);
         }
@@ -185,7 +187,7 @@ async fn accepted(
     }
     body::discard(body).await;
     if asked.awaits_response {
-        Err(StreamableHttpError::UnexpectedContentType(content_type(head)))
+        Err(StreamableHttpError::UnexpectedContentType(content_type(&head.headers)))
     } else {
         Ok(StreamableHttpPostResponse::Accepted)
     }
@@ -200,7 +202,10 @@ async fn refused(
 ) -> Result<StreamableHttpPostResponse, Failure> {
     let status = head.status;
     let text = if may_be_json_rpc(head) {
-        match body::whole(body, limits.max_json_response_size).await {
+        match body::whole(body, limits.max_json_response_size)
+            .await
+            .map_err(unreadable)
+        {
             Ok(octets) => {
                 if let Ok(message @ ServerJsonRpcMessage::Error(_)) = serde_json::from_slice(&octets) {
                     return json_rpc_error(message, head, asked);
@@ -236,7 +241,7 @@ fn json_rpc_error(
 /// Whether the body of an error status is a message for the caller of the method. That of a 401 or 403 is not: the
 /// status must not be lost.
 fn may_be_json_rpc(head: &Parts) -> bool {
-    has_media_type(head, JSON) && !is_unauthorized(head.status)
+    has_media_type(&head.headers, JSON) && !is_unauthorized(head.status)
 }
 
 fn is_unauthorized(status: StatusCode) -> bool {
@@ -254,7 +259,7 @@ fn refusal(head: &Parts, had_session: bool) -> Option<Failure> {
     if head.status == StatusCode::NOT_FOUND && had_session {
         return Some(StreamableHttpError::SessionExpired);
     }
-    status_error(head).filter(|_| head.status == StatusCode::TOO_MANY_REQUESTS || !has_media_type(head, JSON))
+    status_error(head).filter(|_| head.status == StatusCode::TOO_MANY_REQUESTS || !has_media_type(&head.headers, JSON))
 }
 
 /// What a failure is where nobody reads its body.
@@ -270,7 +275,7 @@ fn challenge(head: &Parts) -> Option<Failure> {
     }
     let is_insufficient = match head.status {
         StatusCode::UNAUTHORIZED => {
-            if let Some(error) = binding_error(head) {
+            if let Some(error) = binding_error(&head.headers) {
                 return Some(client(Cause::BindingUnmet(error)));
             }
             false
@@ -288,20 +293,6 @@ fn challenge(head: &Parts) -> Option<Failure> {
     } else {
         StreamableHttpError::AuthRequired(AuthRequiredError::new(text))
     })
-}
-
-/// The error of a challenge that asks for a proof, not for another token (RS-10; RFC 9449 §7.1, §9). The client has
-/// dealt with those that it could.
-fn binding_error(head: &Parts) -> Option<&'static str> {
-    const ERRORS: [&str; 4] = [
-        "use_session_binding",
-        "invalid_proof",
-        "use_dpop_nonce",
-        "invalid_dpop_proof",
-    ];
-    let challenges = bowline_proof::challenges(&head.headers);
-    let mut errors = challenges.iter().filter_map(|challenge| challenge.error());
-    errors.find_map(|error| ERRORS.into_iter().find(|known| *known == error))
 }
 
 /// The `scope` of a challenge, read as leniently as servers write it: RFC 6750 §3 demands quotes that many leave out.
@@ -336,33 +327,8 @@ fn redirect(head: &Parts) -> Failure {
     let location = head.headers.get(LOCATION).and_then(|value| value.to_str().ok());
     client(Cause::Redirect {
         status: head.status,
-        location: location.and_then(target),
+        location: location.and_then(shown_target),
     })
-}
-
-/// Where a redirect leads, as far as it may be shown: a query or user information may be secret.
-fn target(location: &str) -> Option<String> {
-    let uri: Uri = location.parse().ok()?;
-    let path = uri.path();
-    let shown = match (uri.scheme_str(), uri.authority()) {
-        (Some(scheme), Some(authority)) => {
-            let host = authority.as_str().rsplit('@').next().unwrap_or_default();
-            format!("{scheme}://{host}{path}")
-        }
-        _ => path.to_owned(),
-    };
-    (shown.len() <= LONGEST_TARGET).then_some(shown)
-}
-
-fn content_type(head: &Parts) -> Option<String> {
-    let value = head.headers.get(CONTENT_TYPE)?;
-    Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
-}
-
-/// Compares without case and parameters (RFC 9110 §8.3.1).
-fn has_media_type(head: &Parts, expected: &str) -> bool {
-    let essence = content_type(head).map(|value| value.split(';').next().unwrap_or_default().trim().to_owned());
-    essence.is_some_and(|essence| essence.eq_ignore_ascii_case(expected))
 }
 
 fn preview(octets: &[u8]) -> String {
@@ -397,16 +363,5 @@ mod tests {
         ] {
             assert_eq!(scope(challenge).as_deref(), found, "{challenge}");
         }
-    }
-
-    #[test]
-    fn a_redirect_s_target_is_shown_without_secrets() {
-        assert_eq!(target("/v2/mcp?code=1").as_deref(), Some("/v2/mcp"));
-        assert_eq!(
-            target("https://user:pw@host:8443/v2#x").as_deref(),
-            Some("https://host:8443/v2")
-        );
-        assert_eq!(target(&format!("/{}", "x".repeat(LONGEST_TARGET))), None);
-        assert_eq!(target(""), None);
     }
 }

@@ -56,7 +56,7 @@ impl Endings {
         }
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
-                let ended = super::body::read_out(body, REST_OCTETS, REST_TIME).await;
+                let ended = bowline_adapter::body::read_out(body, REST_OCTETS, REST_TIME).await;
                 self.0.certain.store(ended, Ordering::Relaxed);
             });
         }

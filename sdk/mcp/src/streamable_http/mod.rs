@@ -3,13 +3,11 @@
 //! - [`request`]: what goes out.
 //! - [`sending`]: with which access token, and where to.
 //! - [`answer`]: what an answer means, by status and media type.
-//! - [`body`]: answers read within bounds.
 //! - [`events`]: answers that are event streams.
 //! - [`holding`]: event streams that end with their response.
 //! - [`strikes`]: event streams that are not worth resuming.
 
 mod answer;
-mod body;
 mod events;
 mod holding;
 mod request;
@@ -19,6 +17,7 @@ mod strikes;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bowline_adapter::body::WholeError;
 use bowline_client::{AccessToken, Client, PerRequestClaims};
 use bowline_token::{TokenSource, new_source_id};
 use futures_util::stream::BoxStream;
@@ -200,6 +199,15 @@ impl StreamableHttp {
 
 fn failed(error: impl Into<Error>) -> Failure {
     StreamableHttpError::Client(error.into())
+}
+
+fn unreadable(error: WholeError) -> Failure {
+    match error {
+        WholeError::TooLarge { limit } => StreamableHttpError::ResponseBodyTooLarge { max_size: limit },
+        WholeError::Client(e) => failed(e),
+        // The adapters' crate may learn further ones.
+        other => StreamableHttpError::UnexpectedServerResponse(other.to_string().into()),
+    }
 }
 
 fn client(cause: Cause) -> Failure {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use bowline_adapter::body;
+use bowline_adapter::head::{MOST_REDIRECTS, onward};
 use bowline_client::bind::TokenSourceId;
 use bowline_client::{AccessToken, Body, Client};
 use bowline_token::{Authorized, TokenSource};
@@ -10,9 +12,8 @@ use bytes::Bytes;
 use http::{Request, Response, Uri};
 use http_body_util::Full;
 
-use super::{Failure, body, client, failed};
+use super::{Failure, client, failed};
 use crate::error::{Cause, Error};
-use crate::redirect;
 
 /// Where access tokens come from.
 #[derive(Clone)]
@@ -66,17 +67,17 @@ pub(super) async fn send(
     credential: &Credential,
     mut request: Request<Full<Bytes>>,
 ) -> Result<Response<Body>, Failure> {
-    for _ in 0..=redirect::MOST {
+    for _ in 0..=MOST_REDIRECTS {
         let response = send_once(http, credential, request.clone()).await.map_err(failed)?;
         let (head, rest) = response.into_parts();
-        let Some(target) = redirect::onward(request.uri(), &head) else {
+        let Some(target) = onward(request.uri(), &head) else {
             return Ok(Response::from_parts(head, rest));
         };
         tracing::debug!(status = %head.status, to = target.path(), "redirected");
         body::discard(rest).await;
         *request.uri_mut() = target;
     }
-    Err(client(Cause::Redirects(redirect::MOST)))
+    Err(client(Cause::Redirects(MOST_REDIRECTS)))
 }
 
 /// One that is refused with `invalid_token` is sent once more if the source has another token.

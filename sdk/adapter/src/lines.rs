@@ -17,23 +17,46 @@ use futures_util::Stream;
 use http_body::Body as _;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::Error;
-use crate::error::Cause;
-
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// Why there are no more lines, other than that the stream ended between two events.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinesError {
+    /// An event is longer than allowed.
+    #[error("the server sent an event of more than {limit} octets")]
+    TooLong {
+        /// In octets.
+        limit: usize,
+    },
+    /// Octets that are not UTF-8.
+    #[error("the event stream holds octets that are not UTF-8")]
+    InvalidUtf8,
+    /// Nothing came for as long as this.
+    #[error("the event stream said nothing for {0:?}")]
+    Silent(Duration),
+    /// The body ended, as it seems properly, in the middle of an event, which is lost.
+    #[error("the event stream ended in the middle of an event")]
+    Cut,
+    /// The body ended before its announced end.
+    #[error(transparent)]
+    Client(#[from] bowline_client::Error),
+}
+
 /// What the server last said in `retry`. Clones share it.
-#[derive(Clone)]
-pub(super) struct Retry(Arc<AtomicU64>);
+#[derive(Clone, Debug)]
+pub struct Retry(Arc<AtomicU64>);
 
 impl Retry {
     const NONE: u64 = u64::MAX;
 
-    pub(super) fn new() -> Self {
-        Self(Arc::new(AtomicU64::new(Self::NONE)))
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    pub(super) fn pause(&self) -> Option<Duration> {
+    /// How long to wait before the stream is opened again.
+    pub fn pause(&self) -> Option<Duration> {
         match self.0.load(Ordering::Relaxed) {
             Self::NONE => None,
             milliseconds => Some(Duration::from_millis(milliseconds)),
@@ -53,12 +76,18 @@ impl Retry {
     }
 }
 
+impl Default for Retry {
+    fn default() -> Self {
+        Self(Arc::new(AtomicU64::new(Self::NONE)))
+    }
+}
+
 /// The lines of a body, each ended by one line feed whatever ended it. Ends at the first error.
-pub(super) struct Lines {
+pub struct Lines {
     body: Option<Body>,
     splitter: Splitter,
     silence: Option<Silence>,
-    ready: VecDeque<Result<String, Error>>,
+    ready: VecDeque<Result<String, LinesError>>,
 }
 
 /// How long the body may say nothing at all.
@@ -70,7 +99,7 @@ struct Silence {
 impl Lines {
     /// `limit`: octets of one event, its line ends included; a comment counts for itself. `silence`: the longest time without
     /// any octet.
-    pub(super) fn of(body: Body, limit: usize, silence: Option<Duration>, retry: Retry) -> Self {
+    pub fn of(body: Body, limit: usize, silence: Option<Duration>, retry: Retry) -> Self {
         Self {
             body: Some(body),
             splitter: Splitter::new(limit, retry),
@@ -87,6 +116,7 @@ impl Lines {
         let end = match frame {
             Some(Ok(data)) => self.splitter.add(&data, &mut self.ready).err(),
             Some(Err(e)) => Some(e.into()),
+            None if self.splitter.is_within_event() => Some(LinesError::Cut),
             None => {
                 self.body = None;
                 return;
@@ -100,7 +130,7 @@ impl Lines {
 }
 
 impl Stream for Lines {
-    type Item = Result<String, Error>;
+    type Item = Result<String, LinesError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
@@ -120,7 +150,7 @@ impl Stream for Lines {
                 (Poll::Pending, Some(Silence { limit, over })) => {
                     ready!(over.as_mut().poll(cx));
                     *body = None;
-                    return Poll::Ready(Some(Err(Cause::SilentStream(*limit).into())));
+                    return Poll::Ready(Some(Err(LinesError::Silent(*limit))));
                 }
             };
             // Trailers are passed over.
@@ -154,7 +184,7 @@ impl Splitter {
         }
     }
 
-    fn add(&mut self, mut data: &[u8], lines: &mut VecDeque<Result<String, Error>>) -> Result<(), Error> {
+    fn add(&mut self, mut data: &[u8], lines: &mut VecDeque<Result<String, LinesError>>) -> Result<(), LinesError> {
         while !data.is_empty() {
             if std::mem::take(&mut self.after_cr) && data[0] == b'\n' {
                 data = &data[1..];
@@ -163,7 +193,7 @@ impl Splitter {
             let end = data.iter().position(|octet| matches!(octet, b'\r' | b'\n'));
             let piece = &data[..end.unwrap_or(data.len())];
             if piece.len() > self.limit.saturating_sub(self.event + self.line.len()) {
-                return Err(Cause::EventTooLong { limit: self.limit }.into());
+                return Err(LinesError::TooLong { limit: self.limit });
             }
             self.line.extend_from_slice(piece);
             let Some(end) = end else { return Ok(()) };
@@ -174,7 +204,12 @@ impl Splitter {
         Ok(())
     }
 
-    fn end_line(&mut self) -> Result<String, Error> {
+    /// Whether an event, or a comment, has begun and not ended.
+    fn is_within_event(&self) -> bool {
+        self.event > 0 || !self.line.is_empty()
+    }
+
+    fn end_line(&mut self) -> Result<String, LinesError> {
         let mut octets = std::mem::take(&mut self.line);
         if std::mem::take(&mut self.is_first) && octets.starts_with(BYTE_ORDER_MARK) {
             octets.drain(..BYTE_ORDER_MARK.len());
@@ -184,7 +219,7 @@ impl Splitter {
             Some(b':') => {}
             Some(_) => self.event += octets.len() + 1,
         }
-        let mut line = String::from_utf8(octets).map_err(|_| Cause::InvalidUtf8)?;
+        let mut line = String::from_utf8(octets).map_err(|_| LinesError::InvalidUtf8)?;
         self.retry.note(&line);
         line.push('\n');
         Ok(line)
@@ -194,13 +229,12 @@ impl Splitter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Kind;
 
-    fn lines(limit: usize, chunks: &[&[u8]]) -> Result<String, Kind> {
+    fn lines(limit: usize, chunks: &[&[u8]]) -> Result<String, LinesError> {
         let mut splitter = Splitter::new(limit, Retry::new());
         let mut lines = VecDeque::new();
         for chunk in chunks {
-            splitter.add(chunk, &mut lines).map_err(|e| e.kind())?;
+            splitter.add(chunk, &mut lines)?;
         }
         Ok(lines.into_iter().map(Result::unwrap).collect())
     }
@@ -223,25 +257,59 @@ mod tests {
     #[test]
     fn an_event_may_be_as_long_as_the_limit_and_no_longer() {
         assert!(lines(9, &[b"data: abc\n\n"]).is_ok());
-        assert_eq!(lines(8, &[b"data: abc\n\n"]), Err(Kind::EventTooLong));
+        assert!(matches!(lines(8, &[b"data: abc\n\n"]), Err(LinesError::TooLong { .. })));
         assert!(lines(18, &[b"data: a\n", b"data: abcd\n\n"]).is_ok());
-        assert_eq!(lines(17, &[b"data: a\n", b"data: abcd\n\n"]), Err(Kind::EventTooLong));
+        assert!(matches!(
+            lines(17, &[b"data: a\n", b"data: abcd\n\n"]),
+            Err(LinesError::TooLong { .. })
+        ));
         let two = b"data: abc\n\ndata: abc\n\n";
         assert!(lines(9, &[two]).is_ok(), "each event is measured for itself");
     }
 
     #[test]
     fn what_never_ends_is_over_the_limit_at_some_point_and_comments_do_not_add_up() {
-        assert_eq!(lines(100, &[b"data: x".as_slice(); 20]), Err(Kind::EventTooLong));
-        assert_eq!(lines(100, &[b"x\n".as_slice(); 60]), Err(Kind::EventTooLong));
-        assert_eq!(lines(100, &[b": x".as_slice(); 50]), Err(Kind::EventTooLong));
+        assert!(matches!(
+            lines(100, &[b"data: x".as_slice(); 20]),
+            Err(LinesError::TooLong { .. })
+        ));
+        assert!(matches!(
+            lines(100, &[b"x\n".as_slice(); 60]),
+            Err(LinesError::TooLong { .. })
+        ));
+        assert!(matches!(
+            lines(100, &[b": x".as_slice(); 50]),
+            Err(LinesError::TooLong { .. })
+        ));
         assert!(lines(9, &[b": ping\n".as_slice(); 50]).is_ok());
     }
 
     #[test]
     fn octets_that_are_no_utf8_are_an_error_at_the_line_s_end() {
-        assert_eq!(lines(100, &[b"data: \xc3", b"\n"]), Err(Kind::InvalidUtf8));
+        assert!(matches!(
+            lines(100, &[b"data: \xc3", b"\n"]),
+            Err(LinesError::InvalidUtf8)
+        ));
         assert!(lines(100, &[b"data: \xc3", b"\xa9\n"]).is_ok());
+    }
+
+    #[test]
+    fn an_end_between_events_is_one_and_any_other_is_a_cut() {
+        for (text, is_cut) in [
+            ("", false),
+            ("data: a\n\n", false),
+            ("data: a\r\n\r\n", false),
+            ("data: a\n\n: ping\n", false),
+            ("data: a\n\n\n\n", false),
+            ("data: a\n", true),
+            ("data: a", true),
+            ("data: a\n\nd", true),
+            ("{\"no\": \"event\"}", true),
+        ] {
+            let mut splitter = Splitter::new(100, Retry::new());
+            splitter.add(text.as_bytes(), &mut VecDeque::new()).unwrap();
+            assert_eq!(splitter.is_within_event(), is_cut, "{text:?}");
+        }
     }
 
     #[test]

@@ -6,31 +6,42 @@ use bowline_client::Body;
 use bytes::Bytes;
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use rmcp::transport::streamable_http_client::StreamableHttpError;
 use tokio::time::timeout;
-
-use super::{Failure, failed};
 
 /// How long the text of an error status is waited for: the status is what matters.
 const TEXT_TIME: Duration = Duration::from_secs(2);
 
-/// How much of an unneeded answer is read for its connection's sake, and for how long. rmcp's worker allows the rest
-/// of an event stream as much time.
+/// How much of an unneeded answer is read for its connection's sake, and for how long.
 const DISCARD_LIMIT: usize = 64 * 1024;
 const DISCARD_TIME: Duration = Duration::from_millis(50);
+
+/// Why a body could not be had whole.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WholeError {
+    /// It is longer than allowed.
+    #[error("the answer has more than {limit} octets")]
+    TooLarge {
+        /// In octets.
+        limit: usize,
+    },
+    /// It ended before its announced end.
+    #[error(transparent)]
+    Client(#[from] bowline_client::Error),
+}
 
 /// The whole body.
 ///
 /// # Errors
-/// `ResponseBodyTooLarge` beyond `limit` octets: the rest is cancelled.
-pub(super) async fn whole(mut body: Body, limit: usize) -> Result<Vec<u8>, Failure> {
-    let too_large = StreamableHttpError::ResponseBodyTooLarge { max_size: limit };
+/// [`WholeError::TooLarge`] beyond `limit` octets: the rest is cancelled. What the client says of a broken one.
+pub async fn whole(mut body: Body, limit: usize) -> Result<Vec<u8>, WholeError> {
+    let too_large = WholeError::TooLarge { limit };
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large);
     }
     let mut octets = Vec::new();
     while let Some(data) = next(&mut body).await {
-        let data = data.map_err(failed)?;
+        let data = data?;
         if data.len() > limit - octets.len() {
             return Err(too_large);
         }
@@ -40,7 +51,7 @@ pub(super) async fn whole(mut body: Body, limit: usize) -> Result<Vec<u8>, Failu
 }
 
 /// The beginning of a body that only a person will read; as much of it as came.
-pub(super) async fn prefix(mut body: Body, limit: usize) -> Vec<u8> {
+pub async fn prefix(mut body: Body, limit: usize) -> Vec<u8> {
     let mut octets = Vec::new();
     let read = async {
         while octets.len() < limit {
@@ -56,12 +67,12 @@ pub(super) async fn prefix(mut body: Body, limit: usize) -> Vec<u8> {
 
 /// Reads what is left of a body that nobody needs, so that an HTTP/1.1 connection can carry the next request; a long
 /// or slow one is cancelled.
-pub(super) async fn discard(body: Body) {
+pub async fn discard(body: Body) {
     read_out(body, DISCARD_LIMIT, DISCARD_TIME).await;
 }
 
 /// Reads what is left of a body within bounds, and whether that was all of it.
-pub(super) async fn read_out(mut body: Body, limit: usize, time: Duration) -> bool {
+pub async fn read_out(mut body: Body, limit: usize, time: Duration) -> bool {
     if body.size_hint().lower() > limit as u64 {
         return false;
     }

@@ -1,0 +1,207 @@
+//! What calls are made with, and the SDK's factories of transports that make them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use a2a::{A2AError, AgentCard, AgentInterface};
+use a2a_client::{A2AClientFactory, Transport, TransportFactory};
+use async_trait::async_trait;
+use bowline_client::{AccessToken, Client, Operations, Origin, PerRequestClaims};
+use bowline_token::{Authorized, Fixed, TokenSource};
+use http::Uri;
+
+use crate::failure::{Failure, Kind};
+use crate::operation;
+use crate::wire::{Credential, Wire, endpoint};
+
+/// Longest answer that is no stream, and longest event of one, in octets.
+const LONGEST_ANSWER: usize = 16 * 1024 * 1024;
+const LONGEST_EVENT: usize = 4 * 1024 * 1024;
+
+/// Makes the SDK's transports over a [`Client`]: one factory for each binding.
+///
+/// All that go to one origin share its connections, whatever the binding and whoever's token they carry; each token has its
+/// own proof on each connection.
+#[derive(Clone)]
+pub struct Transports {
+    client: Client,
+    origins: Vec<Origin>,
+    source: Option<Arc<dyn TokenSource>>,
+    claims: PerRequestClaims,
+    longest_answer: usize,
+    longest_event: usize,
+}
+
+impl Transports {
+    /// Transports to the agent at `origin`, such as `https://agent.example.com`; a path is passed over.
+    ///
+    /// An agent card says where an agent's interfaces are, and cards are not to be trusted with that: requests go to this
+    /// origin and no other (CL-6).
+    ///
+    /// Without [`token`](Self::token) or [`source`](Self::source), a call carries the access token that an interceptor puts
+    /// into its service parameters as `Authorization`, if any: for many users' tokens over the same connections.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidCall`] if `origin` is no absolute URL.
+    pub fn new(client: Client, origin: &str) -> Result<Self, Failure> {
+        let this = Self {
+            client,
+            origins: Vec::new(),
+            source: None,
+            claims: PerRequestClaims::none(),
+            longest_answer: LONGEST_ANSWER,
+            longest_event: LONGEST_EVENT,
+        };
+        this.also(origin)
+    }
+
+    /// Requests may go to this origin too: for an agent whose gRPC has a port of its own.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidCall`] if `origin` is no absolute URL.
+    pub fn also(mut self, origin: &str) -> Result<Self, Failure> {
+        let unusable = |why: String| {
+            let message = format!("{origin:?} names no origin; give one such as https://agent.example.com: {why}");
+            Failure::new(Kind::InvalidCall, message)
+        };
+        let uri: Uri = origin.parse().map_err(|e| unusable(format!("{e}")))?;
+        self.origins
+            .push(Origin::of(&uri).map_err(|e| unusable(e.to_string()))?);
+        Ok(self)
+    }
+
+    /// Every call carries this access token, until it expires.
+    #[must_use]
+    pub fn token(self, token: AccessToken) -> Self {
+        self.source(Fixed::new(token))
+    }
+
+    /// Every call carries the access token that this source has at the time. A call that is refused with `invalid_token` is
+    /// made once more, if the source has another.
+    #[must_use]
+    pub fn source(mut self, source: impl TokenSource) -> Self {
+        self.source = Some(Arc::new(source));
+        self
+    }
+
+    /// Proves these calls one by one, with `htm`, `htu` and `jti` (PR-6), by method (`CancelTask`), whatever the client's
+    /// [`Hardening`](bowline_client::Hardening) says. A2A says of no method what it is applied to, or that it destroys something.
+    #[must_use]
+    pub fn per_request_claims(mut self, claims: PerRequestClaims) -> Self {
+        self.claims = claims;
+        self
+    }
+
+    /// The longest answer that is taken in whole, in octets. Default 16 MiB.
+    #[must_use]
+    pub fn longest_answer(mut self, octets: usize) -> Self {
+        self.longest_answer = octets;
+        self
+    }
+
+    /// The longest event of a stream, in octets. Default 4 MiB.
+    #[must_use]
+    pub fn longest_event(mut self, octets: usize) -> Self {
+        self.longest_event = octets;
+        self
+    }
+
+    /// The `JSONRPC` binding.
+    pub fn json_rpc(&self) -> Arc<dyn TransportFactory> {
+        self.of(Binding::JsonRpc)
+    }
+
+    /// The `HTTP+JSON` binding.
+    pub fn http_json(&self) -> Arc<dyn TransportFactory> {
+        self.of(Binding::HttpJson)
+    }
+
+    /// The `GRPC` binding. An interface's URL may be `host:port`.
+    pub fn grpc(&self) -> Arc<dyn TransportFactory> {
+        self.of(Binding::Grpc)
+    }
+
+    /// The SDK's client factory with all three, and none of its own. It prefers JSON-RPC, then HTTP+JSON, then gRPC.
+    pub fn factory(&self) -> A2AClientFactory {
+        A2AClientFactory::builder()
+            .no_defaults()
+            .register(self.json_rpc())
+            .register(self.http_json())
+            .register(self.grpc())
+            .build()
+    }
+
+    fn of(&self, binding: Binding) -> Arc<dyn TransportFactory> {
+        Arc::new(Factory {
+            transports: self.clone(),
+            binding,
+        })
+    }
+
+    fn wire(&self, operations: Operations, url: &str) -> Result<(Wire, Uri), Failure> {
+        let endpoint = endpoint(url, &self.origins)?;
+        let credential = match &self.source {
+            Some(source) => Credential::Own(Authorized::new(
+                self.client.clone(),
+                source.clone(),
+                &endpoint.to_string(),
+            )?),
+            None => Credential::Theirs,
+        };
+        let wire = Wire {
+            client: self.client.clone(),
+            credential,
+            operations,
+            claims: self.claims.clone(),
+            longest_answer: self.longest_answer,
+        };
+        Ok((wire, endpoint))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Binding {
+    JsonRpc,
+    HttpJson,
+    Grpc,
+}
+
+/// One binding's factory.
+struct Factory {
+    transports: Transports,
+    binding: Binding,
+}
+
+#[async_trait]
+impl TransportFactory for Factory {
+    fn protocol(&self) -> &str {
+        match self.binding {
+            Binding::JsonRpc => a2a::TRANSPORT_PROTOCOL_JSONRPC,
+            Binding::HttpJson => a2a::TRANSPORT_PROTOCOL_HTTP_JSON,
+            Binding::Grpc => a2a::TRANSPORT_PROTOCOL_GRPC,
+        }
+    }
+
+    /// Makes a transport; no connection is opened before the first call.
+    async fn create(&self, _card: &AgentCard, interface: &AgentInterface) -> Result<Box<dyn Transport>, A2AError> {
+        let transports = &self.transports;
+        let (_wire, _endpoint) = match self.binding {
+            Binding::JsonRpc => transports.wire(operation::JSON_RPC, &interface.url)?,
+            Binding::HttpJson => transports.wire(operation::HTTP_JSON, &interface.url)?,
+            Binding::Grpc => transports.wire(operation::GRPC, &interface.url)?,
+        };
+        let _ = transports.longest_event;
+        Err(A2AError::unsupported_operation("this binding is not there yet"))
+    }
+}
+
+impl fmt::Debug for Transports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transports")
+            .field("client", &self.client)
+            .field("origins", &self.origins)
+            .field("source", &self.source.as_ref().map(|source| source.id()))
+            .field("claims", &self.claims)
+            .finish_non_exhaustive()
+    }
+}

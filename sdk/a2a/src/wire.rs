@@ -1,0 +1,262 @@
+//! One request out, whatever the binding: service parameters, access token, label, claims; and whether its answer is one.
+
+use std::time::Duration;
+
+use a2a::VERSION;
+use a2a_client::ServiceParams;
+use bowline_adapter::body;
+use bowline_adapter::head::{MOST_REDIRECTS, binding_error, content_type, has_media_type, onward, shown_target};
+use bowline_client::bind::Refusal;
+use bowline_client::{Body, Call, Client, Operations, Origin, PerRequestClaims};
+use bowline_proof::PROOF_HEADER;
+use bowline_token::Authorized;
+use bytes::Bytes;
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::response::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
+use http_body_util::Full;
+use tokio::time::timeout;
+
+use crate::failure::{Failure, Kind, shown};
+
+const VERSION_FIELD: HeaderName = HeaderName::from_static("a2a-version");
+
+/// What is not a service parameter's to say: it frames the message, or belongs to the connection.
+const RESERVED: [HeaderName; 8] = [
+    CONNECTION,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    HOST,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    PROOF_HEADER,
+];
+
+/// How long an answer's body may take once its head has come: what takes long in A2A takes long before that.
+const BODY_TIME: Duration = Duration::from_secs(60);
+
+/// How much of the body of an error status is read, in octets.
+const LONGEST_TEXT: usize = 4 * 1024;
+
+/// Where the access token of a call comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum Credential {
+    /// From the call's service parameters, if at all: an interceptor puts it there.
+    Theirs,
+    /// From a source, for one origin.
+    Own(Authorized),
+}
+
+/// The way to one interface of one agent.
+#[derive(Clone, Debug)]
+pub(crate) struct Wire {
+    pub(crate) client: Client,
+    pub(crate) credential: Credential,
+    pub(crate) operations: Operations,
+    pub(crate) claims: PerRequestClaims,
+    /// Longest answer that is no stream, in octets.
+    pub(crate) longest_answer: usize,
+}
+
+/// A call of one method on its way through HTTP machinery that does not know it: in a request's extensions.
+#[derive(Clone, Debug)]
+pub(crate) struct Outbound {
+    pub(crate) method: &'static str,
+    pub(crate) params: ServiceParams,
+}
+
+impl Wire {
+    /// Sends a request, and once more for each redirect to the same origin.
+    ///
+    /// The answer may have any status but that of a redirect.
+    ///
+    /// # Errors
+    /// Those of the client and of the token source; `InvalidCall`, `BindingRefused` and `Redirect`.
+    pub(crate) async fn send(
+        &self,
+        call: &Outbound,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<Response<Body>, Failure> {
+        put(&call.params, self.has_token(), request.headers_mut())?;
+        let named = Call {
+            method: call.method,
+            target: None,
+            is_destructive: false,
+        };
+        let extensions = request.extensions_mut();
+        extensions.insert(self.operations.of(call.method));
+        self.claims.apply_to(&named, extensions);
+        for _ in 0..=MOST_REDIRECTS {
+            let response = self.send_once(request.clone()).await?;
+            let (head, rest) = response.into_parts();
+            let Some(target) = onward(request.uri(), &head) else {
+                return checked(Response::from_parts(head, rest));
+            };
+            tracing::debug!(status = %head.status, to = target.path(), "redirected");
+            body::discard(rest).await;
+            *request.uri_mut() = target;
+        }
+        let message = format!("the agent redirects for more than {MOST_REDIRECTS} times; ask whoever runs it");
+        Err(Failure::new(Kind::Redirect, message))
+    }
+
+    fn has_token(&self) -> bool {
+        matches!(self.credential, Credential::Own(_))
+    }
+
+    async fn send_once(&self, request: Request<Full<Bytes>>) -> Result<Response<Body>, Failure> {
+        match &self.credential {
+            Credential::Own(authorized) => Ok(authorized.send(request).await?),
+            Credential::Theirs => Ok(self.client.send(request).await?),
+        }
+    }
+
+    /// The whole body of an answer that is no stream.
+    ///
+    /// # Errors
+    /// `TooLong`, `TimedOut`, and `MayHaveBeenProcessed` if its connection ended first.
+    pub(crate) async fn whole(&self, response: Body) -> Result<Vec<u8>, Failure> {
+        let processed = |failure: Failure| failure.processed(true);
+        match timeout(BODY_TIME, body::whole(response, self.longest_answer)).await {
+            Ok(Ok(octets)) => Ok(octets),
+            Ok(Err(body::WholeError::Client(e))) => {
+                Err(processed(Failure::new(Kind::MayHaveBeenProcessed, e.to_string())))
+            }
+            Ok(Err(e)) => Err(processed(Failure::new(Kind::TooLong, e.to_string()))),
+            Err(_) => {
+                let message = format!("the agent began to answer and did not end within {BODY_TIME:?}");
+                Err(processed(Failure::new(Kind::TimedOut, message)))
+            }
+        }
+    }
+}
+
+/// The URL of an interface, if requests may go there.
+///
+/// # Errors
+/// `InvalidCall` if it is none, `OtherOrigin` if its origin is not one of `allowed` (CL-6).
+pub(crate) fn endpoint(url: &str, allowed: &[Origin]) -> Result<Uri, Failure> {
+    let unusable = |why: String| {
+        Failure::new(
+            Kind::InvalidCall,
+            format!("the URL {:?} of the agent's interface {why}", shown(url)),
+        )
+    };
+    let uri: Uri = url.parse().map_err(|e| unusable(format!("is none: {e}")))?;
+    let origin = Origin::of(&uri).map_err(|e| unusable(format!("cannot be used: {e}")))?;
+    if !allowed.contains(&origin) {
+        let message = format!(
+            "the agent's card puts this interface at {origin}, and this client's requests are for {}; add that origin \
+             (Transports::also) if it is the agent's",
+            allowed.iter().map(Origin::to_string).collect::<Vec<_>>().join(", ")
+        );
+        return Err(Failure::new(Kind::OtherOrigin, message));
+    }
+    Ok(uri)
+}
+
+/// Writes service parameters into header fields, as every binding has them (A2A §3.2.6), and the version if none is among
+/// them.
+fn put(params: &ServiceParams, has_token: bool, fields: &mut HeaderMap) -> Result<(), Failure> {
+    let invalid = |name: &str, why: &str| {
+        let message = format!("the service parameter {:?} {why}", shown(name));
+        Failure::new(Kind::InvalidCall, message)
+    };
+    for (key, values) in params {
+        let name = HeaderName::from_bytes(key.as_bytes()).map_err(|_| invalid(key, "is no name of a header field"))?;
+        if RESERVED.contains(&name) {
+            return Err(invalid(key, "is not the caller's to give"));
+        }
+        if name == AUTHORIZATION && has_token {
+            return Err(invalid(
+                key,
+                "and the transport's own token are two credentials: give one",
+            ));
+        }
+        for value in values {
+            let value = HeaderValue::from_str(value).map_err(|_| invalid(key, "has a value that no field can have"))?;
+            fields.append(name.clone(), value);
+        }
+    }
+    if !fields.contains_key(VERSION_FIELD) {
+        fields.insert(VERSION_FIELD, HeaderValue::from_static(VERSION));
+    }
+    Ok(())
+}
+
+/// An answer that is worth reading for the binding.
+fn checked(response: Response<Body>) -> Result<Response<Body>, Failure> {
+    let failure = if let Some(refusal) = response.extensions().get::<Refusal>() {
+        Failure::new(Kind::BindingRefused, binding_refused(refusal))
+    } else if response.status() == StatusCode::UNAUTHORIZED
+        && let Some(error) = binding_error(response.headers())
+    {
+        let message = format!(
+            "the agent answers {error}, and no proof that it takes could be made: check that the client has a certificate \
+             and key, and that nothing on the way terminates TLS"
+        );
+        Failure::new(Kind::BindingRefused, message)
+    } else if response.status().is_redirection() {
+        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+        let to = location.and_then(shown_target).unwrap_or_else(|| "nowhere".to_owned());
+        let message = format!(
+            "the agent redirects (HTTP {}) to {to}: configure that as the interface's URL",
+            response.status()
+        );
+        Failure::new(Kind::Redirect, message)
+    } else {
+        return Ok(response);
+    };
+    let (head, rest) = response.into_parts();
+    rest.drain_in_background();
+    Err(failure.with_head(&head))
+}
+
+/// An answer that is no A2A, of an error status: what it says of itself.
+pub(crate) async fn refused(head: &Parts, rest: Body) -> Failure {
+    let octets = body::prefix(rest, LONGEST_TEXT).await;
+    let what = describe(&head.headers, &octets);
+    let status = head.status;
+    let (kind, hint) = match status {
+        StatusCode::UNAUTHORIZED => (Kind::Unauthorized, "; the access token is missing or not accepted"),
+        StatusCode::FORBIDDEN => (Kind::Forbidden, "; the access token does not allow this"),
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => (Kind::Status, "; is this the URL of the interface?"),
+        _ => (Kind::Status, ""),
+    };
+    let message = format!("the agent, or what is in front of it, answered HTTP {status} with {what}{hint}");
+    Failure::new(kind, message)
+        .processed(status.is_server_error())
+        .with_head(head)
+}
+
+/// What an answer holds that is not A2A's.
+pub(crate) fn describe(fields: &HeaderMap, octets: &[u8]) -> String {
+    let text = shown(&String::from_utf8_lossy(octets));
+    match content_type(fields) {
+        _ if octets.is_empty() => "no text".to_owned(),
+        // Nobody reads markup in a log.
+        Some(_) if has_media_type(fields, "text/html") => "an HTML page".to_owned(),
+        Some(media_type) => format!("{}: {text}", shown(&media_type)),
+        None => format!("text of no stated type: {text}"),
+    }
+}
+
+fn binding_refused(refusal: &Refusal) -> String {
+    let certificate = match &refusal.certificate {
+        Some(certificate) => format!(" made with certificate {certificate}"),
+        None => String::new(),
+    };
+    let clock = match refusal.clock_difference {
+        Some(seconds) => format!("; the agent's clock less ours is {seconds} s"),
+        None => String::new(),
+    };
+    format!(
+        "the agent refused a fresh session-binding proof{certificate} with {}: check that nothing on the way terminates TLS, \
+         that the token's cnf names this certificate, and whether the agent wants proofs for single calls \
+         (Transports::per_request_claims){clock}",
+        shown(&refusal.error)
+    )
+}

@@ -1,0 +1,123 @@
+//! Readings of a response's head.
+
+use bowline_client::Origin;
+use http::header::{CONTENT_TYPE, LOCATION};
+use http::response::Parts;
+use http::{HeaderMap, StatusCode, Uri};
+use url::Url;
+
+/// As much of a redirect's target as an error message shows.
+const LONGEST_TARGET: usize = 512;
+
+/// What `Content-Type` says, parameters included.
+pub fn content_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(CONTENT_TYPE)?;
+    Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+/// Whether the media type is `expected`, which has no parameters. Compares without case and parameters (RFC 9110 §8.3.1).
+pub fn has_media_type(headers: &HeaderMap, expected: &str) -> bool {
+    let essence = content_type(headers).map(|value| value.split(';').next().unwrap_or_default().trim().to_owned());
+    essence.is_some_and(|essence| essence.eq_ignore_ascii_case(expected))
+}
+
+/// The error of a challenge that asks for a proof, not for another token (RS-10; RFC 9449 §7.1, §9). The client has
+/// dealt with those that it could.
+pub fn binding_error(headers: &HeaderMap) -> Option<&'static str> {
+    const ERRORS: [&str; 4] = [
+        "use_session_binding",
+        "invalid_proof",
+        "use_dpop_nonce",
+        "invalid_dpop_proof",
+    ];
+    let challenges = bowline_proof::challenges(headers);
+    let mut errors = challenges.iter().filter_map(|challenge| challenge.error());
+    errors.find_map(|error| ERRORS.into_iter().find(|known| *known == error))
+}
+
+/// As many redirects are followed.
+pub const MOST_REDIRECTS: usize = 10;
+
+/// Where a response sends a request to `from` on to, if to the same origin: 307 and 308, which ask for the same request
+/// elsewhere. Any other redirect is the caller's to judge.
+///
+/// Nothing is sent along: what follows is a request of its own, and its token and proof stay at their origin (CL-6).
+pub fn onward(from: &Uri, head: &Parts) -> Option<Uri> {
+    if !matches!(
+        head.status,
+        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
+    ) {
+        return None;
+    }
+    let location = head.headers.get(LOCATION)?.to_str().ok()?;
+    let target = Url::parse(&from.to_string()).ok()?.join(location).ok()?;
+    let target = Uri::try_from(target.as_str()).ok()?;
+    // Also refuses user information in the target.
+    let origin = Origin::of(&target).ok()?;
+    (Origin::of(from).ok()? == origin).then_some(target)
+}
+
+/// Where a redirect leads, as far as it may be shown: a query or user information may be secret.
+pub fn shown_target(location: &str) -> Option<String> {
+    let uri: Uri = location.parse().ok()?;
+    let path = uri.path();
+    let shown = match (uri.scheme_str(), uri.authority()) {
+        (Some(scheme), Some(authority)) => {
+            let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+            format!("{scheme}://{host}{path}")
+        }
+        _ => path.to_owned(),
+    };
+    (shown.len() <= LONGEST_TARGET).then_some(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Response;
+
+    use super::*;
+
+    fn target(status: u16, location: &str) -> Option<String> {
+        let response = Response::builder().status(status).header(LOCATION, location).body(());
+        let from = Uri::from_static("https://mcp.example.com/v1/mcp?x=1");
+        onward(&from, &response.unwrap().into_parts().0).map(|uri| uri.to_string())
+    }
+
+    #[test]
+    fn only_a_307_or_308_to_the_same_origin_is_followed() {
+        for (location, followed) in [
+            ("/v2", Some("https://mcp.example.com/v2")),
+            ("v2", Some("https://mcp.example.com/v1/v2")),
+            ("?y=2", Some("https://mcp.example.com/v1/mcp?y=2")),
+            ("../v2#part", Some("https://mcp.example.com/v2")),
+            ("HTTPS://MCP.example.com:443/v2", Some("https://mcp.example.com/v2")),
+            ("//mcp.example.com/v2", Some("https://mcp.example.com/v2")),
+            ("http://mcp.example.com/v2", None),
+            ("https://mcp.example.com:8443/v2", None),
+            ("https://example.com/v2", None),
+            ("//example.com/v2", None),
+            ("https://user:pw@mcp.example.com/v2", None),
+            ("https://mcp.example.com.evil.com/v2", None),
+            (r"/\evil.com/v2", None),
+            ("data:x", None),
+        ] {
+            for status in [307, 308] {
+                assert_eq!(target(status, location).as_deref(), followed, "{status} {location}");
+            }
+            for status in [300, 301, 302, 303, 304, 200, 404] {
+                assert_eq!(target(status, location), None, "{status} {location}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_redirect_s_target_is_shown_without_secrets() {
+        assert_eq!(shown_target("/v2/mcp?code=1").as_deref(), Some("/v2/mcp"));
+        assert_eq!(
+            shown_target("https://user:pw@host:8443/v2#x").as_deref(),
+            Some("https://host:8443/v2")
+        );
+        assert_eq!(shown_target(&format!("/{}", "x".repeat(LONGEST_TARGET))), None);
+        assert_eq!(shown_target(""), None);
+    }
+}
