@@ -217,6 +217,10 @@ impl Card {
     }
 
     fn read(url: &Uri, octets: Bytes, head: &Parts, caching: Caching) -> Result<Self, Failure> {
+        // serde would also read a list of members, as no other reader of the card does.
+        if octets.trim_ascii_start().starts_with(b"[") {
+            return Err(not_a_card(head, "JSON that is no agent card: a list"));
+        }
         let card = serde_json::from_slice(&octets).map_err(|e| {
             let what = match e.classify() {
                 serde_json::error::Category::Data => format!("JSON that is no agent card: {}", shown(&e.to_string())),
