@@ -2,6 +2,8 @@
 //!
 //! Requirement ids such as `CL-6` refer to the project's wire profile.
 
+pub mod card;
+pub mod extension;
 mod failure;
 pub mod operation;
 mod transports;

@@ -10,6 +10,7 @@ use bowline_client::{AccessToken, Client, Operations, Origin, PerRequestClaims};
 use bowline_token::{Authorized, Fixed, TokenSource};
 use http::Uri;
 
+use crate::card::Demands;
 use crate::failure::{Failure, Kind};
 use crate::operation;
 use crate::wire::{Credential, Wire, endpoint};
@@ -138,8 +139,14 @@ impl Transports {
         })
     }
 
-    fn wire(&self, operations: Operations, url: &str) -> Result<(Wire, Uri), Failure> {
-        let endpoint = endpoint(url, &self.origins)?;
+    fn wire(
+        &self,
+        operations: Operations,
+        card: &AgentCard,
+        interface: &AgentInterface,
+    ) -> Result<(Wire, Uri), Failure> {
+        let endpoint = endpoint(&interface.url, &self.origins)?;
+        let terms = Demands::of(card)?.meet(interface, self.client.identity().is_some())?;
         let credential = match &self.source {
             Some(source) => Credential::Own(Authorized::new(
                 self.client.clone(),
@@ -153,6 +160,7 @@ impl Transports {
             credential,
             operations,
             claims: self.claims.clone(),
+            terms,
             longest_answer: self.longest_answer,
         };
         Ok((wire, endpoint))
@@ -182,13 +190,14 @@ impl TransportFactory for Factory {
         }
     }
 
-    /// Makes a transport; no connection is opened before the first call.
-    async fn create(&self, _card: &AgentCard, interface: &AgentInterface) -> Result<Box<dyn Transport>, A2AError> {
+    /// Makes a transport; no connection is opened before the first call. What the card demands and nobody has is an error
+    /// here, or at the first call if it is an access token, which each call may bring.
+    async fn create(&self, card: &AgentCard, interface: &AgentInterface) -> Result<Box<dyn Transport>, A2AError> {
         let transports = &self.transports;
         let (_wire, _endpoint) = match self.binding {
-            Binding::JsonRpc => transports.wire(operation::JSON_RPC, &interface.url)?,
-            Binding::HttpJson => transports.wire(operation::HTTP_JSON, &interface.url)?,
-            Binding::Grpc => transports.wire(operation::GRPC, &interface.url)?,
+            Binding::JsonRpc => transports.wire(operation::JSON_RPC, card, interface)?,
+            Binding::HttpJson => transports.wire(operation::HTTP_JSON, card, interface)?,
+            Binding::Grpc => transports.wire(operation::GRPC, card, interface)?,
         };
         let _ = transports.longest_event;
         Err(A2AError::unsupported_operation("this binding is not there yet"))

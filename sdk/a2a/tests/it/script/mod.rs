@@ -1,50 +1,68 @@
-//! The same script of calls over the three bindings: what the stock transports get over plain HTTP.
+//! The same script of calls, all twelve methods of `a2a_client::Transport`, over the three bindings: what the stock
+//! transports get over plain HTTP, and what ours get over TLS with proofs.
+//!
+//! Read the table with `cargo test -p bowline-a2a --test it script -- --nocapture`.
 
 #![allow(clippy::print_stdout, reason = "the table is there to be read")]
 
+mod compare;
+mod expected;
 mod play;
 mod row;
+mod site;
 
-use std::sync::Arc;
-
-use a2a::{AgentCard, TRANSPORT_PROTOCOL_GRPC, TRANSPORT_PROTOCOL_HTTP_JSON, TRANSPORT_PROTOCOL_JSONRPC};
-use a2a_client::TransportFactory;
-use a2a_client::jsonrpc::JsonRpcTransportFactory;
-use a2a_client::rest::RestTransportFactory;
-use a2a_grpc::GrpcTransportFactory;
 use bowline_testkit::a2a::{Echo, agent, card};
 use bowline_testkit::peers::PlainServer;
 
-pub(crate) use row::Row;
+use compare::{BINDINGS, differences};
+use expected::{EXCEPTIONS, EXPECTED};
+use site::{all_rows, rows, stock};
 
+/// The answers that all others are compared with are themselves as they should be.
 #[tokio::test]
-async fn baseline() {
+async fn the_stock_transports_get_the_answers_that_a2a_demands() {
     let server = PlainServer::start_with(|origin| agent(Echo::default(), card(origin)));
-    let card = card(&server.origin());
-    for factory in stock() {
-        let rows = rows(&*factory, &card, &server.addr().to_string()).await;
-        println!("\n{}", factory.protocol());
-        for row in rows {
-            println!("{}: {}\n      {}", row.call(), row.outcome, row.answer);
-        }
+    let here = server.addr().to_string();
+    let played = all_rows(&stock(), &card(&server.origin()), &here).await;
+    for (binding, rows) in BINDINGS.iter().zip(&played) {
+        let told: Vec<_> = rows.iter().map(|row| (row.call(), &*row.outcome)).collect();
+        let of_binding = |call: &str| EXCEPTIONS.iter().find(|e| e.binding == *binding && e.call == call);
+        let expected = EXPECTED.iter().map(|(call, outcome)| match of_binding(call) {
+            Some(exception) => ((*call).to_owned(), exception.outcome),
+            None => ((*call).to_owned(), *outcome),
+        });
+        assert_eq!(told, expected.collect::<Vec<_>>(), "{binding}");
+
+        // In full, not only in a few words: the bindings agree with each other.
+        let differences = differences(&played[0], rows);
+        let exceptions = EXCEPTIONS.iter().filter(|e| e.binding == *binding).count();
+        assert_eq!(differences.len(), exceptions, "{binding}: {}", differences.join("\n"));
     }
 }
 
-/// The transports that come with the official crates.
-pub(crate) fn stock() -> [Arc<dyn TransportFactory>; 3] {
-    [
-        Arc::new(JsonRpcTransportFactory::new(None)),
-        Arc::new(RestTransportFactory::new(None)),
-        Arc::new(GrpcTransportFactory::new()),
-    ]
-}
+/// Two runs are the same, and a run on an agent that does less is not: each call that it does not serve is named.
+#[tokio::test]
+async fn a_run_differs_in_just_the_calls_that_an_agent_answers_otherwise() {
+    let server = PlainServer::start_with(|origin| agent(Echo::default(), card(origin)));
+    let lesser = PlainServer::start_with(|origin| {
+        let mut card = card(origin);
+        card.capabilities.push_notifications = Some(false);
+        agent(Echo::default(), card)
+    });
+    for factory in stock() {
+        let first = rows(&*factory, &card(&server.origin()), &server.addr().to_string()).await;
+        let again = rows(&*factory, &card(&server.origin()), &server.addr().to_string()).await;
+        assert_eq!(differences(&first, &again), [""; 0], "{}", factory.protocol());
 
-/// Plays the script over the interface of `card` that `factory` is for.
-pub(crate) async fn rows(factory: &dyn TransportFactory, card: &AgentCard, here: &str) -> Vec<Row> {
-    let mut interfaces = card.supported_interfaces.iter();
-    let interface = interfaces
-        .find(|interface| interface.protocol_binding == factory.protocol())
-        .expect("an interface of each binding");
-    let transport = crate::soon(factory.create(card, interface)).await.unwrap();
-    play::play(&*transport, here).await
+        let less = rows(&*factory, &card(&lesser.origin()), &lesser.addr().to_string()).await;
+        let named = differences(&first, &less);
+        let with_push = first.iter().filter(|row| row.method.contains("push_config"));
+        let mut expected: Vec<_> = with_push.map(row::Row::call).collect();
+        expected.push("`get_extended_agent_card`".to_owned());
+        let named: Vec<_> = named
+            .iter()
+            .map(|told| told.lines().next().unwrap_or_default())
+            .collect();
+        assert_eq!(named, expected, "{}", factory.protocol());
+    }
 }
