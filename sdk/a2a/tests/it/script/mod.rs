@@ -14,9 +14,36 @@ mod site;
 use bowline_testkit::a2a::{Echo, agent, card};
 use bowline_testkit::peers::PlainServer;
 
-use compare::{BINDINGS, differences};
-use expected::{EXCEPTIONS, EXPECTED};
-use site::{all_rows, rows, stock};
+use compare::{BINDINGS, assert_as_good, differences, table};
+use expected::{BETTER, EXCEPTIONS, EXPECTED};
+use site::{Site, all_rows, ours, rows, stock};
+
+/// The official agent behind `BindingLayer`, to ours, as the official agent in plain HTTP to the stock transports.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ours_get_over_tls_what_the_stock_transports_get_over_plain_http() {
+    let plain = PlainServer::start_with(|origin| agent(Echo::default(), card(origin)));
+    let theirs = all_rows(&stock(), &card(&plain.origin()), &plain.addr().to_string()).await;
+
+    let site = Site::open(|origin| agent(Echo::default(), card(origin)));
+    let client = site.client();
+    let own = all_rows(&ours(&site, &client), &card(&site.server.origin()), &site.here()).await;
+
+    println!("{}", table(&theirs, &own, &[EXCEPTIONS, BETTER]));
+    assert_as_good(&theirs, &own, BETTER);
+
+    // All three bindings share one connection, and so one proof (CL-3). Every request carried it.
+    let stats = client.stats();
+    println!(
+        "{} requests of ours, {} connection(s), {} signature(s)",
+        stats.totals.requests,
+        stats.connections_opened,
+        stats.totals.signatures()
+    );
+    assert_eq!(stats.connections_opened, 1);
+    assert_eq!(stats.totals.signatures(), 1);
+    assert_eq!(stats.totals.with_proof, stats.totals.requests);
+    assert_eq!(stats.totals.refused, 0);
+}
 
 /// The answers that all others are compared with are themselves as they should be.
 #[tokio::test]

@@ -8,6 +8,7 @@ use a2a_client::jsonrpc::JsonRpcTransportFactory;
 use a2a_client::rest::RestTransportFactory;
 use a2a_grpc::GrpcTransportFactory;
 use axum::Router;
+use bowline_a2a::Transports;
 use bowline_client::{AccessToken, Client, Identity, Trust};
 use bowline_server::{BindingLayer, Jwks, JwtValidator, Policy};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
@@ -27,6 +28,13 @@ pub(super) fn stock() -> Factories {
         Arc::new(RestTransportFactory::new(None)),
         Arc::new(GrpcTransportFactory::new()),
     ]
+}
+
+/// Ours, with a token of the client's.
+pub(super) fn ours(site: &Site, client: &Client) -> Factories {
+    let transports = Transports::new(client.clone(), &site.server.origin()).unwrap();
+    let transports = transports.token(site.token());
+    [transports.json_rpc(), transports.http_json(), transports.grpc()]
 }
 
 /// An agent, and what there is to reach it.
