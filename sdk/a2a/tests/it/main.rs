@@ -1,5 +1,6 @@
 //! `bowline-a2a` against the official A2A server behind `BindingLayer`, and against agents that are not ours.
 
+mod python;
 mod script;
 
 /// A guard against hanging, which decides nothing.
