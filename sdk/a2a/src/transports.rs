@@ -1,5 +1,6 @@
 //! What calls are made with, and the SDK's factories of transports that make them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use http::Uri;
 
 use crate::card::Demands;
 use crate::failure::{Failure, Kind};
+use crate::grpc::{self, Grpc};
 use crate::operation;
 use crate::wire::{Credential, Wire, endpoint};
 
@@ -139,13 +141,12 @@ impl Transports {
         })
     }
 
-    fn wire(
-        &self,
-        operations: Operations,
-        card: &AgentCard,
-        interface: &AgentInterface,
-    ) -> Result<(Wire, Uri), Failure> {
-        let endpoint = endpoint(&interface.url, &self.origins)?;
+    fn wire(&self, binding: Binding, card: &AgentCard, interface: &AgentInterface) -> Result<(Wire, Uri), Failure> {
+        let url = match binding {
+            Binding::Grpc => grpc::target(&interface.url),
+            Binding::JsonRpc | Binding::HttpJson => Cow::from(&interface.url),
+        };
+        let endpoint = endpoint(&url, &self.origins)?;
         let terms = Demands::of(card)?.meet(interface, self.client.identity().is_some())?;
         let credential = match &self.source {
             Some(source) => Credential::Own(Authorized::new(
@@ -158,7 +159,7 @@ impl Transports {
         let wire = Wire {
             client: self.client.clone(),
             credential,
-            operations,
+            operations: binding.operations(),
             claims: self.claims.clone(),
             terms,
             longest_answer: self.longest_answer,
@@ -172,6 +173,16 @@ enum Binding {
     JsonRpc,
     HttpJson,
     Grpc,
+}
+
+impl Binding {
+    fn operations(self) -> Operations {
+        match self {
+            Self::JsonRpc => operation::JSON_RPC,
+            Self::HttpJson => operation::HTTP_JSON,
+            Self::Grpc => operation::GRPC,
+        }
+    }
 }
 
 /// One binding's factory.
@@ -194,13 +205,13 @@ impl TransportFactory for Factory {
     /// here, or at the first call if it is an access token, which each call may bring.
     async fn create(&self, card: &AgentCard, interface: &AgentInterface) -> Result<Box<dyn Transport>, A2AError> {
         let transports = &self.transports;
-        let (_wire, _endpoint) = match self.binding {
-            Binding::JsonRpc => transports.wire(operation::JSON_RPC, card, interface)?,
-            Binding::HttpJson => transports.wire(operation::HTTP_JSON, card, interface)?,
-            Binding::Grpc => transports.wire(operation::GRPC, card, interface)?,
-        };
-        let _ = transports.longest_event;
-        Err(A2AError::unsupported_operation("this binding is not there yet"))
+        let (wire, endpoint) = transports.wire(self.binding, card, interface)?;
+        Ok(match self.binding {
+            Binding::JsonRpc | Binding::HttpJson => {
+                return Err(A2AError::unsupported_operation("this binding is not there yet"));
+            }
+            Binding::Grpc => Box::new(Grpc::new(wire, transports.longest_event, &grpc::origin_of(&endpoint))),
+        })
     }
 }
 
