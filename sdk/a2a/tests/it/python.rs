@@ -1,5 +1,7 @@
 //! An agent that is not ours, on the Python SDK, in plain HTTP behind a TLS front of ours: the script again.
 //!
+//! The table of both agents: `cargo test -p bowline-a2a --test it python -- --ignored --nocapture`.
+//!
 //! Needs Python, so it belongs to the named set (`just parts`) and not to `cargo test`.
 
 #![allow(clippy::print_stdout, reason = "the table is there to be read")]
@@ -10,10 +12,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use a2a::{AgentCard, AgentInterface, TRANSPORT_PROTOCOL_GRPC};
+use bowline_client::HttpVersions;
 use bowline_testkit::a2a::card;
 use bowline_testkit::peers::{PlainServer, forward_with_grpc};
 
-use crate::script::compare::{assert_as_good, assert_expected, table};
+use crate::script;
+use crate::script::compare::{Played, assert_as_good, assert_expected, table};
 use crate::script::expected::{BETTER, EXPECTED, Exception};
 use crate::script::site::{Site, all_rows, ours, stock};
 
@@ -29,31 +33,28 @@ async fn ours_get_from_a_python_agent_over_tls_what_the_stock_transports_get_ove
     let front = PlainServer::start(forward_with_grpc(agent.http, agent.grpc));
     let here = front.addr().to_string();
     let through = all_rows(&stock(), &card(&front.origin()), &[&here, &http, &grpc]).await;
-    assert_as_good(&theirs, &through, &[]);
+    for (theirs, through) in theirs.iter().zip(&through) {
+        assert_as_good(theirs, through, &[]);
+    }
 
     let site = Site::open(|_| forward_with_grpc(agent.http, agent.grpc));
-    let client = site.client();
-    let here = site.here();
-    let own = all_rows(
-        &ours(&site, &client),
-        &card(&site.server.origin()),
-        &[&here, &http, &grpc],
-    )
-    .await;
-
-    println!("{}", table(&theirs, &own, &[EXCEPTIONS, BETTER]));
-    assert_as_good(&theirs, &own, BETTER);
-
-    let stats = client.stats();
-    println!(
-        "{} requests of ours, {} connection(s), {} signature(s)",
-        stats.totals.requests,
-        stats.connections_opened,
-        stats.totals.signatures()
-    );
-    assert_eq!((stats.connections_opened, stats.totals.signatures()), (1, 1));
-    assert_eq!(stats.totals.with_proof, stats.totals.requests);
-    assert_eq!(stats.totals.refused, 0);
+    let client = site.client(HttpVersions::Auto);
+    let here = [&*site.here(), &http, &grpc];
+    let python = Played {
+        agent: "Python agent",
+        stock: theirs,
+        ours: all_rows(&ours(&site, &client), &card(&site.server.origin()), &here).await,
+        stats: client.stats(),
+    };
+    let exceptions: Vec<_> = script::expected::EXCEPTIONS
+        .iter()
+        .chain(EXCEPTIONS)
+        .chain(BETTER)
+        .collect();
+    let official = script::official().await;
+    println!("{}", table(&[&official, &python], &exceptions));
+    official.check(BETTER);
+    python.check(BETTER);
 }
 
 /// What this agent answers in a few words: as the official Rust agent, except where it says so here.
