@@ -17,6 +17,7 @@ use bowline_testkit::pki::{KeyKind, Leaf, Pki};
 use bowline_testkit::theft::{CarelessLog, replay};
 use rmcp::model::CallToolRequestParams;
 use rmcp::service::{RunningService, ServiceError};
+use rmcp::transport::DynamicTransportError;
 use rmcp::{RoleClient, ServiceExt};
 use serde_json::{Value, json};
 
@@ -49,6 +50,8 @@ async fn run() -> Result<(), Error> {
     });
     match lost {
         Err(ServiceError::McpError(e)) if e.code == CONNECTION_CLOSED => println!("one was under way: {}", e.message),
+        // The stream broke before the message was seen to be accepted.
+        Err(ServiceError::TransportSend(e)) if may_have_been_processed(&e) => println!("one was under way: {e}"),
         other => return Err(format!("a call was answered on a broken stream: {other:?}").into()),
     }
     call(&agent, "later").await?;
@@ -90,6 +93,11 @@ async fn call(agent: &RunningService<RoleClient, ()>, text: &str) -> Result<(), 
     let arguments = json!({ "text": text });
     let call = CallToolRequestParams::new("echo").with_arguments(arguments.as_object().cloned().unwrap_or_default());
     agent.call_tool(call).await.map(drop)
+}
+
+fn may_have_been_processed(error: &DynamicTransportError) -> bool {
+    let error = error.error.downcast_ref::<bowline_mcp::Error>();
+    error.is_some_and(bowline_mcp::Error::may_have_been_processed)
 }
 
 /// Everything is answered, but one call.
