@@ -3,9 +3,11 @@
 //! Requirement ids such as `CL-6` refer to the project's wire profile.
 
 mod failure;
+pub mod long_task;
 pub mod operation;
 mod transports;
 mod wire;
 
 pub use failure::{Failure, Kind};
+pub use long_task::LongTask;
 pub use transports::Transports;
