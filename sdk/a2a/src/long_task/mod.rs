@@ -27,7 +27,7 @@ use std::task::{Context, Poll};
 
 use a2a::{SendMessageRequest, SubscribeToTaskRequest};
 use a2a_client::BoxStream;
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt, stream};
 
 use self::driver::Driver;
 use self::machine::Machine;
@@ -121,7 +121,7 @@ impl LongTask {
             Some((event, driver))
         });
         Self {
-            events: Box::pin(events),
+            events: Box::pin(events.fuse()),
             counter,
         }
     }

@@ -192,8 +192,9 @@ impl Seen {
                 told
             }
             Standing::Repeated => {
+                let told = self.drop_held();
                 self.in_doubt = true;
-                self.drop_held()
+                told
             }
             Standing::Alike => {
                 if let Some(overlap) = &mut self.overlap {
@@ -215,8 +216,9 @@ impl Seen {
         told
     }
 
-    /// This update was told before, and so were those that are held.
+    /// This update is in the task, and so are those that came before it.
     fn drop_held(&mut self) -> Vec<TaskEvent> {
+        self.in_doubt = false;
         if let Some(overlap) = &mut self.overlap {
             self.repeated += overlap.held.len() as u64;
             overlap.held.clear();
