@@ -354,6 +354,17 @@ fn manner(is_varied: bool) -> impl Strategy<Value = Manner> {
     })
 }
 
+/// An agent that neither keeps messages nor stamps statuses does not send any again, and of an artifact that is replaced, no more
+/// than the last update comes again.
+fn leave_out_what_nobody_can_tell(manner: Manner, deeds: &mut [Deed], weather: &mut [Weather]) {
+    if !manner.keeps && !manner.stamps {
+        weather.iter_mut().for_each(|weather| weather.again = 0);
+    }
+    if weather.iter().any(|weather| weather.again > 1) {
+        deeds.iter_mut().for_each(Deed::replace_nothing);
+    }
+}
+
 fn sent() -> Message {
     let mut message = Message::new(Role::User, vec![Part::text("do it")]);
     message.message_id = "sent".to_owned();
@@ -364,21 +375,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Each status that there was to hear, once and in order; each message that is kept; each part; and the end, last.
-    ///
-    /// Left out is what nobody could tell: an agent that neither keeps messages nor stamps statuses does not send any again, and
-    /// of an artifact that is replaced no more than the last update comes again.
     #[test]
     fn each_thing_is_told_once_and_in_order_whatever_the_cuts(
         manner in manner(true),
         mut deeds in vec(deed(), 0..14),
         mut weather in vec(weather(1), 0..8),
     ) {
-        if !manner.keeps && !manner.stamps {
-            weather.iter_mut().for_each(|weather| weather.again = 0);
-        }
-        if weather.iter().any(|weather| weather.again > 1) {
-            deeds.iter_mut().for_each(Deed::replace_nothing);
-        }
+        leave_out_what_nobody_can_tell(manner, &mut deeds, &mut weather);
         let life = Life::new(&sent(), manner, &deeds);
         let mut stage = Stage::new(&life, sent(), weather);
         stage.run();
@@ -411,12 +414,10 @@ proptest! {
     #[test]
     fn parts_that_are_alike_are_right_in_the_end(
         manner in manner(false),
-        deeds in vec(deed(), 0..14),
+        mut deeds in vec(deed(), 0..14),
         mut weather in vec(weather(0), 0..8),
     ) {
-        if !manner.keeps && !manner.stamps {
-            weather.iter_mut().for_each(|weather| weather.again = 0);
-        }
+        leave_out_what_nobody_can_tell(manner, &mut deeds, &mut weather);
         let life = Life::new(&sent(), manner, &deeds);
         let mut stage = Stage::new(&life, sent(), weather);
         stage.run();
