@@ -3,6 +3,7 @@
 //! Requirement ids such as `CL-6` refer to the project's wire profile.
 
 mod failure;
+mod grpc;
 pub mod long_task;
 pub mod operation;
 mod transports;

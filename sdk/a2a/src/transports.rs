@@ -11,6 +11,7 @@ use bowline_token::{Authorized, Fixed, TokenSource};
 use http::Uri;
 
 use crate::failure::{Failure, Kind};
+use crate::grpc::{self, Grpc};
 use crate::operation;
 use crate::wire::{Credential, Wire, endpoint};
 
@@ -188,9 +189,15 @@ impl TransportFactory for Factory {
         let (_wire, _endpoint) = match self.binding {
             Binding::JsonRpc => transports.wire(operation::JSON_RPC, &interface.url)?,
             Binding::HttpJson => transports.wire(operation::HTTP_JSON, &interface.url)?,
-            Binding::Grpc => transports.wire(operation::GRPC, &interface.url)?,
+            Binding::Grpc => {
+                let (wire, endpoint) = transports.wire(operation::GRPC, &grpc::target(&interface.url))?;
+                return Ok(Box::new(Grpc::new(
+                    wire,
+                    transports.longest_event,
+                    &grpc::origin_of(&endpoint),
+                )));
+            }
         };
-        let _ = transports.longest_event;
         Err(A2AError::unsupported_operation("this binding is not there yet"))
     }
 }

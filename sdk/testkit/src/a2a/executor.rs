@@ -13,8 +13,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::run::{self, Run};
 use crate::task::until;
 
-/// Answers a message at once, with a completed task whose artifact is the message's text. Two texts are commands:
+/// Answers a message at once, with a completed task whose artifact is the message's text. Three texts are commands:
 ///
+/// - `parameter NAME`: the artifact is the value of that service parameter, or `none`;
 /// - `count N`: N status updates, then an artifact in two pieces, then COMPLETED;
 /// - `hold`: one status update, then nothing until the task is cancelled.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +26,7 @@ pub struct Echo {
 impl AgentExecutor for Echo {
     fn execute(&self, context: ExecutorContext) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
         let text = text(&context);
+        let parameter = parameter(&context, text.strip_prefix("parameter ").unwrap_or_default());
         let (run, events) = self.runs.begin(context, Telling::Updates);
         match text.split_once(' ').unwrap_or((&text, "")) {
             ("hold", "") => run.working(),
@@ -32,6 +34,10 @@ impl AgentExecutor for Echo {
                 (0..number.parse().unwrap_or(0)).for_each(|_: u8| run.working());
                 run.chunk("one ", false);
                 run.chunk("two", true);
+                run.complete();
+            }
+            ("parameter", name) if !name.is_empty() => {
+                run.chunk(parameter.unwrap_or_else(|| "none".to_owned()), true);
                 run.complete();
             }
             _ => {
@@ -47,7 +53,7 @@ impl AgentExecutor for Echo {
     }
 }
 
-/// Runs tasks that a test drives, step by step; of itself it does nothing. Clones share their tasks: keep one for the test.
+/// Runs tasks that a test drives, step by step; of itself it does no more than accept them (SUBMITTED). Clones share their tasks: keep one for the test.
 #[derive(Clone, Debug, Default)]
 pub struct Stepped {
     runs: Runs,
@@ -91,7 +97,9 @@ impl Stepped {
 
 impl AgentExecutor for Stepped {
     fn execute(&self, context: ExecutorContext) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
-        self.runs.begin(context, self.telling).1
+        let (run, events) = self.runs.begin(context, self.telling);
+        run.accept();
+        events
     }
 
     fn cancel(&self, context: ExecutorContext) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
@@ -99,7 +107,7 @@ impl AgentExecutor for Stepped {
     }
 }
 
-/// Runs tasks that step of themselves: a status update at once and after each interval, then COMPLETED. For runs that are
+/// Runs tasks that step of themselves: SUBMITTED, a status update at once and after each interval, then COMPLETED. For runs that are
 /// about time; tests use [`Stepped`].
 #[derive(Clone, Debug)]
 pub struct Paced {
@@ -136,6 +144,7 @@ impl Paced {
 impl AgentExecutor for Paced {
     fn execute(&self, context: ExecutorContext) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
         let (run, events) = self.runs.begin(context, self.telling);
+        run.accept();
         let (every, steps) = (self.every, self.steps);
         tokio::spawn(async move {
             let mut ticks = interval(every);
@@ -203,6 +212,13 @@ impl Runs {
         until(&self.0, what, |runs| find(runs).is_some()).await;
         find(&self.0.borrow()).cloned().expect("runs are never removed")
     }
+}
+
+/// The values of a service parameter, whose name is compared without case: the bindings differ there.
+fn parameter(context: &ExecutorContext, name: &str) -> Option<String> {
+    let mut parameters = context.service_params.iter();
+    let values = parameters.find(|(key, _)| key.eq_ignore_ascii_case(name))?.1;
+    Some(values.join(", "))
 }
 
 /// The text of the message, joined.

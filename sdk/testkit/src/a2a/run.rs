@@ -10,6 +10,8 @@ use tokio::sync::mpsc;
 
 /// What a task does next.
 pub(super) enum Step {
+    /// Says that it has been accepted.
+    Accept,
     /// Says that it works, with a numbered message.
     Working,
     /// Adds a piece to its artifact.
@@ -20,7 +22,8 @@ pub(super) enum Step {
     Quit,
 }
 
-/// A task under way, in the hands of a test. Each step becomes one event, in order; steps after its end are lost.
+/// A task under way, in the hands of a test. Each step becomes one event, in order; steps after its end are lost. The first
+/// event of an execution is the task itself, as the specification wants it (§3.1.2).
 ///
 /// The official server keeps the last 32 events for a subscriber who does not read: one who falls behind further gets an
 /// internal error. So wait for the client between longer runs of steps.
@@ -73,6 +76,10 @@ impl Run {
         (Self { id, steps }, receiver)
     }
 
+    pub(super) fn accept(&self) {
+        self.step(Step::Accept);
+    }
+
     pub(super) fn quit(&self) {
         self.step(Step::Quit);
     }
@@ -113,6 +120,7 @@ pub(super) fn canceled(context: &ExecutorContext) -> StreamResponse {
 struct Teller {
     task: Task,
     tells_all: bool,
+    has_begun: bool,
     number: u32,
     is_over: bool,
 }
@@ -135,6 +143,7 @@ impl Teller {
         Self {
             task,
             tells_all,
+            has_begun: false,
             number: 0,
             is_over: false,
         }
@@ -145,30 +154,34 @@ impl Teller {
         if self.is_over {
             return None;
         }
-        match step {
+        let event = match step {
+            Step::Accept => StreamResponse::Task(self.task.clone()),
             Step::Working => {
                 self.number += 1;
                 let mut message = Message::new(Role::Agent, vec![Part::text(self.number.to_string())]);
                 message.message_id = format!("{}/{}", self.task.id, self.number);
                 message.task_id = Some(self.task.id.clone());
                 message.context_id = Some(self.task.context_id.clone());
-                Some(self.status(TaskState::Working, Some(message)))
+                self.status(TaskState::Working, Some(message))
             }
-            Step::Chunk { text, last } => Some(self.chunk(text, last)),
+            Step::Chunk { text, last } => self.chunk(text, last),
             Step::End(state) => {
                 self.is_over = true;
-                Some(self.status(state, None))
+                self.status(state, None)
             }
-            Step::Quit => None,
-        }
+            Step::Quit => return None,
+        };
+        let is_first = !std::mem::replace(&mut self.has_begun, true);
+        Some(match event {
+            StreamResponse::StatusUpdate(_) if is_first || self.tells_all => StreamResponse::Task(self.task.clone()),
+            StreamResponse::ArtifactUpdate(_) if is_first => StreamResponse::Task(self.task.clone()),
+            event => event,
+        })
     }
 
     fn status(&mut self, state: TaskState, message: Option<Message>) -> StreamResponse {
         let before = std::mem::replace(&mut self.task.status, status(state, message));
         self.task.history.get_or_insert_default().extend(before.message);
-        if self.tells_all {
-            return StreamResponse::Task(self.task.clone());
-        }
         StreamResponse::StatusUpdate(TaskStatusUpdateEvent {
             task_id: self.task.id.clone(),
             context_id: self.task.context_id.clone(),
