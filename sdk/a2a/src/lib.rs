@@ -6,9 +6,11 @@ pub mod card;
 pub mod extension;
 mod failure;
 mod grpc;
+pub mod long_task;
 pub mod operation;
 mod transports;
 mod wire;
 
 pub use failure::{Failure, Kind};
+pub use long_task::LongTask;
 pub use transports::Transports;
