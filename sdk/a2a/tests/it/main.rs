@@ -1,6 +1,7 @@
 //! `bowline-a2a` against the official A2A server behind `BindingLayer`, and against agents that are not ours.
 
 mod card;
+mod chain;
 mod script;
 
 /// A guard against hanging, which decides nothing.
