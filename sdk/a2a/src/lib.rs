@@ -5,6 +5,7 @@
 pub mod card;
 pub mod extension;
 mod failure;
+mod grpc;
 pub mod operation;
 mod transports;
 mod wire;

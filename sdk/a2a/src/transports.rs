@@ -12,6 +12,7 @@ use http::Uri;
 
 use crate::card::Demands;
 use crate::failure::{Failure, Kind};
+use crate::grpc::{self, Grpc};
 use crate::operation;
 use crate::wire::{Credential, Wire, endpoint};
 
@@ -144,8 +145,9 @@ impl Transports {
         operations: Operations,
         card: &AgentCard,
         interface: &AgentInterface,
+        url: &str,
     ) -> Result<(Wire, Uri), Failure> {
-        let endpoint = endpoint(&interface.url, &self.origins)?;
+        let endpoint = endpoint(url, &self.origins)?;
         let terms = Demands::of(card)?.meet(interface, self.client.identity().is_some())?;
         let credential = match &self.source {
             Some(source) => Credential::Own(Authorized::new(
@@ -195,11 +197,18 @@ impl TransportFactory for Factory {
     async fn create(&self, card: &AgentCard, interface: &AgentInterface) -> Result<Box<dyn Transport>, A2AError> {
         let transports = &self.transports;
         let (_wire, _endpoint) = match self.binding {
-            Binding::JsonRpc => transports.wire(operation::JSON_RPC, card, interface)?,
-            Binding::HttpJson => transports.wire(operation::HTTP_JSON, card, interface)?,
-            Binding::Grpc => transports.wire(operation::GRPC, card, interface)?,
+            Binding::JsonRpc => transports.wire(operation::JSON_RPC, card, interface, &interface.url)?,
+            Binding::HttpJson => transports.wire(operation::HTTP_JSON, card, interface, &interface.url)?,
+            Binding::Grpc => {
+                let target = grpc::target(&interface.url);
+                let (wire, endpoint) = transports.wire(operation::GRPC, card, interface, &target)?;
+                return Ok(Box::new(Grpc::new(
+                    wire,
+                    transports.longest_event,
+                    &grpc::origin_of(&endpoint),
+                )));
+            }
         };
-        let _ = transports.longest_event;
         Err(A2AError::unsupported_operation("this binding is not there yet"))
     }
 }

@@ -104,6 +104,11 @@ pub struct ProofRequired;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repeatable;
 
+/// In a request's extensions: it is sent over HTTP/2 or not at all, for what HTTP/1.1 cannot carry, such as gRPC. On a connection
+/// of another version it fails with [`Kind::HttpVersion`] before anything of it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http2Only;
+
 /// In a request's extensions: the certificate that it is to be authenticated with, current or not (CL-8). For an opaque
 /// token, whose source alone knows what it is bound to, and for a request that asks for a token with the next certificate.
 /// A token's own `cnf.x5t#S256` comes first.

@@ -59,7 +59,8 @@ pub use bowline_proof::dpop::{DpopKey, JwkThumbprint};
 pub use bowline_proof::{AccessToken, InvalidAccessToken, Scheme, Thumbprint};
 pub use call::{Call, Operations, PerRequestClaims};
 pub use client::{
-    Builder, Client, HttpVersions, Limits, ProofForThisRequest, ProofRequired, Repeatable, Timeouts, WithCertificate,
+    Builder, Client, Http2Only, HttpVersions, Limits, ProofForThisRequest, ProofRequired, Repeatable, Timeouts,
+    WithCertificate,
 };
 pub use connection::{ConnectionFacts, ConnectionId, HttpVersion, Presented, TlsFacts, TlsVersion};
 pub use dpop::ProveKey;

@@ -3,7 +3,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use a2a::{A2AError, AgentCard, AgentInterface, Message, Part, Role, SendMessageRequest, SendMessageResponse, StreamResponse};
+use a2a::{
+    A2AError, AgentCard, AgentInterface, Message, Part, Role, SendMessageRequest, SendMessageResponse, StreamResponse,
+};
 use a2a_client::{A2AClient, Transport, TransportFactory};
 use a2a_server::{AgentExecutor, ExecutorContext};
 use axum::extract::{Request, State};
@@ -19,7 +21,9 @@ use bowline_testkit::a2a as peer;
 use bowline_testkit::authority::{self, Authority, AuthorityOptions};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
-use bowline_token::{AuthorizationServer, Bound as AskFor, Builder, ClientAuthentication, Exchanges, OAuth, TokenSource};
+use bowline_token::{
+    AuthorizationServer, Bound as AskFor, Builder, ClientAuthentication, Exchanges, OAuth, TokenSource,
+};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use http::header::AUTHORIZATION;
@@ -47,7 +51,11 @@ async fn each_hop_has_its_own_connection_exporter_certificate_and_signature() {
         let transports = b.transports(a_client.clone()).source(world.tokens_of_a());
         let a = b.call(binding, &transports).await;
         for _ in 0..3 {
-            assert_eq!(say(&*a, "hello").await.unwrap(), "for a, by b, session-bound", "{binding:?}");
+            assert_eq!(
+                say(&*a, "hello").await.unwrap(),
+                "for a, by b, session-bound",
+                "{binding:?}"
+            );
         }
 
         let (at_b, at_c) = (b.seen.all(), c.seen.all());
@@ -93,7 +101,11 @@ async fn the_token_of_one_hop_is_refused_at_the_next_whoever_brings_it() {
             let refused = c.attempt(binding, &world, leaf, &stolen).await;
             assert_eq!(refused.as_deref(), Some(at_c), "{who} at C, {binding:?}");
             let refused = careless.attempt(binding, &world, leaf, &stolen).await;
-            assert_eq!(refused.as_deref(), at_careless, "{who} at an agent that does not look at `aud`, {binding:?}");
+            assert_eq!(
+                refused.as_deref(),
+                at_careless,
+                "{who} at an agent that does not look at `aud`, {binding:?}"
+            );
         }
         // Where it belongs, nobody but A can use it either.
         for (who, leaf, refused_by) in [
@@ -101,7 +113,11 @@ async fn the_token_of_one_hop_is_refused_at_the_next_whoever_brings_it() {
             ("a third party", &world.thief, Some("RS-3")),
             ("A", &world.a, None),
         ] {
-            assert_eq!(b.attempt(binding, &world, leaf, &stolen).await.as_deref(), refused_by, "{who} at B");
+            assert_eq!(
+                b.attempt(binding, &world, leaf, &stolen).await.as_deref(),
+                refused_by,
+                "{who} at B"
+            );
         }
     }
 }
@@ -311,7 +327,12 @@ impl Courier {
 
 impl AgentExecutor for Courier {
     fn execute(&self, context: ExecutorContext) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
-        let (exchanges, next, card, binding) = (self.exchanges.clone(), self.next.clone(), self.card.clone(), self.binding);
+        let (exchanges, next, card, binding) = (
+            self.exchanges.clone(),
+            self.next.clone(),
+            self.card.clone(),
+            self.binding,
+        );
         let call = async move {
             let authorization: HeaderValue = context.service_params[AUTHORIZATION.as_str()].concat().parse().unwrap();
             let subject = AccessToken::from_authorization(&authorization).unwrap();

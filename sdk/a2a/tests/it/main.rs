@@ -2,6 +2,7 @@
 
 mod card;
 mod chain;
+mod python;
 mod script;
 
 /// A guard against hanging, which decides nothing.

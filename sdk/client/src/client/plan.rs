@@ -5,7 +5,7 @@ use bowline_proof::{AccessToken, InvalidAccessToken, PROOF_HEADER, Thumbprint};
 use http::{Extensions, Method, Uri, header, request};
 
 use super::recent::RecentTokens;
-use super::{ProofForThisRequest, ProofRequired, Repeatable, WithCertificate};
+use super::{Http2Only, ProofForThisRequest, ProofRequired, Repeatable, WithCertificate};
 use crate::bind::{RequestFacts, TokenSourceId};
 use crate::dpop::ProveKey;
 use crate::error::{Error, Kind};
@@ -23,6 +23,7 @@ pub(super) struct Plan {
     per_request: bool,
     proof_required: bool,
     prove_key: bool,
+    pub(super) http2_only: bool,
     /// Whether it may be sent again although it may have been processed (CL-7).
     pub(super) is_repeatable: bool,
 }
@@ -58,6 +59,7 @@ impl Plan {
             per_request: parts.extensions.remove::<ProofForThisRequest>().is_some(),
             proof_required: parts.extensions.remove::<ProofRequired>().is_some(),
             prove_key: parts.extensions.remove::<ProveKey>().is_some(),
+            http2_only: parts.extensions.remove::<Http2Only>().is_some(),
             is_repeatable: parts.extensions.remove::<Repeatable>().is_some() || parts.method.is_idempotent(),
         };
         if parts.extensions.is_empty() {

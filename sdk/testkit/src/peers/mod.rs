@@ -13,7 +13,7 @@ mod misbehaving;
 mod plain;
 
 pub use cycling::{Cycle, CyclingOptions, CyclingServer};
-pub use front::forward;
+pub use front::{forward, forward_with_grpc};
 pub use h2_wire::H2Wire;
 pub use ledger::{ConnectionCount, Counts};
 pub use legacy_sse::LegacySse;

@@ -3,6 +3,7 @@
 mod authority;
 mod client;
 mod cycling;
+mod front;
 mod misbehaving;
 mod oidc_provider;
 mod pki;

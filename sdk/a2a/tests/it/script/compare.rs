@@ -6,10 +6,10 @@ use super::expected::Exception;
 use super::row::Row;
 
 /// The columns, in the order in which transports are given everywhere here.
-pub(super) const BINDINGS: [&str; 3] = ["JSONRPC", "HTTP+JSON", "GRPC"];
+pub(crate) const BINDINGS: [&str; 3] = ["JSONRPC", "HTTP+JSON", "GRPC"];
 
 /// Each call whose outcome is another in `ours` than in `stock`, with both.
-pub(super) fn differences(stock: &[Row], ours: &[Row]) -> Vec<String> {
+pub(crate) fn differences(stock: &[Row], ours: &[Row]) -> Vec<String> {
     assert!(!stock.is_empty(), "a script of no calls shows nothing");
     assert_eq!(calls(stock), calls(ours), "the script is the same for both");
     let pairs = stock.iter().zip(ours).filter(|(stock, ours)| stock != ours);
@@ -27,9 +27,22 @@ pub(super) fn differences(stock: &[Row], ours: &[Row]) -> Vec<String> {
         .collect()
 }
 
+/// Fails unless each binding's outcomes, in a few words, are as expected.
+pub(crate) fn assert_expected(played: &[Vec<Row>; 3], expected: &[(&str, &str)], exceptions: &[Exception]) {
+    for (binding, rows) in BINDINGS.iter().zip(played) {
+        let told: Vec<_> = rows.iter().map(|row| (row.call(), &*row.outcome)).collect();
+        let exception = |call: &str| exceptions.iter().find(|e| e.binding == *binding && e.call == call);
+        let expected = expected.iter().map(|(call, outcome)| {
+            let exception = exception(call).map(|exception| exception.outcome);
+            ((*call).to_owned(), exception.unwrap_or(outcome))
+        });
+        assert_eq!(told, expected.collect::<Vec<_>>(), "{binding}");
+    }
+}
+
 /// Fails unless ours get what the stock transports get, call by call and in full, except where `better` has it otherwise; and
 /// has each of those.
-pub(super) fn assert_as_good(stock: &[Vec<Row>; 3], ours: &[Vec<Row>; 3], better: &[Exception]) {
+pub(crate) fn assert_as_good(stock: &[Vec<Row>; 3], ours: &[Vec<Row>; 3], better: &[Exception]) {
     for (binding, (stock, ours)) in BINDINGS.iter().zip(stock.iter().zip(ours)) {
         let of_binding = || better.iter().filter(|better| better.binding == *binding);
         let mut told = differences(stock, ours);
@@ -48,7 +61,7 @@ pub(super) fn assert_as_good(stock: &[Vec<Row>; 3], ours: &[Vec<Row>; 3], better
 
 /// One table of Markdown. The outcome is the first binding's; a binding's column says `same` if it is the same there over
 /// both transports, or else what it is. Below it, why.
-pub(super) fn table(stock: &[Vec<Row>; 3], ours: &[Vec<Row>; 3], exceptions: &[&[Exception]]) -> String {
+pub(crate) fn table(stock: &[Vec<Row>; 3], ours: &[Vec<Row>; 3], exceptions: &[&[Exception]]) -> String {
     let mut table = "| call | outcome |".to_owned();
     BINDINGS.iter().for_each(|binding| {
         let _ = write!(table, " {binding} |");

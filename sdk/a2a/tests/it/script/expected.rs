@@ -1,7 +1,7 @@
 //! What the official Rust agent answers, in a few words. `#n` is the n-th id that the script has seen.
 
 /// By call, in the order of the script.
-pub(super) const EXPECTED: &[(&str, &str)] = &[
+pub(crate) const EXPECTED: &[(&str, &str)] = &[
     ("`send_message`", "task COMPLETED, artifact \"ahoy\", history of 1"),
     (
         "`send_message`, parts of each kind",
@@ -92,7 +92,7 @@ pub(super) const EXPECTED: &[(&str, &str)] = &[
 ];
 
 /// Where the stock transport of one binding gets another answer, and why.
-pub(super) const EXCEPTIONS: &[Exception] = &[
+pub(crate) const EXCEPTIONS: &[Exception] = &[
     Exception {
         binding: "HTTP+JSON",
         call: "`get_push_config`, second",
@@ -116,7 +116,7 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
 const VERSION: &str = "the official server looks at `A2A-Version` in JSON-RPC only (a2a-server-lf 0.5.3)";
 
 /// Where ours is better than the stock transport.
-pub(super) const BETTER: &[Exception] = &[Exception {
+pub(crate) const BETTER: &[Exception] = &[Exception {
     binding: "HTTP+JSON",
     call: "`get_push_config`, second",
     outcome: "second, 100%? to https://example.com/second",
@@ -125,9 +125,9 @@ pub(super) const BETTER: &[Exception] = &[Exception {
 
 /// An outcome that is another in one binding.
 #[derive(Debug)]
-pub(super) struct Exception {
-    pub(super) binding: &'static str,
-    pub(super) call: &'static str,
-    pub(super) outcome: &'static str,
-    pub(super) why: &'static str,
+pub(crate) struct Exception {
+    pub(crate) binding: &'static str,
+    pub(crate) call: &'static str,
+    pub(crate) outcome: &'static str,
+    pub(crate) why: &'static str,
 }

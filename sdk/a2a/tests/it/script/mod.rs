@@ -5,35 +5,55 @@
 
 #![allow(clippy::print_stdout, reason = "the table is there to be read")]
 
-mod compare;
-mod expected;
+pub(crate) mod compare;
+pub(crate) mod expected;
 mod play;
 mod row;
-mod site;
+pub(crate) mod site;
 
 use bowline_testkit::a2a::{Echo, agent, card};
 use bowline_testkit::peers::PlainServer;
 
-use compare::{BINDINGS, differences};
-use expected::{EXCEPTIONS, EXPECTED};
-use site::{all_rows, rows, stock};
+use compare::{BINDINGS, assert_as_good, assert_expected, differences, table};
+use expected::{BETTER, EXCEPTIONS, EXPECTED};
+use site::{Site, all_rows, ours, rows, stock};
+
+/// The official agent behind `BindingLayer`, to ours, as the official agent in plain HTTP to the stock transports.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ours_get_over_tls_what_the_stock_transports_get_over_plain_http() {
+    let plain = PlainServer::start_with(|origin| agent(Echo::default(), card(origin)));
+    let theirs = all_rows(&stock(), &card(&plain.origin()), &[&plain.addr().to_string()]).await;
+
+    let site = Site::open(|origin| agent(Echo::default(), card(origin)));
+    let client = site.client();
+    let own = all_rows(&ours(&site, &client), &card(&site.server.origin()), &[&site.here()]).await;
+
+    println!("{}", table(&theirs, &own, &[EXCEPTIONS, BETTER]));
+    assert_as_good(&theirs, &own, BETTER);
+
+    // All three bindings share one connection, and so one proof (CL-3). Every request carried it.
+    let stats = client.stats();
+    println!(
+        "{} requests of ours, {} connection(s), {} signature(s)",
+        stats.totals.requests,
+        stats.connections_opened,
+        stats.totals.signatures()
+    );
+    assert_eq!(stats.connections_opened, 1);
+    assert_eq!(stats.totals.signatures(), 1);
+    assert_eq!(stats.totals.with_proof, stats.totals.requests);
+    assert_eq!(stats.totals.refused, 0);
+}
 
 /// The answers that all others are compared with are themselves as they should be.
 #[tokio::test]
 async fn the_stock_transports_get_the_answers_that_a2a_demands() {
     let server = PlainServer::start_with(|origin| agent(Echo::default(), card(origin)));
-    let here = server.addr().to_string();
-    let played = all_rows(&stock(), &card(&server.origin()), &here).await;
-    for (binding, rows) in BINDINGS.iter().zip(&played) {
-        let told: Vec<_> = rows.iter().map(|row| (row.call(), &*row.outcome)).collect();
-        let of_binding = |call: &str| EXCEPTIONS.iter().find(|e| e.binding == *binding && e.call == call);
-        let expected = EXPECTED.iter().map(|(call, outcome)| match of_binding(call) {
-            Some(exception) => ((*call).to_owned(), exception.outcome),
-            None => ((*call).to_owned(), *outcome),
-        });
-        assert_eq!(told, expected.collect::<Vec<_>>(), "{binding}");
+    let played = all_rows(&stock(), &card(&server.origin()), &[&server.addr().to_string()]).await;
+    assert_expected(&played, EXPECTED, EXCEPTIONS);
 
-        // In full, not only in a few words: the bindings agree with each other.
+    // In full, not only in a few words: the bindings agree with each other.
+    for (binding, rows) in BINDINGS.iter().zip(&played) {
         let differences = differences(&played[0], rows);
         let exceptions = EXCEPTIONS.iter().filter(|e| e.binding == *binding).count();
         assert_eq!(differences.len(), exceptions, "{binding}: {}", differences.join("\n"));
@@ -50,11 +70,11 @@ async fn a_run_differs_in_just_the_calls_that_an_agent_answers_otherwise() {
         agent(Echo::default(), card)
     });
     for factory in stock() {
-        let first = rows(&*factory, &card(&server.origin()), &server.addr().to_string()).await;
-        let again = rows(&*factory, &card(&server.origin()), &server.addr().to_string()).await;
+        let first = rows(&*factory, &card(&server.origin()), &[&server.addr().to_string()]).await;
+        let again = rows(&*factory, &card(&server.origin()), &[&server.addr().to_string()]).await;
         assert_eq!(differences(&first, &again), [""; 0], "{}", factory.protocol());
 
-        let less = rows(&*factory, &card(&lesser.origin()), &lesser.addr().to_string()).await;
+        let less = rows(&*factory, &card(&lesser.origin()), &[&lesser.addr().to_string()]).await;
         let named = differences(&first, &less);
         let with_push = first.iter().filter(|row| row.method.contains("push_config"));
         let mut expected: Vec<_> = with_push.map(row::Row::call).collect();

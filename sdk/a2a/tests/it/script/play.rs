@@ -20,9 +20,9 @@ use crate::soon;
 /// A URI of nobody's, to see whether it arrives.
 const EXTENSION: &str = "https://example.com/some-extension";
 
-/// Plays the script on an agent that does as `bowline_testkit::a2a::Echo` does, and tells how each call went. `here` is the
-/// agent's authority (`localhost:1234`), which no row names.
-pub(super) async fn play(transport: &dyn Transport, here: &str) -> Vec<Row> {
+/// Plays the script on an agent that does as `bowline_testkit::a2a::Echo` does, and tells how each call went. `here` are the
+/// authorities that the agent's card names (`localhost:1234`), which no row does.
+pub(super) async fn play(transport: &dyn Transport, here: &[&str]) -> Vec<Row> {
     let mut play = Play {
         transport,
         params: HashMap::from([

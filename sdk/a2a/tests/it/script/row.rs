@@ -192,16 +192,16 @@ fn of_state(state: &TaskState) -> &'static str {
     }
 }
 
-/// Names for what is another in every run: UUIDs by order of appearance, times, the agent's address.
+/// Names for what is another in every run: UUIDs by order of appearance, times, the agent's addresses.
 pub(super) struct Names {
-    here: String,
+    here: Vec<String>,
     ids: Vec<String>,
 }
 
 impl Names {
-    pub(super) fn new(here: &str) -> Self {
+    pub(super) fn new(here: &[&str]) -> Self {
         Self {
-            here: here.to_owned(),
+            here: here.iter().map(ToString::to_string).collect(),
             ids: Vec::new(),
         }
     }
@@ -225,8 +225,10 @@ impl Names {
     }
 
     fn replaced(&mut self, text: &str) -> String {
-        let text = text.replace(&format!("https://{}", self.here), &format!("http://{}", self.here));
-        let text = text.replace(&self.here, "here");
+        let text = self.here.iter().fold(text.to_owned(), |text, here| {
+            let text = text.replace(&format!("https://{here}"), "http://here");
+            text.replace(here, "here")
+        });
         let mut replaced = String::new();
         let mut rest = &*text;
         while let Some(first) = rest.chars().next() {

@@ -8,6 +8,7 @@ use a2a_client::jsonrpc::JsonRpcTransportFactory;
 use a2a_client::rest::RestTransportFactory;
 use a2a_grpc::GrpcTransportFactory;
 use axum::Router;
+use bowline_a2a::Transports;
 use bowline_client::{AccessToken, Client, Identity, Trust};
 use bowline_server::{BindingLayer, Jwks, JwtValidator, Policy};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
@@ -18,10 +19,10 @@ use super::play::play;
 use super::row::Row;
 
 /// A binding each.
-pub(super) type Factories = [Arc<dyn TransportFactory>; 3];
+pub(crate) type Factories = [Arc<dyn TransportFactory>; 3];
 
 /// The transports that come with the official crates.
-pub(super) fn stock() -> Factories {
+pub(crate) fn stock() -> Factories {
     [
         Arc::new(JsonRpcTransportFactory::new(None)),
         Arc::new(RestTransportFactory::new(None)),
@@ -29,9 +30,16 @@ pub(super) fn stock() -> Factories {
     ]
 }
 
+/// Ours, with a token of the client's.
+pub(crate) fn ours(site: &Site, client: &Client) -> Factories {
+    let transports = Transports::new(client.clone(), &site.server.origin()).unwrap();
+    let transports = transports.token(site.token());
+    [transports.json_rpc(), transports.http_json(), transports.grpc()]
+}
+
 /// An agent, and what there is to reach it.
-pub(super) struct Site {
-    pub(super) server: CyclingServer,
+pub(crate) struct Site {
+    pub(crate) server: CyclingServer,
     pki: Pki,
     leaf: Leaf,
     authority: Authority,
@@ -39,7 +47,7 @@ pub(super) struct Site {
 
 impl Site {
     /// Serves `agent`, which is made for an origin, to whom proves his token.
-    pub(super) fn open(agent: impl FnOnce(&str) -> Router) -> Self {
+    pub(crate) fn open(agent: impl FnOnce(&str) -> Router) -> Self {
         let pki = Pki::new();
         let authority = Authority::start(&pki, AuthorityOptions::default());
         let jwks = Jwks::document(authority.jwks().to_string()).unwrap();
@@ -58,7 +66,7 @@ impl Site {
         }
     }
 
-    pub(super) fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::builder()
             .identity(Identity::new(self.leaf.chain(), self.leaf.signing_key()).unwrap())
             .trust(Trust::authorities([self.pki.ca_der().clone()]).unwrap())
@@ -67,19 +75,19 @@ impl Site {
     }
 
     /// A session-bound token of the client's.
-    pub(super) fn token(&self) -> AccessToken {
+    pub(crate) fn token(&self) -> AccessToken {
         let request = TokenRequest::session_bound("agent", self.leaf.thumbprint());
         AccessToken::new(self.authority.issue(&request)).unwrap()
     }
 
     /// `localhost` and the port.
-    pub(super) fn here(&self) -> String {
+    pub(crate) fn here(&self) -> String {
         format!("localhost:{}", self.server.addr().port())
     }
 }
 
 /// Plays the script over the interface of `card` that `factory` is for.
-pub(super) async fn rows(factory: &dyn TransportFactory, card: &AgentCard, here: &str) -> Vec<Row> {
+pub(crate) async fn rows(factory: &dyn TransportFactory, card: &AgentCard, here: &[&str]) -> Vec<Row> {
     let mut interfaces = card.supported_interfaces.iter();
     let interface = interfaces
         .find(|interface| interface.protocol_binding == factory.protocol())
@@ -89,7 +97,7 @@ pub(super) async fn rows(factory: &dyn TransportFactory, card: &AgentCard, here:
 }
 
 /// The same for each binding, one after the other.
-pub(super) async fn all_rows(factories: &Factories, card: &AgentCard, here: &str) -> [Vec<Row>; 3] {
+pub(crate) async fn all_rows(factories: &Factories, card: &AgentCard, here: &[&str]) -> [Vec<Row>; 3] {
     let [first, second, third] = factories;
     [
         rows(&**first, card, here).await,
