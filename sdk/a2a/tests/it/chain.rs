@@ -3,10 +3,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use a2a::{
-    A2AError, AgentCard, AgentInterface, Message, Part, Role, SendMessageRequest, SendMessageResponse, StreamResponse,
-};
-use a2a_client::{A2AClient, Transport, TransportFactory};
+use a2a::{A2AError, AgentCard, Message, Part, Role, StreamResponse};
+use a2a_client::{ServiceParams, Transport};
 use a2a_server::{AgentExecutor, ExecutorContext};
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
@@ -30,7 +28,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rustls_pki_types::UnixTime;
 
-use crate::soon;
+use crate::over::{BINDINGS, Over, say};
 
 /// What B and C are called in tokens (`aud`), wherever they listen.
 const B: &str = "https://b.example";
@@ -52,7 +50,7 @@ async fn each_hop_has_its_own_connection_exporter_certificate_and_signature() {
         let a = b.call(binding, &transports).await;
         for _ in 0..3 {
             assert_eq!(
-                say(&*a, "hello").await.unwrap(),
+                say(&*a, &ServiceParams::new(), "hello").await.unwrap(),
                 "for a, by b, session-bound",
                 "{binding:?}"
             );
@@ -88,7 +86,10 @@ async fn the_token_of_one_hop_is_refused_at_the_next_whoever_brings_it() {
         let tokens = world.tokens_of_a();
         let transports = b.transports(world.client(&world.a)).source(tokens.clone());
         let a = b.call(binding, &transports).await;
-        assert_eq!(say(&*a, "hello").await.unwrap(), "for a, by nobody, session-bound");
+        assert_eq!(
+            say(&*a, &ServiceParams::new(), "hello").await.unwrap(),
+            "for a, by nobody, session-bound"
+        );
         let stolen = tokens.token().await.unwrap().access_token().clone();
 
         // An agent that takes B's tokens for its own shows what is left without RS-2.
@@ -131,21 +132,12 @@ async fn a_bowline_client_does_not_pass_its_callers_token_on() {
     for binding in BINDINGS {
         let transports = c.transports(world.client(&world.b)).token(stolen.clone());
         let agent = c.call(binding, &transports).await;
-        let failure = Failure::of(&say(&*agent, "hello").await.unwrap_err()).unwrap();
+        let failure = Failure::of(&say(&*agent, &ServiceParams::new(), "hello").await.unwrap_err()).unwrap();
         assert_eq!(failure.kind(), Kind::Configuration, "{failure}");
         assert!(!failure.may_have_been_processed());
     }
     assert_eq!(c.seen.all().len(), 0);
 }
-
-#[derive(Clone, Copy, Debug)]
-enum Over {
-    JsonRpc,
-    HttpJson,
-    Grpc,
-}
-
-const BINDINGS: [Over; 3] = [Over::JsonRpc, Over::HttpJson, Over::Grpc];
 
 /// Who takes part, and their authorization server.
 struct World {
@@ -238,8 +230,7 @@ impl Agent {
     }
 
     async fn call(&self, binding: Over, transports: &Transports) -> Box<dyn Transport> {
-        let (factory, interface) = choose(binding, transports, &self.card);
-        factory.create(&self.card, interface).await.unwrap()
+        binding.create(transports, &self.card).await.unwrap()
     }
 
     /// Presents a stolen token with a valid proof by `leaf`, and tells which check refuses, if one does.
@@ -249,42 +240,13 @@ impl Agent {
         // The client does not know of the token, so that it cannot refuse to send it; nor does the card ask for one.
         let card = peer::card(&self.server.origin());
         let transports = self.transports(client);
-        let (factory, interface) = choose(binding, &transports, &card);
-        let agent = factory.create(&card, interface).await.unwrap();
-        let error = say(&*agent, "hello").await.err()?;
+        let agent = binding.create(&transports, &card).await.unwrap();
+        let error = say(&*agent, &ServiceParams::new(), "hello").await.err()?;
         let failure = Failure::of(&error).unwrap();
         assert_eq!(failure.kind(), Kind::Unauthorized, "{failure}");
         let challenge = failure.www_authenticate().concat();
         let at = challenge.find("RS-").expect(&challenge);
         Some(challenge[at..].split(':').next().unwrap().to_owned())
-    }
-}
-
-fn choose<'a>(
-    binding: Over,
-    transports: &Transports,
-    card: &'a AgentCard,
-) -> (Arc<dyn TransportFactory>, &'a AgentInterface) {
-    let factory = match binding {
-        Over::JsonRpc => transports.json_rpc(),
-        Over::HttpJson => transports.http_json(),
-        Over::Grpc => transports.grpc(),
-    };
-    let mut interfaces = card.supported_interfaces.iter();
-    let interface = interfaces.find(|interface| interface.protocol_binding == factory.protocol());
-    (factory, interface.unwrap())
-}
-
-async fn say(agent: &dyn Transport, text: &str) -> Result<String, A2AError> {
-    let request = SendMessageRequest {
-        message: Message::new(Role::User, vec![Part::text(text)]),
-        configuration: None,
-        metadata: None,
-        tenant: None,
-    };
-    match soon(agent.send_message(&Default::default(), &request)).await? {
-        SendMessageResponse::Message(message) => Ok(message.parts.iter().filter_map(Part::as_text).collect()),
-        SendMessageResponse::Task(task) => panic!("a message was expected, not {task:?}"),
     }
 }
 
@@ -337,20 +299,8 @@ impl AgentExecutor for Courier {
             let authorization: HeaderValue = context.service_params[AUTHORIZATION.as_str()].concat().parse().unwrap();
             let subject = AccessToken::from_authorization(&authorization).unwrap();
             let next = next.source(exchanges.of(&subject).unwrap());
-            let (factory, interface) = choose(binding, &next, &card);
-            let agent = A2AClient::new(factory.create(&card, interface).await?);
-            let question = SendMessageRequest {
-                message: context.message.ok_or_else(|| A2AError::internal("no message"))?,
-                configuration: None,
-                metadata: None,
-                tenant: None,
-            };
-            match agent.send_message(&question).await? {
-                SendMessageResponse::Message(message) => {
-                    Ok(message.parts.iter().filter_map(Part::as_text).collect::<String>())
-                }
-                SendMessageResponse::Task(_) => Err(A2AError::internal("a task")),
-            }
+            let agent = binding.create(&next, &card).await?;
+            say(&*agent, &ServiceParams::new(), "hello").await
         };
         stream::once(call).flat_map(answer).boxed()
     }

@@ -2,6 +2,8 @@
 
 mod card;
 mod chain;
+mod demands;
+mod over;
 mod python;
 mod script;
 
