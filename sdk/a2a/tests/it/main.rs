@@ -1,6 +1,9 @@
 //! `bowline-a2a` against the official A2A server behind `BindingLayer`, and against agents that are not ours.
 
 mod card;
+mod chain;
+mod demands;
+mod over;
 mod python;
 mod script;
 
