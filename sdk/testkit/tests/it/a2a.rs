@@ -37,8 +37,8 @@ async fn a_stepped_task_does_what_it_is_told_and_nothing_else() {
     run.complete();
     run.working();
     assert_eq!(next(&mut events).await, "COMPLETED");
-    assert!(soon(events.next()).await.is_none(), "what comes after the end is lost");
     assert!(run.is_over());
+    assert!(soon(events.next()).await.is_none(), "what comes after the end is lost");
 }
 
 #[tokio::test]
