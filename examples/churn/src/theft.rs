@@ -1,12 +1,50 @@
-//! The thief: has what a log leaked, the last request's token and proof, and tries them elsewhere.
+//! The thief: has what a log leaked, the last request's target, token and proof, and tries them elsewhere.
 
+use axum::http::request::Parts;
+use bowline_proof::PROOF_HEADER;
+use bowline_proof::dpop::DPOP_HEADER;
 use bowline_testkit::pki::Leaf;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, Method, header};
 use serde::Serialize;
 
 use crate::Result;
 use crate::contender::reqwest_builder;
+use crate::upstream::Upstream;
 use crate::world::World;
+
+/// What a careless log holds of a request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Loot {
+    method: Method,
+    path: String,
+    fields: HeaderMap,
+}
+
+const FIELDS: [HeaderName; 10] = [
+    header::AUTHORIZATION,
+    header::ACCEPT,
+    header::CONTENT_TYPE,
+    header::TE,
+    PROOF_HEADER,
+    DPOP_HEADER,
+    HeaderName::from_static("a2a-version"),
+    HeaderName::from_static("mcp-session-id"),
+    HeaderName::from_static("mcp-protocol-version"),
+    HeaderName::from_static("mcp-method"),
+];
+
+impl Loot {
+    pub(crate) fn of(request: &Parts) -> Self {
+        let fields = FIELDS
+            .into_iter()
+            .filter_map(|name| request.headers.get(&name).cloned().map(|value| (name, value)));
+        Self {
+            method: request.method.clone(),
+            path: request.uri.path().to_owned(),
+            fields: fields.collect(),
+        }
+    }
+}
 
 /// What became of an attack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -24,22 +62,17 @@ impl Attack {
     }
 }
 
-/// Presents stolen credentials on a new connection that `who`'s certificate authenticates, and calls the tool.
+/// Presents stolen credentials on a new connection that `who`'s certificate authenticates, and makes a call with them.
 ///
 /// With the victim's own certificate this is the harder attack: a process that can open connections as the victim
 /// (RFC 8705 is satisfied), but cannot have a proof signed.
-pub(crate) async fn replay(world: &World, url: &str, who: &Leaf, stolen: HeaderMap) -> Result<Attack> {
-    let call = serde_json::json!({
-        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
-        "params": { "name": "echo", "arguments": { "text": "stolen" } },
-    });
+pub(crate) async fn replay(world: &World, upstream: &Upstream, who: &Leaf, stolen: &Loot) -> Result<Attack> {
+    let url = format!("{}{}", upstream.origin(), stolen.path);
     let response = reqwest_builder(world, who)?
         .build()?
-        .post(url)
-        .headers(stolen)
-        .header("accept", "application/json, text/event-stream")
-        .header("mcp-protocol-version", "2025-06-18")
-        .json(&call)
+        .request(stolen.method.clone(), url)
+        .headers(stolen.fields.clone())
+        .body(upstream.call_by_hand())
         .send()
         .await?;
     if response.status().is_success() {
