@@ -1,7 +1,6 @@
 //! The clients that are compared: a protocol's own client over another HTTP client.
 
 use bowline_client::{AccessToken, Client, DpopKey, Hardening};
-use bowline_testkit::pki::Leaf;
 
 use crate::Result;
 use crate::scenario::{Scenario, Talk};
@@ -74,12 +73,8 @@ impl Contender {
 
 /// A reqwest client with the agent's certificate, as a stock transport would be given it.
 pub(crate) fn stock_http(world: &World) -> Result<reqwest::ClientBuilder> {
-    reqwest_builder(world, &world.agent)
-}
-
-/// A reqwest client with somebody's certificate.
-pub(crate) fn reqwest_builder(world: &World, who: &Leaf) -> Result<reqwest::ClientBuilder> {
-    let identity = reqwest::Identity::from_pem(format!("{}{}", who.key_pem(), who.chain_pem()).as_bytes())?;
+    let pem = [world.agent.key_pem(), world.agent.chain_pem()].concat();
+    let identity = reqwest::Identity::from_pem(pem.as_bytes())?;
     let ca = reqwest::Certificate::from_der(world.pki.ca_der())?;
     Ok(reqwest::Client::builder().tls_certs_only([ca]).identity(identity))
 }

@@ -7,7 +7,7 @@ use crate::agent::Agent;
 use crate::contender::Contender;
 use crate::report::Row;
 use crate::scenario::Scenario;
-use crate::theft;
+use crate::theft::Attack;
 use crate::upstream::Upstream;
 use crate::world::World;
 
@@ -26,9 +26,9 @@ pub(crate) async fn one(
     let counts = upstream.counts();
     let per_request_claims = upstream.per_request_claims();
 
-    let stolen = upstream.stolen();
-    let other_certificate = theft::replay(world, &upstream, &world.thief, &stolen).await?;
-    let same_certificate = theft::replay(world, &upstream, &world.agent, &stolen).await?;
+    let stolen = upstream.log().last().ok_or("the server has seen no request")?;
+    let other_certificate = Attack::with(world, &upstream, &world.thief, &stolen).await?;
+    let same_certificate = Attack::with(world, &upstream, &world.agent, &stolen).await?;
     agent.leave().await;
 
     Ok(Row {

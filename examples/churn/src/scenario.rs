@@ -60,13 +60,18 @@ impl Scenario {
         Self::A2aMesh,
     ];
 
-    /// As `Scenario::parse` takes them, with what else it takes.
-    pub(crate) const NAMED_TOGETHER: [(&str, fn(Self) -> bool); 4] = [
-        ("sse", Self::has_event_stream),
-        ("a2a-warm", |scenario| matches!(scenario, Self::A2aWarm(_))),
-        ("mcp", |scenario| scenario.talk() == Talk::Mcp),
-        ("a2a", |scenario| scenario.talk() != Talk::Mcp),
-    ];
+    /// What `--scenario` takes for several of them at once.
+    const GROUPS: [&'static str; 4] = ["sse", "a2a-warm", "mcp", "a2a"];
+
+    fn is_in(self, group: &str) -> bool {
+        match group {
+            "sse" => self.has_event_stream(),
+            "a2a-warm" => matches!(self, Self::A2aWarm(_)),
+            "mcp" => self.talk() == Talk::Mcp,
+            "a2a" => self.talk() != Talk::Mcp,
+            _ => false,
+        }
+    }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -88,13 +93,13 @@ impl Scenario {
     pub(crate) fn parse(name: &str) -> Result<Vec<Self>, String> {
         let named: Vec<_> = Self::ALL
             .into_iter()
-            .filter(|s| s.name() == name || Self::NAMED_TOGETHER.iter().any(|(n, has)| *n == name && has(*s)))
+            .filter(|scenario| scenario.name() == name || scenario.is_in(name))
             .collect();
         if named.is_empty() {
             let names = Self::ALL.map(Self::name).join(", ");
-            let together = Self::NAMED_TOGETHER.map(|(name, _)| name).join(", ");
+            let groups = Self::GROUPS.join(", ");
             return Err(format!(
-                "there is no such scenario; there are {names}, and for several at once {together}"
+                "there is no such scenario; there are {names}, and for several at once {groups}"
             ));
         }
         Ok(named)

@@ -1,25 +1,22 @@
 //! The protected server: an MCP server or an A2A agent behind `BindingLayer`, on a TLS front that ends connections as the
 //! scenario says. It counts, and it leaks: what a careless log would hold is what the thief gets.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::extract::Request;
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
 use bowline_server::{BindingLayer, Dpop, JwksUrl, JwtValidator, MemoryReplayStore, ServerEvent};
 use bowline_testkit::peers::{Counts, CyclingOptions, CyclingServer};
+use bowline_testkit::theft::CarelessLog;
 use tokio::task::JoinHandle;
 
 use crate::scenario::{Scenario, Talk};
-use crate::theft::Loot;
 use crate::world::{RESOURCE, World};
 use crate::{Result, a2a, mcp};
 
 pub(crate) struct Upstream {
     server: Arc<CyclingServer>,
     talk: Talk,
-    leak: Arc<Leak>,
+    log: CarelessLog,
     per_request_claims: Arc<AtomicU64>,
     cutting: Option<JoinHandle<()>>,
 }
@@ -40,7 +37,7 @@ impl Upstream {
                     counted.fetch_add(1, Ordering::Relaxed);
                 }
             });
-        let leak = Arc::new(Leak::default());
+        let log = CarelessLog::default();
         // The origin is known only once the port is, and an `htu` names it: a port of its own first.
         let options = CyclingOptions {
             cycle: scenario.cycle(),
@@ -54,7 +51,7 @@ impl Upstream {
                 Talk::Mcp => mcp::server(scenario),
                 Talk::A2a(_) => a2a::server(scenario, origin, calls),
             };
-            service.layer(binding).layer(from_fn_with_state(leak.clone(), overhear))
+            log.in_front_of(service.layer(binding))
         });
         let server = Arc::new(server);
         let cutting = scenario.cut_every().map(|every| {
@@ -69,7 +66,7 @@ impl Upstream {
         Ok(Self {
             server,
             talk,
-            leak,
+            log,
             per_request_claims,
             cutting,
         })
@@ -88,9 +85,8 @@ impl Upstream {
         self.per_request_claims.load(Ordering::Relaxed)
     }
 
-    /// What a log holds of the last request.
-    pub(crate) fn stolen(&self) -> Loot {
-        self.leak.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn log(&self) -> &CarelessLog {
+        &self.log
     }
 
     /// The body of a call that this server takes.
@@ -117,17 +113,4 @@ impl Drop for Upstream {
 fn validator(world: &World) -> Result<JwtValidator> {
     let keys = JwksUrl::new(&world.authority.jwks_url())?.trust_only_pem(world.authority.ca_pem().as_bytes())?;
     Ok(JwtValidator::builder(world.authority.issuer(), RESOURCE, keys).build())
-}
-
-#[derive(Default)]
-struct Leak(Mutex<Loot>);
-
-async fn overhear(
-    axum::extract::State(leak): axum::extract::State<Arc<Leak>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let (head, body) = request.into_parts();
-    *leak.0.lock().unwrap_or_else(PoisonError::into_inner) = Loot::of(&head);
-    next.run(Request::from_parts(head, body)).await
 }

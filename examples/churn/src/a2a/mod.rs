@@ -3,7 +3,8 @@
 mod long_task;
 mod stock;
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use a2a::{Message, Part, Role, SendMessageRequest, SendMessageResponse, Task};
 use a2a_client::auth::AuthInterceptor;
@@ -11,10 +12,8 @@ use a2a_client::{A2AClient, Transport};
 use axum::Router;
 use bowline_a2a::Transports;
 use bowline_client::Client;
-use bowline_testkit::a2a::{Echo, GRPC_PATH, Paced, agent, card};
+use bowline_testkit::a2a::{Echo, Paced, agent, card};
 use indicatif::ProgressBar;
-use std::sync::Arc;
-use std::time::Duration;
 
 use crate::Result;
 use crate::agent::Driven;
@@ -48,7 +47,7 @@ pub(crate) fn call_by_hand(binding: Binding) -> Vec<u8> {
 
 /// A client of the agent.
 pub(crate) struct Agent {
-    client: A2AClient<Box<dyn Transport>>,
+    client: Arc<A2AClient<Box<dyn Transport>>>,
     http: Option<Client>,
 }
 
@@ -73,7 +72,7 @@ impl Agent {
                 let interface = interfaces.iter().find(|i| i.protocol_binding == factory.protocol());
                 let interface = interface.ok_or("the card has no such interface")?;
                 Ok(Self {
-                    client: A2AClient::new(factory.create(&card, interface).await?),
+                    client: Arc::new(A2AClient::new(factory.create(&card, interface).await?)),
                     http: Some(client),
                 })
             }
@@ -81,7 +80,7 @@ impl Agent {
                 let token = AuthInterceptor::bearer(&world.token("agent-bearer").await?);
                 let client = A2AClient::new(stock::transport(world, &origin, binding).await?);
                 Ok(Self {
-                    client: client.with_interceptors(vec![Arc::new(token)]),
+                    client: Arc::new(client.with_interceptors(vec![Arc::new(token)])),
                     http: None,
                 })
             }
@@ -94,7 +93,7 @@ impl Agent {
 
     pub(crate) async fn drive(&self, scenario: Scenario, calls: u32, progress: &ProgressBar) -> Driven {
         match scenario {
-            Scenario::A2aLongTask => long_task::follow(&self.client, calls, progress).await,
+            Scenario::A2aLongTask => long_task::follow(&self.client, self.http.is_some(), calls, progress).await,
             _ => self.call(calls, progress).await,
         }
     }

@@ -42,6 +42,8 @@ async fn channel(world: &World, origin: &str) -> Result<Channel> {
             let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(443));
             let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
             let socket = TcpStream::connect((host, port)).await?;
+            // As tonic's own connector does.
+            socket.set_nodelay(true)?;
             Ok::<_, std::io::Error>(TokioIo::new(tls.connect(name, socket).await?))
         }
     });
