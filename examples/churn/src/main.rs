@@ -49,7 +49,8 @@ struct Options {
     scenarios: Vec<std::vec::Vec<Scenario>>,
 
     /// Calls per run. `idle` thinks between its calls and makes a fiftieth of them, at least five; `a2a-long-task` makes one,
-    /// whose task says a twentieth as often that it works, at least 25 times. [default: 1000, with --quick 100]
+    /// whose task says a twentieth as often that it works, at least 25 times; `a2a-mesh` makes at least 500. [default:
+    /// 1000, with --quick 100]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     requests: Option<u32>,
 

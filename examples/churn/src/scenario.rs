@@ -125,7 +125,7 @@ impl Scenario {
                 ..Cycle::default()
             },
             Self::A2aMesh => Cycle {
-                max_age: Some(Duration::from_millis(50)),
+                max_age: Some(Duration::from_millis(20)),
                 ..Cycle::default()
             },
             _ => Cycle::default(),
@@ -167,6 +167,8 @@ impl Load {
     pub(crate) fn calls(self, scenario: Scenario) -> u32 {
         match scenario {
             Scenario::Idle => (self.0 / 50).max(5),
+            // Long enough for some connections to grow old.
+            Scenario::A2aMesh => self.0.max(500),
             // One call, whose task says as often that it works.
             Scenario::A2aLongTask => (self.0 / 20).max(25),
             _ => self.0,
