@@ -29,7 +29,7 @@ vectors: parts-python
 
 # The tests that `just test` leaves out for want of parts: the exporter value against OpenSSL's (Python, `pyopenssl`), a
 # stolen ticket used by another process (the `openssl` command), npm's `oidc-provider` as the authorization server (Node),
-# MCP servers on the TypeScript (Node) and Python (`mcp`) SDKs, and an A2A agent on the Python SDK (`a2a-sdk`).
+# MCP servers on the TypeScript (Node) and Python (`mcp`) SDKs, an A2A agent on the Python SDK (`a2a-sdk`), and `haproxy`.
 ignored: parts-python parts-node
     PATH="{{ parent_directory(parts_python) }}:$PATH" cargo test --workspace --tests -- --ignored --skip regenerate
 
