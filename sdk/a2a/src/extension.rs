@@ -245,7 +245,10 @@ mod tests {
     fn the_extension_is_written_as_the_book_specifies_it() {
         let chapter = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/src/a2a.md");
         let chapter = std::fs::read_to_string(chapter).unwrap();
-        let example = chapter.split("```json").nth(1).and_then(|rest| rest.split("```").next());
+        let example = chapter
+            .split("```json")
+            .nth(1)
+            .and_then(|rest| rest.split("```").next());
         let example: Value = serde_json::from_str(example.unwrap()).unwrap();
         let binding = SessionBinding::required().per_request_claims_for(["CancelTask"]);
         assert_eq!(serde_json::to_value(AgentExtension::from(binding)).unwrap(), example);
