@@ -386,6 +386,26 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn freshness_ends_and_a_304_begins_it_anew_with_the_same_octets() {
+        let text = r#"{"name":"x","version":"1","supportedInterfaces":[],"capabilities":{}}"#;
+        let caching = |max_age: &'static str| {
+            let mut fields = HeaderMap::new();
+            fields.insert(CACHE_CONTROL, HeaderValue::from_static(max_age));
+            Caching::of(&fields)
+        };
+        let (head, ()) = Response::new(()).into_parts();
+        let url = Uri::from_static("https://a.example/");
+        let card = Card::read(&url, Bytes::from_static(text.as_bytes()), &head, caching("max-age=60")).unwrap();
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert!(card.is_fresh());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!card.is_fresh());
+        let same = card.renewed(caching("max-age=10"));
+        assert!(same.is_fresh() && !card.is_fresh());
+        assert_eq!(same.octets().as_ptr(), card.octets().as_ptr());
+    }
+
     #[test]
     fn a_card_is_fresh_for_as_long_as_its_server_says_and_no_longer() {
         for (cache_control, age, seconds) in [
