@@ -9,7 +9,7 @@ use a2a_client::rest::RestTransportFactory;
 use a2a_grpc::GrpcTransportFactory;
 use axum::Router;
 use bowline_a2a::Transports;
-use bowline_client::{AccessToken, Client, Identity, Trust};
+use bowline_client::{AccessToken, Client, HttpVersions, Identity, Trust};
 use bowline_server::{BindingLayer, Jwks, JwtValidator, Policy};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
@@ -66,10 +66,11 @@ impl Site {
         }
     }
 
-    pub(crate) fn client(&self) -> Client {
+    pub(crate) fn client(&self, http: HttpVersions) -> Client {
         Client::builder()
             .identity(Identity::new(self.leaf.chain(), self.leaf.signing_key()).unwrap())
             .trust(Trust::authorities([self.pki.ca_der().clone()]).unwrap())
+            .http_versions(http)
             .build()
             .unwrap()
     }
