@@ -1,6 +1,7 @@
 //! The gRPC binding.
 
 mod hostile;
+mod house;
 mod official;
 mod peer;
 
