@@ -1,16 +1,19 @@
 //! Agents, and things in front of them, that answer otherwise than gRPC wants.
 
-use a2a::{A2AError, TypedDetail, error_code, errordetails};
+use std::time::Duration;
+
+use a2a::{A2AError, GetTaskRequest, TypedDetail, error_code, errordetails};
 use a2a_client::ServiceParams;
 use bowline_a2a::{Failure, Kind};
 use bytes::Bytes;
+use futures_util::{StreamExt, poll};
 use h2::Reason;
 use http::HeaderMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::peer::{EVENT, ScriptedPeer, Step, TASK, fields, grpc_head, message, ok};
-use super::{failure, get_task, plain_transports, subscribed, transport};
+use super::{failure, get_task, plain_transports, subscribe, subscribed, transport};
 
 /// What a call, and what a subscription, get.
 async fn both(steps: Vec<Step>) -> (A2AError, Vec<A2AError>, usize) {
@@ -270,6 +273,38 @@ async fn what_is_too_long_is_said_to_be_before_it_comes() {
     );
 }
 
+/// The time is tokio's, and passes as the test wants.
+#[tokio::test]
+async fn an_answer_that_does_not_end_times_out_and_a_stream_may_take_its_time() {
+    // An event's octets are those of a task, too.
+    let peer = ScriptedPeer::start(vec![grpc_head(), message(EVENT), Step::UntilReset]).await;
+    let transports = plain_transports(peer.origin());
+    let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
+    let mut events = subscribe(&*transport).await.unwrap();
+    assert!(matches!(crate::soon(events.next()).await, Some(Ok(_))));
+    let request = GetTaskRequest {
+        id: "t".to_owned(),
+        history_length: None,
+        tenant: None,
+    };
+    let params = ServiceParams::new();
+    let mut call = transport.get_task(&params, &request);
+    tokio::select! {
+        _ = &mut call => panic!("there is no end to it"),
+        _ = peer.until(|seen| seen.requests.len() == 2) => {}
+    }
+    tokio::time::pause();
+    let error = tokio::select! {
+        answer = call => answer.unwrap_err(),
+        () = async { loop { tokio::time::advance(Duration::from_secs(60)).await } } => unreachable!(),
+    };
+    let failed = failure(&error);
+    assert_eq!(failed.kind(), Kind::TimedOut, "{error}");
+    assert!(failed.may_have_been_processed());
+    tokio::time::advance(Duration::from_secs(3600)).await;
+    assert!(poll!(events.next()).is_pending());
+}
+
 /// The fields of a status, as the official server writes them.
 fn told(status: &Status) -> HeaderMap {
     let mut fields = HeaderMap::new();
@@ -338,7 +373,10 @@ async fn an_agent_s_errors_are_a2a_s() {
         }
     }
     let (error, ..) = both(placed(&fields([("grpc-status", "5")])).into_iter().next_back().unwrap()).await;
-    assert!(error.message.contains("NotFound"), "{error}");
+    assert_eq!(
+        (error.code, &*error.message),
+        (error_code::TASK_NOT_FOUND, "(it does not say why)")
+    );
 }
 
 #[tokio::test]
@@ -354,6 +392,11 @@ async fn each_violation_of_a_field_is_told() {
     let status = Status::with_error_details(Code::InvalidArgument, "wrong", details);
     for steps in placed(&told(&status)) {
         let (error, ..) = both(steps).await;
+        let violations = "message.parts: at least one; message.role: user or agent";
+        assert_eq!(
+            (error.code, error.message),
+            (error_code::INVALID_PARAMS, format!("wrong: {violations}"))
+        );
         let details = error.details.unwrap();
         assert_eq!(
             details[0],
@@ -404,6 +447,22 @@ async fn a_status_that_is_no_a2a_error_is_a_failure() {
                     message.contains("not now  really") && message.contains(&format!("{status:?}")),
                     "{message}"
                 );
+            }
+        }
+    }
+    // Whoever is to come again later is told so, whatever the agent's own error.
+    for code in [Code::Unavailable, Code::ResourceExhausted] {
+        let details = ErrorDetails::with_error_info("TASK_NOT_FOUND", errordetails::PROTOCOL_DOMAIN, []);
+        let mut fields = told(&Status::with_error_details(code, "later", details));
+        fields.insert("retry-after", "3".parse().unwrap());
+        for steps in placed(&fields) {
+            let (error, errors, _) = both(steps).await;
+            for error in [&error, &errors[0]] {
+                assert_eq!(
+                    (error.code, failure(error).kind()),
+                    (error_code::TASK_NOT_FOUND, Kind::Status)
+                );
+                assert!(failure(error).retry_after().is_some());
             }
         }
     }

@@ -5,21 +5,14 @@ mod house;
 mod official;
 mod peer;
 
-use a2a::{
-    A2AError, AgentInterface, GetTaskRequest, StreamResponse, SubscribeToTaskRequest, TRANSPORT_PROTOCOL_GRPC, Task,
-};
-use a2a_client::{ServiceParams, Transport, TransportFactory};
+use a2a::{A2AError, GetTaskRequest, StreamResponse, SubscribeToTaskRequest, Task};
+use a2a_client::{ServiceParams, Transport};
 use bowline_a2a::{Failure, Transports};
 use bowline_client::{Client, HttpVersions};
-use bowline_testkit::a2a::card;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
-/// A transport to the gRPC interface at `url`.
-async fn transport(factory: &dyn TransportFactory, url: &str) -> Result<Box<dyn Transport>, A2AError> {
-    let interface = AgentInterface::new(url, TRANSPORT_PROTOCOL_GRPC);
-    factory.create(&card("https://unused.example"), &interface).await
-}
+use house::transport;
 
 /// A client for HTTP/2 in plaintext on loopback.
 fn plain_client() -> Client {

@@ -1,20 +1,23 @@
 //! The official agent: what is got, and what it costs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use a2a::{GetTaskRequest, Message, Part, Role, SendMessageRequest, SendMessageResponse, StreamResponse, error_code};
 use a2a_client::{ServiceParams, Transport};
 use a2a_grpc::GrpcTransportFactory;
 use bowline_a2a::{Failure, Kind, Transports, operation};
+use bowline_client::bind::TokenSourceId;
 use bowline_client::{AccessToken, Fault, HttpVersions, PerRequestClaims};
 use bowline_testkit::a2a::{Echo, agent, card};
 use bowline_testkit::peers::{CyclingOptions, PlainServer};
 use bowline_testkit::tls::Alpn;
+use bowline_token::{Error, Token, TokenSource};
 use futures_util::StreamExt;
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use h2::Reason;
 
-use super::house::{House, Successive};
+use super::house::House;
 use super::peer::{EVENT, ScriptedPeer, Step, TASK, grpc_head, message, ok};
 use super::{failure, get_task, plain_client, plain_transports, subscribe, transport};
 use crate::script::compare::differences;
@@ -171,7 +174,7 @@ async fn a_challenge_is_answered_by_one_more_request_and_a_refused_token_replace
     ]));
     let transport = house.transport(&house.transports(&client).source(source.clone())).await;
     assert_eq!(echoed(&*transport, &ServiceParams::new(), "again").await, "again");
-    assert_eq!(source.refused.load(std::sync::atomic::Ordering::Relaxed), 1);
+    assert_eq!(source.refused.load(Ordering::Relaxed), 1);
     assert_eq!(house.server.counts().requests, before + 2);
 
     // And where there is no other.
@@ -234,6 +237,7 @@ async fn a_hundred_users_tokens_cost_a_hundred_signatures_for_ten_thousand_calls
     assert_eq!(stats.totals.requests, (USERS * CALLS) as u64);
     assert_eq!(stats.totals.with_proof, stats.totals.requests);
     assert_eq!(stats.totals.signatures(), USERS as u64);
+    assert_eq!(house.proofs().len(), USERS);
     assert_eq!(house.server.counts().requests, stats.totals.requests);
 }
 
@@ -362,4 +366,33 @@ async fn calls_go_where_the_caller_wants_them_and_nowhere_else() {
         .unwrap();
     let error = get_task(&*transport, &ServiceParams::new()).await.unwrap_err();
     assert_eq!(failure(&error).kind(), Kind::Configuration, "{error}");
+}
+
+/// A source of these tokens, one after the other as they are refused.
+struct Successive {
+    tokens: Vec<AccessToken>,
+    refused: AtomicUsize,
+}
+
+impl Successive {
+    fn new(tokens: Vec<AccessToken>) -> Self {
+        let refused = AtomicUsize::new(0);
+        Self { tokens, refused }
+    }
+}
+
+impl TokenSource for Successive {
+    fn id(&self) -> TokenSourceId {
+        TokenSourceId(7)
+    }
+
+    fn token(&self) -> BoxFuture<'_, Result<Token, Error>> {
+        let at = self.refused.load(Ordering::Relaxed).min(self.tokens.len() - 1);
+        let token = Token::new(self.tokens[at].clone(), self.id());
+        Box::pin(async { Ok(token) })
+    }
+
+    fn refused(&self, _: &Token) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
 }
