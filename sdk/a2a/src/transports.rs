@@ -143,7 +143,7 @@ impl Transports {
 
     fn wire(&self, binding: Binding, card: &AgentCard, interface: &AgentInterface) -> Result<(Wire, Uri), Failure> {
         let url = match binding {
-            Binding::Grpc => grpc::target(&interface.url),
+            Binding::Grpc => grpc::target(&interface.url, &self.origins),
             Binding::JsonRpc | Binding::HttpJson => Cow::from(&interface.url),
         };
         let endpoint = endpoint(&url, &self.origins)?;

@@ -3,6 +3,7 @@
 mod card;
 mod chain;
 mod demands;
+mod grpc;
 mod long_task;
 mod over;
 mod python;
