@@ -1,0 +1,9 @@
+//! `bowline-a2a` against the official A2A server behind `BindingLayer`, and against agents that are not ours.
+
+mod script;
+
+/// A guard against hanging, which decides nothing.
+async fn soon<F: Future>(future: F) -> F::Output {
+    let soon = tokio::time::timeout(std::time::Duration::from_secs(30), future);
+    soon.await.expect("done within 30 s")
+}
