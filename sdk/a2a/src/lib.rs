@@ -2,8 +2,13 @@
 //!
 //! Requirement ids such as `CL-6` refer to the project's wire profile.
 
+mod events;
 mod failure;
+mod http_json;
+mod json_rpc;
 pub mod operation;
+mod reported;
+mod results;
 mod transports;
 mod wire;
 

@@ -11,6 +11,8 @@ use bowline_token::{Authorized, Fixed, TokenSource};
 use http::Uri;
 
 use crate::failure::{Failure, Kind};
+use crate::http_json::HttpJson;
+use crate::json_rpc::JsonRpc;
 use crate::operation;
 use crate::wire::{Credential, Wire, endpoint};
 
@@ -185,13 +187,29 @@ impl TransportFactory for Factory {
     /// Makes a transport; no connection is opened before the first call.
     async fn create(&self, _card: &AgentCard, interface: &AgentInterface) -> Result<Box<dyn Transport>, A2AError> {
         let transports = &self.transports;
-        let (_wire, _endpoint) = match self.binding {
-            Binding::JsonRpc => transports.wire(operation::JSON_RPC, &interface.url)?,
-            Binding::HttpJson => transports.wire(operation::HTTP_JSON, &interface.url)?,
-            Binding::Grpc => transports.wire(operation::GRPC, &interface.url)?,
-        };
-        let _ = transports.longest_event;
-        Err(A2AError::unsupported_operation("this binding is not there yet"))
+        let longest_event = transports.longest_event;
+        match self.binding {
+            Binding::JsonRpc => {
+                let (wire, endpoint) = transports.wire(operation::JSON_RPC, &interface.url)?;
+                Ok(Box::new(JsonRpc {
+                    wire,
+                    endpoint,
+                    longest_event,
+                }))
+            }
+            Binding::HttpJson => {
+                let (wire, endpoint) = transports.wire(operation::HTTP_JSON, &interface.url)?;
+                Ok(Box::new(HttpJson {
+                    wire,
+                    endpoint,
+                    longest_event,
+                }))
+            }
+            Binding::Grpc => {
+                let (_wire, _endpoint) = transports.wire(operation::GRPC, &interface.url)?;
+                Err(A2AError::unsupported_operation("this binding is not there yet"))
+            }
+        }
     }
 }
 
