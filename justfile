@@ -28,17 +28,18 @@ vectors: parts-python
     {{ parts_python }} conformance/vectors/check.py
 
 # The tests that `just test` leaves out for want of parts: the exporter value against OpenSSL's (Python, `pyopenssl`), a
-# stolen ticket used by another process (the `openssl` command), npm's `oidc-provider` as the authorization server (Node), and
-# MCP servers on the TypeScript (Node) and Python (`mcp`) SDKs.
+# stolen ticket used by another process (the `openssl` command), npm's `oidc-provider` as the authorization server (Node),
+# MCP servers on the TypeScript (Node) and Python (`mcp`) SDKs, an A2A agent on the Python SDK (`a2a-sdk`), and `haproxy`.
 ignored: parts-python parts-node
     PATH="{{ parent_directory(parts_python) }}:$PATH" cargo test --workspace --tests -- --ignored --skip regenerate
 
 # The Python packages of the named set, in an environment of their own under target/.
 [private]
 parts-python:
-    @"{{ parts_python }}" -c 'import cryptography, OpenSSL, mcp.server.mcpserver' 2>/dev/null \
+    @"{{ parts_python }}" -c 'import cryptography, OpenSSL, mcp.server.mcpserver, a2a.server.routes, grpc, uvicorn' 2>/dev/null \
         || { python3 -m venv --clear target/parts-venv \
-        && "{{ parts_python }}" -m pip install --quiet --disable-pip-version-check 'cryptography>=43' 'pyopenssl>=24' 'mcp>=2.3,<3'; }
+        && "{{ parts_python }}" -m pip install --quiet --disable-pip-version-check 'cryptography>=43' 'pyopenssl>=24' 'mcp>=2.3,<3' \
+            'a2a-sdk[grpc,http-server]>=1.3,<2' 'uvicorn>=0.54,<1'; }
 
 # The npm packages of the named set, in the place where Node looks for them; a Node that is new enough is one of them.
 [private]

@@ -8,21 +8,16 @@
 
 #![allow(clippy::print_stdout, reason = "it is there to be read")]
 
-use std::sync::{Arc, Mutex};
-
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
 use bowline_client::{AccessToken, Client, Identity, Trust};
 use bowline_mcp::{CONNECTION_CLOSED, LegacySse};
-use bowline_proof::{PROOF_HEADER, challenges};
 use bowline_server::{BindingLayer, Jwks, JwtValidator, Policy};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{self, CyclingOptions, CyclingServer, legacy_sse};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
-use http::{HeaderMap, header};
+use bowline_testkit::theft::{CarelessLog, replay};
 use rmcp::model::CallToolRequestParams;
 use rmcp::service::{RunningService, ServiceError};
+use rmcp::transport::DynamicTransportError;
 use rmcp::{RoleClient, ServiceExt};
 use serde_json::{Value, json};
 
@@ -36,8 +31,8 @@ async fn main() -> Result<(), Error> {
 async fn run() -> Result<(), Error> {
     let pki = Pki::new();
     let authority = Authority::start(&pki, AuthorityOptions::default());
-    let (log, mcp) = (Log::default(), peers::LegacySse::new(answer));
-    let server = serve(&pki, &authority, &mcp, log.clone())?;
+    let (log, mcp) = (CarelessLog::default(), peers::LegacySse::new(answer));
+    let server = serve(&pki, &authority, &mcp, &log)?;
     let uri = format!("{}/sse", server.origin());
     let (victim, thief) = (pki.client("agent", KeyKind::P256), pki.client("thief", KeyKind::P256));
     let token = AccessToken::new(authority.issue(&TokenRequest::session_bound("agent", victim.thumbprint())))?;
@@ -55,6 +50,8 @@ async fn run() -> Result<(), Error> {
     });
     match lost {
         Err(ServiceError::McpError(e)) if e.code == CONNECTION_CLOSED => println!("one was under way: {}", e.message),
+        // The stream broke before the message was seen to be accepted.
+        Err(ServiceError::TransportSend(e)) if may_have_been_processed(&e) => println!("one was under way: {e}"),
         other => return Err(format!("a call was answered on a broken stream: {other:?}").into()),
     }
     call(&agent, "later").await?;
@@ -66,14 +63,15 @@ async fn run() -> Result<(), Error> {
 
     println!("\na log has leaked the agent's last token and proof. On connections of their own:");
     let stolen = log.last().ok_or("the server has seen no request")?;
-    for (who, certificate) in [
-        ("another certificate", &thief),
-        ("the agent's own certificate", &victim),
+    for (who, leaf, check) in [
+        ("another certificate", &thief, "RS-3"),
+        ("the agent's own certificate", &victim, "RS-6"),
     ] {
-        println!(
-            "  a thief with {who}: {}",
-            replay(&pki, certificate, &uri, stolen.clone()).await?
-        );
+        let outcome = replay(&pki, leaf, &server.origin(), &stolen, "").await?;
+        println!("  a thief with {who}: {outcome}");
+        if outcome.check() != Some(check) {
+            return Err(format!("it should have been {check}").into());
+        }
     }
     Ok(())
 }
@@ -97,60 +95,25 @@ async fn call(agent: &RunningService<RoleClient, ()>, text: &str) -> Result<(), 
     agent.call_tool(call).await.map(drop)
 }
 
+fn may_have_been_processed(error: &DynamicTransportError) -> bool {
+    let error = error.error.downcast_ref::<bowline_mcp::Error>();
+    error.is_some_and(bowline_mcp::Error::may_have_been_processed)
+}
+
 /// Everything is answered, but one call.
 fn answer(_session: usize, message: &Value) -> Option<Value> {
     legacy_sse::echo(message).filter(|_| message["params"]["arguments"]["text"] != "lost")
 }
 
-fn serve(pki: &Pki, authority: &Authority, mcp: &peers::LegacySse, log: Log) -> Result<CyclingServer, Error> {
+fn serve(pki: &Pki, authority: &Authority, mcp: &peers::LegacySse, log: &CarelessLog) -> Result<CyclingServer, Error> {
     let keys = Jwks::document(authority.jwks().to_string())?;
     let tokens = JwtValidator::builder(authority.issuer(), AuthorityOptions::default().audience, keys).build();
-    let router = mcp
-        .router()
-        .layer(BindingLayer::new(tokens).policy(Policy::Require))
-        .layer(from_fn_with_state(log, careless));
-    Ok(CyclingServer::start(pki, CyclingOptions::default(), router))
-}
-
-/// What a thief has: an ordinary HTTP client, a certificate, and what the log has leaked.
-async fn replay(pki: &Pki, leaf: &Leaf, uri: &str, stolen: HeaderMap) -> Result<String, Error> {
-    let pem = [leaf.chain_pem(), leaf.key_pem()].concat();
-    let client = reqwest::Client::builder()
-        .tls_certs_only([reqwest::Certificate::from_pem(pki.ca_pem().as_bytes())?])
-        .identity(reqwest::Identity::from_pem(pem.as_bytes())?)
-        .build()?;
-    let response = client.get(uri).headers(stolen).send().await?;
-    let challenges = challenges(response.headers());
-    let said = challenges
-        .iter()
-        .find_map(|challenge| challenge.param("error_description"));
-    match said {
-        Some(said) => Ok(format!("{} ({said})", response.status())),
-        None => Err(format!("the thief got through: {}", response.status()).into()),
-    }
-}
-
-/// A log that keeps what no log should.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Option<HeaderMap>>>);
-
-impl Log {
-    fn last(&self) -> Option<HeaderMap> {
-        self.0.lock().ok()?.clone()
-    }
-}
-
-async fn careless(State(log): State<Log>, request: Request, next: Next) -> Response {
-    let mut kept = HeaderMap::new();
-    for name in [header::AUTHORIZATION, PROOF_HEADER] {
-        kept.extend(request.headers().get(&name).map(|value| (name, value.clone())));
-    }
-    if kept.len() == 2
-        && let Ok(mut log) = log.0.lock()
-    {
-        *log = Some(kept);
-    }
-    next.run(request).await
+    let router = mcp.router().layer(BindingLayer::new(tokens).policy(Policy::Require));
+    Ok(CyclingServer::start(
+        pki,
+        CyclingOptions::default(),
+        log.in_front_of(router),
+    ))
 }
 
 #[cfg(test)]

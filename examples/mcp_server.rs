@@ -7,21 +7,17 @@
 
 #![allow(clippy::print_stdout, reason = "it is there to be read")]
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
 use bowline_client::{AccessToken, Client, Identity, Trust};
-use bowline_proof::{PROOF_HEADER, challenges};
 use bowline_server::{
     Acceptor, Binding, BindingLayer, ClientAuth, JwksUrl, JwtValidator, Listener, Policy, ServeOptions, ServerIdentity,
     ServerTls, serve,
 };
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
-use http::{HeaderMap, header};
+use bowline_testkit::theft::{CarelessLog, replay};
 use rmcp::model::CallToolRequestParams;
 use rmcp::service::RequestContext;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
@@ -38,8 +34,8 @@ async fn main() -> Result<(), Error> {
 async fn run() -> Result<(), Error> {
     let pki = Pki::new();
     let authority = Authority::start(&pki, AuthorityOptions::default());
-    let log = Log::default();
-    let origin = serve_mcp(&pki, &authority, log.clone()).await?;
+    let log = CarelessLog::default();
+    let origin = serve_mcp(&pki, &authority, &log).await?;
     println!("an MCP server on {origin}/mcp, tokens from {}\n", authority.issuer());
 
     let (victim, thief) = (pki.client("agent", KeyKind::P256), pki.client("thief", KeyKind::P256));
@@ -49,20 +45,21 @@ async fn run() -> Result<(), Error> {
 
     println!("\na log has leaked the agent's last token and proof. On connections of their own:");
     let stolen = log.last().ok_or("the server has seen no request")?;
-    for (who, certificate) in [
-        ("another certificate", &thief),
-        ("the agent's own certificate", &victim),
+    for (who, leaf, check) in [
+        ("another certificate", &thief, "RS-3"),
+        ("the agent's own certificate", &victim, "RS-6"),
     ] {
-        println!(
-            "  a thief with {who}: {}",
-            replay(&pki, certificate, &origin, stolen.clone()).await?
-        );
+        let outcome = replay(&pki, leaf, &origin, &stolen, "").await?;
+        println!("  a thief with {who}: {outcome}");
+        if outcome.check() != Some(check) {
+            return Err(format!("it should have been {check}").into());
+        }
     }
     Ok(())
 }
 
 /// The server: mutual TLS, session-bound tokens only, rmcp's service below.
-async fn serve_mcp(pki: &Pki, authority: &Authority, log: Log) -> Result<String, Error> {
+async fn serve_mcp(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Result<String, Error> {
     let leaf = pki.localhost();
     let identity = ServerIdentity::new(leaf.chain(), leaf.signing_key())?;
     let tls = ServerTls::builder(identity, ClientAuth::Required(pki.roots())).build()?;
@@ -77,10 +74,8 @@ async fn serve_mcp(pki: &Pki, authority: &Authority, log: Log) -> Result<String,
 
     let mcp: StreamableHttpService<Desk, LocalSessionManager> =
         StreamableHttpService::new(|| Ok(Desk), Arc::default(), StreamableHttpServerConfig::default());
-    let app = Router::new()
-        .nest_service("/mcp", mcp)
-        .layer(binding)
-        .layer(from_fn_with_state(log, careless));
+    let app = Router::new().nest_service("/mcp", mcp).layer(binding);
+    let app = log.in_front_of(app);
     tokio::spawn(serve(listener, app, ServeOptions::default(), std::future::pending()));
     Ok(origin)
 }
@@ -120,47 +115,6 @@ async fn agent(pki: &Pki, leaf: &Leaf, origin: &str, token: AccessToken) -> Resu
     agent.cancel().await?;
     let text = answer.content.first().and_then(|content| content.as_text());
     Ok(text.ok_or("no text")?.text.clone())
-}
-
-/// What a thief has: an ordinary HTTP client, a certificate, and what the log has leaked.
-async fn replay(pki: &Pki, leaf: &Leaf, origin: &str, stolen: HeaderMap) -> Result<String, Error> {
-    let pem = [leaf.chain_pem(), leaf.key_pem()].concat();
-    let client = reqwest::Client::builder()
-        .tls_certs_only([reqwest::Certificate::from_pem(pki.ca_pem().as_bytes())?])
-        .identity(reqwest::Identity::from_pem(pem.as_bytes())?)
-        .build()?;
-    let response = client.post(format!("{origin}/mcp")).headers(stolen).send().await?;
-    let challenges = challenges(response.headers());
-    let said = challenges
-        .iter()
-        .find_map(|challenge| challenge.param("error_description"));
-    match said {
-        Some(said) => Ok(format!("{} ({said})", response.status())),
-        None => Err(format!("the thief got through: {}", response.status()).into()),
-    }
-}
-
-/// A log that keeps what no log should.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Option<HeaderMap>>>);
-
-impl Log {
-    fn last(&self) -> Option<HeaderMap> {
-        self.0.lock().ok()?.clone()
-    }
-}
-
-async fn careless(State(log): State<Log>, request: Request, next: Next) -> Response {
-    let mut kept = HeaderMap::new();
-    for name in [header::AUTHORIZATION, PROOF_HEADER] {
-        kept.extend(request.headers().get(&name).map(|value| (name, value.clone())));
-    }
-    if kept.len() == 2
-        && let Ok(mut log) = log.0.lock()
-    {
-        *log = Some(kept);
-    }
-    next.run(request).await
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ pub enum Kind {
     BindingRefused,
     /// The agent redirects to another origin, or otherwise than by 307 and 308 (CL-6).
     Redirect,
-    /// Any other HTTP status that is no success, without an A2A error.
+    /// Any other HTTP or gRPC status that is no success, without an A2A error.
     Status,
     /// What came with a success is not what A2A says: another media type, JSON that does not parse, a result that is missing.
     NotA2a,
@@ -303,6 +303,7 @@ impl From<bowline_client::Error> for Failure {
             | Of::Signing
             | Of::Timeout(Step::Sign) => Kind::Configuration,
             Of::Timeout(_) => Kind::TimedOut,
+            Of::HttpVersion => Kind::NotHttp2,
             Of::Connect | Of::TlsHandshake | Of::ConnectionLost => Kind::Connection,
             _ => Kind::MayHaveBeenProcessed,
         };

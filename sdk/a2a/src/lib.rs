@@ -2,10 +2,14 @@
 //!
 //! Requirement ids such as `CL-6` refer to the project's wire profile.
 
+pub mod card;
 mod events;
+pub mod extension;
 mod failure;
+mod grpc;
 mod http_json;
 mod json_rpc;
+pub mod long_task;
 pub mod operation;
 mod reported;
 mod results;
@@ -13,4 +17,5 @@ mod transports;
 mod wire;
 
 pub use failure::{Failure, Kind};
+pub use long_task::LongTask;
 pub use transports::Transports;

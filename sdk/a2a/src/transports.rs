@@ -1,5 +1,6 @@
 //! What calls are made with, and the SDK's factories of transports that make them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,7 +11,9 @@ use bowline_client::{AccessToken, Client, Operations, Origin, PerRequestClaims};
 use bowline_token::{Authorized, Fixed, TokenSource};
 use http::Uri;
 
+use crate::card::Demands;
 use crate::failure::{Failure, Kind};
+use crate::grpc::{self, Grpc};
 use crate::http_json::HttpJson;
 use crate::json_rpc::JsonRpc;
 use crate::operation;
@@ -140,8 +143,13 @@ impl Transports {
         })
     }
 
-    fn wire(&self, operations: Operations, url: &str) -> Result<(Wire, Uri), Failure> {
-        let endpoint = endpoint(url, &self.origins)?;
+    fn wire(&self, binding: Binding, card: &AgentCard, interface: &AgentInterface) -> Result<(Wire, Uri), Failure> {
+        let url = match binding {
+            Binding::Grpc => grpc::target(&interface.url, &self.origins),
+            Binding::JsonRpc | Binding::HttpJson => Cow::from(&interface.url),
+        };
+        let endpoint = endpoint(&url, &self.origins)?;
+        let terms = Demands::of(card)?.meet(interface, self.client.identity().is_some())?;
         let credential = match &self.source {
             Some(source) => Credential::Own(Authorized::new(
                 self.client.clone(),
@@ -153,8 +161,9 @@ impl Transports {
         let wire = Wire {
             client: self.client.clone(),
             credential,
-            operations,
+            operations: binding.operations(),
             claims: self.claims.clone(),
+            terms,
             longest_answer: self.longest_answer,
         };
         Ok((wire, endpoint))
@@ -166,6 +175,16 @@ enum Binding {
     JsonRpc,
     HttpJson,
     Grpc,
+}
+
+impl Binding {
+    fn operations(self) -> Operations {
+        match self {
+            Self::JsonRpc => operation::JSON_RPC,
+            Self::HttpJson => operation::HTTP_JSON,
+            Self::Grpc => operation::GRPC,
+        }
+    }
 }
 
 /// One binding's factory.
@@ -184,32 +203,25 @@ impl TransportFactory for Factory {
         }
     }
 
-    /// Makes a transport; no connection is opened before the first call.
-    async fn create(&self, _card: &AgentCard, interface: &AgentInterface) -> Result<Box<dyn Transport>, A2AError> {
+    /// Makes a transport; no connection is opened before the first call. What the card demands and nobody has is an error
+    /// here, or at the first call if it is an access token, which each call may bring.
+    async fn create(&self, card: &AgentCard, interface: &AgentInterface) -> Result<Box<dyn Transport>, A2AError> {
         let transports = &self.transports;
+        let (wire, endpoint) = transports.wire(self.binding, card, interface)?;
         let longest_event = transports.longest_event;
-        match self.binding {
-            Binding::JsonRpc => {
-                let (wire, endpoint) = transports.wire(operation::JSON_RPC, &interface.url)?;
-                Ok(Box::new(JsonRpc {
-                    wire,
-                    endpoint,
-                    longest_event,
-                }))
-            }
-            Binding::HttpJson => {
-                let (wire, endpoint) = transports.wire(operation::HTTP_JSON, &interface.url)?;
-                Ok(Box::new(HttpJson {
-                    wire,
-                    endpoint,
-                    longest_event,
-                }))
-            }
-            Binding::Grpc => {
-                let (_wire, _endpoint) = transports.wire(operation::GRPC, &interface.url)?;
-                Err(A2AError::unsupported_operation("this binding is not there yet"))
-            }
-        }
+        Ok(match self.binding {
+            Binding::JsonRpc => Box::new(JsonRpc {
+                wire,
+                endpoint,
+                longest_event,
+            }),
+            Binding::HttpJson => Box::new(HttpJson {
+                wire,
+                endpoint,
+                longest_event,
+            }),
+            Binding::Grpc => Box::new(Grpc::new(wire, longest_event, &grpc::origin_of(&endpoint))),
+        })
     }
 }
 

@@ -23,10 +23,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Ur
 use http_body_util::Full;
 use tokio::time::timeout;
 
+use crate::card::Terms;
 use crate::failure::{Failure, Kind, shown};
 use crate::results::Misread;
 
 const VERSION_FIELD: HeaderName = HeaderName::from_static("a2a-version");
+const EXTENSIONS_FIELD: HeaderName = HeaderName::from_static("a2a-extensions");
 
 /// What is not a service parameter's to say: it frames the message, says how the answer is read, or belongs to the
 /// connection.
@@ -83,6 +85,8 @@ pub(crate) struct Wire {
     pub(crate) credential: Credential,
     pub(crate) operations: Operations,
     pub(crate) claims: PerRequestClaims,
+    /// What the agent's card wants of each call.
+    pub(crate) terms: Terms,
     /// Longest answer that is no stream, in octets.
     pub(crate) longest_answer: usize,
 }
@@ -116,7 +120,13 @@ impl Wire {
         call: &Outbound,
         mut request: Request<Full<Bytes>>,
     ) -> Result<Response<Body>, Failure> {
-        put(&call.params, self.has_token(), request.headers_mut())?;
+        let fields = request.headers_mut();
+        put(&call.params, self.has_token(), fields)?;
+        self.terms
+            .allow(self.has_token() || fields.contains_key(AUTHORIZATION))?;
+        if let Some(uri) = self.terms.extension() {
+            activate(uri, fields)?;
+        }
         let named = Call {
             method: call.method,
             target: None,
@@ -128,6 +138,7 @@ impl Wire {
             extensions.insert(Repeatable);
         }
         self.claims.apply_to(&named, extensions);
+        self.terms.apply_to(call.method, extensions);
         for _ in 0..=MOST_REDIRECTS {
             let response = self.send_once(request.clone()).await?;
             let (head, rest) = response.into_parts();
@@ -251,6 +262,22 @@ fn put(params: &ServiceParams, has_token: bool, fields: &mut HeaderMap) -> Resul
     if !fields.contains_key(VERSION_FIELD) {
         fields.insert(VERSION_FIELD, HeaderValue::from_static(VERSION));
     }
+    Ok(())
+}
+
+/// Names an extension in `A2A-Extensions` besides those that the caller names: one field, with commas (A2A §9.2).
+fn activate(uri: &str, fields: &mut HeaderMap) -> Result<(), Failure> {
+    let values = fields.get_all(EXTENSIONS_FIELD).iter();
+    let named: Vec<_> = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|named| !named.is_empty() && *named != uri)
+        .chain([uri])
+        .collect();
+    let value = HeaderValue::try_from(named.join(","))
+        .map_err(|_| Failure::new(Kind::InvalidCall, "A2A-Extensions has a value that no field can have"))?;
+    fields.insert(EXTENSIONS_FIELD, value);
     Ok(())
 }
 

@@ -58,6 +58,8 @@ pub struct RequestFacts<'a> {
     pub operation: Operation,
     /// Whether the caller wants what is attached to be for this request alone.
     pub per_request: bool,
+    /// Whether the caller wants the token to be proved, whatever it shows ([`ProofRequired`](crate::ProofRequired)).
+    pub proof_required: bool,
     /// Whether the request asks for a proof of the client's DPoP key although it has no access token
     /// ([`ProveKey`](crate::ProveKey)).
     pub prove_key: bool,

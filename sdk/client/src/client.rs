@@ -89,10 +89,25 @@ impl Default for Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProofForThisRequest;
 
+/// In a request's extensions: its access token goes with a session-binding proof from the first request on, as under
+/// [`Binding::Require`](crate::Binding::Require), whatever the token itself shows. For an opaque token whose need is known
+/// from elsewhere, such as an agent card: without it the first request is refused with `use_session_binding` and sent
+/// again.
+///
+/// It adds to what a token demands and takes nothing away: a token that is bound to a DPoP key goes with a DPoP proof. A
+/// request without a token is none the different.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProofRequired;
+
 /// In a request's extensions: it may be sent again once although it may have been processed (CL-7). Requests with an
 /// idempotent method (RFC 9110 §9.2.2) may be without it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repeatable;
+
+/// In a request's extensions: it is sent over HTTP/2 or not at all, for what HTTP/1.1 cannot carry, such as gRPC. On a connection
+/// of another version it fails with [`Kind::HttpVersion`] before anything of it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http2Only;
 
 /// In a request's extensions: the certificate that it is to be authenticated with, current or not (CL-8). For an opaque
 /// token, whose source alone knows what it is bound to, and for a request that asks for a token with the next certificate.

@@ -47,6 +47,9 @@ pub enum Kind {
     Connect,
     /// The TLS handshake failed.
     TlsHandshake,
+    /// The connection speaks another version of HTTP than the request needs ([`Http2Only`](crate::Http2Only)); nothing of it
+    /// was sent.
+    HttpVersion,
     /// The key would not sign.
     Signing,
     /// The connection ended before the request left; it was not processed.
@@ -131,7 +134,7 @@ impl Error {
             Kind::Configuration | Kind::NoIdentity | Kind::TokenBoundToOtherCertificate => Fault::Configuration,
             Kind::InvalidRequest | Kind::PlaintextRefused | Kind::InvalidToken | Kind::RequestBody => Fault::Caller,
             Kind::UnsupportedBinding | Kind::TokenBoundToOtherKey => Fault::Configuration,
-            Kind::ClientCertificateNotRequested | Kind::Protocol => Fault::Peer,
+            Kind::ClientCertificateNotRequested | Kind::HttpVersion | Kind::Protocol => Fault::Peer,
             Kind::Timeout(Step::Sign) | Kind::Signing => Fault::Configuration,
             Kind::Timeout(_)
             | Kind::Connect

@@ -58,7 +58,10 @@ pub use body::Body;
 pub use bowline_proof::dpop::{DpopKey, JwkThumbprint};
 pub use bowline_proof::{AccessToken, InvalidAccessToken, Scheme, Thumbprint};
 pub use call::{Call, Operations, PerRequestClaims};
-pub use client::{Builder, Client, HttpVersions, Limits, ProofForThisRequest, Repeatable, Timeouts, WithCertificate};
+pub use client::{
+    Builder, Client, Http2Only, HttpVersions, Limits, ProofForThisRequest, ProofRequired, Repeatable, Timeouts,
+    WithCertificate,
+};
 pub use connection::{ConnectionFacts, ConnectionId, HttpVersion, Presented, TlsFacts, TlsVersion};
 pub use dpop::ProveKey;
 pub use error::{Error, Fault, Kind, Step};

@@ -2,10 +2,14 @@
 
 mod support;
 
-use bowline_client::{Cause, CloseReason, Error, Event, Kind, Observer, TlsVersion};
-use bowline_testkit::peers::CyclingOptions;
+use axum::Router;
+use bowline_client::{Cause, CloseReason, Error, Event, Fault, Http2Only, HttpVersions, Kind, Observer, TlsVersion};
+use bowline_testkit::peers::{CyclingOptions, PlainServer};
 use bowline_testkit::tls::{Alpn, ClientAuth, TlsOptions, Versions};
+use bytes::Bytes;
 use futures_util::future::{join, join_all};
+use http::Request;
+use http_body_util::Full;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use support::raw::RawServer;
@@ -245,4 +249,56 @@ async fn plaintext_is_refused_unless_it_is_loopback_and_allowed() {
     );
     ok(&client, &url, &support::jwt("plain", None)).await;
     served.abort();
+}
+
+#[tokio::test]
+async fn a_request_for_http2_only_is_never_written_to_a_connection_of_another_version() {
+    let lab = Lab::new();
+    let for_http2 = |url: &str| {
+        let request = Request::get(url).extension(Http2Only);
+        request.body(Full::<Bytes>::default()).unwrap()
+    };
+    let [h1, h2] = [Alpn::Http1, Alpn::Http2].map(|alpn| {
+        lab.server(CyclingOptions {
+            alpn,
+            ..CyclingOptions::default()
+        })
+    });
+    let plain = PlainServer::start(Router::new());
+    let plain_url = plain.origin();
+    let client = |http| {
+        let builder = lab.builder().http_versions(http).allow_plaintext_on_loopback();
+        builder.build().unwrap()
+    };
+    for (http, url, why) in [
+        (HttpVersions::Auto, h1.origin(), "did not choose h2 by ALPN"),
+        (HttpVersions::Http1, h1.origin(), "this client offers nothing else"),
+        (
+            HttpVersions::Auto,
+            plain_url.clone(),
+            "unless it is built for HTTP/2 only",
+        ),
+    ] {
+        let client = client(http);
+        let error = client.send(for_http2(&url)).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.fault()),
+            (Kind::HttpVersion, Fault::Peer),
+            "{error}"
+        );
+        assert!(error.to_string().contains(why), "{error}");
+        assert!(!error.may_have_been_processed());
+        assert_eq!(client.stats().totals.answered, 0);
+    }
+    assert_eq!(lab.record.all().len(), 0, "nothing was written");
+
+    for (http, url) in [(HttpVersions::Auto, h2.origin()), (HttpVersions::Http2, plain_url)] {
+        assert!(client(http).send(for_http2(&url)).await.is_ok(), "{http:?}");
+    }
+
+    // The connection that it was not written to goes on.
+    let (client, opened) = (lab.client(), h1.counts().opened);
+    assert!(client.send(for_http2(&h1.origin())).await.is_err());
+    ok(&client, &h1.origin(), &lab.token("a")).await;
+    assert_eq!(h1.counts().opened, opened + 1);
 }

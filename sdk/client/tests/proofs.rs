@@ -4,11 +4,15 @@ mod support;
 
 use std::collections::HashMap;
 
-use bowline_client::{Binding, Cause, CloseReason, Hardening, HttpVersions, Kind, ProofKind};
+use bowline_client::{
+    AccessToken, Binding, Cause, Client, CloseReason, Hardening, HttpVersions, Kind, ProofKind, ProofRequired,
+};
 use bowline_testkit::peers::{Cycle, CyclingOptions};
 use bowline_testkit::pki::KeyKind;
 use bowline_testkit::tls::{Alpn, ClientAuth};
+use bytes::Bytes;
 use futures_util::future::join_all;
+use http_body_util::Full;
 use support::{Lab, fetch, jwt, ok, post, session_cnf, text};
 
 fn h1() -> CyclingOptions {
@@ -229,6 +233,68 @@ async fn an_opaque_token_is_proved_once_the_server_has_asked_for_it() {
             "the refusal's body was drained for the connection's sake"
         );
     }
+}
+
+#[tokio::test]
+async fn an_opaque_token_whose_need_is_known_from_elsewhere_is_proved_at_once() {
+    let lab = Lab::new();
+    for options in [h1(), CyclingOptions::default()] {
+        let server = lab.server(options);
+        let (client, token) = (lab.client(), AccessToken::new("opaque-token").unwrap());
+        for _ in 0..10 {
+            assert_eq!(
+                proved(&client, &server.origin(), Some(&token)).await,
+                Ok("ok:".to_owned())
+            );
+        }
+        let totals = client.stats().totals;
+        assert_eq!((totals.requests, totals.with_proof, totals.signatures()), (10, 10, 1));
+        assert_eq!(server.counts().requests, 10, "nothing was refused first");
+    }
+}
+
+/// RS-4.
+#[tokio::test]
+async fn a_proof_that_no_token_asks_for_is_verified_all_the_same() {
+    let lab = Lab::new();
+    let server = lab.server(CyclingOptions::default());
+    let (client, token) = (lab.client(), jwt("plain", None));
+    assert_eq!(
+        proved(&client, &server.origin(), Some(&token)).await,
+        Ok("ok:".to_owned())
+    );
+    assert_eq!(lab.record.all()[0].proofs.len(), 1);
+
+    // What the extension asked for, it asked for one request.
+    ok(&client, &server.origin(), &token).await;
+    assert_eq!(lab.record.all()[1].proofs.len(), 0);
+    assert_eq!(client.stats().totals.with_proof, 1);
+}
+
+#[tokio::test]
+async fn a_proof_is_required_of_a_token_only_and_not_given_up_where_it_cannot_be_made() {
+    let lab = Lab::new();
+    let without = CyclingOptions {
+        client_auth: ClientAuth::None,
+        ..CyclingOptions::default()
+    };
+    let server = lab.unprotected(without);
+    let client = lab.client();
+    assert_eq!(proved(&client, &server.origin(), None).await, Ok("ok:".to_owned()));
+    let token = AccessToken::new("opaque-token").unwrap();
+    let refused = proved(&client, &server.origin(), Some(&token)).await;
+    assert_eq!(refused, Err(Kind::ClientCertificateNotRequested));
+    assert_eq!(server.counts().requests, 1, "the token did not go without a proof");
+}
+
+/// A GET whose token, if it has one, is to be proved from the first.
+async fn proved(client: &Client, url: &str, token: Option<&AccessToken>) -> Result<String, Kind> {
+    let mut request = http::Request::get(url).extension(ProofRequired);
+    if let Some(token) = token {
+        request = request.extension(token.clone());
+    }
+    let request = request.body(Full::<Bytes>::default()).unwrap();
+    Ok(text(client.send(request).await.map_err(|e| e.kind())?).await)
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 //! - [`tls`]: rustls configurations for tests that speak raw TLS.
 //! - [`authority`]: an authorization server: grants, exchange, introspection, and faults on demand.
 //! - [`peers`]: servers that end connections by a rule, on command, or by breaking the rules.
+//! - [`theft`]: a thief, and the log that he reads.
 //! - `a2a` (feature `a2a`): the official A2A server, with executors that a test drives.
 //!
 //! Set-up failures panic with a message that says what failed: there is nothing a test could do
@@ -18,4 +19,5 @@ pub mod a2a;
 pub mod authority;
 pub mod peers;
 pub mod pki;
+pub mod theft;
 pub mod tls;

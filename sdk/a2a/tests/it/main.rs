@@ -1,5 +1,12 @@
 //! `bowline-a2a` against the official A2A server behind `BindingLayer`, and against agents that are not ours.
 
+mod card;
+mod chain;
+mod demands;
+mod grpc;
+mod long_task;
+mod over;
+mod python;
 mod script;
 
 /// A guard against hanging, which decides nothing.

@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderName, Request, Response, Uri, Version, header, reque
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
-use super::Inner;
 use super::plan::{self, Plan};
+use super::{HttpVersions, Inner};
 use crate::bind::{Answer, Attachment, Bound, Learned, RequestFacts};
 use crate::body::{Body, Kept, Outgoing};
 use crate::connection::HttpVersion;
@@ -104,6 +104,22 @@ impl Exchange<'_> {
         Error::new(Kind::ConnectionLost, message)
     }
 
+    fn not_http2(&self) -> Error {
+        let origin = &self.plan.origin;
+        let why = match self.client.pool.connector().http {
+            HttpVersions::Http1 => "this client offers nothing else (HttpVersions)",
+            HttpVersions::Auto if !origin.is_https() => {
+                "over plaintext nothing is negotiated, and this client speaks HTTP/1.1 unless it is built for HTTP/2 only \
+                 (HttpVersions)"
+            }
+            HttpVersions::Auto | HttpVersions::Http2 => {
+                "the server, or what terminates TLS in front of it, did not choose h2 by ALPN"
+            }
+        };
+        let message = format!("the request needs HTTP/2, and the connection to {origin} is HTTP/1.1: {why}");
+        Error::new(Kind::HttpVersion, message)
+    }
+
     /// bind, write and learn on one connection.
     async fn send(
         &self,
@@ -112,6 +128,9 @@ impl Exchange<'_> {
         again: bool,
         account: &mut Account<'_>,
     ) -> Result<Sent, Error> {
+        if self.plan.http2_only && checkout.facts().http() != HttpVersion::H2 {
+            return Err(self.not_http2());
+        }
         let facts = self.plan.facts(&self.parts.method, &self.parts.uri, again);
         let attached = bind(&checkout, &facts).await?;
         // Signing takes its time: the connection may have died meanwhile, and its proof with it.

@@ -5,7 +5,7 @@ use bowline_proof::{AccessToken, InvalidAccessToken, PROOF_HEADER, Thumbprint};
 use http::{Extensions, Method, Uri, header, request};
 
 use super::recent::RecentTokens;
-use super::{ProofForThisRequest, Repeatable, WithCertificate};
+use super::{Http2Only, ProofForThisRequest, ProofRequired, Repeatable, WithCertificate};
 use crate::bind::{RequestFacts, TokenSourceId};
 use crate::dpop::ProveKey;
 use crate::error::{Error, Kind};
@@ -21,7 +21,9 @@ pub(super) struct Plan {
     source: Option<TokenSourceId>,
     operation: Operation,
     per_request: bool,
+    proof_required: bool,
     prove_key: bool,
+    pub(super) http2_only: bool,
     /// Whether it may be sent again although it may have been processed (CL-7).
     pub(super) is_repeatable: bool,
 }
@@ -55,7 +57,9 @@ impl Plan {
             source: parts.extensions.remove(),
             operation: operation(parts),
             per_request: parts.extensions.remove::<ProofForThisRequest>().is_some(),
+            proof_required: parts.extensions.remove::<ProofRequired>().is_some(),
             prove_key: parts.extensions.remove::<ProveKey>().is_some(),
+            http2_only: parts.extensions.remove::<Http2Only>().is_some(),
             is_repeatable: parts.extensions.remove::<Repeatable>().is_some() || parts.method.is_idempotent(),
         };
         if parts.extensions.is_empty() {
@@ -73,6 +77,7 @@ impl Plan {
             source: self.source,
             operation: self.operation,
             per_request: self.per_request,
+            proof_required: self.proof_required,
             prove_key: self.prove_key,
             again,
         }

@@ -91,7 +91,7 @@ impl BindConnection for Table {
         let Some(token) = request.token else {
             return Ok(Bound::Nothing);
         };
-        let wanted = self.0.wants_proof(token)?;
+        let wanted = self.0.wants_proof(request, token)?;
         let bound_to = confirmation(token)?.x5t_s256;
         if !wanted && bound_to.is_none() {
             return Ok(Bound::Nothing);
@@ -164,11 +164,13 @@ impl BindConnection for Table {
 }
 
 impl Inner {
-    fn wants_proof(&self, token: &AccessToken) -> Result<bool, Error> {
+    fn wants_proof(&self, request: &RequestFacts<'_>, token: &AccessToken) -> Result<bool, Error> {
         let demand = token.demand().map_err(invalid_token)?;
         match demand {
             Demand::Session => Ok(true),
-            Demand::None => Ok(self.policy.binding == Binding::Require || self.memory.was_challenged(token.hash())),
+            Demand::None => Ok(request.proof_required
+                || self.policy.binding == Binding::Require
+                || self.memory.was_challenged(token.hash())),
             // DPoP is the other binding's ([`crate::dpop`]); or whatever a later version of the proof crate can name.
             _ => Err(Error::new(
                 Kind::UnsupportedBinding,

@@ -337,6 +337,7 @@ impl Stage {
             source: None,
             operation: TOKENS[plan.token],
             per_request: plan.alone,
+            proof_required: false,
             prove_key: false,
             again,
         }

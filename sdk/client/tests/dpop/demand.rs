@@ -1,6 +1,6 @@
 //! Which binding a token goes to, and which tokens go nowhere.
 
-use bowline_client::{AccessToken, DpopKey, Hardening, Kind, ProofKind, ProveKey, Scheme};
+use bowline_client::{AccessToken, DpopKey, Hardening, Kind, ProofKind, ProofRequired, ProveKey, Scheme};
 use bowline_proof::PROOF_HEADER;
 use bowline_proof::dpop::DPOP_HEADER;
 use bowline_testkit::peers::CyclingOptions;
@@ -149,6 +149,25 @@ async fn policies_for_session_proofs_leave_dpop_alone() {
     assert_eq!(class(&client, &server.origin(), &scene.token("a")).await, "dpop:");
     let error = fetch(&client, &server.origin(), &jwt("plain", None)).await.unwrap_err();
     assert_eq!(error.kind(), Kind::ClientCertificateNotRequested);
+}
+
+/// Neither has a demand for session-binding proofs that somebody heard of from elsewhere.
+#[tokio::test]
+async fn a_token_that_asks_for_dpop_gets_dpop_though_a_session_binding_proof_is_required() {
+    let scene = Scene::new();
+    let server = scene.server(CyclingOptions::default(), remembering());
+    let client = scene.builder().identity(scene.lab.identity()).build().unwrap();
+    let opaque = AccessToken::new("opaque-token").unwrap().with_scheme(Scheme::Dpop);
+    for token in [scene.token("a"), opaque] {
+        let request = http::Request::get(server.origin())
+            .extension(ProofRequired)
+            .extension(token);
+        let response = client.send(request.body(Full::default()).unwrap()).await.unwrap();
+        assert_eq!(text(response).await, "dpop:");
+    }
+    let headers = scene.arrivals.all();
+    assert!(headers.iter().all(|headers| !headers.contains_key(PROOF_HEADER)));
+    assert_eq!(client.stats().totals.minted, [(ProofKind::Dpop, 2)].into());
 }
 
 /// What `ok` of the other tests asks for still holds with a DPoP key in the client.

@@ -1,9 +1,11 @@
 //! A server that serves properly, and ends its connections sooner than a client would like: what
 //! balancers, gateways and serverless platforms do.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bowline_server::{Acceptor, ConnectionFacts, Lingering, ServerIdentity, ServerTls};
@@ -125,7 +127,7 @@ impl CyclingServer {
             max_streams: options.max_streams,
             ledger: Arc::new(Ledger::new()),
             retirements: watch::Sender::new(()),
-            cuts: watch::Sender::new(()),
+            cuts: watch::Sender::new(Cut::default()),
         });
 
         let shared = Arc::clone(&house);
@@ -216,7 +218,13 @@ impl CyclingServer {
     /// Cuts every open connection: no response is finished, no GOAWAY or `close_notify` sent. New
     /// connections are accepted as before.
     pub fn cut_all(&self) {
-        self.house.cuts.send_replace(());
+        self.house.cuts.send_replace(Cut::Silently);
+    }
+
+    /// Sends GOAWAY on every open HTTP/2 connection and cuts it at once, whatever is under way: a mesh whose patience with an
+    /// old connection is over. HTTP/1.1 connections are just cut. New connections are accepted as before.
+    pub fn go_away_all(&self) {
+        self.house.cuts.send_replace(Cut::WithGoaway);
     }
 }
 
@@ -254,7 +262,15 @@ struct House {
     max_streams: u32,
     ledger: Arc<Ledger>,
     retirements: watch::Sender<()>,
-    cuts: watch::Sender<()>,
+    cuts: watch::Sender<Cut>,
+}
+
+/// How connections are cut.
+#[derive(Clone, Copy, Debug, Default)]
+enum Cut {
+    #[default]
+    Silently,
+    WithGoaway,
 }
 
 impl House {
@@ -300,7 +316,15 @@ impl House {
                     }
                     return;
                 }
-                _ = cuts.changed() => return,
+                _ = cuts.changed() => {
+                    let cut = *cuts.borrow();
+                    if let Cut::WithGoaway = cut {
+                        connection.as_mut().graceful_shutdown();
+                        // One step writes it.
+                        let _ = poll_fn(|cx| Poll::Ready(connection.as_mut().poll(cx))).await;
+                    }
+                    return;
+                }
                 _ = retirements.changed() => due = true,
                 () = facts.drain_wanted() => due = true,
                 () = at(self.deadline(opened_at, now)) => match now.retired_at {

@@ -8,7 +8,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bowline_proof::PROOF_HEADER;
-use http::header::{AUTHORIZATION, CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version};
 use hyper_util::client::legacy::Client;
@@ -24,11 +24,24 @@ const HOP_BY_HOP: [HeaderName; 4] = [
 
 /// Passes every request on to `upstream`, and its answer back, both as they come. Whoever stops reading stops upstream too.
 ///
-/// `Host` stays what it was; token and proof end here. A router: put it behind `BindingLayer` and TLS.
+/// In HTTP/1.1; gRPC, known by its content type, in HTTP/2 with prior knowledge, trailers and all. `Host` stays what it was
+/// (in HTTP/2 it is upstream's); token and proof end here. A router: put it behind `BindingLayer` and TLS.
 pub fn forward(upstream: SocketAddr) -> Router {
-    let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
+    forward_with_grpc(upstream, upstream)
+}
+
+/// Like [`forward`], for a server whose gRPC has a port of its own.
+pub fn forward_with_grpc(upstream: SocketAddr, grpc: SocketAddr) -> Router {
+    let http1 = Client::builder(TokioExecutor::new()).build_http::<Body>();
+    let http2 = Client::builder(TokioExecutor::new())
+        .http2_only(true)
+        .build_http::<Body>();
     let pass = move |mut request: Request| async move {
-        if prepare(&mut request, upstream).is_none() {
+        let (client, upstream, version) = match is_grpc(request.headers()) {
+            true => (http2, grpc, Version::HTTP_2),
+            false => (http1, upstream, Version::HTTP_11),
+        };
+        if prepare(&mut request, upstream, version).is_none() {
             return StatusCode::BAD_REQUEST.into_response();
         }
         match client.request(request).await {
@@ -46,17 +59,26 @@ pub fn forward(upstream: SocketAddr) -> Router {
     Router::new().fallback(any(pass))
 }
 
-fn prepare(request: &mut Request, upstream: SocketAddr) -> Option<()> {
+/// `application/grpc`, bare or with a suffix or parameters; `application/grpc-web` is another protocol.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let rest = content_type.and_then(|value| value.strip_prefix(b"application/grpc"));
+    matches!(rest, Some([] | [b'+' | b';', ..]))
+}
+
+fn prepare(request: &mut Request, upstream: SocketAddr, version: Version) -> Option<()> {
     let path = request.uri().path_and_query().cloned();
-    // HTTP/2 has no `Host` but `:authority`.
-    if let Some(authority) = request.uri().authority() {
+    if version == Version::HTTP_2 {
+        request.headers_mut().remove(HOST);
+    } else if let Some(authority) = request.uri().authority() {
+        // HTTP/2 has no `Host` but `:authority`.
         let host = HeaderValue::from_str(authority.as_str()).ok()?;
         request.headers_mut().insert(HOST, host);
     }
     let uri = Uri::builder().scheme(Scheme::HTTP).authority(upstream.to_string());
     let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
     *request.uri_mut() = uri.path_and_query(path).build().ok()?;
-    *request.version_mut() = Version::HTTP_11;
+    *request.version_mut() = version;
     without_hops(request.headers_mut());
     request.headers_mut().remove(AUTHORIZATION);
     request.headers_mut().remove(PROOF_HEADER);

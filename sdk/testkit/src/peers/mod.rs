@@ -7,14 +7,16 @@ mod attended;
 mod cycling;
 mod front;
 mod h2_wire;
+mod haproxy;
 mod ledger;
 pub mod legacy_sse;
 mod misbehaving;
 mod plain;
 
 pub use cycling::{Cycle, CyclingOptions, CyclingServer};
-pub use front::forward;
+pub use front::{forward, forward_with_grpc};
 pub use h2_wire::H2Wire;
+pub use haproxy::HaProxy;
 pub use ledger::{ConnectionCount, Counts};
 pub use legacy_sse::LegacySse;
 pub use misbehaving::{Misbehaviour, Peer, PeerCounts};

@@ -1,8 +1,10 @@
 //! The testkit does what it says: tested from outside, with raw TLS and hyper clients.
 
+mod a2a;
 mod authority;
 mod client;
 mod cycling;
+mod front;
 mod misbehaving;
 mod oidc_provider;
 mod pki;

@@ -1,50 +1,102 @@
-//! The same script of calls over the three bindings: what the stock transports get over plain HTTP.
+//! The same script of calls, all twelve methods of `a2a_client::Transport`, over the three bindings: what the stock
+//! transports get over plain HTTP, and what ours get over TLS with proofs.
+//!
+//! Read the table with `cargo test -p bowline-a2a --test it script -- --nocapture`; `python.rs` has the Python agent besides.
 
 #![allow(clippy::print_stdout, reason = "the table is there to be read")]
 
+pub(crate) mod compare;
+pub(crate) mod expected;
 mod play;
 mod row;
+pub(crate) mod site;
 
-use std::sync::Arc;
-
-use a2a::{AgentCard, TRANSPORT_PROTOCOL_GRPC, TRANSPORT_PROTOCOL_HTTP_JSON, TRANSPORT_PROTOCOL_JSONRPC};
-use a2a_client::TransportFactory;
-use a2a_client::jsonrpc::JsonRpcTransportFactory;
-use a2a_client::rest::RestTransportFactory;
-use a2a_grpc::GrpcTransportFactory;
+use bowline_client::HttpVersions;
 use bowline_testkit::a2a::{Echo, agent, card};
 use bowline_testkit::peers::PlainServer;
 
-pub(crate) use row::Row;
+use compare::{BINDINGS, Played, assert_as_good, assert_expected, differences, table};
+use expected::{BETTER, EXCEPTIONS, EXPECTED};
+use site::{Site, all_rows, ours, rows, stock};
 
-#[tokio::test]
-async fn baseline() {
-    let server = PlainServer::start_with(|origin| agent(Echo::default(), card(origin)));
-    let card = card(&server.origin());
-    for factory in stock() {
-        let rows = rows(&*factory, &card, &server.addr().to_string()).await;
-        println!("\n{}", factory.protocol());
-        for row in rows {
-            println!("{}: {}\n      {}", row.call(), row.outcome, row.answer);
-        }
+/// The official agent behind `BindingLayer`, to ours, as the official agent in plain HTTP to the stock transports.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ours_get_over_tls_what_the_stock_transports_get_over_plain_http() {
+    let played = official().await;
+    let exceptions: Vec<_> = EXCEPTIONS.iter().chain(BETTER).collect();
+    println!("{}", table(&[&played], &exceptions));
+    played.check(BETTER);
+}
+
+/// HTTP/1.1 has a connection for each request under way; the answers are the same. (gRPC demands HTTP/2.)
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ours_get_the_same_over_http1() {
+    let plain = PlainServer::start_with(|origin| agent(Echo::default(), card(origin)));
+    let site = Site::open(|origin| agent(Echo::default(), card(origin)));
+    let client = site.client(HttpVersions::Http1);
+    let (stock, ours) = (stock(), ours(&site, &client));
+    for at in [0, 1] {
+        let theirs = rows(&*stock[at], &card(&plain.origin()), &[&plain.addr().to_string()]).await;
+        let own = rows(&*ours[at], &card(&site.server.origin()), &[&site.here()]).await;
+        let better: Vec<_> = BETTER.iter().filter(|better| better.binding == BINDINGS[at]).collect();
+        assert_as_good(&theirs, &own, &better);
+    }
+    let stats = client.stats();
+    assert_eq!(stats.totals.signatures(), stats.connections_opened, "CL-3");
+    assert_eq!(stats.totals.with_proof, stats.totals.requests);
+}
+
+/// The script on the official agent.
+pub(crate) async fn official() -> Played {
+    let plain = PlainServer::start_with(|origin| agent(Echo::default(), card(origin)));
+    let site = Site::open(|origin| agent(Echo::default(), card(origin)));
+    let client = site.client(HttpVersions::Auto);
+    Played {
+        agent: "Rust agent",
+        stock: all_rows(&stock(), &card(&plain.origin()), &[&plain.addr().to_string()]).await,
+        ours: all_rows(&ours(&site, &client), &card(&site.server.origin()), &[&site.here()]).await,
+        stats: client.stats(),
     }
 }
 
-/// The transports that come with the official crates.
-pub(crate) fn stock() -> [Arc<dyn TransportFactory>; 3] {
-    [
-        Arc::new(JsonRpcTransportFactory::new(None)),
-        Arc::new(RestTransportFactory::new(None)),
-        Arc::new(GrpcTransportFactory::new()),
-    ]
+/// The answers that all others are compared with are themselves as they should be.
+#[tokio::test]
+async fn the_stock_transports_get_the_answers_that_a2a_demands() {
+    let server = PlainServer::start_with(|origin| agent(Echo::default(), card(origin)));
+    let played = all_rows(&stock(), &card(&server.origin()), &[&server.addr().to_string()]).await;
+    assert_expected(&played, EXPECTED, EXCEPTIONS);
+
+    // In full, not only in a few words: the bindings agree with each other.
+    for (binding, rows) in BINDINGS.iter().zip(&played) {
+        let differences = differences(&played[0], rows);
+        let exceptions = EXCEPTIONS.iter().filter(|e| e.binding == *binding).count();
+        assert_eq!(differences.len(), exceptions, "{binding}: {}", differences.join("\n"));
+    }
 }
 
-/// Plays the script over the interface of `card` that `factory` is for.
-pub(crate) async fn rows(factory: &dyn TransportFactory, card: &AgentCard, here: &str) -> Vec<Row> {
-    let mut interfaces = card.supported_interfaces.iter();
-    let interface = interfaces
-        .find(|interface| interface.protocol_binding == factory.protocol())
-        .expect("an interface of each binding");
-    let transport = crate::soon(factory.create(card, interface)).await.unwrap();
-    play::play(&*transport, here).await
+/// Two runs are the same, and a run on an agent that does less is not: each call that it does not serve is named.
+#[tokio::test]
+async fn a_run_differs_in_just_the_calls_that_an_agent_answers_otherwise() {
+    let server = PlainServer::start_with(|origin| agent(Echo::default(), card(origin)));
+    let lesser = PlainServer::start_with(|origin| {
+        let mut card = card(origin);
+        card.capabilities.push_notifications = Some(false);
+        agent(Echo::default(), card)
+    });
+    for factory in stock() {
+        let first = rows(&*factory, &card(&server.origin()), &[&server.addr().to_string()]).await;
+        let again = rows(&*factory, &card(&server.origin()), &[&server.addr().to_string()]).await;
+        assert_eq!(differences(&first, &again), [""; 0], "{}", factory.protocol());
+
+        let less = rows(&*factory, &card(&lesser.origin()), &[&lesser.addr().to_string()]).await;
+        let named = differences(&first, &less);
+        let with_push = first.iter().filter(|row| row.method.contains("push_config"));
+        let mut expected: Vec<_> = with_push.map(row::Row::call).collect();
+        expected.push("`get_extended_agent_card`".to_owned());
+        let named: Vec<_> = named
+            .iter()
+            .map(|told| told.lines().next().unwrap_or_default())
+            .collect();
+        assert_eq!(named, expected, "{}", factory.protocol());
+    }
 }

@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 
 use a2a::{
-    A2AError, CancelTaskRequest, DeleteTaskPushNotificationConfigRequest, GetExtendedAgentCardRequest,
-    GetTaskPushNotificationConfigRequest, GetTaskRequest, ListTaskPushNotificationConfigsRequest, ListTasksRequest,
-    Message, Part, Role, SVC_PARAM_EXTENSIONS, SVC_PARAM_VERSION, SendMessageConfiguration, SendMessageRequest,
-    SendMessageResponse, StreamResponse, SubscribeToTaskRequest, Task, TaskPushNotificationConfig, TaskState, VERSION,
-    new_context_id, new_task_id,
+    A2AError, AuthenticationInfo, CancelTaskRequest, DeleteTaskPushNotificationConfigRequest,
+    GetExtendedAgentCardRequest, GetTaskPushNotificationConfigRequest, GetTaskRequest,
+    ListTaskPushNotificationConfigsRequest, ListTasksRequest, Message, Part, Role, SVC_PARAM_EXTENSIONS,
+    SVC_PARAM_VERSION, SendMessageConfiguration, SendMessageRequest, SendMessageResponse, StreamResponse,
+    SubscribeToTaskRequest, Task, TaskPushNotificationConfig, TaskState, VERSION, new_context_id, new_task_id,
 };
 use a2a_client::{ServiceParams, Transport};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use serde_json::json;
 
 use super::row::{Names, Row};
 use crate::soon;
@@ -19,9 +20,9 @@ use crate::soon;
 /// A URI of nobody's, to see whether it arrives.
 const EXTENSION: &str = "https://example.com/some-extension";
 
-/// Plays the script on an agent that does as `bowline_testkit::a2a::Echo` does, and tells how each call went. `here` is the
-/// agent's authority (`localhost:1234`), which no row names.
-pub(super) async fn play(transport: &dyn Transport, here: &str) -> Vec<Row> {
+/// Plays the script on an agent that does as `bowline_testkit::a2a::Echo` does, and tells how each call went. `here` are the
+/// authorities that the agent's card names (`localhost:1234`), which no row does.
+pub(super) async fn play(transport: &dyn Transport, here: &[&str]) -> Vec<Row> {
     let mut play = Play {
         transport,
         params: HashMap::from([
@@ -57,6 +58,19 @@ impl Play<'_> {
         let sent = self.send(self.message("ahoy")).await;
         let finished = task_id(&sent);
         self.row("send_message", "", sent);
+
+        // The answer's history has it all, so it is seen there.
+        let mut rich = self.message("Ω & \"quotes\"\n");
+        rich.message.parts.extend([
+            Part::raw(vec![0, 159, 146, 150]).with_filename("four bytes.bin"),
+            Part::url("https://example.com/a?b=c").with_media_type("text/html"),
+            Part::data(json!({ "whole": 3, "half": 0.5, "none": null, "nested": [{ "deep": true }] })),
+        ]);
+        rich.message.metadata = Some(HashMap::from([("key".to_owned(), json!({ "of": ["the message"] }))]));
+        rich.message.extensions = Some(vec![EXTENSION.to_owned()]);
+        rich.message.reference_task_ids = Some(vec![finished.clone()]);
+        let sent = self.send(rich).await;
+        self.row("send_message", "parts of each kind", sent);
 
         for name in [SVC_PARAM_VERSION, SVC_PARAM_EXTENSIONS] {
             let sent = self.send(self.message(&format!("parameter {name}"))).await;
@@ -124,20 +138,24 @@ impl Play<'_> {
     }
 
     async fn push_configs(&mut self, task: &str) {
-        for id in ["first", "second"] {
+        // The second id has to be escaped where it is part of a path.
+        for (variant, id) in [("first", "first"), ("second", "second, 100%?")] {
             let config = TaskPushNotificationConfig {
-                url: format!("https://example.com/{id}"),
+                url: format!("https://example.com/{variant}"),
                 id: Some(id.to_owned()),
                 task_id: task.to_owned(),
-                token: None,
-                authentication: None,
+                token: Some(format!("{id} token")),
+                authentication: Some(AuthenticationInfo {
+                    scheme: "Bearer".to_owned(),
+                    credentials: Some("of the receiver".to_owned()),
+                }),
                 tenant: None,
             };
             let created = soon(self.transport.create_push_config(&self.params, &config)).await;
-            self.row("create_push_config", id, created);
+            self.row("create_push_config", variant, created);
+            let got = self.push_config(task, id).await;
+            self.row("get_push_config", variant, got);
         }
-        let got = self.push_config(task, "first").await;
-        self.row("get_push_config", "", got);
         let listed = self.push_config_list(task).await;
         self.row("list_push_configs", "two", listed);
         let request = DeleteTaskPushNotificationConfigRequest {

@@ -192,16 +192,17 @@ fn of_state(state: &TaskState) -> &'static str {
     }
 }
 
-/// Names for what is another in every run: UUIDs by order of appearance, times, the agent's address.
+/// Names for what is another in every run: UUIDs by order of appearance, times, tokens of
+/// pages, the agent's addresses.
 pub(super) struct Names {
-    here: String,
+    here: Vec<String>,
     ids: Vec<String>,
 }
 
 impl Names {
-    pub(super) fn new(here: &str) -> Self {
+    pub(super) fn new(here: &[&str]) -> Self {
         Self {
-            here: here.to_owned(),
+            here: here.iter().map(ToString::to_string).collect(),
             ids: Vec::new(),
         }
     }
@@ -212,11 +213,11 @@ impl Names {
             Value::Array(items) => items.iter_mut().for_each(|item| self.replace_in(item)),
             Value::Object(fields) => {
                 for (name, field) in fields {
-                    // A time that is there is told from one that is not, and from what is no text.
-                    if name == "timestamp" && field.is_string() {
-                        *field = json!("a time");
-                    } else {
-                        self.replace_in(field);
+                    // One that is there is told from one that is not, and from what is no text.
+                    match (name.as_str(), field.as_str()) {
+                        ("timestamp", Some(_)) => *field = json!("a time"),
+                        ("nextPageToken", Some(token)) if !token.is_empty() => *field = json!("a token"),
+                        _ => self.replace_in(field),
                     }
                 }
             }
@@ -225,8 +226,10 @@ impl Names {
     }
 
     fn replaced(&mut self, text: &str) -> String {
-        let text = text.replace(&format!("https://{}", self.here), &format!("http://{}", self.here));
-        let text = text.replace(&self.here, "here");
+        let text = self.here.iter().fold(text.to_owned(), |text, here| {
+            let text = text.replace(&format!("https://{here}"), "http://here");
+            text.replace(here, "here")
+        });
         let mut replaced = String::new();
         let mut rest = &*text;
         while let Some(first) = rest.chars().next() {

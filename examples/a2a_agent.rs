@@ -1,0 +1,313 @@
+//! An A2A agent on the official server crate behind bowline's verifier: three bindings on one port, a card that says how to
+//! call it, and thieves who get no further than the layer.
+//!
+//!     cargo run -p bowline-examples --bin a2a_agent
+//!
+//! needs nothing else: the certificates and the authorization server are made on the spot (`bowline-testkit`), everything is
+//! on loopback. What a real agent keeps of it is [`serve_agent`], [`card`] and [`Clerk`].
+
+#![allow(clippy::print_stdout, reason = "it is there to be read")]
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use a2a::{
+    A2AError, AgentCapabilities, AgentCard, AgentInterface, AgentSkill, ClientCredentialsOAuthFlow, Message,
+    MutualTlsSecurityScheme, OAuth2SecurityScheme, OAuthFlows, Part, Role, SecurityScheme, SendMessageRequest,
+    SendMessageResponse, StreamResponse,
+};
+use a2a_client::{A2AClient, TransportFactory};
+use a2a_grpc::GrpcHandler;
+use a2a_pb::proto::a2a_service_server::A2aServiceServer;
+use a2a_server::agent_card::agent_card_router;
+use a2a_server::jsonrpc::jsonrpc_router;
+use a2a_server::rest::rest_router;
+use a2a_server::{
+    AgentExecutor, DefaultRequestHandler, ExecutorContext, InMemoryTaskStore, StaticAgentCard,
+    WELL_KNOWN_AGENT_CARD_PATH,
+};
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
+use bowline_a2a::Transports;
+use bowline_a2a::card::Cards;
+use bowline_a2a::extension::SessionBinding;
+use bowline_client::{AccessToken, Client, Identity, Trust};
+use bowline_proof::{PROOF_HEADER, challenges};
+use bowline_server::{
+    Acceptor, Binding, BindingLayer, ClientAuth, JwksUrl, JwtValidator, Listener, Policy, ServeOptions, ServerIdentity,
+    ServerTls, serve,
+};
+use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
+use bowline_testkit::pki::{KeyKind, Leaf, Pki};
+use futures_util::stream::{self, BoxStream};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// What the verifier knows of the caller, on its way to the executor.
+const CALLER: HeaderName = HeaderName::from_static("x-caller");
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    run().await
+}
+
+async fn run() -> Result<(), Error> {
+    let pki = Pki::new();
+    let authority = Authority::start(&pki, AuthorityOptions::default());
+    let log = Log::default();
+    let origin = serve_agent(&pki, &authority, log.clone()).await?;
+    println!("an agent on {origin}, tokens from {}\n", authority.issuer());
+
+    let (victim, thief) = (pki.client("agent", KeyKind::P256), pki.client("thief", KeyKind::P256));
+    let request = TokenRequest::session_bound("agent", victim.thumbprint()).audience(&origin);
+    let token = AccessToken::new(authority.issue(&request))?;
+    caller(&pki, &victim, &origin, token).await?;
+
+    println!("\na log has leaked the caller's last token and proof. On connections of their own:");
+    let stolen = log.last().ok_or("the agent has seen no request")?;
+    for (who, certificate, check) in [
+        ("another certificate", &thief, "RS-3"),
+        ("the caller's own certificate", &victim, "RS-6"),
+    ] {
+        let refusal = replay(&pki, certificate, &origin, stolen.clone()).await?;
+        println!("  a thief with {who}: {}", expected(check, refusal)?);
+    }
+    let nothing = replay(&pki, &victim, &origin, HeaderMap::new()).await?;
+    println!("  without a token: {}", expected("401", nothing)?);
+    Ok(())
+}
+
+/// The agent: mutual TLS, session-bound tokens only, and the official server below. Its card needs no token (RS-13).
+async fn serve_agent(pki: &Pki, authority: &Authority, log: Log) -> Result<String, Error> {
+    let leaf = pki.localhost();
+    let identity = ServerIdentity::new(leaf.chain(), leaf.signing_key())?;
+    let tls = ServerTls::builder(identity, ClientAuth::Required(pki.roots())).build()?;
+    let listener = Listener::bind("127.0.0.1:0", Acceptor::new(tls)).await?;
+    let authority_part = format!("localhost:{}", listener.local_addr().port());
+    let origin = format!("https://{authority_part}");
+
+    let keys = JwksUrl::new(&authority.jwks_url())?.trust_only_pem(authority.ca_pem().as_bytes())?;
+    let tokens = JwtValidator::builder(authority.issuer(), &origin, keys).build();
+    let binding = BindingLayer::new(tokens)
+        .origins([origin.parse()?])
+        .policy(Policy::Require)
+        .public_paths([WELL_KNOWN_AGENT_CARD_PATH]);
+
+    let card = card(&authority_part, authority.issuer());
+    let handler =
+        DefaultRequestHandler::new(Clerk, InMemoryTaskStore::new()).with_capabilities(card.capabilities.clone());
+    let handler = Arc::new(handler);
+    let grpc = A2aServiceServer::new(GrpcHandler::new(handler.clone()));
+    let app = Router::new()
+        .nest("/jsonrpc", jsonrpc_router(handler.clone()))
+        .nest("/rest", rest_router(handler))
+        .route_service("/lf.a2a.v1.A2AService/{method}", grpc)
+        .layer(from_fn(introduce))
+        .merge(agent_card_router(Arc::new(StaticAgentCard::new(card))))
+        .layer(binding)
+        .layer(from_fn_with_state(log, careless));
+    tokio::spawn(serve(listener, app, ServeOptions::default(), std::future::pending()));
+    Ok(origin)
+}
+
+/// The card: where the agent is, and that whoever calls it needs a client certificate, an access token, and a proof from the
+/// first request on.
+fn card(authority_part: &str, issuer: &str) -> AgentCard {
+    let oauth = OAuth2SecurityScheme {
+        flows: OAuthFlows::ClientCredentials(ClientCredentialsOAuthFlow {
+            token_url: format!("{issuer}/token"),
+            scopes: HashMap::new(),
+            refresh_url: None,
+        }),
+        description: None,
+        oauth2_metadata_url: None,
+    };
+    let mtls = MutualTlsSecurityScheme { description: None };
+    AgentCard {
+        name: "clerk".to_owned(),
+        description: "Says who calls, and how well that is known".to_owned(),
+        version: "1.0.0".to_owned(),
+        supported_interfaces: vec![
+            AgentInterface::new(
+                format!("https://{authority_part}/jsonrpc"),
+                a2a::TRANSPORT_PROTOCOL_JSONRPC,
+            ),
+            AgentInterface::new(
+                format!("https://{authority_part}/rest"),
+                a2a::TRANSPORT_PROTOCOL_HTTP_JSON,
+            ),
+            AgentInterface::new(authority_part, a2a::TRANSPORT_PROTOCOL_GRPC),
+        ],
+        capabilities: AgentCapabilities {
+            streaming: Some(true),
+            extensions: Some(vec![SessionBinding::required().into()]),
+            ..AgentCapabilities::default()
+        },
+        default_input_modes: vec!["text/plain".to_owned()],
+        default_output_modes: vec!["text/plain".to_owned()],
+        skills: vec![AgentSkill {
+            id: "who-am-i".to_owned(),
+            name: "who am I".to_owned(),
+            description: "Says who calls".to_owned(),
+            tags: vec!["identity".to_owned()],
+            examples: None,
+            input_modes: None,
+            output_modes: None,
+            security_requirements: None,
+        }],
+        provider: None,
+        documentation_url: None,
+        icon_url: None,
+        security_schemes: Some(HashMap::from([
+            ("oauth".to_owned(), SecurityScheme::OAuth2(oauth)),
+            ("mtls".to_owned(), SecurityScheme::MutualTls(mtls)),
+        ])),
+        // Both, not either.
+        security_requirements: Some(vec![HashMap::from([
+            ("oauth".to_owned(), Vec::new()),
+            ("mtls".to_owned(), Vec::new()),
+        ])]),
+        signatures: None,
+    }
+}
+
+/// The executor sees the request's header fields and nothing else of it: what the layer knows goes into one, in place of
+/// whatever the caller has written there.
+async fn introduce(mut request: Request, next: Next) -> Response {
+    request.headers_mut().remove(CALLER);
+    let introduction = request.extensions().get::<Binding>().map(|binding| {
+        let caller = binding.claims()["client_id"].as_str().unwrap_or("nobody");
+        format!("{caller}, {}-bound", binding.class().name())
+    });
+    if let Some(Ok(introduction)) = introduction.map(HeaderValue::try_from) {
+        request.headers_mut().insert(CALLER, introduction);
+    }
+    next.run(request).await
+}
+
+/// The executor.
+struct Clerk;
+
+impl AgentExecutor for Clerk {
+    fn execute(&self, context: ExecutorContext) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
+        let caller = context
+            .service_params
+            .get(CALLER.as_str())
+            .and_then(|values| values.first());
+        let caller = caller.map_or("nobody knows", String::as_str);
+        let answer = Message::new(Role::Agent, vec![Part::text(caller)]);
+        Box::pin(stream::once(async { Ok(StreamResponse::Message(answer)) }))
+    }
+
+    fn cancel(&self, context: ExecutorContext) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
+        let refusal = A2AError::task_not_cancelable(&context.task_id);
+        Box::pin(stream::once(async { Err(refusal) }))
+    }
+}
+
+/// A caller that asks who it is, over each binding. The card is the same client's affair, and needs no token.
+async fn caller(pki: &Pki, leaf: &Leaf, origin: &str, token: AccessToken) -> Result<(), Error> {
+    let client = Client::builder()
+        .identity(Identity::new(leaf.chain(), leaf.signing_key())?)
+        .trust(Trust::authorities([pki.ca_der().clone()])?)
+        .build()?;
+    let card = Cards::new(client.clone()).resolve(origin).await?;
+    let transports = Transports::new(client.clone(), origin)?.token(token);
+    let bindings: [Arc<dyn TransportFactory>; 3] = [transports.json_rpc(), transports.http_json(), transports.grpc()];
+    for (binding, interface) in bindings.iter().zip(&card.card().supported_interfaces) {
+        let agent = A2AClient::new(binding.create(card.card(), interface).await?);
+        let answer = agent.send_message(&question()).await?;
+        println!(
+            "{}: {}",
+            binding.protocol(),
+            expected("agent, session-bound", text(&answer))?
+        );
+    }
+    let stats = client.stats();
+    println!(
+        "a card and three calls: {} connection(s), {} signature(s)",
+        stats.connections_opened,
+        stats.totals.signatures()
+    );
+    Ok(())
+}
+
+fn question() -> SendMessageRequest {
+    SendMessageRequest {
+        message: Message::new(Role::User, vec![Part::text("Who am I?")]),
+        configuration: None,
+        metadata: None,
+        tenant: None,
+    }
+}
+
+fn text(answer: &SendMessageResponse) -> String {
+    match answer {
+        SendMessageResponse::Message(message) => message.parts.iter().filter_map(Part::as_text).collect(),
+        SendMessageResponse::Task(task) => format!("a task, {:?}", task.status.state),
+    }
+}
+
+/// What a thief has: an ordinary HTTP client, a certificate, and what the log has leaked.
+async fn replay(pki: &Pki, leaf: &Leaf, origin: &str, stolen: HeaderMap) -> Result<String, Error> {
+    let pem = [leaf.chain_pem(), leaf.key_pem()].concat();
+    let client = reqwest::Client::builder()
+        .tls_certs_only([reqwest::Certificate::from_pem(pki.ca_pem().as_bytes())?])
+        .identity(reqwest::Identity::from_pem(pem.as_bytes())?)
+        .build()?;
+    let call = client.post(format!("{origin}/rest/message:send")).headers(stolen);
+    let response = call.json(&question()).send().await?;
+    if response.status().is_success() {
+        return Err("a thief got through".into());
+    }
+    let challenges = challenges(response.headers());
+    let said = challenges
+        .iter()
+        .find_map(|challenge| challenge.param("error_description"));
+    match said {
+        Some(said) => Ok(format!("{} ({said})", response.status())),
+        None => Ok(response.status().to_string()),
+    }
+}
+
+/// What happened, if it is what this example is there to show.
+fn expected(what: &str, happened: String) -> Result<String, Error> {
+    match happened.contains(what) {
+        true => Ok(happened),
+        false => Err(format!("expected {what}: {happened}").into()),
+    }
+}
+
+/// A log that keeps what no log should.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Option<HeaderMap>>>);
+
+impl Log {
+    fn last(&self) -> Option<HeaderMap> {
+        self.0.lock().ok()?.clone()
+    }
+}
+
+async fn careless(State(log): State<Log>, request: Request, next: Next) -> Response {
+    let mut kept = HeaderMap::new();
+    for name in [header::AUTHORIZATION, PROOF_HEADER] {
+        kept.extend(request.headers().get(&name).map(|value| (name, value.clone())));
+    }
+    if kept.len() == 2
+        && let Ok(mut log) = log.0.lock()
+    {
+        *log = Some(kept);
+    }
+    next.run(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    #[tokio::test]
+    async fn the_caller_passes_on_three_bindings_and_the_thieves_on_none() {
+        super::run().await.unwrap();
+    }
+}

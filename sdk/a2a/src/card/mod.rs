@@ -1,0 +1,439 @@
+//! Agent cards: fetched over the same client, kept octet by octet, and read for what they demand.
+//!
+//! [`Cards`] does what the SDK's `AgentCardResolver` does, with limits, and errors that say what came instead. A card is
+//! fetched without an access token. Its octets are kept as they came ([`Card::octets`]), so that whoever verifies its
+//! signatures can; nothing here verifies them, and nothing rewrites a card.
+//!
+//! [`Demands`] tells what a card wants of its callers, before the first of them is refused.
+
+mod demands;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use a2a::AgentCard;
+use bowline_adapter::body;
+use bowline_adapter::head::{MOST_REDIRECTS, onward, shown_target};
+use bowline_client::{Body, Client, Origin};
+use bytes::Bytes;
+use http::header::{ACCEPT, AGE, CACHE_CONTROL, ETAG, IF_NONE_MATCH, LOCATION};
+use http::response::Parts;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use http_body_util::Empty;
+use tokio::time::{Instant, timeout};
+
+use crate::failure::{Failure, Kind, shown};
+use crate::operation;
+use crate::wire::describe;
+
+pub use demands::{Demands, Terms};
+
+/// Where an agent's card is, below its base URL (A2A §8.2).
+const WELL_KNOWN: &str = "/.well-known/agent-card.json";
+
+/// In octets.
+const LONGEST_CARD: usize = 1024 * 1024;
+const LONGEST_TIME: Duration = Duration::from_secs(30);
+
+/// How much of what is no card is read, in octets.
+const LONGEST_TEXT: usize = 4 * 1024;
+
+/// No card is believed for longer without being asked for again.
+const LONGEST_FRESHNESS: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Fetches agent cards.
+///
+/// Redirects are followed to the same origin only, by 307 and 308 (CL-6). Where the card's interfaces are is not its affair:
+/// [`Transports`](crate::Transports) go to the origins that the caller names.
+#[derive(Clone, Debug)]
+pub struct Cards {
+    client: Client,
+    longest: usize,
+    time: Duration,
+}
+
+impl Cards {
+    /// Fetches cards with this client.
+    pub fn new(client: Client) -> Self {
+        Self {
+            client,
+            longest: LONGEST_CARD,
+            time: LONGEST_TIME,
+        }
+    }
+
+    /// The longest card that is taken in, in octets. Default 1 MiB.
+    #[must_use]
+    pub fn longest(mut self, octets: usize) -> Self {
+        self.longest = octets;
+        self
+    }
+
+    /// How long a card may take, from the first connection to its last octet. Default 30 s.
+    #[must_use]
+    pub fn timeout(mut self, time: Duration) -> Self {
+        self.time = time;
+        self
+    }
+
+    /// The card of the agent at `base`, such as `https://agent.example.com`: `{base}/.well-known/agent-card.json`.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidCall`] if `base` is no absolute URL; those of the client; [`Kind::TimedOut`]; [`Kind::Redirect`];
+    /// [`Kind::Unauthorized`], [`Kind::Forbidden`] and [`Kind::Status`] for another status than 200; [`Kind::TooLong`];
+    /// [`Kind::NotA2a`] for what is no JSON, or no card.
+    pub async fn resolve(&self, base: &str) -> Result<Card, Failure> {
+        self.ask(&well_known(base)?, None).await
+    }
+
+    /// The same card while it is fresh (RFC 9111 §4.2, by `Cache-Control: max-age` alone); after that, the agent is asked
+    /// whether it has another. If it has not, the octets stay the same.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve). The old card is none the worse for it.
+    pub async fn renew(&self, card: &Card) -> Result<Card, Failure> {
+        if card.is_fresh() {
+            return Ok(card.clone());
+        }
+        self.ask(&card.0.url, Some(card)).await
+    }
+
+    async fn ask(&self, url: &Uri, known: Option<&Card>) -> Result<Card, Failure> {
+        match timeout(self.time, self.fetch(url, known)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let message = format!("the agent card did not come within {:?}", self.time);
+                Err(Failure::new(Kind::TimedOut, message))
+            }
+        }
+    }
+
+    async fn fetch(&self, url: &Uri, known: Option<&Card>) -> Result<Card, Failure> {
+        let etag = known.and_then(|card| card.0.etag.as_ref());
+        let (head, rest) = self.send(url, etag).await?.into_parts();
+        let caching = Caching::of(&head.headers);
+        match (head.status, known) {
+            (StatusCode::OK, _) => {
+                let octets = self.whole(&head, rest).await?;
+                Card::read(url, octets, &head, caching)
+            }
+            (StatusCode::NOT_MODIFIED, Some(card)) if etag.is_some() => Ok(card.renewed(caching)),
+            (StatusCode::NOT_MODIFIED, _) => Err(unasked(&head)),
+            _ => Err(no_card(&head, rest).await),
+        }
+    }
+
+    /// Without an access token: there is nobody yet to whom one could be addressed.
+    async fn send(&self, url: &Uri, etag: Option<&HeaderValue>) -> Result<Response<Body>, Failure> {
+        let mut target = url.clone();
+        for _ in 0..=MOST_REDIRECTS {
+            let mut request = Request::new(Empty::<Bytes>::new());
+            *request.uri_mut() = target.clone();
+            let fields = request.headers_mut();
+            fields.insert(ACCEPT, HeaderValue::from_static("application/json"));
+            if let Some(etag) = etag {
+                fields.insert(IF_NONE_MATCH, etag.clone());
+            }
+            request.extensions_mut().insert(operation::AGENT_CARD);
+            let (head, rest) = self.client.send(request).await?.into_parts();
+            match onward(&target, &head) {
+                Some(next) => target = next,
+                None => return Ok(Response::from_parts(head, rest)),
+            }
+            body::discard(rest).await;
+        }
+        let message = format!(
+            "the request for the agent card is redirected more than {MOST_REDIRECTS} times; ask whoever runs it"
+        );
+        Err(Failure::new(Kind::Redirect, message))
+    }
+
+    async fn whole(&self, head: &Parts, rest: Body) -> Result<Bytes, Failure> {
+        match body::whole(rest, self.longest).await {
+            Ok(octets) => Ok(octets.into()),
+            Err(body::WholeError::Client(e)) => Err(e.into()),
+            Err(_) => {
+                let message = format!(
+                    "the agent card has more than {} octets; raise the limit (Cards::longest) if it may",
+                    self.longest
+                );
+                Err(Failure::new(Kind::TooLong, message).processed(false).with_head(head))
+            }
+        }
+    }
+}
+
+/// An agent card as it came. Cloning is cheap.
+#[derive(Clone)]
+pub struct Card(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    url: Uri,
+    octets: Bytes,
+    card: Arc<AgentCard>,
+    etag: Option<HeaderValue>,
+    fresh_until: Option<Instant>,
+}
+
+impl Card {
+    /// What it says.
+    pub fn card(&self) -> &AgentCard {
+        &self.0.card
+    }
+
+    /// Its octets, exactly as they came: what its signatures are verified over (A2A §8.4), and what a copy of it has to be.
+    pub fn octets(&self) -> &Bytes {
+        &self.0.octets
+    }
+
+    /// Where it was asked for.
+    pub fn url(&self) -> &Uri {
+        &self.0.url
+    }
+
+    /// Whether it carries signatures (A2A §8.4). They are not verified here, and a signature that nobody has verified says
+    /// nothing.
+    pub fn is_signed(&self) -> bool {
+        self.0
+            .card
+            .signatures
+            .as_ref()
+            .is_some_and(|signatures| !signatures.is_empty())
+    }
+
+    /// What it demands of whoever calls the agent.
+    ///
+    /// # Errors
+    /// As [`Demands::of`].
+    pub fn demands(&self) -> Result<Demands, Failure> {
+        Demands::of(self.card())
+    }
+
+    /// Whether its server said that it may be used without being asked for again.
+    pub fn is_fresh(&self) -> bool {
+        self.0.fresh_until.is_some_and(|end| Instant::now() < end)
+    }
+
+    fn read(url: &Uri, octets: Bytes, head: &Parts, caching: Caching) -> Result<Self, Failure> {
+        // serde would also read a list of members, as no other reader of the card does.
+        if octets.trim_ascii_start().starts_with(b"[") {
+            return Err(not_a_card(head, "JSON that is no agent card: a list"));
+        }
+        let card = serde_json::from_slice(&octets).map_err(|e| {
+            let what = match e.classify() {
+                serde_json::error::Category::Data => format!("JSON that is no agent card: {}", shown(&e.to_string())),
+                _ => format!(
+                    "{}; as JSON: {}",
+                    describe(&head.headers, &octets),
+                    shown(&e.to_string())
+                ),
+            };
+            not_a_card(head, &what)
+        })?;
+        Ok(Self(Arc::new(Inner {
+            url: url.clone(),
+            octets,
+            card: Arc::new(card),
+            etag: caching.etag,
+            fresh_until: caching.fresh_until,
+        })))
+    }
+
+    /// The same card, fresh again as a 304 says (RFC 9111 §4.3.4).
+    fn renewed(&self, caching: Caching) -> Self {
+        Self(Arc::new(Inner {
+            etag: caching.etag.or_else(|| self.0.etag.clone()),
+            fresh_until: caching.fresh_until,
+            ..(*self.0).clone()
+        }))
+    }
+}
+
+impl fmt::Debug for Card {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Card")
+            .field("url", &self.0.url)
+            .field("name", &self.0.card.name)
+            .field("version", &self.0.card.version)
+            .field("octets", &self.0.octets.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a server says of how long an answer is good.
+struct Caching {
+    etag: Option<HeaderValue>,
+    fresh_until: Option<Instant>,
+}
+
+impl Caching {
+    fn of(fields: &HeaderMap) -> Self {
+        Self {
+            etag: fields.get(ETAG).cloned(),
+            fresh_until: Instant::now().checked_add(freshness(fields)),
+        }
+    }
+}
+
+/// How much longer an answer is fresh. Without a word from the server: not at all.
+fn freshness(fields: &HeaderMap) -> Duration {
+    let values = fields.get_all(CACHE_CONTROL).iter();
+    let directives: Vec<_> = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|directive| directive.trim().to_ascii_lowercase())
+        .collect();
+    let forbidden = |directive: &String| {
+        let name = directive.split('=').next().unwrap_or_default();
+        matches!(name, "no-cache" | "no-store")
+    };
+    if directives.iter().any(forbidden) {
+        return Duration::ZERO;
+    }
+    let mut ages = directives
+        .iter()
+        .filter_map(|directive| directive.strip_prefix("max-age="));
+    let max_age = ages.find_map(|seconds| seconds.trim_matches('"').parse().ok());
+    let age = fields
+        .get(AGE)
+        .and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let seconds = u64::saturating_sub(max_age.unwrap_or(0), age.unwrap_or(0));
+    Duration::from_secs(seconds).min(LONGEST_FRESHNESS)
+}
+
+fn well_known(base: &str) -> Result<Uri, Failure> {
+    let unusable = |why: &str| {
+        let base = shown(base);
+        let message =
+            format!("{base:?} is no base URL of an agent ({why}); give one such as https://agent.example.com");
+        Failure::new(Kind::InvalidCall, message)
+    };
+    let uri: Uri = base.parse().map_err(|_| unusable("it cannot be parsed"))?;
+    Origin::of(&uri).map_err(|e| unusable(&e.to_string()))?;
+    if uri.query().is_some() {
+        return Err(unusable("it has a query"));
+    }
+    let url = format!("{}{WELL_KNOWN}", base.trim_end_matches('/'));
+    url.parse().map_err(|_| unusable("it cannot be parsed"))
+}
+
+/// An answer that is no card by its status.
+async fn no_card(head: &Parts, rest: Body) -> Failure {
+    let status = head.status;
+    if status.is_redirection() {
+        rest.drain_in_background();
+        let location = head.headers.get(LOCATION).and_then(|value| value.to_str().ok());
+        let to = location.and_then(shown_target).unwrap_or_else(|| "nowhere".to_owned());
+        let message = format!(
+            "the request for the agent card is redirected (HTTP {status}) to {to}: if the agent is there, give that as its base URL"
+        );
+        return Failure::new(Kind::Redirect, message).with_head(head);
+    }
+    let octets = body::prefix(rest, LONGEST_TEXT).await;
+    let (kind, hint) = match status {
+        StatusCode::UNAUTHORIZED => (Kind::Unauthorized, PRIVATE),
+        StatusCode::FORBIDDEN => (Kind::Forbidden, PRIVATE),
+        StatusCode::NOT_FOUND => (Kind::Status, "; is this the agent's base URL?"),
+        _ => (Kind::Status, ""),
+    };
+    let what = describe(&head.headers, &octets);
+    let message = format!("where the agent card should be, HTTP {status} with {what} was answered{hint}");
+    Failure::new(kind, message).processed(false).with_head(head)
+}
+
+const PRIVATE: &str = "; a public card needs no access token, and a private one comes by GetExtendedAgentCard";
+
+fn not_a_card(head: &Parts, what: &str) -> Failure {
+    let message = format!("where the agent card should be, there is {what}");
+    Failure::new(Kind::NotA2a, message).processed(false).with_head(head)
+}
+
+fn unasked(head: &Parts) -> Failure {
+    let message = "the agent card is said to be the same (HTTP 304), and nobody had asked; ask whoever runs the agent";
+    Failure::new(Kind::NotA2a, message).processed(false).with_head(head)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_card_is_at_its_well_known_place_below_the_base() {
+        for (base, url) in [
+            ("https://a.example", "https://a.example/.well-known/agent-card.json"),
+            ("https://a.example/", "https://a.example/.well-known/agent-card.json"),
+            (
+                "https://a.example:8443/tenants/7//",
+                "https://a.example:8443/tenants/7/.well-known/agent-card.json",
+            ),
+        ] {
+            assert_eq!(well_known(base).unwrap().to_string(), url);
+        }
+        for base in [
+            "",
+            "a.example",
+            "/x",
+            "ftp://a.example",
+            "https://u:p@a.example",
+            "https://a.example?x=1",
+            "https://",
+        ] {
+            let failure = well_known(base).unwrap_err();
+            assert_eq!(failure.kind(), Kind::InvalidCall, "{base}");
+            assert!(failure.to_string().contains("such as https://"), "{failure}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn freshness_ends_and_a_304_begins_it_anew_with_the_same_octets() {
+        let text = r#"{"name":"x","version":"1","supportedInterfaces":[],"capabilities":{}}"#;
+        let caching = |max_age: &'static str| {
+            let mut fields = HeaderMap::new();
+            fields.insert(CACHE_CONTROL, HeaderValue::from_static(max_age));
+            Caching::of(&fields)
+        };
+        let (head, ()) = Response::new(()).into_parts();
+        let url = Uri::from_static("https://a.example/");
+        let card = Card::read(&url, Bytes::from_static(text.as_bytes()), &head, caching("max-age=60")).unwrap();
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert!(card.is_fresh());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!card.is_fresh());
+        let same = card.renewed(caching("max-age=10"));
+        assert!(same.is_fresh() && !card.is_fresh());
+        assert_eq!(same.octets().as_ptr(), card.octets().as_ptr());
+    }
+
+    #[test]
+    fn a_card_is_fresh_for_as_long_as_its_server_says_and_no_longer() {
+        for (cache_control, age, seconds) in [
+            (&[][..], None, 0),
+            (&["max-age=300"], None, 300),
+            (&["public, Max-Age=300"], Some("100"), 200),
+            (&["max-age=300"], Some("301"), 0),
+            (&["public", "max-age=\"60\""], None, 60),
+            (&["max-age=300, no-cache"], None, 0),
+            (&["no-cache=\"set-cookie\", max-age=300"], None, 0),
+            (&["max-age=300", "no-store"], None, 0),
+            (&["max-age=-1"], None, 0),
+            (&["max-age=nonsense"], None, 0),
+            (&["s-maxage=300"], None, 0),
+            (&["max-age=18446744073709551615"], None, LONGEST_FRESHNESS.as_secs()),
+        ] {
+            let mut fields = HeaderMap::new();
+            for value in cache_control {
+                fields.append(CACHE_CONTROL, HeaderValue::from_static(value));
+            }
+            if let Some(age) = age {
+                fields.insert(AGE, HeaderValue::from_static(age));
+            }
+            assert_eq!(
+                freshness(&fields),
+                Duration::from_secs(seconds),
+                "{cache_control:?} {age:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Events to build tasks of, an agent that keeps a task as the official SDKs do, and a consumer that believes what it is told.
+
+use a2a::{
+    Artifact, Message, Part, Role, StreamResponse, Task, TaskArtifactUpdateEvent, TaskState, TaskStatus,
+    TaskStatusUpdateEvent,
+};
+
+use crate::long_task::{CaughtUp, TaskEvent};
+
+pub(super) const TASK: &str = "t";
+
+pub(super) fn message(id: &str) -> Message {
+    let mut message = Message::new(Role::Agent, vec![Part::text(id)]);
+    message.message_id = id.to_owned();
+    message
+}
+
+/// A status at a second, if at all, with a message, if any.
+pub(super) fn status(state: TaskState, at: Option<i64>, id: Option<&str>) -> TaskStatus {
+    let at =
+        at.map(|second| serde_json::from_value(format!("2026-01-01T00:{:02}:{:02}Z", second / 60, second % 60).into()));
+    TaskStatus {
+        state,
+        message: id.map(message),
+        timestamp: at.map(|at| at.expect("a time")),
+    }
+}
+
+pub(super) fn told(status: TaskStatus) -> StreamResponse {
+    StreamResponse::StatusUpdate(TaskStatusUpdateEvent {
+        task_id: TASK.to_owned(),
+        context_id: "c".to_owned(),
+        status,
+        metadata: None,
+    })
+}
+
+pub(super) fn working(at: i64) -> StreamResponse {
+    told(status(TaskState::Working, Some(at), Some(&format!("m{at}"))))
+}
+
+pub(super) fn completed(at: i64) -> StreamResponse {
+    told(status(TaskState::Completed, Some(at), None))
+}
+
+pub(super) fn pieces(artifact: &str, append: bool, texts: &[&str]) -> StreamResponse {
+    StreamResponse::ArtifactUpdate(TaskArtifactUpdateEvent {
+        task_id: TASK.to_owned(),
+        context_id: "c".to_owned(),
+        artifact: Artifact {
+            artifact_id: artifact.to_owned(),
+            name: None,
+            description: None,
+            parts: texts.iter().map(|text| Part::text(*text)).collect(),
+            metadata: None,
+            extensions: None,
+        },
+        append: Some(append),
+        last_chunk: None,
+        metadata: None,
+    })
+}
+
+/// A task that has just been submitted, with the caller's message in its history.
+pub(super) fn submitted(sent: &Message) -> Task {
+    Task {
+        id: TASK.to_owned(),
+        context_id: "c".to_owned(),
+        status: status(TaskState::Submitted, Some(0), None),
+        artifacts: None,
+        history: Some(vec![sent.clone()]),
+        metadata: None,
+    }
+}
+
+/// The task after an event. `keeps`: the status's message moves to the history, as with the Python SDK; the Rust SDK drops it.
+pub(super) fn after(task: &Task, event: &StreamResponse, keeps: bool) -> Task {
+    let mut task = task.clone();
+    match event {
+        StreamResponse::StatusUpdate(update) => {
+            let before = std::mem::replace(&mut task.status, update.status.clone());
+            let message = before.message.filter(|_| keeps);
+            task.history.get_or_insert_default().extend(message);
+        }
+        StreamResponse::ArtifactUpdate(update) => apply(task.artifacts.get_or_insert_default(), update),
+        other => panic!("{other:?} changes no task"),
+    }
+    task
+}
+
+fn apply(artifacts: &mut Vec<Artifact>, update: &TaskArtifactUpdateEvent) {
+    let id = &update.artifact.artifact_id;
+    match artifacts.iter_mut().find(|artifact| artifact.artifact_id == *id) {
+        Some(artifact) if update.append == Some(true) => artifact.parts.extend(update.artifact.parts.clone()),
+        Some(artifact) => *artifact = update.artifact.clone(),
+        None => artifacts.push(update.artifact.clone()),
+    }
+}
+
+/// What somebody knows who hears a long task.
+#[derive(Debug, Default)]
+pub(super) struct Consumer {
+    pub(super) statuses: Vec<TaskStatus>,
+    /// Ids of all messages, in the order in which they were told.
+    pub(super) messages: Vec<String>,
+    pub(super) artifacts: Vec<Artifact>,
+    /// Every part that was told, of new artifacts and old.
+    pub(super) parts: Vec<String>,
+}
+
+impl Consumer {
+    pub(super) fn hear(&mut self, event: &TaskEvent) {
+        match event {
+            TaskEvent::CaughtUp(caught_up) => self.catch_up(caught_up),
+            TaskEvent::Status(update) => self.status(&update.status),
+            TaskEvent::Artifact(update) => self.artifact(update),
+            TaskEvent::Message(message) => self.messages.push(message.message_id.clone()),
+            TaskEvent::Reconnect(_) => {}
+        }
+    }
+
+    fn catch_up(&mut self, caught_up: &CaughtUp) {
+        self.messages
+            .extend(caught_up.messages.iter().map(|m| m.message_id.clone()));
+        caught_up.status.iter().for_each(|status| self.status(status));
+        caught_up.artifacts.iter().for_each(|update| self.artifact(update));
+        assert_eq!(
+            self.artifacts,
+            caught_up.task.artifacts.clone().unwrap_or_default(),
+            "who is caught up has what the task has"
+        );
+    }
+
+    fn status(&mut self, status: &TaskStatus) {
+        self.messages
+            .extend(status.message.iter().map(|m| m.message_id.clone()));
+        self.statuses.push(status.clone());
+    }
+
+    fn artifact(&mut self, update: &TaskArtifactUpdateEvent) {
+        let parts = update.artifact.parts.iter().filter_map(Part::as_text);
+        self.parts.extend(parts.map(str::to_owned));
+        apply(&mut self.artifacts, update);
+    }
+}

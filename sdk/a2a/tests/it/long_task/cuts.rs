@@ -1,0 +1,180 @@
+//! Streams that are broken after each step, by the test: nothing here is about time.
+
+use std::collections::BTreeMap;
+
+use a2a::{GetTaskRequest, TaskState};
+use a2a_client::ServiceParams;
+use bowline_a2a::long_task::{Agent, Cause as Why, LongTask, Patience};
+use bowline_client::{Cause, Client, CloseReason, HttpVersions};
+use bowline_testkit::a2a::{Run, Stepped, agent, card};
+
+use super::stage::{Endings, Heard, numbers, request, transport};
+use crate::script::site::{Site, ours};
+use crate::soon;
+
+const JSON_RPC: usize = 0;
+const HTTP_JSON: usize = 1;
+const GRPC: usize = 2;
+
+/// How often a task's stream is broken.
+const CUTS: usize = 5;
+
+/// What breaks it.
+#[derive(Clone, Copy, Debug)]
+enum Break {
+    /// The connection is gone, without a word.
+    Abort,
+    /// GOAWAY, and then the connection is gone.
+    Goaway,
+    /// The agent ends the stream.
+    End,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_whose_connection_is_aborted_after_each_step_is_told_once_over_json_rpc() {
+    follow(JSON_RPC, HttpVersions::Auto, Break::Abort).await;
+    follow(JSON_RPC, HttpVersions::Http1, Break::Abort).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_whose_connection_is_aborted_after_each_step_is_told_once_over_http_json() {
+    follow(HTTP_JSON, HttpVersions::Auto, Break::Abort).await;
+    follow(HTTP_JSON, HttpVersions::Http1, Break::Abort).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_whose_connection_is_aborted_after_each_step_is_told_once_over_grpc() {
+    follow(GRPC, HttpVersions::Auto, Break::Abort).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_whose_connection_is_sent_away_after_each_step_is_told_once_over_json_rpc() {
+    follow(JSON_RPC, HttpVersions::Auto, Break::Goaway).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_whose_connection_is_sent_away_after_each_step_is_told_once_over_http_json() {
+    follow(HTTP_JSON, HttpVersions::Auto, Break::Goaway).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_whose_connection_is_sent_away_after_each_step_is_told_once_over_grpc() {
+    follow(GRPC, HttpVersions::Auto, Break::Goaway).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_whose_stream_is_ended_after_each_step_is_told_once_and_keeps_its_connection_over_json_rpc() {
+    follow(JSON_RPC, HttpVersions::Auto, Break::End).await;
+    follow(JSON_RPC, HttpVersions::Http1, Break::End).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_whose_stream_is_ended_after_each_step_is_told_once_and_keeps_its_connection_over_http_json() {
+    follow(HTTP_JSON, HttpVersions::Auto, Break::End).await;
+    follow(HTTP_JSON, HttpVersions::Http1, Break::End).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_whose_stream_is_ended_after_each_step_is_told_once_and_keeps_its_connection_over_grpc() {
+    follow(GRPC, HttpVersions::Auto, Break::End).await;
+}
+
+/// Follows one task that tells updates, and misses one step at each break; then one that tells all it has said, and misses two.
+async fn follow(binding: usize, http: HttpVersions, by: Break) {
+    tell(binding, http, by, Stepped::new(), 1).await;
+    tell(binding, http, by, Stepped::with_history(), 2).await;
+}
+
+async fn tell(binding: usize, http: HttpVersions, by: Break, stepped: Stepped, missed: usize) {
+    let endings = Endings::default();
+    let site = Site::open(|origin| endings.before(agent(stepped.clone(), card(origin))));
+    let client = site.client(http);
+    let transport = transport(&*ours(&site, &client)[binding], &site.server.origin()).await;
+    let mut task = LongTask::send(Agent::from(transport.clone()), request(), Patience::default());
+    let mut heard = Heard::default();
+
+    heard.until(&mut task, |heard| !heard.states.is_empty()).await;
+    let run = stepped.begun(0).await;
+    let mut steps = 0;
+    for cut in 1..=CUTS {
+        run.working();
+        run.chunk(format!("piece {cut}"), false);
+        steps += 1;
+        let told = steps;
+        heard
+            .until(&mut task, |heard| {
+                heard.texts.len() == told && heard.pieces.len() == cut
+            })
+            .await;
+        match by {
+            Break::Abort => site.server.cut_all(),
+            Break::Goaway => site.server.go_away_all(),
+            Break::End => endings.end_all(),
+        }
+        heard.until(&mut task, |heard| heard.reconnects == cut as u64).await;
+        // Nobody listens now. What happens comes with the task, or if the agent is slow, after it.
+        (0..missed).for_each(|_| run.working());
+        steps += missed;
+        let told = steps;
+        heard
+            .until(&mut task, |heard| {
+                heard.texts.len() == told && heard.caught_up > cut as u64
+            })
+            .await;
+    }
+    run.complete();
+    heard.to_the_end(&mut task).await;
+
+    assert_eq!(heard.texts, numbers(steps), "each step once, and in order");
+    let pieces: Vec<String> = (1..=CUTS).map(|cut| format!("piece {cut}")).collect();
+    assert_eq!(heard.pieces, pieces, "each piece once, and in order");
+    assert_eq!(heard.states.first(), Some(&TaskState::Submitted));
+    assert_eq!(heard.states.last(), Some(&TaskState::Completed));
+    let why = match by {
+        Break::Abort | Break::Goaway => Why::StreamCut,
+        Break::End => Why::StreamEnded,
+    };
+    assert_eq!(heard.causes, BTreeMap::from([(why, CUTS as u64)]));
+    assert_eq!(task.counts().reconnects, heard.causes);
+    assert_signatures(&site, &client, by);
+
+    // The last stream was read to its end, so its connection serves the next call.
+    let before = client.stats().connections_opened;
+    ask(&*transport, &run).await;
+    assert_eq!(client.stats().connections_opened, before);
+}
+
+/// One signature for each connection, each with its cause.
+fn assert_signatures(site: &Site, client: &Client, by: Break) {
+    let stats = client.stats();
+    let connections = match by {
+        Break::Abort | Break::Goaway => CUTS as u64 + 1,
+        Break::End => 1,
+    };
+    assert_eq!(site.server.counts().opened, connections);
+    assert_eq!(stats.connections_opened, connections);
+    assert_eq!(stats.totals.signatures(), connections);
+    assert_eq!(stats.totals.with_proof, stats.totals.requests);
+    let mut causes = BTreeMap::from([(Cause::First, 1)]);
+    let mut after = BTreeMap::new();
+    if connections > 1 {
+        causes.insert(Cause::Reconnect, CUTS as u64);
+        let reason = match by {
+            Break::Goaway => CloseReason::Goaway,
+            _ => CloseReason::PeerClosed,
+        };
+        after.insert(reason, CUTS as u64);
+    }
+    assert_eq!(stats.totals.causes, causes);
+    assert_eq!(stats.totals.after, after);
+}
+
+async fn ask(transport: &dyn a2a_client::Transport, run: &Run) {
+    let request = GetTaskRequest {
+        id: run.id().to_owned(),
+        history_length: None,
+        tenant: None,
+    };
+    let task = soon(transport.get_task(&ServiceParams::new(), &request)).await.unwrap();
+    assert_eq!(task.status.state, TaskState::Completed);
+}

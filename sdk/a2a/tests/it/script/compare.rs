@@ -1,0 +1,136 @@
+//! Two runs of the script side by side: what differs, and the table.
+
+#![allow(clippy::print_stdout, reason = "the figures are there to be read")]
+
+use std::fmt::Write;
+
+use bowline_client::Snapshot;
+
+use super::expected::Exception;
+use super::row::Row;
+
+/// The columns, in the order in which transports are given everywhere here.
+pub(crate) const BINDINGS: [&str; 3] = ["JSONRPC", "HTTP+JSON", "GRPC"];
+
+/// Each call whose outcome is another in `ours` than in `stock`, with both.
+pub(crate) fn differences(stock: &[Row], ours: &[Row]) -> Vec<String> {
+    assert!(!stock.is_empty(), "a script of no calls shows nothing");
+    assert_eq!(calls(stock), calls(ours), "the script is the same for both");
+    let pairs = stock.iter().zip(ours).filter(|(stock, ours)| stock != ours);
+    pairs
+        .map(|(stock, ours)| {
+            format!(
+                "{}\n  stock {}\n    {}\n  ours  {}\n    {}",
+                stock.call(),
+                stock.outcome,
+                stock.answer,
+                ours.outcome,
+                ours.answer
+            )
+        })
+        .collect()
+}
+
+/// Fails unless each binding's outcomes, in a few words, are as expected.
+pub(crate) fn assert_expected(played: &[Vec<Row>; 3], expected: &[(&str, &str)], exceptions: &[Exception]) {
+    for (binding, rows) in BINDINGS.iter().zip(played) {
+        let told: Vec<_> = rows.iter().map(|row| (row.call(), &*row.outcome)).collect();
+        let exception = |call: &str| exceptions.iter().find(|e| e.binding == *binding && e.call == call);
+        let expected = expected.iter().map(|(call, outcome)| {
+            let exception = exception(call).map(|exception| exception.outcome);
+            ((*call).to_owned(), exception.unwrap_or(outcome))
+        });
+        assert_eq!(told, expected.collect::<Vec<_>>(), "{binding}");
+    }
+}
+
+/// The script on one agent: over the stock transports, and over ours.
+pub(crate) struct Played {
+    pub(crate) agent: &'static str,
+    pub(crate) stock: [Vec<Row>; 3],
+    pub(crate) ours: [Vec<Row>; 3],
+    /// What our client counted.
+    pub(crate) stats: Snapshot,
+}
+
+impl Played {
+    /// Fails unless ours get what the stock transports get, except where `better` has it otherwise; over one connection that
+    /// all bindings share, and so with one proof (CL-3), which every request carries.
+    pub(crate) fn check(&self, better: &[Exception]) {
+        for (at, binding) in BINDINGS.iter().enumerate() {
+            let better: Vec<_> = better.iter().filter(|better| better.binding == *binding).collect();
+            assert_as_good(&self.stock[at], &self.ours[at], &better);
+        }
+        let totals = &self.stats.totals;
+        println!(
+            "{}: {} requests of ours, {} connection(s), {} signature(s)",
+            self.agent,
+            totals.requests,
+            self.stats.connections_opened,
+            totals.signatures()
+        );
+        assert_eq!((self.stats.connections_opened, totals.signatures()), (1, 1));
+        assert_eq!((totals.with_proof, totals.refused), (totals.requests, 0));
+    }
+}
+
+/// Fails unless ours get what the stock transport gets, call by call and in full, except where `better` has it otherwise; and
+/// has each of those.
+pub(crate) fn assert_as_good(stock: &[Row], ours: &[Row], better: &[&Exception]) {
+    let mut told = differences(stock, ours);
+    for better in better {
+        let is_better = |row: &Row| row.call() == better.call && row.outcome == better.outcome;
+        let at = told.iter().position(|told| told.lines().next() == Some(better.call));
+        let at = at.filter(|_| ours.iter().any(is_better));
+        told.remove(at.unwrap_or_else(|| panic!("{better:?} is not so: {}", told.join("\n"))));
+    }
+    assert!(told.is_empty(), "{}", told.join("\n"));
+}
+
+/// One table of Markdown. An agent's outcome is that in its first binding; a binding's column says `same` if that is the
+/// outcome there too, and the same over the stock transport and over ours in full. Below it, why a binding differs.
+pub(crate) fn table(played: &[&Played], exceptions: &[&Exception]) -> String {
+    let (mut head, mut rule) = ("| call |".to_owned(), "|---|".to_owned());
+    for played in played {
+        let _ = write!(head, " {} | {} |", played.agent, BINDINGS.join(" | "));
+        rule.push_str("---|---|---|---|");
+    }
+    let mut table = format!("{head}\n{rule}\n");
+    for (at, call) in calls(&played[0].stock[0]).iter().enumerate() {
+        let _ = write!(table, "| {call} |");
+        for agent in played {
+            let outcome = &agent.stock[0][at].outcome;
+            match std::ptr::eq(*agent, played[0]) || *outcome != played[0].stock[0][at].outcome {
+                true => _ = write!(table, " {} |", cell(outcome)),
+                false => table.push_str(" same |"),
+            }
+            for (stock, ours) in agent.stock.iter().zip(&agent.ours) {
+                let (stock, ours) = (&stock[at], &ours[at]);
+                let _ = match stock == ours {
+                    false => write!(
+                        table,
+                        " stock: {}; **ours: {}** |",
+                        cell(&stock.outcome),
+                        cell(&ours.outcome)
+                    ),
+                    true if stock.outcome == *outcome => write!(table, " same |"),
+                    true => write!(table, " same over both: {} |", cell(&stock.outcome)),
+                };
+            }
+        }
+        table.push('\n');
+    }
+    table.push('\n');
+    for exception in exceptions {
+        let _ = writeln!(table, "- {}, {}: {}", exception.binding, exception.call, exception.why);
+    }
+    table
+}
+
+fn calls(rows: &[Row]) -> Vec<String> {
+    rows.iter().map(Row::call).collect()
+}
+
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('\n', "\\n")
+}

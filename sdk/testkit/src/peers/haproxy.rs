@@ -1,0 +1,144 @@
+//! A real HAProxy in TCP mode before a server: TLS goes through it end to end, and it ends sessions when it is told to.
+//!
+//! For the named set: the program `haproxy` must be installed.
+
+use std::fs::{self, DirBuilder};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long it may take until it answers.
+const START_TIME: Duration = Duration::from_secs(10);
+
+/// A running HAProxy on a loopback port of its own. Dropping it ends it, and the sessions through it.
+#[derive(Debug)]
+pub struct HaProxy {
+    addr: SocketAddr,
+    folder: PathBuf,
+    process: Child,
+}
+
+impl HaProxy {
+    /// Starts one that passes each TCP connection on to `server`, and waits until it accepts.
+    ///
+    /// # Panics
+    /// If there is no program `haproxy`, or it does not start within 10 s.
+    #[must_use]
+    pub fn before(server: SocketAddr) -> Self {
+        let folder = folder();
+        let addr = free_port();
+        fs::write(folder.join("haproxy.cfg"), configuration(&folder, addr, server)).expect("a temporary file");
+        let process = Command::new("haproxy")
+            .args(["-db", "-q", "-f"])
+            .arg(folder.join("haproxy.cfg"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the program `haproxy`: apt-get install haproxy");
+        let mut this = Self { addr, folder, process };
+        this.wait();
+        this
+    }
+
+    /// Where it listens, on 127.0.0.1.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The origin `https://localhost:<port>`.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        crate::net::origin(self.addr)
+    }
+
+    /// Ends every session through it (`shutdown sessions server`), as it does itself where `on-marked-down shutdown-sessions`
+    /// is set and a health check fails. New ones are accepted as before.
+    ///
+    /// # Panics
+    /// If it is not there any more.
+    pub fn cut_all(&self) {
+        let answer = self
+            .command("shutdown sessions server agents/agent")
+            .expect("HAProxy's answer");
+        assert_eq!(answer.trim(), "", "HAProxy does as it is told");
+    }
+
+    /// HAProxy binds all its sockets before it serves any, so if this one answers, the others accept.
+    fn wait(&mut self) {
+        let started = Instant::now();
+        while self.command("show info").is_err() {
+            let ended = self.process.try_wait().expect("a child process");
+            assert!(ended.is_none(), "HAProxy ended: {ended:?}");
+            assert!(
+                started.elapsed() < START_TIME,
+                "HAProxy did not start within {START_TIME:?}"
+            );
+            sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn command(&self, command: &str) -> std::io::Result<String> {
+        let mut socket = UnixStream::connect(socket(&self.folder))?;
+        socket.set_read_timeout(Some(START_TIME))?;
+        socket.write_all(format!("{command}\n").as_bytes())?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+}
+
+impl Drop for HaProxy {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn configuration(folder: &Path, addr: SocketAddr, server: SocketAddr) -> String {
+    let socket = socket(folder);
+    format!(
+        "global\n\
+         \x20 stats socket {socket} mode 600 level admin\n\
+         defaults\n\
+         \x20 mode tcp\n\
+         \x20 timeout connect 5s\n\
+         \x20 timeout client 1h\n\
+         \x20 timeout server 1h\n\
+         frontend clients\n\
+         \x20 bind {addr}\n\
+         \x20 default_backend agents\n\
+         backend agents\n\
+         \x20 server agent {server}\n",
+        socket = socket.display(),
+    )
+}
+
+fn socket(folder: &Path) -> PathBuf {
+    folder.join("admin.sock")
+}
+
+/// A folder of our own that nobody else may look into.
+fn folder() -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("bowline-haproxy-{}-{number}", std::process::id()));
+    DirBuilder::new()
+        .mode(0o700)
+        .create(&folder)
+        .expect("a temporary folder");
+    folder
+}
+
+/// One that was free a moment ago: HAProxy cannot be given a socket.
+fn free_port() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
+    listener.local_addr().expect("a bound socket's address")
+}

@@ -1,0 +1,174 @@
+//! A thief, and the log that he reads: what became of a token and a proof on a connection that they were not made for.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use bowline_proof::dpop::DPOP_HEADER;
+use bowline_proof::{PROOF_HEADER, challenges};
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, TE};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
+
+use crate::pki::{Leaf, Pki};
+
+/// What belongs to the secret.
+const CREDENTIALS: [HeaderName; 3] = [AUTHORIZATION, PROOF_HEADER, DPOP_HEADER];
+
+/// What else a request needs to be understood.
+const FRAMING: [HeaderName; 7] = [
+    ACCEPT,
+    CONTENT_TYPE,
+    TE,
+    HeaderName::from_static("a2a-version"),
+    HeaderName::from_static("mcp-method"),
+    HeaderName::from_static("mcp-protocol-version"),
+    HeaderName::from_static("mcp-session-id"),
+];
+
+/// A log that keeps what no log should: the last request that carried an access token, without its body.
+#[derive(Clone, Default)]
+pub struct CarelessLog {
+    method: Option<Method>,
+    last: Arc<Mutex<Option<Loot>>>,
+}
+
+impl CarelessLog {
+    /// Keeps requests with this method only.
+    #[must_use]
+    pub fn of(method: Method) -> Self {
+        Self {
+            method: Some(method),
+            ..Self::default()
+        }
+    }
+
+    /// The router, with this log in front of it.
+    pub fn in_front_of(&self, router: Router) -> Router {
+        router.layer(from_fn_with_state(self.clone(), keep))
+    }
+
+    /// What it has kept.
+    #[must_use]
+    pub fn last(&self) -> Option<Loot> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+async fn keep(State(log): State<CarelessLog>, request: Request, next: Next) -> Response {
+    let is_listed = log.method.as_ref().is_none_or(|method| method == request.method());
+    if is_listed && request.headers().contains_key(AUTHORIZATION) {
+        *log.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Loot::of(&request));
+    }
+    next.run(request).await
+}
+
+/// A request's target, token and proof.
+#[derive(Clone)]
+pub struct Loot {
+    method: Method,
+    path: String,
+    fields: HeaderMap,
+}
+
+impl Loot {
+    fn of(request: &Request) -> Self {
+        let named = CREDENTIALS.into_iter().chain(FRAMING);
+        let fields = named.filter_map(|name| request.headers().get(&name).cloned().map(|value| (name, value)));
+        Self {
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            fields: fields.collect(),
+        }
+    }
+
+    /// The same request without token and proof.
+    #[must_use]
+    pub fn without_credentials(mut self) -> Self {
+        for name in CREDENTIALS {
+            self.fields.remove(name);
+        }
+        self
+    }
+}
+
+/// What became of a theft.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The server did as it was told.
+    Accepted,
+    /// The server refused.
+    Refused {
+        /// With this status.
+        status: StatusCode,
+        /// For this reason: the `error_description` of the challenge.
+        reason: Option<String>,
+    },
+}
+
+impl Outcome {
+    /// The check that refused (`RS-6`), by the reason's beginning.
+    #[must_use]
+    pub fn check(&self) -> Option<&str> {
+        match self {
+            Self::Refused {
+                reason: Some(reason), ..
+            } => reason.split_once(':').map(|(check, _)| check),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted => f.write_str("ACCEPTED"),
+            Self::Refused {
+                status,
+                reason: Some(reason),
+            } => write!(f, "{status} ({reason})"),
+            Self::Refused { status, reason: None } => write!(f, "{status}"),
+        }
+    }
+}
+
+/// Makes the stolen request with an ordinary HTTP client, on a new connection that `leaf`'s certificate authenticates.
+///
+/// With the victim's own certificate this is the harder attack: by a process that can open connections as the victim
+/// (RFC 8705 is satisfied), and cannot have a proof signed.
+///
+/// # Errors
+/// Those of reqwest: no answer came.
+pub async fn replay(
+    pki: &Pki,
+    leaf: &Leaf,
+    origin: &str,
+    stolen: &Loot,
+    body: impl Into<Bytes>,
+) -> Result<Outcome, reqwest::Error> {
+    let pem = [leaf.chain_pem(), leaf.key_pem()].concat();
+    let client = reqwest::Client::builder()
+        .tls_certs_only([reqwest::Certificate::from_pem(pki.ca_pem().as_bytes())?])
+        .identity(reqwest::Identity::from_pem(pem.as_bytes())?)
+        .build()?;
+    let response = client
+        .request(stolen.method.clone(), format!("{origin}{}", stolen.path))
+        .headers(stolen.fields.clone())
+        .body(body.into())
+        .send()
+        .await?;
+    if response.status().is_success() {
+        return Ok(Outcome::Accepted);
+    }
+    let challenges = challenges(response.headers());
+    let reason = challenges
+        .iter()
+        .find_map(|challenge| challenge.param("error_description"));
+    Ok(Outcome::Refused {
+        status: response.status(),
+        reason: reason.map(str::to_owned),
+    })
+}
