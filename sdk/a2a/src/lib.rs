@@ -3,11 +3,16 @@
 //! Requirement ids such as `CL-6` refer to the project's wire profile.
 
 pub mod card;
+mod events;
 pub mod extension;
 mod failure;
 mod grpc;
+mod http_json;
+mod json_rpc;
 pub mod long_task;
 pub mod operation;
+mod reported;
+mod results;
 mod transports;
 mod wire;
 

@@ -14,6 +14,8 @@ use http::Uri;
 use crate::card::Demands;
 use crate::failure::{Failure, Kind};
 use crate::grpc::{self, Grpc};
+use crate::http_json::HttpJson;
+use crate::json_rpc::JsonRpc;
 use crate::operation;
 use crate::wire::{Credential, Wire, endpoint};
 
@@ -206,11 +208,19 @@ impl TransportFactory for Factory {
     async fn create(&self, card: &AgentCard, interface: &AgentInterface) -> Result<Box<dyn Transport>, A2AError> {
         let transports = &self.transports;
         let (wire, endpoint) = transports.wire(self.binding, card, interface)?;
+        let longest_event = transports.longest_event;
         Ok(match self.binding {
-            Binding::JsonRpc | Binding::HttpJson => {
-                return Err(A2AError::unsupported_operation("this binding is not there yet"));
-            }
-            Binding::Grpc => Box::new(Grpc::new(wire, transports.longest_event, &grpc::origin_of(&endpoint))),
+            Binding::JsonRpc => Box::new(JsonRpc {
+                wire,
+                endpoint,
+                longest_event,
+            }),
+            Binding::HttpJson => Box::new(HttpJson {
+                wire,
+                endpoint,
+                longest_event,
+            }),
+            Binding::Grpc => Box::new(Grpc::new(wire, longest_event, &grpc::origin_of(&endpoint))),
         })
     }
 }
