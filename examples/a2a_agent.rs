@@ -9,7 +9,7 @@
 #![allow(clippy::print_stdout, reason = "it is there to be read")]
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use a2a::{
     A2AError, AgentCapabilities, AgentCard, AgentInterface, AgentSkill, ClientCredentialsOAuthFlow, Message,
@@ -27,22 +27,22 @@ use a2a_server::{
     WELL_KNOWN_AGENT_CARD_PATH,
 };
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use bowline_a2a::Transports;
 use bowline_a2a::card::Cards;
 use bowline_a2a::extension::SessionBinding;
 use bowline_client::{AccessToken, Client, Identity, Trust};
-use bowline_proof::{PROOF_HEADER, challenges};
 use bowline_server::{
     Acceptor, Binding, BindingLayer, ClientAuth, JwksUrl, JwtValidator, Listener, Policy, ServeOptions, ServerIdentity,
     ServerTls, serve,
 };
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
+use bowline_testkit::theft::{CarelessLog, replay};
 use futures_util::stream::{self, BoxStream};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -57,8 +57,8 @@ async fn main() -> Result<(), Error> {
 async fn run() -> Result<(), Error> {
     let pki = Pki::new();
     let authority = Authority::start(&pki, AuthorityOptions::default());
-    let log = Log::default();
-    let origin = serve_agent(&pki, &authority, log.clone()).await?;
+    let log = CarelessLog::default();
+    let origin = serve_agent(&pki, &authority, &log).await?;
     println!("an agent on {origin}, tokens from {}\n", authority.issuer());
 
     let (victim, thief) = (pki.client("agent", KeyKind::P256), pki.client("thief", KeyKind::P256));
@@ -68,20 +68,23 @@ async fn run() -> Result<(), Error> {
 
     println!("\na log has leaked the caller's last token and proof. On connections of their own:");
     let stolen = log.last().ok_or("the agent has seen no request")?;
-    for (who, certificate, check) in [
+    for (who, leaf, check) in [
         ("another certificate", &thief, "RS-3"),
         ("the caller's own certificate", &victim, "RS-6"),
     ] {
-        let refusal = replay(&pki, certificate, &origin, stolen.clone()).await?;
-        println!("  a thief with {who}: {}", expected(check, refusal)?);
+        let outcome = replay(&pki, leaf, &origin, &stolen, "").await?;
+        println!("  a thief with {who}: {outcome}");
+        if outcome.check() != Some(check) {
+            return Err(format!("it should have been {check}").into());
+        }
     }
-    let nothing = replay(&pki, &victim, &origin, HeaderMap::new()).await?;
-    println!("  without a token: {}", expected("401", nothing)?);
+    let outcome = replay(&pki, &victim, &origin, &stolen.without_credentials(), "").await?;
+    println!("  without a token: {}", expected("401", outcome.to_string())?);
     Ok(())
 }
 
 /// The agent: mutual TLS, session-bound tokens only, and the official server below. Its card needs no token (RS-13).
-async fn serve_agent(pki: &Pki, authority: &Authority, log: Log) -> Result<String, Error> {
+async fn serve_agent(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Result<String, Error> {
     let leaf = pki.localhost();
     let identity = ServerIdentity::new(leaf.chain(), leaf.signing_key())?;
     let tls = ServerTls::builder(identity, ClientAuth::Required(pki.roots())).build()?;
@@ -107,8 +110,8 @@ async fn serve_agent(pki: &Pki, authority: &Authority, log: Log) -> Result<Strin
         .route_service("/lf.a2a.v1.A2AService/{method}", grpc)
         .layer(from_fn(introduce))
         .merge(agent_card_router(Arc::new(StaticAgentCard::new(card))))
-        .layer(binding)
-        .layer(from_fn_with_state(log, careless));
+        .layer(binding);
+    let app = log.in_front_of(app);
     tokio::spawn(serve(listener, app, ServeOptions::default(), std::future::pending()));
     Ok(origin)
 }
@@ -251,57 +254,12 @@ fn text(answer: &SendMessageResponse) -> String {
     }
 }
 
-/// What a thief has: an ordinary HTTP client, a certificate, and what the log has leaked.
-async fn replay(pki: &Pki, leaf: &Leaf, origin: &str, stolen: HeaderMap) -> Result<String, Error> {
-    let pem = [leaf.chain_pem(), leaf.key_pem()].concat();
-    let client = reqwest::Client::builder()
-        .tls_certs_only([reqwest::Certificate::from_pem(pki.ca_pem().as_bytes())?])
-        .identity(reqwest::Identity::from_pem(pem.as_bytes())?)
-        .build()?;
-    let call = client.post(format!("{origin}/rest/message:send")).headers(stolen);
-    let response = call.json(&question()).send().await?;
-    if response.status().is_success() {
-        return Err("a thief got through".into());
-    }
-    let challenges = challenges(response.headers());
-    let said = challenges
-        .iter()
-        .find_map(|challenge| challenge.param("error_description"));
-    match said {
-        Some(said) => Ok(format!("{} ({said})", response.status())),
-        None => Ok(response.status().to_string()),
-    }
-}
-
 /// What happened, if it is what this example is there to show.
 fn expected(what: &str, happened: String) -> Result<String, Error> {
     match happened.contains(what) {
         true => Ok(happened),
         false => Err(format!("expected {what}: {happened}").into()),
     }
-}
-
-/// A log that keeps what no log should.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Option<HeaderMap>>>);
-
-impl Log {
-    fn last(&self) -> Option<HeaderMap> {
-        self.0.lock().ok()?.clone()
-    }
-}
-
-async fn careless(State(log): State<Log>, request: Request, next: Next) -> Response {
-    let mut kept = HeaderMap::new();
-    for name in [header::AUTHORIZATION, PROOF_HEADER] {
-        kept.extend(request.headers().get(&name).map(|value| (name, value.clone())));
-    }
-    if kept.len() == 2
-        && let Ok(mut log) = log.0.lock()
-    {
-        *log = Some(kept);
-    }
-    next.run(request).await
 }
 
 #[cfg(test)]
