@@ -258,6 +258,33 @@ fn a_part_that_was_dropped_wrongly_is_told_before_the_end() {
 }
 
 #[test]
+fn what_an_agent_that_stamps_nothing_says_again_is_put_right_before_the_end() {
+    let mut story = Story::begun();
+    story.cut();
+    let bare = |state| told(status(state, None, None));
+    let missed = [
+        pieces("a", false, &["x"]),
+        bare(TaskState::Working),
+        pieces("a", true, &["y"]),
+        bare(TaskState::Submitted),
+    ];
+    story.came(StreamResponse::Task(task(&missed)));
+    for event in &missed {
+        story.came(event.clone());
+    }
+    assert_eq!(
+        story.texts("a"),
+        ["x", "y"],
+        "nothing tells the second `x` from a new one, which replaces the artifact"
+    );
+    assert_eq!(story.happens(Event::Came(completed(9))), ["ask"]);
+    let all = [&missed[..], &[completed(9)]].concat();
+    story.happens(Event::Answered(Ok(task(&all))));
+    assert_eq!(story.texts("a"), ["x", "y"]);
+    assert!(story.has_finished);
+}
+
+#[test]
 fn the_end_is_told_even_if_the_task_cannot_be_asked_for() {
     for answer in [Event::Answered(Err(below(Below::Connection))), Event::Silent] {
         let mut story = Story::begun();
