@@ -226,8 +226,8 @@ fn task(events: &[StreamResponse]) -> Task {
 async fn hear(task: &mut LongTask) -> Vec<String> {
     let mut heard = Vec::new();
     // Where nothing else is to happen, paused time runs on to this.
-    let next = |task: &mut LongTask| timeout(Duration::from_secs(86_400), task.next());
-    while let Some(event) = next(task).await.expect("something happens") {
+    let never = Duration::from_secs(86_400);
+    while let Some(event) = timeout(never, task.next()).await.expect("something happens") {
         match event {
             Ok(TaskEvent::Reconnect(_)) => heard.push("again".to_owned()),
             Ok(event) => heard.extend(event.status().map(|status| format!("{:?}", status.state))),

@@ -213,6 +213,22 @@ fn an_update_that_comes_twice_while_nothing_broke_is_the_agent_s_word_and_is_tol
 }
 
 #[test]
+fn a_status_without_time_or_message_is_not_told_again_after_a_reconnect_and_says_nothing_of_what_is_held_back() {
+    let mut story = Story::begun();
+    story.came(told(status(TaskState::Working, None, None)));
+    story.cut();
+    let bare = || told(status(TaskState::Working, None, None));
+    story.came(StreamResponse::Task(task(&[bare(), pieces("a", false, &["x", "y"])])));
+    assert_eq!(story.came(pieces("a", false, &["x"])), 0);
+    assert_eq!(story.came(bare()), 0);
+    assert_eq!(
+        story.came(working(1)),
+        2,
+        "the piece that was held back, and the status"
+    );
+}
+
+#[test]
 fn a_part_like_one_that_was_missed_waits_for_the_next_update_and_is_told() {
     let mut story = Story::begun();
     story.came(pieces("a", false, &["the"]));
