@@ -1,5 +1,6 @@
 //! The testkit does what it says: tested from outside, with raw TLS and hyper clients.
 
+mod a2a;
 mod authority;
 mod client;
 mod cycling;

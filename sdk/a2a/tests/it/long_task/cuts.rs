@@ -88,7 +88,7 @@ async fn follow(binding: usize, http: HttpVersions, by: Break) {
 async fn tell(binding: usize, http: HttpVersions, by: Break, stepped: Stepped, missed: usize) {
     let endings = Endings::default();
     let site = Site::open(|origin| endings.before(agent(stepped.clone(), card(origin))));
-    let client = site.client_over(http);
+    let client = site.client(http);
     let transport = transport(&*ours(&site, &client)[binding], &site.server.origin()).await;
     let mut task = LongTask::send(Agent::from(transport.clone()), request(), Patience::default());
     let mut heard = Heard::default();

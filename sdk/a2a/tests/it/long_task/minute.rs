@@ -55,7 +55,7 @@ async fn follow(by: By, binding: usize) -> String {
     let site = Site::open(|origin| agent(paced, card(origin)));
     let proxy = (by == By::HaProxy).then(|| HaProxy::before(site.server.addr()));
     let origin = proxy.as_ref().map_or_else(|| site.server.origin(), HaProxy::origin);
-    let client = site.client_over(HttpVersions::Auto);
+    let client = site.client(HttpVersions::Auto);
     let transport = transport(&*factories(&site, &client, &origin)[binding], &origin).await;
     let mut task = LongTask::send(Agent::from(transport), request(), Patience::default());
 

@@ -1,6 +1,10 @@
 //! Two runs of the script side by side: what differs, and the table.
 
+#![allow(clippy::print_stdout, reason = "the figures are there to be read")]
+
 use std::fmt::Write;
+
+use bowline_client::Snapshot;
 
 use super::expected::Exception;
 use super::row::Row;
@@ -40,52 +44,84 @@ pub(crate) fn assert_expected(played: &[Vec<Row>; 3], expected: &[(&str, &str)],
     }
 }
 
-/// Fails unless ours get what the stock transports get, call by call and in full, except where `better` has it otherwise; and
-/// has each of those.
-pub(crate) fn assert_as_good(stock: &[Vec<Row>; 3], ours: &[Vec<Row>; 3], better: &[Exception]) {
-    for (binding, (stock, ours)) in BINDINGS.iter().zip(stock.iter().zip(ours)) {
-        let of_binding = || better.iter().filter(|better| better.binding == *binding);
-        let mut told = differences(stock, ours);
-        for better in of_binding() {
-            let is_better = ours
-                .iter()
-                .any(|row| row.call() == better.call && row.outcome == better.outcome);
-            let differs = told.iter().position(|told| told.lines().next() == Some(better.call));
-            let differs = differs.filter(|_| is_better);
-            let at = differs.unwrap_or_else(|| panic!("{better:?} is not so: {}", told.join("\n")));
-            told.remove(at);
+/// The script on one agent: over the stock transports, and over ours.
+pub(crate) struct Played {
+    pub(crate) agent: &'static str,
+    pub(crate) stock: [Vec<Row>; 3],
+    pub(crate) ours: [Vec<Row>; 3],
+    /// What our client counted.
+    pub(crate) stats: Snapshot,
+}
+
+impl Played {
+    /// Fails unless ours get what the stock transports get, except where `better` has it otherwise; over one connection that
+    /// all bindings share, and so with one proof (CL-3), which every request carries.
+    pub(crate) fn check(&self, better: &[Exception]) {
+        for (at, binding) in BINDINGS.iter().enumerate() {
+            let better: Vec<_> = better.iter().filter(|better| better.binding == *binding).collect();
+            assert_as_good(&self.stock[at], &self.ours[at], &better);
         }
-        assert!(told.is_empty(), "{binding}: {}", told.join("\n"));
+        let totals = &self.stats.totals;
+        println!(
+            "{}: {} requests of ours, {} connection(s), {} signature(s)",
+            self.agent,
+            totals.requests,
+            self.stats.connections_opened,
+            totals.signatures()
+        );
+        assert_eq!((self.stats.connections_opened, totals.signatures()), (1, 1));
+        assert_eq!((totals.with_proof, totals.refused), (totals.requests, 0));
     }
 }
 
-/// One table of Markdown. The outcome is the first binding's; a binding's column says `same` if it is the same there over
-/// both transports, or else what it is. Below it, why.
-pub(crate) fn table(stock: &[Vec<Row>; 3], ours: &[Vec<Row>; 3], exceptions: &[&[Exception]]) -> String {
-    let mut table = "| call | outcome |".to_owned();
-    BINDINGS.iter().for_each(|binding| {
-        let _ = write!(table, " {binding} |");
-    });
-    table.push_str("\n|---|---|---|---|---|\n");
-    for (at, first) in stock[0].iter().enumerate() {
-        let _ = write!(table, "| {} | {} |", first.call(), cell(&first.outcome));
-        for (stock, ours) in stock.iter().zip(ours) {
-            let (stock, ours) = (&stock[at], &ours[at]);
-            let _ = match () {
-                () if stock != ours => write!(
-                    table,
-                    " **stock** {}, **ours** {} |",
-                    cell(&stock.outcome),
-                    cell(&ours.outcome)
-                ),
-                () if stock.outcome == first.outcome => write!(table, " same |"),
-                () => write!(table, " same: {} |", cell(&stock.outcome)),
-            };
+/// Fails unless ours get what the stock transport gets, call by call and in full, except where `better` has it otherwise; and
+/// has each of those.
+pub(crate) fn assert_as_good(stock: &[Row], ours: &[Row], better: &[&Exception]) {
+    let mut told = differences(stock, ours);
+    for better in better {
+        let is_better = |row: &Row| row.call() == better.call && row.outcome == better.outcome;
+        let at = told.iter().position(|told| told.lines().next() == Some(better.call));
+        let at = at.filter(|_| ours.iter().any(is_better));
+        told.remove(at.unwrap_or_else(|| panic!("{better:?} is not so: {}", told.join("\n"))));
+    }
+    assert!(told.is_empty(), "{}", told.join("\n"));
+}
+
+/// One table of Markdown. An agent's outcome is that in its first binding; a binding's column says `same` if that is the
+/// outcome there too, and the same over the stock transport and over ours in full. Below it, why a binding differs.
+pub(crate) fn table(played: &[&Played], exceptions: &[&Exception]) -> String {
+    let (mut head, mut rule) = ("| call |".to_owned(), "|---|".to_owned());
+    for played in played {
+        let _ = write!(head, " {} | {} |", played.agent, BINDINGS.join(" | "));
+        rule.push_str("---|---|---|---|");
+    }
+    let mut table = format!("{head}\n{rule}\n");
+    for (at, call) in calls(&played[0].stock[0]).iter().enumerate() {
+        let _ = write!(table, "| {call} |");
+        for agent in played {
+            let outcome = &agent.stock[0][at].outcome;
+            match std::ptr::eq(*agent, played[0]) || *outcome != played[0].stock[0][at].outcome {
+                true => _ = write!(table, " {} |", cell(outcome)),
+                false => table.push_str(" same |"),
+            }
+            for (stock, ours) in agent.stock.iter().zip(&agent.ours) {
+                let (stock, ours) = (&stock[at], &ours[at]);
+                let _ = match stock == ours {
+                    false => write!(
+                        table,
+                        " stock: {}; **ours: {}** |",
+                        cell(&stock.outcome),
+                        cell(&ours.outcome)
+                    ),
+                    true if stock.outcome == *outcome => write!(table, " same |"),
+                    true => write!(table, " same over both: {} |", cell(&stock.outcome)),
+                };
+            }
         }
         table.push('\n');
     }
     table.push('\n');
-    for exception in exceptions.iter().copied().flatten() {
+    for exception in exceptions {
         let _ = writeln!(table, "- {}, {}: {}", exception.binding, exception.call, exception.why);
     }
     table

@@ -192,7 +192,8 @@ fn of_state(state: &TaskState) -> &'static str {
     }
 }
 
-/// Names for what is another in every run: UUIDs by order of appearance, times, the agent's addresses.
+/// Names for what is another in every run: UUIDs by order of appearance, times, tokens of
+/// pages, the agent's addresses.
 pub(super) struct Names {
     here: Vec<String>,
     ids: Vec<String>,
@@ -212,11 +213,11 @@ impl Names {
             Value::Array(items) => items.iter_mut().for_each(|item| self.replace_in(item)),
             Value::Object(fields) => {
                 for (name, field) in fields {
-                    // A time that is there is told from one that is not, and from what is no text.
-                    if name == "timestamp" && field.is_string() {
-                        *field = json!("a time");
-                    } else {
-                        self.replace_in(field);
+                    // One that is there is told from one that is not, and from what is no text.
+                    match (name.as_str(), field.as_str()) {
+                        ("timestamp", Some(_)) => *field = json!("a time"),
+                        ("nextPageToken", Some(token)) if !token.is_empty() => *field = json!("a token"),
+                        _ => self.replace_in(field),
                     }
                 }
             }
