@@ -190,7 +190,8 @@ impl TransportFactory for Factory {
             Binding::JsonRpc => transports.wire(operation::JSON_RPC, &interface.url)?,
             Binding::HttpJson => transports.wire(operation::HTTP_JSON, &interface.url)?,
             Binding::Grpc => {
-                let (wire, endpoint) = transports.wire(operation::GRPC, &grpc::target(&interface.url))?;
+                let (wire, endpoint) =
+                    transports.wire(operation::GRPC, &grpc::target(&interface.url, &transports.origins))?;
                 return Ok(Box::new(Grpc::new(
                     wire,
                     transports.longest_event,

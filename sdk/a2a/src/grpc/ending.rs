@@ -75,51 +75,60 @@ impl Told {
     pub(super) fn into_error(self, fields: &HeaderMap, place: Place) -> A2AError {
         let status = self.0;
         let info = status.get_details_error_info();
+        let violations = status.get_details_bad_request();
         let known = info.as_ref().and_then(known_code);
+        let text = said(&status, violations.as_ref());
+        let mut error = A2AError::new(known.unwrap_or_else(|| usual_code(status.code())), text);
         let details: Vec<_> = info
             .map(error_info)
             .into_iter()
-            .chain(status.get_details_bad_request().map(bad_request))
+            .chain(violations.map(bad_request))
             .collect();
-        let error = |message: String| {
-            let error = A2AError::new(known.unwrap_or_else(|| usual_code(status.code())), message);
-            match details.is_empty() {
-                true => error,
-                false => error.with_details(foreign(details)),
-            }
+        error.details = (!details.is_empty()).then(|| foreign(details));
+        let Some(kind) = kind(status.code(), known.is_some(), fields, place) else {
+            return error;
         };
-        let kind = match status.code() {
-            Code::Unauthenticated | Code::PermissionDenied if binding_error(fields).is_some() => Kind::BindingRefused,
-            Code::Unauthenticated => Kind::Unauthorized,
-            Code::PermissionDenied => Kind::Forbidden,
-            _ if known.is_some() => return error(said(&status)),
-            // As A2A has them (§5.4) where an agent gives no details.
-            Code::NotFound
-            | Code::FailedPrecondition
-            | Code::Unimplemented
-            | Code::InvalidArgument
-            | Code::Internal => return error(said(&status)),
-            Code::Unavailable if matches!(place, Place::Trailers(Shape::Stream)) => Kind::StreamCut,
-            _ => Kind::Status,
-        };
-        let name = format!("{:?}", status.code());
-        let message = match status.message() {
-            "" => format!("the agent, or what is in front of it, answered with gRPC status {name}"),
-            text => format!(
-                "the agent, or what is in front of it, answered with gRPC status {name}: {}",
-                shown(text)
-            ),
-        };
-        let failure = Failure::new(kind, message.clone()).with_fields(fields);
-        failure.within(error(message))
+        error.message = format!(
+            "the agent, or what is in front of it, answered with gRPC status {:?}: {}",
+            status.code(),
+            shown(&error.message)
+        );
+        Failure::new(kind, error.message.clone())
+            .with_fields(fields)
+            .within(error)
     }
 }
 
-/// What the agent says.
-fn said(status: &Status) -> String {
-    match status.message() {
-        "" => format!("gRPC status {:?}, without a message", status.code()),
-        message => message.to_owned(),
+/// What a status says that A2A's error does not; nothing if it is an A2A error and no more.
+fn kind(code: Code, is_known: bool, fields: &HeaderMap, place: Place) -> Option<Kind> {
+    Some(match code {
+        Code::Unauthenticated | Code::PermissionDenied if binding_error(fields).is_some() => Kind::BindingRefused,
+        Code::Unauthenticated => Kind::Unauthorized,
+        Code::PermissionDenied => Kind::Forbidden,
+        // What is in front of the agent has lost it.
+        Code::Unavailable if !is_known && matches!(place, Place::Trailers(Shape::Stream)) => Kind::StreamCut,
+        // Come again later.
+        Code::Unavailable | Code::ResourceExhausted => Kind::Status,
+        _ if is_known => return None,
+        // As A2A's errors are mapped (§5.4), by an agent that gives no details.
+        Code::NotFound | Code::FailedPrecondition | Code::Unimplemented | Code::InvalidArgument | Code::Internal => {
+            return None;
+        }
+        _ => Kind::Status,
+    })
+}
+
+/// What the agent says, with what it says of single fields: as in the other bindings.
+fn said(status: &Status, violations: Option<&BadRequest>) -> String {
+    let message = match status.message() {
+        "" => "(it does not say why)",
+        message => message,
+    };
+    let violations = violations.iter().flat_map(|violations| &violations.field_violations);
+    let violations: Vec<_> = violations.map(|v| format!("{}: {}", v.field, v.description)).collect();
+    match violations.is_empty() {
+        true => message.to_owned(),
+        false => format!("{message}: {}", violations.join("; ")),
     }
 }
 

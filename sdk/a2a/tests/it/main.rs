@@ -1,5 +1,6 @@
 //! `bowline-a2a` against the official A2A server behind `BindingLayer`, and against agents that are not ours.
 
+mod grpc;
 mod long_task;
 mod python;
 mod script;

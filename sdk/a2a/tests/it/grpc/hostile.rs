@@ -1,0 +1,538 @@
+//! Agents, and things in front of them, that answer otherwise than gRPC wants.
+
+use std::time::Duration;
+
+use a2a::{A2AError, GetTaskRequest, TypedDetail, error_code, errordetails};
+use a2a_client::ServiceParams;
+use bowline_a2a::{Failure, Kind};
+use bytes::Bytes;
+use futures_util::{StreamExt, poll};
+use h2::Reason;
+use http::HeaderMap;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use super::peer::{EVENT, ScriptedPeer, Step, TASK, fields, grpc_head, message, ok};
+use super::{failure, get_task, plain_transports, subscribe, subscribed, transport};
+
+/// What a call, and what a subscription, get.
+async fn both(steps: Vec<Step>) -> (A2AError, Vec<A2AError>, usize) {
+    let peer = ScriptedPeer::start(steps).await;
+    let transport = transport(&*plain_transports(peer.origin()).grpc(), peer.origin()).await;
+    let transport = transport.unwrap();
+    let error = get_task(&*transport, &ServiceParams::new()).await.unwrap_err();
+    let told = subscribed(&*transport).await;
+    let events = told.iter().filter(|told| told.is_ok()).count();
+    assert!(
+        told[..events].iter().all(Result::is_ok),
+        "an error is the last item: {told:?}"
+    );
+    let errors = told.into_iter().filter_map(Result::err).collect();
+    (error, errors, events)
+}
+
+#[tokio::test]
+async fn what_is_no_grpc_is_told_as_what_it_is() {
+    let head = |status, content_type, more: HeaderMap| {
+        let mut head = fields([("content-type", content_type)]);
+        head.extend(more);
+        Step::Head(status, head)
+    };
+    let challenge = || fields([("www-authenticate", r#"Bearer realm="agents""#), ("retry-after", "7")]);
+    let html = || Step::Data(b"<html>no</html>".to_vec());
+    for (steps, kind, status, says) in [
+        (
+            vec![head(401, "text/html", challenge()), html(), Step::End],
+            Kind::Unauthorized,
+            401,
+            "an HTML page",
+        ),
+        (
+            vec![
+                head(403, "text/plain", challenge()),
+                Step::Data(b"not you".to_vec()),
+                Step::End,
+            ],
+            Kind::Forbidden,
+            403,
+            "not you",
+        ),
+        (
+            vec![
+                head(500, "text/plain", challenge()),
+                Step::Data(b"oh dear".to_vec()),
+                Step::End,
+            ],
+            Kind::Status,
+            500,
+            "oh dear",
+        ),
+        (
+            vec![head(503, "application/grpc", challenge()), Step::End],
+            Kind::Status,
+            503,
+            "no text",
+        ),
+        (
+            vec![head(200, "text/html", challenge()), html(), Step::End],
+            Kind::NotA2a,
+            200,
+            "an HTML page",
+        ),
+        (
+            vec![head(200, "application/grpc-web+proto", challenge()), html(), Step::End],
+            Kind::NotA2a,
+            200,
+            "grpc-web",
+        ),
+        (
+            vec![head(200, "application/grpc+json", challenge()), html(), Step::End],
+            Kind::NotA2a,
+            200,
+            "grpc+json",
+        ),
+    ] {
+        let shown = format!("{steps:?}");
+        let (error, errors, events) = both(steps).await;
+        assert_eq!((errors.len(), events), (1, 0), "{shown}");
+        for error in [&error, &errors[0]] {
+            let failure = failure(error);
+            assert_eq!(failure.kind(), kind, "{shown}");
+            assert_eq!(failure.status().map(|status| status.as_u16()), Some(status), "{shown}");
+            assert_eq!(failure.www_authenticate(), [r#"Bearer realm="agents""#], "{shown}");
+            assert_eq!(failure.retry_after().map(|pause| pause.as_secs()), Some(7), "{shown}");
+            assert!(failure.to_string().contains(says), "{failure}");
+            assert!(!failure.to_string().contains("grpc-status"), "{failure}");
+            let denied = matches!(kind, Kind::Unauthorized | Kind::Forbidden);
+            assert_eq!(failure.may_have_been_processed(), !denied, "{shown}");
+        }
+    }
+}
+
+/// However an answer is cut: a call may have been processed, and a stream is no stream that ended.
+#[tokio::test]
+async fn an_answer_that_is_cut_never_ends_quietly() {
+    let half = |octets: &[u8]| {
+        let Step::Data(mut message) = message(octets) else {
+            unreachable!()
+        };
+        message.truncate(message.len() - 1);
+        Step::Data(message)
+    };
+    let ends = [
+        vec![Step::End],
+        vec![Step::Trailers(fields([("x-request-id", "7")]))],
+        vec![Step::Reset(Reason::CANCEL)],
+        vec![Step::Reset(Reason::NO_ERROR)],
+        vec![Step::Reset(Reason::INTERNAL_ERROR)],
+        vec![Step::Reset(Reason::REFUSED_STREAM)],
+        vec![Step::Goaway],
+        vec![Step::Cut],
+        vec![half(b"xx"), Step::End],
+        vec![half(b"xx"), ok()],
+        vec![Step::Data(vec![0, 0]), ok()],
+        vec![half(b"xx"), Step::Cut],
+    ];
+    for end in ends {
+        for octets in [None, Some(TASK), Some(EVENT)] {
+            let mut steps = vec![grpc_head()];
+            steps.extend(octets.map(message));
+            steps.push(Step::Settle);
+            steps.extend(end.clone());
+            let shown = format!("{steps:?}");
+            let (error, errors, events) = both(steps).await;
+            let failed = failure(&error);
+            // Half a message after a whole one is a second one begun, too.
+            let kinds = [Kind::MayHaveBeenProcessed, Kind::NotA2a];
+            assert!(kinds.contains(&failed.kind()), "{shown}: {failed}");
+            assert!(failed.may_have_been_processed(), "{shown}");
+            if octets != Some(TASK) {
+                assert_eq!(errors.len(), 1, "{shown}: {errors:?}");
+                let failed = failure(&errors[0]);
+                assert_eq!(failed.kind(), Kind::StreamCut, "{shown}: {failed}");
+                assert_eq!(events, usize::from(octets.is_some()), "{shown}");
+            }
+        }
+    }
+}
+
+/// A status that comes whole is what ends an answer, whatever else does not.
+#[tokio::test]
+async fn an_answer_that_ends_with_success_has_ended() {
+    for (steps, events) in [
+        (vec![grpc_head(), ok()], 0),
+        (vec![grpc_head(), message(EVENT), ok()], 1),
+        (vec![grpc_head(), message(EVENT), message(EVENT), ok(), Step::Goaway], 2),
+        (
+            vec![Step::HeadOnly(
+                200,
+                fields([("content-type", "application/grpc"), ("grpc-status", "0")]),
+            )],
+            0,
+        ),
+    ] {
+        let shown = format!("{steps:?}");
+        let peer = ScriptedPeer::start(steps).await;
+        let transports = plain_transports(peer.origin());
+        let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
+        let told = subscribed(&*transport).await;
+        assert!(
+            told.len() == events && told.iter().all(Result::is_ok),
+            "{shown}: {told:?}"
+        );
+    }
+    let peer = ScriptedPeer::start(vec![grpc_head(), message(TASK), ok()]).await;
+    let transports = plain_transports(peer.origin());
+    let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
+    assert_eq!(get_task(&*transport, &ServiceParams::new()).await.unwrap().id, "t");
+}
+
+#[tokio::test]
+async fn messages_that_are_none_are_not_a2a() {
+    let compressed = || Step::Data(vec![1, 0, 0, 0, 1, 7]);
+    let encoded = Step::Head(
+        200,
+        fields([("content-type", "application/grpc"), ("grpc-encoding", "gzip")]),
+    );
+    for (steps, says) in [
+        (vec![grpc_head(), message(&[0xff; 9]), ok()], "no message of A2A"),
+        (vec![grpc_head(), compressed(), ok()], "compress"),
+        (vec![encoded, compressed(), ok()], "gzip"),
+        (
+            vec![grpc_head(), Step::Data(vec![9, 0, 0, 0, 0]), ok()],
+            "no message of A2A",
+        ),
+    ] {
+        let shown = format!("{steps:?}");
+        let (error, errors, events) = both(steps).await;
+        assert_eq!((errors.len(), events), (1, 0), "{shown}");
+        for error in [&error, &errors[0]] {
+            let failure = failure(error);
+            assert_eq!(failure.kind(), Kind::NotA2a, "{shown}");
+            assert!(
+                failure.to_string().contains(says) && failure.may_have_been_processed(),
+                "{failure}"
+            );
+        }
+    }
+    // One answer is one message, and a stream's event is of some kind.
+    for steps in [
+        vec![grpc_head(), ok()],
+        vec![grpc_head(), message(TASK), message(TASK), ok()],
+        vec![Step::HeadOnly(
+            200,
+            fields([("content-type", "application/grpc"), ("grpc-status", "0")]),
+        )],
+    ] {
+        let (error, ..) = both(steps).await;
+        assert_eq!(failure(&error).kind(), Kind::NotA2a, "{error}");
+    }
+    let (_, errors, events) = both(vec![
+        grpc_head(),
+        message(EVENT),
+        message(&[]),
+        message(EVENT),
+        Step::End,
+    ])
+    .await;
+    assert_eq!((failure(&errors[0]).kind(), errors.len(), events), (Kind::NotA2a, 1, 1));
+}
+
+#[tokio::test]
+async fn what_is_too_long_is_said_to_be_before_it_comes() {
+    let announced = |octets: u32| Step::Data([&[0][..], &octets.to_be_bytes()].concat());
+    for (octets, then, kinds) in [
+        (1 << 20, Step::End, [Kind::MayHaveBeenProcessed, Kind::StreamCut]),
+        ((1 << 20) + 1, Step::UntilReset, [Kind::TooLong; 2]),
+        (u32::MAX, Step::UntilReset, [Kind::TooLong; 2]),
+    ] {
+        let peer = ScriptedPeer::start(vec![grpc_head(), announced(octets), then]).await;
+        let transports = plain_transports(peer.origin())
+            .longest_answer(1 << 20)
+            .longest_event(1 << 20);
+        let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
+        let error = get_task(&*transport, &ServiceParams::new()).await.unwrap_err();
+        let events = subscribed(&*transport).await;
+        let told = [failure(&error).kind(), failure(events[0].as_ref().unwrap_err()).kind()];
+        assert_eq!((told, events.len()), (kinds, 1), "{octets}");
+        if kinds == [Kind::TooLong; 2] {
+            let seen = peer.until(|seen| seen.resets.len() == 2).await;
+            assert_eq!((seen.resets, seen.connections), (vec![Reason::CANCEL; 2], 1));
+        }
+    }
+    // More than tonic takes of itself, and less than we do.
+    let text = vec![b'x'; 5 << 20];
+    let length = [0x80, 0x80, 0xc0, 2];
+    let task = [&[0x0a][..], &length, &text].concat();
+    let peer = ScriptedPeer::start(vec![grpc_head(), message(&task), ok()]).await;
+    let transports = plain_transports(peer.origin());
+    let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
+    assert_eq!(
+        get_task(&*transport, &ServiceParams::new()).await.unwrap().id.len(),
+        5 << 20
+    );
+}
+
+/// The time is tokio's, and passes as the test wants.
+#[tokio::test]
+async fn an_answer_that_does_not_end_times_out_and_a_stream_may_take_its_time() {
+    // An event's octets are those of a task, too.
+    let peer = ScriptedPeer::start(vec![grpc_head(), message(EVENT), Step::UntilReset]).await;
+    let transports = plain_transports(peer.origin());
+    let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
+    let mut events = subscribe(&*transport).await.unwrap();
+    assert!(matches!(crate::soon(events.next()).await, Some(Ok(_))));
+    let request = GetTaskRequest {
+        id: "t".to_owned(),
+        history_length: None,
+        tenant: None,
+    };
+    let params = ServiceParams::new();
+    let mut call = transport.get_task(&params, &request);
+    tokio::select! {
+        _ = &mut call => panic!("there is no end to it"),
+        _ = peer.until(|seen| seen.requests.len() == 2) => {}
+    }
+    tokio::time::pause();
+    let error = tokio::select! {
+        answer = call => answer.unwrap_err(),
+        () = async { loop { tokio::time::advance(Duration::from_secs(60)).await } } => unreachable!(),
+    };
+    let failed = failure(&error);
+    assert_eq!(failed.kind(), Kind::TimedOut, "{error}");
+    assert!(failed.may_have_been_processed());
+    tokio::time::advance(Duration::from_secs(3600)).await;
+    assert!(poll!(events.next()).is_pending());
+}
+
+/// The fields of a status, as the official server writes them.
+fn told(status: &Status) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    status.add_header(&mut fields).unwrap();
+    fields
+}
+
+/// A status in the head, and one in the trailers.
+fn placed(status: &HeaderMap) -> [Vec<Step>; 2] {
+    let mut head = fields([("content-type", "application/grpc")]);
+    head.extend(status.clone());
+    [
+        vec![Step::HeadOnly(200, head)],
+        vec![grpc_head(), Step::Trailers(status.clone())],
+    ]
+}
+
+/// By their details, and without by their code, in the head and in the trailers: what the stock transport makes of them.
+#[tokio::test]
+async fn an_agent_s_errors_are_a2a_s() {
+    let info = |reason: &str, domain: &str| {
+        let about = [("taskId".to_owned(), "t".to_owned())];
+        ErrorDetails::with_error_info(reason, domain, about)
+    };
+    let ours = errordetails::PROTOCOL_DOMAIN;
+    for (code, details, expected) in [
+        (
+            Code::FailedPrecondition,
+            info("UNSUPPORTED_OPERATION", ours),
+            error_code::UNSUPPORTED_OPERATION,
+        ),
+        (Code::Unknown, info("TASK_NOT_FOUND", ours), error_code::TASK_NOT_FOUND),
+        (
+            Code::FailedPrecondition,
+            info("UNSUPPORTED_OPERATION", "example.com"),
+            error_code::TASK_NOT_CANCELABLE,
+        ),
+        (Code::NotFound, info("NEVER_HEARD_OF", ours), error_code::TASK_NOT_FOUND),
+        (Code::NotFound, ErrorDetails::new(), error_code::TASK_NOT_FOUND),
+        (
+            Code::FailedPrecondition,
+            ErrorDetails::new(),
+            error_code::TASK_NOT_CANCELABLE,
+        ),
+        (Code::Unimplemented, ErrorDetails::new(), error_code::METHOD_NOT_FOUND),
+        (Code::InvalidArgument, ErrorDetails::new(), error_code::INVALID_PARAMS),
+        (Code::Internal, ErrorDetails::new(), error_code::INTERNAL_ERROR),
+    ] {
+        let has_info = details.error_info().is_some();
+        let status = Status::with_error_details(code, "it is so: 100 % ä", details);
+        for steps in placed(&told(&status)) {
+            let (error, errors, _) = both(steps).await;
+            for error in [&error, &errors[0]] {
+                assert_eq!(
+                    (error.code, &*error.message),
+                    (expected, "it is so: 100 % ä"),
+                    "{code:?}"
+                );
+                assert_eq!(Failure::of(error), None);
+                let details = error.details.as_deref().unwrap_or_default();
+                assert_eq!(details.len(), usize::from(has_info));
+                if has_info {
+                    assert_eq!(details[0].value["metadata"]["taskId"], "t");
+                }
+            }
+        }
+    }
+    let (error, ..) = both(placed(&fields([("grpc-status", "5")])).into_iter().next_back().unwrap()).await;
+    assert_eq!(
+        (error.code, &*error.message),
+        (error_code::TASK_NOT_FOUND, "(it does not say why)")
+    );
+}
+
+#[tokio::test]
+async fn each_violation_of_a_field_is_told() {
+    let mut details = ErrorDetails::new();
+    details.add_bad_request_violation("message.parts", "at least one");
+    details.add_bad_request_violation("message.role", "user or agent");
+    details.set_error_info(
+        "INVALID_PARAMS",
+        errordetails::PROTOCOL_DOMAIN,
+        [("a".to_owned(), "b".to_owned())],
+    );
+    let status = Status::with_error_details(Code::InvalidArgument, "wrong", details);
+    for steps in placed(&told(&status)) {
+        let (error, ..) = both(steps).await;
+        let violations = "message.parts: at least one; message.role: user or agent";
+        assert_eq!(
+            (error.code, error.message),
+            (error_code::INVALID_PARAMS, format!("wrong: {violations}"))
+        );
+        let details = error.details.unwrap();
+        assert_eq!(
+            details[0],
+            TypedDetail::error_info(
+                "INVALID_PARAMS",
+                errordetails::PROTOCOL_DOMAIN,
+                Some([("a".to_owned(), "b".to_owned())].into())
+            )
+        );
+        let violation = |field: &str, description: &str| errordetails::FieldViolation {
+            field: field.to_owned(),
+            description: description.to_owned(),
+        };
+        let expected = [
+            violation("message.parts", "at least one"),
+            violation("message.role", "user or agent"),
+        ];
+        assert_eq!(details[1], TypedDetail::bad_request(expected.into()));
+        assert_eq!(details.len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_status_that_is_no_a2a_error_is_a_failure() {
+    for (status, stream_kind, kind, processed) in [
+        (Code::Unauthenticated, Kind::Unauthorized, Kind::Unauthorized, false),
+        (Code::PermissionDenied, Kind::Forbidden, Kind::Forbidden, false),
+        (Code::Unavailable, Kind::StreamCut, Kind::Status, true),
+        (Code::ResourceExhausted, Kind::Status, Kind::Status, true),
+        (Code::DeadlineExceeded, Kind::Status, Kind::Status, true),
+        (Code::Cancelled, Kind::Status, Kind::Status, true),
+        (Code::Unknown, Kind::Status, Kind::Status, true),
+    ] {
+        let mut fields = told(&Status::new(status, "not now\r\nreally"));
+        fields.insert("www-authenticate", "Bearer realm=\"x\"".parse().unwrap());
+        fields.insert("retry-after", "3".parse().unwrap());
+        for (in_trailers, steps) in placed(&fields).into_iter().enumerate() {
+            let (error, errors, _) = both(steps).await;
+            let stream_kind = if in_trailers == 1 { stream_kind } else { kind };
+            for (error, kind) in [(&error, kind), (&errors[0], stream_kind)] {
+                let failure = failure(error);
+                assert_eq!(failure.kind(), kind, "{status:?}");
+                assert_eq!(failure.may_have_been_processed(), processed, "{status:?}");
+                assert_eq!(failure.www_authenticate(), ["Bearer realm=\"x\""]);
+                assert_eq!(failure.retry_after().map(|pause| pause.as_secs()), Some(3));
+                let message = failure.to_string();
+                assert!(
+                    message.contains("not now  really") && message.contains(&format!("{status:?}")),
+                    "{message}"
+                );
+            }
+        }
+    }
+    // Whoever is to come again later is told so, whatever the agent's own error.
+    for code in [Code::Unavailable, Code::ResourceExhausted] {
+        let details = ErrorDetails::with_error_info("TASK_NOT_FOUND", errordetails::PROTOCOL_DOMAIN, []);
+        let mut fields = told(&Status::with_error_details(code, "later", details));
+        fields.insert("retry-after", "3".parse().unwrap());
+        for steps in placed(&fields) {
+            let (error, errors, _) = both(steps).await;
+            for error in [&error, &errors[0]] {
+                assert_eq!(
+                    (error.code, failure(error).kind()),
+                    (error_code::TASK_NOT_FOUND, Kind::Status)
+                );
+                assert!(failure(error).retry_after().is_some());
+            }
+        }
+    }
+    // A demand for a proof, where the client cannot answer it.
+    let mut fields = told(&Status::unauthenticated("prove it"));
+    fields.insert(
+        "www-authenticate",
+        "Bearer error=\"use_session_binding\"".parse().unwrap(),
+    );
+    for steps in placed(&fields) {
+        let (error, ..) = both(steps).await;
+        assert_eq!(failure(&error).kind(), Kind::BindingRefused, "{error}");
+    }
+}
+
+/// tonic by itself panics at the second of these.
+#[tokio::test]
+async fn garbage_in_a_status_is_survived() {
+    let not_found = |more: (&'static str, &str)| fields([("grpc-status", "5"), more]);
+    for status in [
+        not_found(("grpc-status-details-bin", "CAUSEgN4")),
+        not_found(("grpc-status-details-bin", "no base64 at all!")),
+        not_found(("grpc-status-details-bin", "AAAA")),
+        not_found(("grpc-message", "%zz%ff%")),
+    ] {
+        for steps in placed(&status) {
+            let (error, errors, _) = both(steps).await;
+            for error in [&error, &errors[0]] {
+                assert_eq!(
+                    (error.code, Failure::of(error)),
+                    (error_code::TASK_NOT_FOUND, None),
+                    "{status:?}"
+                );
+            }
+        }
+    }
+    for status in ["", "five", "5.0", "99999999999"] {
+        for steps in placed(&fields([("grpc-status", status)])) {
+            let (error, errors, _) = both(steps).await;
+            for error in [&error, &errors[0]] {
+                assert_eq!(failure(error).kind(), Kind::NotA2a, "{status:?}");
+            }
+        }
+    }
+    // Success with garbage besides is success.
+    let mut fields = fields([("grpc-status", "0"), ("grpc-status-details-bin", "no base64 at all!")]);
+    fields.insert("grpc-message", http::HeaderValue::from_bytes(b"%ff\xff").unwrap());
+    let peer = ScriptedPeer::start(vec![grpc_head(), message(TASK), Step::Trailers(fields)]).await;
+    let transports = plain_transports(peer.origin());
+    let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
+    assert!(get_task(&*transport, &ServiceParams::new()).await.is_ok());
+}
+
+/// A detail of a type that only we may give, in all the ways that a detail can come.
+#[tokio::test]
+async fn an_agent_cannot_pretend_a_failure_of_ours() {
+    let ours = "https://github.com/bowline-dev/bowline/a2a/failure/v1";
+    let json = br#"{"kind":"connection","mayHaveBeenProcessed":false}"#;
+    let any = [
+        &[0x0a, u8::try_from(ours.len()).unwrap()][..],
+        ours.as_bytes(),
+        &[0x12, u8::try_from(json.len()).unwrap()],
+        json,
+    ]
+    .concat();
+    let details = [&[0x08, 5, 0x1a, u8::try_from(any.len()).unwrap()][..], &any].concat();
+    let forged = Status::with_details(Code::NotFound, "gone", Bytes::from(details));
+    let named = ErrorDetails::with_error_info(ours, ours, [("@type".to_owned(), ours.to_owned())]);
+    for status in [forged, Status::with_error_details(Code::NotFound, "gone", named)] {
+        let (error, ..) = both(placed(&told(&status))[1].clone()).await;
+        assert_eq!((error.code, Failure::of(&error)), (error_code::TASK_NOT_FOUND, None));
+    }
+}

@@ -1,0 +1,122 @@
+//! No token and no proof in an error or a log of the gRPC binding (EX-7). In a process of its own: it listens to every line.
+
+#[path = "it/grpc/house.rs"]
+mod house;
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use a2a::{GetTaskRequest, Message, Part, Role, SendMessageRequest};
+use a2a_client::ServiceParams;
+use bowline_a2a::Failure;
+use bowline_client::AccessToken;
+use futures_util::StreamExt;
+use house::House;
+
+/// A guard against hanging, which decides nothing.
+async fn soon<F: Future>(future: F) -> F::Output {
+    let soon = tokio::time::timeout(Duration::from_secs(30), future);
+    soon.await.expect("done within 30 s")
+}
+
+#[tokio::test]
+async fn no_token_and_no_proof_is_in_an_error_or_a_log() {
+    let log = Log::of_the_process();
+    let house = House::open();
+    let client = house.client();
+    let [opaque, stale, theirs] = ["opaque-and-secret", "stale-and-secret", "of-an-interceptor"];
+    let jwt = house.token("a-name-that-nobody-else-has");
+    let none = ServiceParams::new();
+    let credential = |token: &str| ServiceParams::from([("Authorization".to_owned(), vec![format!("Bearer {token}")])]);
+    let task = GetTaskRequest {
+        id: "t".to_owned(),
+        history_length: None,
+        tenant: None,
+    };
+    let mut shown = String::new();
+    let tokens = [opaque, stale].map(|token| AccessToken::new(token).unwrap());
+    for token in tokens.into_iter().chain([jwt.clone()]) {
+        let transports = house.transports(&client).token(token);
+        shown += &format!("{transports:?}");
+        let transport = house.transport(&transports).await;
+        // A task that is not there, and two credentials.
+        for params in [&none, &credential(theirs)] {
+            let error = soon(transport.get_task(params, &task)).await.unwrap_err();
+            shown += &format!("{error} {error:?} {:?}", Failure::of(&error));
+        }
+        let request = SendMessageRequest {
+            message: Message::new(Role::User, vec![Part::text("hold")]),
+            configuration: None,
+            metadata: None,
+            tenant: None,
+        };
+        let events = soon(transport.send_streaming_message(&none, &request)).await;
+        let Ok(mut events) = events else { continue };
+        assert!(soon(events.next()).await.unwrap().is_ok());
+        house.server.cut_all();
+        let rest: Vec<_> = soon(events.collect()).await;
+        shown += &format!("{rest:?}");
+    }
+    let transport = house.transport(&house.transports(&client)).await;
+    let error = soon(transport.get_task(&credential(theirs), &task)).await.unwrap_err();
+    shown += &format!("{error:?}");
+    let not_one = ServiceParams::from([("x-key".to_owned(), vec![format!("{theirs}\n")])]);
+    let error = soon(transport.get_task(&not_one, &task)).await.unwrap_err();
+    shown += &format!("{error:?}");
+
+    let logged = log.text();
+    for part in ["TASK_NOT_FOUND", "stream_cut", "unauthorized", "invalid_call"] {
+        assert!(shown.contains(part), "no {part} was shown: {shown}");
+    }
+    for part in ["h2::", "hyper", "bowline_server"] {
+        assert!(logged.contains(part), "nothing of {part} was logged");
+    }
+    let proofs = house.proofs();
+    assert!(proofs.len() >= 3, "{}", proofs.len());
+    for text in [shown, logged] {
+        let jwt = jwt.secret().split('.').take(2).skip(1);
+        for secret in [opaque, stale, theirs]
+            .into_iter()
+            .chain(jwt)
+            .chain(proofs.iter().map(|proof| &**proof))
+        {
+            assert!(!text.contains(secret), "{secret}: {text}");
+        }
+    }
+}
+
+/// What is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// Everything that the process logs from now on. A subscriber of one thread would miss lines: the first thread that comes
+    /// to one decides for all whether it is logged.
+    fn of_the_process() -> Self {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::set_global_default(subscriber).expect("no other test listens");
+        log
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(octets);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
