@@ -23,7 +23,7 @@ const LONGEST_CHALLENGE: usize = 2048;
 ///
 /// The transports' error is the SDK's [`A2AError`], which has nowhere to put an HTTP status or a challenge but its details:
 /// [`Failure::of`] has them back, through interceptors and clones. An error that the agent itself reported, as A2A has it, is
-/// none, unless it came with 401 or 403.
+/// none, unless it came with an HTTP status that says more than A2A can: 401, 403, 429, 503.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
@@ -229,14 +229,48 @@ pub(crate) fn foreign(mut details: Vec<TypedDetail>) -> Vec<TypedDetail> {
     details
 }
 
-/// What somebody else wrote, as far as a message may repeat it: one line, and not too long.
+/// What somebody else wrote, as far as a message may repeat it: one line, not too long, and nothing in it that could be a
+/// token, a proof or a key. Servers repeat what they were sent, and messages end in logs (EX-7).
 pub(crate) fn shown(text: &str) -> String {
     let line: String = text
         .trim()
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
-    shortened(&line, LONGEST_TEXT)
+    shortened(&without_secrets(&line), LONGEST_TEXT)
+}
+
+/// Fewer characters than this in a row tell nothing of a secret.
+const PIECE: usize = 16;
+/// So many in a row are no word, even without a digit.
+const LONG: usize = 40;
+
+/// The text with an ellipsis for each run of characters that could be a piece of a token (RFC 6750 §2.1: `b64token`). Words,
+/// host names and UUIDs, which name tasks, are left.
+fn without_secrets(text: &str) -> String {
+    let is_of_token = |c: char| c.is_ascii_alphanumeric() || "-._~+/=".contains(c);
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let run = &rest[..rest.find(|c| !is_of_token(c)).unwrap_or(rest.len())];
+        kept.push_str(if could_be_secret(run) { "…" } else { run });
+        rest = &rest[run.len()..];
+        let other = rest.find(is_of_token).unwrap_or(rest.len());
+        kept.push_str(&rest[..other]);
+        rest = &rest[other..];
+    }
+    kept
+}
+
+fn could_be_secret(run: &str) -> bool {
+    let is_uuid = run.len() == 36
+        && run.bytes().enumerate().all(|(at, octet)| match at {
+            8 | 13 | 18 | 23 => octet == b'-',
+            _ => octet.is_ascii_hexdigit(),
+        });
+    let has = |kind: fn(&u8) -> bool| run.as_bytes().iter().any(kind);
+    let is_mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic);
+    !is_uuid && (run.len() >= LONG || (run.len() >= PIECE && is_mixed))
 }
 
 fn shortened(text: &str, longest: usize) -> String {
@@ -344,6 +378,29 @@ mod tests {
             Kind::StreamCut,
         ] {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+        }
+    }
+
+    #[test]
+    fn nothing_that_could_be_a_token_is_repeated() {
+        for (text, left) in [
+            ("bad token eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln!", "bad token …!"),
+            ("no such token: mF_9.B5f-4.1JqM-SlA, sorry", "no such token: …, sorry"),
+            ("key=deadbeefdeadbeefdeadbeefdeadbeefdeadbeef", "…"),
+            ("0123456789abcdef", "…"),
+            ("0123456789abcde", "0123456789abcde"),
+            ("nonce \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"", "nonce \"…\""),
+            (
+                "task 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b is gone",
+                "task 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b is gone",
+            ),
+            (
+                "upstream agent.internal.example.com is away",
+                "upstream agent.internal.example.com is away",
+            ),
+            ("é 2026-11-24", "é 2026-11-24"),
+        ] {
+            assert_eq!(shown(text), left, "{text}");
         }
     }
 

@@ -2,10 +2,15 @@
 //!
 //! Requirement ids such as `CL-6` refer to the project's wire profile.
 
+mod events;
 mod failure;
 mod grpc;
+mod http_json;
+mod json_rpc;
 pub mod long_task;
 pub mod operation;
+mod reported;
+mod results;
 mod transports;
 mod wire;
 

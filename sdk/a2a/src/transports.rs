@@ -12,6 +12,8 @@ use http::Uri;
 
 use crate::failure::{Failure, Kind};
 use crate::grpc::{self, Grpc};
+use crate::http_json::HttpJson;
+use crate::json_rpc::JsonRpc;
 use crate::operation;
 use crate::wire::{Credential, Wire, endpoint};
 
@@ -186,20 +188,30 @@ impl TransportFactory for Factory {
     /// Makes a transport; no connection is opened before the first call.
     async fn create(&self, _card: &AgentCard, interface: &AgentInterface) -> Result<Box<dyn Transport>, A2AError> {
         let transports = &self.transports;
-        let (_wire, _endpoint) = match self.binding {
-            Binding::JsonRpc => transports.wire(operation::JSON_RPC, &interface.url)?,
-            Binding::HttpJson => transports.wire(operation::HTTP_JSON, &interface.url)?,
-            Binding::Grpc => {
-                let (wire, endpoint) =
-                    transports.wire(operation::GRPC, &grpc::target(&interface.url, &transports.origins))?;
-                return Ok(Box::new(Grpc::new(
+        let longest_event = transports.longest_event;
+        match self.binding {
+            Binding::JsonRpc => {
+                let (wire, endpoint) = transports.wire(operation::JSON_RPC, &interface.url)?;
+                Ok(Box::new(JsonRpc {
                     wire,
-                    transports.longest_event,
-                    &grpc::origin_of(&endpoint),
-                )));
+                    endpoint,
+                    longest_event,
+                }))
             }
-        };
-        Err(A2AError::unsupported_operation("this binding is not there yet"))
+            Binding::HttpJson => {
+                let (wire, endpoint) = transports.wire(operation::HTTP_JSON, &interface.url)?;
+                Ok(Box::new(HttpJson {
+                    wire,
+                    endpoint,
+                    longest_event,
+                }))
+            }
+            Binding::Grpc => {
+                let target = grpc::target(&interface.url, &transports.origins);
+                let (wire, endpoint) = transports.wire(operation::GRPC, &target)?;
+                Ok(Box::new(Grpc::new(wire, longest_event, &grpc::origin_of(&endpoint))))
+            }
+        }
     }
 }
 

@@ -1,18 +1,22 @@
 //! One request out, whatever the binding: service parameters, access token, label, claims; and whether its answer is one.
 
+use std::fmt;
 use std::time::Duration;
 
-use a2a::VERSION;
+use a2a::jsonrpc::methods;
+use a2a::{A2AError, VERSION};
 use a2a_client::ServiceParams;
 use bowline_adapter::body;
 use bowline_adapter::head::{MOST_REDIRECTS, binding_error, content_type, has_media_type, onward, shown_target};
 use bowline_client::bind::Refusal;
-use bowline_client::{Body, Call, Client, Operations, Origin, PerRequestClaims};
+use bowline_client::{Body, Call, Client, Operations, Origin, PerRequestClaims, Repeatable};
 use bowline_proof::PROOF_HEADER;
+use bowline_proof::dpop::DPOP_HEADER;
 use bowline_token::Authorized;
 use bytes::Bytes;
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, TE, TRANSFER_ENCODING, UPGRADE,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT,
+    HOST, LOCATION, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
@@ -20,25 +24,47 @@ use http_body_util::Full;
 use tokio::time::timeout;
 
 use crate::failure::{Failure, Kind, shown};
+use crate::results::Misread;
 
 const VERSION_FIELD: HeaderName = HeaderName::from_static("a2a-version");
 
-/// What is not a service parameter's to say: it frames the message, or belongs to the connection.
-const RESERVED: [HeaderName; 8] = [
+/// What is not a service parameter's to say: it frames the message, says how the answer is read, or belongs to the
+/// connection.
+const RESERVED: [HeaderName; 17] = [
+    ACCEPT,
+    ACCEPT_ENCODING,
     CONNECTION,
+    CONTENT_ENCODING,
     CONTENT_LENGTH,
     CONTENT_TYPE,
+    EXPECT,
     HOST,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    PROXY_AUTHORIZATION,
     TE,
+    TRAILER,
     TRANSFER_ENCODING,
     UPGRADE,
     PROOF_HEADER,
+    DPOP_HEADER,
+];
+
+/// Methods that may be sent again after a connection that ended, whatever HTTP makes of them (CL-7): they change nothing
+/// (A2A §3.3.1). Sending a message is none of them.
+const REPEATABLE: [&str; 6] = [
+    methods::GET_TASK,
+    methods::LIST_TASKS,
+    methods::SUBSCRIBE_TO_TASK,
+    methods::GET_PUSH_CONFIG,
+    methods::LIST_PUSH_CONFIGS,
+    methods::GET_EXTENDED_AGENT_CARD,
 ];
 
 /// How long an answer's body may take once its head has come: what takes long in A2A takes long before that.
 const BODY_TIME: Duration = Duration::from_secs(60);
 
-/// How much of the body of an error status is read, in octets.
+/// How much is read of an answer that only a person will read, in octets.
 const LONGEST_TEXT: usize = 4 * 1024;
 
 /// Where the access token of a call comes from.
@@ -62,10 +88,20 @@ pub(crate) struct Wire {
 }
 
 /// A call of one method on its way through HTTP machinery that does not know it: in a request's extensions.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Outbound {
     pub(crate) method: &'static str,
     pub(crate) params: ServiceParams,
+}
+
+/// The parameters' values may be secret.
+impl fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbound")
+            .field("method", &self.method)
+            .field("params", &self.params.keys())
+            .finish()
+    }
 }
 
 impl Wire {
@@ -88,6 +124,9 @@ impl Wire {
         };
         let extensions = request.extensions_mut();
         extensions.insert(self.operations.of(call.method));
+        if REPEATABLE.contains(&call.method) {
+            extensions.insert(Repeatable);
+        }
         self.claims.apply_to(&named, extensions);
         for _ in 0..=MOST_REDIRECTS {
             let response = self.send_once(request.clone()).await?;
@@ -114,24 +153,48 @@ impl Wire {
         }
     }
 
+    /// The body of an answer of success that should be JSON, whatever type it says it has. A page is not read: somebody
+    /// wants people to log in.
+    ///
+    /// # Errors
+    /// As [`whole`](Self::whole), and `NotA2a`.
+    pub(crate) async fn json(&self, head: &Parts, rest: Body) -> Result<Vec<u8>, Failure> {
+        if is_html(&head.headers) {
+            let octets = body::prefix(rest, LONGEST_TEXT).await;
+            return Err(not_a2a(head, &octets, "no JSON"));
+        }
+        self.whole(rest).await.map_err(|failure| failure.with_head(head))
+    }
+
+    /// The body of an error status, which may be JSON that says more: as much of it as can be had.
+    pub(crate) async fn error_text(&self, head: &Parts, rest: Body) -> Vec<u8> {
+        match is_json(&head.headers) {
+            true => self.whole(rest).await.unwrap_or_default(),
+            false => body::prefix(rest, LONGEST_TEXT).await,
+        }
+    }
+
     /// The whole body of an answer that is no stream.
     ///
     /// # Errors
     /// `TooLong`, `TimedOut`, and `MayHaveBeenProcessed` if its connection ended first.
-    pub(crate) async fn whole(&self, response: Body) -> Result<Vec<u8>, Failure> {
-        let processed = |failure: Failure| failure.processed(true);
-        match timeout(BODY_TIME, body::whole(response, self.longest_answer)).await {
-            Ok(Ok(octets)) => Ok(octets),
-            Ok(Err(body::WholeError::Client(e))) => {
-                Err(processed(Failure::new(Kind::MayHaveBeenProcessed, e.to_string())))
-            }
-            Ok(Err(e)) => Err(processed(Failure::new(Kind::TooLong, e.to_string()))),
-            Err(_) => {
-                let message = format!("the agent began to answer and did not end within {BODY_TIME:?}");
-                Err(processed(Failure::new(Kind::TimedOut, message)))
-            }
-        }
+    pub(crate) async fn whole(&self, rest: Body) -> Result<Vec<u8>, Failure> {
+        whole(rest, self.longest_answer).await
     }
+}
+
+/// A whole body of no more than `limit` octets.
+pub(crate) async fn whole(rest: Body, limit: usize) -> Result<Vec<u8>, Failure> {
+    let (kind, message) = match timeout(BODY_TIME, body::whole(rest, limit)).await {
+        Ok(Ok(octets)) => return Ok(octets),
+        Ok(Err(body::WholeError::Client(e))) => (Kind::MayHaveBeenProcessed, e.to_string()),
+        Ok(Err(e)) => (Kind::TooLong, e.to_string()),
+        Err(_) => {
+            let message = format!("the agent began to answer and did not end within {BODY_TIME:?}");
+            (Kind::TimedOut, message)
+        }
+    };
+    Err(Failure::new(kind, message).processed(true))
 }
 
 /// The URL of an interface, if requests may go there.
@@ -140,9 +203,11 @@ impl Wire {
 /// `InvalidCall` if it is none, `OtherOrigin` if its origin is not one of `allowed` (CL-6).
 pub(crate) fn endpoint(url: &str, allowed: &[Origin]) -> Result<Uri, Failure> {
     let unusable = |why: String| {
+        // What is in front of the host, or behind the path, may be secret.
+        let url = shown_target(url).unwrap_or_default();
         Failure::new(
             Kind::InvalidCall,
-            format!("the URL {:?} of the agent's interface {why}", shown(url)),
+            format!("the URL {url:?} of the agent's interface {why}"),
         )
     };
     let uri: Uri = url.parse().map_err(|e| unusable(format!("is none: {e}")))?;
@@ -177,7 +242,9 @@ fn put(params: &ServiceParams, has_token: bool, fields: &mut HeaderMap) -> Resul
             ));
         }
         for value in values {
-            let value = HeaderValue::from_str(value).map_err(|_| invalid(key, "has a value that no field can have"))?;
+            let mut value =
+                HeaderValue::from_str(value).map_err(|_| invalid(key, "has a value that no field can have"))?;
+            value.set_sensitive(name == AUTHORIZATION || name == COOKIE);
             fields.append(name.clone(), value);
         }
     }
@@ -218,18 +285,64 @@ fn checked(response: Response<Body>) -> Result<Response<Body>, Failure> {
 /// An answer that is no A2A, of an error status: what it says of itself.
 pub(crate) async fn refused(head: &Parts, rest: Body) -> Failure {
     let octets = body::prefix(rest, LONGEST_TEXT).await;
-    let what = describe(&head.headers, &octets);
+    refused_with(head, &octets)
+}
+
+/// The same, of one that has been read.
+pub(crate) fn refused_with(head: &Parts, octets: &[u8]) -> Failure {
+    let what = describe(&head.headers, octets);
     let status = head.status;
-    let (kind, hint) = match status {
-        StatusCode::UNAUTHORIZED => (Kind::Unauthorized, "; the access token is missing or not accepted"),
-        StatusCode::FORBIDDEN => (Kind::Forbidden, "; the access token does not allow this"),
-        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => (Kind::Status, "; is this the URL of the interface?"),
-        _ => (Kind::Status, ""),
+    let hint = match status {
+        StatusCode::UNAUTHORIZED => "; the access token is missing or not accepted",
+        StatusCode::FORBIDDEN => "; the access token does not allow this",
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => "; is this the URL of the interface?",
+        _ => "",
     };
     let message = format!("the agent, or what is in front of it, answered HTTP {status} with {what}{hint}");
+    of_status(head, message)
+}
+
+/// What an error status means by itself.
+pub(crate) fn of_status(head: &Parts, message: impl Into<String>) -> Failure {
+    let kind = match head.status {
+        StatusCode::UNAUTHORIZED => Kind::Unauthorized,
+        StatusCode::FORBIDDEN => Kind::Forbidden,
+        _ => Kind::Status,
+    };
     Failure::new(kind, message)
-        .processed(status.is_server_error())
+        .processed(head.status.is_server_error())
         .with_head(head)
+}
+
+/// Whether a status says more than an A2A error that comes with it.
+pub(crate) fn says_more(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::SERVICE_UNAVAILABLE
+    )
+}
+
+/// What an answer of success is instead of a result.
+pub(crate) fn answered(misread: Misread, head: &Parts, octets: &[u8]) -> A2AError {
+    match misread {
+        Misread::Reported(error) => error,
+        Misread::NotA2a(why) => not_a2a(head, octets, &why).into(),
+    }
+}
+
+/// An answer of success that is no A2A.
+fn not_a2a(head: &Parts, octets: &[u8], why: &str) -> Failure {
+    let what = describe(&head.headers, octets);
+    let message = format!(
+        "the agent, or what is in front of it, answered HTTP {} with what is no A2A ({}): {what}; is this the URL of the \
+         interface?",
+        head.status,
+        shown(why)
+    );
+    Failure::new(Kind::NotA2a, message).with_head(head)
 }
 
 /// What an answer holds that is not A2A's.
@@ -238,10 +351,21 @@ pub(crate) fn describe(fields: &HeaderMap, octets: &[u8]) -> String {
     match content_type(fields) {
         _ if octets.is_empty() => "no text".to_owned(),
         // Nobody reads markup in a log.
-        Some(_) if has_media_type(fields, "text/html") => "an HTML page".to_owned(),
+        Some(_) if is_html(fields) => "an HTML page".to_owned(),
         Some(media_type) => format!("{}: {text}", shown(&media_type)),
         None => format!("text of no stated type: {text}"),
     }
+}
+
+fn is_html(fields: &HeaderMap) -> bool {
+    has_media_type(fields, "text/html") || has_media_type(fields, "application/xhtml+xml")
+}
+
+/// `application/json`, or a type built on it (RFC 6839 §3.1).
+fn is_json(fields: &HeaderMap) -> bool {
+    let essence =
+        content_type(fields).map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    essence.is_some_and(|essence| essence.ends_with("/json") || essence.ends_with("+json"))
 }
 
 fn binding_refused(refusal: &Refusal) -> String {

@@ -112,6 +112,18 @@ impl Lines {
         }
     }
 
+    /// With octets that were read off the body before.
+    #[must_use]
+    pub fn after(mut self, data: Bytes) -> Self {
+        self.take_in(Some(Ok(data)));
+        self
+    }
+
+    /// What has not been read of the body; `None` once it has ended. Lines that are ready are dropped.
+    pub fn into_rest(self) -> Option<Body> {
+        self.body
+    }
+
     fn take_in(&mut self, frame: Option<Result<Bytes, bowline_client::Error>>) {
         let end = match frame {
             Some(Ok(data)) => self.splitter.add(&data, &mut self.ready).err(),

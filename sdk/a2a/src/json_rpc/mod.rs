@@ -1,0 +1,197 @@
+//! The JSON-RPC binding (A2A §9): one URL, `POST`, and a method's name in the body.
+
+mod envelope;
+
+use a2a::jsonrpc::methods;
+use a2a::{
+    A2AError, AgentCard, CancelTaskRequest, DeleteTaskPushNotificationConfigRequest, GetExtendedAgentCardRequest,
+    GetTaskPushNotificationConfigRequest, GetTaskRequest, ListTaskPushNotificationConfigsRequest,
+    ListTaskPushNotificationConfigsResponse, ListTasksRequest, ListTasksResponse, SendMessageRequest,
+    SendMessageResponse, SubscribeToTaskRequest, Task, TaskPushNotificationConfig, new_message_id,
+};
+use a2a_client::{ServiceParams, Transport};
+use a2a_pb::protojson_conv::ProtoJsonPayload;
+use async_trait::async_trait;
+use bowline_client::Body;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::response::Parts;
+use http::{HeaderValue, Request, Uri};
+use http_body_util::Full;
+
+use crate::events::{self, EVENT_STREAM, Events, Longest, may_be_stream};
+use crate::results::{Misread, Outcome, written};
+use crate::wire::{Outbound, Wire, answered, of_status, refused_with, says_more};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// A transport of the `JSONRPC` binding.
+pub(crate) struct JsonRpc {
+    pub(crate) wire: Wire,
+    pub(crate) endpoint: Uri,
+    /// Longest event of a stream, in octets.
+    pub(crate) longest_event: usize,
+}
+
+/// A request under way: its answer carries its id.
+struct Asked {
+    id: String,
+    head: Parts,
+    body: Body,
+}
+
+impl JsonRpc {
+    /// Sends a request; the answer is one of success.
+    async fn ask<Q: ProtoJsonPayload>(
+        &self,
+        params: &ServiceParams,
+        method: &'static str,
+        request: &Q,
+        accept: HeaderValue,
+    ) -> Result<Asked, A2AError> {
+        // Unique, so that a server's log can be searched for it.
+        let id = new_message_id();
+        let body = envelope::request(&id, method, written(request)?);
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = http::Method::POST;
+        *request.uri_mut() = self.endpoint.clone();
+        request.headers_mut().insert(CONTENT_TYPE, JSON);
+        request.headers_mut().insert(ACCEPT, accept);
+        let outbound = Outbound {
+            method,
+            params: params.clone(),
+        };
+        let (head, body) = self.wire.send(&outbound, request).await?.into_parts();
+        if !head.status.is_success() {
+            return Err(self.refusal(&id, &head, body).await);
+        }
+        Ok(Asked { id, head, body })
+    }
+
+    async fn call<Q: ProtoJsonPayload + Sync, T: Outcome>(
+        &self,
+        params: &ServiceParams,
+        method: &'static str,
+        request: &Q,
+    ) -> Result<T, A2AError> {
+        let Asked { id, head, body } = self.ask(params, method, request, JSON).await?;
+        let octets = self.wire.json(&head, body).await?;
+        envelope::response(&id, &octets).map_err(|misread| answered(misread, &head, &octets))
+    }
+
+    async fn stream<Q: ProtoJsonPayload + Sync>(
+        &self,
+        params: &ServiceParams,
+        method: &'static str,
+        request: &Q,
+    ) -> Result<Events, A2AError> {
+        let accept = HeaderValue::from_static(EVENT_STREAM);
+        let Asked { id, head, body } = self.ask(params, method, request, accept).await?;
+        if may_be_stream(&head.headers) {
+            let longest = Longest {
+                event: self.longest_event,
+                answer: self.wire.longest_answer,
+            };
+            return Ok(events::events(&head, body, longest, move |octets| {
+                envelope::response(&id, octets)
+            }));
+        }
+        let octets = self.wire.json(&head, body).await?;
+        let event = envelope::response(&id, &octets).map_err(|misread| answered(misread, &head, &octets))?;
+        Ok(events::only(event))
+    }
+
+    /// What an error status means, with the error that it may hold.
+    async fn refusal(&self, id: &str, head: &Parts, body: Body) -> A2AError {
+        let octets = self.wire.error_text(head, body).await;
+        match envelope::response::<()>(id, &octets) {
+            Err(Misread::Reported(error)) if says_more(head.status) => {
+                of_status(head, error.message.clone()).within(error)
+            }
+            Err(Misread::Reported(error)) => error,
+            _ => refused_with(head, &octets).into(),
+        }
+    }
+}
+
+#[async_trait]
+impl Transport for JsonRpc {
+    async fn send_message(
+        &self,
+        params: &ServiceParams,
+        req: &SendMessageRequest,
+    ) -> Result<SendMessageResponse, A2AError> {
+        self.call(params, methods::SEND_MESSAGE, req).await
+    }
+
+    async fn send_streaming_message(
+        &self,
+        params: &ServiceParams,
+        req: &SendMessageRequest,
+    ) -> Result<Events, A2AError> {
+        self.stream(params, methods::SEND_STREAMING_MESSAGE, req).await
+    }
+
+    async fn get_task(&self, params: &ServiceParams, req: &GetTaskRequest) -> Result<Task, A2AError> {
+        self.call(params, methods::GET_TASK, req).await
+    }
+
+    async fn list_tasks(&self, params: &ServiceParams, req: &ListTasksRequest) -> Result<ListTasksResponse, A2AError> {
+        self.call(params, methods::LIST_TASKS, req).await
+    }
+
+    async fn cancel_task(&self, params: &ServiceParams, req: &CancelTaskRequest) -> Result<Task, A2AError> {
+        self.call(params, methods::CANCEL_TASK, req).await
+    }
+
+    async fn subscribe_to_task(
+        &self,
+        params: &ServiceParams,
+        req: &SubscribeToTaskRequest,
+    ) -> Result<Events, A2AError> {
+        self.stream(params, methods::SUBSCRIBE_TO_TASK, req).await
+    }
+
+    async fn create_push_config(
+        &self,
+        params: &ServiceParams,
+        req: &TaskPushNotificationConfig,
+    ) -> Result<TaskPushNotificationConfig, A2AError> {
+        self.call(params, methods::CREATE_PUSH_CONFIG, req).await
+    }
+
+    async fn get_push_config(
+        &self,
+        params: &ServiceParams,
+        req: &GetTaskPushNotificationConfigRequest,
+    ) -> Result<TaskPushNotificationConfig, A2AError> {
+        self.call(params, methods::GET_PUSH_CONFIG, req).await
+    }
+
+    async fn list_push_configs(
+        &self,
+        params: &ServiceParams,
+        req: &ListTaskPushNotificationConfigsRequest,
+    ) -> Result<ListTaskPushNotificationConfigsResponse, A2AError> {
+        self.call(params, methods::LIST_PUSH_CONFIGS, req).await
+    }
+
+    async fn delete_push_config(
+        &self,
+        params: &ServiceParams,
+        req: &DeleteTaskPushNotificationConfigRequest,
+    ) -> Result<(), A2AError> {
+        self.call(params, methods::DELETE_PUSH_CONFIG, req).await
+    }
+
+    async fn get_extended_agent_card(
+        &self,
+        params: &ServiceParams,
+        req: &GetExtendedAgentCardRequest,
+    ) -> Result<AgentCard, A2AError> {
+        self.call(params, methods::GET_EXTENDED_AGENT_CARD, req).await
+    }
+
+    async fn destroy(&self) -> Result<(), A2AError> {
+        Ok(())
+    }
+}
