@@ -3,7 +3,8 @@
     python3 agent.py
 
 prints one line, the ports of HTTP and of gRPC, and ends when its standard input does. JSON-RPC is at /jsonrpc, HTTP+JSON at
-/rest. It does with a message what `bowline_testkit::a2a::Echo` does.
+/rest. It does with a message what `bowline_testkit::a2a::Echo` does; and `pace N` is a task of N steps, each a status update and a
+piece of the artifact, one after the other and not all at once.
 """
 
 import asyncio
@@ -49,6 +50,11 @@ class Echo(AgentExecutor):
                 await run.working()
             await run.chunk("one ", last=False)
             await run.chunk("two", last=True)
+        elif command == "pace" and argument.isdecimal():
+            for _ in range(int(argument)):
+                await run.working()
+                await run.chunk(f"piece {run.number}", last=False)
+                await asyncio.sleep(0.01)
         elif command == "parameter" and argument:
             await run.chunk(parameter(context, argument) or "none", last=True)
         else:

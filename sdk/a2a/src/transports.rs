@@ -121,7 +121,8 @@ impl Transports {
         self.of(Binding::HttpJson)
     }
 
-    /// The `GRPC` binding. An interface's URL may be `host:port`.
+    /// The `GRPC` binding, over HTTP/2 and nothing else. An interface's URL is `host:port`, for TLS unless these transports are
+    /// for `http://host:port` and not for `https://host:port`; a path is passed over.
     pub fn grpc(&self) -> Arc<dyn TransportFactory> {
         self.of(Binding::Grpc)
     }

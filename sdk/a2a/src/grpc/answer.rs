@@ -29,7 +29,7 @@ pub(super) enum Shape {
 /// A body that ends with success or with an error, and never just so: tonic cannot tell every way in which it may be cut, and
 /// hyper makes of a stream that is reset with CANCEL or NO_ERROR one that ended.
 pub(super) struct Answer {
-    /// `None` once it has ended, so that nothing is left of it.
+    /// `None` if it ended with its head.
     body: Option<Body>,
     shape: Shape,
     messages: Messages,
@@ -91,16 +91,14 @@ impl Answer {
         Ok(Frame::data(data))
     }
 
-    fn ended(&mut self, trailers: &HeaderMap) -> Result<Frame<Bytes>, A2AError> {
-        let result = match Ending::of(trailers) {
+    fn ended(&self, trailers: &HeaderMap) -> Result<Frame<Bytes>, A2AError> {
+        match Ending::of(trailers) {
             Ending::Ok if self.messages.is_between() => Ok(Frame::trailers(success())),
             Ending::Ok => Err(self.cut("it ended in the middle of a message").into()),
             Ending::Error(status) => Err(status.into_error(trailers, Place::Trailers(self.shape))),
             Ending::Unreadable(failure) => Err(failure.into()),
             Ending::None => Err(self.cut("it ended without a gRPC status").into()),
-        };
-        self.body = None;
-        result
+        }
     }
 
     fn cut(&self, why: &str) -> Failure {
@@ -122,12 +120,7 @@ impl http_body::Body for Answer {
     type Error = A2AError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, A2AError>>> {
-        let this = self.get_mut();
-        let frame = ready!(this.poll_body(cx));
-        if frame.is_err() {
-            this.body = None;
-        }
-        Poll::Ready(frame.transpose())
+        self.get_mut().poll_body(cx).map(Result::transpose)
     }
 }
 

@@ -124,14 +124,14 @@ const EXCEPTIONS: &[Exception] = &[
 ];
 
 /// The process.
-struct Agent {
+pub(crate) struct Agent {
     child: Child,
-    http: SocketAddr,
-    grpc: SocketAddr,
+    pub(crate) http: SocketAddr,
+    pub(crate) grpc: SocketAddr,
 }
 
 impl Agent {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../conformance/a2a-peers/agent.py");
         // Its end of file tells the program to end, should this process be killed.
         let mut child = Command::new("python3")

@@ -12,7 +12,7 @@ use a2a_client::middleware::CallInterceptor;
 use a2a_client::{A2AClient, BoxStream, ServiceParams, Transport};
 use async_trait::async_trait;
 use futures_util::{FutureExt, Stream, StreamExt, stream};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::world::{TASK, after, completed, submitted, working};
 use crate::failure::{Failure, Kind as Below};
@@ -225,7 +225,9 @@ fn task(events: &[StreamResponse]) -> Task {
 /// The statuses of what is told, a reconnect as `again`.
 async fn hear(task: &mut LongTask) -> Vec<String> {
     let mut heard = Vec::new();
-    while let Some(event) = task.next().await {
+    // Where nothing else is to happen, paused time runs on to this.
+    let never = Duration::from_secs(86_400);
+    while let Some(event) = timeout(never, task.next()).await.expect("something happens") {
         match event {
             Ok(TaskEvent::Reconnect(_)) => heard.push("again".to_owned()),
             Ok(event) => heard.extend(event.status().map(|status| format!("{:?}", status.state))),

@@ -213,6 +213,22 @@ fn an_update_that_comes_twice_while_nothing_broke_is_the_agent_s_word_and_is_tol
 }
 
 #[test]
+fn a_status_without_time_or_message_is_not_told_again_after_a_reconnect_and_says_nothing_of_what_is_held_back() {
+    let mut story = Story::begun();
+    story.came(told(status(TaskState::Working, None, None)));
+    story.cut();
+    let bare = || told(status(TaskState::Working, None, None));
+    story.came(StreamResponse::Task(task(&[bare(), pieces("a", false, &["x", "y"])])));
+    assert_eq!(story.came(pieces("a", false, &["x"])), 0);
+    assert_eq!(story.came(bare()), 0);
+    assert_eq!(
+        story.came(working(1)),
+        2,
+        "the piece that was held back, and the status"
+    );
+}
+
+#[test]
 fn a_part_like_one_that_was_missed_waits_for_the_next_update_and_is_told() {
     let mut story = Story::begun();
     story.came(pieces("a", false, &["the"]));
@@ -254,6 +270,33 @@ fn a_part_that_was_dropped_wrongly_is_told_before_the_end() {
     story.happens(Event::Answered(Ok(task(&all))));
     assert_eq!(story.texts("a"), ["ha", "ho", "ho", "hi"]);
     assert_eq!(story.states().last(), Some(&TaskState::Completed));
+    assert!(story.has_finished);
+}
+
+#[test]
+fn what_an_agent_that_stamps_nothing_says_again_is_put_right_before_the_end() {
+    let mut story = Story::begun();
+    story.cut();
+    let bare = |state| told(status(state, None, None));
+    let missed = [
+        pieces("a", false, &["x"]),
+        bare(TaskState::Working),
+        pieces("a", true, &["y"]),
+        bare(TaskState::Submitted),
+    ];
+    story.came(StreamResponse::Task(task(&missed)));
+    for event in &missed {
+        story.came(event.clone());
+    }
+    assert_eq!(
+        story.texts("a"),
+        ["x", "y"],
+        "nothing tells the second `x` from a new one, which replaces the artifact"
+    );
+    assert_eq!(story.happens(Event::Came(completed(9))), ["ask"]);
+    let all = [&missed[..], &[completed(9)]].concat();
+    story.happens(Event::Answered(Ok(task(&all))));
+    assert_eq!(story.texts("a"), ["x", "y"]);
     assert!(story.has_finished);
 }
 

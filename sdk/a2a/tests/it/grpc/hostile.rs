@@ -181,10 +181,16 @@ async fn an_answer_that_ends_with_success_has_ended() {
             "{shown}: {told:?}"
         );
     }
-    let peer = ScriptedPeer::start(vec![grpc_head(), message(TASK), ok()]).await;
-    let transports = plain_transports(peer.origin());
-    let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
-    assert_eq!(get_task(&*transport, &ServiceParams::new()).await.unwrap().id, "t");
+    let identity = [
+        ("content-type", "application/grpc+proto;x=y"),
+        ("grpc-encoding", "identity"),
+    ];
+    for head in [grpc_head(), Step::Head(200, fields(identity))] {
+        let peer = ScriptedPeer::start(vec![head, message(TASK), ok()]).await;
+        let transports = plain_transports(peer.origin());
+        let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
+        assert_eq!(get_task(&*transport, &ServiceParams::new()).await.unwrap().id, "t");
+    }
 }
 
 #[tokio::test]
@@ -259,6 +265,21 @@ async fn what_is_too_long_is_said_to_be_before_it_comes() {
             let seen = peer.until(|seen| seen.resets.len() == 2).await;
             assert_eq!((seen.resets, seen.connections), (vec![Reason::CANCEL; 2], 1));
         }
+    }
+    // To each its own limit.
+    let peer = ScriptedPeer::start(vec![grpc_head(), announced(50), Step::End]).await;
+    for (answer, event, kinds) in [
+        (50, 49, [Kind::MayHaveBeenProcessed, Kind::TooLong]),
+        (49, 50, [Kind::TooLong, Kind::StreamCut]),
+    ] {
+        let transports = plain_transports(peer.origin())
+            .longest_answer(answer)
+            .longest_event(event);
+        let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
+        let error = get_task(&*transport, &ServiceParams::new()).await.unwrap_err();
+        let events = subscribed(&*transport).await;
+        let told = [failure(&error).kind(), failure(events[0].as_ref().unwrap_err()).kind()];
+        assert_eq!(told, kinds);
     }
     // More than tonic takes of itself, and less than we do.
     let text = vec![b'x'; 5 << 20];
@@ -499,6 +520,8 @@ async fn garbage_in_a_status_is_survived() {
             }
         }
     }
+    let (error, ..) = both(placed(&not_found(("grpc-message", "gone: %zz%ff%")))[1].clone()).await;
+    assert_eq!(error.message, "gone: %zz\u{fffd}%", "as much as can be had");
     for status in ["", "five", "5.0", "99999999999"] {
         for steps in placed(&fields([("grpc-status", status)])) {
             let (error, errors, _) = both(steps).await;

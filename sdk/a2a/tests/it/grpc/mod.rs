@@ -1,5 +1,6 @@
 //! The gRPC binding.
 
+mod chance;
 mod hostile;
 mod house;
 mod official;

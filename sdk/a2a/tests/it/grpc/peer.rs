@@ -103,6 +103,7 @@ enum Fate {
 }
 
 async fn serve(tcp: TcpStream, house: Arc<House>) {
+    tcp.set_nodelay(true).unwrap();
     let mut connection = h2::server::handshake(tcp).await.unwrap();
     let ping = Arc::new(Mutex::new(connection.ping_pong().unwrap()));
     let (tell, mut told) = mpsc::unbounded_channel();

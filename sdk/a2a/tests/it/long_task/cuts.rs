@@ -90,7 +90,11 @@ async fn tell(binding: usize, http: HttpVersions, by: Break, stepped: Stepped, m
     let site = Site::open(|origin| endings.before(agent(stepped.clone(), card(origin))));
     let client = site.client(http);
     let transport = transport(&*ours(&site, &client)[binding], &site.server.origin()).await;
-    let mut task = LongTask::send(Agent::from(transport.clone()), request(), Patience::default());
+    let mut task = LongTask::send(
+        Agent::from(transport.clone()),
+        request("take your time"),
+        Patience::default(),
+    );
     let mut heard = Heard::default();
 
     heard.until(&mut task, |heard| !heard.states.is_empty()).await;

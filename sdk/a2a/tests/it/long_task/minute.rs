@@ -57,7 +57,7 @@ async fn follow(by: By, binding: usize) -> String {
     let origin = proxy.as_ref().map_or_else(|| site.server.origin(), HaProxy::origin);
     let client = site.client(HttpVersions::Auto);
     let transport = transport(&*factories(&site, &client, &origin)[binding], &origin).await;
-    let mut task = LongTask::send(Agent::from(transport), request(), Patience::default());
+    let mut task = LongTask::send(Agent::from(transport), request("take your time"), Patience::default());
 
     let began = Instant::now();
     let mut ticks = interval_at(began + CUT_EVERY, CUT_EVERY);

@@ -2,4 +2,5 @@
 
 mod cuts;
 mod minute;
+mod python;
 mod stage;

@@ -29,9 +29,9 @@ pub(super) async fn transport(factory: &dyn TransportFactory, origin: &str) -> A
     soon(transport).await.expect("a transport").into()
 }
 
-pub(super) fn request() -> SendMessageRequest {
+pub(super) fn request(text: &str) -> SendMessageRequest {
     SendMessageRequest {
-        message: Message::new(Role::User, vec![Part::text("take your time")]),
+        message: Message::new(Role::User, vec![Part::text(text)]),
         configuration: None,
         metadata: None,
         tenant: None,

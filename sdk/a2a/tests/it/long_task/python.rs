@@ -1,0 +1,52 @@
+//! An agent on the Python SDK, which keeps messages and begins to collect updates for a subscriber before it gives him the task.
+//!
+//! Needs Python, so it belongs to the named set (`just parts`) and not to `cargo test`.
+
+#![allow(clippy::print_stdout, reason = "the figures are there to be read")]
+
+use a2a::TaskState;
+use bowline_a2a::long_task::{LongTask, Patience};
+use bowline_client::HttpVersions;
+use bowline_testkit::peers::forward_with_grpc;
+
+use super::stage::{Heard, numbers, request, transport};
+use crate::python::Agent;
+use crate::script::compare::BINDINGS;
+use crate::script::site::{Site, ours};
+
+const STEPS: usize = 300;
+/// Steps that are heard between two cuts, or more.
+const HEARD: usize = 10;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Python with a2a-sdk: run `just parts`"]
+async fn a_python_agent_s_task_that_is_cut_again_and_again_is_told_once() {
+    let agent = Agent::start();
+    let site = Site::open(|_| forward_with_grpc(agent.http, agent.grpc));
+    for (binding, name) in BINDINGS.iter().enumerate() {
+        let client = site.client(HttpVersions::Auto);
+        let transport = transport(&*ours(&site, &client)[binding], &site.server.origin()).await;
+        let mut task = LongTask::send(transport, request(&format!("pace {STEPS}")), Patience::default());
+        let mut heard = Heard::default();
+        while heard.texts.len() + HEARD < STEPS {
+            let (texts, reconnects) = (heard.texts.len() + HEARD, heard.reconnects);
+            heard.until(&mut task, |heard| heard.texts.len() >= texts).await;
+            site.server.cut_all();
+            heard.until(&mut task, |heard| heard.reconnects > reconnects).await;
+        }
+        heard.to_the_end(&mut task).await;
+
+        assert_eq!(heard.texts, numbers(STEPS), "{name}: each step once, and in order");
+        let pieces: Vec<String> = (1..=STEPS).map(|n| format!("piece {n}")).collect();
+        assert_eq!(heard.pieces, pieces, "{name}: each piece once, and in order");
+        assert_eq!(heard.states.last(), Some(&TaskState::Completed));
+        let stats = client.stats();
+        let (connections, causes) = (stats.connections_opened, &heard.causes);
+        assert_eq!(stats.totals.signatures(), connections);
+        assert_eq!(connections, heard.reconnects + 1, "{causes:?}, {stats:?}");
+        println!(
+            "{name}: {STEPS} steps, {connections} connections and signatures, reconnects {causes:?}, {} updates came again",
+            task.counts().repeated
+        );
+    }
+}
