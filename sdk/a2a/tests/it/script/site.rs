@@ -70,6 +70,7 @@ impl Site {
         Client::builder()
             .identity(Identity::new(self.leaf.chain(), self.leaf.signing_key()).unwrap())
             .trust(Trust::authorities([self.pki.ca_der().clone()]).unwrap())
+            .http_versions(http)
             .build()
             .unwrap()
     }
