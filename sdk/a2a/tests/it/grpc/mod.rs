@@ -5,6 +5,7 @@ mod hostile;
 mod house;
 mod official;
 mod peer;
+mod statuses;
 
 use a2a::{A2AError, GetTaskRequest, StreamResponse, SubscribeToTaskRequest, Task};
 use a2a_client::{ServiceParams, Transport};
