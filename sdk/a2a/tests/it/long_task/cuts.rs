@@ -127,7 +127,7 @@ async fn tell(binding: usize, http: HttpVersions, by: Break, stepped: Stepped, m
             .await;
     }
     run.complete();
-    heard.to_the_end(&mut task).await;
+    heard.hear_out(&mut task).await;
 
     assert_eq!(heard.texts, numbers(steps), "each step once, and in order");
     let pieces: Vec<String> = (1..=CUTS).map(|cut| format!("piece {cut}")).collect();
