@@ -42,7 +42,7 @@ async fn a_python_agent_s_task_that_is_cut_again_and_again_is_told_once() {
         assert_eq!(heard.states.last(), Some(&TaskState::Completed));
         let stats = client.stats();
         let (connections, causes) = (stats.connections_opened, &heard.causes);
-        assert_eq!(stats.totals.signatures(), connections);
+        assert_eq!(stats.totals.signatures(), connections, "{causes:?}, {stats:?}");
         assert_eq!(connections, heard.reconnects + 1, "{causes:?}, {stats:?}");
         println!(
             "{name}: {STEPS} steps, {connections} connections and signatures, reconnects {causes:?}, {} updates came again",
