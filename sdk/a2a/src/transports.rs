@@ -150,7 +150,7 @@ impl Transports {
             Binding::JsonRpc | Binding::HttpJson => Cow::from(&interface.url),
         };
         let endpoint = endpoint(&url, &self.origins)?;
-        let terms = Demands::of(card)?.meet(interface, self.client.identity().is_some())?;
+        let terms = Demands::of(card)?.meet(&endpoint, self.client.identity().is_some())?;
         let credential = match &self.source {
             Some(source) => Credential::Own(Authorized::new(
                 self.client.clone(),

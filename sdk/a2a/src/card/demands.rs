@@ -8,12 +8,13 @@
 //! A card demands; it cannot excuse from anything. What the access token demands (`cnf`), and what the client's policy
 //! demands, holds whatever the card says or leaves out.
 
-use a2a::{AgentCard, AgentInterface, SecurityScheme};
+use a2a::{AgentCard, SecurityScheme};
 use bowline_client::{Call, PerRequestClaims, ProofRequired};
-use http::Extensions;
+use http::uri::Scheme;
+use http::{Extensions, Uri};
 
 use crate::extension::{SESSION_BINDING, SessionBinding};
-use crate::failure::{Failure, Kind, shown};
+use crate::failure::{Failure, Kind};
 
 /// What a card demands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +82,8 @@ impl Demands {
         self.alternatives.iter().all(|schemes| schemes.token)
     }
 
-    /// What requests to `interface` do for the card's sake, by a client that has a certificate or has none.
+    /// What requests to the interface at `endpoint`, an absolute URL, do for the card's sake, by a client that has a
+    /// certificate or has none.
     ///
     /// Where the card announces session binding, each access token carries a proof from the first request on, if there is a
     /// certificate and the interface is TLS; and the extension is named in `A2A-Extensions`.
@@ -89,8 +91,8 @@ impl Demands {
     /// # Errors
     /// [`Kind::Configuration`]: nobody is served without a certificate, and there is none, or could be none because the
     /// interface is plaintext.
-    pub fn meet(&self, interface: &AgentInterface, has_certificate: bool) -> Result<Terms, Failure> {
-        let is_tls = !is_plaintext(&interface.url);
+    pub fn meet(&self, endpoint: &Uri, has_certificate: bool) -> Result<Terms, Failure> {
+        let is_tls = endpoint.scheme() == Some(&Scheme::HTTPS);
         let can_authenticate = has_certificate && is_tls;
         let mut within_reach = self
             .alternatives
@@ -98,7 +100,7 @@ impl Demands {
             .filter(|schemes| can_authenticate || !schemes.certificate)
             .peekable();
         if within_reach.peek().is_none() {
-            return Err(self.out_of_reach(interface, is_tls));
+            return Err(self.out_of_reach(is_tls));
         }
         let binding = self.binding.as_ref().filter(|_| can_authenticate);
         Ok(Terms {
@@ -107,7 +109,7 @@ impl Demands {
         })
     }
 
-    fn out_of_reach(&self, interface: &AgentInterface, is_tls: bool) -> Failure {
+    fn out_of_reach(&self, is_tls: bool) -> Failure {
         let what = match self.binding.as_ref().is_some_and(SessionBinding::is_required) {
             true => "access tokens that are bound to a mutual-TLS connection",
             false => "mutual TLS",
@@ -116,11 +118,7 @@ impl Demands {
             true => format!(
                 "the agent's card demands {what}, and this client has no certificate: give it one (Builder::identity)"
             ),
-            false => format!(
-                "the agent's card demands {what}, and gives the plaintext URL {:?} for this interface: ask whoever runs the \
-                 agent",
-                shown(&interface.url)
-            ),
+            false => format!("the agent's card demands {what}, and this interface is plaintext: use one that is https"),
         };
         Failure::new(Kind::Configuration, message)
     }
@@ -181,13 +179,6 @@ fn carries_token(scheme: &str) -> bool {
     ["bearer", "dpop"]
         .iter()
         .any(|known| scheme.eq_ignore_ascii_case(known))
-}
-
-/// A gRPC interface is `host:port`, and always TLS here.
-fn is_plaintext(url: &str) -> bool {
-    const HTTP: &str = "http://";
-    url.get(..HTTP.len())
-        .is_some_and(|scheme| scheme.eq_ignore_ascii_case(HTTP))
 }
 
 #[cfg(test)]

@@ -71,6 +71,7 @@ impl Site {
             .http_versions(http)
             .identity(Identity::new(self.leaf.chain(), self.leaf.signing_key()).unwrap())
             .trust(Trust::authorities([self.pki.ca_der().clone()]).unwrap())
+            .http_versions(http)
             .build()
             .unwrap()
     }
