@@ -252,7 +252,9 @@ fn put(params: &ServiceParams, has_token: bool, fields: &mut HeaderMap) -> Resul
                 "and the transport's own token are two credentials: give one",
             ));
         }
-        for value in values {
+        // One field for the list that A2A has (§9.2, §11.2); of other fields nobody knows whether they are lists.
+        let joined = (name == EXTENSIONS_FIELD && values.len() > 1).then(|| vec![values.join(",")]);
+        for value in joined.as_ref().unwrap_or(values) {
             let mut value =
                 HeaderValue::from_str(value).map_err(|_| invalid(key, "has a value that no field can have"))?;
             value.set_sensitive(name == AUTHORIZATION || name == COOKIE);

@@ -1,9 +1,9 @@
 //! The gRPC binding.
 
 mod hostile;
-mod house;
+pub(crate) mod house;
 mod official;
-mod peer;
+pub(crate) mod peer;
 
 use a2a::{A2AError, GetTaskRequest, StreamResponse, SubscribeToTaskRequest, Task};
 use a2a_client::{ServiceParams, Transport};
@@ -13,6 +13,7 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
 use house::transport;
+pub(crate) use official::Successive;
 
 /// A client for HTTP/2 in plaintext on loopback.
 fn plain_client() -> Client {
