@@ -298,6 +298,8 @@ fn checked(response: Response<Body>) -> Result<Response<Body>, Failure> {
     } else if response.status().is_redirection() {
         let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
         let to = location.and_then(shown_target).unwrap_or_else(|| "nowhere".to_owned());
+        // Segment by segment: a slash is a character of tokens.
+        let to = to.split('/').map(shown).collect::<Vec<_>>().join("/");
         let message = format!(
             "the agent redirects (HTTP {}) to {to}: configure that as the interface's URL",
             response.status()

@@ -106,11 +106,6 @@ impl Answer {
         }
         Self::raw(octets, then)
     }
-
-    pub(super) fn then(mut self, then: Then) -> Self {
-        self.then = then;
-        self
-    }
 }
 
 pub(super) const JSON: (&str, &str) = ("content-type", "application/json");
