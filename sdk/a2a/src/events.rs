@@ -35,8 +35,11 @@ const HOLD: Duration = Duration::from_millis(50);
 pub(crate) type Events = BoxStream<'static, Result<StreamResponse, A2AError>>;
 
 /// Whether an answer of success is a stream, as far as its head tells. One that says nothing of its type may be.
-pub(crate) fn may_be_stream(fields: &HeaderMap) -> bool {
-    !fields.contains_key(CONTENT_TYPE) || has_media_type(fields, EVENT_STREAM)
+pub(crate) fn may_be_stream(fields: &HeaderMap, body: &Body) -> bool {
+    match fields.contains_key(CONTENT_TYPE) {
+        true => has_media_type(fields, EVENT_STREAM),
+        false => !body.is_end_stream(),
+    }
 }
 
 /// What is allowed of a stream, in octets.
@@ -239,7 +242,11 @@ fn cut(why: &str) -> Failure {
 }
 
 async fn rest_of(begun: Bytes, body: Body, limit: usize) -> Result<Vec<u8>, Failure> {
-    let rest = wire::whole(body, limit.saturating_sub(begun.len())).await?;
+    let Some(room) = limit.checked_sub(begun.len()) else {
+        let message = format!("the answer has more than {limit} octets");
+        return Err(Failure::new(Kind::TooLong, message));
+    };
+    let rest = wire::whole(body, room).await?;
     Ok([&begun, &*rest].concat())
 }
 

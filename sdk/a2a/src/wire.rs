@@ -252,7 +252,9 @@ fn put(params: &ServiceParams, has_token: bool, fields: &mut HeaderMap) -> Resul
                 "and the transport's own token are two credentials: give one",
             ));
         }
-        for value in values {
+        // One field for the list that A2A has (§9.2, §11.2); of other fields nobody knows whether they are lists.
+        let joined = (name == EXTENSIONS_FIELD && values.len() > 1).then(|| vec![values.join(",")]);
+        for value in joined.as_ref().unwrap_or(values) {
             let mut value =
                 HeaderValue::from_str(value).map_err(|_| invalid(key, "has a value that no field can have"))?;
             value.set_sensitive(name == AUTHORIZATION || name == COOKIE);
@@ -296,6 +298,8 @@ fn checked(response: Response<Body>) -> Result<Response<Body>, Failure> {
     } else if response.status().is_redirection() {
         let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
         let to = location.and_then(shown_target).unwrap_or_else(|| "nowhere".to_owned());
+        // Segment by segment: a slash is a character of tokens.
+        let to = to.split('/').map(shown).collect::<Vec<_>>().join("/");
         let message = format!(
             "the agent redirects (HTTP {}) to {to}: configure that as the interface's URL",
             response.status()

@@ -1,4 +1,5 @@
-//! No token and no proof in an error or a log of the gRPC binding (EX-7). In a process of its own: it listens to every line.
+//! No token and no proof in an error or a log of the gRPC binding (EX-7). In a process of its own: it listens to every
+//! line.
 
 #[path = "it/grpc/house.rs"]
 mod house;
@@ -91,8 +92,8 @@ async fn no_token_and_no_proof_is_in_an_error_or_a_log() {
 struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Everything that the process logs from now on. A subscriber of one thread would miss lines: the first thread that comes
-    /// to one decides for all whether it is logged.
+    /// Everything that the process logs from now on. A subscriber of one thread would miss lines: the first thread that
+    /// comes to one decides for all whether it is logged.
     fn of_the_process() -> Self {
         let log = Self::default();
         let writer = log.clone();

@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 
+use crate::connection::HttpVersion;
 use crate::error::{BoxError, Error, Kind};
 use crate::pool::Checkout;
 
@@ -23,13 +24,20 @@ pub struct Body {
     incoming: Incoming,
     /// The connection that the body arrives on, until the body has ended.
     checkout: Option<Checkout>,
+    /// Whether it is over only where its stream is: HTTP/2, and a request that was all sent.
+    ends_with_stream: bool,
 }
 
 impl Body {
-    pub(crate) fn new(incoming: Incoming, checkout: Checkout) -> Self {
+    /// `request_sent`: all of the request had been sent when the answer came. A server that wants no more of one may reset
+    /// its stream after a complete answer (RFC 9113 §8.1), and hyper says of that what it says of any reset with NO_ERROR:
+    /// that the body has ended.
+    pub(crate) fn new(incoming: Incoming, checkout: Checkout, request_sent: bool) -> Self {
+        let ends_with_stream = request_sent && checkout.facts().http() == HttpVersion::H2;
         let mut body = Self {
             incoming,
             checkout: Some(checkout),
+            ends_with_stream,
         };
         body.release_at_end();
         body
@@ -86,8 +94,13 @@ impl http_body::Body for Body {
                 Poll::Ready(Some(Err(Error::with_source(Kind::Protocol, message, e))))
             }
             None => {
-                if let Some(checkout) = self.checkout.take() {
-                    checkout.finished();
+                let Some(checkout) = self.checkout.take() else {
+                    return Poll::Ready(None);
+                };
+                checkout.finished();
+                if self.ends_with_stream && !self.incoming.is_end_stream() {
+                    let message = "the server reset the response's stream before its end";
+                    return Poll::Ready(Some(Err(Error::new(Kind::Protocol, message))));
                 }
                 Poll::Ready(None)
             }

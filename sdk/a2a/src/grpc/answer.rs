@@ -26,8 +26,8 @@ pub(super) enum Shape {
     Stream,
 }
 
-/// A body that ends with success or with an error, and never just so: tonic cannot tell every way in which it may be cut, and
-/// hyper makes of a stream that is reset with CANCEL or NO_ERROR one that ended.
+/// A body that ends with success or with an error, and never just so: tonic cannot tell every way in which it may be
+/// cut, and hyper makes of a stream that is reset with CANCEL or NO_ERROR one that ended.
 pub(super) struct Answer {
     /// `None` if it ended with its head.
     body: Option<Body>,
@@ -124,7 +124,8 @@ impl http_body::Body for Answer {
     }
 }
 
-/// How far a sequence of length-prefixed messages has come: one octet of flags, four of length, and as many as they say.
+/// How far a sequence of length-prefixed messages has come: one octet of flags, four of length, and as many as they
+/// say.
 #[derive(Default)]
 struct Messages {
     /// What has come of a prefix.

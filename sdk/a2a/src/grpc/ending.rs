@@ -151,8 +151,8 @@ fn usual_code(code: Code) -> i32 {
     }
 }
 
-// The details that say something of an A2A error, as the other bindings have them: in ProtoJSON. No other passes, and so none that
-// would be taken for ours.
+// The details that say something of an A2A error, as the other bindings have them: in ProtoJSON. No other passes, and
+// so none that would be taken for ours.
 
 fn error_info(info: ErrorInfo) -> TypedDetail {
     TypedDetail::error_info(info.reason, info.domain, Some(info.metadata))

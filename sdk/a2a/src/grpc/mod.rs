@@ -1,10 +1,11 @@
 //! The `GRPC` binding: the SDK's generated stub over the client.
 //!
-//! tonic encodes and decodes messages. What comes from the agent otherwise (head, trailers, the end) is read here and never
-//! shown to tonic, which takes a stream that was cut for one that ended in some cases, and panics at details that are no base64.
+//! tonic encodes and decodes messages. What comes from the agent otherwise (head, trailers, the end) is read here and
+//! never shown to tonic, which takes a stream that was cut for one that ended in some cases, and panics at details that
+//! are no base64.
 //!
-//! Nothing is compressed: requests are not, and answers may not be. No `grpc-timeout` is sent: the client's own time-outs say
-//! how long is waited.
+//! Nothing is compressed: requests are not, and answers may not be. No `grpc-timeout` is sent: the client's own
+//! time-outs say how long is waited.
 
 mod answer;
 mod channel;
@@ -193,8 +194,8 @@ fn told<T>(answer: Result<Response<T>, Status>) -> Result<T, A2AError> {
     answer.map(Response::into_inner).map_err(error)
 }
 
-/// The events of an answer. An error is the last item, and nothing is left of the call by then; nothing is once the stream is
-/// dropped.
+/// The events of an answer. An error is the last item, and nothing is left of the call by then; nothing is once the
+/// stream is dropped.
 fn events(answer: Streaming<proto::StreamResponse>) -> Events {
     let next = |answer: Option<Streaming<proto::StreamResponse>>| async move {
         let mut answer = answer?;

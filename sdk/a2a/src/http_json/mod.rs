@@ -95,7 +95,7 @@ impl HttpJson {
     async fn stream(&self, params: &ServiceParams, asking: Asking) -> Result<Events, A2AError> {
         let accept = HeaderValue::from_static(EVENT_STREAM);
         let (head, body) = self.ask(params, asking, accept).await?;
-        if may_be_stream(&head.headers) {
+        if may_be_stream(&head.headers, &body) {
             let longest = Longest {
                 event: self.longest_event,
                 answer: self.wire.longest_answer,

@@ -86,7 +86,7 @@ impl JsonRpc {
     ) -> Result<Events, A2AError> {
         let accept = HeaderValue::from_static(EVENT_STREAM);
         let Asked { id, head, body } = self.ask(params, method, request, accept).await?;
-        if may_be_stream(&head.headers) {
+        if may_be_stream(&head.headers, &body) {
             let longest = Longest {
                 event: self.longest_event,
                 answer: self.wire.longest_answer,

@@ -4,10 +4,12 @@ mod card;
 mod chain;
 mod demands;
 mod grpc;
+mod http;
 mod long_task;
 mod over;
 mod python;
 mod script;
+mod users;
 
 /// A guard against hanging, which decides nothing.
 async fn soon<F: Future>(future: F) -> F::Output {

@@ -8,7 +8,7 @@ use bowline_a2a::Transports;
 
 use crate::soon;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Over {
     JsonRpc,
     HttpJson,

@@ -17,7 +17,7 @@ use bowline_testkit::a2a::card;
 use bowline_testkit::peers::{PlainServer, forward_with_grpc};
 
 use crate::script;
-use crate::script::compare::{Played, assert_as_good, assert_expected, table};
+use crate::script::compare::{BINDINGS, Played, assert_as_good, assert_expected, table};
 use crate::script::expected::{BETTER, EXPECTED, Exception};
 use crate::script::site::{Site, all_rows, ours, stock};
 
@@ -33,8 +33,8 @@ async fn ours_get_from_a_python_agent_over_tls_what_the_stock_transports_get_ove
     let front = PlainServer::start(forward_with_grpc(agent.http, agent.grpc));
     let here = front.addr().to_string();
     let through = all_rows(&stock(), &card(&front.origin()), &[&here, &http, &grpc]).await;
-    for (theirs, through) in theirs.iter().zip(&through) {
-        assert_as_good(theirs, through, &[]);
+    for (binding, (theirs, through)) in BINDINGS.iter().zip(theirs.iter().zip(&through)) {
+        assert_as_good(binding, theirs, through, &[]);
     }
 
     let site = Site::open(|_| forward_with_grpc(agent.http, agent.grpc));

@@ -350,6 +350,23 @@ async fn cutting_breaks_a_response_off() {
     }
 }
 
+/// That GOAWAY arrives before the end, bowline's client says: `sdk/a2a/tests/it/long_task/cuts.rs`.
+#[tokio::test]
+async fn sending_connections_away_breaks_a_response_off() {
+    for alpn in BOTH {
+        let lab = Lab::new(alpn, Cycle::default());
+        let mut client = lab.connect().await;
+        let mut body = client.send(client::get("/half")).await.unwrap().into_body();
+        soon(body.frame()).await.unwrap().unwrap();
+
+        lab.server.go_away_all();
+        soon(body.frame()).await.unwrap().unwrap_err();
+        lab.server.closed(1).await;
+
+        assert_eq!(lab.connect().await.fetch("/").await.unwrap().body(), "hello");
+    }
+}
+
 #[tokio::test]
 async fn dropping_the_server_ends_its_connections() {
     for alpn in BOTH {

@@ -5,6 +5,7 @@ mod authority;
 mod client;
 mod cycling;
 mod front;
+mod haproxy;
 mod misbehaving;
 mod oidc_provider;
 mod pki;

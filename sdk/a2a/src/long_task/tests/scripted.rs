@@ -256,9 +256,9 @@ async fn a_task_is_followed_across_three_streams_with_one_message() {
         agent.calls(),
         ["send acme", "subscribe t acme", "subscribe t acme", "get t acme"]
     );
-    let versions = agent.calls.lock().unwrap();
+    let calls = std::mem::take(&mut *agent.calls.lock().unwrap());
     assert!(
-        versions
+        calls
             .iter()
             .all(|(_, parameters)| parameters[SVC_PARAM_VERSION] == [VERSION])
     );

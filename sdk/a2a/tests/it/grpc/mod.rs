@@ -2,9 +2,10 @@
 
 mod chance;
 mod hostile;
-mod house;
+pub(crate) mod house;
 mod official;
-mod peer;
+pub(crate) mod peer;
+mod statuses;
 
 use a2a::{A2AError, GetTaskRequest, StreamResponse, SubscribeToTaskRequest, Task};
 use a2a_client::{ServiceParams, Transport};
@@ -14,6 +15,7 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
 use house::transport;
+pub(crate) use official::Successive;
 
 /// A client for HTTP/2 in plaintext on loopback.
 fn plain_client() -> Client {

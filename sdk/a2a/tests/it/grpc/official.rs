@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use a2a::{GetTaskRequest, Message, Part, Role, SendMessageRequest, SendMessageResponse, StreamResponse, error_code};
+use a2a::{Message, Part, Role, SendMessageRequest, SendMessageResponse, StreamResponse, error_code};
 use a2a_client::{ServiceParams, Transport};
 use a2a_grpc::GrpcTransportFactory;
 use bowline_a2a::{Failure, Kind, Transports, operation};
@@ -14,7 +14,7 @@ use bowline_testkit::peers::{CyclingOptions, PlainServer};
 use bowline_testkit::tls::Alpn;
 use bowline_token::{Error, Token, TokenSource};
 use futures_util::StreamExt;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::BoxFuture;
 use h2::Reason;
 
 use super::house::House;
@@ -206,41 +206,6 @@ async fn calls_of_a_method_can_be_proved_one_by_one() {
     }
 }
 
-/// A hundred users, each with his own token, over one connection: a signature each.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_users_tokens_cost_a_hundred_signatures_for_ten_thousand_calls() {
-    const USERS: usize = 100;
-    const CALLS: usize = 100;
-    let house = House::open();
-    let client = house.client();
-    let transport = house.transport(&house.transports(&client)).await;
-    let users = (0..USERS).map(|user| {
-        let bearer = format!("Bearer {}", house.token(&format!("user {user}")).secret());
-        let (transport, params) = (&transport, params([("Authorization", &[&bearer])]));
-        async move {
-            for _ in 0..CALLS {
-                let request = GetTaskRequest {
-                    id: "t".to_owned(),
-                    history_length: None,
-                    tenant: None,
-                };
-                let error = transport.get_task(&params, &request).await.unwrap_err();
-                assert_eq!(error.code, error_code::TASK_NOT_FOUND, "{error:?}");
-            }
-        }
-    });
-    tokio::time::timeout(std::time::Duration::from_secs(300), join_all(users))
-        .await
-        .unwrap();
-    let stats = client.stats();
-    assert_eq!(stats.connections_opened, 1);
-    assert_eq!(stats.totals.requests, (USERS * CALLS) as u64);
-    assert_eq!(stats.totals.with_proof, stats.totals.requests);
-    assert_eq!(stats.totals.signatures(), USERS as u64);
-    assert_eq!(house.proofs().len(), USERS);
-    assert_eq!(house.server.counts().requests, stats.totals.requests);
-}
-
 #[tokio::test]
 async fn a_stream_that_is_dropped_is_cancelled_at_once_and_its_connection_lives_on() {
     let peer = ScriptedPeer::start(vec![grpc_head(), message(EVENT), Step::UntilReset]).await;
@@ -369,13 +334,13 @@ async fn calls_go_where_the_caller_wants_them_and_nowhere_else() {
 }
 
 /// A source of these tokens, one after the other as they are refused.
-struct Successive {
+pub(crate) struct Successive {
     tokens: Vec<AccessToken>,
     refused: AtomicUsize,
 }
 
 impl Successive {
-    fn new(tokens: Vec<AccessToken>) -> Self {
+    pub(crate) fn new(tokens: Vec<AccessToken>) -> Self {
         let refused = AtomicUsize::new(0);
         Self { tokens, refused }
     }

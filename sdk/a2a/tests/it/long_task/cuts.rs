@@ -8,6 +8,8 @@ use bowline_a2a::long_task::{Agent, Cause as Why, LongTask, Patience};
 use bowline_client::{Cause, Client, CloseReason, HttpVersions};
 use bowline_testkit::a2a::{Run, Stepped, agent, card};
 
+use tokio::task::yield_now;
+
 use super::stage::{Endings, Heard, numbers, request, transport};
 use crate::script::site::{Site, ours};
 use crate::soon;
@@ -116,6 +118,9 @@ async fn tell(binding: usize, http: HttpVersions, by: Break, stepped: Stepped, m
             Break::End => endings.end_all(),
         }
         heard.until(&mut task, |heard| heard.reconnects == cut as u64).await;
+        if !matches!(by, Break::End) {
+            until_closed(&client, cut as u64).await;
+        }
         // Nobody listens now. What happens comes with the task, or if the agent is slow, after it.
         (0..missed).for_each(|_| run.working());
         steps += missed;
@@ -127,7 +132,7 @@ async fn tell(binding: usize, http: HttpVersions, by: Break, stepped: Stepped, m
             .await;
     }
     run.complete();
-    heard.to_the_end(&mut task).await;
+    heard.hear_out(&mut task).await;
 
     assert_eq!(heard.texts, numbers(steps), "each step once, and in order");
     let pieces: Vec<String> = (1..=CUTS).map(|cut| format!("piece {cut}")).collect();
@@ -148,6 +153,18 @@ async fn tell(binding: usize, http: HttpVersions, by: Break, stepped: Stepped, m
     assert_eq!(client.stats().connections_opened, before);
 }
 
+/// Waits until the client has counted so many connections as closed. It may learn of a broken response a moment before; a
+/// signature made in this moment would be counted as `parallel`.
+async fn until_closed(client: &Client, connections: u64) {
+    let closed = || client.stats().connections_closed.values().sum::<u64>();
+    soon(async {
+        while closed() < connections {
+            yield_now().await;
+        }
+    })
+    .await;
+}
+
 /// One signature for each connection, each with its cause.
 fn assert_signatures(site: &Site, client: &Client, by: Break) {
     let stats = client.stats();
@@ -155,22 +172,22 @@ fn assert_signatures(site: &Site, client: &Client, by: Break) {
         Break::Abort | Break::Goaway => CUTS as u64 + 1,
         Break::End => 1,
     };
-    assert_eq!(site.server.counts().opened, connections);
-    assert_eq!(stats.connections_opened, connections);
+    assert_eq!(stats.connections_opened, connections, "{stats:?}");
+    assert_eq!(site.server.counts().opened, connections, "{stats:?}");
     assert_eq!(stats.totals.signatures(), connections);
     assert_eq!(stats.totals.with_proof, stats.totals.requests);
     let mut causes = BTreeMap::from([(Cause::First, 1)]);
-    let mut after = BTreeMap::new();
     if connections > 1 {
         causes.insert(Cause::Reconnect, CUTS as u64);
-        let reason = match by {
-            Break::Goaway => CloseReason::Goaway,
-            _ => CloseReason::PeerClosed,
-        };
-        after.insert(reason, CUTS as u64);
     }
     assert_eq!(stats.totals.causes, causes);
-    assert_eq!(stats.totals.after, after);
+    assert_eq!(stats.totals.after.values().sum::<u64>(), connections - 1);
+    let fits = |reason: &CloseReason| match by {
+        Break::Goaway => *reason == CloseReason::Goaway,
+        // Which of the two, the peer's operating system decides.
+        _ => [CloseReason::PeerClosed, CloseReason::Error].contains(reason),
+    };
+    assert!(stats.totals.after.keys().all(fits), "{by:?}: {:?}", stats.totals.after);
 }
 
 async fn ask(transport: &dyn a2a_client::Transport, run: &Run) {

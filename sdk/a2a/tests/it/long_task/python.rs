@@ -34,7 +34,7 @@ async fn a_python_agent_s_task_that_is_cut_again_and_again_is_told_once() {
             site.server.cut_all();
             heard.until(&mut task, |heard| heard.reconnects > reconnects).await;
         }
-        heard.to_the_end(&mut task).await;
+        heard.hear_out(&mut task).await;
 
         assert_eq!(heard.texts, numbers(STEPS), "{name}: each step once, and in order");
         let pieces: Vec<String> = (1..=STEPS).map(|n| format!("piece {n}")).collect();
@@ -42,7 +42,7 @@ async fn a_python_agent_s_task_that_is_cut_again_and_again_is_told_once() {
         assert_eq!(heard.states.last(), Some(&TaskState::Completed));
         let stats = client.stats();
         let (connections, causes) = (stats.connections_opened, &heard.causes);
-        assert_eq!(stats.totals.signatures(), connections);
+        assert_eq!(stats.totals.signatures(), connections, "{causes:?}, {stats:?}");
         assert_eq!(connections, heard.reconnects + 1, "{causes:?}, {stats:?}");
         println!(
             "{name}: {STEPS} steps, {connections} connections and signatures, reconnects {causes:?}, {} updates came again",

@@ -60,7 +60,7 @@ impl Heard {
     }
 
     /// Listens to the end.
-    pub(super) async fn to_the_end(&mut self, task: &mut LongTask) {
+    pub(super) async fn hear_out(&mut self, task: &mut LongTask) {
         while let Some(event) = soon(task.next()).await {
             self.hear(event.expect("no error"));
         }

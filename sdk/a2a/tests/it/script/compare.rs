@@ -57,9 +57,8 @@ impl Played {
     /// Fails unless ours get what the stock transports get, except where `better` has it otherwise; over one connection that
     /// all bindings share, and so with one proof (CL-3), which every request carries.
     pub(crate) fn check(&self, better: &[Exception]) {
-        for (at, binding) in BINDINGS.iter().enumerate() {
-            let better: Vec<_> = better.iter().filter(|better| better.binding == *binding).collect();
-            assert_as_good(&self.stock[at], &self.ours[at], &better);
+        for (binding, (stock, ours)) in BINDINGS.iter().zip(self.stock.iter().zip(&self.ours)) {
+            assert_as_good(binding, stock, ours, better);
         }
         let totals = &self.stats.totals;
         println!(
@@ -74,17 +73,17 @@ impl Played {
     }
 }
 
-/// Fails unless ours get what the stock transport gets, call by call and in full, except where `better` has it otherwise; and
-/// has each of those.
-pub(crate) fn assert_as_good(stock: &[Row], ours: &[Row], better: &[&Exception]) {
+/// Fails unless ours get what the stock transport gets, call by call and in full, except where `better` has it otherwise for
+/// this binding; and has each of those.
+pub(crate) fn assert_as_good(binding: &str, stock: &[Row], ours: &[Row], better: &[Exception]) {
     let mut told = differences(stock, ours);
-    for better in better {
+    for better in better.iter().filter(|better| better.binding == binding) {
         let is_better = |row: &Row| row.call() == better.call && row.outcome == better.outcome;
         let at = told.iter().position(|told| told.lines().next() == Some(better.call));
         let at = at.filter(|_| ours.iter().any(is_better));
         told.remove(at.unwrap_or_else(|| panic!("{better:?} is not so: {}", told.join("\n"))));
     }
-    assert!(told.is_empty(), "{}", told.join("\n"));
+    assert!(told.is_empty(), "{binding}: {}", told.join("\n"));
 }
 
 /// One table of Markdown. An agent's outcome is that in its first binding; a binding's column says `same` if that is the
@@ -121,10 +120,14 @@ pub(crate) fn table(played: &[&Played], exceptions: &[&Exception]) -> String {
         table.push('\n');
     }
     table.push('\n');
-    for exception in exceptions {
-        let _ = writeln!(table, "- {}, {}: {}", exception.binding, exception.call, exception.why);
-    }
-    table
+    let whys = exceptions
+        .iter()
+        .map(|exception| format!("- {}, {}: {}\n", exception.binding, exception.call, exception.why));
+    let mut whys: Vec<_> = whys.collect();
+    // Two agents may have one in common.
+    whys.sort();
+    whys.dedup();
+    table + &whys.concat()
 }
 
 fn calls(rows: &[Row]) -> Vec<String> {

@@ -68,6 +68,7 @@ impl Site {
 
     pub(crate) fn client(&self, http: HttpVersions) -> Client {
         Client::builder()
+            .http_versions(http)
             .identity(Identity::new(self.leaf.chain(), self.leaf.signing_key()).unwrap())
             .trust(Trust::authorities([self.pki.ca_der().clone()]).unwrap())
             .http_versions(http)

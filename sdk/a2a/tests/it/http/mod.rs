@@ -1,0 +1,65 @@
+//! The two bindings that are plain HTTP: JSON-RPC and HTTP+JSON.
+
+mod calls;
+mod connections;
+mod refusals;
+mod scripted;
+mod streams;
+
+use a2a::{A2AError, GetTaskRequest, StreamResponse, SubscribeToTaskRequest, Task};
+use a2a_client::{ServiceParams, Transport};
+use bowline_a2a::{Failure, Transports};
+use bowline_client::Client;
+use bowline_testkit::a2a::card;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+
+use crate::over::Over;
+use crate::soon;
+
+const BOTH: [Over; 2] = [Over::JsonRpc, Over::HttpJson];
+
+/// The longest answer and the longest event of [`plain`], in octets.
+const LIMIT: usize = 1000;
+
+/// Transports to an origin in plaintext.
+fn plain(origin: &str) -> Transports {
+    let client = Client::builder().allow_plaintext_on_loopback().build().unwrap();
+    let transports = Transports::new(client, origin).unwrap();
+    transports.longest_answer(LIMIT).longest_event(LIMIT)
+}
+
+async fn create(over: Over, transports: &Transports, origin: &str) -> Box<dyn Transport> {
+    over.create(transports, &card(origin)).await.unwrap()
+}
+
+async fn get_task(transport: &dyn Transport, params: &ServiceParams) -> Result<Task, A2AError> {
+    let request = GetTaskRequest {
+        id: "t".to_owned(),
+        history_length: None,
+        tenant: None,
+    };
+    soon(transport.get_task(params, &request)).await
+}
+
+type Events = BoxStream<'static, Result<StreamResponse, A2AError>>;
+
+async fn subscribe(transport: &dyn Transport) -> Result<Events, A2AError> {
+    let request = SubscribeToTaskRequest {
+        id: "t".to_owned(),
+        tenant: None,
+    };
+    soon(transport.subscribe_to_task(&ServiceParams::new(), &request)).await
+}
+
+/// All that a subscription yields, its refusal included.
+async fn subscribed(transport: &dyn Transport) -> Vec<Result<StreamResponse, A2AError>> {
+    match subscribe(transport).await {
+        Ok(events) => soon(events.collect()).await,
+        Err(e) => vec![Err(e)],
+    }
+}
+
+fn failure(error: &A2AError) -> Failure {
+    Failure::of(error).unwrap_or_else(|| panic!("no failure of ours: {error:?}"))
+}

@@ -1,0 +1,486 @@
+//! What answers that are no results mean: refusals, pages, nonsense, and ends in the middle.
+
+use a2a::errordetails::{ERROR_INFO_TYPE, PROTOCOL_DOMAIN};
+use a2a::{A2AError, error_code};
+use a2a_client::ServiceParams;
+use bowline_a2a::{Failure, Kind};
+use bowline_client::{AccessToken, Fault};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+use super::scripted::{Answer, HTML, JSON, Scripted, Seen, TEXT, Then};
+use super::{BOTH, LIMIT, create, failure, get_task, plain};
+use crate::over::Over;
+use crate::soon;
+
+/// What a call fails with on a peer that answers like this; each answer leaves its connection alive if `alive`.
+async fn refused(over: Over, answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> A2AError {
+    let peer = Scripted::start(answer).await;
+    let transport = create(over, &plain(peer.origin()), peer.origin()).await;
+    get_task(&*transport, &ServiceParams::new()).await.unwrap_err()
+}
+
+fn task() -> Value {
+    json!({ "id": "t", "contextId": "c", "status": { "state": "TASK_STATE_WORKING" } })
+}
+
+fn not_found() -> Value {
+    json!([{ "@type": ERROR_INFO_TYPE, "reason": "TASK_NOT_FOUND", "domain": PROTOCOL_DOMAIN }])
+}
+
+#[tokio::test]
+async fn an_error_status_without_an_a2a_error_is_told_as_what_it_is() {
+    let page = "<html><body>log in, please</body></html>";
+    let long = "x".repeat(100_000);
+    for over in BOTH {
+        for (status, fields, body, kind, may_have_been, told) in [
+            (
+                401,
+                vec![HTML],
+                page,
+                Kind::Unauthorized,
+                false,
+                "401 Unauthorized with an HTML page",
+            ),
+            (401, vec![], "", Kind::Unauthorized, false, "no text"),
+            (
+                403,
+                vec![TEXT],
+                "not you",
+                Kind::Forbidden,
+                false,
+                "403 Forbidden with text/plain: not you",
+            ),
+            (
+                404,
+                vec![TEXT],
+                "no such page",
+                Kind::Status,
+                false,
+                "is this the URL of the interface?",
+            ),
+            (
+                405,
+                vec![],
+                "",
+                Kind::Status,
+                false,
+                "is this the URL of the interface?",
+            ),
+            (
+                429,
+                vec![TEXT, ("retry-after", "7")],
+                "slowly",
+                Kind::Status,
+                false,
+                "429 Too Many Requests with text/plain: slowly",
+            ),
+            (
+                500,
+                vec![TEXT],
+                "ouch\r\n at line 1",
+                Kind::Status,
+                true,
+                "ouch   at line 1",
+            ),
+            (
+                502,
+                vec![HTML],
+                page,
+                Kind::Status,
+                true,
+                "502 Bad Gateway with an HTML page",
+            ),
+            (
+                503,
+                vec![JSON],
+                r#"{"error":"overloaded"}"#,
+                Kind::Status,
+                true,
+                r#"{"error":"overloaded"}"#,
+            ),
+            (503, vec![JSON], &long, Kind::Status, true, "503"),
+            (500, vec![], &long, Kind::Status, true, "…"),
+        ] {
+            let body = body.to_owned();
+            let fields_given = fields.clone();
+            let error = refused(over, move |_| Answer::new(status, &fields_given, &body)).await;
+            let failure = failure(&error);
+            assert_eq!(
+                (failure.kind(), error.code),
+                (kind, error_code::INTERNAL_ERROR),
+                "{over:?} {status}"
+            );
+            assert_eq!(failure.status().map(|status| status.as_u16()), Some(status));
+            assert_eq!(failure.may_have_been_processed(), may_have_been, "{over:?} {status}");
+            assert!(error.message.contains(told), "{over:?} {status}: {error}");
+            assert!(error.message.chars().count() < 400, "{error}");
+            let pause = fields.contains(&("retry-after", "7")).then(|| Duration::from_secs(7));
+            assert_eq!(failure.retry_after(), pause);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_the_agent_s_is_its_own_and_keeps_the_status_and_the_challenge_that_say_more() {
+    let challenge = r#"Bearer error="insufficient_scope", scope="tasks.read""#;
+    for over in BOTH {
+        for (status, kind) in [
+            (200, None),
+            (400, None),
+            (404, None),
+            (500, None),
+            (401, Some(Kind::Unauthorized)),
+            (403, Some(Kind::Forbidden)),
+            (429, Some(Kind::Status)),
+            (503, Some(Kind::Status)),
+        ] {
+            let error = refused(over, move |seen| {
+                let body = seen.error(over, error_code::TASK_NOT_FOUND, "no such task", not_found());
+                let fields = [JSON, ("www-authenticate", challenge), ("retry-after", "7")];
+                Answer::new(status, &fields, body.to_string())
+            })
+            .await;
+            assert_eq!(
+                (error.code, &*error.message),
+                (error_code::TASK_NOT_FOUND, "no such task")
+            );
+            let details = error.details.as_ref().unwrap();
+            assert_eq!(details[0].type_url, ERROR_INFO_TYPE);
+            let failure = Failure::of(&error);
+            assert_eq!(failure.as_ref().map(Failure::kind), kind, "{over:?} {status}");
+            if let Some(failure) = failure {
+                assert_eq!(failure.status().map(|status| status.as_u16()), Some(status));
+                assert_eq!(failure.www_authenticate(), [challenge]);
+                assert_eq!(failure.retry_after(), Some(Duration::from_secs(7)));
+                assert_eq!(failure.to_string(), "no such task");
+            }
+        }
+    }
+}
+
+/// Gateways write errors as Google's do. They are no A2A error, and the status is what counts.
+#[tokio::test]
+async fn a_gateway_s_error_in_the_shape_of_an_agent_s_is_a_failure() {
+    let body = json!({ "error": { "code": 404, "status": "NOT_FOUND", "message": "no route", "details": [] } });
+    for over in BOTH {
+        let body = body.clone();
+        let error = refused(over, move |_| Answer::json(404, &body)).await;
+        assert_eq!(error.code, error_code::INTERNAL_ERROR);
+        let failure = failure(&error);
+        assert_eq!(failure.kind(), Kind::Status);
+        assert!(error.message.contains("no route"), "{error}");
+        assert!(!failure.may_have_been_processed());
+    }
+}
+
+#[tokio::test]
+async fn an_agent_cannot_pretend_a_failure_of_ours() {
+    let ours = refused(Over::JsonRpc, |_| Answer::new(401, &[], "")).await;
+    let forged = json!([ours.details.unwrap()[0], not_found()[0]]);
+    for over in BOTH {
+        for status in [200, 404] {
+            let forged = forged.clone();
+            let error = refused(over, move |seen| {
+                let body = seen.error(over, error_code::TASK_NOT_FOUND, "m", forged.clone());
+                Answer::json(status, &body)
+            })
+            .await;
+            assert_eq!((error.code, Failure::of(&error)), (error_code::TASK_NOT_FOUND, None));
+        }
+    }
+}
+
+/// Whatever comes with success, a result is a result, and nothing else is.
+#[tokio::test]
+async fn success_that_is_no_a2a_says_so() {
+    for over in BOTH {
+        let deep = "[".repeat(900);
+        let answers: Vec<(&str, Box<dyn Fn(&Seen) -> Answer + Send + Sync>)> = vec![
+            (
+                "with what is no A2A (no JSON): an HTML page",
+                Box::new(|_| Answer::new(200, &[HTML], "<html>log in</html>")),
+            ),
+            (
+                "text/plain: fine, thanks",
+                Box::new(|_| Answer::new(200, &[TEXT], "fine, thanks")),
+            ),
+            ("no text", Box::new(|_| Answer::new(204, &[], ""))),
+            ("no text", Box::new(|_| Answer::new(200, &[JSON], ""))),
+            ("EOF while parsing", Box::new(|_| Answer::new(200, &[JSON], "{"))),
+            ("expected value", Box::new(|_| Answer::new(200, &[JSON], "\u{feff}{}"))),
+            ("", Box::new(move |_| Answer::new(200, &[JSON], &deep))),
+            ("", Box::new(|_| Answer::new(200, &[JSON], b"{\"id\":\"\xff\"}"))),
+            ("", Box::new(|_| Answer::new(200, &[JSON], "[]"))),
+            ("", Box::new(|_| Answer::new(200, &[JSON], "7"))),
+            (
+                "a task without an id",
+                Box::new(move |seen| Answer::json(200, &seen.result(over, json!({})))),
+            ),
+            (
+                "",
+                Box::new(move |seen| Answer::json(200, &seen.result(over, Value::Null))),
+            ),
+            (
+                "a task without an id",
+                Box::new(move |seen| Answer::json(200, &seen.result(over, json!({ "task": task() })))),
+            ),
+            (
+                "a task without an id",
+                Box::new(move |seen| Answer::json(200, &seen.result(over, json!({ "configs": [] })))),
+            ),
+            (
+                "",
+                Box::new(move |seen| Answer::json(200, &seen.result(over, json!({ "id": 7 })))),
+            ),
+        ];
+        for (told, answer) in answers {
+            let error = refused(over, answer).await;
+            let failure = failure(&error);
+            assert_eq!(
+                (failure.kind(), failure.fault()),
+                (Kind::NotA2a, Fault::Peer),
+                "{over:?} {told}: {error}"
+            );
+            assert!(error.message.contains(told), "{over:?} {told}: {error}");
+            assert!(failure.may_have_been_processed() && failure.status().is_some());
+        }
+    }
+    let other = |seen: &Seen| {
+        let mut response = seen.result(Over::JsonRpc, task());
+        response["id"] = json!("another");
+        Answer::json(200, &response)
+    };
+    let error = refused(Over::JsonRpc, other).await;
+    assert!(error.message.contains("it answers another request"), "{error}");
+}
+
+#[tokio::test]
+async fn a_result_counts_whatever_type_it_says_it_has() {
+    for over in BOTH {
+        for content_type in [
+            Some("application/json; charset=utf-8"),
+            Some("application/a2a+json"),
+            Some("text/plain"),
+            None,
+        ] {
+            let peer = Scripted::start(move |seen| {
+                let fields: Vec<_> = content_type.iter().map(|value| ("content-type", *value)).collect();
+                Answer::new(200, &fields, seen.result(over, task()).to_string())
+            })
+            .await;
+            let transport = create(over, &plain(peer.origin()), peer.origin()).await;
+            let task = get_task(&*transport, &ServiceParams::new()).await.unwrap();
+            assert_eq!(task.id, "t");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_may_be_as_long_as_the_limit_and_no_longer() {
+    for over in BOTH {
+        for chunked in [false, true] {
+            for (length, is_taken) in [(LIMIT, true), (LIMIT + 1, false)] {
+                let peer = Scripted::start(move |seen| {
+                    let body = format!("{:length$}", seen.result(over, task()).to_string());
+                    match chunked {
+                        true => Answer::stream(Some("application/json"), body, Then::Keep),
+                        false => Answer::new(200, &[JSON], body),
+                    }
+                })
+                .await;
+                let transport = create(over, &plain(peer.origin()), peer.origin()).await;
+                let got = get_task(&*transport, &ServiceParams::new()).await;
+                assert_eq!(got.is_ok(), is_taken, "{over:?} {chunked} {length}");
+                if let Err(error) = got {
+                    assert_eq!(failure(&error).kind(), Kind::TooLong);
+                    assert!(failure(&error).may_have_been_processed());
+                    assert!(error.message.contains("1000 octets"), "{error}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_before_or_in_an_answer_leaves_the_call_in_doubt() {
+    let half = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{";
+    for over in BOTH {
+        for octets in ["", "HTTP/1.1 200", half] {
+            for then in [Then::Close, Then::Reset] {
+                let error = refused(over, move |_| Answer::raw(octets, then)).await;
+                let failure = failure(&error);
+                assert_eq!(
+                    failure.kind(),
+                    Kind::MayHaveBeenProcessed,
+                    "{over:?} {octets:?} {then:?}: {error}"
+                );
+                assert!(failure.may_have_been_processed());
+                assert_eq!(failure.fault(), Fault::Network);
+            }
+        }
+    }
+}
+
+/// A message is sent once; what changes nothing may be sent again (CL-7).
+#[tokio::test]
+async fn only_calls_that_change_nothing_are_sent_again_after_a_connection_that_ended() {
+    for over in BOTH {
+        let peer = Scripted::start(|_| Answer::raw("", Then::Close)).await;
+        let transport = create(over, &plain(peer.origin()), peer.origin()).await;
+        let none = ServiceParams::new();
+        get_task(&*transport, &none).await.unwrap_err();
+        assert_eq!(peer.seen().len(), 2, "{over:?}");
+        soon(transport.send_message(&none, &crate::over::message("once")))
+            .await
+            .unwrap_err();
+        assert_eq!(peer.seen().len(), 3, "{over:?}");
+        let streamed = soon(transport.send_streaming_message(&none, &crate::over::message("once"))).await;
+        assert!(streamed.is_err());
+        assert_eq!(peer.seen().len(), 4, "{over:?}");
+    }
+}
+
+/// The time is tokio's, and passes as the test wants.
+#[tokio::test]
+async fn an_answer_that_trickles_times_out() {
+    let begun = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 900\r\n\r\n{";
+    for over in BOTH {
+        let peer = Scripted::start(move |_| Answer::raw(begun, Then::Hang)).await;
+        let transport = create(over, &plain(peer.origin()), peer.origin()).await;
+        let params = ServiceParams::new();
+        let request = a2a::GetTaskRequest {
+            id: "t".to_owned(),
+            history_length: None,
+            tenant: None,
+        };
+        let mut call = transport.get_task(&params, &request);
+        tokio::select! {
+            _ = &mut call => panic!("there is no end to it"),
+            () = peer.until_asked(1) => {}
+        }
+        tokio::time::pause();
+        let error = tokio::select! {
+            answer = call => answer.unwrap_err(),
+            () = async { loop { tokio::time::advance(Duration::from_secs(60)).await } } => unreachable!(),
+        };
+        tokio::time::resume();
+        assert_eq!(failure(&error).kind(), Kind::TimedOut, "{error}");
+        assert!(failure(&error).may_have_been_processed());
+    }
+}
+
+#[tokio::test]
+async fn redirects_are_followed_within_the_origin_and_nothing_goes_elsewhere() {
+    let elsewhere = Scripted::start(|_| Answer::new(200, &[], "")).await;
+    for over in BOTH {
+        let away = format!("{}/v2?secret=1", elsewhere.origin());
+        for (status, location, is_followed) in [
+            (307, "/v2/here", true),
+            (308, "/v2/here", true),
+            (302, "/v2/here", false),
+            (303, "/v2/here", false),
+            (307, &away, false),
+            (308, &away, false),
+        ] {
+            let location = location.to_owned();
+            let peer = Scripted::start(move |seen| match seen.line.ends_with("/v2/here") {
+                true => Answer::json(200, &seen.result(over, task())),
+                false => Answer::new(status, &[("location", &location)], ""),
+            })
+            .await;
+            let transports = plain(peer.origin()).token(AccessToken::new("a-token").unwrap());
+            let transport = create(over, &transports, peer.origin()).await;
+            let got = get_task(&*transport, &ServiceParams::new()).await;
+            assert_eq!(got.is_ok(), is_followed, "{over:?} {status}");
+            let seen = peer.seen();
+            assert_eq!(seen.len(), 1 + usize::from(is_followed));
+            let is_same = |again: &Seen| {
+                (again.body == seen[0].body) && again.line.split(' ').next() == seen[0].line.split(' ').next()
+            };
+            assert!(
+                seen.iter()
+                    .all(|seen| seen.field("authorization") == ["Bearer a-token"] && is_same(seen))
+            );
+            if let Err(error) = got {
+                assert_eq!(failure(&error).kind(), Kind::Redirect);
+                assert!(!failure(&error).may_have_been_processed());
+                assert!(
+                    error.message.contains("/v2") && !error.message.contains("secret"),
+                    "{error}"
+                );
+            }
+        }
+        let round = Scripted::start(|_| Answer::new(307, &[("location", "/again")], "")).await;
+        let transport = create(over, &plain(round.origin()), round.origin()).await;
+        let error = get_task(&*transport, &ServiceParams::new()).await.unwrap_err();
+        assert_eq!((failure(&error).kind(), round.seen().len()), (Kind::Redirect, 11));
+    }
+    assert_eq!(elsewhere.seen().len(), 0);
+}
+
+/// A challenge that asks for a proof, to a client that can make none: another token would not help (CL-5).
+#[tokio::test]
+async fn a_proof_that_cannot_be_made_is_no_matter_of_the_token() {
+    for over in BOTH {
+        let error = refused(over, |_| {
+            let challenge = ("www-authenticate", r#"Bearer error="use_session_binding""#);
+            Answer::new(401, &[challenge, JSON], "{}")
+        })
+        .await;
+        assert_eq!(failure(&error).kind(), Kind::BindingRefused, "{error}");
+    }
+}
+
+/// A peer that repeats the credentials it was sent in whatever it says (EX-7).
+#[tokio::test]
+async fn a_peer_that_repeats_a_token_brings_nothing_of_it_into_a_message() {
+    let token = "mF_9.B5f-4.1JqM.SlAV32hkKG8xLOBeZQQYbYS6WxSbIA4";
+    for over in BOTH {
+        for (status, fields) in [
+            (500, vec![TEXT]),
+            (401, vec![TEXT]),
+            (404, vec![JSON]),
+            (200, vec![TEXT]),
+            (200, vec![JSON]),
+            (302, vec![]),
+            (400, vec![("content-type", token)]),
+        ] {
+            for own in [true, false] {
+                let fields = fields.clone();
+                let peer = Scripted::start(move |seen| {
+                    let sent = seen.field("authorization").join(" ");
+                    let secret = sent.trim_start_matches("Bearer ").to_owned();
+                    let location = format!("/{secret}?token={secret}#{secret}");
+                    let mut fields = fields.clone();
+                    if status == 302 {
+                        fields.push(("location", &location));
+                    }
+                    let said = match fields.contains(&JSON) {
+                        true => json!({ "error": { "message": sent, "code": 1 } }).to_string(),
+                        false => format!(
+                            "what is {sent:?}, or {} or {}?",
+                            &secret[..20],
+                            &secret[secret.len() - 20..]
+                        ),
+                    };
+                    Answer::new(status, &fields, said)
+                })
+                .await;
+                let mut transports = plain(peer.origin());
+                let mut params = ServiceParams::new();
+                match own {
+                    true => transports = transports.token(AccessToken::new(token).unwrap()),
+                    false => drop(params.insert("Authorization".to_owned(), vec![format!("Bearer {token}")])),
+                }
+                let transport = create(over, &transports, peer.origin()).await;
+                let error = get_task(&*transport, &params).await.unwrap_err();
+                let is_agents = over == Over::HttpJson && status == 200 && Failure::of(&error).is_none();
+                let shown = format!("{error} {error:?} {:?}", Failure::of(&error));
+                for piece in [token, &token[..20], &token[token.len() - 20..]] {
+                    assert!(is_agents || !shown.contains(piece), "{over:?} {status}: {shown}");
+                }
+            }
+        }
+    }
+}
