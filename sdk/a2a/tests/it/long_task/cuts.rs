@@ -147,7 +147,7 @@ async fn tell(binding: usize, http: HttpVersions, by: Break, stepped: Stepped, m
     assert_eq!(task.counts().reconnects, heard.causes);
     assert_signatures(&site, &client, by);
 
-    // The last stream was read to its end, so its connection serves the next call.
+    // The last connection serves the next call.
     let before = client.stats().connections_opened;
     ask(&*transport, &run).await;
     assert_eq!(client.stats().connections_opened, before);

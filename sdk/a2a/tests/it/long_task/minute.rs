@@ -42,8 +42,10 @@ async fn a_minute_s_task_that_is_cut_every_two_seconds_is_told_once_with_one_sig
     let runs = ways
         .iter()
         .flat_map(|by| (0..BINDINGS.len()).map(|binding| timeout(GUARD, follow(*by, binding))));
-    println!("| cut by | binding | time | states | cuts | reconnects | connections | signatures | causes |");
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!(
+        "| cut by | binding | time | states | cuts | reconnects | connections | signatures | never written | causes |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
     for line in join_all(runs).await {
         println!("{}", line.expect("an end in time"));
     }
@@ -90,19 +92,25 @@ async fn follow(by: By, binding: usize) -> String {
         heard.reconnects
     );
     assert_eq!(task.counts().reconnects, heard.causes);
-    assert_eq!(stats.totals.signatures(), stats.connections_opened, "{by:?}");
+    // One may be signed for a connection that has ended just now; it is never written.
+    let abandoned = stats.totals.abandoned;
+    assert_eq!(
+        stats.totals.signatures() - abandoned,
+        stats.connections_opened,
+        "{by:?}"
+    );
     let count = |cause| stats.totals.causes.get(&cause).copied().unwrap_or_default();
     assert_eq!(count(Cause::First), 1);
     // A new connection may be ready before the client has noticed all of the old one's end.
     let reproved = count(Cause::Reconnect) + count(Cause::Parallel);
-    assert_eq!(reproved, stats.connections_opened - 1);
+    assert_eq!(reproved - abandoned, stats.connections_opened - 1);
     let fits = |reason: &CloseReason| match by {
         By::Goaway => *reason == CloseReason::Goaway,
         _ => [CloseReason::PeerClosed, CloseReason::Error].contains(reason),
     };
     assert!(stats.totals.after.keys().all(fits), "{by:?}: {:?}", stats.totals.after);
     format!(
-        "| {by:?} | {} | {:.1} s | {} | {cuts} | {} | {} | {} | {} |",
+        "| {by:?} | {} | {:.1} s | {} | {cuts} | {} | {} | {} | {abandoned} | {} |",
         BINDINGS[binding],
         took.as_secs_f64(),
         // Submitted, the steps, completed.

@@ -42,10 +42,12 @@ async fn a_python_agent_s_task_that_is_cut_again_and_again_is_told_once() {
         assert_eq!(heard.states.last(), Some(&TaskState::Completed));
         let stats = client.stats();
         let (connections, causes) = (stats.connections_opened, &heard.causes);
-        assert_eq!(stats.totals.signatures(), connections, "{causes:?}, {stats:?}");
+        // One may be signed for a connection that has ended just now; it is never written.
+        let written = stats.totals.signatures() - stats.totals.abandoned;
+        assert_eq!(written, connections, "{causes:?}, {stats:?}");
         assert_eq!(connections, heard.reconnects + 1, "{causes:?}, {stats:?}");
         println!(
-            "{name}: {STEPS} steps, {connections} connections and signatures, reconnects {causes:?}, {} updates came again",
+            "{name}: {STEPS} steps, {connections} connections and proofs, reconnects {causes:?}, {} updates came again",
             task.counts().repeated
         );
     }
