@@ -80,6 +80,9 @@ pub enum Bound {
     Attached(Attachment),
     /// The request carries what this future comes up with. Dropping it must not disturb others who wait for the same.
     Pending(BoxFuture<'static, Result<Attachment, Error>>),
+    /// Nothing can be attached any more: the connection has ended ([`BindConnection::closed`]). The request goes to another
+    /// one.
+    ConnectionEnded,
 }
 
 /// A header field to be written: it replaces every field of that name.

@@ -132,11 +132,20 @@ impl Exchange<'_> {
             return Err(self.not_http2());
         }
         let facts = self.plan.facts(&self.parts.method, &self.parts.uri, again);
-        let attached = bind(&checkout, &facts).await?;
+        let unsent = |body| Sent::Unsent(body, checkout.is_new().then(|| checkout.connection().clone()));
+        // It may have died on its way from the pool: nothing need be signed for it.
+        if checkout.is_closed() {
+            return Ok(unsent(body));
+        }
+        let attached = match checkout.connection().bound.bind(&facts)? {
+            Bound::Nothing => None,
+            Bound::Attached(attachment) => Some(attachment),
+            Bound::Pending(attachment) => Some(attachment.await?),
+            Bound::ConnectionEnded => return Ok(unsent(body)),
+        };
         // Signing takes its time: the connection may have died meanwhile, and its proof with it.
         if checkout.is_closed() {
-            let lost = checkout.is_new().then(|| checkout.connection().clone());
-            return Ok(Sent::Unsent(body, lost));
+            return Ok(unsent(body));
         }
         let request = assemble(self.parts, checkout.connection(), attached.as_ref(), body);
         let used = checkout.begin();
@@ -278,14 +287,6 @@ impl TurnedAway {
             source = cause.source();
         }
         None
-    }
-}
-
-async fn bind(checkout: &Checkout, facts: &RequestFacts<'_>) -> Result<Option<Attachment>, Error> {
-    match checkout.connection().bound.bind(facts)? {
-        Bound::Nothing => Ok(None),
-        Bound::Attached(attachment) => Ok(Some(attachment)),
-        Bound::Pending(attachment) => attachment.await.map(Some),
     }
 }
 

@@ -338,11 +338,15 @@ impl Pool {
         tokio::spawn(async move {
             let seen = connection.until_end(end).await;
             connection.over();
-            match pool.upgrade() {
-                Some(pool) => pool.forget(lane, connection.facts.id()),
-                None => connection.expect_end(Some(CloseReason::Evicted)),
+            let pool = pool.upgrade();
+            if pool.is_none() {
+                connection.expect_end(Some(CloseReason::Evicted));
             }
+            // Before another one takes its place: that one's proof is needed because of this end, and is counted so.
             connection.ended(seen);
+            if let Some(pool) = pool {
+                pool.forget(lane, connection.facts.id());
+            }
         });
         let until = target.held.not_after().and_then(instant);
         let newcomer = Newcomer {

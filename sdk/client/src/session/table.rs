@@ -208,6 +208,10 @@ impl Inner {
     /// The fast path: a proof that is there costs a lock, a look-up and three reference counts.
     fn reusable(self: &Arc<Self>, request: &RequestFacts<'_>, token: &AccessToken, identity: &Arc<Identity>) -> Bound {
         let mut state = self.lock();
+        // Its proofs are gone, and another would never be written.
+        if state.closed.is_some() {
+            return Bound::ConnectionEnded;
+        }
         if let Some(Reusable::Ready(record)) = state.slots.get(token.hash()).map(|slot| &slot.shared)
             && !self.is_over_age(record)
         {
@@ -268,6 +272,9 @@ impl Inner {
             request: Some(claims),
             ..Order::reusable(request, token, identity, 0, request.again.then_some(Cause::Challenge))
         };
+        if self.lock().closed.is_some() {
+            return Ok(Bound::ConnectionEnded);
+        }
         let inner = self.clone();
         let limit = self.policy.sign_timeout;
         let job = tokio::task::spawn_blocking(move || inner.sign(&order));

@@ -94,6 +94,26 @@ proptest! {
     }
 }
 
+#[test]
+fn nothing_is_signed_for_a_connection_that_has_ended() {
+    let stage = Stage::new();
+    let ended = stage.connections[0].lock().unwrap().clone();
+    ended.close(CloseReason::PeerClosed);
+    // The first would claim the pair, the second would have a reusable proof, the third has one of its own.
+    for alone in [false, false, true] {
+        let plan = Plan {
+            connection: 0,
+            token: 0,
+            alone,
+            late: 0,
+            end: End::Answered,
+        };
+        let bound = ended.bound.bind(&stage.facts(&plan, false)).unwrap();
+        assert!(matches!(bound, Bound::ConnectionEnded));
+    }
+    assert!(stage.close().is_empty());
+}
+
 /// One token on one connection.
 #[derive(Clone, Copy, Debug, Default)]
 struct Account {
@@ -294,6 +314,10 @@ impl Stage {
             Bound::Attached(attached) => attached,
             Bound::Pending(attached) => attached.await.unwrap(),
             Bound::Nothing => panic!("these tokens demand a proof"),
+            Bound::ConnectionEnded => {
+                assert!(*connection.closed.lock().unwrap(), "only a connection that has ended");
+                return Learned::Nothing;
+            }
         };
         let Some((status, headers)) = answer.filter(|_| self.write(&connection, plan, &attached)) else {
             attached.memo.writing();
