@@ -231,7 +231,7 @@ mod tests {
             json!([plain]),
         ] {
             let read = ListTaskPushNotificationConfigsResponse::read(list.clone()).unwrap();
-            assert_eq!(read.configs, [expected.clone()], "{list}");
+            assert_eq!(read.configs, std::slice::from_ref(&expected), "{list}");
             assert_eq!(read.next_page_token.is_some(), list.get("nextPageToken").is_some());
         }
         let read = TaskPushNotificationConfig::read(snake).unwrap();

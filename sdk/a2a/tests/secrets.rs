@@ -1,8 +1,11 @@
-//! No token and no proof in an error or a log of the gRPC binding (EX-7). In a process of its own: it listens to every
-//! line.
+//! No token and no proof in an error or a log of any binding (EX-7). In a process of its own: it listens to every line.
 
+#[allow(dead_code, reason = "other tests need more of it")]
 #[path = "it/grpc/house.rs"]
 mod house;
+#[allow(dead_code, reason = "other tests need more of it")]
+#[path = "it/over.rs"]
+mod over;
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -12,8 +15,10 @@ use a2a::{GetTaskRequest, Message, Part, Role, SendMessageRequest};
 use a2a_client::ServiceParams;
 use bowline_a2a::Failure;
 use bowline_client::AccessToken;
+use bowline_testkit::a2a::card;
 use futures_util::StreamExt;
 use house::House;
+use over::BINDINGS;
 
 /// A guard against hanging, which decides nothing.
 async fn soon<F: Future>(future: F) -> F::Output {
@@ -37,10 +42,15 @@ async fn no_token_and_no_proof_is_in_an_error_or_a_log() {
     };
     let mut shown = String::new();
     let tokens = [opaque, stale].map(|token| AccessToken::new(token).unwrap());
-    for token in tokens.into_iter().chain([jwt.clone()]) {
-        let transports = house.transports(&client).token(token);
+    let tokens: Vec<_> = tokens.into_iter().chain([jwt.clone()]).collect();
+    let card = card(&house.server.origin());
+    for (over, token) in BINDINGS
+        .iter()
+        .flat_map(|over| tokens.iter().map(move |token| (over, token)))
+    {
+        let transports = house.transports(&client).token(token.clone());
         shown += &format!("{transports:?}");
-        let transport = house.transport(&transports).await;
+        let transport = over.create(&transports, &card).await.unwrap();
         // A task that is not there, and two credentials.
         for params in [&none, &credential(theirs)] {
             let error = soon(transport.get_task(params, &task)).await.unwrap_err();
@@ -59,12 +69,14 @@ async fn no_token_and_no_proof_is_in_an_error_or_a_log() {
         let rest: Vec<_> = soon(events.collect()).await;
         shown += &format!("{rest:?}");
     }
-    let transport = house.transport(&house.transports(&client)).await;
-    let error = soon(transport.get_task(&credential(theirs), &task)).await.unwrap_err();
-    shown += &format!("{error:?}");
-    let not_one = ServiceParams::from([("x-key".to_owned(), vec![format!("{theirs}\n")])]);
-    let error = soon(transport.get_task(&not_one, &task)).await.unwrap_err();
-    shown += &format!("{error:?}");
+    for over in BINDINGS {
+        let transport = over.create(&house.transports(&client), &card).await.unwrap();
+        let error = soon(transport.get_task(&credential(theirs), &task)).await.unwrap_err();
+        shown += &format!("{error:?}");
+        let not_one = ServiceParams::from([("x-key".to_owned(), vec![format!("{theirs}\n")])]);
+        let error = soon(transport.get_task(&not_one, &task)).await.unwrap_err();
+        shown += &format!("{error:?}");
+    }
 
     let logged = log.text();
     for part in ["TASK_NOT_FOUND", "stream_cut", "unauthorized", "invalid_call"] {
@@ -74,7 +86,7 @@ async fn no_token_and_no_proof_is_in_an_error_or_a_log() {
         assert!(logged.contains(part), "nothing of {part} was logged");
     }
     let proofs = house.proofs();
-    assert!(proofs.len() >= 3, "{}", proofs.len());
+    assert!(proofs.len() >= 7, "{}", proofs.len());
     for text in [shown, logged] {
         let jwt = jwt.secret().split('.').take(2).skip(1);
         for secret in [opaque, stale, theirs]

@@ -184,6 +184,7 @@ async fn what_ends_a_stream_on_h2_before_its_end_cuts_it() {
     let data = Step::Data(format!("data: {data}\n\n").into_bytes());
     for (end, expected) in [
         (vec![Step::End], None),
+        (vec![Step::End, Step::Settle, Step::Reset(h2::Reason::NO_ERROR)], None),
         (
             vec![Step::Settle, Step::Reset(h2::Reason::NO_ERROR)],
             Some("stream_cut"),
@@ -212,5 +213,28 @@ async fn what_ends_a_stream_on_h2_before_its_end_cuts_it() {
             (expected, 1 + usize::from(expected.is_some())),
             "{end:?}"
         );
+    }
+}
+
+/// An answer that is cut by a reset is none, whatever the reset gives as its reason.
+#[tokio::test]
+async fn an_answer_on_h2_that_is_reset_in_the_middle_is_not_taken_for_whole() {
+    for reason in [h2::Reason::NO_ERROR, h2::Reason::CANCEL, h2::Reason::INTERNAL_ERROR] {
+        let head = Step::Head(200, fields([("content-type", "application/json")]));
+        // All of the JSON, and not all of the answer.
+        let data = Step::Data(br#"{"id":"t"}"#.to_vec());
+        let peer = ScriptedPeer::start(vec![head, data, Step::Settle, Step::Reset(reason)]).await;
+        let client = Client::builder()
+            .http_versions(HttpVersions::Http2)
+            .allow_plaintext_on_loopback();
+        let transports = Transports::new(client.build().unwrap(), peer.origin()).unwrap();
+        let transport = create(Over::HttpJson, &transports, peer.origin()).await;
+        let error = get_task(&*transport, &ServiceParams::new()).await.unwrap_err();
+        assert_eq!(
+            super::failure(&error).kind().name(),
+            "may_have_been_processed",
+            "{reason:?}"
+        );
+        assert_eq!(peer.seen().connections, 1);
     }
 }

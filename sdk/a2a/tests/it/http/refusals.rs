@@ -8,7 +8,7 @@ use bowline_client::{AccessToken, Fault};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-use super::scripted::{Answer, HTML, JSON, Scripted, Seen, TEXT, Then};
+use super::scripted::{Answer, HTML, JSON, Script, Scripted, Seen, TEXT, Then};
 use super::{BOTH, LIMIT, create, failure, get_task, plain};
 use crate::over::Over;
 use crate::soon;
@@ -196,7 +196,7 @@ async fn an_agent_cannot_pretend_a_failure_of_ours() {
 async fn success_that_is_no_a2a_says_so() {
     for over in BOTH {
         let deep = "[".repeat(900);
-        let answers: Vec<(&str, Box<dyn Fn(&Seen) -> Answer + Send + Sync>)> = vec![
+        let answers: Vec<(&str, Script)> = vec![
             (
                 "with what is no A2A (no JSON): an HTML page",
                 Box::new(|_| Answer::new(200, &[HTML], "<html>log in</html>")),

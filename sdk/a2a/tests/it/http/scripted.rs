@@ -121,6 +121,9 @@ fn head(status: u16, fields: &[(&str, &str)]) -> Vec<u8> {
     (head + "\r\n").into_bytes()
 }
 
+/// What a peer answers to what it sees.
+pub(super) type Script = Box<dyn Fn(&Seen) -> Answer + Send + Sync>;
+
 pub(super) struct Scripted {
     origin: String,
     seen: Arc<watch::Sender<Vec<Seen>>>,

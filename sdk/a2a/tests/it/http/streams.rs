@@ -15,6 +15,9 @@ use super::{BOTH, LIMIT, create, failure, plain, subscribe, subscribed};
 use crate::over::{Over, message};
 use crate::soon;
 
+type Rewriting = fn(String) -> String;
+type Form = Box<dyn Fn(&Seen) -> Value + Send + Sync>;
+
 fn update(state: &str) -> Value {
     json!({ "statusUpdate": { "taskId": "t", "contextId": "c", "status": { "state": format!("TASK_STATE_{state}") } } })
 }
@@ -44,7 +47,7 @@ async fn heard(over: Over, answer: impl Fn(&Seen) -> Answer + Send + Sync + 'sta
 #[tokio::test]
 async fn events_are_read_however_they_are_written() {
     for over in BOTH {
-        let writings: Vec<(&str, fn(String) -> String)> = vec![
+        let writings: Vec<(&str, Rewriting)> = vec![
             ("as they are", |text| text),
             ("with CRLF", |text| text.replace('\n', "\r\n")),
             ("with CR", |text| text.replace('\n', "\r")),
@@ -83,7 +86,7 @@ async fn events_are_read_however_they_are_written() {
 #[tokio::test]
 async fn a_stream_that_is_cut_never_ends_quietly() {
     for over in BOTH {
-        let cases: Vec<(&str, fn(String) -> String, Then, &[&str])> = vec![
+        let cases: Vec<(&str, Rewriting, Then, &[&str])> = vec![
             ("ends between events", |text| text, Then::Keep, &["Working"]),
             (
                 "its connection ends between events",
@@ -220,7 +223,7 @@ async fn an_event_that_is_an_error_ends_its_stream() {
     let bare = json!({ "code": error_code::TASK_NOT_FOUND, "message": "gone" });
     for over in BOTH {
         let (details, bare) = (details.clone(), bare.clone());
-        let mut forms: Vec<Box<dyn Fn(&Seen) -> Value + Send + Sync>> = vec![Box::new(move |seen| {
+        let mut forms: Vec<Form> = vec![Box::new(move |seen| {
             seen.error(over, error_code::TASK_NOT_FOUND, "gone", details.clone())
         })];
         if over == Over::HttpJson {
