@@ -296,6 +296,7 @@ async fn an_answer_may_be_as_long_as_the_limit_and_no_longer() {
                     assert_eq!(failure(&error).kind(), Kind::TooLong);
                     assert!(failure(&error).may_have_been_processed());
                     assert!(error.message.contains("1000 octets"), "{error}");
+                    assert_eq!(failure(&error).status(), Some(http::StatusCode::OK));
                 }
             }
         }
@@ -341,6 +342,56 @@ async fn only_calls_that_change_nothing_are_sent_again_after_a_connection_that_e
     }
 }
 
+/// An error with many details is longer than what a person reads of an answer.
+#[tokio::test]
+async fn a_long_error_of_the_agent_s_is_read_whole() {
+    for over in BOTH {
+        for content_type in [
+            "application/json",
+            "application/a2a+json",
+            "Application/Problem+JSON; charset=utf-8",
+        ] {
+            let peer = Scripted::start(move |seen| {
+                let body = seen.error(over, error_code::TASK_NOT_FOUND, &"m".repeat(100_000), not_found());
+                Answer::new(404, &[("content-type", content_type)], body.to_string())
+            })
+            .await;
+            let transports = plain(peer.origin()).longest_answer(1 << 20);
+            let transport = create(over, &transports, peer.origin()).await;
+            let error = get_task(&*transport, &ServiceParams::new()).await.unwrap_err();
+            let told = (error.code, error.message.len(), Failure::of(&error));
+            assert_eq!(
+                told,
+                (error_code::TASK_NOT_FOUND, 100_000, None),
+                "{over:?} {content_type}"
+            );
+        }
+    }
+}
+
+/// What is deleted is answered with nothing, in whatever words; an error is an error.
+#[tokio::test]
+async fn a_deletion_is_done_unless_it_failed() {
+    let request = a2a::DeleteTaskPushNotificationConfigRequest {
+        task_id: "t".to_owned(),
+        id: "c".to_owned(),
+        tenant: None,
+    };
+    for (status, body, code) in [
+        (200, "", None),
+        (204, "", None),
+        (200, "{}", None),
+        (200, "deleted", None),
+        (200, r#"{"error":{"message":"m"}}"#, Some(error_code::INTERNAL_ERROR)),
+        (404, r#"{"error":{"message":"m"}}"#, Some(error_code::INTERNAL_ERROR)),
+    ] {
+        let peer = Scripted::start(move |_| Answer::new(status, &[], body)).await;
+        let transport = create(Over::HttpJson, &plain(peer.origin()), peer.origin()).await;
+        let deleted = soon(transport.delete_push_config(&ServiceParams::new(), &request)).await;
+        assert_eq!(deleted.err().map(|error| error.code), code, "{status} {body}");
+    }
+}
+
 /// The time is tokio's, and passes as the test wants.
 #[tokio::test]
 async fn an_answer_that_trickles_times_out() {
@@ -360,10 +411,10 @@ async fn an_answer_that_trickles_times_out() {
             () = peer.until_asked(1) => {}
         }
         tokio::time::pause();
-        let error = tokio::select! {
-            answer = call => answer.unwrap_err(),
-            () = async { loop { tokio::time::advance(Duration::from_secs(60)).await } } => unreachable!(),
-        };
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert!(futures_util::poll!(&mut call).is_pending());
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let error = call.await.unwrap_err();
         tokio::time::resume();
         assert_eq!(failure(&error).kind(), Kind::TimedOut, "{error}");
         assert!(failure(&error).may_have_been_processed());
@@ -386,7 +437,8 @@ async fn redirects_are_followed_within_the_origin_and_nothing_goes_elsewhere() {
             let location = location.to_owned();
             let peer = Scripted::start(move |seen| match seen.line.ends_with("/v2/here") {
                 true => Answer::json(200, &seen.result(over, task())),
-                false => Answer::new(status, &[("location", &location)], ""),
+                // More than comes at once: hyper reads that of itself.
+                false => Answer::new(status, &[("location", &location)], "x".repeat(60_000)),
             })
             .await;
             let transports = plain(peer.origin()).token(AccessToken::new("a-token").unwrap());
@@ -395,6 +447,7 @@ async fn redirects_are_followed_within_the_origin_and_nothing_goes_elsewhere() {
             assert_eq!(got.is_ok(), is_followed, "{over:?} {status}");
             let seen = peer.seen();
             assert_eq!(seen.len(), 1 + usize::from(is_followed));
+            assert!(seen.iter().all(|seen| seen.connection == 1));
             let is_same = |again: &Seen| {
                 (again.body == seen[0].body) && again.line.split(' ').next() == seen[0].line.split(' ').next()
             };

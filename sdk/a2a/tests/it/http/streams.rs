@@ -148,6 +148,18 @@ async fn a_stream_that_is_cut_never_ends_quietly() {
     }
 }
 
+/// A length is an end, too.
+#[tokio::test]
+async fn a_stream_with_a_length_is_over_where_its_length_is() {
+    for over in BOTH {
+        let told = heard(over, move |seen| {
+            let events = event(seen, over, update("WORKING"));
+            Answer::new(200, &[("content-type", "text/event-stream")], events)
+        });
+        assert_eq!(told.await, ["Working"], "{over:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_reset_in_the_middle_is_a_cut_that_says_what_to_do() {
     for over in BOTH {
