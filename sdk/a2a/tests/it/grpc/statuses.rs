@@ -9,8 +9,8 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::hostile::both;
-use super::peer::{ScriptedPeer, Step, TASK, fields, grpc_head, message};
-use super::{failure, get_task, plain_transports, transport};
+use super::peer::{EVENT, ScriptedPeer, Step, TASK, fields, grpc_head, message};
+use super::{failure, get_task, plain_transports, subscribed, transport};
 
 /// The fields of a status, as the official server writes them.
 fn told(status: &Status) -> HeaderMap {
@@ -183,6 +183,20 @@ async fn a_status_that_is_no_a2a_error_is_a_failure() {
     for steps in placed(&fields) {
         let (error, ..) = both(steps).await;
         assert_eq!(failure(&error).kind(), Kind::BindingRefused, "{error}");
+    }
+}
+
+/// A refusal that comes after events was no refusal of the call.
+#[tokio::test]
+async fn a_stream_that_is_refused_in_its_middle_has_been_processed() {
+    for code in [Code::Unauthenticated, Code::PermissionDenied] {
+        let status = told(&Status::new(code, "the token has expired"));
+        let peer = ScriptedPeer::start(vec![grpc_head(), message(EVENT), Step::Trailers(status)]).await;
+        let transports = plain_transports(peer.origin());
+        let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
+        let told = subscribed(&*transport).await;
+        assert!(told[0].is_ok() && told.len() == 2, "{told:?}");
+        assert!(failure(told[1].as_ref().unwrap_err()).may_have_been_processed());
     }
 }
 
