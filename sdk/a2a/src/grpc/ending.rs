@@ -97,7 +97,9 @@ impl Told {
             status.code(),
             shown(&error.message)
         );
-        let mut failure = Failure::new(kind, error.message.clone()).with_fields(fields);
+        let mut failure = Failure::new(kind, error.message.clone())
+            .with_fields(fields)
+            .passing(passes(status.code()));
         if let Place::Trailers {
             after_messages: true, ..
         } = place
@@ -126,6 +128,20 @@ fn kind(code: Code, is_known: bool, fields: &HeaderMap, place: Place) -> Option<
         }
         _ => Kind::Status,
     })
+}
+
+/// Whether another try may fare better: what is in front of an agent says so while the agent restarts, and what the agent's
+/// server says when it goes. As HTTP's 429, 500, 502, 503 and 504.
+fn passes(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unavailable
+            | Code::ResourceExhausted
+            | Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::Aborted
+            | Code::Unknown
+    )
 }
 
 fn is_stream(place: Place) -> bool {

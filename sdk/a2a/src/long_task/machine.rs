@@ -362,16 +362,13 @@ fn verdict(error: &A2AError) -> Verdict {
             _ => Verdict::Never,
         };
     };
-    let is_for_now = failure
-        .status()
-        .is_some_and(|status| matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504));
     match failure.kind() {
         Kind::Connection => Verdict::Again(Cause::Connection),
         Kind::MayHaveBeenProcessed => Verdict::Again(Cause::ConnectionLost),
         Kind::StreamCut => Verdict::Again(Cause::StreamCut),
         Kind::TimedOut => Verdict::Again(Cause::TimedOut),
         Kind::Token => Verdict::Again(Cause::Token),
-        Kind::Status if is_for_now => Verdict::Again(Cause::Unavailable),
+        Kind::Status if failure.passes() => Verdict::Again(Cause::Unavailable),
         _ => Verdict::Never,
     }
 }
