@@ -19,11 +19,16 @@ use super::event::{CaughtUp, TaskEvent};
 /// As many messages are remembered by their ids. Of a longer history, what stands before a known message counts as told.
 const MOST_MESSAGES: usize = 10_000;
 
+/// As many statuses are remembered: an agent's picture does not lag behind by more.
+const MOST_STATUSES: usize = 1000;
+
 /// What has been told of one task. Eight octets for each message (up to a bound) and each part of an artifact.
 #[derive(Debug)]
 pub(super) struct Seen {
     digests: Digests,
     status: Option<TaskStatus>,
+    /// Those with a time that were told.
+    statuses: LruCache<u64, ()>,
     messages: LruCache<u64, ()>,
     has_forgotten: bool,
     artifacts: HashMap<ArtifactId, Vec<u64>>,
@@ -78,6 +83,7 @@ impl Seen {
             digests: Digests::default(),
             status: None,
             // With a capacity it would take its memory at once.
+            statuses: LruCache::unbounded(),
             messages: LruCache::unbounded(),
             has_forgotten: false,
             artifacts: HashMap::new(),
@@ -248,6 +254,14 @@ impl Seen {
                 Standing::Alike
             };
         }
+        // Said before, at the same time to the letter: a picture that lags behind, or an agent that repeats itself.
+        if self
+            .digests
+            .status(status)
+            .is_some_and(|digest| self.statuses.contains(&digest))
+        {
+            return Standing::Repeated;
+        }
         // Nothing follows a terminal state: it cannot be older than another one.
         if status.state.is_terminal() {
             return Standing::New;
@@ -354,6 +368,12 @@ impl Seen {
     fn note_status(&mut self, status: &TaskStatus) {
         if let Some(message) = &status.message {
             self.know(message);
+        }
+        if let Some(digest) = self.digests.status(status) {
+            self.statuses.put(digest, ());
+            if self.statuses.len() > MOST_STATUSES {
+                self.statuses.pop_lru();
+            }
         }
         self.status = Some(status.clone());
     }

@@ -1,5 +1,6 @@
 //! The machine in a small world, by story and at random; and the driver with a transport that acts an agent out.
 
+mod hostile;
 mod scripted;
 mod stories;
 mod theorem;

@@ -1,0 +1,106 @@
+//! Agents that lag, repeat themselves, hurry, or never stop.
+
+use std::time::Instant;
+
+use a2a::{Message, Part, Role, SendMessageRequest, StreamResponse, Task, TaskState};
+
+use super::world::{Consumer, after, completed, pieces, status, submitted, told};
+use crate::failure::{Failure, Kind as Below};
+use crate::long_task::Patience;
+use crate::long_task::machine::{Action, Event, Machine};
+
+fn sent() -> Message {
+    let mut message = Message::new(Role::User, vec![Part::text("do it")]);
+    message.message_id = "sent".to_owned();
+    message
+}
+
+fn task(events: &[StreamResponse]) -> Task {
+    events
+        .iter()
+        .fold(submitted(&sent()), |task, event| after(&task, event, true))
+}
+
+/// A machine that sent a message, and what a consumer has heard of it.
+struct Heard {
+    machine: Machine,
+    now: Instant,
+    consumer: Consumer,
+}
+
+impl Heard {
+    fn begun() -> Self {
+        let request = SendMessageRequest {
+            message: sent(),
+            configuration: None,
+            metadata: None,
+            tenant: None,
+        };
+        let mut heard = Self {
+            machine: Machine::sending(&request, Patience::default()),
+            now: Instant::now(),
+            consumer: Consumer::default(),
+        };
+        heard.happens(Event::Came(StreamResponse::Task(submitted(&sent()))));
+        heard
+    }
+
+    fn happens(&mut self, event: Event) -> Vec<Action> {
+        let actions = self.machine.handle(self.now, 1.0, event);
+        for action in &actions {
+            if let Action::Tell(event) = action {
+                self.consumer.hear(event);
+            }
+        }
+        actions
+    }
+
+    fn cut(&mut self) -> Vec<Action> {
+        self.happens(Event::Failed(Failure::new(Below::StreamCut, "cut").into()))
+    }
+
+    fn states(&self) -> Vec<TaskState> {
+        let statuses = self.consumer.statuses.iter();
+        statuses.map(|status| status.state.clone()).collect()
+    }
+}
+
+/// A time and no message: as many agents write statuses.
+fn bare(state: TaskState, at: i64) -> StreamResponse {
+    told(status(state, Some(at), None))
+}
+
+#[test]
+fn a_picture_that_lags_behind_the_updates_takes_no_status_back() {
+    let mut heard = Heard::begun();
+    let working = [bare(TaskState::Working, 1), bare(TaskState::Working, 2)];
+    working
+        .iter()
+        .for_each(|event| drop(heard.happens(Event::Came(event.clone()))));
+    for lagging in [&working[..0], &working[..1], &working[..]] {
+        heard.cut();
+        heard.happens(Event::Came(StreamResponse::Task(task(lagging))));
+    }
+    for again in &working {
+        heard.happens(Event::Came(again.clone()));
+    }
+    heard.happens(Event::Came(completed(9)));
+    use TaskState::*;
+    assert_eq!(heard.states(), [Submitted, Working, Working, Completed]);
+}
+
+#[test]
+fn an_answer_that_lags_behind_the_end_takes_no_status_back() {
+    let mut heard = Heard::begun();
+    heard.happens(Event::Came(bare(TaskState::Working, 1)));
+    heard.happens(Event::Came(bare(TaskState::Working, 2)));
+    heard.cut();
+    let picture = [bare(TaskState::Working, 2), pieces("a", false, &["x"])];
+    heard.happens(Event::Came(StreamResponse::Task(task(&picture))));
+    heard.happens(Event::Came(pieces("a", false, &["x"])));
+    heard.happens(Event::Came(completed(9)));
+    let lagging = [bare(TaskState::Working, 1), pieces("a", false, &["x"])];
+    heard.happens(Event::Answered(Ok(task(&lagging))));
+    use TaskState::*;
+    assert_eq!(heard.states(), [Submitted, Working, Working, Completed]);
+}
