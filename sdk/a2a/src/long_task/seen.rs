@@ -34,6 +34,8 @@ pub(super) struct Seen {
     artifacts: HashMap<ArtifactId, Vec<u64>>,
     overlap: Option<Overlap>,
     in_doubt: bool,
+    /// Whether the last picture lacked the end of an artifact that was told: it lags behind, or the artifact was shortened.
+    lacks_an_end: bool,
     repeated: u64,
 }
 
@@ -89,6 +91,7 @@ impl Seen {
             artifacts: HashMap::new(),
             overlap: None,
             in_doubt: false,
+            lacks_an_end: false,
             repeated: 0,
         }
     }
@@ -98,9 +101,9 @@ impl Seen {
         self.status.as_ref()
     }
 
-    /// Whether something was dropped, or is held back, on no better evidence than its contents.
+    /// Whether something was dropped, kept, or is held back, on no better evidence than its contents.
     pub(super) fn is_in_doubt(&self) -> bool {
-        self.in_doubt || self.overlap.as_ref().is_some_and(|overlap| !overlap.held.is_empty())
+        self.in_doubt || self.lacks_an_end || self.overlap.as_ref().is_some_and(|overlap| !overlap.held.is_empty())
     }
 
     /// Updates that were dropped.
@@ -118,6 +121,9 @@ impl Seen {
         // What is held is in the task, if it happened.
         let before = self.overlap.take().filter(|_| source == Source::Update);
         self.in_doubt = false;
+        self.lacks_an_end = false;
+        // Only what was asked for at the end shows every artifact as it is.
+        let may_be_older = before.is_some() || source == Source::Subscription;
         let mut overlap = Overlap {
             since: self.status.clone(),
             ..Overlap::default()
@@ -129,7 +135,7 @@ impl Seen {
         }
         let artifacts = task.artifacts.iter().flatten();
         let artifacts = artifacts
-            .filter_map(|artifact| self.new_parts(&task, artifact, before.is_some(), &mut overlap))
+            .filter_map(|artifact| self.new_parts(&task, artifact, may_be_older, &mut overlap))
             .collect();
         let caught_up = CaughtUp {
             task,
@@ -342,6 +348,7 @@ impl Seen {
         let parts = self.digests.parts(&artifact.parts);
         let told = self.artifacts.get(&artifact.artifact_id);
         if may_be_older && told.is_some_and(|told| told.starts_with(&parts)) {
+            self.lacks_an_end |= told.is_some_and(|told| told.len() > parts.len());
             return None;
         }
         let told = told.filter(|told| parts.starts_with(told)).map(Vec::len);

@@ -63,6 +63,13 @@ impl Heard {
         let statuses = self.consumer.statuses.iter();
         statuses.map(|status| status.state.clone()).collect()
     }
+
+    fn texts(&self) -> Vec<&str> {
+        let artifacts = self.consumer.artifacts.iter();
+        artifacts
+            .flat_map(|artifact| artifact.parts.iter().filter_map(Part::as_text))
+            .collect()
+    }
 }
 
 /// A time and no message: as many agents write statuses.
@@ -103,4 +110,28 @@ fn an_answer_that_lags_behind_the_end_takes_no_status_back() {
     heard.happens(Event::Answered(Ok(task(&lagging))));
     use TaskState::*;
     assert_eq!(heard.states(), [Submitted, Working, Working, Completed]);
+}
+
+#[test]
+fn a_picture_that_lags_behind_the_updates_takes_no_part_back() {
+    let mut heard = Heard::begun();
+    let events = [pieces("a", false, &["one"]), pieces("a", true, &["two"])];
+    events
+        .iter()
+        .for_each(|event| drop(heard.happens(Event::Came(event.clone()))));
+    heard.cut();
+    heard.happens(Event::Came(StreamResponse::Task(task(&events[..1]))));
+    assert_eq!(heard.texts(), ["one", "two"]);
+    heard.happens(Event::Came(pieces("a", true, &["three"])));
+    // Whether it lagged, or the artifact was shortened, the task tells in the end.
+    let actions = heard.happens(Event::Came(completed(9)));
+    assert!(matches!(actions[..], [Action::Ask(_)]), "{actions:?}");
+    let shortened = [
+        pieces("a", false, &["one"]),
+        pieces("a", true, &["three"]),
+        completed(9),
+    ];
+    heard.happens(Event::Answered(Ok(task(&shortened))));
+    assert_eq!(heard.texts(), ["one", "three"]);
+    assert_eq!(heard.states().last(), Some(&TaskState::Completed));
 }
