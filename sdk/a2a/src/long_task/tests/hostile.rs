@@ -1,13 +1,13 @@
 //! Agents that lag, repeat themselves, hurry, or never stop.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use a2a::{Message, Part, Role, SendMessageRequest, StreamResponse, Task, TaskState};
 
 use super::world::{Consumer, after, completed, pieces, status, submitted, told};
 use crate::failure::{Failure, Kind as Below};
-use crate::long_task::Patience;
 use crate::long_task::machine::{Action, Event, Machine};
+use crate::long_task::{Patience, TaskEvent};
 
 fn sent() -> Message {
     let mut message = Message::new(Role::User, vec![Part::text("do it")]);
@@ -134,4 +134,28 @@ fn a_picture_that_lags_behind_the_updates_takes_no_part_back() {
     heard.happens(Event::Answered(Ok(task(&shortened))));
     assert_eq!(heard.texts(), ["one", "three"]);
     assert_eq!(heard.states().last(), Some(&TaskState::Completed));
+}
+
+/// As one does that stamps a status whenever it is asked, and has no streams.
+#[test]
+fn an_agent_that_has_news_at_each_subscription_and_ends_it_at_once_is_not_overrun() {
+    let mut heard = Heard::begun();
+    let mut unpaused = 0;
+    for at in 1..100 {
+        let actions = heard.happens(Event::Ended);
+        let pause = actions.iter().find_map(|action| match action {
+            Action::Pause(pause) => Some(*pause),
+            _ => None,
+        });
+        unpaused += u32::from(pause.is_none());
+        assert!(pause.is_none_or(|pause| pause == Duration::from_millis(500)));
+        heard.now += Duration::from_millis(1);
+        let picture = task(&[bare(TaskState::Working, at)]);
+        let actions = heard.happens(Event::Came(StreamResponse::Task(picture)));
+        assert!(matches!(actions[..], [Action::Tell(TaskEvent::CaughtUp(_))]));
+    }
+    assert_eq!(unpaused, Patience::default().tries);
+    // One that lasts makes up for those that did not.
+    heard.now += Duration::from_secs(2);
+    assert!(matches!(heard.cut()[..], [Action::Tell(_), Action::Subscribe(_)]));
 }
