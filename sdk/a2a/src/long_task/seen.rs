@@ -22,6 +22,9 @@ const MOST_MESSAGES: usize = 10_000;
 /// As many statuses are remembered: an agent's picture does not lag behind by more.
 const MOST_STATUSES: usize = 1000;
 
+/// As much is held back of updates that may be in the task already, in octets of JSON.
+const MOST_HELD: usize = 16 * 1024 * 1024;
+
 /// What has been told of one task. Eight octets for each message (up to a bound) and each part of an artifact.
 #[derive(Debug)]
 pub(super) struct Seen {
@@ -46,6 +49,8 @@ struct Overlap {
     brought: HashMap<ArtifactId, Brought>,
     /// Updates that may have been among it.
     held: Vec<TaskArtifactUpdateEvent>,
+    /// The octets of those, or somewhat more.
+    held_octets: usize,
     /// The status that was told last before it.
     since: Option<TaskStatus>,
 }
@@ -146,6 +151,7 @@ impl Seen {
         self.overlap = match before {
             Some(before) if !caught_up.is_news() => Some(Overlap {
                 held: Vec::new(),
+                held_octets: 0,
                 ..before
             }),
             _ => (source == Source::Subscription).then_some(overlap),
@@ -197,23 +203,33 @@ impl Seen {
 
     fn artifact_update(&mut self, update: TaskArtifactUpdateEvent) -> Vec<TaskEvent> {
         match self.artifact_standing(&update) {
-            Standing::New => {
-                let mut told = self.release();
-                self.note_artifact(&update);
-                told.push(TaskEvent::Artifact(update));
-                told
-            }
+            Standing::New => self.new_artifact_update(update),
             Standing::Repeated => {
                 let told = self.drop_held();
                 self.in_doubt = true;
                 told
             }
-            Standing::Alike => {
-                if let Some(overlap) = &mut self.overlap {
-                    overlap.held.push(update);
-                }
+            Standing::Alike => self.hold_back(update),
+        }
+    }
+
+    fn new_artifact_update(&mut self, update: TaskArtifactUpdateEvent) -> Vec<TaskEvent> {
+        let mut told = self.release();
+        self.note_artifact(&update);
+        told.push(TaskEvent::Artifact(update));
+        told
+    }
+
+    /// Until another update shows whether it was told; or until there is too much of it.
+    fn hold_back(&mut self, update: TaskArtifactUpdateEvent) -> Vec<TaskEvent> {
+        let octets = serde_json::to_vec(&update).map_or(MOST_HELD, |json| json.len());
+        match &mut self.overlap {
+            Some(overlap) if overlap.held_octets.saturating_add(octets) <= MOST_HELD => {
+                overlap.held_octets += octets;
+                overlap.held.push(update);
                 Vec::new()
             }
+            _ => self.new_artifact_update(update),
         }
     }
 
@@ -234,6 +250,7 @@ impl Seen {
         if let Some(overlap) = &mut self.overlap {
             self.repeated += overlap.held.len() as u64;
             overlap.held.clear();
+            overlap.held_octets = 0;
         }
         self.drop_one()
     }

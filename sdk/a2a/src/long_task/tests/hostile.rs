@@ -7,6 +7,7 @@ use a2a::{Message, Part, Role, SendMessageRequest, StreamResponse, Task, TaskSta
 use super::world::{Consumer, after, completed, pieces, status, submitted, told};
 use crate::failure::{Failure, Kind as Below};
 use crate::long_task::machine::{Action, Event, Machine};
+use crate::long_task::seen::{Seen, Source};
 use crate::long_task::{Patience, TaskEvent};
 
 fn sent() -> Message {
@@ -158,4 +159,30 @@ fn an_agent_that_has_news_at_each_subscription_and_ends_it_at_once_is_not_overru
     // One that lasts makes up for those that did not.
     heard.now += Duration::from_secs(2);
     assert!(matches!(heard.cut()[..], [Action::Tell(_), Action::Subscribe(_)]));
+}
+
+fn subscribed(to: &[StreamResponse]) -> Seen {
+    let mut seen = Seen::new();
+    seen.catch_up(task(to), Source::Subscription);
+    seen
+}
+
+#[test]
+fn what_is_held_back_is_told_before_there_is_too_much_of_it() {
+    for (append, text) in [(false, "x"), (true, "")] {
+        let mut seen = subscribed(&[pieces("a", false, &["x", "y", "z"])]);
+        let update = || {
+            let StreamResponse::ArtifactUpdate(mut update) = pieces("a", append, &["x"]) else {
+                unreachable!()
+            };
+            if text.is_empty() {
+                update.artifact.parts.clear();
+            }
+            update.artifact.description = Some("d".repeat(1 << 20));
+            StreamResponse::ArtifactUpdate(update)
+        };
+        let told = (0..20).map(|_| seen.update(update()).len()).collect::<Vec<_>>();
+        assert_eq!(told.iter().sum::<usize>(), 20, "{told:?}");
+        assert_eq!(told.last(), Some(&1), "after the first that is told, each is");
+    }
 }
