@@ -25,7 +25,12 @@ const MOST_STATUSES: usize = 1000;
 /// As much is held back of updates that may be in the task already, in octets of JSON.
 const MOST_HELD: usize = 16 * 1024 * 1024;
 
-/// What has been told of one task. Eight octets for each message (up to a bound) and each part of an artifact.
+/// As many parts are remembered, of eight octets each, and an artifact for so many of them besides its id. Of a task that has
+/// more, each artifact is told whole whenever the task comes as a whole.
+const MOST_PARTS: usize = 1 << 19;
+const PARTS_OF_AN_ARTIFACT: usize = 16;
+
+/// What has been told of one task. Eight octets for each message and each part of an artifact, up to a bound.
 #[derive(Debug)]
 pub(super) struct Seen {
     digests: Digests,
@@ -35,6 +40,8 @@ pub(super) struct Seen {
     messages: LruCache<u64, ()>,
     has_forgotten: bool,
     artifacts: HashMap<ArtifactId, Vec<u64>>,
+    /// What they count as; nothing more is remembered of them once that was too much.
+    remembered: Option<usize>,
     overlap: Option<Overlap>,
     in_doubt: bool,
     /// Whether the last picture lacked the end of an artifact that was told: it lags behind, or the artifact was shortened.
@@ -94,6 +101,7 @@ impl Seen {
             messages: LruCache::unbounded(),
             has_forgotten: false,
             artifacts: HashMap::new(),
+            remembered: Some(0),
             overlap: None,
             in_doubt: false,
             lacks_an_end: false,
@@ -109,6 +117,11 @@ impl Seen {
     /// Whether something was dropped, kept, or is held back, on no better evidence than its contents.
     pub(super) fn is_in_doubt(&self) -> bool {
         self.in_doubt || self.lacks_an_end || self.overlap.as_ref().is_some_and(|overlap| !overlap.held.is_empty())
+    }
+
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.artifacts.values().map(Vec::len).sum()
     }
 
     /// Updates that were dropped.
@@ -373,7 +386,7 @@ impl Seen {
             return None;
         }
         let from = told.unwrap_or(0);
-        self.artifacts.insert(artifact.artifact_id.clone(), parts);
+        self.remember(&artifact.artifact_id, parts, false);
         let brought = Brought { from, reached: None };
         overlap.brought.insert(artifact.artifact_id.clone(), brought);
         Some(TaskArtifactUpdateEvent {
@@ -412,11 +425,26 @@ impl Seen {
 
     fn note_artifact(&mut self, update: &TaskArtifactUpdateEvent) {
         let parts = self.digests.parts(&update.artifact.parts);
-        let told = self.artifacts.entry(update.artifact.artifact_id.clone()).or_default();
-        if !appends(update) {
-            told.clear();
+        self.remember(&update.artifact.artifact_id, parts, appends(update));
+    }
+
+    fn remember(&mut self, id: &ArtifactId, parts: Vec<u64>, append: bool) {
+        let Some(remembered) = &mut self.remembered else { return };
+        let told = self.artifacts.entry(id.clone()).or_insert_with(|| {
+            *remembered += PARTS_OF_AN_ARTIFACT + id.len() / size_of::<u64>();
+            Vec::new()
+        });
+        *remembered += parts.len();
+        if append {
+            told.extend(parts);
+        } else {
+            *remembered -= told.len();
+            *told = parts;
         }
-        told.extend(parts);
+        if *remembered > MOST_PARTS {
+            self.remembered = None;
+            self.artifacts = HashMap::new();
+        }
     }
 }
 

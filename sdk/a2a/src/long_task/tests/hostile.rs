@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use a2a::{Message, Part, Role, SendMessageRequest, StreamResponse, Task, TaskState};
+use a2a::{Artifact, Message, Part, Role, SendMessageRequest, StreamResponse, Task, TaskState};
 
-use super::world::{Consumer, after, completed, pieces, status, submitted, told};
+use super::world::{Consumer, TASK, after, completed, pieces, status, submitted, told};
 use crate::failure::{Failure, Kind as Below};
 use crate::long_task::machine::{Action, Event, Machine};
 use crate::long_task::seen::{Seen, Source};
@@ -185,4 +185,43 @@ fn what_is_held_back_is_told_before_there_is_too_much_of_it() {
         assert_eq!(told.iter().sum::<usize>(), 20, "{told:?}");
         assert_eq!(told.last(), Some(&1), "after the first that is told, each is");
     }
+}
+
+#[test]
+fn of_too_many_parts_nothing_is_remembered_and_the_artifact_is_told_whole_after_a_break() {
+    let mut seen = Seen::new();
+    let many = vec!["x"; 100_000];
+    for n in 0..6 {
+        seen.update(pieces("a", n > 0, &many));
+    }
+    assert_eq!(seen.remembered(), 0);
+    for n in 0..10 {
+        seen.update(pieces(&format!("b{n}"), false, &["x"]));
+    }
+    assert_eq!(seen.remembered(), 0);
+    let artifact = Artifact {
+        artifact_id: "a".to_owned(),
+        name: None,
+        description: None,
+        parts: vec![Part::text("x"); 3],
+        metadata: None,
+        extensions: None,
+    };
+    let picture = Task {
+        artifacts: Some(vec![artifact]),
+        ..submitted(&sent())
+    };
+    let caught_up = seen.catch_up(picture, Source::Subscription);
+    assert_eq!(caught_up.task.id, TASK);
+    assert_eq!(caught_up.artifacts[0].append, Some(false));
+    assert_eq!(caught_up.artifacts[0].artifact.parts.len(), 3);
+}
+
+#[test]
+fn many_artifacts_count_as_many_parts_do() {
+    let mut seen = Seen::new();
+    for n in 0..40_000 {
+        seen.update(pieces(&n.to_string(), false, &["x"]));
+    }
+    assert_eq!(seen.remembered(), 0);
 }
