@@ -43,6 +43,9 @@ struct Told {
     www_authenticate: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     retry_after_seconds: Option<u64>,
+    /// A gRPC status that passes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    passes: bool,
 }
 
 /// What went wrong.
@@ -162,6 +165,11 @@ impl Failure {
         self.told.may_have_been_processed
     }
 
+    /// Whether the status that came is one that passes: another try may fare better.
+    pub(crate) fn passes(&self) -> bool {
+        self.told.passes || matches!(self.told.http_status, Some(408 | 425 | 429 | 500 | 502 | 503 | 504))
+    }
+
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
         let told = Told {
             kind,
@@ -173,6 +181,7 @@ impl Failure {
             http_status: None,
             www_authenticate: Vec::new(),
             retry_after_seconds: None,
+            passes: false,
         };
         Self {
             message: message.into(),
@@ -202,6 +211,12 @@ impl Failure {
     /// What the agent may have done is known better here.
     pub(crate) fn processed(mut self, may_have_been: bool) -> Self {
         self.told.may_have_been_processed = may_have_been;
+        self
+    }
+
+    /// It came as a gRPC status that passes.
+    pub(crate) fn passing(mut self, passes: bool) -> Self {
+        self.told.passes = passes;
         self
     }
 

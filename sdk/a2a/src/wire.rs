@@ -304,7 +304,12 @@ fn checked(response: Response<Body>) -> Result<Response<Body>, Failure> {
             "the agent redirects (HTTP {}) to {to}: configure that as the interface's URL",
             response.status()
         );
-        Failure::new(Kind::Redirect, message)
+        let has_moved = matches!(
+            response.status(),
+            StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
+        );
+        // Any other may lead to what came of the call (RFC 9110 §15.4.4).
+        Failure::new(Kind::Redirect, message).processed(!has_moved)
     } else {
         return Ok(response);
     };

@@ -95,7 +95,13 @@ impl Answer {
         match Ending::of(trailers) {
             Ending::Ok if self.messages.is_between() => Ok(Frame::trailers(success())),
             Ending::Ok => Err(self.cut("it ended in the middle of a message").into()),
-            Ending::Error(status) => Err(status.into_error(trailers, Place::Trailers(self.shape))),
+            Ending::Error(status) => {
+                let place = Place::Trailers {
+                    shape: self.shape,
+                    after_messages: self.messages.begun > 0,
+                };
+                Err(status.into_error(trailers, place))
+            }
             Ending::Unreadable(failure) => Err(failure.into()),
             Ending::None => Err(self.cut("it ended without a gRPC status").into()),
         }

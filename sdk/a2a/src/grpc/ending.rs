@@ -32,7 +32,11 @@ pub(super) enum Place {
     /// In the head: nothing else came.
     Head,
     /// In the trailers of such an answer.
-    Trailers(Shape),
+    Trailers {
+        shape: Shape,
+        /// Whether the agent had begun to answer.
+        after_messages: bool,
+    },
 }
 
 impl Ending {
@@ -93,9 +97,17 @@ impl Told {
             status.code(),
             shown(&error.message)
         );
-        Failure::new(kind, error.message.clone())
+        let mut failure = Failure::new(kind, error.message.clone())
             .with_fields(fields)
-            .within(error)
+            .passing(passes(status.code()));
+        if let Place::Trailers {
+            after_messages: true, ..
+        } = place
+        {
+            // Who answers has taken the call, whatever is refused then.
+            failure = failure.processed(true);
+        }
+        failure.within(error)
     }
 }
 
@@ -106,7 +118,7 @@ fn kind(code: Code, is_known: bool, fields: &HeaderMap, place: Place) -> Option<
         Code::Unauthenticated => Kind::Unauthorized,
         Code::PermissionDenied => Kind::Forbidden,
         // What is in front of the agent has lost it.
-        Code::Unavailable if !is_known && matches!(place, Place::Trailers(Shape::Stream)) => Kind::StreamCut,
+        Code::Unavailable if !is_known && is_stream(place) => Kind::StreamCut,
         // Come again later.
         Code::Unavailable | Code::ResourceExhausted => Kind::Status,
         _ if is_known => return None,
@@ -116,6 +128,30 @@ fn kind(code: Code, is_known: bool, fields: &HeaderMap, place: Place) -> Option<
         }
         _ => Kind::Status,
     })
+}
+
+/// Whether another try may fare better: what is in front of an agent says so while the agent restarts, and what the agent's
+/// server says when it goes. As HTTP's 429, 500, 502, 503 and 504.
+fn passes(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unavailable
+            | Code::ResourceExhausted
+            | Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::Aborted
+            | Code::Unknown
+    )
+}
+
+fn is_stream(place: Place) -> bool {
+    matches!(
+        place,
+        Place::Trailers {
+            shape: Shape::Stream,
+            ..
+        }
+    )
 }
 
 /// What the agent says, with what it says of single fields: as in the other bindings.

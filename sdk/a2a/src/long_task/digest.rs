@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
-use a2a::{Message, Part};
+use a2a::{Message, Part, TaskStatus};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -18,6 +18,13 @@ impl Digests {
         } else {
             self.0.hash_one(&message.message_id)
         }
+    }
+
+    /// Of a status that has a time; nothing else tells one from another.
+    pub(super) fn status(&self, status: &TaskStatus) -> Option<u64> {
+        let at = status.timestamp?;
+        let message = status.message.as_ref().map(|message| self.message(message));
+        Some(self.0.hash_one((self.content(&status.state), at, message)))
     }
 
     pub(super) fn parts(&self, parts: &[Part]) -> Vec<u64> {

@@ -96,7 +96,8 @@ pub enum Cause {
     TimedOut,
     /// Nothing came for as long as [`Patience::silence`](super::Patience::silence) says.
     Silence,
-    /// The agent, or something in front of it, has no time now (HTTP 408, 425, 429, 500, 502, 503, 504).
+    /// The agent, or something in front of it, has no time now (HTTP 408, 425, 429, 500, 502, 503, 504; gRPC CANCELLED, UNKNOWN,
+    /// DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ABORTED, UNAVAILABLE).
     Unavailable,
     /// The token source had no access token to send.
     Token,

@@ -13,6 +13,9 @@ use crate::failure::{Failure, Kind};
 /// A stream that was listened to this long was good for something, even if nothing happened.
 const STEADY: Duration = Duration::from_secs(30);
 
+/// A stream that ended sooner than this was hasty, whatever it brought.
+const HASTE: Duration = Duration::from_secs(1);
+
 /// The decisions of one long task.
 #[derive(Debug)]
 pub(super) struct Machine {
@@ -25,6 +28,8 @@ pub(super) struct Machine {
     phase: Phase,
     /// Tries in a row that have brought nothing new, with the one under way.
     fruitless: u32,
+    /// Hasty streams in a row: an agent may have news for each of them, for ever.
+    hasty: u32,
     /// Whether the stream at hand has brought something new.
     has_brought: bool,
     /// When the stream at hand told its first.
@@ -108,6 +113,7 @@ impl Machine {
             has_sent: false,
             phase,
             fruitless: 0,
+            hasty: 0,
             has_brought: false,
             listening_since: None,
             last_error: None,
@@ -282,7 +288,13 @@ impl Machine {
             return vec![Action::Fail(Error::unanswered(cause, error))];
         };
         let since = self.listening_since.take();
-        let was_steady = since.is_some_and(|since| now.saturating_duration_since(since) >= STEADY);
+        let lasted = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let was_steady = lasted >= STEADY;
+        self.hasty = if lasted < HASTE {
+            self.hasty.saturating_add(1)
+        } else {
+            0
+        };
         if std::mem::take(&mut self.has_brought) || was_steady {
             self.fruitless = 0;
         }
@@ -290,7 +302,10 @@ impl Machine {
             return vec![self.fail(Error::gave_up(&task, self.fruitless, cause, error))];
         }
         let retry_after = error.as_ref().and_then(Failure::of).and_then(|f| f.retry_after());
-        let pause = self.patience.pause(self.fruitless, retry_after, random);
+        let is_overrun = self.hasty > self.patience.tries;
+        let pause = self
+            .patience
+            .pause(self.fruitless.max(is_overrun.into()), retry_after, random);
         self.fruitless += 1;
         self.last_error.clone_from(&error);
         *self.counts.reconnects.entry(cause).or_default() += 1;
@@ -362,16 +377,13 @@ fn verdict(error: &A2AError) -> Verdict {
             _ => Verdict::Never,
         };
     };
-    let is_for_now = failure
-        .status()
-        .is_some_and(|status| matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504));
     match failure.kind() {
         Kind::Connection => Verdict::Again(Cause::Connection),
         Kind::MayHaveBeenProcessed => Verdict::Again(Cause::ConnectionLost),
         Kind::StreamCut => Verdict::Again(Cause::StreamCut),
         Kind::TimedOut => Verdict::Again(Cause::TimedOut),
         Kind::Token => Verdict::Again(Cause::Token),
-        Kind::Status if is_for_now => Verdict::Again(Cause::Unavailable),
+        Kind::Status if failure.passes() => Verdict::Again(Cause::Unavailable),
         _ => Verdict::Never,
     }
 }

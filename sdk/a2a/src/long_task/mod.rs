@@ -75,7 +75,9 @@ pub use self::patience::Patience;
 /// statuses with neither time nor message may be heard to repeat itself after a reconnect. A part that is just like those that
 /// were missed is taken for one of them; then the task is asked for once more before its end is told, and anything that was
 /// dropped wrongly comes in a [`CaughtUp`]. An artifact that was replaced twice while no stream was open may be heard to go back
-/// and forth. The metadata, names and descriptions of what was told are not compared.
+/// and forth. One that comes back shorter than it was told may come from an agent that lags behind: it is left as it was, and
+/// the task asked for before its end. Of a task with more than half a million parts, each artifact is told whole
+/// whenever the task is. The metadata, names and descriptions of what was told are not compared.
 ///
 /// # The end
 /// The stream ends after a terminal state (COMPLETED, FAILED, CANCELED, REJECTED), after a message without a task, and where the

@@ -14,7 +14,8 @@ pub struct Patience {
     /// are silent for long.
     pub tries: u32,
     /// The pause before the second of such tries; there is none before the first. It doubles from try to try, and a random half
-    /// of it is left out, so that many clients do not come back at once. Default 500 ms.
+    /// of it is left out, so that many clients do not come back at once. Once more streams in a row than `tries` allows have ended
+    /// within a second, each is waited for so long, even if all brought news. Default 500 ms.
     pub first_pause: Duration,
     /// The longest of these pauses. Default 30 s. An agent's `Retry-After` is honoured beyond it, up to an hour.
     pub longest_pause: Duration,

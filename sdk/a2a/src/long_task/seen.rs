@@ -19,16 +19,33 @@ use super::event::{CaughtUp, TaskEvent};
 /// As many messages are remembered by their ids. Of a longer history, what stands before a known message counts as told.
 const MOST_MESSAGES: usize = 10_000;
 
-/// What has been told of one task. Eight octets for each message (up to a bound) and each part of an artifact.
+/// As many statuses are remembered: an agent's picture does not lag behind by more.
+const MOST_STATUSES: usize = 1000;
+
+/// As much is held back of updates that may be in the task already, in octets of JSON.
+const MOST_HELD: usize = 16 * 1024 * 1024;
+
+/// As many parts are remembered, of eight octets each, and an artifact for so many of them besides its id. Of a task that has
+/// more, each artifact is told whole whenever the task comes as a whole.
+const MOST_PARTS: usize = 1 << 19;
+const PARTS_OF_AN_ARTIFACT: usize = 16;
+
+/// What has been told of one task. Eight octets for each message and each part of an artifact, up to a bound.
 #[derive(Debug)]
 pub(super) struct Seen {
     digests: Digests,
     status: Option<TaskStatus>,
+    /// Those with a time that were told.
+    statuses: LruCache<u64, ()>,
     messages: LruCache<u64, ()>,
     has_forgotten: bool,
     artifacts: HashMap<ArtifactId, Vec<u64>>,
+    /// What they count as; nothing more is remembered of them once that was too much.
+    remembered: Option<usize>,
     overlap: Option<Overlap>,
     in_doubt: bool,
+    /// Whether the last picture lacked the end of an artifact that was told: it lags behind, or the artifact was shortened.
+    lacks_an_end: bool,
     repeated: u64,
 }
 
@@ -39,6 +56,8 @@ struct Overlap {
     brought: HashMap<ArtifactId, Brought>,
     /// Updates that may have been among it.
     held: Vec<TaskArtifactUpdateEvent>,
+    /// The octets of those, or somewhat more.
+    held_octets: usize,
     /// The status that was told last before it.
     since: Option<TaskStatus>,
 }
@@ -78,11 +97,14 @@ impl Seen {
             digests: Digests::default(),
             status: None,
             // With a capacity it would take its memory at once.
+            statuses: LruCache::unbounded(),
             messages: LruCache::unbounded(),
             has_forgotten: false,
             artifacts: HashMap::new(),
+            remembered: Some(0),
             overlap: None,
             in_doubt: false,
+            lacks_an_end: false,
             repeated: 0,
         }
     }
@@ -92,9 +114,14 @@ impl Seen {
         self.status.as_ref()
     }
 
-    /// Whether something was dropped, or is held back, on no better evidence than its contents.
+    /// Whether something was dropped, kept, or is held back, on no better evidence than its contents.
     pub(super) fn is_in_doubt(&self) -> bool {
-        self.in_doubt || self.overlap.as_ref().is_some_and(|overlap| !overlap.held.is_empty())
+        self.in_doubt || self.lacks_an_end || self.overlap.as_ref().is_some_and(|overlap| !overlap.held.is_empty())
+    }
+
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.artifacts.values().map(Vec::len).sum()
     }
 
     /// Updates that were dropped.
@@ -112,6 +139,9 @@ impl Seen {
         // What is held is in the task, if it happened.
         let before = self.overlap.take().filter(|_| source == Source::Update);
         self.in_doubt = false;
+        self.lacks_an_end = false;
+        // Only what was asked for at the end shows every artifact as it is.
+        let may_be_older = before.is_some() || source == Source::Subscription;
         let mut overlap = Overlap {
             since: self.status.clone(),
             ..Overlap::default()
@@ -123,7 +153,7 @@ impl Seen {
         }
         let artifacts = task.artifacts.iter().flatten();
         let artifacts = artifacts
-            .filter_map(|artifact| self.new_parts(&task, artifact, before.is_some(), &mut overlap))
+            .filter_map(|artifact| self.new_parts(&task, artifact, may_be_older, &mut overlap))
             .collect();
         let caught_up = CaughtUp {
             task,
@@ -134,6 +164,7 @@ impl Seen {
         self.overlap = match before {
             Some(before) if !caught_up.is_news() => Some(Overlap {
                 held: Vec::new(),
+                held_octets: 0,
                 ..before
             }),
             _ => (source == Source::Subscription).then_some(overlap),
@@ -185,23 +216,33 @@ impl Seen {
 
     fn artifact_update(&mut self, update: TaskArtifactUpdateEvent) -> Vec<TaskEvent> {
         match self.artifact_standing(&update) {
-            Standing::New => {
-                let mut told = self.release();
-                self.note_artifact(&update);
-                told.push(TaskEvent::Artifact(update));
-                told
-            }
+            Standing::New => self.new_artifact_update(update),
             Standing::Repeated => {
                 let told = self.drop_held();
                 self.in_doubt = true;
                 told
             }
-            Standing::Alike => {
-                if let Some(overlap) = &mut self.overlap {
-                    overlap.held.push(update);
-                }
+            Standing::Alike => self.hold_back(update),
+        }
+    }
+
+    fn new_artifact_update(&mut self, update: TaskArtifactUpdateEvent) -> Vec<TaskEvent> {
+        let mut told = self.release();
+        self.note_artifact(&update);
+        told.push(TaskEvent::Artifact(update));
+        told
+    }
+
+    /// Until another update shows whether it was told; or until there is too much of it.
+    fn hold_back(&mut self, update: TaskArtifactUpdateEvent) -> Vec<TaskEvent> {
+        let octets = serde_json::to_vec(&update).map_or(MOST_HELD, |json| json.len());
+        match &mut self.overlap {
+            Some(overlap) if overlap.held_octets.saturating_add(octets) <= MOST_HELD => {
+                overlap.held_octets += octets;
+                overlap.held.push(update);
                 Vec::new()
             }
+            _ => self.new_artifact_update(update),
         }
     }
 
@@ -222,6 +263,7 @@ impl Seen {
         if let Some(overlap) = &mut self.overlap {
             self.repeated += overlap.held.len() as u64;
             overlap.held.clear();
+            overlap.held_octets = 0;
         }
         self.drop_one()
     }
@@ -247,6 +289,14 @@ impl Seen {
             } else {
                 Standing::Alike
             };
+        }
+        // Said before, at the same time to the letter: a picture that lags behind, or an agent that repeats itself.
+        if self
+            .digests
+            .status(status)
+            .is_some_and(|digest| self.statuses.contains(&digest))
+        {
+            return Standing::Repeated;
         }
         // Nothing follows a terminal state: it cannot be older than another one.
         if status.state.is_terminal() {
@@ -328,6 +378,7 @@ impl Seen {
         let parts = self.digests.parts(&artifact.parts);
         let told = self.artifacts.get(&artifact.artifact_id);
         if may_be_older && told.is_some_and(|told| told.starts_with(&parts)) {
+            self.lacks_an_end |= told.is_some_and(|told| told.len() > parts.len());
             return None;
         }
         let told = told.filter(|told| parts.starts_with(told)).map(Vec::len);
@@ -335,7 +386,7 @@ impl Seen {
             return None;
         }
         let from = told.unwrap_or(0);
-        self.artifacts.insert(artifact.artifact_id.clone(), parts);
+        self.remember(&artifact.artifact_id, parts, false);
         let brought = Brought { from, reached: None };
         overlap.brought.insert(artifact.artifact_id.clone(), brought);
         Some(TaskArtifactUpdateEvent {
@@ -355,6 +406,12 @@ impl Seen {
         if let Some(message) = &status.message {
             self.know(message);
         }
+        if let Some(digest) = self.digests.status(status) {
+            self.statuses.put(digest, ());
+            if self.statuses.len() > MOST_STATUSES {
+                self.statuses.pop_lru();
+            }
+        }
         self.status = Some(status.clone());
     }
 
@@ -368,11 +425,26 @@ impl Seen {
 
     fn note_artifact(&mut self, update: &TaskArtifactUpdateEvent) {
         let parts = self.digests.parts(&update.artifact.parts);
-        let told = self.artifacts.entry(update.artifact.artifact_id.clone()).or_default();
-        if !appends(update) {
-            told.clear();
+        self.remember(&update.artifact.artifact_id, parts, appends(update));
+    }
+
+    fn remember(&mut self, id: &ArtifactId, parts: Vec<u64>, append: bool) {
+        let Some(remembered) = &mut self.remembered else { return };
+        let told = self.artifacts.entry(id.clone()).or_insert_with(|| {
+            *remembered += PARTS_OF_AN_ARTIFACT + id.len() / size_of::<u64>();
+            Vec::new()
+        });
+        *remembered += parts.len();
+        if append {
+            told.extend(parts);
+        } else {
+            *remembered -= told.len();
+            *told = parts;
         }
-        told.extend(parts);
+        if *remembered > MOST_PARTS {
+            self.remembered = None;
+            self.artifacts = HashMap::new();
+        }
     }
 }
 

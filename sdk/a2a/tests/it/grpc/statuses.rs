@@ -1,16 +1,20 @@
 //! Statuses of gRPC, and what they become.
 
-use a2a::{TypedDetail, error_code, errordetails};
+use std::time::Duration;
+
+use a2a::{SubscribeToTaskRequest, TypedDetail, error_code, errordetails};
 use a2a_client::ServiceParams;
+use bowline_a2a::long_task::{Cause, LongTask, Patience, TaskEvent};
 use bowline_a2a::{Failure, Kind};
 use bytes::Bytes;
+use futures_util::StreamExt;
 use http::HeaderMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::hostile::both;
-use super::peer::{ScriptedPeer, Step, TASK, fields, grpc_head, message};
-use super::{failure, get_task, plain_transports, transport};
+use super::peer::{EVENT, ScriptedPeer, Step, TASK, fields, grpc_head, message};
+use super::{failure, get_task, plain_transports, subscribed, transport};
 
 /// The fields of a status, as the official server writes them.
 fn told(status: &Status) -> HeaderMap {
@@ -183,6 +187,61 @@ async fn a_status_that_is_no_a2a_error_is_a_failure() {
     for steps in placed(&fields) {
         let (error, ..) = both(steps).await;
         assert_eq!(failure(&error).kind(), Kind::BindingRefused, "{error}");
+    }
+}
+
+/// A refusal that comes after events was no refusal of the call.
+#[tokio::test]
+async fn a_stream_that_is_refused_in_its_middle_has_been_processed() {
+    for code in [Code::Unauthenticated, Code::PermissionDenied] {
+        let status = told(&Status::new(code, "the token has expired"));
+        let peer = ScriptedPeer::start(vec![grpc_head(), message(EVENT), Step::Trailers(status)]).await;
+        let transports = plain_transports(peer.origin());
+        let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
+        let told = subscribed(&*transport).await;
+        assert!(told[0].is_ok() && told.len() == 2, "{told:?}");
+        assert!(failure(told[1].as_ref().unwrap_err()).may_have_been_processed());
+    }
+}
+
+/// What a balancer says while an agent restarts, and what its server says when it goes: as HTTP's 503, 504 and 500.
+#[tokio::test]
+async fn a_long_task_outlives_statuses_that_pass() {
+    for (code, is_tried_again) in [
+        (Code::Unavailable, true),
+        (Code::ResourceExhausted, true),
+        (Code::DeadlineExceeded, true),
+        (Code::Cancelled, true),
+        (Code::Aborted, true),
+        (Code::Unknown, true),
+        (Code::DataLoss, false),
+        (Code::Unauthenticated, false),
+    ] {
+        for steps in placed(&told(&Status::new(code, "not now"))) {
+            let peer = ScriptedPeer::start(steps).await;
+            let transports = plain_transports(peer.origin());
+            let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
+            let request = SubscribeToTaskRequest {
+                id: "t".to_owned(),
+                tenant: None,
+            };
+            let patience = Patience {
+                tries: 1,
+                first_pause: Duration::ZERO,
+                ..Patience::default()
+            };
+            let told: Vec<_> = LongTask::subscribe(transport, request, patience).collect().await;
+            let causes: Vec<_> = told
+                .iter()
+                .filter_map(|told| match told {
+                    Ok(TaskEvent::Reconnect(reconnect)) => Some(reconnect.cause),
+                    _ => None,
+                })
+                .collect();
+            let is_passing = |cause| matches!(cause, Cause::Unavailable | Cause::StreamCut);
+            assert_eq!(causes.len(), usize::from(is_tried_again), "{code:?}: {told:?}");
+            assert!(causes.into_iter().all(is_passing), "{code:?}: {told:?}");
+        }
     }
 }
 

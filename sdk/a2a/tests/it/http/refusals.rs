@@ -457,7 +457,9 @@ async fn redirects_are_followed_within_the_origin_and_nothing_goes_elsewhere() {
             );
             if let Err(error) = got {
                 assert_eq!(failure(&error).kind(), Kind::Redirect);
-                assert!(!failure(&error).may_have_been_processed());
+                // Only 307 and 308 say that nothing was done: 303, and often 302, is how a form that was taken is answered.
+                let is_promised = matches!(status, 307 | 308);
+                assert_eq!(failure(&error).may_have_been_processed(), !is_promised, "{status}");
                 assert!(
                     error.message.contains("/v2") && !error.message.contains("secret"),
                     "{error}"
