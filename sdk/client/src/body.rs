@@ -29,7 +29,7 @@ pub struct Body {
 }
 
 impl Body {
-    /// `request_sent`: all of the request had been sent when the answer came. A server that wants no more of one may reset
+    /// `request_sent`: all of the request had left when the answer came. A server that wants no more of one may reset
     /// its stream after a complete answer (RFC 9113 §8.1), and hyper says of that what it says of any reset with NO_ERROR:
     /// that the body has ended.
     pub(crate) fn new(incoming: Incoming, checkout: Checkout, request_sent: bool) -> Self {
@@ -98,7 +98,8 @@ impl http_body::Body for Body {
                     return Poll::Ready(None);
                 };
                 checkout.finished();
-                if self.ends_with_stream && !self.incoming.is_end_stream() {
+                let is_whole = self.incoming.is_end_stream() || self.incoming.size_hint().exact() == Some(0);
+                if self.ends_with_stream && !is_whole {
                     let message = "the server reset the response's stream before its end";
                     return Poll::Ready(Some(Err(Error::new(Kind::Protocol, message))));
                 }
@@ -121,6 +122,9 @@ impl fmt::Debug for Body {
         f.debug_struct("Body").finish_non_exhaustive()
     }
 }
+
+/// Of a stream, in octets.
+const INITIAL_WINDOW: usize = 65_535;
 
 const DRAIN_OCTETS: usize = 64 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(1);
@@ -206,6 +210,13 @@ impl Kept {
     pub(crate) fn was_sent(&self) -> bool {
         let source = lock(&self.0);
         source.ended && source.read == source.kept.len()
+    }
+
+    /// Whether all of it has surely left on HTTP/2 when an answer comes: hyper has it, and no window holds it back (RFC 9113
+    /// §6.9.2). A longer one may wait for its window, out of our sight.
+    pub(crate) fn has_left(&self) -> bool {
+        let source = lock(&self.0);
+        source.ended && source.read == source.kept.len() && !source.too_long && source.octets <= INITIAL_WINDOW
     }
 
     /// Whether the caller's own body failed, so that nobody else is to blame.

@@ -302,3 +302,48 @@ async fn a_request_for_http2_only_is_never_written_to_a_connection_of_another_ve
     ok(&client, &h1.origin(), &lab.token("a")).await;
     assert_eq!(h1.counts().opened, opened + 1);
 }
+
+/// A server that wants no more of a request may reset its stream after a complete answer (RFC 9113 §8.1); one that resets it
+/// in the middle of an answer has not answered, whatever reason it gives. Which of the two it is hyper does not tell; only a
+/// request that had not all left can be the first.
+#[tokio::test]
+async fn a_stream_that_is_reset_without_error_has_ended_only_if_its_request_was_cut_short() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut connection = h2::server::handshake(listener.accept().await.unwrap().0).await.unwrap();
+        let mut ping = connection.ping_pong().unwrap();
+        let mut unread = Vec::new();
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            unread.push(request.into_body());
+            let mut stream = respond.send_response(http::Response::new(()), false).unwrap();
+            stream.send_data(Bytes::from_static(b"answer"), false).unwrap();
+            // What was sent has left when the PING is back; a reset would forget it.
+            let settled = ping.ping(h2::Ping::opaque());
+            tokio::pin!(settled);
+            tokio::select! {
+                _ = &mut settled => {}
+                _ = std::future::poll_fn(|cx| connection.poll_closed(cx)) => return,
+            }
+            stream.send_reset(h2::Reason::NO_ERROR);
+        }
+    });
+    let client = bowline_client::Client::builder()
+        .http_versions(HttpVersions::Http2)
+        .allow_plaintext_on_loopback()
+        .build()
+        .unwrap();
+    // More than a stream's window, so that it is never all sent.
+    for (octets, ends) in [(1 << 20, true), (10, false)] {
+        let request = Request::post(&url)
+            .body(Full::new(Bytes::from(vec![0; octets])))
+            .unwrap();
+        let response = client.send(request).await.unwrap();
+        let read = http_body_util::BodyExt::collect(response.into_body()).await;
+        match read {
+            Ok(body) => assert!(ends && body.to_bytes() == "answer"),
+            Err(e) => assert!(!ends && e.kind() == Kind::Protocol, "{e}"),
+        }
+    }
+    assert_eq!(client.stats().connections_opened, 1);
+}

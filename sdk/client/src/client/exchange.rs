@@ -237,7 +237,7 @@ impl Exchange<'_> {
         };
         let connection = checkout.connection().clone();
         let learned = connection.bound.learn(facts, attached, &answer);
-        let body = Body::new(incoming, checkout, self.kept.was_sent());
+        let body = Body::new(incoming, checkout, self.kept.has_left());
         match learned {
             Learned::Nothing => {}
             Learned::Refused(refusal) => {
