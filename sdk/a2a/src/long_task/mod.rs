@@ -1,9 +1,9 @@
 //! A task's events across connections.
 //!
-//! - [`machine`]: what to do next. No I/O, no clock.
-//! - [`seen`]: what has been told, and what of that which comes is new; [`digest`] tells contents apart.
-//! - [`patience`]: how often another try is made, and after which pause.
-//! - [`driver`]: the calls, by way of [`agent`].
+//! - `machine`: what to do next. No I/O, no clock.
+//! - `seen`: what has been told, and what of that which comes is new; `digest` tells contents apart.
+//! - `patience`: how often another try is made, and after which pause.
+//! - `driver`: the calls, by way of `agent`.
 //!
 //! It knows nothing of proofs: a stream that is opened again is a request like any other, on whatever connection the transport
 //! has, with the proof that fits it.
