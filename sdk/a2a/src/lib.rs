@@ -1,5 +1,45 @@
 //! A2A transports over bowline's connection-aware client.
 //!
+//! [`Transports`] makes the transports of the official SDK ([`a2a_client`]) for its three bindings, JSON-RPC, HTTP+JSON and
+//! gRPC. Above them nothing changes: messages, tasks and `A2AClient` are the SDK's. Below them each request's connection is
+//! chosen first, and carries the session-binding proof that fits it, made once.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use a2a::{Message, Part, Role, SendMessageRequest};
+//! use bowline_a2a::{Failure, Transports, card::Cards};
+//! use bowline_client::{AccessToken, Client, Identity, Trust};
+//!
+//! let url = "https://agent.example.com";
+//! let client = Client::builder()
+//!     .identity(Identity::from_pem_files("agent.pem", "agent-key.pem")?)
+//!     .trust(Trust::pem_file("ca.pem")?)
+//!     .build()?;
+//! let card = Cards::new(client.clone()).resolve(url).await?;
+//! let transports = Transports::new(client.clone(), url)?.token(AccessToken::new("eyJ...")?);
+//! let agent = transports.factory().create_from_card(card.card()).await?;
+//!
+//! let message = Message::new(Role::User, vec![Part::text("Hello")]);
+//! let request = SendMessageRequest { message, configuration: None, metadata: None, tenant: None };
+//! match agent.send_message(&request).await {
+//!     Ok(answer) => println!("{answer:?}"),
+//!     Err(error) => match Failure::of(&error) {
+//!         Some(failure) => println!("{failure}; may it have been processed: {}", failure.may_have_been_processed()),
+//!         None => println!("the agent says {}", error.message),
+//!     },
+//! }
+//! println!("{} signature(s)", client.stats().totals.signatures());
+//! # Ok(()) }
+//! ```
+//!
+//! - [`Transports`] says where calls may go, and with which token: requests go to the origins that the caller names, and to no
+//!   other, whatever an agent's card says (CL-6).
+//! - [`Failure`] is what went wrong below A2A: HTTP status, challenges, and whether the agent may have acted on the call (CL-7).
+//! - [`LongTask`] follows a task across connections that end. It sends no message twice.
+//! - [`card`] fetches agent cards and reads what they demand; [`extension`] is the one that announces session binding. Nothing
+//!   verifies a card's signatures.
+//! - [`operation`] is what requests are counted as.
+//!
 //! Requirement ids such as `CL-6` refer to the project's wire profile.
 
 pub mod card;

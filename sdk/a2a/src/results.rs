@@ -57,6 +57,11 @@ pub(crate) trait Outcome: Sized {
     /// # Errors
     /// What is wrong with it.
     fn read(value: Value) -> Result<Self, String>;
+
+    /// What no result of its kind may be, in JSON or protobuf: both take an empty message for any.
+    fn lack(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// Of a method that answers nothing: whatever it answers.
@@ -68,33 +73,40 @@ impl Outcome for () {
 
 impl Outcome for Task {
     fn read(value: Value) -> Result<Self, String> {
-        let task: Self = proto_json(value)?;
-        is_there(!task.id.is_empty(), "a task without an id")?;
-        Ok(task)
+        proto_json(value).and_then(whole)
+    }
+
+    fn lack(&self) -> Option<&'static str> {
+        self.id.is_empty().then_some("a task without an id")
     }
 }
 
 impl Outcome for SendMessageResponse {
     fn read(value: Value) -> Result<Self, String> {
-        let response: Self = proto_json(value)?;
-        if let Self::Task(task) = &response {
-            is_there(!task.id.is_empty(), "a task without an id")?;
+        proto_json(value).and_then(whole)
+    }
+
+    fn lack(&self) -> Option<&'static str> {
+        match self {
+            Self::Task(task) => task.lack(),
+            Self::Message(_) => None,
         }
-        Ok(response)
     }
 }
 
 impl Outcome for StreamResponse {
     fn read(value: Value) -> Result<Self, String> {
-        let event: Self = proto_json(value)?;
-        let task = match &event {
+        proto_json(value).and_then(whole)
+    }
+
+    fn lack(&self) -> Option<&'static str> {
+        let task = match self {
             Self::Task(task) => &task.id,
             Self::StatusUpdate(update) => &update.task_id,
             Self::ArtifactUpdate(update) => &update.task_id,
-            Self::Message(_) => return Ok(event),
+            Self::Message(_) => return None,
         };
-        is_there(!task.is_empty(), "an event without a task's id")?;
-        Ok(event)
+        task.is_empty().then_some("an event without a task's id")
     }
 }
 
@@ -109,25 +121,29 @@ impl Outcome for ListTasksResponse {
 
 impl Outcome for AgentCard {
     fn read(value: Value) -> Result<Self, String> {
-        let card: Self = proto_json(value)?;
-        is_there(!card.name.is_empty(), "a card without a name")?;
-        Ok(card)
+        proto_json(value).and_then(whole)
+    }
+
+    fn lack(&self) -> Option<&'static str> {
+        self.name.is_empty().then_some("a card without a name")
     }
 }
 
 /// Servers write push notification configurations as the SDK's own JSON, or as ProtoJSON.
 impl Outcome for TaskPushNotificationConfig {
     fn read(value: Value) -> Result<Self, String> {
-        let config: Self = either(value)?;
-        is_there(!config.url.is_empty(), "a configuration without a URL")?;
-        Ok(config)
+        either(value).and_then(whole)
+    }
+
+    fn lack(&self) -> Option<&'static str> {
+        self.url.is_empty().then_some("a configuration without a URL")
     }
 }
 
 /// And lists of them as a bare array besides.
 impl Outcome for ListTaskPushNotificationConfigsResponse {
     fn read(value: Value) -> Result<Self, String> {
-        let response: Self = match value {
+        let response = match value {
             Value::Array(configs) => Self {
                 configs: configs.into_iter().map(Outcome::read).collect::<Result<_, _>>()?,
                 next_page_token: None,
@@ -140,12 +156,19 @@ impl Outcome for ListTaskPushNotificationConfigsResponse {
                 either(value)?
             }
         };
-        let mut configs = response.configs.iter();
-        is_there(
-            configs.all(|config| !config.url.is_empty()),
-            "a configuration without a URL",
-        )?;
-        Ok(response)
+        whole(response)
+    }
+
+    fn lack(&self) -> Option<&'static str> {
+        self.configs.iter().find_map(Outcome::lack)
+    }
+}
+
+/// A result that lacks nothing.
+fn whole<T: Outcome>(result: T) -> Result<T, String> {
+    match result.lack() {
+        None => Ok(result),
+        Some(lack) => Err(lack.to_owned()),
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use a2a::{A2AError, AgentCard, AgentInterface};
 use a2a_client::{A2AClientFactory, Transport, TransportFactory};
 use async_trait::async_trait;
+use bowline_adapter::head::shown_target;
 use bowline_client::{AccessToken, Client, Operations, Origin, PerRequestClaims};
 use bowline_token::{Authorized, Fixed, TokenSource};
 use http::Uri;
@@ -66,6 +67,8 @@ impl Transports {
     /// [`Kind::InvalidCall`] if `origin` is no absolute URL.
     pub fn also(mut self, origin: &str) -> Result<Self, Failure> {
         let unusable = |why: String| {
+            // What is in front of the host may be secret.
+            let origin = shown_target(origin).unwrap_or_default();
             let message = format!("{origin:?} names no origin; give one such as https://agent.example.com: {why}");
             Failure::new(Kind::InvalidCall, message)
         };
@@ -234,5 +237,30 @@ impl fmt::Debug for Transports {
             .field("source", &self.source.as_ref().map(|source| source.id()))
             .field("claims", &self.claims)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_names_no_origin_is_told_without_what_may_be_secret() {
+        for origin in [
+            "https://user:secret@a.example",
+            "user:secret@a.example",
+            "secret a.example",
+        ] {
+            let client = Client::builder().build().unwrap();
+            let failure = Transports::new(client, origin).unwrap_err();
+            assert_eq!(failure.kind(), Kind::InvalidCall);
+            assert!(!failure.to_string().contains("secret"), "{failure}");
+        }
+        let client = Client::builder().build().unwrap();
+        let failure = Transports::new(client, "a.example:443").unwrap_err();
+        assert!(
+            failure.to_string().contains("\"a.example:443\" names no origin"),
+            "{failure}"
+        );
     }
 }

@@ -145,7 +145,8 @@ impl Wire {
             let Some(target) = onward(request.uri(), &head) else {
                 return checked(Response::from_parts(head, rest));
             };
-            tracing::debug!(status = %head.status, to = target.path(), "redirected");
+            // Not where to: a server may put into a path what it was sent (EX-7).
+            tracing::debug!(status = %head.status, "redirected within the origin");
             body::discard(rest).await;
             *request.uri_mut() = target;
         }

@@ -57,15 +57,16 @@ pub fn onward(from: &Uri, head: &Parts) -> Option<Uri> {
     (Origin::of(from).ok()? == origin).then_some(target)
 }
 
-/// Where a redirect leads, as far as it may be shown: a query or user information may be secret.
+/// A URL, or where a redirect leads, as far as it may be shown: a query or user information may be secret.
 pub fn shown_target(location: &str) -> Option<String> {
     let uri: Uri = location.parse().ok()?;
     let path = uri.path();
-    let shown = match (uri.scheme_str(), uri.authority()) {
-        (Some(scheme), Some(authority)) => {
-            let host = authority.as_str().rsplit('@').next().unwrap_or_default();
-            format!("{scheme}://{host}{path}")
-        }
+    let host = uri
+        .authority()
+        .and_then(|authority| authority.as_str().rsplit('@').next());
+    let shown = match (uri.scheme_str(), host) {
+        (Some(scheme), Some(host)) => format!("{scheme}://{host}{path}"),
+        (None, Some(host)) => host.to_owned(),
         _ => path.to_owned(),
     };
     (shown.len() <= LONGEST_TARGET).then_some(shown)
@@ -119,5 +120,6 @@ mod tests {
         );
         assert_eq!(shown_target(&format!("/{}", "x".repeat(LONGEST_TARGET))), None);
         assert_eq!(shown_target(""), None);
+        assert_eq!(shown_target("user:pw@host:8443").as_deref(), Some("host:8443"));
     }
 }

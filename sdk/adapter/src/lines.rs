@@ -15,6 +15,7 @@ use bowline_client::Body;
 use bytes::Bytes;
 use futures_util::Stream;
 use http_body::Body as _;
+use tokio::task::coop;
 use tokio::time::{Instant, Sleep, sleep};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -145,8 +146,11 @@ impl Stream for Lines {
     type Item = Result<String, LinesError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        // A server that sends without a pause, comments for one, would keep its reader from ever looking at a clock.
+        let budget = ready!(coop::poll_proceed(cx));
         loop {
             if let Some(line) = self.ready.pop_front() {
+                budget.made_progress();
                 return Poll::Ready(Some(line));
             }
             let Self { body, silence, .. } = &mut *self;
@@ -294,6 +298,25 @@ mod tests {
             Err(LinesError::TooLong { .. })
         ));
         assert!(lines(9, &[b": ping\n".as_slice(); 50]).is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_reads_what_never_has_to_be_waited_for_lets_others_run() {
+        let mut lines = Lines {
+            body: None,
+            splitter: Splitter::new(100, Retry::new()),
+            silence: None,
+            ready: (0..10_000).map(|_| Ok(": ping\n".to_owned())).collect(),
+        };
+        let read = std::future::poll_fn(|cx| {
+            let mut read = 0;
+            while let Poll::Ready(Some(_)) = Pin::new(&mut lines).poll_next(cx) {
+                read += 1;
+            }
+            Poll::Ready(read)
+        });
+        let read = read.await;
+        assert!(read < 10_000, "{read} lines without a pause");
     }
 
     #[test]

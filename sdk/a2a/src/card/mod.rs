@@ -305,7 +305,8 @@ fn freshness(fields: &HeaderMap) -> Duration {
 
 fn well_known(base: &str) -> Result<Uri, Failure> {
     let unusable = |why: &str| {
-        let base = shown(base);
+        // What is in front of the host, or behind the path, may be secret.
+        let base = shown_target(base).unwrap_or_default();
         let message =
             format!("{base:?} is no base URL of an agent ({why}); give one such as https://agent.example.com");
         Failure::new(Kind::InvalidCall, message)
@@ -314,6 +315,10 @@ fn well_known(base: &str) -> Result<Uri, Failure> {
     Origin::of(&uri).map_err(|e| unusable(&e.to_string()))?;
     if uri.query().is_some() {
         return Err(unusable("it has a query"));
+    }
+    // `Uri` drops it, and what would be put behind it.
+    if base.contains('#') {
+        return Err(unusable("it has a fragment"));
     }
     let url = format!("{}{WELL_KNOWN}", base.trim_end_matches('/'));
     url.parse().map_err(|_| unusable("it cannot be parsed"))
@@ -378,10 +383,17 @@ mod tests {
             "ftp://a.example",
             "https://u:p@a.example",
             "https://a.example?x=1",
+            "https://a.example#x",
+            "https://a.example/#/x",
             "https://",
+            "https://user:secret@a.example",
+            "user:secret@a.example",
+            "https://a.example?key=secret",
+            "https://user:secret@",
         ] {
             let failure = well_known(base).unwrap_err();
             assert_eq!(failure.kind(), Kind::InvalidCall, "{base}");
+            assert!(!failure.to_string().contains("secret"), "{failure}");
             assert!(failure.to_string().contains("such as https://"), "{failure}");
         }
     }

@@ -31,6 +31,7 @@ use http::Uri;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::failure::{Failure, Kind};
+use crate::results::Outcome;
 use crate::wire::{Outbound, Wire};
 
 use answer::Shape;
@@ -76,7 +77,10 @@ impl Transport for Grpc {
             pbconv::to_proto_send_message_request(req),
         );
         let answer = told(self.answers.clone().send_message(request).await)?;
-        pbconv::from_proto_send_message_response(&answer).ok_or_else(|| empty("neither a task nor a message"))
+        let answer = pbconv::from_proto_send_message_response(&answer);
+        answer
+            .ok_or_else(|| empty("neither a task nor a message"))
+            .and_then(whole)
     }
 
     async fn send_streaming_message(
@@ -93,7 +97,7 @@ impl Transport for Grpc {
     async fn get_task(&self, params: &ServiceParams, req: &GetTaskRequest) -> Result<Task, A2AError> {
         let request = asked(methods::GET_TASK, params, pbconv::to_proto_get_task_request(req));
         let answer = told(self.answers.clone().get_task(request).await)?;
-        Ok(pbconv::from_proto_task(&answer))
+        whole(pbconv::from_proto_task(&answer))
     }
 
     async fn list_tasks(&self, params: &ServiceParams, req: &ListTasksRequest) -> Result<ListTasksResponse, A2AError> {
@@ -105,7 +109,7 @@ impl Transport for Grpc {
     async fn cancel_task(&self, params: &ServiceParams, req: &CancelTaskRequest) -> Result<Task, A2AError> {
         let request = asked(methods::CANCEL_TASK, params, pbconv::to_proto_cancel_task_request(req));
         let answer = told(self.answers.clone().cancel_task(request).await)?;
-        Ok(pbconv::from_proto_task(&answer))
+        whole(pbconv::from_proto_task(&answer))
     }
 
     async fn subscribe_to_task(
@@ -127,7 +131,7 @@ impl Transport for Grpc {
         let message = pbconv::to_proto_create_task_push_notification_config_request(req);
         let request = asked(methods::CREATE_PUSH_CONFIG, params, message);
         let answer = told(self.answers.clone().create_task_push_notification_config(request).await)?;
-        Ok(pbconv::from_proto_task_push_notification_config(&answer))
+        whole(pbconv::from_proto_task_push_notification_config(&answer))
     }
 
     async fn get_push_config(
@@ -138,7 +142,7 @@ impl Transport for Grpc {
         let message = pbconv::to_proto_get_task_push_notification_config_request(req);
         let request = asked(methods::GET_PUSH_CONFIG, params, message);
         let answer = told(self.answers.clone().get_task_push_notification_config(request).await)?;
-        Ok(pbconv::from_proto_task_push_notification_config(&answer))
+        whole(pbconv::from_proto_task_push_notification_config(&answer))
     }
 
     async fn list_push_configs(
@@ -149,7 +153,7 @@ impl Transport for Grpc {
         let message = pbconv::to_proto_list_task_push_notification_configs_request(req);
         let request = asked(methods::LIST_PUSH_CONFIGS, params, message);
         let answer = told(self.answers.clone().list_task_push_notification_configs(request).await)?;
-        Ok(pbconv::from_proto_list_task_push_notification_configs_response(&answer))
+        whole(pbconv::from_proto_list_task_push_notification_configs_response(&answer))
     }
 
     async fn delete_push_config(
@@ -171,7 +175,7 @@ impl Transport for Grpc {
         let message = pbconv::to_proto_get_extended_agent_card_request(req);
         let request = asked(methods::GET_EXTENDED_AGENT_CARD, params, message);
         let answer = told(self.answers.clone().get_extended_agent_card(request).await)?;
-        Ok(pbconv::from_proto_agent_card(&answer))
+        whole(pbconv::from_proto_agent_card(&answer))
     }
 
     /// Nothing to do: the connections are the client's.
@@ -200,13 +204,23 @@ fn events(answer: Streaming<proto::StreamResponse>) -> Events {
     let next = |answer: Option<Streaming<proto::StreamResponse>>| async move {
         let mut answer = answer?;
         let event = match answer.message().await.map_err(error).transpose()? {
-            Ok(event) => pbconv::from_proto_stream_response(&event).ok_or_else(|| empty("an event of no kind")),
+            Ok(event) => pbconv::from_proto_stream_response(&event)
+                .ok_or_else(|| empty("an event of no kind"))
+                .and_then(whole),
             Err(e) => Err(e),
         };
         let rest = event.is_ok().then_some(answer);
         Some((event, rest))
     };
     Box::pin(stream::unfold(Some(answer), next))
+}
+
+/// A result that lacks nothing which the other bindings would miss.
+fn whole<T: Outcome>(result: T) -> Result<T, A2AError> {
+    match result.lack() {
+        None => Ok(result),
+        Some(lack) => Err(empty(lack)),
+    }
 }
 
 fn empty(what: &str) -> A2AError {

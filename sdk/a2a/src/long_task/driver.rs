@@ -16,6 +16,8 @@ use super::machine::{Action, Event, Machine};
 
 /// A stream whose task has ended is read to its end for so long: on HTTP/1.1 its connection is then good for another call.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// And for so many events: no time-out ends what never has to be waited for.
+const MOST_FAREWELLS: usize = 64;
 
 pub(super) struct Driver {
     calls: Arc<dyn Calls>,
@@ -160,7 +162,11 @@ impl Driver {
 
     async fn read_out(&mut self) {
         if let Some(mut stream) = self.stream.take() {
-            let to_its_end = async { while let Some(Ok(_)) = stream.next().await {} };
+            let to_its_end = async {
+                for _ in 0..MOST_FAREWELLS {
+                    let Some(Ok(_)) = stream.next().await else { return };
+                }
+            };
             // One that does not end in time is dropped.
             let _ = timeout(FAREWELL, to_its_end).await;
         }

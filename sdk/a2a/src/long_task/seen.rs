@@ -290,12 +290,10 @@ impl Seen {
                 Standing::Alike
             };
         }
-        // Said before, at the same time to the letter: a picture that lags behind, or an agent that repeats itself.
-        if self
-            .digests
-            .status(status)
-            .is_some_and(|digest| self.statuses.contains(&digest))
-        {
+        // Said before the one told last, to the letter: a picture that lags behind, or an agent that repeats itself.
+        let is_older = later.is_some_and(|later| later.is_lt());
+        let was_told = |digest| self.statuses.contains(&digest);
+        if is_older && self.digests.status(status).is_some_and(was_told) {
             return Standing::Repeated;
         }
         // Nothing follows a terminal state: it cannot be older than another one.

@@ -97,6 +97,20 @@ fn a_picture_that_lags_behind_the_updates_takes_no_status_back() {
     assert_eq!(heard.states(), [Submitted, Working, Working, Completed]);
 }
 
+/// By a clock of whole seconds, and without messages.
+#[test]
+fn states_that_come_and_go_within_a_second_are_told_each_time() {
+    use TaskState::*;
+    let mut heard = Heard::begun();
+    heard.happens(Event::Came(bare(InputRequired, 5)));
+    heard.happens(Event::Came(bare(Working, 5)));
+    heard.cut();
+    heard.happens(Event::Came(StreamResponse::Task(task(&[bare(Working, 5)]))));
+    heard.happens(Event::Came(bare(InputRequired, 5)));
+    assert_eq!(heard.states(), [Submitted, InputRequired, Working, InputRequired]);
+    assert!(matches!(heard.happens(Event::Ended)[..], [Action::Finish]));
+}
+
 #[test]
 fn an_answer_that_lags_behind_the_end_takes_no_status_back() {
     let mut heard = Heard::begun();

@@ -374,6 +374,15 @@ async fn the_last_stream_is_read_to_its_end_and_not_for_ever() {
     assert_eq!(hear(&mut task).await, ["Submitted", "Completed"]);
     assert!(agent.has_dropped.load(Ordering::Relaxed));
     assert!(began.elapsed() <= Duration::from_millis(1001));
+
+    // One that never lets go, and never has to be waited for, as no time-out would end.
+    let more = (0..10_000).map(|_| Ok(working(2)));
+    let agent = Scripted::new([Answer::Tells(
+        [begun(), Ok(completed(1))].into_iter().chain(more).collect(),
+    )]);
+    let mut task = LongTask::send(agent.agent(), request(), Patience::default());
+    assert_eq!(hear(&mut task).await, ["Submitted", "Completed"]);
+    assert!(agent.has_dropped.load(Ordering::Relaxed));
 }
 
 /// Notes the calls that it sees.

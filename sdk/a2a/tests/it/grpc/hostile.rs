@@ -322,3 +322,19 @@ async fn an_answer_that_does_not_end_times_out_and_a_stream_may_take_its_time() 
     tokio::time::advance(Duration::from_secs(3600)).await;
     assert!(poll!(events.next()).is_pending());
 }
+
+/// protobuf takes an empty message for any; JSON would not pass either.
+#[tokio::test]
+async fn an_empty_message_is_no_result_and_no_event() {
+    let empty = |octets: &[u8]| vec![grpc_head(), message(octets), ok()];
+    let (error, ..) = both(empty(&[])).await;
+    assert_eq!(failure(&error).kind(), Kind::NotA2a, "{error}");
+    assert!(error.message.contains("a task without an id"), "{error}");
+    // A task, a status update and an artifact update.
+    for kind in [0x0a, 0x1a, 0x22] {
+        let (_, errors, events) = both(empty(&[kind, 0])).await;
+        assert_eq!(events, 0);
+        assert_eq!(failure(&errors[0]).kind(), Kind::NotA2a, "{kind}: {errors:?}");
+        assert!(errors[0].message.contains("without a task's id"), "{errors:?}");
+    }
+}
