@@ -20,7 +20,8 @@ pub struct Patience {
     /// The longest of these pauses. Default 30 s. An agent's `Retry-After` is honoured beyond it, up to an hour.
     pub longest_pause: Duration,
     /// Takes a stream for broken if nothing came for so long: for connections that end without a word. The HTTP/2 connections of
-    /// [`Client`](bowline_client::Client) notice that of themselves. Default none: a task need not say anything.
+    /// [`Client`](bowline_client::Client) notice that of themselves. Default none: a task need not say anything. The comments
+    /// that some agents keep an event stream alive with do not count as something.
     pub silence: Option<Duration>,
 }
 
