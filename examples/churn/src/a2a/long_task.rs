@@ -70,6 +70,7 @@ pub(super) async fn follow(client: &Client, is_ours: bool, steps: u32, progress:
                     caught_up.status.iter().for_each(|status| heard.status(status));
                 }
                 TaskEvent::Status(update) => heard.status(&update.status),
+                TaskEvent::Message(message) => heard.message(message),
                 _ => {}
             }
         }

@@ -16,7 +16,8 @@ pub enum TaskEvent {
     Status(TaskStatusUpdateEvent),
     /// The agent's artifact update, as it came.
     Artifact(TaskArtifactUpdateEvent),
-    /// A message of the agent's, as it came. Without a task it is the whole answer.
+    /// A message of the agent's, as it came. Without a task it is the whole answer; with one it may be that of a status which the
+    /// task had left behind when it was caught up with.
     Message(Message),
     /// The stream broke, and another is about to be opened.
     Reconnect(Reconnect),

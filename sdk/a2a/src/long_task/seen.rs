@@ -202,7 +202,7 @@ impl Seen {
     fn status_update(&mut self, update: TaskStatusUpdateEvent) -> Vec<TaskEvent> {
         if let Some(overlap) = &self.overlap {
             match self.standing(&update.status) {
-                Standing::New if self.is_overtaken(&update.status, overlap) => return self.drop_held(),
+                Standing::New if self.is_overtaken(&update.status, overlap) => return self.overtaken(update.status),
                 Standing::New => {}
                 Standing::Repeated => return self.drop_held(),
                 Standing::Alike => return self.drop_one(),
@@ -307,6 +307,20 @@ impl Seen {
             None => false,
         };
         if is_known { Standing::Repeated } else { Standing::New }
+    }
+
+    /// A status that the task has left behind is its status no more, and would be told out of order; what the agent said with it
+    /// is told if it was not.
+    fn overtaken(&mut self, status: TaskStatus) -> Vec<TaskEvent> {
+        let mut told = self.drop_held();
+        if let Some(message) = status.message {
+            let digest = self.digests.message(&message);
+            if !self.messages.contains(&digest) {
+                self.note_message(digest);
+                told.push(TaskEvent::Message(message));
+            }
+        }
+        told
     }
 
     /// Whether a status was said after the one told last before the break, and before the one that the subscription's task had.

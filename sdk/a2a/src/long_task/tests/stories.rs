@@ -191,6 +191,26 @@ fn a_status_that_was_overtaken_while_nobody_listened_is_not_told_after_the_one_t
 }
 
 #[test]
+fn what_the_agent_said_with_a_status_that_was_overtaken_is_told_once_and_the_status_is_not() {
+    let mut story = Story::begun();
+    let with_message = |at, id| told(status(TaskState::Working, Some(at), Some(id)));
+    story.came(with_message(1, "m1"));
+    story.cut();
+    // The agent keeps no history, and had more to say when it took this picture.
+    let mut picture = task(&[with_message(1, "m1"), with_message(5, "m5")]);
+    picture.history = None;
+    story.came(StreamResponse::Task(picture));
+    assert_eq!(story.consumer.messages, ["m1", "m5"]);
+    let statuses = story.states().len();
+    assert_eq!(story.came(with_message(3, "m3")), 1);
+    assert_eq!(story.came(with_message(3, "m3")), 0);
+    assert_eq!(story.came(with_message(5, "m5")), 0);
+    assert_eq!(story.states().len(), statuses, "the task stands where it stood");
+    assert_eq!(story.came(with_message(6, "m6")), 1);
+    assert_eq!(story.consumer.messages, ["m1", "m5", "m3", "m6"]);
+}
+
+#[test]
 fn a_history_that_is_longer_than_what_is_remembered_is_not_told_twice() {
     let mut story = Story::begun();
     let mut long = submitted(&sent());
