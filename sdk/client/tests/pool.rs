@@ -230,6 +230,30 @@ async fn what_may_have_been_processed_is_sent_again_only_if_that_is_safe() {
     }
 }
 
+/// The second sending does not even leave; that says nothing about the first.
+#[tokio::test]
+async fn what_may_have_been_processed_stays_so_whatever_becomes_of_its_second_sending() {
+    let lab = Lab::new();
+    for alpn in [Alpn::Http1, Alpn::Http2] {
+        let handler = || async { std::future::pending::<&'static str>().await };
+        let options = CyclingOptions {
+            alpn,
+            ..CyclingOptions::default()
+        };
+        let server = CyclingServer::start(&lab.pki, options, Router::new().fallback(handler));
+        let (client, url, token) = (lab.client(), server.origin(), lab.token("a"));
+        let going = async move {
+            server.received(1).await;
+            drop(server);
+        };
+        let (result, ()) = join(fetch(&client, &url, &token), going).await;
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), Kind::MayHaveBeenProcessed, "{alpn:?}: {error}");
+        let totals = client.stats().totals;
+        assert_eq!((totals.requests, totals.may_have_been_processed), (1, 1));
+    }
+}
+
 #[tokio::test]
 async fn a_refused_stream_is_unprocessed_and_sent_again_whatever_its_method() {
     let lab = Lab::new();

@@ -63,12 +63,27 @@ enum Sent {
 }
 
 impl Exchange<'_> {
-    async fn run(&self, mut body: Outgoing, account: &mut Account<'_>) -> Result<Response<Body>, Error> {
+    async fn run(&self, body: Outgoing, account: &mut Account<'_>) -> Result<Response<Body>, Error> {
+        let mut unanswered = None;
+        match self.sendings(body, account, &mut unanswered).await {
+            // Whatever became of the second sending, the first may have been processed (CL-7).
+            Err(error) if !error.may_have_been_processed() => Err(unanswered.unwrap_or(error)),
+            result => result,
+        }
+    }
+
+    /// As many sendings as it takes; `unanswered` is why one that left was sent again.
+    async fn sendings(
+        &self,
+        mut body: Outgoing,
+        account: &mut Account<'_>,
+        unanswered: &mut Option<Error>,
+    ) -> Result<Response<Body>, Error> {
         let Inner { pool, identities, .. } = self.client;
         let plan = self.plan;
         self.client.allow(&plan.origin)?;
         let held = identities.for_request(plan.token.as_ref(), plan.certificate)?;
-        let (mut again, mut repeated) = (false, false);
+        let mut again = false;
         let mut losses = 0;
         loop {
             let checkout = pool.pick(&plan.origin, &held, plan.token.as_ref()).await?;
@@ -86,9 +101,12 @@ impl Exchange<'_> {
                     }
                 }
                 Sent::Unanswered(error) => {
-                    let copy = self.kept.again().filter(|_| plan.is_repeatable && !repeated);
-                    body = copy.ok_or(error)?;
-                    repeated = true;
+                    let copy = self.kept.again();
+                    let Some(copy) = copy.filter(|_| plan.is_repeatable && unanswered.is_none()) else {
+                        return Err(error);
+                    };
+                    body = copy;
+                    *unanswered = Some(error);
                 }
             }
         }
