@@ -377,7 +377,9 @@ async fn a_card_that_is_asked_for_again_is_sent_only_if_it_is_another() {
     assert_eq!(full.load(Ordering::SeqCst), 2);
     drop(server);
     let lost = soon(cards.renew(&second)).await.unwrap_err();
-    assert_eq!(lost.kind(), Kind::Connection, "{lost}");
+    // Whether the request had left when the connection ended, nobody can tell here.
+    let kinds = [Kind::Connection, Kind::MayHaveBeenProcessed];
+    assert!(kinds.contains(&lost.kind()), "{lost}");
     assert_eq!(second.card().version, "2", "the old card is still there");
 }
 
