@@ -7,7 +7,9 @@ use a2a::jsonrpc::methods;
 use a2a::{A2AError, VERSION};
 use a2a_client::ServiceParams;
 use bowline_adapter::body;
-use bowline_adapter::head::{MOST_REDIRECTS, binding_error, content_type, has_media_type, onward, shown_target};
+use bowline_adapter::head::{
+    MOST_REDIRECTS, binding_error, content_type, has_media_type, media_type, onward, shown_target,
+};
 use bowline_client::bind::Refusal;
 use bowline_client::{Body, Call, Client, Operations, Origin, PerRequestClaims, Repeatable};
 use bowline_proof::PROOF_HEADER;
@@ -400,9 +402,7 @@ fn is_html(fields: &HeaderMap) -> bool {
 
 /// `application/json`, or a type built on it (RFC 6839 §3.1).
 fn is_json(fields: &HeaderMap) -> bool {
-    let essence =
-        content_type(fields).map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
-    essence.is_some_and(|essence| essence.ends_with("/json") || essence.ends_with("+json"))
+    media_type(fields).is_some_and(|media_type| media_type.ends_with("/json") || media_type.ends_with("+json"))
 }
 
 fn binding_refused(refusal: &Refusal) -> String {

@@ -7,8 +7,6 @@ mod house;
 #[path = "it/over.rs"]
 mod over;
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use a2a::{GetTaskRequest, Message, Part, Role, SendMessageRequest};
@@ -16,6 +14,7 @@ use a2a_client::ServiceParams;
 use bowline_a2a::Failure;
 use bowline_client::AccessToken;
 use bowline_testkit::a2a::card;
+use bowline_testkit::log::Log;
 use futures_util::StreamExt;
 use house::House;
 use over::BINDINGS;
@@ -96,40 +95,5 @@ async fn no_token_and_no_proof_is_in_an_error_or_a_log() {
         {
             assert!(!text.contains(secret), "{secret}: {text}");
         }
-    }
-}
-
-/// What is logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    /// Everything that the process logs from now on. A subscriber of one thread would miss lines: the first thread that
-    /// comes to one decides for all whether it is logged.
-    fn of_the_process() -> Self {
-        let log = Self::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        tracing::subscriber::set_global_default(subscriber).expect("no other test listens");
-        log
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(octets);
-        Ok(octets.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

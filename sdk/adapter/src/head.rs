@@ -15,10 +15,15 @@ pub fn content_type(headers: &HeaderMap) -> Option<String> {
     Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
+/// The media type in lower case, without parameters (RFC 9110 §8.3.1).
+pub fn media_type(headers: &HeaderMap) -> Option<String> {
+    let value = content_type(headers)?;
+    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
 /// Whether the media type is `expected`, which has no parameters. Compares without case and parameters (RFC 9110 §8.3.1).
 pub fn has_media_type(headers: &HeaderMap, expected: &str) -> bool {
-    let essence = content_type(headers).map(|value| value.split(';').next().unwrap_or_default().trim().to_owned());
-    essence.is_some_and(|essence| essence.eq_ignore_ascii_case(expected))
+    media_type(headers).is_some_and(|media_type| media_type.eq_ignore_ascii_case(expected))
 }
 
 /// The error of a challenge that asks for a proof, not for another token (RS-10; RFC 9449 §7.1, §9). The client has

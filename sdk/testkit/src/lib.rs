@@ -5,6 +5,7 @@
 //! - [`tls`]: rustls configurations for tests that speak raw TLS.
 //! - [`authority`]: an authorization server: grants, exchange, introspection, and faults on demand.
 //! - [`peers`]: servers that end connections by a rule, on command, or by breaking the rules.
+//! - [`log`]: everything that a test process logs.
 //! - [`theft`]: a thief, and the log that he reads.
 //! - `a2a` (feature `a2a`): the official A2A server, with executors that a test drives.
 //!
@@ -17,6 +18,7 @@ mod task;
 #[cfg(feature = "a2a")]
 pub mod a2a;
 pub mod authority;
+pub mod log;
 pub mod peers;
 pub mod pki;
 pub mod theft;

@@ -1,12 +1,10 @@
 //! No token, assertion or key in errors, `Debug` or logs, even if the server repeats them.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
 use axum::Router;
 use axum::routing::any;
 use bowline_client::AccessToken;
 use bowline_testkit::authority::Weather;
+use bowline_testkit::log::Log;
 use bowline_testkit::pki::KeyKind;
 use bowline_token::{AssertionKey, AuthorizationServer, ClientAuthentication, Exchanges, Fixed, OAuth, TokenSource};
 use http::StatusCode;
@@ -107,39 +105,5 @@ async fn debug_and_logs_show_nothing_of_tokens_and_keys() {
             assert!(!text.contains(part), "{text}");
         }
         assert!(!text.contains("eyJ"), "{text}");
-    }
-}
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    /// Everything that the process logs from now on, other tests' lines too. A subscriber of this thread alone would miss
-    /// lines: whether a line is logged at all is decided by the first thread that comes to it, and for all.
-    fn of_the_process() -> Self {
-        let log = Self::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        tracing::subscriber::set_global_default(subscriber).expect("no other test listens");
-        log
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(octets);
-        Ok(octets.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
