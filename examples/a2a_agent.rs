@@ -1,10 +1,11 @@
-//! An A2A agent on the official server crate behind bowline's verifier: three bindings on one port, a card that says how to
-//! call it, and thieves who get no further than the layer.
+//! An A2A agent on the official server crate behind bowline's verifier: three bindings on one port,
+//! a card that says how to call it, and thieves who get no further than the layer.
 //!
 //!     cargo run -p bowline-examples --bin a2a_agent
 //!
-//! needs nothing else: the certificates and the authorization server are made on the spot (`bowline-testkit`), everything is
-//! on loopback. What a real agent keeps of it is [`serve_agent`], [`card`] and [`Clerk`].
+//! needs nothing else: the certificates and the authorization server are made on the spot
+//! (`bowline-testkit`), everything is on loopback. What a real agent keeps of it is
+//! [`serve_agent`], [`card`] and [`Clerk`].
 
 #![allow(clippy::print_stdout, reason = "it is there to be read")]
 
@@ -12,9 +13,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use a2a::{
-    A2AError, AgentCapabilities, AgentCard, AgentInterface, AgentSkill, ClientCredentialsOAuthFlow, Message,
-    MutualTlsSecurityScheme, OAuth2SecurityScheme, OAuthFlows, Part, Role, SecurityScheme, SendMessageRequest,
-    SendMessageResponse, StreamResponse,
+    A2AError, AgentCapabilities, AgentCard, AgentInterface, AgentSkill, ClientCredentialsOAuthFlow,
+    Message, MutualTlsSecurityScheme, OAuth2SecurityScheme, OAuthFlows, Part, Role, SecurityScheme,
+    SendMessageRequest, SendMessageResponse, StreamResponse,
 };
 use a2a_client::{A2AClient, TransportFactory};
 use a2a_grpc::GrpcHandler;
@@ -35,8 +36,8 @@ use bowline_a2a::card::Cards;
 use bowline_a2a::extension::SessionBinding;
 use bowline_client::{AccessToken, Client, Identity, Trust};
 use bowline_server::{
-    Acceptor, Binding, BindingLayer, ClientAuth, JwksUrl, JwtValidator, Listener, Policy, ServeOptions, ServerIdentity,
-    ServerTls, serve,
+    Acceptor, Binding, BindingLayer, ClientAuth, JwksUrl, JwtValidator, Listener, Policy,
+    ServeOptions, ServerIdentity, ServerTls, serve,
 };
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -61,7 +62,10 @@ async fn run() -> Result<(), Error> {
     let origin = serve_agent(&pki, &authority, &log).await?;
     println!("an agent on {origin}, tokens from {}\n", authority.issuer());
 
-    let (victim, thief) = (pki.client("agent", KeyKind::P256), pki.client("thief", KeyKind::P256));
+    let (victim, thief) = (
+        pki.client("agent", KeyKind::P256),
+        pki.client("thief", KeyKind::P256),
+    );
     let request = TokenRequest::session_bound("agent", victim.thumbprint()).audience(&origin);
     let token = AccessToken::new(authority.issue(&request))?;
     caller(&pki, &victim, &origin, token).await?;
@@ -79,11 +83,15 @@ async fn run() -> Result<(), Error> {
         }
     }
     let outcome = replay(&pki, &victim, &origin, &stolen.without_credentials(), "").await?;
-    println!("  without a token: {}", expected("401", outcome.to_string())?);
+    println!(
+        "  without a token: {}",
+        expected("401", outcome.to_string())?
+    );
     Ok(())
 }
 
-/// The agent: mutual TLS, session-bound tokens only, and the official server below. Its card needs no token (RS-13).
+/// The agent: mutual TLS, session-bound tokens only, and the official server below. Its card needs
+/// no token (RS-13).
 async fn serve_agent(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Result<String, Error> {
     let leaf = pki.localhost();
     let identity = ServerIdentity::new(leaf.chain(), leaf.signing_key())?;
@@ -92,7 +100,8 @@ async fn serve_agent(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Res
     let authority_part = format!("localhost:{}", listener.local_addr().port());
     let origin = format!("https://{authority_part}");
 
-    let keys = JwksUrl::new(&authority.jwks_url())?.trust_only_pem(authority.ca_pem().as_bytes())?;
+    let keys =
+        JwksUrl::new(&authority.jwks_url())?.trust_only_pem(authority.ca_pem().as_bytes())?;
     let tokens = JwtValidator::builder(authority.issuer(), &origin, keys).build();
     let binding = BindingLayer::new(tokens)
         .origins([origin.parse()?])
@@ -100,8 +109,8 @@ async fn serve_agent(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Res
         .public_paths([WELL_KNOWN_AGENT_CARD_PATH]);
 
     let card = card(&authority_part, authority.issuer());
-    let handler =
-        DefaultRequestHandler::new(Clerk, InMemoryTaskStore::new()).with_capabilities(card.capabilities.clone());
+    let handler = DefaultRequestHandler::new(Clerk, InMemoryTaskStore::new())
+        .with_capabilities(card.capabilities.clone());
     let handler = Arc::new(handler);
     let grpc = A2aServiceServer::new(GrpcHandler::new(handler.clone()));
     let app = Router::new()
@@ -112,12 +121,17 @@ async fn serve_agent(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Res
         .merge(agent_card_router(Arc::new(StaticAgentCard::new(card))))
         .layer(binding);
     let app = log.in_front_of(app);
-    tokio::spawn(serve(listener, app, ServeOptions::default(), std::future::pending()));
+    tokio::spawn(serve(
+        listener,
+        app,
+        ServeOptions::default(),
+        std::future::pending(),
+    ));
     Ok(origin)
 }
 
-/// The card: where the agent is, and that whoever calls it needs a client certificate, an access token, and a proof from the
-/// first request on.
+/// The card: where the agent is, and that whoever calls it needs a client certificate, an access
+/// token, and a proof from the first request on.
 fn card(authority_part: &str, issuer: &str) -> AgentCard {
     let oauth = OAuth2SecurityScheme {
         flows: OAuthFlows::ClientCredentials(ClientCredentialsOAuthFlow {
@@ -177,8 +191,8 @@ fn card(authority_part: &str, issuer: &str) -> AgentCard {
     }
 }
 
-/// The executor sees the request's header fields and nothing else of it: what the layer knows goes into one, in place of
-/// whatever the caller has written there.
+/// The executor sees the request's header fields and nothing else of it: what the layer knows goes
+/// into one, in place of whatever the caller has written there.
 async fn introduce(mut request: Request, next: Next) -> Response {
     request.headers_mut().remove(CALLER);
     let introduction = request.extensions().get::<Binding>().map(|binding| {
@@ -195,7 +209,10 @@ async fn introduce(mut request: Request, next: Next) -> Response {
 struct Clerk;
 
 impl AgentExecutor for Clerk {
-    fn execute(&self, context: ExecutorContext) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
+    fn execute(
+        &self,
+        context: ExecutorContext,
+    ) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
         let caller = context
             .service_params
             .get(CALLER.as_str())
@@ -205,13 +222,17 @@ impl AgentExecutor for Clerk {
         Box::pin(stream::once(async { Ok(StreamResponse::Message(answer)) }))
     }
 
-    fn cancel(&self, context: ExecutorContext) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
+    fn cancel(
+        &self,
+        context: ExecutorContext,
+    ) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
         let refusal = A2AError::task_not_cancelable(&context.task_id);
         Box::pin(stream::once(async { Err(refusal) }))
     }
 }
 
-/// A caller that asks who it is, over each binding. The card is the same client's affair, and needs no token.
+/// A caller that asks who it is, over each binding. The card is the same client's affair, and needs
+/// no token.
 async fn caller(pki: &Pki, leaf: &Leaf, origin: &str, token: AccessToken) -> Result<(), Error> {
     let client = Client::builder()
         .identity(Identity::new(leaf.chain(), leaf.signing_key())?)
@@ -219,7 +240,11 @@ async fn caller(pki: &Pki, leaf: &Leaf, origin: &str, token: AccessToken) -> Res
         .build()?;
     let card = Cards::new(client.clone()).resolve(origin).await?;
     let transports = Transports::new(client.clone(), origin)?.token(token);
-    let bindings: [Arc<dyn TransportFactory>; 3] = [transports.json_rpc(), transports.http_json(), transports.grpc()];
+    let bindings: [Arc<dyn TransportFactory>; 3] = [
+        transports.json_rpc(),
+        transports.http_json(),
+        transports.grpc(),
+    ];
     for (binding, interface) in bindings.iter().zip(&card.card().supported_interfaces) {
         let agent = A2AClient::new(binding.create(card.card(), interface).await?);
         let answer = agent.send_message(&question()).await?;
@@ -249,7 +274,9 @@ fn question() -> SendMessageRequest {
 
 fn text(answer: &SendMessageResponse) -> String {
     match answer {
-        SendMessageResponse::Message(message) => message.parts.iter().filter_map(Part::as_text).collect(),
+        SendMessageResponse::Message(message) => {
+            message.parts.iter().filter_map(Part::as_text).collect()
+        }
         SendMessageResponse::Task(task) => format!("a task, {:?}", task.status.state),
     }
 }

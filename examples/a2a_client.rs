@@ -1,14 +1,16 @@
-//! The official A2A client on bowline's transports: from an agent's card to calls and a stream, one connection, one
-//! signature. Then somebody else, with the token that he has stolen.
+//! The official A2A client on bowline's transports: from an agent's card to calls and a stream, one
+//! connection, one signature. Then somebody else, with the token that he has stolen.
 //!
 //!     cargo run -p bowline-examples --bin a2a_client
 //!
-//! needs nothing else: the certificates, the authorization server and the agent are made on the spot (`bowline-testkit`),
-//! everything is on loopback. What a real client keeps of it is [`call`].
+//! needs nothing else: the certificates, the authorization server and the agent are made on the
+//! spot (`bowline-testkit`), everything is on loopback. What a real client keeps of it is [`call`].
 
 #![allow(clippy::print_stdout, reason = "it is there to be read")]
 
-use a2a::{Message, Part, Role, SendMessageRequest, SendMessageResponse, StreamResponse, TaskState};
+use a2a::{
+    Message, Part, Role, SendMessageRequest, SendMessageResponse, StreamResponse, TaskState,
+};
 use bowline_a2a::card::Cards;
 use bowline_a2a::extension::{SESSION_BINDING, SessionBinding};
 use bowline_a2a::{Failure, Kind, Transports};
@@ -32,11 +34,19 @@ async fn run() -> Result<(), Error> {
     let pki = Pki::new();
     let authority = Authority::start(&pki, AuthorityOptions::default());
     let server = agent(&pki, &authority)?;
-    let (victim, thief) = (pki.client("caller", KeyKind::P256), pki.client("thief", KeyKind::P256));
-    let token = AccessToken::new(authority.issue(&TokenRequest::session_bound("caller", victim.thumbprint())))?;
+    let (victim, thief) = (
+        pki.client("caller", KeyKind::P256),
+        pki.client("thief", KeyKind::P256),
+    );
+    let token = AccessToken::new(
+        authority.issue(&TokenRequest::session_bound("caller", victim.thumbprint())),
+    )?;
 
     call(&client(&pki, &victim)?, &server.origin(), token.clone()).await?;
-    println!("connections that the agent has seen: {}", server.counts().opened);
+    println!(
+        "connections that the agent has seen: {}",
+        server.counts().opened
+    );
 
     println!("\nsomebody has the token:");
     // His own bowline client keeps him from sending what is bound to another certificate (CL-8).
@@ -66,12 +76,20 @@ async fn run() -> Result<(), Error> {
     Ok(())
 }
 
-/// The client. What the card says decides before the first request; the proof is the transport's business.
+/// The client. What the card says decides before the first request; the proof is the transport's
+/// business.
 async fn call(client: &Client, origin: &str, token: AccessToken) -> Result<(), Error> {
     let card = Cards::new(client.clone()).resolve(origin).await?;
-    println!("{}: {} octets of card", card.card().name, card.octets().len());
+    println!(
+        "{}: {} octets of card",
+        card.card().name,
+        card.octets().len()
+    );
     if let Some(binding) = card.demands()?.session_binding() {
-        println!("it announces {SESSION_BINDING}, required: {}", binding.is_required());
+        println!(
+            "it announces {SESSION_BINDING}, required: {}",
+            binding.is_required()
+        );
     }
 
     let transports = Transports::new(client.clone(), origin)?.token(token);
@@ -79,20 +97,29 @@ async fn call(client: &Client, origin: &str, token: AccessToken) -> Result<(), E
     for number in 0..10 {
         let text = number.to_string();
         let answer = agent.send_message(&message(&text)).await?;
-        expected(echoed(&answer).as_deref() == Some(&*text), format!("{answer:?}"))?;
+        expected(
+            echoed(&answer).as_deref() == Some(&*text),
+            format!("{answer:?}"),
+        )?;
     }
     let events: Vec<_> = agent
         .send_streaming_message(&message("count 3"))
         .await?
         .try_collect()
         .await?;
-    let ended = events.iter().any(|event| state(event) == Some(TaskState::Completed));
+    let ended = events
+        .iter()
+        .any(|event| state(event) == Some(TaskState::Completed));
     println!(
         "ten calls, and a stream of {} events",
         expected(ended, events.len().to_string())?
     );
     let totals = client.stats().totals;
-    println!("{} signature(s), {} refused", totals.signatures(), totals.refused);
+    println!(
+        "{} signature(s), {} refused",
+        totals.signatures(),
+        totals.refused
+    );
     Ok(())
 }
 
@@ -117,7 +144,11 @@ fn echoed(answer: &SendMessageResponse) -> Option<String> {
     let SendMessageResponse::Task(task) = answer else {
         return None;
     };
-    let parts = task.artifacts.iter().flatten().flat_map(|artifact| &artifact.parts);
+    let parts = task
+        .artifacts
+        .iter()
+        .flatten()
+        .flat_map(|artifact| &artifact.parts);
     Some(parts.filter_map(Part::as_text).collect())
 }
 
@@ -130,7 +161,12 @@ fn state(event: &StreamResponse) -> Option<TaskState> {
 }
 
 /// A client that knows no proof, with the stolen token.
-async fn without_proof(pki: &Pki, leaf: &Leaf, origin: &str, token: &AccessToken) -> Result<String, Error> {
+async fn without_proof(
+    pki: &Pki,
+    leaf: &Leaf,
+    origin: &str,
+    token: &AccessToken,
+) -> Result<String, Error> {
     let pem = [leaf.chain_pem(), leaf.key_pem()].concat();
     let http = reqwest::Client::builder()
         .tls_certs_only([reqwest::Certificate::from_pem(pki.ca_pem().as_bytes())?])
@@ -144,7 +180,11 @@ async fn without_proof(pki: &Pki, leaf: &Leaf, origin: &str, token: &AccessToken
     let said = challenges
         .iter()
         .find_map(|challenge| challenge.param("error_description"));
-    Ok(format!("{} ({})", response.status(), said.unwrap_or("not a word")))
+    Ok(format!(
+        "{} ({})",
+        response.status(),
+        said.unwrap_or("not a word")
+    ))
 }
 
 /// What happened, if it is what this example is there to show.
@@ -158,15 +198,24 @@ fn expected(is_it: bool, happened: String) -> Result<String, Error> {
 /// The official server behind the verifier. Its card needs no token (RS-13).
 fn agent(pki: &Pki, authority: &Authority) -> Result<CyclingServer, Error> {
     let keys = Jwks::document(authority.jwks().to_string())?;
-    let tokens = JwtValidator::builder(authority.issuer(), AuthorityOptions::default().audience, keys).build();
-    Ok(CyclingServer::start_with(pki, CyclingOptions::default(), |origin| {
-        let mut card = peer::card(origin);
-        card.capabilities.extensions = Some(vec![SessionBinding::required().into()]);
-        let verifier = BindingLayer::new(tokens)
-            .policy(Policy::Require)
-            .public_paths(["/.well-known/agent-card.json"]);
-        peer::agent(peer::Echo::default(), card).layer(verifier)
-    }))
+    let tokens = JwtValidator::builder(
+        authority.issuer(),
+        AuthorityOptions::default().audience,
+        keys,
+    )
+    .build();
+    Ok(CyclingServer::start_with(
+        pki,
+        CyclingOptions::default(),
+        |origin| {
+            let mut card = peer::card(origin);
+            card.capabilities.extensions = Some(vec![SessionBinding::required().into()]);
+            let verifier = BindingLayer::new(tokens)
+                .policy(Policy::Require)
+                .public_paths(["/.well-known/agent-card.json"]);
+            peer::agent(peer::Echo::default(), card).layer(verifier)
+        },
+    ))
 }
 
 #[cfg(test)]

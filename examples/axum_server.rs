@@ -2,8 +2,9 @@
 //!
 //!     cargo run -p bowline-examples --bin axum_server
 //!
-//! needs nothing else: the certificates and the authorization server are made on the spot (`bowline-testkit`), everything
-//! is on loopback. What a real service keeps of it is [`service`]; what a real client keeps of it is [`agent`].
+//! needs nothing else: the certificates and the authorization server are made on the spot
+//! (`bowline-testkit`), everything is on loopback. What a real service keeps of it is [`service`];
+//! what a real client keeps of it is [`agent`].
 
 #![allow(clippy::print_stdout, reason = "it is there to be read")]
 
@@ -12,8 +13,8 @@ use axum::{Extension, Json, Router};
 use bowline_client::{Client, Identity, ProofForThisRequest, Trust};
 use bowline_proof::challenges;
 use bowline_server::{
-    Acceptor, Binding, BindingLayer, ClientAuth, Jwks, JwksUrl, JwtValidator, Listener, Policy, RequestClaims,
-    ResourceMetadata, ServeOptions, ServerIdentity, ServerTls, serve,
+    Acceptor, Binding, BindingLayer, ClientAuth, Jwks, JwksUrl, JwtValidator, Listener, Policy,
+    RequestClaims, ResourceMetadata, ServeOptions, ServerIdentity, ServerTls, serve,
 };
 use bowline_testkit::authority::{Authority, AuthorityOptions};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -36,9 +37,15 @@ async fn run() -> Result<(), Error> {
     // A proof for one request is of no use to anybody; these may come again.
     let log = CarelessLog::of(Method::GET);
     let origin = service(&pki, &authority, &log).await?;
-    println!("a service on {origin}, tokens from {}\n", authority.issuer());
+    println!(
+        "a service on {origin}, tokens from {}\n",
+        authority.issuer()
+    );
 
-    let (victim, thief) = (pki.client("agent", KeyKind::P256), pki.client("thief", KeyKind::P256));
+    let (victim, thief) = (
+        pki.client("agent", KeyKind::P256),
+        pki.client("thief", KeyKind::P256),
+    );
     agent(&pki, &victim, &origin).await?;
 
     println!("\na log has leaked the agent's last token and proof. On connections of their own:");
@@ -56,7 +63,8 @@ async fn run() -> Result<(), Error> {
     Ok(())
 }
 
-/// The service: mutual TLS, session-bound tokens only, and a proof of its own for each request that destroys something.
+/// The service: mutual TLS, session-bound tokens only, and a proof of its own for each request that
+/// destroys something.
 async fn service(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Result<String, Error> {
     let leaf = pki.localhost();
     let identity = ServerIdentity::new(leaf.chain(), leaf.signing_key())?;
@@ -64,7 +72,8 @@ async fn service(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Result<
     let listener = Listener::bind("127.0.0.1:0", Acceptor::new(tls)).await?;
     let origin = format!("https://localhost:{}", listener.local_addr().port());
 
-    let keys = JwksUrl::new(&authority.jwks_url())?.trust_only_pem(authority.ca_pem().as_bytes())?;
+    let keys =
+        JwksUrl::new(&authority.jwks_url())?.trust_only_pem(authority.ca_pem().as_bytes())?;
     let tokens = JwtValidator::builder(authority.issuer(), &origin, Jwks::from(keys)).build();
     // Says who issues tokens for it (RFC 9728). It needs no token.
     let metadata = ResourceMetadata::new(&*origin)?
@@ -73,7 +82,9 @@ async fn service(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Result<
     let binding = BindingLayer::new(tokens)
         .origins([origin.parse()?])
         .policy(Policy::Require)
-        .request_claims(RequestClaims::when(|request| request.method == Method::DELETE))
+        .request_claims(RequestClaims::when(|request| {
+            request.method == Method::DELETE
+        }))
         .resource(&metadata);
 
     let app = Router::new()
@@ -82,17 +93,29 @@ async fn service(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Result<
         .route_service(metadata.path(), metadata.service())
         .layer(binding);
     let app = log.in_front_of(app);
-    tokio::spawn(serve(listener, app, ServeOptions::default(), std::future::pending()));
+    tokio::spawn(serve(
+        listener,
+        app,
+        ServeOptions::default(),
+        std::future::pending(),
+    ));
     Ok(origin)
 }
 
 /// What the request was bound to is there for the handler to see.
 async fn things(Extension(binding): Extension<Binding>) -> Json<Vec<String>> {
-    let caller = binding.claims()["client_id"].as_str().unwrap_or("nobody").to_owned();
-    Json(vec![format!("{caller}'s hammer, {}-bound", binding.class().name())])
+    let caller = binding.claims()["client_id"]
+        .as_str()
+        .unwrap_or("nobody")
+        .to_owned();
+    Json(vec![format!(
+        "{caller}'s hammer, {}-bound",
+        binding.class().name()
+    )])
 }
 
-/// The client: it finds the authorization server by itself, and asks for one token and one signature.
+/// The client: it finds the authorization server by itself, and asks for one token and one
+/// signature.
 async fn agent(pki: &Pki, leaf: &Leaf, origin: &str) -> Result<(), Error> {
     let client = Client::builder()
         .identity(Identity::new(leaf.chain(), leaf.signing_key())?)
@@ -104,7 +127,11 @@ async fn agent(pki: &Pki, leaf: &Leaf, origin: &str) -> Result<(), Error> {
         .build()?;
     let agent = Authorized::new(client.clone(), source.clone(), origin)?;
 
-    let request = |method, path: &str| http::Request::builder().method(method).uri(format!("{origin}{path}"));
+    let request = |method, path: &str| {
+        http::Request::builder()
+            .method(method)
+            .uri(format!("{origin}{path}"))
+    };
     for _ in 0..100 {
         let response = agent
             .send(request(Method::GET, "/things").body(Full::<Bytes>::default())?)

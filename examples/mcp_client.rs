@@ -1,10 +1,11 @@
-//! rmcp's client on bowline's transport: ten tool calls, one connection, one signature. Then rmcp's stock client, with the
-//! token that it has stolen.
+//! rmcp's client on bowline's transport: ten tool calls, one connection, one signature. Then rmcp's
+//! stock client, with the token that it has stolen.
 //!
 //!     cargo run -p bowline-examples --bin mcp_client
 //!
-//! needs nothing else: the certificates, the authorization server and the MCP server are made on the spot
-//! (`bowline-testkit`), everything is on loopback. What a real client keeps of it is [`agent`].
+//! needs nothing else: the certificates, the authorization server and the MCP server are made on
+//! the spot (`bowline-testkit`), everything is on loopback. What a real client keeps of it is
+//! [`agent`].
 
 #![allow(clippy::print_stdout, reason = "it is there to be read")]
 
@@ -34,8 +35,13 @@ async fn run() -> Result<(), Error> {
     let authority = Authority::start(&pki, AuthorityOptions::default());
     let server = server(&pki, &authority)?;
     let uri = format!("{}/mcp", server.origin());
-    let (victim, thief) = (pki.client("agent", KeyKind::P256), pki.client("thief", KeyKind::P256));
-    let token = AccessToken::new(authority.issue(&TokenRequest::session_bound("agent", victim.thumbprint())))?;
+    let (victim, thief) = (
+        pki.client("agent", KeyKind::P256),
+        pki.client("thief", KeyKind::P256),
+    );
+    let token = AccessToken::new(
+        authority.issue(&TokenRequest::session_bound("agent", victim.thumbprint())),
+    )?;
 
     let signatures = agent(&pki, &victim, &uri, token.clone()).await?;
     println!(
@@ -62,14 +68,16 @@ async fn agent(pki: &Pki, leaf: &Leaf, uri: &str, token: AccessToken) -> Result<
     let agent = ().serve(bowline_mcp::transport(client.clone(), uri, token)).await?;
     for number in 0..10 {
         let arguments = serde_json::json!({ "a": number, "b": 1 });
-        let call = CallToolRequestParams::new("add").with_arguments(arguments.as_object().cloned().unwrap_or_default());
+        let call = CallToolRequestParams::new("add")
+            .with_arguments(arguments.as_object().cloned().unwrap_or_default());
         agent.call_tool(call).await?;
     }
     agent.cancel().await?;
     Ok(client.stats().totals.signatures())
 }
 
-/// What a thief of the token has. The stock client knows no proof, so not even the right certificate helps.
+/// What a thief of the token has. The stock client knows no proof, so not even the right
+/// certificate helps.
 async fn stock(pki: &Pki, leaf: &Leaf, uri: &str, token: &AccessToken) -> Result<String, Error> {
     let pem = [leaf.chain_pem(), leaf.key_pem()].concat();
     let http = reqwest::Client::builder()
@@ -85,15 +93,25 @@ async fn stock(pki: &Pki, leaf: &Leaf, uri: &str, token: &AccessToken) -> Result
 
 /// The check that refused, out of whatever the client made of the challenge.
 fn said(error: &str) -> String {
-    let check = error.find("RS-").map(|at| &error[at..error.len().min(at + 4)]);
+    let check = error
+        .find("RS-")
+        .map(|at| &error[at..error.len().min(at + 4)]);
     format!("refused by {}", check.unwrap_or("nobody knows"))
 }
 
 fn server(pki: &Pki, authority: &Authority) -> Result<CyclingServer, Error> {
     let keys = Jwks::document(authority.jwks().to_string())?;
-    let tokens = JwtValidator::builder(authority.issuer(), AuthorityOptions::default().audience, keys).build();
-    let mcp: StreamableHttpService<Sums, LocalSessionManager> =
-        StreamableHttpService::new(|| Ok(Sums), Default::default(), StreamableHttpServerConfig::default());
+    let tokens = JwtValidator::builder(
+        authority.issuer(),
+        AuthorityOptions::default().audience,
+        keys,
+    )
+    .build();
+    let mcp: StreamableHttpService<Sums, LocalSessionManager> = StreamableHttpService::new(
+        || Ok(Sums),
+        Default::default(),
+        StreamableHttpServerConfig::default(),
+    );
     let router = Router::new()
         .nest_service("/mcp", mcp)
         .layer(BindingLayer::new(tokens).policy(Policy::Require));
@@ -129,6 +147,9 @@ mod tests {
 
     #[test]
     fn a_refusal_names_its_check() {
-        assert_eq!(super::said("AuthRequired { \"RS-3: ...\" }"), "refused by RS-3");
+        assert_eq!(
+            super::said("AuthRequired { \"RS-3: ...\" }"),
+            "refused by RS-3"
+        );
     }
 }

@@ -1,10 +1,12 @@
-//! rmcp's client and a server that speaks nothing newer than HTTP+SSE (MCP revision 2024-11-05): what happens when the event
-//! stream breaks, and what a thief of the stream's token and proof gets.
+//! rmcp's client and a server that speaks nothing newer than HTTP+SSE (MCP revision 2024-11-05):
+//! what happens when the event stream breaks, and what a thief of the stream's token and proof
+//! gets.
 //!
 //!     cargo run -p bowline-examples --bin mcp_legacy_sse
 //!
-//! needs nothing else: the certificates, the authorization server and the MCP server are made on the spot
-//! (`bowline-testkit`), everything is on loopback. What a real client keeps of it is [`agent`].
+//! needs nothing else: the certificates, the authorization server and the MCP server are made on
+//! the spot (`bowline-testkit`), everything is on loopback. What a real client keeps of it is
+//! [`agent`].
 
 #![allow(clippy::print_stdout, reason = "it is there to be read")]
 
@@ -34,24 +36,36 @@ async fn run() -> Result<(), Error> {
     let (log, mcp) = (CarelessLog::default(), peers::LegacySse::new(answer));
     let server = serve(&pki, &authority, &mcp, &log)?;
     let uri = format!("{}/sse", server.origin());
-    let (victim, thief) = (pki.client("agent", KeyKind::P256), pki.client("thief", KeyKind::P256));
-    let token = AccessToken::new(authority.issue(&TokenRequest::session_bound("agent", victim.thumbprint())))?;
+    let (victim, thief) = (
+        pki.client("agent", KeyKind::P256),
+        pki.client("thief", KeyKind::P256),
+    );
+    let token = AccessToken::new(
+        authority.issue(&TokenRequest::session_bound("agent", victim.thumbprint())),
+    )?;
 
     let client = client(&pki, &victim)?;
     let agent = agent(client.clone(), &uri, token).await?;
     for number in 0..10 {
         call(&agent, &number.to_string()).await?;
     }
-    println!("ten calls: {} signature(s)", client.stats().totals.signatures());
+    println!(
+        "ten calls: {} signature(s)",
+        client.stats().totals.signatures()
+    );
 
     let (lost, ()) = tokio::join!(call(&agent, "lost"), async {
         mcp.has_received_text(0, "lost").await;
         mcp.cut();
     });
     match lost {
-        Err(ServiceError::McpError(e)) if e.code == CONNECTION_CLOSED => println!("one was under way: {}", e.message),
+        Err(ServiceError::McpError(e)) if e.code == CONNECTION_CLOSED => {
+            println!("one was under way: {}", e.message)
+        }
         // The stream broke before the message was seen to be accepted.
-        Err(ServiceError::TransportSend(e)) if may_have_been_processed(&e) => println!("one was under way: {e}"),
+        Err(ServiceError::TransportSend(e)) if may_have_been_processed(&e) => {
+            println!("one was under way: {e}")
+        }
         other => return Err(format!("a call was answered on a broken stream: {other:?}").into()),
     }
     call(&agent, "later").await?;
@@ -84,14 +98,19 @@ fn client(pki: &Pki, leaf: &Leaf) -> Result<Client, Error> {
 }
 
 /// The client.
-async fn agent(client: Client, uri: &str, token: AccessToken) -> Result<RunningService<RoleClient, ()>, Error> {
+async fn agent(
+    client: Client,
+    uri: &str,
+    token: AccessToken,
+) -> Result<RunningService<RoleClient, ()>, Error> {
     let transport = LegacySse::new(client).token(token).transport(uri)?;
     Ok(().serve(transport).await?)
 }
 
 async fn call(agent: &RunningService<RoleClient, ()>, text: &str) -> Result<(), ServiceError> {
     let arguments = json!({ "text": text });
-    let call = CallToolRequestParams::new("echo").with_arguments(arguments.as_object().cloned().unwrap_or_default());
+    let call = CallToolRequestParams::new("echo")
+        .with_arguments(arguments.as_object().cloned().unwrap_or_default());
     agent.call_tool(call).await.map(drop)
 }
 
@@ -105,10 +124,22 @@ fn answer(_session: usize, message: &Value) -> Option<Value> {
     legacy_sse::echo(message).filter(|_| message["params"]["arguments"]["text"] != "lost")
 }
 
-fn serve(pki: &Pki, authority: &Authority, mcp: &peers::LegacySse, log: &CarelessLog) -> Result<CyclingServer, Error> {
+fn serve(
+    pki: &Pki,
+    authority: &Authority,
+    mcp: &peers::LegacySse,
+    log: &CarelessLog,
+) -> Result<CyclingServer, Error> {
     let keys = Jwks::document(authority.jwks().to_string())?;
-    let tokens = JwtValidator::builder(authority.issuer(), AuthorityOptions::default().audience, keys).build();
-    let router = mcp.router().layer(BindingLayer::new(tokens).policy(Policy::Require));
+    let tokens = JwtValidator::builder(
+        authority.issuer(),
+        AuthorityOptions::default().audience,
+        keys,
+    )
+    .build();
+    let router = mcp
+        .router()
+        .layer(BindingLayer::new(tokens).policy(Policy::Require));
     Ok(CyclingServer::start(
         pki,
         CyclingOptions::default(),

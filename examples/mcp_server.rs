@@ -1,9 +1,11 @@
-//! An rmcp server behind bowline's verifier: its tools know who calls, and a thief gets no further than the layer.
+//! An rmcp server behind bowline's verifier: its tools know who calls, and a thief gets no further
+//! than the layer.
 //!
 //!     cargo run -p bowline-examples --bin mcp_server
 //!
-//! needs nothing else: the certificates and the authorization server are made on the spot (`bowline-testkit`), everything is
-//! on loopback. What a real server keeps of it is [`serve_mcp`] and [`Desk`].
+//! needs nothing else: the certificates and the authorization server are made on the spot
+//! (`bowline-testkit`), everything is on loopback. What a real server keeps of it is [`serve_mcp`]
+//! and [`Desk`].
 
 #![allow(clippy::print_stdout, reason = "it is there to be read")]
 
@@ -12,8 +14,8 @@ use std::sync::Arc;
 use axum::Router;
 use bowline_client::{AccessToken, Client, Identity, Trust};
 use bowline_server::{
-    Acceptor, Binding, BindingLayer, ClientAuth, JwksUrl, JwtValidator, Listener, Policy, ServeOptions, ServerIdentity,
-    ServerTls, serve,
+    Acceptor, Binding, BindingLayer, ClientAuth, JwksUrl, JwtValidator, Listener, Policy,
+    ServeOptions, ServerIdentity, ServerTls, serve,
 };
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -36,9 +38,15 @@ async fn run() -> Result<(), Error> {
     let authority = Authority::start(&pki, AuthorityOptions::default());
     let log = CarelessLog::default();
     let origin = serve_mcp(&pki, &authority, &log).await?;
-    println!("an MCP server on {origin}/mcp, tokens from {}\n", authority.issuer());
+    println!(
+        "an MCP server on {origin}/mcp, tokens from {}\n",
+        authority.issuer()
+    );
 
-    let (victim, thief) = (pki.client("agent", KeyKind::P256), pki.client("thief", KeyKind::P256));
+    let (victim, thief) = (
+        pki.client("agent", KeyKind::P256),
+        pki.client("thief", KeyKind::P256),
+    );
     let request = TokenRequest::session_bound("agent", victim.thumbprint()).audience(&origin);
     let token = AccessToken::new(authority.issue(&request))?;
     println!("{}", agent(&pki, &victim, &origin, token).await?);
@@ -66,17 +74,26 @@ async fn serve_mcp(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Resul
     let listener = Listener::bind("127.0.0.1:0", Acceptor::new(tls)).await?;
     let origin = format!("https://localhost:{}", listener.local_addr().port());
 
-    let keys = JwksUrl::new(&authority.jwks_url())?.trust_only_pem(authority.ca_pem().as_bytes())?;
+    let keys =
+        JwksUrl::new(&authority.jwks_url())?.trust_only_pem(authority.ca_pem().as_bytes())?;
     let tokens = JwtValidator::builder(authority.issuer(), &origin, keys).build();
     let binding = BindingLayer::new(tokens)
         .origins([origin.parse()?])
         .policy(Policy::Require);
 
-    let mcp: StreamableHttpService<Desk, LocalSessionManager> =
-        StreamableHttpService::new(|| Ok(Desk), Arc::default(), StreamableHttpServerConfig::default());
+    let mcp: StreamableHttpService<Desk, LocalSessionManager> = StreamableHttpService::new(
+        || Ok(Desk),
+        Arc::default(),
+        StreamableHttpServerConfig::default(),
+    );
     let app = Router::new().nest_service("/mcp", mcp).layer(binding);
     let app = log.in_front_of(app);
-    tokio::spawn(serve(listener, app, ServeOptions::default(), std::future::pending()));
+    tokio::spawn(serve(
+        listener,
+        app,
+        ServeOptions::default(),
+        std::future::pending(),
+    ));
     Ok(origin)
 }
 
@@ -86,13 +103,17 @@ struct Desk;
 
 #[tool_router]
 impl Desk {
-    /// rmcp hands the HTTP request's head to its tools; the layer has put into it what it knows of the caller.
+    /// rmcp hands the HTTP request's head to its tools; the layer has put into it what it knows of
+    /// the caller.
     #[tool(description = "Says who calls, and how well that is known")]
     fn who_am_i(&self, context: RequestContext<RoleServer>) -> String {
         let head = context.extensions.get::<http::request::Parts>();
         match head.and_then(|head| head.extensions.get::<Binding>()) {
             Some(binding) => {
-                let caller = binding.claims()["client_id"].as_str().unwrap_or("nobody").to_owned();
+                let caller = binding.claims()["client_id"]
+                    .as_str()
+                    .unwrap_or("nobody")
+                    .to_owned();
                 format!("{caller}, {}-bound", binding.class().name())
             }
             None => "nobody knows".to_owned(),
@@ -111,7 +132,9 @@ async fn agent(pki: &Pki, leaf: &Leaf, origin: &str, token: AccessToken) -> Resu
         .build()?;
     let transport = bowline_mcp::transport(client, format!("{origin}/mcp"), token);
     let agent = ().serve(transport).await?;
-    let answer = agent.call_tool(CallToolRequestParams::new("who_am_i")).await?;
+    let answer = agent
+        .call_tool(CallToolRequestParams::new("who_am_i"))
+        .await?;
     agent.cancel().await?;
     let text = answer.content.first().and_then(|content| content.as_text());
     Ok(text.ok_or("no text")?.text.clone())

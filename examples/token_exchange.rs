@@ -2,12 +2,14 @@
 //!
 //!     cargo run -p bowline-examples --bin token_exchange
 //!
-//! A's token is addressed to B and bound to A's certificate, so it is of no use to B at C. B exchanges it at the
-//! authorization server (RFC 8693) for one that is addressed to C and bound to B's own certificate (TK-4), and that says
-//! for whom B acts. Afterwards A's token is stolen, by B and by somebody else, and refused everywhere.
+//! A's token is addressed to B and bound to A's certificate, so it is of no use to B at C. B
+//! exchanges it at the authorization server (RFC 8693) for one that is addressed to C and bound to
+//! B's own certificate (TK-4), and that says for whom B acts. Afterwards A's token is stolen, by B
+//! and by somebody else, and refused everywhere.
 //!
-//! It needs nothing else: the certificates and the authorization server are made on the spot (`bowline-testkit`),
-//! everything is on loopback. What a real service keeps of it is [`pass_on`] and [`NextHop`].
+//! It needs nothing else: the certificates and the authorization server are made on the spot
+//! (`bowline-testkit`), everything is on loopback. What a real service keeps of it is [`pass_on`]
+//! and [`NextHop`].
 
 #![allow(clippy::print_stdout, reason = "it is there to be read")]
 
@@ -18,13 +20,14 @@ use axum::routing::get;
 use axum::{Extension, Router};
 use bowline_client::{AccessToken, Body, Client, Identity, Trust};
 use bowline_server::{
-    Acceptor, Binding, BindingLayer, ClientAuth, JwksUrl, JwtValidator, Listener, Policy, ServeOptions, ServerIdentity,
-    ServerTls, serve,
+    Acceptor, Binding, BindingLayer, ClientAuth, JwksUrl, JwtValidator, Listener, Policy,
+    ServeOptions, ServerIdentity, ServerTls, serve,
 };
 use bowline_testkit::authority::{self, Authority, AuthorityOptions};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
 use bowline_token::{
-    AuthorizationServer, Authorized, Bound, Builder, ClientAuthentication, Exchanges, Fixed, OAuth, TokenSource,
+    AuthorizationServer, Authorized, Bound, Builder, ClientAuthentication, Exchanges, Fixed, OAuth,
+    TokenSource,
 };
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
@@ -44,7 +47,9 @@ async fn main() -> Result<(), Error> {
 
 async fn run() -> Result<(), Error> {
     let world = World::start();
-    let c = world.serve(C, Router::new().route("/", get(whoami))).await?;
+    let c = world
+        .serve(C, Router::new().route("/", get(whoami)))
+        .await?;
     let next = NextHop::new(&world, &c)?;
     let b = world
         .serve(B, Router::new().route("/", get(pass_on)).with_state(next))
@@ -91,7 +96,10 @@ struct NextHop {
 
 impl NextHop {
     fn new(world: &World, url: &str) -> Result<Arc<Self>, Error> {
-        let settings = world.tokens("b", &world.b)?.resource(C).bound(Bound::Session);
+        let settings = world
+            .tokens("b", &world.b)?
+            .resource(C)
+            .bound(Bound::Session);
         Ok(Arc::new(Self {
             client: world.client(&world.b)?,
             exchanges: Exchanges::new(settings)?,
@@ -100,9 +108,12 @@ impl NextHop {
     }
 }
 
-/// B. The verifier in front of it has seen to it that A's token came over A's connection: the authorization server cannot
-/// (AS-3).
-async fn pass_on(State(next): State<Arc<NextHop>>, headers: HeaderMap) -> Result<String, StatusCode> {
+/// B. The verifier in front of it has seen to it that A's token came over A's connection: the
+/// authorization server cannot (AS-3).
+async fn pass_on(
+    State(next): State<Arc<NextHop>>,
+    headers: HeaderMap,
+) -> Result<String, StatusCode> {
     let answer = async {
         let subject = AccessToken::from_authorization(&headers[AUTHORIZATION])?;
         let source = next.exchanges.of(&subject)?;
@@ -202,7 +213,8 @@ impl World {
         let listener = Listener::bind("127.0.0.1:0", Acceptor::new(tls)).await?;
         let url = format!("https://localhost:{}", listener.local_addr().port());
 
-        let keys = JwksUrl::new(&self.authority.jwks_url())?.trust_only_pem(self.authority.ca_pem().as_bytes())?;
+        let keys = JwksUrl::new(&self.authority.jwks_url())?
+            .trust_only_pem(self.authority.ca_pem().as_bytes())?;
         let tokens = JwtValidator::builder(self.authority.issuer(), audience, keys).build();
         let binding = BindingLayer::new(tokens)
             .origins([url.parse()?])
@@ -217,12 +229,19 @@ impl World {
         Ok(url)
     }
 
-    /// Presents a token with an ordinary HTTP client and this certificate. B's own bowline client would not: the token is
-    /// bound to another (CL-8).
-    async fn present(&self, certificate: &Leaf, url: &str, token: &AccessToken) -> Result<String, Error> {
+    /// Presents a token with an ordinary HTTP client and this certificate. B's own bowline client
+    /// would not: the token is bound to another (CL-8).
+    async fn present(
+        &self,
+        certificate: &Leaf,
+        url: &str,
+        token: &AccessToken,
+    ) -> Result<String, Error> {
         let identity = [certificate.chain_pem(), certificate.key_pem()].concat();
         let client = reqwest::Client::builder()
-            .tls_certs_only([reqwest::Certificate::from_pem(self.pki.ca_pem().as_bytes())?])
+            .tls_certs_only([reqwest::Certificate::from_pem(
+                self.pki.ca_pem().as_bytes(),
+            )?])
             .identity(reqwest::Identity::from_pem(identity.as_bytes())?)
             .build()?;
         let response = client.get(url).bearer_auth(token.secret()).send().await?;

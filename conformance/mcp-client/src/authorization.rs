@@ -7,8 +7,8 @@ use bowline_mcp::OAuthHttp;
 use http::header::{CONTENT_TYPE, LOCATION};
 use rmcp::transport::AuthClient;
 use rmcp::transport::auth::{
-    AuthorizationCallback, AuthorizationRequest, ClientCredentialsConfig, OAuthHttpClient, OAuthHttpClientFuture,
-    OAuthHttpRequest, OAuthState,
+    AuthorizationCallback, AuthorizationRequest, ClientCredentialsConfig, OAuthHttpClient,
+    OAuthHttpClientFuture, OAuthHttpRequest, OAuthState,
 };
 use rmcp::transport::streamable_http_client::StreamableHttpClient;
 
@@ -60,7 +60,9 @@ impl<'a> Authorizations<'a> {
         let context = &self.scenario.context;
         let mut request = AuthorizationRequest::new(REDIRECT).with_challenge(challenge);
         request = match (&context.client_id, &context.client_secret) {
-            (Some(id), Some(secret)) => request.with_preregistered_client(id).with_client_secret(secret),
+            (Some(id), Some(secret)) => request
+                .with_preregistered_client(id)
+                .with_client_secret(secret),
             _ => request
                 .with_client_name("bowline")
                 .with_client_metadata_url(CLIENT_METADATA),
@@ -81,8 +83,14 @@ impl<'a> Authorizations<'a> {
     {
         let context = &self.scenario.context;
         let config = ClientCredentialsConfig::ClientSecret {
-            client_id: context.client_id.clone().ok_or("the suite gave no client_id")?,
-            client_secret: context.client_secret.clone().ok_or("the suite gave no client_secret")?,
+            client_id: context
+                .client_id
+                .clone()
+                .ok_or("the suite gave no client_id")?,
+            client_secret: context
+                .client_secret
+                .clone()
+                .ok_or("the suite gave no client_secret")?,
             scopes: Vec::new(),
             resource: Some(self.scenario.url.clone()),
         };
@@ -98,7 +106,9 @@ impl<'a> Authorizations<'a> {
 }
 
 fn authorized<C>(http: C, state: OAuthState) -> Result<AuthClient<C>, Error> {
-    let manager = state.into_authorization_manager().ok_or("rmcp has no authorization")?;
+    let manager = state
+        .into_authorization_manager()
+        .ok_or("rmcp has no authorization")?;
     Ok(AuthClient::new(http, manager))
 }
 
@@ -112,11 +122,13 @@ async fn agreed(url: &str) -> Result<AuthorizationCallback, Error> {
         .headers()
         .get(LOCATION)
         .ok_or("the authorization server does not redirect")?;
-    Ok(AuthorizationCallback::from_redirect_url(location.to_str()?)?)
+    Ok(AuthorizationCallback::from_redirect_url(
+        location.to_str()?,
+    )?)
 }
 
-/// bowline's HTTP client for rmcp's authorization manager, with a DPoP proof on each token request (RFC 9449 §5). A server
-/// that knows nothing of DPoP ignores it.
+/// bowline's HTTP client for rmcp's authorization manager, with a DPoP proof on each token request
+/// (RFC 9449 §5). A server that knows nothing of DPoP ignores it.
 pub(crate) struct Proving(OAuthHttp);
 
 impl Proving {
@@ -128,7 +140,11 @@ impl Proving {
 impl OAuthHttpClient for Proving {
     fn execute(&self, mut request: OAuthHttpRequest) -> OAuthHttpClientFuture<'_> {
         let form = "application/x-www-form-urlencoded";
-        let is_token_request = request.request.headers().get(CONTENT_TYPE).is_some_and(|is| is == form);
+        let is_token_request = request
+            .request
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_some_and(|is| is == form);
         if is_token_request {
             request.request.extensions_mut().insert(ProveKey);
         }

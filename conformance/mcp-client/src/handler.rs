@@ -3,8 +3,9 @@
 #![allow(deprecated, reason = "sampling is a part of the revisions under test")]
 
 use rmcp::model::{
-    ClientInfo, CreateMessageRequestParams, CreateMessageResult, ElicitRequestParams, ElicitResult, ElicitationAction,
-    ElicitationCapability, ErrorData, FormElicitationCapability, Role, SamplingMessage, SamplingMessageContentBlock,
+    ClientInfo, CreateMessageRequestParams, CreateMessageResult, ElicitRequestParams, ElicitResult,
+    ElicitationAction, ElicitationCapability, ErrorData, FormElicitationCapability, Role,
+    SamplingMessage, SamplingMessageContentBlock,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ClientHandler, RoleClient};
@@ -27,9 +28,9 @@ impl ClientHandler for Handler {
         _: RequestContext<RoleClient>,
     ) -> Result<ElicitResult, ErrorData> {
         let content = match &request {
-            ElicitRequestParams::FormElicitationParams { requested_schema, .. } => {
-                filled_in(serde_json::to_value(requested_schema).unwrap_or_default())
-            }
+            ElicitRequestParams::FormElicitationParams {
+                requested_schema, ..
+            } => filled_in(serde_json::to_value(requested_schema).unwrap_or_default()),
             _ => Map::new(),
         };
         Ok(ElicitResult::new(ElicitationAction::Accept).with_content(Value::Object(content)))

@@ -1,10 +1,12 @@
-//! The client that the MCP conformance suite tests, twice: over bowline's transport and over rmcp's stock one. Everything
-//! above the HTTP client is the same, so a difference in the results is the transport's.
+//! The client that the MCP conformance suite tests, twice: over bowline's transport and over rmcp's
+//! stock one. Everything above the HTTP client is the same, so a difference in the results is the
+//! transport's.
 //!
 //!     bowline-conformance-mcp-client {bowline|stock} URL
 //!
-//! The suite appends the URL, and says in `MCP_CONFORMANCE_*` what it wants (`conformance/mcp-suite/run.py` runs it). It
-//! speaks plaintext on loopback, so no certificate and no session-bound token comes into it; DPoP does.
+//! The suite appends the URL, and says in `MCP_CONFORMANCE_*` what it wants
+//! (`conformance/mcp-suite/run.py` runs it). It speaks plaintext on loopback, so no certificate and
+//! no session-bound token comes into it; DPoP does.
 
 mod authorization;
 mod handler;
@@ -94,7 +96,11 @@ fn client() -> Result<Client, Error> {
     Ok(client.build()?)
 }
 
-async fn run<C>(http: C, authorizations: &Authorizations<'_>, scenario: &Scenario) -> Result<(), Error>
+async fn run<C>(
+    http: C,
+    authorizations: &Authorizations<'_>,
+    scenario: &Scenario,
+) -> Result<(), Error>
 where
     C: StreamableHttpClient + Clone + Send + Sync + 'static,
 {

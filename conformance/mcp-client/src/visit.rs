@@ -5,17 +5,19 @@ use std::time::Duration;
 use rmcp::model::{CallToolRequestParams, ProtocolVersion, Tool};
 use rmcp::service::{ClientInitializeError, ServiceError};
 use rmcp::transport::StreamableHttpClientTransport;
-use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHttpClientTransportConfig};
+use rmcp::transport::streamable_http_client::{
+    StreamableHttpClient, StreamableHttpClientTransportConfig,
+};
 use rmcp::{ClientLifecycleMode, ClientServiceExt};
 use serde_json::{Map, Value, json};
 
 use crate::handler::Handler;
 use crate::{Error, Scenario};
 
-/// For the event stream to be open before a tool is called. rmcp opens it in the background, and two of the suite's servers
-/// (`elicitation-sep1034-client-defaults`, `sse-retry`) need it before the call. Over a client that opens a connection for
-/// each request it mostly is; over one that keeps them the call, on a connection that is there, overtakes the stream, which
-/// needs a new one.
+/// For the event stream to be open before a tool is called. rmcp opens it in the background, and
+/// two of the suite's servers (`elicitation-sep1034-client-defaults`, `sse-retry`) need it before
+/// the call. Over a client that opens a connection for each request it mostly is; over one that
+/// keeps them the call, on a connection that is there, overtakes the stream, which needs a new one.
 const STREAM_TIME: Duration = Duration::from_secs(1);
 
 /// Why a visit ended early.
@@ -32,7 +34,9 @@ where
 {
     let config = StreamableHttpClientTransportConfig::with_uri(scenario.url.as_str());
     let transport = StreamableHttpClientTransport::with_client(http, config);
-    let agent = Handler.serve_with_lifecycle(transport, lifecycle(scenario)).await?;
+    let agent = Handler
+        .serve_with_lifecycle(transport, lifecycle(scenario))
+        .await?;
     let outcome = async {
         let tools = agent.list_tools(Default::default()).await?.tools;
         if is_initialized(scenario) {
@@ -91,23 +95,31 @@ fn call(name: &str, arguments: Option<Map<String, Value>>) -> CallToolRequestPar
     }
 }
 
-/// Something of the right type for each argument that must be there. One of the suite's tools wants to see the schema of
-/// another, as the client has it.
+/// Something of the right type for each argument that must be there. One of the suite's tools wants
+/// to see the schema of another, as the client has it.
 fn arguments(tool: &Tool, tools: &[Tool]) -> Option<Map<String, Value>> {
     let required = tool.input_schema.get("required")?.as_array()?;
-    let given = required.iter().filter_map(Value::as_str).filter_map(|name| {
-        let value = match tool.input_schema["properties"][name]["type"].as_str() {
-            Some("number" | "integer") => json!(1),
-            Some("boolean") => json!(true),
-            Some("array") => json!([]),
-            Some("object") if name == "schema" => {
-                json!(tools.iter().find(|other| other.name != tool.name)?.input_schema)
-            }
-            Some("object") => json!({}),
-            _ => json!("text"),
-        };
-        Some((name.to_owned(), value))
-    });
+    let given = required
+        .iter()
+        .filter_map(Value::as_str)
+        .filter_map(|name| {
+            let value = match tool.input_schema["properties"][name]["type"].as_str() {
+                Some("number" | "integer") => json!(1),
+                Some("boolean") => json!(true),
+                Some("array") => json!([]),
+                Some("object") if name == "schema" => {
+                    json!(
+                        tools
+                            .iter()
+                            .find(|other| other.name != tool.name)?
+                            .input_schema
+                    )
+                }
+                Some("object") => json!({}),
+                _ => json!("text"),
+            };
+            Some((name.to_owned(), value))
+        });
     Some(given.collect())
 }
 
@@ -132,7 +144,9 @@ impl From<ServiceError> for Failed {
 impl From<Failed> for Error {
     fn from(failed: Failed) -> Self {
         match failed {
-            Failed::Unauthorized(challenge) => format!("the server wants authorization: {challenge}").into(),
+            Failed::Unauthorized(challenge) => {
+                format!("the server wants authorization: {challenge}").into()
+            }
             Failed::Otherwise(error) => error,
         }
     }

@@ -24,11 +24,18 @@ impl Agent {
     ) -> Result<Self> {
         Ok(match scenario.talk() {
             Talk::Mcp => Self::Mcp(mcp::Agent::connect(world, upstream, contender).await?),
-            Talk::A2a(binding) => Self::A2a(a2a::Agent::connect(world, upstream, binding, contender).await?),
+            Talk::A2a(binding) => {
+                Self::A2a(a2a::Agent::connect(world, upstream, binding, contender).await?)
+            }
         })
     }
 
-    pub(crate) async fn drive(&self, scenario: Scenario, calls: u32, progress: &ProgressBar) -> Driven {
+    pub(crate) async fn drive(
+        &self,
+        scenario: Scenario,
+        calls: u32,
+        progress: &ProgressBar,
+    ) -> Driven {
         match self {
             Self::Mcp(agent) => agent.drive(scenario, calls, progress).await,
             Self::A2a(agent) => agent.drive(scenario, calls, progress).await,
@@ -70,7 +77,10 @@ impl Driven {
         let mut sorted = self.latencies.clone();
         sorted.sort_unstable();
         let rank = (p * sorted.len() as f64).ceil() as usize;
-        let latency = sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default();
+        let latency = sorted
+            .get(rank.saturating_sub(1))
+            .copied()
+            .unwrap_or_default();
         latency.as_secs_f64() * 1000.0
     }
 }

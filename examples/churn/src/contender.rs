@@ -14,9 +14,11 @@ pub(crate) enum Contender {
     BowlineConnection,
     /// bowline with a session-bound token, one proof per request.
     BowlineRequest,
-    /// bowline with a session-bound token, the first request of each connection with a proof of its own.
+    /// bowline with a session-bound token, the first request of each connection with a proof of its
+    /// own.
     BowlineAdaptive,
-    /// bowline with a DPoP-bound token: a proof for each request, which knows nothing of the connection.
+    /// bowline with a DPoP-bound token: a proof for each request, which knows nothing of the
+    /// connection.
     BowlineDpop,
 }
 
@@ -76,5 +78,7 @@ pub(crate) fn stock_http(world: &World) -> Result<reqwest::ClientBuilder> {
     let pem = [world.agent.key_pem(), world.agent.chain_pem()].concat();
     let identity = reqwest::Identity::from_pem(pem.as_bytes())?;
     let ca = reqwest::Certificate::from_der(world.pki.ca_der())?;
-    Ok(reqwest::Client::builder().tls_certs_only([ca]).identity(identity))
+    Ok(reqwest::Client::builder()
+        .tls_certs_only([ca])
+        .identity(identity))
 }

@@ -1,7 +1,9 @@
-//! The reconnect-churn lab: what a network makes a client sign, and whether a stolen token is of use to its thief.
+//! The reconnect-churn lab: what a network makes a client sign, and whether a stolen token is of
+//! use to its thief.
 //!
-//! Everything is real and on loopback: a dev authorization server on mutual TLS, an rmcp server or the official A2A server
-//! behind `BindingLayer`, rmcp's or the official A2A client over TLS. One table comes out.
+//! Everything is real and on loopback: a dev authorization server on mutual TLS, an rmcp server or
+//! the official A2A server behind `BindingLayer`, rmcp's or the official A2A client over TLS. One
+//! table comes out.
 
 mod a2a;
 mod agent;
@@ -29,13 +31,14 @@ use world::World;
 /// Any error ends the lab: there is nothing here that could go on without its set-up.
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// Measures how often an agent must prove its access token again when its connections are cut, and whether a stolen
-/// token still works elsewhere.
+/// Measures how often an agent must prove its access token again when its connections are cut, and
+/// whether a stolen token still works elsewhere.
 ///
-/// Each scenario is a server with its own way of ending connections, for MCP or for A2A. Each is run with the protocol's stock
-/// client and a bearer token, then with bowline and a session-bound token (one proof per connection, one per request, or
-/// both), then with DPoP. Afterwards a thief tries the stolen token and proof, once with a certificate of his own and once with the
-/// victim's certificate on a second connection.
+/// Each scenario is a server with its own way of ending connections, for MCP or for A2A. Each is
+/// run with the protocol's stock client and a bearer token, then with bowline and a session-bound
+/// token (one proof per connection, one per request, or both), then with DPoP. Afterwards a thief
+/// tries the stolen token and proof, once with a certificate of his own and once with the victim's
+/// certificate on a second connection.
 #[derive(Parser)]
 #[command(name = "churn", version, max_term_width = 100)]
 struct Options {
@@ -43,14 +46,15 @@ struct Options {
     #[arg(long)]
     quick: bool,
 
-    /// Run only these scenarios (repeatable): warm-h2, warm-h1, idle, serverless, sse-h1, sse-h2, a2a-warm-jsonrpc,
-    /// a2a-warm-rest, a2a-warm-grpc, a2a-long-task, a2a-mesh; or several at once: sse, a2a-warm, mcp, a2a.
+    /// Run only these scenarios (repeatable): warm-h2, warm-h1, idle, serverless, sse-h1, sse-h2,
+    /// a2a-warm-jsonrpc, a2a-warm-rest, a2a-warm-grpc, a2a-long-task, a2a-mesh; or several at once:
+    /// sse, a2a-warm, mcp, a2a.
     #[arg(long = "scenario", value_name = "NAME", value_parser = Scenario::parse)]
     scenarios: Vec<std::vec::Vec<Scenario>>,
 
-    /// Calls per run. `idle` thinks between its calls and makes a fiftieth of them, at least five; `a2a-long-task` makes one,
-    /// whose task says a twentieth as often that it works, at least 25 times; `a2a-mesh` makes at least 500. [default:
-    /// 1000, with --quick 100]
+    /// Calls per run. `idle` thinks between its calls and makes a fiftieth of them, at least five;
+    /// `a2a-long-task` makes one, whose task says a twentieth as often that it works, at least 25
+    /// times; `a2a-mesh` makes at least 500. [default: 1000, with --quick 100]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     requests: Option<u32>,
 
@@ -84,10 +88,20 @@ async fn lab(options: Options) -> Result<()> {
     let mut report = Report::default();
     for scenario in scenarios {
         for contender in Contender::ALL {
-            progress.set_message(format!("{} · {}", scenario.name(), contender.name(scenario)));
+            progress.set_message(format!(
+                "{} · {}",
+                scenario.name(),
+                contender.name(scenario)
+            ));
             let row: Row = run::one(&world, scenario, contender, load.calls(scenario), &progress)
                 .await
-                .map_err(|e| format!("{} with {} failed: {e}", scenario.name(), contender.name(scenario)))?;
+                .map_err(|e| {
+                    format!(
+                        "{} with {} failed: {e}",
+                        scenario.name(),
+                        contender.name(scenario)
+                    )
+                })?;
             report.runs.push(row);
         }
     }

@@ -85,7 +85,11 @@ impl Report {
 
 impl Row {
     fn cells(&self, names_scenario: bool) -> Vec<Cell> {
-        let causes: Vec<String> = self.causes.iter().map(|(cause, n)| format!("{cause} {n}")).collect();
+        let causes: Vec<String> = self
+            .causes
+            .iter()
+            .map(|(cause, n)| format!("{cause} {n}"))
+            .collect();
         let full = self.connections_opened - self.connections_resumed;
         [
             if names_scenario {

@@ -26,7 +26,10 @@ pub(crate) async fn one(
     let counts = upstream.counts();
     let per_request_claims = upstream.per_request_claims();
 
-    let stolen = upstream.log().last().ok_or("the server has seen no request")?;
+    let stolen = upstream
+        .log()
+        .last()
+        .ok_or("the server has seen no request")?;
     let other_certificate = Attack::with(world, &upstream, &world.thief, &stolen).await?;
     let same_certificate = Attack::with(world, &upstream, &world.agent, &stolen).await?;
     agent.leave().await;

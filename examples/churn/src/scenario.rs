@@ -22,7 +22,8 @@ pub(crate) enum Scenario {
     SseH2,
     /// A2A calls on h2 connections that last.
     A2aWarm(Binding),
-    /// One A2A task that takes its time, and a server that cuts every connection again and again meanwhile.
+    /// One A2A task that takes its time, and a server that cuts every connection again and again
+    /// meanwhile.
     A2aLongTask,
     /// A2A calls through what retires connections by age, with GOAWAY, as meshes do.
     A2aMesh,
@@ -149,7 +150,8 @@ impl Scenario {
         (self == Self::Idle).then_some(Duration::from_millis(120))
     }
 
-    /// Whether the MCP session has a GET event stream. Without it the server is stateless and answers in JSON.
+    /// Whether the MCP session has a GET event stream. Without it the server is stateless and
+    /// answers in JSON.
     pub(crate) fn has_event_stream(self) -> bool {
         matches!(self, Self::SseH1 | Self::SseH2)
     }
@@ -189,7 +191,10 @@ mod tests {
         let mut all = Scenario::parse("mcp").unwrap();
         all.extend(Scenario::parse("a2a").unwrap());
         assert_eq!(all, Scenario::ALL);
-        assert_eq!(Scenario::parse("sse"), Ok(vec![Scenario::SseH1, Scenario::SseH2]));
+        assert_eq!(
+            Scenario::parse("sse"),
+            Ok(vec![Scenario::SseH1, Scenario::SseH2])
+        );
         assert!(Scenario::parse("warm").unwrap_err().contains("warm-h2"));
     }
 }

@@ -20,13 +20,21 @@ pub(crate) enum Attack {
 
 impl Attack {
     /// An attack with `who`'s certificate.
-    pub(crate) async fn with(world: &World, upstream: &Upstream, who: &Leaf, stolen: &Loot) -> Result<Self> {
+    pub(crate) async fn with(
+        world: &World,
+        upstream: &Upstream,
+        who: &Leaf,
+        stolen: &Loot,
+    ) -> Result<Self> {
         let call = upstream.call_by_hand();
         let outcome = replay(&world.pki, who, &upstream.origin(), stolen, call).await?;
         match (&outcome, outcome.check()) {
             (Outcome::Accepted, _) => Ok(Self::Accepted),
             (_, Some(check)) => Ok(Self::Refused(check.to_owned())),
-            (_, None) => Err(format!("the server answered {outcome} to the thief without naming a check").into()),
+            (_, None) => Err(format!(
+                "the server answered {outcome} to the thief without naming a check"
+            )
+            .into()),
         }
     }
 

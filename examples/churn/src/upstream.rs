@@ -1,5 +1,6 @@
-//! The protected server: an MCP server or an A2A agent behind `BindingLayer`, on a TLS front that ends connections as the
-//! scenario says. It counts, and it leaks: what a careless log would hold is what the thief gets.
+//! The protected server: an MCP server or an A2A agent behind `BindingLayer`, on a TLS front that
+//! ends connections as the scenario says. It counts, and it leaks: what a careless log would hold
+//! is what the thief gets.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,19 +27,21 @@ impl Upstream {
         let per_request_claims = Arc::new(AtomicU64::new(0));
         let counted = per_request_claims.clone();
         let dpop = Dpop::new(MemoryReplayStore::default());
-        let binding = BindingLayer::new(validator(world)?)
-            .dpop(dpop)
-            .observer(move |event: &ServerEvent| {
-                if let ServerEvent::Verified {
-                    per_request_claims: true,
-                    ..
-                } = event
-                {
-                    counted.fetch_add(1, Ordering::Relaxed);
-                }
-            });
+        let binding =
+            BindingLayer::new(validator(world)?)
+                .dpop(dpop)
+                .observer(move |event: &ServerEvent| {
+                    if let ServerEvent::Verified {
+                        per_request_claims: true,
+                        ..
+                    } = event
+                    {
+                        counted.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
         let log = CarelessLog::default();
-        // The origin is known only once the port is, and an `htu` names it: a port of its own first.
+        // The origin is known only once the port is, and an `htu` names it: a port of its own
+        // first.
         let options = CyclingOptions {
             cycle: scenario.cycle(),
             alpn: scenario.alpn(),
@@ -111,6 +114,7 @@ impl Drop for Upstream {
 }
 
 fn validator(world: &World) -> Result<JwtValidator> {
-    let keys = JwksUrl::new(&world.authority.jwks_url())?.trust_only_pem(world.authority.ca_pem().as_bytes())?;
+    let keys = JwksUrl::new(&world.authority.jwks_url())?
+        .trust_only_pem(world.authority.ca_pem().as_bytes())?;
     Ok(JwtValidator::builder(world.authority.issuer(), RESOURCE, keys).build())
 }

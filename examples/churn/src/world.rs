@@ -1,10 +1,12 @@
-//! Who takes part: a certificate authority, an authorization server, an agent, and a thief with a certificate of the
-//! same authority.
+//! Who takes part: a certificate authority, an authorization server, an agent, and a thief with a
+//! certificate of the same authority.
 
 use std::sync::Arc;
 
 use bowline_client::{Client, DpopKey, Identity, Operation, Protocol, Trust};
-use bowline_testkit::authority::{self, Authority, AuthorityOptions, Binding, ClientAuthentication, TokenRequest};
+use bowline_testkit::authority::{
+    self, Authority, AuthorityOptions, Binding, ClientAuthentication, TokenRequest,
+};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
 use http_body_util::{BodyExt, Full, Limited};
 use serde::Deserialize;
@@ -27,15 +29,18 @@ impl World {
         let agent = pki.client("agent", KeyKind::P256);
         let thief = pki.client("thief", KeyKind::P256);
         // One agent, registered twice: the same certificate gets either kind of token.
-        let clients = [("agent-bearer", Binding::Bearer), ("agent-bound", Binding::Session)]
-            .map(|(id, binding)| authority::Client {
-                authentication: ClientAuthentication::Tls {
-                    subject: "agent".into(),
-                },
-                binding,
-                ..authority::Client::new(id)
-            })
-            .to_vec();
+        let clients = [
+            ("agent-bearer", Binding::Bearer),
+            ("agent-bound", Binding::Session),
+        ]
+        .map(|(id, binding)| authority::Client {
+            authentication: ClientAuthentication::Tls {
+                subject: "agent".into(),
+            },
+            binding,
+            ..authority::Client::new(id)
+        })
+        .to_vec();
         let options = AuthorityOptions {
             clients,
             ..AuthorityOptions::default()
@@ -67,7 +72,8 @@ impl World {
             .issue(&TokenRequest::bearer("agent").cnf(cnf).audience(RESOURCE))
     }
 
-    /// Asks the authorization server for a token over mutual TLS, as an agent would (RFC 6749 §4.4, RFC 8705).
+    /// Asks the authorization server for a token over mutual TLS, as an agent would (RFC 6749 §4.4,
+    /// RFC 8705).
     pub(crate) async fn token(&self, client_id: &str) -> Result<String> {
         #[derive(Deserialize)]
         struct TokenResponse {
@@ -77,11 +83,17 @@ impl World {
             .identity(self.agent_identity()?)
             .trust(self.trust()?)
             .build()?;
-        let form = format!("grant_type=client_credentials&client_id={client_id}&resource={RESOURCE}");
+        let form =
+            format!("grant_type=client_credentials&client_id={client_id}&resource={RESOURCE}");
         let mut request = http::Request::post(self.authority.mtls_token_url())
-            .header(http::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(
+                http::header::CONTENT_TYPE,
+                "application/x-www-form-urlencoded",
+            )
             .body(Full::from(form))?;
-        request.extensions_mut().insert(Operation::new(Protocol::Http, "token"));
+        request
+            .extensions_mut()
+            .insert(Operation::new(Protocol::Http, "token"));
         let response = client.send(request).await?;
         let status = response.status();
         let body = Limited::new(response.into_body(), 64 * 1024)

@@ -27,14 +27,16 @@ use crate::wire;
 
 pub(crate) const EVENT_STREAM: &str = "text/event-stream";
 
-/// How long an event that should be the last is held for the end of its stream, on HTTP/1.1: the caller's next request often
-/// follows hard upon it, and would need a new connection, and that a new proof. Agents send both in one go.
+/// How long an event that should be the last is held for the end of its stream, on HTTP/1.1: the
+/// caller's next request often follows hard upon it, and would need a new connection, and that a
+/// new proof. Agents send both in one go.
 const HOLD: Duration = Duration::from_millis(50);
 
 /// Events, to the first error.
 pub(crate) type Events = BoxStream<'static, Result<StreamResponse, A2AError>>;
 
-/// Whether an answer of success is a stream, as far as its head tells. One that says nothing of its type may be.
+/// Whether an answer of success is a stream, as far as its head tells. One that says nothing of its
+/// type may be.
 pub(crate) fn may_be_stream(fields: &HeaderMap, body: &Body) -> bool {
     match fields.contains_key(CONTENT_TYPE) {
         true => has_media_type(fields, EVENT_STREAM),
@@ -50,11 +52,11 @@ pub(crate) struct Longest {
     pub(crate) answer: usize,
 }
 
-/// The events of an answer, each of which `read` reads. Dropping them cancels the rest at once; but once there is nothing to
-/// wait for, an HTTP/1.1 connection is kept.
+/// The events of an answer, each of which `read` reads. Dropping them cancels the rest at once; but
+/// once there is nothing to wait for, an HTTP/1.1 connection is kept.
 ///
-/// A stream that ends where its answer ends is over. One that ends otherwise, or in the middle of an event, ends in an
-/// error: `StreamCut`.
+/// A stream that ends where its answer ends is over. One that ends otherwise, or in the middle of
+/// an event, ends in an error: `StreamCut`.
 pub(crate) fn events<R>(head: &Parts, body: Body, longest: Longest, read: R) -> Events
 where
     R: Fn(&[u8]) -> Result<StreamResponse, Misread> + Send + Unpin + 'static,
@@ -84,9 +86,11 @@ pub(crate) fn only(event: StreamResponse) -> Events {
     futures_util::stream::iter([Ok(event)]).boxed()
 }
 
-/// Whether nothing but the end of its connection ends the answer (RFC 9112 §6.3): it cannot be told from one that is cut.
+/// Whether nothing but the end of its connection ends the answer (RFC 9112 §6.3): it cannot be told
+/// from one that is cut.
 fn ends_with_connection(head: &Parts) -> bool {
-    let is_delimited = head.headers.contains_key(TRANSFER_ENCODING) || head.headers.contains_key(CONTENT_LENGTH);
+    let is_delimited =
+        head.headers.contains_key(TRANSFER_ENCODING) || head.headers.contains_key(CONTENT_LENGTH);
     head.version < Version::HTTP_2 && !is_delimited
 }
 
@@ -160,7 +164,10 @@ impl<R> Reading<R>
 where
     R: Fn(&[u8]) -> Result<StreamResponse, Misread> + Unpin,
 {
-    fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<StreamResponse, A2AError>>> {
+    fn poll_item(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<StreamResponse, A2AError>>> {
         loop {
             match &mut self.state {
                 State::Over => return Poll::Ready(None),
@@ -176,7 +183,9 @@ where
                         let read = (self.read)(event.data.as_bytes());
                         return Poll::Ready(Some(read.map_err(Misread::in_event)));
                     }
-                    Some(Err(EventStreamError::Transport(e))) => return Poll::Ready(self.broken(e)),
+                    Some(Err(EventStreamError::Transport(e))) => {
+                        return Poll::Ready(self.broken(e));
+                    }
                     // Not for lines of valid UTF-8.
                     Some(Err(e)) => {
                         let message = format!("the stream's events cannot be read: {e:?}");
@@ -187,7 +196,8 @@ where
                     let octets = ready!(whole.as_mut().poll(cx));
                     self.state = State::Over;
                     let octets = octets.map_err(A2AError::from);
-                    let read = octets.and_then(|octets| (self.read)(&octets).map_err(Misread::in_event));
+                    let read =
+                        octets.and_then(|octets| (self.read)(&octets).map_err(Misread::in_event));
                     return Poll::Ready(Some(read));
                 }
             }
@@ -216,7 +226,9 @@ where
     fn ended(&self) -> Option<Result<StreamResponse, A2AError>> {
         let why = match self.end {
             _ if self.is_empty => "the stream ended before its first event",
-            None if self.ends_with_connection => "the stream's connection ended before its task did",
+            None if self.ends_with_connection => {
+                "the stream's connection ended before its task did"
+            }
             _ => return None,
         };
         Some(Err(cut(why).into()))
@@ -229,7 +241,9 @@ where
             LinesError::Client(_) if self.end == Some(End::Final) => return None,
             LinesError::Client(_) | LinesError::Cut => cut(&error.to_string()),
             LinesError::TooLong { .. } => Failure::new(Kind::TooLong, error.to_string()),
-            LinesError::Silent(_) => Failure::new(Kind::TimedOut, error.to_string()).processed(true),
+            LinesError::Silent(_) => {
+                Failure::new(Kind::TimedOut, error.to_string()).processed(true)
+            }
             _ => Failure::new(Kind::NotA2a, error.to_string()),
         };
         Some(Err(failure.into()))
@@ -250,7 +264,8 @@ async fn rest_of(begun: Bytes, body: Body, limit: usize) -> Result<Vec<u8>, Fail
     Ok([&begun, &*rest].concat())
 }
 
-/// Lines whose connection is kept, on HTTP/1.1, if they are dropped when there is nothing to wait for.
+/// Lines whose connection is kept, on HTTP/1.1, if they are dropped when there is nothing to wait
+/// for.
 struct Kept {
     lines: Option<Lines>,
     is_last: Option<Arc<AtomicBool>>,

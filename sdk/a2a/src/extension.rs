@@ -1,9 +1,10 @@
-//! The session-binding extension of agent cards: how an agent announces that it verifies proofs, so that a client sends one
-//! with the first request already.
+//! The session-binding extension of agent cards: how an agent announces that it verifies proofs, so
+//! that a client sends one with the first request already.
 //!
-//! [`SessionBinding`] is what it says, for both sides: a server puts it into its card, a client reads it from one. It is
-//! specified in the book's chapter on A2A. It proves nothing: a card is as good as the connection that it came over, and a
-//! card without it takes nothing away from what an access token demands.
+//! [`SessionBinding`] is what it says, for both sides: a server puts it into its card, a client
+//! reads it from one. It is specified in the book's chapter on A2A. It proves nothing: a card is as
+//! good as the connection that it came over, and a card without it takes nothing away from what an
+//! access token demands.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -12,8 +13,8 @@ use bowline_client::PerRequestClaims;
 use bowline_proof::EXPORTER_LABEL;
 use serde_json::Value;
 
-/// The extension's URI: what stands in a card, and in `A2A-Extensions`. A name, not a page. Another version of the
-/// extension has another one.
+/// The extension's URI: what stands in a card, and in `A2A-Extensions`. A name, not a page. Another
+/// version of the extension has another one.
 pub const SESSION_BINDING: &str = "https://github.com/bowline-dev/bowline/a2a/session-binding/v1";
 
 /// The members of the extension's `params`.
@@ -40,8 +41,8 @@ pub struct SessionBinding {
 }
 
 impl SessionBinding {
-    /// The agent refuses each request whose access token does not demand a proof, and each that comes without the proof
-    /// (policy `Require`, RS-13).
+    /// The agent refuses each request whose access token does not demand a proof, and each that
+    /// comes without the proof (policy `Require`, RS-13).
     pub fn required() -> Self {
         Self {
             required: true,
@@ -49,7 +50,8 @@ impl SessionBinding {
         }
     }
 
-    /// The agent verifies each proof that it gets; whether it needs one, the token decides (policy `Follow`, RS-13).
+    /// The agent verifies each proof that it gets; whether it needs one, the token decides (policy
+    /// `Follow`, RS-13).
     pub fn supported() -> Self {
         Self {
             required: false,
@@ -57,17 +59,23 @@ impl SessionBinding {
         }
     }
 
-    /// Also, the proof of a request that calls one of these methods is to be for this request alone, with `htm`, `htu` and
-    /// `jti` (RS-12). Methods are named as in JSON-RPC, whatever the binding: `CancelTask`.
+    /// Also, the proof of a request that calls one of these methods is to be for this request
+    /// alone, with `htm`, `htu` and `jti` (RS-12). Methods are named as in JSON-RPC, whatever the
+    /// binding: `CancelTask`.
     #[must_use]
-    pub fn per_request_claims_for<'a>(mut self, methods: impl IntoIterator<Item = &'a str>) -> Self {
-        self.per_request_claims.extend(methods.into_iter().map(Box::from));
+    pub fn per_request_claims_for<'a>(
+        mut self,
+        methods: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        self.per_request_claims
+            .extend(methods.into_iter().map(Box::from));
         self
     }
 
     /// What a card says of session binding; `None` if it does not name the extension.
     ///
-    /// Members of `params` that this version does not know are passed over, and so are methods that A2A does not have.
+    /// Members of `params` that this version does not know are passed over, and so are methods that
+    /// A2A does not have.
     ///
     /// # Errors
     /// The card names the extension, but what it says cannot be understood or met.
@@ -90,7 +98,9 @@ impl SessionBinding {
     /// The calls whose proof is to be for one request.
     pub fn per_request_claims(&self) -> PerRequestClaims {
         let methods = self.per_request_claims.iter();
-        methods.fold(PerRequestClaims::none(), |claims, method| claims.for_method(&**method))
+        methods.fold(PerRequestClaims::none(), |claims, method| {
+            claims.for_method(&**method)
+        })
     }
 
     fn read(extension: &AgentExtension) -> Result<Self, InvalidExtension> {
@@ -117,7 +127,11 @@ impl From<SessionBinding> for AgentExtension {
     fn from(binding: SessionBinding) -> Self {
         let mut params = HashMap::from([(LABEL.to_owned(), Value::from(EXPORTER_LABEL))]);
         if !binding.per_request_claims.is_empty() {
-            let methods: Vec<_> = binding.per_request_claims.iter().map(|method| &**method).collect();
+            let methods: Vec<_> = binding
+                .per_request_claims
+                .iter()
+                .map(|method| &**method)
+                .collect();
             params.insert(PER_REQUEST.to_owned(), methods.into());
         }
         Self {
@@ -140,7 +154,9 @@ pub enum InvalidExtension {
     #[error("the agent card names the session-binding extension more than once")]
     Twice,
     /// A member of the extension's `params` has another JSON type than it should have.
-    #[error("the session-binding extension's {member} should be {expected}, and the agent card has {found}")]
+    #[error(
+        "the session-binding extension's {member} should be {expected}, and the agent card has {found}"
+    )]
     WrongType {
         /// The member.
         member: &'static str,
@@ -150,7 +166,9 @@ pub enum InvalidExtension {
         found: &'static str,
     },
     /// The agent binds tokens to another exporter value than this client can compute (EX-1, TK-2).
-    #[error("the agent card binds tokens by the exporter label {0:?}; this client knows {EXPORTER_LABEL:?} only")]
+    #[error(
+        "the agent card binds tokens by the exporter label {0:?}; this client knows {EXPORTER_LABEL:?} only"
+    )]
     OtherLabel(String),
 }
 
@@ -203,7 +221,8 @@ mod tests {
     use super::*;
 
     fn card(extensions: Value) -> AgentCard {
-        let capabilities: AgentCapabilities = serde_json::from_value(json!({ "extensions": extensions })).unwrap();
+        let capabilities: AgentCapabilities =
+            serde_json::from_value(json!({ "extensions": extensions })).unwrap();
         AgentCard {
             name: "x".to_owned(),
             description: String::new(),
@@ -251,7 +270,10 @@ mod tests {
             .and_then(|rest| rest.split("```").next());
         let example: Value = serde_json::from_str(example.unwrap()).unwrap();
         let binding = SessionBinding::required().per_request_claims_for(["CancelTask"]);
-        assert_eq!(serde_json::to_value(AgentExtension::from(binding)).unwrap(), example);
+        assert_eq!(
+            serde_json::to_value(AgentExtension::from(binding)).unwrap(),
+            example
+        );
     }
 
     #[test]
@@ -260,14 +282,20 @@ mod tests {
         for (params, expected) in [
             (json!(null), &supported),
             (json!({}), &supported),
-            (json!({ "exporterLabel": null, "perRequestClaims": null }), &supported),
+            (
+                json!({ "exporterLabel": null, "perRequestClaims": null }),
+                &supported,
+            ),
             (json!({ "perRequestClaims": [] }), &supported),
             (
                 json!({ "exporterLabel": EXPORTER_LABEL, "newer": { "than": "this" } }),
                 &supported,
             ),
         ] {
-            assert_eq!(&read(json!([{ "uri": SESSION_BINDING, "params": params }])), expected);
+            assert_eq!(
+                &read(json!([{ "uri": SESSION_BINDING, "params": params }])),
+                expected
+            );
         }
         for without in [
             json!(null),
@@ -302,14 +330,17 @@ mod tests {
             ),
         ] {
             for required in [true, false] {
-                let extension = json!({ "uri": SESSION_BINDING, "required": required, "params": params });
+                let extension =
+                    json!({ "uri": SESSION_BINDING, "required": required, "params": params });
                 let error = read(json!([extension])).unwrap_err().to_string();
                 assert!(error.contains(said), "{params}: {error}");
             }
         }
-        let twice = json!([{ "uri": SESSION_BINDING, "required": true }, { "uri": SESSION_BINDING }]);
+        let twice =
+            json!([{ "uri": SESSION_BINDING, "required": true }, { "uri": SESSION_BINDING }]);
         assert_eq!(read(twice), Err(InvalidExtension::Twice));
-        let long = json!([{ "uri": SESSION_BINDING, "params": { "exporterLabel": "x".repeat(100_000) } }]);
+        let long =
+            json!([{ "uri": SESSION_BINDING, "params": { "exporterLabel": "x".repeat(100_000) } }]);
         assert!(read(long).unwrap_err().to_string().len() < 300);
     }
 

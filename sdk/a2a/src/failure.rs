@@ -19,11 +19,13 @@ const LONGEST_TEXT: usize = 200;
 const MOST_CHALLENGES: usize = 8;
 const LONGEST_CHALLENGE: usize = 2048;
 
-/// Why a call failed below A2A: before it reached the agent, on the way, or at something in front of it.
+/// Why a call failed below A2A: before it reached the agent, on the way, or at something in front
+/// of it.
 ///
-/// The transports' error is the SDK's [`A2AError`], which has nowhere to put an HTTP status or a challenge but its details:
-/// [`Failure::of`] has them back, through interceptors and clones. An error that the agent itself reported, as A2A has it, is
-/// none, unless it came with an HTTP status that says more than A2A can: 401, 403, 429, 503.
+/// The transports' error is the SDK's [`A2AError`], which has nowhere to put an HTTP status or a
+/// challenge but its details: [`Failure::of`] has them back, through interceptors and clones. An
+/// error that the agent itself reported, as A2A has it, is none, unless it came with an HTTP status
+/// that says more than A2A can: 401, 403, 429, 503.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
@@ -53,10 +55,12 @@ struct Told {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Kind {
-    /// The call cannot be sent as it is: a service parameter that is no header field, a URL that is none, two access tokens.
+    /// The call cannot be sent as it is: a service parameter that is no header field, a URL that is
+    /// none, two access tokens.
     InvalidCall,
-    /// The client cannot make it: no certificate, an access token bound to another one (CL-8), a plaintext URL (CL-6), an agent
-    /// that asks for no certificate (CL-9), a key that does not sign, or a card that demands what is not configured.
+    /// The client cannot make it: no certificate, an access token bound to another one (CL-8), a
+    /// plaintext URL (CL-6), an agent that asks for no certificate (CL-9), a key that does not
+    /// sign, or a card that demands what is not configured.
     Configuration,
     /// The agent's interface is at an origin that no access token of ours is for (CL-6).
     OtherOrigin,
@@ -72,15 +76,18 @@ pub enum Kind {
     Unauthorized,
     /// The access token does not allow this (HTTP 403).
     Forbidden,
-    /// A fresh proof was refused, or one is demanded that this client cannot make: another access token would not help (CL-5).
+    /// A fresh proof was refused, or one is demanded that this client cannot make: another access
+    /// token would not help (CL-5).
     BindingRefused,
     /// The agent redirects to another origin, or otherwise than by 307 and 308 (CL-6).
     Redirect,
     /// Any other HTTP or gRPC status that is no success, without an A2A error.
     Status,
-    /// What came with a success is not what A2A says: another media type, JSON that does not parse, a result that is missing.
+    /// What came with a success is not what A2A says: another media type, JSON that does not parse,
+    /// a result that is missing.
     NotA2a,
-    /// A stream was cut: its connection ended, or it ended in the middle of an event. The task goes on.
+    /// A stream was cut: its connection ended, or it ended in the middle of an event. The task goes
+    /// on.
     StreamCut,
     /// An answer or an event is longer than the limit.
     TooLong,
@@ -140,7 +147,9 @@ impl Failure {
             | Kind::Forbidden
             | Kind::BindingRefused
             | Kind::Redirect => Fault::Configuration,
-            Kind::Connection | Kind::MayHaveBeenProcessed | Kind::TimedOut | Kind::StreamCut => Fault::Network,
+            Kind::Connection | Kind::MayHaveBeenProcessed | Kind::TimedOut | Kind::StreamCut => {
+                Fault::Network
+            }
             Kind::Status | Kind::NotA2a | Kind::TooLong | Kind::NotHttp2 => Fault::Peer,
         }
     }
@@ -160,14 +169,19 @@ impl Failure {
         self.told.retry_after_seconds.map(Duration::from_secs)
     }
 
-    /// Whether the agent may have acted on the call (CL-7): if not, it can be made again whatever it does.
+    /// Whether the agent may have acted on the call (CL-7): if not, it can be made again whatever
+    /// it does.
     pub fn may_have_been_processed(&self) -> bool {
         self.told.may_have_been_processed
     }
 
     /// Whether the status that came is one that passes: another try may fare better.
     pub(crate) fn passes(&self) -> bool {
-        self.told.passes || matches!(self.told.http_status, Some(408 | 425 | 429 | 500 | 502 | 503 | 504))
+        self.told.passes
+            || matches!(
+                self.told.http_status,
+                Some(408 | 425 | 429 | 500 | 502 | 503 | 504)
+            )
     }
 
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
@@ -176,7 +190,11 @@ impl Failure {
             // An answer is no promise that nothing was done, but for a refusal it is.
             may_have_been_processed: matches!(
                 kind,
-                Kind::MayHaveBeenProcessed | Kind::StreamCut | Kind::NotA2a | Kind::TooLong | Kind::Status
+                Kind::MayHaveBeenProcessed
+                    | Kind::StreamCut
+                    | Kind::NotA2a
+                    | Kind::TooLong
+                    | Kind::Status
             ),
             http_status: None,
             www_authenticate: Vec::new(),
@@ -197,7 +215,10 @@ impl Failure {
 
     /// A failure that fields tell more of: those of an answer, or gRPC metadata.
     pub(crate) fn with_fields(mut self, fields: &HeaderMap) -> Self {
-        let challenges = fields.get_all(WWW_AUTHENTICATE).iter().take(MOST_CHALLENGES);
+        let challenges = fields
+            .get_all(WWW_AUTHENTICATE)
+            .iter()
+            .take(MOST_CHALLENGES);
         self.told.www_authenticate = challenges
             .filter_map(|value| value.to_str().ok())
             .map(|text| shortened(text, LONGEST_CHALLENGE))
@@ -244,8 +265,9 @@ pub(crate) fn foreign(mut details: Vec<TypedDetail>) -> Vec<TypedDetail> {
     details
 }
 
-/// What somebody else wrote, as far as a message may repeat it: one line, not too long, and nothing in it that could be a
-/// token, a proof or a key. Servers repeat what they were sent, and messages end in logs (EX-7).
+/// What somebody else wrote, as far as a message may repeat it: one line, not too long, and nothing
+/// in it that could be a token, a proof or a key. Servers repeat what they were sent, and messages
+/// end in logs (EX-7).
 pub(crate) fn shown(text: &str) -> String {
     let line: String = text
         .trim()
@@ -260,8 +282,8 @@ const PIECE: usize = 16;
 /// So many in a row are no word, even without a digit.
 const LONG: usize = 40;
 
-/// The text with an ellipsis for each run of characters that could be a piece of a token (RFC 6750 §2.1: `b64token`). Words,
-/// host names and UUIDs, which name tasks, are left.
+/// The text with an ellipsis for each run of characters that could be a piece of a token (RFC 6750
+/// §2.1: `b64token`). Words, host names and UUIDs, which name tasks, are left.
 fn without_secrets(text: &str) -> String {
     let is_of_token = |c: char| c.is_ascii_alphanumeric() || "-._~+/=".contains(c);
     let mut kept = String::with_capacity(text.len());
@@ -329,7 +351,10 @@ impl From<bowline_client::Error> for Failure {
 impl From<bowline_token::Error> for Failure {
     fn from(error: bowline_token::Error) -> Self {
         // The request's own failure, with a token in it, is the client's.
-        match error.client().filter(|_| error.kind() == bowline_token::Kind::Request) {
+        match error
+            .client()
+            .filter(|_| error.kind() == bowline_token::Kind::Request)
+        {
             Some(e) => e.clone().into(),
             None => {
                 let kind = match error.kind() {
@@ -368,7 +393,10 @@ mod tests {
         assert_eq!(back, failure);
         assert_eq!(back.kind(), Kind::Unauthorized);
         assert_eq!(back.status(), Some(StatusCode::UNAUTHORIZED));
-        assert_eq!(back.www_authenticate(), [r#"Bearer error="invalid_token""#, "Basic"]);
+        assert_eq!(
+            back.www_authenticate(),
+            [r#"Bearer error="invalid_token""#, "Basic"]
+        );
         assert_eq!(back.retry_after(), Some(Duration::from_secs(7)));
         assert!(!back.may_have_been_processed());
     }
@@ -399,12 +427,21 @@ mod tests {
     #[test]
     fn nothing_that_could_be_a_token_is_repeated() {
         for (text, left) in [
-            ("bad token eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln!", "bad token …!"),
-            ("no such token: mF_9.B5f-4.1JqM-SlA, sorry", "no such token: …, sorry"),
+            (
+                "bad token eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln!",
+                "bad token …!",
+            ),
+            (
+                "no such token: mF_9.B5f-4.1JqM-SlA, sorry",
+                "no such token: …, sorry",
+            ),
             ("key=deadbeefdeadbeefdeadbeefdeadbeefdeadbeef", "…"),
             ("0123456789abcdef", "…"),
             ("0123456789abcde", "0123456789abcde"),
-            ("nonce \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"", "nonce \"…\""),
+            (
+                "nonce \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"",
+                "nonce \"…\"",
+            ),
             (
                 "task 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b is gone",
                 "task 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b is gone",
@@ -422,7 +459,10 @@ mod tests {
     #[test]
     fn what_others_wrote_is_repeated_in_one_line_and_no_longer_than_fits() {
         assert_eq!(shown(" a\r\nb\u{1b}[31m "), "a  b [31m");
-        assert_eq!(shown(&"é".repeat(LONGEST_TEXT)).chars().count(), LONGEST_TEXT);
+        assert_eq!(
+            shown(&"é".repeat(LONGEST_TEXT)).chars().count(),
+            LONGEST_TEXT
+        );
         assert!(shown(&"é".repeat(LONGEST_TEXT + 1)).ends_with('…'));
     }
 }

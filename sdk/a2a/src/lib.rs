@@ -1,8 +1,9 @@
 //! A2A transports over bowline's connection-aware client.
 //!
-//! [`Transports`] makes the transports of the official SDK ([`a2a_client`]) for its three bindings, JSON-RPC, HTTP+JSON and
-//! gRPC. Above them nothing changes: messages, tasks and `A2AClient` are the SDK's. Below them each request's connection is
-//! chosen first, and carries the session-binding proof that fits it, made once.
+//! [`Transports`] makes the transports of the official SDK ([`a2a_client`]) for its three bindings,
+//! JSON-RPC, HTTP+JSON and gRPC. Above them nothing changes: messages, tasks and `A2AClient` are
+//! the SDK's. Below them each request's connection is chosen first, and carries the session-binding
+//! proof that fits it, made once.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -32,12 +33,13 @@
 //! # Ok(()) }
 //! ```
 //!
-//! - [`Transports`] says where calls may go, and with which token: requests go to the origins that the caller names, and to no
-//!   other, whatever an agent's card says (CL-6).
-//! - [`Failure`] is what went wrong below A2A: HTTP status, challenges, and whether the agent may have acted on the call (CL-7).
+//! - [`Transports`] says where calls may go, and with which token: requests go to the origins that
+//!   the caller names, and to no other, whatever an agent's card says (CL-6).
+//! - [`Failure`] is what went wrong below A2A: HTTP status, challenges, and whether the agent may
+//!   have acted on the call (CL-7).
 //! - [`LongTask`] follows a task across connections that end. It sends no message twice.
-//! - [`card`] fetches agent cards and reads what they demand; [`extension`] is the one that announces session binding. Nothing
-//!   verifies a card's signatures.
+//! - [`card`] fetches agent cards and reads what they demand; [`extension`] is the one that
+//!   announces session binding. Nothing verifies a card's signatures.
 //! - [`operation`] is what requests are counted as.
 //!
 //! Requirement ids such as `CL-6` refer to the project's wire profile.

@@ -1,4 +1,5 @@
-//! Errors that an agent reports as A2A has it: error objects of JSON-RPC (A2A §9.5), and `google.rpc.Status` (A2A §11.6).
+//! Errors that an agent reports as A2A has it: error objects of JSON-RPC (A2A §9.5), and
+//! `google.rpc.Status` (A2A §11.6).
 
 use a2a::errordetails::{BAD_REQUEST_TYPE, ERROR_INFO_TYPE, PROTOCOL_DOMAIN};
 use a2a::{A2AError, TypedDetail, error_code, reason_to_error_code};
@@ -19,7 +20,8 @@ pub(crate) struct ErrorObject {
 
 impl From<ErrorObject> for A2AError {
     fn from(object: ErrorObject) -> Self {
-        // A2A wants a list of typed details; a single object is somebody's own, and still says something.
+        // A2A wants a list of typed details; a single object is somebody's own, and still says
+        // something.
         let details = match object.data {
             Some(Value::Array(details)) => typed(details),
             Some(detail @ Value::Object(_)) => typed(vec![detail]),
@@ -45,11 +47,14 @@ struct Status {
 }
 
 impl StatusBody {
-    /// Whether it is an error of A2A's, which must say its reason. Gateways write errors of the same shape.
+    /// Whether it is an error of A2A's, which must say its reason. Gateways write errors of the
+    /// same shape.
     pub(crate) fn is_a2a(&self) -> bool {
         let of = |detail: &Value| {
-            let is = |name: &str, text: &str| detail.get(name).and_then(Value::as_str) == Some(text);
-            is("@type", BAD_REQUEST_TYPE) || (is("@type", ERROR_INFO_TYPE) && is("domain", PROTOCOL_DOMAIN))
+            let is =
+                |name: &str, text: &str| detail.get(name).and_then(Value::as_str) == Some(text);
+            is("@type", BAD_REQUEST_TYPE)
+                || (is("@type", ERROR_INFO_TYPE) && is("domain", PROTOCOL_DOMAIN))
         };
         self.error.details.iter().any(of)
     }
@@ -57,7 +62,11 @@ impl StatusBody {
 
 impl From<StatusBody> for A2AError {
     fn from(StatusBody { error }: StatusBody) -> Self {
-        judged(error_code::INTERNAL_ERROR, error.message, typed(error.details))
+        judged(
+            error_code::INTERNAL_ERROR,
+            error.message,
+            typed(error.details),
+        )
     }
 }
 
@@ -71,7 +80,8 @@ fn typed(details: Vec<Value>) -> Vec<TypedDetail> {
     )
 }
 
-/// An error as its details make it more precise: an A2A reason is the code, violations belong to the message.
+/// An error as its details make it more precise: an A2A reason is the code, violations belong to
+/// the message.
 fn judged(mut code: i32, mut message: String, details: Vec<TypedDetail>) -> A2AError {
     for detail in &details {
         match &*detail.type_url {
@@ -104,7 +114,10 @@ fn reason(info: &TypedDetail) -> Option<i32> {
 }
 
 fn violations(bad_request: &TypedDetail) -> Vec<String> {
-    let listed = bad_request.value.get("fieldViolations").and_then(Value::as_array);
+    let listed = bad_request
+        .value
+        .get("fieldViolations")
+        .and_then(Value::as_array);
     let violation = |violation: &Value| {
         let field = violation.get("field")?.as_str()?;
         let description = violation.get("description")?.as_str()?;
@@ -164,13 +177,18 @@ mod tests {
                 json!([bad_request(), info("TASK_NOT_FOUND", PROTOCOL_DOMAIN)]),
                 (TASK_NOT_FOUND, violations),
             ),
-            (-32603, json!([{ "@type": BAD_REQUEST_TYPE }]), (INVALID_PARAMS, "m")),
+            (
+                -32603,
+                json!([{ "@type": BAD_REQUEST_TYPE }]),
+                (INVALID_PARAMS, "m"),
+            ),
             (-32042, json!("text"), (-32042, "m")),
             (-32042, json!(null), (-32042, "m")),
             (1_i64 << 40, json!([1, null, "x"]), (INTERNAL_ERROR, "m")),
         ] {
             let object: ErrorObject =
-                serde_json::from_value(json!({ "code": code, "message": "m", "data": data })).unwrap();
+                serde_json::from_value(json!({ "code": code, "message": "m", "data": data }))
+                    .unwrap();
             let error = A2AError::from(object);
             assert_eq!((error.code, &*error.message), expected, "{data}");
         }
@@ -187,7 +205,9 @@ mod tests {
 
     #[test]
     fn a_failure_of_ours_cannot_come_from_outside() {
-        let ours = A2AError::from(Failure::new(Kind::Connection, "x")).details.unwrap();
+        let ours = A2AError::from(Failure::new(Kind::Connection, "x"))
+            .details
+            .unwrap();
         let status = json!({ "error": { "message": "m", "details": ours } });
         let object = json!({ "code": 1, "message": "m", "data": ours });
         for error in [
@@ -209,7 +229,8 @@ mod tests {
             (json!([]), false),
             (json!([1]), false),
         ] {
-            let body: StatusBody = serde_json::from_value(json!({ "error": { "details": details } })).unwrap();
+            let body: StatusBody =
+                serde_json::from_value(json!({ "error": { "details": details } })).unwrap();
             assert_eq!(body.is_a2a(), is_a2a, "{details}");
         }
     }

@@ -1,9 +1,9 @@
-//! Results of A2A's methods, out of JSON. `a2a_pb` reads ProtoJSON, which takes any object for any message: what is none of
-//! the expected kind is found out here.
+//! Results of A2A's methods, out of JSON. `a2a_pb` reads ProtoJSON, which takes any object for any
+//! message: what is none of the expected kind is found out here.
 
 use a2a::{
-    A2AError, AgentCard, ListTaskPushNotificationConfigsResponse, ListTasksResponse, SendMessageResponse,
-    StreamResponse, Task, TaskPushNotificationConfig,
+    A2AError, AgentCard, ListTaskPushNotificationConfigsResponse, ListTasksResponse,
+    SendMessageResponse, StreamResponse, Task, TaskPushNotificationConfig,
 };
 use a2a_pb::protojson_conv::{self, ProtoJsonPayload};
 use serde::de::DeserializeOwned;
@@ -112,7 +112,8 @@ impl Outcome for StreamResponse {
 
 impl Outcome for ListTasksResponse {
     fn read(value: Value) -> Result<Self, String> {
-        // ProtoJSON leaves out what is empty, so that an empty list may be an empty object; but no other one.
+        // ProtoJSON leaves out what is empty, so that an empty list may be an empty object; but no
+        // other one.
         const MEMBERS: [&str; 4] = ["tasks", "nextPageToken", "pageSize", "totalSize"];
         is_there(has_one_of(&value, &MEMBERS), "no list of tasks")?;
         proto_json(value)
@@ -136,7 +137,9 @@ impl Outcome for TaskPushNotificationConfig {
     }
 
     fn lack(&self) -> Option<&'static str> {
-        self.url.is_empty().then_some("a configuration without a URL")
+        self.url
+            .is_empty()
+            .then_some("a configuration without a URL")
     }
 }
 
@@ -145,7 +148,10 @@ impl Outcome for ListTaskPushNotificationConfigsResponse {
     fn read(value: Value) -> Result<Self, String> {
         let response = match value {
             Value::Array(configs) => Self {
-                configs: configs.into_iter().map(Outcome::read).collect::<Result<_, _>>()?,
+                configs: configs
+                    .into_iter()
+                    .map(Outcome::read)
+                    .collect::<Result<_, _>>()?,
                 next_page_token: None,
             },
             value => {
@@ -187,11 +193,17 @@ fn either<T: ProtoJsonPayload + DeserializeOwned>(value: Value) -> Result<T, Str
 /// Whether an object is empty, or has one of these members.
 fn has_one_of(value: &Value, members: &[&str]) -> bool {
     let object = value.as_object();
-    object.is_some_and(|object| object.is_empty() || members.iter().any(|member| object.contains_key(*member)))
+    object.is_some_and(|object| {
+        object.is_empty() || members.iter().any(|member| object.contains_key(*member))
+    })
 }
 
 fn is_there(is_there: bool, otherwise: &str) -> Result<(), String> {
-    if is_there { Ok(()) } else { Err(otherwise.to_owned()) }
+    if is_there {
+        Ok(())
+    } else {
+        Err(otherwise.to_owned())
+    }
 }
 
 #[cfg(test)]
@@ -206,8 +218,10 @@ mod tests {
 
     #[test]
     fn what_is_of_another_kind_is_no_result() {
-        let task = json!({ "id": "t", "contextId": "c", "status": { "state": "TASK_STATE_WORKING" } });
-        let update = json!({ "taskId": "t", "contextId": "c", "status": { "state": "TASK_STATE_WORKING" } });
+        let task =
+            json!({ "id": "t", "contextId": "c", "status": { "state": "TASK_STATE_WORKING" } });
+        let update =
+            json!({ "taskId": "t", "contextId": "c", "status": { "state": "TASK_STATE_WORKING" } });
         let message = json!({ "messageId": "m", "role": "ROLE_AGENT", "parts": [{ "text": "x" }] });
         let other = json!({ "foo": 1 });
         assert!(reads::<Task>(task.clone()));
@@ -247,7 +261,10 @@ mod tests {
         let plain = json!({ "taskId": "t", "id": "c", "url": "https://example.com/hook" });
         let snake = json!({ "task_id": "t", "id": "c", "url": "https://example.com/hook", "authentication": null });
         let expected = TaskPushNotificationConfig::read(plain.clone()).unwrap();
-        assert_eq!((&*expected.task_id, expected.id.as_deref()), ("t", Some("c")));
+        assert_eq!(
+            (&*expected.task_id, expected.id.as_deref()),
+            ("t", Some("c"))
+        );
         for list in [
             json!({ "configs": [plain], "nextPageToken": "n" }),
             json!({ "configs": [plain] }),
@@ -255,7 +272,10 @@ mod tests {
         ] {
             let read = ListTaskPushNotificationConfigsResponse::read(list.clone()).unwrap();
             assert_eq!(read.configs, std::slice::from_ref(&expected), "{list}");
-            assert_eq!(read.next_page_token.is_some(), list.get("nextPageToken").is_some());
+            assert_eq!(
+                read.next_page_token.is_some(),
+                list.get("nextPageToken").is_some()
+            );
         }
         let read = TaskPushNotificationConfig::read(snake).unwrap();
         assert_eq!(read.url, expected.url);

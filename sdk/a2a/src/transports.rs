@@ -26,8 +26,8 @@ const LONGEST_EVENT: usize = 4 * 1024 * 1024;
 
 /// Makes the SDK's transports over a [`Client`]: one factory for each binding.
 ///
-/// All that go to one origin share its connections, whatever the binding and whoever's token they carry; each token has its
-/// own proof on each connection.
+/// All that go to one origin share its connections, whatever the binding and whoever's token they
+/// carry; each token has its own proof on each connection.
 #[derive(Clone)]
 pub struct Transports {
     client: Client,
@@ -39,13 +39,15 @@ pub struct Transports {
 }
 
 impl Transports {
-    /// Transports to the agent at `origin`, such as `https://agent.example.com`; a path is passed over.
+    /// Transports to the agent at `origin`, such as `https://agent.example.com`; a path is passed
+    /// over.
     ///
-    /// An agent card says where an agent's interfaces are, and cards are not to be trusted with that: requests go to this
-    /// origin and no other (CL-6).
+    /// An agent card says where an agent's interfaces are, and cards are not to be trusted with
+    /// that: requests go to this origin and no other (CL-6).
     ///
-    /// Without [`token`](Self::token) or [`source`](Self::source), a call carries the access token that an interceptor puts
-    /// into its service parameters as `Authorization`, if any: for many users' tokens over the same connections.
+    /// Without [`token`](Self::token) or [`source`](Self::source), a call carries the access token
+    /// that an interceptor puts into its service parameters as `Authorization`, if any: for many
+    /// users' tokens over the same connections.
     ///
     /// # Errors
     /// [`Kind::InvalidCall`] if `origin` is no absolute URL.
@@ -69,7 +71,9 @@ impl Transports {
         let unusable = |why: String| {
             // What is in front of the host may be secret.
             let origin = shown_target(origin).unwrap_or_default();
-            let message = format!("{origin:?} names no origin; give one such as https://agent.example.com: {why}");
+            let message = format!(
+                "{origin:?} names no origin; give one such as https://agent.example.com: {why}"
+            );
             Failure::new(Kind::InvalidCall, message)
         };
         let uri: Uri = origin.parse().map_err(|e| unusable(format!("{e}")))?;
@@ -84,16 +88,17 @@ impl Transports {
         self.source(Fixed::new(token))
     }
 
-    /// Every call carries the access token that this source has at the time. A call that is refused with `invalid_token` is
-    /// made once more, if the source has another.
+    /// Every call carries the access token that this source has at the time. A call that is refused
+    /// with `invalid_token` is made once more, if the source has another.
     #[must_use]
     pub fn source(mut self, source: impl TokenSource) -> Self {
         self.source = Some(Arc::new(source));
         self
     }
 
-    /// Proves these calls one by one, with `htm`, `htu` and `jti` (PR-6), by method (`CancelTask`), whatever the client's
-    /// [`Hardening`](bowline_client::Hardening) says. A2A says of no method what it is applied to, or that it destroys something.
+    /// Proves these calls one by one, with `htm`, `htu` and `jti` (PR-6), by method (`CancelTask`),
+    /// whatever the client's [`Hardening`](bowline_client::Hardening) says. A2A says of no method
+    /// what it is applied to, or that it destroys something.
     #[must_use]
     pub fn per_request_claims(mut self, claims: PerRequestClaims) -> Self {
         self.claims = claims;
@@ -124,13 +129,15 @@ impl Transports {
         self.of(Binding::HttpJson)
     }
 
-    /// The `GRPC` binding, over HTTP/2 and nothing else. An interface's URL is `host:port`, for TLS unless these transports are
-    /// for `http://host:port` and not for `https://host:port`; a path is passed over.
+    /// The `GRPC` binding, over HTTP/2 and nothing else. An interface's URL is `host:port`, for TLS
+    /// unless these transports are for `http://host:port` and not for `https://host:port`; a path
+    /// is passed over.
     pub fn grpc(&self) -> Arc<dyn TransportFactory> {
         self.of(Binding::Grpc)
     }
 
-    /// The SDK's client factory with all three, and none of its own. It prefers JSON-RPC, then HTTP+JSON, then gRPC.
+    /// The SDK's client factory with all three, and none of its own. It prefers JSON-RPC, then
+    /// HTTP+JSON, then gRPC.
     pub fn factory(&self) -> A2AClientFactory {
         A2AClientFactory::builder()
             .no_defaults()
@@ -147,7 +154,12 @@ impl Transports {
         })
     }
 
-    fn wire(&self, binding: Binding, card: &AgentCard, interface: &AgentInterface) -> Result<(Wire, Uri), Failure> {
+    fn wire(
+        &self,
+        binding: Binding,
+        card: &AgentCard,
+        interface: &AgentInterface,
+    ) -> Result<(Wire, Uri), Failure> {
         let url = match binding {
             Binding::Grpc => grpc::target(&interface.url, &self.origins),
             Binding::JsonRpc | Binding::HttpJson => Cow::from(&interface.url),
@@ -207,9 +219,14 @@ impl TransportFactory for Factory {
         }
     }
 
-    /// Makes a transport; no connection is opened before the first call. What the card demands and nobody has is an error
-    /// here, or at the first call if it is an access token, which each call may bring.
-    async fn create(&self, card: &AgentCard, interface: &AgentInterface) -> Result<Box<dyn Transport>, A2AError> {
+    /// Makes a transport; no connection is opened before the first call. What the card demands and
+    /// nobody has is an error here, or at the first call if it is an access token, which each call
+    /// may bring.
+    async fn create(
+        &self,
+        card: &AgentCard,
+        interface: &AgentInterface,
+    ) -> Result<Box<dyn Transport>, A2AError> {
         let transports = &self.transports;
         let (wire, endpoint) = transports.wire(self.binding, card, interface)?;
         let longest_event = transports.longest_event;
@@ -259,7 +276,9 @@ mod tests {
         let client = Client::builder().build().unwrap();
         let failure = Transports::new(client, "a.example:443").unwrap_err();
         assert!(
-            failure.to_string().contains("\"a.example:443\" names no origin"),
+            failure
+                .to_string()
+                .contains("\"a.example:443\" names no origin"),
             "{failure}"
         );
     }

@@ -1,4 +1,5 @@
-//! One request out, whatever the binding: service parameters, access token, label, claims; and whether its answer is one.
+//! One request out, whatever the binding: service parameters, access token, label, claims; and
+//! whether its answer is one.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,8 +18,9 @@ use bowline_proof::dpop::DPOP_HEADER;
 use bowline_token::Authorized;
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT,
-    HOST, LOCATION, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH,
+    CONTENT_TYPE, COOKIE, EXPECT, HOST, LOCATION, PROXY_AUTHORIZATION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
@@ -32,8 +34,8 @@ use crate::results::Misread;
 const VERSION_FIELD: HeaderName = HeaderName::from_static("a2a-version");
 const EXTENSIONS_FIELD: HeaderName = HeaderName::from_static("a2a-extensions");
 
-/// What is not a service parameter's to say: it frames the message, says how the answer is read, or belongs to the
-/// connection.
+/// What is not a service parameter's to say: it frames the message, says how the answer is read, or
+/// belongs to the connection.
 const RESERVED: [HeaderName; 17] = [
     ACCEPT,
     ACCEPT_ENCODING,
@@ -54,8 +56,8 @@ const RESERVED: [HeaderName; 17] = [
     DPOP_HEADER,
 ];
 
-/// Methods that may be sent again after a connection that ended, whatever HTTP makes of them (CL-7): they change nothing
-/// (A2A §3.3.1). Sending a message is none of them.
+/// Methods that may be sent again after a connection that ended, whatever HTTP makes of them
+/// (CL-7): they change nothing (A2A §3.3.1). Sending a message is none of them.
 const REPEATABLE: [&str; 6] = [
     methods::GET_TASK,
     methods::LIST_TASKS,
@@ -65,7 +67,8 @@ const REPEATABLE: [&str; 6] = [
     methods::GET_EXTENDED_AGENT_CARD,
 ];
 
-/// How long an answer's body may take once its head has come: what takes long in A2A takes long before that.
+/// How long an answer's body may take once its head has come: what takes long in A2A takes long
+/// before that.
 const BODY_TIME: Duration = Duration::from_secs(60);
 
 /// How much is read of an answer that only a person will read, in octets.
@@ -93,7 +96,8 @@ pub(crate) struct Wire {
     pub(crate) longest_answer: usize,
 }
 
-/// A call of one method on its way through HTTP machinery that does not know it: in a request's extensions.
+/// A call of one method on its way through HTTP machinery that does not know it: in a request's
+/// extensions.
 #[derive(Clone)]
 pub(crate) struct Outbound {
     pub(crate) method: &'static str,
@@ -152,7 +156,9 @@ impl Wire {
             body::discard(rest).await;
             *request.uri_mut() = target;
         }
-        let message = format!("the agent redirects for more than {MOST_REDIRECTS} times; ask whoever runs it");
+        let message = format!(
+            "the agent redirects for more than {MOST_REDIRECTS} times; ask whoever runs it"
+        );
         Err(Failure::new(Kind::Redirect, message))
     }
 
@@ -167,8 +173,8 @@ impl Wire {
         }
     }
 
-    /// The body of an answer of success that should be JSON, whatever type it says it has. A page is not read: somebody
-    /// wants people to log in.
+    /// The body of an answer of success that should be JSON, whatever type it says it has. A page
+    /// is not read: somebody wants people to log in.
     ///
     /// # Errors
     /// As [`whole`](Self::whole), and `NotA2a`.
@@ -177,7 +183,9 @@ impl Wire {
             let octets = body::prefix(rest, LONGEST_TEXT).await;
             return Err(not_a2a(head, &octets, "no JSON"));
         }
-        self.whole(rest).await.map_err(|failure| failure.with_head(head))
+        self.whole(rest)
+            .await
+            .map_err(|failure| failure.with_head(head))
     }
 
     /// The body of an error status, which may be JSON that says more: as much of it as can be had.
@@ -230,22 +238,27 @@ pub(crate) fn endpoint(url: &str, allowed: &[Origin]) -> Result<Uri, Failure> {
         let message = format!(
             "the agent's card puts this interface at {origin}, and this client's requests are for {}; add that origin \
              (Transports::also) if it is the agent's",
-            allowed.iter().map(Origin::to_string).collect::<Vec<_>>().join(", ")
+            allowed
+                .iter()
+                .map(Origin::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
         );
         return Err(Failure::new(Kind::OtherOrigin, message));
     }
     Ok(uri)
 }
 
-/// Writes service parameters into header fields, as every binding has them (A2A §3.2.6), and the version if none is among
-/// them.
+/// Writes service parameters into header fields, as every binding has them (A2A §3.2.6), and the
+/// version if none is among them.
 fn put(params: &ServiceParams, has_token: bool, fields: &mut HeaderMap) -> Result<(), Failure> {
     let invalid = |name: &str, why: &str| {
         let message = format!("the service parameter {:?} {why}", shown(name));
         Failure::new(Kind::InvalidCall, message)
     };
     for (key, values) in params {
-        let name = HeaderName::from_bytes(key.as_bytes()).map_err(|_| invalid(key, "is no name of a header field"))?;
+        let name = HeaderName::from_bytes(key.as_bytes())
+            .map_err(|_| invalid(key, "is no name of a header field"))?;
         if RESERVED.contains(&name) {
             return Err(invalid(key, "is not the caller's to give"));
         }
@@ -255,11 +268,12 @@ fn put(params: &ServiceParams, has_token: bool, fields: &mut HeaderMap) -> Resul
                 "and the transport's own token are two credentials: give one",
             ));
         }
-        // One field for the list that A2A has (§9.2, §11.2); of other fields nobody knows whether they are lists.
+        // One field for the list that A2A has (§9.2, §11.2); of other fields nobody knows whether
+        // they are lists.
         let joined = (name == EXTENSIONS_FIELD && values.len() > 1).then(|| vec![values.join(",")]);
         for value in joined.as_ref().unwrap_or(values) {
-            let mut value =
-                HeaderValue::from_str(value).map_err(|_| invalid(key, "has a value that no field can have"))?;
+            let mut value = HeaderValue::from_str(value)
+                .map_err(|_| invalid(key, "has a value that no field can have"))?;
             value.set_sensitive(name == AUTHORIZATION || name == COOKIE);
             fields.append(name.clone(), value);
         }
@@ -270,7 +284,8 @@ fn put(params: &ServiceParams, has_token: bool, fields: &mut HeaderMap) -> Resul
     Ok(())
 }
 
-/// Names an extension in `A2A-Extensions` besides those that the caller names: one field, with commas (A2A §9.2).
+/// Names an extension in `A2A-Extensions` besides those that the caller names: one field, with
+/// commas (A2A §9.2).
 fn activate(uri: &str, fields: &mut HeaderMap) -> Result<(), Failure> {
     let values = fields.get_all(EXTENSIONS_FIELD).iter();
     let named: Vec<_> = values
@@ -280,8 +295,12 @@ fn activate(uri: &str, fields: &mut HeaderMap) -> Result<(), Failure> {
         .filter(|named| !named.is_empty() && *named != uri)
         .chain([uri])
         .collect();
-    let value = HeaderValue::try_from(named.join(","))
-        .map_err(|_| Failure::new(Kind::InvalidCall, "A2A-Extensions has a value that no field can have"))?;
+    let value = HeaderValue::try_from(named.join(",")).map_err(|_| {
+        Failure::new(
+            Kind::InvalidCall,
+            "A2A-Extensions has a value that no field can have",
+        )
+    })?;
     fields.insert(EXTENSIONS_FIELD, value);
     Ok(())
 }
@@ -299,8 +318,13 @@ fn checked(response: Response<Body>) -> Result<Response<Body>, Failure> {
         );
         Failure::new(Kind::BindingRefused, message)
     } else if response.status().is_redirection() {
-        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-        let to = location.and_then(shown_target).unwrap_or_else(|| "nowhere".to_owned());
+        let location = response
+            .headers()
+            .get(LOCATION)
+            .and_then(|value| value.to_str().ok());
+        let to = location
+            .and_then(shown_target)
+            .unwrap_or_else(|| "nowhere".to_owned());
         // Segment by segment: a slash is a character of tokens.
         let to = to.split('/').map(shown).collect::<Vec<_>>().join("/");
         let message = format!(
@@ -334,10 +358,13 @@ pub(crate) fn refused_with(head: &Parts, octets: &[u8]) -> Failure {
     let hint = match status {
         StatusCode::UNAUTHORIZED => "; the access token is missing or not accepted",
         StatusCode::FORBIDDEN => "; the access token does not allow this",
-        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => "; is this the URL of the interface?",
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+            "; is this the URL of the interface?"
+        }
         _ => "",
     };
-    let message = format!("the agent, or what is in front of it, answered HTTP {status} with {what}{hint}");
+    let message =
+        format!("the agent, or what is in front of it, answered HTTP {status} with {what}{hint}");
     of_status(head, message)
 }
 
@@ -402,7 +429,8 @@ fn is_html(fields: &HeaderMap) -> bool {
 
 /// `application/json`, or a type built on it (RFC 6839 §3.1).
 fn is_json(fields: &HeaderMap) -> bool {
-    media_type(fields).is_some_and(|media_type| media_type.ends_with("/json") || media_type.ends_with("+json"))
+    media_type(fields)
+        .is_some_and(|media_type| media_type.ends_with("/json") || media_type.ends_with("+json"))
 }
 
 fn binding_refused(refusal: &Refusal) -> String {
@@ -429,7 +457,9 @@ mod tests {
     #[test]
     fn a_credential_among_the_parameters_is_shown_to_nobody() {
         let names = ["authorization", "Cookie", "x-one"];
-        let params: ServiceParams = names.map(|name| (name.to_owned(), vec!["a-secret".to_owned()])).into();
+        let params: ServiceParams = names
+            .map(|name| (name.to_owned(), vec!["a-secret".to_owned()]))
+            .into();
         let mut fields = HeaderMap::new();
         put(&params, false, &mut fields).unwrap();
         assert!(fields[AUTHORIZATION].is_sensitive() && fields[COOKIE].is_sensitive());
@@ -439,6 +469,9 @@ mod tests {
             params,
         };
         let shown = format!("{outbound:?}");
-        assert!(shown.contains("x-one") && !shown.contains("a-secret"), "{shown}");
+        assert!(
+            shown.contains("x-one") && !shown.contains("a-secret"),
+            "{shown}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! No token and no proof in an error or a log of any binding (EX-7). In a process of its own: it listens to every line.
+//! No token and no proof in an error or a log of any binding (EX-7). In a process of its own: it
+//! listens to every line.
 
 #[allow(dead_code, reason = "other tests need more of it")]
 #[path = "it/grpc/house.rs"]
@@ -33,7 +34,9 @@ async fn no_token_and_no_proof_is_in_an_error_or_a_log() {
     let [opaque, stale, theirs] = ["opaque-and-secret", "stale-and-secret", "of-an-interceptor"];
     let jwt = house.token("a-name-that-nobody-else-has");
     let none = ServiceParams::new();
-    let credential = |token: &str| ServiceParams::from([("Authorization".to_owned(), vec![format!("Bearer {token}")])]);
+    let credential = |token: &str| {
+        ServiceParams::from([("Authorization".to_owned(), vec![format!("Bearer {token}")])])
+    };
     let task = GetTaskRequest {
         id: "t".to_owned(),
         history_length: None,
@@ -69,8 +72,13 @@ async fn no_token_and_no_proof_is_in_an_error_or_a_log() {
         shown += &format!("{rest:?}");
     }
     for over in BINDINGS {
-        let transport = over.create(&house.transports(&client), &card).await.unwrap();
-        let error = soon(transport.get_task(&credential(theirs), &task)).await.unwrap_err();
+        let transport = over
+            .create(&house.transports(&client), &card)
+            .await
+            .unwrap();
+        let error = soon(transport.get_task(&credential(theirs), &task))
+            .await
+            .unwrap_err();
         shown += &format!("{error:?}");
         let not_one = ServiceParams::from([("x-key".to_owned(), vec![format!("{theirs}\n")])]);
         let error = soon(transport.get_task(&not_one, &task)).await.unwrap_err();
@@ -78,7 +86,12 @@ async fn no_token_and_no_proof_is_in_an_error_or_a_log() {
     }
 
     let logged = log.text();
-    for part in ["TASK_NOT_FOUND", "stream_cut", "unauthorized", "invalid_call"] {
+    for part in [
+        "TASK_NOT_FOUND",
+        "stream_cut",
+        "unauthorized",
+        "invalid_call",
+    ] {
         assert!(shown.contains(part), "no {part} was shown: {shown}");
     }
     for part in ["h2::", "hyper", "bowline_server"] {

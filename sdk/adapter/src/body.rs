@@ -33,7 +33,8 @@ pub enum WholeError {
 /// The whole body.
 ///
 /// # Errors
-/// [`WholeError::TooLarge`] beyond `limit` octets: the rest is cancelled. What the client says of a broken one.
+/// [`WholeError::TooLarge`] beyond `limit` octets: the rest is cancelled. What the client says of a
+/// broken one.
 pub async fn whole(mut body: Body, limit: usize) -> Result<Vec<u8>, WholeError> {
     let too_large = WholeError::TooLarge { limit };
     if body.size_hint().lower() > limit as u64 {
@@ -55,7 +56,9 @@ pub async fn prefix(mut body: Body, limit: usize) -> Vec<u8> {
     let mut octets = Vec::new();
     let read = async {
         while octets.len() < limit {
-            let Some(Ok(data)) = next(&mut body).await else { return };
+            let Some(Ok(data)) = next(&mut body).await else {
+                return;
+            };
             let room = data.len().min(limit - octets.len());
             octets.extend_from_slice(&data[..room]);
         }
@@ -65,8 +68,8 @@ pub async fn prefix(mut body: Body, limit: usize) -> Vec<u8> {
     octets
 }
 
-/// Reads what is left of a body that nobody needs, so that an HTTP/1.1 connection can carry the next request; a long
-/// or slow one is cancelled.
+/// Reads what is left of a body that nobody needs, so that an HTTP/1.1 connection can carry the
+/// next request; a long or slow one is cancelled.
 pub async fn discard(body: Body) {
     read_out(body, DISCARD_LIMIT, DISCARD_TIME).await;
 }

@@ -18,16 +18,24 @@ pub fn content_type(headers: &HeaderMap) -> Option<String> {
 /// The media type in lower case, without parameters (RFC 9110 §8.3.1).
 pub fn media_type(headers: &HeaderMap) -> Option<String> {
     let value = content_type(headers)?;
-    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+    Some(
+        value
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase(),
+    )
 }
 
-/// Whether the media type is `expected`, which has no parameters. Compares without case and parameters (RFC 9110 §8.3.1).
+/// Whether the media type is `expected`, which has no parameters. Compares without case and
+/// parameters (RFC 9110 §8.3.1).
 pub fn has_media_type(headers: &HeaderMap, expected: &str) -> bool {
     media_type(headers).is_some_and(|media_type| media_type.eq_ignore_ascii_case(expected))
 }
 
-/// The error of a challenge that asks for a proof, not for another token (RS-10; RFC 9449 §7.1, §9). The client has
-/// dealt with those that it could.
+/// The error of a challenge that asks for a proof, not for another token (RS-10; RFC 9449 §7.1,
+/// §9). The client has dealt with those that it could.
 pub fn binding_error(headers: &HeaderMap) -> Option<&'static str> {
     const ERRORS: [&str; 4] = [
         "use_session_binding",
@@ -43,10 +51,11 @@ pub fn binding_error(headers: &HeaderMap) -> Option<&'static str> {
 /// As many redirects are followed.
 pub const MOST_REDIRECTS: usize = 10;
 
-/// Where a response sends a request to `from` on to, if to the same origin: 307 and 308, which ask for the same request
-/// elsewhere. Any other redirect is the caller's to judge.
+/// Where a response sends a request to `from` on to, if to the same origin: 307 and 308, which ask
+/// for the same request elsewhere. Any other redirect is the caller's to judge.
 ///
-/// Nothing is sent along: what follows is a request of its own, and its token and proof stay at their origin (CL-6).
+/// Nothing is sent along: what follows is a request of its own, and its token and proof stay at
+/// their origin (CL-6).
 pub fn onward(from: &Uri, head: &Parts) -> Option<Uri> {
     if !matches!(
         head.status,
@@ -62,7 +71,8 @@ pub fn onward(from: &Uri, head: &Parts) -> Option<Uri> {
     (Origin::of(from).ok()? == origin).then_some(target)
 }
 
-/// A URL, or where a redirect leads, as far as it may be shown: a query or user information may be secret.
+/// A URL, or where a redirect leads, as far as it may be shown: a query or user information may be
+/// secret.
 pub fn shown_target(location: &str) -> Option<String> {
     let uri: Uri = location.parse().ok()?;
     let path = uri.path();
@@ -84,7 +94,10 @@ mod tests {
     use super::*;
 
     fn target(status: u16, location: &str) -> Option<String> {
-        let response = Response::builder().status(status).header(LOCATION, location).body(());
+        let response = Response::builder()
+            .status(status)
+            .header(LOCATION, location)
+            .body(());
         let from = Uri::from_static("https://mcp.example.com/v1/mcp?x=1");
         onward(&from, &response.unwrap().into_parts().0).map(|uri| uri.to_string())
     }
@@ -96,7 +109,10 @@ mod tests {
             ("v2", Some("https://mcp.example.com/v1/v2")),
             ("?y=2", Some("https://mcp.example.com/v1/mcp?y=2")),
             ("../v2#part", Some("https://mcp.example.com/v2")),
-            ("HTTPS://MCP.example.com:443/v2", Some("https://mcp.example.com/v2")),
+            (
+                "HTTPS://MCP.example.com:443/v2",
+                Some("https://mcp.example.com/v2"),
+            ),
             ("//mcp.example.com/v2", Some("https://mcp.example.com/v2")),
             ("http://mcp.example.com/v2", None),
             ("https://mcp.example.com:8443/v2", None),
@@ -108,7 +124,11 @@ mod tests {
             ("data:x", None),
         ] {
             for status in [307, 308] {
-                assert_eq!(target(status, location).as_deref(), followed, "{status} {location}");
+                assert_eq!(
+                    target(status, location).as_deref(),
+                    followed,
+                    "{status} {location}"
+                );
             }
             for status in [300, 301, 302, 303, 304, 200, 404] {
                 assert_eq!(target(status, location), None, "{status} {location}");
@@ -123,8 +143,14 @@ mod tests {
             shown_target("https://user:pw@host:8443/v2#x").as_deref(),
             Some("https://host:8443/v2")
         );
-        assert_eq!(shown_target(&format!("/{}", "x".repeat(LONGEST_TARGET))), None);
+        assert_eq!(
+            shown_target(&format!("/{}", "x".repeat(LONGEST_TARGET))),
+            None
+        );
         assert_eq!(shown_target(""), None);
-        assert_eq!(shown_target("user:pw@host:8443").as_deref(), Some("host:8443"));
+        assert_eq!(
+            shown_target("user:pw@host:8443").as_deref(),
+            Some("host:8443")
+        );
     }
 }

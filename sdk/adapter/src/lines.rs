@@ -1,8 +1,9 @@
 //! An event stream's octets as lines, within bounds.
 //!
-//! `eventsource-stream` parses what comes out of here. It gets whole lines of valid UTF-8, because of what it does with
-//! other input: octets that are no UTF-8 pile up unread, a byte order mark at the start makes it panic, a long line is
-//! scanned again with each piece of it, and `retry` counts only in an event that has data.
+//! `eventsource-stream` parses what comes out of here. It gets whole lines of valid UTF-8, because
+//! of what it does with other input: octets that are no UTF-8 pile up unread, a byte order mark at
+//! the start makes it panic, a long line is scanned again with each piece of it, and `retry` counts
+//! only in an event that has data.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -98,8 +99,8 @@ struct Silence {
 }
 
 impl Lines {
-    /// `limit`: octets of one event, its line ends included; a comment counts for itself. `silence`: the longest time without
-    /// any octet.
+    /// `limit`: octets of one event, its line ends included; a comment counts for itself.
+    /// `silence`: the longest time without any octet.
     pub fn of(body: Body, limit: usize, silence: Option<Duration>, retry: Retry) -> Self {
         Self {
             body: Some(body),
@@ -120,7 +121,8 @@ impl Lines {
         self
     }
 
-    /// What has not been read of the body; `None` once it has ended. Lines that are ready are dropped.
+    /// What has not been read of the body; `None` once it has ended. Lines that are ready are
+    /// dropped.
     pub fn into_rest(self) -> Option<Body> {
         self.body
     }
@@ -146,7 +148,8 @@ impl Stream for Lines {
     type Item = Result<String, LinesError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        // A server that sends without a pause, comments for one, would keep its reader from ever looking at a clock.
+        // A server that sends without a pause, comments for one, would keep its reader from ever
+        // looking at a clock.
         let budget = ready!(coop::poll_proceed(cx));
         loop {
             if let Some(line) = self.ready.pop_front() {
@@ -154,7 +157,9 @@ impl Stream for Lines {
                 return Poll::Ready(Some(line));
             }
             let Self { body, silence, .. } = &mut *self;
-            let Some(reading) = body else { return Poll::Ready(None) };
+            let Some(reading) = body else {
+                return Poll::Ready(None);
+            };
             let frame = match (Pin::new(reading).poll_frame(cx), silence) {
                 (Poll::Ready(frame), silence) => {
                     if let Some(Silence { limit, over }) = silence {
@@ -200,7 +205,11 @@ impl Splitter {
         }
     }
 
-    fn add(&mut self, mut data: &[u8], lines: &mut VecDeque<Result<String, LinesError>>) -> Result<(), LinesError> {
+    fn add(
+        &mut self,
+        mut data: &[u8],
+        lines: &mut VecDeque<Result<String, LinesError>>,
+    ) -> Result<(), LinesError> {
         while !data.is_empty() {
             if std::mem::take(&mut self.after_cr) && data[0] == b'\n' {
                 data = &data[1..];
@@ -273,14 +282,20 @@ mod tests {
     #[test]
     fn an_event_may_be_as_long_as_the_limit_and_no_longer() {
         assert!(lines(9, &[b"data: abc\n\n"]).is_ok());
-        assert!(matches!(lines(8, &[b"data: abc\n\n"]), Err(LinesError::TooLong { .. })));
+        assert!(matches!(
+            lines(8, &[b"data: abc\n\n"]),
+            Err(LinesError::TooLong { .. })
+        ));
         assert!(lines(18, &[b"data: a\n", b"data: abcd\n\n"]).is_ok());
         assert!(matches!(
             lines(17, &[b"data: a\n", b"data: abcd\n\n"]),
             Err(LinesError::TooLong { .. })
         ));
         let two = b"data: abc\n\ndata: abc\n\n";
-        assert!(lines(9, &[two]).is_ok(), "each event is measured for itself");
+        assert!(
+            lines(9, &[two]).is_ok(),
+            "each event is measured for itself"
+        );
     }
 
     #[test]
@@ -349,7 +364,10 @@ mod tests {
 
     #[test]
     fn one_byte_order_mark_is_taken_off_and_no_more() {
-        assert_eq!(lines(100, &[b"\xef\xbb", b"\xbfdata: a\n"]).unwrap(), "data: a\n");
+        assert_eq!(
+            lines(100, &[b"\xef\xbb", b"\xbfdata: a\n"]).unwrap(),
+            "data: a\n"
+        );
         let two = b"\xef\xbb\xbf\xef\xbb\xbfa\n\xef\xbb\xbfb\n";
         assert_eq!(lines(100, &[two]).unwrap(), "\u{feff}a\n\u{feff}b\n");
     }

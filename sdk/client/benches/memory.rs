@@ -1,7 +1,9 @@
-//! What a client keeps in memory for each idle connection, and for each token that it has proved on one.
+//! What a client keeps in memory for each idle connection, and for each token that it has proved on
+//! one.
 //!
-//! `cargo bench -p bowline-client --bench memory`; `docs/src/benchmarks.md` says what it means. The server is another
-//! process, and each HTTP version has a client process of its own, so that nothing else is counted.
+//! `cargo bench -p bowline-client --bench memory`; `docs/src/benchmarks.md` says what it means. The
+//! server is another process, and each HTTP version has a client process of its own, so that
+//! nothing else is counted.
 
 mod common;
 
@@ -70,12 +72,21 @@ fn main() {
         let name = http.name();
         let [before, opened] = told(&mut Child::start(HYPER, &job));
         let per_connection = opened.less(before).shared_by(connections);
-        figures.tell(format!("{name}.per_hyper_connection.live"), per_connection.live);
-        figures.tell(format!("{name}.per_hyper_connection.resident"), per_connection.resident);
+        figures.tell(
+            format!("{name}.per_hyper_connection.live"),
+            per_connection.live,
+        );
+        figures.tell(
+            format!("{name}.per_hyper_connection.resident"),
+            per_connection.resident,
+        );
         let [before, opened, proved] = told(&mut Child::start(BOWLINE, &job));
         let per_connection = opened.less(before).shared_by(connections);
         figures.tell(format!("{name}.per_connection.live"), per_connection.live);
-        figures.tell(format!("{name}.per_connection.resident"), per_connection.resident);
+        figures.tell(
+            format!("{name}.per_connection.resident"),
+            per_connection.resident,
+        );
         let per_pair = proved.less(opened).shared_by(connections * tokens);
         figures.tell(format!("{name}.per_pair.live"), per_pair.live);
         figures.tell(format!("{name}.per_pair.resident"), per_pair.resident);
@@ -85,7 +96,9 @@ fn main() {
 
 fn told<const N: usize>(child: &mut Child) -> [Memory; N] {
     let measured: Vec<Memory> = serde_json::from_str(&child.answer()).expect("measurements");
-    measured.try_into().unwrap_or_else(|_| panic!("not {N} measurements"))
+    measured
+        .try_into()
+        .unwrap_or_else(|_| panic!("not {N} measurements"))
 }
 
 /// Octets in use.
@@ -160,7 +173,8 @@ async fn hyper(job: &Job) -> [Memory; 2] {
     [before, Memory::now()]
 }
 
-/// A client's memory before it opens connections, with all of them idle, and with all tokens proved on all of them.
+/// A client's memory before it opens connections, with all of them idle, and with all tokens proved
+/// on all of them.
 async fn bowline(job: &Job) -> [Memory; 3] {
     let Job {
         party,
@@ -192,11 +206,15 @@ async fn bowline(job: &Job) -> [Memory; 3] {
     let after = Memory::now();
     let stats = client.stats();
     assert_eq!(stats.connections_opened as usize, connections + 1);
-    assert_eq!(stats.totals.signatures() as usize, (connections + 1) * proved.len());
+    assert_eq!(
+        stats.totals.signatures() as usize,
+        (connections + 1) * proved.len()
+    );
     [before, opened, after]
 }
 
-/// Sends so many requests, and reads no answer before the last has come: each has a connection of its own.
+/// Sends so many requests, and reads no answer before the last has come: each has a connection of
+/// its own.
 async fn hold(caller: &mut Bowline, number: usize) {
     let mut held = Vec::with_capacity(number);
     for _ in 0..number {

@@ -27,10 +27,14 @@ fn main() {
     common::child::role();
     let options = Options::of_command_line();
     let mut figures = Figures::new("slow_key", &options);
-    // One worker: if a signature held it up, there would be nobody else to serve the other requests.
+    // One worker: if a signature held it up, there would be nobody else to serve the other
+    // requests.
     common::runtime_of(1).block_on(async {
         let run = tokio::spawn(async move {
-            for http in Http::BOTH.into_iter().filter(|http| options.wants(http.name())) {
+            for http in Http::BOTH
+                .into_iter()
+                .filter(|http| options.wants(http.name()))
+            {
                 progress(http.name());
                 measure(&options, &mut figures, http).await;
             }
@@ -48,7 +52,10 @@ struct Turn {
 }
 
 async fn measure(options: &Options, figures: &mut Figures, http: Http) {
-    let (rounds, length) = options.pick((15, Duration::from_millis(1500)), (3, Duration::from_millis(700)));
+    let (rounds, length) = options.pick(
+        (15, Duration::from_millis(1500)),
+        (3, Duration::from_millis(700)),
+    );
     let scene = Scene::new();
     let slow = Slow::default();
     let key = SlowKey {
@@ -57,12 +64,15 @@ async fn measure(options: &Options, figures: &mut Figures, http: Http) {
     };
     let identity = Identity::new(scene.agent.chain(), Arc::new(key)).expect("a pair");
     // Either version is offered, for the server that needs the signatures speaks HTTP/1.1.
-    let builder = scene.client().bowline(http).http_versions(HttpVersions::Auto);
+    let builder = scene
+        .client()
+        .bowline(http)
+        .http_versions(HttpVersions::Auto);
     let client = builder.identity(identity).build().expect("a client");
     let party = scene.server();
     let server = ServerProcess::start(&party, Settings::of(http));
-    // Each request is the only one of its connection, and no session is resumed: the key signs the handshake, and then
-    // the proof.
+    // Each request is the only one of its connection, and no session is resumed: the key signs the
+    // handshake, and then the proof.
     let signing = ServerProcess::start(
         &party,
         Settings {
@@ -87,7 +97,13 @@ async fn measure(options: &Options, figures: &mut Figures, http: Http) {
     tell(figures, http.name(), &quiet, &busy);
 }
 
-async fn turn_with_signing(client: &Client, slow: &Slow, known: &Bowline, new: &Bowline, length: Duration) -> Turn {
+async fn turn_with_signing(
+    client: &Client,
+    slow: &Slow,
+    known: &Bowline,
+    new: &Bowline,
+    length: Duration,
+) -> Turn {
     slow.is_slow.store(true, Ordering::Relaxed);
     let before = slow.signatures.load(Ordering::Relaxed);
     let minted = client.stats().totals.signatures();
@@ -136,7 +152,10 @@ async fn turn(known: &Bowline, length: Duration) -> Turn {
     all.sort();
     let pace = quantile(&all, 0.5);
     let p50 = pace.as_secs_f64() * 1e6;
-    let held_back = all.iter().flat_map(|took| held_back(*took, pace)).collect::<Vec<_>>();
+    let held_back = all
+        .iter()
+        .flat_map(|took| held_back(*took, pace))
+        .collect::<Vec<_>>();
     all.extend(held_back);
     all.sort();
     Turn {
@@ -146,17 +165,25 @@ async fn turn(known: &Bowline, length: Duration) -> Turn {
     }
 }
 
-/// A request that takes long holds back those that its task would have sent meanwhile. They are delayed, too: without
-/// them one request of 300 ms among thousands would never be seen in a p99 ("coordinated omission").
+/// A request that takes long holds back those that its task would have sent meanwhile. They are
+/// delayed, too: without them one request of 300 ms among thousands would never be seen in a p99
+/// ("coordinated omission").
 fn held_back(took: Duration, pace: Duration) -> impl Iterator<Item = Duration> {
     std::iter::successors(Some(took), move |rest| rest.checked_sub(pace)).skip(1)
 }
 
 fn tell(figures: &mut Figures, http: &str, quiet: &[Turn], busy: &[Turn]) {
     let of = |turns: &[Turn], value: fn(&Turn) -> f64| turns.iter().map(value).collect::<Vec<_>>();
-    for (name, value) in [("p50", (|turn| turn.p50) as fn(&Turn) -> f64), ("p99", |turn| turn.p99)] {
+    for (name, value) in [
+        ("p50", (|turn| turn.p50) as fn(&Turn) -> f64),
+        ("p99", |turn| turn.p99),
+    ] {
         let (quiet, busy) = (of(quiet, value), of(busy, value));
-        let ratios: Vec<f64> = busy.iter().zip(&quiet).map(|(busy, quiet)| busy / quiet).collect();
+        let ratios: Vec<f64> = busy
+            .iter()
+            .zip(&quiet)
+            .map(|(busy, quiet)| busy / quiet)
+            .collect();
         figures.tell(format!("{http}.{name}.quiet_microseconds"), median(&quiet));
         figures.tell(format!("{http}.{name}.signing_microseconds"), median(&busy));
         figures.tell(format!("{http}.{name}.signing_vs_quiet"), median(&ratios));

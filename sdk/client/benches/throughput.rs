@@ -1,4 +1,5 @@
-//! Requests per second: bowline beside what an application would use instead, each with the same request.
+//! Requests per second: bowline beside what an application would use instead, each with the same
+//! request.
 //!
 //! `cargo bench -p bowline-client --bench throughput`; `docs/src/benchmarks.md` says what it means.
 
@@ -73,8 +74,8 @@ async fn contenders(scene: &Scene, http: Http, tasks: usize, origin: &str) -> Ve
     let bowline = Bowline::new(client, origin, &session);
     let client = party.bowline(http).dpop_key(scene.dpop_key.clone()).build();
     let bowline_dpop = Bowline::new(client.expect("a client"), origin, &dpop);
-    // One connection that all tasks share if it is HTTP/2; HTTP/1.1 takes one request at a time, so there it is one
-    // for each task, which is what the pools end up with, too.
+    // One connection that all tasks share if it is HTTP/2; HTTP/1.1 takes one request at a time, so
+    // there it is one for each task, which is what the pools end up with, too.
     let tls = party.tls(http);
     let mut hyper: Vec<Hyper> = Vec::new();
     for _ in 0..tasks {
@@ -93,9 +94,11 @@ async fn contenders(scene: &Scene, http: Http, tasks: usize, origin: &str) -> Ve
     ]
 }
 
-/// Rates are medians; a ratio is the median of the rounds' ratios, so that what slows a whole round down does not count.
+/// Rates are medians; a ratio is the median of the rounds' ratios, so that what slows a whole round
+/// down does not count.
 fn tell(figures: &mut Figures, part: &str, contenders: &[Contender], turns: &[Vec<Turn>]) {
-    let all = |turns: &[Turn], value: fn(&Turn) -> f64| turns.iter().map(value).collect::<Vec<f64>>();
+    let all =
+        |turns: &[Turn], value: fn(&Turn) -> f64| turns.iter().map(value).collect::<Vec<f64>>();
     for (contender, turns) in contenders.iter().zip(turns) {
         let name = format!("{part}.{}", contender.name);
         figures.tell(
@@ -108,14 +111,20 @@ fn tell(figures: &mut Figures, part: &str, contenders: &[Contender], turns: &[Ve
         );
     }
     let rates_of = |name: &str| {
-        let place = contenders.iter().position(|contender| contender.name == name)?;
+        let place = contenders
+            .iter()
+            .position(|contender| contender.name == name)?;
         Some(all(&turns[place], |turn| turn.per_second))
     };
     for other in OTHERS {
         let (Some(own), Some(others)) = (rates_of(BOWLINE), rates_of(other)) else {
             continue;
         };
-        let ratios: Vec<f64> = own.iter().zip(others).map(|(own, other)| own / other).collect();
+        let ratios: Vec<f64> = own
+            .iter()
+            .zip(others)
+            .map(|(own, other)| own / other)
+            .collect();
         let name = format!("{part}.vs_{other}");
         let lowest = ratios.iter().copied().fold(f64::INFINITY, f64::min);
         let highest = ratios.iter().copied().fold(0.0, f64::max);

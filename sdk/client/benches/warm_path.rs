@@ -1,7 +1,8 @@
-//! What a proof that is known adds to a request: allocations, instructions, octets. Counted, not timed.
+//! What a proof that is known adds to a request: allocations, instructions, octets. Counted, not
+//! timed.
 //!
-//! `cargo bench -p bowline-client --bench warm_path`; `docs/src/benchmarks.md` says what it means. Instructions need
-//! `valgrind`; without it they are left out.
+//! `cargo bench -p bowline-client --bench warm_path`; `docs/src/benchmarks.md` says what it means.
+//! Instructions need `valgrind`; without it they are left out.
 
 mod common;
 
@@ -134,11 +135,18 @@ impl Counted<'_> {
                 continue;
             }
             progress(&name);
-            let Some(value) = count(self, way) else { return };
+            let Some(value) = count(self, way) else {
+                return;
+            };
             self.figures.tell(name, value);
             found.push((way, value));
         }
-        let of = |wanted: Way| found.iter().find(|(way, _)| *way == wanted).map(|(_, value)| *value);
+        let of = |wanted: Way| {
+            found
+                .iter()
+                .find(|(way, _)| *way == wanted)
+                .map(|(_, value)| *value)
+        };
         let added = [
             ("proof_adds", Way::BowlineProof, Way::BowlineBearer),
             ("proof_adds_to_hyper", Way::HyperProof, Way::HyperBearer),
@@ -168,8 +176,9 @@ impl Counted<'_> {
         })
     }
 
-    /// Per call: a run with many calls less one with few, so that everything that is done once cancels out. What does
-    /// not is chance in the handshakes' cryptography: some 100,000 instructions, shared by all calls.
+    /// Per call: a run with many calls less one with few, so that everything that is done once
+    /// cancels out. What does not is chance in the handshakes' cryptography: some 100,000
+    /// instructions, shared by all calls.
     fn instructions(&self, way: Way) -> Option<f64> {
         const FEW: u32 = 100;
         let calls = self.options.pick(5000, 500);
@@ -190,11 +199,15 @@ impl Counted<'_> {
             .stderr(Stdio::piped());
         std::fs::create_dir_all(folder()).expect("a folder to write to");
         if let Err(error) = Command::new("valgrind").arg("--version").output() {
-            progress(format_args!("no valgrind ({error}): instructions are left out"));
+            progress(format_args!(
+                "no valgrind ({error}): instructions are left out"
+            ));
             return None;
         }
         let report = Child::under(valgrind, CALLER, &self.job(way, calls)).last_words();
-        let line = report.lines().find_map(|line| line.split_once("Collected :"));
+        let line = report
+            .lines()
+            .find_map(|line| line.split_once("Collected :"));
         let (_, count) = line.unwrap_or_else(|| panic!("valgrind tells no count:\n{report}"));
         Some(count.trim().parse().expect("a number"))
     }
@@ -214,20 +227,31 @@ impl Counted<'_> {
 impl Job {
     async fn caller(&self) -> AnyCaller {
         let Self {
-            party, http, origin, ..
+            party,
+            http,
+            origin,
+            ..
         } = self;
         let Tokens { bearer, session } = &self.tokens;
         let client = || party.bowline(*http).build().expect("a client");
-        let hyper = async |token, prover| Hyper::connect(&party.tls(*http), *http, origin, token, prover).await;
+        let hyper = async |token, prover| {
+            Hyper::connect(&party.tls(*http), *http, origin, token, prover).await
+        };
         match self.way {
             Way::HyperBearer => AnyCaller::Hyper(hyper(bearer, None).await),
             Way::HyperProof => AnyCaller::Hyper(hyper(session, Some(party)).await),
             Way::BowlineBearer => AnyCaller::Bowline(Bowline::new(client(), origin, bearer)),
             Way::BowlineProof => AnyCaller::Bowline(Bowline::new(client(), origin, session)),
-            Way::BowlineProofByField => AnyCaller::Bowline(Bowline::with_authorization(client(), origin, session)),
-            Way::BowlineDpop => AnyCaller::Bowline(Bowline::new(dpop_client(party, *http), origin, bearer).by_dpop()),
+            Way::BowlineProofByField => {
+                AnyCaller::Bowline(Bowline::with_authorization(client(), origin, session))
+            }
+            Way::BowlineDpop => AnyCaller::Bowline(
+                Bowline::new(dpop_client(party, *http), origin, bearer).by_dpop(),
+            ),
             Way::Reqwest => AnyCaller::Reqwest(Reqwest::bearer(party, *http, origin, bearer)),
-            Way::ReqwestDpop => AnyCaller::Reqwest(Reqwest::dpop(party, *http, origin, bearer, &any_key())),
+            Way::ReqwestDpop => {
+                AnyCaller::Reqwest(Reqwest::dpop(party, *http, origin, bearer, &any_key()))
+            }
         }
     }
 }
@@ -238,7 +262,11 @@ fn any_key() -> DpopKey {
 }
 
 fn dpop_client(party: &Party, http: Http) -> Client {
-    party.bowline(http).dpop_key(any_key()).build().expect("a client")
+    party
+        .bowline(http)
+        .dpop_key(any_key())
+        .build()
+        .expect("a client")
 }
 
 /// The process under valgrind.
@@ -252,7 +280,8 @@ fn be_called() {
     });
 }
 
-/// Octets that each request takes on the wire, TLS records and all, when the tokens have their turns one after the other.
+/// Octets that each request takes on the wire, TLS records and all, when the tokens have their
+/// turns one after the other.
 async fn octets(options: &Options, figures: &mut Figures, scene: &Scene) {
     const TABLES: [(&str, u32); 2] = [("table4k", 4096), ("table64k", 65_536)];
     let settings = Settings::of(Http::H1);
@@ -286,7 +315,13 @@ async fn octets(options: &Options, figures: &mut Figures, scene: &Scene) {
     }
 }
 
-async fn per_request(options: &Options, scene: &Scene, settings: Settings, tokens: &[String], dpop: bool) -> f64 {
+async fn per_request(
+    options: &Options,
+    scene: &Scene,
+    settings: Settings,
+    tokens: &[String],
+    dpop: bool,
+) -> f64 {
     let server = Server::start(&scene.server(), settings);
     let client = dpop_client(&scene.client(), settings.http);
     let mut caller = Bowline::with_tokens(client, &server.origin, tokens);

@@ -1,9 +1,9 @@
 //! The seam: where something that depends on the connection is written into a request.
 //!
-//! reqwest and hyper-util choose a connection after the headers are complete. Here the order is turned round: the
-//! connection is chosen first, a [`Bind`] implementation has seen its facts when it opened, and sees each request
-//! just before it is written. Session-binding proofs (module `session`) are the first implementation,
-//! DPoP (module `dpop`) is the second.
+//! reqwest and hyper-util choose a connection after the headers are complete. Here the order is
+//! turned round: the connection is chosen first, a [`Bind`] implementation has seen its facts when
+//! it opened, and sees each request just before it is written. Session-binding proofs (module
+//! `session`) are the first implementation, DPoP (module `dpop`) is the second.
 
 use bowline_proof::{AccessToken, Thumbprint};
 use futures_util::future::BoxFuture;
@@ -24,17 +24,23 @@ pub trait Bind: Send + Sync + 'static {
 
 /// One connection's side of a [`Bind`]: dropped when the connection ends, with all it knows (CL-4).
 pub trait BindConnection: Send + Sync + 'static {
-    /// Called for each request, after this connection was chosen for it and before its headers are written.
+    /// Called for each request, after this connection was chosen for it and before its headers are
+    /// written.
     ///
     /// # Errors
     /// The request must not be written to this connection; it fails, unprocessed, with this error.
     fn bind(&self, request: &RequestFacts<'_>) -> Result<Bound, Error>;
 
     /// Called with the head of each response.
-    fn learn(&self, request: &RequestFacts<'_>, attached: Option<&Attachment>, answer: &Answer<'_>) -> Learned;
+    fn learn(
+        &self,
+        request: &RequestFacts<'_>,
+        attached: Option<&Attachment>,
+        answer: &Answer<'_>,
+    ) -> Learned;
 
-    /// Whether a request with this token would be written here without any new signature: of several connections the
-    /// pool takes such a one.
+    /// Whether a request with this token would be written here without any new signature: of
+    /// several connections the pool takes such a one.
     fn holds(&self, _token: &AccessToken) -> bool {
         false
     }
@@ -58,17 +64,20 @@ pub struct RequestFacts<'a> {
     pub operation: Operation,
     /// Whether the caller wants what is attached to be for this request alone.
     pub per_request: bool,
-    /// Whether the caller wants the token to be proved, whatever it shows ([`ProofRequired`](crate::ProofRequired)).
+    /// Whether the caller wants the token to be proved, whatever it shows
+    /// ([`ProofRequired`](crate::ProofRequired)).
     pub proof_required: bool,
-    /// Whether the request asks for a proof of the client's DPoP key although it has no access token
-    /// ([`ProveKey`](crate::ProveKey)).
+    /// Whether the request asks for a proof of the client's DPoP key although it has no access
+    /// token ([`ProveKey`](crate::ProveKey)).
     pub prove_key: bool,
-    /// Whether this is the second sending of a request whose first was refused with a binding challenge.
+    /// Whether this is the second sending of a request whose first was refused with a binding
+    /// challenge.
     pub again: bool,
 }
 
-/// Where a token came from: put it into a request's extensions, so that a successor token is told from a new one in
-/// the causes of proofs. Any number that stays the same across a source's tokens will do.
+/// Where a token came from: put it into a request's extensions, so that a successor token is told
+/// from a new one in the causes of proofs. Any number that stays the same across a source's tokens
+/// will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TokenSourceId(pub u64);
 
@@ -78,10 +87,11 @@ pub enum Bound {
     Nothing,
     /// The request carries this.
     Attached(Attachment),
-    /// The request carries what this future comes up with. Dropping it must not disturb others who wait for the same.
+    /// The request carries what this future comes up with. Dropping it must not disturb others who
+    /// wait for the same.
     Pending(BoxFuture<'static, Result<Attachment, Error>>),
-    /// Nothing can be attached any more: the connection has ended ([`BindConnection::closed`]). The request goes to another
-    /// one.
+    /// Nothing can be attached any more: the connection has ended ([`BindConnection::closed`]). The
+    /// request goes to another one.
     ConnectionEnded,
 }
 
@@ -92,13 +102,15 @@ pub struct Attachment {
     pub name: HeaderName,
     /// The field's value.
     pub value: HeaderValue,
-    /// What takes the place of the request's `Authorization`, where its token goes with another scheme.
+    /// What takes the place of the request's `Authorization`, where its token goes with another
+    /// scheme.
     pub authorization: Option<HeaderValue>,
     /// How the request is counted.
     pub used: BindingUsed,
     /// Whether the value is for this one request.
     pub per_request: bool,
-    /// Whatever the binding wants back in [`BindConnection::learn`]; it is also told when it is written.
+    /// Whatever the binding wants back in [`BindConnection::learn`]; it is also told when it is
+    /// written.
     pub memo: Arc<dyn Memo>,
 }
 
@@ -143,7 +155,8 @@ pub enum Learned {
     Refused(Refusal),
 }
 
-/// Why a server would not take a fresh proof; in the extensions of the 401 response that the caller gets.
+/// Why a server would not take a fresh proof; in the extensions of the 401 response that the caller
+/// gets.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Refusal {

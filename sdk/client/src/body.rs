@@ -19,7 +19,8 @@ use crate::pool::Checkout;
 
 /// The body of a response.
 ///
-/// Read to its end, it gives an h1 connection back to the pool; dropped before that, it cancels the rest at once.
+/// Read to its end, it gives an h1 connection back to the pool; dropped before that, it cancels the
+/// rest at once.
 pub struct Body {
     incoming: Incoming,
     /// The connection that the body arrives on, until the body has ended.
@@ -29,9 +30,9 @@ pub struct Body {
 }
 
 impl Body {
-    /// `request_sent`: all of the request had left when the answer came. A server that wants no more of one may reset
-    /// its stream after a complete answer (RFC 9113 §8.1), and hyper says of that what it says of any reset with NO_ERROR:
-    /// that the body has ended.
+    /// `request_sent`: all of the request had left when the answer came. A server that wants no
+    /// more of one may reset its stream after a complete answer (RFC 9113 §8.1), and hyper says of
+    /// that what it says of any reset with NO_ERROR: that the body has ended.
     pub(crate) fn new(incoming: Incoming, checkout: Checkout, request_sent: bool) -> Self {
         let ends_with_stream = request_sent && checkout.facts().http() == HttpVersion::H2;
         let mut body = Self {
@@ -43,8 +44,9 @@ impl Body {
         body
     }
 
-    /// Reads and drops what is left, away from the caller and within bounds (64 KiB, 1 s): for a reader that has all it
-    /// needs and wants the h1 connection, and its proof, to live on. Dropping the body instead cancels it.
+    /// Reads and drops what is left, away from the caller and within bounds (64 KiB, 1 s): for a
+    /// reader that has all it needs and wants the h1 connection, and its proof, to live on.
+    /// Dropping the body instead cancels it.
     pub fn drain_in_background(self) {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(self.drain());
@@ -80,7 +82,10 @@ impl http_body::Body for Body {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
             Some(Ok(frame)) => {
                 self.release_at_end();
@@ -98,7 +103,8 @@ impl http_body::Body for Body {
                     return Poll::Ready(None);
                 };
                 checkout.finished();
-                let is_whole = self.incoming.is_end_stream() || self.incoming.size_hint().exact() == Some(0);
+                let is_whole =
+                    self.incoming.is_end_stream() || self.incoming.size_hint().exact() == Some(0);
                 if self.ends_with_stream && !is_whole {
                     let message = "the server reset the response's stream before its end";
                     return Poll::Ready(Some(Err(Error::new(Kind::Protocol, message))));
@@ -129,11 +135,12 @@ const INITIAL_WINDOW: usize = 65_535;
 const DRAIN_OCTETS: usize = 64 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
-/// A request's body on its way out, in one sending of possibly several: boxed once, because hyper's senders are generic
-/// over it.
+/// A request's body on its way out, in one sending of possibly several: boxed once, because hyper's
+/// senders are generic over it.
 ///
-/// What was sent of it is kept, up to a limit, so that the request can be sent again (CL-5, CL-7): first what was kept,
-/// then the rest, which may never have been asked for. The copies share the frames' memory.
+/// What was sent of it is kept, up to a limit, so that the request can be sent again (CL-5, CL-7):
+/// first what was kept, then the rest, which may never have been asked for. The copies share the
+/// frames' memory.
 pub(crate) struct Outgoing {
     source: Arc<Mutex<Source>>,
     sending: u32,
@@ -190,7 +197,8 @@ impl Outgoing {
 }
 
 impl Kept {
-    /// The body from its beginning, if what was sent of it is still there. The sending before gets no more of it.
+    /// The body from its beginning, if what was sent of it is still there. The sending before gets
+    /// no more of it.
     pub(crate) fn again(&self) -> Option<Outgoing> {
         let mut source = lock(&self.0);
         if source.too_long || source.failed {
@@ -212,11 +220,15 @@ impl Kept {
         source.ended && source.read == source.kept.len()
     }
 
-    /// Whether all of it has surely left on HTTP/2 when an answer comes: hyper has it, and no window holds it back (RFC 9113
-    /// §6.9.2). A longer one may wait for its window, out of our sight.
+    /// Whether all of it has surely left on HTTP/2 when an answer comes: hyper has it, and no
+    /// window holds it back (RFC 9113 §6.9.2). A longer one may wait for its window, out of our
+    /// sight.
     pub(crate) fn has_left(&self) -> bool {
         let source = lock(&self.0);
-        source.ended && source.read == source.kept.len() && !source.too_long && source.octets <= INITIAL_WINDOW
+        source.ended
+            && source.read == source.kept.len()
+            && !source.too_long
+            && source.octets <= INITIAL_WINDOW
     }
 
     /// Whether the caller's own body failed, so that nobody else is to blame.
@@ -229,7 +241,10 @@ impl http_body::Body for Outgoing {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut source = lock(&self.source);
         match source.sending == self.sending {
             true => source.poll_frame(cx),
@@ -274,7 +289,9 @@ impl Source {
     }
 
     fn keep(&mut self, frame: &Frame<Bytes>) {
-        self.octets = self.octets.saturating_add(frame.data_ref().map_or(0, Bytes::len));
+        self.octets = self
+            .octets
+            .saturating_add(frame.data_ref().map_or(0, Bytes::len));
         if self.too_long || self.octets > self.limit {
             self.too_long = true;
             self.kept = Vec::new();
@@ -332,7 +349,10 @@ mod tests {
                 first.frame().await.unwrap().unwrap();
             }
             let second = kept.again().unwrap();
-            assert!(first.frame().await.unwrap().is_err(), "the first sending has lost it");
+            assert!(
+                first.frame().await.unwrap().is_err(),
+                "the first sending has lost it"
+            );
             assert_eq!(collect(second).await, "hello");
             assert_eq!(collect(kept.again().unwrap()).await, "hello");
             assert!(kept.was_sent());
@@ -353,7 +373,8 @@ mod tests {
 
     #[tokio::test]
     async fn trailers_are_sent_again_too() {
-        let trailers = HeaderMap::from_iter([(http::header::ETAG, http::HeaderValue::from_static("x"))]);
+        let trailers =
+            HeaderMap::from_iter([(http::header::ETAG, http::HeaderValue::from_static("x"))]);
         let frames = [
             Ok::<_, BoxError>(Frame::data(Bytes::from_static(b"a"))),
             Ok(Frame::trailers(trailers.clone())),
@@ -381,7 +402,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_failed_is_the_callers_fault_and_is_not_sent_again() {
-        let frames = [Ok(Frame::data(Bytes::from_static(b"a"))), Err(BoxError::from("disk"))];
+        let frames = [
+            Ok(Frame::data(Bytes::from_static(b"a"))),
+            Err(BoxError::from("disk")),
+        ];
         let (body, kept) = Outgoing::new(StreamBody::new(futures_util::stream::iter(frames)), 99);
         assert!(body.collect().await.is_err());
         assert!(kept.failed());

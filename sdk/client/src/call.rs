@@ -1,7 +1,8 @@
-//! What adapters of a protocol above HTTP have in common: from a method's name on the wire to the operation that it is
-//! counted as, and to whether its proof is for this one request.
+//! What adapters of a protocol above HTTP have in common: from a method's name on the wire to the
+//! operation that it is counted as, and to whether its proof is for this one request.
 //!
-//! It knows no protocol: an adapter brings the table of its methods, and says of each message which [`Call`] it is.
+//! It knows no protocol: an adapter brings the table of its methods, and says of each message which
+//! [`Call`] it is.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +19,8 @@ pub struct Operations {
 }
 
 impl Operations {
-    /// A protocol's methods. The table is the whole set of labels: nothing from the wire is added to it.
+    /// A protocol's methods. The table is the whole set of labels: nothing from the wire is added
+    /// to it.
     pub const fn new(protocol: Protocol, methods: &'static [&'static str]) -> Self {
         Self { protocol, methods }
     }
@@ -44,12 +46,14 @@ pub struct Call<'a> {
     pub method: &'a str,
     /// What it is applied to, such as the name of a tool; `None` if the method has no such thing.
     pub target: Option<&'a str>,
-    /// Whether it must be expected to destroy something. A protocol that says nothing about that says no.
+    /// Whether it must be expected to destroy something. A protocol that says nothing about that
+    /// says no.
     pub is_destructive: bool,
 }
 
-/// Which calls carry a proof for this one request, with `htm`, `htu` and `jti` (PR-6), whatever the client's
-/// [`Hardening`](crate::Hardening) says: those that must not be repeated even on the same connection (R1).
+/// Which calls carry a proof for this one request, with `htm`, `htu` and `jti` (PR-6), whatever the
+/// client's [`Hardening`](crate::Hardening) says: those that must not be repeated even on the same
+/// connection (R1).
 ///
 /// The default is none. Each condition adds calls; a call that meets any of them is covered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

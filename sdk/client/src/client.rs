@@ -30,8 +30,8 @@ pub use builder::Builder;
 
 /// A connection-aware HTTP client.
 ///
-/// Cloning is cheap and shares everything. When the last clone is dropped, idle connections close; responses under
-/// way are read to their end.
+/// Cloning is cheap and shares everything. When the last clone is dropped, idle connections close;
+/// responses under way are read to their end.
 ///
 /// It does not follow redirects (CL-6), keep cookies or decompress.
 #[derive(Clone)]
@@ -65,9 +65,11 @@ pub struct Limits {
     /// Connections to one origin with one identity. Default 64; a request beyond it waits
     /// ([`Timeouts::pool`](Timeouts::pool)).
     pub per_origin: usize,
-    /// Connections in all. Default 512; beyond it an idle one makes room, and requests wait in order of arrival.
+    /// Connections in all. Default 512; beyond it an idle one makes room, and requests wait in
+    /// order of arrival.
     pub in_all: usize,
-    /// How long a connection may be idle. Default 90 s. A shorter `Keep-Alive: timeout` of the server counts.
+    /// How long a connection may be idle. Default 90 s. A shorter `Keep-Alive: timeout` of the
+    /// server counts.
     pub idle: Duration,
     /// How old a connection may become before it takes no more requests. Default: none.
     pub age: Option<Duration>,
@@ -84,34 +86,36 @@ impl Default for Limits {
     }
 }
 
-/// In a request's extensions: its proof is to carry `htm`, `htu` and `jti` (PR-6), whatever the client's
-/// [`Hardening`](crate::Hardening) says. For what must not be replayed even on the same connection.
+/// In a request's extensions: its proof is to carry `htm`, `htu` and `jti` (PR-6), whatever the
+/// client's [`Hardening`](crate::Hardening) says. For what must not be replayed even on the same
+/// connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProofForThisRequest;
 
-/// In a request's extensions: its access token goes with a session-binding proof from the first request on, as under
-/// [`Binding::Require`](crate::Binding::Require), whatever the token itself shows. For an opaque token whose need is known
-/// from elsewhere, such as an agent card: without it the first request is refused with `use_session_binding` and sent
-/// again.
+/// In a request's extensions: its access token goes with a session-binding proof from the first
+/// request on, as under [`Binding::Require`](crate::Binding::Require), whatever the token itself
+/// shows. For an opaque token whose need is known from elsewhere, such as an agent card: without it
+/// the first request is refused with `use_session_binding` and sent again.
 ///
-/// It adds to what a token demands and takes nothing away: a token that is bound to a DPoP key goes with a DPoP proof. A
-/// request without a token is none the different.
+/// It adds to what a token demands and takes nothing away: a token that is bound to a DPoP key goes
+/// with a DPoP proof. A request without a token is none the different.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProofRequired;
 
-/// In a request's extensions: it may be sent again once although it may have been processed (CL-7). Requests with an
-/// idempotent method (RFC 9110 §9.2.2) may be without it.
+/// In a request's extensions: it may be sent again once although it may have been processed (CL-7).
+/// Requests with an idempotent method (RFC 9110 §9.2.2) may be without it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repeatable;
 
-/// In a request's extensions: it is sent over HTTP/2 or not at all, for what HTTP/1.1 cannot carry, such as gRPC. On a connection
-/// of another version it fails with [`Kind::HttpVersion`] before anything of it is written.
+/// In a request's extensions: it is sent over HTTP/2 or not at all, for what HTTP/1.1 cannot carry,
+/// such as gRPC. On a connection of another version it fails with [`Kind::HttpVersion`] before
+/// anything of it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Http2Only;
 
-/// In a request's extensions: the certificate that it is to be authenticated with, current or not (CL-8). For an opaque
-/// token, whose source alone knows what it is bound to, and for a request that asks for a token with the next certificate.
-/// A token's own `cnf.x5t#S256` comes first.
+/// In a request's extensions: the certificate that it is to be authenticated with, current or not
+/// (CL-8). For an opaque token, whose source alone knows what it is bound to, and for a request
+/// that asks for a token with the next certificate. A token's own `cnf.x5t#S256` comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WithCertificate(pub Thumbprint);
 
@@ -126,7 +130,8 @@ pub struct Timeouts {
     pub tls_handshake: Duration,
     /// Signing one proof. Default 30 s: a hand may have to touch a token.
     pub sign: Duration,
-    /// From the written request to the response's head. Default none: a tool call may take its time.
+    /// From the written request to the response's head. Default none: a tool call may take its
+    /// time.
     pub response: Option<Duration>,
 }
 
@@ -150,17 +155,18 @@ impl Client {
 
     /// Sends a request and waits for the response's head.
     ///
-    /// The URI is absolute. The access token comes in `Authorization` (`Bearer` or `DPoP`; the last few are remembered, so
-    /// that they are hashed once), or as an [`AccessToken`](bowline_proof::AccessToken) in the request's extensions. An
+    /// The URI is absolute. The access token comes in `Authorization` (`Bearer` or `DPoP`; the last
+    /// few are remembered, so that they are hashed once), or as an
+    /// [`AccessToken`](bowline_proof::AccessToken) in the request's extensions. An
     /// [`Operation`](crate::Operation) in the extensions names the request in the metrics, a
-    /// [`TokenSourceId`](crate::bind::TokenSourceId) tells a successor token from a new one, [`WithCertificate`] chooses
-    /// the certificate.
+    /// [`TokenSourceId`](crate::bind::TokenSourceId) tells a successor token from a new one,
+    /// [`WithCertificate`] chooses the certificate.
     ///
     /// A response with an error status is a response, not an error.
     ///
     /// # Errors
-    /// Every [`Kind`] but `Configuration`; [`Error::may_have_been_processed`] tells whether the server may have
-    /// acted on it (CL-7).
+    /// Every [`Kind`] but `Configuration`; [`Error::may_have_been_processed`] tells whether the
+    /// server may have acted on it (CL-7).
     pub async fn send<B>(&self, request: Request<B>) -> Result<Response<Body>, Error>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -169,18 +175,21 @@ impl Client {
         exchange::run(&self.0, request).await
     }
 
-    /// Makes `identity` the current one (CL-8). New connections are authenticated with it. The one before is retired:
-    /// it is used for the tokens that are bound to it, and for nothing else, until its certificate expires.
+    /// Makes `identity` the current one (CL-8). New connections are authenticated with it. The one
+    /// before is retired: it is used for the tokens that are bound to it, and for nothing else,
+    /// until its certificate expires.
     ///
     /// # Errors
-    /// [`Kind::Configuration`] if no TLS configuration can be made with it; the current one then stays.
+    /// [`Kind::Configuration`] if no TLS configuration can be made with it; the current one then
+    /// stays.
     pub fn replace_identity(&self, identity: impl Into<Arc<Identity>>) -> Result<(), Error> {
         self.0.identities.replace(identity.into())
     }
 
-    /// Holds `identity` besides the current one, so that a token can be asked for with it before it becomes the current
-    /// one (CL-8). Until then it is used for requests with [`WithCertificate`] and tokens that are bound to it, and for
-    /// nothing else. Holding what is held already does nothing.
+    /// Holds `identity` besides the current one, so that a token can be asked for with it before it
+    /// becomes the current one (CL-8). Until then it is used for requests with [`WithCertificate`]
+    /// and tokens that are bound to it, and for nothing else. Holding what is held already does
+    /// nothing.
     ///
     /// # Errors
     /// [`Kind::Configuration`] if no TLS configuration can be made with it.
@@ -188,7 +197,8 @@ impl Client {
         self.0.identities.hold(identity.into())
     }
 
-    /// The certificate that new connections are authenticated with: ask for tokens that are bound to this one.
+    /// The certificate that new connections are authenticated with: ask for tokens that are bound
+    /// to this one.
     pub fn identity(&self) -> Option<Arc<Identity>> {
         self.0.identities.current().identity.clone()
     }
@@ -206,7 +216,9 @@ impl Inner {
         }
         Err(Error::new(
             Kind::PlaintextRefused,
-            format!("{origin} is plaintext: use https, or allow plaintext on loopback for a local server"),
+            format!(
+                "{origin} is plaintext: use https, or allow plaintext on loopback for a local server"
+            ),
         ))
     }
 }

@@ -20,7 +20,9 @@ use tokio_rustls::TlsConnector;
 use crate::bind::Bind;
 use crate::body::Outgoing;
 use crate::client::{HttpVersions, Timeouts};
-use crate::connection::{ConnectionFacts, ConnectionId, HttpVersion, Presented, TlsFacts, TlsVersion};
+use crate::connection::{
+    ConnectionFacts, ConnectionId, HttpVersion, Presented, TlsFacts, TlsVersion,
+};
 use crate::error::{Error, Kind, Step};
 use crate::h2_task::{H2Task, OneTask};
 use crate::observe::{CloseReason, Observers};
@@ -62,11 +64,18 @@ impl Connector {
                 HttpVersions::Auto | HttpVersions::Http1 => HttpVersion::H1,
             };
             return self
-                .speak(target, socket, facts(&target.origin, peer, http, None), None)
+                .speak(
+                    target,
+                    socket,
+                    facts(&target.origin, peer, http, None),
+                    None,
+                )
                 .await;
         };
         let started = Instant::now();
-        let (stream, asked) = self.handshake(&target.origin, config.clone(), socket).await?;
+        let (stream, asked) = self
+            .handshake(&target.origin, config.clone(), socket)
+            .await?;
         let took = started.elapsed();
         let session = stream.get_ref().1;
         let http = match session.alpn_protocol() {
@@ -83,8 +92,9 @@ impl Connector {
         };
         let tls = TlsFacts {
             // Derived once, here, from the completed handshake (EX-3).
-            exporter: ExporterValue::derive(session)
-                .map_err(|e| Error::with_source(Kind::TlsHandshake, "no exporter value could be derived", e))?,
+            exporter: ExporterValue::derive(session).map_err(|e| {
+                Error::with_source(Kind::TlsHandshake, "no exporter value could be derived", e)
+            })?,
             version: match session.protocol_version() {
                 Some(ProtocolVersion::TLSv1_2) => TlsVersion::Tls12,
                 _ => TlsVersion::Tls13,
@@ -108,7 +118,9 @@ impl Connector {
             .authority(format!("{}:{}", origin.host(), origin.port()))
             .path_and_query("/")
             .build()
-            .map_err(|e| Error::with_source(Kind::InvalidRequest, "the URI's host cannot be used", e))?;
+            .map_err(|e| {
+                Error::with_source(Kind::InvalidRequest, "the URI's host cannot be used", e)
+            })?;
         let limit = self.timeouts.connect;
         match timeout(limit, self.proxies.connect(origin, uri)).await {
             Ok(connected) => connected,
@@ -122,8 +134,13 @@ impl Connector {
         config: Arc<ClientConfig>,
         socket: TcpStream,
     ) -> Result<(tokio_rustls::client::TlsStream<TcpStream>, Asked), Error> {
-        let name = ServerName::try_from(origin.server_name().to_owned())
-            .map_err(|e| Error::with_source(Kind::InvalidRequest, "the URI's host is no valid server name", e))?;
+        let name = ServerName::try_from(origin.server_name().to_owned()).map_err(|e| {
+            Error::with_source(
+                Kind::InvalidRequest,
+                "the URI's host is no valid server name",
+                e,
+            )
+        })?;
         let limit = self.timeouts.tls_handshake;
         let handshake = TlsConnector::from(config).connect(name, socket);
         match timeout(limit, witnessed(handshake)).await {
@@ -146,7 +163,8 @@ impl Connector {
     where
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let failed = |e| Error::with_source(Kind::Protocol, "the HTTP connection could not be set up", e);
+        let failed =
+            |e| Error::with_source(Kind::Protocol, "the HTTP connection could not be set up", e);
         let facts = Arc::new(facts);
         let sight = Arc::new(Sight::default());
         let io = TokioIo::new(Watched::new(io, facts.http, sight.clone()));
@@ -180,7 +198,13 @@ impl Connector {
         };
         let bound = self.binding.open(&facts);
         Ok(Opened {
-            connection: Arc::new(Connection::new(target, facts, bound, sight, self.observers.clone())),
+            connection: Arc::new(Connection::new(
+                target,
+                facts,
+                bound,
+                sight,
+                self.observers.clone(),
+            )),
             sender,
             end,
             handshake,
@@ -188,7 +212,12 @@ impl Connector {
     }
 }
 
-fn facts(origin: &Origin, peer: Option<SocketAddr>, http: HttpVersion, tls: Option<TlsFacts>) -> ConnectionFacts {
+fn facts(
+    origin: &Origin,
+    peer: Option<SocketAddr>,
+    http: HttpVersion,
+    tls: Option<TlsFacts>,
+) -> ConnectionFacts {
     ConnectionFacts {
         id: ConnectionId::next(),
         origin: origin.clone(),
@@ -211,7 +240,8 @@ fn reason(ended: hyper::Result<()>, sight: &Sight) -> CloseReason {
     }
 }
 
-/// A peer that closes the socket without TLS's `close_notify`: common, and for an idle connection no error.
+/// A peer that closes the socket without TLS's `close_notify`: common, and for an idle connection
+/// no error.
 fn is_end_of_file(error: &hyper::Error) -> bool {
     let mut source = std::error::Error::source(error);
     while let Some(e) = source {

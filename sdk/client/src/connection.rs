@@ -75,8 +75,8 @@ pub enum TlsVersion {
 /// What became of the client certificate in the handshake (CL-9).
 #[derive(Clone)]
 pub enum Presented {
-    /// The server asked for a certificate and this identity's was presented. On a resumed session: it was, in the
-    /// last full handshake with this origin.
+    /// The server asked for a certificate and this identity's was presented. On a resumed session:
+    /// it was, in the last full handshake with this origin.
     Certificate(Arc<Identity>),
     /// The server did not ask for a certificate.
     NotRequested,

@@ -22,7 +22,8 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
-    /// The client was set up wrongly: a file that cannot be read, a key that does not fit its certificate.
+    /// The client was set up wrongly: a file that cannot be read, a key that does not fit its
+    /// certificate.
     Configuration,
     /// The request cannot be sent as it is: no absolute URI, an unsupported scheme, or a
     /// `Session-Binding-Proof` field set by the caller (CL-6).
@@ -31,7 +32,8 @@ pub enum Kind {
     PlaintextRefused,
     /// The access token is malformed, or its `cnf` asks for what nobody can satisfy (TK-0, TK-2).
     InvalidToken,
-    /// The access token's `cnf.x5t#S256` names another certificate than the one this client holds (CL-8).
+    /// The access token's `cnf.x5t#S256` names another certificate than the one this client holds
+    /// (CL-8).
     TokenBoundToOtherCertificate,
     /// The access token's `cnf.jkt` names another DPoP key than this client's (RFC 9449 §6).
     TokenBoundToOtherKey,
@@ -47,14 +49,15 @@ pub enum Kind {
     Connect,
     /// The TLS handshake failed.
     TlsHandshake,
-    /// The connection speaks another version of HTTP than the request needs ([`Http2Only`](crate::Http2Only)); nothing of it
-    /// was sent.
+    /// The connection speaks another version of HTTP than the request needs
+    /// ([`Http2Only`](crate::Http2Only)); nothing of it was sent.
     HttpVersion,
     /// The key would not sign.
     Signing,
     /// The connection ended before the request left; it was not processed.
     ConnectionLost,
-    /// The connection ended after the request (or a part of it) left: the server may have processed it (CL-7).
+    /// The connection ended after the request (or a part of it) left: the server may have processed
+    /// it (CL-7).
     MayHaveBeenProcessed,
     /// The request's own body failed while it was being sent.
     RequestBody,
@@ -101,7 +104,11 @@ impl Error {
         }))
     }
 
-    pub(crate) fn with_source(kind: Kind, message: impl Into<String>, source: impl Into<BoxError>) -> Self {
+    pub(crate) fn with_source(
+        kind: Kind,
+        message: impl Into<String>,
+        source: impl Into<BoxError>,
+    ) -> Self {
         Self(Arc::new(Inner {
             kind,
             message: message.into(),
@@ -119,7 +126,10 @@ impl Error {
         };
         Self::new(
             Kind::Timeout(step),
-            format!("{what} within {limit:?} (time-out of step `{}`)", step.name()),
+            format!(
+                "{what} within {limit:?} (time-out of step `{}`)",
+                step.name()
+            ),
         )
     }
 
@@ -131,8 +141,13 @@ impl Error {
     /// Who has to act.
     pub fn fault(&self) -> Fault {
         match self.0.kind {
-            Kind::Configuration | Kind::NoIdentity | Kind::TokenBoundToOtherCertificate => Fault::Configuration,
-            Kind::InvalidRequest | Kind::PlaintextRefused | Kind::InvalidToken | Kind::RequestBody => Fault::Caller,
+            Kind::Configuration | Kind::NoIdentity | Kind::TokenBoundToOtherCertificate => {
+                Fault::Configuration
+            }
+            Kind::InvalidRequest
+            | Kind::PlaintextRefused
+            | Kind::InvalidToken
+            | Kind::RequestBody => Fault::Caller,
             Kind::UnsupportedBinding | Kind::TokenBoundToOtherKey => Fault::Configuration,
             Kind::ClientCertificateNotRequested | Kind::HttpVersion | Kind::Protocol => Fault::Peer,
             Kind::Timeout(Step::Sign) | Kind::Signing => Fault::Configuration,
@@ -144,16 +159,20 @@ impl Error {
         }
     }
 
-    /// Whether the server may have acted on the request (CL-7): if not, the same request can be sent again,
-    /// whatever its method.
+    /// Whether the server may have acted on the request (CL-7): if not, the same request can be
+    /// sent again, whatever its method.
     pub fn may_have_been_processed(&self) -> bool {
         matches!(
             self.0.kind,
-            Kind::MayHaveBeenProcessed | Kind::Timeout(Step::Response) | Kind::Protocol | Kind::RequestBody
+            Kind::MayHaveBeenProcessed
+                | Kind::Timeout(Step::Response)
+                | Kind::Protocol
+                | Kind::RequestBody
         )
     }
 
-    /// Whether the same request may succeed later without anybody changing anything, and cannot have been processed.
+    /// Whether the same request may succeed later without anybody changing anything, and cannot
+    /// have been processed.
     pub fn is_worth_another_try(&self) -> bool {
         !self.may_have_been_processed() && self.fault() == Fault::Network
     }

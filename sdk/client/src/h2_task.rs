@@ -1,11 +1,14 @@
-//! Drives an h2 connection in one task, so that what hyper says of a request that GOAWAY met can be believed.
+//! Drives an h2 connection in one task, so that what hyper says of a request that GOAWAY met can be
+//! believed.
 //!
-//! hyper splits a client's h2 connection into a dispatcher, which turns requests into streams, and an I/O future, which
-//! it gives to an executor. Run by two threads, GOAWAY can be read while the dispatcher is in the middle of a request: it
-//! has opened the stream, looks once more whether the connection is ready, sees the GOAWAY, and fails the request with
-//! it, although the stream is on its way and the server will process it. In one task neither runs inside the other. Then
-//! a request fails with the peer's GOAWAY only if its stream is above the last one that the peer processes, or if it
-//! never became a stream: both are unprocessed (RFC 9113 §6.8), which is what CL-7 has to know.
+//! hyper splits a client's h2 connection into a dispatcher, which turns requests into streams, and
+//! an I/O future, which it gives to an executor. Run by two threads, GOAWAY can be read while the
+//! dispatcher is in the middle of a request: it has opened the stream, looks once more whether the
+//! connection is ready, sees the GOAWAY, and fails the request with it, although the stream is on
+//! its way and the server will process it. In one task neither runs inside the other. Then a
+//! request fails with the peer's GOAWAY only if its stream is above the last one that the peer
+//! processes, or if it never became a stream: both are unprocessed (RFC 9113 §6.8), which is what
+//! CL-7 has to know.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,7 +20,8 @@ use futures_util::future::BoxFuture;
 use hyper::rt::Executor;
 use tokio::runtime::Handle;
 
-/// hyper's executor of one connection: keeps the first future, which is the connection's I/O, and spawns the others.
+/// hyper's executor of one connection: keeps the first future, which is the connection's I/O, and
+/// spawns the others.
 #[derive(Clone, Default)]
 pub(crate) struct OneTask(Arc<Mutex<First>>);
 
@@ -58,8 +62,8 @@ where
     }
 }
 
-/// hyper's dispatcher and the connection's I/O. Ends when the connection takes no more requests; the I/O of responses
-/// that are still under way then goes on in a task of its own.
+/// hyper's dispatcher and the connection's I/O. Ends when the connection takes no more requests;
+/// the I/O of responses that are still under way then goes on in a task of its own.
 pub(crate) struct H2Task<C, L> {
     dispatch: Option<C>,
     io: Option<BoxFuture<'static, ()>>,

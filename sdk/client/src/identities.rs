@@ -20,8 +20,8 @@ pub(crate) struct Identities {
 
 struct Set {
     current: Arc<Held>,
-    /// Used only for the requests that need them, until they expire: those before the current one, and those that will
-    /// be current next.
+    /// Used only for the requests that need them, until they expire: those before the current one,
+    /// and those that will be current next.
     others: Vec<Arc<Held>>,
 }
 
@@ -32,7 +32,11 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    fn new(identity: Option<Arc<Identity>>, trust: &Trust, http: HttpVersions) -> Result<Arc<Self>, Error> {
+    fn new(
+        identity: Option<Arc<Identity>>,
+        trust: &Trust,
+        http: HttpVersions,
+    ) -> Result<Arc<Self>, Error> {
         let tls = tls::template(trust, identity.as_ref(), http)?;
         Ok(Arc::new(Self { identity, tls }))
     }
@@ -46,7 +50,8 @@ impl Held {
     }
 
     fn is_expired(&self) -> bool {
-        self.not_after().is_some_and(|not_after| not_after < SystemTime::now())
+        self.not_after()
+            .is_some_and(|not_after| not_after < SystemTime::now())
     }
 }
 
@@ -136,7 +141,9 @@ impl Identities {
             Some(held) => Ok(held.clone()),
             None if set.current.identity.is_none() && set.others.is_empty() => Err(Error::new(
                 Kind::NoIdentity,
-                format!("{needs} a client certificate, and this client has none: give the client an identity"),
+                format!(
+                    "{needs} a client certificate, and this client has none: give the client an identity"
+                ),
             )),
             None => Err(Error::new(
                 Kind::TokenBoundToOtherCertificate,

@@ -1,4 +1,5 @@
-//! The certificate and key that authenticate this client, in the handshake and in every proof (PR-4).
+//! The certificate and key that authenticate this client, in the handshake and in every proof
+//! (PR-4).
 
 use std::fmt;
 use std::path::Path;
@@ -16,8 +17,9 @@ use crate::offload::OffRuntime;
 
 /// A client certificate with its private key.
 ///
-/// One key does two things: it authenticates the TLS handshake, and it signs the proofs for the connections that it
-/// authenticated (PR-4). Any [`SigningKey`] will do, so the key may live in a file, an HSM or another process.
+/// One key does two things: it authenticates the TLS handshake, and it signs the proofs for the
+/// connections that it authenticated (PR-4). Any [`SigningKey`] will do, so the key may live in a
+/// file, an HSM or another process.
 pub struct Identity {
     certified: Arc<CertifiedKey>,
     proof_key: ProofKey,
@@ -28,14 +30,27 @@ impl Identity {
     /// Reads a PEM certificate chain (leaf first) and a PEM private key (PKCS#8, PKCS#1 or SEC1).
     ///
     /// # Errors
-    /// [`Kind::Configuration`], naming the file at fault, or both where the key does not fit the certificate.
-    pub fn from_pem_files(certificates: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Self, Error> {
+    /// [`Kind::Configuration`], naming the file at fault, or both where the key does not fit the
+    /// certificate.
+    pub fn from_pem_files(
+        certificates: impl AsRef<Path>,
+        key: impl AsRef<Path>,
+    ) -> Result<Self, Error> {
         let (certificates, key) = (certificates.as_ref(), key.as_ref());
         let chain = CertificateDer::pem_file_iter(certificates)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|e| config(format!("cannot read certificates from {}", certificates.display()), e))?;
-        let private = PrivateKeyDer::from_pem_file(key)
-            .map_err(|e| config(format!("cannot read a private key from {}", key.display()), e))?;
+            .map_err(|e| {
+                config(
+                    format!("cannot read certificates from {}", certificates.display()),
+                    e,
+                )
+            })?;
+        let private = PrivateKeyDer::from_pem_file(key).map_err(|e| {
+            config(
+                format!("cannot read a private key from {}", key.display()),
+                e,
+            )
+        })?;
         let names = Names {
             certificate: certificates.display().to_string(),
             key: key.display().to_string(),
@@ -51,15 +66,20 @@ impl Identity {
         let chain = CertificateDer::pem_slice_iter(certificates)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|e| config("cannot read the certificate chain", e))?;
-        let private = PrivateKeyDer::from_pem_slice(key).map_err(|e| config("cannot read the private key", e))?;
+        let private = PrivateKeyDer::from_pem_slice(key)
+            .map_err(|e| config("cannot read the private key", e))?;
         Self::from_der(chain, private, &Names::in_memory())
     }
 
     /// An identity whose key is wherever `key` signs.
     ///
     /// # Errors
-    /// [`Kind::Configuration`] if the chain is empty, the key is of an unsupported kind, or does not fit the leaf.
-    pub fn new(chain: Vec<CertificateDer<'static>>, key: Arc<dyn SigningKey>) -> Result<Self, Error> {
+    /// [`Kind::Configuration`] if the chain is empty, the key is of an unsupported kind, or does
+    /// not fit the leaf.
+    pub fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: Arc<dyn SigningKey>,
+    ) -> Result<Self, Error> {
         Self::assemble(chain, key, &Names::in_memory())
     }
 
@@ -100,7 +120,11 @@ impl Identity {
         Self::assemble(chain, key, names)
     }
 
-    fn assemble(chain: Vec<CertificateDer<'static>>, key: Arc<dyn SigningKey>, names: &Names) -> Result<Self, Error> {
+    fn assemble(
+        chain: Vec<CertificateDer<'static>>,
+        key: Arc<dyn SigningKey>,
+        names: &Names,
+    ) -> Result<Self, Error> {
         let Some(leaf) = chain.first() else {
             return Err(Error::new(
                 Kind::Configuration,
@@ -118,7 +142,12 @@ impl Identity {
         })?;
         let not_after = ProofVerifier::new(leaf)
             .map(|certificate| certificate.not_after())
-            .map_err(|e| config(format!("cannot use the certificate in {}", names.certificate), e))?;
+            .map_err(|e| {
+                config(
+                    format!("cannot use the certificate in {}", names.certificate),
+                    e,
+                )
+            })?;
         Ok(Self {
             not_after: SystemTime::UNIX_EPOCH + Duration::from_secs(not_after.as_secs()),
             certified: Arc::new(CertifiedKey::new(chain, Arc::new(OffRuntime(key)))),
@@ -142,7 +171,10 @@ impl Names {
     }
 }
 
-fn config(message: impl Into<String>, source: impl std::error::Error + Send + Sync + 'static) -> Error {
+fn config(
+    message: impl Into<String>,
+    source: impl std::error::Error + Send + Sync + 'static,
+) -> Error {
     Error::with_source(Kind::Configuration, message, source)
 }
 

@@ -1,8 +1,10 @@
-//! A connection-aware HTTP client: it chooses the connection first, then writes the one proof that fits it.
+//! A connection-aware HTTP client: it chooses the connection first, then writes the one proof that
+//! fits it.
 //!
-//! An access token bound to a TLS session (`draft-mw-oauth-tls-session-bound-tokens`) is worth nothing without a
-//! proof signed over the session's exporter value. Ordinary HTTP clients choose the connection after the headers are
-//! complete, and so would have to sign for every request. This one turns the order round:
+//! An access token bound to a TLS session (`draft-mw-oauth-tls-session-bound-tokens`) is worth
+//! nothing without a proof signed over the session's exporter value. Ordinary HTTP clients choose
+//! the connection after the headers are complete, and so would have to sign for every request. This
+//! one turns the order round:
 //!
 //! ```text
 //! classify   origin, access token, operation
@@ -59,15 +61,16 @@ pub use bowline_proof::dpop::{DpopKey, JwkThumbprint};
 pub use bowline_proof::{AccessToken, InvalidAccessToken, Scheme, Thumbprint};
 pub use call::{Call, Operations, PerRequestClaims};
 pub use client::{
-    Builder, Client, Http2Only, HttpVersions, Limits, ProofForThisRequest, ProofRequired, Repeatable, Timeouts,
-    WithCertificate,
+    Builder, Client, Http2Only, HttpVersions, Limits, ProofForThisRequest, ProofRequired,
+    Repeatable, Timeouts, WithCertificate,
 };
 pub use connection::{ConnectionFacts, ConnectionId, HttpVersion, Presented, TlsFacts, TlsVersion};
 pub use dpop::ProveKey;
 pub use error::{Error, Fault, Kind, Step};
 pub use identity::Identity;
 pub use observe::{
-    BindingUsed, Cause, CloseReason, ConnectionUse, Event, Observer, Operation, Outcome, ProofKind, Protocol,
+    BindingUsed, Cause, CloseReason, ConnectionUse, Event, Observer, Operation, Outcome, ProofKind,
+    Protocol,
 };
 pub use origin::Origin;
 pub use proxy::Proxies;

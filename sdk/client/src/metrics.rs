@@ -1,4 +1,5 @@
-//! A bridge to the [`metrics`](https://docs.rs/metrics) facade: every event becomes `bowline_client_…`.
+//! A bridge to the [`metrics`](https://docs.rs/metrics) facade: every event becomes
+//! `bowline_client_…`.
 //!
 //! | metric | labels |
 //! |---|---|
@@ -9,7 +10,8 @@
 //! | `connections_closed_total` | `reason` |
 //! | `requests_per_connection`, `requests_per_proof`, `mint_seconds`, `handshake_seconds` | none (histograms) |
 //!
-//! Every label value comes from a fixed set in this crate's code; a label that does not apply is `none`.
+//! Every label value comes from a fixed set in this crate's code; a label that does not apply is
+//! `none`.
 
 use ::metrics::{counter, histogram};
 
@@ -36,8 +38,11 @@ impl Observer for MetricsObserver {
                     histogram!("bowline_client_handshake_seconds").record(handshake);
                 }
             }
-            Event::ConnectionClosed { reason, requests, .. } => {
-                counter!("bowline_client_connections_closed_total", "reason" => reason.label()).increment(1);
+            Event::ConnectionClosed {
+                reason, requests, ..
+            } => {
+                counter!("bowline_client_connections_closed_total", "reason" => reason.label())
+                    .increment(1);
                 histogram!("bowline_client_requests_per_connection").record(requests as f64);
             }
             Event::ProofMinted {

@@ -42,7 +42,8 @@ pub enum Event<'a> {
         kind: ProofKind,
         /// Why it was needed.
         cause: Cause,
-        /// With [`Cause::Reconnect`]: why the last connection that carried this token's proof closed.
+        /// With [`Cause::Reconnect`]: why the last connection that carried this token's proof
+        /// closed.
         after: Option<CloseReason>,
         /// How long the key took.
         took: Duration,
@@ -90,7 +91,8 @@ pub enum Event<'a> {
     },
 }
 
-/// What a request is for: put it into the request's extensions to have it counted under its own name.
+/// What a request is for: put it into the request's extensions to have it counted under its own
+/// name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Operation {
     protocol: Protocol,
@@ -101,8 +103,8 @@ impl Operation {
     /// A request that nobody named.
     pub const OTHER: Operation = Operation::new(Protocol::Http, "other");
 
-    /// An operation of a fixed set. The name is `'static` so that nothing from the network becomes a label:
-    /// whoever maps wire names to operations folds unknown ones into `other`.
+    /// An operation of a fixed set. The name is `'static` so that nothing from the network becomes
+    /// a label: whoever maps wire names to operations folds unknown ones into `other`.
     pub const fn new(protocol: Protocol, name: &'static str) -> Self {
         Self { protocol, name }
     }

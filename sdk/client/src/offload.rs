@@ -1,7 +1,8 @@
-//! Signing that may be slow (an HSM, a TPM, another process) must not stop the runtime's other tasks.
+//! Signing that may be slow (an HSM, a TPM, another process) must not stop the runtime's other
+//! tasks.
 //!
-//! rustls signs synchronously inside the handshake, so the key it gets is wrapped; proofs are signed on tokio's
-//! blocking threads (see `session`).
+//! rustls signs synchronously inside the handshake, so the key it gets is wrapped; proofs are
+//! signed on tokio's blocking threads (see `session`).
 
 use std::sync::Arc;
 
@@ -34,8 +35,10 @@ struct OffRuntimeSigner(Box<dyn Signer>);
 
 impl Signer for OffRuntimeSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
-        // A runtime of one thread has nowhere to move its tasks to: there a slow key does stop them.
-        let can_move = Handle::try_current().is_ok_and(|h| h.runtime_flavor() == RuntimeFlavor::MultiThread);
+        // A runtime of one thread has nowhere to move its tasks to: there a slow key does stop
+        // them.
+        let can_move =
+            Handle::try_current().is_ok_and(|h| h.runtime_flavor() == RuntimeFlavor::MultiThread);
         if can_move {
             tokio::task::block_in_place(|| self.0.sign(message))
         } else {

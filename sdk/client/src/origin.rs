@@ -19,7 +19,8 @@ impl Origin {
     /// The origin of an absolute `https` (or `http`) URI.
     ///
     /// # Errors
-    /// [`Kind::InvalidRequest`] if the URI has no scheme or host, another scheme, or a user-info part.
+    /// [`Kind::InvalidRequest`] if the URI has no scheme or host, another scheme, or a user-info
+    /// part.
     pub fn of(uri: &Uri) -> Result<Self, Error> {
         let https = match uri.scheme_str() {
             Some("https") => true,
@@ -81,7 +82,8 @@ impl Origin {
             .unwrap_or(&self.host)
     }
 
-    /// Whether this is the machine itself, judged by the name alone: no look-up decides whether plaintext is allowed.
+    /// Whether this is the machine itself, judged by the name alone: no look-up decides whether
+    /// plaintext is allowed.
     pub(crate) fn is_loopback(&self) -> bool {
         let name = self.server_name();
         name == "localhost" || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
@@ -140,13 +142,24 @@ mod tests {
             origin("https://example.com:443/").unwrap().to_string(),
             "https://example.com"
         );
-        assert_eq!(origin("https://[::1]:8443/").unwrap().to_string(), "https://[::1]:8443");
+        assert_eq!(
+            origin("https://[::1]:8443/").unwrap().to_string(),
+            "https://[::1]:8443"
+        );
     }
 
     #[test]
     fn a_uri_without_an_origin_is_an_error() {
-        for uri in ["/path", "ftp://example.com/", "https://user:pw@example.com/"] {
-            assert_eq!(origin(uri).unwrap_err().kind(), Kind::InvalidRequest, "{uri}");
+        for uri in [
+            "/path",
+            "ftp://example.com/",
+            "https://user:pw@example.com/",
+        ] {
+            assert_eq!(
+                origin(uri).unwrap_err().kind(),
+                Kind::InvalidRequest,
+                "{uri}"
+            );
         }
     }
 

@@ -1,4 +1,5 @@
-//! Reaching an origin through a CONNECT proxy (RFC 9110 §9.3.6): TLS stays end to end, so a proof is good behind one.
+//! Reaching an origin through a CONNECT proxy (RFC 9110 §9.3.6): TLS stays end to end, so a proof
+//! is good behind one.
 
 use std::fmt;
 
@@ -16,7 +17,8 @@ use crate::origin::Origin;
 pub struct Proxies(Matcher);
 
 impl Proxies {
-    /// As the environment says: `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, in either case (the default).
+    /// As the environment says: `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, in either case (the
+    /// default).
     pub fn environment() -> Self {
         Self(Matcher::from_env())
     }
@@ -26,8 +28,8 @@ impl Proxies {
         Self(Matcher::builder().build())
     }
 
-    /// This one for every `https` target except those in `no_proxy`, a list as in `NO_PROXY`. Credentials in the URL
-    /// become `Proxy-Authorization: Basic`.
+    /// This one for every `https` target except those in `no_proxy`, a list as in `NO_PROXY`.
+    /// Credentials in the URL become `Proxy-Authorization: Basic`.
     pub fn https(url: &str, no_proxy: &str) -> Self {
         Self(Matcher::builder().https(url).no(no_proxy).build())
     }
@@ -50,7 +52,9 @@ impl Proxies {
         };
         let address = shown(proxy.uri());
         if proxy.uri().scheme_str() != Some("http") {
-            let message = format!("the proxy {address} cannot be used: only http:// proxies (CONNECT) are supported");
+            let message = format!(
+                "the proxy {address} cannot be used: only http:// proxies (CONNECT) are supported"
+            );
             return Err(Error::new(Kind::Configuration, message));
         }
         let mut tunnel = Tunnel::new(proxy.uri().clone(), direct);
@@ -61,7 +65,11 @@ impl Proxies {
             Ok(io) => Ok(io.into_inner()),
             Err(e) => {
                 let message = format!("cannot connect to {origin} through the proxy {address}");
-                Err(Error::with_source(Kind::Connect, message, BoxError::from(e)))
+                Err(Error::with_source(
+                    Kind::Connect,
+                    message,
+                    BoxError::from(e),
+                ))
             }
         }
     }

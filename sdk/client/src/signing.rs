@@ -1,4 +1,5 @@
-//! What every binding that signs has in common: waiting for the signature, and the account of what it was used for.
+//! What every binding that signs has in common: waiting for the signature, and the account of what
+//! it was used for.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,7 +20,11 @@ pub(crate) struct Uses {
 }
 
 impl Uses {
-    pub(crate) fn new(operation: Operation, connection: ConnectionId, observers: Observers) -> Self {
+    pub(crate) fn new(
+        operation: Operation,
+        connection: ConnectionId,
+        observers: Observers,
+    ) -> Self {
         Self {
             requests: AtomicU64::new(0),
             operation,
@@ -43,8 +48,14 @@ impl Drop for Uses {
     fn drop(&mut self) {
         let (operation, connection) = (self.operation, self.connection);
         match *self.requests.get_mut() {
-            0 => self.observers.emit(&Event::ProofAbandoned { operation, connection }),
-            requests => self.observers.emit(&Event::ProofRetired { operation, requests }),
+            0 => self.observers.emit(&Event::ProofAbandoned {
+                operation,
+                connection,
+            }),
+            requests => self.observers.emit(&Event::ProofRetired {
+                operation,
+                requests,
+            }),
         }
     }
 }
@@ -53,12 +64,20 @@ impl Drop for Uses {
 pub(crate) async fn signed<T>(job: JoinHandle<Result<T, Error>>) -> Result<T, Error> {
     match job.await {
         Ok(signed) => signed,
-        Err(e) => Err(Error::with_source(Kind::Signing, "signing was interrupted", e)),
+        Err(e) => Err(Error::with_source(
+            Kind::Signing,
+            "signing was interrupted",
+            e,
+        )),
     }
 }
 
-/// Each request has its own patience: the signing goes on, and a later request may still see its end.
-pub(crate) async fn within<T>(limit: Duration, signed: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+/// Each request has its own patience: the signing goes on, and a later request may still see its
+/// end.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    signed: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
     match tokio::time::timeout(limit, signed).await {
         Ok(signed) => signed,
         Err(_) => Err(Error::timeout(Step::Sign, limit)),

@@ -5,7 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::connection::ConnectionFacts;
-use crate::observe::{BindingUsed, Cause, CloseReason, Event, Observer, Operation, Outcome, ProofKind};
+use crate::observe::{
+    BindingUsed, Cause, CloseReason, Event, Observer, Operation, Outcome, ProofKind,
+};
 
 /// Counts events.
 #[derive(Default)]
@@ -51,7 +53,8 @@ pub struct Row {
     pub minted: BTreeMap<ProofKind, u64>,
     /// Proofs signed, by cause.
     pub causes: BTreeMap<Cause, u64>,
-    /// Proofs signed with [`Cause::Reconnect`], by why the last connection that carried the token's proof closed.
+    /// Proofs signed with [`Cause::Reconnect`], by why the last connection that carried the token's
+    /// proof closed.
     pub after: BTreeMap<CloseReason, u64>,
     /// Requests that carried a proof signed for an earlier one.
     pub reused: u64,
@@ -72,10 +75,14 @@ impl Row {
         ratio(self.signatures(), self.with_proof)
     }
 
-    /// (`parallel` + `reconnect`) ÷ requests that carried a proof: what the network made the client sign again.
+    /// (`parallel` + `reconnect`) ÷ requests that carried a proof: what the network made the client
+    /// sign again.
     pub fn reproof_ratio(&self) -> f64 {
         let count = |cause| self.causes.get(&cause).copied().unwrap_or(0);
-        ratio(count(Cause::Parallel) + count(Cause::Reconnect), self.with_proof)
+        ratio(
+            count(Cause::Parallel) + count(Cause::Reconnect),
+            self.with_proof,
+        )
     }
 
     /// Refused proofs ÷ requests that carried a proof.
@@ -97,7 +104,11 @@ impl Row {
 
 /// Zero where nothing was asked.
 fn ratio(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
 }
 
 impl Snapshot {
@@ -116,7 +127,10 @@ impl Snapshot {
 
 impl Stats {
     pub(crate) fn snapshot(&self) -> Snapshot {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -125,7 +139,9 @@ impl Observer for Stats {
         let mut stats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match *event {
             Event::ConnectionOpened { facts, handshake } => stats.opened(facts, handshake),
-            Event::ConnectionClosed { reason, .. } => *stats.connections_closed.entry(reason).or_default() += 1,
+            Event::ConnectionClosed { reason, .. } => {
+                *stats.connections_closed.entry(reason).or_default() += 1
+            }
             Event::ProofMinted {
                 operation,
                 kind,
@@ -145,7 +161,9 @@ impl Observer for Stats {
             }
             Event::ProofReused { operation, .. } => stats.count(operation, |row| row.reused += 1),
             Event::ProofRefused { operation, .. } => stats.count(operation, |row| row.refused += 1),
-            Event::ProofAbandoned { operation, .. } => stats.count(operation, |row| row.abandoned += 1),
+            Event::ProofAbandoned { operation, .. } => {
+                stats.count(operation, |row| row.abandoned += 1)
+            }
             Event::ProofRetired { .. } => {}
             Event::RequestFinished {
                 operation,
@@ -153,7 +171,9 @@ impl Observer for Stats {
                 per_request_claims,
                 outcome,
                 ..
-            } => stats.count(operation, |row| row.finish(binding, per_request_claims, outcome)),
+            } => stats.count(operation, |row| {
+                row.finish(binding, per_request_claims, outcome)
+            }),
         }
     }
 }

@@ -42,7 +42,10 @@ impl Trust {
         let roots = CertificateDer::pem_file_iter(path)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
             .map_err(|e| {
-                let message = format!("cannot read certificate authorities from {}", path.display());
+                let message = format!(
+                    "cannot read certificate authorities from {}",
+                    path.display()
+                );
                 Error::with_source(Kind::Configuration, message, e)
             })?;
         Self::authorities(roots)
@@ -52,15 +55,24 @@ impl Trust {
     ///
     /// # Errors
     /// [`Kind::Configuration`] if there is none, or one that cannot be a trust anchor.
-    pub fn authorities(roots: impl IntoIterator<Item = CertificateDer<'static>>) -> Result<Self, Error> {
+    pub fn authorities(
+        roots: impl IntoIterator<Item = CertificateDer<'static>>,
+    ) -> Result<Self, Error> {
         let mut store = RootCertStore::empty();
         for root in roots {
-            store
-                .add(root)
-                .map_err(|e| Error::with_source(Kind::Configuration, "a certificate authority cannot be used", e))?;
+            store.add(root).map_err(|e| {
+                Error::with_source(
+                    Kind::Configuration,
+                    "a certificate authority cannot be used",
+                    e,
+                )
+            })?;
         }
         if store.is_empty() {
-            return Err(Error::new(Kind::Configuration, "no certificate authority was given"));
+            return Err(Error::new(
+                Kind::Configuration,
+                "no certificate authority was given",
+            ));
         }
         Ok(Self(Roots::Own(Arc::new(store))))
     }
@@ -72,7 +84,13 @@ pub(crate) fn template(
     identity: Option<&Arc<Identity>>,
     http: HttpVersions,
 ) -> Result<ClientConfig, Error> {
-    let bad = |e: rustls::Error| Error::with_source(Kind::Configuration, "the TLS configuration cannot be made", e);
+    let bad = |e: rustls::Error| {
+        Error::with_source(
+            Kind::Configuration,
+            "the TLS configuration cannot be made",
+            e,
+        )
+    };
     let builder = ClientConfig::builder_with_provider(Arc::new(provider()))
         .with_safe_default_protocol_versions()
         .map_err(bad)?;
@@ -93,10 +111,12 @@ pub(crate) fn template(
     Ok(config)
 }
 
-/// One origin's configuration: the template's verifier and certificate resolver, and a session store of its own.
+/// One origin's configuration: the template's verifier and certificate resolver, and a session
+/// store of its own.
 ///
-/// rustls files tickets by host name alone. A store per origin keeps a ticket from crossing ports, so that a resumed
-/// session inherits the certificate answer of *its* origin's last full handshake (CL-9).
+/// rustls files tickets by host name alone. A store per origin keeps a ticket from crossing ports,
+/// so that a resumed session inherits the certificate answer of *its* origin's last full handshake
+/// (CL-9).
 pub(crate) fn for_origin(template: &ClientConfig) -> Arc<ClientConfig> {
     let mut config = template.clone();
     config.resumption = Resumption::in_memory_sessions(16);
@@ -119,8 +139,8 @@ tokio::task_local! {
     static ASKED: Cell<Asked>;
 }
 
-/// Runs a handshake and tells what was asked of the certificate resolver in it. rustls gives the resolver no
-/// connection to note that on, but calls it on the task that drives the handshake.
+/// Runs a handshake and tells what was asked of the certificate resolver in it. rustls gives the
+/// resolver no connection to note that on, but calls it on the task that drives the handshake.
 pub(crate) async fn witnessed<F: Future>(handshake: F) -> (F::Output, Asked) {
     ASKED
         .scope(Cell::new(Asked::No), async {

@@ -1,13 +1,16 @@
-//! Watches a connection's stream for what hyper does not tell, and lets an h2 peer finish what it has to say.
+//! Watches a connection's stream for what hyper does not tell, and lets an h2 peer finish what it
+//! has to say.
 //!
-//! hyper ends a connection in the same way for GOAWAY and for a closed socket, gives requests that never left back without
-//! saying why, and says of the peer's stream limit what it assumes and what it knows in the same words. So frame headers are
-//! looked at (RFC 9113 §4.1): incoming ones for GOAWAY, outgoing ones for the acknowledgement of the peer's SETTINGS.
+//! hyper ends a connection in the same way for GOAWAY and for a closed socket, gives requests that
+//! never left back without saying why, and says of the peer's stream limit what it assumes and what
+//! it knows in the same words. So frame headers are looked at (RFC 9113 §4.1): incoming ones for
+//! GOAWAY, outgoing ones for the acknowledgement of the peer's SETTINGS.
 //!
-//! A server that has answered all that it took on may close its socket while requests above its GOAWAY's last stream are
-//! still on their way to it. Then our next write fails, and hyper gives up without reading the GOAWAY that is there to be
-//! read. So a failed write is not reported on h2: what is written is dropped from then on, and the connection ends when
-//! everything that came has been read. That end comes at once, for the socket is gone.
+//! A server that has answered all that it took on may close its socket while requests above its
+//! GOAWAY's last stream are still on their way to it. Then our next write fails, and hyper gives up
+//! without reading the GOAWAY that is there to be read. So a failed write is not reported on h2:
+//! what is written is dropped from then on, and the connection ends when everything that came has
+//! been read. That end comes at once, for the socket is gone.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -20,8 +23,8 @@ use tokio::sync::Notify;
 
 use crate::connection::HttpVersion;
 
-/// What hyper is told to assume of the peer's stream limit until its SETTINGS have come. Fewer requests than this are given
-/// to a connection before: see [`Sight::streams`].
+/// What hyper is told to assume of the peer's stream limit until its SETTINGS have come. Fewer
+/// requests than this are given to a connection before: see [`Sight::streams`].
 pub(crate) const ASSUMED_STREAMS: usize = 127;
 
 /// What was seen on a stream.
@@ -43,13 +46,18 @@ impl Sight {
         self.goaway.load(Ordering::Acquire)
     }
 
-    /// How many requests at a time may be given to the connection: one less than the streams that the peer allows
-    /// (SETTINGS_MAX_CONCURRENT_STREAMS), if it allows more than one. The request that takes the last stream is held by
-    /// hyper for a moment, and if GOAWAY comes in this moment, hyper drops it without saying whether it was sent.
-    /// Until the peer's SETTINGS are in force nobody knows, and nobody need hold back.
+    /// How many requests at a time may be given to the connection: one less than the streams that
+    /// the peer allows (SETTINGS_MAX_CONCURRENT_STREAMS), if it allows more than one. The request
+    /// that takes the last stream is held by hyper for a moment, and if GOAWAY comes in this
+    /// moment, hyper drops it without saying whether it was sent. Until the peer's SETTINGS are in
+    /// force nobody knows, and nobody need hold back.
     pub(crate) fn streams(&self) -> usize {
         match self.is_settled() {
-            true => self.streams.load(Ordering::Relaxed).saturating_sub(1).max(1),
+            true => self
+                .streams
+                .load(Ordering::Relaxed)
+                .saturating_sub(1)
+                .max(1),
             false => usize::MAX,
         }
     }
@@ -165,7 +173,8 @@ const ACK: u8 = 0x1;
 const PREFACE_OCTETS: usize = 24;
 
 impl Frames {
-    /// What a client sends begins with a preface (RFC 9113 §3.4): to be skipped as if it were a payload.
+    /// What a client sends begins with a preface (RFC 9113 §3.4): to be skipped as if it were a
+    /// payload.
     fn after_preface() -> Self {
         Self {
             have: HEADER_OCTETS,
@@ -200,7 +209,11 @@ impl Frames {
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
         ready!(self.note(read))?;
@@ -218,7 +231,11 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
 }
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
 

@@ -10,7 +10,8 @@ use bowline_testkit::pki::{LeafSpec, Pki};
 use http_body_util::BodyExt;
 use support::{Lab, fetch, identity, jwt, ok, post, session_cnf};
 
-/// Short limits, so that what hangs is found out soon; no test is decided by how long something takes.
+/// Short limits, so that what hangs is found out soon; no test is decided by how long something
+/// takes.
 fn impatient(lab: &Lab) -> Client {
     let limit = Duration::from_millis(300);
     let timeouts = Timeouts {
@@ -32,9 +33,17 @@ async fn call(client: &Client, peer: &Peer) -> Result<(), Error> {
 async fn each_misbehaviour_has_its_error() {
     let lab = Lab::new();
     let cases = [
-        (Misbehaviour::SilentTcp, Kind::Timeout(Step::TlsHandshake), false),
+        (
+            Misbehaviour::SilentTcp,
+            Kind::Timeout(Step::TlsHandshake),
+            false,
+        ),
         (Misbehaviour::TruncatedHandshake, Kind::TlsHandshake, false),
-        (Misbehaviour::SilentAfterHandshake, Kind::Timeout(Step::Response), true),
+        (
+            Misbehaviour::SilentAfterHandshake,
+            Kind::Timeout(Step::Response),
+            true,
+        ),
         (Misbehaviour::CutMidBody, Kind::Protocol, true),
     ];
     for (misbehaviour, kind, may_have_been_processed) in cases {
@@ -58,7 +67,10 @@ async fn each_misbehaviour_has_its_error() {
 #[tokio::test]
 async fn garbage_after_the_handshake_is_never_taken_for_an_answer() {
     let lab = Lab::new();
-    for alpn in [bowline_testkit::tls::Alpn::Http1, bowline_testkit::tls::Alpn::Http2] {
+    for alpn in [
+        bowline_testkit::tls::Alpn::Http1,
+        bowline_testkit::tls::Alpn::Http2,
+    ] {
         let peer = Peer::start_alpn(&lab.pki, Misbehaviour::Garbage, alpn);
         let client = impatient(&lab);
         for _ in 0..2 {
@@ -91,10 +103,14 @@ async fn nobody_listening_is_a_connect_error_and_names_the_origin() {
         tcp.local_addr().unwrap().port()
     };
     let url = format!("https://127.0.0.1:{port}/");
-    let error = fetch(&lab.client(), &url, &lab.token("a")).await.unwrap_err();
+    let error = fetch(&lab.client(), &url, &lab.token("a"))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), Kind::Connect);
     assert!(
-        error.to_string().contains(&format!("https://127.0.0.1:{port}")),
+        error
+            .to_string()
+            .contains(&format!("https://127.0.0.1:{port}")),
         "{error}"
     );
     assert!(error.is_worth_another_try());
@@ -124,7 +140,10 @@ async fn an_expired_client_certificate_fails_with_the_servers_alert() {
     let token = jwt("a", Some(session_cnf(expired.thumbprint())));
     let error = fetch(&client, &server.origin(), &token).await.unwrap_err();
     // In TLS 1.3 the server's refusal comes after the client's handshake has ended.
-    assert!(error.to_string().to_lowercase().contains("expired"), "{error}");
+    assert!(
+        error.to_string().to_lowercase().contains("expired"),
+        "{error}"
+    );
     assert_eq!(server.counts().requests, 0);
 }
 

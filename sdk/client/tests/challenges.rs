@@ -1,4 +1,5 @@
-//! Refused proofs (CL-5): replaced once however many requests were refused with it, and given up in time.
+//! Refused proofs (CL-5): replaced once however many requests were refused with it, and given up in
+//! time.
 
 mod support;
 
@@ -21,7 +22,11 @@ use support::{Lab, fetch, post, text};
 use tokio::sync::Barrier;
 
 /// A server that decides by the proof alone.
-fn judge(lab: &Lab, alpn: Alpn, accepts: impl Fn(&str) -> bool + Clone + Send + Sync + 'static) -> CyclingServer {
+fn judge(
+    lab: &Lab,
+    alpn: Alpn,
+    accepts: impl Fn(&str) -> bool + Clone + Send + Sync + 'static,
+) -> CyclingServer {
     let handler = move |request: Request| {
         let proof = request
             .headers()
@@ -31,7 +36,11 @@ fn judge(lab: &Lab, alpn: Alpn, accepts: impl Fn(&str) -> bool + Clone + Send + 
         let accepted = accepts(proof);
         async move {
             let body = request.into_body().collect().await.unwrap().to_bytes();
-            if accepted { body.into_response() } else { refuse() }
+            if accepted {
+                body.into_response()
+            } else {
+                refuse()
+            }
         }
     };
     let options = CyclingOptions {
@@ -84,22 +93,36 @@ async fn a_thousand_requests_refused_with_one_stale_proof_cost_one_new_signature
                 }
             }
         };
-        CyclingServer::start(&lab.pki, CyclingOptions::default(), Router::new().fallback(handler))
+        CyclingServer::start(
+            &lab.pki,
+            CyclingOptions::default(),
+            Router::new().fallback(handler),
+        )
     };
     let url = server.origin();
 
     let answers = join_all((0..1000).map(|_| fetch(&client, &url, &token))).await;
-    assert!(answers.into_iter().all(|answer| answer.unwrap().status() == 200));
+    assert!(
+        answers
+            .into_iter()
+            .all(|answer| answer.unwrap().status() == 200)
+    );
 
     let totals = client.stats().totals;
-    assert_eq!(totals.causes, [(Cause::First, 1), (Cause::Challenge, 1)].into());
+    assert_eq!(
+        totals.causes,
+        [(Cause::First, 1), (Cause::Challenge, 1)].into()
+    );
     assert_eq!((totals.refused, totals.requests), (1000, 1000));
 }
 
 #[tokio::test]
 async fn a_body_is_sent_again_with_the_new_proof() {
     let lab = Lab::new();
-    for (alpn, hardening) in [(Alpn::Http1, Hardening::Connection), (Alpn::Http2, Hardening::Request)] {
+    for (alpn, hardening) in [
+        (Alpn::Http1, Hardening::Connection),
+        (Alpn::Http2, Hardening::Request),
+    ] {
         let first = FirstIsStale::default();
         let server = judge(&lab, alpn, move |proof| first.accepts(proof));
         let client = lab.builder().hardening(hardening).build().unwrap();
@@ -163,8 +186,16 @@ async fn a_fresh_proof_refused_too_ends_the_trying_and_tells_the_clock_differenc
             assert!(refused.extensions().get::<Refusal>().is_some());
         }
         // One proof for each request is what `Request` means; no second sendings.
-        let expected = if hardening == Hardening::Request { 12 } else { 2 };
-        assert_eq!(client.stats().totals.signatures(), expected, "{hardening:?}");
+        let expected = if hardening == Hardening::Request {
+            12
+        } else {
+            2
+        };
+        assert_eq!(
+            client.stats().totals.signatures(),
+            expected,
+            "{hardening:?}"
+        );
         assert_eq!(server.counts().requests, 12, "{hardening:?}");
     }
 }
@@ -178,14 +209,21 @@ async fn another_401_is_none_of_the_bindings_business() {
             [("www-authenticate", "Bearer error=\"invalid_token\"")],
         )
     };
-    let server = CyclingServer::start(&lab.pki, CyclingOptions::default(), Router::new().fallback(answer));
+    let server = CyclingServer::start(
+        &lab.pki,
+        CyclingOptions::default(),
+        Router::new().fallback(answer),
+    );
     let client = lab.client();
     for token in [lab.token("a"), AccessToken::new("opaque").unwrap()] {
         let refused = fetch(&client, &server.origin(), &token).await.unwrap();
         assert_eq!(refused.status(), 401);
         assert!(refused.extensions().get::<Refusal>().is_none());
     }
-    assert_eq!((server.counts().requests, client.stats().totals.signatures()), (2, 1));
+    assert_eq!(
+        (server.counts().requests, client.stats().totals.signatures()),
+        (2, 1)
+    );
 }
 
 #[tokio::test]

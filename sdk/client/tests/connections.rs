@@ -3,7 +3,9 @@
 mod support;
 
 use axum::Router;
-use bowline_client::{Cause, CloseReason, Error, Event, Fault, Http2Only, HttpVersions, Kind, Observer, TlsVersion};
+use bowline_client::{
+    Cause, CloseReason, Error, Event, Fault, Http2Only, HttpVersions, Kind, Observer, TlsVersion,
+};
 use bowline_testkit::peers::{CyclingOptions, PlainServer};
 use bowline_testkit::tls::{Alpn, ClientAuth, TlsOptions, Versions};
 use bytes::Bytes;
@@ -40,14 +42,18 @@ async fn a_resumed_session_needs_a_new_proof() {
         "HandshakeKind::Resumed at the client"
     );
     assert_eq!(server.counts().resumed, 1, "and at the server");
-    assert_eq!(stats.totals.causes, [(Cause::First, 1), (Cause::Reconnect, 1)].into());
+    assert_eq!(
+        stats.totals.causes,
+        [(Cause::First, 1), (Cause::Reconnect, 1)].into()
+    );
     assert_eq!(lab.record.proofs().len(), 2);
 }
 
 #[tokio::test]
 async fn a_proof_stays_good_across_key_updates() {
     let lab = Lab::new();
-    let config = TlsOptions::alpn(Alpn::Http1).server(&lab.pki, &lab.pki.localhost(), ClientAuth::Required);
+    let config =
+        TlsOptions::alpn(Alpn::Http1).server(&lab.pki, &lab.pki.localhost(), ClientAuth::Required);
     let server = RawServer::bind(config).await;
     let (client, token, origin) = (lab.client(), lab.token("a"), server.origin());
 
@@ -58,7 +64,12 @@ async fn a_proof_stays_good_across_key_updates() {
             let head = connection.read().await;
             proofs.push(connection.verified_proof(&head, &token));
             // The client is asked to update its keys too (RFC 8446 §4.6.3).
-            connection.0.get_mut().1.refresh_traffic_keys().expect("TLS 1.3");
+            connection
+                .0
+                .get_mut()
+                .1
+                .refresh_traffic_keys()
+                .expect("TLS 1.3");
             connection.answer().await;
         }
         proofs
@@ -80,7 +91,8 @@ async fn tls_1_2_works_with_the_extended_master_secret() {
         versions: Versions::Tls12,
         ..TlsOptions::alpn(Alpn::Http1)
     };
-    let server = RawServer::bind(options.server(&lab.pki, &lab.pki.localhost(), ClientAuth::Required)).await;
+    let server =
+        RawServer::bind(options.server(&lab.pki, &lab.pki.localhost(), ClientAuth::Required)).await;
     let versions = Arc::new(Versions12::default());
     let observer: Arc<dyn Observer> = versions.clone();
     let client = lab.builder().observer(observer).build().unwrap();
@@ -118,7 +130,10 @@ impl Observer for Versions12 {
     fn event(&self, event: &Event<'_>) {
         if let Event::ConnectionOpened { facts, .. } = event {
             let tls = facts.tls().expect("https");
-            self.0.lock().unwrap().push((tls.version(), tls.is_resumed()));
+            self.0
+                .lock()
+                .unwrap()
+                .push((tls.version(), tls.is_resumed()));
         }
     }
 }
@@ -155,11 +170,17 @@ async fn concurrent_h1_calls_reuse_their_connections() {
     }
     let stats = client.stats();
     assert_eq!(stats.totals.answered, 80);
-    // A returned connection may serve a request that had asked for a new one, so there may be fewer than eight.
+    // A returned connection may serve a request that had asked for a new one, so there may be fewer
+    // than eight.
     assert!(stats.connections_opened <= 8, "{stats:?}");
     assert_eq!(
         stats.totals.signatures(),
-        server.counts().connections.iter().filter(|c| c.requests > 0).count() as u64
+        server
+            .counts()
+            .connections
+            .iter()
+            .filter(|c| c.requests > 0)
+            .count() as u64
     );
 }
 
@@ -176,7 +197,10 @@ async fn a_response_dropped_before_its_end_closes_its_h1_connection_at_once() {
     while client.stats().connections_closed.is_empty() {
         tokio::task::yield_now().await;
     }
-    assert_eq!(client.stats().connections_closed, [(CloseReason::Cancelled, 1)].into());
+    assert_eq!(
+        client.stats().connections_closed,
+        [(CloseReason::Cancelled, 1)].into()
+    );
 }
 
 #[tokio::test]
@@ -204,7 +228,8 @@ async fn a_caller_who_goes_away_leaves_the_pool_whole() {
         });
         let (client, token, url) = (lab.client(), lab.token("a"), server.origin());
         for polls in 1..=40 {
-            // Dropped at every point of its way: waiting for a connection, signing, writing, reading.
+            // Dropped at every point of its way: waiting for a connection, signing, writing,
+            // reading.
             let mut call = Box::pin(async {
                 text(fetch(&client, &url, &token).await?).await;
                 Ok::<_, Error>(())
@@ -223,7 +248,10 @@ async fn a_caller_who_goes_away_leaves_the_pool_whole() {
         ok(&client, &url, &token).await;
         let totals = client.stats().totals;
         assert_eq!(totals.requests, 41);
-        assert_eq!(totals.answered + totals.failed + totals.may_have_been_processed, 41);
+        assert_eq!(
+            totals.answered + totals.failed + totals.may_have_been_processed,
+            41
+        );
     }
 }
 
@@ -237,9 +265,13 @@ async fn plaintext_is_refused_unless_it_is_loopback_and_allowed() {
 
     let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", tcp.local_addr().unwrap());
-    let served = tokio::spawn(async move { axum::serve(tcp, axum::Router::new().fallback(|| async { "ok:" })).await });
+    let served = tokio::spawn(async move {
+        axum::serve(tcp, axum::Router::new().fallback(|| async { "ok:" })).await
+    });
     let client = lab.builder().allow_plaintext_on_loopback().build().unwrap();
-    let remote = fetch(&client, "http://192.0.2.1/", &lab.token("a")).await.unwrap_err();
+    let remote = fetch(&client, "http://192.0.2.1/", &lab.token("a"))
+        .await
+        .unwrap_err();
     assert_eq!(remote.kind(), Kind::PlaintextRefused);
     let bound = fetch(&client, &url, &lab.token("a")).await.unwrap_err();
     assert_eq!(
@@ -267,12 +299,19 @@ async fn a_request_for_http2_only_is_never_written_to_a_connection_of_another_ve
     let plain = PlainServer::start(Router::new());
     let plain_url = plain.origin();
     let client = |http| {
-        let builder = lab.builder().http_versions(http).allow_plaintext_on_loopback();
+        let builder = lab
+            .builder()
+            .http_versions(http)
+            .allow_plaintext_on_loopback();
         builder.build().unwrap()
     };
     for (http, url, why) in [
         (HttpVersions::Auto, h1.origin(), "did not choose h2 by ALPN"),
-        (HttpVersions::Http1, h1.origin(), "this client offers nothing else"),
+        (
+            HttpVersions::Http1,
+            h1.origin(),
+            "this client offers nothing else",
+        ),
         (
             HttpVersions::Auto,
             plain_url.clone(),
@@ -292,7 +331,10 @@ async fn a_request_for_http2_only_is_never_written_to_a_connection_of_another_ve
     }
     assert_eq!(lab.record.all().len(), 0, "nothing was written");
 
-    for (http, url) in [(HttpVersions::Auto, h2.origin()), (HttpVersions::Http2, plain_url)] {
+    for (http, url) in [
+        (HttpVersions::Auto, h2.origin()),
+        (HttpVersions::Http2, plain_url),
+    ] {
         assert!(client(http).send(for_http2(&url)).await.is_ok(), "{http:?}");
     }
 
@@ -303,21 +345,28 @@ async fn a_request_for_http2_only_is_never_written_to_a_connection_of_another_ve
     assert_eq!(h1.counts().opened, opened + 1);
 }
 
-/// A server that wants no more of a request may reset its stream after a complete answer (RFC 9113 §8.1); one that resets it
-/// in the middle of an answer has not answered, whatever reason it gives. Which of the two it is hyper does not tell; only a
-/// request that had not all left can be the first.
+/// A server that wants no more of a request may reset its stream after a complete answer (RFC 9113
+/// §8.1); one that resets it in the middle of an answer has not answered, whatever reason it gives.
+/// Which of the two it is hyper does not tell; only a request that had not all left can be the
+/// first.
 #[tokio::test]
 async fn a_stream_that_is_reset_without_error_has_ended_only_if_its_request_was_cut_short() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     tokio::spawn(async move {
-        let mut connection = h2::server::handshake(listener.accept().await.unwrap().0).await.unwrap();
+        let mut connection = h2::server::handshake(listener.accept().await.unwrap().0)
+            .await
+            .unwrap();
         let mut ping = connection.ping_pong().unwrap();
         let mut unread = Vec::new();
         while let Some(Ok((request, mut respond))) = connection.accept().await {
             unread.push(request.into_body());
-            let mut stream = respond.send_response(http::Response::new(()), false).unwrap();
-            stream.send_data(Bytes::from_static(b"answer"), false).unwrap();
+            let mut stream = respond
+                .send_response(http::Response::new(()), false)
+                .unwrap();
+            stream
+                .send_data(Bytes::from_static(b"answer"), false)
+                .unwrap();
             // What was sent has left when the PING is back; a reset would forget it.
             let settled = ping.ping(h2::Ping::opaque());
             tokio::pin!(settled);

@@ -1,6 +1,8 @@
-//! An independent derivation of the exporter value: OpenSSL's, on TLS 1.3 (RFC 8446 §7.5) and TLS 1.2 (RFC 5705).
+//! An independent derivation of the exporter value: OpenSSL's, on TLS 1.3 (RFC 8446 §7.5) and TLS
+//! 1.2 (RFC 5705).
 //!
-//! Needs Python with pyOpenSSL, so it belongs to the named set (`just parts`) and not to `cargo test`.
+//! Needs Python with pyOpenSSL, so it belongs to the named set (`just parts`) and not to `cargo
+//! test`.
 
 mod support;
 
@@ -24,7 +26,8 @@ impl OpenSsl {
         std::fs::write(dir.join("server.pem"), server.chain_pem()).unwrap();
         std::fs::write(dir.join("server-key.pem"), server.key_pem()).unwrap();
         std::fs::write(dir.join("ca.pem"), ca_pem).unwrap();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../conformance/exporter/server.py");
+        let script =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../conformance/exporter/server.py");
         let mut child = Command::new("python3")
             .arg(script.canonicalize().unwrap())
             .args([version, "server.pem", "server-key.pem", "ca.pem"])
@@ -64,9 +67,13 @@ async fn the_ekm_in_a_proof_is_what_openssl_exports() {
         ok(&lab.client(), &url, &lab.token("a")).await;
         let (exported, proof) = (openssl.line(), openssl.line());
 
-        let payload = URL_SAFE_NO_PAD.decode(proof.split('.').nth(1).unwrap()).unwrap();
+        let payload = URL_SAFE_NO_PAD
+            .decode(proof.split('.').nth(1).unwrap())
+            .unwrap();
         let claims: serde_json::Value = serde_json::from_slice(&payload).unwrap();
-        let ekm = URL_SAFE_NO_PAD.decode(claims["ekm"].as_str().unwrap()).unwrap();
+        let ekm = URL_SAFE_NO_PAD
+            .decode(claims["ekm"].as_str().unwrap())
+            .unwrap();
         let ekm: String = ekm.iter().map(|octet| format!("{octet:02x}")).collect();
         assert_eq!(ekm, exported, "{version}");
     }

@@ -1,7 +1,11 @@
-//! GOAWAY costs nothing that it need not (CL-7; RFC 9113 §6.8): what the server did not take on is sent again, what it
-//! took on is answered, and only what it took on and then dropped may have been processed.
+//! GOAWAY costs nothing that it need not (CL-7; RFC 9113 §6.8): what the server did not take on is
+//! sent again, what it took on is answered, and only what it took on and then dropped may have been
+//! processed.
 
-#![allow(clippy::print_stdout, reason = "what a run came to, for those who look")]
+#![allow(
+    clippy::print_stdout,
+    reason = "what a run came to, for those who look"
+)]
 
 mod support;
 
@@ -22,7 +26,8 @@ use support::{Lab, post, text};
 const TASKS: u64 = 200;
 const RETIREMENTS: u64 = 100;
 
-/// Not one of the requests is idempotent, so one that is sent again is one that was proved to be unprocessed.
+/// Not one of the requests is idempotent, so one that is sent again is one that was proved to be
+/// unprocessed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_graceful_retirements_cost_none_of_the_requests_that_they_meet() {
     let lab = Lab::new();
@@ -34,7 +39,8 @@ async fn a_hundred_graceful_retirements_cost_none_of_the_requests_that_they_meet
     let (done, under_way, met) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
 
     let calls = join_all((0..TASKS).map(|task| {
-        let (client, token, url, under_way, done) = (&client, &token, server.origin(), &under_way, &done);
+        let (client, token, url, under_way, done) =
+            (&client, &token, server.origin(), &under_way, &done);
         async move {
             let mut n = 0;
             while !done.load(Ordering::Relaxed) {
@@ -47,7 +53,11 @@ async fn a_hundred_graceful_retirements_cost_none_of_the_requests_that_they_meet
                 let response = client.send(request).await.expect("no request is lost");
                 under_way.fetch_sub(1, Ordering::Relaxed);
                 assert_eq!(response.status(), 200);
-                let body = response.into_body().collect().await.expect("nor its answer");
+                let body = response
+                    .into_body()
+                    .collect()
+                    .await
+                    .expect("nor its answer");
                 assert_eq!(body.to_bytes(), format!("ok:{payload}"));
                 n += 1;
             }
@@ -56,7 +66,12 @@ async fn a_hundred_graceful_retirements_cost_none_of_the_requests_that_they_meet
     }));
     let retirements = async {
         for n in 1..=RETIREMENTS as usize {
-            let is_in_use = |counts: &Counts| counts.connections.get(n - 1).is_some_and(|c| c.requests >= 20);
+            let is_in_use = |counts: &Counts| {
+                counts
+                    .connections
+                    .get(n - 1)
+                    .is_some_and(|c| c.requests >= 20)
+            };
             server.until("the next connection in use", is_in_use).await;
             met.fetch_add(under_way.load(Ordering::Relaxed), Ordering::Relaxed);
             server.retire_all();
@@ -78,7 +93,10 @@ async fn a_hundred_graceful_retirements_cost_none_of_the_requests_that_they_meet
         stats.connections_closed,
     );
     assert_eq!(stats.totals.answered, requests);
-    assert_eq!((stats.totals.failed, stats.totals.may_have_been_processed), (0, 0));
+    assert_eq!(
+        (stats.totals.failed, stats.totals.may_have_been_processed),
+        (0, 0)
+    );
     assert_eq!(stats.totals.refused, 0);
     let mut ran = HashSet::new();
     for seen in lab.record.all() {
@@ -92,7 +110,8 @@ async fn a_hundred_graceful_retirements_cost_none_of_the_requests_that_they_meet
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_above_goaways_last_id_is_sent_again_and_one_below_may_have_been_processed() {
     let lab = Lab::new();
-    let tls = TlsOptions::alpn(Alpn::Http2).server(&lab.pki, &lab.pki.localhost(), ClientAuth::Required);
+    let tls =
+        TlsOptions::alpn(Alpn::Http2).server(&lab.pki, &lab.pki.localhost(), ClientAuth::Required);
     let server = RawServer::bind(tls).await;
     // One connection at a time, so that the second request has no other way than beside the first.
     let limits = Limits {

@@ -5,7 +5,9 @@ mod support;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bowline_client::{AccessToken, Cause, Hardening, Kind, ProofForThisRequest, ProofKind, WithCertificate};
+use bowline_client::{
+    AccessToken, Cause, Hardening, Kind, ProofForThisRequest, ProofKind, WithCertificate,
+};
 use bowline_testkit::peers::{Cycle, CyclingOptions};
 use bowline_testkit::pki::{KeyKind, LeafSpec};
 use bowline_testkit::tls::Alpn;
@@ -23,7 +25,10 @@ async fn a_replaced_certificate_serves_its_own_tokens_and_nothing_else() {
         });
         let (client, url) = (lab.client(), server.origin());
         let next = lab.pki.client("agent", KeyKind::P256);
-        let (old_token, new_token) = (lab.token("old"), jwt("new", Some(session_cnf(next.thumbprint()))));
+        let (old_token, new_token) = (
+            lab.token("old"),
+            jwt("new", Some(session_cnf(next.thumbprint()))),
+        );
         let plain = jwt("plain", None);
         ok(&client, &url, &old_token).await;
         let early = fetch(&client, &url, &new_token).await.unwrap_err();
@@ -43,7 +48,8 @@ async fn a_replaced_certificate_serves_its_own_tokens_and_nothing_else() {
     }
 }
 
-/// What a token source needs: the next certificate before it is the current one, and the old one for an opaque token.
+/// What a token source needs: the next certificate before it is the current one, and the old one
+/// for an opaque token.
 #[tokio::test]
 async fn a_request_can_ask_for_a_certificate_that_is_not_the_current_one() {
     let lab = Lab::new();
@@ -59,17 +65,28 @@ async fn a_request_can_ask_for_a_certificate_that_is_not_the_current_one() {
         client.send(request.body(Empty::new()).unwrap())
     };
     let unknown = with(next.thumbprint()).await.unwrap_err();
-    assert_eq!(unknown.kind(), Kind::TokenBoundToOtherCertificate, "{unknown}");
+    assert_eq!(
+        unknown.kind(),
+        Kind::TokenBoundToOtherCertificate,
+        "{unknown}"
+    );
 
     client.hold_identity(identity(&next)).unwrap();
     client.hold_identity(identity(&next)).unwrap();
-    assert_eq!(client.identity().unwrap().thumbprint(), lab.agent.thumbprint());
+    assert_eq!(
+        client.identity().unwrap().thumbprint(),
+        lab.agent.thumbprint()
+    );
     assert_eq!(with(next.thumbprint()).await.unwrap().status(), 401, "RS-3");
     assert_eq!(with(lab.agent.thumbprint()).await.unwrap().status(), 200);
 
     client.replace_identity(identity(&next)).unwrap();
     assert_eq!(with(lab.agent.thumbprint()).await.unwrap().status(), 200);
-    assert_eq!(fetch(&client, &url, &opaque).await.unwrap().status(), 401, "RS-3");
+    assert_eq!(
+        fetch(&client, &url, &opaque).await.unwrap().status(),
+        401,
+        "RS-3"
+    );
 }
 
 #[tokio::test]
@@ -88,10 +105,19 @@ async fn no_session_is_resumed_across_certificates() {
         ok(&client, &url, &lab.token("old")).await;
         server.closed(n).await;
     }
-    assert_eq!(server.counts().resumed, 1, "nothing would be shown otherwise");
+    assert_eq!(
+        server.counts().resumed,
+        1,
+        "nothing would be shown otherwise"
+    );
     let next = lab.pki.client("agent", KeyKind::P256);
     client.replace_identity(identity(&next)).unwrap();
-    ok(&client, &url, &jwt("new", Some(session_cnf(next.thumbprint())))).await;
+    ok(
+        &client,
+        &url,
+        &jwt("new", Some(session_cnf(next.thumbprint()))),
+    )
+    .await;
     assert_eq!(server.counts().resumed, 1);
 }
 
@@ -141,7 +167,11 @@ async fn a_connection_takes_no_more_requests_once_its_certificate_has_expired() 
 async fn adaptive_hardening_costs_at_most_two_signatures_however_many_come_at_once() {
     let lab = Lab::new();
     let server = lab.server(CyclingOptions::default());
-    let client = lab.builder().hardening(Hardening::Adaptive).build().unwrap();
+    let client = lab
+        .builder()
+        .hardening(Hardening::Adaptive)
+        .build()
+        .unwrap();
     let (token, url) = (lab.token("a"), server.origin());
     ok(&client, &url, &token).await;
     assert_eq!(
@@ -151,7 +181,11 @@ async fn adaptive_hardening_costs_at_most_two_signatures_however_many_come_at_on
     );
     join_all((0..100).map(|_| ok(&client, &url, &token))).await;
 
-    let crowd = lab.builder().hardening(Hardening::Adaptive).build().unwrap();
+    let crowd = lab
+        .builder()
+        .hardening(Hardening::Adaptive)
+        .build()
+        .unwrap();
     join_all((0..100).map(|_| ok(&crowd, &url, &token))).await;
     for (client, requests) in [(&client, 101), (&crowd, 100)] {
         let totals = client.stats().totals;
@@ -159,7 +193,10 @@ async fn adaptive_hardening_costs_at_most_two_signatures_however_many_come_at_on
             totals.minted,
             [(ProofKind::Connection, 1), (ProofKind::Request, 1)].into()
         );
-        assert_eq!(totals.causes, [(Cause::Hardening, 1), (Cause::First, 1)].into());
+        assert_eq!(
+            totals.causes,
+            [(Cause::Hardening, 1), (Cause::First, 1)].into()
+        );
         assert_eq!((totals.requests, totals.per_request_claims), (requests, 1));
     }
 }
@@ -175,7 +212,11 @@ async fn adaptive_hardening_gives_every_lonely_request_its_own_claims() {
         alpn: Alpn::Http1,
         ..CyclingOptions::default()
     });
-    let client = lab.builder().hardening(Hardening::Adaptive).build().unwrap();
+    let client = lab
+        .builder()
+        .hardening(Hardening::Adaptive)
+        .build()
+        .unwrap();
     for n in 1..=10 {
         ok(&client, &server.origin(), &lab.token("a")).await;
         server.closed(n).await;
@@ -217,7 +258,10 @@ async fn tokens_keep_working_while_the_certificate_is_replaced_under_load() {
         let calls = join_all((0..60).map(|n| ok(&client, &url, &tokens[n % tokens.len()])));
         let replace = async { client.replace_identity(identity(&next)).unwrap() };
         futures_util::future::join(calls, replace).await;
-        tokens.push(jwt(&round.to_string(), Some(session_cnf(next.thumbprint()))));
+        tokens.push(jwt(
+            &round.to_string(),
+            Some(session_cnf(next.thumbprint())),
+        ));
     }
     join_all(tokens.iter().map(|token| ok(&client, &url, token))).await;
     let totals = client.stats().totals;

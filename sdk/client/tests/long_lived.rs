@@ -1,5 +1,5 @@
-//! A connection that lives for twenty minutes, in simulated time, with a server that forgets the proofs it has seen: no
-//! refusal reaches a caller (RS-8, CL-5).
+//! A connection that lives for twenty minutes, in simulated time, with a server that forgets the
+//! proofs it has seen: no refusal reaches a caller (RS-8, CL-5).
 
 mod support;
 
@@ -55,7 +55,9 @@ async fn a_proof_outlives_the_servers_memory_of_it_for_as_long_as_its_connection
         let (lab, ahead) = (Lab::new(), Ahead::default());
         // Room for one proof: each of the two tokens makes it forget the other's.
         let server = lab.server_with(options(alpn), |layer| {
-            layer.remembered_proofs(NonZeroUsize::MIN).clock(ahead.clock())
+            layer
+                .remembered_proofs(NonZeroUsize::MIN)
+                .clock(ahead.clock())
         });
         let (client, tokens) = (lab.client(), [lab.token("a"), lab.token("b")]);
         let mut requests = 0;
@@ -68,23 +70,37 @@ async fn a_proof_outlives_the_servers_memory_of_it_for_as_long_as_its_connection
         }
         let (stats, totals) = (client.stats(), client.stats().totals);
         assert_eq!(stats.connections_opened, 1);
-        assert_eq!((totals.requests, totals.refused, totals.signatures()), (requests, 0, 2));
+        assert_eq!(
+            (totals.requests, totals.refused, totals.signatures()),
+            (requests, 0, 2)
+        );
     }
 }
 
-/// Another implementation may read RS-8 without its profile: a proof is stale 300 s after it was made, wherever it is.
+/// Another implementation may read RS-8 without its profile: a proof is stale 300 s after it was
+/// made, wherever it is.
 #[tokio::test]
-async fn a_server_that_calls_old_proofs_stale_costs_a_signature_each_time_and_no_caller_a_refusal() {
+async fn a_server_that_calls_old_proofs_stale_costs_a_signature_each_time_and_no_caller_a_refusal()
+{
     const WINDOW: u64 = 300;
     for alpn in [Alpn::Http1, Alpn::Http2] {
         let (lab, ahead) = (Lab::new(), Ahead::default());
         let born: Arc<Mutex<HashMap<String, u64>>> = Arc::default();
         let clock = ahead.clone();
         let handler = move |request: Request| {
-            let proof = request.headers()[PROOF_HEADER].to_str().unwrap_or_default().to_owned();
+            let proof = request.headers()[PROOF_HEADER]
+                .to_str()
+                .unwrap_or_default()
+                .to_owned();
             let now = clock.seconds();
             let age = now - *born.lock().unwrap().entry(proof).or_insert(now);
-            async move { if age > WINDOW { stale() } else { "ok:".into_response() } }
+            async move {
+                if age > WINDOW {
+                    stale()
+                } else {
+                    "ok:".into_response()
+                }
+            }
         };
         let server = CyclingServer::start(&lab.pki, options(alpn), Router::new().fallback(handler));
         let (client, token) = (lab.client(), lab.token("a"));
@@ -95,7 +111,10 @@ async fn a_server_that_calls_old_proofs_stale_costs_a_signature_each_time_and_no
         let (stats, totals) = (client.stats(), client.stats().totals);
         assert_eq!(stats.connections_opened, 1);
         // Stale at 310, 620 and 930 s.
-        assert_eq!(totals.causes, [(Cause::First, 1), (Cause::Challenge, 3)].into());
+        assert_eq!(
+            totals.causes,
+            [(Cause::First, 1), (Cause::Challenge, 3)].into()
+        );
         assert_eq!(totals.refused, 3);
     }
 }

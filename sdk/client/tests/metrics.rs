@@ -42,7 +42,11 @@ async fn every_event_becomes_a_metric_with_labels_from_fixed_sets() {
         "bowline_client_requests_total{binding=session,connection=new,operation=tools/call,outcome=answered,protocol=mcp_http}",
     ];
     for counter in expected {
-        assert_eq!(counters.get(counter), Some(&1), "{counter} in {counters:#?}");
+        assert_eq!(
+            counters.get(counter),
+            Some(&1),
+            "{counter} in {counters:#?}"
+        );
     }
     let reused = "bowline_client_requests_total{binding=session,connection=reused,operation=tools/call,outcome=answered,protocol=mcp_http}";
     assert_eq!(counters.get(reused), Some(&2), "{counters:#?}");

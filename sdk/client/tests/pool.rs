@@ -118,7 +118,11 @@ async fn idle_and_old_connections_are_let_go_and_the_next_request_says_why_it_ha
             server.closed(1).await;
             assert_eq!(gone(&client, 1).await, [(reason, 1)], "{alpn:?}");
             ok(&client, &url, &token).await;
-            assert_eq!(client.stats().totals.after, [(reason, 1)].into(), "{alpn:?}");
+            assert_eq!(
+                client.stats().totals.after,
+                [(reason, 1)].into(),
+                "{alpn:?}"
+            );
         }
     }
 }
@@ -176,7 +180,8 @@ async fn of_idle_connections_the_one_that_holds_the_proof_is_taken() {
     let server = lab.server(h1());
     let client = lab.client();
     let (a, b, url) = (lab.token("a"), lab.token("b"), server.origin());
-    // Two connections, one token each: the first is busy with its stream while the second is opened.
+    // Two connections, one token each: the first is busy with its stream while the second is
+    // opened.
     let stream = fetch(&client, &format!("{url}/slow"), &a).await.unwrap();
     ok(&client, &url, &b).await;
     text(stream).await;
@@ -185,14 +190,19 @@ async fn of_idle_connections_the_one_that_holds_the_proof_is_taken() {
         ok(&client, &url, &a).await;
     }
     let stats = client.stats();
-    assert_eq!((stats.connections_opened, stats.totals.signatures()), (2, 2));
+    assert_eq!(
+        (stats.connections_opened, stats.totals.signatures()),
+        (2, 2)
+    );
 }
 
 #[tokio::test]
 async fn what_may_have_been_processed_is_sent_again_only_if_that_is_safe() {
     let lab = Lab::new();
     for alpn in [Alpn::Http1, Alpn::Http2] {
-        for (method, repeatable, arrivals) in [("POST", false, 1), ("GET", false, 2), ("POST", true, 2)] {
+        for (method, repeatable, arrivals) in
+            [("POST", false, 1), ("GET", false, 2), ("POST", true, 2)]
+        {
             let handler = || async { std::future::pending::<&'static str>().await };
             let options = CyclingOptions {
                 alpn,
@@ -217,7 +227,11 @@ async fn what_may_have_been_processed_is_sent_again_only_if_that_is_safe() {
             };
             let (result, ()) = join(client.send(request), cutting).await;
             let error = result.unwrap_err();
-            assert_eq!(error.kind(), Kind::MayHaveBeenProcessed, "{alpn:?} {method}: {error}");
+            assert_eq!(
+                error.kind(),
+                Kind::MayHaveBeenProcessed,
+                "{alpn:?} {method}: {error}"
+            );
             assert_eq!(server.counts().requests, arrivals, "{alpn:?} {method}");
             let totals = client.stats().totals;
             assert_eq!((totals.requests, totals.may_have_been_processed), (1, 1));
@@ -248,7 +262,11 @@ async fn what_may_have_been_processed_stays_so_whatever_becomes_of_its_second_se
         };
         let (result, ()) = join(fetch(&client, &url, &token), going).await;
         let error = result.unwrap_err();
-        assert_eq!(error.kind(), Kind::MayHaveBeenProcessed, "{alpn:?}: {error}");
+        assert_eq!(
+            error.kind(),
+            Kind::MayHaveBeenProcessed,
+            "{alpn:?}: {error}"
+        );
         let totals = client.stats().totals;
         assert_eq!((totals.requests, totals.may_have_been_processed), (1, 1));
     }
@@ -257,11 +275,14 @@ async fn what_may_have_been_processed_stays_so_whatever_becomes_of_its_second_se
 #[tokio::test]
 async fn a_refused_stream_is_unprocessed_and_sent_again_whatever_its_method() {
     let lab = Lab::new();
-    let config = TlsOptions::alpn(Alpn::Http2).server(&lab.pki, &lab.pki.localhost(), ClientAuth::Required);
+    let config =
+        TlsOptions::alpn(Alpn::Http2).server(&lab.pki, &lab.pki.localhost(), ClientAuth::Required);
     let server = RawServer::bind(config).await;
     let (client, token, url) = (lab.client(), lab.token("a"), server.origin());
     let serve = async {
-        let mut h2 = h2::server::handshake(server.accept().await.0).await.unwrap();
+        let mut h2 = h2::server::handshake(server.accept().await.0)
+            .await
+            .unwrap();
         let mut arrivals = 0;
         while let Some(Ok((mut request, mut respond))) = h2.accept().await {
             arrivals += 1;
@@ -270,7 +291,9 @@ async fn a_refused_stream_is_unprocessed_and_sent_again_whatever_its_method() {
                 continue;
             }
             tokio::spawn(async move {
-                let mut stream = respond.send_response(http::Response::new(()), false).unwrap();
+                let mut stream = respond
+                    .send_response(http::Response::new(()), false)
+                    .unwrap();
                 let mut body = b"ok:".to_vec();
                 while let Some(Ok(data)) = request.body_mut().data().await {
                     body.extend(data);
@@ -302,11 +325,16 @@ async fn a_body_can_be_left_to_end_in_the_background_and_its_connection_lives_on
     );
     let (token, url) = (lab.token("a"), server.origin());
     for _ in 0..5 {
-        let response = fetch(&client, &format!("{url}/slow"), &token).await.unwrap();
+        let response = fetch(&client, &format!("{url}/slow"), &token)
+            .await
+            .unwrap();
         response.into_body().drain_in_background();
         ok(&client, &url, &token).await;
     }
-    assert_eq!((server.counts().opened, client.stats().totals.signatures()), (1, 1));
+    assert_eq!(
+        (server.counts().opened, client.stats().totals.signatures()),
+        (1, 1)
+    );
 }
 
 #[tokio::test]
@@ -321,9 +349,16 @@ async fn a_request_that_waits_too_long_for_a_connection_says_so() {
         per_origin: 1,
         ..Limits::default()
     };
-    let client = lab.builder().limits(limits).timeouts(timeouts).build().unwrap();
+    let client = lab
+        .builder()
+        .limits(limits)
+        .timeouts(timeouts)
+        .build()
+        .unwrap();
     let (token, url) = (lab.token("a"), server.origin());
-    let stream = fetch(&client, &format!("{url}/stream"), &token).await.unwrap();
+    let stream = fetch(&client, &format!("{url}/stream"), &token)
+        .await
+        .unwrap();
     let error = fetch(&client, &url, &token).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Timeout(Step::Pool), "{error}");
     assert!(error.is_worth_another_try());
@@ -337,7 +372,8 @@ async fn a_request_that_waits_too_long_for_a_connection_says_so() {
 #[tokio::test]
 async fn an_h2_connection_that_does_not_answer_a_ping_is_let_go() {
     let lab = Lab::new();
-    let tls = TlsOptions::alpn(Alpn::Http2).server(&lab.pki, &lab.pki.localhost(), ClientAuth::Required);
+    let tls =
+        TlsOptions::alpn(Alpn::Http2).server(&lab.pki, &lab.pki.localhost(), ClientAuth::Required);
     let server = RawServer::bind(tls).await;
     let (client, url, token) = (lab.client(), server.origin(), lab.token("a"));
     // Answers one request, and looks at nothing from then on.
@@ -358,7 +394,10 @@ async fn an_h2_connection_that_does_not_answer_a_ping_is_let_go() {
     }
     let seconds = started.elapsed().as_secs();
     tokio::time::resume();
-    assert!((39..45).contains(&seconds), "30 s, and 10 s for the answer: {seconds}");
+    assert!(
+        (39..45).contains(&seconds),
+        "30 s, and 10 s for the answer: {seconds}"
+    );
     let (answer, _peer) = join(fetch(&client, &url, &token), one_answer()).await;
     assert_eq!(text(answer.unwrap()).await, "");
     assert_eq!(client.stats().totals.causes[&Cause::Reconnect], 1);

@@ -5,7 +5,8 @@ mod support;
 use std::collections::HashMap;
 
 use bowline_client::{
-    AccessToken, Binding, Cause, Client, CloseReason, Hardening, HttpVersions, Kind, ProofKind, ProofRequired,
+    AccessToken, Binding, Cause, Client, CloseReason, Hardening, HttpVersions, Kind, ProofKind,
+    ProofRequired,
 };
 use bowline_testkit::peers::{Cycle, CyclingOptions};
 use bowline_testkit::pki::KeyKind;
@@ -36,7 +37,11 @@ async fn one_proof_is_signed_for_a_thousand_concurrent_first_requests_over_h2() 
     assert_eq!(stats.totals.signatures(), 1);
     assert_eq!(stats.totals.causes, [(Cause::First, 1)].into());
     assert_eq!(
-        (stats.totals.requests, stats.totals.with_proof, stats.totals.reused),
+        (
+            stats.totals.requests,
+            stats.totals.with_proof,
+            stats.totals.reused
+        ),
         (1000, 1000, 999)
     );
     assert_eq!(lab.record.proofs().len(), 1);
@@ -61,9 +66,18 @@ async fn a_hundred_tokens_on_one_connection_cost_a_hundred_signatures_and_then_n
 async fn every_kind_of_key_makes_proofs_that_the_server_takes() {
     let lab = Lab::new();
     let server = lab.server(CyclingOptions::default());
-    for kind in [KeyKind::P256, KeyKind::P384, KeyKind::Ed25519, KeyKind::Rsa2048] {
+    for kind in [
+        KeyKind::P256,
+        KeyKind::P384,
+        KeyKind::Ed25519,
+        KeyKind::Rsa2048,
+    ] {
         let leaf = lab.pki.client("agent", kind);
-        let client = lab.builder().identity(support::identity(&leaf)).build().unwrap();
+        let client = lab
+            .builder()
+            .identity(support::identity(&leaf))
+            .build()
+            .unwrap();
         let token = jwt("a", Some(session_cnf(leaf.thumbprint())));
         ok(&client, &server.origin(), &token).await;
         assert_eq!(client.stats().totals.signatures(), 1, "{kind:?}");
@@ -75,13 +89,19 @@ async fn a_proof_for_each_request_is_never_used_twice() {
     let lab = Lab::new();
     let server = lab.server(CyclingOptions::default());
     let client = lab.builder().hardening(Hardening::Request).build().unwrap();
-    let (token, url) = (lab.token("a"), format!("{}/some/path?query=1", server.origin()));
+    let (token, url) = (
+        lab.token("a"),
+        format!("{}/some/path?query=1", server.origin()),
+    );
 
     join_all((0..20).map(|_| ok(&client, &url, &token))).await;
 
     let totals = client.stats().totals;
     assert_eq!(totals.minted, [(ProofKind::Request, 20)].into());
-    assert_eq!(totals.causes, [(Cause::First, 1), (Cause::Hardening, 19)].into());
+    assert_eq!(
+        totals.causes,
+        [(Cause::First, 1), (Cause::Hardening, 19)].into()
+    );
     assert_eq!((totals.per_request_claims, totals.reused), (20, 0));
     assert_eq!(lab.record.proofs().len(), 20);
 }
@@ -101,7 +121,11 @@ async fn a_connection_whose_server_can_remember_no_more_is_left_in_time() {
         }
         let totals = client.stats().totals;
         assert_eq!((totals.answered, totals.refused), (200, 0), "{alpn:?}");
-        assert!(server.counts().opened >= 5, "{alpn:?}: {:?}", server.counts());
+        assert!(
+            server.counts().opened >= 5,
+            "{alpn:?}: {:?}",
+            server.counts()
+        );
     }
 }
 
@@ -146,7 +170,10 @@ fn each_proof_travelled_on_one_connection(lab: &Lab) {
     let mut home = HashMap::new();
     for seen in lab.record.all() {
         for proof in seen.proofs {
-            assert_eq!(*home.entry(proof).or_insert(seen.connection), seen.connection);
+            assert_eq!(
+                *home.entry(proof).or_insert(seen.connection),
+                seen.connection
+            );
         }
     }
 }
@@ -188,7 +215,10 @@ async fn proofs_stay_on_their_connections_while_connections_are_cut_under_load()
         }
         let totals = client.stats().totals;
         assert_eq!(totals.requests, 480);
-        assert_eq!(totals.answered + totals.failed + totals.may_have_been_processed, 480);
+        assert_eq!(
+            totals.answered + totals.failed + totals.may_have_been_processed,
+            480
+        );
         assert_eq!(totals.refused, 0);
     }
     each_proof_travelled_on_one_connection(&lab);
@@ -202,7 +232,10 @@ async fn a_token_that_demands_nothing_goes_as_a_bearer_token_unless_a_proof_is_r
 
     let auto = lab.client();
     ok(&auto, &server.origin(), &token).await;
-    assert_eq!((auto.stats().totals.with_proof, auto.stats().totals.requests), (0, 1));
+    assert_eq!(
+        (auto.stats().totals.with_proof, auto.stats().totals.requests),
+        (0, 1)
+    );
 
     let require = lab.builder().binding(Binding::Require).build().unwrap();
     ok(&require, &server.origin(), &token).await;
@@ -214,9 +247,14 @@ async fn an_opaque_token_is_proved_once_the_server_has_asked_for_it() {
     let lab = Lab::new();
     for options in [h1(), CyclingOptions::default()] {
         let server = lab.server(options);
-        let (client, token) = (lab.client(), bowline_client::AccessToken::new("opaque-token").unwrap());
+        let (client, token) = (
+            lab.client(),
+            bowline_client::AccessToken::new("opaque-token").unwrap(),
+        );
 
-        let response = post(&client, &server.origin(), &token, "once more").await.unwrap();
+        let response = post(&client, &server.origin(), &token, "once more")
+            .await
+            .unwrap();
         assert_eq!(
             text(response).await,
             "ok:once more",
@@ -225,7 +263,10 @@ async fn an_opaque_token_is_proved_once_the_server_has_asked_for_it() {
         ok(&client, &server.origin(), &token).await;
 
         let totals = client.stats().totals;
-        assert_eq!((totals.requests, totals.signatures(), totals.refused), (2, 1, 0));
+        assert_eq!(
+            (totals.requests, totals.signatures(), totals.refused),
+            (2, 1, 0)
+        );
         assert_eq!(server.counts().requests, 3);
         assert_eq!(
             server.counts().opened,
@@ -248,7 +289,10 @@ async fn an_opaque_token_whose_need_is_known_from_elsewhere_is_proved_at_once() 
             );
         }
         let totals = client.stats().totals;
-        assert_eq!((totals.requests, totals.with_proof, totals.signatures()), (10, 10, 1));
+        assert_eq!(
+            (totals.requests, totals.with_proof, totals.signatures()),
+            (10, 10, 1)
+        );
         assert_eq!(server.counts().requests, 10, "nothing was refused first");
     }
 }
@@ -280,11 +324,18 @@ async fn a_proof_is_required_of_a_token_only_and_not_given_up_where_it_cannot_be
     };
     let server = lab.unprotected(without);
     let client = lab.client();
-    assert_eq!(proved(&client, &server.origin(), None).await, Ok("ok:".to_owned()));
+    assert_eq!(
+        proved(&client, &server.origin(), None).await,
+        Ok("ok:".to_owned())
+    );
     let token = AccessToken::new("opaque-token").unwrap();
     let refused = proved(&client, &server.origin(), Some(&token)).await;
     assert_eq!(refused, Err(Kind::ClientCertificateNotRequested));
-    assert_eq!(server.counts().requests, 1, "the token did not go without a proof");
+    assert_eq!(
+        server.counts().requests,
+        1,
+        "the token did not go without a proof"
+    );
 }
 
 /// A GET whose token, if it has one, is to be proved from the first.
@@ -355,7 +406,9 @@ async fn a_server_that_asks_for_no_certificate_gets_no_session_bound_token() {
     let client = lab.client();
     for n in 1..=3 {
         // The second and third connection are resumed, and inherit the answer of the first (CL-9).
-        let error = fetch(&client, &server.origin(), &lab.token("a")).await.unwrap_err();
+        let error = fetch(&client, &server.origin(), &lab.token("a"))
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), Kind::ClientCertificateNotRequested, "{error}");
         ok(&client, &server.origin(), &jwt("plain", None)).await;
         server.closed(n).await;
@@ -375,8 +428,13 @@ async fn a_client_without_an_identity_says_so() {
         client_auth: ClientAuth::Optional,
         ..CyclingOptions::default()
     });
-    let client = bowline_client::Client::builder().trust(lab.trust()).build().unwrap();
-    let error = fetch(&client, &server.origin(), &lab.token("a")).await.unwrap_err();
+    let client = bowline_client::Client::builder()
+        .trust(lab.trust())
+        .build()
+        .unwrap();
+    let error = fetch(&client, &server.origin(), &lab.token("a"))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), Kind::NoIdentity, "{error}");
     assert_eq!(server.counts().requests, 0);
 }
@@ -386,7 +444,11 @@ async fn an_event_stream_beside_calls_costs_a_parallel_proof_on_h1_and_none_on_h
     let lab = Lab::new();
     let server = lab.server(CyclingOptions::default());
     for (http, causes, connections) in [
-        (HttpVersions::Http1, vec![(Cause::First, 1), (Cause::Parallel, 1)], 2),
+        (
+            HttpVersions::Http1,
+            vec![(Cause::First, 1), (Cause::Parallel, 1)],
+            2,
+        ),
         (HttpVersions::Http2, vec![(Cause::First, 1)], 1),
     ] {
         let client = lab.builder().http_versions(http).build().unwrap();

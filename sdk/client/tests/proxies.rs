@@ -48,7 +48,10 @@ async fn tunnel(mut client: TcpStream, refuses: bool) {
         "{head}"
     );
     if refuses {
-        client.write_all(b"HTTP/1.1 403 Forbidden\r\n\r\n").await.unwrap();
+        client
+            .write_all(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+            .await
+            .unwrap();
         return;
     }
     let target = head.split(' ').nth(1).unwrap().to_owned();
@@ -62,7 +65,11 @@ async fn a_proof_is_good_through_a_proxy() {
     let lab = Lab::new();
     let server = lab.server(CyclingOptions::default());
     let proxy = Proxy::start(false).await;
-    let client = lab.builder().proxies(Proxies::https(&proxy.url, "")).build().unwrap();
+    let client = lab
+        .builder()
+        .proxies(Proxies::https(&proxy.url, ""))
+        .build()
+        .unwrap();
     for _ in 0..3 {
         ok(&client, &server.origin(), &lab.token("a")).await;
     }
@@ -87,8 +94,14 @@ async fn a_proxy_that_refuses_is_named_without_its_credentials() {
     let lab = Lab::new();
     let server = lab.server(CyclingOptions::default());
     let proxy = Proxy::start(true).await;
-    let client = lab.builder().proxies(Proxies::https(&proxy.url, "")).build().unwrap();
-    let error = fetch(&client, &server.origin(), &lab.token("a")).await.unwrap_err();
+    let client = lab
+        .builder()
+        .proxies(Proxies::https(&proxy.url, ""))
+        .build()
+        .unwrap();
+    let error = fetch(&client, &server.origin(), &lab.token("a"))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), Kind::Connect);
     let message = error.to_string();
     assert!(
@@ -103,7 +116,11 @@ async fn a_proxy_that_refuses_is_named_without_its_credentials() {
 async fn a_request_goes_as_the_environment_says() {
     let lab = Lab::new();
     let server = lab.server(CyclingOptions::default());
-    let client = lab.builder().proxies(Proxies::environment()).build().unwrap();
+    let client = lab
+        .builder()
+        .proxies(Proxies::environment())
+        .build()
+        .unwrap();
     ok(&client, &server.origin(), &lab.token("a")).await;
 }
 
@@ -117,12 +134,23 @@ async fn the_environments_proxy_is_used_unless_it_exempts_the_origin() {
             child.env_remove(name).env_remove(name.to_lowercase());
         }
         child.args(["--exact", "a_request_goes_as_the_environment_says"]);
-        let output = child.envs(variables.iter().copied()).output().await.unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        let output = child
+            .envs(variables.iter().copied())
+            .output()
+            .await
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stdout)
+        );
         proxy.tunnels.load(Ordering::SeqCst)
     };
     assert_eq!(run(&[]).await, 0);
     assert_eq!(run(&[("HTTPS_PROXY", &proxy.url)]).await, 1);
-    assert_eq!(run(&[("https_proxy", &proxy.url), ("NO_PROXY", "localhost")]).await, 1);
+    assert_eq!(
+        run(&[("https_proxy", &proxy.url), ("NO_PROXY", "localhost")]).await,
+        1
+    );
     assert_eq!(run(&[("ALL_PROXY", &proxy.url)]).await, 2);
 }

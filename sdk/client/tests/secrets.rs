@@ -1,5 +1,5 @@
-//! No token, proof or exporter value in any log line at trace level (EX-7): of this crate, of the server's, or of
-//! anything below them.
+//! No token, proof or exporter value in any log line at trace level (EX-7): of this crate, of the
+//! server's, or of anything below them.
 
 mod support;
 
@@ -66,11 +66,17 @@ async fn exercise(lab: &Lab, log: &Log) -> Vec<AccessToken> {
                 ok(&client, &url, &a).await;
             }
             join_all((0..8).map(|_| post(&client, &url, &a, "concurrent"))).await;
-            // Refused: bound to another certificate, and (by a client without this check) by the server.
+            // Refused: bound to another certificate, and (by a client without this check) by the
+            // server.
             let other = lab.pki.client("other", KeyKind::P384);
             let foreign = jwt("foreign", Some(session_cnf(other.thumbprint())));
             let _ = fetch(&client, &url, &foreign).await;
-            let _ = fetch(&client, &url, &AccessToken::new("an-opaque-secret-token").unwrap()).await;
+            let _ = fetch(
+                &client,
+                &url,
+                &AccessToken::new("an-opaque-secret-token").unwrap(),
+            )
+            .await;
             server.cut_all();
             let _ = fetch(&client, &url, &a).await;
         }
@@ -100,7 +106,10 @@ fn secrets(tokens: &[AccessToken], proofs: &[String]) -> Vec<(&'static str, Stri
         // The first part of these JWTs is the same public header in all of them.
         let telling = token.secret().split('.').nth(1).unwrap_or(token.secret());
         secrets.push(("a token", telling.to_owned()));
-        secrets.push(("a token's hash", URL_SAFE_NO_PAD.encode(token.hash().as_bytes())));
+        secrets.push((
+            "a token's hash",
+            URL_SAFE_NO_PAD.encode(token.hash().as_bytes()),
+        ));
         secrets.push(("a token's hash", hex(token.hash().as_bytes())));
     }
     for proof in proofs {

@@ -1,4 +1,5 @@
-//! A key that takes its time (an HSM, a hand that must touch it) holds up nothing but what waits for its signature.
+//! A key that takes its time (an HSM, a hand that must touch it) holds up nothing but what waits
+//! for its signature.
 
 mod support;
 
@@ -15,7 +16,10 @@ use support::{Lab, fetch, ok};
 fn gated(lab: &Lab) -> (Arc<Door>, Identity) {
     let door = Arc::new(Door::default());
     let key = Gate::new(lab.agent.signing_key(), door.clone());
-    (door, Identity::new(lab.agent.chain(), Arc::new(key)).unwrap())
+    (
+        door,
+        Identity::new(lab.agent.chain(), Arc::new(key)).unwrap(),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -69,7 +73,12 @@ async fn a_key_that_does_not_sign_in_time_is_an_error_that_says_so_and_not_the_e
         sign: Duration::from_millis(50),
         ..Timeouts::default()
     };
-    let client = lab.builder().identity(identity).timeouts(timeouts).build().unwrap();
+    let client = lab
+        .builder()
+        .identity(identity)
+        .timeouts(timeouts)
+        .build()
+        .unwrap();
     let url = server.origin();
     ok(&client, &url, &lab.token("a")).await;
     door.close(true);
@@ -85,7 +94,11 @@ async fn a_key_that_does_not_sign_in_time_is_an_error_that_says_so_and_not_the_e
     assert_eq!(client.stats().totals.signatures(), 2);
 }
 
-fn spawn(client: &Client, url: &str, token: &bowline_client::AccessToken) -> tokio::task::JoinHandle<()> {
+fn spawn(
+    client: &Client,
+    url: &str,
+    token: &bowline_client::AccessToken,
+) -> tokio::task::JoinHandle<()> {
     let (client, url, token) = (client.clone(), url.to_owned(), token.clone());
     tokio::spawn(async move { ok(&client, &url, &token).await })
 }
@@ -131,7 +144,9 @@ async fn a_key_that_panics_fails_its_requests_and_not_the_later_ones() {
     // And the same in a handshake.
     let other = lab.server(CyclingOptions::default());
     *breaks.lock().unwrap() = true;
-    let error = fetch(&client, &other.origin(), &lab.token("a")).await.unwrap_err();
+    let error = fetch(&client, &other.origin(), &lab.token("a"))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), Kind::TlsHandshake, "{error}");
     ok(&client, &other.origin(), &lab.token("a")).await;
 }

@@ -1,6 +1,7 @@
 //! Which proofs are for one request only: MCP's part of it.
 //!
-//! [`PerRequestClaims`] chooses; here stands what a message is applied to, and what a server has said about its tools.
+//! [`PerRequestClaims`] chooses; here stands what a message is applied to, and what a server has
+//! said about its tools.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -13,7 +14,8 @@ use serde::Deserialize;
 
 use crate::operation;
 
-/// Tools remembered as harmless, of all servers together. What finds no room is taken for destructive.
+/// Tools remembered as harmless, of all servers together. What finds no room is taken for
+/// destructive.
 const MOST_TOOLS: usize = 4096;
 /// In octets. A tool of a longer name is taken for destructive.
 const LONGEST_NAME: usize = 256;
@@ -36,8 +38,14 @@ impl Claims {
         }
     }
 
-    /// Marks the request to `endpoint` that carries this message, if its proof is to be for it alone.
-    pub(crate) fn mark(&self, endpoint: &Arc<str>, message: &ClientJsonRpcMessage, extensions: &mut Extensions) {
+    /// Marks the request to `endpoint` that carries this message, if its proof is to be for it
+    /// alone.
+    pub(crate) fn mark(
+        &self,
+        endpoint: &Arc<str>,
+        message: &ClientJsonRpcMessage,
+        extensions: &mut Extensions,
+    ) {
         let Some(method) = operation::method(message) else {
             return;
         };
@@ -45,7 +53,8 @@ impl Claims {
         let call = Call {
             method,
             target,
-            is_destructive: self.policy.ask_about_destruction() && self.may_destroy(endpoint, message),
+            is_destructive: self.policy.ask_about_destruction()
+                && self.may_destroy(endpoint, message),
         };
         self.policy.apply_to(&call, extensions);
     }
@@ -60,7 +69,8 @@ impl Claims {
         self.policy.ask_about_destruction()
     }
 
-    /// Learns from a response what the tools that it lists, if it does, may do. What was listed last counts.
+    /// Learns from a response what the tools that it lists, if it does, may do. What was listed
+    /// last counts.
     pub(crate) fn learn(&self, endpoint: &Arc<str>, response: &[u8]) {
         let Ok(Listing { result }) = serde_json::from_slice(response) else {
             return;
@@ -76,7 +86,8 @@ impl Claims {
         }
     }
 
-    /// A tool that the server never listed may do anything, as may one that it listed without a hint.
+    /// A tool that the server never listed may do anything, as may one that it listed without a
+    /// hint.
     fn may_destroy(&self, endpoint: &Arc<str>, message: &ClientJsonRpcMessage) -> bool {
         let ClientJsonRpcMessage::Request(request) = message else {
             return false;
@@ -134,7 +145,8 @@ struct Annotations {
 }
 
 impl Annotations {
-    /// MCP's defaults: not read-only, and destructive, which says something only of what is not read-only.
+    /// MCP's defaults: not read-only, and destructive, which says something only of what is not
+    /// read-only.
     fn may_destroy(&self) -> bool {
         self.destructive_hint.unwrap_or(true) && !self.read_only_hint.unwrap_or(false)
     }
@@ -148,7 +160,9 @@ mod tests {
     use super::*;
 
     fn is_marked(claims: &Claims, endpoint: &str, method: &str, params: Value) -> bool {
-        let message = serde_json::from_value(json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }));
+        let message = serde_json::from_value(
+            json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }),
+        );
         let mut extensions = Extensions::new();
         claims.mark(&endpoint.into(), &message.unwrap(), &mut extensions);
         extensions.get::<ProofForThisRequest>().is_some()
@@ -182,7 +196,9 @@ mod tests {
     #[test]
     fn a_tool_is_destructive_unless_it_was_last_listed_as_harmless_by_this_very_server() {
         let claims = Claims::new(PerRequestClaims::none().for_destructive());
-        let call = |endpoint, name: &str| is_marked(&claims, endpoint, "tools/call", json!({ "name": name }));
+        let call = |endpoint, name: &str| {
+            is_marked(&claims, endpoint, "tools/call", json!({ "name": name }))
+        };
         assert!(call("a", "unlisted"));
         list(
             &claims,

@@ -11,8 +11,8 @@ use http::uri::InvalidUri;
 
 /// Why an exchange failed below JSON-RPC, where rmcp has no variant of its own for it.
 ///
-/// rmcp hands it on as `StreamableHttpError::Client`, and from an event stream as the source of `SseError::Body`; it is the
-/// error of [`LegacySse`](crate::LegacySse) itself. Cloning is cheap.
+/// rmcp hands it on as `StreamableHttpError::Client`, and from an event stream as the source of
+/// `SseError::Body`; it is the error of [`LegacySse`](crate::LegacySse) itself. Cloning is cheap.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct Error(Arc<Cause>);
@@ -31,14 +31,14 @@ pub enum Kind {
     TwoTokens,
     /// The token source has no access token to send: see [`Error::token`].
     Token(bowline_token::Kind),
-    /// A session id or event id, both of which the server chose, cannot stand in a header field: it has control
-    /// characters, or more than 8 KiB.
+    /// A session id or event id, both of which the server chose, cannot stand in a header field: it
+    /// has control characters, or more than 8 KiB.
     InvalidId,
-    /// The server refused a fresh proof, or demands one that this client cannot make: another access token would not
-    /// help (CL-5).
+    /// The server refused a fresh proof, or demands one that this client cannot make: another
+    /// access token would not help (CL-5).
     BindingRefused,
-    /// The server redirects to another origin, with another status than 307 or 308, to nowhere, or too often: nothing
-    /// of that is followed (CL-6).
+    /// The server redirects to another origin, with another status than 307 or 308, to nowhere, or
+    /// too often: nothing of that is followed (CL-6).
     Redirect,
     /// The server answered with an error status to which neither MCP nor rmcp give a meaning.
     Status(StatusCode),
@@ -52,7 +52,8 @@ pub enum Kind {
     NoEventStream,
     /// Legacy HTTP+SSE: the event stream holds octets that are not UTF-8.
     InvalidUtf8,
-    /// Legacy HTTP+SSE: the event stream ended, said nothing for too long, or did not begin in time.
+    /// Legacy HTTP+SSE: the event stream ended, said nothing for too long, or did not begin in
+    /// time.
     Stream,
     /// Legacy HTTP+SSE: the server did not accept a POST in time.
     Timeout,
@@ -60,7 +61,8 @@ pub enum Kind {
     StreamBroke,
     /// Legacy HTTP+SSE: the server sends more than anybody can take in.
     Flood,
-    /// Legacy HTTP+SSE: after the event stream broke, the server did not begin a session like the first one.
+    /// Legacy HTTP+SSE: after the event stream broke, the server did not begin a session like the
+    /// first one.
     NotBegunAgain,
     /// Legacy HTTP+SSE: too many event streams in a row were good for nothing.
     GaveUp,
@@ -90,7 +92,9 @@ pub(crate) enum Cause {
         "two access tokens: give one, in rmcp's auth_header, to StreamableHttp::token or to StreamableHttp::source"
     )]
     TwoTokens,
-    #[error("the server's {0} cannot stand in a header field: it has control characters, or is very long")]
+    #[error(
+        "the server's {0} cannot stand in a header field: it has control characters, or is very long"
+    )]
     InvalidId(&'static str),
     #[error("{}", binding_refused(.0))]
     BindingRefused(Refusal),
@@ -108,11 +112,15 @@ pub(crate) enum Cause {
     Redirects(usize),
     #[error("the server answered HTTP {0}")]
     Status(StatusCode),
-    #[error("the server sent an event of more than {limit} octets; raise rmcp's max_sse_event_size if it may")]
+    #[error(
+        "the server sent an event of more than {limit} octets; raise rmcp's max_sse_event_size if it may"
+    )]
     EventTooLong { limit: usize },
     #[error("the endpoint of the event stream cannot be used: {0}")]
     UnusableEndpoint(&'static str),
-    #[error("the event stream of {here} wants messages sent to {there}; no token or proof goes to another origin")]
+    #[error(
+        "the event stream of {here} wants messages sent to {there}; no token or proof goes to another origin"
+    )]
     EndpointElsewhere { here: String, there: String },
     #[error("{}", unauthorized(.0.as_deref()))]
     Unauthorized(Option<String>),
@@ -131,17 +139,25 @@ pub(crate) enum Cause {
     StreamEnded,
     #[error("the event stream said nothing for {0:?}")]
     SilentStream(Duration),
-    #[error("the event stream, its endpoint event, or the answer to a repeated initialize did not come within {0:?}")]
+    #[error(
+        "the event stream, its endpoint event, or the answer to a repeated initialize did not come within {0:?}"
+    )]
     SlowStream(Duration),
     #[error("the server did not accept the message within {0:?}; it may act on it")]
     SlowAnswer(Duration),
-    #[error("the event stream broke while the message was sent, and the server may have acted on it: {0}")]
+    #[error(
+        "the event stream broke while the message was sent, and the server may have acted on it: {0}"
+    )]
     StreamBroke(#[source] Error),
     #[error("the server sends too many {0}")]
     Flood(&'static str),
-    #[error("the event stream broke, and the server refused initialize for the new session with JSON-RPC error {0}")]
+    #[error(
+        "the event stream broke, and the server refused initialize for the new session with JSON-RPC error {0}"
+    )]
     InitializeRefused(i32),
-    #[error("the event stream broke, and for the new session the server chose another protocol version")]
+    #[error(
+        "the event stream broke, and for the new session the server chose another protocol version"
+    )]
     AnotherVersion,
     #[error("gave up: {tries} event streams in a row were good for nothing; the last one: {last}")]
     GaveUp {
@@ -219,7 +235,10 @@ impl Error {
             Cause::TimedOut(_) => Fault::Network,
             Cause::StreamBroke(e) | Cause::GaveUp { last: e, .. } => e.fault(),
             Cause::Unauthorized(_) | Cause::NoEventStream(_) => Fault::Configuration,
-            Cause::StreamEnded | Cause::SilentStream(_) | Cause::SlowStream(_) | Cause::SlowAnswer(_) => Fault::Network,
+            Cause::StreamEnded
+            | Cause::SilentStream(_)
+            | Cause::SlowStream(_)
+            | Cause::SlowAnswer(_) => Fault::Network,
             Cause::Unwritable(_) | Cause::Closed | Cause::Panicked(_) => Fault::Caller,
             Cause::UnusableEndpoint(_)
             | Cause::EndpointElsewhere { .. }
@@ -238,7 +257,10 @@ impl Error {
             Cause::Token(e) => e.is_worth_another_try(),
             Cause::Refused { status, .. } => {
                 status.is_server_error()
-                    || matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
+                    || matches!(
+                        *status,
+                        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+                    )
             }
             Cause::EventTooLong { .. }
             | Cause::InvalidUtf8
@@ -278,7 +300,8 @@ impl Error {
 
     /// Whether the server may have acted on the message (CL-7).
     ///
-    /// A refusal, a redirect or an error status says nothing of the kind and counts as not processed.
+    /// A refusal, a redirect or an error status says nothing of the kind and counts as not
+    /// processed.
     pub fn may_have_been_processed(&self) -> bool {
         match &*self.0 {
             Cause::Client(e) => e.may_have_been_processed(),
@@ -321,7 +344,10 @@ impl From<bowline_client::Error> for Error {
 impl From<bowline_token::Error> for Error {
     fn from(error: bowline_token::Error) -> Self {
         // The request's own failure, with a token in it, is the client's.
-        match error.client().filter(|_| error.kind() == bowline_token::Kind::Request) {
+        match error
+            .client()
+            .filter(|_| error.kind() == bowline_token::Kind::Request)
+        {
             Some(e) => Cause::Client(e.clone()).into(),
             None => Cause::Token(error).into(),
         }
@@ -347,13 +373,17 @@ fn binding_refused(refusal: &Refusal) -> String {
 
 fn redirect(status: StatusCode, location: Option<&str>) -> String {
     match location {
-        Some(location) => format!("the server redirects (HTTP {status}) to {location}; configure that as the endpoint"),
+        Some(location) => format!(
+            "the server redirects (HTTP {status}) to {location}; configure that as the endpoint"
+        ),
         None => format!("the server redirects (HTTP {status}) to nowhere; ask whoever runs it"),
     }
 }
 
 fn unauthorized(challenge: Option<&str>) -> String {
-    let said = challenge.map(|challenge| format!(" ({challenge})")).unwrap_or_default();
+    let said = challenge
+        .map(|challenge| format!(" ({challenge})"))
+        .unwrap_or_default();
     format!("the server does not take the access token{said}: get another one, for this resource")
 }
 

@@ -1,8 +1,8 @@
 //! rmcp transports over bowline's connection-aware client.
 //!
-//! [`StreamableHttp`] takes the place of rmcp's own HTTP client. Above it nothing changes: sessions, event streams,
-//! resumption and cancellation stay rmcp's affair. Below it each request's connection is chosen first, and carries
-//! the session-binding proof that fits it, made once.
+//! [`StreamableHttp`] takes the place of rmcp's own HTTP client. Above it nothing changes:
+//! sessions, event streams, resumption and cancellation stay rmcp's affair. Below it each request's
+//! connection is chosen first, and carries the session-binding proof that fits it, made once.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -21,7 +21,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A transport with settings of its own (custom headers, limits, retries) comes from rmcp's configuration:
+//! A transport with settings of its own (custom headers, limits, retries) comes from rmcp's
+//! configuration:
 //!
 //! ```no_run
 //! # fn example(client: bowline_client::Client, token: bowline_client::AccessToken) {
@@ -34,8 +35,8 @@
 //! # let _ = transport; }
 //! ```
 //!
-//! The token may come from a [`TokenSource`](bowline_token::TokenSource) that replaces it in time, and chosen calls may
-//! have proofs of their own:
+//! The token may come from a [`TokenSource`](bowline_token::TokenSource) that replaces it in time,
+//! and chosen calls may have proofs of their own:
 //!
 //! ```no_run
 //! # fn example(client: bowline_client::Client, source: bowline_token::OAuth) {
@@ -49,11 +50,12 @@
 //! # let _ = transport; }
 //! ```
 //!
-//! rmcp's own authorization manager and its `AuthClient` work as well: wrap a [`StreamableHttp`] without a token. With
-//! the feature `auth` there is an `OAuthHttp` besides, so that the authorization server sees the client's certificate.
+//! rmcp's own authorization manager and its `AuthClient` work as well: wrap a [`StreamableHttp`]
+//! without a token. With the feature `auth` there is an `OAuthHttp` besides, so that the
+//! authorization server sees the client's certificate.
 //!
-//! Requests are counted under their MCP method: see [`operation`]. Requirement ids such as `CL-6` refer to the
-//! project's wire profile.
+//! Requests are counted under their MCP method: see [`operation`]. Requirement ids such as `CL-6`
+//! refer to the project's wire profile.
 
 mod claims;
 mod error;

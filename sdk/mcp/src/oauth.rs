@@ -1,5 +1,5 @@
-//! rmcp's authorization manager, over bowline's client: the authorization server sees the client's certificate, so that
-//! it can bind its tokens to it (AS-1).
+//! rmcp's authorization manager, over bowline's client: the authorization server sees the client's
+//! certificate, so that it can bind its tokens to it (AS-1).
 
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use rmcp::transport::auth::{
-    OAuthHttpClient, OAuthHttpClientError, OAuthHttpClientFuture, OAuthHttpRedirectPolicy, OAuthHttpRequest,
+    OAuthHttpClient, OAuthHttpClientError, OAuthHttpClientFuture, OAuthHttpRedirectPolicy,
+    OAuthHttpRequest,
 };
 
 use crate::error::{Cause, Error};
@@ -19,13 +20,15 @@ const LONGEST: usize = 1024 * 1024;
 /// For those requests to which rmcp gives none.
 const TIME: Duration = Duration::from_secs(30);
 
-/// rmcp's [`OAuthHttpClient`] over a [`Client`]: give it to `AuthorizationManager::new_with_oauth_http_client`.
+/// rmcp's [`OAuthHttpClient`] over a [`Client`]: give it to
+/// `AuthorizationManager::new_with_oauth_http_client`.
 ///
-/// - Where rmcp lets redirects be followed, a 307 or 308 to the same origin is; any other is returned as it is.
+/// - Where rmcp lets redirects be followed, a 307 or 308 to the same origin is; any other is
+///   returned as it is.
 /// - Answers are read up to 1 MiB, within the time that rmcp gives.
-/// - Plaintext is refused, loopback aside if the client allows it. What a name resolves to is not looked at: unlike
-///   with rmcp's default client, metadata of a hostile server can make this one connect to a host of your own network,
-///   over TLS.
+/// - Plaintext is refused, loopback aside if the client allows it. What a name resolves to is not
+///   looked at: unlike with rmcp's default client, metadata of a hostile server can make this one
+///   connect to a host of your own network, over TLS.
 #[derive(Clone, Debug)]
 pub struct OAuthHttp(Client);
 
@@ -35,7 +38,11 @@ impl OAuthHttp {
         Self(client)
     }
 
-    async fn exchange(&self, mut request: Request<Full<Bytes>>, follows: bool) -> Result<Response<Vec<u8>>, Error> {
+    async fn exchange(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        follows: bool,
+    ) -> Result<Response<Vec<u8>>, Error> {
         for _ in 0..=MOST_REDIRECTS {
             let response = self.0.send(request.clone()).await?;
             let (head, body) = response.into_parts();

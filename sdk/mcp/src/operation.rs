@@ -68,7 +68,9 @@ pub(crate) fn of(message: &ClientJsonRpcMessage) -> Operation {
 pub(crate) fn method(message: &ClientJsonRpcMessage) -> Option<&str> {
     match message {
         ClientJsonRpcMessage::Request(request) => Some(request.request.method()),
-        ClientJsonRpcMessage::Notification(notification) => Some(notified(&notification.notification)),
+        ClientJsonRpcMessage::Notification(notification) => {
+            Some(notified(&notification.notification))
+        }
         ClientJsonRpcMessage::Response(_) | ClientJsonRpcMessage::Error(_) => None,
     }
 }

@@ -24,7 +24,13 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// Every algorithm, the preferred ones first.
-    pub const ALL: [Self; 5] = [Self::Es256, Self::Es384, Self::EdDsa, Self::Ps256, Self::Rs256];
+    pub const ALL: [Self; 5] = [
+        Self::Es256,
+        Self::Es384,
+        Self::EdDsa,
+        Self::Ps256,
+        Self::Rs256,
+    ];
 
     /// The JOSE name, as it is written into the `alg` header member.
     pub fn name(self) -> &'static str {

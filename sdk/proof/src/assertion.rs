@@ -1,4 +1,5 @@
-//! Client assertions: the JWT by which a client authenticates at a token endpoint (`private_key_jwt`, RFC 7523 §2.2).
+//! Client assertions: the JWT by which a client authenticates at a token endpoint
+//! (`private_key_jwt`, RFC 7523 §2.2).
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -15,15 +16,15 @@ use crate::{
     key::{check_fit, sign},
 };
 
-/// `typ`: no other JWT that the same key signs can be taken for an assertion, nor the other way round (RFC 8725 §3.11;
-/// `draft-ietf-oauth-rfc7523bis`). Servers that know no such type ignore it.
+/// `typ`: no other JWT that the same key signs can be taken for an assertion, nor the other way
+/// round (RFC 8725 §3.11; `draft-ietf-oauth-rfc7523bis`). Servers that know no such type ignore it.
 const ASSERTION_TYPE: &str = "client-authentication+jwt";
 
 /// The private key that signs a client's assertions.
 ///
-/// Any [`SigningKey`] will do, so the key may live in a file, an HSM or another process. The key of a client certificate
-/// serves too: [`ProofKey::assertion_key`](crate::ProofKey::assertion_key). Clones are cheap and share the key. `Debug`
-/// shows the algorithm and the key's id.
+/// Any [`SigningKey`] will do, so the key may live in a file, an HSM or another process. The key of
+/// a client certificate serves too: [`ProofKey::assertion_key`](crate::ProofKey::assertion_key).
+/// Clones are cheap and share the key. `Debug` shows the algorithm and the key's id.
 #[derive(Clone)]
 pub struct AssertionKey {
     signing_key: Arc<dyn SigningKey>,
@@ -36,7 +37,8 @@ pub struct AssertionKey {
 pub struct AssertionClaims<'a> {
     /// `iss` and `sub`: the client.
     pub client_id: &'a str,
-    /// `aud`: the authorization server, by its issuer identifier, or by its token endpoint if it insists.
+    /// `aud`: the authorization server, by its issuer identifier, or by its token endpoint if it
+    /// insists.
     pub audience: &'a str,
     /// `iat`: now.
     pub issued_at: UnixTime,
@@ -50,16 +52,21 @@ impl AssertionKey {
     /// # Errors
     /// [`KeyErrorKind::BadPrivateKey`], and as [`new`](Self::new).
     pub fn from_der(der: &PrivateKeyDer<'_>) -> Result<Self, KeyError> {
-        let key = any_supported_type(der).map_err(|source| KeyError::because(KeyErrorKind::BadPrivateKey, source))?;
+        let key = any_supported_type(der)
+            .map_err(|source| KeyError::because(KeyErrorKind::BadPrivateKey, source))?;
         Self::new(key)
     }
 
     /// A key that tells its public half ([`SigningKey::public_key`]), as those of rustls do.
     ///
     /// # Errors
-    /// [`KeyErrorKind`] says what is wrong; [`NoPublicKey`](KeyErrorKind::NoPublicKey) is no fault of the key.
+    /// [`KeyErrorKind`] says what is wrong; [`NoPublicKey`](KeyErrorKind::NoPublicKey) is no fault
+    /// of the key.
     pub fn new(key: Arc<dyn SigningKey>) -> Result<Self, KeyError> {
-        let spki = key.public_key().ok_or(KeyErrorKind::NoPublicKey)?.into_owned();
+        let spki = key
+            .public_key()
+            .ok_or(KeyErrorKind::NoPublicKey)?
+            .into_owned();
         let public_key = PublicKey::of_spki(&spki)?;
         check_fit(&public_key, &spki, &*key)?;
         Ok(Self::of_parts(key, public_key.algorithm()))
@@ -73,8 +80,8 @@ impl AssertionKey {
         }
     }
 
-    /// The same key under this id: `kid`, as it stands in the key set that the client has registered. Without it there
-    /// is none, and the server tries the keys that fit the algorithm.
+    /// The same key under this id: `kid`, as it stands in the key set that the client has
+    /// registered. Without it there is none, and the server tries the keys that fit the algorithm.
     #[must_use]
     pub fn with_kid(mut self, kid: impl Into<Arc<str>>) -> Self {
         self.kid = Some(kid.into());
@@ -86,8 +93,8 @@ impl AssertionKey {
         self.algorithm
     }
 
-    /// Makes and signs one assertion, a compact JWS: a secret until it has expired or was used. The key may be slow (a
-    /// token, a KMS), and this blocks until it has signed.
+    /// Makes and signs one assertion, a compact JWS: a secret until it has expired or was used. The
+    /// key may be slow (a token, a KMS), and this blocks until it has signed.
     ///
     /// # Errors
     /// The key failed to sign.

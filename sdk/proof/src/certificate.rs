@@ -8,7 +8,8 @@ use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use x509_parser::{
     oid_registry::{
-        OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_PKCS1_RSAENCRYPTION, OID_SIG_ED25519,
+        OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_PKCS1_RSAENCRYPTION,
+        OID_SIG_ED25519,
     },
     prelude::{FromDer, X509Certificate},
     public_key::PublicKey as X509PublicKey,
@@ -30,7 +31,8 @@ pub(crate) struct Certificate {
 
 impl Certificate {
     pub(crate) fn parse(der: &CertificateDer<'_>) -> Result<Self, KeyErrorKind> {
-        let (rest, certificate) = X509Certificate::from_der(der).map_err(|_| KeyErrorKind::BadCertificate)?;
+        let (rest, certificate) =
+            X509Certificate::from_der(der).map_err(|_| KeyErrorKind::BadCertificate)?;
         if !rest.is_empty() {
             return Err(KeyErrorKind::BadCertificate);
         }
@@ -82,8 +84,12 @@ impl PublicKey {
         if *kind == OID_KEY_TYPE_EC_PUBLIC_KEY {
             let parameters = spki.algorithm.parameters.as_ref();
             return match parameters.and_then(|curve| curve.as_oid().ok()) {
-                Some(curve) if curve == OID_EC_P256 => parsed(&signature::ECDSA_P256_SHA256_FIXED).map(Self::P256),
-                Some(curve) if curve == OID_NIST_EC_P384 => parsed(&signature::ECDSA_P384_SHA384_FIXED).map(Self::P384),
+                Some(curve) if curve == OID_EC_P256 => {
+                    parsed(&signature::ECDSA_P256_SHA256_FIXED).map(Self::P256)
+                }
+                Some(curve) if curve == OID_NIST_EC_P384 => {
+                    parsed(&signature::ECDSA_P384_SHA384_FIXED).map(Self::P384)
+                }
                 _ => Err(KeyErrorKind::UnsupportedKey),
             };
         }
@@ -110,7 +116,8 @@ impl PublicKey {
         }
     }
 
-    /// The key, ready to verify `algorithm`; `None` where the algorithm does not fit the key (PR-2).
+    /// The key, ready to verify `algorithm`; `None` where the algorithm does not fit the key
+    /// (PR-2).
     pub(crate) fn verifying(&self, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
         match (self, algorithm) {
             (Self::P256(key), Algorithm::Es256)
@@ -127,7 +134,10 @@ impl PublicKey {
 pub(crate) fn check_rsa_size(modulus: &[u8]) -> Result<(), KeyErrorKind> {
     let leading_zeros = modulus.iter().take_while(|&&octet| octet == 0).count();
     let modulus = &modulus[leading_zeros..];
-    let bits = modulus.len() * 8 - modulus.first().map_or(0, |top| top.leading_zeros() as usize);
+    let bits = modulus.len() * 8
+        - modulus
+            .first()
+            .map_or(0, |top| top.leading_zeros() as usize);
     match bits {
         ..2048 => Err(KeyErrorKind::WeakRsa),
         2048..=8192 => Ok(()),

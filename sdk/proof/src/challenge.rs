@@ -22,9 +22,9 @@ pub struct Challenge {
 
 /// All challenges of a response, in order.
 ///
-/// A challenge that does not parse is skipped, with whatever follows it in the same field value, where
-/// nothing could say where the next one starts. The `token68` form, which no bearer-like scheme uses, counts
-/// as such. At most 32 challenges are read, and no field value over 8 KiB.
+/// A challenge that does not parse is skipped, with whatever follows it in the same field value,
+/// where nothing could say where the next one starts. The `token68` form, which no bearer-like
+/// scheme uses, counts as such. At most 32 challenges are read, and no field value over 8 KiB.
 pub fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
     headers
         .get_all(WWW_AUTHENTICATE)

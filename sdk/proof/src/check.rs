@@ -20,7 +20,8 @@ pub enum Check {
     ProofMissing,
     /// There is one proof, not several (RS-4).
     ProofDuplicated,
-    /// The proof is a compact JWS of JSON objects with the claims of PR-5, each of its type (RS-5, PR-9).
+    /// The proof is a compact JWS of JSON objects with the claims of PR-5, each of its type (RS-5,
+    /// PR-9).
     ProofSyntax,
     /// `typ` (RS-5).
     ProofType,
@@ -72,7 +73,8 @@ impl Check {
         self.row().2
     }
 
-    /// The `error_description` of the challenge: fixed text that names the check and never a value (RS-10).
+    /// The `error_description` of the challenge: fixed text that names the check and never a value
+    /// (RS-10).
     pub fn description(self) -> &'static str {
         self.row().3
     }
@@ -130,7 +132,8 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal by `check`, with a description of its own in place of the check's.
     ///
-    /// `detail` may be sent to the client: keep to printable ASCII without `"` and `\` (RFC 6750 §3).
+    /// `detail` may be sent to the client: keep to printable ASCII without `"` and `\` (RFC 6750
+    /// §3).
     pub fn with_detail(check: Check, detail: &'static str) -> Self {
         Self {
             check,
@@ -151,7 +154,10 @@ impl Refusal {
 
 impl From<Check> for Refusal {
     fn from(check: Check) -> Self {
-        Self { check, detail: None }
+        Self {
+            check,
+            detail: None,
+        }
     }
 }
 

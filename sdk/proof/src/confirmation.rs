@@ -47,11 +47,11 @@ impl Confirmation {
             .confirmation()
     }
 
-    /// The `cnf` of a JWT, whose signature nobody has verified; empty if this is no JSON object, and so no
-    /// JWT.
+    /// The `cnf` of a JWT, whose signature nobody has verified; empty if this is no JSON object,
+    /// and so no JWT.
     ///
-    /// Reads from the text, so that a member that stands twice is an error: one reader would take the
-    /// first, another the last.
+    /// Reads from the text, so that a member that stands twice is an error: one reader would take
+    /// the first, another the last.
     pub(crate) fn of_jwt_payload(payload: &[u8]) -> Result<Self, ConfirmationError> {
         if !payload.trim_ascii_start().starts_with(b"{") {
             return Ok(Self::default());
@@ -90,7 +90,9 @@ pub enum ConfirmationError {
     #[error("the token's cnf is malformed; the authorization server must issue another token")]
     Malformed,
     /// Both `jkt` and `tls_exp`: no specification says how to satisfy both (TK-0).
-    #[error("the token's cnf has both jkt and tls_exp, which nothing specifies; ask for one of them")]
+    #[error(
+        "the token's cnf has both jkt and tls_exp, which nothing specifies; ask for one of them"
+    )]
     Conflict,
     /// `tls_exp` names another exporter label than [`EXPORTER_LABEL`] (TK-2).
     #[error("the token's cnf.tls_exp names an exporter label other than {EXPORTER_LABEL}")]

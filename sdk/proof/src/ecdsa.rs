@@ -2,8 +2,8 @@
 
 /// Turns `SEQUENCE { INTEGER r, INTEGER s }` into `r‖s`, each left-padded to `width` octets.
 ///
-/// `None` for anything but strict DER of two positive integers that fit. The sequence of a P-384 signature
-/// has at most 102 octets of content, so only the short form of lengths is right.
+/// `None` for anything but strict DER of two positive integers that fit. The sequence of a P-384
+/// signature has at most 102 octets of content, so only the short form of lengths is right.
 pub(crate) fn fixed_width(der: &[u8], width: usize) -> Option<Vec<u8>> {
     let (sequence, rest) = element(0x30, der)?;
     let (r, after_r) = element(0x02, sequence)?;
@@ -23,7 +23,9 @@ pub(crate) fn fixed_width(der: &[u8], width: usize) -> Option<Vec<u8>> {
 /// The content of the element that `der` starts with, and what follows it.
 fn element(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
     match der {
-        [found, length @ 0..0x80, rest @ ..] if *found == tag => rest.split_at_checked(usize::from(*length)),
+        [found, length @ 0..0x80, rest @ ..] if *found == tag => {
+            rest.split_at_checked(usize::from(*length))
+        }
         _ => None,
     }
 }

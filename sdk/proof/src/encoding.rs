@@ -32,9 +32,9 @@ pub(crate) fn octets32(text: &str) -> Option<Zeroizing<[u8; 32]>> {
 
 /// `T` read from a JSON object and from nothing else.
 ///
-/// serde's derived structs also read from an array, in field order; a JWS header or a `cnf` never may.
-/// They refuse a member that stands twice, which is why claims are read into structs: names are unique in a
-/// header (RFC 7515 §4) and among claims (RFC 7519 §4).
+/// serde's derived structs also read from an array, in field order; a JWS header or a `cnf` never
+/// may. They refuse a member that stands twice, which is why claims are read into structs: names
+/// are unique in a header (RFC 7515 §4) and among claims (RFC 7519 §4).
 pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {

@@ -11,22 +11,24 @@ use crate::encoding::{base64url, octets32};
 /// The exporter label, and the value of `cnf.tls_exp` (EX-1, TK-1).
 pub const EXPORTER_LABEL: &str = "EXPORTER-oauth-tls-session-bound";
 
-/// Keying material exported from a completed TLS handshake (EX-1): RFC 8446 §7.5, on TLS 1.2 RFC 5705.
+/// Keying material exported from a completed TLS handshake (EX-1): RFC 8446 §7.5, on TLS 1.2
+/// RFC 5705.
 ///
-/// It is as good as a secret (EX-7): cleared when dropped, never printed, compared in constant time only.
+/// It is as good as a secret (EX-7): cleared when dropped, never printed, compared in constant time
+/// only.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct ExporterValue([u8; 32]);
 
 impl ExporterValue {
     /// Derives the value of `connection`; both ends of it get the same.
     ///
-    /// The context is present and empty, which on TLS 1.2 differs from an absent one (EX-2). It comes from
-    /// the completed handshake and never from the early exporter (EX-3), does not change with `KeyUpdate`
-    /// (EX-4), and differs on each connection, resumed or not (EX-5).
+    /// The context is present and empty, which on TLS 1.2 differs from an absent one (EX-2). It
+    /// comes from the completed handshake and never from the early exporter (EX-3), does not change
+    /// with `KeyUpdate` (EX-4), and differs on each connection, resumed or not (EX-5).
     ///
-    /// On TLS 1.2 the value is only unique to the connection with the extended master secret (RFC 7627).
-    /// rustls does not tell afterwards whether that was negotiated: set `require_ems` in both ends'
-    /// configurations (EX-2).
+    /// On TLS 1.2 the value is only unique to the connection with the extended master secret (RFC
+    /// 7627). rustls does not tell afterwards whether that was negotiated: set `require_ems` in
+    /// both ends' configurations (EX-2).
     ///
     /// # Errors
     /// The handshake has not completed, or rustls refuses to export.

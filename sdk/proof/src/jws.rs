@@ -35,7 +35,8 @@ pub(crate) fn object<T: DeserializeOwned>(encoded: &[u8]) -> Option<T> {
     Some(value)
 }
 
-/// RFC 7515 §4.1.9: a media type, compared without regard to case, its `application/` usually left out.
+/// RFC 7515 §4.1.9: a media type, compared without regard to case, its `application/` usually left
+/// out.
 pub(crate) fn is_type(typ: &str, expected: &str) -> bool {
     const PREFIX: &str = "application/";
     let short = match typ.split_at_checked(PREFIX.len()) {

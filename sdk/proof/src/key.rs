@@ -14,13 +14,14 @@ use crate::{
     proof::PROOF_TYPE,
 };
 
-/// Signed to see whether a key fits a certificate. It is neither a JWS signing input nor anything that TLS
-/// signs, so the signature is of no use to anybody.
+/// Signed to see whether a key fits a certificate. It is neither a JWS signing input nor anything
+/// that TLS signs, so the signature is of no use to anybody.
 const FIT_MESSAGE: &[u8] = b"bowline: does this key fit this certificate?";
 
 /// The key that authenticates the handshake and signs the proofs of its connections (PR-4).
 ///
-/// Clones are cheap and share the key. `Debug` shows the algorithm and the certificate's thumbprint.
+/// Clones are cheap and share the key. `Debug` shows the algorithm and the certificate's
+/// thumbprint.
 #[derive(Clone)]
 pub struct ProofKey(Arc<Inner>);
 
@@ -35,12 +36,15 @@ struct Inner {
 impl ProofKey {
     /// Pairs a client certificate (the leaf) with its private key, wherever that key lives.
     ///
-    /// A key that offers its public half is compared with the certificate's. One that does not signs a
-    /// fixed message once, and the signature is verified.
+    /// A key that offers its public half is compared with the certificate's. One that does not
+    /// signs a fixed message once, and the signature is verified.
     ///
     /// # Errors
     /// [`KeyErrorKind`] says what is wrong, and with which of the two.
-    pub fn new(certificate: &CertificateDer<'_>, key: Arc<dyn SigningKey>) -> Result<Self, KeyError> {
+    pub fn new(
+        certificate: &CertificateDer<'_>,
+        key: Arc<dyn SigningKey>,
+    ) -> Result<Self, KeyError> {
         let certificate = Certificate::parse(certificate)?;
         let algorithm = certificate.public_key.algorithm();
         check_fit(&certificate.public_key, &certificate.spki, &*key)?;
@@ -67,13 +71,14 @@ impl ProofKey {
         self.0.algorithm
     }
 
-    /// The same key, to sign client assertions with (`private_key_jwt`): for a client that has registered the public key
-    /// of its certificate.
+    /// The same key, to sign client assertions with (`private_key_jwt`): for a client that has
+    /// registered the public key of its certificate.
     pub fn assertion_key(&self) -> AssertionKey {
         AssertionKey::of_parts(self.0.signing_key.clone(), self.0.algorithm)
     }
 
-    /// Makes and signs one proof. The key may be slow (a token, a KMS), and this blocks until it has signed.
+    /// Makes and signs one proof. The key may be slow (a token, a KMS), and this blocks until it
+    /// has signed.
     ///
     /// # Errors
     /// The key failed to sign, or the proof would be longer than
@@ -103,7 +108,11 @@ struct Header {
 }
 
 /// `spki` is the DER that `public_key` was read from.
-pub(crate) fn check_fit(public_key: &PublicKey, spki: &[u8], key: &dyn SigningKey) -> Result<(), KeyError> {
+pub(crate) fn check_fit(
+    public_key: &PublicKey,
+    spki: &[u8],
+    key: &dyn SigningKey,
+) -> Result<(), KeyError> {
     if key.public_key().is_some_and(|offered| *offered == *spki) {
         return Ok(());
     }
@@ -112,7 +121,9 @@ pub(crate) fn check_fit(public_key: &PublicKey, spki: &[u8], key: &dyn SigningKe
     let signature = match sign(key, algorithm, FIT_MESSAGE) {
         Ok(signature) => signature,
         // A key that can do RSA, but no PSS, may well be the right one.
-        Err(SignError::NoScheme) if algorithm == Algorithm::Ps256 && key.algorithm() == SignatureAlgorithm::RSA => {
+        Err(SignError::NoScheme)
+            if algorithm == Algorithm::Ps256 && key.algorithm() == SignatureAlgorithm::RSA =>
+        {
             return Err(KeyErrorKind::UnsupportedKey.into());
         }
         Err(SignError::NoScheme) => return Err(KeyErrorKind::KeyMismatch.into()),
@@ -128,7 +139,11 @@ pub(crate) fn check_fit(public_key: &PublicKey, spki: &[u8], key: &dyn SigningKe
 }
 
 /// A JWS signature over `message`.
-pub(crate) fn sign(key: &dyn SigningKey, algorithm: Algorithm, message: &[u8]) -> Result<Vec<u8>, SignError> {
+pub(crate) fn sign(
+    key: &dyn SigningKey,
+    algorithm: Algorithm,
+    message: &[u8],
+) -> Result<Vec<u8>, SignError> {
     let signature = key
         .choose_scheme(&[algorithm.scheme()])
         .ok_or(SignError::NoScheme)?
@@ -193,7 +208,9 @@ pub enum KeyErrorKind {
     #[error("the RSA key is under 2048 bits: use a longer one, or P-256")]
     WeakRsa,
     /// The private key belongs to another certificate (PR-4), or to another public key.
-    #[error("the private key does not fit the certificate or public key: check that both are of one pair")]
+    #[error(
+        "the private key does not fit the certificate or public key: check that both are of one pair"
+    )]
     KeyMismatch,
     /// The private key is not one PKCS#8 structure in DER.
     #[error("the private key cannot be read: give PKCS#8 in DER")]

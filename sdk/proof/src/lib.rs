@@ -55,12 +55,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`dpop`] holds the same for DPoP (RFC 9449), where a proof belongs to a request and not to a connection.
-//! [`AssertionKey`] signs the assertions by which a client authenticates at a token endpoint (RFC 7523).
+//! [`dpop`] holds the same for DPoP (RFC 9449), where a proof belongs to a request and not to a
+//! connection. [`AssertionKey`] signs the assertions by which a client authenticates at a token
+//! endpoint (RFC 7523).
 //!
-//! What it does not do: it opens no connection, holds no cache, remembers no `jti`, validates no access
-//! token, and never reads the clock. Ids such as `RS-6` cite the requirements of the project's wire
-//! profile.
+//! What it does not do: it opens no connection, holds no cache, remembers no `jti`, validates no
+//! access token, and never reads the clock. Ids such as `RS-6` cite the requirements of the
+//! project's wire profile.
 //!
 //! Exporter values, tokens and proofs never appear in `Debug`, `Display` or error output (EX-7).
 
@@ -89,7 +90,9 @@ pub use check::{Check, Refusal};
 pub use confirmation::{Confirmation, ConfirmationError, Demand};
 pub use exporter::{EXPORTER_LABEL, ExporterError, ExporterValue};
 pub use key::{KeyError, KeyErrorKind, ProofKey};
-pub use proof::{MAX_PROOF_OCTETS, MintError, MintErrorKind, PROOF_HEADER, Proof, ProofClaims, RequestClaims};
+pub use proof::{
+    MAX_PROOF_OCTETS, MintError, MintErrorKind, PROOF_HEADER, Proof, ProofClaims, RequestClaims,
+};
 pub use target::{InvalidTarget, Origin, Targets, target_uri};
 pub use thumbprint::{InvalidThumbprint, Thumbprint};
 pub use token::{AccessToken, InvalidAccessToken, Scheme, TokenHash};

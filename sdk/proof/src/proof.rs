@@ -8,7 +8,9 @@ use rustls_pki_types::UnixTime;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::{ExporterValue, InvalidTarget, TokenHash, encoding::base64url, key::SignError, target_uri};
+use crate::{
+    ExporterValue, InvalidTarget, TokenHash, encoding::base64url, key::SignError, target_uri,
+};
 
 /// The request header field that carries the proof: `Session-Binding-Proof` (CL-1).
 pub const PROOF_HEADER: HeaderName = HeaderName::from_static("session-binding-proof");
@@ -28,8 +30,8 @@ pub struct ProofClaims<'a> {
     pub exporter: &'a ExporterValue,
     /// `iat`: now.
     pub issued_at: UnixTime,
-    /// The claims that tie it to one request; `None` makes a proof that all requests with this token on
-    /// this connection may carry (PR-8).
+    /// The claims that tie it to one request; `None` makes a proof that all requests with this
+    /// token on this connection may carry (PR-8).
     pub request: Option<RequestClaims>,
 }
 
@@ -80,8 +82,8 @@ impl Proof {
 
     /// The value of [`PROOF_HEADER`].
     ///
-    /// It is not marked sensitive: HPACK may index it, so that repeating it on a connection costs a few
-    /// octets. It is of no use on another connection.
+    /// It is not marked sensitive: HPACK may index it, so that repeating it on a connection costs a
+    /// few octets. It is of no use on another connection.
     pub fn header_value(&self) -> HeaderValue {
         self.header.clone()
     }
@@ -175,7 +177,8 @@ pub enum MintErrorKind {
     /// The private key failed. Trying again makes sense where it lives in a device or a service.
     #[error("the private key failed to sign the proof: check the module or device that holds it")]
     Signing,
-    /// The URI of the request makes the proof longer than [`MAX_PROOF_OCTETS`]; no server would take it.
+    /// The URI of the request makes the proof longer than [`MAX_PROOF_OCTETS`]; no server would
+    /// take it.
     #[error("the request's URI is too long for a proof of {MAX_PROOF_OCTETS} octets: shorten it")]
     TooLong,
 }

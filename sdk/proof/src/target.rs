@@ -6,12 +6,13 @@ use http::Uri;
 
 /// The `htu` of a request to the absolute `uri`: `scheme://authority/path`, normalised (PR-7).
 ///
-/// Scheme and host in lower case, the default port dropped, percent-encoding normalised (RFC 3986 §6.2.2),
-/// dot segments removed, an empty path written `/`, query and fragment left out. Octets that no URI may
-/// hold but [`Uri`] lets through are percent-encoded.
+/// Scheme and host in lower case, the default port dropped, percent-encoding normalised (RFC 3986
+/// §6.2.2), dot segments removed, an empty path written `/`, query and fragment left out. Octets
+/// that no URI may hold but [`Uri`] lets through are percent-encoded.
 ///
 /// # Errors
-/// The URI is relative, is not `http` or `https`, names a user, or has a damaged port or percent-encoding.
+/// The URI is relative, is not `http` or `https`, names a user, or has a damaged port or
+/// percent-encoding.
 pub fn target_uri(uri: &Uri) -> Result<String, InvalidTarget> {
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return Err(InvalidTarget::NotAbsolute);
@@ -68,11 +69,11 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Which `htu` values name this server: its configured external origins, never a `Host` that the client
-/// chose, and whether a bare absolute path is taken too (PR-7).
+/// Which `htu` values name this server: its configured external origins, never a `Host` that the
+/// client chose, and whether a bare absolute path is taken too (PR-7).
 ///
-/// The default knows no origin and takes bare paths, so that *only* a bare path can match. A server whose
-/// clients mint full URIs, as this SDK's do, must name its origins.
+/// The default knows no origin and takes bare paths, so that *only* a bare path can match. A server
+/// whose clients mint full URIs, as this SDK's do, must name its origins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Targets {
     origins: Vec<Origin>,
@@ -100,8 +101,8 @@ impl Targets {
         self
     }
 
-    /// Whether `htu` is the URI of the request whose path is `path`, its query and fragment ignored (RFC 9449 §4.3
-    /// item 9). A bare path is no URI.
+    /// Whether `htu` is the URI of the request whose path is `path`, its query and fragment ignored
+    /// (RFC 9449 §4.3 item 9). A bare path is no URI.
     pub(crate) fn match_absolute(&self, htu: &str, path: &str) -> bool {
         let end = htu.find(['?', '#']).unwrap_or(htu.len());
         split_absolute(&htu[..end]).is_some_and(|(scheme, authority, presented)| {
@@ -143,7 +144,8 @@ pub enum InvalidTarget {
     /// An empty or malformed host, a malformed port, or user information.
     #[error("the URI's authority must be a host and an optional port, without user information")]
     Authority,
-    /// The path does not start with a slash or has a damaged percent-encoding; in an [`Origin`], any path.
+    /// The path does not start with a slash or has a damaged percent-encoding; in an [`Origin`],
+    /// any path.
     #[error("the URI's path is malformed, or stands where only an origin may")]
     Path,
 }
@@ -156,7 +158,8 @@ fn split_absolute(text: &str) -> Option<(&str, &str, &str)> {
     Some((scheme, authority, path))
 }
 
-/// The host and the port, if there is one. User information would be an `@` in the host or the port.
+/// The host and the port, if there is one. User information would be an `@` in the host or the
+/// port.
 fn split_authority(authority: &str) -> Result<(&str, Option<u16>), InvalidTarget> {
     let is_ip_literal = authority.starts_with('[');
     let host_end = if is_ip_literal {
@@ -197,8 +200,8 @@ fn normal_path(path: &str) -> Result<String, InvalidTarget> {
     Ok(without_dot_segments(&encoded))
 }
 
-/// Escapes of unreserved characters decoded, all others in upper case; whatever may not stand bare encoded.
-/// `None` for a damaged escape, a query or a fragment.
+/// Escapes of unreserved characters decoded, all others in upper case; whatever may not stand bare
+/// encoded. `None` for a damaged escape, a query or a fragment.
 fn normal_percent_encoding(path: &[u8]) -> Option<String> {
     let mut normal = String::with_capacity(path.len());
     let mut rest = path;

@@ -44,7 +44,9 @@ impl FromStr for Thumbprint {
     type Err = InvalidThumbprint;
 
     fn from_str(text: &str) -> Result<Self, InvalidThumbprint> {
-        octets32(text).map(|octets| Self(*octets)).ok_or(InvalidThumbprint)
+        octets32(text)
+            .map(|octets| Self(*octets))
+            .ok_or(InvalidThumbprint)
     }
 }
 

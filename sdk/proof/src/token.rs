@@ -24,9 +24,10 @@ const MAX_TOKEN_OCTETS: usize = 64 * 1024;
 
 /// An OAuth access token, JWT or opaque.
 ///
-/// Clones are cheap and share one copy. That copy and those inside [`authorization`](Self::authorization)
-/// are cleared when the last clone is dropped; what an HTTP stack writes from them is its own affair.
-/// `Debug` shows nothing of it. Two tokens are equal when their hashes are, compared in constant time.
+/// Clones are cheap and share one copy. That copy and those inside
+/// [`authorization`](Self::authorization) are cleared when the last clone is dropped; what an HTTP
+/// stack writes from them is its own affair. `Debug` shows nothing of it. Two tokens are equal when
+/// their hashes are, compared in constant time.
 #[derive(Clone)]
 pub struct AccessToken {
     inner: Arc<Inner>,
@@ -70,14 +71,14 @@ impl AccessToken {
     /// Takes the token out of an `Authorization` field (TK-0).
     ///
     /// # Errors
-    /// [`OtherScheme`](InvalidAccessToken::OtherScheme) when the scheme is not `Bearer` (in any case), and
-    /// whatever [`new`](Self::new) refuses.
+    /// [`OtherScheme`](InvalidAccessToken::OtherScheme) when the scheme is not `Bearer` (in any
+    /// case), and whatever [`new`](Self::new) refuses.
     pub fn from_authorization(value: &HeaderValue) -> Result<Self, InvalidAccessToken> {
         Self::of_field(value, &[Scheme::Bearer])
     }
 
-    /// Takes the token out of an `Authorization` field with the scheme `Bearer` or `DPoP` (RFC 9449 §7.1);
-    /// [`scheme`](Self::scheme) tells which it was.
+    /// Takes the token out of an `Authorization` field with the scheme `Bearer` or `DPoP` (RFC 9449
+    /// §7.1); [`scheme`](Self::scheme) tells which it was.
     ///
     /// # Errors
     /// As [`from_authorization`](Self::from_authorization).
@@ -85,8 +86,8 @@ impl AccessToken {
         Self::of_field(value, &[Scheme::Bearer, Scheme::Dpop])
     }
 
-    /// The same token, to be sent with this scheme: `DPoP` if that was the `token_type` with which it was issued
-    /// (RFC 9449 §5). A token whose `cnf` says so needs no telling.
+    /// The same token, to be sent with this scheme: `DPoP` if that was the `token_type` with which
+    /// it was issued (RFC 9449 §5). A token whose `cnf` says so needs no telling.
     pub fn with_scheme(mut self, scheme: Scheme) -> Self {
         self.scheme = scheme;
         self
@@ -113,7 +114,8 @@ impl AccessToken {
         self.authorization_as(self.scheme)
     }
 
-    /// `Bearer <token>` or `DPoP <token>`, prepared once and marked sensitive, so that it is never indexed by HPACK.
+    /// `Bearer <token>` or `DPoP <token>`, prepared once and marked sensitive, so that it is never
+    /// indexed by HPACK.
     pub fn authorization_as(&self, scheme: Scheme) -> &HeaderValue {
         match scheme {
             Scheme::Bearer => &self.inner.bearer,
@@ -123,8 +125,8 @@ impl AccessToken {
 
     /// The token's `cnf`, read once from the JWT's payload, whose signature is *not* verified.
     ///
-    /// Good enough for a client that wants to know what its own token asks for. An opaque token has an
-    /// empty confirmation.
+    /// Good enough for a client that wants to know what its own token asks for. An opaque token has
+    /// an empty confirmation.
     ///
     /// # Errors
     /// The payload has a malformed `cnf`.
@@ -135,12 +137,13 @@ impl AccessToken {
             .as_ref()
     }
 
-    /// Which proof the token asks for, as far as its holder can tell: by its [`confirmation`](Self::confirmation), or
-    /// else by its [`scheme`](Self::scheme).
+    /// Which proof the token asks for, as far as its holder can tell: by its
+    /// [`confirmation`](Self::confirmation), or else by its [`scheme`](Self::scheme).
     ///
     /// # Errors
     /// As [`Confirmation::from_claims`] and [`Confirmation::demand`]; and
-    /// [`OtherScheme`](ConfirmationError::OtherScheme) when its `cnf` and its scheme contradict each other.
+    /// [`OtherScheme`](ConfirmationError::OtherScheme) when its `cnf` and its scheme contradict
+    /// each other.
     pub fn demand(&self) -> Result<Demand, ConfirmationError> {
         let shown = self.confirmation().map_err(|error| *error)?.demand()?;
         match (shown, self.scheme) {
@@ -187,7 +190,8 @@ impl Scheme {
 /// `secret` is a `b64token`.
 fn field(scheme: Scheme, secret: &str) -> HeaderValue {
     let field = Zeroizing::new([scheme.name(), " ", secret].concat().into_bytes());
-    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(field)).expect("printable ASCII");
+    let mut value =
+        HeaderValue::from_maybe_shared(Bytes::from_owner(field)).expect("printable ASCII");
     value.set_sensitive(true);
     value
 }
@@ -217,7 +221,9 @@ fn is_b64token(text: &str) -> bool {
 
 fn unverified_confirmation(token: &str) -> Result<Confirmation, ConfirmationError> {
     let mut parts = token.split('.');
-    let (Some(_), Some(payload), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+    let (Some(_), Some(payload), Some(_), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
         return Ok(Confirmation::default());
     };
     match from_base64url(payload) {
@@ -230,7 +236,8 @@ fn unverified_confirmation(token: &str) -> Result<Confirmation, ConfirmationErro
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidAccessToken {
-    /// The credentials have another scheme than one that is taken here: `Bearer`, perhaps `DPoP` (TK-0).
+    /// The credentials have another scheme than one that is taken here: `Bearer`, perhaps `DPoP`
+    /// (TK-0).
     #[error("the Authorization scheme is not one of an access token that is taken here")]
     OtherScheme,
     /// Empty, or not of the `b64token` form.
@@ -241,7 +248,8 @@ pub enum InvalidAccessToken {
     TooLong,
 }
 
-/// SHA-256 over the ASCII of an access token: the `ath` claim (PR-5), and a name for the token in tables.
+/// SHA-256 over the ASCII of an access token: the `ath` claim (PR-5), and a name for the token in
+/// tables.
 ///
 /// `Debug` shows nothing of it: whoever reads a log should not be able to tell tokens by it.
 #[derive(Clone, Copy)]

@@ -1,6 +1,7 @@
 //! Verification of a proof on the connection that it came over (RS-5..RS-9).
 //!
-//! Whether this `jti` was seen before is the caller's to say, who keeps that memory with the connection.
+//! Whether this `jti` was seen before is the caller's to say, who keeps that memory with the
+//! connection.
 
 use std::{fmt, time::Duration};
 
@@ -10,7 +11,8 @@ use serde::{Deserialize, de::IgnoredAny};
 use zeroize::Zeroize;
 
 use crate::{
-    Algorithm, Check, ExporterValue, KeyError, MAX_PROOF_OCTETS, Refusal, Targets, Thumbprint, TokenHash,
+    Algorithm, Check, ExporterValue, KeyError, MAX_PROOF_OCTETS, Refusal, Targets, Thumbprint,
+    TokenHash,
     certificate::Certificate,
     encoding::{from_base64url, present},
     jws::{self, CompactJws},
@@ -20,7 +22,8 @@ use crate::{
 /// A longer `jti` is refused, so that what is remembered of each is bounded.
 pub(crate) const MAX_JTI_OCTETS: usize = 256;
 
-/// The client certificate of one connection, parsed once, ready to verify the proofs that come over it.
+/// The client certificate of one connection, parsed once, ready to verify the proofs that come over
+/// it.
 pub struct ProofVerifier(Certificate);
 
 impl ProofVerifier {
@@ -49,7 +52,8 @@ impl ProofVerifier {
         self.0.not_after
     }
 
-    /// Runs RS-5 to RS-9, in this order and less the memory of `jti`, on the value of the proof header.
+    /// Runs RS-5 to RS-9, in this order and less the memory of `jti`, on the value of the proof
+    /// header.
     ///
     /// # Errors
     /// The first check that refuses.
@@ -75,7 +79,8 @@ impl ProofVerifier {
             return Err(syntax("the proof is longer than 8 KiB"));
         }
         let jws = CompactJws::split(proof).ok_or(syntax("the proof is not a compact JWS"))?;
-        let header: Header = jws::object(jws.header).ok_or(syntax("the header of the proof is malformed"))?;
+        let header: Header =
+            jws::object(jws.header).ok_or(syntax("the header of the proof is malformed"))?;
         if header.crit.is_some() {
             return Err(syntax("the header of the proof has crit"));
         }
@@ -91,7 +96,8 @@ impl ProofVerifier {
         if thumbprint != Some(self.0.thumbprint) {
             return Err(Check::ProofThumbprint.into());
         }
-        let signature = from_base64url(jws.signature).ok_or(syntax("the signature of the proof is not base64url"))?;
+        let signature = from_base64url(jws.signature)
+            .ok_or(syntax("the signature of the proof is not base64url"))?;
         key.verify_sig(jws.signing_input, &signature)
             .map_err(|_| Check::ProofSignature)?;
         jws::object(jws.payload).ok_or(syntax(
@@ -225,7 +231,11 @@ fn check_issued_at(claims: &Claims, expected: &Expected<'_>) -> Result<UnixTime,
 
 /// RS-9, less the memory of `jti`: whichever claims are there (PR-6).
 fn check_request(claims: &Claims, expected: &Expected<'_>) -> Result<(), Refusal> {
-    if claims.htm.as_deref().is_some_and(|htm| htm != expected.method.as_str()) {
+    if claims
+        .htm
+        .as_deref()
+        .is_some_and(|htm| htm != expected.method.as_str())
+    {
         return Err(Check::Method.into());
     }
     if claims
@@ -240,7 +250,9 @@ fn check_request(claims: &Claims, expected: &Expected<'_>) -> Result<(), Refusal
         .as_deref()
         .is_some_and(|jti| !(1..=MAX_JTI_OCTETS).contains(&jti.len()))
     {
-        return Err(syntax("the jti of the proof is empty or longer than 256 octets"));
+        return Err(syntax(
+            "the jti of the proof is empty or longer than 256 octets",
+        ));
     }
     Ok(())
 }

@@ -44,7 +44,10 @@ impl http_body::Body for Body {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         // The alarm first, as in reqwest: the whole body must have been read by then.
         if let Some((alarm, limit)) = &mut self.alarm
             && alarm.as_mut().poll(cx).is_ready()

@@ -1,9 +1,10 @@
 //! reqwest's requests over bowline's connection-aware client.
 //!
-//! reqwest chooses a connection when the headers are complete, so nothing above it can write a proof that belongs to
-//! the connection. [`Transport`] takes reqwest's requests, gives reqwest's responses, and does everything between
-//! with a [`bowline_client::Client`]: the session-binding proof is made below it, once per connection. It has three
-//! faces: [`Transport::execute`], a [`tower_service::Service`] and a [`reqwest_middleware::Middleware`].
+//! reqwest chooses a connection when the headers are complete, so nothing above it can write a
+//! proof that belongs to the connection. [`Transport`] takes reqwest's requests, gives reqwest's
+//! responses, and does everything between with a [`bowline_client::Client`]: the session-binding
+//! proof is made below it, once per connection. It has three faces: [`Transport::execute`], a
+//! [`tower_service::Service`] and a [`reqwest_middleware::Middleware`].
 //!
 //! # In place of `send`
 //!
@@ -46,18 +47,21 @@
 //! # Ok(()) }
 //! ```
 //!
-//! It must be the last: it never calls `next`, so no middleware after it runs. Middlewares before it see what they
-//! would see above reqwest. One that sends again gets a proof that fits the connection of that sending, because the
-//! proof is made below it (CL-2); it should ask [`Error::may_have_been_processed`] first, and see
-//! [Errors](#errors) for what `reqwest-retry` makes of them.
+//! It must be the last: it never calls `next`, so no middleware after it runs. Middlewares before
+//! it see what they would see above reqwest. One that sends again gets a proof that fits the
+//! connection of that sending, because the proof is made below it (CL-2); it should ask
+//! [`Error::may_have_been_processed`] first, and see [Errors](#errors) for what `reqwest-retry`
+//! makes of them.
 //!
-//! `ClientWithMiddleware::as_ref` still gives the inner `reqwest::Client` out: what is sent with *that* has no proof.
+//! `ClientWithMiddleware::as_ref` still gives the inner `reqwest::Client` out: what is sent with
+//! *that* has no proof.
 //!
 //! # What is bypassed
 //!
-//! With either face a `reqwest::Client` does no more than build requests. What it adds while it *builds* one stays:
-//! URL, query, headers set on the request, `bearer_auth`, JSON, form and multipart bodies, the request's own time-out,
-//! and `RequestInitialiser`s of reqwest-middleware. What it adds or does when it *sends* one is gone:
+//! With either face a `reqwest::Client` does no more than build requests. What it adds while it
+//! *builds* one stays: URL, query, headers set on the request, `bearer_auth`, JSON, form and
+//! multipart bodies, the request's own time-out, and `RequestInitialiser`s of reqwest-middleware.
+//! What it adds or does when it *sends* one is gone:
 //!
 //! | `reqwest::ClientBuilder` | here |
 //! |---|---|
@@ -73,28 +77,31 @@
 //! | `retry`, and the sending again after a protocol-level refusal | what the bowline client sends again by itself (CL-5, CL-7) |
 //! | `https_only` | always, save plaintext on loopback where the bowline client allows it |
 //!
-//! Of a *request*, the HTTP version is not obeyed: ALPN decides, and the response's version says what came of it. Of a
-//! *response*, `remote_addr` is `None` and `upgrade` fails.
+//! Of a *request*, the HTTP version is not obeyed: ALPN decides, and the response's version says
+//! what came of it. Of a *response*, `remote_addr` is `None` and `upgrade` fails.
 //!
 //! # Time-outs
 //!
-//! A request's own time-out (`RequestBuilder::timeout`) means what reqwest documents: it runs from when the request
-//! begins until the response's body has ended. If it strikes before the head, the request fails with
-//! [`Kind::Timeout`]; if it strikes later, reading the body fails with a `reqwest::Error` whose `is_timeout` is true.
+//! A request's own time-out (`RequestBuilder::timeout`) means what reqwest documents: it runs from
+//! when the request begins until the response's body has ended. If it strikes before the head, the
+//! request fails with [`Kind::Timeout`]; if it strikes later, reading the body fails with a
+//! `reqwest::Error` whose `is_timeout` is true.
 //!
 //! # Extensions
 //!
 //! A request's extensions reach the bowline client, and a response's the caller. An
-//! [`AccessToken`](bowline_client::AccessToken), an [`Operation`](bowline_client::Operation) and whatever else
-//! [`Client::send`](bowline_client::Client::send) looks for go in by `.with_extension(..)` of reqwest-middleware, or
-//! by making the `reqwest::Request` from an [`http::Request`]. After a final refusal a
-//! [`Refusal`](bowline_client::bind::Refusal) comes out by `Response::extensions`. Where both the request and the
-//! middleware stack have a value of one type, the stack's counts.
+//! [`AccessToken`](bowline_client::AccessToken), an [`Operation`](bowline_client::Operation) and
+//! whatever else [`Client::send`](bowline_client::Client::send) looks for go in by
+//! `.with_extension(..)` of reqwest-middleware, or by making the `reqwest::Request` from an
+//! [`http::Request`]. After a final refusal a [`Refusal`](bowline_client::bind::Refusal) comes out
+//! by `Response::extensions`. Where both the request and the middleware stack have a value of one
+//! type, the stack's counts.
 //!
 //! # Errors
 //!
-//! Nobody but reqwest can make a `reqwest::Error` that says what it means, so requests fail with an [`Error`] of this
-//! crate, which keeps bowline's own. It comes through other people's types and is found again by [`Error::find`]:
+//! Nobody but reqwest can make a `reqwest::Error` that says what it means, so requests fail with an
+//! [`Error`] of this crate, which keeps bowline's own. It comes through other people's types and is
+//! found again by [`Error::find`]:
 //!
 //! ```no_run
 //! # async fn example(http: reqwest_middleware::ClientWithMiddleware) {
@@ -109,10 +116,11 @@
 //! ```
 //!
 //! - From [`Transport::execute`] and the tower service, it is the error.
-//! - From a middleware stack, it is inside `reqwest_middleware::Error::Middleware`. That variant answers `false` to
-//!   `is_timeout`, `is_connect` and the like, whatever is inside, and the default strategy of `reqwest-retry` takes it
-//!   for fatal: it sends again after some responses (5xx, 408, 429) and never after an error. Give it a strategy that
-//!   asks [`Error::is_worth_another_try`].
+//! - From a middleware stack, it is inside `reqwest_middleware::Error::Middleware`. That variant
+//!   answers `false` to `is_timeout`, `is_connect` and the like, whatever is inside, and the
+//!   default strategy of `reqwest-retry` takes it for fatal: it sends again after some responses
+//!   (5xx, 408, 429) and never after an error. Give it a strategy that asks
+//!   [`Error::is_worth_another_try`].
 //! - From reading a response's body, it is among the sources of the `reqwest::Error`.
 //!
 //! Requirement ids such as `CL-6` refer to the project's wire profile.

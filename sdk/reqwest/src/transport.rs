@@ -15,8 +15,8 @@ use crate::error::Error;
 
 /// Sends reqwest's requests with a [`bowline_client::Client`].
 ///
-/// Cloning is cheap and shares everything. See the [crate's documentation](crate) for what of a `reqwest::Client` it
-/// bypasses.
+/// Cloning is cheap and shares everything. See the [crate's documentation](crate) for what of a
+/// `reqwest::Client` it bypasses.
 #[derive(Clone, Debug)]
 pub struct Transport {
     client: Client,
@@ -28,13 +28,15 @@ impl Transport {
         Self { client }
     }
 
-    /// Sends a request and waits for the response's head: what `reqwest::Client::execute` is to reqwest.
+    /// Sends a request and waits for the response's head: what `reqwest::Client::execute` is to
+    /// reqwest.
     ///
-    /// A response with an error status is a response, not an error; a redirect is not followed (CL-6).
+    /// A response with an error status is a response, not an error; a redirect is not followed
+    /// (CL-6).
     ///
     /// # Errors
-    /// Every [`Kind`](crate::Kind). A body that fails later does so with a `reqwest::Error` that has an [`Error`]
-    /// among its sources: see [`Error::find`].
+    /// Every [`Kind`](crate::Kind). A body that fails later does so with a `reqwest::Error` that
+    /// has an [`Error`] among its sources: see [`Error::find`].
     pub async fn execute(&self, request: Request) -> Result<Response, Error> {
         self.send(request, &Extensions::new()).await
     }
@@ -43,7 +45,8 @@ impl Transport {
     async fn send(&self, request: Request, more: &Extensions) -> Result<Response, Error> {
         let deadline = Deadline::of(&request);
         let url = request.url().clone();
-        let mut request = http::Request::<reqwest::Body>::try_from(request).map_err(Error::invalid_url)?;
+        let mut request =
+            http::Request::<reqwest::Body>::try_from(request).map_err(Error::invalid_url)?;
         request.extensions_mut().extend(more.clone());
         let answer = self.client.send(request);
         let answered = match deadline {

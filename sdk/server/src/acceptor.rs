@@ -69,7 +69,10 @@ impl Acceptor {
     ///
     /// # Errors
     /// See [`AcceptErrorKind`]. The stream is closed.
-    pub async fn accept<IO>(&self, io: IO) -> Result<(TlsStream<IO>, Arc<ConnectionFacts>), AcceptError>
+    pub async fn accept<IO>(
+        &self,
+        io: IO,
+    ) -> Result<(TlsStream<IO>, Arc<ConnectionFacts>), AcceptError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
@@ -137,7 +140,11 @@ impl Acceptor {
         accepted
     }
 
-    async fn negotiate<IO>(&self, io: IO, peer: Option<SocketAddr>) -> Result<Accepted<IO>, AcceptError>
+    async fn negotiate<IO>(
+        &self,
+        io: IO,
+        peer: Option<SocketAddr>,
+    ) -> Result<Accepted<IO>, AcceptError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
@@ -150,7 +157,11 @@ impl Acceptor {
     }
 
     /// Reads the facts off a connection whose handshake is complete (EX-3).
-    fn facts(&self, connection: &ServerConnection, peer: Option<SocketAddr>) -> Result<ConnectionFacts, AcceptError> {
+    fn facts(
+        &self,
+        connection: &ServerConnection,
+        peer: Option<SocketAddr>,
+    ) -> Result<ConnectionFacts, AcceptError> {
         let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
         if resumed {
             self.verify_again(connection)?;
@@ -162,14 +173,17 @@ impl Acceptor {
             .transpose()
             .map_err(|error| AcceptError(Cause::ClientKey(error)))?
             .map(Arc::new);
-        let exporter = ExporterValue::derive(connection).map_err(|error| AcceptError(Cause::Exporter(error)))?;
+        let exporter = ExporterValue::derive(connection)
+            .map_err(|error| AcceptError(Cause::Exporter(error)))?;
         let id = ConnectionId::next();
         Ok(ConnectionFacts {
             id,
             exporter,
             certificate,
             resumed,
-            tls_version: connection.protocol_version().unwrap_or(ProtocolVersion::Unknown(0)),
+            tls_version: connection
+                .protocol_version()
+                .unwrap_or(ProtocolVersion::Unknown(0)),
             alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
             handshake_at: self.clock.now(),
             peer,
@@ -179,8 +193,8 @@ impl Acceptor {
         })
     }
 
-    /// RS-1: rustls takes the chain of a resumed session from the ticket, as it was verified then. It may have expired or
-    /// lost its trust since.
+    /// RS-1: rustls takes the chain of a resumed session from the ticket, as it was verified then.
+    /// It may have expired or lost its trust since.
     fn verify_again(&self, connection: &ServerConnection) -> Result<(), AcceptError> {
         let (Some(verifier), Some([leaf, intermediates @ ..])) =
             (&self.client_verifier, connection.peer_certificates())
@@ -227,7 +241,8 @@ pub enum AcceptErrorKind {
     Displaced,
     /// The peer went away, or broke off, in the middle.
     Io,
-    /// The two ends do not agree on TLS: no common parameters, or a certificate that is not accepted.
+    /// The two ends do not agree on TLS: no common parameters, or a certificate that is not
+    /// accepted.
     Tls,
     /// A resumed session whose certificate is no longer valid or trusted (RS-1).
     ResumedCertificate,
@@ -261,7 +276,9 @@ impl AcceptError {
             Cause::TimedOut(_) => AcceptErrorKind::TimedOut,
             Cause::Displaced => AcceptErrorKind::Displaced,
             // tokio-rustls reports what rustls found as InvalidData.
-            Cause::Handshake(error) if error.kind() == io::ErrorKind::InvalidData => AcceptErrorKind::Tls,
+            Cause::Handshake(error) if error.kind() == io::ErrorKind::InvalidData => {
+                AcceptErrorKind::Tls
+            }
             Cause::Handshake(_) => AcceptErrorKind::Io,
             Cause::ResumedCertificate(_) => AcceptErrorKind::ResumedCertificate,
             Cause::ClientKey(_) => AcceptErrorKind::ClientKey,
@@ -273,16 +290,23 @@ impl AcceptError {
 impl fmt::Display for AcceptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Cause::TimedOut(limit) => write!(f, "the peer did not finish the TLS handshake within {limit:?}"),
-            Cause::Displaced => {
-                f.write_str("the TLS handshake was broken off: too many are under way, and this one was slow")
-            }
+            Cause::TimedOut(limit) => write!(
+                f,
+                "the peer did not finish the TLS handshake within {limit:?}"
+            ),
+            Cause::Displaced => f.write_str(
+                "the TLS handshake was broken off: too many are under way, and this one was slow",
+            ),
             Cause::Handshake(_) => f.write_str("the TLS handshake failed"),
-            Cause::ResumedCertificate(_) => {
-                f.write_str("RS-1: the client certificate of a resumed TLS session no longer verifies")
+            Cause::ResumedCertificate(_) => f.write_str(
+                "RS-1: the client certificate of a resumed TLS session no longer verifies",
+            ),
+            Cause::ClientKey(_) => {
+                f.write_str("PR-2: the key of the client certificate cannot sign proofs")
             }
-            Cause::ClientKey(_) => f.write_str("PR-2: the key of the client certificate cannot sign proofs"),
-            Cause::Exporter(_) => f.write_str("EX-1: no exporter value could be derived from the TLS connection"),
+            Cause::Exporter(_) => {
+                f.write_str("EX-1: no exporter value could be derived from the TLS connection")
+            }
         }
     }
 }

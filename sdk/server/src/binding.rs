@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::{ClientCertificate, ConnectionId, ValidToken};
 
-/// Found among the extensions of every request that [`BindingLayer`](crate::BindingLayer) let through with a token.
+/// Found among the extensions of every request that [`BindingLayer`](crate::BindingLayer) let
+/// through with a token.
 #[derive(Clone, Debug)]
 pub struct Binding {
     pub(crate) class: BindingClass,
@@ -27,9 +28,11 @@ pub struct Binding {
 pub enum BindingClass {
     /// To the client's certificate, and each use to its TLS connection by a proof (TK-1).
     Session,
-    /// To a key of the client's, and each use to one request by a proof (RFC 9449). Not to the connection.
+    /// To a key of the client's, and each use to one request by a proof (RFC 9449). Not to the
+    /// connection.
     Dpop,
-    /// To the client's certificate, and perhaps to its TLS connection, by the word of a trusted proxy (GW-3).
+    /// To the client's certificate, and perhaps to its TLS connection, by the word of a trusted
+    /// proxy (GW-3).
     ProxyAttested,
     /// To the client's certificate (RFC 8705).
     Certificate,
@@ -50,7 +53,8 @@ impl Binding {
         self.connection
     }
 
-    /// The certificate of the client, if it has shown one. With [`BindingClass::Bearer`] the token does not name it.
+    /// The certificate of the client, if it has shown one. With [`BindingClass::Bearer`] the token
+    /// does not name it.
     #[must_use]
     pub fn certificate(&self) -> Option<&ClientCertificate> {
         self.certificate.as_deref()
@@ -74,8 +78,8 @@ impl Binding {
         self.certificate()?.spiffe_id()
     }
 
-    /// The certificate of the trusted proxy that vouches for the client's connection and certificate (GW-3). Without one, this
-    /// server terminated that connection itself.
+    /// The certificate of the trusted proxy that vouches for the client's connection and
+    /// certificate (GW-3). Without one, this server terminated that connection itself.
     #[must_use]
     pub fn attested_by(&self) -> Option<Thumbprint> {
         self.attested_by
@@ -87,14 +91,15 @@ impl Binding {
         self.dpop_key
     }
 
-    /// Whether the proof was made for this one request: it had `jti`, `htm` and `htu` (PR-6), as every
-    /// DPoP proof has.
+    /// Whether the proof was made for this one request: it had `jti`, `htm` and `htu` (PR-6), as
+    /// every DPoP proof has.
     #[must_use]
     pub fn has_per_request_claims(&self) -> bool {
         self.per_request_claims
     }
 
-    /// Whether the TLS session was resumed. Of a request that a proxy attests: that of the proxy's connection.
+    /// Whether the TLS session was resumed. Of a request that a proxy attests: that of the proxy's
+    /// connection.
     #[must_use]
     pub fn is_resumed(&self) -> bool {
         self.resumed

@@ -9,8 +9,8 @@ use x509_parser::objects::{oid_registry, oid2abbrev};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
-/// The certificate that authenticated the client in the handshake, verified by this end or, on a request that a trusted
-/// proxy attests, by that (GW-3).
+/// The certificate that authenticated the client in the handshake, verified by this end or, on a
+/// request that a trusted proxy attests, by that (GW-3).
 pub struct ClientCertificate {
     der: CertificateDer<'static>,
     pub(crate) verifier: ProofVerifier,
@@ -46,14 +46,15 @@ impl ClientCertificate {
         self.verifier.thumbprint()
     }
 
-    /// Its subject, as RFC 4514 writes it: the most specific part first, `CN=agent,O=Example`. Empty if it has none.
+    /// Its subject, as RFC 4514 writes it: the most specific part first, `CN=agent,O=Example`.
+    /// Empty if it has none.
     #[must_use]
     pub fn subject(&self) -> &str {
         &self.subject
     }
 
-    /// The SPIFFE ID, such as `spiffe://example.org/agent`: the only URI among the alternative names, as the X.509-SVID
-    /// specification demands (section 2), if it is a well-formed one.
+    /// The SPIFFE ID, such as `spiffe://example.org/agent`: the only URI among the alternative
+    /// names, as the X.509-SVID specification demands (section 2), if it is a well-formed one.
     #[must_use]
     pub fn spiffe_id(&self) -> Option<&str> {
         self.spiffe_id.as_deref()
@@ -113,7 +114,8 @@ fn push_attribute(text: &mut String, attribute: &AttributeTypeAndValue<'_>) {
     }
 }
 
-/// RFC 4514 section 2.4, so that no value can pass for two attributes. Control characters are escaped as well.
+/// RFC 4514 section 2.4, so that no value can pass for two attributes. Control characters are
+/// escaped as well.
 fn push_escaped(text: &mut String, value: &str) {
     let last = value.chars().count().saturating_sub(1);
     for (index, character) in value.chars().enumerate() {
@@ -133,10 +135,14 @@ fn push_escaped(text: &mut String, value: &str) {
 
 fn spiffe_id(certificate: &X509Certificate<'_>) -> Option<String> {
     let names = certificate.subject_alternative_name().ok()??;
-    let mut uris = names.value.general_names.iter().filter_map(|name| match name {
-        GeneralName::URI(uri) => Some(*uri),
-        _ => None,
-    });
+    let mut uris = names
+        .value
+        .general_names
+        .iter()
+        .filter_map(|name| match name {
+            GeneralName::URI(uri) => Some(*uri),
+            _ => None,
+        });
     match (uris.next(), uris.next()) {
         (Some(uri), None) if is_spiffe_id(uri) => Some(uri.to_owned()),
         _ => None,
@@ -146,7 +152,10 @@ fn spiffe_id(certificate: &X509Certificate<'_>) -> Option<String> {
 /// The form of the SPIFFE-ID specification, section 2: a trust domain and a path of plain segments.
 pub(crate) fn is_spiffe_id(uri: &str) -> bool {
     const MAX_OCTETS: usize = 2048;
-    let Some(rest) = uri.strip_prefix("spiffe://").filter(|_| uri.len() <= MAX_OCTETS) else {
+    let Some(rest) = uri
+        .strip_prefix("spiffe://")
+        .filter(|_| uri.len() <= MAX_OCTETS)
+    else {
         return false;
     };
     let mut parts = rest.split('/');
@@ -179,7 +188,9 @@ mod tests {
     #[test]
     fn a_subject_is_written_so_that_no_value_passes_for_two_attributes() {
         let plain = certificate(|params| {
-            params.distinguished_name.push(DnType::OrganizationName, "Example");
+            params
+                .distinguished_name
+                .push(DnType::OrganizationName, "Example");
             params.distinguished_name.push(DnType::CommonName, "agent");
         });
         assert_eq!(plain.subject(), "CN=agent,O=Example");
@@ -208,7 +219,10 @@ mod tests {
         assert_eq!(of(vec![uri(id)]).spiffe_id(), Some(id));
         let dns = SanType::DnsName("agent.example.org".try_into().unwrap());
         assert_eq!(of(vec![dns, uri(id)]).spiffe_id(), Some(id));
-        assert_eq!(of(vec![uri(id), uri("https://example.org/")]).spiffe_id(), None);
+        assert_eq!(
+            of(vec![uri(id), uri("https://example.org/")]).spiffe_id(),
+            None
+        );
         assert_eq!(of(vec![uri("https://example.org/")]).spiffe_id(), None);
         assert_eq!(of(vec![]).spiffe_id(), None);
     }

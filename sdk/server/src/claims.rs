@@ -1,4 +1,5 @@
-//! The claims that a JWT and an answer to introspection have in common (RFC 7519 section 4.1, RFC 7662 section 2.2).
+//! The claims that a JWT and an answer to introspection have in common (RFC 7519 section 4.1, RFC
+//! 7662 section 2.2).
 
 use std::time::Duration;
 
@@ -19,21 +20,28 @@ pub(crate) struct ClaimRules {
 
 impl ClaimRules {
     pub(crate) fn check(&self, claims: &Value, now: UnixTime) -> Result<(), TokenError> {
-        if self.issuer.is_some() && claims.get("iss").and_then(Value::as_str) != self.issuer.as_deref() {
+        if self.issuer.is_some()
+            && claims.get("iss").and_then(Value::as_str) != self.issuer.as_deref()
+        {
             return Err(TokenError::invalid("the access token is of another issuer"));
         }
         if !self.is_addressed(claims.get("aud")) {
-            return Err(TokenError::invalid("the access token is for another audience"));
+            return Err(TokenError::invalid(
+                "the access token is for another audience",
+            ));
         }
         self.check_times(claims, now)
     }
 
     pub(crate) fn check_times(&self, claims: &Value, now: UnixTime) -> Result<(), TokenError> {
         let (now, leeway) = (now.as_secs(), self.leeway.as_secs());
-        let malformed = || TokenError::invalid("exp or nbf of the access token is missing or not a number");
+        let malformed =
+            || TokenError::invalid("exp or nbf of the access token is missing or not a number");
         let time = |name| {
             let value = claims.get(name);
-            value.map(|value| numeric_date(value).ok_or_else(malformed)).transpose()
+            value
+                .map(|value| numeric_date(value).ok_or_else(malformed))
+                .transpose()
         };
         match time("exp")? {
             None if self.expiry_required => return Err(malformed()),

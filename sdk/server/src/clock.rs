@@ -8,7 +8,8 @@ use rustls_pki_types::UnixTime;
 
 /// Where "now" comes from: the system clock unless a caller puts another in its place.
 ///
-/// Every check that depends on the time of day (RS-1, RS-2, RS-8, ticket lifetimes) asks a `Clock`; time-outs do not.
+/// Every check that depends on the time of day (RS-1, RS-2, RS-8, ticket lifetimes) asks a `Clock`;
+/// time-outs do not.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> UnixTime + Send + Sync>);
 

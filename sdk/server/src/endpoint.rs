@@ -1,4 +1,5 @@
-//! An endpoint of the authorization server: where it is, whom to trust there, and who this server is to it.
+//! An endpoint of the authorization server: where it is, whom to trust there, and who this server
+//! is to it.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -36,7 +37,9 @@ impl Endpoint {
         let url: Url = url
             .parse()
             .map_err(|error| EndpointError::new(format!("{name} is not a URL")).because(error))?;
-        if !(url.scheme() == "https" || url.scheme() == "http" && url.host_str().is_some_and(is_loopback)) {
+        if !(url.scheme() == "https"
+            || url.scheme() == "http" && url.host_str().is_some_and(is_loopback))
+        {
             return Err(EndpointError::new(format!(
                 "{name} must be https; http is for loopback only"
             )));
@@ -57,8 +60,14 @@ impl Endpoint {
 
     /// Trusts these CA certificates (PEM) instead of the platform's.
     pub(crate) fn trust_only_pem(mut self, roots: &[u8]) -> Result<Self, EndpointError> {
-        let bad = || EndpointError::new(format!("the roots for {} hold no certificate in PEM", self.name));
-        let roots = reqwest::Certificate::from_pem_bundle(roots).map_err(|error| bad().because(error))?;
+        let bad = || {
+            EndpointError::new(format!(
+                "the roots for {} hold no certificate in PEM",
+                self.name
+            ))
+        };
+        let roots =
+            reqwest::Certificate::from_pem_bundle(roots).map_err(|error| bad().because(error))?;
         if roots.is_empty() {
             return Err(bad());
         }
@@ -66,7 +75,8 @@ impl Endpoint {
         self.rebuilt()
     }
 
-    /// Authenticates with this certificate chain and private key (PEM, one after the other in one text).
+    /// Authenticates with this certificate chain and private key (PEM, one after the other in one
+    /// text).
     pub(crate) fn identity_pem(mut self, chain_and_key: &[u8]) -> Result<Self, EndpointError> {
         let identity = reqwest::Identity::from_pem(chain_and_key).map_err(|error| {
             let name = self.name;
@@ -80,7 +90,12 @@ impl Endpoint {
     }
 
     fn rebuilt(mut self) -> Result<Self, EndpointError> {
-        self.client = client(self.name, &self.url, self.roots.clone(), self.identity.clone())?;
+        self.client = client(
+            self.name,
+            &self.url,
+            self.roots.clone(),
+            self.identity.clone(),
+        )?;
         Ok(self)
     }
 
@@ -93,9 +108,14 @@ impl Endpoint {
     }
 
     /// Sends the request and reads the answer, whatever its status, of at most so many octets.
-    pub(crate) async fn ask(&self, request: RequestBuilder, most: usize) -> Result<Answer, EndpointError> {
+    pub(crate) async fn ask(
+        &self,
+        request: RequestBuilder,
+        most: usize,
+    ) -> Result<Answer, EndpointError> {
         let failed = |error: reqwest::Error| {
-            EndpointError::new(format!("{} cannot be reached", self.name)).because(error.without_url())
+            EndpointError::new(format!("{} cannot be reached", self.name))
+                .because(error.without_url())
         };
         let mut response = request.send().await.map_err(failed)?;
         let mut body = Vec::new();
@@ -144,7 +164,8 @@ fn client(
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(EXCHANGE_TIMEOUT);
     if url.scheme() == "http" {
-        // Loopback: a proxy from the environment would read what is sent, and has no business there.
+        // Loopback: a proxy from the environment would read what is sent, and has no business
+        // there.
         builder = builder.no_proxy();
     }
     if let Some(roots) = roots {
@@ -153,18 +174,22 @@ fn client(
     if let Some(identity) = identity {
         builder = builder.identity(identity);
     }
-    builder
-        .build()
-        .map_err(|error| EndpointError::new(format!("no HTTPS client can be made for {name}")).because(error))
+    builder.build().map_err(|error| {
+        EndpointError::new(format!("no HTTPS client can be made for {name}")).because(error)
+    })
 }
 
 /// Whether a URL's host is this machine: the client takes the same (CL-6).
 pub(crate) fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    host == "localhost"
+        || address
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
-/// An endpoint of the authorization server that cannot be used as it is configured, or did not answer as it should.
+/// An endpoint of the authorization server that cannot be used as it is configured, or did not
+/// answer as it should.
 #[derive(Debug)]
 pub struct EndpointError {
     pub(crate) message: String,

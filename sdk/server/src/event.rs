@@ -8,8 +8,9 @@ use bowline_proof::dpop::DpopCheck;
 
 use crate::{AcceptErrorKind, BindingClass, ConnectionId};
 
-/// Something that is worth counting. Give [`BindingLayer::observer`](crate::BindingLayer::observer) what wants to know of
-/// requests, and [`Acceptor::observer`](crate::Acceptor::observer) what wants to know of connections; it may be the same.
+/// Something that is worth counting. Give [`BindingLayer::observer`](crate::BindingLayer::observer)
+/// what wants to know of requests, and [`Acceptor::observer`](crate::Acceptor::observer) what wants
+/// to know of connections; it may be the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ServerEvent {
@@ -86,8 +87,8 @@ pub enum CloseReason {
     JtiQuota,
     /// The server stops.
     Shutdown,
-    /// Whoever served it did not say: `axum::serve` does not, but for [`Certificate`](Self::Certificate) and
-    /// [`JtiQuota`](Self::JtiQuota).
+    /// Whoever served it did not say: `axum::serve` does not, but for
+    /// [`Certificate`](Self::Certificate) and [`JtiQuota`](Self::JtiQuota).
     Unknown,
 }
 

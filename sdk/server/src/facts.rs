@@ -14,11 +14,12 @@ use crate::certificate::ClientCertificate;
 use crate::event::{CloseReason, Closing};
 use crate::memory::ProofMemory;
 
-/// The facts of one TLS connection, fixed when its handshake ended, and the memory of the proofs seen on it.
+/// The facts of one TLS connection, fixed when its handshake ended, and the memory of the proofs
+/// seen on it.
 ///
-/// An [`Acceptor`](crate::Acceptor) makes one per connection; [`serve`](crate::serve) puts it, in an `Arc`, into the
-/// extensions of each request. When the last `Arc` is dropped the memory goes with it (RS-11): there is no table of
-/// connections.
+/// An [`Acceptor`](crate::Acceptor) makes one per connection; [`serve`](crate::serve) puts it, in
+/// an `Arc`, into the extensions of each request. When the last `Arc` is dropped the memory goes
+/// with it (RS-11): there is no table of connections.
 pub struct ConnectionFacts {
     pub(crate) id: ConnectionId,
     pub(crate) exporter: ExporterValue,
@@ -47,7 +48,8 @@ impl ConnectionFacts {
         &self.exporter
     }
 
-    /// The client's certificate, verified by this end (RS-1); `None` if the client came without one.
+    /// The client's certificate, verified by this end (RS-1); `None` if the client came without
+    /// one.
     #[must_use]
     pub fn certificate(&self) -> Option<&ClientCertificate> {
         self.certificate.as_deref()
@@ -77,9 +79,10 @@ impl ConnectionFacts {
         self.handshake_at
     }
 
-    /// Ends when the connection should take no more requests: a request was refused because the client's certificate has
-    /// expired (RS-1), or the memory of `jti` values is nearly full (RS-9), and on a new connection the client has an
-    /// empty one. For whoever serves the connection, once; [`serve`](crate::serve) heeds it.
+    /// Ends when the connection should take no more requests: a request was refused because the
+    /// client's certificate has expired (RS-1), or the memory of `jti` values is nearly full
+    /// (RS-9), and on a new connection the client has an empty one. For whoever serves the
+    /// connection, once; [`serve`](crate::serve) heeds it.
     pub async fn drain_wanted(&self) {
         self.drain.notified().await;
     }

@@ -1,5 +1,6 @@
-//! The resource server's end of TLS-session-bound access tokens: it terminates mutual TLS, knows each connection, and lets
-//! a request through only if its token is presented on the connection that its proof was made for.
+//! The resource server's end of TLS-session-bound access tokens: it terminates mutual TLS, knows
+//! each connection, and lets a request through only if its token is presented on the connection
+//! that its proof was made for.
 //!
 //! | step | by |
 //! |---|---|
@@ -35,9 +36,9 @@
 //! # }
 //! ```
 //!
-//! What it does not do: it takes nobody's word for a connection that it did not terminate itself, but that of
-//! [`TrustedProxies`] where they are named; it reads no request body; and it checks no revocation of certificates, unless a
-//! [`ClientAuth::Custom`] verifier does.
+//! What it does not do: it takes nobody's word for a connection that it did not terminate itself,
+//! but that of [`TrustedProxies`] where they are named; it reads no request body; and it checks no
+//! revocation of certificates, unless a [`ClientAuth::Custom`] verifier does.
 
 mod acceptor;
 mod binding;
@@ -72,7 +73,9 @@ pub use self::dpop::{Dpop, DpopNonces, Insertion, MemoryReplayStore, ProofId, Re
 pub use self::endpoint::EndpointError;
 pub use self::event::{CloseReason, ServerEvent, ServerObserver};
 pub use self::facts::{ConnectionFacts, ConnectionId};
-pub use self::introspection::{IntrospectionEndpoint, IntrospectionValidator, IntrospectionValidatorBuilder};
+pub use self::introspection::{
+    IntrospectionEndpoint, IntrospectionValidator, IntrospectionValidatorBuilder,
+};
 pub use self::jwt::{Jwks, JwksError, JwksUrl, JwtValidator, JwtValidatorBuilder};
 pub use self::layer::{BindingLayer, BindingService, Policy, RequestClaims};
 pub use self::linger::Lingering;
@@ -84,8 +87,8 @@ pub use self::proxies::TrustedProxies;
 pub use self::scope::{InvalidScope, RequiredScope, Scope};
 pub use self::serve::{ServeOptions, serve, serve_connection};
 pub use self::tls::{
-    ClientAuth, MAX_TICKET_LIFETIME, ServerIdentity, ServerTls, ServerTlsBuilder, TlsError, TlsErrorKind,
-    roots_from_pem, roots_from_pem_file,
+    ClientAuth, MAX_TICKET_LIFETIME, ServerIdentity, ServerTls, ServerTlsBuilder, TlsError,
+    TlsErrorKind, roots_from_pem, roots_from_pem_file,
 };
 pub use self::token::{TokenError, TokenErrorKind, TokenValidator, ValidToken};
 pub use self::upstream::UpstreamValidates;

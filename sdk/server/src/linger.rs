@@ -10,14 +10,16 @@ use tokio::time::{Sleep, sleep};
 
 /// A stream that, once it was shut down, reads on for a moment before it says so.
 ///
-/// A socket that is closed while octets wait to be read sends a reset, and a reset may overtake answers that the peer has
-/// not read yet (RFC 9112 §9.6). It happens at the most orderly of ends: after GOAWAY, requests that were already on their
-/// way come in, are rightly ignored, and wait there to be read. Then the answers before them are lost, and requests that
-/// were processed look as if they had not been. So what still comes is read and dropped until the peer closes its side too,
-/// for at most 2 s and 1 MiB.
+/// A socket that is closed while octets wait to be read sends a reset, and a reset may overtake
+/// answers that the peer has not read yet (RFC 9112 §9.6). It happens at the most orderly of ends:
+/// after GOAWAY, requests that were already on their way come in, are rightly ignored, and wait
+/// there to be read. Then the answers before them are lost, and requests that were processed look
+/// as if they had not been. So what still comes is read and dropped until the peer closes its side
+/// too, for at most 2 s and 1 MiB.
 ///
-/// [`serve`](crate::serve), [`serve_connection`](crate::serve_connection) and a [`Connection`](crate::Connection) for
-/// `axum::serve` do this by themselves; it is here for those who give hyper the stream themselves.
+/// [`serve`](crate::serve), [`serve_connection`](crate::serve_connection) and a
+/// [`Connection`](crate::Connection) for `axum::serve` do this by themselves; it is here for those
+/// who give hyper the stream themselves.
 #[derive(Debug)]
 pub struct Lingering<IO> {
     io: IO,
@@ -41,7 +43,10 @@ const MOST_OCTETS: usize = 1024 * 1024;
 impl<IO> Lingering<IO> {
     /// `io` with a lingering end.
     pub fn new(io: IO) -> Self {
-        Self { io, phase: Phase::Open }
+        Self {
+            io,
+            phase: Phase::Open,
+        }
     }
 
     /// The stream itself, for [`serve_connection`](crate::serve_connection) say.
@@ -51,13 +56,21 @@ impl<IO> Lingering<IO> {
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for Lingering<IO> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<IO> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
@@ -92,7 +105,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<IO> {
                     let mut scratch = [0; 4096];
                     let mut scratch = ReadBuf::new(&mut scratch);
                     match Pin::new(&mut *io).poll_read(cx, &mut scratch) {
-                        Poll::Ready(Ok(())) if !scratch.filled().is_empty() && *octets < MOST_OCTETS => {
+                        Poll::Ready(Ok(()))
+                            if !scratch.filled().is_empty() && *octets < MOST_OCTETS =>
+                        {
                             *octets += scratch.filled().len();
                         }
                         Poll::Ready(_) => *phase = Phase::Closed,

@@ -9,10 +9,12 @@ use bowline_proof::{AccessToken, Scheme, TokenHash};
 use lru::LruCache;
 use zeroize::Zeroizing;
 
-/// The proofs that passed on this connection and the `jti` values used up on it. It is freed with the connection.
+/// The proofs that passed on this connection and the `jti` values used up on it. It is freed with
+/// the connection.
 ///
-/// It holds digests; and of the few pairs that passed last, token and proof themselves, because to compare them costs a
-/// tenth of what it costs to hash them. They are cleared when they go, with the connection at the latest.
+/// It holds digests; and of the few pairs that passed last, token and proof themselves, because to
+/// compare them costs a tenth of what it costs to hash them. They are cleared when they go, with
+/// the connection at the latest.
 pub(crate) struct ProofMemory(Mutex<State>);
 
 struct State {
@@ -46,8 +48,8 @@ pub(crate) enum JtiRefused {
 
 impl ProofMemory {
     pub(crate) fn new() -> Self {
-        // Unbounded only in name: `remember` holds the bound. lru would otherwise reserve the whole bound for every
-        // connection, most of which carry one token.
+        // Unbounded only in name: `remember` holds the bound. lru would otherwise reserve the whole
+        // bound for every connection, most of which carry one token.
         Self(Mutex::new(State {
             recent: Vec::new(),
             passed: LruCache::unbounded(),
@@ -55,21 +57,20 @@ impl ProofMemory {
         }))
     }
 
-    /// The token of these credentials, if their scheme is Bearer and it was among the last that passed, and with this very
-    /// proof (RS-5..RS-8).
+    /// The token of these credentials, if their scheme is Bearer and it was among the last that
+    /// passed, and with this very proof (RS-5..RS-8).
     pub(crate) fn recall(&self, credentials: &[u8], proof: &[u8]) -> Option<AccessToken> {
         let secret = credentials.strip_prefix(b"Bearer ")?;
         let mut state = self.state();
-        let found = state
-            .recent
-            .iter()
-            .position(|pair| are_same(&pair.proof, proof) && are_same(pair.token.secret().as_bytes(), secret))?;
+        let found = state.recent.iter().position(|pair| {
+            are_same(&pair.proof, proof) && are_same(pair.token.secret().as_bytes(), secret)
+        })?;
         state.recent[..=found].rotate_right(1);
         Some(state.recent[0].token.clone())
     }
 
-    /// Whether this very proof passed RS-5..RS-8 with this token before. Comparing digests keeps the comparison's
-    /// timing independent of the remembered proof.
+    /// Whether this very proof passed RS-5..RS-8 with this token before. Comparing digests keeps
+    /// the comparison's timing independent of the remembered proof.
     pub(crate) fn has_passed(&self, token: &AccessToken, proof: &[u8]) -> bool {
         let digest = sha256(proof);
         let mut state = self.state();
@@ -93,7 +94,8 @@ impl ProofMemory {
         state.keep(token, proof);
     }
 
-    /// Uses `jti` up: of any number of concurrent calls with the same value one succeeds (RS-9). Tells how many are left.
+    /// Uses `jti` up: of any number of concurrent calls with the same value one succeeds (RS-9).
+    /// Tells how many are left.
     pub(crate) fn use_up(&self, jti: &str, quota: usize) -> Result<usize, JtiRefused> {
         let digest = sha256(jti.as_bytes());
         let mut state = self.state();
@@ -107,7 +109,8 @@ impl ProofMemory {
         Ok(quota - state.used.len())
     }
 
-    /// Every change leaves a sound state behind, even if a holder of the lock panicked in the middle.
+    /// Every change leaves a sound state behind, even if a holder of the lock panicked in the
+    /// middle.
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -117,8 +120,10 @@ impl State {
     /// A token has one reusable proof: a newer one takes the place of the older.
     fn keep(&mut self, token: &AccessToken, proof: &[u8]) {
         self.recent.retain(|pair| pair.token.hash() != token.hash());
-        // `recall` gives it back for the scheme Bearer, and with another one it might pass where Bearer must not.
-        if token.scheme() != Scheme::Bearer || token.secret().len() + proof.len() > MAX_PAIR_OCTETS {
+        // `recall` gives it back for the scheme Bearer, and with another one it might pass where
+        // Bearer must not.
+        if token.scheme() != Scheme::Bearer || token.secret().len() + proof.len() > MAX_PAIR_OCTETS
+        {
             return;
         }
         self.recent.truncate(RECENT - 1);

@@ -20,7 +20,8 @@ const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
 /// The metadata of one protected resource (RFC 9728 section 2).
 ///
-/// It tells clients what to do; what is demanded of them, [`BindingLayer`](crate::BindingLayer) decides.
+/// It tells clients what to do; what is demanded of them, [`BindingLayer`](crate::BindingLayer)
+/// decides.
 ///
 /// ```
 /// # fn run<V: bowline_server::TokenValidator>(validator: V) -> Result<axum::Router, Box<dyn std::error::Error>> {
@@ -63,15 +64,19 @@ pub struct ResourceMetadata {
 }
 
 impl ResourceMetadata {
-    /// For the resource with this identifier: an `https` URL (or an `http` URL on loopback, for development) without
-    /// query and fragment, by which tokens are asked for (RFC 8707) and which is their audience.
+    /// For the resource with this identifier: an `https` URL (or an `http` URL on loopback, for
+    /// development) without query and fragment, by which tokens are asked for (RFC 8707) and which
+    /// is their audience.
     ///
     /// # Errors
     /// It is no such URL.
     pub fn new(resource: impl Into<String>) -> Result<Self, InvalidResource> {
         let resource = resource.into();
         let uri: Uri = resource.parse().map_err(|_| InvalidResource)?;
-        let host = uri.host().filter(|host| !host.is_empty()).ok_or(InvalidResource)?;
+        let host = uri
+            .host()
+            .filter(|host| !host.is_empty())
+            .ok_or(InvalidResource)?;
         let scheme = match uri.scheme_str() {
             Some("https") => "https",
             Some("http") if is_loopback(host) => "http",
@@ -103,7 +108,10 @@ impl ResourceMetadata {
 
     /// `authorization_servers`: the issuers whose tokens are taken here.
     #[must_use]
-    pub fn authorization_servers(mut self, issuers: impl IntoIterator<Item = impl Into<String>>) -> Self {
+    pub fn authorization_servers(
+        mut self,
+        issuers: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
         self.authorization_servers = issuers.into_iter().map(Into::into).collect();
         self
     }
@@ -115,16 +123,17 @@ impl ResourceMetadata {
         self
     }
 
-    /// `tls_client_certificate_bound_access_tokens`: whether tokens that are bound to a client certificate (RFC 8705),
-    /// session-bound ones among them, are taken.
+    /// `tls_client_certificate_bound_access_tokens`: whether tokens that are bound to a client
+    /// certificate (RFC 8705), session-bound ones among them, are taken.
     #[must_use]
     pub fn certificate_bound_tokens(mut self, taken: bool) -> Self {
         self.tls_client_certificate_bound_access_tokens = Some(taken);
         self
     }
 
-    /// `dpop_signing_alg_values_supported`, with the algorithms that [`BindingLayer::dpop`](crate::BindingLayer::dpop) takes;
-    /// and `dpop_bound_access_tokens_required`.
+    /// `dpop_signing_alg_values_supported`, with the algorithms that
+    /// [`BindingLayer::dpop`](crate::BindingLayer::dpop) takes; and
+    /// `dpop_bound_access_tokens_required`.
     #[must_use]
     pub fn dpop(mut self, required: bool) -> Self {
         self.dpop_signing_alg_values_supported = Algorithm::ALL.map(Algorithm::name).to_vec();
@@ -132,8 +141,8 @@ impl ResourceMetadata {
         self
     }
 
-    /// Another member, such as `resource_name` or `resource_documentation`. One that a method of its own sets is not
-    /// replaced.
+    /// Another member, such as `resource_name` or `resource_documentation`. One that a method of
+    /// its own sets is not replaced.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         const OWN: [&str; 7] = [
@@ -180,7 +189,9 @@ impl ResourceMetadata {
 
 /// The resource identifier cannot be one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a resource identifier is an https URL without query, fragment and user name; http is for loopback only")]
+#[error(
+    "a resource identifier is an https URL without query, fragment and user name; http is for loopback only"
+)]
 pub struct InvalidResource;
 
 /// Answers with protected resource metadata. See [`ResourceMetadata::service`].

@@ -1,4 +1,5 @@
-//! A bridge to the [`metrics`](https://docs.rs/metrics) facade: every event becomes `bowline_server_…`.
+//! A bridge to the [`metrics`](https://docs.rs/metrics) facade: every event becomes
+//! `bowline_server_…`.
 //!
 //! | metric | labels |
 //! |---|---|
@@ -25,7 +26,10 @@ impl ServerObserver for MetricsObserver {
     fn observe(&self, event: &ServerEvent) {
         match *event {
             ServerEvent::Verified {
-                class, proof, cached, ..
+                class,
+                proof,
+                cached,
+                ..
             } => {
                 let proof = match (proof, cached) {
                     (_, true) => "cached",
@@ -36,18 +40,25 @@ impl ServerObserver for MetricsObserver {
             }
             ServerEvent::Refused { check, .. } => refused(check.name(), check.id()),
             ServerEvent::DpopRefused { check, .. } => refused(check.name(), check.id()),
-            ServerEvent::Unavailable { .. } => counter!("bowline_server_unavailable_total").increment(1),
-            ServerEvent::ConnectionOpened { resumed, h2, took, .. } => {
+            ServerEvent::Unavailable { .. } => {
+                counter!("bowline_server_unavailable_total").increment(1)
+            }
+            ServerEvent::ConnectionOpened {
+                resumed, h2, took, ..
+            } => {
                 let http = if h2 { "h2" } else { "h1" };
                 let tls = if resumed { "resumed" } else { "full" };
-                counter!("bowline_server_connections_opened_total", "http" => http, "tls" => tls).increment(1);
+                counter!("bowline_server_connections_opened_total", "http" => http, "tls" => tls)
+                    .increment(1);
                 histogram!("bowline_server_handshake_seconds").record(took);
             }
             ServerEvent::ConnectionClosed { reason, .. } => {
-                counter!("bowline_server_connections_closed_total", "reason" => reason.name()).increment(1);
+                counter!("bowline_server_connections_closed_total", "reason" => reason.name())
+                    .increment(1);
             }
             ServerEvent::HandshakeFailed { kind } => {
-                counter!("bowline_server_handshakes_failed_total", "kind" => kind.name()).increment(1);
+                counter!("bowline_server_handshakes_failed_total", "kind" => kind.name())
+                    .increment(1);
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Proxies that terminate the client's TLS and are believed about it (GW-3). Off unless a deployment names them.
+//! Proxies that terminate the client's TLS and are believed about it (GW-3). Off unless a
+//! deployment names them.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -20,22 +21,25 @@ use crate::certificate::ClientCertificate;
 use crate::memory::ProofMemory;
 use crate::{ConnectionFacts, ReplayStore};
 
-/// Proxies whose word about the client's TLS connection is taken (GW-3): its certificate (`Client-Cert`, RFC 9440) and its
-/// exporter value (`TLS-Exporter`, draft -05). RS-3, RS-5 and RS-6 are then checked against these, and what passes is of class
-/// [`ProxyAttested`](crate::BindingClass::ProxyAttested), never session-bound: whoever controls such a proxy, or its key,
-/// can attest whatever he likes.
+/// Proxies whose word about the client's TLS connection is taken (GW-3): its certificate
+/// (`Client-Cert`, RFC 9440) and its exporter value (`TLS-Exporter`, draft -05). RS-3, RS-5 and
+/// RS-6 are then checked against these, and what passes is of class
+/// [`ProxyAttested`](crate::BindingClass::ProxyAttested), never session-bound: whoever controls
+/// such a proxy, or its key, can attest whatever he likes.
 ///
-/// A proxy is known by the client certificate with which it connects to this server, in mutual TLS: by thumbprint, SPIFFE ID
-/// or subject. It must set both fields on each request, once each, and remove those that its clients send. A request of
-/// its own, with neither, is checked like any other client's.
+/// A proxy is known by the client certificate with which it connects to this server, in mutual TLS:
+/// by thumbprint, SPIFFE ID or subject. It must set both fields on each request, once each, and
+/// remove those that its clients send. A request of its own, with neither, is checked like any
+/// other client's.
 ///
-/// The two fields never reach the handler, whoever sent them. From anybody who is not named here they are otherwise ignored:
-/// they change nothing about the request, so they give nobody anything, and a client behind a careless proxy is checked by
-/// its own connection.
+/// The two fields never reach the handler, whoever sent them. From anybody who is not named here
+/// they are otherwise ignored: they change nothing about the request, so they give nobody anything,
+/// and a client behind a careless proxy is checked by its own connection.
 ///
-/// How long the client's connection has existed only the proxy knows, so a reusable proof may be of any age (RS-8): the
-/// exporter dates it. `jti` values go to a [`ReplayStore`] and not to the memory of one connection, because a proxy may
-/// spread one client's requests over several connections and nodes: nodes behind the same proxy must share it (RS-9).
+/// How long the client's connection has existed only the proxy knows, so a reusable proof may be of
+/// any age (RS-8): the exporter dates it. `jti` values go to a [`ReplayStore`] and not to the
+/// memory of one connection, because a proxy may spread one client's requests over several
+/// connections and nodes: nodes behind the same proxy must share it (RS-9).
 pub struct TrustedProxies {
     thumbprints: HashSet<Thumbprint>,
     spiffe_ids: HashSet<String>,
@@ -85,16 +89,17 @@ impl TrustedProxies {
     }
 
     /// Proxies whose certificate has this subject, letter by letter as
-    /// [`ClientCertificate::subject`] writes it: `CN=gateway,O=Example`. Only where no client can get a certificate with
-    /// such a subject from the same authorities.
+    /// [`ClientCertificate::subject`] writes it: `CN=gateway,O=Example`. Only where no client can
+    /// get a certificate with such a subject from the same authorities.
     #[must_use]
     pub fn subject(mut self, subject: impl Into<String>) -> Self {
         self.subjects.insert(subject.into());
         self
     }
 
-    /// For how many of the clients' connections the parsed certificate and the proofs that passed are remembered. Default:
-    /// 4,096. Beyond, the least recently used one is read and verified again when it comes back.
+    /// For how many of the clients' connections the parsed certificate and the proofs that passed
+    /// are remembered. Default: 4,096. Beyond, the least recently used one is read and verified
+    /// again when it comes back.
     #[must_use]
     pub fn remembered_connections(mut self, connections: NonZeroUsize) -> Self {
         self.remembered_connections = connections;
@@ -103,23 +108,34 @@ impl TrustedProxies {
 
     fn names(&self, certificate: &ClientCertificate) -> bool {
         self.thumbprints.contains(&certificate.thumbprint())
-            || certificate.spiffe_id().is_some_and(|id| self.spiffe_ids.contains(id))
+            || certificate
+                .spiffe_id()
+                .is_some_and(|id| self.spiffe_ids.contains(id))
             || !certificate.subject().is_empty() && self.subjects.contains(certificate.subject())
     }
 
     /// What a trusted proxy says of the client's connection, if it says anything.
     ///
     /// # Errors
-    /// It says so in a way that cannot be understood, which is no reason to take the request for the proxy's own.
+    /// It says so in a way that cannot be understood, which is no reason to take the request for
+    /// the proxy's own.
     pub(crate) fn attested(
         &self,
         claimed: &Claimed,
         facts: &ConnectionFacts,
     ) -> Result<Option<Arc<Attested>>, &'static str> {
-        let proxy = facts.certificate().filter(|certificate| self.names(certificate));
+        let proxy = facts
+            .certificate()
+            .filter(|certificate| self.names(certificate));
         match (proxy, claimed) {
             (None, _) | (_, Claimed::Nothing) => Ok(None),
-            (Some(_), Claimed::Once { certificate, exporter }) => self.recall(certificate, exporter).map(Some),
+            (
+                Some(_),
+                Claimed::Once {
+                    certificate,
+                    exporter,
+                },
+            ) => self.recall(certificate, exporter).map(Some),
             (Some(_), Claimed::Otherwise) => {
                 Err("GW-3: the trusted proxy must send Client-Cert and TLS-Exporter, each once")
             }
@@ -127,19 +143,29 @@ impl TrustedProxies {
     }
 
     /// Parses once for each connection of a client.
-    fn recall(&self, certificate: &HeaderValue, exporter: &HeaderValue) -> Result<Arc<Attested>, &'static str> {
+    fn recall(
+        &self,
+        certificate: &HeaderValue,
+        exporter: &HeaderValue,
+    ) -> Result<Arc<Attested>, &'static str> {
         let key = connection_key(certificate, exporter);
-        let table = || self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = || {
+            self.connections
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
         if let Some(known) = table().get(&key) {
             return Ok(known.clone());
         }
-        let der = byte_sequence(certificate).ok_or("GW-3: Client-Cert is not a byte sequence (RFC 9440)")?;
+        let der = byte_sequence(certificate)
+            .ok_or("GW-3: Client-Cert is not a byte sequence (RFC 9440)")?;
         let certificate = ClientCertificate::new(CertificateDer::from(der.to_vec()))
             .map_err(|_| "GW-3: Client-Cert holds no certificate whose key can sign proofs")?;
         let attested = Arc::new(Attested {
             key,
             certificate: Arc::new(certificate),
-            exporter: exporter_value(exporter).ok_or("GW-3: TLS-Exporter does not hold 32 octets")?,
+            exporter: exporter_value(exporter)
+                .ok_or("GW-3: TLS-Exporter does not hold 32 octets")?,
             memory: ProofMemory::new(),
         });
         let mut table = table();
@@ -165,10 +191,12 @@ impl fmt::Debug for TrustedProxies {
 const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 const TLS_EXPORTER: HeaderName = HeaderName::from_static("tls-exporter");
-/// What an ingress sidecar tells the service behind it (GW-2): believed there, so nobody else may say it.
+/// What an ingress sidecar tells the service behind it (GW-2): believed there, so nobody else may
+/// say it.
 const VERIFIED: HeaderName = HeaderName::from_static("session-binding-verified");
 
-/// What a request says about another TLS connection than its own. It has no `Debug`: the exporter value is in it (EX-7).
+/// What a request says about another TLS connection than its own. It has no `Debug`: the exporter
+/// value is in it (EX-7).
 pub(crate) enum Claimed {
     Nothing,
     Once {
@@ -182,7 +210,8 @@ pub(crate) enum Claimed {
 impl Claimed {
     /// Takes the fields off a request, whoever sent it: a handler may take them for the truth.
     pub(crate) fn strip(headers: &mut HeaderMap) -> Self {
-        // One look at each name costs a fraction of looking each of these up, and most requests have none.
+        // One look at each name costs a fraction of looking each of these up, and most requests
+        // have none.
         const ALL: [HeaderName; 4] = [CLIENT_CERT, CLIENT_CERT_CHAIN, TLS_EXPORTER, VERIFIED];
         if !headers.keys().any(|name| ALL.contains(name)) {
             return Self::Nothing;
@@ -195,7 +224,10 @@ impl Claimed {
         });
         match (headers.remove(CLIENT_CERT), headers.remove(TLS_EXPORTER)) {
             (None, None) => Self::Nothing,
-            (Some(certificate), Some(exporter)) if !several => Self::Once { certificate, exporter },
+            (Some(certificate), Some(exporter)) if !several => Self::Once {
+                certificate,
+                exporter,
+            },
             _ => Self::Otherwise,
         }
     }
@@ -212,13 +244,18 @@ fn connection_key(certificate: &HeaderValue, exporter: &HeaderValue) -> Connecti
     key
 }
 
-/// A byte sequence as RFC 9651 section 3.3.5 writes it, padded or not (section 4.2.7), without parameters.
+/// A byte sequence as RFC 9651 section 3.3.5 writes it, padded or not (section 4.2.7), without
+/// parameters.
 fn byte_sequence(field: &HeaderValue) -> Option<Zeroizing<Vec<u8>>> {
     const LENIENT: GeneralPurpose = GeneralPurpose::new(
         &alphabet::STANDARD,
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
     );
-    let inner = field.as_bytes().trim_ascii().strip_prefix(b":")?.strip_suffix(b":")?;
+    let inner = field
+        .as_bytes()
+        .trim_ascii()
+        .strip_prefix(b":")?
+        .strip_suffix(b":")?;
     LENIENT.decode(inner).ok().map(Zeroizing::new)
 }
 
@@ -230,7 +267,11 @@ fn exporter_value(field: &HeaderValue) -> Option<ExporterValue> {
             .ok()
             .map(Zeroizing::new)
     })?;
-    octets.as_slice().try_into().ok().map(ExporterValue::from_bytes)
+    octets
+        .as_slice()
+        .try_into()
+        .ok()
+        .map(ExporterValue::from_bytes)
 }
 
 #[cfg(test)]
@@ -246,7 +287,9 @@ mod tests {
             " -_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_s ",
         ] {
             assert!(
-                exporter_value(&HeaderValue::from_static(text)).unwrap().matches(&value),
+                exporter_value(&HeaderValue::from_static(text))
+                    .unwrap()
+                    .matches(&value),
                 "{text}"
             );
         }
@@ -258,7 +301,10 @@ mod tests {
             ":AAAA:",
             "+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/s=",
         ] {
-            assert!(exporter_value(&HeaderValue::from_static(text)).is_none(), "{text}");
+            assert!(
+                exporter_value(&HeaderValue::from_static(text)).is_none(),
+                "{text}"
+            );
         }
     }
 
@@ -280,13 +326,19 @@ mod tests {
             (vec![cert, exporter, exporter], false),
         ] {
             let mut headers = headers(&pairs);
-            headers.append("session-binding-verified", HeaderValue::from_static("class=session"));
+            headers.append(
+                "session-binding-verified",
+                HeaderValue::from_static("class=session"),
+            );
             headers.append("client-cert-chain", HeaderValue::from_static(":AA:, :AA:"));
             let claimed = Claimed::strip(&mut headers);
             assert_eq!(matches!(claimed, Claimed::Once { .. }), once, "{pairs:?}");
             assert!(!matches!(claimed, Claimed::Nothing));
             assert!(headers.is_empty(), "{headers:?}");
         }
-        assert!(matches!(Claimed::strip(&mut HeaderMap::new()), Claimed::Nothing));
+        assert!(matches!(
+            Claimed::strip(&mut HeaderMap::new()),
+            Claimed::Nothing
+        ));
     }
 }

@@ -12,9 +12,13 @@ use serde_json::Value;
 pub struct Scope(Arc<str>);
 
 impl Scope {
-    /// Whether the `scope` claim of a token (RFC 9068 section 2.2.3, RFC 7662 section 2.2) holds all of this.
+    /// Whether the `scope` claim of a token (RFC 9068 section 2.2.3, RFC 7662 section 2.2) holds
+    /// all of this.
     pub(crate) fn is_granted(&self, claims: &Value) -> bool {
-        let granted = claims.get("scope").and_then(Value::as_str).unwrap_or_default();
+        let granted = claims
+            .get("scope")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         self.0
             .split(' ')
             .all(|needed| granted.split(' ').any(|word| word == needed))
@@ -55,7 +59,9 @@ impl fmt::Debug for Scope {
 
 /// The text is no scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a scope is made of tokens of printable ASCII without quotation mark and backslash, one space between any two")]
+#[error(
+    "a scope is made of tokens of printable ASCII without quotation mark and backslash, one space between any two"
+)]
 pub struct InvalidScope;
 
 /// Which requests need which scope (RS-10).
@@ -75,8 +81,8 @@ pub enum RequiredScope {
 type ScopeOf = dyn Fn(&Parts) -> Option<Scope> + Send + Sync;
 
 impl RequiredScope {
-    /// For each request what the function says of its head: by route, method, or a field that names the operation, such as
-    /// MCP's `Mcp-Method` (which the handler must compare with the body).
+    /// For each request what the function says of its head: by route, method, or a field that names
+    /// the operation, such as MCP's `Mcp-Method` (which the handler must compare with the body).
     pub fn when(required: impl Fn(&Parts) -> Option<Scope> + Send + Sync + 'static) -> Self {
         Self::When(Arc::new(required))
     }
@@ -129,7 +135,9 @@ mod tests {
         for text in ["read", "mcp:tools/call", "a b c", "!#[]~"] {
             assert_eq!(text.parse::<Scope>().unwrap().as_str(), text);
         }
-        for text in ["", " ", "a  b", " a", "a ", "a\"b", "a\\b", "ä", "a\tb", "a\nb"] {
+        for text in [
+            "", " ", "a  b", " a", "a ", "a\"b", "a\\b", "ä", "a\tb", "a\nb",
+        ] {
             assert_eq!(text.parse::<Scope>(), Err(InvalidScope), "{text:?}");
         }
     }

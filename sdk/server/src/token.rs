@@ -1,4 +1,5 @@
-//! Whether an access token is valid (RS-2): a seam, because resource servers find out in different ways.
+//! Whether an access token is valid (RS-2): a seam, because resource servers find out in different
+//! ways.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -8,20 +9,28 @@ use std::time::Duration;
 use bowline_proof::{AccessToken, Confirmation, ConfirmationError};
 use serde_json::Value;
 
-/// Decides whether an access token is valid at this resource server (RS-2): [`JwtValidator`](crate::JwtValidator) and
+/// Decides whether an access token is valid at this resource server (RS-2):
+/// [`JwtValidator`](crate::JwtValidator) and
 /// [`IntrospectionValidator`](crate::IntrospectionValidator) do.
 ///
-/// It says nothing about who may present the token: that is [`BindingLayer`](crate::BindingLayer)'s part.
+/// It says nothing about who may present the token: that is [`BindingLayer`](crate::BindingLayer)'s
+/// part.
 pub trait TokenValidator: Send + Sync + 'static {
     /// Validates signature or standing, expiry, issuer and audience.
     ///
     /// # Errors
     /// [`TokenErrorKind::Invalid`] makes the answer 401, [`TokenErrorKind::Unavailable`] 503.
-    fn validate(&self, token: &AccessToken) -> impl Future<Output = Result<ValidToken, TokenError>> + Send;
+    fn validate(
+        &self,
+        token: &AccessToken,
+    ) -> impl Future<Output = Result<ValidToken, TokenError>> + Send;
 }
 
 impl<V: TokenValidator> TokenValidator for Arc<V> {
-    fn validate(&self, token: &AccessToken) -> impl Future<Output = Result<ValidToken, TokenError>> + Send {
+    fn validate(
+        &self,
+        token: &AccessToken,
+    ) -> impl Future<Output = Result<ValidToken, TokenError>> + Send {
         V::validate(self, token)
     }
 }
@@ -36,17 +45,25 @@ struct Inner {
 }
 
 impl ValidToken {
-    /// A valid token with these claims (of the JWT, or of the introspection response). Its `cnf` is read from them.
+    /// A valid token with these claims (of the JWT, or of the introspection response). Its `cnf` is
+    /// read from them.
     #[must_use]
     pub fn new(claims: Value) -> Self {
         let confirmation = Confirmation::from_claims(&claims);
-        Self(Arc::new(Inner { claims, confirmation }))
+        Self(Arc::new(Inner {
+            claims,
+            confirmation,
+        }))
     }
 
-    /// A token that somebody else validates: nothing is known of it but what it claims to be bound to.
+    /// A token that somebody else validates: nothing is known of it but what it claims to be bound
+    /// to.
     pub(crate) fn unvalidated(confirmation: Result<Confirmation, ConfirmationError>) -> Self {
         let claims = Value::Null;
-        Self(Arc::new(Inner { claims, confirmation }))
+        Self(Arc::new(Inner {
+            claims,
+            confirmation,
+        }))
     }
 
     /// All claims.
@@ -86,13 +103,14 @@ pub struct TokenError {
 pub enum TokenErrorKind {
     /// The token is not valid here: the client needs another one.
     Invalid,
-    /// It cannot be said now, because what is needed to tell cannot be reached. The client may try again.
+    /// It cannot be said now, because what is needed to tell cannot be reached. The client may try
+    /// again.
     Unavailable,
 }
 
 impl TokenError {
-    /// The token is not valid. The client gets to read `detail`: keep to printable ASCII without `"` and `\`, and to what
-    /// a forger may know.
+    /// The token is not valid. The client gets to read `detail`: keep to printable ASCII without
+    /// `"` and `\`, and to what a forger may know.
     #[must_use]
     pub fn invalid(detail: &'static str) -> Self {
         Self {
@@ -103,7 +121,8 @@ impl TokenError {
         }
     }
 
-    /// Nothing can be said about the token for `retry_after`. The client gets to read the time only.
+    /// Nothing can be said about the token for `retry_after`. The client gets to read the time
+    /// only.
     #[must_use]
     pub fn unavailable(detail: &'static str, retry_after: Duration) -> Self {
         Self {

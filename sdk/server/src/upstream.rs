@@ -1,29 +1,36 @@
-//! Binding without validation: for a verifier in front of an upstream that validates tokens itself (GW-4).
+//! Binding without validation: for a verifier in front of an upstream that validates tokens itself
+//! (GW-4).
 
 use bowline_proof::AccessToken;
 
 use crate::jwt::SignedJwt;
 use crate::{TokenError, TokenValidator, ValidToken};
 
-/// **Validates nothing.** It lets a JWT through whose `cnf` has both `x5t#S256` and `tls_exp`, and believes that `cnf`
-/// unverified: no signature, no expiry, no issuer and no audience is checked (GW-4).
+/// **Validates nothing.** It lets a JWT through whose `cnf` has both `x5t#S256` and `tls_exp`, and
+/// believes that `cnf` unverified: no signature, no expiry, no issuer and no audience is checked
+/// (GW-4).
 ///
-/// That is sound where, and only where, the upstream validates the very same token and refuses a forged one. For a token
-/// that is genuine, what is read here is what the authorization server wrote, and [`BindingLayer`](crate::BindingLayer)
-/// holds the client to it: RS-3 and RS-4 to RS-9. A token that somebody made up passes here with his own certificate, and
-/// fails upstream.
+/// That is sound where, and only where, the upstream validates the very same token and refuses a
+/// forged one. For a token that is genuine, what is read here is what the authorization server
+/// wrote, and [`BindingLayer`](crate::BindingLayer) holds the client to it: RS-3 and RS-4 to RS-9.
+/// A token that somebody made up passes here with his own certificate, and fails upstream.
 ///
-/// An opaque token is refused: nothing can be read from it, so a thief with any trusted certificate could present a stolen
-/// one with a valid proof of his own. Opaque tokens need an [`IntrospectionValidator`](crate::IntrospectionValidator).
+/// An opaque token is refused: nothing can be read from it, so a thief with any trusted certificate
+/// could present a stolen one with a valid proof of his own. Opaque tokens need an
+/// [`IntrospectionValidator`](crate::IntrospectionValidator).
 ///
-/// A request that passes has no claims ([`Binding::claims`](crate::Binding::claims) is `null`), so nobody can take unverified
-/// ones for verified, and a [`RequiredScope`](crate::RequiredScope) is never met.
+/// A request that passes has no claims ([`Binding::claims`](crate::Binding::claims) is `null`), so
+/// nobody can take unverified ones for verified, and a [`RequiredScope`](crate::RequiredScope) is
+/// never met.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct UpstreamValidates;
 
 impl TokenValidator for UpstreamValidates {
     async fn validate(&self, token: &AccessToken) -> Result<ValidToken, TokenError> {
-        if SignedJwt::parse(token.secret()).and_then(|jwt| jwt.claims()).is_err() {
+        if SignedJwt::parse(token.secret())
+            .and_then(|jwt| jwt.claims())
+            .is_err()
+        {
             return Err(TokenError::invalid(
                 "GW-4: the access token is opaque or malformed, and only a JWT tells what it is bound to",
             ));
@@ -63,7 +70,9 @@ mod tests {
     }
 
     async fn validate(token: String) -> Result<ValidToken, TokenError> {
-        UpstreamValidates.validate(&AccessToken::new(token).unwrap()).await
+        UpstreamValidates
+            .validate(&AccessToken::new(token).unwrap())
+            .await
     }
 
     #[tokio::test]
@@ -71,7 +80,10 @@ mod tests {
         let claims = json!({ "sub": "root", "scope": "all", "exp": 1,
             "cnf": { "x5t#S256": THUMBPRINT, "tls_exp": EXPORTER_LABEL } });
         let token = validate(forged(&claims.to_string())).await.unwrap();
-        assert_eq!(token.confirmation().unwrap().tls_exp.as_deref(), Some(EXPORTER_LABEL));
+        assert_eq!(
+            token.confirmation().unwrap().tls_exp.as_deref(),
+            Some(EXPORTER_LABEL)
+        );
         assert_eq!(token.claims(), &Value::Null);
     }
 
@@ -105,7 +117,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_cnf_that_can_be_read_in_two_ways_is_malformed() {
-        let twice = format!(r#"{{"cnf":{{"x5t#S256":"{THUMBPRINT}","tls_exp":"{EXPORTER_LABEL}"}},"cnf":{{}}}}"#);
-        assert!(validate(forged(&twice)).await.unwrap().confirmation().is_err());
+        let twice = format!(
+            r#"{{"cnf":{{"x5t#S256":"{THUMBPRINT}","tls_exp":"{EXPORTER_LABEL}"}},"cnf":{{}}}}"#
+        );
+        assert!(
+            validate(forged(&twice))
+                .await
+                .unwrap()
+                .confirmation()
+                .is_err()
+        );
     }
 }

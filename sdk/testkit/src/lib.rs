@@ -1,5 +1,6 @@
-//! What bowline's tests and its churn lab stand on: a development PKI, a small authorization server,
-//! and peers that cycle their connections or misbehave. Not published, and not for production.
+//! What bowline's tests and its churn lab stand on: a development PKI, a small authorization
+//! server, and peers that cycle their connections or misbehave. Not published, and not for
+//! production.
 //!
 //! - [`pki`]: a certificate authority made on the spot, with server and client certificates.
 //! - [`tls`]: rustls configurations for tests that speak raw TLS.

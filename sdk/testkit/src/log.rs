@@ -8,9 +8,9 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Everything that the process logs from the first call on, at every level; what other tests log meanwhile is in it too. A
-    /// subscriber of one thread would miss lines: whether a line is logged at all is decided by the first thread that comes to
-    /// it, and for all.
+    /// Everything that the process logs from the first call on, at every level; what other tests
+    /// log meanwhile is in it too. A subscriber of one thread would miss lines: whether a line is
+    /// logged at all is decided by the first thread that comes to it, and for all.
     ///
     /// # Panics
     /// If the process has another subscriber already.

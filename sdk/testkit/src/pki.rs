@@ -2,8 +2,9 @@
 //!
 //! It issues server and client certificates for every key kind that the wire profile accepts
 //! (PR-2), certificates that are expired or not valid yet, and, as a second [`Pki`], certificates
-//! of a foreign authority. [`Leaf::self_signed`] makes some that no authority has signed. It does not revoke, and makes no intermediates: a chain is one
-//! certificate. RSA keys under 2048 bits cannot be made here, because aws-lc-rs generates none.
+//! of a foreign authority. [`Leaf::self_signed`] makes some that no authority has signed. It does
+//! not revoke, and makes no intermediates: a chain is one certificate. RSA keys under 2048 bits
+//! cannot be made here, because aws-lc-rs generates none.
 
 use std::fmt;
 use std::fs;
@@ -158,7 +159,9 @@ impl Default for Pki {
 
 impl fmt::Debug for Pki {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pki").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Pki")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -208,14 +211,16 @@ impl LeafSpec {
         Self::new(name, Vec::new(), ExtendedKeyUsagePurpose::ClientAuth)
     }
 
-    /// A server certificate (P-256) for `names`, valid from an hour ago for a year. Its common name,
-    /// and so its file name, is the first of them.
+    /// A server certificate (P-256) for `names`, valid from an hour ago for a year. Its common
+    /// name, and so its file name, is the first of them.
     ///
     /// # Panics
     /// If `names` is empty.
     #[must_use]
     pub fn server(names: &[&str]) -> Self {
-        let first = names.first().expect("a server certificate needs at least one name");
+        let first = names
+            .first()
+            .expect("a server certificate needs at least one name");
         let names = names.iter().map(|name| (*name).to_owned()).collect();
         Self::new(first, names, ExtendedKeyUsagePurpose::ServerAuth)
     }
@@ -353,13 +358,15 @@ impl Leaf {
         &self.key_pem
     }
 
-    /// The public key as a JWK (RFC 7517), with the certificate in `x5c` and the key's thumbprint (RFC 7638) as `kid`.
+    /// The public key as a JWK (RFC 7517), with the certificate in `x5c` and the key's thumbprint
+    /// (RFC 7638) as `kid`.
     ///
     /// # Panics
     /// Never in practice: every key kind here is a JWK.
     #[must_use]
     pub fn jwk(&self) -> Value {
-        let key = DpopKey::of_certificate(&self.certificate, self.signing_key()).expect("the key of the certificate");
+        let key = DpopKey::of_certificate(&self.certificate, self.signing_key())
+            .expect("the key of the certificate");
         let mut jwk: Value = serde_json::from_str(key.jwk()).expect("a JWK is JSON");
         jwk["kid"] = json!(key.thumbprint().to_string());
         jwk["x5c"] = json!([STANDARD.encode(&self.certificate)]);
@@ -402,8 +409,8 @@ impl Leaf {
     ) -> Self {
         let key = KeyPair::generate_for(spec.kind.algorithm())
             .unwrap_or_else(|e| panic!("cannot generate a {:?} key: {e}", spec.kind));
-        let certificate =
-            sign(spec.params(), &key).unwrap_or_else(|e| panic!("cannot sign the certificate of {:?}: {e}", spec.name));
+        let certificate = sign(spec.params(), &key)
+            .unwrap_or_else(|e| panic!("cannot sign the certificate of {:?}: {e}", spec.name));
         Self {
             name: spec.name.clone(),
             kind: spec.kind,

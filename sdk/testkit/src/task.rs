@@ -26,11 +26,18 @@ impl Drop for OwnedTask {
 ///
 /// # Panics
 /// After 30 s: a test that waits for what never comes should say so instead of hanging.
-pub(crate) async fn until<T: Debug>(watched: &watch::Sender<T>, what: &str, reached: impl FnMut(&T) -> bool) {
+pub(crate) async fn until<T: Debug>(
+    watched: &watch::Sender<T>,
+    what: &str,
+    reached: impl FnMut(&T) -> bool,
+) {
     let mut receiver = watched.subscribe();
     let waiting = receiver.wait_for(reached);
     // The sender is borrowed, so the channel cannot close meanwhile.
-    if tokio::time::timeout(Duration::from_secs(30), waiting).await.is_err() {
+    if tokio::time::timeout(Duration::from_secs(30), waiting)
+        .await
+        .is_err()
+    {
         panic!("waited 30 s for {what}; so far {:?}", watched.borrow());
     }
 }

@@ -1,4 +1,5 @@
-//! A thief, and the log that he reads: what became of a token and a proof on a connection that they were not made for.
+//! A thief, and the log that he reads: what became of a token and a proof on a connection that they
+//! were not made for.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,7 +30,8 @@ const FRAMING: [HeaderName; 7] = [
     HeaderName::from_static("mcp-session-id"),
 ];
 
-/// A log that keeps what no log should: the last request that carried an access token, without its body.
+/// A log that keeps what no log should: the last request that carried an access token, without its
+/// body.
 #[derive(Clone, Default)]
 pub struct CarelessLog {
     method: Option<Method>,
@@ -54,12 +56,18 @@ impl CarelessLog {
     /// What it has kept.
     #[must_use]
     pub fn last(&self) -> Option<Loot> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
 async fn keep(State(log): State<CarelessLog>, request: Request, next: Next) -> Response {
-    let is_listed = log.method.as_ref().is_none_or(|method| method == request.method());
+    let is_listed = log
+        .method
+        .as_ref()
+        .is_none_or(|method| method == request.method());
     if is_listed && request.headers().contains_key(AUTHORIZATION) {
         *log.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Loot::of(&request));
     }
@@ -77,7 +85,13 @@ pub struct Loot {
 impl Loot {
     fn of(request: &Request) -> Self {
         let named = CREDENTIALS.into_iter().chain(FRAMING);
-        let fields = named.filter_map(|name| request.headers().get(&name).cloned().map(|value| (name, value)));
+        let fields = named.filter_map(|name| {
+            request
+                .headers()
+                .get(&name)
+                .cloned()
+                .map(|value| (name, value))
+        });
         Self {
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
@@ -115,7 +129,8 @@ impl Outcome {
     pub fn check(&self) -> Option<&str> {
         match self {
             Self::Refused {
-                reason: Some(reason), ..
+                reason: Some(reason),
+                ..
             } => reason.split_once(':').map(|(check, _)| check),
             _ => None,
         }
@@ -130,15 +145,19 @@ impl fmt::Display for Outcome {
                 status,
                 reason: Some(reason),
             } => write!(f, "{status} ({reason})"),
-            Self::Refused { status, reason: None } => write!(f, "{status}"),
+            Self::Refused {
+                status,
+                reason: None,
+            } => write!(f, "{status}"),
         }
     }
 }
 
-/// Makes the stolen request with an ordinary HTTP client, on a new connection that `leaf`'s certificate authenticates.
+/// Makes the stolen request with an ordinary HTTP client, on a new connection that `leaf`'s
+/// certificate authenticates.
 ///
-/// With the victim's own certificate this is the harder attack: by a process that can open connections as the victim
-/// (RFC 8705 is satisfied), and cannot have a proof signed.
+/// With the victim's own certificate this is the harder attack: by a process that can open
+/// connections as the victim (RFC 8705 is satisfied), and cannot have a proof signed.
 ///
 /// # Errors
 /// Those of reqwest: no answer came.

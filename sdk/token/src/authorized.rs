@@ -15,8 +15,8 @@ use crate::{Error, Kind, Token, TokenSource};
 
 /// A client whose requests carry a token of a source, to one origin and no other (CL-6).
 ///
-/// A request that the resource refuses with `invalid_token` is sent once more, if the source has another token: nobody
-/// has acted on a request that was refused like this.
+/// A request that the resource refuses with `invalid_token` is sent once more, if the source has
+/// another token: nobody has acted on a request that was refused like this.
 #[derive(Clone)]
 pub struct Authorized {
     client: Client,
@@ -30,8 +30,16 @@ impl Authorized {
     /// # Errors
     /// [`Kind::Configuration`] if `resource` is not such a URL.
     pub fn new(client: Client, source: impl TokenSource, resource: &str) -> Result<Self, Error> {
-        let unusable = |e: BoxError| Error::because(Kind::Configuration, "the resource must be an absolute URL", e);
-        let uri = resource.parse::<http::Uri>().map_err(|e| unusable(e.into()))?;
+        let unusable = |e: BoxError| {
+            Error::because(
+                Kind::Configuration,
+                "the resource must be an absolute URL",
+                e,
+            )
+        };
+        let uri = resource
+            .parse::<http::Uri>()
+            .map_err(|e| unusable(e.into()))?;
         let origin = Origin::of(&uri).map_err(|e| unusable(e.into()))?;
         Ok(Self {
             client,
@@ -53,7 +61,8 @@ impl Authorized {
     /// Sends a request with a token, and once more with another if the first is refused.
     ///
     /// # Errors
-    /// [`Kind::OtherOrigin`]; what the source says; [`Kind::Request`] for what the client says ([`Error::client`]).
+    /// [`Kind::OtherOrigin`]; what the source says; [`Kind::Request`] for what the client says
+    /// ([`Error::client`]).
     pub async fn send<B>(&self, request: Request<B>) -> Result<Response<Body>, Error>
     where
         B: http_body::Body<Data = Bytes> + Clone + Send + 'static,
@@ -61,7 +70,9 @@ impl Authorized {
     {
         let copy = request.clone();
         let (response, refused) = self.send_with_token(request).await?;
-        let Some(refused) = refused else { return Ok(response) };
+        let Some(refused) = refused else {
+            return Ok(response);
+        };
         // No other token: the resource's own answer says more than the source's error would.
         match self.source.token().await {
             Ok(token) if token != refused => {
@@ -73,8 +84,8 @@ impl Authorized {
         }
     }
 
-    /// Sends a request whose body cannot be had twice. A refused token is reported to the source, and the refusal
-    /// returned.
+    /// Sends a request whose body cannot be had twice. A refused token is reported to the source,
+    /// and the refusal returned.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -87,14 +98,20 @@ impl Authorized {
         Ok(response)
     }
 
-    async fn send_with_token<B>(&self, request: Request<B>) -> Result<(Response<Body>, Option<Token>), Error>
+    async fn send_with_token<B>(
+        &self,
+        request: Request<B>,
+    ) -> Result<(Response<Body>, Option<Token>), Error>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
         let origin = Origin::of(request.uri())?;
         if origin != self.origin {
-            let message = format!("the request is for {origin}, and its tokens are for {}", self.origin);
+            let message = format!(
+                "the request is for {origin}, and its tokens are for {}",
+                self.origin
+            );
             return Err(Error::new(Kind::OtherOrigin, message));
         }
         let token = self.source.token().await?;
@@ -102,7 +119,11 @@ impl Authorized {
     }
 
     /// The answer, and the token if it was refused.
-    async fn attempt<B>(&self, mut request: Request<B>, token: Token) -> Result<(Response<Body>, Option<Token>), Error>
+    async fn attempt<B>(
+        &self,
+        mut request: Request<B>,
+        token: Token,
+    ) -> Result<(Response<Body>, Option<Token>), Error>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
@@ -117,7 +138,8 @@ impl Authorized {
     }
 }
 
-/// Whether a response says that another token might have passed: 401 `invalid_token` (RFC 6750 §3.1).
+/// Whether a response says that another token might have passed: 401 `invalid_token` (RFC 6750
+/// §3.1).
 pub fn is_invalid_token<B>(response: &Response<B>) -> bool {
     response.status() == StatusCode::UNAUTHORIZED
         && challenges(response.headers())

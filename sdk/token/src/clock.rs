@@ -6,9 +6,10 @@ use std::time::SystemTime;
 
 /// Where "now" comes from: the system clock unless a caller puts another in its place.
 ///
-/// When a token is due, expired, or asked for again after a failure is decided by a `Clock` alone, so that a test can
-/// move through hours without waiting. It is the time of day and not a stopwatch because a stopwatch stands still while a
-/// machine sleeps, and tokens expire all the same. Only time-outs use a stopwatch (tokio's).
+/// When a token is due, expired, or asked for again after a failure is decided by a `Clock` alone,
+/// so that a test can move through hours without waiting. It is the time of day and not a stopwatch
+/// because a stopwatch stands still while a machine sleeps, and tokens expire all the same. Only
+/// time-outs use a stopwatch (tokio's).
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 

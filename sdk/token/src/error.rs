@@ -10,8 +10,9 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// An error of this crate: an opaque value with a [`Kind`].
 ///
-/// Cloning is cheap: a thousand callers that waited for one token get the same error. No token, assertion or key is in
-/// it; what a server said is cut short and stripped of everything but printable ASCII.
+/// Cloning is cheap: a thousand callers that waited for one token get the same error. No token,
+/// assertion or key is in it; what a server said is cut short and stripped of everything but
+/// printable ASCII.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -32,14 +33,16 @@ pub enum Kind {
     File,
     /// The only token that there is has expired.
     Expired,
-    /// The metadata of the resource (RFC 9728) or of the authorization server (RFC 8414) cannot be used: it is about
-    /// another one, lacks what is needed, or names a plaintext endpoint.
+    /// The metadata of the resource (RFC 9728) or of the authorization server (RFC 8414) cannot be
+    /// used: it is about another one, lacks what is needed, or names a plaintext endpoint.
     Metadata,
     /// The authorization server answered with an error of RFC 6749 §5.2.
     Refused(Refusal),
-    /// The authorization server cannot be reached, did not answer in time, or is not able to answer now.
+    /// The authorization server cannot be reached, did not answer in time, or is not able to answer
+    /// now.
     Unavailable,
-    /// The authorization server broke its protocol: no JSON, too long an answer, a redirect, a member of the wrong form.
+    /// The authorization server broke its protocol: no JSON, too long an answer, a redirect, a
+    /// member of the wrong form.
     Protocol,
     /// The token that was issued is not bound as it was to be, or to another certificate.
     Binding,
@@ -53,7 +56,8 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The request lacks something or is malformed; in an exchange also: a token in it is not accepted.
+    /// The request lacks something or is malformed; in an exchange also: a token in it is not
+    /// accepted.
     InvalidRequest,
     /// Nobody knows this client, or it failed to authenticate.
     InvalidClient,
@@ -97,7 +101,9 @@ impl Refusal {
     /// What to do about it.
     pub(crate) fn advice(self) -> &'static str {
         match self {
-            Self::InvalidRequest => "the request is not what this server wants: compare grant and parameters",
+            Self::InvalidRequest => {
+                "the request is not what this server wants: compare grant and parameters"
+            }
             Self::InvalidClient => {
                 "check client_id, the registered authentication method, and the certificate or key registered for it"
             }
@@ -107,7 +113,9 @@ impl Refusal {
             Self::UnauthorizedClient => "this client is not registered for this grant",
             Self::UnsupportedGrantType => "the server does not know this grant",
             Self::InvalidScope => "ask for a scope that this client may have",
-            Self::InvalidTarget => "the server does not issue tokens for this resource to this client",
+            Self::InvalidTarget => {
+                "the server does not issue tokens for this resource to this client"
+            }
             Self::InvalidDpopProof => "check the clock and the DPoP key of the client",
             Self::ServerError | Self::TemporarilyUnavailable => "try again later",
             Self::Other => "see the server's documentation",
@@ -125,7 +133,11 @@ impl Error {
         }))
     }
 
-    pub(crate) fn because(kind: Kind, message: impl Into<String>, source: impl Into<BoxError>) -> Self {
+    pub(crate) fn because(
+        kind: Kind,
+        message: impl Into<String>,
+        source: impl Into<BoxError>,
+    ) -> Self {
         Self(Arc::new(Inner {
             kind,
             message: message.into(),
@@ -152,33 +164,40 @@ impl Error {
         match self.0.kind {
             Kind::Configuration | Kind::File | Kind::Expired => Fault::Configuration,
             Kind::Refused(Refusal::InvalidGrant) | Kind::OtherOrigin => Fault::Caller,
-            Kind::Refused(Refusal::ServerError | Refusal::TemporarilyUnavailable | Refusal::Other) => Fault::Peer,
+            Kind::Refused(
+                Refusal::ServerError | Refusal::TemporarilyUnavailable | Refusal::Other,
+            ) => Fault::Peer,
             Kind::Refused(_) => Fault::Configuration,
             Kind::Metadata | Kind::Protocol | Kind::Binding => Fault::Peer,
             Kind::Unavailable => Fault::Network,
-            Kind::Request => self.client().map_or(Fault::Network, bowline_client::Error::fault),
+            Kind::Request => self
+                .client()
+                .map_or(Fault::Network, bowline_client::Error::fault),
         }
     }
 
-    /// Whether the same may succeed later without anybody changing anything. A source waits between its tries, so it
-    /// can be asked at any time.
+    /// Whether the same may succeed later without anybody changing anything. A source waits between
+    /// its tries, so it can be asked at any time.
     pub fn is_worth_another_try(&self) -> bool {
         match self.0.kind {
-            Kind::Unavailable | Kind::File | Kind::Refused(Refusal::ServerError | Refusal::TemporarilyUnavailable) => {
-                true
-            }
-            Kind::Request => self.client().is_some_and(bowline_client::Error::is_worth_another_try),
+            Kind::Unavailable
+            | Kind::File
+            | Kind::Refused(Refusal::ServerError | Refusal::TemporarilyUnavailable) => true,
+            Kind::Request => self
+                .client()
+                .is_some_and(bowline_client::Error::is_worth_another_try),
             _ => false,
         }
     }
 
-    /// When the server wants to be asked again, if it said so (`Retry-After`, RFC 9110 §10.2.3), from its answer on.
+    /// When the server wants to be asked again, if it said so (`Retry-After`, RFC 9110 §10.2.3),
+    /// from its answer on.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
-    /// The client's error, if it was a request that failed: to the authorization server, or with [`Kind::Request`] the
-    /// caller's own.
+    /// The client's error, if it was a request that failed: to the authorization server, or with
+    /// [`Kind::Request`] the caller's own.
     pub fn client(&self) -> Option<&bowline_client::Error> {
         self.0.source.as_ref()?.downcast_ref()
     }
@@ -194,7 +213,8 @@ impl From<bowline_client::Error> for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.message)?;
-        // One line tells the whole story: most callers print an error without its sources. The client's own does that.
+        // One line tells the whole story: most callers print an error without its sources. The
+        // client's own does that.
         match &self.0.source {
             Some(cause) => write!(f, ": {cause}"),
             None => Ok(()),

@@ -1,9 +1,10 @@
 //! A token in a file that somebody else replaces: an agent, a sidecar, Kubernetes.
 //!
-//! The file is read when a token is asked for, at most once in an interval, and not when the file system says that it
-//! has changed. Change notices do not cross network and overlay file systems, and are about the directory entry that was
-//! there when somebody began to watch: where a file is swapped by a symlink two directories up, as Kubernetes does, they
-//! miss it. Reading a few kilobytes a second, while somebody asks, misses nothing.
+//! The file is read when a token is asked for, at most once in an interval, and not when the file
+//! system says that it has changed. Change notices do not cross network and overlay file systems,
+//! and are about the directory entry that was there when somebody began to watch: where a file is
+//! swapped by a symlink two directories up, as Kubernetes does, they miss it. Reading a few
+//! kilobytes a second, while somebody asks, misses nothing.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -23,10 +24,11 @@ use crate::{Clock, Counts, Error, Kind, Token, TokenSource};
 
 /// A source that reads its token from a file, and its successors from the same path.
 ///
-/// The file holds the access token and nothing else but white space around it. One that is replaced as a whole (renamed
-/// into place, or behind a symlink that now leads elsewhere) counts at once. One that was written into counts when it was
-/// read twice without a change, so that half a token is not taken for one. While it is missing, empty or unreadable, the
-/// last token stays in use until it expires. A JWT that has expired is no token, even if it still stands there.
+/// The file holds the access token and nothing else but white space around it. One that is replaced
+/// as a whole (renamed into place, or behind a symlink that now leads elsewhere) counts at once.
+/// One that was written into counts when it was read twice without a change, so that half a token
+/// is not taken for one. While it is missing, empty or unreadable, the last token stays in use
+/// until it expires. A JWT that has expired is no token, even if it still stands there.
 #[derive(Clone)]
 pub struct TokenFile(Arc<Cache<Reader>>);
 
@@ -68,7 +70,11 @@ impl TokenFile {
             first: options.interval,
             cap: options.interval,
         };
-        Self(Arc::new(Cache::new(Arc::new(reader), options.clock, backoff)))
+        Self(Arc::new(Cache::new(
+            Arc::new(reader),
+            options.clock,
+            backoff,
+        )))
     }
 
     /// What this source has counted so far.
@@ -95,7 +101,9 @@ impl TokenSource for TokenFile {
 
 impl std::fmt::Debug for TokenFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("TokenFile").field(&self.0.issuer().path).finish()
+        f.debug_tuple("TokenFile")
+            .field(&self.0.issuer().path)
+            .finish()
     }
 }
 
@@ -133,17 +141,27 @@ const MOST_READING: usize = 1;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Issue for Reader {
-    fn issue(self: Arc<Self>, _: Holder, occasion: Occasion) -> BoxFuture<'static, Result<Held, Error>> {
+    fn issue(
+        self: Arc<Self>,
+        _: Holder,
+        occasion: Occasion,
+    ) -> BoxFuture<'static, Result<Held, Error>> {
         Box::pin(async move {
             if self.workers.are_busy() {
-                return Err(self.error("the token file is still being read, and the file system is silent"));
+                return Err(
+                    self.error("the token file is still being read, and the file system is silent")
+                );
             }
             let reader = self.clone();
             let reading = self.workers.run(move || reader.read());
             let (token, file) = match tokio::time::timeout(PATIENCE, reading).await {
                 Ok(Some(read)) => read?,
                 Ok(None) => return Err(self.error("reading the token file panicked")),
-                Err(_) => return Err(self.error(&format!("the token file was not read within {PATIENCE:?}"))),
+                Err(_) => {
+                    return Err(
+                        self.error(&format!("the token file was not read within {PATIENCE:?}"))
+                    );
+                }
             };
             self.take(token, file, occasion)
         })
@@ -164,10 +182,12 @@ impl Reader {
             .read_to_end(&mut octets)
             .map_err(unreadable)?;
         if octets.len() as u64 > MOST_OCTETS {
-            return Err(self.error(&format!("the token file is longer than {MOST_OCTETS} octets")));
+            return Err(self.error(&format!(
+                "the token file is longer than {MOST_OCTETS} octets"
+            )));
         }
-        let text =
-            std::str::from_utf8(&octets).map_err(|_| self.error("the token file holds something else than text"))?;
+        let text = std::str::from_utf8(&octets)
+            .map_err(|_| self.error("the token file holds something else than text"))?;
         let text = text.trim_ascii();
         if text.is_empty() {
             return Err(self.error("the token file is empty"));
@@ -183,13 +203,19 @@ impl Reader {
     }
 
     /// Decides whether what was read is the token now.
-    fn take(&self, read: AccessToken, file: Option<FileId>, occasion: Occasion) -> Result<Held, Error> {
+    fn take(
+        &self,
+        read: AccessToken,
+        file: Option<FileId>,
+        occasion: Occasion,
+    ) -> Result<Held, Error> {
         let now = self.clock.now();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let is_valid = |token: &Token| token.expires_at().is_none_or(|at| now < at);
         let in_use = seen.token.clone().filter(is_valid);
-        let is_whole =
-            occasion == Occasion::Need || file.is_some() && seen.file != file || seen.candidate.as_ref() == Some(&read);
+        let is_whole = occasion == Occasion::Need
+            || file.is_some() && seen.file != file
+            || seen.candidate.as_ref() == Some(&read);
         let token = match in_use {
             Some(token) if *token.access_token() == read || !is_whole => token,
             _ => Token::new(read.clone(), self.id),
@@ -224,7 +250,10 @@ fn open(path: &Path) -> io::Result<File> {
     let metadata = std::fs::metadata(path)?;
     match metadata.is_file() {
         true => File::open(path),
-        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),
+        false => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is not a regular file",
+        )),
     }
 }
 

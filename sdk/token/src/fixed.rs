@@ -7,7 +7,8 @@ use futures_util::future::{BoxFuture, ready};
 use crate::source::new_source_id;
 use crate::{Clock, Error, Kind, Token, TokenSource};
 
-/// A source that has one token: for tools, tests, and a token that somebody else replaces together with the process.
+/// A source that has one token: for tools, tests, and a token that somebody else replaces together
+/// with the process.
 #[derive(Clone, Debug)]
 pub struct Fixed {
     token: Token,
@@ -39,7 +40,10 @@ impl TokenSource for Fixed {
     /// # Errors
     /// [`Kind::Expired`], if the token is a JWT that says so. An opaque token is given for ever.
     fn token(&self) -> BoxFuture<'_, Result<Token, Error>> {
-        let is_expired = self.token.expires_at().is_some_and(|at| at <= self.clock.now());
+        let is_expired = self
+            .token
+            .expires_at()
+            .is_some_and(|at| at <= self.clock.now());
         let token = match is_expired {
             false => Ok(self.token.clone()),
             true => Err(Error::new(

@@ -1,8 +1,9 @@
-//! Where access tokens come from, for [`bowline_client`]: fixed, a file that is watched, OAuth over mutual TLS, and token
-//! exchange.
+//! Where access tokens come from, for [`bowline_client`]: fixed, a file that is watched, OAuth over
+//! mutual TLS, and token exchange.
 //!
-//! A [`TokenSource`] gives one token after the other for one resource. It tells the client what it alone can know: that a
-//! token succeeds another (the cause `token` of a proof), and which certificate an opaque token belongs to (CL-8).
+//! A [`TokenSource`] gives one token after the other for one resource. It tells the client what it
+//! alone can know: that a token succeeds another (the cause `token` of a proof), and which
+//! certificate an opaque token belongs to (CL-8).
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -39,12 +40,12 @@
 //! | [`OAuth`] | tokens of its own (`client_credentials`), or for another token (RFC 8693), replaced ahead of their expiry |
 //! | [`Exchanges`] | an [`OAuth`] source for each token that comes in |
 //!
-//! To write a transport for another protocol, take an `Arc<dyn TokenSource>`, ask it for each request, and use
-//! [`Token::attach`] and [`is_invalid_token`] as [`Authorized`] does.
+//! To write a transport for another protocol, take an `Arc<dyn TokenSource>`, ask it for each
+//! request, and use [`Token::attach`] and [`is_invalid_token`] as [`Authorized`] does.
 //!
-//! What it does not do: no authorization code, no browser, no refresh tokens, no client secrets, no dynamic registration.
-//! It validates no token; what it reads from a JWT is only ever its own client's business. Nothing runs in the background
-//! while nobody asks.
+//! What it does not do: no authorization code, no browser, no refresh tokens, no client secrets, no
+//! dynamic registration. It validates no token; what it reads from a JWT is only ever its own
+//! client's business. Nothing runs in the background while nobody asks.
 //!
 //! Requirement ids such as `CL-8` refer to the project's wire profile.
 
@@ -67,6 +68,8 @@ pub use clock::Clock;
 pub use error::{Error, Kind, Refusal};
 pub use file::{TokenFile, TokenFileOptions};
 pub use fixed::Fixed;
-pub use oauth::{AuthorizationServer, Bound, Builder, ClientAuthentication, Exchanges, OAuth, resource_metadata};
+pub use oauth::{
+    AuthorizationServer, Bound, Builder, ClientAuthentication, Exchanges, OAuth, resource_metadata,
+};
 pub use replace::replace_identity;
 pub use source::{Token, TokenSource, new_source_id};

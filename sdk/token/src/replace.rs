@@ -7,11 +7,12 @@ use futures_util::future::try_join_all;
 
 use crate::{Error, Kind, TokenSource};
 
-/// Makes `next` the current certificate of `client`, once each of the `sources` has a token for it (CL-8). Tokens that
-/// are bound to the certificate before go on being used with that one.
+/// Makes `next` the current certificate of `client`, once each of the `sources` has a token for it
+/// (CL-8). Tokens that are bound to the certificate before go on being used with that one.
 ///
 /// # Errors
-/// A source could not get a token. Then nothing is switched: the current certificate stays, and this can be tried again.
+/// A source could not get a token. Then nothing is switched: the current certificate stays, and
+/// this can be tried again.
 pub async fn replace_identity(
     client: &Client,
     sources: &[Arc<dyn TokenSource>],
@@ -20,5 +21,11 @@ pub async fn replace_identity(
     let next = next.into();
     try_join_all(sources.iter().map(|source| source.token_for(next.clone()))).await?;
     let replaced = client.replace_identity(next);
-    replaced.map_err(|e| Error::because(Kind::Configuration, "the next certificate cannot be used", e))
+    replaced.map_err(|e| {
+        Error::because(
+            Kind::Configuration,
+            "the next certificate cannot be used",
+            e,
+        )
+    })
 }

@@ -19,28 +19,28 @@ use crate::Error;
 
 /// Gives access tokens for one resource, one after the other.
 ///
-/// Ask for a token for each request, put it in with [`Token::attach`], and tell the source when the resource refused it:
-/// [`Authorized`](crate::Authorized) does all three.
+/// Ask for a token for each request, put it in with [`Token::attach`], and tell the source when the
+/// resource refused it: [`Authorized`](crate::Authorized) does all three.
 pub trait TokenSource: Send + Sync + 'static {
-    /// Tells the tokens of this source from those of others; the same for its whole life. It tells a successor token from
-    /// a new one in the causes of proofs.
+    /// Tells the tokens of this source from those of others; the same for its whole life. It tells
+    /// a successor token from a new one in the causes of proofs.
     fn id(&self) -> TokenSourceId;
 
     /// A token to send now. Cheap while there is a good one; waits while there is none.
     ///
     /// # Errors
-    /// There is no token that is still valid, and none could be had. The same error may come for a while without anything
-    /// being tried.
+    /// There is no token that is still valid, and none could be had. The same error may come for a
+    /// while without anything being tried.
     fn token(&self) -> BoxFuture<'_, Result<Token, Error>>;
 
-    /// The resource refused this token with `invalid_token` (RFC 6750 §3.1): the next call of [`token`](Self::token)
-    /// gives another, if there is any. A source that has just replaced a token for this reason does not do so again
-    /// and again.
+    /// The resource refused this token with `invalid_token` (RFC 6750 §3.1): the next call of
+    /// [`token`](Self::token) gives another, if there is any. A source that has just replaced a
+    /// token for this reason does not do so again and again.
     fn refused(&self, token: &Token);
 
-    /// A token to send with this very certificate, which may be the next one and not yet the current one (CL-8): see
-    /// [`replace_identity`](crate::replace_identity). A source that has no say in what its tokens are bound to gives what
-    /// it has.
+    /// A token to send with this very certificate, which may be the next one and not yet the
+    /// current one (CL-8): see [`replace_identity`](crate::replace_identity). A source that has no
+    /// say in what its tokens are bound to gives what it has.
     ///
     /// # Errors
     /// As [`token`](Self::token).
@@ -74,7 +74,8 @@ pub fn new_source_id() -> TokenSourceId {
 
 /// A token as a source gives it: the access token, and what the source knows about it.
 ///
-/// Clones are cheap. `Debug` shows nothing of the token itself. Two are equal when their access tokens are.
+/// Clones are cheap. `Debug` shows nothing of the token itself. Two are equal when their access
+/// tokens are.
 #[derive(Clone)]
 pub struct Token {
     access: AccessToken,
@@ -85,8 +86,8 @@ pub struct Token {
 }
 
 impl Token {
-    /// A token of a source. What it is bound to and when it expires is read from it, if it is a JWT: unverified, which is
-    /// good enough for whoever wants to use his own token.
+    /// A token of a source. What it is bound to and when it expires is read from it, if it is a
+    /// JWT: unverified, which is good enough for whoever wants to use his own token.
     pub fn new(access: AccessToken, source: TokenSourceId) -> Self {
         Self {
             certificate: access.confirmation().ok().and_then(|cnf| cnf.x5t_s256),
@@ -97,8 +98,8 @@ impl Token {
         }
     }
 
-    /// The same, issued to a client that authenticated with this certificate: what an opaque token is bound to, as far as
-    /// anybody but its issuer can tell. A JWT tells itself.
+    /// The same, issued to a client that authenticated with this certificate: what an opaque token
+    /// is bound to, as far as anybody but its issuer can tell. A JWT tells itself.
     #[must_use]
     pub fn issued_to(mut self, certificate: Thumbprint) -> Self {
         if Payload::of(&self.access).is_none() {
@@ -139,12 +140,14 @@ impl Token {
         self.expires_at
     }
 
-    /// The scope that was granted, if the authorization server said so (RFC 6749 §5.1): it may be less than was asked for.
+    /// The scope that was granted, if the authorization server said so (RFC 6749 §5.1): it may be
+    /// less than was asked for.
     pub fn scope(&self) -> Option<&str> {
         self.scope.as_deref()
     }
 
-    /// Puts the token into a request for a bowline client: the token, its source, and the certificate that it needs.
+    /// Puts the token into a request for a bowline client: the token, its source, and the
+    /// certificate that it needs.
     pub fn attach<B>(&self, request: &mut Request<B>) {
         self.attach_to(request.extensions_mut());
     }
@@ -192,7 +195,9 @@ struct Payload {
 impl Payload {
     fn of(token: &AccessToken) -> Option<Self> {
         let mut parts = token.secret().split('.');
-        let (Some(_), Some(payload), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        let (Some(_), Some(payload), Some(_), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
             return None;
         };
         let payload = Zeroizing::new(URL_SAFE_NO_PAD.decode(payload).ok()?);

@@ -1,10 +1,12 @@
-//! Blocking work that may hang, on tokio's blocking threads: never so much of it that it takes them all.
+//! Blocking work that may hang, on tokio's blocking threads: never so much of it that it takes them
+//! all.
 
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-/// Counts the jobs that have not ended, even those that nobody waits for any more. Clones count together.
+/// Counts the jobs that have not ended, even those that nobody waits for any more. Clones count
+/// together.
 #[derive(Clone, Debug)]
 pub(crate) struct Workers(Arc<Semaphore>);
 
@@ -20,7 +22,10 @@ impl Workers {
     }
 
     /// Runs a job, when there is a place for it; `None` if it panicked.
-    pub(crate) async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
         // The semaphore is never closed.
         let slot = self.0.clone().acquire_owned().await.ok()?;
         let working = tokio::task::spawn_blocking(move || {
@@ -63,7 +68,10 @@ mod tests {
     #[tokio::test]
     async fn a_job_that_panics_gives_its_place_back() {
         let workers = Workers::new(1);
-        assert_eq!(workers.run(|| panic!("as the test wants")).await, None::<()>);
+        assert_eq!(
+            workers.run(|| panic!("as the test wants")).await,
+            None::<()>
+        );
         assert_eq!(workers.run(|| 1).await, Some(1));
     }
 }

@@ -1,4 +1,5 @@
-//! One task that takes its time, followed to its end: by ours with `LongTask`, by the stock client as far as its stream goes.
+//! One task that takes its time, followed to its end: by ours with `LongTask`, by the stock client
+//! as far as its stream goes.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -53,7 +54,12 @@ impl Heard<'_> {
 }
 
 /// The time between two states is its latency.
-pub(super) async fn follow(client: &Client, is_ours: bool, steps: u32, progress: &ProgressBar) -> Driven {
+pub(super) async fn follow(
+    client: &Client,
+    is_ours: bool,
+    steps: u32,
+    progress: &ProgressBar,
+) -> Driven {
     let mut heard = Heard {
         steps: vec![0; steps as usize],
         has_completed: false,
@@ -66,8 +72,14 @@ pub(super) async fn follow(client: &Client, is_ours: bool, steps: u32, progress:
         while let Some(Ok(event)) = task.next().await {
             match &event {
                 TaskEvent::CaughtUp(caught_up) => {
-                    caught_up.messages.iter().for_each(|message| heard.message(message));
-                    caught_up.status.iter().for_each(|status| heard.status(status));
+                    caught_up
+                        .messages
+                        .iter()
+                        .for_each(|message| heard.message(message));
+                    caught_up
+                        .status
+                        .iter()
+                        .for_each(|status| heard.status(status));
                 }
                 TaskEvent::Status(update) => heard.status(&update.status),
                 TaskEvent::Message(message) => heard.message(message),

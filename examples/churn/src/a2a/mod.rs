@@ -36,10 +36,14 @@ pub(crate) fn server(scenario: Scenario, origin: &str, calls: u32) -> Router {
 /// A call, for whoever has no client: it need not be a good one to get past the verifier.
 pub(crate) fn call_by_hand(binding: Binding) -> Vec<u8> {
     match binding {
-        Binding::JsonRpc => br#"{"jsonrpc":"2.0","id":1,"method":"ListTasks","params":{}}"#.to_vec(),
-        Binding::HttpJson => serde_json::json!({ "message": Message::new(Role::User, vec![Part::text("stolen")]) })
-            .to_string()
-            .into_bytes(),
+        Binding::JsonRpc => {
+            br#"{"jsonrpc":"2.0","id":1,"method":"ListTasks","params":{}}"#.to_vec()
+        }
+        Binding::HttpJson => {
+            serde_json::json!({ "message": Message::new(Role::User, vec![Part::text("stolen")]) })
+                .to_string()
+                .into_bytes()
+        }
         // An empty message in gRPC's framing.
         Binding::Grpc => vec![0; 5],
     }
@@ -69,7 +73,9 @@ impl Agent {
                     Binding::Grpc => transports.grpc(),
                 };
                 let interfaces = &card.supported_interfaces;
-                let interface = interfaces.iter().find(|i| i.protocol_binding == factory.protocol());
+                let interface = interfaces
+                    .iter()
+                    .find(|i| i.protocol_binding == factory.protocol());
                 let interface = interface.ok_or("the card has no such interface")?;
                 Ok(Self {
                     client: Arc::new(A2AClient::new(factory.create(&card, interface).await?)),
@@ -91,9 +97,16 @@ impl Agent {
         self.http.as_ref()
     }
 
-    pub(crate) async fn drive(&self, scenario: Scenario, calls: u32, progress: &ProgressBar) -> Driven {
+    pub(crate) async fn drive(
+        &self,
+        scenario: Scenario,
+        calls: u32,
+        progress: &ProgressBar,
+    ) -> Driven {
         match scenario {
-            Scenario::A2aLongTask => long_task::follow(&self.client, self.http.is_some(), calls, progress).await,
+            Scenario::A2aLongTask => {
+                long_task::follow(&self.client, self.http.is_some(), calls, progress).await
+            }
             _ => self.call(calls, progress).await,
         }
     }

@@ -1,5 +1,5 @@
-//! The official client's own transports: reqwest for JSON-RPC and HTTP+JSON, a tonic channel for gRPC, each with the agent's
-//! certificate.
+//! The official client's own transports: reqwest for JSON-RPC and HTTP+JSON, a tonic channel for
+//! gRPC, each with the agent's certificate.
 
 use std::sync::Arc;
 
@@ -19,7 +19,11 @@ use crate::contender::stock_http;
 use crate::scenario::Binding;
 use crate::world::World;
 
-pub(super) async fn transport(world: &World, origin: &str, binding: Binding) -> Result<Box<dyn Transport>> {
+pub(super) async fn transport(
+    world: &World,
+    origin: &str,
+    binding: Binding,
+) -> Result<Box<dyn Transport>> {
     Ok(match binding {
         Binding::JsonRpc => Box::new(JsonRpcTransport::new(
             stock_http(world)?.build()?,
@@ -39,7 +43,10 @@ async fn channel(world: &World, origin: &str) -> Result<Channel> {
     let connector = tower::service_fn(move |uri: Uri| {
         let tls = tls.clone();
         async move {
-            let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(443));
+            let (host, port) = (
+                uri.host().unwrap_or_default(),
+                uri.port_u16().unwrap_or(443),
+            );
             let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
             let socket = TcpStream::connect((host, port)).await?;
             // As tonic's own connector does.
@@ -56,8 +63,8 @@ async fn channel(world: &World, origin: &str) -> Result<Channel> {
 fn tls(world: &World) -> Result<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(world.pki.ca_der().clone())?;
-    let chain: Vec<_> =
-        CertificateDer::pem_slice_iter(world.agent.chain_pem().as_bytes()).collect::<std::result::Result<_, _>>()?;
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(world.agent.chain_pem().as_bytes())
+        .collect::<std::result::Result<_, _>>()?;
     let key = PrivateKeyDer::from_pem_slice(world.agent.key_pem().as_bytes())?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut tls = rustls::ClientConfig::builder_with_provider(provider)

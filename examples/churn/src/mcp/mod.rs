@@ -55,12 +55,19 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    pub(crate) async fn connect(world: &World, upstream: &Upstream, contender: Contender) -> Result<Self> {
+    pub(crate) async fn connect(
+        world: &World,
+        upstream: &Upstream,
+        contender: Contender,
+    ) -> Result<Self> {
         let url = format!("{}{PATH}", upstream.origin());
         let events = Events::default();
         let (client, http) = match contender.ours(world).await? {
             Some(Ours { client, token }) => {
-                let running = events.clone().serve(bowline_mcp::transport(client.clone(), url, token));
+                let running =
+                    events
+                        .clone()
+                        .serve(bowline_mcp::transport(client.clone(), url, token));
                 (running.await?, Some(client))
             }
             None => {
@@ -72,14 +79,23 @@ impl Agent {
                 (events.clone().serve(transport).await?, None)
             }
         };
-        Ok(Self { client, http, events })
+        Ok(Self {
+            client,
+            http,
+            events,
+        })
     }
 
     pub(crate) fn http(&self) -> Option<&Client> {
         self.http.as_ref()
     }
 
-    pub(crate) async fn drive(&self, scenario: Scenario, calls: u32, progress: &ProgressBar) -> Driven {
+    pub(crate) async fn drive(
+        &self,
+        scenario: Scenario,
+        calls: u32,
+        progress: &ProgressBar,
+    ) -> Driven {
         let mut driven = Driven::default();
         for call in 0..calls {
             if let Some(think_time) = scenario.think_time().filter(|_| call > 0) {

@@ -29,9 +29,14 @@ impl Tools {
     }
 
     #[tool(description = "Gives its argument back")]
-    async fn echo(&self, Parameters(Echo { text }): Parameters<Echo>, context: RequestContext<RoleServer>) -> String {
+    async fn echo(
+        &self,
+        Parameters(Echo { text }): Parameters<Echo>,
+        context: RequestContext<RoleServer>,
+    ) -> String {
         if self.announces {
-            // Something for the event stream to carry; a client that has gone is no reason to fail the call.
+            // Something for the event stream to carry; a client that has gone is no reason to fail
+            // the call.
             let _ = context.peer.notify_tool_list_changed().await;
         }
         text

@@ -1,12 +1,13 @@
 //! What an agent card demands of whoever calls the agent, decided before anything is sent.
 //!
-//! The card's security requirements are alternatives, each a set of schemes that are all needed (A2A §4.4.1, §4.5). Of these,
-//! mutual TLS and access tokens are this crate's business; API keys, HTTP Basic and whatever else a card may name are the
-//! caller's, and count as met. Requirements of single skills are not looked at: which skill a message reaches, the agent
-//! decides. Scopes are the token source's affair.
+//! The card's security requirements are alternatives, each a set of schemes that are all needed
+//! (A2A §4.4.1, §4.5). Of these, mutual TLS and access tokens are this crate's business; API keys,
+//! HTTP Basic and whatever else a card may name are the caller's, and count as met. Requirements of
+//! single skills are not looked at: which skill a message reaches, the agent decides. Scopes are
+//! the token source's affair.
 //!
-//! A card demands; it cannot excuse from anything. What the access token demands (`cnf`), and what the client's policy
-//! demands, holds whatever the card says or leaves out.
+//! A card demands; it cannot excuse from anything. What the access token demands (`cnf`), and what
+//! the client's policy demands, holds whatever the card says or leaves out.
 
 use a2a::{AgentCard, SecurityScheme};
 use bowline_client::{Call, PerRequestClaims, ProofRequired};
@@ -34,7 +35,8 @@ struct Schemes {
 /// What requests over one interface do for the sake of the card. The default is nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Terms {
-    /// Whether a token carries a proof from the first request on; and which calls have one of their own.
+    /// Whether a token carries a proof from the first request on; and which calls have one of their
+    /// own.
     binding: Option<PerRequestClaims>,
     needs_token: bool,
 }
@@ -52,7 +54,11 @@ impl Demands {
         let required = card.security_requirements.as_deref().unwrap_or_default();
         let mut alternatives: Vec<_> = required
             .iter()
-            .map(|names| names.keys().fold(Schemes::default(), |all, name| all.and(card, name)))
+            .map(|names| {
+                names
+                    .keys()
+                    .fold(Schemes::default(), |all, name| all.and(card, name))
+            })
             .collect();
         if alternatives.is_empty() {
             alternatives.push(Schemes::default());
@@ -64,7 +70,10 @@ impl Demands {
                 token: true,
             }];
         }
-        Ok(Self { binding, alternatives })
+        Ok(Self {
+            binding,
+            alternatives,
+        })
     }
 
     /// What the card says of session binding.
@@ -82,11 +91,12 @@ impl Demands {
         self.alternatives.iter().all(|schemes| schemes.token)
     }
 
-    /// What requests to the interface at `endpoint`, an absolute URL, do for the card's sake, by a client that has a
-    /// certificate or has none.
+    /// What requests to the interface at `endpoint`, an absolute URL, do for the card's sake, by a
+    /// client that has a certificate or has none.
     ///
-    /// Where the card announces session binding, each access token carries a proof from the first request on, if there is a
-    /// certificate and the interface is TLS; and the extension is named in `A2A-Extensions`.
+    /// Where the card announces session binding, each access token carries a proof from the first
+    /// request on, if there is a certificate and the interface is TLS; and the extension is named
+    /// in `A2A-Extensions`.
     ///
     /// # Errors
     /// [`Kind::Configuration`]: nobody is served without a certificate, and there is none, or could be none because the
@@ -110,7 +120,11 @@ impl Demands {
     }
 
     fn out_of_reach(&self, is_tls: bool) -> Failure {
-        let what = match self.binding.as_ref().is_some_and(SessionBinding::is_required) {
+        let what = match self
+            .binding
+            .as_ref()
+            .is_some_and(SessionBinding::is_required)
+        {
             true => "access tokens that are bound to a mutual-TLS connection",
             false => "mutual TLS",
         };
@@ -118,7 +132,9 @@ impl Demands {
             true => format!(
                 "the agent's card demands {what}, and this client has no certificate: give it one (Builder::identity)"
             ),
-            false => format!("the agent's card demands {what}, and this interface is plaintext: use one that is https"),
+            false => format!(
+                "the agent's card demands {what}, and this interface is plaintext: use one that is https"
+            ),
         };
         Failure::new(Kind::Configuration, message)
     }
@@ -145,8 +161,8 @@ impl Terms {
         ))
     }
 
-    /// Marks the request that calls `method`, named as in JSON-RPC: its token is proved ([`ProofRequired`]), and by a proof
-    /// for this one request if the card wants that
+    /// Marks the request that calls `method`, named as in JSON-RPC: its token is proved
+    /// ([`ProofRequired`]), and by a proof for this one request if the card wants that
     /// ([`ProofForThisRequest`](bowline_client::ProofForThisRequest)). It takes no mark away.
     pub fn apply_to(&self, method: &str, extensions: &mut Extensions) {
         let Some(claims) = &self.binding else { return };
@@ -163,11 +179,16 @@ impl Terms {
 impl Schemes {
     /// With this scheme besides. One that the card does not declare is the caller's to know.
     fn and(mut self, card: &AgentCard, name: &str) -> Self {
-        let declared = card.security_schemes.as_ref().and_then(|schemes| schemes.get(name));
+        let declared = card
+            .security_schemes
+            .as_ref()
+            .and_then(|schemes| schemes.get(name));
         match declared {
             Some(SecurityScheme::MutualTls(_)) => self.certificate = true,
             Some(SecurityScheme::OAuth2(_) | SecurityScheme::OpenIdConnect(_)) => self.token = true,
-            Some(SecurityScheme::HttpAuth(http)) if carries_token(&http.scheme) => self.token = true,
+            Some(SecurityScheme::HttpAuth(http)) if carries_token(&http.scheme) => {
+                self.token = true
+            }
             Some(SecurityScheme::HttpAuth(_) | SecurityScheme::ApiKey(_)) | None => {}
         }
         self

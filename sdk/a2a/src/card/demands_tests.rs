@@ -5,7 +5,8 @@ use super::*;
 
 const JSON_RPC: &str = "https://agent.example/rpc";
 
-/// A card with these security requirements, and this extension if any. Its schemes are one of each kind.
+/// A card with these security requirements, and this extension if any. Its schemes are one of each
+/// kind.
 fn card(requirements: Value, extension: Option<SessionBinding>) -> AgentCard {
     let mut card: AgentCard = serde_json::from_value(json!({
         "name": "x",
@@ -43,7 +44,10 @@ fn card(requirements: Value, extension: Option<SessionBinding>) -> AgentCard {
 /// Alternatives of schemes that are all needed, without scopes.
 fn any_of(alternatives: &[&[&str]]) -> Value {
     let all = |names: &&[&str]| {
-        let schemes: serde_json::Map<_, _> = names.iter().map(|name| (name.to_string(), json!({}))).collect();
+        let schemes: serde_json::Map<_, _> = names
+            .iter()
+            .map(|name| (name.to_string(), json!({})))
+            .collect();
         json!({ "schemes": schemes })
     };
     alternatives.iter().map(all).collect()
@@ -95,7 +99,11 @@ fn scopes_make_no_difference_in_either_of_their_shapes() {
         json!([{ "schemes": { "oauth2": {} } }]),
         json!([{ "oauth2": ["a"] }]),
     ] {
-        assert!(Demands::of(&card(requirements, None)).unwrap().needs_token());
+        assert!(
+            Demands::of(&card(requirements, None))
+                .unwrap()
+                .needs_token()
+        );
     }
 }
 
@@ -123,7 +131,9 @@ fn a_certificate_that_is_demanded_and_not_there_is_told_before_anything_is_sent(
             if let Err(failure) = needs_token {
                 assert_eq!(failure.kind(), Kind::Configuration);
                 assert!(
-                    failure.to_string().contains("give it one (Builder::identity)"),
+                    failure
+                        .to_string()
+                        .contains("give it one (Builder::identity)"),
                     "{failure}"
                 );
                 assert!(!failure.may_have_been_processed());
@@ -138,8 +148,14 @@ fn a_token_that_is_demanded_and_not_there_is_told_before_the_call_is_sent() {
     assert_eq!(terms.allow(true), Ok(()));
     let failure = terms.allow(false).unwrap_err();
     assert_eq!(failure.kind(), Kind::Configuration);
-    assert!(failure.to_string().contains("Transports::token"), "{failure}");
-    assert_eq!(demands(&[]).meet(&over_tls(), true).unwrap().allow(false), Ok(()));
+    assert!(
+        failure.to_string().contains("Transports::token"),
+        "{failure}"
+    );
+    assert_eq!(
+        demands(&[]).meet(&over_tls(), true).unwrap().allow(false),
+        Ok(())
+    );
 }
 
 #[test]
@@ -169,13 +185,24 @@ fn session_binding_that_is_required_takes_a_certificate_and_a_token_whatever_the
     let required = Some(SessionBinding::required());
     for alternatives in [&[][..], &[&["key"][..]], &[&["oauth2"], &["mtls"]], &[&[]]] {
         let demands = Demands::of(&card(any_of(alternatives), required.clone())).unwrap();
-        assert!(demands.needs_certificate() && demands.needs_token(), "{alternatives:?}");
+        assert!(
+            demands.needs_certificate() && demands.needs_token(),
+            "{alternatives:?}"
+        );
         let failure = demands.meet(&over_tls(), false).unwrap_err();
         assert!(
-            failure.to_string().contains("bound to a mutual-TLS connection"),
+            failure
+                .to_string()
+                .contains("bound to a mutual-TLS connection"),
             "{failure}"
         );
-        assert!(demands.meet(&over_tls(), true).unwrap().allow(false).is_err());
+        assert!(
+            demands
+                .meet(&over_tls(), true)
+                .unwrap()
+                .allow(false)
+                .is_err()
+        );
     }
 }
 
@@ -200,7 +227,10 @@ fn session_binding_that_is_only_offered_is_not_taken_by_a_client_that_cannot() {
     let terms = demands.meet(&over_tls(), false).unwrap();
     assert_eq!(terms.extension(), None);
     assert_eq!(marks(&terms, "CancelTask"), (false, false));
-    assert!(terms.allow(false).is_err(), "the token is demanded all the same");
+    assert!(
+        terms.allow(false).is_err(),
+        "the token is demanded all the same"
+    );
 }
 
 /// What a card leaves out, it does not forbid.

@@ -1,8 +1,9 @@
 //! Agent cards: fetched over the same client, kept octet by octet, and read for what they demand.
 //!
-//! [`Cards`] does what the SDK's `AgentCardResolver` does, with limits, and errors that say what came instead. A card is
-//! fetched without an access token. Its octets are kept as they came ([`Card::octets`]), so that whoever verifies its
-//! signatures can; nothing here verifies them, and nothing rewrites a card.
+//! [`Cards`] does what the SDK's `AgentCardResolver` does, with limits, and errors that say what
+//! came instead. A card is fetched without an access token. Its octets are kept as they came
+//! ([`Card::octets`]), so that whoever verifies its signatures can; nothing here verifies them, and
+//! nothing rewrites a card.
 //!
 //! [`Demands`] tells what a card wants of its callers, before the first of them is refused.
 
@@ -44,8 +45,9 @@ const LONGEST_FRESHNESS: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Fetches agent cards.
 ///
-/// Redirects are followed to the same origin only, by 307 and 308 (CL-6). Where the card's interfaces are is not its affair:
-/// [`Transports`](crate::Transports) go to the origins that the caller names.
+/// Redirects are followed to the same origin only, by 307 and 308 (CL-6). Where the card's
+/// interfaces are is not its affair: [`Transports`](crate::Transports) go to the origins that the
+/// caller names.
 #[derive(Clone, Debug)]
 pub struct Cards {
     client: Client,
@@ -77,18 +79,20 @@ impl Cards {
         self
     }
 
-    /// The card of the agent at `base`, such as `https://agent.example.com`: `{base}/.well-known/agent-card.json`.
+    /// The card of the agent at `base`, such as `https://agent.example.com`:
+    /// `{base}/.well-known/agent-card.json`.
     ///
     /// # Errors
-    /// [`Kind::InvalidCall`] if `base` is no absolute URL; those of the client; [`Kind::TimedOut`]; [`Kind::Redirect`];
-    /// [`Kind::Unauthorized`], [`Kind::Forbidden`] and [`Kind::Status`] for another status than 200; [`Kind::TooLong`];
-    /// [`Kind::NotA2a`] for what is no JSON, or no card.
+    /// [`Kind::InvalidCall`] if `base` is no absolute URL; those of the client; [`Kind::TimedOut`];
+    /// [`Kind::Redirect`]; [`Kind::Unauthorized`], [`Kind::Forbidden`] and [`Kind::Status`] for
+    /// another status than 200; [`Kind::TooLong`]; [`Kind::NotA2a`] for what is no JSON, or no
+    /// card.
     pub async fn resolve(&self, base: &str) -> Result<Card, Failure> {
         self.ask(&well_known(base)?, None).await
     }
 
-    /// The same card while it is fresh (RFC 9111 §4.2, by `Cache-Control: max-age` alone); after that, the agent is asked
-    /// whether it has another. If it has not, the octets stay the same.
+    /// The same card while it is fresh (RFC 9111 §4.2, by `Cache-Control: max-age` alone); after
+    /// that, the agent is asked whether it has another. If it has not, the octets stay the same.
     ///
     /// # Errors
     /// As [`resolve`](Self::resolve). The old card is none the worse for it.
@@ -158,7 +162,9 @@ impl Cards {
                     "the agent card has more than {} octets; raise the limit (Cards::longest) if it may",
                     self.longest
                 );
-                Err(Failure::new(Kind::TooLong, message).processed(false).with_head(head))
+                Err(Failure::new(Kind::TooLong, message)
+                    .processed(false)
+                    .with_head(head))
             }
         }
     }
@@ -183,7 +189,8 @@ impl Card {
         &self.0.card
     }
 
-    /// Its octets, exactly as they came: what its signatures are verified over (A2A §8.4), and what a copy of it has to be.
+    /// Its octets, exactly as they came: what its signatures are verified over (A2A §8.4), and what
+    /// a copy of it has to be.
     pub fn octets(&self) -> &Bytes {
         &self.0.octets
     }
@@ -193,8 +200,8 @@ impl Card {
         &self.0.url
     }
 
-    /// Whether it carries signatures (A2A §8.4). They are not verified here, and a signature that nobody has verified says
-    /// nothing.
+    /// Whether it carries signatures (A2A §8.4). They are not verified here, and a signature that
+    /// nobody has verified says nothing.
     pub fn is_signed(&self) -> bool {
         self.0
             .card
@@ -223,7 +230,9 @@ impl Card {
         }
         let card = serde_json::from_slice(&octets).map_err(|e| {
             let what = match e.classify() {
-                serde_json::error::Category::Data => format!("JSON that is no agent card: {}", shown(&e.to_string())),
+                serde_json::error::Category::Data => {
+                    format!("JSON that is no agent card: {}", shown(&e.to_string()))
+                }
                 _ => format!(
                     "{}; as JSON: {}",
                     describe(&head.headers, &octets),
@@ -307,8 +316,9 @@ fn well_known(base: &str) -> Result<Uri, Failure> {
     let unusable = |why: &str| {
         // What is in front of the host, or behind the path, may be secret.
         let base = shown_target(base).unwrap_or_default();
-        let message =
-            format!("{base:?} is no base URL of an agent ({why}); give one such as https://agent.example.com");
+        let message = format!(
+            "{base:?} is no base URL of an agent ({why}); give one such as https://agent.example.com"
+        );
         Failure::new(Kind::InvalidCall, message)
     };
     let uri: Uri = base.parse().map_err(|_| unusable("it cannot be parsed"))?;
@@ -329,8 +339,13 @@ async fn no_card(head: &Parts, rest: Body) -> Failure {
     let status = head.status;
     if status.is_redirection() {
         rest.drain_in_background();
-        let location = head.headers.get(LOCATION).and_then(|value| value.to_str().ok());
-        let to = location.and_then(shown_target).unwrap_or_else(|| "nowhere".to_owned());
+        let location = head
+            .headers
+            .get(LOCATION)
+            .and_then(|value| value.to_str().ok());
+        let to = location
+            .and_then(shown_target)
+            .unwrap_or_else(|| "nowhere".to_owned());
         let message = format!(
             "the request for the agent card is redirected (HTTP {status}) to {to}: if the agent is there, give that as its base URL"
         );
@@ -344,20 +359,26 @@ async fn no_card(head: &Parts, rest: Body) -> Failure {
         _ => (Kind::Status, ""),
     };
     let what = describe(&head.headers, &octets);
-    let message = format!("where the agent card should be, HTTP {status} with {what} was answered{hint}");
+    let message =
+        format!("where the agent card should be, HTTP {status} with {what} was answered{hint}");
     Failure::new(kind, message).processed(false).with_head(head)
 }
 
-const PRIVATE: &str = "; a public card needs no access token, and a private one comes by GetExtendedAgentCard";
+const PRIVATE: &str =
+    "; a public card needs no access token, and a private one comes by GetExtendedAgentCard";
 
 fn not_a_card(head: &Parts, what: &str) -> Failure {
     let message = format!("where the agent card should be, there is {what}");
-    Failure::new(Kind::NotA2a, message).processed(false).with_head(head)
+    Failure::new(Kind::NotA2a, message)
+        .processed(false)
+        .with_head(head)
 }
 
 fn unasked(head: &Parts) -> Failure {
     let message = "the agent card is said to be the same (HTTP 304), and nobody had asked; ask whoever runs the agent";
-    Failure::new(Kind::NotA2a, message).processed(false).with_head(head)
+    Failure::new(Kind::NotA2a, message)
+        .processed(false)
+        .with_head(head)
 }
 
 #[cfg(test)]
@@ -367,8 +388,14 @@ mod tests {
     #[test]
     fn a_card_is_at_its_well_known_place_below_the_base() {
         for (base, url) in [
-            ("https://a.example", "https://a.example/.well-known/agent-card.json"),
-            ("https://a.example/", "https://a.example/.well-known/agent-card.json"),
+            (
+                "https://a.example",
+                "https://a.example/.well-known/agent-card.json",
+            ),
+            (
+                "https://a.example/",
+                "https://a.example/.well-known/agent-card.json",
+            ),
             (
                 "https://a.example:8443/tenants/7//",
                 "https://a.example:8443/tenants/7/.well-known/agent-card.json",
@@ -394,7 +421,10 @@ mod tests {
             let failure = well_known(base).unwrap_err();
             assert_eq!(failure.kind(), Kind::InvalidCall, "{base}");
             assert!(!failure.to_string().contains("secret"), "{failure}");
-            assert!(failure.to_string().contains("such as https://"), "{failure}");
+            assert!(
+                failure.to_string().contains("such as https://"),
+                "{failure}"
+            );
         }
     }
 
@@ -408,7 +438,13 @@ mod tests {
         };
         let (head, ()) = Response::new(()).into_parts();
         let url = Uri::from_static("https://a.example/");
-        let card = Card::read(&url, Bytes::from_static(text.as_bytes()), &head, caching("max-age=60")).unwrap();
+        let card = Card::read(
+            &url,
+            Bytes::from_static(text.as_bytes()),
+            &head,
+            caching("max-age=60"),
+        )
+        .unwrap();
         tokio::time::advance(Duration::from_secs(59)).await;
         assert!(card.is_fresh());
         tokio::time::advance(Duration::from_secs(1)).await;
@@ -432,7 +468,11 @@ mod tests {
             (&["max-age=-1"], None, 0),
             (&["max-age=nonsense"], None, 0),
             (&["s-maxage=300"], None, 0),
-            (&["max-age=18446744073709551615"], None, LONGEST_FRESHNESS.as_secs()),
+            (
+                &["max-age=18446744073709551615"],
+                None,
+                LONGEST_FRESHNESS.as_secs(),
+            ),
         ] {
             let mut fields = HeaderMap::new();
             for value in cache_control {

@@ -26,8 +26,9 @@ pub(super) enum Shape {
     Stream,
 }
 
-/// A body that ends with success or with an error, and never just so: tonic cannot tell every way in which it may be
-/// cut, and hyper makes of a stream that is reset with CANCEL or NO_ERROR one that ended.
+/// A body that ends with success or with an error, and never just so: tonic cannot tell every way
+/// in which it may be cut, and hyper makes of a stream that is reset with CANCEL or NO_ERROR one
+/// that ended.
 pub(super) struct Answer {
     /// `None` if it ended with its head.
     body: Option<Body>,
@@ -38,7 +39,10 @@ pub(super) struct Answer {
 
 /// The trailers of an answer that succeeded: all that tonic needs of them.
 pub(super) fn success() -> HeaderMap {
-    HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))])
+    HeaderMap::from_iter([(
+        HeaderName::from_static("grpc-status"),
+        HeaderValue::from_static("0"),
+    )])
 }
 
 impl Answer {
@@ -68,8 +72,11 @@ impl Answer {
         if let Some(too_late) = &mut self.too_late
             && too_late.as_mut().poll(cx).is_ready()
         {
-            let message = format!("the agent began to answer and did not end within {MESSAGE_TIME:?}");
-            return Poll::Ready(Err(Failure::new(Kind::TimedOut, message).processed(true).into()));
+            let message =
+                format!("the agent began to answer and did not end within {MESSAGE_TIME:?}");
+            return Poll::Ready(Err(Failure::new(Kind::TimedOut, message)
+                .processed(true)
+                .into()));
         }
         let frame = match ready!(http_body::Body::poll_frame(Pin::new(body), cx)) {
             Some(Ok(frame)) => frame,
@@ -78,7 +85,9 @@ impl Answer {
         };
         Poll::Ready(match frame.into_data() {
             Ok(data) => self.read(data).map(Some),
-            Err(frame) => self.ended(&frame.into_trailers().unwrap_or_default()).map(Some),
+            Err(frame) => self
+                .ended(&frame.into_trailers().unwrap_or_default())
+                .map(Some),
         })
     }
 
@@ -110,7 +119,8 @@ impl Answer {
     fn cut(&self, why: &str) -> Failure {
         match self.shape {
             Shape::Message => {
-                let message = format!("the agent's answer was cut; the call may have been processed: {why}");
+                let message =
+                    format!("the agent's answer was cut; the call may have been processed: {why}");
                 Failure::new(Kind::MayHaveBeenProcessed, message)
             }
             Shape::Stream => {
@@ -125,13 +135,16 @@ impl http_body::Body for Answer {
     type Data = Bytes;
     type Error = A2AError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, A2AError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, A2AError>>> {
         self.get_mut().poll_body(cx).map(Result::transpose)
     }
 }
 
-/// How far a sequence of length-prefixed messages has come: one octet of flags, four of length, and as many as they
-/// say.
+/// How far a sequence of length-prefixed messages has come: one octet of flags, four of length, and
+/// as many as they say.
 #[derive(Default)]
 struct Messages {
     /// What has come of a prefix.
@@ -192,7 +205,11 @@ mod tests {
             for part in octets.chunks(size) {
                 messages.read(part);
                 at += part.len();
-                assert_eq!(messages.is_between(), between.contains(&at), "{at} of {size} at a time");
+                assert_eq!(
+                    messages.is_between(),
+                    between.contains(&at),
+                    "{at} of {size} at a time"
+                );
             }
             assert_eq!(messages.begun, 3);
         }

@@ -1,4 +1,5 @@
-//! What the generated stub calls: one HTTP request out by [`Wire`], and its answer judged before tonic sees it.
+//! What the generated stub calls: one HTTP request out by [`Wire`], and its answer judged before
+//! tonic sees it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -33,14 +34,18 @@ impl Channel {
         Self { wire, shape }
     }
 
-    async fn send(&self, request: Request<tonic::body::Body>) -> Result<Response<Answer>, A2AError> {
+    async fn send(
+        &self,
+        request: Request<tonic::body::Body>,
+    ) -> Result<Response<Answer>, A2AError> {
         let (mut head, body) = request.into_parts();
         let mut call: Outbound = head
             .extensions
             .remove()
             .ok_or_else(|| Failure::new(Kind::InvalidCall, "the request came without its call"))?;
         metadata(&mut call.params)?;
-        // All of it, so that it can be sent again: once a challenge is answered, with another token.
+        // All of it, so that it can be sent again: once a challenge is answered, with another
+        // token.
         let message = body.collect().await.map_err(|status| {
             let message = format!("the request cannot be encoded: {}", status.message());
             Failure::new(Kind::InvalidCall, message)
@@ -78,7 +83,9 @@ impl Channel {
             .filter(|encoding| *encoding != "identity")
         {
             let encoding = shown(&String::from_utf8_lossy(encoding.as_bytes()));
-            let message = format!("the agent's answer is compressed ({encoding}), which it was not asked for");
+            let message = format!(
+                "the agent's answer is compressed ({encoding}), which it was not asked for"
+            );
             return Err(Failure::new(Kind::NotA2a, message).into());
         }
         Ok(self.answered(Answer::new(body, self.shape), false))
@@ -109,7 +116,8 @@ impl Service<Request<tonic::body::Body>> for Channel {
     }
 }
 
-/// Whether messages of ours can be in it. gRPC-Web is another protocol, and so is gRPC with messages in JSON.
+/// Whether messages of ours can be in it. gRPC-Web is another protocol, and so is gRPC with
+/// messages in JSON.
 fn is_grpc(fields: &HeaderMap) -> bool {
     ["application/grpc", "application/grpc+proto"]
         .iter()
@@ -119,13 +127,16 @@ fn is_grpc(fields: &HeaderMap) -> bool {
 async fn not_grpc(head: &http::response::Parts, rest: Body) -> Failure {
     let octets = body::prefix(rest, LONGEST_TEXT).await;
     let what = wire::describe(&head.headers, &octets);
-    let message = format!("the agent, or what is in front of it, answered HTTP 200 with {what}, and not with gRPC");
+    let message = format!(
+        "the agent, or what is in front of it, answered HTTP 200 with {what}, and not with gRPC"
+    );
     Failure::new(Kind::NotA2a, message).with_head(head)
 }
 
 /// Service parameters as gRPC has them.
 ///
-/// Several values are one entry, with commas (A2A §10.2), but for credentials, of which there can be one only.
+/// Several values are one entry, with commas (A2A §10.2), but for credentials, of which there can
+/// be one only.
 fn metadata(params: &mut ServiceParams) -> Result<(), Failure> {
     for (name, values) in params {
         let lower = name.to_ascii_lowercase();

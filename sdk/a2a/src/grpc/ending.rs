@@ -48,12 +48,16 @@ impl Ending {
         match code.map(Code::from_i32) {
             None => {
                 let value = shown(&String::from_utf8_lossy(value.as_bytes()));
-                let message = format!("the agent ended its answer with a gRPC status that is none: {value:?}");
+                let message = format!(
+                    "the agent ended its answer with a gRPC status that is none: {value:?}"
+                );
                 Self::Unreadable(Failure::new(Kind::NotA2a, message))
             }
             Some(Code::Ok) => Self::Ok,
             Some(code) => {
-                let message = fields.get("grpc-message").map_or(&[][..], |value| value.as_bytes());
+                let message = fields
+                    .get("grpc-message")
+                    .map_or(&[][..], |value| value.as_bytes());
                 // One that cannot be decoded is as good as it can be had: the protocol wants it so.
                 let message = percent_decode(message).decode_utf8_lossy();
                 Self::Error(Told(Status::with_details(code, message, details(fields))))
@@ -71,7 +75,9 @@ fn details(fields: &HeaderMap) -> Bytes {
     let value = fields
         .as_ref()
         .and_then(|fields| fields.get_bin("grpc-status-details-bin"));
-    value.and_then(|value| value.to_bytes().ok()).unwrap_or_default()
+    value
+        .and_then(|value| value.to_bytes().ok())
+        .unwrap_or_default()
 }
 
 impl Told {
@@ -101,7 +107,8 @@ impl Told {
             .with_fields(fields)
             .passing(passes(status.code()));
         if let Place::Trailers {
-            after_messages: true, ..
+            after_messages: true,
+            ..
         } = place
         {
             // Who answers has taken the call, whatever is refused then.
@@ -114,7 +121,9 @@ impl Told {
 /// What a status says that A2A's error does not; nothing if it is an A2A error and no more.
 fn kind(code: Code, is_known: bool, fields: &HeaderMap, place: Place) -> Option<Kind> {
     Some(match code {
-        Code::Unauthenticated | Code::PermissionDenied if binding_error(fields).is_some() => Kind::BindingRefused,
+        Code::Unauthenticated | Code::PermissionDenied if binding_error(fields).is_some() => {
+            Kind::BindingRefused
+        }
         Code::Unauthenticated => Kind::Unauthorized,
         Code::PermissionDenied => Kind::Forbidden,
         // What is in front of the agent has lost it.
@@ -123,15 +132,19 @@ fn kind(code: Code, is_known: bool, fields: &HeaderMap, place: Place) -> Option<
         Code::Unavailable | Code::ResourceExhausted => Kind::Status,
         _ if is_known => return None,
         // As A2A's errors are mapped (§5.4), by an agent that gives no details.
-        Code::NotFound | Code::FailedPrecondition | Code::Unimplemented | Code::InvalidArgument | Code::Internal => {
+        Code::NotFound
+        | Code::FailedPrecondition
+        | Code::Unimplemented
+        | Code::InvalidArgument
+        | Code::Internal => {
             return None;
         }
         _ => Kind::Status,
     })
 }
 
-/// Whether another try may fare better: what is in front of an agent says so while the agent restarts, and what the agent's
-/// server says when it goes. As HTTP's 429, 500, 502, 503 and 504.
+/// Whether another try may fare better: what is in front of an agent says so while the agent
+/// restarts, and what the agent's server says when it goes. As HTTP's 429, 500, 502, 503 and 504.
 fn passes(code: Code) -> bool {
     matches!(
         code,
@@ -160,8 +173,12 @@ fn said(status: &Status, violations: Option<&BadRequest>) -> String {
         "" => "(it does not say why)",
         message => message,
     };
-    let violations = violations.iter().flat_map(|violations| &violations.field_violations);
-    let violations: Vec<_> = violations.map(|v| format!("{}: {}", v.field, v.description)).collect();
+    let violations = violations
+        .iter()
+        .flat_map(|violations| &violations.field_violations);
+    let violations: Vec<_> = violations
+        .map(|v| format!("{}: {}", v.field, v.description))
+        .collect();
     match violations.is_empty() {
         true => message.to_owned(),
         false => format!("{message}: {}", violations.join("; ")),
@@ -187,17 +204,20 @@ fn usual_code(code: Code) -> i32 {
     }
 }
 
-// The details that say something of an A2A error, as the other bindings have them: in ProtoJSON. No other passes, and
-// so none that would be taken for ours.
+// The details that say something of an A2A error, as the other bindings have them: in ProtoJSON. No
+// other passes, and so none that would be taken for ours.
 
 fn error_info(info: ErrorInfo) -> TypedDetail {
     TypedDetail::error_info(info.reason, info.domain, Some(info.metadata))
 }
 
 fn bad_request(request: BadRequest) -> TypedDetail {
-    let violations = request.field_violations.into_iter().map(|violation| FieldViolation {
-        field: violation.field,
-        description: violation.description,
-    });
+    let violations = request
+        .field_violations
+        .into_iter()
+        .map(|violation| FieldViolation {
+            field: violation.field,
+            description: violation.description,
+        });
     TypedDetail::bad_request(violations.collect())
 }

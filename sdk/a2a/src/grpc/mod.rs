@@ -1,11 +1,11 @@
 //! The `GRPC` binding: the SDK's generated stub over the client.
 //!
-//! tonic encodes and decodes messages. What comes from the agent otherwise (head, trailers, the end) is read here and
-//! never shown to tonic, which takes a stream that was cut for one that ended in some cases, and panics at details that
-//! are no base64.
+//! tonic encodes and decodes messages. What comes from the agent otherwise (head, trailers, the
+//! end) is read here and never shown to tonic, which takes a stream that was cut for one that ended
+//! in some cases, and panics at details that are no base64.
 //!
-//! Nothing is compressed: requests are not, and answers may not be. No `grpc-timeout` is sent: the client's own
-//! time-outs say how long is waited.
+//! Nothing is compressed: requests are not, and answers may not be. No `grpc-timeout` is sent: the
+//! client's own time-outs say how long is waited.
 
 mod answer;
 mod channel;
@@ -17,10 +17,11 @@ use std::sync::Arc;
 
 use a2a::jsonrpc::methods;
 use a2a::{
-    A2AError, AgentCard, CancelTaskRequest, DeleteTaskPushNotificationConfigRequest, GetExtendedAgentCardRequest,
-    GetTaskPushNotificationConfigRequest, GetTaskRequest, ListTaskPushNotificationConfigsRequest,
-    ListTaskPushNotificationConfigsResponse, ListTasksRequest, ListTasksResponse, SendMessageRequest,
-    SendMessageResponse, StreamResponse, SubscribeToTaskRequest, Task, TaskPushNotificationConfig,
+    A2AError, AgentCard, CancelTaskRequest, DeleteTaskPushNotificationConfigRequest,
+    GetExtendedAgentCardRequest, GetTaskPushNotificationConfigRequest, GetTaskRequest,
+    ListTaskPushNotificationConfigsRequest, ListTaskPushNotificationConfigsResponse,
+    ListTasksRequest, ListTasksResponse, SendMessageRequest, SendMessageResponse, StreamResponse,
+    SubscribeToTaskRequest, Task, TaskPushNotificationConfig,
 };
 use a2a_client::{ServiceParams, Transport};
 use a2a_pb::proto::a2a_service_client::A2aServiceClient;
@@ -94,20 +95,44 @@ impl Transport for Grpc {
         Ok(events(answer))
     }
 
-    async fn get_task(&self, params: &ServiceParams, req: &GetTaskRequest) -> Result<Task, A2AError> {
-        let request = asked(methods::GET_TASK, params, pbconv::to_proto_get_task_request(req));
+    async fn get_task(
+        &self,
+        params: &ServiceParams,
+        req: &GetTaskRequest,
+    ) -> Result<Task, A2AError> {
+        let request = asked(
+            methods::GET_TASK,
+            params,
+            pbconv::to_proto_get_task_request(req),
+        );
         let answer = told(self.answers.clone().get_task(request).await)?;
         whole(pbconv::from_proto_task(&answer))
     }
 
-    async fn list_tasks(&self, params: &ServiceParams, req: &ListTasksRequest) -> Result<ListTasksResponse, A2AError> {
-        let request = asked(methods::LIST_TASKS, params, pbconv::to_proto_list_tasks_request(req));
+    async fn list_tasks(
+        &self,
+        params: &ServiceParams,
+        req: &ListTasksRequest,
+    ) -> Result<ListTasksResponse, A2AError> {
+        let request = asked(
+            methods::LIST_TASKS,
+            params,
+            pbconv::to_proto_list_tasks_request(req),
+        );
         let answer = told(self.answers.clone().list_tasks(request).await)?;
         Ok(pbconv::from_proto_list_tasks_response(&answer))
     }
 
-    async fn cancel_task(&self, params: &ServiceParams, req: &CancelTaskRequest) -> Result<Task, A2AError> {
-        let request = asked(methods::CANCEL_TASK, params, pbconv::to_proto_cancel_task_request(req));
+    async fn cancel_task(
+        &self,
+        params: &ServiceParams,
+        req: &CancelTaskRequest,
+    ) -> Result<Task, A2AError> {
+        let request = asked(
+            methods::CANCEL_TASK,
+            params,
+            pbconv::to_proto_cancel_task_request(req),
+        );
         let answer = told(self.answers.clone().cancel_task(request).await)?;
         whole(pbconv::from_proto_task(&answer))
     }
@@ -130,7 +155,12 @@ impl Transport for Grpc {
     ) -> Result<TaskPushNotificationConfig, A2AError> {
         let message = pbconv::to_proto_create_task_push_notification_config_request(req);
         let request = asked(methods::CREATE_PUSH_CONFIG, params, message);
-        let answer = told(self.answers.clone().create_task_push_notification_config(request).await)?;
+        let answer = told(
+            self.answers
+                .clone()
+                .create_task_push_notification_config(request)
+                .await,
+        )?;
         whole(pbconv::from_proto_task_push_notification_config(&answer))
     }
 
@@ -141,7 +171,12 @@ impl Transport for Grpc {
     ) -> Result<TaskPushNotificationConfig, A2AError> {
         let message = pbconv::to_proto_get_task_push_notification_config_request(req);
         let request = asked(methods::GET_PUSH_CONFIG, params, message);
-        let answer = told(self.answers.clone().get_task_push_notification_config(request).await)?;
+        let answer = told(
+            self.answers
+                .clone()
+                .get_task_push_notification_config(request)
+                .await,
+        )?;
         whole(pbconv::from_proto_task_push_notification_config(&answer))
     }
 
@@ -152,7 +187,12 @@ impl Transport for Grpc {
     ) -> Result<ListTaskPushNotificationConfigsResponse, A2AError> {
         let message = pbconv::to_proto_list_task_push_notification_configs_request(req);
         let request = asked(methods::LIST_PUSH_CONFIGS, params, message);
-        let answer = told(self.answers.clone().list_task_push_notification_configs(request).await)?;
+        let answer = told(
+            self.answers
+                .clone()
+                .list_task_push_notification_configs(request)
+                .await,
+        )?;
         whole(pbconv::from_proto_list_task_push_notification_configs_response(&answer))
     }
 
@@ -163,7 +203,12 @@ impl Transport for Grpc {
     ) -> Result<(), A2AError> {
         let message = pbconv::to_proto_delete_task_push_notification_config_request(req);
         let request = asked(methods::DELETE_PUSH_CONFIG, params, message);
-        told(self.answers.clone().delete_task_push_notification_config(request).await)?;
+        told(
+            self.answers
+                .clone()
+                .delete_task_push_notification_config(request)
+                .await,
+        )?;
         Ok(())
     }
 
@@ -198,8 +243,8 @@ fn told<T>(answer: Result<Response<T>, Status>) -> Result<T, A2AError> {
     answer.map(Response::into_inner).map_err(error)
 }
 
-/// The events of an answer. An error is the last item, and nothing is left of the call by then; nothing is once the
-/// stream is dropped.
+/// The events of an answer. An error is the last item, and nothing is left of the call by then;
+/// nothing is once the stream is dropped.
 fn events(answer: Streaming<proto::StreamResponse>) -> Events {
     let next = |answer: Option<Streaming<proto::StreamResponse>>| async move {
         let mut answer = answer?;
@@ -227,14 +272,22 @@ fn empty(what: &str) -> A2AError {
     Failure::new(Kind::NotA2a, format!("the agent answered with {what}")).into()
 }
 
-/// What we put into tonic's status; or what tonic itself has to say, which is about messages that it cannot decode.
+/// What we put into tonic's status; or what tonic itself has to say, which is about messages that
+/// it cannot decode.
 fn error(status: Status) -> A2AError {
-    if let Some(error) = status.source().and_then(|source| source.downcast_ref::<A2AError>()) {
+    if let Some(error) = status
+        .source()
+        .and_then(|source| source.downcast_ref::<A2AError>())
+    {
         return error.clone();
     }
     let (kind, what) = match status.code() {
         Code::OutOfRange => (Kind::TooLong, "a message that is too long"),
         _ => (Kind::NotA2a, "what is no message of A2A"),
     };
-    Failure::new(kind, format!("the agent answered with {what}: {}", status.message())).into()
+    Failure::new(
+        kind,
+        format!("the agent answered with {what}: {}", status.message()),
+    )
+    .into()
 }

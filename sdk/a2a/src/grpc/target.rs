@@ -6,11 +6,11 @@ use bowline_client::Origin;
 use http::Uri;
 use http::uri::PathAndQuery;
 
-/// A gRPC interface's URL, which is `host:port`, as the specification wants it (A2A `AgentInterface.url`): the SDK
-/// takes `http://` off one that has it.
+/// A gRPC interface's URL, which is `host:port`, as the specification wants it (A2A
+/// `AgentInterface.url`): the SDK takes `http://` off one that has it.
 ///
-/// It is TLS (A2A §10.1), unless plaintext with this host and port is what the transports were made for, and TLS is
-/// not.
+/// It is TLS (A2A §10.1), unless plaintext with this host and port is what the transports were made
+/// for, and TLS is not.
 pub(crate) fn target<'a>(url: &'a str, allowed: &[Origin]) -> Cow<'a, str> {
     if url.contains("://") {
         return url.into();
@@ -26,8 +26,9 @@ pub(crate) fn target<'a>(url: &'a str, allowed: &[Origin]) -> Cow<'a, str> {
     }
 }
 
-/// Scheme and authority. A path is passed over, as the stock transport does: a gRPC call's path is `/service/method`,
-/// and hardly another client could send anything before it, whatever a card's URL looks like.
+/// Scheme and authority. A path is passed over, as the stock transport does: a gRPC call's path is
+/// `/service/method`, and hardly another client could send anything before it, whatever a card's
+/// URL looks like.
 pub(crate) fn origin_of(url: &Uri) -> Uri {
     let mut parts = url.clone().into_parts();
     parts.path_and_query = Some(PathAndQuery::from_static("/"));
@@ -51,8 +52,14 @@ mod tests {
             ("localhost:50051", "https://localhost:50051/"),
             ("[::1]:50051", "https://[::1]:50051/"),
             ("agent.example.com/a2a/grpc", "https://agent.example.com/"),
-            ("https://agent.example.com:8443", "https://agent.example.com:8443/"),
-            ("https://agent.example.com/a2a/grpc?x=1", "https://agent.example.com/"),
+            (
+                "https://agent.example.com:8443",
+                "https://agent.example.com:8443/",
+            ),
+            (
+                "https://agent.example.com/a2a/grpc?x=1",
+                "https://agent.example.com/",
+            ),
             ("http://127.0.0.1:50051", "http://127.0.0.1:50051/"),
         ] {
             let uri: Uri = target(url, &[]).parse().unwrap();

@@ -4,10 +4,11 @@ mod target;
 
 use a2a::jsonrpc::methods;
 use a2a::{
-    A2AError, AgentCard, CancelTaskRequest, DeleteTaskPushNotificationConfigRequest, GetExtendedAgentCardRequest,
-    GetTaskPushNotificationConfigRequest, GetTaskRequest, ListTaskPushNotificationConfigsRequest,
-    ListTaskPushNotificationConfigsResponse, ListTasksRequest, ListTasksResponse, SendMessageRequest,
-    SendMessageResponse, SubscribeToTaskRequest, Task, TaskPushNotificationConfig,
+    A2AError, AgentCard, CancelTaskRequest, DeleteTaskPushNotificationConfigRequest,
+    GetExtendedAgentCardRequest, GetTaskPushNotificationConfigRequest, GetTaskRequest,
+    ListTaskPushNotificationConfigsRequest, ListTaskPushNotificationConfigsResponse,
+    ListTasksRequest, ListTasksResponse, SendMessageRequest, SendMessageResponse,
+    SubscribeToTaskRequest, Task, TaskPushNotificationConfig,
 };
 use a2a_client::{ServiceParams, Transport};
 use async_trait::async_trait;
@@ -86,7 +87,11 @@ impl HttpJson {
         Ok((head, body))
     }
 
-    async fn call<T: Outcome>(&self, params: &ServiceParams, asking: Asking) -> Result<T, A2AError> {
+    async fn call<T: Outcome>(
+        &self,
+        params: &ServiceParams,
+        asking: Asking,
+    ) -> Result<T, A2AError> {
         let (head, body) = self.ask(params, asking, EITHER_JSON).await?;
         let octets = self.wire.json(&head, body).await?;
         outcome(&octets).map_err(|misread| answered(misread, &head, &octets))
@@ -125,8 +130,8 @@ impl HttpJson {
     }
 }
 
-/// Reads an answer or an event. Either may be an error: as A2A writes it, or, in events of the official Rust server, an error
-/// object of JSON-RPC's alone.
+/// Reads an answer or an event. Either may be an error: as A2A writes it, or, in events of the
+/// official Rust server, an error object of JSON-RPC's alone.
 fn outcome<T: Outcome>(octets: &[u8]) -> Result<T, Misread> {
     let value: Value = json(octets)?;
     let is_text = |name: &str| value.get(name).is_some_and(Value::is_string);
@@ -170,7 +175,11 @@ impl Transport for HttpJson {
         self.stream(params, asking).await
     }
 
-    async fn get_task(&self, params: &ServiceParams, req: &GetTaskRequest) -> Result<Task, A2AError> {
+    async fn get_task(
+        &self,
+        params: &ServiceParams,
+        req: &GetTaskRequest,
+    ) -> Result<Task, A2AError> {
         let task = self.task(req.tenant.as_deref(), &req.id)?;
         let asking = Asking {
             method: methods::GET_TASK,
@@ -181,7 +190,11 @@ impl Transport for HttpJson {
         self.call(params, asking).await
     }
 
-    async fn list_tasks(&self, params: &ServiceParams, req: &ListTasksRequest) -> Result<ListTasksResponse, A2AError> {
+    async fn list_tasks(
+        &self,
+        params: &ServiceParams,
+        req: &ListTasksRequest,
+    ) -> Result<ListTasksResponse, A2AError> {
         // As ProtoJSON has them: states by name, times in RFC 3339.
         let fields = written(req)?;
         let text = |name: &str| fields.get(name).and_then(Value::as_str);
@@ -204,7 +217,11 @@ impl Transport for HttpJson {
         self.call(params, asking).await
     }
 
-    async fn cancel_task(&self, params: &ServiceParams, req: &CancelTaskRequest) -> Result<Task, A2AError> {
+    async fn cancel_task(
+        &self,
+        params: &ServiceParams,
+        req: &CancelTaskRequest,
+    ) -> Result<Task, A2AError> {
         let asking = Asking {
             method: methods::CANCEL_TASK,
             http: Method::POST,
@@ -223,7 +240,9 @@ impl Transport for HttpJson {
         let asking = Asking {
             method: methods::SUBSCRIBE_TO_TASK,
             http: Method::GET,
-            target: self.task(req.tenant.as_deref(), &req.id)?.fixed(":subscribe"),
+            target: self
+                .task(req.tenant.as_deref(), &req.id)?
+                .fixed(":subscribe"),
             body: None,
         };
         self.stream(params, asking).await
@@ -305,7 +324,9 @@ impl Transport for HttpJson {
         let asking = Asking {
             method: methods::GET_EXTENDED_AGENT_CARD,
             http: Method::GET,
-            target: self.target(req.tenant.as_deref())?.fixed("/extendedAgentCard"),
+            target: self
+                .target(req.tenant.as_deref())?
+                .fixed("/extendedAgentCard"),
             body: None,
         };
         self.call(params, asking).await

@@ -1,13 +1,18 @@
-//! Where HTTP+JSON calls go: paths and queries below an interface's URL (A2A §11.3 and §11.5, and the `google.api.http`
-//! rules of `a2a.proto`).
+//! Where HTTP+JSON calls go: paths and queries below an interface's URL (A2A §11.3 and §11.5, and
+//! the `google.api.http` rules of `a2a.proto`).
 
 use http::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::failure::{Failure, Kind, shown};
 
-/// What stands for itself in a path's segment and in a query's value, wherever it stands (RFC 3986 §2.3).
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// What stands for itself in a path's segment and in a query's value, wherever it stands (RFC 3986
+/// §2.3).
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// A target under construction.
 pub(super) struct Target {
@@ -16,8 +21,9 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Below an interface's URL, whose own query stays. A tenant is a segment in front of what follows: `a2a.proto` has that
-    /// rule for each method, and the official Python server reads it nowhere else.
+    /// Below an interface's URL, whose own query stays. A tenant is a segment in front of what
+    /// follows: `a2a.proto` has that rule for each method, and the official Python server reads it
+    /// nowhere else.
     ///
     /// # Errors
     /// `InvalidCall`, as [`segment`](Self::segment).
@@ -41,7 +47,8 @@ impl Target {
     /// Goes on with a name, which cannot end the segment, whatever it is.
     ///
     /// # Errors
-    /// `InvalidCall` for one that no path can have: empty, `.` and `..` name other resources (RFC 3986 §5.2.4).
+    /// `InvalidCall` for one that no path can have: empty, `.` and `..` name other resources (RFC
+    /// 3986 §5.2.4).
     pub(super) fn segment(mut self, what: &str, name: &str) -> Result<Self, Failure> {
         if matches!(name, "" | "." | "..") {
             let message = format!(
@@ -74,7 +81,12 @@ impl Target {
             target = format!("{target}?{}", self.query.join("&"));
         }
         let mut parts = interface.clone().into_parts();
-        let invalid = |e: String| Failure::new(Kind::InvalidCall, format!("the call's URL cannot be made: {e}"));
+        let invalid = |e: String| {
+            Failure::new(
+                Kind::InvalidCall,
+                format!("the call's URL cannot be made: {e}"),
+            )
+        };
         parts.path_and_query = Some(target.parse().map_err(|e| invalid(format!("{e}")))?);
         Uri::from_parts(parts).map_err(|e| invalid(e.to_string()))
     }
@@ -84,12 +96,23 @@ impl Target {
 mod tests {
     use super::*;
 
-    fn uri(interface: &'static str, tenant: Option<&str>, id: &str, parameter: Option<&str>) -> Result<String, Kind> {
+    fn uri(
+        interface: &'static str,
+        tenant: Option<&str>,
+        id: &str,
+        parameter: Option<&str>,
+    ) -> Result<String, Kind> {
         let interface = Uri::from_static(interface);
-        let target =
-            Target::below(&interface, tenant).and_then(|target| target.fixed("/tasks/").segment("task id", id));
-        let uri = target.and_then(|target| target.fixed(":cancel").parameter("x", parameter).uri(&interface));
-        uri.map(|uri| uri.to_string()).map_err(|failure| failure.kind())
+        let target = Target::below(&interface, tenant)
+            .and_then(|target| target.fixed("/tasks/").segment("task id", id));
+        let uri = target.and_then(|target| {
+            target
+                .fixed(":cancel")
+                .parameter("x", parameter)
+                .uri(&interface)
+        });
+        uri.map(|uri| uri.to_string())
+            .map_err(|failure| failure.kind())
     }
 
     #[test]
@@ -130,7 +153,11 @@ mod tests {
             ("a-._~Z9", "a-._~Z9"),
         ] {
             let expected = format!("https://a.example/%C3%A4%2F1/tasks/{expected}:cancel");
-            assert_eq!(uri("https://a.example", Some("ä/1"), id, None), Ok(expected), "{id:?}");
+            assert_eq!(
+                uri("https://a.example", Some("ä/1"), id, None),
+                Ok(expected),
+                "{id:?}"
+            );
         }
         for id in ["", ".", ".."] {
             assert_eq!(
@@ -139,8 +166,14 @@ mod tests {
                 "{id:?}"
             );
         }
-        assert_eq!(uri("https://a.example", Some(".."), "t", None), Err(Kind::InvalidCall));
+        assert_eq!(
+            uri("https://a.example", Some(".."), "t", None),
+            Err(Kind::InvalidCall)
+        );
         let long = "x".repeat(100_000);
-        assert_eq!(uri("https://a.example", None, &long, None), Err(Kind::InvalidCall));
+        assert_eq!(
+            uri("https://a.example", None, &long, None),
+            Err(Kind::InvalidCall)
+        );
     }
 }

@@ -80,17 +80,26 @@ mod tests {
         let task = json!({ "id": "t" });
         let error = json!({ "code": -32001, "message": "m" });
         for (given, expected) in [
-            (json!({ "jsonrpc": "2.0", "id": "7", "result": task }), Ok("t")),
+            (
+                json!({ "jsonrpc": "2.0", "id": "7", "result": task }),
+                Ok("t"),
+            ),
             (
                 json!({ "jsonrpc": "2.0", "id": "7", "result": task, "error": null, "x": 1 }),
                 Ok("t"),
             ),
-            (json!({ "jsonrpc": "2.0", "id": "7", "error": error }), Err("-32001")),
+            (
+                json!({ "jsonrpc": "2.0", "id": "7", "error": error }),
+                Err("-32001"),
+            ),
             (
                 json!({ "jsonrpc": "2.0", "id": "7", "error": error, "result": task }),
                 Err("-32001"),
             ),
-            (json!({ "jsonrpc": "2.0", "id": null, "error": error }), Err("-32001")),
+            (
+                json!({ "jsonrpc": "2.0", "id": null, "error": error }),
+                Err("-32001"),
+            ),
             (json!({ "jsonrpc": "2.0", "error": error }), Err("-32001")),
             (
                 json!({ "jsonrpc": "2.0", "id": "8", "error": error }),
@@ -108,7 +117,10 @@ mod tests {
                 json!({ "jsonrpc": "2.0", "result": task }),
                 Err("it answers another request"),
             ),
-            (json!({ "jsonrpc": "2.0", "id": "7" }), Err("there is no result")),
+            (
+                json!({ "jsonrpc": "2.0", "id": "7" }),
+                Err("there is no result"),
+            ),
             (
                 json!({ "jsonrpc": "2.0", "id": "7", "result": null }),
                 Err("there is no result"),
@@ -121,7 +133,10 @@ mod tests {
                 json!({ "jsonrpc": "1.0", "id": "7", "result": task }),
                 Err("it is no JSON-RPC 2.0"),
             ),
-            (json!({ "id": "7", "result": task }), Err("it is no JSON-RPC 2.0")),
+            (
+                json!({ "id": "7", "result": task }),
+                Err("it is no JSON-RPC 2.0"),
+            ),
             (
                 json!({ "error": { "code": 403, "message": "a gateway's" } }),
                 Err("it is no JSON-RPC 2.0"),
@@ -144,7 +159,10 @@ mod tests {
 
     #[test]
     fn json_as_deep_as_a_well_is_no_response_and_no_panic() {
-        let deep = format!(r#"{{"jsonrpc":"2.0","id":"7","result":{}"#, "[".repeat(100_000));
+        let deep = format!(
+            r#"{{"jsonrpc":"2.0","id":"7","result":{}"#,
+            "[".repeat(100_000)
+        );
         assert!(matches!(
             response::<Task>("7", deep.as_bytes()),
             Err(Misread::NotA2a(_))

@@ -4,10 +4,11 @@ mod envelope;
 
 use a2a::jsonrpc::methods;
 use a2a::{
-    A2AError, AgentCard, CancelTaskRequest, DeleteTaskPushNotificationConfigRequest, GetExtendedAgentCardRequest,
-    GetTaskPushNotificationConfigRequest, GetTaskRequest, ListTaskPushNotificationConfigsRequest,
-    ListTaskPushNotificationConfigsResponse, ListTasksRequest, ListTasksResponse, SendMessageRequest,
-    SendMessageResponse, SubscribeToTaskRequest, Task, TaskPushNotificationConfig, new_message_id,
+    A2AError, AgentCard, CancelTaskRequest, DeleteTaskPushNotificationConfigRequest,
+    GetExtendedAgentCardRequest, GetTaskPushNotificationConfigRequest, GetTaskRequest,
+    ListTaskPushNotificationConfigsRequest, ListTaskPushNotificationConfigsResponse,
+    ListTasksRequest, ListTasksResponse, SendMessageRequest, SendMessageResponse,
+    SubscribeToTaskRequest, Task, TaskPushNotificationConfig, new_message_id,
 };
 use a2a_client::{ServiceParams, Transport};
 use a2a_pb::protojson_conv::ProtoJsonPayload;
@@ -96,7 +97,8 @@ impl JsonRpc {
             }));
         }
         let octets = self.wire.json(&head, body).await?;
-        let event = envelope::response(&id, &octets).map_err(|misread| answered(misread, &head, &octets))?;
+        let event = envelope::response(&id, &octets)
+            .map_err(|misread| answered(misread, &head, &octets))?;
         Ok(events::only(event))
     }
 
@@ -128,18 +130,31 @@ impl Transport for JsonRpc {
         params: &ServiceParams,
         req: &SendMessageRequest,
     ) -> Result<Events, A2AError> {
-        self.stream(params, methods::SEND_STREAMING_MESSAGE, req).await
+        self.stream(params, methods::SEND_STREAMING_MESSAGE, req)
+            .await
     }
 
-    async fn get_task(&self, params: &ServiceParams, req: &GetTaskRequest) -> Result<Task, A2AError> {
+    async fn get_task(
+        &self,
+        params: &ServiceParams,
+        req: &GetTaskRequest,
+    ) -> Result<Task, A2AError> {
         self.call(params, methods::GET_TASK, req).await
     }
 
-    async fn list_tasks(&self, params: &ServiceParams, req: &ListTasksRequest) -> Result<ListTasksResponse, A2AError> {
+    async fn list_tasks(
+        &self,
+        params: &ServiceParams,
+        req: &ListTasksRequest,
+    ) -> Result<ListTasksResponse, A2AError> {
         self.call(params, methods::LIST_TASKS, req).await
     }
 
-    async fn cancel_task(&self, params: &ServiceParams, req: &CancelTaskRequest) -> Result<Task, A2AError> {
+    async fn cancel_task(
+        &self,
+        params: &ServiceParams,
+        req: &CancelTaskRequest,
+    ) -> Result<Task, A2AError> {
         self.call(params, methods::CANCEL_TASK, req).await
     }
 
@@ -188,7 +203,8 @@ impl Transport for JsonRpc {
         params: &ServiceParams,
         req: &GetExtendedAgentCardRequest,
     ) -> Result<AgentCard, A2AError> {
-        self.call(params, methods::GET_EXTENDED_AGENT_CARD, req).await
+        self.call(params, methods::GET_EXTENDED_AGENT_CARD, req)
+            .await
     }
 
     async fn destroy(&self) -> Result<(), A2AError> {

@@ -4,23 +4,26 @@ use std::fmt;
 use std::sync::Arc;
 
 use a2a::{
-    A2AError, GetTaskRequest, SVC_PARAM_VERSION, SendMessageRequest, StreamResponse, SubscribeToTaskRequest, Task,
-    VERSION,
+    A2AError, GetTaskRequest, SVC_PARAM_VERSION, SendMessageRequest, StreamResponse,
+    SubscribeToTaskRequest, Task, VERSION,
 };
 use a2a_client::{A2AClient, BoxStream, ServiceParams, Transport};
 use async_trait::async_trait;
 
 pub(super) type Events = BoxStream<'static, Result<StreamResponse, A2AError>>;
 
-/// Whom a [`LongTask`](super::LongTask) talks to: made from the SDK's [`A2AClient`], whose interceptors see every call, or from a
-/// [`Transport`]. Clones are cheap and share it.
+/// Whom a [`LongTask`](super::LongTask) talks to: made from the SDK's [`A2AClient`], whose
+/// interceptors see every call, or from a [`Transport`]. Clones are cheap and share it.
 #[derive(Clone)]
 pub struct Agent(Arc<dyn Calls>);
 
 impl Agent {
     /// An agent behind a transport, each call with these service parameters.
     pub fn new(transport: Arc<dyn Transport>, parameters: ServiceParams) -> Self {
-        Self(Arc::new(Bare { transport, parameters }))
+        Self(Arc::new(Bare {
+            transport,
+            parameters,
+        }))
     }
 
     pub(super) fn calls(&self) -> Arc<dyn Calls> {
@@ -76,11 +79,15 @@ struct Bare {
 #[async_trait]
 impl Calls for Bare {
     async fn send(&self, request: &SendMessageRequest) -> Result<Events, A2AError> {
-        self.transport.send_streaming_message(&self.parameters, request).await
+        self.transport
+            .send_streaming_message(&self.parameters, request)
+            .await
     }
 
     async fn subscribe(&self, request: &SubscribeToTaskRequest) -> Result<Events, A2AError> {
-        self.transport.subscribe_to_task(&self.parameters, request).await
+        self.transport
+            .subscribe_to_task(&self.parameters, request)
+            .await
     }
 
     async fn task(&self, request: &GetTaskRequest) -> Result<Task, A2AError> {

@@ -14,7 +14,8 @@ use super::error::Error;
 use super::event::{Counts, TaskEvent};
 use super::machine::{Action, Event, Machine};
 
-/// A stream whose task has ended is read to its end for so long: on HTTP/1.1 its connection is then good for another call.
+/// A stream whose task has ended is read to its end for so long: on HTTP/1.1 its connection is then
+/// good for another call.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// And for so many events: no time-out ends what never has to be waited for.
 const MOST_FAREWELLS: usize = 64;
@@ -156,7 +157,8 @@ impl Driver {
 
     fn handle(&mut self, event: Event) {
         let now = Instant::now().into_std();
-        self.actions.extend(self.machine.handle(now, fastrand::f64(), event));
+        self.actions
+            .extend(self.machine.handle(now, fastrand::f64(), event));
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = self.machine.counts();
     }
 
@@ -164,7 +166,9 @@ impl Driver {
         if let Some(mut stream) = self.stream.take() {
             let to_its_end = async {
                 for _ in 0..MOST_FAREWELLS {
-                    let Some(Ok(_)) = stream.next().await else { return };
+                    let Some(Ok(_)) = stream.next().await else {
+                        return;
+                    };
                 }
             };
             // One that does not end in time is dropped.

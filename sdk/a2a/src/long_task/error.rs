@@ -24,13 +24,15 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
-    /// The message's stream broke before it told anything, so no task is known to subscribe to. The message is not sent again
-    /// (CL-7): [`Error::may_have_been_processed`] says whether that would be safe.
+    /// The message's stream broke before it told anything, so no task is known to subscribe to. The
+    /// message is not sent again (CL-7): [`Error::may_have_been_processed`] says whether that would
+    /// be safe.
     Unanswered,
-    /// As many tries in a row as [`Patience::tries`](super::Patience::tries) allows brought nothing new.
+    /// As many tries in a row as [`Patience::tries`](super::Patience::tries) allows brought nothing
+    /// new.
     GaveUp,
-    /// An error that another try cannot mend: the access token or its binding is refused, there is no such task, the agent does not
-    /// let its tasks be subscribed to.
+    /// An error that another try cannot mend: the access token or its binding is refused, there is
+    /// no such task, the agent does not let its tasks be subscribed to.
     Refused,
     /// The stream told of another task, which is the agent's mistake.
     OtherTask,
@@ -42,7 +44,8 @@ impl Error {
         self.0.kind
     }
 
-    /// The task, once it was known: [`LongTask::subscribe`](super::LongTask::subscribe) takes it up again.
+    /// The task, once it was known: [`LongTask::subscribe`](super::LongTask::subscribe) takes it up
+    /// again.
     pub fn task_id(&self) -> Option<&str> {
         self.0.task.as_deref()
     }
@@ -89,18 +92,24 @@ impl Error {
             Some(failure) => failure.may_have_been_processed(),
             None => error.code == error_code::INTERNAL_ERROR,
         };
-        Self::new(Kind::Refused, error.message.clone(), None, Some(error)).processed(may_have_been_processed)
+        Self::new(Kind::Refused, error.message.clone(), None, Some(error))
+            .processed(may_have_been_processed)
     }
 
     pub(super) fn refused(task: &str, error: A2AError, before: Option<&A2AError>) -> Self {
         let before = before.map_or(String::new(), |e| format!(" (before that: {})", e.message));
-        let message = format!("task {task} can be followed no further: {}{before}", error.message);
+        let message = format!(
+            "task {task} can be followed no further: {}{before}",
+            error.message
+        );
         Self::new(Kind::Refused, message, Some(task), Some(error)).processed(true)
     }
 
     pub(super) fn gave_up(task: &str, tries: u32, cause: Cause, error: Option<A2AError>) -> Self {
         let why = shown(cause, error.as_ref());
-        let message = format!("gave up on task {task} after {tries} tries in a row that brought nothing new: {why}");
+        let message = format!(
+            "gave up on task {task} after {tries} tries in a row that brought nothing new: {why}"
+        );
         Self::new(Kind::GaveUp, message, Some(task), error).processed(true)
     }
 

@@ -5,19 +5,20 @@ use std::time::Duration;
 
 use a2a::{A2AError, Message, Task, TaskArtifactUpdateEvent, TaskStatus, TaskStatusUpdateEvent};
 
-/// What happens to a task. Each status, message and artifact part is told once, in the order in which the agent has them.
+/// What happens to a task. Each status, message and artifact part is told once, in the order in
+/// which the agent has them.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum TaskEvent {
-    /// The task as a whole came, and this in it is new. It does so at the beginning, after each reconnect, and whenever the agent
-    /// likes.
+    /// The task as a whole came, and this in it is new. It does so at the beginning, after each
+    /// reconnect, and whenever the agent likes.
     CaughtUp(Box<CaughtUp>),
     /// The agent's status update, as it came.
     Status(TaskStatusUpdateEvent),
     /// The agent's artifact update, as it came.
     Artifact(TaskArtifactUpdateEvent),
-    /// A message of the agent's, as it came. Without a task it is the whole answer; with one it may be that of a status which the
-    /// task had left behind when it was caught up with.
+    /// A message of the agent's, as it came. Without a task it is the whole answer; with one it may
+    /// be that of a status which the task had left behind when it was caught up with.
     Message(Message),
     /// The stream broke, and another is about to be opened.
     Reconnect(Reconnect),
@@ -40,14 +41,14 @@ impl TaskEvent {
 pub struct CaughtUp {
     /// The task, as it came.
     pub task: Task,
-    /// Its status, if it is new. What an agent said between the status told last and this one it may have kept in the history, or
-    /// may have forgotten (A2A 1.0 §3.7): then nobody can tell it.
+    /// Its status, if it is new. What an agent said between the status told last and this one it
+    /// may have kept in the history, or may have forgotten (A2A 1.0 §3.7): then nobody can tell it.
     pub status: Option<TaskStatus>,
     /// The new messages of its history. That of `status` is not among them.
     pub messages: Vec<Message>,
-    /// Its new artifacts and parts, put as the updates that lead from what was told to what there is: with `append`, parts are added
-    /// to the artifact; without, the artifact is new, or replaces what was told of it. Whether a chunk was the last one a task does
-    /// not say.
+    /// Its new artifacts and parts, put as the updates that lead from what was told to what there
+    /// is: with `append`, parts are added to the artifact; without, the artifact is new, or
+    /// replaces what was told of it. Whether a chunk was the last one a task does not say.
     pub artifacts: Vec<TaskArtifactUpdateEvent>,
 }
 
@@ -76,12 +77,14 @@ impl PartialEq for Reconnect {
     /// An [`A2AError`] cannot be compared; its code and message can.
     fn eq(&self, other: &Self) -> bool {
         let error = |of: &Self| of.error.as_ref().map(|e| (e.code, e.message.clone()));
-        (self.number, self.cause, self.pause) == (other.number, other.cause, other.pause) && error(self) == error(other)
+        (self.number, self.cause, self.pause) == (other.number, other.cause, other.pause)
+            && error(self) == error(other)
     }
 }
 
-/// Why a task is subscribed to again. A fixed set, for labels. Why a connection closed, GOAWAY for one, is the client's to say:
-/// `after` in [`Client::stats`](bowline_client::Client::stats) counts it for each new proof.
+/// Why a task is subscribed to again. A fixed set, for labels. Why a connection closed, GOAWAY for
+/// one, is the client's to say: `after` in [`Client::stats`](bowline_client::Client::stats) counts
+/// it for each new proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Cause {
@@ -97,8 +100,8 @@ pub enum Cause {
     TimedOut,
     /// Nothing came for as long as [`Patience::silence`](super::Patience::silence) says.
     Silence,
-    /// The agent, or something in front of it, has no time now (HTTP 408, 425, 429, 500, 502, 503, 504; gRPC CANCELLED, UNKNOWN,
-    /// DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ABORTED, UNAVAILABLE).
+    /// The agent, or something in front of it, has no time now (HTTP 408, 425, 429, 500, 502, 503,
+    /// 504; gRPC CANCELLED, UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ABORTED, UNAVAILABLE).
     Unavailable,
     /// The token source had no access token to send.
     Token,

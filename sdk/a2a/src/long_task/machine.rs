@@ -1,8 +1,12 @@
-//! What a long task does next: what happened goes in, what is to be done comes out. No I/O; the time is an argument.
+//! What a long task does next: what happened goes in, what is to be done comes out. No I/O; the
+//! time is an argument.
 
 use std::time::{Duration, Instant};
 
-use a2a::{A2AError, SendMessageRequest, StreamResponse, Task, TaskId, TaskState, TaskStatusUpdateEvent, error_code};
+use a2a::{
+    A2AError, SendMessageRequest, StreamResponse, Task, TaskId, TaskState, TaskStatusUpdateEvent,
+    error_code,
+};
 
 use super::error::Error;
 use super::event::{Cause, Counts, Reconnect, TaskEvent};
@@ -46,8 +50,8 @@ enum Phase {
     Following,
     /// The task is asked for, because this error may mean that it has ended.
     Asking(A2AError),
-    /// The task is asked for, because it ends, with this update unless that was told, and something was dropped or held back
-    /// that may have been new.
+    /// The task is asked for, because it ends, with this update unless that was told, and something
+    /// was dropped or held back that may have been new.
     Settling(Option<Box<TaskStatusUpdateEvent>>),
     Over,
 }
@@ -179,14 +183,18 @@ impl Machine {
     /// Tells this, and finishes if the task has ended with it.
     fn tell(&mut self, mut told: Vec<TaskEvent>) -> Vec<Action> {
         match told.pop() {
-            Some(TaskEvent::Status(end)) if end.status.state.is_terminal() && self.seen.is_in_doubt() => {
+            Some(TaskEvent::Status(end))
+                if end.status.state.is_terminal() && self.seen.is_in_doubt() =>
+            {
                 let mut actions: Vec<Action> = told.into_iter().map(Action::Tell).collect();
                 actions.push(Action::Ask(end.task_id.clone()));
                 self.phase = Phase::Settling(Some(Box::new(end)));
                 actions
             }
             Some(last) => {
-                let has_ended = last.status().is_some_and(|status| status.state.is_terminal());
+                let has_ended = last
+                    .status()
+                    .is_some_and(|status| status.state.is_terminal());
                 told.push(last);
                 if has_ended {
                     finishing(told)
@@ -217,14 +225,19 @@ impl Machine {
             (Phase::Sending, Verdict::Again(Cause::AgentError) | Verdict::Never, _) => {
                 vec![Action::Fail(Error::message_refused(error))]
             }
-            // So says an agent of a task that has ended, and one that works on it no longer, of a task that waits for input.
+            // So says an agent of a task that has ended, and one that works on it no longer, of a
+            // task that waits for input.
             (Phase::Following, Verdict::Never, Some(task)) if may_have_ended(&error) => {
                 let task = task.clone();
                 self.phase = Phase::Asking(error);
                 vec![Action::Ask(task)]
             }
             (_, Verdict::Never, task) => {
-                let error = Error::refused(task.as_deref().unwrap_or_default(), error, self.last_error.as_ref());
+                let error = Error::refused(
+                    task.as_deref().unwrap_or_default(),
+                    error,
+                    self.last_error.as_ref(),
+                );
                 vec![self.fail(error)]
             }
             (_, Verdict::Again(cause), _) => self.broke(now, random, Break::with(cause, error)),
@@ -239,7 +252,9 @@ impl Machine {
         match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Settling(end) => {
                 let caught_up = self.seen.catch_up(task, Source::Answer);
-                let put_right = caught_up.is_news().then(|| TaskEvent::CaughtUp(Box::new(caught_up)));
+                let put_right = caught_up
+                    .is_news()
+                    .then(|| TaskEvent::CaughtUp(Box::new(caught_up)));
                 finishing(
                     put_right
                         .into_iter()
@@ -266,7 +281,11 @@ impl Machine {
         if let Phase::Settling(end) = std::mem::replace(&mut self.phase, Phase::Following) {
             // The agent has said how it ends. What is held back is told, what was dropped stays so.
             let held = self.seen.release();
-            return finishing(held.into_iter().chain(end.map(|end| TaskEvent::Status(*end))).collect());
+            return finishing(
+                held.into_iter()
+                    .chain(end.map(|end| TaskEvent::Status(*end)))
+                    .collect(),
+            );
         }
         let Some(error) = error else {
             return self.broke(now, random, Break::of(Cause::Silence));
@@ -301,7 +320,10 @@ impl Machine {
         if self.fruitless == self.patience.tries {
             return vec![self.fail(Error::gave_up(&task, self.fruitless, cause, error))];
         }
-        let retry_after = error.as_ref().and_then(Failure::of).and_then(|f| f.retry_after());
+        let retry_after = error
+            .as_ref()
+            .and_then(Failure::of)
+            .and_then(|f| f.retry_after());
         let is_overrun = self.hasty > self.patience.tries;
         let pause = self
             .patience
@@ -343,7 +365,11 @@ impl Machine {
     }
 
     fn fail(&self, error: Error) -> Action {
-        Action::Fail(if self.has_sent { error } else { error.nothing_sent() })
+        Action::Fail(if self.has_sent {
+            error
+        } else {
+            error.nothing_sent()
+        })
     }
 }
 
@@ -402,5 +428,8 @@ fn is_interrupted(state: &TaskState) -> bool {
 }
 
 fn finishing(told: Vec<TaskEvent>) -> Vec<Action> {
-    told.into_iter().map(Action::Tell).chain([Action::Finish]).collect()
+    told.into_iter()
+        .map(Action::Tell)
+        .chain([Action::Finish])
+        .collect()
 }

@@ -1,22 +1,25 @@
 //! What has been told of a task, and what of that which comes is new. No I/O, no clock.
 //!
-//! A subscription begins with the task as it stands. Agents begin to collect updates for the new subscriber before they take
-//! that picture, or after, or both at once; so the first updates that follow may be in it already. They come in order: if one
-//! of them is new, all that follow are. A status is told from one in the picture by its message's id and by its time. A piece of
-//! an artifact has neither, and is told by its contents: the pieces are held back for as long as they fit what the picture
-//! brought, dropped once they have reached its end, and told if they do not.
+//! A subscription begins with the task as it stands. Agents begin to collect updates for the new
+//! subscriber before they take that picture, or after, or both at once; so the first updates that
+//! follow may be in it already. They come in order: if one of them is new, all that follow are. A
+//! status is told from one in the picture by its message's id and by its time. A piece of an
+//! artifact has neither, and is told by its contents: the pieces are held back for as long as they
+//! fit what the picture brought, dropped once they have reached its end, and told if they do not.
 
 use std::collections::HashMap;
 
 use a2a::{
-    Artifact, ArtifactId, Message, StreamResponse, Task, TaskArtifactUpdateEvent, TaskStatus, TaskStatusUpdateEvent,
+    Artifact, ArtifactId, Message, StreamResponse, Task, TaskArtifactUpdateEvent, TaskStatus,
+    TaskStatusUpdateEvent,
 };
 use lru::LruCache;
 
 use super::digest::Digests;
 use super::event::{CaughtUp, TaskEvent};
 
-/// As many messages are remembered by their ids. Of a longer history, what stands before a known message counts as told.
+/// As many messages are remembered by their ids. Of a longer history, what stands before a known
+/// message counts as told.
 const MOST_MESSAGES: usize = 10_000;
 
 /// As many statuses are remembered: an agent's picture does not lag behind by more.
@@ -25,12 +28,13 @@ const MOST_STATUSES: usize = 1000;
 /// As much is held back of updates that may be in the task already, in octets of JSON.
 const MOST_HELD: usize = 16 * 1024 * 1024;
 
-/// As many parts are remembered, of eight octets each, and an artifact for so many of them besides its id. Of a task that has
-/// more, each artifact is told whole whenever the task comes as a whole.
+/// As many parts are remembered, of eight octets each, and an artifact for so many of them besides
+/// its id. Of a task that has more, each artifact is told whole whenever the task comes as a whole.
 const MOST_PARTS: usize = 1 << 19;
 const PARTS_OF_AN_ARTIFACT: usize = 16;
 
-/// What has been told of one task. Eight octets for each message and each part of an artifact, up to a bound.
+/// What has been told of one task. Eight octets for each message and each part of an artifact, up
+/// to a bound.
 #[derive(Debug)]
 pub(super) struct Seen {
     digests: Digests,
@@ -44,7 +48,8 @@ pub(super) struct Seen {
     remembered: Option<usize>,
     overlap: Option<Overlap>,
     in_doubt: bool,
-    /// Whether the last picture lacked the end of an artifact that was told: it lags behind, or the artifact was shortened.
+    /// Whether the last picture lacked the end of an artifact that was told: it lags behind, or the
+    /// artifact was shortened.
     lacks_an_end: bool,
     repeated: u64,
 }
@@ -114,9 +119,15 @@ impl Seen {
         self.status.as_ref()
     }
 
-    /// Whether something was dropped, kept, or is held back, on no better evidence than its contents.
+    /// Whether something was dropped, kept, or is held back, on no better evidence than its
+    /// contents.
     pub(super) fn is_in_doubt(&self) -> bool {
-        self.in_doubt || self.lacks_an_end || self.overlap.as_ref().is_some_and(|overlap| !overlap.held.is_empty())
+        self.in_doubt
+            || self.lacks_an_end
+            || self
+                .overlap
+                .as_ref()
+                .is_some_and(|overlap| !overlap.held.is_empty())
     }
 
     #[cfg(test)]
@@ -184,7 +195,11 @@ impl Seen {
 
     /// What was held back, when nothing follows that would show whether it was told.
     pub(super) fn release(&mut self) -> Vec<TaskEvent> {
-        let held = self.overlap.take().map(|overlap| overlap.held).unwrap_or_default();
+        let held = self
+            .overlap
+            .take()
+            .map(|overlap| overlap.held)
+            .unwrap_or_default();
         self.in_doubt |= !held.is_empty();
         held.iter().for_each(|update| self.note_artifact(update));
         held.into_iter().map(TaskEvent::Artifact).collect()
@@ -202,7 +217,9 @@ impl Seen {
     fn status_update(&mut self, update: TaskStatusUpdateEvent) -> Vec<TaskEvent> {
         if let Some(overlap) = &self.overlap {
             match self.standing(&update.status) {
-                Standing::New if self.is_overtaken(&update.status, overlap) => return self.overtaken(update.status),
+                Standing::New if self.is_overtaken(&update.status, overlap) => {
+                    return self.overtaken(update.status);
+                }
                 Standing::New => {}
                 Standing::Repeated => return self.drop_held(),
                 Standing::Alike => return self.drop_one(),
@@ -280,9 +297,13 @@ impl Seen {
         };
         let digest = |status: &TaskStatus| status.message.as_ref().map(|m| self.digests.message(m));
         let message = digest(status);
-        let later = status.timestamp.zip(told.timestamp).map(|(this, last)| this.cmp(&last));
+        let later = status
+            .timestamp
+            .zip(told.timestamp)
+            .map(|(this, last)| this.cmp(&last));
         let is_same_message = message == digest(told);
-        if status.state == told.state && is_same_message && later.is_none_or(|later| later.is_eq()) {
+        if status.state == told.state && is_same_message && later.is_none_or(|later| later.is_eq())
+        {
             let is_certain = later.is_some() || message.is_some();
             return if is_certain {
                 Standing::Repeated
@@ -290,7 +311,8 @@ impl Seen {
                 Standing::Alike
             };
         }
-        // Said before the one told last, to the letter: a picture that lags behind, or an agent that repeats itself.
+        // Said before the one told last, to the letter: a picture that lags behind, or an agent
+        // that repeats itself.
         let is_older = later.is_some_and(|later| later.is_lt());
         let was_told = |digest| self.statuses.contains(&digest);
         if is_older && self.digests.status(status).is_some_and(was_told) {
@@ -306,11 +328,15 @@ impl Seen {
             Some(_) => later.map_or(!is_same_message, |later| later.is_lt()),
             None => false,
         };
-        if is_known { Standing::Repeated } else { Standing::New }
+        if is_known {
+            Standing::Repeated
+        } else {
+            Standing::New
+        }
     }
 
-    /// A status that the task has left behind is its status no more, and would be told out of order; what the agent said with it
-    /// is told if it was not.
+    /// A status that the task has left behind is its status no more, and would be told out of
+    /// order; what the agent said with it is told if it was not.
     fn overtaken(&mut self, status: TaskStatus) -> Vec<TaskEvent> {
         let mut told = self.drop_held();
         if let Some(message) = status.message {
@@ -323,12 +349,14 @@ impl Seen {
         told
     }
 
-    /// Whether a status was said after the one told last before the break, and before the one that the subscription's task had.
-    /// One from before the break is no such one: then the agent's clock was set back.
+    /// Whether a status was said after the one told last before the break, and before the one that
+    /// the subscription's task had. One from before the break is no such one: then the agent's
+    /// clock was set back.
     fn is_overtaken(&self, status: &TaskStatus, overlap: &Overlap) -> bool {
         let time = |of: &Option<TaskStatus>| of.as_ref().and_then(|status| status.timestamp);
         let (since, told) = (time(&overlap.since), time(&self.status));
-        let is_between = |at| told.is_some_and(|told| at < told) && since.is_none_or(|since| since < at);
+        let is_between =
+            |at| told.is_some_and(|told| at < told) && since.is_none_or(|since| since < at);
         !status.state.is_terminal() && status.timestamp.is_some_and(is_between)
     }
 
@@ -338,7 +366,8 @@ impl Seen {
             return Standing::New;
         };
         let id = &update.artifact.artifact_id;
-        let (Some(brought), Some(all)) = (overlap.brought.get_mut(id), self.artifacts.get(id)) else {
+        let (Some(brought), Some(all)) = (overlap.brought.get_mut(id), self.artifacts.get(id))
+        else {
             return Standing::New;
         };
         let parts = self.digests.parts(&update.artifact.parts);
@@ -348,7 +377,9 @@ impl Seen {
             (true, Some(reached)) => reached,
             (true, None) => (brought.from..all.len()).collect(),
         };
-        let fitting = begins.into_iter().filter(|begin| all[*begin..].starts_with(&parts));
+        let fitting = begins
+            .into_iter()
+            .filter(|begin| all[*begin..].starts_with(&parts));
         let reached: Vec<usize> = fitting.map(|begin| begin + parts.len()).collect();
         if reached.is_empty() {
             return Standing::New;
@@ -364,12 +395,19 @@ impl Seen {
     fn new_messages(&mut self, task: &Task) -> Vec<Message> {
         let history = task.history.as_deref().unwrap_or_default();
         let digests: Vec<u64> = history.iter().map(|m| self.digests.message(m)).collect();
-        let last_known = digests.iter().rposition(|digest| self.messages.contains(digest));
+        let last_known = digests
+            .iter()
+            .rposition(|digest| self.messages.contains(digest));
         let told_before = if self.has_forgotten { last_known } else { None };
-        let of_status = task.status.message.as_ref().map(|m| self.digests.message(m));
+        let of_status = task
+            .status
+            .message
+            .as_ref()
+            .map(|m| self.digests.message(m));
         let mut messages = Vec::new();
         for (place, (message, digest)) in history.iter().zip(digests).enumerate() {
-            let is_new = !self.messages.contains(&digest) && told_before.is_none_or(|told| place > told);
+            let is_new =
+                !self.messages.contains(&digest) && told_before.is_none_or(|told| place > told);
             if is_new && of_status != Some(digest) {
                 messages.push(message.clone());
             }
@@ -378,8 +416,8 @@ impl Seen {
         messages
     }
 
-    /// The update that leads from what was told of an artifact to what it is. One that `may_be_older` than what was told may
-    /// lack its end.
+    /// The update that leads from what was told of an artifact to what it is. One that
+    /// `may_be_older` than what was told may lack its end.
     fn new_parts(
         &mut self,
         task: &Task,
@@ -399,8 +437,13 @@ impl Seen {
         }
         let from = told.unwrap_or(0);
         self.remember(&artifact.artifact_id, parts, false);
-        let brought = Brought { from, reached: None };
-        overlap.brought.insert(artifact.artifact_id.clone(), brought);
+        let brought = Brought {
+            from,
+            reached: None,
+        };
+        overlap
+            .brought
+            .insert(artifact.artifact_id.clone(), brought);
         Some(TaskArtifactUpdateEvent {
             task_id: task.id.clone(),
             context_id: task.context_id.clone(),
@@ -441,7 +484,9 @@ impl Seen {
     }
 
     fn remember(&mut self, id: &ArtifactId, parts: Vec<u64>, append: bool) {
-        let Some(remembered) = &mut self.remembered else { return };
+        let Some(remembered) = &mut self.remembered else {
+            return;
+        };
         let told = self.artifacts.entry(id.clone()).or_insert_with(|| {
             *remembered += PARTS_OF_AN_ARTIFACT + id.len() / size_of::<u64>();
             Vec::new()

@@ -1,5 +1,5 @@
-//! Agent cards, fetched over TLS: what comes is kept as it came, what should not come is named, and a hostile card gets
-//! nothing.
+//! Agent cards, fetched over TLS: what comes is kept as it came, what should not come is named, and
+//! a hostile card gets nothing.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,7 +20,9 @@ use bowline_testkit::a2a as peer;
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Pki};
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION, WWW_AUTHENTICATE};
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
@@ -55,12 +57,21 @@ impl Visitor {
     }
 
     /// A server that answers the request for its card like this.
-    fn answering(&self, answer: impl Fn(Request) -> Response + Clone + Send + Sync + 'static) -> CyclingServer {
-        self.server(Router::new().route(WELL_KNOWN, get(async move |request: Request| answer(request))))
+    fn answering(
+        &self,
+        answer: impl Fn(Request) -> Response + Clone + Send + Sync + 'static,
+    ) -> CyclingServer {
+        self.server(Router::new().route(
+            WELL_KNOWN,
+            get(async move |request: Request| answer(request)),
+        ))
     }
 
     /// What comes of asking such a server.
-    async fn ask(&self, answer: impl Fn() -> Response + Send + Sync + 'static) -> Result<Card, Failure> {
+    async fn ask(
+        &self,
+        answer: impl Fn() -> Response + Send + Sync + 'static,
+    ) -> Result<Card, Failure> {
         let answer = Arc::new(answer);
         let server = self.answering(move |_| answer());
         soon(self.cards().resolve(&server.origin())).await
@@ -82,9 +93,12 @@ async fn a_card_is_asked_for_without_a_token_and_kept_as_it_came() {
     card["signatures"] = json!([{ "protected": "eyJhbGciOiJFUzI1NiJ9", "signature": "c2ln" }]);
     card["x-unknown"] = json!("deep");
     let text = format!(" \n{}\r\n", serde_json::to_string_pretty(&card).unwrap());
-    // Not as anybody's serializer would write it; and what is unknown is passed over, however deep it goes.
+    // Not as anybody's serializer would write it; and what is unknown is passed over, however deep
+    // it goes.
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
-    let text = text.replacen("peer", r"p\u0065er", 1).replacen("\"deep\"", &deep, 1);
+    let text = text
+        .replacen("peer", r"p\u0065er", 1)
+        .replacen("\"deep\"", &deep, 1);
     let seen = Arc::new(Mutex::new(HeaderMap::new()));
     let server = {
         let (text, seen) = (text.clone(), seen.clone());
@@ -93,10 +107,15 @@ async fn a_card_is_asked_for_without_a_token_and_kept_as_it_came() {
             as_json(text.clone())
         })
     };
-    let resolved = soon(visitor.cards().resolve(&server.origin())).await.unwrap();
+    let resolved = soon(visitor.cards().resolve(&server.origin()))
+        .await
+        .unwrap();
     assert_eq!(resolved.octets(), text.as_bytes());
     assert_eq!(resolved.card().name, "peer");
-    assert_eq!(resolved.url().to_string(), format!("{}{WELL_KNOWN}", server.origin()));
+    assert_eq!(
+        resolved.url().to_string(),
+        format!("{}{WELL_KNOWN}", server.origin())
+    );
     assert!(resolved.is_signed());
     let seen = seen.lock().unwrap();
     assert!(
@@ -110,7 +129,8 @@ async fn a_card_is_asked_for_without_a_token_and_kept_as_it_came() {
 }
 
 #[tokio::test]
-async fn the_official_server_s_card_passes_the_verifier_that_lets_nothing_else_pass_without_a_token() {
+async fn the_official_server_s_card_passes_the_verifier_that_lets_nothing_else_pass_without_a_token()
+ {
     let visitor = Visitor::new();
     let server = CyclingServer::start_with(&visitor.pki, CyclingOptions::default(), |origin| {
         let mut card = peer::card(origin);
@@ -122,7 +142,9 @@ async fn the_official_server_s_card_passes_the_verifier_that_lets_nothing_else_p
             .public_paths([WELL_KNOWN]);
         peer::agent(peer::Echo::default(), card).layer(verifier)
     });
-    let card = soon(visitor.cards().resolve(&server.origin())).await.unwrap();
+    let card = soon(visitor.cards().resolve(&server.origin()))
+        .await
+        .unwrap();
     let demands = card.demands().unwrap();
     assert!(demands.session_binding().unwrap().is_required());
     assert!(demands.needs_certificate() && demands.needs_token());
@@ -153,7 +175,10 @@ async fn what_is_no_card_is_named_for_what_it_is() {
         (status, [(CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response()
     };
     let refused = || {
-        let head = [(WWW_AUTHENTICATE, "Bearer realm=\"x\""), (CONTENT_TYPE, "text/plain")];
+        let head = [
+            (WWW_AUTHENTICATE, "Bearer realm=\"x\""),
+            (CONTENT_TYPE, "text/plain"),
+        ];
         (StatusCode::UNAUTHORIZED, head, "who are you?").into_response()
     };
     let wrong = |pointer: &'static str, value: Value| {
@@ -165,7 +190,11 @@ async fn what_is_no_card_is_named_for_what_it_is() {
     };
     type Answer = Box<dyn Fn() -> Response + Send + Sync>;
     let cases: Vec<(Answer, Kind, &str)> = vec![
-        (Box::new(move || html(StatusCode::OK)), Kind::NotA2a, "an HTML page"),
+        (
+            Box::new(move || html(StatusCode::OK)),
+            Kind::NotA2a,
+            "an HTML page",
+        ),
         (
             Box::new(move || html(StatusCode::NOT_FOUND)),
             Kind::Status,
@@ -182,7 +211,11 @@ async fn what_is_no_card_is_named_for_what_it_is() {
             Kind::Status,
             "upstream is gone",
         ),
-        (Box::new(|| StatusCode::NO_CONTENT.into_response()), Kind::Status, "204"),
+        (
+            Box::new(|| StatusCode::NO_CONTENT.into_response()),
+            Kind::Status,
+            "204",
+        ),
         (
             Box::new(|| StatusCode::NOT_MODIFIED.into_response()),
             Kind::NotA2a,
@@ -190,17 +223,41 @@ async fn what_is_no_card_is_named_for_what_it_is() {
         ),
         (Box::new(|| as_json("")), Kind::NotA2a, "no text"),
         (Box::new(|| as_json("\0\u{1b}[2J")), Kind::NotA2a, "as JSON"),
-        (Box::new(|| as_json(&b"\xff\xfe{"[..])), Kind::NotA2a, "as JSON"),
-        (Box::new(|| as_json(card_text()[..100].to_owned())), Kind::NotA2a, "EOF"),
+        (
+            Box::new(|| as_json(&b"\xff\xfe{"[..])),
+            Kind::NotA2a,
+            "as JSON",
+        ),
+        (
+            Box::new(|| as_json(card_text()[..100].to_owned())),
+            Kind::NotA2a,
+            "EOF",
+        ),
         (
             Box::new(move || as_json(as_list())),
             Kind::NotA2a,
             "no agent card: a list",
         ),
-        (Box::new(move || as_json(deep())), Kind::NotA2a, "recursion limit"),
-        (Box::new(|| as_json("{}")), Kind::NotA2a, "missing field `name`"),
-        (Box::new(|| as_json("[]")), Kind::NotA2a, "JSON that is no agent card"),
-        (Box::new(|| as_json("7")), Kind::NotA2a, "JSON that is no agent card"),
+        (
+            Box::new(move || as_json(deep())),
+            Kind::NotA2a,
+            "recursion limit",
+        ),
+        (
+            Box::new(|| as_json("{}")),
+            Kind::NotA2a,
+            "missing field `name`",
+        ),
+        (
+            Box::new(|| as_json("[]")),
+            Kind::NotA2a,
+            "JSON that is no agent card",
+        ),
+        (
+            Box::new(|| as_json("7")),
+            Kind::NotA2a,
+            "JSON that is no agent card",
+        ),
         (
             Box::new(|| as_json(r#"{"name":"a","name":"b"}"#)),
             Kind::NotA2a,
@@ -251,12 +308,19 @@ async fn a_card_that_is_too_long_is_not_taken_in_whether_or_not_it_says_so() {
                 false => as_json(Body::from_stream(futures_util::stream::repeat(Ok::<
                     _,
                     std::convert::Infallible,
-                >(piece)))),
+                >(
+                    piece
+                )))),
             }
         });
-        let failure = soon(visitor.cards().resolve(&server.origin())).await.unwrap_err();
+        let failure = soon(visitor.cards().resolve(&server.origin()))
+            .await
+            .unwrap_err();
         assert_eq!(failure.kind(), Kind::TooLong, "{failure}");
-        assert!(failure.to_string().contains("more than 1048576 octets"), "{failure}");
+        assert!(
+            failure.to_string().contains("more than 1048576 octets"),
+            "{failure}"
+        );
     }
     let text = card_text();
     let server = visitor.answering(move |_| as_json(card_text()));
@@ -264,7 +328,10 @@ async fn a_card_that_is_too_long_is_not_taken_in_whether_or_not_it_says_so() {
     assert!(soon(exactly.resolve(&server.origin())).await.is_ok());
     let shorter = visitor.cards().longest(text.len() - 1);
     assert_eq!(
-        soon(shorter.resolve(&server.origin())).await.unwrap_err().kind(),
+        soon(shorter.resolve(&server.origin()))
+            .await
+            .unwrap_err()
+            .kind(),
         Kind::TooLong
     );
 }
@@ -276,7 +343,8 @@ async fn a_card_that_does_not_come_or_does_not_end_is_not_waited_for_for_ever() 
     let endless = Router::new().route(
         WELL_KNOWN,
         get(async || {
-            let begun = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"{"))]);
+            let begun =
+                futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"{"))]);
             let stream = futures_util::StreamExt::chain(begun, futures_util::stream::pending());
             as_json(Body::from_stream(stream))
         }),
@@ -323,7 +391,14 @@ async fn a_card_is_followed_within_its_origin_and_nowhere_else() {
                 get(async move || Redirect::permanent(&format!("{url}?code=secret"))),
             ),
     );
-    let ask = async |path: &str| soon(visitor.cards().resolve(&format!("{}/{path}", server.origin()))).await;
+    let ask = async |path: &str| {
+        soon(
+            visitor
+                .cards()
+                .resolve(&format!("{}/{path}", server.origin())),
+        )
+        .await
+    };
     assert_eq!(ask("a").await.unwrap().octets(), card_text().as_bytes());
     for (path, said) in [
         ("loop", "more than 10 times"),
@@ -369,7 +444,10 @@ async fn a_card_that_is_asked_for_again_is_sent_only_if_it_is_another() {
         same = soon(cards.renew(&same)).await.unwrap();
         assert_eq!(same.octets(), first.octets());
     }
-    assert_eq!((full.load(Ordering::SeqCst), server.counts().requests), (1, 4));
+    assert_eq!(
+        (full.load(Ordering::SeqCst), server.counts().requests),
+        (1, 4)
+    );
 
     version.store(2, Ordering::SeqCst);
     let second = soon(cards.renew(&same)).await.unwrap();
@@ -386,8 +464,11 @@ async fn a_card_that_is_asked_for_again_is_sent_only_if_it_is_another() {
 #[tokio::test]
 async fn a_fresh_card_is_not_asked_for_again() {
     let visitor = Visitor::new();
-    let server = visitor.answering(|_| ([(CACHE_CONTROL, "max-age=3600")], as_json(card_text())).into_response());
-    let card = soon(visitor.cards().resolve(&server.origin())).await.unwrap();
+    let server = visitor
+        .answering(|_| ([(CACHE_CONTROL, "max-age=3600")], as_json(card_text())).into_response());
+    let card = soon(visitor.cards().resolve(&server.origin()))
+        .await
+        .unwrap();
     let same = soon(visitor.cards().renew(&card)).await.unwrap();
     assert_eq!(same.octets(), card.octets());
     assert_eq!(server.counts().requests, 1);
@@ -400,16 +481,29 @@ async fn a_card_that_sends_its_callers_elsewhere_gets_no_token_there() {
     let thief = visitor.server(Router::new());
     let text = serde_json::to_string(&peer::card(&thief.origin())).unwrap();
     let server = visitor.answering(move |_| as_json(text.clone()));
-    let card = soon(visitor.cards().resolve(&server.origin())).await.unwrap();
+    let card = soon(visitor.cards().resolve(&server.origin()))
+        .await
+        .unwrap();
     let transports = Transports::new(visitor.client.clone(), &server.origin())
         .unwrap()
         .token(AccessToken::new("secret-token").unwrap());
-    for (factory, interface) in [transports.json_rpc(), transports.http_json(), transports.grpc()]
-        .iter()
-        .zip(&card.card().supported_interfaces)
+    for (factory, interface) in [
+        transports.json_rpc(),
+        transports.http_json(),
+        transports.grpc(),
+    ]
+    .iter()
+    .zip(&card.card().supported_interfaces)
     {
-        let error = soon(factory.create(card.card(), interface)).await.err().unwrap();
-        assert_eq!(Failure::of(&error).unwrap().kind(), Kind::OtherOrigin, "{error}");
+        let error = soon(factory.create(card.card(), interface))
+            .await
+            .err()
+            .unwrap();
+        assert_eq!(
+            Failure::of(&error).unwrap().kind(),
+            Kind::OtherOrigin,
+            "{error}"
+        );
     }
     assert_eq!(thief.counts().opened, 0);
 }

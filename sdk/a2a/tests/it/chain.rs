@@ -1,5 +1,6 @@
-//! Two agents in a row: A calls B, and B, on A's behalf, calls C (RFC 8693). Each hop has a connection, an exporter value and
-//! a proof of its own, and the token of one hop is of no use at the other (T5).
+//! Two agents in a row: A calls B, and B, on A's behalf, calls C (RFC 8693). Each hop has a
+//! connection, an exporter value and a proof of its own, and the token of one hop is of no use at
+//! the other (T5).
 
 use std::sync::{Arc, Mutex};
 
@@ -11,8 +12,12 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use bowline_a2a::extension::SessionBinding;
 use bowline_a2a::{Failure, Kind, Transports};
-use bowline_client::bind::{Answer, Attachment, Bind, BindConnection, Bound, Learned, Memo, RequestFacts};
-use bowline_client::{AccessToken, BindingUsed, Client, CloseReason, Error, Identity, Thumbprint, TlsFacts, Trust};
+use bowline_client::bind::{
+    Answer, Attachment, Bind, BindConnection, Bound, Learned, Memo, RequestFacts,
+};
+use bowline_client::{
+    AccessToken, BindingUsed, Client, CloseReason, Error, Identity, Thumbprint, TlsFacts, Trust,
+};
 use bowline_proof::{PROOF_HEADER, ProofClaims, ProofKey};
 use bowline_server::{Binding, BindingLayer, ConnectionFacts, Jwks, JwtValidator, Policy};
 use bowline_testkit::a2a as peer;
@@ -20,7 +25,8 @@ use bowline_testkit::authority::{self, Authority, AuthorityOptions};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
 use bowline_token::{
-    AuthorizationServer, Bound as AskFor, Builder, ClientAuthentication, Exchanges, OAuth, TokenSource,
+    AuthorizationServer, Bound as AskFor, Builder, ClientAuthentication, Exchanges, OAuth,
+    TokenSource,
 };
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -77,12 +83,16 @@ async fn each_hop_has_its_own_connection_exporter_certificate_and_signature() {
     }
 }
 
-/// T5. Each thief has a valid proof by his own certificate, for his own connection: there is no more that he could have.
+/// T5. Each thief has a valid proof by his own certificate, for his own connection: there is no
+/// more that he could have.
 #[tokio::test]
 async fn the_token_of_one_hop_is_refused_at_the_next_whoever_brings_it() {
     for binding in BINDINGS {
         let world = World::new();
-        let (b, c) = (world.agent(B, peer_like(Clerk)), world.agent(C, peer_like(Clerk)));
+        let (b, c) = (
+            world.agent(B, peer_like(Clerk)),
+            world.agent(C, peer_like(Clerk)),
+        );
         let tokens = world.tokens_of_a();
         let transports = b.transports(world.client(&world.a)).source(tokens.clone());
         let a = b.call(binding, &transports).await;
@@ -128,11 +138,22 @@ async fn the_token_of_one_hop_is_refused_at_the_next_whoever_brings_it() {
 async fn a_bowline_client_does_not_pass_its_callers_token_on() {
     let world = World::new();
     let c = world.agent(C, peer_like(Clerk));
-    let stolen = world.tokens_of_a().token().await.unwrap().access_token().clone();
+    let stolen = world
+        .tokens_of_a()
+        .token()
+        .await
+        .unwrap()
+        .access_token()
+        .clone();
     for binding in BINDINGS {
         let transports = c.transports(world.client(&world.b)).token(stolen.clone());
         let agent = c.call(binding, &transports).await;
-        let failure = Failure::of(&say(&*agent, &ServiceParams::new(), "hello").await.unwrap_err()).unwrap();
+        let failure = Failure::of(
+            &say(&*agent, &ServiceParams::new(), "hello")
+                .await
+                .unwrap_err(),
+        )
+        .unwrap();
         assert_eq!(failure.kind(), Kind::Configuration, "{failure}");
         assert!(!failure.may_have_been_processed());
     }
@@ -183,11 +204,19 @@ impl World {
     /// Token requests of a client's own, with this certificate.
     fn token_requests(&self, client_id: &str, leaf: &Leaf) -> Builder {
         let server = AuthorizationServer::issuer(self.authority.issuer());
-        OAuth::builder(self.client(leaf), server, ClientAuthentication::tls(client_id)).bound(AskFor::Session)
+        OAuth::builder(
+            self.client(leaf),
+            server,
+            ClientAuthentication::tls(client_id),
+        )
+        .bound(AskFor::Session)
     }
 
     fn tokens_of_a(&self) -> OAuth {
-        self.token_requests("a", &self.a).resource(B).build().unwrap()
+        self.token_requests("a", &self.a)
+            .resource(B)
+            .build()
+            .unwrap()
     }
 
     /// An agent that takes session-bound tokens for `audience`, and says so in its card.
@@ -233,11 +262,19 @@ impl Agent {
         binding.create(transports, &self.card).await.unwrap()
     }
 
-    /// Presents a stolen token with a valid proof by `leaf`, and tells which check refuses, if one does.
-    async fn attempt(&self, binding: Over, world: &World, leaf: &Leaf, stolen: &AccessToken) -> Option<String> {
+    /// Presents a stolen token with a valid proof by `leaf`, and tells which check refuses, if one
+    /// does.
+    async fn attempt(
+        &self,
+        binding: Over,
+        world: &World,
+        leaf: &Leaf,
+        stolen: &AccessToken,
+    ) -> Option<String> {
         let forger: Arc<dyn Bind> = Arc::new(Forger::new(leaf, stolen));
         let client = world.builder(leaf).bind(forger).build().unwrap();
-        // The client does not know of the token, so that it cannot refuse to send it; nor does the card ask for one.
+        // The client does not know of the token, so that it cannot refuse to send it; nor does the
+        // card ask for one.
         let card = peer::card(&self.server.origin());
         let transports = self.transports(client);
         let agent = binding.create(&transports, &card).await.unwrap();
@@ -254,7 +291,10 @@ impl Agent {
 struct Clerk;
 
 impl AgentExecutor for Clerk {
-    fn execute(&self, context: ExecutorContext) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
+    fn execute(
+        &self,
+        context: ExecutorContext,
+    ) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
         answer(Ok(context.service_params[CALLER.as_str()].concat()))
     }
 
@@ -263,8 +303,9 @@ impl AgentExecutor for Clerk {
     }
 }
 
-/// B: has its caller's token exchanged, and passes C's answer back. The verifier in front of it has seen to it that the token
-/// came over its owner's connection: the authorization server cannot (AS-3).
+/// B: has its caller's token exchanged, and passes C's answer back. The verifier in front of it has
+/// seen to it that the token came over its owner's connection: the authorization server cannot
+/// (AS-3).
 struct Courier {
     client: Client,
     exchanges: Arc<Exchanges>,
@@ -288,7 +329,10 @@ impl Courier {
 }
 
 impl AgentExecutor for Courier {
-    fn execute(&self, context: ExecutorContext) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
+    fn execute(
+        &self,
+        context: ExecutorContext,
+    ) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
         let (exchanges, next, card, binding) = (
             self.exchanges.clone(),
             self.next.clone(),
@@ -296,7 +340,10 @@ impl AgentExecutor for Courier {
             self.binding,
         );
         let call = async move {
-            let authorization: HeaderValue = context.service_params[AUTHORIZATION.as_str()].concat().parse().unwrap();
+            let authorization: HeaderValue = context.service_params[AUTHORIZATION.as_str()]
+                .concat()
+                .parse()
+                .unwrap();
             let subject = AccessToken::from_authorization(&authorization).unwrap();
             let next = next.source(exchanges.of(&subject).unwrap());
             let agent = binding.create(&next, &card).await?;
@@ -311,7 +358,8 @@ impl AgentExecutor for Courier {
 }
 
 fn answer(said: Result<String, A2AError>) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
-    let message = said.map(|text| StreamResponse::Message(Message::new(Role::Agent, vec![Part::text(text)])));
+    let message =
+        said.map(|text| StreamResponse::Message(Message::new(Role::Agent, vec![Part::text(text)])));
     stream::iter([message]).boxed()
 }
 
@@ -321,7 +369,10 @@ async fn introduce(mut request: Request, next: Next) -> Response {
         let claims = binding.claims();
         let name = |claim: &serde_json::Value| claim.as_str().unwrap_or("nobody").to_owned();
         let (subject, actor) = (name(&claims["sub"]), name(&claims["act"]["sub"]));
-        format!("for {subject}, by {actor}, {}-bound", binding.class().name())
+        format!(
+            "for {subject}, by {actor}, {}-bound",
+            binding.class().name()
+        )
     });
     let caller = caller.unwrap_or_default().parse().unwrap();
     request.headers_mut().insert(CALLER, caller);
@@ -360,7 +411,11 @@ impl Sight {
 
 async fn see(State(seen): State<Seen>, request: Request, next: Next) -> Response {
     let sight = Sight {
-        facts: request.extensions().get::<Arc<ConnectionFacts>>().unwrap().clone(),
+        facts: request
+            .extensions()
+            .get::<Arc<ConnectionFacts>>()
+            .unwrap()
+            .clone(),
         fields: request.headers().clone(),
     };
     seen.0.lock().unwrap().push(sight);

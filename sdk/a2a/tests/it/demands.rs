@@ -1,8 +1,12 @@
-//! What a card demands decides how its agent is called, before the first refusal; and what a card leaves out weakens nothing.
+//! What a card demands decides how its agent is called, before the first refusal; and what a card
+//! leaves out weakens nothing.
 
 use std::sync::{Arc, Mutex};
 
-use a2a::{AgentCard, CancelTaskRequest, MutualTlsSecurityScheme, OpenIdConnectSecurityScheme, SecurityScheme};
+use a2a::{
+    AgentCard, CancelTaskRequest, MutualTlsSecurityScheme, OpenIdConnectSecurityScheme,
+    SecurityScheme,
+};
 use a2a_client::ServiceParams;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
@@ -36,7 +40,10 @@ async fn where_the_card_announces_it_an_opaque_token_is_proved_with_the_first_ca
             let transports = transports(&client, &server).token(opaque());
             let agent = binding.create(&transports, &card).await.unwrap();
             for _ in 0..5 {
-                assert_eq!(say(&*agent, &ServiceParams::new(), "hello").await.unwrap(), "hello");
+                assert_eq!(
+                    say(&*agent, &ServiceParams::new(), "hello").await.unwrap(),
+                    "hello"
+                );
             }
             let (stats, seen) = (client.stats(), world.seen.all());
             assert_eq!(stats.totals.signatures(), 1, "{binding:?}, {announced}");
@@ -46,7 +53,9 @@ async fn where_the_card_announces_it_an_opaque_token_is_proved_with_the_first_ca
                 "{binding:?}, {announced}: refused and sent again"
             );
             assert_eq!(seen[0].contains_key(PROOF_HEADER), announced);
-            let named = seen.iter().filter(|fields| fields.contains_key("a2a-extensions"));
+            let named = seen
+                .iter()
+                .filter(|fields| fields.contains_key("a2a-extensions"));
             assert_eq!(named.count(), if announced { 5 } else { 0 }, "{binding:?}");
         }
     }
@@ -63,21 +72,36 @@ async fn the_extension_is_named_besides_those_of_the_caller() {
         let agent = binding.create(&transports, &card).await.unwrap();
         let (x, y) = ("https://x.example/v1", "https://y.example/v1");
         for (given, expected) in [
-            (vec![format!("{x}, {y}")], format!("{x},{y},{SESSION_BINDING}")),
-            (vec![x.to_owned(), y.to_owned()], format!("{x},{y},{SESSION_BINDING}")),
-            (vec![format!("{SESSION_BINDING},{x}")], format!("{x},{SESSION_BINDING}")),
+            (
+                vec![format!("{x}, {y}")],
+                format!("{x},{y},{SESSION_BINDING}"),
+            ),
+            (
+                vec![x.to_owned(), y.to_owned()],
+                format!("{x},{y},{SESSION_BINDING}"),
+            ),
+            (
+                vec![format!("{SESSION_BINDING},{x}")],
+                format!("{x},{SESSION_BINDING}"),
+            ),
             (vec![String::new()], SESSION_BINDING.to_owned()),
         ] {
             let params = ServiceParams::from([("A2A-Extensions".to_owned(), given)]);
             say(&*agent, &params, "hello").await.unwrap();
             let seen = world.seen.all();
-            let fields: Vec<_> = seen.last().unwrap().get_all("a2a-extensions").iter().collect();
+            let fields: Vec<_> = seen
+                .last()
+                .unwrap()
+                .get_all("a2a-extensions")
+                .iter()
+                .collect();
             assert_eq!(fields, [expected.as_str()], "{binding:?}");
         }
     }
 }
 
-/// The token decides, whatever a card leaves out: neither a thief nor a forgetful agent can make a proof unnecessary.
+/// The token decides, whatever a card leaves out: neither a thief nor a forgetful agent can make a
+/// proof unnecessary.
 #[tokio::test]
 async fn a_card_without_the_extension_excuses_no_token_from_its_proof() {
     for binding in BINDINGS {
@@ -102,7 +126,9 @@ async fn the_card_says_which_calls_have_a_proof_of_their_own() {
         // What a server can see without reading the body: of JSON-RPC, nothing.
         let server = world.agent_with(|layer| {
             let cancels = |path: &str| path.ends_with(":cancel") || path.ends_with("/CancelTask");
-            layer.request_claims(RequestClaims::when(move |request| cancels(request.uri.path())))
+            layer.request_claims(RequestClaims::when(move |request| {
+                cancels(request.uri.path())
+            }))
         });
         let mut card = peer::card(&server.origin());
         announce(
@@ -122,10 +148,18 @@ async fn the_card_says_which_calls_have_a_proof_of_their_own() {
             let error = soon(agent.cancel_task(&ServiceParams::new(), &cancel))
                 .await
                 .unwrap_err();
-            assert_eq!(error.code, a2a::error_code::TASK_NOT_FOUND, "{binding:?}: {error}");
+            assert_eq!(
+                error.code,
+                a2a::error_code::TASK_NOT_FOUND,
+                "{binding:?}: {error}"
+            );
         }
         let totals = client.stats().totals;
-        assert_eq!((totals.signatures(), totals.per_request_claims), (3, 2), "{binding:?}");
+        assert_eq!(
+            (totals.signatures(), totals.per_request_claims),
+            (3, 2),
+            "{binding:?}"
+        );
         assert_eq!(totals.refused, 0, "{binding:?}");
     }
 }
@@ -143,14 +177,22 @@ async fn what_the_client_cannot_show_is_told_before_anything_is_sent() {
             let error = binding.create(&transports, card).await.err().unwrap();
             let failure = Failure::of(&error).unwrap();
             assert_eq!(failure.kind(), Kind::Configuration);
-            assert!(failure.to_string().contains("Builder::identity"), "{failure}");
+            assert!(
+                failure.to_string().contains("Builder::identity"),
+                "{failure}"
+            );
 
             let transports = self::transports(&world.client(), &server);
             let agent = binding.create(&transports, card).await.unwrap();
-            let error = say(&*agent, &ServiceParams::new(), "hello").await.unwrap_err();
+            let error = say(&*agent, &ServiceParams::new(), "hello")
+                .await
+                .unwrap_err();
             let failure = Failure::of(&error).unwrap();
             assert_eq!(failure.kind(), Kind::Configuration, "{failure}");
-            assert!(failure.to_string().contains("Transports::token"), "{failure}");
+            assert!(
+                failure.to_string().contains("Transports::token"),
+                "{failure}"
+            );
             assert!(!failure.may_have_been_processed());
         }
         assert_eq!(server.counts().opened, 0, "{binding:?}");
@@ -161,7 +203,11 @@ async fn what_the_client_cannot_show_is_told_before_anything_is_sent() {
         let own = format!("Bearer {}", opaque().secret());
         let params = ServiceParams::from([("Authorization".to_owned(), vec![own])]);
         assert_eq!(say(&*agent, &params, "hello").await.unwrap(), "hello");
-        assert_eq!(world.seen.all().len(), 1, "{binding:?}: proved with the first request");
+        assert_eq!(
+            world.seen.all().len(),
+            1,
+            "{binding:?}: proved with the first request"
+        );
     }
 }
 
@@ -179,7 +225,9 @@ async fn a_card_whose_demand_cannot_be_understood_is_not_guessed_at() {
         let failure = Failure::of(&error).unwrap();
         assert_eq!(failure.kind(), Kind::NotA2a);
         assert!(
-            failure.to_string().contains("perRequestClaims should be a list"),
+            failure
+                .to_string()
+                .contains("perRequestClaims should be a list"),
             "{failure}"
         );
         assert_eq!(server.counts().opened, 0);
@@ -203,7 +251,10 @@ fn demanding(origin: &str) -> AgentCard {
         ("oidc".to_owned(), SecurityScheme::OpenIdConnect(oidc)),
     ];
     card.security_schemes = Some(schemes.into());
-    let both = [("mtls".to_owned(), Vec::new()), ("oidc".to_owned(), Vec::new())];
+    let both = [
+        ("mtls".to_owned(), Vec::new()),
+        ("oidc".to_owned(), Vec::new()),
+    ];
     card.security_requirements = Some(vec![both.into()]);
     card
 }
@@ -253,7 +304,10 @@ impl World {
     }
 
     /// The official server, whose verifier takes any token for a session-bound one of the caller's.
-    fn agent_with(&self, configure: impl FnOnce(BindingLayer<Bound>) -> BindingLayer<Bound>) -> CyclingServer {
+    fn agent_with(
+        &self,
+        configure: impl FnOnce(BindingLayer<Bound>) -> BindingLayer<Bound>,
+    ) -> CyclingServer {
         CyclingServer::start_with(&self.pki, CyclingOptions::default(), |origin| {
             let verifier = BindingLayer::new(Bound(self.leaf.thumbprint()))
                 .origins([origin.parse().unwrap()])

@@ -1,4 +1,5 @@
-//! `bowline-a2a` against the official A2A server behind `BindingLayer`, and against agents that are not ours.
+//! `bowline-a2a` against the official A2A server behind `BindingLayer`, and against agents that are
+//! not ours.
 
 mod card;
 mod chain;

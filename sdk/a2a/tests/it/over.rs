@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use a2a::{A2AError, AgentCard, AgentInterface, Message, Part, Role, SendMessageRequest, SendMessageResponse};
+use a2a::{
+    A2AError, AgentCard, AgentInterface, Message, Part, Role, SendMessageRequest,
+    SendMessageResponse,
+};
 use a2a_client::{ServiceParams, Transport, TransportFactory};
 use bowline_a2a::Transports;
 
@@ -30,7 +33,8 @@ impl Over {
             Self::Grpc => transports.grpc(),
         };
         let mut interfaces = card.supported_interfaces.iter();
-        let interface = interfaces.find(|interface| interface.protocol_binding == factory.protocol());
+        let interface =
+            interfaces.find(|interface| interface.protocol_binding == factory.protocol());
         (factory, interface.expect("the card has all three"))
     }
 
@@ -54,7 +58,11 @@ pub(crate) fn message(text: &str) -> SendMessageRequest {
 }
 
 /// Sends a message and gives the text of what is said to it.
-pub(crate) async fn say(agent: &dyn Transport, params: &ServiceParams, text: &str) -> Result<String, A2AError> {
+pub(crate) async fn say(
+    agent: &dyn Transport,
+    params: &ServiceParams,
+    text: &str,
+) -> Result<String, A2AError> {
     let parts = match soon(agent.send_message(params, &message(text))).await? {
         SendMessageResponse::Message(message) => message.parts,
         SendMessageResponse::Task(task) => {

@@ -1,4 +1,5 @@
-//! An agent that is not ours, on the Python SDK, in plain HTTP behind a TLS front of ours: the script again.
+//! An agent that is not ours, on the Python SDK, in plain HTTP behind a TLS front of ours: the
+//! script again.
 //!
 //! The table of both agents: `cargo test -p bowline-a2a --test it python -- --ignored --nocapture`.
 //!
@@ -57,16 +58,24 @@ async fn ours_get_from_a_python_agent_over_tls_what_the_stock_transports_get_ove
     python.check(BETTER);
 }
 
-/// What this agent answers in a few words: as the official Rust agent, except where it says so here.
+/// What this agent answers in a few words: as the official Rust agent, except where it says so
+/// here.
 fn expected() -> Vec<(&'static str, &'static str)> {
     let other = |call: &str| OTHERWISE.iter().find(|(otherwise, _)| *otherwise == call);
-    let expected: Vec<_> = EXPECTED.iter().map(|row| *other(row.0).unwrap_or(row)).collect();
-    let used = expected.iter().filter(|row| OTHERWISE.contains(row)).count();
+    let expected: Vec<_> = EXPECTED
+        .iter()
+        .map(|row| *other(row.0).unwrap_or(row))
+        .collect();
+    let used = expected
+        .iter()
+        .filter(|row| OTHERWISE.contains(row))
+        .count();
     assert_eq!(used, OTHERWISE.len(), "each is a call of the script");
     expected
 }
 
-/// It keeps earlier status messages, lists the latest first, and has words of its own. A cancelled task cannot be cancelled.
+/// It keeps earlier status messages, lists the latest first, and has words of its own. A cancelled
+/// task cannot be cancelled.
 const OTHERWISE: &[(&str, &str)] = &[
     ("`cancel_task`, running", "task CANCELED, history of 2"),
     (
@@ -84,7 +93,10 @@ const OTHERWISE: &[(&str, &str)] = &[
         "`subscribe_to_task`, finished",
         "-32004 Task #2 is in terminal state: TASK_STATE_COMPLETED",
     ),
-    ("`send_message`, to an unknown task", "-32001 Task #13 not found"),
+    (
+        "`send_message`, to an unknown task",
+        "-32001 Task #13 not found",
+    ),
     (
         "`send_streaming_message`, to an unknown task",
         "-32001 Task #13 not found",
@@ -132,7 +144,8 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) fn start() -> Self {
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../conformance/a2a-peers/agent.py");
+        let program =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../conformance/a2a-peers/agent.py");
         // Its end of file tells the program to end, should this process be killed.
         let mut child = Command::new("python3")
             .arg(program)

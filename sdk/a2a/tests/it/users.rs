@@ -1,5 +1,5 @@
-//! A hundred users, each with a token of his own, over one HTTP/2 connection: a signature for each user, whatever the binding
-//! and however the tokens come.
+//! A hundred users, each with a token of his own, over one HTTP/2 connection: a signature for each
+//! user, whatever the binding and however the tokens come.
 
 use std::time::Duration;
 
@@ -48,7 +48,10 @@ async fn ten_thousand_calls(over: Over, tokens: Tokens) {
     let house = House::open();
     let client = house.client();
     let card = card(&house.server.origin());
-    let shared = over.create(&house.transports(&client), &card).await.unwrap();
+    let shared = over
+        .create(&house.transports(&client), &card)
+        .await
+        .unwrap();
     let users = (0..USERS).map(|user| {
         let (client, card, shared, house) = (&client, &card, &shared, &house);
         async move {
@@ -90,6 +93,9 @@ async fn calls(transport: &dyn Transport, params: &ServiceParams) {
             tenant: None,
         };
         let error = transport.get_task(params, &request).await.unwrap_err();
-        assert_eq!((error.code, Failure::of(&error)), (error_code::TASK_NOT_FOUND, None));
+        assert_eq!(
+            (error.code, Failure::of(&error)),
+            (error_code::TASK_NOT_FOUND, None)
+        );
     }
 }

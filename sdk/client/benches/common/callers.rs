@@ -1,5 +1,5 @@
-//! The contenders: one request, sent in different ways. Each makes it anew every time, reads the answer to its end,
-//! and fails loudly if that is not 200.
+//! The contenders: one request, sent in different ways. Each makes it anew every time, reads the
+//! answer to its end, and fails loudly if that is not 200.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -24,7 +24,10 @@ use super::server::DESCRIBE;
 /// A way to send the request.
 pub(crate) trait Caller: Send + 'static {
     /// Sends it with these fields more, and gives the answer's body.
-    fn send(&mut self, more: Option<(&'static str, HeaderValue)>) -> impl Future<Output = Bytes> + Send;
+    fn send(
+        &mut self,
+        more: Option<(&'static str, HeaderValue)>,
+    ) -> impl Future<Output = Bytes> + Send;
 
     /// Sends it as it is measured.
     fn call(&mut self) -> impl Future<Output = ()> + Send {
@@ -37,7 +40,9 @@ pub(crate) trait Caller: Send + 'static {
     /// What the server saw of it.
     fn describe(&mut self) -> impl Future<Output = String> + Send {
         async {
-            let answer = self.send(Some((DESCRIBE, HeaderValue::from_static("1")))).await;
+            let answer = self
+                .send(Some((DESCRIBE, HeaderValue::from_static("1"))))
+                .await;
             String::from_utf8_lossy(&answer).replace("\"bench-describe: 1\", ", "")
         }
     }
@@ -57,7 +62,8 @@ fn sensitive(text: &str) -> HeaderValue {
     value
 }
 
-/// A pooled reqwest client with a bearer token, or with a token and a new DPoP proof for each request.
+/// A pooled reqwest client with a bearer token, or with a token and a new DPoP proof for each
+/// request.
 #[derive(Clone)]
 pub(crate) struct Reqwest {
     client: reqwest::Client,
@@ -74,7 +80,8 @@ struct Dpop {
 
 impl Reqwest {
     pub(crate) fn bearer(party: &Party, http: Http, origin: &str, token: &str) -> Self {
-        let client = reqwest::Client::builder().tls_backend_preconfigured(ClientConfig::clone(&party.tls(http)));
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(ClientConfig::clone(&party.tls(http)));
         let client = match http {
             Http::H1 => client.http1_only(),
             Http::H2 => client.http2_prior_knowledge(),
@@ -90,7 +97,13 @@ impl Reqwest {
     }
 
     /// The proof is made where the request is made, on the same task: nothing is faster.
-    pub(crate) fn dpop(party: &Party, http: Http, origin: &str, token: &str, key: &DpopKey) -> Self {
+    pub(crate) fn dpop(
+        party: &Party,
+        http: Http,
+        origin: &str,
+        token: &str,
+        key: &DpopKey,
+    ) -> Self {
         let mut caller = Self::bearer(party, http, origin, token);
         caller
             .template
@@ -125,7 +138,12 @@ impl Caller for Reqwest {
         }
         *request.body_mut() = Some(Bytes::from_static(BODY).into());
         let response = self.client.execute(request).await.expect("an answer");
-        assert_eq!(response.status(), StatusCode::OK, "{:?}", response.headers());
+        assert_eq!(
+            response.status(),
+            StatusCode::OK,
+            "{:?}",
+            response.headers()
+        );
         response.bytes().await.expect("a whole body")
     }
 }
@@ -166,17 +184,25 @@ impl Hyper {
             let token = AccessToken::new(token).expect("a token");
             let claims = ProofClaims {
                 token: token.hash(),
-                exporter: &ExporterValue::derive(stream.get_ref().1).expect("a completed handshake"),
+                exporter: &ExporterValue::derive(stream.get_ref().1)
+                    .expect("a completed handshake"),
                 issued_at: UnixTime::now(),
                 request: None,
             };
-            let proof = party.identity().proof_key().mint(&claims).expect("a signature");
+            let proof = party
+                .identity()
+                .proof_key()
+                .mint(&claims)
+                .expect("a signature");
             template.insert(PROOF_HEADER, proof.header_value());
         }
         let io = TokioIo::new(stream);
         let (sender, uri) = match http {
             Http::H1 => {
-                template.insert(header::HOST, HeaderValue::from_str(&authority).expect("a host"));
+                template.insert(
+                    header::HOST,
+                    HeaderValue::from_str(&authority).expect("a host"),
+                );
                 let (sender, connection) = http1::handshake(io).await.expect("HTTP/1.1");
                 tokio::spawn(connection);
                 (Sender::H1(sender), Uri::from_static(PATH))
@@ -188,12 +214,18 @@ impl Hyper {
                 (Sender::H2(sender), uri)
             }
         };
-        Self { sender, uri, template }
+        Self {
+            sender,
+            uri,
+            template,
+        }
     }
 
     /// Another user of the same connection, if that can be had (HTTP/2).
     pub(crate) fn shared(&self) -> Option<Self> {
-        let Sender::H2(sender) = &self.sender else { return None };
+        let Sender::H2(sender) = &self.sender else {
+            return None;
+        };
         Some(Self {
             sender: Sender::H2(sender.clone()),
             uri: self.uri.clone(),
@@ -216,8 +248,18 @@ impl Caller for Hyper {
             Sender::H2(sender) => sender.send_request(request).await,
         };
         let response = response.expect("an answer");
-        assert_eq!(response.status(), StatusCode::OK, "{:?}", response.headers());
-        response.into_body().collect().await.expect("a whole body").to_bytes()
+        assert_eq!(
+            response.status(),
+            StatusCode::OK,
+            "{:?}",
+            response.headers()
+        );
+        response
+            .into_body()
+            .collect()
+            .await
+            .expect("a whole body")
+            .to_bytes()
     }
 }
 
@@ -251,7 +293,8 @@ impl Bowline {
         }
     }
 
-    /// With the token as it stands in `Authorization`, from which the client must read and hash it each time.
+    /// With the token as it stands in `Authorization`, from which the client must read and hash it
+    /// each time.
     pub(crate) fn with_authorization(client: Client, origin: &str, token: &str) -> Self {
         let mut caller = Self::with_tokens(client, origin, &[]);
         let field = HeaderValue::from_str(&format!("Bearer {token}")).expect("a field value");
@@ -261,7 +304,10 @@ impl Bowline {
 
     /// With the tokens marked as DPoP tokens, for those whose `cnf` does not say so.
     pub(crate) fn by_dpop(mut self) -> Self {
-        let marked = self.tokens.iter().map(|token| token.clone().with_scheme(Scheme::Dpop));
+        let marked = self
+            .tokens
+            .iter()
+            .map(|token| token.clone().with_scheme(Scheme::Dpop));
         self.tokens = marked.collect();
         self
     }
@@ -278,7 +324,8 @@ impl Bowline {
         request
     }
 
-    /// Sends a request and leaves its answer unread: its connection, or one stream of it, stays in use.
+    /// Sends a request and leaves its answer unread: its connection, or one stream of it, stays in
+    /// use.
     pub(crate) async fn hold(&mut self) -> bowline_client::Body {
         self.answer(None).await
     }
@@ -286,7 +333,12 @@ impl Bowline {
     async fn answer(&mut self, more: Option<(&'static str, HeaderValue)>) -> bowline_client::Body {
         let request = self.request(more);
         let response = self.client.send(request).await.expect("an answer");
-        assert_eq!(response.status(), StatusCode::OK, "{:?}", response.headers());
+        assert_eq!(
+            response.status(),
+            StatusCode::OK,
+            "{:?}",
+            response.headers()
+        );
         response.into_body()
     }
 }

@@ -1,7 +1,7 @@
 //! Processes of their own: so that nobody else's memory, allocations or instructions are counted.
 //!
-//! A bench starts itself again with a role in its environment and a job on stdin, one line of JSON. PEM keys travel
-//! that way and are never written to disk.
+//! A bench starts itself again with a role in its environment and a job on stdin, one line of JSON.
+//! PEM keys travel that way and are never written to disk.
 #![allow(clippy::print_stdout, reason = "a child answers on stdout")]
 
 use std::io::{BufRead, BufReader, Read, Write, stdin};

@@ -1,5 +1,9 @@
 //! What a bench has found: lines `name value` on stdout, and a JSON file with when and where.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is where a bench speaks")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is where a bench speaks"
+)]
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -34,7 +38,8 @@ impl Figures {
         self.values.insert(name, json!(value));
     }
 
-    /// Something that a reader of the file may want to know: how long was measured, how much the rounds differed.
+    /// Something that a reader of the file may want to know: how long was measured, how much the
+    /// rounds differed.
     pub(crate) fn note(&mut self, name: impl Into<String>, value: impl Into<Value>) {
         self.notes.insert(name.into(), value.into());
     }
@@ -74,20 +79,28 @@ fn rounded(value: f64) -> f64 {
     (value * scale).round() / scale
 }
 
-/// `target/bench`. cargo runs a bench in its package's folder; the program itself lies in `target/release/deps`.
+/// `target/bench`. cargo runs a bench in its package's folder; the program itself lies in
+/// `target/release/deps`.
 pub(crate) fn folder() -> PathBuf {
     let program = std::env::current_exe().expect("the path of this program");
-    let target = program.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
+    let target = program
+        .ancestors()
+        .find(|folder| folder.join("CACHEDIR.TAG").exists());
     target.unwrap_or(Path::new("target")).join("bench")
 }
 
 fn machine() -> Value {
     let cpu = field("/proc/cpuinfo", "model name");
-    let memory = field("/proc/meminfo", "MemTotal").and_then(|text| text.split(' ').next()?.parse::<u64>().ok());
-    let system = std::fs::read_to_string("/etc/os-release").ok().and_then(|text| {
-        let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
-        Some(name.trim_matches('"').to_owned())
-    });
+    let memory = field("/proc/meminfo", "MemTotal")
+        .and_then(|text| text.split(' ').next()?.parse::<u64>().ok());
+    let system = std::fs::read_to_string("/etc/os-release")
+        .ok()
+        .and_then(|text| {
+            let name = text
+                .lines()
+                .find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
+            Some(name.trim_matches('"').to_owned())
+        });
     json!({
         "cores": cores(),
         "cpu": cpu,
@@ -118,5 +131,9 @@ pub(crate) fn median(values: &[f64]) -> f64 {
 /// The value below which this part of all values lies.
 pub(crate) fn quantile(sorted: &[Duration], part: f64) -> Duration {
     let index = (sorted.len() as f64 * part) as usize;
-    sorted.get(index).or(sorted.last()).copied().unwrap_or_default()
+    sorted
+        .get(index)
+        .or(sorted.last())
+        .copied()
+        .unwrap_or_default()
 }

@@ -2,7 +2,8 @@
 
 use clap::Parser;
 
-/// Measures, and prints a line `name value` for each figure; the same goes to target/bench/NAME.json.
+/// Measures, and prints a line `name value` for each figure; the same goes to
+/// target/bench/NAME.json.
 ///
 /// Progress is told on stderr.
 #[derive(Clone, Debug, Parser)]

@@ -14,7 +14,8 @@ pub(crate) struct Contender {
     tasks: Vec<Box<dyn Task>>,
 }
 
-/// A caller whose kind is of no interest: the loop inside knows it, so that nothing is added to a request.
+/// A caller whose kind is of no interest: the loop inside knows it, so that nothing is added to a
+/// request.
 trait Task: Send {
     /// Calls until it is told to stop; comes back with the number of calls.
     fn run(self: Box<Self>, stop: Arc<AtomicBool>) -> BoxFuture<'static, (Box<dyn Task>, u64)>;
@@ -42,7 +43,9 @@ impl<C: Caller> Task for C {
 
 impl Contender {
     pub(crate) fn new<C: Caller>(name: &'static str, callers: impl IntoIterator<Item = C>) -> Self {
-        let tasks = callers.into_iter().map(|caller| Box::new(caller) as Box<dyn Task>);
+        let tasks = callers
+            .into_iter()
+            .map(|caller| Box::new(caller) as Box<dyn Task>);
         Self {
             name,
             tasks: tasks.collect(),
@@ -68,7 +71,8 @@ impl Contender {
         }
         Turn {
             per_second: calls as f64 / started.elapsed().as_secs_f64(),
-            processor: processor_time().saturating_sub(busy_before).as_secs_f64() * 1e6 / calls as f64,
+            processor: processor_time().saturating_sub(busy_before).as_secs_f64() * 1e6
+                / calls as f64,
         }
     }
 
@@ -107,8 +111,8 @@ pub(crate) struct Length {
     pub(crate) turn: Duration,
 }
 
-/// Each contender's turn in each round. A turn before the first opens what there is to open, and is not
-/// counted.
+/// Each contender's turn in each round. A turn before the first opens what there is to open, and is
+/// not counted.
 pub(crate) async fn race(contenders: &mut [Contender], length: Length) -> Vec<Vec<Turn>> {
     for contender in contenders.iter_mut() {
         contender.run(length.turn).await;
@@ -123,7 +127,8 @@ pub(crate) async fn race(contenders: &mut [Contender], length: Length) -> Vec<Ve
     turns
 }
 
-/// Fails unless the server sees the same of all, proofs aside: otherwise the race would not be fair.
+/// Fails unless the server sees the same of all, proofs aside: otherwise the race would not be
+/// fair.
 pub(crate) async fn assert_alike(contenders: &mut [Contender]) {
     let mut seen = Vec::new();
     for contender in contenders.iter_mut() {

@@ -1,4 +1,5 @@
-//! Who takes part: an authority, an agent with a certificate, a server, and tokens of all kinds of the same length.
+//! Who takes part: an authority, an agent with a certificate, a server, and tokens of all kinds of
+//! the same length.
 
 use std::sync::Arc;
 
@@ -12,8 +13,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-/// A certificate, its key, and the authority that it trusts: all that one end needs. PEM, so that it can be handed to
-/// another process.
+/// A certificate, its key, and the authority that it trusts: all that one end needs. PEM, so that
+/// it can be handed to another process.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Party {
     pub(crate) chain: String,
@@ -100,7 +101,10 @@ impl Scene {
     }
 
     pub(crate) fn session_bound(&self) -> String {
-        self.issue(TokenRequest::session_bound("agent", self.agent.thumbprint()))
+        self.issue(TokenRequest::session_bound(
+            "agent",
+            self.agent.thumbprint(),
+        ))
     }
 
     pub(crate) fn dpop_bound(&self) -> String {
@@ -110,7 +114,10 @@ impl Scene {
 
     /// Pads the token with scope, so that no contender has less to send.
     fn issue(&self, request: TokenRequest) -> String {
-        let of = |padding: usize| self.authority.issue(&request.clone().scope("s".repeat(padding)));
+        let of = |padding: usize| {
+            self.authority
+                .issue(&request.clone().scope("s".repeat(padding)))
+        };
         // Three octets are four characters of base64url, and two more are a character or two.
         let mut padding = (TOKEN_OCTETS - of(1).len()) / 4 * 3;
         while of(padding).len() < TOKEN_OCTETS {
@@ -121,14 +128,17 @@ impl Scene {
 }
 
 impl Party {
-    /// What reqwest and the bare hyper connections speak TLS with: what a bowline client makes for itself.
+    /// What reqwest and the bare hyper connections speak TLS with: what a bowline client makes for
+    /// itself.
     pub(crate) fn tls(&self, http: Http) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(self.authorities());
-        let chain = CertificateDer::pem_slice_iter(self.chain.as_bytes()).collect::<Result<Vec<_>, _>>();
+        let chain =
+            CertificateDer::pem_slice_iter(self.chain.as_bytes()).collect::<Result<Vec<_>, _>>();
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).expect("a key");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let mut config = builder
             .expect("the provider has all versions")
             .with_root_certificates(roots)
@@ -163,7 +173,10 @@ impl Party {
 pub(crate) fn headers() -> HeaderMap {
     let accept = HeaderValue::from_static("application/json, text/event-stream");
     HeaderMap::from_iter([
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        ),
         (header::ACCEPT, accept),
     ])
 }

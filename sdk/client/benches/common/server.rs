@@ -1,4 +1,5 @@
-//! The server: bowline's own acceptor and HTTP, with a service that reads the request and answers 100 octets.
+//! The server: bowline's own acceptor and HTTP, with a service that reads the request and answers
+//! 100 octets.
 
 use std::convert::Infallible;
 use std::io;
@@ -9,8 +10,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bowline_server::{
-    Acceptor, BindingLayer, ClientAuth, ConnectionFacts, Dpop, Jwks, JwtValidator, MemoryReplayStore, ServeOptions,
-    ServerIdentity, ServerTls, roots_from_pem, serve_connection,
+    Acceptor, BindingLayer, ClientAuth, ConnectionFacts, Dpop, Jwks, JwtValidator,
+    MemoryReplayStore, ServeOptions, ServerIdentity, ServerTls, roots_from_pem, serve_connection,
 };
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -67,8 +68,9 @@ impl Server {
         Self::serving(party, settings, |_| Answering(settings.closes))
     }
 
-    /// One that verifies tokens and proofs, DPoP too: `BindingLayer` with `JwtValidator`, as in production. The
-    /// validator remembers that a token's signature was good, so that is not a part of each request.
+    /// One that verifies tokens and proofs, DPoP too: `BindingLayer` with `JwtValidator`, as in
+    /// production. The validator remembers that a token's signature was good, so that is not a part
+    /// of each request.
     pub(crate) fn verifying(scene: &Scene, party: &Party, settings: Settings) -> Self {
         let keys = Jwks::document(scene.authority.jwks().to_string()).expect("a key set");
         let tokens = JwtValidator::builder(scene.authority.issuer(), AUDIENCE, keys).build();
@@ -86,22 +88,32 @@ impl Server {
         S: Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
     {
-        let identity = ServerIdentity::from_pem(party.chain.as_bytes(), party.key.as_bytes()).expect("a pair");
-        let clients = ClientAuth::Required(roots_from_pem(party.authority.as_bytes()).expect("an authority"));
+        let identity =
+            ServerIdentity::from_pem(party.chain.as_bytes(), party.key.as_bytes()).expect("a pair");
+        let clients =
+            ClientAuth::Required(roots_from_pem(party.authority.as_bytes()).expect("an authority"));
         let lifetime = settings.tickets.then_some(Duration::from_secs(3600));
         let tls = ServerTls::builder(identity, clients)
             .alpn([settings.http.alpn()])
             .ticket_lifetime(lifetime);
         let acceptor = Acceptor::new(tls.build().expect("a usable configuration"));
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port");
-        listener.set_nonblocking(true).expect("a socket that can wait");
+        listener
+            .set_nonblocking(true)
+            .expect("a socket that can wait");
         let listener = TcpListener::from_std(listener).expect("a runtime");
         let origin = format!(
             "https://localhost:{}",
             listener.local_addr().expect("an address").port()
         );
         let received = Arc::new(AtomicU64::new(0));
-        let accepting = tokio::spawn(accept(listener, acceptor, settings, service(&origin), received.clone()));
+        let accepting = tokio::spawn(accept(
+            listener,
+            acceptor,
+            settings,
+            service(&origin),
+            received.clone(),
+        ));
         Self {
             origin,
             received,
@@ -121,8 +133,13 @@ impl Drop for Server {
     }
 }
 
-async fn accept<S>(listener: TcpListener, acceptor: Acceptor, settings: Settings, service: S, received: Arc<AtomicU64>)
-where
+async fn accept<S>(
+    listener: TcpListener,
+    acceptor: Acceptor,
+    settings: Settings,
+    service: S,
+    received: Arc<AtomicU64>,
+) where
     S: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible>,
     S: Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
@@ -133,20 +150,28 @@ where
     options.idle_timeout = Duration::from_secs(3600);
     loop {
         let (tcp, _) = listener.accept().await.expect("another connection");
-        let (acceptor, service, options, received) =
-            (acceptor.clone(), service.clone(), options.clone(), received.clone());
+        let (acceptor, service, options, received) = (
+            acceptor.clone(),
+            service.clone(),
+            options.clone(),
+            received.clone(),
+        );
         tokio::spawn(async move {
             let _ = tcp.set_nodelay(true);
             let Ok((stream, facts)) = acceptor.accept(Counted { io: tcp, received }).await else {
                 return;
             };
             match settings.header_table {
-                None => serve_connection(stream, facts, service, &options, std::future::pending()).await,
+                None => {
+                    serve_connection(stream, facts, service, &options, std::future::pending()).await
+                }
                 // `serve_connection` has no such setting.
                 Some(size) => {
-                    let service = hyper::service::service_fn(move |request| service.clone().call(request));
+                    let service =
+                        hyper::service::service_fn(move |request| service.clone().call(request));
                     let mut http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                    http.header_table_size(size).max_concurrent_streams(settings.streams);
+                    http.header_table_size(size)
+                        .max_concurrent_streams(settings.streams);
                     drop(http.serve_connection(TokioIo::new(stream), service).await);
                 }
             }
@@ -188,7 +213,10 @@ impl Service<Request<Incoming>> for Answering {
             };
             let mut response = Response::new(Full::new(answer));
             let headers: &mut HeaderMap = response.headers_mut();
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers.insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            );
             if closes {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
@@ -198,8 +226,8 @@ impl Service<Request<Incoming>> for Answering {
     }
 }
 
-/// What must be the same for all contenders. Tokens and proofs are what they differ in: of the first only the length
-/// is told, of the second nothing.
+/// What must be the same for all contenders. Tokens and proofs are what they differ in: of the
+/// first only the length is told, of the second nothing.
 fn describe(parts: &http::request::Parts, body: &[u8]) -> String {
     let facts = parts.extensions.get::<Arc<ConnectionFacts>>();
     let tls = facts.map(|facts| (facts.tls_version(), facts.certificate().is_some()));
@@ -208,13 +236,18 @@ fn describe(parts: &http::request::Parts, body: &[u8]) -> String {
         .iter()
         .filter(|(name, _)| !["session-binding-proof", "dpop"].contains(&name.as_str()))
         .map(|(name, value)| match *name {
-            header::AUTHORIZATION => format!("{name}: {} octets", value.to_str().map_or(0, credentials)),
+            header::AUTHORIZATION => {
+                format!("{name}: {} octets", value.to_str().map_or(0, credentials))
+            }
             _ => format!("{name}: {}", value.to_str().unwrap_or_default()),
         })
         .collect();
     fields.sort();
     let (method, version, path) = (&parts.method, parts.version, parts.uri.path());
-    format!("{tls:?} {method} {path} {version:?} {fields:?} {} octets", body.len())
+    format!(
+        "{tls:?} {method} {path} {version:?} {fields:?} {} octets",
+        body.len()
+    )
 }
 
 fn credentials(field: &str) -> usize {
@@ -228,7 +261,11 @@ struct Counted {
 }
 
 impl AsyncRead for Counted {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
         let octets = (buf.filled().len() - before) as u64;
@@ -238,7 +275,11 @@ impl AsyncRead for Counted {
 }
 
 impl AsyncWrite for Counted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 

@@ -51,7 +51,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The certificate and key that this client authenticates with. Without one, tokens that demand a proof fail.
+    /// The certificate and key that this client authenticates with. Without one, tokens that demand
+    /// a proof fail.
     #[must_use]
     pub fn identity(mut self, identity: impl Into<Arc<Identity>>) -> Self {
         self.identity = Some(identity.into());
@@ -72,8 +73,8 @@ impl Builder {
         self
     }
 
-    /// How often a quiet h2 connection is sent a PING; one that does not answer within 10 s is closed. Default 30 s;
-    /// `None` for never.
+    /// How often a quiet h2 connection is sent a PING; one that does not answer within 10 s is
+    /// closed. Default 30 s; `None` for never.
     #[must_use]
     pub fn ping(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.ping = Ping(interval.into());
@@ -101,8 +102,9 @@ impl Builder {
         self
     }
 
-    /// The key that DPoP-bound tokens (RFC 9449) are bound to. A token goes with a DPoP proof if its `cnf.jkt` says so,
-    /// or if it comes with the scheme `DPoP`. Without a key such tokens fail.
+    /// The key that DPoP-bound tokens (RFC 9449) are bound to. A token goes with a DPoP proof if
+    /// its `cnf.jkt` says so, or if it comes with the scheme `DPoP`. Without a key such tokens
+    /// fail.
     #[must_use]
     pub fn dpop_key(mut self, key: DpopKey) -> Self {
         self.dpop_key = Some(key);
@@ -130,24 +132,25 @@ impl Builder {
         self
     }
 
-    /// Replaces a reusable proof once it is older than this. Off by default: the exporter value dates it already
-    /// (RS-8).
+    /// Replaces a reusable proof once it is older than this. Off by default: the exporter value
+    /// dates it already (RS-8).
     #[must_use]
     pub fn max_proof_age(mut self, age: Duration) -> Self {
         self.max_proof_age = Some(age);
         self
     }
 
-    /// Allows plaintext `http` to `localhost` and loopback addresses (CL-6). Such requests carry no proof.
+    /// Allows plaintext `http` to `localhost` and loopback addresses (CL-6). Such requests carry no
+    /// proof.
     #[must_use]
     pub fn allow_plaintext_on_loopback(mut self) -> Self {
         self.plaintext_on_loopback = true;
         self
     }
 
-    /// How many octets of a request's body are kept in case it must be sent again, after a challenge (CL-5) or a
-    /// lost connection (CL-7).
-    /// Default 64 KiB; the copy shares the body's memory and goes when the response's head has come.
+    /// How many octets of a request's body are kept in case it must be sent again, after a
+    /// challenge (CL-5) or a lost connection (CL-7). Default 64 KiB; the copy shares the body's
+    /// memory and goes when the response's head has come.
     #[must_use]
     pub fn body_copy_limit(mut self, octets: usize) -> Self {
         self.copy_limit = Some(octets);
@@ -161,8 +164,9 @@ impl Builder {
         self
     }
 
-    /// Replaces session-binding proofs and DPoP by another binding to the connection; [`Builder::binding`],
-    /// [`Builder::hardening`], [`Builder::max_proof_age`] and [`Builder::dpop_key`] then have no effect.
+    /// Replaces session-binding proofs and DPoP by another binding to the connection;
+    /// [`Builder::binding`], [`Builder::hardening`], [`Builder::max_proof_age`] and
+    /// [`Builder::dpop_key`] then have no effect.
     #[must_use]
     pub fn bind(mut self, bind: impl Into<Arc<dyn Bind>>) -> Self {
         self.bind = Some(bind.into());
@@ -172,7 +176,8 @@ impl Builder {
     /// Makes the client. Opens nothing.
     ///
     /// # Errors
-    /// [`Kind::Configuration`](crate::Kind::Configuration) if no TLS configuration can be made of this.
+    /// [`Kind::Configuration`](crate::Kind::Configuration) if no TLS configuration can be made of
+    /// this.
     pub fn build(self) -> Result<Client, Error> {
         let stats = Arc::new(Stats::default());
         let mut observers: Vec<Arc<dyn Observer>> = vec![stats.clone()];
@@ -188,9 +193,9 @@ impl Builder {
         };
         let binding = self.bind.unwrap_or_else(|| {
             let session = Arc::new(SessionBinding::new(policy, observers.clone()));
-            let dpop = self
-                .dpop_key
-                .map(|key| Arc::new(DpopBinding::new(key, self.timeouts.sign, observers.clone())) as _);
+            let dpop = self.dpop_key.map(|key| {
+                Arc::new(DpopBinding::new(key, self.timeouts.sign, observers.clone())) as _
+            });
             Arc::new(ByDemand::new(session, dpop))
         });
         let connector = Connector {
@@ -213,6 +218,7 @@ impl Builder {
 }
 
 const COPY_LIMIT: usize = 64 * 1024;
-/// More tokens than this on one connection cost a signature when the least recently used comes back.
+/// More tokens than this on one connection cost a signature when the least recently used comes
+/// back.
 const PROOFS_PER_CONNECTION: usize = 10_000;
 const TOKENS_PER_ORIGIN: usize = 10_000;

@@ -17,8 +17,8 @@ use crate::error::{BoxError, Error, Kind, Step};
 use crate::observe::{BindingUsed, ConnectionUse, Event, Observers, Operation, Outcome};
 use crate::pool::{Checkout, Connection, Persistence, WriteError};
 
-/// How often a request may be turned away, unprocessed, before it gives up; a connection that had carried others before
-/// and dies does not count.
+/// How often a request may be turned away, unprocessed, before it gives up; a connection that had
+/// carried others before and dies does not count.
 const MOST_LOSSES: u32 = 3;
 pub(super) async fn run<B>(client: &Inner, request: Request<B>) -> Result<Response<Body>, Error>
 where
@@ -63,7 +63,11 @@ enum Sent {
 }
 
 impl Exchange<'_> {
-    async fn run(&self, body: Outgoing, account: &mut Account<'_>) -> Result<Response<Body>, Error> {
+    async fn run(
+        &self,
+        body: Outgoing,
+        account: &mut Account<'_>,
+    ) -> Result<Response<Body>, Error> {
         let mut unanswered = None;
         match self.sendings(body, account, &mut unanswered).await {
             // Whatever became of the second sending, the first may have been processed (CL-7).
@@ -79,7 +83,9 @@ impl Exchange<'_> {
         account: &mut Account<'_>,
         unanswered: &mut Option<Error>,
     ) -> Result<Response<Body>, Error> {
-        let Inner { pool, identities, .. } = self.client;
+        let Inner {
+            pool, identities, ..
+        } = self.client;
         let plan = self.plan;
         self.client.allow(&plan.origin)?;
         let held = identities.for_request(plan.token.as_ref(), plan.certificate)?;
@@ -102,7 +108,8 @@ impl Exchange<'_> {
                 }
                 Sent::Unanswered(error) => {
                     let copy = self.kept.again();
-                    let Some(copy) = copy.filter(|_| plan.is_repeatable && unanswered.is_none()) else {
+                    let Some(copy) = copy.filter(|_| plan.is_repeatable && unanswered.is_none())
+                    else {
                         return Err(error);
                     };
                     body = copy;
@@ -134,7 +141,8 @@ impl Exchange<'_> {
                 "the server, or what terminates TLS in front of it, did not choose h2 by ALPN"
             }
         };
-        let message = format!("the request needs HTTP/2, and the connection to {origin} is HTTP/1.1: {why}");
+        let message =
+            format!("the request needs HTTP/2, and the connection to {origin} is HTTP/1.1: {why}");
         Error::new(Kind::HttpVersion, message)
     }
 
@@ -150,7 +158,12 @@ impl Exchange<'_> {
             return Err(self.not_http2());
         }
         let facts = self.plan.facts(&self.parts.method, &self.parts.uri, again);
-        let unsent = |body| Sent::Unsent(body, checkout.is_new().then(|| checkout.connection().clone()));
+        let unsent = |body| {
+            Sent::Unsent(
+                body,
+                checkout.is_new().then(|| checkout.connection().clone()),
+            )
+        };
         // It may have died on its way from the pool: nothing need be signed for it.
         if checkout.is_closed() {
             return Ok(unsent(body));
@@ -178,10 +191,15 @@ impl Exchange<'_> {
                 return Ok(Sent::Unsent(request.into_body(), lost));
             }
         };
-        self.learn(checkout, response, &facts, attached.as_ref()).await
+        self.learn(checkout, response, &facts, attached.as_ref())
+            .await
     }
 
-    async fn write(&self, checkout: &mut Checkout, request: Request<Outgoing>) -> Result<Response<Incoming>, Failed> {
+    async fn write(
+        &self,
+        checkout: &mut Checkout,
+        request: Request<Outgoing>,
+    ) -> Result<Response<Incoming>, Failed> {
         let answer = checkout.write(request);
         let answered = match self.client.pool.connector().timeouts.response {
             None => answer.await,
@@ -221,14 +239,16 @@ impl Exchange<'_> {
             return match self.kept.again() {
                 Some(copy) => Ok(Sent::Unsent(copy, lost)),
                 None => {
-                    let message =
-                        format!("{origin} refused the request unprocessed, and its body cannot be sent again");
+                    let message = format!(
+                        "{origin} refused the request unprocessed, and its body cannot be sent again"
+                    );
                     Err(Error::with_source(Kind::ConnectionLost, message, error))
                 }
             };
         }
-        let message =
-            format!("the connection to {origin} ended before the answer; the request may have been processed");
+        let message = format!(
+            "the connection to {origin} ended before the answer; the request may have been processed"
+        );
         let error = Error::with_source(Kind::MayHaveBeenProcessed, message, error);
         Ok(Sent::Unanswered(error))
     }
@@ -284,9 +304,10 @@ enum Failed {
 enum TurnedAway {
     /// It reset the stream with REFUSED_STREAM.
     RefusedStream,
-    /// It said GOAWAY before it came to this stream. hyper fails a request with the peer's GOAWAY only if its stream is
-    /// above the last one that the peer processes, or if the request never became a stream: see [`crate::h2_task`].
-    /// Streams that the peer took on and did not answer fail with whatever ended the connection.
+    /// It said GOAWAY before it came to this stream. hyper fails a request with the peer's GOAWAY
+    /// only if its stream is above the last one that the peer processes, or if the request never
+    /// became a stream: see [`crate::h2_task`]. Streams that the peer took on and did not answer
+    /// fail with whatever ended the connection.
     Goaway,
 }
 
@@ -318,15 +339,21 @@ fn assemble(
     let mut parts = parts.clone();
     if let Some(attached) = attached {
         // `insert`: exactly one (CL-1), and never one of another connection (CL-2).
-        parts.headers.insert(attached.name.clone(), attached.value.clone());
+        parts
+            .headers
+            .insert(attached.name.clone(), attached.value.clone());
         if let Some(authorization) = &attached.authorization {
-            parts.headers.insert(header::AUTHORIZATION, authorization.clone());
+            parts
+                .headers
+                .insert(header::AUTHORIZATION, authorization.clone());
         }
     }
     match connection.facts.http() {
         HttpVersion::H1 => {
             parts.version = Version::HTTP_11;
-            if let (false, Some(host)) = (parts.headers.contains_key(header::HOST), &connection.host) {
+            if let (false, Some(host)) =
+                (parts.headers.contains_key(header::HOST), &connection.host)
+            {
                 parts.headers.insert(header::HOST, host.clone());
             }
             // Origin form (RFC 9112 §3.2.1).
@@ -353,10 +380,14 @@ fn says_close(version: Version, headers: &HeaderMap) -> bool {
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
-/// `Keep-Alive: timeout=N`: used up to a second before it is over, lest a request meet the server's FIN.
+/// `Keep-Alive: timeout=N`: used up to a second before it is over, lest a request meet the server's
+/// FIN.
 fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
     let fields = headers.get_all(KEEP_ALIVE);
-    let mut parameters = fields.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+    let mut parameters = fields
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(','));
     let seconds = parameters.find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
         let value = value.trim().trim_matches('"');

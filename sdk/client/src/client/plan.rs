@@ -60,7 +60,8 @@ impl Plan {
             proof_required: parts.extensions.remove::<ProofRequired>().is_some(),
             prove_key: parts.extensions.remove::<ProveKey>().is_some(),
             http2_only: parts.extensions.remove::<Http2Only>().is_some(),
-            is_repeatable: parts.extensions.remove::<Repeatable>().is_some() || parts.method.is_idempotent(),
+            is_repeatable: parts.extensions.remove::<Repeatable>().is_some()
+                || parts.method.is_idempotent(),
         };
         if parts.extensions.is_empty() {
             // Even an empty table would be copied.
@@ -69,7 +70,12 @@ impl Plan {
         Ok(plan)
     }
 
-    pub(super) fn facts<'a>(&'a self, method: &'a Method, uri: &'a Uri, again: bool) -> RequestFacts<'a> {
+    pub(super) fn facts<'a>(
+        &'a self,
+        method: &'a Method,
+        uri: &'a Uri,
+        again: bool,
+    ) -> RequestFacts<'a> {
         RequestFacts {
             method,
             uri,
@@ -91,7 +97,8 @@ pub(super) fn operation(parts: &request::Parts) -> Operation {
     parts.extensions.get().copied().unwrap_or(Operation::OTHER)
 }
 
-/// The access token of a request, from its extensions or its `Authorization` field, which is marked sensitive.
+/// The access token of a request, from its extensions or its `Authorization` field, which is marked
+/// sensitive.
 fn token(parts: &mut request::Parts, recent: &RecentTokens) -> Result<Option<AccessToken>, Error> {
     let mut fields = parts.headers.get_all(header::AUTHORIZATION).iter();
     let (field, more) = (fields.next(), fields.next());

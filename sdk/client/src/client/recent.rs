@@ -1,5 +1,5 @@
-//! Tokens that come as `Authorization` fields, which most callers know no better than to send: each is read and hashed
-//! once, not with every request.
+//! Tokens that come as `Authorization` fields, which most callers know no better than to send: each
+//! is read and hashed once, not with every request.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bowline_proof::{AccessToken, InvalidAccessToken};
 use http::HeaderValue;
 
-/// The tokens that came last. They stay in memory until others have taken their place or the client is dropped.
+/// The tokens that came last. They stay in memory until others have taken their place or the client
+/// is dropped.
 #[derive(Default)]
 pub(super) struct RecentTokens(Mutex<VecDeque<AccessToken>>);
 
@@ -17,7 +18,11 @@ const MOST_TOKENS: usize = 8;
 impl RecentTokens {
     /// The token in a field with the scheme `Bearer` or `DPoP`.
     pub(super) fn of(&self, field: &HeaderValue) -> Result<AccessToken, InvalidAccessToken> {
-        let known = self.lock().iter().find(|token| token.authorization() == field).cloned();
+        let known = self
+            .lock()
+            .iter()
+            .find(|token| token.authorization() == field)
+            .cloned();
         if let Some(token) = known {
             return Ok(token);
         }

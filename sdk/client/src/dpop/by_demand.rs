@@ -9,8 +9,8 @@ use crate::connection::ConnectionFacts;
 use crate::error::{Error, Kind};
 use crate::observe::CloseReason;
 
-/// Both bindings of a client. DPoP has those tokens that ask for it, the session binding all others: also those whose
-/// `cnf` nobody can satisfy, which it refuses.
+/// Both bindings of a client. DPoP has those tokens that ask for it, the session binding all
+/// others: also those whose `cnf` nobody can satisfy, which it refuses.
 pub(crate) struct ByDemand {
     session: Arc<dyn Bind>,
     dpop: Option<Arc<dyn Bind>>,
@@ -50,7 +50,12 @@ impl BindConnection for Both {
         }
     }
 
-    fn learn(&self, request: &RequestFacts<'_>, attached: Option<&Attachment>, answer: &Answer<'_>) -> Learned {
+    fn learn(
+        &self,
+        request: &RequestFacts<'_>,
+        attached: Option<&Attachment>,
+        answer: &Answer<'_>,
+    ) -> Learned {
         let for_dpop = asks_for_dpop(request);
         let mut learned = Learned::Nothing;
         if let Some(dpop) = &self.dpop {

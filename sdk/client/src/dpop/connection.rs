@@ -25,7 +25,8 @@ pub(super) struct Inner {
     pub(super) sign_timeout: Duration,
     pub(super) facts: Arc<ConnectionFacts>,
     pub(super) observers: Observers,
-    /// The tokens that were proved on this connection, to tell why a proof was needed; none for a token endpoint.
+    /// The tokens that were proved on this connection, to tell why a proof was needed; none for a
+    /// token endpoint.
     pub(super) proved: Mutex<LruCache<Option<TokenHash>, ()>>,
     nonces: Arc<Nonces>,
 }
@@ -43,7 +44,8 @@ impl Proving {
             sign_timeout,
             facts,
             observers,
-            // Bounded where it is filled; lru would otherwise reserve the whole bound for every connection.
+            // Bounded where it is filled; lru would otherwise reserve the whole bound for every
+            // connection.
             proved: Mutex::new(LruCache::unbounded()),
             nonces,
         }))
@@ -64,13 +66,20 @@ impl BindConnection for Proving {
         Ok(self.0.start(order))
     }
 
-    fn learn(&self, request: &RequestFacts<'_>, attached: Option<&Attachment>, answer: &Answer<'_>) -> Learned {
+    fn learn(
+        &self,
+        request: &RequestFacts<'_>,
+        attached: Option<&Attachment>,
+        answer: &Answer<'_>,
+    ) -> Learned {
         let nonce = self.0.nonces.learn(answer.headers);
         let record = attached.and_then(|attached| {
             let memo: &dyn Any = &*attached.memo;
             memo.downcast_ref::<Record>()
         });
-        let Some(record) = record else { return Learned::Nothing };
+        let Some(record) = record else {
+            return Learned::Nothing;
+        };
         // Worth another proof only if that would say something else.
         let has_news = nonce.is_some() && nonce != record.nonce;
         let Some(error) = refusal(request, answer, has_news) else {
@@ -96,7 +105,8 @@ impl BindConnection for Proving {
 impl Inner {
     /// Whether this client, on this connection, is who the token is bound to.
     fn check_token(&self, token: &AccessToken) -> Result<(), Error> {
-        let Confirmation { jkt, x5t_s256, .. } = token.confirmation().map_err(|e| invalid_token(*e))?;
+        let Confirmation { jkt, x5t_s256, .. } =
+            token.confirmation().map_err(|e| invalid_token(*e))?;
         let key = self.key.thumbprint();
         if let Some(bound_to) = jkt.filter(|bound_to| *bound_to != key) {
             return Err(Error::new(
@@ -120,11 +130,15 @@ impl Inner {
 }
 
 /// Whether the answer refuses the proof, and how.
-fn refusal(request: &RequestFacts<'_>, answer: &Answer<'_>, has_news: bool) -> Option<&'static str> {
+fn refusal(
+    request: &RequestFacts<'_>,
+    answer: &Answer<'_>,
+    has_news: bool,
+) -> Option<&'static str> {
     match answer.status {
         StatusCode::UNAUTHORIZED => challenge_error(answer.headers),
-        // A token endpoint says what is wrong in its body (RFC 9449 §8), which is not read here. Another 400 that
-        // happens to bring a new nonce is answered 400 once more.
+        // A token endpoint says what is wrong in its body (RFC 9449 §8), which is not read here.
+        // Another 400 that happens to bring a new nonce is answered 400 once more.
         StatusCode::BAD_REQUEST if request.token.is_none() && has_news => Some(USE_DPOP_NONCE),
         _ => None,
     }
@@ -143,5 +157,9 @@ fn challenge_error(headers: &HeaderMap) -> Option<&'static str> {
 }
 
 fn invalid_token(e: bowline_proof::ConfirmationError) -> Error {
-    Error::with_source(Kind::InvalidToken, "the access token's `cnf` cannot be satisfied", e)
+    Error::with_source(
+        Kind::InvalidToken,
+        "the access token's `cnf` cannot be satisfied",
+        e,
+    )
 }

@@ -29,11 +29,18 @@ pub(super) struct Order {
 
 impl Order {
     pub(super) fn new(request: &RequestFacts<'_>, nonce: Option<Nonce>) -> Result<Self, Error> {
-        let claims = RequestClaims::new(request.method, request.uri)
-            .map_err(|e| Error::with_source(Kind::InvalidRequest, "no `htu` can be made of the request's URI", e))?;
+        let claims = RequestClaims::new(request.method, request.uri).map_err(|e| {
+            Error::with_source(
+                Kind::InvalidRequest,
+                "no `htu` can be made of the request's URI",
+                e,
+            )
+        })?;
         Ok(Self {
             token: request.token.map(|token| *token.hash()),
-            authorization: request.token.map(|token| token.authorization_as(Scheme::Dpop).clone()),
+            authorization: request
+                .token
+                .map(|token| token.authorization_as(Scheme::Dpop).clone()),
             request: claims,
             nonce,
             operation: request.operation,
@@ -43,8 +50,8 @@ impl Order {
 }
 
 impl Inner {
-    /// Signs on a blocking thread, so that a slow key holds up nothing else. It signs to the end even if the request
-    /// has gone: then the proof is counted as abandoned.
+    /// Signs on a blocking thread, so that a slow key holds up nothing else. It signs to the end
+    /// even if the request has gone: then the proof is counted as abandoned.
     pub(super) fn start(self: &Arc<Self>, order: Order) -> Bound {
         let (inner, limit) = (self.clone(), self.sign_timeout);
         let job = tokio::task::spawn_blocking(move || inner.sign(order));
@@ -60,7 +67,9 @@ impl Inner {
             nonce: order.nonce.as_ref(),
         };
         let signed = self.key.mint(&claims);
-        let proof = signed.map_err(|e| Error::with_source(Kind::Signing, "the key did not sign a DPoP proof", e))?;
+        let proof = signed.map_err(|e| {
+            Error::with_source(Kind::Signing, "the key did not sign a DPoP proof", e)
+        })?;
         let took = started.elapsed();
         let (operation, connection) = (order.operation, self.facts.id());
         self.observers.emit(&Event::ProofMinted {
@@ -71,12 +80,18 @@ impl Inner {
             after: None,
             took,
         });
-        let record = Record::new(proof, order.nonce, operation, connection, self.observers.clone());
+        let record = Record::new(
+            proof,
+            order.nonce,
+            operation,
+            connection,
+            self.observers.clone(),
+        );
         Ok(Arc::new(record).attachment(order.authorization))
     }
 
-    /// The first proof of a token on this connection, the replacement of a refused one, or one of those that DPoP asks
-    /// for with each request.
+    /// The first proof of a token on this connection, the replacement of a refused one, or one of
+    /// those that DPoP asks for with each request.
     fn cause(&self, order: &Order) -> Cause {
         let mut proved = self.proved.lock().unwrap_or_else(PoisonError::into_inner);
         let is_first = proved.put(order.token, ()).is_none();

@@ -1,8 +1,9 @@
-//! DPoP (RFC 9449) on the client: a proof for each request, signed by a key that its token is bound to.
+//! DPoP (RFC 9449) on the client: a proof for each request, signed by a key that its token is bound
+//! to.
 //!
-//! It needs no client certificate and nothing of the connection. It is here, behind the same seam, because the proof of a
-//! request that moves to another connection or is sent again must be a new one (§7.3), and because nonces come with
-//! responses.
+//! It needs no client certificate and nothing of the connection. It is here, behind the same seam,
+//! because the proof of a request that moves to another connection or is sent again must be a new
+//! one (§7.3), and because nonces come with responses.
 //!
 //! - [`by_demand`]: which of the two bindings a token goes to.
 //! - [`connection`]: one connection's side.
@@ -31,8 +32,9 @@ use nonces::Nonces;
 
 pub(crate) use by_demand::ByDemand;
 
-/// In the extensions of a request to a token endpoint: it carries a proof by the client's DPoP key, though it has no
-/// access token, and the token that is issued will be bound to that key (RFC 9449 §5).
+/// In the extensions of a request to a token endpoint: it carries a proof by the client's DPoP key,
+/// though it has no access token, and the token that is issued will be bound to that key (RFC 9449
+/// §5).
 ///
 /// A first answer 400 that brings a nonce (§8) makes the request go out once more with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,8 @@ use crate::watch::ASSUMED_STREAMS;
 
 /// A connection on loan: alone if it is h1, shared if it is h2.
 ///
-/// Dropping it gives an h1 connection back once its response has ended; one whose response is cut short cancels it.
+/// Dropping it gives an h1 connection back once its response has ended; one whose response is cut
+/// short cancels it.
 pub(crate) struct Checkout {
     connection: Arc<Connection>,
     pool: Arc<Pool>,
@@ -54,7 +55,8 @@ pub(crate) struct Persistence {
     pub(crate) is_last: bool,
     /// `Keep-Alive: timeout`.
     pub(crate) timeout: Option<Duration>,
-    /// The request's body had been sent when the response came: only the response's end is left to wait for.
+    /// The request's body had been sent when the response came: only the response's end is left to
+    /// wait for.
     pub(crate) body_sent: bool,
 }
 
@@ -108,7 +110,10 @@ impl Checkout {
     }
 
     /// Writes the request and waits for the response's head.
-    pub(crate) async fn write(&mut self, request: Request<Outgoing>) -> Result<Response<Incoming>, WriteError> {
+    pub(crate) async fn write(
+        &mut self,
+        request: Request<Outgoing>,
+    ) -> Result<Response<Incoming>, WriteError> {
         self.phase = Phase::Busy;
         // Neither keeps the sender while it waits: see `Place` in `live.rs`.
         let sent = match self.sender.take() {
@@ -128,7 +133,9 @@ impl Checkout {
                 drop(sender);
                 answer.await
             }
-            None => unreachable!("a checkout loses its sender only to an error, which ends its use"),
+            None => {
+                unreachable!("a checkout loses its sender only to an error, which ends its use")
+            }
         };
         sent.map_err(|mut error| {
             // Of no more use to anybody; hyper reports why.
@@ -144,13 +151,15 @@ impl Checkout {
         })
     }
 
-    /// The head of the response has come. If it is the connection's last, the connection will not be given back.
+    /// The head of the response has come. If it is the connection's last, the connection will not
+    /// be given back.
     pub(crate) fn answered(&mut self, persistence: Persistence) {
         self.keep_alive = persistence.timeout;
         self.body_sent = persistence.body_sent;
         if persistence.is_last {
             self.phase = Phase::Last;
-            self.connection.expect_end(Some(CloseReason::ConnectionClose));
+            self.connection
+                .expect_end(Some(CloseReason::ConnectionClose));
             self.connection.ended(CloseReason::ConnectionClose);
         }
         self.connection.answered();
@@ -172,14 +181,17 @@ impl Checkout {
         if sender.is_closed() || self.phase == Phase::Last {
             return;
         }
-        let (pool, connection, keep_alive) = (self.pool.clone(), self.connection.clone(), self.keep_alive);
+        let (pool, connection, keep_alive) =
+            (self.pool.clone(), self.connection.clone(), self.keep_alive);
         if self.phase == Phase::Untouched || sender.is_ready() {
             pool.put_back(&connection, Sender::H1(sender), keep_alive);
             return;
         }
-        // hyper learns only when it is polled next that the response has ended; a request body may be under way.
-        // Outside a runtime nobody could poll it: the connection is dropped.
-        let Ok(runtime) = Handle::try_current() else { return };
+        // hyper learns only when it is polled next that the response has ended; a request body may
+        // be under way. Outside a runtime nobody could poll it: the connection is dropped.
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
         if self.phase == Phase::Finished && self.body_sent {
             pool.returning(&connection);
         }

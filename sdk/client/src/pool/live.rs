@@ -35,9 +35,9 @@ pub(crate) struct Connection {
     told_to_close: Notify,
 }
 
-/// Where hyper's h1 sender is while its request waits for the answer. hyper's queue may swallow a request that comes just
-/// as the connection ends, and gives it back only when nobody can send any more. If the request held the sender itself, it
-/// would wait for ever.
+/// Where hyper's h1 sender is while its request waits for the answer. hyper's queue may swallow a
+/// request that comes just as the connection ends, and gives it back only when nobody can send any
+/// more. If the request held the sender itself, it would wait for ever.
 #[derive(Default)]
 enum Place {
     #[default]
@@ -47,8 +47,8 @@ enum Place {
     Over,
 }
 
-/// How a connection ends. hyper may report the end before the response that announced it has been looked at: then the
-/// report waits, so that it names the right reason.
+/// How a connection ends. hyper may report the end before the response that announced it has been
+/// looked at: then the report waits, so that it names the right reason.
 #[derive(Default)]
 struct Fate {
     /// Why it will have ended, if somebody knows before it does.
@@ -93,8 +93,8 @@ impl Connection {
         }
     }
 
-    /// Drives the connection to its end. Once it was told to close it gets a little time to do so properly: a peer that
-    /// does not read must not hold its place in the pool.
+    /// Drives the connection to its end. Once it was told to close it gets a little time to do so
+    /// properly: a peer that does not read must not hold its place in the pool.
     pub(super) async fn until_end(&self, mut end: BoxFuture<'static, CloseReason>) -> CloseReason {
         tokio::select! {
             seen = &mut end => seen,
@@ -127,7 +127,8 @@ impl Connection {
         }
     }
 
-    /// hyper has let go of the connection: nobody need wait for the peer's SETTINGS, or hold a sender, any more.
+    /// hyper has let go of the connection: nobody need wait for the peer's SETTINGS, or hold a
+    /// sender, any more.
     pub(super) fn over(&self) {
         self.sight.settle();
         // Dropped when the lock is free: it wakes whoever waits for its request.

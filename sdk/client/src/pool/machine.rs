@@ -1,12 +1,14 @@
 //! What the pool decides: events in, actions out, no I/O, and the time is an argument.
 //!
-//! - h2: one connection however many requests wait for it; another one when the peer's stream limit is reached.
-//! - h1: an idle connection is taken last in, first out; a waiting request takes whichever comes first, a returned
-//!   connection or a new one, and the loser is kept idle.
+//! - h2: one connection however many requests wait for it; another one when the peer's stream limit
+//!   is reached.
+//! - h1: an idle connection is taken last in, first out; a waiting request takes whichever comes
+//!   first, a returned connection or a new one, and the loser is kept idle.
 //! - Of several that would do, one that already holds a proof of the request's token is taken.
-//! - Until ALPN has spoken, h2 is assumed: one connection is opened and its answer decides whether more are needed.
-//! - Connections are limited per lane and in all. Who cannot open one waits in the order of arrival, and an idle
-//!   connection of another lane makes room.
+//! - Until ALPN has spoken, h2 is assumed: one connection is opened and its answer decides whether
+//!   more are needed.
+//! - Connections are limited per lane and in all. Who cannot open one waits in the order of
+//!   arrival, and an idle connection of another lane makes room.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -55,11 +57,11 @@ pub(crate) enum Event {
     Opened(Newcomer),
     /// An opening failed.
     OpenFailed,
-    /// An h1 connection has carried its response to the end and will be free as soon as hyper has noticed: worth waiting
-    /// for rather than open another. `Finished` or `Closed` follows.
+    /// An h1 connection has carried its response to the end and will be free as soon as hyper has
+    /// noticed: worth waiting for rather than open another. `Finished` or `Closed` follows.
     Returning(ConnectionId),
-    /// A request on the connection has come to its end. h1: it can take another, and says for how long it may be idle
-    /// if the peer said so (`Keep-Alive: timeout`).
+    /// A request on the connection has come to its end. h1: it can take another, and says for how
+    /// long it may be idle if the peer said so (`Keep-Alive: timeout`).
     Finished(ConnectionId, Option<Duration>),
     /// The peer has changed how many requests the connection takes at a time.
     Streams(ConnectionId, usize),
@@ -87,7 +89,8 @@ pub(crate) struct Machine {
     lanes: BTreeMap<LaneId, Lane>,
     /// Connections that are open or opening, over all lanes.
     total: usize,
-    /// Lanes that may not open what they need because `total` is at its limit, the longest waiting first.
+    /// Lanes that may not open what they need because `total` is at its limit, the longest waiting
+    /// first.
     line: VecDeque<LaneId>,
 }
 
@@ -146,8 +149,8 @@ impl Machine {
         }
     }
 
-    /// Takes an event and writes the actions that follow from it, in order. `holds` tells whether a connection already
-    /// has a proof of the token of the request that wants one.
+    /// Takes an event and writes the actions that follow from it, in order. `holds` tells whether a
+    /// connection already has a proof of the token of the request that wants one.
     pub(crate) fn handle(
         &mut self,
         now: Instant,
@@ -219,7 +222,10 @@ impl Machine {
     /// When `tick` will have something to do.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let members = self.lanes.values().flat_map(|lane| &lane.members);
-        members.filter(|m| !m.closing).filter_map(Member::deadline).min()
+        members
+            .filter(|m| !m.closing)
+            .filter_map(Member::deadline)
+            .min()
     }
 
     /// Whether there are connections, open or opening.
@@ -232,9 +238,12 @@ impl Machine {
         self.lanes.get(&lane).is_some_and(|lane| !lane.is_unused())
     }
 
-    /// Gives a lane what is free to those who wait, and then those who still wait what may be opened.
+    /// Gives a lane what is free to those who wait, and then those who still wait what may be
+    /// opened.
     fn settle(&mut self, now: Instant, id: LaneId, actions: &mut Vec<Action>) {
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = self.lanes.get_mut(&id) else {
+            return;
+        };
         lane.retire_who_is_over_age(now);
         lane.hand_out(now, id, actions);
         lane.close_who_is_done(now, id, actions);
@@ -250,7 +259,10 @@ impl Machine {
             let Some(lane) = self.lanes.get_mut(id) else {
                 return false;
             };
-            while lane.lacks() > 0 && lane.size() < self.limits.per_lane && self.total < self.limits.in_all {
+            while lane.lacks() > 0
+                && lane.size() < self.limits.per_lane
+                && self.total < self.limits.in_all
+            {
                 lane.opening += 1;
                 self.total += 1;
                 actions.push(Action::Open(*id));
@@ -275,7 +287,10 @@ impl Machine {
                 .lanes
                 .iter_mut()
                 .flat_map(|(id, lane)| lane.members.iter_mut().map(|m| (*id, m)));
-            let Some((lane, victim)) = members.filter(|(_, m)| m.is_idle()).min_by_key(|(_, m)| m.idle_until) else {
+            let Some((lane, victim)) = members
+                .filter(|(_, m)| m.is_idle())
+                .min_by_key(|(_, m)| m.idle_until)
+            else {
                 return;
             };
             victim.closing = true;
@@ -283,8 +298,8 @@ impl Machine {
         }
     }
 
-    /// A connection that came free makes room for an older request of another lane rather than serve a younger one of
-    /// its own.
+    /// A connection that came free makes room for an older request of another lane rather than
+    /// serve a younger one of its own.
     fn yield_to_older(&mut self, id: LaneId, actions: &mut Vec<Action>) {
         if let (Some(older), Some(own)) = (self.oldest_blocked(id), self.oldest_of(id))
             && older < own
@@ -317,7 +332,10 @@ impl Limits {
             streams: newcomer.streams,
             returning: false,
             idle_until: now + self.idle,
-            ends: aged.into_iter().chain(expired).min_by_key(|(when, _)| *when),
+            ends: aged
+                .into_iter()
+                .chain(expired)
+                .min_by_key(|(when, _)| *when),
             retiring: None,
             closing: false,
         }
@@ -326,7 +344,10 @@ impl Limits {
 
 impl Member {
     fn deadline(&self) -> Option<Instant> {
-        let ends = self.ends.filter(|_| self.retiring.is_none()).map(|(when, _)| when);
+        let ends = self
+            .ends
+            .filter(|_| self.retiring.is_none())
+            .map(|(when, _)| when);
         let idle = (self.busy == 0).then_some(self.idle_until);
         ends.into_iter().chain(idle).min()
     }
@@ -335,7 +356,8 @@ impl Member {
 impl Lane {
     /// A connection for one more request: one that holds its proof, else the last returned.
     fn free(&mut self, now: Instant, holds: impl Fn(ConnectionId) -> bool) -> Option<&mut Member> {
-        let is_free = |m: &Member| m.is_free() && m.deadline().is_none_or(|deadline| deadline > now);
+        let is_free =
+            |m: &Member| m.is_free() && m.deadline().is_none_or(|deadline| deadline > now);
         let free = |m: &&(usize, &Member)| is_free(m.1);
         let members = || self.members.iter().enumerate().rev();
         let has_choice = self.members.len() > 1;
@@ -398,8 +420,8 @@ impl Lane {
         }
     }
 
-    /// The failure goes to those who have nothing else to hope for. Each failure reaches somebody who waits for it, so
-    /// that a server which is down is not called for ever.
+    /// The failure goes to those who have nothing else to hope for. Each failure reaches somebody
+    /// who waits for it, so that a server which is down is not called for ever.
     fn open_failed(&mut self, id: LaneId, actions: &mut Vec<Action>) {
         let others = self.members.iter().filter(|m| m.is_open()).count();
         let failed = match self.speaks {
@@ -407,7 +429,11 @@ impl Lane {
             Some(HttpVersion::H2) | None if others == 0 => self.waiting.len(),
             Some(HttpVersion::H2) | None => self.waiting.len().min(1),
         };
-        actions.extend(self.waiting.drain(..failed).map(|waiter| Action::Fail(id, waiter)));
+        actions.extend(
+            self.waiting
+                .drain(..failed)
+                .map(|waiter| Action::Fail(id, waiter)),
+        );
     }
 
     /// How many more openings those who wait could use.
@@ -417,7 +443,11 @@ impl Lane {
             // One after the other: each serves many.
             Some(HttpVersion::H2) | None => self.waiting.len().min(1),
         };
-        let returning = self.members.iter().filter(|m| m.returning && m.is_open()).count();
+        let returning = self
+            .members
+            .iter()
+            .filter(|m| m.returning && m.is_open())
+            .count();
         useful.saturating_sub(self.opening + returning)
     }
 

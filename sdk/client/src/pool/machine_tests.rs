@@ -1,4 +1,5 @@
-//! The machine alone, and in a small world that does what it is told: every order of events up to a bound.
+//! The machine alone, and in a small world that does what it is told: every order of events up to a
+//! bound.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -119,7 +120,11 @@ fn a_second_h2_connection_is_opened_at_the_stream_limit_and_not_before() {
     assert_eq!(story.run(h2(2, 2)), []);
     assert_eq!(story.run(Event::Wanted(w(4))), [hand(2, 4)]);
     assert_eq!(story.run(Event::Streams(c(1), 3)), []);
-    assert_eq!(story.run(Event::Wanted(w(5))), [hand(2, 5)], "the last used first");
+    assert_eq!(
+        story.run(Event::Wanted(w(5))),
+        [hand(2, 5)],
+        "the last used first"
+    );
     assert_eq!(story.run(Event::Wanted(w(6))), [hand(1, 6)]);
 }
 
@@ -218,7 +223,10 @@ fn an_idle_connection_of_another_lane_makes_room() {
     story.run(Event::Wanted(w(1)));
     story.run(h1(1));
     assert_eq!(story.lane(LANES[1], Event::Wanted(w(2))), [], "it is busy");
-    assert_eq!(story.run(Event::Finished(c(1), None)), [close(1, CloseReason::Evicted)]);
+    assert_eq!(
+        story.run(Event::Finished(c(1), None)),
+        [close(1, CloseReason::Evicted)]
+    );
     assert_eq!(story.run(Event::Wanted(w(3))), [], "there is no room yet");
     assert_eq!(
         story.run(Event::Closed(c(1))),
@@ -234,7 +242,10 @@ fn a_connection_that_comes_free_makes_room_for_an_older_request_of_another_lane(
     story.run(h1(1));
     story.lane(LANES[1], Event::Wanted(w(2)));
     assert_eq!(story.run(Event::Wanted(w(3))), []);
-    assert_eq!(story.run(Event::Finished(c(1), None)), [close(1, CloseReason::Evicted)]);
+    assert_eq!(
+        story.run(Event::Finished(c(1), None)),
+        [close(1, CloseReason::Evicted)]
+    );
     assert_eq!(story.run(Event::Closed(c(1))), [Action::Open(LANES[1])]);
 }
 
@@ -248,8 +259,14 @@ fn idle_connections_are_let_go_in_time_and_sooner_if_the_peer_said_so() {
     story.run(h1(2));
     story.run(Event::Finished(c(1), None));
     story.run(Event::Finished(c(2), Some(Duration::from_secs(5))));
-    assert_eq!(story.machine.deadline(), Some(story.now + Duration::from_secs(5)));
-    assert_eq!(story.after(Duration::from_secs(5)), [close(2, CloseReason::Idle)]);
+    assert_eq!(
+        story.machine.deadline(),
+        Some(story.now + Duration::from_secs(5))
+    );
+    assert_eq!(
+        story.after(Duration::from_secs(5)),
+        [close(2, CloseReason::Idle)]
+    );
     assert_eq!(
         story.after(IDLE - Duration::from_secs(5)),
         [close(1, CloseReason::Idle)]
@@ -264,7 +281,10 @@ fn an_expired_idle_connection_is_not_handed_out_even_if_nobody_ticked() {
     story.run(h1(1));
     story.run(Event::Finished(c(1), None));
     story.now += IDLE;
-    assert_eq!(story.run(Event::Wanted(w(2))), [close(1, CloseReason::Idle), open()]);
+    assert_eq!(
+        story.run(Event::Wanted(w(2))),
+        [close(1, CloseReason::Idle), open()]
+    );
 }
 
 #[test]
@@ -278,7 +298,10 @@ fn a_connection_over_age_finishes_what_it_has_and_takes_no_more() {
     assert_eq!(story.after(Duration::from_secs(60)), []);
     assert_eq!(story.run(Event::Wanted(w(2))), [open()]);
     assert_eq!(story.run(h2(2, 100)), [hand(2, 2)]);
-    assert_eq!(story.run(Event::Finished(c(1), None)), [close(1, CloseReason::Age)]);
+    assert_eq!(
+        story.run(Event::Finished(c(1), None)),
+        [close(1, CloseReason::Age)]
+    );
 }
 
 /// A world around the machine that does what it is told and remembers what must hold.
@@ -420,7 +443,8 @@ impl World {
 
     fn feed(&mut self, lane: LaneId, event: Event) {
         let mut actions = Vec::new();
-        self.machine.handle(self.now, lane, event, |_| false, &mut actions);
+        self.machine
+            .handle(self.now, lane, event, |_| false, &mut actions);
         self.obey(actions);
     }
 
@@ -436,7 +460,10 @@ impl World {
                     );
                 }
                 Action::Close(lane, connection, _) => {
-                    let live = self.live.get_mut(&connection).expect("closed a dead connection");
+                    let live = self
+                        .live
+                        .get_mut(&connection)
+                        .expect("closed a dead connection");
                     assert_eq!(
                         (live.lane, live.busy, live.closing),
                         (lane, 0, false),
@@ -446,7 +473,10 @@ impl World {
                 }
                 Action::Hand(lane, connection, waiter) => {
                     assert_eq!(self.waiting.remove(&waiter), Some(lane), "handed to nobody");
-                    let live = self.live.get_mut(&connection).expect("handed a dead connection");
+                    let live = self
+                        .live
+                        .get_mut(&connection)
+                        .expect("handed a dead connection");
                     assert_eq!((live.lane, live.closing), (lane, false));
                     live.busy += 1;
                     assert!(live.busy <= live.streams, "more requests than it takes");
@@ -469,8 +499,8 @@ impl World {
                 continue;
             }
             let something_ends = members.iter().any(|l| l.busy > 0 || l.closing);
-            let room_is_coming =
-                self.live.values().any(|l| l.busy > 0 || l.closing) || self.openings.values().any(|n| *n > 0);
+            let room_is_coming = self.live.values().any(|l| l.busy > 0 || l.closing)
+                || self.openings.values().any(|n| *n > 0);
             let is_full = all >= self.limits.in_all;
             assert!(
                 opening > 0 || something_ends || (is_full && room_is_coming),

@@ -1,7 +1,7 @@
 //! A client's connections: the [`machine`] decides, this driver does.
 //!
-//! A [`Checkout`] owns a connection's sender together with the connection's facts and proofs, so that the header
-//! which is written and the connection it is written to cannot disagree (CL-2).
+//! A [`Checkout`] owns a connection's sender together with the connection's facts and proofs, so
+//! that the header which is written and the connection it is written to cannot disagree (CL-2).
 
 mod checkout;
 mod live;
@@ -42,7 +42,8 @@ pub(crate) struct Pool {
     state: Mutex<State>,
 }
 
-/// What an opening needs to know. Connections and session tickets are never shared between targets (CL-8).
+/// What an opening needs to know. Connections and session tickets are never shared between targets
+/// (CL-8).
 pub(crate) struct Target {
     lane: LaneId,
     pub(crate) origin: Origin,
@@ -87,8 +88,8 @@ struct Live {
     streams: usize,
 }
 
-/// What is left to do when the lock is free: handing over wakes tasks and may drop connections, whose `Drop` takes
-/// the lock again.
+/// What is left to do when the lock is free: handing over wakes tasks and may drop connections,
+/// whose `Drop` takes the lock again.
 #[derive(Default)]
 struct Afterwards {
     handed: Vec<(Hand, Result<Checkout, Error>)>,
@@ -151,20 +152,34 @@ impl Pool {
         }
     }
 
-    fn want(self: &Arc<Self>, origin: &Origin, held: &Arc<Held>, token: Option<&AccessToken>) -> Want {
+    fn want(
+        self: &Arc<Self>,
+        origin: &Origin,
+        held: &Arc<Held>,
+        token: Option<&AccessToken>,
+    ) -> Want {
         let mut state = self.lock();
         let lane = state.lane(origin, held);
         state.last_waiter += 1;
         let waiter = WaiterId(state.last_waiter);
         loop {
             let State {
-                machine, actions, live, ..
+                machine,
+                actions,
+                live,
+                ..
             } = &mut *state;
             let holds = |id| {
                 let connection = token.and_then(|token| Some((token, live.get(&id)?)));
                 connection.is_some_and(|(token, live)| live.connection.bound.holds(token))
             };
-            machine.handle(Instant::now(), lane, machine::Event::Wanted(waiter), holds, actions);
+            machine.handle(
+                Instant::now(),
+                lane,
+                machine::Event::Wanted(waiter),
+                holds,
+                actions,
+            );
             let (checkout, afterwards) = self.perform(&mut state, None, Some(waiter));
             let Some(checkout) = checkout else {
                 let (hand, handed) = oneshot::channel();
@@ -182,7 +197,9 @@ impl Pool {
                 // Dead, and its end not reported yet: noticed before use.
                 let id = checkout.facts().id();
                 let closed = machine::Event::Closed(id);
-                let State { machine, actions, .. } = &mut *state;
+                let State {
+                    machine, actions, ..
+                } = &mut *state;
                 machine.handle(Instant::now(), lane, closed, |_| false, actions);
                 state.live.remove(&id);
                 let (_, more) = self.perform(&mut state, None, None);
@@ -210,7 +227,9 @@ impl Pool {
     /// Runs an event through the machine and does what it says.
     fn step(self: &Arc<Self>, lane: LaneId, event: machine::Event, error: Option<&Error>) {
         let mut state = self.lock();
-        let State { machine, actions, .. } = &mut *state;
+        let State {
+            machine, actions, ..
+        } = &mut *state;
         machine.handle(Instant::now(), lane, event, |_| false, actions);
         self.finish(state, error);
     }
@@ -218,11 +237,13 @@ impl Pool {
     /// Lets go of what has been idle, or has lived, for too long; tells when to come again.
     fn reap(self: &Arc<Self>) -> Option<Instant> {
         let mut state = self.lock();
-        let State { machine, actions, .. } = &mut *state;
+        let State {
+            machine, actions, ..
+        } = &mut *state;
         let now = Instant::now();
         machine.tick(now, actions);
-        // A connection in use is idle for too long no earlier than this. To be woken by each that returns would be one
-        // more task to run for each request.
+        // A connection in use is idle for too long no earlier than this. To be woken by each that
+        // returns would be one more task to run for each request.
         let of_those_in_use = machine.has_connections().then(|| now + self.idle);
         let next = machine.deadline().into_iter().chain(of_those_in_use).min();
         state.reaps_at = next;
@@ -246,7 +267,9 @@ impl Pool {
             }
             None => {
                 // Outside a runtime nobody uses the pool either; the next connection calls again.
-                let Ok(runtime) = Handle::try_current() else { return };
+                let Ok(runtime) = Handle::try_current() else {
+                    return;
+                };
                 state.reaps_at = Some(when);
                 runtime.spawn(reaper::run(Arc::downgrade(self), self.bell.clone()));
             }
@@ -266,15 +289,22 @@ impl Pool {
         for action in actions.drain(..) {
             match action {
                 Action::Open(lane) => self.spawn_opening(state, lane),
-                Action::Hand(_, id, waiter) if Some(waiter) == own => checkout = state.check_out(id, self),
+                Action::Hand(_, id, waiter) if Some(waiter) == own => {
+                    checkout = state.check_out(id, self)
+                }
                 Action::Hand(_, id, waiter) => {
-                    if let (Some(hand), Some(checkout)) = (state.waiters.remove(&waiter), state.check_out(id, self)) {
+                    if let (Some(hand), Some(checkout)) =
+                        (state.waiters.remove(&waiter), state.check_out(id, self))
+                    {
                         afterwards.handed.push((hand, Ok(checkout)));
                     }
                 }
                 Action::Fail(_, waiter) => {
                     let error = error.cloned().unwrap_or_else(|| {
-                        Error::new(Kind::ConnectionLost, "the connection was lost while it was opened")
+                        Error::new(
+                            Kind::ConnectionLost,
+                            "the connection was lost while it was opened",
+                        )
                     });
                     if let Some(hand) = state.waiters.remove(&waiter) {
                         afterwards.handed.push((hand, Err(error)));
@@ -298,8 +328,11 @@ impl Pool {
         let pool = Arc::downgrade(self);
         let connector = self.connector.clone();
         tokio::spawn(async move {
-            // A key or a binding of the caller's that panics must not leave the lane waiting for this opening for ever.
-            let opened = AssertUnwindSafe(connector.open(&target)).catch_unwind().await;
+            // A key or a binding of the caller's that panics must not leave the lane waiting for
+            // this opening for ever.
+            let opened = AssertUnwindSafe(connector.open(&target))
+                .catch_unwind()
+                .await;
             let opened = opened.unwrap_or_else(|_| {
                 let message = format!("opening a connection to {} panicked", target.origin);
                 Err(Error::new(Kind::TlsHandshake, message))
@@ -342,7 +375,8 @@ impl Pool {
             if pool.is_none() {
                 connection.expect_end(Some(CloseReason::Evicted));
             }
-            // Before another one takes its place: that one's proof is needed because of this end, and is counted so.
+            // Before another one takes its place: that one's proof is needed because of this end,
+            // and is counted so.
             connection.ended(seen);
             if let Some(pool) = pool {
                 pool.forget(lane, connection.facts.id());
@@ -367,8 +401,16 @@ impl Pool {
         let mut state = self.lock();
         // Under one lock: the machine must not hand out a connection that is not there any more.
         let live = state.live.remove(&id);
-        let State { machine, actions, .. } = &mut *state;
-        machine.handle(Instant::now(), lane, machine::Event::Closed(id), |_| false, actions);
+        let State {
+            machine, actions, ..
+        } = &mut *state;
+        machine.handle(
+            Instant::now(),
+            lane,
+            machine::Event::Closed(id),
+            |_| false,
+            actions,
+        );
         self.finish(state, None);
         drop(live);
     }
@@ -380,7 +422,12 @@ impl Pool {
     }
 
     /// An h1 connection comes back.
-    fn put_back(self: &Arc<Self>, connection: &Connection, sender: Sender, keep_alive: Option<Duration>) {
+    fn put_back(
+        self: &Arc<Self>,
+        connection: &Connection,
+        sender: Sender,
+        keep_alive: Option<Duration>,
+    ) {
         connection.expect_end(None);
         let mut state = self.lock();
         match state.live.get_mut(&connection.facts.id()) {
@@ -404,7 +451,9 @@ impl Pool {
     ) {
         let now = Instant::now();
         let event = machine::Event::Finished(connection.facts.id(), keep_alive);
-        let State { machine, actions, .. } = &mut *state;
+        let State {
+            machine, actions, ..
+        } = &mut *state;
         machine.handle(now, connection.lane, event, |_| false, actions);
         self.wake_reaper(
             &mut state,
@@ -414,7 +463,8 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic elsewhere must not take every later request with it: the state is valid after each step.
+        // A panic elsewhere must not take every later request with it: the state is valid after
+        // each step.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -433,7 +483,9 @@ impl State {
     /// The lane of an origin and an identity.
     fn lane(&mut self, origin: &Origin, held: &Arc<Held>) -> LaneId {
         let identity = held.thumbprint();
-        let is_it = |target: &&Arc<Target>| target.origin == *origin && target.held.thumbprint() == identity;
+        let is_it = |target: &&Arc<Target>| {
+            target.origin == *origin && target.held.thumbprint() == identity
+        };
         if let Some(target) = self.last_target.as_ref().filter(is_it) {
             return target.lane;
         }
@@ -525,8 +577,11 @@ impl Drop for Waiting {
         if state.waiters.remove(&self.waiter).is_none() {
             return;
         }
-        // Under one lock: the machine must not hand a connection to somebody who is not there to take it.
-        let State { machine, actions, .. } = &mut *state;
+        // Under one lock: the machine must not hand a connection to somebody who is not there to
+        // take it.
+        let State {
+            machine, actions, ..
+        } = &mut *state;
         let vanished = machine::Event::Vanished(self.waiter);
         machine.handle(Instant::now(), self.lane, vanished, |_| false, actions);
         self.pool.finish(state, None);

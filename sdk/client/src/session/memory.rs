@@ -1,7 +1,7 @@
 //! What one origin remembers of access tokens: enough to tell why a proof was needed, and no more.
 //!
-//! Bounded, least recently used out. It holds keyed hashes: nobody can test from a memory dump whether a given
-//! token was here, and a collision costs a wrong label at most.
+//! Bounded, least recently used out. It holds keyed hashes: nobody can test from a memory dump
+//! whether a given token was here, and a collision costs a wrong label at most.
 
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroUsize;
@@ -58,7 +58,10 @@ impl Memory {
 
     /// Whether the server asked for a session binding of this token before.
     pub(crate) fn was_challenged(&self, token: &TokenHash) -> bool {
-        self.lock().tokens.peek(&self.key(token)).is_some_and(|t| t.challenged)
+        self.lock()
+            .tokens
+            .peek(&self.key(token))
+            .is_some_and(|t| t.challenged)
     }
 
     /// The server asks for a session binding of this token.
@@ -70,10 +73,17 @@ impl Memory {
     }
 
     /// A connection is about to hold a first proof of this token: why is it needed?
-    pub(crate) fn prove(&self, token: &TokenHash, source: Option<TokenSourceId>, certificate: Thumbprint) -> Need {
+    pub(crate) fn prove(
+        &self,
+        token: &TokenHash,
+        source: Option<TokenSourceId>,
+        certificate: Thumbprint,
+    ) -> Need {
         let mut inner = self.lock();
         let before = source.and_then(|source| inner.sources.put(source, certificate));
-        let token = inner.tokens.get_or_insert_mut(self.key(token), Token::default);
+        let token = inner
+            .tokens
+            .get_or_insert_mut(self.key(token), Token::default);
         let cause = match before {
             Some(last) if last != certificate => Cause::Identity,
             Some(_) if !token.proved => Cause::Token,
@@ -125,7 +135,8 @@ mod tests {
     fn each_cause_is_told() {
         let memory = Memory::new(8);
         let (one, two) = (certificate(b"one"), certificate(b"two"));
-        let cause = |token: &TokenHash, source, certificate| memory.prove(token, source, certificate).cause;
+        let cause =
+            |token: &TokenHash, source, certificate| memory.prove(token, source, certificate).cause;
         let source = Some(TokenSourceId(1));
 
         assert_eq!(cause(&token("a"), source, one), Cause::First);
@@ -157,8 +168,14 @@ mod tests {
         for name in ["a", "b", "c"] {
             memory.prove(&token(name), None, certificate);
         }
-        assert_eq!(memory.prove(&token("c"), None, certificate).cause, Cause::Parallel);
-        assert_eq!(memory.prove(&token("a"), None, certificate).cause, Cause::First);
+        assert_eq!(
+            memory.prove(&token("c"), None, certificate).cause,
+            Cause::Parallel
+        );
+        assert_eq!(
+            memory.prove(&token("a"), None, certificate).cause,
+            Cause::First
+        );
     }
 
     #[test]

@@ -55,14 +55,19 @@ impl Order {
 }
 
 impl Inner {
-    /// Signs on a blocking thread, so that a slow key holds up nothing else, and files the proof there, so that it
-    /// is not lost when every request that asked for it has gone.
+    /// Signs on a blocking thread, so that a slow key holds up nothing else, and files the proof
+    /// there, so that it is not lost when every request that asked for it has gone.
     pub(super) fn start(self: &Arc<Self>, order: Order) -> Minting {
         let inner = self.clone();
         let job = tokio::task::spawn_blocking(move || {
             // A key that panics must not leave the requests of this token waiting for it for ever.
-            let signed = catch_unwind(AssertUnwindSafe(|| inner.sign(&order)))
-                .unwrap_or_else(|_| Err(Error::new(Kind::Signing, "the key panicked instead of signing")));
+            let signed =
+                catch_unwind(AssertUnwindSafe(|| inner.sign(&order))).unwrap_or_else(|_| {
+                    Err(Error::new(
+                        Kind::Signing,
+                        "the key panicked instead of signing",
+                    ))
+                });
             inner.file(&order, &signed);
             signed
         });
@@ -99,7 +104,8 @@ impl Inner {
 
     fn mint(&self, order: &Order) -> Result<Proof, Error> {
         let exporter = self.facts.tls().map(TlsFacts::exporter);
-        let exporter = exporter.ok_or_else(|| Error::new(Kind::PlaintextRefused, "no TLS, no exporter value"))?;
+        let exporter = exporter
+            .ok_or_else(|| Error::new(Kind::PlaintextRefused, "no TLS, no exporter value"))?;
         let claims = ProofClaims {
             token: &order.token,
             exporter,
@@ -107,7 +113,13 @@ impl Inner {
             request: order.request.clone(),
         };
         let signed = order.identity.proof_key().mint(&claims);
-        signed.map_err(|e| Error::with_source(Kind::Signing, "the key did not sign a session-binding proof", e))
+        signed.map_err(|e| {
+            Error::with_source(
+                Kind::Signing,
+                "the key did not sign a session-binding proof",
+                e,
+            )
+        })
     }
 
     /// Decides the cause, and tells the memory that this connection holds a proof of the token.

@@ -1,4 +1,5 @@
-//! Session-binding proofs on the client: one per (access token, connection), made after the connection is chosen.
+//! Session-binding proofs on the client: one per (access token, connection), made after the
+//! connection is chosen.
 //!
 //! - [`memory`]: what an origin remembers of tokens, to tell why a proof was needed.
 //! - [`table`]: one connection's proofs.
@@ -27,8 +28,8 @@ use memory::Memory;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Binding {
-    /// As the token demands: `cnf.tls_exp` in a JWT, or an earlier `use_session_binding` for it. A token that
-    /// demands nothing goes as a plain bearer token and is counted so.
+    /// As the token demands: `cnf.tls_exp` in a JWT, or an earlier `use_session_binding` for it. A
+    /// token that demands nothing goes as a plain bearer token and is counted so.
     #[default]
     Auto,
     /// No access token leaves without a proof.
@@ -44,10 +45,11 @@ pub enum Hardening {
     Connection,
     /// A proof for each request, with `htm`, `htu` and `jti` (PR-6).
     Request,
-    /// The first request of each (token, connection) has a proof of its own, with `htm`, `htu` and `jti`; the later
-    /// ones share one reusable proof. A connection that carries one request only costs one signature, as with
-    /// `Request`, and is as hard to replay; one that lasts costs two. From the second request on it promises no more
-    /// than `Connection`. See `docs/src/hardening.md`.
+    /// The first request of each (token, connection) has a proof of its own, with `htm`, `htu` and
+    /// `jti`; the later ones share one reusable proof. A connection that carries one request only
+    /// costs one signature, as with `Request`, and is as hard to replay; one that lasts costs two.
+    /// From the second request on it promises no more than `Connection`. See
+    /// `docs/src/hardening.md`.
     Adaptive,
 }
 

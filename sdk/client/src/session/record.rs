@@ -11,11 +11,13 @@ use crate::connection::ConnectionId;
 use crate::observe::{BindingUsed, Observers, Operation, ProofKind};
 use crate::signing::Uses;
 
-/// A signed proof, and what became of it: reported when the last request that carries it lets it go.
+/// A signed proof, and what became of it: reported when the last request that carries it lets it
+/// go.
 pub(crate) struct Record {
     proof: Proof,
     pub(crate) kind: ProofKind,
-    /// Which proof of its (token, connection) it is: a refusal of an older one says nothing of a newer one (CL-5).
+    /// Which proof of its (token, connection) it is: a refusal of an older one says nothing of a
+    /// newer one (CL-5).
     pub(crate) generation: u32,
     /// Made because the one before it was refused.
     pub(crate) is_replacement: bool,

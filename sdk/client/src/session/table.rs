@@ -1,4 +1,5 @@
-//! One connection's proofs: at most one reusable proof for each token, however many requests ask for it at once.
+//! One connection's proofs: at most one reusable proof for each token, however many requests ask
+//! for it at once.
 
 use std::any::Any;
 use std::num::NonZeroUsize;
@@ -41,7 +42,8 @@ pub(super) struct State {
 /// What is known of one token on this connection.
 #[derive(Default)]
 pub(super) struct Slot {
-    /// Whether a proof was made for this token here, of either kind: [`Memory`] counts this connection as a holder.
+    /// Whether a proof was made for this token here, of either kind: [`Memory`] counts this
+    /// connection as a holder.
     pub(super) proved: bool,
     /// Whether a request has claimed the pair ([`Hardening::Adaptive`]).
     claimed: bool,
@@ -71,7 +73,12 @@ const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 impl Table {
-    pub(super) fn new(policy: Policy, facts: Arc<ConnectionFacts>, memory: Arc<Memory>, observers: Observers) -> Self {
+    pub(super) fn new(
+        policy: Policy,
+        facts: Arc<ConnectionFacts>,
+        memory: Arc<Memory>,
+        observers: Observers,
+    ) -> Self {
         let bound = NonZeroUsize::new(policy.proofs_per_connection).unwrap_or(NonZeroUsize::MIN);
         Self(Arc::new(Inner {
             policy,
@@ -125,7 +132,12 @@ impl BindConnection for Table {
         slot.is_some_and(|slot| matches!(slot.shared, Reusable::Ready(_)))
     }
 
-    fn learn(&self, request: &RequestFacts<'_>, attached: Option<&Attachment>, answer: &Answer<'_>) -> Learned {
+    fn learn(
+        &self,
+        request: &RequestFacts<'_>,
+        attached: Option<&Attachment>,
+        answer: &Answer<'_>,
+    ) -> Learned {
         let record = attached.and_then(|attached| {
             let memo: &dyn Any = &*attached.memo;
             memo.downcast_ref::<Record>()
@@ -171,7 +183,8 @@ impl Inner {
             Demand::None => Ok(request.proof_required
                 || self.policy.binding == Binding::Require
                 || self.memory.was_challenged(token.hash())),
-            // DPoP is the other binding's ([`crate::dpop`]); or whatever a later version of the proof crate can name.
+            // DPoP is the other binding's ([`crate::dpop`]); or whatever a later version of the
+            // proof crate can name.
             _ => Err(Error::new(
                 Kind::UnsupportedBinding,
                 "the access token asks for another kind of proof than a session-binding proof",
@@ -206,13 +219,19 @@ impl Inner {
     }
 
     /// The fast path: a proof that is there costs a lock, a look-up and three reference counts.
-    fn reusable(self: &Arc<Self>, request: &RequestFacts<'_>, token: &AccessToken, identity: &Arc<Identity>) -> Bound {
+    fn reusable(
+        self: &Arc<Self>,
+        request: &RequestFacts<'_>,
+        token: &AccessToken,
+        identity: &Arc<Identity>,
+    ) -> Bound {
         let mut state = self.lock();
         // Its proofs are gone, and another would never be written.
         if state.closed.is_some() {
             return Bound::ConnectionEnded;
         }
-        if let Some(Reusable::Ready(record)) = state.slots.get(token.hash()).map(|slot| &slot.shared)
+        if let Some(Reusable::Ready(record)) =
+            state.slots.get(token.hash()).map(|slot| &slot.shared)
             && !self.is_over_age(record)
         {
             let record = record.clone();
@@ -241,18 +260,22 @@ impl Inner {
 
     /// Joins a signing that another request has started: its proof is reused before it exists.
     fn wait_for(&self, mint: Minting, request: &RequestFacts<'_>) -> Bound {
-        let (observers, operation, connection) = (self.observers.clone(), request.operation, self.facts.id());
+        let (observers, operation, connection) =
+            (self.observers.clone(), request.operation, self.facts.id());
         let limit = self.policy.sign_timeout;
         let wait = async move {
             let record = within(limit, mint).await?;
-            observers.emit(&Event::ProofReused { operation, connection });
+            observers.emit(&Event::ProofReused {
+                operation,
+                connection,
+            });
             Ok(record.attachment())
         };
         Bound::Pending(wait.boxed())
     }
 
-    /// Whether this is the first request of its (token, connection): a fact, not a guess from history, so that no
-    /// concurrency makes it two.
+    /// Whether this is the first request of its (token, connection): a fact, not a guess from
+    /// history, so that no concurrency makes it two.
     fn claim(&self, token: &AccessToken) -> bool {
         let mut state = self.lock();
         let slot = self.slot(&mut state, token.hash());
@@ -266,11 +289,22 @@ impl Inner {
         token: &AccessToken,
         identity: Arc<Identity>,
     ) -> Result<Bound, Error> {
-        let claims = RequestClaims::new(request.method, request.uri)
-            .map_err(|e| Error::with_source(Kind::InvalidRequest, "no `htu` can be made of the request's URI", e))?;
+        let claims = RequestClaims::new(request.method, request.uri).map_err(|e| {
+            Error::with_source(
+                Kind::InvalidRequest,
+                "no `htu` can be made of the request's URI",
+                e,
+            )
+        })?;
         let order = Order {
             request: Some(claims),
-            ..Order::reusable(request, token, identity, 0, request.again.then_some(Cause::Challenge))
+            ..Order::reusable(
+                request,
+                token,
+                identity,
+                0,
+                request.again.then_some(Cause::Challenge),
+            )
         };
         if self.lock().closed.is_some() {
             return Ok(Bound::ConnectionEnded);
@@ -283,7 +317,8 @@ impl Inner {
         ))
     }
 
-    /// A token that shows no demand was refused for want of a proof: from now on it carries one, if it can.
+    /// A token that shows no demand was refused for want of a proof: from now on it carries one, if
+    /// it can.
     fn challenged(&self, token: &AccessToken) -> Learned {
         self.memory.challenged(token.hash());
         match self.identity() {
@@ -341,7 +376,9 @@ impl Inner {
     }
 
     fn is_over_age(&self, record: &Record) -> bool {
-        self.policy.max_proof_age.is_some_and(|limit| record.age() > limit)
+        self.policy
+            .max_proof_age
+            .is_some_and(|limit| record.age() > limit)
     }
 
     pub(super) fn slot<'a>(&self, state: &'a mut State, token: &TokenHash) -> &'a mut Slot {
@@ -364,8 +401,8 @@ impl Slot {
         self.pause.is_some_and(|pause| Instant::now() < pause.until)
     }
 
-    /// A fresh proof was refused: pauses, unless the pause after the last such refusal is over and it may be tried
-    /// once more.
+    /// A fresh proof was refused: pauses, unless the pause after the last such refusal is over and
+    /// it may be tried once more.
     fn starts_pause(&mut self) -> bool {
         let (length, try_once_more) = match self.pause {
             Some(pause) if Instant::now() < pause.until => return true,
@@ -385,7 +422,11 @@ fn confirmation(token: &AccessToken) -> Result<&bowline_proof::Confirmation, Err
 }
 
 fn invalid_token(e: bowline_proof::ConfirmationError) -> Error {
-    Error::with_source(Kind::InvalidToken, "the access token's `cnf` cannot be satisfied", e)
+    Error::with_source(
+        Kind::InvalidToken,
+        "the access token's `cnf` cannot be satisfied",
+        e,
+    )
 }
 
 const USE_SESSION_BINDING: &str = "use_session_binding";

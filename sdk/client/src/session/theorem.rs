@@ -1,6 +1,7 @@
-//! The theorem of `docs/src/hardening.md` as a property: whatever requests come, go, are refused and wait for each other on
-//! connections that close under them, `Hardening::Adaptive` signs no more than min(written sendings, 2) times for one token
-//! on one connection, replaced and abandoned proofs apart.
+//! The theorem of `docs/src/hardening.md` as a property: whatever requests come, go, are refused
+//! and wait for each other on connections that close under them, `Hardening::Adaptive` signs no
+//! more than min(written sendings, 2) times for one token on one connection, replaced and abandoned
+//! proofs apart.
 //!
 //! The traces are random and so are the threads: each request is a task of its own.
 
@@ -19,9 +20,13 @@ use tokio::runtime::Runtime;
 
 use super::{Binding, Hardening, Policy, SessionBinding};
 use crate::bind::{Answer, Attachment, Bind, BindConnection, Bound, Learned, RequestFacts};
-use crate::connection::{ConnectionFacts, ConnectionId, HttpVersion, Presented, TlsFacts, TlsVersion};
+use crate::connection::{
+    ConnectionFacts, ConnectionId, HttpVersion, Presented, TlsFacts, TlsVersion,
+};
 use crate::identity::Identity;
-use crate::observe::{Cause, CloseReason, Event, Observer, Observers, Operation, ProofKind, Protocol};
+use crate::observe::{
+    Cause, CloseReason, Event, Observer, Observers, Operation, ProofKind, Protocol,
+};
 use crate::origin::Origin;
 
 const CONNECTIONS: usize = 3;
@@ -70,13 +75,15 @@ fn plan() -> impl Strategy<Value = Plan> {
         1 => Just(End::Closes),
     ];
     let alone = prop::bool::weighted(0.1);
-    (0..CONNECTIONS, 0..TOKENS.len(), alone, 0..20usize, end).prop_map(|(connection, token, alone, late, end)| Plan {
-        connection,
-        token,
-        alone,
-        late,
-        end,
-    })
+    (0..CONNECTIONS, 0..TOKENS.len(), alone, 0..20usize, end).prop_map(
+        |(connection, token, alone, late, end)| Plan {
+            connection,
+            token,
+            alone,
+            late,
+            end,
+        },
+    )
 }
 
 proptest! {
@@ -99,7 +106,8 @@ fn nothing_is_signed_for_a_connection_that_has_ended() {
     let stage = Stage::new();
     let ended = stage.connections[0].lock().unwrap().clone();
     ended.close(CloseReason::PeerClosed);
-    // The first would claim the pair, the second would have a reusable proof, the third has one of its own.
+    // The first would claim the pair, the second would have a reusable proof, the third has one of
+    // its own.
     for alone in [false, false, true] {
         let plan = Plan {
             connection: 0,
@@ -142,8 +150,19 @@ type Accounts = HashMap<(ConnectionId, Operation), Account>;
 struct Clerk(Mutex<Accounts>);
 
 impl Clerk {
-    fn note(&self, connection: ConnectionId, operation: Operation, note: impl FnOnce(&mut Account)) {
-        note(self.0.lock().unwrap().entry((connection, operation)).or_default());
+    fn note(
+        &self,
+        connection: ConnectionId,
+        operation: Operation,
+        note: impl FnOnce(&mut Account),
+    ) {
+        note(
+            self.0
+                .lock()
+                .unwrap()
+                .entry((connection, operation))
+                .or_default(),
+        );
     }
 }
 
@@ -158,9 +177,13 @@ impl Observer for Clerk {
                 ..
             } => self.note(connection, operation, |account| {
                 account.signed += 1;
-                account.replacements += usize::from(kind == ProofKind::Connection && cause == Cause::Challenge);
+                account.replacements +=
+                    usize::from(kind == ProofKind::Connection && cause == Cause::Challenge);
             }),
-            Event::ProofAbandoned { connection, operation } => {
+            Event::ProofAbandoned {
+                connection,
+                operation,
+            } => {
                 self.note(connection, operation, |account| account.abandoned += 1);
             }
             _ => {}
@@ -197,7 +220,8 @@ impl Open {
 impl Stage {
     fn new() -> Arc<Self> {
         let leaf = Pki::new().client("agent", KeyKind::P256);
-        let identity = Identity::from_pem(leaf.chain_pem().as_bytes(), leaf.key_pem().as_bytes()).unwrap();
+        let identity =
+            Identity::from_pem(leaf.chain_pem().as_bytes(), leaf.key_pem().as_bytes()).unwrap();
         let clerk = Arc::new(Clerk::default());
         let policy = Policy {
             binding: Binding::Auto,
@@ -207,7 +231,10 @@ impl Stage {
             proofs_per_connection: 100,
             tokens_per_origin: 100,
         };
-        let binding = SessionBinding::new(policy, Observers(Arc::new([clerk.clone() as Arc<dyn Observer>])));
+        let binding = SessionBinding::new(
+            policy,
+            Observers(Arc::new([clerk.clone() as Arc<dyn Observer>])),
+        );
         let cnf = format!(
             r#"{{"cnf":{{"x5t#S256":"{}","tls_exp":"{EXPORTER_LABEL}"}},"sub":"#,
             identity.thumbprint()
@@ -284,12 +311,18 @@ impl Stage {
             End::Unsent => drop(self.sending(&plan, false, None).await),
             End::Answered => drop(self.sending(&plan, false, Some(ok)).await),
             End::Refused => {
-                if matches!(self.sending(&plan, false, Some(refused)).await, Learned::SendAgain) {
+                if matches!(
+                    self.sending(&plan, false, Some(refused)).await,
+                    Learned::SendAgain
+                ) {
                     self.sending(&plan, true, Some(ok)).await;
                 }
             }
             End::RefusedTwice => {
-                if matches!(self.sending(&plan, false, Some(refused)).await, Learned::SendAgain) {
+                if matches!(
+                    self.sending(&plan, false, Some(refused)).await,
+                    Learned::SendAgain
+                ) {
                     self.sending(&plan, true, Some(refused)).await;
                 }
             }
@@ -305,7 +338,12 @@ impl Stage {
     }
 
     /// One pass through bind, write and learn; without an answer hyper gives the request back.
-    async fn sending(&self, plan: &Plan, again: bool, answer: Option<(StatusCode, &HeaderMap)>) -> Learned {
+    async fn sending(
+        &self,
+        plan: &Plan,
+        again: bool,
+        answer: Option<(StatusCode, &HeaderMap)>,
+    ) -> Learned {
         let connection = self.connections[plan.connection].lock().unwrap().clone();
         let facts = self.facts(plan, again);
         let bound = connection.bound.bind(&facts).unwrap();
@@ -315,11 +353,15 @@ impl Stage {
             Bound::Pending(attached) => attached.await.unwrap(),
             Bound::Nothing => panic!("these tokens demand a proof"),
             Bound::ConnectionEnded => {
-                assert!(*connection.closed.lock().unwrap(), "only a connection that has ended");
+                assert!(
+                    *connection.closed.lock().unwrap(),
+                    "only a connection that has ended"
+                );
                 return Learned::Nothing;
             }
         };
-        let Some((status, headers)) = answer.filter(|_| self.write(&connection, plan, &attached)) else {
+        let Some((status, headers)) = answer.filter(|_| self.write(&connection, plan, &attached))
+        else {
             attached.memo.writing();
             attached.memo.unsent();
             return Learned::Nothing;
@@ -338,10 +380,11 @@ impl Stage {
         }
         attached.memo.writing();
         if !plan.alone {
-            self.clerk.note(connection.id, TOKENS[plan.token], |account| {
-                account.written += 1;
-                account.claimed += usize::from(attached.per_request);
-            });
+            self.clerk
+                .note(connection.id, TOKENS[plan.token], |account| {
+                    account.written += 1;
+                    account.claimed += usize::from(attached.per_request);
+                });
         }
         true
     }
@@ -349,11 +392,14 @@ impl Stage {
     fn tell_alone(&self, connection: &Open, plan: &Plan) {
         let alone = usize::from(plan.alone);
         self.clerk
-            .note(connection.id, TOKENS[plan.token], |account| account.alone += alone);
+            .note(connection.id, TOKENS[plan.token], |account| {
+                account.alone += alone
+            });
     }
 
     fn facts(&self, plan: &Plan, again: bool) -> RequestFacts<'_> {
-        static URI: std::sync::LazyLock<Uri> = std::sync::LazyLock::new(|| Uri::from_static("https://localhost/x"));
+        static URI: std::sync::LazyLock<Uri> =
+            std::sync::LazyLock::new(|| Uri::from_static("https://localhost/x"));
         RequestFacts {
             method: &Method::POST,
             uri: &URI,

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bowline_client::{
-    BindingUsed, Cause, CloseReason, ConnectionId, Event, Observer, Operation, Outcome, ProofKind, Thumbprint,
+    BindingUsed, Cause, CloseReason, ConnectionId, Event, Observer, Operation, Outcome, ProofKind,
+    Thumbprint,
 };
 
-/// Keeps the books of one client. An event names no token: so each token has an operation of its own here.
+/// Keeps the books of one client. An event names no token: so each token has an operation of its
+/// own here.
 #[derive(Clone, Default)]
 pub(crate) struct Books(Arc<Mutex<Entries>>);
 
@@ -35,7 +37,9 @@ impl Observer for Books {
         match *event {
             Event::ConnectionOpened { facts, .. } => {
                 let identity = facts.identity().expect("the server asks for a certificate");
-                entries.certificates.insert(facts.id(), identity.thumbprint());
+                entries
+                    .certificates
+                    .insert(facts.id(), identity.thumbprint());
             }
             Event::ConnectionClosed { facts, reason, .. } => {
                 let before = entries.closed.insert(facts.id(), reason);
@@ -57,8 +61,15 @@ impl Observer for Books {
                 }
                 pair.causes.push((cause, after));
             }
-            Event::ProofAbandoned { operation, connection } => {
-                entries.pairs.entry((operation, connection)).or_default().abandoned += 1;
+            Event::ProofAbandoned {
+                operation,
+                connection,
+            } => {
+                entries
+                    .pairs
+                    .entry((operation, connection))
+                    .or_default()
+                    .abandoned += 1;
             }
             Event::RequestFinished {
                 operation,
@@ -77,9 +88,13 @@ impl Observer for Books {
 }
 
 impl Books {
-    /// Checks the books once every request has ended, and gives the count of each cause. `sourced` tells whether a token
-    /// came from the one source that the run names.
-    pub(crate) fn check(&self, requests: u64, sourced: impl Fn(Operation) -> bool) -> BTreeMap<Cause, usize> {
+    /// Checks the books once every request has ended, and gives the count of each cause. `sourced`
+    /// tells whether a token came from the one source that the run names.
+    pub(crate) fn check(
+        &self,
+        requests: u64,
+        sourced: impl Fn(Operation) -> bool,
+    ) -> BTreeMap<Cause, usize> {
         let entries = self.entries();
         assert_eq!(entries.requests, requests);
         let certificates: HashSet<_> = entries.certificates.values().collect();
@@ -92,10 +107,15 @@ impl Books {
         let mut first_of_the_source = 0;
         for (token, pairs) in &tokens {
             let count = |cause| causes(pairs).filter(|(c, _)| *c == cause).count();
-            let (first, successor, identity) = (count(Cause::First), count(Cause::Token), count(Cause::Identity));
+            let (first, successor, identity) = (
+                count(Cause::First),
+                count(Cause::Token),
+                count(Cause::Identity),
+            );
             if sourced(*token) {
                 first_of_the_source += first;
-                // At its first signature the token was new, or another certificate had the source's turn.
+                // At its first signature the token was new, or another certificate had the source's
+                // turn.
                 assert!(first + successor <= 1, "{token:?}: new only once");
                 assert!(first + successor + identity >= 1, "{token:?}: never new");
                 assert!(identity == 0 || certificates.len() > 1);
@@ -106,7 +126,10 @@ impl Books {
                     "{token:?}: new once, and has no source"
                 );
             }
-            let connections = pairs.iter().filter(|(_, pair)| !pair.causes.is_empty()).count();
+            let connections = pairs
+                .iter()
+                .filter(|(_, pair)| !pair.causes.is_empty())
+                .count();
             for (cause, after) in causes(pairs) {
                 *counts.entry(cause).or_default() += 1;
                 match cause {
@@ -121,7 +144,9 @@ impl Books {
                         );
                     }
                     Cause::Parallel => assert!(connections > 1, "{token:?}: parallel to what?"),
-                    Cause::Challenge | Cause::Age => panic!("{token:?}: nothing was refused, no age was set"),
+                    Cause::Challenge | Cause::Age => {
+                        panic!("{token:?}: nothing was refused, no age was set")
+                    }
                     _ => {}
                 }
                 assert!(after.is_none() || cause == Cause::Reconnect);
@@ -133,7 +158,9 @@ impl Books {
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
         // A failed assertion in an observer must not hide behind a poisoned lock.
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -158,6 +185,10 @@ impl Pair {
     }
 }
 
-fn causes<'a>(pairs: &'a [(ConnectionId, &'a Pair)]) -> impl Iterator<Item = (Cause, Option<CloseReason>)> + 'a {
-    pairs.iter().flat_map(|(_, pair)| pair.causes.iter().copied())
+fn causes<'a>(
+    pairs: &'a [(ConnectionId, &'a Pair)],
+) -> impl Iterator<Item = (Cause, Option<CloseReason>)> + 'a {
+    pairs
+        .iter()
+        .flat_map(|(_, pair)| pair.causes.iter().copied())
 }

@@ -1,10 +1,14 @@
-//! Twenty thousand requests while connections are cut, retired, left idle and limited, streams reset, tokens and
-//! certificates replaced, and callers vanish: every request is accounted for, no proof is on a wrong connection, nothing
-//! runs twice that must not, and no signature is made without need or with an impossible cause.
+//! Twenty thousand requests while connections are cut, retired, left idle and limited, streams
+//! reset, tokens and certificates replaced, and callers vanish: every request is accounted for, no
+//! proof is on a wrong connection, nothing runs twice that must not, and no signature is made
+//! without need or with an impossible cause.
 //!
 //! The seed is printed; `BOWLINE_SEED=n` runs it again.
 
-#![allow(clippy::print_stdout, reason = "what a run came to, for those who look")]
+#![allow(
+    clippy::print_stdout,
+    reason = "what a run came to, for those who look"
+)]
 
 mod books;
 #[path = "../support/mod.rs"]
@@ -20,7 +24,9 @@ use std::time::{Duration, SystemTime};
 use axum::Router;
 use books::Books;
 use bowline_client::bind::TokenSourceId;
-use bowline_client::{AccessToken, Client, Hardening, Kind, Limits, Observer, Operation, Protocol, Thumbprint};
+use bowline_client::{
+    AccessToken, Client, Hardening, Kind, Limits, Observer, Operation, Protocol, Thumbprint,
+};
 use bowline_testkit::peers::{Cycle, CyclingOptions, CyclingServer};
 use bowline_testkit::pki::KeyKind;
 use bowline_testkit::tls::Alpn;
@@ -82,7 +88,10 @@ async fn under_any_churn_every_request_is_accounted_for_and_every_proof_is_at_ho
         .and_then(|seed| seed.parse().ok())
         .unwrap_or(now | 1);
     println!("seed {seed}");
-    for (alpn, hardening) in [(Alpn::Http1, Hardening::Adaptive), (Alpn::Http2, Hardening::Connection)] {
+    for (alpn, hardening) in [
+        (Alpn::Http1, Hardening::Adaptive),
+        (Alpn::Http2, Hardening::Connection),
+    ] {
         churn(alpn, hardening, seed).await;
     }
 }
@@ -128,7 +137,11 @@ async fn churn(alpn: Alpn, hardening: Hardening, seed: u64) {
         cycle: Cycle {
             max_responses: Some(300),
             // On h1 the client lets go first, on h2 the server does.
-            idle: Some(Duration::from_millis(if alpn == Alpn::Http1 { 60 } else { 15 })),
+            idle: Some(Duration::from_millis(if alpn == Alpn::Http1 {
+                60
+            } else {
+                15
+            })),
             ..Cycle::default()
         },
         max_streams: 10,
@@ -176,7 +189,10 @@ async fn churn(alpn: Alpn, hardening: Hardening, seed: u64) {
         totals.answered + totals.failed + totals.may_have_been_processed,
         REQUESTS
     );
-    assert_eq!(totals.refused, 0, "a proof was refused: it was on a wrong connection");
+    assert_eq!(
+        totals.refused, 0,
+        "a proof was refused: it was on a wrong connection"
+    );
     assert!(
         scene.tally.answered.load(Ordering::Relaxed) > REQUESTS / 2,
         "nothing was shown"
@@ -190,7 +206,10 @@ async fn churn(alpn: Alpn, hardening: Hardening, seed: u64) {
 
 async fn agent(task: u64, mut dice: Dice, scene: Arc<Scene>) {
     let Scene {
-        server, client, tally, ..
+        server,
+        client,
+        tally,
+        ..
     } = &*scene;
     for n in 0..REQUESTS / TASKS {
         if n % (REQUESTS / TASKS / PAUSES) == 0 {
@@ -247,7 +266,10 @@ async fn agent(task: u64, mut dice: Dice, scene: Arc<Scene>) {
             Some(Err(e)) if e.may_have_been_processed() => &tally.may_have_been_processed,
             Some(Err(e)) => {
                 assert!(
-                    matches!(e.kind(), Kind::ConnectionLost | Kind::TlsHandshake | Kind::Connect),
+                    matches!(
+                        e.kind(),
+                        Kind::ConnectionLost | Kind::TlsHandshake | Kind::Connect
+                    ),
                     "{e:?}"
                 );
                 &tally.failed
@@ -282,7 +304,8 @@ impl Scene {
     }
 }
 
-/// The service, but requests to paths with this end are not answered: h2 resets the stream, h1 cuts the connection.
+/// The service, but requests to paths with this end are not answered: h2 resets the stream, h1 cuts
+/// the connection.
 #[derive(Clone)]
 struct Resetting(Router);
 
@@ -295,7 +318,10 @@ impl tower_service::Service<http::Request<Incoming>> for Resetting {
     type Error = BoxError;
     type Future = Either<
         Ready<Result<Self::Response, BoxError>>,
-        futures_util::future::ErrInto<<Router as tower_service::Service<http::Request<Incoming>>>::Future, BoxError>,
+        futures_util::future::ErrInto<
+            <Router as tower_service::Service<http::Request<Incoming>>>::Future,
+            BoxError,
+        >,
     >;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
@@ -325,12 +351,19 @@ async fn check_what_the_server_saw(lab: &Lab, hardening: Hardening, signatures: 
             pairs.insert((proof, seen.connection));
         }
         let is_post = seen.path.starts_with("/POST/");
-        assert!(!is_post || posts.insert(seen.path.clone()), "{} ran twice", seen.path);
+        assert!(
+            !is_post || posts.insert(seen.path.clone()),
+            "{} ran twice",
+            seen.path
+        );
     }
     println!(
         "{hardening:?}: the server saw {} proofs on connections it had",
         pairs.len()
     );
-    assert!(pairs.len() as u64 <= signatures, "more proofs than signatures");
+    assert!(
+        pairs.len() as u64 <= signatures,
+        "more proofs than signatures"
+    );
     assert!(signatures > 1 && opened > 1);
 }

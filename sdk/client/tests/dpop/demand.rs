@@ -1,6 +1,8 @@
 //! Which binding a token goes to, and which tokens go nowhere.
 
-use bowline_client::{AccessToken, DpopKey, Hardening, Kind, ProofKind, ProofRequired, ProveKey, Scheme};
+use bowline_client::{
+    AccessToken, DpopKey, Hardening, Kind, ProofKind, ProofRequired, ProveKey, Scheme,
+};
 use bowline_proof::PROOF_HEADER;
 use bowline_proof::dpop::DPOP_HEADER;
 use bowline_testkit::peers::CyclingOptions;
@@ -18,7 +20,11 @@ async fn each_token_goes_to_the_binding_that_it_asks_for() {
         let scene = Scene::new();
         let has_certificate = matches!(options.client_auth, ClientAuth::Required);
         let server = scene.server(options, remembering());
-        let client = scene.builder().identity(scene.lab.identity()).build().unwrap();
+        let client = scene
+            .builder()
+            .identity(scene.lab.identity())
+            .build()
+            .unwrap();
         let url = server.origin();
         for _ in 0..3 {
             assert_eq!(class(&client, &url, &scene.token("a")).await, "dpop:");
@@ -26,14 +32,20 @@ async fn each_token_goes_to_the_binding_that_it_asks_for() {
             let session = fetch(&client, &url, &scene.lab.token("b")).await;
             match has_certificate {
                 true => assert_eq!(text(session.unwrap()).await, "session:"),
-                false => assert_eq!(session.unwrap_err().kind(), Kind::ClientCertificateNotRequested),
+                false => assert_eq!(
+                    session.unwrap_err().kind(),
+                    Kind::ClientCertificateNotRequested
+                ),
             }
         }
         let stats = client.stats();
         assert_eq!(stats.connections_opened, 1);
         assert_eq!(stats.totals.minted.get(&ProofKind::Dpop), Some(&3));
         let session_proofs = has_certificate.then_some(&1);
-        assert_eq!(stats.totals.minted.get(&ProofKind::Connection), session_proofs);
+        assert_eq!(
+            stats.totals.minted.get(&ProofKind::Connection),
+            session_proofs
+        );
         for headers in scene.arrivals.all() {
             let scheme = headers["authorization"]
                 .to_str()
@@ -54,15 +66,24 @@ async fn an_opaque_token_is_known_by_the_scheme_that_it_comes_with() {
     let server = scene.server(without_certificates(Alpn::Http2), remembering());
     let client = scene.client();
     let request = http::Request::get(server.origin()).header("authorization", "DPoP opaque-token");
-    let response = client.send(request.body(Full::default()).unwrap()).await.unwrap();
+    let response = client
+        .send(request.body(Full::default()).unwrap())
+        .await
+        .unwrap();
     assert_eq!(text(response).await, "dpop:");
-    let token = AccessToken::new("opaque-token").unwrap().with_scheme(Scheme::Dpop);
+    let token = AccessToken::new("opaque-token")
+        .unwrap()
+        .with_scheme(Scheme::Dpop);
     assert_eq!(class(&client, &server.origin(), &token).await, "dpop:");
 
     // Without that, nothing tells.
-    let refused = fetch(&client, &server.origin(), &AccessToken::new("opaque-token").unwrap())
-        .await
-        .unwrap();
+    let refused = fetch(
+        &client,
+        &server.origin(),
+        &AccessToken::new("opaque-token").unwrap(),
+    )
+    .await
+    .unwrap();
     assert_eq!(refused.status(), 401);
     assert_eq!(client.stats().totals.minted, [(ProofKind::Dpop, 2)].into());
 }
@@ -75,8 +96,14 @@ async fn tokens_that_this_client_cannot_prove_are_not_sent() {
     let jkt = scene.key.thumbprint().to_string();
     let other = DpopKey::generate().unwrap().thumbprint().to_string();
     let cases = [
-        (jwt("a", Some(json!({ "jkt": other }))), Kind::TokenBoundToOtherKey),
-        (jwt("a", Some(json!({ "jkt": "short" }))), Kind::InvalidToken),
+        (
+            jwt("a", Some(json!({ "jkt": other }))),
+            Kind::TokenBoundToOtherKey,
+        ),
+        (
+            jwt("a", Some(json!({ "jkt": "short" }))),
+            Kind::InvalidToken,
+        ),
         // TK-0
         (
             jwt(
@@ -90,7 +117,11 @@ async fn tokens_that_this_client_cannot_prove_are_not_sent() {
             Kind::InvalidToken,
         ),
     ];
-    let client = scene.builder().identity(scene.lab.identity()).build().unwrap();
+    let client = scene
+        .builder()
+        .identity(scene.lab.identity())
+        .build()
+        .unwrap();
     for (token, kind) in cases {
         let error = fetch(&client, &server.origin(), &token).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
@@ -126,7 +157,11 @@ async fn a_token_bound_to_a_certificate_too_goes_only_where_that_was_presented()
     let mut cnf = scene.cnf();
     cnf["x5t#S256"] = json!(scene.lab.agent.thumbprint().to_string());
     let token = jwt("a", Some(cnf));
-    let client = scene.builder().identity(scene.lab.identity()).build().unwrap();
+    let client = scene
+        .builder()
+        .identity(scene.lab.identity())
+        .build()
+        .unwrap();
     let server = scene.server(CyclingOptions::default(), remembering());
     assert_eq!(class(&client, &server.origin(), &token).await, "dpop:");
 
@@ -146,8 +181,13 @@ async fn policies_for_session_proofs_leave_dpop_alone() {
         .hardening(Hardening::Request)
         .binding(bowline_client::Binding::Require);
     let client = builder.build().unwrap();
-    assert_eq!(class(&client, &server.origin(), &scene.token("a")).await, "dpop:");
-    let error = fetch(&client, &server.origin(), &jwt("plain", None)).await.unwrap_err();
+    assert_eq!(
+        class(&client, &server.origin(), &scene.token("a")).await,
+        "dpop:"
+    );
+    let error = fetch(&client, &server.origin(), &jwt("plain", None))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), Kind::ClientCertificateNotRequested);
 }
 
@@ -156,17 +196,30 @@ async fn policies_for_session_proofs_leave_dpop_alone() {
 async fn a_token_that_asks_for_dpop_gets_dpop_though_a_session_binding_proof_is_required() {
     let scene = Scene::new();
     let server = scene.server(CyclingOptions::default(), remembering());
-    let client = scene.builder().identity(scene.lab.identity()).build().unwrap();
-    let opaque = AccessToken::new("opaque-token").unwrap().with_scheme(Scheme::Dpop);
+    let client = scene
+        .builder()
+        .identity(scene.lab.identity())
+        .build()
+        .unwrap();
+    let opaque = AccessToken::new("opaque-token")
+        .unwrap()
+        .with_scheme(Scheme::Dpop);
     for token in [scene.token("a"), opaque] {
         let request = http::Request::get(server.origin())
             .extension(ProofRequired)
             .extension(token);
-        let response = client.send(request.body(Full::default()).unwrap()).await.unwrap();
+        let response = client
+            .send(request.body(Full::default()).unwrap())
+            .await
+            .unwrap();
         assert_eq!(text(response).await, "dpop:");
     }
     let headers = scene.arrivals.all();
-    assert!(headers.iter().all(|headers| !headers.contains_key(PROOF_HEADER)));
+    assert!(
+        headers
+            .iter()
+            .all(|headers| !headers.contains_key(PROOF_HEADER))
+    );
     assert_eq!(client.stats().totals.minted, [(ProofKind::Dpop, 2)].into());
 }
 
@@ -175,7 +228,11 @@ async fn a_token_that_asks_for_dpop_gets_dpop_though_a_session_binding_proof_is_
 async fn session_bound_tokens_are_none_the_worse_for_a_dpop_key() {
     let lab = Lab::new();
     let server = lab.server(CyclingOptions::default());
-    let client = lab.builder().dpop_key(DpopKey::generate().unwrap()).build().unwrap();
+    let client = lab
+        .builder()
+        .dpop_key(DpopKey::generate().unwrap())
+        .build()
+        .unwrap();
     for _ in 0..10 {
         ok(&client, &server.origin(), &lab.token("a")).await;
     }

@@ -27,14 +27,23 @@ async fn a_nonce_is_learnt_from_a_challenge_and_used_from_then_on() {
         let server = scene.server(without_certificates(alpn), remembering().nonces(nonces));
         let (client, token, url) = (scene.client(), scene.token("a"), server.origin());
         let response = post(&client, &url, &token, "the whole body").await.unwrap();
-        assert_eq!(text(response).await, "dpop:the whole body", "sent again, with its body");
+        assert_eq!(
+            text(response).await,
+            "dpop:the whole body",
+            "sent again, with its body"
+        );
         for _ in 0..5 {
             assert_eq!(class(&client, &url, &token).await, "dpop:");
         }
         let totals = client.stats().totals;
         assert_eq!(
             totals.causes,
-            [(Cause::First, 1), (Cause::Challenge, 1), (Cause::Hardening, 5)].into()
+            [
+                (Cause::First, 1),
+                (Cause::Challenge, 1),
+                (Cause::Hardening, 5)
+            ]
+            .into()
         );
         assert_eq!((totals.requests, totals.refused), (6, 1));
         let claims = scene.arrivals.claims();
@@ -69,7 +78,9 @@ async fn a_newer_nonce_on_a_good_answer_is_used_next() {
     };
     // Within the window of `iat`, however often it is turned on.
     let dpop = remembering().nonces(DpopNonces::random(Duration::from_secs(40)));
-    let server = scene.server_with(without_certificates(Alpn::Http2), |layer| layer.dpop(dpop).clock(clock));
+    let server = scene.server_with(without_certificates(Alpn::Http2), |layer| {
+        layer.dpop(dpop).clock(clock)
+    });
     let (client, token, url) = (scene.client(), scene.token("a"), server.origin());
     for _ in 0..6 {
         assert_eq!(class(&client, &url, &token).await, "dpop:");
@@ -96,7 +107,11 @@ async fn nonces_do_not_cross_origins() {
     }
     assert_eq!(client.stats().totals.refused, 2);
     let claims = scene.arrivals.claims();
-    assert_eq!(claims[2].get("nonce"), None, "the other origin's was not sent");
+    assert_eq!(
+        claims[2].get("nonce"),
+        None,
+        "the other origin's was not sent"
+    );
 }
 
 #[tokio::test]
@@ -131,7 +146,10 @@ async fn a_token_request_is_proved_without_a_token_and_repeated_with_the_nonce_a
         assert_eq!((claims.get("ath"), &claims["htm"]), (None, &json!("POST")));
         assert_eq!(claims["htu"], format!("{}/token", server.origin()));
     }
-    assert_eq!((claims[0].get("nonce"), &claims[1]["nonce"]), (None, &json!("n-1")));
+    assert_eq!(
+        (claims[0].get("nonce"), &claims[1]["nonce"]),
+        (None, &json!("n-1"))
+    );
     assert!(
         scene
             .arrivals

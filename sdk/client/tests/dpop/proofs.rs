@@ -42,20 +42,33 @@ async fn each_request_has_a_proof_of_its_own_and_needs_no_client_certificate() {
             assert_eq!(headers.get_all(DPOP_HEADER).iter().count(), 1);
             assert!(!headers.contains_key(PROOF_HEADER));
         }
-        assert_eq!(scene.arrivals.proofs().iter().collect::<HashSet<_>>().len(), 25);
+        assert_eq!(
+            scene.arrivals.proofs().iter().collect::<HashSet<_>>().len(),
+            25
+        );
         for claims in scene.arrivals.claims() {
             assert_eq!(claims["htu"], format!("{}/some/path", server.origin()));
             assert_eq!(claims["htm"], "GET");
-            assert_eq!(claims["ath"], URL_SAFE_NO_PAD.encode(token.hash().as_bytes()));
+            assert_eq!(
+                claims["ath"],
+                URL_SAFE_NO_PAD.encode(token.hash().as_bytes())
+            );
             assert_eq!(claims.get("nonce"), None);
         }
         let totals = client.stats().totals;
         assert_eq!(totals.minted, [(ProofKind::Dpop, 25)].into());
         assert!(totals.causes[&Cause::First] <= client.stats().connections_opened);
-        assert_eq!(totals.causes[&Cause::First] + totals.causes[&Cause::Hardening], 25);
+        assert_eq!(
+            totals.causes[&Cause::First] + totals.causes[&Cause::Hardening],
+            25
+        );
         assert_eq!((totals.with_proof, totals.per_request_claims), (25, 25));
         assert_eq!((totals.reused, totals.refused, totals.abandoned), (0, 0, 0));
-        assert_eq!(totals.reproof_ratio(), 0.0, "no proof is the network's fault");
+        assert_eq!(
+            totals.reproof_ratio(),
+            0.0,
+            "no proof is the network's fault"
+        );
     }
 }
 
@@ -99,7 +112,10 @@ async fn connections_that_are_cut_under_load_make_no_proof_arrive_twice() {
         assert!(proofs.len() >= 200, "{}", proofs.len());
         assert_eq!(proofs.iter().collect::<HashSet<_>>().len(), proofs.len());
         let totals = client.stats().totals;
-        assert_eq!((totals.requests, totals.refused, totals.reused), (320, 0, 0));
+        assert_eq!(
+            (totals.requests, totals.refused, totals.reused),
+            (320, 0, 0)
+        );
     }
 }
 

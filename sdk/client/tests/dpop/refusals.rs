@@ -29,7 +29,11 @@ async fn a_server_that_is_never_content_is_asked_twice_and_reported() {
             2,
         ),
         // Always the same: worth one try, no more.
-        (|_| refusal("use_dpop_nonce", Some("n".to_owned())), "use_dpop_nonce", 2),
+        (
+            |_| refusal("use_dpop_nonce", Some("n".to_owned())),
+            "use_dpop_nonce",
+            2,
+        ),
         // None at all: another proof would be as good as the first.
         (|_| refusal("use_dpop_nonce", None), "use_dpop_nonce", 1),
         // So would it be here, whatever the nonce.
@@ -42,7 +46,9 @@ async fn a_server_that_is_never_content_is_asked_twice_and_reported() {
     for (answer, error, sendings) in cases {
         let server = answering(&scene, answer);
         let client = scene.client();
-        let refused = fetch(&client, &server.origin(), &scene.token("a")).await.unwrap();
+        let refused = fetch(&client, &server.origin(), &scene.token("a"))
+            .await
+            .unwrap();
         assert_eq!(refused.status(), 401);
         let report = refused.extensions().get::<Refusal>().expect("a report");
         assert_eq!((report.error.as_str(), report.certificate), (error, None));
@@ -72,10 +78,15 @@ async fn another_401_is_none_of_the_bindings_business() {
     for answer in cases {
         let server = answering(&scene, answer);
         let client = scene.client();
-        let refused = fetch(&client, &server.origin(), &scene.token("a")).await.unwrap();
+        let refused = fetch(&client, &server.origin(), &scene.token("a"))
+            .await
+            .unwrap();
         assert!(refused.status().is_client_error());
         assert!(refused.extensions().get::<Refusal>().is_none());
-        assert_eq!((server.counts().requests, client.stats().totals.refused), (1, 0));
+        assert_eq!(
+            (server.counts().requests, client.stats().totals.refused),
+            (1, 0)
+        );
     }
 }
 
@@ -99,12 +110,17 @@ pub(crate) fn answering(
 fn refusal(error: &str, nonce: Option<String>) -> Response {
     let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
     let headers = [
-        ("www-authenticate", format!(r#"DPoP algs="ES256", error="{error}""#)),
+        (
+            "www-authenticate",
+            format!(r#"DPoP algs="ES256", error="{error}""#),
+        ),
         ("date", httpdate::fmt_http_date(hour_ago)),
     ];
     let mut response = (StatusCode::UNAUTHORIZED, headers).into_response();
     if let Some(nonce) = nonce {
-        response.headers_mut().insert(NONCE_HEADER, nonce.parse().unwrap());
+        response
+            .headers_mut()
+            .insert(NONCE_HEADER, nonce.parse().unwrap());
     }
     response
 }

@@ -10,7 +10,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bowline_client::{AccessToken, Builder, Client, DpopKey};
 use bowline_proof::dpop::DPOP_HEADER;
-use bowline_server::{Binding, BindingLayer, Dpop, MemoryReplayStore, TokenError, TokenValidator, ValidToken};
+use bowline_server::{
+    Binding, BindingLayer, Dpop, MemoryReplayStore, TokenError, TokenValidator, ValidToken,
+};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::tls::{Alpn, ClientAuth};
 use http::HeaderMap;
@@ -29,13 +31,18 @@ impl Arrivals {
     }
 
     pub(crate) fn proofs(&self) -> Vec<String> {
-        let text = |headers: &HeaderMap| Some(headers.get(DPOP_HEADER)?.to_str().unwrap().to_owned());
+        let text =
+            |headers: &HeaderMap| Some(headers.get(DPOP_HEADER)?.to_str().unwrap().to_owned());
         self.all().iter().filter_map(text).collect()
     }
 
     /// The claims of each proof.
     pub(crate) fn claims(&self) -> Vec<Value> {
-        let payload = |proof: String| URL_SAFE_NO_PAD.decode(proof.split('.').nth(1).unwrap()).unwrap();
+        let payload = |proof: String| {
+            URL_SAFE_NO_PAD
+                .decode(proof.split('.').nth(1).unwrap())
+                .unwrap()
+        };
         let read = |proof| serde_json::from_slice(&payload(proof)).unwrap();
         self.proofs().into_iter().map(read).collect()
     }
@@ -57,7 +64,9 @@ pub(crate) struct Believer {
 impl TokenValidator for Believer {
     async fn validate(&self, token: &AccessToken) -> Result<ValidToken, TokenError> {
         let claims = match token.secret().split('.').nth(1) {
-            Some(payload) => serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap(),
+            Some(payload) => {
+                serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
+            }
             None => json!({ "cnf": { "jkt": self.opaque_tokens_of.thumbprint().to_string() } }),
         };
         Ok(ValidToken::new(claims))
@@ -110,7 +119,9 @@ impl Scene {
 
     /// A client without a certificate, before `build`.
     pub(crate) fn builder(&self) -> Builder {
-        Client::builder().trust(self.lab.trust()).dpop_key(self.key.clone())
+        Client::builder()
+            .trust(self.lab.trust())
+            .dpop_key(self.key.clone())
     }
 
     pub(crate) fn client(&self) -> Client {

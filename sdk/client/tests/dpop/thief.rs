@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use bowline_client::bind::{Answer, Attachment, Bind, BindConnection, Bound, Learned, Memo, RequestFacts};
+use bowline_client::bind::{
+    Answer, Attachment, Bind, BindConnection, Bound, Learned, Memo, RequestFacts,
+};
 use bowline_client::{BindingUsed, Client, CloseReason, ConnectionFacts, Error};
 use bowline_proof::dpop::DPOP_HEADER;
 use bowline_testkit::tls::Alpn;
@@ -20,7 +22,10 @@ async fn a_caught_request_is_of_no_use_on_another_connection_or_for_another_requ
     let caught = scene.arrivals.all().remove(0);
     let field = |name| caught[name].to_str().unwrap().to_owned();
 
-    let thief = Thief(Arc::new(Mutex::new((field("authorization"), field("dpop")))));
+    let thief = Thief(Arc::new(Mutex::new((
+        field("authorization"),
+        field("dpop"),
+    ))));
     let robber = Client::builder()
         .trust(scene.lab.trust())
         .bind(Arc::new(thief.clone()) as Arc<dyn Bind>)
@@ -35,7 +40,10 @@ async fn a_caught_request_is_of_no_use_on_another_connection_or_for_another_requ
             .await
             .unwrap();
         assert_eq!(response.status(), 401);
-        response.headers()["www-authenticate"].to_str().unwrap().to_owned()
+        response.headers()["www-authenticate"]
+            .to_str()
+            .unwrap()
+            .to_owned()
     };
     for (method, path, id) in [
         ("GET", "/things", "DP-14: "),

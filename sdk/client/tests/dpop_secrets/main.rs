@@ -1,5 +1,5 @@
-//! No token and no DPoP proof in any log line at trace level (EX-7): of this crate, of the server's, or of anything below
-//! them.
+//! No token and no DPoP proof in any log line at trace level (EX-7): of this crate, of the
+//! server's, or of anything below them.
 
 #[path = "../dpop/scene.rs"]
 mod scene;
@@ -28,9 +28,17 @@ async fn no_secret_is_logged() {
     let (token, opaque) = (scene.token("a-token-with-a-name"), "an-opaque-secret-token");
     for http in [HttpVersions::Http1, HttpVersions::Http2] {
         let nonces = DpopNonces::random(Duration::from_secs(3600));
-        let server = scene.server(without_certificates(Alpn::Both), remembering().nonces(nonces));
+        let server = scene.server(
+            without_certificates(Alpn::Both),
+            remembering().nonces(nonces),
+        );
         let observer: Arc<dyn Observer> = Arc::new(log.clone());
-        let client = scene.builder().http_versions(http).observer(observer).build().unwrap();
+        let client = scene
+            .builder()
+            .http_versions(http)
+            .observer(observer)
+            .build()
+            .unwrap();
         let url = format!("{}/some/path", server.origin());
         for _ in 0..3 {
             class(&client, &url, &token).await;
@@ -40,7 +48,10 @@ async fn no_secret_is_logged() {
         let request = request.body(http_body_util::Empty::new()).unwrap();
         assert_eq!(client.send(request).await.unwrap().status(), 200);
         let stranger = bowline_client::DpopKey::generate().unwrap().thumbprint();
-        let foreign = jwt("foreign", Some(serde_json::json!({ "jkt": stranger.to_string() })));
+        let foreign = jwt(
+            "foreign",
+            Some(serde_json::json!({ "jkt": stranger.to_string() })),
+        );
         let error = fetch(&client, &url, &foreign).await.unwrap_err();
         tracing::error!(%error, ?error, "as a caller would log it");
         server.cut_all();
@@ -48,12 +59,22 @@ async fn no_secret_is_logged() {
     }
 
     let log = log.text();
-    for part in ["rustls", "h2::", "hyper", "bowline_server", "event", "DP-10"] {
+    for part in [
+        "rustls",
+        "h2::",
+        "hyper",
+        "bowline_server",
+        "event",
+        "DP-10",
+    ] {
         assert!(log.contains(part), "nothing of {part} was logged");
     }
     let proofs = scene.arrivals.proofs();
     assert!(proofs.len() >= 24, "{}", proofs.len());
-    let mut secrets = vec![token.secret().split('.').nth(1).unwrap().to_owned(), opaque.to_owned()];
+    let mut secrets = vec![
+        token.secret().split('.').nth(1).unwrap().to_owned(),
+        opaque.to_owned(),
+    ];
     secrets.push(URL_SAFE_NO_PAD.encode(token.hash().as_bytes()));
     for proof in &proofs {
         secrets.extend(proof.split('.').skip(1).map(str::to_owned));

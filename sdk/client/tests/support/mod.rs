@@ -14,7 +14,9 @@ use axum::response::Response;
 use axum::routing::{any, get};
 use bowline_client::{AccessToken, Body, Builder, Client, Error, Identity, Thumbprint, Trust};
 use bowline_proof::PROOF_HEADER;
-use bowline_server::{BindingLayer, ConnectionFacts, ConnectionId, TokenError, TokenValidator, ValidToken};
+use bowline_server::{
+    BindingLayer, ConnectionFacts, ConnectionId, TokenError, TokenValidator, ValidToken,
+};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
 use bytes::Bytes;
@@ -35,7 +37,10 @@ pub(crate) struct Seen {
 
 impl Record {
     pub(crate) fn all(&self) -> Vec<Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Every distinct proof that was seen, in order of arrival.
@@ -65,11 +70,16 @@ async fn record(State(record): State<Record>, request: Request, next: Next) -> R
             .collect(),
         path: request.uri().path().to_owned(),
     };
-    record.0.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
+    record
+        .0
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(seen);
     next.run(request).await
 }
 
-/// Believes every JWT, so that a test can write its own claims; an opaque token is session-bound to one certificate.
+/// Believes every JWT, so that a test can write its own claims; an opaque token is session-bound to
+/// one certificate.
 #[derive(Clone)]
 pub(crate) struct Believer {
     pub(crate) opaque_tokens_of: Thumbprint,
@@ -87,7 +97,9 @@ impl TokenValidator for Believer {
 
 fn payload_of(payload: &str) -> Option<Value> {
     use base64::Engine;
-    let octets = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).ok()?;
+    let octets = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(payload)
+        .ok()?;
     serde_json::from_slice(&octets).ok()
 }
 
@@ -98,7 +110,8 @@ pub(crate) fn session_cnf(certificate: Thumbprint) -> Value {
 /// A JWT that nobody signed, with a name and a `cnf`.
 pub(crate) fn jwt(name: &str, cnf: Option<Value>) -> AccessToken {
     use base64::Engine;
-    let encode = |value: Value| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(value.to_string());
+    let encode =
+        |value: Value| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(value.to_string());
     let claims = match cnf {
         Some(cnf) => json!({ "sub": name, "cnf": cnf }),
         None => json!({ "sub": name }),
@@ -129,7 +142,8 @@ impl Lab {
         }
     }
 
-    /// `/` answers any method with its request's body behind `ok:`; `/stream` sends one chunk and never ends.
+    /// `/` answers any method with its request's body behind `ok:`; `/stream` sends one chunk and
+    /// never ends.
     pub(crate) fn server(&self, options: CyclingOptions) -> CyclingServer {
         self.server_with(options, |layer| layer)
     }
@@ -139,7 +153,9 @@ impl Lab {
         options: CyclingOptions,
         configure: impl FnOnce(BindingLayer<Believer>) -> BindingLayer<Believer>,
     ) -> CyclingServer {
-        CyclingServer::start_with(&self.pki, options, |origin| self.protected(origin, configure))
+        CyclingServer::start_with(&self.pki, options, |origin| {
+            self.protected(origin, configure)
+        })
     }
 
     /// The service behind its verifier.
@@ -159,7 +175,9 @@ impl Lab {
 
     /// The same service without a verifier.
     pub(crate) fn unprotected(&self, options: CyclingOptions) -> CyclingServer {
-        let service = self.service().layer(from_fn_with_state(self.record.clone(), record));
+        let service = self
+            .service()
+            .layer(from_fn_with_state(self.record.clone(), record));
         CyclingServer::start(&self.pki, options, service)
     }
 
@@ -176,7 +194,9 @@ impl Lab {
 
     /// The agent's client, before `build`.
     pub(crate) fn builder(&self) -> Builder {
-        Client::builder().identity(self.identity()).trust(self.trust())
+        Client::builder()
+            .identity(self.identity())
+            .trust(self.trust())
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -202,8 +222,12 @@ async fn echo(body: Bytes) -> Vec<u8> {
 }
 
 async fn stream() -> axum::body::Body {
-    let first = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"data: 1\n\n"))]);
-    axum::body::Body::from_stream(futures_util::StreamExt::chain(first, futures_util::stream::pending()))
+    let first =
+        futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"data: 1\n\n"))]);
+    axum::body::Body::from_stream(futures_util::StreamExt::chain(
+        first,
+        futures_util::stream::pending(),
+    ))
 }
 
 /// `ok:` in two parts.
@@ -211,13 +235,20 @@ async fn slow() -> axum::body::Body {
     let parts = futures_util::stream::unfold(0, |part| async move {
         tokio::task::yield_now().await;
         let text = ["ok", ":"].get(part)?;
-        Some((Ok::<_, std::io::Error>(Bytes::from_static(text.as_bytes())), part + 1))
+        Some((
+            Ok::<_, std::io::Error>(Bytes::from_static(text.as_bytes())),
+            part + 1,
+        ))
     });
     axum::body::Body::from_stream(parts)
 }
 
 /// A GET with a token.
-pub(crate) async fn fetch(client: &Client, url: &str, token: &AccessToken) -> Result<http::Response<Body>, Error> {
+pub(crate) async fn fetch(
+    client: &Client,
+    url: &str,
+    token: &AccessToken,
+) -> Result<http::Response<Body>, Error> {
     post(client, url, token, "").await
 }
 
@@ -243,7 +274,12 @@ pub(crate) async fn post(
 }
 
 pub(crate) async fn text(response: http::Response<Body>) -> String {
-    let octets = response.into_body().collect().await.expect("a whole body").to_bytes();
+    let octets = response
+        .into_body()
+        .collect()
+        .await
+        .expect("a whole body")
+        .to_bytes();
     String::from_utf8(octets.to_vec()).expect("text")
 }
 

@@ -20,7 +20,9 @@ pub(crate) struct RawServer {
 impl RawServer {
     pub(crate) async fn bind(config: Arc<rustls::ServerConfig>) -> Self {
         Self {
-            tcp: TcpListener::bind("127.0.0.1:0").await.expect("a loopback port"),
+            tcp: TcpListener::bind("127.0.0.1:0")
+                .await
+                .expect("a loopback port"),
             tls: TlsAcceptor::from(config),
         }
     }

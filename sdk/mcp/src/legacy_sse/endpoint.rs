@@ -10,11 +10,12 @@ use crate::error::Cause;
 /// As long as an endpoint may be, in octets.
 const LONGEST: usize = 2048;
 
-/// The absolute URI that `reference`, the data of an `endpoint` event of the stream at `base`, stands for.
+/// The absolute URI that `reference`, the data of an `endpoint` event of the stream at `base`,
+/// stands for.
 ///
 /// # Errors
-/// `InvalidEndpoint` if it is none, is longer than 2,048 octets, or has user information; `EndpointElsewhere` if it leads
-/// to another origin: no token and no proof goes there (CL-6).
+/// `InvalidEndpoint` if it is none, is longer than 2,048 octets, or has user information;
+/// `EndpointElsewhere` if it leads to another origin: no token and no proof goes there (CL-6).
 pub(super) fn resolve(base: &Uri, reference: &str) -> Result<Uri, Error> {
     let unusable = |why| Error::from(Cause::UnusableEndpoint(why));
     if reference.len() > LONGEST {
@@ -24,7 +25,8 @@ pub(super) fn resolve(base: &Uri, reference: &str) -> Result<Uri, Error> {
     let mut url = url.map_err(|_| unusable("it is no URL"))?;
     url.set_fragment(None);
     let uri = Uri::try_from(url.as_str()).map_err(|_| unusable("it is no URI"))?;
-    let there = Origin::of(&uri).map_err(|_| unusable("it is no http or https URI, or has user information"))?;
+    let there = Origin::of(&uri)
+        .map_err(|_| unusable("it is no http or https URI, or has user information"))?;
     let here = Origin::of(base)?;
     if there != here {
         let (here, there) = (here.to_string(), there.to_string());
@@ -61,7 +63,11 @@ mod tests {
             // No field value and no request line is split by these.
             ("/a b\r\nx: y", "/a%20bx:%20y"),
         ] {
-            assert_eq!(resolved(reference), Ok(format!("{root}{target}")), "{reference}");
+            assert_eq!(
+                resolved(reference),
+                Ok(format!("{root}{target}")),
+                "{reference}"
+            );
         }
     }
 
@@ -75,7 +81,11 @@ mod tests {
             r"/\evil.example:8443/m",
             "https://mcp.example.evil.example:8443/",
         ] {
-            assert_eq!(resolved(reference), Err(Kind::EndpointElsewhere), "{reference}");
+            assert_eq!(
+                resolved(reference),
+                Err(Kind::EndpointElsewhere),
+                "{reference}"
+            );
         }
     }
 
@@ -92,7 +102,11 @@ mod tests {
             "//",
             &long,
         ] {
-            assert_eq!(resolved(reference), Err(Kind::InvalidEndpoint), "{reference}");
+            assert_eq!(
+                resolved(reference),
+                Err(Kind::InvalidEndpoint),
+                "{reference}"
+            );
         }
     }
 }

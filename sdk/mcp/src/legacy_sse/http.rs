@@ -1,4 +1,5 @@
-//! The two requests of the transport: the GET whose answer is the stream, and the POST of a message.
+//! The two requests of the transport: the GET whose answer is the stream, and the POST of a
+//! message.
 
 use std::time::Duration;
 
@@ -53,7 +54,12 @@ impl Http {
     /// Opens the stream and waits for its endpoint.
     pub(super) async fn open(&self) -> Result<Stream, Error> {
         let opening = async {
-            let mut request = request(Method::GET, &self.uri, operation::EVENT_STREAM, Bytes::new());
+            let mut request = request(
+                Method::GET,
+                &self.uri,
+                operation::EVENT_STREAM,
+                Bytes::new(),
+            );
             let headers = request.headers_mut();
             headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -65,10 +71,17 @@ impl Http {
                 .map(HeaderValue::as_bytes)
                 .unwrap_or_default();
             if !is_event_stream(media_type) {
-                return Err(Cause::NoEventStream(shown(&String::from_utf8_lossy(media_type))).into());
+                return Err(
+                    Cause::NoEventStream(shown(&String::from_utf8_lossy(media_type))).into(),
+                );
             }
             let retry = Retry::new();
-            let mut events = EventStream::new(Lines::of(body, self.longest_event, self.silence, retry.clone()));
+            let mut events = EventStream::new(Lines::of(
+                body,
+                self.longest_event,
+                self.silence,
+                retry.clone(),
+            ));
             let endpoint = loop {
                 let event = next(&mut events).await?;
                 if event.event == "endpoint" {
@@ -133,8 +146,11 @@ async fn next(events: &mut EventStream<Lines>) -> Result<Event, Error> {
     match events.next().await {
         Some(Ok(event)) => Ok(event),
         Some(Err(EventStreamError::Transport(e))) => Err(e.into()),
-        // The lines are valid UTF-8 and complete, so neither comes; what they quote is the server's.
-        Some(Err(EventStreamError::Utf8(_) | EventStreamError::Parser(_))) => Err(Cause::InvalidUtf8.into()),
+        // The lines are valid UTF-8 and complete, so neither comes; what they quote is the
+        // server's.
+        Some(Err(EventStreamError::Utf8(_) | EventStreamError::Parser(_))) => {
+            Err(Cause::InvalidUtf8.into())
+        }
         None => Err(Cause::StreamEnded.into()),
     }
 }
@@ -143,7 +159,9 @@ fn request(method: Method, uri: &Uri, operation: Operation, body: Bytes) -> Requ
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = method;
     *request.uri_mut() = uri.clone();
-    request.extensions_mut().insert(operation::legacy(operation));
+    request
+        .extensions_mut()
+        .insert(operation::legacy(operation));
     request
 }
 
@@ -184,7 +202,9 @@ fn location(response: &Response<Body>, asked: &Uri) -> Option<String> {
 
 fn challenge(response: &Response<Body>) -> Option<String> {
     let challenges = challenges(response.headers());
-    let challenge = challenges.iter().find(|challenge| challenge.error().is_some())?;
+    let challenge = challenges
+        .iter()
+        .find(|challenge| challenge.error().is_some())?;
     let error = challenge.error().unwrap_or_default();
     Some(match challenge.param("error_description") {
         Some(description) => shown(&format!("{error}: {description}")),
@@ -214,6 +234,11 @@ fn shown(text: &str) -> String {
 
 /// Compares without case and parameters (RFC 9110 §8.3.1).
 fn is_event_stream(media_type: &[u8]) -> bool {
-    let essence = media_type.split(|octet| *octet == b';').next().unwrap_or_default();
-    essence.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+    let essence = media_type
+        .split(|octet| *octet == b';')
+        .next()
+        .unwrap_or_default();
+    essence
+        .trim_ascii()
+        .eq_ignore_ascii_case(b"text/event-stream")
 }

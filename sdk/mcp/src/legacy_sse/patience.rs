@@ -21,12 +21,15 @@ impl Patience {
         Self { most, tried: 0 }
     }
 
-    /// The pause before the next try; `None` if there have been enough. `retry` is what the server asked for.
+    /// The pause before the next try; `None` if there have been enough. `retry` is what the server
+    /// asked for.
     pub(super) fn pause(&mut self, retry: Option<Duration>) -> Option<Duration> {
         if self.tried == self.most {
             return None;
         }
-        let doubled = retry.unwrap_or(FIRST).saturating_mul(1 << self.tried.min(16));
+        let doubled = retry
+            .unwrap_or(FIRST)
+            .saturating_mul(1 << self.tried.min(16));
         self.tried += 1;
         Some(doubled.min(LONGEST))
     }
@@ -66,7 +69,10 @@ mod tests {
             [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000]
         );
         assert_eq!(pauses(&mut Patience::new(3), Some(250)), [250, 500, 1000]);
-        assert_eq!(pauses(&mut Patience::new(2), Some(u64::MAX)), [60_000, 60_000]);
+        assert_eq!(
+            pauses(&mut Patience::new(2), Some(u64::MAX)),
+            [60_000, 60_000]
+        );
         assert_eq!(pauses(&mut Patience::new(100), Some(0)), [0; 100]);
         assert!(pauses(&mut Patience::new(0), None).is_empty());
     }

@@ -1,4 +1,5 @@
-//! What is under way in a session: requests of ours, requests of the server's, and how the session began.
+//! What is under way in a session: requests of ours, requests of the server's, and how the session
+//! began.
 //!
 //! No I/O: messages in, messages out.
 
@@ -6,16 +7,16 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use http::HeaderValue;
 use rmcp::model::{
-    ClientJsonRpcMessage, ClientNotification, ClientRequest, ErrorCode, ErrorData, ProtocolVersion, RequestId,
-    ServerJsonRpcMessage, ServerNotification, ServerResult,
+    ClientJsonRpcMessage, ClientNotification, ClientRequest, ErrorCode, ErrorData, ProtocolVersion,
+    RequestId, ServerJsonRpcMessage, ServerNotification, ServerResult,
 };
 use serde_json::{Value, json};
 
 use crate::Error;
 use crate::error::Cause;
 
-/// The JSON-RPC error code of a request that was posted, and whose answer cannot come any more because the stream broke.
-/// The TypeScript and Python SDKs use the same one.
+/// The JSON-RPC error code of a request that was posted, and whose answer cannot come any more
+/// because the stream broke. The TypeScript and Python SDKs use the same one.
 pub const CONNECTION_CLOSED: ErrorCode = ErrorCode(-32000);
 
 /// Requests of the server's that nobody has answered yet.
@@ -26,8 +27,8 @@ pub(super) struct Session {
     begun: Begun,
     /// Requests of ours that may be answered.
     called: HashSet<RequestId>,
-    /// Requests of the server's, by the id that rmcp knows them under. A new session may use the old one's ids again; these
-    /// are used once.
+    /// Requests of the server's, by the id that rmcp knows them under. A new session may use the
+    /// old one's ids again; these are used once.
     asked: HashMap<i64, RequestId>,
     next_asked: i64,
     /// For rmcp.
@@ -54,7 +55,10 @@ pub(super) enum Taken {
 
 impl Session {
     /// A message of rmcp's as it goes out; `None` if it answers what nobody asks any more.
-    pub(super) fn outgoing(&mut self, mut message: ClientJsonRpcMessage) -> Option<ClientJsonRpcMessage> {
+    pub(super) fn outgoing(
+        &mut self,
+        mut message: ClientJsonRpcMessage,
+    ) -> Option<ClientJsonRpcMessage> {
         match &mut message {
             ClientJsonRpcMessage::Request(request) => {
                 self.called.insert(request.id.clone());
@@ -63,7 +67,9 @@ impl Session {
                 }
             }
             ClientJsonRpcMessage::Notification(notification) => match &notification.notification {
-                ClientNotification::InitializedNotification(_) => self.begun.initialized = Some(message.clone()),
+                ClientNotification::InitializedNotification(_) => {
+                    self.begun.initialized = Some(message.clone())
+                }
                 ClientNotification::CancelledNotification(cancelled) => {
                     // It may stay without an answer.
                     if let Some(id) = &cancelled.params.request_id {
@@ -72,7 +78,9 @@ impl Session {
                 }
                 _ => {}
             },
-            ClientJsonRpcMessage::Response(response) => response.id = self.answered(&response.id)?,
+            ClientJsonRpcMessage::Response(response) => {
+                response.id = self.answered(&response.id)?
+            }
             ClientJsonRpcMessage::Error(error) => {
                 if let Some(id) = &error.id {
                     error.id = Some(self.answered(id)?);
@@ -109,7 +117,9 @@ impl Session {
                 self.next_asked += 1;
             }
             ServerJsonRpcMessage::Notification(notification) => {
-                if let ServerNotification::CancelledNotification(cancelled) = &mut notification.notification {
+                if let ServerNotification::CancelledNotification(cancelled) =
+                    &mut notification.notification
+                {
                     let id = cancelled.params.request_id.take();
                     cancelled.params.request_id = id.and_then(|id| self.known_as(&id));
                 }
@@ -149,7 +159,8 @@ impl Session {
         known.map(|(ours, _)| RequestId::Number(*ours))
     }
 
-    /// Data that is no message. If it has the id of a request of ours, that one fails rather than wait for ever.
+    /// Data that is no message. If it has the id of a request of ours, that one fails rather than
+    /// wait for ever.
     fn unreadable(&mut self, data: &str) -> Taken {
         let id = serde_json::from_str::<Value>(data)
             .ok()
@@ -179,11 +190,13 @@ impl Session {
     pub(super) fn lose(&mut self, why: &Error) {
         self.asked.clear();
         for id in self.called.drain() {
-            let message =
-                format!("the event stream broke before the answer came, and the server may have acted: {why}");
+            let message = format!(
+                "the event stream broke before the answer came, and the server may have acted: {why}"
+            );
             let data = json!({ "mayHaveBeenProcessed": true });
             let error = ErrorData::new(CONNECTION_CLOSED, message, Some(data));
-            self.inbox.push_back(ServerJsonRpcMessage::error(error, Some(id)));
+            self.inbox
+                .push_back(ServerJsonRpcMessage::error(error, Some(id)));
         }
     }
 
@@ -196,7 +209,10 @@ impl Session {
     /// What a new session begins with, once one has begun.
     pub(super) fn initialize(&self) -> Option<ClientJsonRpcMessage> {
         self.begun.version.as_ref()?;
-        self.begun.initialize.as_ref().map(|(_, message)| message.clone())
+        self.begun
+            .initialize
+            .as_ref()
+            .map(|(_, message)| message.clone())
     }
 
     pub(super) fn initialized(&self) -> Option<ClientJsonRpcMessage> {
@@ -211,7 +227,9 @@ impl Session {
 
     fn begin_again(&self, result: &ServerResult) -> Result<Taken, Error> {
         match result {
-            ServerResult::InitializeResult(result) if Some(&result.protocol_version) == self.begun.version.as_ref() => {
+            ServerResult::InitializeResult(result)
+                if Some(&result.protocol_version) == self.begun.version.as_ref() =>
+            {
                 Ok(Taken::Begun)
             }
             _ => Err(Cause::AnotherVersion.into()),

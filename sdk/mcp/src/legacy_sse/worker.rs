@@ -125,8 +125,9 @@ impl LegacySseWorker {
         }
     }
 
-    /// Waits for the end of a POST whose answer is already here, a moment at most: the caller's next message often follows
-    /// hard upon it, and would find the HTTP/1.1 connection busy. It would need another one, and that another proof.
+    /// Waits for the end of a POST whose answer is already here, a moment at most: the caller's
+    /// next message often follows hard upon it, and would find the HTTP/1.1 connection busy. It
+    /// would need another one, and that another proof.
     async fn hold(&mut self, id: &RequestId) {
         let limit = if self.prompt { HOLD } else { Duration::ZERO };
         let is_over = async {
@@ -173,7 +174,11 @@ impl LegacySseWorker {
         let post = self.next_post;
         self.next_post += 1;
         self.senders.insert(post, (sent, request.responder));
-        let (http, endpoint, version) = (self.http.clone(), stream.endpoint.clone(), self.session.version());
+        let (http, endpoint, version) = (
+            self.http.clone(),
+            stream.endpoint.clone(),
+            self.session.version(),
+        );
         let posting = async move { (post, http.post(endpoint, version, message).await) };
         self.posts.push(posting.boxed());
     }
@@ -203,7 +208,8 @@ impl LegacySseWorker {
         self.session.lose(why);
     }
 
-    /// A new stream, and on it a new session, as often as patience allows. What is for rmcp is delivered meanwhile.
+    /// A new stream, and on it a new session, as often as patience allows. What is for rmcp is
+    /// delivered meanwhile.
     async fn open_again(
         &mut self,
         mut why: Error,
@@ -245,7 +251,9 @@ impl LegacySseWorker {
 
     async fn begin_again(&mut self, initialize: ClientJsonRpcMessage) -> Result<Stream, Error> {
         let mut stream = self.http.open().await?;
-        self.http.post(stream.endpoint.clone(), None, initialize).await?;
+        self.http
+            .post(stream.endpoint.clone(), None, initialize)
+            .await?;
         let time = self.http.open_time;
         let answered = async {
             for _ in 0..MOST_BEFORE_BEGUN {
@@ -254,7 +262,9 @@ impl LegacySseWorker {
                     return Ok(());
                 }
             }
-            Err(Error::from(Cause::Flood("events before it answers initialize")))
+            Err(Error::from(Cause::Flood(
+                "events before it answers initialize",
+            )))
         };
         match timeout(time, answered).await {
             Ok(answered) => answered?,

@@ -10,10 +10,12 @@ use http::header::{LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::response::Parts;
 use http::{Response, StatusCode, Version};
 use http_body::Body as _;
-use rmcp::model::{ClientJsonRpcMessage, ClientRequest, ErrorData, RequestId, ServerJsonRpcMessage};
+use rmcp::model::{
+    ClientJsonRpcMessage, ClientRequest, ErrorData, RequestId, ServerJsonRpcMessage,
+};
 use rmcp::transport::streamable_http_client::{
-    AuthRequiredError, HttpStatusError, InsufficientScopeError, StreamableHttpError, StreamableHttpPostResponse,
-    StreamableHttpResponseLimits,
+    AuthRequiredError, HttpStatusError, InsufficientScopeError, StreamableHttpError,
+    StreamableHttpPostResponse, StreamableHttpResponseLimits,
 };
 
 use super::events::Opening;
@@ -49,7 +51,8 @@ impl Asked {
         Self {
             had_session,
             awaits_response: request.is_some(),
-            opens_session: request.is_some_and(|r| matches!(r.request, ClientRequest::InitializeRequest(_))),
+            opens_session: request
+                .is_some_and(|r| matches!(r.request, ClientRequest::InitializeRequest(_))),
             discover: discover.map(|r| r.id.clone()),
         }
     }
@@ -57,18 +60,21 @@ impl Asked {
     /// The session that the answer opens. rmcp's worker looks for none in other answers.
     ///
     /// # Errors
-    /// `InvalidId`, if it has characters other than those of MCP's session ids; a space is let pass.
+    /// `InvalidId`, if it has characters other than those of MCP's session ids; a space is let
+    /// pass.
     fn session_id(&self, head: &Parts) -> Result<Option<String>, Failure> {
         let id = head.headers.get(SESSION_ID);
-        let readable = id.and_then(|id| id.to_str().ok()).filter(|id| !id.contains('\t'));
+        let readable = id
+            .and_then(|id| id.to_str().ok())
+            .filter(|id| !id.contains('\t'));
         match (id, readable) {
             (Some(_), None) if self.opens_session => Err(client(Cause::InvalidId("session id"))),
             (_, readable) => Ok(readable.map(str::to_owned)),
         }
     }
 
-    /// A server of an older revision may refuse `server/discover` in whatever way. rmcp's lifecycle falls back to
-    /// `initialize` on a JSON-RPC error with the request's id, so it gets one.
+    /// A server of an older revision may refuse `server/discover` in whatever way. rmcp's lifecycle
+    /// falls back to `initialize` on a JSON-RPC error with the request's id, so it gets one.
     fn legacy(&self, status: StatusCode, said: Said<'_>) -> Option<StreamableHttpPostResponse> {
         if self.had_session || !status.is_client_error() || is_unauthorized(status) {
             return None;
@@ -77,7 +83,8 @@ impl Asked {
         let error = match said {
             Said::JsonRpc(error) => error.clone(),
             Said::Text(text) => {
-                let message = format!("the server refused server/discover with HTTP {status}: {text}");
+                let message =
+                    format!("the server refused server/discover with HTTP {status}: {text}");
                 ErrorData::invalid_request(message, None)
             }
         };
@@ -118,7 +125,11 @@ pub(super) async fn to_post(
 }
 
 /// Reads the answer to a GET.
-pub(super) async fn to_get(response: Response<Body>, had_session: bool, events: Opening) -> Result<Events, Failure> {
+pub(super) async fn to_get(
+    response: Response<Body>,
+    had_session: bool,
+    events: Opening,
+) -> Result<Events, Failure> {
     let (head, body) = response.into_parts();
     if head.status.is_success() && has_media_type(&head.headers, EVENT_STREAM) {
         return Ok(Box::pin(events.open(body, head.version)));
@@ -177,7 +188,10 @@ async fn accepted(
             learning.learn(&octets);
         }
         return match serde_json::from_slice(&octets) {
-            Ok(message) => Ok(StreamableHttpPostResponse::Json(message, asked.session_id(head)?)),
+            Ok(message) => Ok(StreamableHttpPostResponse::Json(
+                message,
+                asked.session_id(head)?,
+            )),
             Err(e) if asked.awaits_response => Err(unexpected(format!(
                 "the reply is no JSON-RPC message: {e}: {}",
                 preview(&octets)
@@ -187,7 +201,9 @@ async fn accepted(
     }
     body::discard(body).await;
     if asked.awaits_response {
-        Err(StreamableHttpError::UnexpectedContentType(content_type(&head.headers)))
+        Err(StreamableHttpError::UnexpectedContentType(content_type(
+            &head.headers,
+        )))
     } else {
         Ok(StreamableHttpPostResponse::Accepted)
     }
@@ -207,7 +223,9 @@ async fn refused(
             .map_err(unreadable)
         {
             Ok(octets) => {
-                if let Ok(message @ ServerJsonRpcMessage::Error(_)) = serde_json::from_slice(&octets) {
+                if let Ok(message @ ServerJsonRpcMessage::Error(_)) =
+                    serde_json::from_slice(&octets)
+                {
                     return json_rpc_error(message, head, asked);
                 }
                 octets[..octets.len().min(limits.max_error_response_size)].to_vec()
@@ -235,11 +253,14 @@ fn json_rpc_error(
     {
         return Ok(response);
     }
-    Ok(StreamableHttpPostResponse::Json(message, asked.session_id(head)?))
+    Ok(StreamableHttpPostResponse::Json(
+        message,
+        asked.session_id(head)?,
+    ))
 }
 
-/// Whether the body of an error status is a message for the caller of the method. That of a 401 or 403 is not: the
-/// status must not be lost.
+/// Whether the body of an error status is a message for the caller of the method. That of a 401 or
+/// 403 is not: the status must not be lost.
 fn may_be_json_rpc(head: &Parts) -> bool {
     has_media_type(&head.headers, JSON) && !is_unauthorized(head.status)
 }
@@ -259,7 +280,9 @@ fn refusal(head: &Parts, had_session: bool) -> Option<Failure> {
     if head.status == StatusCode::NOT_FOUND && had_session {
         return Some(StreamableHttpError::SessionExpired);
     }
-    status_error(head).filter(|_| head.status == StatusCode::TOO_MANY_REQUESTS || !has_media_type(&head.headers, JSON))
+    status_error(head).filter(|_| {
+        head.status == StatusCode::TOO_MANY_REQUESTS || !has_media_type(&head.headers, JSON)
+    })
 }
 
 /// What a failure is where nobody reads its body.
@@ -295,11 +318,15 @@ fn challenge(head: &Parts) -> Option<Failure> {
     })
 }
 
-/// The `scope` of a challenge, read as leniently as servers write it: RFC 6750 §3 demands quotes that many leave out.
+/// The `scope` of a challenge, read as leniently as servers write it: RFC 6750 §3 demands quotes
+/// that many leave out.
 fn scope(challenge: &str) -> Option<String> {
     let mut rest = challenge;
     while let Some((before, after)) = rest.split_once('=') {
-        let name = before.rsplit([' ', '\t', ',', ';']).next().unwrap_or_default();
+        let name = before
+            .rsplit([' ', '\t', ',', ';'])
+            .next()
+            .unwrap_or_default();
         let (value, left) = match after.strip_prefix('"') {
             Some(quoted) => quoted.split_once('"')?,
             None => after.split_at(after.find([' ', '\t', ',', ';']).unwrap_or(after.len())),
@@ -324,7 +351,10 @@ fn status_error(head: &Parts) -> Option<Failure> {
 }
 
 fn redirect(head: &Parts) -> Failure {
-    let location = head.headers.get(LOCATION).and_then(|value| value.to_str().ok());
+    let location = head
+        .headers
+        .get(LOCATION)
+        .and_then(|value| value.to_str().ok());
     client(Cause::Redirect {
         status: head.status,
         location: location.and_then(shown_target),
@@ -349,10 +379,16 @@ mod tests {
     #[test]
     fn a_scope_is_found_however_it_is_written() {
         for (challenge, found) in [
-            (r#"Bearer error="insufficient_scope", scope="a:r a:w""#, Some("a:r a:w")),
+            (
+                r#"Bearer error="insufficient_scope", scope="a:r a:w""#,
+                Some("a:r a:w"),
+            ),
             ("Bearer SCOPE=a:r, error=insufficient_scope", Some("a:r")),
             ("Bearer error=x;scope=a:r;b=c", Some("a:r")),
-            (r#"Bearer error_description="needs scope=a", scope="b""#, Some("b")),
+            (
+                r#"Bearer error_description="needs scope=a", scope="b""#,
+                Some("b"),
+            ),
             (r#"Bearer x_scope="a", scope=b"#, Some("b")),
             (r#"Bearer scope="""#, None),
             (r#"Bearer scope="a"#, None),

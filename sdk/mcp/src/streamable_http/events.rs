@@ -26,8 +26,8 @@ use crate::{Error, Kind};
 /// What is known of an event stream before the answer has come.
 pub(super) struct Opening {
     pub(super) session_id: Option<Arc<str>>,
-    /// Where the stream would be resumed if it broke now. `None` while it could not be: one that answers a POST has
-    /// no event id yet.
+    /// Where the stream would be resumed if it broke now. `None` while it could not be: one that
+    /// answers a POST has no event id yet.
     pub(super) place: Option<Place>,
     /// In octets, for one event.
     pub(super) limit: usize,
@@ -51,8 +51,8 @@ impl Learning {
 }
 
 impl Opening {
-    /// The events of `body`, to the first error. Dropping them cancels the rest at once; but once the response has
-    /// come, an HTTP/1.1 connection is kept.
+    /// The events of `body`, to the first error. Dropping them cancels the rest at once; but once
+    /// the response has come, an HTTP/1.1 connection is kept.
     pub(super) fn open(self, body: Body, version: Version) -> Reading {
         let answered = Arc::new(AtomicBool::new(false));
         let bounded = Bounded {
@@ -91,9 +91,9 @@ impl Stream for Reading {
         };
         let item = match ready!(events.poll_next_unpin(cx)) {
             // rmcp would try to resume after it for ever.
-            Some(Ok(Sse { id: Some(id), .. })) if !can_resume_after(&id) => {
-                Some(Err(SseError::Body(Box::new(Error::from(Cause::InvalidId("event id"))))))
-            }
+            Some(Ok(Sse { id: Some(id), .. })) if !can_resume_after(&id) => Some(Err(
+                SseError::Body(Box::new(Error::from(Cause::InvalidId("event id")))),
+            )),
             item => item,
         };
         match &item {
@@ -110,7 +110,11 @@ impl Reading {
         self.is_empty = false;
         let opening = &mut self.opening;
         if let Some(id) = &event.id {
-            opening.place = Some(opening.strikes.place(opening.session_id.as_deref(), Some(id)));
+            opening.place = Some(
+                opening
+                    .strikes
+                    .place(opening.session_id.as_deref(), Some(id)),
+            );
         }
         if let Some(data) = &event.data
             && is_response(data)
@@ -134,12 +138,20 @@ impl Reading {
         } else if self.opened.elapsed() >= SHORT {
             strikes.forget(place);
         } else {
-            strikes.add(place, if self.is_empty { Strike::Empty } else { Strike::Short });
+            strikes.add(
+                place,
+                if self.is_empty {
+                    Strike::Empty
+                } else {
+                    Strike::Short
+                },
+            );
         }
     }
 }
 
-/// What is wrong with what the server sent, and not with the connection: it would be there again the next time.
+/// What is wrong with what the server sent, and not with the connection: it would be there again
+/// the next time.
 fn flaw(error: &SseError) -> Option<Strike> {
     match error {
         SseError::Body(e) => {
@@ -151,7 +163,8 @@ fn flaw(error: &SseError) -> Option<Strike> {
     }
 }
 
-/// Whether an event is a JSON-RPC response: what a POST was for, and the last that its stream brings.
+/// Whether an event is a JSON-RPC response: what a POST was for, and the last that its stream
+/// brings.
 fn is_response(data: &str) -> bool {
     #[derive(Deserialize)]
     struct Shape {
@@ -164,7 +177,9 @@ fn is_response(data: &str) -> bool {
         return false;
     }
     let shape = serde_json::from_str::<Shape>(data);
-    shape.is_ok_and(|shape| shape.method.is_none() && (shape.result.is_some() || shape.error.is_some()))
+    shape.is_ok_and(|shape| {
+        shape.method.is_none() && (shape.result.is_some() || shape.error.is_some())
+    })
 }
 
 /// A body in which no event is longer than a limit.
@@ -180,7 +195,10 @@ impl http_body::Body for Bounded {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let Some(body) = &mut self.body else {
             return Poll::Ready(None);
         };
@@ -238,7 +256,11 @@ impl Measure {
                 _ if ends_crlf => {}
                 b'\r' | b'\n' => self.end_line(),
                 _ => {
-                    self.is_comment = if self.line == 0 { octet == b':' } else { self.is_comment };
+                    self.is_comment = if self.line == 0 {
+                        octet == b':'
+                    } else {
+                        self.is_comment
+                    };
                     self.line += 1;
                 }
             }
@@ -267,15 +289,23 @@ mod tests {
 
     fn fits(limit: usize, chunks: &[&str]) -> bool {
         let mut measure = Measure::new(limit);
-        chunks.iter().all(|chunk| measure.add(chunk.as_bytes()).is_ok())
+        chunks
+            .iter()
+            .all(|chunk| measure.add(chunk.as_bytes()).is_ok())
     }
 
     #[test]
     fn a_response_has_a_result_or_an_error_and_no_method() {
         for (data, expected) in [
             (r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, true),
-            (r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":""}}"#, true),
-            (r#"{"jsonrpc":"2.0","method":"m","params":{"result":1}}"#, false),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":""}}"#,
+                true,
+            ),
+            (
+                r#"{"jsonrpc":"2.0","method":"m","params":{"result":1}}"#,
+                false,
+            ),
             (r#"{"jsonrpc":"2.0","id":1,"method":"m","result":1}"#, false),
             (r#"{"params":{"error":1}}"#, false),
             (r#""result""#, false),
@@ -300,7 +330,10 @@ mod tests {
             assert!(fits(9, &[&event, &event, &event]), "{end:?}");
             let whole = event.repeat(3);
             for cut in 0..whole.len() {
-                assert!(fits(9, &[&whole[..cut], &whole[cut..]]), "{end:?} cut at {cut}");
+                assert!(
+                    fits(9, &[&whole[..cut], &whole[cut..]]),
+                    "{end:?} cut at {cut}"
+                );
             }
             let two_lines = format!("data: ab{end}data: ab{end}");
             assert!(!fits(9, &[&two_lines]), "{end:?}");

@@ -1,7 +1,8 @@
 //! The response of an event stream, held back for the stream's end.
 //!
-//! An HTTP/1.1 connection carries the next request once its event stream has ended, and the caller's next request often
-//! follows hard upon the response. If it came first, it would need a new connection, and that a new proof.
+//! An HTTP/1.1 connection carries the next request once its event stream has ended, and the
+//! caller's next request often follows hard upon the response. If it came first, it would need a
+//! new connection, and that a new proof.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,16 +18,17 @@ use sse_stream::Sse;
 use tokio::runtime::Handle;
 use tokio::time::{Sleep, sleep};
 
-/// How long a response is held at most. A server that ends its streams at all sends response and end in one go.
+/// How long a response is held at most. A server that ends its streams at all sends response and
+/// end in one go.
 const HOLD: Duration = Duration::from_millis(50);
 
 /// How much of what follows a response is read when nobody reads it any more, and for how long.
 const REST_OCTETS: usize = 64 * 1024;
 const REST_TIME: Duration = Duration::from_secs(1);
 
-/// How a server ends its event streams once the response is out, as MCP tells it to: by the last one seen. One that
-/// takes its time costs its first caller `HOLD`, and nobody else; one that does not do it at all costs one connection
-/// `REST_TIME`.
+/// How a server ends its event streams once the response is out, as MCP tells it to: by the last
+/// one seen. One that takes its time costs its first caller `HOLD`, and nobody else; one that does
+/// not do it at all costs one connection `REST_TIME`.
 #[derive(Clone, Debug)]
 pub(super) struct Endings(Arc<Inner>);
 
@@ -48,8 +50,9 @@ impl Default for Endings {
 }
 
 impl Endings {
-    /// Reads the rest of a stream that has brought its response, away from the caller, so that an HTTP/1.1 connection
-    /// and its proof live on. A server that left it open the last time is not waited for: the rest is cancelled.
+    /// Reads the rest of a stream that has brought its response, away from the caller, so that an
+    /// HTTP/1.1 connection and its proof live on. A server that left it open the last time is not
+    /// waited for: the rest is cancelled.
     pub(super) fn await_end_of(self, body: Body) {
         if !self.are_certain() || body.is_end_stream() {
             return;
@@ -171,7 +174,10 @@ mod tests {
     type Events = stream::BoxStream<'static, Result<Sse, SseError>>;
 
     fn events(data: &[&'static str], end: Option<Duration>) -> Events {
-        let events: Vec<_> = data.iter().map(|data| Ok(Sse::default().data(*data))).collect();
+        let events: Vec<_> = data
+            .iter()
+            .map(|data| Ok(Sse::default().data(*data)))
+            .collect();
         let end = stream::once(async move {
             match end {
                 Some(end) => sleep(end).await,
@@ -207,7 +213,10 @@ mod tests {
     async fn a_response_comes_with_whatever_follows_it_in_order() {
         let mut events = Holding::new(events(&[RESPONSE, PROGRESS], None), Endings::default());
         for expected in [RESPONSE, PROGRESS] {
-            assert_eq!(events.next().await.unwrap().unwrap().data.as_deref(), Some(expected));
+            assert_eq!(
+                events.next().await.unwrap().unwrap().data.as_deref(),
+                Some(expected)
+            );
         }
     }
 
@@ -215,9 +224,15 @@ mod tests {
     async fn a_server_that_does_not_end_its_streams_delays_one_response_only() {
         let endings = Endings::default();
         assert_eq!(times(events(&[RESPONSE], None), &endings, 1).await, [HOLD]);
-        assert_eq!(times(events(&[RESPONSE], None), &endings, 1).await, [Duration::ZERO]);
+        assert_eq!(
+            times(events(&[RESPONSE], None), &endings, 1).await,
+            [Duration::ZERO]
+        );
         // It does after all.
-        let mut late = Holding::new(events(&[RESPONSE], Some(Duration::from_secs(1))), endings.clone());
+        let mut late = Holding::new(
+            events(&[RESPONSE], Some(Duration::from_secs(1))),
+            endings.clone(),
+        );
         late.next().await.unwrap().unwrap();
         assert!(!endings.are_prompt());
         assert!(late.next().await.is_none());

@@ -24,8 +24,9 @@ use futures_util::stream::BoxStream;
 use http::{HeaderName, HeaderValue, Method};
 use rmcp::model::ClientJsonRpcMessage;
 use rmcp::transport::streamable_http_client::{
-    SseError, StreamableHttpClient, StreamableHttpClientTransport, StreamableHttpClientTransportConfig,
-    StreamableHttpError, StreamableHttpPostResponse, StreamableHttpResponseLimits,
+    SseError, StreamableHttpClient, StreamableHttpClientTransport,
+    StreamableHttpClientTransportConfig, StreamableHttpError, StreamableHttpPostResponse,
+    StreamableHttpResponseLimits,
 };
 use sse_stream::Sse;
 
@@ -42,8 +43,8 @@ use strikes::{Strikes, Verdict};
 type Failure = StreamableHttpError<Error>;
 type Events = BoxStream<'static, Result<Sse, SseError>>;
 
-/// A transport to the MCP endpoint at `uri`, ready for rmcp's `serve`: every request carries `token`, and a
-/// session-binding proof if the token demands one.
+/// A transport to the MCP endpoint at `uri`, ready for rmcp's `serve`: every request carries
+/// `token`, and a session-binding proof if the token demands one.
 ///
 /// Short for [`StreamableHttp::new`], [`StreamableHttp::token`] and [`StreamableHttp::transport`].
 ///
@@ -60,20 +61,22 @@ pub fn transport(
 /// rmcp's [`StreamableHttpClient`] over a [`Client`].
 ///
 /// It does what rmcp's reqwest client does, but for these:
-/// - Connections are kept. What is left of an answer nobody needs is read to its end, within bounds, so that an
-///   HTTP/1.1 connection and its proof live on; for the same reason a response that comes as an event is handed on
-///   when its stream has ended, 50 ms later at most, and what follows it is read when the stream is dropped (64 KiB,
-///   1 s). Dropping an event stream before its response cancels it at once.
-/// - A redirect that is not followed is [`Kind::Redirect`](crate::Kind::Redirect), and says where it leads. Like rmcp's
-///   client it follows a 307 or 308 to the same origin, ten times (CL-6).
-/// - A refused session-binding proof is [`Kind::BindingRefused`](crate::Kind::BindingRefused), not `AuthRequired`:
-///   authorizing again would not help.
-/// - Custom headers may not replace `Content-Type`, the framing of the message, or the proof; `Authorization` only
-///   where nothing else gives an access token.
-/// - A GET takes `text/event-stream` and nothing else; a 404 to a GET or DELETE is `SessionExpired`.
-/// - An event stream is given up once what follows the same event was too long, could not be read three times, or was
-///   cut off ten times in a row before anything came; until then each further try waits a little longer, up to a
-///   second.
+/// - Connections are kept. What is left of an answer nobody needs is read to its end, within
+///   bounds, so that an HTTP/1.1 connection and its proof live on; for the same reason a response
+///   that comes as an event is handed on when its stream has ended, 50 ms later at most, and what
+///   follows it is read when the stream is dropped (64 KiB, 1 s). Dropping an event stream before
+///   its response cancels it at once.
+/// - A redirect that is not followed is [`Kind::Redirect`](crate::Kind::Redirect), and says where
+///   it leads. Like rmcp's client it follows a 307 or 308 to the same origin, ten times (CL-6).
+/// - A refused session-binding proof is [`Kind::BindingRefused`](crate::Kind::BindingRefused), not
+///   `AuthRequired`: authorizing again would not help.
+/// - Custom headers may not replace `Content-Type`, the framing of the message, or the proof;
+///   `Authorization` only where nothing else gives an access token.
+/// - A GET takes `text/event-stream` and nothing else; a 404 to a GET or DELETE is
+///   `SessionExpired`.
+/// - An event stream is given up once what follows the same event was too long, could not be read
+///   three times, or was cut off ten times in a row before anything came; until then each further
+///   try waits a little longer, up to a second.
 /// - A session id or event id with control characters is an error.
 #[derive(Clone, Debug)]
 pub struct StreamableHttp {
@@ -96,30 +99,33 @@ impl StreamableHttp {
         }
     }
 
-    /// Carries this access token, hashed once, instead of one from rmcp's `auth_header`; both are an error.
+    /// Carries this access token, hashed once, instead of one from rmcp's `auth_header`; both are
+    /// an error.
     #[must_use]
     pub fn token(mut self, token: AccessToken) -> Self {
         self.credential = Credential::Fixed(token);
         self
     }
 
-    /// Carries the access tokens of this source, each as long as it lasts, instead of one from rmcp's `auth_header`;
-    /// both are an error. They go to the origin of the first request, and to no other (CL-6).
+    /// Carries the access tokens of this source, each as long as it lasts, instead of one from
+    /// rmcp's `auth_header`; both are an error. They go to the origin of the first request, and to
+    /// no other (CL-6).
     ///
-    /// A request that is refused with `invalid_token` is sent once more, if the source has another token; rmcp's
-    /// `AuthRequired` comes only of a refusal after that.
+    /// A request that is refused with `invalid_token` is sent once more, if the source has another
+    /// token; rmcp's `AuthRequired` comes only of a refusal after that.
     #[must_use]
     pub fn source(mut self, source: impl TokenSource) -> Self {
         self.credential = Credential::Source(Own::new(source));
         self
     }
 
-    /// Proves these calls one by one, with `htm`, `htu` and `jti` (PR-6): by method (`tools/call`), by what a method is
-    /// applied to (the name of a tool or prompt, the URI of a resource), or because the tool may destroy something.
+    /// Proves these calls one by one, with `htm`, `htu` and `jti` (PR-6): by method (`tools/call`),
+    /// by what a method is applied to (the name of a tool or prompt, the URI of a resource), or
+    /// because the tool may destroy something.
     ///
-    /// A tool may, unless the server last listed it with `readOnlyHint`, or with a `destructiveHint` that says no. That
-    /// is MCP's default, and holds for a tool that was never listed. The hints are the server's own, and so is the harm
-    /// if they are wrong.
+    /// A tool may, unless the server last listed it with `readOnlyHint`, or with a
+    /// `destructiveHint` that says no. That is MCP's default, and holds for a tool that was never
+    /// listed. The hints are the server's own, and so is the harm if they are wrong.
     #[must_use]
     pub fn per_request_claims(mut self, claims: PerRequestClaims) -> Self {
         self.claims = Claims::new(claims);
@@ -138,7 +144,10 @@ impl StreamableHttp {
     ///
     /// # Panics
     /// Outside a tokio runtime, on which rmcp starts the transport's worker.
-    pub fn transport_with(self, config: StreamableHttpClientTransportConfig) -> StreamableHttpClientTransport<Self> {
+    pub fn transport_with(
+        self,
+        config: StreamableHttpClientTransportConfig,
+    ) -> StreamableHttpClientTransport<Self> {
         StreamableHttpClientTransport::with_client(self, config)
     }
 
@@ -153,18 +162,33 @@ impl StreamableHttp {
         let learns = self.claims.can_learn_from(&message);
         let events = self.opening(&to, None, limits.max_sse_event_size, learns);
         let body = serde_json::to_vec(&message)?;
-        let mut request = to.request(Method::POST, operation::of(&message), body, &self.credential)?;
-        self.claims.mark(&endpoint, &message, request.extensions_mut());
+        let mut request = to.request(
+            Method::POST,
+            operation::of(&message),
+            body,
+            &self.credential,
+        )?;
+        self.claims
+            .mark(&endpoint, &message, request.extensions_mut());
         let response = sending::send(&self.client, &self.credential, request).await?;
         answer::to_post(response, asked, limits, events).await
     }
 
-    async fn get(&self, to: Addressed, last_event_id: Option<String>, max_event: usize) -> Result<Events, Failure> {
-        let place = self.strikes.place(to.session_id.as_deref(), last_event_id.as_deref());
+    async fn get(
+        &self,
+        to: Addressed,
+        last_event_id: Option<String>,
+        max_event: usize,
+    ) -> Result<Events, Failure> {
+        let place = self
+            .strikes
+            .place(to.session_id.as_deref(), last_event_id.as_deref());
         match self.strikes.verdict(place) {
             Verdict::After(pause) => tokio::time::sleep(pause).await,
             Verdict::Out => {
-                tracing::warn!("giving an event stream up: the server cuts it off, or what it sends cannot be read");
+                tracing::warn!(
+                    "giving an event stream up: the server cuts it off, or what it sends cannot be read"
+                );
                 // One of the few errors after which rmcp's worker does not try again for ever.
                 return Err(StreamableHttpError::ServerDoesNotSupportSse);
             }
@@ -178,11 +202,22 @@ impl StreamableHttp {
     }
 
     async fn delete(&self, to: Addressed) -> Result<(), Failure> {
-        let request = to.request(Method::DELETE, operation::SESSION_END, Vec::new(), &self.credential)?;
+        let request = to.request(
+            Method::DELETE,
+            operation::SESSION_END,
+            Vec::new(),
+            &self.credential,
+        )?;
         answer::to_delete(sending::send(&self.client, &self.credential, request).await?).await
     }
 
-    fn opening(&self, to: &Addressed, place: Option<strikes::Place>, limit: usize, learns: bool) -> Opening {
+    fn opening(
+        &self,
+        to: &Addressed,
+        place: Option<strikes::Place>,
+        limit: usize,
+        learns: bool,
+    ) -> Opening {
         Opening {
             session_id: to.session_id.clone(),
             place,
@@ -203,7 +238,9 @@ fn failed(error: impl Into<Error>) -> Failure {
 
 fn unreadable(error: WholeError) -> Failure {
     match error {
-        WholeError::TooLarge { limit } => StreamableHttpError::ResponseBodyTooLarge { max_size: limit },
+        WholeError::TooLarge { limit } => {
+            StreamableHttpError::ResponseBodyTooLarge { max_size: limit }
+        }
         WholeError::Client(e) => failed(e),
         // The adapters' crate may learn further ones.
         other => StreamableHttpError::UnexpectedServerResponse(other.to_string().into()),
@@ -226,7 +263,8 @@ impl StreamableHttpClient for StreamableHttp {
         custom_headers: HashMap<HeaderName, HeaderValue>,
     ) -> Result<StreamableHttpPostResponse, Failure> {
         let to = Addressed::new(uri, session_id, auth_header, custom_headers);
-        self.post(to, message, StreamableHttpResponseLimits::default()).await
+        self.post(to, message, StreamableHttpResponseLimits::default())
+            .await
     }
 
     async fn post_message_with_max_sse_event_size(
@@ -264,8 +302,13 @@ impl StreamableHttpClient for StreamableHttp {
         auth_header: Option<String>,
         custom_headers: HashMap<HeaderName, HeaderValue>,
     ) -> Result<(), Failure> {
-        self.delete(Addressed::new(uri, Some(session_id), auth_header, custom_headers))
-            .await
+        self.delete(Addressed::new(
+            uri,
+            Some(session_id),
+            auth_header,
+            custom_headers,
+        ))
+        .await
     }
 
     async fn get_stream(

@@ -20,8 +20,8 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// What the transport writes itself, and what frames the message.
 ///
-/// `MCP-Protocol-Version`, `Mcp-Method`, `Mcp-Name` and `Mcp-Param-*` are not among them: rmcp's worker passes those as
-/// custom headers.
+/// `MCP-Protocol-Version`, `Mcp-Method`, `Mcp-Name` and `Mcp-Param-*` are not among them: rmcp's
+/// worker passes those as custom headers.
 const RESERVED: [HeaderName; 7] = [
     header::ACCEPT,
     header::CONTENT_TYPE,
@@ -71,11 +71,14 @@ impl Addressed {
         let is_post = method == Method::POST;
         let mut request = Request::new(Full::from(body));
         *request.method_mut() = method;
-        *request.uri_mut() = Uri::try_from(&*self.uri).map_err(|e| client(Cause::InvalidEndpoint(e)))?;
+        *request.uri_mut() =
+            Uri::try_from(&*self.uri).map_err(|e| client(Cause::InvalidEndpoint(e)))?;
         for (name, value) in self.custom_headers {
             let is_second_credential = name == header::AUTHORIZATION && has_token;
             if RESERVED.contains(&name) || is_second_credential {
-                return Err(StreamableHttpError::ReservedHeaderConflict(name.to_string()));
+                return Err(StreamableHttpError::ReservedHeaderConflict(
+                    name.to_string(),
+                ));
             }
             request.headers_mut().insert(name, value);
         }
@@ -89,7 +92,10 @@ impl Addressed {
                 header::ACCEPT,
                 HeaderValue::from_static("application/json, text/event-stream"),
             );
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers.insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            );
         }
         request.extensions_mut().insert(operation);
         if let Some((token, source)) = token {
@@ -109,7 +115,10 @@ impl Addressed {
     ) -> Result<Request<Full<Bytes>>, Failure> {
         let mut request = self.request(Method::GET, operation::EVENT_STREAM, Vec::new(), own)?;
         let headers = request.headers_mut();
-        headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
+        headers.insert(
+            header::ACCEPT,
+            HeaderValue::from_static("text/event-stream"),
+        );
         if let Some(last_event_id) = last_event_id {
             headers.insert(LAST_EVENT_ID, id("event id", &last_event_id)?);
         }
@@ -117,10 +126,14 @@ impl Addressed {
     }
 
     /// The token that is known beforehand, and whose successors count as such.
-    fn token(&self, own: &Credential) -> Result<Option<(AccessToken, Option<TokenSourceId>)>, Failure> {
+    fn token(
+        &self,
+        own: &Credential,
+    ) -> Result<Option<(AccessToken, Option<TokenSourceId>)>, Failure> {
         match (own, &self.auth_header) {
             (Credential::Theirs(source), Some(text)) => {
-                let token = AccessToken::new(text.as_str()).map_err(|e| client(Cause::InvalidToken(e)))?;
+                let token =
+                    AccessToken::new(text.as_str()).map_err(|e| client(Cause::InvalidToken(e)))?;
                 Ok(Some((token, Some(*source))))
             }
             (_, Some(_)) => Err(client(Cause::TwoTokens)),
@@ -130,7 +143,8 @@ impl Addressed {
     }
 }
 
-/// An id that the server chose, as a field value. Event ids may hold any UTF-8 (HTML, "server-sent events").
+/// An id that the server chose, as a field value. Event ids may hold any UTF-8 (HTML, "server-sent
+/// events").
 fn id(what: &'static str, text: &str) -> Result<HeaderValue, Failure> {
     let value = HeaderValue::from_bytes(text.as_bytes()).ok();
     let value = value.filter(|value| value.len() <= LONGEST_ID);

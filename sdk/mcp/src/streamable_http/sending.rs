@@ -24,7 +24,8 @@ pub(super) enum Credential {
     Source(Own),
 }
 
-/// A source, and the client that carries its tokens to the origin of the first request, and to no other (CL-6).
+/// A source, and the client that carries its tokens to the origin of the first request, and to no
+/// other (CL-6).
 #[derive(Clone)]
 pub(super) struct Own {
     source: Arc<dyn TokenSource>,
@@ -68,7 +69,9 @@ pub(super) async fn send(
     mut request: Request<Full<Bytes>>,
 ) -> Result<Response<Body>, Failure> {
     for _ in 0..=MOST_REDIRECTS {
-        let response = send_once(http, credential, request.clone()).await.map_err(failed)?;
+        let response = send_once(http, credential, request.clone())
+            .await
+            .map_err(failed)?;
         let (head, rest) = response.into_parts();
         let Some(target) = onward(request.uri(), &head) else {
             return Ok(Response::from_parts(head, rest));

@@ -1,8 +1,8 @@
 //! Event streams that are not worth resuming, or not at once.
 //!
-//! rmcp's worker reopens a stream that ended in an error at once, and for as long as that takes; one that ended
-//! properly it reopens when the server's `retry` is over. A server that sends what cannot be read, or drops every
-//! stream, would keep it at that for ever.
+//! rmcp's worker reopens a stream that ended in an error at once, and for as long as that takes;
+//! one that ended properly it reopens when the server's `retry` is over. A server that sends what
+//! cannot be read, or drops every stream, would keep it at that for ever.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -23,7 +23,8 @@ pub(super) const SHORT: Duration = Duration::from_secs(5);
 /// Places remembered; the one without a strike for longest goes first.
 const MOST: usize = 256;
 
-/// Counts streams that came to nothing by the place where they were (or would be) resumed. Clones share the counts.
+/// Counts streams that came to nothing by the place where they were (or would be) resumed. Clones
+/// share the counts.
 #[derive(Clone, Default)]
 pub(super) struct Strikes(Arc<Inner>);
 
@@ -33,7 +34,8 @@ struct Inner {
     records: Mutex<VecDeque<Record>>,
 }
 
-/// Where a stream goes on: a session and its last event, hashed, because both are of the server's choice and length.
+/// Where a stream goes on: a session and its last event, hashed, because both are of the server's
+/// choice and length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place(u64);
 
@@ -75,7 +77,11 @@ impl Strikes {
     }
 
     pub(super) fn add(&self, place: Place, strike: Strike) {
-        let mut records = self.0.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut records = self
+            .0
+            .records
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let known = records.iter().position(|record| record.place == place);
         let mut record = known.and_then(|at| records.remove(at)).unwrap_or(Record {
             place,
@@ -97,9 +103,15 @@ impl Strikes {
     }
 
     pub(super) fn verdict(&self, place: Place) -> Verdict {
-        let records = self.0.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let records = self
+            .0
+            .records
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         match records.iter().find(|record| record.place == place) {
-            Some(record) if record.unreadable >= UNREADABLE_OUT || record.empty >= EMPTY_OUT => Verdict::Out,
+            Some(record) if record.unreadable >= UNREADABLE_OUT || record.empty >= EMPTY_OUT => {
+                Verdict::Out
+            }
             // The first time may happen to anybody.
             Some(record) => Verdict::After((PAUSE * (record.strikes - 1)).min(LONGEST_PAUSE)),
             None => Verdict::After(Duration::ZERO),
@@ -108,7 +120,11 @@ impl Strikes {
 
     /// A stream from here lasted.
     pub(super) fn forget(&self, place: Place) {
-        let mut records = self.0.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut records = self
+            .0
+            .records
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         records.retain(|record| record.place != place);
     }
 }
@@ -134,8 +150,16 @@ mod tests {
             strikes.clone().add(place, Strike::Unreadable);
         }
         assert_eq!(strikes.verdict(place), Verdict::Out);
-        for other in [(Some("session"), Some("8")), (Some("session"), None), (None, Some("7"))] {
-            assert_eq!(strikes.verdict(strikes.place(other.0, other.1)), AT_ONCE, "{other:?}");
+        for other in [
+            (Some("session"), Some("8")),
+            (Some("session"), None),
+            (None, Some("7")),
+        ] {
+            assert_eq!(
+                strikes.verdict(strikes.place(other.0, other.1)),
+                AT_ONCE,
+                "{other:?}"
+            );
         }
     }
 

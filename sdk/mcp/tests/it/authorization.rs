@@ -13,8 +13,8 @@ use bowline_testkit::authority::TokenRequest;
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use rmcp::ServiceExt;
 use rmcp::transport::auth::{
-    AuthClient, AuthError, AuthorizationManager, AuthorizationMetadata, CredentialStore, InMemoryCredentialStore,
-    OAuthTokenResponse, StoredCredentials,
+    AuthClient, AuthError, AuthorizationManager, AuthorizationMetadata, CredentialStore,
+    InMemoryCredentialStore, OAuthTokenResponse, StoredCredentials,
 };
 use rmcp::transport::streamable_http_client::{
     StreamableHttpClientTransport, StreamableHttpClientTransportConfig, StreamableHttpError,
@@ -25,7 +25,10 @@ use crate::house::{House, echo};
 use crate::scripted::{JSON, respond, soon};
 
 /// A token endpoint on mutual TLS that has this to say.
-fn endpoint(house: &House, answer: impl Fn() -> Response + Clone + Send + Sync + 'static) -> (CyclingServer, Asked) {
+fn endpoint(
+    house: &House,
+    answer: impl Fn() -> Response + Clone + Send + Sync + 'static,
+) -> (CyclingServer, Asked) {
     let asked = Asked::default();
     let counted = asked.clone();
     let answer = any(move |body: Bytes| async move {
@@ -50,7 +53,12 @@ impl Asked {
 }
 
 /// rmcp's manager with a token that it has from earlier, and a refresh token.
-async fn manager(house: &House, http: OAuthHttp, server: &CyclingServer, token: &str) -> AuthorizationManager {
+async fn manager(
+    house: &House,
+    http: OAuthHttp,
+    server: &CyclingServer,
+    token: &str,
+) -> AuthorizationManager {
     let mut manager = AuthorizationManager::new_with_oauth_http_client(house.uri(), Arc::new(http))
         .await
         .unwrap();
@@ -61,7 +69,8 @@ async fn manager(house: &House, http: OAuthHttp, server: &CyclingServer, token: 
     manager.set_metadata(serde_json::from_value::<AuthorizationMetadata>(metadata).unwrap());
     manager.configure_client_id("agent").unwrap();
     let store = InMemoryCredentialStore::new();
-    let response = json!({ "access_token": token, "refresh_token": "refresh", "token_type": "Bearer" });
+    let response =
+        json!({ "access_token": token, "refresh_token": "refresh", "token_type": "Bearer" });
     let response: OAuthTokenResponse = serde_json::from_value(response).unwrap();
     let stored = StoredCredentials::new("agent".into(), Some(response), vec![], None);
     store.save(stored).await.unwrap();
@@ -85,7 +94,13 @@ async fn rmcp_s_auth_client_refreshes_over_mutual_tls_and_its_tokens_are_proved(
     let (server, asked) = endpoint(&house, move || granted(&fresh));
     // A token that the server refuses: it is not session-bound (RS-13).
     let stale = house.issue(&TokenRequest::bearer("agent"));
-    let manager = manager(&house, OAuthHttp::new(client.clone()), &server, stale.secret()).await;
+    let manager = manager(
+        &house,
+        OAuthHttp::new(client.clone()),
+        &server,
+        stale.secret(),
+    )
+    .await;
     let http = AuthClient::new(StreamableHttp::new(client.clone()), manager);
     let config = StreamableHttpClientTransportConfig::with_uri(house.uri());
     let agent = soon(().serve(StreamableHttpClientTransport::with_client(http, config)))
@@ -107,16 +122,31 @@ async fn a_refused_proof_does_not_make_rmcp_s_auth_client_ask_for_another_token(
     let refusing = |routes: Router| {
         routes.route(
             "/refusing",
-            any(|| async { respond(401, &[("www-authenticate", "Bearer error=\"invalid_proof\"")], "") }),
+            any(|| async {
+                respond(
+                    401,
+                    &[("www-authenticate", "Bearer error=\"invalid_proof\"")],
+                    "",
+                )
+            }),
         )
     };
     let house = House::open_with(refusing, |layer| layer.public_paths(["/refusing"]));
     let client = house.client(HttpVersions::Http2);
     let (server, asked) = endpoint(&house, || granted("another"));
     let token = house.token();
-    let manager = manager(&house, OAuthHttp::new(client.clone()), &server, token.secret()).await;
+    let manager = manager(
+        &house,
+        OAuthHttp::new(client.clone()),
+        &server,
+        token.secret(),
+    )
+    .await;
     let http = AuthClient::new(StreamableHttp::new(client.clone()), manager);
-    let config = StreamableHttpClientTransportConfig::with_uri(format!("{}/refusing", house.server.origin()));
+    let config = StreamableHttpClientTransportConfig::with_uri(format!(
+        "{}/refusing",
+        house.server.origin()
+    ));
     let result = soon(().serve(StreamableHttpClientTransport::with_client(http, config))).await;
     match crate::end_to_end::failure(result) {
         StreamableHttpError::Client(e) => assert_eq!(e.kind(), Kind::BindingRefused),
@@ -129,12 +159,15 @@ async fn a_refused_proof_does_not_make_rmcp_s_auth_client_ask_for_another_token(
 async fn rmcp_s_manager_discovers_an_authorization_server_on_mutual_tls() {
     let house = House::open();
     let http = OAuthHttp::new(house.client(HttpVersions::Auto));
-    let manager = AuthorizationManager::new_with_oauth_http_client(house.authority.issuer(), Arc::new(http))
-        .await
-        .unwrap();
+    let manager =
+        AuthorizationManager::new_with_oauth_http_client(house.authority.issuer(), Arc::new(http))
+            .await
+            .unwrap();
     let metadata = soon(manager.resolve_metadata()).await.unwrap().metadata;
     assert!(
-        metadata.token_endpoint.starts_with(house.authority.issuer()),
+        metadata
+            .token_endpoint
+            .starts_with(house.authority.issuer()),
         "{metadata:?}"
     );
 }
@@ -151,7 +184,10 @@ async fn an_authorization_server_that_babbles_is_a_bounded_error() {
     });
     let manager = manager(&house, OAuthHttp::new(client), &server, "stale").await;
     let error = soon(manager.refresh_token()).await.unwrap_err();
-    assert!(matches!(error, AuthError::TokenRefreshFailed(_)), "{error:?}");
+    assert!(
+        matches!(error, AuthError::TokenRefreshFailed(_)),
+        "{error:?}"
+    );
     assert_eq!(asked.times(), 1);
 }
 

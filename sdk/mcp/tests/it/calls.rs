@@ -45,10 +45,20 @@ async fn a_tool_may_destroy_something_until_it_is_listed_as_one_that_does_not() 
         let lifecycle = ClientLifecycleMode::Discover {
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],
         };
-        let agent = soon(().serve_with_lifecycle(transport, lifecycle)).await.unwrap();
-        assert_eq!(echo_announce(&agent, &client).await, [1, 1], "nothing is listed yet");
+        let agent = soon(().serve_with_lifecycle(transport, lifecycle))
+            .await
+            .unwrap();
+        assert_eq!(
+            echo_announce(&agent, &client).await,
+            [1, 1],
+            "nothing is listed yet"
+        );
         soon(agent.list_all_tools()).await.unwrap();
-        assert_eq!(echo_announce(&agent, &client).await, [0, 1], "in JSON: {in_json}");
+        assert_eq!(
+            echo_announce(&agent, &client).await,
+            [0, 1],
+            "in JSON: {in_json}"
+        );
         assert_eq!(client.stats().totals.refused, 0);
     }
 }
@@ -75,7 +85,11 @@ async fn a_server_that_demands_proofs_for_some_calls_gets_them_by_method_or_by_t
             .for_target("tools/call", "echo"),
     ] {
         // 2026-07-28 says in a header which method it is.
-        let demanded = RequestClaims::when(|head| head.headers.get("mcp-method").is_some_and(|m| m == "tools/call"));
+        let demanded = RequestClaims::when(|head| {
+            head.headers
+                .get("mcp-method")
+                .is_some_and(|m| m == "tools/call")
+        });
         let house = House::open_with(|routes| routes, |layer| layer.request_claims(demanded));
         let lifecycle = || ClientLifecycleMode::Discover {
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],
@@ -84,7 +98,9 @@ async fn a_server_that_demands_proofs_for_some_calls_gets_them_by_method_or_by_t
         let http = StreamableHttp::new(client.clone()).token(house.token());
 
         let plain = http.clone().transport(house.uri());
-        let agent = soon(().serve_with_lifecycle(plain, lifecycle())).await.unwrap();
+        let agent = soon(().serve_with_lifecycle(plain, lifecycle()))
+            .await
+            .unwrap();
         assert!(
             soon(agent.call_tool(echo("ahoy"))).await.is_err(),
             "it is refused by RS-12"
@@ -92,7 +108,9 @@ async fn a_server_that_demands_proofs_for_some_calls_gets_them_by_method_or_by_t
         assert_eq!(alone(&client), 0);
 
         let transport = http.per_request_claims(claims).transport(house.uri());
-        let agent = soon(().serve_with_lifecycle(transport, lifecycle())).await.unwrap();
+        let agent = soon(().serve_with_lifecycle(transport, lifecycle()))
+            .await
+            .unwrap();
         soon(agent.list_all_tools()).await.unwrap();
         assert_eq!(alone(&client), 0);
         assert_eq!(echo_announce(&agent, &client).await, [1, 1]);

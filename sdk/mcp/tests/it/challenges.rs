@@ -29,7 +29,9 @@ struct Peer {
 }
 
 impl Peer {
-    fn new(script: impl Fn(bool) -> Option<Response<Body>> + Clone + Send + Sync + 'static) -> Self {
+    fn new(
+        script: impl Fn(bool) -> Option<Response<Body>> + Clone + Send + Sync + 'static,
+    ) -> Self {
         let seen: Arc<Mutex<Vec<bool>>> = Arc::default();
         let ledger = seen.clone();
         let answer = any(move |request: Request| async move {
@@ -59,13 +61,21 @@ impl Peer {
     }
 
     /// What rmcp sees. The token is opaque: only the server can say that it is to be proved.
-    async fn outcome(&self, client: Client, method: &str) -> Result<(), StreamableHttpError<Error>> {
+    async fn outcome(
+        &self,
+        client: Client,
+        method: &str,
+    ) -> Result<(), StreamableHttpError<Error>> {
         let http = StreamableHttp::new(client).token(AccessToken::new("opaque").unwrap());
         let uri: Arc<str> = format!("{}/mcp", self.server.origin()).into();
         let none = HashMap::new();
         match method {
-            "POST" => soon(http.post_message(uri, ping(), None, None, none)).await.map(drop),
-            "GET" => soon(http.get_stream(uri, None, None, None, none)).await.map(drop),
+            "POST" => soon(http.post_message(uri, ping(), None, None, none))
+                .await
+                .map(drop),
+            "GET" => soon(http.get_stream(uri, None, None, None, none))
+                .await
+                .map(drop),
             _ => soon(http.delete_session(uri, "session".into(), None, none)).await,
         }
     }
@@ -78,13 +88,23 @@ impl Peer {
 fn challenge(error: &str) -> Option<Response<Body>> {
     let challenge = format!("Bearer error=\"{error}\"");
     // Its end never comes.
-    Some(respond(401, &[("www-authenticate", &challenge)], chunks(["no"], true)))
+    Some(respond(
+        401,
+        &[("www-authenticate", &challenge)],
+        chunks(["no"], true),
+    ))
 }
 
 #[tokio::test]
 async fn a_demand_for_a_proof_is_met_and_rmcp_sees_none_of_it() {
     for method in METHODS {
-        let peer = Peer::new(|proved| if proved { None } else { challenge("use_session_binding") });
+        let peer = Peer::new(|proved| {
+            if proved {
+                None
+            } else {
+                challenge("use_session_binding")
+            }
+        });
         let outcome = peer.outcome(peer.client(), method).await;
         assert!(outcome.is_ok(), "{method}: {outcome:?}");
         assert_eq!(peer.seen(), [false, true], "{method}");
@@ -95,12 +115,20 @@ async fn a_demand_for_a_proof_is_met_and_rmcp_sees_none_of_it() {
 async fn a_proof_refused_again_and_again_is_no_question_of_authorization() {
     for error in ["use_session_binding", "invalid_proof"] {
         for method in METHODS {
-            let peer = Peer::new(move |proved| challenge(if proved { error } else { "use_session_binding" }));
+            let peer = Peer::new(move |proved| {
+                challenge(if proved { error } else { "use_session_binding" })
+            });
             match peer.outcome(peer.client(), method).await {
-                Err(StreamableHttpError::Client(e)) => assert_eq!(e.kind(), Kind::BindingRefused, "{method} {error}"),
+                Err(StreamableHttpError::Client(e)) => {
+                    assert_eq!(e.kind(), Kind::BindingRefused, "{method} {error}")
+                }
                 other => panic!("{method} {error}: {other:?}"),
             }
-            assert!(peer.seen().len() <= 3, "{method} {error}: {:?}", peer.seen());
+            assert!(
+                peer.seen().len() <= 3,
+                "{method} {error}: {:?}",
+                peer.seen()
+            );
         }
     }
 }
@@ -108,16 +136,30 @@ async fn a_proof_refused_again_and_again_is_no_question_of_authorization() {
 #[tokio::test]
 async fn a_refused_token_or_scope_is_a_question_of_authorization_proof_or_not() {
     for method in METHODS {
-        let peer = Peer::new(|proved| challenge(if proved { "invalid_token" } else { "use_session_binding" }));
+        let peer = Peer::new(|proved| {
+            challenge(if proved {
+                "invalid_token"
+            } else {
+                "use_session_binding"
+            })
+        });
         let outcome = peer.outcome(peer.client(), method).await;
         assert!(
             matches!(outcome, Err(StreamableHttpError::AuthRequired(_))),
             "{method}: {outcome:?}"
         );
 
-        let peer = Peer::new(|_| Some(respond(403, &[("www-authenticate", "Bearer scope=files")], "")));
+        let peer = Peer::new(|_| {
+            Some(respond(
+                403,
+                &[("www-authenticate", "Bearer scope=files")],
+                "",
+            ))
+        });
         match peer.outcome(peer.client(), method).await {
-            Err(StreamableHttpError::InsufficientScope(e)) => assert_eq!(e.get_required_scope(), Some("files")),
+            Err(StreamableHttpError::InsufficientScope(e)) => {
+                assert_eq!(e.get_required_scope(), Some("files"))
+            }
             other => panic!("{method}: {other:?}"),
         }
     }
@@ -126,7 +168,13 @@ async fn a_refused_token_or_scope_is_a_question_of_authorization_proof_or_not() 
 #[tokio::test]
 async fn a_demand_that_cannot_be_met_for_want_of_a_certificate_says_so() {
     for method in METHODS {
-        let peer = Peer::new(|proved| if proved { None } else { challenge("use_session_binding") });
+        let peer = Peer::new(|proved| {
+            if proved {
+                None
+            } else {
+                challenge("use_session_binding")
+            }
+        });
         let trust = Trust::authorities([peer.pki.ca_der().clone()]).unwrap();
         let client = Client::builder().trust(trust).build().unwrap();
         match peer.outcome(client, method).await {

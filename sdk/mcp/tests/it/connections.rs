@@ -14,21 +14,29 @@ use crate::house::{House, echo};
 use crate::scripted::soon;
 
 /// One after the other: the calls, and what rmcp needs around them.
-async fn ten_calls<C: StreamableHttpClient + Sync>(transport: StreamableHttpClientTransport<C>, modern: bool) {
+async fn ten_calls<C: StreamableHttpClient + Sync>(
+    transport: StreamableHttpClientTransport<C>,
+    modern: bool,
+) {
     let lifecycle = match modern {
         false => ClientLifecycleMode::Initialize,
         true => ClientLifecycleMode::Discover {
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],
         },
     };
-    let agent = soon(().serve_with_lifecycle(transport, lifecycle)).await.unwrap();
+    let agent = soon(().serve_with_lifecycle(transport, lifecycle))
+        .await
+        .unwrap();
     for call in 0..10 {
-        soon(agent.call_tool(echo(&call.to_string()))).await.unwrap();
+        soon(agent.call_tool(echo(&call.to_string())))
+            .await
+            .unwrap();
     }
     soon(agent.cancel()).await.unwrap();
 }
 
-/// rmcp's default client keeps no idle connection; this is it, with the certificates that it needs here.
+/// rmcp's default client keeps no idle connection; this is it, with the certificates that it needs
+/// here.
 fn stock(house: &House, http: HttpVersions) -> reqwest::Client {
     let pem = format!("{}{}", house.agent.key_pem(), house.agent.chain_pem());
     let builder = reqwest::Client::builder()
@@ -57,7 +65,8 @@ async fn ten_tool_calls_take_one_connection_on_h2_and_two_on_h1_and_as_many_sign
         ] {
             let theirs = House::open_with(|routes| routes, |layer| layer.policy(Policy::Follow));
             let token = theirs.issue(&TokenRequest::bearer("agent"));
-            let config = StreamableHttpClientTransportConfig::with_uri(theirs.uri()).auth_header(token.secret());
+            let config = StreamableHttpClientTransportConfig::with_uri(theirs.uri())
+                .auth_header(token.secret());
             ten_calls(
                 StreamableHttpClientTransport::with_client(stock(&theirs, http), config),
                 modern,
@@ -73,7 +82,9 @@ async fn ten_tool_calls_take_one_connection_on_h2_and_two_on_h1_and_as_many_sign
 
             let (stock, ours) = (theirs.server.counts().opened, house.server.counts().opened);
             let signatures = client.stats().totals.signatures();
-            println!("{revision} {http:?}: stock {stock} connections; bowline {ours}, {signatures} signatures");
+            println!(
+                "{revision} {http:?}: stock {stock} connections; bowline {ours}, {signatures} signatures"
+            );
             assert!(ours <= most, "{revision} {http:?}: {ours}");
             assert_eq!(signatures, ours);
             assert!(stock > ours);

@@ -9,7 +9,9 @@ use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Pki};
 use rmcp::model::{CallToolRequestParams, ProtocolVersion};
 use rmcp::service::ClientInitializeError;
-use rmcp::transport::streamable_http_client::{StreamableHttpClientTransportConfig, StreamableHttpError};
+use rmcp::transport::streamable_http_client::{
+    StreamableHttpClientTransportConfig, StreamableHttpError,
+};
 use rmcp::{ClientLifecycleMode, ClientServiceExt, ServiceExt};
 use tokio::sync::mpsc;
 
@@ -19,7 +21,10 @@ use crate::scripted::{respond, soon};
 const VERSIONS: [HttpVersions; 2] = [HttpVersions::Http2, HttpVersions::Http1];
 
 fn requests(stats: &Snapshot, operation: Operation) -> u64 {
-    stats.operations.get(&operation).map_or(0, |row| row.answered)
+    stats
+        .operations
+        .get(&operation)
+        .map_or(0, |row| row.answered)
 }
 
 fn causes(client: &Client) -> Vec<(Cause, u64)> {
@@ -58,7 +63,12 @@ async fn a_session_from_initialize_to_delete_works_over_either_version_of_http()
         soon(agent.cancel()).await.unwrap();
 
         let stats = client.stats();
-        for method in ["initialize", "notifications/initialized", "tools/list", "tools/call"] {
+        for method in [
+            "initialize",
+            "notifications/initialized",
+            "tools/list",
+            "tools/call",
+        ] {
             assert_eq!(
                 requests(&stats, operation::of_method(method)),
                 1,
@@ -68,7 +78,10 @@ async fn a_session_from_initialize_to_delete_works_over_either_version_of_http()
         assert_eq!(requests(&stats, operation::EVENT_STREAM), 1);
         assert_eq!(requests(&stats, operation::SESSION_END), 1);
         assert_eq!(stats.operations.len(), 6);
-        assert_eq!(stats.totals.with_proof, stats.totals.requests, "each carried a proof");
+        assert_eq!(
+            stats.totals.with_proof, stats.totals.requests,
+            "each carried a proof"
+        );
         assert_eq!(stats.totals.refused, 0);
         let is_h2 = house.server.counts().connections[0].h2;
         assert_eq!(is_h2, http == HttpVersions::Http2);
@@ -84,7 +97,9 @@ async fn a_hundred_calls_over_h2_take_one_connection_and_one_signature() {
         .unwrap();
     event_stream_is_open(&client).await;
     for call in 0..100 {
-        soon(agent.call_tool(echo(&call.to_string()))).await.unwrap();
+        soon(agent.call_tool(echo(&call.to_string())))
+            .await
+            .unwrap();
     }
     let stats = client.stats();
     assert_eq!(requests(&stats, operation::of_method("tools/call")), 100);
@@ -119,7 +134,9 @@ async fn over_h1_the_event_stream_needs_a_connection_and_a_proof_of_its_own() {
         .unwrap();
     event_stream_is_open(&client).await;
     for call in 0..100 {
-        soon(agent.call_tool(echo(&call.to_string()))).await.unwrap();
+        soon(agent.call_tool(echo(&call.to_string())))
+            .await
+            .unwrap();
     }
     assert_eq!(client.stats().connections_opened, 2);
     assert_eq!(causes(&client), [(Cause::First, 1), (Cause::Parallel, 1)]);
@@ -132,9 +149,10 @@ async fn a_notification_of_the_server_s_arrives_on_the_event_stream() {
         let house = House::open();
         let client = house.client(http);
         let (heard, mut hearing) = mpsc::unbounded_channel();
-        let agent = soon(Listening(heard).serve(transport(client.clone(), house.uri(), house.token())))
-            .await
-            .unwrap();
+        let agent =
+            soon(Listening(heard).serve(transport(client.clone(), house.uri(), house.token())))
+                .await
+                .unwrap();
         event_stream_is_open(&client).await;
         let result = soon(agent.call_tool(CallToolRequestParams::new("announce")))
             .await
@@ -154,9 +172,13 @@ async fn the_stateless_revision_needs_no_event_stream_and_no_second_proof() {
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],
         };
         let transport = transport(client.clone(), house.uri(), house.token());
-        let agent = soon(().serve_with_lifecycle(transport, lifecycle)).await.unwrap();
+        let agent = soon(().serve_with_lifecycle(transport, lifecycle))
+            .await
+            .unwrap();
         for call in 0..10 {
-            soon(agent.call_tool(echo(&call.to_string()))).await.unwrap();
+            soon(agent.call_tool(echo(&call.to_string())))
+                .await
+                .unwrap();
         }
         let stats = client.stats();
         assert_eq!(requests(&stats, operation::of_method("server/discover")), 1);
@@ -170,7 +192,8 @@ async fn the_stateless_revision_needs_no_event_stream_and_no_second_proof() {
 async fn rmcp_s_own_token_is_bound_as_well() {
     let house = House::open();
     let client = house.client(HttpVersions::Http2);
-    let config = StreamableHttpClientTransportConfig::with_uri(house.uri()).auth_header(house.token().secret());
+    let config = StreamableHttpClientTransportConfig::with_uri(house.uri())
+        .auth_header(house.token().secret());
     let agent = soon(().serve(StreamableHttp::new(client.clone()).transport_with(config)))
         .await
         .unwrap();
@@ -178,7 +201,9 @@ async fn rmcp_s_own_token_is_bound_as_well() {
     assert_eq!(causes(&client), [(Cause::First, 1)]);
 }
 
-pub(crate) fn failure(result: Result<impl Sized, ClientInitializeError>) -> StreamableHttpError<Error> {
+pub(crate) fn failure(
+    result: Result<impl Sized, ClientInitializeError>,
+) -> StreamableHttpError<Error> {
     match result.map(drop) {
         Err(ClientInitializeError::TransportError { error, .. }) => {
             *error.error.downcast().expect("our transport's error")
@@ -191,9 +216,16 @@ pub(crate) fn failure(result: Result<impl Sized, ClientInitializeError>) -> Stre
 async fn a_token_that_the_server_refuses_asks_for_authorization() {
     let house = House::open();
     let token = house.issue(&TokenRequest::bearer("agent"));
-    let result = soon(().serve(transport(house.client(HttpVersions::Auto), house.uri(), token))).await;
+    let result = soon(().serve(transport(
+        house.client(HttpVersions::Auto),
+        house.uri(),
+        token,
+    )))
+    .await;
     match failure(result) {
-        StreamableHttpError::AuthRequired(e) => assert!(e.www_authenticate_header.contains("RS-13"), "{e}"),
+        StreamableHttpError::AuthRequired(e) => {
+            assert!(e.www_authenticate_header.contains("RS-13"), "{e}")
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -211,7 +243,12 @@ async fn a_proof_refused_again_is_no_question_of_authorization() {
     let agent = pki.client("agent", KeyKind::P256);
     let token = house.issue(&TokenRequest::session_bound("agent", agent.thumbprint()));
     let client = client(&pki, &agent, HttpVersions::Auto);
-    let result = soon(().serve(transport(client.clone(), format!("{}/mcp", server.origin()), token))).await;
+    let result = soon(().serve(transport(
+        client.clone(),
+        format!("{}/mcp", server.origin()),
+        token,
+    )))
+    .await;
     match failure(result) {
         StreamableHttpError::Client(e) => {
             assert_eq!(e.kind(), Kind::BindingRefused);

@@ -18,7 +18,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::scripted::{
-    DONE, ERROR, EVENTS, JSON, Posted, Scripted, Seen, chunks, ping, plaintext_client, respond, soon,
+    DONE, ERROR, EVENTS, JSON, Posted, Scripted, Seen, chunks, ping, plaintext_client, respond,
+    soon,
 };
 
 const LIMIT: usize = 1000;
@@ -27,10 +28,14 @@ async fn post_within_limit(server: &Scripted) -> Posted {
     let mut limits = StreamableHttpResponseLimits::default();
     limits.max_json_response_size = LIMIT;
     limits.max_sse_event_size = LIMIT;
-    let posting =
-        server
-            .http
-            .post_message_with_response_limits(server.uri.clone(), ping(), None, None, HashMap::new(), limits);
+    let posting = server.http.post_message_with_response_limits(
+        server.uri.clone(),
+        ping(),
+        None,
+        None,
+        HashMap::new(),
+        limits,
+    );
     soon(posting).await
 }
 
@@ -45,12 +50,19 @@ async fn json_may_be_as_long_as_the_limit_and_no_longer() {
         let server_with = |octets| {
             Scripted::start(move |_| {
                 let body = Bytes::from(padded(octets));
-                let body = if chunked { chunks([body], false) } else { body.into() };
+                let body = if chunked {
+                    chunks([body], false)
+                } else {
+                    body.into()
+                };
                 respond(200, &[JSON], body)
             })
         };
         let posted = post_within_limit(&server_with(LIMIT).await).await;
-        assert!(matches!(posted, Ok(StreamableHttpPostResponse::Json(..))), "{posted:?}");
+        assert!(
+            matches!(posted, Ok(StreamableHttpPostResponse::Json(..))),
+            "{posted:?}"
+        );
         let posted = post_within_limit(&server_with(LIMIT + 1).await).await;
         let is_refused = matches!(
             posted,
@@ -63,10 +75,11 @@ async fn json_may_be_as_long_as_the_limit_and_no_longer() {
 #[tokio::test]
 async fn endless_json_is_cancelled_at_the_default_limit() {
     let megabyte = Bytes::from(vec![b' '; 1024 * 1024]);
-    let server = Scripted::start(move |_| respond(200, &[JSON], chunks(vec![megabyte.clone(); 17], true))).await;
+    let server =
+        Scripted::start(move |_| respond(200, &[JSON], chunks(vec![megabyte.clone(); 17], true)))
+            .await;
     let posted = server.post(ping()).await;
-    let is_refused =
-        matches!(posted, Err(StreamableHttpError::ResponseBodyTooLarge { max_size }) if max_size == 16 << 20);
+    let is_refused = matches!(posted, Err(StreamableHttpError::ResponseBodyTooLarge { max_size }) if max_size == 16 << 20);
     assert!(is_refused, "{posted:?}");
 }
 
@@ -76,7 +89,10 @@ async fn json_that_announces_too_much_is_not_even_begun() {
     let server = Scripted::start(move |_| respond(200, &headers, chunks(["{"], true))).await;
     let posted = server.post(ping()).await;
     assert!(
-        matches!(posted, Err(StreamableHttpError::ResponseBodyTooLarge { .. })),
+        matches!(
+            posted,
+            Err(StreamableHttpError::ResponseBodyTooLarge { .. })
+        ),
         "{posted:?}"
     );
 }
@@ -86,13 +102,18 @@ async fn an_oversized_json_error_leaves_its_status() {
     let body = format!("{ERROR:0$}", LIMIT + 1);
     let server = Scripted::answering(503, &[JSON, ("retry-after", "7")], body.clone()).await;
     match post_within_limit(&server).await {
-        Err(StreamableHttpError::HttpStatus(e)) => assert_eq!((e.status, e.retry_after.as_deref()), (503, Some("7"))),
+        Err(StreamableHttpError::HttpStatus(e)) => {
+            assert_eq!((e.status, e.retry_after.as_deref()), (503, Some("7")))
+        }
         other => panic!("{other:?}"),
     }
     let server = Scripted::answering(400, &[JSON], body).await;
     let posted = post_within_limit(&server).await;
     assert!(
-        matches!(posted, Err(StreamableHttpError::ResponseBodyTooLarge { .. })),
+        matches!(
+            posted,
+            Err(StreamableHttpError::ResponseBodyTooLarge { .. })
+        ),
         "{posted:?}"
     );
 }
@@ -107,7 +128,10 @@ async fn json_that_is_not_utf8_is_no_message() {
     .await;
     let posted = server.post(ping()).await;
     assert!(
-        matches!(posted, Err(StreamableHttpError::UnexpectedServerResponse(_))),
+        matches!(
+            posted,
+            Err(StreamableHttpError::UnexpectedServerResponse(_))
+        ),
         "{posted:?}"
     );
 }
@@ -123,7 +147,11 @@ async fn cut_short(octets: &'static str) -> Arc<str> {
             let _ = connection.write_all(octets.as_bytes()).await;
             let _ = connection.shutdown().await;
             // Unread octets would turn the end into a reset.
-            while connection.read(&mut request).await.is_ok_and(|read| read > 0) {}
+            while connection
+                .read(&mut request)
+                .await
+                .is_ok_and(|read| read > 0)
+            {}
         }
     });
     uri.into()
@@ -131,7 +159,10 @@ async fn cut_short(octets: &'static str) -> Arc<str> {
 
 #[tokio::test]
 async fn a_body_cut_short_is_the_client_s_error() {
-    let uri = cut_short("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{").await;
+    let uri = cut_short(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{",
+    )
+    .await;
     let http = StreamableHttp::new(plaintext_client());
     match soon(http.post_message(uri, ping(), None, None, HashMap::new())).await {
         Err(StreamableHttpError::Client(e)) => {
@@ -145,15 +176,20 @@ async fn a_body_cut_short_is_the_client_s_error() {
 /// What ends a stream of these octets after `good` events.
 async fn end_of(octets: impl Into<Bytes>, good: usize) -> SseError {
     let octets = octets.into();
-    let server = Scripted::start(move |_| respond(200, &[EVENTS], chunks([octets.clone()], true))).await;
-    let StreamableHttpPostResponse::Sse(mut events, _) = post_within_limit(&server).await.unwrap() else {
+    let server =
+        Scripted::start(move |_| respond(200, &[EVENTS], chunks([octets.clone()], true))).await;
+    let StreamableHttpPostResponse::Sse(mut events, _) = post_within_limit(&server).await.unwrap()
+    else {
         panic!("no event stream")
     };
     for _ in 0..good {
         soon(events.next()).await.unwrap().unwrap();
     }
     let error = soon(events.next()).await.unwrap().unwrap_err();
-    assert!(soon(events.next()).await.is_none(), "nothing comes after an error");
+    assert!(
+        soon(events.next()).await.is_none(),
+        "nothing comes after an error"
+    );
     error
 }
 
@@ -181,14 +217,20 @@ async fn octets_that_are_no_events_end_their_stream() {
         SseError::Utf8Parse(_)
     ));
     assert!(matches!(end_of("<html>\n", 0).await, SseError::InvalidLine));
-    assert!(matches!(end_of("retry: soon\n\n", 0).await, SseError::IntParse(_)));
+    assert!(matches!(
+        end_of("retry: soon\n\n", 0).await,
+        SseError::IntParse(_)
+    ));
 }
 
 #[tokio::test]
 async fn an_event_id_that_could_not_be_sent_back_ends_its_stream() {
     for id in ["a\u{1}b".to_owned(), "\u{7f}".to_owned()] {
         match end_of(format!("id: 1\ndata: 1\n\nid: {id}\ndata: 2\n\n"), 1).await {
-            SseError::Body(e) => assert_eq!(e.downcast_ref::<Error>().expect("our own").kind(), Kind::InvalidId),
+            SseError::Body(e) => assert_eq!(
+                e.downcast_ref::<Error>().expect("our own").kind(),
+                Kind::InvalidId
+            ),
             other => panic!("{id:?}: {other:?}"),
         }
     }
@@ -205,7 +247,11 @@ async fn a_call_whose_stream_has_such_an_event_id_fails() {
     let agent = soon(().serve(server.http.clone().transport(server.uri.clone())))
         .await
         .unwrap();
-    assert!(soon(agent.call_tool(CallToolRequestParams::new("any"))).await.is_err());
+    assert!(
+        soon(agent.call_tool(CallToolRequestParams::new("any")))
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -213,7 +259,9 @@ async fn a_get_takes_nothing_but_an_event_stream() {
     for (headers, expected) in [(vec![JSON], Some("application/json")), (vec![], None)] {
         let server = Scripted::answering(200, &headers, DONE).await;
         match server.get(None, None).await.map(drop) {
-            Err(StreamableHttpError::UnexpectedContentType(found)) => assert_eq!(found.as_deref(), expected),
+            Err(StreamableHttpError::UnexpectedContentType(found)) => {
+                assert_eq!(found.as_deref(), expected)
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -226,7 +274,10 @@ async fn a_stream_that_could_not_be_read_three_times_is_given_up() {
     for attempt in 1..=3 {
         let mut events = server.get(Some("session"), Some("7")).await.unwrap();
         soon(events.next()).await.unwrap().unwrap();
-        assert!(soon(events.next()).await.unwrap().is_err(), "attempt {attempt}");
+        assert!(
+            soon(events.next()).await.unwrap().is_err(),
+            "attempt {attempt}"
+        );
     }
     let given_up = server.get(Some("session"), Some("7")).await.map(drop);
     assert!(
@@ -249,12 +300,17 @@ async fn a_stream_that_breaks_may_be_resumed_as_often_as_it_takes() {
         let getting = http.get_stream(uri.clone(), session, event, None, HashMap::new());
         let mut events = soon(getting).await.unwrap();
         soon(events.next()).await.unwrap().unwrap();
-        assert!(matches!(soon(events.next()).await, Some(Err(SseError::Body(_)))));
+        assert!(matches!(
+            soon(events.next()).await,
+            Some(Err(SseError::Body(_)))
+        ));
     }
 }
 
 /// Plays an MCP server as far as `initialize`; the rest is up to `script`.
-async fn half_a_server(script: impl Fn(&Seen, &str) -> Response + Clone + Send + Sync + 'static) -> Scripted {
+async fn half_a_server(
+    script: impl Fn(&Seen, &str) -> Response + Clone + Send + Sync + 'static,
+) -> Scripted {
     Scripted::start(move |seen| {
         let message: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
         match message["method"].as_str() {
@@ -265,7 +321,11 @@ async fn half_a_server(script: impl Fn(&Seen, &str) -> Response + Clone + Send +
                     "serverInfo": { "name": "half", "version": "1" },
                 });
                 let reply = json!({ "jsonrpc": "2.0", "id": message["id"], "result": result });
-                respond(200, &[JSON, ("mcp-session-id", "session")], reply.to_string())
+                respond(
+                    200,
+                    &[JSON, ("mcp-session-id", "session")],
+                    reply.to_string(),
+                )
             }
             Some("ping") => {
                 let reply = json!({ "jsonrpc": "2.0", "id": message["id"], "result": {} });
@@ -279,7 +339,11 @@ async fn half_a_server(script: impl Fn(&Seen, &str) -> Response + Clone + Send +
 }
 
 fn gets(server: &Scripted) -> usize {
-    server.seen().iter().filter(|seen| seen.method == "GET").count()
+    server
+        .seen()
+        .iter()
+        .filter(|seen| seen.method == "GET")
+        .count()
 }
 
 #[tokio::test]
@@ -312,8 +376,8 @@ async fn a_call_whose_reply_cannot_be_read_fails_and_the_next_one_works() {
         ("data: \u{fffd}\nnonsense\n\n".to_owned(), 2),
         (format!("data: {}\n\n", "x".repeat(LIMIT)), 0),
     ] {
-        let server = half_a_server(
-            move |seen, method| match (seen.method.as_str(), seen.header("last-event-id")) {
+        let server = half_a_server(move |seen, method| {
+            match (seen.method.as_str(), seen.header("last-event-id")) {
                 ("GET", None) => respond(405, &[], ""),
                 ("GET", Some(_)) => respond(200, &[EVENTS], junk.clone()),
                 _ if method == "tools/call" => respond(
@@ -322,10 +386,11 @@ async fn a_call_whose_reply_cannot_be_read_fails_and_the_next_one_works() {
                     chunks(["id: 7\ndata:\n\n".to_owned(), junk.clone()], false),
                 ),
                 _ => respond(200, &[], ""),
-            },
-        )
+            }
+        })
         .await;
-        let config = StreamableHttpClientTransportConfig::with_uri(server.uri.clone()).max_sse_event_size(LIMIT);
+        let config = StreamableHttpClientTransportConfig::with_uri(server.uri.clone())
+            .max_sse_event_size(LIMIT);
         let agent = soon(().serve(server.http.clone().transport_with(config)))
             .await
             .unwrap();
@@ -335,6 +400,9 @@ async fn a_call_whose_reply_cannot_be_read_fails_and_the_next_one_works() {
             .await
             .unwrap();
         let resumes = |seen: &Seen| seen.header("last-event-id").is_some();
-        assert_eq!(server.seen().iter().filter(|seen| resumes(seen)).count(), tries);
+        assert_eq!(
+            server.seen().iter().filter(|seen| resumes(seen)).count(),
+            tries
+        );
     }
 }

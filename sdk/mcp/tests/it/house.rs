@@ -13,8 +13,8 @@ use rmcp::service::RequestContext;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use rmcp::{
-    ClientHandler, RoleClient, RoleServer, ServerHandler, handler::server::wrapper::Parameters, schemars,
-    service::NotificationContext, tool, tool_handler, tool_router,
+    ClientHandler, RoleClient, RoleServer, ServerHandler, handler::server::wrapper::Parameters,
+    schemars, service::NotificationContext, tool, tool_handler, tool_router,
 };
 use tokio::sync::mpsc;
 
@@ -46,7 +46,12 @@ impl House {
         let pki = Pki::new();
         let authority = Authority::start(&pki, AuthorityOptions::default());
         let jwks = Jwks::document(authority.jwks().to_string()).unwrap();
-        let validator = JwtValidator::builder(authority.issuer(), AuthorityOptions::default().audience, jwks).build();
+        let validator = JwtValidator::builder(
+            authority.issuer(),
+            AuthorityOptions::default().audience,
+            jwks,
+        )
+        .build();
         let mcp: StreamableHttpService<Tools, LocalSessionManager> =
             StreamableHttpService::new(|| Ok(Tools), Arc::default(), config);
         let server = CyclingServer::start_with(&pki, CyclingOptions::default(), |origin| {
@@ -73,7 +78,10 @@ impl House {
 
     /// A session-bound token of the agent's.
     pub(crate) fn token(&self) -> AccessToken {
-        self.issue(&TokenRequest::session_bound("agent", self.agent.thumbprint()))
+        self.issue(&TokenRequest::session_bound(
+            "agent",
+            self.agent.thumbprint(),
+        ))
     }
 
     pub(crate) fn issue(&self, request: &TokenRequest) -> AccessToken {

@@ -23,7 +23,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::house;
 use crate::parity::stage::proper;
 use crate::scripted::{
-    DONE, EVENTS, JSON, Scripted, Seen, TEXT, chunks, initialized, ping, plaintext_client_with, respond, soon,
+    DONE, EVENTS, JSON, Scripted, Seen, TEXT, chunks, initialized, ping, plaintext_client_with,
+    respond, soon,
 };
 
 #[tokio::test]
@@ -38,8 +39,14 @@ async fn an_answer_nobody_reads_leaves_its_connection_alive() {
         (503, vec![TEXT]),
         (302, vec![("location", "/elsewhere")]),
     ] {
-        let server =
-            Scripted::start(move |_| respond(status, &headers, chunks(["not ", "worth ", "reading"], false))).await;
+        let server = Scripted::start(move |_| {
+            respond(
+                status,
+                &headers,
+                chunks(["not ", "worth ", "reading"], false),
+            )
+        })
+        .await;
         for message in [initialized(), ping(), initialized(), ping()] {
             let _ = server.post_in(Some("session"), message).await;
         }
@@ -54,7 +61,10 @@ async fn an_answer_nobody_reads_leaves_its_connection_alive() {
 async fn an_answer_that_goes_on_and_on_is_not_waited_for() {
     let server = Scripted::start(|_| respond(202, &[], chunks(["and then"], true))).await;
     let posted = server.post(initialized()).await;
-    assert!(matches!(posted, Ok(StreamableHttpPostResponse::Accepted)), "{posted:?}");
+    assert!(
+        matches!(posted, Ok(StreamableHttpPostResponse::Accepted)),
+        "{posted:?}"
+    );
 }
 
 #[tokio::test]
@@ -69,7 +79,8 @@ async fn a_json_reply_leaves_its_connection_alive() {
 #[tokio::test]
 async fn an_event_stream_read_to_its_end_leaves_its_connection_alive() {
     let body = format!("data: {DONE}\n\n");
-    let server = Scripted::start(move |_| respond(200, &[EVENTS], chunks([body.clone()], false))).await;
+    let server =
+        Scripted::start(move |_| respond(200, &[EVENTS], chunks([body.clone()], false))).await;
     for _ in 0..10 {
         let StreamableHttpPostResponse::Sse(events, _) = server.post(ping()).await.unwrap() else {
             panic!()
@@ -82,12 +93,17 @@ async fn an_event_stream_read_to_its_end_leaves_its_connection_alive() {
 #[tokio::test]
 async fn an_event_stream_left_after_its_response_leaves_its_connection_alive() {
     let body = format!("data: {DONE}\n\n");
-    let server = Scripted::start(move |_| respond(200, &[EVENTS], chunks([body.clone()], false))).await;
+    let server =
+        Scripted::start(move |_| respond(200, &[EVENTS], chunks([body.clone()], false))).await;
     for _ in 0..10 {
-        let StreamableHttpPostResponse::Sse(mut events, _) = server.post(ping()).await.unwrap() else {
+        let StreamableHttpPostResponse::Sse(mut events, _) = server.post(ping()).await.unwrap()
+        else {
             panic!()
         };
-        assert_eq!(soon(events.next()).await.unwrap().unwrap().data.as_deref(), Some(DONE));
+        assert_eq!(
+            soon(events.next()).await.unwrap().unwrap().data.as_deref(),
+            Some(DONE)
+        );
     }
     assert_eq!(server.stats().connections_opened, 1);
 }
@@ -96,8 +112,9 @@ const RESPONSE: &str = "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n";
 /// It looks like a response to whoever does not look closely.
 const PROGRESS: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"result\":1}}\n\n";
 
-/// A server on HTTP/1.1 whose streams go on after these events until they are told to end, and a client that may have
-/// one connection at a time: the next request waits until the connection of the last one is back, or gone.
+/// A server on HTTP/1.1 whose streams go on after these events until they are told to end, and a
+/// client that may have one connection at a time: the next request waits until the connection of
+/// the last one is back, or gone.
 struct Patient {
     server: Scripted,
     http: StreamableHttp,
@@ -134,9 +151,9 @@ impl Patient {
 
     /// A call whose stream is dropped after its first event.
     async fn call(&self) {
-        let posting = self
-            .http
-            .post_message(self.server.uri.clone(), ping(), None, None, HashMap::new());
+        let posting =
+            self.http
+                .post_message(self.server.uri.clone(), ping(), None, None, HashMap::new());
         let StreamableHttpPostResponse::Sse(mut events, _) = posting.await.unwrap() else {
             panic!()
         };
@@ -176,8 +193,8 @@ async fn a_stream_that_is_dropped_before_its_response_is_not_read_to_its_end() {
 #[tokio::test]
 async fn a_server_that_never_ends_its_streams_is_not_waited_for_again_and_again() {
     let patient = Patient::with(RESPONSE).await;
-    // With one connection at a time a call waits for the end of the one before it. A second's patience for each would
-    // be longer than `soon`.
+    // With one connection at a time a call waits for the end of the one before it. A second's
+    // patience for each would be longer than `soon`.
     let calls = async {
         for _ in 0..40 {
             patient.call().await;
@@ -192,10 +209,21 @@ async fn a_dropped_event_stream_is_cancelled_at_once() {
     let server = Scripted::start(|_| respond(200, &[EVENTS], chunks(["data: 1\n\n"], true))).await;
     let mut events = server.get(Some("session"), None).await.unwrap();
     soon(events.next()).await.unwrap().unwrap();
-    assert_eq!(server.stats().connections_closed.get(&CloseReason::Cancelled), None);
+    assert_eq!(
+        server
+            .stats()
+            .connections_closed
+            .get(&CloseReason::Cancelled),
+        None
+    );
     drop(events);
     soon(async {
-        while server.stats().connections_closed.get(&CloseReason::Cancelled) != Some(&1) {
+        while server
+            .stats()
+            .connections_closed
+            .get(&CloseReason::Cancelled)
+            != Some(&1)
+        {
             tokio::task::yield_now().await;
         }
     })
@@ -222,7 +250,8 @@ async fn the_server_learns_at_once_that_a_stream_was_dropped() {
         let uri = format!("{}/mcp", server.origin());
         let streamable = StreamableHttp::new(client);
 
-        let posting = streamable.post_message(uri.clone().into(), ping(), None, None, HashMap::new());
+        let posting =
+            streamable.post_message(uri.clone().into(), ping(), None, None, HashMap::new());
         let StreamableHttpPostResponse::Sse(mut events, _) = soon(posting).await.unwrap() else {
             panic!()
         };
@@ -257,14 +286,21 @@ async fn a_cancelled_call_of_2026_07_28_reaches_the_server_as_the_end_of_its_str
             respond(200, &[EVENTS], Body::from_stream(events))
         });
         let pki = Pki::new();
-        let server = CyclingServer::start(&pki, CyclingOptions::default(), Router::new().fallback(answer));
+        let server = CyclingServer::start(
+            &pki,
+            CyclingOptions::default(),
+            Router::new().fallback(answer),
+        );
         let client = house::client(&pki, &pki.client("agent", KeyKind::P256), http);
         let lifecycle = ClientLifecycleMode::Discover {
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],
         };
         let transport = StreamableHttp::new(client).transport(format!("{}/mcp", server.origin()));
-        let agent = soon(().serve_with_lifecycle(transport, lifecycle)).await.unwrap();
-        let call = ClientRequest::CallToolRequest(CallToolRequest::new(CallToolRequestParams::new("any")));
+        let agent = soon(().serve_with_lifecycle(transport, lifecycle))
+            .await
+            .unwrap();
+        let call =
+            ClientRequest::CallToolRequest(CallToolRequest::new(CallToolRequestParams::new("any")));
         let call = soon(agent.send_cancellable_request(call, PeerRequestOptions::no_options()))
             .await
             .unwrap();

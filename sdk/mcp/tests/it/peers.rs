@@ -1,5 +1,5 @@
-//! MCP servers that are not ours, in plain HTTP behind a TLS front of ours: the TypeScript SDK's `server-everything`, and one
-//! on the Python SDK. A hundred calls each.
+//! MCP servers that are not ours, in plain HTTP behind a TLS front of ours: the TypeScript SDK's
+//! `server-everything`, and one on the Python SDK. A hundred calls each.
 //!
 //! Needs Node and Python, so it belongs to the named set (`just parts`) and not to `cargo test`.
 
@@ -90,7 +90,12 @@ impl Site {
         let leaf = pki.client("agent", KeyKind::P256);
         let token = authority.issue(&TokenRequest::session_bound("agent", leaf.thumbprint()));
         let jwks = Jwks::document(authority.jwks().to_string()).unwrap();
-        let validator = JwtValidator::builder(authority.issuer(), AuthorityOptions::default().audience, jwks).build();
+        let validator = JwtValidator::builder(
+            authority.issuer(),
+            AuthorityOptions::default().audience,
+            jwks,
+        )
+        .build();
         let front = forward(peer.addr).layer(BindingLayer::new(validator).policy(Policy::Require));
         Self {
             server: CyclingServer::start(&pki, CyclingOptions::default(), front),
@@ -115,7 +120,9 @@ impl Site {
     async fn legacy(&self, client: &Client) -> RunningService<RoleClient, ()> {
         let uri = format!("{}/sse", self.server.origin());
         let transport = LegacySse::new(client.clone()).token(self.token.clone());
-        soon(().serve(transport.transport(uri).unwrap())).await.unwrap()
+        soon(().serve(transport.transport(uri).unwrap()))
+            .await
+            .unwrap()
     }
 
     async fn hundred_calls(
@@ -129,9 +136,13 @@ impl Site {
         for number in 0..CALLS {
             let text = format!("ahoy {number}");
             let arguments = serde_json::json!({ "message": text });
-            let call = CallToolRequestParams::new("echo").with_arguments(arguments.as_object().unwrap().clone());
+            let call = CallToolRequestParams::new("echo")
+                .with_arguments(arguments.as_object().unwrap().clone());
             let answer = soon(agent.call_tool(call)).await.unwrap();
-            assert!(answer.content[0].as_text().unwrap().text.contains(&text), "{answer:?}");
+            assert!(
+                answer.content[0].as_text().unwrap().text.contains(&text),
+                "{answer:?}"
+            );
         }
         soon(agent.cancel()).await.unwrap();
         let stats = client.stats();
@@ -150,7 +161,8 @@ impl Site {
         );
         match http {
             HttpVersions::Http2 => assert_eq!(opened, 1),
-            // Two, or one more where the peer was so slow to end its answer to a POST that the next call could not wait.
+            // Two, or one more where the peer was so slow to end its answer to a POST that the next
+            // call could not wait.
             _ => assert!((1..=4).contains(&opened), "{opened}"),
         }
         assert_eq!(totals.with_proof, totals.requests);
@@ -175,7 +187,11 @@ impl Peer {
     }
 
     fn python(transport: &str) -> Self {
-        Self::start(Command::new("python3").arg(folder().join("server.py")).arg(transport))
+        Self::start(
+            Command::new("python3")
+                .arg(folder().join("server.py"))
+                .arg(transport),
+        )
     }
 
     fn start(command: &mut Command) -> Self {
@@ -214,7 +230,15 @@ fn folder() -> PathBuf {
 
 /// The Node of the lock file, or the system's where npm has none for this machine.
 fn node(folder: &Path) -> PathBuf {
-    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
+    let arch = if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        "x64"
+    };
     let locked = folder.join(format!("node_modules/node-linux-{arch}/bin/node"));
-    if locked.exists() { locked } else { PathBuf::from("node") }
+    if locked.exists() {
+        locked
+    } else {
+        PathBuf::from("node")
+    }
 }

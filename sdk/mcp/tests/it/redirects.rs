@@ -10,7 +10,9 @@ use bowline_mcp::{Kind, StreamableHttp};
 use bowline_server::RequestClaims;
 use futures_util::StreamExt;
 use http::header;
-use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse};
+use rmcp::transport::streamable_http_client::{
+    StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse,
+};
 
 use crate::house::House;
 use crate::scripted::{DONE, EVENTS, JSON, Scripted, own, ping, respond, soon};
@@ -18,20 +20,29 @@ use crate::scripted::{DONE, EVENTS, JSON, Scripted, own, ping, respond, soon};
 #[tokio::test]
 async fn a_307_or_308_to_the_same_origin_takes_the_whole_request_with_it() {
     for status in [307, 308] {
-        let server = Scripted::start(move |seen| match (seen.path.as_str(), seen.method.as_str()) {
-            ("/mcp", _) => respond(status, &[("location", "v2/mcp?x=1")], "moved"),
-            (_, "POST") => respond(200, &[JSON], DONE),
-            (_, "GET") => respond(200, &[EVENTS], "data: 1\n\n"),
-            _ => respond(200, &[], ""),
-        })
-        .await;
+        let server =
+            Scripted::start(
+                move |seen| match (seen.path.as_str(), seen.method.as_str()) {
+                    ("/mcp", _) => respond(status, &[("location", "v2/mcp?x=1")], "moved"),
+                    (_, "POST") => respond(200, &[JSON], DONE),
+                    (_, "GET") => respond(200, &[EVENTS], "data: 1\n\n"),
+                    _ => respond(200, &[], ""),
+                },
+            )
+            .await;
         let (session, token) = (Some("session".into()), Some("the-token".into()));
-        let custom = HashMap::from([(header::HeaderName::from_static("x-tenant"), "7".parse().unwrap())]);
+        let custom = HashMap::from([(
+            header::HeaderName::from_static("x-tenant"),
+            "7".parse().unwrap(),
+        )]);
         let posting = server
             .http
             .post_message(server.uri.clone(), ping(), session, token, custom);
         let posted = soon(posting).await;
-        assert!(matches!(posted, Ok(StreamableHttpPostResponse::Json(..))), "{posted:?}");
+        assert!(
+            matches!(posted, Ok(StreamableHttpPostResponse::Json(..))),
+            "{posted:?}"
+        );
         let events = server.get(Some("session"), Some("7")).await.unwrap();
         assert_eq!(soon(events.count()).await, 1);
         server.delete().await.unwrap();
@@ -65,7 +76,12 @@ async fn a_307_or_308_to_the_same_origin_takes_the_whole_request_with_it() {
 #[tokio::test]
 async fn ten_are_followed_and_an_eleventh_is_an_error() {
     let hop = |last: usize| {
-        move |seen: &crate::scripted::Seen| match seen.path.trim_start_matches('/').parse().unwrap_or(0) {
+        move |seen: &crate::scripted::Seen| match seen
+            .path
+            .trim_start_matches('/')
+            .parse()
+            .unwrap_or(0)
+        {
             hops if hops == last => respond(200, &[JSON], DONE),
             hops => respond(307, &[("location", &format!("/{}", hops + 1))], ""),
         }
@@ -104,11 +120,20 @@ async fn any_other_redirect_is_an_error_that_says_where_it_leads() {
         }
         assert!(server.seen().iter().all(|seen| seen.path == "/mcp"));
     }
-    let server = Scripted::answering(308, &[("location", "https://user:s3cret@mcp.example.com/v2")], "").await;
+    let server = Scripted::answering(
+        308,
+        &[("location", "https://user:s3cret@mcp.example.com/v2")],
+        "",
+    )
+    .await;
     let text = own(server.post(ping()).await).to_string();
     assert!(text.contains(" to https://mcp.example.com/v2;"), "{text}");
     let server = Scripted::answering(307, &[], "").await;
-    assert!(own(server.post(ping()).await).to_string().contains("to nowhere"));
+    assert!(
+        own(server.post(ping()).await)
+            .to_string()
+            .contains("to nowhere")
+    );
 }
 
 #[tokio::test]
@@ -135,7 +160,8 @@ async fn nothing_goes_to_another_origin() {
 
 #[tokio::test]
 async fn a_redirected_request_has_a_proof_of_its_own_if_proofs_are_for_one_request() {
-    let moved = |routes: Router| routes.route("/old", any(|| async { Redirect::permanent("/mcp") }));
+    let moved =
+        |routes: Router| routes.route("/old", any(|| async { Redirect::permanent("/mcp") }));
     let house = House::open_with(moved, |layer| layer.request_claims(RequestClaims::Always));
     let client = house.client(HttpVersions::Http2);
     let claims = PerRequestClaims::none().for_method("ping");
@@ -144,7 +170,8 @@ async fn a_redirected_request_has_a_proof_of_its_own_if_proofs_are_for_one_reque
         .per_request_claims(claims);
     let old = format!("{}/old", house.server.origin());
     let posting = http.post_message(old.into(), ping(), None, None, HashMap::new());
-    // What the MCP server makes of it does not matter: the verifier let it through, with the `htu` of either target.
+    // What the MCP server makes of it does not matter: the verifier let it through, with the `htu`
+    // of either target.
     let posted = soon(posting).await;
     let refused = matches!(
         &posted,

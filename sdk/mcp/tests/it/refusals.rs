@@ -6,7 +6,9 @@ use rmcp::model::{RequestId, ServerJsonRpcMessage};
 use rmcp::transport::streamable_http_client::{HttpStatusError, StreamableHttpError};
 use serde_json::json;
 
-use crate::scripted::{ERROR, Failure, JSON, Scripted, TEXT, chunks, json as message_of, own, ping, request, respond};
+use crate::scripted::{
+    ERROR, Failure, JSON, Scripted, TEXT, chunks, json as message_of, own, ping, request, respond,
+};
 
 fn status_of<T: std::fmt::Debug>(result: Result<T, Failure>) -> HttpStatusError {
     match result {
@@ -37,7 +39,10 @@ async fn not_found_means_that_the_session_is_gone_only_where_there_was_one() {
         server.delete().await,
         Err(StreamableHttpError::SessionExpired)
     ));
-    assert_eq!(text_of(server.post(ping()).await), "HTTP 404 Not Found: no such page");
+    assert_eq!(
+        text_of(server.post(ping()).await),
+        "HTTP 404 Not Found: no such page"
+    );
     assert_eq!(
         own(server.get(None, None).await).kind(),
         Kind::Status(StatusCode::NOT_FOUND)
@@ -50,7 +55,9 @@ async fn unauthorized_with_a_challenge_asks_for_authorization() {
     // The body may hold what it likes.
     let server = Scripted::answering(401, &[JSON, ("www-authenticate", challenge)], ERROR).await;
     match server.post(ping()).await {
-        Err(StreamableHttpError::AuthRequired(e)) => assert_eq!(e.www_authenticate_header, challenge),
+        Err(StreamableHttpError::AuthRequired(e)) => {
+            assert_eq!(e.www_authenticate_header, challenge)
+        }
         other => panic!("{other:?}"),
     }
     assert!(matches!(
@@ -65,12 +72,21 @@ async fn unauthorized_with_a_challenge_asks_for_authorization() {
 
 #[tokio::test]
 async fn unauthorized_without_a_challenge_keeps_its_status() {
-    for (status, shown) in [(401, "HTTP 401 Unauthorized: "), (403, "HTTP 403 Forbidden: ")] {
+    for (status, shown) in [
+        (401, "HTTP 401 Unauthorized: "),
+        (403, "HTTP 403 Forbidden: "),
+    ] {
         // Not even a JSON-RPC error hides it.
         let server = Scripted::answering(status, &[JSON], ERROR).await;
-        assert_eq!(text_of(server.post(ping()).await), format!("{shown}{ERROR}"));
+        assert_eq!(
+            text_of(server.post(ping()).await),
+            format!("{shown}{ERROR}")
+        );
         let status = StatusCode::from_u16(status).unwrap();
-        assert_eq!(own(server.get(None, None).await).kind(), Kind::Status(status));
+        assert_eq!(
+            own(server.get(None, None).await).kind(),
+            Kind::Status(status)
+        );
         assert_eq!(own(server.delete().await).kind(), Kind::Status(status));
     }
 }
@@ -82,7 +98,10 @@ async fn forbidden_with_a_challenge_names_the_missing_scope() {
             r#"Bearer error="insufficient_scope", scope="files:read files:write""#,
             Some("files:read files:write"),
         ),
-        ("Bearer scope=files:read, error=insufficient_scope", Some("files:read")),
+        (
+            "Bearer scope=files:read, error=insufficient_scope",
+            Some("files:read"),
+        ),
         (r#"Bearer error="insufficient_scope""#, None),
     ] {
         let server = Scripted::answering(403, &[("www-authenticate", challenge)], "").await;
@@ -115,7 +134,8 @@ async fn too_many_requests_and_server_failures_say_when_to_try_again() {
         ),
         (500, TEXT, &long, None),
     ] {
-        let server = Scripted::answering(status, &[content_type, ("retry-after", retry_after)], ERROR).await;
+        let server =
+            Scripted::answering(status, &[content_type, ("retry-after", retry_after)], ERROR).await;
         let session = Some("session");
         let outcomes = [
             status_of(server.post_in(session, ping()).await),
@@ -123,7 +143,10 @@ async fn too_many_requests_and_server_failures_say_when_to_try_again() {
             status_of(server.delete().await),
         ];
         for error in outcomes {
-            assert_eq!((error.status, error.retry_after.as_deref()), (status, expected));
+            assert_eq!(
+                (error.status, error.retry_after.as_deref()),
+                (status, expected)
+            );
         }
     }
 }
@@ -131,7 +154,8 @@ async fn too_many_requests_and_server_failures_say_when_to_try_again() {
 #[tokio::test]
 async fn a_json_rpc_error_counts_whatever_status_it_comes_with() {
     for status in [400, 404, 422, 500, 503] {
-        let server = Scripted::answering(status, &[JSON, ("mcp-session-id", "session-1")], ERROR).await;
+        let server =
+            Scripted::answering(status, &[JSON, ("mcp-session-id", "session-1")], ERROR).await;
         let (message, session) = message_of(server.post(ping()).await);
         let ServerJsonRpcMessage::Error(error) = message else {
             panic!("{message:?}")
@@ -162,7 +186,10 @@ async fn a_method_that_is_not_allowed_means_that_there_is_no_such_thing() {
         Err(StreamableHttpError::ServerDoesNotSupportSse)
     ));
     server.delete().await.unwrap();
-    assert_eq!(text_of(server.post(ping()).await), "HTTP 405 Method Not Allowed: no");
+    assert_eq!(
+        text_of(server.post(ping()).await),
+        "HTTP 405 Method Not Allowed: no"
+    );
 }
 
 #[tokio::test]
@@ -177,7 +204,12 @@ async fn an_older_server_s_refusal_of_discover_is_an_answer_to_it() {
     for (status, content_type, body, shown) in [
         (400, JSON, unrelated, "no such tool"),
         (404, TEXT, "what?".to_owned(), "HTTP 404 Not Found: what?"),
-        (405, JSON, "{}".to_owned(), "HTTP 405 Method Not Allowed: {}"),
+        (
+            405,
+            JSON,
+            "{}".to_owned(),
+            "HTTP 405 Method Not Allowed: {}",
+        ),
     ] {
         let server = Scripted::answering(status, &[content_type], body).await;
         let (message, _) = message_of(server.post(discover()).await);
@@ -189,7 +221,11 @@ async fn an_older_server_s_refusal_of_discover_is_an_answer_to_it() {
             Some(RequestId::Number(1)),
             "as asked, whatever the server says"
         );
-        assert!(error.error.message.contains(shown), "{}", error.error.message);
+        assert!(
+            error.error.message.contains(shown),
+            "{}",
+            error.error.message
+        );
     }
     for status in [401, 403] {
         let server = Scripted::answering(status, &[TEXT], "no").await;

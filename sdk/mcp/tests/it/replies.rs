@@ -4,7 +4,9 @@ use futures_util::StreamExt;
 use rmcp::model::ServerJsonRpcMessage;
 use rmcp::transport::streamable_http_client::{StreamableHttpError, StreamableHttpPostResponse};
 
-use crate::scripted::{DONE, EVENTS, JSON, Scripted, TEXT, chunks, initialized, json, ping, respond, soon};
+use crate::scripted::{
+    DONE, EVENTS, JSON, Scripted, TEXT, chunks, initialized, json, ping, respond, soon,
+};
 
 #[tokio::test]
 async fn accepted_and_no_content_are_accepted() {
@@ -12,7 +14,10 @@ async fn accepted_and_no_content_are_accepted() {
         let server = Scripted::answering(status, &[], "").await;
         for message in [initialized(), ping()] {
             let posted = server.post(message).await;
-            assert!(matches!(posted, Ok(StreamableHttpPostResponse::Accepted)), "{posted:?}");
+            assert!(
+                matches!(posted, Ok(StreamableHttpPostResponse::Accepted)),
+                "{posted:?}"
+            );
         }
     }
 }
@@ -44,13 +49,18 @@ async fn an_event_stream_comes_with_its_session_event_by_event() {
         .collect();
     assert_eq!(session.as_deref(), Some("session-1"));
     assert_eq!(events.len(), 2);
-    assert_eq!((events[0].id.as_deref(), events[0].retry), (Some("7"), Some(20)));
+    assert_eq!(
+        (events[0].id.as_deref(), events[0].retry),
+        (Some("7"), Some(20))
+    );
     assert_eq!(events[1].data.as_deref(), Some(DONE));
 }
 
 #[tokio::test]
 async fn a_get_yields_events_as_they_come() {
-    let server = Scripted::start(|_| respond(200, &[EVENTS], chunks(["data: 1\n\n", "data: 2\n\n"], true))).await;
+    let server =
+        Scripted::start(|_| respond(200, &[EVENTS], chunks(["data: 1\n\n", "data: 2\n\n"], true)))
+            .await;
     let mut events = server.get(Some("session"), None).await.unwrap();
     for expected in ["1", "2"] {
         let event = soon(events.next()).await.unwrap().unwrap();
@@ -80,11 +90,17 @@ async fn a_request_needs_a_reply_that_can_be_read() {
     for (headers, expected) in [(vec![TEXT], Some("text/plain")), (vec![], None)] {
         let server = Scripted::answering(200, &headers, "fine").await;
         match server.post(ping()).await {
-            Err(StreamableHttpError::UnexpectedContentType(found)) => assert_eq!(found.as_deref(), expected),
+            Err(StreamableHttpError::UnexpectedContentType(found)) => {
+                assert_eq!(found.as_deref(), expected)
+            }
             other => panic!("{other:?}"),
         }
     }
-    for (body, shown) in [("", "<empty>"), ("{\"a\":1}", "{\"a\":1}"), ("<html>", "<html>")] {
+    for (body, shown) in [
+        ("", "<empty>"),
+        ("{\"a\":1}", "{\"a\":1}"),
+        ("<html>", "<html>"),
+    ] {
         let server = Scripted::answering(200, &[JSON], body).await;
         match server.post(ping()).await {
             Err(StreamableHttpError::UnexpectedServerResponse(message)) => {

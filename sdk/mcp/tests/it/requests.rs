@@ -8,19 +8,34 @@ use http::{HeaderName, HeaderValue};
 use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHttpError};
 use serde_json::json;
 
-use crate::scripted::{DONE, JSON, Posted, Scripted, initialized, message, own, ping, plaintext_client, request, soon};
+use crate::scripted::{
+    DONE, JSON, Posted, Scripted, initialized, message, own, ping, plaintext_client, request, soon,
+};
 
 fn custom(headers: &[(&'static str, &'static str)]) -> HashMap<HeaderName, HeaderValue> {
     headers
         .iter()
-        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+        .map(|(name, value)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        })
         .collect()
 }
 
-async fn post_with(server: &Scripted, token: Option<&str>, headers: &[(&'static str, &'static str)]) -> Posted {
-    let posting = server
-        .http
-        .post_message(server.uri.clone(), ping(), None, token.map(Into::into), custom(headers));
+async fn post_with(
+    server: &Scripted,
+    token: Option<&str>,
+    headers: &[(&'static str, &'static str)],
+) -> Posted {
+    let posting = server.http.post_message(
+        server.uri.clone(),
+        ping(),
+        None,
+        token.map(Into::into),
+        custom(headers),
+    );
     soon(posting).await
 }
 
@@ -61,12 +76,20 @@ async fn a_post_carries_what_mcp_asks_for() {
 #[tokio::test]
 async fn a_get_names_the_last_event_whatever_characters_its_id_has() {
     let server = Scripted::answering(405, &[], "").await;
-    assert!(server.get(Some("session-1"), Some("größer-7")).await.is_err());
+    assert!(
+        server
+            .get(Some("session-1"), Some("größer-7"))
+            .await
+            .is_err()
+    );
     let seen = &server.seen()[0];
     assert_eq!(seen.method, "GET");
     assert_eq!(seen.header("accept"), Some("text/event-stream"));
     assert_eq!(seen.header("mcp-session-id"), Some("session-1"));
-    assert_eq!(seen.headers["last-event-id"].as_bytes(), "größer-7".as_bytes());
+    assert_eq!(
+        seen.headers["last-event-id"].as_bytes(),
+        "größer-7".as_bytes()
+    );
     assert_eq!(seen.header("content-type"), None);
 }
 
@@ -82,7 +105,8 @@ async fn a_delete_names_the_session() {
 #[tokio::test]
 async fn the_transport_s_own_token_goes_with_every_request() {
     let server = Scripted::answering(202, &[], "").await;
-    let http = StreamableHttp::new(plaintext_client()).token(AccessToken::new("own-token").unwrap());
+    let http =
+        StreamableHttp::new(plaintext_client()).token(AccessToken::new("own-token").unwrap());
     let uri = server.uri.clone();
     soon(http.post_message(uri.clone(), initialized(), None, None, HashMap::new()))
         .await
@@ -106,8 +130,15 @@ async fn the_transport_s_own_token_goes_with_every_request() {
 #[tokio::test]
 async fn two_tokens_are_an_error_and_nothing_is_sent() {
     let server = Scripted::answering(202, &[], "").await;
-    let http = StreamableHttp::new(plaintext_client()).token(AccessToken::new("own-token").unwrap());
-    let posting = http.post_message(server.uri.clone(), ping(), None, Some("another".into()), HashMap::new());
+    let http =
+        StreamableHttp::new(plaintext_client()).token(AccessToken::new("own-token").unwrap());
+    let posting = http.post_message(
+        server.uri.clone(),
+        ping(),
+        None,
+        Some("another".into()),
+        HashMap::new(),
+    );
     assert_eq!(own(soon(posting).await).kind(), Kind::TwoTokens);
     assert!(server.seen().is_empty());
 }
@@ -130,7 +161,9 @@ async fn custom_headers_do_not_replace_the_transport_s_own() {
         }
     }
     match post_with(&server, Some("the-token"), &[("authorization", "Bearer x")]).await {
-        Err(StreamableHttpError::ReservedHeaderConflict(refused)) => assert_eq!(refused, "authorization"),
+        Err(StreamableHttpError::ReservedHeaderConflict(refused)) => {
+            assert_eq!(refused, "authorization")
+        }
         other => panic!("{other:?}"),
     }
     assert!(server.seen().is_empty());
@@ -142,7 +175,10 @@ async fn a_custom_authorization_is_the_credential_where_there_is_no_other() {
     post_with(&server, None, &[("authorization", "Basic dXNlcg==")])
         .await
         .unwrap();
-    assert_eq!(server.seen()[0].header("authorization"), Some("Basic dXNlcg=="));
+    assert_eq!(
+        server.seen()[0].header("authorization"),
+        Some("Basic dXNlcg==")
+    );
 }
 
 #[tokio::test]
@@ -174,11 +210,18 @@ async fn what_cannot_be_sent_is_a_precise_error_that_shows_no_token() {
 #[tokio::test]
 async fn an_error_of_the_http_client_arrives_with_its_kind_and_message() {
     let server = Scripted::answering(202, &[], "").await;
-    let posting = server
-        .http
-        .post_message("http://mcp.example.com/mcp".into(), ping(), None, None, HashMap::new());
+    let posting = server.http.post_message(
+        "http://mcp.example.com/mcp".into(),
+        ping(),
+        None,
+        None,
+        HashMap::new(),
+    );
     let error = own(soon(posting).await);
-    assert_eq!(error.kind(), Kind::Client(bowline_client::Kind::PlaintextRefused));
+    assert_eq!(
+        error.kind(),
+        Kind::Client(bowline_client::Kind::PlaintextRefused)
+    );
     assert_eq!(error.to_string(), error.client().unwrap().to_string());
     assert!(error.to_string().contains("use https"), "{error}");
     assert_eq!(error.fault(), bowline_client::Fault::Caller);
@@ -197,7 +240,9 @@ async fn requests_are_counted_by_method_and_unknown_ones_together() {
         request("acme/secret-name", json!({})),
         request("acme/another", json!({})),
         initialized(),
-        message(json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 1 } })),
+        message(
+            json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 1 } }),
+        ),
         message(json!({ "jsonrpc": "2.0", "method": "acme/told" })),
         message(answer),
     ] {
@@ -225,5 +270,8 @@ async fn requests_are_counted_by_method_and_unknown_ones_together() {
     expected.sort();
     assert_eq!(counted, expected);
     assert_eq!(operation::of_method("tools/call").name(), "tools/call");
-    assert_eq!(operation::of_method("tools/call").protocol().label(), "mcp_http");
+    assert_eq!(
+        operation::of_method("tools/call").protocol().label(),
+        "mcp_http"
+    );
 }

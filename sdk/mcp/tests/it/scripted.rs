@@ -52,7 +52,9 @@ pub(crate) struct Scripted {
 }
 
 impl Scripted {
-    pub(crate) async fn start(script: impl Fn(&Seen) -> Response + Clone + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(
+        script: impl Fn(&Seen) -> Response + Clone + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}/mcp", listener.local_addr().unwrap());
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -82,7 +84,11 @@ impl Scripted {
     }
 
     /// Answers everything with the same.
-    pub(crate) async fn answering(status: u16, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Self {
+    pub(crate) async fn answering(
+        status: u16,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Self {
         let (headers, body) = (owned(headers), body.into());
         Self::start(move |_| respond(status, &borrowed(&headers), body.clone())).await
     }
@@ -99,10 +105,18 @@ impl Scripted {
         self.post_in(None, message).await
     }
 
-    pub(crate) async fn post_in(&self, session: Option<&str>, message: ClientJsonRpcMessage) -> Posted {
-        let posting = self
-            .http
-            .post_message(self.uri.clone(), message, session.map(Into::into), None, HashMap::new());
+    pub(crate) async fn post_in(
+        &self,
+        session: Option<&str>,
+        message: ClientJsonRpcMessage,
+    ) -> Posted {
+        let posting = self.http.post_message(
+            self.uri.clone(),
+            message,
+            session.map(Into::into),
+            None,
+            HashMap::new(),
+        );
         soon(posting).await
     }
 
@@ -118,9 +132,9 @@ impl Scripted {
     }
 
     pub(crate) async fn delete(&self) -> Result<(), Failure> {
-        let deleting = self
-            .http
-            .delete_session(self.uri.clone(), "session".into(), None, HashMap::new());
+        let deleting =
+            self.http
+                .delete_session(self.uri.clone(), "session".into(), None, HashMap::new());
         soon(deleting).await
     }
 }
@@ -163,7 +177,8 @@ pub(crate) fn respond(status: u16, headers: &[(&str, &str)], body: impl Into<Bod
 
 /// A body of these chunks; without an end if `endless`.
 pub(crate) fn chunks(chunks: impl IntoIterator<Item = impl Into<Bytes>>, endless: bool) -> Body {
-    let chunks: Vec<Result<Bytes, std::convert::Infallible>> = chunks.into_iter().map(|c| Ok(c.into())).collect();
+    let chunks: Vec<Result<Bytes, std::convert::Infallible>> =
+        chunks.into_iter().map(|c| Ok(c.into())).collect();
     let rest = if endless {
         futures_util::stream::pending().left_stream()
     } else {
@@ -193,7 +208,8 @@ pub(crate) const TEXT: (&str, &str) = ("content-type", "text/plain");
 /// The empty result of request 1.
 pub(crate) const DONE: &str = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
 /// A JSON-RPC error for request 1.
-pub(crate) const ERROR: &str = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"no such tool"}}"#;
+pub(crate) const ERROR: &str =
+    r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"no such tool"}}"#;
 
 pub(crate) fn request(method: &str, params: Value) -> ClientJsonRpcMessage {
     message(json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }))
@@ -236,5 +252,8 @@ fn owned(headers: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 fn borrowed(headers: &[(String, String)]) -> Vec<(&str, &str)> {
-    headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect()
+    headers
+        .iter()
+        .map(|(n, v)| (n.as_str(), v.as_str()))
+        .collect()
 }

@@ -8,14 +8,18 @@ use std::time::{Duration, SystemTime};
 use bowline_client::bind::TokenSourceId;
 use bowline_client::{AccessToken, Cause, Client, HttpVersions, ProofKind};
 use bowline_mcp::{Kind, StreamableHttp, operation};
-use bowline_token::{AuthorizationServer, ClientAuthentication, Clock, Error, OAuth, Token, TokenFile, TokenSource};
+use bowline_token::{
+    AuthorizationServer, ClientAuthentication, Clock, Error, OAuth, Token, TokenFile, TokenSource,
+};
 use futures_util::future::{BoxFuture, join_all, ready};
 use http::StatusCode;
 use rmcp::ServiceExt;
 use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHttpError};
 
 use crate::house::{House, echo};
-use crate::scripted::{DONE, EVENTS, JSON, Scripted, chunks, own, ping, plaintext_client, respond, soon};
+use crate::scripted::{
+    DONE, EVENTS, JSON, Scripted, chunks, own, ping, plaintext_client, respond, soon,
+};
 
 /// A clock that the test moves.
 #[derive(Clone, Default)]
@@ -24,7 +28,9 @@ struct Hands(Arc<AtomicU64>);
 impl Hands {
     fn clock(&self) -> Clock {
         let hands = self.0.clone();
-        Clock::from_fn(move || SystemTime::now() + Duration::from_secs(hands.load(Ordering::SeqCst)))
+        Clock::from_fn(move || {
+            SystemTime::now() + Duration::from_secs(hands.load(Ordering::SeqCst))
+        })
     }
 
     fn advance(&self, seconds: u64) {
@@ -54,10 +60,15 @@ async fn successor(source: &OAuth, of: &Token) {
     clippy::print_stdout,
     reason = "figures to be read: cargo test -p bowline-mcp thousand -- --nocapture"
 )]
-async fn a_token_rotated_during_a_thousand_calls_costs_one_request_and_a_signature_per_connection_and_no_call() {
+async fn a_token_rotated_during_a_thousand_calls_costs_one_request_and_a_signature_per_connection_and_no_call()
+ {
     for (http, causes) in [
-        (HttpVersions::Http2, vec![(Cause::Token, 1), (Cause::First, 1)]),
-        // The event stream has a connection of its own, and keeps the token that it was opened with.
+        (
+            HttpVersions::Http2,
+            vec![(Cause::Token, 1), (Cause::First, 1)],
+        ),
+        // The event stream has a connection of its own, and keeps the token that it was opened
+        // with.
         (
             HttpVersions::Http1,
             vec![(Cause::Token, 1), (Cause::First, 1), (Cause::Parallel, 1)],
@@ -72,7 +83,11 @@ async fn a_token_rotated_during_a_thousand_calls_costs_one_request_and_a_signatu
             .transport(house.uri());
         let agent = soon(().serve(transport)).await.unwrap();
         soon(async {
-            while !client.stats().operations.contains_key(&operation::EVENT_STREAM) {
+            while !client
+                .stats()
+                .operations
+                .contains_key(&operation::EVENT_STREAM)
+            {
                 tokio::task::yield_now().await;
             }
         })
@@ -84,18 +99,34 @@ async fn a_token_rotated_during_a_thousand_calls_costs_one_request_and_a_signatu
                 900 => successor(&source, &first).await,
                 _ => {}
             }
-            let result = soon(agent.call_tool(echo(&call.to_string()))).await.unwrap();
+            let result = soon(agent.call_tool(echo(&call.to_string())))
+                .await
+                .unwrap();
             assert_eq!(result.content[0].as_text().unwrap().text, call.to_string());
         }
         let stats = client.stats();
         let signatures = causes.iter().map(|(_, count)| count).sum();
-        assert_eq!(stats.operations[&operation::of_method("tools/call")].answered, 1000);
+        assert_eq!(
+            stats.operations[&operation::of_method("tools/call")].answered,
+            1000
+        );
         assert_eq!(house.authority.token_requests(), 2, "one, and one refresh");
-        assert_eq!(stats.totals.causes, causes.into_iter().collect(), "{http:?}");
-        assert_eq!(stats.totals.minted, [(ProofKind::Connection, signatures)].into());
+        assert_eq!(
+            stats.totals.causes,
+            causes.into_iter().collect(),
+            "{http:?}"
+        );
+        assert_eq!(
+            stats.totals.minted,
+            [(ProofKind::Connection, signatures)].into()
+        );
         let totals = stats.totals;
         assert_eq!(
-            (totals.failed, totals.may_have_been_processed, totals.refused),
+            (
+                totals.failed,
+                totals.may_have_been_processed,
+                totals.refused
+            ),
             (0, 0, 0)
         );
         println!(
@@ -123,9 +154,9 @@ async fn a_token_rotated_among_concurrent_calls_fails_none_and_is_signed_for_onc
             19 => successor(&source, &first).await,
             _ => {}
         }
-        soon(join_all(
-            (0..50).map(|_| async { agent.call_tool(echo("ahoy")).await.unwrap() }),
-        ))
+        soon(join_all((0..50).map(|_| async {
+            agent.call_tool(echo("ahoy")).await.unwrap()
+        })))
         .await;
     }
     assert_eq!(house.authority.token_requests(), 2);
@@ -149,7 +180,10 @@ impl TokenSource for Successors {
             0 => "stale-0",
             _ => self.next,
         };
-        Box::pin(ready(Ok(Token::new(AccessToken::new(token).unwrap(), self.id()))))
+        Box::pin(ready(Ok(Token::new(
+            AccessToken::new(token).unwrap(),
+            self.id(),
+        ))))
     }
 
     fn refused(&self, _: &Token) {
@@ -216,9 +250,12 @@ async fn a_401_that_never_ends_is_answered_once_and_then_rmcp_s_affair() {
     for (next, requests) in [("stale-1", 2), ("stale-0", 1)] {
         let server = picky().await;
         let http = StreamableHttp::new(plaintext_client()).source(successors(next));
-        let posted = soon(http.post_message(server.uri.clone(), ping(), None, None, HashMap::new())).await;
+        let posted =
+            soon(http.post_message(server.uri.clone(), ping(), None, None, HashMap::new())).await;
         match posted {
-            Err(StreamableHttpError::AuthRequired(e)) => assert_eq!(e.www_authenticate_header, INVALID.1),
+            Err(StreamableHttpError::AuthRequired(e)) => {
+                assert_eq!(e.www_authenticate_header, INVALID.1)
+            }
             other => panic!("{other:?}"),
         }
         assert_eq!(server.seen().len(), requests);
@@ -230,7 +267,8 @@ async fn a_source_that_has_no_token_is_a_precise_error_and_nothing_is_sent() {
     let server = picky().await;
     let file = TokenFile::new("/nowhere/token");
     let http = StreamableHttp::new(plaintext_client()).source(file);
-    let posted = soon(http.post_message(server.uri.clone(), ping(), None, None, HashMap::new())).await;
+    let posted =
+        soon(http.post_message(server.uri.clone(), ping(), None, None, HashMap::new())).await;
     let error = own(posted);
     assert_eq!(error.kind(), Kind::Token(bowline_token::Kind::File));
     assert_eq!(error.to_string(), error.token().unwrap().to_string());
@@ -242,7 +280,9 @@ async fn a_source_that_has_no_token_is_a_precise_error_and_nothing_is_sent() {
 async fn a_source_s_tokens_go_to_one_origin() {
     let (one, another) = (picky().await, picky().await);
     let http = StreamableHttp::new(plaintext_client()).source(successors("fresh"));
-    let post = |server: &Scripted| http.post_message(server.uri.clone(), ping(), None, None, HashMap::new());
+    let post = |server: &Scripted| {
+        http.post_message(server.uri.clone(), ping(), None, None, HashMap::new())
+    };
     soon(post(&one)).await.unwrap();
     let error = own(soon(post(&another)).await);
     assert_eq!(error.kind(), Kind::Token(bowline_token::Kind::OtherOrigin));
@@ -255,7 +295,10 @@ async fn an_error_of_the_client_s_is_the_client_s_even_with_a_source() {
     let http = StreamableHttp::new(plaintext_client()).source(successors("fresh"));
     let uri = "http://mcp.example.com/mcp".into();
     let error = own(soon(http.post_message(uri, ping(), None, None, HashMap::new())).await);
-    assert_eq!(error.kind(), Kind::Client(bowline_client::Kind::PlaintextRefused));
+    assert_eq!(
+        error.kind(),
+        Kind::Client(bowline_client::Kind::PlaintextRefused)
+    );
     let uri = "not a uri".into();
     let error = own(soon(http.post_message(uri, ping(), None, None, HashMap::new())).await);
     assert_eq!(error.kind(), Kind::InvalidEndpoint);
@@ -265,10 +308,17 @@ async fn an_error_of_the_client_s_is_the_client_s_even_with_a_source() {
 async fn a_source_and_rmcp_s_own_credentials_are_an_error() {
     let server = Scripted::answering(StatusCode::OK.as_u16(), &[JSON], DONE).await;
     let http = StreamableHttp::new(plaintext_client()).source(successors("fresh"));
-    let posting = http.post_message(server.uri.clone(), ping(), None, Some("another".into()), HashMap::new());
+    let posting = http.post_message(
+        server.uri.clone(),
+        ping(),
+        None,
+        Some("another".into()),
+        HashMap::new(),
+    );
     assert_eq!(own(soon(posting).await).kind(), Kind::TwoTokens);
     let authorization = HashMap::from([(http::header::AUTHORIZATION, "Bearer x".parse().unwrap())]);
-    let posted = soon(http.post_message(server.uri.clone(), ping(), None, None, authorization)).await;
+    let posted =
+        soon(http.post_message(server.uri.clone(), ping(), None, None, authorization)).await;
     assert!(
         matches!(posted, Err(StreamableHttpError::ReservedHeaderConflict(_))),
         "{posted:?}"

@@ -6,8 +6,8 @@ use super::{INVALID_DPOP_PROOF, USE_DPOP_NONCE};
 
 /// A check that a request with a DPoP proof can fail; always answered 401 at a resource server.
 ///
-/// The [`id`](Self::id)s `DP-1` to `DP-12` are the items of RFC 9449 §4.3, by their numbers; `DP-13` to `DP-16` are what
-/// its other sections ask for.
+/// The [`id`](Self::id)s `DP-1` to `DP-12` are the items of RFC 9449 §4.3, by their numbers;
+/// `DP-13` to `DP-16` are what its other sections ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DpopCheck {
@@ -55,7 +55,8 @@ impl DpopCheck {
         self.row().0
     }
 
-    /// A short name in snake case, for metric labels; none is also a name of a [`Check`](crate::Check).
+    /// A short name in snake case, for metric labels; none is also a name of a
+    /// [`Check`](crate::Check).
     pub fn name(self) -> &'static str {
         self.row().1
     }
@@ -111,7 +112,8 @@ pub struct DpopRefusal {
 impl DpopRefusal {
     /// A refusal by `check`, with a description of its own in place of the check's.
     ///
-    /// `detail` may be sent to the client: keep to printable ASCII without `"` and `\` (RFC 6750 §3).
+    /// `detail` may be sent to the client: keep to printable ASCII without `"` and `\` (RFC 6750
+    /// §3).
     pub fn with_detail(check: DpopCheck, detail: &'static str) -> Self {
         Self {
             check,
@@ -132,7 +134,10 @@ impl DpopRefusal {
 
 impl From<DpopCheck> for DpopRefusal {
     fn from(check: DpopCheck) -> Self {
-        Self { check, detail: None }
+        Self {
+            check,
+            detail: None,
+        }
     }
 }
 

@@ -2,7 +2,9 @@
 
 use aws_lc_rs::signature::{self, ParsedPublicKey, RsaPublicKeyComponents, VerificationAlgorithm};
 use serde::{Deserialize, de::IgnoredAny};
-use x509_parser::{prelude::FromDer, public_key::PublicKey as X509PublicKey, x509::SubjectPublicKeyInfo};
+use x509_parser::{
+    prelude::FromDer, public_key::PublicKey as X509PublicKey, x509::SubjectPublicKeyInfo,
+};
 
 use super::{DpopCheck, JwkThumbprint};
 use crate::{
@@ -14,8 +16,8 @@ use crate::{
 /// A public key of a kind that PR-2 allows, and its canonical JWK.
 pub(super) struct Jwk {
     pub(super) public_key: PublicKey,
-    /// The required members only, in order, without white space (RFC 7638 §3): what is hashed, and what a proof's
-    /// header carries.
+    /// The required members only, in order, without white space (RFC 7638 §3): what is hashed, and
+    /// what a proof's header carries.
     pub(super) canonical: String,
 }
 
@@ -31,7 +33,8 @@ impl Jwk {
 
     /// From the DER of a SubjectPublicKeyInfo (RFC 5280 §4.1.2.7).
     pub(super) fn of_spki(der: &[u8]) -> Result<Self, KeyErrorKind> {
-        let (rest, spki) = SubjectPublicKeyInfo::from_der(der).map_err(|_| KeyErrorKind::BadPublicKey)?;
+        let (rest, spki) =
+            SubjectPublicKeyInfo::from_der(der).map_err(|_| KeyErrorKind::BadPublicKey)?;
         if !rest.is_empty() {
             return Err(KeyErrorKind::BadPublicKey);
         }
@@ -66,7 +69,8 @@ pub(super) struct Members {
     n: Option<String>,
     #[serde(default, deserialize_with = "present")]
     e: Option<String>,
-    // What RFC 7518 §6.2.2, §6.3.2, §6.4.1 and RFC 8037 §2 call private. Whatever it holds, it may not be there.
+    // What RFC 7518 §6.2.2, §6.3.2, §6.4.1 and RFC 8037 §2 call private. Whatever it holds, it may
+    // not be there.
     #[serde(default, deserialize_with = "present")]
     d: Option<IgnoredAny>,
     #[serde(default, deserialize_with = "present")]
@@ -98,11 +102,12 @@ impl Members {
         material.jwk().map_err(|_| DpopCheck::Jwk)
     }
 
-    /// A key has one thumbprint, so each number has one spelling (RFC 7518 §6.2.1.2, §6.3.1.1): a coordinate its full
-    /// width; aws-lc refuses leading zeros in the others.
+    /// A key has one thumbprint, so each number has one spelling (RFC 7518 §6.2.1.2, §6.3.1.1): a
+    /// coordinate its full width; aws-lc refuses leading zeros in the others.
     fn material(&self) -> Option<Material> {
         let octets = |member: &Option<String>| from_base64url(member.as_deref()?);
-        let coordinate = |member, curve: Curve| octets(member).filter(|octets| octets.len() == curve.width());
+        let coordinate =
+            |member, curve: Curve| octets(member).filter(|octets| octets.len() == curve.width());
         let ec = |curve: Curve| {
             Some(Material::Ec {
                 x: coordinate(&self.x, curve)?,
@@ -113,7 +118,9 @@ impl Members {
         match (self.kty.as_deref()?, self.crv.as_deref()) {
             ("EC", Some("P-256")) => ec(Curve::P256),
             ("EC", Some("P-384")) => ec(Curve::P384),
-            ("OKP", Some("Ed25519")) => Some(Material::Ed25519 { x: octets(&self.x)? }),
+            ("OKP", Some("Ed25519")) => Some(Material::Ed25519 {
+                x: octets(&self.x)?,
+            }),
             ("RSA", _) => Some(Material::Rsa {
                 n: octets(&self.n)?,
                 e: octets(&self.e)?,
@@ -125,9 +132,18 @@ impl Members {
 
 /// What a public key is made of.
 enum Material {
-    Ec { curve: Curve, x: Vec<u8>, y: Vec<u8> },
-    Ed25519 { x: Vec<u8> },
-    Rsa { n: Vec<u8>, e: Vec<u8> },
+    Ec {
+        curve: Curve,
+        x: Vec<u8>,
+        y: Vec<u8>,
+    },
+    Ed25519 {
+        x: Vec<u8>,
+    },
+    Rsa {
+        n: Vec<u8>,
+        e: Vec<u8>,
+    },
 }
 
 #[derive(Clone, Copy)]
@@ -185,8 +201,14 @@ impl Material {
                 base64url(x),
                 base64url(y)
             ),
-            Self::Ed25519 { x } => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, base64url(x)),
-            Self::Rsa { n, e } => format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, base64url(e), base64url(n)),
+            Self::Ed25519 { x } => {
+                format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, base64url(x))
+            }
+            Self::Rsa { n, e } => format!(
+                r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#,
+                base64url(e),
+                base64url(n)
+            ),
         }
     }
 
@@ -199,8 +221,12 @@ impl Material {
             Self::Ec { curve, x, y } => {
                 let point = [&[UNCOMPRESSED], &**x, y].concat();
                 match curve {
-                    Curve::P256 => parsed(&signature::ECDSA_P256_SHA256_FIXED, &point).map(PublicKey::P256),
-                    Curve::P384 => parsed(&signature::ECDSA_P384_SHA384_FIXED, &point).map(PublicKey::P384),
+                    Curve::P256 => {
+                        parsed(&signature::ECDSA_P256_SHA256_FIXED, &point).map(PublicKey::P256)
+                    }
+                    Curve::P384 => {
+                        parsed(&signature::ECDSA_P384_SHA384_FIXED, &point).map(PublicKey::P384)
+                    }
                 }
             }
             Self::Ed25519 { x } => parsed(&signature::ED25519, x).map(PublicKey::Ed25519),
@@ -241,16 +267,25 @@ mod tests {
 
     #[test]
     fn the_examples_of_rfc_7638_rfc_8037_and_rfc_9449_have_their_thumbprints() {
-        let rsa = format!(r#"{{"kty":"RSA","n":"{RFC_7638_N}","e":"AQAB","alg":"RS256","kid":"2011-04-29"}}"#);
-        assert_eq!(thumbprint(&rsa).unwrap(), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
-        let ed25519 = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+        let rsa = format!(
+            r#"{{"kty":"RSA","n":"{RFC_7638_N}","e":"AQAB","alg":"RS256","kid":"2011-04-29"}}"#
+        );
+        assert_eq!(
+            thumbprint(&rsa).unwrap(),
+            "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
+        );
+        let ed25519 =
+            r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
         assert_eq!(
             thumbprint(ed25519).unwrap(),
             "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
         );
         let p256 = r#"{"kty":"EC","x":"l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs",
             "y":"9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA","crv":"P-256"}"#;
-        assert_eq!(thumbprint(p256).unwrap(), "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I");
+        assert_eq!(
+            thumbprint(p256).unwrap(),
+            "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"
+        );
     }
 
     /// Otherwise one key would have several thumbprints.

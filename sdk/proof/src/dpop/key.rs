@@ -4,7 +4,9 @@ use std::{fmt, sync::Arc};
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use rustls::{crypto::aws_lc_rs::sign::any_supported_type, sign::SigningKey};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer,
+};
 
 use super::{Claims, JwkThumbprint, PROOF_TYPE, Proof, jwk::Jwk};
 use crate::{
@@ -16,8 +18,8 @@ use crate::{
 
 /// The key that a client's tokens are bound to (RFC 9449 §4.2, §6).
 ///
-/// Any [`SigningKey`] will do, so the key may live in a file, an HSM or another process. Clones are cheap and share the
-/// key. `Debug` shows the algorithm and the thumbprint.
+/// Any [`SigningKey`] will do, so the key may live in a file, an HSM or another process. Clones are
+/// cheap and share the key. `Debug` shows the algorithm and the thumbprint.
 #[derive(Clone)]
 pub struct DpopKey(Arc<Inner>);
 
@@ -31,12 +33,14 @@ struct Inner {
 }
 
 impl DpopKey {
-    /// A new P-256 key (`ES256`), which lives in this process and ends with it: tokens bound to it are of no use after.
+    /// A new P-256 key (`ES256`), which lives in this process and ends with it: tokens bound to it
+    /// are of no use after.
     ///
     /// # Errors
     /// [`KeyErrorKind::Signing`]: the system gives no random octets.
     pub fn generate() -> Result<Self, KeyError> {
-        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(|_| KeyErrorKind::Signing)?;
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)
+            .map_err(|_| KeyErrorKind::Signing)?;
         let document = pair.to_pkcs8v1().map_err(|_| KeyErrorKind::Signing)?;
         Self::from_pkcs8(&PrivatePkcs8KeyDer::from(document.as_ref()))
     }
@@ -47,25 +51,33 @@ impl DpopKey {
     /// [`KeyErrorKind::BadPrivateKey`], and as [`new`](Self::new).
     pub fn from_pkcs8(der: &PrivatePkcs8KeyDer<'_>) -> Result<Self, KeyError> {
         let der = PrivateKeyDer::Pkcs8(der.clone_key());
-        let key = any_supported_type(&der).map_err(|source| KeyError::because(KeyErrorKind::BadPrivateKey, source))?;
+        let key = any_supported_type(&der)
+            .map_err(|source| KeyError::because(KeyErrorKind::BadPrivateKey, source))?;
         Self::new(key)
     }
 
     /// A key that tells its public half ([`SigningKey::public_key`]), as those of rustls do.
     ///
     /// # Errors
-    /// [`KeyErrorKind`] says what is wrong; [`NoPublicKey`](KeyErrorKind::NoPublicKey) is no fault of the key.
+    /// [`KeyErrorKind`] says what is wrong; [`NoPublicKey`](KeyErrorKind::NoPublicKey) is no fault
+    /// of the key.
     pub fn new(key: Arc<dyn SigningKey>) -> Result<Self, KeyError> {
-        let spki = key.public_key().ok_or(KeyErrorKind::NoPublicKey)?.into_owned();
+        let spki = key
+            .public_key()
+            .ok_or(KeyErrorKind::NoPublicKey)?
+            .into_owned();
         Self::with_public_key(&spki, key)
     }
 
-    /// A key with its public half, for a key that does not tell it. If so, it signs a fixed message once, to see
-    /// whether the two fit.
+    /// A key with its public half, for a key that does not tell it. If so, it signs a fixed message
+    /// once, to see whether the two fit.
     ///
     /// # Errors
     /// [`KeyErrorKind`] says what is wrong, and with which of the two.
-    pub fn with_public_key(spki: &SubjectPublicKeyInfoDer<'_>, key: Arc<dyn SigningKey>) -> Result<Self, KeyError> {
+    pub fn with_public_key(
+        spki: &SubjectPublicKeyInfoDer<'_>,
+        key: Arc<dyn SigningKey>,
+    ) -> Result<Self, KeyError> {
         let jwk = Jwk::of_spki(spki)?;
         check_fit(&jwk.public_key, spki, &*key)?;
         let algorithm = jwk.public_key.algorithm();
@@ -82,11 +94,15 @@ impl DpopKey {
         })))
     }
 
-    /// A key with a certificate that names its public half. The certificate itself plays no part in DPoP.
+    /// A key with a certificate that names its public half. The certificate itself plays no part in
+    /// DPoP.
     ///
     /// # Errors
     /// As [`with_public_key`](Self::with_public_key), and [`KeyErrorKind::BadCertificate`].
-    pub fn of_certificate(certificate: &CertificateDer<'_>, key: Arc<dyn SigningKey>) -> Result<Self, KeyError> {
+    pub fn of_certificate(
+        certificate: &CertificateDer<'_>,
+        key: Arc<dyn SigningKey>,
+    ) -> Result<Self, KeyError> {
         let spki = Certificate::parse(certificate)?.spki;
         Self::with_public_key(&SubjectPublicKeyInfoDer::from(spki), key)
     }
@@ -106,10 +122,12 @@ impl DpopKey {
         &self.0.jwk
     }
 
-    /// Makes and signs one proof. The key may be slow (a token, a KMS), and this blocks until it has signed.
+    /// Makes and signs one proof. The key may be slow (a token, a KMS), and this blocks until it
+    /// has signed.
     ///
     /// # Errors
-    /// The key failed to sign, or the proof would be longer than [`MAX_PROOF_OCTETS`](crate::MAX_PROOF_OCTETS).
+    /// The key failed to sign, or the proof would be longer than
+    /// [`MAX_PROOF_OCTETS`](crate::MAX_PROOF_OCTETS).
     pub fn mint(&self, claims: &Claims<'_>) -> Result<Proof, MintError> {
         Proof::sign(&self.0.protected, claims, |input| {
             sign(&*self.0.signing_key, self.0.algorithm, input)

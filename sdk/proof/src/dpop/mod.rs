@@ -1,4 +1,5 @@
-//! DPoP proofs (RFC 9449), without any I/O: a token bound to a key, and one signature for each request.
+//! DPoP proofs (RFC 9449), without any I/O: a token bound to a key, and one signature for each
+//! request.
 //!
 //! | the client | the server |
 //! |---|---|
@@ -6,8 +7,8 @@
 //! | [`DpopKey::mint`] signs a [`Proof`] for one request (§4.2) | [`verify`] checks it (§4.3), or says which [`DpopCheck`] refused |
 //! | [`Nonce::of_response`] reads what the next proof must repeat (§8) | [`Expected::nonces`] (§8, §9) |
 //!
-//! Unlike a session-binding proof it does not depend on the connection, so nothing but its `jti` stops a copy of it that
-//! is sent elsewhere in time.
+//! Unlike a session-binding proof it does not depend on the connection, so nothing but its `jti`
+//! stops a copy of it that is sent elsewhere in time.
 //!
 //! ```
 //! # use std::time::Duration;
@@ -46,7 +47,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What it does not do: it remembers no `jti` (§11.1), makes up no nonce, and never reads the clock.
+//! What it does not do: it remembers no `jti` (§11.1), makes up no nonce, and never reads the
+//! clock.
 
 mod check;
 mod jwk;

@@ -17,8 +17,8 @@ pub struct Nonce(Arc<str>);
 
 impl Nonce {
     /// # Errors
-    /// The text is empty, longer than 1024 octets, or has a character that is not an `NQCHAR` (RFC 9449 §8.1,
-    /// RFC 6749 §A): printable ASCII without space, `"` and `\`.
+    /// The text is empty, longer than 1024 octets, or has a character that is not an `NQCHAR` (RFC
+    /// 9449 §8.1, RFC 6749 §A): printable ASCII without space, `"` and `\`.
     pub fn new(text: &str) -> Result<Self, InvalidNonce> {
         let is_nqchar = |octet: u8| octet.is_ascii_graphic() && octet != b'"' && octet != b'\\';
         if text.is_empty() || text.len() > MAX_NONCE_OCTETS || !text.bytes().all(is_nqchar) {
@@ -27,8 +27,8 @@ impl Nonce {
         Ok(Self(text.into()))
     }
 
-    /// The nonce in the `DPoP-Nonce` field of a response. Nothing is read where there is more than one, which §8
-    /// forbids, or one that is malformed.
+    /// The nonce in the `DPoP-Nonce` field of a response. Nothing is read where there is more than
+    /// one, which §8 forbids, or one that is malformed.
     pub fn of_response(headers: &HeaderMap) -> Option<Self> {
         let mut fields = headers.get_all(NONCE_HEADER).iter();
         match (fields.next(), fields.next()) {
@@ -56,5 +56,7 @@ impl fmt::Debug for Nonce {
 
 /// The text is not a DPoP nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a DPoP nonce is 1 to {MAX_NONCE_OCTETS} printable ASCII characters without space, quote and backslash")]
+#[error(
+    "a DPoP nonce is 1 to {MAX_NONCE_OCTETS} printable ASCII characters without space, quote and backslash"
+)]
 pub struct InvalidNonce;

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::Nonce;
 use crate::{
-    MAX_PROOF_OCTETS, MintError, MintErrorKind, RequestClaims, TokenHash, encoding::base64url, key::SignError,
+    MAX_PROOF_OCTETS, MintError, MintErrorKind, RequestClaims, TokenHash, encoding::base64url,
+    key::SignError,
 };
 
 /// What a proof says.
@@ -36,7 +37,8 @@ impl Proof {
 
     /// The value of [`DPOP_HEADER`](super::DPOP_HEADER).
     ///
-    /// It is marked sensitive: no other request carries it, so HPACK would only lose something useful by indexing it.
+    /// It is marked sensitive: no other request carries it, so HPACK would only lose something
+    /// useful by indexing it.
     pub fn header_value(&self) -> HeaderValue {
         self.0.clone()
     }

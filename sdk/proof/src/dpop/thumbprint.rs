@@ -6,10 +6,11 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::encoding::{base64url, octets32};
 
-/// The SHA-256 thumbprint of a public key as a JWK (RFC 7638), which a token's `cnf.jkt` names (RFC 9449 §6.1).
+/// The SHA-256 thumbprint of a public key as a JWK (RFC 7638), which a token's `cnf.jkt` names (RFC
+/// 9449 §6.1).
 ///
-/// `Display` and [`FromStr`] use the form of `jkt`: base64url without padding, 43 characters. It is public information
-/// and may be logged.
+/// `Display` and [`FromStr`] use the form of `jkt`: base64url without padding, 43 characters. It is
+/// public information and may be logged.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct JwkThumbprint([u8; 32]);
 
@@ -19,7 +20,8 @@ impl JwkThumbprint {
         &self.0
     }
 
-    /// `canonical` is the JSON of RFC 7638 §3: the required members only, in order, without white space.
+    /// `canonical` is the JSON of RFC 7638 §3: the required members only, in order, without white
+    /// space.
     pub(super) fn of(canonical: &str) -> Self {
         let mut octets = [0; 32];
         octets.copy_from_slice(digest(&SHA256, canonical.as_bytes()).as_ref());
@@ -43,7 +45,9 @@ impl FromStr for JwkThumbprint {
     type Err = InvalidJwkThumbprint;
 
     fn from_str(text: &str) -> Result<Self, InvalidJwkThumbprint> {
-        octets32(text).map(|octets| Self(*octets)).ok_or(InvalidJwkThumbprint)
+        octets32(text)
+            .map(|octets| Self(*octets))
+            .ok_or(InvalidJwkThumbprint)
     }
 }
 

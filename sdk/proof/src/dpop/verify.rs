@@ -1,6 +1,7 @@
 //! Verification of a proof: RFC 9449 §4.3.
 //!
-//! Whether there is exactly one `DPoP` field, and whether this `jti` was seen before (§11.1), is the caller's to say.
+//! Whether there is exactly one `DPoP` field, and whether this `jti` was seen before (§11.1), is
+//! the caller's to say.
 
 use std::{fmt, time::Duration};
 
@@ -16,8 +17,8 @@ use crate::{
     verify::MAX_JTI_OCTETS,
 };
 
-/// Checks the value of the `DPoP` field. The order is: form and header, whether the key is the token's, the
-/// signature, then the claims in the order of §4.3.
+/// Checks the value of the `DPoP` field. The order is: form and header, whether the key is the
+/// token's, the signature, then the claims in the order of §4.3.
 ///
 /// # Errors
 /// The first check that refuses.
@@ -54,16 +55,19 @@ pub struct Expected<'a> {
     pub method: &'a Method,
     /// The path of the request's target, without query: [`http::Uri::path`] (item 9).
     pub path: &'a str,
-    /// The external origins of this server (item 9). Bare paths never match, whatever they are set to: `htu` is a URI.
+    /// The external origins of this server (item 9). Bare paths never match, whatever they are set
+    /// to: `htu` is a URI.
     pub targets: &'a Targets,
     /// Now (item 11).
     pub now: UnixTime,
-    /// How old and how far ahead a proof may be (item 11). The handshake plays no part: 300 s back and 60 s ahead of
-    /// `now`, unless told.
+    /// How old and how far ahead a proof may be (item 11). The handshake plays no part: 300 s back
+    /// and 60 s ahead of `now`, unless told.
     pub windows: &'a Windows,
-    /// The token that the proof goes with (item 12); `None` at a token endpoint, where an `ath` is ignored.
+    /// The token that the proof goes with (item 12); `None` at a token endpoint, where an `ath` is
+    /// ignored.
     pub token: Option<BoundToken<'a>>,
-    /// The nonces that this server takes now (item 10). `None`: it gives out none, and a `nonce` is ignored.
+    /// The nonces that this server takes now (item 10). `None`: it gives out none, and a `nonce` is
+    /// ignored.
     pub nonces: Option<&'a [Nonce]>,
 }
 
@@ -100,8 +104,12 @@ impl fmt::Debug for Verified {
 }
 
 /// Items 4 to 7, and the second half of item 12, which is cheaper than a signature.
-fn authenticate(jws: &CompactJws<'_>, bound_to: Option<JwkThumbprint>) -> Result<JwkThumbprint, DpopRefusal> {
-    let header: Header = jws::object(jws.header).ok_or(syntax("the header of the DPoP proof is malformed"))?;
+fn authenticate(
+    jws: &CompactJws<'_>,
+    bound_to: Option<JwkThumbprint>,
+) -> Result<JwkThumbprint, DpopRefusal> {
+    let header: Header =
+        jws::object(jws.header).ok_or(syntax("the header of the DPoP proof is malformed"))?;
     if header.crit.is_some() {
         return Err(syntax("the header of the DPoP proof has crit"));
     }
@@ -117,7 +125,8 @@ fn authenticate(jws: &CompactJws<'_>, bound_to: Option<JwkThumbprint>) -> Result
     if bound_to.is_some_and(|bound_to| bound_to != thumbprint) {
         return Err(DpopCheck::KeyBinding.into());
     }
-    let signature = from_base64url(jws.signature).ok_or(syntax("the signature of the DPoP proof is not base64url"))?;
+    let signature = from_base64url(jws.signature)
+        .ok_or(syntax("the signature of the DPoP proof is not base64url"))?;
     key.verify_sig(jws.signing_input, &signature)
         .map_err(|_| DpopCheck::Signature)?;
     Ok(thumbprint)
@@ -135,7 +144,10 @@ fn check_nonce(claims: &CompleteClaims, expected: &Expected<'_>) -> Result<(), D
 }
 
 /// Item 11.
-fn check_issued_at(claims: &CompleteClaims, expected: &Expected<'_>) -> Result<UnixTime, DpopRefusal> {
+fn check_issued_at(
+    claims: &CompleteClaims,
+    expected: &Expected<'_>,
+) -> Result<UnixTime, DpopRefusal> {
     let now = expected.now.as_secs();
     let oldest = now.saturating_sub(expected.windows.past.as_secs());
     let newest = now.saturating_add(expected.windows.future.as_secs());
@@ -196,7 +208,8 @@ struct CompleteClaims {
 
 impl RawClaims {
     fn of(payload: &[u8]) -> Result<Self, DpopRefusal> {
-        let text = from_base64url(payload).ok_or(syntax("the payload of the DPoP proof is not base64url"))?;
+        let text = from_base64url(payload)
+            .ok_or(syntax("the payload of the DPoP proof is not base64url"))?;
         match serde_json::from_slice(&text) {
             Ok(Object(claims)) => Ok(claims),
             // JSON, but no object, or a claim stands twice or has the wrong type.
@@ -208,7 +221,9 @@ impl RawClaims {
     /// Item 3.
     fn complete(self) -> Option<CompleteClaims> {
         Some(CompleteClaims {
-            jti: self.jti.filter(|jti| (1..=MAX_JTI_OCTETS).contains(&jti.len()))?,
+            jti: self
+                .jti
+                .filter(|jti| (1..=MAX_JTI_OCTETS).contains(&jti.len()))?,
             htm: self.htm?,
             htu: self.htu?,
             iat: whole_seconds(&self.iat?)?,

@@ -25,7 +25,9 @@ fn part(assertion: &str, number: usize) -> Value {
 /// Verified by aws-lc directly.
 fn is_signed_by(identity: &Identity, algorithm: Algorithm, assertion: &str) -> bool {
     let (input, encoded) = assertion.rsplit_once('.').unwrap();
-    let certificate = x509_parser::parse_x509_certificate(&identity.certificate).unwrap().1;
+    let certificate = x509_parser::parse_x509_certificate(&identity.certificate)
+        .unwrap()
+        .1;
     let verification: &dyn signature::VerificationAlgorithm = match algorithm {
         Algorithm::Es256 => &signature::ECDSA_P256_SHA256_FIXED,
         Algorithm::Es384 => &signature::ECDSA_P384_SHA384_FIXED,
@@ -72,14 +74,19 @@ fn an_assertion_names_the_client_the_server_and_its_time_and_is_signed_by_the_ke
                 })
             );
             assert!(is_signed_by(identity, algorithm, &assertion));
-            assert_ne!(part(&key.sign(&claims(1)).unwrap(), 1)["jti"], payload["jti"]);
+            assert_ne!(
+                part(&key.sign(&claims(1)).unwrap(), 1)["jti"],
+                payload["jti"]
+            );
         }
     }
 }
 
 #[test]
 fn a_kid_stands_in_the_header_if_one_is_given() {
-    let key = AssertionKey::new(P256.signing_key()).unwrap().with_kid("2026-11");
+    let key = AssertionKey::new(P256.signing_key())
+        .unwrap()
+        .with_kid("2026-11");
     assert_eq!(part(&key.sign(&claims(0)).unwrap(), 0)["kid"], "2026-11");
 }
 

@@ -8,15 +8,22 @@ fn what_is_written_is_read_back() {
     let challenge = Challenge::bearer()
         .with("error", "use_session_binding")
         .with("error_description", "a \"quoted\" back\\slash, and = sign")
-        .with("resource_metadata", "https://h/.well-known/oauth-protected-resource");
+        .with(
+            "resource_metadata",
+            "https://h/.well-known/oauth-protected-resource",
+        );
     assert_eq!(read(&[challenge.header_value()]), [challenge]);
-    assert_eq!(read(&[Challenge::bearer().header_value()]), [Challenge::bearer()]);
+    assert_eq!(
+        read(&[Challenge::bearer().header_value()]),
+        [Challenge::bearer()]
+    );
     assert_eq!(Challenge::bearer().header_value(), "Bearer");
 }
 
 #[test]
 fn parameters_are_found_whatever_their_case() {
-    let value = HeaderValue::from_static("bearer ERROR=invalid_proof, scope=\"a b\", Error=\"second\"");
+    let value =
+        HeaderValue::from_static("bearer ERROR=invalid_proof, scope=\"a b\", Error=\"second\"");
     let found = &read(&[value])[0];
     assert_eq!(found.scheme, "bearer");
     assert_eq!(found.error(), Some("invalid_proof"));

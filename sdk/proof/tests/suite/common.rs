@@ -1,7 +1,7 @@
 //! Keys, certificates, and proofs put together by hand.
 //!
-//! Nothing here goes through the crate's own minting: signatures come from aws-lc in JWS form directly, so
-//! that the crate is checked against something other than itself.
+//! Nothing here goes through the crate's own minting: signatures come from aws-lc in JWS form
+//! directly, so that the crate is checked against something other than itself.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -17,7 +17,9 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bowline_proof::{ProofKey, ProofVerifier, Thumbprint};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::{crypto::aws_lc_rs::sign::any_supported_type, sign::SigningKey};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime, pem::PemObject};
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime, pem::PemObject,
+};
 
 /// A self-signed certificate and its key.
 pub(crate) struct Identity {
@@ -25,13 +27,18 @@ pub(crate) struct Identity {
     pub(crate) pkcs8: PrivatePkcs8KeyDer<'static>,
 }
 
-pub(crate) static P256: LazyLock<Identity> = LazyLock::new(|| Identity::generate(&rcgen::PKCS_ECDSA_P256_SHA256));
-pub(crate) static P384: LazyLock<Identity> = LazyLock::new(|| Identity::generate(&rcgen::PKCS_ECDSA_P384_SHA384));
-pub(crate) static ED25519: LazyLock<Identity> = LazyLock::new(|| Identity::generate(&rcgen::PKCS_ED25519));
-pub(crate) static RSA: LazyLock<Identity> = LazyLock::new(|| Identity::generate(&rcgen::PKCS_RSA_SHA256));
+pub(crate) static P256: LazyLock<Identity> =
+    LazyLock::new(|| Identity::generate(&rcgen::PKCS_ECDSA_P256_SHA256));
+pub(crate) static P384: LazyLock<Identity> =
+    LazyLock::new(|| Identity::generate(&rcgen::PKCS_ECDSA_P384_SHA384));
+pub(crate) static ED25519: LazyLock<Identity> =
+    LazyLock::new(|| Identity::generate(&rcgen::PKCS_ED25519));
+pub(crate) static RSA: LazyLock<Identity> =
+    LazyLock::new(|| Identity::generate(&rcgen::PKCS_RSA_SHA256));
 
 /// A second P-256 identity: whose proofs must be refused where the first one's are taken.
-pub(crate) static THIEF: LazyLock<Identity> = LazyLock::new(|| Identity::generate(&rcgen::PKCS_ECDSA_P256_SHA256));
+pub(crate) static THIEF: LazyLock<Identity> =
+    LazyLock::new(|| Identity::generate(&rcgen::PKCS_ECDSA_P256_SHA256));
 
 impl Identity {
     pub(crate) fn generate(algorithm: &'static rcgen::SignatureAlgorithm) -> Self {
@@ -89,7 +96,11 @@ impl Identity {
         match algorithm {
             "ES256" => ecdsa(&signature::ECDSA_P256_SHA256_FIXED_SIGNING),
             "ES384" => ecdsa(&signature::ECDSA_P384_SHA384_FIXED_SIGNING),
-            "EdDSA" | "Ed25519" => Ed25519KeyPair::from_pkcs8(key).unwrap().sign(message).as_ref().to_vec(),
+            "EdDSA" | "Ed25519" => Ed25519KeyPair::from_pkcs8(key)
+                .unwrap()
+                .sign(message)
+                .as_ref()
+                .to_vec(),
             "PS256" => rsa(&signature::RSA_PSS_SHA256),
             "RS256" => rsa(&signature::RSA_PKCS1_SHA256),
             _ => panic!("no such algorithm: {algorithm}"),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bowline_proof::{EXPORTER_LABEL, ExporterValue};
 use rustls::{
-    ClientConfig, ClientConnection, ConnectionCommon, HandshakeKind, RootCertStore, ServerConfig, ServerConnection,
-    SupportedProtocolVersion,
+    ClientConfig, ClientConnection, ConnectionCommon, HandshakeKind, RootCertStore, ServerConfig,
+    ServerConnection, SupportedProtocolVersion,
     server::WebPkiClientVerifier,
     version::{TLS12, TLS13},
 };
@@ -73,7 +73,10 @@ fn a_resumed_session_has_another_value() {
         full.exchange_data();
         let resumed = Pair::connect(&configs);
         assert_eq!(full.client.handshake_kind(), Some(HandshakeKind::Full));
-        assert_eq!(resumed.client.handshake_kind(), Some(HandshakeKind::Resumed));
+        assert_eq!(
+            resumed.client.handshake_kind(),
+            Some(HandshakeKind::Resumed)
+        );
         assert!(!full.value().matches(&resumed.value()));
         assert!(resumed.value().matches(&resumed.server_value()));
     }
@@ -107,9 +110,10 @@ impl Configs {
             roots.add(certificate.clone()).unwrap();
             Arc::new(roots)
         };
-        let verifier = WebPkiClientVerifier::builder_with_provider(trust(&P256.certificate), provider.clone())
-            .build()
-            .unwrap();
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(trust(&P256.certificate), provider.clone())
+                .build()
+                .unwrap();
         let mut server = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[version])
             .unwrap()

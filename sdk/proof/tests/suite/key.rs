@@ -7,8 +7,8 @@ use std::sync::{
 
 use aws_lc_rs::signature;
 use bowline_proof::{
-    AccessToken, Algorithm, ExporterValue, KeyErrorKind, MAX_PROOF_OCTETS, MintErrorKind, Proof, ProofClaims, ProofKey,
-    ProofVerifier, RequestClaims, Thumbprint,
+    AccessToken, Algorithm, ExporterValue, KeyErrorKind, MAX_PROOF_OCTETS, MintErrorKind, Proof,
+    ProofClaims, ProofKey, ProofVerifier, RequestClaims, Thumbprint,
 };
 use http::Method;
 use rustls::{
@@ -43,7 +43,8 @@ fn each_kind_of_key_mints_its_own_algorithm() {
     }
 }
 
-/// With short `r` and `s` among so many, conversion from DER has to pad; aws-lc verifies the result.
+/// With short `r` and `s` among so many, conversion from DER has to pad; aws-lc verifies the
+/// result.
 #[test]
 fn ecdsa_signatures_are_fixed_width() {
     for (identity, octets) in [(&P256, 64), (&P384, 96)] {
@@ -53,14 +54,19 @@ fn ecdsa_signatures_are_fixed_width() {
             let (input, encoded) = proof.as_str().rsplit_once('.').unwrap();
             let signature = from_base64url(encoded);
             assert_eq!(signature.len(), octets);
-            let certificate = x509_parser::parse_x509_certificate(&identity.certificate).unwrap().1;
+            let certificate = x509_parser::parse_x509_certificate(&identity.certificate)
+                .unwrap()
+                .1;
             let algorithm = match octets {
                 64 => &signature::ECDSA_P256_SHA256_FIXED,
                 _ => &signature::ECDSA_P384_SHA384_FIXED,
             };
-            signature::UnparsedPublicKey::new(algorithm, &certificate.public_key().subject_public_key.data)
-                .verify(input.as_bytes(), &signature)
-                .unwrap();
+            signature::UnparsedPublicKey::new(
+                algorithm,
+                &certificate.public_key().subject_public_key.data,
+            )
+            .verify(input.as_bytes(), &signature)
+            .unwrap();
         }
     }
 }
@@ -171,7 +177,10 @@ fn an_ecdsa_key_that_answers_without_der_is_an_error() {
     let error = ProofKey::new(&P256.certificate, raw(false)).unwrap_err();
     assert_eq!(error.kind(), KeyErrorKind::Signing);
     let key = ProofKey::new(&P256.certificate, raw(true)).unwrap();
-    assert_eq!(try_mint(&key, None).unwrap_err().kind(), MintErrorKind::Signing);
+    assert_eq!(
+        try_mint(&key, None).unwrap_err().kind(),
+        MintErrorKind::Signing
+    );
 }
 
 #[test]
@@ -195,7 +204,10 @@ fn rsa_under_2048_bits_is_refused_on_both_sides() {
 #[test]
 fn a_curve_outside_the_profile_is_unsupported() {
     let p521 = Identity::generate(&rcgen::PKCS_ECDSA_P521_SHA512);
-    assert_eq!(verifier_error(&p521.certificate), KeyErrorKind::UnsupportedKey);
+    assert_eq!(
+        verifier_error(&p521.certificate),
+        KeyErrorKind::UnsupportedKey
+    );
     let error = ProofKey::new(&p521.certificate, p521.signing_key()).unwrap_err();
     assert_eq!(error.kind(), KeyErrorKind::UnsupportedKey);
 }
@@ -205,7 +217,12 @@ fn a_damaged_certificate_is_refused() {
     let der = P256.certificate.to_vec();
     let truncated = der[..der.len() - 1].to_vec();
     let trailing = [der, vec![0]].concat();
-    for damaged in [Vec::new(), b"not a certificate".to_vec(), truncated, trailing] {
+    for damaged in [
+        Vec::new(),
+        b"not a certificate".to_vec(),
+        truncated,
+        trailing,
+    ] {
         let damaged = CertificateDer::from(damaged);
         assert_eq!(verifier_error(&damaged), KeyErrorKind::BadCertificate);
     }
@@ -228,7 +245,8 @@ fn a_thumbprint_reads_what_it_writes_and_nothing_else() {
     let padded = format!("{text}=");
     let short = base64url([1; 31]);
     let long = base64url([1; 33]);
-    // 43 characters whose last has bits beyond the 32nd octet: a second spelling of the same octets.
+    // 43 characters whose last has bits beyond the 32nd octet: a second spelling of the same
+    // octets.
     let loose = format!("{}B", &base64url([0; 32])[..42]);
     let standard_alphabet = "+".repeat(43);
     for wrong in [&padded, &short, &long, &loose, &standard_alphabet, ""] {
@@ -244,7 +262,10 @@ fn mint(key: &ProofKey, request: Option<RequestClaims>) -> Proof {
     try_mint(key, request).unwrap()
 }
 
-fn try_mint(key: &ProofKey, request: Option<RequestClaims>) -> Result<Proof, bowline_proof::MintError> {
+fn try_mint(
+    key: &ProofKey,
+    request: Option<RequestClaims>,
+) -> Result<Proof, bowline_proof::MintError> {
     key.mint(&ProofClaims {
         token: AccessToken::new("opaque-token").unwrap().hash(),
         exporter: &ExporterValue::from_bytes([7; 32]),
@@ -301,7 +322,9 @@ impl SigningKey for Odd {
     }
 
     fn public_key(&self) -> Option<rustls_pki_types::SubjectPublicKeyInfoDer<'_>> {
-        self.shows_public_half.then(|| self.key.public_key()).flatten()
+        self.shows_public_half
+            .then(|| self.key.public_key())
+            .flatten()
     }
 
     fn algorithm(&self) -> SignatureAlgorithm {

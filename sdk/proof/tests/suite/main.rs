@@ -1,4 +1,5 @@
-//! What `bowline-proof` claims, and attempts to break each claim. One binary, because linking is the slow part.
+//! What `bowline-proof` claims, and attempts to break each claim. One binary, because linking is
+//! the slow part.
 
 mod assertion;
 mod challenge;

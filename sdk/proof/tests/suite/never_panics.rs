@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bowline_proof::{
-    AccessToken, Challenge, Check, Confirmation, Expected, ExporterValue, Origin, ProofVerifier, Refusal, Targets,
-    Thumbprint, Verified, Windows, challenges,
+    AccessToken, Challenge, Check, Confirmation, Expected, ExporterValue, Origin, ProofVerifier,
+    Refusal, Targets, Thumbprint, Verified, Windows, challenges,
     dpop::{self, DpopCheck, DpopKey, DpopRefusal, Nonce},
     target_uri,
 };
@@ -272,8 +272,8 @@ fn json_text() -> impl Strategy<Value = String> {
     ];
     let value = scalar.prop_recursive(4, 24, 6, |inner| {
         let name = prop::sample::select(vec![
-            "typ", "alg", "x5t#S256", "crit", "ath", "ekm", "iat", "jti", "htm", "htu", "cnf", "tls_exp", "jkt",
-            "nonce", "jwk", "kty", "x", "y", "n", "e", "d", "other",
+            "typ", "alg", "x5t#S256", "crit", "ath", "ekm", "iat", "jti", "htm", "htu", "cnf",
+            "tls_exp", "jkt", "nonce", "jwk", "kty", "x", "y", "n", "e", "d", "other",
         ]);
         prop_oneof![
             vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(","))),

@@ -39,7 +39,9 @@ fn debug_output_of_every_secret_type_is_redacted() {
     };
     let verifier = P256.verifier();
     let accepted = verifier.verify(proof.as_str().as_bytes(), &expected);
-    let refused = THIEF.verifier().verify(proof.as_str().as_bytes(), &expected);
+    let refused = THIEF
+        .verifier()
+        .verify(proof.as_str().as_bytes(), &expected);
     assert!(accepted.is_ok() && refused.is_err());
 
     let key = DpopKey::new(P256.signing_key()).unwrap();
@@ -117,7 +119,12 @@ fn errors_repeat_nothing_of_what_they_refuse() {
 
 fn shows_no_secret(text: &str, proof: &bowline_proof::Proof) {
     let hash = crate::common::sha256(TOKEN.as_bytes());
-    let hex = |octets: &[u8]| octets.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let hex = |octets: &[u8]| {
+        octets
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect::<String>()
+    };
     let exporter_text = String::from_utf8(EXPORTER.to_vec()).unwrap();
     let signature = proof.as_str().rsplit('.').next().unwrap();
     for secret in [

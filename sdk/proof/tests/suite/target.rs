@@ -17,7 +17,11 @@ fn equivalent_uris_have_one_target() {
         "https://api.example.com/v1/%6d%63p",
         "https://api.example.com/v1/m%63%70?a#b",
     ] {
-        assert_eq!(of(uri).as_deref(), Ok("https://api.example.com/v1/mcp"), "{uri}");
+        assert_eq!(
+            of(uri).as_deref(),
+            Ok("https://api.example.com/v1/mcp"),
+            "{uri}"
+        );
     }
 }
 

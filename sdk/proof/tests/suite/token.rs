@@ -1,8 +1,8 @@
 //! Access tokens and what their `cnf` demands (TK-0..TK-2).
 
 use bowline_proof::{
-    AccessToken, Confirmation, ConfirmationError, Demand, EXPORTER_LABEL, InvalidAccessToken, Scheme,
-    dpop::JwkThumbprint,
+    AccessToken, Confirmation, ConfirmationError, Demand, EXPORTER_LABEL, InvalidAccessToken,
+    Scheme, dpop::JwkThumbprint,
 };
 use http::HeaderValue;
 use serde_json::{Value, json};
@@ -44,8 +44,16 @@ fn the_authorization_field_is_read_with_its_scheme_in_any_case() {
 
 #[test]
 fn another_scheme_and_a_malformed_token_are_told_apart() {
-    let error = |field: &[u8]| AccessToken::from_authorization(&HeaderValue::from_bytes(field).unwrap()).unwrap_err();
-    for field in [&b"DPoP t0k"[..], b"Basic dTpw", b"", b"Bearert0k", b"Bearer\tt0k"] {
+    let error = |field: &[u8]| {
+        AccessToken::from_authorization(&HeaderValue::from_bytes(field).unwrap()).unwrap_err()
+    };
+    for field in [
+        &b"DPoP t0k"[..],
+        b"Basic dTpw",
+        b"",
+        b"Bearert0k",
+        b"Bearer\tt0k",
+    ] {
         assert_eq!(error(field), InvalidAccessToken::OtherScheme);
     }
     for field in [
@@ -61,7 +69,8 @@ fn another_scheme_and_a_malformed_token_are_told_apart() {
 
 #[test]
 fn credentials_are_read_with_either_scheme_which_is_kept() {
-    let read = |field: &'static str| AccessToken::from_credentials(&HeaderValue::from_static(field));
+    let read =
+        |field: &'static str| AccessToken::from_credentials(&HeaderValue::from_static(field));
     for (field, scheme) in [
         ("Bearer t0k", Scheme::Bearer),
         ("bearer   t0k", Scheme::Bearer),
@@ -71,7 +80,10 @@ fn credentials_are_read_with_either_scheme_which_is_kept() {
         let token = read(field).unwrap();
         assert_eq!((token.secret(), token.scheme()), ("t0k", scheme), "{field}");
     }
-    assert_eq!(read("Basic dTpw").unwrap_err(), InvalidAccessToken::OtherScheme);
+    assert_eq!(
+        read("Basic dTpw").unwrap_err(),
+        InvalidAccessToken::OtherScheme
+    );
     assert_eq!(read("DPoP").unwrap_err(), InvalidAccessToken::Malformed);
     assert_eq!(read("DPoP a b").unwrap_err(), InvalidAccessToken::Malformed);
 }
@@ -100,9 +112,15 @@ fn a_token_demands_what_its_confirmation_says_or_else_its_scheme() {
     // TK-0
     let session = jwt(&json!({"cnf": cnf()}).to_string());
     assert_eq!(demand(&session, Scheme::Bearer), Ok(Demand::Session));
-    assert_eq!(demand(&session, Scheme::Dpop), Err(ConfirmationError::OtherScheme));
+    assert_eq!(
+        demand(&session, Scheme::Dpop),
+        Err(ConfirmationError::OtherScheme)
+    );
     let malformed = jwt(&json!({"cnf": 1}).to_string());
-    assert_eq!(demand(&malformed, Scheme::Dpop), Err(ConfirmationError::Malformed));
+    assert_eq!(
+        demand(&malformed, Scheme::Dpop),
+        Err(ConfirmationError::Malformed)
+    );
 }
 
 #[test]
@@ -141,7 +159,8 @@ fn a_jwt_tells_its_confirmation_and_an_opaque_token_has_none() {
     }
 }
 
-/// One reader of a doubled member takes the first, another the last: nobody can tell what was meant.
+/// One reader of a doubled member takes the first, another the last: nobody can tell what was
+/// meant.
 #[test]
 fn a_jwt_with_a_doubled_member_is_malformed() {
     let cnf = cnf().to_string();
@@ -151,7 +170,10 @@ fn a_jwt_with_a_doubled_member_is_malformed() {
         format!("{{\"cnf\":{{}},\"cnf\":{cnf}}}"),
         format!("{{\"cnf\":{{{label},{label}}}}}"),
     ] {
-        assert_eq!(jwt(&payload).confirmation(), Err(&ConfirmationError::Malformed));
+        assert_eq!(
+            jwt(&payload).confirmation(),
+            Err(&ConfirmationError::Malformed)
+        );
     }
 }
 
@@ -210,14 +232,24 @@ fn the_confirmation_decides_what_is_demanded() {
     assert_eq!(demand(x5t_s256, &None, &jkt), Ok(Demand::Dpop));
 
     // TK-0, TK-2, TK-1
-    assert_eq!(demand(x5t_s256, &label, &jkt), Err(ConfirmationError::Conflict));
-    for other in ["", "EXPORTER-Channel-Binding", "exporter-oauth-tls-session-bound"] {
+    assert_eq!(
+        demand(x5t_s256, &label, &jkt),
+        Err(ConfirmationError::Conflict)
+    );
+    for other in [
+        "",
+        "EXPORTER-Channel-Binding",
+        "exporter-oauth-tls-session-bound",
+    ] {
         assert_eq!(
             demand(x5t_s256, &Some(other.to_owned()), &None),
             Err(ConfirmationError::UnknownLabel)
         );
     }
-    assert_eq!(demand(None, &label, &None), Err(ConfirmationError::NoCertificate));
+    assert_eq!(
+        demand(None, &label, &None),
+        Err(ConfirmationError::NoCertificate)
+    );
 }
 
 fn cnf() -> Value {

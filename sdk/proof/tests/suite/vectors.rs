@@ -6,7 +6,9 @@ mod generate;
 
 use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
-use bowline_proof::{AccessToken, Expected, ExporterValue, ProofClaims, RequestClaims, Targets, Windows};
+use bowline_proof::{
+    AccessToken, Expected, ExporterValue, ProofClaims, RequestClaims, Targets, Windows,
+};
 use rustls_pki_types::UnixTime;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -77,7 +79,9 @@ fn every_vector_is_taken_or_refused_as_it_says() {
         assert_eq!(verifier.thumbprint().to_string(), vectors.thumbprint);
         let scene = vectors.scene();
         for vector in &vectors.accepted {
-            let verified = verifier.verify(vector.proof.as_bytes(), &scene.expected()).unwrap();
+            let verified = verifier
+                .verify(vector.proof.as_bytes(), &scene.expected())
+                .unwrap();
             assert_eq!(verified.is_reusable(), vector.reusable, "{}", vector.name);
         }
         for vector in &vectors.refused {
@@ -94,7 +98,11 @@ fn every_vector_is_taken_or_refused_as_it_says() {
 #[test]
 fn every_check_of_a_proof_refuses_some_vector_of_each_algorithm() {
     for vectors in all() {
-        let reasons: BTreeSet<_> = vectors.refused.iter().map(|vector| &*vector.reason).collect();
+        let reasons: BTreeSet<_> = vectors
+            .refused
+            .iter()
+            .map(|vector| &*vector.reason)
+            .collect();
         let all = [
             "proof_syntax",
             "proof_type",
@@ -116,7 +124,11 @@ fn every_check_of_a_proof_refuses_some_vector_of_each_algorithm() {
 fn minting_makes_the_vectors_again() {
     for vectors in all().filter(|vectors| vectors.algorithm != "RS256") {
         for (name, proof) in mint(&vectors.identity()) {
-            let vector = vectors.accepted.iter().find(|vector| vector.name == name).unwrap();
+            let vector = vectors
+                .accepted
+                .iter()
+                .find(|vector| vector.name == name)
+                .unwrap();
             let signing_input = |proof: &str| proof.rsplit_once('.').unwrap().0.to_owned();
             assert_eq!(signing_input(&proof), signing_input(&vector.proof));
             if vectors.algorithm == "EdDSA" {
@@ -139,7 +151,15 @@ fn mint(identity: &Identity) -> Vec<(&'static str, String)> {
                 issued_at: time(NOW),
                 request,
             };
-            (name, identity.proof_key().mint(&claims).unwrap().as_str().to_owned())
+            (
+                name,
+                identity
+                    .proof_key()
+                    .mint(&claims)
+                    .unwrap()
+                    .as_str()
+                    .to_owned(),
+            )
         })
         .to_vec()
 }

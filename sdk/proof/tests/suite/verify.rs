@@ -1,5 +1,6 @@
-//! RS-5..RS-9. Each refused proof differs in one thing from a proof that is taken, and is properly signed by
-//! the right key where the signature is not that thing: so only the named check can have refused it.
+//! RS-5..RS-9. Each refused proof differs in one thing from a proof that is taken, and is properly
+//! signed by the right key where the signature is not that thing: so only the named check can have
+//! refused it.
 
 mod claims;
 mod form;
@@ -8,8 +9,8 @@ mod signature;
 use std::time::Duration;
 
 use bowline_proof::{
-    AccessToken, Check, Expected, ExporterValue, ProofClaims, Refusal, RequestClaims, Targets, TokenHash, Verified,
-    Windows,
+    AccessToken, Check, Expected, ExporterValue, ProofClaims, Refusal, RequestClaims, Targets,
+    TokenHash, Verified, Windows,
 };
 use http::Method;
 use rustls_pki_types::UnixTime;
@@ -34,14 +35,21 @@ fn what_the_client_mints_the_server_takes() {
             };
             identity.proof_key().mint(&claims).unwrap()
         };
-        let verify = |proof: &str| identity.verifier().verify(proof.as_bytes(), &scene.expected()).unwrap();
+        let verify = |proof: &str| {
+            identity
+                .verifier()
+                .verify(proof.as_bytes(), &scene.expected())
+                .unwrap()
+        };
         let reusable = verify(mint(None).as_str());
         assert!(reusable.is_reusable() && !reusable.has_all_request_claims());
         assert_eq!(reusable.jti(), None);
         assert_eq!(reusable.issued_at, time(NOW));
 
         let uri = "https://api.example.com/mcp?x=1".parse().unwrap();
-        let request = RequestClaims::new(&Method::POST, &uri).unwrap().with_jti("j-1");
+        let request = RequestClaims::new(&Method::POST, &uri)
+            .unwrap()
+            .with_jti("j-1");
         let single = verify(mint(Some(request)).as_str());
         assert!(!single.is_reusable() && single.has_all_request_claims());
         assert_eq!(single.jti(), Some("j-1"));
@@ -62,7 +70,9 @@ fn every_algorithm_that_fits_the_key_is_taken() {
         header["alg"] = json!(algorithm);
         let proof = identity.jws(algorithm, &header.to_string(), &claims().to_string());
         let scene = Scene::default();
-        let verified = identity.verifier().verify(proof.as_bytes(), &scene.expected());
+        let verified = identity
+            .verifier()
+            .verify(proof.as_bytes(), &scene.expected());
         assert!(verified.is_ok(), "{algorithm}");
     }
 }

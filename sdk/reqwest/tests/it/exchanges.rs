@@ -40,7 +40,10 @@ async fn a_get_and_a_json_post_are_answered() {
     let mirrored: Value = response.error_for_status().unwrap().json().await.unwrap();
     assert_eq!(mirrored["method"], "POST");
     assert_eq!(mirrored["body"], r#"{"a":[1,2]}"#);
-    assert_eq!(mirrored["headers"]["content-type"], json!(["application/json"]));
+    assert_eq!(
+        mirrored["headers"]["content-type"],
+        json!(["application/json"])
+    );
     assert_eq!(mirrored["headers"]["content-length"], json!(["11"]));
     assert_eq!(mirrored["headers"]["x-one"], json!(["1"]));
 }
@@ -69,7 +72,11 @@ async fn bodies_stream_both_ways_at_once() {
             );
         }
         drop(chunks);
-        assert_eq!(within(A_MINUTE, response.bytes()).await.unwrap(), "", "{http:?}");
+        assert_eq!(
+            within(A_MINUTE, response.bytes()).await.unwrap(),
+            "",
+            "{http:?}"
+        );
     }
 }
 
@@ -132,28 +139,43 @@ async fn extensions_go_out_with_the_request_and_come_back_with_the_response() {
         .unwrap();
 
     let transport = Transport::from(client.clone());
-    let response = transport.execute(Request::try_from(request).unwrap()).await.unwrap();
+    let response = transport
+        .execute(Request::try_from(request).unwrap())
+        .await
+        .unwrap();
 
-    let refusal: &Refusal = response.extensions().get().expect("a fresh proof was refused twice");
+    let refusal: &Refusal = response
+        .extensions()
+        .get()
+        .expect("a fresh proof was refused twice");
     assert_eq!(refusal.error, "invalid_proof");
     let row = &client.stats().operations[&THINGS];
-    assert_eq!(row.causes, [(Cause::First, 1), (Cause::Challenge, 1)].into());
+    assert_eq!(
+        row.causes,
+        [(Cause::First, 1), (Cause::Challenge, 1)].into()
+    );
 }
 
 /// A tower service as an object, which a stack of layers may be built on.
 type Sending = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
-type AnyService = Box<dyn Service<Request, Response = Response, Error = Error, Future = Sending> + Send>;
+type AnyService =
+    Box<dyn Service<Request, Response = Response, Error = Error, Future = Sending> + Send>;
 
 #[tokio::test]
 async fn it_is_a_tower_service_and_can_be_an_object() {
     let house = House::new();
     let server = house.server(CyclingOptions::default());
     let mut service: AnyService = Box::new(house.transport());
-    std::future::poll_fn(|cx| service.poll_ready(cx)).await.unwrap();
+    std::future::poll_fn(|cx| service.poll_ready(cx))
+        .await
+        .unwrap();
     // Spawned: a request's future may move between threads.
     let call = service.call(house.get(format!("{}/nothing", server.origin())));
     let response = tokio::spawn(call).await.unwrap().unwrap();
     assert_eq!(response.status(), 204);
     let body = http::Response::<Body>::from(response).into_body();
-    assert!(http_body::Body::is_end_stream(&body), "there is nothing to wait for");
+    assert!(
+        http_body::Body::is_end_stream(&body),
+        "there is nothing to wait for"
+    );
 }

@@ -19,7 +19,9 @@ use crate::house::{A_MINUTE, BOTH, House, upload, within};
 const AN_HOUR: Duration = Duration::from_secs(3600);
 
 fn stack(transport: Transport) -> ClientWithMiddleware {
-    ClientBuilder::new(reqwest::Client::new()).with(transport).build()
+    ClientBuilder::new(reqwest::Client::new())
+        .with(transport)
+        .build()
 }
 
 fn found<'a>(error: &'a (dyn StdError + 'static)) -> &'a Error {
@@ -67,7 +69,8 @@ async fn a_lost_answer_keeps_its_kind_through_a_middleware_stack() {
 
 #[tokio::test]
 async fn an_error_is_found_below_what_other_middlewares_wrap_around_it() {
-    /// Wraps errors, as reqwest-retry does: the one way after a second sending, the other way without one.
+    /// Wraps errors, as reqwest-retry does: the one way after a second sending, the other way
+    /// without one.
     struct Wrapping(fn(reqwest_middleware::Error) -> Wrapped);
 
     #[derive(Debug, thiserror::Error)]
@@ -98,15 +101,24 @@ async fn an_error_is_found_below_what_other_middlewares_wrap_around_it() {
         .with(Wrapping(Wrapped::Transparent))
         .with(house.transport())
         .build();
-    let error = stack.execute(house.get("http://example.com/")).await.unwrap_err();
-    assert_eq!(found(&error).kind(), Kind::Client(ClientKind::PlaintextRefused));
+    let error = stack
+        .execute(house.get("http://example.com/"))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        found(&error).kind(),
+        Kind::Client(ClientKind::PlaintextRefused)
+    );
     assert!(Error::find(&io::Error::other("none of ours")).is_none());
 }
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_worth_another_try() {
     let house = House::new();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let error = house
         .transport()
         .execute(house.get(format!("https://{free}/")))
@@ -125,7 +137,10 @@ async fn a_request_that_cannot_be_sent_is_the_callers_fault() {
         .header("session-binding-proof", "mine");
     for (request, kind) in [
         (house.get("https://{name}/"), Kind::InvalidUrl),
-        (mine.build().unwrap(), Kind::Client(ClientKind::InvalidRequest)),
+        (
+            mine.build().unwrap(),
+            Kind::Client(ClientKind::InvalidRequest),
+        ),
         (
             house.get("http://localhost/"),
             Kind::Client(ClientKind::PlaintextRefused),
@@ -146,7 +161,9 @@ async fn a_request_body_that_fails_is_told_from_a_failing_server() {
     for http in BOTH {
         let (chunks, body) = upload();
         chunks.send(Ok("a part".to_owned())).unwrap();
-        chunks.send(Err(io::Error::other("the disk is gone"))).unwrap();
+        chunks
+            .send(Err(io::Error::other("the disk is gone")))
+            .unwrap();
         let request = house
             .request(Method::POST, format!("{}/mirror", server.origin()))
             .body(body);
@@ -156,7 +173,11 @@ async fn a_request_body_that_fails_is_told_from_a_failing_server() {
             .unwrap_err();
 
         let inner = found(&error);
-        assert_eq!(inner.kind(), Kind::Client(ClientKind::RequestBody), "{http:?}: {inner}");
+        assert_eq!(
+            inner.kind(),
+            Kind::Client(ClientKind::RequestBody),
+            "{http:?}: {inner}"
+        );
         assert_eq!(inner.fault(), Fault::Caller);
         assert!(inner.may_have_been_processed(), "a part of it has left");
     }
@@ -166,7 +187,11 @@ async fn a_request_body_that_fails_is_told_from_a_failing_server() {
 async fn a_response_body_that_is_cut_fails_with_bowlines_error_inside() {
     let house = House::new();
     let peer = Peer::start(&house.pki, Misbehaviour::CutMidBody);
-    let response = house.transport().execute(house.get(peer.origin())).await.unwrap();
+    let response = house
+        .transport()
+        .execute(house.get(peer.origin()))
+        .await
+        .unwrap();
     assert_eq!(response.content_length(), Some(1000));
     let error = response.bytes().await.unwrap_err();
     let inner = found(&error);
@@ -233,8 +258,14 @@ async fn the_bowline_clients_own_time_outs_say_which_step_was_slow() {
     };
     let transport = Transport::new(house.builder().timeouts(timeouts).build().unwrap());
     let request = house.request(Method::GET, peer.origin()).timeout(AN_HOUR);
-    let error = transport.execute(request.build().unwrap()).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Client(ClientKind::Timeout(Step::TlsHandshake)));
+    let error = transport
+        .execute(request.build().unwrap())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.kind(),
+        Kind::Client(ClientKind::Timeout(Step::TlsHandshake))
+    );
     assert!(error.is_timeout());
     assert!(error.is_worth_another_try());
 }
@@ -245,10 +276,16 @@ async fn a_time_out_that_no_clock_can_count_is_none() {
     let server = house.server(CyclingOptions::default());
     let url = format!("{}/nothing", server.origin());
     let request = house.request(Method::GET, url).timeout(Duration::MAX);
-    let response = house.transport().execute(request.build().unwrap()).await.unwrap();
+    let response = house
+        .transport()
+        .execute(request.build().unwrap())
+        .await
+        .unwrap();
     assert_eq!(response.status(), 204);
 }
 
-fn sources<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+fn sources<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())
 }

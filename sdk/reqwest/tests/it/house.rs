@@ -18,7 +18,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bowline_client::{AccessToken, Builder, Client, HttpVersions, Identity, Trust};
 use bowline_proof::{EXPORTER_LABEL, PROOF_HEADER};
 use bowline_reqwest::Transport;
-use bowline_server::{BindingLayer, ConnectionFacts, ConnectionId, TokenError, TokenValidator, ValidToken};
+use bowline_server::{
+    BindingLayer, ConnectionFacts, ConnectionId, TokenError, TokenValidator, ValidToken,
+};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
 use bowline_testkit::tls::ClientAuth;
@@ -95,7 +97,8 @@ impl House {
     /// The agent's client, before `build`.
     pub(crate) fn builder(&self) -> Builder {
         let leaf = &self.agent;
-        let identity = Identity::from_pem(leaf.chain_pem().as_bytes(), leaf.key_pem().as_bytes()).expect("a pair");
+        let identity = Identity::from_pem(leaf.chain_pem().as_bytes(), leaf.key_pem().as_bytes())
+            .expect("a pair");
         let trust = Trust::authorities([self.pki.ca_der().clone()]).expect("a trust anchor");
         Client::builder().identity(identity).trust(trust)
     }
@@ -119,7 +122,8 @@ impl House {
 
     /// A session-bound token of the agent.
     pub(crate) fn token(&self, name: &str) -> AccessToken {
-        let cnf = json!({ "x5t#S256": self.agent.thumbprint().to_string(), "tls_exp": EXPORTER_LABEL });
+        let cnf =
+            json!({ "x5t#S256": self.agent.thumbprint().to_string(), "tls_exp": EXPORTER_LABEL });
         let claims = json!({ "sub": name, "cnf": cnf });
         let header = json!({ "alg": "ES256", "typ": "at+jwt" });
         let encode = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
@@ -128,14 +132,20 @@ impl House {
     }
 
     /// A request as a user of reqwest makes it.
-    pub(crate) fn request(&self, method: reqwest::Method, url: impl reqwest::IntoUrl) -> reqwest::RequestBuilder {
+    pub(crate) fn request(
+        &self,
+        method: reqwest::Method,
+        url: impl reqwest::IntoUrl,
+    ) -> reqwest::RequestBuilder {
         reqwest::Client::new()
             .request(method, url)
             .bearer_auth(self.token("a").secret())
     }
 
     pub(crate) fn get(&self, url: impl reqwest::IntoUrl) -> reqwest::Request {
-        self.request(reqwest::Method::GET, url).build().expect("a request")
+        self.request(reqwest::Method::GET, url)
+            .build()
+            .expect("a request")
     }
 }
 
@@ -151,7 +161,9 @@ pub(crate) fn upload() -> (UnboundedSender<io::Result<String>>, reqwest::Body) {
 
 /// A guard against hanging; it decides nothing.
 pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> F::Output {
-    tokio::time::timeout(limit, future).await.expect("no end in sight")
+    tokio::time::timeout(limit, future)
+        .await
+        .expect("no end in sight")
 }
 
 /// Far longer than what is on its way takes.
@@ -166,10 +178,18 @@ fn routes() -> Router {
         .route("/redirect", any(async || Redirect::to("/mirror")))
         .route(
             "/refuse",
-            any(async || (StatusCode::UNAUTHORIZED, [("www-authenticate", INVALID_PROOF)])),
+            any(async || {
+                (
+                    StatusCode::UNAUTHORIZED,
+                    [("www-authenticate", INVALID_PROOF)],
+                )
+            }),
         )
         .route("/nothing", any(async || StatusCode::NO_CONTENT))
-        .route("/teapot", any(async || (StatusCode::IM_A_TEAPOT, "short and stout")))
+        .route(
+            "/teapot",
+            any(async || (StatusCode::IM_A_TEAPOT, "short and stout")),
+        )
 }
 
 const INVALID_PROOF: &str = "Bearer error=\"invalid_proof\"";
@@ -177,8 +197,16 @@ const INVALID_PROOF: &str = "Bearer error=\"invalid_proof\"";
 /// Says what came.
 async fn mirror(request: Request) -> impl IntoResponse {
     let (head, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, usize::MAX).await.expect("a whole body");
-    let names = ["content-type", "content-length", "transfer-encoding", "x-one", "cookie"];
+    let body = axum::body::to_bytes(body, usize::MAX)
+        .await
+        .expect("a whole body");
+    let names = [
+        "content-type",
+        "content-length",
+        "transfer-encoding",
+        "x-one",
+        "cookie",
+    ];
     let fields = names.map(|name| {
         let values: Vec<_> = head
             .headers
@@ -220,7 +248,9 @@ async fn record(State(seen): State<Seen>, request: Request, next: Next) -> Respo
     let proofs = request.headers().get_all(PROOF_HEADER).iter();
     let arrival = Arrival {
         connection: facts.id(),
-        proofs: proofs.map(|v| v.to_str().expect("text").to_owned()).collect(),
+        proofs: proofs
+            .map(|v| v.to_str().expect("text").to_owned())
+            .collect(),
         path: request.uri().path().to_owned(),
         headers: request.headers().clone(),
     };

@@ -9,7 +9,9 @@ use bowline_reqwest::Transport;
 use bowline_testkit::peers::CyclingOptions;
 use http::{Extensions, HeaderMap, HeaderValue};
 use reqwest::{Proxy, Request, Response};
-use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Extension, Middleware, Next, RequestBuilder, Result};
+use reqwest_middleware::{
+    ClientBuilder, ClientWithMiddleware, Extension, Middleware, Next, RequestBuilder, Result,
+};
 
 use crate::house::House;
 
@@ -18,7 +20,12 @@ pub(crate) struct Twice;
 
 #[async_trait::async_trait]
 impl Middleware for Twice {
-    async fn handle(&self, request: Request, extensions: &mut Extensions, next: Next<'_>) -> Result<Response> {
+    async fn handle(
+        &self,
+        request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> Result<Response> {
         let again = request.try_clone().expect("no streamed body");
         next.clone().run(request, extensions).await?.bytes().await?;
         next.run(again, extensions).await
@@ -37,7 +44,12 @@ impl Counting {
 
 #[async_trait::async_trait]
 impl Middleware for Counting {
-    async fn handle(&self, request: Request, extensions: &mut Extensions, next: Next<'_>) -> Result<Response> {
+    async fn handle(
+        &self,
+        request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> Result<Response> {
         self.0.fetch_add(1, Ordering::Relaxed);
         next.run(request, extensions).await
     }
@@ -47,7 +59,11 @@ impl Middleware for Counting {
 async fn middlewares_before_it_see_every_sending_and_those_after_it_none() {
     let house = House::new();
     let server = house.server(CyclingOptions::default());
-    let [above, between, below] = [Counting::default(), Counting::default(), Counting::default()];
+    let [above, between, below] = [
+        Counting::default(),
+        Counting::default(),
+        Counting::default(),
+    ];
     let stack = ClientBuilder::new(reqwest::Client::new())
         .with(above.clone())
         .with(Twice)
@@ -132,10 +148,16 @@ async fn a_token_may_come_in_the_extensions_of_the_stack_and_beats_the_requests_
     extensions.insert(stacks.clone());
 
     let request = Request::try_from(request).unwrap();
-    let response = stack.execute_with_extensions(request, &mut extensions).await.unwrap();
+    let response = stack
+        .execute_with_extensions(request, &mut extensions)
+        .await
+        .unwrap();
 
     assert_eq!(response.status(), 204);
-    assert_eq!(house.seen.all()[0].headers["authorization"], *stacks.authorization());
+    assert_eq!(
+        house.seen.all()[0].headers["authorization"],
+        *stacks.authorization()
+    );
 }
 
 #[tokio::test]
@@ -143,7 +165,8 @@ async fn it_can_be_an_object_among_others() {
     let house = House::new();
     let server = house.server(CyclingOptions::default());
     let counting = Counting::default();
-    let stack: Vec<Arc<dyn Middleware>> = vec![Arc::new(counting.clone()), Arc::new(house.transport())];
+    let stack: Vec<Arc<dyn Middleware>> =
+        vec![Arc::new(counting.clone()), Arc::new(house.transport())];
     let stack = ClientWithMiddleware::new(reqwest::Client::new(), stack);
 
     let response = get(&house, &stack, &format!("{}/nothing", server.origin())).await;

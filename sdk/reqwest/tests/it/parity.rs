@@ -21,7 +21,9 @@ const REQUESTS: [(Method, &str, Make); 12] = [
     (Method::DELETE, "/mirror/../mirror", |r| r),
     (Method::POST, "/mirror", |r| r),
     (Method::POST, "/mirror", |r| r.body("")),
-    (Method::POST, "/mirror", |r| r.json(&json!({ "json": true }))),
+    (Method::POST, "/mirror", |r| {
+        r.json(&json!({ "json": true }))
+    }),
     (Method::PUT, "/mirror", |r| {
         r.header("content-type", "text/plain").body("text")
     }),

@@ -57,7 +57,10 @@ async fn one_proof_is_signed_for_a_hundred_concurrent_requests_of_either_face() 
             .all(|response| response.status() == StatusCode::NO_CONTENT)
     );
     let totals = client.stats().totals;
-    assert_eq!((totals.requests, totals.with_proof, totals.signatures()), (100, 100, 1));
+    assert_eq!(
+        (totals.requests, totals.with_proof, totals.signatures()),
+        (100, 100, 1)
+    );
     let mut proofs = house.seen.proofs();
     assert_eq!(proofs.len(), 100);
     proofs.dedup();
@@ -97,7 +100,11 @@ async fn a_request_sent_again_on_another_connection_has_a_proof_for_that_one() {
 async fn a_proof_for_one_request_is_not_sent_again_with_it() {
     let house = House::new();
     let server = house.server(CyclingOptions::default());
-    let client = house.builder().hardening(Hardening::Request).build().unwrap();
+    let client = house
+        .builder()
+        .hardening(Hardening::Request)
+        .build()
+        .unwrap();
     let stack = ClientBuilder::new(reqwest::Client::new())
         .with(Twice)
         .with(Transport::new(client))

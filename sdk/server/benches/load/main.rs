@@ -1,13 +1,15 @@
 //! Bounds under load: `cargo bench -p bowline-server --bench load`.
 //!
-//! 10,000 connections that say nothing, 2,000 handshakes that drip an octet a second, 2,000 TLS connections without a
-//! request, 100,000 distinct tokens, 1,000,000 distinct `jti` in session-binding proofs and as many in DPoP proofs; and all
-//! the while an honest client who opens a connection, asks three times and closes it. It ends with an error if that client is ever
-//! refused. Printed for each phase: resident memory of the server's process and the honest client's slowest round. The
-//! loiterers live in a process of their own; the clients that send tokens and proofs live in the server's.
+//! 10,000 connections that say nothing, 2,000 handshakes that drip an octet a second, 2,000 TLS
+//! connections without a request, 100,000 distinct tokens, 1,000,000 distinct `jti` in
+//! session-binding proofs and as many in DPoP proofs; and all the while an honest client who opens
+//! a connection, asks three times and closes it. It ends with an error if that client is ever
+//! refused. Printed for each phase: resident memory of the server's process and the honest client's
+//! slowest round. The loiterers live in a process of their own; the clients that send tokens and
+//! proofs live in the server's.
 //!
-//! It takes minutes, and 12,000 file descriptors in each process, which it allows itself within `ulimit -Hn`.
-//! `BOWLINE_LOAD_SHARE=10` runs a tenth.
+//! It takes minutes, and 12,000 file descriptors in each process, which it allows itself within
+//! `ulimit -Hn`. `BOWLINE_LOAD_SHARE=10` runs a tenth.
 
 #![allow(clippy::print_stdout, reason = "it is what a bench is for")]
 
@@ -57,7 +59,8 @@ fn main() {
 }
 
 async fn run() {
-    let share: usize = std::env::var("BOWLINE_LOAD_SHARE").map_or(1, |share| share.parse().expect("a number"));
+    let share: usize =
+        std::env::var("BOWLINE_LOAD_SHARE").map_or(1, |share| share.parse().expect("a number"));
     let site = Site::new();
     let folder = Folder::new("load");
     folder.write("ca.pem", site.ca.pem());
@@ -84,7 +87,10 @@ async fn run() {
         honest.is_served(1).await;
         report.phase(&format!("after_{}", kind.name()), &honest);
     }
-    scenario::distinct_tokens(&site, server.addr, 100_000 / share, || report.phase("tokens", &honest)).await;
+    scenario::distinct_tokens(&site, server.addr, 100_000 / share, || {
+        report.phase("tokens", &honest)
+    })
+    .await;
     let jti = Mutex::new(&mut report);
     scenario::distinct_jti(&site, server.addr, 1_000_000 / share, || {
         jti.lock().unwrap().keep("jti", &honest);
@@ -113,17 +119,29 @@ impl Default for Report {
 
 impl Report {
     fn phase(&mut self, phase: &str, honest: &Honest) {
-        self.figure(&format!("{phase}.resident_kib"), resident_kib().unwrap_or_default());
+        self.figure(
+            &format!("{phase}.resident_kib"),
+            resident_kib().unwrap_or_default(),
+        );
         self.figure(&format!("{phase}.honest_slowest_ms"), honest.slowest());
-        self.figure(&format!("{phase}.at_seconds"), self.begun.elapsed().as_secs());
+        self.figure(
+            &format!("{phase}.at_seconds"),
+            self.begun.elapsed().as_secs(),
+        );
     }
 
     /// Of a phase that is told of often, the largest figures.
     fn keep(&mut self, phase: &str, honest: &Honest) {
         for (name, value) in [
-            (format!("load.{phase}.resident_kib"), resident_kib().unwrap_or_default()),
+            (
+                format!("load.{phase}.resident_kib"),
+                resident_kib().unwrap_or_default(),
+            ),
             (format!("load.{phase}.honest_slowest_ms"), honest.slowest()),
-            (format!("load.{phase}.at_seconds"), self.begun.elapsed().as_secs()),
+            (
+                format!("load.{phase}.at_seconds"),
+                self.begun.elapsed().as_secs(),
+            ),
         ] {
             let kept = self.figures.entry(name).or_default();
             *kept = value.max(*kept);
@@ -136,7 +154,11 @@ impl Report {
     }
 
     fn write(self) {
-        for (name, value) in self.figures.iter().filter(|(name, _)| name.starts_with("load.jti.")) {
+        for (name, value) in self
+            .figures
+            .iter()
+            .filter(|(name, _)| name.starts_with("load.jti."))
+        {
             println!("{name} {value}");
         }
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/bench");
@@ -155,7 +177,10 @@ struct Loiterers {
 impl Loiterers {
     fn start(kind: Loitering, number: usize, addr: SocketAddr, folder: &Folder) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
-            .env("BOWLINE_LOAD_ROLE", format!("{} {number} {addr}", kind.name()))
+            .env(
+                "BOWLINE_LOAD_ROLE",
+                format!("{} {number} {addr}", kind.name()),
+            )
             .current_dir(folder.path(""))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -205,7 +230,9 @@ async fn loiter(role: &str) {
 
 fn client() -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file("ca.pem").unwrap()).unwrap();
+    roots
+        .add(CertificateDer::from_pem_file("ca.pem").unwrap())
+        .unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let chain = vec![CertificateDer::from_pem_file("agent.pem").unwrap()];
     let mut config = ClientConfig::builder_with_provider(provider)

@@ -1,10 +1,12 @@
 //! What one verification costs: `cargo bench -p bowline-server --bench verify`.
 //!
-//! Each figure is one call of the real `BindingService` around a service that answers at once and with a validator that
-//! answers at once, so it holds everything that the layer does to a request: finding token, proof and facts, all of
-//! RS-1..RS-13, and the `Binding` extension. It does not hold: TLS, HTTP parsing, validation of the token (RS-2), and the
-//! making of the request, which happens before the clock starts. `baseline` is the same call without the layer: mostly what it
-//! costs to drop a request. `…_vs_cached` divides the figures as they are, `….net` after taking `baseline` off both.
+//! Each figure is one call of the real `BindingService` around a service that answers at once and
+//! with a validator that answers at once, so it holds everything that the layer does to a request:
+//! finding token, proof and facts, all of RS-1..RS-13, and the `Binding` extension. It does not
+//! hold: TLS, HTTP parsing, validation of the token (RS-2), and the making of the request, which
+//! happens before the clock starts. `baseline` is the same call without the layer: mostly what it
+//! costs to drop a request. `…_vs_cached` divides the figures as they are, `….net` after taking
+//! `baseline` off both.
 //!
 //! | figure | a request with |
 //! |---|---|
@@ -14,8 +16,8 @@
 //! | `dpop` | a DPoP proof (ES256), without nonces, replay memory in this process |
 //! | `bearer` | a bearer token and no proof |
 //!
-//! One process, one thread, rounds interleaved, medians of rounds. Prints `name value` lines and writes
-//! `target/bench/verify.json`.
+//! One process, one thread, rounds interleaved, medians of rounds. Prints `name value` lines and
+//! writes `target/bench/verify.json`.
 
 #[path = "../../tests/server/pki.rs"]
 #[expect(dead_code, reason = "shared with the tests, which use more of it")]
@@ -40,7 +42,10 @@ impl Service<Request<()>> for Inner {
     type Error = std::convert::Infallible;
     type Future = std::future::Ready<Result<Response<()>, Self::Error>>;
 
-    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
+    fn poll_ready(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Self::Error>> {
         std::task::Poll::Ready(Ok(()))
     }
 
@@ -53,8 +58,8 @@ impl Service<Request<()>> for Inner {
 /// A round of each takes about a millisecond, so that what else the machine does hits all alike.
 const ROUNDS: usize = 301;
 
-/// So few requests are made before the clock runs that they are still in the processor's caches, as one is that was just
-/// parsed.
+/// So few requests are made before the clock runs that they are still in the processor's caches, as
+/// one is that was just parsed.
 const BATCH: usize = 20;
 
 /// A contender: its name, how many calls a round has, and what makes its requests.
@@ -76,7 +81,11 @@ fn main() {
         rounds: Vec::new(),
     };
     let mut contenders = [
-        contender("baseline", 2_000, Box::new(|| world.cached()) as Box<dyn FnMut() -> _>),
+        contender(
+            "baseline",
+            2_000,
+            Box::new(|| world.cached()) as Box<dyn FnMut() -> _>,
+        ),
         contender("cached", 2_000, Box::new(|| world.cached())),
         contender("bearer", 2_000, Box::new(|| world.bearer())),
         contender("full", 20, Box::new(|| world.never_seen())),
@@ -93,18 +102,41 @@ fn main() {
                     name => time(&mut service, requests, Some(expected(name))),
                 };
             }
-            contender.rounds.push(took.as_nanos() as f64 / contender.calls as f64);
+            contender
+                .rounds
+                .push(took.as_nanos() as f64 / contender.calls as f64);
         }
     }
-    let figures = contenders.map(|contender| (format!("{}.ns", contender.name), median(contender.rounds)));
-    let of = |name: &str| figures.iter().find(|(known, _)| known == name).expect("measured").1;
-    let ratio = |name: &str| (format!("{name}_vs_cached"), of(&format!("{name}.ns")) / of("cached.ns"));
+    let figures =
+        contenders.map(|contender| (format!("{}.ns", contender.name), median(contender.rounds)));
+    let of = |name: &str| {
+        figures
+            .iter()
+            .find(|(known, _)| known == name)
+            .expect("measured")
+            .1
+    };
+    let ratio = |name: &str| {
+        (
+            format!("{name}_vs_cached"),
+            of(&format!("{name}.ns")) / of("cached.ns"),
+        )
+    };
     let net = |name: &str| {
         let added = |name: &str| of(&format!("{name}.ns")) - of("baseline.ns");
-        (format!("{name}_vs_cached.net"), added(name) / added("cached"))
+        (
+            format!("{name}_vs_cached.net"),
+            added(name) / added("cached"),
+        )
     };
     let ratios = ["full", "request", "dpop"].map(|name| [ratio(name), net(name)]);
-    report(figures.iter().cloned().chain(ratios.into_iter().flatten()).collect());
+    report(
+        figures
+            .iter()
+            .cloned()
+            .chain(ratios.into_iter().flatten())
+            .collect(),
+    );
 }
 
 fn expected(name: &str) -> BindingClass {
@@ -148,7 +180,12 @@ fn report(figures: Vec<(String, f64)>) {
     }
     let json: serde_json::Map<_, _> = figures
         .into_iter()
-        .map(|(name, value)| (format!("verify.{name}"), ((value * 10.0).round() / 10.0).into()))
+        .map(|(name, value)| {
+            (
+                format!("verify.{name}"),
+                ((value * 10.0).round() / 10.0).into(),
+            )
+        })
         .collect();
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/bench");
     std::fs::create_dir_all(folder).expect("target/ can be written");

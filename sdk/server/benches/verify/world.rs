@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use bowline_proof::dpop::{self, DPOP_HEADER, DpopKey};
 use bowline_proof::{
-    AccessToken, EXPORTER_LABEL, ExporterValue, PROOF_HEADER, ProofClaims, ProofKey, RequestClaims, Scheme,
+    AccessToken, EXPORTER_LABEL, ExporterValue, PROOF_HEADER, ProofClaims, ProofKey, RequestClaims,
+    Scheme,
 };
 use bowline_server::{
-    Acceptor, BindingClass, BindingLayer, BindingService, ClientAuth, ConnectionFacts, Dpop, MemoryReplayStore,
-    ServerEvent, ServerIdentity, ServerTls, TokenError, TokenValidator, ValidToken,
+    Acceptor, BindingClass, BindingLayer, BindingService, ClientAuth, ConnectionFacts, Dpop,
+    MemoryReplayStore, ServerEvent, ServerIdentity, ServerTls, TokenError, TokenValidator,
+    ValidToken,
 };
 use http::{HeaderValue, Method, Request};
 use rustls::ClientConfig;
@@ -77,7 +79,8 @@ impl World {
         let (facts, exporter) = runtime.block_on(handshake(&ca, &client));
         let key = client.proof_key();
         // As long as a JWT of an ordinary authorization server.
-        let token = |length: usize| AccessToken::new("eyJ".to_owned() + &"a".repeat(length)).unwrap();
+        let token =
+            |length: usize| AccessToken::new("eyJ".to_owned() + &"a".repeat(length)).unwrap();
         let session = token(897);
         let claims = ProofClaims {
             token: session.hash(),
@@ -155,7 +158,10 @@ impl World {
             nonce: None,
         };
         let proof = self.dpop_key.mint(&claims).unwrap();
-        self.request(&self.dpop, Some((DPOP_HEADER, proof.header_value().clone())))
+        self.request(
+            &self.dpop,
+            Some((DPOP_HEADER, proof.header_value().clone())),
+        )
     }
 
     fn with_proof(&self, request: Option<RequestClaims>) -> Request<()> {
@@ -166,11 +172,18 @@ impl World {
             request,
         };
         let proof = self.key.mint(&claims).unwrap();
-        self.request(&self.session, Some((PROOF_HEADER, proof.header_value().clone())))
+        self.request(
+            &self.session,
+            Some((PROOF_HEADER, proof.header_value().clone())),
+        )
     }
 
     /// What a JSON-RPC client sends, with fields copied as a parser copies them.
-    fn request(&self, token: &AccessToken, proof: Option<(http::HeaderName, HeaderValue)>) -> Request<()> {
+    fn request(
+        &self,
+        token: &AccessToken,
+        proof: Option<(http::HeaderName, HeaderValue)>,
+    ) -> Request<()> {
         let copied = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).unwrap();
         let mut request = Request::post("/mcp")
             .header("host", "api.example.com")
@@ -186,10 +199,16 @@ impl World {
     }
 }
 
-async fn handshake(ca: &Ca, client: &crate::pki::Identity) -> (Arc<ConnectionFacts>, ExporterValue) {
+async fn handshake(
+    ca: &Ca,
+    client: &crate::pki::Identity,
+) -> (Arc<ConnectionFacts>, ExporterValue) {
     let server = ca.server();
-    let identity =
-        ServerIdentity::from_pem(server.certificate_pem.as_bytes(), server.key.serialize_pem().as_bytes()).unwrap();
+    let identity = ServerIdentity::from_pem(
+        server.certificate_pem.as_bytes(),
+        server.key.serialize_pem().as_bytes(),
+    )
+    .unwrap();
     let tls = ServerTls::builder(identity, ClientAuth::Required(ca.roots()))
         .build()
         .unwrap();
@@ -214,7 +233,10 @@ async fn handshake(ca: &Ca, client: &crate::pki::Identity) -> (Arc<ConnectionFac
 /// The result of a future that has nothing to wait for.
 pub(crate) fn poll_now<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
-    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+    match future
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+    {
         Poll::Ready(output) => output,
         Poll::Pending => panic!("there is nothing to wait for"),
     }

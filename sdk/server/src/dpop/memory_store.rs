@@ -12,9 +12,9 @@ use super::{Insertion, ProofId, ReplayStore};
 
 /// Remembers used proofs in this process, up to a bound, each until it is too old to be taken.
 ///
-/// An entry takes about 100 octets. At a steady rate there are as many entries as requests within the proofs' window
-/// ([`BindingLayer::windows`](crate::BindingLayer::windows)). When it is full, requests are refused rather than
-/// taken unremembered.
+/// An entry takes about 100 octets. At a steady rate there are as many entries as requests within
+/// the proofs' window ([`BindingLayer::windows`](crate::BindingLayer::windows)). When it is full,
+/// requests are refused rather than taken unremembered.
 pub struct MemoryReplayStore {
     bound: usize,
     state: Mutex<State>,
@@ -27,7 +27,8 @@ struct State {
     by_end: BTreeMap<u64, Vec<ProofId>>,
 }
 
-/// So many expired entries are dropped for each that comes, so that no request pays for all of them.
+/// So many expired entries are dropped for each that comes, so that no request pays for all of
+/// them.
 const DROPPED_AT_ONCE: usize = 16;
 
 impl MemoryReplayStore {
@@ -71,7 +72,11 @@ impl ReplayStore for MemoryReplayStore {
 impl State {
     fn drop_expired(&mut self, now: u64) {
         for _ in 0..DROPPED_AT_ONCE {
-            let Some(mut oldest) = self.by_end.first_entry().filter(|oldest| *oldest.key() < now) else {
+            let Some(mut oldest) = self
+                .by_end
+                .first_entry()
+                .filter(|oldest| *oldest.key() < now)
+            else {
                 return;
             };
             if let Some(proof) = oldest.get_mut().pop() {

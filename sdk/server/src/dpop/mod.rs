@@ -1,4 +1,5 @@
-//! DPoP at the resource server (RFC 9449): what it takes beyond the proofs themselves, that is memory and nonces.
+//! DPoP at the resource server (RFC 9449): what it takes beyond the proofs themselves, that is
+//! memory and nonces.
 
 mod memory_store;
 mod nonces;
@@ -11,10 +12,12 @@ pub use self::memory_store::MemoryReplayStore;
 pub use self::nonces::DpopNonces;
 pub use self::replay::{Insertion, ProofId, ReplayStore};
 
-/// How tokens that are bound to a DPoP key are taken: give it to [`BindingLayer::dpop`](crate::BindingLayer::dpop).
+/// How tokens that are bound to a DPoP key are taken: give it to
+/// [`BindingLayer::dpop`](crate::BindingLayer::dpop).
 ///
-/// A DPoP proof is not tied to a connection. So a copy of it is good wherever the request may go, until it is too old,
-/// unless somebody remembers that it was there: the [`ReplayStore`]. Nodes that answer to the same origin must share one.
+/// A DPoP proof is not tied to a connection. So a copy of it is good wherever the request may go,
+/// until it is too old, unless somebody remembers that it was there: the [`ReplayStore`]. Nodes
+/// that answer to the same origin must share one.
 #[derive(Clone)]
 pub struct Dpop {
     pub(crate) replay: Arc<dyn ReplayStore>,
@@ -30,8 +33,8 @@ impl Dpop {
         }
     }
 
-    /// Requires a nonce of this server in each proof (RFC 9449 §9), which stops proofs that were made in advance
-    /// (§11.2). Costs each client one more answer 401 when it starts.
+    /// Requires a nonce of this server in each proof (RFC 9449 §9), which stops proofs that were
+    /// made in advance (§11.2). Costs each client one more answer 401 when it starts.
     #[must_use]
     pub fn nonces(mut self, nonces: DpopNonces) -> Self {
         self.nonces = Some(Arc::new(nonces));

@@ -11,9 +11,9 @@ use rustls_pki_types::UnixTime;
 
 /// Gives out nonces for DPoP proofs and knows them again (RFC 9449 §8, §9).
 ///
-/// Time is cut into periods, each with one nonce, the same for all clients. It is given out during its period and taken
-/// during that and the next. Nobody can tell it before its period without the secret, so a proof that was made in
-/// advance is good for two periods at most.
+/// Time is cut into periods, each with one nonce, the same for all clients. It is given out during
+/// its period and taken during that and the next. Nobody can tell it before its period without the
+/// secret, so a proof that was made in advance is good for two periods at most.
 pub struct DpopNonces {
     secret: hmac::Key,
     period: u64,
@@ -26,19 +26,20 @@ const PURPOSE: &[u8] = b"bowline DPoP nonce";
 const NONCE_OCTETS: usize = 16;
 
 impl DpopNonces {
-    /// With a secret that all nodes of this origin share, so that each takes the others' nonces. A new nonce comes up
-    /// every `period`, in whole seconds and at least one.
+    /// With a secret that all nodes of this origin share, so that each takes the others' nonces. A
+    /// new nonce comes up every `period`, in whole seconds and at least one.
     #[must_use]
     pub fn new(secret: &[u8; 32], period: Duration) -> Self {
         Self::with_key(hmac::Key::new(hmac::HMAC_SHA256, secret), period)
     }
 
-    /// With a random secret that is gone with this value: for a single node. Nonces from before a restart are refused,
-    /// which costs each client one more answer 401.
+    /// With a random secret that is gone with this value: for a single node. Nonces from before a
+    /// restart are refused, which costs each client one more answer 401.
     #[must_use]
     pub fn random(period: Duration) -> Self {
         // Only a broken system lacks random octets; to go on with a known secret would be worse.
-        let secret = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).expect("the system's random source");
+        let secret = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
+            .expect("the system's random source");
         Self::with_key(secret, period)
     }
 
@@ -49,7 +50,8 @@ impl DpopNonces {
         }
     }
 
-    /// The nonces that are taken now: that of this period, which is also the one to give out, and that of the last.
+    /// The nonces that are taken now: that of this period, which is also the one to give out, and
+    /// that of the last.
     pub(crate) fn accepted(&self, now: UnixTime) -> [Nonce; 2] {
         let period = now.as_secs() / self.period;
         // Before the first period, in 1970, there is none; to repeat this one does no harm.
@@ -61,7 +63,8 @@ impl DpopNonces {
         hash.update(PURPOSE);
         hash.update(&period.to_be_bytes());
         let hash = hash.sign();
-        Nonce::new(&URL_SAFE_NO_PAD.encode(&hash.as_ref()[..NONCE_OCTETS])).expect("base64url is made of NQCHARs")
+        Nonce::new(&URL_SAFE_NO_PAD.encode(&hash.as_ref()[..NONCE_OCTETS]))
+            .expect("base64url is made of NQCHARs")
     }
 }
 
@@ -83,7 +86,9 @@ mod tests {
     }
 
     fn accepted(nonces: &DpopNonces, seconds: u64) -> [String; 2] {
-        nonces.accepted(at(seconds)).map(|nonce| nonce.as_str().to_owned())
+        nonces
+            .accepted(at(seconds))
+            .map(|nonce| nonce.as_str().to_owned())
     }
 
     #[test]
@@ -101,7 +106,8 @@ mod tests {
     #[test]
     fn nodes_with_one_secret_take_each_others_nonces_and_no_others() {
         let period = Duration::from_secs(60);
-        let [one, same, other] = [[7; 32], [7; 32], [8; 32]].map(|secret| DpopNonces::new(&secret, period));
+        let [one, same, other] =
+            [[7; 32], [7; 32], [8; 32]].map(|secret| DpopNonces::new(&secret, period));
         assert_eq!(accepted(&one, 6000), accepted(&same, 6000));
         assert_ne!(accepted(&one, 6000), accepted(&other, 6000));
         let [one, other] = [DpopNonces::random(period), DpopNonces::random(period)];

@@ -1,4 +1,5 @@
-//! The memory of proofs that were used (RFC 9449 §11.1): a seam, because several nodes may have to share it.
+//! The memory of proofs that were used (RFC 9449 §11.1): a seam, because several nodes may have to
+//! share it.
 
 use std::fmt;
 
@@ -7,13 +8,14 @@ use bowline_proof::dpop::Verified;
 use futures_util::future::BoxFuture;
 use rustls_pki_types::UnixTime;
 
-/// Remembers which proofs were used. [`MemoryReplayStore`](crate::MemoryReplayStore) is one, for a single node.
+/// Remembers which proofs were used. [`MemoryReplayStore`](crate::MemoryReplayStore) is one, for a
+/// single node.
 pub trait ReplayStore: Send + Sync + 'static {
-    /// Notes that this proof is used now, unless it was used before; of any number of concurrent calls with the same
-    /// proof, on whatever node, one may get [`Insertion::Fresh`].
+    /// Notes that this proof is used now, unless it was used before; of any number of concurrent
+    /// calls with the same proof, on whatever node, one may get [`Insertion::Fresh`].
     ///
-    /// The entry must be kept through the second `until`, and may be forgotten after: the proof is then too old to be
-    /// taken. `now` is the time of the layer's clock.
+    /// The entry must be kept through the second `until`, and may be forgotten after: the proof is
+    /// then too old to be taken. `now` is the time of the layer's clock.
     fn insert(&self, proof: ProofId, now: UnixTime, until: UnixTime) -> BoxFuture<'_, Insertion>;
 }
 
@@ -31,8 +33,8 @@ pub enum Insertion {
     Unavailable,
 }
 
-/// Names a proof: a hash of its key, or of the connection that a trusted proxy attests, and of its `jti`; so nobody can use
-/// up another's `jti`.
+/// Names a proof: a hash of its key, or of the connection that a trusted proxy attests, and of its
+/// `jti`; so nobody can use up another's `jti`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ProofId([u8; 32]);
 
@@ -48,7 +50,8 @@ impl ProofId {
         Self::hash(proof.key.as_bytes(), &proof.jti)
     }
 
-    /// Of a session-binding proof on a connection to a trusted proxy, of which `connection` is a hash.
+    /// Of a session-binding proof on a connection to a trusted proxy, of which `connection` is a
+    /// hash.
     pub(crate) fn attested(connection: &[u8; 32], jti: &str) -> Self {
         Self::hash(connection, jti)
     }

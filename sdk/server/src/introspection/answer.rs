@@ -25,7 +25,8 @@ struct Standing {
     active: bool,
 }
 
-/// The members that are looked at. Of a wrong type they make the answer no answer: it is not the client who is wrong.
+/// The members that are looked at. Of a wrong type they make the answer no answer: it is not the
+/// client who is wrong.
 #[derive(Deserialize)]
 struct Members {
     exp: Option<serde_json::Number>,
@@ -49,10 +50,14 @@ pub(super) fn verdict(answer: &Answer, rules: &ClaimRules, now: UnixTime) -> Ver
         StatusCode::OK => {}
         // Ours, not the token's: a token that is not valid is answered 200 (section 2.3).
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            return Verdict::Unavailable("the introspection endpoint refuses this server's credentials");
+            return Verdict::Unavailable(
+                "the introspection endpoint refuses this server's credentials",
+            );
         }
         status if status.is_redirection() => {
-            return Verdict::Unavailable("the introspection endpoint redirects, and redirects are not followed");
+            return Verdict::Unavailable(
+                "the introspection endpoint redirects, and redirects are not followed",
+            );
         }
         _ => return Verdict::Unavailable("the introspection endpoint answered with an error"),
     }
@@ -61,13 +66,25 @@ pub(super) fn verdict(answer: &Answer, rules: &ClaimRules, now: UnixTime) -> Ver
     };
     match Standing::deserialize(&claims) {
         Ok(Standing { active: true }) => {}
-        Ok(Standing { active: false }) => return Verdict::Invalid("the access token is not active"),
-        Err(_) => return Verdict::Unavailable("the introspection answer does not say whether the token is active"),
+        Ok(Standing { active: false }) => {
+            return Verdict::Invalid("the access token is not active");
+        }
+        Err(_) => {
+            return Verdict::Unavailable(
+                "the introspection answer does not say whether the token is active",
+            );
+        }
     }
-    let Some(members) = Members::deserialize(&claims).ok().filter(Members::have_times) else {
+    let Some(members) = Members::deserialize(&claims)
+        .ok()
+        .filter(Members::have_times)
+    else {
         return Verdict::Unavailable("the introspection answer has members of a wrong type");
     };
-    match members.check_type().and_then(|()| rules.check(&claims, now)) {
+    match members
+        .check_type()
+        .and_then(|()| rules.check(&claims, now))
+    {
         Ok(()) => Verdict::Valid(ValidToken::new(claims)),
         Err(error) => Verdict::Invalid(error.detail()),
     }
@@ -81,16 +98,23 @@ pub(super) fn expiry(claims: &Value) -> Option<UnixTime> {
 
 impl Members {
     fn have_times(&self) -> bool {
-        let is_time = |time: &serde_json::Number| numeric_date(&Value::Number(time.clone())).is_some();
+        let is_time =
+            |time: &serde_json::Number| numeric_date(&Value::Number(time.clone())).is_some();
         [&self.exp, &self.nbf].into_iter().flatten().all(is_time)
     }
 
     /// Authorization servers answer about refresh tokens too. Some tell them apart by `token_type`.
     fn check_type(&self) -> Result<(), TokenError> {
         match self.token_type.as_deref() {
-            Some(other) if !["Bearer", "DPoP"].iter().any(|known| known.eq_ignore_ascii_case(other)) => Err(
-                TokenError::invalid("the token is not an access token of type Bearer or DPoP"),
-            ),
+            Some(other)
+                if !["Bearer", "DPoP"]
+                    .iter()
+                    .any(|known| known.eq_ignore_ascii_case(other)) =>
+            {
+                Err(TokenError::invalid(
+                    "the token is not an access token of type Bearer or DPoP",
+                ))
+            }
             _ => Ok(()),
         }
     }

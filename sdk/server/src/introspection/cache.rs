@@ -9,9 +9,9 @@ use rustls_pki_types::UnixTime;
 
 use super::answer::Verdict;
 
-/// A `moka` cache, because it keeps what is used often in preference to what came once (a flood of made-up tokens does not
-/// push good ones out, as it would with the least recently used going first), and has those who ask about the same token wait
-/// for one question.
+/// A `moka` cache, because it keeps what is used often in preference to what came once (a flood of
+/// made-up tokens does not push good ones out, as it would with the least recently used going
+/// first), and has those who ask about the same token wait for one question.
 pub(super) struct Answers(Cache<TokenHash, Known>);
 
 /// An answer, and the second in which it is not to be used any more.
@@ -22,16 +22,21 @@ pub(super) struct Known {
 }
 
 impl Answers {
-    /// For about `bound` tokens. `longest` only frees memory: what decides is [`Known::until`], by a clock that may be
-    /// replaced.
+    /// For about `bound` tokens. `longest` only frees memory: what decides is [`Known::until`], by
+    /// a clock that may be replaced.
     pub(super) fn new(bound: NonZeroUsize, longest: Duration) -> Self {
         let cache = Cache::builder().max_capacity(bound.get() as u64);
         Self(cache.time_to_live(longest).build())
     }
 
-    /// What is known about a token; `question` is put if nothing is, and by one caller only. If that one goes away, another
-    /// puts its own.
-    pub(super) async fn about(&self, token: &TokenHash, now: UnixTime, question: impl Future<Output = Known>) -> Known {
+    /// What is known about a token; `question` is put if nothing is, and by one caller only. If
+    /// that one goes away, another puts its own.
+    pub(super) async fn about(
+        &self,
+        token: &TokenHash,
+        now: UnixTime,
+        question: impl Future<Output = Known>,
+    ) -> Known {
         let fresh = |known: &Known| now.as_secs() < known.until.as_secs();
         if let Some(known) = self.0.get(token).await.filter(fresh) {
             return known;

@@ -18,8 +18,8 @@ const MAX_ANSWER: usize = 64 * 1024;
 
 const MARGIN: Duration = Duration::from_secs(1);
 
-/// Where the authorization server is asked about tokens, and with which credentials. Answers are read up to 64 KiB, and
-/// redirects are not followed.
+/// Where the authorization server is asked about tokens, and with which credentials. Answers are
+/// read up to 64 KiB, and redirects are not followed.
 #[derive(Clone)]
 pub struct IntrospectionEndpoint {
     endpoint: Endpoint,
@@ -49,12 +49,16 @@ impl IntrospectionEndpoint {
         Ok(self)
     }
 
-    /// Authenticates as `client_id` with this certificate chain and private key (PEM, one after the other in one text):
-    /// `tls_client_auth` or `self_signed_tls_client_auth` (RFC 8705 section 2).
+    /// Authenticates as `client_id` with this certificate chain and private key (PEM, one after the
+    /// other in one text): `tls_client_auth` or `self_signed_tls_client_auth` (RFC 8705 section 2).
     ///
     /// # Errors
     /// A part is missing or cannot be read, or the key is another certificate's.
-    pub fn mutual_tls(mut self, client_id: impl Into<String>, chain_and_key: &[u8]) -> Result<Self, EndpointError> {
+    pub fn mutual_tls(
+        mut self,
+        client_id: impl Into<String>,
+        chain_and_key: &[u8],
+    ) -> Result<Self, EndpointError> {
         self.endpoint = self.endpoint.identity_pem(chain_and_key)?;
         self.client_id = Some(client_id.into());
         Ok(self)
@@ -76,9 +80,16 @@ impl IntrospectionEndpoint {
         self
     }
 
-    /// `limit` is the caller's to enforce and to report; the HTTP client ends the exchange a moment after it, and no sooner.
-    pub(super) async fn ask(&self, token: &AccessToken, limit: Duration) -> Result<Answer, EndpointError> {
-        self.endpoint.ask(self.question(token, limit), MAX_ANSWER).await
+    /// `limit` is the caller's to enforce and to report; the HTTP client ends the exchange a moment
+    /// after it, and no sooner.
+    pub(super) async fn ask(
+        &self,
+        token: &AccessToken,
+        limit: Duration,
+    ) -> Result<Answer, EndpointError> {
+        self.endpoint
+            .ask(self.question(token, limit), MAX_ANSWER)
+            .await
     }
 
     fn question(&self, token: &AccessToken, limit: Duration) -> RequestBuilder {
@@ -132,7 +143,8 @@ mod tests {
     /// Also where it is longer than an exchange may take elsewhere.
     #[test]
     fn a_question_may_take_as_long_as_the_validator_allows() {
-        let endpoint = IntrospectionEndpoint::new("https://authority.example.com/introspect").unwrap();
+        let endpoint =
+            IntrospectionEndpoint::new("https://authority.example.com/introspect").unwrap();
         let limit = Duration::from_secs(30);
         let question = endpoint.question(&AccessToken::new("token").unwrap(), limit);
         assert!(question.build().unwrap().timeout() > Some(&limit));

@@ -19,14 +19,15 @@ pub use self::endpoint::IntrospectionEndpoint;
 use crate::claims::ClaimRules;
 use crate::{Clock, TokenError, TokenValidator, ValidToken};
 
-/// Validates access tokens by asking the authorization server about them: `active`; `exp`, `nbf` and `aud` where they are
-/// in the answer; `iss` where it is configured. What the token is bound to is read from the answer's `cnf`
-/// (RFC 8705 section 3.2, TK-1).
+/// Validates access tokens by asking the authorization server about them: `active`; `exp`, `nbf`
+/// and `aud` where they are in the answer; `iss` where it is configured. What the token is bound to
+/// is read from the answer's `cnf` (RFC 8705 section 3.2, TK-1).
 ///
-/// Answers are remembered by the token's hash, within a bound, so that most requests ask nobody: a good one for a minute and
-/// never past `exp`, a bad one for 5 s, and that there was none for 1 s. So a token that is revoked may pass for as long as
-/// good answers are remembered. However many requests come with one token, it is asked about once at a time; of all tokens
-/// together no more than 64 at a time.
+/// Answers are remembered by the token's hash, within a bound, so that most requests ask nobody: a
+/// good one for a minute and never past `exp`, a bad one for 5 s, and that there was none for 1 s.
+/// So a token that is revoked may pass for as long as good answers are remembered. However many
+/// requests come with one token, it is asked about once at a time; of all tokens together no more
+/// than 64 at a time.
 ///
 /// An answer that cannot be had, or is none, makes a token neither valid nor invalid
 /// ([`TokenErrorKind::Unavailable`](crate::TokenErrorKind::Unavailable)); the log says why.
@@ -59,7 +60,11 @@ impl Times {
             unavailable,
         } = self;
         // moka takes a thousand years at most.
-        valid.max(invalid).max(unavailable).max(LONGEST_PAUSE).min(A_YEAR)
+        valid
+            .max(invalid)
+            .max(unavailable)
+            .max(LONGEST_PAUSE)
+            .min(A_YEAR)
     }
 }
 
@@ -68,12 +73,16 @@ const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// A longer wait that the endpoint asks for (`Retry-After`) is cut to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// A shorter one is made this: an endpoint that is not able to answer is not asked for each request, whatever it says.
+/// A shorter one is made this: an endpoint that is not able to answer is not asked for each
+/// request, whatever it says.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl IntrospectionValidator {
     /// Starts a validator for tokens for `audience`, this resource server.
-    pub fn builder(endpoint: IntrospectionEndpoint, audience: impl Into<String>) -> IntrospectionValidatorBuilder {
+    pub fn builder(
+        endpoint: IntrospectionEndpoint,
+        audience: impl Into<String>,
+    ) -> IntrospectionValidatorBuilder {
         IntrospectionValidatorBuilder {
             endpoint,
             rules: ClaimRules {
@@ -99,12 +108,19 @@ impl IntrospectionValidator {
 impl TokenValidator for IntrospectionValidator {
     async fn validate(&self, token: &AccessToken) -> Result<ValidToken, TokenError> {
         let now = self.0.clock.now();
-        let known = self.0.answers.about(token.hash(), now, self.0.ask(token)).await;
+        let known = self
+            .0
+            .answers
+            .about(token.hash(), now, self.0.ask(token))
+            .await;
         match known.verdict {
             Verdict::Valid(token) => Ok(token),
             Verdict::Invalid(detail) => Err(TokenError::invalid(detail)),
             Verdict::Unavailable(detail) => {
-                let left = known.until.as_secs().saturating_sub(self.0.clock.now().as_secs());
+                let left = known
+                    .until
+                    .as_secs()
+                    .saturating_sub(self.0.clock.now().as_secs());
                 Err(TokenError::unavailable(detail, Duration::from_secs(left)))
             }
         }
@@ -121,8 +137,9 @@ impl Inner {
         };
         let answered = tokio::time::timeout(self.timeout, exchange).await;
         let now = self.clock.now();
-        let after =
-            |time: Duration| UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()).saturating_add(time));
+        let after = |time: Duration| {
+            UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()).saturating_add(time))
+        };
         let (mut pause, mut cause) = (None, None);
         let verdict = match answered {
             Ok(Ok(answer)) => {
@@ -141,7 +158,9 @@ impl Inner {
                 .fold(after(self.times.valid), UnixTime::min),
             Verdict::Invalid(_) => after(self.times.invalid),
             Verdict::Unavailable(why) => {
-                let cause = cause.as_ref().map(|error| error as &(dyn std::error::Error + 'static));
+                let cause = cause
+                    .as_ref()
+                    .map(|error| error as &(dyn std::error::Error + 'static));
                 tracing::warn!(endpoint = %self.endpoint, why, cause, "introspection gave no answer");
                 after(pause.map_or(self.times.unavailable, |pause| {
                     pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
@@ -181,9 +200,10 @@ impl IntrospectionValidatorBuilder {
         self
     }
 
-    /// Whether a token passes if the answer has no `aud`. Default: no. Only where the authorization server itself calls a
-    /// token inactive to a resource server that it was not issued for: the receiver of a token could otherwise use it at
-    /// another (T5). An `aud` that is there must name this server all the same.
+    /// Whether a token passes if the answer has no `aud`. Default: no. Only where the authorization
+    /// server itself calls a token inactive to a resource server that it was not issued for: the
+    /// receiver of a token could otherwise use it at another (T5). An `aud` that is there must name
+    /// this server all the same.
     pub fn accept_missing_audience(mut self, accepted: bool) -> Self {
         self.rules.audience_required = !accepted;
         self
@@ -195,29 +215,29 @@ impl IntrospectionValidatorBuilder {
         self
     }
 
-    /// How far the clocks of this server and of the authorization server may differ. Default: 60 s. An answer is never
-    /// remembered past `exp` by this server's clock.
+    /// How far the clocks of this server and of the authorization server may differ. Default: 60 s.
+    /// An answer is never remembered past `exp` by this server's clock.
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.rules.leeway = leeway;
         self
     }
 
-    /// How long a good answer is remembered at most, in whole seconds: how long a revoked token may still pass. Default: a
-    /// minute; zero asks for every request.
+    /// How long a good answer is remembered at most, in whole seconds: how long a revoked token may
+    /// still pass. Default: a minute; zero asks for every request.
     pub fn remember_valid(mut self, time: Duration) -> Self {
         self.times.valid = time;
         self
     }
 
-    /// How long a bad answer is remembered, in whole seconds. Default: 5 s. A token that nobody knows costs one question
-    /// in this time.
+    /// How long a bad answer is remembered, in whole seconds. Default: 5 s. A token that nobody
+    /// knows costs one question in this time.
     pub fn remember_invalid(mut self, time: Duration) -> Self {
         self.times.invalid = time;
         self
     }
 
-    /// How long after a failure nobody asks about the same token again, in whole seconds, unless the endpoint says
-    /// (`Retry-After`, a second at least and a minute at most). Default: 1 s.
+    /// How long after a failure nobody asks about the same token again, in whole seconds, unless
+    /// the endpoint says (`Retry-After`, a second at least and a minute at most). Default: 1 s.
     pub fn pause_after_failure(mut self, time: Duration) -> Self {
         self.times.unavailable = time;
         self
@@ -235,8 +255,9 @@ impl IntrospectionValidatorBuilder {
         self
     }
 
-    /// About how many tokens answers are remembered. Default: 4,096. Tokens that are used often stay in preference to
-    /// those that came once, so that made-up tokens do not push good ones out.
+    /// About how many tokens answers are remembered. Default: 4,096. Tokens that are used often
+    /// stay in preference to those that came once, so that made-up tokens do not push good ones
+    /// out.
     pub fn remembered_tokens(mut self, tokens: NonZeroUsize) -> Self {
         self.remembered_tokens = tokens;
         self

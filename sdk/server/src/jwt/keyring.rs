@@ -56,11 +56,15 @@ impl Keyring {
         Ok(keys)
     }
 
-    /// The set in use, fetched anew if it is still `old` and the last attempt lies far enough back. Callers that come
-    /// while a fetch is under way share its outcome.
-    pub(super) async fn newer_than(self: &Arc<Self>, old: Option<Arc<KeySet>>) -> Result<Arc<KeySet>, TokenError> {
+    /// The set in use, fetched anew if it is still `old` and the last attempt lies far enough back.
+    /// Callers that come while a fetch is under way share its outcome.
+    pub(super) async fn newer_than(
+        self: &Arc<Self>,
+        old: Option<Arc<KeySet>>,
+    ) -> Result<Arc<KeySet>, TokenError> {
         let keyring = self.clone();
-        // In a task of its own: a caller that goes away does not break the fetch off for the others.
+        // In a task of its own: a caller that goes away does not break the fetch off for the
+        // others.
         let attempt = tokio::spawn(async move {
             let _one_at_a_time = keyring.fetching.lock().await;
             let unchanged = match (&old, &*keyring.current.load()) {
@@ -73,14 +77,17 @@ impl Keyring {
         });
         // It fails only if it panicked; what is in use then stays in use.
         let _ = attempt.await;
-        self.current
-            .load_full()
-            .ok_or_else(|| TokenError::unavailable("the key set could not be fetched yet", self.retry_interval))
+        self.current.load_full().ok_or_else(|| {
+            TokenError::unavailable("the key set could not be fetched yet", self.retry_interval)
+        })
     }
 
     /// Whether an attempt may be made now; of concurrent callers only one may.
     fn claim_attempt(&self, interval: Duration) -> bool {
-        let mut last = self.last_attempt.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self
+            .last_attempt
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let due = last.is_none_or(|last| last.elapsed() >= interval);
         if due {
             *last = Some(Instant::now());
@@ -89,7 +96,12 @@ impl Keyring {
     }
 
     async fn fetch(&self) {
-        match self.source.load().await.and_then(|document| self.adopt(document)) {
+        match self
+            .source
+            .load()
+            .await
+            .and_then(|document| self.adopt(document))
+        {
             Ok(()) => {}
             Err(error) => {
                 let cause = std::error::Error::source(&error);

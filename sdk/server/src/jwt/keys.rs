@@ -25,7 +25,8 @@ pub(super) struct KeySet {
 
 struct Key {
     id: Option<String>,
-    /// What the key may verify: its type and the JWK's own `alg` decide, never the token alone (RFC 8725 section 3.1).
+    /// What the key may verify: its type and the JWK's own `alg` decide, never the token alone (RFC
+    /// 8725 section 3.1).
     algorithms: Vec<Algorithm>,
     key: DecodingKey,
 }
@@ -41,7 +42,10 @@ pub(super) enum Signature {
 
 impl KeySet {
     /// Takes the usable keys of a JWKS document; others are left out, as RFC 7517 section 5 asks.
-    pub(super) fn parse(document: Vec<u8>, remembered_tokens: NonZeroUsize) -> Result<Self, serde_json::Error> {
+    pub(super) fn parse(
+        document: Vec<u8>,
+        remembered_tokens: NonZeroUsize,
+    ) -> Result<Self, serde_json::Error> {
         #[derive(Deserialize)]
         struct Document {
             keys: Vec<Value>,
@@ -67,13 +71,20 @@ impl KeySet {
         let algorithm = jwt.header.alg;
         let Some(id) = &jwt.header.kid else {
             // Without `kid` every key that fits may be the one, and a newer set may have others.
-            let mut fitting = self.keys.iter().filter(|key| key.algorithms.contains(&algorithm));
+            let mut fitting = self
+                .keys
+                .iter()
+                .filter(|key| key.algorithms.contains(&algorithm));
             return match fitting.any(|key| key.verifies(jwt)) {
                 true => Signature::Good,
                 false => Signature::UnknownKey,
             };
         };
-        let mut named = self.keys.iter().filter(|key| key.id.as_ref() == Some(id)).peekable();
+        let mut named = self
+            .keys
+            .iter()
+            .filter(|key| key.id.as_ref() == Some(id))
+            .peekable();
         if named.peek().is_none() {
             return Signature::UnknownKey;
         }
@@ -101,7 +112,10 @@ impl Key {
     /// A public key for verifying signatures, of a kind and strength that is accepted.
     fn usable(value: Value) -> Option<Self> {
         let jwk: Jwk = serde_json::from_value(value).ok()?;
-        let for_signatures = matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature));
+        let for_signatures = matches!(
+            jwk.common.public_key_use,
+            None | Some(PublicKeyUse::Signature)
+        );
         let for_verifying = match &jwk.common.key_operations {
             Some(operations) => operations.contains(&KeyOperations::Verify),
             None => true,
@@ -124,7 +138,8 @@ impl Key {
     }
 
     fn verifies(&self, jwt: &SignedJwt<'_>) -> bool {
-        // jsonwebtoken would look its cryptography up in a process-wide place, and panic if two are compiled in.
+        // jsonwebtoken would look its cryptography up in a process-wide place, and panic if two are
+        // compiled in.
         (aws_lc::DEFAULT_PROVIDER.verifier_factory)(&jwt.header.alg, &self.key)
             .is_ok_and(|verifier| verifier.verify(jwt.signed, &jwt.signature).is_ok())
     }
@@ -139,15 +154,22 @@ fn algorithms_of(parameters: &AlgorithmParameters) -> Vec<Algorithm> {
             EllipticCurve::P384 => vec![ES384],
             _ => vec![],
         },
-        AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => vec![EdDSA],
-        AlgorithmParameters::RSA(key) if has_2048_bits(&key.n) => vec![PS256, PS384, PS512, RS256, RS384, RS512],
+        AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
+            vec![EdDSA]
+        }
+        AlgorithmParameters::RSA(key) if has_2048_bits(&key.n) => {
+            vec![PS256, PS384, PS512, RS256, RS384, RS512]
+        }
         _ => vec![],
     }
 }
 
 fn has_2048_bits(modulus: &str) -> bool {
     URL_SAFE_NO_PAD.decode(modulus).is_ok_and(|octets| {
-        let first = octets.iter().position(|octet| *octet != 0).unwrap_or(octets.len());
+        let first = octets
+            .iter()
+            .position(|octet| *octet != 0)
+            .unwrap_or(octets.len());
         let bits = (octets.len() - first) * 8;
         bits > 2048 || (bits == 2048 && octets[first] >= 0x80)
     })
@@ -168,10 +190,14 @@ impl<'a> SignedJwt<'a> {
         let (_, payload) = signed.split_once('.').ok_or_else(malformed)?;
         // An `alg` that is not known to jsonwebtoken, `none` among them, fails here.
         let header = jsonwebtoken::decode_header(token).map_err(|_| {
-            TokenError::invalid("the header of the access token is malformed, or its alg is not accepted")
+            TokenError::invalid(
+                "the header of the access token is malformed, or its alg is not accepted",
+            )
         })?;
         if header.crit.is_some() {
-            return Err(TokenError::invalid("the header of the access token has crit"));
+            return Err(TokenError::invalid(
+                "the header of the access token has crit",
+            ));
         }
         Ok(Self {
             header,

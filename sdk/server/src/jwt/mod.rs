@@ -1,4 +1,5 @@
-//! Access tokens that are JWTs, validated with the authorization server's public keys (RS-2, RFC 9068).
+//! Access tokens that are JWTs, validated with the authorization server's public keys (RS-2, RFC
+//! 9068).
 
 mod keyring;
 mod keys;
@@ -18,16 +19,17 @@ pub use self::source::{Jwks, JwksError, JwksUrl};
 use crate::claims::ClaimRules;
 use crate::{Clock, TokenError, TokenValidator, ValidToken};
 
-/// Validates JWT access tokens: signature by a key of the JWKS, with an asymmetric algorithm that fits the key; `typ`,
-/// `iss`, `aud`, `exp`, and `nbf` where present.
+/// Validates JWT access tokens: signature by a key of the JWKS, with an asymmetric algorithm that
+/// fits the key; `typ`, `iss`, `aud`, `exp`, and `nbf` where present.
 ///
-/// The keys are fetched when the first token comes, and again as they age, in the background. A token with an unknown
-/// `kid` has them fetched at once, one fetch at a time and no more often than the retry interval. If a fetch fails, the last
-/// good set stays in use; before there is one, tokens are neither valid nor invalid
+/// The keys are fetched when the first token comes, and again as they age, in the background. A
+/// token with an unknown `kid` has them fetched at once, one fetch at a time and no more often than
+/// the retry interval. If a fetch fails, the last good set stays in use; before there is one,
+/// tokens are neither valid nor invalid
 /// ([`TokenErrorKind::Unavailable`](crate::TokenErrorKind::Unavailable)).
 ///
-/// Tokens found valid are remembered by their hash, within a bound, until the key set changes; their expiry is checked every
-/// time.
+/// Tokens found valid are remembered by their hash, within a bound, until the key set changes;
+/// their expiry is checked every time.
 #[derive(Clone)]
 pub struct JwtValidator {
     keyring: Arc<Keyring>,
@@ -37,7 +39,8 @@ pub struct JwtValidator {
 }
 
 impl JwtValidator {
-    /// Starts a validator for tokens that `issuer` issues for `audience`, this resource server, signed by keys of `jwks`.
+    /// Starts a validator for tokens that `issuer` issues for `audience`, this resource server,
+    /// signed by keys of `jwks`.
     pub fn builder(
         issuer: impl Into<String>,
         audience: impl Into<String>,
@@ -61,21 +64,29 @@ impl JwtValidator {
         }
     }
 
-    /// The media type, without regard to case, its `application/` usually left out (RFC 7515 section 4.1.9).
+    /// The media type, without regard to case, its `application/` usually left out (RFC 7515
+    /// section 4.1.9).
     fn check_type(&self, typ: Option<&str>) -> Result<(), TokenError> {
         let short = typ.map(|typ| {
             let typ = typ.to_ascii_lowercase();
-            typ.strip_prefix("application/").map_or(typ.clone(), str::to_owned)
+            typ.strip_prefix("application/")
+                .map_or(typ.clone(), str::to_owned)
         });
         match short.as_deref() {
             Some("at+jwt") => Ok(()),
             Some("jwt") | None if self.any_jwt => Ok(()),
-            _ => Err(TokenError::invalid("the typ of the access token is not at+jwt")),
+            _ => Err(TokenError::invalid(
+                "the typ of the access token is not at+jwt",
+            )),
         }
     }
 
     /// Checks all but the expiry, which a remembered token passes through too.
-    async fn validate_anew(&self, token: &AccessToken, mut keys: Arc<KeySet>) -> Result<ValidToken, TokenError> {
+    async fn validate_anew(
+        &self,
+        token: &AccessToken,
+        mut keys: Arc<KeySet>,
+    ) -> Result<ValidToken, TokenError> {
         let jwt = SignedJwt::parse(token.secret())?;
         self.check_type(jwt.typ())?;
         let mut signature = keys.verify(&jwt);
@@ -85,7 +96,11 @@ impl JwtValidator {
         }
         match signature {
             Signature::Good => {}
-            Signature::Bad => return Err(TokenError::invalid("the signature of the access token is not valid")),
+            Signature::Bad => {
+                return Err(TokenError::invalid(
+                    "the signature of the access token is not valid",
+                ));
+            }
             Signature::UnknownKey => {
                 return Err(TokenError::invalid(
                     "the access token is signed by a key that is not in the key set",
@@ -147,20 +162,22 @@ impl JwtValidatorBuilder {
         self
     }
 
-    /// Whether tokens of type `JWT`, or of none, pass as well. Default: no; RFC 9068 section 4 demands `at+jwt`, so that no
-    /// ID token passes as an access token.
+    /// Whether tokens of type `JWT`, or of none, pass as well. Default: no; RFC 9068 section 4
+    /// demands `at+jwt`, so that no ID token passes as an access token.
     pub fn accept_any_jwt(mut self, accepted: bool) -> Self {
         self.any_jwt = accepted;
         self
     }
 
-    /// How old the key set may become before it is fetched again. Default: 5 minutes for a URL, 5 s for a file.
+    /// How old the key set may become before it is fetched again. Default: 5 minutes for a URL, 5 s
+    /// for a file.
     pub fn refresh_interval(mut self, interval: Duration) -> Self {
         self.refresh_interval = interval;
         self
     }
 
-    /// How long after a fetch, good or not, a token with an unknown key, or the first token, may ask for another. Default: 10 s.
+    /// How long after a fetch, good or not, a token with an unknown key, or the first token, may
+    /// ask for another. Default: 10 s.
     pub fn retry_interval(mut self, interval: Duration) -> Self {
         self.retry_interval = interval;
         self

@@ -16,7 +16,8 @@ use crate::endpoint::{Endpoint, EndpointError};
 /// A longer document is refused unread.
 const MAX_DOCUMENT: usize = 1024 * 1024;
 
-/// Where the keys of the authorization server are found, as a JWK set (RFC 7517 section 5) of at most 1 MiB.
+/// Where the keys of the authorization server are found, as a JWK set (RFC 7517 section 5) of at
+/// most 1 MiB.
 #[derive(Clone)]
 pub struct Jwks(Source);
 
@@ -88,7 +89,10 @@ async fn read(path: &Path) -> Result<Vec<u8>, JwksError> {
     let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
     let mut document = Vec::new();
     let most = MAX_DOCUMENT as u64 + 1;
-    file.take(most).read_to_end(&mut document).await.map_err(unreadable)?;
+    file.take(most)
+        .read_to_end(&mut document)
+        .await
+        .map_err(unreadable)?;
     if document.len() > MAX_DOCUMENT {
         return Err(JwksError::too_long());
     }
@@ -116,7 +120,8 @@ impl JwksUrl {
         Ok(Self(self.0.trust_only_pem(roots)?))
     }
 
-    /// Authenticates with this certificate chain and private key (PEM, one after the other in one text).
+    /// Authenticates with this certificate chain and private key (PEM, one after the other in one
+    /// text).
     ///
     /// # Errors
     /// A part is missing or cannot be read, or the key is another certificate's.

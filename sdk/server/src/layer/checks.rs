@@ -1,7 +1,7 @@
 //! RS-1 to RS-13, in order.
 //!
-//! A token with the scheme `DPoP` takes the same way; RFC 9449 §4.3 comes after RS-3 and before RS-4, where a session's
-//! proof is looked at, and its `jti` is used up last of all.
+//! A token with the scheme `DPoP` takes the same way; RFC 9449 §4.3 comes after RS-3 and before
+//! RS-4, where a session's proof is looked at, and its `jti` is used up last of all.
 
 use std::sync::Arc;
 
@@ -14,7 +14,8 @@ use super::proof::{self, CheckedProof};
 use super::{Policy, Settings, dpop, transport};
 use crate::proxies::Claimed;
 use crate::{
-    Binding, BindingClass, ConnectionFacts, Scope, ServerEvent, TokenError, TokenErrorKind, TokenValidator, ValidToken,
+    Binding, BindingClass, ConnectionFacts, Scope, ServerEvent, TokenError, TokenErrorKind,
+    TokenValidator, ValidToken,
 };
 
 /// Why a request does not pass.
@@ -83,7 +84,8 @@ pub(super) fn certificate_has_expired(facts: &ConnectionFacts, settings: &Settin
         .is_some_and(|certificate| settings.clock.now() > certificate.not_after())
 }
 
-/// All checks on one request, except the expiry of the connection's certificate, which comes before any other.
+/// All checks on one request, except the expiry of the connection's certificate, which comes before
+/// any other.
 pub(super) async fn check<V: TokenValidator>(
     request: &Parts,
     claimed: &Claimed,
@@ -105,7 +107,14 @@ pub(super) async fn check<V: TokenValidator>(
     };
     let proof = match (proof?, client.certificate) {
         (Some(_), Some(_)) if seen_before => Some(CheckedProof::SeenBefore),
-        (Some(found), Some(certificate)) => Some(proof::check(found, certificate, &token, request, &client, settings)?),
+        (Some(found), Some(certificate)) => Some(proof::check(
+            found,
+            certificate,
+            &token,
+            request,
+            &client,
+            settings,
+        )?),
         (Some(_), None) => {
             let detail = "the proof is for a client certificate, and this connection has none";
             return Err(Refusal::with_detail(Check::ProofThumbprint, detail).into()); // RS-5
@@ -113,7 +122,10 @@ pub(super) async fn check<V: TokenValidator>(
         (None, _) if asked_for == BindingClass::Session => return Err(Check::ProofMissing.into()), // RS-4
         (None, _) => None,
     };
-    let per_request_claims = dpop.is_some() || proof.as_ref().is_some_and(CheckedProof::has_all_request_claims);
+    let per_request_claims = dpop.is_some()
+        || proof
+            .as_ref()
+            .is_some_and(CheckedProof::has_all_request_claims);
     if settings.request_claims.are_demanded(request) && !per_request_claims {
         return Err(Check::RequestClaimsRequired.into()); // RS-12
     }
@@ -144,7 +156,8 @@ pub(super) async fn check<V: TokenValidator>(
     })
 }
 
-/// The token, and whether it passed RS-5..RS-8 before with the very proof that comes with it (RS-11).
+/// The token, and whether it passed RS-5..RS-8 before with the very proof that comes with it
+/// (RS-11).
 fn token(
     request: &Parts,
     proof: &Result<Option<&[u8]>, Refusal>,
@@ -163,17 +176,30 @@ fn token(
 }
 
 /// RS-2.
-async fn validate<V: TokenValidator>(validator: &V, token: &AccessToken) -> Result<ValidToken, Refused> {
-    validator.validate(token).await.map_err(|error| match error.kind() {
-        TokenErrorKind::Invalid => Refusal::with_detail(Check::Token, error.detail()).into(),
-        TokenErrorKind::Unavailable => Refused::Unavailable(error),
-    })
+async fn validate<V: TokenValidator>(
+    validator: &V,
+    token: &AccessToken,
+) -> Result<ValidToken, Refused> {
+    validator
+        .validate(token)
+        .await
+        .map_err(|error| match error.kind() {
+            TokenErrorKind::Invalid => Refusal::with_detail(Check::Token, error.detail()).into(),
+            TokenErrorKind::Unavailable => Refused::Unavailable(error),
+        })
 }
 
-/// What the token is bound to; refused if that cannot be satisfied (TK-0..TK-2), or goes with another scheme
-/// (RFC 9449 §7.1, §7.2).
-fn class(confirmation: &Confirmation, scheme: Scheme, settings: &Settings) -> Result<BindingClass, Refused> {
-    match (confirmation.demand().map_err(|_| Check::Confirmation)?, scheme) {
+/// What the token is bound to; refused if that cannot be satisfied (TK-0..TK-2), or goes with
+/// another scheme (RFC 9449 §7.1, §7.2).
+fn class(
+    confirmation: &Confirmation,
+    scheme: Scheme,
+    settings: &Settings,
+) -> Result<BindingClass, Refused> {
+    match (
+        confirmation.demand().map_err(|_| Check::Confirmation)?,
+        scheme,
+    ) {
         (Demand::Dpop, Scheme::Dpop) => Ok(BindingClass::Dpop),
         (_, Scheme::Dpop) => Err(DpopCheck::TokenNotBound.into()),
         (Demand::Session, _) => Ok(BindingClass::Session),
@@ -190,15 +216,24 @@ fn class(confirmation: &Confirmation, scheme: Scheme, settings: &Settings) -> Re
 }
 
 /// RS-3. Without a client certificate there is nothing to equal.
-fn check_certificate_binding(confirmation: &Confirmation, client: &Client<'_>) -> Result<(), Refusal> {
+fn check_certificate_binding(
+    confirmation: &Confirmation,
+    client: &Client<'_>,
+) -> Result<(), Refusal> {
     match confirmation.x5t_s256 {
-        Some(_) if confirmation.x5t_s256 != client.thumbprint() => Err(Check::TokenCertificate.into()),
+        Some(_) if confirmation.x5t_s256 != client.thumbprint() => {
+            Err(Check::TokenCertificate.into())
+        }
         _ => Ok(()),
     }
 }
 
 /// RS-13.
-fn check_policy(asked_for: BindingClass, client: &Client<'_>, policy: Policy) -> Result<(), Refusal> {
+fn check_policy(
+    asked_for: BindingClass,
+    client: &Client<'_>,
+    policy: Policy,
+) -> Result<(), Refusal> {
     let is_attested = client.attestation.is_some();
     match (policy, asked_for) {
         (Policy::Follow, _) | (Policy::RequireOrAttested, BindingClass::Session) => Ok(()),

@@ -1,4 +1,5 @@
-//! Who is at the far end of the client's TLS connection: as this end knows it, or as a trusted proxy attests it.
+//! Who is at the far end of the client's TLS connection: as this end knows it, or as a trusted
+//! proxy attests it.
 
 use std::sync::Arc;
 
@@ -52,7 +53,11 @@ pub(super) fn attested(
 }
 
 impl<'a> Client<'a> {
-    pub(super) fn new(facts: &'a ConnectionFacts, attested: Option<&'a Attested>, settings: &'a Settings) -> Self {
+    pub(super) fn new(
+        facts: &'a ConnectionFacts,
+        attested: Option<&'a Attested>,
+        settings: &'a Settings,
+    ) -> Self {
         match (attested, &settings.trusted_proxies, &facts.certificate) {
             (Some(attested), Some(proxies), Some(proxy)) => Self {
                 certificate: Some(&attested.certificate),

@@ -66,14 +66,17 @@ impl CheckedDpop<'_> {
     }
 }
 
-/// Whether a proof was not used before; now it is. It is remembered for as long as its `iat` is taken.
+/// Whether a proof was not used before; now it is. It is remembered for as long as its `iat` is
+/// taken.
 pub(super) async fn use_up(
     store: &dyn ReplayStore,
     id: ProofId,
     issued_at: UnixTime,
     settings: &Settings,
 ) -> Result<bool, Refused> {
-    let until = issued_at.as_secs().saturating_add(settings.windows.past.as_secs());
+    let until = issued_at
+        .as_secs()
+        .saturating_add(settings.windows.past.as_secs());
     let until = UnixTime::since_unix_epoch(Duration::from_secs(until));
     match store.insert(id, settings.clock.now(), until).await {
         Insertion::Fresh => Ok(true),

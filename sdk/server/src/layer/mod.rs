@@ -1,4 +1,5 @@
-//! The verifier as tower middleware: RS-1 to RS-13 on every request, and RFC 9449 on those that come with DPoP.
+//! The verifier as tower middleware: RS-1 to RS-13 on every request, and RFC 9449 on those that
+//! come with DPoP.
 
 mod checks;
 mod client;
@@ -22,22 +23,25 @@ use tower_layer::Layer;
 pub use self::service::BindingService;
 use crate::{Clock, Dpop, RequiredScope, ResourceMetadata, ServerObserver, TrustedProxies};
 
-/// Lets a request through only if its access token is valid and is presented by whom, and on the connection, it is bound
-/// to (RS-1..RS-13).
+/// Lets a request through only if its access token is valid and is presented by whom, and on the
+/// connection, it is bound to (RS-1..RS-13).
 ///
 /// It finds the [`ConnectionFacts`](crate::ConnectionFacts) among the request's extensions, where
-/// [`serve`](crate::serve) and `axum::serve` (with [`PeerFacts`](crate::PeerFacts)) put them. Without them every request
-/// is answered 500: a server that is wired up wrongly must not pass unchecked requests.
+/// [`serve`](crate::serve) and `axum::serve` (with [`PeerFacts`](crate::PeerFacts)) put them.
+/// Without them every request is answered 500: a server that is wired up wrongly must not pass
+/// unchecked requests.
 ///
-/// A request that passes carries a [`Binding`](crate::Binding) extension; a response that refuses carries the
-/// [`Check`](bowline_proof::Check) (or the [`DpopCheck`](bowline_proof::dpop::DpopCheck)) that refused, as an extension
-/// too, and an empty body.
+/// A request that passes carries a [`Binding`](crate::Binding) extension; a response that refuses
+/// carries the [`Check`](bowline_proof::Check) (or the
+/// [`DpopCheck`](bowline_proof::dpop::DpopCheck)) that refused, as an extension too, and an empty
+/// body.
 ///
-/// The fields in which proxies and sidecars tell of other TLS connections (`Client-Cert`, `Client-Cert-Chain`, `TLS-Exporter`,
-/// `Session-Binding-Verified`) are taken off every request: a handler might believe them. See [`TrustedProxies`].
+/// The fields in which proxies and sidecars tell of other TLS connections (`Client-Cert`,
+/// `Client-Cert-Chain`, `TLS-Exporter`, `Session-Binding-Verified`) are taken off every request: a
+/// handler might believe them. See [`TrustedProxies`].
 ///
-/// A connection's memory of proofs and of `jti` values is shared by all layers that its requests meet: put one layer on
-/// each request's way, not two.
+/// A connection's memory of proofs and of `jti` values is shared by all layers that its requests
+/// meet: put one layer on each request's way, not two.
 pub struct BindingLayer<V> {
     validator: Arc<V>,
     settings: Arc<Settings>,
@@ -68,11 +72,12 @@ struct Settings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Policy {
-    /// Every token must be, and on a TLS connection that this server terminates itself: one without `cnf.tls_exp` is
-    /// refused, a DPoP-bound one too, and whatever a proxy attests.
+    /// Every token must be, and on a TLS connection that this server terminates itself: one without
+    /// `cnf.tls_exp` is refused, a DPoP-bound one too, and whatever a proxy attests.
     Require,
     /// The same, but the word of a trusted proxy about the connection suffices (GW-3):
-    /// [`BindingClass::ProxyAttested`](crate::BindingClass::ProxyAttested), for a token with `cnf.tls_exp` and a proof.
+    /// [`BindingClass::ProxyAttested`](crate::BindingClass::ProxyAttested), for a token with
+    /// `cnf.tls_exp` and a proof.
     RequireOrAttested,
     /// The token decides. A bearer token passes as a bearer token.
     #[default]
@@ -93,8 +98,9 @@ pub enum RequestClaims {
 }
 
 impl RequestClaims {
-    /// Those requests for which `demanded` returns true, by what it sees of their head: the route, the method, or a field that
-    /// names the operation, such as MCP's `Mcp-Method` (which the handler must compare with the body).
+    /// Those requests for which `demanded` returns true, by what it sees of their head: the route,
+    /// the method, or a field that names the operation, such as MCP's `Mcp-Method` (which the
+    /// handler must compare with the body).
     pub fn when(demanded: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
         Self::When(Arc::new(demanded))
     }
@@ -119,7 +125,8 @@ impl fmt::Debug for RequestClaims {
 }
 
 impl<V> BindingLayer<V> {
-    /// A layer that asks `validator` about tokens (RS-2), with [`Policy::Follow`] and [`RequestClaims::Never`].
+    /// A layer that asks `validator` about tokens (RS-2), with [`Policy::Follow`] and
+    /// [`RequestClaims::Never`].
     pub fn new(validator: V) -> Self {
         Self {
             validator: Arc::new(validator),
@@ -144,14 +151,16 @@ impl<V> BindingLayer<V> {
         }
     }
 
-    /// The origins by which clients know this server, such as `https://api.example.com`. An `htu` is compared with these,
-    /// never with `Host` (PR-7); without any, only a bare path matches, and this SDK's clients send full URIs.
+    /// The origins by which clients know this server, such as `https://api.example.com`. An `htu`
+    /// is compared with these, never with `Host` (PR-7); without any, only a bare path matches, and
+    /// this SDK's clients send full URIs.
     #[must_use]
     pub fn origins(self, origins: impl IntoIterator<Item = Origin>) -> Self {
         self.with(|settings| settings.origins = origins.into_iter().collect())
     }
 
-    /// Whether an `htu` that is a bare absolute path, the draft's example, is accepted (PR-7). Default: yes.
+    /// Whether an `htu` that is a bare absolute path, the draft's example, is accepted (PR-7).
+    /// Default: yes.
     #[must_use]
     pub fn accept_bare_path(self, accepted: bool) -> Self {
         self.with(|settings| settings.bare_path = accepted)
@@ -169,7 +178,8 @@ impl<V> BindingLayer<V> {
         self.with(|settings| settings.request_claims = demanded)
     }
 
-    /// Which requests need which scope; a token without it is answered 403 (RS-10). Default: [`RequiredScope::None`].
+    /// Which requests need which scope; a token without it is answered 403 (RS-10). Default:
+    /// [`RequiredScope::None`].
     #[must_use]
     pub fn required_scope(self, required: RequiredScope) -> Self {
         self.with(|settings| settings.required_scope = required)
@@ -185,8 +195,8 @@ impl<V> BindingLayer<V> {
         })
     }
 
-    /// The URL of this server's protected resource metadata (RFC 9728), named in every challenge (RS-10): for metadata that
-    /// another server keeps. See [`resource`](Self::resource).
+    /// The URL of this server's protected resource metadata (RFC 9728), named in every challenge
+    /// (RS-10): for metadata that another server keeps. See [`resource`](Self::resource).
     #[must_use]
     pub fn resource_metadata(self, url: impl Into<String>) -> Self {
         self.with(|settings| settings.resource_metadata = Some(url.into()))
@@ -194,9 +204,10 @@ impl<V> BindingLayer<V> {
 
     /// Paths that need no token (RS-13): the agent card, resource metadata. Whatever the method.
     ///
-    /// A path is public if it is equal to one of these octet by octet, as the client sent it: no prefix matches, nothing is
-    /// decoded, no dot segment is removed, and the query does not count. A request whose path is merely equivalent needs a
-    /// token. Under axum's `nest` the full path counts.
+    /// A path is public if it is equal to one of these octet by octet, as the client sent it: no
+    /// prefix matches, nothing is decoded, no dot segment is removed, and the query does not count.
+    /// A request whose path is merely equivalent needs a token. Under axum's `nest` the full path
+    /// counts.
     #[must_use]
     pub fn public_paths(self, paths: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.with(|settings| settings.public_paths = paths.into_iter().map(Into::into).collect())
@@ -208,31 +219,35 @@ impl<V> BindingLayer<V> {
         self.with(|settings| settings.windows = windows)
     }
 
-    /// For how many tokens a connection remembers the proof that passed. Default: 256. Beyond, the least recently used one
-    /// is verified again when it comes back.
+    /// For how many tokens a connection remembers the proof that passed. Default: 256. Beyond, the
+    /// least recently used one is verified again when it comes back.
     #[must_use]
     pub fn remembered_proofs(self, tokens: NonZeroUsize) -> Self {
         self.with(|settings| settings.remembered_proofs = tokens)
     }
 
-    /// How many `jti` values a connection remembers, 32 octets each. Default: 10,000. They are kept until the connection
-    /// closes; at the quota a proof with another one is refused on that connection (RS-9). When a tenth is left the
-    /// connection is drained, and the client opens a new one.
+    /// How many `jti` values a connection remembers, 32 octets each. Default: 10,000. They are kept
+    /// until the connection closes; at the quota a proof with another one is refused on that
+    /// connection (RS-9). When a tenth is left the connection is drained, and the client opens a
+    /// new one.
     #[must_use]
     pub fn jti_quota(self, quota: usize) -> Self {
         self.with(|settings| settings.jti_quota = quota)
     }
 
-    /// Takes tokens that are bound to a DPoP key (RFC 9449), with the scheme `DPoP`. Default: none are taken.
+    /// Takes tokens that are bound to a DPoP key (RFC 9449), with the scheme `DPoP`. Default: none
+    /// are taken.
     ///
-    /// An `htu` is compared with the [`origins`](Self::origins), which must be set. The [`windows`](Self::windows)
-    /// apply. A DPoP proof is always for one request, so it satisfies [`request_claims`](Self::request_claims).
+    /// An `htu` is compared with the [`origins`](Self::origins), which must be set. The
+    /// [`windows`](Self::windows) apply. A DPoP proof is always for one request, so it satisfies
+    /// [`request_claims`](Self::request_claims).
     #[must_use]
     pub fn dpop(self, dpop: Dpop) -> Self {
         self.with(|settings| settings.dpop = Some(dpop))
     }
 
-    /// Believes these proxies about the client's TLS connection (GW-3). Default: nobody is believed.
+    /// Believes these proxies about the client's TLS connection (GW-3). Default: nobody is
+    /// believed.
     #[must_use]
     pub fn trusted_proxies(self, proxies: TrustedProxies) -> Self {
         self.with(|settings| settings.trusted_proxies = Some(Arc::new(proxies)))
@@ -253,7 +268,8 @@ impl<V> BindingLayer<V> {
     fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         let settings = Arc::make_mut(&mut self.settings);
         change(settings);
-        settings.targets = Targets::new(settings.origins.iter().cloned()).bare_path(settings.bare_path);
+        settings.targets =
+            Targets::new(settings.origins.iter().cloned()).bare_path(settings.bare_path);
         self
     }
 }

@@ -12,7 +12,8 @@ use crate::{CloseReason, ConnectionFacts, ProofId};
 
 /// A proof that passed RS-5..RS-8, and RS-9 but for its `jti`.
 pub(super) enum CheckedProof<'a> {
-    /// This very proof passed with this token on this connection; it has no per-request claims (RS-11).
+    /// This very proof passed with this token on this connection; it has no per-request claims
+    /// (RS-11).
     SeenBefore,
     New {
         proof: &'a [u8],
@@ -67,11 +68,15 @@ impl CheckedProof<'_> {
         };
         match (verified.jti(), &client.attestation) {
             (Some(jti), None) => use_up(jti, facts, settings)?,
-            (Some(jti), Some(attestation)) => use_up_attested(jti, attestation, verified, settings).await?,
+            (Some(jti), Some(attestation)) => {
+                use_up_attested(jti, attestation, verified, settings).await?
+            }
             (None, _) => {}
         }
         if verified.is_reusable() {
-            client.memory.remember(token, proof, settings.remembered_proofs);
+            client
+                .memory
+                .remember(token, proof, settings.remembered_proofs);
         }
         Ok(())
     }
@@ -93,7 +98,8 @@ fn use_up(jti: &str, facts: &ConnectionFacts, settings: &Settings) -> Result<(),
     Ok(())
 }
 
-/// RS-9, behind a proxy: the client's connection may reach this and other nodes over several of the proxy's.
+/// RS-9, behind a proxy: the client's connection may reach this and other nodes over several of the
+/// proxy's.
 async fn use_up_attested(
     jti: &str,
     attestation: &Attestation<'_>,
@@ -101,8 +107,13 @@ async fn use_up_attested(
     settings: &Settings,
 ) -> Result<(), Refused> {
     let id = ProofId::attested(attestation.connection, jti);
-    dpop::use_up(&*attestation.proxies.replay, id, verified.issued_at, settings)
-        .await?
-        .then_some(())
-        .ok_or(Check::Replay.into())
+    dpop::use_up(
+        &*attestation.proxies.replay,
+        id,
+        verified.issued_at,
+        settings,
+    )
+    .await?
+    .then_some(())
+    .ok_or(Check::Replay.into())
 }

@@ -8,9 +8,13 @@ use http::{HeaderValue, Response, StatusCode, Version};
 use super::Settings;
 use crate::{Scope, TokenError};
 
-/// The challenge for a refusal: its error and its description, which name the check and no expected value. `scheme` is
-/// the one with which the token came, if it came.
-pub(super) fn challenge<B: Default>(refusal: Refusal, scheme: Scheme, settings: &Settings) -> Response<B> {
+/// The challenge for a refusal: its error and its description, which name the check and no expected
+/// value. `scheme` is the one with which the token came, if it came.
+pub(super) fn challenge<B: Default>(
+    refusal: Refusal,
+    scheme: Scheme,
+    settings: &Settings,
+) -> Response<B> {
     let check = refusal.check();
     let mut challenge = of_scheme(scheme, settings);
     if let Some(error) = check.error() {
@@ -29,7 +33,11 @@ pub(super) fn challenge<B: Default>(refusal: Refusal, scheme: Scheme, settings: 
 }
 
 /// 403, with the scope that would suffice (RFC 6750 §3.1).
-pub(super) fn insufficient_scope<B: Default>(required: &Scope, scheme: Scheme, settings: &Settings) -> Response<B> {
+pub(super) fn insufficient_scope<B: Default>(
+    required: &Scope,
+    scheme: Scheme,
+    settings: &Settings,
+) -> Response<B> {
     let check = Check::Scope;
     let challenge = of_scheme(scheme, settings)
         .with("error", check.error().unwrap_or_default())
@@ -47,7 +55,8 @@ fn of_scheme(scheme: Scheme, settings: &Settings) -> Challenge {
     }
 }
 
-/// The challenge for a refusal by a check of DPoP. It brings the nonce for the next proof, where one is required (RFC 9449 §9).
+/// The challenge for a refusal by a check of DPoP. It brings the nonce for the next proof, where
+/// one is required (RFC 9449 §9).
 pub(super) fn dpop_challenge<B: Default>(refusal: DpopRefusal, settings: &Settings) -> Response<B> {
     let check = refusal.check();
     let challenge = Challenge::dpop()
@@ -56,13 +65,19 @@ pub(super) fn dpop_challenge<B: Default>(refusal: DpopRefusal, settings: &Settin
     let mut response = challenged(StatusCode::UNAUTHORIZED, challenge, settings);
     if let Some(nonces) = settings.dpop.as_ref().and_then(|dpop| dpop.nonces.as_ref()) {
         let [newest, _] = nonces.accepted(settings.clock.now());
-        response.headers_mut().insert(NONCE_HEADER, newest.header_value());
+        response
+            .headers_mut()
+            .insert(NONCE_HEADER, newest.header_value());
     }
     response.extensions_mut().insert(check);
     response
 }
 
-fn challenged<B: Default>(status: StatusCode, challenge: Challenge, settings: &Settings) -> Response<B> {
+fn challenged<B: Default>(
+    status: StatusCode,
+    challenge: Challenge,
+    settings: &Settings,
+) -> Response<B> {
     let mut response = Response::new(B::default());
     *response.status_mut() = status;
     let challenge = with_metadata(challenge, settings).header_value();
@@ -77,9 +92,13 @@ fn with_metadata(challenge: Challenge, settings: &Settings) -> Challenge {
     }
 }
 
-/// The refusal of RS-1, after which the connection is of no more use. HTTP/2 has no header for that; its connections are
-/// drained from below.
-pub(super) fn expired<B: Default>(version: Version, scheme: Scheme, settings: &Settings) -> Response<B> {
+/// The refusal of RS-1, after which the connection is of no more use. HTTP/2 has no header for
+/// that; its connections are drained from below.
+pub(super) fn expired<B: Default>(
+    version: Version,
+    scheme: Scheme,
+    settings: &Settings,
+) -> Response<B> {
     let mut response = challenge(Check::Certificate.into(), scheme, settings);
     if version < Version::HTTP_2 {
         response
@@ -105,7 +124,9 @@ const REPLAY_RETRY_SECONDS: u64 = 1;
 fn try_later<B: Default>(seconds: u64) -> Response<B> {
     let mut response = Response::new(B::default());
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    response
+        .headers_mut()
+        .insert(RETRY_AFTER, HeaderValue::from(seconds));
     response
 }
 

@@ -62,8 +62,8 @@ where
     }
 }
 
-/// Lets the request pass, with its [`Binding`](crate::Binding), or gives the response that refuses it. The response of
-/// one that passes may have to tell a nonce.
+/// Lets the request pass, with its [`Binding`](crate::Binding), or gives the response that refuses
+/// it. The response of one that passes may have to tell a nonce.
 async fn admit<V: TokenValidator, B: Default>(
     request: &mut Parts,
     settings: &Settings,
@@ -115,13 +115,23 @@ async fn admit<V: TokenValidator, B: Default>(
         }
         Err(Refused::ReplayStore(why)) => {
             tracing::warn!(connection = %facts.id(), why, "a request was refused, because nobody can say whether its proof was used before");
-            report(settings, &ServerEvent::Unavailable { connection: facts.id() });
+            report(
+                settings,
+                &ServerEvent::Unavailable {
+                    connection: facts.id(),
+                },
+            );
             Err(refused::replay_unknown())
         }
         Err(Refused::Unavailable(error)) => {
             let cause = std::error::Error::source(&error);
             tracing::warn!(connection = %facts.id(), %error, cause, "a token could not be validated");
-            report(settings, &ServerEvent::Unavailable { connection: facts.id() });
+            report(
+                settings,
+                &ServerEvent::Unavailable {
+                    connection: facts.id(),
+                },
+            );
             Err(refused::unavailable(&error))
         }
     }
@@ -130,7 +140,10 @@ async fn admit<V: TokenValidator, B: Default>(
 /// From `serve`, or from `axum::serve`.
 fn connection_facts(request: &Parts) -> Option<Arc<ConnectionFacts>> {
     #[cfg(feature = "axum")]
-    if let Some(info) = request.extensions.get::<axum::extract::ConnectInfo<crate::PeerFacts>>() {
+    if let Some(info) = request
+        .extensions
+        .get::<axum::extract::ConnectInfo<crate::PeerFacts>>()
+    {
         return Some(info.0.0.clone());
     }
     request.extensions.get::<Arc<ConnectionFacts>>().cloned()

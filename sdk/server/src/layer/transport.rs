@@ -1,4 +1,5 @@
-//! Where on a request the token, the proof and the path are found, and where they must not be (TK-0, RS-4).
+//! Where on a request the token, the proof and the path are found, and where they must not be
+//! (TK-0, RS-4).
 
 use bowline_proof::dpop::{DPOP_HEADER, DpopCheck};
 use bowline_proof::{AccessToken, Check, InvalidAccessToken, PROOF_HEADER, Refusal, Scheme};
@@ -8,7 +9,8 @@ use http::request::Parts;
 
 use super::Settings;
 
-/// The one `Authorization` field. A token elsewhere is refused; the body is not read: a token there is none (TK-0).
+/// The one `Authorization` field. A token elsewhere is refused; the body is not read: a token there
+/// is none (TK-0).
 pub(super) fn authorization(request: &Parts) -> Result<&HeaderValue, Refusal> {
     if request.uri.query().is_some_and(names_access_token) {
         return Err(Refusal::with_detail(
@@ -27,7 +29,10 @@ pub(super) fn authorization(request: &Parts) -> Result<&HeaderValue, Refusal> {
 }
 
 /// The access token in it, with the scheme `Bearer` (or `DPoP`, where that is configured).
-pub(super) fn access_token(field: &HeaderValue, settings: &Settings) -> Result<AccessToken, Refusal> {
+pub(super) fn access_token(
+    field: &HeaderValue,
+    settings: &Settings,
+) -> Result<AccessToken, Refusal> {
     let token = match settings.dpop {
         Some(_) => AccessToken::from_credentials(field),
         None => AccessToken::from_authorization(field),
@@ -50,7 +55,8 @@ pub(super) fn proof(request: &Parts) -> Result<Option<&[u8]>, Refusal> {
     }
 }
 
-/// The one DPoP proof (RFC 9449 §4.3 item 1, §7.1). Several in one field make a value that is no proof.
+/// The one DPoP proof (RFC 9449 §4.3 item 1, §7.1). Several in one field make a value that is no
+/// proof.
 pub(super) fn dpop_proof(request: &Parts) -> Result<&[u8], DpopCheck> {
     let mut fields = request.headers.get_all(DPOP_HEADER).iter();
     match (fields.next(), fields.next()) {
@@ -64,7 +70,10 @@ pub(super) fn dpop_proof(request: &Parts) -> Result<&[u8], DpopCheck> {
 pub(super) fn is_dpop(request: &Parts) -> bool {
     let scheme = |field: &HeaderValue| {
         let field = field.as_bytes();
-        let end = field.iter().position(|&octet| octet == b' ').unwrap_or(field.len());
+        let end = field
+            .iter()
+            .position(|&octet| octet == b' ')
+            .unwrap_or(field.len());
         field[..end].eq_ignore_ascii_case(Scheme::Dpop.name().as_bytes())
     };
     request.headers.get(AUTHORIZATION).is_some_and(scheme)

@@ -27,7 +27,10 @@ impl axum::serve::Listener for Listener {
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         let connection = Listener::accept(self).await;
         let peer = connection.facts().peer();
-        (ExpiringConnection::new(connection, self.clock.clone()), peer)
+        (
+            ExpiringConnection::new(connection, self.clock.clone()),
+            peer,
+        )
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
@@ -35,7 +38,8 @@ impl axum::serve::Listener for Listener {
     }
 }
 
-/// The facts of a connection as axum's connect info. [`BindingLayer`](crate::BindingLayer) finds them there:
+/// The facts of a connection as axum's connect info. [`BindingLayer`](crate::BindingLayer) finds
+/// them there:
 ///
 /// ```no_run
 /// # async fn run(listener: bowline_server::Listener, router: axum::Router) -> std::io::Result<()> {
@@ -45,9 +49,10 @@ impl axum::serve::Listener for Listener {
 /// # }
 /// ```
 ///
-/// `axum::serve` gives no way to drain one connection: past its certificate's `notAfter` each request is refused (RS-1), and
-/// thirty seconds later the connection is cut, without GOAWAY. So it is thirty seconds after its memory of `jti` values has
-/// become nearly full (RS-9). [`serve`](crate::serve) drains it.
+/// `axum::serve` gives no way to drain one connection: past its certificate's `notAfter` each
+/// request is refused (RS-1), and thirty seconds later the connection is cut, without GOAWAY. So it
+/// is thirty seconds after its memory of `jti` values has become nearly full (RS-9).
+/// [`serve`](crate::serve) drains it.
 #[derive(Clone, Debug)]
 pub struct PeerFacts(pub Arc<ConnectionFacts>);
 
@@ -57,8 +62,8 @@ impl Connected<IncomingStream<'_, Listener>> for PeerFacts {
     }
 }
 
-/// A connection that seems to be at its end when for a while the client's certificate has been past its `notAfter` (RS-1), or
-/// the memory of `jti` values nearly full (RS-9).
+/// A connection that seems to be at its end when for a while the client's certificate has been past
+/// its `notAfter` (RS-1), or the memory of `jti` values nearly full (RS-9).
 pub struct ExpiringConnection {
     connection: Connection,
     /// Completes at that time; `None` when it has.
@@ -84,7 +89,11 @@ impl ExpiringConnection {
 }
 
 impl AsyncRead for ExpiringConnection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self
             .expiry
             .as_mut()
@@ -101,7 +110,11 @@ impl AsyncRead for ExpiringConnection {
 }
 
 impl AsyncWrite for ExpiringConnection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.connection).poll_write(cx, buf)
     }
 

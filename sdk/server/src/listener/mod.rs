@@ -24,21 +24,23 @@ use crate::{Acceptor, ConnectionFacts, Lingering};
 
 const DEFAULT_HANDSHAKE_LIMIT: usize = 4096;
 
-/// What a handshake has for certain. At the limit, one that took longer makes room for whoever comes.
+/// What a handshake has for certain. At the limit, one that took longer makes room for whoever
+/// comes.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Finished connections that nobody has taken yet. Behind these, handshakes wait, and behind those, the kernel's queue.
+/// Finished connections that nobody has taken yet. Behind these, handshakes wait, and behind those,
+/// the kernel's queue.
 const QUEUE: usize = 64;
 
 /// How long to wait when the process is out of file descriptors or memory.
 const BACK_OFF: Duration = Duration::from_millis(200);
 
-/// Accepts TCP connections and performs their TLS handshakes, each in a task of its own with a time limit, so that a
-/// silent peer delays nobody. [`serve`](crate::serve) and `axum::serve` take it.
+/// Accepts TCP connections and performs their TLS handshakes, each in a task of its own with a time
+/// limit, so that a silent peer delays nobody. [`serve`](crate::serve) and `axum::serve` take it.
 ///
-/// Handshakes are limited in number. At the limit the oldest one that has taken more than a second is broken off for a
-/// newcomer: a peer that means well needs milliseconds, so a flood of silent or slow ones holds it up for moments. If all are
-/// younger, newcomers wait.
+/// Handshakes are limited in number. At the limit the oldest one that has taken more than a second
+/// is broken off for a newcomer: a peer that means well needs milliseconds, so a flood of silent or
+/// slow ones holds it up for moments. If all are younger, newcomers wait.
 ///
 /// Dropping it stops listening and breaks off the handshakes under way.
 #[derive(Debug)]
@@ -59,7 +61,8 @@ impl Listener {
         Self::new(TcpListener::bind(address).await?, acceptor)
     }
 
-    /// Starts to accept from a socket that is bound already, with at most 4,096 handshakes at a time.
+    /// Starts to accept from a socket that is bound already, with at most 4,096 handshakes at a
+    /// time.
     ///
     /// # Errors
     /// The socket has no local address.
@@ -77,8 +80,15 @@ impl Listener {
     ///
     /// # Panics
     /// Outside a tokio runtime, and when `limit` is 0.
-    pub fn with_handshake_limit(tcp: TcpListener, acceptor: Acceptor, limit: usize) -> io::Result<Self> {
-        assert!(limit > 0, "a listener must be allowed at least one handshake");
+    pub fn with_handshake_limit(
+        tcp: TcpListener,
+        acceptor: Acceptor,
+        limit: usize,
+    ) -> io::Result<Self> {
+        assert!(
+            limit > 0,
+            "a listener must be allowed at least one handshake"
+        );
         let local_addr = tcp.local_addr()?;
         let (queue, finished) = mpsc::channel(QUEUE);
         #[cfg(feature = "axum")]
@@ -115,7 +125,12 @@ impl Drop for Listener {
     }
 }
 
-async fn accept_all(tcp: TcpListener, acceptor: Acceptor, queue: mpsc::Sender<Connection>, limit: usize) {
+async fn accept_all(
+    tcp: TcpListener,
+    acceptor: Acceptor,
+    queue: mpsc::Sender<Connection>,
+    limit: usize,
+) {
     let mut handshakes = Handshakes::default();
     loop {
         match tcp.accept().await {
@@ -142,23 +157,35 @@ struct Handshakes {
 
 struct UnderWay {
     begun: Instant,
-    /// Its end tells that the handshake has ended, well or not; what waits to be taken after that is left alone.
+    /// Its end tells that the handshake has ended, well or not; what waits to be taken after that
+    /// is left alone.
     displace: oneshot::Sender<()>,
 }
 
 impl Handshakes {
-    fn begin(&mut self, stream: TcpStream, peer: SocketAddr, acceptor: Acceptor, queue: mpsc::Sender<Connection>) {
+    fn begin(
+        &mut self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        acceptor: Acceptor,
+        queue: mpsc::Sender<Connection>,
+    ) {
         let (displace, displaced) = oneshot::channel();
         let begun = Instant::now();
         self.line.push_back(UnderWay { begun, displace });
-        self.tasks.spawn(handshake(stream, peer, acceptor, queue, displaced));
+        self.tasks
+            .spawn(handshake(stream, peer, acceptor, queue, displaced));
     }
 
     /// Completes when there are fewer than `limit`.
     async fn make_room(&mut self, limit: usize) {
         loop {
             while self.tasks.try_join_next().is_some() {}
-            while self.line.front().is_some_and(|oldest| oldest.displace.is_closed()) {
+            while self
+                .line
+                .front()
+                .is_some_and(|oldest| oldest.displace.is_closed())
+            {
                 self.line.pop_front();
             }
             if self.tasks.len() < limit {
@@ -213,7 +240,9 @@ async fn handshake(
 fn concerns_one_peer(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
     )
 }
 
@@ -231,7 +260,8 @@ impl Connection {
         &self.facts
     }
 
-    /// The stream and the facts, for [`serve_connection`](crate::serve_connection) or a loop of the caller's own.
+    /// The stream and the facts, for [`serve_connection`](crate::serve_connection) or a loop of the
+    /// caller's own.
     #[must_use]
     pub fn into_parts(self) -> (TlsStream<TcpStream>, Arc<ConnectionFacts>) {
         (self.stream.into_inner(), self.facts)
@@ -239,13 +269,21 @@ impl Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 

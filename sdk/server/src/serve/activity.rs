@@ -34,8 +34,8 @@ impl Activity {
         Running(self.clone())
     }
 
-    /// Completes when no request has been in flight for `first` since the connection was opened, or for `later` since the
-    /// last one ended.
+    /// Completes when no request has been in flight for `first` since the connection was opened, or
+    /// for `later` since the last one ended.
     pub(super) async fn idle(&self, first: Duration, later: Duration) {
         let mut counts = self.0.subscribe();
         loop {
@@ -55,7 +55,10 @@ impl Activity {
 impl Running {
     /// The same body, which keeps the request in flight until it has ended or is dropped.
     pub(super) fn until_end_of<B>(self, body: B) -> CountedBody<B> {
-        CountedBody { body, _running: self }
+        CountedBody {
+            body,
+            _running: self,
+        }
     }
 }
 
@@ -77,7 +80,10 @@ impl<B: Body> Body for CountedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         self.project().body.poll_frame(cx)
     }
 
@@ -112,9 +118,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_counts_until_its_response_body_is_dropped() {
         let activity = Activity::new();
-        let body = activity.begin().until_end_of(Full::new(bytes::Bytes::new()));
+        let body = activity
+            .begin()
+            .until_end_of(Full::new(bytes::Bytes::new()));
         let mut idle = pin!(activity.idle(FIRST, LATER));
-        assert!(tokio::time::timeout(LATER * 10, idle.as_mut()).await.is_err());
+        assert!(
+            tokio::time::timeout(LATER * 10, idle.as_mut())
+                .await
+                .is_err()
+        );
         let ended = Instant::now();
         drop(body);
         idle.await;
@@ -127,7 +139,11 @@ mod tests {
         drop(activity.begin());
         let begun = Instant::now();
         let mut idle = pin!(activity.idle(FIRST, LATER));
-        assert!(tokio::time::timeout(LATER / 2, idle.as_mut()).await.is_err());
+        assert!(
+            tokio::time::timeout(LATER / 2, idle.as_mut())
+                .await
+                .is_err()
+        );
         drop(activity.begin());
         idle.await;
         assert_eq!(begun.elapsed(), LATER / 2 + LATER);

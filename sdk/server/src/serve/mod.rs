@@ -1,4 +1,5 @@
-//! Serving HTTP/1.1 and HTTP/2 on accepted connections, with each request carrying its connection's facts.
+//! Serving HTTP/1.1 and HTTP/2 on accepted connections, with each request carrying its connection's
+//! facts.
 
 mod activity;
 
@@ -28,14 +29,16 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// Limits of a server. All have defaults fit for a server whose peers are only half trusted.
 ///
-/// They bound connections, not requests: a request body that never ends is for the service to bound.
+/// They bound connections, not requests: a request body that never ends is for the service to
+/// bound.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServeOptions {
-    /// How long a new connection may take until its first request has arrived in full, less the body. Default: 30 s.
+    /// How long a new connection may take until its first request has arrived in full, less the
+    /// body. Default: 30 s.
     pub first_request_timeout: Duration,
-    /// How long a connection may stay without a request afterwards. Default: 5 minutes: each connection that is closed
-    /// costs its client a new proof.
+    /// How long a connection may stay without a request afterwards. Default: 5 minutes: each
+    /// connection that is closed costs its client a new proof.
     pub idle_timeout: Duration,
     /// How long requests in flight may go on once a connection is being drained. Default: 30 s.
     pub drain_timeout: Duration,
@@ -60,12 +63,16 @@ impl Default for ServeOptions {
     }
 }
 
-/// Serves every connection of `listener` with `service` (an `axum::Router` is one) until `shutdown` completes; then
-/// stops listening, drains the connections, and returns when they are closed.
+/// Serves every connection of `listener` with `service` (an `axum::Router` is one) until `shutdown`
+/// completes; then stops listening, drains the connections, and returns when they are closed.
 ///
 /// Each request finds its `Arc<`[`ConnectionFacts`]`>` among its extensions.
-pub async fn serve<S, B>(mut listener: Listener, service: S, options: ServeOptions, shutdown: impl Future<Output = ()>)
-where
+pub async fn serve<S, B>(
+    mut listener: Listener,
+    service: S,
+    options: ServeOptions,
+    shutdown: impl Future<Output = ()>,
+) where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Into<BoxError>,
@@ -104,9 +111,10 @@ where
 
 /// Serves one connection until it is closed.
 ///
-/// It is *drained* (no new request; those in flight finish, within [`ServeOptions::drain_timeout`]) when `shutdown`
-/// completes, when its client certificate expires (RS-1), or when it is idle for too long. HTTP/2 is spoken where it was
-/// negotiated, HTTP/1.1 otherwise, never guessed from the first octets.
+/// It is *drained* (no new request; those in flight finish, within [`ServeOptions::drain_timeout`])
+/// when `shutdown` completes, when its client certificate expires (RS-1), or when it is idle for
+/// too long. HTTP/2 is spoken where it was negotiated, HTTP/1.1 otherwise, never guessed from the
+/// first octets.
 pub async fn serve_connection<IO, S, B>(
     stream: TlsStream<IO>,
     facts: Arc<ConnectionFacts>,
@@ -125,7 +133,8 @@ pub async fn serve_connection<IO, S, B>(
     let activity = Activity::new();
     let service = with_facts(service, facts.clone(), activity.clone());
     let builder = http_builder(&facts, options);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(Lingering::new(stream)), service));
+    let mut connection =
+        pin!(builder.serve_connection(TokioIo::new(Lingering::new(stream)), service));
     let reason = tokio::select! {
         result = connection.as_mut() => return log_end(&facts, result),
         () = shutdown => CloseReason::Shutdown,
@@ -143,7 +152,8 @@ pub async fn serve_connection<IO, S, B>(
     }
 }
 
-/// Wraps `service` so that a request carries the facts, and counts as activity until its response has been sent.
+/// Wraps `service` so that a request carries the facts, and counts as activity until its response
+/// has been sent.
 fn with_facts<S, B>(
     service: S,
     facts: Arc<ConnectionFacts>,
@@ -174,9 +184,12 @@ where
 
 fn http_builder(facts: &ConnectionFacts, options: &ServeOptions) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    // hyper's own header_read_timeout counts the idle time between two requests too, and closes without a word to TLS;
-    // `Activity` bounds both instead.
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(None);
+    // hyper's own header_read_timeout counts the idle time between two requests too, and closes
+    // without a word to TLS; `Activity` bounds both instead.
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -188,7 +201,8 @@ fn http_builder(facts: &ConnectionFacts, options: &ServeOptions) -> Builder<Toki
     }
 }
 
-/// RS-1: completes when the client certificate is no longer valid, whether or not there are requests.
+/// RS-1: completes when the client certificate is no longer valid, whether or not there are
+/// requests.
 pub(crate) async fn past_not_after(facts: &ConnectionFacts, clock: &Clock) {
     match facts.certificate() {
         Some(certificate) => past(certificate.not_after(), clock).await,
@@ -229,7 +243,8 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_certificate_is_past_in_the_first_second_after_its_not_after_even_if_the_clock_jumps() {
+    async fn a_certificate_is_past_in_the_first_second_after_its_not_after_even_if_the_clock_jumps()
+    {
         let begun = Instant::now();
         let clock = Clock::from_fn(move || {
             let elapsed = begun.elapsed().as_secs();
@@ -237,9 +252,17 @@ mod tests {
             let ahead = if elapsed >= 3600 { 365 * 86_400 } else { 0 };
             UnixTime::since_unix_epoch(Duration::from_secs(1_000 + elapsed + ahead))
         });
-        past(UnixTime::since_unix_epoch(Duration::from_secs(1_090)), &clock).await;
+        past(
+            UnixTime::since_unix_epoch(Duration::from_secs(1_090)),
+            &clock,
+        )
+        .await;
         assert_eq!(begun.elapsed(), Duration::from_secs(91));
-        past(UnixTime::since_unix_epoch(Duration::from_secs(1_000_000)), &clock).await;
+        past(
+            UnixTime::since_unix_epoch(Duration::from_secs(1_000_000)),
+            &clock,
+        )
+        .await;
         assert_eq!(
             begun.elapsed().as_secs() / 60,
             60,

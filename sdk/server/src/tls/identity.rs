@@ -19,9 +19,12 @@ impl ServerIdentity {
     /// From a chain (the server's certificate first) and a key wherever it lives.
     ///
     /// # Errors
-    /// [`TlsErrorKind::Certificate`] if the chain is empty or unreadable, [`TlsErrorKind::KeyMismatch`] if the key is
-    /// another certificate's.
-    pub fn new(chain: Vec<CertificateDer<'static>>, key: Arc<dyn SigningKey>) -> Result<Self, TlsError> {
+    /// [`TlsErrorKind::Certificate`] if the chain is empty or unreadable,
+    /// [`TlsErrorKind::KeyMismatch`] if the key is another certificate's.
+    pub fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: Arc<dyn SigningKey>,
+    ) -> Result<Self, TlsError> {
         Self::checked(chain, key, "the certificate chain", "the private key")
     }
 
@@ -37,7 +40,10 @@ impl ServerIdentity {
     ///
     /// # Errors
     /// As [`ServerIdentity::from_pem`], and [`TlsErrorKind::Unreadable`].
-    pub fn from_pem_files(chain: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Self, TlsError> {
+    pub fn from_pem_files(
+        chain: impl AsRef<Path>,
+        key: impl AsRef<Path>,
+    ) -> Result<Self, TlsError> {
         let (chain, key) = (chain.as_ref(), key.as_ref());
         Self::parsed(
             &read(chain)?,
@@ -51,15 +57,24 @@ impl ServerIdentity {
         self.0.clone()
     }
 
-    fn parsed(chain: &[u8], key: &[u8], chain_name: &str, key_name: &str) -> Result<Self, TlsError> {
+    fn parsed(
+        chain: &[u8],
+        key: &[u8],
+        chain_name: &str,
+        key_name: &str,
+    ) -> Result<Self, TlsError> {
         let chain = certificates(chain, chain_name)?;
-        let bad_key = |what: &str| TlsError::new(TlsErrorKind::PrivateKey, format!("{key_name}: {what}"));
-        let key = PrivateKeyDer::from_pem_slice(key)
-            .map_err(|error| bad_key("holds no private key in PEM (PKCS#8, PKCS#1 or SEC1)").because(error))?;
+        let bad_key =
+            |what: &str| TlsError::new(TlsErrorKind::PrivateKey, format!("{key_name}: {what}"));
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
+            bad_key("holds no private key in PEM (PKCS#8, PKCS#1 or SEC1)").because(error)
+        })?;
         let key = provider()
             .key_provider
             .load_private_key(key)
-            .map_err(|error| bad_key("holds a private key of a kind that cannot be used").because(error))?;
+            .map_err(|error| {
+                bad_key("holds a private key of a kind that cannot be used").because(error)
+            })?;
         Self::checked(chain, key, chain_name, key_name)
     }
 
@@ -90,7 +105,8 @@ impl ServerIdentity {
         }
     }
 
-    /// For a key that does not tell its public half: let it sign, and verify against the certificate.
+    /// For a key that does not tell its public half: let it sign, and verify against the
+    /// certificate.
     fn tried(certified: CertifiedKey, chain_name: &str, key_name: &str) -> Result<Self, TlsError> {
         match bowline_proof::ProofKey::new(&certified.cert[0], certified.key.clone()) {
             Ok(_) => Ok(Self(Arc::new(certified))),
@@ -148,12 +164,20 @@ fn certificates(pem: &[u8], name: &str) -> Result<Vec<CertificateDer<'static>>, 
     let chain: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
         .map_err(|error| bad().because(error))?;
-    if chain.is_empty() { Err(bad()) } else { Ok(chain) }
+    if chain.is_empty() {
+        Err(bad())
+    } else {
+        Ok(chain)
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     std::fs::read(path).map_err(|error| {
-        TlsError::new(TlsErrorKind::Unreadable, format!("{}: cannot be read", path.display())).because(error)
+        TlsError::new(
+            TlsErrorKind::Unreadable,
+            format!("{}: cannot be read", path.display()),
+        )
+        .because(error)
     })
 }
 

@@ -1,7 +1,9 @@
 //! The server's TLS configuration, built so that every connection can carry session-bound tokens:
-//! TLS 1.3, or TLS 1.2 with extended master secret (EX-2); no early data (EX-3); short-lived tickets (RS-1).
+//! TLS 1.3, or TLS 1.2 with extended master secret (EX-2); no early data (EX-3); short-lived
+//! tickets (RS-1).
 //!
-//! The cryptography is aws-lc-rs, named explicitly: the process-wide default provider of rustls is never consulted.
+//! The cryptography is aws-lc-rs, named explicitly: the process-wide default provider of rustls is
+//! never consulted.
 
 mod identity;
 mod tickets;
@@ -45,7 +47,8 @@ pub enum ClientAuth {
     Optional(Arc<RootCertStore>),
     /// A certificate is demanded: a client without one does not complete the handshake.
     Required(Arc<RootCertStore>),
-    /// A verifier of the caller's own (revocation lists, SPIFFE). It is asked again for every resumed session.
+    /// A verifier of the caller's own (revocation lists, SPIFFE). It is asked again for every
+    /// resumed session.
     Custom(Arc<dyn ClientCertVerifier>),
 }
 
@@ -85,12 +88,15 @@ pub struct ServerTlsBuilder {
 impl ServerTlsBuilder {
     /// The application protocols offered, the preferred one first. Default: `h2`, then `http/1.1`.
     pub fn alpn(mut self, protocols: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
-        self.alpn = protocols.into_iter().map(|name| name.as_ref().to_vec()).collect();
+        self.alpn = protocols
+            .into_iter()
+            .map(|name| name.as_ref().to_vec())
+            .collect();
         self
     }
 
-    /// How long after a handshake its session may be resumed, in whole seconds. Default: one hour; `None` switches
-    /// resumption off.
+    /// How long after a handshake its session may be resumed, in whole seconds. Default: one hour;
+    /// `None` switches resumption off.
     pub fn ticket_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
         self.ticket_lifetime = lifetime.into();
         self
@@ -105,8 +111,9 @@ impl ServerTlsBuilder {
     /// Finishes the configuration.
     ///
     /// # Errors
-    /// [`TlsErrorKind::ClientRoots`] if no usable root certificate was given, [`TlsErrorKind::TicketLifetime`] if the
-    /// lifetime exceeds [`MAX_TICKET_LIFETIME`], [`TlsErrorKind::Configuration`] if rustls refuses.
+    /// [`TlsErrorKind::ClientRoots`] if no usable root certificate was given,
+    /// [`TlsErrorKind::TicketLifetime`] if the lifetime exceeds [`MAX_TICKET_LIFETIME`],
+    /// [`TlsErrorKind::Configuration`] if rustls refuses.
     pub fn build(self) -> Result<ServerTls, TlsError> {
         let provider = provider();
         let client_verifier = client_verifier(self.client_auth, &provider)?;
@@ -208,7 +215,11 @@ impl TlsError {
     }
 
     fn configuration(source: rustls::Error) -> Self {
-        Self::new(TlsErrorKind::Configuration, "rustls refuses this configuration").because(source)
+        Self::new(
+            TlsErrorKind::Configuration,
+            "rustls refuses this configuration",
+        )
+        .because(source)
     }
 }
 

@@ -10,8 +10,9 @@ use crate::Clock;
 
 /// rustls's own tickets, with the time of issue sealed into each.
 ///
-/// rustls caps lifetimes by rotating keys when a ticket is made or read: on a server that was idle for a day, the first
-/// ticket to come back is still accepted. The stamp makes the cap exact; key rotation goes on underneath.
+/// rustls caps lifetimes by rotating keys when a ticket is made or read: on a server that was idle
+/// for a day, the first ticket to come back is still accepted. The stamp makes the cap exact; key
+/// rotation goes on underneath.
 #[derive(Debug)]
 pub(super) struct ShortLivedTickets {
     sealed: Arc<dyn ProducesTickets>,
@@ -24,7 +25,9 @@ impl ShortLivedTickets {
         if lifetime > MAX_TICKET_LIFETIME {
             return Err(TlsError::new(
                 TlsErrorKind::TicketLifetime,
-                format!("a ticket lifetime of {lifetime:?} is too long: the most is {MAX_TICKET_LIFETIME:?}"),
+                format!(
+                    "a ticket lifetime of {lifetime:?} is too long: the most is {MAX_TICKET_LIFETIME:?}"
+                ),
             ));
         }
         Ok(Self {
@@ -53,7 +56,11 @@ impl ProducesTickets for ShortLivedTickets {
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
         let stamped = self.sealed.decrypt(ticket)?;
         let (issued_at, session) = stamped.split_first_chunk()?;
-        let age = self.clock.now().as_secs().checked_sub(u64::from_be_bytes(*issued_at))?;
+        let age = self
+            .clock
+            .now()
+            .as_secs()
+            .checked_sub(u64::from_be_bytes(*issued_at))?;
         (age <= u64::from(self.lifetime)).then(|| session.to_vec())
     }
 }
@@ -70,8 +77,9 @@ mod tests {
     fn a_ticket_is_accepted_until_its_lifetime_is_over_and_not_a_second_longer() {
         let now = Arc::new(AtomicU64::new(1_000));
         let hand = now.clone();
-        let clock =
-            Clock::from_fn(move || UnixTime::since_unix_epoch(Duration::from_secs(hand.load(Ordering::Relaxed))));
+        let clock = Clock::from_fn(move || {
+            UnixTime::since_unix_epoch(Duration::from_secs(hand.load(Ordering::Relaxed)))
+        });
         let tickets = ShortLivedTickets::new(Duration::from_secs(60), clock).unwrap();
         let ticket = tickets.encrypt(b"a session").unwrap();
 
@@ -89,7 +97,8 @@ mod tests {
 
     #[test]
     fn a_lifetime_above_a_day_is_a_configuration_error() {
-        let error = ShortLivedTickets::new(Duration::from_secs(86_401), Clock::default()).unwrap_err();
+        let error =
+            ShortLivedTickets::new(Duration::from_secs(86_401), Clock::default()).unwrap_err();
         assert_eq!(error.kind(), TlsErrorKind::TicketLifetime);
     }
 }

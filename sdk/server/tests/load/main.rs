@@ -1,8 +1,13 @@
-//! Bounds under load, on a small scale; `cargo bench -p bowline-server --bench load` is the large one.
+//! Bounds under load, on a small scale; `cargo bench -p bowline-server --bench load` is the large
+//! one.
 //!
-//! A binary of its own, so that its resident memory is its own. One test, so that nothing else runs meanwhile.
+//! A binary of its own, so that its resident memory is its own. One test, so that nothing else runs
+//! meanwhile.
 
-#![allow(clippy::print_stdout, reason = "the figures are what a reader wants to see")]
+#![allow(
+    clippy::print_stdout,
+    reason = "the figures are what a reader wants to see"
+)]
 
 #[allow(dead_code)]
 #[path = "../server/authority.rs"]
@@ -23,7 +28,8 @@ use site::{Site, within};
 const MOST_KIB: u64 = 64 * 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn honest_clients_are_served_and_memory_is_bounded_under_a_thousand_loiterers_and_many_tokens_and_jti() {
+async fn honest_clients_are_served_and_memory_is_bounded_under_a_thousand_loiterers_and_many_tokens_and_jti()
+ {
     scenario::need_files(3_000);
     let site = Site::new();
     let (server, seen) = scenario::start(&site, 2_000).await;

@@ -6,9 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bowline_proof::dpop::{self, DPOP_HEADER, DpopKey};
-use bowline_proof::{AccessToken, EXPORTER_LABEL, PROOF_HEADER, ProofClaims, ProofKey, RequestClaims, Scheme, Windows};
+use bowline_proof::{
+    AccessToken, EXPORTER_LABEL, PROOF_HEADER, ProofClaims, ProofKey, RequestClaims, Scheme,
+    Windows,
+};
 use bowline_server::{
-    Acceptor, BindingLayer, Dpop, Jwks, JwtValidator, Listener, MemoryReplayStore, Policy, ServerEvent,
+    Acceptor, BindingLayer, Dpop, Jwks, JwtValidator, Listener, MemoryReplayStore, Policy,
+    ServerEvent,
 };
 use futures_util::future::join_all;
 use http::{Method, Request, StatusCode};
@@ -66,9 +70,13 @@ pub(crate) async fn start(site: &Site, dpop_bound: usize) -> (Running, Arc<Seen>
         .policy(Policy::Follow);
     let seen = Arc::new(Seen::default());
     let log = seen.clone();
-    let acceptor = Acceptor::new(site.tls().build().unwrap()).observer(move |event: &ServerEvent| log.note(event));
+    let acceptor = Acceptor::new(site.tls().build().unwrap())
+        .observer(move |event: &ServerEvent| log.note(event));
     let listener = Listener::bind("127.0.0.1:0", acceptor).await.unwrap();
-    (Running::start(listener, who_am_i().layer(layer), site.options()), seen)
+    (
+        Running::start(listener, who_am_i().layer(layer), site.options()),
+        seen,
+    )
 }
 
 /// Without it the honest client alone would keep a processor busy with handshakes.
@@ -97,7 +105,9 @@ impl Honest {
                 let mut wire = Wire::connect(addr, &config).await;
                 let proof = wire.proof(&key, &token);
                 for _ in 0..3 {
-                    wire.get("/", &token, Some(&proof)).await.assert_passed("session");
+                    wire.get("/", &token, Some(&proof))
+                        .await
+                        .assert_passed("session");
                 }
                 count.fetch_add(1, Ordering::SeqCst);
                 longest.fetch_max(begun.elapsed().as_millis() as u64, Ordering::SeqCst);
@@ -161,7 +171,12 @@ impl Loitering {
         }
     }
 
-    pub(crate) async fn begin(self, number: usize, addr: SocketAddr, client: &Arc<ClientConfig>) -> Loiterers {
+    pub(crate) async fn begin(
+        self,
+        number: usize,
+        addr: SocketAddr,
+        client: &Arc<ClientConfig>,
+    ) -> Loiterers {
         let mut loiterers = Loiterers {
             streams: Vec::new(),
             connections: Vec::new(),
@@ -169,7 +184,9 @@ impl Loitering {
         };
         for _ in 0..number {
             match self {
-                Self::Silent => loiterers.streams.push(TcpStream::connect(addr).await.unwrap()),
+                Self::Silent => loiterers
+                    .streams
+                    .push(TcpStream::connect(addr).await.unwrap()),
                 Self::Slow => {
                     let stream = TcpStream::connect(addr).await.unwrap();
                     loiterers.drips.spawn(drip(stream));
@@ -181,7 +198,8 @@ impl Loitering {
     }
 }
 
-/// The first octets of a `ClientHello` of 512 octets, and then nought by nought, for as long as the server listens.
+/// The first octets of a `ClientHello` of 512 octets, and then nought by nought, for as long as the
+/// server listens.
 async fn drip(mut stream: TcpStream) {
     let mut next: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
     while stream.write_all(next).await.is_ok() {
@@ -204,19 +222,27 @@ pub(crate) fn over(seen: &Seen) -> u64 {
 /// Requests at a time, each on a connection of its own.
 const CONNECTIONS: usize = 16;
 
-/// So many tokens that nobody has seen before, each with its proof. The connections stay open until `while_open` has been
-/// called.
-pub(crate) async fn distinct_tokens(site: &Site, addr: SocketAddr, number: usize, while_open: impl FnOnce()) {
+/// So many tokens that nobody has seen before, each with its proof. The connections stay open until
+/// `while_open` has been called.
+pub(crate) async fn distinct_tokens(
+    site: &Site,
+    addr: SocketAddr,
+    number: usize,
+    while_open: impl FnOnce(),
+) {
     let key = &site.agent.proof_key();
     let send = async |index: usize| {
         let mut wire = Wire::connect(addr, &site.client("h2")).await;
         for index in (index..number).step_by(CONNECTIONS) {
             let mut claims = Authority::claims();
-            claims["cnf"] = json!({ "x5t#S256": site.agent.thumbprint(), "tls_exp": EXPORTER_LABEL });
+            claims["cnf"] =
+                json!({ "x5t#S256": site.agent.thumbprint(), "tls_exp": EXPORTER_LABEL });
             claims["jti"] = index.to_string().into();
             let token = site.authority.sign(&site.authority.header(), &claims);
             let proof = wire.proof(key, &token);
-            wire.get("/", &token, Some(&proof)).await.assert_passed("session");
+            wire.get("/", &token, Some(&proof))
+                .await
+                .assert_passed("session");
         }
         wire
     };
@@ -225,8 +251,14 @@ pub(crate) async fn distinct_tokens(site: &Site, addr: SocketAddr, number: usize
     drop(wires);
 }
 
-/// So many proofs for one request each, on as many connections as that takes below the quota of each.
-pub(crate) async fn distinct_jti(site: &Site, addr: SocketAddr, number: usize, while_open: impl Fn()) {
+/// So many proofs for one request each, on as many connections as that takes below the quota of
+/// each.
+pub(crate) async fn distinct_jti(
+    site: &Site,
+    addr: SocketAddr,
+    number: usize,
+    while_open: impl Fn(),
+) {
     const PER_CONNECTION: usize = 8_000;
     let (token, key) = (&site.token(), &site.agent.proof_key());
     let send = async |index: usize| {
@@ -238,7 +270,10 @@ pub(crate) async fn distinct_jti(site: &Site, addr: SocketAddr, number: usize, w
                 let request = Request::get("/")
                     .header("authorization", token.authorization())
                     .header(PROOF_HEADER, proof.header_value());
-                let answer = wire.send(request.body(Empty::new()).unwrap()).await.unwrap();
+                let answer = wire
+                    .send(request.body(Empty::new()).unwrap())
+                    .await
+                    .unwrap();
                 answer.assert_passed("session");
             }
             left -= left.min(PER_CONNECTION);
@@ -253,12 +288,15 @@ fn per_request(wire: &Wire, key: &ProofKey, token: &AccessToken) -> bowline_proo
         token: token.hash(),
         exporter: &wire.exporter,
         issued_at: UnixTime::now(),
-        request: Some(RequestClaims::new(&Method::GET, &format!("{ORIGIN}/").parse().unwrap()).unwrap()),
+        request: Some(
+            RequestClaims::new(&Method::GET, &format!("{ORIGIN}/").parse().unwrap()).unwrap(),
+        ),
     };
     key.mint(&claims).unwrap()
 }
 
-/// As many DPoP proofs as the server's store holds, and then some more: those are answered 503, and nothing else suffers.
+/// As many DPoP proofs as the server's store holds, and then some more: those are answered 503, and
+/// nothing else suffers.
 pub(crate) async fn distinct_dpop_jti(site: &Site, addr: SocketAddr, bound: usize) {
     let key = &DpopKey::generate().unwrap();
     let mut claims = Authority::claims();
@@ -271,7 +309,8 @@ pub(crate) async fn distinct_dpop_jti(site: &Site, addr: SocketAddr, bound: usiz
         let mut wire = Wire::connect(addr, &site.client("h2")).await;
         let mut passed = 0;
         for _ in 0..number {
-            let request = RequestClaims::new(&Method::GET, &format!("{ORIGIN}/").parse().unwrap()).unwrap();
+            let request =
+                RequestClaims::new(&Method::GET, &format!("{ORIGIN}/").parse().unwrap()).unwrap();
             let claims = dpop::Claims {
                 request: &request,
                 issued_at: UnixTime::now(),
@@ -282,7 +321,10 @@ pub(crate) async fn distinct_dpop_jti(site: &Site, addr: SocketAddr, bound: usiz
             let request = Request::get("/")
                 .header("authorization", token.authorization())
                 .header(DPOP_HEADER, proof.header_value());
-            let answer = wire.send(request.body(Empty::new()).unwrap()).await.unwrap();
+            let answer = wire
+                .send(request.body(Empty::new()).unwrap())
+                .await
+                .unwrap();
             match answer.status {
                 StatusCode::SERVICE_UNAVAILABLE => {}
                 _ => {
@@ -315,6 +357,8 @@ pub(crate) fn need_files(number: u64) {
 /// Resident memory of this process in KiB, where the system tells (Linux).
 pub(crate) fn resident_kib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim().strip_suffix(" kB")?.trim().parse().ok()
 }

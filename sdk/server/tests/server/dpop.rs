@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bowline_proof::dpop::{Claims, DPOP_HEADER, DpopKey, Nonce, Proof};
 use bowline_proof::{AccessToken, RequestClaims, Scheme, TokenHash};
-use bowline_server::{BindingLayer, ClientAuth, Dpop, DpopNonces, JwtValidator, MemoryReplayStore, Policy};
+use bowline_server::{
+    BindingLayer, ClientAuth, Dpop, DpopNonces, JwtValidator, MemoryReplayStore, Policy,
+};
 use http::{Method, Request};
 use http_body_util::Empty;
 use rustls_pki_types::UnixTime;
@@ -18,7 +20,10 @@ const TARGET: &str = "https://api.example.com/";
 
 fn layer(site: &Site, dpop: Dpop) -> BindingLayer<JwtValidator> {
     let origin = TARGET.parse().unwrap();
-    site.layer().policy(Policy::Follow).origins([origin]).dpop(dpop)
+    site.layer()
+        .policy(Policy::Follow)
+        .origins([origin])
+        .dpop(dpop)
 }
 
 fn remembering() -> Dpop {
@@ -28,7 +33,11 @@ fn remembering() -> Dpop {
 /// A server that asks for no client certificate, unless told.
 async fn start(site: &Site, client_auth: ClientAuth, dpop: Dpop) -> Running {
     let listener = site.listener(site.tls_with(client_auth)).await;
-    Running::start(listener, who_am_i().layer(layer(site, dpop)), site.options())
+    Running::start(
+        listener,
+        who_am_i().layer(layer(site, dpop)),
+        site.options(),
+    )
 }
 
 /// A token that is bound to `key`.
@@ -40,7 +49,14 @@ fn token(site: &Site, key: &DpopKey) -> AccessToken {
 }
 
 fn proof(key: &DpopKey, token: &AccessToken) -> Proof {
-    proof_for(key, token.hash(), &Method::GET, TARGET, UnixTime::now(), None)
+    proof_for(
+        key,
+        token.hash(),
+        &Method::GET,
+        TARGET,
+        UnixTime::now(),
+        None,
+    )
 }
 
 fn proof_for(
@@ -64,7 +80,9 @@ async fn get(wire: &mut Wire, token: &AccessToken, proof: &Proof) -> Answer {
     let request = Request::get("/")
         .header("authorization", token.authorization())
         .header(DPOP_HEADER, proof.header_value());
-    wire.send(request.body(Empty::new()).unwrap()).await.unwrap()
+    wire.send(request.body(Empty::new()).unwrap())
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -77,7 +95,9 @@ async fn a_dpop_bound_token_passes_on_h1_and_h2_whether_or_not_there_is_a_client
         for alpn in ["h2", "http/1.1"] {
             let mut wire = Wire::connect(server.addr, &site.client(alpn)).await;
             for _ in 0..3 {
-                get(&mut wire, &token, &proof(&key, &token)).await.assert_passed("dpop");
+                get(&mut wire, &token, &proof(&key, &token))
+                    .await
+                    .assert_passed("dpop");
             }
         }
     }
@@ -92,11 +112,15 @@ async fn every_kind_of_key_passes() {
         &rcgen::PKCS_ECDSA_P384_SHA384,
         &rcgen::PKCS_ED25519,
     ] {
-        let pkcs8 = rcgen::KeyPair::generate_for(algorithm).unwrap().serialize_der();
+        let pkcs8 = rcgen::KeyPair::generate_for(algorithm)
+            .unwrap()
+            .serialize_der();
         let key = DpopKey::from_pkcs8(&pkcs8.into()).unwrap();
         let token = token(&site, &key);
         let mut wire = Wire::connect(server.addr, &site.client("h2")).await;
-        get(&mut wire, &token, &proof(&key, &token)).await.assert_passed("dpop");
+        get(&mut wire, &token, &proof(&key, &token))
+            .await
+            .assert_passed("dpop");
     }
 }
 
@@ -114,12 +138,16 @@ async fn a_stolen_proof_is_refused_on_another_connection_once_it_was_used_and_no
         let used = proof(&key, &token);
         get(&mut victim, &token, &used).await.assert_passed("dpop");
         get(&mut thief, &token, &used).await.assert_refused("DP-14");
-        get(&mut victim, &token, &used).await.assert_refused("DP-14");
+        get(&mut victim, &token, &used)
+            .await
+            .assert_refused("DP-14");
 
         // Whoever comes first wins: DPoP does not know connections.
         let caught = proof(&key, &token);
         get(&mut thief, &token, &caught).await.assert_passed("dpop");
-        get(&mut victim, &token, &caught).await.assert_refused("DP-14");
+        get(&mut victim, &token, &caught)
+            .await
+            .assert_refused("DP-14");
     }
 }
 
@@ -154,7 +182,9 @@ async fn a_stolen_token_is_of_no_use_without_its_key() {
         .await
         .assert_refused("DP-16");
     wire.get("/", &token, None).await.assert_refused("DP-13");
-    get(&mut wire, &token, &proof(&key, &token)).await.assert_passed("dpop");
+    get(&mut wire, &token, &proof(&key, &token))
+        .await
+        .assert_passed("dpop");
 }
 
 #[tokio::test]
@@ -170,10 +200,16 @@ async fn a_proof_for_another_request_is_refused() {
     let made = |method, uri, issued_at| proof_for(&key, token.hash(), method, uri, issued_at, None);
     for (proof, id) in [
         (made(&Method::POST, TARGET, now), "DP-8"),
-        (made(&Method::GET, "https://api.example.com/other", now), "DP-9"),
+        (
+            made(&Method::GET, "https://api.example.com/other", now),
+            "DP-9",
+        ),
         (made(&Method::GET, "https://localhost/", now), "DP-9"),
         (made(&Method::GET, TARGET, before(310)), "DP-11"),
-        (proof_for(&key, other.hash(), &Method::GET, TARGET, now, None), "DP-12"),
+        (
+            proof_for(&key, other.hash(), &Method::GET, TARGET, now, None),
+            "DP-12",
+        ),
     ] {
         get(&mut wire, &token, &proof).await.assert_refused(id);
     }

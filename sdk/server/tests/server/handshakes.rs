@@ -5,14 +5,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bowline_server::{
-    AcceptErrorKind, Acceptor, ClientAuth, ConnectionFacts, Listener, ServerEvent, ServerIdentity, ServerTlsBuilder,
-    TlsErrorKind,
+    AcceptErrorKind, Acceptor, ClientAuth, ConnectionFacts, Listener, ServerEvent, ServerIdentity,
+    ServerTlsBuilder, TlsErrorKind,
 };
 use rcgen::{PKCS_ECDSA_P521_SHA512, date_time_ymd};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, ProtocolVersion, SignatureScheme};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, DistinguishedName, ProtocolVersion, SignatureScheme,
+};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
@@ -29,7 +31,10 @@ async fn handshake(acceptor: &Acceptor, config: &Arc<ClientConfig>) -> Accepted 
     let (near, far) = duplex(64 * 1024);
     let client = async {
         let name = ServerName::try_from("localhost").unwrap();
-        let mut stream = TlsConnector::from(config.clone()).connect(name, near).await.ok()?;
+        let mut stream = TlsConnector::from(config.clone())
+            .connect(name, near)
+            .await
+            .ok()?;
         stream.read_u8().await.ok()
     };
     let server = async {
@@ -60,7 +65,10 @@ async fn the_facts_tell_what_was_negotiated() {
         assert!(!facts.is_resumed());
         let certificate = facts.certificate().unwrap();
         assert_eq!(certificate.der(), &site.agent.certificate);
-        assert_eq!(certificate.thumbprint().to_string(), site.agent.thumbprint());
+        assert_eq!(
+            certificate.thumbprint().to_string(),
+            site.agent.thumbprint()
+        );
     }
 }
 
@@ -80,10 +88,19 @@ async fn rs_1_certificates_that_do_not_verify_get_no_connection() {
         &rcgen::PKCS_ECDSA_P256_SHA256,
     );
     let of_a_server = site.ca.server();
-    for identity in [Some(&foreign), Some(&expired), Some(&not_yet), Some(&of_a_server), None] {
+    for identity in [
+        Some(&foreign),
+        Some(&expired),
+        Some(&not_yet),
+        Some(&of_a_server),
+        None,
+    ] {
         for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
             let config = site.client_as(identity, "h2", &[version]);
-            assert_eq!(handshake(&acceptor, &config).await.unwrap_err(), AcceptErrorKind::Tls);
+            assert_eq!(
+                handshake(&acceptor, &config).await.unwrap_err(),
+                AcceptErrorKind::Tls
+            );
         }
     }
 }
@@ -92,7 +109,9 @@ async fn rs_1_certificates_that_do_not_verify_get_no_connection() {
 async fn pr_2_a_certificate_whose_key_cannot_sign_proofs_gets_no_connection() {
     let site = Site::new();
     let acceptor = acceptor(site.tls());
-    let agent = site.ca.client_with("agent", |_| {}, &PKCS_ECDSA_P521_SHA512);
+    let agent = site
+        .ca
+        .client_with("agent", |_| {}, &PKCS_ECDSA_P521_SHA512);
     let config = site.client_as(Some(&agent), "h2", rustls::ALL_VERSIONS);
     assert_eq!(
         handshake(&acceptor, &config).await.unwrap_err(),
@@ -107,9 +126,11 @@ async fn rs_1_a_resumed_session_whose_certificate_has_expired_since_gets_no_conn
         let acceptor = acceptor(site.tls());
         let config = site.client_as(Some(&site.agent), "h2", &[version]);
         let facts = handshake(&acceptor, &config).await.unwrap();
-        let left = facts.certificate().unwrap().not_after().as_secs() - facts.handshake_at().as_secs();
+        let left =
+            facts.certificate().unwrap().not_after().as_secs() - facts.handshake_at().as_secs();
 
-        // Ten minutes before the end it is good for a new session, which is good for an hour by itself.
+        // Ten minutes before the end it is good for a new session, which is good for an hour by
+        // itself.
         site.clock.advance(left - 600);
         handshake(&acceptor, &config).await.unwrap();
         assert!(handshake(&acceptor, &config).await.unwrap().is_resumed());
@@ -169,7 +190,8 @@ async fn a_session_is_not_resumed_after_the_ticket_lifetime_or_where_it_is_switc
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_is_silent_or_slow_is_given_up_after_the_time_limit() {
     let site = Site::new();
-    let acceptor = Acceptor::new(site.tls().build().unwrap()).handshake_timeout(Duration::from_secs(10));
+    let acceptor =
+        Acceptor::new(site.tls().build().unwrap()).handshake_timeout(Duration::from_secs(10));
     for octets in [&b""[..], b"\x16\x03\x01\x00\xff"] {
         let (mut near, far) = duplex(1024);
         near.write_all(octets).await.unwrap();
@@ -188,7 +210,11 @@ async fn a_peer_that_breaks_off_or_talks_nonsense_is_an_error_of_its_kind() {
         let (mut near, far): (DuplexStream, _) = duplex(1024);
         near.write_all(octets).await.unwrap();
         drop(near);
-        within(acceptor.accept(far)).await.map(|_| ()).unwrap_err().kind()
+        within(acceptor.accept(far))
+            .await
+            .map(|_| ())
+            .unwrap_err()
+            .kind()
     };
     assert_eq!(talk(b"").await, AcceptErrorKind::Io);
     assert_eq!(talk(b"\x16\x03\x01\x00\xff\x01").await, AcceptErrorKind::Io);
@@ -206,7 +232,9 @@ async fn silent_peers_delay_nobody() {
     let (token, key) = (site.token(), site.agent.proof_key());
     let mut wire = Wire::connect(server.addr, &site.client("h2")).await;
     let proof = wire.proof(&key, &token);
-    wire.get("/", &token, Some(&proof)).await.assert_passed("session");
+    wire.get("/", &token, Some(&proof))
+        .await
+        .assert_passed("session");
     drop(silent);
 }
 
@@ -333,7 +361,9 @@ fn no_roots_is_a_configuration_error() {
 #[tokio::test]
 async fn nothing_secret_is_in_the_debug_output_of_the_facts() {
     let site = Site::new();
-    let facts = handshake(&acceptor(site.tls()), &site.client("h2")).await.unwrap();
+    let facts = handshake(&acceptor(site.tls()), &site.client("h2"))
+        .await
+        .unwrap();
     let shown = format!("{facts:?}");
     assert!(!shown.to_lowercase().contains("exporter"), "{shown}");
 }
@@ -357,8 +387,12 @@ impl ClientCertVerifier for Revocable {
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
         match self.trusted.load(Ordering::SeqCst) {
-            true => self.roots.verify_client_cert(end_entity, intermediates, now),
-            false => Err(rustls::Error::InvalidCertificate(rustls::CertificateError::Revoked)),
+            true => self
+                .roots
+                .verify_client_cert(end_entity, intermediates, now),
+            false => Err(rustls::Error::InvalidCertificate(
+                rustls::CertificateError::Revoked,
+            )),
         }
     }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bowline_proof::AccessToken;
-use bowline_server::{Clock, Jwks, JwtValidator, JwtValidatorBuilder, TokenErrorKind, TokenValidator};
+use bowline_server::{
+    Clock, Jwks, JwtValidator, JwtValidatorBuilder, TokenErrorKind, TokenValidator,
+};
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256};
@@ -19,7 +21,12 @@ use crate::authority::{AUDIENCE, Authority, ISSUER, jwks};
 const NOW: u64 = 1_800_000_000;
 
 fn builder(authority: &Authority) -> JwtValidatorBuilder {
-    JwtValidator::builder(ISSUER, AUDIENCE, Jwks::document(jwks(&[authority])).unwrap()).clock(at(NOW))
+    JwtValidator::builder(
+        ISSUER,
+        AUDIENCE,
+        Jwks::document(jwks(&[authority])).unwrap(),
+    )
+    .clock(at(NOW))
 }
 
 fn at(seconds: u64) -> Clock {
@@ -51,14 +58,18 @@ async fn a_token_is_valid_only_if_header_and_claims_are_those_of_an_access_token
         ("typ in full, in another case", None, |header, _| {
             header["typ"] = "Application/AT+JWT".into()
         }),
-        ("typ of any JWT", Some("typ"), |header, _| header["typ"] = "JWT".into()),
+        ("typ of any JWT", Some("typ"), |header, _| {
+            header["typ"] = "JWT".into()
+        }),
         ("no typ", Some("typ"), |header, _| {
             drop(header.as_object_mut().unwrap().remove("typ"))
         }),
         ("typ of a proof", Some("typ"), |header, _| {
             header["typ"] = "tls-binding-proof+jwt".into()
         }),
-        ("alg none", Some("alg"), |header, _| header["alg"] = "none".into()),
+        ("alg none", Some("alg"), |header, _| {
+            header["alg"] = "none".into()
+        }),
         ("alg of a symmetric key", Some("signature"), |header, _| {
             header["alg"] = "HS256".into()
         }),
@@ -68,7 +79,9 @@ async fn a_token_is_valid_only_if_header_and_claims_are_those_of_an_access_token
         ("an unknown alg", Some("alg"), |header, _| {
             header["alg"] = "XY256".into()
         }),
-        ("crit", Some("crit"), |header, _| header["crit"] = json!(["exp"])),
+        ("crit", Some("crit"), |header, _| {
+            header["crit"] = json!(["exp"])
+        }),
         ("an unknown kid", Some("not in the key set"), |header, _| {
             header["kid"] = "k9".into()
         }),
@@ -105,7 +118,9 @@ async fn a_token_is_valid_only_if_header_and_claims_are_those_of_an_access_token
         ("exp with a fraction", None, |_, claims| {
             claims["exp"] = json!(NOW as f64 + 0.5)
         }),
-        ("exp far beyond", None, |_, claims| claims["exp"] = json!(1e300)),
+        ("exp far beyond", None, |_, claims| {
+            claims["exp"] = json!(1e300)
+        }),
         ("exp before the epoch", Some("exp"), |_, claims| {
             claims["exp"] = json!(-1)
         }),
@@ -121,7 +136,9 @@ async fn a_token_is_valid_only_if_header_and_claims_are_those_of_an_access_token
         ("not valid yet", Some("not valid yet"), |_, claims| {
             claims["nbf"] = (NOW + 61).into()
         }),
-        ("nbf is text", Some("nbf"), |_, claims| claims["nbf"] = "now".into()),
+        ("nbf is text", Some("nbf"), |_, claims| {
+            claims["nbf"] = "now".into()
+        }),
         ("claims are no object", Some("payload"), |_, claims| {
             *claims = json!([1])
         }),
@@ -135,7 +152,10 @@ async fn a_token_is_valid_only_if_header_and_claims_are_those_of_an_access_token
         let found = refusal(&validator, &token).await;
         match expected {
             None => assert_eq!(found, None, "{name}"),
-            Some(part) => assert!(found.is_some_and(|detail| detail.contains(part)), "{name}: {found:?}"),
+            Some(part) => assert!(
+                found.is_some_and(|detail| detail.contains(part)),
+                "{name}: {found:?}"
+            ),
         }
     }
 }
@@ -158,10 +178,17 @@ async fn what_is_not_a_signed_jwt_is_not_valid() {
         format!("{}.{}.{}", parts[0], changed, parts[2]),
         format!("{}.{}.{}.{}", parts[0], parts[1], parts[2], parts[2]),
         format!("{}.{}.{}==", parts[0], parts[1], parts[2]),
-        forger.sign(&authority.header(), &claims()).secret().to_owned(),
+        forger
+            .sign(&authority.header(), &claims())
+            .secret()
+            .to_owned(),
     ] {
         let token = AccessToken::new(text).unwrap();
-        assert!(refusal(&validator, &token).await.is_some(), "{}", token.secret());
+        assert!(
+            refusal(&validator, &token).await.is_some(),
+            "{}",
+            token.secret()
+        );
     }
     assert_eq!(refusal(&validator, &genuine).await, None);
 }
@@ -175,11 +202,17 @@ async fn options_widen_what_is_accepted_and_no_more() {
     let any = builder(&authority).accept_any_jwt(true).build();
     assert_eq!(refusal(&any, &plain).await, None);
     header["typ"] = "tls-binding-proof+jwt".into();
-    assert!(refusal(&any, &authority.sign(&header, &claims())).await.is_some());
+    assert!(
+        refusal(&any, &authority.sign(&header, &claims()))
+            .await
+            .is_some()
+    );
 
     let mut other = claims();
     other["aud"] = "https://alias.example.com".into();
-    let alias = builder(&authority).audience("https://alias.example.com").build();
+    let alias = builder(&authority)
+        .audience("https://alias.example.com")
+        .build();
     assert_eq!(
         refusal(&alias, &authority.sign(&authority.header(), &other)).await,
         None
@@ -203,8 +236,14 @@ async fn options_widen_what_is_accepted_and_no_more() {
 async fn tokens_of_every_asymmetric_algorithm_are_valid_with_the_key_that_fits() {
     // Ed25519 is what all other tests use.
     for (algorithm, key) in [
-        (Algorithm::ES256, KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)),
-        (Algorithm::ES384, KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384)),
+        (
+            Algorithm::ES256,
+            KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
+        ),
+        (
+            Algorithm::ES384,
+            KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384),
+        ),
         (Algorithm::RS256, KeyPair::generate_for(&PKCS_RSA_SHA256)),
         (Algorithm::PS256, KeyPair::generate_for(&PKCS_RSA_SHA256)),
     ] {
@@ -221,25 +260,40 @@ async fn tokens_of_every_asymmetric_algorithm_are_valid_with_the_key_that_fits()
             kid: Some("k".to_owned()),
             ..Header::new(algorithm)
         };
-        let token = AccessToken::new(jsonwebtoken::encode(&header, &claims(), &key).unwrap()).unwrap();
+        let token =
+            AccessToken::new(jsonwebtoken::encode(&header, &claims(), &key).unwrap()).unwrap();
         let document = |jwk: &Jwk| Jwks::document(json!({ "keys": [jwk] }).to_string()).unwrap();
         let validator = |jwk: &Jwk| {
             JwtValidator::builder(ISSUER, AUDIENCE, document(jwk))
                 .clock(at(NOW))
                 .build()
         };
-        assert_eq!(refusal(&validator(&jwk), &token).await, None, "{algorithm:?}");
+        assert_eq!(
+            refusal(&validator(&jwk), &token).await,
+            None,
+            "{algorithm:?}"
+        );
 
-        // The key says for what it is: not for this algorithm, not for signatures, not for verifying.
+        // The key says for what it is: not for this algorithm, not for signatures, not for
+        // verifying.
         let mut other = jwk.clone();
         other.common.key_algorithm = Some(jsonwebtoken::jwk::KeyAlgorithm::PS512);
-        assert!(refusal(&validator(&other), &token).await.is_some(), "{algorithm:?}");
+        assert!(
+            refusal(&validator(&other), &token).await.is_some(),
+            "{algorithm:?}"
+        );
         let mut other = jwk.clone();
         other.common.public_key_use = Some(jsonwebtoken::jwk::PublicKeyUse::Encryption);
-        assert!(refusal(&validator(&other), &token).await.is_some(), "{algorithm:?}");
+        assert!(
+            refusal(&validator(&other), &token).await.is_some(),
+            "{algorithm:?}"
+        );
         let mut other = jwk.clone();
         other.common.key_operations = Some(vec![jsonwebtoken::jwk::KeyOperations::Encrypt]);
-        assert!(refusal(&validator(&other), &token).await.is_some(), "{algorithm:?}");
+        assert!(
+            refusal(&validator(&other), &token).await.is_some(),
+            "{algorithm:?}"
+        );
     }
 }
 
@@ -251,9 +305,13 @@ async fn a_public_key_is_never_taken_for_an_hmac_secret() {
         authority.jwk(),
         { "kty": "oct", "k": URL_SAFE_NO_PAD.encode(secret), "kid": "symmetric", "alg": "HS256" },
     ]});
-    let validator = JwtValidator::builder(ISSUER, AUDIENCE, Jwks::document(document.to_string()).unwrap())
-        .clock(at(NOW))
-        .build();
+    let validator = JwtValidator::builder(
+        ISSUER,
+        AUDIENCE,
+        Jwks::document(document.to_string()).unwrap(),
+    )
+    .clock(at(NOW))
+    .build();
     let header = Header {
         typ: Some("at+jwt".to_owned()),
         kid: Some("symmetric".to_owned()),
@@ -275,9 +333,13 @@ async fn unusable_keys_in_a_set_do_not_spoil_the_others() {
         7,
         authority.jwk(),
     ]});
-    let validator = JwtValidator::builder(ISSUER, AUDIENCE, Jwks::document(document.to_string()).unwrap())
-        .clock(at(NOW))
-        .build();
+    let validator = JwtValidator::builder(
+        ISSUER,
+        AUDIENCE,
+        Jwks::document(document.to_string()).unwrap(),
+    )
+    .clock(at(NOW))
+    .build();
     assert_eq!(
         refusal(&validator, &authority.sign(&authority.header(), &claims())).await,
         None
@@ -292,14 +354,19 @@ async fn a_token_found_valid_before_still_expires() {
     let authority = Authority::new("k1");
     let now = Arc::new(AtomicU64::new(NOW));
     let hand = now.clone();
-    let clock = Clock::from_fn(move || UnixTime::since_unix_epoch(Duration::from_secs(hand.load(Ordering::SeqCst))));
+    let clock = Clock::from_fn(move || {
+        UnixTime::since_unix_epoch(Duration::from_secs(hand.load(Ordering::SeqCst)))
+    });
     let validator = builder(&authority).clock(clock).build();
     let token = authority.sign(&authority.header(), &claims());
     assert_eq!(refusal(&validator, &token).await, None);
     now.store(NOW + 119, Ordering::SeqCst);
     assert_eq!(refusal(&validator, &token).await, None);
     now.store(NOW + 120, Ordering::SeqCst);
-    assert_eq!(refusal(&validator, &token).await, Some("the access token has expired"));
+    assert_eq!(
+        refusal(&validator, &token).await,
+        Some("the access token has expired")
+    );
 }
 
 #[tokio::test]
@@ -307,10 +374,16 @@ async fn cnf_is_read_from_the_validated_claims() {
     let authority = Authority::new("k1");
     let validator = builder(&authority).build();
     let thumbprint = URL_SAFE_NO_PAD.encode([1; 32]);
-    let valid = validator.validate(&authority.session_bound(&thumbprint)).await.unwrap();
+    let valid = validator
+        .validate(&authority.session_bound(&thumbprint))
+        .await
+        .unwrap();
     let confirmation = valid.confirmation().unwrap();
     assert_eq!(confirmation.x5t_s256.unwrap().to_string(), thumbprint);
-    assert_eq!(confirmation.tls_exp.as_deref(), Some(bowline_proof::EXPORTER_LABEL));
+    assert_eq!(
+        confirmation.tls_exp.as_deref(),
+        Some(bowline_proof::EXPORTER_LABEL)
+    );
     assert_eq!(valid.claims()["sub"], "agent");
     assert!(!format!("{valid:?}").contains("agent"));
 }

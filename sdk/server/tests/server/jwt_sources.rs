@@ -8,7 +8,9 @@ use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bowline_proof::AccessToken;
-use bowline_server::{Jwks, JwksUrl, JwtValidator, JwtValidatorBuilder, TokenErrorKind, TokenValidator};
+use bowline_server::{
+    Jwks, JwksUrl, JwtValidator, JwtValidatorBuilder, TokenErrorKind, TokenValidator,
+};
 use http::StatusCode;
 use tokio::net::TcpListener;
 
@@ -75,14 +77,24 @@ async fn the_last_good_set_stays_in_use_when_a_refresh_fails() {
         .build();
     assert!(is_valid(&validator, &authority.bearer()).await);
     let other = Authority::new("k9");
-    for broken in [b"".to_vec(), b"no JSON".to_vec(), padded(jwks(&[&authority, &other]))] {
+    for broken in [
+        b"".to_vec(),
+        b"no JSON".to_vec(),
+        padded(jwks(&[&authority, &other])),
+    ] {
         folder.write("jwks.json", broken);
         // An unknown key makes the validator wait for the outcome of a fetch.
-        assert_eq!(error_kind(&validator, &other.bearer()).await, TokenErrorKind::Invalid);
+        assert_eq!(
+            error_kind(&validator, &other.bearer()).await,
+            TokenErrorKind::Invalid
+        );
         assert!(is_valid(&validator, &authority.bearer()).await);
     }
     std::fs::remove_file(&file).unwrap();
-    assert_eq!(error_kind(&validator, &other.bearer()).await, TokenErrorKind::Invalid);
+    assert_eq!(
+        error_kind(&validator, &other.bearer()).await,
+        TokenErrorKind::Invalid
+    );
     assert!(is_valid(&validator, &authority.bearer()).await);
 }
 
@@ -93,7 +105,9 @@ async fn before_there_is_a_key_set_tokens_are_neither_valid_nor_invalid() {
     let validator = builder(Jwks::file(folder.path("jwks.json")))
         .retry_interval(ALWAYS)
         .build();
-    let error = within(validator.validate(&authority.bearer())).await.unwrap_err();
+    let error = within(validator.validate(&authority.bearer()))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), TokenErrorKind::Unavailable);
     folder.write("jwks.json", jwks(&[&authority]));
     assert!(is_valid(&validator, &authority.bearer()).await);
@@ -160,7 +174,11 @@ async fn an_answer_that_is_no_key_set_makes_tokens_unavailable_and_not_invalid()
             "{path}"
         );
     }
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let validator = builder(JwksUrl::new(&format!("http://{nobody}/jwks")).unwrap()).build();
     assert_eq!(
         error_kind(&validator, &authority.bearer()).await,
@@ -175,7 +193,11 @@ async fn keys_are_fetched_over_mutual_tls_from_a_server_with_a_private_root() {
     let router = Router::new().route("/jwks", get(move || async move { document }));
     let server = Running::start(site.listener(site.tls()).await, router, site.options());
     let url = || JwksUrl::new(&format!("https://localhost:{}/jwks", server.addr.port())).unwrap();
-    let identity = format!("{}{}", site.agent.certificate_pem, site.agent.key.serialize_pem());
+    let identity = format!(
+        "{}{}",
+        site.agent.certificate_pem,
+        site.agent.key.serialize_pem()
+    );
 
     let known = url()
         .trust_only_pem(site.ca.pem().as_bytes())
@@ -239,7 +261,10 @@ impl KeyServer {
         let too_long_document = padded(document.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let (document, fetches) = (Arc::new(Mutex::new(document)), Arc::new(AtomicUsize::new(0)));
+        let (document, fetches) = (
+            Arc::new(Mutex::new(document)),
+            Arc::new(AtomicUsize::new(0)),
+        );
         let (served, count) = (document.clone(), fetches.clone());
         let answer = move || {
             count.fetch_add(1, Ordering::SeqCst);
@@ -253,7 +278,11 @@ impl KeyServer {
                 .chunks(64 * 1024)
                 .map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec()))
                 .collect();
-            async { Response::new(axum::body::Body::from_stream(futures_util::stream::iter(chunks))) }
+            async {
+                Response::new(axum::body::Body::from_stream(futures_util::stream::iter(
+                    chunks,
+                )))
+            }
         };
         let router = Router::new()
             .route("/jwks", get(answer))

@@ -46,11 +46,19 @@ async fn every_event_becomes_a_metric() {
 
     let site = Site::new();
     let acceptor = |patience| {
-        let tls = site.tls_with(ClientAuth::Optional(site.ca.roots())).build().unwrap();
-        Acceptor::new(tls).handshake_timeout(patience).observer(MetricsObserver)
+        let tls = site
+            .tls_with(ClientAuth::Optional(site.ca.roots()))
+            .build()
+            .unwrap();
+        Acceptor::new(tls)
+            .handshake_timeout(patience)
+            .observer(MetricsObserver)
     };
     let listener = Listener::bind("127.0.0.1:0", acceptor(HANG)).await.unwrap();
-    let layer = site.layer().policy(Policy::Follow).observer(MetricsObserver);
+    let layer = site
+        .layer()
+        .policy(Policy::Follow)
+        .observer(MetricsObserver);
     let server = Running::start(listener, who_am_i().layer(layer), site.options());
 
     let (token, key) = (site.token(), site.agent.proof_key());
@@ -58,7 +66,9 @@ async fn every_event_becomes_a_metric() {
     let mut wire = Wire::connect(server.addr, &config).await;
     let proof = wire.proof(&key, &token);
     for _ in 0..3 {
-        wire.get("/", &token, Some(&proof)).await.assert_passed("session");
+        wire.get("/", &token, Some(&proof))
+            .await
+            .assert_passed("session");
     }
     wire.get("/", &site.authority.bearer(), None)
         .await
@@ -66,7 +76,10 @@ async fn every_event_becomes_a_metric() {
     wire.get("/", &token, None).await.assert_refused("RS-4");
     let mut resumed = Wire::connect(server.addr, &config).await;
     assert!(resumed.resumed);
-    resumed.get("/", &token, Some(&proof)).await.assert_refused("RS-6");
+    resumed
+        .get("/", &token, Some(&proof))
+        .await
+        .assert_refused("RS-6");
     let mut other = Wire::connect(server.addr, &site.client("http/1.1")).await;
     let request = Request::get("/").body(Empty::new()).unwrap();
     assert_eq!(other.send(request).await.unwrap().status, 401);
@@ -79,7 +92,8 @@ async fn every_event_becomes_a_metric() {
     let mut nonsense = TcpStream::connect(server.addr).await.unwrap();
     nonsense.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     let mut sums = BTreeMap::new();
-    let count = |sums: &BTreeMap<String, u64>, name: &str| sums.get(name).copied().unwrap_or_default();
+    let count =
+        |sums: &BTreeMap<String, u64>, name: &str| sums.get(name).copied().unwrap_or_default();
     let both_failed = async {
         while count(&sums, "handshakes_failed_total{kind=timed_out}") == 0
             || count(&sums, "handshakes_failed_total{kind=tls}") == 0
@@ -114,6 +128,8 @@ async fn every_event_becomes_a_metric() {
         ("verifications_total{class=session,proof=cached}", 2),
         ("verifications_total{class=session,proof=full}", 1),
     ];
-    let expected: BTreeMap<_, _> = expected.map(|(name, count)| (name.to_owned(), count)).into();
+    let expected: BTreeMap<_, _> = expected
+        .map(|(name, count)| (name.to_owned(), count))
+        .into();
     assert_eq!(sums, expected);
 }

@@ -3,7 +3,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bowline_proof::AccessToken;
-use bowline_server::{BindingLayer, ClientAuth, Jwks, JwtValidator, PeerFacts, Policy, UpstreamValidates};
+use bowline_server::{
+    BindingLayer, ClientAuth, Jwks, JwtValidator, PeerFacts, Policy, UpstreamValidates,
+};
 use rcgen::{PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 
 use crate::authority::{AUDIENCE, ISSUER, jwks};
@@ -21,7 +23,9 @@ async fn a_session_bound_token_passes_on_h1_and_h2_with_tls_1_3_and_1_2() {
             let mut wire = Wire::connect(server.addr, &config).await;
             let proof = wire.proof(&key, &token);
             for _ in 0..3 {
-                wire.get("/", &token, Some(&proof)).await.assert_passed("session");
+                wire.get("/", &token, Some(&proof))
+                    .await
+                    .assert_passed("session");
             }
         }
     }
@@ -37,7 +41,9 @@ async fn every_supported_kind_of_client_key_passes() {
         let config = site.client_as(Some(&agent), "h2", rustls::ALL_VERSIONS);
         let mut wire = Wire::connect(server.addr, &config).await;
         let proof = wire.proof(&agent.proof_key(), &token);
-        wire.get("/", &token, Some(&proof)).await.assert_passed("session");
+        wire.get("/", &token, Some(&proof))
+            .await
+            .assert_passed("session");
     }
 }
 
@@ -50,14 +56,26 @@ async fn t1_a_stolen_proof_is_refused_on_a_second_connection_with_the_same_certi
         let config = site.client(alpn);
         let mut first = Wire::connect(server.addr, &config).await;
         let proof = first.proof(&key, &token);
-        first.get("/", &token, Some(&proof)).await.assert_passed("session");
+        first
+            .get("/", &token, Some(&proof))
+            .await
+            .assert_passed("session");
 
         let mut second = Wire::connect(server.addr, &config).await;
-        second.get("/", &token, Some(&proof)).await.assert_refused("RS-6");
+        second
+            .get("/", &token, Some(&proof))
+            .await
+            .assert_refused("RS-6");
         // The first connection is none the worse for it, and neither is the second.
-        first.get("/", &token, Some(&proof)).await.assert_passed("session");
+        first
+            .get("/", &token, Some(&proof))
+            .await
+            .assert_passed("session");
         let proof = second.proof(&key, &token);
-        second.get("/", &token, Some(&proof)).await.assert_passed("session");
+        second
+            .get("/", &token, Some(&proof))
+            .await
+            .assert_passed("session");
     }
 }
 
@@ -72,9 +90,13 @@ async fn t2_t3_t4_a_stolen_token_is_refused_with_another_certificate() {
 
     let config = site.client_as(Some(&thief), "h2", rustls::ALL_VERSIONS);
     let mut wire = Wire::connect(server.addr, &config).await;
-    wire.get("/", &token, Some(&stolen)).await.assert_refused("RS-3");
+    wire.get("/", &token, Some(&stolen))
+        .await
+        .assert_refused("RS-3");
     let own = wire.proof(&thief.proof_key(), &token);
-    wire.get("/", &token, Some(&own)).await.assert_refused("RS-3");
+    wire.get("/", &token, Some(&own))
+        .await
+        .assert_refused("RS-3");
     wire.get("/", &token, None).await.assert_refused("RS-3");
 }
 
@@ -94,7 +116,10 @@ async fn ex_5_a_resumed_session_has_another_exporter_and_needs_another_proof() {
         let mut resumed = Wire::connect(server.addr, &config).await;
         assert!(resumed.resumed);
         assert!(!resumed.exporter.matches(&full.exporter));
-        resumed.get("/", &token, Some(&proof)).await.assert_refused("RS-6");
+        resumed
+            .get("/", &token, Some(&proof))
+            .await
+            .assert_refused("RS-6");
         let proof = resumed.proof(&key, &token);
         let answer = resumed.get("/", &token, Some(&proof)).await;
         answer.assert_passed("session");
@@ -111,15 +136,22 @@ async fn t7_a_stolen_ticket_and_token_without_the_key_are_refused() {
     // The same configuration holds the ticket; the thief cannot sign with the victim's key.
     let mut victim = Wire::connect(server.addr, &config).await;
     let proof = victim.proof(&site.agent.proof_key(), &token);
-    victim.get("/", &token, Some(&proof)).await.assert_passed("session");
+    victim
+        .get("/", &token, Some(&proof))
+        .await
+        .assert_passed("session");
     let mut thief = Wire::connect(server.addr, &config).await;
     assert!(thief.resumed);
     thief.get("/", &token, None).await.assert_refused("RS-4");
-    thief.get("/", &token, Some(&proof)).await.assert_refused("RS-6");
+    thief
+        .get("/", &token, Some(&proof))
+        .await
+        .assert_refused("RS-6");
 }
 
 #[tokio::test]
-async fn gw_4_in_front_of_an_upstream_that_validates_a_thief_is_refused_and_an_opaque_token_is_too() {
+async fn gw_4_in_front_of_an_upstream_that_validates_a_thief_is_refused_and_an_opaque_token_is_too()
+{
     let site = Site::new();
     let layer = BindingLayer::new(UpstreamValidates).policy(Policy::Require);
     let listener = site.listener(site.tls()).await;
@@ -127,22 +159,31 @@ async fn gw_4_in_front_of_an_upstream_that_validates_a_thief_is_refused_and_an_o
     let (token, key) = (site.token(), site.agent.proof_key());
     let mut victim = Wire::connect(server.addr, &site.client("h2")).await;
     let proof = victim.proof(&key, &token);
-    victim.get("/", &token, Some(&proof)).await.assert_passed("session");
+    victim
+        .get("/", &token, Some(&proof))
+        .await
+        .assert_passed("session");
     victim.get("/", &token, None).await.assert_refused("RS-4");
 
     let thief = site.ca.client("thief");
     let config = site.client_as(Some(&thief), "h2", rustls::ALL_VERSIONS);
     let mut wire = Wire::connect(server.addr, &config).await;
     let own = wire.proof(&thief.proof_key(), &token);
-    wire.get("/", &token, Some(&own)).await.assert_refused("RS-3");
+    wire.get("/", &token, Some(&own))
+        .await
+        .assert_refused("RS-3");
     // Nothing says whose this is, so a proof by anybody would do.
     let opaque = AccessToken::new("2YotnFZFEjr1zCsicMWpAA").unwrap();
     let own = wire.proof(&thief.proof_key(), &opaque);
-    wire.get("/", &opaque, Some(&own)).await.assert_refused("RS-2");
+    wire.get("/", &opaque, Some(&own))
+        .await
+        .assert_refused("RS-2");
     // What he makes up for himself passes here, and is the upstream's to refuse.
     let forged = crate::authority::Authority::new("k1").session_bound(&thief.thumbprint());
     let own = wire.proof(&thief.proof_key(), &forged);
-    wire.get("/", &forged, Some(&own)).await.assert_passed("session");
+    wire.get("/", &forged, Some(&own))
+        .await
+        .assert_passed("session");
 }
 
 #[tokio::test]
@@ -152,14 +193,22 @@ async fn several_tokens_share_a_connection_each_with_its_own_proof() {
     let key = site.agent.proof_key();
     let mut wire = Wire::connect(server.addr, &site.client("h2")).await;
     let mut claims = crate::authority::Authority::claims();
-    claims["cnf"] =
-        serde_json::json!({ "x5t#S256": site.agent.thumbprint(), "tls_exp": bowline_proof::EXPORTER_LABEL });
+    claims["cnf"] = serde_json::json!({ "x5t#S256": site.agent.thumbprint(), "tls_exp": bowline_proof::EXPORTER_LABEL });
     claims["sub"] = "another".into();
-    let (one, two) = (site.token(), site.authority.sign(&site.authority.header(), &claims));
+    let (one, two) = (
+        site.token(),
+        site.authority.sign(&site.authority.header(), &claims),
+    );
     let (proof_one, proof_two) = (wire.proof(&key, &one), wire.proof(&key, &two));
-    wire.get("/", &one, Some(&proof_one)).await.assert_passed("session");
-    wire.get("/", &two, Some(&proof_two)).await.assert_passed("session");
-    wire.get("/", &two, Some(&proof_one)).await.assert_refused("RS-7");
+    wire.get("/", &one, Some(&proof_one))
+        .await
+        .assert_passed("session");
+    wire.get("/", &two, Some(&proof_two))
+        .await
+        .assert_passed("session");
+    wire.get("/", &two, Some(&proof_one))
+        .await
+        .assert_refused("RS-7");
 }
 
 #[tokio::test]
@@ -175,7 +224,9 @@ async fn where_certificates_are_optional_only_unbound_tokens_do_without() {
     wire.get("/", &site.authority.bearer(), None)
         .await
         .assert_passed("bearer");
-    wire.get("/", &site.token(), None).await.assert_refused("RS-3");
+    wire.get("/", &site.token(), None)
+        .await
+        .assert_refused("RS-3");
 
     let mut wire = Wire::connect(server.addr, &site.client("h2")).await;
     let proof = wire.proof(&site.agent.proof_key(), &site.token());
@@ -190,13 +241,21 @@ async fn the_layer_finds_the_facts_under_axum_serve() {
     let listener = site.listener(site.tls()).await;
     let addr = listener.local_addr();
     let router = who_am_i().layer(site.layer());
-    tokio::spawn(axum::serve(listener, router.into_make_service_with_connect_info::<PeerFacts>()).into_future());
+    tokio::spawn(
+        axum::serve(
+            listener,
+            router.into_make_service_with_connect_info::<PeerFacts>(),
+        )
+        .into_future(),
+    );
 
     let (token, key) = (site.token(), site.agent.proof_key());
     for alpn in ["h2", "http/1.1"] {
         let mut wire = Wire::connect(addr, &site.client(alpn)).await;
         let proof = wire.proof(&key, &token);
-        wire.get("/", &token, Some(&proof)).await.assert_passed("session");
+        wire.get("/", &token, Some(&proof))
+            .await
+            .assert_passed("session");
         wire.get("/", &token, None).await.assert_refused("RS-4");
     }
 }
@@ -224,14 +283,19 @@ async fn an_htu_is_compared_with_the_configured_origin_over_h1_and_h2() {
     let (token, key) = (site.token(), site.agent.proof_key());
     for alpn in ["h2", "http/1.1"] {
         let mut wire = Wire::connect(server.addr, &site.client(alpn)).await;
-        for (uri, passes) in [("https://api.example.com/", true), ("https://localhost/", false)] {
+        for (uri, passes) in [
+            ("https://api.example.com/", true),
+            ("https://localhost/", false),
+        ] {
             let proof = wire.proof_for(&key, &token, uri);
             let answer = wire.get("/", &token, Some(&proof)).await;
             if passes {
                 answer.assert_passed("session");
             }
             // Used up, or never good.
-            wire.get("/", &token, Some(&proof)).await.assert_refused("RS-9");
+            wire.get("/", &token, Some(&proof))
+                .await
+                .assert_refused("RS-9");
         }
     }
 }
@@ -245,14 +309,23 @@ async fn ex_7_nothing_secret_is_logged_even_at_trace() {
     for alpn in ["h2", "http/1.1"] {
         let mut wire = Wire::connect(server.addr, &site.client(alpn)).await;
         let proof = wire.proof(&key, &token);
-        wire.get("/", &token, Some(&proof)).await.assert_passed("session");
+        wire.get("/", &token, Some(&proof))
+            .await
+            .assert_passed("session");
         let mut other = Wire::connect(server.addr, &site.client(alpn)).await;
-        other.get("/", &token, Some(&proof)).await.assert_refused("RS-6");
+        other
+            .get("/", &token, Some(&proof))
+            .await
+            .assert_refused("RS-6");
 
         let logged = log.text();
-        assert!(logged.contains("RS-6"), "the log is the one that is searched");
+        assert!(
+            logged.contains("RS-6"),
+            "the log is the one that is searched"
+        );
         let payload = proof.as_str().split('.').nth(1).unwrap();
-        let claims: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+        let claims: serde_json::Value =
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
         let claimed = ["ekm", "ath"].map(|name| claims[name].as_str().unwrap());
         let parts = token.secret().split('.').chain(proof.as_str().split('.'));
         for secret in parts.chain(claimed) {

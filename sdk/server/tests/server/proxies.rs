@@ -1,4 +1,5 @@
-//! GW-3 over real connections: a client, a proxy that terminates its TLS, and this server behind it.
+//! GW-3 over real connections: a client, a proxy that terminates its TLS, and this server behind
+//! it.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,11 +15,18 @@ use crate::log::Log;
 use crate::pki::Identity;
 use crate::site::*;
 
-/// The client's connection to the proxy: the value at its own end, and what the proxy writes into the two fields.
-async fn to_the_proxy(site: &Site, client: &Identity) -> (ExporterValue, [(&'static str, String); 2]) {
+/// The client's connection to the proxy: the value at its own end, and what the proxy writes into
+/// the two fields.
+async fn to_the_proxy(
+    site: &Site,
+    client: &Identity,
+) -> (ExporterValue, [(&'static str, String); 2]) {
     let server = site.ca.server();
     let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(site.ca.roots(), provider.clone());
+    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
+        site.ca.roots(),
+        provider.clone(),
+    );
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -36,7 +44,9 @@ async fn to_the_proxy(site: &Site, client: &Identity) -> (ExporterValue, [(&'sta
     let (near, far) = (near.unwrap(), far.unwrap());
     let seen = far.get_ref().1;
     let label = EXPORTER_LABEL.as_bytes();
-    let exported = seen.export_keying_material([0; 32], label, Some(&[])).unwrap();
+    let exported = seen
+        .export_keying_material([0; 32], label, Some(&[]))
+        .unwrap();
     let field = |octets: &[u8]| format!(":{}:", STANDARD.encode(octets));
     let fields = [
         ("client-cert", field(&seen.peer_certificates().unwrap()[0])),
@@ -53,7 +63,9 @@ async fn gw_3_a_named_proxy_is_believed_and_a_client_who_plays_proxy_is_not() {
     let name_it = |params: &mut rcgen::CertificateParams| {
         params.subject_alt_names = vec![SanType::URI(id.try_into().unwrap())];
     };
-    let proxy = site.ca.client_with("gateway", name_it, &PKCS_ECDSA_P256_SHA256);
+    let proxy = site
+        .ca
+        .client_with("gateway", name_it, &PKCS_ECDSA_P256_SHA256);
     let layer = site
         .layer()
         .policy(Policy::RequireOrAttested)
@@ -93,15 +105,24 @@ async fn gw_3_a_named_proxy_is_believed_and_a_client_who_plays_proxy_is_not() {
             .unwrap()
             .assert_refused("RS-6");
         let (_, other_client) = to_the_proxy(&site, &site.ca.client("thief")).await;
-        wire.send(request(&other_client)).await.unwrap().assert_refused("RS-3");
+        wire.send(request(&other_client))
+            .await
+            .unwrap()
+            .assert_refused("RS-3");
 
         let thief = site.client_as(Some(&site.ca.client("thief")), alpn, rustls::ALL_VERSIONS);
         let mut wire = Wire::connect(server.addr, &thief).await;
-        wire.send(request(&fields)).await.unwrap().assert_refused("RS-3");
+        wire.send(request(&fields))
+            .await
+            .unwrap()
+            .assert_refused("RS-3");
     }
     // EX-7
     let logged = log.text();
-    assert!(logged.contains("RS-6"), "the log is the one that is searched");
+    assert!(
+        logged.contains("RS-6"),
+        "the log is the one that is searched"
+    );
     let exported = fields[1].1.trim_matches(':');
     assert!(!logged.contains(exported), "an exporter value was logged");
 }
@@ -116,7 +137,9 @@ async fn a_handler_learns_who_the_client_is() {
     let name_it = |params: &mut rcgen::CertificateParams| {
         params.subject_alt_names = vec![SanType::URI(id.try_into().unwrap())];
     };
-    let agent = site.ca.client_with("agent", name_it, &PKCS_ECDSA_P256_SHA256);
+    let agent = site
+        .ca
+        .client_with("agent", name_it, &PKCS_ECDSA_P256_SHA256);
     let who = |Extension(binding): Extension<Binding>| async move {
         axum::Json(serde_json::json!({
             "class": binding.class().name(),

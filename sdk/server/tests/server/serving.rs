@@ -36,16 +36,21 @@ async fn rs_1_past_not_after_a_request_is_refused_and_the_connection_is_drained(
         let (token, key) = (site.token(), site.agent.proof_key());
         let mut wire = Wire::connect(server.addr, &site.client(alpn)).await;
         let proof = wire.proof(&key, &token);
-        wire.get("/", &token, Some(&proof)).await.assert_passed("session");
+        wire.get("/", &token, Some(&proof))
+            .await
+            .assert_passed("session");
 
         site.clock.advance(20 * 365 * 24 * 60 * 60);
-        wire.get("/", &token, Some(&proof)).await.assert_refused("RS-1");
+        wire.get("/", &token, Some(&proof))
+            .await
+            .assert_refused("RS-1");
         within(wire.ended).await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn rs_1_at_not_after_a_connection_is_drained_though_it_is_idle_or_asks_for_public_paths_only() {
+async fn rs_1_at_not_after_a_connection_is_drained_though_it_is_idle_or_asks_for_public_paths_only()
+{
     for alpn in ALPN {
         for asks in [0, 3] {
             let site = Site::new();
@@ -53,10 +58,14 @@ async fn rs_1_at_not_after_a_connection_is_drained_though_it_is_idle_or_asks_for
             let (log, opened) = (closed.clone(), Arc::new(Notify::new()));
             let tell = opened.clone();
             let acceptor =
-                Acceptor::new(site.tls().build().unwrap()).observer(move |event: &ServerEvent| match event {
-                    ServerEvent::ConnectionOpened { .. } => tell.notify_one(),
-                    ServerEvent::ConnectionClosed { reason, .. } => log.lock().unwrap().push(*reason),
-                    _ => {}
+                Acceptor::new(site.tls().build().unwrap()).observer(move |event: &ServerEvent| {
+                    match event {
+                        ServerEvent::ConnectionOpened { .. } => tell.notify_one(),
+                        ServerEvent::ConnectionClosed { reason, .. } => {
+                            log.lock().unwrap().push(*reason)
+                        }
+                        _ => {}
+                    }
                 });
             let listener = Listener::bind("127.0.0.1:0", acceptor).await.unwrap();
             let layer = site.layer().public_paths(["/"]);
@@ -110,11 +119,12 @@ async fn rs_9_under_axum_serve_a_connection_that_can_remember_no_more_jti_is_cut
         let site = Site::new();
         let closed = Arc::new(Mutex::new(Vec::new()));
         let log = closed.clone();
-        let acceptor = Acceptor::new(site.tls().build().unwrap()).observer(move |event: &ServerEvent| {
-            if let ServerEvent::ConnectionClosed { reason, .. } = event {
-                log.lock().unwrap().push(*reason);
-            }
-        });
+        let acceptor =
+            Acceptor::new(site.tls().build().unwrap()).observer(move |event: &ServerEvent| {
+                if let ServerEvent::ConnectionClosed { reason, .. } = event {
+                    log.lock().unwrap().push(*reason);
+                }
+            });
         let listener = Listener::bind("127.0.0.1:0", acceptor).await.unwrap();
         let addr = listener.local_addr();
         let layer = site.layer().origins(["https://localhost".parse().unwrap()]);
@@ -124,9 +134,13 @@ async fn rs_9_under_axum_serve_a_connection_that_can_remember_no_more_jti_is_cut
         let (token, key) = (site.token(), site.agent.proof_key());
         let mut wire = Wire::connect(addr, &site.client(alpn)).await;
         let proof = wire.proof_for(&key, &token, "https://localhost/");
-        wire.get("/", &token, Some(&proof)).await.assert_passed("session");
+        wire.get("/", &token, Some(&proof))
+            .await
+            .assert_passed("session");
         let proof = wire.proof_for(&key, &token, "https://localhost/");
-        wire.get("/", &token, Some(&proof)).await.assert_refused("RS-9");
+        wire.get("/", &token, Some(&proof))
+            .await
+            .assert_refused("RS-9");
         tokio::time::pause();
         tokio::time::advance(Duration::from_secs(31)).await;
         tokio::time::resume();
@@ -158,7 +172,10 @@ async fn stopping_lets_requests_in_flight_finish_and_then_ends() {
         let server = Running::start(site.listener(site.tls()).await, slow, patient(&site));
         let addr = server.addr;
         let mut wire = Wire::connect(addr, &site.client(alpn)).await;
-        let in_flight = tokio::spawn(async move { wire.send(Request::get("/").body(Empty::new()).unwrap()).await });
+        let in_flight = tokio::spawn(async move {
+            wire.send(Request::get("/").body(Empty::new()).unwrap())
+                .await
+        });
         within(arrived.notified()).await;
 
         let stopped = server.stop();
@@ -223,13 +240,17 @@ async fn peers_that_truncate_tls_or_break_framing_harm_nobody_else() {
         // Cut within a TLS record.
         let stream = tls(server.addr, &site.client(alpn)).await.unwrap();
         let (mut tcp, _) = stream.into_inner();
-        tcp.write_all(b"\x17\x03\x03\x40\x00half a record").await.unwrap();
+        tcp.write_all(b"\x17\x03\x03\x40\x00half a record")
+            .await
+            .unwrap();
         drop(tcp);
     }
     let (token, key) = (site.token(), site.agent.proof_key());
     let mut wire = Wire::connect(server.addr, &site.client("h2")).await;
     let proof = wire.proof(&key, &token);
-    wire.get("/", &token, Some(&proof)).await.assert_passed("session");
+    wire.get("/", &token, Some(&proof))
+        .await
+        .assert_passed("session");
     drop(wire);
     within(server.stop()).await;
 }
@@ -268,7 +289,9 @@ async fn oversized_and_malformed_headers_are_refused_and_the_server_goes_on() {
             for (name, value) in fields {
                 request = request.header(name, value);
             }
-            wire.send(request.body(Empty::new()).unwrap()).await.unwrap()
+            wire.send(request.body(Empty::new()).unwrap())
+                .await
+                .unwrap()
         };
         let (bearer, good) = (
             token.authorization().as_bytes().to_vec(),
@@ -283,7 +306,11 @@ async fn oversized_and_malformed_headers_are_refused_and_the_server_goes_on() {
             (vec![b"...".to_vec()], "RS-5"),
         ] {
             let mut fields = vec![("authorization", bearer.clone())];
-            fields.extend(proofs.into_iter().map(|proof| ("session-binding-proof", proof)));
+            fields.extend(
+                proofs
+                    .into_iter()
+                    .map(|proof| ("session-binding-proof", proof)),
+            );
             send(&mut wire, fields).await.assert_refused(id);
         }
         let garbled = vec![
@@ -291,9 +318,14 @@ async fn oversized_and_malformed_headers_are_refused_and_the_server_goes_on() {
             ("session-binding-proof", good.clone()),
         ];
         send(&mut wire, garbled).await.assert_refused("RS-2");
-        let twice = vec![("authorization", bearer.clone()), ("authorization", bearer.clone())];
+        let twice = vec![
+            ("authorization", bearer.clone()),
+            ("authorization", bearer.clone()),
+        ];
         send(&mut wire, twice).await.assert_refused("TK-0");
         // The connection is none the worse for it.
-        wire.get("/", &token, Some(&proof)).await.assert_passed("session");
+        wire.get("/", &token, Some(&proof))
+            .await
+            .assert_passed("session");
     }
 }

@@ -10,10 +10,12 @@ use axum::extract::Extension;
 use axum::routing::any;
 use axum::{Json, Router};
 use bowline_proof::dpop::Nonce;
-use bowline_proof::{AccessToken, ExporterValue, PROOF_HEADER, Proof, ProofClaims, ProofKey, RequestClaims};
+use bowline_proof::{
+    AccessToken, ExporterValue, PROOF_HEADER, Proof, ProofClaims, ProofKey, RequestClaims,
+};
 use bowline_server::{
-    Acceptor, Binding, BindingLayer, ClientAuth, Clock, Jwks, JwtValidator, Listener, Policy, ServeOptions,
-    ServerIdentity, ServerTls, ServerTlsBuilder, serve,
+    Acceptor, Binding, BindingLayer, ClientAuth, Clock, Jwks, JwtValidator, Listener, Policy,
+    ServeOptions, ServerIdentity, ServerTls, ServerTlsBuilder, serve,
 };
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
@@ -79,8 +81,11 @@ impl Site {
 
     pub(crate) fn tls_with(&self, client_auth: ClientAuth) -> ServerTlsBuilder {
         let server = self.ca.server();
-        let identity =
-            ServerIdentity::from_pem(server.certificate_pem.as_bytes(), server.key.serialize_pem().as_bytes()).unwrap();
+        let identity = ServerIdentity::from_pem(
+            server.certificate_pem.as_bytes(),
+            server.key.serialize_pem().as_bytes(),
+        )
+        .unwrap();
         ServerTls::builder(identity, client_auth).clock(self.clock.clock())
     }
 
@@ -196,7 +201,10 @@ enum Sender {
     H2(http2::SendRequest<Empty<Bytes>>),
 }
 
-pub(crate) async fn tls(addr: SocketAddr, config: &Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
+pub(crate) async fn tls(
+    addr: SocketAddr,
+    config: &Arc<ClientConfig>,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let tcp = TcpStream::connect(addr).await?;
     tcp.set_nodelay(true)?;
     let name = ServerName::try_from("localhost").unwrap();
@@ -216,10 +224,16 @@ impl Wire {
         let io = TokioIo::new(stream);
         let (sender, ended) = if h2 {
             let (sender, driver) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
-            (Sender::H2(sender), tokio::spawn(async { drop(driver.await) }))
+            (
+                Sender::H2(sender),
+                tokio::spawn(async { drop(driver.await) }),
+            )
         } else {
             let (sender, driver) = http1::handshake(io).await.unwrap();
-            (Sender::H1(sender), tokio::spawn(async { drop(driver.await) }))
+            (
+                Sender::H1(sender),
+                tokio::spawn(async { drop(driver.await) }),
+            )
         };
         Self {
             sender,
@@ -234,7 +248,12 @@ impl Wire {
         self.proof_at(key, token, UnixTime::now())
     }
 
-    pub(crate) fn proof_at(&self, key: &ProofKey, token: &AccessToken, issued_at: UnixTime) -> Proof {
+    pub(crate) fn proof_at(
+        &self,
+        key: &ProofKey,
+        token: &AccessToken,
+        issued_at: UnixTime,
+    ) -> Proof {
         let claims = ProofClaims {
             token: token.hash(),
             exporter: &self.exporter,
@@ -256,18 +275,30 @@ impl Wire {
         key.mint(&claims).unwrap()
     }
 
-    pub(crate) async fn get(&mut self, path: &str, token: &AccessToken, proof: Option<&Proof>) -> Answer {
+    pub(crate) async fn get(
+        &mut self,
+        path: &str,
+        token: &AccessToken,
+        proof: Option<&Proof>,
+    ) -> Answer {
         let mut request = Request::get(path).header("authorization", token.authorization());
         if let Some(proof) = proof {
             request = request.header(PROOF_HEADER, proof.header_value());
         }
-        self.send(request.body(Empty::new()).unwrap()).await.unwrap()
+        self.send(request.body(Empty::new()).unwrap())
+            .await
+            .unwrap()
     }
 
-    pub(crate) async fn send(&mut self, mut request: Request<Empty<Bytes>>) -> hyper::Result<Answer> {
+    pub(crate) async fn send(
+        &mut self,
+        mut request: Request<Empty<Bytes>>,
+    ) -> hyper::Result<Answer> {
         let response = match &mut self.sender {
             Sender::H1(sender) => {
-                request.headers_mut().insert("host", "localhost".parse().unwrap());
+                request
+                    .headers_mut()
+                    .insert("host", "localhost".parse().unwrap());
                 within(sender.send_request(request)).await?
             }
             Sender::H2(sender) => {
@@ -316,7 +347,10 @@ impl Answer {
     pub(crate) fn assert_refused(&self, id: &str) {
         let challenge = self.challenge.as_deref().unwrap_or_default();
         assert_eq!(self.status, StatusCode::UNAUTHORIZED, "{self:?}");
-        assert!(challenge.contains(&format!("error_description=\"{id}: ")), "{self:?}");
+        assert!(
+            challenge.contains(&format!("error_description=\"{id}: ")),
+            "{self:?}"
+        );
     }
 }
 
@@ -329,7 +363,8 @@ pub(crate) struct Folder(PathBuf);
 
 impl Folder {
     pub(crate) fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("bowline-server-{}-{name}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("bowline-server-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
     }

@@ -1,5 +1,5 @@
-//! T7 with a ticket that is used from another process: OpenSSL's, because it can write a session to a file and take it from
-//! there, which rustls cannot.
+//! T7 with a ticket that is used from another process: OpenSSL's, because it can write a session to
+//! a file and take it from there, which rustls cannot.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -26,7 +26,8 @@ struct OpenSsl {
 }
 
 impl OpenSsl {
-    /// Connects with TLS 1.3: on 1.2 `-keymatexport` leaves the context out, which gives another value (EX-2).
+    /// Connects with TLS 1.3: on 1.2 `-keymatexport` leaves the context out, which gives another
+    /// value (EX-2).
     async fn connect(folder: &Folder, port: u16, options: &[&str]) -> Self {
         let mut process = Command::new("openssl")
             .args([
@@ -62,7 +63,9 @@ impl OpenSsl {
             exporter: ExporterValue::from_bytes([0; 32]),
             process,
         };
-        let summary = client.until("Keying material: ", |rest| rest.find('\n')).await;
+        let summary = client
+            .until("Keying material: ", |rest| rest.find('\n'))
+            .await;
         client.exporter = ExporterValue::from_bytes(hex(summary.trim()));
         client.resumed = String::from_utf8_lossy(&client.said).contains("Reused, TLSv1.3");
         client
@@ -80,7 +83,11 @@ impl OpenSsl {
             }
             let mut octets = vec![0; 4096];
             let read = within(self.stdout.read(&mut octets)).await.unwrap();
-            assert!(read > 0, "openssl ended: {}", String::from_utf8_lossy(&self.said));
+            assert!(
+                read > 0,
+                "openssl ended: {}",
+                String::from_utf8_lossy(&self.said)
+            );
             self.said.extend_from_slice(&octets[..read]);
         }
     }
@@ -91,17 +98,27 @@ impl OpenSsl {
             .map(|proof| format!("session-binding-proof: {proof}\r\n"))
             .unwrap_or_default();
         let token = token.secret();
-        let request = format!("GET / HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n{proof}\r\n");
+        let request = format!(
+            "GET / HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n{proof}\r\n"
+        );
         self.stdin.write_all(request.as_bytes()).await.unwrap();
         self.stdin.flush().await.unwrap();
         let head = self
             .until("HTTP/1.1 ", |rest| rest.find("\r\n\r\n").map(|at| at + 4))
             .await;
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
         let length: usize = length.map_or(0, |length| length.parse().unwrap());
-        let body = self.until("", |rest| (rest.len() >= length).then_some(length)).await;
+        let body = self
+            .until("", |rest| (rest.len() >= length).then_some(length))
+            .await;
         let status = head[..3].parse().unwrap();
-        (status, head, serde_json::from_str(&body).unwrap_or_default())
+        (
+            status,
+            head,
+            serde_json::from_str(&body).unwrap_or_default(),
+        )
     }
 
     fn proof(&self, key: &ProofKey, token: &AccessToken) -> Proof {
@@ -122,19 +139,28 @@ impl OpenSsl {
 }
 
 fn hex(text: &str) -> [u8; 32] {
-    assert_eq!(text.len(), 64, "{} characters of keying material", text.len());
+    assert_eq!(
+        text.len(),
+        64,
+        "{} characters of keying material",
+        text.len()
+    );
     let octet = |index: usize| u8::from_str_radix(&text[2 * index..2 * index + 2], 16).unwrap();
     std::array::from_fn(octet)
 }
 
 fn assert_refused(answer: &(u16, String, Value), id: &str) {
     assert_eq!(answer.0, 401, "{answer:?}");
-    assert!(answer.1.contains(&format!("error_description=\"{id}: ")), "{answer:?}");
+    assert!(
+        answer.1.contains(&format!("error_description=\"{id}: ")),
+        "{answer:?}"
+    );
 }
 
 #[tokio::test]
 #[ignore = "needs the openssl command; `just parts` runs it"]
-async fn t7_a_ticket_stolen_and_used_from_another_process_satisfies_rfc_8705_and_not_session_binding() {
+async fn t7_a_ticket_stolen_and_used_from_another_process_satisfies_rfc_8705_and_not_session_binding()
+ {
     let site = Site::new();
     let router = who_am_i().layer(site.layer().policy(Policy::Follow));
     let server = Running::start(site.listener(site.tls()).await, router, site.options());
@@ -149,21 +175,34 @@ async fn t7_a_ticket_stolen_and_used_from_another_process_satisfies_rfc_8705_and
     let certificate_bound = site.authority.sign(&site.authority.header(), &claims);
     let session_bound = site.token();
 
-    let own = ["-cert", "agent.pem", "-key", "agent.key", "-sess_out", "ticket.pem"];
+    let own = [
+        "-cert",
+        "agent.pem",
+        "-key",
+        "agent.key",
+        "-sess_out",
+        "ticket.pem",
+    ];
     let mut victim = OpenSsl::connect(&folder, server.addr.port(), &own).await;
     let proof = victim.proof(&site.agent.proof_key(), &session_bound);
     let answer = victim.get(&session_bound, Some(proof.as_str())).await;
-    assert_eq!((answer.0, &answer.2["class"]), (200, &json!("session")), "{answer:?}");
+    assert_eq!(
+        (answer.0, &answer.2["class"]),
+        (200, &json!("session")),
+        "{answer:?}"
+    );
     victim.close().await;
     assert!(Path::new(&ticket).exists(), "the session was not written");
 
     // Ticket, tokens and proof are stolen, and no key is.
     std::fs::remove_file(folder.path("agent.key")).unwrap();
     std::fs::remove_file(folder.path("agent.pem")).unwrap();
-    let mut thief = OpenSsl::connect(&folder, server.addr.port(), &["-sess_in", "ticket.pem"]).await;
+    let mut thief =
+        OpenSsl::connect(&folder, server.addr.port(), &["-sess_in", "ticket.pem"]).await;
     assert!(thief.resumed, "the session was not resumed");
 
-    // RFC 8705: the session still has the victim's certificate (RS-3 holds), and that is all it asks for.
+    // RFC 8705: the session still has the victim's certificate (RS-3 holds), and that is all it
+    // asks for.
     let answer = thief.get(&certificate_bound, None).await;
     assert_eq!(
         (answer.0, &answer.2["class"]),
@@ -174,7 +213,10 @@ async fn t7_a_ticket_stolen_and_used_from_another_process_satisfies_rfc_8705_and
 
     // Session binding asks for more than the ticket gives.
     assert_refused(&thief.get(&session_bound, None).await, "RS-4");
-    assert_refused(&thief.get(&session_bound, Some(proof.as_str())).await, "RS-6");
+    assert_refused(
+        &thief.get(&session_bound, Some(proof.as_str())).await,
+        "RS-6",
+    );
     // The thief knows the exporter value of his own connection, and has nobody to sign it.
     let thief_key = site.ca.client("thief").proof_key();
     let own = thief.proof(&thief_key, &session_bound);
@@ -187,6 +229,10 @@ async fn t7_a_ticket_stolen_and_used_from_another_process_satisfies_rfc_8705_and
     // What was wanting is the key: with it, the same connection is as good as any.
     let genuine = thief.proof(&site.agent.proof_key(), &session_bound);
     let answer = thief.get(&session_bound, Some(genuine.as_str())).await;
-    assert_eq!((answer.0, &answer.2["class"]), (200, &json!("session")), "{answer:?}");
+    assert_eq!(
+        (answer.0, &answer.2["class"]),
+        (200, &json!("session")),
+        "{answer:?}"
+    );
     thief.close().await;
 }

@@ -13,7 +13,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::run::{self, Run};
 use crate::task::until;
 
-/// Answers a message at once, with a completed task whose artifact is the message's text. Three texts are commands:
+/// Answers a message at once, with a completed task whose artifact is the message's text. Three
+/// texts are commands:
 ///
 /// - `parameter NAME`: the artifact is the value of that service parameter, or `none`;
 /// - `count N`: N status updates, then an artifact in two pieces, then COMPLETED;
@@ -24,9 +25,15 @@ pub struct Echo {
 }
 
 impl AgentExecutor for Echo {
-    fn execute(&self, context: ExecutorContext) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
+    fn execute(
+        &self,
+        context: ExecutorContext,
+    ) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
         let text = text(&context);
-        let parameter = parameter(&context, text.strip_prefix("parameter ").unwrap_or_default());
+        let parameter = parameter(
+            &context,
+            text.strip_prefix("parameter ").unwrap_or_default(),
+        );
         let (run, events) = self.runs.begin(context, Telling::Updates);
         match text.split_once(' ').unwrap_or((&text, "")) {
             ("hold", "") => run.working(),
@@ -48,12 +55,16 @@ impl AgentExecutor for Echo {
         events
     }
 
-    fn cancel(&self, context: ExecutorContext) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
+    fn cancel(
+        &self,
+        context: ExecutorContext,
+    ) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
         self.runs.cancel(&context)
     }
 }
 
-/// Runs tasks that a test drives, step by step; of itself it does no more than accept them (SUBMITTED). Clones share their tasks: keep one for the test.
+/// Runs tasks that a test drives, step by step; of itself it does no more than accept them
+/// (SUBMITTED). Clones share their tasks: keep one for the test.
 #[derive(Clone, Debug, Default)]
 pub struct Stepped {
     runs: Runs,
@@ -61,15 +72,15 @@ pub struct Stepped {
 }
 
 impl Stepped {
-    /// Each step is told as a status update. The official server keeps the last one only: what a subscriber missed before it
-    /// is lost to him, as it is with most agents.
+    /// Each step is told as a status update. The official server keeps the last one only: what a
+    /// subscriber missed before it is lost to him, as it is with most agents.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Each step is told as the whole task, with every earlier message in its history: who subscribes late can learn what he
-    /// missed.
+    /// Each step is told as the whole task, with every earlier message in its history: who
+    /// subscribes late can learn what he missed.
     #[must_use]
     pub fn with_history() -> Self {
         Self {
@@ -83,7 +94,9 @@ impl Stepped {
     /// # Panics
     /// After 30 s.
     pub async fn task(&self, id: &str) -> Run {
-        self.runs.until("a task to begin", |runs| runs.by_id.get(id)).await
+        self.runs
+            .until("a task to begin", |runs| runs.by_id.get(id))
+            .await
     }
 
     /// The task that was begun as the `n`th, from 0, once it is.
@@ -91,24 +104,32 @@ impl Stepped {
     /// # Panics
     /// After 30 s.
     pub async fn begun(&self, n: usize) -> Run {
-        self.runs.until("a task to begin", |runs| runs.begun.get(n)).await
+        self.runs
+            .until("a task to begin", |runs| runs.begun.get(n))
+            .await
     }
 }
 
 impl AgentExecutor for Stepped {
-    fn execute(&self, context: ExecutorContext) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
+    fn execute(
+        &self,
+        context: ExecutorContext,
+    ) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
         let (run, events) = self.runs.begin(context, self.telling);
         run.accept();
         events
     }
 
-    fn cancel(&self, context: ExecutorContext) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
+    fn cancel(
+        &self,
+        context: ExecutorContext,
+    ) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
         self.runs.cancel(&context)
     }
 }
 
-/// Runs tasks that step of themselves: SUBMITTED, a status update at once and after each interval, then COMPLETED. For runs that are
-/// about time; tests use [`Stepped`].
+/// Runs tasks that step of themselves: SUBMITTED, a status update at once and after each interval,
+/// then COMPLETED. For runs that are about time; tests use [`Stepped`].
 #[derive(Clone, Debug)]
 pub struct Paced {
     runs: Runs,
@@ -118,7 +139,8 @@ pub struct Paced {
 }
 
 impl Paced {
-    /// `steps` status updates, one every `every`, and COMPLETED `every` after the last: a task of `steps` times `every`.
+    /// `steps` status updates, one every `every`, and COMPLETED `every` after the last: a task of
+    /// `steps` times `every`.
     ///
     /// # Panics
     /// If `every` is zero.
@@ -142,7 +164,10 @@ impl Paced {
 }
 
 impl AgentExecutor for Paced {
-    fn execute(&self, context: ExecutorContext) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
+    fn execute(
+        &self,
+        context: ExecutorContext,
+    ) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
         let (run, events) = self.runs.begin(context, self.telling);
         run.accept();
         let (every, steps) = (self.every, self.steps);
@@ -162,7 +187,10 @@ impl AgentExecutor for Paced {
         events
     }
 
-    fn cancel(&self, context: ExecutorContext) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
+    fn cancel(
+        &self,
+        context: ExecutorContext,
+    ) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
         self.runs.cancel(&context)
     }
 }
@@ -200,7 +228,10 @@ impl Runs {
         (run, run::events(context, steps, telling == Telling::Tasks))
     }
 
-    fn cancel(&self, context: &ExecutorContext) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
+    fn cancel(
+        &self,
+        context: &ExecutorContext,
+    ) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
         if let Some(run) = self.0.borrow().by_id.get(&context.task_id) {
             run.quit();
         }
@@ -210,14 +241,19 @@ impl Runs {
 
     async fn until(&self, what: &str, find: impl Fn(&Begun) -> Option<&Run>) -> Run {
         until(&self.0, what, |runs| find(runs).is_some()).await;
-        find(&self.0.borrow()).cloned().expect("runs are never removed")
+        find(&self.0.borrow())
+            .cloned()
+            .expect("runs are never removed")
     }
 }
 
-/// The values of a service parameter, whose name is compared without case: the bindings differ there.
+/// The values of a service parameter, whose name is compared without case: the bindings differ
+/// there.
 fn parameter(context: &ExecutorContext, name: &str) -> Option<String> {
     let mut parameters = context.service_params.iter();
-    let values = parameters.find(|(key, _)| key.eq_ignore_ascii_case(name))?.1;
+    let values = parameters
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))?
+        .1;
     Some(values.join(", "))
 }
 

@@ -1,5 +1,6 @@
-//! The official A2A server (`a2a-server-lf`, `a2a-grpc`) as a peer: one [`agent`] that serves the three bindings on one port,
-//! and executors for it. [`Echo`] answers, [`Stepped`] runs tasks that a test drives, [`Paced`] runs tasks that take their time.
+//! The official A2A server (`a2a-server-lf`, `a2a-grpc`) as a peer: one [`agent`] that serves the
+//! three bindings on one port, and executors for it. [`Echo`] answers, [`Stepped`] runs tasks that
+//! a test drives, [`Paced`] runs tasks that take their time.
 //!
 //! A router: put it on [`PlainServer`](crate::peers::PlainServer), or behind `BindingLayer` on
 //! [`CyclingServer`](crate::peers::CyclingServer). Tasks live in memory and end with the router.
@@ -10,15 +11,18 @@ mod run;
 use std::sync::Arc;
 
 use a2a::{
-    AgentCapabilities, AgentCard, AgentInterface, AgentSkill, TRANSPORT_PROTOCOL_GRPC, TRANSPORT_PROTOCOL_HTTP_JSON,
-    TRANSPORT_PROTOCOL_JSONRPC,
+    AgentCapabilities, AgentCard, AgentInterface, AgentSkill, TRANSPORT_PROTOCOL_GRPC,
+    TRANSPORT_PROTOCOL_HTTP_JSON, TRANSPORT_PROTOCOL_JSONRPC,
 };
 use a2a_grpc::GrpcHandler;
 use a2a_pb::proto::a2a_service_server::A2aServiceServer;
 use a2a_server::agent_card::agent_card_router;
 use a2a_server::jsonrpc::jsonrpc_router;
 use a2a_server::rest::rest_router;
-use a2a_server::{AgentExecutor, DefaultRequestHandler, InMemoryPushConfigStore, InMemoryTaskStore, StaticAgentCard};
+use a2a_server::{
+    AgentExecutor, DefaultRequestHandler, InMemoryPushConfigStore, InMemoryTaskStore,
+    StaticAgentCard,
+};
 use axum::Router;
 
 pub use executor::{Echo, Paced, Stepped};
@@ -30,11 +34,13 @@ pub const GRPC_PATH: &str = "/lf.a2a.v1.A2AService/";
 /// The skill that only the extended card names.
 pub const EXTENDED_SKILL: &str = "for-those-who-are-known";
 
-/// The card of an [`agent`] at `origin` (`https://localhost:1234`, say): its three interfaces, and all it can do. gRPC is
-/// `host:port`, as the specification wants it.
+/// The card of an [`agent`] at `origin` (`https://localhost:1234`, say): its three interfaces, and
+/// all it can do. gRPC is `host:port`, as the specification wants it.
 #[must_use]
 pub fn card(origin: &str) -> AgentCard {
-    let authority = origin.split_once("://").map_or(origin, |(_, authority)| authority);
+    let authority = origin
+        .split_once("://")
+        .map_or(origin, |(_, authority)| authority);
     AgentCard {
         name: "peer".to_owned(),
         description: "An agent of bowline's tests".to_owned(),
@@ -62,13 +68,17 @@ pub fn card(origin: &str) -> AgentCard {
     }
 }
 
-/// The agent: JSON-RPC at `/jsonrpc`, HTTP+JSON at `/rest`, gRPC at [`GRPC_PATH`], and `card` at its well-known path. What it
-/// can do is what `card` says; the extended card names [`EXTENDED_SKILL`] besides.
+/// The agent: JSON-RPC at `/jsonrpc`, HTTP+JSON at `/rest`, gRPC at [`GRPC_PATH`], and `card` at
+/// its well-known path. What it can do is what `card` says; the extended card names
+/// [`EXTENDED_SKILL`] besides.
 ///
-/// Nobody is asked who he is: that is `BindingLayer`'s task. Push notifications are stored, and sent to public addresses only.
+/// Nobody is asked who he is: that is `BindingLayer`'s task. Push notifications are stored, and
+/// sent to public addresses only.
 pub fn agent(executor: impl AgentExecutor, card: AgentCard) -> Router {
     let mut extended = card.clone();
-    extended.skills.push(skill(EXTENDED_SKILL, "Is not told to everybody"));
+    extended
+        .skills
+        .push(skill(EXTENDED_SKILL, "Is not told to everybody"));
     let handler = DefaultRequestHandler::new(executor, InMemoryTaskStore::new())
         .with_capabilities(card.capabilities.clone())
         .with_push_config_store(InMemoryPushConfigStore::new())

@@ -1,8 +1,8 @@
 //! A task under way: its steps, and the events that they become.
 
 use a2a::{
-    A2AError, Artifact, Message, Part, Role, StreamResponse, Task, TaskArtifactUpdateEvent, TaskState, TaskStatus,
-    TaskStatusUpdateEvent,
+    A2AError, Artifact, Message, Part, Role, StreamResponse, Task, TaskArtifactUpdateEvent,
+    TaskState, TaskStatus, TaskStatusUpdateEvent,
 };
 use a2a_server::ExecutorContext;
 use futures_util::stream::{self, BoxStream};
@@ -22,11 +22,12 @@ pub(super) enum Step {
     Quit,
 }
 
-/// A task under way, in the hands of a test. Each step becomes one event, in order; steps after its end are lost. The first
-/// event of an execution is the task itself, as the specification wants it (§3.1.2).
+/// A task under way, in the hands of a test. Each step becomes one event, in order; steps after its
+/// end are lost. The first event of an execution is the task itself, as the specification wants it
+/// (§3.1.2).
 ///
-/// The official server keeps the last 32 events for a subscriber who does not read: one who falls behind further gets an
-/// internal error. So wait for the client between longer runs of steps.
+/// The official server keeps the last 32 events for a subscriber who does not read: one who falls
+/// behind further gets an internal error. So wait for the client between longer runs of steps.
 #[derive(Clone, Debug)]
 pub struct Run {
     id: String,
@@ -40,8 +41,8 @@ impl Run {
         &self.id
     }
 
-    /// A status update: WORKING, with a message whose text is the number of this update (1, 2, …) and whose id is
-    /// `<task id>/<number>`.
+    /// A status update: WORKING, with a message whose text is the number of this update (1, 2, …)
+    /// and whose id is `<task id>/<number>`.
     pub fn working(&self) {
         self.step(Step::Working);
     }
@@ -59,8 +60,8 @@ impl Run {
         self.end(TaskState::Completed);
     }
 
-    /// The end, in another state. One that is not terminal (INPUT_REQUIRED, say) ends what the agent does for now: the next
-    /// message to the task goes on with it.
+    /// The end, in another state. One that is not terminal (INPUT_REQUIRED, say) ends what the
+    /// agent does for now: the next message to the task goes on with it.
     pub fn end(&self, state: TaskState) {
         self.step(Step::End(state));
     }
@@ -97,13 +98,16 @@ pub(super) fn events(
     tells_all: bool,
 ) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
     let teller = Teller::new(context, tells_all);
-    Box::pin(stream::unfold((steps, teller), |(mut steps, mut teller)| async move {
-        let event = teller.tell(steps.recv().await?)?;
-        if teller.is_over {
-            steps.close();
-        }
-        Some((Ok(event), (steps, teller)))
-    }))
+    Box::pin(stream::unfold(
+        (steps, teller),
+        |(mut steps, mut teller)| async move {
+            let event = teller.tell(steps.recv().await?)?;
+            if teller.is_over {
+                steps.close();
+            }
+            Some((Ok(event), (steps, teller)))
+        },
+    ))
 }
 
 /// A status update without a message, as the answer to a cancellation.
@@ -135,7 +139,8 @@ impl Teller {
             history: None,
             metadata: None,
         });
-        // Whether the task as stored has this message already depends on the method that brought it.
+        // Whether the task as stored has this message already depends on the method that brought
+        // it.
         let history = task.history.get_or_insert_default();
         if let Some(message) = context.message.filter(|message| !history.contains(message)) {
             history.push(message);
@@ -158,7 +163,8 @@ impl Teller {
             Step::Accept => StreamResponse::Task(self.task.clone()),
             Step::Working => {
                 self.number += 1;
-                let mut message = Message::new(Role::Agent, vec![Part::text(self.number.to_string())]);
+                let mut message =
+                    Message::new(Role::Agent, vec![Part::text(self.number.to_string())]);
                 message.message_id = format!("{}/{}", self.task.id, self.number);
                 message.task_id = Some(self.task.id.clone());
                 message.context_id = Some(self.task.context_id.clone());
@@ -173,15 +179,22 @@ impl Teller {
         };
         let is_first = !std::mem::replace(&mut self.has_begun, true);
         Some(match event {
-            StreamResponse::StatusUpdate(_) if is_first || self.tells_all => StreamResponse::Task(self.task.clone()),
-            StreamResponse::ArtifactUpdate(_) if is_first => StreamResponse::Task(self.task.clone()),
+            StreamResponse::StatusUpdate(_) if is_first || self.tells_all => {
+                StreamResponse::Task(self.task.clone())
+            }
+            StreamResponse::ArtifactUpdate(_) if is_first => {
+                StreamResponse::Task(self.task.clone())
+            }
             event => event,
         })
     }
 
     fn status(&mut self, state: TaskState, message: Option<Message>) -> StreamResponse {
         let before = std::mem::replace(&mut self.task.status, status(state, message));
-        self.task.history.get_or_insert_default().extend(before.message);
+        self.task
+            .history
+            .get_or_insert_default()
+            .extend(before.message);
         StreamResponse::StatusUpdate(TaskStatusUpdateEvent {
             task_id: self.task.id.clone(),
             context_id: self.task.context_id.clone(),

@@ -15,23 +15,28 @@ pub struct Client {
     pub id: String,
     /// How it authenticates (`token_endpoint_auth_method`).
     pub authentication: ClientAuthentication,
-    /// How its tokens are bound. [`Binding::Session`] is `tls_session_bound_access_tokens` (TK-3), and
-    /// [`Binding::Certificate`] is `tls_client_certificate_bound_access_tokens` (RFC 8705 §3.4).
+    /// How its tokens are bound. [`Binding::Session`] is `tls_session_bound_access_tokens` (TK-3),
+    /// and [`Binding::Certificate`] is `tls_client_certificate_bound_access_tokens` (RFC 8705
+    /// §3.4).
     pub binding: Binding,
-    /// By which resource identifiers (RFC 8707 §2) it is known as a resource server: a token with one of them in `aud` is
-    /// addressed to it, so it may exchange it (AS-2).
+    /// By which resource identifiers (RFC 8707 §2) it is known as a resource server: a token with
+    /// one of them in `aud` is addressed to it, so it may exchange it (AS-2).
     pub resources: Vec<String>,
-    /// The form of its tokens; `None` leaves it to [`AuthorityOptions::format`](super::AuthorityOptions::format).
+    /// The form of its tokens; `None` leaves it to
+    /// [`AuthorityOptions::format`](super::AuthorityOptions::format).
     pub format: Option<TokenFormat>,
 }
 
 impl Client {
-    /// A client that authenticates by a certificate with its id as common name, and gets session-bound tokens.
+    /// A client that authenticates by a certificate with its id as common name, and gets
+    /// session-bound tokens.
     #[must_use]
     pub fn new(id: &str) -> Self {
         Self {
             id: id.to_owned(),
-            authentication: ClientAuthentication::Tls { subject: id.to_owned() },
+            authentication: ClientAuthentication::Tls {
+                subject: id.to_owned(),
+            },
             binding: Binding::Session,
             resources: Vec::new(),
             format: None,
@@ -40,7 +45,10 @@ impl Client {
 
     /// Whether a token with this `aud`, one or several, is addressed to it.
     pub(super) fn is_addressed_by(&self, audience: &serde_json::Value) -> bool {
-        let names = |one: &serde_json::Value| one.as_str().is_some_and(|aud| self.resources.iter().any(|r| r == aud));
+        let names = |one: &serde_json::Value| {
+            one.as_str()
+                .is_some_and(|aud| self.resources.iter().any(|r| r == aud))
+        };
         match audience {
             serde_json::Value::Array(several) => several.iter().any(names),
             one => names(one),
@@ -54,10 +62,12 @@ impl Client {
 pub enum ClientAuthentication {
     /// `tls_client_auth` (RFC 8705 §2.1): a certificate of the authority's PKI.
     Tls {
-        /// The subject common name that it must have (in the place of `tls_client_auth_subject_dn`).
+        /// The subject common name that it must have (in the place of
+        /// `tls_client_auth_subject_dn`).
         subject: String,
     },
-    /// `self_signed_tls_client_auth` (RFC 8705 §2.2): one of these very certificates, whoever has signed them.
+    /// `self_signed_tls_client_auth` (RFC 8705 §2.2): one of these very certificates, whoever has
+    /// signed them.
     SelfSignedTls {
         /// The registered certificates.
         certificates: Vec<CertificateDer<'static>>,
@@ -101,7 +111,11 @@ impl ClientAuthentication {
     }
 
     /// The names of all methods.
-    pub(super) const NAMES: [&'static str; 3] = ["tls_client_auth", "self_signed_tls_client_auth", "private_key_jwt"];
+    pub(super) const NAMES: [&'static str; 3] = [
+        "tls_client_auth",
+        "self_signed_tls_client_auth",
+        "private_key_jwt",
+    ];
 }
 
 /// What an access token is to those who cannot ask the authority.
@@ -139,7 +153,9 @@ impl Registry {
     pub(super) fn knows_certificate(&self, certificate: &CertificateDer<'_>) -> bool {
         let clients = self.0.read().unwrap_or_else(PoisonError::into_inner);
         clients.iter().any(|client| match &client.authentication {
-            ClientAuthentication::SelfSignedTls { certificates } => certificates.contains(certificate),
+            ClientAuthentication::SelfSignedTls { certificates } => {
+                certificates.contains(certificate)
+            }
             _ => false,
         })
     }

@@ -140,12 +140,16 @@ impl House {
 
     /// Notes that `signer` has used this `jti`; false if it had before.
     pub(super) fn use_up(&self, signer: &str, jti: &str) -> bool {
-        self.memory().used.insert((signer.to_owned(), jti.to_owned()))
+        self.memory()
+            .used
+            .insert((signer.to_owned(), jti.to_owned()))
     }
 
     /// The nonces that DPoP proofs may have, the newest first; `None` if none is asked for.
     pub(super) fn nonces(&self) -> Option<[Nonce; 2]> {
-        self.options.dpop_nonces.then(|| self.memory().nonces.clone())
+        self.options
+            .dpop_nonces
+            .then(|| self.memory().nonces.clone())
     }
 
     pub(super) fn rotate_nonce(&self) {

@@ -25,7 +25,10 @@ impl Keys {
 
     pub(super) fn rotate(&self) {
         let key = Key::generate();
-        self.ring.write().unwrap_or_else(PoisonError::into_inner).push(key);
+        self.ring
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(key);
     }
 
     pub(super) fn jwks(&self) -> Value {
@@ -45,10 +48,12 @@ impl Keys {
             ..Header::new(Algorithm::ES256)
         };
         let signer = if is_forged { &self.forger } else { newest };
-        jsonwebtoken::encode(&header, claims, &signer.private).expect("a P-256 key signs any JSON object")
+        jsonwebtoken::encode(&header, claims, &signer.private)
+            .expect("a P-256 key signs any JSON object")
     }
 
-    /// The claims of a token that one of the published keys has signed for this issuer, whether it has expired or not.
+    /// The claims of a token that one of the published keys has signed for this issuer, whether it
+    /// has expired or not.
     pub(super) fn verify(&self, token: &str, issuer: &str) -> Option<Value> {
         let name = jsonwebtoken::decode_header(token).ok()?.kid?;
         let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
@@ -84,7 +89,8 @@ impl Key {
     fn generate() -> Self {
         let pair = KeyPair::generate().expect("aws-lc-rs generates P-256 keys");
         let private = EncodingKey::from_ec_der(pair.serialized_der());
-        let mut public = Jwk::from_encoding_key(&private, Algorithm::ES256).expect("a P-256 key is a JSON web key");
+        let mut public = Jwk::from_encoding_key(&private, Algorithm::ES256)
+            .expect("a P-256 key is a JSON web key");
         let name = public.thumbprint(ThumbprintHash::SHA256); // RFC 7638
         public.common.key_id = Some(name.expect("a P-256 key has a thumbprint"));
         public.common.public_key_use = Some(PublicKeyUse::Signature);

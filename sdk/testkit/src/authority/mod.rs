@@ -1,12 +1,15 @@
 //! A small authorization server, for development and tests.
 //!
-//! It grants `client_credentials` and token exchange (RFC 8693), answers introspection (RFC 7662), and registers clients
-//! (RFC 7591). Clients authenticate by mutual TLS, with a certificate of the PKI or a self-signed one (RFC 8705 §2), or by
-//! `private_key_jwt` (RFC 7523). Its endpoints are on two ports: the plain one asks for no client certificate, the other,
-//! which `mtls_endpoint_aliases` names, does (RFC 8705 §5). Tokens are RFC 9068 JWTs signed with ES256, or opaque; by
-//! default session-bound (TK-1), bound to a DPoP key where the request has a DPoP proof (RFC 9449 §5).
+//! It grants `client_credentials` and token exchange (RFC 8693), answers introspection (RFC 7662),
+//! and registers clients (RFC 7591). Clients authenticate by mutual TLS, with a certificate of the
+//! PKI or a self-signed one (RFC 8705 §2), or by `private_key_jwt` (RFC 7523). Its endpoints are on
+//! two ports: the plain one asks for no client certificate, the other, which
+//! `mtls_endpoint_aliases` names, does (RFC 8705 §5). Tokens are RFC 9068 JWTs signed with ES256,
+//! or opaque; by default session-bound (TK-1), bound to a DPoP key where the request has a DPoP
+//! proof (RFC 9449 §5).
 //!
-//! There are no secrets, no consent, no refresh tokens. What it remembers it remembers until it is dropped.
+//! There are no secrets, no consent, no refresh tokens. What it remembers it remembers until it is
+//! dropped.
 //!
 //! For tests of those who ask it: counters, tokens made to order, and [`Weather`].
 
@@ -89,7 +92,11 @@ impl Authority {
         let registry = Arc::new(Registry::new(options.clients.clone()));
         let authorities = tls::authorities(pki);
         let plain = listen(tls::plain(pki));
-        let mutual = listen(tls::mutual(pki, Arc::clone(&authorities), Arc::clone(&registry)));
+        let mutual = listen(tls::mutual(
+            pki,
+            Arc::clone(&authorities),
+            Arc::clone(&registry),
+        ));
         let (addr, mtls_addr) = (plain.local_addr(), mutual.local_addr());
         let origins = [origin(addr), origin(mtls_addr)];
         let house = Arc::new(House::new(origins, options, registry, authorities));
@@ -136,7 +143,8 @@ impl Authority {
         self.house.mtls_url(endpoint::TOKEN)
     }
 
-    /// The introspection endpoint (RFC 7662), where only `private_key_jwt` can authenticate a client.
+    /// The introspection endpoint (RFC 7662), where only `private_key_jwt` can authenticate a
+    /// client.
     #[must_use]
     pub fn introspection_url(&self) -> String {
         self.house.url(endpoint::INTROSPECTION)
@@ -184,19 +192,22 @@ impl Authority {
         count(&self.house.counters.jwks)
     }
 
-    /// How many requests have come to the token endpoint, on either port, however they were answered.
+    /// How many requests have come to the token endpoint, on either port, however they were
+    /// answered.
     #[must_use]
     pub fn token_requests(&self) -> u64 {
         count(&self.house.counters.token)
     }
 
-    /// How many of the token requests asked for an exchange. In bad [`Weather`] nobody reads what is asked for.
+    /// How many of the token requests asked for an exchange. In bad [`Weather`] nobody reads what
+    /// is asked for.
     #[must_use]
     pub fn exchanges(&self) -> u64 {
         count(&self.house.counters.exchanges)
     }
 
-    /// How many requests have come to the introspection endpoint, on either port, however they were answered.
+    /// How many requests have come to the introspection endpoint, on either port, however they were
+    /// answered.
     #[must_use]
     pub fn introspections(&self) -> u64 {
         count(&self.house.counters.introspection)
@@ -212,7 +223,10 @@ impl Authority {
     /// # Panics
     /// After 30 s.
     pub async fn held(&self, requests: usize) {
-        until(&self.house.sky.held, "requests to be held", |held| *held >= requests).await;
+        until(&self.house.sky.held, "requests to be held", |held| {
+            *held >= requests
+        })
+        .await;
     }
 
     /// Changes how long tokens are valid that are issued from now on.
@@ -233,7 +247,8 @@ impl Authority {
         self.house.keys.rotate();
     }
 
-    /// Gives out another DPoP nonce from now on. The last one is still taken, those before it no more.
+    /// Gives out another DPoP nonce from now on. The last one is still taken, those before it no
+    /// more.
     pub fn rotate_dpop_nonce(&self) {
         self.house.rotate_nonce();
     }
@@ -247,8 +262,8 @@ impl Authority {
         self.house.issue(request).0
     }
 
-    /// Revokes a token: introspection calls it inactive, and it is exchanged no more. Who validates JWTs by their
-    /// signature does not notice. Tells whether the token was good until now.
+    /// Revokes a token: introspection calls it inactive, and it is exchanged no more. Who validates
+    /// JWTs by their signature does not notice. Tells whether the token was good until now.
     pub fn revoke(&self, token: &str) -> bool {
         self.house.revoke(token)
     }

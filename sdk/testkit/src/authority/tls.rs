@@ -1,5 +1,5 @@
-//! Which client certificates the mutual-TLS port takes: those of the PKI, and the self-signed ones that clients have
-//! registered (RFC 8705 §2.2). The possession of the key is checked for both.
+//! Which client certificates the mutual-TLS port takes: those of the PKI, and the self-signed ones
+//! that clients have registered (RFC 8705 §2.2). The possession of the key is checked for both.
 
 use std::sync::Arc;
 
@@ -20,22 +20,33 @@ pub(super) fn plain(pki: &Pki) -> ServerTls {
 }
 
 /// For the port that asks for one, and goes on without, so that its absence has an answer in JSON.
-pub(super) fn mutual(pki: &Pki, authorities: Arc<dyn ClientCertVerifier>, registry: Arc<Registry>) -> ServerTls {
-    let verifier = AuthorityOrRegistered { authorities, registry };
+pub(super) fn mutual(
+    pki: &Pki,
+    authorities: Arc<dyn ClientCertVerifier>,
+    registry: Arc<Registry>,
+) -> ServerTls {
+    let verifier = AuthorityOrRegistered {
+        authorities,
+        registry,
+    };
     configuration(pki, ClientAuth::Custom(Arc::new(verifier)))
 }
 
 /// Takes the certificates of `pki`.
 pub(super) fn authorities(pki: &Pki) -> Arc<dyn ClientCertVerifier> {
-    WebPkiClientVerifier::builder_with_provider(pki.roots(), Arc::new(aws_lc_rs::default_provider()))
-        .allow_unauthenticated()
-        .build()
-        .expect("the CA is a valid trust anchor")
+    WebPkiClientVerifier::builder_with_provider(
+        pki.roots(),
+        Arc::new(aws_lc_rs::default_provider()),
+    )
+    .allow_unauthenticated()
+    .build()
+    .expect("the CA is a valid trust anchor")
 }
 
 fn configuration(pki: &Pki, clients: ClientAuth) -> ServerTls {
     let leaf = pki.localhost();
-    let identity = ServerIdentity::new(leaf.chain(), leaf.signing_key()).expect("the key was made for the certificate");
+    let identity = ServerIdentity::new(leaf.chain(), leaf.signing_key())
+        .expect("the key was made for the certificate");
     ServerTls::builder(identity, clients)
         .build()
         .expect("a usable TLS configuration")
@@ -66,7 +77,8 @@ impl ClientCertVerifier for AuthorityOrRegistered {
         if self.registry.knows_certificate(leaf) {
             return Ok(ClientCertVerified::assertion());
         }
-        self.authorities.verify_client_cert(leaf, intermediates, now)
+        self.authorities
+            .verify_client_cert(leaf, intermediates, now)
     }
 
     fn verify_tls12_signature(
@@ -75,7 +87,8 @@ impl ClientCertVerifier for AuthorityOrRegistered {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.authorities.verify_tls12_signature(message, certificate, signed)
+        self.authorities
+            .verify_tls12_signature(message, certificate, signed)
     }
 
     fn verify_tls13_signature(
@@ -84,7 +97,8 @@ impl ClientCertVerifier for AuthorityOrRegistered {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.authorities.verify_tls13_signature(message, certificate, signed)
+        self.authorities
+            .verify_tls13_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

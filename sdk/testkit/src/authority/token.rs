@@ -35,8 +35,8 @@ impl Binding {
     }
 }
 
-/// What an access token shall say: see [`Authority::issue`](super::Authority::issue). Also one that no
-/// honest authority would issue.
+/// What an access token shall say: see [`Authority::issue`](super::Authority::issue). Also one that
+/// no honest authority would issue.
 #[derive(Clone, Debug)]
 pub struct TokenRequest {
     client_id: String,
@@ -80,7 +80,8 @@ impl TokenRequest {
         self
     }
 
-    /// Addresses the token to another audience than the authority's default; said again, to one more.
+    /// Addresses the token to another audience than the authority's default; said again, to one
+    /// more.
     #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audiences.push(audience.into());

@@ -16,7 +16,8 @@ use tower_service::Service;
 
 use super::House;
 
-/// How the whole server behaves, all endpoints alike: see [`Authority::set_weather`](super::Authority::set_weather).
+/// How the whole server behaves, all endpoints alike: see
+/// [`Authority::set_weather`](super::Authority::set_weather).
 ///
 /// TLS handshakes succeed in any weather, and requests are counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,7 +58,10 @@ impl Service<Request<Incoming>> for Sky {
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let Self { house, mut endpoints } = self.clone();
+        let Self {
+            house,
+            mut endpoints,
+        } = self.clone();
         house.counters.arrived(request.uri().path());
         Box::pin(async move {
             match house.sky.clear().await {
@@ -122,7 +126,9 @@ impl Drop for Leaving<'_> {
 fn unavailable(retry_after: u32) -> Response<Body> {
     let mut response = Response::new(Body::from("out of order"));
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    response.headers_mut().insert(header::RETRY_AFTER, retry_after.into());
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, retry_after.into());
     response
 }
 
@@ -142,7 +148,10 @@ impl http_body::Body for EndlessBody {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         const MORE: &[u8] = &[b'a'; 16 * 1024];
         let chunk = match std::mem::replace(&mut self.begun, true) {
             false => Bytes::from_static(br#"{"access_token":""#),

@@ -1,4 +1,5 @@
-//! The service of one connection, watched: how many requests are in flight, and when a response has ended.
+//! The service of one connection, watched: how many requests are in flight, and when a response has
+//! ended.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -96,8 +97,8 @@ impl InFlight {
         Self { activity }
     }
 
-    /// Counts the response. Before the last one the farewell goes out, so that a client which sends its requests one
-    /// by one never sends one too many.
+    /// Counts the response. Before the last one the farewell goes out, so that a client which sends
+    /// its requests one by one never sends one too many.
     async fn answer(&self, max_responses: Option<u64>) {
         let mut is_last = false;
         self.activity.send_modify(|activity| {
@@ -107,8 +108,11 @@ impl InFlight {
         });
         if is_last {
             let mut activity = self.activity.subscribe();
-            // `self` holds the sender, so this ends with the connection's word, or with the connection.
-            let _ = activity.wait_for(|activity| activity.retired_at.is_some()).await;
+            // `self` holds the sender, so this ends with the connection's word, or with the
+            // connection.
+            let _ = activity
+                .wait_for(|activity| activity.retired_at.is_some())
+                .await;
         }
     }
 }
@@ -132,7 +136,10 @@ impl Body for AttendedBody {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         Pin::new(&mut self.body).poll_frame(context)
     }
 

@@ -34,8 +34,8 @@ use crate::tls::{Alpn, ClientAuth};
 /// is never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cycle {
-    /// After this many responses. HTTP/1.1: the last one carries `Connection: close`. HTTP/2: GOAWAY
-    /// leaves before the last one; requests already on their way are still answered, as a
+    /// After this many responses. HTTP/1.1: the last one carries `Connection: close`. HTTP/2:
+    /// GOAWAY leaves before the last one; requests already on their way are still answered, as a
     /// well-behaved server does.
     pub max_responses: Option<u64>,
     /// This long after the handshake, when the requests in flight have been answered.
@@ -60,7 +60,8 @@ pub struct CyclingOptions {
 }
 
 impl Default for CyclingOptions {
-    /// Never cycles, offers h2 and http/1.1, demands a client certificate, resumes sessions, allows 2,000 streams.
+    /// Never cycles, offers h2 and http/1.1, demands a client certificate, resumes sessions, allows
+    /// 2,000 streams.
     fn default() -> Self {
         Self {
             cycle: Cycle::default(),
@@ -106,7 +107,11 @@ impl CyclingServer {
     /// # Panics
     /// As [`start`](Self::start).
     #[must_use]
-    pub fn start_with<S, B>(pki: &Pki, options: CyclingOptions, service: impl FnOnce(&str) -> S) -> Self
+    pub fn start_with<S, B>(
+        pki: &Pki,
+        options: CyclingOptions,
+        service: impl FnOnce(&str) -> S,
+    ) -> Self
     where
         S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send + 'static,
@@ -221,8 +226,9 @@ impl CyclingServer {
         self.house.cuts.send_replace(Cut::Silently);
     }
 
-    /// Sends GOAWAY on every open HTTP/2 connection and cuts it at once, whatever is under way: a mesh whose patience with an
-    /// old connection is over. HTTP/1.1 connections are just cut. New connections are accepted as before.
+    /// Sends GOAWAY on every open HTTP/2 connection and cuts it at once, whatever is under way: a
+    /// mesh whose patience with an old connection is over. HTTP/1.1 connections are just cut. New
+    /// connections are accepted as before.
     pub fn go_away_all(&self) {
         self.house.cuts.send_replace(Cut::WithGoaway);
     }
@@ -237,13 +243,14 @@ impl std::fmt::Debug for CyclingServer {
     }
 }
 
-/// How long a retired connection with nothing in flight may take to close. HTTP/2 waits for the client (to answer a
-/// PING, or even to begin), and some clients never do.
+/// How long a retired connection with nothing in flight may take to close. HTTP/2 waits for the
+/// client (to answer a PING, or even to begin), and some clients never do.
 const FAREWELL: Duration = Duration::from_secs(3);
 
 fn server_tls(pki: &Pki, options: &CyclingOptions) -> ServerTls {
     let leaf = pki.localhost();
-    let identity = ServerIdentity::new(leaf.chain(), leaf.signing_key()).expect("the key was made for the certificate");
+    let identity = ServerIdentity::new(leaf.chain(), leaf.signing_key())
+        .expect("the key was made for the certificate");
     let client_auth = match options.client_auth {
         ClientAuth::None => bowline_server::ClientAuth::None,
         ClientAuth::Optional => bowline_server::ClientAuth::Optional(pki.roots()),
@@ -275,8 +282,12 @@ enum Cut {
 
 impl House {
     /// Serves one connection to its end.
-    async fn serve<S, B>(self: Arc<Self>, tls: TlsStream<TcpStream>, facts: Arc<ConnectionFacts>, service: S)
-    where
+    async fn serve<S, B>(
+        self: Arc<Self>,
+        tls: TlsStream<TcpStream>,
+        facts: Arc<ConnectionFacts>,
+        service: S,
+    ) where
         S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send + 'static,
         S::Error: Into<BoxError>,
@@ -300,7 +311,8 @@ impl House {
             ledger: Arc::clone(&self.ledger),
             max_responses: self.cycle.max_responses,
         };
-        let mut connection = pin!(http.serve_connection(TokioIo::new(Lingering::new(tls)), attended));
+        let mut connection =
+            pin!(http.serve_connection(TokioIo::new(Lingering::new(tls)), attended));
         let mut due = false;
         loop {
             let now = *changes.borrow_and_update();
@@ -372,7 +384,10 @@ impl Drop for Entry {
 fn http_for(facts: &ConnectionFacts, max_streams: u32) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // hyper would count idle time between two requests as time spent reading a head.
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(None);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -22,10 +22,12 @@ const HOP_BY_HOP: [HeaderName; 4] = [
     HeaderName::from_static("keep-alive"),
 ];
 
-/// Passes every request on to `upstream`, and its answer back, both as they come. Whoever stops reading stops upstream too.
+/// Passes every request on to `upstream`, and its answer back, both as they come. Whoever stops
+/// reading stops upstream too.
 ///
-/// In HTTP/1.1; gRPC, known by its content type, in HTTP/2 with prior knowledge, trailers and all. `Host` stays what it was
-/// (in HTTP/2 it is upstream's); token and proof end here. A router: put it behind `BindingLayer` and TLS.
+/// In HTTP/1.1; gRPC, known by its content type, in HTTP/2 with prior knowledge, trailers and all.
+/// `Host` stays what it was (in HTTP/2 it is upstream's); token and proof end here. A router: put
+/// it behind `BindingLayer` and TLS.
 pub fn forward(upstream: SocketAddr) -> Router {
     forward_with_grpc(upstream, upstream)
 }
@@ -59,7 +61,8 @@ pub fn forward_with_grpc(upstream: SocketAddr, grpc: SocketAddr) -> Router {
     Router::new().fallback(any(pass))
 }
 
-/// `application/grpc`, bare or with a suffix or parameters; `application/grpc-web` is another protocol.
+/// `application/grpc`, bare or with a suffix or parameters; `application/grpc-web` is another
+/// protocol.
 fn is_grpc(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let rest = content_type.and_then(|value| value.strip_prefix(b"application/grpc"));
@@ -75,7 +78,9 @@ fn prepare(request: &mut Request, upstream: SocketAddr, version: Version) -> Opt
         let host = HeaderValue::from_str(authority.as_str()).ok()?;
         request.headers_mut().insert(HOST, host);
     }
-    let uri = Uri::builder().scheme(Scheme::HTTP).authority(upstream.to_string());
+    let uri = Uri::builder()
+        .scheme(Scheme::HTTP)
+        .authority(upstream.to_string());
     let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
     *request.uri_mut() = uri.path_and_query(path).build().ok()?;
     *request.version_mut() = version;

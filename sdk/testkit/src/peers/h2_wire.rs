@@ -31,7 +31,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> H2Wire<IO> {
         Ok(wire)
     }
 
-    /// Waits for the next request and gives its stream id; acknowledges SETTINGS and PING meanwhile.
+    /// Waits for the next request and gives its stream id; acknowledges SETTINGS and PING
+    /// meanwhile.
     ///
     /// # Errors
     /// The stream's, its end included.
@@ -57,7 +58,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> H2Wire<IO> {
     /// The stream's.
     pub async fn answer(&mut self, stream: u32, body_follows: bool) -> io::Result<()> {
         let end_stream = if body_follows { 0 } else { END_STREAM };
-        self.send(HEADERS, END_HEADERS | end_stream, stream, STATUS_200).await
+        self.send(HEADERS, END_HEADERS | end_stream, stream, STATUS_200)
+            .await
     }
 
     /// Sends a part of a body that goes on.

@@ -1,4 +1,5 @@
-//! A real HAProxy in TCP mode before a server: TLS goes through it end to end, and it ends sessions when it is told to.
+//! A real HAProxy in TCP mode before a server: TLS goes through it end to end, and it ends sessions
+//! when it is told to.
 //!
 //! For the named set: the program `haproxy` must be installed.
 
@@ -16,7 +17,8 @@ use std::time::{Duration, Instant};
 /// How long it may take until it answers.
 const START_TIME: Duration = Duration::from_secs(10);
 
-/// A running HAProxy on a loopback port of its own. Dropping it ends it, and the sessions through it.
+/// A running HAProxy on a loopback port of its own. Dropping it ends it, and the sessions through
+/// it.
 #[derive(Debug)]
 pub struct HaProxy {
     addr: SocketAddr,
@@ -33,7 +35,11 @@ impl HaProxy {
     pub fn before(server: SocketAddr) -> Self {
         let folder = folder();
         let addr = free_port();
-        fs::write(folder.join("haproxy.cfg"), configuration(&folder, addr, server)).expect("a temporary file");
+        fs::write(
+            folder.join("haproxy.cfg"),
+            configuration(&folder, addr, server),
+        )
+        .expect("a temporary file");
         let process = Command::new("haproxy")
             .args(["-db", "-q", "-f"])
             .arg(folder.join("haproxy.cfg"))
@@ -41,7 +47,11 @@ impl HaProxy {
             .stdout(Stdio::null())
             .spawn()
             .expect("the program `haproxy`: apt-get install haproxy");
-        let mut this = Self { addr, folder, process };
+        let mut this = Self {
+            addr,
+            folder,
+            process,
+        };
         this.wait();
         this
     }
@@ -58,8 +68,9 @@ impl HaProxy {
         crate::net::origin(self.addr)
     }
 
-    /// Ends every session through it (`shutdown sessions server`), as it does itself where `on-marked-down shutdown-sessions`
-    /// is set and a health check fails. New ones are accepted as before.
+    /// Ends every session through it (`shutdown sessions server`), as it does itself where
+    /// `on-marked-down shutdown-sessions` is set and a health check fails. New ones are accepted as
+    /// before.
     ///
     /// # Panics
     /// If it is not there any more.
@@ -70,7 +81,8 @@ impl HaProxy {
         assert_eq!(answer.trim(), "", "HAProxy does as it is told");
     }
 
-    /// HAProxy binds all its sockets before it serves any, so if this one answers, the others accept.
+    /// HAProxy binds all its sockets before it serves any, so if this one answers, the others
+    /// accept.
     fn wait(&mut self) {
         let started = Instant::now();
         while self.command("show info").is_err() {
@@ -129,7 +141,8 @@ fn socket(folder: &Path) -> PathBuf {
 fn folder() -> PathBuf {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let folder = std::env::temp_dir().join(format!("bowline-haproxy-{}-{number}", std::process::id()));
+    let folder =
+        std::env::temp_dir().join(format!("bowline-haproxy-{}-{number}", std::process::id()));
     DirBuilder::new()
         .mode(0o700)
         .create(&folder)

@@ -1,6 +1,8 @@
-//! A server of MCP's legacy HTTP+SSE transport (revision 2024-11-05), which no Rust library serves any more.
+//! A server of MCP's legacy HTTP+SSE transport (revision 2024-11-05), which no Rust library serves
+//! any more.
 //!
-//! A router: whoever wants TLS and token checks puts it behind them. It knows as much of JSON-RPC as a test needs.
+//! A router: whoever wants TLS and token checks puts it behind them. It knows as much of JSON-RPC
+//! as a test needs.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -35,14 +37,16 @@ struct Inner {
 }
 
 impl LegacySse {
-    /// Answers each message with what `answer` makes of the session's number, from 0, and the message.
+    /// Answers each message with what `answer` makes of the session's number, from 0, and the
+    /// message.
     pub fn new(answer: impl Fn(usize, &Value) -> Option<Value> + Send + Sync + 'static) -> Self {
         Self::greeting(answer, |session| {
             format!("event: endpoint\ndata: {}\n\n", Self::endpoint(session))
         })
     }
 
-    /// Begins each stream with what `greeting` makes of its number, instead of the `endpoint` event.
+    /// Begins each stream with what `greeting` makes of its number, instead of the `endpoint`
+    /// event.
     pub fn greeting(
         answer: impl Fn(usize, &Value) -> Option<Value> + Send + Sync + 'static,
         greeting: impl Fn(usize) -> String + Send + Sync + 'static,
@@ -88,15 +92,19 @@ impl LegacySse {
 
     /// Waits for a call with this argument `text`, in this session.
     pub async fn has_received_text(&self, session: usize, text: &str) {
-        self.has_received_where(session, |message| message["params"]["arguments"]["text"] == text)
-            .await;
+        self.has_received_where(session, |message| {
+            message["params"]["arguments"]["text"] == text
+        })
+        .await;
     }
 
     /// Waits for such a message, in this session.
     pub async fn has_received_where(&self, session: usize, is_it: impl Fn(&Value) -> bool) {
         let mut received = self.0.received.subscribe();
-        let found =
-            |all: &Vec<(usize, Value)>| all.iter().any(|(number, message)| *number == session && is_it(message));
+        let found = |all: &Vec<(usize, Value)>| {
+            all.iter()
+                .any(|(number, message)| *number == session && is_it(message))
+        };
         // The sender lives as long as `self`.
         let _ = received.wait_for(found).await;
     }
@@ -119,7 +127,10 @@ impl LegacySse {
     }
 
     fn streams(&self) -> MutexGuard<'_, Vec<Option<mpsc::UnboundedSender<Bytes>>>> {
-        self.0.streams.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .streams
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -140,9 +151,17 @@ pub fn echo(message: &Value) -> Option<Value> {
             "serverInfo": { "name": "echo", "version": "1" },
         }),
         "ping" => json!({}),
-        "tools/list" => json!({ "tools": [{ "name": "echo", "inputSchema": { "type": "object" } }] }),
-        "tools/call" => json!({ "content": [{ "type": "text", "text": message["params"]["arguments"]["text"] }] }),
-        _ => return Some(json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32601, "message": "unknown" } })),
+        "tools/list" => {
+            json!({ "tools": [{ "name": "echo", "inputSchema": { "type": "object" } }] })
+        }
+        "tools/call" => {
+            json!({ "content": [{ "type": "text", "text": message["params"]["arguments"]["text"] }] })
+        }
+        _ => {
+            return Some(
+                json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32601, "message": "unknown" } }),
+            );
+        }
     };
     Some(json!({ "jsonrpc": "2.0", "id": id, "result": result }))
 }
@@ -156,10 +175,17 @@ async fn open(State(server): State<LegacySse>) -> impl IntoResponse {
     };
     server.say(session, (server.0.greeting)(session));
     server.0.sessions.send_replace(session + 1);
-    ([(CONTENT_TYPE, "text/event-stream")], Body::new(Octets(octets)))
+    (
+        [(CONTENT_TYPE, "text/event-stream")],
+        Body::new(Octets(octets)),
+    )
 }
 
-async fn message(State(server): State<LegacySse>, Path(session): Path<usize>, Json(message): Json<Value>) -> Response {
+async fn message(
+    State(server): State<LegacySse>,
+    Path(session): Path<usize>,
+    Json(message): Json<Value>,
+) -> Response {
     let is_open = server.streams().get(session).is_some_and(Option::is_some);
     if !is_open {
         return StatusCode::NOT_FOUND.into_response();
@@ -182,7 +208,10 @@ impl http_body::Body for Octets {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         self.0
             .poll_recv(cx)
             .map(|octets| octets.map(|octets| Ok(Frame::data(octets))))

@@ -102,9 +102,13 @@ impl Peer {
         let socket = TcpSocket::new_v4().expect("a TCP socket");
         if misbehaviour == Misbehaviour::NeverReads {
             // Accepted sockets inherit it: little fits into the kernel before the writer is stuck.
-            socket.set_recv_buffer_size(4096).expect("a smaller receive buffer");
+            socket
+                .set_recv_buffer_size(4096)
+                .expect("a smaller receive buffer");
         }
-        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a loopback port");
+        socket
+            .bind((Ipv4Addr::LOCALHOST, 0).into())
+            .expect("a loopback port");
         let listener = socket.listen(1024).expect("a listening socket");
         let addr = listener.local_addr().expect("a bound socket's address");
 
@@ -194,9 +198,12 @@ impl Script {
                 std::future::pending().await
             }
             Misbehaviour::Garbage => garbage(self.handshake(tcp).await?).await,
-            Misbehaviour::SilentAfterHeaders => drain(partial_response(self.handshake(tcp).await?, 0).await?).await,
+            Misbehaviour::SilentAfterHeaders => {
+                drain(partial_response(self.handshake(tcp).await?, 0).await?).await
+            }
             Misbehaviour::CutMidBody => {
-                let tls = partial_response(self.handshake(tcp).await?, Misbehaviour::CUT_AFTER).await?;
+                let tls =
+                    partial_response(self.handshake(tcp).await?, Misbehaviour::CUT_AFTER).await?;
                 let (tcp, _) = tls.into_inner();
                 end_and_drain(tcp).await
             }
@@ -241,7 +248,10 @@ async fn garbage(mut tls: TlsStream<TcpStream>) -> io::Result<()> {
 }
 
 /// Answers the first request with a head that announces 1,000 octets, and `octets` of them.
-async fn partial_response(mut tls: TlsStream<TcpStream>, octets: usize) -> io::Result<TlsStream<TcpStream>> {
+async fn partial_response(
+    mut tls: TlsStream<TcpStream>,
+    octets: usize,
+) -> io::Result<TlsStream<TcpStream>> {
     let body = vec![b'x'; octets];
     if is_h2(&tls) {
         let mut wire = H2Wire::accept(tls).await?;
@@ -294,5 +304,7 @@ async fn end_and_drain(mut tcp: TcpStream) -> io::Result<()> {
 }
 
 async fn drain(mut io: impl AsyncRead + Unpin) -> io::Result<()> {
-    tokio::io::copy(&mut io, &mut tokio::io::sink()).await.map(drop)
+    tokio::io::copy(&mut io, &mut tokio::io::sink())
+        .await
+        .map(drop)
 }

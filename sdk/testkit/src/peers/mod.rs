@@ -1,7 +1,8 @@
-//! Servers for tests: one that serves properly and cycles its connections
-//! ([`CyclingServer`]), a set that misbehaves by script ([`Peer`]), and the wire of HTTP/2 for tests
-//! with a script of their own ([`H2Wire`]). And two routers to put behind the first: MCP's legacy transport ([`LegacySse`]), and
-//! a front for servers that speak plain HTTP ([`forward`]). [`PlainServer`] has no TLS, for what is compared with it.
+//! Servers for tests: one that serves properly and cycles its connections ([`CyclingServer`]), a
+//! set that misbehaves by script ([`Peer`]), and the wire of HTTP/2 for tests with a script of
+//! their own ([`H2Wire`]). And two routers to put behind the first: MCP's legacy transport
+//! ([`LegacySse`]), and a front for servers that speak plain HTTP ([`forward`]). [`PlainServer`]
+//! has no TLS, for what is compared with it.
 
 mod attended;
 mod cycling;

@@ -16,8 +16,8 @@ use super::attended::BoxError;
 use crate::net::{accept, loopback};
 use crate::task::OwnedTask;
 
-/// A plain HTTP server on a loopback port of its own: HTTP/1.1, and HTTP/2 with prior knowledge (RFC 9113 §3.3), which is
-/// what gRPC without TLS speaks. Dropping it cuts its connections.
+/// A plain HTTP server on a loopback port of its own: HTTP/1.1, and HTTP/2 with prior knowledge
+/// (RFC 9113 §3.3), which is what gRPC without TLS speaks. Dropping it cuts its connections.
 #[derive(Debug)]
 pub struct PlainServer {
     addr: SocketAddr,
@@ -41,7 +41,8 @@ impl PlainServer {
         Self::start_with(|_| service)
     }
 
-    /// Like [`start`](Self::start), for a service that must know its own origin: what an agent's card names, say.
+    /// Like [`start`](Self::start), for a service that must know its own origin: what an agent's
+    /// card names, say.
     ///
     /// # Panics
     /// As [`start`](Self::start).

@@ -1,4 +1,5 @@
-//! The executors do what they say. The agent that they work in is tested by the script of `bowline-a2a`'s tests.
+//! The executors do what they say. The agent that they work in is tested by the script of
+//! `bowline-a2a`'s tests.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -38,7 +39,10 @@ async fn a_stepped_task_does_what_it_is_told_and_nothing_else() {
     run.working();
     assert_eq!(next(&mut events).await, "COMPLETED");
     assert!(run.is_over());
-    assert!(soon(events.next()).await.is_none(), "what comes after the end is lost");
+    assert!(
+        soon(events.next()).await.is_none(),
+        "what comes after the end is lost"
+    );
 }
 
 #[tokio::test]
@@ -92,7 +96,10 @@ async fn a_task_goes_on_after_input() {
     let told = all(&mut events).await;
     assert_eq!(
         told,
-        ["task INPUT_REQUIRED, 1 message(s)", "task COMPLETED, 1 message(s)"]
+        [
+            "task INPUT_REQUIRED, 1 message(s)",
+            "task COMPLETED, 1 message(s)"
+        ]
     );
 }
 
@@ -111,7 +118,9 @@ async fn a_cancelled_task_ends_without_another_word() {
         assert_eq!(all(&mut cancelling).await, ["CANCELED"]);
         let rest = all(&mut events).await;
         assert!(
-            !rest.iter().any(|told| told == "COMPLETED" || told == "CANCELED"),
+            !rest
+                .iter()
+                .any(|told| told == "COMPLETED" || told == "CANCELED"),
             "{rest:?}"
         );
     }
@@ -182,7 +191,11 @@ fn tell(event: StreamResponse) -> String {
         StreamResponse::StatusUpdate(update) => of_status(&update.status),
         StreamResponse::ArtifactUpdate(update) => {
             let text = update.artifact.parts[0].as_text().unwrap().to_owned();
-            let more = if update.append == Some(true) { "more " } else { "" };
+            let more = if update.append == Some(true) {
+                "more "
+            } else {
+                ""
+            };
             let last = if update.last_chunk == Some(true) {
                 ", the last"
             } else {
@@ -196,9 +209,17 @@ fn tell(event: StreamResponse) -> String {
 
 fn of_status(status: &TaskStatus) -> String {
     let state = serde_json::to_value(&status.state).unwrap();
-    let state = state.as_str().unwrap().trim_start_matches("TASK_STATE_").to_owned();
+    let state = state
+        .as_str()
+        .unwrap()
+        .trim_start_matches("TASK_STATE_")
+        .to_owned();
     match &status.message {
-        Some(message) => format!("{state} {} as {}", message.text().unwrap(), message.message_id),
+        Some(message) => format!(
+            "{state} {} as {}",
+            message.text().unwrap(),
+            message.message_id
+        ),
         None => state,
     }
 }

@@ -20,10 +20,15 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// Connects to `localhost` at `addr` and completes the TLS handshake.
-pub(crate) async fn connect(config: &Arc<ClientConfig>, addr: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
+pub(crate) async fn connect(
+    config: &Arc<ClientConfig>,
+    addr: SocketAddr,
+) -> io::Result<TlsStream<TcpStream>> {
     let tcp = TcpStream::connect(addr).await?;
     let name = ServerName::try_from("localhost").unwrap();
-    TlsConnector::from(Arc::clone(config)).connect(name, tcp).await
+    TlsConnector::from(Arc::clone(config))
+        .connect(name, tcp)
+        .await
 }
 
 /// Waits for what should come at once: a test that waits in vain fails instead of hanging.
@@ -69,7 +74,10 @@ impl Http {
         }
     }
 
-    pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> hyper::Result<Response<Incoming>> {
         match &mut self.sender {
             Sender::One(sender) => {
                 sender.ready().await?;

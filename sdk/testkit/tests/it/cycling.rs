@@ -135,7 +135,13 @@ async fn h1_says_connection_close_on_the_last_response_and_closes() {
     let mut client = lab.connect().await;
     for last in [false, false, true] {
         let response = client.fetch("/").await.unwrap();
-        assert_eq!(response.headers().get("connection").is_some_and(|c| c == "close"), last);
+        assert_eq!(
+            response
+                .headers()
+                .get("connection")
+                .is_some_and(|c| c == "close"),
+            last
+        );
     }
     client.ended().await.unwrap();
     lab.server.closed(1).await;
@@ -166,7 +172,12 @@ async fn h2_says_goaway_before_the_last_response_so_that_no_request_is_one_too_m
     }
     lab.server.closed(50).await;
     let counts = lab.server.counts();
-    assert!(counts.connections.iter().all(|connection| connection.requests == 2));
+    assert!(
+        counts
+            .connections
+            .iter()
+            .all(|connection| connection.requests == 2)
+    );
     assert!(counts.resumed > 0, "one configuration, so sessions resume");
     assert_eq!(counts.full() + counts.resumed, 50);
 }
@@ -179,7 +190,11 @@ async fn h2_answers_the_requests_that_came_before_the_farewell() {
     };
     let lab = Lab::new(Alpn::Http2, cycle);
     let (mut sender, connection) = bare_h2(&lab.tls(), lab.server.addr()).await;
-    let request = || http::Request::get("https://localhost/wait").body(()).unwrap();
+    let request = || {
+        http::Request::get("https://localhost/wait")
+            .body(())
+            .unwrap()
+    };
     let (first, _) = sender.send_request(request(), true).unwrap();
     let (second, _) = sender.send_request(request(), true).unwrap();
     lab.server.received(2).await;
@@ -191,7 +206,11 @@ async fn h2_answers_the_requests_that_came_before_the_farewell() {
         Either::Right(done) => done,
     };
     assert_eq!(answered.unwrap().status(), 200);
-    assert!(soon(poll_fn(|context| sender.poll_ready(context))).await.is_err());
+    assert!(
+        soon(poll_fn(|context| sender.poll_ready(context)))
+            .await
+            .is_err()
+    );
     lab.gate.open.notify_one();
     assert_eq!(soon(other).await.unwrap().status(), 200);
     drop(sender);
@@ -202,7 +221,10 @@ async fn h2_answers_the_requests_that_came_before_the_farewell() {
 async fn bare_h2(
     tls: &Arc<ClientConfig>,
     addr: SocketAddr,
-) -> (h2::client::SendRequest<Bytes>, JoinHandle<Result<(), h2::Error>>) {
+) -> (
+    h2::client::SendRequest<Bytes>,
+    JoinHandle<Result<(), h2::Error>>,
+) {
     let stream = client::connect(tls, addr).await.unwrap();
     let (sender, connection) = h2::client::handshake(stream).await.unwrap();
     let connection = tokio::spawn(connection);
@@ -230,7 +252,8 @@ async fn an_idle_connection_is_closed_by_the_server() {
 async fn a_connection_that_never_says_a_word_is_idle_too() {
     for (alpn, close) in [
         (Alpn::Http1, Ok(0)),
-        // With HTTP/2 no farewell can be said before the client has begun, so the connection is cut.
+        // With HTTP/2 no farewell can be said before the client has begun, so the connection is
+        // cut.
         (Alpn::Http2, Err(ErrorKind::UnexpectedEof)),
     ] {
         let lab = Lab::new(
@@ -240,7 +263,9 @@ async fn a_connection_that_never_says_a_word_is_idle_too() {
                 ..Cycle::default()
             },
         );
-        let mut silent = client::connect(&lab.tls(), lab.server.addr()).await.unwrap();
+        let mut silent = client::connect(&lab.tls(), lab.server.addr())
+            .await
+            .unwrap();
         lab.server.closed(1).await;
         let mut said = Vec::new();
         let end = silent.read_to_end(&mut said).await;
@@ -266,7 +291,11 @@ async fn a_connection_with_an_unanswered_request_is_not_idle() {
     let (response, client) = response.await.unwrap();
     let response = response.unwrap();
     assert_eq!(response.body(), "at last");
-    assert_eq!(response.headers().get("connection"), None, "no farewell was said");
+    assert_eq!(
+        response.headers().get("connection"),
+        None,
+        "no farewell was said"
+    );
     client.ended().await.unwrap();
 }
 
@@ -283,9 +312,19 @@ async fn a_connection_with_an_unfinished_response_is_not_idle() {
     let half = soon(client.send(client::get("/half"))).await.unwrap();
     soon(lab.gate.entered.notified()).await;
     tokio::time::sleep(3 * IDLE).await;
-    assert_eq!(client.fetch("/").await.expect("no farewell was said").body(), "hello");
+    assert_eq!(
+        client
+            .fetch("/")
+            .await
+            .expect("no farewell was said")
+            .body(),
+        "hello"
+    );
     lab.gate.open.notify_one();
-    assert_eq!(soon(half.into_body().collect()).await.unwrap().to_bytes(), "one two");
+    assert_eq!(
+        soon(half.into_body().collect()).await.unwrap().to_bytes(),
+        "one two"
+    );
     client.ended().await.unwrap();
 }
 
@@ -329,7 +368,10 @@ async fn retiring_ends_idle_connections_and_lets_busy_ones_finish() {
         busy.ended().await.unwrap();
         lab.server.closed(2).await;
 
-        assert_eq!(lab.connect().await.fetch("/").await.unwrap().body(), "hello");
+        assert_eq!(
+            lab.connect().await.fetch("/").await.unwrap().body(),
+            "hello"
+        );
     }
 }
 
@@ -339,14 +381,22 @@ async fn cutting_breaks_a_response_off() {
         let lab = Lab::new(alpn, Cycle::default());
         let mut client = lab.connect().await;
         let mut body = client.send(client::get("/half")).await.unwrap().into_body();
-        let first = soon(body.frame()).await.unwrap().unwrap().into_data().unwrap();
+        let first = soon(body.frame())
+            .await
+            .unwrap()
+            .unwrap()
+            .into_data()
+            .unwrap();
         assert_eq!(first, "one ");
 
         lab.server.cut_all();
         soon(body.frame()).await.unwrap().unwrap_err();
         lab.server.closed(1).await;
 
-        assert_eq!(lab.connect().await.fetch("/").await.unwrap().body(), "hello");
+        assert_eq!(
+            lab.connect().await.fetch("/").await.unwrap().body(),
+            "hello"
+        );
     }
 }
 
@@ -363,7 +413,10 @@ async fn sending_connections_away_breaks_a_response_off() {
         soon(body.frame()).await.unwrap().unwrap_err();
         lab.server.closed(1).await;
 
-        assert_eq!(lab.connect().await.fetch("/").await.unwrap().body(), "hello");
+        assert_eq!(
+            lab.connect().await.fetch("/").await.unwrap().body(),
+            "hello"
+        );
     }
 }
 
@@ -420,15 +473,33 @@ async fn client_certificates_are_treated_as_the_options_say() {
     let anonymous = |lab: &Lab| TlsOptions::default().client(&lab.pki, None);
 
     let lab = with(ClientAuth::None);
-    assert!(lab.connect().await.fetch("/who").await.unwrap().body().ends_with(b" "));
+    assert!(
+        lab.connect()
+            .await
+            .fetch("/who")
+            .await
+            .unwrap()
+            .body()
+            .ends_with(b" ")
+    );
     let lab = with(ClientAuth::Optional);
     let mut client = Http::connect(&anonymous(&lab), lab.server.addr()).await;
     assert!(client.fetch("/who").await.unwrap().body().ends_with(b" "));
-    assert!(!lab.connect().await.fetch("/who").await.unwrap().body().ends_with(b" "));
+    assert!(
+        !lab.connect()
+            .await
+            .fetch("/who")
+            .await
+            .unwrap()
+            .body()
+            .ends_with(b" ")
+    );
     let lab = with(ClientAuth::Required);
     // In TLS 1.3 the client learns of it after its own end of the handshake.
     let _ = client::connect(&anonymous(&lab), lab.server.addr()).await;
-    lab.server.until("a failed handshake", |c| c.failed == 1).await;
+    lab.server
+        .until("a failed handshake", |c| c.failed == 1)
+        .await;
     assert_eq!(lab.server.counts().opened, 0);
 }
 
@@ -442,7 +513,11 @@ async fn sessions_resume_only_where_the_options_allow_it() {
         let tls = lab.tls();
         for _ in 0..2 {
             // The answer comes after the tickets.
-            Http::connect(&tls, lab.server.addr()).await.fetch("/").await.unwrap();
+            Http::connect(&tls, lab.server.addr())
+                .await
+                .fetch("/")
+                .await
+                .unwrap();
         }
         assert_eq!(lab.server.counts().resumed, u64::from(resumption));
     }

@@ -7,7 +7,9 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bowline_proof::PROOF_HEADER;
-use bowline_testkit::peers::{CyclingOptions, CyclingServer, PlainServer, forward, forward_with_grpc};
+use bowline_testkit::peers::{
+    CyclingOptions, CyclingServer, PlainServer, forward, forward_with_grpc,
+};
 use bowline_testkit::pki::{KeyKind, Pki};
 use bowline_testkit::tls::{Alpn, TlsOptions};
 use bytes::Bytes;
@@ -30,7 +32,9 @@ struct Upstream {
 impl Upstream {
     fn start() -> (PlainServer, Arc<Self>) {
         let upstream = Arc::new(Self::default());
-        let routes = Router::new().fallback(answer).with_state(Arc::clone(&upstream));
+        let routes = Router::new()
+            .fallback(answer)
+            .with_state(Arc::clone(&upstream));
         (PlainServer::start(routes), upstream)
     }
 
@@ -43,20 +47,25 @@ impl Upstream {
 async fn answer(State(upstream): State<Arc<Upstream>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    upstream.seen.send_replace(Some((head.version, head.headers, body)));
+    upstream
+        .seen
+        .send_replace(Some((head.version, head.headers, body)));
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
     let data = Frame::data(Bytes::from_static(b"answer"));
     let response = Response::builder().header(CONTENT_TYPE, "application/grpc");
     let body = if head.uri.path() == "/endless" {
         let sending = Sending::new(upstream);
-        Body::new(StreamBody::new(stream::unfold(sending, |sending| async move {
-            tokio::task::yield_now().await;
-            Some((
-                Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(&[0; 1024]))),
-                sending,
-            ))
-        })))
+        Body::new(StreamBody::new(stream::unfold(
+            sending,
+            |sending| async move {
+                tokio::task::yield_now().await;
+                Some((
+                    Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(&[0; 1024]))),
+                    sending,
+                ))
+            },
+        )))
     } else {
         let frames = [Ok::<_, std::io::Error>(data), Ok(Frame::trailers(trailers))];
         Body::new(StreamBody::new(stream::iter(frames)))
@@ -128,7 +137,11 @@ async fn grpc_is_passed_on_in_http2_and_comes_back_with_its_trailers() {
 
 #[tokio::test]
 async fn all_else_is_passed_on_in_http1_with_the_host_that_it_was_for() {
-    for content_type in ["application/json", "application/grpc-web+proto", "text/event-stream"] {
+    for content_type in [
+        "application/json",
+        "application/grpc-web+proto",
+        "text/event-stream",
+    ] {
         let (plain, upstream) = Upstream::start();
         let (_server, mut http) = client(forward(plain.addr())).await;
         let response = soon(http.send(post("/path", content_type))).await.unwrap();
@@ -152,7 +165,9 @@ async fn grpc_may_have_a_port_of_its_own() {
         .await
         .unwrap();
     assert!(upstream.seen().is_none() && grpc_upstream.seen().is_some());
-    soon(http.send(post("/path", "application/json"))).await.unwrap();
+    soon(http.send(post("/path", "application/json")))
+        .await
+        .unwrap();
     assert!(upstream.seen().is_some());
 }
 
@@ -160,7 +175,9 @@ async fn grpc_may_have_a_port_of_its_own() {
 async fn whoever_stops_reading_an_answer_in_grpc_stops_upstream_too() {
     let (plain, upstream) = Upstream::start();
     let (_server, mut http) = client(forward(plain.addr())).await;
-    let mut response = soon(http.send(post("/endless", "application/grpc"))).await.unwrap();
+    let mut response = soon(http.send(post("/endless", "application/grpc")))
+        .await
+        .unwrap();
     soon(response.body_mut().frame()).await.unwrap().unwrap();
     let mut sending = upstream.sending.subscribe();
     assert!(*sending.borrow_and_update());

@@ -19,7 +19,11 @@ async fn haproxy_passes_tls_through_and_ends_sessions_when_told_to() {
 
     let mut first = Http::connect(&tls, proxy.addr()).await;
     assert_eq!(first.fetch("/").await.unwrap().body(), "hello");
-    assert_eq!(server.counts().failed, 0, "waiting for it cost the server nothing");
+    assert_eq!(
+        server.counts().failed,
+        0,
+        "waiting for it cost the server nothing"
+    );
 
     proxy.cut_all();
     server.closed(1).await;

@@ -24,7 +24,11 @@ async fn silent_tcp_accepts_and_never_starts_the_handshake() {
     let pki = Pki::new();
     let peer = Peer::start(&pki, Misbehaviour::SilentTcp);
     let tls = TlsOptions::default().client(&pki, None);
-    assert!(timeout(SILENCE, client::connect(&tls, peer.addr())).await.is_err());
+    assert!(
+        timeout(SILENCE, client::connect(&tls, peer.addr()))
+            .await
+            .is_err()
+    );
     peer.accepted(1).await;
     peer.closed(1).await; // the client gave up, and the peer noticed
 }
@@ -79,7 +83,11 @@ async fn a_peer_that_never_reads_backs_the_request_up() {
     // It would go on for ever if the peer read; it goes on for ever without ending, too: so the
     // question is whether progress stops.
     assert!(timeout(SILENCE, endless).await.is_err());
-    assert!(timeout(SILENCE, stream.write_all(&[b'x'; 65536])).await.is_err());
+    assert!(
+        timeout(SILENCE, stream.write_all(&[b'x'; 65536]))
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -90,7 +98,11 @@ async fn the_head_of_a_response_comes_and_its_body_does_not() {
         let mut client = https(&peer, &pki).await;
         let response = client.send(client::get("/")).await.unwrap();
         assert_eq!(response.status(), 200);
-        assert!(timeout(SILENCE, response.into_body().frame()).await.is_err());
+        assert!(
+            timeout(SILENCE, response.into_body().frame())
+                .await
+                .is_err()
+        );
     }
 }
 

@@ -1,5 +1,6 @@
-//! npm's `oidc-provider` as the authorization server: an implementation of RFC 8705, RFC 8707, RFC 7662 and RFC 9449 that
-//! is not ours issues the tokens; bowline's token sources, client and verifier use them.
+//! npm's `oidc-provider` as the authorization server: an implementation of RFC 8705, RFC 8707, RFC
+//! 7662 and RFC 9449 that is not ours issues the tokens; bowline's token sources, client and
+//! verifier use them.
 //!
 //! Needs Node and npm, so it belongs to the named set (`just parts`) and not to `cargo test`.
 
@@ -14,8 +15,8 @@ use axum::{Extension, Json, Router};
 use bowline_client::{AccessToken, Body, Builder, Client, DpopKey, Identity, Scheme, Trust};
 use bowline_proof::EXPORTER_LABEL;
 use bowline_server::{
-    Binding, BindingLayer, Dpop, IntrospectionEndpoint, IntrospectionValidator, JwksUrl, JwtValidator,
-    MemoryReplayStore, ServerEvent, TokenValidator,
+    Binding, BindingLayer, Dpop, IntrospectionEndpoint, IntrospectionValidator, JwksUrl,
+    JwtValidator, MemoryReplayStore, ServerEvent, TokenValidator,
 };
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -41,7 +42,11 @@ async fn a_jwt_with_both_members_of_cnf_is_used_with_one_proof_and_not_by_a_thie
     let token = issued(site.tokens(&agent, "agent", READS).bound(Bound::Session)).await;
     let confirmation = token.confirmation().unwrap();
     assert_eq!(confirmation.x5t_s256, Some(site.agent.thumbprint()), "AS-1");
-    assert_eq!(confirmation.tls_exp.as_deref(), Some(EXPORTER_LABEL), "TK-1");
+    assert_eq!(
+        confirmation.tls_exp.as_deref(),
+        Some(EXPORTER_LABEL),
+        "TK-1"
+    );
 
     let server = Server::start(&site, site.jwts());
     let told = answered(server.call(&agent, &token).await).await;
@@ -82,7 +87,10 @@ async fn an_opaque_token_is_session_bound_by_what_introspection_says() {
     // Its demand is not written in it: the server's challenge tells (CL-5).
     let told = answered(server.call(&agent, &token).await).await;
     assert_eq!(told["class"], "session");
-    assert_eq!(told["claims"]["cnf"]["x5t#S256"], site.agent.thumbprint().to_string());
+    assert_eq!(
+        told["claims"]["cnf"]["x5t#S256"],
+        site.agent.thumbprint().to_string()
+    );
     assert_eq!(agent.stats().totals.signatures(), 1);
 
     assert_eq!(
@@ -91,7 +99,10 @@ async fn an_opaque_token_is_session_bound_by_what_introspection_says() {
     );
     assert_eq!(server.refused_by(), Some("RS-3"));
     let unknown = AccessToken::new("unknown").unwrap();
-    assert_eq!(server.call(&agent, &unknown).await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        server.call(&agent, &unknown).await.status(),
+        StatusCode::UNAUTHORIZED
+    );
     assert_eq!(server.refused_by(), Some("RS-2"));
 }
 
@@ -101,7 +112,11 @@ async fn a_dpop_bound_token_is_used_by_the_binding_that_it_asks_for() {
     let site = Site::new();
     let key = DpopKey::generate().unwrap();
     // `Binding::Auto` is the default.
-    let agent = site.client(&site.agent).dpop_key(key.clone()).build().unwrap();
+    let agent = site
+        .client(&site.agent)
+        .dpop_key(key.clone())
+        .build()
+        .unwrap();
     // It asks for a nonce first, and the client repeats it.
     let token = issued(site.tokens(&agent, "agent-dpop", READS).bound(Bound::Dpop)).await;
     assert_eq!(agent.stats().totals.refused, 1, "one nonce was asked for");
@@ -156,13 +171,14 @@ impl Site {
     }
 
     fn client(&self, leaf: &Leaf) -> Builder {
-        let identity = Identity::from_pem(leaf.chain_pem().as_bytes(), leaf.key_pem().as_bytes()).unwrap();
+        let identity =
+            Identity::from_pem(leaf.chain_pem().as_bytes(), leaf.key_pem().as_bytes()).unwrap();
         let trust = Trust::authorities([self.pki.ca_der().clone()]).unwrap();
         Client::builder().identity(identity).trust(trust)
     }
 
-    /// Tokens by `client_credentials` (RFC 6749 §4.4) for a resource (RFC 8707), from the provider whose metadata is found
-    /// by its issuer (RFC 8414).
+    /// Tokens by `client_credentials` (RFC 6749 §4.4) for a resource (RFC 8707), from the provider
+    /// whose metadata is found by its issuer (RFC 8414).
     fn tokens(&self, client: &Client, client_id: &str, resource: &str) -> bowline_token::Builder {
         let server = AuthorizationServer::issuer(&self.provider.issuer);
         OAuth::builder(client.clone(), server, ClientAuthentication::tls(client_id))
@@ -180,7 +196,11 @@ impl Site {
     /// RS-2 by asking the provider.
     fn introspection(&self) -> IntrospectionValidator {
         let url = format!("{}/token/introspection", self.provider.issuer);
-        let chain_and_key = [self.resource_server.chain_pem(), self.resource_server.key_pem()].concat();
+        let chain_and_key = [
+            self.resource_server.chain_pem(),
+            self.resource_server.key_pem(),
+        ]
+        .concat();
         let endpoint = IntrospectionEndpoint::new(&url)
             .and_then(|endpoint| endpoint.trust_only_pem(self.pki.ca_pem().as_bytes()))
             .and_then(|endpoint| endpoint.mutual_tls("resource-server", chain_and_key.as_bytes()))
@@ -270,7 +290,8 @@ impl OidcProvider {
     fn start(pki: &Pki) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("bowline-oidc-{}-{number}", std::process::id()));
+        let dir =
+            std::env::temp_dir().join(format!("bowline-oidc-{}-{number}", std::process::id()));
         pki.write_to(&dir, &[&pki.localhost()]).unwrap();
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../conformance/oidc-provider");
         let mut child = Command::new(node(&program))
@@ -296,7 +317,8 @@ impl OidcProvider {
     }
 }
 
-/// The Node that the lock file names, where npm has one for this machine; or else that of the `PATH`.
+/// The Node that the lock file names, where npm has one for this machine; or else that of the
+/// `PATH`.
 fn node(program: &Path) -> PathBuf {
     let arch = match std::env::consts::ARCH {
         "x86_64" => "x64",
@@ -304,7 +326,11 @@ fn node(program: &Path) -> PathBuf {
         other => other,
     };
     let locked = program.join(format!("node_modules/node-linux-{arch}/bin/node"));
-    if locked.exists() { locked } else { PathBuf::from("node") }
+    if locked.exists() {
+        locked
+    } else {
+        PathBuf::from("node")
+    }
 }
 
 impl Drop for OidcProvider {

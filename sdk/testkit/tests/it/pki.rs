@@ -6,7 +6,8 @@ use bowline_server::ServerIdentity;
 use bowline_testkit::pki::{KeyKind, Leaf, LeafSpec, Pki};
 use bowline_testkit::tls::{Alpn, ClientAuth, TlsOptions, Versions};
 use rustls::{
-    AlertDescription, ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection,
+    AlertDescription, ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, ServerConfig,
+    ServerConnection,
 };
 use rustls_pki_types::ServerName;
 
@@ -172,7 +173,8 @@ fn client_authentication_is_not_asked_for_optional_or_required() {
     let error = handshake(&nobody, &serve(ClientAuth::Required), "localhost").unwrap_err();
     assert!(matches!(
         error,
-        rustls::Error::NoCertificatesPresented | rustls::Error::AlertReceived(AlertDescription::CertificateRequired)
+        rustls::Error::NoCertificatesPresented
+            | rustls::Error::AlertReceived(AlertDescription::CertificateRequired)
     ));
 }
 
@@ -189,7 +191,10 @@ fn files_are_readable_by_others_and_keys_by_nobody_else() {
 
     bowline_server::roots_from_pem_file(dir.join("ca.pem")).unwrap();
     for name in ["localhost", "agent"] {
-        let (chain, key) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}-key.pem")));
+        let (chain, key) = (
+            dir.join(format!("{name}.pem")),
+            dir.join(format!("{name}-key.pem")),
+        );
         ServerIdentity::from_pem_files(&chain, &key).unwrap();
         #[cfg(unix)]
         {
@@ -204,5 +209,8 @@ fn files_are_readable_by_others_and_keys_by_nobody_else() {
 #[test]
 fn no_key_shows_in_debug_output() {
     let leaf = Pki::new().client("agent", KeyKind::P256);
-    assert_eq!(format!("{leaf:?}"), r#"Leaf { name: "agent", kind: P256, .. }"#);
+    assert_eq!(
+        format!("{leaf:?}"),
+        r#"Leaf { name: "agent", kind: P256, .. }"#
+    );
 }

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::routing::get;
-use bowline_proof::{AccessToken, Check, ExporterValue, PROOF_HEADER, Proof, ProofClaims, ProofKey};
+use bowline_proof::{
+    AccessToken, Check, ExporterValue, PROOF_HEADER, Proof, ProofClaims, ProofKey,
+};
 use bowline_server::{BindingLayer, Jwks, JwksUrl, JwtValidator, ServerEvent};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
@@ -28,9 +30,16 @@ async fn a_proof_holds_on_its_connection_and_dies_with_it() {
     let token = AccessToken::new(authority.issue(&token)).unwrap();
 
     let stream = client::connect(&tls, server.addr()).await.unwrap();
-    let proof = mint(&agent, &token, &ExporterValue::derive(stream.get_ref().1).unwrap());
+    let proof = mint(
+        &agent,
+        &token,
+        &ExporterValue::derive(stream.get_ref().1).unwrap(),
+    );
     let mut first = Http::over(stream).await;
-    assert_eq!(call(&mut first, &token, None).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        call(&mut first, &token, None).await,
+        StatusCode::UNAUTHORIZED
+    );
     assert_eq!(refused_by(&events), Some(Check::ProofMissing));
     assert_eq!(call(&mut first, &token, Some(&proof)).await, StatusCode::OK);
     assert_eq!(refused_by(&events), None);
@@ -38,7 +47,10 @@ async fn a_proof_holds_on_its_connection_and_dies_with_it() {
     server.retire_all();
     first.ended().await.unwrap();
     let mut second = Http::connect(&tls, server.addr()).await;
-    assert_eq!(call(&mut second, &token, Some(&proof)).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        call(&mut second, &token, Some(&proof)).await,
+        StatusCode::UNAUTHORIZED
+    );
     assert_eq!(refused_by(&events), Some(Check::Exporter));
     assert_eq!(authority.jwks_fetches(), 1);
 }
@@ -60,7 +72,10 @@ async fn a_resource_server_fetches_the_key_set_again_after_a_rotation() {
     assert_eq!(authority.jwks_fetches(), 2);
     let forged = authority.issue(&TokenRequest::bearer("agent").forged());
     let forged = AccessToken::new(forged).unwrap();
-    assert_eq!(call(&mut client, &forged, None).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        call(&mut client, &forged, None).await,
+        StatusCode::UNAUTHORIZED
+    );
     assert_eq!(refused_by(&events), Some(Check::Token));
 }
 
@@ -70,13 +85,23 @@ type Events = Arc<Mutex<Vec<ServerEvent>>>;
 fn guarded(authority: &Authority) -> (Router, Events) {
     let jwks = JwksUrl::new(&authority.jwks_url()).unwrap();
     let jwks = jwks.trust_only_pem(authority.ca_pem().as_bytes()).unwrap();
-    let validator = JwtValidator::builder(authority.issuer(), "https://resource.example", Jwks::from(jwks))
-        .retry_interval(std::time::Duration::ZERO)
-        .build();
+    let validator = JwtValidator::builder(
+        authority.issuer(),
+        "https://resource.example",
+        Jwks::from(jwks),
+    )
+    .retry_interval(std::time::Duration::ZERO)
+    .build();
     let events = Events::default();
     let seen = Arc::clone(&events);
-    let layer = BindingLayer::new(validator).observer(move |event: &ServerEvent| seen.lock().unwrap().push(*event));
-    (Router::new().route("/", get(|| async { "hello" })).layer(layer), events)
+    let layer = BindingLayer::new(validator)
+        .observer(move |event: &ServerEvent| seen.lock().unwrap().push(*event));
+    (
+        Router::new()
+            .route("/", get(|| async { "hello" }))
+            .layer(layer),
+        events,
+    )
 }
 
 fn refused_by(events: &Events) -> Option<Check> {
@@ -103,7 +128,9 @@ async fn call(client: &mut Http, token: &AccessToken, proof: Option<&Proof>) -> 
         .headers_mut()
         .insert("authorization", token.authorization().clone());
     if let Some(proof) = proof {
-        request.headers_mut().insert(PROOF_HEADER, proof.header_value());
+        request
+            .headers_mut()
+            .insert(PROOF_HEADER, proof.header_value());
     }
     client.send(request).await.unwrap().status()
 }

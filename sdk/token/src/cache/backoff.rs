@@ -6,7 +6,8 @@ use bowline_client::Fault;
 
 use crate::Error;
 
-/// A pause that doubles with each failure in a row, up to a cap, without chance, so that a test can tell when it ends.
+/// A pause that doubles with each failure in a row, up to a cap, without chance, so that a test can
+/// tell when it ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backoff {
     pub(crate) first: Duration,
@@ -17,8 +18,8 @@ pub(crate) struct Backoff {
 pub(crate) const MOST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 impl Backoff {
-    /// The pause after so many failures in a row, the last of them this one. What somebody must change first
-    /// is not asked again soon.
+    /// The pause after so many failures in a row, the last of them this one. What somebody must
+    /// change first is not asked again soon.
     fn pause(&self, failures: u32, error: &Error) -> Duration {
         let doubled = self
             .first
@@ -27,7 +28,10 @@ impl Backoff {
             Fault::Configuration | Fault::Caller => self.cap,
             _ => doubled.min(self.cap),
         };
-        let wanted = error.retry_after().unwrap_or_default().min(MOST_RETRY_AFTER);
+        let wanted = error
+            .retry_after()
+            .unwrap_or_default()
+            .min(MOST_RETRY_AFTER);
         pause.max(wanted)
     }
 }
@@ -41,7 +45,12 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    pub(super) fn after(before: Option<Self>, error: Error, now: SystemTime, backoff: &Backoff) -> Self {
+    pub(super) fn after(
+        before: Option<Self>,
+        error: Error,
+        now: SystemTime,
+        backoff: &Backoff,
+    ) -> Self {
         let failures = before.map_or(0, |before| before.failures).saturating_add(1);
         Self {
             pause: backoff.pause(failures, &error),
@@ -51,8 +60,10 @@ impl Failure {
         }
     }
 
-    /// Whether nothing is tried yet. A clock that was set back ends the pause rather than prolong it.
+    /// Whether nothing is tried yet. A clock that was set back ends the pause rather than prolong
+    /// it.
     pub(super) fn is_recent(&self, now: SystemTime) -> bool {
-        now.duration_since(self.at).is_ok_and(|passed| passed < self.pause)
+        now.duration_since(self.at)
+            .is_ok_and(|passed| passed < self.pause)
     }
 }

@@ -1,7 +1,8 @@
 //! Tokens that are kept and replaced in time: one replacement at a time however many callers wait.
 //!
-//! [`shelf`] decides; it knows no I/O. This driver starts what it decides on, as a task of its own: a caller that goes away
-//! takes nothing from the others. Nothing runs while nobody asks: it is the callers who notice that a token is due.
+//! [`shelf`] decides; it knows no I/O. This driver starts what it decides on, as a task of its own:
+//! a caller that goes away takes nothing from the others. Nothing runs while nobody asks: it is the
+//! callers who notice that a token is due.
 
 mod backoff;
 mod shelf;
@@ -26,8 +27,13 @@ use shelf::{Meanwhile, Shelf, Step};
 
 /// Where the tokens of a [`Cache`] come from.
 pub(crate) trait Issue: Send + Sync + 'static {
-    /// A token for whoever holds this certificate, or for nobody in particular. It ends by itself, in bounded time.
-    fn issue(self: Arc<Self>, holder: Holder, occasion: Occasion) -> BoxFuture<'static, Result<Held, Error>>;
+    /// A token for whoever holds this certificate, or for nobody in particular. It ends by itself,
+    /// in bounded time.
+    fn issue(
+        self: Arc<Self>,
+        holder: Holder,
+        occasion: Occasion,
+    ) -> BoxFuture<'static, Result<Held, Error>>;
 }
 
 /// Why a token is asked for.
@@ -109,7 +115,8 @@ impl<I: Issue> Cache<I> {
         &self.issuer
     }
 
-    /// A token for this holder. While there is none and one of another holder is still good, that one.
+    /// A token for this holder. While there is none and one of another holder is still good, that
+    /// one.
     pub(crate) async fn token(&self, holder: Holder) -> Result<Token, Error> {
         self.counted(self.wait(holder, true).await)
     }
@@ -155,7 +162,9 @@ impl<I: Issue> Cache<I> {
         match flight.await {
             Ok(token) => Ok(token),
             Err(error) => match fallback {
-                Some(token) if token.expires_at().is_none_or(|at| self.clock.now() < at) => Ok(token),
+                Some(token) if token.expires_at().is_none_or(|at| self.clock.now() < at) => {
+                    Ok(token)
+                }
                 _ => Err(error),
             },
         }
@@ -178,7 +187,8 @@ impl<I: Issue> Cache<I> {
                 let flight = landing.map(|landed| landed.unwrap_or_else(|_| Err(interrupted())));
                 let flight: Flight = flight.boxed().shared();
                 shelf.started(holder, flight.clone());
-                // A runtime that is being shut down drops what is spawned, and with that locks the shelf.
+                // A runtime that is being shut down drops what is spawned, and with that locks the
+                // shelf.
                 drop(shelf);
                 runtime.spawn(self.fly(holder.clone(), occasion, landed));
                 Ok(Taken::Flight(flight, meanwhile))
@@ -203,7 +213,8 @@ impl<I: Issue> Cache<I> {
             waiting: Some(waiting),
         };
         async move {
-            // A source, key or clock of the caller's that panics must not leave all others waiting for ever.
+            // A source, key or clock of the caller's that panics must not leave all others waiting
+            // for ever.
             let issuing = async move { issuer.issue(holder, occasion).await };
             let issued = AssertUnwindSafe(issuing).catch_unwind().await;
             let panicked = |_| Err(Error::new(Kind::Unavailable, "asking for a token panicked"));
@@ -224,8 +235,8 @@ impl<I: Issue> Cache<I> {
     }
 }
 
-/// Where a flight ends: on the shelf first, then with those who wait. One that is dropped under way (its runtime was shut
-/// down) ends as well.
+/// Where a flight ends: on the shelf first, then with those who wait. One that is dropped under way
+/// (its runtime was shut down) ends as well.
 struct Landing {
     shelf: Arc<Mutex<Shelf<Flight>>>,
     clock: Clock,
@@ -236,7 +247,9 @@ struct Landing {
 
 impl Landing {
     fn settle(&mut self, issued: Result<Held, Error>) {
-        let Some(waiting) = self.waiting.take() else { return };
+        let Some(waiting) = self.waiting.take() else {
+            return;
+        };
         let result = match &issued {
             Ok(held) => Ok(held.token.clone()),
             Err(error) => Err(error.clone()),
@@ -257,7 +270,10 @@ impl Drop for Landing {
 }
 
 fn interrupted() -> Error {
-    Error::new(Kind::Unavailable, "the runtime that asked for a token was shut down")
+    Error::new(
+        Kind::Unavailable,
+        "the runtime that asked for a token was shut down",
+    )
 }
 
 fn lock(shelf: &Mutex<Shelf<Flight>>) -> MutexGuard<'_, Shelf<Flight>> {

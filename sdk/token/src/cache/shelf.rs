@@ -59,7 +59,8 @@ pub(super) enum Meanwhile {
     Wait(Option<Token>),
 }
 
-/// One token that the resource refused is replaced at once. If its successors are refused too, the fault is elsewhere.
+/// One token that the resource refused is replaced at once. If its successors are refused too, the
+/// fault is elsewhere.
 const BETWEEN_REFUSALS: Duration = Duration::from_secs(60);
 
 /// Of more certificates than this only those are remembered that have a token, or are asked with.
@@ -74,7 +75,8 @@ impl<F: Clone> Shelf<F> {
         }
     }
 
-    /// What `holder` gets now. With `any` a good token of another certificate will do as long as it has none of its own.
+    /// What `holder` gets now. With `any` a good token of another certificate will do as long as it
+    /// has none of its own.
     pub(super) fn step(&mut self, now: SystemTime, holder: &Holder, any: bool) -> Step<F> {
         let fresh = self.place(holder).valid(now);
         if let Some(held) = fresh.filter(|held| held.is_good(now) && !held.is_due(now)) {
@@ -93,8 +95,12 @@ impl<F: Clone> Shelf<F> {
             return Step::Join(flight.clone(), meanwhile);
         }
         match (&place.failure, meanwhile) {
-            (Some(failure), Meanwhile::Wait(None)) if failure.is_recent(now) => Step::Fail(failure.error.clone()),
-            (Some(failure), Meanwhile::Give(token) | Meanwhile::Wait(Some(token))) if failure.is_recent(now) => {
+            (Some(failure), Meanwhile::Wait(None)) if failure.is_recent(now) => {
+                Step::Fail(failure.error.clone())
+            }
+            (Some(failure), Meanwhile::Give(token) | Meanwhile::Wait(Some(token)))
+                if failure.is_recent(now) =>
+            {
                 Step::Give(token)
             }
             (_, meanwhile) => {
@@ -120,13 +126,17 @@ impl<F: Clone> Shelf<F> {
                 place.held = Some(held);
                 place.failure = None;
             }
-            Err(error) => place.failure = Some(Failure::after(place.failure.take(), error, now, &backoff)),
+            Err(error) => {
+                place.failure = Some(Failure::after(place.failure.take(), error, now, &backoff))
+            }
         }
         // A place without a token is kept too: it knows about a pause.
         if self.places.len() > MOST_PLACES {
             let thumbprint = holder.thumbprint();
             self.places.retain(|place| {
-                place.holder.thumbprint() == thumbprint || place.flight.is_some() || place.valid(now).is_some()
+                place.holder.thumbprint() == thumbprint
+                    || place.flight.is_some()
+                    || place.valid(now).is_some()
             });
         }
     }
@@ -138,8 +148,14 @@ impl<F: Clone> Shelf<F> {
         if since.is_some_and(|since| since.is_ok_and(|since| since < BETWEEN_REFUSALS)) {
             return false;
         }
-        let all = self.places.iter_mut().filter_map(|place| place.held.as_mut());
-        let Some(held) = all.into_iter().find(|held| held.token == *token && !held.is_refused) else {
+        let all = self
+            .places
+            .iter_mut()
+            .filter_map(|place| place.held.as_mut());
+        let Some(held) = all
+            .into_iter()
+            .find(|held| held.token == *token && !held.is_refused)
+        else {
             return false;
         };
         held.is_refused = true;
@@ -149,9 +165,13 @@ impl<F: Clone> Shelf<F> {
 
     /// The best token of another certificate: it goes on being used with that one.
     fn other(&self, now: SystemTime, but: Option<Thumbprint>) -> Option<Token> {
-        let others = self.places.iter().filter(|place| place.holder.thumbprint() != but);
+        let others = self
+            .places
+            .iter()
+            .filter(|place| place.holder.thumbprint() != but);
         let good = others.filter_map(|place| place.valid(now).filter(|held| held.is_good(now)));
-        let best = good.max_by_key(|held| held.times.late_at.map_or((1, now), |late_at| (0, late_at)));
+        let best =
+            good.max_by_key(|held| held.times.late_at.map_or((1, now), |late_at| (0, late_at)));
         best.map(|held| held.token.clone())
     }
 
@@ -176,8 +196,13 @@ impl<F: Clone> Shelf<F> {
 
 impl<F> Place<F> {
     fn valid(&self, now: SystemTime) -> Option<&Held> {
-        let is_over = self.holder.not_after().is_some_and(|not_after| not_after <= now);
-        self.held.as_ref().filter(|held| !is_over && held.is_valid(now))
+        let is_over = self
+            .holder
+            .not_after()
+            .is_some_and(|not_after| not_after <= now);
+        self.held
+            .as_ref()
+            .filter(|held| !is_over && held.is_valid(now))
     }
 }
 
@@ -211,7 +236,9 @@ mod tests {
         let pki = Pki::new();
         let identity = || {
             let leaf = pki.client("agent", KeyKind::P256);
-            Holder(Some(Arc::new(Identity::new(leaf.chain(), leaf.signing_key()).unwrap())))
+            Holder(Some(Arc::new(
+                Identity::new(leaf.chain(), leaf.signing_key()).unwrap(),
+            )))
         };
         [Holder::NOBODY, identity(), identity()]
     });
@@ -274,9 +301,15 @@ mod tests {
         let (now, mut shelf) = (SystemTime::now(), Shelf::new(BACKOFF));
         for number in 0..50 {
             let leaf = pki.client("agent", KeyKind::P256);
-            let holder = Holder(Some(Arc::new(Identity::new(leaf.chain(), leaf.signing_key()).unwrap())));
+            let holder = Holder(Some(Arc::new(
+                Identity::new(leaf.chain(), leaf.signing_key()).unwrap(),
+            )));
             shelf.started(&holder, ());
-            shelf.landed(now + Duration::from_secs(200 * number), &holder, Ok(token(1, now)));
+            shelf.landed(
+                now + Duration::from_secs(200 * number),
+                &holder,
+                Ok(token(1, now)),
+            );
             assert!(shelf.places.len() <= MOST_PLACES + 1);
         }
     }
@@ -284,8 +317,9 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// However callers, answers, refusals and time come: one request at a time for each certificate, none in a pause,
-        /// nothing expired is given, nobody waits while there is a good token.
+        /// However callers, answers, refusals and time come: one request at a time for each
+        /// certificate, none in a pause, nothing expired is given, nobody waits while there is a
+        /// good token.
         #[test]
         fn no_order_of_events_breaks_the_shelf(happenings in happenings()) {
             let mut now = SystemTime::now();

@@ -44,7 +44,11 @@ impl Issue for Mint {
     fn issue(self: Arc<Self>, _: Holder, _: Occasion) -> BoxFuture<'static, Result<Held, Error>> {
         Box::pin(async move {
             let number = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
-            self.may_answer.acquire().await.expect("never closed").forget();
+            self.may_answer
+                .acquire()
+                .await
+                .expect("never closed")
+                .forget();
             let failure = self.failures.lock().unwrap().pop_front();
             if let Some(error) = failure {
                 assert_ne!(error.to_string(), PANIC, "as the test wants");
@@ -115,7 +119,8 @@ impl Stage {
         self.mint.failures.lock().unwrap().extend(with);
     }
 
-    /// Lets what runs in the background come to its end: each turn of the runtime runs what is ready.
+    /// Lets what runs in the background come to its end: each turn of the runtime runs what is
+    /// ready.
     async fn settle(&self) {
         for _ in 0..20 {
             tokio::task::yield_now().await;
@@ -141,7 +146,10 @@ async fn a_thousand_callers_cost_one_request() {
     assert!(tokens.into_iter().all(|token| token.unwrap() == "token-2"));
     assert_eq!(stage.asked(), 2);
     assert_eq!(
-        (stage.cache.counts().requested, stage.cache.counts().handed_out),
+        (
+            stage.cache.counts().requested,
+            stage.cache.counts().handed_out
+        ),
         (2, 2000)
     );
 }
@@ -224,7 +232,10 @@ async fn ten_seconds_of_failure_are_one_error_and_four_requests() {
     assert_eq!(answers.len(), 10_000);
     for answer in answers {
         let error = answer.unwrap_err();
-        assert_eq!((error.kind(), error.to_string().as_str()), (Kind::Unavailable, "down"));
+        assert_eq!(
+            (error.kind(), error.to_string().as_str()),
+            (Kind::Unavailable, "down")
+        );
         assert!(error.is_worth_another_try());
     }
     // At 0, 1, 3 and 7 s; the next would be at 15 s.
@@ -242,7 +253,11 @@ async fn who_has_a_valid_token_does_not_notice_ten_seconds_of_failure() {
     stage.ask().await.unwrap();
     stage.fail((0..100).map(|_| down()));
     let answers = ten_seconds_down(&stage, DUE).await;
-    assert!(answers.into_iter().all(|answer| answer.unwrap() == "token-1"));
+    assert!(
+        answers
+            .into_iter()
+            .all(|answer| answer.unwrap() == "token-1")
+    );
     assert_eq!(stage.asked(), 1 + 4);
     assert_eq!(stage.cache.counts().errors, 0);
     // Until it has expired.
@@ -286,7 +301,10 @@ async fn a_server_is_asked_again_when_it_said_so_within_reason() {
 #[tokio::test]
 async fn what_somebody_must_change_first_is_not_asked_again_soon() {
     let stage = Stage::new();
-    stage.fail([Error::new(Kind::Refused(Refusal::InvalidClient), "nobody knows you")]);
+    stage.fail([Error::new(
+        Kind::Refused(Refusal::InvalidClient),
+        "nobody knows you",
+    )]);
     for second in [0, 1, 30, 59] {
         stage.hands.set(second);
         let error = stage.ask().await.unwrap_err();
@@ -355,7 +373,11 @@ async fn an_issuer_that_panics_fails_those_who_wait_and_nobody_after_them() {
 #[test]
 fn a_runtime_that_ends_under_way_leaves_nobody_waiting() {
     let stage = Stage::slow();
-    let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+    };
     let first = runtime();
     let mut asking = Box::pin(stage.ask());
     first.block_on(async {

@@ -14,8 +14,8 @@ use crate::cache::{Held, Holder, Times};
 use crate::error::{MOST_SHOWN, printable};
 use crate::{Error, Kind, Refusal, Token};
 
-/// How tokens are to be bound. What they are bound to is for the authorization server to say; this is what the client
-/// insists on.
+/// How tokens are to be bound. What they are bound to is for the authorization server to say; this
+/// is what the client insists on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Bound {
@@ -24,8 +24,8 @@ pub enum Bound {
     AsIssued,
     /// To the client's certificate (RFC 8705 §3).
     Certificate,
-    /// To the TLS session that they travel on (TK-1). Nothing in the request asks for it: the client is registered so
-    /// (TK-3).
+    /// To the TLS session that they travel on (TK-1). Nothing in the request asks for it: the
+    /// client is registered so (TK-3).
     Session,
     /// To the client's DPoP key (RFC 9449 §5): the request carries a proof of it.
     Dpop,
@@ -66,7 +66,11 @@ const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 ///
 /// # Errors
 /// [`Kind::Refused`], [`Kind::Unavailable`], [`Kind::Protocol`], [`Kind::Binding`].
-pub(super) fn read(answer: &Answer, what: &What<'_>, expected: &Expectation<'_>) -> Result<Held, Error> {
+pub(super) fn read(
+    answer: &Answer,
+    what: &What<'_>,
+    expected: &Expectation<'_>,
+) -> Result<Held, Error> {
     if is_passing(answer.status) {
         return Err(answer.unavailable(what));
     }
@@ -77,7 +81,10 @@ pub(super) fn read(answer: &Answer, what: &What<'_>, expected: &Expectation<'_>)
         return Err(refused(what, code, description, expected).retry_at(answer.retry_after()));
     }
     if answer.status != StatusCode::OK {
-        let message = format!("{what} answered {} without an error code", answer.status.as_u16());
+        let message = format!(
+            "{what} answered {} without an error code",
+            answer.status.as_u16()
+        );
         return Err(Error::new(Kind::Protocol, message));
     }
     let issued = Issued { what, expected };
@@ -102,8 +109,13 @@ struct Issued<'a> {
 impl Issued<'_> {
     fn access_token(&self, token: Option<String>) -> Result<AccessToken, Error> {
         let token = token.ok_or_else(|| self.broken("no access_token"))?;
-        AccessToken::new(token)
-            .map_err(|e| Error::because(Kind::Protocol, format!("{} issued what cannot be sent", self.what), e))
+        AccessToken::new(token).map_err(|e| {
+            Error::because(
+                Kind::Protocol,
+                format!("{} issued what cannot be sent", self.what),
+                e,
+            )
+        })
     }
 
     /// By `token_type` (RFC 6749 §7.1).
@@ -117,7 +129,10 @@ impl Issued<'_> {
             };
         }
         match token_type.eq_ignore_ascii_case("Bearer") {
-            true if wants_dpop => Err(self.loose("a DPoP key", "register it so, or see whether the server knows DPoP")),
+            true if wants_dpop => Err(self.loose(
+                "a DPoP key",
+                "register it so, or see whether the server knows DPoP",
+            )),
             true => Ok(Scheme::Bearer),
             false => Err(self.broken(&format!(
                 "the token_type {}, which is none that is known here",
@@ -141,13 +156,21 @@ impl Issued<'_> {
     /// What a JWT says about itself must fit. An opaque token says nothing: the resource will see.
     fn check_binding(&self, token: &Token) -> Result<(), Error> {
         let access = token.access_token();
-        let of_the_token = |e| Error::because(Kind::Binding, format!("{} issued an unusable token", self.what), e);
+        let of_the_token = |e| {
+            Error::because(
+                Kind::Binding,
+                format!("{} issued an unusable token", self.what),
+                e,
+            )
+        };
         let confirmation = access.confirmation().map_err(|e| of_the_token(*e))?;
         let demand = access.demand().map_err(of_the_token)?;
         if !token.is_jwt() {
             return Ok(());
         }
-        if confirmation.x5t_s256.is_some() && confirmation.x5t_s256 != self.expected.holder.thumbprint() {
+        if confirmation.x5t_s256.is_some()
+            && confirmation.x5t_s256 != self.expected.holder.thumbprint()
+        {
             let message = format!(
                 "{} issued a token that is bound to another certificate than the one that asked for it: see whether \
                  something between here and there terminates TLS (AS-1)",
@@ -211,20 +234,25 @@ impl Issued<'_> {
             Value::String(text) => text.parse().ok(),
             _ => None,
         };
-        let seconds = seconds.ok_or_else(|| self.broken("an expires_in that is not a whole number of seconds"))?;
+        let seconds = seconds
+            .ok_or_else(|| self.broken("an expires_in that is not a whole number of seconds"))?;
         let lifetime = Duration::from_secs(seconds);
         if lifetime.is_zero() {
             return Err(self.broken("a token that has expired already (expires_in is 0)"));
         }
         if lifetime > MOST_LIFETIME {
-            let message = format!("a token for {seconds} s: more than a year is not an access token's life");
+            let message =
+                format!("a token for {seconds} s: more than a year is not an access token's life");
             return Err(self.broken(&message));
         }
         Ok(Some(lifetime))
     }
 
     fn broken(&self, with: &str) -> Error {
-        Error::new(Kind::Protocol, format!("{} answered with {with}", self.what))
+        Error::new(
+            Kind::Protocol,
+            format!("{} answered with {with}", self.what),
+        )
     }
 
     fn loose(&self, to: &str, advice: &str) -> Error {
@@ -238,10 +266,12 @@ impl Issued<'_> {
     }
 }
 
-/// A fifth of its life ahead, thirty seconds at least, half its life at most; in the last tenth, five seconds at most,
-/// it may expire on the way.
+/// A fifth of its life ahead, thirty seconds at least, half its life at most; in the last tenth,
+/// five seconds at most, it may expire on the way.
 fn times(lifetime: Duration, since: SystemTime) -> Times {
-    let ahead = (lifetime / 5).max(Duration::from_secs(30)).min(lifetime / 2);
+    let ahead = (lifetime / 5)
+        .max(Duration::from_secs(30))
+        .min(lifetime / 2);
     let margin = (lifetime / 10).min(Duration::from_secs(5));
     Times {
         due_at: since.checked_add(lifetime - ahead),
@@ -259,11 +289,14 @@ fn refused(what: &What<'_>, code: &str, description: &str, expected: &Expectatio
     if !description.is_empty() && !tells(description) {
         message = format!("{message} ({})", printable(description));
     }
-    Error::new(Kind::Refused(refusal), format!("{message}: {}", refusal.advice()))
+    Error::new(
+        Kind::Refused(refusal),
+        format!("{message}: {}", refusal.advice()),
+    )
 }
 
-/// A server that repeats what it was sent, or cuts it short as logs do, must not bring it into a log. Fewer characters than
-/// this in a row tell nothing.
+/// A server that repeats what it was sent, or cuts it short as logs do, must not bring it into a
+/// log. Fewer characters than this in a row tell nothing.
 const PIECE: usize = 12;
 
 /// Whether a text has a secret in it, or a piece of one.
@@ -274,7 +307,9 @@ fn tells(text: &str, secrets: &[&str]) -> bool {
         let mut pieces = pieces().filter_map(|piece| std::str::from_utf8(piece).ok());
         pieces.any(|piece| secret.contains(piece))
     };
-    secrets.iter().any(|secret| text.contains(secret) || has_piece(secret))
+    secrets
+        .iter()
+        .any(|secret| text.contains(secret) || has_piece(secret))
 }
 
 #[cfg(test)]
@@ -293,7 +328,11 @@ mod tests {
         ] {
             let at = |seconds| start.checked_add(Duration::from_secs(seconds));
             let times = times(Duration::from_secs(lifetime), start);
-            assert_eq!((times.due_at, times.late_at), (at(due), at(late)), "{lifetime} s");
+            assert_eq!(
+                (times.due_at, times.late_at),
+                (at(due), at(late)),
+                "{lifetime} s"
+            );
         }
     }
 }

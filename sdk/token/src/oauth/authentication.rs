@@ -19,11 +19,12 @@ pub(super) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-
 /// Long enough for clocks that differ a little, too short to be of use to a thief.
 const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);
 
-/// Keys that hang leave a thread behind for each time that they were asked. Who asks beyond that waits.
+/// Keys that hang leave a thread behind for each time that they were asked. Who asks beyond that
+/// waits.
 const MOST_SIGNING: usize = 16;
 
-/// Who this client is, and how it authenticates. There is no secret among the ways: a secret is worth as much to a thief
-/// as to the client.
+/// Who this client is, and how it authenticates. There is no secret among the ways: a secret is
+/// worth as much to a thief as to the client.
 #[derive(Clone)]
 pub struct ClientAuthentication {
     pub(super) client_id: Arc<str>,
@@ -41,19 +42,22 @@ enum Method {
 }
 
 impl ClientAuthentication {
-    /// `tls_client_auth`: by the certificate of the TLS connection, which an authority vouches for (RFC 8705 §2.1).
+    /// `tls_client_auth`: by the certificate of the TLS connection, which an authority vouches for
+    /// (RFC 8705 §2.1).
     pub fn tls(client_id: impl Into<Arc<str>>) -> Self {
         Self::by(client_id, Method::Tls)
     }
 
-    /// `self_signed_tls_client_auth`: by the certificate of the TLS connection, which the client has registered
-    /// (RFC 8705 §2.2). A new certificate must be registered before it is prepared for.
+    /// `self_signed_tls_client_auth`: by the certificate of the TLS connection, which the client
+    /// has registered (RFC 8705 §2.2). A new certificate must be registered before it is prepared
+    /// for.
     pub fn self_signed_tls(client_id: impl Into<Arc<str>>) -> Self {
         Self::by(client_id, Method::SelfSignedTls)
     }
 
-    /// `private_key_jwt`: by an assertion that this key signs (RFC 7523 §2.2). The client's certificate is presented all
-    /// the same, where the server asks for one, so that tokens can be bound to it.
+    /// `private_key_jwt`: by an assertion that this key signs (RFC 7523 §2.2). The client's
+    /// certificate is presented all the same, where the server asks for one, so that tokens can be
+    /// bound to it.
     pub fn private_key_jwt(client_id: impl Into<Arc<str>>, key: AssertionKey) -> Self {
         Self::by(client_id, Method::PrivateKeyJwt(key))
     }
@@ -63,8 +67,9 @@ impl ClientAuthentication {
         Self::by(client_id, Method::CertificateKeyJwt)
     }
 
-    /// What the assertion calls the server (`aud`). Default: its issuer identifier (`draft-ietf-oauth-rfc7523bis`), or the
-    /// token endpoint where no issuer is known. Some servers know themselves by the token endpoint only.
+    /// What the assertion calls the server (`aud`). Default: its issuer identifier
+    /// (`draft-ietf-oauth-rfc7523bis`), or the token endpoint where no issuer is known. Some
+    /// servers know themselves by the token endpoint only.
     #[must_use]
     pub fn audience(mut self, audience: impl Into<Arc<str>>) -> Self {
         self.audience = Some(audience.into());
@@ -96,7 +101,9 @@ impl ClientAuthentication {
     pub(super) fn key(&self, holder: &Holder) -> Result<Option<AssertionKey>, Error> {
         match (&self.method, &holder.0) {
             (Method::PrivateKeyJwt(key), _) => Ok(Some(key.clone())),
-            (Method::CertificateKeyJwt, Some(identity)) => Ok(Some(identity.proof_key().assertion_key())),
+            (Method::CertificateKeyJwt, Some(identity)) => {
+                Ok(Some(identity.proof_key().assertion_key()))
+            }
             (Method::Tls | Method::SelfSignedTls, Some(_)) => Ok(None),
             (_, None) => Err(Error::new(
                 Kind::Configuration,
@@ -108,10 +115,12 @@ impl ClientAuthentication {
         }
     }
 
-    /// A new assertion for this server. Signing may be slow, so it happens on a thread that may block.
+    /// A new assertion for this server. Signing may be slow, so it happens on a thread that may
+    /// block.
     ///
     /// # Errors
-    /// [`Kind::Configuration`] if the key does not sign, [`Kind::Unavailable`] if it has not within `limit`.
+    /// [`Kind::Configuration`] if the key does not sign, [`Kind::Unavailable`] if it has not within
+    /// `limit`.
     pub(super) async fn assertion(
         &self,
         key: AssertionKey,
@@ -125,7 +134,10 @@ impl ClientAuthentication {
             (None, Some(issuer)) => issuer.as_str().into(),
             (None, None) => endpoint.uri.to_string().into(),
         };
-        let since = clock.now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let since = clock
+            .now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
         let signing = self.workers.run(move || {
             key.sign(&AssertionClaims {
                 client_id: &client_id,
@@ -137,10 +149,15 @@ impl ClientAuthentication {
         let failed = "no client assertion could be signed";
         match tokio::time::timeout(limit, signing).await {
             Ok(Some(signed)) => signed.map_err(|e| Error::because(Kind::Configuration, failed, e)),
-            Ok(None) => Err(Error::new(Kind::Configuration, format!("{failed}: the key panicked"))),
+            Ok(None) => Err(Error::new(
+                Kind::Configuration,
+                format!("{failed}: the key panicked"),
+            )),
             Err(_) => Err(Error::new(
                 Kind::Unavailable,
-                format!("{failed} within {limit:?}: see whether the key hangs, or is too slow for all who ask it"),
+                format!(
+                    "{failed} within {limit:?}: see whether the key hangs, or is too slow for all who ask it"
+                ),
             )),
         }
     }

@@ -10,17 +10,18 @@ use lru::LruCache;
 use super::{Builder, OAuth};
 use crate::{Error, Fixed};
 
-/// Exchanges tokens that others present (RFC 8693), each once for as long as the result lasts: for a service that is
-/// called with a token and calls another one for the same subject.
+/// Exchanges tokens that others present (RFC 8693), each once for as long as the result lasts: for
+/// a service that is called with a token and calls another one for the same subject.
 ///
-/// Whoever calls verifies the token and its proof first (AS-3): here nobody can. It keeps the sources of the last tokens
-/// that it saw, and forgets the least recently used beyond that.
+/// Whoever calls verifies the token and its proof first (AS-3): here nobody can. It keeps the
+/// sources of the last tokens that it saw, and forgets the least recently used beyond that.
 pub struct Exchanges {
     settings: Builder,
     sources: Mutex<LruCache<TokenHash, Arc<OAuth>>>,
 }
 
-/// As many subjects as call a service at the same time, roughly; forgetting one costs one more exchange.
+/// As many subjects as call a service at the same time, roughly; forgetting one costs one more
+/// exchange.
 const MOST_SOURCES: NonZeroUsize = NonZeroUsize::new(1000).expect("not zero");
 
 impl Exchanges {

@@ -1,4 +1,5 @@
-//! Small JSON documents over a bowline client: bounded in time and octets, with errors that say what came instead.
+//! Small JSON documents over a bowline client: bounded in time and octets, with errors that say
+//! what came instead.
 
 use std::time::Duration;
 
@@ -26,9 +27,17 @@ pub(super) struct Answer {
 /// Sends a request; `what` names it in errors, together with its target.
 ///
 /// # Errors
-/// [`Kind::Unavailable`], [`Kind::Protocol`], or [`Kind::Configuration`] where the client refused to send it.
-pub(super) async fn exchange(client: &Client, request: Request<Full<Bytes>>, what: &What<'_>) -> Result<Answer, Error> {
-    let response = client.send(request).await.map_err(|error| what.unsent(error))?;
+/// [`Kind::Unavailable`], [`Kind::Protocol`], or [`Kind::Configuration`] where the client refused
+/// to send it.
+pub(super) async fn exchange(
+    client: &Client,
+    request: Request<Full<Bytes>>,
+    what: &What<'_>,
+) -> Result<Answer, Error> {
+    let response = client
+        .send(request)
+        .await
+        .map_err(|error| what.unsent(error))?;
     let (head, body) = response.into_parts();
     if head.status.is_redirection() {
         let message = format!(
@@ -66,7 +75,13 @@ pub(super) async fn document<T: DeserializeOwned>(
     let request = Request::get(uri)
         .header(header::ACCEPT, "application/json")
         .body(Full::default())
-        .map_err(|e| Error::because(Kind::Metadata, format!("{what} has a URL that cannot be fetched"), e))?;
+        .map_err(|e| {
+            Error::because(
+                Kind::Metadata,
+                format!("{what} has a URL that cannot be fetched"),
+                e,
+            )
+        })?;
     let answer = within(limit, what, exchange(client, request, what)).await?;
     match answer.status {
         StatusCode::OK => answer.json(what),
@@ -95,7 +110,11 @@ pub(super) async fn within<T>(
 
 /// Whether a status says nothing about the request, so that another time it may be answered.
 pub(super) fn is_passing(status: StatusCode) -> bool {
-    status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
+    status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+        )
 }
 
 impl Answer {
@@ -131,7 +150,10 @@ impl Answer {
 
     /// The server is not able to answer now.
     pub(super) fn unavailable(&self, what: &What<'_>) -> Error {
-        let message = format!("{what} is not available: the answer is {}", self.status.as_u16());
+        let message = format!(
+            "{what} is not available: the answer is {}",
+            self.status.as_u16()
+        );
         Error::new(Kind::Unavailable, message).retry_at(self.retry_after())
     }
 

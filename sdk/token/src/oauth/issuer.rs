@@ -45,7 +45,11 @@ struct Presented {
 }
 
 impl Issue for Issuer {
-    fn issue(self: Arc<Self>, holder: Holder, _: Occasion) -> BoxFuture<'static, Result<Held, Error>> {
+    fn issue(
+        self: Arc<Self>,
+        holder: Holder,
+        _: Occasion,
+    ) -> BoxFuture<'static, Result<Held, Error>> {
         Box::pin(async move {
             let server = &self.settings.server;
             let what = What {
@@ -86,11 +90,14 @@ impl Issuer {
             algorithm: key.as_ref().map(|key| key.algorithm().name()),
             mutual_tls: holder.0.is_some(),
         };
-        let endpoint = server.endpoint(&self.client, &wish, clock, *timeout).await?;
+        let endpoint = server
+            .endpoint(&self.client, &wish, clock, *timeout)
+            .await?;
         let presented = grant.tokens(actor.as_ref(), holder).await?;
         let issued = self.ask_at(&endpoint, key, holder, &presented).await;
         // What answered, or did not, may not be the token endpoint any more.
-        let is_in_doubt = |error: &Error| matches!(error.kind(), Kind::Unavailable | Kind::Protocol);
+        let is_in_doubt =
+            |error: &Error| matches!(error.kind(), Kind::Unavailable | Kind::Protocol);
         if issued.as_ref().is_err_and(is_in_doubt) {
             server.doubt().await;
         }
@@ -111,7 +118,10 @@ impl Issuer {
         };
         let asked_at = self.settings.clock.now();
         let (answer, assertion) = self.send(endpoint, &what, key, holder, presented).await?;
-        let mut secrets: Vec<&str> = presented.all().map(|token| token.access_token().secret()).collect();
+        let mut secrets: Vec<&str> = presented
+            .all()
+            .map(|token| token.access_token().secret())
+            .collect();
         secrets.extend(assertion.as_deref().map(String::as_str));
         let expected = Expectation {
             bound: self.settings.bound,
@@ -124,8 +134,9 @@ impl Issuer {
         answer::read(&answer, &what, &expected)
     }
 
-    /// Sends it, and once more, with a new assertion, if nobody knows what became of it: to ask twice does no harm, and a
-    /// connection that was not used for most of a token's life may well be dead.
+    /// Sends it, and once more, with a new assertion, if nobody knows what became of it: to ask
+    /// twice does no harm, and a connection that was not used for most of a token's life may well
+    /// be dead.
     async fn send(
         &self,
         endpoint: &Endpoint,
@@ -145,7 +156,8 @@ impl Issuer {
                         ..
                     } = &self.settings;
                     // Half of what all of it may take: so it is the key that is named if it hangs.
-                    let signing = authentication.assertion(key.clone(), endpoint, clock, *timeout / 2);
+                    let signing =
+                        authentication.assertion(key.clone(), endpoint, clock, *timeout / 2);
                     Some(signing.await?)
                 }
                 None => None,
@@ -160,12 +172,19 @@ impl Issuer {
         }
     }
 
-    fn request(&self, endpoint: &Endpoint, holder: &Holder, form: String) -> Result<Request<Full<Bytes>>, Error> {
+    fn request(
+        &self,
+        endpoint: &Endpoint,
+        holder: &Holder,
+        form: String,
+    ) -> Result<Request<Full<Bytes>>, Error> {
         let mut request = Request::post(endpoint.uri.clone())
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(header::ACCEPT, "application/json")
             .body(Full::from(form))
-            .map_err(|e| Error::because(Kind::Metadata, "the token endpoint's URL cannot be used", e))?;
+            .map_err(|e| {
+                Error::because(Kind::Metadata, "the token endpoint's URL cannot be used", e)
+            })?;
         let extensions = request.extensions_mut();
         extensions.insert(OPERATION);
         if let Some(certificate) = holder.thumbprint() {
@@ -230,7 +249,11 @@ impl Grant {
     }
 
     /// For the same certificate as the request: it may be what they are bound to (AS-2).
-    async fn tokens(&self, actor: Option<&Arc<dyn TokenSource>>, holder: &Holder) -> Result<Presented, Error> {
+    async fn tokens(
+        &self,
+        actor: Option<&Arc<dyn TokenSource>>,
+        holder: &Holder,
+    ) -> Result<Presented, Error> {
         let Self::Exchange { subject } = self else {
             return Ok(Presented {
                 subject: None,

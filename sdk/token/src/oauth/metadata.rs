@@ -11,7 +11,8 @@ use super::http::{What, document};
 use crate::error::printable;
 use crate::{Error, Kind};
 
-/// The `resource_metadata` of a 401: where the resource says who issues tokens for it (RFC 9728 §5.1).
+/// The `resource_metadata` of a 401: where the resource says who issues tokens for it (RFC 9728
+/// §5.1).
 pub fn resource_metadata(headers: &HeaderMap) -> Option<String> {
     let challenges = challenges(headers);
     let urls = challenges
@@ -59,7 +60,8 @@ impl ResourceMetadata {
         match metadata.authorization_servers {
             Some(servers) if !servers.is_empty() => Ok(servers),
             _ => {
-                let message = format!("{what} names no authorization server: name one by its issuer");
+                let message =
+                    format!("{what} names no authorization server: name one by its issuer");
                 Err(Error::new(Kind::Metadata, message))
             }
         }
@@ -96,17 +98,28 @@ pub(super) struct Wish {
 impl ServerMetadata {
     /// # Errors
     /// [`Kind::Metadata`] if it is another issuer's (§3.3).
-    pub(super) async fn fetch(client: &Client, issuer: &str, limit: Duration) -> Result<Self, Error> {
+    pub(super) async fn fetch(
+        client: &Client,
+        issuer: &str,
+        limit: Duration,
+    ) -> Result<Self, Error> {
         let [uri, openid] = of_issuer(issuer)?;
         let url = uri.to_string();
-        let what = What { name: NAME, url: &url };
+        let what = What {
+            name: NAME,
+            url: &url,
+        };
         match document(client, uri, &what, limit).await {
             Err(error) if error.kind() == Kind::Metadata => {}
             fetched => return Self::of(issuer, fetched?, &what),
         }
-        // Servers that grew up with OpenID Connect have it here, in the same form (OpenID Connect Discovery §4).
+        // Servers that grew up with OpenID Connect have it here, in the same form (OpenID Connect
+        // Discovery §4).
         let url = format!("{url}, and {openid}");
-        let what = What { name: NAME, url: &url };
+        let what = What {
+            name: NAME,
+            url: &url,
+        };
         Self::of(issuer, document(client, openid, &what, limit).await?, &what)
     }
 
@@ -122,16 +135,22 @@ impl ServerMetadata {
         Ok(metadata)
     }
 
-    /// The token endpoint, if the server can do what is wished for. A server that lists nothing may be able to.
+    /// The token endpoint, if the server can do what is wished for. A server that lists nothing may
+    /// be able to.
     ///
     /// # Errors
     /// [`Kind::Metadata`].
     pub(super) fn token_endpoint(&self, wish: &Wish) -> Result<Uri, Error> {
         let issuer = printable(&self.issuer);
-        let lists =
-            |list: &Option<Vec<String>>, value| list.as_ref().is_none_or(|list| list.iter().any(|v| v == value));
+        let lists = |list: &Option<Vec<String>>, value| {
+            list.as_ref()
+                .is_none_or(|list| list.iter().any(|v| v == value))
+        };
         if !lists(&self.grant_types_supported, wish.grant_type) {
-            let message = format!("{issuer} does not list the grant {} as supported", wish.grant_type);
+            let message = format!(
+                "{issuer} does not list the grant {} as supported",
+                wish.grant_type
+            );
             return Err(Error::new(Kind::Metadata, message));
         }
         if !lists(&self.token_endpoint_auth_methods_supported, wish.method) {
@@ -142,17 +161,28 @@ impl ServerMetadata {
             return Err(Error::new(Kind::Metadata, message));
         }
         if let Some(algorithm) = wish.algorithm
-            && !lists(&self.token_endpoint_auth_signing_alg_values_supported, algorithm)
+            && !lists(
+                &self.token_endpoint_auth_signing_alg_values_supported,
+                algorithm,
+            )
         {
-            let message =
-                format!("{issuer} does not list {algorithm}, the algorithm of the client's key, as supported");
+            let message = format!(
+                "{issuer} does not list {algorithm}, the algorithm of the client's key, as supported"
+            );
             return Err(Error::new(Kind::Metadata, message));
         }
-        // RFC 8705 §5: who means to present a certificate, to authenticate or to have tokens bound to it, uses the alias.
-        let alias = self.mtls_endpoint_aliases.as_ref().filter(|_| wish.mutual_tls);
+        // RFC 8705 §5: who means to present a certificate, to authenticate or to have tokens bound
+        // to it, uses the alias.
+        let alias = self
+            .mtls_endpoint_aliases
+            .as_ref()
+            .filter(|_| wish.mutual_tls);
         let alias = alias.and_then(|aliases| aliases.token_endpoint.as_ref());
         let Some(endpoint) = alias.or(self.token_endpoint.as_ref()) else {
-            return Err(Error::new(Kind::Metadata, format!("{issuer} names no token endpoint")));
+            return Err(Error::new(
+                Kind::Metadata,
+                format!("{issuer} names no token endpoint"),
+            ));
         };
         secure(endpoint, "the token endpoint")
     }
@@ -160,8 +190,8 @@ impl ServerMetadata {
 
 const NAME: &str = "the metadata of the authorization server";
 
-/// Where the metadata of a resource is: the well-known part goes between host and path, which stays as it is but for a
-/// slash alone (RFC 9728 §3.1).
+/// Where the metadata of a resource is: the well-known part goes between host and path, which stays
+/// as it is but for a slash alone (RFC 9728 §3.1).
 fn of_resource(resource: &str) -> Result<Uri, Error> {
     let what = "the resource";
     let uri = secure(resource, what)?;
@@ -170,11 +200,16 @@ fn of_resource(resource: &str) -> Result<Uri, Error> {
         Some(rest) if rest.is_empty() || rest.starts_with('?') => rest,
         _ => path,
     };
-    at(&uri, &format!("/.well-known/oauth-protected-resource{path}"), what)
+    at(
+        &uri,
+        &format!("/.well-known/oauth-protected-resource{path}"),
+        what,
+    )
 }
 
-/// Where the metadata of an authorization server is: the well-known part goes between host and path, from which a slash
-/// at its end is taken (RFC 8414 §3.1); or behind the path (OpenID Connect Discovery §4).
+/// Where the metadata of an authorization server is: the well-known part goes between host and
+/// path, from which a slash at its end is taken (RFC 8414 §3.1); or behind the path (OpenID Connect
+/// Discovery §4).
 fn of_issuer(issuer: &str) -> Result<[Uri; 2], Error> {
     let what = "the issuer";
     let uri = secure(issuer, what)?;
@@ -187,18 +222,30 @@ fn of_issuer(issuer: &str) -> Result<[Uri; 2], Error> {
     }
     let path = uri.path().trim_end_matches('/');
     Ok([
-        at(&uri, &format!("/.well-known/oauth-authorization-server{path}"), what)?,
-        at(&uri, &format!("{path}/.well-known/openid-configuration"), what)?,
+        at(
+            &uri,
+            &format!("/.well-known/oauth-authorization-server{path}"),
+            what,
+        )?,
+        at(
+            &uri,
+            &format!("{path}/.well-known/openid-configuration"),
+            what,
+        )?,
     ])
 }
 
 fn at(base: &Uri, path: &str, what: &str) -> Result<Uri, Error> {
     let mut parts = base.clone().into_parts();
-    parts.path_and_query = Some(path.parse().map_err(|e| unusable(&base.to_string(), what, e))?);
+    parts.path_and_query = Some(
+        path.parse()
+            .map_err(|e| unusable(&base.to_string(), what, e))?,
+    );
     Uri::from_parts(parts).map_err(|e| unusable(&base.to_string(), what, e))
 }
 
-/// An absolute URL that nobody on the way can listen to. Plaintext on loopback is the client's to allow (CL-6).
+/// An absolute URL that nobody on the way can listen to. Plaintext on loopback is the client's to
+/// allow (CL-6).
 ///
 /// # Errors
 /// [`Kind::Metadata`].
@@ -230,11 +277,18 @@ pub(super) fn secure(url: &str, what: &str) -> Result<Uri, Error> {
 
 fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
 }
 
 fn unusable(url: &str, what: &str, error: impl Into<crate::error::BoxError>) -> Error {
-    Error::because(Kind::Metadata, format!("{what} {} is not a URL", printable(url)), error)
+    Error::because(
+        Kind::Metadata,
+        format!("{what} {} is not a URL", printable(url)),
+        error,
+    )
 }
 
 #[cfg(test)]
@@ -279,7 +333,8 @@ mod tests {
             ("/?a=b", "?a=b"),
         ] {
             let found = of_resource(&format!("https://rs.example{resource}")).unwrap();
-            let expected = format!("https://rs.example/.well-known/oauth-protected-resource{expected}");
+            let expected =
+                format!("https://rs.example/.well-known/oauth-protected-resource{expected}");
             assert_eq!(found.to_string(), expected);
         }
     }

@@ -1,4 +1,5 @@
-//! Tokens from an authorization server: `client_credentials` (RFC 6749 §4.4) and token exchange (RFC 8693).
+//! Tokens from an authorization server: `client_credentials` (RFC 6749 §4.4) and token exchange
+//! (RFC 8693).
 //!
 //! - [`authentication`]: how the client proves who it is.
 //! - [`server`], [`metadata`]: which authorization server, and where its endpoint is.
@@ -34,17 +35,20 @@ pub use exchanges::Exchanges;
 pub use metadata::resource_metadata;
 pub use server::AuthorizationServer;
 
-/// A source that gets its tokens from an authorization server, over a bowline client, and replaces them in time.
+/// A source that gets its tokens from an authorization server, over a bowline client, and replaces
+/// them in time.
 ///
-/// A token is replaced in the background a fifth of its life before it expires (30 s at least, half its life at most),
-/// when somebody asks for one then. However many ask, one request goes out; who goes away takes nothing from the others.
-/// After a failure it waits, from 1 s and doubling to 60 s, or as long as the server says (`Retry-After`, up to an hour);
-/// meanwhile those who have a valid token notice nothing and the others get the last error.
+/// A token is replaced in the background a fifth of its life before it expires (30 s at least, half
+/// its life at most), when somebody asks for one then. However many ask, one request goes out; who
+/// goes away takes nothing from the others. After a failure it waits, from 1 s and doubling to 60
+/// s, or as long as the server says (`Retry-After`, up to an hour); meanwhile those who have a
+/// valid token notice nothing and the others get the last error.
 ///
-/// The request goes out with the client's current certificate, or the next one while that is prepared for, and what is
-/// issued is used with that certificate (AS-1, CL-8). So the client that uses the tokens must be this client. A new
-/// certificate that nobody has prepared for is noticed too: the old token goes on with the old certificate until there is
-/// a new one. Clones share everything.
+/// The request goes out with the client's current certificate, or the next one while that is
+/// prepared for, and what is issued is used with that certificate (AS-1, CL-8). So the client that
+/// uses the tokens must be this client. A new certificate that nobody has prepared for is noticed
+/// too: the old token goes on with the old certificate until there is a new one. Clones share
+/// everything.
 #[derive(Clone)]
 pub struct OAuth {
     cache: Arc<Cache<Issuer>>,
@@ -69,7 +73,11 @@ pub struct Builder {
 
 impl OAuth {
     /// Starts to set a source up: which client sends the requests, whom it asks, and who it is.
-    pub fn builder(client: Client, server: AuthorizationServer, authentication: ClientAuthentication) -> Builder {
+    pub fn builder(
+        client: Client,
+        server: AuthorizationServer,
+        authentication: ClientAuthentication,
+    ) -> Builder {
         Builder {
             client,
             server,
@@ -109,22 +117,26 @@ impl TokenSource for OAuth {
     fn token_for(&self, identity: Arc<Identity>) -> BoxFuture<'_, Result<Token, Error>> {
         Box::pin(async move {
             let held = self.cache.issuer().client.hold_identity(identity.clone());
-            held.map_err(|e| Error::because(Kind::Configuration, "the certificate cannot be used", e))?;
+            held.map_err(|e| {
+                Error::because(Kind::Configuration, "the certificate cannot be used", e)
+            })?;
             self.cache.token_of(Holder(Some(identity))).await
         })
     }
 }
 
 impl Builder {
-    /// What the tokens are for (RFC 8707): the URI by which the resource knows itself. May be called more than once, if
-    /// one token is for several. Default: the resource of [`AuthorizationServer::of_resource`], or none.
+    /// What the tokens are for (RFC 8707): the URI by which the resource knows itself. May be
+    /// called more than once, if one token is for several. Default: the resource of
+    /// [`AuthorizationServer::of_resource`], or none.
     #[must_use]
     pub fn resource(mut self, resource: impl Into<String>) -> Self {
         self.resources.push(resource.into());
         self
     }
 
-    /// What the tokens are for, as a name that the authorization server knows (`audience`, RFC 8693 §2.1).
+    /// What the tokens are for, as a name that the authorization server knows (`audience`, RFC 8693
+    /// §2.1).
     #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audiences.push(audience.into());
@@ -138,20 +150,21 @@ impl Builder {
         self
     }
 
-    /// What the tokens must be bound to; a JWT that is not is an error ([`Kind::Binding`]) and is not handed out. An opaque
-    /// token tells nobody but its issuer, so it is taken, unless its `token_type` contradicts [`Bound::Dpop`]: there the
-    /// resource must insist. Default [`Bound::AsIssued`]. With [`Binding::Require`](bowline_client::Binding::Require) say
-    /// [`Bound::Session`] here: a proof with a token that does not ask for one protects nothing, because a thief leaves it
-    /// out.
+    /// What the tokens must be bound to; a JWT that is not is an error ([`Kind::Binding`]) and is
+    /// not handed out. An opaque token tells nobody but its issuer, so it is taken, unless its
+    /// `token_type` contradicts [`Bound::Dpop`]: there the resource must insist. Default
+    /// [`Bound::AsIssued`]. With [`Binding::Require`](bowline_client::Binding::Require) say
+    /// [`Bound::Session`] here: a proof with a token that does not ask for one protects nothing,
+    /// because a thief leaves it out.
     #[must_use]
     pub fn bound(mut self, bound: Bound) -> Self {
         self.bound = bound;
         self
     }
 
-    /// Exchanges the tokens of `subject` (RFC 8693) rather than ask for tokens of the client's own. Each request takes the
-    /// subject's token of that time; a result is kept for its own life. Who got `subject` from somebody else has verified
-    /// its proof first (AS-3).
+    /// Exchanges the tokens of `subject` (RFC 8693) rather than ask for tokens of the client's own.
+    /// Each request takes the subject's token of that time; a result is kept for its own life. Who
+    /// got `subject` from somebody else has verified its proof first (AS-3).
     #[must_use]
     pub fn exchange(mut self, subject: impl TokenSource) -> Self {
         self.grant = Grant::Exchange {
@@ -167,8 +180,8 @@ impl Builder {
         self
     }
 
-    /// How long all of it may take: discovery, the subject's token, the signature (half of the time at most), and the
-    /// request. Default 10 s.
+    /// How long all of it may take: discovery, the subject's token, the signature (half of the time
+    /// at most), and the request. Default 10 s.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -185,11 +198,14 @@ impl Builder {
     /// Makes the source. Asks nobody anything.
     ///
     /// # Errors
-    /// [`Kind::Configuration`] if the client has no id, a resource is not an absolute URI without fragment
-    /// (RFC 8707 §2), or there is an actor and no exchange.
+    /// [`Kind::Configuration`] if the client has no id, a resource is not an absolute URI without
+    /// fragment (RFC 8707 §2), or there is an actor and no exchange.
     pub fn build(mut self) -> Result<OAuth, Error> {
         if self.authentication.client_id.is_empty() {
-            return Err(Error::new(Kind::Configuration, "the client has no client_id"));
+            return Err(Error::new(
+                Kind::Configuration,
+                "the client has no client_id",
+            ));
         }
         if self.actor.is_some() && matches!(self.grant, Grant::ClientCredentials) {
             return Err(Error::new(
@@ -198,11 +214,17 @@ impl Builder {
             ));
         }
         if self.resources.is_empty() {
-            self.resources.extend(self.server.resource().map(str::to_owned));
+            self.resources
+                .extend(self.server.resource().map(str::to_owned));
         }
-        if let Some(resource) = self.resources.iter().find(|resource| !is_resource(resource)) {
-            let message =
-                format!("the resource {resource:?} must be an absolute URI without fragment (RFC 8707 section 2)");
+        if let Some(resource) = self
+            .resources
+            .iter()
+            .find(|resource| !is_resource(resource))
+        {
+            let message = format!(
+                "the resource {resource:?} must be an absolute URI without fragment (RFC 8707 section 2)"
+            );
             return Err(Error::new(Kind::Configuration, message));
         }
         let id = new_source_id();
@@ -223,7 +245,9 @@ fn is_resource(text: &str) -> bool {
     let scheme = text.split_once(':').map(|(scheme, _)| scheme);
     let is_scheme = |scheme: &str| {
         scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+            && scheme
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
     };
     !text.contains('#') && scheme.is_some_and(is_scheme)
 }

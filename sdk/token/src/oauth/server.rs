@@ -14,8 +14,9 @@ use crate::{Clock, Error, Kind};
 
 /// The authorization server that issues the tokens: named, or found.
 ///
-/// Nothing is fetched until a token is needed. What was found is remembered for an hour or until the token endpoint fails,
-/// and longer if it cannot be fetched again. Clones share it: give clones of one value to sources that use the same server.
+/// Nothing is fetched until a token is needed. What was found is remembered for an hour or until
+/// the token endpoint fails, and longer if it cannot be fetched again. Clones share it: give clones
+/// of one value to sources that use the same server.
 #[derive(Clone)]
 pub struct AuthorizationServer(Arc<Inner>);
 
@@ -59,22 +60,23 @@ const FAILURE_LIFETIME: Duration = Duration::from_secs(1);
 const MOST_SERVERS: usize = 5;
 
 impl AuthorizationServer {
-    /// The server with this issuer identifier: its metadata says the rest (RFC 8414, or OpenID Connect Discovery).
+    /// The server with this issuer identifier: its metadata says the rest (RFC 8414, or OpenID
+    /// Connect Discovery).
     pub fn issuer(issuer: impl Into<String>) -> Self {
         Self::at(Place::Issuer(issuer.into()))
     }
 
-    /// The server with this token endpoint; no metadata is fetched. With mutual TLS this is the endpoint for it
-    /// (`mtls_endpoint_aliases`, RFC 8705 §5), if there are two.
+    /// The server with this token endpoint; no metadata is fetched. With mutual TLS this is the
+    /// endpoint for it (`mtls_endpoint_aliases`, RFC 8705 §5), if there are two.
     pub fn token_endpoint(url: impl Into<String>) -> Self {
         Self::at(Place::Endpoint(url.into()))
     }
 
-    /// A server that this resource names in its metadata (RFC 9728): the first whose metadata can be had, and which lists
-    /// what the client needs.
+    /// A server that this resource names in its metadata (RFC 9728): the first whose metadata can
+    /// be had, and which lists what the client needs.
     ///
-    /// Then the resource decides who sees this client's assertions and certificate. [`only`](Self::only) leaves it a
-    /// choice among known ones.
+    /// Then the resource decides who sees this client's assertions and certificate.
+    /// [`only`](Self::only) leaves it a choice among known ones.
     pub fn of_resource(resource: impl Into<String>) -> Self {
         Self::at(Place::Resource {
             resource: resource.into(),
@@ -83,15 +85,16 @@ impl AuthorizationServer {
         })
     }
 
-    /// For [`of_resource`](Self::of_resource): the metadata of the resource is at this URL, as a 401 said
-    /// ([`resource_metadata`](crate::resource_metadata)), and not at the well-known place.
+    /// For [`of_resource`](Self::of_resource): the metadata of the resource is at this URL, as a
+    /// 401 said ([`resource_metadata`](crate::resource_metadata)), and not at the well-known place.
     #[must_use]
     pub fn metadata_at(self, url: impl Into<String>) -> Self {
         let url = url.into();
         self.with(|metadata, _| *metadata = Some(url))
     }
 
-    /// For [`of_resource`](Self::of_resource): of the servers that the resource names only these are asked.
+    /// For [`of_resource`](Self::of_resource): of the servers that the resource names only these
+    /// are asked.
     #[must_use]
     pub fn only(self, issuers: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let issuers = issuers.into_iter().map(Into::into);
@@ -101,7 +104,9 @@ impl AuthorizationServer {
     /// The URL by which it is known here, for messages.
     pub(super) fn url(&self) -> &str {
         match &self.0.place {
-            Place::Endpoint(url) | Place::Issuer(url) | Place::Resource { resource: url, .. } => url,
+            Place::Endpoint(url) | Place::Issuer(url) | Place::Resource { resource: url, .. } => {
+                url
+            }
         }
     }
 
@@ -134,7 +139,9 @@ impl AuthorizationServer {
             return Ok(endpoint);
         }
         if let Some((error, at)) = &known.failure
-            && now.duration_since(*at).is_ok_and(|passed| passed < FAILURE_LIFETIME)
+            && now
+                .duration_since(*at)
+                .is_ok_and(|passed| passed < FAILURE_LIFETIME)
         {
             return endpoint_among(&known.servers, wish).unwrap_or_else(|| Err(error.clone()));
         }
@@ -158,7 +165,8 @@ impl AuthorizationServer {
         }
     }
 
-    /// What was found may be out of date: it is fetched again before the next request, and used on if it cannot be.
+    /// What was found may be out of date: it is fetched again before the next request, and used on
+    /// if it cannot be.
     pub(super) async fn doubt(&self) {
         self.0.known.lock().await.until = None;
     }
@@ -177,14 +185,16 @@ impl AuthorizationServer {
                 metadata,
                 only,
             } => {
-                let named = ResourceMetadata::issuers(client, resource, metadata.as_deref(), limit).await?;
+                let named =
+                    ResourceMetadata::issuers(client, resource, metadata.as_deref(), limit).await?;
                 chosen(named, only, resource)?
             }
         };
         let mut servers = Vec::new();
         let mut failures = Vec::new();
         let issuers = &issuers[..issuers.len().min(MOST_SERVERS)];
-        // Of several, none may use up the time of those that come after it, and of the token request.
+        // Of several, none may use up the time of those that come after it, and of the token
+        // request.
         let share = match issuers.len() {
             0 | 1 => limit,
             several => limit / (several as u32 + 1),
@@ -226,7 +236,10 @@ fn endpoint_of(server: &ServerMetadata, wish: &Wish) -> Result<Endpoint, Error> 
 }
 
 fn endpoint_among(servers: &[ServerMetadata], wish: &Wish) -> Option<Result<Endpoint, Error>> {
-    servers.iter().map(|server| endpoint_of(server, wish)).next()
+    servers
+        .iter()
+        .map(|server| endpoint_of(server, wish))
+        .next()
 }
 
 fn chosen(named: Vec<String>, only: &[String], resource: &str) -> Result<Vec<String>, Error> {
@@ -234,7 +247,9 @@ fn chosen(named: Vec<String>, only: &[String], resource: &str) -> Result<Vec<Str
         .into_iter()
         .partition(|issuer| only.is_empty() || only.contains(issuer));
     if wanted.is_empty() {
-        let first = others.first().map_or(String::new(), |issuer| printable(issuer));
+        let first = others
+            .first()
+            .map_or(String::new(), |issuer| printable(issuer));
         let message = format!(
             "{} names no authorization server that this client may ask, but {first} and {} more",
             printable(resource),
@@ -261,7 +276,10 @@ fn all_of(failures: Vec<Error>) -> Error {
     let all: Vec<_> = failures.iter().map(ToString::to_string).collect();
     Error::new(
         kind,
-        format!("none of the authorization servers will do: {}", all.join("; ")),
+        format!(
+            "none of the authorization servers will do: {}",
+            all.join("; ")
+        ),
     )
 }
 
@@ -272,6 +290,8 @@ impl fmt::Debug for AuthorizationServer {
             Place::Issuer(_) => "issuer",
             Place::Resource { .. } => "resource",
         };
-        f.debug_struct("AuthorizationServer").field(name, &self.url()).finish()
+        f.debug_struct("AuthorizationServer")
+            .field(name, &self.url())
+            .finish()
     }
 }

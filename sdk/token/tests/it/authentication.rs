@@ -3,11 +3,13 @@
 use bowline_client::{DpopKey, Scheme};
 use bowline_proof::{Demand, Thumbprint};
 use bowline_testkit::authority::{
-    AuthorityOptions, Binding, Client as Registration, ClientAuthentication as Registered, TokenFormat,
+    AuthorityOptions, Binding, Client as Registration, ClientAuthentication as Registered,
+    TokenFormat,
 };
 use bowline_testkit::pki::{KeyKind, Pki};
 use bowline_token::{
-    AssertionKey, AuthorizationServer, Bound, ClientAuthentication, Fault, Kind, OAuth, Refusal, TokenSource,
+    AssertionKey, AuthorizationServer, Bound, ClientAuthentication, Fault, Kind, OAuth, Refusal,
+    TokenSource,
 };
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, EncodingKey};
@@ -66,7 +68,9 @@ async fn a_registered_certificate_authenticates_the_client_whoever_signed_it() {
 async fn an_assertion_authenticates_the_client_with_a_given_key() {
     let lab = Lab::new();
     let signer = lab.pki.client("signer", KeyKind::P256);
-    let key = AssertionKey::from_der(&signer.key()).unwrap().with_kid("k1");
+    let key = AssertionKey::from_der(&signer.key())
+        .unwrap()
+        .with_kid("k1");
     lab.authority.register(Registration {
         authentication: key_set(&signer, Some("k1")),
         ..Registration::new("agent")
@@ -78,7 +82,10 @@ async fn an_assertion_authenticates_the_client_with_a_given_key() {
         .bound(Bound::Session)
         .build()
         .unwrap();
-    assert_eq!(bound_to(&source.token().await.unwrap()), lab.agent.thumbprint());
+    assert_eq!(
+        bound_to(&source.token().await.unwrap()),
+        lab.agent.thumbprint()
+    );
 
     // And a client without a certificate gets what can be had without one.
     let without = lab.client_builder().build().unwrap();
@@ -89,7 +96,11 @@ async fn an_assertion_authenticates_the_client_with_a_given_key() {
         (Ok(Demand::None), None)
     );
     // If it insists on more, it is told why not.
-    let source = lab.source_by(&without, by_key).bound(Bound::Session).build().unwrap();
+    let source = lab
+        .source_by(&without, by_key)
+        .bound(Bound::Session)
+        .build()
+        .unwrap();
     let error = source.token().await.unwrap_err();
     assert_eq!(error.kind(), Kind::Binding, "{error}");
     assert!(error.to_string().contains("TK-3"), "{error}");
@@ -103,7 +114,11 @@ async fn an_assertion_authenticates_the_client_with_a_given_key() {
         .token()
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::Refused(Refusal::InvalidClient), "{error}");
+    assert_eq!(
+        error.kind(),
+        Kind::Refused(Refusal::InvalidClient),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -116,7 +131,9 @@ async fn an_assertion_is_addressed_to_the_token_endpoint_where_nobody_knows_the_
     let client = lab.client();
     let source = |server: &str, authentication| {
         let server = AuthorizationServer::token_endpoint(server);
-        OAuth::builder(client.clone(), server, authentication).build().unwrap()
+        OAuth::builder(client.clone(), server, authentication)
+            .build()
+            .unwrap()
     };
     let by_certificate = ClientAuthentication::certificate_key_jwt("agent");
     let token = source(&lab.authority.mtls_token_url(), by_certificate.clone())
@@ -135,7 +152,10 @@ async fn an_assertion_is_addressed_to_the_token_endpoint_where_nobody_knows_the_
     );
 
     let elsewhere = by_certificate.audience("https://elsewhere.example");
-    let error = source(&lab.authority.token_url(), elsewhere).token().await.unwrap_err();
+    let error = source(&lab.authority.token_url(), elsewhere)
+        .token()
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), Kind::Refused(Refusal::InvalidClient));
     assert!(error.to_string().contains("aud"), "{error}");
 }
@@ -158,7 +178,10 @@ async fn a_token_is_bound_to_the_dpop_key_that_was_proved_nonce_or_not() {
         let token = source.token().await.unwrap();
         let access = token.access_token();
         assert_eq!(access.confirmation().unwrap().jkt, Some(key.thumbprint()));
-        assert_eq!((access.scheme(), access.demand()), (Scheme::Dpop, Ok(Demand::Dpop)));
+        assert_eq!(
+            (access.scheme(), access.demand()),
+            (Scheme::Dpop, Ok(Demand::Dpop))
+        );
         let rows = client.stats().totals;
         assert_eq!(rows.signatures(), 1 + u64::from(dpop_nonces));
     }
@@ -167,7 +190,11 @@ async fn a_token_is_bound_to_the_dpop_key_that_was_proved_nonce_or_not() {
 #[tokio::test]
 async fn a_client_that_proves_no_dpop_key_and_one_that_has_none_are_told_apart() {
     let lab = Lab::new();
-    let source = lab.source(&lab.client()).bound(Bound::Dpop).build().unwrap();
+    let source = lab
+        .source(&lab.client())
+        .bound(Bound::Dpop)
+        .build()
+        .unwrap();
     let error = source.token().await.unwrap_err();
     assert_eq!(
         (error.kind(), error.fault()),
@@ -216,7 +243,11 @@ async fn an_opaque_token_is_known_by_the_certificate_that_asked_for_it() {
         format: TokenFormat::Opaque,
         ..AuthorityOptions::default()
     });
-    let source = lab.source(&lab.client()).bound(Bound::Session).build().unwrap();
+    let source = lab
+        .source(&lab.client())
+        .bound(Bound::Session)
+        .build()
+        .unwrap();
     let token = source.token().await.unwrap();
     assert_eq!(token.certificate(), Some(lab.agent.thumbprint()));
     assert_eq!(
@@ -239,7 +270,8 @@ async fn each_refusal_is_told_with_its_code_and_whose_fault_it_is() {
         (Kind::Refused(Refusal::InvalidClient), Fault::Configuration)
     );
     assert!(
-        error.to_string().contains("invalid_client") && error.to_string().contains(&lab.authority.mtls_token_url())
+        error.to_string().contains("invalid_client")
+            && error.to_string().contains(&lab.authority.mtls_token_url())
     );
 
     let greedy = lab.source(&client).scope("a  b").build().unwrap();
@@ -256,7 +288,11 @@ async fn each_refusal_is_told_with_its_code_and_whose_fault_it_is() {
     for source in [stranger, greedy, lost] {
         source.token().await.unwrap_err();
     }
-    assert_eq!(lab.authority.token_requests(), 3, "nobody is asked again soon");
+    assert_eq!(
+        lab.authority.token_requests(),
+        3,
+        "nobody is asked again soon"
+    );
 }
 
 #[tokio::test]
@@ -296,5 +332,10 @@ fn settings_that_cannot_be_meant_are_refused_before_anybody_is_asked() {
     ] {
         assert_eq!(builder.build().unwrap_err().kind(), Kind::Configuration);
     }
-    assert!(builder("agent").resource("urn:example:things").build().is_ok());
+    assert!(
+        builder("agent")
+            .resource("urn:example:things")
+            .build()
+            .is_ok()
+    );
 }

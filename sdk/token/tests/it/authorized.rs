@@ -17,7 +17,13 @@ use tower_service::Service;
 use crate::lab::{Lab, get_request, ok, text};
 
 /// Refuses `stale` and whatever else begins so; takes the rest.
-async fn picky(headers: HeaderMap) -> (StatusCode, [(header::HeaderName, &'static str); 1], &'static str) {
+async fn picky(
+    headers: HeaderMap,
+) -> (
+    StatusCode,
+    [(header::HeaderName, &'static str); 1],
+    &'static str,
+) {
     let token = headers
         .get(header::AUTHORIZATION)
         .and_then(|v| v.to_str().ok())
@@ -81,7 +87,10 @@ async fn a_request_refused_with_invalid_token_is_sent_once_more_with_another_tok
         let (client, source) = (lab.client(), Scripted::new(next));
         let mut agent = Authorized::new(client.clone(), source.clone(), &server.origin()).unwrap();
         // A POST: nobody has acted on a request that was refused like this.
-        let response = agent.send(post(&server.origin(), "delete everything")).await.unwrap();
+        let response = agent
+            .send(post(&server.origin(), "delete everything"))
+            .await
+            .unwrap();
         assert_eq!(response.status(), status, "{next}");
         assert_eq!(is_invalid_token(&response), status == 401);
         text(response).await;
@@ -116,7 +125,8 @@ async fn a_body_that_cannot_be_had_twice_is_sent_once_and_the_refusal_is_told() 
 }
 
 #[tokio::test]
-async fn a_thousand_refused_requests_cost_one_token_request_and_a_resource_that_refuses_all_no_more() {
+async fn a_thousand_refused_requests_cost_one_token_request_and_a_resource_that_refuses_all_no_more()
+ {
     let lab = Lab::new();
     let resource = lab.resource();
     let client = lab.client();
@@ -131,7 +141,10 @@ async fn a_thousand_refused_requests_cost_one_token_request_and_a_resource_that_
         let url = resource.origin();
         let answers = join_all((0..100).map(|_| agent.send(get_request(&url)))).await;
         for answer in answers {
-            assert!(is_invalid_token(&answer.unwrap()), "the resource's own answer");
+            assert!(
+                is_invalid_token(&answer.unwrap()),
+                "the resource's own answer"
+            );
         }
     }
     assert_eq!(lab.authority.token_requests(), 2);
@@ -160,7 +173,12 @@ async fn no_token_goes_to_another_origin() {
     let lab = Lab::new();
     let (mine, other) = (lab.resource(), lab.mirror());
     let source = Scripted::new("fresh");
-    let agent = Authorized::new(lab.client(), source.clone(), &format!("{}/mcp", mine.origin())).unwrap();
+    let agent = Authorized::new(
+        lab.client(),
+        source.clone(),
+        &format!("{}/mcp", mine.origin()),
+    )
+    .unwrap();
     for url in [
         other.origin(),
         mine.origin().replace("https", "http"),
@@ -172,9 +190,14 @@ async fn no_token_goes_to_another_origin() {
             "{url}: {error}"
         );
     }
-    assert_eq!((source.asked.load(Ordering::SeqCst), other.counts().opened), (0, 0));
     assert_eq!(
-        Authorized::new(lab.client(), source, "mcp").unwrap_err().kind(),
+        (source.asked.load(Ordering::SeqCst), other.counts().opened),
+        (0, 0)
+    );
+    assert_eq!(
+        Authorized::new(lab.client(), source, "mcp")
+            .unwrap_err()
+            .kind(),
         Kind::Configuration
     );
 }
@@ -184,9 +207,15 @@ async fn a_failed_request_keeps_the_clients_own_error() {
     let lab = Lab::new();
     let source = Fixed::new(AccessToken::new("fresh").unwrap());
     let agent = Authorized::new(lab.client(), source, "https://localhost:1/").unwrap();
-    let error = agent.send(get_request("https://localhost:1/")).await.unwrap_err();
+    let error = agent
+        .send(get_request("https://localhost:1/"))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), Kind::Request);
-    assert_eq!(error.client().unwrap().kind(), bowline_client::Kind::Connect);
+    assert_eq!(
+        error.client().unwrap().kind(),
+        bowline_client::Kind::Connect
+    );
     assert!(error.is_worth_another_try());
 }
 
@@ -206,7 +235,10 @@ async fn a_fixed_token_is_given_until_it_expires() {
     let fixed = Fixed::new(token.access_token().clone()).clock(lab.hands.clock());
     let agent = Authorized::new(client, fixed.clone(), &resource.origin()).unwrap();
     ok(agent.send(get_request(&resource.origin())).await.unwrap()).await;
-    assert_eq!(fixed.token().await.unwrap().certificate(), Some(lab.agent.thumbprint()));
+    assert_eq!(
+        fixed.token().await.unwrap().certificate(),
+        Some(lab.agent.thumbprint())
+    );
     lab.hands.advance(601);
     assert_eq!(fixed.token().await.unwrap_err().kind(), Kind::Expired);
     let opaque = Fixed::new(AccessToken::new("opaque").unwrap()).clock(lab.hands.clock());

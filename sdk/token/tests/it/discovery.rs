@@ -8,7 +8,8 @@ use axum::routing::{any, get};
 use bowline_testkit::authority::{Authority, Weather};
 use bowline_testkit::peers::CyclingServer;
 use bowline_token::{
-    AuthorizationServer, Authorized, ClientAuthentication, Kind, OAuth, TokenSource, resource_metadata,
+    AuthorizationServer, Authorized, ClientAuthentication, Kind, OAuth, TokenSource,
+    resource_metadata,
 };
 use serde_json::{Value, json};
 
@@ -75,7 +76,10 @@ async fn of_several_authorization_servers_the_first_that_works_is_asked() {
         bound_to(&source(&lab, found.clone()).token().await.unwrap()),
         lab.agent.thumbprint()
     );
-    assert_eq!((lab.authority.token_requests(), second.token_requests()), (1, 0));
+    assert_eq!(
+        (lab.authority.token_requests(), second.token_requests()),
+        (1, 0)
+    );
 
     source(
         &lab,
@@ -84,12 +88,19 @@ async fn of_several_authorization_servers_the_first_that_works_is_asked() {
     .token()
     .await
     .unwrap();
-    assert_eq!((lab.authority.token_requests(), second.token_requests()), (1, 1));
+    assert_eq!(
+        (lab.authority.token_requests(), second.token_requests()),
+        (1, 1)
+    );
 
-    let none = AuthorizationServer::of_resource(resource.origin()).only(["https://trusted.example"]);
+    let none =
+        AuthorizationServer::of_resource(resource.origin()).only(["https://trusted.example"]);
     let error = source(&lab, none).token().await.unwrap_err();
     assert_eq!(error.kind(), Kind::Metadata);
-    assert!(error.to_string().contains("https://localhost:1 and 3 more"), "{error}");
+    assert!(
+        error.to_string().contains("https://localhost:1 and 3 more"),
+        "{error}"
+    );
 }
 
 /// A silent one has its share of the time, and no more.
@@ -138,7 +149,8 @@ async fn where_none_works_the_error_tells_of_each() {
 async fn metadata_error(path: &'static str, metadata: Value) -> bowline_token::Error {
     let lab = Lab::new();
     let server = CyclingServer::start_with(&lab.pki, Default::default(), |origin| {
-        let metadata: Value = serde_json::from_str(&metadata.to_string().replace("{origin}", origin)).unwrap();
+        let metadata: Value =
+            serde_json::from_str(&metadata.to_string().replace("{origin}", origin)).unwrap();
         Router::new().route(path, get(async || Json(metadata)))
     });
     let found = match path {
@@ -209,7 +221,11 @@ async fn metadata_that_cannot_be_believed_is_refused_with_the_reason() {
             with("token_endpoint", json!("https://user:pw@as.example/")),
             "user name",
         ),
-        (SERVER, with("token_endpoint", Value::Null), "no token endpoint"),
+        (
+            SERVER,
+            with("token_endpoint", Value::Null),
+            "no token endpoint",
+        ),
         (
             SERVER,
             with(
@@ -225,7 +241,10 @@ async fn metadata_that_cannot_be_believed_is_refused_with_the_reason() {
         ),
         (
             SERVER,
-            with("token_endpoint_auth_methods_supported", json!(["client_secret_basic"])),
+            with(
+                "token_endpoint_auth_methods_supported",
+                json!(["client_secret_basic"]),
+            ),
             "tls_client_auth",
         ),
     ] {
@@ -257,8 +276,12 @@ async fn an_openid_provider_is_found_as_well() {
     let lab = Lab::new();
     let endpoint = lab.authority.mtls_token_url();
     let provider = CyclingServer::start_with(&lab.pki, Default::default(), |origin| {
-        let metadata = Json(json!({ "issuer": format!("{origin}/tenant"), "token_endpoint": endpoint }));
-        Router::new().route("/tenant/.well-known/openid-configuration", get(async || metadata))
+        let metadata =
+            Json(json!({ "issuer": format!("{origin}/tenant"), "token_endpoint": endpoint }));
+        Router::new().route(
+            "/tenant/.well-known/openid-configuration",
+            get(async || metadata),
+        )
     });
     source(
         &lab,
@@ -309,7 +332,9 @@ async fn a_token_endpoint_that_has_moved_is_looked_for_before_the_hour_is_over()
                 true => endpoint.clone(),
                 false => elsewhere.clone(),
             };
-            std::future::ready(Json(json!({ "issuer": issuer, "token_endpoint": endpoint })))
+            std::future::ready(Json(
+                json!({ "issuer": issuer, "token_endpoint": endpoint }),
+            ))
         };
         Router::new().route("/.well-known/oauth-authorization-server", get(answer))
     });

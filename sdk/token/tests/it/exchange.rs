@@ -7,8 +7,8 @@ use bowline_proof::Demand;
 use bowline_testkit::authority::{Client as Registration, TokenRequest};
 use bowline_testkit::pki::{KeyKind, Leaf};
 use bowline_token::{
-    AuthorizationServer, Authorized, Bound, ClientAuthentication, Exchanges, Fixed, Kind, OAuth, Refusal, TokenSource,
-    replace_identity,
+    AuthorizationServer, Authorized, Bound, ClientAuthentication, Exchanges, Fixed, Kind, OAuth,
+    Refusal, TokenSource, replace_identity,
 };
 use futures_util::future::join_all;
 
@@ -35,9 +35,13 @@ impl Service {
 
     fn settings(&self, lab: &Lab) -> bowline_token::Builder {
         let server = AuthorizationServer::issuer(lab.authority.issuer());
-        OAuth::builder(self.client.clone(), server, ClientAuthentication::tls("service"))
-            .clock(lab.hands.clock())
-            .bound(Bound::Session)
+        OAuth::builder(
+            self.client.clone(),
+            server,
+            ClientAuthentication::tls("service"),
+        )
+        .clock(lab.hands.clock())
+        .bound(Bound::Session)
     }
 }
 
@@ -66,7 +70,10 @@ async fn a_service_exchanges_what_it_was_called_with_and_calls_the_next_one() {
     assert_eq!(token.scope(), Some("read"));
     let agent = Authorized::new(service.client.clone(), source, &resource.origin()).unwrap();
     ok(agent.send(get_request(&resource.origin())).await.unwrap()).await;
-    assert_eq!((lab.authority.exchanges(), lab.authority.token_requests()), (1, 1));
+    assert_eq!(
+        (lab.authority.exchanges(), lab.authority.token_requests()),
+        (1, 1)
+    );
 }
 
 #[tokio::test]
@@ -98,12 +105,15 @@ async fn a_service_that_signs_assertions_exchanges_the_tokens_of_many_subjects()
     let service = Service::new(&lab);
     lab.authority.register(Registration {
         resources: vec![SERVICE.to_owned()],
-        authentication: bowline_testkit::authority::ClientAuthentication::private_key_jwt(&service.leaf),
+        authentication: bowline_testkit::authority::ClientAuthentication::private_key_jwt(
+            &service.leaf,
+        ),
         ..Registration::new("signing")
     });
     let server = AuthorizationServer::issuer(lab.authority.issuer());
     let authentication = ClientAuthentication::certificate_key_jwt("signing");
-    let settings = OAuth::builder(service.client.clone(), server, authentication).clock(lab.hands.clock());
+    let settings =
+        OAuth::builder(service.client.clone(), server, authentication).clock(lab.hands.clock());
     let exchanges = Exchanges::new(settings).unwrap();
     let ask = async |subject: AccessToken| exchanges.of(&subject).unwrap().token().await;
     for n in 0..40 {
@@ -137,7 +147,11 @@ async fn an_actor_is_named_by_a_token_of_its_own() {
         .build()
         .unwrap();
     let error = source.token().await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Refused(Refusal::InvalidRequest), "{error}");
+    assert_eq!(
+        error.kind(),
+        Kind::Refused(Refusal::InvalidRequest),
+        "{error}"
+    );
 }
 
 /// It is part of what the new token says, so it must not get lost.
@@ -147,11 +161,22 @@ async fn an_actor_is_named_in_whatever_order_it_was_said_and_for_each_subject() 
     let service = Service::new(&lab);
     // One that the authority refuses shows that it was sent.
     let settings = service.settings(&lab).actor(Fixed::new(incoming(&lab)));
-    let before = settings.clone().exchange(Fixed::new(incoming(&lab))).build().unwrap();
-    let each = Exchanges::new(settings.clone()).unwrap().of(&incoming(&lab)).unwrap();
+    let before = settings
+        .clone()
+        .exchange(Fixed::new(incoming(&lab)))
+        .build()
+        .unwrap();
+    let each = Exchanges::new(settings.clone())
+        .unwrap()
+        .of(&incoming(&lab))
+        .unwrap();
     for source in [&before, &*each] {
         let error = source.token().await.unwrap_err();
-        assert_eq!(error.kind(), Kind::Refused(Refusal::InvalidRequest), "{error}");
+        assert_eq!(
+            error.kind(),
+            Kind::Refused(Refusal::InvalidRequest),
+            "{error}"
+        );
         assert!(error.to_string().contains("actor_token"), "{error}");
     }
     // For whom would it act?
@@ -167,8 +192,16 @@ async fn a_certificate_is_replaced_under_an_exchange_and_its_actor() {
     let service = Service::new(&lab);
     let own = service.settings(&lab).build().unwrap();
     let subject = Fixed::new(incoming(&lab));
-    let source = service.settings(&lab).exchange(subject).actor(own).build().unwrap();
-    assert_eq!(bound_to(&source.token().await.unwrap()), service.leaf.thumbprint());
+    let source = service
+        .settings(&lab)
+        .exchange(subject)
+        .actor(own)
+        .build()
+        .unwrap();
+    assert_eq!(
+        bound_to(&source.token().await.unwrap()),
+        service.leaf.thumbprint()
+    );
     let next = lab.pki.client("service", KeyKind::P256);
     let sources: [Arc<dyn TokenSource>; 1] = [Arc::new(source.clone())];
     replace_identity(&service.client, &sources, identity(&next))
@@ -179,7 +212,8 @@ async fn a_certificate_is_replaced_under_an_exchange_and_its_actor() {
 }
 
 #[tokio::test]
-async fn a_subject_that_cannot_be_exchanged_is_refused_and_one_that_cannot_be_had_costs_no_request() {
+async fn a_subject_that_cannot_be_exchanged_is_refused_and_one_that_cannot_be_had_costs_no_request()
+{
     let lab = Lab::new();
     let service = Service::new(&lab);
     // T6: neither bound nor addressed to the one who asks (AS-2).
@@ -202,7 +236,11 @@ async fn a_subject_that_cannot_be_exchanged_is_refused_and_one_that_cannot_be_ha
         .audience(SERVICE)
         .expired();
     let expired = AccessToken::new(lab.authority.issue(&expired)).unwrap();
-    let source = service.settings(&lab).exchange(Fixed::new(expired)).build().unwrap();
+    let source = service
+        .settings(&lab)
+        .exchange(Fixed::new(expired))
+        .build()
+        .unwrap();
     assert_eq!(source.token().await.unwrap_err().kind(), Kind::Expired);
     assert_eq!(lab.authority.token_requests(), requests);
 }

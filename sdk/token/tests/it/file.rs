@@ -17,7 +17,8 @@ struct Dir(PathBuf);
 
 impl Dir {
     fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("bowline-token-{}-{name}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("bowline-token-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();
         Self(path)
@@ -72,7 +73,8 @@ async fn a_file_that_is_renamed_into_place_counts_at_the_next_look() {
     assert_eq!(read(&source).await.unwrap(), "second");
 }
 
-/// `token` -> `..data/token`, and `..data` -> `v1`: nothing in the directory of `token` itself changes.
+/// `token` -> `..data/token`, and `..data` -> `v1`: nothing in the directory of `token` itself
+/// changes.
 #[tokio::test]
 async fn a_symlink_that_is_swapped_further_up_counts_at_the_next_look() {
     let (dir, hands) = (Dir::new("symlink"), Hands::default());
@@ -115,15 +117,26 @@ async fn a_file_that_is_written_into_counts_once_it_has_kept_still() {
 async fn while_the_file_is_unusable_the_last_token_serves_until_it_expires() {
     let (lab, dir) = (Lab::new(), Dir::new("vanished"));
     let path = dir.path("token");
-    let jwt = lab
-        .authority
-        .issue(&TokenRequest::session_bound("agent", lab.agent.thumbprint()));
+    let jwt = lab.authority.issue(&TokenRequest::session_bound(
+        "agent",
+        lab.agent.thumbprint(),
+    ));
     fs::write(&path, &jwt).unwrap();
     let source = source(&path, &lab.hands);
     let token = source.token().await.unwrap();
-    assert_eq!(token.certificate(), Some(lab.agent.thumbprint()), "read off the JWT");
+    assert_eq!(
+        token.certificate(),
+        Some(lab.agent.thumbprint()),
+        "read off the JWT"
+    );
     let ruin = || -> [Box<dyn Fn()>; 5] {
-        let (gone, empty, binary, two, long) = (path.clone(), path.clone(), path.clone(), path.clone(), path.clone());
+        let (gone, empty, binary, two, long) = (
+            path.clone(),
+            path.clone(),
+            path.clone(),
+            path.clone(),
+            path.clone(),
+        );
         [
             Box::new(move || fs::remove_file(&gone).unwrap()),
             Box::new(move || fs::write(&empty, "\n").unwrap()),
@@ -139,7 +152,10 @@ async fn while_the_file_is_unusable_the_last_token_serves_until_it_expires() {
     }
     lab.hands.advance(600);
     let error = source.token().await.unwrap_err();
-    assert_eq!((error.kind(), error.fault()), (Kind::File, Fault::Configuration));
+    assert_eq!(
+        (error.kind(), error.fault()),
+        (Kind::File, Fault::Configuration)
+    );
     assert!(error.to_string().contains("longer than"), "{error}");
     fs::remove_file(&path).unwrap();
     fs::write(&path, "fresh").unwrap();
@@ -173,7 +189,11 @@ async fn a_token_that_has_expired_in_its_file_is_an_error_and_no_token() {
         );
         assert!(error.is_worth_another_try());
     }
-    assert_eq!(source.counts().requested, 2, "and the file is read once in an interval");
+    assert_eq!(
+        source.counts().requested,
+        2,
+        "and the file is read once in an interval"
+    );
     dir.replace("token", "another");
     *now.lock().unwrap() += Duration::from_secs(1);
     assert_eq!(read(&source).await.unwrap(), "another");
@@ -186,10 +206,16 @@ async fn an_error_says_the_path_and_nothing_of_what_is_in_the_file() {
     for (text, reason) in [
         (None, "cannot be read"),
         (Some("".into()), "empty"),
-        (Some("secret with spaces".into()), "one access token and nothing else"),
+        (
+            Some("secret with spaces".into()),
+            "one access token and nothing else",
+        ),
         (Some("sécret".into()), "one access token and nothing else"),
         (Some("secret".repeat(11_000)), "longer than 65536"),
-        (Some(format!("secret{}", " ".repeat(100_000))), "longer than 81920"),
+        (
+            Some(format!("secret{}", " ".repeat(100_000))),
+            "longer than 81920",
+        ),
     ] {
         if let Some(text) = &text {
             fs::write(&path, text).unwrap();
@@ -201,7 +227,10 @@ async fn an_error_says_the_path_and_nothing_of_what_is_in_the_file() {
             shown.contains(path.to_str().unwrap()) && shown.contains(reason),
             "{shown}"
         );
-        assert!(!shown.contains("secret") && !shown.contains("sécret"), "{shown}");
+        assert!(
+            !shown.contains("secret") && !shown.contains("sécret"),
+            "{shown}"
+        );
         assert!(error.is_worth_another_try());
     }
     let error = source(&dir.0, &hands).token().await.unwrap_err();
@@ -219,7 +248,8 @@ async fn a_thousand_callers_read_the_file_once() {
         clock: Clock::from_fn(move || still),
     };
     let source = TokenFile::with(dir.path("token"), options);
-    let tokens: Vec<Token> = join_all((0..1000).map(|_| async { source.token().await.unwrap() })).await;
+    let tokens: Vec<Token> =
+        join_all((0..1000).map(|_| async { source.token().await.unwrap() })).await;
     assert!(tokens.iter().all(|token| *token == tokens[0]));
     source.token().await.unwrap();
     assert_eq!(source.counts().requested, 1);
@@ -237,7 +267,11 @@ async fn a_refused_token_has_the_file_looked_at_at_once() {
     fs::write(dir.path("token"), "first").unwrap();
     let first = source.token().await.unwrap();
     fs::write(dir.path("token"), "second").unwrap();
-    assert_eq!(source.token().await.unwrap(), first, "the clock stands still");
+    assert_eq!(
+        source.token().await.unwrap(),
+        first,
+        "the clock stands still"
+    );
     source.refused(&first);
     assert_eq!(
         *source.token().await.unwrap().access_token(),

@@ -7,7 +7,8 @@ use axum::{Json, Router};
 use bowline_proof::Thumbprint;
 use bowline_testkit::authority::TokenRequest;
 use bowline_token::{
-    AuthorizationServer, Bound, ClientAuthentication, Error, Fault, Kind, OAuth, Refusal, TokenSource,
+    AuthorizationServer, Bound, ClientAuthentication, Error, Fault, Kind, OAuth, Refusal,
+    TokenSource,
 };
 use bytes::Bytes;
 use http::{StatusCode, header};
@@ -40,14 +41,18 @@ async fn ask(
     let result = source.token().await;
     if let Err(error) = &result {
         let shown = error.to_string();
-        assert!(shown.len() <= MOST_CHARACTERS && shown.is_ascii(), "{shown}");
+        assert!(
+            shown.len() <= MOST_CHARACTERS && shown.is_ascii(),
+            "{shown}"
+        );
         assert!(!format!("{error:?}").contains("SECRET"), "{error:?}");
     }
     result
 }
 
 fn token(with: Value) -> Value {
-    let mut token = json!({ "access_token": "SECRET-token", "token_type": "Bearer", "expires_in": 600 });
+    let mut token =
+        json!({ "access_token": "SECRET-token", "token_type": "Bearer", "expires_in": 600 });
     for (name, value) in with.as_object().unwrap() {
         token[name] = value.clone();
     }
@@ -60,7 +65,9 @@ async fn a_member_of_the_wrong_form_is_named_and_the_token_is_not_shown() {
     answered(&lab, Json(token(json!({})))).await.unwrap();
     answered(
         &lab,
-        Json(token(json!({ "expires_in": "600", "token_type": "bEARER" }))),
+        Json(token(
+            json!({ "expires_in": "600", "token_type": "bEARER" }),
+        )),
     )
     .await
     .unwrap();
@@ -71,15 +78,24 @@ async fn a_member_of_the_wrong_form_is_named_and_the_token_is_not_shown() {
     for (answer, reason) in [
         (token(json!({ "access_token": null })), "no access_token"),
         (token(json!({ "access_token": "" })), "cannot be sent"),
-        (token(json!({ "access_token": "SECRET-tök\u{e9}n" })), "cannot be sent"),
-        (token(json!({ "access_token": "SECRET\r\nx: y" })), "cannot be sent"),
+        (
+            token(json!({ "access_token": "SECRET-tök\u{e9}n" })),
+            "cannot be sent",
+        ),
+        (
+            token(json!({ "access_token": "SECRET\r\nx: y" })),
+            "cannot be sent",
+        ),
         (
             token(json!({ "access_token": "SECRET".repeat(20_000) })),
             "cannot be sent",
         ),
         (token(json!({ "access_token": ["SECRET"] })), "wrong form"),
         (token(json!({ "token_type": null })), "no token_type"),
-        (token(json!({ "token_type": "mac\r\n\u{7f}é" })), "token_type mac????"),
+        (
+            token(json!({ "token_type": "mac\r\n\u{7f}é" })),
+            "token_type mac????",
+        ),
         (token(json!({ "token_type": "N_A" })), "token_type N_A"),
         (token(json!({ "token_type": "DPoP" })), "no key was proved"),
         (token(json!({ "expires_in": 0 })), "expired already"),
@@ -87,7 +103,10 @@ async fn a_member_of_the_wrong_form_is_named_and_the_token_is_not_shown() {
         (token(json!({ "expires_in": 1.5 })), "whole number"),
         (token(json!({ "expires_in": "soon" })), "whole number"),
         (token(json!({ "expires_in": true })), "whole number"),
-        (token(json!({ "expires_in": 31_708_800 })), "more than a year"),
+        (
+            token(json!({ "expires_in": 31_708_800 })),
+            "more than a year",
+        ),
         (token(json!({ "expires_in": u64::MAX })), "more than a year"),
         (token(json!({ "scope": 7 })), "wrong form"),
         (json!({}), "no access_token"),
@@ -109,22 +128,44 @@ async fn a_member_of_the_wrong_form_is_named_and_the_token_is_not_shown() {
 #[tokio::test]
 async fn what_is_no_json_what_is_endless_and_what_leads_elsewhere_is_said_to_be_so() {
     let lab = Lab::new();
-    let html = ([(header::CONTENT_TYPE, "text/html\u{80}SECRE")], "<html>SECRET</html>");
+    let html = (
+        [(header::CONTENT_TYPE, "text/html\u{80}SECRE")],
+        "<html>SECRET</html>",
+    );
     let error = answered(&lab, html).await.unwrap_err();
     assert!(error.to_string().contains("text/html"), "{error}");
-    let error = answered(&lab, r#"{"access_token":"SECRET", oops"#).await.unwrap_err();
+    let error = answered(&lab, r#"{"access_token":"SECRET", oops"#)
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("malformed"), "{error}");
     let error = answered(&lab, "a".repeat(1024 * 1024)).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Protocol);
-    assert!(error.to_string().contains("more than 262144 octets"), "{error}");
-    let error = ask(&lab, lab.serve(Router::new().fallback(any(padded))), Bound::AsIssued)
-        .await
-        .unwrap_err();
-    assert!(error.to_string().contains("more than 262144 octets"), "{error}");
-    let error = ask(&lab, lab.serve(Router::new().fallback(any(endless))), Bound::AsIssued)
-        .await
-        .unwrap_err();
-    assert!(error.to_string().contains("more than 262144 octets"), "{error}");
+    assert!(
+        error.to_string().contains("more than 262144 octets"),
+        "{error}"
+    );
+    let error = ask(
+        &lab,
+        lab.serve(Router::new().fallback(any(padded))),
+        Bound::AsIssued,
+    )
+    .await
+    .unwrap_err();
+    assert!(
+        error.to_string().contains("more than 262144 octets"),
+        "{error}"
+    );
+    let error = ask(
+        &lab,
+        lab.serve(Router::new().fallback(any(endless))),
+        Bound::AsIssued,
+    )
+    .await
+    .unwrap_err();
+    assert!(
+        error.to_string().contains("more than 262144 octets"),
+        "{error}"
+    );
 
     for status in [301, 302, 307, 308] {
         let target = lab.mirror();
@@ -168,7 +209,9 @@ async fn padded() -> Response {
 }
 
 async fn endless() -> Response {
-    let chunks = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(&[b' '; 16 * 1024])));
+    let chunks = futures_util::stream::repeat_with(|| {
+        Ok::<_, std::io::Error>(Bytes::from_static(&[b' '; 16 * 1024]))
+    });
     Body::from_stream(chunks).into_response()
 }
 
@@ -188,12 +231,16 @@ async fn an_error_is_read_whatever_its_status_and_only_printable_parts_of_it_are
             (Kind::Refused(Refusal::InvalidScope), Fault::Configuration)
         );
         assert!(
-            error.to_string().contains("invalid_scope (no?? such ?[31mscope ?)"),
+            error
+                .to_string()
+                .contains("invalid_scope (no?? such ?[31mscope ?)"),
             "{error}"
         );
     }
     let long = json!({ "error": "x".repeat(10_000), "error_description": "y".repeat(100_000) });
-    let error = answered(&lab, (StatusCode::BAD_REQUEST, Json(long))).await.unwrap_err();
+    let error = answered(&lab, (StatusCode::BAD_REQUEST, Json(long)))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), Kind::Refused(Refusal::Other));
     let busy = (
         StatusCode::BAD_REQUEST,
@@ -237,11 +284,19 @@ async fn a_token_that_could_not_be_used_is_not_handed_out() {
             "label",
         ),
         (TokenRequest::bearer("agent"), Bound::Session, "TK-3"),
-        (TokenRequest::certificate_bound("agent", own), Bound::Session, "TK-3"),
+        (
+            TokenRequest::certificate_bound("agent", own),
+            Bound::Session,
+            "TK-3",
+        ),
     ] {
         let rogue = lab.rogue(Json(token(issue(request))));
         let error = ask(&lab, rogue, bound).await.unwrap_err();
-        assert_eq!((error.kind(), error.fault()), (Kind::Binding, Fault::Peer), "{error}");
+        assert_eq!(
+            (error.kind(), error.fault()),
+            (Kind::Binding, Fault::Peer),
+            "{error}"
+        );
         assert!(error.to_string().contains(reason), "{reason}: {error}");
     }
     let expired = token(issue(TokenRequest::session_bound("agent", own).expired()));
@@ -276,18 +331,31 @@ async fn a_plaintext_endpoint_is_refused_before_anything_is_sent() {
 #[tokio::test]
 async fn an_exchange_must_give_an_access_token_and_say_so() {
     let lab = Lab::new();
-    let subject = bowline_token::Fixed::new(bowline_client::AccessToken::new("SECRET-subject").unwrap());
+    let subject =
+        bowline_token::Fixed::new(bowline_client::AccessToken::new("SECRET-subject").unwrap());
     let exchanged = async |issued_token_type: Value| {
-        let rogue = lab.rogue(Json(token(json!({ "issued_token_type": issued_token_type }))));
+        let rogue = lab.rogue(Json(token(
+            json!({ "issued_token_type": issued_token_type }),
+        )));
         let server = AuthorizationServer::token_endpoint(rogue.origin());
         let settings = OAuth::builder(lab.client(), server, ClientAuthentication::tls("agent"));
-        settings.exchange(subject.clone()).build().unwrap().token().await
+        settings
+            .exchange(subject.clone())
+            .build()
+            .unwrap()
+            .token()
+            .await
     };
     exchanged(json!("urn:ietf:params:oauth:token-type:access_token"))
         .await
         .unwrap();
-    exchanged(json!("urn:ietf:params:oauth:token-type:jwt")).await.unwrap();
-    for (issued, reason) in [(Value::Null, "RFC 8693"), (json!("urn:x:saml"), "urn:x:saml")] {
+    exchanged(json!("urn:ietf:params:oauth:token-type:jwt"))
+        .await
+        .unwrap();
+    for (issued, reason) in [
+        (Value::Null, "RFC 8693"),
+        (json!("urn:x:saml"), "urn:x:saml"),
+    ] {
         let error = exchanged(issued).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Protocol);
         assert!(error.to_string().contains(reason), "{error}");

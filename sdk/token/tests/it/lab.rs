@@ -1,4 +1,5 @@
-//! An authorization server, resources that it issues tokens for, and an agent with a client and a clock of its own.
+//! An authorization server, resources that it issues tokens for, and an agent with a client and a
+//! clock of its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +14,9 @@ use bowline_testkit::authority::{Authority, AuthorityOptions};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
 use bowline_testkit::tls::ClientAuth;
-use bowline_token::{AuthorizationServer, Builder, ClientAuthentication, Clock, OAuth, Token, TokenSource};
+use bowline_token::{
+    AuthorizationServer, Builder, ClientAuthentication, Clock, OAuth, Token, TokenSource,
+};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -37,7 +40,9 @@ impl Hands {
 
     pub(crate) fn clock(&self) -> Clock {
         let hands = self.0.clone();
-        Clock::from_fn(move || SystemTime::now() + Duration::from_secs(hands.load(Ordering::SeqCst)))
+        Clock::from_fn(move || {
+            SystemTime::now() + Duration::from_secs(hands.load(Ordering::SeqCst))
+        })
     }
 }
 
@@ -81,12 +86,17 @@ impl Lab {
         self.source_by(client, ClientAuthentication::tls("agent"))
     }
 
-    pub(crate) fn source_by(&self, client: &Client, authentication: ClientAuthentication) -> Builder {
+    pub(crate) fn source_by(
+        &self,
+        client: &Client,
+        authentication: ClientAuthentication,
+    ) -> Builder {
         let server = AuthorizationServer::issuer(self.authority.issuer());
         OAuth::builder(client.clone(), server, authentication).clock(self.hands.clone().clock())
     }
 
-    /// A resource that takes session-bound tokens of the authority and says so in its metadata (RFC 9728).
+    /// A resource that takes session-bound tokens of the authority and says so in its metadata (RFC
+    /// 9728).
     pub(crate) fn resource(&self) -> CyclingServer {
         self.resource_with(|layer| layer)
     }
@@ -95,7 +105,10 @@ impl Lab {
         &self,
         configure: impl FnOnce(BindingLayer<JwtValidator>) -> BindingLayer<JwtValidator>,
     ) -> CyclingServer {
-        let (issuer, keys) = (self.authority.issuer().to_owned(), self.authority.jwks().to_string());
+        let (issuer, keys) = (
+            self.authority.issuer().to_owned(),
+            self.authority.jwks().to_string(),
+        );
         CyclingServer::start_with(&self.pki, CyclingOptions::default(), |origin| {
             let keys = Jwks::document(keys.into_bytes()).expect("a key set");
             let validator = JwtValidator::builder(&issuer, origin, keys).build();
@@ -141,9 +154,9 @@ impl Lab {
 pub(crate) const METADATA: &str = "/.well-known/oauth-protected-resource";
 
 async fn mirror(Extension(facts): Extension<Arc<ConnectionFacts>>) -> String {
-    facts
-        .certificate()
-        .map_or("none".into(), |certificate| certificate.thumbprint().to_string())
+    facts.certificate().map_or("none".into(), |certificate| {
+        certificate.thumbprint().to_string()
+    })
 }
 
 pub(crate) fn identity(leaf: &Leaf) -> Identity {
@@ -151,7 +164,9 @@ pub(crate) fn identity(leaf: &Leaf) -> Identity {
 }
 
 pub(crate) fn get_request(url: &str) -> Request<Full<Bytes>> {
-    Request::get(url).body(Full::default()).expect("a valid request")
+    Request::get(url)
+        .body(Full::default())
+        .expect("a valid request")
 }
 
 /// Sends one request with this token.
@@ -162,18 +177,31 @@ pub(crate) async fn call(client: &Client, url: &str, token: &Token) -> Response<
 }
 
 pub(crate) async fn text(response: Response<Body>) -> String {
-    let octets = response.into_body().collect().await.expect("a whole body").to_bytes();
+    let octets = response
+        .into_body()
+        .collect()
+        .await
+        .expect("a whole body")
+        .to_bytes();
     String::from_utf8(octets.to_vec()).expect("text")
 }
 
 pub(crate) async fn ok(response: Response<Body>) {
-    assert_eq!(response.status(), StatusCode::OK, "{:?}", response.headers());
+    assert_eq!(
+        response.status(),
+        StatusCode::OK,
+        "{:?}",
+        response.headers()
+    );
     assert_eq!(text(response).await, "ok");
 }
 
 /// The certificate that a JWT is bound to.
 pub(crate) fn bound_to(token: &Token) -> Thumbprint {
-    let confirmation = token.access_token().confirmation().expect("a well-formed cnf");
+    let confirmation = token
+        .access_token()
+        .confirmation()
+        .expect("a well-formed cnf");
     confirmation.x5t_s256.expect("a bound token")
 }
 

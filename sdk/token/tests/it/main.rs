@@ -1,5 +1,5 @@
-//! What `bowline-token` claims, against a real authorization server and real resource servers on loopback. One binary,
-//! because linking is the slow part.
+//! What `bowline-token` claims, against a real authorization server and real resource servers on
+//! loopback. One binary, because linking is the slow part.
 
 mod authentication;
 mod authorized;

@@ -16,8 +16,12 @@ fn lab() -> Lab {
     })
 }
 
-/// Ten seconds of the agent's clock, with 100 callers in each, and all that they started brought to its end.
-async fn ten_seconds(lab: &Lab, source: &OAuth) -> Vec<Result<bowline_token::Token, bowline_token::Error>> {
+/// Ten seconds of the agent's clock, with 100 callers in each, and all that they started brought to
+/// its end.
+async fn ten_seconds(
+    lab: &Lab,
+    source: &OAuth,
+) -> Vec<Result<bowline_token::Token, bowline_token::Error>> {
     let mut answers = Vec::new();
     for _ in 0..10 {
         let before = source.counts();
@@ -37,7 +41,9 @@ async fn settled(source: &OAuth) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(30), waiting)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -50,7 +56,8 @@ async fn ten_seconds_down_are_not_noticed_by_those_who_have_a_valid_token() {
     let answers = ten_seconds(&lab, &source).await;
     assert_eq!(answers.len(), 1000);
     assert!(answers.into_iter().all(|answer| answer.unwrap() == first));
-    // Tried at 0, 1, 3 and 7 s; each try is one request, and one more because nobody knows what became of the first.
+    // Tried at 0, 1, 3 and 7 s; each try is one request, and one more because nobody knows what
+    // became of the first.
     assert_eq!(source.counts().requested, 1 + 4);
     assert_eq!(lab.authority.token_requests(), 1 + 4 * 2);
     lab.authority.set_weather(Weather::Fair);
@@ -66,13 +73,22 @@ async fn ten_seconds_down_are_one_precise_error_for_those_who_have_none_and_no_s
     lab.hands.advance(61);
     lab.authority.set_weather(Weather::Down);
     let answers = ten_seconds(&lab, &source).await;
-    let errors: Vec<_> = answers.into_iter().map(|answer| answer.unwrap_err()).collect();
+    let errors: Vec<_> = answers
+        .into_iter()
+        .map(|answer| answer.unwrap_err())
+        .collect();
     assert_eq!(errors.len(), 1000);
     for error in &errors {
-        assert_eq!((error.kind(), error.fault()), (Kind::Unavailable, Fault::Network));
+        assert_eq!(
+            (error.kind(), error.fault()),
+            (Kind::Unavailable, Fault::Network)
+        );
         assert!(error.is_worth_another_try());
         assert_eq!(error.to_string(), errors[0].to_string());
-        assert!(error.to_string().contains(&lab.authority.mtls_token_url()), "{error}");
+        assert!(
+            error.to_string().contains(&lab.authority.mtls_token_url()),
+            "{error}"
+        );
     }
     assert_eq!(lab.authority.token_requests(), 1 + 4 * 2);
     lab.authority.set_weather(Weather::Fair);
@@ -86,7 +102,8 @@ async fn a_server_that_says_when_to_come_again_is_not_asked_before() {
     let source = lab.source(&lab.client()).build().unwrap();
     source.token().await.unwrap();
     lab.hands.advance(61);
-    lab.authority.set_weather(Weather::Unavailable { retry_after: 20 });
+    lab.authority
+        .set_weather(Weather::Unavailable { retry_after: 20 });
     let error = source.token().await.unwrap_err();
     assert_eq!(
         (error.kind(), error.retry_after()),

@@ -30,7 +30,12 @@ async fn a_certificate_is_replaced_under_load_and_no_call_fails() {
     let calls = Arc::new(AtomicU64::new(0));
     let callers: Vec<_> = (0..8)
         .map(|_| {
-            let (agent, done, calls, url) = (agent.clone(), done.clone(), calls.clone(), resource.origin());
+            let (agent, done, calls, url) = (
+                agent.clone(),
+                done.clone(),
+                calls.clone(),
+                resource.origin(),
+            );
             tokio::spawn(async move {
                 while !done.load(Ordering::SeqCst) {
                     ok(agent.send(get_request(&url)).await.unwrap()).await;
@@ -41,8 +46,11 @@ async fn a_certificate_is_replaced_under_load_and_no_call_fails() {
         .collect();
     let next = lab.pki.client("agent", KeyKind::P384);
     let sources: [Arc<dyn TokenSource>; 1] = [Arc::new(source.clone())];
-    replace_identity(&client, &sources, identity(&next)).await.unwrap();
-    // From the switch on, new tokens on the new certificate; the old ones go on with the old certificate.
+    replace_identity(&client, &sources, identity(&next))
+        .await
+        .unwrap();
+    // From the switch on, new tokens on the new certificate; the old ones go on with the old
+    // certificate.
     let new_token = source.token().await.unwrap();
     assert_eq!(bound_to(&new_token), next.thumbprint());
     let seen = calls.load(Ordering::SeqCst);
@@ -54,17 +62,29 @@ async fn a_certificate_is_replaced_under_load_and_no_call_fails() {
     for caller in callers {
         caller.await.unwrap();
     }
-    assert_eq!(lab.authority.token_requests(), 2, "one for each certificate");
+    assert_eq!(
+        lab.authority.token_requests(),
+        2,
+        "one for each certificate"
+    );
     let totals = client.stats().totals;
     assert_eq!(
-        (totals.failed, totals.may_have_been_processed, totals.refused),
+        (
+            totals.failed,
+            totals.may_have_been_processed,
+            totals.refused
+        ),
         (0, 0, 0)
     );
     // One for each token: its certificate has one connection.
-    assert_eq!(totals.causes, [(Cause::First, 1), (Cause::Identity, 1)].into());
+    assert_eq!(
+        totals.causes,
+        [(Cause::First, 1), (Cause::Identity, 1)].into()
+    );
 }
 
-/// The server cannot tell an opaque token's certificate from the token, and neither can the client: the source does.
+/// The server cannot tell an opaque token's certificate from the token, and neither can the client:
+/// the source does.
 #[tokio::test]
 async fn an_opaque_token_goes_on_with_the_certificate_that_it_was_issued_to() {
     let lab = Lab::with(AuthorityOptions {
@@ -100,13 +120,20 @@ async fn nothing_is_switched_if_no_token_can_be_had_for_the_next_certificate() {
     let next = Arc::new(identity(&lab.pki.client("agent", KeyKind::P256)));
     let sources: [Arc<dyn TokenSource>; 1] = [Arc::new(source.clone())];
     lab.authority.set_weather(Weather::Down);
-    replace_identity(&client, &sources, next.clone()).await.unwrap_err();
-    assert_eq!(client.identity().unwrap().thumbprint(), lab.agent.thumbprint());
+    replace_identity(&client, &sources, next.clone())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        client.identity().unwrap().thumbprint(),
+        lab.agent.thumbprint()
+    );
     assert_eq!(source.token().await.unwrap(), token);
 
     lab.authority.set_weather(Weather::Fair);
     lab.hands.advance(1);
-    replace_identity(&client, &sources, next.clone()).await.unwrap();
+    replace_identity(&client, &sources, next.clone())
+        .await
+        .unwrap();
     assert_eq!(bound_to(&source.token().await.unwrap()), next.thumbprint());
 }
 
@@ -116,7 +143,11 @@ async fn the_old_token_serves_until_there_is_one_for_a_certificate_that_came_unp
     let lab = Lab::new();
     let resource = lab.resource();
     let client = lab.client();
-    let source = lab.source(&client).resource(resource.origin()).build().unwrap();
+    let source = lab
+        .source(&client)
+        .resource(resource.origin())
+        .build()
+        .unwrap();
     let old_token = source.token().await.unwrap();
     let next = lab.pki.client("agent", KeyKind::P256);
     client.replace_identity(identity(&next)).unwrap();

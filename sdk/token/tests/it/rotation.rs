@@ -29,8 +29,15 @@ async fn a_thousand_callers_at_expiry_cost_one_token_request() {
         .into_iter()
         .map(|token| token.unwrap().unwrap())
         .collect();
-    assert!(tokens.iter().all(|token| *token == tokens[0] && *token != first));
-    assert_eq!((lab.authority.token_requests(), source.counts().requested), (2, 2));
+    assert!(
+        tokens
+            .iter()
+            .all(|token| *token == tokens[0] && *token != first)
+    );
+    assert_eq!(
+        (lab.authority.token_requests(), source.counts().requested),
+        (2, 2)
+    );
 }
 
 #[tokio::test]
@@ -38,7 +45,11 @@ async fn a_token_rotated_during_a_thousand_calls_costs_one_request_and_one_signa
     let lab = Lab::new();
     let resource = lab.resource();
     let client = lab.client();
-    let source = lab.source(&client).resource(resource.origin()).build().unwrap();
+    let source = lab
+        .source(&client)
+        .resource(resource.origin())
+        .build()
+        .unwrap();
     let agent = Authorized::new(client.clone(), source.clone(), &resource.origin()).unwrap();
     let url = format!("{}/things", resource.origin());
     let call = async || ok(agent.send(get_request(&url)).await.unwrap()).await;
@@ -64,7 +75,11 @@ async fn a_token_rotated_during_a_thousand_calls_costs_one_request_and_one_signa
     );
     assert_eq!(totals.causes, [(Cause::First, 1), (Cause::Token, 1)].into());
     assert_eq!(
-        (totals.failed, totals.may_have_been_processed, totals.refused),
+        (
+            totals.failed,
+            totals.may_have_been_processed,
+            totals.refused
+        ),
         (0, 0, 0)
     );
 }
@@ -99,7 +114,10 @@ async fn sources_that_share_an_authorization_server_share_what_was_found_out_abo
     }
     // 20 token requests, and one for the metadata.
     assert_eq!(
-        (lab.authority.token_requests(), client.stats().totals.requests),
+        (
+            lab.authority.token_requests(),
+            client.stats().totals.requests
+        ),
         (20, 21)
     );
 }

@@ -6,7 +6,9 @@ use bowline_client::AccessToken;
 use bowline_testkit::authority::Weather;
 use bowline_testkit::log::Log;
 use bowline_testkit::pki::KeyKind;
-use bowline_token::{AssertionKey, AuthorizationServer, ClientAuthentication, Exchanges, Fixed, OAuth, TokenSource};
+use bowline_token::{
+    AssertionKey, AuthorizationServer, ClientAuthentication, Exchanges, Fixed, OAuth, TokenSource,
+};
 use http::StatusCode;
 use serde_json::json;
 
@@ -47,7 +49,10 @@ async fn a_server_that_repeats_what_it_was_sent_brings_nothing_of_it_into_an_err
     ] {
         let error = settings.build().unwrap().token().await.unwrap_err();
         let shown = format!("{error} {error:?}");
-        assert!(!shown.contains("SECRET") && !shown.contains("eyJ"), "{shown}");
+        assert!(
+            !shown.contains("SECRET") && !shown.contains("eyJ"),
+            "{shown}"
+        );
         assert!(shown.contains("refused"), "{shown}");
     }
 }
@@ -77,7 +82,10 @@ async fn a_server_that_repeats_pieces_of_what_it_was_sent_brings_none_into_an_er
         .unwrap();
     let error = source.token().await.unwrap_err().to_string();
     assert!(error.contains("refused with invalid_request"), "{error}");
-    assert!(!error.contains("mF_9") && !error.contains("bIA4"), "{error}");
+    assert!(
+        !error.contains("mF_9") && !error.contains("bIA4"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -94,7 +102,8 @@ async fn debug_and_logs_show_nothing_of_tokens_and_keys() {
     lab.hands.advance(601);
     lab.authority.set_weather(Weather::Garbage);
     let error = source.token().await.unwrap_err();
-    let shown = format!("{token:?} {source:?} {fixed:?} {exchanges:?} {exchanging:?} {error:?} {client:?}");
+    let shown =
+        format!("{token:?} {source:?} {fixed:?} {exchanges:?} {exchanging:?} {error:?} {client:?}");
     let logged = log.text();
     assert!(
         logged.contains("no token could be had"),

@@ -11,7 +11,8 @@ use crate::long_task::machine::Event;
 use crate::long_task::{Cause, Kind};
 
 #[test]
-fn a_message_whose_stream_broke_before_it_told_anything_is_not_sent_again_and_the_error_says_what_that_means() {
+fn a_message_whose_stream_broke_before_it_told_anything_is_not_sent_again_and_the_error_says_what_that_means()
+ {
     for (event, may_have_been_processed) in [
         (Event::Failed(below(Below::Connection)), false),
         (Event::Failed(below(Below::Token)), false),
@@ -24,7 +25,11 @@ fn a_message_whose_stream_broke_before_it_told_anything_is_not_sent_again_and_th
         assert!(story.happens(event).is_empty());
         let error = story.error.unwrap();
         assert_eq!(error.kind(), Kind::Unanswered, "{error}");
-        assert_eq!(error.may_have_been_processed(), may_have_been_processed, "{error}");
+        assert_eq!(
+            error.may_have_been_processed(),
+            may_have_been_processed,
+            "{error}"
+        );
         assert_eq!(error.task_id(), None);
     }
 }
@@ -39,13 +44,19 @@ fn a_message_that_is_refused_is_refused() {
         let mut story = Story::sending();
         story.happens(Event::Failed(error));
         assert_eq!(story.kind(), Some(Kind::Refused));
-        assert_eq!(story.error.unwrap().may_have_been_processed(), may_have_been_processed);
+        assert_eq!(
+            story.error.unwrap().may_have_been_processed(),
+            may_have_been_processed
+        );
     }
 }
 
 #[test]
 fn a_task_that_ended_meanwhile_is_asked_for_and_told() {
-    for error in [A2AError::unsupported_operation("ended"), A2AError::task_not_found(TASK)] {
+    for error in [
+        A2AError::unsupported_operation("ended"),
+        A2AError::task_not_found(TASK),
+    ] {
         let mut story = Story::begun();
         story.cut();
         assert_eq!(story.happens(Event::Failed(error)), ["ask"]);
@@ -71,7 +82,9 @@ fn a_task_that_waits_for_somebody_and_cannot_be_subscribed_to_has_ended_for_now(
 fn a_task_that_cannot_be_subscribed_to_and_has_not_ended_is_told_as_it_is_and_then_an_error() {
     let mut story = Story::begun();
     story.cut();
-    story.happens(Event::Failed(A2AError::unsupported_operation("no streaming")));
+    story.happens(Event::Failed(A2AError::unsupported_operation(
+        "no streaming",
+    )));
     story.happens(Event::Answered(Ok(task(&[working(1)]))));
     assert_eq!(story.consumer.messages, ["m1"]);
     let error = story.error.unwrap();
@@ -84,14 +97,21 @@ fn a_task_that_cannot_be_subscribed_to_and_has_not_ended_is_told_as_it_is_and_th
 #[test]
 fn a_task_that_is_not_there_is_an_error() {
     let mut story = Story::subscribing();
-    assert_eq!(story.happens(Event::Failed(A2AError::task_not_found(TASK))), ["ask"]);
+    assert_eq!(
+        story.happens(Event::Failed(A2AError::task_not_found(TASK))),
+        ["ask"]
+    );
     story.happens(Event::Answered(Err(A2AError::task_not_found(TASK))));
     assert_eq!(story.kind(), Some(Kind::Refused));
-    assert!(!story.error.unwrap().may_have_been_processed(), "nothing was sent");
+    assert!(
+        !story.error.unwrap().may_have_been_processed(),
+        "nothing was sent"
+    );
 }
 
 #[test]
-fn a_stream_that_ends_where_the_agent_waits_for_somebody_is_the_end_and_one_that_is_cut_there_is_not() {
+fn a_stream_that_ends_where_the_agent_waits_for_somebody_is_the_end_and_one_that_is_cut_there_is_not()
+ {
     for state in [TaskState::InputRequired, TaskState::AuthRequired] {
         let mut story = Story::begun();
         story.came(told(status(state, Some(1), None)));
@@ -163,7 +183,11 @@ fn each_kind_of_failure_is_tried_again_or_is_not() {
         let mut story = Story::begun();
         let wants = story.happens(Event::Failed(below(kind)));
         assert_eq!(wants.first().map(String::as_str), cause, "{kind:?}");
-        assert_eq!(story.kind(), cause.is_none().then_some(Kind::Refused), "{kind:?}");
+        assert_eq!(
+            story.kind(),
+            cause.is_none().then_some(Kind::Refused),
+            "{kind:?}"
+        );
     }
     for (error, is_tried_again) in [
         (A2AError::internal("fell behind"), true),
@@ -172,7 +196,10 @@ fn each_kind_of_failure_is_tried_again_or_is_not() {
         (A2AError::version_not_supported("2.0"), false),
     ] {
         let mut story = Story::begun();
-        assert_eq!(!story.happens(Event::Failed(error)).is_empty(), is_tried_again);
+        assert_eq!(
+            !story.happens(Event::Failed(error)).is_empty(),
+            is_tried_again
+        );
     }
 }
 
@@ -183,7 +210,9 @@ fn http(status: u16, retry_after: Option<u64>) -> A2AError {
         answer = answer.header("retry-after", seconds);
     }
     let (head, ()) = answer.body(()).unwrap().into_parts();
-    Failure::new(Below::Status, "not now").with_head(&head).into()
+    Failure::new(Below::Status, "not now")
+        .with_head(&head)
+        .into()
 }
 
 #[test]
@@ -196,7 +225,9 @@ fn statuses_that_pass_are_waited_out_as_long_as_the_agent_says() {
     for status in [400, 404, 501] {
         let mut story = Story::begun();
         assert!(
-            story.happens(Event::Failed(http(status, Some(7)))).is_empty(),
+            story
+                .happens(Event::Failed(http(status, Some(7))))
+                .is_empty(),
             "{status}"
         );
     }
@@ -205,7 +236,11 @@ fn statuses_that_pass_are_waited_out_as_long_as_the_agent_says() {
 #[test]
 fn fruitless_tries_wait_longer_and_longer_and_are_given_up() {
     let mut story = Story::begun();
-    assert_eq!(story.cut(), ["stream_cut", "subscribe"], "the first waits for nothing");
+    assert_eq!(
+        story.cut(),
+        ["stream_cut", "subscribe"],
+        "the first waits for nothing"
+    );
     let mut pauses = Vec::new();
     while let [_, pause, _] = story.happens(Event::Failed(below(Below::Connection))) {
         pauses.push(pause.clone());
@@ -240,5 +275,9 @@ fn a_try_that_brought_only_what_was_known_is_fruitless_unless_it_was_listened_to
         assert_eq!(is_patient, listened == 30);
     }
     story.came(StreamResponse::Task(task(&[working(1)])));
-    assert_eq!(story.cut(), ["stream_cut", "subscribe"], "something new came");
+    assert_eq!(
+        story.cut(),
+        ["stream_cut", "subscribe"],
+        "something new came"
+    );
 }

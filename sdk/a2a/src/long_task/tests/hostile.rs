@@ -107,7 +107,10 @@ fn states_that_come_and_go_within_a_second_are_told_each_time() {
     heard.cut();
     heard.happens(Event::Came(StreamResponse::Task(task(&[bare(Working, 5)]))));
     heard.happens(Event::Came(bare(InputRequired, 5)));
-    assert_eq!(heard.states(), [Submitted, InputRequired, Working, InputRequired]);
+    assert_eq!(
+        heard.states(),
+        [Submitted, InputRequired, Working, InputRequired]
+    );
     assert!(matches!(heard.happens(Event::Ended)[..], [Action::Finish]));
 }
 
@@ -167,12 +170,18 @@ fn an_agent_that_has_news_at_each_subscription_and_ends_it_at_once_is_not_overru
         heard.now += Duration::from_millis(1);
         let picture = task(&[bare(TaskState::Working, at)]);
         let actions = heard.happens(Event::Came(StreamResponse::Task(picture)));
-        assert!(matches!(actions[..], [Action::Tell(TaskEvent::CaughtUp(_))]));
+        assert!(matches!(
+            actions[..],
+            [Action::Tell(TaskEvent::CaughtUp(_))]
+        ));
     }
     assert_eq!(unpaused, Patience::default().tries);
     // One that lasts makes up for those that did not.
     heard.now += Duration::from_secs(2);
-    assert!(matches!(heard.cut()[..], [Action::Tell(_), Action::Subscribe(_)]));
+    assert!(matches!(
+        heard.cut()[..],
+        [Action::Tell(_), Action::Subscribe(_)]
+    ));
 }
 
 fn subscribed(to: &[StreamResponse]) -> Seen {
@@ -195,9 +204,15 @@ fn what_is_held_back_is_told_before_there_is_too_much_of_it() {
             update.artifact.description = Some("d".repeat(1 << 20));
             StreamResponse::ArtifactUpdate(update)
         };
-        let told = (0..20).map(|_| seen.update(update()).len()).collect::<Vec<_>>();
+        let told = (0..20)
+            .map(|_| seen.update(update()).len())
+            .collect::<Vec<_>>();
         assert_eq!(told.iter().sum::<usize>(), 20, "{told:?}");
-        assert_eq!(told.last(), Some(&1), "after the first that is told, each is");
+        assert_eq!(
+            told.last(),
+            Some(&1),
+            "after the first that is told, each is"
+        );
     }
 }
 

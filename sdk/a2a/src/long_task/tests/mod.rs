@@ -1,4 +1,5 @@
-//! The machine in a small world, by story and at random; and the driver with a transport that acts an agent out.
+//! The machine in a small world, by story and at random; and the driver with a transport that acts
+//! an agent out.
 
 mod ends;
 mod hostile;

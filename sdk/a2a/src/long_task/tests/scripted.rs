@@ -1,4 +1,5 @@
-//! The driver, with a transport that acts an agent out. Time is paused: pauses and limits cost nothing and are exact.
+//! The driver, with a transport that acts an agent out. Time is paused: pauses and limits cost
+//! nothing and are exact.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -71,7 +72,11 @@ impl Scripted {
             .expect("an answer in the script")
     }
 
-    async fn stream(&self, call: String, parameters: &ServiceParams) -> Result<BoxStream<'static, Item>, A2AError> {
+    async fn stream(
+        &self,
+        call: String,
+        parameters: &ServiceParams,
+    ) -> Result<BoxStream<'static, Item>, A2AError> {
         let items = match self.answer(call, parameters) {
             Answer::Refuses(error) => return Err(error),
             Answer::Tells(items) => stream::iter(items).boxed(),
@@ -105,7 +110,8 @@ impl Stream for Noticed {
 
 impl Drop for Noticed {
     fn drop(&mut self) {
-        self.has_dropped.fetch_or(!self.has_ended, Ordering::Relaxed);
+        self.has_dropped
+            .fetch_or(!self.has_ended, Ordering::Relaxed);
     }
 }
 
@@ -130,7 +136,11 @@ impl Transport for Scripted {
             .await
     }
 
-    async fn get_task(&self, parameters: &ServiceParams, request: &GetTaskRequest) -> Result<Task, A2AError> {
+    async fn get_task(
+        &self,
+        parameters: &ServiceParams,
+        request: &GetTaskRequest,
+    ) -> Result<Task, A2AError> {
         let tenant = request.tenant.as_deref().unwrap_or("-");
         match self.answer(format!("get {} {tenant}", request.id), parameters) {
             Answer::Refuses(error) => Err(error),
@@ -139,15 +149,27 @@ impl Transport for Scripted {
         }
     }
 
-    async fn send_message(&self, _: &ServiceParams, _: &SendMessageRequest) -> Result<SendMessageResponse, A2AError> {
+    async fn send_message(
+        &self,
+        _: &ServiceParams,
+        _: &SendMessageRequest,
+    ) -> Result<SendMessageResponse, A2AError> {
         unused()
     }
 
-    async fn list_tasks(&self, _: &ServiceParams, _: &ListTasksRequest) -> Result<ListTasksResponse, A2AError> {
+    async fn list_tasks(
+        &self,
+        _: &ServiceParams,
+        _: &ListTasksRequest,
+    ) -> Result<ListTasksResponse, A2AError> {
         unused()
     }
 
-    async fn cancel_task(&self, _: &ServiceParams, _: &CancelTaskRequest) -> Result<Task, A2AError> {
+    async fn cancel_task(
+        &self,
+        _: &ServiceParams,
+        _: &CancelTaskRequest,
+    ) -> Result<Task, A2AError> {
         unused()
     }
 
@@ -219,7 +241,9 @@ fn begun() -> Item {
 
 fn task(events: &[StreamResponse]) -> Task {
     let begun = submitted(&request().message);
-    events.iter().fold(begun, |task, event| after(&task, event, true))
+    events
+        .iter()
+        .fold(begun, |task, event| after(&task, event, true))
 }
 
 /// The statuses of what is told, a reconnect as `again`.
@@ -227,7 +251,10 @@ async fn hear(task: &mut LongTask) -> Vec<String> {
     let mut heard = Vec::new();
     // Where nothing else is to happen, paused time runs on to this.
     let never = Duration::from_secs(86_400);
-    while let Some(event) = timeout(never, task.next()).await.expect("something happens") {
+    while let Some(event) = timeout(never, task.next())
+        .await
+        .expect("something happens")
+    {
         match event {
             Ok(TaskEvent::Reconnect(_)) => heard.push("again".to_owned()),
             Ok(event) => heard.extend(event.status().map(|status| format!("{:?}", status.state))),
@@ -241,20 +268,38 @@ async fn hear(task: &mut LongTask) -> Vec<String> {
 async fn a_task_is_followed_across_three_streams_with_one_message() {
     let agent = Scripted::new([
         Answer::Tells(vec![begun(), Ok(working(1)), cut()]),
-        Answer::Tells(vec![Ok(StreamResponse::Task(task(&[working(1), working(2)])))]),
+        Answer::Tells(vec![Ok(StreamResponse::Task(task(&[
+            working(1),
+            working(2),
+        ])))]),
         Answer::Refuses(A2AError::unsupported_operation("it has ended")),
         Answer::Has(Box::new(task(&[working(1), working(2), completed(3)]))),
     ]);
     let mut task = LongTask::send(agent.agent(), request(), Patience::default());
-    assert!(agent.calls().is_empty(), "nothing is sent before somebody listens");
+    assert!(
+        agent.calls().is_empty(),
+        "nothing is sent before somebody listens"
+    );
     let heard = hear(&mut task).await;
     assert_eq!(
         heard,
-        ["Submitted", "Working", "again", "Working", "again", "Completed"]
+        [
+            "Submitted",
+            "Working",
+            "again",
+            "Working",
+            "again",
+            "Completed"
+        ]
     );
     assert_eq!(
         agent.calls(),
-        ["send acme", "subscribe t acme", "subscribe t acme", "get t acme"]
+        [
+            "send acme",
+            "subscribe t acme",
+            "subscribe t acme",
+            "get t acme"
+        ]
     );
     let calls = std::mem::take(&mut *agent.calls.lock().unwrap());
     assert!(
@@ -358,12 +403,19 @@ async fn silence_is_a_break_if_the_caller_says_so() {
     let mut task = LongTask::send(agent.agent(), request(), patience);
     let error = task.next().await.unwrap().unwrap_err();
     assert_eq!(error.kind(), Kind::Unanswered);
-    assert!(error.to_string().ends_with("nothing came for too long"), "{error}");
+    assert!(
+        error.to_string().ends_with("nothing came for too long"),
+        "{error}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_last_stream_is_read_to_its_end_and_not_for_ever() {
-    let agent = Scripted::new([Answer::Tells(vec![begun(), Ok(completed(1)), Ok(working(2))])]);
+    let agent = Scripted::new([Answer::Tells(vec![
+        begun(),
+        Ok(completed(1)),
+        Ok(working(2)),
+    ])]);
     let mut task = LongTask::send(agent.agent(), request(), Patience::default());
     assert_eq!(hear(&mut task).await, ["Submitted", "Completed"]);
     assert!(!agent.has_dropped.load(Ordering::Relaxed));
@@ -378,7 +430,10 @@ async fn the_last_stream_is_read_to_its_end_and_not_for_ever() {
     // One that never lets go, and never has to be waited for, as no time-out would end.
     let more = (0..10_000).map(|_| Ok(working(2)));
     let agent = Scripted::new([Answer::Tells(
-        [begun(), Ok(completed(1))].into_iter().chain(more).collect(),
+        [begun(), Ok(completed(1))]
+            .into_iter()
+            .chain(more)
+            .collect(),
     )]);
     let mut task = LongTask::send(agent.agent(), request(), Patience::default());
     assert_eq!(hear(&mut task).await, ["Submitted", "Completed"]);
@@ -417,7 +472,10 @@ async fn over_the_sdk_s_client_its_interceptors_see_every_call_and_its_tenant_is
     };
     let mut task = LongTask::subscribe(client, request, Patience::default());
     assert_eq!(hear(&mut task).await, ["Submitted", "again", "Completed"]);
-    assert_eq!(agent.calls(), ["subscribe t other", "subscribe t other", "get t other"]);
+    assert_eq!(
+        agent.calls(),
+        ["subscribe t other", "subscribe t other", "get t other"]
+    );
     let seen = seen.lock().unwrap();
     assert_eq!(
         *seen,

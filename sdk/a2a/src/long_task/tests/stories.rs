@@ -66,12 +66,16 @@ fn an_update_that_comes_twice_while_nothing_broke_is_the_agent_s_word_and_is_tol
 }
 
 #[test]
-fn a_status_without_time_or_message_is_not_told_again_after_a_reconnect_and_says_nothing_of_what_is_held_back() {
+fn a_status_without_time_or_message_is_not_told_again_after_a_reconnect_and_says_nothing_of_what_is_held_back()
+ {
     let mut story = Story::begun();
     story.came(told(status(TaskState::Working, None, None)));
     story.cut();
     let bare = || told(status(TaskState::Working, None, None));
-    story.came(StreamResponse::Task(task(&[bare(), pieces("a", false, &["x", "y"])])));
+    story.came(StreamResponse::Task(task(&[
+        bare(),
+        pieces("a", false, &["x", "y"]),
+    ])));
     assert_eq!(story.came(pieces("a", false, &["x"])), 0);
     assert_eq!(story.came(bare()), 0);
     assert_eq!(
@@ -86,9 +90,16 @@ fn a_part_like_one_that_was_missed_waits_for_the_next_update_and_is_told() {
     let mut story = Story::begun();
     story.came(pieces("a", false, &["the"]));
     story.cut();
-    let missed = [pieces("a", false, &["the"]), pieces("a", true, &["cat", "and"])];
+    let missed = [
+        pieces("a", false, &["the"]),
+        pieces("a", true, &["cat", "and"]),
+    ];
     story.came(StreamResponse::Task(task(&missed)));
-    assert_eq!(story.came(pieces("a", true, &["cat"])), 0, "it may have been missed");
+    assert_eq!(
+        story.came(pieces("a", true, &["cat"])),
+        0,
+        "it may have been missed"
+    );
     assert_eq!(
         story.came(pieces("a", true, &["sat"])),
         2,
@@ -155,7 +166,10 @@ fn what_an_agent_that_stamps_nothing_says_again_is_put_right_before_the_end() {
 
 #[test]
 fn the_end_is_told_even_if_the_task_cannot_be_asked_for() {
-    for answer in [Event::Answered(Err(below(Below::Connection))), Event::Silent] {
+    for answer in [
+        Event::Answered(Err(below(Below::Connection))),
+        Event::Silent,
+    ] {
         let mut story = Story::begun();
         story.cut();
         story.came(StreamResponse::Task(task(&[pieces("a", false, &["x"])])));
@@ -186,8 +200,14 @@ fn a_status_that_was_overtaken_while_nobody_listened_is_not_told_after_the_one_t
     story.cut();
     story.came(StreamResponse::Task(task(&[working(1), working(5)])));
     // Neither kept nor with a message: its time alone tells.
-    assert_eq!(story.came(told(status(TaskState::Working, Some(3), None))), 0);
-    assert_eq!(story.came(told(status(TaskState::Working, Some(6), None))), 1);
+    assert_eq!(
+        story.came(told(status(TaskState::Working, Some(3), None))),
+        0
+    );
+    assert_eq!(
+        story.came(told(status(TaskState::Working, Some(6), None))),
+        1
+    );
 }
 
 #[test]
@@ -205,7 +225,11 @@ fn what_the_agent_said_with_a_status_that_was_overtaken_is_told_once_and_the_sta
     assert_eq!(story.came(with_message(3, "m3")), 1);
     assert_eq!(story.came(with_message(3, "m3")), 0);
     assert_eq!(story.came(with_message(5, "m5")), 0);
-    assert_eq!(story.states().len(), statuses, "the task stands where it stood");
+    assert_eq!(
+        story.states().len(),
+        statuses,
+        "the task stands where it stood"
+    );
     assert_eq!(story.came(with_message(6, "m6")), 1);
     assert_eq!(story.consumer.messages, ["m1", "m5", "m3", "m6"]);
 }

@@ -54,13 +54,16 @@ impl Story {
         }
     }
 
-    /// What is wanted then: `subscribe`, `ask`, a pause in milliseconds. How many things are told, without reconnects, is noted.
+    /// What is wanted then: `subscribe`, `ask`, a pause in milliseconds. How many things are told,
+    /// without reconnects, is noted.
     pub(super) fn happens(&mut self, event: Event) -> &[String] {
         self.wants.clear();
         self.told = 0;
         for action in self.machine.handle(self.now, 1.0, event) {
             match action {
-                Action::Tell(TaskEvent::Reconnect(reconnect)) => self.wants.push(reconnect.cause.name().to_owned()),
+                Action::Tell(TaskEvent::Reconnect(reconnect)) => {
+                    self.wants.push(reconnect.cause.name().to_owned())
+                }
                 Action::Tell(event) => {
                     self.told += 1;
                     self.consumer.hear(&event);
@@ -93,7 +96,11 @@ impl Story {
     }
 
     pub(super) fn texts(&self, artifact: &str) -> Vec<&str> {
-        let artifacts = self.consumer.artifacts.iter().filter(|a| a.artifact_id == artifact);
+        let artifacts = self
+            .consumer
+            .artifacts
+            .iter()
+            .filter(|a| a.artifact_id == artifact);
         artifacts
             .flat_map(|a| a.parts.iter().filter_map(Part::as_text))
             .collect()

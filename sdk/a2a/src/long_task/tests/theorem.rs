@@ -1,4 +1,5 @@
-//! Random tasks, random cuts: whatever the connections do, each thing is told once and in order, and the end is the end.
+//! Random tasks, random cuts: whatever the connections do, each thing is told once and in order,
+//! and the end is the end.
 
 use std::time::{Duration, Instant};
 
@@ -136,7 +137,8 @@ struct Stage<'a> {
     now: Instant,
     weather: std::vec::IntoIter<Weather>,
     consumer: Consumer,
-    /// Places in the life whose statuses must have been told: they came, or were the current one in a task that came.
+    /// Places in the life whose statuses must have been told: they came, or were the current one in
+    /// a task that came.
     due: Vec<usize>,
     tries_in_a_row: u32,
     most_tries_in_a_row: u32,
@@ -168,8 +170,15 @@ impl<'a> Stage<'a> {
     fn run(&mut self) {
         let mut weather = self.calm();
         let mut happened = 0;
-        let mut wants = self.happens(Event::Came(StreamResponse::Task(self.life.tasks[0].clone())));
-        wants = self.live(wants, &mut happened, weather.lasts.saturating_sub(1), &weather);
+        let mut wants = self.happens(Event::Came(StreamResponse::Task(
+            self.life.tasks[0].clone(),
+        )));
+        wants = self.live(
+            wants,
+            &mut happened,
+            weather.lasts.saturating_sub(1),
+            &weather,
+        );
         while let Some(want) = wants {
             wants = match want {
                 Want::Task => {
@@ -204,7 +213,12 @@ impl<'a> Stage<'a> {
         })
     }
 
-    fn subscribed(&mut self, heard: usize, happened: &mut usize, weather: &Weather) -> Option<Want> {
+    fn subscribed(
+        &mut self,
+        heard: usize,
+        happened: &mut usize,
+        weather: &Weather,
+    ) -> Option<Want> {
         if *happened == self.life.events.len() {
             let error = A2AError::unsupported_operation("it has ended");
             return self.happens(Event::Failed(error));
@@ -215,7 +229,9 @@ impl<'a> Stage<'a> {
         }
         lasts -= 1;
         self.due.extend(self.last_status(*happened));
-        let mut wants = self.happens(Event::Came(StreamResponse::Task(self.life.tasks[*happened].clone())));
+        let mut wants = self.happens(Event::Came(StreamResponse::Task(
+            self.life.tasks[*happened].clone(),
+        )));
         let again = weather.again.min(*happened - heard);
         for place in *happened - again..*happened {
             if wants.is_some() || self.end.is_some() {
@@ -231,7 +247,13 @@ impl<'a> Stage<'a> {
     }
 
     /// Events come as they happen, until the stream breaks.
-    fn live(&mut self, wants: Option<Want>, happened: &mut usize, lasts: usize, weather: &Weather) -> Option<Want> {
+    fn live(
+        &mut self,
+        wants: Option<Want>,
+        happened: &mut usize,
+        lasts: usize,
+        weather: &Weather,
+    ) -> Option<Want> {
         let mut wants = wants;
         let until = happened.saturating_add(lasts).min(self.life.events.len());
         while *happened < until && wants.is_none() && self.end.is_none() {
@@ -310,7 +332,11 @@ impl<'a> Stage<'a> {
         if is_news {
             self.tries_in_a_row = 0;
         }
-        let has_ended = self.consumer.statuses.last().is_some_and(|s| s.state.is_terminal());
+        let has_ended = self
+            .consumer
+            .statuses
+            .last()
+            .is_some_and(|s| s.state.is_terminal());
         assert!(!has_ended, "{event:?} comes after the end");
         self.consumer.hear(event);
     }
@@ -323,14 +349,20 @@ enum Want {
 
 fn deed() -> impl Strategy<Value = Deed> {
     prop_oneof![
-        (any::<u8>(), any::<bool>()).prop_map(|(state, has_message)| Deed::Status { state, has_message }),
-        (any::<u8>(), prop::bool::weighted(0.85), vec(any::<u8>(), 1..3)).prop_map(|(artifact, append, letters)| {
-            Deed::Piece {
-                artifact,
-                append,
-                letters,
-            }
-        }),
+        (any::<u8>(), any::<bool>())
+            .prop_map(|(state, has_message)| Deed::Status { state, has_message }),
+        (
+            any::<u8>(),
+            prop::bool::weighted(0.85),
+            vec(any::<u8>(), 1..3)
+        )
+            .prop_map(|(artifact, append, letters)| {
+                Deed::Piece {
+                    artifact,
+                    append,
+                    letters,
+                }
+            }),
     ]
 }
 
@@ -354,8 +386,8 @@ fn manner(is_varied: bool) -> impl Strategy<Value = Manner> {
     })
 }
 
-/// An agent that neither keeps messages nor stamps statuses does not send any again, and of an artifact that is replaced, no more
-/// than the last update comes again.
+/// An agent that neither keeps messages nor stamps statuses does not send any again, and of an
+/// artifact that is replaced, no more than the last update comes again.
 fn leave_out_what_nobody_can_tell(manner: Manner, deeds: &mut [Deed], weather: &mut [Weather]) {
     if !manner.keeps && !manner.stamps {
         weather.iter_mut().for_each(|weather| weather.again = 0);
@@ -374,7 +406,8 @@ fn sent() -> Message {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Each status that there was to hear, once and in order; each message that is kept; each part; and the end, last.
+    /// Each status that there was to hear, once and in order; each message that is kept; each part;
+    /// and the end, last.
     #[test]
     fn each_thing_is_told_once_and_in_order_whatever_the_cuts(
         manner in manner(true),
@@ -427,7 +460,8 @@ proptest! {
         }
     }
 
-    /// However long the agent is away, there are so many tries in a row and no more, and then an error.
+    /// However long the agent is away, there are so many tries in a row and no more, and then an
+    /// error.
     #[test]
     fn tries_that_bring_nothing_are_bounded(
         deeds in vec(deed(), 0..6),
@@ -454,8 +488,7 @@ proptest! {
 
 /// Where in the life a status was said: by its message or its time, which no other has.
 fn place(life: &Life, status: &a2a::TaskStatus) -> usize {
-    let is_it =
-        |event: &StreamResponse| matches!(event, StreamResponse::StatusUpdate(update) if update.status == *status);
+    let is_it = |event: &StreamResponse| matches!(event, StreamResponse::StatusUpdate(update) if update.status == *status);
     life.events
         .iter()
         .position(is_it)

@@ -1,8 +1,9 @@
-//! Events to build tasks of, an agent that keeps a task as the official SDKs do, and a consumer that believes what it is told.
+//! Events to build tasks of, an agent that keeps a task as the official SDKs do, and a consumer
+//! that believes what it is told.
 
 use a2a::{
-    Artifact, Message, Part, Role, StreamResponse, Task, TaskArtifactUpdateEvent, TaskState, TaskStatus,
-    TaskStatusUpdateEvent,
+    Artifact, Message, Part, Role, StreamResponse, Task, TaskArtifactUpdateEvent, TaskState,
+    TaskStatus, TaskStatusUpdateEvent,
 };
 
 use crate::long_task::{CaughtUp, TaskEvent};
@@ -17,8 +18,11 @@ pub(super) fn message(id: &str) -> Message {
 
 /// A status at a second, if at all, with a message, if any.
 pub(super) fn status(state: TaskState, at: Option<i64>, id: Option<&str>) -> TaskStatus {
-    let at =
-        at.map(|second| serde_json::from_value(format!("2026-01-01T00:{:02}:{:02}Z", second / 60, second % 60).into()));
+    let at = at.map(|second| {
+        serde_json::from_value(
+            format!("2026-01-01T00:{:02}:{:02}Z", second / 60, second % 60).into(),
+        )
+    });
     TaskStatus {
         state,
         message: id.map(message),
@@ -36,7 +40,11 @@ pub(super) fn told(status: TaskStatus) -> StreamResponse {
 }
 
 pub(super) fn working(at: i64) -> StreamResponse {
-    told(status(TaskState::Working, Some(at), Some(&format!("m{at}"))))
+    told(status(
+        TaskState::Working,
+        Some(at),
+        Some(&format!("m{at}")),
+    ))
 }
 
 pub(super) fn completed(at: i64) -> StreamResponse {
@@ -73,7 +81,8 @@ pub(super) fn submitted(sent: &Message) -> Task {
     }
 }
 
-/// The task after an event. `keeps`: the status's message moves to the history, as with the Python SDK; the Rust SDK drops it.
+/// The task after an event. `keeps`: the status's message moves to the history, as with the Python
+/// SDK; the Rust SDK drops it.
 pub(super) fn after(task: &Task, event: &StreamResponse, keeps: bool) -> Task {
     let mut task = task.clone();
     match event {
@@ -82,7 +91,9 @@ pub(super) fn after(task: &Task, event: &StreamResponse, keeps: bool) -> Task {
             let message = before.message.filter(|_| keeps);
             task.history.get_or_insert_default().extend(message);
         }
-        StreamResponse::ArtifactUpdate(update) => apply(task.artifacts.get_or_insert_default(), update),
+        StreamResponse::ArtifactUpdate(update) => {
+            apply(task.artifacts.get_or_insert_default(), update)
+        }
         other => panic!("{other:?} changes no task"),
     }
     task
@@ -90,8 +101,13 @@ pub(super) fn after(task: &Task, event: &StreamResponse, keeps: bool) -> Task {
 
 fn apply(artifacts: &mut Vec<Artifact>, update: &TaskArtifactUpdateEvent) {
     let id = &update.artifact.artifact_id;
-    match artifacts.iter_mut().find(|artifact| artifact.artifact_id == *id) {
-        Some(artifact) if update.append == Some(true) => artifact.parts.extend(update.artifact.parts.clone()),
+    match artifacts
+        .iter_mut()
+        .find(|artifact| artifact.artifact_id == *id)
+    {
+        Some(artifact) if update.append == Some(true) => {
+            artifact.parts.extend(update.artifact.parts.clone())
+        }
         Some(artifact) => *artifact = update.artifact.clone(),
         None => artifacts.push(update.artifact.clone()),
     }
@@ -122,14 +138,23 @@ impl Consumer {
     fn catch_up(&mut self, caught_up: &CaughtUp) {
         self.messages
             .extend(caught_up.messages.iter().map(|m| m.message_id.clone()));
-        caught_up.status.iter().for_each(|status| self.status(status));
-        caught_up.artifacts.iter().for_each(|update| self.artifact(update));
+        caught_up
+            .status
+            .iter()
+            .for_each(|status| self.status(status));
+        caught_up
+            .artifacts
+            .iter()
+            .for_each(|update| self.artifact(update));
         let of_task = caught_up.task.artifacts.as_deref().unwrap_or_default();
         assert!(
             self.artifacts.len() >= of_task.len()
-                && of_task.iter().all(|of_task| self.artifacts.iter().any(|heard| {
-                    heard.artifact_id == of_task.artifact_id && heard.parts.starts_with(&of_task.parts)
-                })),
+                && of_task
+                    .iter()
+                    .all(|of_task| self.artifacts.iter().any(|heard| {
+                        heard.artifact_id == of_task.artifact_id
+                            && heard.parts.starts_with(&of_task.parts)
+                    })),
             "who is caught up has what the task has, and what it may have lost: {:?}, {of_task:?}",
             self.artifacts
         );

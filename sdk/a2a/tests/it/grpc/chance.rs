@@ -74,8 +74,8 @@ fn end() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Nothing panics or hangs; an error is the last item; and only what ended with success, and whole, ends without
-    /// one.
+    /// Nothing panics or hangs; an error is the last item; and only what ended with success, and
+    /// whole, ends without one.
     #[test]
     fn a_stream_ends_quietly_only_if_its_status_is_success(parts in vec(octets(), 0..5), end in end()) {
         let succeeds = match &end {

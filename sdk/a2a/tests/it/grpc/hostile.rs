@@ -17,7 +17,9 @@ pub(super) async fn both(steps: Vec<Step>) -> (A2AError, Vec<A2AError>, usize) {
     let peer = ScriptedPeer::start(steps).await;
     let transport = transport(&*plain_transports(peer.origin()).grpc(), peer.origin()).await;
     let transport = transport.unwrap();
-    let error = get_task(&*transport, &ServiceParams::new()).await.unwrap_err();
+    let error = get_task(&*transport, &ServiceParams::new())
+        .await
+        .unwrap_err();
     let told = subscribed(&*transport).await;
     let events = told.iter().filter(|told| told.is_ok()).count();
     assert!(
@@ -35,7 +37,12 @@ async fn what_is_no_grpc_is_told_as_what_it_is() {
         head.extend(more);
         Step::Head(status, head)
     };
-    let challenge = || fields([("www-authenticate", r#"Bearer realm="agents""#), ("retry-after", "7")]);
+    let challenge = || {
+        fields([
+            ("www-authenticate", r#"Bearer realm="agents""#),
+            ("retry-after", "7"),
+        ])
+    };
     let html = || Step::Data(b"<html>no</html>".to_vec());
     for (steps, kind, status, says) in [
         (
@@ -77,13 +84,21 @@ async fn what_is_no_grpc_is_told_as_what_it_is() {
             "an HTML page",
         ),
         (
-            vec![head(200, "application/grpc-web+proto", challenge()), html(), Step::End],
+            vec![
+                head(200, "application/grpc-web+proto", challenge()),
+                html(),
+                Step::End,
+            ],
             Kind::NotA2a,
             200,
             "grpc-web",
         ),
         (
-            vec![head(200, "application/grpc+json", challenge()), html(), Step::End],
+            vec![
+                head(200, "application/grpc+json", challenge()),
+                html(),
+                Step::End,
+            ],
             Kind::NotA2a,
             200,
             "grpc+json",
@@ -95,9 +110,21 @@ async fn what_is_no_grpc_is_told_as_what_it_is() {
         for error in [&error, &errors[0]] {
             let failure = failure(error);
             assert_eq!(failure.kind(), kind, "{shown}");
-            assert_eq!(failure.status().map(|status| status.as_u16()), Some(status), "{shown}");
-            assert_eq!(failure.www_authenticate(), [r#"Bearer realm="agents""#], "{shown}");
-            assert_eq!(failure.retry_after().map(|pause| pause.as_secs()), Some(7), "{shown}");
+            assert_eq!(
+                failure.status().map(|status| status.as_u16()),
+                Some(status),
+                "{shown}"
+            );
+            assert_eq!(
+                failure.www_authenticate(),
+                [r#"Bearer realm="agents""#],
+                "{shown}"
+            );
+            assert_eq!(
+                failure.retry_after().map(|pause| pause.as_secs()),
+                Some(7),
+                "{shown}"
+            );
             assert!(failure.to_string().contains(says), "{failure}");
             assert!(!failure.to_string().contains("grpc-status"), "{failure}");
             let denied = matches!(kind, Kind::Unauthorized | Kind::Forbidden);
@@ -159,7 +186,16 @@ async fn an_answer_that_ends_with_success_has_ended() {
     for (steps, events) in [
         (vec![grpc_head(), ok()], 0),
         (vec![grpc_head(), message(EVENT), ok()], 1),
-        (vec![grpc_head(), message(EVENT), message(EVENT), ok(), Step::Goaway], 2),
+        (
+            vec![
+                grpc_head(),
+                message(EVENT),
+                message(EVENT),
+                ok(),
+                Step::Goaway,
+            ],
+            2,
+        ),
         (
             vec![Step::HeadOnly(
                 200,
@@ -186,7 +222,13 @@ async fn an_answer_that_ends_with_success_has_ended() {
         let peer = ScriptedPeer::start(vec![head, message(TASK), ok()]).await;
         let transports = plain_transports(peer.origin());
         let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
-        assert_eq!(get_task(&*transport, &ServiceParams::new()).await.unwrap().id, "t");
+        assert_eq!(
+            get_task(&*transport, &ServiceParams::new())
+                .await
+                .unwrap()
+                .id,
+            "t"
+        );
     }
 }
 
@@ -195,10 +237,16 @@ async fn messages_that_are_none_are_not_a2a() {
     let compressed = || Step::Data(vec![1, 0, 0, 0, 1, 7]);
     let encoded = Step::Head(
         200,
-        fields([("content-type", "application/grpc"), ("grpc-encoding", "gzip")]),
+        fields([
+            ("content-type", "application/grpc"),
+            ("grpc-encoding", "gzip"),
+        ]),
     );
     for (steps, says) in [
-        (vec![grpc_head(), message(&[0xff; 9]), ok()], "no message of A2A"),
+        (
+            vec![grpc_head(), message(&[0xff; 9]), ok()],
+            "no message of A2A",
+        ),
         (vec![grpc_head(), compressed(), ok()], "compress"),
         (vec![encoded, compressed(), ok()], "gzip"),
         (
@@ -238,14 +286,21 @@ async fn messages_that_are_none_are_not_a2a() {
         Step::End,
     ])
     .await;
-    assert_eq!((failure(&errors[0]).kind(), errors.len(), events), (Kind::NotA2a, 1, 1));
+    assert_eq!(
+        (failure(&errors[0]).kind(), errors.len(), events),
+        (Kind::NotA2a, 1, 1)
+    );
 }
 
 #[tokio::test]
 async fn what_is_too_long_is_said_to_be_before_it_comes() {
     let announced = |octets: u32| Step::Data([&[0][..], &octets.to_be_bytes()].concat());
     for (octets, then, kinds) in [
-        (1 << 20, Step::End, [Kind::MayHaveBeenProcessed, Kind::StreamCut]),
+        (
+            1 << 20,
+            Step::End,
+            [Kind::MayHaveBeenProcessed, Kind::StreamCut],
+        ),
         ((1 << 20) + 1, Step::UntilReset, [Kind::TooLong; 2]),
         (u32::MAX, Step::UntilReset, [Kind::TooLong; 2]),
     ] {
@@ -254,13 +309,21 @@ async fn what_is_too_long_is_said_to_be_before_it_comes() {
             .longest_answer(1 << 20)
             .longest_event(1 << 20);
         let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
-        let error = get_task(&*transport, &ServiceParams::new()).await.unwrap_err();
+        let error = get_task(&*transport, &ServiceParams::new())
+            .await
+            .unwrap_err();
         let events = subscribed(&*transport).await;
-        let told = [failure(&error).kind(), failure(events[0].as_ref().unwrap_err()).kind()];
+        let told = [
+            failure(&error).kind(),
+            failure(events[0].as_ref().unwrap_err()).kind(),
+        ];
         assert_eq!((told, events.len()), (kinds, 1), "{octets}");
         if kinds == [Kind::TooLong; 2] {
             let seen = peer.until(|seen| seen.resets.len() == 2).await;
-            assert_eq!((seen.resets, seen.connections), (vec![Reason::CANCEL; 2], 1));
+            assert_eq!(
+                (seen.resets, seen.connections),
+                (vec![Reason::CANCEL; 2], 1)
+            );
         }
     }
     // To each its own limit.
@@ -273,9 +336,14 @@ async fn what_is_too_long_is_said_to_be_before_it_comes() {
             .longest_answer(answer)
             .longest_event(event);
         let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
-        let error = get_task(&*transport, &ServiceParams::new()).await.unwrap_err();
+        let error = get_task(&*transport, &ServiceParams::new())
+            .await
+            .unwrap_err();
         let events = subscribed(&*transport).await;
-        let told = [failure(&error).kind(), failure(events[0].as_ref().unwrap_err()).kind()];
+        let told = [
+            failure(&error).kind(),
+            failure(events[0].as_ref().unwrap_err()).kind(),
+        ];
         assert_eq!(told, kinds);
     }
     // More than tonic takes of itself, and less than we do.
@@ -286,7 +354,11 @@ async fn what_is_too_long_is_said_to_be_before_it_comes() {
     let transports = plain_transports(peer.origin());
     let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
     assert_eq!(
-        get_task(&*transport, &ServiceParams::new()).await.unwrap().id.len(),
+        get_task(&*transport, &ServiceParams::new())
+            .await
+            .unwrap()
+            .id
+            .len(),
         5 << 20
     );
 }
@@ -334,7 +406,14 @@ async fn an_empty_message_is_no_result_and_no_event() {
     for kind in [0x0a, 0x1a, 0x22] {
         let (_, errors, events) = both(empty(&[kind, 0])).await;
         assert_eq!(events, 0);
-        assert_eq!(failure(&errors[0]).kind(), Kind::NotA2a, "{kind}: {errors:?}");
-        assert!(errors[0].message.contains("without a task's id"), "{errors:?}");
+        assert_eq!(
+            failure(&errors[0]).kind(),
+            Kind::NotA2a,
+            "{kind}: {errors:?}"
+        );
+        assert!(
+            errors[0].message.contains("without a task's id"),
+            "{errors:?}"
+        );
     }
 }

@@ -28,7 +28,9 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) fn open() -> Self {
-        Self::open_with(CyclingOptions::default(), |origin| agent(Echo::default(), card(origin)))
+        Self::open_with(CyclingOptions::default(), |origin| {
+            agent(Echo::default(), card(origin))
+        })
     }
 
     pub(crate) fn open_with(options: CyclingOptions, agent: impl FnOnce(&str) -> Router) -> Self {
@@ -47,7 +49,9 @@ impl House {
         });
         let server = CyclingServer::start_with(&pki, options, |origin| {
             let layer = BindingLayer::new(believer).origins([origin.parse().unwrap()]);
-            agent(origin).layer(layer.policy(Policy::Require)).layer(record)
+            agent(origin)
+                .layer(layer.policy(Policy::Require))
+                .layer(record)
         });
         Self {
             server,
@@ -70,7 +74,9 @@ impl House {
     }
 
     pub(crate) async fn transport(&self, transports: &Transports) -> Box<dyn Transport> {
-        transport(&*transports.grpc(), &self.authority()).await.unwrap()
+        transport(&*transports.grpc(), &self.authority())
+            .await
+            .unwrap()
     }
 
     /// `localhost` and the port: a gRPC interface's URL.
@@ -93,13 +99,19 @@ impl House {
 }
 
 /// A transport to the gRPC interface at `url`.
-pub(crate) async fn transport(factory: &dyn TransportFactory, url: &str) -> Result<Box<dyn Transport>, A2AError> {
+pub(crate) async fn transport(
+    factory: &dyn TransportFactory,
+    url: &str,
+) -> Result<Box<dyn Transport>, A2AError> {
     let interface = AgentInterface::new(url, TRANSPORT_PROTOCOL_GRPC);
-    factory.create(&card("https://unused.example"), &interface).await
+    factory
+        .create(&card("https://unused.example"), &interface)
+        .await
 }
 
 fn claims(name: &str, certificate: Thumbprint) -> Value {
-    let cnf = json!({ "x5t#S256": certificate.to_string(), "tls_exp": bowline_proof::EXPORTER_LABEL });
+    let cnf =
+        json!({ "x5t#S256": certificate.to_string(), "tls_exp": bowline_proof::EXPORTER_LABEL });
     json!({ "sub": name, "cnf": cnf })
 }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use a2a::{Message, Part, Role, SendMessageRequest, SendMessageResponse, StreamResponse, error_code};
+use a2a::{
+    Message, Part, Role, SendMessageRequest, SendMessageResponse, StreamResponse, error_code,
+};
 use a2a_client::{ServiceParams, Transport};
 use a2a_grpc::GrpcTransportFactory;
 use bowline_a2a::{Failure, Kind, Transports, operation};
@@ -34,7 +36,9 @@ fn says(text: &str) -> SendMessageRequest {
 
 /// What the agent makes of a text.
 async fn echoed(transport: &dyn Transport, params: &ServiceParams, text: &str) -> String {
-    let answer = crate::soon(transport.send_message(params, &says(text))).await.unwrap();
+    let answer = crate::soon(transport.send_message(params, &says(text)))
+        .await
+        .unwrap();
     let SendMessageResponse::Task(task) = answer else {
         panic!("the agent answers with a task: {answer:?}")
     };
@@ -75,7 +79,10 @@ async fn every_call_gets_what_the_stock_transport_gets_for_one_connection_and_on
     .await;
     assert_eq!(differences(&stock, &ours), [""; 0], "behind BindingLayer");
     let totals = client.stats().totals;
-    assert_eq!((client.stats().connections_opened, totals.signatures()), (1, 1));
+    assert_eq!(
+        (client.stats().connections_opened, totals.signatures()),
+        (1, 1)
+    );
     assert!(
         totals.requests > 11 && totals.with_proof == totals.requests,
         "{totals:?}"
@@ -95,7 +102,10 @@ async fn service_parameters_are_metadata_with_all_their_values() {
         .transport(&house.transports(&client).token(house.token("a")))
         .await;
     let given = params([
-        ("A2A-Extensions", &["https://one.example", "https://two.example"]),
+        (
+            "A2A-Extensions",
+            &["https://one.example", "https://two.example"],
+        ),
         ("x-one", &["1"]),
     ]);
     for (name, value) in [
@@ -104,12 +114,17 @@ async fn service_parameters_are_metadata_with_all_their_values() {
         ("a2a-version", a2a::VERSION),
         ("x-none", "none"),
     ] {
-        assert_eq!(echoed(&*transport, &given, &format!("parameter {name}")).await, value);
+        assert_eq!(
+            echoed(&*transport, &given, &format!("parameter {name}")).await,
+            value
+        );
     }
     // One entry, as A2A wants it (§10.2).
     let peer = ScriptedPeer::start(vec![grpc_head(), message(TASK), ok()]).await;
     let transports = plain_transports(peer.origin());
-    let transport = super::transport(&*transports.grpc(), peer.origin()).await.unwrap();
+    let transport = super::transport(&*transports.grpc(), peer.origin())
+        .await
+        .unwrap();
     get_task(&*transport, &given).await.unwrap();
     let fields = &peer.seen().requests[0];
     assert_eq!(fields.get_all("a2a-extensions").iter().count(), 1);
@@ -140,7 +155,9 @@ async fn what_is_not_the_caller_s_to_say_is_refused_before_anything_is_sent() {
         "no name",
         ":path",
     ] {
-        let error = get_task(&*transport, &params([(name, &["secret"])])).await.unwrap_err();
+        let error = get_task(&*transport, &params([(name, &["secret"])]))
+            .await
+            .unwrap_err();
         let failure = failure(&error);
         assert_eq!(
             (failure.kind(), failure.fault()),
@@ -150,7 +167,9 @@ async fn what_is_not_the_caller_s_to_say_is_refused_before_anything_is_sent() {
         assert!(!failure.may_have_been_processed() && !format!("{error:?}").contains("secret"));
     }
     assert_eq!(peer.seen().requests.len(), 0);
-    get_task(&*transport, &params([("x-octets", &["fine"])])).await.unwrap();
+    get_task(&*transport, &params([("x-octets", &["fine"])]))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -158,7 +177,9 @@ async fn a_challenge_is_answered_by_one_more_request_and_a_refused_token_replace
     let house = House::open();
     // Nothing says what an opaque token is bound to, before the agent does.
     let client = house.client();
-    let transports = house.transports(&client).token(AccessToken::new("opaque").unwrap());
+    let transports = house
+        .transports(&client)
+        .token(AccessToken::new("opaque").unwrap());
     let transport = house.transport(&transports).await;
     for (call, requests) in [("first", 2), ("second", 3)] {
         assert_eq!(echoed(&*transport, &ServiceParams::new(), call).await, call);
@@ -172,18 +193,30 @@ async fn a_challenge_is_answered_by_one_more_request_and_a_refused_token_replace
         AccessToken::new("stale").unwrap(),
         house.token("fresh"),
     ]));
-    let transport = house.transport(&house.transports(&client).source(source.clone())).await;
-    assert_eq!(echoed(&*transport, &ServiceParams::new(), "again").await, "again");
+    let transport = house
+        .transport(&house.transports(&client).source(source.clone()))
+        .await;
+    assert_eq!(
+        echoed(&*transport, &ServiceParams::new(), "again").await,
+        "again"
+    );
     assert_eq!(source.refused.load(Ordering::Relaxed), 1);
     assert_eq!(house.server.counts().requests, before + 2);
 
     // And where there is no other.
     let stale = AccessToken::new("stale").unwrap();
-    let transport = house.transport(&house.transports(&client).token(stale)).await;
-    let error = get_task(&*transport, &ServiceParams::new()).await.unwrap_err();
+    let transport = house
+        .transport(&house.transports(&client).token(stale))
+        .await;
+    let error = get_task(&*transport, &ServiceParams::new())
+        .await
+        .unwrap_err();
     let failure = failure(&error);
     assert_eq!(failure.kind(), Kind::Unauthorized);
-    assert!(failure.www_authenticate()[0].contains("invalid_token"), "{failure:?}");
+    assert!(
+        failure.www_authenticate()[0].contains("invalid_token"),
+        "{failure:?}"
+    );
 }
 
 #[tokio::test]
@@ -198,11 +231,22 @@ async fn calls_of_a_method_can_be_proved_one_by_one() {
     let transport = house.transport(&transports).await;
     for n in 1..=3 {
         echoed(&*transport, &ServiceParams::new(), "x").await;
-        let error = get_task(&*transport, &ServiceParams::new()).await.unwrap_err();
-        assert_eq!((error.code, Failure::of(&error)), (error_code::TASK_NOT_FOUND, None));
+        let error = get_task(&*transport, &ServiceParams::new())
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (error.code, Failure::of(&error)),
+            (error_code::TASK_NOT_FOUND, None)
+        );
         let operations = client.stats().operations;
-        assert_eq!(operations[&operation::GRPC.of("SendMessage")].per_request_claims, n);
-        assert_eq!(operations[&operation::GRPC.of("GetTask")].per_request_claims, 0);
+        assert_eq!(
+            operations[&operation::GRPC.of("SendMessage")].per_request_claims,
+            n
+        );
+        assert_eq!(
+            operations[&operation::GRPC.of("GetTask")].per_request_claims,
+            0
+        );
     }
 }
 
@@ -210,7 +254,9 @@ async fn calls_of_a_method_can_be_proved_one_by_one() {
 async fn a_stream_that_is_dropped_is_cancelled_at_once_and_its_connection_lives_on() {
     let peer = ScriptedPeer::start(vec![grpc_head(), message(EVENT), Step::UntilReset]).await;
     let transports = plain_transports(peer.origin());
-    let transport = super::transport(&*transports.grpc(), peer.origin()).await.unwrap();
+    let transport = super::transport(&*transports.grpc(), peer.origin())
+        .await
+        .unwrap();
     for n in 1..=2 {
         let mut events = subscribe(&*transport).await.unwrap();
         assert!(matches!(
@@ -219,18 +265,26 @@ async fn a_stream_that_is_dropped_is_cancelled_at_once_and_its_connection_lives_
         ));
         drop(events);
         let seen = peer.until(|seen| seen.resets.len() == n).await;
-        assert_eq!((seen.resets, seen.connections), (vec![Reason::CANCEL; n], 1));
+        assert_eq!(
+            (seen.resets, seen.connections),
+            (vec![Reason::CANCEL; n], 1)
+        );
     }
     // And so is one that has failed: nothing is left of it.
     let bad = ScriptedPeer::start(vec![grpc_head(), message(&[0xff]), Step::UntilReset]).await;
     let transports = plain_transports(bad.origin());
-    let transport = super::transport(&*transports.grpc(), bad.origin()).await.unwrap();
+    let transport = super::transport(&*transports.grpc(), bad.origin())
+        .await
+        .unwrap();
     let mut events = subscribe(&*transport).await.unwrap();
     let error = crate::soon(events.next()).await.unwrap().unwrap_err();
     assert_eq!(failure(&error).kind(), Kind::NotA2a);
     let seen = bad.until(|seen| seen.resets.len() == 1).await;
     assert_eq!(seen.resets, [Reason::CANCEL]);
-    assert!(crate::soon(events.next()).await.is_none(), "an error is the end");
+    assert!(
+        crate::soon(events.next()).await.is_none(),
+        "an error is the end"
+    );
 }
 
 #[tokio::test]
@@ -253,7 +307,10 @@ async fn a_stream_whose_connection_is_cut_says_so_and_the_next_call_has_another(
 
     assert_eq!(echoed(&*transport, &params, "again").await, "again");
     assert_eq!(
-        (client.stats().connections_opened, client.stats().totals.signatures()),
+        (
+            client.stats().connections_opened,
+            client.stats().totals.signatures()
+        ),
         (2, 2)
     );
 }
@@ -269,15 +326,23 @@ async fn an_agent_without_http2_is_not_called_at_all() {
     let transport = house
         .transport(&house.transports(&client).token(house.token("a")))
         .await;
-    let error = get_task(&*transport, &ServiceParams::new()).await.unwrap_err();
+    let error = get_task(&*transport, &ServiceParams::new())
+        .await
+        .unwrap_err();
     let failed = failure(&error);
-    assert_eq!((failed.kind(), failed.fault()), (Kind::NotHttp2, Fault::Peer));
+    assert_eq!(
+        (failed.kind(), failed.fault()),
+        (Kind::NotHttp2, Fault::Peer)
+    );
     assert!(
         !failed.may_have_been_processed() && failed.to_string().contains("ALPN"),
         "{failed}"
     );
     assert_eq!(
-        (client.stats().connections_opened, house.server.counts().requests),
+        (
+            client.stats().connections_opened,
+            house.server.counts().requests
+        ),
         (1, 0)
     );
 
@@ -293,7 +358,9 @@ async fn an_agent_without_http2_is_not_called_at_all() {
         let transport = super::transport(&*transports.grpc(), &plain.addr().to_string())
             .await
             .unwrap();
-        let error = get_task(&*transport, &ServiceParams::new()).await.unwrap_err();
+        let error = get_task(&*transport, &ServiceParams::new())
+            .await
+            .unwrap_err();
         assert_eq!(failure(&error).kind(), kind, "{error}");
         assert!(error.message.contains("HttpVersions"), "{error}");
     }
@@ -314,7 +381,10 @@ async fn calls_go_where_the_caller_wants_them_and_nowhere_else() {
     ] {
         let mut card = card("https://unused.example");
         card.supported_interfaces[2].url = url.to_owned();
-        let created = transports.grpc().create(&card, &card.supported_interfaces[2]).await;
+        let created = transports
+            .grpc()
+            .create(&card, &card.supported_interfaces[2])
+            .await;
         let error = created.map(|_| ()).unwrap_err();
         assert_eq!(failure(&error).kind(), kind, "{url}: {error}");
     }
@@ -329,7 +399,9 @@ async fn calls_go_where_the_caller_wants_them_and_nowhere_else() {
     let transport = super::transport(&*transports.grpc(), &plain.addr().to_string())
         .await
         .unwrap();
-    let error = get_task(&*transport, &ServiceParams::new()).await.unwrap_err();
+    let error = get_task(&*transport, &ServiceParams::new())
+        .await
+        .unwrap_err();
     assert_eq!(failure(&error).kind(), Kind::Configuration, "{error}");
 }
 
@@ -352,7 +424,10 @@ impl TokenSource for Successive {
     }
 
     fn token(&self) -> BoxFuture<'_, Result<Token, Error>> {
-        let at = self.refused.load(Ordering::Relaxed).min(self.tokens.len() - 1);
+        let at = self
+            .refused
+            .load(Ordering::Relaxed)
+            .min(self.tokens.len() - 1);
         let token = Token::new(self.tokens[at].clone(), self.id());
         Box::pin(async { Ok(token) })
     }

@@ -139,12 +139,18 @@ async fn answer(
         let Ok(data) = data else { return };
         body.flow_control().release_capacity(data.len()).unwrap();
     }
-    house.seen.send_modify(|seen| seen.requests.push(head.headers));
+    house
+        .seen
+        .send_modify(|seen| seen.requests.push(head.headers));
     let mut stream: Option<SendStream<Bytes>> = None;
     for step in house.steps.clone() {
         match step {
-            Step::Head(status, fields) => stream = respond.send_response(response(status, fields), false).ok(),
-            Step::HeadOnly(status, fields) => stream = respond.send_response(response(status, fields), true).ok(),
+            Step::Head(status, fields) => {
+                stream = respond.send_response(response(status, fields), false).ok()
+            }
+            Step::HeadOnly(status, fields) => {
+                stream = respond.send_response(response(status, fields), true).ok()
+            }
             Step::Data(octets) => write(stream.as_mut().unwrap(), octets.into()).await,
             Step::End => drop(stream.as_mut().unwrap().send_data(Bytes::new(), true)),
             Step::Trailers(fields) => drop(stream.as_mut().unwrap().send_trailers(fields)),
@@ -188,7 +194,12 @@ fn response(status: u16, fields: HeaderMap) -> Response<()> {
 }
 
 pub(crate) fn fields<const N: usize>(fields: [(&'static str, &str); N]) -> HeaderMap {
-    let fields = fields.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()));
+    let fields = fields.map(|(name, value)| {
+        (
+            HeaderName::from_static(name),
+            HeaderValue::from_str(value).unwrap(),
+        )
+    });
     HeaderMap::from_iter(fields)
 }
 

@@ -33,8 +33,8 @@ fn placed(status: &HeaderMap) -> [Vec<Step>; 2] {
     ]
 }
 
-/// By their details, and without by their code, in the head and in the trailers: what the stock transport makes of
-/// them.
+/// By their details, and without by their code, in the head and in the trailers: what the stock
+/// transport makes of them.
 #[tokio::test]
 async fn an_agent_s_errors_are_a2a_s() {
     let info = |reason: &str, domain: &str| {
@@ -48,22 +48,46 @@ async fn an_agent_s_errors_are_a2a_s() {
             info("UNSUPPORTED_OPERATION", ours),
             error_code::UNSUPPORTED_OPERATION,
         ),
-        (Code::Unknown, info("TASK_NOT_FOUND", ours), error_code::TASK_NOT_FOUND),
+        (
+            Code::Unknown,
+            info("TASK_NOT_FOUND", ours),
+            error_code::TASK_NOT_FOUND,
+        ),
         (
             Code::FailedPrecondition,
             info("UNSUPPORTED_OPERATION", "example.com"),
             error_code::TASK_NOT_CANCELABLE,
         ),
-        (Code::NotFound, info("NEVER_HEARD_OF", ours), error_code::TASK_NOT_FOUND),
-        (Code::NotFound, ErrorDetails::new(), error_code::TASK_NOT_FOUND),
+        (
+            Code::NotFound,
+            info("NEVER_HEARD_OF", ours),
+            error_code::TASK_NOT_FOUND,
+        ),
+        (
+            Code::NotFound,
+            ErrorDetails::new(),
+            error_code::TASK_NOT_FOUND,
+        ),
         (
             Code::FailedPrecondition,
             ErrorDetails::new(),
             error_code::TASK_NOT_CANCELABLE,
         ),
-        (Code::Unimplemented, ErrorDetails::new(), error_code::METHOD_NOT_FOUND),
-        (Code::InvalidArgument, ErrorDetails::new(), error_code::INVALID_PARAMS),
-        (Code::Internal, ErrorDetails::new(), error_code::INTERNAL_ERROR),
+        (
+            Code::Unimplemented,
+            ErrorDetails::new(),
+            error_code::METHOD_NOT_FOUND,
+        ),
+        (
+            Code::InvalidArgument,
+            ErrorDetails::new(),
+            error_code::INVALID_PARAMS,
+        ),
+        (
+            Code::Internal,
+            ErrorDetails::new(),
+            error_code::INTERNAL_ERROR,
+        ),
     ] {
         let has_info = details.error_info().is_some();
         let status = Status::with_error_details(code, "it is so: 100 % ä", details);
@@ -84,7 +108,13 @@ async fn an_agent_s_errors_are_a2a_s() {
             }
         }
     }
-    let (error, ..) = both(placed(&fields([("grpc-status", "5")])).into_iter().next_back().unwrap()).await;
+    let (error, ..) = both(
+        placed(&fields([("grpc-status", "5")]))
+            .into_iter()
+            .next_back()
+            .unwrap(),
+    )
+    .await;
     assert_eq!(
         (error.code, &*error.message),
         (error_code::TASK_NOT_FOUND, "(it does not say why)")
@@ -134,8 +164,18 @@ async fn each_violation_of_a_field_is_told() {
 #[tokio::test]
 async fn a_status_that_is_no_a2a_error_is_a_failure() {
     for (status, stream_kind, kind, processed) in [
-        (Code::Unauthenticated, Kind::Unauthorized, Kind::Unauthorized, false),
-        (Code::PermissionDenied, Kind::Forbidden, Kind::Forbidden, false),
+        (
+            Code::Unauthenticated,
+            Kind::Unauthorized,
+            Kind::Unauthorized,
+            false,
+        ),
+        (
+            Code::PermissionDenied,
+            Kind::Forbidden,
+            Kind::Forbidden,
+            false,
+        ),
         (Code::Unavailable, Kind::StreamCut, Kind::Status, true),
         (Code::ResourceExhausted, Kind::Status, Kind::Status, true),
         (Code::DeadlineExceeded, Kind::Status, Kind::Status, true),
@@ -164,7 +204,8 @@ async fn a_status_that_is_no_a2a_error_is_a_failure() {
     }
     // Whoever is to come again later is told so, whatever the agent's own error.
     for code in [Code::Unavailable, Code::ResourceExhausted] {
-        let details = ErrorDetails::with_error_info("TASK_NOT_FOUND", errordetails::PROTOCOL_DOMAIN, []);
+        let details =
+            ErrorDetails::with_error_info("TASK_NOT_FOUND", errordetails::PROTOCOL_DOMAIN, []);
         let mut fields = told(&Status::with_error_details(code, "later", details));
         fields.insert("retry-after", "3".parse().unwrap());
         for steps in placed(&fields) {
@@ -195,7 +236,8 @@ async fn a_status_that_is_no_a2a_error_is_a_failure() {
 async fn a_stream_that_is_refused_in_its_middle_has_been_processed() {
     for code in [Code::Unauthenticated, Code::PermissionDenied] {
         let status = told(&Status::new(code, "the token has expired"));
-        let peer = ScriptedPeer::start(vec![grpc_head(), message(EVENT), Step::Trailers(status)]).await;
+        let peer =
+            ScriptedPeer::start(vec![grpc_head(), message(EVENT), Step::Trailers(status)]).await;
         let transports = plain_transports(peer.origin());
         let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
         let told = subscribed(&*transport).await;
@@ -204,7 +246,8 @@ async fn a_stream_that_is_refused_in_its_middle_has_been_processed() {
     }
 }
 
-/// What a balancer says while an agent restarts, and what its server says when it goes: as HTTP's 503, 504 and 500.
+/// What a balancer says while an agent restarts, and what its server says when it goes: as HTTP's
+/// 503, 504 and 500.
 #[tokio::test]
 async fn a_long_task_outlives_statuses_that_pass() {
     for (code, is_tried_again) in [
@@ -230,7 +273,9 @@ async fn a_long_task_outlives_statuses_that_pass() {
                 first_pause: Duration::ZERO,
                 ..Patience::default()
             };
-            let told: Vec<_> = LongTask::subscribe(transport, request, patience).collect().await;
+            let told: Vec<_> = LongTask::subscribe(transport, request, patience)
+                .collect()
+                .await;
             let causes: Vec<_> = told
                 .iter()
                 .filter_map(|told| match told {
@@ -239,7 +284,11 @@ async fn a_long_task_outlives_statuses_that_pass() {
                 })
                 .collect();
             let is_passing = |cause| matches!(cause, Cause::Unavailable | Cause::StreamCut);
-            assert_eq!(causes.len(), usize::from(is_tried_again), "{code:?}: {told:?}");
+            assert_eq!(
+                causes.len(),
+                usize::from(is_tried_again),
+                "{code:?}: {told:?}"
+            );
             assert!(causes.into_iter().all(is_passing), "{code:?}: {told:?}");
         }
     }
@@ -277,8 +326,14 @@ async fn garbage_in_a_status_is_survived() {
         }
     }
     // Success with garbage besides is success.
-    let mut fields = fields([("grpc-status", "0"), ("grpc-status-details-bin", "no base64 at all!")]);
-    fields.insert("grpc-message", http::HeaderValue::from_bytes(b"%ff\xff").unwrap());
+    let mut fields = fields([
+        ("grpc-status", "0"),
+        ("grpc-status-details-bin", "no base64 at all!"),
+    ]);
+    fields.insert(
+        "grpc-message",
+        http::HeaderValue::from_bytes(b"%ff\xff").unwrap(),
+    );
     let peer = ScriptedPeer::start(vec![grpc_head(), message(TASK), Step::Trailers(fields)]).await;
     let transports = plain_transports(peer.origin());
     let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
@@ -300,8 +355,14 @@ async fn an_agent_cannot_pretend_a_failure_of_ours() {
     let details = [&[0x08, 5, 0x1a, u8::try_from(any.len()).unwrap()][..], &any].concat();
     let forged = Status::with_details(Code::NotFound, "gone", Bytes::from(details));
     let named = ErrorDetails::with_error_info(ours, ours, [("@type".to_owned(), ours.to_owned())]);
-    for status in [forged, Status::with_error_details(Code::NotFound, "gone", named)] {
+    for status in [
+        forged,
+        Status::with_error_details(Code::NotFound, "gone", named),
+    ] {
         let (error, ..) = both(placed(&told(&status))[1].clone()).await;
-        assert_eq!((error.code, Failure::of(&error)), (error_code::TASK_NOT_FOUND, None));
+        assert_eq!(
+            (error.code, Failure::of(&error)),
+            (error_code::TASK_NOT_FOUND, None)
+        );
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use a2a::{
     CancelTaskRequest, DeleteTaskPushNotificationConfigRequest, GetExtendedAgentCardRequest,
-    GetTaskPushNotificationConfigRequest, GetTaskRequest, ListTaskPushNotificationConfigsRequest, ListTasksRequest,
-    SubscribeToTaskRequest, TaskPushNotificationConfig, TaskState,
+    GetTaskPushNotificationConfigRequest, GetTaskRequest, ListTaskPushNotificationConfigsRequest,
+    ListTasksRequest, SubscribeToTaskRequest, TaskPushNotificationConfig, TaskState,
 };
 use a2a_client::{ServiceParams, Transport};
 use bowline_a2a::{Kind, operation};
@@ -54,7 +54,8 @@ async fn every_method(transport: &dyn Transport, tenant: Option<&str>) {
             page_size: Some(7),
             page_token: Some("p+/=".to_owned()),
             history_length: Some(3),
-            status_timestamp_after: serde_json::from_value(json!("2026-11-24T10:00:00.5+01:00")).unwrap(),
+            status_timestamp_after: serde_json::from_value(json!("2026-11-24T10:00:00.5+01:00"))
+                .unwrap(),
             include_artifacts: Some(false),
             tenant: tenant.clone(),
         };
@@ -127,7 +128,11 @@ async fn http_json_calls_go_where_the_specification_puts_them() {
         assert_eq!(lines, expected);
         for seen in &seen {
             let has_body = seen.line.starts_with("POST");
-            let content_type = if has_body { vec!["application/a2a+json"] } else { vec![] };
+            let content_type = if has_body {
+                vec!["application/a2a+json"]
+            } else {
+                vec![]
+            };
             assert_eq!(seen.field("content-type"), content_type, "{}", seen.line);
             assert_eq!(seen.body.is_null(), !has_body);
             let accept = match seen.line.contains(":stream") || seen.line.contains(":subscribe") {
@@ -146,7 +151,10 @@ async fn json_rpc_calls_have_a_method_and_an_id_of_their_own() {
     let transport = create(Over::JsonRpc, &plain(peer.origin()), peer.origin()).await;
     every_method(&*transport, Some("tenant")).await;
     let seen = peer.seen();
-    let methods: Vec<_> = seen.iter().map(|seen| seen.body["method"].as_str().unwrap()).collect();
+    let methods: Vec<_> = seen
+        .iter()
+        .map(|seen| seen.body["method"].as_str().unwrap())
+        .collect();
     let expected = [
         "SendMessage",
         "SendStreamingMessage",
@@ -161,10 +169,16 @@ async fn json_rpc_calls_have_a_method_and_an_id_of_their_own() {
         "GetExtendedAgentCard",
     ];
     assert_eq!(methods, expected);
-    let ids: BTreeSet<_> = seen.iter().map(|seen| seen.body["id"].as_str().unwrap()).collect();
+    let ids: BTreeSet<_> = seen
+        .iter()
+        .map(|seen| seen.body["id"].as_str().unwrap())
+        .collect();
     assert_eq!(ids.len(), seen.len());
     for seen in &seen {
-        assert_eq!((&*seen.line, &seen.body["jsonrpc"]), ("POST /jsonrpc", &json!("2.0")));
+        assert_eq!(
+            (&*seen.line, &seen.body["jsonrpc"]),
+            ("POST /jsonrpc", &json!("2.0"))
+        );
         assert_eq!(seen.field("content-type"), ["application/json"]);
         let is_stream = matches!(
             seen.body["method"].as_str(),
@@ -186,7 +200,9 @@ async fn json_rpc_calls_have_a_method_and_an_id_of_their_own() {
 
 fn params<const N: usize>(params: [(&str, &[&str]); N]) -> ServiceParams {
     let owned = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
-    params.map(|(name, values)| (name.to_owned(), owned(values))).into()
+    params
+        .map(|(name, values)| (name.to_owned(), owned(values)))
+        .into()
 }
 
 #[tokio::test]
@@ -195,7 +211,10 @@ async fn service_parameters_are_header_fields() {
         let peer = agent(over).await;
         let transport = create(over, &plain(peer.origin()), peer.origin()).await;
         let given = params([
-            ("A2A-Extensions", &["https://one.example", "https://two.example"]),
+            (
+                "A2A-Extensions",
+                &["https://one.example", "https://two.example"],
+            ),
             ("X-Two", &["1", "2"]),
             ("x-none", &[]),
             ("x-empty", &[""]),
@@ -214,7 +233,10 @@ async fn service_parameters_are_header_fields() {
         );
         assert_eq!(seen[0].field("x-two"), ["1", "2"]);
         assert_eq!(seen[0].field("a2a-version"), [a2a::VERSION]);
-        assert_eq!((seen[0].field("x-none").len(), seen[0].field("x-empty")), (0, vec![""]));
+        assert_eq!(
+            (seen[0].field("x-none").len(), seen[0].field("x-empty")),
+            (0, vec![""])
+        );
         assert_eq!(seen[1].field("a2a-version"), ["0.9"]);
         assert_eq!(seen[1].field("a2a-extensions").len(), 0);
         assert_eq!(seen[0].field("authorization").len(), 0);
@@ -254,15 +276,24 @@ async fn what_is_not_the_caller_s_to_say_is_refused_before_anything_is_sent() {
             ("x-key", "a-secret\0"),
             ("A2A-Extensions", "a-secret\n"),
         ] {
-            let error = get_task(&*transport, &params([(name, &[value])])).await.unwrap_err();
+            let error = get_task(&*transport, &params([(name, &[value])]))
+                .await
+                .unwrap_err();
             let failed = failure(&error);
             let expected = (Kind::InvalidCall, Fault::Caller, false);
             assert_eq!(
-                (failed.kind(), failed.fault(), failed.may_have_been_processed()),
+                (
+                    failed.kind(),
+                    failed.fault(),
+                    failed.may_have_been_processed()
+                ),
                 expected,
                 "{name}: {error}"
             );
-            assert!(!format!("{error:?}").contains("a-secret"), "{name}: {error:?}");
+            assert!(
+                !format!("{error:?}").contains("a-secret"),
+                "{name}: {error:?}"
+            );
             if name == "Authorization" {
                 assert!(error.message.contains("two credentials"), "{error}");
             }
@@ -313,7 +344,11 @@ async fn an_interface_elsewhere_or_nowhere_is_no_transport() {
             card.supported_interfaces
                 .iter_mut()
                 .for_each(|interface| interface.url = url.to_owned());
-            let error = over.create(&transports, &card).await.err().expect("no transport");
+            let error = over
+                .create(&transports, &card)
+                .await
+                .err()
+                .expect("no transport");
             assert_eq!(failure(&error).kind(), kind, "{over:?} {url}: {error}");
             assert!(!format!("{error:?}").contains("a-secret"), "{error}");
         }
@@ -322,19 +357,28 @@ async fn an_interface_elsewhere_or_nowhere_is_no_transport() {
     }
 }
 
-/// An agent that does not know a token challenges; one that does not take it is asked once more with the next one.
+/// An agent that does not know a token challenges; one that does not take it is asked once more
+/// with the next one.
 #[tokio::test]
 async fn a_refused_token_is_replaced_once() {
     for over in BOTH {
         let house = House::open();
         let card = bowline_testkit::a2a::card(&house.server.origin());
         let client = house.client();
-        let source = Successive::new(vec![AccessToken::new("stale").unwrap(), house.token("fresh")]);
+        let source = Successive::new(vec![
+            AccessToken::new("stale").unwrap(),
+            house.token("fresh"),
+        ]);
         let transport = over
             .create(&house.transports(&client).source(source), &card)
             .await
             .unwrap();
-        assert_eq!(say(&*transport, &ServiceParams::new(), "again").await.unwrap(), "again");
+        assert_eq!(
+            say(&*transport, &ServiceParams::new(), "again")
+                .await
+                .unwrap(),
+            "again"
+        );
         assert_eq!(house.server.counts().requests, 2);
 
         let source = Successive::new(
@@ -346,7 +390,9 @@ async fn a_refused_token_is_replaced_once() {
             .create(&house.transports(&house.client()).source(source), &card)
             .await
             .unwrap();
-        let error = say(&*transport, &ServiceParams::new(), "again").await.unwrap_err();
+        let error = say(&*transport, &ServiceParams::new(), "again")
+            .await
+            .unwrap_err();
         assert_eq!(failure(&error).kind(), Kind::Unauthorized, "{error}");
         assert!(failure(&error).www_authenticate()[0].contains("invalid_token"));
         assert_eq!(house.server.counts().requests, 4, "never a third time");
@@ -367,7 +413,10 @@ async fn calls_of_a_method_can_be_proved_one_by_one_and_each_is_counted_by_its_m
             .token(house.token("a"))
             .per_request_claims(claims);
         let transport = over
-            .create(&transports, &bowline_testkit::a2a::card(&house.server.origin()))
+            .create(
+                &transports,
+                &bowline_testkit::a2a::card(&house.server.origin()),
+            )
             .await
             .unwrap();
         every_method(&*transport, None).await;

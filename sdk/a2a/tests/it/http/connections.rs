@@ -47,7 +47,9 @@ async fn whatever_a_call_is_answered_with_its_connection_is_kept() {
             // One connection at a time: a call that finds it not back yet waits for it.
             let transport = create(over, &one_at_a_time(peer.origin()), peer.origin()).await;
             for _ in 0..3 {
-                get_task(&*transport, &ServiceParams::new()).await.unwrap_err();
+                get_task(&*transport, &ServiceParams::new())
+                    .await
+                    .unwrap_err();
                 assert!(
                     soon(subscribe(&*transport)).await.is_err(),
                     "{over:?} {status} {fields:?}"
@@ -64,7 +66,9 @@ fn one_at_a_time(origin: &str) -> Transports {
         per_origin: 1,
         ..Limits::default()
     };
-    let client = Client::builder().allow_plaintext_on_loopback().limits(limits);
+    let client = Client::builder()
+        .allow_plaintext_on_loopback()
+        .limits(limits);
     Transports::new(client.build().unwrap(), origin).unwrap()
 }
 
@@ -93,7 +97,10 @@ async fn a_stream_that_has_ended_gives_its_connection_back() {
             drop(events);
             get_task(&*transport, &ServiceParams::new()).await.unwrap();
         }
-        assert!(peer.seen().iter().all(|seen| seen.connection == 1), "{over:?}");
+        assert!(
+            peer.seen().iter().all(|seen| seen.connection == 1),
+            "{over:?}"
+        );
     }
 }
 
@@ -101,9 +108,16 @@ async fn a_stream_that_has_ended_gives_its_connection_back() {
 #[tokio::test]
 async fn a_stream_left_at_its_last_event_is_read_to_its_end_and_one_left_earlier_is_not() {
     for over in BOTH {
-        for (state, kept) in [("COMPLETED", true), ("INPUT_REQUIRED", true), ("WORKING", false)] {
+        for (state, kept) in [
+            ("COMPLETED", true),
+            ("INPUT_REQUIRED", true),
+            ("WORKING", false),
+        ] {
             let end = std::sync::Arc::new(tokio::sync::Notify::new());
-            let (listener, told) = (tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(), end.clone());
+            let (listener, told) = (
+                tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(),
+                end.clone(),
+            );
             let origin = format!("http://{}", listener.local_addr().unwrap());
             let serving = tokio::spawn(async move {
                 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -124,12 +138,16 @@ async fn a_stream_left_at_its_last_event_is_read_to_its_end_and_one_left_earlier
                             .and_then(|rest| rest.split('"').next())
                             .unwrap_or_default();
                         let wrap = |result: serde_json::Value| match over {
-                            Over::JsonRpc => json!({ "jsonrpc": "2.0", "id": id, "result": result }),
+                            Over::JsonRpc => {
+                                json!({ "jsonrpc": "2.0", "id": id, "result": result })
+                            }
                             _ => result,
                         };
                         if text.contains("text/event-stream") {
                             let status = json!({ "state": format!("TASK_STATE_{state}") });
-                            let event = wrap(json!({ "statusUpdate": { "taskId": "t", "status": status } }));
+                            let event = wrap(
+                                json!({ "statusUpdate": { "taskId": "t", "status": status } }),
+                            );
                             let event = format!("data: {event}\n\n");
                             let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
                             let chunk = format!("{head}{:x}\r\n{event}\r\n", event.len());
@@ -137,12 +155,16 @@ async fn a_stream_left_at_its_last_event_is_read_to_its_end_and_one_left_earlier
                             told.notified().await;
                             let _ = tcp.write_all(b"0\r\n\r\n").await;
                         } else {
-                            let task = wrap(json!({ "id": "t", "contextId": connections.to_string() })).to_string();
+                            let task =
+                                wrap(json!({ "id": "t", "contextId": connections.to_string() }))
+                                    .to_string();
                             let head = format!(
                                 "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
                                 task.len()
                             );
-                            tcp.write_all(format!("{head}{task}").as_bytes()).await.unwrap();
+                            tcp.write_all(format!("{head}{task}").as_bytes())
+                                .await
+                                .unwrap();
                         }
                     }
                 }
@@ -156,7 +178,11 @@ async fn a_stream_left_at_its_last_event_is_read_to_its_end_and_one_left_earlier
             let next = get_task(&*transport, &none);
             end.notify_one();
             let task = next.await.unwrap();
-            assert_eq!(task.context_id, if kept { "1" } else { "2" }, "{over:?} {state}");
+            assert_eq!(
+                task.context_id,
+                if kept { "1" } else { "2" },
+                "{over:?} {state}"
+            );
             serving.abort();
         }
     }
@@ -167,7 +193,12 @@ async fn a_stream_left_at_its_last_event_is_read_to_its_end_and_one_left_earlier
 async fn a_stream_that_is_dropped_is_cancelled_at_once_on_h2() {
     // The id of a JSON-RPC request is not known here; no event is needed for this.
     let head = Step::Head(200, fields([("content-type", "text/event-stream")]));
-    let peer = ScriptedPeer::start(vec![head, Step::Data(b": ping\n\n".to_vec()), Step::UntilReset]).await;
+    let peer = ScriptedPeer::start(vec![
+        head,
+        Step::Data(b": ping\n\n".to_vec()),
+        Step::UntilReset,
+    ])
+    .await;
     let client = Client::builder()
         .http_versions(HttpVersions::Http2)
         .allow_plaintext_on_loopback();
@@ -177,18 +208,25 @@ async fn a_stream_that_is_dropped_is_cancelled_at_once_on_h2() {
         let events = subscribe(&*transport).await.unwrap();
         drop(events);
         let seen = peer.until(|seen| seen.resets.len() == n).await;
-        assert_eq!((seen.resets, seen.connections), (vec![h2::Reason::CANCEL; n], 1));
+        assert_eq!(
+            (seen.resets, seen.connections),
+            (vec![h2::Reason::CANCEL; n], 1)
+        );
     }
 }
 
 /// And on HTTP/2 a reset, GOAWAY or the connection's end in the middle is a cut.
 #[tokio::test]
 async fn what_ends_a_stream_on_h2_before_its_end_cuts_it() {
-    let data = json!({ "statusUpdate": { "taskId": "t", "status": { "state": "TASK_STATE_WORKING" } } });
+    let data =
+        json!({ "statusUpdate": { "taskId": "t", "status": { "state": "TASK_STATE_WORKING" } } });
     let data = Step::Data(format!("data: {data}\n\n").into_bytes());
     for (end, expected) in [
         (vec![Step::End], None),
-        (vec![Step::End, Step::Settle, Step::Reset(h2::Reason::NO_ERROR)], None),
+        (
+            vec![Step::End, Step::Settle, Step::Reset(h2::Reason::NO_ERROR)],
+            None,
+        ),
         (
             vec![Step::Settle, Step::Reset(h2::Reason::NO_ERROR)],
             Some("stream_cut"),
@@ -200,7 +238,10 @@ async fn what_ends_a_stream_on_h2_before_its_end_cuts_it() {
         (vec![Step::Settle, Step::Cut], Some("stream_cut")),
     ] {
         let head = Step::Head(200, fields([("content-type", "text/event-stream")]));
-        let steps: Vec<_> = [head, data.clone()].into_iter().chain(end.clone()).collect();
+        let steps: Vec<_> = [head, data.clone()]
+            .into_iter()
+            .chain(end.clone())
+            .collect();
         let peer = ScriptedPeer::start(steps).await;
         let client = Client::builder()
             .http_versions(HttpVersions::Http2)
@@ -208,7 +249,10 @@ async fn what_ends_a_stream_on_h2_before_its_end_cuts_it() {
         let transports = Transports::new(client.build().unwrap(), peer.origin()).unwrap();
         let transport = create(Over::HttpJson, &transports, peer.origin()).await;
         let told = subscribed(&*transport).await;
-        assert!(matches!(told[0], Ok(StreamResponse::StatusUpdate(_))), "{end:?}");
+        assert!(
+            matches!(told[0], Ok(StreamResponse::StatusUpdate(_))),
+            "{end:?}"
+        );
         let error = told
             .get(1)
             .map(|told| super::failure(told.as_ref().unwrap_err()).kind().name());
@@ -223,7 +267,11 @@ async fn what_ends_a_stream_on_h2_before_its_end_cuts_it() {
 /// An answer that is cut by a reset is none, whatever the reset gives as its reason.
 #[tokio::test]
 async fn an_answer_on_h2_that_is_reset_in_the_middle_is_not_taken_for_whole() {
-    for reason in [h2::Reason::NO_ERROR, h2::Reason::CANCEL, h2::Reason::INTERNAL_ERROR] {
+    for reason in [
+        h2::Reason::NO_ERROR,
+        h2::Reason::CANCEL,
+        h2::Reason::INTERNAL_ERROR,
+    ] {
         let head = Step::Head(200, fields([("content-type", "application/json")]));
         // All of the JSON, and not all of the answer.
         let data = Step::Data(br#"{"id":"t"}"#.to_vec());
@@ -233,7 +281,9 @@ async fn an_answer_on_h2_that_is_reset_in_the_middle_is_not_taken_for_whole() {
             .allow_plaintext_on_loopback();
         let transports = Transports::new(client.build().unwrap(), peer.origin()).unwrap();
         let transport = create(Over::HttpJson, &transports, peer.origin()).await;
-        let error = get_task(&*transport, &ServiceParams::new()).await.unwrap_err();
+        let error = get_task(&*transport, &ServiceParams::new())
+            .await
+            .unwrap_err();
         assert_eq!(
             super::failure(&error).kind().name(),
             "may_have_been_processed",

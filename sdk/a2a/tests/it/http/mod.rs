@@ -24,7 +24,10 @@ const LIMIT: usize = 1000;
 
 /// Transports to an origin in plaintext.
 fn plain(origin: &str) -> Transports {
-    let client = Client::builder().allow_plaintext_on_loopback().build().unwrap();
+    let client = Client::builder()
+        .allow_plaintext_on_loopback()
+        .build()
+        .unwrap();
     let transports = Transports::new(client, origin).unwrap();
     transports.longest_answer(LIMIT).longest_event(LIMIT)
 }

@@ -13,11 +13,14 @@ use super::{BOTH, LIMIT, create, failure, get_task, plain};
 use crate::over::Over;
 use crate::soon;
 
-/// What a call fails with on a peer that answers like this; each answer leaves its connection alive if `alive`.
+/// What a call fails with on a peer that answers like this; each answer leaves its connection alive
+/// if `alive`.
 async fn refused(over: Over, answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> A2AError {
     let peer = Scripted::start(answer).await;
     let transport = create(over, &plain(peer.origin()), peer.origin()).await;
-    get_task(&*transport, &ServiceParams::new()).await.unwrap_err()
+    get_task(&*transport, &ServiceParams::new())
+        .await
+        .unwrap_err()
 }
 
 fn task() -> Value {
@@ -112,10 +115,16 @@ async fn an_error_status_without_an_a2a_error_is_told_as_what_it_is() {
                 "{over:?} {status}"
             );
             assert_eq!(failure.status().map(|status| status.as_u16()), Some(status));
-            assert_eq!(failure.may_have_been_processed(), may_have_been, "{over:?} {status}");
+            assert_eq!(
+                failure.may_have_been_processed(),
+                may_have_been,
+                "{over:?} {status}"
+            );
             assert!(error.message.contains(told), "{over:?} {status}: {error}");
             assert!(error.message.chars().count() < 400, "{error}");
-            let pause = fields.contains(&("retry-after", "7")).then(|| Duration::from_secs(7));
+            let pause = fields
+                .contains(&("retry-after", "7"))
+                .then(|| Duration::from_secs(7));
             assert_eq!(failure.retry_after(), pause);
         }
     }
@@ -136,7 +145,12 @@ async fn an_error_of_the_agent_s_is_its_own_and_keeps_the_status_and_the_challen
             (503, Some(Kind::Status)),
         ] {
             let error = refused(over, move |seen| {
-                let body = seen.error(over, error_code::TASK_NOT_FOUND, "no such task", not_found());
+                let body = seen.error(
+                    over,
+                    error_code::TASK_NOT_FOUND,
+                    "no such task",
+                    not_found(),
+                );
                 let fields = [JSON, ("www-authenticate", challenge), ("retry-after", "7")];
                 Answer::new(status, &fields, body.to_string())
             })
@@ -148,7 +162,11 @@ async fn an_error_of_the_agent_s_is_its_own_and_keeps_the_status_and_the_challen
             let details = error.details.as_ref().unwrap();
             assert_eq!(details[0].type_url, ERROR_INFO_TYPE);
             let failure = Failure::of(&error);
-            assert_eq!(failure.as_ref().map(Failure::kind), kind, "{over:?} {status}");
+            assert_eq!(
+                failure.as_ref().map(Failure::kind),
+                kind,
+                "{over:?} {status}"
+            );
             if let Some(failure) = failure {
                 assert_eq!(failure.status().map(|status| status.as_u16()), Some(status));
                 assert_eq!(failure.www_authenticate(), [challenge]);
@@ -186,7 +204,10 @@ async fn an_agent_cannot_pretend_a_failure_of_ours() {
                 Answer::json(status, &body)
             })
             .await;
-            assert_eq!((error.code, Failure::of(&error)), (error_code::TASK_NOT_FOUND, None));
+            assert_eq!(
+                (error.code, Failure::of(&error)),
+                (error_code::TASK_NOT_FOUND, None)
+            );
         }
     }
 }
@@ -207,10 +228,19 @@ async fn success_that_is_no_a2a_says_so() {
             ),
             ("no text", Box::new(|_| Answer::new(204, &[], ""))),
             ("no text", Box::new(|_| Answer::new(200, &[JSON], ""))),
-            ("EOF while parsing", Box::new(|_| Answer::new(200, &[JSON], "{"))),
-            ("expected value", Box::new(|_| Answer::new(200, &[JSON], "\u{feff}{}"))),
+            (
+                "EOF while parsing",
+                Box::new(|_| Answer::new(200, &[JSON], "{")),
+            ),
+            (
+                "expected value",
+                Box::new(|_| Answer::new(200, &[JSON], "\u{feff}{}")),
+            ),
             ("", Box::new(move |_| Answer::new(200, &[JSON], &deep))),
-            ("", Box::new(|_| Answer::new(200, &[JSON], b"{\"id\":\"\xff\"}"))),
+            (
+                "",
+                Box::new(|_| Answer::new(200, &[JSON], b"{\"id\":\"\xff\"}")),
+            ),
             ("", Box::new(|_| Answer::new(200, &[JSON], "[]"))),
             ("", Box::new(|_| Answer::new(200, &[JSON], "7"))),
             (
@@ -223,11 +253,15 @@ async fn success_that_is_no_a2a_says_so() {
             ),
             (
                 "a task without an id",
-                Box::new(move |seen| Answer::json(200, &seen.result(over, json!({ "task": task() })))),
+                Box::new(move |seen| {
+                    Answer::json(200, &seen.result(over, json!({ "task": task() })))
+                }),
             ),
             (
                 "a task without an id",
-                Box::new(move |seen| Answer::json(200, &seen.result(over, json!({ "configs": [] })))),
+                Box::new(move |seen| {
+                    Answer::json(200, &seen.result(over, json!({ "configs": [] })))
+                }),
             ),
             (
                 "",
@@ -252,7 +286,10 @@ async fn success_that_is_no_a2a_says_so() {
         Answer::json(200, &response)
     };
     let error = refused(Over::JsonRpc, other).await;
-    assert!(error.message.contains("it answers another request"), "{error}");
+    assert!(
+        error.message.contains("it answers another request"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -265,7 +302,10 @@ async fn a_result_counts_whatever_type_it_says_it_has() {
             None,
         ] {
             let peer = Scripted::start(move |seen| {
-                let fields: Vec<_> = content_type.iter().map(|value| ("content-type", *value)).collect();
+                let fields: Vec<_> = content_type
+                    .iter()
+                    .map(|value| ("content-type", *value))
+                    .collect();
                 Answer::new(200, &fields, seen.result(over, task()).to_string())
             })
             .await;
@@ -336,7 +376,8 @@ async fn only_calls_that_change_nothing_are_sent_again_after_a_connection_that_e
             .await
             .unwrap_err();
         assert_eq!(peer.seen().len(), 3, "{over:?}");
-        let streamed = soon(transport.send_streaming_message(&none, &crate::over::message("once"))).await;
+        let streamed =
+            soon(transport.send_streaming_message(&none, &crate::over::message("once"))).await;
         assert!(streamed.is_err());
         assert_eq!(peer.seen().len(), 4, "{over:?}");
     }
@@ -352,13 +393,20 @@ async fn a_long_error_of_the_agent_s_is_read_whole() {
             "Application/Problem+JSON; charset=utf-8",
         ] {
             let peer = Scripted::start(move |seen| {
-                let body = seen.error(over, error_code::TASK_NOT_FOUND, &"m".repeat(100_000), not_found());
+                let body = seen.error(
+                    over,
+                    error_code::TASK_NOT_FOUND,
+                    &"m".repeat(100_000),
+                    not_found(),
+                );
                 Answer::new(404, &[("content-type", content_type)], body.to_string())
             })
             .await;
             let transports = plain(peer.origin()).longest_answer(1 << 20);
             let transport = create(over, &transports, peer.origin()).await;
-            let error = get_task(&*transport, &ServiceParams::new()).await.unwrap_err();
+            let error = get_task(&*transport, &ServiceParams::new())
+                .await
+                .unwrap_err();
             let told = (error.code, error.message.len(), Failure::of(&error));
             assert_eq!(
                 told,
@@ -382,13 +430,25 @@ async fn a_deletion_is_done_unless_it_failed() {
         (204, "", None),
         (200, "{}", None),
         (200, "deleted", None),
-        (200, r#"{"error":{"message":"m"}}"#, Some(error_code::INTERNAL_ERROR)),
-        (404, r#"{"error":{"message":"m"}}"#, Some(error_code::INTERNAL_ERROR)),
+        (
+            200,
+            r#"{"error":{"message":"m"}}"#,
+            Some(error_code::INTERNAL_ERROR),
+        ),
+        (
+            404,
+            r#"{"error":{"message":"m"}}"#,
+            Some(error_code::INTERNAL_ERROR),
+        ),
     ] {
         let peer = Scripted::start(move |_| Answer::new(status, &[], body)).await;
         let transport = create(Over::HttpJson, &plain(peer.origin()), peer.origin()).await;
         let deleted = soon(transport.delete_push_config(&ServiceParams::new(), &request)).await;
-        assert_eq!(deleted.err().map(|error| error.code), code, "{status} {body}");
+        assert_eq!(
+            deleted.err().map(|error| error.code),
+            code,
+            "{status} {body}"
+        );
     }
 }
 
@@ -456,7 +516,8 @@ async fn redirects_are_followed_within_the_origin_and_nothing_goes_elsewhere() {
             assert_eq!(seen.len(), 1 + usize::from(is_followed));
             assert!(seen.iter().all(|seen| seen.connection == 1));
             let is_same = |again: &Seen| {
-                (again.body == seen[0].body) && again.line.split(' ').next() == seen[0].line.split(' ').next()
+                (again.body == seen[0].body)
+                    && again.line.split(' ').next() == seen[0].line.split(' ').next()
             };
             assert!(
                 seen.iter()
@@ -464,9 +525,14 @@ async fn redirects_are_followed_within_the_origin_and_nothing_goes_elsewhere() {
             );
             if let Err(error) = got {
                 assert_eq!(failure(&error).kind(), Kind::Redirect);
-                // Only 307 and 308 say that nothing was done: 303, and often 302, is how a form that was taken is answered.
+                // Only 307 and 308 say that nothing was done: 303, and often 302, is how a form
+                // that was taken is answered.
                 let is_promised = matches!(status, 307 | 308);
-                assert_eq!(failure(&error).may_have_been_processed(), !is_promised, "{status}");
+                assert_eq!(
+                    failure(&error).may_have_been_processed(),
+                    !is_promised,
+                    "{status}"
+                );
                 assert!(
                     error.message.contains("/v2") && !error.message.contains("secret"),
                     "{error}"
@@ -475,13 +541,19 @@ async fn redirects_are_followed_within_the_origin_and_nothing_goes_elsewhere() {
         }
         let round = Scripted::start(|_| Answer::new(307, &[("location", "/again")], "")).await;
         let transport = create(over, &plain(round.origin()), round.origin()).await;
-        let error = get_task(&*transport, &ServiceParams::new()).await.unwrap_err();
-        assert_eq!((failure(&error).kind(), round.seen().len()), (Kind::Redirect, 11));
+        let error = get_task(&*transport, &ServiceParams::new())
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (failure(&error).kind(), round.seen().len()),
+            (Kind::Redirect, 11)
+        );
     }
     assert_eq!(elsewhere.seen().len(), 0);
 }
 
-/// A challenge that asks for a proof, to a client that can make none: another token would not help (CL-5).
+/// A challenge that asks for a proof, to a client that can make none: another token would not help
+/// (CL-5).
 #[tokio::test]
 async fn a_proof_that_cannot_be_made_is_no_matter_of_the_token() {
     for over in BOTH {
@@ -533,14 +605,20 @@ async fn a_peer_that_repeats_a_token_brings_nothing_of_it_into_a_message() {
                 let mut params = ServiceParams::new();
                 match own {
                     true => transports = transports.token(AccessToken::new(token).unwrap()),
-                    false => drop(params.insert("Authorization".to_owned(), vec![format!("Bearer {token}")])),
+                    false => drop(
+                        params.insert("Authorization".to_owned(), vec![format!("Bearer {token}")]),
+                    ),
                 }
                 let transport = create(over, &transports, peer.origin()).await;
                 let error = get_task(&*transport, &params).await.unwrap_err();
-                let is_agents = over == Over::HttpJson && status == 200 && Failure::of(&error).is_none();
+                let is_agents =
+                    over == Over::HttpJson && status == 200 && Failure::of(&error).is_none();
                 let shown = format!("{error} {error:?} {:?}", Failure::of(&error));
                 for piece in [token, &token[..20], &token[token.len() - 20..]] {
-                    assert!(is_agents || !shown.contains(piece), "{over:?} {status}: {shown}");
+                    assert!(
+                        is_agents || !shown.contains(piece),
+                        "{over:?} {status}: {shown}"
+                    );
                 }
             }
         }

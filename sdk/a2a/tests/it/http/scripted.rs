@@ -45,7 +45,9 @@ impl Seen {
                 let error = json!({ "code": code, "message": message, "data": details });
                 json!({ "jsonrpc": "2.0", "id": self.body["id"], "error": error })
             }
-            _ => json!({ "error": { "code": 404, "status": "NOT_FOUND", "message": message, "details": details } }),
+            _ => {
+                json!({ "error": { "code": 404, "status": "NOT_FOUND", "message": message, "details": details } })
+            }
         }
     }
 }
@@ -90,7 +92,8 @@ impl Answer {
         Self::new(status, &[JSON], body.to_string())
     }
 
-    /// A stream of these octets in one chunk, which is ended as it should be if its connection is kept.
+    /// A stream of these octets in one chunk, which is ended as it should be if its connection is
+    /// kept.
     pub(super) fn stream(content_type: Option<&str>, body: impl AsRef<[u8]>, then: Then) -> Self {
         let mut fields = vec![("transfer-encoding", "chunked")];
         fields.extend(content_type.map(|content_type| ("content-type", content_type)));
@@ -161,7 +164,9 @@ impl Scripted {
 
     pub(super) async fn until_asked(&self, times: usize) {
         let mut seen = self.seen.subscribe();
-        soon(seen.wait_for(|seen| seen.len() >= times)).await.unwrap();
+        soon(seen.wait_for(|seen| seen.len() >= times))
+            .await
+            .unwrap();
     }
 }
 
@@ -207,7 +212,11 @@ async fn request(tcp: &mut TcpStream, read: &mut Vec<u8>, connection: usize) -> 
     };
     let head = String::from_utf8(read.drain(..end).collect()).unwrap();
     let mut lines = head.lines();
-    let line = lines.next().unwrap().trim_end_matches(" HTTP/1.1").to_owned();
+    let line = lines
+        .next()
+        .unwrap()
+        .trim_end_matches(" HTTP/1.1")
+        .to_owned();
     let fields = lines.filter_map(|line| line.split_once(": "));
     let fields: Vec<_> = fields
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))

@@ -28,19 +28,25 @@ fn event(seen: &Seen, over: Over, event: Value) -> String {
 }
 
 /// What came: the state of each event, and the kind, or the code, of the error at the end.
-async fn heard(over: Over, answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Vec<String> {
+async fn heard(
+    over: Over,
+    answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
+) -> Vec<String> {
     let peer = Scripted::start(answer).await;
     let transport = create(over, &plain(peer.origin()), peer.origin()).await;
-    let told = subscribed(&*transport).await.into_iter().map(|item| match item {
-        Ok(StreamResponse::StatusUpdate(update)) => format!("{:?}", update.status.state),
-        Ok(StreamResponse::Task(task)) => format!("task {:?}", task.status.state),
-        Ok(StreamResponse::Message(_)) => "message".to_owned(),
-        Ok(StreamResponse::ArtifactUpdate(_)) => "artifact".to_owned(),
-        Err(error) => match Failure::of(&error) {
-            Some(failure) => failure.kind().name().to_owned(),
-            None => error.code.to_string(),
-        },
-    });
+    let told = subscribed(&*transport)
+        .await
+        .into_iter()
+        .map(|item| match item {
+            Ok(StreamResponse::StatusUpdate(update)) => format!("{:?}", update.status.state),
+            Ok(StreamResponse::Task(task)) => format!("task {:?}", task.status.state),
+            Ok(StreamResponse::Message(_)) => "message".to_owned(),
+            Ok(StreamResponse::ArtifactUpdate(_)) => "artifact".to_owned(),
+            Err(error) => match Failure::of(&error) {
+                Some(failure) => failure.kind().name().to_owned(),
+                None => error.code.to_string(),
+            },
+        });
     told.collect()
 }
 
@@ -53,14 +59,19 @@ async fn events_are_read_however_they_are_written() {
             ("with CR", |text| text.replace('\n', "\r")),
             ("with a byte order mark", |text| format!("\u{feff}{text}")),
             ("with comments", |text| {
-                format!(": hello\n\n{}: ping\n\n", text.replace("data: ", ": x\ndata: "))
+                format!(
+                    ": hello\n\n{}: ping\n\n",
+                    text.replace("data: ", ": x\ndata: ")
+                )
             }),
             ("with blank lines", |text| format!("\n\n\n{text}\n\n")),
             ("without the blank", |text| text.replace("data: ", "data:")),
             ("with ids and types", |text| {
                 text.replace("data: ", "id: 7\nevent: message\nretry: 10\ndata: ")
             }),
-            ("with empty events", |text| format!("data:\n\n{text}data\n\n")),
+            ("with empty events", |text| {
+                format!("data:\n\n{text}data\n\n")
+            }),
             ("with fields of nobody's", |text| {
                 text.replace("data: ", "weather: fine\nevent: x\ndata: ")
             }),
@@ -72,11 +83,16 @@ async fn events_are_read_however_they_are_written() {
         for (how, write) in writings {
             for content_type in [EVENTS, Some("Text/Event-Stream; charset=utf-8"), None] {
                 let told = heard(over, move |seen| {
-                    let events = event(seen, over, update("WORKING")) + &event(seen, over, update("COMPLETED"));
+                    let events = event(seen, over, update("WORKING"))
+                        + &event(seen, over, update("COMPLETED"));
                     Answer::stream(content_type, write(events), Then::Keep)
                 })
                 .await;
-                assert_eq!(told, ["Working", "Completed"], "{over:?} {how} {content_type:?}");
+                assert_eq!(
+                    told,
+                    ["Working", "Completed"],
+                    "{over:?} {how} {content_type:?}"
+                );
             }
         }
     }
@@ -118,7 +134,12 @@ async fn a_stream_that_is_cut_never_ends_quietly() {
                 Then::Close,
                 &["Working", "stream_cut"],
             ),
-            ("ends before an event", |_| String::new(), Then::Keep, &["stream_cut"]),
+            (
+                "ends before an event",
+                |_| String::new(),
+                Then::Keep,
+                &["stream_cut"],
+            ),
             (
                 "says nothing but comments",
                 |_| ": ping\n\n".to_owned(),
@@ -166,7 +187,8 @@ async fn a_reset_in_the_middle_is_a_cut_that_says_what_to_do() {
         let peer = Scripted::start(move |seen| {
             let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 1000\r\n\r\n";
             let text = event(seen, over, update("WORKING"));
-            // The reset must not overtake what was sent: the peer waits until it is asked for something else.
+            // The reset must not overtake what was sent: the peer waits until it is asked for
+            // something else.
             match seen.line.contains("subscribe") || seen.body["method"] == "SubscribeToTask" {
                 true => Answer::raw(format!("{head}{text}"), Then::Close),
                 false => Answer::raw("", Then::Reset),
@@ -178,14 +200,18 @@ async fn a_reset_in_the_middle_is_a_cut_that_says_what_to_do() {
         assert!(soon(events.next()).await.unwrap().is_ok());
         let error = soon(events.next()).await.unwrap().unwrap_err();
         let failure = failure(&error);
-        assert_eq!((failure.kind(), failure.fault()), (Kind::StreamCut, Fault::Network));
+        assert_eq!(
+            (failure.kind(), failure.fault()),
+            (Kind::StreamCut, Fault::Network)
+        );
         assert!(failure.may_have_been_processed());
         assert!(error.message.contains("subscribe to it"), "{error}");
         assert!(soon(events.next()).await.is_none() && soon(events.next()).await.is_none());
     }
 }
 
-/// Without a length and without chunks, the connection's end is all the end there is (RFC 9112 §6.3).
+/// Without a length and without chunks, the connection's end is all the end there is (RFC 9112
+/// §6.3).
 #[tokio::test]
 async fn a_stream_that_only_its_connection_ends_is_over_when_its_task_is() {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
@@ -194,7 +220,10 @@ async fn a_stream_that_only_its_connection_ends_is_over_when_its_task_is() {
             (&["WORKING"][..], &["Working", "stream_cut"][..]),
             (&["WORKING", "COMPLETED"], &["Working", "Completed"]),
             (&["INPUT_REQUIRED"], &["InputRequired"]),
-            (&["COMPLETED", "WORKING"], &["Completed", "Working", "stream_cut"]),
+            (
+                &["COMPLETED", "WORKING"],
+                &["Completed", "Working", "stream_cut"],
+            ),
         ] {
             let told = heard(over, move |seen| {
                 let events = states.iter().map(|state| event(seen, over, update(state)));
@@ -245,7 +274,9 @@ async fn an_event_that_is_an_error_ends_its_stream() {
         for form in forms {
             let told = heard(over, move |seen| {
                 let error = format!("event: error\ndata: {}\n\n", form(seen));
-                let events = event(seen, over, update("WORKING")) + &error + &event(seen, over, update("COMPLETED"));
+                let events = event(seen, over, update("WORKING"))
+                    + &error
+                    + &event(seen, over, update("COMPLETED"));
                 Answer::stream(EVENTS, events, Then::Keep)
             })
             .await;
@@ -264,7 +295,10 @@ async fn events_that_are_none_end_their_stream() {
             (b"data: []\n\n".to_vec(), "not_a2a"),
             (b"data: \xff\n\n".to_vec(), "not_a2a"),
             (b": \xff\n\n".to_vec(), "not_a2a"),
-            (format!("data: {{{}\n\n", "[".repeat(500)).into_bytes(), "not_a2a"),
+            (
+                format!("data: {{{}\n\n", "[".repeat(500)).into_bytes(),
+                "not_a2a",
+            ),
             (format!("data: {long}\n\n").into_bytes(), "too_long"),
             (long.clone().into_bytes().repeat(2), "too_long"),
             ("data: x\n".repeat(LIMIT / 4).into_bytes(), "too_long"),
@@ -295,7 +329,12 @@ async fn events_that_are_none_end_their_stream() {
 #[tokio::test]
 async fn an_answer_in_place_of_events_is_understood() {
     for over in BOTH {
-        for content_type in [Some("application/json"), Some("application/a2a+json"), EVENTS, None] {
+        for content_type in [
+            Some("application/json"),
+            Some("application/a2a+json"),
+            EVENTS,
+            None,
+        ] {
             for (result, expected) in [
                 (Some(update("COMPLETED")), "Completed"),
                 (Some(json!({ "foo": 1 })), "not_a2a"),
@@ -312,12 +351,25 @@ async fn an_answer_in_place_of_events_is_understood() {
                 .await;
                 assert_eq!(told, [expected], "{over:?} {content_type:?}");
             }
-            let told = heard(over, move |_| Answer::stream(content_type, "{\"half\": ", Then::Keep)).await;
+            let told = heard(over, move |_| {
+                Answer::stream(content_type, "{\"half\": ", Then::Keep)
+            })
+            .await;
             assert_eq!(told, ["not_a2a"], "{over:?} {content_type:?}");
-            let told = heard(over, move |_| Answer::stream(content_type, "{\"half\": ", Then::Close)).await;
-            assert_eq!(told, ["may_have_been_processed"], "{over:?} {content_type:?}");
+            let told = heard(over, move |_| {
+                Answer::stream(content_type, "{\"half\": ", Then::Close)
+            })
+            .await;
+            assert_eq!(
+                told,
+                ["may_have_been_processed"],
+                "{over:?} {content_type:?}"
+            );
             let long = format!("{{{}", " ".repeat(LIMIT));
-            let told = heard(over, move |_| Answer::stream(content_type, &long, Then::Hang)).await;
+            let told = heard(over, move |_| {
+                Answer::stream(content_type, &long, Then::Hang)
+            })
+            .await;
             assert_eq!(told, ["too_long"], "{over:?} {content_type:?}");
         }
         let page = heard(over, |_| {
@@ -333,10 +385,13 @@ async fn an_answer_in_place_of_events_is_understood() {
 #[tokio::test]
 async fn a_stream_may_take_its_time() {
     for over in BOTH {
-        let peer =
-            Scripted::start(move |seen| Answer::stream(EVENTS, event(seen, over, update("WORKING")), Then::Hang)).await;
+        let peer = Scripted::start(move |seen| {
+            Answer::stream(EVENTS, event(seen, over, update("WORKING")), Then::Hang)
+        })
+        .await;
         let transport = create(over, &plain(peer.origin()), peer.origin()).await;
-        let events = soon(transport.send_streaming_message(&ServiceParams::new(), &message("x"))).await;
+        let events =
+            soon(transport.send_streaming_message(&ServiceParams::new(), &message("x"))).await;
         let mut events = events.unwrap();
         assert!(soon(events.next()).await.unwrap().is_ok());
         tokio::time::pause();

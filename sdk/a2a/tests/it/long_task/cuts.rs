@@ -65,23 +65,27 @@ async fn a_task_whose_connection_is_sent_away_after_each_step_is_told_once_over_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_task_whose_stream_is_ended_after_each_step_is_told_once_and_keeps_its_connection_over_json_rpc() {
+async fn a_task_whose_stream_is_ended_after_each_step_is_told_once_and_keeps_its_connection_over_json_rpc()
+ {
     follow(JSON_RPC, HttpVersions::Auto, Break::End).await;
     follow(JSON_RPC, HttpVersions::Http1, Break::End).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_task_whose_stream_is_ended_after_each_step_is_told_once_and_keeps_its_connection_over_http_json() {
+async fn a_task_whose_stream_is_ended_after_each_step_is_told_once_and_keeps_its_connection_over_http_json()
+ {
     follow(HTTP_JSON, HttpVersions::Auto, Break::End).await;
     follow(HTTP_JSON, HttpVersions::Http1, Break::End).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_task_whose_stream_is_ended_after_each_step_is_told_once_and_keeps_its_connection_over_grpc() {
+async fn a_task_whose_stream_is_ended_after_each_step_is_told_once_and_keeps_its_connection_over_grpc()
+ {
     follow(GRPC, HttpVersions::Auto, Break::End).await;
 }
 
-/// Follows one task that tells updates, and misses one step at each break; then one that tells all it has said, and misses two.
+/// Follows one task that tells updates, and misses one step at each break; then one that tells all
+/// it has said, and misses two.
 async fn follow(binding: usize, http: HttpVersions, by: Break) {
     tell(binding, http, by, Stepped::new(), 1).await;
     tell(binding, http, by, Stepped::with_history(), 2).await;
@@ -99,7 +103,9 @@ async fn tell(binding: usize, http: HttpVersions, by: Break, stepped: Stepped, m
     );
     let mut heard = Heard::default();
 
-    heard.until(&mut task, |heard| !heard.states.is_empty()).await;
+    heard
+        .until(&mut task, |heard| !heard.states.is_empty())
+        .await;
     let run = stepped.begun(0).await;
     let mut steps = 0;
     for cut in 1..=CUTS {
@@ -117,7 +123,9 @@ async fn tell(binding: usize, http: HttpVersions, by: Break, stepped: Stepped, m
             Break::Goaway => site.server.go_away_all(),
             Break::End => endings.end_all(),
         }
-        heard.until(&mut task, |heard| heard.reconnects == cut as u64).await;
+        heard
+            .until(&mut task, |heard| heard.reconnects == cut as u64)
+            .await;
         if !matches!(by, Break::End) {
             until_closed(&client, cut as u64).await;
         }
@@ -153,8 +161,8 @@ async fn tell(binding: usize, http: HttpVersions, by: Break, stepped: Stepped, m
     assert_eq!(client.stats().connections_opened, before);
 }
 
-/// Waits until the client has counted so many connections as closed. It may learn of a broken response a moment before; a
-/// signature made in this moment would be counted as `parallel`.
+/// Waits until the client has counted so many connections as closed. It may learn of a broken
+/// response a moment before; a signature made in this moment would be counted as `parallel`.
 async fn until_closed(client: &Client, connections: u64) {
     let closed = || client.stats().connections_closed.values().sum::<u64>();
     soon(async {
@@ -187,7 +195,11 @@ fn assert_signatures(site: &Site, client: &Client, by: Break) {
         // Which of the two, the peer's operating system decides.
         _ => [CloseReason::PeerClosed, CloseReason::Error].contains(reason),
     };
-    assert!(stats.totals.after.keys().all(fits), "{by:?}: {:?}", stats.totals.after);
+    assert!(
+        stats.totals.after.keys().all(fits),
+        "{by:?}: {:?}",
+        stats.totals.after
+    );
 }
 
 async fn ask(transport: &dyn a2a_client::Transport, run: &Run) {
@@ -196,6 +208,8 @@ async fn ask(transport: &dyn a2a_client::Transport, run: &Run) {
         history_length: None,
         tenant: None,
     };
-    let task = soon(transport.get_task(&ServiceParams::new(), &request)).await.unwrap();
+    let task = soon(transport.get_task(&ServiceParams::new(), &request))
+        .await
+        .unwrap();
     assert_eq!(task.status.state, TaskState::Completed);
 }

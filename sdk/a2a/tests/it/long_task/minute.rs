@@ -1,5 +1,5 @@
-//! A task of a minute whose stream is cut every two seconds: by the server, by a real HAProxy in TCP mode, and after GOAWAY; over
-//! each binding. All at once, so it takes a minute.
+//! A task of a minute whose stream is cut every two seconds: by the server, by a real HAProxy in
+//! TCP mode, and after GOAWAY; over each binding. All at once, so it takes a minute.
 //!
 //! Needs HAProxy, so it belongs to the named set (`just parts`) and not to `cargo test`.
 
@@ -37,7 +37,8 @@ enum By {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs HAProxy: run `just parts`"]
-async fn a_minute_s_task_that_is_cut_every_two_seconds_is_told_once_with_one_signature_for_each_connection() {
+async fn a_minute_s_task_that_is_cut_every_two_seconds_is_told_once_with_one_signature_for_each_connection()
+ {
     let ways = [By::Server, By::HaProxy, By::Goaway];
     let runs = ways
         .iter()
@@ -56,10 +57,16 @@ async fn follow(by: By, binding: usize) -> String {
     let paced = Paced::new(EVERY, STEPS as u32).with_history();
     let site = Site::open(|origin| agent(paced, card(origin)));
     let proxy = (by == By::HaProxy).then(|| HaProxy::before(site.server.addr()));
-    let origin = proxy.as_ref().map_or_else(|| site.server.origin(), HaProxy::origin);
+    let origin = proxy
+        .as_ref()
+        .map_or_else(|| site.server.origin(), HaProxy::origin);
     let client = site.client(HttpVersions::Auto);
     let transport = transport(&*factories(&site, &client, &origin)[binding], &origin).await;
-    let mut task = LongTask::send(Agent::from(transport), request("take your time"), Patience::default());
+    let mut task = LongTask::send(
+        Agent::from(transport),
+        request("take your time"),
+        Patience::default(),
+    );
 
     let began = Instant::now();
     let mut ticks = interval_at(began + CUT_EVERY, CUT_EVERY);
@@ -83,7 +90,11 @@ async fn follow(by: By, binding: usize) -> String {
     let took = began.elapsed();
 
     let stats = client.stats();
-    assert_eq!(heard.texts, numbers(STEPS), "{by:?}: each state once, and in order");
+    assert_eq!(
+        heard.texts,
+        numbers(STEPS),
+        "{by:?}: each state once, and in order"
+    );
     assert_eq!(heard.states.first(), Some(&TaskState::Submitted));
     assert_eq!(heard.states.last(), Some(&TaskState::Completed));
     assert!(
@@ -94,7 +105,11 @@ async fn follow(by: By, binding: usize) -> String {
     assert_eq!(task.counts().reconnects, heard.causes);
     let abandoned = stats.totals.abandoned;
     assert_eq!(abandoned, 0, "{by:?}: it is cut long after it has signed");
-    assert_eq!(stats.totals.signatures(), stats.connections_opened, "{by:?}");
+    assert_eq!(
+        stats.totals.signatures(),
+        stats.connections_opened,
+        "{by:?}"
+    );
     let count = |cause| stats.totals.causes.get(&cause).copied().unwrap_or_default();
     assert_eq!(count(Cause::First), 1);
     // A new connection may be ready before the client has noticed all of the old one's end.
@@ -104,7 +119,11 @@ async fn follow(by: By, binding: usize) -> String {
         By::Goaway => *reason == CloseReason::Goaway,
         _ => [CloseReason::PeerClosed, CloseReason::Error].contains(reason),
     };
-    assert!(stats.totals.after.keys().all(fits), "{by:?}: {:?}", stats.totals.after);
+    assert!(
+        stats.totals.after.keys().all(fits),
+        "{by:?}: {:?}",
+        stats.totals.after
+    );
     format!(
         "| {by:?} | {} | {:.1} s | {} | {cuts} | {} | {} | {} | {abandoned} | {} |",
         BINDINGS[binding],
@@ -119,13 +138,22 @@ async fn follow(by: By, binding: usize) -> String {
 }
 
 fn factories(site: &Site, client: &Client, origin: &str) -> crate::script::site::Factories {
-    let transports = Transports::new(client.clone(), origin).unwrap().token(site.token());
-    [transports.json_rpc(), transports.http_json(), transports.grpc()]
+    let transports = Transports::new(client.clone(), origin)
+        .unwrap()
+        .token(site.token());
+    [
+        transports.json_rpc(),
+        transports.http_json(),
+        transports.grpc(),
+    ]
 }
 
 /// What the task says of its reconnects, and the client of its signatures.
 fn causes(heard: &Heard, stats: &Snapshot) -> String {
-    let reconnects = heard.causes.iter().map(|(cause, n)| format!("{} {n}", cause.name()));
+    let reconnects = heard
+        .causes
+        .iter()
+        .map(|(cause, n)| format!("{} {n}", cause.name()));
     let signatures = stats
         .totals
         .causes

@@ -1,4 +1,5 @@
-//! A long task over real connections that are cut, ended and sent away: each state once, one signature for each connection.
+//! A long task over real connections that are cut, ended and sent away: each state once, one
+//! signature for each connection.
 
 mod cuts;
 mod minute;

@@ -1,4 +1,5 @@
-//! An agent on the Python SDK, which keeps messages and begins to collect updates for a subscriber before it gives him the task.
+//! An agent on the Python SDK, which keeps messages and begins to collect updates for a subscriber
+//! before it gives him the task.
 //!
 //! Needs Python, so it belongs to the named set (`just parts`) and not to `cargo test`.
 
@@ -28,7 +29,11 @@ async fn a_python_agent_s_task_that_is_cut_again_and_again_is_told_once() {
     for (binding, name) in BINDINGS.iter().enumerate() {
         let client = site.client(HttpVersions::Auto);
         let transport = transport(&*ours(&site, &client)[binding], &site.server.origin()).await;
-        let mut task = LongTask::send(transport, request(&format!("pace {STEPS}")), Patience::default());
+        let mut task = LongTask::send(
+            transport,
+            request(&format!("pace {STEPS}")),
+            Patience::default(),
+        );
         let mut heard = Heard::default();
         let (mut cuts, mut next_cut) = (0, HEARD);
         // The agent has a pace of its own: a cut near the end may come too late to be noticed.
@@ -41,9 +46,16 @@ async fn a_python_agent_s_task_that_is_cut_again_and_again_is_told_once() {
             }
         }
 
-        assert_eq!(heard.texts, numbers(STEPS), "{name}: each step once, and in order");
+        assert_eq!(
+            heard.texts,
+            numbers(STEPS),
+            "{name}: each step once, and in order"
+        );
         let pieces: Vec<String> = (1..=STEPS).map(|n| format!("piece {n}")).collect();
-        assert_eq!(heard.pieces, pieces, "{name}: each piece once, and in order");
+        assert_eq!(
+            heard.pieces, pieces,
+            "{name}: each piece once, and in order"
+        );
         assert_eq!(heard.states.last(), Some(&TaskState::Completed));
         assert!(
             heard.reconnects > 5,

@@ -41,7 +41,8 @@ pub(super) fn request(text: &str) -> SendMessageRequest {
 /// What a consumer of a long task has heard so far.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
-    /// What the agent's messages say, in the order in which they were told: its number, for each step of the task.
+    /// What the agent's messages say, in the order in which they were told: its number, for each
+    /// step of the task.
     pub(super) texts: Vec<String>,
     pub(super) states: Vec<TaskState>,
     pub(super) pieces: Vec<String>,
@@ -55,7 +56,11 @@ impl Heard {
     pub(super) async fn until(&mut self, task: &mut LongTask, reached: impl Fn(&Self) -> bool) {
         while !reached(self) {
             let event = soon(task.next()).await;
-            self.hear(event.expect("something is still to come").expect("no error"));
+            self.hear(
+                event
+                    .expect("something is still to come")
+                    .expect("no error"),
+            );
         }
     }
 
@@ -69,11 +74,17 @@ impl Heard {
     pub(super) fn hear(&mut self, event: TaskEvent) {
         if let TaskEvent::CaughtUp(caught_up) = &event {
             self.caught_up += 1;
-            caught_up.messages.iter().for_each(|message| self.message(message));
+            caught_up
+                .messages
+                .iter()
+                .for_each(|message| self.message(message));
         }
         if let Some(status) = event.status() {
             self.states.push(status.state.clone());
-            status.message.iter().for_each(|message| self.message(message));
+            status
+                .message
+                .iter()
+                .for_each(|message| self.message(message));
         }
         let updates = match &event {
             TaskEvent::CaughtUp(caught_up) => &caught_up.artifacts[..],
@@ -91,7 +102,8 @@ impl Heard {
     }
 
     fn message(&mut self, message: &Message) {
-        self.texts.push(message.text().unwrap_or_default().to_owned());
+        self.texts
+            .push(message.text().unwrap_or_default().to_owned());
     }
 }
 
@@ -100,7 +112,8 @@ pub(super) fn numbers(last: usize) -> Vec<String> {
     (1..=last).map(|n| n.to_string()).collect()
 }
 
-/// Ends streams as an agent or a gateway does that has had enough of them: properly, with trailers where gRPC wants them.
+/// Ends streams as an agent or a gateway does that has had enough of them: properly, with trailers
+/// where gRPC wants them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Endings(watch::Sender<()>);
 
@@ -131,7 +144,8 @@ impl Endings {
                 told.store(true, Ordering::Relaxed);
             };
             let trailers = stream::once(async move { is_grpc && was_told.load(Ordering::Relaxed) });
-            let trailers = trailers.filter_map(|are_due| async move { are_due.then(|| Ok(success())) });
+            let trailers =
+                trailers.filter_map(|are_due| async move { are_due.then(|| Ok(success())) });
             let frames = BodyStream::new(body)
                 .take_until(Box::pin(command))
                 .chain(Box::pin(trailers));
@@ -141,6 +155,9 @@ impl Endings {
 }
 
 fn success() -> http_body::Frame<bytes::Bytes> {
-    let status = (HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"));
+    let status = (
+        HeaderName::from_static("grpc-status"),
+        HeaderValue::from_static("0"),
+    );
     http_body::Frame::trailers(HeaderMap::from_iter([status]))
 }

@@ -32,10 +32,18 @@ pub(crate) fn differences(stock: &[Row], ours: &[Row]) -> Vec<String> {
 }
 
 /// Fails unless each binding's outcomes, in a few words, are as expected.
-pub(crate) fn assert_expected(played: &[Vec<Row>; 3], expected: &[(&str, &str)], exceptions: &[Exception]) {
+pub(crate) fn assert_expected(
+    played: &[Vec<Row>; 3],
+    expected: &[(&str, &str)],
+    exceptions: &[Exception],
+) {
     for (binding, rows) in BINDINGS.iter().zip(played) {
         let told: Vec<_> = rows.iter().map(|row| (row.call(), &*row.outcome)).collect();
-        let exception = |call: &str| exceptions.iter().find(|e| e.binding == *binding && e.call == call);
+        let exception = |call: &str| {
+            exceptions
+                .iter()
+                .find(|e| e.binding == *binding && e.call == call)
+        };
         let expected = expected.iter().map(|(call, outcome)| {
             let exception = exception(call).map(|exception| exception.outcome);
             ((*call).to_owned(), exception.unwrap_or(outcome))
@@ -54,8 +62,9 @@ pub(crate) struct Played {
 }
 
 impl Played {
-    /// Fails unless ours get what the stock transports get, except where `better` has it otherwise; over one connection that
-    /// all bindings share, and so with one proof (CL-3), which every request carries.
+    /// Fails unless ours get what the stock transports get, except where `better` has it otherwise;
+    /// over one connection that all bindings share, and so with one proof (CL-3), which every
+    /// request carries.
     pub(crate) fn check(&self, better: &[Exception]) {
         for (binding, (stock, ours)) in BINDINGS.iter().zip(self.stock.iter().zip(&self.ours)) {
             assert_as_good(binding, stock, ours, better);
@@ -73,21 +82,24 @@ impl Played {
     }
 }
 
-/// Fails unless ours get what the stock transport gets, call by call and in full, except where `better` has it otherwise for
-/// this binding; and has each of those.
+/// Fails unless ours get what the stock transport gets, call by call and in full, except where
+/// `better` has it otherwise for this binding; and has each of those.
 pub(crate) fn assert_as_good(binding: &str, stock: &[Row], ours: &[Row], better: &[Exception]) {
     let mut told = differences(stock, ours);
     for better in better.iter().filter(|better| better.binding == binding) {
         let is_better = |row: &Row| row.call() == better.call && row.outcome == better.outcome;
-        let at = told.iter().position(|told| told.lines().next() == Some(better.call));
+        let at = told
+            .iter()
+            .position(|told| told.lines().next() == Some(better.call));
         let at = at.filter(|_| ours.iter().any(is_better));
         told.remove(at.unwrap_or_else(|| panic!("{better:?} is not so: {}", told.join("\n"))));
     }
     assert!(told.is_empty(), "{binding}: {}", told.join("\n"));
 }
 
-/// One table of Markdown. An agent's outcome is that in its first binding; a binding's column says `same` if that is the
-/// outcome there too, and the same over the stock transport and over ours in full. Below it, why a binding differs.
+/// One table of Markdown. An agent's outcome is that in its first binding; a binding's column says
+/// `same` if that is the outcome there too, and the same over the stock transport and over ours in
+/// full. Below it, why a binding differs.
 pub(crate) fn table(played: &[&Played], exceptions: &[&Exception]) -> String {
     let (mut head, mut rule) = ("| call |".to_owned(), "|---|".to_owned());
     for played in played {
@@ -120,9 +132,12 @@ pub(crate) fn table(played: &[&Played], exceptions: &[&Exception]) -> String {
         table.push('\n');
     }
     table.push('\n');
-    let whys = exceptions
-        .iter()
-        .map(|exception| format!("- {}, {}: {}\n", exception.binding, exception.call, exception.why));
+    let whys = exceptions.iter().map(|exception| {
+        format!(
+            "- {}, {}: {}\n",
+            exception.binding, exception.call, exception.why
+        )
+    });
     let mut whys: Vec<_> = whys.collect();
     // Two agents may have one in common.
     whys.sort();

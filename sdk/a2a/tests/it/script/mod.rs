@@ -1,7 +1,8 @@
-//! The same script of calls, all twelve methods of `a2a_client::Transport`, over the three bindings: what the stock
-//! transports get over plain HTTP, and what ours get over TLS with proofs.
+//! The same script of calls, all twelve methods of `a2a_client::Transport`, over the three
+//! bindings: what the stock transports get over plain HTTP, and what ours get over TLS with proofs.
 //!
-//! Read the table with `cargo test -p bowline-a2a --test it script -- --nocapture`; `python.rs` has the Python agent besides.
+//! Read the table with `cargo test -p bowline-a2a --test it script -- --nocapture`; `python.rs` has
+//! the Python agent besides.
 
 #![allow(clippy::print_stdout, reason = "the table is there to be read")]
 
@@ -19,7 +20,8 @@ use compare::{BINDINGS, Played, assert_as_good, assert_expected, differences, ta
 use expected::{BETTER, EXCEPTIONS, EXPECTED};
 use site::{Site, all_rows, ours, rows, stock};
 
-/// The official agent behind `BindingLayer`, to ours, as the official agent in plain HTTP to the stock transports.
+/// The official agent behind `BindingLayer`, to ours, as the official agent in plain HTTP to the
+/// stock transports.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ours_get_over_tls_what_the_stock_transports_get_over_plain_http() {
     let played = official().await;
@@ -28,7 +30,8 @@ async fn ours_get_over_tls_what_the_stock_transports_get_over_plain_http() {
     played.check(BETTER);
 }
 
-/// HTTP/1.1 has a connection for each request under way; the answers are the same. (gRPC demands HTTP/2.)
+/// HTTP/1.1 has a connection for each request under way; the answers are the same. (gRPC demands
+/// HTTP/2.)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ours_get_the_same_over_http1() {
     let plain = PlainServer::start_with(|origin| agent(Echo::default(), card(origin)));
@@ -36,7 +39,12 @@ async fn ours_get_the_same_over_http1() {
     let client = site.client(HttpVersions::Http1);
     let (stock, ours) = (stock(), ours(&site, &client));
     for at in [0, 1] {
-        let theirs = rows(&*stock[at], &card(&plain.origin()), &[&plain.addr().to_string()]).await;
+        let theirs = rows(
+            &*stock[at],
+            &card(&plain.origin()),
+            &[&plain.addr().to_string()],
+        )
+        .await;
         let own = rows(&*ours[at], &card(&site.server.origin()), &[&site.here()]).await;
         assert_as_good(BINDINGS[at], &theirs, &own, BETTER);
     }
@@ -52,8 +60,18 @@ pub(crate) async fn official() -> Played {
     let client = site.client(HttpVersions::Auto);
     Played {
         agent: "Rust agent",
-        stock: all_rows(&stock(), &card(&plain.origin()), &[&plain.addr().to_string()]).await,
-        ours: all_rows(&ours(&site, &client), &card(&site.server.origin()), &[&site.here()]).await,
+        stock: all_rows(
+            &stock(),
+            &card(&plain.origin()),
+            &[&plain.addr().to_string()],
+        )
+        .await,
+        ours: all_rows(
+            &ours(&site, &client),
+            &card(&site.server.origin()),
+            &[&site.here()],
+        )
+        .await,
         stats: client.stats(),
     }
 }
@@ -62,18 +80,29 @@ pub(crate) async fn official() -> Played {
 #[tokio::test]
 async fn the_stock_transports_get_the_answers_that_a2a_demands() {
     let server = PlainServer::start_with(|origin| agent(Echo::default(), card(origin)));
-    let played = all_rows(&stock(), &card(&server.origin()), &[&server.addr().to_string()]).await;
+    let played = all_rows(
+        &stock(),
+        &card(&server.origin()),
+        &[&server.addr().to_string()],
+    )
+    .await;
     assert_expected(&played, EXPECTED, EXCEPTIONS);
 
     // In full, not only in a few words: the bindings agree with each other.
     for (binding, rows) in BINDINGS.iter().zip(&played) {
         let differences = differences(&played[0], rows);
         let exceptions = EXCEPTIONS.iter().filter(|e| e.binding == *binding).count();
-        assert_eq!(differences.len(), exceptions, "{binding}: {}", differences.join("\n"));
+        assert_eq!(
+            differences.len(),
+            exceptions,
+            "{binding}: {}",
+            differences.join("\n")
+        );
     }
 }
 
-/// Two runs are the same, and a run on an agent that does less is not: each call that it does not serve is named.
+/// Two runs are the same, and a run on an agent that does less is not: each call that it does not
+/// serve is named.
 #[tokio::test]
 async fn a_run_differs_in_just_the_calls_that_an_agent_answers_otherwise() {
     let server = PlainServer::start_with(|origin| agent(Echo::default(), card(origin)));
@@ -83,13 +112,35 @@ async fn a_run_differs_in_just_the_calls_that_an_agent_answers_otherwise() {
         agent(Echo::default(), card)
     });
     for factory in stock() {
-        let first = rows(&*factory, &card(&server.origin()), &[&server.addr().to_string()]).await;
-        let again = rows(&*factory, &card(&server.origin()), &[&server.addr().to_string()]).await;
-        assert_eq!(differences(&first, &again), [""; 0], "{}", factory.protocol());
+        let first = rows(
+            &*factory,
+            &card(&server.origin()),
+            &[&server.addr().to_string()],
+        )
+        .await;
+        let again = rows(
+            &*factory,
+            &card(&server.origin()),
+            &[&server.addr().to_string()],
+        )
+        .await;
+        assert_eq!(
+            differences(&first, &again),
+            [""; 0],
+            "{}",
+            factory.protocol()
+        );
 
-        let less = rows(&*factory, &card(&lesser.origin()), &[&lesser.addr().to_string()]).await;
+        let less = rows(
+            &*factory,
+            &card(&lesser.origin()),
+            &[&lesser.addr().to_string()],
+        )
+        .await;
         let named = differences(&first, &less);
-        let with_push = first.iter().filter(|row| row.method.contains("push_config"));
+        let with_push = first
+            .iter()
+            .filter(|row| row.method.contains("push_config"));
         let mut expected: Vec<_> = with_push.map(row::Row::call).collect();
         expected.push("`get_extended_agent_card`".to_owned());
         let named: Vec<_> = named

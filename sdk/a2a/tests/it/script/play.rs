@@ -1,13 +1,15 @@
-//! The script: every method of `a2a_client::Transport`, and the errors that a user meets, in one order.
+//! The script: every method of `a2a_client::Transport`, and the errors that a user meets, in one
+//! order.
 
 use std::collections::HashMap;
 
 use a2a::{
     A2AError, AuthenticationInfo, CancelTaskRequest, DeleteTaskPushNotificationConfigRequest,
     GetExtendedAgentCardRequest, GetTaskPushNotificationConfigRequest, GetTaskRequest,
-    ListTaskPushNotificationConfigsRequest, ListTasksRequest, Message, Part, Role, SVC_PARAM_EXTENSIONS,
-    SVC_PARAM_VERSION, SendMessageConfiguration, SendMessageRequest, SendMessageResponse, StreamResponse,
-    SubscribeToTaskRequest, Task, TaskPushNotificationConfig, TaskState, VERSION, new_context_id, new_task_id,
+    ListTaskPushNotificationConfigsRequest, ListTasksRequest, Message, Part, Role,
+    SVC_PARAM_EXTENSIONS, SVC_PARAM_VERSION, SendMessageConfiguration, SendMessageRequest,
+    SendMessageResponse, StreamResponse, SubscribeToTaskRequest, Task, TaskPushNotificationConfig,
+    TaskState, VERSION, new_context_id, new_task_id,
 };
 use a2a_client::{ServiceParams, Transport};
 use futures_util::StreamExt;
@@ -20,8 +22,9 @@ use crate::soon;
 /// A URI of nobody's, to see whether it arrives.
 const EXTENSION: &str = "https://example.com/some-extension";
 
-/// Plays the script on an agent that does as `bowline_testkit::a2a::Echo` does, and tells how each call went. `here` are the
-/// authorities that the agent's card names (`localhost:1234`), which no row does.
+/// Plays the script on an agent that does as `bowline_testkit::a2a::Echo` does, and tells how each
+/// call went. `here` are the authorities that the agent's card names (`localhost:1234`), which no
+/// row does.
 pub(super) async fn play(transport: &dyn Transport, here: &[&str]) -> Vec<Row> {
     let mut play = Play {
         transport,
@@ -64,9 +67,14 @@ impl Play<'_> {
         rich.message.parts.extend([
             Part::raw(vec![0, 159, 146, 150]).with_filename("four bytes.bin"),
             Part::url("https://example.com/a?b=c").with_media_type("text/html"),
-            Part::data(json!({ "whole": 3, "half": 0.5, "none": null, "nested": [{ "deep": true }] })),
+            Part::data(
+                json!({ "whole": 3, "half": 0.5, "none": null, "nested": [{ "deep": true }] }),
+            ),
         ]);
-        rich.message.metadata = Some(HashMap::from([("key".to_owned(), json!({ "of": ["the message"] }))]));
+        rich.message.metadata = Some(HashMap::from([(
+            "key".to_owned(),
+            json!({ "of": ["the message"] }),
+        )]));
         rich.message.extensions = Some(vec![EXTENSION.to_owned()]);
         rich.message.reference_task_ids = Some(vec![finished.clone()]);
         let sent = self.send(rich).await;
@@ -108,7 +116,11 @@ impl Play<'_> {
         if let (Ok(events), Some(rest)) = (&mut events, rest) {
             match drain(Ok(rest)).await {
                 Ok(more) => events.extend(more),
-                Err(error) => self.row("subscribe_to_task", "the rest", Err::<Vec<StreamResponse>, _>(error)),
+                Err(error) => self.row(
+                    "subscribe_to_task",
+                    "the rest",
+                    Err::<Vec<StreamResponse>, _>(error),
+                ),
             }
         }
         self.row("subscribe_to_task", "running, until cancelled", events);
@@ -173,7 +185,11 @@ impl Play<'_> {
 
     async fn card(&mut self) {
         let request = GetExtendedAgentCardRequest { tenant: None };
-        let card = soon(self.transport.get_extended_agent_card(&self.params, &request)).await;
+        let card = soon(
+            self.transport
+                .get_extended_agent_card(&self.params, &request),
+        )
+        .await;
         self.row("get_extended_agent_card", "", card);
     }
 
@@ -186,7 +202,11 @@ impl Play<'_> {
         };
         let task = soon(self.transport.get_task(&self.params, &request)).await;
         self.row("get_task", "unknown", task);
-        for (variant, id) in [("unknown", &*unknown), ("finished", finished), ("cancelled", held)] {
+        for (variant, id) in [
+            ("unknown", &*unknown),
+            ("finished", finished),
+            ("cancelled", held),
+        ] {
             let canceled = self.cancel(id).await;
             self.row("cancel_task", variant, canceled);
         }
@@ -195,7 +215,10 @@ impl Play<'_> {
             let events = drain(subscribed).await;
             self.row("subscribe_to_task", variant, events);
         }
-        for (variant, id) in [("to an unknown task", &*unknown), ("to a finished task", finished)] {
+        for (variant, id) in [
+            ("to an unknown task", &*unknown),
+            ("to a finished task", finished),
+        ] {
             let mut message = self.message("ahoy");
             message.message.task_id = Some(id.to_owned());
             let sent = self.send(message.clone()).await;
@@ -207,7 +230,8 @@ impl Play<'_> {
         let listed = self.list(None, None, Some("no token".to_owned())).await;
         self.row("list_tasks", "a wrong page token", listed);
         let params = std::mem::take(&mut self.params);
-        self.params.insert(SVC_PARAM_VERSION.to_owned(), vec!["9.9".to_owned()]);
+        self.params
+            .insert(SVC_PARAM_VERSION.to_owned(), vec!["9.9".to_owned()]);
         let sent = self.send(self.message("ahoy")).await;
         self.row("send_message", "a version that is none", sent);
         self.params = params;
@@ -229,7 +253,11 @@ impl Play<'_> {
     }
 
     async fn stream(&self, message: SendMessageRequest) -> Result<Events, A2AError> {
-        soon(self.transport.send_streaming_message(&self.params, &message)).await
+        soon(
+            self.transport
+                .send_streaming_message(&self.params, &message),
+        )
+        .await
     }
 
     async fn subscribe(&self, id: &str) -> Result<Events, A2AError> {
@@ -268,7 +296,11 @@ impl Play<'_> {
         soon(self.transport.list_tasks(&self.params, &request)).await
     }
 
-    async fn push_config(&self, task: &str, id: &str) -> Result<TaskPushNotificationConfig, A2AError> {
+    async fn push_config(
+        &self,
+        task: &str,
+        id: &str,
+    ) -> Result<TaskPushNotificationConfig, A2AError> {
         let request = GetTaskPushNotificationConfigRequest {
             task_id: task.to_owned(),
             id: id.to_owned(),
@@ -277,7 +309,10 @@ impl Play<'_> {
         soon(self.transport.get_push_config(&self.params, &request)).await
     }
 
-    async fn push_config_list(&self, task: &str) -> Result<a2a::ListTaskPushNotificationConfigsResponse, A2AError> {
+    async fn push_config_list(
+        &self,
+        task: &str,
+    ) -> Result<a2a::ListTaskPushNotificationConfigsResponse, A2AError> {
         let request = ListTaskPushNotificationConfigsRequest {
             task_id: task.to_owned(),
             page_size: None,
@@ -287,8 +322,14 @@ impl Play<'_> {
         soon(self.transport.list_push_configs(&self.params, &request)).await
     }
 
-    fn row<T: super::row::Told>(&mut self, method: &'static str, variant: &'static str, result: Result<T, A2AError>) {
-        self.rows.push(Row::new(method, variant, &result, &mut self.names));
+    fn row<T: super::row::Told>(
+        &mut self,
+        method: &'static str,
+        variant: &'static str,
+        result: Result<T, A2AError>,
+    ) {
+        self.rows
+            .push(Row::new(method, variant, &result, &mut self.names));
     }
 }
 
@@ -304,7 +345,8 @@ async fn drain(stream: Result<Events, A2AError>) -> Result<Vec<StreamResponse>, 
     Ok(events)
 }
 
-/// The id of the task that answers a message; an unknown one if none does, so that the script goes on.
+/// The id of the task that answers a message; an unknown one if none does, so that the script goes
+/// on.
 fn task_id(sent: &Result<SendMessageResponse, A2AError>) -> String {
     match sent {
         Ok(SendMessageResponse::Task(task)) => task.id.clone(),

@@ -1,10 +1,11 @@
-//! What came of a call, so that two runs of the script can be compared: no row has an id, a time or an address in it.
+//! What came of a call, so that two runs of the script can be compared: no row has an id, a time or
+//! an address in it.
 
 use std::fmt::Write;
 
 use a2a::{
-    A2AError, AgentCard, Artifact, ListTaskPushNotificationConfigsResponse, ListTasksResponse, SendMessageResponse,
-    StreamResponse, Task, TaskPushNotificationConfig, TaskState, TaskStatus,
+    A2AError, AgentCard, Artifact, ListTaskPushNotificationConfigsResponse, ListTasksResponse,
+    SendMessageResponse, StreamResponse, Task, TaskPushNotificationConfig, TaskState, TaskStatus,
 };
 use serde_json::{Value, json};
 
@@ -15,8 +16,8 @@ pub(crate) struct Row {
     pub(crate) variant: &'static str,
     /// In a few words, for the table.
     pub(crate) outcome: String,
-    /// In full: the answer as JSON, or the error's code and message. The error's details are not compared: they are where
-    /// a transport may add what it knows.
+    /// In full: the answer as JSON, or the error's code and message. The error's details are not
+    /// compared: they are where a transport may add what it knows.
     pub(crate) answer: Value,
 }
 
@@ -102,7 +103,9 @@ impl Told for Vec<StreamResponse> {
     fn told(&self) -> String {
         let events = self.iter().map(|event| match event {
             StreamResponse::Task(task) => task.told(),
-            StreamResponse::Message(message) => format!("message {:?}", message.text().unwrap_or_default()),
+            StreamResponse::Message(message) => {
+                format!("message {:?}", message.text().unwrap_or_default())
+            }
             StreamResponse::StatusUpdate(update) => of_status(&update.status),
             StreamResponse::ArtifactUpdate(update) => of_artifact(&update.artifact),
         });
@@ -120,8 +123,17 @@ impl Told for Vec<StreamResponse> {
 
 impl Told for ListTasksResponse {
     fn told(&self) -> String {
-        let states: Vec<_> = self.tasks.iter().map(|task| of_state(&task.status.state)).collect();
-        format!("{} of {}: {}", self.tasks.len(), self.total_size, states.join(", "))
+        let states: Vec<_> = self
+            .tasks
+            .iter()
+            .map(|task| of_state(&task.status.state))
+            .collect();
+        format!(
+            "{} of {}: {}",
+            self.tasks.len(),
+            self.total_size,
+            states.join(", ")
+        )
     }
 
     fn json(&self) -> Value {
@@ -131,7 +143,11 @@ impl Told for ListTasksResponse {
 
 impl Told for TaskPushNotificationConfig {
     fn told(&self) -> String {
-        format!("{} to {}", self.id.as_deref().unwrap_or("nameless"), self.url)
+        format!(
+            "{} to {}",
+            self.id.as_deref().unwrap_or("nameless"),
+            self.url
+        )
     }
 
     fn json(&self) -> Value {
@@ -174,7 +190,11 @@ fn of_status(status: &TaskStatus) -> String {
 }
 
 fn of_artifact(artifact: &Artifact) -> String {
-    let text: String = artifact.parts.iter().filter_map(|part| part.as_text()).collect();
+    let text: String = artifact
+        .parts
+        .iter()
+        .filter_map(|part| part.as_text())
+        .collect();
     format!("artifact {text:?}")
 }
 
@@ -216,7 +236,9 @@ impl Names {
                     // One that is there is told from one that is not, and from what is no text.
                     match (name.as_str(), field.as_str()) {
                         ("timestamp", Some(_)) => *field = json!("a time"),
-                        ("nextPageToken", Some(token)) if !token.is_empty() => *field = json!("a token"),
+                        ("nextPageToken", Some(token)) if !token.is_empty() => {
+                            *field = json!("a token")
+                        }
                         _ => self.replace_in(field),
                     }
                 }

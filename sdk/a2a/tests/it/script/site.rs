@@ -1,4 +1,5 @@
-//! Where the script is played: an agent in plain HTTP for the stock transports, and one behind TLS and `BindingLayer` for ours.
+//! Where the script is played: an agent in plain HTTP for the stock transports, and one behind TLS
+//! and `BindingLayer` for ours.
 
 use std::sync::Arc;
 
@@ -34,7 +35,11 @@ pub(crate) fn stock() -> Factories {
 pub(crate) fn ours(site: &Site, client: &Client) -> Factories {
     let transports = Transports::new(client.clone(), &site.server.origin()).unwrap();
     let transports = transports.token(site.token());
-    [transports.json_rpc(), transports.http_json(), transports.grpc()]
+    [
+        transports.json_rpc(),
+        transports.http_json(),
+        transports.grpc(),
+    ]
 }
 
 /// An agent, and what there is to reach it.
@@ -51,7 +56,12 @@ impl Site {
         let pki = Pki::new();
         let authority = Authority::start(&pki, AuthorityOptions::default());
         let jwks = Jwks::document(authority.jwks().to_string()).unwrap();
-        let validator = JwtValidator::builder(authority.issuer(), AuthorityOptions::default().audience, jwks).build();
+        let validator = JwtValidator::builder(
+            authority.issuer(),
+            AuthorityOptions::default().audience,
+            jwks,
+        )
+        .build();
         let server = CyclingServer::start_with(&pki, CyclingOptions::default(), |origin| {
             let layer = BindingLayer::new(validator)
                 .origins([origin.parse().unwrap()])
@@ -89,7 +99,11 @@ impl Site {
 }
 
 /// Plays the script over the interface of `card` that `factory` is for.
-pub(crate) async fn rows(factory: &dyn TransportFactory, card: &AgentCard, here: &[&str]) -> Vec<Row> {
+pub(crate) async fn rows(
+    factory: &dyn TransportFactory,
+    card: &AgentCard,
+    here: &[&str],
+) -> Vec<Row> {
     let mut interfaces = card.supported_interfaces.iter();
     let interface = interfaces
         .find(|interface| interface.protocol_binding == factory.protocol())
@@ -99,7 +113,11 @@ pub(crate) async fn rows(factory: &dyn TransportFactory, card: &AgentCard, here:
 }
 
 /// The same for each binding, one after the other.
-pub(crate) async fn all_rows(factories: &Factories, card: &AgentCard, here: &[&str]) -> [Vec<Row>; 3] {
+pub(crate) async fn all_rows(
+    factories: &Factories,
+    card: &AgentCard,
+    here: &[&str],
+) -> [Vec<Row>; 3] {
     let [first, second, third] = factories;
     [
         rows(&**first, card, here).await,

@@ -24,11 +24,17 @@ fn is_lost_call(message: &Value) -> bool {
 
 /// Answers everything but the call that is to be lost.
 fn forgetful() -> LegacySse {
-    LegacySse::greeting(|_, message| reply(message).filter(|_| !is_lost_call(message)), hurried)
+    LegacySse::greeting(
+        |_, message| reply(message).filter(|_| !is_lost_call(message)),
+        hurried,
+    )
 }
 
 fn methods(server: &LegacySse, session: usize) -> Vec<String> {
-    let received = server.received().into_iter().filter(|(number, _)| *number == session);
+    let received = server
+        .received()
+        .into_iter()
+        .filter(|(number, _)| *number == session);
     received
         .map(|(_, message)| message["method"].as_str().unwrap_or("answer").to_owned())
         .collect()
@@ -46,7 +52,10 @@ async fn a_call_under_way_fails_as_perhaps_processed_and_is_not_sent_again() {
     });
     assert_eq!(error.code, CONNECTION_CLOSED);
     assert_eq!(error.data, Some(json!({ "mayHaveBeenProcessed": true })));
-    assert!(error.message.contains("the server ended the event stream"), "{error:?}");
+    assert!(
+        error.message.contains("the server ended the event stream"),
+        "{error:?}"
+    );
 
     says(&agent, "ahoy again").await;
     assert_eq!(server.sessions(), 2);
@@ -112,11 +121,16 @@ struct Slow {
 }
 
 impl ClientHandler for Slow {
-    async fn list_roots(&self, _: RequestContext<RoleClient>) -> Result<ListRootsResult, ErrorData> {
+    async fn list_roots(
+        &self,
+        _: RequestContext<RoleClient>,
+    ) -> Result<ListRootsResult, ErrorData> {
         let number = self.asked.fetch_add(1, Ordering::Relaxed);
         self.heard.notify_one();
         self.told.notified().await;
-        Ok(ListRootsResult::new(vec![Root::new(format!("file:///{number}"))]))
+        Ok(ListRootsResult::new(vec![Root::new(format!(
+            "file:///{number}"
+        ))]))
     }
 }
 
@@ -125,7 +139,9 @@ async fn an_answer_to_the_old_session_is_none_to_the_new_one() {
     let server = forgetful();
     let plain = Plain::of(&server).await;
     let slow = Slow::default();
-    let agent = serve(slow.clone(), transport(), &plain.uri()).await.unwrap();
+    let agent = serve(slow.clone(), transport(), &plain.uri())
+        .await
+        .unwrap();
     let question = event(&json!({ "jsonrpc": "2.0", "id": "q", "method": "roots/list" }));
     server.say(0, question.clone());
     soon(slow.heard.notified()).await;
@@ -146,7 +162,10 @@ async fn an_answer_to_the_old_session_is_none_to_the_new_one() {
     assert_eq!(answers.len(), 1, "{answers:?}");
     assert_eq!(answers[0].0, 1);
     assert_eq!(
-        (&answers[0].1["id"], &answers[0].1["result"]["roots"][0]["uri"]),
+        (
+            &answers[0].1["id"],
+            &answers[0].1["result"]["roots"][0]["uri"]
+        ),
         (&json!("q"), &json!("file:///1"))
     );
 }
@@ -222,8 +241,12 @@ async fn a_session_that_cannot_begin_again_like_the_first_one_ends() {
         }
         Some(reply)
     };
-    let refuses = |session: usize, message: &Value| match session > 0 && message["method"] == "initialize" {
-        true => Some(json!({ "jsonrpc": "2.0", "id": message["id"], "error": { "code": -7, "message": "no" } })),
+    let refuses = |session: usize, message: &Value| match session > 0
+        && message["method"] == "initialize"
+    {
+        true => Some(
+            json!({ "jsonrpc": "2.0", "id": message["id"], "error": { "code": -7, "message": "no" } }),
+        ),
         false => reply(message),
     };
     for answer in [versions, refuses as fn(usize, &Value) -> Option<Value>] {
@@ -249,9 +272,14 @@ async fn a_stream_that_breaks_before_initialize_is_answered_is_not_opened_again(
     );
     *itself.lock().unwrap() = Some(server.clone());
     let plain = Plain::of(&server).await;
-    let failed = serve((), transport(), &plain.uri()).await.map(drop).unwrap_err();
+    let failed = serve((), transport(), &plain.uri())
+        .await
+        .map(drop)
+        .unwrap_err();
     assert!(
-        failed.to_string().contains("the server ended the event stream"),
+        failed
+            .to_string()
+            .contains("the server ended the event stream"),
         "{failed}"
     );
     assert_eq!(server.sessions(), 1);
@@ -297,5 +325,8 @@ async fn a_server_out_of_order_is_waited_for_and_one_that_refuses_is_not() {
 async fn a_server_that_is_not_there_fails_at_once() {
     let gone = Plain::start(|_| Router::new()).await.uri();
     let error = refusal(transport(), &gone).await;
-    assert!(matches!(error.kind(), Kind::Client(_) | Kind::Status(_)), "{error}");
+    assert!(
+        matches!(error.kind(), Kind::Client(_) | Kind::Status(_)),
+        "{error}"
+    );
 }

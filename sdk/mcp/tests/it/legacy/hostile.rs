@@ -26,7 +26,9 @@ async fn nothing_is_sent_to_an_endpoint_on_another_origin() {
     let error = refusal(transport(), &plain.uri()).await;
     assert_eq!(error.kind(), Kind::EndpointElsewhere);
     assert!(
-        error.to_string().contains(elsewhere.uri.trim_end_matches("/mcp")),
+        error
+            .to_string()
+            .contains(elsewhere.uri.trim_end_matches("/mcp")),
         "{error}"
     );
     assert!(elsewhere.seen().is_empty());
@@ -52,7 +54,12 @@ async fn what_is_no_endpoint_is_refused() {
         "http://",
         &format!("/{}", "x".repeat(2048)),
     ] {
-        let plain = answering(200, &[EVENTS], format!("event: endpoint\ndata: {endpoint}\n\n")).await;
+        let plain = answering(
+            200,
+            &[EVENTS],
+            format!("event: endpoint\ndata: {endpoint}\n\n"),
+        )
+        .await;
         let error = refusal(transport(), &plain.uri()).await;
         assert_eq!(error.kind(), Kind::InvalidEndpoint, "{endpoint}");
     }
@@ -72,14 +79,24 @@ async fn an_answer_to_the_get_that_is_no_event_stream_says_what_it_is() {
             "HTTP+SSE",
         ),
         (401, &[][..], Kind::Unauthorized, "access token"),
-        (403, &[][..], Kind::Status(http::StatusCode::FORBIDDEN), "403"),
+        (
+            403,
+            &[][..],
+            Kind::Status(http::StatusCode::FORBIDDEN),
+            "403",
+        ),
         (
             302,
             &[("location", "https://evil.example/sse?code=secret")][..],
             Kind::Redirect,
             "https://evil.example/sse;",
         ),
-        (302, &[("location", "/there")][..], Kind::Redirect, "/there;"),
+        (
+            302,
+            &[("location", "/there")][..],
+            Kind::Redirect,
+            "/there;",
+        ),
     ] {
         let plain = answering(status, headers, "").await;
         let error = refusal(transport(), &plain.uri()).await;
@@ -100,10 +117,14 @@ async fn a_stream_without_an_endpoint_is_waited_for_so_long_and_no_longer() {
     let ending = get(async || respond(200, &[EVENTS], ""));
     let plain = Plain::start(|_| Router::new().route("/sse", ending)).await;
     let error = refusal(transport(), &plain.uri()).await;
-    assert!(error.to_string().contains("ended the event stream"), "{error}");
+    assert!(
+        error.to_string().contains("ended the event stream"),
+        "{error}"
+    );
 }
 
-/// What is wrong with a stream that says this, as the call that waits for its answer hears it. The next one works.
+/// What is wrong with a stream that says this, as the call that waits for its answer hears it. The
+/// next one works.
 async fn answered_with(octets: impl Into<Bytes>) -> String {
     let octets = octets.into();
     let server = LegacySse::greeting(
@@ -143,7 +164,9 @@ async fn octets_that_are_no_utf8_cost_their_stream() {
 #[tokio::test]
 async fn an_event_that_is_no_message_costs_nothing_and_an_answer_that_is_none_its_call() {
     let server = LegacySse::greeting(
-        |_, message| match message["method"] == "tools/call" && message["params"]["arguments"]["text"] == "lost" {
+        |_, message| match message["method"] == "tools/call"
+            && message["params"]["arguments"]["text"] == "lost"
+        {
             true => Some(json!({ "id": message["id"], "nonsense": true })),
             false => reply(message),
         },
@@ -160,7 +183,9 @@ async fn an_event_that_is_no_message_costs_nothing_and_an_answer_that_is_none_it
 #[tokio::test]
 async fn a_stream_that_says_nothing_is_taken_for_broken_if_it_is_to_be() {
     let server = LegacySse::greeting(
-        |session, message| reply(message).filter(|_| session > 0 || message["method"] != "tools/call"),
+        |session, message| {
+            reply(message).filter(|_| session > 0 || message["method"] != "tools/call")
+        },
         hurried,
     );
     let plain = Plain::of(&server).await;
@@ -173,7 +198,10 @@ async fn a_stream_that_says_nothing_is_taken_for_broken_if_it_is_to_be() {
 async fn a_post_that_nobody_accepts_fails_and_may_have_been_processed() {
     let endless = any(std::future::pending::<String>);
     let plain = Plain::start(|_| {
-        let server = LegacySse::greeting(|_, _| None, |_| "event: endpoint\ndata: /never\n\n".to_owned());
+        let server = LegacySse::greeting(
+            |_, _| None,
+            |_| "event: endpoint\ndata: /never\n\n".to_owned(),
+        );
         server.router().route("/never", endless)
     })
     .await;
@@ -185,17 +213,24 @@ async fn a_post_that_nobody_accepts_fails_and_may_have_been_processed() {
 #[tokio::test]
 async fn a_post_that_is_refused_fails_by_itself() {
     let server = LegacySse::greeting(|_, message| reply(message), hurried);
-    let refusing = axum::middleware::from_fn(|request: axum::extract::Request, next: axum::middleware::Next| async {
-        let (head, body) = request.into_parts();
-        let octets = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-        match octets.windows(4).any(|window| window == b"lost") {
-            true => respond(400, &[], ""),
-            false => next.run(axum::extract::Request::from_parts(head, octets.into())).await,
-        }
-    });
+    let refusing = axum::middleware::from_fn(
+        |request: axum::extract::Request, next: axum::middleware::Next| async {
+            let (head, body) = request.into_parts();
+            let octets = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+            match octets.windows(4).any(|window| window == b"lost") {
+                true => respond(400, &[], ""),
+                false => {
+                    next.run(axum::extract::Request::from_parts(head, octets.into()))
+                        .await
+                }
+            }
+        },
+    );
     let plain = Plain::start(|_| server.router().layer(refusing)).await;
     let agent = agent(transport(), &plain.uri()).await;
-    let failed = soon(agent.call_tool(crate::house::echo("lost"))).await.unwrap_err();
+    let failed = soon(agent.call_tool(crate::house::echo("lost")))
+        .await
+        .unwrap_err();
     assert!(format!("{failed:?}").contains("400"), "{failed:?}");
     says(&agent, "ahoy").await;
     assert_eq!(server.sessions(), 1);

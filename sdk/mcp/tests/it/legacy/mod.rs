@@ -1,5 +1,5 @@
-//! Legacy HTTP+SSE: a server of our own, because rmcp has none any more, in plaintext on loopback where TLS is not the
-//! point, and behind `BindingLayer` where it is.
+//! Legacy HTTP+SSE: a server of our own, because rmcp has none any more, in plaintext on loopback
+//! where TLS is not the point, and behind `BindingLayer` where it is.
 
 #![allow(deprecated, reason = "roots are what a server of 2024-11-05 asks for")]
 
@@ -116,8 +116,13 @@ async fn the_endpoint_may_be_relative_or_absolute() {
     for form in forms {
         let plain = Plain::start(|origin| {
             let origin = origin.to_owned();
-            let greeting = move |session| format!("event: endpoint\ndata: {}\n\n", form(&origin, session));
-            LegacySse::greeting(|_, message| bowline_testkit::peers::legacy_sse::echo(message), greeting).router()
+            let greeting =
+                move |session| format!("event: endpoint\ndata: {}\n\n", form(&origin, session));
+            LegacySse::greeting(
+                |_, message| bowline_testkit::peers::legacy_sse::echo(message),
+                greeting,
+            )
+            .router()
         })
         .await;
         says(&agent(transport(), &plain.uri()).await, "ahoy").await;
@@ -127,8 +132,16 @@ async fn the_endpoint_may_be_relative_or_absolute() {
 #[tokio::test]
 async fn a_byte_order_mark_and_events_of_other_names_are_passed_over() {
     for marks in ["\u{feff}", "\u{feff}\u{feff}"] {
-        let greeting = move |session| format!("{marks}event: hello\ndata: x\n\n: comment\n\n{}", hurried(session));
-        let server = LegacySse::greeting(|_, message| bowline_testkit::peers::legacy_sse::echo(message), greeting);
+        let greeting = move |session| {
+            format!(
+                "{marks}event: hello\ndata: x\n\n: comment\n\n{}",
+                hurried(session)
+            )
+        };
+        let server = LegacySse::greeting(
+            |_, message| bowline_testkit::peers::legacy_sse::echo(message),
+            greeting,
+        );
         let plain = Plain::of(&server).await;
         says(&agent(transport(), &plain.uri()).await, "ahoy").await;
     }

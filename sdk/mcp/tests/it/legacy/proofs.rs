@@ -77,13 +77,20 @@ async fn stream_and_messages_carry_the_token_and_the_proof_of_their_connection()
         assert_eq!(stats.totals.requests, 103, "{http:?}");
         assert_eq!(stats.totals.with_proof, 103);
         assert_eq!(stats.totals.refused, 0);
-        assert_eq!(stats.totals.signatures(), connections, "one for each connection (CL-3)");
+        assert_eq!(
+            stats.totals.signatures(),
+            connections,
+            "one for each connection (CL-3)"
+        );
         assert_eq!(house.server.counts().connections.len() as u64, connections);
         let mut expected = vec![(Cause::First, 1)];
         if connections == 2 {
             expected.push((Cause::Parallel, 1));
         }
-        assert_eq!(stats.totals.causes.into_iter().collect::<Vec<_>>(), expected);
+        assert_eq!(
+            stats.totals.causes.into_iter().collect::<Vec<_>>(),
+            expected
+        );
         assert!(
             stats
                 .operations
@@ -156,14 +163,22 @@ async fn tokens_come_from_a_source_and_a_refused_one_is_replaced() {
             drop(seen);
             async move {
                 match is_first {
-                    true => respond(401, &[("www-authenticate", "Bearer error=\"invalid_token\"")], ""),
+                    true => respond(
+                        401,
+                        &[("www-authenticate", "Bearer error=\"invalid_token\"")],
+                        "",
+                    ),
                     false => next.run(request).await,
                 }
             }
         })
     };
     let legacy = LegacySse::greeting(|_, message| legacy_sse::echo(message), super::hurried);
-    let server = CyclingServer::start(&pki, CyclingOptions::default(), legacy.router().layer(picky));
+    let server = CyclingServer::start(
+        &pki,
+        CyclingOptions::default(),
+        legacy.router().layer(picky),
+    );
     let leaf = pki.client("agent", KeyKind::P256);
     let client = client(&pki, &leaf, HttpVersions::Auto);
     let at = AuthorizationServer::issuer(authority.issuer());
@@ -184,10 +199,18 @@ async fn a_401_that_never_ends_is_asked_for_twice_and_no_more() {
     let pki = Pki::new();
     let authority = Authority::start(&pki, AuthorityOptions::default());
     let refusing = Router::new().fallback(any(async || {
-        respond(401, &[("www-authenticate", "Bearer error=\"invalid_token\"")], "")
+        respond(
+            401,
+            &[("www-authenticate", "Bearer error=\"invalid_token\"")],
+            "",
+        )
     }));
     let server = CyclingServer::start(&pki, CyclingOptions::default(), refusing);
-    let client = client(&pki, &pki.client("agent", KeyKind::P256), HttpVersions::Auto);
+    let client = client(
+        &pki,
+        &pki.client("agent", KeyKind::P256),
+        HttpVersions::Auto,
+    );
     let at = AuthorizationServer::issuer(authority.issuer());
     let source = OAuth::builder(client.clone(), at, ClientAuthentication::tls("agent"))
         .build()
@@ -222,5 +245,9 @@ async fn a_session_does_not_begin_again_without_a_token() {
     is_late.store(true, Ordering::Relaxed);
     house.server.cut_all();
     soon(agent.waiting()).await.unwrap();
-    assert_eq!(house.legacy.sessions(), 1, "an expired token is not even sent");
+    assert_eq!(
+        house.legacy.sessions(),
+        1,
+        "an expired token is not even sent"
+    );
 }

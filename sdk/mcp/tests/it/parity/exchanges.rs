@@ -12,8 +12,8 @@ use serde_json::json;
 use super::outcome::{Told, of_error, of_events, of_post};
 use super::{Acted, Better, Same, Verdict};
 use crate::scripted::{
-    DONE, ERROR, EVENTS, JSON, Scripted, Seen, TEXT, breaking, chunks, initialized, message, ping, plaintext_client,
-    request, respond, soon,
+    DONE, ERROR, EVENTS, JSON, Scripted, Seen, TEXT, breaking, chunks, initialized, message, ping,
+    plaintext_client, request, respond, soon,
 };
 
 /// What is sent.
@@ -146,7 +146,8 @@ const LIST: &[Exchange] = &[
         why: "it says that the server may have acted on the request (CL-7)",
     }),
 
-    // Redirects that are followed stand in the list of sessions: they are a setting of the stock client.
+    // Redirects that are followed stand in the list of sessions: they are a setting of the stock
+    // client.
     row("302", Request, |_| respond(302, &[("location", "/new"), TEXT], ""), "client error: Redirect", Better {
         stock: "unexpected: HTTP 302 Found: ",
         why: "it says where to",
@@ -218,7 +219,12 @@ pub(super) async fn act_out() -> Vec<Acted> {
             expected: exchange.expected,
             verdict: exchange.verdict,
             stock: outcome(&reqwest, &server, exchange.send).await,
-            ours: outcome(&StreamableHttp::new(plaintext_client()), &server, exchange.send).await,
+            ours: outcome(
+                &StreamableHttp::new(plaintext_client()),
+                &server,
+                exchange.send,
+            )
+            .await,
         });
     }
     acted
@@ -233,7 +239,8 @@ where
     let mut headers = HashMap::new();
     let message = match send {
         Open | OpenInSession => {
-            let opening = http.get_stream_with_max_sse_event_size(uri, session, None, None, headers, LIMITS.1);
+            let opening = http
+                .get_stream_with_max_sse_event_size(uri, session, None, None, headers, LIMITS.1);
             return match soon(opening).await {
                 Ok(events) => of_events(events).await,
                 Err(e) => of_error(&e),
@@ -261,7 +268,8 @@ where
         limits.max_sse_event_size,
         limits.max_error_response_size,
     ) = LIMITS;
-    let posting = http.post_message_with_response_limits(uri, message, session, None, headers, limits);
+    let posting =
+        http.post_message_with_response_limits(uri, message, session, None, headers, limits);
     of_post(soon(posting).await).await
 }
 

@@ -1,7 +1,9 @@
-//! What becomes of a situation: rmcp's stock client, over reqwest, and this transport side by side, against the same script.
+//! What becomes of a situation: rmcp's stock client, over reqwest, and this transport side by side,
+//! against the same script.
 //!
-//! [`exchanges`] is the list of single requests, [`sessions`] that of whole sessions, both meant to be read. Where the
-//! outcomes differ, the list says what the stock client makes of it and why ours is better.
+//! [`exchanges`] is the list of single requests, [`sessions`] that of whole sessions, both meant to
+//! be read. Where the outcomes differ, the list says what the stock client makes of it and why ours
+//! is better.
 
 mod exchanges;
 mod outcome;
@@ -46,10 +48,14 @@ async fn every_situation_comes_to_the_same_as_with_rmcp_s_stock_client_or_to_som
 fn compare(acted: &[Acted]) {
     let mut wrong = Vec::new();
     for (number, row) in acted.iter().enumerate() {
-        let Acted { name, stock, ours, .. } = row;
+        let Acted {
+            name, stock, ours, ..
+        } = row;
         let is_as_listed = match row.verdict {
             Same => ours == row.expected && stock == row.expected,
-            Better { stock: listed, .. } => ours == row.expected && stock == listed && listed != row.expected,
+            Better { stock: listed, .. } => {
+                ours == row.expected && stock == listed && listed != row.expected
+            }
         };
         println!("{:3}  {name}\n       {ours}", number + 1);
         match row.verdict {
@@ -63,7 +69,10 @@ fn compare(acted: &[Acted]) {
             ));
         }
     }
-    let same = acted.iter().filter(|row| matches!(row.verdict, Same)).count();
+    let same = acted
+        .iter()
+        .filter(|row| matches!(row.verdict, Same))
+        .count();
     println!(
         "{} situations: {same} the same, {} better",
         acted.len(),

@@ -2,7 +2,9 @@
 
 use futures_util::StreamExt;
 use rmcp::model::{RequestId, ServerJsonRpcMessage};
-use rmcp::transport::streamable_http_client::{SseError, StreamableHttpError, StreamableHttpPostResponse};
+use rmcp::transport::streamable_http_client::{
+    SseError, StreamableHttpError, StreamableHttpPostResponse,
+};
 use sse_stream::Sse;
 
 use crate::scripted::soon;
@@ -26,17 +28,23 @@ impl Told for bowline_mcp::Error {
     fn told(&self) -> String {
         match self.kind() {
             bowline_mcp::Kind::Status(status) => format!("HTTP {}", status.as_u16()),
-            bowline_mcp::Kind::Redirect if self.to_string().contains("more than") => "too many redirects".to_owned(),
+            bowline_mcp::Kind::Redirect if self.to_string().contains("more than") => {
+                "too many redirects".to_owned()
+            }
             bowline_mcp::Kind::Client(kind) => format!("{kind:?}"),
             kind => format!("{kind:?}"),
         }
     }
 }
 
-pub(crate) async fn of_post<E: Told>(posted: Result<StreamableHttpPostResponse, StreamableHttpError<E>>) -> String {
+pub(crate) async fn of_post<E: Told>(
+    posted: Result<StreamableHttpPostResponse, StreamableHttpError<E>>,
+) -> String {
     match posted {
         Ok(StreamableHttpPostResponse::Accepted) => "accepted".to_owned(),
-        Ok(StreamableHttpPostResponse::Json(message, session)) => format!("{}{}", said(&message), of_session(session)),
+        Ok(StreamableHttpPostResponse::Json(message, session)) => {
+            format!("{}{}", said(&message), of_session(session))
+        }
         Ok(StreamableHttpPostResponse::Sse(events, session)) => {
             format!("{}{}", of_events(events).await, of_session(session))
         }
@@ -46,14 +54,19 @@ pub(crate) async fn of_post<E: Told>(posted: Result<StreamableHttpPostResponse, 
 }
 
 /// The events, up to the end or an error.
-pub(crate) async fn of_events(events: impl StreamExt<Item = Result<Sse, SseError>> + Unpin) -> String {
+pub(crate) async fn of_events(
+    events: impl StreamExt<Item = Result<Sse, SseError>> + Unpin,
+) -> String {
     let mut words = vec!["events".to_owned()];
     let mut events = events;
     while let Some(event) = soon(events.next()).await {
         words.push(match event {
             Ok(event) => {
                 let id = event.id.map(|id| format!("#{id} ")).unwrap_or_default();
-                let retry = event.retry.map(|retry| format!("retry {retry} ")).unwrap_or_default();
+                let retry = event
+                    .retry
+                    .map(|retry| format!("retry {retry} "))
+                    .unwrap_or_default();
                 format!("{id}{retry}{:?}", event.data.unwrap_or_default())
             }
             Err(e) => of_stream_error(&e),
@@ -64,7 +77,9 @@ pub(crate) async fn of_events(events: impl StreamExt<Item = Result<Sse, SseError
 
 fn of_stream_error(error: &SseError) -> String {
     match error {
-        SseError::Body(e) if e.to_string().contains("maximum size") || e.to_string().contains("more than") => {
+        SseError::Body(e)
+            if e.to_string().contains("maximum size") || e.to_string().contains("more than") =>
+        {
             "(too long)".to_owned()
         }
         SseError::Body(_) => "(cut off)".to_owned(),
@@ -102,11 +117,21 @@ pub(crate) fn of_error<E: Told>(error: &StreamableHttpError<E>) -> String {
             Some(after) => format!("HTTP {}, retry after {after}", e.status),
             None => format!("HTTP {}", e.status),
         },
-        StreamableHttpError::AuthRequired(e) => format!("authorization required: {}", e.www_authenticate_header),
-        StreamableHttpError::InsufficientScope(e) => format!("scope required: {:?}", e.get_required_scope()),
-        StreamableHttpError::UnexpectedServerResponse(text) => format!("unexpected: {}", own_words(text)),
-        StreamableHttpError::UnexpectedContentType(found) => format!("unexpected content type: {found:?}"),
-        StreamableHttpError::ResponseBodyTooLarge { max_size } => format!("body of more than {max_size}"),
+        StreamableHttpError::AuthRequired(e) => {
+            format!("authorization required: {}", e.www_authenticate_header)
+        }
+        StreamableHttpError::InsufficientScope(e) => {
+            format!("scope required: {:?}", e.get_required_scope())
+        }
+        StreamableHttpError::UnexpectedServerResponse(text) => {
+            format!("unexpected: {}", own_words(text))
+        }
+        StreamableHttpError::UnexpectedContentType(found) => {
+            format!("unexpected content type: {found:?}")
+        }
+        StreamableHttpError::ResponseBodyTooLarge { max_size } => {
+            format!("body of more than {max_size}")
+        }
         StreamableHttpError::ServerDoesNotSupportSse => "no event streams here".to_owned(),
         StreamableHttpError::SessionExpired => "session expired".to_owned(),
         StreamableHttpError::ReservedHeaderConflict(name) => format!("reserved header: {name}"),

@@ -1,7 +1,7 @@
 //! Whole sessions: rmcp's client over either HTTP client, the stock one as rmcp sets it up.
 //!
-//! An outcome is how the session went, and what the server was asked: the requests in order, each with its session, then the
-//! GETs.
+//! An outcome is how the session went, and what the server was asked: the requests in order, each
+//! with its session, then the GETs.
 
 use axum::response::Response;
 use bowline_mcp::StreamableHttp;
@@ -74,10 +74,12 @@ fn subscription(seen: &Seen) -> Option<Response> {
         "jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged",
         "params": { "_meta": meta, "notifications": { "toolsListChanged": true } },
     });
-    let changed =
-        json!({ "jsonrpc": "2.0", "method": "notifications/tools/list_changed", "params": { "_meta": meta } });
+    let changed = json!({ "jsonrpc": "2.0", "method": "notifications/tools/list_changed", "params": { "_meta": meta } });
     events(chunks(
-        [format!("data: {acknowledged}\n\n"), format!("data: {changed}\n\n")],
+        [
+            format!("data: {acknowledged}\n\n"),
+            format!("data: {changed}\n\n"),
+        ],
         true,
     ))
 }
@@ -229,7 +231,13 @@ pub(super) async fn act_out() -> Vec<Acted> {
             name: session.name,
             expected: session.expected,
             verdict: session.verdict,
-            stock: play(StreamableHttpClientTransport::from_config, &theirs, beginning, act).await,
+            stock: play(
+                StreamableHttpClientTransport::from_config,
+                &theirs,
+                beginning,
+                act,
+            )
+            .await,
             ours: play(bowline, &own, beginning, act).await,
         });
     }

@@ -1,4 +1,5 @@
-//! An MCP server that keeps to the protocol unless a script has it otherwise, and what is done with it.
+//! An MCP server that keeps to the protocol unless a script has it otherwise, and what is done with
+//! it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,12 +8,16 @@ use std::time::Duration;
 
 use axum::response::Response;
 use rmcp::model::{
-    CallToolRequest, CallToolRequestParams, ClientRequest, ProtocolVersion, ServerNotification, SubscriptionFilter,
+    CallToolRequest, CallToolRequestParams, ClientRequest, ProtocolVersion, ServerNotification,
+    SubscriptionFilter,
 };
-use rmcp::service::{ClientInitializeError, PeerRequestOptions, RoleClient, RunningService, ServiceError};
+use rmcp::service::{
+    ClientInitializeError, PeerRequestOptions, RoleClient, RunningService, ServiceError,
+};
 use rmcp::transport::common::client_side_sse::FixedInterval;
 use rmcp::transport::streamable_http_client::{
-    StreamableHttpClient, StreamableHttpClientTransport, StreamableHttpClientTransportConfig, StreamableHttpError,
+    StreamableHttpClient, StreamableHttpClientTransport, StreamableHttpClientTransportConfig,
+    StreamableHttpError,
 };
 use rmcp::{ClientLifecycleMode, ClientServiceExt};
 use serde_json::{Value, json};
@@ -42,23 +47,33 @@ pub(super) enum Act {
     Listen,
     /// A call after the server has seen so many GETs, and a while for there to be more.
     CallAfterGets(usize),
-    /// A call that the server leaves unanswered, until it fails or the server has seen so many GETs.
+    /// A call that the server leaves unanswered, until it fails or the server has seen so many
+    /// GETs.
     CallUntilGets(usize),
 }
 
-/// What a script makes of a request, if not what the protocol says: by the name that the log has for it.
+/// What a script makes of a request, if not what the protocol says: by the name that the log has
+/// for it.
 pub(super) type Script = fn(&Seen, &str) -> Option<Response>;
 
 pub(super) async fn server(script: Script) -> Scripted {
     let sessions = Arc::new(AtomicUsize::new(0));
-    Scripted::start(move |seen| script(seen, &name(seen)).unwrap_or_else(|| proper(seen, &sessions))).await
+    Scripted::start(move |seen| {
+        script(seen, &name(seen)).unwrap_or_else(|| proper(seen, &sessions))
+    })
+    .await
 }
 
 /// An answer as it should be.
 pub(crate) fn proper(seen: &Seen, sessions: &AtomicUsize) -> Response {
     let message: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
-    let reply = |result: Value| json!({ "jsonrpc": "2.0", "id": message["id"], "result": result }).to_string();
-    match (seen.method.as_str(), message["method"].as_str().unwrap_or_default()) {
+    let reply = |result: Value| {
+        json!({ "jsonrpc": "2.0", "id": message["id"], "result": result }).to_string()
+    };
+    match (
+        seen.method.as_str(),
+        message["method"].as_str().unwrap_or_default(),
+    ) {
         ("GET", _) => respond(405, &[], ""),
         (_, "initialize") => {
             let session = format!("s{}", sessions.fetch_add(1, Ordering::SeqCst) + 1);
@@ -77,13 +92,18 @@ pub(crate) fn proper(seen: &Seen, sessions: &AtomicUsize) -> Response {
                 "capabilities": { "tools": { "listChanged": true } },
             })),
         ),
-        (_, "tools/call") => respond(200, &[JSON], reply(json!({ "resultType": "complete", "content": [] }))),
+        (_, "tools/call") => respond(
+            200,
+            &[JSON],
+            reply(json!({ "resultType": "complete", "content": [] })),
+        ),
         (_, method) if method.starts_with("notifications/") => respond(202, &[], ""),
         _ => respond(200, &[], ""),
     }
 }
 
-/// What the log calls a request: its method, where it is unusual its path, its session, the event that it goes on from.
+/// What the log calls a request: its method, where it is unusual its path, its session, the event
+/// that it goes on from.
 fn name(seen: &Seen) -> String {
     let message: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
     let method = message["method"].as_str().unwrap_or(seen.method.as_str());
@@ -109,7 +129,8 @@ fn name(seen: &Seen) -> String {
 /// What was asked of the server: in order, GETs aside, which come when they please.
 fn log(server: &Scripted) -> String {
     let seen = server.seen();
-    let (gets, others): (Vec<&Seen>, Vec<&Seen>) = seen.iter().partition(|seen| seen.method == "GET");
+    let (gets, others): (Vec<&Seen>, Vec<&Seen>) =
+        seen.iter().partition(|seen| seen.method == "GET");
     let mut counted: Vec<(String, usize)> = Vec::new();
     for name in others.into_iter().map(name) {
         match counted.last_mut().filter(|(last, _)| *last == name) {
@@ -119,7 +140,13 @@ fn log(server: &Scripted) -> String {
     }
     let mut names: Vec<_> = counted
         .into_iter()
-        .map(|(name, times)| if times > 1 { format!("{name} x{times}") } else { name })
+        .map(|(name, times)| {
+            if times > 1 {
+                format!("{name} x{times}")
+            } else {
+                name
+            }
+        })
         .collect();
     // How often a stream is opened is a matter of time.
     let mut gets: Vec<_> = gets.into_iter().map(name).collect();
@@ -129,7 +156,11 @@ fn log(server: &Scripted) -> String {
 }
 
 fn gets(server: &Scripted) -> usize {
-    server.seen().iter().filter(|seen| seen.method == "GET").count()
+    server
+        .seen()
+        .iter()
+        .filter(|seen| seen.method == "GET")
+        .count()
 }
 
 /// Whether each session has its event stream, or at least has asked for it.
@@ -163,7 +194,8 @@ pub(super) async fn play<C>(
 where
     C: StreamableHttpClient<Error: Told> + Sync,
 {
-    let mut config = StreamableHttpClientTransportConfig::with_uri(server.uri.clone()).max_sse_event_size(1000);
+    let mut config =
+        StreamableHttpClientTransportConfig::with_uri(server.uri.clone()).max_sse_event_size(1000);
     let mut patience = FixedInterval::default();
     patience.duration = Duration::from_millis(1);
     config.retry_config = Arc::new(patience);
@@ -191,15 +223,25 @@ where
     format!("{outcome}; {}", log(server))
 }
 
-async fn perform<E: Told>(agent: &RunningService<RoleClient, ()>, server: &Scripted, act: Act) -> String {
+async fn perform<E: Told>(
+    agent: &RunningService<RoleClient, ()>,
+    server: &Scripted,
+    act: Act,
+) -> String {
     let call = || CallToolRequestParams::new("any");
     match act {
         Act::Nothing => "fine".to_owned(),
         Act::Call => of_call::<E>(soon(agent.call_tool(call())).await.map(drop)),
         Act::CallAndCancel => {
             let request = ClientRequest::CallToolRequest(CallToolRequest::new(call()));
-            let asked = || server.seen().iter().any(|seen| name(seen).starts_with("tools/call"));
-            let handle = soon(agent.send_cancellable_request(request, PeerRequestOptions::no_options()));
+            let asked = || {
+                server
+                    .seen()
+                    .iter()
+                    .any(|seen| name(seen).starts_with("tools/call"))
+            };
+            let handle =
+                soon(agent.send_cancellable_request(request, PeerRequestOptions::no_options()));
             let handle = handle.await.unwrap();
             until(asked).await;
             soon(handle.cancel(None)).await.unwrap();
@@ -236,10 +278,12 @@ async fn perform<E: Told>(agent: &RunningService<RoleClient, ()>, server: &Scrip
 fn of_call<E: Told>(result: Result<(), ServiceError>) -> String {
     match result {
         Ok(()) => "answered".to_owned(),
-        Err(ServiceError::TransportSend(e)) => match e.error.downcast_ref::<StreamableHttpError<E>>() {
-            Some(e) => format!("failed: {}", of_error(e)),
-            None => format!("failed: {e}"),
-        },
+        Err(ServiceError::TransportSend(e)) => {
+            match e.error.downcast_ref::<StreamableHttpError<E>>() {
+                Some(e) => format!("failed: {}", of_error(e)),
+                None => format!("failed: {e}"),
+            }
+        }
         Err(ServiceError::McpError(e)) => format!("failed: {}", e.message),
         Err(e) => format!("failed: {e}"),
     }

@@ -38,7 +38,10 @@ fn metric_labels_are_distinct_from_each_other_and_from_those_of_the_session_chec
 fn ids_are_the_numbers_of_the_items() {
     let ids: HashSet<_> = ALL.iter().map(|check| check.id()).collect();
     let expected: HashSet<_> = (1..=16).map(|item| format!("DP-{item}")).collect();
-    assert_eq!(ids.into_iter().map(str::to_owned).collect::<HashSet<_>>(), expected);
+    assert_eq!(
+        ids.into_iter().map(str::to_owned).collect::<HashSet<_>>(),
+        expected
+    );
 }
 
 /// RFC 6750 §3: `error_description` keeps to these characters.
@@ -47,7 +50,8 @@ fn descriptions_may_stand_in_a_challenge() {
     for check in ALL {
         let text = check.description();
         assert!(
-            text.chars().all(|c| (' '..='~').contains(&c) && c != '"' && c != '\\'),
+            text.chars()
+                .all(|c| (' '..='~').contains(&c) && c != '"' && c != '\\'),
             "{text}"
         );
     }

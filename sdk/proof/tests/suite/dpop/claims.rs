@@ -6,13 +6,18 @@ use bowline_proof::{
 };
 use serde_json::json;
 
-use super::{NOW, Scene, TOKEN, assert_refused, claims, header, proof, verify_claims, with, without};
+use super::{
+    NOW, Scene, TOKEN, assert_refused, claims, header, proof, verify_claims, with, without,
+};
 use crate::common::{P256, base64url, sha256};
 
 #[test]
 fn the_proof_that_nothing_is_wrong_with_is_taken() {
     let verified = verify_claims(&claims()).unwrap();
-    assert_eq!((verified.jti.as_str(), verified.issued_at.as_secs()), ("j-1", NOW));
+    assert_eq!(
+        (verified.jti.as_str(), verified.issued_at.as_secs()),
+        ("j-1", NOW)
+    );
 }
 
 #[test]
@@ -24,8 +29,14 @@ fn each_claim_is_required_and_of_its_type() {
         }
     }
     assert_refused(verify_claims(&with("jti", json!(""))), DpopCheck::Claims);
-    assert_refused(verify_claims(&with("jti", json!("j".repeat(257)))), DpopCheck::Claims);
-    assert_refused(verify_claims(&with("nonce", json!(null))), DpopCheck::Claims);
+    assert_refused(
+        verify_claims(&with("jti", json!("j".repeat(257)))),
+        DpopCheck::Claims,
+    );
+    assert_refused(
+        verify_claims(&with("nonce", json!(null))),
+        DpopCheck::Claims,
+    );
     assert_refused(verify_claims(&with("iat", json!(-1))), DpopCheck::Claims);
     assert_refused(verify_claims(&json!([])), DpopCheck::Claims);
     // One reader takes the first, another the last.
@@ -78,7 +89,10 @@ fn another_target_is_refused() {
         "things",
         "",
     ] {
-        assert_refused(verify_claims(&with("htu", json!(htu))), DpopCheck::TargetUri);
+        assert_refused(
+            verify_claims(&with("htu", json!(htu))),
+            DpopCheck::TargetUri,
+        );
     }
 }
 
@@ -120,9 +134,16 @@ fn a_proof_is_taken_from_300_s_ago_to_60_s_ahead_unless_told() {
         },
         ..Scene::default()
     };
-    for (iat, is_taken) in [(NOW - 6, false), (NOW - 5, true), (NOW + 1, true), (NOW + 2, false)] {
+    for (iat, is_taken) in [
+        (NOW - 6, false),
+        (NOW - 5, true),
+        (NOW + 1, true),
+        (NOW + 2, false),
+    ] {
         assert_eq!(
-            scene.verify(&proof(&header(), &with("iat", json!(iat)))).is_ok(),
+            scene
+                .verify(&proof(&header(), &with("iat", json!(iat))))
+                .is_ok(),
             is_taken
         );
     }
@@ -132,7 +153,10 @@ fn a_proof_is_taken_from_300_s_ago_to_60_s_ahead_unless_told() {
 fn a_time_may_have_a_fraction() {
     let verified = verify_claims(&with("iat", json!(NOW as f64 + 0.9))).unwrap();
     assert_eq!(verified.issued_at.as_secs(), NOW);
-    assert_refused(verify_claims(&with("iat", json!(1e300))), DpopCheck::IssuedAt);
+    assert_refused(
+        verify_claims(&with("iat", json!(1e300))),
+        DpopCheck::IssuedAt,
+    );
 }
 
 #[test]
@@ -144,7 +168,10 @@ fn another_tokens_hash_is_refused() {
         TOKEN.to_owned(),
         String::new(),
     ] {
-        assert_refused(verify_claims(&with("ath", json!(ath))), DpopCheck::TokenHash);
+        assert_refused(
+            verify_claims(&with("ath", json!(ath))),
+            DpopCheck::TokenHash,
+        );
     }
 }
 
@@ -156,7 +183,9 @@ fn a_nonce_that_was_asked_for_must_be_one_of_those_given_out() {
         ..Scene::default()
     };
     for given in ["new", "old"] {
-        let verified = scene.verify(&proof(&header(), &with("nonce", json!(given)))).unwrap();
+        let verified = scene
+            .verify(&proof(&header(), &with("nonce", json!(given))))
+            .unwrap();
         assert_eq!(verified.nonce.as_deref(), Some(given));
     }
     for claims in [
@@ -200,7 +229,13 @@ fn a_nonce_is_read_where_there_is_exactly_one() {
         Nonce::of_response(&headers).map(|nonce| nonce.as_str().to_owned())
     };
     assert_eq!(nonce_of(&[b"n-1"]), Some("n-1".to_owned()));
-    for fields in [&[][..], &[b"n-1" as &[u8], b"n-1"], &[b""], &[b"n 1"], &[b"\xff"]] {
+    for fields in [
+        &[][..],
+        &[b"n-1" as &[u8], b"n-1"],
+        &[b""],
+        &[b"n 1"],
+        &[b"\xff"],
+    ] {
         assert_eq!(nonce_of(fields), None);
     }
 }

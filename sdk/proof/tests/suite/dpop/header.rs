@@ -3,7 +3,10 @@
 use bowline_proof::dpop::DpopCheck;
 use serde_json::json;
 
-use super::{Scene, assert_refused, claims, header, header_of, jwk, proof, thumbprint, verify_header, without};
+use super::{
+    Scene, assert_refused, claims, header, header_of, jwk, proof, thumbprint, verify_header,
+    without,
+};
 use crate::common::{ED25519, P256, P384, RSA, THIEF, base64url, from_base64url};
 
 #[test]
@@ -25,7 +28,11 @@ fn every_kind_of_key_and_algorithm_is_taken() {
             key: Some(thumbprint(identity)),
             ..Scene::default()
         };
-        assert_eq!(scene.verify(&text).unwrap().key, thumbprint(identity), "{algorithm}");
+        assert_eq!(
+            scene.verify(&text).unwrap().key,
+            thumbprint(identity),
+            "{algorithm}"
+        );
     }
 }
 
@@ -52,8 +59,14 @@ fn anything_but_one_compact_jws_of_json_objects_is_refused() {
         assert_refused(Scene::default().verify(&text), DpopCheck::Syntax);
     }
     let long = super::with("pad", json!("p".repeat(8 * 1024)));
-    assert_refused(Scene::default().verify(&proof(&header(), &long)), DpopCheck::Syntax);
-    assert_refused(Scene::default().verify_octets(b"\xff.\xff.\xff"), DpopCheck::Syntax);
+    assert_refused(
+        Scene::default().verify(&proof(&header(), &long)),
+        DpopCheck::Syntax,
+    );
+    assert_refused(
+        Scene::default().verify_octets(b"\xff.\xff.\xff"),
+        DpopCheck::Syntax,
+    );
 }
 
 #[test]
@@ -67,7 +80,14 @@ fn critical_extensions_are_refused() {
 
 #[test]
 fn another_typ_is_refused() {
-    for typ in ["tls-binding-proof+jwt", "JWT", "dpop", "text/dpop+jwt", " dpop+jwt", ""] {
+    for typ in [
+        "tls-binding-proof+jwt",
+        "JWT",
+        "dpop",
+        "text/dpop+jwt",
+        " dpop+jwt",
+        "",
+    ] {
         let mut header = header();
         header["typ"] = json!(typ);
         assert_refused(verify_header(&header), DpopCheck::Type);
@@ -90,7 +110,10 @@ fn an_unknown_or_symmetric_algorithm_is_refused() {
         header["alg"] = json!(algorithm);
         assert_refused(verify_header(&header), DpopCheck::Algorithm);
     }
-    assert_refused(verify_header(&without(header(), "alg")), DpopCheck::Algorithm);
+    assert_refused(
+        verify_header(&without(header(), "alg")),
+        DpopCheck::Algorithm,
+    );
 }
 
 #[test]
@@ -135,12 +158,15 @@ fn a_header_without_a_usable_public_key_is_refused() {
         header["jwk"] = jwk;
         assert_refused(verify_header(&header), DpopCheck::Syntax);
     }
-    let doubled = header().to_string().replacen("\"jwk\":{", "\"jwk\":{\"x\":\"AA\",", 1);
+    let doubled = header()
+        .to_string()
+        .replacen("\"jwk\":{", "\"jwk\":{\"x\":\"AA\",", 1);
     let text = P256.jws("ES256", &doubled, &claims().to_string());
     assert_refused(Scene::default().verify(&text), DpopCheck::Syntax);
 }
 
-/// Unknown members change nothing, and neither does the order: the thumbprint is over the required ones.
+/// Unknown members change nothing, and neither does the order: the thumbprint is over the required
+/// ones.
 #[test]
 fn other_members_of_the_key_are_ignored() {
     let mut header = header();
@@ -208,6 +234,10 @@ fn anothers_signature_is_refused() {
 /// The thief of a token has a key of his own, and a good proof by it.
 #[test]
 fn a_good_proof_by_another_key_than_the_tokens_is_refused() {
-    let text = THIEF.jws("ES256", &header_of(&THIEF, "ES256").to_string(), &claims().to_string());
+    let text = THIEF.jws(
+        "ES256",
+        &header_of(&THIEF, "ES256").to_string(),
+        &claims().to_string(),
+    );
     assert_refused(Scene::default().verify(&text), DpopCheck::KeyBinding);
 }

@@ -15,7 +15,9 @@ use rustls_pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
 use serde_json::{Value, json};
 
 use super::{KEY, NOW, Scene, TOKEN, jwk, thumbprint};
-use crate::common::{ED25519, Identity, P256, P384, RSA, THIEF, base64url, from_base64url, sha256, time};
+use crate::common::{
+    ED25519, Identity, P256, P384, RSA, THIEF, base64url, from_base64url, sha256, time,
+};
 
 const URI: &str = "HTTPS://API.example.com:443/things?page=2";
 
@@ -30,7 +32,10 @@ fn what_the_client_mints_the_server_takes() {
         let key = DpopKey::from_pkcs8(&identity.pkcs8).unwrap();
         assert_eq!(key.algorithm(), algorithm);
         assert_eq!(key.thumbprint(), thumbprint(identity));
-        assert_eq!(serde_json::from_str::<Value>(key.jwk()).unwrap(), jwk(identity));
+        assert_eq!(
+            serde_json::from_str::<Value>(key.jwk()).unwrap(),
+            jwk(identity)
+        );
         let scene = Scene {
             key: Some(key.thumbprint()),
             ..Scene::default()
@@ -43,7 +48,10 @@ fn what_the_client_mints_the_server_takes() {
 #[test]
 fn a_proof_says_what_rfc_9449_asks_for_and_no_more() {
     let (header, claims) = parts(&mint(&KEY, None));
-    assert_eq!(header, json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": jwk(&P256)}));
+    assert_eq!(
+        header,
+        json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": jwk(&P256)})
+    );
     let jti = claims["jti"].as_str().unwrap().to_owned();
     let expected = json!({
         "jti": jti,
@@ -110,7 +118,8 @@ impl SigningKey for Mute {
 
 #[test]
 fn a_key_that_does_not_tell_its_public_half_is_given_it() {
-    let mute = |identity: &Identity| -> Arc<dyn SigningKey> { Arc::new(Mute(identity.signing_key())) };
+    let mute =
+        |identity: &Identity| -> Arc<dyn SigningKey> { Arc::new(Mute(identity.signing_key())) };
     let kind = |found: Result<DpopKey, bowline_proof::KeyError>| found.unwrap_err().kind();
 
     assert_eq!(kind(DpopKey::new(mute(&P256))), KeyErrorKind::NoPublicKey);
@@ -124,7 +133,10 @@ fn a_key_that_does_not_tell_its_public_half_is_given_it() {
         KeyErrorKind::KeyMismatch
     );
     assert_eq!(
-        kind(DpopKey::of_certificate(&THIEF.certificate, P256.signing_key())),
+        kind(DpopKey::of_certificate(
+            &THIEF.certificate,
+            P256.signing_key()
+        )),
         KeyErrorKind::KeyMismatch
     );
     assert_eq!(
@@ -137,15 +149,22 @@ fn a_key_that_does_not_tell_its_public_half_is_given_it() {
 fn what_is_no_key_is_refused() {
     let kind = |found: Result<DpopKey, bowline_proof::KeyError>| found.unwrap_err().kind();
     let damaged = PrivatePkcs8KeyDer::from(&b"\x30\x03\x02\x01\x00"[..]);
-    assert_eq!(kind(DpopKey::from_pkcs8(&damaged)), KeyErrorKind::BadPrivateKey);
+    assert_eq!(
+        kind(DpopKey::from_pkcs8(&damaged)),
+        KeyErrorKind::BadPrivateKey
+    );
     let mut spki = spki_of(&P256).to_vec();
     spki.push(0);
     for der in [vec![], vec![0x30, 0], spki] {
-        let found = DpopKey::with_public_key(&SubjectPublicKeyInfoDer::from(der), P256.signing_key());
+        let found =
+            DpopKey::with_public_key(&SubjectPublicKeyInfoDer::from(der), P256.signing_key());
         assert_eq!(kind(found), KeyErrorKind::BadPublicKey);
     }
     let p521 = Identity::generate(&rcgen::PKCS_ECDSA_P521_SHA512);
-    assert_eq!(kind(DpopKey::from_pkcs8(&p521.pkcs8)), KeyErrorKind::UnsupportedKey);
+    assert_eq!(
+        kind(DpopKey::from_pkcs8(&p521.pkcs8)),
+        KeyErrorKind::UnsupportedKey
+    );
 }
 
 #[test]
@@ -159,7 +178,9 @@ fn a_uri_that_is_too_long_makes_no_proof() {
 }
 
 fn spki_of(identity: &Identity) -> SubjectPublicKeyInfoDer<'static> {
-    let certificate = x509_parser::parse_x509_certificate(&identity.certificate).unwrap().1;
+    let certificate = x509_parser::parse_x509_certificate(&identity.certificate)
+        .unwrap()
+        .1;
     SubjectPublicKeyInfoDer::from(certificate.public_key().raw.to_vec())
 }
 

@@ -1,5 +1,6 @@
-//! DPoP (RFC 9449). Each refused proof differs in one thing from a proof that is taken, and is properly signed by the
-//! key in its header where the signature is not that thing: so only the named check can have refused it.
+//! DPoP (RFC 9449). Each refused proof differs in one thing from a proof that is taken, and is
+//! properly signed by the key in its header where the signature is not that thing: so only the
+//! named check can have refused it.
 
 mod check;
 mod claims;
@@ -39,7 +40,9 @@ impl Default for Scene {
         Self {
             method: Method::POST,
             path: "/things",
-            targets: Targets::new(["https://api.example.com", "http://internal:8080"].map(|o| o.parse().unwrap())),
+            targets: Targets::new(
+                ["https://api.example.com", "http://internal:8080"].map(|o| o.parse().unwrap()),
+            ),
             now: NOW,
             windows: Windows::default(),
             token: *AccessToken::new(TOKEN).unwrap().hash(),
@@ -61,7 +64,10 @@ impl Scene {
             targets: &self.targets,
             now: time(self.now),
             windows: &self.windows,
-            token: self.key.map(|key| dpop::BoundToken { hash: &self.token, key }),
+            token: self.key.map(|key| dpop::BoundToken {
+                hash: &self.token,
+                key,
+            }),
             nonces: self.nonces.as_deref(),
         };
         dpop::verify(proof, &expected)
@@ -79,12 +85,18 @@ fn thumbprint(identity: &Identity) -> JwkThumbprint {
 
 /// The public JWK, made by hand from the certificate.
 fn jwk(identity: &Identity) -> Value {
-    let certificate = x509_parser::parse_x509_certificate(&identity.certificate).unwrap().1;
+    let certificate = x509_parser::parse_x509_certificate(&identity.certificate)
+        .unwrap()
+        .1;
     let spki = certificate.public_key();
     let octets = &spki.subject_public_key.data;
     match octets.len() {
-        65 => json!({"kty": "EC", "crv": "P-256", "x": base64url(&octets[1..33]), "y": base64url(&octets[33..])}),
-        97 => json!({"kty": "EC", "crv": "P-384", "x": base64url(&octets[1..49]), "y": base64url(&octets[49..])}),
+        65 => {
+            json!({"kty": "EC", "crv": "P-256", "x": base64url(&octets[1..33]), "y": base64url(&octets[33..])})
+        }
+        97 => {
+            json!({"kty": "EC", "crv": "P-384", "x": base64url(&octets[1..49]), "y": base64url(&octets[49..])})
+        }
         32 => json!({"kty": "OKP", "crv": "Ed25519", "x": base64url(octets)}),
         _ => match spki.parsed().unwrap() {
             x509_parser::public_key::PublicKey::RSA(key) => {

@@ -67,7 +67,10 @@ fn the_example_proofs_are_taken_at_their_time() {
         (verified.jti.as_str(), verified.key.to_string().as_str()),
         ("e1j3V_bKic8-LAEB", JKT)
     );
-    assert_eq!((verified.issued_at.as_secs(), verified.nonce), (1_562_262_618, None));
+    assert_eq!(
+        (verified.issued_at.as_secs(), verified.nonce),
+        (1_562_262_618, None)
+    );
 }
 
 #[test]
@@ -75,7 +78,10 @@ fn the_example_proofs_are_refused_for_anything_else() {
     type Change = fn(&mut Scene);
     let scenes: [(Change, DpopCheck); 7] = [
         (|scene| scene.method = Method::POST, DpopCheck::Method),
-        (|scene| scene.path = "/protectedresources", DpopCheck::TargetUri),
+        (
+            |scene| scene.path = "/protectedresources",
+            DpopCheck::TargetUri,
+        ),
         (
             |scene| scene.targets = Targets::new(["https://resource.example.com".parse().unwrap()]),
             DpopCheck::TargetUri,
@@ -109,13 +115,19 @@ fn the_example_proofs_are_refused_for_anything_else() {
 #[test]
 fn the_example_token_is_read_with_its_scheme_and_its_confirmation() {
     let token = AccessToken::from_credentials(&HeaderValue::from_static(AUTHORIZATION)).unwrap();
-    assert_eq!((token.scheme(), token.demand()), (Scheme::Dpop, Ok(Demand::Dpop)));
+    assert_eq!(
+        (token.scheme(), token.demand()),
+        (Scheme::Dpop, Ok(Demand::Dpop))
+    );
     assert_eq!(token.authorization(), AUTHORIZATION);
     assert_eq!(
         base64url(token.hash().as_bytes()),
         "fUHyO2r2Z3DZ53EsNrWBb0xWXoaNy59IiKCAqksmQEo"
     );
-    assert_eq!(token.hash().as_bytes()[..], sha256(token.secret().as_bytes()));
+    assert_eq!(
+        token.hash().as_bytes()[..],
+        sha256(token.secret().as_bytes())
+    );
 
     let jwt = "eyJhbGciOiJFUzI1NiIsImtpZCI6IkJlQUxrYiJ9.eyJzdWIiOiJzb21lb25lQGV4YW1\
         wbGUuY29tIiwiaXNzIjoiaHR0cHM6Ly9zZXJ2ZXIuZXhhbXBsZS5jb20iLCJuYmYiOjE\
@@ -124,7 +136,10 @@ fn the_example_token_is_read_with_its_scheme_and_its_confirmation() {
         YUY1kfAavomW_YwYMkmRNizLJoQzWy2fCo79Zi5yObpIzjWb5xW4OGld7ESZrh0fsrA";
     let jwt = AccessToken::new(jwt).unwrap();
     assert_eq!(jwt.confirmation().unwrap().jkt, Some(JKT.parse().unwrap()));
-    assert_eq!((jwt.scheme(), jwt.demand()), (Scheme::Bearer, Ok(Demand::Dpop)));
+    assert_eq!(
+        (jwt.scheme(), jwt.demand()),
+        (Scheme::Bearer, Ok(Demand::Dpop))
+    );
 
     // §6.2
     let introspected = json!({"active": true, "cnf": {"jkt": JKT}});
@@ -139,7 +154,10 @@ fn the_example_token_is_read_with_its_scheme_and_its_confirmation() {
 fn the_example_challenges_are_read_and_ours_look_like_them() {
     let field = r#"DPoP error="use_dpop_nonce", error_description="Resource server requires nonce in DPoP proof""#;
     let headers: HeaderMap = [
-        (http::header::WWW_AUTHENTICATE, HeaderValue::from_static(field)),
+        (
+            http::header::WWW_AUTHENTICATE,
+            HeaderValue::from_static(field),
+        ),
         (
             bowline_proof::dpop::NONCE_HEADER,
             HeaderValue::from_static("eyJ7S_zG.eyJH0-Z.HX4w-7v"),

@@ -7,12 +7,13 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::{
-    ALGORITHMS, Accepted, EXPORTER, HANDSHAKE_AT, JTI, NOW, ORIGIN, PATH, Refused, Request, TARGET, TOKEN, Vectors,
-    exporter, mint, path, read,
+    ALGORITHMS, Accepted, EXPORTER, HANDSHAKE_AT, JTI, NOW, ORIGIN, PATH, Refused, Request, TARGET,
+    TOKEN, Vectors, exporter, mint, path, read,
 };
 use crate::common::{Identity, base64url, from_base64url, sha256};
 
-/// Keeps the keys and certificates that are there. ECDSA and PSS signatures come out different each time.
+/// Keeps the keys and certificates that are there. ECDSA and PSS signatures come out different each
+/// time.
 #[test]
 #[ignore = "rewrites conformance/vectors"]
 fn regenerate() {
@@ -27,7 +28,8 @@ fn regenerate() {
         };
         let identity = Identity::from_pem(&certificate_pem, &private_key_pem);
         let vectors = Vectors {
-            about: "TLS-session-binding proofs; see README.md. The private key is for tests only.".into(),
+            about: "TLS-session-binding proofs; see README.md. The private key is for tests only."
+                .into(),
             algorithm: algorithm.into(),
             certificate_pem,
             private_key_pem,
@@ -50,15 +52,31 @@ fn regenerate() {
 }
 
 fn accepted(algorithm: &str, identity: &Identity) -> Vec<Accepted> {
-    let sign = |claims: &Value| identity.jws(algorithm, &header(algorithm, identity).to_string(), &claims.to_string());
+    let sign = |claims: &Value| {
+        identity.jws(
+            algorithm,
+            &header(algorithm, identity).to_string(),
+            &claims.to_string(),
+        )
+    };
     let mut proofs = match algorithm {
         // Verified, never minted (PR-2).
-        "RS256" => vec![("reusable", sign(&reusable())), ("per_request", sign(&per_request()))],
+        "RS256" => vec![
+            ("reusable", sign(&reusable())),
+            ("per_request", sign(&per_request())),
+        ],
         _ => mint(identity),
     };
-    proofs.push(("per_request_bare_path", sign(&with(per_request(), "htu", PATH))));
+    proofs.push((
+        "per_request_bare_path",
+        sign(&with(per_request(), "htu", PATH)),
+    ));
     proofs.push(("per_request_htu_to_normalise", {
-        sign(&with(per_request(), "htu", "HTTPS://MCP.Example.com:443/x/../%761/mcp"))
+        sign(&with(
+            per_request(),
+            "htu",
+            "HTTPS://MCP.Example.com:443/x/../%761/mcp",
+        ))
     }));
     proofs.push(("jti_only", sign(&with(reusable(), "jti", JTI))));
     proofs.push(("unknown_claim", sign(&with(reusable(), "sub", "agent"))));
@@ -81,7 +99,9 @@ fn accepted(algorithm: &str, identity: &Identity) -> Vec<Accepted> {
             let (header, claims): (Value, Value) = (parts.next().unwrap(), parts.next().unwrap());
             Accepted {
                 name: name.into(),
-                reusable: ["jti", "htm", "htu"].iter().all(|claim| claims.get(claim).is_none()),
+                reusable: ["jti", "htm", "htu"]
+                    .iter()
+                    .all(|claim| claims.get(claim).is_none()),
                 header,
                 claims,
                 proof,
@@ -93,19 +113,32 @@ fn accepted(algorithm: &str, identity: &Identity) -> Vec<Accepted> {
 fn refused(algorithm: &str, identity: &Identity) -> Vec<Refused> {
     let good_header = header(algorithm, identity);
     let stranger = Identity::generate(key_kind(algorithm));
-    let jws = |header: &Value, claims: &Value| identity.jws(algorithm, &header.to_string(), &claims.to_string());
-    let of_header = |member: &str, value: Value| jws(&with(good_header.clone(), member, value), &reusable());
-    let of_reusable = |claim: &str, value: Value| jws(&good_header, &with(reusable(), claim, value));
-    let of_per_request = |claim: &str, value: Value| jws(&good_header, &with(per_request(), claim, value));
+    let jws = |header: &Value, claims: &Value| {
+        identity.jws(algorithm, &header.to_string(), &claims.to_string())
+    };
+    let of_header =
+        |member: &str, value: Value| jws(&with(good_header.clone(), member, value), &reusable());
+    let of_reusable =
+        |claim: &str, value: Value| jws(&good_header, &with(reusable(), claim, value));
+    let of_per_request =
+        |claim: &str, value: Value| jws(&good_header, &with(per_request(), claim, value));
     let of_payload = |payload: &str| identity.jws(algorithm, &good_header.to_string(), payload);
     let good = jws(&good_header, &reusable());
     let (input, signature) = good.rsplit_once('.').unwrap();
-    let misfit = if algorithm == "ES256" { "ES384" } else { "ES256" };
+    let misfit = if algorithm == "ES256" {
+        "ES384"
+    } else {
+        "ES256"
+    };
 
     let mut rows = vec![
         ("not_a_jws", "RS-5 proof_syntax", "proof".to_owned()),
         ("no_signature_part", "RS-5 proof_syntax", input.to_owned()),
-        ("padded_base64", "RS-5 proof_syntax", format!("{input}.{signature}=")),
+        (
+            "padded_base64",
+            "RS-5 proof_syntax",
+            format!("{input}.{signature}="),
+        ),
         (
             "over_8_kib",
             "RS-5 proof_syntax",
@@ -116,7 +149,11 @@ fn refused(algorithm: &str, identity: &Identity) -> Vec<Refused> {
             "RS-5 proof_syntax",
             jws(&json!(["tls-binding-proof+jwt"]), &reusable()),
         ),
-        ("crit", "RS-5 proof_syntax", of_header("crit", json!(["exp"]))),
+        (
+            "crit",
+            "RS-5 proof_syntax",
+            of_header("crit", json!(["exp"])),
+        ),
         (
             "doubled_claim",
             "RS-5 proof_syntax",
@@ -132,16 +169,36 @@ fn refused(algorithm: &str, identity: &Identity) -> Vec<Refused> {
             "RS-5 proof_syntax",
             of_reusable("iat", json!(NOW.to_string())),
         ),
-        ("jti_empty", "RS-5 proof_syntax", of_per_request("jti", json!(""))),
+        (
+            "jti_empty",
+            "RS-5 proof_syntax",
+            of_per_request("jti", json!("")),
+        ),
         (
             "jti_too_long",
             "RS-5 proof_syntax",
             of_per_request("jti", json!("j".repeat(257))),
         ),
-        ("typ_of_dpop", "RS-5 proof_type", of_header("typ", json!("dpop+jwt"))),
-        ("typ_absent", "RS-5 proof_type", of_header("typ", json!(null))),
-        ("alg_none", "RS-5 proof_algorithm", of_header("alg", json!("none"))),
-        ("alg_hmac", "RS-5 proof_algorithm", of_header("alg", json!("HS256"))),
+        (
+            "typ_of_dpop",
+            "RS-5 proof_type",
+            of_header("typ", json!("dpop+jwt")),
+        ),
+        (
+            "typ_absent",
+            "RS-5 proof_type",
+            of_header("typ", json!(null)),
+        ),
+        (
+            "alg_none",
+            "RS-5 proof_algorithm",
+            of_header("alg", json!("none")),
+        ),
+        (
+            "alg_hmac",
+            "RS-5 proof_algorithm",
+            of_header("alg", json!("HS256")),
+        ),
         (
             "alg_of_another_key",
             "RS-5 proof_algorithm",
@@ -207,7 +264,11 @@ fn refused(algorithm: &str, identity: &Identity) -> Vec<Refused> {
             "RS-9 method",
             of_per_request("htm", json!("GET")),
         ),
-        ("htm_in_lower_case", "RS-9 method", of_per_request("htm", json!("post"))),
+        (
+            "htm_in_lower_case",
+            "RS-9 method",
+            of_per_request("htm", json!("post")),
+        ),
         (
             "htu_of_another_origin",
             "RS-9 target_uri",
@@ -243,7 +304,11 @@ fn refused(algorithm: &str, identity: &Identity) -> Vec<Refused> {
         _ => None,
     } {
         let signed = identity.jws(other, &good_header.to_string(), &reusable().to_string());
-        rows.push(("signed_with_the_other_padding", "RS-5 proof_signature", signed));
+        rows.push((
+            "signed_with_the_other_padding",
+            "RS-5 proof_signature",
+            signed,
+        ));
     }
     rows.into_iter()
         .map(|(name, check, proof)| {
@@ -292,7 +357,10 @@ fn new_pair(algorithm: &str) -> (String, String) {
             .chunks(64)
             .map(|line| str::from_utf8(line).unwrap())
             .collect();
-        format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+        format!(
+            "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
+            lines.join("\n")
+        )
     };
     let mut private_key = identity.pkcs8.secret_pkcs8_der().to_vec();
     if algorithm == "EdDSA" {

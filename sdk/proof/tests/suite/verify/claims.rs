@@ -6,8 +6,8 @@ use bowline_proof::{Check, Targets, Windows};
 use serde_json::json;
 
 use super::{
-    EXPORTER, NOW, Scene, TOKEN, assert_ok, assert_refused, claims, header, per_request, proof, targets, time,
-    verify_claims, verify_text, with,
+    EXPORTER, NOW, Scene, TOKEN, assert_ok, assert_refused, claims, header, per_request, proof,
+    targets, time, verify_claims, verify_text, with,
 };
 use crate::common::{P256, base64url, sha256};
 
@@ -98,7 +98,12 @@ fn the_windows_are_configurable() {
         },
         ..Scene::default()
     };
-    for (iat, taken) in [(NOW - 11, false), (NOW - 10, true), (NOW, true), (NOW + 1, false)] {
+    for (iat, taken) in [
+        (NOW - 11, false),
+        (NOW - 10, true),
+        (NOW, true),
+        (NOW + 1, false),
+    ] {
         let found = scene.verify(&proof(&header(&P256), &with("iat", json!(iat))));
         assert_eq!(found.is_ok(), taken);
     }
@@ -246,7 +251,11 @@ fn a_query_does_not_pass_for_an_escaped_one() {
     };
     let verify = |htu: &str| scene.verify(&proof(&header(&P256), &with("htu", json!(htu))));
     assert_ok(verify("/mcp%3fx%231"));
-    for htu in ["/mcp?x%231", "/mcp%3Fx#1", "https://api.example.com/mcp?x%231"] {
+    for htu in [
+        "/mcp?x%231",
+        "/mcp%3Fx#1",
+        "https://api.example.com/mcp?x%231",
+    ] {
         assert_refused(verify(htu), Check::TargetUri);
     }
 }

@@ -4,8 +4,8 @@ use bowline_proof::{Check, MAX_PROOF_OCTETS};
 use serde_json::json;
 
 use super::{
-    EXPORTER, NOW, assert_ok, assert_refused, claims, header, per_request, proof, verify_claims, verify_text,
-    verify_with, with,
+    EXPORTER, NOW, assert_ok, assert_refused, claims, header, per_request, proof, verify_claims,
+    verify_text, verify_with, with,
 };
 use crate::common::{P256, base64url};
 
@@ -53,7 +53,12 @@ fn what_is_no_compact_jws_is_refused() {
 
 #[test]
 fn a_header_that_is_no_json_object_is_refused() {
-    let as_array = json!(["tls-binding-proof+jwt", "ES256", P256.thumbprint().to_string(), null]);
+    let as_array = json!([
+        "tls-binding-proof+jwt",
+        "ES256",
+        P256.thumbprint().to_string(),
+        null
+    ]);
     for text in [
         &*as_array.to_string(),
         "",
@@ -79,7 +84,9 @@ fn a_doubled_header_member_is_refused() {
         "\"alg\":\"ES256\"",
         &format!("\"x5t#S256\":\"{}\"", P256.thumbprint()),
     ] {
-        let header = header(&P256).to_string().replacen('{', &format!("{{{member},"), 1);
+        let header = header(&P256)
+            .to_string()
+            .replacen('{', &format!("{{{member},"), 1);
         let text = P256.jws("ES256", &header, &claims().to_string());
         assert_refused(verify_text(&text), Check::ProofSyntax);
     }

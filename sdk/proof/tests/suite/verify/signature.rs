@@ -3,7 +3,10 @@
 use bowline_proof::Check;
 use serde_json::json;
 
-use super::{Scene, assert_refused, claims, header, per_request, proof, verify_text, verify_with, with, without};
+use super::{
+    Scene, assert_refused, claims, header, per_request, proof, verify_text, verify_with, with,
+    without,
+};
 use crate::common::{ED25519, P256, P384, RSA, THIEF, base64url, from_base64url};
 
 #[test]
@@ -22,16 +25,24 @@ fn another_typ_is_refused() {
         header["typ"] = typ;
         assert_refused(verify_with(&header, &claims()), Check::ProofType);
     }
-    assert_refused(verify_with(&without(header(&P256), "typ"), &claims()), Check::ProofType);
+    assert_refused(
+        verify_with(&without(header(&P256), "typ"), &claims()),
+        Check::ProofType,
+    );
 }
 
 /// The signature stays one of the right key, so that nothing but the name is wrong.
 #[test]
 fn an_algorithm_that_does_not_fit_the_key_is_refused() {
-    for (identity, signed_as) in [(&P256, "ES256"), (&P384, "ES384"), (&ED25519, "EdDSA"), (&RSA, "PS256")] {
+    for (identity, signed_as) in [
+        (&P256, "ES256"),
+        (&P384, "ES384"),
+        (&ED25519, "EdDSA"),
+        (&RSA, "PS256"),
+    ] {
         for algorithm in [
-            "none", "None", "HS256", "HS384", "HS512", "ES256", "ES384", "ES512", "ES256K", "EdDSA", "Ed25519",
-            "Ed448", "PS256", "PS384", "RS256", "RS1", "es256", "",
+            "none", "None", "HS256", "HS384", "HS512", "ES256", "ES384", "ES512", "ES256K",
+            "EdDSA", "Ed25519", "Ed448", "PS256", "PS384", "RS256", "RS1", "es256", "",
         ] {
             let fits = match signed_as {
                 "EdDSA" => ["EdDSA", "Ed25519"].contains(&algorithm),
@@ -60,7 +71,11 @@ fn an_algorithm_that_does_not_fit_the_key_is_refused() {
 fn an_unsecured_jws_is_refused() {
     let mut header = header(&P256);
     header["alg"] = json!("none");
-    let text = format!("{}.{}.", base64url(header.to_string()), base64url(claims().to_string()));
+    let text = format!(
+        "{}.{}.",
+        base64url(header.to_string()),
+        base64url(claims().to_string())
+    );
     assert_refused(verify_text(&text), Check::ProofAlgorithm);
 }
 
@@ -70,7 +85,9 @@ fn rsa_algorithms_do_not_stand_in_for_each_other() {
         let mut header = header(&RSA);
         header["alg"] = json!(named);
         let text = RSA.jws(signed_as, &header.to_string(), &claims().to_string());
-        let refusal = RSA.verifier().verify(text.as_bytes(), &Scene::default().expected());
+        let refusal = RSA
+            .verifier()
+            .verify(text.as_bytes(), &Scene::default().expected());
         assert_refused(refusal, Check::ProofSignature);
     }
 }
@@ -134,7 +151,9 @@ fn no_single_character_of_a_proof_can_be_changed() {
             let mut changed = good.clone().into_bytes();
             if changed[position] != replacement {
                 changed[position] = replacement;
-                let verified = P256.verifier().verify(&changed, &Scene::default().expected());
+                let verified = P256
+                    .verifier()
+                    .verify(&changed, &Scene::default().expected());
                 assert!(verified.is_err(), "{position} as {replacement}");
             }
         }

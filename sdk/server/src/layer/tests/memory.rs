@@ -190,7 +190,11 @@ async fn a_request_that_is_refused_uses_up_no_jti() {
         spoil(&mut world);
         assert!(!world.send().await.reached);
 
-        world.configure(|layer| layer.policy(Policy::Follow).request_claims(RequestClaims::Never));
+        world.configure(|layer| {
+            layer
+                .policy(Policy::Follow)
+                .request_claims(RequestClaims::Never)
+        });
         world.add_request_claims("1");
         assert!(world.send().await.has_passed());
     }

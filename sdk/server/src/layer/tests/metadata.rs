@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::world::*;
-use crate::{Dpop, DpopNonces, MemoryReplayStore, Policy, RequestClaims, RequiredScope, ResourceMetadata};
+use crate::{
+    Dpop, DpopNonces, MemoryReplayStore, Policy, RequestClaims, RequiredScope, ResourceMetadata,
+};
 
 fn metadata() -> ResourceMetadata {
     ResourceMetadata::new(format!("{ORIGIN}/mcp")).unwrap()
@@ -26,14 +28,18 @@ type Spoil = fn(&mut World);
 #[tokio::test]
 async fn rs_10_names_the_resource_metadata_in_every_challenge() {
     let cases: [(&str, Spoil); 12] = [
-        ("RS-1", |world| world.now.store(2_300_000_000, Ordering::SeqCst)),
+        ("RS-1", |world| {
+            world.now.store(2_300_000_000, Ordering::SeqCst)
+        }),
         ("RS-2", |world| world.token = "stranger".to_owned()),
         ("RS-3", |world| {
             world.facts = Some(connection(Some(&OTHER_CLIENT), EXPORTER))
         }),
         ("RS-4", |world| world.proofs = Some(vec![])),
         ("RS-5", |world| world.signer = &OTHER_CLIENT),
-        ("RS-6", |world| world.facts = Some(connection(Some(&CLIENT), [8; 32]))),
+        ("RS-6", |world| {
+            world.facts = Some(connection(Some(&CLIENT), [8; 32]))
+        }),
         ("RS-10", |world| world.authorization = Some(vec![])),
         ("RS-12", |world| {
             world.configure(|layer| layer.request_claims(RequestClaims::Always))
@@ -61,7 +67,9 @@ async fn rs_10_names_the_resource_metadata_in_every_challenge() {
             world.configure(|layer| layer.resource(&metadata()));
             if with_dpop {
                 let nonces = DpopNonces::random(std::time::Duration::from_secs(60));
-                world.configure(|layer| layer.dpop(Dpop::new(MemoryReplayStore::new(10)).nonces(nonces)));
+                world.configure(|layer| {
+                    layer.dpop(Dpop::new(MemoryReplayStore::new(10)).nonces(nonces))
+                });
             }
             spoil(&mut world);
             let outcome = world.send().await;
@@ -69,7 +77,11 @@ async fn rs_10_names_the_resource_metadata_in_every_challenge() {
             let challenges = outcome.challenges();
             assert!(!challenges.is_empty(), "{name}");
             for challenge in challenges {
-                assert_eq!(challenge.param("resource_metadata"), Some(URL), "{name}: {challenge:?}");
+                assert_eq!(
+                    challenge.param("resource_metadata"),
+                    Some(URL),
+                    "{name}: {challenge:?}"
+                );
             }
         }
     }
@@ -88,23 +100,41 @@ async fn the_document_is_public_and_nothing_beside_it_is() {
     let router = Router::new()
         .route("/health", any(async || "well"))
         .route("/mcp", any(async || "secret"))
-        .route("/.well-known/oauth-protected-resource", any(async || "secret"))
+        .route(
+            "/.well-known/oauth-protected-resource",
+            any(async || "secret"),
+        )
         .route_service(metadata.path(), metadata.service())
         .layer(world.layer.clone());
     let send = async |method: &str, path: &str| {
-        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .body(Body::empty())
+            .unwrap();
         let (mut parts, body) = request.into_parts();
         parts.extensions.insert(world.facts.clone().unwrap());
-        router.clone().oneshot(Request::from_parts(parts, body)).await.unwrap()
+        router
+            .clone()
+            .oneshot(Request::from_parts(parts, body))
+            .await
+            .unwrap()
     };
     let response = send("GET", metadata.path()).await;
     assert_eq!(
-        (response.status().as_u16(), &response.headers()["content-type"]),
+        (
+            response.status().as_u16(),
+            &response.headers()["content-type"]
+        ),
         (200, &"application/json".parse().unwrap())
     );
-    let document: Value = serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap();
+    let document: Value =
+        serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap();
     assert_eq!(document["resource"], format!("{ORIGIN}/mcp"));
-    assert_eq!(document["authorization_servers"], json!(["https://as.example.com"]));
+    assert_eq!(
+        document["authorization_servers"],
+        json!(["https://as.example.com"])
+    );
     assert_eq!(send("HEAD", metadata.path()).await.status(), 200);
     let refused = send("POST", metadata.path()).await;
     assert_eq!(

@@ -40,7 +40,10 @@ async fn the_first_check_that_fails_is_the_one_that_is_reported() {
             Check::Certificate,
             Box::new(|world| world.now.store(NOW, Ordering::SeqCst)),
         ),
-        (Check::TokenTransport, Box::new(|world| world.uri = "/mcp".to_owned())),
+        (
+            Check::TokenTransport,
+            Box::new(|world| world.uri = "/mcp".to_owned()),
+        ),
         (Check::NoToken, Box::new(|world| world.authorization = None)),
         (
             Check::Token,
@@ -75,7 +78,10 @@ async fn the_first_check_that_fails_is_the_one_that_is_reported() {
             Check::ProofThumbprint,
             Box::new(move |world| world.proof_header["x5t#S256"] = mine.clone().into()),
         ),
-        (Check::ProofSignature, Box::new(|world| world.signer = &CLIENT)),
+        (
+            Check::ProofSignature,
+            Box::new(|world| world.signer = &CLIENT),
+        ),
         (
             Check::Exporter,
             Box::new(|world| world.proof_claims["ekm"] = URL_SAFE_NO_PAD.encode(EXPORTER).into()),

@@ -20,8 +20,14 @@ async fn a_session_bound_request_passes_under_every_policy_and_says_what_it_is_b
         assert!(outcome.has_passed());
         let binding = outcome.binding();
         assert_eq!(binding.class(), BindingClass::Session);
-        assert_eq!(binding.thumbprint().unwrap().to_string(), CLIENT.thumbprint());
-        assert_eq!(Some(binding.connection()), world.facts.as_ref().map(|facts| facts.id()));
+        assert_eq!(
+            binding.thumbprint().unwrap().to_string(),
+            CLIENT.thumbprint()
+        );
+        assert_eq!(
+            Some(binding.connection()),
+            world.facts.as_ref().map(|facts| facts.id())
+        );
         assert!(!binding.has_per_request_claims());
         assert_eq!(binding.claims()["cnf"]["x5t#S256"], CLIENT.thumbprint());
     }
@@ -81,10 +87,17 @@ async fn a_proof_for_this_request_alone_passes_where_one_is_demanded() {
 #[tokio::test]
 async fn request_claims_are_demanded_of_the_chosen_requests_only() {
     let mut world = World::default();
-    world.configure(|layer| layer.request_claims(RequestClaims::when(|request| request.uri.path() == "/delete")));
+    world.configure(|layer| {
+        layer.request_claims(RequestClaims::when(|request| {
+            request.uri.path() == "/delete"
+        }))
+    });
     assert!(world.send().await.has_passed());
     world.uri = "/delete".to_owned();
-    assert_eq!(world.send().await.check(), Some(Check::RequestClaimsRequired));
+    assert_eq!(
+        world.send().await.check(),
+        Some(Check::RequestClaimsRequired)
+    );
 }
 
 #[tokio::test]
@@ -167,7 +180,9 @@ async fn htu_and_public_paths_are_compared_with_the_full_path_under_axums_nest()
     world.add_request_claims("1");
     world.proof_claims["htu"] = format!("{ORIGIN}/api/mcp").into();
     world.configure(|layer| layer.public_paths(["/mcp"]));
-    let inner = Router::new().route("/mcp", any(|| async {})).layer(world.layer.clone());
+    let inner = Router::new()
+        .route("/mcp", any(|| async {}))
+        .layer(world.layer.clone());
     let router = Router::new().nest("/api", inner);
 
     let send = async |world: &World| {

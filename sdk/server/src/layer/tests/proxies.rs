@@ -17,8 +17,12 @@ const SPIFFE_ID: &str = "spiffe://example.org/gateway";
 
 static PROXY: LazyLock<Client> = LazyLock::new(|| {
     Client::with(|params| {
-        params.distinguished_name.push(DnType::CommonName, "gateway");
-        params.distinguished_name.push(DnType::OrganizationName, "Example");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "gateway");
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, "Example");
         params.subject_alt_names = vec![SanType::URI(SPIFFE_ID.try_into().unwrap())];
     })
 });
@@ -38,7 +42,8 @@ fn attest(client: &Client, exporter: [u8; 32]) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The request that passes, by way of a trusted proxy: its connection, and its word about the client's.
+/// The request that passes, by way of a trusted proxy: its connection, and its word about the
+/// client's.
 fn behind_proxy() -> World {
     let mut world = World {
         facts: Some(connection(Some(&PROXY), UPSTREAM)),
@@ -66,8 +71,14 @@ async fn what_a_trusted_proxy_attests_passes_and_is_never_called_session_bound()
         assert!(outcome.has_passed());
         let binding = outcome.binding();
         assert_eq!(binding.class(), BindingClass::ProxyAttested);
-        assert_eq!(binding.thumbprint().unwrap().to_string(), CLIENT.thumbprint());
-        assert_eq!(binding.attested_by().unwrap().to_string(), PROXY.thumbprint());
+        assert_eq!(
+            binding.thumbprint().unwrap().to_string(),
+            CLIENT.thumbprint()
+        );
+        assert_eq!(
+            binding.attested_by().unwrap().to_string(),
+            PROXY.thumbprint()
+        );
     }
     let outcome = World::default().send().await;
     assert_eq!(
@@ -82,7 +93,10 @@ async fn rs_13_require_refuses_it_unless_it_is_expressly_allowed() {
     world.configure(|layer| layer.policy(Policy::Require));
     let outcome = world.send().await;
     assert_eq!(outcome.check(), Some(Check::BindingRequired));
-    let description = outcome.challenges()[0].param("error_description").unwrap().to_owned();
+    let description = outcome.challenges()[0]
+        .param("error_description")
+        .unwrap()
+        .to_owned();
     assert!(description.contains("GW-3"), "{description}");
 
     world.configure(|layer| layer.policy(Policy::RequireOrAttested));
@@ -109,7 +123,8 @@ async fn nobody_else_is_believed() {
         (Some(&*OTHER_CLIENT), named()),
         (None, named()),
     ] {
-        // A thief behind a connection of his own, with the victim's certificate, which is public, and a proof of hers.
+        // A thief behind a connection of his own, with the victim's certificate, which is public,
+        // and a proof of hers.
         let mut world = World {
             facts: Some(connection(who, UPSTREAM)),
             fields: attest(&CLIENT, EXPORTER),
@@ -174,26 +189,44 @@ async fn rs_3_rs_5_and_rs_6_are_checked_against_what_is_attested() {
         ("another certificate", Check::TokenCertificate, |world| {
             world.fields = attest(&OTHER_CLIENT, EXPORTER);
         }),
-        ("the proxy's own certificate", Check::TokenCertificate, |world| {
-            world.fields = attest(&PROXY, EXPORTER);
+        (
+            "the proxy's own certificate",
+            Check::TokenCertificate,
+            |world| {
+                world.fields = attest(&PROXY, EXPORTER);
+            },
+        ),
+        ("no proof", Check::ProofMissing, |world| {
+            world.proofs = Some(vec![])
         }),
-        ("no proof", Check::ProofMissing, |world| world.proofs = Some(vec![])),
-        ("a proof signed by another", Check::ProofSignature, |world| {
-            world.signer = &OTHER_CLIENT
-        }),
-        ("a proof signed by the proxy", Check::ProofSignature, |world| {
-            world.signer = &PROXY
-        }),
+        (
+            "a proof signed by another",
+            Check::ProofSignature,
+            |world| world.signer = &OTHER_CLIENT,
+        ),
+        (
+            "a proof signed by the proxy",
+            Check::ProofSignature,
+            |world| world.signer = &PROXY,
+        ),
         ("another exporter value", Check::Exporter, |world| {
             world.fields = attest(&CLIENT, [8; 32])
         }),
-        ("a proof for the proxy's connection", Check::Exporter, |world| {
-            world.fields = attest(&CLIENT, UPSTREAM);
-        }),
-        ("five minutes old, and for one request", Check::IssuedAt, |world| {
-            world.add_request_claims("1");
-            world.proof_claims["iat"] = (NOW - 301).into();
-        }),
+        (
+            "a proof for the proxy's connection",
+            Check::Exporter,
+            |world| {
+                world.fields = attest(&CLIENT, UPSTREAM);
+            },
+        ),
+        (
+            "five minutes old, and for one request",
+            Check::IssuedAt,
+            |world| {
+                world.add_request_claims("1");
+                world.proof_claims["iat"] = (NOW - 301).into();
+            },
+        ),
     ];
     for (name, check, spoil) in cases {
         let mut world = behind_proxy();
@@ -256,7 +289,10 @@ async fn a_proxy_is_known_by_thumbprint_spiffe_id_or_subject() {
         (none().thumbprint(thumbprint), true),
         (none().spiffe_id(SPIFFE_ID), true),
         (none().subject("O=Example,CN=gateway"), true),
-        (none().thumbprint(OTHER_CLIENT.thumbprint().parse().unwrap()), false),
+        (
+            none().thumbprint(OTHER_CLIENT.thumbprint().parse().unwrap()),
+            false,
+        ),
         (none().spiffe_id("spiffe://example.org/"), false),
         (none().spiffe_id("spiffe://example.org/gateway/x"), false),
         (none().subject("CN=gateway"), false),
@@ -271,11 +307,14 @@ async fn a_proxy_is_known_by_thumbprint_spiffe_id_or_subject() {
 }
 
 #[tokio::test]
-async fn rs_1_an_attested_certificate_that_has_expired_is_refused_and_the_proxys_connection_stays() {
-    static EXPIRED: LazyLock<Client> =
-        LazyLock::new(|| Client::with(|params| params.not_after = rcgen::date_time_ymd(2026, 1, 1)));
-    static EARLY: LazyLock<Client> =
-        LazyLock::new(|| Client::with(|params| params.not_before = rcgen::date_time_ymd(2039, 1, 1)));
+async fn rs_1_an_attested_certificate_that_has_expired_is_refused_and_the_proxys_connection_stays()
+{
+    static EXPIRED: LazyLock<Client> = LazyLock::new(|| {
+        Client::with(|params| params.not_after = rcgen::date_time_ymd(2026, 1, 1))
+    });
+    static EARLY: LazyLock<Client> = LazyLock::new(|| {
+        Client::with(|params| params.not_before = rcgen::date_time_ymd(2039, 1, 1))
+    });
     for client in [&*EXPIRED, &*EARLY] {
         let mut world = behind_proxy();
         world.use_token(json!({}));
@@ -290,7 +329,8 @@ async fn rs_1_an_attested_certificate_that_has_expired_is_refused_and_the_proxys
 }
 
 #[tokio::test]
-async fn rs_8_a_reusable_proof_may_be_as_old_as_the_clients_connection_which_only_the_proxy_knows() {
+async fn rs_8_a_reusable_proof_may_be_as_old_as_the_clients_connection_which_only_the_proxy_knows()
+{
     let mut world = behind_proxy();
     world.proof_claims["iat"] = (NOW - 86_400).into();
     assert!(world.send().await.has_passed());
@@ -308,12 +348,15 @@ async fn rs_9_a_jti_is_taken_once_over_all_connections_of_the_proxy() {
     assert_eq!(world.send().await.check(), Some(Check::Replay));
     // Another client's connection has jti values of its own.
     world.fields = attest(&CLIENT, [8; 32]);
-    world.proof_claims["ekm"] = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode([8; 32]).into();
+    world.proof_claims["ekm"] = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .encode([8; 32])
+        .into();
     assert!(world.send().await.has_passed());
 
     world.configure(|layer| {
         layer.trusted_proxies(
-            TrustedProxies::new(MemoryReplayStore::new(0)).thumbprint(PROXY.thumbprint().parse().unwrap()),
+            TrustedProxies::new(MemoryReplayStore::new(0))
+                .thumbprint(PROXY.thumbprint().parse().unwrap()),
         )
     });
     assert_eq!(world.send().await.response.status(), 503);
@@ -322,7 +365,9 @@ async fn rs_9_a_jti_is_taken_once_over_all_connections_of_the_proxy() {
 #[tokio::test]
 async fn rs_11_a_proof_is_remembered_per_connection_of_the_client_within_a_bound() {
     let mut world = behind_proxy();
-    world.configure(|layer| layer.trusted_proxies(proxies().remembered_connections(NonZeroUsize::MIN)));
+    world.configure(|layer| {
+        layer.trusted_proxies(proxies().remembered_connections(NonZeroUsize::MIN))
+    });
     assert!(!world.send().await.was_cached());
     assert!(world.send().await.was_cached());
     world.facts = Some(connection(Some(&PROXY), [10; 32]));

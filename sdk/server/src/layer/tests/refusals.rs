@@ -1,4 +1,5 @@
-//! For every check, requests that fail it and no other: what is spoiled is all that differs from a request that passes.
+//! For every check, requests that fail it and no other: what is spoiled is all that differs from a
+//! request that passes.
 
 use std::sync::atomic::Ordering;
 
@@ -56,17 +57,25 @@ async fn tk_0_refuses_a_token_elsewhere_than_in_one_authorization_header() {
         ("also in the query", Check::TokenTransport, |world| {
             world.uri = format!("/mcp?a=b&access_token={}", world.token);
         }),
-        ("in the query under an escaped name", Check::TokenTransport, |world| {
-            world.uri = format!("/mcp?access%5ftoken={}", world.token);
-        }),
+        (
+            "in the query under an escaped name",
+            Check::TokenTransport,
+            |world| {
+                world.uri = format!("/mcp?access%5ftoken={}", world.token);
+            },
+        ),
         ("only in the query", Check::TokenTransport, |world| {
             world.uri = format!("/mcp?access_token={}", world.token);
             world.authorization = Some(vec![]);
         }),
-        ("in two Authorization headers", Check::TokenTransport, |world| {
-            let field = format!("Bearer {}", world.token);
-            world.authorization = Some(vec![field.clone(), field]);
-        }),
+        (
+            "in two Authorization headers",
+            Check::TokenTransport,
+            |world| {
+                let field = format!("Bearer {}", world.token);
+                world.authorization = Some(vec![field.clone(), field]);
+            },
+        ),
     ];
     assert_refused(cases).await;
 }
@@ -101,11 +110,17 @@ fn without_token() -> World {
 async fn tk_1_and_tk_2_refuse_a_cnf_that_is_malformed_or_cannot_be_satisfied() {
     let cases: &[Case] = &[
         ("another exporter label", Check::Confirmation, |world| {
-            world.use_token(json!({ "cnf": { "x5t#S256": CLIENT.thumbprint(), "tls_exp": "EXPORTER-other" } }));
+            world.use_token(
+                json!({ "cnf": { "x5t#S256": CLIENT.thumbprint(), "tls_exp": "EXPORTER-other" } }),
+            );
         }),
-        ("tls_exp without a certificate", Check::Confirmation, |world| {
-            world.use_token(json!({ "cnf": { "tls_exp": EXPORTER_LABEL } }));
-        }),
+        (
+            "tls_exp without a certificate",
+            Check::Confirmation,
+            |world| {
+                world.use_token(json!({ "cnf": { "tls_exp": EXPORTER_LABEL } }));
+            },
+        ),
         ("tls_exp is no string", Check::Confirmation, |world| {
             world.use_token(json!({ "cnf": { "x5t#S256": CLIENT.thumbprint(), "tls_exp": true } }));
         }),
@@ -117,7 +132,9 @@ async fn tk_1_and_tk_2_refuse_a_cnf_that_is_malformed_or_cannot_be_satisfied() {
         }),
         ("both jkt and tls_exp", Check::Confirmation, |world| {
             let x5t = CLIENT.thumbprint();
-            world.use_token(json!({ "cnf": { "x5t#S256": x5t, "jkt": x5t, "tls_exp": EXPORTER_LABEL } }));
+            world.use_token(
+                json!({ "cnf": { "x5t#S256": x5t, "jkt": x5t, "tls_exp": EXPORTER_LABEL } }),
+            );
         }),
         ("bound to a DPoP key", Check::Confirmation, |world| {
             world.use_token(json!({ "cnf": { "jkt": CLIENT.thumbprint() } }));
@@ -129,9 +146,13 @@ async fn tk_1_and_tk_2_refuse_a_cnf_that_is_malformed_or_cannot_be_satisfied() {
 #[tokio::test]
 async fn rs_3_refuses_a_token_of_another_certificate() {
     let cases: &[Case] = &[
-        ("session-bound to another", Check::TokenCertificate, |world| {
-            world.use_token(json!({ "cnf": { "x5t#S256": OTHER_CLIENT.thumbprint(), "tls_exp": EXPORTER_LABEL } }));
-        }),
+        (
+            "session-bound to another",
+            Check::TokenCertificate,
+            |world| {
+                world.use_token(json!({ "cnf": { "x5t#S256": OTHER_CLIENT.thumbprint(), "tls_exp": EXPORTER_LABEL } }));
+            },
+        ),
         (
             "bound to another, no proof asked for",
             Check::TokenCertificate,
@@ -158,14 +179,20 @@ async fn rs_3_refuses_a_token_of_another_certificate() {
 #[tokio::test]
 async fn rs_4_wants_exactly_one_proof() {
     let cases: &[Case] = &[
-        ("none", Check::ProofMissing, |world| world.proofs = Some(vec![])),
+        ("none", Check::ProofMissing, |world| {
+            world.proofs = Some(vec![])
+        }),
         ("two", Check::ProofDuplicated, |world| {
             world.proofs = Some(vec![world.proof(), world.proof()])
         }),
-        ("two, though none is asked for", Check::ProofDuplicated, |world| {
-            world.use_token(json!({}));
-            world.proofs = Some(vec![world.proof(), world.proof()]);
-        }),
+        (
+            "two, though none is asked for",
+            Check::ProofDuplicated,
+            |world| {
+                world.use_token(json!({}));
+                world.proofs = Some(vec![world.proof(), world.proof()]);
+            },
+        ),
     ];
     assert_refused(cases).await;
 }
@@ -200,9 +227,13 @@ async fn rs_5_refuses_a_proof_that_is_not_one_of_this_certificates_key() {
         ("alg of another key", Check::ProofAlgorithm, |world| {
             world.proof_header["alg"] = "ES256".into()
         }),
-        ("thumbprint of another certificate", Check::ProofThumbprint, |world| {
-            world.proof_header["x5t#S256"] = OTHER_CLIENT.thumbprint().into();
-        }),
+        (
+            "thumbprint of another certificate",
+            Check::ProofThumbprint,
+            |world| {
+                world.proof_header["x5t#S256"] = OTHER_CLIENT.thumbprint().into();
+            },
+        ),
         (
             "no client certificate, for a bearer token",
             Check::ProofThumbprint,
@@ -214,14 +245,18 @@ async fn rs_5_refuses_a_proof_that_is_not_one_of_this_certificates_key() {
         ("signed by another key", Check::ProofSignature, |world| {
             world.signer = &OTHER_CLIENT
         }),
-        ("changed after it was signed", Check::ProofSignature, |world| {
-            let genuine = world.proof();
-            let signature = genuine.rsplit('.').next().unwrap();
-            world.proof_claims["iat"] = (NOW + 1).into();
-            let changed = world.proof();
-            let (signed, _) = changed.rsplit_once('.').unwrap();
-            world.proofs = Some(vec![format!("{signed}.{signature}")]);
-        }),
+        (
+            "changed after it was signed",
+            Check::ProofSignature,
+            |world| {
+                let genuine = world.proof();
+                let signature = genuine.rsplit('.').next().unwrap();
+                world.proof_claims["iat"] = (NOW + 1).into();
+                let changed = world.proof();
+                let (signed, _) = changed.rsplit_once('.').unwrap();
+                world.proofs = Some(vec![format!("{signed}.{signature}")]);
+            },
+        ),
     ];
     assert_refused(cases).await;
 }
@@ -229,18 +264,26 @@ async fn rs_5_refuses_a_proof_that_is_not_one_of_this_certificates_key() {
 #[tokio::test]
 async fn rs_6_refuses_a_proof_of_another_connection() {
     let cases: &[Case] = &[
-        ("same certificate, other connection", Check::Exporter, |world| {
-            world.facts = Some(connection(Some(&CLIENT), [8; 32]));
-        }),
+        (
+            "same certificate, other connection",
+            Check::Exporter,
+            |world| {
+                world.facts = Some(connection(Some(&CLIENT), [8; 32]));
+            },
+        ),
         ("one bit of ekm", Check::Exporter, |world| {
             let mut exporter = EXPORTER;
             exporter[31] ^= 1;
             world.proof_claims["ekm"] = URL_SAFE_NO_PAD.encode(exporter).into();
         }),
-        ("though the token asks for no proof", Check::Exporter, |world| {
-            world.use_token(json!({}));
-            world.facts = Some(connection(Some(&CLIENT), [8; 32]));
-        }),
+        (
+            "though the token asks for no proof",
+            Check::Exporter,
+            |world| {
+                world.use_token(json!({}));
+                world.facts = Some(connection(Some(&CLIENT), [8; 32]));
+            },
+        ),
     ];
     assert_refused(cases).await;
 }
@@ -256,20 +299,32 @@ async fn rs_7_refuses_a_proof_for_another_token() {
 #[tokio::test]
 async fn rs_8_refuses_a_proof_out_of_its_window() {
     let cases: &[Case] = &[
-        ("older than the connection allows", Check::IssuedAt, |world| {
-            world.proof_claims["iat"] = (NOW - 301).into();
-        }),
+        (
+            "older than the connection allows",
+            Check::IssuedAt,
+            |world| {
+                world.proof_claims["iat"] = (NOW - 301).into();
+            },
+        ),
         ("from the future", Check::IssuedAt, |world| {
             world.proof_claims["iat"] = (NOW + 61).into()
         }),
-        ("for one request, and five minutes old", Check::IssuedAt, |world| {
-            world.now.store(NOW + 301, Ordering::SeqCst);
-            world.add_request_claims("1");
-        }),
-        ("for one request, and from the future", Check::IssuedAt, |world| {
-            world.add_request_claims("1");
-            world.proof_claims["iat"] = (NOW + 61).into();
-        }),
+        (
+            "for one request, and five minutes old",
+            Check::IssuedAt,
+            |world| {
+                world.now.store(NOW + 301, Ordering::SeqCst);
+                world.add_request_claims("1");
+            },
+        ),
+        (
+            "for one request, and from the future",
+            Check::IssuedAt,
+            |world| {
+                world.add_request_claims("1");
+                world.proof_claims["iat"] = (NOW + 61).into();
+            },
+        ),
     ];
     assert_refused(cases).await;
 }
@@ -289,16 +344,24 @@ async fn rs_9_refuses_a_proof_of_another_request() {
             world.add_request_claims("1");
             world.proof_claims["htu"] = "https://other.example.com/mcp".into();
         }),
-        ("an origin that only Host names", Check::TargetUri, |world| {
-            world.add_request_claims("1");
-            world.host = "other.example.com";
-            world.proof_claims["htu"] = "https://other.example.com/mcp".into();
-        }),
-        ("a bare path, where that is not accepted", Check::TargetUri, |world| {
-            world.add_request_claims("1");
-            world.proof_claims["htu"] = "/mcp".into();
-            world.configure(|layer| layer.accept_bare_path(false));
-        }),
+        (
+            "an origin that only Host names",
+            Check::TargetUri,
+            |world| {
+                world.add_request_claims("1");
+                world.host = "other.example.com";
+                world.proof_claims["htu"] = "https://other.example.com/mcp".into();
+            },
+        ),
+        (
+            "a bare path, where that is not accepted",
+            Check::TargetUri,
+            |world| {
+                world.add_request_claims("1");
+                world.proof_claims["htu"] = "/mcp".into();
+                world.configure(|layer| layer.accept_bare_path(false));
+            },
+        ),
         ("a jti without end", Check::ProofSyntax, |world| {
             world.add_request_claims(&"1".repeat(257))
         }),
@@ -316,9 +379,13 @@ async fn rs_9_refuses_a_proof_of_another_request() {
 #[tokio::test]
 async fn rs_12_refuses_a_proof_that_is_not_for_this_request_alone() {
     let cases: &[Case] = &[
-        ("none of the claims", Check::RequestClaimsRequired, |world| {
-            world.configure(|layer| layer.request_claims(RequestClaims::Always));
-        }),
+        (
+            "none of the claims",
+            Check::RequestClaimsRequired,
+            |world| {
+                world.configure(|layer| layer.request_claims(RequestClaims::Always));
+            },
+        ),
         ("no htu", Check::RequestClaimsRequired, |world| {
             world.add_request_claims("1");
             world.proof_claims.as_object_mut().unwrap().remove("htu");
@@ -329,9 +396,15 @@ async fn rs_12_refuses_a_proof_that_is_not_for_this_request_alone() {
             world.proof_claims.as_object_mut().unwrap().remove("jti");
             world.configure(|layer| layer.request_claims(RequestClaims::Always));
         }),
-        ("demanded of this request", Check::RequestClaimsRequired, |world| {
-            world.configure(|layer| layer.request_claims(RequestClaims::when(|request| request.method == "POST")));
-        }),
+        (
+            "demanded of this request",
+            Check::RequestClaimsRequired,
+            |world| {
+                world.configure(|layer| {
+                    layer.request_claims(RequestClaims::when(|request| request.method == "POST"))
+                });
+            },
+        ),
         (
             "a bearer token without a proof",
             Check::RequestClaimsRequired,
@@ -353,15 +426,23 @@ async fn rs_13_refuses_tokens_that_are_not_session_bound_where_that_is_required(
             world.proofs = Some(vec![]);
             world.configure(|layer| layer.policy(Policy::Require));
         }),
-        ("a bearer token with a good proof", Check::BindingRequired, |world| {
-            world.use_token(json!({}));
-            world.configure(|layer| layer.policy(Policy::Require));
-        }),
-        ("a certificate-bound token", Check::BindingRequired, |world| {
-            world.use_token(json!({ "cnf": { "x5t#S256": CLIENT.thumbprint() } }));
-            world.proofs = Some(vec![]);
-            world.configure(|layer| layer.policy(Policy::Require));
-        }),
+        (
+            "a bearer token with a good proof",
+            Check::BindingRequired,
+            |world| {
+                world.use_token(json!({}));
+                world.configure(|layer| layer.policy(Policy::Require));
+            },
+        ),
+        (
+            "a certificate-bound token",
+            Check::BindingRequired,
+            |world| {
+                world.use_token(json!({ "cnf": { "x5t#S256": CLIENT.thumbprint() } }));
+                world.proofs = Some(vec![]);
+                world.configure(|layer| layer.policy(Policy::Require));
+            },
+        ),
     ];
     assert_refused(cases).await;
 }
@@ -391,10 +472,14 @@ async fn a_validator_that_cannot_tell_makes_503_and_no_challenge() {
     assert_eq!(outcome.header("www-authenticate"), None);
     assert!(!outcome.reached);
     assert_eq!(outcome.check(), None);
-    assert!(matches!(outcome.event, Some(ServerEvent::Unavailable { .. })));
+    assert!(matches!(
+        outcome.event,
+        Some(ServerEvent::Unavailable { .. })
+    ));
 }
 
-/// Each case is refused by its check and by no other, never reaches the inner service, and says so as RS-10 asks.
+/// Each case is refused by its check and by no other, never reaches the inner service, and says so
+/// as RS-10 asks.
 async fn assert_refused(cases: &[Case]) {
     for (name, check, spoil) in cases {
         let mut world = World::default();
@@ -432,7 +517,10 @@ async fn assert_refused(cases: &[Case]) {
 
 fn assert_describes(challenge: &Challenge, check: Check, name: &str) {
     match challenge.param("error_description") {
-        Some(text) => assert!(text.starts_with(&format!("{}: ", check.id())), "{name}: {text}"),
+        Some(text) => assert!(
+            text.starts_with(&format!("{}: ", check.id())),
+            "{name}: {text}"
+        ),
         None => assert_eq!(check, Check::NoToken, "{name}"),
     }
 }

@@ -17,7 +17,9 @@ fn with_scope(granted: Value) -> Value {
 #[tokio::test]
 async fn a_token_passes_with_all_of_the_scope_and_is_answered_403_without() {
     let mut world = World::default();
-    world.configure(|layer| layer.required_scope(RequiredScope::Always(scope("mcp:read mcp:write"))));
+    world.configure(|layer| {
+        layer.required_scope(RequiredScope::Always(scope("mcp:read mcp:write")))
+    });
     world.use_token(with_scope("mcp:write other mcp:read".into()));
     assert!(world.send().await.has_passed());
 
@@ -30,14 +32,22 @@ async fn a_token_passes_with_all_of_the_scope_and_is_answered_403_without() {
     );
     let connection = world.facts.as_ref().unwrap().id();
     let check = Check::Scope;
-    assert_eq!(outcome.event, Some(ServerEvent::Refused { connection, check }));
+    assert_eq!(
+        outcome.event,
+        Some(ServerEvent::Refused { connection, check })
+    );
     let [challenge] = &outcome.challenges()[..] else {
         panic!("one challenge")
     };
     assert_eq!(challenge.scheme, "Bearer");
     assert_eq!(challenge.error(), Some("insufficient_scope"));
     assert_eq!(challenge.param("scope"), Some("mcp:read mcp:write"));
-    assert!(challenge.param("error_description").unwrap().starts_with("RS-10: "));
+    assert!(
+        challenge
+            .param("error_description")
+            .unwrap()
+            .starts_with("RS-10: ")
+    );
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! A request that passes every check, with each part within reach, so that a test can spoil exactly one.
+//! A request that passes every check, with each part within reach, so that a test can spoil exactly
+//! one.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -10,7 +11,9 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bowline_proof::{AccessToken, Challenge, Check, EXPORTER_LABEL, ExporterValue, PROOF_HEADER, challenges};
+use bowline_proof::{
+    AccessToken, Challenge, Check, EXPORTER_LABEL, ExporterValue, PROOF_HEADER, challenges,
+};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::Full;
 use rcgen::{CertificateParams, KeyPair, PKCS_ED25519, SigningKey, date_time_ymd};
@@ -68,7 +71,10 @@ impl Client {
     /// The thumbprint of that (RFC 7638).
     pub(super) fn jkt(&self) -> String {
         // `serde_json` sorts members.
-        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, self.jwk().to_string().as_bytes());
+        let hash = aws_lc_rs::digest::digest(
+            &aws_lc_rs::digest::SHA256,
+            self.jwk().to_string().as_bytes(),
+        );
         URL_SAFE_NO_PAD.encode(hash)
     }
 
@@ -135,7 +141,9 @@ impl Default for World {
             events,
             reached: Arc::default(),
         };
-        world.use_token(json!({ "cnf": { "x5t#S256": CLIENT.thumbprint(), "tls_exp": EXPORTER_LABEL } }));
+        world.use_token(
+            json!({ "cnf": { "x5t#S256": CLIENT.thumbprint(), "tls_exp": EXPORTER_LABEL } }),
+        );
         world
     }
 }
@@ -158,7 +166,10 @@ impl World {
         self.signer.sign(&self.proof_header, &self.proof_claims)
     }
 
-    pub(super) fn configure(&mut self, change: impl FnOnce(BindingLayer<Arc<Tokens>>) -> BindingLayer<Arc<Tokens>>) {
+    pub(super) fn configure(
+        &mut self,
+        change: impl FnOnce(BindingLayer<Arc<Tokens>>) -> BindingLayer<Arc<Tokens>>,
+    ) {
         self.layer = change(self.layer.clone());
     }
 
@@ -224,7 +235,10 @@ impl Outcome {
 
     /// The fields of the request as the inner service got them.
     pub(super) fn arrived(&self) -> &HeaderMap {
-        self.response.extensions().get().expect("the inner service was called")
+        self.response
+            .extensions()
+            .get()
+            .expect("the inner service was called")
     }
 
     pub(super) fn challenges(&self) -> Vec<Challenge> {
@@ -232,7 +246,10 @@ impl Outcome {
     }
 
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.response.headers().get(name).map(|value| value.to_str().unwrap())
+        self.response
+            .headers()
+            .get(name)
+            .map(|value| value.to_str().unwrap())
     }
 
     pub(super) fn was_cached(&self) -> bool {
@@ -246,7 +263,8 @@ pub(super) fn connection(client: Option<&Client>, exporter: [u8; 32]) -> Arc<Con
     Arc::new(ConnectionFacts {
         id,
         exporter: ExporterValue::from_bytes(exporter),
-        certificate: client.map(|client| Arc::new(ClientCertificate::new(client.certificate.clone()).unwrap())),
+        certificate: client
+            .map(|client| Arc::new(ClientCertificate::new(client.certificate.clone()).unwrap())),
         resumed: false,
         tls_version: ProtocolVersion::TLSv1_3,
         alpn: Some(b"h2".to_vec()),
@@ -265,7 +283,9 @@ pub(super) fn ath(token: &str) -> Value {
 
 fn clock(now: &Arc<AtomicU64>) -> Clock {
     let now = now.clone();
-    Clock::from_fn(move || UnixTime::since_unix_epoch(Duration::from_secs(now.load(Ordering::SeqCst))))
+    Clock::from_fn(move || {
+        UnixTime::since_unix_epoch(Duration::from_secs(now.load(Ordering::SeqCst)))
+    })
 }
 
 /// An authority in memory: a token is valid if it was issued here.
@@ -291,7 +311,10 @@ impl Tokens {
 impl TokenValidator for Tokens {
     async fn validate(&self, token: &AccessToken) -> Result<ValidToken, TokenError> {
         if self.unavailable.load(Ordering::SeqCst) {
-            return Err(TokenError::unavailable("the authority is away", Duration::from_secs(7)));
+            return Err(TokenError::unavailable(
+                "the authority is away",
+                Duration::from_secs(7),
+            ));
         }
         match self.issued.lock().unwrap().get(token.secret()) {
             Some(claims) => Ok(ValidToken::new(claims.clone())),

@@ -1,4 +1,5 @@
-//! Introspection (RFC 7662) at an authorization server on real TLS that counts, authenticates, fails or lies.
+//! Introspection (RFC 7662) at an authorization server on real TLS that counts, authenticates,
+//! fails or lies.
 
 mod remembering;
 
@@ -49,18 +50,21 @@ impl Introspector {
         let answer = Arc::new(Mutex::new(answer));
         let questions: Arc<Mutex<Vec<Question>>> = Arc::default();
         let (said, heard) = (answer.clone(), questions.clone());
-        let introspect = move |facts: Extension<Arc<ConnectionFacts>>, headers: HeaderMap, form: String| {
-            let field = headers
-                .get("authorization")
-                .map(|field| field.to_str().unwrap().to_owned());
-            heard.lock().unwrap().push(Question {
-                authorization: field,
-                thumbprint: facts.certificate().map(|known| known.thumbprint().to_string()),
-                form,
-            });
-            let answer = said.lock().unwrap().clone();
-            async move { axum::Json(answer) }
-        };
+        let introspect =
+            move |facts: Extension<Arc<ConnectionFacts>>, headers: HeaderMap, form: String| {
+                let field = headers
+                    .get("authorization")
+                    .map(|field| field.to_str().unwrap().to_owned());
+                heard.lock().unwrap().push(Question {
+                    authorization: field,
+                    thumbprint: facts
+                        .certificate()
+                        .map(|known| known.thumbprint().to_string()),
+                    form,
+                });
+                let answer = said.lock().unwrap().clone();
+                async move { axum::Json(answer) }
+            };
         let (arrived, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
         let (tell, wait) = (arrived.clone(), gate.clone());
         let gated = move || {
@@ -104,7 +108,12 @@ impl Introspector {
     }
 
     fn last(&self) -> Question {
-        self.questions.lock().unwrap().last().cloned().expect("it was asked")
+        self.questions
+            .lock()
+            .unwrap()
+            .last()
+            .cloned()
+            .expect("it was asked")
     }
 
     fn endpoint(&self, site: &Site, path: &str) -> IntrospectionEndpoint {
@@ -139,7 +148,10 @@ fn liars() -> Router {
             any(|| async { (StatusCode::UNAUTHORIZED, r#"{"active":false}"#) }),
         )
         .route("/endless", any(|| async { endless() }))
-        .route("/silent", any(|| async { std::future::pending::<Response>().await }))
+        .route(
+            "/silent",
+            any(|| async { std::future::pending::<Response>().await }),
+        )
         // Whatever the question says, as the answer.
         .route(
             "/echo",
@@ -175,7 +187,10 @@ fn opaque(name: &str) -> AccessToken {
     AccessToken::new(name).unwrap()
 }
 
-async fn outcome(validator: &IntrospectionValidator, token: &AccessToken) -> Result<Value, (TokenErrorKind, String)> {
+async fn outcome(
+    validator: &IntrospectionValidator,
+    token: &AccessToken,
+) -> Result<Value, (TokenErrorKind, String)> {
     match within(validator.validate(token)).await {
         Ok(valid) => Ok(valid.claims().clone()),
         Err(error) => Err((error.kind(), error.detail().to_owned())),
@@ -195,25 +210,40 @@ async fn an_opaque_token_is_bound_to_what_the_answer_says() {
     let mut wire = Wire::connect(server.addr, &site.client("h2")).await;
     let proof = wire.proof(&site.agent.proof_key(), &token);
     for _ in 0..3 {
-        wire.get("/", &token, Some(&proof)).await.assert_passed("session");
+        wire.get("/", &token, Some(&proof))
+            .await
+            .assert_passed("session");
     }
     wire.get("/", &token, None).await.assert_refused("RS-4");
     assert_eq!(authority.asked(), 1);
 
     let thief = site.ca.client("thief");
-    let mut other = Wire::connect(server.addr, &site.client_as(Some(&thief), "h2", rustls::ALL_VERSIONS)).await;
+    let mut other = Wire::connect(
+        server.addr,
+        &site.client_as(Some(&thief), "h2", rustls::ALL_VERSIONS),
+    )
+    .await;
     let own = other.proof(&thief.proof_key(), &token);
-    other.get("/", &token, Some(&own)).await.assert_refused("RS-3");
+    other
+        .get("/", &token, Some(&own))
+        .await
+        .assert_refused("RS-3");
 
     authority.says(json!({ "active": false }));
-    wire.get("/", &opaque("made-up"), None).await.assert_refused("RS-2");
+    wire.get("/", &opaque("made-up"), None)
+        .await
+        .assert_refused("RS-2");
 }
 
 #[tokio::test]
 async fn it_says_who_it_is_by_certificate_secret_or_token() {
     let site = Site::new();
     let authority = Introspector::start(&site, active()).await;
-    let identity = format!("{}{}", site.agent.certificate_pem, site.agent.key.serialize_pem());
+    let identity = format!(
+        "{}{}",
+        site.agent.certificate_pem,
+        site.agent.key.serialize_pem()
+    );
     let endpoint = || authority.endpoint(&site, "/introspect");
     let ask = async |endpoint: IntrospectionEndpoint| {
         let validator = IntrospectionValidator::builder(endpoint, AUDIENCE).build();
@@ -221,7 +251,10 @@ async fn it_says_who_it_is_by_certificate_secret_or_token() {
         authority.last()
     };
 
-    let asked = ask(endpoint().mutual_tls("the server", identity.as_bytes()).unwrap()).await;
+    let asked = ask(endpoint()
+        .mutual_tls("the server", identity.as_bytes())
+        .unwrap())
+    .await;
     assert_eq!(asked.thumbprint, Some(site.agent.thumbprint()));
     assert_eq!(asked.authorization, None);
     assert_eq!(
@@ -230,13 +263,17 @@ async fn it_says_who_it_is_by_certificate_secret_or_token() {
     );
 
     let asked = ask(endpoint().basic("a:b", "p@ss wörd%")).await;
-    // base64("a%3Ab:p%40ss+w%C3%B6rd%25"): each half is form-encoded first (RFC 6749 section 2.3.1).
+    // base64("a%3Ab:p%40ss+w%C3%B6rd%25"): each half is form-encoded first (RFC 6749 section
+    // 2.3.1).
     assert_eq!(
         asked.authorization.as_deref(),
         Some("Basic YSUzQWI6cCU0MHNzK3clQzMlQjZyZCUyNQ==")
     );
     assert_eq!(asked.thumbprint, None);
-    assert_eq!(asked.form, "token=a%2Btoken%2F%3D%3D&token_type_hint=access_token");
+    assert_eq!(
+        asked.form,
+        "token=a%2Btoken%2F%3D%3D&token_type_hint=access_token"
+    );
 
     let asked = ask(endpoint().bearer(&opaque("own.token"))).await;
     assert_eq!(asked.authorization.as_deref(), Some("Bearer own.token"));
@@ -249,8 +286,16 @@ async fn rs_2_checks_what_the_answer_says() {
     let now = UnixTime::now().as_secs();
     let cases = [
         ("active", json!(false), "not active"),
-        ("aud", json!("https://other.example.com"), "another audience"),
-        ("aud", json!(["https://other.example.com"]), "another audience"),
+        (
+            "aud",
+            json!("https://other.example.com"),
+            "another audience",
+        ),
+        (
+            "aud",
+            json!(["https://other.example.com"]),
+            "another audience",
+        ),
         ("aud", Value::Null, "another audience"),
         ("iss", json!("https://other.example.com"), "another issuer"),
         ("iss", Value::Null, "another issuer"),
@@ -276,14 +321,19 @@ async fn rs_2_checks_what_the_answer_says() {
         assert!(detail.contains(why), "{name}: {detail}");
     }
     // What may be left out, and what may be there.
-    authority.says(json!({ "active": true, "aud": ["x", AUDIENCE], "token_type": "bearer", "exp": 4e9 }));
+    authority.says(
+        json!({ "active": true, "aud": ["x", AUDIENCE], "token_type": "bearer", "exp": 4e9 }),
+    );
     assert!(
         outcome(&authority.builder(&site).build(), &opaque("token"))
             .await
             .is_ok()
     );
     authority.says(json!({ "active": true }));
-    let lenient = authority.builder(&site).accept_missing_audience(true).build();
+    let lenient = authority
+        .builder(&site)
+        .accept_missing_audience(true)
+        .build();
     assert!(outcome(&lenient, &opaque("token")).await.is_ok());
     authority.says(json!({ "active": true, "aud": "https://other.example.com" }));
     assert!(outcome(&lenient, &opaque("another")).await.is_err());
@@ -317,12 +367,27 @@ async fn an_answer_that_is_none_makes_a_token_neither_valid_nor_invalid() {
         (said("{}"), "whether the token is active"),
         (said(r#"{"active":"true"}"#), "whether the token is active"),
         (said(r#"{"active":1}"#), "whether the token is active"),
-        (said(&active_but("exp", json!("soon")).to_string()), "wrong type"),
-        (said(&active_but("exp", json!(-1)).to_string()), "wrong type"),
-        (said(&active_but("nbf", json!({})).to_string()), "wrong type"),
+        (
+            said(&active_but("exp", json!("soon")).to_string()),
+            "wrong type",
+        ),
+        (
+            said(&active_but("exp", json!(-1)).to_string()),
+            "wrong type",
+        ),
+        (
+            said(&active_but("nbf", json!({})).to_string()),
+            "wrong type",
+        ),
         (said(&active_but("aud", json!(7)).to_string()), "wrong type"),
-        (said(&active_but("aud", json!([7])).to_string()), "wrong type"),
-        (said(&active_but("iss", json!([ISSUER])).to_string()), "wrong type"),
+        (
+            said(&active_but("aud", json!([7])).to_string()),
+            "wrong type",
+        ),
+        (
+            said(&active_but("iss", json!([ISSUER])).to_string()),
+            "wrong type",
+        ),
     ];
     for (path, why) in cases {
         let validator = IntrospectionValidator::builder(authority.endpoint(&site, &path), AUDIENCE)
@@ -332,12 +397,16 @@ async fn an_answer_that_is_none_makes_a_token_neither_valid_nor_invalid() {
         assert_eq!(kind, TokenErrorKind::Unavailable, "{path}");
         assert!(detail.contains(why), "{path}: {detail}");
     }
-    let validator = IntrospectionValidator::builder(authority.endpoint(&site, "/yes"), AUDIENCE).build();
+    let validator =
+        IntrospectionValidator::builder(authority.endpoint(&site, "/yes"), AUDIENCE).build();
     assert!(
         outcome(&validator, &opaque("token")).await.is_ok(),
         "where the redirects point"
     );
-    let validator = IntrospectionValidator::builder(authority.endpoint(&site, &said(&active().to_string())), AUDIENCE);
+    let validator = IntrospectionValidator::builder(
+        authority.endpoint(&site, &said(&active().to_string())),
+        AUDIENCE,
+    );
     assert!(
         outcome(&validator.build(), &opaque("token")).await.is_ok(),
         "the echo works"
@@ -352,7 +421,9 @@ async fn an_endpoint_that_is_silent_away_or_another_makes_tokens_unavailable() {
     let short = Duration::from_millis(200);
     let unavailable = async |endpoint: IntrospectionEndpoint, limit: Duration| {
         let validator = IntrospectionValidator::builder(endpoint, AUDIENCE).timeout(limit);
-        let (kind, detail) = outcome(&validator.build(), &opaque("token")).await.unwrap_err();
+        let (kind, detail) = outcome(&validator.build(), &opaque("token"))
+            .await
+            .unwrap_err();
         assert_eq!(kind, TokenErrorKind::Unavailable);
         detail
     };
@@ -363,21 +434,36 @@ async fn an_endpoint_that_is_silent_away_or_another_makes_tokens_unavailable() {
     );
 
     let stranger = crate::pki::Ca::new("stranger");
-    let url = format!("https://localhost:{}/introspect", authority.server.addr.port());
+    let url = format!(
+        "https://localhost:{}/introspect",
+        authority.server.addr.port()
+    );
     let misled = IntrospectionEndpoint::new(&url)
         .unwrap()
         .trust_only_pem(stranger.pem().as_bytes())
         .unwrap();
-    assert!(unavailable(misled, HANG).await.contains("cannot be reached"));
+    assert!(
+        unavailable(misled, HANG)
+            .await
+            .contains("cannot be reached")
+    );
     assert_eq!(authority.asked(), 0, "the token went to nobody");
 
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", nobody.local_addr().unwrap());
     let endpoint = IntrospectionEndpoint::new(&url).unwrap();
     // Takes the connection, and says nothing.
-    assert!(unavailable(endpoint.clone(), short).await.contains("in time"));
+    assert!(
+        unavailable(endpoint.clone(), short)
+            .await
+            .contains("in time")
+    );
     drop(nobody);
-    assert!(unavailable(endpoint, HANG).await.contains("cannot be reached"));
+    assert!(
+        unavailable(endpoint, HANG)
+            .await
+            .contains("cannot be reached")
+    );
 }
 
 #[test]
@@ -407,10 +493,17 @@ async fn ex_7_neither_tokens_nor_credentials_are_shown_or_logged_even_at_trace()
     let (secret, token) = ("open-sesame-4711", opaque("a-stolen-token-0815"));
     for path in ["/introspect", "/refused", "/error", "/endless", "/silent"] {
         let endpoint = authority.endpoint(&site, path).basic("client", secret);
-        let builder = IntrospectionValidator::builder(endpoint, AUDIENCE).timeout(Duration::from_millis(200));
+        let builder =
+            IntrospectionValidator::builder(endpoint, AUDIENCE).timeout(Duration::from_millis(200));
         let validator = builder.build();
-        let shown = format!("{validator:?} {:?}", within(validator.validate(&token)).await);
-        assert!(!shown.contains(secret) && !shown.contains(token.secret()), "{shown}");
+        let shown = format!(
+            "{validator:?} {:?}",
+            within(validator.validate(&token)).await
+        );
+        assert!(
+            !shown.contains(secret) && !shown.contains(token.secret()),
+            "{shown}"
+        );
     }
     let logged = log.text();
     assert!(

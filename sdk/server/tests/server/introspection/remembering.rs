@@ -15,7 +15,8 @@ use crate::site::*;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A time of day that goes on only when it is told to: nobody waits for a test, and a test waits for nobody.
+/// A time of day that goes on only when it is told to: nobody waits for a test, and a test waits
+/// for nobody.
 struct Hand(Arc<AtomicU64>);
 
 impl Hand {
@@ -33,7 +34,9 @@ impl Hand {
 
     fn clock(&self) -> Clock {
         let now = self.0.clone();
-        Clock::from_fn(move || UnixTime::since_unix_epoch(Duration::from_secs(now.load(Ordering::SeqCst))))
+        Clock::from_fn(move || {
+            UnixTime::since_unix_epoch(Duration::from_secs(now.load(Ordering::SeqCst)))
+        })
     }
 }
 
@@ -102,7 +105,11 @@ async fn no_answer_outlives_the_token() {
         (TokenErrorKind::Invalid, "the access token has expired")
     );
     // Within the leeway the token passes, and every time because the authority says so.
-    let lenient = authority.builder(&site).clock(hand.clock()).remember_valid(DAY).build();
+    let lenient = authority
+        .builder(&site)
+        .clock(hand.clock())
+        .remember_valid(DAY)
+        .build();
     let before = authority.asked();
     for _ in 0..3 {
         assert!(outcome(&lenient, &token).await.is_ok());
@@ -144,9 +151,14 @@ async fn a_failure_is_remembered_for_a_moment_or_for_as_long_as_the_endpoint_say
             .clock(hand.clock())
             .build();
         let ask = async || {
-            let error = within(validator.validate(&opaque("token"))).await.unwrap_err();
+            let error = within(validator.validate(&opaque("token")))
+                .await
+                .unwrap_err();
             assert_eq!(error.kind(), TokenErrorKind::Unavailable);
-            (error.retry_after().as_secs(), authority.arrived.available_permits())
+            (
+                error.retry_after().as_secs(),
+                authority.arrived.available_permits(),
+            )
         };
         let (left, before) = ask().await;
         assert_eq!(left, pause, "{said}");
@@ -178,7 +190,9 @@ async fn no_more_questions_are_put_at_a_time_than_are_allowed() {
     // Time enough for the second one, if nothing held it back.
     let other = validator("/introspect");
     for index in 0..50 {
-        outcome(&other, &opaque(&format!("token-{index}"))).await.unwrap();
+        outcome(&other, &opaque(&format!("token-{index}")))
+            .await
+            .unwrap();
     }
     assert_eq!(authority.arrived.available_permits(), 0);
     authority.gate.add_permits(2);

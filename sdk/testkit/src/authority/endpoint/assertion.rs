@@ -31,15 +31,20 @@ struct Claims {
 ///
 /// # Errors
 /// `invalid_client` (RFC 7521 §4.2.1).
-pub(super) fn check(desk: &Desk, form: &Form, client_id: &str, keys: &JwkSet) -> Result<(), Refused> {
+pub(super) fn check(
+    desk: &Desk,
+    form: &Form,
+    client_id: &str,
+    keys: &JwkSet,
+) -> Result<(), Refused> {
     if form.value("client_assertion_type") != Some(TYPE) {
         return Err(Refused::invalid_client(format!(
             "the client has registered private_key_jwt: client_assertion_type must be {TYPE} (RFC 7523 section 2.2)"
         )));
     }
-    let assertion = form
-        .value("client_assertion")
-        .ok_or_else(|| Refused::invalid_client("the client_assertion is missing (RFC 7523 section 2.2)"))?;
+    let assertion = form.value("client_assertion").ok_or_else(|| {
+        Refused::invalid_client("the client_assertion is missing (RFC 7523 section 2.2)")
+    })?;
     let header = jsonwebtoken::decode_header(assertion).map_err(refused)?;
     if !ALGORITHMS.contains(&header.alg) {
         return Err(Refused::invalid_client(
@@ -47,13 +52,17 @@ pub(super) fn check(desk: &Desk, form: &Form, client_id: &str, keys: &JwkSet) ->
         ));
     }
     let validation = validation(desk, header.alg, client_id);
-    let mut failure = Refused::invalid_client("the client has registered no key with the kid of the client_assertion");
+    let mut failure = Refused::invalid_client(
+        "the client has registered no key with the kid of the client_assertion",
+    );
     for key in keys
         .keys
         .iter()
         .filter(|key| may_have_signed(key, header.kid.as_deref()))
     {
-        let Ok(key) = DecodingKey::from_jwk(key) else { continue };
+        let Ok(key) = DecodingKey::from_jwk(key) else {
+            continue;
+        };
         match jsonwebtoken::decode::<Claims>(assertion, &key, &validation) {
             Ok(token) => return once(desk, client_id, token.claims.jti.as_deref()),
             Err(error) => failure = refused(error),
@@ -111,10 +120,12 @@ fn refused(error: jsonwebtoken::errors::Error) -> Refused {
         ErrorKind::ExpiredSignature => "the client_assertion has expired".to_owned(),
         ErrorKind::ImmatureSignature => "the client_assertion is not valid yet (nbf)".to_owned(),
         ErrorKind::InvalidAudience => {
-            "the aud of the client_assertion is neither the issuer nor the token endpoint".to_owned()
+            "the aud of the client_assertion is neither the issuer nor the token endpoint"
+                .to_owned()
         }
         ErrorKind::InvalidIssuer | ErrorKind::InvalidSubject => {
-            "iss and sub of the client_assertion must both be the client_id (RFC 7523 section 3)".to_owned()
+            "iss and sub of the client_assertion must both be the client_id (RFC 7523 section 3)"
+                .to_owned()
         }
         ErrorKind::InvalidSignature | ErrorKind::InvalidAlgorithm => {
             "the signature of the client_assertion is by none of the client's keys".to_owned()

@@ -1,4 +1,5 @@
-//! Client authentication: mutual TLS (RFC 8705 §2) or an assertion (RFC 7523), as the client has registered.
+//! Client authentication: mutual TLS (RFC 8705 §2) or an assertion (RFC 7523), as the client has
+//! registered.
 
 use bowline_proof::Thumbprint;
 use bowline_server::{ClientCertificate, ConnectionFacts};
@@ -13,18 +14,25 @@ use crate::authority::{Client, ClientAuthentication};
 /// Who asks.
 pub(super) struct Party {
     pub(super) client: Client,
-    /// Of the certificate that authenticated the connection, whatever authenticated the client (AS-1).
+    /// Of the certificate that authenticated the connection, whatever authenticated the client
+    /// (AS-1).
     pub(super) certificate: Option<Thumbprint>,
 }
 
 impl Party {
     /// # Errors
     /// `invalid_client`, or `invalid_request` if nothing says which client it is.
-    pub(super) fn authenticate(desk: &Desk, facts: &ConnectionFacts, form: &Form) -> Result<Self, Refused> {
+    pub(super) fn authenticate(
+        desk: &Desk,
+        facts: &ConnectionFacts,
+        form: &Form,
+    ) -> Result<Self, Refused> {
         let certificate = facts.certificate();
         let client = desk.house.client(&client_id(form, certificate)?);
         match &client.authentication {
-            ClientAuthentication::Tls { subject } => of_authority(desk, form, certificate, subject)?,
+            ClientAuthentication::Tls { subject } => {
+                of_authority(desk, form, certificate, subject)?
+            }
             ClientAuthentication::SelfSignedTls { certificates } => {
                 let certificate = of_handshake(form, certificate)?;
                 if !certificates.contains(certificate.der()) {
@@ -33,7 +41,9 @@ impl Party {
                     ));
                 }
             }
-            ClientAuthentication::PrivateKeyJwt { keys } => assertion::check(desk, form, &client.id, keys)?,
+            ClientAuthentication::PrivateKeyJwt { keys } => {
+                assertion::check(desk, form, &client.id, keys)?
+            }
         }
         Ok(Self {
             client,
@@ -52,7 +62,9 @@ fn client_id(form: &Form, certificate: Option<&ClientCertificate>) -> Result<Str
     }
     // The more helpful of the two things that are missing.
     Err(match certificate {
-        Some(_) => Refused::invalid_request("the parameter client_id is missing (RFC 8705 section 2)"),
+        Some(_) => {
+            Refused::invalid_request("the parameter client_id is missing (RFC 8705 section 2)")
+        }
         None => no_certificate(),
     })
 }
@@ -79,21 +91,26 @@ pub(super) fn any_of_authority(desk: &Desk, facts: &ConnectionFacts) -> Result<(
     check_authority(desk, facts.certificate().ok_or_else(no_certificate)?)
 }
 
-/// The handshake also takes certificates that clients have registered as their own (RFC 8705 §2.2). What such a one says
-/// of its subject nobody has checked.
+/// The handshake also takes certificates that clients have registered as their own (RFC 8705 §2.2).
+/// What such a one says of its subject nobody has checked.
 fn check_authority(desk: &Desk, certificate: &ClientCertificate) -> Result<(), Refused> {
     // Chains here have no intermediates.
-    let verdict = desk
-        .house
-        .authorities
-        .verify_client_cert(certificate.der(), &[], UnixTime::now());
+    let verdict =
+        desk.house
+            .authorities
+            .verify_client_cert(certificate.der(), &[], UnixTime::now());
     verdict.map(drop).map_err(|_| {
-        Refused::invalid_client("the certificate is not one of this authority's PKI (RFC 8705 section 2.1)")
+        Refused::invalid_client(
+            "the certificate is not one of this authority's PKI (RFC 8705 section 2.1)",
+        )
     })
 }
 
 /// RFC 6749 §2.3: one method per request.
-fn of_handshake<'a>(form: &Form, certificate: Option<&'a ClientCertificate>) -> Result<&'a ClientCertificate, Refused> {
+fn of_handshake<'a>(
+    form: &Form,
+    certificate: Option<&'a ClientCertificate>,
+) -> Result<&'a ClientCertificate, Refused> {
     if form.value("client_assertion").is_some() {
         return Err(Refused::invalid_client(
             "the client has registered authentication by mutual TLS, and sends a client_assertion",

@@ -40,7 +40,8 @@ impl DpopProof {
             token: None,
             nonces: nonces.as_ref().map(|nonces| &nonces[..]),
         };
-        let verified = dpop::verify(proof.as_bytes(), &expected).map_err(|refusal| refused(refusal, newest.clone()))?;
+        let verified = dpop::verify(proof.as_bytes(), &expected)
+            .map_err(|refusal| refused(refusal, newest.clone()))?;
         if !desk.house.use_up(&verified.key.to_string(), &verified.jti) {
             return Err(refused(DpopCheck::Replay.into(), newest));
         }

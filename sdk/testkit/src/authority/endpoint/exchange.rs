@@ -1,8 +1,8 @@
 //! Token exchange (RFC 8693): a token for a token, within AS-1..AS-3 and TK-4.
 //!
-//! The result speaks of the same subject, has no wider scope, lives no longer and is bound no more loosely. Whether the
-//! subject token came over the connection that it is bound to cannot be seen from here: who received it has verified its
-//! proof (AS-3).
+//! The result speaks of the same subject, has no wider scope, lives no longer and is bound no more
+//! loosely. Whether the subject token came over the connection that it is bound to cannot be seen
+//! from here: who received it has verified its proof (AS-3).
 
 use bowline_proof::{Confirmation, Demand};
 use serde_json::{Value, json};
@@ -22,10 +22,16 @@ const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
 /// # Errors
-/// RFC 8693 §2.2.2: `invalid_request` for a token that is invalid or not this client's to exchange, `invalid_target`,
-/// `invalid_scope`.
-pub(super) fn grant(desk: &Desk, party: &Party, proof: Option<&DpopProof>, form: &Form) -> Result<Grant, Refused> {
-    let subject = Presented::read(desk, form, "subject_token")?.ok_or_else(|| Refused::missing("subject_token"))?;
+/// RFC 8693 §2.2.2: `invalid_request` for a token that is invalid or not this client's to exchange,
+/// `invalid_target`, `invalid_scope`.
+pub(super) fn grant(
+    desk: &Desk,
+    party: &Party,
+    proof: Option<&DpopProof>,
+    form: &Form,
+) -> Result<Grant, Refused> {
+    let subject = Presented::read(desk, form, "subject_token")?
+        .ok_or_else(|| Refused::missing("subject_token"))?;
     let actor = Presented::read(desk, form, "actor_token")?;
     let binding = subject.may_be_exchanged_by(party, proof)?;
     if let Some(actor) = &actor {
@@ -78,7 +84,11 @@ impl Presented {
         match form.required(&type_parameter)? {
             ACCESS_TOKEN => {}
             JWT if is_jwt => {}
-            JWT => return Err(Refused::invalid_request(format!("the {parameter} is no JWT"))),
+            JWT => {
+                return Err(Refused::invalid_request(format!(
+                    "the {parameter} is no JWT"
+                )));
+            }
             _ => {
                 return Err(Refused::invalid_request(format!(
                     "{type_parameter} must be {ACCESS_TOKEN} or {JWT}"
@@ -93,7 +103,8 @@ impl Presented {
                 Unusable::Revoked => "has been revoked",
             })
         })?;
-        let confirmation = Confirmation::from_claims(&claims).map_err(|_| unusable("has a malformed cnf"))?;
+        let confirmation =
+            Confirmation::from_claims(&claims).map_err(|_| unusable("has a malformed cnf"))?;
         let demand = confirmation
             .demand()
             .map_err(|_| unusable("has a cnf that cannot be satisfied (TK-0..TK-2)"))?;
@@ -109,17 +120,26 @@ impl Presented {
         self.demand != Demand::None || self.confirmation.x5t_s256.is_some()
     }
 
-    /// Whether the token is bound to this very client, by its certificate or its DPoP key. A bearer token is nobody's.
+    /// Whether the token is bound to this very client, by its certificate or its DPoP key. A bearer
+    /// token is nobody's.
     fn is_bound_to(&self, party: &Party, proof: Option<&DpopProof>) -> bool {
         match self.demand {
             Demand::Dpop => self.confirmation.jkt == proof.map(|proof| proof.key),
-            _ => self.confirmation.x5t_s256.is_some() && self.confirmation.x5t_s256 == party.certificate,
+            _ => {
+                self.confirmation.x5t_s256.is_some()
+                    && self.confirmation.x5t_s256 == party.certificate
+            }
         }
     }
 
-    /// AS-2, and how the new token is to be bound at least (TK-4). What AS-2 says of session-bound tokens holds here for
-    /// certificate-bound and DPoP-bound ones as well, as far as it can be said of them.
-    fn may_be_exchanged_by(&self, party: &Party, proof: Option<&DpopProof>) -> Result<Binding, Refused> {
+    /// AS-2, and how the new token is to be bound at least (TK-4). What AS-2 says of session-bound
+    /// tokens holds here for certificate-bound and DPoP-bound ones as well, as far as it can be
+    /// said of them.
+    fn may_be_exchanged_by(
+        &self,
+        party: &Party,
+        proof: Option<&DpopProof>,
+    ) -> Result<Binding, Refused> {
         let needs_certificate = self.confirmation.x5t_s256.is_some();
         if needs_certificate && party.certificate.is_none() {
             return Err(Refused::invalid_request(
@@ -137,7 +157,9 @@ impl Presented {
                 "TK-4: the subject_token is session-bound, so the new token is as well: leave out the DPoP proof",
             )),
             Demand::Session => Ok(Binding::Session), // TK-4
-            _ if needs_certificate && party.client.binding == Binding::Bearer => Ok(Binding::Certificate),
+            _ if needs_certificate && party.client.binding == Binding::Bearer => {
+                Ok(Binding::Certificate)
+            }
             _ => Ok(party.client.binding),
         }
     }
@@ -155,8 +177,8 @@ impl Presented {
     }
 }
 
-/// RFC 8693 §4.1: who acts, with those before it nested inside, the latest outermost. A client that has its own token
-/// exchanged acts for nobody new.
+/// RFC 8693 §4.1: who acts, with those before it nested inside, the latest outermost. A client that
+/// has its own token exchanged acts for nobody new.
 fn actors(subject: &Value, actor: Option<&Presented>, client_id: &str) -> Option<Value> {
     let earlier = subject.get("act");
     let latest = earlier.map_or(&subject["sub"], |act| &act["sub"]);
@@ -170,7 +192,8 @@ fn actors(subject: &Value, actor: Option<&Presented>, client_id: &str) -> Option
 
 /// The scope that was asked for, if the subject token has all of it; or else the subject token's.
 fn narrowed(requested: Option<&str>, granted: Option<&str>) -> Result<Option<String>, Refused> {
-    let has = |name: &str| granted.is_some_and(|granted| granted.split(' ').any(|known| known == name));
+    let has =
+        |name: &str| granted.is_some_and(|granted| granted.split(' ').any(|known| known == name));
     match requested {
         Some(scope) if !scope.split(' ').all(has) => Err(Refused::new(
             "invalid_scope",
@@ -184,15 +207,18 @@ fn narrowed(requested: Option<&str>, granted: Option<&str>) -> Result<Option<Str
 /// `resource` is a URI, `audience` a name (RFC 8693 §2.1). Tokens have one audience here.
 fn target(form: &Form) -> Result<Option<&str>, Refused> {
     match (form.resource()?, form.value("audience")) {
-        (Some(resource), Some(audience)) if resource != audience => {
-            Err(Refused::invalid_target("resource and audience name different targets"))
-        }
+        (Some(resource), Some(audience)) if resource != audience => Err(Refused::invalid_target(
+            "resource and audience name different targets",
+        )),
         (resource, audience) => Ok(resource.or(audience)),
     }
 }
 
 /// The form of the new token, and its name.
-fn requested_type(form: &Form, party: &Party) -> Result<(Option<TokenFormat>, &'static str), Refused> {
+fn requested_type(
+    form: &Form,
+    party: &Party,
+) -> Result<(Option<TokenFormat>, &'static str), Refused> {
     match form.value("requested_token_type") {
         None | Some(ACCESS_TOKEN) => Ok((party.client.format, ACCESS_TOKEN)),
         Some(JWT) => Ok((Some(TokenFormat::Jwt), JWT)),

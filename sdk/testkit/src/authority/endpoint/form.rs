@@ -40,8 +40,12 @@ impl Form {
     /// RFC 6749 §3.3: tokens of visible ASCII without `"` and `\`, one space between them.
     pub(super) fn scope(&self) -> Result<Option<&str>, Refused> {
         let scope = self.value("scope");
-        let is_name =
-            |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
+        let is_name = |name: &str| {
+            !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
+        };
         match scope.is_none_or(|scope| scope.split(' ').all(is_name)) {
             true => Ok(scope),
             false => Err(Refused::new("invalid_scope", "the scope is malformed")),
@@ -53,7 +57,8 @@ impl Form {
         let resource = self.value("resource");
         let is_resource = |resource: &str| {
             let uri = resource.parse::<Uri>();
-            !resource.contains('#') && uri.is_ok_and(|uri| uri.scheme().is_some() && uri.host().is_some())
+            !resource.contains('#')
+                && uri.is_ok_and(|uri| uri.scheme().is_some() && uri.host().is_some())
         };
         match resource.is_none_or(is_resource) {
             true => Ok(resource),
@@ -69,10 +74,14 @@ fn is_form(headers: &HeaderMap) -> bool {
     let essence = content_type
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split(';').next());
-    essence.is_some_and(|e| e.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"))
+    essence.is_some_and(|e| {
+        e.trim()
+            .eq_ignore_ascii_case("application/x-www-form-urlencoded")
+    })
 }
 
-/// Several targets may be named (RFC 8707 §2, RFC 8693 §2.1), but one audience is all that tokens get here.
+/// Several targets may be named (RFC 8707 §2, RFC 8693 §2.1), but one audience is all that tokens
+/// get here.
 fn twice(name: &str) -> Refused {
     match name {
         "resource" | "audience" => Refused::invalid_target(format!("only one {name} at a time")),

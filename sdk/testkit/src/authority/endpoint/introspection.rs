@@ -16,8 +16,8 @@ use super::form::Form;
 use super::refused::{Refused, uncached};
 use super::token::token_type;
 
-/// `POST /introspect`. Any client that authenticates is told, also one that names no `client_id` and has a certificate of
-/// the PKI: RFC 7662 §2.1 leaves open how. `token_type_hint` is ignored.
+/// `POST /introspect`. Any client that authenticates is told, also one that names no `client_id`
+/// and has a certificate of the PKI: RFC 7662 §2.1 leaves open how. `token_type_hint` is ignored.
 pub(super) async fn introspect(
     State(desk): State<Arc<Desk>>,
     Extension(facts): Extension<Arc<ConnectionFacts>>,
@@ -30,7 +30,8 @@ pub(super) async fn introspect(
         None => authentication::any_of_authority(&desk, &facts)?,
     }
     let token = form.required("token")?;
-    // RFC 7662 §2.2: of a token that is not active nothing else is said. `cnf` is among the claims (TK-1).
+    // RFC 7662 §2.2: of a token that is not active nothing else is said. `cnf` is among the claims
+    // (TK-1).
     let answer = match desk.house.read(token) {
         Ok(mut claims) => {
             claims["active"] = json!(true);

@@ -62,7 +62,9 @@ impl IntoResponse for Refused {
 pub(super) fn uncached(status: StatusCode, body: Value, nonce: Option<Nonce>) -> Response {
     let mut response = (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response();
     if let Some(nonce) = nonce {
-        response.headers_mut().insert(NONCE_HEADER, nonce.header_value());
+        response
+            .headers_mut()
+            .insert(NONCE_HEADER, nonce.header_value());
     }
     response
 }

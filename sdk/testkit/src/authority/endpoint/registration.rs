@@ -32,7 +32,10 @@ struct Metadata {
 }
 
 /// `POST /register`.
-pub(super) async fn register(State(desk): State<Arc<Desk>>, body: Bytes) -> Result<Response, Refused> {
+pub(super) async fn register(
+    State(desk): State<Arc<Desk>>,
+    body: Bytes,
+) -> Result<Response, Refused> {
     let metadata: Metadata = serde_json::from_slice(&body)
         .map_err(|error| invalid(format!("the body is not a client's metadata: {error}")))?;
     let client = Client {
@@ -57,8 +60,9 @@ impl Metadata {
                 let name = subject
                     .and_then(|dn| dn.strip_prefix("CN="))
                     .filter(|cn| !cn.contains([',', '+', '\\']));
-                let name =
-                    name.ok_or_else(|| invalid("tls_client_auth_subject_dn must be CN= and a common name, no more"))?;
+                let name = name.ok_or_else(|| {
+                    invalid("tls_client_auth_subject_dn must be CN= and a common name, no more")
+                })?;
                 Ok(ClientAuthentication::Tls {
                     subject: name.to_owned(),
                 })
@@ -110,11 +114,15 @@ impl Metadata {
 /// RFC 8705 §2.2.2: each key comes with its certificate, the first of `x5c` (RFC 7517 §4.7).
 fn certificates(keys: &JwkSet) -> Result<Vec<CertificateDer<'static>>, Refused> {
     let certificate = |key: &jsonwebtoken::jwk::Jwk| {
-        let der = STANDARD.decode(key.common.x509_chain.as_ref()?.first()?).ok()?;
+        let der = STANDARD
+            .decode(key.common.x509_chain.as_ref()?.first()?)
+            .ok()?;
         Some(CertificateDer::from(der))
     };
     let certificates: Option<Vec<_>> = keys.keys.iter().map(certificate).collect();
-    certificates.ok_or_else(|| invalid("each key of jwks must have x5c, with the client's certificate first"))
+    certificates.ok_or_else(|| {
+        invalid("each key of jwks must have x5c, with the client's certificate first")
+    })
 }
 
 /// RFC 7591 §3.2.2.

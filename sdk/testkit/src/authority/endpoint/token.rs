@@ -32,7 +32,10 @@ pub(super) async fn token(
     let grant = match form.required("grant_type")? {
         CLIENT_CREDENTIALS => client_credentials,
         TOKEN_EXCHANGE => {
-            desk.house.counters.exchanges.fetch_add(1, Ordering::Relaxed);
+            desk.house
+                .counters
+                .exchanges
+                .fetch_add(1, Ordering::Relaxed);
             exchange::grant
         }
         _ => {
@@ -65,7 +68,12 @@ pub(super) async fn token(
 pub(super) type Grant = (TokenRequest, Value);
 
 /// RFC 6749 §4.4.
-fn client_credentials(_: &Desk, party: &Party, proof: Option<&DpopProof>, form: &Form) -> Result<Grant, Refused> {
+fn client_credentials(
+    _: &Desk,
+    party: &Party,
+    proof: Option<&DpopProof>,
+    form: &Form,
+) -> Result<Grant, Refused> {
     let confirmation = confirmation(party, proof, party.client.binding);
     let mut request = TokenRequest::new(&party.client.id, confirmation);
     if let Some(format) = party.client.format {
@@ -80,9 +88,13 @@ fn client_credentials(_: &Desk, party: &Party, proof: Option<&DpopProof>, form: 
     Ok((request, json!({})))
 }
 
-/// `cnf`: the key of the request's DPoP proof, or the certificate that authenticated its connection (AS-1). Without
-/// either there is nothing to bind to.
-pub(super) fn confirmation(party: &Party, proof: Option<&DpopProof>, binding: Binding) -> Option<Value> {
+/// `cnf`: the key of the request's DPoP proof, or the certificate that authenticated its connection
+/// (AS-1). Without either there is nothing to bind to.
+pub(super) fn confirmation(
+    party: &Party,
+    proof: Option<&DpopProof>,
+    binding: Binding,
+) -> Option<Value> {
     match (proof, party.certificate) {
         (Some(proof), _) => Some(json!({ "jkt": proof.key.to_string() })),
         (None, Some(certificate)) => binding.confirmation(certificate),

@@ -52,7 +52,8 @@ async fn a_self_signed_certificate_that_nobody_registered_does_not_complete_the_
     assert!(connect(&tls, authority.mtls_addr()).await.is_ok());
 }
 
-/// The attack that a handshake with registered certificates opens: register one that names the victim.
+/// The attack that a handshake with registered certificates opens: register one that names the
+/// victim.
 #[tokio::test]
 async fn a_self_signed_certificate_is_not_taken_for_one_of_the_pki() {
     let pki = Pki::new();
@@ -65,7 +66,10 @@ async fn a_self_signed_certificate_is_not_taken_for_one_of_the_pki() {
     let ask = Ask::new(&pki, &authority).by(&forged);
     let (error, description) = ask.refused(&[CREDENTIALS, ("client_id", "victim")]).await;
     assert_eq!(error, "invalid_client");
-    assert!(description.contains("not one of this authority's PKI"), "{description}");
+    assert!(
+        description.contains("not one of this authority's PKI"),
+        "{description}"
+    );
     let ask = Ask::new(&pki, &authority).by(&forged).path("/introspect");
     assert_eq!(ask.refused(&[("token", "x")]).await.0, "invalid_client");
 }
@@ -78,13 +82,19 @@ async fn a_client_with_a_registered_certificate_is_known_by_no_other() {
         authentication: ClientAuthentication::self_signed_tls(leaf),
         ..Client::new(id)
     };
-    let authority = with_clients(&pki, [registered("agent", &own), registered("other", &other)]);
+    let authority = with_clients(
+        &pki,
+        [registered("agent", &own), registered("other", &other)],
+    );
     let of_pki = agent(&pki);
     for identity in [&other, &of_pki] {
         let ask = Ask::new(&pki, &authority).by(identity);
         let (error, description) = ask.refused(&[CREDENTIALS, ("client_id", "agent")]).await;
         assert_eq!(error, "invalid_client");
-        assert!(description.contains("RFC 8705 section 2.2"), "{description}");
+        assert!(
+            description.contains("RFC 8705 section 2.2"),
+            "{description}"
+        );
     }
 }
 
@@ -112,15 +122,26 @@ async fn an_assertion_gets_bearer_tokens_without_a_certificate_and_bound_ones_wi
     let pki = Pki::new();
     let (authority, key) = with_key(&pki, Binding::Session);
     let assertion = sign(&key, &assertion_claims(&authority, "agent"));
-    let answer = Ask::new(&pki, &authority).plain().granted(&asserted(&assertion)).await;
-    assert_eq!(claims(&authority, &answer).get("cnf"), None, "nothing to bind to");
+    let answer = Ask::new(&pki, &authority)
+        .plain()
+        .granted(&asserted(&assertion))
+        .await;
+    assert_eq!(
+        claims(&authority, &answer).get("cnf"),
+        None,
+        "nothing to bind to"
+    );
 
     // Whose subject the certificate names plays no part: it is the assertion that authenticates.
     let certificate = pki.client("laptop", KeyKind::P256);
     let assertion = sign(&key, &assertion_claims(&authority, "agent"));
     let ask = Ask::new(&pki, &authority).by(&certificate);
     let claims = claims(&authority, &ask.granted(&asserted(&assertion)).await);
-    assert_eq!(claims["cnf"]["x5t#S256"], certificate.thumbprint().to_string(), "AS-1");
+    assert_eq!(
+        claims["cnf"]["x5t#S256"],
+        certificate.thumbprint().to_string(),
+        "AS-1"
+    );
     assert!(claims["cnf"].get("tls_exp").is_some());
     assert_eq!(claims["client_id"], "agent");
 }
@@ -155,7 +176,10 @@ async fn an_assertion_is_for_this_server_of_this_client_lately_and_once() {
         let form = [&asserted(&assertion)[..], &[("client_id", "agent")]].concat();
         let (error, description) = Ask::new(&pki, &authority).plain().refused(&form).await;
         assert_eq!(error, "invalid_client", "{claims}");
-        assert!(description.contains(complaint), "{complaint}: {description}");
+        assert!(
+            description.contains(complaint),
+            "{complaint}: {description}"
+        );
     }
     // None of those used up the jti.
     for (aud, jti) in [
@@ -166,8 +190,14 @@ async fn an_assertion_is_for_this_server_of_this_client_lately_and_once() {
         let mut claims = with("aud", aud);
         claims["jti"] = json!(jti);
         let assertion = sign(&key, &claims);
-        Ask::new(&pki, &authority).plain().granted(&asserted(&assertion)).await;
-        let (_, description) = Ask::new(&pki, &authority).plain().refused(&asserted(&assertion)).await;
+        Ask::new(&pki, &authority)
+            .plain()
+            .granted(&asserted(&assertion))
+            .await;
+        let (_, description) = Ask::new(&pki, &authority)
+            .plain()
+            .refused(&asserted(&assertion))
+            .await;
         assert!(description.contains("seen before"), "{description}");
     }
 }
@@ -178,7 +208,8 @@ async fn an_assertion_is_signed_by_the_registered_key_and_no_other() {
     let (authority, key) = with_key(&pki, Binding::Bearer);
     let claims = assertion_claims(&authority, "agent");
     let kid = key.jwk()["kid"].as_str().unwrap().to_owned();
-    let signed = |header: &Header, key: &EncodingKey| jsonwebtoken::encode(header, &claims, key).unwrap();
+    let signed =
+        |header: &Header, key: &EncodingKey| jsonwebtoken::encode(header, &claims, key).unwrap();
 
     let other = self_signed("key");
     let named = |algorithm| Header {
@@ -189,7 +220,10 @@ async fn an_assertion_is_signed_by_the_registered_key_and_no_other() {
         &named(Algorithm::ES256),
         &EncodingKey::from_ec_der(other.key().secret_der()),
     );
-    let hmac = signed(&named(Algorithm::HS256), &EncodingKey::from_secret(key.certificate()));
+    let hmac = signed(
+        &named(Algorithm::HS256),
+        &EncodingKey::from_secret(key.certificate()),
+    );
     for (assertion, complaint) in [
         (sign(&other, &claims), "no key with the kid"),
         (forged, "signature"),
@@ -199,7 +233,10 @@ async fn an_assertion_is_signed_by_the_registered_key_and_no_other() {
         let form = [&asserted(&assertion)[..], &[("client_id", "agent")]].concat();
         let (error, description) = Ask::new(&pki, &authority).plain().refused(&form).await;
         assert_eq!(error, "invalid_client", "{complaint}");
-        assert!(description.contains(complaint), "{complaint}: {description}");
+        assert!(
+            description.contains(complaint),
+            "{complaint}: {description}"
+        );
     }
     // The client of the parameter is the client of the assertion.
     let assertion = sign(&key, &claims);
@@ -208,9 +245,16 @@ async fn an_assertion_is_signed_by_the_registered_key_and_no_other() {
         Ask::new(&pki, &authority).plain().refused(&form).await.0,
         "invalid_client"
     );
-    let form = [CREDENTIALS, ("client_id", "agent"), ("client_assertion", &assertion)];
+    let form = [
+        CREDENTIALS,
+        ("client_id", "agent"),
+        ("client_assertion", &assertion),
+    ];
     let (_, description) = Ask::new(&pki, &authority).plain().refused(&form).await;
-    assert!(description.contains("client_assertion_type"), "{description}");
+    assert!(
+        description.contains("client_assertion_type"),
+        "{description}"
+    );
     // And the certificate of the PKI is no substitute.
     let of_pki = agent(&pki);
     let ask = Ask::new(&pki, &authority).by(&of_pki);
@@ -226,8 +270,14 @@ async fn tk_3_a_client_registers_for_session_bound_tokens_and_gets_bearer_tokens
     let authority = start(&pki);
     let laptop = pki.client("laptop", KeyKind::P256);
     for (member, cnf) in [
-        (Some("tls_session_bound_access_tokens"), vec!["tls_exp", "x5t#S256"]),
-        (Some("tls_client_certificate_bound_access_tokens"), vec!["x5t#S256"]),
+        (
+            Some("tls_session_bound_access_tokens"),
+            vec!["tls_exp", "x5t#S256"],
+        ),
+        (
+            Some("tls_client_certificate_bound_access_tokens"),
+            vec!["x5t#S256"],
+        ),
         (None, vec![]),
     ] {
         let mut metadata = json!({
@@ -263,7 +313,10 @@ async fn a_client_registers_its_self_signed_certificate_or_its_key() {
 
     let id = registered(&pki, &authority, &metadata("private_key_jwt")).await;
     let assertion = sign(&own, &assertion_claims(&authority, &id));
-    Ask::new(&pki, &authority).plain().granted(&asserted(&assertion)).await;
+    Ask::new(&pki, &authority)
+        .plain()
+        .granted(&asserted(&assertion))
+        .await;
 }
 
 #[tokio::test]
@@ -283,17 +336,30 @@ async fn metadata_that_no_client_can_be_known_by_are_refused() {
         let ask = Ask::new(&pki, &authority).plain().path("/register");
         let refused = ask.send_body(&metadata.to_string()).await;
         assert_eq!(refused.status(), StatusCode::BAD_REQUEST, "{metadata}");
-        assert_eq!(refused.body()["error"], "invalid_client_metadata", "{metadata}");
+        assert_eq!(
+            refused.body()["error"],
+            "invalid_client_metadata",
+            "{metadata}"
+        );
     }
 }
 
 async fn registered(pki: &Pki, authority: &Authority, metadata: &Value) -> String {
     let ask = Ask::new(pki, authority).plain().path("/register");
     let response = ask.send_body(&metadata.to_string()).await;
-    assert_eq!(response.status(), StatusCode::CREATED, "{}", response.body());
+    assert_eq!(
+        response.status(),
+        StatusCode::CREATED,
+        "{}",
+        response.body()
+    );
     for (member, value) in metadata.as_object().unwrap() {
         if member != "jwks" {
-            assert_eq!(&response.body()[member], value, "what was registered is said again");
+            assert_eq!(
+                &response.body()[member],
+                value,
+                "what was registered is said again"
+            );
         }
     }
     response.body()["client_id"].as_str().unwrap().to_owned()

@@ -68,7 +68,10 @@ async fn a_client_with_an_assertion_and_no_certificate_can_have_its_tokens_bound
     ];
     let ask = Ask::new(&pki, &authority).plain().header("dpop", proof);
     let answer = ask.granted(&form).await;
-    assert_eq!(claims(&authority, &answer)["cnf"]["jkt"], key.thumbprint().to_string());
+    assert_eq!(
+        claims(&authority, &answer)["cnf"]["jkt"],
+        key.thumbprint().to_string()
+    );
 }
 
 #[tokio::test]
@@ -82,9 +85,15 @@ async fn a_proof_is_for_this_request_and_once() {
     ask().header("dpop", used.clone()).granted(&AGENT).await;
     for (proof, check) in [
         (used, "DP-14"),
-        (proof(&key, &Method::GET, &authority.mtls_token_url(), None), "DP-8"),
+        (
+            proof(&key, &Method::GET, &authority.mtls_token_url(), None),
+            "DP-8",
+        ),
         // The endpoint of the other port.
-        (proof(&key, &Method::POST, &authority.token_url(), None), "DP-9"),
+        (
+            proof(&key, &Method::POST, &authority.token_url(), None),
+            "DP-9",
+        ),
         (HeaderValue::from_static("a.b.c"), "DP-2"),
     ] {
         let (error, description) = ask().header("dpop", proof).refused(&AGENT).await;
@@ -129,7 +138,11 @@ async fn a_nonce_is_asked_for_told_and_renewed() {
 
     authority.rotate_dpop_nonce();
     let (second, response) = send(Some(&first)).await;
-    assert_eq!(response.status(), StatusCode::OK, "the last one is still taken");
+    assert_eq!(
+        response.status(),
+        StatusCode::OK,
+        "the last one is still taken"
+    );
     let second = second.expect("the newer nonce (RFC 9449 section 8.2)");
     assert_ne!(first, second);
     authority.rotate_dpop_nonce();

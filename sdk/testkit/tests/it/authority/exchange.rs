@@ -4,13 +4,17 @@ use std::time::Duration;
 
 use bowline_proof::dpop::{Claims, DpopKey};
 use bowline_proof::{EXPORTER_LABEL, RequestClaims};
-use bowline_testkit::authority::{Authority, Binding, Client, ClientAuthentication, TokenFormat, TokenRequest};
+use bowline_testkit::authority::{
+    Authority, Binding, Client, ClientAuthentication, TokenFormat, TokenRequest,
+};
 use bowline_testkit::pki::{KeyKind, Leaf, LeafSpec, Pki};
 use http::{HeaderValue, Method};
 use rustls_pki_types::UnixTime;
 use serde_json::{Value, json};
 
-use super::{ACCESS_TOKEN, ASSERTION_TYPE, Ask, EXCHANGE, JWT, assertion_claims, claims, sign, with_clients};
+use super::{
+    ACCESS_TOKEN, ASSERTION_TYPE, Ask, EXCHANGE, JWT, assertion_claims, claims, sign, with_clients,
+};
 
 const B: &str = "https://b.example";
 const C: &str = "https://c.example";
@@ -71,7 +75,11 @@ impl Chain {
     }
 }
 
-fn form<'a>(client_id: &'a str, token: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+fn form<'a>(
+    client_id: &'a str,
+    token: &'a str,
+    more: &[(&'a str, &'a str)],
+) -> Vec<(&'a str, &'a str)> {
     let mut form = vec![
         ("grant_type", EXCHANGE),
         ("client_id", client_id),
@@ -98,10 +106,14 @@ async fn tk_4_the_new_token_is_session_bound_to_the_client_that_exchanged() {
         assert_eq!(answer["issued_token_type"], ACCESS_TOKEN);
         assert_eq!(answer["token_type"], "Bearer");
         let claims = claims(&chain.authority, &answer);
-        let cnf = json!({ "x5t#S256": chain.b.thumbprint().to_string(), "tls_exp": EXPORTER_LABEL });
+        let cnf =
+            json!({ "x5t#S256": chain.b.thumbprint().to_string(), "tls_exp": EXPORTER_LABEL });
         assert_eq!(claims["cnf"], cnf);
         assert_eq!(claims["aud"], C);
-        assert_eq!((&claims["sub"], &claims["client_id"]), (&json!("a"), &json!("b")));
+        assert_eq!(
+            (&claims["sub"], &claims["client_id"]),
+            (&json!("a"), &json!("b"))
+        );
     }
 }
 
@@ -127,13 +139,22 @@ async fn who_acts_is_nested_with_the_latest_outermost() {
 async fn a_client_that_exchanges_its_own_token_acts_for_nobody() {
     let chain = Chain::new();
     let own = chain.issue(&TokenRequest::session_bound("b", chain.b.thumbprint()).audience(C));
-    let answer = chain.granted(&own, &[("resource", "https://d.example")]).await;
+    let answer = chain
+        .granted(&own, &[("resource", "https://d.example")])
+        .await;
     assert_eq!(claims(&chain.authority, &answer).get("act"), None);
     // Nor again what it has exchanged before.
-    let delegated = chain.granted(&chain.issue(&chain.hop_1()), &[("resource", C)]).await;
+    let delegated = chain
+        .granted(&chain.issue(&chain.hop_1()), &[("resource", C)])
+        .await;
     let delegated = delegated["access_token"].as_str().unwrap();
-    let answer = chain.granted(delegated, &[("resource", "https://d.example")]).await;
-    assert_eq!(claims(&chain.authority, &answer)["act"], json!({ "sub": "b" }));
+    let answer = chain
+        .granted(delegated, &[("resource", "https://d.example")])
+        .await;
+    assert_eq!(
+        claims(&chain.authority, &answer)["act"],
+        json!({ "sub": "b" })
+    );
 }
 
 #[tokio::test]
@@ -142,7 +163,11 @@ async fn an_actor_token_names_the_actor_and_is_the_clients_own() {
     let token = chain.issue(&chain.hop_1());
     let own = TokenRequest::session_bound("b", chain.b.thumbprint()).subject("b's worker 7");
     let own = chain.issue(&own);
-    let more = [("actor_token", &*own), ("actor_token_type", JWT), ("resource", C)];
+    let more = [
+        ("actor_token", &*own),
+        ("actor_token_type", JWT),
+        ("resource", C),
+    ];
     let answer = chain.granted(&token, &more).await;
     assert_eq!(
         claims(&chain.authority, &answer)["act"],
@@ -152,7 +177,11 @@ async fn an_actor_token_names_the_actor_and_is_the_clients_own() {
     let bound_elsewhere = TokenRequest::session_bound("b", chain.a.thumbprint());
     for other in [TokenRequest::bearer("c"), bound_elsewhere] {
         let other = chain.issue(&other);
-        let more = [("actor_token", &*other), ("actor_token_type", JWT), ("resource", C)];
+        let more = [
+            ("actor_token", &*other),
+            ("actor_token_type", JWT),
+            ("resource", C),
+        ];
         let (error, description) = chain.refused(&token, &more).await;
         assert_eq!(error, "invalid_request");
         assert!(
@@ -219,7 +248,12 @@ async fn what_is_wrong_with_an_exchange_is_said_in_the_words_of_rfc_8693() {
             "invalid_request",
             "subject_token_type must be",
         ),
-        (&opaque, &[("subject_token_type", JWT)], "invalid_request", "no JWT"),
+        (
+            &opaque,
+            &[("subject_token_type", JWT)],
+            "invalid_request",
+            "no JWT",
+        ),
         (
             &token,
             &[("actor_token_type", JWT)],
@@ -238,13 +272,28 @@ async fn what_is_wrong_with_an_exchange_is_said_in_the_words_of_rfc_8693() {
             "invalid_request",
             "requested_token_type",
         ),
-        ("unknown", &[], "invalid_request", "not issued by this authority"),
-        (&forged, &[], "invalid_request", "not issued by this authority"),
+        (
+            "unknown",
+            &[],
+            "invalid_request",
+            "not issued by this authority",
+        ),
+        (
+            &forged,
+            &[],
+            "invalid_request",
+            "not issued by this authority",
+        ),
         (&expired, &[], "invalid_request", "expired"),
         (&revoked, &[], "invalid_request", "revoked"),
         (&conflict, &[], "invalid_request", "TK-0"),
         (&odd, &[], "invalid_request", "malformed cnf"),
-        (&token, &[("resource", "/c")], "invalid_target", "absolute URI"),
+        (
+            &token,
+            &[("resource", "/c")],
+            "invalid_target",
+            "absolute URI",
+        ),
         (
             &token,
             &[("resource", C), ("audience", B)],
@@ -311,7 +360,11 @@ async fn a_dpop_bound_token_is_exchanged_by_the_holder_of_its_key() {
     let chain = Chain::new();
     let key = DpopKey::generate().unwrap();
     let cnf = json!({ "jkt": key.thumbprint().to_string() });
-    let token = chain.issue(&TokenRequest::bearer("b").cnf(cnf).audience("https://elsewhere.example"));
+    let token = chain.issue(
+        &TokenRequest::bearer("b")
+            .cnf(cnf)
+            .audience("https://elsewhere.example"),
+    );
     let ask = chain.by_b().header("dpop", proof(&key, &chain.authority));
     ask.granted(&form("b", &token, &[])).await;
     let other = DpopKey::generate().unwrap();
@@ -345,7 +398,10 @@ async fn a_client_with_an_assertion_exchanges_a_bound_token_with_a_certificate_a
         "{description}"
     );
     let asserted = assertion();
-    let answer = chain.by_b().granted(&form("b", &token, &with(&asserted))).await;
+    let answer = chain
+        .by_b()
+        .granted(&form("b", &token, &with(&asserted)))
+        .await;
     let cnf = &claims(&chain.authority, &answer)["cnf"];
     assert_eq!(cnf["x5t#S256"], chain.b.thumbprint().to_string());
 }

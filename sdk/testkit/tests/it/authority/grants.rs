@@ -20,7 +20,8 @@ async fn a_granted_token_is_session_bound_to_the_certificate_of_the_request() {
         let agent = pki.client("agent", kind);
         let claims = granted(&authority, &pki, &agent, AGENT).await;
         // AS-1, TK-1
-        let expected = json!({ "x5t#S256": agent.thumbprint().to_string(), "tls_exp": EXPORTER_LABEL });
+        let expected =
+            json!({ "x5t#S256": agent.thumbprint().to_string(), "tls_exp": EXPORTER_LABEL });
         assert_eq!(claims["cnf"], expected);
         let confirmation = Confirmation::from_claims(&claims).unwrap();
         assert!(matches!(confirmation.demand(), Ok(Demand::Session)));
@@ -39,7 +40,10 @@ async fn a_granted_token_has_the_claims_of_rfc_9068() {
     assert_eq!(claims["client_id"], "agent");
     assert_eq!(claims["aud"], "https://api.example/mcp");
     assert_eq!(claims["scope"], "read write");
-    let (issued, expires) = (claims["iat"].as_u64().unwrap(), claims["exp"].as_u64().unwrap());
+    let (issued, expires) = (
+        claims["iat"].as_u64().unwrap(),
+        claims["exp"].as_u64().unwrap(),
+    );
     assert_eq!(expires - issued, 600);
 
     let second = granted(&authority, &pki, &agent, AGENT).await;
@@ -82,7 +86,10 @@ async fn a_registered_client_has_its_own_subject_and_binding() {
     let plain = granted(&authority, &pki, &laptop, &form("plain")).await;
     assert_eq!(plain.get("cnf"), None);
     let bound = granted(&authority, &pki, &laptop, &form("bound")).await;
-    assert_eq!(bound["cnf"], json!({ "x5t#S256": laptop.thumbprint().to_string() }));
+    assert_eq!(
+        bound["cnf"],
+        json!({ "x5t#S256": laptop.thumbprint().to_string() })
+    );
 
     let other = pki.client("plain", KeyKind::P256);
     let mut client = client(&authority, &pki, Some(&other)).await;
@@ -101,7 +108,10 @@ async fn a_client_without_a_certificate_is_refused() {
     ] {
         let (error, description) = ask.refused(&form).await;
         assert_eq!(error, "invalid_client");
-        assert!(description.contains("mtls_endpoint_aliases"), "{description}");
+        assert!(
+            description.contains("mtls_endpoint_aliases"),
+            "{description}"
+        );
     }
     assert_eq!(authority.token_requests(), 2);
 }
@@ -130,8 +140,18 @@ async fn what_is_wrong_with_a_request_is_said_in_the_words_of_rfc_6749() {
         ("application/json", AGENT, 400, "invalid_request"),
         (FORM, "client_id=agent", 400, "invalid_request"),
         (FORM, "grant_type=&client_id=agent", 400, "invalid_request"),
-        (FORM, "grant_type=client_credentials", 400, "invalid_request"),
-        (FORM, &format!("{AGENT}&client_id=agent"), 400, "invalid_request"),
+        (
+            FORM,
+            "grant_type=client_credentials",
+            400,
+            "invalid_request",
+        ),
+        (
+            FORM,
+            &format!("{AGENT}&client_id=agent"),
+            400,
+            "invalid_request",
+        ),
         (
             FORM,
             "grant_type=password&client_id=agent",
@@ -146,7 +166,12 @@ async fn what_is_wrong_with_a_request_is_said_in_the_words_of_rfc_6749() {
         ),
         (FORM, &format!("{AGENT}&scope=a++b"), 400, "invalid_scope"),
         (FORM, &format!("{AGENT}&scope=%22"), 400, "invalid_scope"),
-        (FORM, &format!("{AGENT}&resource=/mcp"), 400, "invalid_target"),
+        (
+            FORM,
+            &format!("{AGENT}&resource=/mcp"),
+            400,
+            "invalid_target",
+        ),
         (
             FORM,
             &format!("{AGENT}&resource=https://a.example/%23b"),
@@ -166,7 +191,10 @@ async fn what_is_wrong_with_a_request_is_said_in_the_words_of_rfc_6749() {
         assert_eq!(refused.headers()["cache-control"], "no-store");
     }
     // And the connection is none the worse for it.
-    assert_eq!(post(&mut client, FORM, AGENT).await.status(), StatusCode::OK);
+    assert_eq!(
+        post(&mut client, FORM, AGENT).await.status(),
+        StatusCode::OK
+    );
 }
 
 #[tokio::test]
@@ -174,17 +202,36 @@ async fn the_metadata_names_the_endpoints_and_what_tokens_are_bound_to() {
     let pki = Pki::new();
     let authority = start(&pki);
     let mut client = client(&authority, &pki, None).await;
-    let response = client.fetch("/.well-known/oauth-authorization-server").await.unwrap();
+    let response = client
+        .fetch("/.well-known/oauth-authorization-server")
+        .await
+        .unwrap();
     let metadata: Value = serde_json::from_slice(response.body()).unwrap();
     assert_eq!(metadata["issuer"], authority.issuer());
     assert_eq!(metadata["token_endpoint"], authority.token_url());
     assert_eq!(metadata["jwks_uri"], authority.jwks_url());
-    assert_eq!(metadata["introspection_endpoint"], authority.introspection_url());
-    assert_eq!(metadata["registration_endpoint"], authority.registration_url());
-    let grants = ["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"];
+    assert_eq!(
+        metadata["introspection_endpoint"],
+        authority.introspection_url()
+    );
+    assert_eq!(
+        metadata["registration_endpoint"],
+        authority.registration_url()
+    );
+    let grants = [
+        "client_credentials",
+        "urn:ietf:params:oauth:grant-type:token-exchange",
+    ];
     assert_eq!(metadata["grant_types_supported"], json!(grants));
-    let methods = ["tls_client_auth", "self_signed_tls_client_auth", "private_key_jwt"];
-    assert_eq!(metadata["token_endpoint_auth_methods_supported"], json!(methods));
+    let methods = [
+        "tls_client_auth",
+        "self_signed_tls_client_auth",
+        "private_key_jwt",
+    ];
+    assert_eq!(
+        metadata["token_endpoint_auth_methods_supported"],
+        json!(methods)
+    );
     let algorithms = ["ES256", "ES384", "EdDSA", "PS256", "RS256"];
     for member in [
         "token_endpoint_auth_signing_alg_values_supported",
@@ -215,7 +262,12 @@ async fn the_key_set_is_public_and_counts_who_fetched_it() {
     let key = &fetched["keys"][0];
     assert_eq!(
         (&key["kty"], &key["crv"], &key["alg"], &key["use"]),
-        (&json!("EC"), &json!("P-256"), &json!("ES256"), &json!("sig"))
+        (
+            &json!("EC"),
+            &json!("P-256"),
+            &json!("ES256"),
+            &json!("sig")
+        )
     );
     assert_eq!(key.get("d"), None, "no private key");
 }
@@ -249,11 +301,17 @@ async fn a_test_can_ask_for_tokens_that_nobody_should_issue() {
     assert_eq!(error.kind(), &ErrorKind::InvalidSignature);
 
     let odd = json!({ "tls_exp": 7 });
-    assert_eq!(claims(&honest.clone().cnf(odd.clone())).unwrap()["cnf"], odd);
+    assert_eq!(
+        claims(&honest.clone().cnf(odd.clone())).unwrap()["cnf"],
+        odd
+    );
     let elsewhere = claims(&honest.clone().audience("https://else.example")).unwrap();
     assert_eq!(elsewhere["aud"], "https://else.example");
     let short = claims(&honest.clone().lifetime(Duration::from_secs(9))).unwrap();
-    assert_eq!(short["exp"].as_u64().unwrap() - short["iat"].as_u64().unwrap(), 9);
+    assert_eq!(
+        short["exp"].as_u64().unwrap() - short["iat"].as_u64().unwrap(),
+        9
+    );
     let bound = claims(&TokenRequest::certificate_bound("agent", certificate)).unwrap();
     assert_eq!(bound["cnf"], json!({ "x5t#S256": certificate.to_string() }));
 }

@@ -11,7 +11,8 @@ use super::{Ask, agent, start, with_clients};
 
 async fn introspected(pki: &Pki, authority: &Authority, server: &Leaf, token: &str) -> Value {
     let ask = Ask::new(pki, authority).by(server).path("/introspect");
-    ask.granted(&[("token", token), ("client_id", server.name())]).await
+    ask.granted(&[("token", token), ("client_id", server.name())])
+        .await
 }
 
 #[tokio::test]
@@ -70,7 +71,10 @@ async fn a_client_may_have_opaque_tokens_where_others_have_jwts() {
             .await;
         let token = answer["access_token"].as_str().unwrap();
         assert_eq!(token.matches('.').count(), dots, "{name}");
-        assert_eq!(introspected(&pki, &authority, &identity, token).await["active"], true);
+        assert_eq!(
+            introspected(&pki, &authority, &identity, token).await["active"],
+            true
+        );
     }
 }
 
@@ -86,7 +90,10 @@ async fn of_a_token_that_is_not_active_nothing_else_is_said() {
         let forged = authority.issue(&honest(format).forged());
         let revoked = authority.issue(&honest(format));
         let last_second = authority.issue(&honest(format).lifetime(Duration::ZERO));
-        assert_eq!(introspected(&pki, &authority, &server, &revoked).await["active"], true);
+        assert_eq!(
+            introspected(&pki, &authority, &server, &revoked).await["active"],
+            true
+        );
         assert!(authority.revoke(&revoked));
         assert!(!authority.revoke(&revoked), "it is good no more");
         for token in [&expired, &forged, &revoked, &last_second, "unknown"] {
@@ -99,7 +106,10 @@ async fn of_a_token_that_is_not_active_nothing_else_is_said() {
     }
     let foreign = Authority::start(&pki, AuthorityOptions::default());
     let elsewhere = foreign.issue(&honest(TokenFormat::Jwt));
-    assert_eq!(introspected(&pki, &authority, &server, &elsewhere).await, inactive);
+    assert_eq!(
+        introspected(&pki, &authority, &server, &elsewhere).await,
+        inactive
+    );
 }
 
 #[tokio::test]
@@ -111,7 +121,10 @@ async fn only_who_authenticates_is_told() {
     let ask = || Ask::new(&pki, &authority).path("/introspect");
     assert_eq!(ask().refused(&form).await.0, "invalid_client");
     let server = pki.client("server", KeyKind::P256);
-    assert_eq!(ask().by(&server).plain().refused(&form).await.0, "invalid_client");
+    assert_eq!(
+        ask().by(&server).plain().refused(&form).await.0,
+        "invalid_client"
+    );
     let named = [form[0], ("client_id", "other")];
     assert_eq!(ask().by(&server).refused(&named).await.0, "invalid_client");
     assert_eq!(ask().by(&server).refused(&[]).await.0, "invalid_request");

@@ -118,7 +118,8 @@ impl<'a> Ask<'a> {
         let form: String = form_urlencoded::Serializer::new(String::new())
             .extend_pairs(form)
             .finish();
-        self.headers.insert("content-type", HeaderValue::from_static(FORM));
+        self.headers
+            .insert("content-type", HeaderValue::from_static(FORM));
         self.send_body(&form).await
     }
 

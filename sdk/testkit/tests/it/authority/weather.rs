@@ -35,7 +35,10 @@ async fn down_cuts_each_request_without_an_answer_and_counts_it() {
     }
     authority.set_weather(Weather::Fair);
     let mut client = client(&authority, &pki, Some(&agent)).await;
-    assert_eq!(post(&mut client, FORM, AGENT).await.status(), StatusCode::OK);
+    assert_eq!(
+        post(&mut client, FORM, AGENT).await.status(),
+        StatusCode::OK
+    );
 }
 
 #[tokio::test]
@@ -107,7 +110,10 @@ async fn counters_count_what_arrives_at_either_port() {
     let pki = Pki::new();
     let authority = start(&pki);
     let agent = agent(&pki);
-    let bad = [("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange")];
+    let bad = [(
+        "grant_type",
+        "urn:ietf:params:oauth:grant-type:token-exchange",
+    )];
     Ask::new(&pki, &authority).plain().refused(&bad).await;
     Ask::new(&pki, &authority).by(&agent).refused(&[]).await;
     Ask::new(&pki, &authority)
@@ -131,8 +137,12 @@ async fn a_lifetime_can_change_between_requests() {
     let mut client = client(&authority, &pki, Some(&agent)).await;
     for seconds in [600, 2, 30] {
         authority.set_lifetime(Duration::from_secs(seconds));
-        assert_eq!(post(&mut client, FORM, AGENT).await.body()["expires_in"], seconds);
-        let claims = verified(&authority, &authority.issue(&TokenRequest::bearer("agent"))).unwrap();
+        assert_eq!(
+            post(&mut client, FORM, AGENT).await.body()["expires_in"],
+            seconds
+        );
+        let claims =
+            verified(&authority, &authority.issue(&TokenRequest::bearer("agent"))).unwrap();
         assert_eq!(
             claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(),
             seconds

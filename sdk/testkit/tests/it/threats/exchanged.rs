@@ -33,7 +33,10 @@ async fn t6_who_has_another_certificate_is_refused_by_as_2() {
     }
     // Nobody but B is B.
     let ask = Ask::new(&scene.pki, &scene.authority).by(&scene.thief);
-    assert_eq!(ask.refused(&form("b", token.secret())).await.0, "invalid_client");
+    assert_eq!(
+        ask.refused(&form("b", token.secret())).await.0,
+        "invalid_client"
+    );
     assert_eq!(scene.authority.exchanges(), 3);
 }
 
@@ -47,7 +50,10 @@ async fn t6_who_has_no_certificate_is_refused_by_as_2_on_either_port() {
             let ask = Ask::new(&scene.pki, &scene.authority);
             if is_plain { ask.plain() } else { ask }
         };
-        assert_eq!(ask().refused(&form("a", token.secret())).await.0, "invalid_client");
+        assert_eq!(
+            ask().refused(&form("a", token.secret())).await.0,
+            "invalid_client"
+        );
         // Authenticated as what it is.
         let assertion = sign(
             &scene.thiefs_key,
@@ -99,7 +105,9 @@ async fn t6_the_client_that_it_is_bound_to_and_the_one_that_it_is_addressed_to_m
 #[tokio::test]
 async fn t6_a_stolen_bearer_token_is_exchanged_for_anybody() {
     let scene = Scene::new();
-    let token = scene.authority.issue(&TokenRequest::bearer("a").audience(B));
+    let token = scene
+        .authority
+        .issue(&TokenRequest::bearer("a").audience(B));
     let ask = Ask::new(&scene.pki, &scene.authority).by(&scene.thief);
     ask.granted(&form("thief", &token)).await;
 }

@@ -1,5 +1,6 @@
-//! T5 and T6: what becomes of a token that was sent to a service which others, or that service itself, want to use
-//! elsewhere. Everything is real: bowline's client, its verifier with keys fetched from the authority, and the authority.
+//! T5 and T6: what becomes of a token that was sent to a service which others, or that service
+//! itself, want to use elsewhere. Everything is real: bowline's client, its verifier with keys
+//! fetched from the authority, and the authority.
 
 mod exchanged;
 mod replayed;
@@ -15,7 +16,9 @@ use axum::{Extension, Router};
 use bowline_client::{AccessToken, Body, Client, Identity, Trust};
 use bowline_proof::PROOF_HEADER;
 use bowline_server::{Binding, BindingLayer, JwksUrl, JwtValidator, ServerEvent};
-use bowline_testkit::authority::{self, Authority, AuthorityOptions, ClientAuthentication, TokenRequest};
+use bowline_testkit::authority::{
+    self, Authority, AuthorityOptions, ClientAuthentication, TokenRequest,
+};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, LeafSpec, Pki};
 use http::header::AUTHORIZATION;
@@ -70,19 +73,27 @@ impl Scene {
     /// A session-bound token of A.
     fn token_for(&self, audiences: &[&str]) -> AccessToken {
         let request = TokenRequest::session_bound("a", self.a.thumbprint());
-        let request = audiences.iter().fold(request, |request, aud| request.audience(*aud));
+        let request = audiences
+            .iter()
+            .fold(request, |request, aud| request.audience(*aud));
         AccessToken::new(self.authority.issue(&request)).unwrap()
     }
 
     fn client(&self, leaf: &Leaf) -> Client {
-        let identity = Identity::from_pem(leaf.chain_pem().as_bytes(), leaf.key_pem().as_bytes()).unwrap();
+        let identity =
+            Identity::from_pem(leaf.chain_pem().as_bytes(), leaf.key_pem().as_bytes()).unwrap();
         let trust = Trust::authorities([self.pki.ca_der().clone()]).unwrap();
-        Client::builder().identity(identity).trust(trust).build().unwrap()
+        Client::builder()
+            .identity(identity)
+            .trust(trust)
+            .build()
+            .unwrap()
     }
 
     /// C answers with what it has been told about the caller.
     fn c(&self) -> Service {
-        let told = async |Extension(binding): Extension<Binding>| axum::Json(binding.claims().clone());
+        let told =
+            async |Extension(binding): Extension<Binding>| axum::Json(binding.claims().clone());
         self.service(C, Router::new().route("/", get(told)))
     }
 
@@ -93,13 +104,20 @@ impl Scene {
             token_url: self.authority.mtls_token_url(),
             url: c.server.origin(),
         };
-        self.service(B, Router::new().route("/", get(pass_on)).with_state(Arc::new(next)))
+        self.service(
+            B,
+            Router::new()
+                .route("/", get(pass_on))
+                .with_state(Arc::new(next)),
+        )
     }
 
     /// A service behind the verifier, with the authority's keys fetched over the network.
     fn service(&self, audience: &str, router: Router) -> Service {
         let jwks = JwksUrl::new(&self.authority.jwks_url()).unwrap();
-        let jwks = jwks.trust_only_pem(self.authority.ca_pem().as_bytes()).unwrap();
+        let jwks = jwks
+            .trust_only_pem(self.authority.ca_pem().as_bytes())
+            .unwrap();
         let validator = JwtValidator::builder(self.authority.issuer(), audience, jwks).build();
         let seen = Arc::new(Seen::default());
         let observer = Arc::clone(&seen);
@@ -123,7 +141,13 @@ struct Service {
 impl Service {
     /// The id of the check that refused the last request; `None` if it passed.
     fn refused_by(&self) -> Option<&'static str> {
-        match self.seen.last.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+        match self
+            .seen
+            .last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+        {
             Some(ServerEvent::Refused { check, .. }) => Some(check.id()),
             _ => None,
         }
@@ -131,7 +155,12 @@ impl Service {
 
     /// The fields of the last request that reached the service itself: what its operator can read.
     fn caught(&self) -> HeaderMap {
-        let caught = self.seen.caught.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let caught = self
+            .seen
+            .caught
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         assert!(caught.contains_key(AUTHORIZATION) && caught.contains_key(PROOF_HEADER));
         caught
     }
@@ -161,7 +190,8 @@ struct NextHop {
     url: String,
 }
 
-/// AS-3: the verifier in front has checked that the token came over the connection that its proof was made for.
+/// AS-3: the verifier in front has checked that the token came over the connection that its proof
+/// was made for.
 async fn pass_on(State(next): State<Arc<NextHop>>, headers: HeaderMap) -> (StatusCode, String) {
     let token = AccessToken::from_authorization(&headers[AUTHORIZATION]).unwrap();
     let (status, answer) = exchange(&next.client, &next.token_url, "b", &token, C).await;

@@ -1,4 +1,5 @@
-//! T5: a token of one hop replayed at another hop, by the receiver of the first or by a third party.
+//! T5: a token of one hop replayed at another hop, by the receiver of the first or by a third
+//! party.
 
 use bowline_proof::{AccessToken, ExporterValue, PROOF_HEADER, ProofClaims, ProofKey};
 use bowline_testkit::pki::{Leaf, Pki};
@@ -17,11 +18,23 @@ async fn a_chain_of_two_hops_passes_with_an_exchange_at_the_first() {
     let scene = Scene::new();
     let c = scene.c();
     let b = scene.b(&c);
-    let response = call(&scene.client(&scene.a), &b.server.origin(), &scene.token_for(&[B])).await;
+    let response = call(
+        &scene.client(&scene.a),
+        &b.server.origin(),
+        &scene.token_for(&[B]),
+    )
+    .await;
     assert_eq!(response.status(), StatusCode::OK);
     let told: Value = serde_json::from_str(&text(response).await).unwrap();
-    assert_eq!((&told["sub"], &told["act"]["sub"]), (&"a".into(), &"b".into()));
-    assert_eq!(told["cnf"]["x5t#S256"], scene.b.thumbprint().to_string(), "TK-4");
+    assert_eq!(
+        (&told["sub"], &told["act"]["sub"]),
+        (&"a".into(), &"b".into())
+    );
+    assert_eq!(
+        told["cnf"]["x5t#S256"],
+        scene.b.thumbprint().to_string(),
+        "TK-4"
+    );
     assert_eq!(told["aud"], C);
     assert_eq!(scene.authority.exchanges(), 1);
 }
@@ -31,7 +44,12 @@ async fn t5_a_token_for_b_is_of_no_use_at_c_whoever_presents_it() {
     let scene = Scene::new();
     let c = scene.c();
     let b = scene.b(&c);
-    call(&scene.client(&scene.a), &b.server.origin(), &scene.token_for(&[B])).await;
+    call(
+        &scene.client(&scene.a),
+        &b.server.origin(),
+        &scene.token_for(&[B]),
+    )
+    .await;
     let caught = b.caught();
     for presenter in [&scene.b, &scene.thief] {
         for loot in Loot::ALL {
@@ -44,7 +62,8 @@ async fn t5_a_token_for_b_is_of_no_use_at_c_whoever_presents_it() {
     }
 }
 
-/// RS-2 by itself: A is whom the token is bound to, and its proof is good, so that all other checks pass.
+/// RS-2 by itself: A is whom the token is bound to, and its proof is good, so that all other checks
+/// pass.
 #[tokio::test]
 async fn t5_the_audience_alone_refuses() {
     let scene = Scene::new();
@@ -64,7 +83,8 @@ async fn t5_the_audience_alone_refuses() {
     assert_eq!(response.status(), StatusCode::OK);
 }
 
-/// RS-3 by itself: the token is addressed to both services, so that its audience protects from nothing.
+/// RS-3 by itself: the token is addressed to both services, so that its audience protects from
+/// nothing.
 #[tokio::test]
 async fn t5_the_certificate_alone_refuses() {
     let scene = Scene::new();
@@ -84,7 +104,10 @@ async fn t5_the_certificate_alone_refuses() {
         }
     }
     // It is a good token at C: A itself may use it there.
-    assert_eq!(call(&a, &c.server.origin(), &token).await.status(), StatusCode::OK);
+    assert_eq!(
+        call(&a, &c.server.origin(), &token).await.status(),
+        StatusCode::OK
+    );
 }
 
 /// AS-3: what is stolen on the way to B does not get as far as B's exchange.
@@ -93,7 +116,12 @@ async fn t5_a_token_stolen_from_the_first_hop_makes_nobody_exchange_it() {
     let scene = Scene::new();
     let c = scene.c();
     let b = scene.b(&c);
-    call(&scene.client(&scene.a), &b.server.origin(), &scene.token_for(&[B])).await;
+    call(
+        &scene.client(&scene.a),
+        &b.server.origin(),
+        &scene.token_for(&[B]),
+    )
+    .await;
     let caught = b.caught();
     for loot in Loot::ALL {
         assert_eq!(
@@ -119,7 +147,13 @@ impl Loot {
     const ALL: [Self; 3] = [Self::Nothing, Self::CaughtProof, Self::OwnProof];
 
     /// Presents the token with the presenter's own certificate.
-    async fn present(self, pki: &Pki, presenter: &Leaf, caught: &HeaderMap, at: &Service) -> StatusCode {
+    async fn present(
+        self,
+        pki: &Pki,
+        presenter: &Leaf,
+        caught: &HeaderMap,
+        at: &Service,
+    ) -> StatusCode {
         let tls = TlsOptions::default().client(pki, Some(presenter));
         let stream = client::connect(&tls, at.server.addr()).await.unwrap();
         let proof = match self {
@@ -137,11 +171,20 @@ impl Loot {
         if let Some(proof) = proof {
             headers.insert(PROOF_HEADER, proof);
         }
-        Http::over(stream).await.send(request).await.unwrap().status()
+        Http::over(stream)
+            .await
+            .send(request)
+            .await
+            .unwrap()
+            .status()
     }
 }
 
-fn own_proof(presenter: &Leaf, authorization: &HeaderValue, exporter: &ExporterValue) -> HeaderValue {
+fn own_proof(
+    presenter: &Leaf,
+    authorization: &HeaderValue,
+    exporter: &ExporterValue,
+) -> HeaderValue {
     let key = ProofKey::new(presenter.certificate(), presenter.signing_key()).unwrap();
     let token = AccessToken::from_authorization(authorization).unwrap();
     let claims = ProofClaims {

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::world::*;
 use crate::{BindingClass, Dpop, MemoryReplayStore, Policy, RequestClaims, ServerEvent};
 
-/// A request with a DPoP-bound token on a connection without a client certificate. [`Scene::new`] passes.
+/// A request with a DPoP-bound token on a connection without a client certificate. [`Scene::new`]
+/// passes.
 struct Scene {
     world: World,
     scheme: &'static str,
@@ -65,7 +66,9 @@ impl Scene {
         let mut request = self.world.request();
         if self.world.authorization.is_none() {
             let field = format!("{} {}", self.scheme, self.world.token);
-            request.headers_mut().insert("authorization", field.parse().unwrap());
+            request
+                .headers_mut()
+                .insert("authorization", field.parse().unwrap());
         }
         for field in self.fields.clone().unwrap_or_else(|| vec![self.proof()]) {
             request.headers_mut().append("dpop", field.parse().unwrap());
@@ -135,7 +138,8 @@ async fn a_session_proof_beside_it_is_verified_too() {
     assert_eq!(scene.renew("2").send().await.check(), Some(Check::Exporter));
 }
 
-/// RFC 9449 §7.2. What the connection remembers of the session proof must not bring the scheme back with it.
+/// RFC 9449 §7.2. What the connection remembers of the session proof must not bring the scheme back
+/// with it.
 #[tokio::test]
 async fn the_scheme_bearer_is_refused_also_beside_a_session_proof_that_passed_before() {
     let mut scene = Scene::new();
@@ -166,7 +170,9 @@ type Case = (&'static str, DpopCheck, fn(&mut Scene));
 #[tokio::test]
 async fn each_check_refuses_what_is_wrong_and_nothing_else_is() {
     let cases: &[Case] = &[
-        ("no proof", DpopCheck::Missing, |scene| scene.fields = Some(vec![])),
+        ("no proof", DpopCheck::Missing, |scene| {
+            scene.fields = Some(vec![])
+        }),
         ("the same proof twice", DpopCheck::Duplicated, |scene| {
             scene.fields = Some(vec![scene.proof(), scene.proof()]);
         }),
@@ -191,20 +197,28 @@ async fn each_check_refuses_what_is_wrong_and_nothing_else_is() {
         ("another's signature", DpopCheck::Signature, |scene| {
             scene.signer = &OTHER_CLIENT
         }),
-        ("another's key, and all else right", DpopCheck::KeyBinding, |scene| {
-            scene.signer = &OTHER_CLIENT;
-            scene.header["jwk"] = OTHER_CLIENT.jwk();
-        }),
+        (
+            "another's key, and all else right",
+            DpopCheck::KeyBinding,
+            |scene| {
+                scene.signer = &OTHER_CLIENT;
+                scene.header["jwk"] = OTHER_CLIENT.jwk();
+            },
+        ),
         ("for another method", DpopCheck::Method, |scene| {
             scene.claims["htm"] = "GET".into();
         }),
         ("for another path", DpopCheck::TargetUri, |scene| {
             scene.claims["htu"] = format!("{ORIGIN}/other").into();
         }),
-        ("for another origin, which Host names", DpopCheck::TargetUri, |scene| {
-            scene.world.host = "evil.example.com";
-            scene.claims["htu"] = "https://evil.example.com/mcp".into();
-        }),
+        (
+            "for another origin, which Host names",
+            DpopCheck::TargetUri,
+            |scene| {
+                scene.world.host = "evil.example.com";
+                scene.claims["htu"] = "https://evil.example.com/mcp".into();
+            },
+        ),
         ("for a bare path", DpopCheck::TargetUri, |scene| {
             scene.claims["htu"] = "/mcp".into();
         }),
@@ -220,9 +234,13 @@ async fn each_check_refuses_what_is_wrong_and_nothing_else_is() {
         ("without a token hash", DpopCheck::Claims, |scene| {
             scene.claims.as_object_mut().unwrap().remove("ath");
         }),
-        ("a token bound to nothing", DpopCheck::TokenNotBound, |scene| {
-            scene.use_token(json!({}));
-        }),
+        (
+            "a token bound to nothing",
+            DpopCheck::TokenNotBound,
+            |scene| {
+                scene.use_token(json!({}));
+            },
+        ),
         ("a session-bound token", DpopCheck::TokenNotBound, |scene| {
             let cnf = json!({ "x5t#S256": CLIENT.thumbprint(), "tls_exp": EXPORTER_LABEL });
             scene.use_token(json!({ "cnf": cnf }));
@@ -261,7 +279,11 @@ async fn each_check_refuses_what_is_wrong_and_nothing_else_is() {
 fn assert_challenge(challenge: &Challenge, check: DpopCheck, name: &str) {
     assert_eq!(challenge.scheme, "DPoP", "{name}");
     assert_eq!(challenge.error(), Some(check.error()), "{name}");
-    assert_eq!(challenge.param("algs"), Some("ES256 ES384 EdDSA PS256 RS256"), "{name}");
+    assert_eq!(
+        challenge.param("algs"),
+        Some("ES256 ES384 EdDSA PS256 RS256"),
+        "{name}"
+    );
     let description = challenge.param("error_description").unwrap();
     assert!(
         description.starts_with(&format!("{}: ", check.id())),
@@ -311,14 +333,17 @@ async fn refusals_of_other_checks_come_with_the_scheme_that_the_token_came_with(
 #[tokio::test]
 async fn without_a_token_both_schemes_are_offered() {
     let mut scene = Scene::new();
-    scene
-        .world
-        .configure(|layer| layer.resource_metadata("https://api.example.com/.well-known/oauth-protected-resource"));
+    scene.world.configure(|layer| {
+        layer.resource_metadata("https://api.example.com/.well-known/oauth-protected-resource")
+    });
     scene.world.authorization = Some(vec![]);
     let outcome = scene.send().await;
     assert_eq!(outcome.check(), Some(Check::NoToken));
     let read = challenges(outcome.response.headers());
-    let schemes: Vec<_> = read.iter().map(|challenge| challenge.scheme.as_str()).collect();
+    let schemes: Vec<_> = read
+        .iter()
+        .map(|challenge| challenge.scheme.as_str())
+        .collect();
     assert_eq!(schemes, ["Bearer", "DPoP"]);
     for challenge in read {
         assert_eq!(challenge.error(), None);
@@ -335,7 +360,10 @@ async fn where_dpop_is_not_configured_nothing_of_it_is_taken() {
     scene.use_token(json!({ "cnf": { "jkt": CLIENT.jkt() } }));
     let outcome = scene.send().await;
     assert_eq!(outcome.check(), Some(Check::NoToken));
-    assert_eq!(challenges(outcome.response.headers()), [Challenge::bearer()]);
+    assert_eq!(
+        challenges(outcome.response.headers()),
+        [Challenge::bearer()]
+    );
     scene.scheme = "Bearer";
     assert_eq!(scene.send().await.check(), Some(Check::Confirmation));
 }

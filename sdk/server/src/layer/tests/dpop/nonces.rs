@@ -38,7 +38,11 @@ async fn a_required_nonce_is_asked_for_and_taken_until_its_time_is_over() {
     scene.claims["nonce"] = nonce.clone().into();
     let passed = scene.send().await;
     assert!(passed.has_passed());
-    assert_eq!(passed.header("dpop-nonce"), None, "it has the newest already");
+    assert_eq!(
+        passed.header("dpop-nonce"),
+        None,
+        "it has the newest already"
+    );
 
     // A period on: still taken, and the newer one comes along.
     let start = NOW - NOW % PERIOD;

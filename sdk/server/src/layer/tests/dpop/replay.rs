@@ -65,7 +65,13 @@ async fn a_proof_is_remembered_for_as_long_as_its_time_is_taken() {
         std::mem::swap(&mut other.world, &mut scene.world);
         other.use_token(json!({ "cnf": { "jkt": CLIENT.jkt() } }));
         other.claims["iat"] = now.into();
-        assert!(other.renew(&format!("by-{seconds}")).send().await.has_passed());
+        assert!(
+            other
+                .renew(&format!("by-{seconds}"))
+                .send()
+                .await
+                .has_passed()
+        );
         std::mem::swap(&mut other.world, &mut scene.world);
         scene.claims["ath"] = ath(&scene.world.token);
     }
@@ -76,11 +82,20 @@ async fn a_store_that_is_full_refuses_without_blaming_the_client() {
     let mut scene = Scene::with(Dpop::new(MemoryReplayStore::new(1)));
     assert!(scene.send().await.has_passed());
     let outcome = scene.renew("2").send().await;
-    assert_eq!((outcome.response.status().as_u16(), outcome.reached), (503, false));
+    assert_eq!(
+        (outcome.response.status().as_u16(), outcome.reached),
+        (503, false)
+    );
     assert_eq!(outcome.header("retry-after"), Some("1"));
-    assert!(matches!(outcome.event, Some(ServerEvent::Unavailable { .. })));
+    assert!(matches!(
+        outcome.event,
+        Some(ServerEvent::Unavailable { .. })
+    ));
     // What it knows it still knows.
-    assert_eq!(dpop_check(&scene.renew("1").send().await), Some(DpopCheck::Replay));
+    assert_eq!(
+        dpop_check(&scene.renew("1").send().await),
+        Some(DpopCheck::Replay)
+    );
     scene.world.now.store(NOW + 301, Ordering::SeqCst);
     scene.claims["iat"] = (NOW + 301).into();
     assert!(scene.renew("2").send().await.has_passed());
@@ -94,7 +109,10 @@ struct Remote {
 
 impl ReplayStore for &'static Remote {
     fn insert(&self, proof: ProofId, now: UnixTime, until: UnixTime) -> BoxFuture<'_, Insertion> {
-        self.asked.lock().unwrap().push((proof, now.as_secs(), until.as_secs()));
+        self.asked
+            .lock()
+            .unwrap()
+            .push((proof, now.as_secs(), until.as_secs()));
         async {
             tokio::task::yield_now().await;
             Insertion::Unavailable
@@ -108,7 +126,10 @@ async fn a_store_that_cannot_be_reached_lets_nothing_pass() {
     let remote: &Remote = Box::leak(Box::default());
     let scene = Scene::with(Dpop::new(remote));
     let outcome = scene.send().await;
-    assert_eq!((outcome.response.status().as_u16(), outcome.reached), (503, false));
+    assert_eq!(
+        (outcome.response.status().as_u16(), outcome.reached),
+        (503, false)
+    );
     let asked = remote.asked.lock().unwrap().clone();
     assert_eq!(asked.len(), 1);
     assert_eq!((asked[0].1, asked[0].2), (NOW, NOW + 300));
