@@ -36,8 +36,8 @@ use bowline_a2a::card::Cards;
 use bowline_a2a::extension::SessionBinding;
 use bowline_client::{AccessToken, Client, Identity, Trust};
 use bowline_server::{
-    Acceptor, Binding, BindingLayer, ClientAuth, JwksUrl, JwtValidator, Listener, Policy,
-    ServeOptions, ServerIdentity, ServerTls, serve,
+    AcceptPolicy, Acceptor, BindingLayer, ClientAuth, JwksUrl, JwtValidator, Listener,
+    ServeOptions, ServerIdentity, ServerTls, VerifiedBinding, serve,
 };
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -105,7 +105,7 @@ async fn serve_agent(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Res
     let tokens = JwtValidator::builder(authority.issuer(), &origin, keys).build();
     let binding = BindingLayer::new(tokens)
         .origins([origin.parse()?])
-        .policy(Policy::Require)
+        .policy(AcceptPolicy::Require)
         .public_paths([WELL_KNOWN_AGENT_CARD_PATH]);
 
     let card = card(&authority_part, authority.issuer());
@@ -195,10 +195,13 @@ fn card(authority_part: &str, issuer: &str) -> AgentCard {
 /// into one, in place of whatever the caller has written there.
 async fn introduce(mut request: Request, next: Next) -> Response {
     request.headers_mut().remove(CALLER);
-    let introduction = request.extensions().get::<Binding>().map(|binding| {
-        let caller = binding.claims()["client_id"].as_str().unwrap_or("nobody");
-        format!("{caller}, {}-bound", binding.class().name())
-    });
+    let introduction = request
+        .extensions()
+        .get::<VerifiedBinding>()
+        .map(|binding| {
+            let caller = binding.claims()["client_id"].as_str().unwrap_or("nobody");
+            format!("{caller}, {}-bound", binding.class().name())
+        });
     if let Some(Ok(introduction)) = introduction.map(HeaderValue::try_from) {
         request.headers_mut().insert(CALLER, introduction);
     }

@@ -13,10 +13,10 @@ use a2a::{
 };
 use bowline_a2a::card::Cards;
 use bowline_a2a::extension::{SESSION_BINDING, SessionBinding};
-use bowline_a2a::{Failure, Kind, Transports};
+use bowline_a2a::{ErrorKind, Failure, Transports};
 use bowline_client::{AccessToken, Client, Identity, Trust};
 use bowline_proof::challenges;
-use bowline_server::{BindingLayer, Jwks, JwtValidator, Policy};
+use bowline_server::{AcceptPolicy, BindingLayer, Jwks, JwtValidator};
 use bowline_testkit::a2a as peer;
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
@@ -61,7 +61,10 @@ async fn run() -> Result<(), Error> {
     let failure = Failure::of(&error).ok_or("it did not leave")?;
     println!(
         "  with this transport: {}",
-        expected(failure.kind() == Kind::Configuration, failure.to_string())?
+        expected(
+            failure.kind() == ErrorKind::Configuration,
+            failure.to_string()
+        )?
     );
     for (who, leaf, check) in [
         ("another certificate", &thief, "RS-3"),
@@ -80,11 +83,7 @@ async fn run() -> Result<(), Error> {
 /// business.
 async fn call(client: &Client, origin: &str, token: AccessToken) -> Result<(), Error> {
     let card = Cards::new(client.clone()).resolve(origin).await?;
-    println!(
-        "{}: {} octets of card",
-        card.card().name,
-        card.octets().len()
-    );
+    println!("{}: {} bytes of card", card.card().name, card.bytes().len());
     if let Some(binding) = card.demands()?.session_binding() {
         println!(
             "it announces {SESSION_BINDING}, required: {}",
@@ -211,7 +210,7 @@ fn agent(pki: &Pki, authority: &Authority) -> Result<CyclingServer, Error> {
             let mut card = peer::card(origin);
             card.capabilities.extensions = Some(vec![SessionBinding::required().into()]);
             let verifier = BindingLayer::new(tokens)
-                .policy(Policy::Require)
+                .policy(AcceptPolicy::Require)
                 .public_paths(["/.well-known/agent-card.json"]);
             peer::agent(peer::Echo::default(), card).layer(verifier)
         },

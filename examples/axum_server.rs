@@ -10,16 +10,19 @@
 
 use axum::routing::{delete, get};
 use axum::{Extension, Json, Router};
-use bowline_client::{Client, Identity, ProofForThisRequest, Trust};
+use bowline_client::{Client, Identity, RequestBoundProof, Trust};
 use bowline_proof::challenges;
 use bowline_server::{
-    Acceptor, Binding, BindingLayer, ClientAuth, Jwks, JwksUrl, JwtValidator, Listener, Policy,
-    RequestClaims, ResourceMetadata, ServeOptions, ServerIdentity, ServerTls, serve,
+    AcceptPolicy, Acceptor, BindingLayer, ClientAuth, Jwks, JwksUrl, JwtValidator, Listener,
+    RequireRequestBound, ResourceMetadata, ServeOptions, ServerIdentity, ServerTls,
+    VerifiedBinding, serve,
 };
 use bowline_testkit::authority::{Authority, AuthorityOptions};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
 use bowline_testkit::theft::{CarelessLog, replay};
-use bowline_token::{AuthorizationServer, Authorized, Bound, ClientAuthentication, OAuth};
+use bowline_token::{
+    AuthorizationServer, Authorized, ClientAuthentication, OAuth, RequiredBinding,
+};
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use http_body_util::{BodyExt, Full};
@@ -81,8 +84,8 @@ async fn service(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Result<
         .certificate_bound_tokens(true);
     let binding = BindingLayer::new(tokens)
         .origins([origin.parse()?])
-        .policy(Policy::Require)
-        .request_claims(RequestClaims::when(|request| {
+        .policy(AcceptPolicy::Require)
+        .require_request_bound(RequireRequestBound::when(|request| {
             request.method == Method::DELETE
         }))
         .resource(&metadata);
@@ -103,7 +106,7 @@ async fn service(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Result<
 }
 
 /// What the request was bound to is there for the handler to see.
-async fn things(Extension(binding): Extension<Binding>) -> Json<Vec<String>> {
+async fn things(Extension(binding): Extension<VerifiedBinding>) -> Json<Vec<String>> {
     let caller = binding.claims()["client_id"]
         .as_str()
         .unwrap_or("nobody")
@@ -123,7 +126,7 @@ async fn agent(pki: &Pki, leaf: &Leaf, origin: &str) -> Result<(), Error> {
         .build()?;
     let server = AuthorizationServer::of_resource(origin);
     let source = OAuth::builder(client.clone(), server, ClientAuthentication::tls("agent"))
-        .bound(Bound::Session)
+        .bound(RequiredBinding::Session)
         .build()?;
     let agent = Authorized::new(client.clone(), source.clone(), origin)?;
 
@@ -159,7 +162,7 @@ async fn agent(pki: &Pki, leaf: &Leaf, origin: &str) -> Result<(), Error> {
         "DELETE with the same proof: {}",
         expected("RS-12", outcome(reusable.status(), reusable.headers()))?
     );
-    let own = request(Method::DELETE, "/things/hammer").extension(ProofForThisRequest);
+    let own = request(Method::DELETE, "/things/hammer").extension(RequestBoundProof);
     let own = agent.send(own.body(Full::<Bytes>::default())?).await?;
     println!(
         "DELETE with a proof of its own: {}",

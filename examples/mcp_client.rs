@@ -11,7 +11,7 @@
 
 use axum::Router;
 use bowline_client::{AccessToken, Client, Identity, Trust};
-use bowline_server::{BindingLayer, Jwks, JwtValidator, Policy};
+use bowline_server::{AcceptPolicy, BindingLayer, Jwks, JwtValidator};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -114,7 +114,7 @@ fn server(pki: &Pki, authority: &Authority) -> Result<CyclingServer, Error> {
     );
     let router = Router::new()
         .nest_service("/mcp", mcp)
-        .layer(BindingLayer::new(tokens).policy(Policy::Require));
+        .layer(BindingLayer::new(tokens).policy(AcceptPolicy::Require));
     Ok(CyclingServer::start(pki, CyclingOptions::default(), router))
 }
 

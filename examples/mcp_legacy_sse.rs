@@ -12,7 +12,7 @@
 
 use bowline_client::{AccessToken, Client, Identity, Trust};
 use bowline_mcp::{CONNECTION_CLOSED, LegacySse};
-use bowline_server::{BindingLayer, Jwks, JwtValidator, Policy};
+use bowline_server::{AcceptPolicy, BindingLayer, Jwks, JwtValidator};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{self, CyclingOptions, CyclingServer, legacy_sse};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -139,7 +139,7 @@ fn serve(
     .build();
     let router = mcp
         .router()
-        .layer(BindingLayer::new(tokens).policy(Policy::Require));
+        .layer(BindingLayer::new(tokens).policy(AcceptPolicy::Require));
     Ok(CyclingServer::start(
         pki,
         CyclingOptions::default(),

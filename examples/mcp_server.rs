@@ -14,8 +14,8 @@ use std::sync::Arc;
 use axum::Router;
 use bowline_client::{AccessToken, Client, Identity, Trust};
 use bowline_server::{
-    Acceptor, Binding, BindingLayer, ClientAuth, JwksUrl, JwtValidator, Listener, Policy,
-    ServeOptions, ServerIdentity, ServerTls, serve,
+    AcceptPolicy, Acceptor, BindingLayer, ClientAuth, JwksUrl, JwtValidator, Listener,
+    ServeOptions, ServerIdentity, ServerTls, VerifiedBinding, serve,
 };
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -79,7 +79,7 @@ async fn serve_mcp(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Resul
     let tokens = JwtValidator::builder(authority.issuer(), &origin, keys).build();
     let binding = BindingLayer::new(tokens)
         .origins([origin.parse()?])
-        .policy(Policy::Require);
+        .policy(AcceptPolicy::Require);
 
     let mcp: StreamableHttpService<Desk, LocalSessionManager> = StreamableHttpService::new(
         || Ok(Desk),
@@ -108,7 +108,7 @@ impl Desk {
     #[tool(description = "Says who calls, and how well that is known")]
     fn who_am_i(&self, context: RequestContext<RoleServer>) -> String {
         let head = context.extensions.get::<http::request::Parts>();
-        match head.and_then(|head| head.extensions.get::<Binding>()) {
+        match head.and_then(|head| head.extensions.get::<VerifiedBinding>()) {
             Some(binding) => {
                 let caller = binding.claims()["client_id"]
                     .as_str()

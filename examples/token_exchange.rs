@@ -20,14 +20,14 @@ use axum::routing::get;
 use axum::{Extension, Router};
 use bowline_client::{AccessToken, Body, Client, Identity, Trust};
 use bowline_server::{
-    Acceptor, Binding, BindingLayer, ClientAuth, JwksUrl, JwtValidator, Listener, Policy,
-    ServeOptions, ServerIdentity, ServerTls, serve,
+    AcceptPolicy, Acceptor, BindingLayer, ClientAuth, JwksUrl, JwtValidator, Listener,
+    ServeOptions, ServerIdentity, ServerTls, VerifiedBinding, serve,
 };
 use bowline_testkit::authority::{self, Authority, AuthorityOptions};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
 use bowline_token::{
-    AuthorizationServer, Authorized, Bound, Builder, ClientAuthentication, Exchanges, Fixed, OAuth,
-    TokenSource,
+    AuthorizationServer, Authorized, Builder, ClientAuthentication, Exchanges, Fixed, OAuth,
+    RequiredBinding, TokenSource,
 };
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
@@ -76,7 +76,7 @@ async fn run() -> Result<(), Error> {
 }
 
 /// C: for whom is this, and who acts (RFC 8693 §4.1)?
-async fn whoami(Extension(binding): Extension<Binding>) -> String {
+async fn whoami(Extension(binding): Extension<VerifiedBinding>) -> String {
     let claims = binding.claims();
     let (subject, actor) = (claims["sub"].as_str(), claims["act"]["sub"].as_str());
     let class = binding.class().name();
@@ -99,7 +99,7 @@ impl NextHop {
         let settings = world
             .tokens("b", &world.b)?
             .resource(C)
-            .bound(Bound::Session);
+            .bound(RequiredBinding::Session);
         Ok(Arc::new(Self {
             client: world.client(&world.b)?,
             exchanges: Exchanges::new(settings)?,
@@ -147,11 +147,11 @@ fn request(url: &str) -> Result<Request<Full<Bytes>>, Error> {
 
 async fn text(response: Response<Body>) -> Result<String, Error> {
     let status = response.status();
-    let octets = Limited::new(response.into_body(), 64 * 1024)
+    let bytes = Limited::new(response.into_body(), 64 * 1024)
         .collect()
         .await?
         .to_bytes();
-    let text = String::from_utf8(octets.to_vec())?;
+    let text = String::from_utf8(bytes.to_vec())?;
     match status.is_success() {
         true => Ok(text),
         false => Err(format!("{status}: {text}").into()),
@@ -218,7 +218,7 @@ impl World {
         let tokens = JwtValidator::builder(self.authority.issuer(), audience, keys).build();
         let binding = BindingLayer::new(tokens)
             .origins([url.parse()?])
-            .policy(Policy::Require);
+            .policy(AcceptPolicy::Require);
         let service = router.layer(binding);
         tokio::spawn(serve(
             listener,

@@ -14,7 +14,7 @@ from OpenSSL import SSL
 
 LABEL = b"EXPORTER-oauth-tls-session-bound"
 VERSIONS = {"TLSv1.2": SSL.TLS1_2_VERSION, "TLSv1.3": SSL.TLS1_3_VERSION}
-MOST_OCTETS = 64 * 1024
+MAX_BYTES = 64 * 1024
 
 
 def context(version, cert, key, ca):
@@ -41,7 +41,7 @@ def main(version, cert, key, ca):
     # A context that is present and empty: TLS 1.2 gives another value without one (RFC 5705, EX-2).
     print(connection.export_keying_material(LABEL, 32, b"").hex(), flush=True)
     head = b""
-    while b"\r\n\r\n" not in head and len(head) < MOST_OCTETS:
+    while b"\r\n\r\n" not in head and len(head) < MAX_BYTES:
         head += connection.recv(4096)
     for line in head.split(b"\r\n"):
         name, _, value = line.partition(b":")

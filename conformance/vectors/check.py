@@ -144,15 +144,15 @@ def json_object(encoded):
     return found
 
 
-def base64url(octets):
-    return base64.urlsafe_b64encode(octets).rstrip(b"=").decode("ascii")
+def base64url(raw):
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
 
 
 def from_base64url(text):
     require(re.fullmatch(r"[A-Za-z0-9_-]*", text), "proof_syntax")
-    octets = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    require(base64url(octets) == text, "proof_syntax")
-    return octets
+    raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    require(base64url(raw) == text, "proof_syntax")
+    return raw
 
 
 def check_file(path):

@@ -49,19 +49,19 @@ def claims(run):
     yield "with the same certificate by RS-6 (T1)", run["same_certificate"] == {"refused": "RS-6"}
     if client == REQUEST:
         yield from one_for_each_request(run)
-        yield "per_request_claims == requests", run["per_request_claims"] == requests
+        yield "request_bound == requests", run["request_bound"] == requests
         return
     if client == ADAPTIVE:
         yield "signatures <= 2 per connection", signatures <= 2 * opened
-        yield "at most one request of each connection has per-request claims", 1 <= run["per_request_claims"] <= opened
+        yield "at most one request of each connection carries a request-bound proof", 1 <= run["request_bound"] <= opened
         if is_warm(scenario):
             yield "signatures == 2", signatures == 2
         if scenario == "serverless":
             yield "signatures == requests", signatures == requests
-            yield "per_request_claims == requests", run["per_request_claims"] == requests
+            yield "request_bound == requests", run["request_bound"] == requests
         return
 
-    yield "per_request_claims == 0", run["per_request_claims"] == 0
+    yield "request_bound == 0", run["request_bound"] == 0
     yield "signatures <= connections_opened", signatures <= opened
     if is_warm(scenario):
         yield "signatures == 1", signatures == 1

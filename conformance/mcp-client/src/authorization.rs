@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bowline_client::{Client, ProveKey};
+use bowline_client::{Client, DpopProofRequired};
 use bowline_mcp::OAuthHttp;
 use http::header::{CONTENT_TYPE, LOCATION};
 use rmcp::transport::AuthClient;
@@ -146,7 +146,7 @@ impl OAuthHttpClient for Proving {
             .get(CONTENT_TYPE)
             .is_some_and(|is| is == form);
         if is_token_request {
-            request.request.extensions_mut().insert(ProveKey);
+            request.request.extensions_mut().insert(DpopProofRequired);
         }
         self.0.execute(request)
     }

@@ -1,6 +1,6 @@
 //! The clients that are compared: a protocol's own client over another HTTP client.
 
-use bowline_client::{AccessToken, Client, DpopKey, Hardening};
+use bowline_client::{AccessToken, Client, DpopKey, ProofScope};
 
 use crate::Result;
 use crate::scenario::{Scenario, Talk};
@@ -50,12 +50,12 @@ impl Contender {
 
     /// `None` for the stock client.
     pub(crate) async fn ours(self, world: &World) -> Result<Option<Ours>> {
-        let hardening = match self {
+        let proof_scope = match self {
             Self::Stock => return Ok(None),
-            Self::BowlineRequest => Hardening::Request,
-            Self::BowlineAdaptive => Hardening::Adaptive,
+            Self::BowlineRequest => ProofScope::Request,
+            Self::BowlineAdaptive => ProofScope::Adaptive,
             // It does not concern DPoP, whose proofs are for one request in any case.
-            Self::BowlineConnection | Self::BowlineDpop => Hardening::Connection,
+            Self::BowlineConnection | Self::BowlineDpop => ProofScope::Connection,
         };
         let key = DpopKey::generate()?;
         let token = match self {
@@ -65,7 +65,7 @@ impl Contender {
         let client = Client::builder()
             .identity(world.agent_identity()?)
             .trust(world.trust()?)
-            .hardening(hardening)
+            .proof_scope(proof_scope)
             .dpop_key(key)
             .build()?;
         let token = AccessToken::new(token)?;

@@ -24,7 +24,7 @@ pub(crate) async fn one(
     upstream.stop_cutting();
     let stats = agent.stats();
     let counts = upstream.counts();
-    let per_request_claims = upstream.per_request_claims();
+    let request_bound = upstream.request_bound();
 
     let stolen = upstream
         .log()
@@ -49,7 +49,7 @@ pub(crate) async fn one(
             .map(|(cause, n)| (cause.label(), *n))
             .collect(),
         reproof_ratio: stats.totals.reproof_ratio(),
-        per_request_claims,
+        request_bound,
         replay_accepted: other_certificate.got_through() || same_certificate.got_through(),
         other_certificate,
         same_certificate,

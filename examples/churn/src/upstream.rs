@@ -18,21 +18,21 @@ pub(crate) struct Upstream {
     server: Arc<CyclingServer>,
     talk: Talk,
     log: CarelessLog,
-    per_request_claims: Arc<AtomicU64>,
+    request_bound: Arc<AtomicU64>,
     cutting: Option<JoinHandle<()>>,
 }
 
 impl Upstream {
     pub(crate) fn start(world: &World, scenario: Scenario, calls: u32) -> Result<Self> {
-        let per_request_claims = Arc::new(AtomicU64::new(0));
-        let counted = per_request_claims.clone();
+        let request_bound = Arc::new(AtomicU64::new(0));
+        let counted = request_bound.clone();
         let dpop = Dpop::new(MemoryReplayStore::default());
         let binding =
             BindingLayer::new(validator(world)?)
                 .dpop(dpop)
                 .observer(move |event: &ServerEvent| {
                     if let ServerEvent::Verified {
-                        per_request_claims: true,
+                        request_bound: true,
                         ..
                     } = event
                     {
@@ -70,7 +70,7 @@ impl Upstream {
             server,
             talk,
             log,
-            per_request_claims,
+            request_bound,
             cutting,
         })
     }
@@ -84,8 +84,8 @@ impl Upstream {
     }
 
     /// Requests whose proof had `htm`, `htu` and `jti`, and passed.
-    pub(crate) fn per_request_claims(&self) -> u64 {
-        self.per_request_claims.load(Ordering::Relaxed)
+    pub(crate) fn request_bound(&self) -> u64 {
+        self.request_bound.load(Ordering::Relaxed)
     }
 
     pub(crate) fn log(&self) -> &CarelessLog {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bowline_client::{Client, DpopKey, Identity, Operation, Protocol, Trust};
 use bowline_testkit::authority::{
-    self, Authority, AuthorityOptions, Binding, ClientAuthentication, TokenRequest,
+    self, Authority, AuthorityOptions, ClientAuthentication, TokenBinding, TokenRequest,
 };
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
 use http_body_util::{BodyExt, Full, Limited};
@@ -30,8 +30,8 @@ impl World {
         let thief = pki.client("thief", KeyKind::P256);
         // One agent, registered twice: the same certificate gets either kind of token.
         let clients = [
-            ("agent-bearer", Binding::Bearer),
-            ("agent-bound", Binding::Session),
+            ("agent-bearer", TokenBinding::Bearer),
+            ("agent-bound", TokenBinding::Session),
         ]
         .map(|(id, binding)| authority::Client {
             authentication: ClientAuthentication::Tls {

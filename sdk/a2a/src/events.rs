@@ -7,9 +7,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use a2a::{A2AError, StreamResponse, TaskState};
-use bowline_adapter::head::has_media_type;
-use bowline_adapter::lines::{Lines, LinesError, Retry};
 use bowline_client::Body;
+use bowline_transport::head::has_media_type;
+use bowline_transport::lines::{Lines, LinesError, Retry};
 use bytes::Bytes;
 use eventsource_stream::{EventStream, EventStreamError};
 use futures_util::future::BoxFuture;
@@ -21,7 +21,7 @@ use http::{HeaderMap, Version};
 use http_body::Body as _;
 use tokio::time::{Sleep, sleep};
 
-use crate::failure::{Failure, Kind};
+use crate::failure::{ErrorKind, Failure};
 use crate::results::Misread;
 use crate::wire;
 
@@ -44,7 +44,7 @@ pub(crate) fn may_be_stream(fields: &HeaderMap, body: &Body) -> bool {
     }
 }
 
-/// What is allowed of a stream, in octets.
+/// What is allowed of a stream, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Longest {
     pub(crate) event: usize,
@@ -189,27 +189,29 @@ where
                     // Not for lines of valid UTF-8.
                     Some(Err(e)) => {
                         let message = format!("the stream's events cannot be read: {e:?}");
-                        return Poll::Ready(Some(Err(Failure::new(Kind::NotA2a, message).into())));
+                        return Poll::Ready(Some(Err(
+                            Failure::new(ErrorKind::NotA2a, message).into()
+                        )));
                     }
                 },
                 State::Json(whole) => {
-                    let octets = ready!(whole.as_mut().poll(cx));
+                    let bytes = ready!(whole.as_mut().poll(cx));
                     self.state = State::Over;
-                    let octets = octets.map_err(A2AError::from);
+                    let bytes = bytes.map_err(A2AError::from);
                     let read =
-                        octets.and_then(|octets| (self.read)(&octets).map_err(Misread::in_event));
+                        bytes.and_then(|bytes| (self.read)(&bytes).map_err(Misread::in_event));
                     return Poll::Ready(Some(read));
                 }
             }
         }
     }
 
-    /// The first octets tell events from JSON: no event begins with a brace.
+    /// The first bytes tell events from JSON: no event begins with a brace.
     fn open(&mut self, data: Bytes) {
         let State::Opening(body) = std::mem::replace(&mut self.state, State::Over) else {
             return;
         };
-        self.state = match data.iter().find(|octet| !octet.is_ascii_whitespace()) {
+        self.state = match data.iter().find(|byte| !byte.is_ascii_whitespace()) {
             None => State::Opening(body),
             Some(b'{') => State::Json(rest_of(data, body, self.longest.answer).boxed()),
             Some(_) => {
@@ -240,11 +242,11 @@ where
             // There was nothing more to say.
             LinesError::Client(_) if self.end == Some(End::Final) => return None,
             LinesError::Client(_) | LinesError::Cut => cut(&error.to_string()),
-            LinesError::TooLong { .. } => Failure::new(Kind::TooLong, error.to_string()),
+            LinesError::TooLong { .. } => Failure::new(ErrorKind::TooLong, error.to_string()),
             LinesError::Silent(_) => {
-                Failure::new(Kind::TimedOut, error.to_string()).processed(true)
+                Failure::new(ErrorKind::TimedOut, error.to_string()).processed(true)
             }
-            _ => Failure::new(Kind::NotA2a, error.to_string()),
+            _ => Failure::new(ErrorKind::NotA2a, error.to_string()),
         };
         Some(Err(failure.into()))
     }
@@ -252,13 +254,13 @@ where
 
 fn cut(why: &str) -> Failure {
     let message = format!("{why}; if there is a task, it goes on: subscribe to it");
-    Failure::new(Kind::StreamCut, message)
+    Failure::new(ErrorKind::StreamCut, message)
 }
 
 async fn rest_of(begun: Bytes, body: Body, limit: usize) -> Result<Vec<u8>, Failure> {
     let Some(room) = limit.checked_sub(begun.len()) else {
-        let message = format!("the answer has more than {limit} octets");
-        return Err(Failure::new(Kind::TooLong, message));
+        let message = format!("the answer has more than {limit} bytes");
+        return Err(Failure::new(ErrorKind::TooLong, message));
     };
     let rest = wire::whole(body, room).await?;
     Ok([&begun, &*rest].concat())

@@ -9,7 +9,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use a2a::{AgentCard, AgentExtension};
-use bowline_client::PerRequestClaims;
+use bowline_client::RequestBoundCalls;
 use bowline_proof::EXPORTER_LABEL;
 use serde_json::Value;
 
@@ -37,7 +37,7 @@ const SHOWN: usize = 80;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionBinding {
     required: bool,
-    per_request_claims: BTreeSet<Box<str>>,
+    request_bound_calls: BTreeSet<Box<str>>,
 }
 
 impl SessionBinding {
@@ -46,7 +46,7 @@ impl SessionBinding {
     pub fn required() -> Self {
         Self {
             required: true,
-            per_request_claims: BTreeSet::new(),
+            request_bound_calls: BTreeSet::new(),
         }
     }
 
@@ -67,7 +67,7 @@ impl SessionBinding {
         mut self,
         methods: impl IntoIterator<Item = &'a str>,
     ) -> Self {
-        self.per_request_claims
+        self.request_bound_calls
             .extend(methods.into_iter().map(Box::from));
         self
     }
@@ -96,9 +96,9 @@ impl SessionBinding {
     }
 
     /// The calls whose proof is to be for one request.
-    pub fn per_request_claims(&self) -> PerRequestClaims {
-        let methods = self.per_request_claims.iter();
-        methods.fold(PerRequestClaims::none(), |claims, method| {
+    pub fn request_bound_calls(&self) -> RequestBoundCalls {
+        let methods = self.request_bound_calls.iter();
+        methods.fold(RequestBoundCalls::none(), |claims, method| {
             claims.for_method(&**method)
         })
     }
@@ -118,7 +118,7 @@ impl SessionBinding {
         };
         Ok(Self {
             required: extension.required.unwrap_or(false),
-            per_request_claims: methods,
+            request_bound_calls: methods,
         })
     }
 }
@@ -126,9 +126,9 @@ impl SessionBinding {
 impl From<SessionBinding> for AgentExtension {
     fn from(binding: SessionBinding) -> Self {
         let mut params = HashMap::from([(LABEL.to_owned(), Value::from(EXPORTER_LABEL))]);
-        if !binding.per_request_claims.is_empty() {
+        if !binding.request_bound_calls.is_empty() {
             let methods: Vec<_> = binding
-                .per_request_claims
+                .request_bound_calls
                 .iter()
                 .map(|method| &**method)
                 .collect();
@@ -348,7 +348,7 @@ mod tests {
     fn only_the_methods_that_a_card_names_get_proofs_of_their_own() {
         let claims = SessionBinding::required()
             .per_request_claims_for(["CancelTask"])
-            .per_request_claims();
+            .request_bound_calls();
         let covered = |method| {
             claims.cover(&Call {
                 method,

@@ -14,10 +14,10 @@ use serde_json::Value;
 const TYPE: &str = "https://github.com/bowline-dev/bowline/a2a/failure/v1";
 
 /// As much of what an agent says as a message repeats, in characters.
-const LONGEST_TEXT: usize = 200;
-/// As many challenges, and as many octets of each, as are kept.
-const MOST_CHALLENGES: usize = 8;
-const LONGEST_CHALLENGE: usize = 2048;
+const MAX_TEXT: usize = 200;
+/// As many challenges, and as many bytes of each, as are kept.
+const MAX_CHALLENGES: usize = 8;
+const MAX_CHALLENGE: usize = 2048;
 
 /// Why a call failed below A2A: before it reached the agent, on the way, or at something in front
 /// of it.
@@ -37,7 +37,7 @@ pub struct Failure {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Told {
-    kind: Kind,
+    kind: ErrorKind,
     may_have_been_processed: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     http_status: Option<u16>,
@@ -54,7 +54,7 @@ struct Told {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Kind {
+pub enum ErrorKind {
     /// The call cannot be sent as it is: a service parameter that is no header field, a URL that is
     /// none, two access tokens.
     InvalidCall,
@@ -95,7 +95,7 @@ pub enum Kind {
     NotHttp2,
 }
 
-impl Kind {
+impl ErrorKind {
     /// The kind's name, for labels and logs.
     pub fn name(self) -> &'static str {
         match self {
@@ -132,25 +132,28 @@ impl Failure {
     }
 
     /// What went wrong.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ErrorKind {
         self.told.kind
     }
 
     /// Who has to act.
     pub fn fault(&self) -> Fault {
         match self.told.kind {
-            Kind::InvalidCall => Fault::Caller,
-            Kind::Configuration
-            | Kind::OtherOrigin
-            | Kind::Token
-            | Kind::Unauthorized
-            | Kind::Forbidden
-            | Kind::BindingRefused
-            | Kind::Redirect => Fault::Configuration,
-            Kind::Connection | Kind::MayHaveBeenProcessed | Kind::TimedOut | Kind::StreamCut => {
-                Fault::Network
+            ErrorKind::InvalidCall => Fault::Caller,
+            ErrorKind::Configuration
+            | ErrorKind::OtherOrigin
+            | ErrorKind::Token
+            | ErrorKind::Unauthorized
+            | ErrorKind::Forbidden
+            | ErrorKind::BindingRefused
+            | ErrorKind::Redirect => Fault::Configuration,
+            ErrorKind::Connection
+            | ErrorKind::MayHaveBeenProcessed
+            | ErrorKind::TimedOut
+            | ErrorKind::StreamCut => Fault::Network,
+            ErrorKind::Status | ErrorKind::NotA2a | ErrorKind::TooLong | ErrorKind::NotHttp2 => {
+                Fault::Peer
             }
-            Kind::Status | Kind::NotA2a | Kind::TooLong | Kind::NotHttp2 => Fault::Peer,
         }
     }
 
@@ -184,17 +187,17 @@ impl Failure {
             )
     }
 
-    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let told = Told {
             kind,
             // An answer is no promise that nothing was done, but for a refusal it is.
             may_have_been_processed: matches!(
                 kind,
-                Kind::MayHaveBeenProcessed
-                    | Kind::StreamCut
-                    | Kind::NotA2a
-                    | Kind::TooLong
-                    | Kind::Status
+                ErrorKind::MayHaveBeenProcessed
+                    | ErrorKind::StreamCut
+                    | ErrorKind::NotA2a
+                    | ErrorKind::TooLong
+                    | ErrorKind::Status
             ),
             http_status: None,
             www_authenticate: Vec::new(),
@@ -215,13 +218,10 @@ impl Failure {
 
     /// A failure that fields tell more of: those of an answer, or gRPC metadata.
     pub(crate) fn with_fields(mut self, fields: &HeaderMap) -> Self {
-        let challenges = fields
-            .get_all(WWW_AUTHENTICATE)
-            .iter()
-            .take(MOST_CHALLENGES);
+        let challenges = fields.get_all(WWW_AUTHENTICATE).iter().take(MAX_CHALLENGES);
         self.told.www_authenticate = challenges
             .filter_map(|value| value.to_str().ok())
-            .map(|text| shortened(text, LONGEST_CHALLENGE))
+            .map(|text| shortened(text, MAX_CHALLENGE))
             .collect();
         self.told.retry_after_seconds = fields
             .get(RETRY_AFTER)
@@ -274,7 +274,7 @@ pub(crate) fn shown(text: &str) -> String {
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
-    shortened(&without_secrets(&line), LONGEST_TEXT)
+    shortened(&without_secrets(&line), MAX_TEXT)
 }
 
 /// Fewer characters than this in a row tell nothing of a secret.
@@ -301,9 +301,9 @@ fn without_secrets(text: &str) -> String {
 
 fn could_be_secret(run: &str) -> bool {
     let is_uuid = run.len() == 36
-        && run.bytes().enumerate().all(|(at, octet)| match at {
-            8 | 13 | 18 | 23 => octet == b'-',
-            _ => octet.is_ascii_hexdigit(),
+        && run.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
         });
     let has = |kind: fn(&u8) -> bool| run.as_bytes().iter().any(kind);
     let is_mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic);
@@ -326,9 +326,9 @@ impl From<Failure> for A2AError {
 
 impl From<bowline_client::Error> for Failure {
     fn from(error: bowline_client::Error) -> Self {
-        use bowline_client::{Kind as Of, Step};
+        use bowline_client::{ErrorKind as Of, Step};
         let kind = match error.kind() {
-            Of::InvalidRequest => Kind::InvalidCall,
+            Of::InvalidRequest => ErrorKind::InvalidCall,
             Of::Configuration
             | Of::PlaintextRefused
             | Of::InvalidToken
@@ -338,11 +338,11 @@ impl From<bowline_client::Error> for Failure {
             | Of::NoIdentity
             | Of::ClientCertificateNotRequested
             | Of::Signing
-            | Of::Timeout(Step::Sign) => Kind::Configuration,
-            Of::Timeout(_) => Kind::TimedOut,
-            Of::HttpVersion => Kind::NotHttp2,
-            Of::Connect | Of::TlsHandshake | Of::ConnectionLost => Kind::Connection,
-            _ => Kind::MayHaveBeenProcessed,
+            | Of::Timeout(Step::Sign) => ErrorKind::Configuration,
+            Of::Timeout(_) => ErrorKind::TimedOut,
+            Of::HttpVersion => ErrorKind::NotHttp2,
+            Of::Connect | Of::TlsHandshake | Of::ConnectionLost => ErrorKind::Connection,
+            _ => ErrorKind::MayHaveBeenProcessed,
         };
         Self::new(kind, error.to_string()).processed(error.may_have_been_processed())
     }
@@ -353,13 +353,13 @@ impl From<bowline_token::Error> for Failure {
         // The request's own failure, with a token in it, is the client's.
         match error
             .client()
-            .filter(|_| error.kind() == bowline_token::Kind::Request)
+            .filter(|_| error.kind() == bowline_token::ErrorKind::Request)
         {
             Some(e) => e.clone().into(),
             None => {
                 let kind = match error.kind() {
-                    bowline_token::Kind::OtherOrigin => Kind::OtherOrigin,
-                    _ => Kind::Token,
+                    bowline_token::ErrorKind::OtherOrigin => ErrorKind::OtherOrigin,
+                    _ => ErrorKind::Token,
                 };
                 let mut failure = Self::new(kind, error.to_string());
                 failure.told.retry_after_seconds = error.retry_after().map(|pause| pause.as_secs());
@@ -382,7 +382,7 @@ mod tests {
             .body(())
             .unwrap()
             .into_parts();
-        Failure::new(Kind::Unauthorized, "no").with_head(&head)
+        Failure::new(ErrorKind::Unauthorized, "no").with_head(&head)
     }
 
     #[test]
@@ -391,7 +391,7 @@ mod tests {
         let error = A2AError::from(failure.clone());
         let back = Failure::of(&error.clone()).unwrap();
         assert_eq!(back, failure);
-        assert_eq!(back.kind(), Kind::Unauthorized);
+        assert_eq!(back.kind(), ErrorKind::Unauthorized);
         assert_eq!(back.status(), Some(StatusCode::UNAUTHORIZED));
         assert_eq!(
             back.www_authenticate(),
@@ -407,18 +407,18 @@ mod tests {
         assert_eq!(Failure::of(&error), None);
         let forged = A2AError::from(unauthorized()).details.unwrap();
         assert_eq!(foreign(forged.clone()), []);
-        let both = Failure::new(Kind::Forbidden, "x").within(error.with_details(forged));
+        let both = Failure::new(ErrorKind::Forbidden, "x").within(error.with_details(forged));
         assert_eq!(both.code, a2a::error_code::TASK_NOT_FOUND);
-        assert_eq!(Failure::of(&both).unwrap().kind(), Kind::Forbidden);
+        assert_eq!(Failure::of(&both).unwrap().kind(), ErrorKind::Forbidden);
     }
 
     #[test]
     fn a_kind_s_name_is_the_one_on_the_wire() {
         for kind in [
-            Kind::NotA2a,
-            Kind::MayHaveBeenProcessed,
-            Kind::NotHttp2,
-            Kind::StreamCut,
+            ErrorKind::NotA2a,
+            ErrorKind::MayHaveBeenProcessed,
+            ErrorKind::NotHttp2,
+            ErrorKind::StreamCut,
         ] {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
         }
@@ -459,10 +459,7 @@ mod tests {
     #[test]
     fn what_others_wrote_is_repeated_in_one_line_and_no_longer_than_fits() {
         assert_eq!(shown(" a\r\nb\u{1b}[31m "), "a  b [31m");
-        assert_eq!(
-            shown(&"é".repeat(LONGEST_TEXT)).chars().count(),
-            LONGEST_TEXT
-        );
-        assert!(shown(&"é".repeat(LONGEST_TEXT + 1)).ends_with('…'));
+        assert_eq!(shown(&"é".repeat(MAX_TEXT)).chars().count(), MAX_TEXT);
+        assert!(shown(&"é".repeat(MAX_TEXT + 1)).ends_with('…'));
     }
 }

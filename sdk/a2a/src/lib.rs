@@ -58,6 +58,6 @@ mod results;
 mod transports;
 mod wire;
 
-pub use failure::{Failure, Kind};
+pub use failure::{ErrorKind, Failure};
 pub use long_task::LongTask;
 pub use transports::Transports;

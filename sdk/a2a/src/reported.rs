@@ -135,7 +135,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::failure::{Failure, Kind};
+    use crate::failure::{ErrorKind, Failure};
 
     fn info(reason: &str, domain: &str) -> Value {
         json!({ "@type": ERROR_INFO_TYPE, "reason": reason, "domain": domain })
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_failure_of_ours_cannot_come_from_outside() {
-        let ours = A2AError::from(Failure::new(Kind::Connection, "x"))
+        let ours = A2AError::from(Failure::new(ErrorKind::Connection, "x"))
             .details
             .unwrap();
         let status = json!({ "error": { "message": "m", "details": ours } });

@@ -9,7 +9,7 @@ use a2a_pb::protojson_conv::{self, ProtoJsonPayload};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::failure::{Failure, Kind, shown};
+use crate::failure::{ErrorKind, Failure, shown};
 
 /// Why what came is not the result that was asked for.
 pub(crate) enum Misread {
@@ -26,15 +26,15 @@ impl Misread {
             Self::Reported(error) => error,
             Self::NotA2a(why) => {
                 let message = format!("the agent sent what is no event of A2A's ({})", shown(&why));
-                Failure::new(Kind::NotA2a, message).into()
+                Failure::new(ErrorKind::NotA2a, message).into()
             }
         }
     }
 }
 
-/// JSON out of octets.
-pub(crate) fn json<T: DeserializeOwned>(octets: &[u8]) -> Result<T, Misread> {
-    serde_json::from_slice(octets).map_err(|e| Misread::NotA2a(e.to_string()))
+/// JSON out of bytes.
+pub(crate) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Misread> {
+    serde_json::from_slice(bytes).map_err(|e| Misread::NotA2a(e.to_string()))
 }
 
 /// A request as ProtoJSON.
@@ -44,7 +44,7 @@ pub(crate) fn json<T: DeserializeOwned>(octets: &[u8]) -> Result<T, Misread> {
 pub(crate) fn written<Q: ProtoJsonPayload>(request: &Q) -> Result<Value, Failure> {
     protojson_conv::to_value(request).map_err(|e| {
         Failure::new(
-            Kind::InvalidCall,
+            ErrorKind::InvalidCall,
             format!("the request cannot be written as ProtoJSON: {e}"),
         )
     })

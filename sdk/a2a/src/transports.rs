@@ -7,22 +7,22 @@ use std::sync::Arc;
 use a2a::{A2AError, AgentCard, AgentInterface};
 use a2a_client::{A2AClientFactory, Transport, TransportFactory};
 use async_trait::async_trait;
-use bowline_adapter::head::shown_target;
-use bowline_client::{AccessToken, Client, Operations, Origin, PerRequestClaims};
+use bowline_client::{AccessToken, Client, Operations, Origin, RequestBoundCalls};
 use bowline_token::{Authorized, Fixed, TokenSource};
+use bowline_transport::head::shown_target;
 use http::Uri;
 
 use crate::card::Demands;
-use crate::failure::{Failure, Kind};
+use crate::failure::{ErrorKind, Failure};
 use crate::grpc::{self, Grpc};
 use crate::http_json::HttpJson;
 use crate::json_rpc::JsonRpc;
 use crate::operation;
 use crate::wire::{Credential, Wire, endpoint};
 
-/// Longest answer that is no stream, and longest event of one, in octets.
-const LONGEST_ANSWER: usize = 16 * 1024 * 1024;
-const LONGEST_EVENT: usize = 4 * 1024 * 1024;
+/// Longest answer that is no stream, and longest event of one, in bytes.
+const MAX_ANSWER: usize = 16 * 1024 * 1024;
+const MAX_EVENT: usize = 4 * 1024 * 1024;
 
 /// Makes the SDK's transports over a [`Client`]: one factory for each binding.
 ///
@@ -33,7 +33,7 @@ pub struct Transports {
     client: Client,
     origins: Vec<Origin>,
     source: Option<Arc<dyn TokenSource>>,
-    claims: PerRequestClaims,
+    claims: RequestBoundCalls,
     longest_answer: usize,
     longest_event: usize,
 }
@@ -50,15 +50,15 @@ impl Transports {
     /// users' tokens over the same connections.
     ///
     /// # Errors
-    /// [`Kind::InvalidCall`] if `origin` is no absolute URL.
+    /// [`ErrorKind::InvalidCall`] if `origin` is no absolute URL.
     pub fn new(client: Client, origin: &str) -> Result<Self, Failure> {
         let this = Self {
             client,
             origins: Vec::new(),
             source: None,
-            claims: PerRequestClaims::none(),
-            longest_answer: LONGEST_ANSWER,
-            longest_event: LONGEST_EVENT,
+            claims: RequestBoundCalls::none(),
+            longest_answer: MAX_ANSWER,
+            longest_event: MAX_EVENT,
         };
         this.also(origin)
     }
@@ -66,7 +66,7 @@ impl Transports {
     /// Requests may go to this origin too: for an agent whose gRPC has a port of its own.
     ///
     /// # Errors
-    /// [`Kind::InvalidCall`] if `origin` is no absolute URL.
+    /// [`ErrorKind::InvalidCall`] if `origin` is no absolute URL.
     pub fn also(mut self, origin: &str) -> Result<Self, Failure> {
         let unusable = |why: String| {
             // What is in front of the host may be secret.
@@ -74,7 +74,7 @@ impl Transports {
             let message = format!(
                 "{origin:?} names no origin; give one such as https://agent.example.com: {why}"
             );
-            Failure::new(Kind::InvalidCall, message)
+            Failure::new(ErrorKind::InvalidCall, message)
         };
         let uri: Uri = origin.parse().map_err(|e| unusable(format!("{e}")))?;
         self.origins
@@ -97,43 +97,43 @@ impl Transports {
     }
 
     /// Proves these calls one by one, with `htm`, `htu` and `jti` (PR-6), by method (`CancelTask`),
-    /// whatever the client's [`Hardening`](bowline_client::Hardening) says. A2A says of no method
+    /// whatever the client's [`ProofScope`](bowline_client::ProofScope) says. A2A says of no method
     /// what it is applied to, or that it destroys something.
     #[must_use]
-    pub fn per_request_claims(mut self, claims: PerRequestClaims) -> Self {
+    pub fn request_bound_calls(mut self, claims: RequestBoundCalls) -> Self {
         self.claims = claims;
         self
     }
 
-    /// The longest answer that is taken in whole, in octets. Default 16 MiB.
+    /// The longest answer that is taken in whole, in bytes. Default 16 MiB.
     #[must_use]
-    pub fn longest_answer(mut self, octets: usize) -> Self {
-        self.longest_answer = octets;
+    pub fn longest_answer(mut self, bytes: usize) -> Self {
+        self.longest_answer = bytes;
         self
     }
 
-    /// The longest event of a stream, in octets. Default 4 MiB.
+    /// The longest event of a stream, in bytes. Default 4 MiB.
     #[must_use]
-    pub fn longest_event(mut self, octets: usize) -> Self {
-        self.longest_event = octets;
+    pub fn longest_event(mut self, bytes: usize) -> Self {
+        self.longest_event = bytes;
         self
     }
 
     /// The `JSONRPC` binding.
     pub fn json_rpc(&self) -> Arc<dyn TransportFactory> {
-        self.of(Binding::JsonRpc)
+        self.of(ProtocolBinding::JsonRpc)
     }
 
     /// The `HTTP+JSON` binding.
     pub fn http_json(&self) -> Arc<dyn TransportFactory> {
-        self.of(Binding::HttpJson)
+        self.of(ProtocolBinding::HttpJson)
     }
 
     /// The `GRPC` binding, over HTTP/2 and nothing else. An interface's URL is `host:port`, for TLS
     /// unless these transports are for `http://host:port` and not for `https://host:port`; a path
     /// is passed over.
     pub fn grpc(&self) -> Arc<dyn TransportFactory> {
-        self.of(Binding::Grpc)
+        self.of(ProtocolBinding::Grpc)
     }
 
     /// The SDK's client factory with all three, and none of its own. It prefers JSON-RPC, then
@@ -147,7 +147,7 @@ impl Transports {
             .build()
     }
 
-    fn of(&self, binding: Binding) -> Arc<dyn TransportFactory> {
+    fn of(&self, binding: ProtocolBinding) -> Arc<dyn TransportFactory> {
         Arc::new(Factory {
             transports: self.clone(),
             binding,
@@ -156,13 +156,13 @@ impl Transports {
 
     fn wire(
         &self,
-        binding: Binding,
+        binding: ProtocolBinding,
         card: &AgentCard,
         interface: &AgentInterface,
     ) -> Result<(Wire, Uri), Failure> {
         let url = match binding {
-            Binding::Grpc => grpc::target(&interface.url, &self.origins),
-            Binding::JsonRpc | Binding::HttpJson => Cow::from(&interface.url),
+            ProtocolBinding::Grpc => grpc::target(&interface.url, &self.origins),
+            ProtocolBinding::JsonRpc | ProtocolBinding::HttpJson => Cow::from(&interface.url),
         };
         let endpoint = endpoint(&url, &self.origins)?;
         let terms = Demands::of(card)?.meet(&endpoint, self.client.identity().is_some())?;
@@ -187,13 +187,13 @@ impl Transports {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Binding {
+enum ProtocolBinding {
     JsonRpc,
     HttpJson,
     Grpc,
 }
 
-impl Binding {
+impl ProtocolBinding {
     fn operations(self) -> Operations {
         match self {
             Self::JsonRpc => operation::JSON_RPC,
@@ -206,16 +206,16 @@ impl Binding {
 /// One binding's factory.
 struct Factory {
     transports: Transports,
-    binding: Binding,
+    binding: ProtocolBinding,
 }
 
 #[async_trait]
 impl TransportFactory for Factory {
     fn protocol(&self) -> &str {
         match self.binding {
-            Binding::JsonRpc => a2a::TRANSPORT_PROTOCOL_JSONRPC,
-            Binding::HttpJson => a2a::TRANSPORT_PROTOCOL_HTTP_JSON,
-            Binding::Grpc => a2a::TRANSPORT_PROTOCOL_GRPC,
+            ProtocolBinding::JsonRpc => a2a::TRANSPORT_PROTOCOL_JSONRPC,
+            ProtocolBinding::HttpJson => a2a::TRANSPORT_PROTOCOL_HTTP_JSON,
+            ProtocolBinding::Grpc => a2a::TRANSPORT_PROTOCOL_GRPC,
         }
     }
 
@@ -231,17 +231,19 @@ impl TransportFactory for Factory {
         let (wire, endpoint) = transports.wire(self.binding, card, interface)?;
         let longest_event = transports.longest_event;
         Ok(match self.binding {
-            Binding::JsonRpc => Box::new(JsonRpc {
+            ProtocolBinding::JsonRpc => Box::new(JsonRpc {
                 wire,
                 endpoint,
                 longest_event,
             }),
-            Binding::HttpJson => Box::new(HttpJson {
+            ProtocolBinding::HttpJson => Box::new(HttpJson {
                 wire,
                 endpoint,
                 longest_event,
             }),
-            Binding::Grpc => Box::new(Grpc::new(wire, longest_event, &grpc::origin_of(&endpoint))),
+            ProtocolBinding::Grpc => {
+                Box::new(Grpc::new(wire, longest_event, &grpc::origin_of(&endpoint)))
+            }
         })
     }
 }
@@ -270,7 +272,7 @@ mod tests {
         ] {
             let client = Client::builder().build().unwrap();
             let failure = Transports::new(client, origin).unwrap_err();
-            assert_eq!(failure.kind(), Kind::InvalidCall);
+            assert_eq!(failure.kind(), ErrorKind::InvalidCall);
             assert!(!failure.to_string().contains("secret"), "{failure}");
         }
         let client = Client::builder().build().unwrap();

@@ -7,15 +7,15 @@ use std::time::Duration;
 use a2a::jsonrpc::methods;
 use a2a::{A2AError, VERSION};
 use a2a_client::ServiceParams;
-use bowline_adapter::body;
-use bowline_adapter::head::{
-    MOST_REDIRECTS, binding_error, content_type, has_media_type, media_type, onward, shown_target,
-};
-use bowline_client::bind::Refusal;
-use bowline_client::{Body, Call, Client, Operations, Origin, PerRequestClaims, Repeatable};
+use bowline_client::bind::BindingRefusal;
+use bowline_client::{Body, Call, Client, Operations, Origin, Repeatable, RequestBoundCalls};
 use bowline_proof::PROOF_HEADER;
 use bowline_proof::dpop::DPOP_HEADER;
 use bowline_token::Authorized;
+use bowline_transport::body;
+use bowline_transport::head::{
+    MAX_REDIRECTS, binding_error, content_type, has_media_type, media_type, onward, shown_target,
+};
 use bytes::Bytes;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH,
@@ -28,7 +28,7 @@ use http_body_util::Full;
 use tokio::time::timeout;
 
 use crate::card::Terms;
-use crate::failure::{Failure, Kind, shown};
+use crate::failure::{ErrorKind, Failure, shown};
 use crate::results::Misread;
 
 const VERSION_FIELD: HeaderName = HeaderName::from_static("a2a-version");
@@ -71,8 +71,8 @@ const REPEATABLE: [&str; 6] = [
 /// before that.
 const BODY_TIME: Duration = Duration::from_secs(60);
 
-/// How much is read of an answer that only a person will read, in octets.
-const LONGEST_TEXT: usize = 4 * 1024;
+/// How much is read of an answer that only a person will read, in bytes.
+const MAX_TEXT: usize = 4 * 1024;
 
 /// Where the access token of a call comes from.
 #[derive(Clone, Debug)]
@@ -89,10 +89,10 @@ pub(crate) struct Wire {
     pub(crate) client: Client,
     pub(crate) credential: Credential,
     pub(crate) operations: Operations,
-    pub(crate) claims: PerRequestClaims,
+    pub(crate) claims: RequestBoundCalls,
     /// What the agent's card wants of each call.
     pub(crate) terms: Terms,
-    /// Longest answer that is no stream, in octets.
+    /// Longest answer that is no stream, in bytes.
     pub(crate) longest_answer: usize,
 }
 
@@ -145,7 +145,7 @@ impl Wire {
         }
         self.claims.apply_to(&named, extensions);
         self.terms.apply_to(call.method, extensions);
-        for _ in 0..=MOST_REDIRECTS {
+        for _ in 0..=MAX_REDIRECTS {
             let response = self.send_once(request.clone()).await?;
             let (head, rest) = response.into_parts();
             let Some(target) = onward(request.uri(), &head) else {
@@ -156,10 +156,9 @@ impl Wire {
             body::discard(rest).await;
             *request.uri_mut() = target;
         }
-        let message = format!(
-            "the agent redirects for more than {MOST_REDIRECTS} times; ask whoever runs it"
-        );
-        Err(Failure::new(Kind::Redirect, message))
+        let message =
+            format!("the agent redirects for more than {MAX_REDIRECTS} times; ask whoever runs it");
+        Err(Failure::new(ErrorKind::Redirect, message))
     }
 
     fn has_token(&self) -> bool {
@@ -180,8 +179,8 @@ impl Wire {
     /// As [`whole`](Self::whole), and `NotA2a`.
     pub(crate) async fn json(&self, head: &Parts, rest: Body) -> Result<Vec<u8>, Failure> {
         if is_html(&head.headers) {
-            let octets = body::prefix(rest, LONGEST_TEXT).await;
-            return Err(not_a2a(head, &octets, "no JSON"));
+            let bytes = body::prefix(rest, MAX_TEXT).await;
+            return Err(not_a2a(head, &bytes, "no JSON"));
         }
         self.whole(rest)
             .await
@@ -192,7 +191,7 @@ impl Wire {
     pub(crate) async fn error_text(&self, head: &Parts, rest: Body) -> Vec<u8> {
         match is_json(&head.headers) {
             true => self.whole(rest).await.unwrap_or_default(),
-            false => body::prefix(rest, LONGEST_TEXT).await,
+            false => body::prefix(rest, MAX_TEXT).await,
         }
     }
 
@@ -205,15 +204,15 @@ impl Wire {
     }
 }
 
-/// A whole body of no more than `limit` octets.
+/// A whole body of no more than `limit` bytes.
 pub(crate) async fn whole(rest: Body, limit: usize) -> Result<Vec<u8>, Failure> {
     let (kind, message) = match timeout(BODY_TIME, body::whole(rest, limit)).await {
-        Ok(Ok(octets)) => return Ok(octets),
-        Ok(Err(body::WholeError::Client(e))) => (Kind::MayHaveBeenProcessed, e.to_string()),
-        Ok(Err(e)) => (Kind::TooLong, e.to_string()),
+        Ok(Ok(bytes)) => return Ok(bytes),
+        Ok(Err(body::WholeError::Client(e))) => (ErrorKind::MayHaveBeenProcessed, e.to_string()),
+        Ok(Err(e)) => (ErrorKind::TooLong, e.to_string()),
         Err(_) => {
             let message = format!("the agent began to answer and did not end within {BODY_TIME:?}");
-            (Kind::TimedOut, message)
+            (ErrorKind::TimedOut, message)
         }
     };
     Err(Failure::new(kind, message).processed(true))
@@ -228,7 +227,7 @@ pub(crate) fn endpoint(url: &str, allowed: &[Origin]) -> Result<Uri, Failure> {
         // What is in front of the host, or behind the path, may be secret.
         let url = shown_target(url).unwrap_or_default();
         Failure::new(
-            Kind::InvalidCall,
+            ErrorKind::InvalidCall,
             format!("the URL {url:?} of the agent's interface {why}"),
         )
     };
@@ -244,7 +243,7 @@ pub(crate) fn endpoint(url: &str, allowed: &[Origin]) -> Result<Uri, Failure> {
                 .collect::<Vec<_>>()
                 .join(", ")
         );
-        return Err(Failure::new(Kind::OtherOrigin, message));
+        return Err(Failure::new(ErrorKind::OtherOrigin, message));
     }
     Ok(uri)
 }
@@ -254,7 +253,7 @@ pub(crate) fn endpoint(url: &str, allowed: &[Origin]) -> Result<Uri, Failure> {
 fn put(params: &ServiceParams, has_token: bool, fields: &mut HeaderMap) -> Result<(), Failure> {
     let invalid = |name: &str, why: &str| {
         let message = format!("the service parameter {:?} {why}", shown(name));
-        Failure::new(Kind::InvalidCall, message)
+        Failure::new(ErrorKind::InvalidCall, message)
     };
     for (key, values) in params {
         let name = HeaderName::from_bytes(key.as_bytes())
@@ -297,7 +296,7 @@ fn activate(uri: &str, fields: &mut HeaderMap) -> Result<(), Failure> {
         .collect();
     let value = HeaderValue::try_from(named.join(",")).map_err(|_| {
         Failure::new(
-            Kind::InvalidCall,
+            ErrorKind::InvalidCall,
             "A2A-Extensions has a value that no field can have",
         )
     })?;
@@ -307,8 +306,8 @@ fn activate(uri: &str, fields: &mut HeaderMap) -> Result<(), Failure> {
 
 /// An answer that is worth reading for the binding.
 fn checked(response: Response<Body>) -> Result<Response<Body>, Failure> {
-    let failure = if let Some(refusal) = response.extensions().get::<Refusal>() {
-        Failure::new(Kind::BindingRefused, binding_refused(refusal))
+    let failure = if let Some(refusal) = response.extensions().get::<BindingRefusal>() {
+        Failure::new(ErrorKind::BindingRefused, binding_refused(refusal))
     } else if response.status() == StatusCode::UNAUTHORIZED
         && let Some(error) = binding_error(response.headers())
     {
@@ -316,7 +315,7 @@ fn checked(response: Response<Body>) -> Result<Response<Body>, Failure> {
             "the agent answers {error}, and no proof that it takes could be made: check that the client has a certificate \
              and key, and that nothing on the way terminates TLS"
         );
-        Failure::new(Kind::BindingRefused, message)
+        Failure::new(ErrorKind::BindingRefused, message)
     } else if response.status().is_redirection() {
         let location = response
             .headers()
@@ -336,7 +335,7 @@ fn checked(response: Response<Body>) -> Result<Response<Body>, Failure> {
             StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
         );
         // Any other may lead to what came of the call (RFC 9110 §15.4.4).
-        Failure::new(Kind::Redirect, message).processed(!has_moved)
+        Failure::new(ErrorKind::Redirect, message).processed(!has_moved)
     } else {
         return Ok(response);
     };
@@ -347,13 +346,13 @@ fn checked(response: Response<Body>) -> Result<Response<Body>, Failure> {
 
 /// An answer that is no A2A, of an error status: what it says of itself.
 pub(crate) async fn refused(head: &Parts, rest: Body) -> Failure {
-    let octets = body::prefix(rest, LONGEST_TEXT).await;
-    refused_with(head, &octets)
+    let bytes = body::prefix(rest, MAX_TEXT).await;
+    refused_with(head, &bytes)
 }
 
 /// The same, of one that has been read.
-pub(crate) fn refused_with(head: &Parts, octets: &[u8]) -> Failure {
-    let what = describe(&head.headers, octets);
+pub(crate) fn refused_with(head: &Parts, bytes: &[u8]) -> Failure {
+    let what = describe(&head.headers, bytes);
     let status = head.status;
     let hint = match status {
         StatusCode::UNAUTHORIZED => "; the access token is missing or not accepted",
@@ -371,9 +370,9 @@ pub(crate) fn refused_with(head: &Parts, octets: &[u8]) -> Failure {
 /// What an error status means by itself.
 pub(crate) fn of_status(head: &Parts, message: impl Into<String>) -> Failure {
     let kind = match head.status {
-        StatusCode::UNAUTHORIZED => Kind::Unauthorized,
-        StatusCode::FORBIDDEN => Kind::Forbidden,
-        _ => Kind::Status,
+        StatusCode::UNAUTHORIZED => ErrorKind::Unauthorized,
+        StatusCode::FORBIDDEN => ErrorKind::Forbidden,
+        _ => ErrorKind::Status,
     };
     Failure::new(kind, message)
         .processed(head.status.is_server_error())
@@ -392,30 +391,30 @@ pub(crate) fn says_more(status: StatusCode) -> bool {
 }
 
 /// What an answer of success is instead of a result.
-pub(crate) fn answered(misread: Misread, head: &Parts, octets: &[u8]) -> A2AError {
+pub(crate) fn answered(misread: Misread, head: &Parts, bytes: &[u8]) -> A2AError {
     match misread {
         Misread::Reported(error) => error,
-        Misread::NotA2a(why) => not_a2a(head, octets, &why).into(),
+        Misread::NotA2a(why) => not_a2a(head, bytes, &why).into(),
     }
 }
 
 /// An answer of success that is no A2A.
-fn not_a2a(head: &Parts, octets: &[u8], why: &str) -> Failure {
-    let what = describe(&head.headers, octets);
+fn not_a2a(head: &Parts, bytes: &[u8], why: &str) -> Failure {
+    let what = describe(&head.headers, bytes);
     let message = format!(
         "the agent, or what is in front of it, answered HTTP {} with what is no A2A ({}): {what}; is this the URL of the \
          interface?",
         head.status,
         shown(why)
     );
-    Failure::new(Kind::NotA2a, message).with_head(head)
+    Failure::new(ErrorKind::NotA2a, message).with_head(head)
 }
 
 /// What an answer holds that is not A2A's.
-pub(crate) fn describe(fields: &HeaderMap, octets: &[u8]) -> String {
-    let text = shown(&String::from_utf8_lossy(octets));
+pub(crate) fn describe(fields: &HeaderMap, bytes: &[u8]) -> String {
+    let text = shown(&String::from_utf8_lossy(bytes));
     match content_type(fields) {
-        _ if octets.is_empty() => "no text".to_owned(),
+        _ if bytes.is_empty() => "no text".to_owned(),
         // Nobody reads markup in a log.
         Some(_) if is_html(fields) => "an HTML page".to_owned(),
         Some(media_type) => format!("{}: {text}", shown(&media_type)),
@@ -433,7 +432,7 @@ fn is_json(fields: &HeaderMap) -> bool {
         .is_some_and(|media_type| media_type.ends_with("/json") || media_type.ends_with("+json"))
 }
 
-fn binding_refused(refusal: &Refusal) -> String {
+fn binding_refused(refusal: &BindingRefusal) -> String {
     let certificate = match &refusal.certificate {
         Some(certificate) => format!(" made with certificate {certificate}"),
         None => String::new(),
@@ -445,7 +444,7 @@ fn binding_refused(refusal: &Refusal) -> String {
     format!(
         "the agent refused a fresh session-binding proof{certificate} with {}: check that nothing on the way terminates TLS, \
          that the token's cnf names this certificate, and whether the agent wants proofs for single calls \
-         (Transports::per_request_claims){clock}",
+         (Transports::request_bound_calls){clock}",
         shown(&refusal.error)
     )
 }

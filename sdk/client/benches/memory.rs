@@ -101,7 +101,7 @@ fn told<const N: usize>(child: &mut Child) -> [Memory; N] {
         .unwrap_or_else(|_| panic!("not {N} measurements"))
 }
 
-/// Octets in use.
+/// Bytes in use.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 struct Memory {
     /// Allocated and not freed.

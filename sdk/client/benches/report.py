@@ -95,12 +95,12 @@ def warm_path_counts(run):
     return table(["per request", *(column.replace(".", " ") for column in columns)], rows)
 
 
-def warm_path_octets(run):
+def warm_path_bytes(run):
     values = run["values"]
-    rows = [["h1", "", "1"] + [number(values[f"h1.octets.{what}"], 1) for what in ("bearer", "proof_adds", "dpop_adds")]]
+    rows = [["h1", "", "1"] + [number(values[f"h1.bytes.{what}"], 1) for what in ("bearer", "proof_adds", "dpop_adds")]]
     for key, size in (("table4k", "4,096"), ("table64k", "65,536")):
         for tokens in (1, 5, 10, 100):
-            part = f"h2.octets.{key}.tokens{tokens}"
+            part = f"h2.bytes.{key}.tokens{tokens}"
             found = [number(values[f"{part}.{what}"], 1) for what in ("bearer", "proof_adds", "dpop_adds")]
             rows.append(["h2", size, tokens, *found])
     return table(
@@ -117,7 +117,7 @@ def memory(run):
     }
     columns = [f"{http}.{{}}.{what}" for http in ("h1", "h2") for what in ("live", "resident")]
     rows = [[text] + [number(round(values[column.format(key)])) for column in columns] for key, text in lines.items()]
-    return table(["octets", "h1 live", "h1 resident", "h2 live", "h2 resident"], rows)
+    return table(["bytes", "h1 live", "h1 resident", "h2 live", "h2 resident"], rows)
 
 
 def slow_key(run):
@@ -133,7 +133,7 @@ def slow_key(run):
 
 TABLES = {
     "throughput": {"throughput-ratios": throughput_ratios, "throughput-rates": throughput_rates},
-    "warm_path": {"warm-path-counts": warm_path_counts, "warm-path-octets": warm_path_octets},
+    "warm_path": {"warm-path-counts": warm_path_counts, "warm-path-bytes": warm_path_bytes},
     "memory": {"memory": memory},
     "slow_key": {"slow-key": slow_key},
 }

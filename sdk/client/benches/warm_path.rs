@@ -1,4 +1,4 @@
-//! What a proof that is known adds to a request: allocations, instructions, octets. Counted, not
+//! What a proof that is known adds to a request: allocations, instructions, bytes. Counted, not
 //! timed.
 //!
 //! `cargo bench -p bowline-client --bench warm_path`; `docs/src/benchmarks.md` says what it means.
@@ -105,7 +105,7 @@ fn main() {
         };
         counted.all();
     }
-    runtime.block_on(octets(&options, &mut figures, &scene));
+    runtime.block_on(bytes(&options, &mut figures, &scene));
     figures.write();
 }
 
@@ -280,18 +280,18 @@ fn be_called() {
     });
 }
 
-/// Octets that each request takes on the wire, TLS records and all, when the tokens have their
+/// Bytes that each request takes on the wire, TLS records and all, when the tokens have their
 /// turns one after the other.
-async fn octets(options: &Options, figures: &mut Figures, scene: &Scene) {
+async fn bytes(options: &Options, figures: &mut Figures, scene: &Scene) {
     const TABLES: [(&str, u32); 2] = [("table4k", 4096), ("table64k", 65_536)];
     let settings = Settings::of(Http::H1);
-    if options.wants("h1.octets") {
-        let bearer = per_request(options, scene, settings, &[scene.bearer()], false).await;
-        let proof = per_request(options, scene, settings, &[scene.session_bound()], false).await;
-        let dpop = per_request(options, scene, settings, &[scene.bearer()], true).await;
-        figures.tell("h1.octets.bearer", bearer);
-        figures.tell("h1.octets.proof_adds", proof - bearer);
-        figures.tell("h1.octets.dpop_adds", dpop - bearer);
+    if options.wants("h1.bytes") {
+        let bearer = request_bound(options, scene, settings, &[scene.bearer()], false).await;
+        let proof = request_bound(options, scene, settings, &[scene.session_bound()], false).await;
+        let dpop = request_bound(options, scene, settings, &[scene.bearer()], true).await;
+        figures.tell("h1.bytes.bearer", bearer);
+        figures.tell("h1.bytes.proof_adds", proof - bearer);
+        figures.tell("h1.bytes.dpop_adds", dpop - bearer);
     }
     for (name, table) in TABLES {
         let settings = Settings {
@@ -299,15 +299,15 @@ async fn octets(options: &Options, figures: &mut Figures, scene: &Scene) {
             ..Settings::of(Http::H2)
         };
         for tokens in [1, 5, 10, 100] {
-            let part = format!("h2.octets.{name}.tokens{tokens}");
+            let part = format!("h2.bytes.{name}.tokens{tokens}");
             if !options.wants(&part) {
                 continue;
             }
             let bearers: Vec<_> = (0..tokens).map(|_| scene.bearer()).collect();
             let sessions: Vec<_> = (0..tokens).map(|_| scene.session_bound()).collect();
-            let bearer = per_request(options, scene, settings, &bearers, false).await;
-            let proof = per_request(options, scene, settings, &sessions, false).await;
-            let dpop = per_request(options, scene, settings, &bearers, true).await;
+            let bearer = request_bound(options, scene, settings, &bearers, false).await;
+            let proof = request_bound(options, scene, settings, &sessions, false).await;
+            let dpop = request_bound(options, scene, settings, &bearers, true).await;
             figures.tell(format!("{part}.bearer"), bearer);
             figures.tell(format!("{part}.proof_adds"), proof - bearer);
             figures.tell(format!("{part}.dpop_adds"), dpop - bearer);
@@ -315,7 +315,7 @@ async fn octets(options: &Options, figures: &mut Figures, scene: &Scene) {
     }
 }
 
-async fn per_request(
+async fn request_bound(
     options: &Options,
     scene: &Scene,
     settings: Settings,

@@ -63,13 +63,13 @@ pub struct RequestFacts<'a> {
     /// What the request is for.
     pub operation: Operation,
     /// Whether the caller wants what is attached to be for this request alone.
-    pub per_request: bool,
+    pub request_bound: bool,
     /// Whether the caller wants the token to be proved, whatever it shows
     /// ([`ProofRequired`](crate::ProofRequired)).
     pub proof_required: bool,
     /// Whether the request asks for a proof of the client's DPoP key although it has no access
-    /// token ([`ProveKey`](crate::ProveKey)).
-    pub prove_key: bool,
+    /// token ([`DpopProofRequired`](crate::DpopProofRequired)).
+    pub dpop_proof_required: bool,
     /// Whether this is the second sending of a request whose first was refused with a binding
     /// challenge.
     pub again: bool,
@@ -108,7 +108,7 @@ pub struct Attachment {
     /// How the request is counted.
     pub used: BindingUsed,
     /// Whether the value is for this one request.
-    pub per_request: bool,
+    pub request_bound: bool,
     /// Whatever the binding wants back in [`BindConnection::learn`]; it is also told when it is
     /// written.
     pub memo: Arc<dyn Memo>,
@@ -152,14 +152,14 @@ pub enum Learned {
     /// The request was refused and a better proof can be had: worth sending once more.
     SendAgain,
     /// The binding was refused and another proof would be refused too.
-    Refused(Refusal),
+    Refused(BindingRefusal),
 }
 
 /// Why a server would not take a fresh proof; in the extensions of the 401 response that the caller
 /// gets.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Refusal {
+pub struct BindingRefusal {
     /// The certificate that the proofs were made with; none for DPoP.
     pub certificate: Option<Thumbprint>,
     /// The challenge's `error`.

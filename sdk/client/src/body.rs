@@ -14,7 +14,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 
 use crate::connection::HttpVersion;
-use crate::error::{BoxError, Error, Kind};
+use crate::error::{BoxError, Error, ErrorKind};
 use crate::pool::Checkout;
 
 /// The body of a response.
@@ -54,15 +54,15 @@ impl Body {
     }
 
     pub(crate) async fn drain(self) {
-        let _ = tokio::time::timeout(DRAIN_TIME, self.drain_octets(DRAIN_OCTETS)).await;
+        let _ = tokio::time::timeout(DRAIN_TIME, self.drain_bytes(DRAIN_BYTES)).await;
     }
 
-    /// Drops what is left, up to `limit` octets, so that the connection can carry another request.
-    async fn drain_octets(mut self, limit: usize) {
+    /// Drops what is left, up to `limit` bytes, so that the connection can carry another request.
+    async fn drain_bytes(mut self, limit: usize) {
         let mut left = limit;
         while let Some(Ok(frame)) = self.frame().await {
-            let octets = frame.data_ref().map_or(0, Bytes::len);
-            match left.checked_sub(octets) {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(bytes) {
                 Some(rest) => left = rest,
                 None => return,
             }
@@ -96,7 +96,11 @@ impl http_body::Body for Body {
                     checkout.broken();
                 }
                 let message = "the response body ended before its announced end";
-                Poll::Ready(Some(Err(Error::with_source(Kind::Protocol, message, e))))
+                Poll::Ready(Some(Err(Error::with_source(
+                    ErrorKind::Protocol,
+                    message,
+                    e,
+                ))))
             }
             None => {
                 let Some(checkout) = self.checkout.take() else {
@@ -107,7 +111,7 @@ impl http_body::Body for Body {
                     self.incoming.is_end_stream() || self.incoming.size_hint().exact() == Some(0);
                 if self.ends_with_stream && !is_whole {
                     let message = "the server reset the response's stream before its end";
-                    return Poll::Ready(Some(Err(Error::new(Kind::Protocol, message))));
+                    return Poll::Ready(Some(Err(Error::new(ErrorKind::Protocol, message))));
                 }
                 Poll::Ready(None)
             }
@@ -129,10 +133,10 @@ impl fmt::Debug for Body {
     }
 }
 
-/// Of a stream, in octets.
+/// Of a stream, in bytes.
 const INITIAL_WINDOW: usize = 65_535;
 
-const DRAIN_OCTETS: usize = 64 * 1024;
+const DRAIN_BYTES: usize = 64 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// A request's body on its way out, in one sending of possibly several: boxed once, because hyper's
@@ -153,7 +157,7 @@ pub(crate) struct Kept(Arc<Mutex<Source>>);
 struct Source {
     inner: UnsyncBoxBody<Bytes, BoxError>,
     kept: Vec<Part>,
-    octets: usize,
+    bytes: usize,
     limit: usize,
     too_long: bool,
     ended: bool,
@@ -181,7 +185,7 @@ impl Outgoing {
             ended: body.is_end_stream(),
             inner: UnsyncBoxBody::new(body.map_err(Into::into)),
             kept: Vec::new(),
-            octets: 0,
+            bytes: 0,
             limit,
             too_long: false,
             failed: false,
@@ -228,7 +232,7 @@ impl Kept {
         source.ended
             && source.read == source.kept.len()
             && !source.too_long
-            && source.octets <= INITIAL_WINDOW
+            && source.bytes <= INITIAL_WINDOW
     }
 
     /// Whether the caller's own body failed, so that nobody else is to blame.
@@ -259,7 +263,7 @@ impl http_body::Body for Outgoing {
 
     fn size_hint(&self) -> SizeHint {
         let source = lock(&self.source);
-        let kept: u64 = source.kept[source.read..].iter().map(Part::octets).sum();
+        let kept: u64 = source.kept[source.read..].iter().map(Part::bytes).sum();
         let rest = source.inner.size_hint();
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower().saturating_add(kept));
@@ -289,10 +293,10 @@ impl Source {
     }
 
     fn keep(&mut self, frame: &Frame<Bytes>) {
-        self.octets = self
-            .octets
+        self.bytes = self
+            .bytes
             .saturating_add(frame.data_ref().map_or(0, Bytes::len));
-        if self.too_long || self.octets > self.limit {
+        if self.too_long || self.bytes > self.limit {
             self.too_long = true;
             self.kept = Vec::new();
         } else if let Some(data) = frame.data_ref() {
@@ -305,7 +309,7 @@ impl Source {
 }
 
 impl Part {
-    fn octets(&self) -> u64 {
+    fn bytes(&self) -> u64 {
         match self {
             Self::Data(data) => data.len() as u64,
             Self::Trailers(_) => 0,

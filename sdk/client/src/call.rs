@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use http::Extensions;
 
-use crate::client::ProofForThisRequest;
+use crate::client::RequestBoundProof;
 use crate::observe::{Operation, Protocol};
 
 /// The methods of one protocol, each the operation of the same name.
@@ -52,18 +52,18 @@ pub struct Call<'a> {
 }
 
 /// Which calls carry a proof for this one request, with `htm`, `htu` and `jti` (PR-6), whatever the
-/// client's [`Hardening`](crate::Hardening) says: those that must not be repeated even on the same
+/// client's [`ProofScope`](crate::ProofScope) says: those that must not be repeated even on the same
 /// connection (R1).
 ///
 /// The default is none. Each condition adds calls; a call that meets any of them is covered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PerRequestClaims {
+pub struct RequestBoundCalls {
     methods: BTreeSet<Box<str>>,
     targets: BTreeSet<(Box<str>, Box<str>)>,
     destructive: bool,
 }
 
-impl PerRequestClaims {
+impl RequestBoundCalls {
     /// No call.
     pub fn none() -> Self {
         Self::default()
@@ -105,10 +105,10 @@ impl PerRequestClaims {
             })
     }
 
-    /// Marks the request that makes this call with [`ProofForThisRequest`], if it is one of them.
+    /// Marks the request that makes this call with [`RequestBoundProof`], if it is one of them.
     pub fn apply_to(&self, call: &Call<'_>, extensions: &mut Extensions) {
         if self.cover(call) {
-            extensions.insert(ProofForThisRequest);
+            extensions.insert(RequestBoundProof);
         }
     }
 }
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_call_is_covered_by_its_method_its_target_or_what_it_does_and_by_nothing_else() {
-        let claims = PerRequestClaims::none()
+        let claims = RequestBoundCalls::none()
             .for_method("wipe")
             .for_target("call", "delete")
             .for_destructive();
@@ -155,8 +155,8 @@ mod tests {
             assert_eq!(claims.cover(&given), covered, "{given:?}");
             let mut extensions = Extensions::new();
             claims.apply_to(&given, &mut extensions);
-            assert_eq!(extensions.get::<ProofForThisRequest>().is_some(), covered);
+            assert_eq!(extensions.get::<RequestBoundProof>().is_some(), covered);
         }
-        assert!(!PerRequestClaims::none().cover(&call("wipe", Some("delete"), true)));
+        assert!(!RequestBoundCalls::none().cover(&call("wipe", Some("delete"), true)));
     }
 }

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 use crate::body::Body;
-use crate::error::{BoxError, Error, Kind};
+use crate::error::{BoxError, Error, ErrorKind};
 use crate::identities::Identities;
 use crate::identity::Identity;
 use crate::origin::Origin;
@@ -42,7 +42,7 @@ pub(crate) struct Inner {
     identities: Identities,
     plaintext_on_loopback: bool,
     /// How much of a request's body is kept for a second sending.
-    copy_limit: usize,
+    replay_limit: usize,
     recent_tokens: RecentTokens,
     stats: Arc<Stats>,
 }
@@ -87,13 +87,13 @@ impl Default for Limits {
 }
 
 /// In a request's extensions: its proof is to carry `htm`, `htu` and `jti` (PR-6), whatever the
-/// client's [`Hardening`](crate::Hardening) says. For what must not be replayed even on the same
+/// client's [`ProofScope`](crate::ProofScope) says. For what must not be replayed even on the same
 /// connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProofForThisRequest;
+pub struct RequestBoundProof;
 
 /// In a request's extensions: its access token goes with a session-binding proof from the first
-/// request on, as under [`Binding::Require`](crate::Binding::Require), whatever the token itself
+/// request on, as under [`BindingPolicy::Require`](crate::BindingPolicy::Require), whatever the token itself
 /// shows. For an opaque token whose need is known from elsewhere, such as an agent card: without it
 /// the first request is refused with `use_session_binding` and sent again.
 ///
@@ -108,7 +108,7 @@ pub struct ProofRequired;
 pub struct Repeatable;
 
 /// In a request's extensions: it is sent over HTTP/2 or not at all, for what HTTP/1.1 cannot carry,
-/// such as gRPC. On a connection of another version it fails with [`Kind::HttpVersion`] before
+/// such as gRPC. On a connection of another version it fails with [`ErrorKind::HttpVersion`] before
 /// anything of it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Http2Only;
@@ -165,7 +165,7 @@ impl Client {
     /// A response with an error status is a response, not an error.
     ///
     /// # Errors
-    /// Every [`Kind`] but `Configuration`; [`Error::may_have_been_processed`] tells whether the
+    /// Every [`ErrorKind`] but `Configuration`; [`Error::may_have_been_processed`] tells whether the
     /// server may have acted on it (CL-7).
     pub async fn send<B>(&self, request: Request<B>) -> Result<Response<Body>, Error>
     where
@@ -180,7 +180,7 @@ impl Client {
     /// until its certificate expires.
     ///
     /// # Errors
-    /// [`Kind::Configuration`] if no TLS configuration can be made with it; the current one then
+    /// [`ErrorKind::Configuration`] if no TLS configuration can be made with it; the current one then
     /// stays.
     pub fn replace_identity(&self, identity: impl Into<Arc<Identity>>) -> Result<(), Error> {
         self.0.identities.replace(identity.into())
@@ -192,7 +192,7 @@ impl Client {
     /// nothing.
     ///
     /// # Errors
-    /// [`Kind::Configuration`] if no TLS configuration can be made with it.
+    /// [`ErrorKind::Configuration`] if no TLS configuration can be made with it.
     pub fn hold_identity(&self, identity: impl Into<Arc<Identity>>) -> Result<(), Error> {
         self.0.identities.hold(identity.into())
     }
@@ -215,7 +215,7 @@ impl Inner {
             return Ok(());
         }
         Err(Error::new(
-            Kind::PlaintextRefused,
+            ErrorKind::PlaintextRefused,
             format!(
                 "{origin} is plaintext: use https, or allow plaintext on loopback for a local server"
             ),

@@ -23,7 +23,7 @@ use crate::client::{HttpVersions, Timeouts};
 use crate::connection::{
     ConnectionFacts, ConnectionId, HttpVersion, Presented, TlsFacts, TlsVersion,
 };
-use crate::error::{Error, Kind, Step};
+use crate::error::{Error, ErrorKind, Step};
 use crate::h2_task::{H2Task, OneTask};
 use crate::observe::{CloseReason, Observers};
 use crate::origin::Origin;
@@ -93,7 +93,11 @@ impl Connector {
         let tls = TlsFacts {
             // Derived once, here, from the completed handshake (EX-3).
             exporter: ExporterValue::derive(session).map_err(|e| {
-                Error::with_source(Kind::TlsHandshake, "no exporter value could be derived", e)
+                Error::with_source(
+                    ErrorKind::TlsHandshake,
+                    "no exporter value could be derived",
+                    e,
+                )
             })?,
             version: match session.protocol_version() {
                 Some(ProtocolVersion::TLSv1_2) => TlsVersion::Tls12,
@@ -119,7 +123,11 @@ impl Connector {
             .path_and_query("/")
             .build()
             .map_err(|e| {
-                Error::with_source(Kind::InvalidRequest, "the URI's host cannot be used", e)
+                Error::with_source(
+                    ErrorKind::InvalidRequest,
+                    "the URI's host cannot be used",
+                    e,
+                )
             })?;
         let limit = self.timeouts.connect;
         match timeout(limit, self.proxies.connect(origin, uri)).await {
@@ -136,7 +144,7 @@ impl Connector {
     ) -> Result<(tokio_rustls::client::TlsStream<TcpStream>, Asked), Error> {
         let name = ServerName::try_from(origin.server_name().to_owned()).map_err(|e| {
             Error::with_source(
-                Kind::InvalidRequest,
+                ErrorKind::InvalidRequest,
                 "the URI's host is no valid server name",
                 e,
             )
@@ -147,7 +155,7 @@ impl Connector {
             Ok((Ok(stream), asked)) => Ok((stream, asked)),
             Ok((Err(e), _)) => {
                 let message = format!("the TLS handshake with {origin} failed");
-                Err(Error::with_source(Kind::TlsHandshake, message, e))
+                Err(Error::with_source(ErrorKind::TlsHandshake, message, e))
             }
             Err(_) => Err(Error::timeout(Step::TlsHandshake, limit)),
         }
@@ -163,8 +171,13 @@ impl Connector {
     where
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let failed =
-            |e| Error::with_source(Kind::Protocol, "the HTTP connection could not be set up", e);
+        let failed = |e| {
+            Error::with_source(
+                ErrorKind::Protocol,
+                "the HTTP connection could not be set up",
+                e,
+            )
+        };
         let facts = Arc::new(facts);
         let sight = Arc::new(Sight::default());
         let io = TokioIo::new(Watched::new(io, facts.http, sight.clone()));

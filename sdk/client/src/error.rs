@@ -6,14 +6,14 @@ use std::time::Duration;
 
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// An error of this crate: an opaque value with a [`Kind`].
+/// An error of this crate: an opaque value with a [`ErrorKind`].
 ///
 /// Cloning is cheap: a thousand requests that waited for one connection get the same error.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
 struct Inner {
-    kind: Kind,
+    kind: ErrorKind,
     message: String,
     source: Option<BoxError>,
 }
@@ -21,7 +21,7 @@ struct Inner {
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum ErrorKind {
     /// The client was set up wrongly: a file that cannot be read, a key that does not fit its
     /// certificate.
     Configuration,
@@ -96,7 +96,7 @@ pub enum Fault {
 }
 
 impl Error {
-    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Arc::new(Inner {
             kind,
             message: message.into(),
@@ -105,7 +105,7 @@ impl Error {
     }
 
     pub(crate) fn with_source(
-        kind: Kind,
+        kind: ErrorKind,
         message: impl Into<String>,
         source: impl Into<BoxError>,
     ) -> Self {
@@ -125,7 +125,7 @@ impl Error {
             Step::Response => "the server did not answer",
         };
         Self::new(
-            Kind::Timeout(step),
+            ErrorKind::Timeout(step),
             format!(
                 "{what} within {limit:?} (time-out of step `{}`)",
                 step.name()
@@ -134,28 +134,30 @@ impl Error {
     }
 
     /// What went wrong.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
     /// Who has to act.
     pub fn fault(&self) -> Fault {
         match self.0.kind {
-            Kind::Configuration | Kind::NoIdentity | Kind::TokenBoundToOtherCertificate => {
-                Fault::Configuration
-            }
-            Kind::InvalidRequest
-            | Kind::PlaintextRefused
-            | Kind::InvalidToken
-            | Kind::RequestBody => Fault::Caller,
-            Kind::UnsupportedBinding | Kind::TokenBoundToOtherKey => Fault::Configuration,
-            Kind::ClientCertificateNotRequested | Kind::HttpVersion | Kind::Protocol => Fault::Peer,
-            Kind::Timeout(Step::Sign) | Kind::Signing => Fault::Configuration,
-            Kind::Timeout(_)
-            | Kind::Connect
-            | Kind::TlsHandshake
-            | Kind::ConnectionLost
-            | Kind::MayHaveBeenProcessed => Fault::Network,
+            ErrorKind::Configuration
+            | ErrorKind::NoIdentity
+            | ErrorKind::TokenBoundToOtherCertificate => Fault::Configuration,
+            ErrorKind::InvalidRequest
+            | ErrorKind::PlaintextRefused
+            | ErrorKind::InvalidToken
+            | ErrorKind::RequestBody => Fault::Caller,
+            ErrorKind::UnsupportedBinding | ErrorKind::TokenBoundToOtherKey => Fault::Configuration,
+            ErrorKind::ClientCertificateNotRequested
+            | ErrorKind::HttpVersion
+            | ErrorKind::Protocol => Fault::Peer,
+            ErrorKind::Timeout(Step::Sign) | ErrorKind::Signing => Fault::Configuration,
+            ErrorKind::Timeout(_)
+            | ErrorKind::Connect
+            | ErrorKind::TlsHandshake
+            | ErrorKind::ConnectionLost
+            | ErrorKind::MayHaveBeenProcessed => Fault::Network,
         }
     }
 
@@ -164,10 +166,10 @@ impl Error {
     pub fn may_have_been_processed(&self) -> bool {
         matches!(
             self.0.kind,
-            Kind::MayHaveBeenProcessed
-                | Kind::Timeout(Step::Response)
-                | Kind::Protocol
-                | Kind::RequestBody
+            ErrorKind::MayHaveBeenProcessed
+                | ErrorKind::Timeout(Step::Response)
+                | ErrorKind::Protocol
+                | ErrorKind::RequestBody
         )
     }
 

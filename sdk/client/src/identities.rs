@@ -7,7 +7,7 @@ use bowline_proof::{AccessToken, Thumbprint};
 use rustls::ClientConfig;
 
 use crate::client::HttpVersions;
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 use crate::identity::Identity;
 use crate::tls::{self, Trust};
 
@@ -136,17 +136,17 @@ impl Identities {
                 let message = format!(
                     "{needs} a certificate that expired {ago:?} ago; ask for a token with the certificate in use"
                 );
-                Err(Error::new(Kind::TokenBoundToOtherCertificate, message))
+                Err(Error::new(ErrorKind::TokenBoundToOtherCertificate, message))
             }
             Some(held) => Ok(held.clone()),
             None if set.current.identity.is_none() && set.others.is_empty() => Err(Error::new(
-                Kind::NoIdentity,
+                ErrorKind::NoIdentity,
                 format!(
                     "{needs} a client certificate, and this client has none: give the client an identity"
                 ),
             )),
             None => Err(Error::new(
-                Kind::TokenBoundToOtherCertificate,
+                ErrorKind::TokenBoundToOtherCertificate,
                 format!(
                     "{needs} a certificate that this client does not hold; ask for a token with the certificate in use"
                 ),

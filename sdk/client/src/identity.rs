@@ -12,7 +12,7 @@ use rustls::sign::{CertifiedKey, SigningKey};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 use crate::offload::OffRuntime;
 
 /// A client certificate with its private key.
@@ -30,7 +30,7 @@ impl Identity {
     /// Reads a PEM certificate chain (leaf first) and a PEM private key (PKCS#8, PKCS#1 or SEC1).
     ///
     /// # Errors
-    /// [`Kind::Configuration`], naming the file at fault, or both where the key does not fit the
+    /// [`ErrorKind::Configuration`], naming the file at fault, or both where the key does not fit the
     /// certificate.
     pub fn from_pem_files(
         certificates: impl AsRef<Path>,
@@ -61,7 +61,7 @@ impl Identity {
     /// Like [`Identity::from_pem_files`], from memory.
     ///
     /// # Errors
-    /// [`Kind::Configuration`].
+    /// [`ErrorKind::Configuration`].
     pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, Error> {
         let chain = CertificateDer::pem_slice_iter(certificates)
             .collect::<Result<Vec<_>, _>>()
@@ -74,7 +74,7 @@ impl Identity {
     /// An identity whose key is wherever `key` signs.
     ///
     /// # Errors
-    /// [`Kind::Configuration`] if the chain is empty, the key is of an unsupported kind, or does
+    /// [`ErrorKind::Configuration`] if the chain is empty, the key is of an unsupported kind, or does
     /// not fit the leaf.
     pub fn new(
         chain: Vec<CertificateDer<'static>>,
@@ -127,7 +127,7 @@ impl Identity {
     ) -> Result<Self, Error> {
         let Some(leaf) = chain.first() else {
             return Err(Error::new(
-                Kind::Configuration,
+                ErrorKind::Configuration,
                 format!("{} holds no certificate", names.certificate),
             ));
         };
@@ -175,7 +175,7 @@ fn config(
     message: impl Into<String>,
     source: impl std::error::Error + Send + Sync + 'static,
 ) -> Error {
-    Error::with_source(Kind::Configuration, message, source)
+    Error::with_source(ErrorKind::Configuration, message, source)
 }
 
 /// Named explicitly everywhere: the process-wide default belongs to the application.

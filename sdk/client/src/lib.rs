@@ -59,14 +59,14 @@ mod watch;
 pub use body::Body;
 pub use bowline_proof::dpop::{DpopKey, JwkThumbprint};
 pub use bowline_proof::{AccessToken, InvalidAccessToken, Scheme, Thumbprint};
-pub use call::{Call, Operations, PerRequestClaims};
+pub use call::{Call, Operations, RequestBoundCalls};
 pub use client::{
-    Builder, Client, Http2Only, HttpVersions, Limits, ProofForThisRequest, ProofRequired,
-    Repeatable, Timeouts, WithCertificate,
+    Builder, Client, Http2Only, HttpVersions, Limits, ProofRequired, Repeatable, RequestBoundProof,
+    Timeouts, WithCertificate,
 };
 pub use connection::{ConnectionFacts, ConnectionId, HttpVersion, Presented, TlsFacts, TlsVersion};
-pub use dpop::ProveKey;
-pub use error::{Error, Fault, Kind, Step};
+pub use dpop::DpopProofRequired;
+pub use error::{Error, ErrorKind, Fault, Step};
 pub use identity::Identity;
 pub use observe::{
     BindingUsed, Cause, CloseReason, ConnectionUse, Event, Observer, Operation, Outcome, ProofKind,
@@ -74,6 +74,6 @@ pub use observe::{
 };
 pub use origin::Origin;
 pub use proxy::Proxies;
-pub use session::{Binding, Hardening};
+pub use session::{BindingPolicy, ProofScope};
 pub use stats::{Row, Snapshot};
 pub use tls::Trust;

@@ -85,7 +85,7 @@ pub enum Event<'a> {
         /// The kind of proof it carried.
         binding: BindingUsed,
         /// Whether the proof held per-request claims (`htm`, `htu`, `jti`).
-        per_request_claims: bool,
+        request_bound: bool,
         /// How it ended.
         outcome: Outcome,
     },
@@ -178,7 +178,7 @@ labels! {
         /// It replaces an over-age proof on the same connection.
         Age = "age",
         /// A proof for this (token, connection) was sent before; the policy asks for another.
-        Hardening = "hardening",
+        Scope = "scope",
         /// The last proof of this token's source at this origin used another certificate.
         Identity = "identity",
         /// A successor token of a source that was proved at this origin before.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use http::Uri;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 
 /// An origin (RFC 6454): the unit that connections, tickets and proofs never leave (CL-6).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,7 +19,7 @@ impl Origin {
     /// The origin of an absolute `https` (or `http`) URI.
     ///
     /// # Errors
-    /// [`Kind::InvalidRequest`] if the URI has no scheme or host, another scheme, or a user-info
+    /// [`ErrorKind::InvalidRequest`] if the URI has no scheme or host, another scheme, or a user-info
     /// part.
     pub fn of(uri: &Uri) -> Result<Self, Error> {
         let https = match uri.scheme_str() {
@@ -27,23 +27,23 @@ impl Origin {
             Some("http") => false,
             Some(_) => {
                 return Err(Error::new(
-                    Kind::InvalidRequest,
+                    ErrorKind::InvalidRequest,
                     "the URI's scheme is neither https nor http",
                 ));
             }
             None => {
                 return Err(Error::new(
-                    Kind::InvalidRequest,
+                    ErrorKind::InvalidRequest,
                     "the URI is not absolute: give scheme and host",
                 ));
             }
         };
         let authority = uri
             .authority()
-            .ok_or_else(|| Error::new(Kind::InvalidRequest, "the URI has no host"))?;
+            .ok_or_else(|| Error::new(ErrorKind::InvalidRequest, "the URI has no host"))?;
         if authority.as_str().contains('@') {
             return Err(Error::new(
-                Kind::InvalidRequest,
+                ErrorKind::InvalidRequest,
                 "the URI carries user information; send credentials in Authorization",
             ));
         }
@@ -157,7 +157,7 @@ mod tests {
         ] {
             assert_eq!(
                 origin(uri).unwrap_err().kind(),
-                Kind::InvalidRequest,
+                ErrorKind::InvalidRequest,
                 "{uri}"
             );
         }

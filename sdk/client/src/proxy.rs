@@ -10,7 +10,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use crate::error::{BoxError, Error, Kind};
+use crate::error::{BoxError, Error, ErrorKind};
 use crate::origin::Origin;
 
 /// Which proxies a client goes through. Only `https` targets do.
@@ -44,7 +44,7 @@ impl Proxies {
             return match direct.call(uri).await {
                 Ok(io) => Ok(io.into_inner()),
                 Err(e) => Err(Error::with_source(
-                    Kind::Connect,
+                    ErrorKind::Connect,
                     format!("cannot connect to {origin}"),
                     e,
                 )),
@@ -55,7 +55,7 @@ impl Proxies {
             let message = format!(
                 "the proxy {address} cannot be used: only http:// proxies (CONNECT) are supported"
             );
-            return Err(Error::new(Kind::Configuration, message));
+            return Err(Error::new(ErrorKind::Configuration, message));
         }
         let mut tunnel = Tunnel::new(proxy.uri().clone(), direct);
         if let Some(credentials) = proxy.basic_auth() {
@@ -66,7 +66,7 @@ impl Proxies {
             Err(e) => {
                 let message = format!("cannot connect to {origin} through the proxy {address}");
                 Err(Error::with_source(
-                    Kind::Connect,
+                    ErrorKind::Connect,
                     message,
                     BoxError::from(e),
                 ))

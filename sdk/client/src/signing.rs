@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::bind::Memo;
 use crate::connection::ConnectionId;
-use crate::error::{Error, Kind, Step};
+use crate::error::{Error, ErrorKind, Step};
 use crate::observe::{Event, Observers, Operation};
 
 /// Counts the requests that carry one proof, and reports when the last of them lets it go (CL-3).
@@ -65,7 +65,7 @@ pub(crate) async fn signed<T>(job: JoinHandle<Result<T, Error>>) -> Result<T, Er
     match job.await {
         Ok(signed) => signed,
         Err(e) => Err(Error::with_source(
-            Kind::Signing,
+            ErrorKind::Signing,
             "signing was interrupted",
             e,
         )),

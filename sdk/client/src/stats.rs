@@ -48,7 +48,7 @@ pub struct Row {
     /// Those that carried a proof.
     pub with_proof: u64,
     /// Those whose proof held `htm`, `htu` and `jti`.
-    pub per_request_claims: u64,
+    pub request_bound: u64,
     /// Proofs signed, by kind.
     pub minted: BTreeMap<ProofKind, u64>,
     /// Proofs signed, by cause.
@@ -90,7 +90,7 @@ impl Row {
         ratio(self.refused, self.with_proof)
     }
 
-    fn finish(&mut self, binding: BindingUsed, per_request_claims: bool, outcome: Outcome) {
+    fn finish(&mut self, binding: BindingUsed, request_bound: bool, outcome: Outcome) {
         self.requests += 1;
         match outcome {
             Outcome::Answered => self.answered += 1,
@@ -98,7 +98,7 @@ impl Row {
             Outcome::MayHaveBeenProcessed => self.may_have_been_processed += 1,
         }
         self.with_proof += u64::from(binding != BindingUsed::None);
-        self.per_request_claims += u64::from(per_request_claims);
+        self.request_bound += u64::from(request_bound);
     }
 }
 
@@ -168,12 +168,10 @@ impl Observer for Stats {
             Event::RequestFinished {
                 operation,
                 binding,
-                per_request_claims,
+                request_bound,
                 outcome,
                 ..
-            } => stats.count(operation, |row| {
-                row.finish(binding, per_request_claims, outcome)
-            }),
+            } => stats.count(operation, |row| row.finish(binding, request_bound, outcome)),
         }
     }
 }

@@ -13,7 +13,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_platform_verifier::BuilderVerifierExt;
 
 use crate::client::HttpVersions;
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 use crate::identity::{Identity, provider};
 
 /// Whom to believe about servers.
@@ -36,7 +36,7 @@ impl Trust {
     /// Only the certificate authorities in a PEM file.
     ///
     /// # Errors
-    /// [`Kind::Configuration`] if the file cannot be read or holds no certificate.
+    /// [`ErrorKind::Configuration`] if the file cannot be read or holds no certificate.
     pub fn pem_file(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let roots = CertificateDer::pem_file_iter(path)
@@ -46,7 +46,7 @@ impl Trust {
                     "cannot read certificate authorities from {}",
                     path.display()
                 );
-                Error::with_source(Kind::Configuration, message, e)
+                Error::with_source(ErrorKind::Configuration, message, e)
             })?;
         Self::authorities(roots)
     }
@@ -54,7 +54,7 @@ impl Trust {
     /// Only these certificate authorities.
     ///
     /// # Errors
-    /// [`Kind::Configuration`] if there is none, or one that cannot be a trust anchor.
+    /// [`ErrorKind::Configuration`] if there is none, or one that cannot be a trust anchor.
     pub fn authorities(
         roots: impl IntoIterator<Item = CertificateDer<'static>>,
     ) -> Result<Self, Error> {
@@ -62,7 +62,7 @@ impl Trust {
         for root in roots {
             store.add(root).map_err(|e| {
                 Error::with_source(
-                    Kind::Configuration,
+                    ErrorKind::Configuration,
                     "a certificate authority cannot be used",
                     e,
                 )
@@ -70,7 +70,7 @@ impl Trust {
         }
         if store.is_empty() {
             return Err(Error::new(
-                Kind::Configuration,
+                ErrorKind::Configuration,
                 "no certificate authority was given",
             ));
         }
@@ -86,7 +86,7 @@ pub(crate) fn template(
 ) -> Result<ClientConfig, Error> {
     let bad = |e: rustls::Error| {
         Error::with_source(
-            Kind::Configuration,
+            ErrorKind::Configuration,
             "the TLS configuration cannot be made",
             e,
         )

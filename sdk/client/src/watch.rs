@@ -139,12 +139,12 @@ impl<IO> Watched<IO> {
         self.h2.as_ref().is_some_and(|h2| h2.deaf)
     }
 
-    /// What becomes of a write of `octets` octets.
-    fn wrote(&mut self, octets: usize, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    /// What becomes of a write of `bytes` bytes.
+    fn wrote(&mut self, bytes: usize, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match (self.note(result), &mut self.h2) {
             (Poll::Ready(Err(_)), Some(h2)) => {
                 h2.deaf = true;
-                Poll::Ready(Ok(octets))
+                Poll::Ready(Ok(bytes))
             }
             (result, _) => result,
         }
@@ -159,45 +159,45 @@ impl<IO> Watched<IO> {
 #[derive(Default)]
 struct Frames {
     /// A frame's header.
-    head: [u8; HEADER_OCTETS],
-    /// Octets of `head` that have come.
+    head: [u8; HEADER_BYTES],
+    /// Bytes of `head` that have come.
     have: usize,
-    /// Octets of payload still to come.
+    /// Bytes of payload still to come.
     payload: usize,
 }
 
-const HEADER_OCTETS: usize = 9;
+const HEADER_BYTES: usize = 9;
 const SETTINGS: u8 = 0x4;
 const GOAWAY: u8 = 0x7;
 const ACK: u8 = 0x1;
-const PREFACE_OCTETS: usize = 24;
+const PREFACE_BYTES: usize = 24;
 
 impl Frames {
     /// What a client sends begins with a preface (RFC 9113 §3.4): to be skipped as if it were a
     /// payload.
     fn after_preface() -> Self {
         Self {
-            have: HEADER_OCTETS,
-            payload: PREFACE_OCTETS,
+            have: HEADER_BYTES,
+            payload: PREFACE_BYTES,
             ..Self::default()
         }
     }
 
-    /// Takes the next octets, and tells kind and flags of each frame that ends in them.
-    fn take(&mut self, mut octets: &[u8], mut ended: impl FnMut(u8, u8)) {
-        while !octets.is_empty() {
-            if self.have < HEADER_OCTETS {
-                let taken = (HEADER_OCTETS - self.have).min(octets.len());
-                self.head[self.have..self.have + taken].copy_from_slice(&octets[..taken]);
+    /// Takes the next bytes, and tells kind and flags of each frame that ends in them.
+    fn take(&mut self, mut bytes: &[u8], mut ended: impl FnMut(u8, u8)) {
+        while !bytes.is_empty() {
+            if self.have < HEADER_BYTES {
+                let taken = (HEADER_BYTES - self.have).min(bytes.len());
+                self.head[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
                 self.have += taken;
-                octets = &octets[taken..];
+                bytes = &bytes[taken..];
                 let [a, b, c, ..] = self.head;
                 self.payload = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
             }
-            let skipped = self.payload.min(octets.len());
-            if self.have == HEADER_OCTETS {
+            let skipped = self.payload.min(bytes.len());
+            if self.have == HEADER_BYTES {
                 self.payload -= skipped;
-                octets = &octets[skipped..];
+                bytes = &bytes[skipped..];
                 if self.payload == 0 {
                     let [.., kind, flags, _, _, _, _] = self.head;
                     ended(kind, flags);
@@ -256,12 +256,12 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let octets = bufs.iter().map(|buf| buf.len()).sum();
+        let bytes = bufs.iter().map(|buf| buf.len()).sum();
         if self.is_deaf() {
-            return Poll::Ready(Ok(octets));
+            return Poll::Ready(Ok(bytes));
         }
         let result = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        let written = ready!(self.wrote(octets, result))?;
+        let written = ready!(self.wrote(bytes, result))?;
         let Self { h2, sight, .. } = &mut *self;
         if let Some(outgoing) = h2.as_mut().and_then(|h2| h2.outgoing.as_mut()) {
             let mut left = written;
@@ -302,14 +302,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_frame_is_seen_however_the_octets_are_cut(
+        fn every_frame_is_seen_however_the_bytes_are_cut(
             frames in prop::collection::vec((0u8..10, prop::collection::vec(any::<u8>(), 0..40)), 0..12),
             cut in 1usize..30,
         ) {
-            let octets: Vec<u8> = frames.iter().flat_map(|(kind, payload)| frame(*kind, payload)).collect();
+            let bytes: Vec<u8> = frames.iter().flat_map(|(kind, payload)| frame(*kind, payload)).collect();
             let mut watcher = Frames::default();
             let mut found = Vec::new();
-            octets.chunks(cut).for_each(|part| watcher.take(part, |kind, _| found.push(kind)));
+            bytes.chunks(cut).for_each(|part| watcher.take(part, |kind, _| found.push(kind)));
             let sent: Vec<u8> = frames.iter().map(|(kind, _)| *kind).collect();
             prop_assert_eq!(found, sent);
         }

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use bowline_client::{Client, Error, Fault, Kind, Step, Timeouts};
+use bowline_client::{Client, Error, ErrorKind, Fault, Step, Timeouts};
 use bowline_testkit::peers::{CyclingOptions, Misbehaviour, Peer};
 use bowline_testkit::pki::{LeafSpec, Pki};
 use http_body_util::BodyExt;
@@ -35,16 +35,20 @@ async fn each_misbehaviour_has_its_error() {
     let cases = [
         (
             Misbehaviour::SilentTcp,
-            Kind::Timeout(Step::TlsHandshake),
+            ErrorKind::Timeout(Step::TlsHandshake),
             false,
         ),
-        (Misbehaviour::TruncatedHandshake, Kind::TlsHandshake, false),
+        (
+            Misbehaviour::TruncatedHandshake,
+            ErrorKind::TlsHandshake,
+            false,
+        ),
         (
             Misbehaviour::SilentAfterHandshake,
-            Kind::Timeout(Step::Response),
+            ErrorKind::Timeout(Step::Response),
             true,
         ),
-        (Misbehaviour::CutMidBody, Kind::Protocol, true),
+        (Misbehaviour::CutMidBody, ErrorKind::Protocol, true),
     ];
     for (misbehaviour, kind, may_have_been_processed) in cases {
         let peer = Peer::start(&lab.pki, misbehaviour);
@@ -78,7 +82,9 @@ async fn garbage_after_the_handshake_is_never_taken_for_an_answer() {
             assert!(
                 matches!(
                     error.kind(),
-                    Kind::Protocol | Kind::MayHaveBeenProcessed | Kind::ConnectionLost
+                    ErrorKind::Protocol
+                        | ErrorKind::MayHaveBeenProcessed
+                        | ErrorKind::ConnectionLost
                 ),
                 "{alpn:?}: {error}"
             );
@@ -91,7 +97,7 @@ async fn a_server_that_goes_away_at_once_is_given_up_after_a_few_new_connections
     let lab = Lab::new();
     let peer = Peer::start(&lab.pki, Misbehaviour::Goaway { after: 0 });
     let error = call(&impatient(&lab), &peer).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::ConnectionLost, "{error}");
+    assert_eq!(error.kind(), ErrorKind::ConnectionLost, "{error}");
     assert_eq!(peer.counts().accepted, 3);
 }
 
@@ -106,7 +112,7 @@ async fn nobody_listening_is_a_connect_error_and_names_the_origin() {
     let error = fetch(&lab.client(), &url, &lab.token("a"))
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::Connect);
+    assert_eq!(error.kind(), ErrorKind::Connect);
     assert!(
         error
             .to_string()
@@ -127,7 +133,7 @@ async fn a_server_of_another_authority_is_refused() {
     let error = fetch(&lab.client(), &server.origin(), &lab.token("a"))
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::TlsHandshake, "{error}");
+    assert_eq!(error.kind(), ErrorKind::TlsHandshake, "{error}");
     assert_eq!(error.fault(), Fault::Network);
 }
 
@@ -173,7 +179,7 @@ async fn a_key_that_does_not_fit_is_refused_and_both_files_are_named() {
     std::fs::write(&key, other.key_pem()).unwrap();
     let error = bowline_client::Identity::from_pem_files(&certificate, &key).unwrap_err();
     std::fs::remove_dir_all(&dir).unwrap();
-    assert_eq!(error.kind(), Kind::Configuration);
+    assert_eq!(error.kind(), ErrorKind::Configuration);
     let message = error.to_string();
     assert!(
         message.contains("agent.pem") && message.contains("other-key.pem"),

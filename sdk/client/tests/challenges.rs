@@ -9,8 +9,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use bowline_client::bind::Refusal;
-use bowline_client::{AccessToken, Cause, Hardening};
+use bowline_client::bind::BindingRefusal;
+use bowline_client::{AccessToken, Cause, ProofScope};
 use bowline_proof::PROOF_HEADER;
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::tls::Alpn;
@@ -119,13 +119,13 @@ async fn a_thousand_requests_refused_with_one_stale_proof_cost_one_new_signature
 #[tokio::test]
 async fn a_body_is_sent_again_with_the_new_proof() {
     let lab = Lab::new();
-    for (alpn, hardening) in [
-        (Alpn::Http1, Hardening::Connection),
-        (Alpn::Http2, Hardening::Request),
+    for (alpn, proof_scope) in [
+        (Alpn::Http1, ProofScope::Connection),
+        (Alpn::Http2, ProofScope::Request),
     ] {
         let first = FirstIsStale::default();
         let server = judge(&lab, alpn, move |proof| first.accepts(proof));
-        let client = lab.builder().hardening(hardening).build().unwrap();
+        let client = lab.builder().proof_scope(proof_scope).build().unwrap();
         let response = post(&client, &server.origin(), &lab.token("a"), "the whole body")
             .await
             .unwrap();
@@ -145,7 +145,7 @@ async fn a_body_that_cannot_be_sent_again_is_not_but_the_next_request_has_the_ne
     let lab = Lab::new();
     let first = FirstIsStale::default();
     let server = judge(&lab, Alpn::Http2, move |proof| first.accepts(proof));
-    let client = lab.builder().body_copy_limit(4).build().unwrap();
+    let client = lab.builder().replay_limit(4).build().unwrap();
     let token = lab.token("a");
 
     let frame = http_body::Frame::data(Bytes::from_static(b"longer than four"));
@@ -166,14 +166,17 @@ async fn a_body_that_cannot_be_sent_again_is_not_but_the_next_request_has_the_ne
 #[tokio::test]
 async fn a_fresh_proof_refused_too_ends_the_trying_and_tells_the_clock_difference() {
     let lab = Lab::new();
-    for hardening in [Hardening::Connection, Hardening::Request] {
+    for proof_scope in [ProofScope::Connection, ProofScope::Request] {
         let server = judge(&lab, Alpn::Http2, |_| false);
-        let client = lab.builder().hardening(hardening).build().unwrap();
+        let client = lab.builder().proof_scope(proof_scope).build().unwrap();
         let (token, url) = (lab.token("a"), server.origin());
 
         let refused = fetch(&client, &url, &token).await.unwrap();
         assert_eq!(refused.status(), 401);
-        let refusal = refused.extensions().get::<Refusal>().expect("a report");
+        let refusal = refused
+            .extensions()
+            .get::<BindingRefusal>()
+            .expect("a report");
         assert_eq!(refusal.error, "invalid_proof");
         assert_eq!(refusal.certificate, Some(lab.agent.thumbprint()));
         let difference = refusal.clock_difference.expect("there was a Date");
@@ -183,10 +186,10 @@ async fn a_fresh_proof_refused_too_ends_the_trying_and_tells_the_clock_differenc
         for _ in 0..10 {
             let refused = fetch(&client, &url, &token).await.unwrap();
             assert_eq!(refused.status(), 401);
-            assert!(refused.extensions().get::<Refusal>().is_some());
+            assert!(refused.extensions().get::<BindingRefusal>().is_some());
         }
         // One proof for each request is what `Request` means; no second sendings.
-        let expected = if hardening == Hardening::Request {
+        let expected = if proof_scope == ProofScope::Request {
             12
         } else {
             2
@@ -194,9 +197,9 @@ async fn a_fresh_proof_refused_too_ends_the_trying_and_tells_the_clock_differenc
         assert_eq!(
             client.stats().totals.signatures(),
             expected,
-            "{hardening:?}"
+            "{proof_scope:?}"
         );
-        assert_eq!(server.counts().requests, 12, "{hardening:?}");
+        assert_eq!(server.counts().requests, 12, "{proof_scope:?}");
     }
 }
 
@@ -218,7 +221,7 @@ async fn another_401_is_none_of_the_bindings_business() {
     for token in [lab.token("a"), AccessToken::new("opaque").unwrap()] {
         let refused = fetch(&client, &server.origin(), &token).await.unwrap();
         assert_eq!(refused.status(), 401);
-        assert!(refused.extensions().get::<Refusal>().is_none());
+        assert!(refused.extensions().get::<BindingRefusal>().is_none());
     }
     assert_eq!(
         (server.counts().requests, client.stats().totals.signatures()),

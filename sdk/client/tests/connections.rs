@@ -4,7 +4,8 @@ mod support;
 
 use axum::Router;
 use bowline_client::{
-    Cause, CloseReason, Error, Event, Fault, Http2Only, HttpVersions, Kind, Observer, TlsVersion,
+    Cause, CloseReason, Error, ErrorKind, Event, Fault, Http2Only, HttpVersions, Observer,
+    TlsVersion,
 };
 use bowline_testkit::peers::{CyclingOptions, PlainServer};
 use bowline_testkit::tls::{Alpn, ClientAuth, TlsOptions, Versions};
@@ -261,7 +262,7 @@ async fn plaintext_is_refused_unless_it_is_loopback_and_allowed() {
     let closed_by_default = fetch(&lab.client(), "http://127.0.0.1:1/", &lab.token("a"))
         .await
         .unwrap_err();
-    assert_eq!(closed_by_default.kind(), Kind::PlaintextRefused);
+    assert_eq!(closed_by_default.kind(), ErrorKind::PlaintextRefused);
 
     let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", tcp.local_addr().unwrap());
@@ -272,11 +273,11 @@ async fn plaintext_is_refused_unless_it_is_loopback_and_allowed() {
     let remote = fetch(&client, "http://192.0.2.1/", &lab.token("a"))
         .await
         .unwrap_err();
-    assert_eq!(remote.kind(), Kind::PlaintextRefused);
+    assert_eq!(remote.kind(), ErrorKind::PlaintextRefused);
     let bound = fetch(&client, &url, &lab.token("a")).await.unwrap_err();
     assert_eq!(
         bound.kind(),
-        Kind::PlaintextRefused,
+        ErrorKind::PlaintextRefused,
         "a session-bound token has no session to be bound to: {bound}"
     );
     ok(&client, &url, &support::jwt("plain", None)).await;
@@ -322,7 +323,7 @@ async fn a_request_for_http2_only_is_never_written_to_a_connection_of_another_ve
         let error = client.send(for_http2(&url)).await.unwrap_err();
         assert_eq!(
             (error.kind(), error.fault()),
-            (Kind::HttpVersion, Fault::Peer),
+            (ErrorKind::HttpVersion, Fault::Peer),
             "{error}"
         );
         assert!(error.to_string().contains(why), "{error}");
@@ -383,15 +384,15 @@ async fn a_stream_that_is_reset_without_error_has_ended_only_if_its_request_was_
         .build()
         .unwrap();
     // More than a stream's window, so that it is never all sent.
-    for (octets, ends) in [(1 << 20, true), (10, false)] {
+    for (bytes, ends) in [(1 << 20, true), (10, false)] {
         let request = Request::post(&url)
-            .body(Full::new(Bytes::from(vec![0; octets])))
+            .body(Full::new(Bytes::from(vec![0; bytes])))
             .unwrap();
         let response = client.send(request).await.unwrap();
         let read = http_body_util::BodyExt::collect(response.into_body()).await;
         match read {
             Ok(body) => assert!(ends && body.to_bytes() == "answer"),
-            Err(e) => assert!(!ends && e.kind() == Kind::Protocol, "{e}"),
+            Err(e) => assert!(!ends && e.kind() == ErrorKind::Protocol, "{e}"),
         }
     }
     assert_eq!(client.stats().connections_opened, 1);

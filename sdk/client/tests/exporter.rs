@@ -74,7 +74,7 @@ async fn the_ekm_in_a_proof_is_what_openssl_exports() {
         let ekm = URL_SAFE_NO_PAD
             .decode(claims["ekm"].as_str().unwrap())
             .unwrap();
-        let ekm: String = ekm.iter().map(|octet| format!("{octet:02x}")).collect();
+        let ekm: String = ekm.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(ekm, exported, "{version}");
     }
     std::fs::remove_dir_all(&dir).unwrap();

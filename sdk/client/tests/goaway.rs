@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use bowline_client::{CloseReason, Kind, Limits};
+use bowline_client::{CloseReason, ErrorKind, Limits};
 use bowline_testkit::peers::{Counts, CyclingOptions, H2Wire};
 use bowline_testkit::tls::{Alpn, ClientAuth, TlsOptions};
 use bytes::Bytes;
@@ -141,7 +141,7 @@ async fn a_stream_above_goaways_last_id_is_sent_again_and_one_below_may_have_bee
     assert!(!taken_on.is_finished(), "the server may still answer it");
     drop(first);
     let error = soon(taken_on).await.unwrap().unwrap_err();
-    assert_eq!(error.kind(), Kind::MayHaveBeenProcessed, "{error}");
+    assert_eq!(error.kind(), ErrorKind::MayHaveBeenProcessed, "{error}");
     let totals = client.stats().totals;
     assert_eq!((totals.answered, totals.may_have_been_processed), (1, 1));
     assert_eq!(totals.signatures(), 2, "one for each connection");

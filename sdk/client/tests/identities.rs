@@ -1,4 +1,4 @@
-//! Several certificates (CL-8), adaptive hardening, and proofs for one chosen request.
+//! Several certificates (CL-8), adaptive proof_scope, and proofs for one chosen request.
 
 mod support;
 
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bowline_client::{
-    AccessToken, Cause, Hardening, Kind, ProofForThisRequest, ProofKind, WithCertificate,
+    AccessToken, Cause, ErrorKind, ProofKind, ProofScope, RequestBoundProof, WithCertificate,
 };
 use bowline_testkit::peers::{Cycle, CyclingOptions};
 use bowline_testkit::pki::{KeyKind, LeafSpec};
@@ -32,7 +32,11 @@ async fn a_replaced_certificate_serves_its_own_tokens_and_nothing_else() {
         let plain = jwt("plain", None);
         ok(&client, &url, &old_token).await;
         let early = fetch(&client, &url, &new_token).await.unwrap_err();
-        assert_eq!(early.kind(), Kind::TokenBoundToOtherCertificate, "{early}");
+        assert_eq!(
+            early.kind(),
+            ErrorKind::TokenBoundToOtherCertificate,
+            "{early}"
+        );
 
         client.replace_identity(identity(&next)).unwrap();
         assert_eq!(client.identity().unwrap().thumbprint(), next.thumbprint());
@@ -67,7 +71,7 @@ async fn a_request_can_ask_for_a_certificate_that_is_not_the_current_one() {
     let unknown = with(next.thumbprint()).await.unwrap_err();
     assert_eq!(
         unknown.kind(),
-        Kind::TokenBoundToOtherCertificate,
+        ErrorKind::TokenBoundToOtherCertificate,
         "{unknown}"
     );
 
@@ -141,7 +145,7 @@ async fn a_retired_certificate_is_used_until_it_expires() {
     .await;
     let token = jwt("b", Some(session_cnf(expired.thumbprint())));
     let error = fetch(&client, &server.origin(), &token).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::TokenBoundToOtherCertificate);
+    assert_eq!(error.kind(), ErrorKind::TokenBoundToOtherCertificate);
     assert!(error.to_string().contains("expired"), "{error}");
     assert_eq!(server.counts().opened, 1);
 }
@@ -164,12 +168,12 @@ async fn a_connection_takes_no_more_requests_once_its_certificate_has_expired() 
 }
 
 #[tokio::test]
-async fn adaptive_hardening_costs_at_most_two_signatures_however_many_come_at_once() {
+async fn adaptive_scope_costs_at_most_two_signatures_however_many_come_at_once() {
     let lab = Lab::new();
     let server = lab.server(CyclingOptions::default());
     let client = lab
         .builder()
-        .hardening(Hardening::Adaptive)
+        .proof_scope(ProofScope::Adaptive)
         .build()
         .unwrap();
     let (token, url) = (lab.token("a"), server.origin());
@@ -183,7 +187,7 @@ async fn adaptive_hardening_costs_at_most_two_signatures_however_many_come_at_on
 
     let crowd = lab
         .builder()
-        .hardening(Hardening::Adaptive)
+        .proof_scope(ProofScope::Adaptive)
         .build()
         .unwrap();
     join_all((0..100).map(|_| ok(&crowd, &url, &token))).await;
@@ -193,16 +197,13 @@ async fn adaptive_hardening_costs_at_most_two_signatures_however_many_come_at_on
             totals.minted,
             [(ProofKind::Connection, 1), (ProofKind::Request, 1)].into()
         );
-        assert_eq!(
-            totals.causes,
-            [(Cause::Hardening, 1), (Cause::First, 1)].into()
-        );
-        assert_eq!((totals.requests, totals.per_request_claims), (requests, 1));
+        assert_eq!(totals.causes, [(Cause::Scope, 1), (Cause::First, 1)].into());
+        assert_eq!((totals.requests, totals.request_bound), (requests, 1));
     }
 }
 
 #[tokio::test]
-async fn adaptive_hardening_gives_every_lonely_request_its_own_claims() {
+async fn adaptive_scope_gives_every_lonely_request_its_own_claims() {
     let lab = Lab::new();
     let server = lab.server(CyclingOptions {
         cycle: Cycle {
@@ -214,7 +215,7 @@ async fn adaptive_hardening_gives_every_lonely_request_its_own_claims() {
     });
     let client = lab
         .builder()
-        .hardening(Hardening::Adaptive)
+        .proof_scope(ProofScope::Adaptive)
         .build()
         .unwrap();
     for n in 1..=10 {
@@ -222,7 +223,7 @@ async fn adaptive_hardening_gives_every_lonely_request_its_own_claims() {
         server.closed(n).await;
     }
     let totals = client.stats().totals;
-    assert_eq!((totals.signatures(), totals.per_request_claims), (10, 10));
+    assert_eq!((totals.signatures(), totals.request_bound), (10, 10));
 }
 
 #[tokio::test]
@@ -234,7 +235,7 @@ async fn one_chosen_request_has_a_proof_of_its_own() {
     ok(&client, &url, &token).await;
     let request = http::Request::delete(format!("{url}/account"))
         .extension(token.clone())
-        .extension(ProofForThisRequest)
+        .extension(RequestBoundProof)
         .body(Empty::new())
         .unwrap();
     assert_eq!(text(client.send(request).await.unwrap()).await, "ok:");
@@ -244,7 +245,7 @@ async fn one_chosen_request_has_a_proof_of_its_own() {
         totals.minted,
         [(ProofKind::Connection, 1), (ProofKind::Request, 1)].into()
     );
-    assert_eq!((totals.per_request_claims, totals.reused), (1, 1));
+    assert_eq!((totals.request_bound, totals.reused), (1, 1));
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use bowline_client::{Cause, Client, CloseReason, Kind, Limits, Repeatable, Step, Timeouts};
+use bowline_client::{Cause, Client, CloseReason, ErrorKind, Limits, Repeatable, Step, Timeouts};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer, H2Wire};
 use bowline_testkit::tls::{Alpn, ClientAuth, TlsOptions};
 use bytes::Bytes;
@@ -229,7 +229,7 @@ async fn what_may_have_been_processed_is_sent_again_only_if_that_is_safe() {
             let error = result.unwrap_err();
             assert_eq!(
                 error.kind(),
-                Kind::MayHaveBeenProcessed,
+                ErrorKind::MayHaveBeenProcessed,
                 "{alpn:?} {method}: {error}"
             );
             assert_eq!(server.counts().requests, arrivals, "{alpn:?} {method}");
@@ -264,7 +264,7 @@ async fn what_may_have_been_processed_stays_so_whatever_becomes_of_its_second_se
         let error = result.unwrap_err();
         assert_eq!(
             error.kind(),
-            Kind::MayHaveBeenProcessed,
+            ErrorKind::MayHaveBeenProcessed,
             "{alpn:?}: {error}"
         );
         let totals = client.stats().totals;
@@ -360,12 +360,12 @@ async fn a_request_that_waits_too_long_for_a_connection_says_so() {
         .await
         .unwrap();
     let error = fetch(&client, &url, &token).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Timeout(Step::Pool), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Timeout(Step::Pool), "{error}");
     assert!(error.is_worth_another_try());
     drop(stream);
     // It is free again: soon, if not within this client's short patience.
     while let Err(error) = fetch(&client, &url, &token).await {
-        assert_eq!(error.kind(), Kind::Timeout(Step::Pool), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Timeout(Step::Pool), "{error}");
     }
 }
 

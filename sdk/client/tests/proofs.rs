@@ -5,8 +5,8 @@ mod support;
 use std::collections::HashMap;
 
 use bowline_client::{
-    AccessToken, Binding, Cause, Client, CloseReason, Hardening, HttpVersions, Kind, ProofKind,
-    ProofRequired,
+    AccessToken, BindingPolicy, Cause, Client, CloseReason, ErrorKind, HttpVersions, ProofKind,
+    ProofRequired, ProofScope,
 };
 use bowline_testkit::peers::{Cycle, CyclingOptions};
 use bowline_testkit::pki::KeyKind;
@@ -88,7 +88,11 @@ async fn every_kind_of_key_makes_proofs_that_the_server_takes() {
 async fn a_proof_for_each_request_is_never_used_twice() {
     let lab = Lab::new();
     let server = lab.server(CyclingOptions::default());
-    let client = lab.builder().hardening(Hardening::Request).build().unwrap();
+    let client = lab
+        .builder()
+        .proof_scope(ProofScope::Request)
+        .build()
+        .unwrap();
     let (token, url) = (
         lab.token("a"),
         format!("{}/some/path?query=1", server.origin()),
@@ -100,9 +104,9 @@ async fn a_proof_for_each_request_is_never_used_twice() {
     assert_eq!(totals.minted, [(ProofKind::Request, 20)].into());
     assert_eq!(
         totals.causes,
-        [(Cause::First, 1), (Cause::Hardening, 19)].into()
+        [(Cause::First, 1), (Cause::Scope, 19)].into()
     );
-    assert_eq!((totals.per_request_claims, totals.reused), (20, 0));
+    assert_eq!((totals.request_bound, totals.reused), (20, 0));
     assert_eq!(lab.record.proofs().len(), 20);
 }
 
@@ -115,7 +119,11 @@ async fn a_connection_whose_server_can_remember_no_more_is_left_in_time() {
             ..CyclingOptions::default()
         };
         let server = lab.server_with(options, |layer| layer.jti_quota(40));
-        let client = lab.builder().hardening(Hardening::Request).build().unwrap();
+        let client = lab
+            .builder()
+            .proof_scope(ProofScope::Request)
+            .build()
+            .unwrap();
         for _ in 0..200 {
             ok(&client, &server.origin(), &lab.token("a")).await;
         }
@@ -206,7 +214,9 @@ async fn proofs_stay_on_their_connections_while_connections_are_cut_under_load()
                     Err(e) => assert!(
                         matches!(
                             e.kind(),
-                            Kind::MayHaveBeenProcessed | Kind::ConnectionLost | Kind::TlsHandshake
+                            ErrorKind::MayHaveBeenProcessed
+                                | ErrorKind::ConnectionLost
+                                | ErrorKind::TlsHandshake
                         ),
                         "{e:?}"
                     ),
@@ -237,7 +247,11 @@ async fn a_token_that_demands_nothing_goes_as_a_bearer_token_unless_a_proof_is_r
         (0, 1)
     );
 
-    let require = lab.builder().binding(Binding::Require).build().unwrap();
+    let require = lab
+        .builder()
+        .binding(BindingPolicy::Require)
+        .build()
+        .unwrap();
     ok(&require, &server.origin(), &token).await;
     assert_eq!(require.stats().totals.with_proof, 1);
 }
@@ -330,7 +344,7 @@ async fn a_proof_is_required_of_a_token_only_and_not_given_up_where_it_cannot_be
     );
     let token = AccessToken::new("opaque-token").unwrap();
     let refused = proved(&client, &server.origin(), Some(&token)).await;
-    assert_eq!(refused, Err(Kind::ClientCertificateNotRequested));
+    assert_eq!(refused, Err(ErrorKind::ClientCertificateNotRequested));
     assert_eq!(
         server.counts().requests,
         1,
@@ -339,7 +353,11 @@ async fn a_proof_is_required_of_a_token_only_and_not_given_up_where_it_cannot_be
 }
 
 /// A GET whose token, if it has one, is to be proved from the first.
-async fn proved(client: &Client, url: &str, token: Option<&AccessToken>) -> Result<String, Kind> {
+async fn proved(
+    client: &Client,
+    url: &str,
+    token: Option<&AccessToken>,
+) -> Result<String, ErrorKind> {
     let mut request = http::Request::get(url).extension(ProofRequired);
     if let Some(token) = token {
         request = request.extension(token.clone());
@@ -358,25 +376,25 @@ async fn tokens_that_cannot_be_proved_are_not_sent() {
     let cases = [
         (
             serde_json::json!({"x5t#S256": mine, "tls_exp": "EXPORTER-other"}),
-            Kind::InvalidToken,
+            ErrorKind::InvalidToken,
         ),
         (
             serde_json::json!({"x5t#S256": mine, "tls_exp": label, "jkt": "x"}),
-            Kind::InvalidToken,
+            ErrorKind::InvalidToken,
         ),
         (
             serde_json::json!({"x5t#S256": "short", "tls_exp": label}),
-            Kind::InvalidToken,
+            ErrorKind::InvalidToken,
         ),
-        (serde_json::json!("no object"), Kind::InvalidToken),
+        (serde_json::json!("no object"), ErrorKind::InvalidToken),
         (
             serde_json::json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}),
-            Kind::UnsupportedBinding,
+            ErrorKind::UnsupportedBinding,
         ),
-        (session_cnf(other), Kind::TokenBoundToOtherCertificate),
+        (session_cnf(other), ErrorKind::TokenBoundToOtherCertificate),
         (
             serde_json::json!({"x5t#S256": other.to_string()}),
-            Kind::TokenBoundToOtherCertificate,
+            ErrorKind::TokenBoundToOtherCertificate,
         ),
     ];
     let client = lab.client();
@@ -409,7 +427,11 @@ async fn a_server_that_asks_for_no_certificate_gets_no_session_bound_token() {
         let error = fetch(&client, &server.origin(), &lab.token("a"))
             .await
             .unwrap_err();
-        assert_eq!(error.kind(), Kind::ClientCertificateNotRequested, "{error}");
+        assert_eq!(
+            error.kind(),
+            ErrorKind::ClientCertificateNotRequested,
+            "{error}"
+        );
         ok(&client, &server.origin(), &jwt("plain", None)).await;
         server.closed(n).await;
     }
@@ -435,7 +457,7 @@ async fn a_client_without_an_identity_says_so() {
     let error = fetch(&client, &server.origin(), &lab.token("a"))
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::NoIdentity, "{error}");
+    assert_eq!(error.kind(), ErrorKind::NoIdentity, "{error}");
     assert_eq!(server.counts().requests, 0);
 }
 
@@ -475,7 +497,7 @@ async fn a_callers_own_proof_header_is_an_error() {
         .body(http_body_util::Empty::new())
         .unwrap();
     let error = lab.client().send(request).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::InvalidRequest);
+    assert_eq!(error.kind(), ErrorKind::InvalidRequest);
     assert!(!error.to_string().contains("mine"));
     assert_eq!(server.counts().requests, 0);
 }

@@ -5,7 +5,7 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bowline_client::{Kind, Proxies};
+use bowline_client::{ErrorKind, Proxies};
 use bowline_testkit::peers::CyclingOptions;
 use support::{Lab, fetch, ok};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
@@ -102,7 +102,7 @@ async fn a_proxy_that_refuses_is_named_without_its_credentials() {
     let error = fetch(&client, &server.origin(), &lab.token("a"))
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::Connect);
+    assert_eq!(error.kind(), ErrorKind::Connect);
     let message = error.to_string();
     assert!(
         message.contains("through the proxy 127.0.0.1:") && !message.contains("secret-word"),

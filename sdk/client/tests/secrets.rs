@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use bowline_client::{AccessToken, Hardening, HttpVersions, Observer};
+use bowline_client::{AccessToken, HttpVersions, Observer, ProofScope};
 use bowline_testkit::peers::{Cycle, CyclingOptions, Misbehaviour, Peer};
 use bowline_testkit::pki::KeyKind;
 use futures_util::future::join_all;
@@ -24,7 +24,7 @@ async fn no_secret_is_logged() {
     let log = log.text();
     assert!(
         log.len() > 100_000,
-        "only {} octets were logged: nothing was shown",
+        "only {} bytes were logged: nothing was shown",
         log.len()
     );
     for part in ["rustls", "h2::", "hyper", "bowline_server", "event"] {
@@ -45,7 +45,7 @@ async fn exercise(lab: &Lab, log: &Log) -> Vec<AccessToken> {
         tokens[tokens.len() - 1].clone()
     };
     for http in [HttpVersions::Http1, HttpVersions::Http2] {
-        for hardening in [Hardening::Connection, Hardening::Request] {
+        for proof_scope in [ProofScope::Connection, ProofScope::Request] {
             let server = lab.server(CyclingOptions {
                 cycle: Cycle {
                     max_responses: Some(4),
@@ -57,7 +57,7 @@ async fn exercise(lab: &Lab, log: &Log) -> Vec<AccessToken> {
             let builder = lab
                 .builder()
                 .http_versions(http)
-                .hardening(hardening)
+                .proof_scope(proof_scope)
                 .observer(observer);
             let client = builder.build().unwrap();
             let url = format!("{}/some/path", server.origin());
@@ -119,16 +119,16 @@ fn secrets(tokens: &[AccessToken], proofs: &[String]) -> Vec<(&'static str, Stri
         let payload = URL_SAFE_NO_PAD.decode(parts[1]).unwrap();
         let claims: serde_json::Value = serde_json::from_slice(&payload).unwrap();
         let ekm = claims["ekm"].as_str().unwrap();
-        let octets = URL_SAFE_NO_PAD.decode(ekm).unwrap();
-        assert_eq!(octets.len(), 32);
+        let bytes = URL_SAFE_NO_PAD.decode(ekm).unwrap();
+        assert_eq!(bytes.len(), 32);
         secrets.push(("an exporter value", ekm.to_owned()));
-        secrets.push(("an exporter value", STANDARD.encode(&octets)));
-        secrets.push(("an exporter value", hex(&octets)));
-        secrets.push(("an exporter value", format!("{octets:?}")));
+        secrets.push(("an exporter value", STANDARD.encode(&bytes)));
+        secrets.push(("an exporter value", hex(&bytes)));
+        secrets.push(("an exporter value", format!("{bytes:?}")));
     }
     secrets
 }
 
-fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

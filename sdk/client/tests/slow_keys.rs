@@ -6,7 +6,7 @@ mod support;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bowline_client::{Client, Identity, Kind, Step, Timeouts};
+use bowline_client::{Client, ErrorKind, Identity, Step, Timeouts};
 use bowline_testkit::peers::CyclingOptions;
 use rustls::sign::{Signer, SigningKey};
 use rustls::{SignatureAlgorithm, SignatureScheme};
@@ -83,7 +83,7 @@ async fn a_key_that_does_not_sign_in_time_is_an_error_that_says_so_and_not_the_e
     ok(&client, &url, &lab.token("a")).await;
     door.close(true);
     let error = fetch(&client, &url, &lab.token("b")).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Timeout(Step::Sign), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Timeout(Step::Sign), "{error}");
     assert!(!error.may_have_been_processed());
     door.close(false);
     // The signature that came too late is not lost.
@@ -139,7 +139,7 @@ async fn a_key_that_panics_fails_its_requests_and_not_the_later_ones() {
     ok(&client, &url, &lab.token("a")).await;
     *breaks.lock().unwrap() = true;
     let error = fetch(&client, &url, &lab.token("b")).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Signing, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Signing, "{error}");
     ok(&client, &url, &lab.token("b")).await;
     // And the same in a handshake.
     let other = lab.server(CyclingOptions::default());
@@ -147,6 +147,6 @@ async fn a_key_that_panics_fails_its_requests_and_not_the_later_ones() {
     let error = fetch(&client, &other.origin(), &lab.token("a"))
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::TlsHandshake, "{error}");
+    assert_eq!(error.kind(), ErrorKind::TlsHandshake, "{error}");
     ok(&client, &other.origin(), &lab.token("a")).await;
 }

@@ -1,13 +1,13 @@
 //! Which proofs are for one request only: MCP's part of it.
 //!
-//! [`PerRequestClaims`] chooses; here stands what a message is applied to, and what a server has
+//! [`RequestBoundCalls`] chooses; here stands what a message is applied to, and what a server has
 //! said about its tools.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bowline_client::{Call, PerRequestClaims};
+use bowline_client::{Call, RequestBoundCalls};
 use http::Extensions;
 use rmcp::model::{ClientJsonRpcMessage, ClientRequest};
 use serde::Deserialize;
@@ -16,14 +16,14 @@ use crate::operation;
 
 /// Tools remembered as harmless, of all servers together. What finds no room is taken for
 /// destructive.
-const MOST_TOOLS: usize = 4096;
-/// In octets. A tool of a longer name is taken for destructive.
-const LONGEST_NAME: usize = 256;
+const MAX_TOOLS: usize = 4096;
+/// In bytes. A tool of a longer name is taken for destructive.
+const MAX_NAME: usize = 256;
 
 /// A policy, and what it has to know about tools. Clones share both.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Claims {
-    policy: Arc<PerRequestClaims>,
+    policy: Arc<RequestBoundCalls>,
     harmless: Arc<Mutex<HashSet<Named>>>,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Claims {
 type Named = (Arc<str>, Box<str>);
 
 impl Claims {
-    pub(crate) fn new(policy: PerRequestClaims) -> Self {
+    pub(crate) fn new(policy: RequestBoundCalls) -> Self {
         Self {
             policy: Arc::new(policy),
             harmless: Arc::default(),
@@ -78,9 +78,9 @@ impl Claims {
         let mut harmless = self.harmless.lock().unwrap_or_else(PoisonError::into_inner);
         for Tool { name, annotations } in result.tools {
             let tool: Named = (endpoint.clone(), Box::from(&*name));
-            if annotations.may_destroy() || name.len() > LONGEST_NAME {
+            if annotations.may_destroy() || name.len() > MAX_NAME {
                 harmless.remove(&tool);
-            } else if harmless.len() < MOST_TOOLS {
+            } else if harmless.len() < MAX_TOOLS {
                 harmless.insert(tool);
             }
         }
@@ -154,7 +154,7 @@ impl Annotations {
 
 #[cfg(test)]
 mod tests {
-    use bowline_client::ProofForThisRequest;
+    use bowline_client::RequestBoundProof;
     use serde_json::{Value, json};
 
     use super::*;
@@ -165,7 +165,7 @@ mod tests {
         );
         let mut extensions = Extensions::new();
         claims.mark(&endpoint.into(), &message.unwrap(), &mut extensions);
-        extensions.get::<ProofForThisRequest>().is_some()
+        extensions.get::<RequestBoundProof>().is_some()
     }
 
     fn list(claims: &Claims, endpoint: &str, tools: Value) {
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn a_tool_a_prompt_and_a_resource_are_what_a_request_is_applied_to() {
         let claims = Claims::new(
-            PerRequestClaims::none()
+            RequestBoundCalls::none()
                 .for_target("tools/call", "delete")
                 .for_target("resources/read", "file:///x")
                 .for_target("prompts/get", "p"),
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_tool_is_destructive_unless_it_was_last_listed_as_harmless_by_this_very_server() {
-        let claims = Claims::new(PerRequestClaims::none().for_destructive());
+        let claims = Claims::new(RequestBoundCalls::none().for_destructive());
         let call = |endpoint, name: &str| {
             is_marked(&claims, endpoint, "tools/call", json!({ "name": name }))
         };
@@ -210,7 +210,7 @@ mod tests {
                 { "name": "reads", "annotations": { "readOnlyHint": true } },
                 { "name": "reads-whatever-else", "annotations": { "readOnlyHint": true, "destructiveHint": true } },
                 { "name": "adds", "annotations": { "readOnlyHint": false, "destructiveHint": false } },
-                { "name": "n".repeat(LONGEST_NAME + 1), "annotations": { "readOnlyHint": true } },
+                { "name": "n".repeat(MAX_NAME + 1), "annotations": { "readOnlyHint": true } },
             ]),
         );
         for (name, destructive) in [
@@ -224,7 +224,7 @@ mod tests {
             assert_eq!(call("a", name), destructive, "{name}");
             assert!(call("b", name), "{name} of another server");
         }
-        assert!(call("a", &"n".repeat(LONGEST_NAME + 1)));
+        assert!(call("a", &"n".repeat(MAX_NAME + 1)));
         list(&claims, "a", json!([{ "name": "reads" }]));
         assert!(call("a", "reads"), "listed again, as something else");
         assert!(!call("a", "adds"), "not in this page");
@@ -232,23 +232,23 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded_and_the_rest_is_destructive() {
-        let claims = Claims::new(PerRequestClaims::none().for_destructive());
-        let tools: Vec<_> = (0..2 * MOST_TOOLS)
+        let claims = Claims::new(RequestBoundCalls::none().for_destructive());
+        let tools: Vec<_> = (0..2 * MAX_TOOLS)
             .map(|n| json!({ "name": n.to_string(), "annotations": { "readOnlyHint": true } }))
             .collect();
         list(&claims, "a", tools.into());
-        assert_eq!(claims.harmless.lock().unwrap().len(), MOST_TOOLS);
+        assert_eq!(claims.harmless.lock().unwrap().len(), MAX_TOOLS);
         assert!(is_marked(
             &claims,
             "a",
             "tools/call",
-            json!({ "name": (2 * MOST_TOOLS - 1).to_string() })
+            json!({ "name": (2 * MAX_TOOLS - 1).to_string() })
         ));
     }
 
     #[test]
     fn nonsense_teaches_nothing() {
-        let claims = Claims::new(PerRequestClaims::none().for_destructive());
+        let claims = Claims::new(RequestBoundCalls::none().for_destructive());
         for nonsense in [
             "",
             "{}",

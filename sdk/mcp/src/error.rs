@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowline_adapter::lines::LinesError;
-use bowline_client::bind::Refusal;
+use bowline_client::bind::BindingRefusal;
 use bowline_client::{Fault, InvalidAccessToken};
+use bowline_transport::lines::LinesError;
 use http::StatusCode;
 use http::uri::InvalidUri;
 
@@ -20,9 +20,9 @@ pub struct Error(Arc<Cause>);
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum ErrorKind {
     /// The HTTP client could not carry the exchange out: see [`Error::client`].
-    Client(bowline_client::Kind),
+    Client(bowline_client::ErrorKind),
     /// The endpoint's URI cannot be parsed.
     InvalidEndpoint,
     /// rmcp's `auth_header` is no access token.
@@ -30,7 +30,7 @@ pub enum Kind {
     /// Both rmcp's configuration and the transport give an access token.
     TwoTokens,
     /// The token source has no access token to send: see [`Error::token`].
-    Token(bowline_token::Kind),
+    Token(bowline_token::ErrorKind),
     /// A session id or event id, both of which the server chose, cannot stand in a header field: it
     /// has control characters, or more than 8 KiB.
     InvalidId,
@@ -50,7 +50,7 @@ pub enum Kind {
     Unauthorized,
     /// Legacy HTTP+SSE: the answer to the GET is no event stream.
     NoEventStream,
-    /// Legacy HTTP+SSE: the event stream holds octets that are not UTF-8.
+    /// Legacy HTTP+SSE: the event stream holds bytes that are not UTF-8.
     InvalidUtf8,
     /// Legacy HTTP+SSE: the event stream ended, said nothing for too long, or did not begin in
     /// time.
@@ -97,7 +97,7 @@ pub(crate) enum Cause {
     )]
     InvalidId(&'static str),
     #[error("{}", binding_refused(.0))]
-    BindingRefused(Refusal),
+    BindingRefused(BindingRefusal),
     #[error(
         "the server answers {0}, and no proof that it takes could be made: check that the client has a certificate and \
          key, and that nothing on the way terminates TLS"
@@ -113,7 +113,7 @@ pub(crate) enum Cause {
     #[error("the server answered HTTP {0}")]
     Status(StatusCode),
     #[error(
-        "the server sent an event of more than {limit} octets; raise rmcp's max_sse_event_size if it may"
+        "the server sent an event of more than {limit} bytes; raise rmcp's max_sse_event_size if it may"
     )]
     EventTooLong { limit: usize },
     #[error("the endpoint of the event stream cannot be used: {0}")]
@@ -133,7 +133,7 @@ pub(crate) enum Cause {
         "the answer to the GET is no event stream but {0:?}: is this the URL of a server's legacy HTTP+SSE transport?"
     )]
     NoEventStream(String),
-    #[error("the event stream holds octets that are not UTF-8")]
+    #[error("the event stream holds bytes that are not UTF-8")]
     InvalidUtf8,
     #[error("the server ended the event stream")]
     StreamEnded,
@@ -172,7 +172,7 @@ pub(crate) enum Cause {
     #[error("the transport's task has failed: {0}")]
     Panicked(String),
     #[cfg(feature = "auth")]
-    #[error("the answer to an OAuth request has more than {limit} octets; no honest one has")]
+    #[error("the answer to an OAuth request has more than {limit} bytes; no honest one has")]
     AnswerTooLong { limit: usize },
     #[cfg(feature = "auth")]
     #[error("an OAuth request was not answered within {0:?}")]
@@ -181,36 +181,36 @@ pub(crate) enum Cause {
 
 impl Error {
     /// What went wrong.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ErrorKind {
         match &*self.0 {
-            Cause::Client(e) => Kind::Client(e.kind()),
-            Cause::Token(e) => Kind::Token(e.kind()),
-            Cause::InvalidEndpoint(_) => Kind::InvalidEndpoint,
-            Cause::InvalidToken(_) => Kind::InvalidToken,
-            Cause::TwoTokens => Kind::TwoTokens,
-            Cause::InvalidId(_) => Kind::InvalidId,
-            Cause::BindingRefused(_) | Cause::BindingUnmet(_) => Kind::BindingRefused,
-            Cause::Redirect { .. } | Cause::Redirects(_) => Kind::Redirect,
-            Cause::Status(status) => Kind::Status(*status),
-            Cause::EventTooLong { .. } => Kind::EventTooLong,
-            Cause::UnusableEndpoint(_) => Kind::InvalidEndpoint,
-            Cause::EndpointElsewhere { .. } => Kind::EndpointElsewhere,
-            Cause::Unauthorized(_) => Kind::Unauthorized,
-            Cause::Refused { status, .. } => Kind::Status(*status),
-            Cause::NoEventStream(_) => Kind::NoEventStream,
-            Cause::InvalidUtf8 => Kind::InvalidUtf8,
-            Cause::StreamEnded | Cause::SilentStream(_) | Cause::SlowStream(_) => Kind::Stream,
-            Cause::SlowAnswer(_) => Kind::Timeout,
-            Cause::StreamBroke(_) => Kind::StreamBroke,
-            Cause::Flood(_) => Kind::Flood,
-            Cause::InitializeRefused(_) | Cause::AnotherVersion => Kind::NotBegunAgain,
-            Cause::GaveUp { .. } => Kind::GaveUp,
-            Cause::Unwritable(_) => Kind::Unwritable,
-            Cause::Closed | Cause::Panicked(_) => Kind::Closed,
+            Cause::Client(e) => ErrorKind::Client(e.kind()),
+            Cause::Token(e) => ErrorKind::Token(e.kind()),
+            Cause::InvalidEndpoint(_) => ErrorKind::InvalidEndpoint,
+            Cause::InvalidToken(_) => ErrorKind::InvalidToken,
+            Cause::TwoTokens => ErrorKind::TwoTokens,
+            Cause::InvalidId(_) => ErrorKind::InvalidId,
+            Cause::BindingRefused(_) | Cause::BindingUnmet(_) => ErrorKind::BindingRefused,
+            Cause::Redirect { .. } | Cause::Redirects(_) => ErrorKind::Redirect,
+            Cause::Status(status) => ErrorKind::Status(*status),
+            Cause::EventTooLong { .. } => ErrorKind::EventTooLong,
+            Cause::UnusableEndpoint(_) => ErrorKind::InvalidEndpoint,
+            Cause::EndpointElsewhere { .. } => ErrorKind::EndpointElsewhere,
+            Cause::Unauthorized(_) => ErrorKind::Unauthorized,
+            Cause::Refused { status, .. } => ErrorKind::Status(*status),
+            Cause::NoEventStream(_) => ErrorKind::NoEventStream,
+            Cause::InvalidUtf8 => ErrorKind::InvalidUtf8,
+            Cause::StreamEnded | Cause::SilentStream(_) | Cause::SlowStream(_) => ErrorKind::Stream,
+            Cause::SlowAnswer(_) => ErrorKind::Timeout,
+            Cause::StreamBroke(_) => ErrorKind::StreamBroke,
+            Cause::Flood(_) => ErrorKind::Flood,
+            Cause::InitializeRefused(_) | Cause::AnotherVersion => ErrorKind::NotBegunAgain,
+            Cause::GaveUp { .. } => ErrorKind::GaveUp,
+            Cause::Unwritable(_) => ErrorKind::Unwritable,
+            Cause::Closed | Cause::Panicked(_) => ErrorKind::Closed,
             #[cfg(feature = "auth")]
-            Cause::AnswerTooLong { .. } => Kind::AnswerTooLong,
+            Cause::AnswerTooLong { .. } => ErrorKind::AnswerTooLong,
             #[cfg(feature = "auth")]
-            Cause::TimedOut(_) => Kind::TimedOut,
+            Cause::TimedOut(_) => ErrorKind::TimedOut,
         }
     }
 
@@ -346,7 +346,7 @@ impl From<bowline_token::Error> for Error {
         // The request's own failure, with a token in it, is the client's.
         match error
             .client()
-            .filter(|_| error.kind() == bowline_token::Kind::Request)
+            .filter(|_| error.kind() == bowline_token::ErrorKind::Request)
         {
             Some(e) => Cause::Client(e.clone()).into(),
             None => Cause::Token(error).into(),
@@ -354,7 +354,7 @@ impl From<bowline_token::Error> for Error {
     }
 }
 
-fn binding_refused(refusal: &Refusal) -> String {
+fn binding_refused(refusal: &BindingRefusal) -> String {
     let certificate = match &refusal.certificate {
         Some(certificate) => format!(" made with certificate {certificate}"),
         None => String::new(),
@@ -367,7 +367,7 @@ fn binding_refused(refusal: &Refusal) -> String {
     format!(
         "the server refused a fresh session-binding proof{certificate} with {error}: check that nothing on the way \
          terminates TLS, that the token's cnf names this certificate, and whether the server wants proofs for single calls \
-         (StreamableHttp::per_request_claims){clock}"
+         (StreamableHttp::request_bound_calls){clock}"
     )
 }
 

@@ -40,12 +40,12 @@
 //!
 //! ```no_run
 //! # fn example(client: bowline_client::Client, source: bowline_token::OAuth) {
-//! use bowline_client::PerRequestClaims;
+//! use bowline_client::RequestBoundCalls;
 //! use bowline_mcp::StreamableHttp;
 //!
 //! let transport = StreamableHttp::new(client)
 //!     .source(source)
-//!     .per_request_claims(PerRequestClaims::none().for_target("tools/call", "transfer").for_destructive())
+//!     .request_bound_calls(RequestBoundCalls::none().for_target("tools/call", "transfer").for_destructive())
 //!     .transport("https://mcp.example.com/mcp");
 //! # let _ = transport; }
 //! ```
@@ -65,7 +65,7 @@ mod oauth;
 pub mod operation;
 mod streamable_http;
 
-pub use error::{Error, Kind};
+pub use error::{Error, ErrorKind};
 pub use legacy_sse::{CONNECTION_CLOSED, LegacySse, LegacySseWorker};
 #[cfg(feature = "auth")]
 pub use oauth::OAuthHttp;

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use bowline_adapter::head::{MOST_REDIRECTS, onward};
 use bowline_client::Client;
+use bowline_transport::head::{MAX_REDIRECTS, onward};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -43,7 +43,7 @@ impl OAuthHttp {
         mut request: Request<Full<Bytes>>,
         follows: bool,
     ) -> Result<Response<Vec<u8>>, Error> {
-        for _ in 0..=MOST_REDIRECTS {
+        for _ in 0..=MAX_REDIRECTS {
             let response = self.0.send(request.clone()).await?;
             let (head, body) = response.into_parts();
             match onward(request.uri(), &head).filter(|_| follows) {
@@ -54,7 +54,7 @@ impl OAuthHttp {
                 None => return Ok(Response::from_parts(head, whole(body).await?)),
             }
         }
-        Err(Cause::Redirects(MOST_REDIRECTS).into())
+        Err(Cause::Redirects(MAX_REDIRECTS).into())
     }
 }
 

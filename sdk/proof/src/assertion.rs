@@ -105,7 +105,7 @@ impl AssertionKey {
             kid: self.kid.as_deref(),
         };
         let mut jti = [0; 16];
-        // Only a broken system lacks random octets; to go on with a fixed `jti` would be worse.
+        // Only a broken system lacks random bytes; to go on with a fixed `jti` would be worse.
         rand::fill(&mut jti).expect("the system's random source");
         let issued_at = claims.issued_at.as_secs();
         let payload = Payload {

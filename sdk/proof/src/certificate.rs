@@ -73,9 +73,9 @@ impl PublicKey {
     }
 
     pub(crate) fn parse(spki: &SubjectPublicKeyInfo<'_>) -> Result<Self, KeyErrorKind> {
-        let octets = &spki.subject_public_key.data;
+        let bytes = &spki.subject_public_key.data;
         let parsed = |algorithm: &'static dyn VerificationAlgorithm| {
-            ParsedPublicKey::new(algorithm, octets).map_err(|_| KeyErrorKind::BadCertificate)
+            ParsedPublicKey::new(algorithm, bytes).map_err(|_| KeyErrorKind::BadCertificate)
         };
         let kind = &spki.algorithm.algorithm;
         if *kind == OID_SIG_ED25519 {
@@ -132,7 +132,7 @@ impl PublicKey {
 
 /// 2048 bits at least (PR-2); 8192 at most, which is what aws-lc verifies.
 pub(crate) fn check_rsa_size(modulus: &[u8]) -> Result<(), KeyErrorKind> {
-    let leading_zeros = modulus.iter().take_while(|&&octet| octet == 0).count();
+    let leading_zeros = modulus.iter().take_while(|&&byte| byte == 0).count();
     let modulus = &modulus[leading_zeros..];
     let bits = modulus.len() * 8
         - modulus

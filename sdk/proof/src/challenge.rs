@@ -6,7 +6,7 @@ use http_auth::parser::ChallengeParser;
 use crate::{Algorithm, Scheme};
 
 /// Longer field values are skipped unread.
-const MAX_FIELD_OCTETS: usize = 8 * 1024;
+const MAX_FIELD_BYTES: usize = 8 * 1024;
 
 /// Further challenges are left out.
 const MAX_CHALLENGES: usize = 32;
@@ -29,7 +29,7 @@ pub fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
     headers
         .get_all(WWW_AUTHENTICATE)
         .iter()
-        .filter(|value| value.len() <= MAX_FIELD_OCTETS)
+        .filter(|value| value.len() <= MAX_FIELD_BYTES)
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| ChallengeParser::new(value).map_while(Result::ok))
         .take(MAX_CHALLENGES)

@@ -1,9 +1,9 @@
 //! TLS carries ECDSA signatures as DER, JWS as fixed-width `r‖s` (RFC 7518 §3.4, PR-4).
 
-/// Turns `SEQUENCE { INTEGER r, INTEGER s }` into `r‖s`, each left-padded to `width` octets.
+/// Turns `SEQUENCE { INTEGER r, INTEGER s }` into `r‖s`, each left-padded to `width` bytes.
 ///
 /// `None` for anything but strict DER of two positive integers that fit. The sequence of a P-384
-/// signature has at most 102 octets of content, so only the short form of lengths is right.
+/// signature has at most 102 bytes of content, so only the short form of lengths is right.
 pub(crate) fn fixed_width(der: &[u8], width: usize) -> Option<Vec<u8>> {
     let (sequence, rest) = element(0x30, der)?;
     let (r, after_r) = element(0x02, sequence)?;
@@ -48,7 +48,7 @@ mod tests {
     const WIDTH: usize = 32;
 
     #[test]
-    fn short_integers_are_padded_and_sign_octets_dropped() {
+    fn short_integers_are_padded_and_sign_bytes_dropped() {
         let signature = fixed_width(&sequence(&[integer(&[1]), integer(&[0, 0xFF])]), 2);
         assert_eq!(signature.unwrap(), [0, 1, 0, 0xFF]);
     }
@@ -94,30 +94,30 @@ mod tests {
 
         /// What is taken is the one DER spelling of what comes out.
         #[test]
-        fn any_octets_that_are_taken_are_der(octets in vec(any::<u8>(), 0..12)) {
-            if let Some(signature) = fixed_width(&octets, 4) {
+        fn any_bytes_that_are_taken_are_der(bytes in vec(any::<u8>(), 0..12)) {
+            if let Some(signature) = fixed_width(&bytes, 4) {
                 let (r, s) = signature.split_at(4);
-                prop_assert_eq!(octets, sequence(&[positive(r), positive(s)]));
+                prop_assert_eq!(bytes, sequence(&[positive(r), positive(s)]));
             }
         }
     }
 
-    /// Up to 32 octets, often with leading zeros, never zero.
+    /// Up to 32 bytes, often with leading zeros, never zero.
     fn magnitude() -> impl Strategy<Value = Vec<u8>> {
-        (0..WIDTH, vec(any::<u8>(), WIDTH)).prop_map(|(zeros, mut octets)| {
-            octets[..zeros].fill(0);
-            octets[WIDTH - 1] |= 1;
-            octets
+        (0..WIDTH, vec(any::<u8>(), WIDTH)).prop_map(|(zeros, mut bytes)| {
+            bytes[..zeros].fill(0);
+            bytes[WIDTH - 1] |= 1;
+            bytes
         })
     }
 
-    fn padded(octets: &[u8]) -> Vec<u8> {
-        [&vec![0; WIDTH - octets.len()], octets].concat()
+    fn padded(bytes: &[u8]) -> Vec<u8> {
+        [&vec![0; WIDTH - bytes.len()], bytes].concat()
     }
 
-    fn positive(octets: &[u8]) -> Vec<u8> {
-        let first = octets.iter().position(|&octet| octet != 0).unwrap();
-        let magnitude = &octets[first..];
+    fn positive(bytes: &[u8]) -> Vec<u8> {
+        let first = bytes.iter().position(|&byte| byte != 0).unwrap();
+        let magnitude = &bytes[first..];
         match magnitude[0] {
             0x80.. => integer(&[&[0], magnitude].concat()),
             _ => integer(magnitude),

@@ -1,4 +1,4 @@
-//! base64url and JSON, both read strictly: one octet sequence has one accepted spelling.
+//! base64url and JSON, both read strictly: one byte sequence has one accepted spelling.
 
 use std::{fmt, marker::PhantomData};
 
@@ -9,8 +9,8 @@ use serde::{
 };
 use zeroize::Zeroizing;
 
-pub(crate) fn base64url(octets: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(octets)
+pub(crate) fn base64url(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// Without padding, and with zero trailing bits (RFC 7515 §2, RFC 4648 §3.5).
@@ -18,16 +18,16 @@ pub(crate) fn from_base64url(text: impl AsRef<[u8]>) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }
 
-/// Exactly 32 octets, that is 43 characters: a SHA-256 hash or an exporter value.
-pub(crate) fn octets32(text: &str) -> Option<Zeroizing<[u8; 32]>> {
-    // `decode_slice` asks for an estimate's worth of room, one octet more than the value has.
+/// Exactly 32 bytes, that is 43 characters: a SHA-256 hash or an exporter value.
+pub(crate) fn bytes32(text: &str) -> Option<Zeroizing<[u8; 32]>> {
+    // `decode_slice` asks for an estimate's worth of room, one byte more than the value has.
     let mut buffer = Zeroizing::new([0; 33]);
     if URL_SAFE_NO_PAD.decode_slice(text, &mut *buffer).ok()? != 32 {
         return None;
     }
-    let mut octets = Zeroizing::new([0; 32]);
-    octets.copy_from_slice(&buffer[..32]);
-    Some(octets)
+    let mut bytes = Zeroizing::new([0; 32]);
+    bytes.copy_from_slice(&buffer[..32]);
+    Some(bytes)
 }
 
 /// `T` read from a JSON object and from nothing else.

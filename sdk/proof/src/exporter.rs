@@ -1,4 +1,4 @@
-//! The exporter value: 32 octets that both ends of one TLS connection can compute, and nobody else.
+//! The exporter value: 32 bytes that both ends of one TLS connection can compute, and nobody else.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use rustls::ConnectionCommon;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::encoding::{base64url, octets32};
+use crate::encoding::{base64url, bytes32};
 
 /// The exporter label, and the value of `cnf.tls_exp` (EX-1, TK-1).
 pub const EXPORTER_LABEL: &str = "EXPORTER-oauth-tls-session-bound";
@@ -41,8 +41,8 @@ impl ExporterValue {
     }
 
     /// A value that was derived elsewhere: by another TLS library, or written in a test vector.
-    pub fn from_bytes(octets: [u8; 32]) -> Self {
-        Self(octets)
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
     }
 
     /// Whether both are the same, in constant time (RS-6).
@@ -52,7 +52,7 @@ impl ExporterValue {
 
     /// Reads the `ekm` claim (PR-5): 43 characters of base64url.
     pub(crate) fn from_claim(text: &str) -> Option<Self> {
-        octets32(text).map(|octets| Self(*octets))
+        bytes32(text).map(|bytes| Self(*bytes))
     }
 
     /// Writes the `ekm` claim (PR-5).

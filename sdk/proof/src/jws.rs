@@ -15,7 +15,7 @@ pub(crate) struct CompactJws<'a> {
 
 impl<'a> CompactJws<'a> {
     pub(crate) fn split(proof: &'a [u8]) -> Option<Self> {
-        let mut parts = proof.split(|&octet| octet == b'.');
+        let mut parts = proof.split(|&byte| byte == b'.');
         match (parts.next(), parts.next(), parts.next(), parts.next()) {
             (Some(header), Some(payload), Some(signature), None) => Some(Self {
                 header,

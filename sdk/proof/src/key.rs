@@ -82,7 +82,7 @@ impl ProofKey {
     ///
     /// # Errors
     /// The key failed to sign, or the proof would be longer than
-    /// [`MAX_PROOF_OCTETS`](crate::MAX_PROOF_OCTETS).
+    /// [`MAX_PROOF_BYTES`](crate::MAX_PROOF_BYTES).
     pub fn mint(&self, claims: &ProofClaims<'_>) -> Result<Proof, MintError> {
         Proof::sign(&self.0.protected, claims, |input| {
             sign(&*self.0.signing_key, self.0.algorithm, input)

@@ -91,7 +91,7 @@ pub use confirmation::{Confirmation, ConfirmationError, Demand};
 pub use exporter::{EXPORTER_LABEL, ExporterError, ExporterValue};
 pub use key::{KeyError, KeyErrorKind, ProofKey};
 pub use proof::{
-    MAX_PROOF_OCTETS, MintError, MintErrorKind, PROOF_HEADER, Proof, ProofClaims, RequestClaims,
+    MAX_PROOF_BYTES, MintError, MintErrorKind, PROOF_HEADER, Proof, ProofClaims, RequestClaims,
 };
 pub use target::{InvalidTarget, Origin, Targets, target_uri};
 pub use thumbprint::{InvalidThumbprint, Thumbprint};

@@ -15,8 +15,8 @@ use crate::{
 /// The request header field that carries the proof: `Session-Binding-Proof` (CL-1).
 pub const PROOF_HEADER: HeaderName = HeaderName::from_static("session-binding-proof");
 
-/// No proof is longer, in octets: a longer one is refused before it is parsed (PR-9).
-pub const MAX_PROOF_OCTETS: usize = 8 * 1024;
+/// No proof is longer, in bytes: a longer one is refused before it is parsed (PR-9).
+pub const MAX_PROOF_BYTES: usize = 8 * 1024;
 
 /// The `typ` of a proof (PR-1).
 pub(crate) const PROOF_TYPE: &str = "tls-binding-proof+jwt";
@@ -51,7 +51,7 @@ impl RequestClaims {
     pub fn new(method: &Method, uri: &Uri) -> Result<Self, InvalidTarget> {
         let htu = target_uri(uri)?;
         let mut jti = [0; 16];
-        // Only a broken system lacks random octets; to go on with a fixed `jti` would be worse.
+        // Only a broken system lacks random bytes; to go on with a fixed `jti` would be worse.
         rand::fill(&mut jti).expect("the system's random source");
         Ok(Self {
             jti: base64url(&jti),
@@ -83,7 +83,7 @@ impl Proof {
     /// The value of [`PROOF_HEADER`].
     ///
     /// It is not marked sensitive: HPACK may index it, so that repeating it on a connection costs a
-    /// few octets. It is of no use on another connection.
+    /// few bytes. It is of no use on another connection.
     pub fn header_value(&self) -> HeaderValue {
         self.header.clone()
     }
@@ -107,7 +107,7 @@ impl Proof {
         let signature = sign(text.as_bytes())?;
         text.push('.');
         text.push_str(&base64url(&signature));
-        if text.len() > MAX_PROOF_OCTETS {
+        if text.len() > MAX_PROOF_BYTES {
             return Err(MintErrorKind::TooLong.into());
         }
         Ok(Self {
@@ -177,8 +177,8 @@ pub enum MintErrorKind {
     /// The private key failed. Trying again makes sense where it lives in a device or a service.
     #[error("the private key failed to sign the proof: check the module or device that holds it")]
     Signing,
-    /// The URI of the request makes the proof longer than [`MAX_PROOF_OCTETS`]; no server would
+    /// The URI of the request makes the proof longer than [`MAX_PROOF_BYTES`]; no server would
     /// take it.
-    #[error("the request's URI is too long for a proof of {MAX_PROOF_OCTETS} octets: shorten it")]
+    #[error("the request's URI is too long for a proof of {MAX_PROOF_BYTES} bytes: shorten it")]
     TooLong,
 }

@@ -7,7 +7,7 @@ use http::Uri;
 /// The `htu` of a request to the absolute `uri`: `scheme://authority/path`, normalised (PR-7).
 ///
 /// Scheme and host in lower case, the default port dropped, percent-encoding normalised (RFC 3986
-/// §6.2.2), dot segments removed, an empty path written `/`, query and fragment left out. Octets
+/// §6.2.2), dot segments removed, an empty path written `/`, query and fragment left out. Bytes
 /// that no URI may hold but [`Uri`] lets through are percent-encoded.
 ///
 /// # Errors
@@ -207,14 +207,14 @@ fn normal_percent_encoding(path: &[u8]) -> Option<String> {
     let mut rest = path;
     while let Some((&first, after)) = rest.split_first() {
         rest = after;
-        let (octet, stands_bare) = match first {
+        let (byte, stands_bare) = match first {
             b'?' | b'#' => return None,
             b'%' => {
                 let (&[high, low], after) = rest.split_first_chunk()?;
                 rest = after;
-                let octet = hex_value(high)? << 4 | hex_value(low)?;
+                let byte = hex_value(high)? << 4 | hex_value(low)?;
                 // An escaped reserved character does not mean what it means bare: it stays escaped.
-                (octet, is_unreserved(octet))
+                (byte, is_unreserved(byte))
             }
             _ => (
                 first,
@@ -222,9 +222,9 @@ fn normal_percent_encoding(path: &[u8]) -> Option<String> {
             ),
         };
         if stands_bare {
-            normal.push(char::from(octet));
+            normal.push(char::from(byte));
         } else {
-            normal.push_str(&format!("%{octet:02X}"));
+            normal.push_str(&format!("%{byte:02X}"));
         }
     }
     Some(normal)
@@ -257,10 +257,10 @@ fn hex_value(digit: u8) -> Option<u8> {
         .and_then(|value| u8::try_from(value).ok())
 }
 
-fn is_unreserved(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric() || b"-._~".contains(&octet)
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
-fn is_sub_delim(octet: u8) -> bool {
-    b"!$&'()*+,;=".contains(&octet)
+fn is_sub_delim(byte: u8) -> bool {
+    b"!$&'()*+,;=".contains(&byte)
 }

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls_pki_types::CertificateDer;
 
-use crate::encoding::{base64url, octets32};
+use crate::encoding::{base64url, bytes32};
 
 /// SHA-256 over the DER of a certificate (RFC 8705 §3.1, PR-3).
 ///
@@ -17,12 +17,12 @@ pub struct Thumbprint([u8; 32]);
 impl Thumbprint {
     /// The thumbprint of `certificate`.
     pub fn of(certificate: &CertificateDer<'_>) -> Self {
-        let mut octets = [0; 32];
-        octets.copy_from_slice(digest(&SHA256, certificate).as_ref());
-        Self(octets)
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest(&SHA256, certificate).as_ref());
+        Self(bytes)
     }
 
-    /// The 32 octets of the hash.
+    /// The 32 bytes of the hash.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -44,13 +44,13 @@ impl FromStr for Thumbprint {
     type Err = InvalidThumbprint;
 
     fn from_str(text: &str) -> Result<Self, InvalidThumbprint> {
-        octets32(text)
-            .map(|octets| Self(*octets))
+        bytes32(text)
+            .map(|bytes| Self(*bytes))
             .ok_or(InvalidThumbprint)
     }
 }
 
-/// The text is not base64url, without padding, of 32 octets.
+/// The text is not base64url, without padding, of 32 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a certificate thumbprint is 43 characters of base64url without padding")]
 pub struct InvalidThumbprint;

@@ -16,11 +16,11 @@ use zeroize::Zeroizing;
 
 use crate::{
     Confirmation, ConfirmationError, Demand,
-    encoding::{base64url, from_base64url, octets32},
+    encoding::{base64url, bytes32, from_base64url},
 };
 
 /// Longer than any header section that a server takes; far longer than any sensible token.
-const MAX_TOKEN_OCTETS: usize = 64 * 1024;
+const MAX_TOKEN_BYTES: usize = 64 * 1024;
 
 /// An OAuth access token, JWT or opaque.
 ///
@@ -50,7 +50,7 @@ impl AccessToken {
     /// It is not of RFC 6750 §2.1's `b64token` form, is empty, or is longer than 64 KiB.
     pub fn new(token: impl Into<String>) -> Result<Self, InvalidAccessToken> {
         let secret = Zeroizing::new(token.into());
-        if secret.len() > MAX_TOKEN_OCTETS {
+        if secret.len() > MAX_TOKEN_BYTES {
             return Err(InvalidAccessToken::TooLong);
         }
         if !is_b64token(&secret) {
@@ -244,7 +244,7 @@ pub enum InvalidAccessToken {
     #[error("the access token is empty or has characters outside RFC 6750's b64token")]
     Malformed,
     /// Longer than 64 KiB.
-    #[error("the access token is longer than {MAX_TOKEN_OCTETS} octets")]
+    #[error("the access token is longer than {MAX_TOKEN_BYTES} bytes")]
     TooLong,
 }
 
@@ -257,12 +257,12 @@ pub struct TokenHash([u8; 32]);
 
 impl TokenHash {
     fn of(token: &str) -> Self {
-        let mut octets = [0; 32];
-        octets.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
-        Self(octets)
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+        Self(bytes)
     }
 
-    /// The 32 octets of the hash.
+    /// The 32 bytes of the hash.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -274,7 +274,7 @@ impl TokenHash {
 
     /// Reads the `ath` claim (PR-5).
     pub(crate) fn from_claim(text: &str) -> Option<Self> {
-        octets32(text).map(|octets| Self(*octets))
+        bytes32(text).map(|bytes| Self(*bytes))
     }
 
     /// Writes the `ath` claim (PR-5).

@@ -11,7 +11,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use zeroize::Zeroize;
 
 use crate::{
-    Algorithm, Check, ExporterValue, KeyError, MAX_PROOF_OCTETS, Refusal, Targets, Thumbprint,
+    Algorithm, Check, ExporterValue, KeyError, MAX_PROOF_BYTES, Refusal, Targets, Thumbprint,
     TokenHash,
     certificate::Certificate,
     encoding::{from_base64url, present},
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// A longer `jti` is refused, so that what is remembered of each is bounded.
-pub(crate) const MAX_JTI_OCTETS: usize = 256;
+pub(crate) const MAX_JTI_BYTES: usize = 256;
 
 /// The client certificate of one connection, parsed once, ready to verify the proofs that come over
 /// it.
@@ -75,7 +75,7 @@ impl ProofVerifier {
 
     /// RS-5. The payload is parsed only once its signature is known to be good.
     fn authenticated_claims(&self, proof: &[u8]) -> Result<Claims, Refusal> {
-        if proof.len() > MAX_PROOF_OCTETS {
+        if proof.len() > MAX_PROOF_BYTES {
             return Err(syntax("the proof is longer than 8 KiB"));
         }
         let jws = CompactJws::split(proof).ok_or(syntax("the proof is not a compact JWS"))?;
@@ -165,7 +165,7 @@ pub struct Verified {
 /// Which per-request claims a proof has (PR-6). `htm` and `htu` matched if they are there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PerRequest {
-    /// `jti`, 1 to 256 octets. The caller must still refuse one that it has seen (RS-9).
+    /// `jti`, 1 to 256 bytes. The caller must still refuse one that it has seen (RS-9).
     pub jti: Option<String>,
     /// `htm` was there.
     pub htm: bool,
@@ -248,10 +248,10 @@ fn check_request(claims: &Claims, expected: &Expected<'_>) -> Result<(), Refusal
     if claims
         .jti
         .as_deref()
-        .is_some_and(|jti| !(1..=MAX_JTI_OCTETS).contains(&jti.len()))
+        .is_some_and(|jti| !(1..=MAX_JTI_BYTES).contains(&jti.len()))
     {
         return Err(syntax(
-            "the jti of the proof is empty or longer than 256 octets",
+            "the jti of the proof is empty or longer than 256 bytes",
         ));
     }
     Ok(())

@@ -17,9 +17,9 @@ pub struct Error(Cause);
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum ErrorKind {
     /// bowline could not carry the exchange out.
-    Client(bowline_client::Kind),
+    Client(bowline_client::ErrorKind),
     /// The request's URL has characters that are allowed in a URL and not in a URI, or is longer
     /// than a URI may be.
     InvalidUrl,
@@ -50,11 +50,11 @@ impl Error {
     }
 
     /// What went wrong.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ErrorKind {
         match &self.0 {
-            Cause::Client(e) => Kind::Client(e.kind()),
-            Cause::InvalidUrl(_) => Kind::InvalidUrl,
-            Cause::Timeout(..) => Kind::Timeout,
+            Cause::Client(e) => ErrorKind::Client(e.kind()),
+            Cause::InvalidUrl(_) => ErrorKind::InvalidUrl,
+            Cause::Timeout(..) => ErrorKind::Timeout,
         }
     }
 
@@ -77,7 +77,7 @@ impl Error {
 
     /// Whether the server may have acted on the request (CL-7).
     ///
-    /// After [`Kind::Timeout`] it may: that time-out runs over the whole exchange and does not say
+    /// After [`ErrorKind::Timeout`] it may: that time-out runs over the whole exchange and does not say
     /// what it struck. The bowline client's own [`Timeouts`](bowline_client::Timeouts) do.
     pub fn may_have_been_processed(&self) -> bool {
         match &self.0 {
@@ -98,7 +98,7 @@ impl Error {
     pub fn is_timeout(&self) -> bool {
         matches!(
             self.kind(),
-            Kind::Timeout | Kind::Client(bowline_client::Kind::Timeout(_))
+            ErrorKind::Timeout | ErrorKind::Client(bowline_client::ErrorKind::Timeout(_))
         )
     }
 

@@ -84,7 +84,7 @@
 //!
 //! A request's own time-out (`RequestBuilder::timeout`) means what reqwest documents: it runs from
 //! when the request begins until the response's body has ended. If it strikes before the head, the
-//! request fails with [`Kind::Timeout`]; if it strikes later, reading the body fails with a
+//! request fails with [`ErrorKind::Timeout`]; if it strikes later, reading the body fails with a
 //! `reqwest::Error` whose `is_timeout` is true.
 //!
 //! # Extensions
@@ -129,5 +129,5 @@ mod body;
 mod error;
 mod transport;
 
-pub use error::{Error, Kind};
+pub use error::{Error, ErrorKind};
 pub use transport::Transport;

@@ -35,7 +35,7 @@ impl Transport {
     /// (CL-6).
     ///
     /// # Errors
-    /// Every [`Kind`](crate::Kind). A body that fails later does so with a `reqwest::Error` that
+    /// Every [`ErrorKind`](crate::ErrorKind). A body that fails later does so with a `reqwest::Error` that
     /// has an [`Error`] among its sources: see [`Error::find`].
     pub async fn execute(&self, request: Request) -> Result<Response, Error> {
         self.send(request, &Extensions::new()).await

@@ -11,13 +11,13 @@ use crate::{ClientCertificate, ConnectionId, ValidToken};
 /// Found among the extensions of every request that [`BindingLayer`](crate::BindingLayer) let
 /// through with a token.
 #[derive(Clone, Debug)]
-pub struct Binding {
+pub struct VerifiedBinding {
     pub(crate) class: BindingClass,
     pub(crate) connection: ConnectionId,
     pub(crate) certificate: Option<Arc<ClientCertificate>>,
     pub(crate) attested_by: Option<Thumbprint>,
     pub(crate) dpop_key: Option<JwkThumbprint>,
-    pub(crate) per_request_claims: bool,
+    pub(crate) request_bound: bool,
     pub(crate) resumed: bool,
     pub(crate) token: ValidToken,
 }
@@ -40,7 +40,7 @@ pub enum BindingClass {
     Bearer,
 }
 
-impl Binding {
+impl VerifiedBinding {
     /// What the token is bound to.
     #[must_use]
     pub fn class(&self) -> BindingClass {
@@ -94,8 +94,8 @@ impl Binding {
     /// Whether the proof was made for this one request: it had `jti`, `htm` and `htu` (PR-6), as
     /// every DPoP proof has.
     #[must_use]
-    pub fn has_per_request_claims(&self) -> bool {
-        self.per_request_claims
+    pub fn is_request_bound(&self) -> bool {
+        self.request_bound
     }
 
     /// Whether the TLS session was resumed. Of a request that a proxy attests: that of the proxy's

@@ -106,9 +106,9 @@ fn push_attribute(text: &mut String, attribute: &AttributeTypeAndValue<'_>) {
         Ok(value) => push_escaped(text, value),
         Err(_) => {
             text.push('#');
-            for octet in attribute.as_slice() {
+            for byte in attribute.as_slice() {
                 // Writing to a string cannot fail.
-                let _ = write!(text, "{octet:02x}");
+                let _ = write!(text, "{byte:02x}");
             }
         }
     }
@@ -124,8 +124,8 @@ fn push_escaped(text: &mut String, value: &str) {
             '#' if index == 0 => text.push_str("\\#"),
             ' ' if index == 0 || index == last => text.push_str("\\ "),
             control if control.is_control() => {
-                for octet in control.encode_utf8(&mut [0; 4]).bytes() {
-                    let _ = write!(text, "\\{octet:02x}");
+                for byte in control.encode_utf8(&mut [0; 4]).bytes() {
+                    let _ = write!(text, "\\{byte:02x}");
                 }
             }
             other => text.push(other),
@@ -151,10 +151,10 @@ fn spiffe_id(certificate: &X509Certificate<'_>) -> Option<String> {
 
 /// The form of the SPIFFE-ID specification, section 2: a trust domain and a path of plain segments.
 pub(crate) fn is_spiffe_id(uri: &str) -> bool {
-    const MAX_OCTETS: usize = 2048;
+    const MAX_BYTES: usize = 2048;
     let Some(rest) = uri
         .strip_prefix("spiffe://")
-        .filter(|_| uri.len() <= MAX_OCTETS)
+        .filter(|_| uri.len() <= MAX_BYTES)
     else {
         return false;
     };

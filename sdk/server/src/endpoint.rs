@@ -107,7 +107,7 @@ impl Endpoint {
         self.client.post(self.url.clone())
     }
 
-    /// Sends the request and reads the answer, whatever its status, of at most so many octets.
+    /// Sends the request and reads the answer, whatever its status, of at most so many bytes.
     pub(crate) async fn ask(
         &self,
         request: RequestBuilder,

@@ -25,7 +25,7 @@ pub enum ServerEvent {
         /// The proof had passed on this connection before, so that no signature was verified.
         cached: bool,
         /// The proof had `jti`, `htm` and `htu`.
-        per_request_claims: bool,
+        request_bound: bool,
     },
     /// A request was refused.
     Refused {

@@ -10,7 +10,7 @@
 //! | token, certificate, proof and connection belong together (RS-1..RS-13) | [`BindingLayer`] |
 //! | a token that is bound to a DPoP key comes with a proof that was never used (RFC 9449) | [`BindingLayer::dpop`] |
 //! | its scope suffices (RS-10) | [`RequiredScope`] |
-//! | the handler learns what the request was bound to, and who sent it | [`Binding`], a request extension |
+//! | the handler learns what the request was bound to, and who sent it | [`VerifiedBinding`], a request extension |
 //! | clients learn where tokens come from (RFC 9728) | [`ResourceMetadata`] |
 //! | somebody counts | [`ServerObserver`], such as `metrics::MetricsObserver` |
 //!
@@ -28,7 +28,7 @@
 //! let validator = JwtValidator::builder("https://authority.example.com", "https://api.example.com", keys).build();
 //! let binding = BindingLayer::new(validator)
 //!     .origins(["https://api.example.com".parse()?])
-//!     .policy(Policy::Require);
+//!     .policy(AcceptPolicy::Require);
 //!
 //! let stop = async { tokio::signal::ctrl_c().await.expect("signals can be heard") };
 //! serve(listener, router.layer(binding), ServeOptions::default(), stop).await;
@@ -66,7 +66,7 @@ mod token;
 mod upstream;
 
 pub use self::acceptor::{AcceptError, AcceptErrorKind, Acceptor};
-pub use self::binding::{Binding, BindingClass};
+pub use self::binding::{BindingClass, VerifiedBinding};
 pub use self::certificate::ClientCertificate;
 pub use self::clock::Clock;
 pub use self::dpop::{Dpop, DpopNonces, Insertion, MemoryReplayStore, ProofId, ReplayStore};
@@ -77,7 +77,7 @@ pub use self::introspection::{
     IntrospectionEndpoint, IntrospectionValidator, IntrospectionValidatorBuilder,
 };
 pub use self::jwt::{Jwks, JwksError, JwksUrl, JwtValidator, JwtValidatorBuilder};
-pub use self::layer::{BindingLayer, BindingService, Policy, RequestClaims};
+pub use self::layer::{AcceptPolicy, BindingLayer, BindingService, RequireRequestBound};
 pub use self::linger::Lingering;
 #[cfg(feature = "axum")]
 pub use self::listener::PeerFacts;

@@ -10,7 +10,7 @@ use tokio::time::{Sleep, sleep};
 
 /// A stream that, once it was shut down, reads on for a moment before it says so.
 ///
-/// A socket that is closed while octets wait to be read sends a reset, and a reset may overtake
+/// A socket that is closed while bytes wait to be read sends a reset, and a reset may overtake
 /// answers that the peer has not read yet (RFC 9112 §9.6). It happens at the most orderly of ends:
 /// after GOAWAY, requests that were already on their way come in, are rightly ignored, and wait
 /// there to be read. Then the answers before them are lost, and requests that were processed look
@@ -32,13 +32,13 @@ enum Phase {
     /// Our side is shut down; the peer's is not.
     HalfClosed {
         patience: Pin<Box<Sleep>>,
-        octets: usize,
+        bytes: usize,
     },
     Closed,
 }
 
 const LONGEST: Duration = Duration::from_secs(2);
-const MOST_OCTETS: usize = 1024 * 1024;
+const MAX_BYTES: usize = 1024 * 1024;
 
 impl<IO> Lingering<IO> {
     /// `io` with a lingering end.
@@ -98,17 +98,17 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<IO> {
                     ready!(Pin::new(&mut *io).poll_shutdown(cx))?;
                     *phase = Phase::HalfClosed {
                         patience: Box::pin(sleep(LONGEST)),
-                        octets: 0,
+                        bytes: 0,
                     };
                 }
-                Phase::HalfClosed { patience, octets } => {
+                Phase::HalfClosed { patience, bytes } => {
                     let mut scratch = [0; 4096];
                     let mut scratch = ReadBuf::new(&mut scratch);
                     match Pin::new(&mut *io).poll_read(cx, &mut scratch) {
                         Poll::Ready(Ok(()))
-                            if !scratch.filled().is_empty() && *octets < MOST_OCTETS =>
+                            if !scratch.filled().is_empty() && *bytes < MAX_BYTES =>
                         {
-                            *octets += scratch.filled().len();
+                            *bytes += scratch.filled().len();
                         }
                         Poll::Ready(_) => *phase = Phase::Closed,
                         Poll::Pending => {
@@ -162,6 +162,6 @@ mod tests {
         let begun = Instant::now();
         Lingering::new(ours).shutdown().await.unwrap();
         assert_eq!(begun.elapsed(), Duration::ZERO);
-        assert!((MOST_OCTETS..2 * MOST_OCTETS).contains(&talking.await.unwrap()));
+        assert!((MAX_BYTES..2 * MAX_BYTES).contains(&talking.await.unwrap()));
     }
 }

@@ -35,7 +35,7 @@ struct Pair {
 const RECENT: usize = 4;
 
 /// A longer pair is not kept, so that a connection's share stays small; its digests are.
-const MAX_PAIR_OCTETS: usize = 4096;
+const MAX_PAIR_BYTES: usize = 4096;
 
 type Digest = [u8; 32];
 
@@ -122,8 +122,7 @@ impl State {
         self.recent.retain(|pair| pair.token.hash() != token.hash());
         // `recall` gives it back for the scheme Bearer, and with another one it might pass where
         // Bearer must not.
-        if token.scheme() != Scheme::Bearer || token.secret().len() + proof.len() > MAX_PAIR_OCTETS
-        {
+        if token.scheme() != Scheme::Bearer || token.secret().len() + proof.len() > MAX_PAIR_BYTES {
             return;
         }
         self.recent.truncate(RECENT - 1);
@@ -132,7 +131,7 @@ impl State {
     }
 }
 
-/// Looks at every octet, wherever the first difference is: nobody learns a proof by measuring.
+/// Looks at every byte, wherever the first difference is: nobody learns a proof by measuring.
 fn are_same(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len()
         && one
@@ -142,8 +141,8 @@ fn are_same(one: &[u8], other: &[u8]) -> bool {
             == 0
 }
 
-fn sha256(octets: &[u8]) -> Digest {
+fn sha256(bytes: &[u8]) -> Digest {
     let mut digest = Digest::default();
-    digest.copy_from_slice(digest::digest(&digest::SHA256, octets).as_ref());
+    digest.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
     digest
 }

@@ -165,7 +165,7 @@ impl TrustedProxies {
             key,
             certificate: Arc::new(certificate),
             exporter: exporter_value(exporter)
-                .ok_or("GW-3: TLS-Exporter does not hold 32 octets")?,
+                .ok_or("GW-3: TLS-Exporter does not hold 32 bytes")?,
             memory: ProofMemory::new(),
         });
         let mut table = table();
@@ -259,15 +259,15 @@ fn byte_sequence(field: &HeaderValue) -> Option<Zeroizing<Vec<u8>>> {
     LENIENT.decode(inner).ok().map(Zeroizing::new)
 }
 
-/// 32 octets, as a byte sequence or, as `ekm` has them, in base64url.
+/// 32 bytes, as a byte sequence or, as `ekm` has them, in base64url.
 fn exporter_value(field: &HeaderValue) -> Option<ExporterValue> {
-    let octets = byte_sequence(field).or_else(|| {
+    let bytes = byte_sequence(field).or_else(|| {
         URL_SAFE_NO_PAD
             .decode(field.as_bytes().trim_ascii())
             .ok()
             .map(Zeroizing::new)
     })?;
-    octets
+    bytes
         .as_slice()
         .try_into()
         .ok()
@@ -279,7 +279,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_exporter_value_is_32_octets_in_either_writing() {
+    fn an_exporter_value_is_32_bytes_in_either_writing() {
         let value = ExporterValue::from_bytes([0xfb; 32]);
         for text in [
             ":+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/s=:",

@@ -19,7 +19,7 @@ use crate::{TokenError, TokenValidator, ValidToken};
 /// could present a stolen one with a valid proof of his own. Opaque tokens need an
 /// [`IntrospectionValidator`](crate::IntrospectionValidator).
 ///
-/// A request that passes has no claims ([`Binding::claims`](crate::Binding::claims) is `null`), so
+/// A request that passes has no claims ([`VerifiedBinding::claims`](crate::VerifiedBinding::claims) is `null`), so
 /// nobody can take unverified ones for verified, and a [`RequiredScope`](crate::RequiredScope) is
 /// never met.
 #[derive(Clone, Copy, Debug, Default)]

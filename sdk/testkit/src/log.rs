@@ -32,16 +32,16 @@ impl Log {
     /// What it is so far.
     #[must_use]
     pub fn text(&self) -> String {
-        let octets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&octets).into_owned()
+        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
 impl Write for Log {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.extend_from_slice(octets);
-        Ok(octets.len())
+        all.extend_from_slice(bytes);
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

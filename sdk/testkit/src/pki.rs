@@ -117,7 +117,7 @@ impl Pki {
     }
 
     /// Writes `ca.pem`, and for each leaf `<name>.pem` and `<name>-key.pem`, into `dir`, which is
-    /// created if it is not there. Key files get mode 0600 before a single octet is written.
+    /// created if it is not there. Key files get mode 0600 before a single byte is written.
     ///
     /// # Errors
     /// What the file system says.

@@ -11,7 +11,7 @@ use http::{Request, Response, StatusCode};
 use tower_service::Service;
 
 use crate::error::BoxError;
-use crate::{Error, Kind, Token, TokenSource};
+use crate::{Error, ErrorKind, Token, TokenSource};
 
 /// A client whose requests carry a token of a source, to one origin and no other (CL-6).
 ///
@@ -28,11 +28,11 @@ impl Authorized {
     /// Puts tokens of `source` into requests to the origin of `resource`, an absolute URL.
     ///
     /// # Errors
-    /// [`Kind::Configuration`] if `resource` is not such a URL.
+    /// [`ErrorKind::Configuration`] if `resource` is not such a URL.
     pub fn new(client: Client, source: impl TokenSource, resource: &str) -> Result<Self, Error> {
         let unusable = |e: BoxError| {
             Error::because(
-                Kind::Configuration,
+                ErrorKind::Configuration,
                 "the resource must be an absolute URL",
                 e,
             )
@@ -61,7 +61,7 @@ impl Authorized {
     /// Sends a request with a token, and once more with another if the first is refused.
     ///
     /// # Errors
-    /// [`Kind::OtherOrigin`]; what the source says; [`Kind::Request`] for what the client says
+    /// [`ErrorKind::OtherOrigin`]; what the source says; [`ErrorKind::Request`] for what the client says
     /// ([`Error::client`]).
     pub async fn send<B>(&self, request: Request<B>) -> Result<Response<Body>, Error>
     where
@@ -112,7 +112,7 @@ impl Authorized {
                 "the request is for {origin}, and its tokens are for {}",
                 self.origin
             );
-            return Err(Error::new(Kind::OtherOrigin, message));
+            return Err(Error::new(ErrorKind::OtherOrigin, message));
         }
         let token = self.source.token().await?;
         self.attempt(request, token).await

@@ -8,7 +8,7 @@ use bowline_client::Fault;
 
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// An error of this crate: an opaque value with a [`Kind`].
+/// An error of this crate: an opaque value with a [`ErrorKind`].
 ///
 /// Cloning is cheap: a thousand callers that waited for one token get the same error. No token,
 /// assertion or key is in it; what a server said is cut short and stripped of everything but
@@ -17,7 +17,7 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Error(Arc<Inner>);
 
 struct Inner {
-    kind: Kind,
+    kind: ErrorKind,
     message: String,
     retry_after: Option<Duration>,
     source: Option<BoxError>,
@@ -26,7 +26,7 @@ struct Inner {
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum ErrorKind {
     /// The source was set up wrongly: a URL that is none, an identity or key that is missing.
     Configuration,
     /// A token file cannot be read, or holds no token, or one that has expired.
@@ -37,7 +37,7 @@ pub enum Kind {
     /// used: it is about another one, lacks what is needed, or names a plaintext endpoint.
     Metadata,
     /// The authorization server answered with an error of RFC 6749 §5.2.
-    Refused(Refusal),
+    Refused(OAuthErrorCode),
     /// The authorization server cannot be reached, did not answer in time, or is not able to answer
     /// now.
     Unavailable,
@@ -55,7 +55,7 @@ pub enum Kind {
 /// The `error` of a token endpoint (RFC 6749 §5.2, RFC 8693 §2.2.2, RFC 8707 §2, RFC 9449 §5, §8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum OAuthErrorCode {
     /// The request lacks something or is malformed; in an exchange also: a token in it is not
     /// accepted.
     InvalidRequest,
@@ -81,7 +81,7 @@ pub enum Refusal {
     Other,
 }
 
-impl Refusal {
+impl OAuthErrorCode {
     pub(crate) fn of(code: &str) -> Self {
         match code {
             "invalid_request" => Self::InvalidRequest,
@@ -124,7 +124,7 @@ impl Refusal {
 }
 
 impl Error {
-    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Arc::new(Inner {
             kind,
             message: message.into(),
@@ -134,7 +134,7 @@ impl Error {
     }
 
     pub(crate) fn because(
-        kind: Kind,
+        kind: ErrorKind,
         message: impl Into<String>,
         source: impl Into<BoxError>,
     ) -> Self {
@@ -155,22 +155,26 @@ impl Error {
     }
 
     /// What went wrong.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
     /// Who has to act.
     pub fn fault(&self) -> Fault {
         match self.0.kind {
-            Kind::Configuration | Kind::File | Kind::Expired => Fault::Configuration,
-            Kind::Refused(Refusal::InvalidGrant) | Kind::OtherOrigin => Fault::Caller,
-            Kind::Refused(
-                Refusal::ServerError | Refusal::TemporarilyUnavailable | Refusal::Other,
+            ErrorKind::Configuration | ErrorKind::File | ErrorKind::Expired => Fault::Configuration,
+            ErrorKind::Refused(OAuthErrorCode::InvalidGrant) | ErrorKind::OtherOrigin => {
+                Fault::Caller
+            }
+            ErrorKind::Refused(
+                OAuthErrorCode::ServerError
+                | OAuthErrorCode::TemporarilyUnavailable
+                | OAuthErrorCode::Other,
             ) => Fault::Peer,
-            Kind::Refused(_) => Fault::Configuration,
-            Kind::Metadata | Kind::Protocol | Kind::Binding => Fault::Peer,
-            Kind::Unavailable => Fault::Network,
-            Kind::Request => self
+            ErrorKind::Refused(_) => Fault::Configuration,
+            ErrorKind::Metadata | ErrorKind::Protocol | ErrorKind::Binding => Fault::Peer,
+            ErrorKind::Unavailable => Fault::Network,
+            ErrorKind::Request => self
                 .client()
                 .map_or(Fault::Network, bowline_client::Error::fault),
         }
@@ -180,10 +184,12 @@ impl Error {
     /// its tries, so it can be asked at any time.
     pub fn is_worth_another_try(&self) -> bool {
         match self.0.kind {
-            Kind::Unavailable
-            | Kind::File
-            | Kind::Refused(Refusal::ServerError | Refusal::TemporarilyUnavailable) => true,
-            Kind::Request => self
+            ErrorKind::Unavailable
+            | ErrorKind::File
+            | ErrorKind::Refused(
+                OAuthErrorCode::ServerError | OAuthErrorCode::TemporarilyUnavailable,
+            ) => true,
+            ErrorKind::Request => self
                 .client()
                 .is_some_and(bowline_client::Error::is_worth_another_try),
             _ => false,
@@ -197,7 +203,7 @@ impl Error {
     }
 
     /// The client's error, if it was a request that failed: to the authorization server, or with
-    /// [`Kind::Request`] the caller's own.
+    /// [`ErrorKind::Request`] the caller's own.
     pub fn client(&self) -> Option<&bowline_client::Error> {
         self.0.source.as_ref()?.downcast_ref()
     }
@@ -206,7 +212,7 @@ impl Error {
 impl From<bowline_client::Error> for Error {
     /// The caller's own request failed.
     fn from(error: bowline_client::Error) -> Self {
-        Self::because(Kind::Request, "the request failed", error)
+        Self::because(ErrorKind::Request, "the request failed", error)
     }
 }
 
@@ -238,19 +244,19 @@ impl std::error::Error for Error {
 }
 
 /// So many characters of what a server said are shown.
-pub(crate) const MOST_SHOWN: usize = 200;
+pub(crate) const MAX_SHOWN: usize = 200;
 
 /// What a server said, fit for a message: printable ASCII without quotes, and not much of it.
 pub(crate) fn printable(text: &str) -> String {
     let mut shown: String = text
         .chars()
-        .take(MOST_SHOWN)
+        .take(MAX_SHOWN)
         .map(|c| match c {
             ' ' | '!' | '#'..='[' | ']'..='~' => c,
             _ => '?',
         })
         .collect();
-    if text.chars().nth(MOST_SHOWN).is_some() {
+    if text.chars().nth(MAX_SHOWN).is_some() {
         shown.push_str("...");
     }
     shown

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use crate::cache::{Backoff, Cache, Held, Holder, Issue, Occasion, Times};
 use crate::source::new_source_id;
 use crate::workers::Workers;
-use crate::{Clock, Counts, Error, Kind, Token, TokenSource};
+use crate::{Clock, Counts, Error, ErrorKind, Token, TokenSource};
 
 /// A source that reads its token from a file, and its successors from the same path.
 ///
@@ -64,7 +64,7 @@ impl TokenFile {
             interval: options.interval,
             clock: options.clock.clone(),
             seen: Mutex::default(),
-            workers: Workers::new(MOST_READING),
+            workers: Workers::new(MAX_READING),
         };
         let backoff = Backoff {
             first: options.interval,
@@ -89,7 +89,7 @@ impl TokenSource for TokenFile {
     }
 
     /// # Errors
-    /// [`Kind::File`], with the path.
+    /// [`ErrorKind::File`], with the path.
     fn token(&self) -> BoxFuture<'_, Result<Token, Error>> {
         Box::pin(self.0.token(Holder::NOBODY))
     }
@@ -132,10 +132,10 @@ struct Seen {
 struct FileId(u64, u64);
 
 /// A longer file holds no token ([`AccessToken`] takes 64 KiB) but something else.
-const MOST_OCTETS: u64 = 80 * 1024;
+const MAX_BYTES: u64 = 80 * 1024;
 
 /// A file system that hangs leaves one thread behind, and no more.
-const MOST_READING: usize = 1;
+const MAX_READING: usize = 1;
 
 /// A file system that does not answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -172,21 +172,19 @@ impl Reader {
     fn read(&self) -> Result<(AccessToken, Option<FileId>), Error> {
         let unreadable = |error: io::Error| {
             let message = format!("the token file {} cannot be read", self.path.display());
-            Error::because(Kind::File, message, error)
+            Error::because(ErrorKind::File, message, error)
         };
         let file = open(&self.path).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
         // Room for all of it at once: a buffer that grows leaves copies behind.
-        let mut octets = Zeroizing::new(Vec::with_capacity(MOST_OCTETS as usize + 1));
-        file.take(MOST_OCTETS + 1)
-            .read_to_end(&mut octets)
+        let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BYTES as usize + 1));
+        file.take(MAX_BYTES + 1)
+            .read_to_end(&mut bytes)
             .map_err(unreadable)?;
-        if octets.len() as u64 > MOST_OCTETS {
-            return Err(self.error(&format!(
-                "the token file is longer than {MOST_OCTETS} octets"
-            )));
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(self.error(&format!("the token file is longer than {MAX_BYTES} bytes")));
         }
-        let text = std::str::from_utf8(&octets)
+        let text = std::str::from_utf8(&bytes)
             .map_err(|_| self.error("the token file holds something else than text"))?;
         let text = text.trim_ascii();
         if text.is_empty() {
@@ -197,7 +195,7 @@ impl Reader {
                 "the token file {} does not hold one access token and nothing else",
                 self.path.display()
             );
-            Error::because(Kind::File, message, e)
+            Error::because(ErrorKind::File, message, e)
         })?;
         Ok((token, id(&metadata)))
     }
@@ -240,7 +238,7 @@ impl Reader {
     }
 
     fn error(&self, what: &str) -> Error {
-        Error::new(Kind::File, format!("{what}: {}", self.path.display()))
+        Error::new(ErrorKind::File, format!("{what}: {}", self.path.display()))
     }
 }
 

@@ -5,7 +5,7 @@ use bowline_client::bind::TokenSourceId;
 use futures_util::future::{BoxFuture, ready};
 
 use crate::source::new_source_id;
-use crate::{Clock, Error, Kind, Token, TokenSource};
+use crate::{Clock, Error, ErrorKind, Token, TokenSource};
 
 /// A source that has one token: for tools, tests, and a token that somebody else replaces together
 /// with the process.
@@ -38,7 +38,7 @@ impl TokenSource for Fixed {
     }
 
     /// # Errors
-    /// [`Kind::Expired`], if the token is a JWT that says so. An opaque token is given for ever.
+    /// [`ErrorKind::Expired`], if the token is a JWT that says so. An opaque token is given for ever.
     fn token(&self) -> BoxFuture<'_, Result<Token, Error>> {
         let is_expired = self
             .token
@@ -47,7 +47,7 @@ impl TokenSource for Fixed {
         let token = match is_expired {
             false => Ok(self.token.clone()),
             true => Err(Error::new(
-                Kind::Expired,
+                ErrorKind::Expired,
                 "the access token has expired, and this source has no other: give a new one, or use a source that \
                  gets its own",
             )),

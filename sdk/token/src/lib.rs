@@ -8,7 +8,7 @@
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use bowline_client::{Client, Identity, Trust};
-//! use bowline_token::{AuthorizationServer, Authorized, Bound, ClientAuthentication, OAuth};
+//! use bowline_token::{AuthorizationServer, Authorized, RequiredBinding, ClientAuthentication, OAuth};
 //!
 //! let client = Client::builder()
 //!     .identity(Identity::from_pem_files("agent.pem", "agent-key.pem")?)
@@ -18,7 +18,7 @@
 //! let server = AuthorizationServer::of_resource("https://api.example.com").only(["https://as.example.com"]);
 //! let source = OAuth::builder(client.clone(), server, ClientAuthentication::tls("agent"))
 //!     .scope("things:read")
-//!     .bound(Bound::Session)
+//!     .bound(RequiredBinding::Session)
 //!     .build()?;
 //!
 //! // Each request carries a token, and the proof that fits its connection.
@@ -65,11 +65,12 @@ pub use bowline_client::Fault;
 pub use bowline_proof::AssertionKey;
 pub use cache::Counts;
 pub use clock::Clock;
-pub use error::{Error, Kind, Refusal};
+pub use error::{Error, ErrorKind, OAuthErrorCode};
 pub use file::{TokenFile, TokenFileOptions};
 pub use fixed::Fixed;
 pub use oauth::{
-    AuthorizationServer, Bound, Builder, ClientAuthentication, Exchanges, OAuth, resource_metadata,
+    AuthorizationServer, Builder, ClientAuthentication, Exchanges, OAuth, RequiredBinding,
+    resource_metadata,
 };
 pub use replace::replace_identity;
 pub use source::{Token, TokenSource, new_source_id};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bowline_client::{Client, Identity};
 use futures_util::future::try_join_all;
 
-use crate::{Error, Kind, TokenSource};
+use crate::{Error, ErrorKind, TokenSource};
 
 /// Makes `next` the current certificate of `client`, once each of the `sources` has a token for it
 /// (CL-8). Tokens that are bound to the certificate before go on being used with that one.
@@ -23,7 +23,7 @@ pub async fn replace_identity(
     let replaced = client.replace_identity(next);
     replaced.map_err(|e| {
         Error::because(
-            Kind::Configuration,
+            ErrorKind::Configuration,
             "the next certificate cannot be used",
             e,
         )

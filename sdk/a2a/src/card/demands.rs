@@ -10,12 +10,12 @@
 //! the client's policy demands, holds whatever the card says or leaves out.
 
 use a2a::{AgentCard, SecurityScheme};
-use bowline_client::{Call, PerRequestClaims, ProofRequired};
+use bowline_client::{Call, ProofRequired, RequestBoundCalls};
 use http::uri::Scheme;
 use http::{Extensions, Uri};
 
 use crate::extension::{SESSION_BINDING, SessionBinding};
-use crate::failure::{Failure, Kind};
+use crate::failure::{ErrorKind, Failure};
 
 /// What a card demands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ struct Schemes {
 pub struct Terms {
     /// Whether a token carries a proof from the first request on; and which calls have one of their
     /// own.
-    binding: Option<PerRequestClaims>,
+    binding: Option<RequestBoundCalls>,
     needs_token: bool,
 }
 
@@ -45,11 +45,11 @@ impl Demands {
     /// What `card` demands.
     ///
     /// # Errors
-    /// [`Kind::NotA2a`]: what it says of session binding cannot be followed.
+    /// [`ErrorKind::NotA2a`]: what it says of session binding cannot be followed.
     pub fn of(card: &AgentCard) -> Result<Self, Failure> {
         let binding = SessionBinding::of(card).map_err(|e| {
             let message = format!("{e}; ask whoever runs the agent");
-            Failure::new(Kind::NotA2a, message).processed(false)
+            Failure::new(ErrorKind::NotA2a, message).processed(false)
         })?;
         let required = card.security_requirements.as_deref().unwrap_or_default();
         let mut alternatives: Vec<_> = required
@@ -99,7 +99,7 @@ impl Demands {
     /// in `A2A-Extensions`.
     ///
     /// # Errors
-    /// [`Kind::Configuration`]: nobody is served without a certificate, and there is none, or could be none because the
+    /// [`ErrorKind::Configuration`]: nobody is served without a certificate, and there is none, or could be none because the
     /// interface is plaintext.
     pub fn meet(&self, endpoint: &Uri, has_certificate: bool) -> Result<Terms, Failure> {
         let is_tls = endpoint.scheme() == Some(&Scheme::HTTPS);
@@ -114,7 +114,7 @@ impl Demands {
         }
         let binding = self.binding.as_ref().filter(|_| can_authenticate);
         Ok(Terms {
-            binding: binding.map(SessionBinding::per_request_claims),
+            binding: binding.map(SessionBinding::request_bound_calls),
             needs_token: within_reach.all(|schemes| schemes.token),
         })
     }
@@ -136,7 +136,7 @@ impl Demands {
                 "the agent's card demands {what}, and this interface is plaintext: use one that is https"
             ),
         };
-        Failure::new(Kind::Configuration, message)
+        Failure::new(ErrorKind::Configuration, message)
     }
 }
 
@@ -149,13 +149,13 @@ impl Terms {
     /// Whether a call may go without an access token.
     ///
     /// # Errors
-    /// [`Kind::Configuration`] if the agent serves nobody without.
+    /// [`ErrorKind::Configuration`] if the agent serves nobody without.
     pub fn allow(&self, has_token: bool) -> Result<(), Failure> {
         if has_token || !self.needs_token {
             return Ok(());
         }
         Err(Failure::new(
-            Kind::Configuration,
+            ErrorKind::Configuration,
             "the agent's card demands an access token, and this call has none: give the transports one (Transports::token, \
              Transports::source), or each call its own",
         ))
@@ -163,7 +163,7 @@ impl Terms {
 
     /// Marks the request that calls `method`, named as in JSON-RPC: its token is proved
     /// ([`ProofRequired`]), and by a proof for this one request if the card wants that
-    /// ([`ProofForThisRequest`](bowline_client::ProofForThisRequest)). It takes no mark away.
+    /// ([`RequestBoundProof`](bowline_client::RequestBoundProof)). It takes no mark away.
     pub fn apply_to(&self, method: &str, extensions: &mut Extensions) {
         let Some(claims) = &self.binding else { return };
         extensions.insert(ProofRequired);

@@ -1,4 +1,4 @@
-use bowline_client::ProofForThisRequest;
+use bowline_client::RequestBoundProof;
 use serde_json::{Value, json};
 
 use super::*;
@@ -129,7 +129,7 @@ fn a_certificate_that_is_demanded_and_not_there_is_told_before_anything_is_sent(
                 "{alternatives:?} {has_certificate}"
             );
             if let Err(failure) = needs_token {
-                assert_eq!(failure.kind(), Kind::Configuration);
+                assert_eq!(failure.kind(), ErrorKind::Configuration);
                 assert!(
                     failure
                         .to_string()
@@ -147,7 +147,7 @@ fn a_token_that_is_demanded_and_not_there_is_told_before_the_call_is_sent() {
     let terms = demands(&[&["oauth2"]]).meet(&over_tls(), true).unwrap();
     assert_eq!(terms.allow(true), Ok(()));
     let failure = terms.allow(false).unwrap_err();
-    assert_eq!(failure.kind(), Kind::Configuration);
+    assert_eq!(failure.kind(), ErrorKind::Configuration);
     assert!(
         failure.to_string().contains("Transports::token"),
         "{failure}"
@@ -167,7 +167,7 @@ fn a_plaintext_interface_meets_no_demand_for_tls() {
             Demands::of(&card(any_of(&[]), Some(SessionBinding::required()))).unwrap(),
         ] {
             let failure = demands.meet(&plaintext, true).unwrap_err();
-            assert_eq!(failure.kind(), Kind::Configuration);
+            assert_eq!(failure.kind(), ErrorKind::Configuration);
             assert!(failure.to_string().contains("is plaintext"), "{failure}");
         }
         // What may be, needs not be.
@@ -241,7 +241,7 @@ fn a_card_that_says_nothing_takes_no_mark_away() {
     assert_eq!(terms.extension(), None);
     let mut extensions = Extensions::new();
     extensions.insert(ProofRequired);
-    extensions.insert(ProofForThisRequest);
+    extensions.insert(RequestBoundProof);
     terms.apply_to("SendMessage", &mut extensions);
     assert_eq!(extensions.len(), 2);
 }
@@ -252,7 +252,7 @@ fn a_card_whose_extension_cannot_be_followed_is_no_card_to_go_by() {
     let extension = &mut card.capabilities.extensions.as_mut().unwrap()[0];
     extension.params = Some([("exporterLabel".to_owned(), json!("EXPORTER-other"))].into());
     let failure = Demands::of(&card).unwrap_err();
-    assert_eq!(failure.kind(), Kind::NotA2a);
+    assert_eq!(failure.kind(), ErrorKind::NotA2a);
     assert!(!failure.may_have_been_processed());
     assert!(failure.to_string().contains("EXPORTER-other"), "{failure}");
 }
@@ -263,7 +263,7 @@ fn marks(terms: &Terms, method: &str) -> (bool, bool) {
     terms.apply_to(method, &mut extensions);
     let (proof, own) = (
         extensions.get::<ProofRequired>(),
-        extensions.get::<ProofForThisRequest>(),
+        extensions.get::<RequestBoundProof>(),
     );
     (proof.is_some(), own.is_some())
 }

@@ -1,8 +1,8 @@
-//! Agent cards: fetched over the same client, kept octet by octet, and read for what they demand.
+//! Agent cards: fetched over the same client, kept byte by byte, and read for what they demand.
 //!
 //! [`Cards`] does what the SDK's `AgentCardResolver` does, with limits, and errors that say what
-//! came instead. A card is fetched without an access token. Its octets are kept as they came
-//! ([`Card::octets`]), so that whoever verifies its signatures can; nothing here verifies them, and
+//! came instead. A card is fetched without an access token. Its bytes are kept as they came
+//! ([`Card::bytes`]), so that whoever verifies its signatures can; nothing here verifies them, and
 //! nothing rewrites a card.
 //!
 //! [`Demands`] tells what a card wants of its callers, before the first of them is refused.
@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use a2a::AgentCard;
-use bowline_adapter::body;
-use bowline_adapter::head::{MOST_REDIRECTS, onward, shown_target};
 use bowline_client::{Body, Client, Origin};
+use bowline_transport::body;
+use bowline_transport::head::{MAX_REDIRECTS, onward, shown_target};
 use bytes::Bytes;
 use http::header::{ACCEPT, AGE, CACHE_CONTROL, ETAG, IF_NONE_MATCH, LOCATION};
 use http::response::Parts;
@@ -24,7 +24,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::Empty;
 use tokio::time::{Instant, timeout};
 
-use crate::failure::{Failure, Kind, shown};
+use crate::failure::{ErrorKind, Failure, shown};
 use crate::operation;
 use crate::wire::describe;
 
@@ -33,15 +33,15 @@ pub use demands::{Demands, Terms};
 /// Where an agent's card is, below its base URL (A2A §8.2).
 const WELL_KNOWN: &str = "/.well-known/agent-card.json";
 
-/// In octets.
-const LONGEST_CARD: usize = 1024 * 1024;
-const LONGEST_TIME: Duration = Duration::from_secs(30);
+/// In bytes.
+const MAX_CARD: usize = 1024 * 1024;
+const MAX_TIME: Duration = Duration::from_secs(30);
 
-/// How much of what is no card is read, in octets.
-const LONGEST_TEXT: usize = 4 * 1024;
+/// How much of what is no card is read, in bytes.
+const MAX_TEXT: usize = 4 * 1024;
 
 /// No card is believed for longer without being asked for again.
-const LONGEST_FRESHNESS: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_FRESHNESS: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Fetches agent cards.
 ///
@@ -60,19 +60,19 @@ impl Cards {
     pub fn new(client: Client) -> Self {
         Self {
             client,
-            longest: LONGEST_CARD,
-            time: LONGEST_TIME,
+            longest: MAX_CARD,
+            time: MAX_TIME,
         }
     }
 
-    /// The longest card that is taken in, in octets. Default 1 MiB.
+    /// The longest card that is taken in, in bytes. Default 1 MiB.
     #[must_use]
-    pub fn longest(mut self, octets: usize) -> Self {
-        self.longest = octets;
+    pub fn longest(mut self, bytes: usize) -> Self {
+        self.longest = bytes;
         self
     }
 
-    /// How long a card may take, from the first connection to its last octet. Default 30 s.
+    /// How long a card may take, from the first connection to its last byte. Default 30 s.
     #[must_use]
     pub fn timeout(mut self, time: Duration) -> Self {
         self.time = time;
@@ -83,16 +83,16 @@ impl Cards {
     /// `{base}/.well-known/agent-card.json`.
     ///
     /// # Errors
-    /// [`Kind::InvalidCall`] if `base` is no absolute URL; those of the client; [`Kind::TimedOut`];
-    /// [`Kind::Redirect`]; [`Kind::Unauthorized`], [`Kind::Forbidden`] and [`Kind::Status`] for
-    /// another status than 200; [`Kind::TooLong`]; [`Kind::NotA2a`] for what is no JSON, or no
+    /// [`ErrorKind::InvalidCall`] if `base` is no absolute URL; those of the client; [`ErrorKind::TimedOut`];
+    /// [`ErrorKind::Redirect`]; [`ErrorKind::Unauthorized`], [`ErrorKind::Forbidden`] and [`ErrorKind::Status`] for
+    /// another status than 200; [`ErrorKind::TooLong`]; [`ErrorKind::NotA2a`] for what is no JSON, or no
     /// card.
     pub async fn resolve(&self, base: &str) -> Result<Card, Failure> {
         self.ask(&well_known(base)?, None).await
     }
 
     /// The same card while it is fresh (RFC 9111 §4.2, by `Cache-Control: max-age` alone); after
-    /// that, the agent is asked whether it has another. If it has not, the octets stay the same.
+    /// that, the agent is asked whether it has another. If it has not, the bytes stay the same.
     ///
     /// # Errors
     /// As [`resolve`](Self::resolve). The old card is none the worse for it.
@@ -108,7 +108,7 @@ impl Cards {
             Ok(answer) => answer,
             Err(_) => {
                 let message = format!("the agent card did not come within {:?}", self.time);
-                Err(Failure::new(Kind::TimedOut, message))
+                Err(Failure::new(ErrorKind::TimedOut, message))
             }
         }
     }
@@ -119,8 +119,8 @@ impl Cards {
         let caching = Caching::of(&head.headers);
         match (head.status, known) {
             (StatusCode::OK, _) => {
-                let octets = self.whole(&head, rest).await?;
-                Card::read(url, octets, &head, caching)
+                let bytes = self.whole(&head, rest).await?;
+                Card::read(url, bytes, &head, caching)
             }
             (StatusCode::NOT_MODIFIED, Some(card)) if etag.is_some() => Ok(card.renewed(caching)),
             (StatusCode::NOT_MODIFIED, _) => Err(unasked(&head)),
@@ -131,7 +131,7 @@ impl Cards {
     /// Without an access token: there is nobody yet to whom one could be addressed.
     async fn send(&self, url: &Uri, etag: Option<&HeaderValue>) -> Result<Response<Body>, Failure> {
         let mut target = url.clone();
-        for _ in 0..=MOST_REDIRECTS {
+        for _ in 0..=MAX_REDIRECTS {
             let mut request = Request::new(Empty::<Bytes>::new());
             *request.uri_mut() = target.clone();
             let fields = request.headers_mut();
@@ -148,21 +148,21 @@ impl Cards {
             body::discard(rest).await;
         }
         let message = format!(
-            "the request for the agent card is redirected more than {MOST_REDIRECTS} times; ask whoever runs it"
+            "the request for the agent card is redirected more than {MAX_REDIRECTS} times; ask whoever runs it"
         );
-        Err(Failure::new(Kind::Redirect, message))
+        Err(Failure::new(ErrorKind::Redirect, message))
     }
 
     async fn whole(&self, head: &Parts, rest: Body) -> Result<Bytes, Failure> {
         match body::whole(rest, self.longest).await {
-            Ok(octets) => Ok(octets.into()),
+            Ok(bytes) => Ok(bytes.into()),
             Err(body::WholeError::Client(e)) => Err(e.into()),
             Err(_) => {
                 let message = format!(
-                    "the agent card has more than {} octets; raise the limit (Cards::longest) if it may",
+                    "the agent card has more than {} bytes; raise the limit (Cards::longest) if it may",
                     self.longest
                 );
-                Err(Failure::new(Kind::TooLong, message)
+                Err(Failure::new(ErrorKind::TooLong, message)
                     .processed(false)
                     .with_head(head))
             }
@@ -177,7 +177,7 @@ pub struct Card(Arc<Inner>);
 #[derive(Clone)]
 struct Inner {
     url: Uri,
-    octets: Bytes,
+    bytes: Bytes,
     card: Arc<AgentCard>,
     etag: Option<HeaderValue>,
     fresh_until: Option<Instant>,
@@ -189,10 +189,10 @@ impl Card {
         &self.0.card
     }
 
-    /// Its octets, exactly as they came: what its signatures are verified over (A2A §8.4), and what
+    /// Its bytes, exactly as they came: what its signatures are verified over (A2A §8.4), and what
     /// a copy of it has to be.
-    pub fn octets(&self) -> &Bytes {
-        &self.0.octets
+    pub fn bytes(&self) -> &Bytes {
+        &self.0.bytes
     }
 
     /// Where it was asked for.
@@ -223,19 +223,19 @@ impl Card {
         self.0.fresh_until.is_some_and(|end| Instant::now() < end)
     }
 
-    fn read(url: &Uri, octets: Bytes, head: &Parts, caching: Caching) -> Result<Self, Failure> {
+    fn read(url: &Uri, bytes: Bytes, head: &Parts, caching: Caching) -> Result<Self, Failure> {
         // serde would also read a list of members, as no other reader of the card does.
-        if octets.trim_ascii_start().starts_with(b"[") {
+        if bytes.trim_ascii_start().starts_with(b"[") {
             return Err(not_a_card(head, "JSON that is no agent card: a list"));
         }
-        let card = serde_json::from_slice(&octets).map_err(|e| {
+        let card = serde_json::from_slice(&bytes).map_err(|e| {
             let what = match e.classify() {
                 serde_json::error::Category::Data => {
                     format!("JSON that is no agent card: {}", shown(&e.to_string()))
                 }
                 _ => format!(
                     "{}; as JSON: {}",
-                    describe(&head.headers, &octets),
+                    describe(&head.headers, &bytes),
                     shown(&e.to_string())
                 ),
             };
@@ -243,7 +243,7 @@ impl Card {
         })?;
         Ok(Self(Arc::new(Inner {
             url: url.clone(),
-            octets,
+            bytes,
             card: Arc::new(card),
             etag: caching.etag,
             fresh_until: caching.fresh_until,
@@ -266,7 +266,7 @@ impl fmt::Debug for Card {
             .field("url", &self.0.url)
             .field("name", &self.0.card.name)
             .field("version", &self.0.card.version)
-            .field("octets", &self.0.octets.len())
+            .field("bytes", &self.0.bytes.len())
             .finish_non_exhaustive()
     }
 }
@@ -309,7 +309,7 @@ fn freshness(fields: &HeaderMap) -> Duration {
         .get(AGE)
         .and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let seconds = u64::saturating_sub(max_age.unwrap_or(0), age.unwrap_or(0));
-    Duration::from_secs(seconds).min(LONGEST_FRESHNESS)
+    Duration::from_secs(seconds).min(MAX_FRESHNESS)
 }
 
 fn well_known(base: &str) -> Result<Uri, Failure> {
@@ -319,7 +319,7 @@ fn well_known(base: &str) -> Result<Uri, Failure> {
         let message = format!(
             "{base:?} is no base URL of an agent ({why}); give one such as https://agent.example.com"
         );
-        Failure::new(Kind::InvalidCall, message)
+        Failure::new(ErrorKind::InvalidCall, message)
     };
     let uri: Uri = base.parse().map_err(|_| unusable("it cannot be parsed"))?;
     Origin::of(&uri).map_err(|e| unusable(&e.to_string()))?;
@@ -349,16 +349,16 @@ async fn no_card(head: &Parts, rest: Body) -> Failure {
         let message = format!(
             "the request for the agent card is redirected (HTTP {status}) to {to}: if the agent is there, give that as its base URL"
         );
-        return Failure::new(Kind::Redirect, message).with_head(head);
+        return Failure::new(ErrorKind::Redirect, message).with_head(head);
     }
-    let octets = body::prefix(rest, LONGEST_TEXT).await;
+    let bytes = body::prefix(rest, MAX_TEXT).await;
     let (kind, hint) = match status {
-        StatusCode::UNAUTHORIZED => (Kind::Unauthorized, PRIVATE),
-        StatusCode::FORBIDDEN => (Kind::Forbidden, PRIVATE),
-        StatusCode::NOT_FOUND => (Kind::Status, "; is this the agent's base URL?"),
-        _ => (Kind::Status, ""),
+        StatusCode::UNAUTHORIZED => (ErrorKind::Unauthorized, PRIVATE),
+        StatusCode::FORBIDDEN => (ErrorKind::Forbidden, PRIVATE),
+        StatusCode::NOT_FOUND => (ErrorKind::Status, "; is this the agent's base URL?"),
+        _ => (ErrorKind::Status, ""),
     };
-    let what = describe(&head.headers, &octets);
+    let what = describe(&head.headers, &bytes);
     let message =
         format!("where the agent card should be, HTTP {status} with {what} was answered{hint}");
     Failure::new(kind, message).processed(false).with_head(head)
@@ -369,14 +369,14 @@ const PRIVATE: &str =
 
 fn not_a_card(head: &Parts, what: &str) -> Failure {
     let message = format!("where the agent card should be, there is {what}");
-    Failure::new(Kind::NotA2a, message)
+    Failure::new(ErrorKind::NotA2a, message)
         .processed(false)
         .with_head(head)
 }
 
 fn unasked(head: &Parts) -> Failure {
     let message = "the agent card is said to be the same (HTTP 304), and nobody had asked; ask whoever runs the agent";
-    Failure::new(Kind::NotA2a, message)
+    Failure::new(ErrorKind::NotA2a, message)
         .processed(false)
         .with_head(head)
 }
@@ -419,7 +419,7 @@ mod tests {
             "https://user:secret@",
         ] {
             let failure = well_known(base).unwrap_err();
-            assert_eq!(failure.kind(), Kind::InvalidCall, "{base}");
+            assert_eq!(failure.kind(), ErrorKind::InvalidCall, "{base}");
             assert!(!failure.to_string().contains("secret"), "{failure}");
             assert!(
                 failure.to_string().contains("such as https://"),
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn freshness_ends_and_a_304_begins_it_anew_with_the_same_octets() {
+    async fn freshness_ends_and_a_304_begins_it_anew_with_the_same_bytes() {
         let text = r#"{"name":"x","version":"1","supportedInterfaces":[],"capabilities":{}}"#;
         let caching = |max_age: &'static str| {
             let mut fields = HeaderMap::new();
@@ -451,7 +451,7 @@ mod tests {
         assert!(!card.is_fresh());
         let same = card.renewed(caching("max-age=10"));
         assert!(same.is_fresh() && !card.is_fresh());
-        assert_eq!(same.octets().as_ptr(), card.octets().as_ptr());
+        assert_eq!(same.bytes().as_ptr(), card.bytes().as_ptr());
     }
 
     #[test]
@@ -471,7 +471,7 @@ mod tests {
             (
                 &["max-age=18446744073709551615"],
                 None,
-                LONGEST_FRESHNESS.as_secs(),
+                MAX_FRESHNESS.as_secs(),
             ),
         ] {
             let mut fields = HeaderMap::new();

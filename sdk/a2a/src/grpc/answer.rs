@@ -12,7 +12,7 @@ use http_body::Frame;
 use tokio::time::{Sleep, sleep};
 
 use super::ending::{Ending, Place};
-use crate::failure::{Failure, Kind};
+use crate::failure::{ErrorKind, Failure};
 
 /// How long one message may take once the head has come.
 const MESSAGE_TIME: Duration = Duration::from_secs(60);
@@ -74,7 +74,7 @@ impl Answer {
         {
             let message =
                 format!("the agent began to answer and did not end within {MESSAGE_TIME:?}");
-            return Poll::Ready(Err(Failure::new(Kind::TimedOut, message)
+            return Poll::Ready(Err(Failure::new(ErrorKind::TimedOut, message)
                 .processed(true)
                 .into()));
         }
@@ -95,7 +95,7 @@ impl Answer {
         self.messages.read(&data);
         if self.shape == Shape::Message && self.messages.begun > 1 {
             let message = "the agent answered with several messages to a call that has one answer";
-            return Err(Failure::new(Kind::NotA2a, message).into());
+            return Err(Failure::new(ErrorKind::NotA2a, message).into());
         }
         Ok(Frame::data(data))
     }
@@ -121,11 +121,11 @@ impl Answer {
             Shape::Message => {
                 let message =
                     format!("the agent's answer was cut; the call may have been processed: {why}");
-                Failure::new(Kind::MayHaveBeenProcessed, message)
+                Failure::new(ErrorKind::MayHaveBeenProcessed, message)
             }
             Shape::Stream => {
                 let message = format!("the agent's stream was cut, and the task goes on: {why}");
-                Failure::new(Kind::StreamCut, message)
+                Failure::new(ErrorKind::StreamCut, message)
             }
         }
     }
@@ -143,7 +143,7 @@ impl http_body::Body for Answer {
     }
 }
 
-/// How far a sequence of length-prefixed messages has come: one octet of flags, four of length, and
+/// How far a sequence of length-prefixed messages has come: one byte of flags, four of length, and
 /// as many as they say.
 #[derive(Default)]
 struct Messages {
@@ -159,18 +159,18 @@ struct Messages {
 const PREFIX: usize = 5;
 
 impl Messages {
-    fn read(&mut self, mut octets: &[u8]) {
-        while !octets.is_empty() {
+    fn read(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
             if self.left > 0 {
-                let read = self.left.min(octets.len());
+                let read = self.left.min(bytes.len());
                 self.left -= read;
-                octets = &octets[read..];
+                bytes = &bytes[read..];
                 continue;
             }
-            let read = (PREFIX - self.prefixed).min(octets.len());
-            self.prefix[self.prefixed..][..read].copy_from_slice(&octets[..read]);
+            let read = (PREFIX - self.prefixed).min(bytes.len());
+            self.prefix[self.prefixed..][..read].copy_from_slice(&bytes[..read]);
             self.prefixed += read;
-            octets = &octets[read..];
+            bytes = &bytes[read..];
             if self.prefixed == PREFIX {
                 let [_, length @ ..] = self.prefix;
                 self.left = u32::from_be_bytes(length) as usize;
@@ -192,17 +192,17 @@ mod tests {
 
     #[test]
     fn messages_are_told_apart_however_they_are_cut_up() {
-        let octets = [
+        let bytes = [
             &[0, 0, 0, 0, 2, 7, 7][..],
             &[0, 0, 0, 0, 0],
             &[1, 0, 0, 1, 0],
             &[9; 256],
         ]
         .concat();
-        let between = [0, 7, 12, octets.len()];
-        for size in 1..=octets.len() {
+        let between = [0, 7, 12, bytes.len()];
+        for size in 1..=bytes.len() {
             let (mut messages, mut at) = (Messages::default(), 0);
-            for part in octets.chunks(size) {
+            for part in bytes.chunks(size) {
                 messages.read(part);
                 at += part.len();
                 assert_eq!(

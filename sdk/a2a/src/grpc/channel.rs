@@ -7,20 +7,20 @@ use std::task::{Context, Poll};
 
 use a2a::A2AError;
 use a2a_client::ServiceParams;
-use bowline_adapter::body;
-use bowline_adapter::head::has_media_type;
 use bowline_client::{Body, Http2Only};
+use bowline_transport::body;
+use bowline_transport::head::has_media_type;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use tower_service::Service;
 
 use super::answer::{Answer, Shape};
 use super::ending::{Ending, Place};
-use crate::failure::{Failure, Kind, shown};
+use crate::failure::{ErrorKind, Failure, shown};
 use crate::wire::{self, Outbound, Wire};
 
-/// How much of an answer that is no gRPC is read, in octets.
-const LONGEST_TEXT: usize = 4 * 1024;
+/// How much of an answer that is no gRPC is read, in bytes.
+const MAX_TEXT: usize = 4 * 1024;
 
 /// A tower service for one shape of answers.
 #[derive(Clone)]
@@ -39,16 +39,15 @@ impl Channel {
         request: Request<tonic::body::Body>,
     ) -> Result<Response<Answer>, A2AError> {
         let (mut head, body) = request.into_parts();
-        let mut call: Outbound = head
-            .extensions
-            .remove()
-            .ok_or_else(|| Failure::new(Kind::InvalidCall, "the request came without its call"))?;
+        let mut call: Outbound = head.extensions.remove().ok_or_else(|| {
+            Failure::new(ErrorKind::InvalidCall, "the request came without its call")
+        })?;
         metadata(&mut call.params)?;
         // All of it, so that it can be sent again: once a challenge is answered, with another
         // token.
         let message = body.collect().await.map_err(|status| {
             let message = format!("the request cannot be encoded: {}", status.message());
-            Failure::new(Kind::InvalidCall, message)
+            Failure::new(ErrorKind::InvalidCall, message)
         })?;
         let mut request = Request::new(Full::new(message.to_bytes()));
         (*request.method_mut(), *request.uri_mut()) = (head.method, head.uri);
@@ -86,7 +85,7 @@ impl Channel {
             let message = format!(
                 "the agent's answer is compressed ({encoding}), which it was not asked for"
             );
-            return Err(Failure::new(Kind::NotA2a, message).into());
+            return Err(Failure::new(ErrorKind::NotA2a, message).into());
         }
         Ok(self.answered(Answer::new(body, self.shape), false))
     }
@@ -125,12 +124,12 @@ fn is_grpc(fields: &HeaderMap) -> bool {
 }
 
 async fn not_grpc(head: &http::response::Parts, rest: Body) -> Failure {
-    let octets = body::prefix(rest, LONGEST_TEXT).await;
-    let what = wire::describe(&head.headers, &octets);
+    let bytes = body::prefix(rest, MAX_TEXT).await;
+    let what = wire::describe(&head.headers, &bytes);
     let message = format!(
         "the agent, or what is in front of it, answered HTTP 200 with {what}, and not with gRPC"
     );
-    Failure::new(Kind::NotA2a, message).with_head(head)
+    Failure::new(ErrorKind::NotA2a, message).with_head(head)
 }
 
 /// Service parameters as gRPC has them.
@@ -142,14 +141,14 @@ fn metadata(params: &mut ServiceParams) -> Result<(), Failure> {
         let lower = name.to_ascii_lowercase();
         if lower.starts_with("grpc-") {
             let message = format!("the service parameter {:?} is gRPC's own", shown(name));
-            return Err(Failure::new(Kind::InvalidCall, message));
+            return Err(Failure::new(ErrorKind::InvalidCall, message));
         }
         if lower.ends_with("-bin") {
             let message = format!(
                 "the service parameter {:?} would be binary metadata in gRPC, and service parameters are text",
                 shown(name)
             );
-            return Err(Failure::new(Kind::InvalidCall, message));
+            return Err(Failure::new(ErrorKind::InvalidCall, message));
         }
         if values.len() > 1 && lower != "authorization" {
             *values = vec![values.join(",")];

@@ -2,7 +2,7 @@
 
 use a2a::errordetails::{FieldViolation, PROTOCOL_DOMAIN, TypedDetail};
 use a2a::{A2AError, error_code, reason_to_error_code};
-use bowline_adapter::head::binding_error;
+use bowline_transport::head::binding_error;
 use bytes::Bytes;
 use http::HeaderMap;
 use percent_encoding::percent_decode;
@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 use tonic_types::{BadRequest, ErrorInfo, StatusExt};
 
 use super::answer::Shape;
-use crate::failure::{Failure, Kind, shown};
+use crate::failure::{ErrorKind, Failure, shown};
 
 /// What fields say about how an answer ended (gRPC over HTTP/2, "Responses").
 pub(super) enum Ending {
@@ -51,7 +51,7 @@ impl Ending {
                 let message = format!(
                     "the agent ended its answer with a gRPC status that is none: {value:?}"
                 );
-                Self::Unreadable(Failure::new(Kind::NotA2a, message))
+                Self::Unreadable(Failure::new(ErrorKind::NotA2a, message))
             }
             Some(Code::Ok) => Self::Ok,
             Some(code) => {
@@ -119,17 +119,17 @@ impl Told {
 }
 
 /// What a status says that A2A's error does not; nothing if it is an A2A error and no more.
-fn kind(code: Code, is_known: bool, fields: &HeaderMap, place: Place) -> Option<Kind> {
+fn kind(code: Code, is_known: bool, fields: &HeaderMap, place: Place) -> Option<ErrorKind> {
     Some(match code {
         Code::Unauthenticated | Code::PermissionDenied if binding_error(fields).is_some() => {
-            Kind::BindingRefused
+            ErrorKind::BindingRefused
         }
-        Code::Unauthenticated => Kind::Unauthorized,
-        Code::PermissionDenied => Kind::Forbidden,
+        Code::Unauthenticated => ErrorKind::Unauthorized,
+        Code::PermissionDenied => ErrorKind::Forbidden,
         // What is in front of the agent has lost it.
-        Code::Unavailable if !is_known && is_stream(place) => Kind::StreamCut,
+        Code::Unavailable if !is_known && is_stream(place) => ErrorKind::StreamCut,
         // Come again later.
-        Code::Unavailable | Code::ResourceExhausted => Kind::Status,
+        Code::Unavailable | Code::ResourceExhausted => ErrorKind::Status,
         _ if is_known => return None,
         // As A2A's errors are mapped (§5.4), by an agent that gives no details.
         Code::NotFound
@@ -139,7 +139,7 @@ fn kind(code: Code, is_known: bool, fields: &HeaderMap, place: Place) -> Option<
         | Code::Internal => {
             return None;
         }
-        _ => Kind::Status,
+        _ => ErrorKind::Status,
     })
 }
 

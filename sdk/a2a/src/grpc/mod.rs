@@ -31,7 +31,7 @@ use futures_util::stream::{self, BoxStream};
 use http::Uri;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use crate::failure::{Failure, Kind};
+use crate::failure::{ErrorKind, Failure};
 use crate::results::Outcome;
 use crate::wire::{Outbound, Wire};
 
@@ -269,7 +269,7 @@ fn whole<T: Outcome>(result: T) -> Result<T, A2AError> {
 }
 
 fn empty(what: &str) -> A2AError {
-    Failure::new(Kind::NotA2a, format!("the agent answered with {what}")).into()
+    Failure::new(ErrorKind::NotA2a, format!("the agent answered with {what}")).into()
 }
 
 /// What we put into tonic's status; or what tonic itself has to say, which is about messages that
@@ -282,8 +282,8 @@ fn error(status: Status) -> A2AError {
         return error.clone();
     }
     let (kind, what) = match status.code() {
-        Code::OutOfRange => (Kind::TooLong, "a message that is too long"),
-        _ => (Kind::NotA2a, "what is no message of A2A"),
+        Code::OutOfRange => (ErrorKind::TooLong, "a message that is too long"),
+        _ => (ErrorKind::NotA2a, "what is no message of A2A"),
     };
     Failure::new(
         kind,

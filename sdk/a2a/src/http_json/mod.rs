@@ -35,7 +35,7 @@ const EITHER_JSON: HeaderValue = HeaderValue::from_static("application/a2a+json,
 pub(crate) struct HttpJson {
     pub(crate) wire: Wire,
     pub(crate) endpoint: Uri,
-    /// Longest event of a stream, in octets.
+    /// Longest event of a stream, in bytes.
     pub(crate) longest_event: usize,
 }
 
@@ -93,8 +93,8 @@ impl HttpJson {
         asking: Asking,
     ) -> Result<T, A2AError> {
         let (head, body) = self.ask(params, asking, EITHER_JSON).await?;
-        let octets = self.wire.json(&head, body).await?;
-        outcome(&octets).map_err(|misread| answered(misread, &head, &octets))
+        let bytes = self.wire.json(&head, body).await?;
+        outcome(&bytes).map_err(|misread| answered(misread, &head, &bytes))
     }
 
     async fn stream(&self, params: &ServiceParams, asking: Asking) -> Result<Events, A2AError> {
@@ -107,16 +107,16 @@ impl HttpJson {
             };
             return Ok(events::events(&head, body, longest, outcome));
         }
-        let octets = self.wire.json(&head, body).await?;
-        let event = outcome(&octets).map_err(|misread| answered(misread, &head, &octets))?;
+        let bytes = self.wire.json(&head, body).await?;
+        let event = outcome(&bytes).map_err(|misread| answered(misread, &head, &bytes))?;
         Ok(events::only(event))
     }
 
     /// What an error status means, with the error that it may hold.
     async fn refusal(&self, head: &Parts, body: Body) -> A2AError {
-        let octets = self.wire.error_text(head, body).await;
-        let Ok(status) = serde_json::from_slice::<StatusBody>(&octets) else {
-            return refused_with(head, &octets).into();
+        let bytes = self.wire.error_text(head, body).await;
+        let Ok(status) = serde_json::from_slice::<StatusBody>(&bytes) else {
+            return refused_with(head, &bytes).into();
         };
         let is_a2a = status.is_a2a();
         let mut error = A2AError::from(status);
@@ -132,8 +132,8 @@ impl HttpJson {
 
 /// Reads an answer or an event. Either may be an error: as A2A writes it, or, in events of the
 /// official Rust server, an error object of JSON-RPC's alone.
-fn outcome<T: Outcome>(octets: &[u8]) -> Result<T, Misread> {
-    let value: Value = json(octets)?;
+fn outcome<T: Outcome>(bytes: &[u8]) -> Result<T, Misread> {
+    let value: Value = json(bytes)?;
     let is_text = |name: &str| value.get(name).is_some_and(Value::is_string);
     let reported = if value.get("error").is_some_and(Value::is_object) {
         serde_json::from_value(value).map(|status: StatusBody| status.into())
@@ -309,8 +309,8 @@ impl Transport for HttpJson {
         };
         // The official Rust server answers nothing, the Python one an empty object.
         let (head, rest) = self.ask(params, asking, EITHER_JSON).await?;
-        let octets = self.wire.json(&head, rest).await?;
-        match outcome::<()>(&octets) {
+        let bytes = self.wire.json(&head, rest).await?;
+        match outcome::<()>(&bytes) {
             Err(Misread::Reported(error)) => Err(error),
             _ => Ok(()),
         }

@@ -4,7 +4,7 @@
 use http::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::failure::{Failure, Kind, shown};
+use crate::failure::{ErrorKind, Failure, shown};
 
 /// What stands for itself in a path's segment and in a query's value, wherever it stands (RFC 3986
 /// §2.3).
@@ -55,7 +55,7 @@ impl Target {
                 "the {what} {:?} cannot be part of a URL; JSON-RPC and gRPC can carry it",
                 shown(name)
             );
-            return Err(Failure::new(Kind::InvalidCall, message));
+            return Err(Failure::new(ErrorKind::InvalidCall, message));
         }
         self.path.extend(utf8_percent_encode(name, ENCODED));
         Ok(self)
@@ -83,7 +83,7 @@ impl Target {
         let mut parts = interface.clone().into_parts();
         let invalid = |e: String| {
             Failure::new(
-                Kind::InvalidCall,
+                ErrorKind::InvalidCall,
                 format!("the call's URL cannot be made: {e}"),
             )
         };
@@ -101,7 +101,7 @@ mod tests {
         tenant: Option<&str>,
         id: &str,
         parameter: Option<&str>,
-    ) -> Result<String, Kind> {
+    ) -> Result<String, ErrorKind> {
         let interface = Uri::from_static(interface);
         let target = Target::below(&interface, tenant)
             .and_then(|target| target.fixed("/tasks/").segment("task id", id));
@@ -162,18 +162,18 @@ mod tests {
         for id in ["", ".", ".."] {
             assert_eq!(
                 uri("https://a.example", None, id, None),
-                Err(Kind::InvalidCall),
+                Err(ErrorKind::InvalidCall),
                 "{id:?}"
             );
         }
         assert_eq!(
             uri("https://a.example", Some(".."), "t", None),
-            Err(Kind::InvalidCall)
+            Err(ErrorKind::InvalidCall)
         );
         let long = "x".repeat(100_000);
         assert_eq!(
             uri("https://a.example", None, &long, None),
-            Err(Kind::InvalidCall)
+            Err(ErrorKind::InvalidCall)
         );
     }
 }

@@ -33,8 +33,8 @@ pub(super) fn request(id: &str, method: &str, params: Value) -> Bytes {
 ///
 /// # Errors
 /// The error that it holds, or why it is no such response.
-pub(super) fn response<T: Outcome>(id: &str, octets: &[u8]) -> Result<T, Misread> {
-    let response: Response = json(octets)?;
+pub(super) fn response<T: Outcome>(id: &str, bytes: &[u8]) -> Result<T, Misread> {
+    let response: Response = json(bytes)?;
     let not_a2a = |why: &str| Err(Misread::NotA2a(why.to_owned()));
     if response.jsonrpc.as_deref() != Some(VERSION) {
         return not_a2a("it is no JSON-RPC 2.0");

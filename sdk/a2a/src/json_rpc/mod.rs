@@ -29,7 +29,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(crate) struct JsonRpc {
     pub(crate) wire: Wire,
     pub(crate) endpoint: Uri,
-    /// Longest event of a stream, in octets.
+    /// Longest event of a stream, in bytes.
     pub(crate) longest_event: usize,
 }
 
@@ -75,8 +75,8 @@ impl JsonRpc {
         request: &Q,
     ) -> Result<T, A2AError> {
         let Asked { id, head, body } = self.ask(params, method, request, JSON).await?;
-        let octets = self.wire.json(&head, body).await?;
-        envelope::response(&id, &octets).map_err(|misread| answered(misread, &head, &octets))
+        let bytes = self.wire.json(&head, body).await?;
+        envelope::response(&id, &bytes).map_err(|misread| answered(misread, &head, &bytes))
     }
 
     async fn stream<Q: ProtoJsonPayload + Sync>(
@@ -92,25 +92,25 @@ impl JsonRpc {
                 event: self.longest_event,
                 answer: self.wire.longest_answer,
             };
-            return Ok(events::events(&head, body, longest, move |octets| {
-                envelope::response(&id, octets)
+            return Ok(events::events(&head, body, longest, move |bytes| {
+                envelope::response(&id, bytes)
             }));
         }
-        let octets = self.wire.json(&head, body).await?;
-        let event = envelope::response(&id, &octets)
-            .map_err(|misread| answered(misread, &head, &octets))?;
+        let bytes = self.wire.json(&head, body).await?;
+        let event =
+            envelope::response(&id, &bytes).map_err(|misread| answered(misread, &head, &bytes))?;
         Ok(events::only(event))
     }
 
     /// What an error status means, with the error that it may hold.
     async fn refusal(&self, id: &str, head: &Parts, body: Body) -> A2AError {
-        let octets = self.wire.error_text(head, body).await;
-        match envelope::response::<()>(id, &octets) {
+        let bytes = self.wire.error_text(head, body).await;
+        match envelope::response::<()>(id, &bytes) {
             Err(Misread::Reported(error)) if says_more(head.status) => {
                 of_status(head, error.message.clone()).within(error)
             }
             Err(Misread::Reported(error)) => error,
-            _ => refused_with(head, &octets).into(),
+            _ => refused_with(head, &bytes).into(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What tells one message or part from another, in eight octets.
+//! What tells one message or part from another, in eight bytes.
 
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 

@@ -18,7 +18,7 @@ use super::machine::{Action, Event, Machine};
 /// good for another call.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// And for so many events: no time-out ends what never has to be waited for.
-const MOST_FAREWELLS: usize = 64;
+const MAX_FAREWELLS: usize = 64;
 
 pub(super) struct Driver {
     calls: Arc<dyn Calls>,
@@ -165,7 +165,7 @@ impl Driver {
     async fn read_out(&mut self) {
         if let Some(mut stream) = self.stream.take() {
             let to_its_end = async {
-                for _ in 0..MOST_FAREWELLS {
+                for _ in 0..MAX_FAREWELLS {
                     let Some(Ok(_)) = stream.next().await else {
                         return;
                     };

@@ -13,7 +13,7 @@ pub struct Error(Box<Inner>);
 
 #[derive(Clone, Debug)]
 struct Inner {
-    kind: Kind,
+    kind: ErrorKind,
     message: String,
     task: Option<TaskId>,
     error: Option<A2AError>,
@@ -23,7 +23,7 @@ struct Inner {
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum ErrorKind {
     /// The message's stream broke before it told anything, so no task is known to subscribe to. The
     /// message is not sent again (CL-7): [`Error::may_have_been_processed`] says whether that would
     /// be safe.
@@ -40,7 +40,7 @@ pub enum Kind {
 
 impl Error {
     /// What went wrong.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
@@ -78,7 +78,7 @@ impl Error {
         };
         let why = shown(cause, error.as_ref());
         Self::new(
-            Kind::Unanswered,
+            ErrorKind::Unanswered,
             format!("no task is known yet; {so}: {why}"),
             None,
             error,
@@ -92,7 +92,7 @@ impl Error {
             Some(failure) => failure.may_have_been_processed(),
             None => error.code == error_code::INTERNAL_ERROR,
         };
-        Self::new(Kind::Refused, error.message.clone(), None, Some(error))
+        Self::new(ErrorKind::Refused, error.message.clone(), None, Some(error))
             .processed(may_have_been_processed)
     }
 
@@ -102,7 +102,7 @@ impl Error {
             "task {task} can be followed no further: {}{before}",
             error.message
         );
-        Self::new(Kind::Refused, message, Some(task), Some(error)).processed(true)
+        Self::new(ErrorKind::Refused, message, Some(task), Some(error)).processed(true)
     }
 
     pub(super) fn gave_up(task: &str, tries: u32, cause: Cause, error: Option<A2AError>) -> Self {
@@ -110,12 +110,12 @@ impl Error {
         let message = format!(
             "gave up on task {task} after {tries} tries in a row that brought nothing new: {why}"
         );
-        Self::new(Kind::GaveUp, message, Some(task), error).processed(true)
+        Self::new(ErrorKind::GaveUp, message, Some(task), error).processed(true)
     }
 
     pub(super) fn other_task(task: &str, other: &str) -> Self {
         let message = format!("the stream of task {task} tells of task {other}");
-        Self::new(Kind::OtherTask, message, Some(task), None).processed(true)
+        Self::new(ErrorKind::OtherTask, message, Some(task), None).processed(true)
     }
 
     /// Who only subscribed has sent no message.
@@ -123,7 +123,7 @@ impl Error {
         self.processed(false)
     }
 
-    fn new(kind: Kind, message: String, task: Option<&str>, error: Option<A2AError>) -> Self {
+    fn new(kind: ErrorKind, message: String, task: Option<&str>, error: Option<A2AError>) -> Self {
         Self(Box::new(Inner {
             kind,
             message,

@@ -12,7 +12,7 @@ use super::error::Error;
 use super::event::{Cause, Counts, Reconnect, TaskEvent};
 use super::patience::Patience;
 use super::seen::{Seen, Source};
-use crate::failure::{Failure, Kind};
+use crate::failure::{ErrorKind, Failure};
 
 /// A stream that was listened to this long was good for something, even if nothing happened.
 const STEADY: Duration = Duration::from_secs(30);
@@ -404,12 +404,12 @@ fn verdict(error: &A2AError) -> Verdict {
         };
     };
     match failure.kind() {
-        Kind::Connection => Verdict::Again(Cause::Connection),
-        Kind::MayHaveBeenProcessed => Verdict::Again(Cause::ConnectionLost),
-        Kind::StreamCut => Verdict::Again(Cause::StreamCut),
-        Kind::TimedOut => Verdict::Again(Cause::TimedOut),
-        Kind::Token => Verdict::Again(Cause::Token),
-        Kind::Status if failure.passes() => Verdict::Again(Cause::Unavailable),
+        ErrorKind::Connection => Verdict::Again(Cause::Connection),
+        ErrorKind::MayHaveBeenProcessed => Verdict::Again(Cause::ConnectionLost),
+        ErrorKind::StreamCut => Verdict::Again(Cause::StreamCut),
+        ErrorKind::TimedOut => Verdict::Again(Cause::TimedOut),
+        ErrorKind::Token => Verdict::Again(Cause::Token),
+        ErrorKind::Status if failure.passes() => Verdict::Again(Cause::Unavailable),
         _ => Verdict::Never,
     }
 }

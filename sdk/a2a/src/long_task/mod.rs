@@ -34,7 +34,7 @@ use self::driver::Driver;
 use self::machine::Machine;
 
 pub use self::agent::Agent;
-pub use self::error::{Error, Kind};
+pub use self::error::{Error, ErrorKind};
 pub use self::event::{CaughtUp, Cause, Counts, Reconnect, TaskEvent};
 pub use self::patience::Patience;
 
@@ -66,7 +66,7 @@ pub use self::patience::Patience;
 /// The task is subscribed to again (`SubscribeToTask`), at once the first time and after growing
 /// pauses as long as nothing new comes: see [`Patience`]. **The message is never sent a second
 /// time**: a stream that breaks before it told anything is an error that says whether the message
-/// may have been processed ([`Kind::Unanswered`]).
+/// may have been processed ([`ErrorKind::Unanswered`]).
 ///
 /// # Each thing once
 /// A subscription begins with the task as it stands. [`TaskEvent::CaughtUp`] says what in it is

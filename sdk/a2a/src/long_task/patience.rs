@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// `Retry-After` is honoured up to this.
-const LONGEST_ASKED_FOR: Duration = Duration::from_secs(3600);
+const MAX_ASKED_FOR: Duration = Duration::from_secs(3600);
 
 /// How often a [`LongTask`](super::LongTask) subscribes again, and how long it waits before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Patience {
                 half + half.mul_f64(random.clamp(0.0, 1.0))
             }
         };
-        own.max(retry_after.unwrap_or_default().min(LONGEST_ASKED_FOR))
+        own.max(retry_after.unwrap_or_default().min(MAX_ASKED_FOR))
     }
 }
 
@@ -87,7 +87,7 @@ mod tests {
             longest_pause: Duration::MAX,
             ..Patience::default()
         };
-        assert!(endless.pause(u32::MAX, None, 0.5) > LONGEST_ASKED_FOR);
+        assert!(endless.pause(u32::MAX, None, 0.5) > MAX_ASKED_FOR);
     }
 
     #[test]

@@ -20,20 +20,20 @@ use super::event::{CaughtUp, TaskEvent};
 
 /// As many messages are remembered by their ids. Of a longer history, what stands before a known
 /// message counts as told.
-const MOST_MESSAGES: usize = 10_000;
+const MAX_MESSAGES: usize = 10_000;
 
 /// As many statuses are remembered: an agent's picture does not lag behind by more.
-const MOST_STATUSES: usize = 1000;
+const MAX_STATUSES: usize = 1000;
 
-/// As much is held back of updates that may be in the task already, in octets of JSON.
-const MOST_HELD: usize = 16 * 1024 * 1024;
+/// As much is held back of updates that may be in the task already, in bytes of JSON.
+const MAX_HELD: usize = 16 * 1024 * 1024;
 
-/// As many parts are remembered, of eight octets each, and an artifact for so many of them besides
+/// As many parts are remembered, of eight bytes each, and an artifact for so many of them besides
 /// its id. Of a task that has more, each artifact is told whole whenever the task comes as a whole.
-const MOST_PARTS: usize = 1 << 19;
+const MAX_PARTS: usize = 1 << 19;
 const PARTS_OF_AN_ARTIFACT: usize = 16;
 
-/// What has been told of one task. Eight octets for each message and each part of an artifact, up
+/// What has been told of one task. Eight bytes for each message and each part of an artifact, up
 /// to a bound.
 #[derive(Debug)]
 pub(super) struct Seen {
@@ -61,8 +61,8 @@ struct Overlap {
     brought: HashMap<ArtifactId, Brought>,
     /// Updates that may have been among it.
     held: Vec<TaskArtifactUpdateEvent>,
-    /// The octets of those, or somewhat more.
-    held_octets: usize,
+    /// The bytes of those, or somewhat more.
+    held_bytes: usize,
     /// The status that was told last before it.
     since: Option<TaskStatus>,
 }
@@ -175,7 +175,7 @@ impl Seen {
         self.overlap = match before {
             Some(before) if !caught_up.is_news() => Some(Overlap {
                 held: Vec::new(),
-                held_octets: 0,
+                held_bytes: 0,
                 ..before
             }),
             _ => (source == Source::Subscription).then_some(overlap),
@@ -252,10 +252,10 @@ impl Seen {
 
     /// Until another update shows whether it was told; or until there is too much of it.
     fn hold_back(&mut self, update: TaskArtifactUpdateEvent) -> Vec<TaskEvent> {
-        let octets = serde_json::to_vec(&update).map_or(MOST_HELD, |json| json.len());
+        let bytes = serde_json::to_vec(&update).map_or(MAX_HELD, |json| json.len());
         match &mut self.overlap {
-            Some(overlap) if overlap.held_octets.saturating_add(octets) <= MOST_HELD => {
-                overlap.held_octets += octets;
+            Some(overlap) if overlap.held_bytes.saturating_add(bytes) <= MAX_HELD => {
+                overlap.held_bytes += bytes;
                 overlap.held.push(update);
                 Vec::new()
             }
@@ -280,7 +280,7 @@ impl Seen {
         if let Some(overlap) = &mut self.overlap {
             self.repeated += overlap.held.len() as u64;
             overlap.held.clear();
-            overlap.held_octets = 0;
+            overlap.held_bytes = 0;
         }
         self.drop_one()
     }
@@ -463,7 +463,7 @@ impl Seen {
         }
         if let Some(digest) = self.digests.status(status) {
             self.statuses.put(digest, ());
-            if self.statuses.len() > MOST_STATUSES {
+            if self.statuses.len() > MAX_STATUSES {
                 self.statuses.pop_lru();
             }
         }
@@ -472,7 +472,7 @@ impl Seen {
 
     fn note_message(&mut self, digest: u64) {
         self.messages.put(digest, ());
-        if self.messages.len() > MOST_MESSAGES {
+        if self.messages.len() > MAX_MESSAGES {
             self.messages.pop_lru();
             self.has_forgotten = true;
         }
@@ -498,7 +498,7 @@ impl Seen {
             *remembered -= told.len();
             *told = parts;
         }
-        if *remembered > MOST_PARTS {
+        if *remembered > MAX_PARTS {
             self.remembered = None;
             self.artifacts = HashMap::new();
         }

@@ -12,10 +12,10 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use bowline_a2a::card::{Card, Cards};
 use bowline_a2a::extension::SessionBinding;
-use bowline_a2a::{Failure, Kind, Transports, operation};
+use bowline_a2a::{ErrorKind, Failure, Transports, operation};
 use bowline_client::{AccessToken, Client, Identity, Trust};
 use bowline_proof::PROOF_HEADER;
-use bowline_server::{BindingLayer, Policy, UpstreamValidates};
+use bowline_server::{AcceptPolicy, BindingLayer, UpstreamValidates};
 use bowline_testkit::a2a as peer;
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Pki};
@@ -110,7 +110,7 @@ async fn a_card_is_asked_for_without_a_token_and_kept_as_it_came() {
     let resolved = soon(visitor.cards().resolve(&server.origin()))
         .await
         .unwrap();
-    assert_eq!(resolved.octets(), text.as_bytes());
+    assert_eq!(resolved.bytes(), text.as_bytes());
     assert_eq!(resolved.card().name, "peer");
     assert_eq!(
         resolved.url().to_string(),
@@ -138,7 +138,7 @@ async fn the_official_server_s_card_passes_the_verifier_that_lets_nothing_else_p
         card.capabilities.extensions = Some(vec![binding.into()]);
         let verifier = BindingLayer::new(UpstreamValidates)
             .origins([origin.parse().unwrap()])
-            .policy(Policy::Require)
+            .policy(AcceptPolicy::Require)
             .public_paths([WELL_KNOWN]);
         peer::agent(peer::Echo::default(), card).layer(verifier)
     });
@@ -152,7 +152,7 @@ async fn the_official_server_s_card_passes_the_verifier_that_lets_nothing_else_p
 
     let elsewhere = format!("{}/jsonrpc", server.origin());
     let failure = soon(visitor.cards().resolve(&elsewhere)).await.unwrap_err();
-    assert_eq!(failure.kind(), Kind::Unauthorized);
+    assert_eq!(failure.kind(), ErrorKind::Unauthorized);
 }
 
 #[tokio::test]
@@ -189,93 +189,97 @@ async fn what_is_no_card_is_named_for_what_it_is() {
         }
     };
     type Answer = Box<dyn Fn() -> Response + Send + Sync>;
-    let cases: Vec<(Answer, Kind, &str)> = vec![
+    let cases: Vec<(Answer, ErrorKind, &str)> = vec![
         (
             Box::new(move || html(StatusCode::OK)),
-            Kind::NotA2a,
+            ErrorKind::NotA2a,
             "an HTML page",
         ),
         (
             Box::new(move || html(StatusCode::NOT_FOUND)),
-            Kind::Status,
+            ErrorKind::Status,
             "404 Not Found with an HTML page",
         ),
-        (Box::new(refused), Kind::Unauthorized, "who are you?"),
+        (Box::new(refused), ErrorKind::Unauthorized, "who are you?"),
         (
             Box::new(|| StatusCode::FORBIDDEN.into_response()),
-            Kind::Forbidden,
+            ErrorKind::Forbidden,
             "GetExtendedAgentCard",
         ),
         (
             Box::new(|| (StatusCode::BAD_GATEWAY, "upstream is gone").into_response()),
-            Kind::Status,
+            ErrorKind::Status,
             "upstream is gone",
         ),
         (
             Box::new(|| StatusCode::NO_CONTENT.into_response()),
-            Kind::Status,
+            ErrorKind::Status,
             "204",
         ),
         (
             Box::new(|| StatusCode::NOT_MODIFIED.into_response()),
-            Kind::NotA2a,
+            ErrorKind::NotA2a,
             "nobody had asked",
         ),
-        (Box::new(|| as_json("")), Kind::NotA2a, "no text"),
-        (Box::new(|| as_json("\0\u{1b}[2J")), Kind::NotA2a, "as JSON"),
+        (Box::new(|| as_json("")), ErrorKind::NotA2a, "no text"),
+        (
+            Box::new(|| as_json("\0\u{1b}[2J")),
+            ErrorKind::NotA2a,
+            "as JSON",
+        ),
         (
             Box::new(|| as_json(&b"\xff\xfe{"[..])),
-            Kind::NotA2a,
+            ErrorKind::NotA2a,
             "as JSON",
         ),
         (
             Box::new(|| as_json(card_text()[..100].to_owned())),
-            Kind::NotA2a,
+            ErrorKind::NotA2a,
             "EOF",
         ),
         (
             Box::new(move || as_json(as_list())),
-            Kind::NotA2a,
+            ErrorKind::NotA2a,
             "no agent card: a list",
         ),
         (
             Box::new(move || as_json(deep())),
-            Kind::NotA2a,
+            ErrorKind::NotA2a,
             "recursion limit",
         ),
         (
             Box::new(|| as_json("{}")),
-            Kind::NotA2a,
+            ErrorKind::NotA2a,
             "missing field `name`",
         ),
         (
             Box::new(|| as_json("[]")),
-            Kind::NotA2a,
+            ErrorKind::NotA2a,
             "JSON that is no agent card",
         ),
         (
             Box::new(|| as_json("7")),
-            Kind::NotA2a,
+            ErrorKind::NotA2a,
             "JSON that is no agent card",
         ),
         (
             Box::new(|| as_json(r#"{"name":"a","name":"b"}"#)),
-            Kind::NotA2a,
+            ErrorKind::NotA2a,
             "duplicate field",
         ),
         (
             Box::new(wrong("/supportedInterfaces", json!("x"))),
-            Kind::NotA2a,
+            ErrorKind::NotA2a,
             "invalid type",
         ),
         (
             Box::new(wrong("/capabilities", json!(["x".repeat(100_000)]))),
-            Kind::NotA2a,
+            ErrorKind::NotA2a,
             "no agent card",
         ),
         (
             Box::new(wrong("/name", json!({ "a": 1 }))),
-            Kind::NotA2a,
+            ErrorKind::NotA2a,
             "invalid type",
         ),
     ];
@@ -316,9 +320,9 @@ async fn a_card_that_is_too_long_is_not_taken_in_whether_or_not_it_says_so() {
         let failure = soon(visitor.cards().resolve(&server.origin()))
             .await
             .unwrap_err();
-        assert_eq!(failure.kind(), Kind::TooLong, "{failure}");
+        assert_eq!(failure.kind(), ErrorKind::TooLong, "{failure}");
         assert!(
-            failure.to_string().contains("more than 1048576 octets"),
+            failure.to_string().contains("more than 1048576 bytes"),
             "{failure}"
         );
     }
@@ -332,7 +336,7 @@ async fn a_card_that_is_too_long_is_not_taken_in_whether_or_not_it_says_so() {
             .await
             .unwrap_err()
             .kind(),
-        Kind::TooLong
+        ErrorKind::TooLong
     );
 }
 
@@ -353,7 +357,7 @@ async fn a_card_that_does_not_come_or_does_not_end_is_not_waited_for_for_ever() 
         let server = visitor.server(router);
         let cards = visitor.cards().timeout(Duration::from_millis(300));
         let failure = soon(cards.resolve(&server.origin())).await.unwrap_err();
-        assert_eq!(failure.kind(), Kind::TimedOut, "{failure}");
+        assert_eq!(failure.kind(), ErrorKind::TimedOut, "{failure}");
     }
 }
 
@@ -399,7 +403,7 @@ async fn a_card_is_followed_within_its_origin_and_nowhere_else() {
         )
         .await
     };
-    assert_eq!(ask("a").await.unwrap().octets(), card_text().as_bytes());
+    assert_eq!(ask("a").await.unwrap().bytes(), card_text().as_bytes());
     for (path, said) in [
         ("loop", "more than 10 times"),
         ("moved-away", "to /card.json"),
@@ -407,7 +411,7 @@ async fn a_card_is_followed_within_its_origin_and_nowhere_else() {
         ("away", &format!("to {}{WELL_KNOWN}:", away.origin())),
     ] {
         let failure = ask(path).await.unwrap_err();
-        assert_eq!(failure.kind(), Kind::Redirect, "{failure}");
+        assert_eq!(failure.kind(), ErrorKind::Redirect, "{failure}");
         assert!(failure.to_string().contains(said), "{said}: {failure}");
         assert!(!failure.to_string().contains("secret"), "{failure}");
     }
@@ -442,7 +446,7 @@ async fn a_card_that_is_asked_for_again_is_sent_only_if_it_is_another() {
     let mut same = first.clone();
     for _ in 0..3 {
         same = soon(cards.renew(&same)).await.unwrap();
-        assert_eq!(same.octets(), first.octets());
+        assert_eq!(same.bytes(), first.bytes());
     }
     assert_eq!(
         (full.load(Ordering::SeqCst), server.counts().requests),
@@ -456,7 +460,7 @@ async fn a_card_that_is_asked_for_again_is_sent_only_if_it_is_another() {
     drop(server);
     let lost = soon(cards.renew(&second)).await.unwrap_err();
     // Whether the request had left when the connection ended, nobody can tell here.
-    let kinds = [Kind::Connection, Kind::MayHaveBeenProcessed];
+    let kinds = [ErrorKind::Connection, ErrorKind::MayHaveBeenProcessed];
     assert!(kinds.contains(&lost.kind()), "{lost}");
     assert_eq!(second.card().version, "2", "the old card is still there");
 }
@@ -470,7 +474,7 @@ async fn a_fresh_card_is_not_asked_for_again() {
         .await
         .unwrap();
     let same = soon(visitor.cards().renew(&card)).await.unwrap();
-    assert_eq!(same.octets(), card.octets());
+    assert_eq!(same.bytes(), card.bytes());
     assert_eq!(server.counts().requests, 1);
 }
 
@@ -501,7 +505,7 @@ async fn a_card_that_sends_its_callers_elsewhere_gets_no_token_there() {
             .unwrap();
         assert_eq!(
             Failure::of(&error).unwrap().kind(),
-            Kind::OtherOrigin,
+            ErrorKind::OtherOrigin,
             "{error}"
         );
     }

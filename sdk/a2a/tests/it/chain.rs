@@ -11,7 +11,7 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use bowline_a2a::extension::SessionBinding;
-use bowline_a2a::{Failure, Kind, Transports};
+use bowline_a2a::{ErrorKind, Failure, Transports};
 use bowline_client::bind::{
     Answer, Attachment, Bind, BindConnection, Bound, Learned, Memo, RequestFacts,
 };
@@ -19,14 +19,16 @@ use bowline_client::{
     AccessToken, BindingUsed, Client, CloseReason, Error, Identity, Thumbprint, TlsFacts, Trust,
 };
 use bowline_proof::{PROOF_HEADER, ProofClaims, ProofKey};
-use bowline_server::{Binding, BindingLayer, ConnectionFacts, Jwks, JwtValidator, Policy};
+use bowline_server::{
+    AcceptPolicy, BindingLayer, ConnectionFacts, Jwks, JwtValidator, VerifiedBinding,
+};
 use bowline_testkit::a2a as peer;
 use bowline_testkit::authority::{self, Authority, AuthorityOptions};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
 use bowline_token::{
-    AuthorizationServer, Bound as AskFor, Builder, ClientAuthentication, Exchanges, OAuth,
-    TokenSource,
+    AuthorizationServer, Builder, ClientAuthentication, Exchanges, OAuth,
+    RequiredBinding as AskFor, TokenSource,
 };
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -154,7 +156,7 @@ async fn a_bowline_client_does_not_pass_its_callers_token_on() {
                 .unwrap_err(),
         )
         .unwrap();
-        assert_eq!(failure.kind(), Kind::Configuration, "{failure}");
+        assert_eq!(failure.kind(), ErrorKind::Configuration, "{failure}");
         assert!(!failure.may_have_been_processed());
     }
     assert_eq!(c.seen.all().len(), 0);
@@ -230,7 +232,7 @@ impl World {
             card = Some(told.clone());
             let verifier = BindingLayer::new(tokens)
                 .origins([origin.parse().unwrap()])
-                .policy(Policy::Require);
+                .policy(AcceptPolicy::Require);
             executor(told)
                 .layer(from_fn(introduce))
                 .layer(verifier)
@@ -280,7 +282,7 @@ impl Agent {
         let agent = binding.create(&transports, &card).await.unwrap();
         let error = say(&*agent, &ServiceParams::new(), "hello").await.err()?;
         let failure = Failure::of(&error).unwrap();
-        assert_eq!(failure.kind(), Kind::Unauthorized, "{failure}");
+        assert_eq!(failure.kind(), ErrorKind::Unauthorized, "{failure}");
         let challenge = failure.www_authenticate().concat();
         let at = challenge.find("RS-").expect(&challenge);
         Some(challenge[at..].split(':').next().unwrap().to_owned())
@@ -365,15 +367,18 @@ fn answer(said: Result<String, A2AError>) -> BoxStream<'static, Result<StreamRes
 
 /// Tells the executor what the verifier knows.
 async fn introduce(mut request: Request, next: Next) -> Response {
-    let caller = request.extensions().get::<Binding>().map(|binding| {
-        let claims = binding.claims();
-        let name = |claim: &serde_json::Value| claim.as_str().unwrap_or("nobody").to_owned();
-        let (subject, actor) = (name(&claims["sub"]), name(&claims["act"]["sub"]));
-        format!(
-            "for {subject}, by {actor}, {}-bound",
-            binding.class().name()
-        )
-    });
+    let caller = request
+        .extensions()
+        .get::<VerifiedBinding>()
+        .map(|binding| {
+            let claims = binding.claims();
+            let name = |claim: &serde_json::Value| claim.as_str().unwrap_or("nobody").to_owned();
+            let (subject, actor) = (name(&claims["sub"]), name(&claims["act"]["sub"]));
+            format!(
+                "for {subject}, by {actor}, {}-bound",
+                binding.class().name()
+            )
+        });
     let caller = caller.unwrap_or_default().parse().unwrap();
     request.headers_mut().insert(CALLER, caller);
     next.run(request).await
@@ -461,7 +466,7 @@ impl BindConnection for Forged {
             value: self.proof.clone(),
             authorization: Some(self.authorization.clone()),
             used: BindingUsed::Session,
-            per_request: false,
+            request_bound: false,
             memo: Arc::new(Nothing),
         }))
     }

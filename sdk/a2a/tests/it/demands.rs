@@ -12,10 +12,12 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use bowline_a2a::extension::{SESSION_BINDING, SessionBinding};
-use bowline_a2a::{Failure, Kind, Transports};
+use bowline_a2a::{ErrorKind, Failure, Transports};
 use bowline_client::{AccessToken, Builder, Client, Identity, Thumbprint, Trust};
 use bowline_proof::{EXPORTER_LABEL, PROOF_HEADER};
-use bowline_server::{BindingLayer, Policy, RequestClaims, TokenError, TokenValidator, ValidToken};
+use bowline_server::{
+    AcceptPolicy, BindingLayer, RequireRequestBound, TokenError, TokenValidator, ValidToken,
+};
 use bowline_testkit::a2a as peer;
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
@@ -126,7 +128,7 @@ async fn the_card_says_which_calls_have_a_proof_of_their_own() {
         // What a server can see without reading the body: of JSON-RPC, nothing.
         let server = world.agent_with(|layer| {
             let cancels = |path: &str| path.ends_with(":cancel") || path.ends_with("/CancelTask");
-            layer.request_claims(RequestClaims::when(move |request| {
+            layer.require_request_bound(RequireRequestBound::when(move |request| {
                 cancels(request.uri.path())
             }))
         });
@@ -156,7 +158,7 @@ async fn the_card_says_which_calls_have_a_proof_of_their_own() {
         }
         let totals = client.stats().totals;
         assert_eq!(
-            (totals.signatures(), totals.per_request_claims),
+            (totals.signatures(), totals.request_bound),
             (3, 2),
             "{binding:?}"
         );
@@ -176,7 +178,7 @@ async fn what_the_client_cannot_show_is_told_before_anything_is_sent() {
             let transports = transports(&without, &server).token(opaque());
             let error = binding.create(&transports, card).await.err().unwrap();
             let failure = Failure::of(&error).unwrap();
-            assert_eq!(failure.kind(), Kind::Configuration);
+            assert_eq!(failure.kind(), ErrorKind::Configuration);
             assert!(
                 failure.to_string().contains("Builder::identity"),
                 "{failure}"
@@ -188,7 +190,7 @@ async fn what_the_client_cannot_show_is_told_before_anything_is_sent() {
                 .await
                 .unwrap_err();
             let failure = Failure::of(&error).unwrap();
-            assert_eq!(failure.kind(), Kind::Configuration, "{failure}");
+            assert_eq!(failure.kind(), ErrorKind::Configuration, "{failure}");
             assert!(
                 failure.to_string().contains("Transports::token"),
                 "{failure}"
@@ -223,7 +225,7 @@ async fn a_card_whose_demand_cannot_be_understood_is_not_guessed_at() {
         let transports = transports(&world.client(), &server).token(opaque());
         let error = binding.create(&transports, &card).await.err().unwrap();
         let failure = Failure::of(&error).unwrap();
-        assert_eq!(failure.kind(), Kind::NotA2a);
+        assert_eq!(failure.kind(), ErrorKind::NotA2a);
         assert!(
             failure
                 .to_string()
@@ -311,7 +313,7 @@ impl World {
         CyclingServer::start_with(&self.pki, CyclingOptions::default(), |origin| {
             let verifier = BindingLayer::new(Bound(self.leaf.thumbprint()))
                 .origins([origin.parse().unwrap()])
-                .policy(Policy::Require);
+                .policy(AcceptPolicy::Require);
             peer::agent(peer::Echo::default(), peer::card(origin))
                 .layer(configure(verifier))
                 .layer(from_fn_with_state(self.seen.clone(), see))

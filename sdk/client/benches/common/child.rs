@@ -51,8 +51,8 @@ impl Child {
     /// The next line that it says.
     pub(crate) fn answer(&mut self) -> String {
         let mut line = String::new();
-        let octets = self.answers.read_line(&mut line).expect("text");
-        assert!(octets > 0, "the child ended without an answer");
+        let bytes = self.answers.read_line(&mut line).expect("text");
+        assert!(bytes > 0, "the child ended without an answer");
         line.trim().to_owned()
     }
 }

@@ -59,7 +59,7 @@ pub(crate) struct Scene {
 pub(crate) const AUDIENCE: &str = "https://resource.example";
 
 /// As long as the longest of them, which is the session-bound one, for `cnf` is longest there.
-const TOKEN_OCTETS: usize = 700;
+const TOKEN_BYTES: usize = 700;
 
 impl Scene {
     /// Inside a runtime: the authority has a socket, although nobody here asks it.
@@ -118,9 +118,9 @@ impl Scene {
             self.authority
                 .issue(&request.clone().scope("s".repeat(padding)))
         };
-        // Three octets are four characters of base64url, and two more are a character or two.
-        let mut padding = (TOKEN_OCTETS - of(1).len()) / 4 * 3;
-        while of(padding).len() < TOKEN_OCTETS {
+        // Three bytes are four characters of base64url, and two more are a character or two.
+        let mut padding = (TOKEN_BYTES - of(1).len()) / 4 * 3;
+        while of(padding).len() < TOKEN_BYTES {
             padding += 1;
         }
         of(padding)
@@ -169,7 +169,7 @@ impl Party {
     }
 }
 
-/// What every contender sends, credentials aside: a tool call of 200 octets.
+/// What every contender sends, credentials aside: a tool call of 200 bytes.
 pub(crate) fn headers() -> HeaderMap {
     let accept = HeaderValue::from_static("application/json, text/event-stream");
     HeaderMap::from_iter([

@@ -1,5 +1,5 @@
 //! The server: bowline's own acceptor and HTTP, with a service that reads the request and answers
-//! 100 octets.
+//! 100 bytes.
 
 use std::convert::Infallible;
 use std::io;
@@ -35,7 +35,7 @@ pub(crate) struct Settings {
     pub(crate) http: Http,
     /// SETTINGS_MAX_CONCURRENT_STREAMS.
     pub(crate) streams: u32,
-    /// SETTINGS_HEADER_TABLE_SIZE; `None` is HTTP/2's default of 4,096 octets.
+    /// SETTINGS_HEADER_TABLE_SIZE; `None` is HTTP/2's default of 4,096 bytes.
     pub(crate) header_table: Option<u32>,
     /// Whether TLS sessions can be resumed.
     pub(crate) tickets: bool,
@@ -121,7 +121,7 @@ impl Server {
         }
     }
 
-    /// Octets that have arrived over TCP, TLS records and all, on every connection.
+    /// Bytes that have arrived over TCP, TLS records and all, on every connection.
     pub(crate) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
@@ -237,7 +237,7 @@ fn describe(parts: &http::request::Parts, body: &[u8]) -> String {
         .filter(|(name, _)| !["session-binding-proof", "dpop"].contains(&name.as_str()))
         .map(|(name, value)| match *name {
             header::AUTHORIZATION => {
-                format!("{name}: {} octets", value.to_str().map_or(0, credentials))
+                format!("{name}: {} bytes", value.to_str().map_or(0, credentials))
             }
             _ => format!("{name}: {}", value.to_str().unwrap_or_default()),
         })
@@ -245,7 +245,7 @@ fn describe(parts: &http::request::Parts, body: &[u8]) -> String {
     fields.sort();
     let (method, version, path) = (&parts.method, parts.version, parts.uri.path());
     format!(
-        "{tls:?} {method} {path} {version:?} {fields:?} {} octets",
+        "{tls:?} {method} {path} {version:?} {fields:?} {} bytes",
         body.len()
     )
 }
@@ -268,8 +268,8 @@ impl AsyncRead for Counted {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
-        let octets = (buf.filled().len() - before) as u64;
-        self.received.fetch_add(octets, Ordering::Relaxed);
+        let bytes = (buf.filled().len() - before) as u64;
+        self.received.fetch_add(bytes, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
 }

@@ -16,7 +16,7 @@ use crate::identity::Identity;
 use crate::observe::{Observer, Observers};
 use crate::pool::Pool;
 use crate::proxy::Proxies;
-use crate::session::{Binding, Hardening, Policy, SessionBinding};
+use crate::session::{BindingPolicy, Policy, ProofScope, SessionBinding};
 use crate::stats::Stats;
 use crate::tls::Trust;
 
@@ -38,14 +38,14 @@ pub struct Builder {
     limits: Limits,
     ping: Ping,
     trust: Trust,
-    binding: Binding,
-    hardening: Hardening,
+    binding: BindingPolicy,
+    proof_scope: ProofScope,
     http: HttpVersions,
     timeouts: Timeouts,
     max_proof_age: Option<Duration>,
     dpop_key: Option<DpopKey>,
     plaintext_on_loopback: bool,
-    copy_limit: Option<usize>,
+    replay_limit: Option<usize>,
     observers: Vec<Arc<dyn Observer>>,
     bind: Option<Arc<dyn Bind>>,
 }
@@ -95,9 +95,9 @@ impl Builder {
         self
     }
 
-    /// Whether requests carry a session-binding proof. Default [`Binding::Auto`].
+    /// Whether requests carry a session-binding proof. Default [`BindingPolicy::Auto`].
     #[must_use]
-    pub fn binding(mut self, binding: Binding) -> Self {
+    pub fn binding(mut self, binding: BindingPolicy) -> Self {
         self.binding = binding;
         self
     }
@@ -111,10 +111,10 @@ impl Builder {
         self
     }
 
-    /// What a proof covers. Default [`Hardening::Connection`].
+    /// What a proof covers. Default [`ProofScope::Connection`].
     #[must_use]
-    pub fn hardening(mut self, hardening: Hardening) -> Self {
-        self.hardening = hardening;
+    pub fn proof_scope(mut self, proof_scope: ProofScope) -> Self {
+        self.proof_scope = proof_scope;
         self
     }
 
@@ -148,12 +148,12 @@ impl Builder {
         self
     }
 
-    /// How many octets of a request's body are kept in case it must be sent again, after a
+    /// How many bytes of a request's body are kept in case it must be sent again, after a
     /// challenge (CL-5) or a lost connection (CL-7). Default 64 KiB; the copy shares the body's
     /// memory and goes when the response's head has come.
     #[must_use]
-    pub fn body_copy_limit(mut self, octets: usize) -> Self {
-        self.copy_limit = Some(octets);
+    pub fn replay_limit(mut self, bytes: usize) -> Self {
+        self.replay_limit = Some(bytes);
         self
     }
 
@@ -165,7 +165,7 @@ impl Builder {
     }
 
     /// Replaces session-binding proofs and DPoP by another binding to the connection;
-    /// [`Builder::binding`], [`Builder::hardening`], [`Builder::max_proof_age`] and
+    /// [`Builder::binding`], [`Builder::proof_scope`], [`Builder::max_proof_age`] and
     /// [`Builder::dpop_key`] then have no effect.
     #[must_use]
     pub fn bind(mut self, bind: impl Into<Arc<dyn Bind>>) -> Self {
@@ -176,7 +176,7 @@ impl Builder {
     /// Makes the client. Opens nothing.
     ///
     /// # Errors
-    /// [`Kind::Configuration`](crate::Kind::Configuration) if no TLS configuration can be made of
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if no TLS configuration can be made of
     /// this.
     pub fn build(self) -> Result<Client, Error> {
         let stats = Arc::new(Stats::default());
@@ -185,7 +185,7 @@ impl Builder {
         let observers = Observers(observers.into());
         let policy = Policy {
             binding: self.binding,
-            hardening: self.hardening,
+            proof_scope: self.proof_scope,
             max_proof_age: self.max_proof_age,
             sign_timeout: self.timeouts.sign,
             proofs_per_connection: PROOFS_PER_CONNECTION,
@@ -210,7 +210,7 @@ impl Builder {
             pool: Pool::new(connector, self.limits),
             identities: Identities::new(self.identity, self.retired, self.trust, self.http)?,
             plaintext_on_loopback: self.plaintext_on_loopback,
-            copy_limit: self.copy_limit.unwrap_or(COPY_LIMIT),
+            replay_limit: self.replay_limit.unwrap_or(COPY_LIMIT),
             recent_tokens: RecentTokens::default(),
             stats,
         })))

@@ -13,13 +13,13 @@ use super::{HttpVersions, Inner};
 use crate::bind::{Answer, Attachment, Bound, Learned, RequestFacts};
 use crate::body::{Body, Kept, Outgoing};
 use crate::connection::HttpVersion;
-use crate::error::{BoxError, Error, Kind, Step};
+use crate::error::{BoxError, Error, ErrorKind, Step};
 use crate::observe::{BindingUsed, ConnectionUse, Event, Observers, Operation, Outcome};
 use crate::pool::{Checkout, Connection, Persistence, WriteError};
 
 /// How often a request may be turned away, unprocessed, before it gives up; a connection that had
 /// carried others before and dies does not count.
-const MOST_LOSSES: u32 = 3;
+const MAX_LOSSES: u32 = 3;
 pub(super) async fn run<B>(client: &Inner, request: Request<B>) -> Result<Response<Body>, Error>
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -29,7 +29,7 @@ where
     let mut account = Account::open(&client.pool.connector().observers, plan::operation(&parts));
     let result = match Plan::of(&mut parts, &client.recent_tokens) {
         Ok(plan) => {
-            let (outgoing, kept) = Outgoing::new(body, client.copy_limit);
+            let (outgoing, kept) = Outgoing::new(body, client.replay_limit);
             let exchange = Exchange {
                 client,
                 plan: &plan,
@@ -102,7 +102,7 @@ impl Exchange<'_> {
                 Sent::Unsent(back, lost) => {
                     body = back;
                     losses += u32::from(lost.is_some());
-                    if let Some(lost) = lost.filter(|_| losses == MOST_LOSSES) {
+                    if let Some(lost) = lost.filter(|_| losses == MAX_LOSSES) {
                         return Err(self.gave_up(&lost));
                     }
                 }
@@ -122,11 +122,11 @@ impl Exchange<'_> {
     fn gave_up(&self, lost: &Connection) -> Error {
         let why = lost.sight.error().unwrap_or("it gave no reason");
         let message = format!(
-            "{} closed its connection, or refused the request, {MOST_LOSSES} times before the request was processed: \
+            "{} closed its connection, or refused the request, {MAX_LOSSES} times before the request was processed: \
              {why}",
             self.plan.origin
         );
-        Error::new(Kind::ConnectionLost, message)
+        Error::new(ErrorKind::ConnectionLost, message)
     }
 
     fn not_http2(&self) -> Error {
@@ -143,7 +143,7 @@ impl Exchange<'_> {
         };
         let message =
             format!("the request needs HTTP/2, and the connection to {origin} is HTTP/1.1: {why}");
-        Error::new(Kind::HttpVersion, message)
+        Error::new(ErrorKind::HttpVersion, message)
     }
 
     /// bind, write and learn on one connection.
@@ -225,11 +225,11 @@ impl Exchange<'_> {
         let origin = &self.plan.origin;
         if self.kept.failed() {
             let message = "the request's body failed while it was sent";
-            return Err(Error::with_source(Kind::RequestBody, message, error));
+            return Err(Error::with_source(ErrorKind::RequestBody, message, error));
         }
         if error.is_parse() {
             let message = format!("{origin} answered with something else than HTTP");
-            return Err(Error::with_source(Kind::Protocol, message, error));
+            return Err(Error::with_source(ErrorKind::Protocol, message, error));
         }
         if let Some(turned_away) = TurnedAway::by(&error) {
             account.unprocessed();
@@ -242,14 +242,18 @@ impl Exchange<'_> {
                     let message = format!(
                         "{origin} refused the request unprocessed, and its body cannot be sent again"
                     );
-                    Err(Error::with_source(Kind::ConnectionLost, message, error))
+                    Err(Error::with_source(
+                        ErrorKind::ConnectionLost,
+                        message,
+                        error,
+                    ))
                 }
             };
         }
         let message = format!(
             "the connection to {origin} ended before the answer; the request may have been processed"
         );
-        let error = Error::with_source(Kind::MayHaveBeenProcessed, message, error);
+        let error = Error::with_source(ErrorKind::MayHaveBeenProcessed, message, error);
         Ok(Sent::Unanswered(error))
     }
 
@@ -404,7 +408,7 @@ struct Account<'a> {
     operation: Operation,
     connection: Option<ConnectionUse>,
     binding: BindingUsed,
-    per_request_claims: bool,
+    request_bound: bool,
     /// Whether it left.
     written: bool,
     closed: bool,
@@ -417,7 +421,7 @@ impl<'a> Account<'a> {
             operation,
             connection: None,
             binding: BindingUsed::None,
-            per_request_claims: false,
+            request_bound: false,
             written: false,
             closed: false,
         }
@@ -426,7 +430,7 @@ impl<'a> Account<'a> {
     fn writing(&mut self, used: ConnectionUse, attached: Option<&Attachment>) {
         self.connection = Some(used);
         self.binding = attached.map_or(BindingUsed::None, |attached| attached.used);
-        self.per_request_claims = attached.is_some_and(|attached| attached.per_request);
+        self.request_bound = attached.is_some_and(|attached| attached.request_bound);
         self.written = true;
         if let Some(attached) = attached {
             attached.memo.writing();
@@ -460,7 +464,7 @@ impl<'a> Account<'a> {
             operation: self.operation,
             connection: self.connection,
             binding: self.binding,
-            per_request_claims: self.per_request_claims,
+            request_bound: self.request_bound,
             outcome,
         });
     }

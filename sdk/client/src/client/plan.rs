@@ -5,10 +5,10 @@ use bowline_proof::{AccessToken, InvalidAccessToken, PROOF_HEADER, Thumbprint};
 use http::{Extensions, Method, Uri, header, request};
 
 use super::recent::RecentTokens;
-use super::{Http2Only, ProofForThisRequest, ProofRequired, Repeatable, WithCertificate};
+use super::{Http2Only, ProofRequired, Repeatable, RequestBoundProof, WithCertificate};
 use crate::bind::{RequestFacts, TokenSourceId};
-use crate::dpop::ProveKey;
-use crate::error::{Error, Kind};
+use crate::dpop::DpopProofRequired;
+use crate::error::{Error, ErrorKind};
 use crate::observe::Operation;
 use crate::origin::Origin;
 
@@ -20,9 +20,9 @@ pub(super) struct Plan {
     pub(super) certificate: Option<Thumbprint>,
     source: Option<TokenSourceId>,
     operation: Operation,
-    per_request: bool,
+    request_bound: bool,
     proof_required: bool,
-    prove_key: bool,
+    dpop_proof_required: bool,
     pub(super) http2_only: bool,
     /// Whether it may be sent again although it may have been processed (CL-7).
     pub(super) is_repeatable: bool,
@@ -33,20 +33,20 @@ impl Plan {
         let origin = Origin::of(&parts.uri)?;
         if parts.headers.contains_key(PROOF_HEADER) {
             return Err(Error::new(
-                Kind::InvalidRequest,
+                ErrorKind::InvalidRequest,
                 "the request carries a Session-Binding-Proof already: leave it to this client, which alone knows \
                  the connection (CL-6)",
             ));
         }
         if parts.headers.contains_key(DPOP_HEADER) {
             return Err(Error::new(
-                Kind::InvalidRequest,
+                ErrorKind::InvalidRequest,
                 "the request carries a DPoP proof already: leave it to this client, which makes another whenever it \
                  sends the request again",
             ));
         }
         // Once for all that will be added, so that no copy must grow.
-        parts.headers.reserve(MOST_ADDED);
+        parts.headers.reserve(MAX_ADDED);
         let plan = Self {
             origin,
             token: token(parts, recent)?,
@@ -56,9 +56,9 @@ impl Plan {
                 .map(|WithCertificate(certificate)| certificate),
             source: parts.extensions.remove(),
             operation: operation(parts),
-            per_request: parts.extensions.remove::<ProofForThisRequest>().is_some(),
+            request_bound: parts.extensions.remove::<RequestBoundProof>().is_some(),
             proof_required: parts.extensions.remove::<ProofRequired>().is_some(),
-            prove_key: parts.extensions.remove::<ProveKey>().is_some(),
+            dpop_proof_required: parts.extensions.remove::<DpopProofRequired>().is_some(),
             http2_only: parts.extensions.remove::<Http2Only>().is_some(),
             is_repeatable: parts.extensions.remove::<Repeatable>().is_some()
                 || parts.method.is_idempotent(),
@@ -82,16 +82,16 @@ impl Plan {
             token: self.token.as_ref(),
             source: self.source,
             operation: self.operation,
-            per_request: self.per_request,
+            request_bound: self.request_bound,
             proof_required: self.proof_required,
-            prove_key: self.prove_key,
+            dpop_proof_required: self.dpop_proof_required,
             again,
         }
     }
 }
 
 /// `Authorization`, a proof, and what HTTP/1.1 needs: `Host` and the body's length.
-const MOST_ADDED: usize = 4;
+const MAX_ADDED: usize = 4;
 
 pub(super) fn operation(parts: &request::Parts) -> Operation {
     parts.extensions.get().copied().unwrap_or(Operation::OTHER)
@@ -105,7 +105,7 @@ fn token(parts: &mut request::Parts, recent: &RecentTokens) -> Result<Option<Acc
     let given: Option<AccessToken> = parts.extensions.remove();
     match (given, field, more) {
         (_, Some(_), Some(_)) | (Some(_), Some(_), None) => Err(Error::new(
-            Kind::InvalidRequest,
+            ErrorKind::InvalidRequest,
             "the request carries more than one credential: give one Authorization field or one AccessToken",
         )),
         (Some(token), None, _) => {
@@ -121,7 +121,7 @@ fn token(parts: &mut request::Parts, recent: &RecentTokens) -> Result<Option<Acc
                 Err(InvalidAccessToken::OtherScheme) => None,
                 Err(e) => {
                     let message = "the Authorization field holds no usable access token";
-                    return Err(Error::with_source(Kind::InvalidToken, message, e));
+                    return Err(Error::with_source(ErrorKind::InvalidToken, message, e));
                 }
             };
             if let Some(field) = parts.headers.get_mut(header::AUTHORIZATION) {

@@ -13,7 +13,7 @@ use http::HeaderValue;
 pub(super) struct RecentTokens(Mutex<VecDeque<AccessToken>>);
 
 /// Few: each is compared with the field of a request that brings another.
-const MOST_TOKENS: usize = 8;
+const MAX_TOKENS: usize = 8;
 
 impl RecentTokens {
     /// The token in a field with the scheme `Bearer` or `DPoP`.
@@ -28,7 +28,7 @@ impl RecentTokens {
         }
         let token = AccessToken::from_credentials(field)?;
         let mut tokens = self.lock();
-        tokens.truncate(MOST_TOKENS - 1);
+        tokens.truncate(MAX_TOKENS - 1);
         tokens.push_front(token.clone());
         Ok(token)
     }
@@ -52,7 +52,7 @@ mod tests {
     fn a_field_gives_its_own_token_whatever_came_before() {
         let tokens = RecentTokens::default();
         for round in 0..3 {
-            for number in 0..MOST_TOKENS + 2 {
+            for number in 0..MAX_TOKENS + 2 {
                 for (scheme, expected) in [
                     ("Bearer", Scheme::Bearer),
                     ("DPoP", Scheme::Dpop),
@@ -64,7 +64,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(tokens.lock().len(), MOST_TOKENS);
+        assert_eq!(tokens.lock().len(), MAX_TOKENS);
     }
 
     #[test]

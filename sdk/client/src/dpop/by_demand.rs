@@ -1,4 +1,4 @@
-//! `Binding::Auto`: each token goes to the binding that it asks for (TK-0..TK-2, RFC 9449 §6).
+//! `BindingPolicy::Auto`: each token goes to the binding that it asks for (TK-0..TK-2, RFC 9449 §6).
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use bowline_proof::{AccessToken, Demand};
 
 use crate::bind::{Answer, Attachment, Bind, BindConnection, Bound, Learned, RequestFacts};
 use crate::connection::ConnectionFacts;
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 use crate::observe::CloseReason;
 
 /// Both bindings of a client. DPoP has those tokens that ask for it, the session binding all
@@ -43,8 +43,8 @@ impl BindConnection for Both {
             _ if !asks_for_dpop(request) => self.session.bind(request),
             Some(dpop) => dpop.bind(request),
             None => Err(Error::new(
-                Kind::UnsupportedBinding,
-                "the request asks for a DPoP proof, by its access token (cnf.jkt, or the scheme DPoP) or by ProveKey, \
+                ErrorKind::UnsupportedBinding,
+                "the request asks for a DPoP proof, by its access token (cnf.jkt, or the scheme DPoP) or by DpopProofRequired, \
                  and this client has no DPoP key: give it the key that its tokens are bound to, with Builder::dpop_key",
             )),
         }
@@ -82,7 +82,7 @@ impl BindConnection for Both {
 }
 
 fn asks_for_dpop(request: &RequestFacts<'_>) -> bool {
-    request.token.map_or(request.prove_key, is_dpop)
+    request.token.map_or(request.dpop_proof_required, is_dpop)
 }
 
 fn is_dpop(token: &AccessToken) -> bool {

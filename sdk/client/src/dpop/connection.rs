@@ -12,9 +12,11 @@ use lru::LruCache;
 use super::mint::Order;
 use super::nonces::Nonces;
 use super::record::Record;
-use crate::bind::{Answer, Attachment, BindConnection, Bound, Learned, Refusal, RequestFacts};
+use crate::bind::{
+    Answer, Attachment, BindConnection, BindingRefusal, Bound, Learned, RequestFacts,
+};
 use crate::connection::ConnectionFacts;
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 use crate::observe::{CloseReason, Event, Observers};
 
 /// One connection's side of [`DpopBinding`](super::DpopBinding).
@@ -59,7 +61,7 @@ impl BindConnection for Proving {
                 Demand::Dpop => self.0.check_token(token)?,
                 _ => return Ok(Bound::Nothing),
             },
-            None if request.prove_key => {}
+            None if request.dpop_proof_required => {}
             None => return Ok(Bound::Nothing),
         }
         let order = Order::new(request, self.0.nonces.newest())?;
@@ -92,7 +94,7 @@ impl BindConnection for Proving {
         if error == USE_DPOP_NONCE && has_news && !request.again {
             return Learned::SendAgain;
         }
-        Learned::Refused(Refusal {
+        Learned::Refused(BindingRefusal {
             certificate: None,
             error: error.to_owned(),
             clock_difference: answer.clock_difference(),
@@ -110,7 +112,7 @@ impl Inner {
         let key = self.key.thumbprint();
         if let Some(bound_to) = jkt.filter(|bound_to| *bound_to != key) {
             return Err(Error::new(
-                Kind::TokenBoundToOtherKey,
+                ErrorKind::TokenBoundToOtherKey,
                 format!(
                     "the access token is bound to the DPoP key {bound_to}, and this client's is {key}; \
                      ask for a token with the key in use"
@@ -120,7 +122,7 @@ impl Inner {
         let certificate = self.facts.identity().map(|identity| identity.thumbprint());
         if x5t_s256.is_some() && *x5t_s256 != certificate {
             return Err(Error::new(
-                Kind::TokenBoundToOtherCertificate,
+                ErrorKind::TokenBoundToOtherCertificate,
                 "the access token is bound to a client certificate besides its DPoP key, and this connection was not \
                  authenticated with that one",
             ));
@@ -158,7 +160,7 @@ fn challenge_error(headers: &HeaderMap) -> Option<&'static str> {
 
 fn invalid_token(e: bowline_proof::ConfirmationError) -> Error {
     Error::with_source(
-        Kind::InvalidToken,
+        ErrorKind::InvalidToken,
         "the access token's `cnf` cannot be satisfied",
         e,
     )

@@ -12,7 +12,7 @@ use rustls_pki_types::UnixTime;
 use super::connection::Inner;
 use super::record::Record;
 use crate::bind::{Attachment, Bound, RequestFacts};
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 use crate::observe::{Cause, Event, Operation, ProofKind};
 use crate::signing::{signed, within};
 
@@ -31,7 +31,7 @@ impl Order {
     pub(super) fn new(request: &RequestFacts<'_>, nonce: Option<Nonce>) -> Result<Self, Error> {
         let claims = RequestClaims::new(request.method, request.uri).map_err(|e| {
             Error::with_source(
-                Kind::InvalidRequest,
+                ErrorKind::InvalidRequest,
                 "no `htu` can be made of the request's URI",
                 e,
             )
@@ -68,7 +68,7 @@ impl Inner {
         };
         let signed = self.key.mint(&claims);
         let proof = signed.map_err(|e| {
-            Error::with_source(Kind::Signing, "the key did not sign a DPoP proof", e)
+            Error::with_source(ErrorKind::Signing, "the key did not sign a DPoP proof", e)
         })?;
         let took = started.elapsed();
         let (operation, connection) = (order.operation, self.facts.id());
@@ -95,16 +95,16 @@ impl Inner {
     fn cause(&self, order: &Order) -> Cause {
         let mut proved = self.proved.lock().unwrap_or_else(PoisonError::into_inner);
         let is_first = proved.put(order.token, ()).is_none();
-        if proved.len() > MOST_PROVED {
+        if proved.len() > MAX_PROVED {
             proved.pop_lru();
         }
         match is_first {
             _ if order.replaces_refused => Cause::Challenge,
             true => Cause::First,
-            false => Cause::Hardening,
+            false => Cause::Scope,
         }
     }
 }
 
 /// A token that is forgotten and comes back is counted as the first once more.
-const MOST_PROVED: usize = 1000;
+const MAX_PROVED: usize = 1000;

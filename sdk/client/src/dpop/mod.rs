@@ -38,7 +38,7 @@ pub(crate) use by_demand::ByDemand;
 ///
 /// A first answer 400 that brings a nonce (§8) makes the request go out once more with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProveKey;
+pub struct DpopProofRequired;
 
 /// The DPoP implementation of [`Bind`].
 pub(crate) struct DpopBinding {
@@ -65,7 +65,7 @@ impl DpopBinding {
             return nonces.clone();
         }
         // Bounded by the origins in use: a nonce that was forgotten costs one more answer 401.
-        if origins.len() >= MOST_ORIGINS {
+        if origins.len() >= MAX_ORIGINS {
             origins.retain(|_, nonces| Arc::strong_count(nonces) > 1);
         }
         let nonces = Arc::new(Nonces::default());
@@ -74,7 +74,7 @@ impl DpopBinding {
     }
 }
 
-const MOST_ORIGINS: usize = 1024;
+const MAX_ORIGINS: usize = 1024;
 
 impl Bind for DpopBinding {
     fn open(&self, facts: &Arc<ConnectionFacts>) -> Arc<dyn BindConnection> {
@@ -101,10 +101,10 @@ mod tests {
             binding.nonces(&Origin::of(&uri).unwrap())
         };
         let connected = nonces(0);
-        for number in 1..3 * MOST_ORIGINS {
+        for number in 1..3 * MAX_ORIGINS {
             nonces(number);
         }
-        assert!(binding.origins.lock().unwrap().len() <= MOST_ORIGINS);
+        assert!(binding.origins.lock().unwrap().len() <= MAX_ORIGINS);
         assert!(Arc::ptr_eq(&connected, &nonces(0)));
     }
 }

@@ -40,7 +40,7 @@ impl Record {
             value: self.proof.header_value(),
             authorization,
             used: BindingUsed::Dpop,
-            per_request: true,
+            request_bound: true,
             memo: self,
         }
     }

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use crate::client::Limits;
 use crate::connect::{Connector, Opened};
 use crate::connection::{ConnectionId, HttpVersion};
-use crate::error::{Error, Kind, Step};
+use crate::error::{Error, ErrorKind, Step};
 use crate::identities::Held;
 use crate::observe::{CloseReason, Event};
 use crate::origin::Origin;
@@ -97,7 +97,7 @@ struct Afterwards {
 }
 
 /// Beyond this many, targets without a connection are forgotten, with their session tickets.
-const MOST_TARGETS: usize = 1024;
+const MAX_TARGETS: usize = 1024;
 
 impl Pool {
     pub(crate) fn new(connector: Connector, limits: Limits) -> Arc<Self> {
@@ -147,7 +147,10 @@ impl Pool {
         let limit = self.connector.timeouts.pool;
         match tokio::time::timeout(limit, &mut waiting.handed).await {
             Ok(Ok(handed)) => handed,
-            Ok(Err(_)) => Err(Error::new(Kind::ConnectionLost, "the client was shut down")),
+            Ok(Err(_)) => Err(Error::new(
+                ErrorKind::ConnectionLost,
+                "the client was shut down",
+            )),
             Err(_) => Err(Error::timeout(Step::Pool, limit)),
         }
     }
@@ -302,7 +305,7 @@ impl Pool {
                 Action::Fail(_, waiter) => {
                     let error = error.cloned().unwrap_or_else(|| {
                         Error::new(
-                            Kind::ConnectionLost,
+                            ErrorKind::ConnectionLost,
                             "the connection was lost while it was opened",
                         )
                     });
@@ -335,7 +338,7 @@ impl Pool {
                 .await;
             let opened = opened.unwrap_or_else(|_| {
                 let message = format!("opening a connection to {} panicked", target.origin);
-                Err(Error::new(Kind::TlsHandshake, message))
+                Err(Error::new(ErrorKind::TlsHandshake, message))
             });
             // Nobody is left to use it: it is dropped, and with that closed.
             let Some(pool) = pool.upgrade() else { return };
@@ -503,7 +506,7 @@ impl State {
     }
 
     fn new_target(&mut self, key: Key, held: &Arc<Held>) -> Arc<Target> {
-        if self.targets.len() >= MOST_TARGETS {
+        if self.targets.len() >= MAX_TARGETS {
             let machine = &self.machine;
             self.targets.retain(|_, target| machine.uses(target.lane));
             self.lanes.retain(|lane, _| machine.uses(*lane));

@@ -14,7 +14,7 @@ use super::record::Record;
 use super::table::{Inner, Reusable};
 use crate::bind::{RequestFacts, TokenSourceId};
 use crate::connection::TlsFacts;
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 use crate::identity::Identity;
 use crate::observe::{Cause, Event, Operation, ProofKind};
 use crate::signing::signed;
@@ -64,7 +64,7 @@ impl Inner {
             let signed =
                 catch_unwind(AssertUnwindSafe(|| inner.sign(&order))).unwrap_or_else(|_| {
                     Err(Error::new(
-                        Kind::Signing,
+                        ErrorKind::Signing,
                         "the key panicked instead of signing",
                     ))
                 });
@@ -105,7 +105,7 @@ impl Inner {
     fn mint(&self, order: &Order) -> Result<Proof, Error> {
         let exporter = self.facts.tls().map(TlsFacts::exporter);
         let exporter = exporter
-            .ok_or_else(|| Error::new(Kind::PlaintextRefused, "no TLS, no exporter value"))?;
+            .ok_or_else(|| Error::new(ErrorKind::PlaintextRefused, "no TLS, no exporter value"))?;
         let claims = ProofClaims {
             token: &order.token,
             exporter,
@@ -115,7 +115,7 @@ impl Inner {
         let signed = order.identity.proof_key().mint(&claims);
         signed.map_err(|e| {
             Error::with_source(
-                Kind::Signing,
+                ErrorKind::Signing,
                 "the key did not sign a session-binding proof",
                 e,
             )
@@ -128,7 +128,7 @@ impl Inner {
         let closed = state.closed;
         let slot = self.slot(&mut state, &order.token);
         let sent_before = std::mem::replace(&mut slot.proved, true);
-        let known = order.cause.or(sent_before.then_some(Cause::Hardening));
+        let known = order.cause.or(sent_before.then_some(Cause::Scope));
         let need = match known {
             Some(cause) if sent_before => Need { cause, after: None },
             known => {

@@ -27,7 +27,7 @@ use memory::Memory;
 /// Whether requests carry a session-binding proof.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Binding {
+pub enum BindingPolicy {
     /// As the token demands: `cnf.tls_exp` in a JWT, or an earlier `use_session_binding` for it. A
     /// token that demands nothing goes as a plain bearer token and is counted so.
     #[default]
@@ -39,7 +39,7 @@ pub enum Binding {
 /// What a proof covers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Hardening {
+pub enum ProofScope {
     /// One reusable proof per (token, connection) (PR-8).
     #[default]
     Connection,
@@ -49,15 +49,15 @@ pub enum Hardening {
     /// `jti`; the later ones share one reusable proof. A connection that carries one request only
     /// costs one signature, as with `Request`, and is as hard to replay; one that lasts costs two.
     /// From the second request on it promises no more than `Connection`. See
-    /// `docs/src/hardening.md`.
+    /// `docs/src/proof-scope.md`.
     Adaptive,
 }
 
 /// How proofs are made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Policy {
-    pub(crate) binding: Binding,
-    pub(crate) hardening: Hardening,
+    pub(crate) binding: BindingPolicy,
+    pub(crate) proof_scope: ProofScope,
     /// A reusable proof older than this is replaced.
     pub(crate) max_proof_age: Option<Duration>,
     /// How long the key may take.
@@ -90,7 +90,7 @@ impl SessionBinding {
             return memory.clone();
         }
         // Bounded by the origins in use: what nobody holds a connection to can be forgotten.
-        if origins.len() >= MOST_ORIGINS {
+        if origins.len() >= MAX_ORIGINS {
             origins.retain(|_, memory| Arc::strong_count(memory) > 1);
         }
         let memory = Arc::new(Memory::new(self.policy.tokens_per_origin));
@@ -99,7 +99,7 @@ impl SessionBinding {
     }
 }
 
-const MOST_ORIGINS: usize = 1024;
+const MAX_ORIGINS: usize = 1024;
 
 impl Bind for SessionBinding {
     fn open(&self, facts: &Arc<ConnectionFacts>) -> Arc<dyn BindConnection> {

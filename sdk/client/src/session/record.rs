@@ -53,7 +53,7 @@ impl Record {
             value: self.proof.header_value(),
             authorization: None,
             used: BindingUsed::Session,
-            per_request: self.kind == ProofKind::Request,
+            request_bound: self.kind == ProofKind::Request,
             memo: self.clone(),
         }
     }

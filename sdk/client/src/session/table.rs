@@ -14,10 +14,12 @@ use lru::LruCache;
 use super::memory::Memory;
 use super::mint::{Minting, Order};
 use super::record::Record;
-use super::{Binding, Hardening, Policy};
-use crate::bind::{Answer, Attachment, BindConnection, Bound, Learned, Refusal, RequestFacts};
+use super::{BindingPolicy, Policy, ProofScope};
+use crate::bind::{
+    Answer, Attachment, BindConnection, BindingRefusal, Bound, Learned, RequestFacts,
+};
 use crate::connection::{ConnectionFacts, Presented};
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 use crate::identity::Identity;
 use crate::observe::{Cause, CloseReason, Event, Observers, ProofKind};
 use crate::signing::{signed, within};
@@ -45,7 +47,7 @@ pub(super) struct Slot {
     /// Whether a proof was made for this token here, of either kind: [`Memory`] counts this
     /// connection as a holder.
     pub(super) proved: bool,
-    /// Whether a request has claimed the pair ([`Hardening::Adaptive`]).
+    /// Whether a request has claimed the pair ([`ProofScope::Adaptive`]).
     claimed: bool,
     /// Counts the reusable proofs; see [`Record::generation`].
     pub(super) generation: u32,
@@ -70,7 +72,7 @@ struct Pause {
 }
 
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+const MAX_PAUSE: Duration = Duration::from_secs(300);
 
 impl Table {
     pub(super) fn new(
@@ -106,7 +108,7 @@ impl BindConnection for Table {
         let identity = self.0.identity()?;
         if bound_to.is_some_and(|thumbprint| thumbprint != identity.thumbprint()) {
             return Err(Error::new(
-                Kind::TokenBoundToOtherCertificate,
+                ErrorKind::TokenBoundToOtherCertificate,
                 "the access token is bound to another certificate than this client's; \
                  ask for a token with the certificate in use",
             ));
@@ -114,11 +116,11 @@ impl BindConnection for Table {
         if !wanted {
             return Ok(Bound::Nothing);
         }
-        let alone = match self.0.policy.hardening {
-            _ if request.per_request => true,
-            Hardening::Connection => false,
-            Hardening::Request => true,
-            Hardening::Adaptive => self.0.claim(token),
+        let alone = match self.0.policy.proof_scope {
+            _ if request.request_bound => true,
+            ProofScope::Connection => false,
+            ProofScope::Request => true,
+            ProofScope::Adaptive => self.0.claim(token),
         };
         match alone {
             true => self.0.for_one_request(request, token, identity.clone()),
@@ -181,12 +183,12 @@ impl Inner {
         match demand {
             Demand::Session => Ok(true),
             Demand::None => Ok(request.proof_required
-                || self.policy.binding == Binding::Require
+                || self.policy.binding == BindingPolicy::Require
                 || self.memory.was_challenged(token.hash())),
             // DPoP is the other binding's ([`crate::dpop`]); or whatever a later version of the
             // proof crate can name.
             _ => Err(Error::new(
-                Kind::UnsupportedBinding,
+                ErrorKind::UnsupportedBinding,
                 "the access token asks for another kind of proof than a session-binding proof",
             )),
         }
@@ -196,14 +198,14 @@ impl Inner {
     fn identity(&self) -> Result<&Arc<Identity>, Error> {
         let Some(tls) = self.facts.tls() else {
             return Err(Error::new(
-                Kind::PlaintextRefused,
+                ErrorKind::PlaintextRefused,
                 "the access token needs a TLS connection to be bound to, and this one is plaintext",
             ));
         };
         match tls.presented() {
             Presented::Certificate(identity) => Ok(identity),
             Presented::NotRequested => Err(Error::new(
-                Kind::ClientCertificateNotRequested,
+                ErrorKind::ClientCertificateNotRequested,
                 format!(
                     "{} did not ask for a client certificate, and the access token must be proved with one: \
                      switch client authentication on at the server",
@@ -211,7 +213,7 @@ impl Inner {
                 ),
             )),
             Presented::Nothing => Err(Error::new(
-                Kind::NoIdentity,
+                ErrorKind::NoIdentity,
                 "the access token must be proved with a client certificate, and this client has none that the \
                  server takes: give the client an identity",
             )),
@@ -291,7 +293,7 @@ impl Inner {
     ) -> Result<Bound, Error> {
         let claims = RequestClaims::new(request.method, request.uri).map_err(|e| {
             Error::with_source(
-                Kind::InvalidRequest,
+                ErrorKind::InvalidRequest,
                 "no `htu` can be made of the request's URI",
                 e,
             )
@@ -355,7 +357,7 @@ impl Inner {
         if record.was_accepted() {
             slot.pause = None;
         } else if (record.is_replacement && slot.starts_pause()) || slot.is_paused() {
-            return Learned::Refused(Refusal {
+            return Learned::Refused(BindingRefusal {
                 certificate: Some(identity.thumbprint()),
                 error: error.to_owned(),
                 clock_difference: answer.clock_difference(),
@@ -406,7 +408,7 @@ impl Slot {
     fn starts_pause(&mut self) -> bool {
         let (length, try_once_more) = match self.pause {
             Some(pause) if Instant::now() < pause.until => return true,
-            Some(pause) => ((pause.length * 2).min(LONGEST_PAUSE), true),
+            Some(pause) => ((pause.length * 2).min(MAX_PAUSE), true),
             None => (FIRST_PAUSE, false),
         };
         self.pause = Some(Pause {
@@ -423,7 +425,7 @@ fn confirmation(token: &AccessToken) -> Result<&bowline_proof::Confirmation, Err
 
 fn invalid_token(e: bowline_proof::ConfirmationError) -> Error {
     Error::with_source(
-        Kind::InvalidToken,
+        ErrorKind::InvalidToken,
         "the access token's `cnf` cannot be satisfied",
         e,
     )

@@ -1,5 +1,5 @@
-//! The theorem of `docs/src/hardening.md` as a property: whatever requests come, go, are refused
-//! and wait for each other on connections that close under them, `Hardening::Adaptive` signs no
+//! The theorem of `docs/src/proof-scope.md` as a property: whatever requests come, go, are refused
+//! and wait for each other on connections that close under them, `ProofScope::Adaptive` signs no
 //! more than min(written sendings, 2) times for one token on one connection, replaced and abandoned
 //! proofs apart.
 //!
@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
-use super::{Binding, Hardening, Policy, SessionBinding};
+use super::{BindingPolicy, Policy, ProofScope, SessionBinding};
 use crate::bind::{Answer, Attachment, Bind, BindConnection, Bound, Learned, RequestFacts};
 use crate::connection::{
     ConnectionFacts, ConnectionId, HttpVersion, Presented, TlsFacts, TlsVersion,
@@ -224,8 +224,8 @@ impl Stage {
             Identity::from_pem(leaf.chain_pem().as_bytes(), leaf.key_pem().as_bytes()).unwrap();
         let clerk = Arc::new(Clerk::default());
         let policy = Policy {
-            binding: Binding::Auto,
-            hardening: Hardening::Adaptive,
+            binding: BindingPolicy::Auto,
+            proof_scope: ProofScope::Adaptive,
             max_proof_age: None,
             sign_timeout: Duration::from_secs(30),
             proofs_per_connection: 100,
@@ -383,7 +383,7 @@ impl Stage {
             self.clerk
                 .note(connection.id, TOKENS[plan.token], |account| {
                     account.written += 1;
-                    account.claimed += usize::from(attached.per_request);
+                    account.claimed += usize::from(attached.request_bound);
                 });
         }
         true
@@ -406,9 +406,9 @@ impl Stage {
             token: Some(&self.tokens[plan.token]),
             source: None,
             operation: TOKENS[plan.token],
-            per_request: plan.alone,
+            request_bound: plan.alone,
             proof_required: false,
-            prove_key: false,
+            dpop_proof_required: false,
             again,
         }
     }

@@ -74,13 +74,13 @@ impl Observer for Books {
             Event::RequestFinished {
                 operation,
                 binding,
-                per_request_claims,
+                request_bound,
                 outcome,
                 ..
             } => {
                 entries.requests += 1;
                 assert!(outcome != Outcome::Answered || binding == BindingUsed::Session);
-                *entries.with_claims.entry(operation).or_default() += u64::from(per_request_claims);
+                *entries.with_claims.entry(operation).or_default() += u64::from(request_bound);
             }
             _ => {}
         }
@@ -174,14 +174,14 @@ impl Pair {
         );
         let signed = self.reusable + self.for_one_request;
         assert_eq!(self.causes.len() as u64, signed);
-        let hardening = self
+        let proof_scope = self
             .causes
             .iter()
-            .filter(|(cause, _)| *cause == Cause::Hardening)
+            .filter(|(cause, _)| *cause == Cause::Scope)
             .count() as u64;
         // The first signature has the network's cause, any other on this connection the policy's.
-        assert!(hardening < signed.max(1), "{self:?}");
-        assert!(signed - hardening <= 1 + self.abandoned, "{self:?}");
+        assert!(proof_scope < signed.max(1), "{self:?}");
+        assert!(signed - proof_scope <= 1 + self.abandoned, "{self:?}");
     }
 }
 

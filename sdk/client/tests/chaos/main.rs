@@ -25,7 +25,7 @@ use axum::Router;
 use books::Books;
 use bowline_client::bind::TokenSourceId;
 use bowline_client::{
-    AccessToken, Client, Hardening, Kind, Limits, Observer, Operation, Protocol, Thumbprint,
+    AccessToken, Client, ErrorKind, Limits, Observer, Operation, ProofScope, Protocol, Thumbprint,
 };
 use bowline_testkit::peers::{Cycle, CyclingOptions, CyclingServer};
 use bowline_testkit::pki::KeyKind;
@@ -88,11 +88,11 @@ async fn under_any_churn_every_request_is_accounted_for_and_every_proof_is_at_ho
         .and_then(|seed| seed.parse().ok())
         .unwrap_or(now | 1);
     println!("seed {seed}");
-    for (alpn, hardening) in [
-        (Alpn::Http1, Hardening::Adaptive),
-        (Alpn::Http2, Hardening::Connection),
+    for (alpn, proof_scope) in [
+        (Alpn::Http1, ProofScope::Adaptive),
+        (Alpn::Http2, ProofScope::Connection),
     ] {
-        churn(alpn, hardening, seed).await;
+        churn(alpn, proof_scope, seed).await;
     }
 }
 
@@ -130,7 +130,7 @@ impl Token {
     }
 }
 
-async fn churn(alpn: Alpn, hardening: Hardening, seed: u64) {
+async fn churn(alpn: Alpn, proof_scope: ProofScope, seed: u64) {
     let lab = Lab::new();
     let options = CyclingOptions {
         alpn,
@@ -156,7 +156,7 @@ async fn churn(alpn: Alpn, hardening: Hardening, seed: u64) {
         ..Limits::default()
     };
     let books = Books::default();
-    let builder = lab.builder().limits(limits).hardening(hardening);
+    let builder = lab.builder().limits(limits).proof_scope(proof_scope);
     let client = builder
         .observer(Arc::new(books.clone()) as Arc<dyn Observer>)
         .build()
@@ -180,7 +180,7 @@ async fn churn(alpn: Alpn, hardening: Hardening, seed: u64) {
     let stats = scene.client.stats();
     let (totals, opened) = (&stats.totals, stats.connections_opened);
     println!(
-        "{alpn:?} {hardening:?}: {totals:?}, {opened} connections, closed {:?}",
+        "{alpn:?} {proof_scope:?}: {totals:?}, {opened} connections, closed {:?}",
         stats.connections_closed
     );
     assert_eq!(scene.tally.sum(), REQUESTS);
@@ -197,7 +197,7 @@ async fn churn(alpn: Alpn, hardening: Hardening, seed: u64) {
         scene.tally.answered.load(Ordering::Relaxed) > REQUESTS / 2,
         "nothing was shown"
     );
-    check_what_the_server_saw(&scene.lab, hardening, totals.signatures(), opened).await;
+    check_what_the_server_saw(&scene.lab, proof_scope, totals.signatures(), opened).await;
     let causes = books.check(REQUESTS, |operation| operation.name().starts_with(SOURCED));
     // A signature whose request has gone may still be under way.
     let later = scene.client.stats().totals.signatures();
@@ -268,7 +268,7 @@ async fn agent(task: u64, mut dice: Dice, scene: Arc<Scene>) {
                 assert!(
                     matches!(
                         e.kind(),
-                        Kind::ConnectionLost | Kind::TlsHandshake | Kind::Connect
+                        ErrorKind::ConnectionLost | ErrorKind::TlsHandshake | ErrorKind::Connect
                     ),
                     "{e:?}"
                 );
@@ -336,7 +336,12 @@ impl tower_service::Service<http::Request<Incoming>> for Resetting {
     }
 }
 
-async fn check_what_the_server_saw(lab: &Lab, hardening: Hardening, signatures: u64, opened: u64) {
+async fn check_what_the_server_saw(
+    lab: &Lab,
+    proof_scope: ProofScope,
+    signatures: u64,
+    opened: u64,
+) {
     let mut homes = HashMap::new();
     let mut posts = HashSet::new();
     let mut pairs = HashSet::new();
@@ -358,7 +363,7 @@ async fn check_what_the_server_saw(lab: &Lab, hardening: Hardening, signatures: 
         );
     }
     println!(
-        "{hardening:?}: the server saw {} proofs on connections it had",
+        "{proof_scope:?}: the server saw {} proofs on connections it had",
         pairs.len()
     );
     assert!(

@@ -1,7 +1,8 @@
 //! Which binding a token goes to, and which tokens go nowhere.
 
 use bowline_client::{
-    AccessToken, DpopKey, Hardening, Kind, ProofKind, ProofRequired, ProveKey, Scheme,
+    AccessToken, DpopKey, DpopProofRequired, ErrorKind, ProofKind, ProofRequired, ProofScope,
+    Scheme,
 };
 use bowline_proof::PROOF_HEADER;
 use bowline_proof::dpop::DPOP_HEADER;
@@ -34,7 +35,7 @@ async fn each_token_goes_to_the_binding_that_it_asks_for() {
                 true => assert_eq!(text(session.unwrap()).await, "session:"),
                 false => assert_eq!(
                     session.unwrap_err().kind(),
-                    Kind::ClientCertificateNotRequested
+                    ErrorKind::ClientCertificateNotRequested
                 ),
             }
         }
@@ -98,11 +99,11 @@ async fn tokens_that_this_client_cannot_prove_are_not_sent() {
     let cases = [
         (
             jwt("a", Some(json!({ "jkt": other }))),
-            Kind::TokenBoundToOtherKey,
+            ErrorKind::TokenBoundToOtherKey,
         ),
         (
             jwt("a", Some(json!({ "jkt": "short" }))),
-            Kind::InvalidToken,
+            ErrorKind::InvalidToken,
         ),
         // TK-0
         (
@@ -110,11 +111,11 @@ async fn tokens_that_this_client_cannot_prove_are_not_sent() {
                 "a",
                 Some(json!({ "jkt": jkt, "tls_exp": label, "x5t#S256": mine.to_string() })),
             ),
-            Kind::InvalidToken,
+            ErrorKind::InvalidToken,
         ),
         (
             jwt("a", Some(session_cnf(mine))).with_scheme(Scheme::Dpop),
-            Kind::InvalidToken,
+            ErrorKind::InvalidToken,
         ),
     ];
     let client = scene
@@ -133,21 +134,21 @@ async fn tokens_that_this_client_cannot_prove_are_not_sent() {
     let error = fetch(&without_key, &server.origin(), &scene.token("a"))
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::UnsupportedBinding);
+    assert_eq!(error.kind(), ErrorKind::UnsupportedBinding);
     assert!(error.to_string().contains("Builder::dpop_key"), "{error}");
-    let request = http::Request::post(server.origin()).extension(ProveKey);
+    let request = http::Request::post(server.origin()).extension(DpopProofRequired);
     let error = without_key
         .send(request.body(Full::<Bytes>::default()).unwrap())
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::UnsupportedBinding);
+    assert_eq!(error.kind(), ErrorKind::UnsupportedBinding);
 
     let request = http::Request::get(server.origin()).header("dpop", "mine");
     let error = client
         .send(request.body(Full::<Bytes>::default()).unwrap())
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::InvalidRequest);
+    assert_eq!(error.kind(), ErrorKind::InvalidRequest);
     assert_eq!(server.counts().requests, 0);
 }
 
@@ -167,7 +168,11 @@ async fn a_token_bound_to_a_certificate_too_goes_only_where_that_was_presented()
 
     let other = scene.server(without_certificates(Alpn::Http2), remembering());
     let error = fetch(&client, &other.origin(), &token).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::TokenBoundToOtherCertificate, "{error}");
+    assert_eq!(
+        error.kind(),
+        ErrorKind::TokenBoundToOtherCertificate,
+        "{error}"
+    );
     assert_eq!(other.counts().requests, 0);
 }
 
@@ -178,8 +183,8 @@ async fn policies_for_session_proofs_leave_dpop_alone() {
     let server = scene.server(without_certificates(Alpn::Http2), remembering());
     let builder = scene
         .builder()
-        .hardening(Hardening::Request)
-        .binding(bowline_client::Binding::Require);
+        .proof_scope(ProofScope::Request)
+        .binding(bowline_client::BindingPolicy::Require);
     let client = builder.build().unwrap();
     assert_eq!(
         class(&client, &server.origin(), &scene.token("a")).await,
@@ -188,7 +193,7 @@ async fn policies_for_session_proofs_leave_dpop_alone() {
     let error = fetch(&client, &server.origin(), &jwt("plain", None))
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::ClientCertificateNotRequested);
+    assert_eq!(error.kind(), ErrorKind::ClientCertificateNotRequested);
 }
 
 /// Neither has a demand for session-binding proofs that somebody heard of from elsewhere.

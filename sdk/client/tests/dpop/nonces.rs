@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::response::IntoResponse;
-use bowline_client::{Cause, ProveKey};
+use bowline_client::{Cause, DpopProofRequired};
 use bowline_server::{Clock, DpopNonces};
 use bowline_testkit::tls::Alpn;
 use bytes::Bytes;
@@ -38,12 +38,7 @@ async fn a_nonce_is_learnt_from_a_challenge_and_used_from_then_on() {
         let totals = client.stats().totals;
         assert_eq!(
             totals.causes,
-            [
-                (Cause::First, 1),
-                (Cause::Challenge, 1),
-                (Cause::Hardening, 5)
-            ]
-            .into()
+            [(Cause::First, 1), (Cause::Challenge, 1), (Cause::Scope, 5)].into()
         );
         assert_eq!((totals.requests, totals.refused), (6, 1));
         let claims = scene.arrivals.claims();
@@ -128,7 +123,8 @@ async fn a_token_request_is_proved_without_a_token_and_repeated_with_the_nonce_a
     });
     let client = scene.client();
     let send = async || {
-        let request = http::Request::post(format!("{}/token", server.origin())).extension(ProveKey);
+        let request =
+            http::Request::post(format!("{}/token", server.origin())).extension(DpopProofRequired);
         let body = Full::new(Bytes::from_static(b"grant_type=client_credentials"));
         client.send(request.body(body).unwrap()).await.unwrap()
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bowline_client::{Cause, DpopKey, Kind, ProofKind, Step, Timeouts};
+use bowline_client::{Cause, DpopKey, ErrorKind, ProofKind, Step, Timeouts};
 use bowline_proof::PROOF_HEADER;
 use bowline_proof::dpop::DPOP_HEADER;
 use bowline_testkit::peers::{Cycle, CyclingOptions};
@@ -30,7 +30,7 @@ async fn each_request_has_a_proof_of_its_own_and_needs_no_client_certificate() {
         let so_far = client.stats().totals.causes;
         assert_eq!(
             so_far,
-            [(Cause::First, 1), (Cause::Hardening, 4)].into(),
+            [(Cause::First, 1), (Cause::Scope, 4)].into(),
             "one connection"
         );
         join_all((0..20).map(|_| class(&client, &url, &token))).await;
@@ -59,10 +59,10 @@ async fn each_request_has_a_proof_of_its_own_and_needs_no_client_certificate() {
         assert_eq!(totals.minted, [(ProofKind::Dpop, 25)].into());
         assert!(totals.causes[&Cause::First] <= client.stats().connections_opened);
         assert_eq!(
-            totals.causes[&Cause::First] + totals.causes[&Cause::Hardening],
+            totals.causes[&Cause::First] + totals.causes[&Cause::Scope],
             25
         );
-        assert_eq!((totals.with_proof, totals.per_request_claims), (25, 25));
+        assert_eq!((totals.with_proof, totals.request_bound), (25, 25));
         assert_eq!((totals.reused, totals.refused, totals.abandoned), (0, 0, 0));
         assert_eq!(
             totals.reproof_ratio(),
@@ -101,7 +101,9 @@ async fn connections_that_are_cut_under_load_make_no_proof_arrive_twice() {
                     Err(e) => assert!(
                         matches!(
                             e.kind(),
-                            Kind::MayHaveBeenProcessed | Kind::ConnectionLost | Kind::TlsHandshake
+                            ErrorKind::MayHaveBeenProcessed
+                                | ErrorKind::ConnectionLost
+                                | ErrorKind::TlsHandshake
                         ),
                         "{e:?}"
                     ),
@@ -143,7 +145,7 @@ async fn a_slow_key_holds_up_its_own_requests_only_and_not_for_ever() {
         assert_eq!(class(&client, &url, &jwt("plain", None)).await, "bearer:");
     }
     let error = soon(waiting).await.unwrap().unwrap_err();
-    assert_eq!(error.kind(), Kind::Timeout(Step::Sign), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Timeout(Step::Sign), "{error}");
     door.close(false);
     // The signature that came too late was for nothing: a DPoP proof is nobody else's.
     soon(async {

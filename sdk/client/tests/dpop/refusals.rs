@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use bowline_client::bind::Refusal;
+use bowline_client::bind::BindingRefusal;
 use bowline_proof::dpop::NONCE_HEADER;
 use bowline_testkit::peers::CyclingServer;
 use bowline_testkit::tls::Alpn;
@@ -50,7 +50,10 @@ async fn a_server_that_is_never_content_is_asked_twice_and_reported() {
             .await
             .unwrap();
         assert_eq!(refused.status(), 401);
-        let report = refused.extensions().get::<Refusal>().expect("a report");
+        let report = refused
+            .extensions()
+            .get::<BindingRefusal>()
+            .expect("a report");
         assert_eq!((report.error.as_str(), report.certificate), (error, None));
         let difference = report.clock_difference.expect("there was a Date");
         assert!((-3700..=-3590).contains(&difference), "{difference}");
@@ -82,7 +85,7 @@ async fn another_401_is_none_of_the_bindings_business() {
             .await
             .unwrap();
         assert!(refused.status().is_client_error());
-        assert!(refused.extensions().get::<Refusal>().is_none());
+        assert!(refused.extensions().get::<BindingRefusal>().is_none());
         assert_eq!(
             (server.counts().requests, client.stats().totals.refused),
             (1, 0)

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bowline_client::{AccessToken, Builder, Client, DpopKey};
 use bowline_proof::dpop::DPOP_HEADER;
 use bowline_server::{
-    Binding, BindingLayer, Dpop, MemoryReplayStore, TokenError, TokenValidator, ValidToken,
+    BindingLayer, Dpop, MemoryReplayStore, TokenError, TokenValidator, ValidToken, VerifiedBinding,
 };
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::tls::{Alpn, ClientAuth};
@@ -105,7 +105,7 @@ impl Scene {
         let answer = |request: Request| async {
             let class = request
                 .extensions()
-                .get::<Binding>()
+                .get::<VerifiedBinding>()
                 .map(|binding| binding.class().name());
             let body = request.into_body().collect().await.unwrap().to_bytes();
             [class.unwrap_or("none").as_bytes(), b":", &body].concat()

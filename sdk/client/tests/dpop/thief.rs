@@ -76,7 +76,7 @@ impl BindConnection for Thief {
             value: proof.parse().unwrap(),
             authorization: Some(authorization.parse().unwrap()),
             used: BindingUsed::Dpop,
-            per_request: true,
+            request_bound: true,
             memo: Arc::new(Nothing),
         }))
     }

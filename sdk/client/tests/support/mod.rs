@@ -97,10 +97,10 @@ impl TokenValidator for Believer {
 
 fn payload_of(payload: &str) -> Option<Value> {
     use base64::Engine;
-    let octets = base64::engine::general_purpose::URL_SAFE_NO_PAD
+    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD
         .decode(payload)
         .ok()?;
-    serde_json::from_slice(&octets).ok()
+    serde_json::from_slice(&bytes).ok()
 }
 
 pub(crate) fn session_cnf(certificate: Thumbprint) -> Value {
@@ -274,13 +274,13 @@ pub(crate) async fn post(
 }
 
 pub(crate) async fn text(response: http::Response<Body>) -> String {
-    let octets = response
+    let bytes = response
         .into_body()
         .collect()
         .await
         .expect("a whole body")
         .to_bytes();
-    String::from_utf8(octets.to_vec()).expect("text")
+    String::from_utf8(bytes.to_vec()).expect("text")
 }
 
 /// Fetches and reads to the end.

@@ -7,19 +7,19 @@ use url::Url;
 use crate::Error;
 use crate::error::Cause;
 
-/// As long as an endpoint may be, in octets.
+/// As long as an endpoint may be, in bytes.
 const LONGEST: usize = 2048;
 
 /// The absolute URI that `reference`, the data of an `endpoint` event of the stream at `base`,
 /// stands for.
 ///
 /// # Errors
-/// `InvalidEndpoint` if it is none, is longer than 2,048 octets, or has user information;
+/// `InvalidEndpoint` if it is none, is longer than 2,048 bytes, or has user information;
 /// `EndpointElsewhere` if it leads to another origin: no token and no proof goes there (CL-6).
 pub(super) fn resolve(base: &Uri, reference: &str) -> Result<Uri, Error> {
     let unusable = |why| Error::from(Cause::UnusableEndpoint(why));
     if reference.len() > LONGEST {
-        return Err(unusable("it is longer than 2048 octets"));
+        return Err(unusable("it is longer than 2048 bytes"));
     }
     let url = Url::parse(&base.to_string()).and_then(|base| base.join(reference));
     let mut url = url.map_err(|_| unusable("it is no URL"))?;
@@ -38,9 +38,9 @@ pub(super) fn resolve(base: &Uri, reference: &str) -> Result<Uri, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Kind;
+    use crate::ErrorKind;
 
-    fn resolved(reference: &str) -> Result<String, Kind> {
+    fn resolved(reference: &str) -> Result<String, ErrorKind> {
         let base = Uri::from_static("https://Mcp.example:8443/a/b/sse?x=1");
         resolve(&base, reference)
             .map(|uri| uri.to_string())
@@ -83,7 +83,7 @@ mod tests {
         ] {
             assert_eq!(
                 resolved(reference),
-                Err(Kind::EndpointElsewhere),
+                Err(ErrorKind::EndpointElsewhere),
                 "{reference}"
             );
         }
@@ -104,7 +104,7 @@ mod tests {
         ] {
             assert_eq!(
                 resolved(reference),
-                Err(Kind::InvalidEndpoint),
+                Err(ErrorKind::InvalidEndpoint),
                 "{reference}"
             );
         }

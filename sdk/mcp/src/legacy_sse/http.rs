@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use bowline_adapter::lines::{Lines, Retry};
-use bowline_client::bind::Refusal;
+use bowline_client::bind::BindingRefusal;
 use bowline_client::{Body, Client, Operation, Origin};
 use bowline_proof::challenges;
 use bowline_token::Authorized;
+use bowline_transport::lines::{Lines, Retry};
 use bytes::Bytes;
 use eventsource_stream::{Event, EventStream, EventStreamError};
 use futures_util::StreamExt;
@@ -24,11 +24,11 @@ use crate::{Error, operation};
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
 /// How much of an answer that nobody needs is read, and for how long.
-const DISCARD_OCTETS: usize = 64 * 1024;
+const DISCARD_BYTES: usize = 64 * 1024;
 const DISCARD_TIME: Duration = Duration::from_millis(50);
 
 /// As much of what a server says as an error repeats.
-const LONGEST_TEXT: usize = 200;
+const MAX_TEXT: usize = 200;
 
 /// Sends requests to one server.
 #[derive(Clone)]
@@ -167,7 +167,7 @@ fn request(method: Method, uri: &Uri, operation: Operation, body: Bytes) -> Requ
 
 /// Reads what nobody needs to its end, so that an HTTP/1.1 connection can carry the next message.
 async fn discard(body: Body) {
-    let _ = timeout(DISCARD_TIME, Limited::new(body, DISCARD_OCTETS).collect()).await;
+    let _ = timeout(DISCARD_TIME, Limited::new(body, DISCARD_BYTES).collect()).await;
 }
 
 /// The answer, if it is a success.
@@ -176,7 +176,7 @@ fn taken(response: Response<Body>, asked: &Uri) -> Result<Response<Body>, Error>
     if status.is_success() {
         return Ok(response);
     }
-    let cause = match response.extensions().get::<Refusal>() {
+    let cause = match response.extensions().get::<BindingRefusal>() {
         Some(refusal) => Cause::BindingRefused(refusal.clone()),
         None if status.is_redirection() => Cause::Redirect {
             status,
@@ -228,14 +228,14 @@ fn retry_after(response: &Response<Body>) -> Option<Duration> {
 fn shown(text: &str) -> String {
     text.chars()
         .filter(|c| c.is_ascii_graphic() || *c == ' ')
-        .take(LONGEST_TEXT)
+        .take(MAX_TEXT)
         .collect()
 }
 
 /// Compares without case and parameters (RFC 9110 §8.3.1).
 fn is_event_stream(media_type: &[u8]) -> bool {
     let essence = media_type
-        .split(|octet| *octet == b';')
+        .split(|byte| *byte == b';')
         .next()
         .unwrap_or_default();
     essence

@@ -68,7 +68,7 @@ pub use worker::LegacySseWorker;
 /// A stream that breaks before the first `initialize` is answered is not opened again.
 ///
 /// # Bounds
-/// An event has [`longest_event`](Self::longest_event) octets at most (16 MiB), an endpoint 2,048;
+/// An event has [`longest_event`](Self::longest_event) bytes at most (16 MiB), an endpoint 2,048;
 /// 64 POSTs go out at a time, and 1,024 requests of the server's may be unanswered. Time-outs:
 /// [`open_timeout`](Self::open_timeout), [`post_timeout`](Self::post_timeout),
 /// [`silence`](Self::silence).
@@ -127,7 +127,7 @@ impl LegacySse {
         self
     }
 
-    /// Takes a stream for broken if no octet came for so long. Default off: servers need not say
+    /// Takes a stream for broken if no byte came for so long. Default off: servers need not say
     /// anything.
     #[must_use]
     pub fn silence(mut self, time: Duration) -> Self {
@@ -135,10 +135,10 @@ impl LegacySse {
         self
     }
 
-    /// How many octets an event may have, its field names and line ends included. Default 16 MiB.
+    /// How many bytes an event may have, its field names and line ends included. Default 16 MiB.
     #[must_use]
-    pub fn longest_event(mut self, octets: usize) -> Self {
-        self.longest_event = octets;
+    pub fn longest_event(mut self, bytes: usize) -> Self {
+        self.longest_event = bytes;
         self
     }
 
@@ -154,7 +154,7 @@ impl LegacySse {
     /// for the first message.
     ///
     /// # Errors
-    /// [`Kind::InvalidEndpoint`](crate::Kind::InvalidEndpoint) if `uri` is not an absolute `https`
+    /// [`ErrorKind::InvalidEndpoint`](crate::ErrorKind::InvalidEndpoint) if `uri` is not an absolute `https`
     /// URI (or an `http` one).
     ///
     /// # Panics

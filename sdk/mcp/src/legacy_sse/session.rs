@@ -20,7 +20,7 @@ use crate::error::Cause;
 pub const CONNECTION_CLOSED: ErrorCode = ErrorCode(-32000);
 
 /// Requests of the server's that nobody has answered yet.
-const MOST_ASKED: usize = 1024;
+const MAX_ASKED: usize = 1024;
 
 #[derive(Default)]
 pub(super) struct Session {
@@ -109,7 +109,7 @@ impl Session {
         let mut taken = Taken::Other;
         match &mut message {
             ServerJsonRpcMessage::Request(request) => {
-                if self.asked.len() == MOST_ASKED {
+                if self.asked.len() == MAX_ASKED {
                     return Err(Cause::Flood("requests that are not answered yet").into());
                 }
                 let id = std::mem::replace(&mut request.id, RequestId::Number(self.next_asked));

@@ -26,9 +26,9 @@ type Responder = oneshot::Sender<Result<(), Error>>;
 /// How long an answer is held for the end of its POST.
 const HOLD: Duration = Duration::from_millis(200);
 /// POSTs at a time; rmcp waits beyond that.
-const MOST_POSTS: usize = 64;
+const MAX_POSTS: usize = 64;
 /// Events before the answer to a repeated `initialize`: only pings and log messages may come then.
-const MOST_BEFORE_BEGUN: usize = 64;
+const MAX_BEFORE_BEGUN: usize = 64;
 
 /// The task behind a transport that [`LegacySse`](crate::LegacySse) has made.
 pub struct LegacySseWorker {
@@ -117,7 +117,7 @@ impl LegacySseWorker {
                         Err(why) => return Ok(why),
                     }
                 }
-                message = context.from_handler_rx.recv(), if self.posts.len() < MOST_POSTS => {
+                message = context.from_handler_rx.recv(), if self.posts.len() < MAX_POSTS => {
                     self.send(stream, message.ok_or(Quit::HandlerTerminated)?);
                 }
                 Some((post, result)) = self.posts.next() => self.posted(post, result),
@@ -256,7 +256,7 @@ impl LegacySseWorker {
             .await?;
         let time = self.http.open_time;
         let answered = async {
-            for _ in 0..MOST_BEFORE_BEGUN {
+            for _ in 0..MAX_BEFORE_BEGUN {
                 let event = stream.next().await?;
                 if self.take_in(&mut stream, &event.event, &event.data)? == Taken::Begun {
                     return Ok(());

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use bowline_adapter::body;
-use bowline_adapter::head::{binding_error, content_type, has_media_type, shown_target};
 use bowline_client::Body;
-use bowline_client::bind::Refusal;
+use bowline_client::bind::BindingRefusal;
+use bowline_transport::body;
+use bowline_transport::head::{binding_error, content_type, has_media_type, shown_target};
 use http::header::{LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::response::Parts;
 use http::{Response, StatusCode, Version};
@@ -181,20 +181,20 @@ async fn accepted(
         return Ok(StreamableHttpPostResponse::Sse(events, session_id));
     }
     if has_media_type(&head.headers, JSON) {
-        let octets = body::whole(body, limits.max_json_response_size)
+        let bytes = body::whole(body, limits.max_json_response_size)
             .await
             .map_err(unreadable)?;
         if let Some(learning) = &events.learning {
-            learning.learn(&octets);
+            learning.learn(&bytes);
         }
-        return match serde_json::from_slice(&octets) {
+        return match serde_json::from_slice(&bytes) {
             Ok(message) => Ok(StreamableHttpPostResponse::Json(
                 message,
                 asked.session_id(head)?,
             )),
             Err(e) if asked.awaits_response => Err(unexpected(format!(
                 "the reply is no JSON-RPC message: {e}: {}",
-                preview(&octets)
+                preview(&bytes)
             ))),
             Err(_) => Ok(StreamableHttpPostResponse::Accepted),
         };
@@ -222,13 +222,12 @@ async fn refused(
             .await
             .map_err(unreadable)
         {
-            Ok(octets) => {
-                if let Ok(message @ ServerJsonRpcMessage::Error(_)) =
-                    serde_json::from_slice(&octets)
+            Ok(bytes) => {
+                if let Ok(message @ ServerJsonRpcMessage::Error(_)) = serde_json::from_slice(&bytes)
                 {
                     return json_rpc_error(message, head, asked);
                 }
-                octets[..octets.len().min(limits.max_error_response_size)].to_vec()
+                bytes[..bytes.len().min(limits.max_error_response_size)].to_vec()
             }
             Err(StreamableHttpError::Client(_)) => Vec::new(),
             Err(too_large) => return Err(status_error(head).unwrap_or(too_large)),
@@ -293,7 +292,7 @@ fn refusal_without_text(head: &Parts, had_session: bool) -> Failure {
 }
 
 fn challenge(head: &Parts) -> Option<Failure> {
-    if let Some(refusal) = head.extensions.get::<Refusal>() {
+    if let Some(refusal) = head.extensions.get::<BindingRefusal>() {
         return Some(client(Cause::BindingRefused(refusal.clone())));
     }
     let is_insufficient = match head.status {
@@ -361,10 +360,10 @@ fn redirect(head: &Parts) -> Failure {
     })
 }
 
-fn preview(octets: &[u8]) -> String {
-    match octets {
+fn preview(bytes: &[u8]) -> String {
+    match bytes {
         [] => "<empty>".to_owned(),
-        _ => String::from_utf8_lossy(&octets[..octets.len().min(PREVIEW)]).into_owned(),
+        _ => String::from_utf8_lossy(&bytes[..bytes.len().min(PREVIEW)]).into_owned(),
     }
 }
 

@@ -21,7 +21,7 @@ use super::request::can_resume_after;
 use super::strikes::{Place, SHORT, Strike, Strikes};
 use crate::claims::Claims;
 use crate::error::Cause;
-use crate::{Error, Kind};
+use crate::{Error, ErrorKind};
 
 /// What is known of an event stream before the answer has come.
 pub(super) struct Opening {
@@ -29,7 +29,7 @@ pub(super) struct Opening {
     /// Where the stream would be resumed if it broke now. `None` while it could not be: one that
     /// answers a POST has no event id yet.
     pub(super) place: Option<Place>,
-    /// In octets, for one event.
+    /// In bytes, for one event.
     pub(super) limit: usize,
     pub(super) strikes: Strikes,
     pub(super) endings: Endings,
@@ -156,7 +156,7 @@ fn flaw(error: &SseError) -> Option<Strike> {
     match error {
         SseError::Body(e) => {
             let own = e.downcast_ref::<Error>();
-            own.is_some_and(|e| e.kind() == Kind::EventTooLong)
+            own.is_some_and(|e| e.kind() == ErrorKind::EventTooLong)
                 .then_some(Strike::TooLong)
         }
         _ => Some(Strike::Unreadable),
@@ -227,7 +227,7 @@ impl Drop for Bounded {
     }
 }
 
-/// Measures events as their octets come: what a parser must keep of an event that has not ended.
+/// Measures events as their bytes come: what a parser must keep of an event that has not ended.
 struct Measure {
     limit: usize,
     /// The event's complete lines. Comments are not kept.
@@ -250,14 +250,14 @@ impl Measure {
     }
 
     fn add(&mut self, data: &[u8]) -> Result<(), Error> {
-        for &octet in data {
-            let ends_crlf = std::mem::replace(&mut self.after_cr, octet == b'\r') && octet == b'\n';
-            match octet {
+        for &byte in data {
+            let ends_crlf = std::mem::replace(&mut self.after_cr, byte == b'\r') && byte == b'\n';
+            match byte {
                 _ if ends_crlf => {}
                 b'\r' | b'\n' => self.end_line(),
                 _ => {
                     self.is_comment = if self.line == 0 {
-                        octet == b':'
+                        byte == b':'
                     } else {
                         self.is_comment
                     };

@@ -23,7 +23,7 @@ use tokio::time::{Sleep, sleep};
 const HOLD: Duration = Duration::from_millis(50);
 
 /// How much of what follows a response is read when nobody reads it any more, and for how long.
-const REST_OCTETS: usize = 64 * 1024;
+const REST_BYTES: usize = 64 * 1024;
 const REST_TIME: Duration = Duration::from_secs(1);
 
 /// How a server ends its event streams once the response is out, as MCP tells it to: by the last
@@ -59,7 +59,7 @@ impl Endings {
         }
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
-                let ended = bowline_adapter::body::read_out(body, REST_OCTETS, REST_TIME).await;
+                let ended = bowline_transport::body::read_out(body, REST_BYTES, REST_TIME).await;
                 self.0.certain.store(ended, Ordering::Relaxed);
             });
         }

@@ -17,9 +17,9 @@ mod strikes;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bowline_adapter::body::WholeError;
-use bowline_client::{AccessToken, Client, PerRequestClaims};
+use bowline_client::{AccessToken, Client, RequestBoundCalls};
 use bowline_token::{TokenSource, new_source_id};
+use bowline_transport::body::WholeError;
 use futures_util::stream::BoxStream;
 use http::{HeaderName, HeaderValue, Method};
 use rmcp::model::ClientJsonRpcMessage;
@@ -66,9 +66,9 @@ pub fn transport(
 ///   that comes as an event is handed on when its stream has ended, 50 ms later at most, and what
 ///   follows it is read when the stream is dropped (64 KiB, 1 s). Dropping an event stream before
 ///   its response cancels it at once.
-/// - A redirect that is not followed is [`Kind::Redirect`](crate::Kind::Redirect), and says where
+/// - A redirect that is not followed is [`ErrorKind::Redirect`](crate::ErrorKind::Redirect), and says where
 ///   it leads. Like rmcp's client it follows a 307 or 308 to the same origin, ten times (CL-6).
-/// - A refused session-binding proof is [`Kind::BindingRefused`](crate::Kind::BindingRefused), not
+/// - A refused session-binding proof is [`ErrorKind::BindingRefused`](crate::ErrorKind::BindingRefused), not
 ///   `AuthRequired`: authorizing again would not help.
 /// - Custom headers may not replace `Content-Type`, the framing of the message, or the proof;
 ///   `Authorization` only where nothing else gives an access token.
@@ -127,7 +127,7 @@ impl StreamableHttp {
     /// `destructiveHint` that says no. That is MCP's default, and holds for a tool that was never
     /// listed. The hints are the server's own, and so is the harm if they are wrong.
     #[must_use]
-    pub fn per_request_claims(mut self, claims: PerRequestClaims) -> Self {
+    pub fn request_bound_calls(mut self, claims: RequestBoundCalls) -> Self {
         self.claims = Claims::new(claims);
         self
     }

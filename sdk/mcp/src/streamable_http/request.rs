@@ -32,8 +32,8 @@ const RESERVED: [HeaderName; 7] = [
     PROOF_HEADER,
 ];
 
-/// In octets. Servers take no fields that are much longer.
-const LONGEST_ID: usize = 8 * 1024;
+/// In bytes. Servers take no fields that are much longer.
+const MAX_ID: usize = 8 * 1024;
 
 /// To whom a request goes, and on whose behalf, as rmcp's worker has it.
 pub(super) struct Addressed {
@@ -147,7 +147,7 @@ impl Addressed {
 /// events").
 fn id(what: &'static str, text: &str) -> Result<HeaderValue, Failure> {
     let value = HeaderValue::from_bytes(text.as_bytes()).ok();
-    let value = value.filter(|value| value.len() <= LONGEST_ID);
+    let value = value.filter(|value| value.len() <= MAX_ID);
     value.ok_or_else(|| client(Cause::InvalidId(what)))
 }
 

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use bowline_adapter::body;
-use bowline_adapter::head::{MOST_REDIRECTS, onward};
 use bowline_client::bind::TokenSourceId;
 use bowline_client::{AccessToken, Body, Client};
 use bowline_token::{Authorized, TokenSource};
+use bowline_transport::body;
+use bowline_transport::head::{MAX_REDIRECTS, onward};
 use bytes::Bytes;
 use http::{Request, Response, Uri};
 use http_body_util::Full;
@@ -68,7 +68,7 @@ pub(super) async fn send(
     credential: &Credential,
     mut request: Request<Full<Bytes>>,
 ) -> Result<Response<Body>, Failure> {
-    for _ in 0..=MOST_REDIRECTS {
+    for _ in 0..=MAX_REDIRECTS {
         let response = send_once(http, credential, request.clone())
             .await
             .map_err(failed)?;
@@ -81,7 +81,7 @@ pub(super) async fn send(
         body::discard(rest).await;
         *request.uri_mut() = target;
     }
-    Err(client(Cause::Redirects(MOST_REDIRECTS)))
+    Err(client(Cause::Redirects(MAX_REDIRECTS)))
 }
 
 /// One that is refused with `invalid_token` is sent once more if the source has another token.

@@ -17,7 +17,7 @@ const EMPTY_OUT: u32 = 10;
 /// Each short stream from one place makes the next one wait this much longer,
 const PAUSE: Duration = Duration::from_millis(50);
 /// and no longer than this.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// A stream that lasts as long is no short one. Balancers end idle streams, after a minute or so.
 pub(super) const SHORT: Duration = Duration::from_secs(5);
 /// Places remembered; the one without a strike for longest goes first.
@@ -113,7 +113,7 @@ impl Strikes {
                 Verdict::Out
             }
             // The first time may happen to anybody.
-            Some(record) => Verdict::After((PAUSE * (record.strikes - 1)).min(LONGEST_PAUSE)),
+            Some(record) => Verdict::After((PAUSE * (record.strikes - 1)).min(MAX_PAUSE)),
             None => Verdict::After(Duration::ZERO),
         }
     }
@@ -198,11 +198,11 @@ mod tests {
             let Verdict::After(next) = strikes.verdict(place) else {
                 panic!("{strike}")
             };
-            assert!(next >= pause && next <= LONGEST_PAUSE);
+            assert!(next >= pause && next <= MAX_PAUSE);
             pause = next;
             strikes.add(place, Strike::Short);
         }
-        assert_eq!(pause, LONGEST_PAUSE);
+        assert_eq!(pause, MAX_PAUSE);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::response::Response;
 use axum::routing::any;
 use bowline_client::{Cause, HttpVersions};
-use bowline_mcp::{Kind, OAuthHttp, StreamableHttp};
+use bowline_mcp::{ErrorKind, OAuthHttp, StreamableHttp};
 use bowline_testkit::authority::TokenRequest;
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use rmcp::ServiceExt;
@@ -149,7 +149,7 @@ async fn a_refused_proof_does_not_make_rmcp_s_auth_client_ask_for_another_token(
     ));
     let result = soon(().serve(StreamableHttpClientTransport::with_client(http, config))).await;
     match crate::end_to_end::failure(result) {
-        StreamableHttpError::Client(e) => assert_eq!(e.kind(), Kind::BindingRefused),
+        StreamableHttpError::Client(e) => assert_eq!(e.kind(), ErrorKind::BindingRefused),
         other => panic!("{other:?}"),
     }
     assert_eq!(asked.times(), 0);

@@ -1,8 +1,8 @@
 //! Calls that are proved one by one: by method, by tool, or because the tool may destroy something.
 
-use bowline_client::{Client, HttpVersions, PerRequestClaims, ProofKind};
+use bowline_client::{Client, HttpVersions, ProofKind, RequestBoundCalls};
 use bowline_mcp::StreamableHttp;
-use bowline_server::RequestClaims;
+use bowline_server::RequireRequestBound;
 use rmcp::model::{CallToolRequestParams, ProtocolVersion};
 use rmcp::service::{RoleClient, RunningService};
 use rmcp::transport::streamable_http_server::StreamableHttpServerConfig;
@@ -39,7 +39,7 @@ async fn a_tool_may_destroy_something_until_it_is_listed_as_one_that_does_not() 
         let client = house.client(HttpVersions::Http2);
         let transport = StreamableHttp::new(client.clone())
             .token(house.token())
-            .per_request_claims(PerRequestClaims::none().for_destructive())
+            .request_bound_calls(RequestBoundCalls::none().for_destructive())
             .transport(house.uri());
         // In 2026-07-28 the server answers in JSON where it is told to, in 2025-11-25 by events.
         let lifecycle = ClientLifecycleMode::Discover {
@@ -69,7 +69,7 @@ async fn hints_are_learned_from_event_streams_too() {
     let client = house.client(HttpVersions::Http1);
     let transport = StreamableHttp::new(client.clone())
         .token(house.token())
-        .per_request_claims(PerRequestClaims::none().for_destructive())
+        .request_bound_calls(RequestBoundCalls::none().for_destructive())
         .transport(house.uri());
     let agent = soon(().serve(transport)).await.unwrap();
     soon(agent.list_all_tools()).await.unwrap();
@@ -79,18 +79,21 @@ async fn hints_are_learned_from_event_streams_too() {
 #[tokio::test]
 async fn a_server_that_demands_proofs_for_some_calls_gets_them_by_method_or_by_tool() {
     for claims in [
-        PerRequestClaims::none().for_method("tools/call"),
-        PerRequestClaims::none()
+        RequestBoundCalls::none().for_method("tools/call"),
+        RequestBoundCalls::none()
             .for_target("tools/call", "announce")
             .for_target("tools/call", "echo"),
     ] {
         // 2026-07-28 says in a header which method it is.
-        let demanded = RequestClaims::when(|head| {
+        let demanded = RequireRequestBound::when(|head| {
             head.headers
                 .get("mcp-method")
                 .is_some_and(|m| m == "tools/call")
         });
-        let house = House::open_with(|routes| routes, |layer| layer.request_claims(demanded));
+        let house = House::open_with(
+            |routes| routes,
+            |layer| layer.require_request_bound(demanded),
+        );
         let lifecycle = || ClientLifecycleMode::Discover {
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],
         };
@@ -107,7 +110,7 @@ async fn a_server_that_demands_proofs_for_some_calls_gets_them_by_method_or_by_t
         );
         assert_eq!(alone(&client), 0);
 
-        let transport = http.per_request_claims(claims).transport(house.uri());
+        let transport = http.request_bound_calls(claims).transport(house.uri());
         let agent = soon(().serve_with_lifecycle(transport, lifecycle()))
             .await
             .unwrap();

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::routing::any;
 use bowline_client::{AccessToken, Client, HttpVersions, Trust};
-use bowline_mcp::{Error, Kind, StreamableHttp};
+use bowline_mcp::{Error, ErrorKind, StreamableHttp};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
 use bowline_testkit::tls::ClientAuth;
@@ -120,7 +120,7 @@ async fn a_proof_refused_again_and_again_is_no_question_of_authorization() {
             });
             match peer.outcome(peer.client(), method).await {
                 Err(StreamableHttpError::Client(e)) => {
-                    assert_eq!(e.kind(), Kind::BindingRefused, "{method} {error}")
+                    assert_eq!(e.kind(), ErrorKind::BindingRefused, "{method} {error}")
                 }
                 other => panic!("{method} {error}: {other:?}"),
             }
@@ -181,7 +181,7 @@ async fn a_demand_that_cannot_be_met_for_want_of_a_certificate_says_so() {
             Err(StreamableHttpError::Client(e)) => {
                 let text = e.to_string();
                 assert!(
-                    e.kind() == Kind::BindingRefused && text.contains("certificate"),
+                    e.kind() == ErrorKind::BindingRefused && text.contains("certificate"),
                     "{method}: {text}"
                 );
             }

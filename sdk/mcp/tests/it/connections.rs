@@ -2,7 +2,7 @@
 
 use bowline_client::HttpVersions;
 use bowline_mcp::StreamableHttp;
-use bowline_server::Policy;
+use bowline_server::AcceptPolicy;
 use bowline_testkit::authority::TokenRequest;
 use rmcp::model::ProtocolVersion;
 use rmcp::transport::streamable_http_client::{
@@ -63,7 +63,8 @@ async fn ten_tool_calls_take_one_connection_on_h2_and_two_on_h1_and_as_many_sign
             (HttpVersions::Http2, 1),
             (HttpVersions::Http1, if modern { 1 } else { 2 }),
         ] {
-            let theirs = House::open_with(|routes| routes, |layer| layer.policy(Policy::Follow));
+            let theirs =
+                House::open_with(|routes| routes, |layer| layer.policy(AcceptPolicy::Follow));
             let token = theirs.issue(&TokenRequest::bearer("agent"));
             let config = StreamableHttpClientTransportConfig::with_uri(theirs.uri())
                 .auth_header(token.secret());

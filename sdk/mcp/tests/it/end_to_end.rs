@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::routing::any;
 use bowline_client::{Cause, Client, HttpVersions, Operation, Snapshot};
-use bowline_mcp::{Error, Kind, StreamableHttp, operation, transport};
+use bowline_mcp::{Error, ErrorKind, StreamableHttp, operation, transport};
 use bowline_testkit::authority::TokenRequest;
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Pki};
@@ -251,7 +251,7 @@ async fn a_proof_refused_again_is_no_question_of_authorization() {
     .await;
     match failure(result) {
         StreamableHttpError::Client(e) => {
-            assert_eq!(e.kind(), Kind::BindingRefused);
+            assert_eq!(e.kind(), ErrorKind::BindingRefused);
             let text = e.to_string();
             assert!(
                 text.contains("invalid_proof") && text.contains(&agent.thumbprint().to_string()),

@@ -1,11 +1,11 @@
-//! Answers too long, or of octets that make no sense.
+//! Answers too long, or of bytes that make no sense.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::response::Response;
-use bowline_mcp::{Error, Kind, StreamableHttp};
+use bowline_mcp::{Error, ErrorKind, StreamableHttp};
 use futures_util::StreamExt;
 use rmcp::ServiceExt;
 use rmcp::model::{CallToolRequestParams, ClientRequest};
@@ -39,17 +39,17 @@ async fn post_within_limit(server: &Scripted) -> Posted {
     soon(posting).await
 }
 
-/// `DONE` with this many octets.
-fn padded(octets: usize) -> String {
-    format!("{DONE:octets$}")
+/// `DONE` with this many bytes.
+fn padded(bytes: usize) -> String {
+    format!("{DONE:bytes$}")
 }
 
 #[tokio::test]
 async fn json_may_be_as_long_as_the_limit_and_no_longer() {
     for chunked in [false, true] {
-        let server_with = |octets| {
+        let server_with = |bytes| {
             Scripted::start(move |_| {
-                let body = Bytes::from(padded(octets));
+                let body = Bytes::from(padded(bytes));
                 let body = if chunked {
                     chunks([body], false)
                 } else {
@@ -136,17 +136,17 @@ async fn json_that_is_not_utf8_is_no_message() {
     );
 }
 
-/// A server that sends these octets on every connection and closes it.
-async fn cut_short(octets: &'static str) -> Arc<str> {
+/// A server that sends these bytes on every connection and closes it.
+async fn cut_short(bytes: &'static str) -> Arc<str> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let uri = format!("http://{}/mcp", listener.local_addr().unwrap());
     tokio::spawn(async move {
         while let Ok((mut connection, _)) = listener.accept().await {
             let mut request = [0; 4096];
             let _ = connection.read(&mut request).await;
-            let _ = connection.write_all(octets.as_bytes()).await;
+            let _ = connection.write_all(bytes.as_bytes()).await;
             let _ = connection.shutdown().await;
-            // Unread octets would turn the end into a reset.
+            // Unread bytes would turn the end into a reset.
             while connection
                 .read(&mut request)
                 .await
@@ -166,18 +166,21 @@ async fn a_body_cut_short_is_the_client_s_error() {
     let http = StreamableHttp::new(plaintext_client());
     match soon(http.post_message(uri, ping(), None, None, HashMap::new())).await {
         Err(StreamableHttpError::Client(e)) => {
-            assert_eq!(e.kind(), Kind::Client(bowline_client::Kind::Protocol));
+            assert_eq!(
+                e.kind(),
+                ErrorKind::Client(bowline_client::ErrorKind::Protocol)
+            );
             assert!(e.may_have_been_processed());
         }
         other => panic!("{other:?}"),
     }
 }
 
-/// What ends a stream of these octets after `good` events.
-async fn end_of(octets: impl Into<Bytes>, good: usize) -> SseError {
-    let octets = octets.into();
+/// What ends a stream of these bytes after `good` events.
+async fn end_of(bytes: impl Into<Bytes>, good: usize) -> SseError {
+    let bytes = bytes.into();
     let server =
-        Scripted::start(move |_| respond(200, &[EVENTS], chunks([octets.clone()], true))).await;
+        Scripted::start(move |_| respond(200, &[EVENTS], chunks([bytes.clone()], true))).await;
     let StreamableHttpPostResponse::Sse(mut events, _) = post_within_limit(&server).await.unwrap()
     else {
         panic!("no event stream")
@@ -195,23 +198,23 @@ async fn end_of(octets: impl Into<Bytes>, good: usize) -> SseError {
 
 #[tokio::test]
 async fn an_oversized_or_endless_event_ends_its_stream_with_a_precise_error() {
-    for octets in [
+    for bytes in [
         format!("data: {}\n\n", "x".repeat(LIMIT)),
         "x".repeat(LIMIT + 1),
         "data: x\n".repeat(LIMIT),
         format!(":{}", "x".repeat(LIMIT)),
     ] {
-        let SseError::Body(e) = end_of(octets, 0).await else {
+        let SseError::Body(e) = end_of(bytes, 0).await else {
             panic!("not an error of the body")
         };
         let e = e.downcast_ref::<Error>().expect("our own error");
-        assert_eq!(e.kind(), Kind::EventTooLong);
-        assert!(e.to_string().contains("more than 1000 octets"), "{e}");
+        assert_eq!(e.kind(), ErrorKind::EventTooLong);
+        assert!(e.to_string().contains("more than 1000 bytes"), "{e}");
     }
 }
 
 #[tokio::test]
-async fn octets_that_are_no_events_end_their_stream() {
+async fn bytes_that_are_no_events_end_their_stream() {
     assert!(matches!(
         end_of(&b"data: \xff\n\n"[..], 0).await,
         SseError::Utf8Parse(_)
@@ -229,7 +232,7 @@ async fn an_event_id_that_could_not_be_sent_back_ends_its_stream() {
         match end_of(format!("id: 1\ndata: 1\n\nid: {id}\ndata: 2\n\n"), 1).await {
             SseError::Body(e) => assert_eq!(
                 e.downcast_ref::<Error>().expect("our own").kind(),
-                Kind::InvalidId
+                ErrorKind::InvalidId
             ),
             other => panic!("{id:?}: {other:?}"),
         }

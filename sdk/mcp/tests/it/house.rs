@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use bowline_client::{AccessToken, Client, HttpVersions, Identity, Trust};
-use bowline_server::{BindingLayer, Jwks, JwtValidator, Policy};
+use bowline_server::{AcceptPolicy, BindingLayer, Jwks, JwtValidator};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -57,7 +57,7 @@ impl House {
         let server = CyclingServer::start_with(&pki, CyclingOptions::default(), |origin| {
             let layer = BindingLayer::new(validator)
                 .origins([origin.parse().unwrap()])
-                .policy(Policy::Require);
+                .policy(AcceptPolicy::Require);
             routes(Router::new().nest_service("/mcp", mcp)).layer(verifier(layer))
         });
         Self {

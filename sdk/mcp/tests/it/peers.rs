@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 
 use bowline_client::{AccessToken, Client, HttpVersions};
 use bowline_mcp::LegacySse;
-use bowline_server::{BindingLayer, Jwks, JwtValidator, Policy};
+use bowline_server::{AcceptPolicy, BindingLayer, Jwks, JwtValidator};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer, forward};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -96,7 +96,8 @@ impl Site {
             jwks,
         )
         .build();
-        let front = forward(peer.addr).layer(BindingLayer::new(validator).policy(Policy::Require));
+        let front =
+            forward(peer.addr).layer(BindingLayer::new(validator).policy(AcceptPolicy::Require));
         Self {
             server: CyclingServer::start(&pki, CyclingOptions::default(), front),
             token: AccessToken::new(token).unwrap(),

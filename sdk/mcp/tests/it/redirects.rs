@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use axum::Router;
 use axum::response::Redirect;
 use axum::routing::any;
-use bowline_client::{HttpVersions, PerRequestClaims, ProofKind};
-use bowline_mcp::{Kind, StreamableHttp};
-use bowline_server::RequestClaims;
+use bowline_client::{HttpVersions, ProofKind, RequestBoundCalls};
+use bowline_mcp::{ErrorKind, StreamableHttp};
+use bowline_server::RequireRequestBound;
 use futures_util::StreamExt;
 use http::header;
 use rmcp::transport::streamable_http_client::{
@@ -92,7 +92,7 @@ async fn ten_are_followed_and_an_eleventh_is_an_error() {
 
     let server = Scripted::start(hop(usize::MAX)).await;
     let error = own(server.post(ping()).await);
-    assert_eq!(error.kind(), Kind::Redirect);
+    assert_eq!(error.kind(), ErrorKind::Redirect);
     assert!(error.to_string().contains("more than 10 times"), "{error}");
     assert_eq!(server.seen().len(), 11);
 }
@@ -110,7 +110,7 @@ async fn any_other_redirect_is_an_error_that_says_where_it_leads() {
             own(server.get(None, None).await),
             own(server.delete().await),
         ] {
-            assert_eq!(error.kind(), Kind::Redirect);
+            assert_eq!(error.kind(), ErrorKind::Redirect);
             let text = error.to_string();
             assert!(
                 text.contains("/elsewhere") && text.contains(&status.to_string()),
@@ -150,10 +150,10 @@ async fn nothing_goes_to_another_origin() {
             HashMap::new(),
         );
         let error = own(soon(posting).await);
-        assert_eq!(error.kind(), Kind::Redirect);
+        assert_eq!(error.kind(), ErrorKind::Redirect);
         assert!(error.to_string().contains(&*other.uri), "{error}");
-        assert!(own(server.get(None, None).await).kind() == Kind::Redirect);
-        assert!(own(server.delete().await).kind() == Kind::Redirect);
+        assert!(own(server.get(None, None).await).kind() == ErrorKind::Redirect);
+        assert!(own(server.delete().await).kind() == ErrorKind::Redirect);
     }
     assert!(other.seen().is_empty());
 }
@@ -162,12 +162,14 @@ async fn nothing_goes_to_another_origin() {
 async fn a_redirected_request_has_a_proof_of_its_own_if_proofs_are_for_one_request() {
     let moved =
         |routes: Router| routes.route("/old", any(|| async { Redirect::permanent("/mcp") }));
-    let house = House::open_with(moved, |layer| layer.request_claims(RequestClaims::Always));
+    let house = House::open_with(moved, |layer| {
+        layer.require_request_bound(RequireRequestBound::Always)
+    });
     let client = house.client(HttpVersions::Http2);
-    let claims = PerRequestClaims::none().for_method("ping");
+    let claims = RequestBoundCalls::none().for_method("ping");
     let http = StreamableHttp::new(client.clone())
         .token(house.token())
-        .per_request_claims(claims);
+        .request_bound_calls(claims);
     let old = format!("{}/old", house.server.origin());
     let posting = http.post_message(old.into(), ping(), None, None, HashMap::new());
     // What the MCP server makes of it does not matter: the verifier let it through, with the `htu`

@@ -1,6 +1,6 @@
 //! What error statuses mean.
 
-use bowline_mcp::Kind;
+use bowline_mcp::ErrorKind;
 use http::StatusCode;
 use rmcp::model::{RequestId, ServerJsonRpcMessage};
 use rmcp::transport::streamable_http_client::{HttpStatusError, StreamableHttpError};
@@ -45,7 +45,7 @@ async fn not_found_means_that_the_session_is_gone_only_where_there_was_one() {
     );
     assert_eq!(
         own(server.get(None, None).await).kind(),
-        Kind::Status(StatusCode::NOT_FOUND)
+        ErrorKind::Status(StatusCode::NOT_FOUND)
     );
 }
 
@@ -85,9 +85,9 @@ async fn unauthorized_without_a_challenge_keeps_its_status() {
         let status = StatusCode::from_u16(status).unwrap();
         assert_eq!(
             own(server.get(None, None).await).kind(),
-            Kind::Status(status)
+            ErrorKind::Status(status)
         );
-        assert_eq!(own(server.delete().await).kind(), Kind::Status(status));
+        assert_eq!(own(server.delete().await).kind(), ErrorKind::Status(status));
     }
 }
 

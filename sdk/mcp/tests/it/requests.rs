@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use bowline_client::{AccessToken, Operation};
-use bowline_mcp::{Kind, StreamableHttp, operation};
+use bowline_mcp::{ErrorKind, StreamableHttp, operation};
 use http::{HeaderName, HeaderValue};
 use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHttpError};
 use serde_json::json;
@@ -139,7 +139,7 @@ async fn two_tokens_are_an_error_and_nothing_is_sent() {
         Some("another".into()),
         HashMap::new(),
     );
-    assert_eq!(own(soon(posting).await).kind(), Kind::TwoTokens);
+    assert_eq!(own(soon(posting).await).kind(), ErrorKind::TwoTokens);
     assert!(server.seen().is_empty());
 }
 
@@ -185,25 +185,25 @@ async fn a_custom_authorization_is_the_credential_where_there_is_no_other() {
 async fn what_cannot_be_sent_is_a_precise_error_that_shows_no_token() {
     let server = Scripted::answering(202, &[], "").await;
     let error = own(post_with(&server, Some("Bearer s3cret"), &[]).await);
-    assert_eq!(error.kind(), Kind::InvalidToken);
+    assert_eq!(error.kind(), ErrorKind::InvalidToken);
     assert!(error.to_string().contains("without \"Bearer\""), "{error}");
     assert!(!format!("{error:?} {error}").contains("s3cret"));
 
     let error = own(server.post_in(Some("a\nb"), ping()).await);
-    assert_eq!(error.kind(), Kind::InvalidId);
+    assert_eq!(error.kind(), ErrorKind::InvalidId);
     assert!(error.to_string().contains("session id"), "{error}");
 
     let error = own(server.get(None, Some("a\u{1}b")).await);
-    assert_eq!(error.kind(), Kind::InvalidId);
+    assert_eq!(error.kind(), ErrorKind::InvalidId);
     assert!(error.to_string().contains("event id"), "{error}");
 
     let error = own(server.get(None, Some(&"7".repeat(8 * 1024 + 1))).await);
-    assert_eq!(error.kind(), Kind::InvalidId);
+    assert_eq!(error.kind(), ErrorKind::InvalidId);
 
     let posting = server
         .http
         .post_message("not a uri".into(), ping(), None, None, HashMap::new());
-    assert_eq!(own(soon(posting).await).kind(), Kind::InvalidEndpoint);
+    assert_eq!(own(soon(posting).await).kind(), ErrorKind::InvalidEndpoint);
     assert!(server.seen().is_empty());
 }
 
@@ -220,7 +220,7 @@ async fn an_error_of_the_http_client_arrives_with_its_kind_and_message() {
     let error = own(soon(posting).await);
     assert_eq!(
         error.kind(),
-        Kind::Client(bowline_client::Kind::PlaintextRefused)
+        ErrorKind::Client(bowline_client::ErrorKind::PlaintextRefused)
     );
     assert_eq!(error.to_string(), error.client().unwrap().to_string());
     assert!(error.to_string().contains("use https"), "{error}");

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use bowline_client::bind::TokenSourceId;
 use bowline_client::{AccessToken, Cause, Client, HttpVersions, ProofKind};
-use bowline_mcp::{Kind, StreamableHttp, operation};
+use bowline_mcp::{ErrorKind, StreamableHttp, operation};
 use bowline_token::{
     AuthorizationServer, ClientAuthentication, Clock, Error, OAuth, Token, TokenFile, TokenSource,
 };
@@ -270,7 +270,10 @@ async fn a_source_that_has_no_token_is_a_precise_error_and_nothing_is_sent() {
     let posted =
         soon(http.post_message(server.uri.clone(), ping(), None, None, HashMap::new())).await;
     let error = own(posted);
-    assert_eq!(error.kind(), Kind::Token(bowline_token::Kind::File));
+    assert_eq!(
+        error.kind(),
+        ErrorKind::Token(bowline_token::ErrorKind::File)
+    );
     assert_eq!(error.to_string(), error.token().unwrap().to_string());
     assert!(!error.may_have_been_processed());
     assert!(server.seen().is_empty());
@@ -285,7 +288,10 @@ async fn a_source_s_tokens_go_to_one_origin() {
     };
     soon(post(&one)).await.unwrap();
     let error = own(soon(post(&another)).await);
-    assert_eq!(error.kind(), Kind::Token(bowline_token::Kind::OtherOrigin));
+    assert_eq!(
+        error.kind(),
+        ErrorKind::Token(bowline_token::ErrorKind::OtherOrigin)
+    );
     soon(post(&one)).await.unwrap();
     assert!(another.seen().is_empty());
 }
@@ -297,11 +303,11 @@ async fn an_error_of_the_client_s_is_the_client_s_even_with_a_source() {
     let error = own(soon(http.post_message(uri, ping(), None, None, HashMap::new())).await);
     assert_eq!(
         error.kind(),
-        Kind::Client(bowline_client::Kind::PlaintextRefused)
+        ErrorKind::Client(bowline_client::ErrorKind::PlaintextRefused)
     );
     let uri = "not a uri".into();
     let error = own(soon(http.post_message(uri, ping(), None, None, HashMap::new())).await);
-    assert_eq!(error.kind(), Kind::InvalidEndpoint);
+    assert_eq!(error.kind(), ErrorKind::InvalidEndpoint);
 }
 
 #[tokio::test]
@@ -315,7 +321,7 @@ async fn a_source_and_rmcp_s_own_credentials_are_an_error() {
         Some("another".into()),
         HashMap::new(),
     );
-    assert_eq!(own(soon(posting).await).kind(), Kind::TwoTokens);
+    assert_eq!(own(soon(posting).await).kind(), ErrorKind::TwoTokens);
     let authorization = HashMap::from([(http::header::AUTHORIZATION, "Bearer x".parse().unwrap())]);
     let posted =
         soon(http.post_message(server.uri.clone(), ping(), None, None, authorization)).await;

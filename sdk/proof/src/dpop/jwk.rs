@@ -38,11 +38,11 @@ impl Jwk {
         if !rest.is_empty() {
             return Err(KeyErrorKind::BadPublicKey);
         }
-        let octets = &*spki.subject_public_key.data;
+        let bytes = &*spki.subject_public_key.data;
         let material = match PublicKey::parse(&spki)? {
-            PublicKey::P256(_) => Material::of_point(Curve::P256, octets),
-            PublicKey::P384(_) => Material::of_point(Curve::P384, octets),
-            PublicKey::Ed25519(_) => Some(Material::Ed25519 { x: octets.to_vec() }),
+            PublicKey::P256(_) => Material::of_point(Curve::P256, bytes),
+            PublicKey::P384(_) => Material::of_point(Curve::P384, bytes),
+            PublicKey::Ed25519(_) => Some(Material::Ed25519 { x: bytes.to_vec() }),
             PublicKey::Rsa { .. } => match spki.parsed() {
                 Ok(X509PublicKey::RSA(key)) => Some(Material::Rsa {
                     n: without_leading_zeros(key.modulus).to_vec(),
@@ -105,9 +105,9 @@ impl Members {
     /// A key has one thumbprint, so each number has one spelling (RFC 7518 §6.2.1.2, §6.3.1.1): a
     /// coordinate its full width; aws-lc refuses leading zeros in the others.
     fn material(&self) -> Option<Material> {
-        let octets = |member: &Option<String>| from_base64url(member.as_deref()?);
+        let bytes = |member: &Option<String>| from_base64url(member.as_deref()?);
         let coordinate =
-            |member, curve: Curve| octets(member).filter(|octets| octets.len() == curve.width());
+            |member, curve: Curve| bytes(member).filter(|bytes| bytes.len() == curve.width());
         let ec = |curve: Curve| {
             Some(Material::Ec {
                 x: coordinate(&self.x, curve)?,
@@ -118,12 +118,10 @@ impl Members {
         match (self.kty.as_deref()?, self.crv.as_deref()) {
             ("EC", Some("P-256")) => ec(Curve::P256),
             ("EC", Some("P-384")) => ec(Curve::P384),
-            ("OKP", Some("Ed25519")) => Some(Material::Ed25519 {
-                x: octets(&self.x)?,
-            }),
+            ("OKP", Some("Ed25519")) => Some(Material::Ed25519 { x: bytes(&self.x)? }),
             ("RSA", _) => Some(Material::Rsa {
-                n: octets(&self.n)?,
-                e: octets(&self.e)?,
+                n: bytes(&self.n)?,
+                e: bytes(&self.e)?,
             }),
             _ => None,
         }
@@ -160,7 +158,7 @@ impl Curve {
         }
     }
 
-    /// The octets of a coordinate (RFC 7518 §6.2.1.2).
+    /// The bytes of a coordinate (RFC 7518 §6.2.1.2).
     fn width(self) -> usize {
         match self {
             Self::P256 => 32,
@@ -214,8 +212,8 @@ impl Material {
 
     /// Checks that a point lies on its curve, and the size of an RSA key.
     fn public_key(&self) -> Result<PublicKey, KeyErrorKind> {
-        let parsed = |algorithm: &'static dyn VerificationAlgorithm, octets: &[u8]| {
-            ParsedPublicKey::new(algorithm, octets).map_err(|_| KeyErrorKind::BadPublicKey)
+        let parsed = |algorithm: &'static dyn VerificationAlgorithm, bytes: &[u8]| {
+            ParsedPublicKey::new(algorithm, bytes).map_err(|_| KeyErrorKind::BadPublicKey)
         };
         match self {
             Self::Ec { curve, x, y } => {
@@ -246,9 +244,9 @@ impl Material {
     }
 }
 
-fn without_leading_zeros(octets: &[u8]) -> &[u8] {
-    let zeros = octets.iter().take_while(|&&octet| octet == 0).count();
-    &octets[zeros..]
+fn without_leading_zeros(bytes: &[u8]) -> &[u8] {
+    let zeros = bytes.iter().take_while(|&&byte| byte == 0).count();
+    &bytes[zeros..]
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ impl DpopKey {
     /// are of no use after.
     ///
     /// # Errors
-    /// [`KeyErrorKind::Signing`]: the system gives no random octets.
+    /// [`KeyErrorKind::Signing`]: the system gives no random bytes.
     pub fn generate() -> Result<Self, KeyError> {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)
             .map_err(|_| KeyErrorKind::Signing)?;
@@ -127,7 +127,7 @@ impl DpopKey {
     ///
     /// # Errors
     /// The key failed to sign, or the proof would be longer than
-    /// [`MAX_PROOF_OCTETS`](crate::MAX_PROOF_OCTETS).
+    /// [`MAX_PROOF_BYTES`](crate::MAX_PROOF_BYTES).
     pub fn mint(&self, claims: &Claims<'_>) -> Result<Proof, MintError> {
         Proof::sign(&self.0.protected, claims, |input| {
             sign(&*self.0.signing_key, self.0.algorithm, input)

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 use super::NONCE_HEADER;
 
 /// A longer nonce is not taken, so that what a client keeps of each server is bounded.
-const MAX_NONCE_OCTETS: usize = 1024;
+const MAX_NONCE_BYTES: usize = 1024;
 
 /// A nonce that a server gave out, opaque to the client. Clones are cheap.
 ///
@@ -17,11 +17,11 @@ pub struct Nonce(Arc<str>);
 
 impl Nonce {
     /// # Errors
-    /// The text is empty, longer than 1024 octets, or has a character that is not an `NQCHAR` (RFC
+    /// The text is empty, longer than 1024 bytes, or has a character that is not an `NQCHAR` (RFC
     /// 9449 §8.1, RFC 6749 §A): printable ASCII without space, `"` and `\`.
     pub fn new(text: &str) -> Result<Self, InvalidNonce> {
-        let is_nqchar = |octet: u8| octet.is_ascii_graphic() && octet != b'"' && octet != b'\\';
-        if text.is_empty() || text.len() > MAX_NONCE_OCTETS || !text.bytes().all(is_nqchar) {
+        let is_nqchar = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+        if text.is_empty() || text.len() > MAX_NONCE_BYTES || !text.bytes().all(is_nqchar) {
             return Err(InvalidNonce);
         }
         Ok(Self(text.into()))
@@ -57,6 +57,6 @@ impl fmt::Debug for Nonce {
 /// The text is not a DPoP nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a DPoP nonce is 1 to {MAX_NONCE_OCTETS} printable ASCII characters without space, quote and backslash"
+    "a DPoP nonce is 1 to {MAX_NONCE_BYTES} printable ASCII characters without space, quote and backslash"
 )]
 pub struct InvalidNonce;

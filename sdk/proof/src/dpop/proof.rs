@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Nonce;
 use crate::{
-    MAX_PROOF_OCTETS, MintError, MintErrorKind, RequestClaims, TokenHash, encoding::base64url,
+    MAX_PROOF_BYTES, MintError, MintErrorKind, RequestClaims, TokenHash, encoding::base64url,
     key::SignError,
 };
 
@@ -61,7 +61,7 @@ impl Proof {
         let signature = sign(text.as_bytes())?;
         text.push('.');
         text.push_str(&base64url(&signature));
-        if text.len() > MAX_PROOF_OCTETS {
+        if text.len() > MAX_PROOF_BYTES {
             return Err(MintErrorKind::TooLong.into());
         }
         let mut value = HeaderValue::try_from(text).expect("base64url and dots");

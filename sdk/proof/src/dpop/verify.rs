@@ -11,10 +11,10 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use super::{DpopCheck, DpopRefusal, JwkThumbprint, Nonce, PROOF_TYPE, jwk::Members};
 use crate::{
-    Algorithm, MAX_PROOF_OCTETS, Targets, TokenHash, Windows,
+    Algorithm, MAX_PROOF_BYTES, Targets, TokenHash, Windows,
     encoding::{Object, from_base64url, present},
     jws::{self, CompactJws},
-    verify::MAX_JTI_OCTETS,
+    verify::MAX_JTI_BYTES,
 };
 
 /// Checks the value of the `DPoP` field. The order is: form and header, whether the key is the
@@ -23,7 +23,7 @@ use crate::{
 /// # Errors
 /// The first check that refuses.
 pub fn verify(proof: &[u8], expected: &Expected<'_>) -> Result<Verified, DpopRefusal> {
-    if proof.len() > MAX_PROOF_OCTETS {
+    if proof.len() > MAX_PROOF_BYTES {
         return Err(syntax("the DPoP proof is longer than 8 KiB"));
     }
     let jws = CompactJws::split(proof).ok_or(DpopCheck::Syntax)?;
@@ -87,7 +87,7 @@ pub struct Verified {
     pub key: JwkThumbprint,
     /// `iat`.
     pub issued_at: UnixTime,
-    /// `jti`, 1 to 256 octets. The caller must still refuse one that it has seen (§11.1).
+    /// `jti`, 1 to 256 bytes. The caller must still refuse one that it has seen (§11.1).
     pub jti: String,
     /// `nonce`, if there was one: one of [`Expected::nonces`] where these were given.
     pub nonce: Option<String>,
@@ -223,7 +223,7 @@ impl RawClaims {
         Some(CompleteClaims {
             jti: self
                 .jti
-                .filter(|jti| (1..=MAX_JTI_OCTETS).contains(&jti.len()))?,
+                .filter(|jti| (1..=MAX_JTI_BYTES).contains(&jti.len()))?,
             htm: self.htm?,
             htu: self.htu?,
             iat: whole_seconds(&self.iat?)?,

@@ -31,11 +31,11 @@ fn label_length_and_present_empty_context_are_those_of_the_profile() {
     for version in [&TLS12, &TLS13] {
         let pair = Pair::connect(&Configs::new(version));
         let export = |context| {
-            let octets = pair
+            let bytes = pair
                 .client
                 .export_keying_material([0; 32], b"EXPORTER-oauth-tls-session-bound", context)
                 .unwrap();
-            ExporterValue::from_bytes(octets)
+            ExporterValue::from_bytes(bytes)
         };
         assert!(pair.value().matches(&export(Some(&[]))));
         // RFC 5705 gives another value for an absent context, RFC 8446 the same.

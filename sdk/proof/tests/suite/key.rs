@@ -7,7 +7,7 @@ use std::sync::{
 
 use aws_lc_rs::signature;
 use bowline_proof::{
-    AccessToken, Algorithm, ExporterValue, KeyErrorKind, MAX_PROOF_OCTETS, MintErrorKind, Proof,
+    AccessToken, Algorithm, ExporterValue, KeyErrorKind, MAX_PROOF_BYTES, MintErrorKind, Proof,
     ProofClaims, ProofKey, ProofVerifier, RequestClaims, Thumbprint,
 };
 use http::Method;
@@ -47,17 +47,17 @@ fn each_kind_of_key_mints_its_own_algorithm() {
 /// result.
 #[test]
 fn ecdsa_signatures_are_fixed_width() {
-    for (identity, octets) in [(&P256, 64), (&P384, 96)] {
+    for (identity, bytes) in [(&P256, 64), (&P384, 96)] {
         let key = identity.proof_key();
         for _ in 0..300 {
             let proof = mint(&key, None);
             let (input, encoded) = proof.as_str().rsplit_once('.').unwrap();
             let signature = from_base64url(encoded);
-            assert_eq!(signature.len(), octets);
+            assert_eq!(signature.len(), bytes);
             let certificate = x509_parser::parse_x509_certificate(&identity.certificate)
                 .unwrap()
                 .1;
-            let algorithm = match octets {
+            let algorithm = match bytes {
                 64 => &signature::ECDSA_P256_SHA256_FIXED,
                 _ => &signature::ECDSA_P384_SHA384_FIXED,
             };
@@ -108,7 +108,7 @@ fn each_request_gets_a_jti_of_its_own() {
 
 #[test]
 fn a_proof_that_servers_would_refuse_for_its_length_is_not_minted() {
-    let uri = format!("https://api.example.com/{}", "a".repeat(MAX_PROOF_OCTETS));
+    let uri = format!("https://api.example.com/{}", "a".repeat(MAX_PROOF_BYTES));
     let request = RequestClaims::new(&Method::POST, &uri.parse().unwrap()).unwrap();
     let error = try_mint(&P256.proof_key(), Some(request)).unwrap_err();
     assert_eq!(error.kind(), MintErrorKind::TooLong);
@@ -245,8 +245,8 @@ fn a_thumbprint_reads_what_it_writes_and_nothing_else() {
     let padded = format!("{text}=");
     let short = base64url([1; 31]);
     let long = base64url([1; 33]);
-    // 43 characters whose last has bits beyond the 32nd octet: a second spelling of the same
-    // octets.
+    // 43 characters whose last has bits beyond the 32nd byte: a second spelling of the same
+    // bytes.
     let loose = format!("{}B", &base64url([0; 32])[..42]);
     let standard_alphabet = "+".repeat(43);
     for wrong in [&padded, &short, &long, &loose, &standard_alphabet, ""] {

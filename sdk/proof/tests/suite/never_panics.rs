@@ -21,7 +21,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn verify_takes_any_octets(proof in vec(any::<u8>(), 0..300)) {
+    fn verify_takes_any_bytes(proof in vec(any::<u8>(), 0..300)) {
         prop_assert!(verify(&proof, "/").is_err());
     }
 
@@ -55,7 +55,7 @@ proptest! {
     }
 
     #[test]
-    fn dpop_takes_any_octets(proof in vec(any::<u8>(), 0..300)) {
+    fn dpop_takes_any_bytes(proof in vec(any::<u8>(), 0..300)) {
         prop_assert!(verify_dpop(&proof, "/").is_err());
     }
 
@@ -112,21 +112,21 @@ proptest! {
     }
 
     #[test]
-    fn a_nonce_takes_any_field(text in ".*", octets in vec(any::<u8>(), 0..20)) {
+    fn a_nonce_takes_any_field(text in ".*", bytes in vec(any::<u8>(), 0..20)) {
         let _ = Nonce::new(&text);
-        if let Ok(value) = HeaderValue::from_bytes(&octets) {
+        if let Ok(value) = HeaderValue::from_bytes(&bytes) {
             let _ = Nonce::of_response(&HeaderMap::from_iter([(dpop::NONCE_HEADER, value)]));
         }
     }
 
     #[test]
     fn a_dpop_key_takes_any_public_key(
-        position in any::<prop::sample::Index>(), octet in any::<u8>(), random in vec(any::<u8>(), 0..100),
+        position in any::<prop::sample::Index>(), byte in any::<u8>(), random in vec(any::<u8>(), 0..100),
     ) {
         let key = P256.signing_key();
         let mut der = key.public_key().unwrap().to_vec();
         let position = position.index(der.len());
-        der[position] = octet;
+        der[position] = byte;
         for der in [der, random] {
             let _ = DpopKey::with_public_key(&SubjectPublicKeyInfoDer::from(der), key.clone());
         }
@@ -139,11 +139,11 @@ proptest! {
 
     #[test]
     fn a_verifier_takes_any_damaged_certificate(
-        position in any::<prop::sample::Index>(), octet in any::<u8>(), cut in any::<prop::sample::Index>(),
+        position in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<prop::sample::Index>(),
     ) {
         let mut der = P256.certificate.to_vec();
         let position = position.index(der.len());
-        der[position] = octet;
+        der[position] = byte;
         let _ = ProofVerifier::new(&CertificateDer::from(der.clone()));
         der.truncate(cut.index(der.len()));
         let _ = ProofVerifier::new(&CertificateDer::from(der));

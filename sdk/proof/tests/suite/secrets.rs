@@ -13,7 +13,7 @@ use crate::common::{P256, THIEF, base64url};
 
 const TOKEN: &str = "a-very-secret-token";
 const NONCE: &str = "a-nonce-of-the-server";
-const EXPORTER: [u8; 32] = *b"an exporter value of 32 octets!!";
+const EXPORTER: [u8; 32] = *b"an exporter value of 32 bytes!!!";
 
 #[test]
 fn debug_output_of_every_secret_type_is_redacted() {
@@ -119,12 +119,7 @@ fn errors_repeat_nothing_of_what_they_refuse() {
 
 fn shows_no_secret(text: &str, proof: &bowline_proof::Proof) {
     let hash = crate::common::sha256(TOKEN.as_bytes());
-    let hex = |octets: &[u8]| {
-        octets
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect::<String>()
-    };
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
     let exporter_text = String::from_utf8(EXPORTER.to_vec()).unwrap();
     let signature = proof.as_str().rsplit('.').next().unwrap();
     for secret in [

@@ -119,7 +119,7 @@ fn every_check_of_a_proof_refuses_some_vector_of_each_algorithm() {
     }
 }
 
-/// Whatever an algorithm signs is fixed to the octet, and with Ed25519 so is the signature.
+/// Whatever an algorithm signs is fixed to the byte, and with Ed25519 so is the signature.
 #[test]
 fn minting_makes_the_vectors_again() {
     for vectors in all().filter(|vectors| vectors.algorithm != "RS256") {

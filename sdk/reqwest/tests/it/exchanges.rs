@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use bowline_client::bind::Refusal;
+use bowline_client::bind::BindingRefusal;
 use bowline_client::{Cause, Operation, Protocol};
 use bowline_reqwest::{Error, Transport};
 use bowline_testkit::peers::CyclingOptions;
@@ -96,10 +96,10 @@ async fn bodies_larger_than_every_buffer_arrive_whole() {
             .execute(request.build().unwrap())
             .await
             .unwrap();
-        let octets = response
+        let bytes = response
             .bytes_stream()
-            .fold(0, async |octets, chunk| octets + chunk.unwrap().len());
-        assert_eq!(octets.await, CHUNKS * CHUNK.len(), "{http:?}");
+            .fold(0, async |bytes, chunk| bytes + chunk.unwrap().len());
+        assert_eq!(bytes.await, CHUNKS * CHUNK.len(), "{http:?}");
     }
 }
 
@@ -144,7 +144,7 @@ async fn extensions_go_out_with_the_request_and_come_back_with_the_response() {
         .await
         .unwrap();
 
-    let refusal: &Refusal = response
+    let refusal: &BindingRefusal = response
         .extensions()
         .get()
         .expect("a fresh proof was refused twice");

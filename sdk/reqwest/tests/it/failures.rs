@@ -5,8 +5,8 @@ use std::io;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use bowline_client::{Fault, Kind as ClientKind, Step, Timeouts};
-use bowline_reqwest::{Error, Kind, Transport};
+use bowline_client::{ErrorKind as ClientErrorKind, Fault, Step, Timeouts};
+use bowline_reqwest::{Error, ErrorKind, Transport};
 use bowline_testkit::peers::{CyclingOptions, Misbehaviour, Peer};
 use futures_util::future::join;
 use http::Extensions;
@@ -46,7 +46,7 @@ async fn a_lost_answer_keeps_its_kind_through_a_middleware_stack() {
         let inner = found(&error);
         assert_eq!(
             inner.kind(),
-            Kind::Client(ClientKind::MayHaveBeenProcessed),
+            ErrorKind::Client(ClientErrorKind::MayHaveBeenProcessed),
             "{http:?}: {inner}"
         );
         assert!(inner.may_have_been_processed());
@@ -56,7 +56,10 @@ async fn a_lost_answer_keeps_its_kind_through_a_middleware_stack() {
         // Without this crate's help: anyhow's downcast, and bowline's own error among the sources.
         assert!(matches!(&error, reqwest_middleware::Error::Middleware(e) if e.is::<Error>()));
         let client = sources(&error).find_map(|e| e.downcast_ref::<bowline_client::Error>());
-        assert_eq!(client.unwrap().kind(), ClientKind::MayHaveBeenProcessed);
+        assert_eq!(
+            client.unwrap().kind(),
+            ClientErrorKind::MayHaveBeenProcessed
+        );
         assert_eq!(
             error.to_string(),
             client.unwrap().to_string(),
@@ -107,7 +110,7 @@ async fn an_error_is_found_below_what_other_middlewares_wrap_around_it() {
         .unwrap_err();
     assert_eq!(
         found(&error).kind(),
-        Kind::Client(ClientKind::PlaintextRefused)
+        ErrorKind::Client(ClientErrorKind::PlaintextRefused)
     );
     assert!(Error::find(&io::Error::other("none of ours")).is_none());
 }
@@ -124,7 +127,11 @@ async fn a_server_that_is_not_there_is_worth_another_try() {
         .execute(house.get(format!("https://{free}/")))
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::Client(ClientKind::Connect), "{error}");
+    assert_eq!(
+        error.kind(),
+        ErrorKind::Client(ClientErrorKind::Connect),
+        "{error}"
+    );
     assert!(error.is_worth_another_try());
     assert!(!error.may_have_been_processed());
 }
@@ -136,14 +143,14 @@ async fn a_request_that_cannot_be_sent_is_the_callers_fault() {
         .request(Method::GET, "https://localhost/")
         .header("session-binding-proof", "mine");
     for (request, kind) in [
-        (house.get("https://{name}/"), Kind::InvalidUrl),
+        (house.get("https://{name}/"), ErrorKind::InvalidUrl),
         (
             mine.build().unwrap(),
-            Kind::Client(ClientKind::InvalidRequest),
+            ErrorKind::Client(ClientErrorKind::InvalidRequest),
         ),
         (
             house.get("http://localhost/"),
-            Kind::Client(ClientKind::PlaintextRefused),
+            ErrorKind::Client(ClientErrorKind::PlaintextRefused),
         ),
     ] {
         let error = house.transport().execute(request).await.unwrap_err();
@@ -175,7 +182,7 @@ async fn a_request_body_that_fails_is_told_from_a_failing_server() {
         let inner = found(&error);
         assert_eq!(
             inner.kind(),
-            Kind::Client(ClientKind::RequestBody),
+            ErrorKind::Client(ClientErrorKind::RequestBody),
             "{http:?}: {inner}"
         );
         assert_eq!(inner.fault(), Fault::Caller);
@@ -195,7 +202,11 @@ async fn a_response_body_that_is_cut_fails_with_bowlines_error_inside() {
     assert_eq!(response.content_length(), Some(1000));
     let error = response.bytes().await.unwrap_err();
     let inner = found(&error);
-    assert_eq!(inner.kind(), Kind::Client(ClientKind::Protocol), "{inner}");
+    assert_eq!(
+        inner.kind(),
+        ErrorKind::Client(ClientErrorKind::Protocol),
+        "{inner}"
+    );
     assert!(inner.may_have_been_processed());
     assert!(!error.is_timeout());
 }
@@ -217,7 +228,7 @@ async fn a_requests_own_time_out_strikes_before_the_head() {
     let error = within(2 * AN_HOUR, join(call, wait)).await.0.unwrap_err();
 
     let inner = found(&error);
-    assert_eq!(inner.kind(), Kind::Timeout, "{inner}");
+    assert_eq!(inner.kind(), ErrorKind::Timeout, "{inner}");
     assert_eq!(inner.fault(), Fault::Network);
     assert!(inner.is_timeout());
     assert!(inner.may_have_been_processed());
@@ -244,7 +255,7 @@ async fn a_requests_own_time_out_strikes_while_the_body_is_read() {
         tokio::time::resume();
 
         assert!(error.is_timeout(), "reqwest knows it for one: {error:?}");
-        assert_eq!(found(&error).kind(), Kind::Timeout, "{http:?}");
+        assert_eq!(found(&error).kind(), ErrorKind::Timeout, "{http:?}");
     }
 }
 
@@ -264,7 +275,7 @@ async fn the_bowline_clients_own_time_outs_say_which_step_was_slow() {
         .unwrap_err();
     assert_eq!(
         error.kind(),
-        Kind::Client(ClientKind::Timeout(Step::TlsHandshake))
+        ErrorKind::Client(ClientErrorKind::Timeout(Step::TlsHandshake))
     );
     assert!(error.is_timeout());
     assert!(error.is_worth_another_try());

@@ -265,10 +265,10 @@ struct Believer;
 impl TokenValidator for Believer {
     async fn validate(&self, token: &AccessToken) -> Result<ValidToken, TokenError> {
         let payload = token.secret().split('.').nth(1).unwrap_or_default();
-        let octets = URL_SAFE_NO_PAD
+        let bytes = URL_SAFE_NO_PAD
             .decode(payload)
             .map_err(|_| TokenError::invalid("no JWT"))?;
-        let claims = serde_json::from_slice(&octets).map_err(|_| TokenError::invalid("no JWT"))?;
+        let claims = serde_json::from_slice(&bytes).map_err(|_| TokenError::invalid("no JWT"))?;
         Ok(ValidToken::new(claims))
     }
 }

@@ -1,6 +1,6 @@
 //! Proofs are made below reqwest: once per connection, and for the connection that carries them.
 
-use bowline_client::Hardening;
+use bowline_client::ProofScope;
 use bowline_reqwest::Transport;
 use bowline_testkit::peers::{Cycle, CyclingOptions};
 use bowline_testkit::tls::Alpn;
@@ -102,7 +102,7 @@ async fn a_proof_for_one_request_is_not_sent_again_with_it() {
     let server = house.server(CyclingOptions::default());
     let client = house
         .builder()
-        .hardening(Hardening::Request)
+        .proof_scope(ProofScope::Request)
         .build()
         .unwrap();
     let stack = ClientBuilder::new(reqwest::Client::new())

@@ -1,6 +1,6 @@
 //! Bounds under load: `cargo bench -p bowline-server --bench load`.
 //!
-//! 10,000 connections that say nothing, 2,000 handshakes that drip an octet a second, 2,000 TLS
+//! 10,000 connections that say nothing, 2,000 handshakes that drip an byte a second, 2,000 TLS
 //! connections without a request, 100,000 distinct tokens, 1,000,000 distinct `jti` in
 //! session-binding proofs and as many in DPoP proofs; and all the while an honest client who opens
 //! a connection, asks three times and closes it. It ends with an error if that client is ever

@@ -12,7 +12,7 @@ use super::{Insertion, ProofId, ReplayStore};
 
 /// Remembers used proofs in this process, up to a bound, each until it is too old to be taken.
 ///
-/// An entry takes about 100 octets. At a steady rate there are as many entries as requests within
+/// An entry takes about 100 bytes. At a steady rate there are as many entries as requests within
 /// the proofs' window ([`BindingLayer::windows`](crate::BindingLayer::windows)). When it is full,
 /// requests are refused rather than taken unremembered.
 pub struct MemoryReplayStore {

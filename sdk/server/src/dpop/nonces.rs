@@ -23,7 +23,7 @@ pub struct DpopNonces {
 const PURPOSE: &[u8] = b"bowline DPoP nonce";
 
 /// 128 bits of the hash: a guess is of no use.
-const NONCE_OCTETS: usize = 16;
+const NONCE_BYTES: usize = 16;
 
 impl DpopNonces {
     /// With a secret that all nodes of this origin share, so that each takes the others' nonces. A
@@ -37,7 +37,7 @@ impl DpopNonces {
     /// restart are refused, which costs each client one more answer 401.
     #[must_use]
     pub fn random(period: Duration) -> Self {
-        // Only a broken system lacks random octets; to go on with a known secret would be worse.
+        // Only a broken system lacks random bytes; to go on with a known secret would be worse.
         let secret = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
             .expect("the system's random source");
         Self::with_key(secret, period)
@@ -63,7 +63,7 @@ impl DpopNonces {
         hash.update(PURPOSE);
         hash.update(&period.to_be_bytes());
         let hash = hash.sign();
-        Nonce::new(&URL_SAFE_NO_PAD.encode(&hash.as_ref()[..NONCE_OCTETS]))
+        Nonce::new(&URL_SAFE_NO_PAD.encode(&hash.as_ref()[..NONCE_BYTES]))
             .expect("base64url is made of NQCHARs")
     }
 }

@@ -39,7 +39,7 @@ pub enum Insertion {
 pub struct ProofId([u8; 32]);
 
 impl ProofId {
-    /// The 32 octets of the hash.
+    /// The 32 bytes of the hash.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -58,12 +58,12 @@ impl ProofId {
 
     fn hash(owner: &[u8; 32], jti: &str) -> Self {
         let mut hash = Context::new(&SHA256);
-        // The first has a fixed length, so no two pairs run together to the same octets.
+        // The first has a fixed length, so no two pairs run together to the same bytes.
         hash.update(owner);
         hash.update(jti.as_bytes());
-        let mut octets = [0; 32];
-        octets.copy_from_slice(hash.finish().as_ref());
-        Self(octets)
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(hash.finish().as_ref());
+        Self(bytes)
     }
 }
 

@@ -63,7 +63,7 @@ impl Times {
         valid
             .max(invalid)
             .max(unavailable)
-            .max(LONGEST_PAUSE)
+            .max(MAX_PAUSE)
             .min(A_YEAR)
     }
 }
@@ -71,7 +71,7 @@ impl Times {
 const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A longer wait that the endpoint asks for (`Retry-After`) is cut to this.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// A shorter one is made this: an endpoint that is not able to answer is not asked for each
 /// request, whatever it says.
@@ -163,7 +163,7 @@ impl Inner {
                     .map(|error| error as &(dyn std::error::Error + 'static));
                 tracing::warn!(endpoint = %self.endpoint, why, cause, "introspection gave no answer");
                 after(pause.map_or(self.times.unavailable, |pause| {
-                    pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+                    pause.clamp(SHORTEST_PAUSE, MAX_PAUSE)
                 }))
             }
         };

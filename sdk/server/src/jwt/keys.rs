@@ -165,13 +165,13 @@ fn algorithms_of(parameters: &AlgorithmParameters) -> Vec<Algorithm> {
 }
 
 fn has_2048_bits(modulus: &str) -> bool {
-    URL_SAFE_NO_PAD.decode(modulus).is_ok_and(|octets| {
-        let first = octets
+    URL_SAFE_NO_PAD.decode(modulus).is_ok_and(|bytes| {
+        let first = bytes
             .iter()
-            .position(|octet| *octet != 0)
-            .unwrap_or(octets.len());
-        let bits = (octets.len() - first) * 8;
-        bits > 2048 || (bits == 2048 && octets[first] >= 0x80)
+            .position(|byte| *byte != 0)
+            .unwrap_or(bytes.len());
+        let bits = (bytes.len() - first) * 8;
+        bits > 2048 || (bits == 2048 && bytes[first] >= 0x80)
     })
 }
 
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn rsa_keys_under_2048_bits_are_left_out() {
-        for (first, octets, usable) in [
+        for (first, bytes, usable) in [
             (0x80, 256, 1),
             (0x7f, 256, 0),
             (0xff, 255, 0),
@@ -238,11 +238,11 @@ mod tests {
             (0xff, 128, 0),
         ] {
             // With zeros in front, which do not make it stronger.
-            let mut modulus = vec![0; octets + 2];
+            let mut modulus = vec![0; bytes + 2];
             modulus[2] = first;
             let document = json!({ "keys": [{ "kty": "RSA", "e": "AQAB", "n": URL_SAFE_NO_PAD.encode(modulus) }] });
             let keys = KeySet::parse(document.to_string().into_bytes(), NonZeroUsize::MIN).unwrap();
-            assert_eq!(keys.len(), usable, "{octets} octets from {first:#x}");
+            assert_eq!(keys.len(), usable, "{bytes} bytes from {first:#x}");
         }
     }
 }

@@ -11,11 +11,11 @@ use http::request::Parts;
 
 use super::client::{self, Client};
 use super::proof::{self, CheckedProof};
-use super::{Policy, Settings, dpop, transport};
+use super::{AcceptPolicy, Settings, dpop, transport};
 use crate::proxies::Claimed;
 use crate::{
-    Binding, BindingClass, ConnectionFacts, Scope, ServerEvent, TokenError, TokenErrorKind,
-    TokenValidator, ValidToken,
+    BindingClass, ConnectionFacts, Scope, ServerEvent, TokenError, TokenErrorKind, TokenValidator,
+    ValidToken, VerifiedBinding,
 };
 
 /// Why a request does not pass.
@@ -58,7 +58,7 @@ impl From<DpopCheck> for Refused {
 
 /// How a request passed.
 pub(super) struct Passed {
-    pub(super) binding: Binding,
+    pub(super) binding: VerifiedBinding,
     /// What the response is to tell a DPoP client (RFC 9449 §8.2).
     pub(super) newer_nonce: Option<Nonce>,
     proof: bool,
@@ -72,7 +72,7 @@ impl Passed {
             class: self.binding.class,
             proof: self.proof,
             cached: self.cached,
-            per_request_claims: self.binding.per_request_claims,
+            request_bound: self.binding.request_bound,
         }
     }
 }
@@ -122,11 +122,11 @@ pub(super) async fn check<V: TokenValidator>(
         (None, _) if asked_for == BindingClass::Session => return Err(Check::ProofMissing.into()), // RS-4
         (None, _) => None,
     };
-    let per_request_claims = dpop.is_some()
+    let request_bound = dpop.is_some()
         || proof
             .as_ref()
             .is_some_and(CheckedProof::has_all_request_claims);
-    if settings.request_claims.are_demanded(request) && !per_request_claims {
+    if settings.require_request_bound.are_demanded(request) && !request_bound {
         return Err(Check::RequestClaimsRequired.into()); // RS-12
     }
     check_policy(asked_for, &client, settings.policy)?;
@@ -142,13 +142,13 @@ pub(super) async fn check<V: TokenValidator>(
         proof: proof.is_some() || dpop.is_some(),
         // The signature of a DPoP proof beside it was verified.
         cached: dpop.is_none() && matches!(proof, Some(CheckedProof::SeenBefore)),
-        binding: Binding {
+        binding: VerifiedBinding {
             class: reported_class(asked_for, &client),
             connection: facts.id(),
             certificate: client.certificate.map(Arc::clone),
             attested_by: client.attestation.as_ref().map(|by| by.proxy),
             dpop_key: dpop.as_ref().map(|proof| proof.verified.key),
-            per_request_claims,
+            request_bound,
             resumed: facts.is_resumed(),
             token: valid,
         },
@@ -232,13 +232,15 @@ fn check_certificate_binding(
 fn check_policy(
     asked_for: BindingClass,
     client: &Client<'_>,
-    policy: Policy,
+    policy: AcceptPolicy,
 ) -> Result<(), Refusal> {
     let is_attested = client.attestation.is_some();
     match (policy, asked_for) {
-        (Policy::Follow, _) | (Policy::RequireOrAttested, BindingClass::Session) => Ok(()),
-        (Policy::Require, BindingClass::Session) if !is_attested => Ok(()),
-        (Policy::Require, BindingClass::Session) => Err(Refusal::with_detail(
+        (AcceptPolicy::Follow, _) | (AcceptPolicy::RequireOrAttested, BindingClass::Session) => {
+            Ok(())
+        }
+        (AcceptPolicy::Require, BindingClass::Session) if !is_attested => Ok(()),
+        (AcceptPolicy::Require, BindingClass::Session) => Err(Refusal::with_detail(
             Check::BindingRequired,
             "GW-3: the word of a proxy about the TLS connection does not suffice here",
         )),

@@ -31,7 +31,7 @@ use crate::{Clock, Dpop, RequiredScope, ResourceMetadata, ServerObserver, Truste
 /// Without them every request is answered 500: a server that is wired up wrongly must not pass
 /// unchecked requests.
 ///
-/// A request that passes carries a [`Binding`](crate::Binding) extension; a response that refuses
+/// A request that passes carries a [`VerifiedBinding`](crate::VerifiedBinding) extension; a response that refuses
 /// carries the [`Check`](bowline_proof::Check) (or the
 /// [`DpopCheck`](bowline_proof::dpop::DpopCheck)) that refused, as an extension too, and an empty
 /// body.
@@ -53,8 +53,8 @@ struct Settings {
     origins: Vec<Origin>,
     bare_path: bool,
     targets: Targets,
-    policy: Policy,
-    request_claims: RequestClaims,
+    policy: AcceptPolicy,
+    require_request_bound: RequireRequestBound,
     required_scope: RequiredScope,
     resource_metadata: Option<String>,
     metadata_path: Option<String>,
@@ -71,7 +71,7 @@ struct Settings {
 /// Whether tokens must be session-bound (RS-13).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Policy {
+pub enum AcceptPolicy {
     /// Every token must be, and on a TLS connection that this server terminates itself: one without
     /// `cnf.tls_exp` is refused, a DPoP-bound one too, and whatever a proxy attests.
     Require,
@@ -87,7 +87,7 @@ pub enum Policy {
 /// Which requests need a proof made for them alone, with `jti`, `htm` and `htu` (RS-12).
 #[derive(Clone, Default)]
 #[non_exhaustive]
-pub enum RequestClaims {
+pub enum RequireRequestBound {
     /// None; claims that are there are checked all the same (RS-9).
     #[default]
     Never,
@@ -97,7 +97,7 @@ pub enum RequestClaims {
     When(Arc<dyn Fn(&Parts) -> bool + Send + Sync>),
 }
 
-impl RequestClaims {
+impl RequireRequestBound {
     /// Those requests for which `demanded` returns true, by what it sees of their head: the route,
     /// the method, or a field that names the operation, such as MCP's `Mcp-Method` (which the
     /// handler must compare with the body).
@@ -114,7 +114,7 @@ impl RequestClaims {
     }
 }
 
-impl fmt::Debug for RequestClaims {
+impl fmt::Debug for RequireRequestBound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Never => "Never",
@@ -125,8 +125,8 @@ impl fmt::Debug for RequestClaims {
 }
 
 impl<V> BindingLayer<V> {
-    /// A layer that asks `validator` about tokens (RS-2), with [`Policy::Follow`] and
-    /// [`RequestClaims::Never`].
+    /// A layer that asks `validator` about tokens (RS-2), with [`AcceptPolicy::Follow`] and
+    /// [`RequireRequestBound::Never`].
     pub fn new(validator: V) -> Self {
         Self {
             validator: Arc::new(validator),
@@ -134,8 +134,8 @@ impl<V> BindingLayer<V> {
                 origins: Vec::new(),
                 bare_path: true,
                 targets: Targets::default(),
-                policy: Policy::default(),
-                request_claims: RequestClaims::default(),
+                policy: AcceptPolicy::default(),
+                require_request_bound: RequireRequestBound::default(),
                 required_scope: RequiredScope::default(),
                 resource_metadata: None,
                 metadata_path: None,
@@ -166,16 +166,16 @@ impl<V> BindingLayer<V> {
         self.with(|settings| settings.bare_path = accepted)
     }
 
-    /// Whether tokens must be session-bound (RS-13). Default: [`Policy::Follow`].
+    /// Whether tokens must be session-bound (RS-13). Default: [`AcceptPolicy::Follow`].
     #[must_use]
-    pub fn policy(self, policy: Policy) -> Self {
+    pub fn policy(self, policy: AcceptPolicy) -> Self {
         self.with(|settings| settings.policy = policy)
     }
 
-    /// Which requests need a proof of their own (RS-12). Default: [`RequestClaims::Never`].
+    /// Which requests need a proof of their own (RS-12). Default: [`RequireRequestBound::Never`].
     #[must_use]
-    pub fn request_claims(self, demanded: RequestClaims) -> Self {
-        self.with(|settings| settings.request_claims = demanded)
+    pub fn require_request_bound(self, demanded: RequireRequestBound) -> Self {
+        self.with(|settings| settings.require_request_bound = demanded)
     }
 
     /// Which requests need which scope; a token without it is answered 403 (RS-10). Default:
@@ -204,7 +204,7 @@ impl<V> BindingLayer<V> {
 
     /// Paths that need no token (RS-13): the agent card, resource metadata. Whatever the method.
     ///
-    /// A path is public if it is equal to one of these octet by octet, as the client sent it: no
+    /// A path is public if it is equal to one of these byte by byte, as the client sent it: no
     /// prefix matches, nothing is decoded, no dot segment is removed, and the query does not count.
     /// A request whose path is merely equivalent needs a token. Under axum's `nest` the full path
     /// counts.
@@ -226,7 +226,7 @@ impl<V> BindingLayer<V> {
         self.with(|settings| settings.remembered_proofs = tokens)
     }
 
-    /// How many `jti` values a connection remembers, 32 octets each. Default: 10,000. They are kept
+    /// How many `jti` values a connection remembers, 32 bytes each. Default: 10,000. They are kept
     /// until the connection closes; at the quota a proof with another one is refused on that
     /// connection (RS-9). When a tenth is left the connection is drained, and the client opens a
     /// new one.
@@ -240,7 +240,7 @@ impl<V> BindingLayer<V> {
     ///
     /// An `htu` is compared with the [`origins`](Self::origins), which must be set. The
     /// [`windows`](Self::windows) apply. A DPoP proof is always for one request, so it satisfies
-    /// [`request_claims`](Self::request_claims).
+    /// [`require_request_bound`](Self::require_request_bound).
     #[must_use]
     pub fn dpop(self, dpop: Dpop) -> Self {
         self.with(|settings| settings.dpop = Some(dpop))
@@ -309,7 +309,10 @@ impl<V> fmt::Debug for BindingLayer<V> {
         f.debug_struct("BindingLayer")
             .field("targets", &self.settings.targets)
             .field("policy", &self.settings.policy)
-            .field("request_claims", &self.settings.request_claims)
+            .field(
+                "require_request_bound",
+                &self.settings.require_request_bound,
+            )
             .field("public_paths", &self.settings.public_paths)
             .finish_non_exhaustive()
     }

@@ -62,7 +62,7 @@ where
     }
 }
 
-/// Lets the request pass, with its [`Binding`](crate::Binding), or gives the response that refuses
+/// Lets the request pass, with its [`VerifiedBinding`](crate::VerifiedBinding), or gives the response that refuses
 /// it. The response of one that passes may have to tell a nonce.
 async fn admit<V: TokenValidator, B: Default>(
     request: &mut Parts,

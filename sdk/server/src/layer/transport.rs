@@ -72,7 +72,7 @@ pub(super) fn is_dpop(request: &Parts) -> bool {
         let field = field.as_bytes();
         let end = field
             .iter()
-            .position(|&octet| octet == b' ')
+            .position(|&byte| byte == b' ')
             .unwrap_or(field.len());
         field[..end].eq_ignore_ascii_case(Scheme::Dpop.name().as_bytes())
     };
@@ -99,15 +99,15 @@ fn names_access_token(query: &str) -> bool {
 fn percent_decoded(text: &str) -> impl Iterator<Item = u8> + '_ {
     let mut rest = text.as_bytes();
     std::iter::from_fn(move || {
-        let octet;
-        (octet, rest) = match rest {
+        let byte;
+        (byte, rest) = match rest {
             [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 (hex(*high) << 4 | hex(*low), rest)
             }
-            [octet, rest @ ..] => (*octet, rest),
+            [byte, rest @ ..] => (*byte, rest),
             [] => return None,
         };
-        Some(octet)
+        Some(byte)
     })
 }
 

@@ -114,7 +114,7 @@ pub async fn serve<S, B>(
 /// It is *drained* (no new request; those in flight finish, within [`ServeOptions::drain_timeout`])
 /// when `shutdown` completes, when its client certificate expires (RS-1), or when it is idle for
 /// too long. HTTP/2 is spoken where it was negotiated, HTTP/1.1 otherwise, never guessed from the
-/// first octets.
+/// first bytes.
 pub async fn serve_connection<IO, S, B>(
     stream: TlsStream<IO>,
     facts: Arc<ConnectionFacts>,

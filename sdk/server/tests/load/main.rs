@@ -25,7 +25,7 @@ use scenario::{Honest, Loitering, all_over, over, resident_kib};
 use site::{Site, within};
 
 /// What all of it may add to resident memory, in KiB: four times what it was seen to add.
-const MOST_KIB: u64 = 64 * 1024;
+const MAX_KIB: u64 = 64 * 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn honest_clients_are_served_and_memory_is_bounded_under_a_thousand_loiterers_and_many_tokens_and_jti()
@@ -41,7 +41,7 @@ async fn honest_clients_are_served_and_memory_is_bounded_under_a_thousand_loiter
         println!("load.{phase}.honest_slowest_ms {}", honest.slowest());
         if let (Some(start), Some(now)) = (start, resident_kib()) {
             assert!(
-                now.saturating_sub(start) < MOST_KIB,
+                now.saturating_sub(start) < MAX_KIB,
                 "{phase}: from {start} to {now} KiB"
             );
         }

@@ -11,7 +11,7 @@ use bowline_proof::{
     Windows,
 };
 use bowline_server::{
-    Acceptor, BindingLayer, Dpop, Jwks, JwtValidator, Listener, MemoryReplayStore, Policy,
+    AcceptPolicy, Acceptor, BindingLayer, Dpop, Jwks, JwtValidator, Listener, MemoryReplayStore,
     ServerEvent,
 };
 use futures_util::future::join_all;
@@ -67,7 +67,7 @@ pub(crate) async fn start(site: &Site, dpop_bound: usize) -> (Running, Arc<Seen>
         .origins([ORIGIN.parse().unwrap()])
         .dpop(Dpop::new(MemoryReplayStore::new(dpop_bound)))
         .windows(windows)
-        .policy(Policy::Follow);
+        .policy(AcceptPolicy::Follow);
     let seen = Arc::new(Seen::default());
     let log = seen.clone();
     let acceptor = Acceptor::new(site.tls().build().unwrap())
@@ -156,7 +156,7 @@ pub(crate) struct Loiterers {
 pub(crate) enum Loitering {
     /// Connected, and not a word of TLS.
     Silent,
-    /// A `ClientHello`, an octet a second.
+    /// A `ClientHello`, an byte a second.
     Slow,
     /// The handshake, and no request.
     Idle,
@@ -198,7 +198,7 @@ impl Loitering {
     }
 }
 
-/// The first octets of a `ClientHello` of 512 octets, and then nought by nought, for as long as the
+/// The first bytes of a `ClientHello` of 512 bytes, and then nought by nought, for as long as the
 /// server listens.
 async fn drip(mut stream: TcpStream) {
     let mut next: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bowline_proof::dpop::{Claims, DPOP_HEADER, DpopKey, Nonce, Proof};
 use bowline_proof::{AccessToken, RequestClaims, Scheme, TokenHash};
 use bowline_server::{
-    BindingLayer, ClientAuth, Dpop, DpopNonces, JwtValidator, MemoryReplayStore, Policy,
+    AcceptPolicy, BindingLayer, ClientAuth, Dpop, DpopNonces, JwtValidator, MemoryReplayStore,
 };
 use http::{Method, Request};
 use http_body_util::Empty;
@@ -21,7 +21,7 @@ const TARGET: &str = "https://api.example.com/";
 fn layer(site: &Site, dpop: Dpop) -> BindingLayer<JwtValidator> {
     let origin = TARGET.parse().unwrap();
     site.layer()
-        .policy(Policy::Follow)
+        .policy(AcceptPolicy::Follow)
         .origins([origin])
         .dpop(dpop)
 }

@@ -26,7 +26,7 @@ use crate::site::*;
 
 type Accepted = Result<Arc<ConnectionFacts>, AcceptErrorKind>;
 
-/// Both ends of one handshake, in memory. The client reads one octet, so that it sees tickets.
+/// Both ends of one handshake, in memory. The client reads one byte, so that it sees tickets.
 async fn handshake(acceptor: &Acceptor, config: &Arc<ClientConfig>) -> Accepted {
     let (near, far) = duplex(64 * 1024);
     let client = async {
@@ -192,9 +192,9 @@ async fn a_peer_that_is_silent_or_slow_is_given_up_after_the_time_limit() {
     let site = Site::new();
     let acceptor =
         Acceptor::new(site.tls().build().unwrap()).handshake_timeout(Duration::from_secs(10));
-    for octets in [&b""[..], b"\x16\x03\x01\x00\xff"] {
+    for bytes in [&b""[..], b"\x16\x03\x01\x00\xff"] {
         let (mut near, far) = duplex(1024);
-        near.write_all(octets).await.unwrap();
+        near.write_all(bytes).await.unwrap();
         let begun = tokio::time::Instant::now();
         let error = acceptor.accept(far).await.map(|_| ()).unwrap_err();
         assert_eq!(error.kind(), AcceptErrorKind::TimedOut);
@@ -206,9 +206,9 @@ async fn a_peer_that_is_silent_or_slow_is_given_up_after_the_time_limit() {
 async fn a_peer_that_breaks_off_or_talks_nonsense_is_an_error_of_its_kind() {
     let site = Site::new();
     let acceptor = acceptor(site.tls());
-    let talk = async |octets: &'static [u8]| {
+    let talk = async |bytes: &'static [u8]| {
         let (mut near, far): (DuplexStream, _) = duplex(1024);
-        near.write_all(octets).await.unwrap();
+        near.write_all(bytes).await.unwrap();
         drop(near);
         within(acceptor.accept(far))
             .await

@@ -250,7 +250,7 @@ async fn tokens_of_every_asymmetric_algorithm_are_valid_with_the_key_that_fits()
         let der = key.unwrap().serialize_der();
         let key = match algorithm {
             Algorithm::ES256 | Algorithm::ES384 => EncodingKey::from_ec_der(&der),
-            // PKCS#1 is what it takes: PKCS#8 less its 26 octets of header.
+            // PKCS#1 is what it takes: PKCS#8 less its 26 bytes of header.
             _ => EncodingKey::from_rsa_der(&der[26..]),
         };
         let mut jwk = Jwk::from_encoding_key(&key, algorithm).unwrap();

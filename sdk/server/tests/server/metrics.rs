@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bowline_server::metrics::MetricsObserver;
-use bowline_server::{Acceptor, ClientAuth, Listener, Policy};
+use bowline_server::{AcceptPolicy, Acceptor, ClientAuth, Listener};
 use http::Request;
 use http_body_util::Empty;
 use metrics_util::MetricKind;
@@ -57,7 +57,7 @@ async fn every_event_becomes_a_metric() {
     let listener = Listener::bind("127.0.0.1:0", acceptor(HANG)).await.unwrap();
     let layer = site
         .layer()
-        .policy(Policy::Follow)
+        .policy(AcceptPolicy::Follow)
         .observer(MetricsObserver);
     let server = Running::start(listener, who_am_i().layer(layer), site.options());
 

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bowline_proof::AccessToken;
 use bowline_server::{
-    BindingLayer, ClientAuth, Jwks, JwtValidator, PeerFacts, Policy, UpstreamValidates,
+    AcceptPolicy, BindingLayer, ClientAuth, Jwks, JwtValidator, PeerFacts, UpstreamValidates,
 };
 use rcgen::{PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 
@@ -153,7 +153,7 @@ async fn t7_a_stolen_ticket_and_token_without_the_key_are_refused() {
 async fn gw_4_in_front_of_an_upstream_that_validates_a_thief_is_refused_and_an_opaque_token_is_too()
 {
     let site = Site::new();
-    let layer = BindingLayer::new(UpstreamValidates).policy(Policy::Require);
+    let layer = BindingLayer::new(UpstreamValidates).policy(AcceptPolicy::Require);
     let listener = site.listener(site.tls()).await;
     let server = Running::start(listener, who_am_i().layer(layer), site.options());
     let (token, key) = (site.token(), site.agent.proof_key());
@@ -217,7 +217,7 @@ async fn where_certificates_are_optional_only_unbound_tokens_do_without() {
     let listener = site
         .listener(site.tls_with(ClientAuth::Optional(site.ca.roots())))
         .await;
-    let router = who_am_i().layer(site.layer().policy(Policy::Follow));
+    let router = who_am_i().layer(site.layer().policy(AcceptPolicy::Follow));
     let server = Running::start(listener, router, site.options());
     let config = site.client_as(None, "h2", rustls::ALL_VERSIONS);
     let mut wire = Wire::connect(server.addr, &config).await;

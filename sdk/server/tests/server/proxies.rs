@@ -4,7 +4,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bowline_proof::{EXPORTER_LABEL, ExporterValue, PROOF_HEADER, Proof};
-use bowline_server::{MemoryReplayStore, Policy, TrustedProxies};
+use bowline_server::{AcceptPolicy, MemoryReplayStore, TrustedProxies};
 use http::Request;
 use http_body_util::Empty;
 use rcgen::{PKCS_ECDSA_P256_SHA256, SanType};
@@ -47,7 +47,7 @@ async fn to_the_proxy(
     let exported = seen
         .export_keying_material([0; 32], label, Some(&[]))
         .unwrap();
-    let field = |octets: &[u8]| format!(":{}:", STANDARD.encode(octets));
+    let field = |bytes: &[u8]| format!(":{}:", STANDARD.encode(bytes));
     let fields = [
         ("client-cert", field(&seen.peer_certificates().unwrap()[0])),
         ("tls-exporter", field(&exported)),
@@ -68,7 +68,7 @@ async fn gw_3_a_named_proxy_is_believed_and_a_client_who_plays_proxy_is_not() {
         .client_with("gateway", name_it, &PKCS_ECDSA_P256_SHA256);
     let layer = site
         .layer()
-        .policy(Policy::RequireOrAttested)
+        .policy(AcceptPolicy::RequireOrAttested)
         .trusted_proxies(TrustedProxies::new(MemoryReplayStore::default()).spiffe_id(id));
     let listener = site.listener(site.tls()).await;
     let server = Running::start(listener, who_am_i().layer(layer), site.options());
@@ -131,7 +131,7 @@ async fn gw_3_a_named_proxy_is_believed_and_a_client_who_plays_proxy_is_not() {
 async fn a_handler_learns_who_the_client_is() {
     use axum::extract::Extension;
     use axum::routing::any;
-    use bowline_server::Binding;
+    use bowline_server::VerifiedBinding;
     let site = Site::new();
     let id = "spiffe://example.org/agent";
     let name_it = |params: &mut rcgen::CertificateParams| {
@@ -140,7 +140,7 @@ async fn a_handler_learns_who_the_client_is() {
     let agent = site
         .ca
         .client_with("agent", name_it, &PKCS_ECDSA_P256_SHA256);
-    let who = |Extension(binding): Extension<Binding>| async move {
+    let who = |Extension(binding): Extension<VerifiedBinding>| async move {
         axum::Json(serde_json::json!({
             "class": binding.class().name(),
             "thumbprint": binding.thumbprint().unwrap().to_string(),

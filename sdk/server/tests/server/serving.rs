@@ -196,9 +196,9 @@ async fn a_connection_that_never_asks_for_anything_is_closed() {
         options.drain_timeout = Duration::from_millis(20);
         let server = Running::start(site.listener(site.tls()).await, who_am_i(), options);
         // Silence, and a request head that never ends.
-        for octets in [&b""[..], b"GET / HTTP/1.1\r\nhost: ", b"PRI * HTTP/2.0\r\n"] {
+        for bytes in [&b""[..], b"GET / HTTP/1.1\r\nhost: ", b"PRI * HTTP/2.0\r\n"] {
             let mut stream = tls(server.addr, &site.client(alpn)).await.unwrap();
-            stream.write_all(octets).await.unwrap();
+            stream.write_all(bytes).await.unwrap();
             let mut rest = Vec::new();
             // Closed with or without a farewell.
             let _ = within(stream.read_to_end(&mut rest)).await;
@@ -225,14 +225,14 @@ async fn peers_that_truncate_tls_or_break_framing_harm_nobody_else() {
     let site = Site::new();
     let server = site.start().await;
     for alpn in ALPN {
-        for octets in [
+        for bytes in [
             &b""[..],
             b"GET / HT",
             b"\x00\x00\x04\x08\x00\x00\x00\x00\x00\x00\x00\x00\x00",
             b"\xff\xff\xff\xff",
         ] {
             let mut stream = tls(server.addr, &site.client(alpn)).await.unwrap();
-            stream.write_all(octets).await.unwrap();
+            stream.write_all(bytes).await.unwrap();
             stream.flush().await.unwrap();
             // The TCP connection goes, and no close_notify before it.
             drop(stream.into_inner().0);

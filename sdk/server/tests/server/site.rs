@@ -14,8 +14,8 @@ use bowline_proof::{
     AccessToken, ExporterValue, PROOF_HEADER, Proof, ProofClaims, ProofKey, RequestClaims,
 };
 use bowline_server::{
-    Acceptor, Binding, BindingLayer, ClientAuth, Clock, Jwks, JwtValidator, Listener, Policy,
-    ServeOptions, ServerIdentity, ServerTls, ServerTlsBuilder, serve,
+    AcceptPolicy, Acceptor, BindingLayer, ClientAuth, Clock, Jwks, JwtValidator, Listener,
+    ServeOptions, ServerIdentity, ServerTls, ServerTlsBuilder, VerifiedBinding, serve,
 };
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
@@ -98,7 +98,7 @@ impl Site {
         let keys = Jwks::document(jwks(&[&self.authority])).unwrap();
         let validator = JwtValidator::builder(ISSUER, AUDIENCE, keys).build();
         BindingLayer::new(validator)
-            .policy(Policy::Require)
+            .policy(AcceptPolicy::Require)
             .clock(self.clock.clock())
     }
 
@@ -146,7 +146,7 @@ impl Site {
 
 /// Answers with what is known about the request.
 pub(crate) fn who_am_i() -> Router {
-    let answer = |binding: Option<Extension<Binding>>| async move {
+    let answer = |binding: Option<Extension<VerifiedBinding>>| async move {
         Json(match binding {
             Some(Extension(binding)) => json!({
                 "class": binding.class().name(),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use bowline_proof::{AccessToken, EXPORTER_LABEL, ExporterValue, Proof, ProofClaims, ProofKey};
-use bowline_server::Policy;
+use bowline_server::AcceptPolicy;
 use rustls_pki_types::UnixTime;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -81,14 +81,14 @@ impl OpenSsl {
                 self.read += begins + length;
                 return unread[begins..begins + length].to_owned();
             }
-            let mut octets = vec![0; 4096];
-            let read = within(self.stdout.read(&mut octets)).await.unwrap();
+            let mut bytes = vec![0; 4096];
+            let read = within(self.stdout.read(&mut bytes)).await.unwrap();
             assert!(
                 read > 0,
                 "openssl ended: {}",
                 String::from_utf8_lossy(&self.said)
             );
-            self.said.extend_from_slice(&octets[..read]);
+            self.said.extend_from_slice(&bytes[..read]);
         }
     }
 
@@ -145,8 +145,8 @@ fn hex(text: &str) -> [u8; 32] {
         "{} characters of keying material",
         text.len()
     );
-    let octet = |index: usize| u8::from_str_radix(&text[2 * index..2 * index + 2], 16).unwrap();
-    std::array::from_fn(octet)
+    let byte = |index: usize| u8::from_str_radix(&text[2 * index..2 * index + 2], 16).unwrap();
+    std::array::from_fn(byte)
 }
 
 fn assert_refused(answer: &(u16, String, Value), id: &str) {
@@ -162,7 +162,7 @@ fn assert_refused(answer: &(u16, String, Value), id: &str) {
 async fn t7_a_ticket_stolen_and_used_from_another_process_satisfies_rfc_8705_and_not_session_binding()
  {
     let site = Site::new();
-    let router = who_am_i().layer(site.layer().policy(Policy::Follow));
+    let router = who_am_i().layer(site.layer().policy(AcceptPolicy::Follow));
     let server = Running::start(site.listener(site.tls()).await, router, site.options());
     let folder = Folder::new("stolen-ticket");
     folder.write("ca.pem", site.ca.pem());

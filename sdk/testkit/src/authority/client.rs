@@ -5,7 +5,7 @@ use std::sync::{PoisonError, RwLock};
 use jsonwebtoken::jwk::JwkSet;
 use rustls_pki_types::CertificateDer;
 
-use super::Binding;
+use super::TokenBinding;
 use crate::pki::Leaf;
 
 /// A client's registration (RFC 7591 §2). Most are `Client { binding, ..Client::new("agent") }`.
@@ -15,10 +15,10 @@ pub struct Client {
     pub id: String,
     /// How it authenticates (`token_endpoint_auth_method`).
     pub authentication: ClientAuthentication,
-    /// How its tokens are bound. [`Binding::Session`] is `tls_session_bound_access_tokens` (TK-3),
-    /// and [`Binding::Certificate`] is `tls_client_certificate_bound_access_tokens` (RFC 8705
+    /// How its tokens are bound. [`TokenBinding::Session`] is `tls_session_bound_access_tokens` (TK-3),
+    /// and [`TokenBinding::Certificate`] is `tls_client_certificate_bound_access_tokens` (RFC 8705
     /// §3.4).
-    pub binding: Binding,
+    pub binding: TokenBinding,
     /// By which resource identifiers (RFC 8707 §2) it is known as a resource server: a token with
     /// one of them in `aud` is addressed to it, so it may exchange it (AS-2).
     pub resources: Vec<String>,
@@ -37,7 +37,7 @@ impl Client {
             authentication: ClientAuthentication::Tls {
                 subject: id.to_owned(),
             },
-            binding: Binding::Session,
+            binding: TokenBinding::Session,
             resources: Vec::new(),
             format: None,
         }
@@ -124,7 +124,7 @@ pub enum TokenFormat {
     /// A signed JWT (RFC 9068).
     #[default]
     Jwt,
-    /// Random octets, which only introspection (RFC 7662) explains.
+    /// Random bytes, which only introspection (RFC 7662) explains.
     Opaque,
 }
 

@@ -37,14 +37,14 @@ use house::House;
 use weather::Sky;
 
 pub use client::{Client, ClientAuthentication, TokenFormat};
-pub use token::{Binding, TokenRequest};
+pub use token::{TokenBinding, TokenRequest};
 pub use weather::Weather;
 
 /// How an [`Authority`] behaves. Any client with a certificate of its PKI is served.
 #[derive(Clone, Debug)]
 pub struct AuthorityOptions {
     /// How tokens are bound, unless the client's registration says otherwise.
-    pub binding: Binding,
+    pub binding: TokenBinding,
     /// How long tokens are valid.
     pub lifetime: Duration,
     /// `aud` of tokens whose request names no `resource` (RFC 8707).
@@ -62,7 +62,7 @@ impl Default for AuthorityOptions {
     /// Session-bound JWTs for ten minutes, addressed to `https://resource.example`; no nonces.
     fn default() -> Self {
         Self {
-            binding: Binding::Session,
+            binding: TokenBinding::Session,
             lifetime: Duration::from_secs(600),
             audience: "https://resource.example".to_owned(),
             format: TokenFormat::Jwt,

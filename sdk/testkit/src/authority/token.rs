@@ -11,7 +11,7 @@ pub(super) use super::client::TokenFormat;
 
 /// To what a token is bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Binding {
+pub enum TokenBinding {
     /// To nothing: whoever holds it may use it.
     Bearer,
     /// To the client's certificate: `cnf.x5t#S256` (RFC 8705 §3.1).
@@ -20,7 +20,7 @@ pub enum Binding {
     Session,
 }
 
-impl Binding {
+impl TokenBinding {
     /// The `cnf` claim of a token for the client with this certificate (RFC 7800).
     #[must_use]
     pub fn confirmation(self, certificate: Thumbprint) -> Option<Value> {
@@ -64,13 +64,16 @@ impl TokenRequest {
     /// A token bound to a certificate (RFC 8705).
     #[must_use]
     pub fn certificate_bound(client_id: &str, certificate: Thumbprint) -> Self {
-        Self::new(client_id, Binding::Certificate.confirmation(certificate))
+        Self::new(
+            client_id,
+            TokenBinding::Certificate.confirmation(certificate),
+        )
     }
 
     /// A session-bound token (TK-1).
     #[must_use]
     pub fn session_bound(client_id: &str, certificate: Thumbprint) -> Self {
-        Self::new(client_id, Binding::Session.confirmation(certificate))
+        Self::new(client_id, TokenBinding::Session.confirmation(certificate))
     }
 
     /// Puts another value, well-formed or not, in the place of `cnf`.
@@ -204,7 +207,7 @@ pub(super) fn seconds(time: SystemTime) -> u64 {
 
 /// 128 random bits.
 pub(super) fn unique() -> String {
-    let mut octets = [0; 16];
-    aws_lc_rs::rand::fill(&mut octets).expect("the system has randomness");
-    URL_SAFE_NO_PAD.encode(octets)
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the system has randomness");
+    URL_SAFE_NO_PAD.encode(bytes)
 }

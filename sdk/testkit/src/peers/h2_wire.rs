@@ -1,5 +1,5 @@
 //! Just enough of HTTP/2 to misbehave in it (RFC 9113): the preface, frame headers, and the one
-//! octet of HPACK that says `:status: 200`. It keeps no windows and decodes no header blocks.
+//! byte of HPACK that says `:status: 200`. It keeps no windows and decodes no header blocks.
 
 use std::io;
 
@@ -66,8 +66,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> H2Wire<IO> {
     ///
     /// # Errors
     /// The stream's.
-    pub async fn part_of_body(&mut self, stream: u32, octets: &[u8]) -> io::Result<()> {
-        self.send(DATA, 0, stream, octets).await
+    pub async fn part_of_body(&mut self, stream: u32, bytes: &[u8]) -> io::Result<()> {
+        self.send(DATA, 0, stream, bytes).await
     }
 
     /// Sends GOAWAY with NO_ERROR: streams above `last_stream` have not been processed.
@@ -81,7 +81,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> H2Wire<IO> {
         self.send(GOAWAY, 0, 0, &payload).await
     }
 
-    /// The stream below; octets that were read ahead are lost.
+    /// The stream below; bytes that were read ahead are lost.
     pub fn into_inner(self) -> IO {
         self.io
     }
@@ -97,13 +97,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> H2Wire<IO> {
         self.io.flush().await
     }
 
-    async fn take(&mut self, octets: usize) -> io::Result<Bytes> {
-        while self.received.len() < octets {
+    async fn take(&mut self, bytes: usize) -> io::Result<Bytes> {
+        while self.received.len() < bytes {
             if self.io.read_buf(&mut self.received).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
-        Ok(self.received.split_to(octets).freeze())
+        Ok(self.received.split_to(bytes).freeze())
     }
 }
 

@@ -109,10 +109,10 @@ impl LegacySse {
         let _ = received.wait_for(found).await;
     }
 
-    /// Puts octets into a session's stream, if it is still open.
-    pub fn say(&self, session: usize, octets: impl Into<Bytes>) {
+    /// Puts bytes into a session's stream, if it is still open.
+    pub fn say(&self, session: usize, bytes: impl Into<Bytes>) {
         if let Some(Some(stream)) = self.streams().get(session) {
-            let _ = stream.send(octets.into());
+            let _ = stream.send(bytes.into());
         }
     }
 
@@ -167,7 +167,7 @@ pub fn echo(message: &Value) -> Option<Value> {
 }
 
 async fn open(State(server): State<LegacySse>) -> impl IntoResponse {
-    let (stream, octets) = mpsc::unbounded_channel();
+    let (stream, bytes) = mpsc::unbounded_channel();
     let session = {
         let mut streams = server.streams();
         streams.push(Some(stream));
@@ -177,7 +177,7 @@ async fn open(State(server): State<LegacySse>) -> impl IntoResponse {
     server.0.sessions.send_replace(session + 1);
     (
         [(CONTENT_TYPE, "text/event-stream")],
-        Body::new(Octets(octets)),
+        Body::new(EventBody(bytes)),
     )
 }
 
@@ -202,9 +202,9 @@ async fn message(
 }
 
 /// A body of what comes through a channel.
-struct Octets(mpsc::UnboundedReceiver<Bytes>);
+struct EventBody(mpsc::UnboundedReceiver<Bytes>);
 
-impl http_body::Body for Octets {
+impl http_body::Body for EventBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -214,6 +214,6 @@ impl http_body::Body for Octets {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         self.0
             .poll_recv(cx)
-            .map(|octets| octets.map(|octets| Ok(Frame::data(octets))))
+            .map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
     }
 }

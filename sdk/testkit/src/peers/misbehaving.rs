@@ -33,13 +33,13 @@ pub enum Misbehaviour {
     /// Completes the handshake and reads nothing from then on, so that a large request backs up.
     /// Its connections are not counted as closed, because it never looks.
     NeverReads,
-    /// Waits for the first octets of a request, then answers with octets that are neither HTTP/1.1
+    /// Waits for the first bytes of a request, then answers with bytes that are neither HTTP/1.1
     /// nor an HTTP/2 frame.
     Garbage,
     /// Answers a request with the head of a `200` response that announces a body, which never
     /// comes.
     SilentAfterHeaders,
-    /// Answers a request with `200` and announces a body of 1,000 octets, sends
+    /// Answers a request with `200` and announces a body of 1,000 bytes, sends
     /// [`CUT_AFTER`](Self::CUT_AFTER) of them, then ends the TCP stream without `close_notify`.
     CutMidBody,
     /// HTTP/2: answers `after` requests with an empty `200`, then sends GOAWAY with the last of
@@ -51,7 +51,7 @@ pub enum Misbehaviour {
 }
 
 impl Misbehaviour {
-    /// How much of the body [`CutMidBody`](Self::CutMidBody) sends, in octets.
+    /// How much of the body [`CutMidBody`](Self::CutMidBody) sends, in bytes.
     pub const CUT_AFTER: usize = 100;
 
     /// The protocol in which this misbehaviour is usually wanted.
@@ -218,13 +218,13 @@ impl Script {
 
 async fn truncated_handshake(mut tcp: TcpStream, config: Arc<ServerConfig>) -> io::Result<()> {
     let mut tls = rustls::ServerConnection::new(config).map_err(io::Error::other)?;
-    let mut octets = [0; 4096];
+    let mut bytes = [0; 4096];
     while !tls.wants_write() {
-        let read = tcp.read(&mut octets).await?;
+        let read = tcp.read(&mut bytes).await?;
         if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let mut rest = &octets[..read];
+        let mut rest = &bytes[..read];
         while !rest.is_empty() {
             tls.read_tls(&mut rest)?;
             tls.process_new_packets().map_err(io::Error::other)?;
@@ -232,7 +232,7 @@ async fn truncated_handshake(mut tcp: TcpStream, config: Arc<ServerConfig>) -> i
     }
     let mut flight = Vec::new();
     tls.write_tls(&mut flight)?;
-    // The first record holds the ServerHello: a record header of 5 octets ends with its length.
+    // The first record holds the ServerHello: a record header of 5 bytes ends with its length.
     let length = usize::from(u16::from_be_bytes([flight[3], flight[4]]));
     tcp.write_all(&flight[..5 + length / 2]).await?;
     end_and_drain(tcp).await
@@ -247,12 +247,12 @@ async fn garbage(mut tls: TlsStream<TcpStream>) -> io::Result<()> {
     drain(tls).await
 }
 
-/// Answers the first request with a head that announces 1,000 octets, and `octets` of them.
+/// Answers the first request with a head that announces 1,000 bytes, and `bytes` of them.
 async fn partial_response(
     mut tls: TlsStream<TcpStream>,
-    octets: usize,
+    bytes: usize,
 ) -> io::Result<TlsStream<TcpStream>> {
-    let body = vec![b'x'; octets];
+    let body = vec![b'x'; bytes];
     if is_h2(&tls) {
         let mut wire = H2Wire::accept(tls).await?;
         let stream = wire.request().await?;
@@ -297,7 +297,7 @@ async fn read_head(tls: &mut TlsStream<TcpStream>) -> io::Result<()> {
 }
 
 /// Ends the sending direction of TCP. What the client still sends is read, because closing a
-/// socket with unread octets would send RST, and the client might lose what was sent to it.
+/// socket with unread bytes would send RST, and the client might lose what was sent to it.
 async fn end_and_drain(mut tcp: TcpStream) -> io::Result<()> {
     tcp.shutdown().await?;
     drain(tcp).await

@@ -15,13 +15,15 @@ use axum::{Extension, Json, Router};
 use bowline_client::{AccessToken, Body, Builder, Client, DpopKey, Identity, Scheme, Trust};
 use bowline_proof::EXPORTER_LABEL;
 use bowline_server::{
-    Binding, BindingLayer, Dpop, IntrospectionEndpoint, IntrospectionValidator, JwksUrl,
-    JwtValidator, MemoryReplayStore, ServerEvent, TokenValidator,
+    BindingLayer, Dpop, IntrospectionEndpoint, IntrospectionValidator, JwksUrl, JwtValidator,
+    MemoryReplayStore, ServerEvent, TokenValidator, VerifiedBinding,
 };
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
 use bowline_testkit::tls::TlsOptions;
-use bowline_token::{AuthorizationServer, Bound, ClientAuthentication, OAuth, TokenSource};
+use bowline_token::{
+    AuthorizationServer, ClientAuthentication, OAuth, RequiredBinding, TokenSource,
+};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{Request, Response, StatusCode};
@@ -39,7 +41,11 @@ const ASKS: &str = "https://opaque.example";
 async fn a_jwt_with_both_members_of_cnf_is_used_with_one_proof_and_not_by_a_thief() {
     let site = Site::new();
     let agent = site.client(&site.agent).build().unwrap();
-    let token = issued(site.tokens(&agent, "agent", READS).bound(Bound::Session)).await;
+    let token = issued(
+        site.tokens(&agent, "agent", READS)
+            .bound(RequiredBinding::Session),
+    )
+    .await;
     let confirmation = token.confirmation().unwrap();
     assert_eq!(confirmation.x5t_s256, Some(site.agent.thumbprint()), "AS-1");
     assert_eq!(
@@ -111,14 +117,18 @@ async fn an_opaque_token_is_session_bound_by_what_introspection_says() {
 async fn a_dpop_bound_token_is_used_by_the_binding_that_it_asks_for() {
     let site = Site::new();
     let key = DpopKey::generate().unwrap();
-    // `Binding::Auto` is the default.
+    // `BindingPolicy::Auto` is the default.
     let agent = site
         .client(&site.agent)
         .dpop_key(key.clone())
         .build()
         .unwrap();
     // It asks for a nonce first, and the client repeats it.
-    let token = issued(site.tokens(&agent, "agent-dpop", READS).bound(Bound::Dpop)).await;
+    let token = issued(
+        site.tokens(&agent, "agent-dpop", READS)
+            .bound(RequiredBinding::Dpop),
+    )
+    .await;
     assert_eq!(agent.stats().totals.refused, 1, "one nonce was asked for");
     assert_eq!(token.scheme(), Scheme::Dpop);
     let confirmation = token.confirmation().unwrap();
@@ -230,7 +240,7 @@ impl Server {
     fn start<V: TokenValidator>(site: &Site, validator: V) -> Self {
         let last = Arc::new(Mutex::new(None));
         let seen = Arc::clone(&last);
-        let told = async |Extension(binding): Extension<Binding>| {
+        let told = async |Extension(binding): Extension<VerifiedBinding>| {
             let key = binding.dpop_key().map(|key| key.to_string());
             Json(json!({ "class": binding.class().name(), "key": key, "claims": binding.claims() }))
         };

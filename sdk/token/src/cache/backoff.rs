@@ -15,7 +15,7 @@ pub(crate) struct Backoff {
 }
 
 /// A server that says later (`Retry-After`) is not asked for this long at most.
-pub(crate) const MOST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 impl Backoff {
     /// The pause after so many failures in a row, the last of them this one. What somebody must
@@ -28,10 +28,7 @@ impl Backoff {
             Fault::Configuration | Fault::Caller => self.cap,
             _ => doubled.min(self.cap),
         };
-        let wanted = error
-            .retry_after()
-            .unwrap_or_default()
-            .min(MOST_RETRY_AFTER);
+        let wanted = error.retry_after().unwrap_or_default().min(MAX_RETRY_AFTER);
         pause.max(wanted)
     }
 }

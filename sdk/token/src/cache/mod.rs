@@ -20,7 +20,7 @@ use futures_util::future::{BoxFuture, Shared};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use crate::{Clock, Error, Kind, Token};
+use crate::{Clock, Error, ErrorKind, Token};
 pub(crate) use backoff::Backoff;
 pub(crate) use shelf::{Held, Times};
 use shelf::{Meanwhile, Shelf, Step};
@@ -179,7 +179,7 @@ impl<I: Issue> Cache<I> {
             Step::Start(occasion, meanwhile) => {
                 let Ok(runtime) = Handle::try_current() else {
                     return Err(Error::new(
-                        Kind::Configuration,
+                        ErrorKind::Configuration,
                         "a token source needs a tokio runtime: poll its futures inside one",
                     ));
                 };
@@ -217,7 +217,12 @@ impl<I: Issue> Cache<I> {
             // for ever.
             let issuing = async move { issuer.issue(holder, occasion).await };
             let issued = AssertUnwindSafe(issuing).catch_unwind().await;
-            let panicked = |_| Err(Error::new(Kind::Unavailable, "asking for a token panicked"));
+            let panicked = |_| {
+                Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "asking for a token panicked",
+                ))
+            };
             landing.settle(issued.unwrap_or_else(panicked));
         }
     }
@@ -271,7 +276,7 @@ impl Drop for Landing {
 
 fn interrupted() -> Error {
     Error::new(
-        Kind::Unavailable,
+        ErrorKind::Unavailable,
         "the runtime that asked for a token was shut down",
     )
 }

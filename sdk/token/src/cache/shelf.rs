@@ -64,7 +64,7 @@ pub(super) enum Meanwhile {
 const BETWEEN_REFUSALS: Duration = Duration::from_secs(60);
 
 /// Of more certificates than this only those are remembered that have a token, or are asked with.
-const MOST_PLACES: usize = 8;
+const MAX_PLACES: usize = 8;
 
 impl<F: Clone> Shelf<F> {
     pub(super) fn new(backoff: Backoff) -> Self {
@@ -131,7 +131,7 @@ impl<F: Clone> Shelf<F> {
             }
         }
         // A place without a token is kept too: it knows about a pause.
-        if self.places.len() > MOST_PLACES {
+        if self.places.len() > MAX_PLACES {
             let thumbprint = holder.thumbprint();
             self.places.retain(|place| {
                 place.holder.thumbprint() == thumbprint
@@ -230,7 +230,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Kind;
+    use crate::ErrorKind;
 
     static HOLDERS: LazyLock<[Holder; 3]> = LazyLock::new(|| {
         let pki = Pki::new();
@@ -288,7 +288,7 @@ mod tests {
         let (now, mut shelf) = (SystemTime::now(), Shelf::new(BACKOFF));
         for holder in &*HOLDERS {
             shelf.started(holder, ());
-            shelf.landed(now, holder, Err(Error::new(Kind::Unavailable, "down")));
+            shelf.landed(now, holder, Err(Error::new(ErrorKind::Unavailable, "down")));
         }
         for holder in &*HOLDERS {
             assert!(matches!(shelf.step(now, holder, true), Step::Fail(_)));
@@ -310,7 +310,7 @@ mod tests {
                 &holder,
                 Ok(token(1, now)),
             );
-            assert!(shelf.places.len() <= MOST_PLACES + 1);
+            assert!(shelf.places.len() <= MAX_PLACES + 1);
         }
     }
 
@@ -344,7 +344,7 @@ mod tests {
                             shelf.landed(now, &HOLDERS[holder], Ok(held));
                         } else {
                             failed_at[holder] = Some(now);
-                            shelf.landed(now, &HOLDERS[holder], Err(Error::new(Kind::Unavailable, "down")));
+                            shelf.landed(now, &HOLDERS[holder], Err(Error::new(ErrorKind::Unavailable, "down")));
                         }
                     }
                     Happening::Refuse => {

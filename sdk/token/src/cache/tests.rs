@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::Refusal;
+use crate::OAuthErrorCode;
 
 /// Issues `token-1`, `token-2`, ... for 100 s, once it is let.
 struct Mint {
@@ -133,7 +133,7 @@ async fn is_pending<F: Future>(future: &mut std::pin::Pin<Box<F>>) -> bool {
 }
 
 fn down() -> Error {
-    Error::new(Kind::Unavailable, "down")
+    Error::new(ErrorKind::Unavailable, "down")
 }
 
 #[tokio::test]
@@ -234,7 +234,7 @@ async fn ten_seconds_of_failure_are_one_error_and_four_requests() {
         let error = answer.unwrap_err();
         assert_eq!(
             (error.kind(), error.to_string().as_str()),
-            (Kind::Unavailable, "down")
+            (ErrorKind::Unavailable, "down")
         );
         assert!(error.is_worth_another_try());
     }
@@ -302,7 +302,7 @@ async fn a_server_is_asked_again_when_it_said_so_within_reason() {
 async fn what_somebody_must_change_first_is_not_asked_again_soon() {
     let stage = Stage::new();
     stage.fail([Error::new(
-        Kind::Refused(Refusal::InvalidClient),
+        ErrorKind::Refused(OAuthErrorCode::InvalidClient),
         "nobody knows you",
     )]);
     for second in [0, 1, 30, 59] {
@@ -363,7 +363,7 @@ async fn a_refused_token_is_better_than_none() {
 #[tokio::test]
 async fn an_issuer_that_panics_fails_those_who_wait_and_nobody_after_them() {
     let stage = Stage::new();
-    stage.fail([Error::new(Kind::Unavailable, PANIC)]);
+    stage.fail([Error::new(ErrorKind::Unavailable, PANIC)]);
     let error = stage.ask().await.unwrap_err();
     assert!(error.to_string().contains("panicked"), "{error}");
     stage.hands.set(1);
@@ -397,5 +397,5 @@ fn a_runtime_that_ends_under_way_leaves_nobody_waiting() {
 fn outside_a_runtime_there_is_an_error_and_no_panic() {
     let stage = Stage::new();
     let error = stage.ask().now_or_never().unwrap().unwrap_err();
-    assert_eq!(error.kind(), Kind::Configuration);
+    assert_eq!(error.kind(), ErrorKind::Configuration);
 }

@@ -11,14 +11,14 @@ use serde_json::Value;
 
 use super::http::{Answer, What, is_passing};
 use crate::cache::{Held, Holder, Times};
-use crate::error::{MOST_SHOWN, printable};
-use crate::{Error, Kind, Refusal, Token};
+use crate::error::{MAX_SHOWN, printable};
+use crate::{Error, ErrorKind, OAuthErrorCode, Token};
 
 /// How tokens are to be bound. What they are bound to is for the authorization server to say; this
 /// is what the client insists on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Bound {
+pub enum RequiredBinding {
     /// However they are issued.
     #[default]
     AsIssued,
@@ -33,7 +33,7 @@ pub enum Bound {
 
 /// What an answer is measured against.
 pub(super) struct Expectation<'a> {
-    pub(super) bound: Bound,
+    pub(super) bound: RequiredBinding,
     pub(super) holder: &'a Holder,
     /// Whether it answers an exchange.
     pub(super) is_exchange: bool,
@@ -57,7 +57,7 @@ struct Members {
 }
 
 /// A longer life than this is no access token's.
-const MOST_LIFETIME: Duration = Duration::from_secs(366 * 24 * 3600);
+const MAX_LIFETIME: Duration = Duration::from_secs(366 * 24 * 3600);
 
 pub(super) const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
@@ -65,7 +65,7 @@ const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 /// The token in an answer.
 ///
 /// # Errors
-/// [`Kind::Refused`], [`Kind::Unavailable`], [`Kind::Protocol`], [`Kind::Binding`].
+/// [`ErrorKind::Refused`], [`ErrorKind::Unavailable`], [`ErrorKind::Protocol`], [`ErrorKind::Binding`].
 pub(super) fn read(
     answer: &Answer,
     what: &What<'_>,
@@ -85,7 +85,7 @@ pub(super) fn read(
             "{what} answered {} without an error code",
             answer.status.as_u16()
         );
-        return Err(Error::new(Kind::Protocol, message));
+        return Err(Error::new(ErrorKind::Protocol, message));
     }
     let issued = Issued { what, expected };
     let access = issued.access_token(members.access_token)?;
@@ -111,7 +111,7 @@ impl Issued<'_> {
         let token = token.ok_or_else(|| self.broken("no access_token"))?;
         AccessToken::new(token).map_err(|e| {
             Error::because(
-                Kind::Protocol,
+                ErrorKind::Protocol,
                 format!("{} issued what cannot be sent", self.what),
                 e,
             )
@@ -121,7 +121,7 @@ impl Issued<'_> {
     /// By `token_type` (RFC 6749 §7.1).
     fn scheme(&self, token_type: Option<&str>) -> Result<Scheme, Error> {
         let token_type = token_type.ok_or_else(|| self.broken("no token_type"))?;
-        let wants_dpop = self.expected.bound == Bound::Dpop;
+        let wants_dpop = self.expected.bound == RequiredBinding::Dpop;
         if token_type.eq_ignore_ascii_case("DPoP") {
             return match wants_dpop {
                 true => Ok(Scheme::Dpop),
@@ -158,7 +158,7 @@ impl Issued<'_> {
         let access = token.access_token();
         let of_the_token = |e| {
             Error::because(
-                Kind::Binding,
+                ErrorKind::Binding,
                 format!("{} issued an unusable token", self.what),
                 e,
             )
@@ -176,20 +176,20 @@ impl Issued<'_> {
                  something between here and there terminates TLS (AS-1)",
                 self.what
             );
-            return Err(Error::new(Kind::Binding, message));
+            return Err(Error::new(ErrorKind::Binding, message));
         }
         match self.expected.bound {
-            Bound::Session if demand != Demand::Session => Err(self.loose(
+            RequiredBinding::Session if demand != Demand::Session => Err(self.loose(
                 "the TLS session",
                 "register the client with tls_session_bound_access_tokens (TK-3), and see that its request to the \
                  token endpoint comes over mutual TLS",
             )),
-            Bound::Certificate if confirmation.x5t_s256.is_none() => Err(self.loose(
+            RequiredBinding::Certificate if confirmation.x5t_s256.is_none() => Err(self.loose(
                 "the client's certificate",
                 "register the client with tls_client_certificate_bound_access_tokens (RFC 8705 section 3.4), and see \
                  that its request to the token endpoint comes over mutual TLS",
             )),
-            Bound::Dpop if demand != Demand::Dpop => Err(self.loose("a DPoP key", "its cnf has no jkt")),
+            RequiredBinding::Dpop if demand != Demand::Dpop => Err(self.loose("a DPoP key", "its cnf has no jkt")),
             _ => Ok(()),
         }
     }
@@ -240,7 +240,7 @@ impl Issued<'_> {
         if lifetime.is_zero() {
             return Err(self.broken("a token that has expired already (expires_in is 0)"));
         }
-        if lifetime > MOST_LIFETIME {
+        if lifetime > MAX_LIFETIME {
             let message =
                 format!("a token for {seconds} s: more than a year is not an access token's life");
             return Err(self.broken(&message));
@@ -250,14 +250,14 @@ impl Issued<'_> {
 
     fn broken(&self, with: &str) -> Error {
         Error::new(
-            Kind::Protocol,
+            ErrorKind::Protocol,
             format!("{} answered with {with}", self.what),
         )
     }
 
     fn loose(&self, to: &str, advice: &str) -> Error {
         Error::new(
-            Kind::Binding,
+            ErrorKind::Binding,
             format!(
                 "{} issued a token that is not bound to {to}, as this client insists: {advice}",
                 self.what
@@ -280,7 +280,7 @@ fn times(lifetime: Duration, since: SystemTime) -> Times {
 }
 
 fn refused(what: &What<'_>, code: &str, description: &str, expected: &Expectation<'_>) -> Error {
-    let refusal = Refusal::of(code);
+    let refusal = OAuthErrorCode::of(code);
     let tells = |text: &str| tells(text, expected.secrets);
     let mut message = format!("{what} refused");
     if !tells(code) {
@@ -290,7 +290,7 @@ fn refused(what: &What<'_>, code: &str, description: &str, expected: &Expectatio
         message = format!("{message} ({})", printable(description));
     }
     Error::new(
-        Kind::Refused(refusal),
+        ErrorKind::Refused(refusal),
         format!("{message}: {}", refusal.advice()),
     )
 }
@@ -301,7 +301,7 @@ const PIECE: usize = 12;
 
 /// Whether a text has a secret in it, or a piece of one.
 fn tells(text: &str, secrets: &[&str]) -> bool {
-    let pieces = || text.as_bytes().windows(PIECE).take(MOST_SHOWN * 4);
+    let pieces = || text.as_bytes().windows(PIECE).take(MAX_SHOWN * 4);
     // Secrets are ASCII; a window that cuts a character in two is in none of them.
     let has_piece = |secret: &str| {
         let mut pieces = pieces().filter_map(|piece| std::str::from_utf8(piece).ok());

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::server::Endpoint;
 use crate::cache::Holder;
 use crate::workers::Workers;
-use crate::{Clock, Error, Kind};
+use crate::{Clock, Error, ErrorKind};
 
 /// `client_assertion_type` (RFC 7523 §2.2).
 pub(super) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -21,7 +21,7 @@ const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);
 
 /// Keys that hang leave a thread behind for each time that they were asked. Who asks beyond that
 /// waits.
-const MOST_SIGNING: usize = 16;
+const MAX_SIGNING: usize = 16;
 
 /// Who this client is, and how it authenticates. There is no secret among the ways: a secret is
 /// worth as much to a thief as to the client.
@@ -90,14 +90,14 @@ impl ClientAuthentication {
             client_id: client_id.into(),
             method,
             audience: None,
-            workers: Workers::new(MOST_SIGNING),
+            workers: Workers::new(MAX_SIGNING),
         }
     }
 
     /// The key that signs assertions for this holder, if any are needed.
     ///
     /// # Errors
-    /// [`Kind::Configuration`] if there is no certificate where one is needed.
+    /// [`ErrorKind::Configuration`] if there is no certificate where one is needed.
     pub(super) fn key(&self, holder: &Holder) -> Result<Option<AssertionKey>, Error> {
         match (&self.method, &holder.0) {
             (Method::PrivateKeyJwt(key), _) => Ok(Some(key.clone())),
@@ -106,7 +106,7 @@ impl ClientAuthentication {
             }
             (Method::Tls | Method::SelfSignedTls, Some(_)) => Ok(None),
             (_, None) => Err(Error::new(
-                Kind::Configuration,
+                ErrorKind::Configuration,
                 format!(
                     "client authentication ({}) needs a certificate, and the client has none: give it an identity",
                     self.method()
@@ -119,7 +119,7 @@ impl ClientAuthentication {
     /// block.
     ///
     /// # Errors
-    /// [`Kind::Configuration`] if the key does not sign, [`Kind::Unavailable`] if it has not within
+    /// [`ErrorKind::Configuration`] if the key does not sign, [`ErrorKind::Unavailable`] if it has not within
     /// `limit`.
     pub(super) async fn assertion(
         &self,
@@ -148,13 +148,15 @@ impl ClientAuthentication {
         });
         let failed = "no client assertion could be signed";
         match tokio::time::timeout(limit, signing).await {
-            Ok(Some(signed)) => signed.map_err(|e| Error::because(Kind::Configuration, failed, e)),
+            Ok(Some(signed)) => {
+                signed.map_err(|e| Error::because(ErrorKind::Configuration, failed, e))
+            }
             Ok(None) => Err(Error::new(
-                Kind::Configuration,
+                ErrorKind::Configuration,
                 format!("{failed}: the key panicked"),
             )),
             Err(_) => Err(Error::new(
-                Kind::Unavailable,
+                ErrorKind::Unavailable,
                 format!(
                     "{failed} within {limit:?}: see whether the key hangs, or is too slow for all who ask it"
                 ),

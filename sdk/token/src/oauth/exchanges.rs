@@ -22,7 +22,7 @@ pub struct Exchanges {
 
 /// As many subjects as call a service at the same time, roughly; forgetting one costs one more
 /// exchange.
-const MOST_SOURCES: NonZeroUsize = NonZeroUsize::new(1000).expect("not zero");
+const MAX_SOURCES: NonZeroUsize = NonZeroUsize::new(1000).expect("not zero");
 
 impl Exchanges {
     /// Exchanges as these settings say, their actor included; a subject of their own is left aside.
@@ -38,7 +38,7 @@ impl Exchanges {
         without_actor.build()?;
         Ok(Self {
             settings,
-            sources: Mutex::new(LruCache::new(MOST_SOURCES)),
+            sources: Mutex::new(LruCache::new(MAX_SOURCES)),
         })
     }
 

@@ -1,9 +1,9 @@
-//! Small JSON documents over a bowline client: bounded in time and octets, with errors that say
+//! Small JSON documents over a bowline client: bounded in time and bytes, with errors that say
 //! what came instead.
 
 use std::time::Duration;
 
-use bowline_client::{Client, Kind as ClientKind};
+use bowline_client::{Client, ErrorKind as ClientErrorKind};
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, Uri, header};
 use http_body::Body as _;
@@ -12,10 +12,10 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use crate::error::printable;
-use crate::{Error, Kind};
+use crate::{Error, ErrorKind};
 
 /// A longer answer is given up: a token is 64 KiB at most, and metadata is shorter.
-const MOST_OCTETS: usize = 256 * 1024;
+const MAX_BYTES: usize = 256 * 1024;
 
 /// What a server answered.
 pub(super) struct Answer {
@@ -27,7 +27,7 @@ pub(super) struct Answer {
 /// Sends a request; `what` names it in errors, together with its target.
 ///
 /// # Errors
-/// [`Kind::Unavailable`], [`Kind::Protocol`], or [`Kind::Configuration`] where the client refused
+/// [`ErrorKind::Unavailable`], [`ErrorKind::Protocol`], or [`ErrorKind::Configuration`] where the client refused
 /// to send it.
 pub(super) async fn exchange(
     client: &Client,
@@ -44,13 +44,13 @@ pub(super) async fn exchange(
             "{what} answered with a redirect ({}); none is followed (CL-6)",
             head.status.as_u16()
         );
-        return Err(Error::new(Kind::Protocol, message));
+        return Err(Error::new(ErrorKind::Protocol, message));
     }
     let announced = body.size_hint().lower();
-    if announced > MOST_OCTETS as u64 {
+    if announced > MAX_BYTES as u64 {
         return Err(what.too_long());
     }
-    let body = Limited::new(body, MOST_OCTETS).collect().await;
+    let body = Limited::new(body, MAX_BYTES).collect().await;
     let body = body.map_err(|error| match error.downcast::<bowline_client::Error>() {
         Ok(error) => what.unsent(*error),
         Err(_) => what.too_long(),
@@ -65,7 +65,7 @@ pub(super) async fn exchange(
 /// A document of metadata.
 ///
 /// # Errors
-/// As [`exchange`], and [`Kind::Metadata`] if it is not there.
+/// As [`exchange`], and [`ErrorKind::Metadata`] if it is not there.
 pub(super) async fn document<T: DeserializeOwned>(
     client: &Client,
     uri: Uri,
@@ -77,7 +77,7 @@ pub(super) async fn document<T: DeserializeOwned>(
         .body(Full::default())
         .map_err(|e| {
             Error::because(
-                Kind::Metadata,
+                ErrorKind::Metadata,
                 format!("{what} has a URL that cannot be fetched"),
                 e,
             )
@@ -88,7 +88,7 @@ pub(super) async fn document<T: DeserializeOwned>(
         status if is_passing(status) => Err(answer.unavailable(what)),
         status => {
             let message = format!("{what} is not there: the answer is {}", status.as_u16());
-            Err(Error::new(Kind::Metadata, message))
+            Err(Error::new(ErrorKind::Metadata, message))
         }
     }
 }
@@ -102,7 +102,7 @@ pub(super) async fn within<T>(
     match tokio::time::timeout(limit, doing).await {
         Ok(done) => done,
         Err(_) => Err(Error::new(
-            Kind::Unavailable,
+            ErrorKind::Unavailable,
             format!("{what} did not answer within {limit:?}"),
         )),
     }
@@ -121,7 +121,7 @@ impl Answer {
     /// The body as a JSON object.
     ///
     /// # Errors
-    /// [`Kind::Protocol`]. It says where the JSON went wrong, and never what stood there.
+    /// [`ErrorKind::Protocol`]. It says where the JSON went wrong, and never what stood there.
     pub(super) fn json<T: DeserializeOwned>(&self, what: &What<'_>) -> Result<T, Error> {
         if !self.body.trim_ascii_start().starts_with(b"{") {
             let kind = self.headers.get(header::CONTENT_TYPE);
@@ -132,7 +132,7 @@ impl Answer {
                 "{what} answered {} with something else than a JSON object (its content type says {kind})",
                 self.status.as_u16()
             );
-            return Err(Error::new(Kind::Protocol, message));
+            return Err(Error::new(ErrorKind::Protocol, message));
         }
         serde_json::from_slice(&self.body).map_err(|e| {
             let wrong = match e.is_data() {
@@ -144,7 +144,7 @@ impl Answer {
                 e.line(),
                 e.column()
             );
-            Error::new(Kind::Protocol, message)
+            Error::new(ErrorKind::Protocol, message)
         })
     }
 
@@ -154,7 +154,7 @@ impl Answer {
             "{what} is not available: the answer is {}",
             self.status.as_u16()
         );
-        Error::new(Kind::Unavailable, message).retry_at(self.retry_after())
+        Error::new(ErrorKind::Unavailable, message).retry_at(self.retry_after())
     }
 
     /// `Retry-After` in seconds, or until a date by the server's own clock (RFC 9110 §10.2.3).
@@ -180,21 +180,21 @@ impl What<'_> {
     /// The client's own error tells the rest.
     fn unsent(&self, error: bowline_client::Error) -> Error {
         let kind = match error.kind() {
-            ClientKind::Protocol => Kind::Protocol,
-            ClientKind::Connect
-            | ClientKind::TlsHandshake
-            | ClientKind::ConnectionLost
-            | ClientKind::MayHaveBeenProcessed
-            | ClientKind::Timeout(_) => Kind::Unavailable,
-            _ => Kind::Configuration,
+            ClientErrorKind::Protocol => ErrorKind::Protocol,
+            ClientErrorKind::Connect
+            | ClientErrorKind::TlsHandshake
+            | ClientErrorKind::ConnectionLost
+            | ClientErrorKind::MayHaveBeenProcessed
+            | ClientErrorKind::Timeout(_) => ErrorKind::Unavailable,
+            _ => ErrorKind::Configuration,
         };
         Error::because(kind, format!("{self} cannot be asked"), error)
     }
 
     fn too_long(&self) -> Error {
         Error::new(
-            Kind::Protocol,
-            format!("{self} answered with more than {MOST_OCTETS} octets"),
+            ErrorKind::Protocol,
+            format!("{self} answered with more than {MAX_BYTES} bytes"),
         )
     }
 }

@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use bowline_client::bind::TokenSourceId;
-use bowline_client::{Client, Kind as ClientKind, Operation, Protocol, ProveKey, WithCertificate};
+use bowline_client::{
+    Client, DpopProofRequired, ErrorKind as ClientErrorKind, Operation, Protocol, WithCertificate,
+};
 use bowline_proof::AssertionKey;
 use bytes::Bytes;
 use form_urlencoded::Serializer;
@@ -14,13 +16,13 @@ use http_body_util::Full;
 use zeroize::Zeroizing;
 
 use super::Builder;
-use super::answer::{self, ACCESS_TOKEN, Bound, Expectation};
+use super::answer::{self, ACCESS_TOKEN, Expectation, RequiredBinding};
 use super::authentication::ASSERTION_TYPE;
 use super::http::{Answer, What, exchange, within};
 use super::metadata::Wish;
 use super::server::Endpoint;
 use crate::cache::{Held, Holder, Issue, Occasion};
-use crate::{Error, Kind, Token, TokenSource};
+use crate::{Error, ErrorKind, Token, TokenSource};
 
 /// How token requests are counted by the client.
 const OPERATION: Operation = Operation::new(Protocol::Http, "token");
@@ -97,7 +99,7 @@ impl Issuer {
         let issued = self.ask_at(&endpoint, key, holder, &presented).await;
         // What answered, or did not, may not be the token endpoint any more.
         let is_in_doubt =
-            |error: &Error| matches!(error.kind(), Kind::Unavailable | Kind::Protocol);
+            |error: &Error| matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Protocol);
         if issued.as_ref().is_err_and(is_in_doubt) {
             server.doubt().await;
         }
@@ -183,15 +185,19 @@ impl Issuer {
             .header(header::ACCEPT, "application/json")
             .body(Full::from(form))
             .map_err(|e| {
-                Error::because(Kind::Metadata, "the token endpoint's URL cannot be used", e)
+                Error::because(
+                    ErrorKind::Metadata,
+                    "the token endpoint's URL cannot be used",
+                    e,
+                )
             })?;
         let extensions = request.extensions_mut();
         extensions.insert(OPERATION);
         if let Some(certificate) = holder.thumbprint() {
             extensions.insert(WithCertificate(certificate)); // AS-1
         }
-        if self.settings.bound == Bound::Dpop {
-            extensions.insert(ProveKey);
+        if self.settings.bound == RequiredBinding::Dpop {
+            extensions.insert(DpopProofRequired);
         }
         Ok(request)
     }
@@ -237,7 +243,7 @@ impl Issuer {
 fn was_lost(error: &Error) -> bool {
     error
         .client()
-        .is_some_and(|error| error.kind() == ClientKind::MayHaveBeenProcessed)
+        .is_some_and(|error| error.kind() == ClientErrorKind::MayHaveBeenProcessed)
 }
 
 impl Grant {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::http::{What, document};
 use crate::error::printable;
-use crate::{Error, Kind};
+use crate::{Error, ErrorKind};
 
 /// The `resource_metadata` of a 401: where the resource says who issues tokens for it (RFC 9728
 /// §5.1).
@@ -32,7 +32,7 @@ impl ResourceMetadata {
     /// The issuers that it names.
     ///
     /// # Errors
-    /// [`Kind::Metadata`] if it is about another resource (§3.3) or names no authorization server.
+    /// [`ErrorKind::Metadata`] if it is about another resource (§3.3) or names no authorization server.
     pub(super) async fn issuers(
         client: &Client,
         resource: &str,
@@ -55,14 +55,14 @@ impl ResourceMetadata {
                 printable(&metadata.resource),
                 printable(resource)
             );
-            return Err(Error::new(Kind::Metadata, message));
+            return Err(Error::new(ErrorKind::Metadata, message));
         }
         match metadata.authorization_servers {
             Some(servers) if !servers.is_empty() => Ok(servers),
             _ => {
                 let message =
                     format!("{what} names no authorization server: name one by its issuer");
-                Err(Error::new(Kind::Metadata, message))
+                Err(Error::new(ErrorKind::Metadata, message))
             }
         }
     }
@@ -97,7 +97,7 @@ pub(super) struct Wish {
 
 impl ServerMetadata {
     /// # Errors
-    /// [`Kind::Metadata`] if it is another issuer's (§3.3).
+    /// [`ErrorKind::Metadata`] if it is another issuer's (§3.3).
     pub(super) async fn fetch(
         client: &Client,
         issuer: &str,
@@ -110,7 +110,7 @@ impl ServerMetadata {
             url: &url,
         };
         match document(client, uri, &what, limit).await {
-            Err(error) if error.kind() == Kind::Metadata => {}
+            Err(error) if error.kind() == ErrorKind::Metadata => {}
             fetched => return Self::of(issuer, fetched?, &what),
         }
         // Servers that grew up with OpenID Connect have it here, in the same form (OpenID Connect
@@ -130,7 +130,7 @@ impl ServerMetadata {
                 printable(&metadata.issuer),
                 printable(issuer)
             );
-            return Err(Error::new(Kind::Metadata, message));
+            return Err(Error::new(ErrorKind::Metadata, message));
         }
         Ok(metadata)
     }
@@ -139,7 +139,7 @@ impl ServerMetadata {
     /// be able to.
     ///
     /// # Errors
-    /// [`Kind::Metadata`].
+    /// [`ErrorKind::Metadata`].
     pub(super) fn token_endpoint(&self, wish: &Wish) -> Result<Uri, Error> {
         let issuer = printable(&self.issuer);
         let lists = |list: &Option<Vec<String>>, value| {
@@ -151,14 +151,14 @@ impl ServerMetadata {
                 "{issuer} does not list the grant {} as supported",
                 wish.grant_type
             );
-            return Err(Error::new(Kind::Metadata, message));
+            return Err(Error::new(ErrorKind::Metadata, message));
         }
         if !lists(&self.token_endpoint_auth_methods_supported, wish.method) {
             let message = format!(
                 "{issuer} does not list client authentication by {} as supported",
                 wish.method
             );
-            return Err(Error::new(Kind::Metadata, message));
+            return Err(Error::new(ErrorKind::Metadata, message));
         }
         if let Some(algorithm) = wish.algorithm
             && !lists(
@@ -169,7 +169,7 @@ impl ServerMetadata {
             let message = format!(
                 "{issuer} does not list {algorithm}, the algorithm of the client's key, as supported"
             );
-            return Err(Error::new(Kind::Metadata, message));
+            return Err(Error::new(ErrorKind::Metadata, message));
         }
         // RFC 8705 §5: who means to present a certificate, to authenticate or to have tokens bound
         // to it, uses the alias.
@@ -180,7 +180,7 @@ impl ServerMetadata {
         let alias = alias.and_then(|aliases| aliases.token_endpoint.as_ref());
         let Some(endpoint) = alias.or(self.token_endpoint.as_ref()) else {
             return Err(Error::new(
-                Kind::Metadata,
+                ErrorKind::Metadata,
                 format!("{issuer} names no token endpoint"),
             ));
         };
@@ -218,7 +218,7 @@ fn of_issuer(issuer: &str) -> Result<[Uri; 2], Error> {
             "{what} {} has a query: an issuer has none (RFC 8414 section 2)",
             printable(issuer)
         );
-        return Err(Error::new(Kind::Metadata, message));
+        return Err(Error::new(ErrorKind::Metadata, message));
     }
     let path = uri.path().trim_end_matches('/');
     Ok([
@@ -248,11 +248,11 @@ fn at(base: &Uri, path: &str, what: &str) -> Result<Uri, Error> {
 /// allow (CL-6).
 ///
 /// # Errors
-/// [`Kind::Metadata`].
+/// [`ErrorKind::Metadata`].
 pub(super) fn secure(url: &str, what: &str) -> Result<Uri, Error> {
     let refuse = |why: &str| {
         let message = format!("{what} {} {why}", printable(url));
-        Err(Error::new(Kind::Metadata, message))
+        Err(Error::new(ErrorKind::Metadata, message))
     };
     if url.contains('#') {
         return refuse("has a fragment");
@@ -263,7 +263,7 @@ pub(super) fn secure(url: &str, what: &str) -> Result<Uri, Error> {
     };
     if authority.as_str().contains('@') {
         return Err(Error::new(
-            Kind::Metadata,
+            ErrorKind::Metadata,
             format!("{what} is a URL with a user name, which would be logged"),
         ));
     }
@@ -285,7 +285,7 @@ fn is_loopback(host: &str) -> bool {
 
 fn unusable(url: &str, what: &str, error: impl Into<crate::error::BoxError>) -> Error {
     Error::because(
-        Kind::Metadata,
+        ErrorKind::Metadata,
         format!("{what} {} is not a URL", printable(url)),
         error,
     )
@@ -352,7 +352,7 @@ mod tests {
             ("", "not a URL"),
         ] {
             let error = secure(url, "it").unwrap_err();
-            assert_eq!(error.kind(), Kind::Metadata);
+            assert_eq!(error.kind(), ErrorKind::Metadata);
             assert!(error.to_string().contains(reason), "{url}: {error}");
             assert!(!error.to_string().contains("secret"), "{error}");
         }

@@ -26,10 +26,10 @@ use futures_util::future::BoxFuture;
 
 use crate::cache::{Backoff, Cache, Holder};
 use crate::source::new_source_id;
-use crate::{Clock, Counts, Error, Kind, Token, TokenSource};
+use crate::{Clock, Counts, Error, ErrorKind, Token, TokenSource};
 use issuer::{Grant, Issuer};
 
-pub use answer::Bound;
+pub use answer::RequiredBinding;
 pub use authentication::ClientAuthentication;
 pub use exchanges::Exchanges;
 pub use metadata::resource_metadata;
@@ -66,7 +66,7 @@ pub struct Builder {
     resources: Vec<String>,
     audiences: Vec<String>,
     scope: Option<String>,
-    bound: Bound,
+    bound: RequiredBinding,
     timeout: Duration,
     clock: Clock,
 }
@@ -87,7 +87,7 @@ impl OAuth {
             resources: Vec::new(),
             audiences: Vec::new(),
             scope: None,
-            bound: Bound::default(),
+            bound: RequiredBinding::default(),
             timeout: Duration::from_secs(10),
             clock: Clock::default(),
         }
@@ -118,7 +118,11 @@ impl TokenSource for OAuth {
         Box::pin(async move {
             let held = self.cache.issuer().client.hold_identity(identity.clone());
             held.map_err(|e| {
-                Error::because(Kind::Configuration, "the certificate cannot be used", e)
+                Error::because(
+                    ErrorKind::Configuration,
+                    "the certificate cannot be used",
+                    e,
+                )
             })?;
             self.cache.token_of(Holder(Some(identity))).await
         })
@@ -150,14 +154,14 @@ impl Builder {
         self
     }
 
-    /// What the tokens must be bound to; a JWT that is not is an error ([`Kind::Binding`]) and is
+    /// What the tokens must be bound to; a JWT that is not is an error ([`ErrorKind::Binding`]) and is
     /// not handed out. An opaque token tells nobody but its issuer, so it is taken, unless its
-    /// `token_type` contradicts [`Bound::Dpop`]: there the resource must insist. Default
-    /// [`Bound::AsIssued`]. With [`Binding::Require`](bowline_client::Binding::Require) say
-    /// [`Bound::Session`] here: a proof with a token that does not ask for one protects nothing,
+    /// `token_type` contradicts [`RequiredBinding::Dpop`]: there the resource must insist. Default
+    /// [`RequiredBinding::AsIssued`]. With [`BindingPolicy::Require`](bowline_client::BindingPolicy::Require) say
+    /// [`RequiredBinding::Session`] here: a proof with a token that does not ask for one protects nothing,
     /// because a thief leaves it out.
     #[must_use]
-    pub fn bound(mut self, bound: Bound) -> Self {
+    pub fn bound(mut self, bound: RequiredBinding) -> Self {
         self.bound = bound;
         self
     }
@@ -198,18 +202,18 @@ impl Builder {
     /// Makes the source. Asks nobody anything.
     ///
     /// # Errors
-    /// [`Kind::Configuration`] if the client has no id, a resource is not an absolute URI without
+    /// [`ErrorKind::Configuration`] if the client has no id, a resource is not an absolute URI without
     /// fragment (RFC 8707 §2), or there is an actor and no exchange.
     pub fn build(mut self) -> Result<OAuth, Error> {
         if self.authentication.client_id.is_empty() {
             return Err(Error::new(
-                Kind::Configuration,
+                ErrorKind::Configuration,
                 "the client has no client_id",
             ));
         }
         if self.actor.is_some() && matches!(self.grant, Grant::ClientCredentials) {
             return Err(Error::new(
-                Kind::Configuration,
+                ErrorKind::Configuration,
                 "there is an actor and nobody to act for: say whose token is exchanged",
             ));
         }
@@ -225,7 +229,7 @@ impl Builder {
             let message = format!(
                 "the resource {resource:?} must be an absolute URI without fragment (RFC 8707 section 2)"
             );
-            return Err(Error::new(Kind::Configuration, message));
+            return Err(Error::new(ErrorKind::Configuration, message));
         }
         let id = new_source_id();
         let clock = self.clock.clone();

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 
 use super::metadata::{ResourceMetadata, ServerMetadata, Wish, secure};
 use crate::error::printable;
-use crate::{Clock, Error, Kind};
+use crate::{Clock, Error, ErrorKind};
 
 /// The authorization server that issues the tokens: named, or found.
 ///
@@ -57,7 +57,7 @@ const LIFETIME: Duration = Duration::from_secs(3600);
 /// For all sources that ask at the same time; each has a pause of its own after that.
 const FAILURE_LIFETIME: Duration = Duration::from_secs(1);
 /// A resource that names more authorization servers is asking for trouble.
-const MOST_SERVERS: usize = 5;
+const MAX_SERVERS: usize = 5;
 
 impl AuthorizationServer {
     /// The server with this issuer identifier: its metadata says the rest (RFC 8414, or OpenID
@@ -192,7 +192,7 @@ impl AuthorizationServer {
         };
         let mut servers = Vec::new();
         let mut failures = Vec::new();
-        let issuers = &issuers[..issuers.len().min(MOST_SERVERS)];
+        let issuers = &issuers[..issuers.len().min(MAX_SERVERS)];
         // Of several, none may use up the time of those that come after it, and of the token
         // request.
         let share = match issuers.len() {
@@ -255,7 +255,7 @@ fn chosen(named: Vec<String>, only: &[String], resource: &str) -> Result<Vec<Str
             printable(resource),
             others.len().saturating_sub(1)
         );
-        return Err(Error::new(Kind::Metadata, message));
+        return Err(Error::new(ErrorKind::Metadata, message));
     }
     Ok(wanted)
 }
@@ -263,7 +263,10 @@ fn chosen(named: Vec<String>, only: &[String], resource: &str) -> Result<Vec<Str
 /// One error that tells of all; of their kinds the first, unless another one is worth trying again.
 fn all_of(failures: Vec<Error>) -> Error {
     let Some(first) = failures.first() else {
-        return Error::new(Kind::Metadata, "there is no authorization server to ask");
+        return Error::new(
+            ErrorKind::Metadata,
+            "there is no authorization server to ask",
+        );
     };
     if failures.len() == 1 {
         return first.clone();

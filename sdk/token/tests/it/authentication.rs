@@ -3,13 +3,13 @@
 use bowline_client::{DpopKey, Scheme};
 use bowline_proof::{Demand, Thumbprint};
 use bowline_testkit::authority::{
-    AuthorityOptions, Binding, Client as Registration, ClientAuthentication as Registered,
+    AuthorityOptions, Client as Registration, ClientAuthentication as Registered, TokenBinding,
     TokenFormat,
 };
 use bowline_testkit::pki::{KeyKind, Pki};
 use bowline_token::{
-    AssertionKey, AuthorizationServer, Bound, ClientAuthentication, Fault, Kind, OAuth, Refusal,
-    TokenSource,
+    AssertionKey, AuthorizationServer, ClientAuthentication, ErrorKind, Fault, OAuth,
+    OAuthErrorCode, RequiredBinding, TokenSource,
 };
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, EncodingKey};
@@ -79,7 +79,7 @@ async fn an_assertion_authenticates_the_client_with_a_given_key() {
     let by_key = ClientAuthentication::private_key_jwt("agent", key.clone());
     let source = lab
         .source_by(&lab.client(), by_key.clone())
-        .bound(Bound::Session)
+        .bound(RequiredBinding::Session)
         .build()
         .unwrap();
     assert_eq!(
@@ -98,11 +98,11 @@ async fn an_assertion_authenticates_the_client_with_a_given_key() {
     // If it insists on more, it is told why not.
     let source = lab
         .source_by(&without, by_key)
-        .bound(Bound::Session)
+        .bound(RequiredBinding::Session)
         .build()
         .unwrap();
     let error = source.token().await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Binding, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Binding, "{error}");
     assert!(error.to_string().contains("TK-3"), "{error}");
 
     // Another kid is another key.
@@ -116,7 +116,7 @@ async fn an_assertion_authenticates_the_client_with_a_given_key() {
         .unwrap_err();
     assert_eq!(
         error.kind(),
-        Kind::Refused(Refusal::InvalidClient),
+        ErrorKind::Refused(OAuthErrorCode::InvalidClient),
         "{error}"
     );
 }
@@ -156,7 +156,10 @@ async fn an_assertion_is_addressed_to_the_token_endpoint_where_nobody_knows_the_
         .token()
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::Refused(Refusal::InvalidClient));
+    assert_eq!(
+        error.kind(),
+        ErrorKind::Refused(OAuthErrorCode::InvalidClient)
+    );
     assert!(error.to_string().contains("aud"), "{error}");
 }
 
@@ -174,7 +177,11 @@ async fn a_token_is_bound_to_the_dpop_key_that_was_proved_nonce_or_not() {
             .dpop_key(key.clone())
             .build()
             .unwrap();
-        let source = lab.source(&client).bound(Bound::Dpop).build().unwrap();
+        let source = lab
+            .source(&client)
+            .bound(RequiredBinding::Dpop)
+            .build()
+            .unwrap();
         let token = source.token().await.unwrap();
         let access = token.access_token();
         assert_eq!(access.confirmation().unwrap().jkt, Some(key.thumbprint()));
@@ -192,13 +199,13 @@ async fn a_client_that_proves_no_dpop_key_and_one_that_has_none_are_told_apart()
     let lab = Lab::new();
     let source = lab
         .source(&lab.client())
-        .bound(Bound::Dpop)
+        .bound(RequiredBinding::Dpop)
         .build()
         .unwrap();
     let error = source.token().await.unwrap_err();
     assert_eq!(
         (error.kind(), error.fault()),
-        (Kind::Configuration, Fault::Configuration)
+        (ErrorKind::Configuration, Fault::Configuration)
     );
     assert!(error.to_string().contains("dpop_key"), "{error}");
     assert_eq!(lab.authority.token_requests(), 0);
@@ -216,20 +223,27 @@ async fn what_a_client_insists_on_and_does_not_get_is_an_error_that_says_so() {
         source.token().await
     };
     for (bound, binding) in [
-        (Bound::AsIssued, Binding::Bearer),
-        (Bound::Certificate, Binding::Certificate),
-        (Bound::Certificate, Binding::Session),
-        (Bound::Session, Binding::Session),
+        (RequiredBinding::AsIssued, TokenBinding::Bearer),
+        (RequiredBinding::Certificate, TokenBinding::Certificate),
+        (RequiredBinding::Certificate, TokenBinding::Session),
+        (RequiredBinding::Session, TokenBinding::Session),
     ] {
         insisting(bound, binding).await.unwrap();
     }
     for (bound, binding, advice) in [
-        (Bound::Certificate, Binding::Bearer, "RFC 8705"),
-        (Bound::Session, Binding::Certificate, "TK-3"),
-        (Bound::Session, Binding::Bearer, "TK-3"),
+        (
+            RequiredBinding::Certificate,
+            TokenBinding::Bearer,
+            "RFC 8705",
+        ),
+        (RequiredBinding::Session, TokenBinding::Certificate, "TK-3"),
+        (RequiredBinding::Session, TokenBinding::Bearer, "TK-3"),
     ] {
         let error = insisting(bound, binding).await.unwrap_err();
-        assert_eq!((error.kind(), error.fault()), (Kind::Binding, Fault::Peer));
+        assert_eq!(
+            (error.kind(), error.fault()),
+            (ErrorKind::Binding, Fault::Peer)
+        );
         assert!(
             error.to_string().contains(advice) && !error.is_worth_another_try(),
             "{error}"
@@ -245,7 +259,7 @@ async fn an_opaque_token_is_known_by_the_certificate_that_asked_for_it() {
     });
     let source = lab
         .source(&lab.client())
-        .bound(Bound::Session)
+        .bound(RequiredBinding::Session)
         .build()
         .unwrap();
     let token = source.token().await.unwrap();
@@ -267,7 +281,10 @@ async fn each_refusal_is_told_with_its_code_and_whose_fault_it_is() {
     let error = stranger.token().await.unwrap_err();
     assert_eq!(
         (error.kind(), error.fault()),
-        (Kind::Refused(Refusal::InvalidClient), Fault::Configuration)
+        (
+            ErrorKind::Refused(OAuthErrorCode::InvalidClient),
+            Fault::Configuration
+        )
     );
     assert!(
         error.to_string().contains("invalid_client")
@@ -277,12 +294,12 @@ async fn each_refusal_is_told_with_its_code_and_whose_fault_it_is() {
     let greedy = lab.source(&client).scope("a  b").build().unwrap();
     assert_eq!(
         greedy.token().await.unwrap_err().kind(),
-        Kind::Refused(Refusal::InvalidScope)
+        ErrorKind::Refused(OAuthErrorCode::InvalidScope)
     );
     let lost = lab.source(&client).resource("urn:x").build().unwrap();
     assert_eq!(
         lost.token().await.unwrap_err().kind(),
-        Kind::Refused(Refusal::InvalidTarget)
+        ErrorKind::Refused(OAuthErrorCode::InvalidTarget)
     );
     assert_eq!(lab.authority.token_requests(), 3);
     for source in [stranger, greedy, lost] {
@@ -311,7 +328,7 @@ async fn a_certificate_that_is_needed_and_not_there_is_the_configurations_fault(
             .token()
             .await
             .unwrap_err();
-        assert_eq!(error.kind(), Kind::Configuration, "{error}");
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
         assert!(error.to_string().contains("identity"), "{error}");
     }
     assert_eq!(lab.authority.token_requests(), 0);
@@ -330,7 +347,10 @@ fn settings_that_cannot_be_meant_are_refused_before_anybody_is_asked() {
         builder("agent").resource("https://rs.example/#fragment"),
         builder("agent").resource("no scheme: at all"),
     ] {
-        assert_eq!(builder.build().unwrap_err().kind(), Kind::Configuration);
+        assert_eq!(
+            builder.build().unwrap_err().kind(),
+            ErrorKind::Configuration
+        );
     }
     assert!(
         builder("agent")

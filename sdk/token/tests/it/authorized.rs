@@ -8,7 +8,7 @@ use axum::routing::any;
 use bowline_client::AccessToken;
 use bowline_client::bind::TokenSourceId;
 use bowline_testkit::authority::Weather;
-use bowline_token::{Authorized, Error, Fixed, Kind, Token, TokenSource, is_invalid_token};
+use bowline_token::{Authorized, Error, ErrorKind, Fixed, Token, TokenSource, is_invalid_token};
 use futures_util::future::{BoxFuture, join_all, ready};
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{Full, StreamBody};
@@ -186,7 +186,7 @@ async fn no_token_goes_to_another_origin() {
     ] {
         let error = agent.send(get_request(&url)).await.unwrap_err();
         assert!(
-            matches!(error.kind(), Kind::OtherOrigin | Kind::Request),
+            matches!(error.kind(), ErrorKind::OtherOrigin | ErrorKind::Request),
             "{url}: {error}"
         );
     }
@@ -198,7 +198,7 @@ async fn no_token_goes_to_another_origin() {
         Authorized::new(lab.client(), source, "mcp")
             .unwrap_err()
             .kind(),
-        Kind::Configuration
+        ErrorKind::Configuration
     );
 }
 
@@ -211,10 +211,10 @@ async fn a_failed_request_keeps_the_clients_own_error() {
         .send(get_request("https://localhost:1/"))
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::Request);
+    assert_eq!(error.kind(), ErrorKind::Request);
     assert_eq!(
         error.client().unwrap().kind(),
-        bowline_client::Kind::Connect
+        bowline_client::ErrorKind::Connect
     );
     assert!(error.is_worth_another_try());
 }
@@ -240,7 +240,7 @@ async fn a_fixed_token_is_given_until_it_expires() {
         Some(lab.agent.thumbprint())
     );
     lab.hands.advance(601);
-    assert_eq!(fixed.token().await.unwrap_err().kind(), Kind::Expired);
+    assert_eq!(fixed.token().await.unwrap_err().kind(), ErrorKind::Expired);
     let opaque = Fixed::new(AccessToken::new("opaque").unwrap()).clock(lab.hands.clock());
     assert_eq!(opaque.token().await.unwrap().expires_at(), None);
 }

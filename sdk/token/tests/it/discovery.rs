@@ -8,7 +8,7 @@ use axum::routing::{any, get};
 use bowline_testkit::authority::{Authority, Weather};
 use bowline_testkit::peers::CyclingServer;
 use bowline_token::{
-    AuthorizationServer, Authorized, ClientAuthentication, Kind, OAuth, TokenSource,
+    AuthorizationServer, Authorized, ClientAuthentication, ErrorKind, OAuth, TokenSource,
     resource_metadata,
 };
 use serde_json::{Value, json};
@@ -96,7 +96,7 @@ async fn of_several_authorization_servers_the_first_that_works_is_asked() {
     let none =
         AuthorizationServer::of_resource(resource.origin()).only(["https://trusted.example"]);
     let error = source(&lab, none).token().await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Metadata);
+    assert_eq!(error.kind(), ErrorKind::Metadata);
     assert!(
         error.to_string().contains("https://localhost:1 and 3 more"),
         "{error}"
@@ -142,7 +142,7 @@ async fn where_none_works_the_error_tells_of_each() {
         assert!(text.contains(part), "{part}: {text}");
     }
     // One of them may be back soon.
-    assert_eq!(error.kind(), Kind::Unavailable);
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
 }
 
 /// A server whose metadata is this, with `{origin}` filled in, and its client's error.
@@ -249,7 +249,7 @@ async fn metadata_that_cannot_be_believed_is_refused_with_the_reason() {
         ),
     ] {
         let error = metadata_error(path, metadata.clone()).await;
-        assert_eq!(error.kind(), Kind::Metadata, "{metadata}: {error}");
+        assert_eq!(error.kind(), ErrorKind::Metadata, "{metadata}: {error}");
         assert!(error.to_string().contains(reason), "{reason}: {error}");
         assert!(!error.to_string().contains("pw@"), "{error}");
     }
@@ -259,11 +259,11 @@ async fn metadata_that_cannot_be_believed_is_refused_with_the_reason() {
         (json!([]), "something else than a JSON object"),
     ] {
         let error = metadata_error(SERVER, metadata).await;
-        assert_eq!(error.kind(), Kind::Protocol, "{error}");
+        assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
         assert!(error.to_string().contains(reason), "{error}");
     }
     let error = metadata_error("/elsewhere", good).await;
-    assert_eq!(error.kind(), Kind::Metadata);
+    assert_eq!(error.kind(), ErrorKind::Metadata);
     assert!(
         error.to_string().contains("404") && error.to_string().contains("openid-configuration"),
         "{error}"

@@ -7,8 +7,8 @@ use bowline_proof::Demand;
 use bowline_testkit::authority::{Client as Registration, TokenRequest};
 use bowline_testkit::pki::{KeyKind, Leaf};
 use bowline_token::{
-    AuthorizationServer, Authorized, Bound, ClientAuthentication, Exchanges, Fixed, Kind, OAuth,
-    Refusal, TokenSource, replace_identity,
+    AuthorizationServer, Authorized, ClientAuthentication, ErrorKind, Exchanges, Fixed, OAuth,
+    OAuthErrorCode, RequiredBinding, TokenSource, replace_identity,
 };
 use futures_util::future::join_all;
 
@@ -41,7 +41,7 @@ impl Service {
             ClientAuthentication::tls("service"),
         )
         .clock(lab.hands.clock())
-        .bound(Bound::Session)
+        .bound(RequiredBinding::Session)
     }
 }
 
@@ -149,7 +149,7 @@ async fn an_actor_is_named_by_a_token_of_its_own() {
     let error = source.token().await.unwrap_err();
     assert_eq!(
         error.kind(),
-        Kind::Refused(Refusal::InvalidRequest),
+        ErrorKind::Refused(OAuthErrorCode::InvalidRequest),
         "{error}"
     );
 }
@@ -174,14 +174,14 @@ async fn an_actor_is_named_in_whatever_order_it_was_said_and_for_each_subject() 
         let error = source.token().await.unwrap_err();
         assert_eq!(
             error.kind(),
-            Kind::Refused(Refusal::InvalidRequest),
+            ErrorKind::Refused(OAuthErrorCode::InvalidRequest),
             "{error}"
         );
         assert!(error.to_string().contains("actor_token"), "{error}");
     }
     // For whom would it act?
     let error = settings.build().unwrap_err();
-    assert_eq!(error.kind(), Kind::Configuration);
+    assert_eq!(error.kind(), ErrorKind::Configuration);
     assert!(error.to_string().contains("actor"), "{error}");
 }
 
@@ -225,7 +225,10 @@ async fn a_subject_that_cannot_be_exchanged_is_refused_and_one_that_cannot_be_ha
         .build()
         .unwrap();
     let error = source.token().await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Refused(Refusal::InvalidRequest));
+    assert_eq!(
+        error.kind(),
+        ErrorKind::Refused(OAuthErrorCode::InvalidRequest)
+    );
     assert!(
         error.to_string().contains("AS-2") && !error.to_string().contains(stolen.secret()),
         "{error}"
@@ -241,6 +244,6 @@ async fn a_subject_that_cannot_be_exchanged_is_refused_and_one_that_cannot_be_ha
         .exchange(Fixed::new(expired))
         .build()
         .unwrap();
-    assert_eq!(source.token().await.unwrap_err().kind(), Kind::Expired);
+    assert_eq!(source.token().await.unwrap_err().kind(), ErrorKind::Expired);
     assert_eq!(lab.authority.token_requests(), requests);
 }

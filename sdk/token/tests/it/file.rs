@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bowline_client::AccessToken;
 use bowline_testkit::authority::TokenRequest;
-use bowline_token::{Clock, Error, Fault, Kind, Token, TokenFile, TokenFileOptions, TokenSource};
+use bowline_token::{
+    Clock, Error, ErrorKind, Fault, Token, TokenFile, TokenFileOptions, TokenSource,
+};
 use futures_util::future::join_all;
 
 use crate::lab::{Hands, Lab};
@@ -154,7 +156,7 @@ async fn while_the_file_is_unusable_the_last_token_serves_until_it_expires() {
     let error = source.token().await.unwrap_err();
     assert_eq!(
         (error.kind(), error.fault()),
-        (Kind::File, Fault::Configuration)
+        (ErrorKind::File, Fault::Configuration)
     );
     assert!(error.to_string().contains("longer than"), "{error}");
     fs::remove_file(&path).unwrap();
@@ -181,7 +183,7 @@ async fn a_token_that_has_expired_in_its_file_is_an_error_and_no_token() {
     *now.lock().unwrap() = token.expires_at().unwrap();
     for _ in 0..3 {
         let error = source.token().await.unwrap_err();
-        assert_eq!(error.kind(), Kind::File, "{error}");
+        assert_eq!(error.kind(), ErrorKind::File, "{error}");
         let shown = error.to_string();
         assert!(
             shown.contains("expired") && shown.contains(path.to_str().unwrap()),
@@ -221,7 +223,7 @@ async fn an_error_says_the_path_and_nothing_of_what_is_in_the_file() {
             fs::write(&path, text).unwrap();
         }
         let error = source(&path, &hands).token().await.unwrap_err();
-        assert_eq!(error.kind(), Kind::File);
+        assert_eq!(error.kind(), ErrorKind::File);
         let shown = format!("{error} {error:?}");
         assert!(
             shown.contains(path.to_str().unwrap()) && shown.contains(reason),

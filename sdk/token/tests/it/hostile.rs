@@ -7,8 +7,8 @@ use axum::{Json, Router};
 use bowline_proof::Thumbprint;
 use bowline_testkit::authority::TokenRequest;
 use bowline_token::{
-    AuthorizationServer, Bound, ClientAuthentication, Error, Fault, Kind, OAuth, Refusal,
-    TokenSource,
+    AuthorizationServer, ClientAuthentication, Error, ErrorKind, Fault, OAuth, OAuthErrorCode,
+    RequiredBinding, TokenSource,
 };
 use bytes::Bytes;
 use http::{StatusCode, header};
@@ -17,20 +17,20 @@ use serde_json::{Value, json};
 use crate::lab::Lab;
 
 /// No error is longer, whatever the server said.
-const MOST_CHARACTERS: usize = 1000;
+const MAX_CHARACTERS: usize = 1000;
 
 /// What comes of a token endpoint that answers like this.
 async fn answered<R>(lab: &Lab, answer: R) -> Result<bowline_token::Token, Error>
 where
     R: IntoResponse + Clone + Send + Sync + 'static,
 {
-    ask(lab, lab.rogue(answer), Bound::AsIssued).await
+    ask(lab, lab.rogue(answer), RequiredBinding::AsIssued).await
 }
 
 async fn ask(
     lab: &Lab,
     server: bowline_testkit::peers::CyclingServer,
-    bound: Bound,
+    bound: RequiredBinding,
 ) -> Result<bowline_token::Token, Error> {
     let server = AuthorizationServer::token_endpoint(format!("{}/token", server.origin()));
     let source = OAuth::builder(lab.client(), server, ClientAuthentication::tls("agent"))
@@ -41,10 +41,7 @@ async fn ask(
     let result = source.token().await;
     if let Err(error) = &result {
         let shown = error.to_string();
-        assert!(
-            shown.len() <= MOST_CHARACTERS && shown.is_ascii(),
-            "{shown}"
-        );
+        assert!(shown.len() <= MAX_CHARACTERS && shown.is_ascii(), "{shown}");
         assert!(!format!("{error:?}").contains("SECRET"), "{error:?}");
     }
     result
@@ -115,7 +112,7 @@ async fn a_member_of_the_wrong_form_is_named_and_the_token_is_not_shown() {
         let error = answered(&lab, Json(answer.clone())).await.unwrap_err();
         assert_eq!(
             (error.kind(), error.fault()),
-            (Kind::Protocol, Fault::Peer),
+            (ErrorKind::Protocol, Fault::Peer),
             "{answer}: {error}"
         );
         assert!(error.to_string().contains(reason), "{answer}: {error}");
@@ -139,31 +136,31 @@ async fn what_is_no_json_what_is_endless_and_what_leads_elsewhere_is_said_to_be_
         .unwrap_err();
     assert!(error.to_string().contains("malformed"), "{error}");
     let error = answered(&lab, "a".repeat(1024 * 1024)).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Protocol);
+    assert_eq!(error.kind(), ErrorKind::Protocol);
     assert!(
-        error.to_string().contains("more than 262144 octets"),
+        error.to_string().contains("more than 262144 bytes"),
         "{error}"
     );
     let error = ask(
         &lab,
         lab.serve(Router::new().fallback(any(padded))),
-        Bound::AsIssued,
+        RequiredBinding::AsIssued,
     )
     .await
     .unwrap_err();
     assert!(
-        error.to_string().contains("more than 262144 octets"),
+        error.to_string().contains("more than 262144 bytes"),
         "{error}"
     );
     let error = ask(
         &lab,
         lab.serve(Router::new().fallback(any(endless))),
-        Bound::AsIssued,
+        RequiredBinding::AsIssued,
     )
     .await
     .unwrap_err();
     assert!(
-        error.to_string().contains("more than 262144 octets"),
+        error.to_string().contains("more than 262144 bytes"),
         "{error}"
     );
 
@@ -175,7 +172,7 @@ async fn what_is_no_json_what_is_endless_and_what_leads_elsewhere_is_said_to_be_
             "",
         );
         let error = answered(&lab, redirect).await.unwrap_err();
-        assert_eq!(error.kind(), Kind::Protocol);
+        assert_eq!(error.kind(), ErrorKind::Protocol);
         assert!(
             error.to_string().contains("redirect") && error.to_string().contains("CL-6"),
             "{error}"
@@ -183,10 +180,10 @@ async fn what_is_no_json_what_is_endless_and_what_leads_elsewhere_is_said_to_be_
         assert_eq!(target.counts().opened, 0);
     }
     for (status, kind) in [
-        (204, Kind::Protocol),
-        (404, Kind::Protocol),
-        (500, Kind::Unavailable),
-        (429, Kind::Unavailable),
+        (204, ErrorKind::Protocol),
+        (404, ErrorKind::Protocol),
+        (500, ErrorKind::Unavailable),
+        (429, ErrorKind::Unavailable),
     ] {
         let error = answered(&lab, (StatusCode::from_u16(status).unwrap(), ""))
             .await
@@ -198,7 +195,7 @@ async fn what_is_no_json_what_is_endless_and_what_leads_elsewhere_is_said_to_be_
     let error = answered(&lab, (StatusCode::CREATED, Json(token(json!({})))))
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::Protocol);
+    assert_eq!(error.kind(), ErrorKind::Protocol);
 }
 
 /// A good answer, too far behind, and of a length that is not announced.
@@ -228,7 +225,10 @@ async fn an_error_is_read_whatever_its_status_and_only_printable_parts_of_it_are
         let error = answered(&lab, (status, Json(body))).await.unwrap_err();
         assert_eq!(
             (error.kind(), error.fault()),
-            (Kind::Refused(Refusal::InvalidScope), Fault::Configuration)
+            (
+                ErrorKind::Refused(OAuthErrorCode::InvalidScope),
+                Fault::Configuration
+            )
         );
         assert!(
             error
@@ -241,19 +241,25 @@ async fn an_error_is_read_whatever_its_status_and_only_printable_parts_of_it_are
     let error = answered(&lab, (StatusCode::BAD_REQUEST, Json(long)))
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::Refused(Refusal::Other));
+    assert_eq!(error.kind(), ErrorKind::Refused(OAuthErrorCode::Other));
     let busy = (
         StatusCode::BAD_REQUEST,
         [(header::RETRY_AFTER, "7")],
         Json(json!({ "error": "temporarily_unavailable" })),
     );
     let error = answered(&lab, busy).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Refused(Refusal::TemporarilyUnavailable));
+    assert_eq!(
+        error.kind(),
+        ErrorKind::Refused(OAuthErrorCode::TemporarilyUnavailable)
+    );
     assert!(error.is_worth_another_try() && error.retry_after().unwrap().as_secs() == 7);
     // A token beside an error is no token.
     let both = token(json!({ "error": "invalid_client" }));
     let error = answered(&lab, Json(both)).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Refused(Refusal::InvalidClient));
+    assert_eq!(
+        error.kind(),
+        ErrorKind::Refused(OAuthErrorCode::InvalidClient)
+    );
 }
 
 #[tokio::test]
@@ -265,28 +271,32 @@ async fn a_token_that_could_not_be_used_is_not_handed_out() {
     for (request, bound, reason) in [
         (
             TokenRequest::session_bound("agent", other),
-            Bound::AsIssued,
+            RequiredBinding::AsIssued,
             "another certificate",
         ),
         (
             TokenRequest::certificate_bound("agent", other),
-            Bound::AsIssued,
+            RequiredBinding::AsIssued,
             "another certificate",
         ),
         (
             TokenRequest::bearer("agent").cnf(json!("SECRET")),
-            Bound::AsIssued,
+            RequiredBinding::AsIssued,
             "malformed",
         ),
         (
             TokenRequest::bearer("agent").cnf(json!({ "tls_exp": "other" })),
-            Bound::AsIssued,
+            RequiredBinding::AsIssued,
             "label",
         ),
-        (TokenRequest::bearer("agent"), Bound::Session, "TK-3"),
+        (
+            TokenRequest::bearer("agent"),
+            RequiredBinding::Session,
+            "TK-3",
+        ),
         (
             TokenRequest::certificate_bound("agent", own),
-            Bound::Session,
+            RequiredBinding::Session,
             "TK-3",
         ),
     ] {
@@ -294,7 +304,7 @@ async fn a_token_that_could_not_be_used_is_not_handed_out() {
         let error = ask(&lab, rogue, bound).await.unwrap_err();
         assert_eq!(
             (error.kind(), error.fault()),
-            (Kind::Binding, Fault::Peer),
+            (ErrorKind::Binding, Fault::Peer),
             "{error}"
         );
         assert!(error.to_string().contains(reason), "{reason}: {error}");
@@ -312,11 +322,15 @@ async fn a_token_that_could_not_be_used_is_not_handed_out() {
 async fn a_plaintext_endpoint_is_refused_before_anything_is_sent() {
     let lab = Lab::new();
     for (url, kind, reason) in [
-        ("http://as.example/token", Kind::Metadata, "plaintext"),
+        ("http://as.example/token", ErrorKind::Metadata, "plaintext"),
         // On loopback the client decides, and it was not told to.
-        ("http://127.0.0.1:1/token", Kind::Configuration, "plaintext"),
-        ("as.example", Kind::Metadata, "absolute"),
-        ("https://as.example/#x", Kind::Metadata, "fragment"),
+        (
+            "http://127.0.0.1:1/token",
+            ErrorKind::Configuration,
+            "plaintext",
+        ),
+        ("as.example", ErrorKind::Metadata, "absolute"),
+        ("https://as.example/#x", ErrorKind::Metadata, "fragment"),
     ] {
         let server = AuthorizationServer::token_endpoint(url);
         let source = OAuth::builder(lab.client(), server, ClientAuthentication::tls("agent"))
@@ -357,7 +371,7 @@ async fn an_exchange_must_give_an_access_token_and_say_so() {
         (json!("urn:x:saml"), "urn:x:saml"),
     ] {
         let error = exchanged(issued).await.unwrap_err();
-        assert_eq!(error.kind(), Kind::Protocol);
+        assert_eq!(error.kind(), ErrorKind::Protocol);
         assert!(error.to_string().contains(reason), "{error}");
     }
 }

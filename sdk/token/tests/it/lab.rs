@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 use axum::routing::{any, get};
 use axum::{Extension, Json, Router};
 use bowline_client::{Body, Client, Identity, Thumbprint, Trust};
-use bowline_server::{BindingLayer, ConnectionFacts, Jwks, JwtValidator, Policy};
+use bowline_server::{AcceptPolicy, BindingLayer, ConnectionFacts, Jwks, JwtValidator};
 use bowline_testkit::authority::{Authority, AuthorityOptions};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -114,7 +114,7 @@ impl Lab {
             let validator = JwtValidator::builder(&issuer, origin, keys).build();
             let layer = BindingLayer::new(validator)
                 .origins([origin.parse().expect("an origin")])
-                .policy(Policy::Require)
+                .policy(AcceptPolicy::Require)
                 .resource_metadata(format!("{origin}{METADATA}"))
                 .public_paths([METADATA]);
             let metadata = Json(json!({ "resource": origin, "authorization_servers": [issuer] }));
@@ -177,13 +177,13 @@ pub(crate) async fn call(client: &Client, url: &str, token: &Token) -> Response<
 }
 
 pub(crate) async fn text(response: Response<Body>) -> String {
-    let octets = response
+    let bytes = response
         .into_body()
         .collect()
         .await
         .expect("a whole body")
         .to_bytes();
-    String::from_utf8(octets.to_vec()).expect("text")
+    String::from_utf8(bytes.to_vec()).expect("text")
 }
 
 pub(crate) async fn ok(response: Response<Body>) {

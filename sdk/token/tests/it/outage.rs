@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bowline_testkit::authority::{AuthorityOptions, Weather};
-use bowline_token::{AuthorizationServer, ClientAuthentication, Fault, Kind, OAuth, TokenSource};
+use bowline_token::{
+    AuthorizationServer, ClientAuthentication, ErrorKind, Fault, OAuth, TokenSource,
+};
 use futures_util::future::join_all;
 
 use crate::lab::{Lab, successor};
@@ -81,7 +83,7 @@ async fn ten_seconds_down_are_one_precise_error_for_those_who_have_none_and_no_s
     for error in &errors {
         assert_eq!(
             (error.kind(), error.fault()),
-            (Kind::Unavailable, Fault::Network)
+            (ErrorKind::Unavailable, Fault::Network)
         );
         assert!(error.is_worth_another_try());
         assert_eq!(error.to_string(), errors[0].to_string());
@@ -107,7 +109,7 @@ async fn a_server_that_says_when_to_come_again_is_not_asked_before() {
     let error = source.token().await.unwrap_err();
     assert_eq!(
         (error.kind(), error.retry_after()),
-        (Kind::Unavailable, Some(Duration::from_secs(20)))
+        (ErrorKind::Unavailable, Some(Duration::from_secs(20)))
     );
     assert!(error.to_string().contains("503"), "{error}");
     lab.authority.set_weather(Weather::Fair);
@@ -126,7 +128,7 @@ async fn a_server_that_does_not_answer_is_given_up_after_the_time_out() {
     lab.authority.set_weather(Weather::Hold);
     let source = settings.clone().build().unwrap();
     let error = source.token().await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Unavailable);
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("within 50ms"), "{error}");
 
     let endpoint = AuthorizationServer::token_endpoint(lab.authority.mtls_token_url());
@@ -152,7 +154,10 @@ async fn a_server_that_speaks_no_json_and_one_that_never_stops_are_told_from_one
     ] {
         lab.authority.set_weather(weather);
         let error = source.token().await.unwrap_err();
-        assert_eq!((error.kind(), error.fault()), (Kind::Protocol, Fault::Peer));
+        assert_eq!(
+            (error.kind(), error.fault()),
+            (ErrorKind::Protocol, Fault::Peer)
+        );
         assert!(error.to_string().contains(what), "{error}");
         lab.hands.advance(5);
     }

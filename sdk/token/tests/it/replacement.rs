@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bowline_client::{Cause, Thumbprint};
 use bowline_testkit::authority::{AuthorityOptions, TokenFormat, Weather};
 use bowline_testkit::pki::KeyKind;
-use bowline_token::{Authorized, Bound, TokenSource, replace_identity};
+use bowline_token::{Authorized, RequiredBinding, TokenSource, replace_identity};
 use futures_util::future::join_all;
 
 use crate::lab::{Lab, bound_to, call, get_request, identity, ok, successor, text};
@@ -18,7 +18,7 @@ async fn a_certificate_is_replaced_under_load_and_no_call_fails() {
     let client = lab.client();
     let source = lab
         .source(&client)
-        .bound(Bound::Session)
+        .bound(RequiredBinding::Session)
         .resource(resource.origin())
         .build()
         .unwrap();

@@ -6,9 +6,9 @@ use a2a::{A2AError, StreamResponse, TaskState};
 
 use super::story::{Story, below, sent, task};
 use super::world::{TASK, completed, message, status, submitted, told, working};
-use crate::failure::{Failure, Kind as Below};
+use crate::failure::{ErrorKind as Below, Failure};
 use crate::long_task::machine::Event;
-use crate::long_task::{Cause, Kind};
+use crate::long_task::{Cause, ErrorKind};
 
 #[test]
 fn a_message_whose_stream_broke_before_it_told_anything_is_not_sent_again_and_the_error_says_what_that_means()
@@ -24,7 +24,7 @@ fn a_message_whose_stream_broke_before_it_told_anything_is_not_sent_again_and_th
         let mut story = Story::sending();
         assert!(story.happens(event).is_empty());
         let error = story.error.unwrap();
-        assert_eq!(error.kind(), Kind::Unanswered, "{error}");
+        assert_eq!(error.kind(), ErrorKind::Unanswered, "{error}");
         assert_eq!(
             error.may_have_been_processed(),
             may_have_been_processed,
@@ -43,7 +43,7 @@ fn a_message_that_is_refused_is_refused() {
     ] {
         let mut story = Story::sending();
         story.happens(Event::Failed(error));
-        assert_eq!(story.kind(), Some(Kind::Refused));
+        assert_eq!(story.kind(), Some(ErrorKind::Refused));
         assert_eq!(
             story.error.unwrap().may_have_been_processed(),
             may_have_been_processed
@@ -88,7 +88,7 @@ fn a_task_that_cannot_be_subscribed_to_and_has_not_ended_is_told_as_it_is_and_th
     story.happens(Event::Answered(Ok(task(&[working(1)]))));
     assert_eq!(story.consumer.messages, ["m1"]);
     let error = story.error.unwrap();
-    assert_eq!(error.kind(), Kind::Refused);
+    assert_eq!(error.kind(), ErrorKind::Refused);
     assert_eq!(error.task_id(), Some(TASK));
     assert!(error.to_string().contains("no streaming"), "{error}");
     assert!(error.to_string().contains("before that: cut"), "{error}");
@@ -102,7 +102,7 @@ fn a_task_that_is_not_there_is_an_error() {
         ["ask"]
     );
     story.happens(Event::Answered(Err(A2AError::task_not_found(TASK))));
-    assert_eq!(story.kind(), Some(Kind::Refused));
+    assert_eq!(story.kind(), Some(ErrorKind::Refused));
     assert!(
         !story.error.unwrap().may_have_been_processed(),
         "nothing was sent"
@@ -156,7 +156,7 @@ fn an_event_of_another_task_is_an_error_and_is_not_told() {
     let mut other = task(&[working(1)]);
     other.id = "other".to_owned();
     assert_eq!(story.came(StreamResponse::Task(other)), 0);
-    assert_eq!(story.kind(), Some(Kind::OtherTask));
+    assert_eq!(story.kind(), Some(ErrorKind::OtherTask));
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn each_kind_of_failure_is_tried_again_or_is_not() {
         assert_eq!(wants.first().map(String::as_str), cause, "{kind:?}");
         assert_eq!(
             story.kind(),
-            cause.is_none().then_some(Kind::Refused),
+            cause.is_none().then_some(ErrorKind::Refused),
             "{kind:?}"
         );
     }
@@ -252,7 +252,7 @@ fn fruitless_tries_wait_longer_and_longer_and_are_given_up() {
         ]
     );
     let error = story.error.as_ref().unwrap();
-    assert_eq!(error.kind(), Kind::GaveUp);
+    assert_eq!(error.kind(), ErrorKind::GaveUp);
     assert_eq!(
         error.to_string(),
         "gave up on task t after 10 tries in a row that brought nothing new: below"

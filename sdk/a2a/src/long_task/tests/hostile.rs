@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use a2a::{Artifact, Message, Part, Role, SendMessageRequest, StreamResponse, Task, TaskState};
 
 use super::world::{Consumer, TASK, after, completed, pieces, status, submitted, told};
-use crate::failure::{Failure, Kind as Below};
+use crate::failure::{ErrorKind as Below, Failure};
 use crate::long_task::machine::{Action, Event, Machine};
 use crate::long_task::seen::{Seen, Source};
 use crate::long_task::{Patience, TaskEvent};

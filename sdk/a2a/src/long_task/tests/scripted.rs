@@ -16,8 +16,8 @@ use futures_util::{FutureExt, Stream, StreamExt, stream};
 use tokio::time::{Instant, timeout};
 
 use super::world::{TASK, after, completed, submitted, working};
-use crate::failure::{Failure, Kind as Below};
-use crate::long_task::{Agent, Cause, Kind, LongTask, Patience, TaskEvent};
+use crate::failure::{ErrorKind as Below, Failure};
+use crate::long_task::{Agent, Cause, ErrorKind, LongTask, Patience, TaskEvent};
 
 type Item = Result<StreamResponse, A2AError>;
 
@@ -402,7 +402,7 @@ async fn silence_is_a_break_if_the_caller_says_so() {
     let agent = Scripted::new([Answer::IsSilent]);
     let mut task = LongTask::send(agent.agent(), request(), patience);
     let error = task.next().await.unwrap().unwrap_err();
-    assert_eq!(error.kind(), Kind::Unanswered);
+    assert_eq!(error.kind(), ErrorKind::Unanswered);
     assert!(
         error.to_string().ends_with("nothing came for too long"),
         "{error}"

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::story::{Story, below, sent, task};
 use super::world::{completed, message, pieces, status, submitted, told, working};
-use crate::failure::Kind as Below;
+use crate::failure::ErrorKind as Below;
 use crate::long_task::digest::Digests;
 use crate::long_task::machine::Event;
 

@@ -5,9 +5,9 @@ use std::time::Instant;
 use a2a::{A2AError, Message, Part, Role, SendMessageRequest, StreamResponse, Task, TaskState};
 
 use super::world::{Consumer, TASK, after, submitted};
-use crate::failure::{Failure, Kind as Below};
+use crate::failure::{ErrorKind as Below, Failure};
 use crate::long_task::machine::{Action, Event, Machine};
-use crate::long_task::{Error, Kind, Patience, TaskEvent};
+use crate::long_task::{Error, ErrorKind, Patience, TaskEvent};
 
 /// A machine with a clock, and what it has told and wanted.
 pub(super) struct Story {
@@ -106,7 +106,7 @@ impl Story {
             .collect()
     }
 
-    pub(super) fn kind(&self) -> Option<Kind> {
+    pub(super) fn kind(&self) -> Option<ErrorKind> {
         self.error.as_ref().map(Error::kind)
     }
 }

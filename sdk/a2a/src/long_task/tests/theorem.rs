@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::world::{Consumer, TASK, after, pieces, status, submitted, told};
-use crate::failure::{Failure, Kind};
+use crate::failure::{ErrorKind, Failure};
 use crate::long_task::machine::{Action, Event, Machine};
 use crate::long_task::{Cause, Error, Patience, TaskEvent, error};
 
@@ -187,7 +187,7 @@ impl<'a> Stage<'a> {
                 }
                 Want::Subscription if weather.failures > 0 => {
                     weather.failures -= 1;
-                    let error = Failure::new(Kind::Connection, "away").into();
+                    let error = Failure::new(ErrorKind::Connection, "away").into();
                     self.happens(Event::Failed(error))
                 }
                 Want::Subscription => {
@@ -275,7 +275,9 @@ impl<'a> Stage<'a> {
         if weather.ends_quietly && !self.waits() {
             return self.happens(Event::Ended);
         }
-        self.happens(Event::Failed(Failure::new(Kind::StreamCut, "cut").into()))
+        self.happens(Event::Failed(
+            Failure::new(ErrorKind::StreamCut, "cut").into(),
+        ))
     }
 
     fn waits(&self) -> bool {
@@ -419,7 +421,7 @@ proptest! {
         let mut stage = Stage::new(&life, sent(), weather);
         stage.run();
         if let Some(Err(error)) = &stage.end {
-            prop_assert_eq!(error.kind(), error::Kind::GaveUp);
+            prop_assert_eq!(error.kind(), error::ErrorKind::GaveUp);
             return Ok(());
         }
 
@@ -474,7 +476,7 @@ proptest! {
         prop_assert!(stage.most_tries_in_a_row <= PATIENCE.tries);
         match stage.end {
             Some(Err(error)) => {
-                prop_assert_eq!(error.kind(), error::Kind::GaveUp);
+                prop_assert_eq!(error.kind(), error::ErrorKind::GaveUp);
                 prop_assert_eq!(stage.tries_in_a_row, PATIENCE.tries);
             }
             Some(Ok(())) => {}

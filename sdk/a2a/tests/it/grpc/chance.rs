@@ -1,4 +1,4 @@
-//! Answers by chance: octets, ends and statuses of every kind, over a connection.
+//! Answers by chance: bytes, ends and statuses of every kind, over a connection.
 
 use a2a_client::ServiceParams;
 use h2::Reason;
@@ -10,26 +10,26 @@ use tokio::runtime::Builder;
 use super::peer::{EVENT, ScriptedPeer, Step, grpc_head, message, ok};
 use super::{get_task, plain_transports, subscribed, transport};
 
-fn octets() -> impl Strategy<Value = Vec<u8>> {
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         4 => Just(whole(EVENT)),
-        2 => vec(any::<u8>(), 0..20).prop_map(|octets| whole(&octets)),
+        2 => vec(any::<u8>(), 0..20).prop_map(|bytes| whole(&bytes)),
         1 => vec(any::<u8>(), 0..20),
         1 => (0..whole(EVENT).len()).prop_map(|length| whole(EVENT)[..length].to_vec()),
     ]
 }
 
-fn whole(octets: &[u8]) -> Vec<u8> {
-    match message(octets) {
-        Step::Data(octets) => octets,
+fn whole(bytes: &[u8]) -> Vec<u8> {
+    match message(bytes) {
+        Step::Data(bytes) => bytes,
         step => unreachable!("{step:?}"),
     }
 }
 
-/// Whether octets are messages with their prefixes, and nothing else.
-fn are_whole(octets: &[u8]) -> bool {
-    let Some((prefix, rest)) = octets.split_first_chunk::<5>() else {
-        return octets.is_empty();
+/// Whether bytes are messages with their prefixes, and nothing else.
+fn are_whole(bytes: &[u8]) -> bool {
+    let Some((prefix, rest)) = bytes.split_first_chunk::<5>() else {
+        return bytes.is_empty();
     };
     let [_, length @ ..] = *prefix;
     let rest = rest.get(u32::from_be_bytes(length) as usize..);
@@ -77,7 +77,7 @@ proptest! {
     /// Nothing panics or hangs; an error is the last item; and only what ended with success, and
     /// whole, ends without one.
     #[test]
-    fn a_stream_ends_quietly_only_if_its_status_is_success(parts in vec(octets(), 0..5), end in end()) {
+    fn a_stream_ends_quietly_only_if_its_status_is_success(parts in vec(bytes(), 0..5), end in end()) {
         let succeeds = match &end {
             Step::Trailers(fields) => {
                 let status = fields.get("grpc-status").and_then(|status| status.to_str().ok());

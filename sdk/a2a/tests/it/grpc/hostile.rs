@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use a2a::{A2AError, GetTaskRequest};
 use a2a_client::ServiceParams;
-use bowline_a2a::Kind;
+use bowline_a2a::ErrorKind;
 use futures_util::{StreamExt, poll};
 use h2::Reason;
 use http::HeaderMap;
@@ -47,7 +47,7 @@ async fn what_is_no_grpc_is_told_as_what_it_is() {
     for (steps, kind, status, says) in [
         (
             vec![head(401, "text/html", challenge()), html(), Step::End],
-            Kind::Unauthorized,
+            ErrorKind::Unauthorized,
             401,
             "an HTML page",
         ),
@@ -57,7 +57,7 @@ async fn what_is_no_grpc_is_told_as_what_it_is() {
                 Step::Data(b"not you".to_vec()),
                 Step::End,
             ],
-            Kind::Forbidden,
+            ErrorKind::Forbidden,
             403,
             "not you",
         ),
@@ -67,19 +67,19 @@ async fn what_is_no_grpc_is_told_as_what_it_is() {
                 Step::Data(b"oh dear".to_vec()),
                 Step::End,
             ],
-            Kind::Status,
+            ErrorKind::Status,
             500,
             "oh dear",
         ),
         (
             vec![head(503, "application/grpc", challenge()), Step::End],
-            Kind::Status,
+            ErrorKind::Status,
             503,
             "no text",
         ),
         (
             vec![head(200, "text/html", challenge()), html(), Step::End],
-            Kind::NotA2a,
+            ErrorKind::NotA2a,
             200,
             "an HTML page",
         ),
@@ -89,7 +89,7 @@ async fn what_is_no_grpc_is_told_as_what_it_is() {
                 html(),
                 Step::End,
             ],
-            Kind::NotA2a,
+            ErrorKind::NotA2a,
             200,
             "grpc-web",
         ),
@@ -99,7 +99,7 @@ async fn what_is_no_grpc_is_told_as_what_it_is() {
                 html(),
                 Step::End,
             ],
-            Kind::NotA2a,
+            ErrorKind::NotA2a,
             200,
             "grpc+json",
         ),
@@ -127,7 +127,7 @@ async fn what_is_no_grpc_is_told_as_what_it_is() {
             );
             assert!(failure.to_string().contains(says), "{failure}");
             assert!(!failure.to_string().contains("grpc-status"), "{failure}");
-            let denied = matches!(kind, Kind::Unauthorized | Kind::Forbidden);
+            let denied = matches!(kind, ErrorKind::Unauthorized | ErrorKind::Forbidden);
             assert_eq!(failure.may_have_been_processed(), !denied, "{shown}");
         }
     }
@@ -136,8 +136,8 @@ async fn what_is_no_grpc_is_told_as_what_it_is() {
 /// However an answer is cut: a call may have been processed, and a stream is no stream that ended.
 #[tokio::test]
 async fn an_answer_that_is_cut_never_ends_quietly() {
-    let half = |octets: &[u8]| {
-        let Step::Data(mut message) = message(octets) else {
+    let half = |bytes: &[u8]| {
+        let Step::Data(mut message) = message(bytes) else {
             unreachable!()
         };
         message.truncate(message.len() - 1);
@@ -158,23 +158,23 @@ async fn an_answer_that_is_cut_never_ends_quietly() {
         vec![half(b"xx"), Step::Cut],
     ];
     for end in ends {
-        for octets in [None, Some(TASK), Some(EVENT)] {
+        for bytes in [None, Some(TASK), Some(EVENT)] {
             let mut steps = vec![grpc_head()];
-            steps.extend(octets.map(message));
+            steps.extend(bytes.map(message));
             steps.push(Step::Settle);
             steps.extend(end.clone());
             let shown = format!("{steps:?}");
             let (error, errors, events) = both(steps).await;
             let failed = failure(&error);
             // Half a message after a whole one is a second one begun, too.
-            let kinds = [Kind::MayHaveBeenProcessed, Kind::NotA2a];
+            let kinds = [ErrorKind::MayHaveBeenProcessed, ErrorKind::NotA2a];
             assert!(kinds.contains(&failed.kind()), "{shown}: {failed}");
             assert!(failed.may_have_been_processed(), "{shown}");
-            if octets != Some(TASK) {
+            if bytes != Some(TASK) {
                 assert_eq!(errors.len(), 1, "{shown}: {errors:?}");
                 let failed = failure(&errors[0]);
-                assert_eq!(failed.kind(), Kind::StreamCut, "{shown}: {failed}");
-                assert_eq!(events, usize::from(octets.is_some()), "{shown}");
+                assert_eq!(failed.kind(), ErrorKind::StreamCut, "{shown}: {failed}");
+                assert_eq!(events, usize::from(bytes.is_some()), "{shown}");
             }
         }
     }
@@ -259,7 +259,7 @@ async fn messages_that_are_none_are_not_a2a() {
         assert_eq!((errors.len(), events), (1, 0), "{shown}");
         for error in [&error, &errors[0]] {
             let failure = failure(error);
-            assert_eq!(failure.kind(), Kind::NotA2a, "{shown}");
+            assert_eq!(failure.kind(), ErrorKind::NotA2a, "{shown}");
             assert!(
                 failure.to_string().contains(says) && failure.may_have_been_processed(),
                 "{failure}"
@@ -276,7 +276,7 @@ async fn messages_that_are_none_are_not_a2a() {
         )],
     ] {
         let (error, ..) = both(steps).await;
-        assert_eq!(failure(&error).kind(), Kind::NotA2a, "{error}");
+        assert_eq!(failure(&error).kind(), ErrorKind::NotA2a, "{error}");
     }
     let (_, errors, events) = both(vec![
         grpc_head(),
@@ -288,23 +288,23 @@ async fn messages_that_are_none_are_not_a2a() {
     .await;
     assert_eq!(
         (failure(&errors[0]).kind(), errors.len(), events),
-        (Kind::NotA2a, 1, 1)
+        (ErrorKind::NotA2a, 1, 1)
     );
 }
 
 #[tokio::test]
 async fn what_is_too_long_is_said_to_be_before_it_comes() {
-    let announced = |octets: u32| Step::Data([&[0][..], &octets.to_be_bytes()].concat());
-    for (octets, then, kinds) in [
+    let announced = |bytes: u32| Step::Data([&[0][..], &bytes.to_be_bytes()].concat());
+    for (bytes, then, kinds) in [
         (
             1 << 20,
             Step::End,
-            [Kind::MayHaveBeenProcessed, Kind::StreamCut],
+            [ErrorKind::MayHaveBeenProcessed, ErrorKind::StreamCut],
         ),
-        ((1 << 20) + 1, Step::UntilReset, [Kind::TooLong; 2]),
-        (u32::MAX, Step::UntilReset, [Kind::TooLong; 2]),
+        ((1 << 20) + 1, Step::UntilReset, [ErrorKind::TooLong; 2]),
+        (u32::MAX, Step::UntilReset, [ErrorKind::TooLong; 2]),
     ] {
-        let peer = ScriptedPeer::start(vec![grpc_head(), announced(octets), then]).await;
+        let peer = ScriptedPeer::start(vec![grpc_head(), announced(bytes), then]).await;
         let transports = plain_transports(peer.origin())
             .longest_answer(1 << 20)
             .longest_event(1 << 20);
@@ -317,8 +317,8 @@ async fn what_is_too_long_is_said_to_be_before_it_comes() {
             failure(&error).kind(),
             failure(events[0].as_ref().unwrap_err()).kind(),
         ];
-        assert_eq!((told, events.len()), (kinds, 1), "{octets}");
-        if kinds == [Kind::TooLong; 2] {
+        assert_eq!((told, events.len()), (kinds, 1), "{bytes}");
+        if kinds == [ErrorKind::TooLong; 2] {
             let seen = peer.until(|seen| seen.resets.len() == 2).await;
             assert_eq!(
                 (seen.resets, seen.connections),
@@ -329,8 +329,12 @@ async fn what_is_too_long_is_said_to_be_before_it_comes() {
     // To each its own limit.
     let peer = ScriptedPeer::start(vec![grpc_head(), announced(50), Step::End]).await;
     for (answer, event, kinds) in [
-        (50, 49, [Kind::MayHaveBeenProcessed, Kind::TooLong]),
-        (49, 50, [Kind::TooLong, Kind::StreamCut]),
+        (
+            50,
+            49,
+            [ErrorKind::MayHaveBeenProcessed, ErrorKind::TooLong],
+        ),
+        (49, 50, [ErrorKind::TooLong, ErrorKind::StreamCut]),
     ] {
         let transports = plain_transports(peer.origin())
             .longest_answer(answer)
@@ -366,7 +370,7 @@ async fn what_is_too_long_is_said_to_be_before_it_comes() {
 /// The time is tokio's, and passes as the test wants.
 #[tokio::test]
 async fn an_answer_that_does_not_end_times_out_and_a_stream_may_take_its_time() {
-    // An event's octets are those of a task, too.
+    // An event's bytes are those of a task, too.
     let peer = ScriptedPeer::start(vec![grpc_head(), message(EVENT), Step::UntilReset]).await;
     let transports = plain_transports(peer.origin());
     let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
@@ -389,7 +393,7 @@ async fn an_answer_that_does_not_end_times_out_and_a_stream_may_take_its_time() 
         () = async { loop { tokio::time::advance(Duration::from_secs(60)).await } } => unreachable!(),
     };
     let failed = failure(&error);
-    assert_eq!(failed.kind(), Kind::TimedOut, "{error}");
+    assert_eq!(failed.kind(), ErrorKind::TimedOut, "{error}");
     assert!(failed.may_have_been_processed());
     tokio::time::advance(Duration::from_secs(3600)).await;
     assert!(poll!(events.next()).is_pending());
@@ -398,9 +402,9 @@ async fn an_answer_that_does_not_end_times_out_and_a_stream_may_take_its_time() 
 /// protobuf takes an empty message for any; JSON would not pass either.
 #[tokio::test]
 async fn an_empty_message_is_no_result_and_no_event() {
-    let empty = |octets: &[u8]| vec![grpc_head(), message(octets), ok()];
+    let empty = |bytes: &[u8]| vec![grpc_head(), message(bytes), ok()];
     let (error, ..) = both(empty(&[])).await;
-    assert_eq!(failure(&error).kind(), Kind::NotA2a, "{error}");
+    assert_eq!(failure(&error).kind(), ErrorKind::NotA2a, "{error}");
     assert!(error.message.contains("a task without an id"), "{error}");
     // A task, a status update and an artifact update.
     for kind in [0x0a, 0x1a, 0x22] {
@@ -408,7 +412,7 @@ async fn an_empty_message_is_no_result_and_no_event() {
         assert_eq!(events, 0);
         assert_eq!(
             failure(&errors[0]).kind(),
-            Kind::NotA2a,
+            ErrorKind::NotA2a,
             "{kind}: {errors:?}"
         );
         assert!(

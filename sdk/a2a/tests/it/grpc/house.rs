@@ -13,7 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bowline_a2a::Transports;
 use bowline_client::{AccessToken, Client, Identity, Thumbprint, Trust};
 use bowline_proof::PROOF_HEADER;
-use bowline_server::{BindingLayer, Policy, TokenError, TokenValidator, ValidToken};
+use bowline_server::{AcceptPolicy, BindingLayer, TokenError, TokenValidator, ValidToken};
 use bowline_testkit::a2a::{Echo, agent, card};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -50,7 +50,7 @@ impl House {
         let server = CyclingServer::start_with(&pki, options, |origin| {
             let layer = BindingLayer::new(believer).origins([origin.parse().unwrap()]);
             agent(origin)
-                .layer(layer.policy(Policy::Require))
+                .layer(layer.policy(AcceptPolicy::Require))
                 .layer(record)
         });
         Self {

@@ -8,9 +8,9 @@ use a2a::{
 };
 use a2a_client::{ServiceParams, Transport};
 use a2a_grpc::GrpcTransportFactory;
-use bowline_a2a::{Failure, Kind, Transports, operation};
+use bowline_a2a::{ErrorKind, Failure, Transports, operation};
 use bowline_client::bind::TokenSourceId;
-use bowline_client::{AccessToken, Fault, HttpVersions, PerRequestClaims};
+use bowline_client::{AccessToken, Fault, HttpVersions, RequestBoundCalls};
 use bowline_testkit::a2a::{Echo, agent, card};
 use bowline_testkit::peers::{CyclingOptions, PlainServer};
 use bowline_testkit::tls::Alpn;
@@ -147,8 +147,8 @@ async fn what_is_not_the_caller_s_to_say_is_refused_before_anything_is_sent() {
         "grpc-anything",
         "te",
         "Content-Type",
-        "x-octets-bin",
-        "X-Octets-BIN",
+        "x-bytes-bin",
+        "X-Bytes-BIN",
         "host",
         "session-binding-proof",
         "authorization",
@@ -161,13 +161,13 @@ async fn what_is_not_the_caller_s_to_say_is_refused_before_anything_is_sent() {
         let failure = failure(&error);
         assert_eq!(
             (failure.kind(), failure.fault()),
-            (Kind::InvalidCall, Fault::Caller),
+            (ErrorKind::InvalidCall, Fault::Caller),
             "{name}: {error}"
         );
         assert!(!failure.may_have_been_processed() && !format!("{error:?}").contains("secret"));
     }
     assert_eq!(peer.seen().requests.len(), 0);
-    get_task(&*transport, &params([("x-octets", &["fine"])]))
+    get_task(&*transport, &params([("x-bytes", &["fine"])]))
         .await
         .unwrap();
 }
@@ -212,7 +212,7 @@ async fn a_challenge_is_answered_by_one_more_request_and_a_refused_token_replace
         .await
         .unwrap_err();
     let failure = failure(&error);
-    assert_eq!(failure.kind(), Kind::Unauthorized);
+    assert_eq!(failure.kind(), ErrorKind::Unauthorized);
     assert!(
         failure.www_authenticate()[0].contains("invalid_token"),
         "{failure:?}"
@@ -223,11 +223,11 @@ async fn a_challenge_is_answered_by_one_more_request_and_a_refused_token_replace
 async fn calls_of_a_method_can_be_proved_one_by_one() {
     let house = House::open();
     let client = house.client();
-    let claims = PerRequestClaims::none().for_method("SendMessage");
+    let claims = RequestBoundCalls::none().for_method("SendMessage");
     let transports = house
         .transports(&client)
         .token(house.token("a"))
-        .per_request_claims(claims);
+        .request_bound_calls(claims);
     let transport = house.transport(&transports).await;
     for n in 1..=3 {
         echoed(&*transport, &ServiceParams::new(), "x").await;
@@ -240,13 +240,10 @@ async fn calls_of_a_method_can_be_proved_one_by_one() {
         );
         let operations = client.stats().operations;
         assert_eq!(
-            operations[&operation::GRPC.of("SendMessage")].per_request_claims,
+            operations[&operation::GRPC.of("SendMessage")].request_bound,
             n
         );
-        assert_eq!(
-            operations[&operation::GRPC.of("GetTask")].per_request_claims,
-            0
-        );
+        assert_eq!(operations[&operation::GRPC.of("GetTask")].request_bound, 0);
     }
 }
 
@@ -278,7 +275,7 @@ async fn a_stream_that_is_dropped_is_cancelled_at_once_and_its_connection_lives_
         .unwrap();
     let mut events = subscribe(&*transport).await.unwrap();
     let error = crate::soon(events.next()).await.unwrap().unwrap_err();
-    assert_eq!(failure(&error).kind(), Kind::NotA2a);
+    assert_eq!(failure(&error).kind(), ErrorKind::NotA2a);
     let seen = bad.until(|seen| seen.resets.len() == 1).await;
     assert_eq!(seen.resets, [Reason::CANCEL]);
     assert!(
@@ -302,7 +299,7 @@ async fn a_stream_whose_connection_is_cut_says_so_and_the_next_call_has_another(
     let mut rest: Vec<_> = crate::soon(events.collect()).await;
     let last = rest.pop().unwrap().unwrap_err();
     assert!(rest.iter().all(Result::is_ok));
-    assert_eq!(failure(&last).kind(), Kind::StreamCut, "{last}");
+    assert_eq!(failure(&last).kind(), ErrorKind::StreamCut, "{last}");
     assert_eq!(failure(&last).fault(), Fault::Network);
 
     assert_eq!(echoed(&*transport, &params, "again").await, "again");
@@ -332,7 +329,7 @@ async fn an_agent_without_http2_is_not_called_at_all() {
     let failed = failure(&error);
     assert_eq!(
         (failed.kind(), failed.fault()),
-        (Kind::NotHttp2, Fault::Peer)
+        (ErrorKind::NotHttp2, Fault::Peer)
     );
     assert!(
         !failed.may_have_been_processed() && failed.to_string().contains("ALPN"),
@@ -349,8 +346,8 @@ async fn an_agent_without_http2_is_not_called_at_all() {
     // In plaintext nothing is negotiated: the client must be built for it.
     let plain = PlainServer::start_with(|origin| agent(Echo::default(), card(origin)));
     for (http, kind) in [
-        (HttpVersions::Auto, Kind::NotHttp2),
-        (HttpVersions::Http1, Kind::NotHttp2),
+        (HttpVersions::Auto, ErrorKind::NotHttp2),
+        (HttpVersions::Http1, ErrorKind::NotHttp2),
     ] {
         let builder = bowline_client::Client::builder().http_versions(http);
         let client = builder.allow_plaintext_on_loopback().build().unwrap();
@@ -372,12 +369,18 @@ async fn calls_go_where_the_caller_wants_them_and_nowhere_else() {
     let client = house.client();
     let transports = house.transports(&client).token(house.token("a"));
     for (url, kind) in [
-        ("localhost:1", Kind::OtherOrigin),
-        ("https://127.0.0.1", Kind::OtherOrigin),
-        (&format!("http://{}", house.authority()), Kind::OtherOrigin),
-        (&format!("user:pw@{}", house.authority()), Kind::InvalidCall),
-        ("", Kind::InvalidCall),
-        ("dns:///localhost:1", Kind::InvalidCall),
+        ("localhost:1", ErrorKind::OtherOrigin),
+        ("https://127.0.0.1", ErrorKind::OtherOrigin),
+        (
+            &format!("http://{}", house.authority()),
+            ErrorKind::OtherOrigin,
+        ),
+        (
+            &format!("user:pw@{}", house.authority()),
+            ErrorKind::InvalidCall,
+        ),
+        ("", ErrorKind::InvalidCall),
+        ("dns:///localhost:1", ErrorKind::InvalidCall),
     ] {
         let mut card = card("https://unused.example");
         card.supported_interfaces[2].url = url.to_owned();
@@ -402,7 +405,7 @@ async fn calls_go_where_the_caller_wants_them_and_nowhere_else() {
     let error = get_task(&*transport, &ServiceParams::new())
         .await
         .unwrap_err();
-    assert_eq!(failure(&error).kind(), Kind::Configuration, "{error}");
+    assert_eq!(failure(&error).kind(), ErrorKind::Configuration, "{error}");
 }
 
 /// A source of these tokens, one after the other as they are refused.

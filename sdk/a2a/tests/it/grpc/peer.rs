@@ -151,7 +151,7 @@ async fn answer(
             Step::HeadOnly(status, fields) => {
                 stream = respond.send_response(response(status, fields), true).ok()
             }
-            Step::Data(octets) => write(stream.as_mut().unwrap(), octets.into()).await,
+            Step::Data(bytes) => write(stream.as_mut().unwrap(), bytes.into()).await,
             Step::End => drop(stream.as_mut().unwrap().send_data(Bytes::new(), true)),
             Step::Trailers(fields) => drop(stream.as_mut().unwrap().send_trailers(fields)),
             Step::Reset(reason) => match &mut stream {
@@ -172,14 +172,14 @@ async fn answer(
 }
 
 /// Writes as fast as the caller reads, unless he stops.
-async fn write(stream: &mut SendStream<Bytes>, mut octets: Bytes) {
-    while !octets.is_empty() {
-        stream.reserve_capacity(octets.len());
+async fn write(stream: &mut SendStream<Bytes>, mut bytes: Bytes) {
+    while !bytes.is_empty() {
+        stream.reserve_capacity(bytes.len());
         let Some(Ok(room)) = poll_fn(|cx| stream.poll_capacity(cx)).await else {
             return;
         };
         if stream
-            .send_data(octets.split_to(room.min(octets.len())), false)
+            .send_data(bytes.split_to(room.min(bytes.len())), false)
             .is_err()
         {
             return;
@@ -209,9 +209,9 @@ pub(crate) fn grpc_head() -> Step {
 }
 
 /// A message with its prefix.
-pub(crate) fn message(octets: &[u8]) -> Step {
-    let length = u32::try_from(octets.len()).unwrap().to_be_bytes();
-    Step::Data([&[0][..], &length, octets].concat())
+pub(crate) fn message(bytes: &[u8]) -> Step {
+    let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
+    Step::Data([&[0][..], &length, bytes].concat())
 }
 
 /// The Task "t" in protobuf.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use a2a::{SubscribeToTaskRequest, TypedDetail, error_code, errordetails};
 use a2a_client::ServiceParams;
 use bowline_a2a::long_task::{Cause, LongTask, Patience, TaskEvent};
-use bowline_a2a::{Failure, Kind};
+use bowline_a2a::{ErrorKind, Failure};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::HeaderMap;
@@ -166,21 +166,36 @@ async fn a_status_that_is_no_a2a_error_is_a_failure() {
     for (status, stream_kind, kind, processed) in [
         (
             Code::Unauthenticated,
-            Kind::Unauthorized,
-            Kind::Unauthorized,
+            ErrorKind::Unauthorized,
+            ErrorKind::Unauthorized,
             false,
         ),
         (
             Code::PermissionDenied,
-            Kind::Forbidden,
-            Kind::Forbidden,
+            ErrorKind::Forbidden,
+            ErrorKind::Forbidden,
             false,
         ),
-        (Code::Unavailable, Kind::StreamCut, Kind::Status, true),
-        (Code::ResourceExhausted, Kind::Status, Kind::Status, true),
-        (Code::DeadlineExceeded, Kind::Status, Kind::Status, true),
-        (Code::Cancelled, Kind::Status, Kind::Status, true),
-        (Code::Unknown, Kind::Status, Kind::Status, true),
+        (
+            Code::Unavailable,
+            ErrorKind::StreamCut,
+            ErrorKind::Status,
+            true,
+        ),
+        (
+            Code::ResourceExhausted,
+            ErrorKind::Status,
+            ErrorKind::Status,
+            true,
+        ),
+        (
+            Code::DeadlineExceeded,
+            ErrorKind::Status,
+            ErrorKind::Status,
+            true,
+        ),
+        (Code::Cancelled, ErrorKind::Status, ErrorKind::Status, true),
+        (Code::Unknown, ErrorKind::Status, ErrorKind::Status, true),
     ] {
         let mut fields = told(&Status::new(status, "not now\r\nreally"));
         fields.insert("www-authenticate", "Bearer realm=\"x\"".parse().unwrap());
@@ -213,7 +228,7 @@ async fn a_status_that_is_no_a2a_error_is_a_failure() {
             for error in [&error, &errors[0]] {
                 assert_eq!(
                     (error.code, failure(error).kind()),
-                    (error_code::TASK_NOT_FOUND, Kind::Status)
+                    (error_code::TASK_NOT_FOUND, ErrorKind::Status)
                 );
                 assert!(failure(error).retry_after().is_some());
             }
@@ -227,7 +242,7 @@ async fn a_status_that_is_no_a2a_error_is_a_failure() {
     );
     for steps in placed(&fields) {
         let (error, ..) = both(steps).await;
-        assert_eq!(failure(&error).kind(), Kind::BindingRefused, "{error}");
+        assert_eq!(failure(&error).kind(), ErrorKind::BindingRefused, "{error}");
     }
 }
 
@@ -321,7 +336,7 @@ async fn garbage_in_a_status_is_survived() {
         for steps in placed(&fields([("grpc-status", status)])) {
             let (error, errors, _) = both(steps).await;
             for error in [&error, &errors[0]] {
-                assert_eq!(failure(error).kind(), Kind::NotA2a, "{status:?}");
+                assert_eq!(failure(error).kind(), ErrorKind::NotA2a, "{status:?}");
             }
         }
     }

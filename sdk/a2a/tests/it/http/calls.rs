@@ -8,8 +8,8 @@ use a2a::{
     ListTasksRequest, SubscribeToTaskRequest, TaskPushNotificationConfig, TaskState,
 };
 use a2a_client::{ServiceParams, Transport};
-use bowline_a2a::{Kind, operation};
-use bowline_client::{AccessToken, Client, Fault, PerRequestClaims};
+use bowline_a2a::{ErrorKind, operation};
+use bowline_client::{AccessToken, Client, Fault, RequestBoundCalls};
 use serde_json::json;
 
 use super::scripted::{Answer, Scripted};
@@ -280,7 +280,7 @@ async fn what_is_not_the_caller_s_to_say_is_refused_before_anything_is_sent() {
                 .await
                 .unwrap_err();
             let failed = failure(&error);
-            let expected = (Kind::InvalidCall, Fault::Caller, false);
+            let expected = (ErrorKind::InvalidCall, Fault::Caller, false);
             assert_eq!(
                 (
                     failed.kind(),
@@ -320,7 +320,7 @@ async fn a_task_without_a_name_cannot_be_asked_for_over_http_json() {
         let error = soon(transport.get_task(&ServiceParams::new(), &request))
             .await
             .unwrap_err();
-        assert_eq!(failure(&error).kind(), Kind::InvalidCall);
+        assert_eq!(failure(&error).kind(), ErrorKind::InvalidCall);
     }
     assert_eq!(peer.seen().len(), 0);
 }
@@ -330,15 +330,18 @@ async fn an_interface_elsewhere_or_nowhere_is_no_transport() {
     let transports = plain("https://agent.example");
     for over in BOTH {
         for (url, kind) in [
-            ("https://other.example/x", Kind::OtherOrigin),
-            ("https://agent.example:8443/x", Kind::OtherOrigin),
-            ("http://agent.example/x", Kind::OtherOrigin),
-            ("https://agent.example.evil.com/", Kind::OtherOrigin),
-            ("https://user:a-secret@agent.example/", Kind::InvalidCall),
-            ("https://user:a-secret@/?a-secret", Kind::InvalidCall),
-            ("/x?a-secret", Kind::InvalidCall),
-            ("", Kind::InvalidCall),
-            ("not a url a-secret", Kind::InvalidCall),
+            ("https://other.example/x", ErrorKind::OtherOrigin),
+            ("https://agent.example:8443/x", ErrorKind::OtherOrigin),
+            ("http://agent.example/x", ErrorKind::OtherOrigin),
+            ("https://agent.example.evil.com/", ErrorKind::OtherOrigin),
+            (
+                "https://user:a-secret@agent.example/",
+                ErrorKind::InvalidCall,
+            ),
+            ("https://user:a-secret@/?a-secret", ErrorKind::InvalidCall),
+            ("/x?a-secret", ErrorKind::InvalidCall),
+            ("", ErrorKind::InvalidCall),
+            ("not a url a-secret", ErrorKind::InvalidCall),
         ] {
             let mut card = bowline_testkit::a2a::card("https://agent.example");
             card.supported_interfaces
@@ -393,7 +396,7 @@ async fn a_refused_token_is_replaced_once() {
         let error = say(&*transport, &ServiceParams::new(), "again")
             .await
             .unwrap_err();
-        assert_eq!(failure(&error).kind(), Kind::Unauthorized, "{error}");
+        assert_eq!(failure(&error).kind(), ErrorKind::Unauthorized, "{error}");
         assert!(failure(&error).www_authenticate()[0].contains("invalid_token"));
         assert_eq!(house.server.counts().requests, 4, "never a third time");
     }
@@ -407,11 +410,11 @@ async fn calls_of_a_method_can_be_proved_one_by_one_and_each_is_counted_by_its_m
     ] {
         let house = House::open();
         let client: Client = house.client();
-        let claims = PerRequestClaims::none().for_method("SendMessage");
+        let claims = RequestBoundCalls::none().for_method("SendMessage");
         let transports = house
             .transports(&client)
             .token(house.token("a"))
-            .per_request_claims(claims);
+            .request_bound_calls(claims);
         let transport = over
             .create(
                 &transports,
@@ -424,8 +427,8 @@ async fn calls_of_a_method_can_be_proved_one_by_one_and_each_is_counted_by_its_m
         let counted = client.stats().operations;
         assert_eq!(counted.len(), 11, "{counted:?}");
         assert!(!counted.contains_key(&operations.other()));
-        assert_eq!(counted[&operations.of("SendMessage")].per_request_claims, 2);
-        assert_eq!(counted[&operations.of("GetTask")].per_request_claims, 0);
+        assert_eq!(counted[&operations.of("SendMessage")].request_bound, 2);
+        assert_eq!(counted[&operations.of("GetTask")].request_bound, 0);
         assert_eq!(counted[&operations.of("CancelTask")].requests, 1);
     }
 }

@@ -127,11 +127,11 @@ async fn a_stream_left_at_its_last_event_is_read_to_its_end_and_one_left_earlier
                     connections += 1;
                     loop {
                         let mut read = vec![0; 4096];
-                        let octets = tcp.read(&mut read).await.unwrap_or_default();
-                        if octets == 0 {
+                        let bytes = tcp.read(&mut read).await.unwrap_or_default();
+                        if bytes == 0 {
                             break;
                         }
-                        let text = String::from_utf8_lossy(&read[..octets]).into_owned();
+                        let text = String::from_utf8_lossy(&read[..bytes]).into_owned();
                         let id = text
                             .split("\"id\":\"")
                             .nth(1)

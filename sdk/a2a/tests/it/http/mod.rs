@@ -19,7 +19,7 @@ use crate::soon;
 
 const BOTH: [Over; 2] = [Over::JsonRpc, Over::HttpJson];
 
-/// The longest answer and the longest event of [`plain`], in octets.
+/// The longest answer and the longest event of [`plain`], in bytes.
 const LIMIT: usize = 1000;
 
 /// Transports to an origin in plaintext.

@@ -3,7 +3,7 @@
 use a2a::errordetails::{ERROR_INFO_TYPE, PROTOCOL_DOMAIN};
 use a2a::{A2AError, error_code};
 use a2a_client::ServiceParams;
-use bowline_a2a::{Failure, Kind};
+use bowline_a2a::{ErrorKind, Failure};
 use bowline_client::{AccessToken, Fault};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -41,16 +41,16 @@ async fn an_error_status_without_an_a2a_error_is_told_as_what_it_is() {
                 401,
                 vec![HTML],
                 page,
-                Kind::Unauthorized,
+                ErrorKind::Unauthorized,
                 false,
                 "401 Unauthorized with an HTML page",
             ),
-            (401, vec![], "", Kind::Unauthorized, false, "no text"),
+            (401, vec![], "", ErrorKind::Unauthorized, false, "no text"),
             (
                 403,
                 vec![TEXT],
                 "not you",
-                Kind::Forbidden,
+                ErrorKind::Forbidden,
                 false,
                 "403 Forbidden with text/plain: not you",
             ),
@@ -58,7 +58,7 @@ async fn an_error_status_without_an_a2a_error_is_told_as_what_it_is() {
                 404,
                 vec![TEXT],
                 "no such page",
-                Kind::Status,
+                ErrorKind::Status,
                 false,
                 "is this the URL of the interface?",
             ),
@@ -66,7 +66,7 @@ async fn an_error_status_without_an_a2a_error_is_told_as_what_it_is() {
                 405,
                 vec![],
                 "",
-                Kind::Status,
+                ErrorKind::Status,
                 false,
                 "is this the URL of the interface?",
             ),
@@ -74,7 +74,7 @@ async fn an_error_status_without_an_a2a_error_is_told_as_what_it_is() {
                 429,
                 vec![TEXT, ("retry-after", "7")],
                 "slowly",
-                Kind::Status,
+                ErrorKind::Status,
                 false,
                 "429 Too Many Requests with text/plain: slowly",
             ),
@@ -82,7 +82,7 @@ async fn an_error_status_without_an_a2a_error_is_told_as_what_it_is() {
                 500,
                 vec![TEXT],
                 "ouch\r\n at line 1",
-                Kind::Status,
+                ErrorKind::Status,
                 true,
                 "ouch   at line 1",
             ),
@@ -90,7 +90,7 @@ async fn an_error_status_without_an_a2a_error_is_told_as_what_it_is() {
                 502,
                 vec![HTML],
                 page,
-                Kind::Status,
+                ErrorKind::Status,
                 true,
                 "502 Bad Gateway with an HTML page",
             ),
@@ -98,12 +98,12 @@ async fn an_error_status_without_an_a2a_error_is_told_as_what_it_is() {
                 503,
                 vec![JSON],
                 r#"{"error":"overloaded"}"#,
-                Kind::Status,
+                ErrorKind::Status,
                 true,
                 r#"{"error":"overloaded"}"#,
             ),
-            (503, vec![JSON], &long, Kind::Status, true, "503"),
-            (500, vec![], &long, Kind::Status, true, "…"),
+            (503, vec![JSON], &long, ErrorKind::Status, true, "503"),
+            (500, vec![], &long, ErrorKind::Status, true, "…"),
         ] {
             let body = body.to_owned();
             let fields_given = fields.clone();
@@ -139,10 +139,10 @@ async fn an_error_of_the_agent_s_is_its_own_and_keeps_the_status_and_the_challen
             (400, None),
             (404, None),
             (500, None),
-            (401, Some(Kind::Unauthorized)),
-            (403, Some(Kind::Forbidden)),
-            (429, Some(Kind::Status)),
-            (503, Some(Kind::Status)),
+            (401, Some(ErrorKind::Unauthorized)),
+            (403, Some(ErrorKind::Forbidden)),
+            (429, Some(ErrorKind::Status)),
+            (503, Some(ErrorKind::Status)),
         ] {
             let error = refused(over, move |seen| {
                 let body = seen.error(
@@ -186,7 +186,7 @@ async fn a_gateway_s_error_in_the_shape_of_an_agent_s_is_a_failure() {
         let error = refused(over, move |_| Answer::json(404, &body)).await;
         assert_eq!(error.code, error_code::INTERNAL_ERROR);
         let failure = failure(&error);
-        assert_eq!(failure.kind(), Kind::Status);
+        assert_eq!(failure.kind(), ErrorKind::Status);
         assert!(error.message.contains("no route"), "{error}");
         assert!(!failure.may_have_been_processed());
     }
@@ -273,7 +273,7 @@ async fn success_that_is_no_a2a_says_so() {
             let failure = failure(&error);
             assert_eq!(
                 (failure.kind(), failure.fault()),
-                (Kind::NotA2a, Fault::Peer),
+                (ErrorKind::NotA2a, Fault::Peer),
                 "{over:?} {told}: {error}"
             );
             assert!(error.message.contains(told), "{over:?} {told}: {error}");
@@ -333,9 +333,9 @@ async fn an_answer_may_be_as_long_as_the_limit_and_no_longer() {
                 let got = get_task(&*transport, &ServiceParams::new()).await;
                 assert_eq!(got.is_ok(), is_taken, "{over:?} {chunked} {length}");
                 if let Err(error) = got {
-                    assert_eq!(failure(&error).kind(), Kind::TooLong);
+                    assert_eq!(failure(&error).kind(), ErrorKind::TooLong);
                     assert!(failure(&error).may_have_been_processed());
-                    assert!(error.message.contains("1000 octets"), "{error}");
+                    assert!(error.message.contains("1000 bytes"), "{error}");
                     assert_eq!(failure(&error).status(), Some(http::StatusCode::OK));
                 }
             }
@@ -347,14 +347,14 @@ async fn an_answer_may_be_as_long_as_the_limit_and_no_longer() {
 async fn a_connection_that_ends_before_or_in_an_answer_leaves_the_call_in_doubt() {
     let half = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{";
     for over in BOTH {
-        for octets in ["", "HTTP/1.1 200", half] {
+        for bytes in ["", "HTTP/1.1 200", half] {
             for then in [Then::Close, Then::Reset] {
-                let error = refused(over, move |_| Answer::raw(octets, then)).await;
+                let error = refused(over, move |_| Answer::raw(bytes, then)).await;
                 let failure = failure(&error);
                 assert_eq!(
                     failure.kind(),
-                    Kind::MayHaveBeenProcessed,
-                    "{over:?} {octets:?} {then:?}: {error}"
+                    ErrorKind::MayHaveBeenProcessed,
+                    "{over:?} {bytes:?} {then:?}: {error}"
                 );
                 assert!(failure.may_have_been_processed());
                 assert_eq!(failure.fault(), Fault::Network);
@@ -483,7 +483,7 @@ async fn an_answer_that_trickles_times_out() {
         };
         assert!(seconds >= 59, "{seconds}");
         tokio::time::resume();
-        assert_eq!(failure(&error).kind(), Kind::TimedOut, "{error}");
+        assert_eq!(failure(&error).kind(), ErrorKind::TimedOut, "{error}");
         assert!(failure(&error).may_have_been_processed());
     }
 }
@@ -524,7 +524,7 @@ async fn redirects_are_followed_within_the_origin_and_nothing_goes_elsewhere() {
                     .all(|seen| seen.field("authorization") == ["Bearer a-token"] && is_same(seen))
             );
             if let Err(error) = got {
-                assert_eq!(failure(&error).kind(), Kind::Redirect);
+                assert_eq!(failure(&error).kind(), ErrorKind::Redirect);
                 // Only 307 and 308 say that nothing was done: 303, and often 302, is how a form
                 // that was taken is answered.
                 let is_promised = matches!(status, 307 | 308);
@@ -546,7 +546,7 @@ async fn redirects_are_followed_within_the_origin_and_nothing_goes_elsewhere() {
             .unwrap_err();
         assert_eq!(
             (failure(&error).kind(), round.seen().len()),
-            (Kind::Redirect, 11)
+            (ErrorKind::Redirect, 11)
         );
     }
     assert_eq!(elsewhere.seen().len(), 0);
@@ -562,7 +562,7 @@ async fn a_proof_that_cannot_be_made_is_no_matter_of_the_token() {
             Answer::new(401, &[challenge, JSON], "{}")
         })
         .await;
-        assert_eq!(failure(&error).kind(), Kind::BindingRefused, "{error}");
+        assert_eq!(failure(&error).kind(), ErrorKind::BindingRefused, "{error}");
     }
 }
 

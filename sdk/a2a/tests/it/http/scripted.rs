@@ -1,4 +1,4 @@
-//! A peer on HTTP/1.1 in plaintext that answers by script, octet by octet.
+//! A peer on HTTP/1.1 in plaintext that answers by script, byte by byte.
 
 use std::sync::Arc;
 
@@ -52,10 +52,10 @@ impl Seen {
     }
 }
 
-/// An answer in octets, and what becomes of its connection.
+/// An answer in bytes, and what becomes of its connection.
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
-    octets: Vec<u8>,
+    bytes: Vec<u8>,
     then: Then,
 }
 
@@ -72,9 +72,9 @@ pub(super) enum Then {
 }
 
 impl Answer {
-    pub(super) fn raw(octets: impl Into<Vec<u8>>, then: Then) -> Self {
+    pub(super) fn raw(bytes: impl Into<Vec<u8>>, then: Then) -> Self {
         Self {
-            octets: octets.into(),
+            bytes: bytes.into(),
             then,
         }
     }
@@ -83,31 +83,31 @@ impl Answer {
     pub(super) fn new(status: u16, fields: &[(&str, &str)], body: impl AsRef<[u8]>) -> Self {
         let body = body.as_ref();
         let length = body.len().to_string();
-        let mut octets = head(status, &[fields, &[("content-length", &length)]].concat());
-        octets.extend_from_slice(body);
-        Self::raw(octets, Then::Keep)
+        let mut bytes = head(status, &[fields, &[("content-length", &length)]].concat());
+        bytes.extend_from_slice(body);
+        Self::raw(bytes, Then::Keep)
     }
 
     pub(super) fn json(status: u16, body: &Value) -> Self {
         Self::new(status, &[JSON], body.to_string())
     }
 
-    /// A stream of these octets in one chunk, which is ended as it should be if its connection is
+    /// A stream of these bytes in one chunk, which is ended as it should be if its connection is
     /// kept.
     pub(super) fn stream(content_type: Option<&str>, body: impl AsRef<[u8]>, then: Then) -> Self {
         let mut fields = vec![("transfer-encoding", "chunked")];
         fields.extend(content_type.map(|content_type| ("content-type", content_type)));
-        let mut octets = head(200, &fields);
+        let mut bytes = head(200, &fields);
         let body = body.as_ref();
         if !body.is_empty() {
-            octets.extend_from_slice(format!("{:x}\r\n", body.len()).as_bytes());
-            octets.extend_from_slice(body);
-            octets.extend_from_slice(b"\r\n");
+            bytes.extend_from_slice(format!("{:x}\r\n", body.len()).as_bytes());
+            bytes.extend_from_slice(body);
+            bytes.extend_from_slice(b"\r\n");
         }
         if then == Then::Keep {
-            octets.extend_from_slice(b"0\r\n\r\n");
+            bytes.extend_from_slice(b"0\r\n\r\n");
         }
-        Self::raw(octets, then)
+        Self::raw(bytes, then)
     }
 }
 
@@ -185,7 +185,7 @@ async fn serve(
     let mut read = Vec::new();
     while let Some(seen) = request(&mut tcp, &mut read, connection).await {
         let answer = script(&seen);
-        let _ = tcp.write_all(&answer.octets).await;
+        let _ = tcp.write_all(&answer.bytes).await;
         ledger.send_modify(|ledger| ledger.push(seen));
         match answer.then {
             Then::Keep => {}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use a2a::errordetails::{ERROR_INFO_TYPE, PROTOCOL_DOMAIN};
 use a2a::{StreamResponse, error_code};
 use a2a_client::ServiceParams;
-use bowline_a2a::{Failure, Kind};
+use bowline_a2a::{ErrorKind, Failure};
 use bowline_client::Fault;
 use futures_util::{StreamExt, poll};
 use serde_json::{Value, json};
@@ -202,7 +202,7 @@ async fn a_reset_in_the_middle_is_a_cut_that_says_what_to_do() {
         let failure = failure(&error);
         assert_eq!(
             (failure.kind(), failure.fault()),
-            (Kind::StreamCut, Fault::Network)
+            (ErrorKind::StreamCut, Fault::Network)
         );
         assert!(failure.may_have_been_processed());
         assert!(error.message.contains("subscribe to it"), "{error}");
@@ -304,12 +304,12 @@ async fn events_that_are_none_end_their_stream() {
             ("data: x\n".repeat(LIMIT / 4).into_bytes(), "too_long"),
             (format!(":{long}").into_bytes(), "too_long"),
         ];
-        for (octets, expected) in junk {
-            let shown = String::from_utf8_lossy(&octets[..octets.len().min(20)]).into_owned();
+        for (bytes, expected) in junk {
+            let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(20)]).into_owned();
             // Endless, so that only the error ends it.
             let told = heard(over, move |seen| {
                 let mut events = event(seen, over, update("WORKING")).into_bytes();
-                events.extend_from_slice(&octets);
+                events.extend_from_slice(&bytes);
                 events.extend_from_slice(event(seen, over, update("COMPLETED")).as_bytes());
                 Answer::stream(EVENTS, events, Then::Hang)
             })

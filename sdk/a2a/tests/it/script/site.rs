@@ -11,7 +11,7 @@ use a2a_grpc::GrpcTransportFactory;
 use axum::Router;
 use bowline_a2a::Transports;
 use bowline_client::{AccessToken, Client, HttpVersions, Identity, Trust};
-use bowline_server::{BindingLayer, Jwks, JwtValidator, Policy};
+use bowline_server::{AcceptPolicy, BindingLayer, Jwks, JwtValidator};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -65,7 +65,7 @@ impl Site {
         let server = CyclingServer::start_with(&pki, CyclingOptions::default(), |origin| {
             let layer = BindingLayer::new(validator)
                 .origins([origin.parse().unwrap()])
-                .policy(Policy::Require);
+                .policy(AcceptPolicy::Require);
             agent(origin).layer(layer)
         });
         Self {

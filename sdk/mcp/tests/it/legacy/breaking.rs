@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
-use bowline_mcp::{CONNECTION_CLOSED, Kind};
+use bowline_mcp::{CONNECTION_CLOSED, ErrorKind};
 use bowline_testkit::peers::LegacySse;
 use bowline_testkit::peers::legacy_sse::{echo as reply, event};
 use rmcp::model::{ErrorData, ListRootsResult, Root};
@@ -326,7 +326,7 @@ async fn a_server_that_is_not_there_fails_at_once() {
     let gone = Plain::start(|_| Router::new()).await.uri();
     let error = refusal(transport(), &gone).await;
     assert!(
-        matches!(error.kind(), Kind::Client(_) | Kind::Status(_)),
+        matches!(error.kind(), ErrorKind::Client(_) | ErrorKind::Status(_)),
         "{error}"
     );
 }

@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::{any, get};
-use bowline_mcp::{CONNECTION_CLOSED, Kind};
+use bowline_mcp::{CONNECTION_CLOSED, ErrorKind};
 use bowline_testkit::peers::LegacySse;
 use bowline_testkit::peers::legacy_sse::{echo as reply, event};
 use serde_json::json;
@@ -24,7 +24,7 @@ async fn nothing_is_sent_to_an_endpoint_on_another_origin() {
     let endpoint = format!("event: endpoint\ndata: {}\n\n", elsewhere.uri);
     let plain = answering(200, &[EVENTS], endpoint).await;
     let error = refusal(transport(), &plain.uri()).await;
-    assert_eq!(error.kind(), Kind::EndpointElsewhere);
+    assert_eq!(error.kind(), ErrorKind::EndpointElsewhere);
     assert!(
         error
             .to_string()
@@ -61,7 +61,7 @@ async fn what_is_no_endpoint_is_refused() {
         )
         .await;
         let error = refusal(transport(), &plain.uri()).await;
-        assert_eq!(error.kind(), Kind::InvalidEndpoint, "{endpoint}");
+        assert_eq!(error.kind(), ErrorKind::InvalidEndpoint, "{endpoint}");
     }
 }
 
@@ -69,32 +69,32 @@ async fn what_is_no_endpoint_is_refused() {
 async fn an_answer_to_the_get_that_is_no_event_stream_says_what_it_is() {
     let plain = answering(200, &[JSON], "{}").await;
     let error = refusal(transport(), &plain.uri()).await;
-    assert_eq!(error.kind(), Kind::NoEventStream);
+    assert_eq!(error.kind(), ErrorKind::NoEventStream);
     assert!(error.to_string().contains("application/json"), "{error}");
     for (status, headers, kind, text) in [
         (
             405,
             &[][..],
-            Kind::Status(http::StatusCode::METHOD_NOT_ALLOWED),
+            ErrorKind::Status(http::StatusCode::METHOD_NOT_ALLOWED),
             "HTTP+SSE",
         ),
-        (401, &[][..], Kind::Unauthorized, "access token"),
+        (401, &[][..], ErrorKind::Unauthorized, "access token"),
         (
             403,
             &[][..],
-            Kind::Status(http::StatusCode::FORBIDDEN),
+            ErrorKind::Status(http::StatusCode::FORBIDDEN),
             "403",
         ),
         (
             302,
             &[("location", "https://evil.example/sse?code=secret")][..],
-            Kind::Redirect,
+            ErrorKind::Redirect,
             "https://evil.example/sse;",
         ),
         (
             302,
             &[("location", "/there")][..],
-            Kind::Redirect,
+            ErrorKind::Redirect,
             "/there;",
         ),
     ] {
@@ -111,7 +111,7 @@ async fn a_stream_without_an_endpoint_is_waited_for_so_long_and_no_longer() {
     for beginning in ["", ": ping\n\n", "event: message\ndata: {}\n\n"] {
         let plain = answering(200, &[EVENTS], beginning).await;
         let error = refusal(transport().open_timeout(SHORT), &plain.uri()).await;
-        assert_eq!(error.kind(), Kind::Stream, "{error}");
+        assert_eq!(error.kind(), ErrorKind::Stream, "{error}");
         assert!(error.to_string().contains("50ms"), "{error}");
     }
     let ending = get(async || respond(200, &[EVENTS], ""));
@@ -125,8 +125,8 @@ async fn a_stream_without_an_endpoint_is_waited_for_so_long_and_no_longer() {
 
 /// What is wrong with a stream that says this, as the call that waits for its answer hears it. The
 /// next one works.
-async fn answered_with(octets: impl Into<Bytes>) -> String {
-    let octets = octets.into();
+async fn answered_with(bytes: impl Into<Bytes>) -> String {
+    let bytes = bytes.into();
     let server = LegacySse::greeting(
         |_, message| reply(message).filter(|_| message["params"]["arguments"]["text"] != "lost"),
         hurried,
@@ -135,7 +135,7 @@ async fn answered_with(octets: impl Into<Bytes>) -> String {
     let agent = agent(transport().longest_event(1000), &plain.uri()).await;
     let (error, ()) = tokio::join!(call_error(&agent), async {
         soon(server.has_received_text(0, "lost")).await;
-        server.say(0, octets);
+        server.say(0, bytes);
     });
     assert_eq!(error.code, CONNECTION_CLOSED);
     says(&agent, "ahoy").await;
@@ -144,19 +144,19 @@ async fn answered_with(octets: impl Into<Bytes>) -> String {
 
 #[tokio::test]
 async fn oversized_and_endless_events_cost_their_stream() {
-    for octets in [
+    for bytes in [
         format!("data: {}\n\n", "x".repeat(1000)),
         "x".repeat(1001),
         "data: x\n".repeat(1000),
         format!(":{}", "x".repeat(1001)),
     ] {
-        let text = answered_with(octets).await;
-        assert!(text.contains("more than 1000 octets"), "{text}");
+        let text = answered_with(bytes).await;
+        assert!(text.contains("more than 1000 bytes"), "{text}");
     }
 }
 
 #[tokio::test]
-async fn octets_that_are_no_utf8_cost_their_stream() {
+async fn bytes_that_are_no_utf8_cost_their_stream() {
     let text = answered_with(&b"data: \xff\n\n"[..]).await;
     assert!(text.contains("not UTF-8"), "{text}");
 }
@@ -206,7 +206,7 @@ async fn a_post_that_nobody_accepts_fails_and_may_have_been_processed() {
     })
     .await;
     let error = refusal(transport().post_timeout(SHORT), &plain.uri()).await;
-    assert_eq!(error.kind(), Kind::Timeout);
+    assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.may_have_been_processed());
 }
 
@@ -216,11 +216,11 @@ async fn a_post_that_is_refused_fails_by_itself() {
     let refusing = axum::middleware::from_fn(
         |request: axum::extract::Request, next: axum::middleware::Next| async {
             let (head, body) = request.into_parts();
-            let octets = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-            match octets.windows(4).any(|window| window == b"lost") {
+            let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+            match bytes.windows(4).any(|window| window == b"lost") {
                 true => respond(400, &[], ""),
                 false => {
-                    next.run(axum::extract::Request::from_parts(head, octets.into()))
+                    next.run(axum::extract::Request::from_parts(head, bytes.into()))
                         .await
                 }
             }

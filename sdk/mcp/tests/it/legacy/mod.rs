@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use axum::Router;
 use bowline_client::Client;
-use bowline_mcp::{Error, Kind, LegacySse as Transport};
+use bowline_mcp::{Error, ErrorKind, LegacySse as Transport};
 use bowline_testkit::peers::LegacySse;
 use rmcp::model::ErrorData;
 use rmcp::service::{ClientInitializeError, RunningService, ServiceError};
@@ -216,6 +216,6 @@ async fn a_uri_that_is_no_server_s_is_an_error_before_anything_is_sent() {
         "https://",
     ] {
         let error = transport().transport(uri).map(drop).unwrap_err();
-        assert_eq!(error.kind(), Kind::InvalidEndpoint, "{uri}");
+        assert_eq!(error.kind(), ErrorKind::InvalidEndpoint, "{uri}");
     }
 }

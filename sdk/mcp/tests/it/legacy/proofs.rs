@@ -9,12 +9,14 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::routing::any;
 use bowline_client::{AccessToken, Cause, HttpVersions, Protocol};
-use bowline_mcp::{Kind, LegacySse as Transport, operation};
-use bowline_server::{BindingLayer, Jwks, JwtValidator, Policy};
+use bowline_mcp::{ErrorKind, LegacySse as Transport, operation};
+use bowline_server::{AcceptPolicy, BindingLayer, Jwks, JwtValidator};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer, LegacySse, legacy_sse};
 use bowline_testkit::pki::{KeyKind, Pki};
-use bowline_token::{AuthorizationServer, Bound, ClientAuthentication, Clock, Fixed, OAuth};
+use bowline_token::{
+    AuthorizationServer, ClientAuthentication, Clock, Fixed, OAuth, RequiredBinding,
+};
 
 use super::{agent, refusal, says};
 use crate::house::client;
@@ -42,7 +44,7 @@ impl Bolted {
             tokio::time::sleep(Duration::from_millis(2)).await;
             response
         });
-        let binding = BindingLayer::new(validator).policy(Policy::Require);
+        let binding = BindingLayer::new(validator).policy(AcceptPolicy::Require);
         let router: Router = legacy.router().layer(late).layer(binding);
         Self {
             server: CyclingServer::start(&pki, CyclingOptions::default(), router),
@@ -137,7 +139,7 @@ async fn a_token_that_is_not_taken_is_a_precise_error_and_asked_with_once() {
     let client = client(&house.pki, &leaf, HttpVersions::Auto);
     let token = AccessToken::new(house.authority.issue(&TokenRequest::bearer("agent"))).unwrap();
     let error = refusal(Transport::new(client.clone()).token(token), &house.uri()).await;
-    assert_eq!(error.kind(), Kind::Unauthorized);
+    assert_eq!(error.kind(), ErrorKind::Unauthorized);
     assert!(
         error.to_string().contains("invalid_token") && error.to_string().contains("RS-13"),
         "{error}"
@@ -183,7 +185,7 @@ async fn tokens_come_from_a_source_and_a_refused_one_is_replaced() {
     let client = client(&pki, &leaf, HttpVersions::Auto);
     let at = AuthorizationServer::issuer(authority.issuer());
     let source = OAuth::builder(client.clone(), at, ClientAuthentication::tls("agent"))
-        .bound(Bound::Session)
+        .bound(RequiredBinding::Session)
         .build()
         .unwrap();
     let transport = Transport::new(client).source(source.clone());
@@ -220,7 +222,7 @@ async fn a_401_that_never_ends_is_asked_for_twice_and_no_more() {
         &format!("{}/sse", server.origin()),
     )
     .await;
-    assert_eq!(error.kind(), Kind::Unauthorized);
+    assert_eq!(error.kind(), ErrorKind::Unauthorized);
     assert_eq!(source.counts().requested, 2);
     assert_eq!(server.counts().requests, 2);
 }

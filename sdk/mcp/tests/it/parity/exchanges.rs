@@ -60,7 +60,7 @@ const fn row(
     }
 }
 
-/// In octets, for a body, an event, and the text of an error.
+/// In bytes, for a body, an event, and the text of an error.
 const LIMITS: (usize, usize, usize) = (1000, 1000, 20);
 const CHALLENGE: (&str, &str) = ("www-authenticate", r#"Bearer error="invalid_token""#);
 const SESSION: (&str, &str) = ("mcp-session-id", "s1");
@@ -86,7 +86,7 @@ const LIST: &[Exchange] = &[
     row("an empty JSON body", Request, |_| respond(200, &[JSON], ""), "unexpected: no JSON-RPC message", Same),
     row("JSON that is not UTF-8", Request, |_| respond(200, &[JSON], &b"{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"a\":\"\xff\"}}"[..]), "unexpected: no JSON-RPC message", Same),
     row("JSON of the limit's length", Request, |_| respond(200, &[JSON], format!("{DONE:1000}")), "result", Same),
-    row("JSON one octet longer", Request, |_| respond(200, &[JSON], format!("{DONE:1001}")), "body of more than 1000", Same),
+    row("JSON one byte longer", Request, |_| respond(200, &[JSON], format!("{DONE:1001}")), "body of more than 1000", Same),
     row("endless JSON", Request, |_| respond(200, &[JSON], chunks(vec!["[".repeat(100); 20], true)), "body of more than 1000", Same),
 
     // Event streams.

@@ -27,11 +27,11 @@ impl Told for reqwest::Error {
 impl Told for bowline_mcp::Error {
     fn told(&self) -> String {
         match self.kind() {
-            bowline_mcp::Kind::Status(status) => format!("HTTP {}", status.as_u16()),
-            bowline_mcp::Kind::Redirect if self.to_string().contains("more than") => {
+            bowline_mcp::ErrorKind::Status(status) => format!("HTTP {}", status.as_u16()),
+            bowline_mcp::ErrorKind::Redirect if self.to_string().contains("more than") => {
                 "too many redirects".to_owned()
             }
-            bowline_mcp::Kind::Client(kind) => format!("{kind:?}"),
+            bowline_mcp::ErrorKind::Client(kind) => format!("{kind:?}"),
             kind => format!("{kind:?}"),
         }
     }

@@ -64,7 +64,7 @@ fn anything_but_one_compact_jws_of_json_objects_is_refused() {
         DpopCheck::Syntax,
     );
     assert_refused(
-        Scene::default().verify_octets(b"\xff.\xff.\xff"),
+        Scene::default().verify_bytes(b"\xff.\xff.\xff"),
         DpopCheck::Syntax,
     );
 }
@@ -208,13 +208,13 @@ fn anothers_signature_is_refused() {
 
     let good = proof(&header(), &claims());
     let (input, signature) = good.rsplit_once('.').unwrap();
-    let octets = from_base64url(signature);
-    let mut flipped = octets.clone();
+    let bytes = from_base64url(signature);
+    let mut flipped = bytes.clone();
     flipped[40] ^= 1;
     for wrong in [
         flipped,
-        octets[..63].to_vec(),
-        [&octets[..], &[0]].concat(),
+        bytes[..63].to_vec(),
+        [&bytes[..], &[0]].concat(),
         vec![0; 64],
         vec![],
     ] {

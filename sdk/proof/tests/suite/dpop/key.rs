@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use bowline_proof::{
-    Algorithm, KeyErrorKind, MAX_PROOF_OCTETS, MintErrorKind, RequestClaims,
+    Algorithm, KeyErrorKind, MAX_PROOF_BYTES, MintErrorKind, RequestClaims,
     dpop::{Claims, DpopKey, Nonce, Proof},
 };
 use http::{Method, Uri};
@@ -169,7 +169,7 @@ fn what_is_no_key_is_refused() {
 
 #[test]
 fn a_uri_that_is_too_long_makes_no_proof() {
-    let uri: Uri = format!("https://api.example.com/{}", "a".repeat(MAX_PROOF_OCTETS))
+    let uri: Uri = format!("https://api.example.com/{}", "a".repeat(MAX_PROOF_BYTES))
         .parse()
         .unwrap();
     let request = RequestClaims::new(&Method::GET, &uri).unwrap();

@@ -54,10 +54,10 @@ impl Default for Scene {
 
 impl Scene {
     fn verify(&self, proof: &str) -> Result<Verified, DpopRefusal> {
-        self.verify_octets(proof.as_bytes())
+        self.verify_bytes(proof.as_bytes())
     }
 
-    fn verify_octets(&self, proof: &[u8]) -> Result<Verified, DpopRefusal> {
+    fn verify_bytes(&self, proof: &[u8]) -> Result<Verified, DpopRefusal> {
         let expected = dpop::Expected {
             method: &self.method,
             path: self.path,
@@ -89,15 +89,15 @@ fn jwk(identity: &Identity) -> Value {
         .unwrap()
         .1;
     let spki = certificate.public_key();
-    let octets = &spki.subject_public_key.data;
-    match octets.len() {
+    let bytes = &spki.subject_public_key.data;
+    match bytes.len() {
         65 => {
-            json!({"kty": "EC", "crv": "P-256", "x": base64url(&octets[1..33]), "y": base64url(&octets[33..])})
+            json!({"kty": "EC", "crv": "P-256", "x": base64url(&bytes[1..33]), "y": base64url(&bytes[33..])})
         }
         97 => {
-            json!({"kty": "EC", "crv": "P-384", "x": base64url(&octets[1..49]), "y": base64url(&octets[49..])})
+            json!({"kty": "EC", "crv": "P-384", "x": base64url(&bytes[1..49]), "y": base64url(&bytes[49..])})
         }
-        32 => json!({"kty": "OKP", "crv": "Ed25519", "x": base64url(octets)}),
+        32 => json!({"kty": "OKP", "crv": "Ed25519", "x": base64url(bytes)}),
         _ => match spki.parsed().unwrap() {
             x509_parser::public_key::PublicKey::RSA(key) => {
                 json!({"kty": "RSA", "n": base64url(&key.modulus[1..]), "e": base64url(key.exponent)})

@@ -13,12 +13,12 @@ use crate::common::{P256, base64url, sha256};
 
 #[test]
 fn another_connections_exporter_value_is_refused() {
-    let mut last_octet = EXPORTER;
-    last_octet[31] ^= 1;
+    let mut last_byte = EXPORTER;
+    last_byte[31] ^= 1;
     let text = base64url(EXPORTER);
     for ekm in [
         base64url([8; 32]),
-        base64url(last_octet),
+        base64url(last_byte),
         base64url(&EXPORTER[..31]),
         base64url([7; 33]),
         format!("{text}="),

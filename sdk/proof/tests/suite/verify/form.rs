@@ -1,6 +1,6 @@
 //! PR-9, and the form of a proof: a compact JWS of JSON objects.
 
-use bowline_proof::{Check, MAX_PROOF_OCTETS};
+use bowline_proof::{Check, MAX_PROOF_BYTES};
 use serde_json::json;
 
 use super::{
@@ -11,18 +11,18 @@ use crate::common::{P256, base64url};
 
 #[test]
 fn a_proof_over_8_kib_is_refused_and_one_of_8_kib_is_not() {
-    let padded = |octets: usize| {
-        let payload = with("padding", json!("a".repeat(octets)));
+    let padded = |bytes: usize| {
+        let payload = with("padding", json!("a".repeat(bytes)));
         P256.jws("ES256", &header(&P256).to_string(), &payload.to_string())
     };
     let longest = (0..)
         .map(|shorter| padded(6000 - shorter))
-        .find(|proof| proof.len() <= MAX_PROOF_OCTETS)
+        .find(|proof| proof.len() <= MAX_PROOF_BYTES)
         .unwrap();
-    assert!(longest.len() > MAX_PROOF_OCTETS - 3);
+    assert!(longest.len() > MAX_PROOF_BYTES - 3);
     assert_ok(verify_text(&longest));
     let too_long = padded(6010);
-    assert!(too_long.len() > MAX_PROOF_OCTETS);
+    assert!(too_long.len() > MAX_PROOF_BYTES);
     assert_refused(verify_text(&too_long), Check::ProofSyntax);
 }
 

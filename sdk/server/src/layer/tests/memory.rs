@@ -8,7 +8,7 @@ use bowline_proof::{Check, EXPORTER_LABEL};
 use serde_json::json;
 
 use super::world::*;
-use crate::{Policy, RequestClaims};
+use crate::{AcceptPolicy, RequireRequestBound};
 
 fn session_bound() -> serde_json::Value {
     json!({ "cnf": { "x5t#S256": CLIENT.thumbprint(), "tls_exp": EXPORTER_LABEL } })
@@ -176,9 +176,9 @@ async fn of_many_concurrent_requests_with_one_jti_exactly_one_passes() {
 #[tokio::test]
 async fn a_request_that_is_refused_uses_up_no_jti() {
     let spoilt: [fn(&mut World); 3] = [
-        |world| world.configure(|layer| layer.policy(Policy::Require)),
+        |world| world.configure(|layer| layer.policy(AcceptPolicy::Require)),
         |world| {
-            world.configure(|layer| layer.request_claims(RequestClaims::Always));
+            world.configure(|layer| layer.require_request_bound(RequireRequestBound::Always));
             world.proof_claims.as_object_mut().unwrap().remove("htm");
         },
         |world| world.proof_claims["htu"] = format!("{ORIGIN}/other").into(),
@@ -192,8 +192,8 @@ async fn a_request_that_is_refused_uses_up_no_jti() {
 
         world.configure(|layer| {
             layer
-                .policy(Policy::Follow)
-                .request_claims(RequestClaims::Never)
+                .policy(AcceptPolicy::Follow)
+                .require_request_bound(RequireRequestBound::Never)
         });
         world.add_request_claims("1");
         assert!(world.send().await.has_passed());

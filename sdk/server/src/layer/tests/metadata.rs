@@ -13,7 +13,8 @@ use tower::ServiceExt;
 
 use super::world::*;
 use crate::{
-    Dpop, DpopNonces, MemoryReplayStore, Policy, RequestClaims, RequiredScope, ResourceMetadata,
+    AcceptPolicy, Dpop, DpopNonces, MemoryReplayStore, RequireRequestBound, RequiredScope,
+    ResourceMetadata,
 };
 
 fn metadata() -> ResourceMetadata {
@@ -42,11 +43,11 @@ async fn rs_10_names_the_resource_metadata_in_every_challenge() {
         }),
         ("RS-10", |world| world.authorization = Some(vec![])),
         ("RS-12", |world| {
-            world.configure(|layer| layer.request_claims(RequestClaims::Always))
+            world.configure(|layer| layer.require_request_bound(RequireRequestBound::Always))
         }),
         ("RS-13", |world| {
             world.use_token(json!({}));
-            world.configure(|layer| layer.policy(Policy::Require));
+            world.configure(|layer| layer.policy(AcceptPolicy::Require));
         }),
         ("scope", |world| {
             let scope = RequiredScope::Always("read".parse().unwrap());
@@ -93,7 +94,7 @@ async fn the_document_is_public_and_nothing_beside_it_is() {
     let metadata = metadata().authorization_servers(["https://as.example.com"]);
     world.configure(|layer| {
         layer
-            .policy(Policy::Require)
+            .policy(AcceptPolicy::Require)
             .public_paths(["/health"])
             .resource(&metadata)
     });

@@ -8,7 +8,7 @@ use bowline_proof::{Check, EXPORTER_LABEL};
 use serde_json::json;
 
 use super::world::*;
-use crate::{Policy, RequestClaims, RequiredScope};
+use crate::{AcceptPolicy, RequireRequestBound, RequiredScope};
 
 /// The check that refuses next, and what makes it content.
 type Step = (Check, Box<dyn Fn(&mut World)>);
@@ -120,8 +120,8 @@ async fn what_the_server_demands_beyond_the_token_is_checked_last_and_in_order()
     world.use_token(json!({ "scope": "write" }));
     world.configure(|layer| {
         layer
-            .request_claims(RequestClaims::Always)
-            .policy(Policy::Require)
+            .require_request_bound(RequireRequestBound::Always)
+            .policy(AcceptPolicy::Require)
             .required_scope(RequiredScope::Always("read".parse().unwrap()))
             .jti_quota(0)
     });

@@ -9,11 +9,11 @@ use serde_json::json;
 use tower::ServiceExt;
 
 use super::world::*;
-use crate::{BindingClass, Policy, RequestClaims, ServerEvent};
+use crate::{AcceptPolicy, BindingClass, RequireRequestBound, ServerEvent};
 
 #[tokio::test]
 async fn a_session_bound_request_passes_under_every_policy_and_says_what_it_is_bound_to() {
-    for policy in [Policy::Follow, Policy::Require] {
+    for policy in [AcceptPolicy::Follow, AcceptPolicy::Require] {
         let mut world = World::default();
         world.configure(|layer| layer.policy(policy));
         let outcome = world.send().await;
@@ -28,7 +28,7 @@ async fn a_session_bound_request_passes_under_every_policy_and_says_what_it_is_b
             Some(binding.connection()),
             world.facts.as_ref().map(|facts| facts.id())
         );
-        assert!(!binding.has_per_request_claims());
+        assert!(!binding.is_request_bound());
         assert_eq!(binding.claims()["cnf"]["x5t#S256"], CLIENT.thumbprint());
     }
 }
@@ -69,15 +69,15 @@ async fn a_bearer_token_passes_without_a_client_certificate() {
 #[tokio::test]
 async fn a_proof_for_this_request_alone_passes_where_one_is_demanded() {
     let mut world = World::default();
-    world.configure(|layer| layer.request_claims(RequestClaims::Always));
+    world.configure(|layer| layer.require_request_bound(RequireRequestBound::Always));
     world.add_request_claims("1");
     let outcome = world.send().await;
     assert!(outcome.has_passed());
-    assert!(outcome.binding().has_per_request_claims());
+    assert!(outcome.binding().is_request_bound());
     assert!(matches!(
         outcome.event,
         Some(ServerEvent::Verified {
-            per_request_claims: true,
+            request_bound: true,
             cached: false,
             ..
         })
@@ -88,7 +88,7 @@ async fn a_proof_for_this_request_alone_passes_where_one_is_demanded() {
 async fn request_claims_are_demanded_of_the_chosen_requests_only() {
     let mut world = World::default();
     world.configure(|layer| {
-        layer.request_claims(RequestClaims::when(|request| {
+        layer.require_request_bound(RequireRequestBound::when(|request| {
             request.uri.path() == "/delete"
         }))
     });
@@ -136,7 +136,7 @@ async fn a_path_is_public_only_if_it_is_the_very_one_that_was_named() {
         proofs: Some(vec![]),
         ..World::default()
     };
-    world.configure(|layer| layer.policy(Policy::Require).public_paths([public]));
+    world.configure(|layer| layer.policy(AcceptPolicy::Require).public_paths([public]));
     for (path, passes) in [(public, true), ("/.well-known/agent-card.json?v=1", true)]
         .into_iter()
         .chain(others.map(|path| (path, false)))

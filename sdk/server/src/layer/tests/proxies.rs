@@ -11,7 +11,7 @@ use rcgen::{DnType, SanType};
 use serde_json::{Value, json};
 
 use super::world::*;
-use crate::{BindingClass, MemoryReplayStore, Policy, TrustedProxies};
+use crate::{AcceptPolicy, BindingClass, MemoryReplayStore, TrustedProxies};
 
 const SPIFFE_ID: &str = "spiffe://example.org/gateway";
 
@@ -35,7 +35,7 @@ fn proxies() -> TrustedProxies {
 }
 
 fn attest(client: &Client, exporter: [u8; 32]) -> Vec<(&'static str, String)> {
-    let field = |octets: &[u8]| format!(":{}:", STANDARD.encode(octets));
+    let field = |bytes: &[u8]| format!(":{}:", STANDARD.encode(bytes));
     vec![
         ("client-cert", field(&client.certificate)),
         ("tls-exporter", field(&exporter)),
@@ -90,7 +90,7 @@ async fn what_a_trusted_proxy_attests_passes_and_is_never_called_session_bound()
 #[tokio::test]
 async fn rs_13_require_refuses_it_unless_it_is_expressly_allowed() {
     let mut world = behind_proxy();
-    world.configure(|layer| layer.policy(Policy::Require));
+    world.configure(|layer| layer.policy(AcceptPolicy::Require));
     let outcome = world.send().await;
     assert_eq!(outcome.check(), Some(Check::BindingRequired));
     let description = outcome.challenges()[0]
@@ -99,7 +99,7 @@ async fn rs_13_require_refuses_it_unless_it_is_expressly_allowed() {
         .to_owned();
     assert!(description.contains("GW-3"), "{description}");
 
-    world.configure(|layer| layer.policy(Policy::RequireOrAttested));
+    world.configure(|layer| layer.policy(AcceptPolicy::RequireOrAttested));
     assert!(world.send().await.has_passed());
     // Only the connection may rest on its word, not the want of a binding.
     for claims in [certificate_bound(), json!({})] {
@@ -109,7 +109,7 @@ async fn rs_13_require_refuses_it_unless_it_is_expressly_allowed() {
     }
     // And a connection of this server's own satisfies it as well.
     let mut direct = World::default();
-    direct.configure(|layer| layer.policy(Policy::RequireOrAttested));
+    direct.configure(|layer| layer.policy(AcceptPolicy::RequireOrAttested));
     assert_eq!(direct.send().await.binding().class(), BindingClass::Session);
 }
 

@@ -9,7 +9,7 @@ use bowline_proof::{Challenge, Check, EXPORTER_LABEL, challenges};
 use serde_json::json;
 
 use super::world::*;
-use crate::{Policy, RequestClaims, ServerEvent};
+use crate::{AcceptPolicy, RequireRequestBound, ServerEvent};
 
 /// A name, the check that must refuse, and what is wrong with the request.
 type Case = (&'static str, Check, fn(&mut World));
@@ -383,25 +383,27 @@ async fn rs_12_refuses_a_proof_that_is_not_for_this_request_alone() {
             "none of the claims",
             Check::RequestClaimsRequired,
             |world| {
-                world.configure(|layer| layer.request_claims(RequestClaims::Always));
+                world.configure(|layer| layer.require_request_bound(RequireRequestBound::Always));
             },
         ),
         ("no htu", Check::RequestClaimsRequired, |world| {
             world.add_request_claims("1");
             world.proof_claims.as_object_mut().unwrap().remove("htu");
-            world.configure(|layer| layer.request_claims(RequestClaims::Always));
+            world.configure(|layer| layer.require_request_bound(RequireRequestBound::Always));
         }),
         ("no jti", Check::RequestClaimsRequired, |world| {
             world.add_request_claims("1");
             world.proof_claims.as_object_mut().unwrap().remove("jti");
-            world.configure(|layer| layer.request_claims(RequestClaims::Always));
+            world.configure(|layer| layer.require_request_bound(RequireRequestBound::Always));
         }),
         (
             "demanded of this request",
             Check::RequestClaimsRequired,
             |world| {
                 world.configure(|layer| {
-                    layer.request_claims(RequestClaims::when(|request| request.method == "POST"))
+                    layer.require_request_bound(RequireRequestBound::when(|request| {
+                        request.method == "POST"
+                    }))
                 });
             },
         ),
@@ -411,7 +413,7 @@ async fn rs_12_refuses_a_proof_that_is_not_for_this_request_alone() {
             |world| {
                 world.use_token(json!({}));
                 world.proofs = Some(vec![]);
-                world.configure(|layer| layer.request_claims(RequestClaims::Always));
+                world.configure(|layer| layer.require_request_bound(RequireRequestBound::Always));
             },
         ),
     ];
@@ -424,14 +426,14 @@ async fn rs_13_refuses_tokens_that_are_not_session_bound_where_that_is_required(
         ("a bearer token", Check::BindingRequired, |world| {
             world.use_token(json!({}));
             world.proofs = Some(vec![]);
-            world.configure(|layer| layer.policy(Policy::Require));
+            world.configure(|layer| layer.policy(AcceptPolicy::Require));
         }),
         (
             "a bearer token with a good proof",
             Check::BindingRequired,
             |world| {
                 world.use_token(json!({}));
-                world.configure(|layer| layer.policy(Policy::Require));
+                world.configure(|layer| layer.policy(AcceptPolicy::Require));
             },
         ),
         (
@@ -440,7 +442,7 @@ async fn rs_13_refuses_tokens_that_are_not_session_bound_where_that_is_required(
             |world| {
                 world.use_token(json!({ "cnf": { "x5t#S256": CLIENT.thumbprint() } }));
                 world.proofs = Some(vec![]);
-                world.configure(|layer| layer.policy(Policy::Require));
+                world.configure(|layer| layer.policy(AcceptPolicy::Require));
             },
         ),
     ];

@@ -28,7 +28,9 @@ use crate::certificate::ClientCertificate;
 use crate::event::Closing;
 use crate::facts::{ConnectionFacts, ConnectionId};
 use crate::memory::ProofMemory;
-use crate::{Binding, BindingLayer, Clock, ServerEvent, TokenError, TokenValidator, ValidToken};
+use crate::{
+    BindingLayer, Clock, ServerEvent, TokenError, TokenValidator, ValidToken, VerifiedBinding,
+};
 
 /// 2027-01-15, within the validity of [`Client`]s.
 pub(super) const NOW: u64 = 1_800_000_000;
@@ -226,7 +228,7 @@ impl Outcome {
         self.reached && self.response.status() == StatusCode::OK && self.check().is_none()
     }
 
-    pub(super) fn binding(&self) -> &Binding {
+    pub(super) fn binding(&self) -> &VerifiedBinding {
         self.response
             .extensions()
             .get()
@@ -323,7 +325,7 @@ impl TokenValidator for Tokens {
     }
 }
 
-/// Answers 200 and hands the request's [`Binding`] and its fields back.
+/// Answers 200 and hands the request's [`VerifiedBinding`] and its fields back.
 #[derive(Clone)]
 struct Handler(Arc<AtomicUsize>);
 
@@ -340,7 +342,7 @@ impl Service<Request<()>> for Handler {
         self.0.fetch_add(1, Ordering::SeqCst);
         let mut response = Response::new(Full::default());
         response.extensions_mut().insert(request.headers().clone());
-        if let Some(binding) = request.extensions_mut().remove::<Binding>() {
+        if let Some(binding) = request.extensions_mut().remove::<VerifiedBinding>() {
             response.extensions_mut().insert(binding);
         }
         std::future::ready(Ok(response))

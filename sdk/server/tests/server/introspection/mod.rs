@@ -13,8 +13,8 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{any, post};
 use bowline_proof::{AccessToken, EXPORTER_LABEL};
 use bowline_server::{
-    BindingLayer, ClientAuth, ConnectionFacts, IntrospectionEndpoint, IntrospectionValidator,
-    IntrospectionValidatorBuilder, Policy, TokenErrorKind, TokenValidator,
+    AcceptPolicy, BindingLayer, ClientAuth, ConnectionFacts, IntrospectionEndpoint,
+    IntrospectionValidator, IntrospectionValidatorBuilder, TokenErrorKind, TokenValidator,
 };
 use http::{HeaderMap, StatusCode};
 use rustls_pki_types::UnixTime;
@@ -202,7 +202,7 @@ async fn an_opaque_token_is_bound_to_what_the_answer_says() {
     let site = Site::new();
     let bound = json!({ "x5t#S256": site.agent.thumbprint(), "tls_exp": EXPORTER_LABEL });
     let authority = Introspector::start(&site, active_but("cnf", bound)).await;
-    let layer = BindingLayer::new(authority.builder(&site).build()).policy(Policy::Require);
+    let layer = BindingLayer::new(authority.builder(&site).build()).policy(AcceptPolicy::Require);
     let listener = site.listener(site.tls()).await;
     let server = Running::start(listener, who_am_i().layer(layer), site.options());
 

@@ -14,7 +14,7 @@ use super::form::Form;
 use super::refused::Refused;
 use super::token::{Grant, confirmation};
 use crate::authority::house::Unusable;
-use crate::authority::{Binding, TokenFormat, TokenRequest};
+use crate::authority::{TokenBinding, TokenFormat, TokenRequest};
 
 pub(super) const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
@@ -139,7 +139,7 @@ impl Presented {
         &self,
         party: &Party,
         proof: Option<&DpopProof>,
-    ) -> Result<Binding, Refused> {
+    ) -> Result<TokenBinding, Refused> {
         let needs_certificate = self.confirmation.x5t_s256.is_some();
         if needs_certificate && party.certificate.is_none() {
             return Err(Refused::invalid_request(
@@ -156,9 +156,9 @@ impl Presented {
             Demand::Session if proof.is_some() => Err(Refused::invalid_request(
                 "TK-4: the subject_token is session-bound, so the new token is as well: leave out the DPoP proof",
             )),
-            Demand::Session => Ok(Binding::Session), // TK-4
-            _ if needs_certificate && party.client.binding == Binding::Bearer => {
-                Ok(Binding::Certificate)
+            Demand::Session => Ok(TokenBinding::Session), // TK-4
+            _ if needs_certificate && party.client.binding == TokenBinding::Bearer => {
+                Ok(TokenBinding::Certificate)
             }
             _ => Ok(party.client.binding),
         }

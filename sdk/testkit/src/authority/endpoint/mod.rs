@@ -29,7 +29,7 @@ pub(super) const JWKS: &str = "/jwks";
 pub(super) const METADATA: &str = "/.well-known/oauth-authorization-server";
 
 /// A token request is a few short parameters, two tokens and an assertion.
-const MAX_REQUEST_OCTETS: usize = 64 * 1024;
+const MAX_REQUEST_BYTES: usize = 64 * 1024;
 
 /// Where a request came in.
 struct Desk {
@@ -48,7 +48,7 @@ pub(super) fn router(house: Arc<House>, origin: &str) -> Router {
         .route(REGISTRATION, post(registration::register))
         .route(JWKS, get(jwks))
         .route(METADATA, get(metadata::metadata))
-        .layer(DefaultBodyLimit::max(MAX_REQUEST_OCTETS))
+        .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
         .with_state(Arc::new(Desk { house, targets }))
 }
 

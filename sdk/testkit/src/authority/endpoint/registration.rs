@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::Desk;
 use super::refused::{Refused, uncached};
 use crate::authority::token::unique;
-use crate::authority::{Binding, Client, ClientAuthentication};
+use crate::authority::{Client, ClientAuthentication, TokenBinding};
 
 /// The members that are understood; others are ignored (RFC 7591 §2).
 #[derive(Deserialize)]
@@ -79,14 +79,14 @@ impl Metadata {
     }
 
     /// TK-3, RFC 8705 §3.4: both are false unless they are asked for.
-    fn binding(&self) -> Binding {
+    fn binding(&self) -> TokenBinding {
         match (
             self.tls_session_bound_access_tokens,
             self.tls_client_certificate_bound_access_tokens,
         ) {
-            (true, _) => Binding::Session,
-            (false, true) => Binding::Certificate,
-            (false, false) => Binding::Bearer,
+            (true, _) => TokenBinding::Session,
+            (false, true) => TokenBinding::Certificate,
+            (false, false) => TokenBinding::Bearer,
         }
     }
 
@@ -95,8 +95,8 @@ impl Metadata {
         let mut answer = json!({
             "client_id": client.id,
             "token_endpoint_auth_method": client.authentication.name(),
-            "tls_client_certificate_bound_access_tokens": client.binding != Binding::Bearer,
-            "tls_session_bound_access_tokens": client.binding == Binding::Session,
+            "tls_client_certificate_bound_access_tokens": client.binding != TokenBinding::Bearer,
+            "tls_session_bound_access_tokens": client.binding == TokenBinding::Session,
         });
         if let Some(name) = &self.client_name {
             answer["client_name"] = json!(name);

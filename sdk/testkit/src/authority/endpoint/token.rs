@@ -17,7 +17,7 @@ use super::dpop::DpopProof;
 use super::exchange::{self, TOKEN_EXCHANGE};
 use super::form::Form;
 use super::refused::{Refused, uncached};
-use crate::authority::{Binding, TokenRequest};
+use crate::authority::{TokenBinding, TokenRequest};
 
 pub(super) const CLIENT_CREDENTIALS: &str = "client_credentials";
 
@@ -93,7 +93,7 @@ fn client_credentials(
 pub(super) fn confirmation(
     party: &Party,
     proof: Option<&DpopProof>,
-    binding: Binding,
+    binding: TokenBinding,
 ) -> Option<Value> {
     match (proof, party.certificate) {
         (Some(proof), _) => Some(json!({ "jkt": proof.key.to_string() })),

@@ -1,6 +1,6 @@
 //! Who is taken for which client (RFC 8705 §2, RFC 7523), and registration (RFC 7591).
 
-use bowline_testkit::authority::{Authority, Binding, Client, ClientAuthentication};
+use bowline_testkit::authority::{Authority, Client, ClientAuthentication, TokenBinding};
 use bowline_testkit::pki::{KeyKind, Leaf, LeafSpec, Pki};
 use bowline_testkit::tls::{TlsOptions, Versions};
 use http::StatusCode;
@@ -99,7 +99,7 @@ async fn a_client_with_a_registered_certificate_is_known_by_no_other() {
 }
 
 /// An authority that knows `agent` by the key of a leaf.
-fn with_key(pki: &Pki, binding: Binding) -> (Authority, Leaf) {
+fn with_key(pki: &Pki, binding: TokenBinding) -> (Authority, Leaf) {
     let key = self_signed("key");
     let client = Client {
         authentication: ClientAuthentication::private_key_jwt(&key),
@@ -120,7 +120,7 @@ fn asserted(assertion: &str) -> [(&str, &str); 3] {
 #[tokio::test]
 async fn an_assertion_gets_bearer_tokens_without_a_certificate_and_bound_ones_with_it() {
     let pki = Pki::new();
-    let (authority, key) = with_key(&pki, Binding::Session);
+    let (authority, key) = with_key(&pki, TokenBinding::Session);
     let assertion = sign(&key, &assertion_claims(&authority, "agent"));
     let answer = Ask::new(&pki, &authority)
         .plain()
@@ -149,7 +149,7 @@ async fn an_assertion_gets_bearer_tokens_without_a_certificate_and_bound_ones_wi
 #[tokio::test]
 async fn an_assertion_is_for_this_server_of_this_client_lately_and_once() {
     let pki = Pki::new();
-    let (authority, key) = with_key(&pki, Binding::Bearer);
+    let (authority, key) = with_key(&pki, TokenBinding::Bearer);
     let good = assertion_claims(&authority, "agent");
     let with = |member: &str, value: Value| {
         let mut claims = good.clone();
@@ -205,7 +205,7 @@ async fn an_assertion_is_for_this_server_of_this_client_lately_and_once() {
 #[tokio::test]
 async fn an_assertion_is_signed_by_the_registered_key_and_no_other() {
     let pki = Pki::new();
-    let (authority, key) = with_key(&pki, Binding::Bearer);
+    let (authority, key) = with_key(&pki, TokenBinding::Bearer);
     let claims = assertion_claims(&authority, "agent");
     let kid = key.jwk()["kid"].as_str().unwrap().to_owned();
     let signed =

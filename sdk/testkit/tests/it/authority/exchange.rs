@@ -5,7 +5,7 @@ use std::time::Duration;
 use bowline_proof::dpop::{Claims, DpopKey};
 use bowline_proof::{EXPORTER_LABEL, RequestClaims};
 use bowline_testkit::authority::{
-    Authority, Binding, Client, ClientAuthentication, TokenFormat, TokenRequest,
+    Authority, Client, ClientAuthentication, TokenBinding, TokenFormat, TokenRequest,
 };
 use bowline_testkit::pki::{KeyKind, Leaf, LeafSpec, Pki};
 use http::{HeaderValue, Method};
@@ -95,7 +95,11 @@ fn form<'a>(
 #[tokio::test]
 async fn tk_4_the_new_token_is_session_bound_to_the_client_that_exchanged() {
     // Whatever B's registration says.
-    for binding in [Binding::Bearer, Binding::Certificate, Binding::Session] {
+    for binding in [
+        TokenBinding::Bearer,
+        TokenBinding::Certificate,
+        TokenBinding::Session,
+    ] {
         let chain = Chain::with(Client {
             resources: vec![B.to_owned()],
             binding,
@@ -320,7 +324,7 @@ async fn what_is_wrong_with_an_exchange_is_said_in_the_words_of_rfc_8693() {
 async fn a_bound_token_is_not_exchanged_for_a_looser_one() {
     let chain = Chain::with(Client {
         resources: vec![B.to_owned()],
-        binding: Binding::Bearer,
+        binding: TokenBinding::Bearer,
         ..Client::new("b")
     });
     let bound = TokenRequest::certificate_bound("a", chain.a.thumbprint()).audience(B);

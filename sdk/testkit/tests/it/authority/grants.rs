@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bowline_proof::{Confirmation, Demand, EXPORTER_LABEL};
-use bowline_testkit::authority::{Binding, Client, ClientAuthentication, TokenRequest};
+use bowline_testkit::authority::{Client, ClientAuthentication, TokenBinding, TokenRequest};
 use bowline_testkit::pki::{KeyKind, Pki};
 use bowline_testkit::tls::{Alpn, TlsOptions, Versions};
 use http::StatusCode;
@@ -76,8 +76,8 @@ async fn a_registered_client_has_its_own_subject_and_binding() {
         ..Client::new(id)
     };
     let clients = [
-        registered("plain", Binding::Bearer),
-        registered("bound", Binding::Certificate),
+        registered("plain", TokenBinding::Bearer),
+        registered("bound", TokenBinding::Certificate),
     ];
     let authority = with_clients(&pki, clients);
     let laptop = pki.client("laptop", KeyKind::P256);

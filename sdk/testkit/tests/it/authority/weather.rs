@@ -65,10 +65,10 @@ async fn garbage_is_no_json_and_endless_has_no_end() {
 
     authority.set_weather(Weather::Endless);
     let mut body = soon(client.send(request())).await.unwrap().into_body();
-    let mut octets = 0;
-    while octets < 4 << 20 {
+    let mut bytes = 0;
+    while bytes < 4 << 20 {
         let frame = soon(body.frame()).await.expect("no end").unwrap();
-        octets += frame.data_ref().map_or(0, Bytes::len);
+        bytes += frame.data_ref().map_or(0, Bytes::len);
     }
 }
 

@@ -15,7 +15,7 @@ use axum::routing::get;
 use axum::{Extension, Router};
 use bowline_client::{AccessToken, Body, Client, Identity, Trust};
 use bowline_proof::PROOF_HEADER;
-use bowline_server::{Binding, BindingLayer, JwksUrl, JwtValidator, ServerEvent};
+use bowline_server::{BindingLayer, JwksUrl, JwtValidator, ServerEvent, VerifiedBinding};
 use bowline_testkit::authority::{
     self, Authority, AuthorityOptions, ClientAuthentication, TokenRequest,
 };
@@ -92,8 +92,9 @@ impl Scene {
 
     /// C answers with what it has been told about the caller.
     fn c(&self) -> Service {
-        let told =
-            async |Extension(binding): Extension<Binding>| axum::Json(binding.claims().clone());
+        let told = async |Extension(binding): Extension<VerifiedBinding>| {
+            axum::Json(binding.claims().clone())
+        };
         self.service(C, Router::new().route("/", get(told)))
     }
 
@@ -238,8 +239,8 @@ async fn call(client: &Client, url: &str, token: &AccessToken) -> http::Response
 }
 
 async fn text(response: http::Response<Body>) -> String {
-    let octets = response.into_body().collect().await.unwrap().to_bytes();
-    String::from_utf8(octets.to_vec()).unwrap()
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 fn challenge(field: &HeaderValue) -> &str {

@@ -9,7 +9,9 @@ use http::Request;
 use serde_json::{Value, json};
 
 use super::world::*;
-use crate::{BindingClass, Dpop, MemoryReplayStore, Policy, RequestClaims, ServerEvent};
+use crate::{
+    AcceptPolicy, BindingClass, Dpop, MemoryReplayStore, RequireRequestBound, ServerEvent,
+};
 
 /// A request with a DPoP-bound token on a connection without a client certificate. [`Scene::new`]
 /// passes.
@@ -95,7 +97,7 @@ async fn a_dpop_bound_request_passes_without_a_client_certificate_and_says_what_
     assert_eq!(binding.class(), BindingClass::Dpop);
     assert_eq!(binding.dpop_key().unwrap().to_string(), CLIENT.jkt());
     assert_eq!(binding.thumbprint(), None);
-    assert!(binding.has_per_request_claims());
+    assert!(binding.is_request_bound());
     let connection = scene.world.facts.as_ref().unwrap().id();
     assert_eq!(
         outcome.event,
@@ -104,7 +106,7 @@ async fn a_dpop_bound_request_passes_without_a_client_certificate_and_says_what_
             proof: true,
             class: BindingClass::Dpop,
             cached: false,
-            per_request_claims: true
+            request_bound: true
         })
     );
 }
@@ -114,7 +116,7 @@ async fn a_dpop_proof_satisfies_a_demand_for_request_claims() {
     let mut scene = Scene::new();
     scene
         .world
-        .configure(|layer| layer.request_claims(RequestClaims::Always));
+        .configure(|layer| layer.require_request_bound(RequireRequestBound::Always));
     assert!(scene.send().await.has_passed());
 }
 
@@ -295,7 +297,9 @@ fn assert_challenge(challenge: &Challenge, check: DpopCheck, name: &str) {
 #[tokio::test]
 async fn checks_of_dpop_come_after_those_of_the_token_and_before_those_of_the_policy() {
     let mut scene = Scene::new();
-    scene.world.configure(|layer| layer.policy(Policy::Require));
+    scene
+        .world
+        .configure(|layer| layer.policy(AcceptPolicy::Require));
     scene.use_token(json!({ "cnf": { "jkt": CLIENT.jkt(), "x5t#S256": CLIENT.thumbprint() } }));
     scene.claims["htm"] = "GET".into();
     let token = scene.world.token.clone();
@@ -308,7 +312,9 @@ async fn checks_of_dpop_come_after_those_of_the_token_and_before_those_of_the_po
     scene.claims["htm"] = "POST".into();
     // RS-13 asks for a session-bound token.
     assert_eq!(scene.send().await.check(), Some(Check::BindingRequired));
-    scene.world.configure(|layer| layer.policy(Policy::Follow));
+    scene
+        .world
+        .configure(|layer| layer.policy(AcceptPolicy::Follow));
     // None of the refusals has used the proof up.
     assert!(scene.send().await.has_passed());
 }

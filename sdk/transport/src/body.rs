@@ -20,9 +20,9 @@ const DISCARD_TIME: Duration = Duration::from_millis(50);
 #[non_exhaustive]
 pub enum WholeError {
     /// It is longer than allowed.
-    #[error("the answer has more than {limit} octets")]
+    #[error("the answer has more than {limit} bytes")]
     TooLarge {
-        /// In octets.
+        /// In bytes.
         limit: usize,
     },
     /// It ended before its announced end.
@@ -33,39 +33,39 @@ pub enum WholeError {
 /// The whole body.
 ///
 /// # Errors
-/// [`WholeError::TooLarge`] beyond `limit` octets: the rest is cancelled. What the client says of a
+/// [`WholeError::TooLarge`] beyond `limit` bytes: the rest is cancelled. What the client says of a
 /// broken one.
 pub async fn whole(mut body: Body, limit: usize) -> Result<Vec<u8>, WholeError> {
     let too_large = WholeError::TooLarge { limit };
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large);
     }
-    let mut octets = Vec::new();
+    let mut bytes = Vec::new();
     while let Some(data) = next(&mut body).await {
         let data = data?;
-        if data.len() > limit - octets.len() {
+        if data.len() > limit - bytes.len() {
             return Err(too_large);
         }
-        octets.extend_from_slice(&data);
+        bytes.extend_from_slice(&data);
     }
-    Ok(octets)
+    Ok(bytes)
 }
 
 /// The beginning of a body that only a person will read; as much of it as came.
 pub async fn prefix(mut body: Body, limit: usize) -> Vec<u8> {
-    let mut octets = Vec::new();
+    let mut bytes = Vec::new();
     let read = async {
-        while octets.len() < limit {
+        while bytes.len() < limit {
             let Some(Ok(data)) = next(&mut body).await else {
                 return;
             };
-            let room = data.len().min(limit - octets.len());
-            octets.extend_from_slice(&data[..room]);
+            let room = data.len().min(limit - bytes.len());
+            bytes.extend_from_slice(&data[..room]);
         }
     };
     // What came before the time-out is as good as any.
     let _ = timeout(TEXT_TIME, read).await;
-    octets
+    bytes
 }
 
 /// Reads what is left of a body that nobody needs, so that an HTTP/1.1 connection can carry the

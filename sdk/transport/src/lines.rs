@@ -1,7 +1,7 @@
-//! An event stream's octets as lines, within bounds.
+//! An event stream's bytes as lines, within bounds.
 //!
 //! `eventsource-stream` parses what comes out of here. It gets whole lines of valid UTF-8, because
-//! of what it does with other input: octets that are no UTF-8 pile up unread, a byte order mark at
+//! of what it does with other input: bytes that are no UTF-8 pile up unread, a byte order mark at
 //! the start makes it panic, a long line is scanned again with each piece of it, and `retry` counts
 //! only in an event that has data.
 
@@ -26,13 +26,13 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 #[non_exhaustive]
 pub enum LinesError {
     /// An event is longer than allowed.
-    #[error("the server sent an event of more than {limit} octets")]
+    #[error("the server sent an event of more than {limit} bytes")]
     TooLong {
-        /// In octets.
+        /// In bytes.
         limit: usize,
     },
-    /// Octets that are not UTF-8.
-    #[error("the event stream holds octets that are not UTF-8")]
+    /// Bytes that are not UTF-8.
+    #[error("the event stream holds bytes that are not UTF-8")]
     InvalidUtf8,
     /// Nothing came for as long as this.
     #[error("the event stream said nothing for {0:?}")]
@@ -69,7 +69,7 @@ impl Retry {
     fn note(&self, line: &str) {
         if let Some(value) = line.strip_prefix("retry:") {
             let value = value.strip_prefix(' ').unwrap_or(value);
-            if value.bytes().all(|octet| octet.is_ascii_digit())
+            if value.bytes().all(|byte| byte.is_ascii_digit())
                 && let Ok(milliseconds) = value.parse()
             {
                 self.0.store(milliseconds, Ordering::Relaxed);
@@ -99,8 +99,8 @@ struct Silence {
 }
 
 impl Lines {
-    /// `limit`: octets of one event, its line ends included; a comment counts for itself.
-    /// `silence`: the longest time without any octet.
+    /// `limit`: bytes of one event, its line ends included; a comment counts for itself.
+    /// `silence`: the longest time without any byte.
     pub fn of(body: Body, limit: usize, silence: Option<Duration>, retry: Retry) -> Self {
         Self {
             body: Some(body),
@@ -114,7 +114,7 @@ impl Lines {
         }
     }
 
-    /// With octets that were read off the body before.
+    /// With bytes that were read off the body before.
     #[must_use]
     pub fn after(mut self, data: Bytes) -> Self {
         self.take_in(Some(Ok(data)));
@@ -181,13 +181,13 @@ impl Stream for Lines {
     }
 }
 
-/// Cuts octets into lines as they come.
+/// Cuts bytes into lines as they come.
 struct Splitter {
     limit: usize,
     retry: Retry,
     /// The line that has not ended.
     line: Vec<u8>,
-    /// Octets of the event's complete lines.
+    /// Bytes of the event's complete lines.
     event: usize,
     is_first: bool,
     after_cr: bool,
@@ -215,7 +215,7 @@ impl Splitter {
                 data = &data[1..];
                 continue;
             }
-            let end = data.iter().position(|octet| matches!(octet, b'\r' | b'\n'));
+            let end = data.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
             let piece = &data[..end.unwrap_or(data.len())];
             if piece.len() > self.limit.saturating_sub(self.event + self.line.len()) {
                 return Err(LinesError::TooLong { limit: self.limit });
@@ -235,16 +235,16 @@ impl Splitter {
     }
 
     fn end_line(&mut self) -> Result<String, LinesError> {
-        let mut octets = std::mem::take(&mut self.line);
-        if std::mem::take(&mut self.is_first) && octets.starts_with(BYTE_ORDER_MARK) {
-            octets.drain(..BYTE_ORDER_MARK.len());
+        let mut bytes = std::mem::take(&mut self.line);
+        if std::mem::take(&mut self.is_first) && bytes.starts_with(BYTE_ORDER_MARK) {
+            bytes.drain(..BYTE_ORDER_MARK.len());
         }
-        match octets.first() {
+        match bytes.first() {
             None => self.event = 0,
             Some(b':') => {}
-            Some(_) => self.event += octets.len() + 1,
+            Some(_) => self.event += bytes.len() + 1,
         }
-        let mut line = String::from_utf8(octets).map_err(|_| LinesError::InvalidUtf8)?;
+        let mut line = String::from_utf8(bytes).map_err(|_| LinesError::InvalidUtf8)?;
         self.retry.note(&line);
         line.push('\n');
         Ok(line)
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn octets_that_are_no_utf8_are_an_error_at_the_line_s_end() {
+    fn bytes_that_are_no_utf8_are_an_error_at_the_line_s_end() {
         assert!(matches!(
             lines(100, &[b"data: \xc3", b"\n"]),
             Err(LinesError::InvalidUtf8)

@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode, Uri};
 use url::Url;
 
 /// As much of a redirect's target as an error message shows.
-const LONGEST_TARGET: usize = 512;
+const MAX_TARGET: usize = 512;
 
 /// What `Content-Type` says, parameters included.
 pub fn content_type(headers: &HeaderMap) -> Option<String> {
@@ -49,7 +49,7 @@ pub fn binding_error(headers: &HeaderMap) -> Option<&'static str> {
 }
 
 /// As many redirects are followed.
-pub const MOST_REDIRECTS: usize = 10;
+pub const MAX_REDIRECTS: usize = 10;
 
 /// Where a response sends a request to `from` on to, if to the same origin: 307 and 308, which ask
 /// for the same request elsewhere. Any other redirect is the caller's to judge.
@@ -84,7 +84,7 @@ pub fn shown_target(location: &str) -> Option<String> {
         (None, Some(host)) => host.to_owned(),
         _ => path.to_owned(),
     };
-    (shown.len() <= LONGEST_TARGET).then_some(shown)
+    (shown.len() <= MAX_TARGET).then_some(shown)
 }
 
 #[cfg(test)]
@@ -143,10 +143,7 @@ mod tests {
             shown_target("https://user:pw@host:8443/v2#x").as_deref(),
             Some("https://host:8443/v2")
         );
-        assert_eq!(
-            shown_target(&format!("/{}", "x".repeat(LONGEST_TARGET))),
-            None
-        );
+        assert_eq!(shown_target(&format!("/{}", "x".repeat(MAX_TARGET))), None);
         assert_eq!(shown_target(""), None);
         assert_eq!(
             shown_target("user:pw@host:8443").as_deref(),
