@@ -142,13 +142,14 @@ impl Connector {
         config: Arc<ClientConfig>,
         socket: TcpStream,
     ) -> Result<(tokio_rustls::client::TlsStream<TcpStream>, Asked), Error> {
-        let name = ServerName::try_from(origin.server_name().to_owned()).map_err(|e| {
-            Error::with_source(
-                ErrorKind::InvalidRequest,
-                "the URI's host is no valid server name",
-                e,
-            )
-        })?;
+        let name =
+            ServerName::try_from(crate::origin::server_name(origin).to_owned()).map_err(|e| {
+                Error::with_source(
+                    ErrorKind::InvalidRequest,
+                    "the URI's host is no valid server name",
+                    e,
+                )
+            })?;
         let limit = self.timeouts.tls_handshake;
         let handshake = TlsConnector::from(config).connect(name, socket);
         match timeout(limit, witnessed(handshake)).await {

@@ -72,7 +72,7 @@ pub use observe::{
     BindingUsed, Cause, CloseReason, ConnectionUse, Event, Observer, Operation, Outcome, ProofKind,
     Protocol,
 };
-pub use origin::Origin;
+pub use origin::{InvalidTarget, Origin};
 pub use proxy::Proxies;
 pub use session::{BindingPolicy, ProofScope};
 pub use stats::{Row, Snapshot};

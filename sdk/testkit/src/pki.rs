@@ -365,7 +365,7 @@ impl Leaf {
     /// Never in practice: every key kind here is a JWK.
     #[must_use]
     pub fn jwk(&self) -> Value {
-        let key = DpopKey::of_certificate(&self.certificate, self.signing_key())
+        let key = DpopKey::with_certificate(&self.certificate, self.signing_key())
             .expect("the key of the certificate");
         let mut jwk: Value = serde_json::from_str(key.jwk()).expect("a JWK is JSON");
         jwk["kid"] = json!(key.thumbprint().to_string());
@@ -386,7 +386,7 @@ impl Leaf {
     /// SHA-256 over the certificate's DER: what `cnf.x5t#S256` holds (RFC 8705 §3.1).
     #[must_use]
     pub fn thumbprint(&self) -> Thumbprint {
-        Thumbprint::of(&self.certificate)
+        Thumbprint::from_certificate(&self.certificate)
     }
 
     /// Writes `<name>.pem` and `<name>-key.pem` (mode 0600) into `dir`.

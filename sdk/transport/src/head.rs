@@ -1,6 +1,7 @@
 //! Readings of a response's head.
 
 use bowline_client::Origin;
+use bowline_proof::{BindingError, Challenge};
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::response::Parts;
 use http::{HeaderMap, StatusCode, Uri};
@@ -37,15 +38,10 @@ pub fn has_media_type(headers: &HeaderMap, expected: &str) -> bool {
 /// The error of a challenge that asks for a proof, not for another token (RS-10; RFC 9449 §7.1,
 /// §9). The client has dealt with those that it could.
 pub fn binding_error(headers: &HeaderMap) -> Option<&'static str> {
-    const ERRORS: [&str; 4] = [
-        "use_session_binding",
-        "invalid_proof",
-        "use_dpop_nonce",
-        "invalid_dpop_proof",
-    ];
-    let challenges = bowline_proof::challenges(headers);
-    let mut errors = challenges.iter().filter_map(|challenge| challenge.error());
-    errors.find_map(|error| ERRORS.into_iter().find(|known| *known == error))
+    bowline_proof::challenges(headers)
+        .iter()
+        .find_map(Challenge::binding_error)
+        .map(BindingError::as_str)
 }
 
 /// As many redirects are followed.
@@ -67,8 +63,8 @@ pub fn onward(from: &Uri, head: &Parts) -> Option<Uri> {
     let target = Url::parse(&from.to_string()).ok()?.join(location).ok()?;
     let target = Uri::try_from(target.as_str()).ok()?;
     // Also refuses user information in the target.
-    let origin = Origin::of(&target).ok()?;
-    (Origin::of(from).ok()? == origin).then_some(target)
+    let origin = Origin::from_uri(&target).ok()?;
+    (Origin::from_uri(from).ok()? == origin).then_some(target)
 }
 
 /// A URL, or where a redirect leads, as far as it may be shown: a query or user information may be

@@ -4,8 +4,10 @@ use std::any::Any;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bowline_proof::dpop::{DpopKey, INVALID_DPOP_PROOF, USE_DPOP_NONCE};
-use bowline_proof::{AccessToken, Confirmation, Demand, Scheme, TokenHash};
+use bowline_proof::dpop::DpopKey;
+use bowline_proof::{
+    AccessToken, BindingError, Challenge, Confirmation, Demand, Scheme, TokenHash,
+};
 use http::{HeaderMap, StatusCode};
 use lru::LruCache;
 
@@ -91,12 +93,12 @@ impl BindConnection for Proving {
             operation: request.operation,
             connection: self.0.facts.id(),
         });
-        if error == USE_DPOP_NONCE && has_news && !request.again {
+        if error == BindingError::UseDpopNonce && has_news && !request.again {
             return Learned::SendAgain;
         }
         Learned::Refused(BindingRefusal {
             certificate: None,
-            error: error.to_owned(),
+            error: error.as_str().to_owned(),
             clock_difference: answer.clock_difference(),
         })
     }
@@ -136,26 +138,25 @@ fn refusal(
     request: &RequestFacts<'_>,
     answer: &Answer<'_>,
     has_news: bool,
-) -> Option<&'static str> {
+) -> Option<BindingError> {
     match answer.status {
         StatusCode::UNAUTHORIZED => challenge_error(answer.headers),
         // A token endpoint says what is wrong in its body (RFC 9449 §8), which is not read here.
         // Another 400 that happens to bring a new nonce is answered 400 once more.
-        StatusCode::BAD_REQUEST if request.token.is_none() && has_news => Some(USE_DPOP_NONCE),
+        StatusCode::BAD_REQUEST if request.token.is_none() && has_news => {
+            Some(BindingError::UseDpopNonce)
+        }
         _ => None,
     }
 }
 
 /// The error of a DPoP challenge that a proof could answer (RFC 9449 §7.1, §9).
-fn challenge_error(headers: &HeaderMap) -> Option<&'static str> {
+fn challenge_error(headers: &HeaderMap) -> Option<BindingError> {
     bowline_proof::challenges(headers)
         .iter()
         .filter(|challenge| challenge.scheme.eq_ignore_ascii_case(Scheme::Dpop.name()))
-        .find_map(|challenge| match challenge.error() {
-            Some(USE_DPOP_NONCE) => Some(USE_DPOP_NONCE),
-            Some(INVALID_DPOP_PROOF) => Some(INVALID_DPOP_PROOF),
-            _ => None,
-        })
+        .filter_map(Challenge::binding_error)
+        .find(|error| error.is_dpop())
 }
 
 fn invalid_token(e: bowline_proof::ConfirmationError) -> Error {

@@ -98,7 +98,7 @@ mod tests {
         let binding = DpopBinding::new(key, Duration::MAX, Observers(Arc::new([])));
         let nonces = |number: usize| {
             let uri = format!("https://h{number}.example.com/").parse().unwrap();
-            binding.nonces(&Origin::of(&uri).unwrap())
+            binding.nonces(&Origin::from_uri(&uri).unwrap())
         };
         let connected = nonces(0);
         for number in 1..3 * MAX_ORIGINS {

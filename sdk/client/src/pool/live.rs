@@ -77,7 +77,7 @@ impl Connection {
             bound,
             requests: AtomicU64::new(0),
             sight,
-            host: HeaderValue::try_from(target.origin.host_field()).ok(),
+            host: HeaderValue::try_from(target.origin.authority()).ok(),
             observers,
             fate: Mutex::default(),
             place: Mutex::default(),

@@ -128,7 +128,7 @@ mod tests {
     }
 
     fn certificate(name: &[u8]) -> Thumbprint {
-        Thumbprint::of(&CertificateDer::from(name))
+        Thumbprint::from_certificate(&CertificateDer::from(name))
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bowline_proof::{AccessToken, Demand, RequestClaims, TokenHash};
+use bowline_proof::{AccessToken, BindingError, Challenge, Demand, RequestClaims, TokenHash};
 use futures_util::FutureExt;
 use http::{HeaderMap, StatusCode};
 use lru::LruCache;
@@ -160,7 +160,7 @@ impl BindConnection for Table {
         };
         match record {
             Some(record) => self.0.refused(request, token, record, error, answer),
-            None if error == USE_SESSION_BINDING => self.0.challenged(token),
+            None if error == BindingError::UseSessionBinding => self.0.challenged(token),
             None => Learned::Nothing,
         }
     }
@@ -335,7 +335,7 @@ impl Inner {
         request: &RequestFacts<'_>,
         token: &AccessToken,
         record: &Record,
-        error: &'static str,
+        error: BindingError,
         answer: &Answer<'_>,
     ) -> Learned {
         self.observers.emit(&Event::ProofRefused {
@@ -359,7 +359,7 @@ impl Inner {
         } else if (record.is_replacement && slot.starts_pause()) || slot.is_paused() {
             return Learned::Refused(BindingRefusal {
                 certificate: Some(identity.thumbprint()),
-                error: error.to_owned(),
+                error: error.as_str().to_owned(),
                 clock_difference: answer.clock_difference(),
             });
         }
@@ -431,15 +431,10 @@ fn invalid_token(e: bowline_proof::ConfirmationError) -> Error {
     )
 }
 
-const USE_SESSION_BINDING: &str = "use_session_binding";
-
 /// The error of a challenge that a proof can answer (RS-10).
-fn binding_error(headers: &HeaderMap) -> Option<&'static str> {
+fn binding_error(headers: &HeaderMap) -> Option<BindingError> {
     bowline_proof::challenges(headers)
         .iter()
-        .find_map(|challenge| match challenge.error() {
-            Some(USE_SESSION_BINDING) => Some(USE_SESSION_BINDING),
-            Some("invalid_proof") => Some("invalid_proof"),
-            _ => None,
-        })
+        .filter_map(Challenge::binding_error)
+        .find(|error| !error.is_dpop())
 }

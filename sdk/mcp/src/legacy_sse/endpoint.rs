@@ -25,9 +25,9 @@ pub(super) fn resolve(base: &Uri, reference: &str) -> Result<Uri, Error> {
     let mut url = url.map_err(|_| unusable("it is no URL"))?;
     url.set_fragment(None);
     let uri = Uri::try_from(url.as_str()).map_err(|_| unusable("it is no URI"))?;
-    let there = Origin::of(&uri)
+    let there = Origin::from_uri(&uri)
         .map_err(|_| unusable("it is no http or https URI, or has user information"))?;
-    let here = Origin::of(base)?;
+    let here = Origin::from_uri(base).map_err(bowline_client::Error::from)?;
     if there != here {
         let (here, there) = (here.to_string(), there.to_string());
         return Err(Cause::EndpointElsewhere { here, there }.into());

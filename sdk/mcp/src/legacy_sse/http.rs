@@ -196,7 +196,9 @@ fn taken(response: Response<Body>, asked: &Uri) -> Result<Response<Body>, Error>
 fn location(response: &Response<Body>, asked: &Uri) -> Option<String> {
     let location = response.headers().get(LOCATION)?.to_str().ok()?;
     let uri = location.parse::<Uri>().ok()?;
-    let origin = Origin::of(&uri).or_else(|_| Origin::of(asked)).ok()?;
+    let origin = Origin::from_uri(&uri)
+        .or_else(|_| Origin::from_uri(asked))
+        .ok()?;
     Some(shown(&format!("{origin}{}", uri.path())))
 }
 

@@ -165,7 +165,7 @@ impl LegacySse {
     ) -> Result<WorkerTransport<LegacySseWorker>, Error> {
         let text = uri.as_ref();
         let uri = text.parse::<Uri>().map_err(Cause::InvalidEndpoint)?;
-        bowline_client::Origin::of(&uri)
+        bowline_client::Origin::from_uri(&uri)
             .map_err(|_| Cause::UnusableEndpoint("it is no absolute http or https URI"))?;
         let authorized = match self.tokens {
             Some(source) => {

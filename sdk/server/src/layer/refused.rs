@@ -60,7 +60,7 @@ fn of_scheme(scheme: Scheme, settings: &Settings) -> Challenge {
 pub(super) fn dpop_challenge<B: Default>(refusal: DpopRefusal, settings: &Settings) -> Response<B> {
     let check = refusal.check();
     let challenge = Challenge::dpop()
-        .with("error", check.error())
+        .with("error", check.error().unwrap_or_default())
         .with("error_description", refusal.to_string());
     let mut response = challenged(StatusCode::UNAUTHORIZED, challenge, settings);
     if let Some(nonces) = settings.dpop.as_ref().and_then(|dpop| dpop.nonces.as_ref()) {

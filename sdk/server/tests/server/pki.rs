@@ -74,7 +74,7 @@ impl Ca {
 
 impl Identity {
     pub(crate) fn thumbprint(&self) -> String {
-        Thumbprint::of(&self.certificate).to_string()
+        Thumbprint::from_certificate(&self.certificate).to_string()
     }
 
     pub(crate) fn private_key(&self) -> PrivateKeyDer<'static> {

@@ -330,7 +330,7 @@ impl Answer {
                 .headers
                 .get("www-authenticate")
                 .map(|value| value.to_str().unwrap().to_owned()),
-            nonce: Nonce::of_response(&parts.headers),
+            nonce: Nonce::from_response(&parts.headers),
             body: serde_json::from_slice(&body).unwrap_or_default(),
         })
     }

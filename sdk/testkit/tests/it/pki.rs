@@ -72,7 +72,11 @@ fn a_client_of_every_key_kind_authenticates_and_can_sign_proofs() {
         let client = options.client(&pki, Some(&leaf));
         let (_, server) = handshake(&client, &server, "localhost").unwrap();
         let seen = &server.peer_certificates().unwrap()[0];
-        assert_eq!(Thumbprint::of(seen), leaf.thumbprint(), "{kind:?}");
+        assert_eq!(
+            Thumbprint::from_certificate(seen),
+            leaf.thumbprint(),
+            "{kind:?}"
+        );
         let key = ProofKey::new(leaf.certificate(), leaf.signing_key()).unwrap();
         assert_eq!(key.thumbprint(), leaf.thumbprint(), "{kind:?}");
     }

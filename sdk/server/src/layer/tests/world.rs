@@ -62,7 +62,7 @@ impl Client {
     }
 
     pub(super) fn thumbprint(&self) -> String {
-        bowline_proof::Thumbprint::of(&self.certificate).to_string()
+        bowline_proof::Thumbprint::from_certificate(&self.certificate).to_string()
     }
 
     /// Its key as a DPoP key (RFC 8037 §2).

@@ -123,7 +123,7 @@ async fn a_nonce_is_asked_for_told_and_renewed() {
             .header("dpop", proof)
             .send(&AGENT)
             .await;
-        (Nonce::of_response(response.headers()), response)
+        (Nonce::from_response(response.headers()), response)
     };
     let use_nonce = |response: &http::Response<Value>| {
         response.status() == StatusCode::BAD_REQUEST && response.body()["error"] == "use_dpop_nonce"

@@ -280,7 +280,7 @@ async fn each_check_refuses_what_is_wrong_and_nothing_else_is() {
 
 fn assert_challenge(challenge: &Challenge, check: DpopCheck, name: &str) {
     assert_eq!(challenge.scheme, "DPoP", "{name}");
-    assert_eq!(challenge.error(), Some(check.error()), "{name}");
+    assert_eq!(challenge.error(), check.error(), "{name}");
     assert_eq!(
         challenge.param("algs"),
         Some("ES256 ES384 EdDSA PS256 RS256"),

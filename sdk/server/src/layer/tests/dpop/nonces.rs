@@ -18,7 +18,7 @@ fn with_nonces() -> Scene {
 }
 
 fn nonce_of(outcome: &Outcome) -> String {
-    Nonce::of_response(outcome.response.headers())
+    Nonce::from_response(outcome.response.headers())
         .expect("a nonce")
         .as_str()
         .to_owned()
