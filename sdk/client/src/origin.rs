@@ -1,5 +1,5 @@
-//! What the client asks of an [`Origin`]: the name that a certificate must have, and whether plaintext
-//! may be allowed.
+//! What the client asks of an [`Origin`]: the name that a certificate must have, and whether
+//! plaintext may be allowed.
 
 use std::net::IpAddr;
 

@@ -49,7 +49,8 @@ impl AssertionKey {
     /// A key in DER (PKCS#8, PKCS#1 or SEC1): P-256, P-384, Ed25519 or RSA.
     ///
     /// # Errors
-    /// [`KeyErrorKind::BadPrivateKey`](crate::KeyErrorKind::BadPrivateKey), and as [`new`](Self::new).
+    /// [`KeyErrorKind::BadPrivateKey`](crate::KeyErrorKind::BadPrivateKey), and as
+    /// [`new`](Self::new).
     pub fn from_der(der: &PrivateKeyDer<'_>) -> Result<Self, KeyError> {
         Self::new(read_private_key(der)?)
     }

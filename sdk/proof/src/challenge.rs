@@ -23,8 +23,8 @@ pub struct Challenge {
 /// All challenges of a response, in order.
 ///
 /// A challenge that does not parse is skipped, with the rest of its field value: nothing says where
-/// the next challenge starts. This includes the `token68` form, which no bearer-like scheme uses. At
-/// most 32 challenges are read, and no field value over 8 KiB.
+/// the next challenge starts. This includes the `token68` form, which no bearer-like scheme uses.
+/// At most 32 challenges are read, and no field value over 8 KiB.
 pub fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
     headers
         .get_all(WWW_AUTHENTICATE)
@@ -53,7 +53,8 @@ impl Challenge {
         }
     }
 
-    /// A `DPoP` challenge that names the algorithms of the proofs that are accepted (RFC 9449 §7.1).
+    /// A `DPoP` challenge that names the algorithms of the proofs that are accepted (RFC 9449
+    /// §7.1).
     pub fn dpop() -> Self {
         let algorithms = Algorithm::ALL.map(Algorithm::name).join(" ");
         Self {
@@ -81,8 +82,8 @@ impl Challenge {
         self.param("error")
     }
 
-    /// The error of this challenge, if it asks for a proof and not for another token (RS-10; RFC 9449
-    /// §7.1, §9). The scheme is not looked at.
+    /// The error of this challenge, if it asks for a proof and not for another token (RS-10; RFC
+    /// 9449 §7.1, §9). The scheme is not looked at.
     pub fn binding_error(&self) -> Option<BindingError> {
         let error = self.error()?;
         BindingError::ALL

@@ -52,8 +52,8 @@ impl Confirmation {
     /// The `cnf` of a JWT whose signature nobody has verified; empty if the payload is not a JSON
     /// object, which means that the token is not a JWT.
     ///
-    /// Reads from the text, so that a duplicated member is an error: one reader would use the first,
-    /// another the last.
+    /// Reads from the text, so that a duplicated member is an error: one reader would use the
+    /// first, another the last.
     pub(crate) fn from_jwt_payload(payload: &[u8]) -> Result<Self, ConfirmationError> {
         if !payload.trim_ascii_start().starts_with(b"{") {
             return Ok(Self::default());

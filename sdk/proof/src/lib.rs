@@ -19,7 +19,7 @@
 //! # let der = PrivateKeyDer::Pkcs8(pair.signing_key.serialize_der().into());
 //! # let signing_key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&der)?;
 //! # let now = UnixTime::since_unix_epoch(Duration::from_secs(1_780_000_000));
-//! # // In life: ExporterValue::derive(&connection)
+//! # // In a program: ExporterValue::derive(&connection)
 //! # let this_connection = ExporterValue::from_bytes([1; 32]);
 //! # let another_connection = ExporterValue::from_bytes([2; 32]);
 //! // The client, once per token and connection.

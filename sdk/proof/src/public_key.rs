@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Signed to see whether a key fits a certificate. It is neither a JWS signing input nor anything
-/// that TLS signs, so the signature is of no use to anybody.
+/// that TLS signs, so the signature is useless to an attacker.
 const FIT_MESSAGE: &[u8] = b"bowline: does this key fit this certificate?";
 
 /// The private key in `der`: P-256, P-384, Ed25519 or RSA.

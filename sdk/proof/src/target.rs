@@ -1,7 +1,7 @@
 //! `htu`: the target URI of a request, in the one form that two ends can compare (PR-7).
 //!
-//! It is normalised here and not by a crate: `url` follows the WHATWG standard, which does not decode
-//! `%41` and reads `\` as `/`; `fluent-uri` normalises as RFC 3986 §6.2.2 asks, but refuses bytes that
+//! No crate does this normalisation: `url` follows the WHATWG standard, which does not decode `%41`
+//! and reads `\` as `/`; `fluent-uri` normalises as RFC 3986 §6.2.2 asks, but refuses bytes that
 //! [`Uri`] lets through and PR-7 encodes.
 
 use http::Uri;
@@ -15,7 +15,7 @@ use crate::origin::{InvalidTarget, Origin, is_sub_delim, is_unreserved, split_ab
 /// that no URI may hold but [`Uri`] lets through are percent-encoded.
 ///
 /// # Errors
-/// The URI is relative, is not `http` or `https`, names a user, or has a damaged port or
+/// The URI is relative, is not `http` or `https`, has user information, or has a damaged port or
 /// percent-encoding.
 pub fn target_uri(uri: &Uri) -> Result<String, InvalidTarget> {
     let origin = Origin::from_uri(uri)?;
@@ -95,9 +95,9 @@ fn normal_path(path: &str) -> Result<String, InvalidTarget> {
     Ok(without_dot_segments(&encoded))
 }
 
-/// Decodes the escapes of unreserved characters, writes all other escapes in upper case, and escapes
-/// every byte that a path may not contain literally. `None` for a damaged escape, a query or a
-/// fragment.
+/// Decodes the escapes of unreserved characters, writes all other escapes in upper case, and
+/// escapes every byte that a path may not contain literally. `None` for a damaged escape, a query
+/// or a fragment.
 fn normal_percent_encoding(path: &[u8]) -> Option<String> {
     let mut normal = String::with_capacity(path.len());
     let mut rest = path;

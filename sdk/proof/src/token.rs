@@ -16,15 +16,15 @@ use crate::{
     encoding::{base64url, bytes32, from_base64url, sha256},
 };
 
-/// Longer than any header section that a server takes; far longer than any sensible token.
+/// Longer than any header section that a server accepts; far longer than any sensible token.
 const MAX_TOKEN_BYTES: usize = 64 * 1024;
 
 /// An OAuth access token, JWT or opaque.
 ///
 /// Clones are cheap and share one copy. That copy and those inside
 /// [`authorization`](Self::authorization) are cleared when the last clone is dropped; the buffers
-/// that an HTTP stack writes them to are not. `Debug` shows nothing of it. Two tokens are equal when
-/// their hashes are, compared in constant time.
+/// that an HTTP stack writes them to are not. `Debug` shows nothing of it. Two tokens are equal
+/// when their hashes are, compared in constant time.
 #[derive(Clone)]
 pub struct AccessToken {
     inner: Arc<Inner>,
@@ -277,7 +277,8 @@ impl TokenHash {
     }
 }
 
-// Equality is written by hand, and therefore `Hash` too, so that every comparison takes constant time.
+// Equality is written by hand, and therefore `Hash` too, so that every comparison takes constant
+// time.
 impl PartialEq for TokenHash {
     fn eq(&self, other: &Self) -> bool {
         self.matches(other)

@@ -20,7 +20,7 @@ checks! {
     /// The field is one well-formed JWT (item 2).
     Syntax: "DP-2", "dpop_syntax", PROOF, "the DPoP proof is not one well-formed JWT";
 
-    /// The required claims are there, each of its type (item 3).
+    /// The required claims are present, each of its type (item 3).
     Claims: "DP-3", "dpop_claims", PROOF,
         "the DPoP proof lacks a required claim or has one of the wrong type";
 
@@ -51,7 +51,7 @@ checks! {
     TargetUri: "DP-9", "dpop_target_uri", PROOF,
         "the htu of the DPoP proof is not the target of the request";
 
-    /// `nonce` is one that this server gave out lately (item 10).
+    /// `nonce` is one that this server issued recently (item 10).
     Nonce: "DP-10", "dpop_nonce", NONCE,
         "a recent nonce of this server is required in the DPoP proof";
 
@@ -67,7 +67,7 @@ checks! {
     KeyBinding: "DP-12", "dpop_key_binding", TOKEN,
         "the access token is bound to another key than that of the DPoP proof";
 
-    /// A proof is there (§7.1).
+    /// A proof is present (§7.1).
     Missing: "DP-13", "dpop_missing", PROOF, "the access token requires a DPoP proof";
 
     /// `jti` was not seen before (§11.1).

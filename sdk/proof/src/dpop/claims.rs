@@ -18,7 +18,7 @@ pub struct Claims<'a> {
     pub issued_at: UnixTime,
     /// `ath`: the token that the proof goes with; `None` at a token endpoint.
     pub token: Option<&'a TokenHash>,
-    /// `nonce`: the newest that this server gave out, if it gave out any (§8).
+    /// `nonce`: the newest that this server issued, if it issued any (§8).
     pub nonce: Option<&'a Nonce>,
 }
 

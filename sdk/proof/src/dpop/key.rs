@@ -62,8 +62,8 @@ impl DpopKey {
         Self::with_public_key(&exposed_public_key(&*key)?, key)
     }
 
-    /// A key and its public key, for a key that does not expose it. Such a key signs a fixed message
-    /// once, to see whether the two fit.
+    /// A key and its public key, for a key that does not expose it. Such a key signs a fixed
+    /// message once, to see whether the two fit.
     ///
     /// # Errors
     /// [`KeyErrorKind`] says what is wrong, and with which of the two.

@@ -37,7 +37,7 @@ impl Nonce {
         }
     }
 
-    /// The nonce as it stands in the `nonce` claim.
+    /// The nonce as the `nonce` claim has it.
     pub fn as_str(&self) -> &str {
         &self.0
     }

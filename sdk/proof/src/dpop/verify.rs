@@ -1,7 +1,7 @@
 //! Verification of a proof: RFC 9449 §4.3.
 //!
-//! The caller checks that there is exactly one `DPoP` field, and that this `jti` was not seen before
-//! (§11.1).
+//! The caller checks that there is exactly one `DPoP` field, and that this `jti` was not seen
+//! before (§11.1).
 
 use std::{fmt, time::Duration};
 

@@ -26,7 +26,7 @@ checks! {
     TokenCertificate: "RS-3", "token_certificate", TOKEN,
         "the access token is bound to another client certificate";
 
-    /// A proof is there when the token asks for one (RS-4).
+    /// A proof is present if the token demands one (RS-4).
     ProofMissing: "RS-4", "proof_missing", USE_BINDING,
         "the access token requires a session-binding proof";
 
@@ -74,15 +74,15 @@ checks! {
     ReplayQuota: "RS-9", "replay_quota", PROOF,
         "too many proofs with jti on this connection; open another";
 
-    /// `jti`, `htm` and `htu` are there when the policy demands them (RS-12).
+    /// `jti`, `htm` and `htu` are present if the policy demands them (RS-12).
     RequestClaimsRequired: "RS-12", "request_claims_required", PROOF,
         "a proof with jti, htm and htu is required here";
 
-    /// The token is session-bound when the policy demands it (RS-13).
+    /// The token is session-bound if the policy demands it (RS-13).
     BindingRequired: "RS-13", "binding_required", TOKEN,
         "a session-bound access token is required here";
 
-    /// The token travels in `Authorization` and nowhere else (TK-0).
+    /// The token is in `Authorization` and nowhere else (TK-0).
     TokenTransport: "TK-0", "token_transport", TOKEN,
         "the access token must be in the Authorization header and nowhere else";
 

@@ -97,8 +97,8 @@ impl ProofVerifier {
         key.verify_sig(jws.signing_input, &signature)
             .map_err(|_| Check::ProofSignature)?;
         jws::object(jws.payload).ok_or(syntax(
-            "the payload of the proof is malformed: ath, ekm and iat are required, each claim once and \
-             of its type",
+            "the payload of the proof is malformed: ath, ekm and iat are required, each claim once \
+             and of its type",
         ))
     }
 }
@@ -188,8 +188,8 @@ fn check_token_hash(claims: &Claims, expected: &Expected<'_>) -> Result<(), Refu
         .ok_or(Check::TokenHash.into())
 }
 
-/// RS-8. A reusable proof may be as old as the connection: the exporter value already proves that it
-/// is no older.
+/// RS-8. A reusable proof may be as old as the connection: the exporter value already proves that
+/// it is no older.
 fn check_issued_at(claims: &Claims, expected: &Expected<'_>) -> Result<UnixTime, Refusal> {
     let iat = claims.iat.as_u64().ok_or(Refusal::with_detail(
         Check::IssuedAt,

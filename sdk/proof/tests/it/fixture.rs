@@ -193,8 +193,8 @@ pub(crate) fn fits_error_description(text: &str) -> bool {
         .all(|c| (' '..='~').contains(&c) && c != '"' && c != '\\')
 }
 
-/// A key with the faults of real devices: it may not expose its public key, lack a scheme, or give a
-/// malformed signature.
+/// A key with the faults of real devices: it may not expose its public key, lack a scheme, or give
+/// a malformed signature.
 #[derive(Debug)]
 pub(crate) struct FaultyKey {
     pub(crate) key: Arc<dyn SigningKey>,

@@ -1,5 +1,5 @@
-//! DPoP (RFC 9449). Each refused proof differs in one thing from a proof that is accepted, and has a
-//! good signature by the key in its header unless the signature is that thing: so only the named
+//! DPoP (RFC 9449). Each refused proof differs in one thing from a proof that is accepted, and has
+//! a good signature by the key in its header unless the signature is that thing: so only the named
 //! check can have refused it.
 
 mod check;
@@ -90,15 +90,18 @@ fn jwk(identity: &Identity) -> Value {
     let bytes = &spki.subject_public_key.data;
     match bytes.len() {
         65 => {
-            json!({"kty": "EC", "crv": "P-256", "x": base64url(&bytes[1..33]), "y": base64url(&bytes[33..])})
+            let [x, y] = [&bytes[1..33], &bytes[33..]].map(base64url);
+            json!({"kty": "EC", "crv": "P-256", "x": x, "y": y})
         }
         97 => {
-            json!({"kty": "EC", "crv": "P-384", "x": base64url(&bytes[1..49]), "y": base64url(&bytes[49..])})
+            let [x, y] = [&bytes[1..49], &bytes[49..]].map(base64url);
+            json!({"kty": "EC", "crv": "P-384", "x": x, "y": y})
         }
         32 => json!({"kty": "OKP", "crv": "Ed25519", "x": base64url(bytes)}),
         _ => match spki.parsed().unwrap() {
             x509_parser::public_key::PublicKey::RSA(key) => {
-                json!({"kty": "RSA", "n": base64url(&key.modulus[1..]), "e": base64url(key.exponent)})
+                let [n, e] = [&key.modulus[1..], key.exponent].map(base64url);
+                json!({"kty": "RSA", "n": n, "e": e})
             }
             _ => panic!("an unexpected key"),
         },

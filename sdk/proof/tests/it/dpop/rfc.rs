@@ -154,7 +154,8 @@ fn the_example_token_is_read_with_its_scheme_and_its_confirmation() {
 /// §7.1, §9.
 #[test]
 fn the_example_challenges_are_read_and_ours_look_like_them() {
-    let field = r#"DPoP error="use_dpop_nonce", error_description="Resource server requires nonce in DPoP proof""#;
+    let field = "DPoP error=\"use_dpop_nonce\", \
+        error_description=\"Resource server requires nonce in DPoP proof\"";
     let headers: HeaderMap = [
         (
             http::header::WWW_AUTHENTICATE,

@@ -1,6 +1,6 @@
-//! RS-5..RS-9. Each refused proof differs in one thing from a proof that is accepted, and has a good
-//! signature by the right key unless the signature is that thing: so only the named check can have
-//! refused it.
+//! RS-5..RS-9. Each refused proof differs in one thing from a proof that is accepted, and has a
+//! good signature by the right key unless the signature is that thing: so only the named check can
+//! have refused it.
 
 mod check;
 mod claims;

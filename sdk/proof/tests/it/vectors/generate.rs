@@ -297,7 +297,8 @@ fn header(algorithm: &str, identity: &Identity) -> Value {
 }
 
 fn reusable() -> Value {
-    json!({"ath": base64url(sha256(TOKEN.as_bytes())), "ekm": base64url(exporter(EXPORTER)), "iat": NOW})
+    let ath = base64url(sha256(TOKEN.as_bytes()));
+    json!({"ath": ath, "ekm": base64url(exporter(EXPORTER)), "iat": NOW})
 }
 
 fn per_request() -> Value {

@@ -1,4 +1,4 @@
-//! A protected server, an agent that calls it, and a record of what the server saw.
+//! A protected server, an agent that calls it, and a log of the requests that the server received.
 
 use std::future::Future;
 use std::io;
@@ -28,59 +28,60 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-/// Both HTTP versions, for claims that hold in each.
+/// For tests that run over each HTTP version.
 pub(crate) const BOTH: [HttpVersions; 2] = [HttpVersions::Http1, HttpVersions::Http2];
 
-pub(crate) struct House {
+pub(crate) struct Fixture {
     pub(crate) pki: Pki,
     pub(crate) agent: Leaf,
-    pub(crate) seen: Seen,
+    pub(crate) log: RequestLog,
 }
 
-/// Requests as the server saw them, in order of arrival.
+/// Requests as the server saw them, in order of request.
 #[derive(Clone, Default)]
-pub(crate) struct Seen(Arc<Mutex<Vec<Arrival>>>);
+pub(crate) struct RequestLog(Arc<Mutex<Vec<ReceivedRequest>>>);
 
 #[derive(Clone)]
-pub(crate) struct Arrival {
+pub(crate) struct ReceivedRequest {
     pub(crate) connection: ConnectionId,
     pub(crate) proofs: Vec<String>,
     pub(crate) path: String,
     pub(crate) headers: axum::http::HeaderMap,
 }
 
-impl Seen {
-    pub(crate) fn all(&self) -> Vec<Arrival> {
+impl RequestLog {
+    pub(crate) fn all(&self) -> Vec<ReceivedRequest> {
         self.0.lock().unwrap().clone()
     }
 
     /// The proofs of all requests, each of which carried exactly one.
     pub(crate) fn proofs(&self) -> Vec<String> {
-        let one = |arrival: Arrival| {
-            assert_eq!(arrival.proofs.len(), 1, "{}", arrival.path);
-            arrival.proofs[0].clone()
+        let one = |request: ReceivedRequest| {
+            assert_eq!(request.proofs.len(), 1, "{}", request.path);
+            request.proofs[0].clone()
         };
         self.all().into_iter().map(one).collect()
     }
 }
 
-impl House {
+impl Fixture {
     pub(crate) fn new() -> Self {
         let pki = Pki::new();
         let agent = pki.client("agent", KeyKind::P256);
         Self {
             pki,
             agent,
-            seen: Seen::default(),
+            log: RequestLog::default(),
         }
     }
 
-    /// A server that lets nobody in without a proof.
+    /// A server that refuses every request without a proof.
     pub(crate) fn server(&self, options: CyclingOptions) -> CyclingServer {
         CyclingServer::start_with(&self.pki, options, |origin| {
-            let layer = BindingLayer::new(Believer).origins([origin.parse().expect("an origin")]);
-            let seen = from_fn_with_state(self.seen.clone(), record);
-            routes().layer(layer).layer(seen)
+            let layer =
+                BindingLayer::new(TrustingValidator).origins([origin.parse().expect("an origin")]);
+            let log = from_fn_with_state(self.log.clone(), record);
+            routes().layer(layer).layer(log)
         })
     }
 
@@ -90,8 +91,8 @@ impl House {
             client_auth: ClientAuth::Optional,
             ..CyclingOptions::default()
         };
-        let seen = from_fn_with_state(self.seen.clone(), record);
-        CyclingServer::start(&self.pki, options, routes().layer(seen))
+        let log = from_fn_with_state(self.log.clone(), record);
+        CyclingServer::start(&self.pki, options, routes().layer(log))
     }
 
     /// The agent's client, before `build`.
@@ -149,7 +150,7 @@ impl House {
     }
 }
 
-/// A request's body that is sent as it is written, and ends or fails when told so.
+/// A request's body that is sent as it is written, and that the test ends or fails.
 pub(crate) fn upload() -> (UnboundedSender<io::Result<String>>, reqwest::Body) {
     let (chunks, receiver) = unbounded_channel();
     let stream = futures_util::stream::unfold(receiver, async |mut receiver| {
@@ -159,14 +160,14 @@ pub(crate) fn upload() -> (UnboundedSender<io::Result<String>>, reqwest::Body) {
     (chunks, reqwest::Body::wrap_stream(stream))
 }
 
-/// A guard against hanging; it decides nothing.
+/// A guard against hanging; no test depends on the limit.
 pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> F::Output {
     tokio::time::timeout(limit, future)
         .await
-        .expect("no end in sight")
+        .expect("the future ends in time")
 }
 
-/// Far longer than what is on its way takes.
+/// Far longer than anything on loopback takes.
 pub(crate) const A_MINUTE: Duration = Duration::from_secs(60);
 
 fn routes() -> Router {
@@ -194,7 +195,7 @@ fn routes() -> Router {
 
 const INVALID_PROOF: &str = "Bearer error=\"invalid_proof\"";
 
-/// Says what came.
+/// Describes the request that it received.
 async fn mirror(request: Request) -> impl IntoResponse {
     let (head, body) = request.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX)
@@ -226,7 +227,7 @@ async fn mirror(request: Request) -> impl IntoResponse {
     }))
 }
 
-/// Gives each chunk back as it comes.
+/// Sends each chunk back as it arrives.
 async fn stream(request: Request) -> Body {
     Body::from_stream(request.into_body().into_data_stream())
 }
@@ -240,13 +241,13 @@ async fn first_chunk_only() -> Body {
     Body::from_stream(first.chain(futures_util::stream::pending()))
 }
 
-async fn record(State(seen): State<Seen>, request: Request, next: Next) -> Response {
+async fn record(State(log): State<RequestLog>, request: Request, next: Next) -> Response {
     let facts = request
         .extensions()
         .get::<Arc<ConnectionFacts>>()
         .expect("the peer adds facts");
     let proofs = request.headers().get_all(PROOF_HEADER).iter();
-    let arrival = Arrival {
+    let received = ReceivedRequest {
         connection: facts.id(),
         proofs: proofs
             .map(|v| v.to_str().expect("text").to_owned())
@@ -254,15 +255,15 @@ async fn record(State(seen): State<Seen>, request: Request, next: Next) -> Respo
         path: request.uri().path().to_owned(),
         headers: request.headers().clone(),
     };
-    seen.0.lock().unwrap().push(arrival);
+    log.0.lock().unwrap().push(received);
     next.run(request).await
 }
 
-/// Believes every JWT, so that a test can write its own claims.
+/// Accepts every JWT, so that a test can write its own claims.
 #[derive(Clone)]
-struct Believer;
+struct TrustingValidator;
 
-impl TokenValidator for Believer {
+impl TokenValidator for TrustingValidator {
     async fn validate(&self, token: &AccessToken) -> Result<ValidToken, TokenError> {
         let payload = token.secret().split('.').nth(1).unwrap_or_default();
         let bytes = URL_SAFE_NO_PAD
