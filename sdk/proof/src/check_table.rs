@@ -30,13 +30,13 @@ pub struct CheckRow {
 ///
 /// ```text
 /// /// What is checked (the requirement).
-/// Variant: "id", "name", error, "description";
+/// Variant => ("id", "name", error, "description"),
 /// ```
 macro_rules! checks {
     (
         $(#[$attribute:meta])*
         $Check:ident
-        $($(#[$doc:meta])* $variant:ident: $id:literal, $name:literal, $error:expr, $text:literal;)*
+        $($(#[$doc:meta])* $variant:ident => $row:tt,)*
     ) => {
         $(#[$attribute])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,7 +74,7 @@ macro_rules! checks {
 
             fn row(self) -> $crate::check_table::CheckRow {
                 let (id, name, error, description) = match self {
-                    $(Self::$variant => ($id, $name, $error, $text),)*
+                    $(Self::$variant => $row,)*
                 };
                 $crate::check_table::CheckRow { id, name, error, description }
             }
