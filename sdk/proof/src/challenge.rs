@@ -1,15 +1,14 @@
 //! `WWW-Authenticate`, read and written (RFC 9110 §11.6.1, RFC 6750 §3).
 
+mod reader;
+
 use http::{HeaderMap, HeaderValue, header::WWW_AUTHENTICATE};
-use http_auth::parser::ChallengeParser;
 
 use crate::{Algorithm, Scheme};
+use reader::Reader;
 
-/// Longer field values are skipped unread.
+/// Longer field lines are passed over unread.
 const MAX_FIELD_BYTES: usize = 8 * 1024;
-
-/// Further challenges are left out.
-const MAX_CHALLENGES: usize = 32;
 
 /// One challenge: a scheme and its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,28 +19,24 @@ pub struct Challenge {
     pub params: Vec<(String, String)>,
 }
 
-/// All challenges of a response, in order.
+/// All challenges of a response, in order: all `WWW-Authenticate` field lines are one list (RFC 9110
+/// §5.3), so a parameter at the start of a line belongs to the challenge that the line before it
+/// ended with.
 ///
-/// A challenge that does not parse is skipped, with the rest of its field value: nothing says where
-/// the next challenge starts. This includes the `token68` form, which no bearer-like scheme uses.
-/// At most 32 challenges are read, and no field value over 8 KiB.
+/// Read over bytes: `obs-text` that is not UTF-8 becomes U+FFFD. A challenge's `token68` is not
+/// kept. What cannot be read is passed over, and never hides a challenge behind it; of a challenge
+/// of which only a part can be read, that part counts. At most 32 challenges are read, and no field
+/// line over 8 KiB.
 pub fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
-    headers
-        .get_all(WWW_AUTHENTICATE)
-        .iter()
-        .filter(|value| value.len() <= MAX_FIELD_BYTES)
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| ChallengeParser::new(value).map_while(Result::ok))
-        .take(MAX_CHALLENGES)
-        .map(|parsed| Challenge {
-            scheme: parsed.scheme.to_owned(),
-            params: parsed
-                .params
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value.to_unescaped()))
-                .collect(),
-        })
-        .collect()
+    let mut reader = Reader::default();
+    for line in headers.get_all(WWW_AUTHENTICATE) {
+        if line.len() <= MAX_FIELD_BYTES {
+            reader.line(line.as_bytes());
+        } else {
+            reader.unreadable();
+        }
+    }
+    reader.into_challenges()
 }
 
 impl Challenge {
@@ -82,10 +77,18 @@ impl Challenge {
         self.param("error")
     }
 
+    /// Whether it asks for an access token: its scheme is `Bearer` or `DPoP`, in whatever case.
+    pub fn is_for_tokens(&self) -> bool {
+        [Scheme::Bearer, Scheme::Dpop]
+            .iter()
+            .any(|scheme| self.scheme.eq_ignore_ascii_case(scheme.name()))
+    }
+
     /// The error of this challenge, if it asks for a proof and not for another token (RS-10; RFC
-    /// 9449 §7.1, §9). The scheme is not looked at.
+    /// 9449 §7.1, §9). Only in a challenge of the schemes `Bearer` and `DPoP`: what another scheme
+    /// means by `error` is unknown.
     pub fn binding_error(&self) -> Option<BindingError> {
-        let error = self.error()?;
+        let error = self.error().filter(|_| self.is_for_tokens())?;
         BindingError::ALL
             .into_iter()
             .find(|known| known.as_str() == error)

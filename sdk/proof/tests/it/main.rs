@@ -2,6 +2,7 @@
 
 mod assertion;
 mod challenge;
+mod challenge_list;
 mod dpop;
 mod exporter;
 mod fixture;
