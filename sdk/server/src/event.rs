@@ -3,10 +3,11 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bowline_proof::Check;
-use bowline_proof::dpop::DpopCheck;
+use bowline_proof::dpop::{DpopCheck, DpopRefusal};
+use bowline_proof::{Check, Refusal};
 
-use crate::{AcceptErrorKind, BindingClass, ConnectionId};
+use crate::connection_id::ConnectionId;
+use crate::{AcceptErrorKind, BindingClass};
 
 /// Something that is worth counting. Give [`BindingLayer::observer`](crate::BindingLayer::observer)
 /// what wants to know of requests, and [`Acceptor::observer`](crate::Acceptor::observer) what wants
@@ -120,7 +121,36 @@ impl<F: Fn(&ServerEvent) + Send + Sync + 'static> ServerObserver for F {
     }
 }
 
-/// Tells of the end of a connection when it is dropped with the facts.
+/// Passes an event on, if anybody observes.
+pub(crate) fn report(observer: Option<&dyn ServerObserver>, event: &ServerEvent) {
+    if let Some(observer) = observer {
+        observer.observe(event);
+    }
+}
+
+/// Logs and reports that a check refused a request.
+pub(crate) fn report_refusal(
+    observer: Option<&dyn ServerObserver>,
+    connection: ConnectionId,
+    refusal: Refusal,
+) {
+    tracing::debug!(%connection, %refusal, "request refused");
+    let check = refusal.check();
+    report(observer, &ServerEvent::Refused { connection, check });
+}
+
+/// Logs and reports that a check of DPoP refused a request.
+pub(crate) fn report_dpop_refusal(
+    observer: Option<&dyn ServerObserver>,
+    connection: ConnectionId,
+    refusal: DpopRefusal,
+) {
+    tracing::debug!(%connection, %refusal, "request refused");
+    let check = refusal.check();
+    report(observer, &ServerEvent::DpopRefused { connection, check });
+}
+
+/// Reports the end of a connection when it is dropped together with the connection's facts.
 pub(crate) struct Closing {
     connection: ConnectionId,
     observer: Option<Arc<dyn ServerObserver>>,
@@ -149,11 +179,10 @@ impl Closing {
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        if let Some(observer) = &self.observer {
-            observer.observe(&ServerEvent::ConnectionClosed {
-                connection: self.connection,
-                reason: self.reason().unwrap_or(CloseReason::Unknown),
-            });
-        }
+        let event = ServerEvent::ConnectionClosed {
+            connection: self.connection,
+            reason: self.reason().unwrap_or(CloseReason::Unknown),
+        };
+        report(self.observer.as_deref(), &event);
     }
 }

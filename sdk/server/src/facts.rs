@@ -3,7 +3,6 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bowline_proof::ExporterValue;
 use rustls::ProtocolVersion;
@@ -11,8 +10,9 @@ use rustls_pki_types::UnixTime;
 use tokio::sync::Notify;
 
 use crate::certificate::ClientCertificate;
+use crate::connection_id::ConnectionId;
 use crate::event::{CloseReason, Closing};
-use crate::memory::ProofMemory;
+use crate::proof_cache::ProofCache;
 
 /// The facts of one TLS connection, fixed when its handshake ended, and the memory of the proofs
 /// seen on it.
@@ -29,7 +29,7 @@ pub struct ConnectionFacts {
     pub(crate) alpn: Option<Vec<u8>>,
     pub(crate) handshake_at: UnixTime,
     pub(crate) peer: Option<SocketAddr>,
-    pub(crate) memory: ProofMemory,
+    pub(crate) memory: ProofCache,
     /// See [`drain_wanted`](Self::drain_wanted).
     pub(crate) drain: Notify,
     pub(crate) closing: Closing,
@@ -110,22 +110,5 @@ impl fmt::Debug for ConnectionFacts {
             .field("tls_version", &self.tls_version)
             .field("peer", &self.peer)
             .finish_non_exhaustive()
-    }
-}
-
-/// Names a connection within this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ConnectionId(u64);
-
-impl ConnectionId {
-    pub(crate) fn next() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-impl fmt::Display for ConnectionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }

@@ -18,14 +18,20 @@
 //!
 //! ```no_run
 //! # async fn run(router: axum::Router) -> Result<(), Box<dyn std::error::Error>> {
-//! use bowline_server::*;
+//! use bowline_server::{
+//!     AcceptPolicy, Acceptor, BindingLayer, ClientAuth, ExpectedClaims, JwksUrl, JwtValidator,
+//!     Listener, ServeOptions, ServerIdentity, ServerTls, roots_from_pem_file, serve,
+//! };
 //!
 //! let identity = ServerIdentity::from_pem_files("server.pem", "server.key")?;
-//! let tls = ServerTls::builder(identity, ClientAuth::Required(roots_from_pem_file("clients.pem")?)).build()?;
+//! let clients = ClientAuth::Required(roots_from_pem_file("clients.pem")?);
+//! let tls = ServerTls::builder(identity, clients).build()?;
 //! let listener = Listener::bind("0.0.0.0:8443", Acceptor::new(tls)).await?;
 //!
 //! let keys = JwksUrl::new("https://authority.example.com/jwks")?;
-//! let validator = JwtValidator::builder("https://authority.example.com", "https://api.example.com", keys).build();
+//! let expected = ExpectedClaims::new("https://api.example.com")
+//!     .issuer("https://authority.example.com");
+//! let validator = JwtValidator::builder(expected, keys).build();
 //! let binding = BindingLayer::new(validator)
 //!     .origins(["https://api.example.com".parse()?])
 //!     .policy(AcceptPolicy::Require);
@@ -43,21 +49,23 @@
 mod acceptor;
 mod binding;
 mod certificate;
-mod claims;
 mod clock;
+mod connection_id;
 mod dpop;
 mod endpoint;
 mod event;
+mod expected_claims;
+mod expiry;
 mod facts;
 mod introspection;
 mod jwt;
 mod layer;
 mod linger;
 mod listener;
-mod memory;
 mod metadata;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+mod proof_cache;
 mod proxies;
 mod scope;
 mod serve;
@@ -69,10 +77,12 @@ pub use self::acceptor::{AcceptError, AcceptErrorKind, Acceptor};
 pub use self::binding::{BindingClass, VerifiedBinding};
 pub use self::certificate::ClientCertificate;
 pub use self::clock::Clock;
+pub use self::connection_id::ConnectionId;
 pub use self::dpop::{Dpop, DpopNonces, Insertion, MemoryReplayStore, ProofId, ReplayStore};
 pub use self::endpoint::EndpointError;
 pub use self::event::{CloseReason, ServerEvent, ServerObserver};
-pub use self::facts::{ConnectionFacts, ConnectionId};
+pub use self::expected_claims::ExpectedClaims;
+pub use self::facts::ConnectionFacts;
 pub use self::introspection::{
     IntrospectionEndpoint, IntrospectionValidator, IntrospectionValidatorBuilder,
 };

@@ -18,7 +18,7 @@ use rustls_pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
 use crate::certificate::ClientCertificate;
-use crate::memory::ProofMemory;
+use crate::proof_cache::ProofCache;
 use crate::{ConnectionFacts, ReplayStore};
 
 /// Proxies whose word about the client's TLS connection is taken (GW-3): its certificate
@@ -46,18 +46,18 @@ pub struct TrustedProxies {
     subjects: HashSet<String>,
     pub(crate) replay: Arc<dyn ReplayStore>,
     remembered_connections: NonZeroUsize,
-    connections: Mutex<LruCache<ConnectionKey, Arc<Attested>>>,
+    connections: Mutex<LruCache<ConnectionKey, Arc<AttestedConnection>>>,
 }
 
 /// A hash of what was attested.
 type ConnectionKey = [u8; 32];
 
 /// A client's connection to a trusted proxy, as that describes it.
-pub(crate) struct Attested {
+pub(crate) struct AttestedConnection {
     pub(crate) key: ConnectionKey,
     pub(crate) certificate: Arc<ClientCertificate>,
     pub(crate) exporter: ExporterValue,
-    pub(crate) memory: ProofMemory,
+    pub(crate) memory: ProofCache,
 }
 
 impl TrustedProxies {
@@ -69,7 +69,7 @@ impl TrustedProxies {
             subjects: HashSet::new(),
             replay: Arc::new(replay),
             remembered_connections: NonZeroUsize::new(4096).expect("4096 is not 0"),
-            // Bounded by `recall`: lru would reserve the whole bound at once.
+            // Bounded by `lookup`: lru would reserve the whole bound at once.
             connections: Mutex::new(LruCache::unbounded()),
         }
     }
@@ -121,33 +121,33 @@ impl TrustedProxies {
     /// the proxy's own.
     pub(crate) fn attested(
         &self,
-        claimed: &Claimed,
+        forwarded: &ForwardedFields,
         facts: &ConnectionFacts,
-    ) -> Result<Option<Arc<Attested>>, &'static str> {
+    ) -> Result<Option<Arc<AttestedConnection>>, &'static str> {
         let proxy = facts
             .certificate()
             .filter(|certificate| self.names(certificate));
-        match (proxy, claimed) {
-            (None, _) | (_, Claimed::Nothing) => Ok(None),
+        match (proxy, forwarded) {
+            (None, _) | (_, ForwardedFields::Nothing) => Ok(None),
             (
                 Some(_),
-                Claimed::Once {
+                ForwardedFields::Once {
                     certificate,
                     exporter,
                 },
-            ) => self.recall(certificate, exporter).map(Some),
-            (Some(_), Claimed::Otherwise) => {
+            ) => self.lookup(certificate, exporter).map(Some),
+            (Some(_), ForwardedFields::Otherwise) => {
                 Err("GW-3: the trusted proxy must send Client-Cert and TLS-Exporter, each once")
             }
         }
     }
 
     /// Parses once for each connection of a client.
-    fn recall(
+    fn lookup(
         &self,
         certificate: &HeaderValue,
         exporter: &HeaderValue,
-    ) -> Result<Arc<Attested>, &'static str> {
+    ) -> Result<Arc<AttestedConnection>, &'static str> {
         let key = connection_key(certificate, exporter);
         let table = || {
             self.connections
@@ -161,12 +161,12 @@ impl TrustedProxies {
             .ok_or("GW-3: Client-Cert is not a byte sequence (RFC 9440)")?;
         let certificate = ClientCertificate::new(CertificateDer::from(der.to_vec()))
             .map_err(|_| "GW-3: Client-Cert holds no certificate whose key can sign proofs")?;
-        let attested = Arc::new(Attested {
+        let attested = Arc::new(AttestedConnection {
             key,
             certificate: Arc::new(certificate),
             exporter: exporter_value(exporter)
                 .ok_or("GW-3: TLS-Exporter does not hold 32 bytes")?,
-            memory: ProofMemory::new(),
+            memory: ProofCache::new(),
         });
         let mut table = table();
         // Of two that come at once, one memory stays.
@@ -197,7 +197,7 @@ const VERIFIED: HeaderName = HeaderName::from_static("session-binding-verified")
 
 /// What a request says about another TLS connection than its own. It has no `Debug`: the exporter
 /// value is in it (EX-7).
-pub(crate) enum Claimed {
+pub(crate) enum ForwardedFields {
     Nothing,
     Once {
         certificate: HeaderValue,
@@ -207,7 +207,7 @@ pub(crate) enum Claimed {
     Otherwise,
 }
 
-impl Claimed {
+impl ForwardedFields {
     /// Takes the fields off a request, whoever sent it: a handler may take them for the truth.
     pub(crate) fn strip(headers: &mut HeaderMap) -> Self {
         // One look at each name costs a fraction of looking each of these up, and most requests

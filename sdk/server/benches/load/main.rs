@@ -14,17 +14,17 @@
 #![allow(clippy::print_stdout, reason = "it is what a bench is for")]
 
 #[allow(dead_code)]
-#[path = "../../tests/server/authority.rs"]
+#[path = "../../tests/it/authority.rs"]
 mod authority;
 #[allow(dead_code)]
-#[path = "../../tests/server/pki.rs"]
+#[path = "../../tests/it/fixture.rs"]
+mod fixture;
+#[allow(dead_code)]
+#[path = "../../tests/it/pki.rs"]
 mod pki;
 #[path = "../../tests/load/scenario.rs"]
 #[allow(dead_code)]
 mod scenario;
-#[allow(dead_code)]
-#[path = "../../tests/server/site.rs"]
-mod site;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -33,11 +33,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use fixture::{Fixture, Folder};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use scenario::{Honest, Loitering, all_over, over, resident_kib};
-use site::{Folder, Site};
 
 const KINDS: [(Loitering, usize); 3] = [
     (Loitering::Silent, 10_000),
@@ -61,14 +61,14 @@ fn main() {
 async fn run() {
     let share: usize =
         std::env::var("BOWLINE_LOAD_SHARE").map_or(1, |share| share.parse().expect("a number"));
-    let site = Site::new();
+    let fixture = Fixture::new();
     let folder = Folder::new("load");
-    folder.write("ca.pem", site.ca.pem());
-    folder.write("agent.pem", &site.agent.certificate_pem);
-    folder.write("agent.key", site.agent.key.serialize_pem());
+    folder.write("ca.pem", fixture.ca.pem());
+    folder.write("agent.pem", &fixture.agent.certificate_pem);
+    folder.write("agent.key", fixture.agent.key.serialize_pem());
     let dpop_bound = 1_000_000 / share;
-    let (server, seen) = scenario::start(&site, dpop_bound).await;
-    let honest = Honest::start(&site, server.addr);
+    let (server, seen) = scenario::start(&fixture, dpop_bound).await;
+    let honest = Honest::start(&fixture, server.addr);
     honest.is_served(10).await;
     let mut report = Report::default();
     report.phase("start", &honest);
@@ -87,16 +87,16 @@ async fn run() {
         honest.is_served(1).await;
         report.phase(&format!("after_{}", kind.name()), &honest);
     }
-    scenario::distinct_tokens(&site, server.addr, 100_000 / share, || {
+    scenario::distinct_tokens(&fixture, server.addr, 100_000 / share, || {
         report.phase("tokens", &honest)
     })
     .await;
     let jti = Mutex::new(&mut report);
-    scenario::distinct_jti(&site, server.addr, 1_000_000 / share, || {
+    scenario::distinct_jti(&fixture, server.addr, 1_000_000 / share, || {
         jti.lock().unwrap().keep("jti", &honest);
     })
     .await;
-    scenario::distinct_dpop_jti(&site, server.addr, dpop_bound).await;
+    scenario::distinct_dpop_jti(&fixture, server.addr, dpop_bound).await;
     report.phase("dpop_jti", &honest);
     honest.is_served(10).await;
     report.figure("honest_served", honest.stop().await);

@@ -19,10 +19,10 @@
 //! One process, one thread, rounds interleaved, medians of rounds. Prints `name value` lines and
 //! writes `target/bench/verify.json`.
 
-#[path = "../../tests/server/pki.rs"]
+mod fixture;
+#[path = "../../tests/it/pki.rs"]
 #[expect(dead_code, reason = "shared with the tests, which use more of it")]
 mod pki;
-mod world;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ use bowline_server::BindingClass;
 use http::{Request, Response};
 use tower::Service;
 
-use self::world::{World, poll_now};
+use self::fixture::{Fixture, poll_now};
 
 /// An `OK` at once.
 #[derive(Clone)]
@@ -71,8 +71,8 @@ struct Contender<'a> {
 }
 
 fn main() {
-    let world = World::new();
-    let mut service = world.service(Inner);
+    let fixture = Fixture::new();
+    let mut service = fixture.service(Inner);
     let mut bare = Inner;
     let contender = |name, calls, request| Contender {
         name,
@@ -84,13 +84,13 @@ fn main() {
         contender(
             "baseline",
             2_000,
-            Box::new(|| world.cached()) as Box<dyn FnMut() -> _>,
+            Box::new(|| fixture.cached()) as Box<dyn FnMut() -> _>,
         ),
-        contender("cached", 2_000, Box::new(|| world.cached())),
-        contender("bearer", 2_000, Box::new(|| world.bearer())),
-        contender("full", 20, Box::new(|| world.never_seen())),
-        contender("request", 20, Box::new(|| world.for_one_request())),
-        contender("dpop", 20, Box::new(|| world.dpop())),
+        contender("cached", 2_000, Box::new(|| fixture.cached())),
+        contender("bearer", 2_000, Box::new(|| fixture.bearer())),
+        contender("full", 20, Box::new(|| fixture.never_seen())),
+        contender("request", 20, Box::new(|| fixture.for_one_request())),
+        contender("dpop", 20, Box::new(|| fixture.dpop())),
     ];
     for _ in 0..ROUNDS {
         for contender in &mut contenders {
@@ -147,13 +147,13 @@ fn expected(name: &str) -> BindingClass {
     }
 }
 
-/// Every request must pass, and as what it should: see `World::service`.
+/// Every request must pass, and as what it should: see `Fixture::service`.
 fn time<S>(service: &mut S, requests: Vec<Request<()>>, class: Option<BindingClass>) -> Duration
 where
     S: Service<Request<()>, Response = Response<()>>,
     S::Error: std::fmt::Debug,
 {
-    let before = world::verified();
+    let before = fixture::verified();
     let calls = requests.len() as u64;
     let begun = Instant::now();
     for request in requests {
@@ -162,8 +162,8 @@ where
     }
     let took = begun.elapsed();
     if let Some(class) = class {
-        assert_eq!(world::verified() - before, calls, "not all passed");
-        assert_eq!(world::last_class(), class);
+        assert_eq!(fixture::verified() - before, calls, "not all passed");
+        assert_eq!(fixture::last_class(), class);
     }
     took
 }

@@ -7,9 +7,9 @@ use rustls_pki_types::UnixTime;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::claims::{ClaimRules, numeric_date};
 use crate::endpoint::Answer;
-use crate::{TokenError, ValidToken};
+use crate::expected_claims::numeric_date;
+use crate::{ExpectedClaims, TokenError, ValidToken};
 
 /// Whether a token is valid here.
 #[derive(Clone)]
@@ -45,7 +45,7 @@ enum Audience {
     Several(#[expect(dead_code, reason = "its type is all that matters")] Vec<String>),
 }
 
-pub(super) fn verdict(answer: &Answer, rules: &ClaimRules, now: UnixTime) -> Verdict {
+pub(super) fn verdict(answer: &Answer, expected: &ExpectedClaims, now: UnixTime) -> Verdict {
     match answer.status {
         StatusCode::OK => {}
         // Ours, not the token's: a token that is not valid is answered 200 (section 2.3).
@@ -83,7 +83,7 @@ pub(super) fn verdict(answer: &Answer, rules: &ClaimRules, now: UnixTime) -> Ver
     };
     match members
         .check_type()
-        .and_then(|()| rules.check(&claims, now))
+        .and_then(|()| expected.check(&claims, now))
     {
         Ok(()) => Verdict::Valid(ValidToken::new(claims)),
         Err(error) => Verdict::Invalid(error.detail()),

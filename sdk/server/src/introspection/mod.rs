@@ -16,8 +16,7 @@ use tokio::sync::Semaphore;
 use self::answer::Verdict;
 use self::cache::{Answers, Known};
 pub use self::endpoint::IntrospectionEndpoint;
-use crate::claims::ClaimRules;
-use crate::{Clock, TokenError, TokenValidator, ValidToken};
+use crate::{Clock, ExpectedClaims, TokenError, TokenValidator, ValidToken};
 
 /// Validates access tokens by asking the authorization server about them: `active`; `exp`, `nbf`
 /// and `aud` where they are in the answer; `iss` where it is configured. What the token is bound to
@@ -36,7 +35,7 @@ pub struct IntrospectionValidator(Arc<Inner>);
 
 struct Inner {
     endpoint: IntrospectionEndpoint,
-    rules: ClaimRules,
+    expected: ExpectedClaims,
     times: Times,
     timeout: Duration,
     slots: Semaphore,
@@ -78,20 +77,15 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl IntrospectionValidator {
-    /// Starts a validator for tokens for `audience`, this resource server.
+    /// Starts a validator that asks `endpoint` and accepts tokens with these claims.
     pub fn builder(
+        mut expected: ExpectedClaims,
         endpoint: IntrospectionEndpoint,
-        audience: impl Into<String>,
     ) -> IntrospectionValidatorBuilder {
+        expected.expiry_required = false;
         IntrospectionValidatorBuilder {
             endpoint,
-            rules: ClaimRules {
-                issuer: None,
-                audiences: vec![audience.into()],
-                audience_required: true,
-                expiry_required: false,
-                leeway: Duration::from_secs(60),
-            },
+            expected,
             times: Times {
                 valid: Duration::from_secs(60),
                 invalid: Duration::from_secs(5),
@@ -144,7 +138,7 @@ impl Inner {
         let verdict = match answered {
             Ok(Ok(answer)) => {
                 pause = answer.retry_after();
-                answer::verdict(&answer, &self.rules, now)
+                answer::verdict(&answer, &self.expected, now)
             }
             Ok(Err(error)) => {
                 cause = Some(error);
@@ -175,7 +169,7 @@ impl fmt::Debug for IntrospectionValidator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IntrospectionValidator")
             .field("endpoint", &self.0.endpoint)
-            .field("rules", &self.0.rules)
+            .field("expected", &self.0.expected)
             .finish_non_exhaustive()
     }
 }
@@ -185,7 +179,7 @@ impl fmt::Debug for IntrospectionValidator {
 #[must_use = "a builder does nothing until `build`"]
 pub struct IntrospectionValidatorBuilder {
     endpoint: IntrospectionEndpoint,
-    rules: ClaimRules,
+    expected: ExpectedClaims,
     times: Times,
     timeout: Duration,
     concurrency: NonZeroUsize,
@@ -194,31 +188,12 @@ pub struct IntrospectionValidatorBuilder {
 }
 
 impl IntrospectionValidatorBuilder {
-    /// One more name by which tokens may address this resource server.
-    pub fn audience(mut self, audience: impl Into<String>) -> Self {
-        self.rules.audiences.push(audience.into());
-        self
-    }
-
     /// Whether a token passes if the answer has no `aud`. Default: no. Only where the authorization
     /// server itself calls a token inactive to a resource server that it was not issued for: the
     /// receiver of a token could otherwise use it at another (T5). An `aud` that is there must name
     /// this server all the same.
     pub fn accept_missing_audience(mut self, accepted: bool) -> Self {
-        self.rules.audience_required = !accepted;
-        self
-    }
-
-    /// The `iss` that answers must have. Default: none is looked at.
-    pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
-        self.rules.issuer = Some(issuer.into());
-        self
-    }
-
-    /// How far the clocks of this server and of the authorization server may differ. Default: 60 s.
-    /// An answer is never remembered past `exp` by this server's clock.
-    pub fn leeway(mut self, leeway: Duration) -> Self {
-        self.rules.leeway = leeway;
+        self.expected.audience_required = !accepted;
         self
     }
 
@@ -274,7 +249,7 @@ impl IntrospectionValidatorBuilder {
     pub fn build(self) -> IntrospectionValidator {
         IntrospectionValidator(Arc::new(Inner {
             endpoint: self.endpoint,
-            rules: self.rules,
+            expected: self.expected,
             times: self.times,
             timeout: self.timeout,
             slots: Semaphore::new(self.concurrency.get().min(Semaphore::MAX_PERMITS)),

@@ -16,8 +16,7 @@ use self::keyring::Keyring;
 pub(crate) use self::keys::SignedJwt;
 use self::keys::{KeySet, Signature};
 pub use self::source::{Jwks, JwksError, JwksUrl};
-use crate::claims::ClaimRules;
-use crate::{Clock, TokenError, TokenValidator, ValidToken};
+use crate::{Clock, ExpectedClaims, TokenError, TokenValidator, ValidToken};
 
 /// Validates JWT access tokens: signature by a key of the JWKS, with an asymmetric algorithm that
 /// fits the key; `typ`, `iss`, `aud`, `exp`, and `nbf` where present.
@@ -33,28 +32,24 @@ use crate::{Clock, TokenError, TokenValidator, ValidToken};
 #[derive(Clone)]
 pub struct JwtValidator {
     keyring: Arc<Keyring>,
-    rules: Arc<ClaimRules>,
+    expected: Arc<ExpectedClaims>,
     any_jwt: bool,
     clock: Clock,
 }
 
 impl JwtValidator {
-    /// Starts a validator for tokens that `issuer` issues for `audience`, this resource server,
-    /// signed by keys of `jwks`.
-    pub fn builder(
-        issuer: impl Into<String>,
-        audience: impl Into<String>,
-        jwks: impl Into<Jwks>,
-    ) -> JwtValidatorBuilder {
+    /// Starts a validator for tokens with these claims, signed by keys of `jwks`.
+    ///
+    /// # Panics
+    /// `expected` has no issuer: RFC 9068 section 4 demands that `iss` is checked.
+    pub fn builder(expected: ExpectedClaims, jwks: impl Into<Jwks>) -> JwtValidatorBuilder {
+        assert!(
+            expected.has_issuer(),
+            "a JwtValidator needs the issuer whose tokens it accepts: ExpectedClaims::issuer"
+        );
         let jwks = jwks.into();
         JwtValidatorBuilder {
-            rules: ClaimRules {
-                issuer: Some(issuer.into()),
-                audiences: vec![audience.into()],
-                audience_required: true,
-                expiry_required: true,
-                leeway: Duration::from_secs(60),
-            },
+            expected,
             any_jwt: false,
             refresh_interval: jwks.default_refresh_interval(),
             retry_interval: Duration::from_secs(10),
@@ -108,7 +103,7 @@ impl JwtValidator {
             }
         }
         let claims = jwt.claims()?;
-        self.rules.check(&claims, self.clock.now())?;
+        self.expected.check(&claims, self.clock.now())?;
         let valid = ValidToken::new(claims);
         keys.remember(*token.hash(), valid.clone());
         Ok(valid)
@@ -120,7 +115,8 @@ impl TokenValidator for JwtValidator {
         let keys = self.keyring.keys().await?;
         match keys.remembered(token.hash()) {
             Some(valid) => {
-                self.rules.check_times(valid.claims(), self.clock.now())?;
+                self.expected
+                    .check_times(valid.claims(), self.clock.now())?;
                 Ok(valid)
             }
             None => self.validate_anew(token, keys).await,
@@ -131,7 +127,7 @@ impl TokenValidator for JwtValidator {
 impl fmt::Debug for JwtValidator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JwtValidator")
-            .field("rules", &self.rules)
+            .field("expected", &self.expected)
             .finish_non_exhaustive()
     }
 }
@@ -140,7 +136,7 @@ impl fmt::Debug for JwtValidator {
 #[derive(Debug)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct JwtValidatorBuilder {
-    rules: ClaimRules,
+    expected: ExpectedClaims,
     any_jwt: bool,
     jwks: Jwks,
     refresh_interval: Duration,
@@ -150,18 +146,6 @@ pub struct JwtValidatorBuilder {
 }
 
 impl JwtValidatorBuilder {
-    /// One more name by which tokens may address this resource server.
-    pub fn audience(mut self, audience: impl Into<String>) -> Self {
-        self.rules.audiences.push(audience.into());
-        self
-    }
-
-    /// How far the clocks of this server and of the authorization server may differ. Default: 60 s.
-    pub fn leeway(mut self, leeway: Duration) -> Self {
-        self.rules.leeway = leeway;
-        self
-    }
-
     /// Whether tokens of type `JWT`, or of none, pass as well. Default: no; RFC 9068 section 4
     /// demands `at+jwt`, so that no ID token passes as an access token.
     pub fn accept_any_jwt(mut self, accepted: bool) -> Self {
@@ -205,7 +189,7 @@ impl JwtValidatorBuilder {
                 self.retry_interval,
                 self.remembered_tokens,
             )),
-            rules: Arc::new(self.rules),
+            expected: Arc::new(self.expected),
             any_jwt: self.any_jwt,
             clock: self.clock,
         }

@@ -5,56 +5,19 @@
 
 use std::sync::Arc;
 
-use bowline_proof::dpop::{DpopCheck, DpopRefusal, Nonce};
+use bowline_proof::dpop::{DpopCheck, Nonce};
 use bowline_proof::{AccessToken, Check, Confirmation, Demand, Refusal, Scheme};
 use http::request::Parts;
 
 use super::client::{self, Client};
 use super::proof::{self, CheckedProof};
+use super::rejection::Rejection;
 use super::{AcceptPolicy, Settings, dpop, transport};
-use crate::proxies::Claimed;
+use crate::proxies::ForwardedFields;
 use crate::{
-    BindingClass, ConnectionFacts, Scope, ServerEvent, TokenError, TokenErrorKind, TokenValidator,
-    ValidToken, VerifiedBinding,
+    BindingClass, ConnectionFacts, ServerEvent, TokenErrorKind, TokenValidator, ValidToken,
+    VerifiedBinding,
 };
-
-/// Why a request does not pass.
-pub(super) enum Refused {
-    /// A check says no.
-    By(Refusal),
-    /// A check of DPoP says no.
-    ByDpop(DpopRefusal),
-    /// The token's scope does not hold this one.
-    Scope(Scope),
-    /// RS-2 cannot be decided.
-    Unavailable(TokenError),
-    /// Whether the `jti` was seen before cannot be decided, for this reason.
-    ReplayStore(&'static str),
-}
-
-impl From<Refusal> for Refused {
-    fn from(refusal: Refusal) -> Self {
-        Self::By(refusal)
-    }
-}
-
-impl From<Check> for Refused {
-    fn from(check: Check) -> Self {
-        Self::By(check.into())
-    }
-}
-
-impl From<DpopRefusal> for Refused {
-    fn from(refusal: DpopRefusal) -> Self {
-        Self::ByDpop(refusal)
-    }
-}
-
-impl From<DpopCheck> for Refused {
-    fn from(check: DpopCheck) -> Self {
-        Self::ByDpop(check.into())
-    }
-}
 
 /// How a request passed.
 pub(super) struct Passed {
@@ -88,12 +51,12 @@ pub(super) fn certificate_has_expired(facts: &ConnectionFacts, settings: &Settin
 /// any other.
 pub(super) async fn check<V: TokenValidator>(
     request: &Parts,
-    claimed: &Claimed,
+    forwarded: &ForwardedFields,
     facts: &ConnectionFacts,
     settings: &Settings,
     validator: &V,
-) -> Result<Passed, Refused> {
-    let attested = client::attested(claimed, facts, settings)?; // RS-1, of a client behind a proxy
+) -> Result<Passed, Rejection> {
+    let attested = client::attested(forwarded, facts, settings)?; // RS-1, of a client behind a proxy
     let client = Client::new(facts, attested.as_deref(), settings);
     let proof = transport::proof(request); // What is wrong with it is said in its turn.
     let (token, seen_before) = token(request, &proof, &client, settings)?;
@@ -133,10 +96,10 @@ pub(super) async fn check<V: TokenValidator>(
     check_scope(&valid, request, settings)?;
     // Last of all, so that a request that is refused uses up no `jti` and leaves no proof behind.
     if let Some(proof) = &proof {
-        proof.settle(&token, facts, &client, settings).await?;
+        proof.commit(&token, facts, &client, settings).await?;
     }
     if let Some(proof) = &dpop {
-        proof.settle(settings).await?;
+        proof.commit(settings).await?;
     }
     Ok(Passed {
         proof: proof.is_some() || dpop.is_some(),
@@ -166,7 +129,7 @@ fn token(
 ) -> Result<(AccessToken, bool), Refusal> {
     let field = transport::authorization(request)?;
     let remembered = match proof {
-        Ok(Some(proof)) => client.memory.recall(field.as_bytes(), proof),
+        Ok(Some(proof)) => client.memory.lookup(field.as_bytes(), proof),
         _ => None,
     };
     match remembered {
@@ -179,13 +142,13 @@ fn token(
 async fn validate<V: TokenValidator>(
     validator: &V,
     token: &AccessToken,
-) -> Result<ValidToken, Refused> {
+) -> Result<ValidToken, Rejection> {
     validator
         .validate(token)
         .await
         .map_err(|error| match error.kind() {
             TokenErrorKind::Invalid => Refusal::with_detail(Check::Token, error.detail()).into(),
-            TokenErrorKind::Unavailable => Refused::Unavailable(error),
+            TokenErrorKind::Unavailable => Rejection::TokenUnavailable(error),
         })
 }
 
@@ -195,7 +158,7 @@ fn class(
     confirmation: &Confirmation,
     scheme: Scheme,
     settings: &Settings,
-) -> Result<BindingClass, Refused> {
+) -> Result<BindingClass, Rejection> {
     match (
         confirmation.demand().map_err(|_| Check::Confirmation)?,
         scheme,
@@ -249,9 +212,9 @@ fn check_policy(
 }
 
 /// RS-10.
-fn check_scope(token: &ValidToken, request: &Parts, settings: &Settings) -> Result<(), Refused> {
+fn check_scope(token: &ValidToken, request: &Parts, settings: &Settings) -> Result<(), Rejection> {
     match settings.required_scope.of(request) {
-        Some(required) if !required.is_granted(token.claims()) => Err(Refused::Scope(required)),
+        Some(required) if !required.is_granted(token.claims()) => Err(Rejection::Scope(required)),
         _ => Ok(()),
     }
 }

@@ -8,8 +8,8 @@ use rustls_pki_types::UnixTime;
 
 use super::Settings;
 use crate::certificate::ClientCertificate;
-use crate::memory::ProofMemory;
-use crate::proxies::{Attested, Claimed};
+use crate::proof_cache::ProofCache;
+use crate::proxies::{AttestedConnection, ForwardedFields};
 use crate::{ConnectionFacts, TrustedProxies};
 
 /// What RS-3 to RS-9 compare a request with.
@@ -18,7 +18,7 @@ pub(super) struct Client<'a> {
     pub(super) exporter: &'a ExporterValue,
     /// From when on a reusable proof may be (RS-8).
     pub(super) handshake_at: UnixTime,
-    pub(super) memory: &'a ProofMemory,
+    pub(super) memory: &'a ProofCache,
     pub(super) attestation: Option<Attestation<'a>>,
 }
 
@@ -31,15 +31,15 @@ pub(super) struct Attestation<'a> {
 
 /// What a trusted proxy attests of the client, if it does.
 pub(super) fn attested(
-    claimed: &Claimed,
+    forwarded: &ForwardedFields,
     facts: &ConnectionFacts,
     settings: &Settings,
-) -> Result<Option<Arc<Attested>>, Refusal> {
+) -> Result<Option<Arc<AttestedConnection>>, Refusal> {
     let Some(proxies) = &settings.trusted_proxies else {
         return Ok(None);
     };
     let refused = |detail| Refusal::with_detail(Check::Certificate, detail);
-    let attested = proxies.attested(claimed, facts).map_err(refused)?;
+    let attested = proxies.attested(forwarded, facts).map_err(refused)?;
     if let Some(attested) = &attested {
         let now = settings.clock.now();
         // RS-1. The proxy verified the chain, when its handshake was.
@@ -55,7 +55,7 @@ pub(super) fn attested(
 impl<'a> Client<'a> {
     pub(super) fn new(
         facts: &'a ConnectionFacts,
-        attested: Option<&'a Attested>,
+        attested: Option<&'a AttestedConnection>,
         settings: &'a Settings,
     ) -> Self {
         match (attested, &settings.trusted_proxies, &facts.certificate) {

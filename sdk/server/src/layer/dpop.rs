@@ -7,7 +7,7 @@ use bowline_proof::{AccessToken, Confirmation};
 use http::request::Parts;
 use rustls_pki_types::UnixTime;
 
-use super::checks::Refused;
+use super::rejection::Rejection;
 use super::{Settings, transport};
 use crate::{Dpop, Insertion, ProofId, ReplayStore};
 
@@ -57,7 +57,7 @@ pub(super) fn check<'a>(
 
 impl CheckedDpop<'_> {
     /// Uses the proof up (§11.1).
-    pub(super) async fn settle(&self, settings: &Settings) -> Result<(), Refused> {
+    pub(super) async fn commit(&self, settings: &Settings) -> Result<(), Rejection> {
         let id = ProofId::of(&self.verified);
         match use_up(&*self.dpop.replay, id, self.verified.issued_at, settings).await? {
             true => Ok(()),
@@ -73,7 +73,7 @@ pub(super) async fn use_up(
     id: ProofId,
     issued_at: UnixTime,
     settings: &Settings,
-) -> Result<bool, Refused> {
+) -> Result<bool, Rejection> {
     let until = issued_at
         .as_secs()
         .saturating_add(settings.windows.past.as_secs());
@@ -81,7 +81,7 @@ pub(super) async fn use_up(
     match store.insert(id, settings.clock.now(), until).await {
         Insertion::Fresh => Ok(true),
         Insertion::Seen => Ok(false),
-        Insertion::Full => Err(Refused::ReplayStore("the replay store is full")),
-        Insertion::Unavailable => Err(Refused::ReplayStore("the replay store cannot be reached")),
+        Insertion::Full => Err(Rejection::ReplayStore("the replay store is full")),
+        Insertion::Unavailable => Err(Rejection::ReplayStore("the replay store cannot be reached")),
     }
 }

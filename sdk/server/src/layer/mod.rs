@@ -5,7 +5,7 @@ mod checks;
 mod client;
 mod dpop;
 mod proof;
-mod refused;
+mod rejection;
 mod service;
 mod transport;
 

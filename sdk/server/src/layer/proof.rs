@@ -3,11 +3,11 @@
 use bowline_proof::{AccessToken, Check, Expected, Refusal, Verified};
 use http::request::Parts;
 
-use super::checks::Refused;
 use super::client::{Attestation, Client};
+use super::rejection::Rejection;
 use super::{Settings, dpop, transport};
 use crate::certificate::ClientCertificate;
-use crate::memory::JtiRefused;
+use crate::proof_cache::JtiError;
 use crate::{CloseReason, ConnectionFacts, ProofId};
 
 /// A proof that passed RS-5..RS-8, and RS-9 but for its `jti`.
@@ -21,7 +21,7 @@ pub(super) enum CheckedProof<'a> {
     },
 }
 
-/// RS-5..RS-9, less the memory of `jti`: see [`CheckedProof::settle`].
+/// RS-5..RS-9, less the memory of `jti`: see [`CheckedProof::commit`].
 pub(super) fn check<'a>(
     proof: &'a [u8],
     certificate: &ClientCertificate,
@@ -56,13 +56,13 @@ impl CheckedProof<'_> {
     }
 
     /// Uses up the `jti` (RS-9), or remembers the proof if it is a reusable one (RS-11).
-    pub(super) async fn settle(
+    pub(super) async fn commit(
         &self,
         token: &AccessToken,
         facts: &ConnectionFacts,
         client: &Client<'_>,
         settings: &Settings,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), Rejection> {
         let Self::New { proof, verified } = self else {
             return Ok(());
         };
@@ -88,8 +88,8 @@ fn use_up(jti: &str, facts: &ConnectionFacts, settings: &Settings) -> Result<(),
         .memory
         .use_up(jti, settings.jti_quota)
         .map_err(|refused| match refused {
-            JtiRefused::Seen => Check::Replay,
-            JtiRefused::QuotaFull => Check::ReplayQuota,
+            JtiError::Seen => Check::Replay,
+            JtiError::QuotaFull => Check::ReplayQuota,
         })?;
     // Before it is full, so that what is in flight still passes and the client moves on in time.
     if left <= settings.jti_quota / 10 {
@@ -105,7 +105,7 @@ async fn use_up_attested(
     attestation: &Attestation<'_>,
     verified: &Verified,
     settings: &Settings,
-) -> Result<(), Refused> {
+) -> Result<(), Rejection> {
     let id = ProofId::attested(attestation.connection, jti);
     dpop::use_up(
         &*attestation.proxies.replay,

@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Connection, Listener};
-use crate::serve::past_not_after;
+use crate::expiry::past_not_after;
 use crate::{Clock, CloseReason, ConnectionFacts};
 
 /// What requests in flight have left when the connection should take no more.

@@ -53,13 +53,17 @@ fn what_is_said_of_other_connections_is_taken_off_in_every_form() {
             HeaderValue::from_static("class=session"),
         );
         headers.append("client-cert-chain", HeaderValue::from_static(":AA:, :AA:"));
-        let claimed = Claimed::strip(&mut headers);
-        assert_eq!(matches!(claimed, Claimed::Once { .. }), once, "{pairs:?}");
-        assert!(!matches!(claimed, Claimed::Nothing));
+        let forwarded = ForwardedFields::strip(&mut headers);
+        assert_eq!(
+            matches!(forwarded, ForwardedFields::Once { .. }),
+            once,
+            "{pairs:?}"
+        );
+        assert!(!matches!(forwarded, ForwardedFields::Nothing));
         assert!(headers.is_empty(), "{headers:?}");
     }
     assert!(matches!(
-        Claimed::strip(&mut HeaderMap::new()),
-        Claimed::Nothing
+        ForwardedFields::strip(&mut HeaderMap::new()),
+        ForwardedFields::Nothing
     ));
 }

@@ -15,7 +15,6 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use rustls_pki_types::UnixTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -23,6 +22,7 @@ use tokio_rustls::server::TlsStream;
 use tower_service::Service;
 
 use self::activity::Activity;
+use crate::expiry::past_not_after;
 use crate::{Clock, CloseReason, ConnectionFacts, Lingering, Listener};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
@@ -201,28 +201,6 @@ fn http_builder(facts: &ConnectionFacts, options: &ServeOptions) -> Builder<Toki
     }
 }
 
-/// RS-1: completes when the client certificate is no longer valid, whether or not there are
-/// requests.
-pub(crate) async fn past_not_after(facts: &ConnectionFacts, clock: &Clock) {
-    match facts.certificate() {
-        Some(certificate) => past(certificate.not_after(), clock).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Sleeps in short naps, because the time of day can jump and a sleep cannot.
-async fn past(moment: UnixTime, clock: &Clock) {
-    const NAP: u64 = 60;
-    loop {
-        let now = clock.now().as_secs();
-        if now > moment.as_secs() {
-            return;
-        }
-        let left = moment.as_secs() - now + 1;
-        tokio::time::sleep(Duration::from_secs(left.min(NAP))).await;
-    }
-}
-
 fn log_end(facts: &ConnectionFacts, result: Result<(), BoxError>) {
     match result {
         Ok(()) => {
@@ -235,6 +213,3 @@ fn log_end(facts: &ConnectionFacts, result: Result<(), BoxError>) {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

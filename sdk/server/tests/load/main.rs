@@ -10,19 +10,19 @@
 )]
 
 #[allow(dead_code)]
-#[path = "../server/authority.rs"]
+#[path = "../it/authority.rs"]
 mod authority;
 #[allow(dead_code)]
-#[path = "../server/pki.rs"]
+#[path = "../it/fixture.rs"]
+mod fixture;
+#[allow(dead_code)]
+#[path = "../it/pki.rs"]
 mod pki;
 #[allow(dead_code)]
 mod scenario;
-#[allow(dead_code)]
-#[path = "../server/site.rs"]
-mod site;
 
+use fixture::{Fixture, within};
 use scenario::{Honest, Loitering, all_over, over, resident_kib};
-use site::{Site, within};
 
 /// What all of it may add to resident memory, in KiB: four times what it was seen to add.
 const MAX_KIB: u64 = 64 * 1024;
@@ -31,9 +31,9 @@ const MAX_KIB: u64 = 64 * 1024;
 async fn honest_clients_are_served_and_memory_is_bounded_under_a_thousand_loiterers_and_many_tokens_and_jti()
  {
     scenario::need_files(3_000);
-    let site = Site::new();
-    let (server, seen) = scenario::start(&site, 2_000).await;
-    let honest = Honest::start(&site, server.addr);
+    let fixture = Fixture::new();
+    let (server, seen) = scenario::start(&fixture, 2_000).await;
+    let honest = Honest::start(&fixture, server.addr);
     within(honest.is_served(1)).await;
     let start = resident_kib();
     let report = |phase: &str, honest: &Honest| {
@@ -53,17 +53,17 @@ async fn honest_clients_are_served_and_memory_is_bounded_under_a_thousand_loiter
         (Loitering::Idle, 300),
     ] {
         let before = over(&seen);
-        let loiterers = kind.begin(number, server.addr, &site.client("h2")).await;
+        let loiterers = kind.begin(number, server.addr, &fixture.client("h2")).await;
         within(honest.is_served(10)).await;
         report(kind.name(), &honest);
         drop(loiterers);
         within(all_over(&seen, before, number)).await;
     }
-    scenario::distinct_tokens(&site, server.addr, 5_000, || report("tokens", &honest)).await;
+    scenario::distinct_tokens(&fixture, server.addr, 5_000, || report("tokens", &honest)).await;
     within(honest.is_served(1)).await;
-    scenario::distinct_jti(&site, server.addr, 10_000, || report("jti", &honest)).await;
+    scenario::distinct_jti(&fixture, server.addr, 10_000, || report("jti", &honest)).await;
     within(honest.is_served(1)).await;
-    scenario::distinct_dpop_jti(&site, server.addr, 2_000).await;
+    scenario::distinct_dpop_jti(&fixture, server.addr, 2_000).await;
     within(honest.is_served(10)).await;
     report("dpop_jti", &honest);
     println!("load.honest_served {}", honest.stop().await);

@@ -11,8 +11,8 @@ use bowline_proof::{
     Windows,
 };
 use bowline_server::{
-    AcceptPolicy, Acceptor, BindingLayer, Dpop, Jwks, JwtValidator, Listener, MemoryReplayStore,
-    ServerEvent,
+    AcceptPolicy, Acceptor, BindingLayer, Dpop, ExpectedClaims, Jwks, JwtValidator, Listener,
+    MemoryReplayStore, ServerEvent,
 };
 use futures_util::future::join_all;
 use http::{Method, Request, StatusCode};
@@ -26,7 +26,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::client::TlsStream;
 
 use crate::authority::{AUDIENCE, Authority, ISSUER, jwks};
-use crate::site::{Running, Site, Wire, tls, who_am_i};
+use crate::fixture::{Fixture, Running, Wire, tls, who_am_i};
 
 const ORIGIN: &str = "https://api.example.com";
 
@@ -56,25 +56,27 @@ impl Seen {
 }
 
 /// A server that takes session-bound and DPoP-bound tokens, and remembers so many DPoP proofs.
-pub(crate) async fn start(site: &Site, dpop_bound: usize) -> (Running, Arc<Seen>) {
-    let keys = Jwks::document(jwks(&[&site.authority])).unwrap();
+pub(crate) async fn start(fixture: &Fixture, dpop_bound: usize) -> (Running, Arc<Seen>) {
+    let keys = Jwks::document(jwks(&[&fixture.authority])).unwrap();
     // DPoP proofs are remembered for as long as they are taken: longer than this runs.
     let windows = Windows {
         past: Duration::from_secs(24 * 60 * 60),
         ..Windows::default()
     };
-    let layer = BindingLayer::new(JwtValidator::builder(ISSUER, AUDIENCE, keys).build())
-        .origins([ORIGIN.parse().unwrap()])
-        .dpop(Dpop::new(MemoryReplayStore::new(dpop_bound)))
-        .windows(windows)
-        .policy(AcceptPolicy::Follow);
+    let layer = BindingLayer::new(
+        JwtValidator::builder(ExpectedClaims::new(AUDIENCE).issuer(ISSUER), keys).build(),
+    )
+    .origins([ORIGIN.parse().unwrap()])
+    .dpop(Dpop::new(MemoryReplayStore::new(dpop_bound)))
+    .windows(windows)
+    .policy(AcceptPolicy::Follow);
     let seen = Arc::new(Seen::default());
     let log = seen.clone();
-    let acceptor = Acceptor::new(site.tls().build().unwrap())
+    let acceptor = Acceptor::new(fixture.tls().build().unwrap())
         .observer(move |event: &ServerEvent| log.note(event));
     let listener = Listener::bind("127.0.0.1:0", acceptor).await.unwrap();
     (
-        Running::start(listener, who_am_i().layer(layer), site.options()),
+        Running::start(listener, who_am_i().layer(layer), fixture.options()),
         seen,
     )
 }
@@ -91,13 +93,17 @@ pub(crate) struct Honest {
 }
 
 impl Honest {
-    pub(crate) fn start(site: &Site, addr: SocketAddr) -> Self {
+    pub(crate) fn start(fixture: &Fixture, addr: SocketAddr) -> Self {
         let (served, slowest, stop) = (
             Arc::<AtomicU64>::default(),
             Arc::<AtomicU64>::default(),
             Arc::<AtomicBool>::default(),
         );
-        let (config, token, key) = (site.client("h2"), site.token(), site.agent.proof_key());
+        let (config, token, key) = (
+            fixture.client("h2"),
+            fixture.token(),
+            fixture.agent.proof_key(),
+        );
         let (count, longest, stopped) = (served.clone(), slowest.clone(), stop.clone());
         let task = tokio::spawn(async move {
             while !stopped.load(Ordering::SeqCst) {
@@ -225,20 +231,20 @@ const CONNECTIONS: usize = 16;
 /// So many tokens that nobody has seen before, each with its proof. The connections stay open until
 /// `while_open` has been called.
 pub(crate) async fn distinct_tokens(
-    site: &Site,
+    fixture: &Fixture,
     addr: SocketAddr,
     number: usize,
     while_open: impl FnOnce(),
 ) {
-    let key = &site.agent.proof_key();
+    let key = &fixture.agent.proof_key();
     let send = async |index: usize| {
-        let mut wire = Wire::connect(addr, &site.client("h2")).await;
+        let mut wire = Wire::connect(addr, &fixture.client("h2")).await;
         for index in (index..number).step_by(CONNECTIONS) {
             let mut claims = Authority::claims();
             claims["cnf"] =
-                json!({ "x5t#S256": site.agent.thumbprint(), "tls_exp": EXPORTER_LABEL });
+                json!({ "x5t#S256": fixture.agent.thumbprint(), "tls_exp": EXPORTER_LABEL });
             claims["jti"] = index.to_string().into();
-            let token = site.authority.sign(&site.authority.header(), &claims);
+            let token = fixture.authority.sign(&fixture.authority.header(), &claims);
             let proof = wire.proof(key, &token);
             wire.get("/", &token, Some(&proof))
                 .await
@@ -254,17 +260,17 @@ pub(crate) async fn distinct_tokens(
 /// So many proofs for one request each, on as many connections as that takes below the quota of
 /// each.
 pub(crate) async fn distinct_jti(
-    site: &Site,
+    fixture: &Fixture,
     addr: SocketAddr,
     number: usize,
     while_open: impl Fn(),
 ) {
     const PER_CONNECTION: usize = 8_000;
-    let (token, key) = (&site.token(), &site.agent.proof_key());
+    let (token, key) = (&fixture.token(), &fixture.agent.proof_key());
     let send = async |index: usize| {
         let mut left = (index..number).step_by(CONNECTIONS).len();
         while left > 0 {
-            let mut wire = Wire::connect(addr, &site.client("h2")).await;
+            let mut wire = Wire::connect(addr, &fixture.client("h2")).await;
             for _ in 0..left.min(PER_CONNECTION) {
                 let proof = per_request(&wire, key, token);
                 let request = Request::get("/")
@@ -297,16 +303,16 @@ fn per_request(wire: &Wire, key: &ProofKey, token: &AccessToken) -> bowline_proo
 
 /// As many DPoP proofs as the server's store holds, and then some more: those are answered 503, and
 /// nothing else suffers.
-pub(crate) async fn distinct_dpop_jti(site: &Site, addr: SocketAddr, bound: usize) {
+pub(crate) async fn distinct_dpop_jti(fixture: &Fixture, addr: SocketAddr, bound: usize) {
     let key = &DpopKey::generate().unwrap();
     let mut claims = Authority::claims();
     claims["cnf"] = json!({ "jkt": key.thumbprint().to_string() });
-    let token = &site
+    let token = &fixture
         .authority
-        .sign(&site.authority.header(), &claims)
+        .sign(&fixture.authority.header(), &claims)
         .with_scheme(Scheme::Dpop);
     let send = async |number: usize| {
-        let mut wire = Wire::connect(addr, &site.client("h2")).await;
+        let mut wire = Wire::connect(addr, &fixture.client("h2")).await;
         let mut passed = 0;
         for _ in 0..number {
             let request =

@@ -8,7 +8,7 @@ use bowline_proof::{Challenge, Check, EXPORTER_LABEL, challenges};
 use http::Request;
 use serde_json::{Value, json};
 
-use super::world::*;
+use super::fixture::*;
 use crate::{
     AcceptPolicy, BindingClass, Dpop, MemoryReplayStore, RequireRequestBound, ServerEvent,
 };
@@ -16,7 +16,7 @@ use crate::{
 /// A request with a DPoP-bound token on a connection without a client certificate. [`Scene::new`]
 /// passes.
 struct Scene {
-    world: World,
+    fixture: Fixture,
     scheme: &'static str,
     signer: &'static Client,
     header: Value,
@@ -31,14 +31,14 @@ impl Scene {
     }
 
     fn with(dpop: Dpop) -> Self {
-        let mut world = World {
+        let mut fixture = Fixture {
             facts: Some(connection(None, EXPORTER)),
             proofs: Some(vec![]),
-            ..World::default()
+            ..Fixture::default()
         };
-        world.configure(|layer| layer.dpop(dpop));
+        fixture.configure(|layer| layer.dpop(dpop));
         let mut scene = Self {
-            world,
+            fixture,
             scheme: "DPoP",
             signer: &CLIENT,
             header: json!({ "typ": "dpop+jwt", "alg": "EdDSA", "jwk": CLIENT.jwk() }),
@@ -50,8 +50,8 @@ impl Scene {
     }
 
     fn use_token(&mut self, claims: Value) {
-        self.world.use_token(claims);
-        self.claims["ath"] = ath(&self.world.token);
+        self.fixture.use_token(claims);
+        self.claims["ath"] = ath(&self.fixture.token);
     }
 
     /// The next proof.
@@ -65,9 +65,9 @@ impl Scene {
     }
 
     fn request(&self) -> Request<()> {
-        let mut request = self.world.request();
-        if self.world.authorization.is_none() {
-            let field = format!("{} {}", self.scheme, self.world.token);
+        let mut request = self.fixture.request();
+        if self.fixture.authorization.is_none() {
+            let field = format!("{} {}", self.scheme, self.fixture.token);
             request
                 .headers_mut()
                 .insert("authorization", field.parse().unwrap());
@@ -79,7 +79,7 @@ impl Scene {
     }
 
     async fn send(&self) -> Outcome {
-        self.world.send_this(self.request()).await
+        self.fixture.send_this(self.request()).await
     }
 }
 
@@ -98,7 +98,7 @@ async fn a_dpop_bound_request_passes_without_a_client_certificate_and_says_what_
     assert_eq!(binding.dpop_key().unwrap().to_string(), CLIENT.jkt());
     assert_eq!(binding.thumbprint(), None);
     assert!(binding.is_request_bound());
-    let connection = scene.world.facts.as_ref().unwrap().id();
+    let connection = scene.fixture.facts.as_ref().unwrap().id();
     assert_eq!(
         outcome.event,
         Some(ServerEvent::Verified {
@@ -115,7 +115,7 @@ async fn a_dpop_bound_request_passes_without_a_client_certificate_and_says_what_
 async fn a_dpop_proof_satisfies_a_demand_for_request_claims() {
     let mut scene = Scene::new();
     scene
-        .world
+        .fixture
         .configure(|layer| layer.require_request_bound(RequireRequestBound::Always));
     assert!(scene.send().await.has_passed());
 }
@@ -125,7 +125,7 @@ async fn a_token_bound_to_a_key_and_a_certificate_needs_both() {
     let mut scene = Scene::new();
     scene.use_token(json!({ "cnf": { "jkt": CLIENT.jkt(), "x5t#S256": CLIENT.thumbprint() } }));
     assert_eq!(scene.send().await.check(), Some(Check::TokenCertificate));
-    scene.world.facts = Some(connection(Some(&CLIENT), EXPORTER));
+    scene.fixture.facts = Some(connection(Some(&CLIENT), EXPORTER));
     assert!(scene.send().await.has_passed());
 }
 
@@ -133,10 +133,10 @@ async fn a_token_bound_to_a_key_and_a_certificate_needs_both() {
 #[tokio::test]
 async fn a_session_proof_beside_it_is_verified_too() {
     let mut scene = Scene::new();
-    scene.world.facts = Some(connection(Some(&CLIENT), EXPORTER));
-    scene.world.proofs = None;
+    scene.fixture.facts = Some(connection(Some(&CLIENT), EXPORTER));
+    scene.fixture.proofs = None;
     assert!(scene.send().await.has_passed());
-    scene.world.proof_claims["ekm"] = "AA".into();
+    scene.fixture.proof_claims["ekm"] = "AA".into();
     assert_eq!(scene.renew("2").send().await.check(), Some(Check::Exporter));
 }
 
@@ -145,8 +145,8 @@ async fn a_session_proof_beside_it_is_verified_too() {
 #[tokio::test]
 async fn the_scheme_bearer_is_refused_also_beside_a_session_proof_that_passed_before() {
     let mut scene = Scene::new();
-    scene.world.facts = Some(connection(Some(&CLIENT), EXPORTER));
-    scene.world.proofs = None;
+    scene.fixture.facts = Some(connection(Some(&CLIENT), EXPORTER));
+    scene.fixture.proofs = None;
     for jti in ["1", "2"] {
         let outcome = scene.renew(jti).send().await;
         // The signature of the DPoP proof is verified each time.
@@ -217,7 +217,7 @@ async fn each_check_refuses_what_is_wrong_and_nothing_else_is() {
             "for another origin, which Host names",
             DpopCheck::TargetUri,
             |scene| {
-                scene.world.host = "evil.example.com";
+                scene.fixture.host = "evil.example.com";
                 scene.claims["htu"] = "https://evil.example.com/mcp".into();
             },
         ),
@@ -246,8 +246,8 @@ async fn each_check_refuses_what_is_wrong_and_nothing_else_is() {
         ("a session-bound token", DpopCheck::TokenNotBound, |scene| {
             let cnf = json!({ "x5t#S256": CLIENT.thumbprint(), "tls_exp": EXPORTER_LABEL });
             scene.use_token(json!({ "cnf": cnf }));
-            scene.world.facts = Some(connection(Some(&CLIENT), EXPORTER));
-            scene.world.proofs = None;
+            scene.fixture.facts = Some(connection(Some(&CLIENT), EXPORTER));
+            scene.fixture.proofs = None;
         }),
         ("with the scheme Bearer", DpopCheck::BearerScheme, |scene| {
             scene.scheme = "Bearer"
@@ -260,7 +260,7 @@ async fn each_check_refuses_what_is_wrong_and_nothing_else_is() {
         assert_eq!(dpop_check(&outcome), Some(*check), "{name}");
         assert!(!outcome.reached, "{name}: the inner service was called");
         assert_eq!(outcome.response.status(), 401, "{name}");
-        let connection = scene.world.facts.as_ref().unwrap().id();
+        let connection = scene.fixture.facts.as_ref().unwrap().id();
         let event = ServerEvent::DpopRefused {
             connection,
             check: *check,
@@ -269,7 +269,7 @@ async fn each_check_refuses_what_is_wrong_and_nothing_else_is() {
         let challenge = &challenges(outcome.response.headers())[0];
         assert_challenge(challenge, *check, name);
         let field = outcome.header("www-authenticate").unwrap();
-        for secret in [&CLIENT.jkt(), &scene.world.token, ORIGIN] {
+        for secret in [&CLIENT.jkt(), &scene.fixture.token, ORIGIN] {
             assert!(
                 !field.contains(secret),
                 "{name}: the challenge tells an expected value: {field}"
@@ -298,22 +298,22 @@ fn assert_challenge(challenge: &Challenge, check: DpopCheck, name: &str) {
 async fn checks_of_dpop_come_after_those_of_the_token_and_before_those_of_the_policy() {
     let mut scene = Scene::new();
     scene
-        .world
+        .fixture
         .configure(|layer| layer.policy(AcceptPolicy::Require));
     scene.use_token(json!({ "cnf": { "jkt": CLIENT.jkt(), "x5t#S256": CLIENT.thumbprint() } }));
     scene.claims["htm"] = "GET".into();
-    let token = scene.world.token.clone();
-    scene.world.token = "stranger".to_owned();
+    let token = scene.fixture.token.clone();
+    scene.fixture.token = "stranger".to_owned();
     assert_eq!(scene.send().await.check(), Some(Check::Token));
-    scene.world.token = token;
+    scene.fixture.token = token;
     assert_eq!(scene.send().await.check(), Some(Check::TokenCertificate));
-    scene.world.facts = Some(connection(Some(&CLIENT), EXPORTER));
+    scene.fixture.facts = Some(connection(Some(&CLIENT), EXPORTER));
     assert_eq!(dpop_check(&scene.send().await), Some(DpopCheck::Method));
     scene.claims["htm"] = "POST".into();
     // RS-13 asks for a session-bound token.
     assert_eq!(scene.send().await.check(), Some(Check::BindingRequired));
     scene
-        .world
+        .fixture
         .configure(|layer| layer.policy(AcceptPolicy::Follow));
     // None of the refusals has used the proof up.
     assert!(scene.send().await.has_passed());
@@ -322,7 +322,7 @@ async fn checks_of_dpop_come_after_those_of_the_token_and_before_those_of_the_po
 #[tokio::test]
 async fn refusals_of_other_checks_come_with_the_scheme_that_the_token_came_with() {
     let mut scene = Scene::new();
-    scene.world.token = "stranger".to_owned();
+    scene.fixture.token = "stranger".to_owned();
     let outcome = scene.send().await;
     let challenge = &challenges(outcome.response.headers())[0];
     assert_eq!(
@@ -339,10 +339,10 @@ async fn refusals_of_other_checks_come_with_the_scheme_that_the_token_came_with(
 #[tokio::test]
 async fn without_a_token_both_schemes_are_offered() {
     let mut scene = Scene::new();
-    scene.world.configure(|layer| {
+    scene.fixture.configure(|layer| {
         layer.resource_metadata("https://api.example.com/.well-known/oauth-protected-resource")
     });
-    scene.world.authorization = Some(vec![]);
+    scene.fixture.authorization = Some(vec![]);
     let outcome = scene.send().await;
     assert_eq!(outcome.check(), Some(Check::NoToken));
     let read = challenges(outcome.response.headers());
@@ -360,9 +360,9 @@ async fn without_a_token_both_schemes_are_offered() {
 #[tokio::test]
 async fn where_dpop_is_not_configured_nothing_of_it_is_taken() {
     let mut scene = Scene::new();
-    let plain = World::default();
-    scene.world.layer = plain.layer;
-    scene.world.tokens = plain.tokens;
+    let plain = Fixture::default();
+    scene.fixture.layer = plain.layer;
+    scene.fixture.tokens = plain.tokens;
     scene.use_token(json!({ "cnf": { "jkt": CLIENT.jkt() } }));
     let outcome = scene.send().await;
     assert_eq!(outcome.check(), Some(Check::NoToken));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bowline_proof::challenges;
 use bowline_proof::dpop::{DpopCheck, Nonce};
 
-use super::super::world::*;
+use super::super::fixture::*;
 use super::{Scene, assert_challenge, dpop_check};
 use crate::{Dpop, DpopNonces, MemoryReplayStore};
 
@@ -46,7 +46,7 @@ async fn a_required_nonce_is_asked_for_and_taken_until_its_time_is_over() {
 
     // A period on: still taken, and the newer one comes along.
     let start = NOW - NOW % PERIOD;
-    scene.world.now.store(start + PERIOD, Ordering::SeqCst);
+    scene.fixture.now.store(start + PERIOD, Ordering::SeqCst);
     let passed = scene.renew("2").send().await;
     assert!(passed.has_passed());
     let newer = nonce_of(&passed);
@@ -54,7 +54,10 @@ async fn a_required_nonce_is_asked_for_and_taken_until_its_time_is_over() {
     assert_eq!(passed.header("cache-control"), Some("no-store"));
 
     // Two periods on: no longer.
-    scene.world.now.store(start + 2 * PERIOD, Ordering::SeqCst);
+    scene
+        .fixture
+        .now
+        .store(start + 2 * PERIOD, Ordering::SeqCst);
     let refused = scene.renew("3").send().await;
     assert_eq!(dpop_check(&refused), Some(DpopCheck::Nonce));
     assert_ne!(nonce_of(&refused), newer);

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use rustls_pki_types::UnixTime;
 use serde_json::json;
 
-use super::super::world::*;
+use super::super::fixture::*;
 use super::{Scene, dpop_check};
 use crate::{Dpop, Insertion, MemoryReplayStore, ProofId, ReplayStore, ServerEvent};
 
@@ -20,7 +20,7 @@ async fn a_proof_passes_once_on_whatever_connection() {
     let mut scene = Scene::new();
     assert!(scene.send().await.has_passed());
     assert_eq!(dpop_check(&scene.send().await), Some(DpopCheck::Replay));
-    scene.world.facts = Some(connection(None, [9; 32]));
+    scene.fixture.facts = Some(connection(None, [9; 32]));
     assert_eq!(dpop_check(&scene.send().await), Some(DpopCheck::Replay));
     // Nor does the jti in another proof of the same key.
     scene.claims["iat"] = (NOW + 1).into();
@@ -42,7 +42,7 @@ async fn another_client_may_have_the_same_jti() {
 #[tokio::test]
 async fn a_proof_is_remembered_for_as_long_as_its_time_is_taken() {
     let mut scene = Scene::new();
-    scene.world.configure(|layer| {
+    scene.fixture.configure(|layer| {
         layer.windows(Windows {
             past: Duration::from_secs(10),
             future: Duration::from_secs(5),
@@ -57,12 +57,12 @@ async fn a_proof_is_remembered_for_as_long_as_its_time_is_taken() {
         (15, DpopCheck::Replay),
         (16, DpopCheck::IssuedAt),
     ] {
-        scene.world.now.store(NOW + seconds, Ordering::SeqCst);
+        scene.fixture.now.store(NOW + seconds, Ordering::SeqCst);
         assert_eq!(dpop_check(&scene.send().await), Some(check), "{seconds}");
         // Others come by and have the old entries dropped.
         let now = NOW + seconds;
         let mut other = Scene::new();
-        std::mem::swap(&mut other.world, &mut scene.world);
+        std::mem::swap(&mut other.fixture, &mut scene.fixture);
         other.use_token(json!({ "cnf": { "jkt": CLIENT.jkt() } }));
         other.claims["iat"] = now.into();
         assert!(
@@ -72,8 +72,8 @@ async fn a_proof_is_remembered_for_as_long_as_its_time_is_taken() {
                 .await
                 .has_passed()
         );
-        std::mem::swap(&mut other.world, &mut scene.world);
-        scene.claims["ath"] = ath(&scene.world.token);
+        std::mem::swap(&mut other.fixture, &mut scene.fixture);
+        scene.claims["ath"] = ath(&scene.fixture.token);
     }
 }
 
@@ -96,7 +96,7 @@ async fn a_store_that_is_full_refuses_without_blaming_the_client() {
         dpop_check(&scene.renew("1").send().await),
         Some(DpopCheck::Replay)
     );
-    scene.world.now.store(NOW + 301, Ordering::SeqCst);
+    scene.fixture.now.store(NOW + 301, Ordering::SeqCst);
     scene.claims["iat"] = (NOW + 301).into();
     assert!(scene.renew("2").send().await.has_passed());
 }

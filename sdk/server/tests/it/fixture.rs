@@ -14,8 +14,8 @@ use bowline_proof::{
     AccessToken, ExporterValue, PROOF_HEADER, Proof, ProofClaims, ProofKey, RequestClaims,
 };
 use bowline_server::{
-    AcceptPolicy, Acceptor, BindingLayer, ClientAuth, Clock, Jwks, JwtValidator, Listener,
-    ServeOptions, ServerIdentity, ServerTls, ServerTlsBuilder, VerifiedBinding, serve,
+    AcceptPolicy, Acceptor, BindingLayer, ClientAuth, Clock, ExpectedClaims, Jwks, JwtValidator,
+    Listener, ServeOptions, ServerIdentity, ServerTls, ServerTlsBuilder, VerifiedBinding, serve,
 };
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
@@ -38,7 +38,7 @@ use crate::pki::{Ca, Identity};
 pub(crate) const HANG: Duration = Duration::from_secs(60);
 
 /// Certificates, an authority, and a clock to turn.
-pub(crate) struct Site {
+pub(crate) struct Fixture {
     pub(crate) ca: Ca,
     pub(crate) agent: Identity,
     pub(crate) authority: Authority,
@@ -64,9 +64,9 @@ impl HandClock {
     }
 }
 
-impl Site {
+impl Fixture {
     pub(crate) fn new() -> Self {
-        let ca = Ca::new("site");
+        let ca = Ca::new("fixture");
         Self {
             agent: ca.client("agent"),
             ca,
@@ -96,7 +96,8 @@ impl Site {
 
     pub(crate) fn layer(&self) -> BindingLayer<JwtValidator> {
         let keys = Jwks::document(jwks(&[&self.authority])).unwrap();
-        let validator = JwtValidator::builder(ISSUER, AUDIENCE, keys).build();
+        let validator =
+            JwtValidator::builder(ExpectedClaims::new(AUDIENCE).issuer(ISSUER), keys).build();
         BindingLayer::new(validator)
             .policy(AcceptPolicy::Require)
             .clock(self.clock.clock())

@@ -42,7 +42,7 @@ pub(crate) fn last_class() -> BindingClass {
     }
 }
 
-pub(crate) struct World {
+pub(crate) struct Fixture {
     facts: Arc<ConnectionFacts>,
     key: ProofKey,
     dpop_key: DpopKey,
@@ -68,7 +68,7 @@ impl TokenValidator for Known {
     }
 }
 
-impl World {
+impl Fixture {
     pub(crate) fn new() -> Self {
         let ca = Ca::new("bench");
         let client = ca.client("agent");

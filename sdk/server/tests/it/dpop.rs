@@ -13,14 +13,15 @@ use rustls_pki_types::UnixTime;
 use serde_json::json;
 
 use crate::authority::Authority;
-use crate::site::*;
+use crate::fixture::*;
 
 /// The audience of the tokens, and how clients know the server.
 const TARGET: &str = "https://api.example.com/";
 
-fn layer(site: &Site, dpop: Dpop) -> BindingLayer<JwtValidator> {
+fn layer(fixture: &Fixture, dpop: Dpop) -> BindingLayer<JwtValidator> {
     let origin = TARGET.parse().unwrap();
-    site.layer()
+    fixture
+        .layer()
         .policy(AcceptPolicy::Follow)
         .origins([origin])
         .dpop(dpop)
@@ -31,20 +32,20 @@ fn remembering() -> Dpop {
 }
 
 /// A server that asks for no client certificate, unless told.
-async fn start(site: &Site, client_auth: ClientAuth, dpop: Dpop) -> Running {
-    let listener = site.listener(site.tls_with(client_auth)).await;
+async fn start(fixture: &Fixture, client_auth: ClientAuth, dpop: Dpop) -> Running {
+    let listener = fixture.listener(fixture.tls_with(client_auth)).await;
     Running::start(
         listener,
-        who_am_i().layer(layer(site, dpop)),
-        site.options(),
+        who_am_i().layer(layer(fixture, dpop)),
+        fixture.options(),
     )
 }
 
 /// A token that is bound to `key`.
-fn token(site: &Site, key: &DpopKey) -> AccessToken {
+fn token(fixture: &Fixture, key: &DpopKey) -> AccessToken {
     let mut claims = Authority::claims();
     claims["cnf"] = json!({ "jkt": key.thumbprint().to_string() });
-    let token = site.authority.sign(&site.authority.header(), &claims);
+    let token = fixture.authority.sign(&fixture.authority.header(), &claims);
     token.with_scheme(Scheme::Dpop)
 }
 
@@ -87,13 +88,13 @@ async fn get(wire: &mut Wire, token: &AccessToken, proof: &Proof) -> Answer {
 
 #[tokio::test]
 async fn a_dpop_bound_token_passes_on_h1_and_h2_whether_or_not_there_is_a_client_certificate() {
-    let site = Site::new();
+    let fixture = Fixture::new();
     let key = DpopKey::generate().unwrap();
-    let token = token(&site, &key);
-    for client_auth in [ClientAuth::None, ClientAuth::Required(site.ca.roots())] {
-        let server = start(&site, client_auth, remembering()).await;
+    let token = token(&fixture, &key);
+    for client_auth in [ClientAuth::None, ClientAuth::Required(fixture.ca.roots())] {
+        let server = start(&fixture, client_auth, remembering()).await;
         for alpn in ["h2", "http/1.1"] {
-            let mut wire = Wire::connect(server.addr, &site.client(alpn)).await;
+            let mut wire = Wire::connect(server.addr, &fixture.client(alpn)).await;
             for _ in 0..3 {
                 get(&mut wire, &token, &proof(&key, &token))
                     .await
@@ -105,8 +106,8 @@ async fn a_dpop_bound_token_passes_on_h1_and_h2_whether_or_not_there_is_a_client
 
 #[tokio::test]
 async fn every_kind_of_key_passes() {
-    let site = Site::new();
-    let server = start(&site, ClientAuth::None, remembering()).await;
+    let fixture = Fixture::new();
+    let server = start(&fixture, ClientAuth::None, remembering()).await;
     for algorithm in [
         &rcgen::PKCS_ECDSA_P256_SHA256,
         &rcgen::PKCS_ECDSA_P384_SHA384,
@@ -116,8 +117,8 @@ async fn every_kind_of_key_passes() {
             .unwrap()
             .serialize_der();
         let key = DpopKey::from_pkcs8(&pkcs8.into()).unwrap();
-        let token = token(&site, &key);
-        let mut wire = Wire::connect(server.addr, &site.client("h2")).await;
+        let token = token(&fixture, &key);
+        let mut wire = Wire::connect(server.addr, &fixture.client("h2")).await;
         get(&mut wire, &token, &proof(&key, &token))
             .await
             .assert_passed("dpop");
@@ -127,12 +128,12 @@ async fn every_kind_of_key_passes() {
 /// With a session-bound token RS-6 refuses this (T1); here only the memory does.
 #[tokio::test]
 async fn a_stolen_proof_is_refused_on_another_connection_once_it_was_used_and_not_before() {
-    let site = Site::new();
+    let fixture = Fixture::new();
     let key = DpopKey::generate().unwrap();
-    let token = token(&site, &key);
-    let server = start(&site, ClientAuth::None, remembering()).await;
+    let token = token(&fixture, &key);
+    let server = start(&fixture, ClientAuth::None, remembering()).await;
     for alpn in ["h2", "http/1.1"] {
-        let config = site.client(alpn);
+        let config = fixture.client(alpn);
         let mut victim = Wire::connect(server.addr, &config).await;
         let mut thief = Wire::connect(server.addr, &config).await;
         let used = proof(&key, &token);
@@ -153,14 +154,14 @@ async fn a_stolen_proof_is_refused_on_another_connection_once_it_was_used_and_no
 
 #[tokio::test]
 async fn another_servers_memory_does_not_help() {
-    let site = Site::new();
+    let fixture = Fixture::new();
     let key = DpopKey::generate().unwrap();
-    let token = token(&site, &key);
-    let one = start(&site, ClientAuth::None, remembering()).await;
-    let two = start(&site, ClientAuth::None, remembering()).await;
+    let token = token(&fixture, &key);
+    let one = start(&fixture, ClientAuth::None, remembering()).await;
+    let two = start(&fixture, ClientAuth::None, remembering()).await;
     let proof = proof(&key, &token);
     for server in [&one, &two] {
-        let mut wire = Wire::connect(server.addr, &site.client("h2")).await;
+        let mut wire = Wire::connect(server.addr, &fixture.client("h2")).await;
         get(&mut wire, &token, &proof).await.assert_passed("dpop");
         get(&mut wire, &token, &proof).await.assert_refused("DP-14");
     }
@@ -168,11 +169,11 @@ async fn another_servers_memory_does_not_help() {
 
 #[tokio::test]
 async fn a_stolen_token_is_of_no_use_without_its_key() {
-    let site = Site::new();
+    let fixture = Fixture::new();
     let (key, own) = (DpopKey::generate().unwrap(), DpopKey::generate().unwrap());
-    let token = token(&site, &key);
-    let server = start(&site, ClientAuth::None, remembering()).await;
-    let mut wire = Wire::connect(server.addr, &site.client("h2")).await;
+    let token = token(&fixture, &key);
+    let server = start(&fixture, ClientAuth::None, remembering()).await;
+    let mut wire = Wire::connect(server.addr, &fixture.client("h2")).await;
     get(&mut wire, &token, &proof(&own, &token))
         .await
         .assert_refused("DP-12");
@@ -189,14 +190,14 @@ async fn a_stolen_token_is_of_no_use_without_its_key() {
 
 #[tokio::test]
 async fn a_proof_for_another_request_is_refused() {
-    let site = Site::new();
+    let fixture = Fixture::new();
     let key = DpopKey::generate().unwrap();
-    let token = token(&site, &key);
-    let server = start(&site, ClientAuth::None, remembering()).await;
-    let mut wire = Wire::connect(server.addr, &site.client("h2")).await;
+    let token = token(&fixture, &key);
+    let server = start(&fixture, ClientAuth::None, remembering()).await;
+    let mut wire = Wire::connect(server.addr, &fixture.client("h2")).await;
     let now = UnixTime::now();
     let before = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs() - seconds));
-    let other = site.authority.bearer();
+    let other = fixture.authority.bearer();
     let made = |method, uri, issued_at| proof_for(&key, token.hash(), method, uri, issued_at, None);
     for (proof, id) in [
         (made(&Method::POST, TARGET, now), "DP-8"),
@@ -219,13 +220,13 @@ async fn a_proof_for_another_request_is_refused() {
 
 #[tokio::test]
 async fn a_proof_made_in_advance_is_of_no_use_where_a_nonce_is_required() {
-    let site = Site::new();
+    let fixture = Fixture::new();
     let key = DpopKey::generate().unwrap();
-    let token = token(&site, &key);
+    let token = token(&fixture, &key);
     let period = 3600;
     let dpop = remembering().nonces(DpopNonces::random(Duration::from_secs(period)));
-    let server = start(&site, ClientAuth::None, dpop).await;
-    let mut wire = Wire::connect(server.addr, &site.client("h2")).await;
+    let server = start(&fixture, ClientAuth::None, dpop).await;
+    let mut wire = Wire::connect(server.addr, &fixture.client("h2")).await;
     let with_nonce = |nonce, ahead| {
         let at = UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs() + ahead));
         proof_for(&key, token.hash(), &Method::GET, TARGET, at, Some(nonce))
@@ -240,7 +241,7 @@ async fn a_proof_made_in_advance_is_of_no_use_where_a_nonce_is_required() {
 
     // For a time when the key will be out of reach.
     let in_advance = with_nonce(&nonce, 3 * period);
-    site.clock.advance(3 * period);
+    fixture.clock.advance(3 * period);
     let refused = get(&mut wire, &token, &in_advance).await;
     refused.assert_refused("DP-10");
     let newer = refused.nonce.expect("a nonce comes with the challenge");

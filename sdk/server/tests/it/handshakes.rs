@@ -21,8 +21,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 
+use crate::fixture::*;
 use crate::pki::Ca;
-use crate::site::*;
 
 type Accepted = Result<Arc<ConnectionFacts>, AcceptErrorKind>;
 
@@ -52,42 +52,42 @@ fn acceptor(tls: ServerTlsBuilder) -> Acceptor {
 
 #[tokio::test]
 async fn the_facts_tell_what_was_negotiated() {
-    let site = Site::new();
-    let acceptor = acceptor(site.tls());
+    let fixture = Fixture::new();
+    let acceptor = acceptor(fixture.tls());
     for (version, named) in [
         (&rustls::version::TLS13, ProtocolVersion::TLSv1_3),
         (&rustls::version::TLS12, ProtocolVersion::TLSv1_2),
     ] {
-        let config = site.client_as(Some(&site.agent), "http/1.1", &[version]);
+        let config = fixture.client_as(Some(&fixture.agent), "http/1.1", &[version]);
         let facts = handshake(&acceptor, &config).await.unwrap();
         assert_eq!(facts.tls_version(), named);
         assert_eq!(facts.alpn(), Some(&b"http/1.1"[..]));
         assert!(!facts.is_resumed());
         let certificate = facts.certificate().unwrap();
-        assert_eq!(certificate.der(), &site.agent.certificate);
+        assert_eq!(certificate.der(), &fixture.agent.certificate);
         assert_eq!(
             certificate.thumbprint().to_string(),
-            site.agent.thumbprint()
+            fixture.agent.thumbprint()
         );
     }
 }
 
 #[tokio::test]
 async fn rs_1_certificates_that_do_not_verify_get_no_connection() {
-    let site = Site::new();
-    let acceptor = acceptor(site.tls());
+    let fixture = Fixture::new();
+    let acceptor = acceptor(fixture.tls());
     let foreign = Ca::new("foreign").client("agent");
-    let expired = site.ca.client_with(
+    let expired = fixture.ca.client_with(
         "agent",
         |params| params.not_after = date_time_ymd(2021, 1, 1),
         &rcgen::PKCS_ECDSA_P256_SHA256,
     );
-    let not_yet = site.ca.client_with(
+    let not_yet = fixture.ca.client_with(
         "agent",
         |params| params.not_before = date_time_ymd(2039, 1, 1),
         &rcgen::PKCS_ECDSA_P256_SHA256,
     );
-    let of_a_server = site.ca.server();
+    let of_a_server = fixture.ca.server();
     for identity in [
         Some(&foreign),
         Some(&expired),
@@ -96,7 +96,7 @@ async fn rs_1_certificates_that_do_not_verify_get_no_connection() {
         None,
     ] {
         for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
-            let config = site.client_as(identity, "h2", &[version]);
+            let config = fixture.client_as(identity, "h2", &[version]);
             assert_eq!(
                 handshake(&acceptor, &config).await.unwrap_err(),
                 AcceptErrorKind::Tls
@@ -107,12 +107,12 @@ async fn rs_1_certificates_that_do_not_verify_get_no_connection() {
 
 #[tokio::test]
 async fn pr_2_a_certificate_whose_key_cannot_sign_proofs_gets_no_connection() {
-    let site = Site::new();
-    let acceptor = acceptor(site.tls());
-    let agent = site
+    let fixture = Fixture::new();
+    let acceptor = acceptor(fixture.tls());
+    let agent = fixture
         .ca
         .client_with("agent", |_| {}, &PKCS_ECDSA_P521_SHA512);
-    let config = site.client_as(Some(&agent), "h2", rustls::ALL_VERSIONS);
+    let config = fixture.client_as(Some(&agent), "h2", rustls::ALL_VERSIONS);
     assert_eq!(
         handshake(&acceptor, &config).await.unwrap_err(),
         AcceptErrorKind::ClientKey
@@ -122,19 +122,19 @@ async fn pr_2_a_certificate_whose_key_cannot_sign_proofs_gets_no_connection() {
 #[tokio::test]
 async fn rs_1_a_resumed_session_whose_certificate_has_expired_since_gets_no_connection() {
     for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
-        let site = Site::new();
-        let acceptor = acceptor(site.tls());
-        let config = site.client_as(Some(&site.agent), "h2", &[version]);
+        let fixture = Fixture::new();
+        let acceptor = acceptor(fixture.tls());
+        let config = fixture.client_as(Some(&fixture.agent), "h2", &[version]);
         let facts = handshake(&acceptor, &config).await.unwrap();
         let left =
             facts.certificate().unwrap().not_after().as_secs() - facts.handshake_at().as_secs();
 
         // Ten minutes before the end it is good for a new session, which is good for an hour by
         // itself.
-        site.clock.advance(left - 600);
+        fixture.clock.advance(left - 600);
         handshake(&acceptor, &config).await.unwrap();
         assert!(handshake(&acceptor, &config).await.unwrap().is_resumed());
-        site.clock.advance(601);
+        fixture.clock.advance(601);
         assert_eq!(
             handshake(&acceptor, &config).await.unwrap_err(),
             AcceptErrorKind::ResumedCertificate
@@ -144,21 +144,21 @@ async fn rs_1_a_resumed_session_whose_certificate_has_expired_since_gets_no_conn
 
 #[tokio::test]
 async fn rs_1_a_resumed_session_whose_certificate_is_no_longer_trusted_gets_no_connection() {
-    let site = Site::new();
+    let fixture = Fixture::new();
     let trusted = Arc::new(AtomicBool::new(true));
     let verifier = Arc::new(Revocable {
         trusted: trusted.clone(),
         roots: WebPkiClientVerifier::builder_with_provider(
-            site.ca.roots(),
+            fixture.ca.roots(),
             Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
         )
         .build()
         .unwrap(),
     });
-    let acceptor = acceptor(site.tls_with(ClientAuth::Custom(verifier)));
+    let acceptor = acceptor(fixture.tls_with(ClientAuth::Custom(verifier)));
     for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
         trusted.store(true, Ordering::SeqCst);
-        let config = site.client_as(Some(&site.agent), "h2", &[version]);
+        let config = fixture.client_as(Some(&fixture.agent), "h2", &[version]);
         handshake(&acceptor, &config).await.unwrap();
         assert!(handshake(&acceptor, &config).await.unwrap().is_resumed());
         trusted.store(false, Ordering::SeqCst);
@@ -171,17 +171,17 @@ async fn rs_1_a_resumed_session_whose_certificate_is_no_longer_trusted_gets_no_c
 
 #[tokio::test]
 async fn a_session_is_not_resumed_after_the_ticket_lifetime_or_where_it_is_switched_off() {
-    let site = Site::new();
-    let hour = acceptor(site.tls().ticket_lifetime(Duration::from_secs(3600)));
-    let never = acceptor(site.tls().ticket_lifetime(None));
+    let fixture = Fixture::new();
+    let hour = acceptor(fixture.tls().ticket_lifetime(Duration::from_secs(3600)));
+    let never = acceptor(fixture.tls().ticket_lifetime(None));
     for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
-        let config = site.client_as(Some(&site.agent), "h2", &[version]);
+        let config = fixture.client_as(Some(&fixture.agent), "h2", &[version]);
         handshake(&hour, &config).await.unwrap();
         assert!(handshake(&hour, &config).await.unwrap().is_resumed());
-        site.clock.advance(3601);
+        fixture.clock.advance(3601);
         assert!(!handshake(&hour, &config).await.unwrap().is_resumed());
 
-        let config = site.client_as(Some(&site.agent), "h2", &[version]);
+        let config = fixture.client_as(Some(&fixture.agent), "h2", &[version]);
         handshake(&never, &config).await.unwrap();
         assert!(!handshake(&never, &config).await.unwrap().is_resumed());
     }
@@ -189,9 +189,9 @@ async fn a_session_is_not_resumed_after_the_ticket_lifetime_or_where_it_is_switc
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_is_silent_or_slow_is_given_up_after_the_time_limit() {
-    let site = Site::new();
+    let fixture = Fixture::new();
     let acceptor =
-        Acceptor::new(site.tls().build().unwrap()).handshake_timeout(Duration::from_secs(10));
+        Acceptor::new(fixture.tls().build().unwrap()).handshake_timeout(Duration::from_secs(10));
     for bytes in [&b""[..], b"\x16\x03\x01\x00\xff"] {
         let (mut near, far) = duplex(1024);
         near.write_all(bytes).await.unwrap();
@@ -204,8 +204,8 @@ async fn a_peer_that_is_silent_or_slow_is_given_up_after_the_time_limit() {
 
 #[tokio::test]
 async fn a_peer_that_breaks_off_or_talks_nonsense_is_an_error_of_its_kind() {
-    let site = Site::new();
-    let acceptor = acceptor(site.tls());
+    let fixture = Fixture::new();
+    let acceptor = acceptor(fixture.tls());
     let talk = async |bytes: &'static [u8]| {
         let (mut near, far): (DuplexStream, _) = duplex(1024);
         near.write_all(bytes).await.unwrap();
@@ -223,14 +223,14 @@ async fn a_peer_that_breaks_off_or_talks_nonsense_is_an_error_of_its_kind() {
 
 #[tokio::test]
 async fn silent_peers_delay_nobody() {
-    let site = Site::new();
-    let server = site.start().await;
+    let fixture = Fixture::new();
+    let server = fixture.start().await;
     let mut silent = Vec::new();
     for _ in 0..100 {
         silent.push(TcpStream::connect(server.addr).await.unwrap());
     }
-    let (token, key) = (site.token(), site.agent.proof_key());
-    let mut wire = Wire::connect(server.addr, &site.client("h2")).await;
+    let (token, key) = (fixture.token(), fixture.agent.proof_key());
+    let mut wire = Wire::connect(server.addr, &fixture.client("h2")).await;
     let proof = wire.proof(&key, &token);
     wire.get("/", &token, Some(&proof))
         .await
@@ -240,10 +240,10 @@ async fn silent_peers_delay_nobody() {
 
 #[tokio::test]
 async fn at_the_handshake_limit_the_oldest_one_that_is_slow_makes_room_and_no_other() {
-    let site = Site::new();
+    let fixture = Fixture::new();
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (ends, mut ended) = mpsc::unbounded_channel();
-    let acceptor = acceptor(site.tls()).observer(move |event: &ServerEvent| {
+    let acceptor = acceptor(fixture.tls()).observer(move |event: &ServerEvent| {
         let _ = ends.send(*event);
     });
     let mut listener = Listener::with_handshake_limit(tcp, acceptor, 4).unwrap();
@@ -253,7 +253,7 @@ async fn at_the_handshake_limit_the_oldest_one_that_is_slow_makes_room_and_no_ot
         silent.push(TcpStream::connect(addr).await.unwrap());
     }
     // Behind all of them.
-    let config = site.client("h2");
+    let config = fixture.client("h2");
     let honest = tokio::spawn(async move { tls(addr, &config).await.map(|_| ()) });
     let _connection = within(listener.accept()).await;
     honest.await.unwrap().unwrap();
@@ -273,13 +273,13 @@ async fn at_the_handshake_limit_the_oldest_one_that_is_slow_makes_room_and_no_ot
 
 #[tokio::test]
 async fn at_the_handshake_limit_peers_wait_for_those_that_are_not_slow() {
-    let site = Site::new();
+    let fixture = Fixture::new();
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut listener = Listener::with_handshake_limit(tcp, acceptor(site.tls()), 1).unwrap();
+    let mut listener = Listener::with_handshake_limit(tcp, acceptor(fixture.tls()), 1).unwrap();
     let addr = listener.local_addr();
     let clients: Vec<_> = (0..50)
         .map(|_| {
-            let config = site.client("h2");
+            let config = fixture.client("h2");
             tokio::spawn(async move { tls(addr, &config).await.map(|_| ()) })
         })
         .collect();
@@ -293,9 +293,9 @@ async fn at_the_handshake_limit_peers_wait_for_those_that_are_not_slow() {
 
 #[tokio::test]
 async fn connections_that_nobody_takes_do_not_stop_the_listener() {
-    let site = Site::new();
-    let mut listener = site.listener(site.tls()).await;
-    let config = site.client("h2");
+    let fixture = Fixture::new();
+    let mut listener = fixture.listener(fixture.tls()).await;
+    let config = fixture.client("h2");
     let mut wires = Vec::new();
     for _ in 0..80 {
         wires.push(tls(listener.local_addr(), &config).await.unwrap());
@@ -309,9 +309,9 @@ async fn connections_that_nobody_takes_do_not_stop_the_listener() {
 
 #[test]
 fn a_key_that_does_not_fit_its_certificate_is_refused_in_words_that_name_both_files() {
-    let site = Site::new();
+    let fixture = Fixture::new();
     let folder = Folder::new("mismatch");
-    let (one, other) = (site.ca.server(), site.ca.server());
+    let (one, other) = (fixture.ca.server(), fixture.ca.server());
     let chain = folder.write("one.pem", &one.certificate_pem);
     let key = folder.write("other.key", other.key.serialize_pem());
     let error = ServerIdentity::from_pem_files(&chain, &key).unwrap_err();
@@ -327,9 +327,9 @@ fn a_key_that_does_not_fit_its_certificate_is_refused_in_words_that_name_both_fi
 
 #[test]
 fn files_that_are_not_what_they_should_be_are_named() {
-    let site = Site::new();
+    let fixture = Fixture::new();
     let folder = Folder::new("files");
-    let server = site.ca.server();
+    let server = fixture.ca.server();
     let chain = folder.write("chain.pem", &server.certificate_pem);
     let key = folder.write("key.pem", server.key.serialize_pem());
     let empty = folder.write("empty.pem", "");
@@ -352,16 +352,16 @@ fn files_that_are_not_what_they_should_be_are_named() {
 
 #[test]
 fn no_roots_is_a_configuration_error() {
-    let site = Site::new();
+    let fixture = Fixture::new();
     let none = ClientAuth::Required(Arc::new(rustls::RootCertStore::empty()));
-    let error: bowline_server::TlsError = site.tls_with(none).build().unwrap_err();
+    let error: bowline_server::TlsError = fixture.tls_with(none).build().unwrap_err();
     assert_eq!(error.kind(), TlsErrorKind::ClientRoots);
 }
 
 #[tokio::test]
 async fn nothing_secret_is_in_the_debug_output_of_the_facts() {
-    let site = Site::new();
-    let facts = handshake(&acceptor(site.tls()), &site.client("h2"))
+    let fixture = Fixture::new();
+    let facts = handshake(&acceptor(fixture.tls()), &fixture.client("h2"))
         .await
         .unwrap();
     let shown = format!("{facts:?}");

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bowline_proof::AccessToken;
 use bowline_server::{
-    Clock, Jwks, JwtValidator, JwtValidatorBuilder, TokenErrorKind, TokenValidator,
+    Clock, ExpectedClaims, Jwks, JwtValidator, JwtValidatorBuilder, TokenErrorKind, TokenValidator,
 };
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -20,13 +20,17 @@ use crate::authority::{AUDIENCE, Authority, ISSUER, jwks};
 
 const NOW: u64 = 1_800_000_000;
 
+fn expected() -> ExpectedClaims {
+    ExpectedClaims::new(AUDIENCE).issuer(ISSUER)
+}
+
 fn builder(authority: &Authority) -> JwtValidatorBuilder {
-    JwtValidator::builder(
-        ISSUER,
-        AUDIENCE,
-        Jwks::document(jwks(&[authority])).unwrap(),
-    )
-    .clock(at(NOW))
+    builder_with(authority, expected())
+}
+
+fn builder_with(authority: &Authority, expected: ExpectedClaims) -> JwtValidatorBuilder {
+    let keys = Jwks::document(jwks(&[authority])).unwrap();
+    JwtValidator::builder(expected, keys).clock(at(NOW))
 }
 
 fn at(seconds: u64) -> Clock {
@@ -210,9 +214,8 @@ async fn options_widen_what_is_accepted_and_no_more() {
 
     let mut other = claims();
     other["aud"] = "https://alias.example.com".into();
-    let alias = builder(&authority)
-        .audience("https://alias.example.com")
-        .build();
+    let two_names = expected().audience("https://alias.example.com");
+    let alias = builder_with(&authority, two_names).build();
     assert_eq!(
         refusal(&alias, &authority.sign(&authority.header(), &other)).await,
         None
@@ -224,12 +227,19 @@ async fn options_widen_what_is_accepted_and_no_more() {
 
     let mut late = claims();
     late["exp"] = NOW.into();
-    let strict = builder(&authority).leeway(Duration::ZERO).build();
+    let strict = builder_with(&authority, expected().leeway(Duration::ZERO)).build();
     assert!(
         refusal(&strict, &authority.sign(&authority.header(), &late))
             .await
             .is_some()
     );
+}
+
+#[test]
+#[should_panic(expected = "ExpectedClaims::issuer")]
+fn a_validator_of_jwts_cannot_be_made_without_an_issuer() {
+    let keys = Jwks::document(jwks(&[&Authority::new("k1")])).unwrap();
+    let _ = JwtValidator::builder(ExpectedClaims::new(AUDIENCE), keys);
 }
 
 #[tokio::test]
@@ -264,7 +274,7 @@ async fn tokens_of_every_asymmetric_algorithm_are_valid_with_the_key_that_fits()
             AccessToken::new(jsonwebtoken::encode(&header, &claims(), &key).unwrap()).unwrap();
         let document = |jwk: &Jwk| Jwks::document(json!({ "keys": [jwk] }).to_string()).unwrap();
         let validator = |jwk: &Jwk| {
-            JwtValidator::builder(ISSUER, AUDIENCE, document(jwk))
+            JwtValidator::builder(expected(), document(jwk))
                 .clock(at(NOW))
                 .build()
         };
@@ -305,13 +315,10 @@ async fn a_public_key_is_never_taken_for_an_hmac_secret() {
         authority.jwk(),
         { "kty": "oct", "k": URL_SAFE_NO_PAD.encode(secret), "kid": "symmetric", "alg": "HS256" },
     ]});
-    let validator = JwtValidator::builder(
-        ISSUER,
-        AUDIENCE,
-        Jwks::document(document.to_string()).unwrap(),
-    )
-    .clock(at(NOW))
-    .build();
+    let validator =
+        JwtValidator::builder(expected(), Jwks::document(document.to_string()).unwrap())
+            .clock(at(NOW))
+            .build();
     let header = Header {
         typ: Some("at+jwt".to_owned()),
         kid: Some("symmetric".to_owned()),
@@ -333,13 +340,10 @@ async fn unusable_keys_in_a_set_do_not_spoil_the_others() {
         7,
         authority.jwk(),
     ]});
-    let validator = JwtValidator::builder(
-        ISSUER,
-        AUDIENCE,
-        Jwks::document(document.to_string()).unwrap(),
-    )
-    .clock(at(NOW))
-    .build();
+    let validator =
+        JwtValidator::builder(expected(), Jwks::document(document.to_string()).unwrap())
+            .clock(at(NOW))
+            .build();
     assert_eq!(
         refusal(&validator, &authority.sign(&authority.header(), &claims())).await,
         None

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use crate::site::*;
+use crate::fixture::*;
 
 /// A process of `openssl s_client` on one connection.
 struct OpenSsl {
@@ -161,19 +161,23 @@ fn assert_refused(answer: &(u16, String, Value), id: &str) {
 #[ignore = "needs the openssl command; `just parts` runs it"]
 async fn t7_a_ticket_stolen_and_used_from_another_process_satisfies_rfc_8705_and_not_session_binding()
  {
-    let site = Site::new();
-    let router = who_am_i().layer(site.layer().policy(AcceptPolicy::Follow));
-    let server = Running::start(site.listener(site.tls()).await, router, site.options());
+    let fixture = Fixture::new();
+    let router = who_am_i().layer(fixture.layer().policy(AcceptPolicy::Follow));
+    let server = Running::start(
+        fixture.listener(fixture.tls()).await,
+        router,
+        fixture.options(),
+    );
     let folder = Folder::new("stolen-ticket");
-    folder.write("ca.pem", site.ca.pem());
-    folder.write("agent.pem", &site.agent.certificate_pem);
-    folder.write("agent.key", site.agent.key.serialize_pem());
+    folder.write("ca.pem", fixture.ca.pem());
+    folder.write("agent.pem", &fixture.agent.certificate_pem);
+    folder.write("agent.key", fixture.agent.key.serialize_pem());
     let ticket = folder.path("ticket.pem");
 
     let mut claims = crate::authority::Authority::claims();
-    claims["cnf"] = json!({ "x5t#S256": site.agent.thumbprint() });
-    let certificate_bound = site.authority.sign(&site.authority.header(), &claims);
-    let session_bound = site.token();
+    claims["cnf"] = json!({ "x5t#S256": fixture.agent.thumbprint() });
+    let certificate_bound = fixture.authority.sign(&fixture.authority.header(), &claims);
+    let session_bound = fixture.token();
 
     let own = [
         "-cert",
@@ -184,7 +188,7 @@ async fn t7_a_ticket_stolen_and_used_from_another_process_satisfies_rfc_8705_and
         "ticket.pem",
     ];
     let mut victim = OpenSsl::connect(&folder, server.addr.port(), &own).await;
-    let proof = victim.proof(&site.agent.proof_key(), &session_bound);
+    let proof = victim.proof(&fixture.agent.proof_key(), &session_bound);
     let answer = victim.get(&session_bound, Some(proof.as_str())).await;
     assert_eq!(
         (answer.0, &answer.2["class"]),
@@ -218,7 +222,7 @@ async fn t7_a_ticket_stolen_and_used_from_another_process_satisfies_rfc_8705_and
         "RS-6",
     );
     // The thief knows the exporter value of his own connection, and has nobody to sign it.
-    let thief_key = site.ca.client("thief").proof_key();
+    let thief_key = fixture.ca.client("thief").proof_key();
     let own = thief.proof(&thief_key, &session_bound);
     assert_refused(&thief.get(&session_bound, Some(own.as_str())).await, "RS-5");
     let (victims_header, _) = proof.as_str().split_once('.').unwrap();
@@ -227,7 +231,7 @@ async fn t7_a_ticket_stolen_and_used_from_another_process_satisfies_rfc_8705_and
     assert_refused(&thief.get(&session_bound, Some(&dressed_up)).await, "RS-5");
 
     // What was wanting is the key: with it, the same connection is as good as any.
-    let genuine = thief.proof(&site.agent.proof_key(), &session_bound);
+    let genuine = thief.proof(&fixture.agent.proof_key(), &session_bound);
     let answer = thief.get(&session_bound, Some(genuine.as_str())).await;
     assert_eq!(
         (answer.0, &answer.2["class"]),

@@ -2,6 +2,7 @@
 
 mod authority;
 mod dpop;
+mod fixture;
 mod handshakes;
 mod introspection;
 mod jwt;
@@ -13,5 +14,4 @@ mod over_tls;
 mod pki;
 mod proxies;
 mod serving;
-mod site;
 mod stolen_ticket;

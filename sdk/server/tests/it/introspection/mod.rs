@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{any, post};
 use bowline_proof::{AccessToken, EXPORTER_LABEL};
 use bowline_server::{
-    AcceptPolicy, BindingLayer, ClientAuth, ConnectionFacts, IntrospectionEndpoint,
+    AcceptPolicy, BindingLayer, ClientAuth, ConnectionFacts, ExpectedClaims, IntrospectionEndpoint,
     IntrospectionValidator, IntrospectionValidatorBuilder, TokenErrorKind, TokenValidator,
 };
 use http::{HeaderMap, StatusCode};
@@ -23,8 +23,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::authority::{AUDIENCE, ISSUER};
+use crate::fixture::*;
 use crate::log::Log;
-use crate::site::*;
 
 /// An authorization server that answers every question alike.
 struct Introspector {
@@ -46,7 +46,7 @@ struct Question {
 }
 
 impl Introspector {
-    async fn start(site: &Site, answer: Value) -> Self {
+    async fn start(fixture: &Fixture, answer: Value) -> Self {
         let answer = Arc::new(Mutex::new(answer));
         let questions: Arc<Mutex<Vec<Question>>> = Arc::default();
         let (said, heard) = (answer.clone(), questions.clone());
@@ -86,10 +86,10 @@ impl Introspector {
             .route("/gated", post(gated))
             .route("/busy/{when}", post(busy))
             .merge(liars());
-        let listener = site
-            .listener(site.tls_with(ClientAuth::Optional(site.ca.roots())))
+        let listener = fixture
+            .listener(fixture.tls_with(ClientAuth::Optional(fixture.ca.roots())))
             .await;
-        let server = Running::start(listener, router, site.options());
+        let server = Running::start(listener, router, fixture.options());
         Self {
             server,
             answer,
@@ -116,15 +116,25 @@ impl Introspector {
             .expect("it was asked")
     }
 
-    fn endpoint(&self, site: &Site, path: &str) -> IntrospectionEndpoint {
+    fn endpoint(&self, fixture: &Fixture, path: &str) -> IntrospectionEndpoint {
         let url = format!("https://localhost:{}{path}", self.server.addr.port());
         let endpoint = IntrospectionEndpoint::new(&url).unwrap();
-        endpoint.trust_only_pem(site.ca.pem().as_bytes()).unwrap()
+        endpoint
+            .trust_only_pem(fixture.ca.pem().as_bytes())
+            .unwrap()
     }
 
-    fn builder(&self, site: &Site) -> IntrospectionValidatorBuilder {
-        let endpoint = self.endpoint(site, "/introspect");
-        IntrospectionValidator::builder(endpoint, AUDIENCE)
+    fn builder(&self, fixture: &Fixture) -> IntrospectionValidatorBuilder {
+        self.builder_with(fixture, ExpectedClaims::new(AUDIENCE))
+    }
+
+    fn builder_with(
+        &self,
+        fixture: &Fixture,
+        expected: ExpectedClaims,
+    ) -> IntrospectionValidatorBuilder {
+        let endpoint = self.endpoint(fixture, "/introspect");
+        IntrospectionValidator::builder(expected, endpoint)
     }
 }
 
@@ -199,16 +209,17 @@ async fn outcome(
 
 #[tokio::test]
 async fn an_opaque_token_is_bound_to_what_the_answer_says() {
-    let site = Site::new();
-    let bound = json!({ "x5t#S256": site.agent.thumbprint(), "tls_exp": EXPORTER_LABEL });
-    let authority = Introspector::start(&site, active_but("cnf", bound)).await;
-    let layer = BindingLayer::new(authority.builder(&site).build()).policy(AcceptPolicy::Require);
-    let listener = site.listener(site.tls()).await;
-    let server = Running::start(listener, who_am_i().layer(layer), site.options());
+    let fixture = Fixture::new();
+    let bound = json!({ "x5t#S256": fixture.agent.thumbprint(), "tls_exp": EXPORTER_LABEL });
+    let authority = Introspector::start(&fixture, active_but("cnf", bound)).await;
+    let layer =
+        BindingLayer::new(authority.builder(&fixture).build()).policy(AcceptPolicy::Require);
+    let listener = fixture.listener(fixture.tls()).await;
+    let server = Running::start(listener, who_am_i().layer(layer), fixture.options());
 
     let token = opaque("2YotnFZFEjr1zCsicMWpAA");
-    let mut wire = Wire::connect(server.addr, &site.client("h2")).await;
-    let proof = wire.proof(&site.agent.proof_key(), &token);
+    let mut wire = Wire::connect(server.addr, &fixture.client("h2")).await;
+    let proof = wire.proof(&fixture.agent.proof_key(), &token);
     for _ in 0..3 {
         wire.get("/", &token, Some(&proof))
             .await
@@ -217,10 +228,10 @@ async fn an_opaque_token_is_bound_to_what_the_answer_says() {
     wire.get("/", &token, None).await.assert_refused("RS-4");
     assert_eq!(authority.asked(), 1);
 
-    let thief = site.ca.client("thief");
+    let thief = fixture.ca.client("thief");
     let mut other = Wire::connect(
         server.addr,
-        &site.client_as(Some(&thief), "h2", rustls::ALL_VERSIONS),
+        &fixture.client_as(Some(&thief), "h2", rustls::ALL_VERSIONS),
     )
     .await;
     let own = other.proof(&thief.proof_key(), &token);
@@ -237,16 +248,17 @@ async fn an_opaque_token_is_bound_to_what_the_answer_says() {
 
 #[tokio::test]
 async fn it_says_who_it_is_by_certificate_secret_or_token() {
-    let site = Site::new();
-    let authority = Introspector::start(&site, active()).await;
+    let fixture = Fixture::new();
+    let authority = Introspector::start(&fixture, active()).await;
     let identity = format!(
         "{}{}",
-        site.agent.certificate_pem,
-        site.agent.key.serialize_pem()
+        fixture.agent.certificate_pem,
+        fixture.agent.key.serialize_pem()
     );
-    let endpoint = || authority.endpoint(&site, "/introspect");
+    let endpoint = || authority.endpoint(&fixture, "/introspect");
     let ask = async |endpoint: IntrospectionEndpoint| {
-        let validator = IntrospectionValidator::builder(endpoint, AUDIENCE).build();
+        let validator =
+            IntrospectionValidator::builder(ExpectedClaims::new(AUDIENCE), endpoint).build();
         outcome(&validator, &opaque("a+token/==")).await.unwrap();
         authority.last()
     };
@@ -255,7 +267,7 @@ async fn it_says_who_it_is_by_certificate_secret_or_token() {
         .mutual_tls("the server", identity.as_bytes())
         .unwrap())
     .await;
-    assert_eq!(asked.thumbprint, Some(site.agent.thumbprint()));
+    assert_eq!(asked.thumbprint, Some(fixture.agent.thumbprint()));
     assert_eq!(asked.authorization, None);
     assert_eq!(
         asked.form,
@@ -281,8 +293,8 @@ async fn it_says_who_it_is_by_certificate_secret_or_token() {
 
 #[tokio::test]
 async fn rs_2_checks_what_the_answer_says() {
-    let site = Site::new();
-    let authority = Introspector::start(&site, active()).await;
+    let fixture = Fixture::new();
+    let authority = Introspector::start(&fixture, active()).await;
     let now = UnixTime::now().as_secs();
     let cases = [
         ("active", json!(false), "not active"),
@@ -304,7 +316,8 @@ async fn rs_2_checks_what_the_answer_says() {
         ("token_type", json!("refresh_token"), "not an access token"),
     ];
     for (index, (name, value, why)) in cases.into_iter().enumerate() {
-        let validator = authority.builder(&site).issuer(ISSUER).build();
+        let expected = ExpectedClaims::new(AUDIENCE).issuer(ISSUER);
+        let validator = authority.builder_with(&fixture, expected.clone()).build();
         let token = opaque(&format!("token-{index}"));
         authority.says(active_but("iss", ISSUER.into()));
         assert!(outcome(&validator, &token).await.is_ok());
@@ -315,7 +328,7 @@ async fn rs_2_checks_what_the_answer_says() {
             value => spoilt[name] = value,
         }
         authority.says(spoilt);
-        let validator = authority.builder(&site).issuer(ISSUER).build();
+        let validator = authority.builder_with(&fixture, expected).build();
         let (kind, detail) = outcome(&validator, &token).await.unwrap_err();
         assert_eq!(kind, TokenErrorKind::Invalid, "{name}");
         assert!(detail.contains(why), "{name}: {detail}");
@@ -325,13 +338,13 @@ async fn rs_2_checks_what_the_answer_says() {
         json!({ "active": true, "aud": ["x", AUDIENCE], "token_type": "bearer", "exp": 4e9 }),
     );
     assert!(
-        outcome(&authority.builder(&site).build(), &opaque("token"))
+        outcome(&authority.builder(&fixture).build(), &opaque("token"))
             .await
             .is_ok()
     );
     authority.says(json!({ "active": true }));
     let lenient = authority
-        .builder(&site)
+        .builder(&fixture)
         .accept_missing_audience(true)
         .build();
     assert!(outcome(&lenient, &opaque("token")).await.is_ok());
@@ -341,8 +354,8 @@ async fn rs_2_checks_what_the_answer_says() {
 
 #[tokio::test]
 async fn an_answer_that_is_none_makes_a_token_neither_valid_nor_invalid() {
-    let site = Site::new();
-    let authority = Introspector::start(&site, active()).await;
+    let fixture = Fixture::new();
+    let authority = Introspector::start(&fixture, active()).await;
     let said = |text: &str| {
         format!(
             "/echo?{}",
@@ -390,22 +403,28 @@ async fn an_answer_that_is_none_makes_a_token_neither_valid_nor_invalid() {
         ),
     ];
     for (path, why) in cases {
-        let validator = IntrospectionValidator::builder(authority.endpoint(&site, &path), AUDIENCE)
-            .timeout(HANG)
-            .build();
+        let validator = IntrospectionValidator::builder(
+            ExpectedClaims::new(AUDIENCE),
+            authority.endpoint(&fixture, &path),
+        )
+        .timeout(HANG)
+        .build();
         let (kind, detail) = outcome(&validator, &opaque("token")).await.unwrap_err();
         assert_eq!(kind, TokenErrorKind::Unavailable, "{path}");
         assert!(detail.contains(why), "{path}: {detail}");
     }
-    let validator =
-        IntrospectionValidator::builder(authority.endpoint(&site, "/yes"), AUDIENCE).build();
+    let validator = IntrospectionValidator::builder(
+        ExpectedClaims::new(AUDIENCE),
+        authority.endpoint(&fixture, "/yes"),
+    )
+    .build();
     assert!(
         outcome(&validator, &opaque("token")).await.is_ok(),
         "where the redirects point"
     );
     let validator = IntrospectionValidator::builder(
-        authority.endpoint(&site, &said(&active().to_string())),
-        AUDIENCE,
+        ExpectedClaims::new(AUDIENCE),
+        authority.endpoint(&fixture, &said(&active().to_string())),
     );
     assert!(
         outcome(&validator.build(), &opaque("token")).await.is_ok(),
@@ -415,12 +434,13 @@ async fn an_answer_that_is_none_makes_a_token_neither_valid_nor_invalid() {
 
 #[tokio::test]
 async fn an_endpoint_that_is_silent_away_or_another_makes_tokens_unavailable() {
-    let site = Site::new();
-    let authority = Introspector::start(&site, active()).await;
+    let fixture = Fixture::new();
+    let authority = Introspector::start(&fixture, active()).await;
     // Of one that never answers a short limit decides nothing.
     let short = Duration::from_millis(200);
     let unavailable = async |endpoint: IntrospectionEndpoint, limit: Duration| {
-        let validator = IntrospectionValidator::builder(endpoint, AUDIENCE).timeout(limit);
+        let validator =
+            IntrospectionValidator::builder(ExpectedClaims::new(AUDIENCE), endpoint).timeout(limit);
         let (kind, detail) = outcome(&validator.build(), &opaque("token"))
             .await
             .unwrap_err();
@@ -428,7 +448,7 @@ async fn an_endpoint_that_is_silent_away_or_another_makes_tokens_unavailable() {
         detail
     };
     assert!(
-        unavailable(authority.endpoint(&site, "/silent"), short)
+        unavailable(authority.endpoint(&fixture, "/silent"), short)
             .await
             .contains("in time")
     );
@@ -488,13 +508,13 @@ fn an_endpoint_over_which_tokens_could_be_read_is_refused() {
 #[tokio::test]
 async fn ex_7_neither_tokens_nor_credentials_are_shown_or_logged_even_at_trace() {
     let log = Log::of_the_process();
-    let site = Site::new();
-    let authority = Introspector::start(&site, active()).await;
+    let fixture = Fixture::new();
+    let authority = Introspector::start(&fixture, active()).await;
     let (secret, token) = ("open-sesame-4711", opaque("a-stolen-token-0815"));
     for path in ["/introspect", "/refused", "/error", "/endless", "/silent"] {
-        let endpoint = authority.endpoint(&site, path).basic("client", secret);
-        let builder =
-            IntrospectionValidator::builder(endpoint, AUDIENCE).timeout(Duration::from_millis(200));
+        let endpoint = authority.endpoint(&fixture, path).basic("client", secret);
+        let builder = IntrospectionValidator::builder(ExpectedClaims::new(AUDIENCE), endpoint)
+            .timeout(Duration::from_millis(200));
         let validator = builder.build();
         let shown = format!(
             "{validator:?} {:?}",

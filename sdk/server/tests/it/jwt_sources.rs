@@ -9,20 +9,21 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bowline_proof::AccessToken;
 use bowline_server::{
-    Jwks, JwksUrl, JwtValidator, JwtValidatorBuilder, TokenErrorKind, TokenValidator,
+    ExpectedClaims, Jwks, JwksUrl, JwtValidator, JwtValidatorBuilder, TokenErrorKind,
+    TokenValidator,
 };
 use http::StatusCode;
 use tokio::net::TcpListener;
 
 use crate::authority::{AUDIENCE, Authority, ISSUER, jwks};
-use crate::site::{Folder, Running, Site, within};
+use crate::fixture::{Fixture, Folder, Running, within};
 
 /// The key set is old as soon as it has been fetched.
 const ALWAYS: Duration = Duration::ZERO;
 const NEVER: Duration = Duration::from_secs(1_000_000);
 
 fn builder(jwks: impl Into<Jwks>) -> JwtValidatorBuilder {
-    JwtValidator::builder(ISSUER, AUDIENCE, jwks)
+    JwtValidator::builder(ExpectedClaims::new(AUDIENCE).issuer(ISSUER), jwks)
         .refresh_interval(NEVER)
         .retry_interval(NEVER)
 }
@@ -116,8 +117,8 @@ async fn before_there_is_a_key_set_tokens_are_neither_valid_nor_invalid() {
 #[tokio::test]
 async fn a_url_is_fetched_once_however_many_ask_and_not_again_for_every_unknown_key() {
     let authority = Authority::new("k1");
-    let site = KeyServer::start(jwks(&[&authority])).await;
-    let validator = Arc::new(builder(site.url("/jwks")).build());
+    let fixture = KeyServer::start(jwks(&[&authority])).await;
+    let validator = Arc::new(builder(fixture.url("/jwks")).build());
     let tasks: Vec<_> = (0..50)
         .map(|_| {
             let (validator, token) = (validator.clone(), authority.bearer());
@@ -130,16 +131,16 @@ async fn a_url_is_fetched_once_however_many_ask_and_not_again_for_every_unknown_
     for _ in 0..50 {
         assert!(!is_valid(&validator, &Authority::new("k9").bearer()).await);
     }
-    assert_eq!(site.fetches(), 1, "the retry interval has not passed");
+    assert_eq!(fixture.fetches(), 1, "the retry interval has not passed");
 }
 
 #[tokio::test]
 async fn an_unknown_key_is_looked_for_once_however_many_tokens_name_it() {
     let (old, new) = (Authority::new("old"), Authority::new("new"));
-    let site = KeyServer::start(jwks(&[&old])).await;
-    let validator = Arc::new(builder(site.url("/jwks")).retry_interval(ALWAYS).build());
+    let fixture = KeyServer::start(jwks(&[&old])).await;
+    let validator = Arc::new(builder(fixture.url("/jwks")).retry_interval(ALWAYS).build());
     assert!(is_valid(&validator, &old.bearer()).await);
-    site.set(jwks(&[&old, &new]));
+    fixture.set(jwks(&[&old, &new]));
     let tasks: Vec<_> = (0..50)
         .map(|_| {
             let (validator, token) = (validator.clone(), new.bearer());
@@ -149,25 +150,25 @@ async fn an_unknown_key_is_looked_for_once_however_many_tokens_name_it() {
     for task in tasks {
         assert!(within(task).await.unwrap());
     }
-    assert_eq!(site.fetches(), 2);
+    assert_eq!(fixture.fetches(), 2);
 }
 
 #[tokio::test]
 async fn an_unknown_key_may_be_looked_for_again_after_the_retry_interval() {
     let (old, new) = (Authority::new("old"), Authority::new("new"));
-    let site = KeyServer::start(jwks(&[&old])).await;
-    let validator = builder(site.url("/jwks")).retry_interval(ALWAYS).build();
+    let fixture = KeyServer::start(jwks(&[&old])).await;
+    let validator = builder(fixture.url("/jwks")).retry_interval(ALWAYS).build();
     assert!(!is_valid(&validator, &new.bearer()).await);
-    site.set(jwks(&[&new]));
+    fixture.set(jwks(&[&new]));
     assert!(is_valid(&validator, &new.bearer()).await);
 }
 
 #[tokio::test]
 async fn an_answer_that_is_no_key_set_makes_tokens_unavailable_and_not_invalid() {
     let authority = Authority::new("k1");
-    let site = KeyServer::start(jwks(&[&authority])).await;
+    let fixture = KeyServer::start(jwks(&[&authority])).await;
     for path in ["/error", "/redirect", "/long", "/nonsense", "/absent"] {
-        let validator = builder(site.url(path)).build();
+        let validator = builder(fixture.url(path)).build();
         assert_eq!(
             error_kind(&validator, &authority.bearer()).await,
             TokenErrorKind::Unavailable,
@@ -188,32 +189,40 @@ async fn an_answer_that_is_no_key_set_makes_tokens_unavailable_and_not_invalid()
 
 #[tokio::test]
 async fn keys_are_fetched_over_mutual_tls_from_a_server_with_a_private_root() {
-    let site = Site::new();
-    let document = jwks(&[&site.authority]);
+    let fixture = Fixture::new();
+    let document = jwks(&[&fixture.authority]);
     let router = Router::new().route("/jwks", get(move || async move { document }));
-    let server = Running::start(site.listener(site.tls()).await, router, site.options());
+    let server = Running::start(
+        fixture.listener(fixture.tls()).await,
+        router,
+        fixture.options(),
+    );
     let url = || JwksUrl::new(&format!("https://localhost:{}/jwks", server.addr.port())).unwrap();
     let identity = format!(
         "{}{}",
-        site.agent.certificate_pem,
-        site.agent.key.serialize_pem()
+        fixture.agent.certificate_pem,
+        fixture.agent.key.serialize_pem()
     );
 
     let known = url()
-        .trust_only_pem(site.ca.pem().as_bytes())
+        .trust_only_pem(fixture.ca.pem().as_bytes())
         .unwrap()
         .identity_pem(identity.as_bytes())
         .unwrap();
-    assert!(is_valid(&builder(known).build(), &site.authority.bearer()).await);
+    assert!(is_valid(&builder(known).build(), &fixture.authority.bearer()).await);
 
-    let stranger = url().trust_only_pem(site.ca.pem().as_bytes()).unwrap();
+    let stranger = url().trust_only_pem(fixture.ca.pem().as_bytes()).unwrap();
     assert_eq!(
-        error_kind(&builder(stranger).build(), &site.authority.bearer()).await,
+        error_kind(&builder(stranger).build(), &fixture.authority.bearer()).await,
         TokenErrorKind::Unavailable
     );
     let trusting_others = url().identity_pem(identity.as_bytes()).unwrap();
     assert_eq!(
-        error_kind(&builder(trusting_others).build(), &site.authority.bearer()).await,
+        error_kind(
+            &builder(trusting_others).build(),
+            &fixture.authority.bearer()
+        )
+        .await,
         TokenErrorKind::Unavailable
     );
 }

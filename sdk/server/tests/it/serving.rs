@@ -11,7 +11,7 @@ use http_body_util::Empty;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 
-use crate::site::*;
+use crate::fixture::*;
 
 const ALPN: [&str; 2] = ["h2", "http/1.1"];
 
@@ -19,8 +19,8 @@ const ALPN: [&str; 2] = ["h2", "http/1.1"];
 const NEVER: Duration = Duration::from_secs(3600);
 
 /// Options under which nothing ends by itself.
-fn patient(site: &Site) -> ServeOptions {
-    let mut options = site.options();
+fn patient(fixture: &Fixture) -> ServeOptions {
+    let mut options = fixture.options();
     options.first_request_timeout = NEVER;
     options.idle_timeout = NEVER;
     options.drain_timeout = NEVER;
@@ -30,17 +30,21 @@ fn patient(site: &Site) -> ServeOptions {
 #[tokio::test]
 async fn rs_1_past_not_after_a_request_is_refused_and_the_connection_is_drained() {
     for alpn in ALPN {
-        let site = Site::new();
-        let listener = site.listener(site.tls()).await;
-        let server = Running::start(listener, who_am_i().layer(site.layer()), patient(&site));
-        let (token, key) = (site.token(), site.agent.proof_key());
-        let mut wire = Wire::connect(server.addr, &site.client(alpn)).await;
+        let fixture = Fixture::new();
+        let listener = fixture.listener(fixture.tls()).await;
+        let server = Running::start(
+            listener,
+            who_am_i().layer(fixture.layer()),
+            patient(&fixture),
+        );
+        let (token, key) = (fixture.token(), fixture.agent.proof_key());
+        let mut wire = Wire::connect(server.addr, &fixture.client(alpn)).await;
         let proof = wire.proof(&key, &token);
         wire.get("/", &token, Some(&proof))
             .await
             .assert_passed("session");
 
-        site.clock.advance(20 * 365 * 24 * 60 * 60);
+        fixture.clock.advance(20 * 365 * 24 * 60 * 60);
         wire.get("/", &token, Some(&proof))
             .await
             .assert_refused("RS-1");
@@ -53,30 +57,29 @@ async fn rs_1_at_not_after_a_connection_is_drained_though_it_is_idle_or_asks_for
 {
     for alpn in ALPN {
         for asks in [0, 3] {
-            let site = Site::new();
+            let fixture = Fixture::new();
             let closed = Arc::new(Mutex::new(Vec::new()));
             let (log, opened) = (closed.clone(), Arc::new(Notify::new()));
             let tell = opened.clone();
-            let acceptor =
-                Acceptor::new(site.tls().build().unwrap()).observer(move |event: &ServerEvent| {
-                    match event {
-                        ServerEvent::ConnectionOpened { .. } => tell.notify_one(),
-                        ServerEvent::ConnectionClosed { reason, .. } => {
-                            log.lock().unwrap().push(*reason)
-                        }
-                        _ => {}
+            let acceptor = Acceptor::new(fixture.tls().build().unwrap()).observer(
+                move |event: &ServerEvent| match event {
+                    ServerEvent::ConnectionOpened { .. } => tell.notify_one(),
+                    ServerEvent::ConnectionClosed { reason, .. } => {
+                        log.lock().unwrap().push(*reason)
                     }
-                });
+                    _ => {}
+                },
+            );
             let listener = Listener::bind("127.0.0.1:0", acceptor).await.unwrap();
-            let layer = site.layer().public_paths(["/"]);
-            let server = Running::start(listener, who_am_i().layer(layer), patient(&site));
-            let mut wire = Wire::connect(server.addr, &site.client(alpn)).await;
+            let layer = fixture.layer().public_paths(["/"]);
+            let server = Running::start(listener, who_am_i().layer(layer), patient(&fixture));
+            let mut wire = Wire::connect(server.addr, &fixture.client(alpn)).await;
             within(opened.notified()).await;
             for _ in 0..asks {
                 let request = Request::get("/").body(Empty::new()).unwrap();
                 assert_eq!(wire.send(request).await.unwrap().status, 200);
             }
-            site.clock.advance(20 * 365 * 24 * 60 * 60);
+            fixture.clock.advance(20 * 365 * 24 * 60 * 60);
             // The server looks at the clock once a minute: let one pass.
             tokio::time::pause();
             tokio::time::advance(Duration::from_secs(61)).await;
@@ -91,16 +94,16 @@ async fn rs_1_at_not_after_a_connection_is_drained_though_it_is_idle_or_asks_for
 #[tokio::test]
 async fn rs_1_under_axum_serve_an_expired_connection_is_cut_though_nobody_asks_for_anything() {
     for alpn in ALPN {
-        let site = Site::new();
-        let listener = site.listener(site.tls()).await;
+        let fixture = Fixture::new();
+        let listener = fixture.listener(fixture.tls()).await;
         let addr = listener.local_addr();
-        let router = who_am_i().layer(site.layer().public_paths(["/"]));
+        let router = who_am_i().layer(fixture.layer().public_paths(["/"]));
         let app = router.into_make_service_with_connect_info::<PeerFacts>();
         tokio::spawn(axum::serve(listener, app).into_future());
-        let mut wire = Wire::connect(addr, &site.client(alpn)).await;
+        let mut wire = Wire::connect(addr, &fixture.client(alpn)).await;
         let request = Request::get("/").body(Empty::new()).unwrap();
         assert_eq!(wire.send(request).await.unwrap().status, 200);
-        site.clock.advance(20 * 365 * 24 * 60 * 60);
+        fixture.clock.advance(20 * 365 * 24 * 60 * 60);
         // A minute until it is noticed, and half a minute for requests in flight.
         tokio::time::pause();
         for _ in 0..2 {
@@ -116,23 +119,25 @@ async fn rs_1_under_axum_serve_an_expired_connection_is_cut_though_nobody_asks_f
 #[tokio::test]
 async fn rs_9_under_axum_serve_a_connection_that_can_remember_no_more_jti_is_cut() {
     for alpn in ALPN {
-        let site = Site::new();
+        let fixture = Fixture::new();
         let closed = Arc::new(Mutex::new(Vec::new()));
         let log = closed.clone();
         let acceptor =
-            Acceptor::new(site.tls().build().unwrap()).observer(move |event: &ServerEvent| {
+            Acceptor::new(fixture.tls().build().unwrap()).observer(move |event: &ServerEvent| {
                 if let ServerEvent::ConnectionClosed { reason, .. } = event {
                     log.lock().unwrap().push(*reason);
                 }
             });
         let listener = Listener::bind("127.0.0.1:0", acceptor).await.unwrap();
         let addr = listener.local_addr();
-        let layer = site.layer().origins(["https://localhost".parse().unwrap()]);
+        let layer = fixture
+            .layer()
+            .origins(["https://localhost".parse().unwrap()]);
         let app = who_am_i().layer(layer.jti_quota(1));
         let app = app.into_make_service_with_connect_info::<PeerFacts>();
         tokio::spawn(axum::serve(listener, app).into_future());
-        let (token, key) = (site.token(), site.agent.proof_key());
-        let mut wire = Wire::connect(addr, &site.client(alpn)).await;
+        let (token, key) = (fixture.token(), fixture.agent.proof_key());
+        let mut wire = Wire::connect(addr, &fixture.client(alpn)).await;
         let proof = wire.proof_for(&key, &token, "https://localhost/");
         wire.get("/", &token, Some(&proof))
             .await
@@ -158,7 +163,7 @@ async fn rs_9_under_axum_serve_a_connection_that_can_remember_no_more_jti_is_cut
 #[tokio::test]
 async fn stopping_lets_requests_in_flight_finish_and_then_ends() {
     for alpn in ALPN {
-        let site = Site::new();
+        let fixture = Fixture::new();
         let (arrived, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (tell, wait) = (arrived.clone(), go_on.clone());
         let slow = Router::new().route(
@@ -169,9 +174,13 @@ async fn stopping_lets_requests_in_flight_finish_and_then_ends() {
                 "\"done\""
             }),
         );
-        let server = Running::start(site.listener(site.tls()).await, slow, patient(&site));
+        let server = Running::start(
+            fixture.listener(fixture.tls()).await,
+            slow,
+            patient(&fixture),
+        );
         let addr = server.addr;
-        let mut wire = Wire::connect(addr, &site.client(alpn)).await;
+        let mut wire = Wire::connect(addr, &fixture.client(alpn)).await;
         let in_flight = tokio::spawn(async move {
             wire.send(Request::get("/").body(Empty::new()).unwrap())
                 .await
@@ -180,7 +189,7 @@ async fn stopping_lets_requests_in_flight_finish_and_then_ends() {
 
         let stopped = server.stop();
         // It no longer listens: wait until that shows.
-        while tls(addr, &site.client(alpn)).await.is_ok() {}
+        while tls(addr, &fixture.client(alpn)).await.is_ok() {}
         go_on.notify_one();
         assert_eq!(within(in_flight).await.unwrap().unwrap().body, "done");
         stopped.await;
@@ -190,14 +199,14 @@ async fn stopping_lets_requests_in_flight_finish_and_then_ends() {
 #[tokio::test]
 async fn a_connection_that_never_asks_for_anything_is_closed() {
     for alpn in ALPN {
-        let site = Site::new();
-        let mut options = patient(&site);
+        let fixture = Fixture::new();
+        let mut options = patient(&fixture);
         options.first_request_timeout = Duration::from_millis(20);
         options.drain_timeout = Duration::from_millis(20);
-        let server = Running::start(site.listener(site.tls()).await, who_am_i(), options);
+        let server = Running::start(fixture.listener(fixture.tls()).await, who_am_i(), options);
         // Silence, and a request head that never ends.
         for bytes in [&b""[..], b"GET / HTTP/1.1\r\nhost: ", b"PRI * HTTP/2.0\r\n"] {
-            let mut stream = tls(server.addr, &site.client(alpn)).await.unwrap();
+            let mut stream = tls(server.addr, &fixture.client(alpn)).await.unwrap();
             stream.write_all(bytes).await.unwrap();
             let mut rest = Vec::new();
             // Closed with or without a farewell.
@@ -209,11 +218,11 @@ async fn a_connection_that_never_asks_for_anything_is_closed() {
 #[tokio::test]
 async fn an_idle_connection_is_closed_in_good_order() {
     for alpn in ALPN {
-        let site = Site::new();
-        let mut options = patient(&site);
+        let fixture = Fixture::new();
+        let mut options = patient(&fixture);
         options.idle_timeout = Duration::from_millis(20);
-        let server = Running::start(site.listener(site.tls()).await, who_am_i(), options);
-        let mut wire = Wire::connect(server.addr, &site.client(alpn)).await;
+        let server = Running::start(fixture.listener(fixture.tls()).await, who_am_i(), options);
+        let mut wire = Wire::connect(server.addr, &fixture.client(alpn)).await;
         let request = Request::get("/").body(Empty::new()).unwrap();
         assert_eq!(wire.send(request).await.unwrap().status, 200);
         within(wire.ended).await.unwrap();
@@ -222,8 +231,8 @@ async fn an_idle_connection_is_closed_in_good_order() {
 
 #[tokio::test]
 async fn peers_that_truncate_tls_or_break_framing_harm_nobody_else() {
-    let site = Site::new();
-    let server = site.start().await;
+    let fixture = Fixture::new();
+    let server = fixture.start().await;
     for alpn in ALPN {
         for bytes in [
             &b""[..],
@@ -231,22 +240,22 @@ async fn peers_that_truncate_tls_or_break_framing_harm_nobody_else() {
             b"\x00\x00\x04\x08\x00\x00\x00\x00\x00\x00\x00\x00\x00",
             b"\xff\xff\xff\xff",
         ] {
-            let mut stream = tls(server.addr, &site.client(alpn)).await.unwrap();
+            let mut stream = tls(server.addr, &fixture.client(alpn)).await.unwrap();
             stream.write_all(bytes).await.unwrap();
             stream.flush().await.unwrap();
             // The TCP connection goes, and no close_notify before it.
             drop(stream.into_inner().0);
         }
         // Cut within a TLS record.
-        let stream = tls(server.addr, &site.client(alpn)).await.unwrap();
+        let stream = tls(server.addr, &fixture.client(alpn)).await.unwrap();
         let (mut tcp, _) = stream.into_inner();
         tcp.write_all(b"\x17\x03\x03\x40\x00half a record")
             .await
             .unwrap();
         drop(tcp);
     }
-    let (token, key) = (site.token(), site.agent.proof_key());
-    let mut wire = Wire::connect(server.addr, &site.client("h2")).await;
+    let (token, key) = (fixture.token(), fixture.agent.proof_key());
+    let mut wire = Wire::connect(server.addr, &fixture.client("h2")).await;
     let proof = wire.proof(&key, &token);
     wire.get("/", &token, Some(&proof))
         .await
@@ -257,15 +266,15 @@ async fn peers_that_truncate_tls_or_break_framing_harm_nobody_else() {
 
 #[tokio::test]
 async fn connections_above_the_limit_wait_for_a_place() {
-    let site = Site::new();
-    let mut options = patient(&site);
+    let fixture = Fixture::new();
+    let mut options = patient(&fixture);
     options.max_connections = 1;
-    let server = Running::start(site.listener(site.tls()).await, who_am_i(), options);
-    let mut first = Wire::connect(server.addr, &site.client("http/1.1")).await;
+    let server = Running::start(fixture.listener(fixture.tls()).await, who_am_i(), options);
+    let mut first = Wire::connect(server.addr, &fixture.client("http/1.1")).await;
     let request = || Request::get("/").body(Empty::new()).unwrap();
     assert_eq!(first.send(request()).await.unwrap().status, 200);
 
-    let mut second = Wire::connect(server.addr, &site.client("http/1.1")).await;
+    let mut second = Wire::connect(server.addr, &fixture.client("http/1.1")).await;
     let waiting = tokio::spawn(async move { second.send(request()).await.unwrap().status });
     // Time enough for the second one, if nothing held it back.
     for _ in 0..100 {
@@ -278,11 +287,11 @@ async fn connections_above_the_limit_wait_for_a_place() {
 
 #[tokio::test]
 async fn oversized_and_malformed_headers_are_refused_and_the_server_goes_on() {
-    let site = Site::new();
-    let server = site.start().await;
-    let (token, key) = (site.token(), site.agent.proof_key());
+    let fixture = Fixture::new();
+    let server = fixture.start().await;
+    let (token, key) = (fixture.token(), fixture.agent.proof_key());
     for alpn in ALPN {
-        let mut wire = Wire::connect(server.addr, &site.client(alpn)).await;
+        let mut wire = Wire::connect(server.addr, &fixture.client(alpn)).await;
         let proof = wire.proof(&key, &token);
         let send = async |wire: &mut Wire, fields: Vec<(&str, Vec<u8>)>| {
             let mut request = Request::get("/");

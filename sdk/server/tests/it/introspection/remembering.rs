@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bowline_server::{Clock, IntrospectionValidator, TokenErrorKind, TokenValidator};
+use bowline_server::{
+    Clock, ExpectedClaims, IntrospectionValidator, TokenErrorKind, TokenValidator,
+};
 use rustls_pki_types::UnixTime;
 use serde_json::json;
 
 use super::{Introspector, active, active_but, opaque, outcome};
 use crate::authority::AUDIENCE;
-use crate::site::*;
+use crate::fixture::*;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -42,9 +44,9 @@ impl Hand {
 
 #[tokio::test]
 async fn a_token_is_asked_about_once_however_many_requests_bring_it() {
-    let site = Site::new();
-    let authority = Introspector::start(&site, active()).await;
-    let validator = authority.builder(&site).build();
+    let fixture = Fixture::new();
+    let authority = Introspector::start(&fixture, active()).await;
+    let validator = authority.builder(&fixture).build();
     for token in ["one", "two"] {
         let tasks: Vec<_> = (0..50)
             .map(|_| {
@@ -61,10 +63,10 @@ async fn a_token_is_asked_about_once_however_many_requests_bring_it() {
 
 #[tokio::test]
 async fn a_good_answer_is_remembered_for_its_time_and_a_revoked_token_no_longer() {
-    let (site, hand) = (Site::new(), Hand::new());
-    let authority = Introspector::start(&site, active()).await;
+    let (fixture, hand) = (Fixture::new(), Hand::new());
+    let authority = Introspector::start(&fixture, active()).await;
     let validator = authority
-        .builder(&site)
+        .builder(&fixture)
         .clock(hand.clock())
         .remember_valid(Duration::from_secs(60))
         .build();
@@ -84,14 +86,14 @@ async fn a_good_answer_is_remembered_for_its_time_and_a_revoked_token_no_longer(
 
 #[tokio::test]
 async fn no_answer_outlives_the_token() {
-    let (site, hand) = (Site::new(), Hand::new());
+    let (fixture, hand) = (Fixture::new(), Hand::new());
     let expires_at = hand.now() + 100;
-    let authority = Introspector::start(&site, active_but("exp", expires_at.into())).await;
+    let authority = Introspector::start(&fixture, active_but("exp", expires_at.into())).await;
+    let expected = ExpectedClaims::new(AUDIENCE).leeway(Duration::ZERO);
     let validator = authority
-        .builder(&site)
+        .builder_with(&fixture, expected)
         .clock(hand.clock())
         .remember_valid(DAY)
-        .leeway(Duration::ZERO)
         .build();
     let token = opaque("token");
     for _ in 0..2 {
@@ -106,7 +108,7 @@ async fn no_answer_outlives_the_token() {
     );
     // Within the leeway the token passes, and every time because the authority says so.
     let lenient = authority
-        .builder(&site)
+        .builder(&fixture)
         .clock(hand.clock())
         .remember_valid(DAY)
         .build();
@@ -119,10 +121,10 @@ async fn no_answer_outlives_the_token() {
 
 #[tokio::test]
 async fn a_bad_answer_is_remembered_briefly() {
-    let (site, hand) = (Site::new(), Hand::new());
-    let authority = Introspector::start(&site, json!({ "active": false })).await;
+    let (fixture, hand) = (Fixture::new(), Hand::new());
+    let authority = Introspector::start(&fixture, json!({ "active": false })).await;
     let validator = authority
-        .builder(&site)
+        .builder(&fixture)
         .clock(hand.clock())
         .remember_invalid(Duration::from_secs(5))
         .build();
@@ -143,11 +145,11 @@ async fn a_bad_answer_is_remembered_briefly() {
 
 #[tokio::test]
 async fn a_failure_is_remembered_for_a_moment_or_for_as_long_as_the_endpoint_says() {
-    let (site, hand) = (Site::new(), Hand::new());
-    let authority = Introspector::start(&site, active()).await;
+    let (fixture, hand) = (Fixture::new(), Hand::new());
+    let authority = Introspector::start(&fixture, active()).await;
     for (said, pause) in [("never", 1), ("30", 30), ("86400", 60), ("0", 1)] {
-        let endpoint = authority.endpoint(&site, &format!("/busy/{said}"));
-        let validator = IntrospectionValidator::builder(endpoint, AUDIENCE)
+        let endpoint = authority.endpoint(&fixture, &format!("/busy/{said}"));
+        let validator = IntrospectionValidator::builder(ExpectedClaims::new(AUDIENCE), endpoint)
             .clock(hand.clock())
             .build();
         let ask = async || {
@@ -171,13 +173,16 @@ async fn a_failure_is_remembered_for_a_moment_or_for_as_long_as_the_endpoint_say
 
 #[tokio::test]
 async fn no_more_questions_are_put_at_a_time_than_are_allowed() {
-    let site = Site::new();
-    let authority = Introspector::start(&site, active()).await;
+    let fixture = Fixture::new();
+    let authority = Introspector::start(&fixture, active()).await;
     let validator = |path: &str| {
-        IntrospectionValidator::builder(authority.endpoint(&site, path), AUDIENCE)
-            .concurrency(NonZeroUsize::MIN)
-            .timeout(HANG)
-            .build()
+        IntrospectionValidator::builder(
+            ExpectedClaims::new(AUDIENCE),
+            authority.endpoint(&fixture, path),
+        )
+        .concurrency(NonZeroUsize::MIN)
+        .timeout(HANG)
+        .build()
     };
     let gated = validator("/gated");
     let ask = |token: &'static str| {
@@ -203,11 +208,14 @@ async fn no_more_questions_are_put_at_a_time_than_are_allowed() {
 
 #[tokio::test]
 async fn a_caller_who_goes_away_takes_nobodys_answer_along() {
-    let site = Site::new();
-    let authority = Introspector::start(&site, active()).await;
-    let validator = IntrospectionValidator::builder(authority.endpoint(&site, "/gated"), AUDIENCE)
-        .timeout(HANG)
-        .build();
+    let fixture = Fixture::new();
+    let authority = Introspector::start(&fixture, active()).await;
+    let validator = IntrospectionValidator::builder(
+        ExpectedClaims::new(AUDIENCE),
+        authority.endpoint(&fixture, "/gated"),
+    )
+    .timeout(HANG)
+    .build();
     let ask = || {
         let validator = validator.clone();
         tokio::spawn(async move { outcome(&validator, &opaque("token")).await })

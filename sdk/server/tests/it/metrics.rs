@@ -12,7 +12,7 @@ use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::site::*;
+use crate::fixture::*;
 
 /// Counters so far, as `name{label=value,…}`; of histograms, how many values.
 fn counted(snapshotter: &Snapshotter, sums: &mut BTreeMap<String, u64>) {
@@ -44,10 +44,10 @@ async fn every_event_becomes_a_metric() {
     // Everything runs on this thread.
     let _recorded = metrics::set_default_local_recorder(&recorder);
 
-    let site = Site::new();
+    let fixture = Fixture::new();
     let acceptor = |patience| {
-        let tls = site
-            .tls_with(ClientAuth::Optional(site.ca.roots()))
+        let tls = fixture
+            .tls_with(ClientAuth::Optional(fixture.ca.roots()))
             .build()
             .unwrap();
         Acceptor::new(tls)
@@ -55,14 +55,14 @@ async fn every_event_becomes_a_metric() {
             .observer(MetricsObserver)
     };
     let listener = Listener::bind("127.0.0.1:0", acceptor(HANG)).await.unwrap();
-    let layer = site
+    let layer = fixture
         .layer()
         .policy(AcceptPolicy::Follow)
         .observer(MetricsObserver);
-    let server = Running::start(listener, who_am_i().layer(layer), site.options());
+    let server = Running::start(listener, who_am_i().layer(layer), fixture.options());
 
-    let (token, key) = (site.token(), site.agent.proof_key());
-    let config = site.client("h2");
+    let (token, key) = (fixture.token(), fixture.agent.proof_key());
+    let config = fixture.client("h2");
     let mut wire = Wire::connect(server.addr, &config).await;
     let proof = wire.proof(&key, &token);
     for _ in 0..3 {
@@ -70,7 +70,7 @@ async fn every_event_becomes_a_metric() {
             .await
             .assert_passed("session");
     }
-    wire.get("/", &site.authority.bearer(), None)
+    wire.get("/", &fixture.authority.bearer(), None)
         .await
         .assert_passed("bearer");
     wire.get("/", &token, None).await.assert_refused("RS-4");
@@ -80,7 +80,7 @@ async fn every_event_becomes_a_metric() {
         .get("/", &token, Some(&proof))
         .await
         .assert_refused("RS-6");
-    let mut other = Wire::connect(server.addr, &site.client("http/1.1")).await;
+    let mut other = Wire::connect(server.addr, &fixture.client("http/1.1")).await;
     let request = Request::get("/").body(Empty::new()).unwrap();
     assert_eq!(other.send(request).await.unwrap().status, 401);
 

@@ -4,22 +4,23 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bowline_proof::AccessToken;
 use bowline_server::{
-    AcceptPolicy, BindingLayer, ClientAuth, Jwks, JwtValidator, PeerFacts, UpstreamValidates,
+    AcceptPolicy, BindingLayer, ClientAuth, ExpectedClaims, Jwks, JwtValidator, PeerFacts,
+    UpstreamValidates,
 };
 use rcgen::{PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 
 use crate::authority::{AUDIENCE, ISSUER, jwks};
+use crate::fixture::*;
 use crate::log::Log;
-use crate::site::*;
 
 #[tokio::test]
 async fn a_session_bound_token_passes_on_h1_and_h2_with_tls_1_3_and_1_2() {
-    let site = Site::new();
-    let server = site.start().await;
-    let (token, key) = (site.token(), site.agent.proof_key());
+    let fixture = Fixture::new();
+    let server = fixture.start().await;
+    let (token, key) = (fixture.token(), fixture.agent.proof_key());
     for alpn in ["h2", "http/1.1"] {
         for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
-            let config = site.client_as(Some(&site.agent), alpn, &[version]);
+            let config = fixture.client_as(Some(&fixture.agent), alpn, &[version]);
             let mut wire = Wire::connect(server.addr, &config).await;
             let proof = wire.proof(&key, &token);
             for _ in 0..3 {
@@ -33,12 +34,12 @@ async fn a_session_bound_token_passes_on_h1_and_h2_with_tls_1_3_and_1_2() {
 
 #[tokio::test]
 async fn every_supported_kind_of_client_key_passes() {
-    let site = Site::new();
-    let server = site.start().await;
+    let fixture = Fixture::new();
+    let server = fixture.start().await;
     for algorithm in [&PKCS_ECDSA_P384_SHA384, &PKCS_ED25519] {
-        let agent = site.ca.client_with("agent", |_| {}, algorithm);
-        let token = site.authority.session_bound(&agent.thumbprint());
-        let config = site.client_as(Some(&agent), "h2", rustls::ALL_VERSIONS);
+        let agent = fixture.ca.client_with("agent", |_| {}, algorithm);
+        let token = fixture.authority.session_bound(&agent.thumbprint());
+        let config = fixture.client_as(Some(&agent), "h2", rustls::ALL_VERSIONS);
         let mut wire = Wire::connect(server.addr, &config).await;
         let proof = wire.proof(&agent.proof_key(), &token);
         wire.get("/", &token, Some(&proof))
@@ -49,11 +50,11 @@ async fn every_supported_kind_of_client_key_passes() {
 
 #[tokio::test]
 async fn t1_a_stolen_proof_is_refused_on_a_second_connection_with_the_same_certificate() {
-    let site = Site::new();
-    let server = site.start().await;
-    let (token, key) = (site.token(), site.agent.proof_key());
+    let fixture = Fixture::new();
+    let server = fixture.start().await;
+    let (token, key) = (fixture.token(), fixture.agent.proof_key());
     for alpn in ["h2", "http/1.1"] {
-        let config = site.client(alpn);
+        let config = fixture.client(alpn);
         let mut first = Wire::connect(server.addr, &config).await;
         let proof = first.proof(&key, &token);
         first
@@ -81,14 +82,14 @@ async fn t1_a_stolen_proof_is_refused_on_a_second_connection_with_the_same_certi
 
 #[tokio::test]
 async fn t2_t3_t4_a_stolen_token_is_refused_with_another_certificate() {
-    let site = Site::new();
-    let server = site.start().await;
-    let thief = site.ca.client("thief");
-    let (token, key) = (site.token(), site.agent.proof_key());
-    let victim = Wire::connect(server.addr, &site.client("h2")).await;
+    let fixture = Fixture::new();
+    let server = fixture.start().await;
+    let thief = fixture.ca.client("thief");
+    let (token, key) = (fixture.token(), fixture.agent.proof_key());
+    let victim = Wire::connect(server.addr, &fixture.client("h2")).await;
     let stolen = victim.proof(&key, &token);
 
-    let config = site.client_as(Some(&thief), "h2", rustls::ALL_VERSIONS);
+    let config = fixture.client_as(Some(&thief), "h2", rustls::ALL_VERSIONS);
     let mut wire = Wire::connect(server.addr, &config).await;
     wire.get("/", &token, Some(&stolen))
         .await
@@ -102,11 +103,11 @@ async fn t2_t3_t4_a_stolen_token_is_refused_with_another_certificate() {
 
 #[tokio::test]
 async fn ex_5_a_resumed_session_has_another_exporter_and_needs_another_proof() {
-    let site = Site::new();
-    let server = site.start().await;
-    let (token, key) = (site.token(), site.agent.proof_key());
+    let fixture = Fixture::new();
+    let server = fixture.start().await;
+    let (token, key) = (fixture.token(), fixture.agent.proof_key());
     for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
-        let config = site.client_as(Some(&site.agent), "h2", &[version]);
+        let config = fixture.client_as(Some(&fixture.agent), "h2", &[version]);
         let mut full = Wire::connect(server.addr, &config).await;
         let proof = full.proof(&key, &token);
         let answer = full.get("/", &token, Some(&proof)).await;
@@ -129,13 +130,13 @@ async fn ex_5_a_resumed_session_has_another_exporter_and_needs_another_proof() {
 
 #[tokio::test]
 async fn t7_a_stolen_ticket_and_token_without_the_key_are_refused() {
-    let site = Site::new();
-    let server = site.start().await;
-    let token = site.token();
-    let config = site.client("h2");
+    let fixture = Fixture::new();
+    let server = fixture.start().await;
+    let token = fixture.token();
+    let config = fixture.client("h2");
     // The same configuration holds the ticket; the thief cannot sign with the victim's key.
     let mut victim = Wire::connect(server.addr, &config).await;
-    let proof = victim.proof(&site.agent.proof_key(), &token);
+    let proof = victim.proof(&fixture.agent.proof_key(), &token);
     victim
         .get("/", &token, Some(&proof))
         .await
@@ -152,12 +153,12 @@ async fn t7_a_stolen_ticket_and_token_without_the_key_are_refused() {
 #[tokio::test]
 async fn gw_4_in_front_of_an_upstream_that_validates_a_thief_is_refused_and_an_opaque_token_is_too()
 {
-    let site = Site::new();
+    let fixture = Fixture::new();
     let layer = BindingLayer::new(UpstreamValidates).policy(AcceptPolicy::Require);
-    let listener = site.listener(site.tls()).await;
-    let server = Running::start(listener, who_am_i().layer(layer), site.options());
-    let (token, key) = (site.token(), site.agent.proof_key());
-    let mut victim = Wire::connect(server.addr, &site.client("h2")).await;
+    let listener = fixture.listener(fixture.tls()).await;
+    let server = Running::start(listener, who_am_i().layer(layer), fixture.options());
+    let (token, key) = (fixture.token(), fixture.agent.proof_key());
+    let mut victim = Wire::connect(server.addr, &fixture.client("h2")).await;
     let proof = victim.proof(&key, &token);
     victim
         .get("/", &token, Some(&proof))
@@ -165,8 +166,8 @@ async fn gw_4_in_front_of_an_upstream_that_validates_a_thief_is_refused_and_an_o
         .assert_passed("session");
     victim.get("/", &token, None).await.assert_refused("RS-4");
 
-    let thief = site.ca.client("thief");
-    let config = site.client_as(Some(&thief), "h2", rustls::ALL_VERSIONS);
+    let thief = fixture.ca.client("thief");
+    let config = fixture.client_as(Some(&thief), "h2", rustls::ALL_VERSIONS);
     let mut wire = Wire::connect(server.addr, &config).await;
     let own = wire.proof(&thief.proof_key(), &token);
     wire.get("/", &token, Some(&own))
@@ -188,16 +189,16 @@ async fn gw_4_in_front_of_an_upstream_that_validates_a_thief_is_refused_and_an_o
 
 #[tokio::test]
 async fn several_tokens_share_a_connection_each_with_its_own_proof() {
-    let site = Site::new();
-    let server = site.start().await;
-    let key = site.agent.proof_key();
-    let mut wire = Wire::connect(server.addr, &site.client("h2")).await;
+    let fixture = Fixture::new();
+    let server = fixture.start().await;
+    let key = fixture.agent.proof_key();
+    let mut wire = Wire::connect(server.addr, &fixture.client("h2")).await;
     let mut claims = crate::authority::Authority::claims();
-    claims["cnf"] = serde_json::json!({ "x5t#S256": site.agent.thumbprint(), "tls_exp": bowline_proof::EXPORTER_LABEL });
+    claims["cnf"] = serde_json::json!({ "x5t#S256": fixture.agent.thumbprint(), "tls_exp": bowline_proof::EXPORTER_LABEL });
     claims["sub"] = "another".into();
     let (one, two) = (
-        site.token(),
-        site.authority.sign(&site.authority.header(), &claims),
+        fixture.token(),
+        fixture.authority.sign(&fixture.authority.header(), &claims),
     );
     let (proof_one, proof_two) = (wire.proof(&key, &one), wire.proof(&key, &two));
     wire.get("/", &one, Some(&proof_one))
@@ -213,34 +214,34 @@ async fn several_tokens_share_a_connection_each_with_its_own_proof() {
 
 #[tokio::test]
 async fn where_certificates_are_optional_only_unbound_tokens_do_without() {
-    let site = Site::new();
-    let listener = site
-        .listener(site.tls_with(ClientAuth::Optional(site.ca.roots())))
+    let fixture = Fixture::new();
+    let listener = fixture
+        .listener(fixture.tls_with(ClientAuth::Optional(fixture.ca.roots())))
         .await;
-    let router = who_am_i().layer(site.layer().policy(AcceptPolicy::Follow));
-    let server = Running::start(listener, router, site.options());
-    let config = site.client_as(None, "h2", rustls::ALL_VERSIONS);
+    let router = who_am_i().layer(fixture.layer().policy(AcceptPolicy::Follow));
+    let server = Running::start(listener, router, fixture.options());
+    let config = fixture.client_as(None, "h2", rustls::ALL_VERSIONS);
     let mut wire = Wire::connect(server.addr, &config).await;
-    wire.get("/", &site.authority.bearer(), None)
+    wire.get("/", &fixture.authority.bearer(), None)
         .await
         .assert_passed("bearer");
-    wire.get("/", &site.token(), None)
+    wire.get("/", &fixture.token(), None)
         .await
         .assert_refused("RS-3");
 
-    let mut wire = Wire::connect(server.addr, &site.client("h2")).await;
-    let proof = wire.proof(&site.agent.proof_key(), &site.token());
-    wire.get("/", &site.token(), Some(&proof))
+    let mut wire = Wire::connect(server.addr, &fixture.client("h2")).await;
+    let proof = wire.proof(&fixture.agent.proof_key(), &fixture.token());
+    wire.get("/", &fixture.token(), Some(&proof))
         .await
         .assert_passed("session");
 }
 
 #[tokio::test]
 async fn the_layer_finds_the_facts_under_axum_serve() {
-    let site = Site::new();
-    let listener = site.listener(site.tls()).await;
+    let fixture = Fixture::new();
+    let listener = fixture.listener(fixture.tls()).await;
     let addr = listener.local_addr();
-    let router = who_am_i().layer(site.layer());
+    let router = who_am_i().layer(fixture.layer());
     tokio::spawn(
         axum::serve(
             listener,
@@ -249,9 +250,9 @@ async fn the_layer_finds_the_facts_under_axum_serve() {
         .into_future(),
     );
 
-    let (token, key) = (site.token(), site.agent.proof_key());
+    let (token, key) = (fixture.token(), fixture.agent.proof_key());
     for alpn in ["h2", "http/1.1"] {
-        let mut wire = Wire::connect(addr, &site.client(alpn)).await;
+        let mut wire = Wire::connect(addr, &fixture.client(alpn)).await;
         let proof = wire.proof(&key, &token);
         wire.get("/", &token, Some(&proof))
             .await
@@ -262,27 +263,29 @@ async fn the_layer_finds_the_facts_under_axum_serve() {
 
 #[tokio::test]
 async fn under_axum_serve_without_connect_info_nothing_passes() {
-    let site = Site::new();
-    let listener = site.listener(site.tls()).await;
+    let fixture = Fixture::new();
+    let listener = fixture.listener(fixture.tls()).await;
     let addr = listener.local_addr();
-    tokio::spawn(axum::serve(listener, who_am_i().layer(site.layer())).into_future());
-    let mut wire = Wire::connect(addr, &site.client("h2")).await;
-    let token = site.token();
-    let proof = wire.proof(&site.agent.proof_key(), &token);
+    tokio::spawn(axum::serve(listener, who_am_i().layer(fixture.layer())).into_future());
+    let mut wire = Wire::connect(addr, &fixture.client("h2")).await;
+    let token = fixture.token();
+    let proof = wire.proof(&fixture.agent.proof_key(), &token);
     assert_eq!(wire.get("/", &token, Some(&proof)).await.status, 500);
 }
 
 #[tokio::test]
 async fn an_htu_is_compared_with_the_configured_origin_over_h1_and_h2() {
-    let site = Site::new();
-    let listener = site.listener(site.tls()).await;
-    let keys = Jwks::document(jwks(&[&site.authority])).unwrap();
-    let layer = BindingLayer::new(JwtValidator::builder(ISSUER, AUDIENCE, keys).build())
-        .origins(["https://api.example.com".parse().unwrap()]);
-    let server = Running::start(listener, who_am_i().layer(layer), site.options());
-    let (token, key) = (site.token(), site.agent.proof_key());
+    let fixture = Fixture::new();
+    let listener = fixture.listener(fixture.tls()).await;
+    let keys = Jwks::document(jwks(&[&fixture.authority])).unwrap();
+    let layer = BindingLayer::new(
+        JwtValidator::builder(ExpectedClaims::new(AUDIENCE).issuer(ISSUER), keys).build(),
+    )
+    .origins(["https://api.example.com".parse().unwrap()]);
+    let server = Running::start(listener, who_am_i().layer(layer), fixture.options());
+    let (token, key) = (fixture.token(), fixture.agent.proof_key());
     for alpn in ["h2", "http/1.1"] {
-        let mut wire = Wire::connect(server.addr, &site.client(alpn)).await;
+        let mut wire = Wire::connect(server.addr, &fixture.client(alpn)).await;
         for (uri, passes) in [
             ("https://api.example.com/", true),
             ("https://localhost/", false),
@@ -303,16 +306,16 @@ async fn an_htu_is_compared_with_the_configured_origin_over_h1_and_h2() {
 #[tokio::test]
 async fn ex_7_nothing_secret_is_logged_even_at_trace() {
     let log = Log::of_the_process();
-    let site = Site::new();
-    let server = site.start().await;
-    let (token, key) = (site.token(), site.agent.proof_key());
+    let fixture = Fixture::new();
+    let server = fixture.start().await;
+    let (token, key) = (fixture.token(), fixture.agent.proof_key());
     for alpn in ["h2", "http/1.1"] {
-        let mut wire = Wire::connect(server.addr, &site.client(alpn)).await;
+        let mut wire = Wire::connect(server.addr, &fixture.client(alpn)).await;
         let proof = wire.proof(&key, &token);
         wire.get("/", &token, Some(&proof))
             .await
             .assert_passed("session");
-        let mut other = Wire::connect(server.addr, &site.client(alpn)).await;
+        let mut other = Wire::connect(server.addr, &fixture.client(alpn)).await;
         other
             .get("/", &token, Some(&proof))
             .await

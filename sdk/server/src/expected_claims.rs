@@ -1,5 +1,5 @@
-//! The claims that a JWT and an answer to introspection have in common (RFC 7519 section 4.1, RFC
-//! 7662 section 2.2).
+//! What a resource server expects of the claims that a JWT and an introspection response have in
+//! common (RFC 7519 section 4.1, RFC 7662 section 2.2).
 
 use std::time::Duration;
 
@@ -8,17 +8,63 @@ use serde_json::Value;
 
 use crate::TokenError;
 
-/// What they must say to be of a token for this resource server.
+/// The audience, issuer and times that a token must have to be accepted by this resource server:
+/// one value for [`JwtValidator::builder`](crate::JwtValidator::builder) and
+/// [`IntrospectionValidator::builder`](crate::IntrospectionValidator::builder).
+///
+/// ```
+/// use bowline_server::ExpectedClaims;
+///
+/// let expected = ExpectedClaims::new("https://api.example.com").issuer("https://as.example.com");
+/// ```
 #[derive(Clone, Debug)]
-pub(crate) struct ClaimRules {
-    pub(crate) issuer: Option<String>,
-    pub(crate) audiences: Vec<String>,
+#[must_use]
+pub struct ExpectedClaims {
+    issuer: Option<String>,
+    audiences: Vec<String>,
+    leeway: Duration,
+    /// Set by the validators: a JWT must have `aud` and `exp`, an introspection response need not
+    /// have `exp`.
     pub(crate) audience_required: bool,
     pub(crate) expiry_required: bool,
-    pub(crate) leeway: Duration,
 }
 
-impl ClaimRules {
+impl ExpectedClaims {
+    /// Tokens for `audience`, this resource server, of any issuer, with a leeway of 60 s.
+    pub fn new(audience: impl Into<String>) -> Self {
+        Self {
+            issuer: None,
+            audiences: vec![audience.into()],
+            leeway: Duration::from_secs(60),
+            audience_required: true,
+            expiry_required: true,
+        }
+    }
+
+    /// The `iss` that tokens must have. A [`JwtValidator`](crate::JwtValidator) needs it; an
+    /// [`IntrospectionValidator`](crate::IntrospectionValidator) does not check `iss` without it.
+    pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
+        self.issuer = Some(issuer.into());
+        self
+    }
+
+    /// One more name by which tokens may address this resource server.
+    pub fn audience(mut self, audience: impl Into<String>) -> Self {
+        self.audiences.push(audience.into());
+        self
+    }
+
+    /// How far the clocks of this server and of the authorization server may differ. Default: 60 s.
+    /// An introspection response is never cached past `exp` by this server's clock.
+    pub fn leeway(mut self, leeway: Duration) -> Self {
+        self.leeway = leeway;
+        self
+    }
+
+    pub(crate) fn has_issuer(&self) -> bool {
+        self.issuer.is_some()
+    }
+
     pub(crate) fn check(&self, claims: &Value, now: UnixTime) -> Result<(), TokenError> {
         if self.issuer.is_some()
             && claims.get("iss").and_then(Value::as_str) != self.issuer.as_deref()

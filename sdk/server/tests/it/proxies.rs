@@ -11,20 +11,20 @@ use rcgen::{PKCS_ECDSA_P256_SHA256, SanType};
 use rustls_pki_types::ServerName;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use crate::fixture::*;
 use crate::log::Log;
 use crate::pki::Identity;
-use crate::site::*;
 
 /// The client's connection to the proxy: the value at its own end, and what the proxy writes into
 /// the two fields.
 async fn to_the_proxy(
-    site: &Site,
+    fixture: &Fixture,
     client: &Identity,
 ) -> (ExporterValue, [(&'static str, String); 2]) {
-    let server = site.ca.server();
+    let server = fixture.ca.server();
     let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
-        site.ca.roots(),
+        fixture.ca.roots(),
         provider.clone(),
     );
     let config = rustls::ServerConfig::builder_with_provider(provider)
@@ -35,7 +35,7 @@ async fn to_the_proxy(
         .unwrap();
     let (near, far) = tokio::io::duplex(64 * 1024);
     let name = ServerName::try_from("localhost").unwrap();
-    let mut own = (*site.client_as(Some(client), "http/1.1", rustls::ALL_VERSIONS)).clone();
+    let mut own = (*fixture.client_as(Some(client), "http/1.1", rustls::ALL_VERSIONS)).clone();
     own.alpn_protocols.clear();
     let (near, far) = tokio::join!(
         TlsConnector::from(std::sync::Arc::new(own)).connect(name, near),
@@ -58,30 +58,30 @@ async fn to_the_proxy(
 #[tokio::test]
 async fn gw_3_a_named_proxy_is_believed_and_a_client_who_plays_proxy_is_not() {
     let log = Log::of_the_process();
-    let site = Site::new();
+    let fixture = Fixture::new();
     let id = "spiffe://example.org/gateway";
     let name_it = |params: &mut rcgen::CertificateParams| {
         params.subject_alt_names = vec![SanType::URI(id.try_into().unwrap())];
     };
-    let proxy = site
+    let proxy = fixture
         .ca
         .client_with("gateway", name_it, &PKCS_ECDSA_P256_SHA256);
-    let layer = site
+    let layer = fixture
         .layer()
         .policy(AcceptPolicy::RequireOrAttested)
         .trusted_proxies(TrustedProxies::new(MemoryReplayStore::default()).spiffe_id(id));
-    let listener = site.listener(site.tls()).await;
-    let server = Running::start(listener, who_am_i().layer(layer), site.options());
+    let listener = fixture.listener(fixture.tls()).await;
+    let server = Running::start(listener, who_am_i().layer(layer), fixture.options());
 
-    let token = site.token();
-    let (exporter, fields) = to_the_proxy(&site, &site.agent).await;
+    let token = fixture.token();
+    let (exporter, fields) = to_the_proxy(&fixture, &fixture.agent).await;
     let claims = bowline_proof::ProofClaims {
         token: token.hash(),
         exporter: &exporter,
         issued_at: rustls_pki_types::UnixTime::now(),
         request: None,
     };
-    let proof: Proof = site.agent.proof_key().mint(&claims).unwrap();
+    let proof: Proof = fixture.agent.proof_key().mint(&claims).unwrap();
     let request = |fields: &[(&str, String)]| {
         let mut request = Request::get("/")
             .header("authorization", token.authorization())
@@ -92,25 +92,29 @@ async fn gw_3_a_named_proxy_is_believed_and_a_client_who_plays_proxy_is_not() {
         request.body(Empty::new()).unwrap()
     };
     for alpn in ["h2", "http/1.1"] {
-        let config = site.client_as(Some(&proxy), alpn, rustls::ALL_VERSIONS);
+        let config = fixture.client_as(Some(&proxy), alpn, rustls::ALL_VERSIONS);
         let mut wire = Wire::connect(server.addr, &config).await;
         for _ in 0..2 {
             let answer = wire.send(request(&fields)).await.unwrap();
             answer.assert_passed("proxy_attested");
         }
         // The client's other connection to the same proxy (T1), and another client's (T2).
-        let (_, other_connection) = to_the_proxy(&site, &site.agent).await;
+        let (_, other_connection) = to_the_proxy(&fixture, &fixture.agent).await;
         wire.send(request(&other_connection))
             .await
             .unwrap()
             .assert_refused("RS-6");
-        let (_, other_client) = to_the_proxy(&site, &site.ca.client("thief")).await;
+        let (_, other_client) = to_the_proxy(&fixture, &fixture.ca.client("thief")).await;
         wire.send(request(&other_client))
             .await
             .unwrap()
             .assert_refused("RS-3");
 
-        let thief = site.client_as(Some(&site.ca.client("thief")), alpn, rustls::ALL_VERSIONS);
+        let thief = fixture.client_as(
+            Some(&fixture.ca.client("thief")),
+            alpn,
+            rustls::ALL_VERSIONS,
+        );
         let mut wire = Wire::connect(server.addr, &thief).await;
         wire.send(request(&fields))
             .await
@@ -132,12 +136,12 @@ async fn a_handler_learns_who_the_client_is() {
     use axum::extract::Extension;
     use axum::routing::any;
     use bowline_server::VerifiedBinding;
-    let site = Site::new();
+    let fixture = Fixture::new();
     let id = "spiffe://example.org/agent";
     let name_it = |params: &mut rcgen::CertificateParams| {
         params.subject_alt_names = vec![SanType::URI(id.try_into().unwrap())];
     };
-    let agent = site
+    let agent = fixture
         .ca
         .client_with("agent", name_it, &PKCS_ECDSA_P256_SHA256);
     let who = |Extension(binding): Extension<VerifiedBinding>| async move {
@@ -148,10 +152,16 @@ async fn a_handler_learns_who_the_client_is() {
             "spiffe_id": binding.spiffe_id(),
         }))
     };
-    let router = axum::Router::new().route("/", any(who)).layer(site.layer());
-    let server = Running::start(site.listener(site.tls()).await, router, site.options());
-    let token = site.authority.session_bound(&agent.thumbprint());
-    let config = site.client_as(Some(&agent), "h2", rustls::ALL_VERSIONS);
+    let router = axum::Router::new()
+        .route("/", any(who))
+        .layer(fixture.layer());
+    let server = Running::start(
+        fixture.listener(fixture.tls()).await,
+        router,
+        fixture.options(),
+    );
+    let token = fixture.authority.session_bound(&agent.thumbprint());
+    let config = fixture.client_as(Some(&agent), "h2", rustls::ALL_VERSIONS);
     let mut wire = Wire::connect(server.addr, &config).await;
     let proof = wire.proof(&agent.proof_key(), &token);
     let answer = wire.get("/", &token, Some(&proof)).await;

@@ -25,9 +25,10 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::certificate::ClientCertificate;
+use crate::connection_id::ConnectionId;
 use crate::event::Closing;
-use crate::facts::{ConnectionFacts, ConnectionId};
-use crate::memory::ProofMemory;
+use crate::facts::ConnectionFacts;
+use crate::proof_cache::ProofCache;
 use crate::{
     BindingLayer, Clock, ServerEvent, TokenError, TokenValidator, ValidToken, VerifiedBinding,
 };
@@ -88,8 +89,8 @@ impl Client {
     }
 }
 
-/// Everything that one request depends on. [`World::default`] passes.
-pub(super) struct World {
+/// Everything that one request depends on. [`Fixture::default`] passes.
+pub(super) struct Fixture {
     pub(super) layer: BindingLayer<Arc<Tokens>>,
     pub(super) tokens: Arc<Tokens>,
     pub(super) facts: Option<Arc<ConnectionFacts>>,
@@ -111,7 +112,7 @@ pub(super) struct World {
     pub(super) reached: Arc<AtomicUsize>,
 }
 
-impl Default for World {
+impl Default for Fixture {
     fn default() -> Self {
         let tokens = Arc::new(Tokens::default());
         let now = Arc::new(AtomicU64::new(NOW));
@@ -121,7 +122,7 @@ impl Default for World {
             .origins([ORIGIN.parse().unwrap()])
             .clock(clock(&now))
             .observer(move |event: &ServerEvent| log.lock().unwrap().push(*event));
-        let mut world = Self {
+        let mut fixture = Self {
             layer,
             tokens,
             facts: Some(connection(Some(&CLIENT), EXPORTER)),
@@ -143,14 +144,14 @@ impl Default for World {
             events,
             reached: Arc::default(),
         };
-        world.use_token(
+        fixture.use_token(
             json!({ "cnf": { "x5t#S256": CLIENT.thumbprint(), "tls_exp": EXPORTER_LABEL } }),
         );
-        world
+        fixture
     }
 }
 
-impl World {
+impl Fixture {
     /// Presents another token, valid, with these claims; the proof is for it.
     pub(super) fn use_token(&mut self, claims: Value) {
         self.token = self.tokens.issue(claims);
@@ -272,7 +273,7 @@ pub(super) fn connection(client: Option<&Client>, exporter: [u8; 32]) -> Arc<Con
         alpn: Some(b"h2".to_vec()),
         handshake_at: UnixTime::since_unix_epoch(Duration::from_secs(NOW)),
         peer: None,
-        memory: ProofMemory::new(),
+        memory: ProofCache::new(),
         drain: tokio::sync::Notify::new(),
         closing: Closing::new(id, None),
     })

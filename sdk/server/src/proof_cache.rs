@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 /// It holds digests; and of the few pairs that passed last, token and proof themselves, because to
 /// compare them costs a tenth of what it costs to hash them. They are cleared when they go, with
 /// the connection at the latest.
-pub(crate) struct ProofMemory(Mutex<State>);
+pub(crate) struct ProofCache(Mutex<State>);
 
 struct State {
     /// The pairs that passed last, the latest first.
@@ -41,12 +41,12 @@ type Digest = [u8; 32];
 
 /// Why a `jti` was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum JtiRefused {
+pub(crate) enum JtiError {
     Seen,
     QuotaFull,
 }
 
-impl ProofMemory {
+impl ProofCache {
     pub(crate) fn new() -> Self {
         // Unbounded only in name: `remember` holds the bound. lru would otherwise reserve the whole
         // bound for every connection, most of which carry one token.
@@ -59,7 +59,7 @@ impl ProofMemory {
 
     /// The token of these credentials, if their scheme is Bearer and it was among the last that
     /// passed, and with this very proof (RS-5..RS-8).
-    pub(crate) fn recall(&self, credentials: &[u8], proof: &[u8]) -> Option<AccessToken> {
+    pub(crate) fn lookup(&self, credentials: &[u8], proof: &[u8]) -> Option<AccessToken> {
         let secret = credentials.strip_prefix(b"Bearer ")?;
         let mut state = self.state();
         let found = state.recent.iter().position(|pair| {
@@ -96,14 +96,14 @@ impl ProofMemory {
 
     /// Uses `jti` up: of any number of concurrent calls with the same value one succeeds (RS-9).
     /// Tells how many are left.
-    pub(crate) fn use_up(&self, jti: &str, quota: usize) -> Result<usize, JtiRefused> {
+    pub(crate) fn use_up(&self, jti: &str, quota: usize) -> Result<usize, JtiError> {
         let digest = sha256(jti.as_bytes());
         let mut state = self.state();
         if state.used.contains(&digest) {
-            return Err(JtiRefused::Seen);
+            return Err(JtiError::Seen);
         }
         if state.used.len() >= quota {
-            return Err(JtiRefused::QuotaFull);
+            return Err(JtiError::QuotaFull);
         }
         state.used.insert(digest);
         Ok(quota - state.used.len())
@@ -120,7 +120,7 @@ impl State {
     /// A token has one reusable proof: a newer one takes the place of the older.
     fn keep(&mut self, token: &AccessToken, proof: &[u8]) {
         self.recent.retain(|pair| pair.token.hash() != token.hash());
-        // `recall` gives it back for the scheme Bearer, and with another one it might pass where
+        // `lookup` gives it back for the scheme Bearer, and with another one it might pass where
         // Bearer must not.
         if token.scheme() != Scheme::Bearer || token.secret().len() + proof.len() > MAX_PAIR_BYTES {
             return;

@@ -1,13 +1,13 @@
 //! From a byte stream to a TLS stream and its facts.
 
-use std::error::Error as StdError;
+mod error;
+
 use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowline_proof::{ExporterError, ExporterValue, KeyError};
+use bowline_proof::ExporterValue;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -16,10 +16,13 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use self::error::Cause;
+pub use self::error::{AcceptError, AcceptErrorKind};
 use crate::certificate::ClientCertificate;
-use crate::event::Closing;
-use crate::facts::{ConnectionFacts, ConnectionId};
-use crate::memory::ProofMemory;
+use crate::connection_id::ConnectionId;
+use crate::event::{Closing, report};
+use crate::facts::ConnectionFacts;
+use crate::proof_cache::ProofCache;
 use crate::{Clock, ServerEvent, ServerObserver, ServerTls};
 
 type Accepted<IO> = (TlsStream<IO>, Arc<ConnectionFacts>);
@@ -126,17 +129,16 @@ impl Acceptor {
             accepted = self.negotiate(io, peer) => accepted,
             () = displaced => Err(AcceptError(Cause::Displaced)),
         };
-        if let Some(observer) = &self.observer {
-            observer.observe(&match &accepted {
-                Ok((_, facts)) => ServerEvent::ConnectionOpened {
-                    connection: facts.id(),
-                    resumed: facts.is_resumed(),
-                    h2: facts.alpn() == Some(b"h2"),
-                    took: begun.elapsed(),
-                },
-                Err(error) => ServerEvent::HandshakeFailed { kind: error.kind() },
-            });
-        }
+        let event = match &accepted {
+            Ok((_, facts)) => ServerEvent::ConnectionOpened {
+                connection: facts.id(),
+                resumed: facts.is_resumed(),
+                h2: facts.alpn() == Some(b"h2"),
+                took: begun.elapsed(),
+            },
+            Err(error) => ServerEvent::HandshakeFailed { kind: error.kind() },
+        };
+        report(self.observer.as_deref(), &event);
         accepted
     }
 
@@ -187,7 +189,7 @@ impl Acceptor {
             alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
             handshake_at: self.clock.now(),
             peer,
-            memory: ProofMemory::new(),
+            memory: ProofCache::new(),
             drain: tokio::sync::Notify::new(),
             closing: Closing::new(id, self.observer.clone()),
         })
@@ -214,111 +216,5 @@ impl fmt::Debug for Acceptor {
             .field("client_verifier", &self.client_verifier)
             .field("handshake_timeout", &self.handshake_timeout)
             .finish_non_exhaustive()
-    }
-}
-
-/// Why a stream did not become a connection.
-#[derive(Debug)]
-pub struct AcceptError(Cause);
-
-#[derive(Debug)]
-enum Cause {
-    TimedOut(Duration),
-    Displaced,
-    Handshake(io::Error),
-    ResumedCertificate(rustls::Error),
-    ClientKey(KeyError),
-    Exporter(ExporterError),
-}
-
-/// Whose fault a failed accept is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum AcceptErrorKind {
-    /// The peer did not finish the handshake in time.
-    TimedOut,
-    /// At the listener's limit it had taken long, and somebody else wanted its place.
-    Displaced,
-    /// The peer went away, or broke off, in the middle.
-    Io,
-    /// The two ends do not agree on TLS: no common parameters, or a certificate that is not
-    /// accepted.
-    Tls,
-    /// A resumed session whose certificate is no longer valid or trusted (RS-1).
-    ResumedCertificate,
-    /// The client's certificate holds a key that cannot sign proofs (PR-2).
-    ClientKey,
-    /// No exporter value could be derived (EX-1, EX-2).
-    Exporter,
-}
-
-impl AcceptErrorKind {
-    /// A short name in snake case, for metric labels.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::TimedOut => "timed_out",
-            Self::Displaced => "displaced",
-            Self::Io => "io",
-            Self::Tls => "tls",
-            Self::ResumedCertificate => "resumed_certificate",
-            Self::ClientKey => "client_key",
-            Self::Exporter => "exporter",
-        }
-    }
-}
-
-impl AcceptError {
-    /// Whose fault it is.
-    #[must_use]
-    pub fn kind(&self) -> AcceptErrorKind {
-        match &self.0 {
-            Cause::TimedOut(_) => AcceptErrorKind::TimedOut,
-            Cause::Displaced => AcceptErrorKind::Displaced,
-            // tokio-rustls reports what rustls found as InvalidData.
-            Cause::Handshake(error) if error.kind() == io::ErrorKind::InvalidData => {
-                AcceptErrorKind::Tls
-            }
-            Cause::Handshake(_) => AcceptErrorKind::Io,
-            Cause::ResumedCertificate(_) => AcceptErrorKind::ResumedCertificate,
-            Cause::ClientKey(_) => AcceptErrorKind::ClientKey,
-            Cause::Exporter(_) => AcceptErrorKind::Exporter,
-        }
-    }
-}
-
-impl fmt::Display for AcceptError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Cause::TimedOut(limit) => write!(
-                f,
-                "the peer did not finish the TLS handshake within {limit:?}"
-            ),
-            Cause::Displaced => f.write_str(
-                "the TLS handshake was broken off: too many are under way, and this one was slow",
-            ),
-            Cause::Handshake(_) => f.write_str("the TLS handshake failed"),
-            Cause::ResumedCertificate(_) => f.write_str(
-                "RS-1: the client certificate of a resumed TLS session no longer verifies",
-            ),
-            Cause::ClientKey(_) => {
-                f.write_str("PR-2: the key of the client certificate cannot sign proofs")
-            }
-            Cause::Exporter(_) => {
-                f.write_str("EX-1: no exporter value could be derived from the TLS connection")
-            }
-        }
-    }
-}
-
-impl StdError for AcceptError {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match &self.0 {
-            Cause::TimedOut(_) | Cause::Displaced => None,
-            Cause::Handshake(error) => Some(error),
-            Cause::ResumedCertificate(error) => Some(error),
-            Cause::ClientKey(error) => Some(error),
-            Cause::Exporter(error) => Some(error),
-        }
     }
 }

@@ -1,0 +1,32 @@
+//! Waiting for the end of a client certificate's validity (RS-1).
+
+use std::time::Duration;
+
+use rustls_pki_types::UnixTime;
+
+use crate::{Clock, ConnectionFacts};
+
+/// RS-1: completes when the client certificate is no longer valid, whether or not there are
+/// requests.
+pub(crate) async fn past_not_after(facts: &ConnectionFacts, clock: &Clock) {
+    match facts.certificate() {
+        Some(certificate) => past(certificate.not_after(), clock).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Sleeps in short naps, because the time of day can jump and a sleep cannot.
+async fn past(moment: UnixTime, clock: &Clock) {
+    const NAP: u64 = 60;
+    loop {
+        let now = clock.now().as_secs();
+        if now > moment.as_secs() {
+            return;
+        }
+        let left = moment.as_secs() - now + 1;
+        tokio::time::sleep(Duration::from_secs(left.min(NAP))).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;
