@@ -25,7 +25,7 @@ pub(crate) struct Endpoint {
 }
 
 /// What came back, read to its end.
-pub(crate) struct Answer {
+pub(crate) struct EndpointResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
@@ -34,9 +34,9 @@ pub(crate) struct Answer {
 impl Endpoint {
     /// An `https` URL whose server the platform's roots vouch for; or an `http` URL on loopback.
     pub(crate) fn new(name: &'static str, url: &str) -> Result<Self, EndpointError> {
-        let url: Url = url
-            .parse()
-            .map_err(|error| EndpointError::new(format!("{name} is not a URL")).because(error))?;
+        let url: Url = url.parse().map_err(|error| {
+            EndpointError::new(format!("{name} is not a URL")).with_source(error)
+        })?;
         if !(url.scheme() == "https"
             || url.scheme() == "http" && url.host_str().is_some_and(is_loopback))
         {
@@ -66,13 +66,13 @@ impl Endpoint {
                 self.name
             ))
         };
-        let roots =
-            reqwest::Certificate::from_pem_bundle(roots).map_err(|error| bad().because(error))?;
+        let roots = reqwest::Certificate::from_pem_bundle(roots)
+            .map_err(|error| bad().with_source(error))?;
         if roots.is_empty() {
             return Err(bad());
         }
         self.roots = Some(roots);
-        self.rebuilt()
+        self.rebuild()
     }
 
     /// Authenticates with this certificate chain and private key (PEM, one after the other in one
@@ -83,13 +83,13 @@ impl Endpoint {
             EndpointError::new(format!(
                 "the identity for {name} is not a certificate chain and its key in PEM"
             ))
-            .because(error)
+            .with_source(error)
         })?;
         self.identity = Some(identity);
-        self.rebuilt()
+        self.rebuild()
     }
 
-    fn rebuilt(mut self) -> Result<Self, EndpointError> {
+    fn rebuild(mut self) -> Result<Self, EndpointError> {
         self.client = client(
             self.name,
             &self.url,
@@ -107,25 +107,28 @@ impl Endpoint {
         self.client.post(self.url.clone())
     }
 
-    /// Sends the request and reads the answer, whatever its status, of at most so many bytes.
-    pub(crate) async fn ask(
+    /// Sends the request and reads the answer, whatever its status, of at max_bytes so many bytes.
+    pub(crate) async fn send(
         &self,
         request: RequestBuilder,
-        most: usize,
-    ) -> Result<Answer, EndpointError> {
+        max_bytes: usize,
+    ) -> Result<EndpointResponse, EndpointError> {
         let failed = |error: reqwest::Error| {
             EndpointError::new(format!("{} cannot be reached", self.name))
-                .because(error.without_url())
+                .with_source(error.without_url())
         };
         let mut response = request.send().await.map_err(failed)?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if body.len() + chunk.len() > most {
-                return Err(self.error(format_args!("answered with more than {} KiB", most / 1024)));
+            if body.len() + chunk.len() > max_bytes {
+                return Err(self.error(format_args!(
+                    "answered with more than {} KiB",
+                    max_bytes / 1024
+                )));
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer {
+        Ok(EndpointResponse {
             status: response.status(),
             headers: response.headers().clone(),
             body,
@@ -138,7 +141,7 @@ impl Endpoint {
     }
 }
 
-impl Answer {
+impl EndpointResponse {
     /// When to ask again, if it says so in seconds (RFC 9110 §10.2.3).
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         let seconds = self.headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
@@ -175,7 +178,7 @@ fn client(
         builder = builder.identity(identity);
     }
     builder.build().map_err(|error| {
-        EndpointError::new(format!("no HTTPS client can be made for {name}")).because(error)
+        EndpointError::new(format!("no HTTPS client can be made for {name}")).with_source(error)
     })
 }
 
@@ -204,7 +207,10 @@ impl EndpointError {
         }
     }
 
-    pub(crate) fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+    pub(crate) fn with_source(
+        mut self,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
         self.source = Some(source.into());
         self
     }

@@ -151,13 +151,13 @@ pub(crate) fn report_dpop_refusal(
 }
 
 /// Reports the end of a connection when it is dropped together with the connection's facts.
-pub(crate) struct Closing {
+pub(crate) struct CloseReport {
     connection: ConnectionId,
     observer: Option<Arc<dyn ServerObserver>>,
     reason: OnceLock<CloseReason>,
 }
 
-impl Closing {
+impl CloseReport {
     pub(crate) fn new(connection: ConnectionId, observer: Option<Arc<dyn ServerObserver>>) -> Self {
         Self {
             connection,
@@ -167,7 +167,7 @@ impl Closing {
     }
 
     /// The first reason counts: what comes after follows from it.
-    pub(crate) fn because(&self, reason: CloseReason) {
+    pub(crate) fn set_reason(&self, reason: CloseReason) {
         let _ = self.reason.set(reason);
     }
 
@@ -177,7 +177,7 @@ impl Closing {
     }
 }
 
-impl Drop for Closing {
+impl Drop for CloseReport {
     fn drop(&mut self) {
         let event = ServerEvent::ConnectionClosed {
             connection: self.connection,

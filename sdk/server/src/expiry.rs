@@ -10,21 +10,21 @@ use crate::{Clock, ConnectionFacts};
 /// requests.
 pub(crate) async fn past_not_after(facts: &ConnectionFacts, clock: &Clock) {
     match facts.certificate() {
-        Some(certificate) => past(certificate.not_after(), clock).await,
+        Some(certificate) => wait_past(certificate.not_after(), clock).await,
         None => std::future::pending().await,
     }
 }
 
 /// Sleeps in short naps, because the time of day can jump and a sleep cannot.
-async fn past(moment: UnixTime, clock: &Clock) {
-    const NAP: u64 = 60;
+async fn wait_past(moment: UnixTime, clock: &Clock) {
+    const MAX_SLEEP_SECONDS: u64 = 60;
     loop {
         let now = clock.now().as_secs();
         if now > moment.as_secs() {
             return;
         }
         let left = moment.as_secs() - now + 1;
-        tokio::time::sleep(Duration::from_secs(left.min(NAP))).await;
+        tokio::time::sleep(Duration::from_secs(left.min(MAX_SLEEP_SECONDS))).await;
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::certificate::ClientCertificate;
 use crate::connection_id::ConnectionId;
-use crate::event::{CloseReason, Closing};
+use crate::event::{CloseReason, CloseReport};
 use crate::proof_cache::ProofCache;
 
 /// The facts of one TLS connection, fixed when its handshake ended, and the memory of the proofs
@@ -29,10 +29,10 @@ pub struct ConnectionFacts {
     pub(crate) alpn: Option<Vec<u8>>,
     pub(crate) handshake_at: UnixTime,
     pub(crate) peer: Option<SocketAddr>,
-    pub(crate) memory: ProofCache,
+    pub(crate) proofs: ProofCache,
     /// See [`drain_wanted`](Self::drain_wanted).
     pub(crate) drain: Notify,
-    pub(crate) closing: Closing,
+    pub(crate) close_report: CloseReport,
 }
 
 impl ConnectionFacts {
@@ -89,7 +89,7 @@ impl ConnectionFacts {
 
     /// Has the connection drained, for this reason unless there was another before.
     pub(crate) fn drain(&self, reason: CloseReason) {
-        self.closing.because(reason);
+        self.close_report.set_reason(reason);
         self.drain.notify_one();
     }
 

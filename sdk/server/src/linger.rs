@@ -31,13 +31,13 @@ enum Phase {
     Open,
     /// Our side is shut down; the peer's is not.
     HalfClosed {
-        patience: Pin<Box<Sleep>>,
+        timeout: Pin<Box<Sleep>>,
         bytes: usize,
     },
     Closed,
 }
 
-const LONGEST: Duration = Duration::from_secs(2);
+const MAX_LINGER: Duration = Duration::from_secs(2);
 const MAX_BYTES: usize = 1024 * 1024;
 
 impl<IO> Lingering<IO> {
@@ -97,11 +97,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<IO> {
                 Phase::Open => {
                     ready!(Pin::new(&mut *io).poll_shutdown(cx))?;
                     *phase = Phase::HalfClosed {
-                        patience: Box::pin(sleep(LONGEST)),
+                        timeout: Box::pin(sleep(MAX_LINGER)),
                         bytes: 0,
                     };
                 }
-                Phase::HalfClosed { patience, bytes } => {
+                Phase::HalfClosed { timeout, bytes } => {
                     let mut scratch = [0; 4096];
                     let mut scratch = ReadBuf::new(&mut scratch);
                     match Pin::new(&mut *io).poll_read(cx, &mut scratch) {
@@ -112,7 +112,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<IO> {
                         }
                         Poll::Ready(_) => *phase = Phase::Closed,
                         Poll::Pending => {
-                            ready!(patience.as_mut().poll(cx));
+                            ready!(timeout.as_mut().poll(cx));
                             *phase = Phase::Closed;
                         }
                     }

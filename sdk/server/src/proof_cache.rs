@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest;
 use bowline_proof::{AccessToken, Scheme, TokenHash};
 use lru::LruCache;
@@ -22,7 +23,7 @@ struct State {
     recent: Vec<Pair>,
     /// Token -> the one reusable proof that passed last. Least recently used goes first.
     passed: LruCache<TokenHash, Digest>,
-    used: HashSet<Digest>,
+    used_jtis: HashSet<Digest>,
 }
 
 struct Pair {
@@ -48,12 +49,12 @@ pub(crate) enum JtiError {
 
 impl ProofCache {
     pub(crate) fn new() -> Self {
-        // Unbounded only in name: `remember` holds the bound. lru would otherwise reserve the whole
+        // Unbounded only in name: `insert` holds the bound. lru would otherwise reserve the whole
         // bound for every connection, most of which carry one token.
         Self(Mutex::new(State {
             recent: Vec::new(),
             passed: LruCache::unbounded(),
-            used: HashSet::new(),
+            used_jtis: HashSet::new(),
         }))
     }
 
@@ -63,7 +64,9 @@ impl ProofCache {
         let secret = credentials.strip_prefix(b"Bearer ")?;
         let mut state = self.state();
         let found = state.recent.iter().position(|pair| {
-            are_same(&pair.proof, proof) && are_same(pair.token.secret().as_bytes(), secret)
+            // In constant time, so that timing reveals neither.
+            verify_slices_are_equal(&pair.proof, proof).is_ok()
+                && verify_slices_are_equal(pair.token.secret().as_bytes(), secret).is_ok()
         })?;
         state.recent[..=found].rotate_right(1);
         Some(state.recent[0].token.clone())
@@ -82,7 +85,7 @@ impl ProofCache {
     }
 
     /// Takes note that this reusable proof passed, for at most so many tokens.
-    pub(crate) fn remember(&self, token: &AccessToken, proof: &[u8], tokens: NonZeroUsize) {
+    pub(crate) fn insert(&self, token: &AccessToken, proof: &[u8], tokens: NonZeroUsize) {
         let digest = sha256(proof);
         let mut state = self.state();
         state.passed.put(*token.hash(), digest);
@@ -96,17 +99,17 @@ impl ProofCache {
 
     /// Uses `jti` up: of any number of concurrent calls with the same value one succeeds (RS-9).
     /// Tells how many are left.
-    pub(crate) fn use_up(&self, jti: &str, quota: usize) -> Result<usize, JtiError> {
+    pub(crate) fn use_jti(&self, jti: &str, quota: usize) -> Result<usize, JtiError> {
         let digest = sha256(jti.as_bytes());
         let mut state = self.state();
-        if state.used.contains(&digest) {
+        if state.used_jtis.contains(&digest) {
             return Err(JtiError::Seen);
         }
-        if state.used.len() >= quota {
+        if state.used_jtis.len() >= quota {
             return Err(JtiError::QuotaFull);
         }
-        state.used.insert(digest);
-        Ok(quota - state.used.len())
+        state.used_jtis.insert(digest);
+        Ok(quota - state.used_jtis.len())
     }
 
     /// Every change leaves a sound state behind, even if a holder of the lock panicked in the
@@ -129,16 +132,6 @@ impl State {
         let (token, proof) = (token.clone(), Zeroizing::new(proof.into()));
         self.recent.insert(0, Pair { token, proof });
     }
-}
-
-/// Looks at every byte, wherever the first difference is: nobody learns a proof by measuring.
-fn are_same(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len()
-        && one
-            .iter()
-            .zip(other)
-            .fold(0, |differing, (one, other)| differing | (one ^ other))
-            == 0
 }
 
 fn sha256(bytes: &[u8]) -> Digest {

@@ -57,7 +57,7 @@ pub(crate) struct AttestedConnection {
     pub(crate) key: ConnectionKey,
     pub(crate) certificate: Arc<ClientCertificate>,
     pub(crate) exporter: ExporterValue,
-    pub(crate) memory: ProofCache,
+    pub(crate) proofs: ProofCache,
 }
 
 impl TrustedProxies {
@@ -106,7 +106,7 @@ impl TrustedProxies {
         self
     }
 
-    fn names(&self, certificate: &ClientCertificate) -> bool {
+    fn is_trusted(&self, certificate: &ClientCertificate) -> bool {
         self.thumbprints.contains(&certificate.thumbprint())
             || certificate
                 .spiffe_id()
@@ -119,24 +119,24 @@ impl TrustedProxies {
     /// # Errors
     /// It says so in a way that cannot be understood, which is no reason to take the request for
     /// the proxy's own.
-    pub(crate) fn attested(
+    pub(crate) fn attested_connection(
         &self,
         forwarded: &ForwardedFields,
         facts: &ConnectionFacts,
     ) -> Result<Option<Arc<AttestedConnection>>, &'static str> {
         let proxy = facts
             .certificate()
-            .filter(|certificate| self.names(certificate));
+            .filter(|certificate| self.is_trusted(certificate));
         match (proxy, forwarded) {
-            (None, _) | (_, ForwardedFields::Nothing) => Ok(None),
+            (None, _) | (_, ForwardedFields::Absent) => Ok(None),
             (
                 Some(_),
-                ForwardedFields::Once {
+                ForwardedFields::Complete {
                     certificate,
                     exporter,
                 },
             ) => self.lookup(certificate, exporter).map(Some),
-            (Some(_), ForwardedFields::Otherwise) => {
+            (Some(_), ForwardedFields::Malformed) => {
                 Err("GW-3: the trusted proxy must send Client-Cert and TLS-Exporter, each once")
             }
         }
@@ -166,7 +166,7 @@ impl TrustedProxies {
             certificate: Arc::new(certificate),
             exporter: exporter_value(exporter)
                 .ok_or("GW-3: TLS-Exporter does not hold 32 bytes")?,
-            memory: ProofCache::new(),
+            proofs: ProofCache::new(),
         });
         let mut table = table();
         // Of two that come at once, one memory stays.
@@ -193,18 +193,18 @@ const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain
 const TLS_EXPORTER: HeaderName = HeaderName::from_static("tls-exporter");
 /// What an ingress sidecar tells the service behind it (GW-2): believed there, so nobody else may
 /// say it.
-const VERIFIED: HeaderName = HeaderName::from_static("session-binding-verified");
+const SESSION_BINDING_VERIFIED: HeaderName = HeaderName::from_static("session-binding-verified");
 
 /// What a request says about another TLS connection than its own. It has no `Debug`: the exporter
 /// value is in it (EX-7).
 pub(crate) enum ForwardedFields {
-    Nothing,
-    Once {
+    Absent,
+    Complete {
         certificate: HeaderValue,
         exporter: HeaderValue,
     },
     /// One without the other, or one several times.
-    Otherwise,
+    Malformed,
 }
 
 impl ForwardedFields {
@@ -212,23 +212,28 @@ impl ForwardedFields {
     pub(crate) fn strip(headers: &mut HeaderMap) -> Self {
         // One look at each name costs a fraction of looking each of these up, and most requests
         // have none.
-        const ALL: [HeaderName; 4] = [CLIENT_CERT, CLIENT_CERT_CHAIN, TLS_EXPORTER, VERIFIED];
+        const ALL: [HeaderName; 4] = [
+            CLIENT_CERT,
+            CLIENT_CERT_CHAIN,
+            TLS_EXPORTER,
+            SESSION_BINDING_VERIFIED,
+        ];
         if !headers.keys().any(|name| ALL.contains(name)) {
-            return Self::Nothing;
+            return Self::Absent;
         }
         headers.remove(CLIENT_CERT_CHAIN);
-        headers.remove(VERIFIED);
+        headers.remove(SESSION_BINDING_VERIFIED);
         let several = [CLIENT_CERT, TLS_EXPORTER].iter().any(|name| {
             let mut fields = headers.get_all(name).iter();
             fields.next().is_some() && fields.next().is_some()
         });
         match (headers.remove(CLIENT_CERT), headers.remove(TLS_EXPORTER)) {
-            (None, None) => Self::Nothing,
-            (Some(certificate), Some(exporter)) if !several => Self::Once {
+            (None, None) => Self::Absent,
+            (Some(certificate), Some(exporter)) if !several => Self::Complete {
                 certificate,
                 exporter,
             },
-            _ => Self::Otherwise,
+            _ => Self::Malformed,
         }
     }
 }

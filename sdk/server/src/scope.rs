@@ -38,9 +38,10 @@ impl FromStr for Scope {
     fn from_str(text: &str) -> Result<Self, InvalidScope> {
         let is_scope_character = |b: u8| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
         let is_scope_token = |word: &str| !word.is_empty() && word.bytes().all(is_scope_character);
-        match text.split(' ').all(is_scope_token) {
-            true => Ok(Self(text.into())),
-            false => Err(InvalidScope),
+        if text.split(' ').all(is_scope_token) {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidScope)
         }
     }
 }
@@ -74,11 +75,11 @@ pub enum RequiredScope {
     /// All need this one.
     Always(Scope),
     /// Each needs the one that the function says, or none.
-    When(Arc<ScopeOf>),
+    When(Arc<ScopeForRequest>),
 }
 
 /// What a request's scope must hold, by its head.
-type ScopeOf = dyn Fn(&Parts) -> Option<Scope> + Send + Sync;
+type ScopeForRequest = dyn Fn(&Parts) -> Option<Scope> + Send + Sync;
 
 impl RequiredScope {
     /// For each request what the function says of its head: by route, method, or a field that names
@@ -87,7 +88,7 @@ impl RequiredScope {
         Self::When(Arc::new(required))
     }
 
-    pub(crate) fn of(&self, request: &Parts) -> Option<Scope> {
+    pub(crate) fn for_request(&self, request: &Parts) -> Option<Scope> {
         match self {
             Self::None => None,
             Self::Always(scope) => Some(scope.clone()),

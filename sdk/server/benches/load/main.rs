@@ -5,7 +5,7 @@
 //! session-binding proofs and as many in DPoP proofs; and all the while an honest client who opens
 //! a connection, asks three times and closes it. It ends with an error if that client is ever
 //! refused. Printed for each phase: resident memory of the server's process and the honest client's
-//! slowest round. The loiterers live in a process of their own; the clients that send tokens and
+//! slowest round. The peers live in a process of their own; the clients that send tokens and
 //! proofs live in the server's.
 //!
 //! It takes minutes, and 12,000 file descriptors in each process, which it allows itself within
@@ -37,12 +37,12 @@ use fixture::{Fixture, Folder};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use scenario::{Honest, Loitering, all_over, over, resident_kib};
+use scenario::{Abuse, HonestClient, all_over, over, resident_kib};
 
-const KINDS: [(Loitering, usize); 3] = [
-    (Loitering::Silent, 10_000),
-    (Loitering::Slow, 2_000),
-    (Loitering::Idle, 2_000),
+const KINDS: [(Abuse, usize); 3] = [
+    (Abuse::Silent, 10_000),
+    (Abuse::Slow, 2_000),
+    (Abuse::Idle, 2_000),
 ];
 
 fn main() {
@@ -53,7 +53,7 @@ fn main() {
         .unwrap();
     scenario::need_files(12_000);
     match std::env::var("BOWLINE_LOAD_ROLE") {
-        Ok(role) => runtime.block_on(loiter(&role)),
+        Ok(role) => runtime.block_on(hold_connections(&role)),
         Err(_) => runtime.block_on(run()),
     }
 }
@@ -68,14 +68,14 @@ async fn run() {
     folder.write("agent.key", fixture.agent.key.serialize_pem());
     let dpop_bound = 1_000_000 / share;
     let (server, seen) = scenario::start(&fixture, dpop_bound).await;
-    let honest = Honest::start(&fixture, server.addr);
+    let honest = HonestClient::start(&fixture, server.addr);
     honest.is_served(10).await;
     let mut report = Report::default();
     report.phase("start", &honest);
     for (kind, number) in KINDS {
         let number = number / share;
         let before = over(&seen);
-        let mut child = Loiterers::start(kind, number, server.addr, &folder);
+        let mut child = AbusivePeers::start(kind, number, server.addr, &folder);
         // What happens while they come is part of it.
         while !child.is_ready() {
             honest.is_served(1).await;
@@ -118,7 +118,7 @@ impl Default for Report {
 }
 
 impl Report {
-    fn phase(&mut self, phase: &str, honest: &Honest) {
+    fn phase(&mut self, phase: &str, honest: &HonestClient) {
         self.figure(
             &format!("{phase}.resident_kib"),
             resident_kib().unwrap_or_default(),
@@ -131,7 +131,7 @@ impl Report {
     }
 
     /// Of a phase that is told of often, the largest figures.
-    fn keep(&mut self, phase: &str, honest: &Honest) {
+    fn keep(&mut self, phase: &str, honest: &HonestClient) {
         for (name, value) in [
             (
                 format!("load.{phase}.resident_kib"),
@@ -169,13 +169,13 @@ impl Report {
 }
 
 /// This program once more, in a process of its own.
-struct Loiterers {
+struct AbusivePeers {
     process: Child,
     ready: std::sync::mpsc::Receiver<()>,
 }
 
-impl Loiterers {
-    fn start(kind: Loitering, number: usize, addr: SocketAddr, folder: &Folder) -> Self {
+impl AbusivePeers {
+    fn start(kind: Abuse, number: usize, addr: SocketAddr, folder: &Folder) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
             .env(
                 "BOWLINE_LOAD_ROLE",
@@ -208,7 +208,7 @@ impl Loiterers {
 }
 
 /// What the other process does: takes up room until its standard input ends.
-async fn loiter(role: &str) {
+async fn hold_connections(role: &str) {
     let [kind, number, addr] = role.split(' ').collect::<Vec<_>>()[..] else {
         panic!("{role}");
     };
@@ -216,7 +216,7 @@ async fn loiter(role: &str) {
         .into_iter()
         .find(|(known, _)| known.name() == kind)
         .expect("a kind");
-    let loiterers = kind
+    let peers = kind
         .begin(number.parse().unwrap(), addr.parse().unwrap(), &client())
         .await;
     println!("ready");
@@ -225,7 +225,7 @@ async fn loiter(role: &str) {
         .await
         .unwrap()
         .unwrap();
-    drop(loiterers);
+    drop(peers);
 }
 
 fn client() -> Arc<ClientConfig> {

@@ -20,7 +20,7 @@ use self::error::Cause;
 pub use self::error::{AcceptError, AcceptErrorKind};
 use crate::certificate::ClientCertificate;
 use crate::connection_id::ConnectionId;
-use crate::event::{Closing, report};
+use crate::event::{CloseReport, report};
 use crate::facts::ConnectionFacts;
 use crate::proof_cache::ProofCache;
 use crate::{Clock, ServerEvent, ServerObserver, ServerTls};
@@ -189,9 +189,9 @@ impl Acceptor {
             alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
             handshake_at: self.clock.now(),
             peer,
-            memory: ProofCache::new(),
+            proofs: ProofCache::new(),
             drain: tokio::sync::Notify::new(),
-            closing: Closing::new(id, self.observer.clone()),
+            close_report: CloseReport::new(id, self.observer.clone()),
         })
     }
 

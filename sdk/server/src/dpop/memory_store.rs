@@ -10,13 +10,13 @@ use rustls_pki_types::UnixTime;
 
 use super::{Insertion, ProofId, ReplayStore};
 
-/// Remembers used proofs in this process, up to a bound, each until it is too old to be taken.
+/// Remembers used proofs in this process, up to a capacity, each until it is too old to be taken.
 ///
 /// An entry takes about 100 bytes. At a steady rate there are as many entries as requests within
 /// the proofs' window ([`BindingLayer::windows`](crate::BindingLayer::windows)). When it is full,
 /// requests are refused rather than taken unremembered.
 pub struct MemoryReplayStore {
-    bound: usize,
+    capacity: usize,
     state: Mutex<State>,
 }
 
@@ -24,19 +24,19 @@ pub struct MemoryReplayStore {
 struct State {
     used: HashSet<ProofId>,
     /// By the last second for which they are kept.
-    by_end: BTreeMap<u64, Vec<ProofId>>,
+    by_expiry: BTreeMap<u64, Vec<ProofId>>,
 }
 
 /// So many expired entries are dropped for each that comes, so that no request pays for all of
 /// them.
-const DROPPED_AT_ONCE: usize = 16;
+const MAX_DROPPED_PER_INSERT: usize = 16;
 
 impl MemoryReplayStore {
     /// For at most so many entries.
     #[must_use]
-    pub fn new(bound: usize) -> Self {
+    pub fn new(capacity: usize) -> Self {
         Self {
-            bound,
+            capacity,
             state: Mutex::default(),
         }
     }
@@ -47,11 +47,11 @@ impl MemoryReplayStore {
             return Insertion::Seen;
         }
         state.drop_expired(now);
-        if state.used.len() >= self.bound {
+        if state.used.len() >= self.capacity {
             return Insertion::Full;
         }
         state.used.insert(proof);
-        state.by_end.entry(until).or_default().push(proof);
+        state.by_expiry.entry(until).or_default().push(proof);
         Insertion::Fresh
     }
 }
@@ -71,9 +71,9 @@ impl ReplayStore for MemoryReplayStore {
 
 impl State {
     fn drop_expired(&mut self, now: u64) {
-        for _ in 0..DROPPED_AT_ONCE {
+        for _ in 0..MAX_DROPPED_PER_INSERT {
             let Some(mut oldest) = self
-                .by_end
+                .by_expiry
                 .first_entry()
                 .filter(|oldest| *oldest.key() < now)
             else {
@@ -92,7 +92,7 @@ impl State {
 impl fmt::Debug for MemoryReplayStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryReplayStore")
-            .field("bound", &self.bound)
+            .field("capacity", &self.capacity)
             .finish_non_exhaustive()
     }
 }

@@ -46,13 +46,13 @@ impl ProofId {
     }
 
     /// Of a DPoP proof: no two clients have a key in common.
-    pub(crate) fn of(proof: &Verified) -> Self {
+    pub(crate) fn from_dpop(proof: &Verified) -> Self {
         Self::hash(proof.key.as_bytes(), &proof.jti)
     }
 
     /// Of a session-binding proof on a connection to a trusted proxy, of which `connection` is a
     /// hash.
-    pub(crate) fn attested(connection: &[u8; 32], jti: &str) -> Self {
+    pub(crate) fn from_attested(connection: &[u8; 32], jti: &str) -> Self {
         Self::hash(connection, jti)
     }
 

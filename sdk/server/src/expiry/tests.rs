@@ -11,13 +11,13 @@ async fn a_certificate_is_past_in_the_first_second_after_its_not_after_even_if_t
         let ahead = if elapsed >= 3600 { 365 * 86_400 } else { 0 };
         UnixTime::since_unix_epoch(Duration::from_secs(1_000 + elapsed + ahead))
     });
-    past(
+    wait_past(
         UnixTime::since_unix_epoch(Duration::from_secs(1_090)),
         &clock,
     )
     .await;
     assert_eq!(begun.elapsed(), Duration::from_secs(91));
-    past(
+    wait_past(
         UnixTime::since_unix_epoch(Duration::from_secs(1_000_000)),
         &clock,
     )

@@ -11,14 +11,14 @@ use http::HeaderValue;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use reqwest::RequestBuilder;
 
-use crate::endpoint::{Answer, Endpoint, EndpointError};
+use crate::endpoint::{Endpoint, EndpointError, EndpointResponse};
 
 /// A longer answer is refused unread.
-const MAX_ANSWER: usize = 64 * 1024;
+const MAX_RESPONSE: usize = 64 * 1024;
 
 const MARGIN: Duration = Duration::from_secs(1);
 
-/// Where the authorization server is asked about tokens, and with which credentials. Answers are
+/// Where the authorization server is asked about tokens, and with which credentials. VerdictCache are
 /// read up to 64 KiB, and redirects are not followed.
 #[derive(Clone)]
 pub struct IntrospectionEndpoint {
@@ -86,13 +86,13 @@ impl IntrospectionEndpoint {
         &self,
         token: &AccessToken,
         limit: Duration,
-    ) -> Result<Answer, EndpointError> {
+    ) -> Result<EndpointResponse, EndpointError> {
         self.endpoint
-            .ask(self.question(token, limit), MAX_ANSWER)
+            .send(self.request(token, limit), MAX_RESPONSE)
             .await
     }
 
-    fn question(&self, token: &AccessToken, limit: Duration) -> RequestBuilder {
+    fn request(&self, token: &AccessToken, limit: Duration) -> RequestBuilder {
         let mut request = self
             .endpoint
             .post()

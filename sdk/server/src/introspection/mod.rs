@@ -1,8 +1,8 @@
 //! Access tokens, opaque or not, of which the authorization server is asked (RS-2, RFC 7662).
 
-mod answer;
 mod cache;
 mod endpoint;
+mod response;
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -13,16 +13,16 @@ use bowline_proof::AccessToken;
 use rustls_pki_types::UnixTime;
 use tokio::sync::Semaphore;
 
-use self::answer::Verdict;
-use self::cache::{Answers, Known};
+use self::cache::{CachedVerdict, VerdictCache};
 pub use self::endpoint::IntrospectionEndpoint;
+use self::response::Verdict;
 use crate::{Clock, ExpectedClaims, TokenError, TokenValidator, ValidToken};
 
 /// Validates access tokens by asking the authorization server about them: `active`; `exp`, `nbf`
 /// and `aud` where they are in the answer; `iss` where it is configured. What the token is bound to
 /// is read from the answer's `cnf` (RFC 8705 section 3.2, TK-1).
 ///
-/// Answers are remembered by the token's hash, within a bound, so that most requests ask nobody: a
+/// VerdictCache are remembered by the token's hash, within a bound, so that most requests ask nobody: a
 /// good one for a minute and never past `exp`, a bad one for 5 s, and that there was none for 1 s.
 /// So a token that is revoked may pass for as long as good answers are remembered. However many
 /// requests come with one token, it is asked about once at a time; of all tokens together no more
@@ -36,22 +36,22 @@ pub struct IntrospectionValidator(Arc<Inner>);
 struct Inner {
     endpoint: IntrospectionEndpoint,
     expected: ExpectedClaims,
-    times: Times,
+    times: CacheTimes,
     timeout: Duration,
     slots: Semaphore,
-    answers: Answers,
+    cache: VerdictCache,
     clock: Clock,
 }
 
 /// How long answers are remembered.
 #[derive(Clone, Copy, Debug)]
-struct Times {
+struct CacheTimes {
     valid: Duration,
     invalid: Duration,
     unavailable: Duration,
 }
 
-impl Times {
+impl CacheTimes {
     fn longest(self) -> Duration {
         let Self {
             valid,
@@ -74,7 +74,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// A shorter one is made this: an endpoint that is not able to answer is not asked for each
 /// request, whatever it says.
-const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+const MIN_PAUSE: Duration = Duration::from_secs(1);
 
 impl IntrospectionValidator {
     /// Starts a validator that asks `endpoint` and accepts tokens with these claims.
@@ -86,7 +86,7 @@ impl IntrospectionValidator {
         IntrospectionValidatorBuilder {
             endpoint,
             expected,
-            times: Times {
+            times: CacheTimes {
                 valid: Duration::from_secs(60),
                 invalid: Duration::from_secs(5),
                 unavailable: Duration::from_secs(1),
@@ -104,8 +104,8 @@ impl TokenValidator for IntrospectionValidator {
         let now = self.0.clock.now();
         let known = self
             .0
-            .answers
-            .about(token.hash(), now, self.0.ask(token))
+            .cache
+            .get_or_ask(token.hash(), now, self.0.ask(token))
             .await;
         match known.verdict {
             Verdict::Valid(token) => Ok(token),
@@ -123,22 +123,22 @@ impl TokenValidator for IntrospectionValidator {
 
 impl Inner {
     /// Asks the authorization server. Waiting for a free slot counts towards the time limit.
-    async fn ask(&self, token: &AccessToken) -> Known {
+    async fn ask(&self, token: &AccessToken) -> CachedVerdict {
         let exchange = async {
             // The semaphore is never closed.
             let _slot = self.slots.acquire().await;
             self.endpoint.ask(token, self.timeout).await
         };
-        let answered = tokio::time::timeout(self.timeout, exchange).await;
+        let outcome = tokio::time::timeout(self.timeout, exchange).await;
         let now = self.clock.now();
         let after = |time: Duration| {
             UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()).saturating_add(time))
         };
         let (mut pause, mut cause) = (None, None);
-        let verdict = match answered {
-            Ok(Ok(answer)) => {
-                pause = answer.retry_after();
-                answer::verdict(&answer, &self.expected, now)
+        let verdict = match outcome {
+            Ok(Ok(response)) => {
+                pause = response.retry_after();
+                response::verdict(&response, &self.expected, now)
             }
             Ok(Err(error)) => {
                 cause = Some(error);
@@ -147,7 +147,7 @@ impl Inner {
             Err(_) => Verdict::Unavailable("the introspection endpoint did not answer in time"),
         };
         let until = match &verdict {
-            Verdict::Valid(token) => answer::expiry(token.claims())
+            Verdict::Valid(token) => response::expiry(token.claims())
                 .into_iter()
                 .fold(after(self.times.valid), UnixTime::min),
             Verdict::Invalid(_) => after(self.times.invalid),
@@ -157,11 +157,11 @@ impl Inner {
                     .map(|error| error as &(dyn std::error::Error + 'static));
                 tracing::warn!(endpoint = %self.endpoint, why, cause, "introspection gave no answer");
                 after(pause.map_or(self.times.unavailable, |pause| {
-                    pause.clamp(SHORTEST_PAUSE, MAX_PAUSE)
+                    pause.clamp(MIN_PAUSE, MAX_PAUSE)
                 }))
             }
         };
-        Known { verdict, until }
+        CachedVerdict { verdict, until }
     }
 }
 
@@ -180,7 +180,7 @@ impl fmt::Debug for IntrospectionValidator {
 pub struct IntrospectionValidatorBuilder {
     endpoint: IntrospectionEndpoint,
     expected: ExpectedClaims,
-    times: Times,
+    times: CacheTimes,
     timeout: Duration,
     concurrency: NonZeroUsize,
     remembered_tokens: NonZeroUsize,
@@ -253,7 +253,7 @@ impl IntrospectionValidatorBuilder {
             times: self.times,
             timeout: self.timeout,
             slots: Semaphore::new(self.concurrency.get().min(Semaphore::MAX_PERMITS)),
-            answers: Answers::new(self.remembered_tokens, self.times.longest()),
+            cache: VerdictCache::new(self.remembered_tokens, self.times.longest()),
             clock: self.clock,
         }))
     }

@@ -117,7 +117,7 @@ impl Keyring {
             .current
             .load()
             .as_ref()
-            .is_some_and(|current| current.is_of(&document))
+            .is_some_and(|current| current.is_from(&document))
         {
             return Ok(());
         }

@@ -53,13 +53,13 @@ impl KeySet {
         let parsed: Document = serde_json::from_slice(&document)?;
         Ok(Self {
             document,
-            keys: parsed.keys.into_iter().filter_map(Key::usable).collect(),
+            keys: parsed.keys.into_iter().filter_map(Key::from_jwk).collect(),
             valid: Mutex::new(LruCache::unbounded()),
             remembered_tokens,
         })
     }
 
-    pub(super) fn is_of(&self, document: &[u8]) -> bool {
+    pub(super) fn is_from(&self, document: &[u8]) -> bool {
         self.document == document
     }
 
@@ -75,9 +75,10 @@ impl KeySet {
                 .keys
                 .iter()
                 .filter(|key| key.algorithms.contains(&algorithm));
-            return match fitting.any(|key| key.verifies(jwt)) {
-                true => Signature::Good,
-                false => Signature::UnknownKey,
+            return if fitting.any(|key| key.verifies(jwt)) {
+                Signature::Good
+            } else {
+                Signature::UnknownKey
             };
         };
         let mut named = self
@@ -88,18 +89,19 @@ impl KeySet {
         if named.peek().is_none() {
             return Signature::UnknownKey;
         }
-        match named.any(|key| key.algorithms.contains(&algorithm) && key.verifies(jwt)) {
-            true => Signature::Good,
-            false => Signature::Bad,
+        if named.any(|key| key.algorithms.contains(&algorithm) && key.verifies(jwt)) {
+            Signature::Good
+        } else {
+            Signature::Bad
         }
     }
 
-    pub(super) fn remembered(&self, token: &TokenHash) -> Option<ValidToken> {
+    pub(super) fn cached(&self, token: &TokenHash) -> Option<ValidToken> {
         let mut valid = self.valid.lock().unwrap_or_else(PoisonError::into_inner);
         valid.get(token).cloned()
     }
 
-    pub(super) fn remember(&self, token: TokenHash, found: ValidToken) {
+    pub(super) fn cache(&self, token: TokenHash, found: ValidToken) {
         let mut valid = self.valid.lock().unwrap_or_else(PoisonError::into_inner);
         valid.put(token, found);
         if valid.len() > self.remembered_tokens.get() {
@@ -110,7 +112,7 @@ impl KeySet {
 
 impl Key {
     /// A public key for verifying signatures, of a kind and strength that is accepted.
-    fn usable(value: Value) -> Option<Self> {
+    fn from_jwk(value: Value) -> Option<Self> {
         let jwk: Jwk = serde_json::from_value(value).ok()?;
         let for_signatures = matches!(
             jwk.common.public_key_use,
@@ -123,7 +125,7 @@ impl Key {
         if !for_signatures || !for_verifying {
             return None;
         }
-        let mut algorithms = algorithms_of(&jwk.algorithm);
+        let mut algorithms = algorithms_for(&jwk.algorithm);
         if let Some(only) = jwk.common.key_algorithm {
             algorithms.retain(|algorithm| only == (*algorithm).into());
         }
@@ -146,7 +148,7 @@ impl Key {
 }
 
 /// Asymmetric ones only, so that no public key is ever taken for an HMAC secret.
-fn algorithms_of(parameters: &AlgorithmParameters) -> Vec<Algorithm> {
+fn algorithms_for(parameters: &AlgorithmParameters) -> Vec<Algorithm> {
     use Algorithm::{ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
     match parameters {
         AlgorithmParameters::EllipticCurve(key) => match key.curve {

@@ -105,7 +105,7 @@ impl JwtValidator {
         let claims = jwt.claims()?;
         self.expected.check(&claims, self.clock.now())?;
         let valid = ValidToken::new(claims);
-        keys.remember(*token.hash(), valid.clone());
+        keys.cache(*token.hash(), valid.clone());
         Ok(valid)
     }
 }
@@ -113,7 +113,7 @@ impl JwtValidator {
 impl TokenValidator for JwtValidator {
     async fn validate(&self, token: &AccessToken) -> Result<ValidToken, TokenError> {
         let keys = self.keyring.keys().await?;
-        match keys.remembered(token.hash()) {
+        match keys.cached(token.hash()) {
             Some(valid) => {
                 self.expected
                     .check_times(valid.claims(), self.clock.now())?;

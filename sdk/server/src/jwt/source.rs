@@ -17,7 +17,7 @@ use crate::endpoint::{Endpoint, EndpointError};
 const MAX_DOCUMENT: usize = 1024 * 1024;
 
 /// Where the keys of the authorization server are found, as a JWK set (RFC 7517 section 5) of at
-/// most 1 MiB.
+/// max_bytes 1 MiB.
 #[derive(Clone)]
 pub struct Jwks(Source);
 
@@ -85,11 +85,11 @@ impl fmt::Debug for Jwks {
 }
 
 async fn read(path: &Path) -> Result<Vec<u8>, JwksError> {
-    let unreadable = |error| JwksError::new("the JWKS file cannot be read").because(error);
+    let unreadable = |error| JwksError::new("the JWKS file cannot be read").with_source(error);
     let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
     let mut document = Vec::new();
-    let most = MAX_DOCUMENT as u64 + 1;
-    file.take(most)
+    let max_bytes = MAX_DOCUMENT as u64 + 1;
+    file.take(max_bytes)
         .read_to_end(&mut document)
         .await
         .map_err(unreadable)?;
@@ -130,9 +130,9 @@ impl JwksUrl {
     }
 
     async fn fetch(&self) -> Result<Vec<u8>, JwksError> {
-        let answer = self.0.ask(self.0.get(), MAX_DOCUMENT).await?;
-        match answer.status {
-            StatusCode::OK => Ok(answer.body),
+        let response = self.0.send(self.0.get(), MAX_DOCUMENT).await?;
+        match response.status {
+            StatusCode::OK => Ok(response.body),
             status => Err(self.0.error(format_args!("answered {status}")).into()),
         }
     }
@@ -174,10 +174,10 @@ impl JwksError {
     }
 
     pub(super) fn malformed(source: serde_json::Error) -> Self {
-        Self::new("the JWKS document is not a JWK set").because(source)
+        Self::new("the JWKS document is not a JWK set").with_source(source)
     }
 
-    fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+    fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }

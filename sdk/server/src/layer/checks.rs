@@ -56,20 +56,20 @@ pub(super) async fn check<V: TokenValidator>(
     settings: &Settings,
     validator: &V,
 ) -> Result<Passed, Rejection> {
-    let attested = client::attested(forwarded, facts, settings)?; // RS-1, of a client behind a proxy
+    let attested = client::attested_connection(forwarded, facts, settings)?; // RS-1, of a client behind a proxy
     let client = Client::new(facts, attested.as_deref(), settings);
     let proof = transport::proof(request); // What is wrong with it is said in its turn.
-    let (token, seen_before) = token(request, &proof, &client, settings)?;
+    let (token, is_cached) = token(request, &proof, &client, settings)?;
     let valid = validate(validator, &token).await?;
     let confirmation = valid.confirmation().map_err(|_| Check::Confirmation)?;
-    let asked_for = class(confirmation, token.scheme(), settings)?;
+    let required = required_class(confirmation, token.scheme(), settings)?;
     check_certificate_binding(confirmation, &client)?;
-    let dpop = match asked_for {
+    let dpop = match required {
         BindingClass::Dpop => Some(dpop::check(&token, confirmation, request, settings)?),
         _ => None,
     };
     let proof = match (proof?, client.certificate) {
-        (Some(_), Some(_)) if seen_before => Some(CheckedProof::SeenBefore),
+        (Some(_), Some(_)) if is_cached => Some(CheckedProof::Cached),
         (Some(found), Some(certificate)) => Some(proof::check(
             found,
             certificate,
@@ -82,17 +82,17 @@ pub(super) async fn check<V: TokenValidator>(
             let detail = "the proof is for a client certificate, and this connection has none";
             return Err(Refusal::with_detail(Check::ProofThumbprint, detail).into()); // RS-5
         }
-        (None, _) if asked_for == BindingClass::Session => return Err(Check::ProofMissing.into()), // RS-4
+        (None, _) if required == BindingClass::Session => return Err(Check::ProofMissing.into()), // RS-4
         (None, _) => None,
     };
     let request_bound = dpop.is_some()
         || proof
             .as_ref()
             .is_some_and(CheckedProof::has_all_request_claims);
-    if settings.require_request_bound.are_demanded(request) && !request_bound {
+    if settings.require_request_bound.applies_to(request) && !request_bound {
         return Err(Check::RequestClaimsRequired.into()); // RS-12
     }
-    check_policy(asked_for, &client, settings.policy)?;
+    check_policy(required, &client, settings.policy)?;
     check_scope(&valid, request, settings)?;
     // Last of all, so that a request that is refused uses up no `jti` and leaves no proof behind.
     if let Some(proof) = &proof {
@@ -104,9 +104,9 @@ pub(super) async fn check<V: TokenValidator>(
     Ok(Passed {
         proof: proof.is_some() || dpop.is_some(),
         // The signature of a DPoP proof beside it was verified.
-        cached: dpop.is_none() && matches!(proof, Some(CheckedProof::SeenBefore)),
+        cached: dpop.is_none() && matches!(proof, Some(CheckedProof::Cached)),
         binding: VerifiedBinding {
-            class: reported_class(asked_for, &client),
+            class: reported_class(required, &client),
             connection: facts.id(),
             certificate: client.certificate.map(Arc::clone),
             attested_by: client.attestation.as_ref().map(|by| by.proxy),
@@ -129,7 +129,7 @@ fn token(
 ) -> Result<(AccessToken, bool), Refusal> {
     let field = transport::authorization(request)?;
     let remembered = match proof {
-        Ok(Some(proof)) => client.memory.lookup(field.as_bytes(), proof),
+        Ok(Some(proof)) => client.proofs.lookup(field.as_bytes(), proof),
         _ => None,
     };
     match remembered {
@@ -154,7 +154,7 @@ async fn validate<V: TokenValidator>(
 
 /// What the token is bound to; refused if that cannot be satisfied (TK-0..TK-2), or goes with
 /// another scheme (RFC 9449 §7.1, §7.2).
-fn class(
+fn required_class(
     confirmation: &Confirmation,
     scheme: Scheme,
     settings: &Settings,
@@ -193,12 +193,12 @@ fn check_certificate_binding(
 
 /// RS-13.
 fn check_policy(
-    asked_for: BindingClass,
+    required: BindingClass,
     client: &Client<'_>,
     policy: AcceptPolicy,
 ) -> Result<(), Refusal> {
     let is_attested = client.attestation.is_some();
-    match (policy, asked_for) {
+    match (policy, required) {
         (AcceptPolicy::Follow, _) | (AcceptPolicy::RequireOrAttested, BindingClass::Session) => {
             Ok(())
         }
@@ -213,15 +213,15 @@ fn check_policy(
 
 /// RS-10.
 fn check_scope(token: &ValidToken, request: &Parts, settings: &Settings) -> Result<(), Rejection> {
-    match settings.required_scope.of(request) {
-        Some(required) if !required.is_granted(token.claims()) => Err(Rejection::Scope(required)),
+    match settings.required_scope.for_request(request) {
+        Some(scope) if !scope.is_granted(token.claims()) => Err(Rejection::Scope(scope)),
         _ => Ok(()),
     }
 }
 
 /// GW-3: what rests on a proxy's word is called so.
-fn reported_class(asked_for: BindingClass, client: &Client<'_>) -> BindingClass {
-    match asked_for {
+fn reported_class(required: BindingClass, client: &Client<'_>) -> BindingClass {
+    match required {
         BindingClass::Session | BindingClass::Certificate if client.attestation.is_some() => {
             BindingClass::ProxyAttested
         }

@@ -18,7 +18,7 @@ pub(super) struct Client<'a> {
     pub(super) exporter: &'a ExporterValue,
     /// From when on a reusable proof may be (RS-8).
     pub(super) handshake_at: UnixTime,
-    pub(super) memory: &'a ProofCache,
+    pub(super) proofs: &'a ProofCache,
     pub(super) attestation: Option<Attestation<'a>>,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct Attestation<'a> {
 }
 
 /// What a trusted proxy attests of the client, if it does.
-pub(super) fn attested(
+pub(super) fn attested_connection(
     forwarded: &ForwardedFields,
     facts: &ConnectionFacts,
     settings: &Settings,
@@ -39,7 +39,9 @@ pub(super) fn attested(
         return Ok(None);
     };
     let refused = |detail| Refusal::with_detail(Check::Certificate, detail);
-    let attested = proxies.attested(forwarded, facts).map_err(refused)?;
+    let attested = proxies
+        .attested_connection(forwarded, facts)
+        .map_err(refused)?;
     if let Some(attested) = &attested {
         let now = settings.clock.now();
         // RS-1. The proxy verified the chain, when its handshake was.
@@ -63,7 +65,7 @@ impl<'a> Client<'a> {
                 certificate: Some(&attested.certificate),
                 exporter: &attested.exporter,
                 handshake_at: UnixTime::since_unix_epoch(std::time::Duration::ZERO),
-                memory: &attested.memory,
+                proofs: &attested.proofs,
                 attestation: Some(Attestation {
                     proxies,
                     proxy: proxy.thumbprint(),
@@ -74,7 +76,7 @@ impl<'a> Client<'a> {
                 certificate: facts.certificate.as_ref(),
                 exporter: &facts.exporter,
                 handshake_at: facts.handshake_at,
-                memory: &facts.memory,
+                proofs: &facts.proofs,
                 attestation: None,
             },
         }

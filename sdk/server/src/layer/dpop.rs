@@ -58,17 +58,18 @@ pub(super) fn check<'a>(
 impl CheckedDpop<'_> {
     /// Uses the proof up (§11.1).
     pub(super) async fn commit(&self, settings: &Settings) -> Result<(), Rejection> {
-        let id = ProofId::of(&self.verified);
-        match use_up(&*self.dpop.replay, id, self.verified.issued_at, settings).await? {
-            true => Ok(()),
-            false => Err(DpopCheck::Replay.into()),
+        let id = ProofId::from_dpop(&self.verified);
+        if insert_if_fresh(&*self.dpop.replay, id, self.verified.issued_at, settings).await? {
+            Ok(())
+        } else {
+            Err(DpopCheck::Replay.into())
         }
     }
 }
 
 /// Whether a proof was not used before; now it is. It is remembered for as long as its `iat` is
 /// taken.
-pub(super) async fn use_up(
+pub(super) async fn insert_if_fresh(
     store: &dyn ReplayStore,
     id: ProofId,
     issued_at: UnixTime,

@@ -98,18 +98,18 @@ pub enum RequireRequestBound {
 }
 
 impl RequireRequestBound {
-    /// Those requests for which `demanded` returns true, by what it sees of their head: the route,
+    /// Those requests for which `required` returns true, by what it sees of their head: the route,
     /// the method, or a field that names the operation, such as MCP's `Mcp-Method` (which the
     /// handler must compare with the body).
-    pub fn when(demanded: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
-        Self::When(Arc::new(demanded))
+    pub fn when(required: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        Self::When(Arc::new(required))
     }
 
-    fn are_demanded(&self, request: &Parts) -> bool {
+    fn applies_to(&self, request: &Parts) -> bool {
         match self {
             Self::Never => false,
             Self::Always => true,
-            Self::When(demanded) => demanded(request),
+            Self::When(required) => required(request),
         }
     }
 }
@@ -174,8 +174,8 @@ impl<V> BindingLayer<V> {
 
     /// Which requests need a proof of their own (RS-12). Default: [`RequireRequestBound::Never`].
     #[must_use]
-    pub fn require_request_bound(self, demanded: RequireRequestBound) -> Self {
-        self.with(|settings| settings.require_request_bound = demanded)
+    pub fn require_request_bound(self, required: RequireRequestBound) -> Self {
+        self.with(|settings| settings.require_request_bound = required)
     }
 
     /// Which requests need which scope; a token without it is answered 403 (RS-10). Default:

@@ -14,7 +14,7 @@ use crate::{CloseReason, ConnectionFacts, ProofId};
 pub(super) enum CheckedProof<'a> {
     /// This very proof passed with this token on this connection; it has no per-request claims
     /// (RS-11).
-    SeenBefore,
+    Cached,
     New {
         proof: &'a [u8],
         verified: Verified,
@@ -30,8 +30,8 @@ pub(super) fn check<'a>(
     client: &Client<'_>,
     settings: &Settings,
 ) -> Result<CheckedProof<'a>, Refusal> {
-    if client.memory.has_passed(token, proof) {
-        return Ok(CheckedProof::SeenBefore);
+    if client.proofs.has_passed(token, proof) {
+        return Ok(CheckedProof::Cached);
     }
     let expected = Expected {
         exporter: client.exporter,
@@ -50,7 +50,7 @@ pub(super) fn check<'a>(
 impl CheckedProof<'_> {
     pub(super) fn has_all_request_claims(&self) -> bool {
         match self {
-            Self::SeenBefore => false,
+            Self::Cached => false,
             Self::New { verified, .. } => verified.has_all_request_claims(),
         }
     }
@@ -67,26 +67,26 @@ impl CheckedProof<'_> {
             return Ok(());
         };
         match (verified.jti(), &client.attestation) {
-            (Some(jti), None) => use_up(jti, facts, settings)?,
+            (Some(jti), None) => commit_jti(jti, facts, settings)?,
             (Some(jti), Some(attestation)) => {
-                use_up_attested(jti, attestation, verified, settings).await?
+                commit_attested_jti(jti, attestation, verified, settings).await?
             }
             (None, _) => {}
         }
         if verified.is_reusable() {
             client
-                .memory
-                .remember(token, proof, settings.remembered_proofs);
+                .proofs
+                .insert(token, proof, settings.remembered_proofs);
         }
         Ok(())
     }
 }
 
 /// RS-9, on the client's own connection: RS-6 stops the proof on any other.
-fn use_up(jti: &str, facts: &ConnectionFacts, settings: &Settings) -> Result<(), Refusal> {
+fn commit_jti(jti: &str, facts: &ConnectionFacts, settings: &Settings) -> Result<(), Refusal> {
     let left = facts
-        .memory
-        .use_up(jti, settings.jti_quota)
+        .proofs
+        .use_jti(jti, settings.jti_quota)
         .map_err(|refused| match refused {
             JtiError::Seen => Check::Replay,
             JtiError::QuotaFull => Check::ReplayQuota,
@@ -100,20 +100,17 @@ fn use_up(jti: &str, facts: &ConnectionFacts, settings: &Settings) -> Result<(),
 
 /// RS-9, behind a proxy: the client's connection may reach this and other nodes over several of the
 /// proxy's.
-async fn use_up_attested(
+async fn commit_attested_jti(
     jti: &str,
     attestation: &Attestation<'_>,
     verified: &Verified,
     settings: &Settings,
 ) -> Result<(), Rejection> {
-    let id = ProofId::attested(attestation.connection, jti);
-    dpop::use_up(
-        &*attestation.proxies.replay,
-        id,
-        verified.issued_at,
-        settings,
-    )
-    .await?
-    .then_some(())
-    .ok_or(Check::Replay.into())
+    let id = ProofId::from_attested(attestation.connection, jti);
+    let store = &*attestation.proxies.replay;
+    if dpop::insert_if_fresh(store, id, verified.issued_at, settings).await? {
+        Ok(())
+    } else {
+        Err(Check::Replay.into())
+    }
 }

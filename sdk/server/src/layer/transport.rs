@@ -90,32 +90,7 @@ pub(super) fn path(request: &Parts) -> &str {
 
 /// Whether the query has a parameter `access_token` (RFC 6750 §2.3), however it is escaped.
 fn names_access_token(query: &str) -> bool {
-    query
-        .split('&')
-        .map(|pair| pair.split('=').next().unwrap_or(pair))
-        .any(|name| percent_decoded(name).eq(*b"access_token"))
-}
-
-fn percent_decoded(text: &str) -> impl Iterator<Item = u8> + '_ {
-    let mut rest = text.as_bytes();
-    std::iter::from_fn(move || {
-        let byte;
-        (byte, rest) = match rest {
-            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                (hex(*high) << 4 | hex(*low), rest)
-            }
-            [byte, rest @ ..] => (*byte, rest),
-            [] => return None,
-        };
-        Some(byte)
-    })
-}
-
-fn hex(digit: u8) -> u8 {
-    match digit {
-        b'0'..=b'9' => digit - b'0',
-        _ => (digit | 0x20) - b'a' + 10,
-    }
+    form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "access_token")
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ impl ExpiringConnection {
         let facts = connection.facts().clone();
         let expiry = async move {
             tokio::select! {
-                () = past_not_after(&facts, &clock) => facts.closing.because(CloseReason::Certificate),
+                () = past_not_after(&facts, &clock) => facts.close_report.set_reason(CloseReason::Certificate),
                 // The verifier has said why.
                 () = facts.drain_wanted() => {}
             }

@@ -26,11 +26,11 @@ const DEFAULT_HANDSHAKE_LIMIT: usize = 4096;
 
 /// What a handshake has for certain. At the limit, one that took longer makes room for whoever
 /// comes.
-const PATIENCE: Duration = Duration::from_secs(1);
+const MIN_HANDSHAKE_TIME: Duration = Duration::from_secs(1);
 
 /// Finished connections that nobody has taken yet. Behind these, handshakes wait, and behind those,
 /// the kernel's queue.
-const QUEUE: usize = 64;
+const QUEUE_LENGTH: usize = 64;
 
 /// How long to wait when the process is out of file descriptors or memory.
 const BACK_OFF: Duration = Duration::from_millis(200);
@@ -90,7 +90,7 @@ impl Listener {
             "a listener must be allowed at least one handshake"
         );
         let local_addr = tcp.local_addr()?;
-        let (queue, finished) = mpsc::channel(QUEUE);
+        let (queue, finished) = mpsc::channel(QUEUE_LENGTH);
         #[cfg(feature = "axum")]
         let clock = acceptor.clock.clone();
         let accepting = tokio::spawn(accept_all(tcp, acceptor, queue, limit)).abort_handle();
@@ -152,11 +152,11 @@ async fn accept_all(
 struct Handshakes {
     tasks: JoinSet<()>,
     /// Those that may still be under way, the oldest first.
-    line: VecDeque<UnderWay>,
+    by_age: VecDeque<PendingHandshake>,
 }
 
-struct UnderWay {
-    begun: Instant,
+struct PendingHandshake {
+    started: Instant,
     /// Its end tells that the handshake has ended, well or not; what waits to be taken after that
     /// is left alone.
     displace: oneshot::Sender<()>,
@@ -171,8 +171,9 @@ impl Handshakes {
         queue: mpsc::Sender<Connection>,
     ) {
         let (displace, displaced) = oneshot::channel();
-        let begun = Instant::now();
-        self.line.push_back(UnderWay { begun, displace });
+        let started = Instant::now();
+        self.by_age
+            .push_back(PendingHandshake { started, displace });
         self.tasks
             .spawn(handshake(stream, peer, acceptor, queue, displaced));
     }
@@ -182,28 +183,31 @@ impl Handshakes {
         loop {
             while self.tasks.try_join_next().is_some() {}
             while self
-                .line
+                .by_age
                 .front()
                 .is_some_and(|oldest| oldest.displace.is_closed())
             {
-                self.line.pop_front();
+                self.by_age.pop_front();
             }
             if self.tasks.len() < limit {
                 return;
             }
-            let patience = self.line.front().map(|oldest| oldest.begun + PATIENCE);
-            let over = async {
-                match patience {
-                    Some(end) => sleep_until(end).await,
+            let deadline = self
+                .by_age
+                .front()
+                .map(|oldest| oldest.started + MIN_HANDSHAKE_TIME);
+            let expired = async {
+                match deadline {
+                    Some(deadline) => sleep_until(deadline).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 biased;
                 _ = self.tasks.join_next() => {}
-                () = over => {
+                () = expired => {
                     // It may have ended in this moment, and then somebody else has.
-                    if let Some(oldest) = self.line.pop_front()
+                    if let Some(oldest) = self.by_age.pop_front()
                         && oldest.displace.send(()).is_ok()
                     {
                         self.tasks.join_next().await;

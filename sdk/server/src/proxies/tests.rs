@@ -55,15 +55,15 @@ fn what_is_said_of_other_connections_is_taken_off_in_every_form() {
         headers.append("client-cert-chain", HeaderValue::from_static(":AA:, :AA:"));
         let forwarded = ForwardedFields::strip(&mut headers);
         assert_eq!(
-            matches!(forwarded, ForwardedFields::Once { .. }),
+            matches!(forwarded, ForwardedFields::Complete { .. }),
             once,
             "{pairs:?}"
         );
-        assert!(!matches!(forwarded, ForwardedFields::Nothing));
+        assert!(!matches!(forwarded, ForwardedFields::Absent));
         assert!(headers.is_empty(), "{headers:?}");
     }
     assert!(matches!(
         ForwardedFields::strip(&mut HeaderMap::new()),
-        ForwardedFields::Nothing
+        ForwardedFields::Absent
     ));
 }

@@ -14,24 +14,24 @@ pub(super) struct Activity(watch::Sender<Count>);
 
 #[derive(Clone, Copy, Default)]
 struct Count {
-    begun: u64,
-    running: u64,
+    started: u64,
+    in_flight: u64,
 }
 
 /// A request in flight. Dropping it ends the request.
-pub(super) struct Running(Arc<Activity>);
+pub(super) struct InFlight(Arc<Activity>);
 
 impl Activity {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self(watch::Sender::new(Count::default())))
     }
 
-    pub(super) fn begin(self: &Arc<Self>) -> Running {
+    pub(super) fn begin(self: &Arc<Self>) -> InFlight {
         self.0.send_modify(|count| {
-            count.begun += 1;
-            count.running += 1;
+            count.started += 1;
+            count.in_flight += 1;
         });
-        Running(self.clone())
+        InFlight(self.clone())
     }
 
     /// Completes when no request has been in flight for `first` since the connection was opened, or
@@ -40,9 +40,9 @@ impl Activity {
         let mut counts = self.0.subscribe();
         loop {
             let count = *counts.borrow_and_update();
-            let limit = if count.begun == 0 { first } else { later };
+            let limit = if count.started == 0 { first } else { later };
             let changed = counts.changed();
-            if count.running > 0 {
+            if count.in_flight > 0 {
                 // `self` holds the sender, so there is no error to see.
                 let _ = changed.await;
             } else if tokio::time::timeout(limit, changed).await.is_err() {
@@ -52,19 +52,19 @@ impl Activity {
     }
 }
 
-impl Running {
+impl InFlight {
     /// The same body, which keeps the request in flight until it has ended or is dropped.
-    pub(super) fn until_end_of<B>(self, body: B) -> CountedBody<B> {
+    pub(super) fn track<B>(self, body: B) -> CountedBody<B> {
         CountedBody {
             body,
-            _running: self,
+            _in_flight: self,
         }
     }
 }
 
-impl Drop for Running {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.0.send_modify(|count| count.running -= 1);
+        self.0.0.send_modify(|count| count.in_flight -= 1);
     }
 }
 
@@ -72,7 +72,7 @@ pin_project! {
     pub(super) struct CountedBody<B> {
         #[pin]
         body: B,
-        _running: Running,
+        _in_flight: InFlight,
     }
 }
 

@@ -143,8 +143,8 @@ pub async fn serve_connection<IO, S, B>(
         () = facts.drain_wanted() => CloseReason::Unknown,
         () = activity.idle(options.first_request_timeout, options.idle_timeout) => CloseReason::Idle,
     };
-    facts.closing.because(reason);
-    tracing::debug!(connection = %facts.id(), reason = facts.closing.reason().map(CloseReason::name), "draining");
+    facts.close_report.set_reason(reason);
+    tracing::debug!(connection = %facts.id(), reason = facts.close_report.reason().map(CloseReason::name), "draining");
     connection.as_mut().graceful_shutdown();
     match tokio::time::timeout(options.drain_timeout, connection).await {
         Ok(result) => log_end(&facts, result),
@@ -172,12 +172,12 @@ where
 {
     let service = TowerToHyperService::new(service);
     service_fn(move |mut request: Request<Incoming>| {
-        let running = activity.begin();
+        let in_flight = activity.begin();
         request.extensions_mut().insert(facts.clone());
         let response = service.call(request);
         async move {
             let response = response.await.map_err(Into::into)?;
-            Ok(response.map(|body| running.until_end_of(body)))
+            Ok(response.map(|body| in_flight.track(body)))
         }
     })
 }
@@ -204,11 +204,11 @@ fn http_builder(facts: &ConnectionFacts, options: &ServeOptions) -> Builder<Toki
 fn log_end(facts: &ConnectionFacts, result: Result<(), BoxError>) {
     match result {
         Ok(()) => {
-            facts.closing.because(CloseReason::Peer);
+            facts.close_report.set_reason(CloseReason::Peer);
             tracing::debug!(connection = %facts.id(), "closed");
         }
         Err(error) => {
-            facts.closing.because(CloseReason::Error);
+            facts.close_report.set_reason(CloseReason::Error);
             tracing::debug!(connection = %facts.id(), %error, "broken");
         }
     }

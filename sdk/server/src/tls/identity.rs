@@ -25,7 +25,7 @@ impl ServerIdentity {
         chain: Vec<CertificateDer<'static>>,
         key: Arc<dyn SigningKey>,
     ) -> Result<Self, TlsError> {
-        Self::checked(chain, key, "the certificate chain", "the private key")
+        Self::from_parts(chain, key, "the certificate chain", "the private key")
     }
 
     /// From PEM text: one or more certificates, and a private key (PKCS#8, PKCS#1 or SEC1).
@@ -33,7 +33,7 @@ impl ServerIdentity {
     /// # Errors
     /// As [`ServerIdentity::new`], and [`TlsErrorKind::PrivateKey`] if there is no usable key.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, TlsError> {
-        Self::parsed(chain, key, "the certificate chain", "the private key")
+        Self::from_named_pem(chain, key, "the certificate chain", "the private key")
     }
 
     /// From two PEM files. Errors name the files.
@@ -45,7 +45,7 @@ impl ServerIdentity {
         key: impl AsRef<Path>,
     ) -> Result<Self, TlsError> {
         let (chain, key) = (chain.as_ref(), key.as_ref());
-        Self::parsed(
+        Self::from_named_pem(
             &read(chain)?,
             &read(key)?,
             &chain.display().to_string(),
@@ -57,7 +57,7 @@ impl ServerIdentity {
         self.0.clone()
     }
 
-    fn parsed(
+    fn from_named_pem(
         chain: &[u8],
         key: &[u8],
         chain_name: &str,
@@ -67,18 +67,18 @@ impl ServerIdentity {
         let bad_key =
             |what: &str| TlsError::new(TlsErrorKind::PrivateKey, format!("{key_name}: {what}"));
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
-            bad_key("holds no private key in PEM (PKCS#8, PKCS#1 or SEC1)").because(error)
+            bad_key("holds no private key in PEM (PKCS#8, PKCS#1 or SEC1)").with_source(error)
         })?;
         let key = provider()
             .key_provider
             .load_private_key(key)
             .map_err(|error| {
-                bad_key("holds a private key of a kind that cannot be used").because(error)
+                bad_key("holds a private key of a kind that cannot be used").with_source(error)
             })?;
-        Self::checked(chain, key, chain_name, key_name)
+        Self::from_parts(chain, key, chain_name, key_name)
     }
 
-    fn checked(
+    fn from_parts(
         chain: Vec<CertificateDer<'static>>,
         key: Arc<dyn SigningKey>,
         chain_name: &str,
@@ -94,23 +94,27 @@ impl ServerIdentity {
         match certified.keys_match() {
             Ok(()) => Ok(Self(Arc::new(certified))),
             Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
-                Self::tried(certified, chain_name, key_name)
+                Self::verified_by_signing(certified, chain_name, key_name)
             }
             Err(rustls::Error::InconsistentKeys(_)) => Err(mismatch(chain_name, key_name)),
             Err(error) => Err(TlsError::new(
                 TlsErrorKind::Certificate,
                 format!("{chain_name}: the first certificate cannot be read"),
             )
-            .because(error)),
+            .with_source(error)),
         }
     }
 
     /// For a key that does not tell its public half: let it sign, and verify against the
     /// certificate.
-    fn tried(certified: CertifiedKey, chain_name: &str, key_name: &str) -> Result<Self, TlsError> {
+    fn verified_by_signing(
+        certified: CertifiedKey,
+        chain_name: &str,
+        key_name: &str,
+    ) -> Result<Self, TlsError> {
         match bowline_proof::ProofKey::new(&certified.cert[0], certified.key.clone()) {
             Ok(_) => Ok(Self(Arc::new(certified))),
-            Err(error) => Err(mismatch(chain_name, key_name).because(error)),
+            Err(error) => Err(mismatch(chain_name, key_name).with_source(error)),
         }
     }
 }
@@ -148,7 +152,7 @@ fn roots(pem: &[u8], name: &str) -> Result<Arc<RootCertStore>, TlsError> {
                 TlsErrorKind::Certificate,
                 format!("{name}: holds a certificate that cannot be a root"),
             )
-            .because(error)
+            .with_source(error)
         })?;
     }
     Ok(Arc::new(store))
@@ -163,7 +167,7 @@ fn certificates(pem: &[u8], name: &str) -> Result<Vec<CertificateDer<'static>>, 
     };
     let chain: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
-        .map_err(|error| bad().because(error))?;
+        .map_err(|error| bad().with_source(error))?;
     if chain.is_empty() {
         Err(bad())
     } else {
@@ -177,7 +181,7 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
             TlsErrorKind::Unreadable,
             format!("{}: cannot be read", path.display()),
         )
-        .because(error)
+        .with_source(error)
     })
 }
 

@@ -158,7 +158,7 @@ fn client_verifier(
             TlsErrorKind::ClientRoots,
             "the client roots are not usable: give at least one CA certificate",
         )
-        .because(error)
+        .with_source(error)
     })
 }
 
@@ -209,7 +209,7 @@ impl TlsError {
         }
     }
 
-    fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+    fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
@@ -219,7 +219,7 @@ impl TlsError {
             TlsErrorKind::Configuration,
             "rustls refuses this configuration",
         )
-        .because(source)
+        .with_source(source)
     }
 }
 

@@ -8,14 +8,14 @@ use rustls::server::ProducesTickets;
 use super::{MAX_TICKET_LIFETIME, TlsError, TlsErrorKind};
 use crate::Clock;
 
-/// rustls's own tickets, with the time of issue sealed into each.
+/// rustls's own tickets, with the time of issue inner into each.
 ///
 /// rustls caps lifetimes by rotating keys when a ticket is made or read: on a server that was idle
 /// for a day, the first ticket to come back is still accepted. The stamp makes the cap exact; key
 /// rotation goes on underneath.
 #[derive(Debug)]
 pub(super) struct ShortLivedTickets {
-    sealed: Arc<dyn ProducesTickets>,
+    inner: Arc<dyn ProducesTickets>,
     lifetime: u32,
     clock: Clock,
 }
@@ -31,7 +31,7 @@ impl ShortLivedTickets {
             ));
         }
         Ok(Self {
-            sealed: rustls::crypto::aws_lc_rs::Ticketer::new().map_err(TlsError::configuration)?,
+            inner: rustls::crypto::aws_lc_rs::Ticketer::new().map_err(TlsError::configuration)?,
             lifetime: lifetime.as_secs().try_into().unwrap_or(u32::MAX),
             clock,
         })
@@ -50,11 +50,11 @@ impl ProducesTickets for ShortLivedTickets {
     fn encrypt(&self, session: &[u8]) -> Option<Vec<u8>> {
         let mut stamped = self.clock.now().as_secs().to_be_bytes().to_vec();
         stamped.extend_from_slice(session);
-        self.sealed.encrypt(&stamped)
+        self.inner.encrypt(&stamped)
     }
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
-        let stamped = self.sealed.decrypt(ticket)?;
+        let stamped = self.inner.decrypt(ticket)?;
         let (issued_at, session) = stamped.split_first_chunk()?;
         let age = self
             .clock

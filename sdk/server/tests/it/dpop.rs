@@ -32,11 +32,11 @@ fn remembering() -> Dpop {
 }
 
 /// A server that asks for no client certificate, unless told.
-async fn start(fixture: &Fixture, client_auth: ClientAuth, dpop: Dpop) -> Running {
+async fn start(fixture: &Fixture, client_auth: ClientAuth, dpop: Dpop) -> TestServer {
     let listener = fixture.listener(fixture.tls_with(client_auth)).await;
-    Running::start(
+    TestServer::start(
         listener,
-        who_am_i().layer(layer(fixture, dpop)),
+        binding_report().layer(layer(fixture, dpop)),
         fixture.options(),
     )
 }
@@ -77,11 +77,12 @@ fn proof_for(
     key.mint(&claims).unwrap()
 }
 
-async fn get(wire: &mut Wire, token: &AccessToken, proof: &Proof) -> Answer {
+async fn get(connection: &mut HttpConnection, token: &AccessToken, proof: &Proof) -> Answer {
     let request = Request::get("/")
         .header("authorization", token.authorization())
         .header(DPOP_HEADER, proof.header_value());
-    wire.send(request.body(Empty::new()).unwrap())
+    connection
+        .send(request.body(Empty::new()).unwrap())
         .await
         .unwrap()
 }
@@ -94,9 +95,9 @@ async fn a_dpop_bound_token_passes_on_h1_and_h2_whether_or_not_there_is_a_client
     for client_auth in [ClientAuth::None, ClientAuth::Required(fixture.ca.roots())] {
         let server = start(&fixture, client_auth, remembering()).await;
         for alpn in ["h2", "http/1.1"] {
-            let mut wire = Wire::connect(server.addr, &fixture.client(alpn)).await;
+            let mut connection = HttpConnection::connect(server.addr, &fixture.client(alpn)).await;
             for _ in 0..3 {
-                get(&mut wire, &token, &proof(&key, &token))
+                get(&mut connection, &token, &proof(&key, &token))
                     .await
                     .assert_passed("dpop");
             }
@@ -118,8 +119,8 @@ async fn every_kind_of_key_passes() {
             .serialize_der();
         let key = DpopKey::from_pkcs8(&pkcs8.into()).unwrap();
         let token = token(&fixture, &key);
-        let mut wire = Wire::connect(server.addr, &fixture.client("h2")).await;
-        get(&mut wire, &token, &proof(&key, &token))
+        let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
+        get(&mut connection, &token, &proof(&key, &token))
             .await
             .assert_passed("dpop");
     }
@@ -134,8 +135,8 @@ async fn a_stolen_proof_is_refused_on_another_connection_once_it_was_used_and_no
     let server = start(&fixture, ClientAuth::None, remembering()).await;
     for alpn in ["h2", "http/1.1"] {
         let config = fixture.client(alpn);
-        let mut victim = Wire::connect(server.addr, &config).await;
-        let mut thief = Wire::connect(server.addr, &config).await;
+        let mut victim = HttpConnection::connect(server.addr, &config).await;
+        let mut thief = HttpConnection::connect(server.addr, &config).await;
         let used = proof(&key, &token);
         get(&mut victim, &token, &used).await.assert_passed("dpop");
         get(&mut thief, &token, &used).await.assert_refused("DP-14");
@@ -161,9 +162,13 @@ async fn another_servers_memory_does_not_help() {
     let two = start(&fixture, ClientAuth::None, remembering()).await;
     let proof = proof(&key, &token);
     for server in [&one, &two] {
-        let mut wire = Wire::connect(server.addr, &fixture.client("h2")).await;
-        get(&mut wire, &token, &proof).await.assert_passed("dpop");
-        get(&mut wire, &token, &proof).await.assert_refused("DP-14");
+        let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
+        get(&mut connection, &token, &proof)
+            .await
+            .assert_passed("dpop");
+        get(&mut connection, &token, &proof)
+            .await
+            .assert_refused("DP-14");
     }
 }
 
@@ -173,17 +178,23 @@ async fn a_stolen_token_is_of_no_use_without_its_key() {
     let (key, own) = (DpopKey::generate().unwrap(), DpopKey::generate().unwrap());
     let token = token(&fixture, &key);
     let server = start(&fixture, ClientAuth::None, remembering()).await;
-    let mut wire = Wire::connect(server.addr, &fixture.client("h2")).await;
-    get(&mut wire, &token, &proof(&own, &token))
+    let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
+    get(&mut connection, &token, &proof(&own, &token))
         .await
         .assert_refused("DP-12");
     let bearer = token.clone().with_scheme(Scheme::Bearer);
-    wire.get("/", &bearer, None).await.assert_refused("DP-16");
-    get(&mut wire, &bearer, &proof(&key, &token))
+    connection
+        .get("/", &bearer, None)
         .await
         .assert_refused("DP-16");
-    wire.get("/", &token, None).await.assert_refused("DP-13");
-    get(&mut wire, &token, &proof(&key, &token))
+    get(&mut connection, &bearer, &proof(&key, &token))
+        .await
+        .assert_refused("DP-16");
+    connection
+        .get("/", &token, None)
+        .await
+        .assert_refused("DP-13");
+    get(&mut connection, &token, &proof(&key, &token))
         .await
         .assert_passed("dpop");
 }
@@ -194,7 +205,7 @@ async fn a_proof_for_another_request_is_refused() {
     let key = DpopKey::generate().unwrap();
     let token = token(&fixture, &key);
     let server = start(&fixture, ClientAuth::None, remembering()).await;
-    let mut wire = Wire::connect(server.addr, &fixture.client("h2")).await;
+    let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
     let now = UnixTime::now();
     let before = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs() - seconds));
     let other = fixture.authority.bearer();
@@ -212,10 +223,14 @@ async fn a_proof_for_another_request_is_refused() {
             "DP-12",
         ),
     ] {
-        get(&mut wire, &token, &proof).await.assert_refused(id);
+        get(&mut connection, &token, &proof)
+            .await
+            .assert_refused(id);
     }
     let proof = made(&Method::GET, "https://api.example.com/?query=ignored", now);
-    get(&mut wire, &token, &proof).await.assert_passed("dpop");
+    get(&mut connection, &token, &proof)
+        .await
+        .assert_passed("dpop");
 }
 
 #[tokio::test]
@@ -226,25 +241,27 @@ async fn a_proof_made_in_advance_is_of_no_use_where_a_nonce_is_required() {
     let period = 3600;
     let dpop = remembering().nonces(DpopNonces::random(Duration::from_secs(period)));
     let server = start(&fixture, ClientAuth::None, dpop).await;
-    let mut wire = Wire::connect(server.addr, &fixture.client("h2")).await;
+    let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
     let with_nonce = |nonce, ahead| {
         let at = UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs() + ahead));
         proof_for(&key, token.hash(), &Method::GET, TARGET, at, Some(nonce))
     };
 
-    let asked = get(&mut wire, &token, &proof(&key, &token)).await;
+    let asked = get(&mut connection, &token, &proof(&key, &token)).await;
     asked.assert_refused("DP-10");
     let nonce = asked.nonce.expect("a nonce comes with the challenge");
-    get(&mut wire, &token, &with_nonce(&nonce, 0))
+    get(&mut connection, &token, &with_nonce(&nonce, 0))
         .await
         .assert_passed("dpop");
 
     // For a time when the key will be out of reach.
     let in_advance = with_nonce(&nonce, 3 * period);
     fixture.clock.advance(3 * period);
-    let refused = get(&mut wire, &token, &in_advance).await;
+    let refused = get(&mut connection, &token, &in_advance).await;
     refused.assert_refused("DP-10");
     let newer = refused.nonce.expect("a nonce comes with the challenge");
     let proof = with_nonce(&newer, 3 * period);
-    get(&mut wire, &token, &proof).await.assert_passed("dpop");
+    get(&mut connection, &token, &proof)
+        .await
+        .assert_passed("dpop");
 }

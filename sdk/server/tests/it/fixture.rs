@@ -42,14 +42,14 @@ pub(crate) struct Fixture {
     pub(crate) ca: Ca,
     pub(crate) agent: Identity,
     pub(crate) authority: Authority,
-    pub(crate) clock: HandClock,
+    pub(crate) clock: ManualClock,
 }
 
 /// Seconds by which it is ahead of the system's clock.
 #[derive(Clone, Default)]
-pub(crate) struct HandClock(Arc<AtomicU64>);
+pub(crate) struct ManualClock(Arc<AtomicU64>);
 
-impl HandClock {
+impl ManualClock {
     pub(crate) fn advance(&self, seconds: u64) {
         self.0.fetch_add(seconds, Ordering::SeqCst);
     }
@@ -71,7 +71,7 @@ impl Fixture {
             agent: ca.client("agent"),
             ca,
             authority: Authority::new("k1"),
-            clock: HandClock::default(),
+            clock: ManualClock::default(),
         }
     }
 
@@ -110,9 +110,13 @@ impl Fixture {
     }
 
     /// Serves with mutual TLS required.
-    pub(crate) async fn start(&self) -> Running {
+    pub(crate) async fn start(&self) -> TestServer {
         let listener = self.listener(self.tls()).await;
-        Running::start(listener, who_am_i().layer(self.layer()), self.options())
+        TestServer::start(
+            listener,
+            binding_report().layer(self.layer()),
+            self.options(),
+        )
     }
 
     pub(crate) fn token(&self) -> AccessToken {
@@ -146,7 +150,7 @@ impl Fixture {
 }
 
 /// Answers with what is known about the request.
-pub(crate) fn who_am_i() -> Router {
+pub(crate) fn binding_report() -> Router {
     let answer = |binding: Option<Extension<VerifiedBinding>>| async move {
         Json(match binding {
             Some(Extension(binding)) => json!({
@@ -161,13 +165,13 @@ pub(crate) fn who_am_i() -> Router {
 }
 
 /// A server in the background.
-pub(crate) struct Running {
+pub(crate) struct TestServer {
     pub(crate) addr: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
 
-impl Running {
+impl TestServer {
     pub(crate) fn start(listener: Listener, router: Router, options: ServeOptions) -> Self {
         let addr = listener.local_addr();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -189,7 +193,7 @@ impl Running {
 }
 
 /// One client connection.
-pub(crate) struct Wire {
+pub(crate) struct HttpConnection {
     sender: Sender,
     pub(crate) exporter: ExporterValue,
     pub(crate) resumed: bool,
@@ -212,7 +216,7 @@ pub(crate) async fn tls(
     within(TlsConnector::from(config.clone()).connect(name, tcp)).await
 }
 
-impl Wire {
+impl HttpConnection {
     pub(crate) async fn connect(addr: SocketAddr, config: &Arc<ClientConfig>) -> Self {
         Self::over(tls(addr, config).await.unwrap()).await
     }

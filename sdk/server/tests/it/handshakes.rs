@@ -230,9 +230,10 @@ async fn silent_peers_delay_nobody() {
         silent.push(TcpStream::connect(server.addr).await.unwrap());
     }
     let (token, key) = (fixture.token(), fixture.agent.proof_key());
-    let mut wire = Wire::connect(server.addr, &fixture.client("h2")).await;
-    let proof = wire.proof(&key, &token);
-    wire.get("/", &token, Some(&proof))
+    let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
+    let proof = connection.proof(&key, &token);
+    connection
+        .get("/", &token, Some(&proof))
         .await
         .assert_passed("session");
     drop(silent);
@@ -296,9 +297,9 @@ async fn connections_that_nobody_takes_do_not_stop_the_listener() {
     let fixture = Fixture::new();
     let mut listener = fixture.listener(fixture.tls()).await;
     let config = fixture.client("h2");
-    let mut wires = Vec::new();
+    let mut connections = Vec::new();
     for _ in 0..80 {
-        wires.push(tls(listener.local_addr(), &config).await.unwrap());
+        connections.push(tls(listener.local_addr(), &config).await.unwrap());
     }
     let mut ids = std::collections::HashSet::new();
     for _ in 0..80 {

@@ -357,9 +357,9 @@ async fn unusable_keys_in_a_set_do_not_spoil_the_others() {
 async fn a_token_found_valid_before_still_expires() {
     let authority = Authority::new("k1");
     let now = Arc::new(AtomicU64::new(NOW));
-    let hand = now.clone();
+    let clock = now.clone();
     let clock = Clock::from_fn(move || {
-        UnixTime::since_unix_epoch(Duration::from_secs(hand.load(Ordering::SeqCst)))
+        UnixTime::since_unix_epoch(Duration::from_secs(clock.load(Ordering::SeqCst)))
     });
     let validator = builder(&authority).clock(clock).build();
     let token = authority.sign(&authority.header(), &claims());

@@ -16,7 +16,7 @@ use http::StatusCode;
 use tokio::net::TcpListener;
 
 use crate::authority::{AUDIENCE, Authority, ISSUER, jwks};
-use crate::fixture::{Fixture, Folder, Running, within};
+use crate::fixture::{Fixture, Folder, TestServer, within};
 
 /// The key set is old as soon as it has been fetched.
 const ALWAYS: Duration = Duration::ZERO;
@@ -117,8 +117,8 @@ async fn before_there_is_a_key_set_tokens_are_neither_valid_nor_invalid() {
 #[tokio::test]
 async fn a_url_is_fetched_once_however_many_ask_and_not_again_for_every_unknown_key() {
     let authority = Authority::new("k1");
-    let fixture = KeyServer::start(jwks(&[&authority])).await;
-    let validator = Arc::new(builder(fixture.url("/jwks")).build());
+    let key_server = KeyServer::start(jwks(&[&authority])).await;
+    let validator = Arc::new(builder(key_server.url("/jwks")).build());
     let tasks: Vec<_> = (0..50)
         .map(|_| {
             let (validator, token) = (validator.clone(), authority.bearer());
@@ -131,16 +131,20 @@ async fn a_url_is_fetched_once_however_many_ask_and_not_again_for_every_unknown_
     for _ in 0..50 {
         assert!(!is_valid(&validator, &Authority::new("k9").bearer()).await);
     }
-    assert_eq!(fixture.fetches(), 1, "the retry interval has not passed");
+    assert_eq!(key_server.fetches(), 1, "the retry interval has not passed");
 }
 
 #[tokio::test]
 async fn an_unknown_key_is_looked_for_once_however_many_tokens_name_it() {
     let (old, new) = (Authority::new("old"), Authority::new("new"));
-    let fixture = KeyServer::start(jwks(&[&old])).await;
-    let validator = Arc::new(builder(fixture.url("/jwks")).retry_interval(ALWAYS).build());
+    let key_server = KeyServer::start(jwks(&[&old])).await;
+    let validator = Arc::new(
+        builder(key_server.url("/jwks"))
+            .retry_interval(ALWAYS)
+            .build(),
+    );
     assert!(is_valid(&validator, &old.bearer()).await);
-    fixture.set(jwks(&[&old, &new]));
+    key_server.set(jwks(&[&old, &new]));
     let tasks: Vec<_> = (0..50)
         .map(|_| {
             let (validator, token) = (validator.clone(), new.bearer());
@@ -150,25 +154,27 @@ async fn an_unknown_key_is_looked_for_once_however_many_tokens_name_it() {
     for task in tasks {
         assert!(within(task).await.unwrap());
     }
-    assert_eq!(fixture.fetches(), 2);
+    assert_eq!(key_server.fetches(), 2);
 }
 
 #[tokio::test]
 async fn an_unknown_key_may_be_looked_for_again_after_the_retry_interval() {
     let (old, new) = (Authority::new("old"), Authority::new("new"));
-    let fixture = KeyServer::start(jwks(&[&old])).await;
-    let validator = builder(fixture.url("/jwks")).retry_interval(ALWAYS).build();
+    let key_server = KeyServer::start(jwks(&[&old])).await;
+    let validator = builder(key_server.url("/jwks"))
+        .retry_interval(ALWAYS)
+        .build();
     assert!(!is_valid(&validator, &new.bearer()).await);
-    fixture.set(jwks(&[&new]));
+    key_server.set(jwks(&[&new]));
     assert!(is_valid(&validator, &new.bearer()).await);
 }
 
 #[tokio::test]
 async fn an_answer_that_is_no_key_set_makes_tokens_unavailable_and_not_invalid() {
     let authority = Authority::new("k1");
-    let fixture = KeyServer::start(jwks(&[&authority])).await;
+    let key_server = KeyServer::start(jwks(&[&authority])).await;
     for path in ["/error", "/redirect", "/long", "/nonsense", "/absent"] {
-        let validator = builder(fixture.url(path)).build();
+        let validator = builder(key_server.url(path)).build();
         assert_eq!(
             error_kind(&validator, &authority.bearer()).await,
             TokenErrorKind::Unavailable,
@@ -192,7 +198,7 @@ async fn keys_are_fetched_over_mutual_tls_from_a_server_with_a_private_root() {
     let fixture = Fixture::new();
     let document = jwks(&[&fixture.authority]);
     let router = Router::new().route("/jwks", get(move || async move { document }));
-    let server = Running::start(
+    let server = TestServer::start(
         fixture.listener(fixture.tls()).await,
         router,
         fixture.options(),

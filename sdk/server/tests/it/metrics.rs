@@ -59,28 +59,33 @@ async fn every_event_becomes_a_metric() {
         .layer()
         .policy(AcceptPolicy::Follow)
         .observer(MetricsObserver);
-    let server = Running::start(listener, who_am_i().layer(layer), fixture.options());
+    let server = TestServer::start(listener, binding_report().layer(layer), fixture.options());
 
     let (token, key) = (fixture.token(), fixture.agent.proof_key());
     let config = fixture.client("h2");
-    let mut wire = Wire::connect(server.addr, &config).await;
-    let proof = wire.proof(&key, &token);
+    let mut connection = HttpConnection::connect(server.addr, &config).await;
+    let proof = connection.proof(&key, &token);
     for _ in 0..3 {
-        wire.get("/", &token, Some(&proof))
+        connection
+            .get("/", &token, Some(&proof))
             .await
             .assert_passed("session");
     }
-    wire.get("/", &fixture.authority.bearer(), None)
+    connection
+        .get("/", &fixture.authority.bearer(), None)
         .await
         .assert_passed("bearer");
-    wire.get("/", &token, None).await.assert_refused("RS-4");
-    let mut resumed = Wire::connect(server.addr, &config).await;
+    connection
+        .get("/", &token, None)
+        .await
+        .assert_refused("RS-4");
+    let mut resumed = HttpConnection::connect(server.addr, &config).await;
     assert!(resumed.resumed);
     resumed
         .get("/", &token, Some(&proof))
         .await
         .assert_refused("RS-6");
-    let mut other = Wire::connect(server.addr, &fixture.client("http/1.1")).await;
+    let mut other = HttpConnection::connect(server.addr, &fixture.client("http/1.1")).await;
     let request = Request::get("/").body(Empty::new()).unwrap();
     assert_eq!(other.send(request).await.unwrap().status, 401);
 
@@ -103,7 +108,7 @@ async fn every_event_becomes_a_metric() {
         }
     };
     within(both_failed).await;
-    drop((nonsense, silent, wire, resumed, other));
+    drop((nonsense, silent, connection, resumed, other));
     server.stop().await;
     counted(&snapshotter, &mut sums);
 

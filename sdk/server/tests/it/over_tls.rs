@@ -21,10 +21,11 @@ async fn a_session_bound_token_passes_on_h1_and_h2_with_tls_1_3_and_1_2() {
     for alpn in ["h2", "http/1.1"] {
         for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
             let config = fixture.client_as(Some(&fixture.agent), alpn, &[version]);
-            let mut wire = Wire::connect(server.addr, &config).await;
-            let proof = wire.proof(&key, &token);
+            let mut connection = HttpConnection::connect(server.addr, &config).await;
+            let proof = connection.proof(&key, &token);
             for _ in 0..3 {
-                wire.get("/", &token, Some(&proof))
+                connection
+                    .get("/", &token, Some(&proof))
                     .await
                     .assert_passed("session");
             }
@@ -40,9 +41,10 @@ async fn every_supported_kind_of_client_key_passes() {
         let agent = fixture.ca.client_with("agent", |_| {}, algorithm);
         let token = fixture.authority.session_bound(&agent.thumbprint());
         let config = fixture.client_as(Some(&agent), "h2", rustls::ALL_VERSIONS);
-        let mut wire = Wire::connect(server.addr, &config).await;
-        let proof = wire.proof(&agent.proof_key(), &token);
-        wire.get("/", &token, Some(&proof))
+        let mut connection = HttpConnection::connect(server.addr, &config).await;
+        let proof = connection.proof(&agent.proof_key(), &token);
+        connection
+            .get("/", &token, Some(&proof))
             .await
             .assert_passed("session");
     }
@@ -55,14 +57,14 @@ async fn t1_a_stolen_proof_is_refused_on_a_second_connection_with_the_same_certi
     let (token, key) = (fixture.token(), fixture.agent.proof_key());
     for alpn in ["h2", "http/1.1"] {
         let config = fixture.client(alpn);
-        let mut first = Wire::connect(server.addr, &config).await;
+        let mut first = HttpConnection::connect(server.addr, &config).await;
         let proof = first.proof(&key, &token);
         first
             .get("/", &token, Some(&proof))
             .await
             .assert_passed("session");
 
-        let mut second = Wire::connect(server.addr, &config).await;
+        let mut second = HttpConnection::connect(server.addr, &config).await;
         second
             .get("/", &token, Some(&proof))
             .await
@@ -86,19 +88,24 @@ async fn t2_t3_t4_a_stolen_token_is_refused_with_another_certificate() {
     let server = fixture.start().await;
     let thief = fixture.ca.client("thief");
     let (token, key) = (fixture.token(), fixture.agent.proof_key());
-    let victim = Wire::connect(server.addr, &fixture.client("h2")).await;
+    let victim = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
     let stolen = victim.proof(&key, &token);
 
     let config = fixture.client_as(Some(&thief), "h2", rustls::ALL_VERSIONS);
-    let mut wire = Wire::connect(server.addr, &config).await;
-    wire.get("/", &token, Some(&stolen))
+    let mut connection = HttpConnection::connect(server.addr, &config).await;
+    connection
+        .get("/", &token, Some(&stolen))
         .await
         .assert_refused("RS-3");
-    let own = wire.proof(&thief.proof_key(), &token);
-    wire.get("/", &token, Some(&own))
+    let own = connection.proof(&thief.proof_key(), &token);
+    connection
+        .get("/", &token, Some(&own))
         .await
         .assert_refused("RS-3");
-    wire.get("/", &token, None).await.assert_refused("RS-3");
+    connection
+        .get("/", &token, None)
+        .await
+        .assert_refused("RS-3");
 }
 
 #[tokio::test]
@@ -108,13 +115,13 @@ async fn ex_5_a_resumed_session_has_another_exporter_and_needs_another_proof() {
     let (token, key) = (fixture.token(), fixture.agent.proof_key());
     for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
         let config = fixture.client_as(Some(&fixture.agent), "h2", &[version]);
-        let mut full = Wire::connect(server.addr, &config).await;
+        let mut full = HttpConnection::connect(server.addr, &config).await;
         let proof = full.proof(&key, &token);
         let answer = full.get("/", &token, Some(&proof)).await;
         answer.assert_passed("session");
         assert_eq!(answer.body["resumed"], false);
 
-        let mut resumed = Wire::connect(server.addr, &config).await;
+        let mut resumed = HttpConnection::connect(server.addr, &config).await;
         assert!(resumed.resumed);
         assert!(!resumed.exporter.matches(&full.exporter));
         resumed
@@ -135,13 +142,13 @@ async fn t7_a_stolen_ticket_and_token_without_the_key_are_refused() {
     let token = fixture.token();
     let config = fixture.client("h2");
     // The same configuration holds the ticket; the thief cannot sign with the victim's key.
-    let mut victim = Wire::connect(server.addr, &config).await;
+    let mut victim = HttpConnection::connect(server.addr, &config).await;
     let proof = victim.proof(&fixture.agent.proof_key(), &token);
     victim
         .get("/", &token, Some(&proof))
         .await
         .assert_passed("session");
-    let mut thief = Wire::connect(server.addr, &config).await;
+    let mut thief = HttpConnection::connect(server.addr, &config).await;
     assert!(thief.resumed);
     thief.get("/", &token, None).await.assert_refused("RS-4");
     thief
@@ -156,9 +163,9 @@ async fn gw_4_in_front_of_an_upstream_that_validates_a_thief_is_refused_and_an_o
     let fixture = Fixture::new();
     let layer = BindingLayer::new(UpstreamValidates).policy(AcceptPolicy::Require);
     let listener = fixture.listener(fixture.tls()).await;
-    let server = Running::start(listener, who_am_i().layer(layer), fixture.options());
+    let server = TestServer::start(listener, binding_report().layer(layer), fixture.options());
     let (token, key) = (fixture.token(), fixture.agent.proof_key());
-    let mut victim = Wire::connect(server.addr, &fixture.client("h2")).await;
+    let mut victim = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
     let proof = victim.proof(&key, &token);
     victim
         .get("/", &token, Some(&proof))
@@ -168,21 +175,24 @@ async fn gw_4_in_front_of_an_upstream_that_validates_a_thief_is_refused_and_an_o
 
     let thief = fixture.ca.client("thief");
     let config = fixture.client_as(Some(&thief), "h2", rustls::ALL_VERSIONS);
-    let mut wire = Wire::connect(server.addr, &config).await;
-    let own = wire.proof(&thief.proof_key(), &token);
-    wire.get("/", &token, Some(&own))
+    let mut connection = HttpConnection::connect(server.addr, &config).await;
+    let own = connection.proof(&thief.proof_key(), &token);
+    connection
+        .get("/", &token, Some(&own))
         .await
         .assert_refused("RS-3");
     // Nothing says whose this is, so a proof by anybody would do.
     let opaque = AccessToken::new("2YotnFZFEjr1zCsicMWpAA").unwrap();
-    let own = wire.proof(&thief.proof_key(), &opaque);
-    wire.get("/", &opaque, Some(&own))
+    let own = connection.proof(&thief.proof_key(), &opaque);
+    connection
+        .get("/", &opaque, Some(&own))
         .await
         .assert_refused("RS-2");
     // What he makes up for himself passes here, and is the upstream's to refuse.
     let forged = crate::authority::Authority::new("k1").session_bound(&thief.thumbprint());
-    let own = wire.proof(&thief.proof_key(), &forged);
-    wire.get("/", &forged, Some(&own))
+    let own = connection.proof(&thief.proof_key(), &forged);
+    connection
+        .get("/", &forged, Some(&own))
         .await
         .assert_passed("session");
 }
@@ -192,7 +202,7 @@ async fn several_tokens_share_a_connection_each_with_its_own_proof() {
     let fixture = Fixture::new();
     let server = fixture.start().await;
     let key = fixture.agent.proof_key();
-    let mut wire = Wire::connect(server.addr, &fixture.client("h2")).await;
+    let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
     let mut claims = crate::authority::Authority::claims();
     claims["cnf"] = serde_json::json!({ "x5t#S256": fixture.agent.thumbprint(), "tls_exp": bowline_proof::EXPORTER_LABEL });
     claims["sub"] = "another".into();
@@ -200,14 +210,17 @@ async fn several_tokens_share_a_connection_each_with_its_own_proof() {
         fixture.token(),
         fixture.authority.sign(&fixture.authority.header(), &claims),
     );
-    let (proof_one, proof_two) = (wire.proof(&key, &one), wire.proof(&key, &two));
-    wire.get("/", &one, Some(&proof_one))
+    let (proof_one, proof_two) = (connection.proof(&key, &one), connection.proof(&key, &two));
+    connection
+        .get("/", &one, Some(&proof_one))
         .await
         .assert_passed("session");
-    wire.get("/", &two, Some(&proof_two))
+    connection
+        .get("/", &two, Some(&proof_two))
         .await
         .assert_passed("session");
-    wire.get("/", &two, Some(&proof_one))
+    connection
+        .get("/", &two, Some(&proof_one))
         .await
         .assert_refused("RS-7");
 }
@@ -218,20 +231,23 @@ async fn where_certificates_are_optional_only_unbound_tokens_do_without() {
     let listener = fixture
         .listener(fixture.tls_with(ClientAuth::Optional(fixture.ca.roots())))
         .await;
-    let router = who_am_i().layer(fixture.layer().policy(AcceptPolicy::Follow));
-    let server = Running::start(listener, router, fixture.options());
+    let router = binding_report().layer(fixture.layer().policy(AcceptPolicy::Follow));
+    let server = TestServer::start(listener, router, fixture.options());
     let config = fixture.client_as(None, "h2", rustls::ALL_VERSIONS);
-    let mut wire = Wire::connect(server.addr, &config).await;
-    wire.get("/", &fixture.authority.bearer(), None)
+    let mut connection = HttpConnection::connect(server.addr, &config).await;
+    connection
+        .get("/", &fixture.authority.bearer(), None)
         .await
         .assert_passed("bearer");
-    wire.get("/", &fixture.token(), None)
+    connection
+        .get("/", &fixture.token(), None)
         .await
         .assert_refused("RS-3");
 
-    let mut wire = Wire::connect(server.addr, &fixture.client("h2")).await;
-    let proof = wire.proof(&fixture.agent.proof_key(), &fixture.token());
-    wire.get("/", &fixture.token(), Some(&proof))
+    let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
+    let proof = connection.proof(&fixture.agent.proof_key(), &fixture.token());
+    connection
+        .get("/", &fixture.token(), Some(&proof))
         .await
         .assert_passed("session");
 }
@@ -241,7 +257,7 @@ async fn the_layer_finds_the_facts_under_axum_serve() {
     let fixture = Fixture::new();
     let listener = fixture.listener(fixture.tls()).await;
     let addr = listener.local_addr();
-    let router = who_am_i().layer(fixture.layer());
+    let router = binding_report().layer(fixture.layer());
     tokio::spawn(
         axum::serve(
             listener,
@@ -252,12 +268,16 @@ async fn the_layer_finds_the_facts_under_axum_serve() {
 
     let (token, key) = (fixture.token(), fixture.agent.proof_key());
     for alpn in ["h2", "http/1.1"] {
-        let mut wire = Wire::connect(addr, &fixture.client(alpn)).await;
-        let proof = wire.proof(&key, &token);
-        wire.get("/", &token, Some(&proof))
+        let mut connection = HttpConnection::connect(addr, &fixture.client(alpn)).await;
+        let proof = connection.proof(&key, &token);
+        connection
+            .get("/", &token, Some(&proof))
             .await
             .assert_passed("session");
-        wire.get("/", &token, None).await.assert_refused("RS-4");
+        connection
+            .get("/", &token, None)
+            .await
+            .assert_refused("RS-4");
     }
 }
 
@@ -266,11 +286,11 @@ async fn under_axum_serve_without_connect_info_nothing_passes() {
     let fixture = Fixture::new();
     let listener = fixture.listener(fixture.tls()).await;
     let addr = listener.local_addr();
-    tokio::spawn(axum::serve(listener, who_am_i().layer(fixture.layer())).into_future());
-    let mut wire = Wire::connect(addr, &fixture.client("h2")).await;
+    tokio::spawn(axum::serve(listener, binding_report().layer(fixture.layer())).into_future());
+    let mut connection = HttpConnection::connect(addr, &fixture.client("h2")).await;
     let token = fixture.token();
-    let proof = wire.proof(&fixture.agent.proof_key(), &token);
-    assert_eq!(wire.get("/", &token, Some(&proof)).await.status, 500);
+    let proof = connection.proof(&fixture.agent.proof_key(), &token);
+    assert_eq!(connection.get("/", &token, Some(&proof)).await.status, 500);
 }
 
 #[tokio::test]
@@ -282,21 +302,22 @@ async fn an_htu_is_compared_with_the_configured_origin_over_h1_and_h2() {
         JwtValidator::builder(ExpectedClaims::new(AUDIENCE).issuer(ISSUER), keys).build(),
     )
     .origins(["https://api.example.com".parse().unwrap()]);
-    let server = Running::start(listener, who_am_i().layer(layer), fixture.options());
+    let server = TestServer::start(listener, binding_report().layer(layer), fixture.options());
     let (token, key) = (fixture.token(), fixture.agent.proof_key());
     for alpn in ["h2", "http/1.1"] {
-        let mut wire = Wire::connect(server.addr, &fixture.client(alpn)).await;
+        let mut connection = HttpConnection::connect(server.addr, &fixture.client(alpn)).await;
         for (uri, passes) in [
             ("https://api.example.com/", true),
             ("https://localhost/", false),
         ] {
-            let proof = wire.proof_for(&key, &token, uri);
-            let answer = wire.get("/", &token, Some(&proof)).await;
+            let proof = connection.proof_for(&key, &token, uri);
+            let answer = connection.get("/", &token, Some(&proof)).await;
             if passes {
                 answer.assert_passed("session");
             }
             // Used up, or never good.
-            wire.get("/", &token, Some(&proof))
+            connection
+                .get("/", &token, Some(&proof))
                 .await
                 .assert_refused("RS-9");
         }
@@ -310,12 +331,13 @@ async fn ex_7_nothing_secret_is_logged_even_at_trace() {
     let server = fixture.start().await;
     let (token, key) = (fixture.token(), fixture.agent.proof_key());
     for alpn in ["h2", "http/1.1"] {
-        let mut wire = Wire::connect(server.addr, &fixture.client(alpn)).await;
-        let proof = wire.proof(&key, &token);
-        wire.get("/", &token, Some(&proof))
+        let mut connection = HttpConnection::connect(server.addr, &fixture.client(alpn)).await;
+        let proof = connection.proof(&key, &token);
+        connection
+            .get("/", &token, Some(&proof))
             .await
             .assert_passed("session");
-        let mut other = Wire::connect(server.addr, &fixture.client(alpn)).await;
+        let mut other = HttpConnection::connect(server.addr, &fixture.client(alpn)).await;
         other
             .get("/", &token, Some(&proof))
             .await

@@ -71,7 +71,7 @@ async fn gw_3_a_named_proxy_is_believed_and_a_client_who_plays_proxy_is_not() {
         .policy(AcceptPolicy::RequireOrAttested)
         .trusted_proxies(TrustedProxies::new(MemoryReplayStore::default()).spiffe_id(id));
     let listener = fixture.listener(fixture.tls()).await;
-    let server = Running::start(listener, who_am_i().layer(layer), fixture.options());
+    let server = TestServer::start(listener, binding_report().layer(layer), fixture.options());
 
     let token = fixture.token();
     let (exporter, fields) = to_the_proxy(&fixture, &fixture.agent).await;
@@ -93,19 +93,21 @@ async fn gw_3_a_named_proxy_is_believed_and_a_client_who_plays_proxy_is_not() {
     };
     for alpn in ["h2", "http/1.1"] {
         let config = fixture.client_as(Some(&proxy), alpn, rustls::ALL_VERSIONS);
-        let mut wire = Wire::connect(server.addr, &config).await;
+        let mut connection = HttpConnection::connect(server.addr, &config).await;
         for _ in 0..2 {
-            let answer = wire.send(request(&fields)).await.unwrap();
+            let answer = connection.send(request(&fields)).await.unwrap();
             answer.assert_passed("proxy_attested");
         }
         // The client's other connection to the same proxy (T1), and another client's (T2).
         let (_, other_connection) = to_the_proxy(&fixture, &fixture.agent).await;
-        wire.send(request(&other_connection))
+        connection
+            .send(request(&other_connection))
             .await
             .unwrap()
             .assert_refused("RS-6");
         let (_, other_client) = to_the_proxy(&fixture, &fixture.ca.client("thief")).await;
-        wire.send(request(&other_client))
+        connection
+            .send(request(&other_client))
             .await
             .unwrap()
             .assert_refused("RS-3");
@@ -115,8 +117,9 @@ async fn gw_3_a_named_proxy_is_believed_and_a_client_who_plays_proxy_is_not() {
             alpn,
             rustls::ALL_VERSIONS,
         );
-        let mut wire = Wire::connect(server.addr, &thief).await;
-        wire.send(request(&fields))
+        let mut connection = HttpConnection::connect(server.addr, &thief).await;
+        connection
+            .send(request(&fields))
             .await
             .unwrap()
             .assert_refused("RS-3");
@@ -155,16 +158,16 @@ async fn a_handler_learns_who_the_client_is() {
     let router = axum::Router::new()
         .route("/", any(who))
         .layer(fixture.layer());
-    let server = Running::start(
+    let server = TestServer::start(
         fixture.listener(fixture.tls()).await,
         router,
         fixture.options(),
     );
     let token = fixture.authority.session_bound(&agent.thumbprint());
     let config = fixture.client_as(Some(&agent), "h2", rustls::ALL_VERSIONS);
-    let mut wire = Wire::connect(server.addr, &config).await;
-    let proof = wire.proof(&agent.proof_key(), &token);
-    let answer = wire.get("/", &token, Some(&proof)).await;
+    let mut connection = HttpConnection::connect(server.addr, &config).await;
+    let proof = connection.proof(&agent.proof_key(), &token);
+    let answer = connection.get("/", &token, Some(&proof)).await;
     answer.assert_passed("session");
     assert_eq!(answer.body["thumbprint"], agent.thumbprint());
     assert_eq!(answer.body["subject"], "CN=agent");

@@ -32,23 +32,25 @@ async fn rs_1_past_not_after_a_request_is_refused_and_the_connection_is_drained(
     for alpn in ALPN {
         let fixture = Fixture::new();
         let listener = fixture.listener(fixture.tls()).await;
-        let server = Running::start(
+        let server = TestServer::start(
             listener,
-            who_am_i().layer(fixture.layer()),
+            binding_report().layer(fixture.layer()),
             patient(&fixture),
         );
         let (token, key) = (fixture.token(), fixture.agent.proof_key());
-        let mut wire = Wire::connect(server.addr, &fixture.client(alpn)).await;
-        let proof = wire.proof(&key, &token);
-        wire.get("/", &token, Some(&proof))
+        let mut connection = HttpConnection::connect(server.addr, &fixture.client(alpn)).await;
+        let proof = connection.proof(&key, &token);
+        connection
+            .get("/", &token, Some(&proof))
             .await
             .assert_passed("session");
 
         fixture.clock.advance(20 * 365 * 24 * 60 * 60);
-        wire.get("/", &token, Some(&proof))
+        connection
+            .get("/", &token, Some(&proof))
             .await
             .assert_refused("RS-1");
-        within(wire.ended).await.unwrap();
+        within(connection.ended).await.unwrap();
     }
 }
 
@@ -72,19 +74,20 @@ async fn rs_1_at_not_after_a_connection_is_drained_though_it_is_idle_or_asks_for
             );
             let listener = Listener::bind("127.0.0.1:0", acceptor).await.unwrap();
             let layer = fixture.layer().public_paths(["/"]);
-            let server = Running::start(listener, who_am_i().layer(layer), patient(&fixture));
-            let mut wire = Wire::connect(server.addr, &fixture.client(alpn)).await;
+            let server =
+                TestServer::start(listener, binding_report().layer(layer), patient(&fixture));
+            let mut connection = HttpConnection::connect(server.addr, &fixture.client(alpn)).await;
             within(opened.notified()).await;
             for _ in 0..asks {
                 let request = Request::get("/").body(Empty::new()).unwrap();
-                assert_eq!(wire.send(request).await.unwrap().status, 200);
+                assert_eq!(connection.send(request).await.unwrap().status, 200);
             }
             fixture.clock.advance(20 * 365 * 24 * 60 * 60);
             // The server looks at the clock once a minute: let one pass.
             tokio::time::pause();
             tokio::time::advance(Duration::from_secs(61)).await;
             tokio::time::resume();
-            within(wire.ended).await.unwrap();
+            within(connection.ended).await.unwrap();
             server.stop().await;
             assert_eq!(*closed.lock().unwrap(), [CloseReason::Certificate]);
         }
@@ -97,12 +100,12 @@ async fn rs_1_under_axum_serve_an_expired_connection_is_cut_though_nobody_asks_f
         let fixture = Fixture::new();
         let listener = fixture.listener(fixture.tls()).await;
         let addr = listener.local_addr();
-        let router = who_am_i().layer(fixture.layer().public_paths(["/"]));
+        let router = binding_report().layer(fixture.layer().public_paths(["/"]));
         let app = router.into_make_service_with_connect_info::<PeerFacts>();
         tokio::spawn(axum::serve(listener, app).into_future());
-        let mut wire = Wire::connect(addr, &fixture.client(alpn)).await;
+        let mut connection = HttpConnection::connect(addr, &fixture.client(alpn)).await;
         let request = Request::get("/").body(Empty::new()).unwrap();
-        assert_eq!(wire.send(request).await.unwrap().status, 200);
+        assert_eq!(connection.send(request).await.unwrap().status, 200);
         fixture.clock.advance(20 * 365 * 24 * 60 * 60);
         // A minute until it is noticed, and half a minute for requests in flight.
         tokio::time::pause();
@@ -111,7 +114,7 @@ async fn rs_1_under_axum_serve_an_expired_connection_is_cut_though_nobody_asks_f
             tokio::task::yield_now().await;
         }
         tokio::time::resume();
-        within(wire.ended).await.unwrap();
+        within(connection.ended).await.unwrap();
     }
 }
 
@@ -133,23 +136,25 @@ async fn rs_9_under_axum_serve_a_connection_that_can_remember_no_more_jti_is_cut
         let layer = fixture
             .layer()
             .origins(["https://localhost".parse().unwrap()]);
-        let app = who_am_i().layer(layer.jti_quota(1));
+        let app = binding_report().layer(layer.jti_quota(1));
         let app = app.into_make_service_with_connect_info::<PeerFacts>();
         tokio::spawn(axum::serve(listener, app).into_future());
         let (token, key) = (fixture.token(), fixture.agent.proof_key());
-        let mut wire = Wire::connect(addr, &fixture.client(alpn)).await;
-        let proof = wire.proof_for(&key, &token, "https://localhost/");
-        wire.get("/", &token, Some(&proof))
+        let mut connection = HttpConnection::connect(addr, &fixture.client(alpn)).await;
+        let proof = connection.proof_for(&key, &token, "https://localhost/");
+        connection
+            .get("/", &token, Some(&proof))
             .await
             .assert_passed("session");
-        let proof = wire.proof_for(&key, &token, "https://localhost/");
-        wire.get("/", &token, Some(&proof))
+        let proof = connection.proof_for(&key, &token, "https://localhost/");
+        connection
+            .get("/", &token, Some(&proof))
             .await
             .assert_refused("RS-9");
         tokio::time::pause();
         tokio::time::advance(Duration::from_secs(31)).await;
         tokio::time::resume();
-        within(wire.ended).await.unwrap();
+        within(connection.ended).await.unwrap();
         let has_closed = async {
             while closed.lock().unwrap().is_empty() {
                 tokio::task::yield_now().await;
@@ -174,15 +179,16 @@ async fn stopping_lets_requests_in_flight_finish_and_then_ends() {
                 "\"done\""
             }),
         );
-        let server = Running::start(
+        let server = TestServer::start(
             fixture.listener(fixture.tls()).await,
             slow,
             patient(&fixture),
         );
         let addr = server.addr;
-        let mut wire = Wire::connect(addr, &fixture.client(alpn)).await;
+        let mut connection = HttpConnection::connect(addr, &fixture.client(alpn)).await;
         let in_flight = tokio::spawn(async move {
-            wire.send(Request::get("/").body(Empty::new()).unwrap())
+            connection
+                .send(Request::get("/").body(Empty::new()).unwrap())
                 .await
         });
         within(arrived.notified()).await;
@@ -203,7 +209,11 @@ async fn a_connection_that_never_asks_for_anything_is_closed() {
         let mut options = patient(&fixture);
         options.first_request_timeout = Duration::from_millis(20);
         options.drain_timeout = Duration::from_millis(20);
-        let server = Running::start(fixture.listener(fixture.tls()).await, who_am_i(), options);
+        let server = TestServer::start(
+            fixture.listener(fixture.tls()).await,
+            binding_report(),
+            options,
+        );
         // Silence, and a request head that never ends.
         for bytes in [&b""[..], b"GET / HTTP/1.1\r\nhost: ", b"PRI * HTTP/2.0\r\n"] {
             let mut stream = tls(server.addr, &fixture.client(alpn)).await.unwrap();
@@ -221,11 +231,15 @@ async fn an_idle_connection_is_closed_in_good_order() {
         let fixture = Fixture::new();
         let mut options = patient(&fixture);
         options.idle_timeout = Duration::from_millis(20);
-        let server = Running::start(fixture.listener(fixture.tls()).await, who_am_i(), options);
-        let mut wire = Wire::connect(server.addr, &fixture.client(alpn)).await;
+        let server = TestServer::start(
+            fixture.listener(fixture.tls()).await,
+            binding_report(),
+            options,
+        );
+        let mut connection = HttpConnection::connect(server.addr, &fixture.client(alpn)).await;
         let request = Request::get("/").body(Empty::new()).unwrap();
-        assert_eq!(wire.send(request).await.unwrap().status, 200);
-        within(wire.ended).await.unwrap();
+        assert_eq!(connection.send(request).await.unwrap().status, 200);
+        within(connection.ended).await.unwrap();
     }
 }
 
@@ -255,12 +269,13 @@ async fn peers_that_truncate_tls_or_break_framing_harm_nobody_else() {
         drop(tcp);
     }
     let (token, key) = (fixture.token(), fixture.agent.proof_key());
-    let mut wire = Wire::connect(server.addr, &fixture.client("h2")).await;
-    let proof = wire.proof(&key, &token);
-    wire.get("/", &token, Some(&proof))
+    let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
+    let proof = connection.proof(&key, &token);
+    connection
+        .get("/", &token, Some(&proof))
         .await
         .assert_passed("session");
-    drop(wire);
+    drop(connection);
     within(server.stop()).await;
 }
 
@@ -269,12 +284,16 @@ async fn connections_above_the_limit_wait_for_a_place() {
     let fixture = Fixture::new();
     let mut options = patient(&fixture);
     options.max_connections = 1;
-    let server = Running::start(fixture.listener(fixture.tls()).await, who_am_i(), options);
-    let mut first = Wire::connect(server.addr, &fixture.client("http/1.1")).await;
+    let server = TestServer::start(
+        fixture.listener(fixture.tls()).await,
+        binding_report(),
+        options,
+    );
+    let mut first = HttpConnection::connect(server.addr, &fixture.client("http/1.1")).await;
     let request = || Request::get("/").body(Empty::new()).unwrap();
     assert_eq!(first.send(request()).await.unwrap().status, 200);
 
-    let mut second = Wire::connect(server.addr, &fixture.client("http/1.1")).await;
+    let mut second = HttpConnection::connect(server.addr, &fixture.client("http/1.1")).await;
     let waiting = tokio::spawn(async move { second.send(request()).await.unwrap().status });
     // Time enough for the second one, if nothing held it back.
     for _ in 0..100 {
@@ -291,14 +310,15 @@ async fn oversized_and_malformed_headers_are_refused_and_the_server_goes_on() {
     let server = fixture.start().await;
     let (token, key) = (fixture.token(), fixture.agent.proof_key());
     for alpn in ALPN {
-        let mut wire = Wire::connect(server.addr, &fixture.client(alpn)).await;
-        let proof = wire.proof(&key, &token);
-        let send = async |wire: &mut Wire, fields: Vec<(&str, Vec<u8>)>| {
+        let mut connection = HttpConnection::connect(server.addr, &fixture.client(alpn)).await;
+        let proof = connection.proof(&key, &token);
+        let send = async |connection: &mut HttpConnection, fields: Vec<(&str, Vec<u8>)>| {
             let mut request = Request::get("/");
             for (name, value) in fields {
                 request = request.header(name, value);
             }
-            wire.send(request.body(Empty::new()).unwrap())
+            connection
+                .send(request.body(Empty::new()).unwrap())
                 .await
                 .unwrap()
         };
@@ -320,20 +340,21 @@ async fn oversized_and_malformed_headers_are_refused_and_the_server_goes_on() {
                     .into_iter()
                     .map(|proof| ("session-binding-proof", proof)),
             );
-            send(&mut wire, fields).await.assert_refused(id);
+            send(&mut connection, fields).await.assert_refused(id);
         }
         let garbled = vec![
             ("authorization", b"Bearer \xff\xff".to_vec()),
             ("session-binding-proof", good.clone()),
         ];
-        send(&mut wire, garbled).await.assert_refused("RS-2");
+        send(&mut connection, garbled).await.assert_refused("RS-2");
         let twice = vec![
             ("authorization", bearer.clone()),
             ("authorization", bearer.clone()),
         ];
-        send(&mut wire, twice).await.assert_refused("TK-0");
+        send(&mut connection, twice).await.assert_refused("TK-0");
         // The connection is none the worse for it.
-        wire.get("/", &token, Some(&proof))
+        connection
+            .get("/", &token, Some(&proof))
             .await
             .assert_passed("session");
     }

@@ -162,8 +162,8 @@ fn assert_refused(answer: &(u16, String, Value), id: &str) {
 async fn t7_a_ticket_stolen_and_used_from_another_process_satisfies_rfc_8705_and_not_session_binding()
  {
     let fixture = Fixture::new();
-    let router = who_am_i().layer(fixture.layer().policy(AcceptPolicy::Follow));
-    let server = Running::start(
+    let router = binding_report().layer(fixture.layer().policy(AcceptPolicy::Follow));
+    let server = TestServer::start(
         fixture.listener(fixture.tls()).await,
         router,
         fixture.options(),

@@ -22,21 +22,21 @@ mod pki;
 mod scenario;
 
 use fixture::{Fixture, within};
-use scenario::{Honest, Loitering, all_over, over, resident_kib};
+use scenario::{Abuse, HonestClient, all_over, over, resident_kib};
 
 /// What all of it may add to resident memory, in KiB: four times what it was seen to add.
 const MAX_KIB: u64 = 64 * 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn honest_clients_are_served_and_memory_is_bounded_under_a_thousand_loiterers_and_many_tokens_and_jti()
+async fn honest_clients_are_served_and_memory_is_bounded_under_a_thousand_idle_or_slow_peers_and_many_tokens_and_jti()
  {
     scenario::need_files(3_000);
     let fixture = Fixture::new();
     let (server, seen) = scenario::start(&fixture, 2_000).await;
-    let honest = Honest::start(&fixture, server.addr);
+    let honest = HonestClient::start(&fixture, server.addr);
     within(honest.is_served(1)).await;
     let start = resident_kib();
-    let report = |phase: &str, honest: &Honest| {
+    let report = |phase: &str, honest: &HonestClient| {
         println!("load.{phase}.resident_kib {:?}", resident_kib());
         println!("load.{phase}.honest_slowest_ms {}", honest.slowest());
         if let (Some(start), Some(now)) = (start, resident_kib()) {
@@ -48,15 +48,15 @@ async fn honest_clients_are_served_and_memory_is_bounded_under_a_thousand_loiter
     };
     report("start", &honest);
     for (kind, number) in [
-        (Loitering::Silent, 1_000),
-        (Loitering::Slow, 1_000),
-        (Loitering::Idle, 300),
+        (Abuse::Silent, 1_000),
+        (Abuse::Slow, 1_000),
+        (Abuse::Idle, 300),
     ] {
         let before = over(&seen);
-        let loiterers = kind.begin(number, server.addr, &fixture.client("h2")).await;
+        let peers = kind.begin(number, server.addr, &fixture.client("h2")).await;
         within(honest.is_served(10)).await;
         report(kind.name(), &honest);
-        drop(loiterers);
+        drop(peers);
         within(all_over(&seen, before, number)).await;
     }
     scenario::distinct_tokens(&fixture, server.addr, 5_000, || report("tokens", &honest)).await;

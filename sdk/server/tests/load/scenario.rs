@@ -26,19 +26,19 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::client::TlsStream;
 
 use crate::authority::{AUDIENCE, Authority, ISSUER, jwks};
-use crate::fixture::{Fixture, Running, Wire, tls, who_am_i};
+use crate::fixture::{Fixture, HttpConnection, TestServer, binding_report, tls};
 
 const ORIGIN: &str = "https://api.example.com";
 
 /// What the server has seen, by its own count.
 #[derive(Default)]
-pub(crate) struct Seen {
+pub(crate) struct EventCounts {
     opened: AtomicU64,
     closed: AtomicU64,
     failed: AtomicU64,
 }
 
-impl Seen {
+impl EventCounts {
     fn note(&self, event: &ServerEvent) {
         let counter = match event {
             ServerEvent::ConnectionOpened { .. } => &self.opened,
@@ -56,7 +56,7 @@ impl Seen {
 }
 
 /// A server that takes session-bound and DPoP-bound tokens, and remembers so many DPoP proofs.
-pub(crate) async fn start(fixture: &Fixture, dpop_bound: usize) -> (Running, Arc<Seen>) {
+pub(crate) async fn start(fixture: &Fixture, dpop_bound: usize) -> (TestServer, Arc<EventCounts>) {
     let keys = Jwks::document(jwks(&[&fixture.authority])).unwrap();
     // DPoP proofs are remembered for as long as they are taken: longer than this runs.
     let windows = Windows {
@@ -70,13 +70,13 @@ pub(crate) async fn start(fixture: &Fixture, dpop_bound: usize) -> (Running, Arc
     .dpop(Dpop::new(MemoryReplayStore::new(dpop_bound)))
     .windows(windows)
     .policy(AcceptPolicy::Follow);
-    let seen = Arc::new(Seen::default());
+    let seen = Arc::new(EventCounts::default());
     let log = seen.clone();
     let acceptor = Acceptor::new(fixture.tls().build().unwrap())
         .observer(move |event: &ServerEvent| log.note(event));
     let listener = Listener::bind("127.0.0.1:0", acceptor).await.unwrap();
     (
-        Running::start(listener, who_am_i().layer(layer), fixture.options()),
+        TestServer::start(listener, binding_report().layer(layer), fixture.options()),
         seen,
     )
 }
@@ -85,14 +85,14 @@ pub(crate) async fn start(fixture: &Fixture, dpop_bound: usize) -> (Running, Arc
 const REST: Duration = Duration::from_millis(50);
 
 /// A client who opens a connection, asks three times, closes it, and begins again.
-pub(crate) struct Honest {
+pub(crate) struct HonestClient {
     served: Arc<AtomicU64>,
     slowest: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
-impl Honest {
+impl HonestClient {
     pub(crate) fn start(fixture: &Fixture, addr: SocketAddr) -> Self {
         let (served, slowest, stop) = (
             Arc::<AtomicU64>::default(),
@@ -108,10 +108,11 @@ impl Honest {
         let task = tokio::spawn(async move {
             while !stopped.load(Ordering::SeqCst) {
                 let begun = Instant::now();
-                let mut wire = Wire::connect(addr, &config).await;
-                let proof = wire.proof(&key, &token);
+                let mut connection = HttpConnection::connect(addr, &config).await;
+                let proof = connection.proof(&key, &token);
                 for _ in 0..3 {
-                    wire.get("/", &token, Some(&proof))
+                    connection
+                        .get("/", &token, Some(&proof))
                         .await
                         .assert_passed("session");
                 }
@@ -151,7 +152,7 @@ impl Honest {
 }
 
 /// Peers that take up room and ask for nothing. Dropping them lets go.
-pub(crate) struct Loiterers {
+pub(crate) struct AbusivePeers {
     pub(crate) streams: Vec<TcpStream>,
     pub(crate) connections: Vec<TlsStream<TcpStream>>,
     drips: JoinSet<()>,
@@ -159,7 +160,7 @@ pub(crate) struct Loiterers {
 
 /// In which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Loitering {
+pub(crate) enum Abuse {
     /// Connected, and not a word of TLS.
     Silent,
     /// A `ClientHello`, an byte a second.
@@ -168,7 +169,7 @@ pub(crate) enum Loitering {
     Idle,
 }
 
-impl Loitering {
+impl Abuse {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Silent => "silent",
@@ -182,25 +183,23 @@ impl Loitering {
         number: usize,
         addr: SocketAddr,
         client: &Arc<ClientConfig>,
-    ) -> Loiterers {
-        let mut loiterers = Loiterers {
+    ) -> AbusivePeers {
+        let mut peers = AbusivePeers {
             streams: Vec::new(),
             connections: Vec::new(),
             drips: JoinSet::new(),
         };
         for _ in 0..number {
             match self {
-                Self::Silent => loiterers
-                    .streams
-                    .push(TcpStream::connect(addr).await.unwrap()),
+                Self::Silent => peers.streams.push(TcpStream::connect(addr).await.unwrap()),
                 Self::Slow => {
                     let stream = TcpStream::connect(addr).await.unwrap();
-                    loiterers.drips.spawn(drip(stream));
+                    peers.drips.spawn(drip(stream));
                 }
-                Self::Idle => loiterers.connections.push(tls(addr, client).await.unwrap()),
+                Self::Idle => peers.connections.push(tls(addr, client).await.unwrap()),
             }
         }
-        loiterers
+        peers
     }
 }
 
@@ -215,13 +214,13 @@ async fn drip(mut stream: TcpStream) {
 }
 
 /// Completes when the server has seen so many more attempts end than at `before`.
-pub(crate) async fn all_over(seen: &Seen, before: u64, number: usize) {
+pub(crate) async fn all_over(seen: &EventCounts, before: u64, number: usize) {
     while seen.over() < before + number as u64 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
-pub(crate) fn over(seen: &Seen) -> u64 {
+pub(crate) fn over(seen: &EventCounts) -> u64 {
     seen.over()
 }
 
@@ -238,23 +237,24 @@ pub(crate) async fn distinct_tokens(
 ) {
     let key = &fixture.agent.proof_key();
     let send = async |index: usize| {
-        let mut wire = Wire::connect(addr, &fixture.client("h2")).await;
+        let mut connection = HttpConnection::connect(addr, &fixture.client("h2")).await;
         for index in (index..number).step_by(CONNECTIONS) {
             let mut claims = Authority::claims();
             claims["cnf"] =
                 json!({ "x5t#S256": fixture.agent.thumbprint(), "tls_exp": EXPORTER_LABEL });
             claims["jti"] = index.to_string().into();
             let token = fixture.authority.sign(&fixture.authority.header(), &claims);
-            let proof = wire.proof(key, &token);
-            wire.get("/", &token, Some(&proof))
+            let proof = connection.proof(key, &token);
+            connection
+                .get("/", &token, Some(&proof))
                 .await
                 .assert_passed("session");
         }
-        wire
+        connection
     };
-    let wires = join_all((0..CONNECTIONS).map(send)).await;
+    let connections = join_all((0..CONNECTIONS).map(send)).await;
     while_open();
-    drop(wires);
+    drop(connections);
 }
 
 /// So many proofs for one request each, on as many connections as that takes below the quota of
@@ -270,13 +270,13 @@ pub(crate) async fn distinct_jti(
     let send = async |index: usize| {
         let mut left = (index..number).step_by(CONNECTIONS).len();
         while left > 0 {
-            let mut wire = Wire::connect(addr, &fixture.client("h2")).await;
+            let mut connection = HttpConnection::connect(addr, &fixture.client("h2")).await;
             for _ in 0..left.min(PER_CONNECTION) {
-                let proof = per_request(&wire, key, token);
+                let proof = per_request(&connection, key, token);
                 let request = Request::get("/")
                     .header("authorization", token.authorization())
                     .header(PROOF_HEADER, proof.header_value());
-                let answer = wire
+                let answer = connection
                     .send(request.body(Empty::new()).unwrap())
                     .await
                     .unwrap();
@@ -289,10 +289,14 @@ pub(crate) async fn distinct_jti(
     join_all((0..CONNECTIONS).map(send)).await;
 }
 
-fn per_request(wire: &Wire, key: &ProofKey, token: &AccessToken) -> bowline_proof::Proof {
+fn per_request(
+    connection: &HttpConnection,
+    key: &ProofKey,
+    token: &AccessToken,
+) -> bowline_proof::Proof {
     let claims = ProofClaims {
         token: token.hash(),
-        exporter: &wire.exporter,
+        exporter: &connection.exporter,
         issued_at: UnixTime::now(),
         request: Some(
             RequestClaims::new(&Method::GET, &format!("{ORIGIN}/").parse().unwrap()).unwrap(),
@@ -312,7 +316,7 @@ pub(crate) async fn distinct_dpop_jti(fixture: &Fixture, addr: SocketAddr, bound
         .sign(&fixture.authority.header(), &claims)
         .with_scheme(Scheme::Dpop);
     let send = async |number: usize| {
-        let mut wire = Wire::connect(addr, &fixture.client("h2")).await;
+        let mut connection = HttpConnection::connect(addr, &fixture.client("h2")).await;
         let mut passed = 0;
         for _ in 0..number {
             let request =
@@ -327,7 +331,7 @@ pub(crate) async fn distinct_dpop_jti(fixture: &Fixture, addr: SocketAddr, bound
             let request = Request::get("/")
                 .header("authorization", token.authorization())
                 .header(DPOP_HEADER, proof.header_value());
-            let answer = wire
+            let answer = connection
                 .send(request.body(Empty::new()).unwrap())
                 .await
                 .unwrap();

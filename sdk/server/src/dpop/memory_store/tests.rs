@@ -5,7 +5,7 @@ use bowline_proof::dpop::{DpopKey, Verified};
 use super::*;
 
 fn proof(jti: usize) -> ProofId {
-    ProofId::of(&verified(jti))
+    ProofId::from_dpop(&verified(jti))
 }
 
 fn verified(jti: usize) -> Verified {
@@ -21,7 +21,10 @@ fn verified(jti: usize) -> Verified {
 
 fn entries(store: &MemoryReplayStore) -> (usize, usize) {
     let state = store.state.lock().unwrap();
-    (state.used.len(), state.by_end.values().map(Vec::len).sum())
+    (
+        state.used.len(),
+        state.by_expiry.values().map(Vec::len).sum(),
+    )
 }
 
 #[test]
@@ -43,7 +46,7 @@ fn another_key_with_the_same_jti_is_another_proof() {
         key: DpopKey::generate().unwrap().thumbprint(),
         ..mine.clone()
     };
-    assert_ne!(ProofId::of(&mine), ProofId::of(&theirs));
+    assert_ne!(ProofId::from_dpop(&mine), ProofId::from_dpop(&theirs));
 }
 
 #[test]
@@ -75,7 +78,7 @@ fn what_has_expired_is_dropped_in_the_end_however_much_it_is() {
         assert_eq!(store.insert_now(proof(jti), 1000, 1100), Insertion::Fresh);
     }
     assert_eq!(entries(&store), (100, 100));
-    assert_eq!(store.state.lock().unwrap().by_end.len(), 1);
+    assert_eq!(store.state.lock().unwrap().by_expiry.len(), 1);
 }
 
 #[test]

@@ -5,6 +5,6 @@ use super::*;
 fn a_question_may_take_as_long_as_the_validator_allows() {
     let endpoint = IntrospectionEndpoint::new("https://authority.example.com/introspect").unwrap();
     let limit = Duration::from_secs(30);
-    let question = endpoint.question(&AccessToken::new("token").unwrap(), limit);
+    let question = endpoint.request(&AccessToken::new("token").unwrap(), limit);
     assert!(question.build().unwrap().timeout() > Some(&limit));
 }

@@ -26,7 +26,7 @@ use tower_service::Service;
 
 use crate::certificate::ClientCertificate;
 use crate::connection_id::ConnectionId;
-use crate::event::Closing;
+use crate::event::CloseReport;
 use crate::facts::ConnectionFacts;
 use crate::proof_cache::ProofCache;
 use crate::{
@@ -273,9 +273,9 @@ pub(super) fn connection(client: Option<&Client>, exporter: [u8; 32]) -> Arc<Con
         alpn: Some(b"h2".to_vec()),
         handshake_at: UnixTime::since_unix_epoch(Duration::from_secs(NOW)),
         peer: None,
-        memory: ProofCache::new(),
+        proofs: ProofCache::new(),
         drain: tokio::sync::Notify::new(),
-        closing: Closing::new(id, None),
+        close_report: CloseReport::new(id, None),
     })
 }
 

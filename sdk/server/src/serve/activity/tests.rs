@@ -18,9 +18,7 @@ async fn a_connection_without_a_request_is_idle_after_the_first_limit() {
 #[tokio::test(start_paused = true)]
 async fn a_request_counts_until_its_response_body_is_dropped() {
     let activity = Activity::new();
-    let body = activity
-        .begin()
-        .until_end_of(Full::new(bytes::Bytes::new()));
+    let body = activity.begin().track(Full::new(bytes::Bytes::new()));
     let mut idle = pin!(activity.idle(FIRST, LATER));
     assert!(
         tokio::time::timeout(LATER * 10, idle.as_mut())

@@ -28,7 +28,7 @@ use crate::log::Log;
 
 /// An authorization server that answers every question alike.
 struct Introspector {
-    server: Running,
+    server: TestServer,
     answer: Arc<Mutex<Value>>,
     questions: Arc<Mutex<Vec<Question>>>,
     /// A permit for each question at `/gated` and `/busy`.
@@ -85,11 +85,11 @@ impl Introspector {
             .route("/introspect", post(introspect))
             .route("/gated", post(gated))
             .route("/busy/{when}", post(busy))
-            .merge(liars());
+            .merge(bad_endpoints());
         let listener = fixture
             .listener(fixture.tls_with(ClientAuth::Optional(fixture.ca.roots())))
             .await;
-        let server = Running::start(listener, router, fixture.options());
+        let server = TestServer::start(listener, router, fixture.options());
         Self {
             server,
             answer,
@@ -139,7 +139,7 @@ impl Introspector {
 }
 
 /// Endpoints whose answers are none.
-fn liars() -> Router {
+fn bad_endpoints() -> Router {
     let yes = || async { active().to_string() };
     Router::new()
         .route("/yes", any(yes))
@@ -215,21 +215,25 @@ async fn an_opaque_token_is_bound_to_what_the_answer_says() {
     let layer =
         BindingLayer::new(authority.builder(&fixture).build()).policy(AcceptPolicy::Require);
     let listener = fixture.listener(fixture.tls()).await;
-    let server = Running::start(listener, who_am_i().layer(layer), fixture.options());
+    let server = TestServer::start(listener, binding_report().layer(layer), fixture.options());
 
     let token = opaque("2YotnFZFEjr1zCsicMWpAA");
-    let mut wire = Wire::connect(server.addr, &fixture.client("h2")).await;
-    let proof = wire.proof(&fixture.agent.proof_key(), &token);
+    let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
+    let proof = connection.proof(&fixture.agent.proof_key(), &token);
     for _ in 0..3 {
-        wire.get("/", &token, Some(&proof))
+        connection
+            .get("/", &token, Some(&proof))
             .await
             .assert_passed("session");
     }
-    wire.get("/", &token, None).await.assert_refused("RS-4");
+    connection
+        .get("/", &token, None)
+        .await
+        .assert_refused("RS-4");
     assert_eq!(authority.asked(), 1);
 
     let thief = fixture.ca.client("thief");
-    let mut other = Wire::connect(
+    let mut other = HttpConnection::connect(
         server.addr,
         &fixture.client_as(Some(&thief), "h2", rustls::ALL_VERSIONS),
     )
@@ -241,7 +245,8 @@ async fn an_opaque_token_is_bound_to_what_the_answer_says() {
         .assert_refused("RS-3");
 
     authority.says(json!({ "active": false }));
-    wire.get("/", &opaque("made-up"), None)
+    connection
+        .get("/", &opaque("made-up"), None)
         .await
         .assert_refused("RS-2");
 }

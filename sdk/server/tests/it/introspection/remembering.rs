@@ -19,9 +19,9 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// A time of day that goes on only when it is told to: nobody waits for a test, and a test waits
 /// for nobody.
-struct Hand(Arc<AtomicU64>);
+struct ManualClock(Arc<AtomicU64>);
 
-impl Hand {
+impl ManualClock {
     fn new() -> Self {
         Self(Arc::new(AtomicU64::new(UnixTime::now().as_secs())))
     }
@@ -63,20 +63,20 @@ async fn a_token_is_asked_about_once_however_many_requests_bring_it() {
 
 #[tokio::test]
 async fn a_good_answer_is_remembered_for_its_time_and_a_revoked_token_no_longer() {
-    let (fixture, hand) = (Fixture::new(), Hand::new());
+    let (fixture, clock) = (Fixture::new(), ManualClock::new());
     let authority = Introspector::start(&fixture, active()).await;
     let validator = authority
         .builder(&fixture)
-        .clock(hand.clock())
+        .clock(clock.clock())
         .remember_valid(Duration::from_secs(60))
         .build();
     let token = opaque("token");
     assert!(outcome(&validator, &token).await.is_ok());
     authority.says(json!({ "active": false }));
-    hand.advance(59);
+    clock.advance(59);
     assert!(outcome(&validator, &token).await.is_ok());
     assert_eq!(authority.asked(), 1);
-    hand.advance(1);
+    clock.advance(1);
     assert_eq!(
         outcome(&validator, &token).await.unwrap_err().0,
         TokenErrorKind::Invalid
@@ -86,13 +86,13 @@ async fn a_good_answer_is_remembered_for_its_time_and_a_revoked_token_no_longer(
 
 #[tokio::test]
 async fn no_answer_outlives_the_token() {
-    let (fixture, hand) = (Fixture::new(), Hand::new());
-    let expires_at = hand.now() + 100;
+    let (fixture, clock) = (Fixture::new(), ManualClock::new());
+    let expires_at = clock.now() + 100;
     let authority = Introspector::start(&fixture, active_but("exp", expires_at.into())).await;
     let expected = ExpectedClaims::new(AUDIENCE).leeway(Duration::ZERO);
     let validator = authority
         .builder_with(&fixture, expected)
-        .clock(hand.clock())
+        .clock(clock.clock())
         .remember_valid(DAY)
         .build();
     let token = opaque("token");
@@ -100,7 +100,7 @@ async fn no_answer_outlives_the_token() {
         assert!(outcome(&validator, &token).await.is_ok());
     }
     assert_eq!(authority.asked(), 1);
-    hand.advance(100);
+    clock.advance(100);
     let (kind, detail) = outcome(&validator, &token).await.unwrap_err();
     assert_eq!(
         (kind, &*detail),
@@ -109,7 +109,7 @@ async fn no_answer_outlives_the_token() {
     // Within the leeway the token passes, and every time because the authority says so.
     let lenient = authority
         .builder(&fixture)
-        .clock(hand.clock())
+        .clock(clock.clock())
         .remember_valid(DAY)
         .build();
     let before = authority.asked();
@@ -121,11 +121,11 @@ async fn no_answer_outlives_the_token() {
 
 #[tokio::test]
 async fn a_bad_answer_is_remembered_briefly() {
-    let (fixture, hand) = (Fixture::new(), Hand::new());
+    let (fixture, clock) = (Fixture::new(), ManualClock::new());
     let authority = Introspector::start(&fixture, json!({ "active": false })).await;
     let validator = authority
         .builder(&fixture)
-        .clock(hand.clock())
+        .clock(clock.clock())
         .remember_invalid(Duration::from_secs(5))
         .build();
     let token = opaque("token");
@@ -137,20 +137,20 @@ async fn a_bad_answer_is_remembered_briefly() {
     }
     assert_eq!(authority.asked(), 1);
     authority.says(active());
-    hand.advance(4);
+    clock.advance(4);
     assert!(outcome(&validator, &token).await.is_err());
-    hand.advance(1);
+    clock.advance(1);
     assert!(outcome(&validator, &token).await.is_ok());
 }
 
 #[tokio::test]
 async fn a_failure_is_remembered_for_a_moment_or_for_as_long_as_the_endpoint_says() {
-    let (fixture, hand) = (Fixture::new(), Hand::new());
+    let (fixture, clock) = (Fixture::new(), ManualClock::new());
     let authority = Introspector::start(&fixture, active()).await;
     for (said, pause) in [("never", 1), ("30", 30), ("86400", 60), ("0", 1)] {
         let endpoint = authority.endpoint(&fixture, &format!("/busy/{said}"));
         let validator = IntrospectionValidator::builder(ExpectedClaims::new(AUDIENCE), endpoint)
-            .clock(hand.clock())
+            .clock(clock.clock())
             .build();
         let ask = async || {
             let error = within(validator.validate(&opaque("token")))
@@ -164,9 +164,9 @@ async fn a_failure_is_remembered_for_a_moment_or_for_as_long_as_the_endpoint_say
         };
         let (left, before) = ask().await;
         assert_eq!(left, pause, "{said}");
-        hand.advance(pause - 1);
+        clock.advance(pause - 1);
         assert_eq!(ask().await, (1, before), "{said}: nobody asks yet");
-        hand.advance(1);
+        clock.advance(1);
         assert_eq!(ask().await, (pause, before + 1), "{said}");
     }
 }

@@ -7,7 +7,7 @@ use rustls_pki_types::UnixTime;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::endpoint::Answer;
+use crate::endpoint::EndpointResponse;
 use crate::expected_claims::numeric_date;
 use crate::{ExpectedClaims, TokenError, ValidToken};
 
@@ -21,7 +21,7 @@ pub(super) enum Verdict {
 }
 
 #[derive(Deserialize)]
-struct Standing {
+struct ActiveMember {
     active: bool,
 }
 
@@ -45,8 +45,12 @@ enum Audience {
     Several(#[expect(dead_code, reason = "its type is all that matters")] Vec<String>),
 }
 
-pub(super) fn verdict(answer: &Answer, expected: &ExpectedClaims, now: UnixTime) -> Verdict {
-    match answer.status {
+pub(super) fn verdict(
+    response: &EndpointResponse,
+    expected: &ExpectedClaims,
+    now: UnixTime,
+) -> Verdict {
+    match response.status {
         StatusCode::OK => {}
         // Ours, not the token's: a token that is not valid is answered 200 (section 2.3).
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
@@ -61,12 +65,12 @@ pub(super) fn verdict(answer: &Answer, expected: &ExpectedClaims, now: UnixTime)
         }
         _ => return Verdict::Unavailable("the introspection endpoint answered with an error"),
     }
-    let Ok(claims) = serde_json::from_slice::<Value>(&answer.body) else {
+    let Ok(claims) = serde_json::from_slice::<Value>(&response.body) else {
         return Verdict::Unavailable("the introspection endpoint did not answer with JSON");
     };
-    match Standing::deserialize(&claims) {
-        Ok(Standing { active: true }) => {}
-        Ok(Standing { active: false }) => {
+    match ActiveMember::deserialize(&claims) {
+        Ok(ActiveMember { active: true }) => {}
+        Ok(ActiveMember { active: false }) => {
             return Verdict::Invalid("the access token is not active");
         }
         Err(_) => {
@@ -77,7 +81,7 @@ pub(super) fn verdict(answer: &Answer, expected: &ExpectedClaims, now: UnixTime)
     }
     let Some(members) = Members::deserialize(&claims)
         .ok()
-        .filter(Members::have_times)
+        .filter(Members::times_are_numbers)
     else {
         return Verdict::Unavailable("the introspection answer has members of a wrong type");
     };
@@ -97,7 +101,7 @@ pub(super) fn expiry(claims: &Value) -> Option<UnixTime> {
 }
 
 impl Members {
-    fn have_times(&self) -> bool {
+    fn times_are_numbers(&self) -> bool {
         let is_time =
             |time: &serde_json::Number| numeric_date(&Value::Number(time.clone())).is_some();
         [&self.exp, &self.nbf].into_iter().flatten().all(is_time)
