@@ -1,4 +1,4 @@
-//! The certificate that authenticated a client: read once per connection, never per request.
+//! The certificate that authenticated a client: parsed once per connection, never per request.
 
 use std::fmt::{self, Write};
 
@@ -9,8 +9,8 @@ use x509_parser::objects::{oid_registry, oid2abbrev};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
-/// The certificate that authenticated the client in the handshake, verified by this end or, on a
-/// request that a trusted proxy attests, by that (GW-3).
+/// The certificate that authenticated the client in the handshake, verified by this server or, on a
+/// request that a trusted proxy attests, by the proxy (GW-3).
 pub struct ClientCertificate {
     der: CertificateDer<'static>,
     pub(crate) verifier: ProofVerifier,
@@ -23,7 +23,8 @@ impl ClientCertificate {
         let verifier = ProofVerifier::new(&der)?;
         let (subject, spiffe_id) = match X509Certificate::from_der(&der) {
             Ok((_, parsed)) => (distinguished_name(parsed.subject()), spiffe_id(&parsed)),
-            // The verifier has read it, so this does not happen; and no name is no harm.
+            // `ProofVerifier` has parsed it, so this does not happen. Without names no rule that
+            // names them matches.
             Err(_) => Default::default(),
         };
         Ok(Self {
@@ -60,7 +61,7 @@ impl ClientCertificate {
         self.spiffe_id.as_deref()
     }
 
-    /// The last moment at which it is valid (RS-1).
+    /// Its `notAfter`: the last second in which it is valid (RS-1).
     #[must_use]
     pub fn not_after(&self) -> UnixTime {
         self.verifier.not_after()
@@ -114,8 +115,8 @@ fn push_attribute(text: &mut String, attribute: &AttributeTypeAndValue<'_>) {
     }
 }
 
-/// RFC 4514 section 2.4, so that no value can pass for two attributes. Control characters are
-/// escaped as well.
+/// Escapes by RFC 4514 section 2.4, so that one value cannot look like two attributes. Control
+/// characters are escaped as well.
 fn push_escaped(text: &mut String, value: &str) {
     let last = value.chars().count().saturating_sub(1);
     for (index, character) in value.chars().enumerate() {

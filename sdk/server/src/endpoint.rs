@@ -1,5 +1,5 @@
-//! An endpoint of the authorization server: where it is, whom to trust there, and who this server
-//! is to it.
+//! An endpoint of the authorization server: its URL, the roots to trust there, and this server's
+//! client certificate.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -13,10 +13,10 @@ use reqwest::{RequestBuilder, Url, redirect};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A URL that can be trusted, and the client that asks there.
+/// A checked URL, and the HTTP client for it.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
-    /// What it is, as the subject of an error message.
+    /// Its name, as the subject of an error message.
     name: &'static str,
     url: Url,
     roots: Option<Vec<reqwest::Certificate>>,
@@ -24,7 +24,7 @@ pub(crate) struct Endpoint {
     client: reqwest::Client,
 }
 
-/// What came back, read to its end.
+/// A response, read to its end.
 pub(crate) struct EndpointResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
@@ -32,7 +32,7 @@ pub(crate) struct EndpointResponse {
 }
 
 impl Endpoint {
-    /// An `https` URL whose server the platform's roots vouch for; or an `http` URL on loopback.
+    /// An `https` URL whose server the platform's roots verify; or an `http` URL on loopback.
     pub(crate) fn new(name: &'static str, url: &str) -> Result<Self, EndpointError> {
         let url: Url = url.parse().map_err(|error| {
             EndpointError::new(format!("{name} is not a URL")).with_source(error)
@@ -107,7 +107,7 @@ impl Endpoint {
         self.client.post(self.url.clone())
     }
 
-    /// Sends the request and reads the answer, whatever its status, of at max_bytes so many bytes.
+    /// Sends the request and reads the response, whatever its status, up to `max_bytes`.
     pub(crate) async fn send(
         &self,
         request: RequestBuilder,
@@ -135,14 +135,14 @@ impl Endpoint {
         })
     }
 
-    /// An error whose message begins with what this is.
+    /// An error whose message begins with the endpoint's name.
     pub(crate) fn error(&self, what_it_did: impl fmt::Display) -> EndpointError {
         EndpointError::new(format!("{} {what_it_did}", self.name))
     }
 }
 
 impl EndpointResponse {
-    /// When to ask again, if it says so in seconds (RFC 9110 §10.2.3).
+    /// `Retry-After`, if it is in seconds (RFC 9110 §10.2.3).
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         let seconds = self.headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
         Some(Duration::from_secs(seconds))
@@ -155,7 +155,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Redirects are not followed: the configured URL is what is trusted, not where it points.
+/// Redirects are not followed: only the configured URL is trusted.
 fn client(
     name: &str,
     url: &Url,
@@ -167,8 +167,7 @@ fn client(
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(EXCHANGE_TIMEOUT);
     if url.scheme() == "http" {
-        // Loopback: a proxy from the environment would read what is sent, and has no business
-        // there.
+        // Loopback: a proxy from the environment must not read what is sent.
         builder = builder.no_proxy();
     }
     if let Some(roots) = roots {
@@ -182,7 +181,7 @@ fn client(
     })
 }
 
-/// Whether a URL's host is this machine: the client takes the same (CL-6).
+/// Whether a URL's host is this machine, by the same rule as the client's (CL-6).
 pub(crate) fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost"
@@ -192,7 +191,7 @@ pub(crate) fn is_loopback(host: &str) -> bool {
 }
 
 /// An endpoint of the authorization server that cannot be used as it is configured, or did not
-/// answer as it should.
+/// answer as it must.
 #[derive(Debug)]
 pub struct EndpointError {
     pub(crate) message: String,

@@ -15,7 +15,8 @@ pub(crate) async fn past_not_after(facts: &ConnectionFacts, clock: &Clock) {
     }
 }
 
-/// Sleeps in short naps, because the time of day can jump and a sleep cannot.
+/// Sleeps for at most a minute at a time and then reads the clock again, because the time of day
+/// can be set forward during a sleep.
 async fn wait_past(moment: UnixTime, clock: &Clock) {
     const MAX_SLEEP_SECONDS: u64 = 60;
     loop {

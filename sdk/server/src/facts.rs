@@ -1,4 +1,4 @@
-//! What this end knows about one TLS connection: the value that RS-1..RS-13 are checked against.
+//! The facts of one TLS connection, against which RS-1..RS-13 are checked.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,12 +14,12 @@ use crate::connection_id::ConnectionId;
 use crate::event::{CloseReason, CloseReport};
 use crate::proof_cache::ProofCache;
 
-/// The facts of one TLS connection, fixed when its handshake ended, and the memory of the proofs
+/// The facts of one TLS connection, fixed when its handshake ended, and the cache of the proofs
 /// seen on it.
 ///
 /// An [`Acceptor`](crate::Acceptor) makes one per connection; [`serve`](crate::serve) puts it, in
-/// an `Arc`, into the extensions of each request. When the last `Arc` is dropped the memory goes
-/// with it (RS-11): there is no table of connections.
+/// an `Arc`, into the extensions of each request. The cache is freed with the last `Arc` (RS-11):
+/// there is no table of connections.
 pub struct ConnectionFacts {
     pub(crate) id: ConnectionId,
     pub(crate) exporter: ExporterValue,
@@ -36,7 +36,7 @@ pub struct ConnectionFacts {
 }
 
 impl ConnectionFacts {
-    /// A number that no other connection of this process has.
+    /// A number that is unique within this process.
     #[must_use]
     pub fn id(&self) -> ConnectionId {
         self.id
@@ -79,28 +79,28 @@ impl ConnectionFacts {
         self.handshake_at
     }
 
-    /// Ends when the connection should take no more requests: a request was refused because the
-    /// client's certificate has expired (RS-1), or the memory of `jti` values is nearly full
-    /// (RS-9), and on a new connection the client has an empty one. For whoever serves the
-    /// connection, once; [`serve`](crate::serve) heeds it.
+    /// Completes when the connection should take no more requests: a request was refused because
+    /// the client's certificate has expired (RS-1), or the set of used `jti` values is nearly full
+    /// (RS-9; a new connection starts with an empty one). It completes once, for the code that
+    /// serves the connection; [`serve`](crate::serve) then drains it.
     pub async fn drain_wanted(&self) {
         self.drain.notified().await;
     }
 
-    /// Has the connection drained, for this reason unless there was another before.
+    /// Asks for the connection to be drained. The first reason given is the one that is reported.
     pub(crate) fn drain(&self, reason: CloseReason) {
         self.close_report.set_reason(reason);
         self.drain.notify_one();
     }
 
-    /// Where the connection came from, if the acceptor was told.
+    /// The peer's address, if the acceptor was given it.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
 }
 
-/// No exporter value, no proof, no token: only what may stand in a log (EX-7).
+/// Shows no exporter value, proof or token, only what may be logged (EX-7).
 impl fmt::Debug for ConnectionFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectionFacts")

@@ -1,6 +1,6 @@
-//! The resource server's end of TLS-session-bound access tokens: it terminates mutual TLS, knows
-//! each connection, and lets a request through only if its token is presented on the connection
-//! that its proof was made for.
+//! The resource server's end of TLS-session-bound access tokens: it terminates mutual TLS, keeps
+//! the facts of each connection, and lets a request through only if its token is presented on the
+//! connection that its proof was made for.
 //!
 //! | step | by |
 //! |---|---|
@@ -8,11 +8,11 @@
 //! | each request gets the facts of its connection | [`serve`], or `axum::serve` with [`PeerFacts`] |
 //! | the access token is valid (RS-2) | a [`TokenValidator`]: [`JwtValidator`], [`IntrospectionValidator`], or one of your own |
 //! | token, certificate, proof and connection belong together (RS-1..RS-13) | [`BindingLayer`] |
-//! | a token that is bound to a DPoP key comes with a proof that was never used (RFC 9449) | [`BindingLayer::dpop`] |
+//! | a DPoP-bound token comes with a proof that was not used before (RFC 9449) | [`BindingLayer::dpop`] |
 //! | its scope suffices (RS-10) | [`RequiredScope`] |
-//! | the handler learns what the request was bound to, and who sent it | [`VerifiedBinding`], a request extension |
+//! | the handler can read what the request was bound to, and who sent it | [`VerifiedBinding`], a request extension |
 //! | clients learn where tokens come from (RFC 9728) | [`ResourceMetadata`] |
-//! | somebody counts | [`ServerObserver`], such as `metrics::MetricsObserver` |
+//! | events are counted or logged | [`ServerObserver`], such as `metrics::MetricsObserver` |
 //!
 //! Ids such as `RS-6` cite the requirements of the project's wire profile.
 //!
@@ -42,8 +42,8 @@
 //! # }
 //! ```
 //!
-//! What it does not do: it takes nobody's word for a connection that it did not terminate itself,
-//! but that of [`TrustedProxies`] where they are named; it reads no request body; and it checks no
+//! What it does not do: it accepts no statement about a TLS connection that it did not terminate
+//! itself, except from configured [`TrustedProxies`]; it reads no request body; and it checks no
 //! revocation of certificates, unless a [`ClientAuth::Custom`] verifier does.
 
 mod acceptor;

@@ -1,4 +1,4 @@
-//! A close that loses nothing on the way.
+//! Lingering close: a closed connection does not lose responses that are still on their way.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,18 +8,20 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// A stream that, once it was shut down, reads on for a moment before it says so.
+/// A stream whose shutdown keeps reading, and dropping what it reads, for a moment before it
+/// completes.
 ///
-/// A socket that is closed while bytes wait to be read sends a reset, and a reset may overtake
-/// answers that the peer has not read yet (RFC 9112 §9.6). It happens at the most orderly of ends:
-/// after GOAWAY, requests that were already on their way come in, are rightly ignored, and wait
-/// there to be read. Then the answers before them are lost, and requests that were processed look
-/// as if they had not been. So what still comes is read and dropped until the peer closes its side
-/// too, for at most 2 s and 1 MiB.
+/// If a socket is closed while received bytes are still unread, the kernel sends a reset, and the
+/// reset may destroy responses that the peer has not read yet (RFC 9112 §9.6). This also happens in
+/// an orderly close. Example: the server sends GOAWAY, while the client's next request is already
+/// on its way. HTTP/2 ignores that request, so its bytes stay unread in the socket; the close sends
+/// a reset; and the client loses the responses before it, so that processed requests look
+/// unprocessed to it. A lingering close therefore reads and drops what still arrives until the peer
+/// closes its side too, for at most 2 s and 1 MiB.
 ///
 /// [`serve`](crate::serve), [`serve_connection`](crate::serve_connection) and a
-/// [`Connection`](crate::Connection) for `axum::serve` do this by themselves; it is here for those
-/// who give hyper the stream themselves.
+/// [`Connection`](crate::Connection) for `axum::serve` already do this; use it if you give the
+/// stream to hyper yourself.
 #[derive(Debug)]
 pub struct Lingering<IO> {
     io: IO,
@@ -29,7 +31,7 @@ pub struct Lingering<IO> {
 #[derive(Debug)]
 enum Phase {
     Open,
-    /// Our side is shut down; the peer's is not.
+    /// Our side is shut down; the peer's side is still open.
     HalfClosed {
         timeout: Pin<Box<Sleep>>,
         bytes: usize,
@@ -41,7 +43,7 @@ const MAX_LINGER: Duration = Duration::from_secs(2);
 const MAX_BYTES: usize = 1024 * 1024;
 
 impl<IO> Lingering<IO> {
-    /// `io` with a lingering end.
+    /// Wraps `io`.
     pub fn new(io: IO) -> Self {
         Self {
             io,
@@ -49,7 +51,7 @@ impl<IO> Lingering<IO> {
         }
     }
 
-    /// The stream itself, for [`serve_connection`](crate::serve_connection) say.
+    /// The stream itself, for example for [`serve_connection`](crate::serve_connection).
     pub fn into_inner(self) -> IO {
         self.io
     }

@@ -1,4 +1,4 @@
-//! What one connection remembers of the proofs that it has seen (RS-9, RS-11).
+//! The proofs and `jti` values seen on one connection (RS-9, RS-11).
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
@@ -10,18 +10,19 @@ use bowline_proof::{AccessToken, Scheme, TokenHash};
 use lru::LruCache;
 use zeroize::Zeroizing;
 
-/// The proofs that passed on this connection and the `jti` values used up on it. It is freed with
-/// the connection.
+/// The proofs that passed on this connection and the `jti` values that were used on it. It is freed
+/// with the connection.
 ///
-/// It holds digests; and of the few pairs that passed last, token and proof themselves, because to
-/// compare them costs a tenth of what it costs to hash them. They are cleared when they go, with
-/// the connection at the latest.
+/// It stores digests. For the few pairs that passed last it also stores token and proof themselves,
+/// because comparing them costs a tenth of hashing them. They are zeroized when they are dropped,
+/// at the latest with the connection.
 pub(crate) struct ProofCache(Mutex<State>);
 
 struct State {
-    /// The pairs that passed last, the latest first.
+    /// The pairs that passed last, the most recent first.
     recent: Vec<Pair>,
-    /// Token -> the one reusable proof that passed last. Least recently used goes first.
+    /// Token -> the reusable proof that passed last. The least recently used entry is dropped
+    /// first.
     passed: LruCache<TokenHash, Digest>,
     used_jtis: HashSet<Digest>,
 }
@@ -32,10 +33,10 @@ struct Pair {
     proof: Zeroizing<Box<[u8]>>,
 }
 
-/// One is enough for most connections; a few let agents of one process share a connection.
+/// Most connections need one; a few let several agents of one process share a connection.
 const RECENT: usize = 4;
 
-/// A longer pair is not kept, so that a connection's share stays small; its digests are.
+/// Of a longer pair only the digests are kept, to bound the memory of a connection.
 const MAX_PAIR_BYTES: usize = 4096;
 
 type Digest = [u8; 32];
@@ -49,8 +50,8 @@ pub(crate) enum JtiError {
 
 impl ProofCache {
     pub(crate) fn new() -> Self {
-        // Unbounded only in name: `insert` holds the bound. lru would otherwise reserve the whole
-        // bound for every connection, most of which carry one token.
+        // `insert` enforces the bound. With `LruCache::new` lru would reserve the whole bound for
+        // every connection, although most connections carry one token.
         Self(Mutex::new(State {
             recent: Vec::new(),
             passed: LruCache::unbounded(),
@@ -58,8 +59,8 @@ impl ProofCache {
         }))
     }
 
-    /// The token of these credentials, if their scheme is Bearer and it was among the last that
-    /// passed, and with this very proof (RS-5..RS-8).
+    /// The token of these credentials, if their scheme is Bearer and the token was among the last
+    /// that passed with the same proof (RS-5..RS-8).
     pub(crate) fn lookup(&self, credentials: &[u8], proof: &[u8]) -> Option<AccessToken> {
         let secret = credentials.strip_prefix(b"Bearer ")?;
         let mut state = self.state();
@@ -72,8 +73,8 @@ impl ProofCache {
         Some(state.recent[0].token.clone())
     }
 
-    /// Whether this very proof passed RS-5..RS-8 with this token before. Comparing digests keeps
-    /// the comparison's timing independent of the remembered proof.
+    /// Whether this proof passed RS-5..RS-8 with this token before. Digests are compared, so the
+    /// timing does not depend on the cached proof.
     pub(crate) fn has_passed(&self, token: &AccessToken, proof: &[u8]) -> bool {
         let digest = sha256(proof);
         let mut state = self.state();
@@ -84,7 +85,7 @@ impl ProofCache {
         passed
     }
 
-    /// Takes note that this reusable proof passed, for at most so many tokens.
+    /// Caches this reusable proof, which passed, for at most `tokens` tokens.
     pub(crate) fn insert(&self, token: &AccessToken, proof: &[u8], tokens: NonZeroUsize) {
         let digest = sha256(proof);
         let mut state = self.state();
@@ -97,8 +98,8 @@ impl ProofCache {
         state.keep(token, proof);
     }
 
-    /// Uses `jti` up: of any number of concurrent calls with the same value one succeeds (RS-9).
-    /// Tells how many are left.
+    /// Marks `jti` as used: of any number of concurrent calls with the same value one succeeds
+    /// (RS-9). Returns how many are left.
     pub(crate) fn use_jti(&self, jti: &str, quota: usize) -> Result<usize, JtiError> {
         let digest = sha256(jti.as_bytes());
         let mut state = self.state();
@@ -112,19 +113,19 @@ impl ProofCache {
         Ok(quota - state.used_jtis.len())
     }
 
-    /// Every change leaves a sound state behind, even if a holder of the lock panicked in the
-    /// middle.
+    /// Poisoning is ignored: the state is valid after each single change, even if a thread panicked
+    /// between two.
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    /// A token has one reusable proof: a newer one takes the place of the older.
+    /// A token has one reusable proof: a newer one replaces the older one.
     fn keep(&mut self, token: &AccessToken, proof: &[u8]) {
         self.recent.retain(|pair| pair.token.hash() != token.hash());
-        // `lookup` gives it back for the scheme Bearer, and with another one it might pass where
-        // Bearer must not.
+        // `lookup` returns tokens for the scheme Bearer only. A token that came with another scheme
+        // must not be returned there.
         if token.scheme() != Scheme::Bearer || token.secret().len() + proof.len() > MAX_PAIR_BYTES {
             return;
         }

@@ -1,5 +1,5 @@
-//! Proxies that terminate the client's TLS and are believed about it (GW-3). Off unless a
-//! deployment names them.
+//! Trusted proxies that terminate the client's TLS and attest its certificate and exporter value
+//! (GW-3). None is trusted unless configured.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -21,25 +21,26 @@ use crate::certificate::ClientCertificate;
 use crate::proof_cache::ProofCache;
 use crate::{ConnectionFacts, ReplayStore};
 
-/// Proxies whose word about the client's TLS connection is taken (GW-3): its certificate
-/// (`Client-Cert`, RFC 9440) and its exporter value (`TLS-Exporter`, draft -05). RS-3, RS-5 and
-/// RS-6 are then checked against these, and what passes is of class
-/// [`ProxyAttested`](crate::BindingClass::ProxyAttested), never session-bound: whoever controls
-/// such a proxy, or its key, can attest whatever he likes.
+/// Proxies that attest the client's TLS connection (GW-3): its certificate (`Client-Cert`, RFC
+/// 9440) and its exporter value (`TLS-Exporter`, draft -05). RS-3, RS-5 and RS-6 are then checked
+/// against these, and what passes is of class
+/// [`ProxyAttested`](crate::BindingClass::ProxyAttested), never session-bound: an attacker who
+/// controls such a proxy, or its key, can attest anything.
 ///
-/// A proxy is known by the client certificate with which it connects to this server, in mutual TLS:
-/// by thumbprint, SPIFFE ID or subject. It must set both fields on each request, once each, and
-/// remove those that its clients send. A request of its own, with neither, is checked like any
-/// other client's.
+/// A proxy is identified by the client certificate with which it connects to this server over
+/// mutual TLS: by thumbprint, SPIFFE ID or subject. It must set both fields exactly once on each
+/// request, and remove the ones that its clients send. A request with neither field is the proxy's
+/// own and is checked like any other client's.
 ///
-/// The two fields never reach the handler, whoever sent them. From anybody who is not named here
-/// they are otherwise ignored: they change nothing about the request, so they give nobody anything,
-/// and a client behind a careless proxy is checked by its own connection.
+/// The two fields never reach the handler. If a peer that is not listed here sends them, they are
+/// removed and ignored: they neither help nor harm it, and the request is checked by the facts of
+/// its own connection.
 ///
-/// How long the client's connection has existed only the proxy knows, so a reusable proof may be of
-/// any age (RS-8): the exporter dates it. `jti` values go to a [`ReplayStore`] and not to the
-/// memory of one connection, because a proxy may spread one client's requests over several
-/// connections and nodes: nodes behind the same proxy must share it (RS-9).
+/// Only the proxy knows how long the client's connection has existed, so a reusable proof may have
+/// any age (RS-8); the exporter value limits it to that connection. Used `jti` values go to a
+/// [`ReplayStore`], not to the cache of one connection, because a proxy may spread one client's
+/// requests over several connections and nodes: nodes behind the same proxy must share the store
+/// (RS-9).
 pub struct TrustedProxies {
     thumbprints: HashSet<Thumbprint>,
     spiffe_ids: HashSet<String>,
@@ -52,7 +53,7 @@ pub struct TrustedProxies {
 /// A hash of what was attested.
 type ConnectionKey = [u8; 32];
 
-/// A client's connection to a trusted proxy, as that describes it.
+/// A client's connection to a trusted proxy, as the proxy describes it.
 pub(crate) struct AttestedConnection {
     pub(crate) key: ConnectionKey,
     pub(crate) certificate: Arc<ClientCertificate>,
@@ -61,7 +62,7 @@ pub(crate) struct AttestedConnection {
 }
 
 impl TrustedProxies {
-    /// None yet. `replay` remembers the `jti` values that came through them.
+    /// No proxies yet. `replay` stores the `jti` values that come through them.
     pub fn new(replay: impl ReplayStore) -> Self {
         Self {
             thumbprints: HashSet::new(),
@@ -69,7 +70,8 @@ impl TrustedProxies {
             subjects: HashSet::new(),
             replay: Arc::new(replay),
             remembered_connections: NonZeroUsize::new(4096).expect("4096 is not 0"),
-            // Bounded by `lookup`: lru would reserve the whole bound at once.
+            // `lookup` enforces the bound. With `LruCache::new` lru would reserve all of it at
+            // once.
             connections: Mutex::new(LruCache::unbounded()),
         }
     }
@@ -81,25 +83,25 @@ impl TrustedProxies {
         self
     }
 
-    /// Proxies whose certificate has this SPIFFE ID, letter by letter.
+    /// Proxies whose certificate has exactly this SPIFFE ID.
     #[must_use]
     pub fn spiffe_id(mut self, id: impl Into<String>) -> Self {
         self.spiffe_ids.insert(id.into());
         self
     }
 
-    /// Proxies whose certificate has this subject, letter by letter as
-    /// [`ClientCertificate::subject`] writes it: `CN=gateway,O=Example`. Only where no client can
-    /// get a certificate with such a subject from the same authorities.
+    /// Proxies whose certificate has exactly this subject, as [`ClientCertificate::subject`] writes
+    /// it: `CN=gateway,O=Example`. Use it only if no client can get a certificate with such a
+    /// subject from the same authorities.
     #[must_use]
     pub fn subject(mut self, subject: impl Into<String>) -> Self {
         self.subjects.insert(subject.into());
         self
     }
 
-    /// For how many of the clients' connections the parsed certificate and the proofs that passed
-    /// are remembered. Default: 4,096. Beyond, the least recently used one is read and verified
-    /// again when it comes back.
+    /// For how many client connections the parsed certificate and the proofs that passed are
+    /// cached. Default: 4,096. Beyond that, the least recently used one is dropped, then parsed and
+    /// verified again when it is next used.
     #[must_use]
     pub fn remembered_connections(mut self, connections: NonZeroUsize) -> Self {
         self.remembered_connections = connections;
@@ -114,11 +116,10 @@ impl TrustedProxies {
             || !certificate.subject().is_empty() && self.subjects.contains(certificate.subject())
     }
 
-    /// What a trusted proxy says of the client's connection, if it says anything.
+    /// The client's connection that a trusted proxy attests on this request, if it attests one.
     ///
     /// # Errors
-    /// It says so in a way that cannot be understood, which is no reason to take the request for
-    /// the proxy's own.
+    /// The fields are malformed. The request must not be treated as the proxy's own.
     pub(crate) fn attested_connection(
         &self,
         forwarded: &ForwardedFields,
@@ -142,7 +143,7 @@ impl TrustedProxies {
         }
     }
 
-    /// Parses once for each connection of a client.
+    /// The parsed attestation: parsed once per client connection, then cached.
     fn lookup(
         &self,
         certificate: &HeaderValue,
@@ -169,7 +170,7 @@ impl TrustedProxies {
             proofs: ProofCache::new(),
         });
         let mut table = table();
-        // Of two that come at once, one memory stays.
+        // If two requests parse it at once, they share one proof cache.
         let attested = table.get_or_insert(key, || attested).clone();
         if table.len() > self.remembered_connections.get() {
             table.pop_lru();
@@ -191,27 +192,27 @@ impl fmt::Debug for TrustedProxies {
 const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 const TLS_EXPORTER: HeaderName = HeaderName::from_static("tls-exporter");
-/// What an ingress sidecar tells the service behind it (GW-2): believed there, so nobody else may
-/// say it.
+/// What an ingress sidecar sets for the service behind it (GW-2). The service trusts it, so no
+/// other peer may set it.
 const SESSION_BINDING_VERIFIED: HeaderName = HeaderName::from_static("session-binding-verified");
 
-/// What a request says about another TLS connection than its own. It has no `Debug`: the exporter
-/// value is in it (EX-7).
+/// The fields of a request that describe a TLS connection other than its own. It has no `Debug`,
+/// because it holds the exporter value (EX-7).
 pub(crate) enum ForwardedFields {
     Absent,
     Complete {
         certificate: HeaderValue,
         exporter: HeaderValue,
     },
-    /// One without the other, or one several times.
+    /// Only one of the two, or one of them several times.
     Malformed,
 }
 
 impl ForwardedFields {
-    /// Takes the fields off a request, whoever sent it: a handler may take them for the truth.
+    /// Removes the fields from any request, because a handler might trust them.
     pub(crate) fn strip(headers: &mut HeaderMap) -> Self {
-        // One look at each name costs a fraction of looking each of these up, and most requests
-        // have none.
+        // Comparing each name once costs a fraction of four lookups, and most requests have none of
+        // these.
         const ALL: [HeaderName; 4] = [
             CLIENT_CERT,
             CLIENT_CERT_CHAIN,
@@ -240,7 +241,7 @@ impl ForwardedFields {
 
 fn connection_key(certificate: &HeaderValue, exporter: &HeaderValue) -> ConnectionKey {
     let mut hash = Context::new(&SHA256);
-    // The length keeps the two apart.
+    // The length separates the two.
     hash.update(&(certificate.len() as u64).to_be_bytes());
     hash.update(certificate.as_bytes());
     hash.update(exporter.as_bytes());
@@ -264,7 +265,7 @@ fn byte_sequence(field: &HeaderValue) -> Option<Zeroizing<Vec<u8>>> {
     LENIENT.decode(inner).ok().map(Zeroizing::new)
 }
 
-/// 32 bytes, as a byte sequence or, as `ekm` has them, in base64url.
+/// 32 bytes, as a byte sequence or, like `ekm`, in base64url.
 fn exporter_value(field: &HeaderValue) -> Option<ExporterValue> {
     let bytes = byte_sequence(field).or_else(|| {
         URL_SAFE_NO_PAD

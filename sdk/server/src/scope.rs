@@ -1,4 +1,4 @@
-//! What a token's scope must hold (RFC 6749 section 3.3, RFC 6750 section 3.1).
+//! Required scopes (RFC 6749 section 3.3, RFC 6750 section 3.1).
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,8 +12,8 @@ use serde_json::Value;
 pub struct Scope(Arc<str>);
 
 impl Scope {
-    /// Whether the `scope` claim of a token (RFC 9068 section 2.2.3, RFC 7662 section 2.2) holds
-    /// all of this.
+    /// Whether the `scope` claim of a token (RFC 9068 section 2.2.3, RFC 7662 section 2.2) includes
+    /// all of this scope.
     pub(crate) fn is_granted(&self, claims: &Value) -> bool {
         let granted = claims
             .get("scope")
@@ -24,14 +24,14 @@ impl Scope {
             .all(|needed| granted.split(' ').any(|word| word == needed))
     }
 
-    /// As the parameter `scope` of a challenge has it.
+    /// The text, as in the parameter `scope` of a challenge.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Scope tokens with a space between any two, such as `mcp:read mcp:write`.
+/// Scope tokens separated by single spaces, such as `mcp:read mcp:write`.
 impl FromStr for Scope {
     type Err = InvalidScope;
 
@@ -58,7 +58,7 @@ impl fmt::Debug for Scope {
     }
 }
 
-/// The text is no scope.
+/// The text is not a scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a scope is made of tokens of printable ASCII without quotation mark and backslash, one space between any two"
@@ -69,21 +69,22 @@ pub struct InvalidScope;
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum RequiredScope {
-    /// None needs any.
+    /// No request needs a scope.
     #[default]
     None,
-    /// All need this one.
+    /// All requests need this scope.
     Always(Scope),
-    /// Each needs the one that the function says, or none.
+    /// Each request needs the scope that the function returns, or none.
     When(Arc<ScopeForRequest>),
 }
 
-/// What a request's scope must hold, by its head.
+/// The scope that a request needs, decided by its head.
 type ScopeForRequest = dyn Fn(&Parts) -> Option<Scope> + Send + Sync;
 
 impl RequiredScope {
-    /// For each request what the function says of its head: by route, method, or a field that names
-    /// the operation, such as MCP's `Mcp-Method` (which the handler must compare with the body).
+    /// The scope that the function returns for each request's head: by route, method, or a field
+    /// that names the operation, such as MCP's `Mcp-Method` (which the handler must compare with
+    /// the body).
     pub fn when(required: impl Fn(&Parts) -> Option<Scope> + Send + Sync + 'static) -> Self {
         Self::When(Arc::new(required))
     }

@@ -1,5 +1,5 @@
-//! Binding without validation: for a verifier in front of an upstream that validates tokens itself
-//! (GW-4).
+//! Checks the binding of tokens without validating them, in front of an upstream that validates
+//! them (GW-4).
 
 use bowline_proof::AccessToken;
 
@@ -7,21 +7,21 @@ use crate::jwt::SignedJwt;
 use crate::{TokenError, TokenValidator, ValidToken};
 
 /// **Validates nothing.** It lets a JWT through whose `cnf` has both `x5t#S256` and `tls_exp`, and
-/// believes that `cnf` unverified: no signature, no expiry, no issuer and no audience is checked
+/// uses that `cnf` unverified: no signature, no expiry, no issuer and no audience is checked
 /// (GW-4).
 ///
-/// That is sound where, and only where, the upstream validates the very same token and refuses a
-/// forged one. For a token that is genuine, what is read here is what the authorization server
-/// wrote, and [`BindingLayer`](crate::BindingLayer) holds the client to it: RS-3 and RS-4 to RS-9.
-/// A token that somebody made up passes here with his own certificate, and fails upstream.
+/// That is secure only if the upstream validates the same token and refuses forged ones. For a
+/// genuine token, the `cnf` read here is what the authorization server wrote, and
+/// [`BindingLayer`](crate::BindingLayer) enforces it by RS-3 and RS-4 to RS-9. A token that an
+/// attacker forged for their own certificate passes here and fails upstream.
 ///
 /// An opaque token is refused: nothing can be read from it, so a thief with any trusted certificate
-/// could present a stolen one with a valid proof of his own. Opaque tokens need an
+/// could present a stolen token with a valid proof of their own. Opaque tokens need an
 /// [`IntrospectionValidator`](crate::IntrospectionValidator).
 ///
-/// A request that passes has no claims ([`VerifiedBinding::claims`](crate::VerifiedBinding::claims) is `null`), so
-/// nobody can take unverified ones for verified, and a [`RequiredScope`](crate::RequiredScope) is
-/// never met.
+/// A request that passes has no claims ([`VerifiedBinding::claims`](crate::VerifiedBinding::claims)
+/// is `null`), so a handler cannot mistake unverified claims for verified ones, and a
+/// [`RequiredScope`](crate::RequiredScope) is never satisfied.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct UpstreamValidates;
 
@@ -35,7 +35,7 @@ impl TokenValidator for UpstreamValidates {
                 "GW-4: the access token is opaque or malformed, and only a JWT tells what it is bound to",
             ));
         }
-        // Read from the text, where a member that stands twice is an error.
+        // Read from the text, where a duplicate member is an error.
         let confirmation = token.confirmation().map_err(|error| *error).cloned();
         if let Ok(found) = &confirmation
             && (found.x5t_s256.is_none() || found.tls_exp.is_none())

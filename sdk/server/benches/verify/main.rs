@@ -2,11 +2,11 @@
 //!
 //! Each figure is one call of the real `BindingService` around a service that answers at once and
 //! with a validator that answers at once, so it holds everything that the layer does to a request:
-//! finding token, proof and facts, all of RS-1..RS-13, and the `VerifiedBinding` extension. It does not
-//! hold: TLS, HTTP parsing, validation of the token (RS-2), and the making of the request, which
-//! happens before the clock starts. `baseline` is the same call without the layer: mostly what it
-//! costs to drop a request. `…_vs_cached` divides the figures as they are, `….net` after taking
-//! `baseline` off both.
+//! finding token, proof and facts, all of RS-1..RS-13, and the `VerifiedBinding` extension. It does
+//! not hold: TLS, HTTP parsing, validation of the token (RS-2), and the making of the request,
+//! which happens before the clock starts. `baseline` is the same call without the layer: mostly
+//! what it costs to drop a request. `…_vs_cached` divides the figures as they are, `….net` after
+//! taking `baseline` off both.
 //!
 //! | figure | a request with |
 //! |---|---|

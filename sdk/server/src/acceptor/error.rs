@@ -21,15 +21,15 @@ pub(super) enum Cause {
     Exporter(ExporterError),
 }
 
-/// Whose fault a failed accept is.
+/// Why the accept failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AcceptErrorKind {
     /// The peer did not finish the handshake in time.
     TimedOut,
-    /// At the listener's limit it had taken long, and somebody else wanted its place.
+    /// At the listener's limit this handshake was slow, and it was cancelled to admit another.
     Displaced,
-    /// The peer went away, or broke off, in the middle.
+    /// The peer closed or broke the connection during the handshake.
     Io,
     /// The two ends do not agree on TLS: no common parameters, or a certificate that is not
     /// accepted.
@@ -59,7 +59,7 @@ impl AcceptErrorKind {
 }
 
 impl AcceptError {
-    /// Whose fault it is.
+    /// The kind of failure.
     #[must_use]
     pub fn kind(&self) -> AcceptErrorKind {
         match &self.0 {
@@ -85,7 +85,7 @@ impl fmt::Display for AcceptError {
                 "the peer did not finish the TLS handshake within {limit:?}"
             ),
             Cause::Displaced => f.write_str(
-                "the TLS handshake was broken off: too many are under way, and this one was slow",
+                "the TLS handshake was cancelled: too many are pending, and this one was slow",
             ),
             Cause::Handshake(_) => f.write_str("the TLS handshake failed"),
             Cause::ResumedCertificate(_) => f.write_str(

@@ -29,7 +29,7 @@ type Accepted<IO> = (TlsStream<IO>, Arc<ConnectionFacts>);
 
 const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Performs TLS handshakes and reads off each new connection what binding needs.
+/// Performs TLS handshakes and reads from each new connection what binding needs.
 ///
 /// It does not listen: [`Listener`](crate::Listener) does that, with many handshakes at a time.
 #[derive(Clone)]
@@ -61,7 +61,7 @@ impl Acceptor {
         self
     }
 
-    /// Who is told of connections that open, close, or come to nothing.
+    /// Reports connections that open, close or fail in the handshake to this observer.
     #[must_use]
     pub fn observer(mut self, observer: impl ServerObserver) -> Self {
         self.observer = Some(Arc::new(observer));
@@ -97,7 +97,7 @@ impl Acceptor {
         self.handshake(io, Some(peer), std::future::pending()).await
     }
 
-    /// The same, broken off if somebody else needs the place.
+    /// As [`accept_from`](Self::accept_from), but cancelled when `displaced` completes.
     pub(crate) async fn accept_unless<IO>(
         &self,
         io: IO,
@@ -108,7 +108,7 @@ impl Acceptor {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let displaced = async {
-            // The other end is dropped only with the listener, which ends this too.
+            // The sender is dropped only together with the listener, which cancels this future too.
             let _ = displaced.await;
         };
         self.handshake(io, Some(peer), displaced).await
@@ -158,7 +158,7 @@ impl Acceptor {
         Ok((stream, Arc::new(facts)))
     }
 
-    /// Reads the facts off a connection whose handshake is complete (EX-3).
+    /// Reads the facts from a connection whose handshake is complete (EX-3).
     fn facts(
         &self,
         connection: &ServerConnection,
@@ -195,8 +195,8 @@ impl Acceptor {
         })
     }
 
-    /// RS-1: rustls takes the chain of a resumed session from the ticket, as it was verified then.
-    /// It may have expired or lost its trust since.
+    /// RS-1: rustls takes the certificate chain of a resumed session from the ticket and does not
+    /// verify it again. It may have expired or lost its trust since.
     fn verify_again(&self, connection: &ServerConnection) -> Result<(), AcceptError> {
         let (Some(verifier), Some([leaf, intermediates @ ..])) =
             (&self.client_verifier, connection.peer_certificates())

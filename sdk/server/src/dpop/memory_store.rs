@@ -1,4 +1,4 @@
-//! The memory of used proofs in one process.
+//! A replay store in the memory of one process.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -10,11 +10,11 @@ use rustls_pki_types::UnixTime;
 
 use super::{Insertion, ProofId, ReplayStore};
 
-/// Remembers used proofs in this process, up to a capacity, each until it is too old to be taken.
+/// Stores used proofs in this process, up to a capacity, each until it is too old to be accepted.
 ///
 /// An entry takes about 100 bytes. At a steady rate there are as many entries as requests within
 /// the proofs' window ([`BindingLayer::windows`](crate::BindingLayer::windows)). When it is full,
-/// requests are refused rather than taken unremembered.
+/// requests are refused: accepting them without an entry would allow replays.
 pub struct MemoryReplayStore {
     capacity: usize,
     state: Mutex<State>,
@@ -23,16 +23,16 @@ pub struct MemoryReplayStore {
 #[derive(Default)]
 struct State {
     used: HashSet<ProofId>,
-    /// By the last second for which they are kept.
+    /// By the last second for which they must be kept.
     by_expiry: BTreeMap<u64, Vec<ProofId>>,
 }
 
-/// So many expired entries are dropped for each that comes, so that no request pays for all of
-/// them.
+/// How many expired entries each insertion drops at most, so that no single request has to drop all
+/// of them.
 const MAX_DROPPED_PER_INSERT: usize = 16;
 
 impl MemoryReplayStore {
-    /// For at most so many entries.
+    /// For at most `capacity` entries.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         Self {
@@ -57,7 +57,7 @@ impl MemoryReplayStore {
 }
 
 impl Default for MemoryReplayStore {
-    /// For a million entries: with the default windows enough for 2,700 requests a second.
+    /// A million entries, which suffices for 2,700 requests a second with the default windows.
     fn default() -> Self {
         Self::new(1_000_000)
     }

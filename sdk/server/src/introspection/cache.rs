@@ -1,4 +1,4 @@
-//! VerdictCache by token hash: bounded, each until its time, and one question at a time about one token.
+//! A bounded cache of introspection verdicts by token hash, with one request at a time per token.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use rustls_pki_types::UnixTime;
 
 use super::response::Verdict;
 
-/// A `moka` cache, because it keeps what is used often in preference to what came once (a flood of
-/// made-up tokens does not push good ones out, as it would with the least recently used going
-/// first), and has those who ask about the same token wait for one question.
+/// A `moka` cache, for two reasons. It prefers entries that are used often, so a flood of made-up
+/// tokens does not evict valid ones, as it would in an LRU cache. And concurrent callers with the
+/// same token wait for one request.
 pub(super) struct VerdictCache(Cache<TokenHash, CachedVerdict>);
 
-/// An answer, and the second in which it is not to be used any more.
+/// A verdict, and the second from which it must not be used any more.
 #[derive(Clone)]
 pub(super) struct CachedVerdict {
     pub(super) verdict: Verdict,
@@ -22,15 +22,15 @@ pub(super) struct CachedVerdict {
 }
 
 impl VerdictCache {
-    /// For about `capacity` tokens. `longest` only frees memory: what decides is [`CachedVerdict::until`], by
-    /// a clock that may be replaced.
+    /// For about `capacity` tokens. `longest` only frees memory; [`CachedVerdict::until`] decides,
+    /// by the validator's clock.
     pub(super) fn new(capacity: NonZeroUsize, longest: Duration) -> Self {
         let cache = Cache::builder().max_capacity(capacity.get() as u64);
         Self(cache.time_to_live(longest).build())
     }
 
-    /// What is known about a token; `question` is put if nothing is, and by one caller only. If
-    /// that one goes away, another puts its own.
+    /// The cached verdict about a token, or the result of `ask`, which one caller runs while others
+    /// wait. If that caller is cancelled, another runs its own.
     pub(super) async fn get_or_ask(
         &self,
         token: &TokenHash,

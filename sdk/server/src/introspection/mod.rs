@@ -1,4 +1,4 @@
-//! Access tokens, opaque or not, of which the authorization server is asked (RS-2, RFC 7662).
+//! Validates access tokens, opaque or not, by token introspection (RS-2, RFC 7662).
 
 mod cache;
 mod endpoint;
@@ -19,16 +19,16 @@ use self::response::Verdict;
 use crate::{Clock, ExpectedClaims, TokenError, TokenValidator, ValidToken};
 
 /// Validates access tokens by asking the authorization server about them: `active`; `exp`, `nbf`
-/// and `aud` where they are in the answer; `iss` where it is configured. What the token is bound to
-/// is read from the answer's `cnf` (RFC 8705 section 3.2, TK-1).
+/// and `aud` if the response has them; `iss` if it is configured. What the token is bound to is
+/// read from the response's `cnf` (RFC 8705 section 3.2, TK-1).
 ///
-/// VerdictCache are remembered by the token's hash, within a bound, so that most requests ask nobody: a
-/// good one for a minute and never past `exp`, a bad one for 5 s, and that there was none for 1 s.
-/// So a token that is revoked may pass for as long as good answers are remembered. However many
-/// requests come with one token, it is asked about once at a time; of all tokens together no more
-/// than 64 at a time.
+/// Responses are cached by the token's hash, within a bound, so that most requests need no
+/// introspection: that a token is valid for a minute and never past `exp`, that it is invalid for 5
+/// s, and a failure for 1 s. A revoked token may therefore pass for as long as valid responses are
+/// cached. There is one introspection request at a time per token, and no more than 64 at a time in
+/// total.
 ///
-/// An answer that cannot be had, or is none, makes a token neither valid nor invalid
+/// If the request fails, or the response is malformed, the token is neither valid nor invalid
 /// ([`TokenErrorKind::Unavailable`](crate::TokenErrorKind::Unavailable)); the log says why.
 #[derive(Clone)]
 pub struct IntrospectionValidator(Arc<Inner>);
@@ -43,7 +43,7 @@ struct Inner {
     clock: Clock,
 }
 
-/// How long answers are remembered.
+/// How long responses are cached.
 #[derive(Clone, Copy, Debug)]
 struct CacheTimes {
     valid: Duration,
@@ -58,7 +58,7 @@ impl CacheTimes {
             invalid,
             unavailable,
         } = self;
-        // moka takes a thousand years at most.
+        // moka accepts a thousand years at most.
         valid
             .max(invalid)
             .max(unavailable)
@@ -69,11 +69,10 @@ impl CacheTimes {
 
 const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// A longer wait that the endpoint asks for (`Retry-After`) is cut to this.
+/// The longest pause that the endpoint can ask for (`Retry-After`).
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
-/// A shorter one is made this: an endpoint that is not able to answer is not asked for each
-/// request, whatever it says.
+/// The shortest pause: a failing endpoint is not asked again for each request, even if it says so.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 
 impl IntrospectionValidator {
@@ -188,63 +187,63 @@ pub struct IntrospectionValidatorBuilder {
 }
 
 impl IntrospectionValidatorBuilder {
-    /// Whether a token passes if the answer has no `aud`. Default: no. Only where the authorization
-    /// server itself calls a token inactive to a resource server that it was not issued for: the
-    /// receiver of a token could otherwise use it at another (T5). An `aud` that is there must name
-    /// this server all the same.
+    /// Whether a token passes if the response has no `aud`. Default: no. Use it only if the
+    /// authorization server itself reports a token as inactive to resource servers that it was not
+    /// issued for: otherwise one resource server could use a token that it received at another
+    /// (T5). An `aud` that is present must still name this server.
     pub fn accept_missing_audience(mut self, accepted: bool) -> Self {
         self.expected.audience_required = !accepted;
         self
     }
 
-    /// How long a good answer is remembered at most, in whole seconds: how long a revoked token may
-    /// still pass. Default: a minute; zero asks for every request.
+    /// How long a valid response is cached at most, in whole seconds: how long a revoked token may
+    /// still pass. Default: a minute; zero introspects for every request.
     pub fn remember_valid(mut self, time: Duration) -> Self {
         self.times.valid = time;
         self
     }
 
-    /// How long a bad answer is remembered, in whole seconds. Default: 5 s. A token that nobody
-    /// knows costs one question in this time.
+    /// How long an invalid response is cached, in whole seconds. Default: 5 s. An unknown token
+    /// causes one introspection request in this time.
     pub fn remember_invalid(mut self, time: Duration) -> Self {
         self.times.invalid = time;
         self
     }
 
-    /// How long after a failure nobody asks about the same token again, in whole seconds, unless
-    /// the endpoint says (`Retry-After`, a second at least and a minute at most). Default: 1 s.
+    /// How long after a failure the same token is not introspected again, in whole seconds, unless
+    /// the endpoint says how long (`Retry-After`, a second at least and a minute at most). Default:
+    /// 1 s.
     pub fn pause_after_failure(mut self, time: Duration) -> Self {
         self.times.unavailable = time;
         self
     }
 
-    /// How long one question may take, waiting for its turn included. Default: 5 s.
+    /// How long one introspection may take, including the wait for a free slot. Default: 5 s.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = limit;
         self
     }
 
-    /// How many questions there may be at a time. Default: 64. Others wait.
+    /// How many introspection requests may run at a time. Default: 64. Others wait.
     pub fn concurrency(mut self, questions: NonZeroUsize) -> Self {
         self.concurrency = questions;
         self
     }
 
-    /// About how many tokens answers are remembered. Default: 4,096. Tokens that are used often
-    /// stay in preference to those that came once, so that made-up tokens do not push good ones
-    /// out.
+    /// For about how many tokens responses are cached. Default: 4,096. Tokens that are used often
+    /// are kept in preference to those used once, so that made-up tokens do not evict valid ones.
     pub fn remembered_tokens(mut self, tokens: NonZeroUsize) -> Self {
         self.remembered_tokens = tokens;
         self
     }
 
-    /// The clock for `exp`, `nbf` and the age of answers. Default: the system's.
+    /// The clock for `exp`, `nbf` and the age of cached responses. Default: the system's.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Finishes the validator. Nobody is asked yet.
+    /// Finishes the validator. Nothing is requested yet.
     #[must_use]
     pub fn build(self) -> IntrospectionValidator {
         IntrospectionValidator(Arc::new(Inner {

@@ -1,4 +1,4 @@
-//! What an answer says of a token (RFC 7662 section 2.2).
+//! Reads an introspection response (RFC 7662 section 2.2).
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::{ExpectedClaims, TokenError, ValidToken};
 pub(super) enum Verdict {
     Valid(ValidToken),
     Invalid(&'static str),
-    /// The answer says nothing, so nothing can be said.
+    /// The response does not decide it.
     Unavailable(&'static str),
 }
 
@@ -25,8 +25,8 @@ struct ActiveMember {
     active: bool,
 }
 
-/// The members that are looked at. Of a wrong type they make the answer no answer: it is not the
-/// client who is wrong.
+/// The members that are checked. If one has a wrong type the response decides nothing: this is the
+/// authorization server's fault, not the client's.
 #[derive(Deserialize)]
 struct Members {
     exp: Option<serde_json::Number>,
@@ -52,7 +52,8 @@ pub(super) fn verdict(
 ) -> Verdict {
     match response.status {
         StatusCode::OK => {}
-        // Ours, not the token's: a token that is not valid is answered 200 (section 2.3).
+        // This server's credentials are refused, not the token: an invalid token is answered 200
+        // (section 2.3).
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             return Verdict::Unavailable(
                 "the introspection endpoint refuses this server's credentials",
@@ -94,7 +95,7 @@ pub(super) fn verdict(
     }
 }
 
-/// `exp`, by which no answer may be remembered any more.
+/// `exp`, beyond which no response may be cached.
 pub(super) fn expiry(claims: &Value) -> Option<UnixTime> {
     let seconds = claims.get("exp").and_then(numeric_date)?;
     Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
@@ -107,7 +108,7 @@ impl Members {
         [&self.exp, &self.nbf].into_iter().flatten().all(is_time)
     }
 
-    /// Authorization servers answer about refresh tokens too. Some tell them apart by `token_type`.
+    /// Authorization servers answer about refresh tokens too. Some mark them by `token_type`.
     fn check_type(&self) -> Result<(), TokenError> {
         match self.token_type.as_deref() {
             Some(other)

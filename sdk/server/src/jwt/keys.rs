@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::{TokenError, ValidToken};
 
-/// Keys of one JWKS document. Replacing the set forgets the tokens that were found valid with it.
+/// Keys of one JWKS document. Replacing the set drops the tokens that were found valid with it.
 pub(super) struct KeySet {
     document: Vec<u8>,
     keys: Vec<Key>,
@@ -31,7 +31,7 @@ struct Key {
     key: DecodingKey,
 }
 
-/// What a key set says about a signature.
+/// The result of verifying a signature with a key set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Signature {
     Good,
@@ -41,7 +41,7 @@ pub(super) enum Signature {
 }
 
 impl KeySet {
-    /// Takes the usable keys of a JWKS document; others are left out, as RFC 7517 section 5 asks.
+    /// Reads the usable keys of a JWKS document and ignores others, as RFC 7517 section 5 asks.
     pub(super) fn parse(
         document: Vec<u8>,
         remembered_tokens: NonZeroUsize,
@@ -70,7 +70,8 @@ impl KeySet {
     pub(super) fn verify(&self, jwt: &SignedJwt<'_>) -> Signature {
         let algorithm = jwt.header.alg;
         let Some(id) = &jwt.header.kid else {
-            // Without `kid` every key that fits may be the one, and a newer set may have others.
+            // Without `kid` any key with this algorithm may be the right one, and a newer set may
+            // have more.
             let mut fitting = self
                 .keys
                 .iter()
@@ -111,7 +112,7 @@ impl KeySet {
 }
 
 impl Key {
-    /// A public key for verifying signatures, of a kind and strength that is accepted.
+    /// Reads a public key for verifying signatures; `None` if its kind or strength is not accepted.
     fn from_jwk(value: Value) -> Option<Self> {
         let jwk: Jwk = serde_json::from_value(value).ok()?;
         let for_signatures = matches!(
@@ -140,14 +141,14 @@ impl Key {
     }
 
     fn verifies(&self, jwt: &SignedJwt<'_>) -> bool {
-        // jsonwebtoken would look its cryptography up in a process-wide place, and panic if two are
+        // Named explicitly: jsonwebtoken would use its process-wide provider, and panic if two are
         // compiled in.
         (aws_lc::DEFAULT_PROVIDER.verifier_factory)(&jwt.header.alg, &self.key)
             .is_ok_and(|verifier| verifier.verify(jwt.signed, &jwt.signature).is_ok())
     }
 }
 
-/// Asymmetric ones only, so that no public key is ever taken for an HMAC secret.
+/// Asymmetric algorithms only, so that a public key is never used as an HMAC secret.
 fn algorithms_for(parameters: &AlgorithmParameters) -> Vec<Algorithm> {
     use Algorithm::{ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
     match parameters {
@@ -177,7 +178,7 @@ fn has_2048_bits(modulus: &str) -> bool {
     })
 }
 
-/// A compact JWS taken apart. Nothing is believed yet.
+/// A parsed compact JWS, not verified yet.
 pub(crate) struct SignedJwt<'a> {
     header: Header,
     signed: &'a [u8],
@@ -190,7 +191,7 @@ impl<'a> SignedJwt<'a> {
         let malformed = || TokenError::invalid("the access token is not a JWT");
         let (signed, signature) = token.rsplit_once('.').ok_or_else(malformed)?;
         let (_, payload) = signed.split_once('.').ok_or_else(malformed)?;
-        // An `alg` that is not known to jsonwebtoken, `none` among them, fails here.
+        // An `alg` that jsonwebtoken does not know, such as `none`, fails here.
         let header = jsonwebtoken::decode_header(token).map_err(|_| {
             TokenError::invalid(
                 "the header of the access token is malformed, or its alg is not accepted",
@@ -213,7 +214,7 @@ impl<'a> SignedJwt<'a> {
         self.header.typ.as_deref()
     }
 
-    /// The claims. Ask after the signature has been verified.
+    /// The claims. Call this after the signature has been verified.
     pub(crate) fn claims(&self) -> Result<Value, TokenError> {
         URL_SAFE_NO_PAD
             .decode(self.payload)

@@ -21,14 +21,14 @@ use crate::{Clock, ExpectedClaims, TokenError, TokenValidator, ValidToken};
 /// Validates JWT access tokens: signature by a key of the JWKS, with an asymmetric algorithm that
 /// fits the key; `typ`, `iss`, `aud`, `exp`, and `nbf` where present.
 ///
-/// The keys are fetched when the first token comes, and again as they age, in the background. A
-/// token with an unknown `kid` has them fetched at once, one fetch at a time and no more often than
-/// the retry interval. If a fetch fails, the last good set stays in use; before there is one,
-/// tokens are neither valid nor invalid
+/// The keys are fetched when the first token arrives, and again in the background as they age. A
+/// token with an unknown `kid` causes a fetch at once, one at a time and no more often than the
+/// retry interval. If a fetch fails, the last good set stays in use; before there is one, tokens
+/// are neither valid nor invalid
 /// ([`TokenErrorKind::Unavailable`](crate::TokenErrorKind::Unavailable)).
 ///
-/// Tokens found valid are remembered by their hash, within a bound, until the key set changes;
-/// their expiry is checked every time.
+/// Valid tokens are cached by their hash, within a bound, until the key set changes; their expiry
+/// is checked every time.
 #[derive(Clone)]
 pub struct JwtValidator {
     keyring: Arc<Keyring>,
@@ -59,7 +59,7 @@ impl JwtValidator {
         }
     }
 
-    /// The media type, without regard to case, its `application/` usually left out (RFC 7515
+    /// Compares the media type without regard to case and with `application/` optional (RFC 7515
     /// section 4.1.9).
     fn check_type(&self, typ: Option<&str>) -> Result<(), TokenError> {
         let short = typ.map(|typ| {
@@ -76,7 +76,7 @@ impl JwtValidator {
         }
     }
 
-    /// Checks all but the expiry, which a remembered token passes through too.
+    /// The full validation of a token that is not cached.
     async fn validate_anew(
         &self,
         token: &AccessToken,
@@ -146,8 +146,8 @@ pub struct JwtValidatorBuilder {
 }
 
 impl JwtValidatorBuilder {
-    /// Whether tokens of type `JWT`, or of none, pass as well. Default: no; RFC 9068 section 4
-    /// demands `at+jwt`, so that no ID token passes as an access token.
+    /// Whether tokens of type `JWT`, or without a type, pass as well. Default: no; RFC 9068 section
+    /// 4 demands `at+jwt`, so that no ID token passes as an access token.
     pub fn accept_any_jwt(mut self, accepted: bool) -> Self {
         self.any_jwt = accepted;
         self
@@ -160,14 +160,14 @@ impl JwtValidatorBuilder {
         self
     }
 
-    /// How long after a fetch, good or not, a token with an unknown key, or the first token, may
-    /// ask for another. Default: 10 s.
+    /// How long after a fetch, successful or not, a token with an unknown key, or the first token,
+    /// may cause another. Default: 10 s.
     pub fn retry_interval(mut self, interval: Duration) -> Self {
         self.retry_interval = interval;
         self
     }
 
-    /// How many valid tokens to remember. Default: 4,096.
+    /// How many valid tokens to cache. Default: 4,096.
     pub fn remembered_tokens(mut self, tokens: NonZeroUsize) -> Self {
         self.remembered_tokens = tokens;
         self

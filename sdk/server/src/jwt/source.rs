@@ -13,11 +13,11 @@ use tokio::io::AsyncReadExt;
 use super::keys::KeySet;
 use crate::endpoint::{Endpoint, EndpointError};
 
-/// A longer document is refused unread.
+/// A longer document is refused.
 const MAX_DOCUMENT: usize = 1024 * 1024;
 
 /// Where the keys of the authorization server are found, as a JWK set (RFC 7517 section 5) of at
-/// max_bytes 1 MiB.
+/// most 1 MiB.
 #[derive(Clone)]
 pub struct Jwks(Source);
 
@@ -61,7 +61,7 @@ impl Jwks {
     }
 }
 
-/// Fetched again as the answer ages.
+/// The document is fetched again as it ages.
 impl From<JwksUrl> for Jwks {
     fn from(url: JwksUrl) -> Self {
         Self(Source::Url(url))
@@ -99,15 +99,15 @@ async fn read(path: &Path) -> Result<Vec<u8>, JwksError> {
     Ok(document)
 }
 
-/// A JWKS behind a URL, with whom to trust there and, if it asks, by which certificate to be known.
+/// A JWKS at a URL, with the roots to trust there and an optional client certificate.
 #[derive(Clone)]
 pub struct JwksUrl(Endpoint);
 
 impl JwksUrl {
-    /// An `https` URL whose server the platform's roots vouch for; or an `http` URL on loopback.
+    /// An `https` URL whose server the platform's roots verify; or an `http` URL on loopback.
     ///
     /// # Errors
-    /// It is no URL, or one over which anybody on the way could replace the keys.
+    /// It is not a URL, or an attacker on the network path could replace the keys.
     pub fn new(url: &str) -> Result<Self, JwksError> {
         Ok(Self(Endpoint::new("the JWKS URL", url)?))
     }
@@ -138,14 +138,14 @@ impl JwksUrl {
     }
 }
 
-/// Not the identity: it holds a private key.
+/// Does not show the identity, which holds a private key.
 impl fmt::Debug for JwksUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "JwksUrl({})", self.0)
     }
 }
 
-/// A key set that cannot be had.
+/// A key set that cannot be loaded.
 #[derive(Debug)]
 pub struct JwksError {
     message: Cow<'static, str>,

@@ -1,7 +1,8 @@
-//! RS-1 to RS-13, in order.
+//! Checks a request by RS-1 to RS-13, in this order.
 //!
-//! A token with the scheme `DPoP` takes the same way; RFC 9449 §4.3 comes after RS-3 and before
-//! RS-4, where a session's proof is looked at, and its `jti` is used up last of all.
+//! A token with the scheme `DPoP` passes through the same checks. Those of RFC 9449 §4.3 come after
+//! RS-3 and before RS-4, the first check of a session-binding proof. The `jti` of the DPoP proof is
+//! marked as used after all checks.
 
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ use crate::{
 /// How a request passed.
 pub(super) struct Passed {
     pub(super) binding: VerifiedBinding,
-    /// What the response is to tell a DPoP client (RFC 9449 §8.2).
+    /// The nonce that the response gives to a DPoP client (RFC 9449 §8.2).
     pub(super) newer_nonce: Option<Nonce>,
     proof: bool,
     cached: bool,
@@ -40,15 +41,16 @@ impl Passed {
     }
 }
 
-/// RS-1: past its `notAfter` a certificate vouches for nothing, whatever the request asks for.
+/// RS-1: whether the connection's certificate is past its `notAfter`. It is checked for every
+/// request, also on public paths.
 pub(super) fn certificate_has_expired(facts: &ConnectionFacts, settings: &Settings) -> bool {
     facts
         .certificate()
         .is_some_and(|certificate| settings.clock.now() > certificate.not_after())
 }
 
-/// All checks on one request, except the expiry of the connection's certificate, which comes before
-/// any other.
+/// All checks on one request, except the expiry of the connection's certificate, which is checked
+/// before.
 pub(super) async fn check<V: TokenValidator>(
     request: &Parts,
     forwarded: &ForwardedFields,
@@ -56,9 +58,11 @@ pub(super) async fn check<V: TokenValidator>(
     settings: &Settings,
     validator: &V,
 ) -> Result<Passed, Rejection> {
-    let attested = client::attested_connection(forwarded, facts, settings)?; // RS-1, of a client behind a proxy
+    // RS-1, for a client behind a proxy.
+    let attested = client::attested_connection(forwarded, facts, settings)?;
     let client = Client::new(facts, attested.as_deref(), settings);
-    let proof = transport::proof(request); // What is wrong with it is said in its turn.
+    // A malformed proof is reported later, at RS-4.
+    let proof = transport::proof(request);
     let (token, is_cached) = token(request, &proof, &client, settings)?;
     let valid = validate(validator, &token).await?;
     let confirmation = valid.confirmation().map_err(|_| Check::Confirmation)?;
@@ -94,7 +98,7 @@ pub(super) async fn check<V: TokenValidator>(
     }
     check_policy(required, &client, settings.policy)?;
     check_scope(&valid, request, settings)?;
-    // Last of all, so that a request that is refused uses up no `jti` and leaves no proof behind.
+    // After all checks, so that a refused request neither uses up a `jti` nor caches a proof.
     if let Some(proof) = &proof {
         proof.commit(&token, facts, &client, settings).await?;
     }
@@ -103,7 +107,7 @@ pub(super) async fn check<V: TokenValidator>(
     }
     Ok(Passed {
         proof: proof.is_some() || dpop.is_some(),
-        // The signature of a DPoP proof beside it was verified.
+        // If there is a DPoP proof as well, its signature was verified.
         cached: dpop.is_none() && matches!(proof, Some(CheckedProof::Cached)),
         binding: VerifiedBinding {
             class: reported_class(required, &client),
@@ -119,8 +123,7 @@ pub(super) async fn check<V: TokenValidator>(
     })
 }
 
-/// The token, and whether it passed RS-5..RS-8 before with the very proof that comes with it
-/// (RS-11).
+/// The token, and whether it passed RS-5..RS-8 before with the same proof (RS-11).
 fn token(
     request: &Parts,
     proof: &Result<Option<&[u8]>, Refusal>,
@@ -152,8 +155,8 @@ async fn validate<V: TokenValidator>(
         })
 }
 
-/// What the token is bound to; refused if that cannot be satisfied (TK-0..TK-2), or goes with
-/// another scheme (RFC 9449 §7.1, §7.2).
+/// What the token is bound to. It is refused if that binding is not supported (TK-0..TK-2), or does
+/// not match the scheme (RFC 9449 §7.1, §7.2).
 fn required_class(
     confirmation: &Confirmation,
     scheme: Scheme,
@@ -168,17 +171,18 @@ fn required_class(
         (Demand::Session, _) => Ok(BindingClass::Session),
         (Demand::None, _) if confirmation.x5t_s256.is_some() => Ok(BindingClass::Certificate),
         (Demand::None, _) => Ok(BindingClass::Bearer),
-        // Bound to a key of which the scheme Bearer proves nothing.
+        // Bound to a DPoP key, but presented with the scheme Bearer, which does not prove
+        // possession.
         (Demand::Dpop, _) if settings.dpop.is_some() => Err(DpopCheck::BearerScheme.into()),
         _ => Err(Refusal::with_detail(
             Check::Confirmation,
-            "the access token is bound to a DPoP key, and this server takes no such tokens",
+            "the access token is bound to a DPoP key, and this server does not accept such tokens",
         )
         .into()),
     }
 }
 
-/// RS-3. Without a client certificate there is nothing to equal.
+/// RS-3. Without a client certificate a certificate-bound token is always refused.
 fn check_certificate_binding(
     confirmation: &Confirmation,
     client: &Client<'_>,
@@ -205,7 +209,7 @@ fn check_policy(
         (AcceptPolicy::Require, BindingClass::Session) if !is_attested => Ok(()),
         (AcceptPolicy::Require, BindingClass::Session) => Err(Refusal::with_detail(
             Check::BindingRequired,
-            "GW-3: the word of a proxy about the TLS connection does not suffice here",
+            "GW-3: the attestation of a proxy does not suffice here",
         )),
         _ => Err(Check::BindingRequired.into()),
     }
@@ -219,7 +223,7 @@ fn check_scope(token: &ValidToken, request: &Parts, settings: &Settings) -> Resu
     }
 }
 
-/// GW-3: what rests on a proxy's word is called so.
+/// GW-3: a binding that a proxy attests is reported as such.
 fn reported_class(required: BindingClass, client: &Client<'_>) -> BindingClass {
     match required {
         BindingClass::Session | BindingClass::Certificate if client.attestation.is_some() => {

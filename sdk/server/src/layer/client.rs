@@ -1,5 +1,5 @@
-//! Who is at the far end of the client's TLS connection: as this end knows it, or as a trusted
-//! proxy attests it.
+//! The client's end of the TLS connection: as this server knows it, or as a trusted proxy attests
+//! it.
 
 use std::sync::Arc;
 
@@ -16,13 +16,13 @@ use crate::{ConnectionFacts, TrustedProxies};
 pub(super) struct Client<'a> {
     pub(super) certificate: Option<&'a Arc<ClientCertificate>>,
     pub(super) exporter: &'a ExporterValue,
-    /// From when on a reusable proof may be (RS-8).
+    /// The earliest `iat` of a reusable proof (RS-8).
     pub(super) handshake_at: UnixTime,
     pub(super) proofs: &'a ProofCache,
     pub(super) attestation: Option<Attestation<'a>>,
 }
 
-/// By whose word that is (GW-3).
+/// The proxy that attests the client, and the connection that it attests (GW-3).
 pub(super) struct Attestation<'a> {
     pub(super) proxies: &'a TrustedProxies,
     pub(super) proxy: Thumbprint,
@@ -44,7 +44,7 @@ pub(super) fn attested_connection(
         .map_err(refused)?;
     if let Some(attested) = &attested {
         let now = settings.clock.now();
-        // RS-1. The proxy verified the chain, when its handshake was.
+        // RS-1. The proxy verified the chain at the time of its handshake with the client.
         if now > attested.certificate.not_after() || now < attested.certificate.not_before() {
             return Err(refused(
                 "GW-3: the attested client certificate has expired or is not valid yet",

@@ -11,11 +11,11 @@ use super::rejection::Rejection;
 use super::{Settings, transport};
 use crate::{Dpop, Insertion, ProofId, ReplayStore};
 
-/// A proof that passed §4.3; only its `jti` may still be an old one.
+/// A proof that passed §4.3, except that its `jti` may still have been used before.
 pub(super) struct CheckedDpop<'a> {
     dpop: &'a Dpop,
     pub(super) verified: Verified,
-    /// The newest nonce, where the proof has an older one.
+    /// The newest nonce, if the proof carries an older one.
     pub(super) newer_nonce: Option<Nonce>,
 }
 
@@ -56,7 +56,7 @@ pub(super) fn check<'a>(
 }
 
 impl CheckedDpop<'_> {
-    /// Uses the proof up (§11.1).
+    /// Marks the proof as used, or refuses it as a replay (§11.1).
     pub(super) async fn commit(&self, settings: &Settings) -> Result<(), Rejection> {
         let id = ProofId::from_dpop(&self.verified);
         if insert_if_fresh(&*self.dpop.replay, id, self.verified.issued_at, settings).await? {
@@ -67,8 +67,8 @@ impl CheckedDpop<'_> {
     }
 }
 
-/// Whether a proof was not used before; now it is. It is remembered for as long as its `iat` is
-/// taken.
+/// Marks a proof as used and returns whether it was unused before. The entry is kept for as long as
+/// the proof's `iat` is accepted.
 pub(super) async fn insert_if_fresh(
     store: &dyn ReplayStore,
     id: ProofId,

@@ -10,9 +10,9 @@ use crate::certificate::ClientCertificate;
 use crate::proof_cache::JtiError;
 use crate::{CloseReason, ConnectionFacts, ProofId};
 
-/// A proof that passed RS-5..RS-8, and RS-9 but for its `jti`.
+/// A proof that passed RS-5..RS-8 and RS-9, except that its `jti` may have been used before.
 pub(super) enum CheckedProof<'a> {
-    /// This very proof passed with this token on this connection; it has no per-request claims
+    /// The same proof passed with this token on this connection before; it has no request claims
     /// (RS-11).
     Cached,
     New {
@@ -21,7 +21,7 @@ pub(super) enum CheckedProof<'a> {
     },
 }
 
-/// RS-5..RS-9, less the memory of `jti`: see [`CheckedProof::commit`].
+/// RS-5..RS-9, except for the used `jti` values: see [`CheckedProof::commit`].
 pub(super) fn check<'a>(
     proof: &'a [u8],
     certificate: &ClientCertificate,
@@ -55,7 +55,7 @@ impl CheckedProof<'_> {
         }
     }
 
-    /// Uses up the `jti` (RS-9), or remembers the proof if it is a reusable one (RS-11).
+    /// Marks the `jti` as used (RS-9), or caches the proof if it is reusable (RS-11).
     pub(super) async fn commit(
         &self,
         token: &AccessToken,
@@ -82,7 +82,7 @@ impl CheckedProof<'_> {
     }
 }
 
-/// RS-9, on the client's own connection: RS-6 stops the proof on any other.
+/// RS-9 on a connection that this server terminates: RS-6 refuses the proof on any other.
 fn commit_jti(jti: &str, facts: &ConnectionFacts, settings: &Settings) -> Result<(), Refusal> {
     let left = facts
         .proofs
@@ -91,15 +91,16 @@ fn commit_jti(jti: &str, facts: &ConnectionFacts, settings: &Settings) -> Result
             JtiError::Seen => Check::Replay,
             JtiError::QuotaFull => Check::ReplayQuota,
         })?;
-    // Before it is full, so that what is in flight still passes and the client moves on in time.
+    // Before it is full, so that requests in flight still pass and the client opens a new
+    // connection in time.
     if left <= settings.jti_quota / 10 {
         facts.drain(CloseReason::JtiQuota);
     }
     Ok(())
 }
 
-/// RS-9, behind a proxy: the client's connection may reach this and other nodes over several of the
-/// proxy's.
+/// RS-9 behind a proxy: requests of one client connection may reach this node and others over
+/// several connections of the proxy.
 async fn commit_attested_jti(
     jti: &str,
     attestation: &Attestation<'_>,

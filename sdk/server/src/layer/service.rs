@@ -17,7 +17,7 @@ use crate::event::{report, report_refusal};
 use crate::proxies::ForwardedFields;
 use crate::{CloseReason, ConnectionFacts, TokenValidator};
 
-/// The service that a [`BindingLayer`](super::BindingLayer) makes of another.
+/// The service that a [`BindingLayer`](super::BindingLayer) wraps around another.
 pub struct BindingService<S, V> {
     pub(super) inner: S,
     pub(super) validator: Arc<V>,
@@ -41,11 +41,12 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        // The inner service that was polled ready goes along; a fresh clone takes its place.
+        // The future takes the inner service that was polled ready, and a fresh clone takes its
+        // place.
         let fresh = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, fresh);
         let (validator, settings) = (self.validator.clone(), self.settings.clone());
-        // Out here, so that the future does not hold the request twice.
+        // Outside of the future, so that it does not hold the request twice.
         let (mut parts, body) = request.into_parts();
         Box::pin(async move {
             let newer_nonce = match admit(&mut parts, &settings, &*validator).await {
@@ -56,7 +57,7 @@ where
             if let Some(nonce) = newer_nonce {
                 let headers = response.headers_mut();
                 headers.insert(NONCE_HEADER, nonce.header_value());
-                // A stored response would bring a stale nonce (RFC 9449 §8.2).
+                // A cached response would carry a stale nonce (RFC 9449 §8.2).
                 headers.append(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             }
             Ok(response)
@@ -114,7 +115,7 @@ async fn admit<V: TokenValidator, B: Default>(
     }
 }
 
-/// From `serve`, or from `axum::serve`.
+/// The facts, as `serve` or `axum::serve` passes them.
 fn connection_facts(request: &Parts) -> Option<Arc<ConnectionFacts>> {
     #[cfg(feature = "axum")]
     if let Some(info) = request

@@ -1,4 +1,4 @@
-//! Whether a connection has requests in flight, and since when it has none.
+//! Tracks whether a connection has requests in flight, and for how long it has had none.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ struct Count {
     in_flight: u64,
 }
 
-/// A request in flight. Dropping it ends the request.
+/// A request in flight. Dropping it marks the request as finished.
 pub(super) struct InFlight(Arc<Activity>);
 
 impl Activity {
@@ -43,7 +43,7 @@ impl Activity {
             let limit = if count.started == 0 { first } else { later };
             let changed = counts.changed();
             if count.in_flight > 0 {
-                // `self` holds the sender, so there is no error to see.
+                // `self` holds the sender, so this cannot fail.
                 let _ = changed.await;
             } else if tokio::time::timeout(limit, changed).await.is_err() {
                 return;
@@ -53,7 +53,8 @@ impl Activity {
 }
 
 impl InFlight {
-    /// The same body, which keeps the request in flight until it has ended or is dropped.
+    /// Wraps the response body, so that the request counts as in flight until the body has ended or
+    /// is dropped.
     pub(super) fn track<B>(self, body: B) -> CountedBody<B> {
         CountedBody {
             body,

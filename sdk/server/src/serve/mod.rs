@@ -1,5 +1,4 @@
-//! Serving HTTP/1.1 and HTTP/2 on accepted connections, with each request carrying its connection's
-//! facts.
+//! Serves HTTP/1.1 and HTTP/2 on accepted connections. Each request carries its connection's facts.
 
 mod activity;
 
@@ -27,20 +26,19 @@ use crate::{Clock, CloseReason, ConnectionFacts, Lingering, Listener};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// Limits of a server. All have defaults fit for a server whose peers are only half trusted.
+/// Limits of a server. The defaults suit a server whose peers are not fully trusted.
 ///
-/// They bound connections, not requests: a request body that never ends is for the service to
-/// bound.
+/// They bound connections, not requests: the service must bound request bodies itself.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServeOptions {
-    /// How long a new connection may take until its first request has arrived in full, less the
-    /// body. Default: 30 s.
+    /// How long a new connection may take until the head of its first request has arrived. Default:
+    /// 30 s.
     pub first_request_timeout: Duration,
-    /// How long a connection may stay without a request afterwards. Default: 5 minutes: each
-    /// connection that is closed costs its client a new proof.
+    /// How long a connection may stay without a request afterwards. Default: 5 minutes, because
+    /// each closed connection costs its client a new proof.
     pub idle_timeout: Duration,
-    /// How long requests in flight may go on once a connection is being drained. Default: 30 s.
+    /// How long requests in flight may continue once a connection is being drained. Default: 30 s.
     pub drain_timeout: Duration,
     /// HTTP/2 streams at a time on one connection. Default: 200.
     pub max_concurrent_streams: u32,
@@ -63,8 +61,9 @@ impl Default for ServeOptions {
     }
 }
 
-/// Serves every connection of `listener` with `service` (an `axum::Router` is one) until `shutdown`
-/// completes; then stops listening, drains the connections, and returns when they are closed.
+/// Serves every connection of `listener` with `service` (such as an `axum::Router`) until
+/// `shutdown` completes; then stops listening, drains the connections, and returns when they are
+/// closed.
 ///
 /// Each request finds its `Arc<`[`ConnectionFacts`]`>` among its extensions.
 pub async fn serve<S, B>(
@@ -97,7 +96,7 @@ pub async fn serve<S, B>(
         let (stream, facts) = connection.into_parts();
         let (service, options, mut stopped) = (service.clone(), options.clone(), stopped.clone());
         connections.spawn(async move {
-            // An error means that the sender is gone: time to stop as well.
+            // An error means that the sender was dropped, which also means: stop.
             let stop = async move { drop(stopped.changed().await) };
             serve_connection(stream, facts, service, &options, stop).await;
             drop(slot);
@@ -139,7 +138,7 @@ pub async fn serve_connection<IO, S, B>(
         result = connection.as_mut() => return log_end(&facts, result),
         () = shutdown => CloseReason::Shutdown,
         () = past_not_after(&facts, &options.clock) => CloseReason::Certificate,
-        // The verifier has said why.
+        // The verifier set the reason when it asked for the drain.
         () = facts.drain_wanted() => CloseReason::Unknown,
         () = activity.idle(options.first_request_timeout, options.idle_timeout) => CloseReason::Idle,
     };
@@ -152,8 +151,8 @@ pub async fn serve_connection<IO, S, B>(
     }
 }
 
-/// Wraps `service` so that a request carries the facts, and counts as activity until its response
-/// has been sent.
+/// Wraps `service` so that each request carries the facts and counts as in flight until its
+/// response has been sent.
 fn with_facts<S, B>(
     service: S,
     facts: Arc<ConnectionFacts>,
@@ -184,8 +183,8 @@ where
 
 fn http_builder(facts: &ConnectionFacts, options: &ServeOptions) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    // hyper's own header_read_timeout counts the idle time between two requests too, and closes
-    // without a word to TLS; `Activity` bounds both instead.
+    // hyper's header_read_timeout also counts the idle time between two requests, and it closes
+    // without a TLS close_notify. `Activity` bounds both instead.
     builder
         .http1()
         .timer(TokioTimer::new())

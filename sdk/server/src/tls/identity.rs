@@ -1,4 +1,5 @@
-//! Who the server is, and whom it trusts: PEM in, checked values out.
+//! The server's certificate and key, and the roots for client certificates, read from PEM and
+//! checked.
 
 use std::fmt;
 use std::path::Path;
@@ -11,12 +12,12 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{TlsError, TlsErrorKind, provider};
 
-/// A certificate chain with the private key that belongs to it, checked to fit.
+/// A certificate chain with its private key, checked to match.
 #[derive(Clone)]
 pub struct ServerIdentity(Arc<CertifiedKey>);
 
 impl ServerIdentity {
-    /// From a chain (the server's certificate first) and a key wherever it lives.
+    /// From a chain (the server's certificate first) and a key of any kind, for example in an HSM.
     ///
     /// # Errors
     /// [`TlsErrorKind::Certificate`] if the chain is empty or unreadable,
@@ -105,8 +106,8 @@ impl ServerIdentity {
         }
     }
 
-    /// For a key that does not tell its public half: let it sign, and verify against the
-    /// certificate.
+    /// For a key that does not give its public half: lets it sign, and verifies the signature with
+    /// the certificate.
     fn verified_by_signing(
         certified: CertifiedKey,
         chain_name: &str,
@@ -127,7 +128,7 @@ impl fmt::Debug for ServerIdentity {
     }
 }
 
-/// The trusted roots in a PEM text of one or more CA certificates.
+/// Reads trusted roots from PEM text with one or more CA certificates.
 ///
 /// # Errors
 /// [`TlsErrorKind::Certificate`] if there is none, or one that is not usable as a root.
@@ -135,7 +136,7 @@ pub fn roots_from_pem(pem: &[u8]) -> Result<Arc<RootCertStore>, TlsError> {
     roots(pem, "the root certificates")
 }
 
-/// The trusted roots in a PEM file of one or more CA certificates. Errors name the file.
+/// Reads trusted roots from a PEM file with one or more CA certificates. Errors name the file.
 ///
 /// # Errors
 /// As [`roots_from_pem`], and [`TlsErrorKind::Unreadable`].

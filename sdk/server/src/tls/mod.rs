@@ -3,7 +3,7 @@
 //! tickets (RS-1).
 //!
 //! The cryptography is aws-lc-rs, named explicitly: the process-wide default provider of rustls is
-//! never consulted.
+//! never used.
 
 mod identity;
 mod tickets;
@@ -23,7 +23,7 @@ pub use self::identity::{ServerIdentity, roots_from_pem, roots_from_pem_file};
 use self::tickets::ShortLivedTickets;
 use crate::Clock;
 
-/// The longest time for which a TLS session may be resumable (RS-1).
+/// The longest time for which a TLS session can be resumed (RS-1).
 pub const MAX_TICKET_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 const DEFAULT_TICKET_LIFETIME: Duration = Duration::from_secs(60 * 60);
@@ -32,23 +32,23 @@ const DEFAULT_TICKET_LIFETIME: Duration = Duration::from_secs(60 * 60);
 #[derive(Clone)]
 pub struct ServerTls {
     pub(crate) config: Arc<ServerConfig>,
-    /// Kept beside the configuration, because a resumed session is verified again (RS-1).
+    /// Kept here too, because a resumed session is verified again (RS-1).
     pub(crate) client_verifier: Option<Arc<dyn ClientCertVerifier>>,
     pub(crate) clock: Clock,
 }
 
-/// Whether clients prove who they are by certificate.
+/// Whether clients authenticate with a certificate.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ClientAuth {
-    /// No certificate is asked for; nothing can be bound to such connections.
+    /// No certificate is requested; no token can be bound to such connections.
     None,
-    /// A certificate is asked for; a client may come without one, and is then served without one.
+    /// A certificate is requested; a client without one is served too.
     Optional(Arc<RootCertStore>),
-    /// A certificate is demanded: a client without one does not complete the handshake.
+    /// A certificate is required: the handshake with a client without one fails.
     Required(Arc<RootCertStore>),
-    /// A verifier of the caller's own (revocation lists, SPIFFE). It is asked again for every
-    /// resumed session.
+    /// The caller's own verifier (revocation lists, SPIFFE). It is also called for every resumed
+    /// session.
     Custom(Arc<dyn ClientCertVerifier>),
 }
 
@@ -129,7 +129,7 @@ impl ServerTlsBuilder {
         config.alpn_protocols = self.alpn;
         config.require_ems = true; // EX-2
         config.max_early_data_size = 0; // EX-3
-        // Sessions live in tickets only, so that one place caps their lifetime (RS-1).
+        // Sessions are kept in tickets only, so that their lifetime is limited in one place (RS-1).
         config.session_storage = Arc::new(NoServerSessionStorage {});
         if let Some(lifetime) = self.ticket_lifetime {
             config.ticketer = Arc::new(ShortLivedTickets::new(lifetime, self.clock.clone())?);

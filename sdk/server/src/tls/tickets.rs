@@ -1,4 +1,4 @@
-//! Session tickets that end on time (RS-1).
+//! Session tickets with an exact lifetime (RS-1).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use rustls::server::ProducesTickets;
 use super::{MAX_TICKET_LIFETIME, TlsError, TlsErrorKind};
 use crate::Clock;
 
-/// rustls's own tickets, with the time of issue inner into each.
+/// rustls's own tickets, with the time of issue encrypted into each.
 ///
-/// rustls caps lifetimes by rotating keys when a ticket is made or read: on a server that was idle
-/// for a day, the first ticket to come back is still accepted. The stamp makes the cap exact; key
-/// rotation goes on underneath.
+/// rustls limits lifetimes by rotating keys, and rotates them when a ticket is issued or read. On a
+/// server that was idle for a day, the first old ticket to return is therefore still accepted. The
+/// time of issue makes the limit exact; rustls still rotates its keys.
 #[derive(Debug)]
 pub(super) struct ShortLivedTickets {
     inner: Arc<dyn ProducesTickets>,

@@ -13,8 +13,8 @@ use crate::{
     AcceptPolicy, BindingClass, Dpop, MemoryReplayStore, RequireRequestBound, ServerEvent,
 };
 
-/// A request with a DPoP-bound token on a connection without a client certificate. [`DpopFixture::new`]
-/// passes.
+/// A request with a DPoP-bound token on a connection without a client certificate.
+/// [`DpopFixture::new`] passes.
 struct DpopFixture {
     base: Fixture,
     scheme: &'static str,
