@@ -1,14 +1,14 @@
 //! Bounds under load: `cargo bench -p bowline-server --bench load`.
 //!
-//! 10,000 connections that say nothing, 2,000 handshakes that drip an byte a second, 2,000 TLS
-//! connections without a request, 100,000 distinct tokens, 1,000,000 distinct `jti` in
-//! session-binding proofs and as many in DPoP proofs; and all the while an honest client who opens
-//! a connection, asks three times and closes it. It ends with an error if that client is ever
-//! refused. Printed for each phase: resident memory of the server's process and the honest client's
-//! slowest round. The peers live in a process of their own; the clients that send tokens and
-//! proofs live in the server's.
+//! 10,000 silent connections, 2,000 handshakes at one byte a second, 2,000 TLS connections without
+//! a request, 100,000 distinct tokens, 1,000,000 distinct `jti` in session-binding proofs and as
+//! many in DPoP proofs; and meanwhile an honest client that opens a connection, sends three
+//! requests and closes it, again and again. It ends with an error if that client is ever refused.
+//! Printed for each phase: resident memory of the server's process and the honest client's slowest
+//! round. The abusive peers run in a process of their own; the clients that send tokens and proofs
+//! run in the server's.
 //!
-//! It takes minutes, and 12,000 file descriptors in each process, which it allows itself within
+//! It takes minutes, and 12,000 file descriptors in each process: it raises its limit within
 //! `ulimit -Hn`. `BOWLINE_LOAD_SHARE=10` runs a tenth.
 
 #![allow(clippy::print_stdout, reason = "it is what a bench is for")]
@@ -76,7 +76,7 @@ async fn run() {
         let number = number / share;
         let before = over(&seen);
         let mut child = AbusivePeers::start(kind, number, server.addr, &folder);
-        // What happens while they come is part of it.
+        // The time during which they connect is part of the phase.
         while !child.is_ready() {
             honest.is_served(1).await;
         }
@@ -130,7 +130,7 @@ impl Report {
         );
     }
 
-    /// Of a phase that is told of often, the largest figures.
+    /// The largest figures of each phase.
     fn keep(&mut self, phase: &str, honest: &HonestClient) {
         for (name, value) in [
             (
@@ -168,7 +168,7 @@ impl Report {
     }
 }
 
-/// This program once more, in a process of its own.
+/// This program again, as a child process.
 struct AbusivePeers {
     process: Child,
     ready: std::sync::mpsc::Receiver<()>,
@@ -207,7 +207,7 @@ impl AbusivePeers {
     }
 }
 
-/// What the other process does: takes up room until its standard input ends.
+/// The child process: holds its connections until its standard input ends.
 async fn hold_connections(role: &str) {
     let [kind, number, addr] = role.split(' ').collect::<Vec<_>>()[..] else {
         panic!("{role}");

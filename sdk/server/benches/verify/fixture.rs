@@ -59,7 +59,7 @@ pub(crate) struct Known(Arc<[(AccessToken, ValidToken)]>);
 
 impl TokenValidator for Known {
     async fn validate(&self, token: &AccessToken) -> Result<ValidToken, TokenError> {
-        // By length: even a comparison is more than nothing.
+        // In order of length, because even comparing them takes time.
         let found = self
             .0
             .iter()
@@ -230,7 +230,7 @@ async fn handshake(
     (far.unwrap().1, exporter)
 }
 
-/// The result of a future that has nothing to wait for.
+/// The result of a future that is ready at once.
 pub(crate) fn poll_now<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     match future

@@ -1,19 +1,19 @@
 //! What one verification costs: `cargo bench -p bowline-server --bench verify`.
 //!
 //! Each figure is one call of the real `BindingService` around a service that answers at once and
-//! with a validator that answers at once, so it holds everything that the layer does to a request:
-//! finding token, proof and facts, all of RS-1..RS-13, and the `VerifiedBinding` extension. It does
-//! not hold: TLS, HTTP parsing, validation of the token (RS-2), and the making of the request,
-//! which happens before the clock starts. `baseline` is the same call without the layer: mostly
-//! what it costs to drop a request. `…_vs_cached` divides the figures as they are, `….net` after
-//! taking `baseline` off both.
+//! with a validator that answers at once, so it includes everything that the layer does with a
+//! request: finding token, proof and facts, all of RS-1..RS-13, and the `VerifiedBinding`
+//! extension. It does not include: TLS, HTTP parsing, validation of the token (RS-2), and the
+//! construction of the request, which happens before the clock starts. `baseline` is the same call
+//! without the layer: mostly what it costs to drop a request. `…_vs_cached` divides the figures as
+//! they are, `….net` after taking `baseline` off both.
 //!
 //! | figure | a request with |
 //! |---|---|
 //! | `cached` | a reusable proof that passed before on this connection |
 //! | `full` | a reusable proof that is new (ES256) |
 //! | `request` | a proof with `jti`, `htm` and `htu` (ES256) |
-//! | `dpop` | a DPoP proof (ES256), without nonces, replay memory in this process |
+//! | `dpop` | a DPoP proof (ES256), without nonces, replay store in this process |
 //! | `bearer` | a bearer token and no proof |
 //!
 //! One process, one thread, rounds interleaved, medians of rounds. Prints `name value` lines and
@@ -55,11 +55,12 @@ impl Service<Request<()>> for Inner {
     }
 }
 
-/// A round of each takes about a millisecond, so that what else the machine does hits all alike.
+/// A round of each takes about a millisecond, so that other load on the machine affects all of them
+/// alike.
 const ROUNDS: usize = 301;
 
-/// So few requests are made before the clock runs that they are still in the processor's caches, as
-/// one is that was just parsed.
+/// Few enough requests are constructed before the clock starts that they are still in the
+/// processor's caches, like a request that was just parsed.
 const BATCH: usize = 20;
 
 /// A contender: its name, how many calls a round has, and what makes its requests.
@@ -147,7 +148,7 @@ fn expected(name: &str) -> BindingClass {
     }
 }
 
-/// Every request must pass, and as what it should: see `Fixture::service`.
+/// Every request must pass, with the right class: see `Fixture::service`.
 fn time<S>(service: &mut S, requests: Vec<Request<()>>, class: Option<BindingClass>) -> Duration
 where
     S: Service<Request<()>, Response = Response<()>>,

@@ -15,7 +15,7 @@ fn uri(text: &str) -> SanType {
 }
 
 #[test]
-fn a_subject_is_written_so_that_no_value_passes_for_two_attributes() {
+fn a_subject_is_escaped_so_that_no_value_looks_like_two_attributes() {
     let plain = certificate(|params| {
         params
             .distinguished_name

@@ -66,9 +66,9 @@ pub(super) async fn check<V: TokenValidator>(
     let (token, is_cached) = token(request, &proof, &client, settings)?;
     let valid = validate(validator, &token).await?;
     let confirmation = valid.confirmation().map_err(|_| Check::Confirmation)?;
-    let required = required_class(confirmation, token.scheme(), settings)?;
+    let class = token_class(confirmation, token.scheme(), settings)?;
     check_certificate_binding(confirmation, &client)?;
-    let dpop = match required {
+    let dpop = match class {
         BindingClass::Dpop => Some(dpop::check(&token, confirmation, request, settings)?),
         _ => None,
     };
@@ -86,7 +86,7 @@ pub(super) async fn check<V: TokenValidator>(
             let detail = "the proof is for a client certificate, and this connection has none";
             return Err(Refusal::with_detail(Check::ProofThumbprint, detail).into()); // RS-5
         }
-        (None, _) if required == BindingClass::Session => return Err(Check::ProofMissing.into()), // RS-4
+        (None, _) if class == BindingClass::Session => return Err(Check::ProofMissing.into()), // RS-4
         (None, _) => None,
     };
     let request_bound = dpop.is_some()
@@ -96,7 +96,7 @@ pub(super) async fn check<V: TokenValidator>(
     if settings.require_request_bound.applies_to(request) && !request_bound {
         return Err(Check::RequestClaimsRequired.into()); // RS-12
     }
-    check_policy(required, &client, settings.policy)?;
+    check_policy(class, &client, settings.policy)?;
     check_scope(&valid, request, settings)?;
     // After all checks, so that a refused request neither uses up a `jti` nor caches a proof.
     if let Some(proof) = &proof {
@@ -110,10 +110,13 @@ pub(super) async fn check<V: TokenValidator>(
         // If there is a DPoP proof as well, its signature was verified.
         cached: dpop.is_none() && matches!(proof, Some(CheckedProof::Cached)),
         binding: VerifiedBinding {
-            class: reported_class(required, &client),
+            class: reported_class(class, &client),
             connection: facts.id(),
             certificate: client.certificate.map(Arc::clone),
-            attested_by: client.attestation.as_ref().map(|by| by.proxy),
+            attested_by: client
+                .attestation
+                .as_ref()
+                .map(|attestation| attestation.proxy),
             dpop_key: dpop.as_ref().map(|proof| proof.verified.key),
             request_bound,
             resumed: facts.is_resumed(),
@@ -157,7 +160,7 @@ async fn validate<V: TokenValidator>(
 
 /// What the token is bound to. It is refused if that binding is not supported (TK-0..TK-2), or does
 /// not match the scheme (RFC 9449 §7.1, §7.2).
-fn required_class(
+fn token_class(
     confirmation: &Confirmation,
     scheme: Scheme,
     settings: &Settings,
@@ -197,12 +200,12 @@ fn check_certificate_binding(
 
 /// RS-13.
 fn check_policy(
-    required: BindingClass,
+    class: BindingClass,
     client: &Client<'_>,
     policy: AcceptPolicy,
 ) -> Result<(), Refusal> {
     let is_attested = client.attestation.is_some();
-    match (policy, required) {
+    match (policy, class) {
         (AcceptPolicy::Follow, _) | (AcceptPolicy::RequireOrAttested, BindingClass::Session) => {
             Ok(())
         }
@@ -224,8 +227,8 @@ fn check_scope(token: &ValidToken, request: &Parts, settings: &Settings) -> Resu
 }
 
 /// GW-3: a binding that a proxy attests is reported as such.
-fn reported_class(required: BindingClass, client: &Client<'_>) -> BindingClass {
-    match required {
+fn reported_class(class: BindingClass, client: &Client<'_>) -> BindingClass {
+    match class {
         BindingClass::Session | BindingClass::Certificate if client.attestation.is_some() => {
             BindingClass::ProxyAttested
         }

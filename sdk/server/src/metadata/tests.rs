@@ -43,7 +43,7 @@ fn the_well_known_path_stands_between_host_and_path() {
 }
 
 #[test]
-fn what_is_no_resource_identifier_is_refused() {
+fn text_that_is_not_a_resource_identifier_is_refused() {
     for resource in [
         "",
         "/mcp",

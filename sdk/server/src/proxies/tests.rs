@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn an_exporter_value_is_32_bytes_in_either_writing() {
+fn an_exporter_value_is_32_bytes_in_either_encoding() {
     let value = ExporterValue::from_bytes([0xfb; 32]);
     for text in [
         ":+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/s=:",
@@ -31,7 +31,7 @@ fn an_exporter_value_is_32_bytes_in_either_writing() {
 }
 
 #[test]
-fn what_is_said_of_other_connections_is_taken_off_in_every_form() {
+fn fields_about_other_connections_are_removed_in_every_form() {
     let headers = |pairs: &[(&'static str, &'static str)]| {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {

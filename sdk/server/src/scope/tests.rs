@@ -21,7 +21,7 @@ fn all_of_a_scope_is_needed_word_by_word() {
 }
 
 #[test]
-fn what_could_not_stand_in_a_challenge_is_no_scope() {
+fn text_that_is_not_allowed_in_a_challenge_is_not_a_scope() {
     for text in ["read", "mcp:tools/call", "a b c", "!#[]~"] {
         assert_eq!(text.parse::<Scope>().unwrap().as_str(), text);
     }

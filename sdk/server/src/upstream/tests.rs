@@ -7,7 +7,7 @@ use super::*;
 
 const THUMBPRINT: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// A JWT whose signature is nobody's.
+/// A JWT with an invalid signature.
 fn forged(claims: &str) -> String {
     let header = json!({ "alg": "ES256", "typ": "at+jwt" }).to_string();
     format!(
@@ -24,7 +24,7 @@ async fn validate(token: String) -> Result<ValidToken, TokenError> {
 }
 
 #[tokio::test]
-async fn gw_4_takes_a_jwt_with_both_members_and_tells_nothing_else_of_it() {
+async fn gw_4_accepts_a_jwt_with_both_members_and_reveals_no_other_claims() {
     let claims = json!({ "sub": "root", "scope": "all", "exp": 1,
         "cnf": { "x5t#S256": THUMBPRINT, "tls_exp": EXPORTER_LABEL } });
     let token = validate(forged(&claims.to_string())).await.unwrap();
@@ -64,7 +64,7 @@ async fn gw_4_refuses_a_jwt_without_both_members() {
 }
 
 #[tokio::test]
-async fn a_cnf_that_can_be_read_in_two_ways_is_malformed() {
+async fn a_duplicate_cnf_is_malformed() {
     let twice = format!(
         r#"{{"cnf":{{"x5t#S256":"{THUMBPRINT}","tls_exp":"{EXPORTER_LABEL}"}},"cnf":{{}}}}"#
     );

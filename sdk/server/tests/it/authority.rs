@@ -1,4 +1,4 @@
-//! An authorization server that only signs.
+//! An authorization server that only signs tokens.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,4 +1,5 @@
-//! DPoP over real connections: what the connection does not protect, and what does.
+//! DPoP over real connections: proofs are not bound to a connection, so other checks must refuse
+//! stolen ones.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use serde_json::json;
 use crate::authority::Authority;
 use crate::fixture::*;
 
-/// The audience of the tokens, and how clients know the server.
+/// The audience of the tokens, and the URL by which clients address the server.
 const TARGET: &str = "https://api.example.com/";
 
 fn layer(fixture: &Fixture, dpop: Dpop) -> BindingLayer<JwtValidator> {
@@ -27,11 +28,11 @@ fn layer(fixture: &Fixture, dpop: Dpop) -> BindingLayer<JwtValidator> {
         .dpop(dpop)
 }
 
-fn remembering() -> Dpop {
+fn with_replay_store() -> Dpop {
     Dpop::new(MemoryReplayStore::default())
 }
 
-/// A server that asks for no client certificate, unless told.
+/// A server with DPoP and this client authentication.
 async fn start(fixture: &Fixture, client_auth: ClientAuth, dpop: Dpop) -> TestServer {
     let listener = fixture.listener(fixture.tls_with(client_auth)).await;
     TestServer::start(
@@ -93,7 +94,7 @@ async fn a_dpop_bound_token_passes_on_h1_and_h2_whether_or_not_there_is_a_client
     let key = DpopKey::generate().unwrap();
     let token = token(&fixture, &key);
     for client_auth in [ClientAuth::None, ClientAuth::Required(fixture.ca.roots())] {
-        let server = start(&fixture, client_auth, remembering()).await;
+        let server = start(&fixture, client_auth, with_replay_store()).await;
         for alpn in ["h2", "http/1.1"] {
             let mut connection = HttpConnection::connect(server.addr, &fixture.client(alpn)).await;
             for _ in 0..3 {
@@ -108,7 +109,7 @@ async fn a_dpop_bound_token_passes_on_h1_and_h2_whether_or_not_there_is_a_client
 #[tokio::test]
 async fn every_kind_of_key_passes() {
     let fixture = Fixture::new();
-    let server = start(&fixture, ClientAuth::None, remembering()).await;
+    let server = start(&fixture, ClientAuth::None, with_replay_store()).await;
     for algorithm in [
         &rcgen::PKCS_ECDSA_P256_SHA256,
         &rcgen::PKCS_ECDSA_P384_SHA384,
@@ -126,13 +127,13 @@ async fn every_kind_of_key_passes() {
     }
 }
 
-/// With a session-bound token RS-6 refuses this (T1); here only the memory does.
+/// With a session-bound token RS-6 refuses this (T1); here only the replay store does.
 #[tokio::test]
 async fn a_stolen_proof_is_refused_on_another_connection_once_it_was_used_and_not_before() {
     let fixture = Fixture::new();
     let key = DpopKey::generate().unwrap();
     let token = token(&fixture, &key);
-    let server = start(&fixture, ClientAuth::None, remembering()).await;
+    let server = start(&fixture, ClientAuth::None, with_replay_store()).await;
     for alpn in ["h2", "http/1.1"] {
         let config = fixture.client(alpn);
         let mut victim = HttpConnection::connect(server.addr, &config).await;
@@ -144,7 +145,7 @@ async fn a_stolen_proof_is_refused_on_another_connection_once_it_was_used_and_no
             .await
             .assert_refused("DP-14");
 
-        // Whoever comes first wins: DPoP does not know connections.
+        // The first use wins, because DPoP does not bind to the connection.
         let caught = proof(&key, &token);
         get(&mut thief, &token, &caught).await.assert_passed("dpop");
         get(&mut victim, &token, &caught)
@@ -154,12 +155,12 @@ async fn a_stolen_proof_is_refused_on_another_connection_once_it_was_used_and_no
 }
 
 #[tokio::test]
-async fn another_servers_memory_does_not_help() {
+async fn a_replay_store_that_is_not_shared_does_not_stop_a_replay_at_another_server() {
     let fixture = Fixture::new();
     let key = DpopKey::generate().unwrap();
     let token = token(&fixture, &key);
-    let one = start(&fixture, ClientAuth::None, remembering()).await;
-    let two = start(&fixture, ClientAuth::None, remembering()).await;
+    let one = start(&fixture, ClientAuth::None, with_replay_store()).await;
+    let two = start(&fixture, ClientAuth::None, with_replay_store()).await;
     let proof = proof(&key, &token);
     for server in [&one, &two] {
         let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
@@ -173,11 +174,11 @@ async fn another_servers_memory_does_not_help() {
 }
 
 #[tokio::test]
-async fn a_stolen_token_is_of_no_use_without_its_key() {
+async fn a_stolen_token_is_refused_without_its_key() {
     let fixture = Fixture::new();
     let (key, own) = (DpopKey::generate().unwrap(), DpopKey::generate().unwrap());
     let token = token(&fixture, &key);
-    let server = start(&fixture, ClientAuth::None, remembering()).await;
+    let server = start(&fixture, ClientAuth::None, with_replay_store()).await;
     let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
     get(&mut connection, &token, &proof(&own, &token))
         .await
@@ -204,7 +205,7 @@ async fn a_proof_for_another_request_is_refused() {
     let fixture = Fixture::new();
     let key = DpopKey::generate().unwrap();
     let token = token(&fixture, &key);
-    let server = start(&fixture, ClientAuth::None, remembering()).await;
+    let server = start(&fixture, ClientAuth::None, with_replay_store()).await;
     let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
     let now = UnixTime::now();
     let before = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs() - seconds));
@@ -234,12 +235,12 @@ async fn a_proof_for_another_request_is_refused() {
 }
 
 #[tokio::test]
-async fn a_proof_made_in_advance_is_of_no_use_where_a_nonce_is_required() {
+async fn a_proof_made_in_advance_is_refused_if_a_nonce_is_required() {
     let fixture = Fixture::new();
     let key = DpopKey::generate().unwrap();
     let token = token(&fixture, &key);
     let period = 3600;
-    let dpop = remembering().nonces(DpopNonces::random(Duration::from_secs(period)));
+    let dpop = with_replay_store().nonces(DpopNonces::random(Duration::from_secs(period)));
     let server = start(&fixture, ClientAuth::None, dpop).await;
     let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
     let with_nonce = |nonce, ahead| {
@@ -254,7 +255,7 @@ async fn a_proof_made_in_advance_is_of_no_use_where_a_nonce_is_required() {
         .await
         .assert_passed("dpop");
 
-    // For a time when the key will be out of reach.
+    // For a later time, when the attacker no longer has the key.
     let in_advance = with_nonce(&nonce, 3 * period);
     fixture.clock.advance(3 * period);
     let refused = get(&mut connection, &token, &in_advance).await;

@@ -1,4 +1,4 @@
-//! A server behind `BindingLayer` on loopback, and a client that knows which connection it is on.
+//! A server with `BindingLayer` on loopback, and a client that controls which connection it uses.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -37,7 +37,7 @@ use crate::pki::{Ca, Identity};
 /// No test may depend on how long something takes; this only ends tests that hang.
 pub(crate) const HANG: Duration = Duration::from_secs(60);
 
-/// Certificates, an authority, and a clock to turn.
+/// Certificates, an authorization server, and a clock that a test can advance.
 pub(crate) struct Fixture {
     pub(crate) ca: Ca,
     pub(crate) agent: Identity,
@@ -119,6 +119,17 @@ impl Fixture {
         )
     }
 
+    /// A client with a session-bound token and a proof is served on a new connection.
+    pub(crate) async fn assert_is_served(&self, server: &TestServer) {
+        let (token, key) = (self.token(), self.agent.proof_key());
+        let mut connection = HttpConnection::connect(server.addr, &self.client("h2")).await;
+        let proof = connection.proof(&key, &token);
+        connection
+            .get("/", &token, Some(&proof))
+            .await
+            .assert_passed("session");
+    }
+
     pub(crate) fn token(&self) -> AccessToken {
         self.authority.session_bound(&self.agent.thumbprint())
     }
@@ -149,7 +160,7 @@ impl Fixture {
     }
 }
 
-/// Answers with what is known about the request.
+/// Answers with the request's `VerifiedBinding`.
 pub(crate) fn binding_report() -> Router {
     let answer = |binding: Option<Extension<VerifiedBinding>>| async move {
         Json(match binding {
@@ -348,7 +359,7 @@ impl Answer {
         );
     }
 
-    /// Refused by the check with this id, says the challenge.
+    /// The challenge names the check with this id.
     pub(crate) fn assert_refused(&self, id: &str) {
         let challenge = self.challenge.as_deref().unwrap_or_default();
         assert_eq!(self.status, StatusCode::UNAUTHORIZED, "{self:?}");
@@ -363,7 +374,7 @@ pub(crate) async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(HANG, future).await.expect("hangs")
 }
 
-/// A folder of its own for one test, removed at its end.
+/// A temporary directory of one test, removed when it is dropped.
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {

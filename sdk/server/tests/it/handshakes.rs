@@ -1,4 +1,4 @@
-//! Who gets a connection, and who does not.
+//! Handshakes that succeed, and those that are refused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,7 +51,7 @@ fn acceptor(tls: ServerTlsBuilder) -> Acceptor {
 }
 
 #[tokio::test]
-async fn the_facts_tell_what_was_negotiated() {
+async fn the_facts_show_what_was_negotiated() {
     let fixture = Fixture::new();
     let acceptor = acceptor(fixture.tls());
     for (version, named) in [
@@ -129,8 +129,8 @@ async fn rs_1_a_resumed_session_whose_certificate_has_expired_since_gets_no_conn
         let left =
             facts.certificate().unwrap().not_after().as_secs() - facts.handshake_at().as_secs();
 
-        // Ten minutes before the end it is good for a new session, which is good for an hour by
-        // itself.
+        // Ten minutes before `notAfter` a new session can still be made, and its ticket is valid
+        // for an hour.
         fixture.clock.advance(left - 600);
         handshake(&acceptor, &config).await.unwrap();
         assert!(handshake(&acceptor, &config).await.unwrap().is_resumed());
@@ -188,7 +188,7 @@ async fn a_session_is_not_resumed_after_the_ticket_lifetime_or_where_it_is_switc
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_is_silent_or_slow_is_given_up_after_the_time_limit() {
+async fn the_handshake_of_a_silent_or_slow_peer_ends_after_the_time_limit() {
     let fixture = Fixture::new();
     let acceptor =
         Acceptor::new(fixture.tls().build().unwrap()).handshake_timeout(Duration::from_secs(10));
@@ -203,7 +203,7 @@ async fn a_peer_that_is_silent_or_slow_is_given_up_after_the_time_limit() {
 }
 
 #[tokio::test]
-async fn a_peer_that_breaks_off_or_talks_nonsense_is_an_error_of_its_kind() {
+async fn a_peer_that_disconnects_or_sends_garbage_gives_an_error_of_its_own_kind() {
     let fixture = Fixture::new();
     let acceptor = acceptor(fixture.tls());
     let talk = async |bytes: &'static [u8]| {
@@ -222,25 +222,19 @@ async fn a_peer_that_breaks_off_or_talks_nonsense_is_an_error_of_its_kind() {
 }
 
 #[tokio::test]
-async fn silent_peers_delay_nobody() {
+async fn silent_peers_do_not_delay_others() {
     let fixture = Fixture::new();
     let server = fixture.start().await;
     let mut silent = Vec::new();
     for _ in 0..100 {
         silent.push(TcpStream::connect(server.addr).await.unwrap());
     }
-    let (token, key) = (fixture.token(), fixture.agent.proof_key());
-    let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
-    let proof = connection.proof(&key, &token);
-    connection
-        .get("/", &token, Some(&proof))
-        .await
-        .assert_passed("session");
+    fixture.assert_is_served(&server).await;
     drop(silent);
 }
 
 #[tokio::test]
-async fn at_the_handshake_limit_the_oldest_one_that_is_slow_makes_room_and_no_other() {
+async fn at_the_handshake_limit_only_the_oldest_slow_handshake_is_cancelled() {
     let fixture = Fixture::new();
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (ends, mut ended) = mpsc::unbounded_channel();
@@ -253,7 +247,7 @@ async fn at_the_handshake_limit_the_oldest_one_that_is_slow_makes_room_and_no_ot
     for _ in 0..6 {
         silent.push(TcpStream::connect(addr).await.unwrap());
     }
-    // Behind all of them.
+    // After all of them.
     let config = fixture.client("h2");
     let honest = tokio::spawn(async move { tls(addr, &config).await.map(|_| ()) });
     let _connection = within(listener.accept()).await;
@@ -273,7 +267,7 @@ async fn at_the_handshake_limit_the_oldest_one_that_is_slow_makes_room_and_no_ot
 }
 
 #[tokio::test]
-async fn at_the_handshake_limit_peers_wait_for_those_that_are_not_slow() {
+async fn at_the_handshake_limit_peers_wait_for_handshakes_that_are_not_slow() {
     let fixture = Fixture::new();
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut listener = Listener::with_handshake_limit(tcp, acceptor(fixture.tls()), 1).unwrap();
@@ -293,7 +287,7 @@ async fn at_the_handshake_limit_peers_wait_for_those_that_are_not_slow() {
 }
 
 #[tokio::test]
-async fn connections_that_nobody_takes_do_not_stop_the_listener() {
+async fn connections_that_are_not_accepted_yet_do_not_stop_the_listener() {
     let fixture = Fixture::new();
     let mut listener = fixture.listener(fixture.tls()).await;
     let config = fixture.client("h2");
@@ -309,7 +303,7 @@ async fn connections_that_nobody_takes_do_not_stop_the_listener() {
 }
 
 #[test]
-fn a_key_that_does_not_fit_its_certificate_is_refused_in_words_that_name_both_files() {
+fn a_key_that_does_not_match_its_certificate_is_refused_and_the_error_names_both_files() {
     let fixture = Fixture::new();
     let folder = Folder::new("mismatch");
     let (one, other) = (fixture.ca.server(), fixture.ca.server());
@@ -327,7 +321,7 @@ fn a_key_that_does_not_fit_its_certificate_is_refused_in_words_that_name_both_fi
 }
 
 #[test]
-fn files_that_are_not_what_they_should_be_are_named() {
+fn an_error_about_a_wrong_file_names_the_file() {
     let fixture = Fixture::new();
     let folder = Folder::new("files");
     let server = fixture.ca.server();
@@ -369,7 +363,7 @@ async fn nothing_secret_is_in_the_debug_output_of_the_facts() {
     assert!(!shown.to_lowercase().contains("exporter"), "{shown}");
 }
 
-/// Asks webpki, and whoever can revoke trust.
+/// Verifies by webpki, unless the test has revoked trust.
 #[derive(Debug)]
 struct Revocable {
     trusted: Arc<AtomicBool>,
@@ -387,13 +381,12 @@ impl ClientCertVerifier for Revocable {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        match self.trusted.load(Ordering::SeqCst) {
-            true => self
-                .roots
-                .verify_client_cert(end_entity, intermediates, now),
-            false => Err(rustls::Error::InvalidCertificate(
-                rustls::CertificateError::Revoked,
-            )),
+        if self.trusted.load(Ordering::SeqCst) {
+            self.roots
+                .verify_client_cert(end_entity, intermediates, now)
+        } else {
+            let revoked = rustls::CertificateError::Revoked;
+            Err(rustls::Error::InvalidCertificate(revoked))
         }
     }
 

@@ -33,6 +33,14 @@ fn builder_with(authority: &Authority, expected: ExpectedClaims) -> JwtValidator
     JwtValidator::builder(expected, keys).clock(at(NOW))
 }
 
+/// A validator with this JWK set.
+fn validator_for(document: &Value) -> JwtValidator {
+    let keys = Jwks::document(document.to_string()).unwrap();
+    JwtValidator::builder(expected(), keys)
+        .clock(at(NOW))
+        .build()
+}
+
 fn at(seconds: u64) -> Clock {
     Clock::from_fn(move || UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
 }
@@ -165,7 +173,7 @@ async fn a_token_is_valid_only_if_header_and_claims_are_those_of_an_access_token
 }
 
 #[tokio::test]
-async fn what_is_not_a_signed_jwt_is_not_valid() {
+async fn text_that_is_not_a_signed_jwt_is_not_valid() {
     let authority = Authority::new("k1");
     let validator = builder(&authority).build();
     let genuine = authority.sign(&authority.header(), &claims());
@@ -237,7 +245,7 @@ async fn options_widen_what_is_accepted_and_no_more() {
 
 #[test]
 #[should_panic(expected = "ExpectedClaims::issuer")]
-fn a_validator_of_jwts_cannot_be_made_without_an_issuer() {
+fn a_jwt_validator_cannot_be_made_without_an_issuer() {
     let keys = Jwks::document(jwks(&[&Authority::new("k1")])).unwrap();
     let _ = JwtValidator::builder(ExpectedClaims::new(AUDIENCE), keys);
 }
@@ -260,7 +268,7 @@ async fn tokens_of_every_asymmetric_algorithm_are_valid_with_the_key_that_fits()
         let der = key.unwrap().serialize_der();
         let key = match algorithm {
             Algorithm::ES256 | Algorithm::ES384 => EncodingKey::from_ec_der(&der),
-            // PKCS#1 is what it takes: PKCS#8 less its 26 bytes of header.
+            // It takes PKCS#1, which is PKCS#8 without its 26 bytes of header.
             _ => EncodingKey::from_rsa_der(&der[26..]),
         };
         let mut jwk = Jwk::from_encoding_key(&key, algorithm).unwrap();
@@ -284,8 +292,7 @@ async fn tokens_of_every_asymmetric_algorithm_are_valid_with_the_key_that_fits()
             "{algorithm:?}"
         );
 
-        // The key says for what it is: not for this algorithm, not for signatures, not for
-        // verifying.
+        // Keys that their own members exclude: by algorithm, by use, by operation.
         let mut other = jwk.clone();
         other.common.key_algorithm = Some(jsonwebtoken::jwk::KeyAlgorithm::PS512);
         assert!(
@@ -315,10 +322,7 @@ async fn a_public_key_is_never_taken_for_an_hmac_secret() {
         authority.jwk(),
         { "kty": "oct", "k": URL_SAFE_NO_PAD.encode(secret), "kid": "symmetric", "alg": "HS256" },
     ]});
-    let validator =
-        JwtValidator::builder(expected(), Jwks::document(document.to_string()).unwrap())
-            .clock(at(NOW))
-            .build();
+    let validator = validator_for(&document);
     let header = Header {
         typ: Some("at+jwt".to_owned()),
         kid: Some("symmetric".to_owned()),
@@ -330,7 +334,7 @@ async fn a_public_key_is_never_taken_for_an_hmac_secret() {
 }
 
 #[tokio::test]
-async fn unusable_keys_in_a_set_do_not_spoil_the_others() {
+async fn unusable_keys_in_a_set_do_not_affect_the_others() {
     let authority = Authority::new("k1");
     let document = json!({ "keys": [
         { "kty": "future", "kid": "k0" },
@@ -340,10 +344,7 @@ async fn unusable_keys_in_a_set_do_not_spoil_the_others() {
         7,
         authority.jwk(),
     ]});
-    let validator =
-        JwtValidator::builder(expected(), Jwks::document(document.to_string()).unwrap())
-            .clock(at(NOW))
-            .build();
+    let validator = validator_for(&document);
     assert_eq!(
         refusal(&validator, &authority.sign(&authority.header(), &claims())).await,
         None

@@ -1,4 +1,4 @@
-//! Where keys come from: files and URLs that change, fail, or lie.
+//! Key sets from files and URLs that change, fail, or are malformed.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -49,7 +49,7 @@ async fn a_file_is_read_again_for_an_unknown_key() {
 }
 
 #[tokio::test]
-async fn a_file_is_read_again_as_it_ages_and_withdrawn_keys_are_forgotten_with_their_tokens() {
+async fn a_file_is_read_again_as_it_ages_and_withdrawn_keys_are_dropped_with_their_tokens() {
     let folder = Folder::new("jwks-withdrawn");
     let (old, new) = (Authority::new("old"), Authority::new("new"));
     let file = folder.write("jwks.json", jwks(&[&old]));
@@ -57,7 +57,7 @@ async fn a_file_is_read_again_as_it_ages_and_withdrawn_keys_are_forgotten_with_t
     let token = old.bearer();
     assert!(is_valid(&validator, &token).await);
     folder.write("jwks.json", jwks(&[&new]));
-    // Refreshing goes on in the background: ask until it shows.
+    // The refresh runs in the background: ask until it shows.
     let forgotten = async {
         while is_valid(&validator, &token).await {
             tokio::task::yield_now().await;
@@ -115,7 +115,7 @@ async fn before_there_is_a_key_set_tokens_are_neither_valid_nor_invalid() {
 }
 
 #[tokio::test]
-async fn a_url_is_fetched_once_however_many_ask_and_not_again_for_every_unknown_key() {
+async fn a_url_is_fetched_once_for_concurrent_requests_and_not_again_for_every_unknown_key() {
     let authority = Authority::new("k1");
     let key_server = KeyServer::start(jwks(&[&authority])).await;
     let validator = Arc::new(builder(key_server.url("/jwks")).build());
@@ -135,7 +135,7 @@ async fn a_url_is_fetched_once_however_many_ask_and_not_again_for_every_unknown_
 }
 
 #[tokio::test]
-async fn an_unknown_key_is_looked_for_once_however_many_tokens_name_it() {
+async fn an_unknown_key_causes_one_fetch_for_any_number_of_concurrent_tokens() {
     let (old, new) = (Authority::new("old"), Authority::new("new"));
     let key_server = KeyServer::start(jwks(&[&old])).await;
     let validator = Arc::new(
@@ -158,7 +158,7 @@ async fn an_unknown_key_is_looked_for_once_however_many_tokens_name_it() {
 }
 
 #[tokio::test]
-async fn an_unknown_key_may_be_looked_for_again_after_the_retry_interval() {
+async fn an_unknown_key_causes_another_fetch_after_the_retry_interval() {
     let (old, new) = (Authority::new("old"), Authority::new("new"));
     let key_server = KeyServer::start(jwks(&[&old])).await;
     let validator = builder(key_server.url("/jwks"))
@@ -170,7 +170,7 @@ async fn an_unknown_key_may_be_looked_for_again_after_the_retry_interval() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_key_set_makes_tokens_unavailable_and_not_invalid() {
+async fn a_response_that_is_not_a_key_set_makes_tokens_unavailable_and_not_invalid() {
     let authority = Authority::new("k1");
     let key_server = KeyServer::start(jwks(&[&authority])).await;
     for path in ["/error", "/redirect", "/long", "/nonsense", "/absent"] {
@@ -258,13 +258,13 @@ fn a_url_over_which_keys_could_be_replaced_is_refused() {
     assert!(url().identity_pem(b"nonsense").is_err());
 }
 
-/// A document that is good but for its length.
+/// A valid document that is too long.
 fn padded(mut document: Vec<u8>) -> Vec<u8> {
     document.resize(1024 * 1024 + 1, b' ');
     document
 }
 
-/// A key server on plain HTTP that counts.
+/// A key server on plain HTTP that counts its requests.
 struct KeyServer {
     addr: std::net::SocketAddr,
     document: Arc<Mutex<Vec<u8>>>,
@@ -287,7 +287,7 @@ impl KeyServer {
             async move { document }
         };
         let redirect = || async { axum::response::Redirect::temporary("/jwks") };
-        // Chunked, so that its length shows only while it is read.
+        // Chunked, so that its length is only seen while it is read.
         let long = move || {
             let chunks: Vec<_> = too_long_document
                 .chunks(64 * 1024)

@@ -1,4 +1,4 @@
-//! What was logged.
+//! The log of the test process.
 
 use std::sync::{Arc, LazyLock, Mutex};
 
@@ -6,8 +6,8 @@ use std::sync::{Arc, LazyLock, Mutex};
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Everything that the process logs from the first call on, at every level. What other tests
-    /// log meanwhile is in it too.
+    /// Everything that the process logs from the first call on, at every level. It also contains
+    /// what other tests log meanwhile.
     pub(crate) fn of_the_process() -> Self {
         static LOG: LazyLock<Log> = LazyLock::new(|| {
             let log = Log::default();

@@ -32,7 +32,7 @@ fn counted(snapshotter: &Snapshotter, sums: &mut BTreeMap<String, u64>) {
             (MetricKind::Histogram, DebugValue::Histogram(values)) => values.len() as u64,
             other => panic!("{name}: {other:?}"),
         };
-        // A snapshot takes what it shows away.
+        // A snapshot resets the counters that it returns.
         *sums.entry(name).or_default() += count;
     }
 }
@@ -45,13 +45,13 @@ async fn every_event_becomes_a_metric() {
     let _recorded = metrics::set_default_local_recorder(&recorder);
 
     let fixture = Fixture::new();
-    let acceptor = |patience| {
+    let acceptor = |handshake_timeout| {
         let tls = fixture
             .tls_with(ClientAuth::Optional(fixture.ca.roots()))
             .build()
             .unwrap();
         Acceptor::new(tls)
-            .handshake_timeout(patience)
+            .handshake_timeout(handshake_timeout)
             .observer(MetricsObserver)
     };
     let listener = Listener::bind("127.0.0.1:0", acceptor(HANG)).await.unwrap();
@@ -89,13 +89,15 @@ async fn every_event_becomes_a_metric() {
     let request = Request::get("/").body(Empty::new()).unwrap();
     assert_eq!(other.send(request).await.unwrap().status, 401);
 
-    // One talks nonsense, and one nothing.
-    let impatient = Listener::bind("127.0.0.1:0", acceptor(Duration::from_millis(100)))
+    // One peer sends garbage, and one is silent.
+    let short_timeout = Listener::bind("127.0.0.1:0", acceptor(Duration::from_millis(100)))
         .await
         .unwrap();
-    let silent = TcpStream::connect(impatient.local_addr()).await.unwrap();
-    let mut nonsense = TcpStream::connect(server.addr).await.unwrap();
-    nonsense.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let silent = TcpStream::connect(short_timeout.local_addr())
+        .await
+        .unwrap();
+    let mut garbage = TcpStream::connect(server.addr).await.unwrap();
+    garbage.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     let mut sums = BTreeMap::new();
     let count =
         |sums: &BTreeMap<String, u64>, name: &str| sums.get(name).copied().unwrap_or_default();
@@ -108,7 +110,7 @@ async fn every_event_becomes_a_metric() {
         }
     };
     within(both_failed).await;
-    drop((nonsense, silent, connection, resumed, other));
+    drop((garbage, silent, connection, resumed, other));
     server.stop().await;
     counted(&snapshotter, &mut sums);
 

@@ -69,7 +69,7 @@ async fn t1_a_stolen_proof_is_refused_on_a_second_connection_with_the_same_certi
             .get("/", &token, Some(&proof))
             .await
             .assert_refused("RS-6");
-        // The first connection is none the worse for it, and neither is the second.
+        // Neither connection is harmed by the refusal.
         first
             .get("/", &token, Some(&proof))
             .await
@@ -181,14 +181,15 @@ async fn gw_4_in_front_of_an_upstream_that_validates_a_thief_is_refused_and_an_o
         .get("/", &token, Some(&own))
         .await
         .assert_refused("RS-3");
-    // Nothing says whose this is, so a proof by anybody would do.
+    // Nothing says to whom an opaque token is bound, so anybody's proof would match.
     let opaque = AccessToken::new("2YotnFZFEjr1zCsicMWpAA").unwrap();
     let own = connection.proof(&thief.proof_key(), &opaque);
     connection
         .get("/", &opaque, Some(&own))
         .await
         .assert_refused("RS-2");
-    // What he makes up for himself passes here, and is the upstream's to refuse.
+    // A token that the thief forges for their own certificate passes here; the upstream must refuse
+    // it.
     let forged = crate::authority::Authority::new("k1").session_bound(&thief.thumbprint());
     let own = connection.proof(&thief.proof_key(), &forged);
     connection
@@ -226,7 +227,7 @@ async fn several_tokens_share_a_connection_each_with_its_own_proof() {
 }
 
 #[tokio::test]
-async fn where_certificates_are_optional_only_unbound_tokens_do_without() {
+async fn if_certificates_are_optional_only_unbound_tokens_pass_without_one() {
     let fixture = Fixture::new();
     let listener = fixture
         .listener(fixture.tls_with(ClientAuth::Optional(fixture.ca.roots())))
@@ -315,7 +316,7 @@ async fn an_htu_is_compared_with_the_configured_origin_over_h1_and_h2() {
             if passes {
                 answer.assert_passed("session");
             }
-            // Used up, or never good.
+            // Already used, or never valid.
             connection
                 .get("/", &token, Some(&proof))
                 .await

@@ -56,7 +56,7 @@ async fn to_the_proxy(
 }
 
 #[tokio::test]
-async fn gw_3_a_named_proxy_is_believed_and_a_client_who_plays_proxy_is_not() {
+async fn gw_3_a_named_proxy_is_trusted_and_a_client_that_poses_as_a_proxy_is_not() {
     let log = Log::of_the_process();
     let fixture = Fixture::new();
     let id = "spiffe://example.org/gateway";

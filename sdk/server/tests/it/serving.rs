@@ -15,11 +15,11 @@ use crate::fixture::*;
 
 const ALPN: [&str; 2] = ["h2", "http/1.1"];
 
-/// Long enough that its end is not what a test sees.
+/// Longer than any test takes.
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// Options under which nothing ends by itself.
-fn patient(fixture: &Fixture) -> ServeOptions {
+/// Options with which no time-out ends a connection.
+fn without_timeouts(fixture: &Fixture) -> ServeOptions {
     let mut options = fixture.options();
     options.first_request_timeout = NEVER;
     options.idle_timeout = NEVER;
@@ -35,7 +35,7 @@ async fn rs_1_past_not_after_a_request_is_refused_and_the_connection_is_drained(
         let server = TestServer::start(
             listener,
             binding_report().layer(fixture.layer()),
-            patient(&fixture),
+            without_timeouts(&fixture),
         );
         let (token, key) = (fixture.token(), fixture.agent.proof_key());
         let mut connection = HttpConnection::connect(server.addr, &fixture.client(alpn)).await;
@@ -55,8 +55,8 @@ async fn rs_1_past_not_after_a_request_is_refused_and_the_connection_is_drained(
 }
 
 #[tokio::test]
-async fn rs_1_at_not_after_a_connection_is_drained_though_it_is_idle_or_asks_for_public_paths_only()
-{
+async fn rs_1_at_not_after_a_connection_is_drained_even_if_it_is_idle_or_requests_public_paths_only()
+ {
     for alpn in ALPN {
         for asks in [0, 3] {
             let fixture = Fixture::new();
@@ -74,8 +74,11 @@ async fn rs_1_at_not_after_a_connection_is_drained_though_it_is_idle_or_asks_for
             );
             let listener = Listener::bind("127.0.0.1:0", acceptor).await.unwrap();
             let layer = fixture.layer().public_paths(["/"]);
-            let server =
-                TestServer::start(listener, binding_report().layer(layer), patient(&fixture));
+            let server = TestServer::start(
+                listener,
+                binding_report().layer(layer),
+                without_timeouts(&fixture),
+            );
             let mut connection = HttpConnection::connect(server.addr, &fixture.client(alpn)).await;
             within(opened.notified()).await;
             for _ in 0..asks {
@@ -83,7 +86,7 @@ async fn rs_1_at_not_after_a_connection_is_drained_though_it_is_idle_or_asks_for
                 assert_eq!(connection.send(request).await.unwrap().status, 200);
             }
             fixture.clock.advance(20 * 365 * 24 * 60 * 60);
-            // The server looks at the clock once a minute: let one pass.
+            // The server reads the clock once a minute: let one minute pass.
             tokio::time::pause();
             tokio::time::advance(Duration::from_secs(61)).await;
             tokio::time::resume();
@@ -95,7 +98,7 @@ async fn rs_1_at_not_after_a_connection_is_drained_though_it_is_idle_or_asks_for
 }
 
 #[tokio::test]
-async fn rs_1_under_axum_serve_an_expired_connection_is_cut_though_nobody_asks_for_anything() {
+async fn rs_1_under_axum_serve_an_expired_connection_is_closed_even_without_requests() {
     for alpn in ALPN {
         let fixture = Fixture::new();
         let listener = fixture.listener(fixture.tls()).await;
@@ -118,9 +121,9 @@ async fn rs_1_under_axum_serve_an_expired_connection_is_cut_though_nobody_asks_f
     }
 }
 
-/// Or a client who proves every request would be refused on it for good.
+/// Otherwise a client with request-bound proofs would be refused on this connection forever.
 #[tokio::test]
-async fn rs_9_under_axum_serve_a_connection_that_can_remember_no_more_jti_is_cut() {
+async fn rs_9_under_axum_serve_a_connection_whose_jti_quota_is_full_is_closed() {
     for alpn in ALPN {
         let fixture = Fixture::new();
         let closed = Arc::new(Mutex::new(Vec::new()));
@@ -182,7 +185,7 @@ async fn stopping_lets_requests_in_flight_finish_and_then_ends() {
         let server = TestServer::start(
             fixture.listener(fixture.tls()).await,
             slow,
-            patient(&fixture),
+            without_timeouts(&fixture),
         );
         let addr = server.addr;
         let mut connection = HttpConnection::connect(addr, &fixture.client(alpn)).await;
@@ -194,7 +197,7 @@ async fn stopping_lets_requests_in_flight_finish_and_then_ends() {
         within(arrived.notified()).await;
 
         let stopped = server.stop();
-        // It no longer listens: wait until that shows.
+        // Wait until the server no longer listens.
         while tls(addr, &fixture.client(alpn)).await.is_ok() {}
         go_on.notify_one();
         assert_eq!(within(in_flight).await.unwrap().unwrap().body, "done");
@@ -203,10 +206,10 @@ async fn stopping_lets_requests_in_flight_finish_and_then_ends() {
 }
 
 #[tokio::test]
-async fn a_connection_that_never_asks_for_anything_is_closed() {
+async fn a_connection_that_never_sends_a_request_is_closed() {
     for alpn in ALPN {
         let fixture = Fixture::new();
-        let mut options = patient(&fixture);
+        let mut options = without_timeouts(&fixture);
         options.first_request_timeout = Duration::from_millis(20);
         options.drain_timeout = Duration::from_millis(20);
         let server = TestServer::start(
@@ -214,22 +217,22 @@ async fn a_connection_that_never_asks_for_anything_is_closed() {
             binding_report(),
             options,
         );
-        // Silence, and a request head that never ends.
+        // No bytes at all, and a request head that never ends.
         for bytes in [&b""[..], b"GET / HTTP/1.1\r\nhost: ", b"PRI * HTTP/2.0\r\n"] {
             let mut stream = tls(server.addr, &fixture.client(alpn)).await.unwrap();
             stream.write_all(bytes).await.unwrap();
             let mut rest = Vec::new();
-            // Closed with or without a farewell.
+            // Closed with or without close_notify.
             let _ = within(stream.read_to_end(&mut rest)).await;
         }
     }
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_closed_in_good_order() {
+async fn an_idle_connection_is_closed_properly() {
     for alpn in ALPN {
         let fixture = Fixture::new();
-        let mut options = patient(&fixture);
+        let mut options = without_timeouts(&fixture);
         options.idle_timeout = Duration::from_millis(20);
         let server = TestServer::start(
             fixture.listener(fixture.tls()).await,
@@ -244,7 +247,7 @@ async fn an_idle_connection_is_closed_in_good_order() {
 }
 
 #[tokio::test]
-async fn peers_that_truncate_tls_or_break_framing_harm_nobody_else() {
+async fn peers_that_truncate_tls_or_break_framing_do_not_affect_others() {
     let fixture = Fixture::new();
     let server = fixture.start().await;
     for alpn in ALPN {
@@ -257,7 +260,7 @@ async fn peers_that_truncate_tls_or_break_framing_harm_nobody_else() {
             let mut stream = tls(server.addr, &fixture.client(alpn)).await.unwrap();
             stream.write_all(bytes).await.unwrap();
             stream.flush().await.unwrap();
-            // The TCP connection goes, and no close_notify before it.
+            // Closes the TCP connection without close_notify.
             drop(stream.into_inner().0);
         }
         // Cut within a TLS record.
@@ -268,21 +271,14 @@ async fn peers_that_truncate_tls_or_break_framing_harm_nobody_else() {
             .unwrap();
         drop(tcp);
     }
-    let (token, key) = (fixture.token(), fixture.agent.proof_key());
-    let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
-    let proof = connection.proof(&key, &token);
-    connection
-        .get("/", &token, Some(&proof))
-        .await
-        .assert_passed("session");
-    drop(connection);
+    fixture.assert_is_served(&server).await;
     within(server.stop()).await;
 }
 
 #[tokio::test]
-async fn connections_above_the_limit_wait_for_a_place() {
+async fn connections_above_the_limit_wait_for_a_free_slot() {
     let fixture = Fixture::new();
-    let mut options = patient(&fixture);
+    let mut options = without_timeouts(&fixture);
     options.max_connections = 1;
     let server = TestServer::start(
         fixture.listener(fixture.tls()).await,
@@ -295,7 +291,7 @@ async fn connections_above_the_limit_wait_for_a_place() {
 
     let mut second = HttpConnection::connect(server.addr, &fixture.client("http/1.1")).await;
     let waiting = tokio::spawn(async move { second.send(request()).await.unwrap().status });
-    // Time enough for the second one, if nothing held it back.
+    // Time enough for the second one to proceed, if it were not limited.
     for _ in 0..100 {
         assert_eq!(first.send(request()).await.unwrap().status, 200);
     }
@@ -305,7 +301,7 @@ async fn connections_above_the_limit_wait_for_a_place() {
 }
 
 #[tokio::test]
-async fn oversized_and_malformed_headers_are_refused_and_the_server_goes_on() {
+async fn oversized_and_malformed_headers_are_refused_and_the_server_keeps_working() {
     let fixture = Fixture::new();
     let server = fixture.start().await;
     let (token, key) = (fixture.token(), fixture.agent.proof_key());
@@ -352,7 +348,7 @@ async fn oversized_and_malformed_headers_are_refused_and_the_server_goes_on() {
             ("authorization", bearer.clone()),
         ];
         send(&mut connection, twice).await.assert_refused("TK-0");
-        // The connection is none the worse for it.
+        // The connection still works.
         connection
             .get("/", &token, Some(&proof))
             .await

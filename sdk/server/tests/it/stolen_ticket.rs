@@ -17,7 +17,7 @@ use crate::fixture::*;
 struct OpenSsl {
     stdin: ChildStdin,
     stdout: ChildStdout,
-    /// What it has said, and how much of that has been read.
+    /// Its output so far, and how much of it has been consumed.
     said: Vec<u8>,
     read: usize,
     resumed: bool,
@@ -26,8 +26,8 @@ struct OpenSsl {
 }
 
 impl OpenSsl {
-    /// Connects with TLS 1.3: on 1.2 `-keymatexport` leaves the context out, which gives another
-    /// value (EX-2).
+    /// Connects with TLS 1.3: on 1.2 `-keymatexport` omits the context, which gives another value
+    /// (EX-2).
     async fn connect(folder: &Folder, port: u16, options: &[&str]) -> Self {
         let mut process = Command::new("openssl")
             .args([
@@ -131,7 +131,7 @@ impl OpenSsl {
         key.mint(&claims).unwrap()
     }
 
-    /// Ends the connection in good order, so that what `-sess_out` writes is complete.
+    /// Closes the connection properly, so that `-sess_out` is written completely.
     async fn close(mut self) {
         drop(self.stdin);
         within(self.process.wait()).await.unwrap();
@@ -198,15 +198,15 @@ async fn t7_a_ticket_stolen_and_used_from_another_process_satisfies_rfc_8705_and
     victim.close().await;
     assert!(Path::new(&ticket).exists(), "the session was not written");
 
-    // Ticket, tokens and proof are stolen, and no key is.
+    // The thief has the ticket, the tokens and the proof, but no key.
     std::fs::remove_file(folder.path("agent.key")).unwrap();
     std::fs::remove_file(folder.path("agent.pem")).unwrap();
     let mut thief =
         OpenSsl::connect(&folder, server.addr.port(), &["-sess_in", "ticket.pem"]).await;
     assert!(thief.resumed, "the session was not resumed");
 
-    // RFC 8705: the session still has the victim's certificate (RS-3 holds), and that is all it
-    // asks for.
+    // RFC 8705: the session still has the victim's certificate (RS-3 holds), and RFC 8705 requires
+    // nothing else.
     let answer = thief.get(&certificate_bound, None).await;
     assert_eq!(
         (answer.0, &answer.2["class"]),
@@ -215,13 +215,14 @@ async fn t7_a_ticket_stolen_and_used_from_another_process_satisfies_rfc_8705_and
     );
     assert_eq!(answer.2["resumed"], true);
 
-    // Session binding asks for more than the ticket gives.
+    // Session binding requires more than the ticket.
     assert_refused(&thief.get(&session_bound, None).await, "RS-4");
     assert_refused(
         &thief.get(&session_bound, Some(proof.as_str())).await,
         "RS-6",
     );
-    // The thief knows the exporter value of his own connection, and has nobody to sign it.
+    // The thief knows the exporter value of their own connection, but has no key to sign a proof of
+    // it.
     let thief_key = fixture.ca.client("thief").proof_key();
     let own = thief.proof(&thief_key, &session_bound);
     assert_refused(&thief.get(&session_bound, Some(own.as_str())).await, "RS-5");
@@ -230,7 +231,7 @@ async fn t7_a_ticket_stolen_and_used_from_another_process_satisfies_rfc_8705_and
     let dressed_up = format!("{victims_header}.{thiefs_rest}");
     assert_refused(&thief.get(&session_bound, Some(&dressed_up)).await, "RS-5");
 
-    // What was wanting is the key: with it, the same connection is as good as any.
+    // Only the key was missing: with it, the same connection passes.
     let genuine = thief.proof(&fixture.agent.proof_key(), &session_bound);
     let answer = thief.get(&session_bound, Some(genuine.as_str())).await;
     assert_eq!(

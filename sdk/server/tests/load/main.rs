@@ -1,8 +1,8 @@
 //! Bounds under load, on a small scale; `cargo bench -p bowline-server --bench load` is the large
 //! one.
 //!
-//! A binary of its own, so that its resident memory is its own. One test, so that nothing else runs
-//! meanwhile.
+//! A binary of its own, because it measures the resident memory of its process and raises the
+//! process's limit of open files. It has one test, so that nothing else runs meanwhile.
 
 #![allow(
     clippy::print_stdout,
@@ -24,7 +24,7 @@ mod scenario;
 use fixture::{Fixture, within};
 use scenario::{Abuse, HonestClient, all_over, over, resident_kib};
 
-/// What all of it may add to resident memory, in KiB: four times what it was seen to add.
+/// The limit for the growth of resident memory, in KiB: four times the measured growth.
 const MAX_KIB: u64 = 64 * 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,4 +1,4 @@
-//! A server under peers that mean harm, with an honest client who must be served meanwhile.
+//! A server under abusive peers, with an honest client that must be served meanwhile.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use crate::fixture::{Fixture, HttpConnection, TestServer, binding_report, tls};
 
 const ORIGIN: &str = "https://api.example.com";
 
-/// What the server has seen, by its own count.
+/// The server's events, counted.
 #[derive(Default)]
 pub(crate) struct EventCounts {
     opened: AtomicU64,
@@ -49,16 +49,17 @@ impl EventCounts {
         counter.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Attempts that have come to an end.
+    /// Connection attempts that have ended.
     fn over(&self) -> u64 {
         self.closed.load(Ordering::SeqCst) + self.failed.load(Ordering::SeqCst)
     }
 }
 
-/// A server that takes session-bound and DPoP-bound tokens, and remembers so many DPoP proofs.
+/// A server that accepts session-bound and DPoP-bound tokens, with room for this many used DPoP
+/// proofs.
 pub(crate) async fn start(fixture: &Fixture, dpop_bound: usize) -> (TestServer, Arc<EventCounts>) {
     let keys = Jwks::document(jwks(&[&fixture.authority])).unwrap();
-    // DPoP proofs are remembered for as long as they are taken: longer than this runs.
+    // Used DPoP proofs are stored for as long as they would be accepted: longer than this runs.
     let windows = Windows {
         past: Duration::from_secs(24 * 60 * 60),
         ..Windows::default()
@@ -81,10 +82,11 @@ pub(crate) async fn start(fixture: &Fixture, dpop_bound: usize) -> (TestServer, 
     )
 }
 
-/// Without it the honest client alone would keep a processor busy with handshakes.
+/// The pause between two rounds. Without it the honest client alone would keep a processor busy
+/// with handshakes.
 const REST: Duration = Duration::from_millis(50);
 
-/// A client who opens a connection, asks three times, closes it, and begins again.
+/// A client that opens a connection, sends three requests, closes it, and starts again.
 pub(crate) struct HonestClient {
     served: Arc<AtomicU64>,
     slowest: Arc<AtomicU64>,
@@ -129,7 +131,7 @@ impl HonestClient {
         }
     }
 
-    /// Completes when he has been served so many times more.
+    /// Completes when the client has been served this many more times.
     pub(crate) async fn is_served(&self, times: u64) {
         let enough = self.served.load(Ordering::SeqCst) + times;
         while self.served.load(Ordering::SeqCst) < enough {
@@ -138,12 +140,12 @@ impl HonestClient {
         }
     }
 
-    /// How long the slowest connection with its three requests took since this was asked last.
+    /// The slowest round, in milliseconds, since the last call.
     pub(crate) fn slowest(&self) -> u64 {
         self.slowest.swap(0, Ordering::SeqCst)
     }
 
-    /// Panics if he was ever refused.
+    /// Panics if the client was ever refused.
     pub(crate) async fn stop(self) -> u64 {
         self.stop.store(true, Ordering::SeqCst);
         self.task.await.unwrap();
@@ -151,21 +153,21 @@ impl HonestClient {
     }
 }
 
-/// Peers that take up room and ask for nothing. Dropping them lets go.
+/// Peers that occupy connections and send no request. Dropping this closes them.
 pub(crate) struct AbusivePeers {
     pub(crate) streams: Vec<TcpStream>,
     pub(crate) connections: Vec<TlsStream<TcpStream>>,
     drips: JoinSet<()>,
 }
 
-/// In which way.
+/// How they do it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Abuse {
-    /// Connected, and not a word of TLS.
+    /// Connect and send nothing.
     Silent,
-    /// A `ClientHello`, an byte a second.
+    /// Send a `ClientHello`, one byte a second.
     Slow,
-    /// The handshake, and no request.
+    /// Complete the handshake and send no request.
     Idle,
 }
 
@@ -203,8 +205,8 @@ impl Abuse {
     }
 }
 
-/// The first bytes of a `ClientHello` of 512 bytes, and then nought by nought, for as long as the
-/// server listens.
+/// Sends the first bytes of a `ClientHello` of 512 bytes, and then zeros one by one, for as long as
+/// the server reads.
 async fn drip(mut stream: TcpStream) {
     let mut next: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
     while stream.write_all(next).await.is_ok() {
@@ -213,7 +215,7 @@ async fn drip(mut stream: TcpStream) {
     }
 }
 
-/// Completes when the server has seen so many more attempts end than at `before`.
+/// Completes when the server has counted `number` more ended attempts than `before`.
 pub(crate) async fn all_over(seen: &EventCounts, before: u64, number: usize) {
     while seen.over() < before + number as u64 {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -227,7 +229,7 @@ pub(crate) fn over(seen: &EventCounts) -> u64 {
 /// Requests at a time, each on a connection of its own.
 const CONNECTIONS: usize = 16;
 
-/// So many tokens that nobody has seen before, each with its proof. The connections stay open until
+/// Sends `number` distinct tokens, each with its proof. The connections stay open until
 /// `while_open` has been called.
 pub(crate) async fn distinct_tokens(
     fixture: &Fixture,
@@ -257,8 +259,8 @@ pub(crate) async fn distinct_tokens(
     drop(connections);
 }
 
-/// So many proofs for one request each, on as many connections as that takes below the quota of
-/// each.
+/// Sends `number` request-bound proofs, on as many connections as are needed to stay below each
+/// one's quota.
 pub(crate) async fn distinct_jti(
     fixture: &Fixture,
     addr: SocketAddr,
@@ -305,8 +307,8 @@ fn per_request(
     key.mint(&claims).unwrap()
 }
 
-/// As many DPoP proofs as the server's store holds, and then some more: those are answered 503, and
-/// nothing else suffers.
+/// Sends as many DPoP proofs as the server's store holds, and some more: those are answered 503,
+/// and no other request fails.
 pub(crate) async fn distinct_dpop_jti(fixture: &Fixture, addr: SocketAddr, bound: usize) {
     let key = &DpopKey::generate().unwrap();
     let mut claims = Authority::claims();
@@ -355,7 +357,7 @@ pub(crate) async fn distinct_dpop_jti(fixture: &Fixture, addr: SocketAddr, bound
     );
 }
 
-/// Makes sure that this process may open so many files, within what the system allows it.
+/// Raises this process's limit of open files to `number`.
 pub(crate) fn need_files(number: u64) {
     let allowed = rlimit::increase_nofile_limit(number).unwrap_or_default();
     assert!(
@@ -364,7 +366,7 @@ pub(crate) fn need_files(number: u64) {
     );
 }
 
-/// Resident memory of this process in KiB, where the system tells (Linux).
+/// Resident memory of this process in KiB, if the system reports it (Linux).
 pub(crate) fn resident_kib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status

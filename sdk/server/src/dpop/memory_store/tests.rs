@@ -34,7 +34,7 @@ fn a_proof_is_fresh_once_through_its_last_second() {
     assert_eq!(store.insert_now(proof(1), 100, 200), Insertion::Seen);
     assert_eq!(store.insert_now(proof(2), 200, 300), Insertion::Fresh);
     assert_eq!(store.insert_now(proof(1), 200, 200), Insertion::Seen);
-    // Who comes later pays for the forgetting.
+    // A later insertion drops the expired entry.
     assert_eq!(store.insert_now(proof(3), 201, 300), Insertion::Fresh);
     assert_eq!(entries(&store), (2, 2));
 }
@@ -42,15 +42,15 @@ fn a_proof_is_fresh_once_through_its_last_second() {
 #[test]
 fn another_key_with_the_same_jti_is_another_proof() {
     let mine = verified(1);
-    let theirs = Verified {
+    let other = Verified {
         key: DpopKey::generate().unwrap().thumbprint(),
         ..mine.clone()
     };
-    assert_ne!(ProofId::from_dpop(&mine), ProofId::from_dpop(&theirs));
+    assert_ne!(ProofId::from_dpop(&mine), ProofId::from_dpop(&other));
 }
 
 #[test]
-fn a_full_store_takes_no_more_until_something_has_expired() {
+fn a_full_store_accepts_no_more_until_an_entry_has_expired() {
     let store = MemoryReplayStore::new(2);
     assert_eq!(store.insert_now(proof(1), 100, 200), Insertion::Fresh);
     assert_eq!(store.insert_now(proof(2), 100, 300), Insertion::Fresh);
@@ -66,7 +66,7 @@ fn a_full_store_takes_no_more_until_something_has_expired() {
 }
 
 #[test]
-fn what_has_expired_is_dropped_in_the_end_however_much_it_is() {
+fn all_expired_entries_are_dropped_in_the_end() {
     let store = MemoryReplayStore::new(100_000);
     for jti in 0..1000 {
         assert_eq!(

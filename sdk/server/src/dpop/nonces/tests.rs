@@ -11,7 +11,7 @@ fn accepted(nonces: &DpopNonces, seconds: u64) -> [String; 2] {
 }
 
 #[test]
-fn a_nonce_is_given_out_for_one_period_and_taken_for_two() {
+fn a_nonce_is_issued_for_one_period_and_accepted_for_two() {
     let nonces = DpopNonces::new(&[7; 32], Duration::from_secs(60));
     let [first, before] = accepted(&nonces, 6000);
     assert_eq!(accepted(&nonces, 6059), [first.clone(), before.clone()]);
@@ -23,7 +23,7 @@ fn a_nonce_is_given_out_for_one_period_and_taken_for_two() {
 }
 
 #[test]
-fn nodes_with_one_secret_take_each_others_nonces_and_no_others() {
+fn nodes_with_one_secret_accept_each_others_nonces_and_no_others() {
     let period = Duration::from_secs(60);
     let [one, same, other] =
         [[7; 32], [7; 32], [8; 32]].map(|secret| DpopNonces::new(&secret, period));
@@ -34,7 +34,7 @@ fn nodes_with_one_secret_take_each_others_nonces_and_no_others() {
 }
 
 #[test]
-fn the_beginning_of_time_and_a_period_of_nothing_are_no_trouble() {
+fn the_first_period_and_a_period_of_zero_do_not_panic() {
     let nonces = DpopNonces::new(&[7; 32], Duration::ZERO);
     accepted(&nonces, 0);
     assert_ne!(accepted(&nonces, 1), accepted(&nonces, 3));

@@ -1,5 +1,4 @@
-//! A request that passes every check, with each part within reach, so that a test can spoil exactly
-//! one.
+//! A request that passes every check, and whose parts a test can change one at a time.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -144,21 +143,19 @@ impl Default for Fixture {
             events,
             reached: Arc::default(),
         };
-        fixture.use_token(
-            json!({ "cnf": { "x5t#S256": CLIENT.thumbprint(), "tls_exp": EXPORTER_LABEL } }),
-        );
+        fixture.use_token(session_bound());
         fixture
     }
 }
 
 impl Fixture {
-    /// Presents another token, valid, with these claims; the proof is for it.
+    /// Presents another valid token, with these claims, and makes the proof for it.
     pub(super) fn use_token(&mut self, claims: Value) {
         self.token = self.tokens.issue(claims);
         self.proof_claims["ath"] = ath(&self.token);
     }
 
-    /// Makes the proof one for this request alone.
+    /// Makes the proof a request-bound one.
     pub(super) fn add_request_claims(&mut self, jti: &str) {
         self.proof_claims["jti"] = jti.into();
         self.proof_claims["htm"] = self.method.into();
@@ -260,7 +257,7 @@ impl Outcome {
     }
 }
 
-/// A connection at whose far end `client` is, with no proof seen yet.
+/// A connection with `client` at the other end and an empty proof cache.
 pub(super) fn connection(client: Option<&Client>, exporter: [u8; 32]) -> Arc<ConnectionFacts> {
     let id = ConnectionId::next();
     Arc::new(ConnectionFacts {
@@ -279,6 +276,11 @@ pub(super) fn connection(client: Option<&Client>, exporter: [u8; 32]) -> Arc<Con
     })
 }
 
+/// The claims of a token that is bound to [`CLIENT`]'s certificate and TLS sessions.
+pub(super) fn session_bound() -> Value {
+    json!({ "cnf": { "x5t#S256": CLIENT.thumbprint(), "tls_exp": EXPORTER_LABEL } })
+}
+
 pub(super) fn ath(token: &str) -> Value {
     let token = AccessToken::new(token).unwrap();
     URL_SAFE_NO_PAD.encode(token.hash().as_bytes()).into()
@@ -291,7 +293,7 @@ fn clock(now: &Arc<AtomicU64>) -> Clock {
     })
 }
 
-/// An authority in memory: a token is valid if it was issued here.
+/// A validator in memory: a token is valid if it was issued here.
 #[derive(Default)]
 pub(super) struct Tokens {
     issued: Mutex<HashMap<String, Value>>,
@@ -326,7 +328,7 @@ impl TokenValidator for Tokens {
     }
 }
 
-/// Answers 200 and hands the request's [`VerifiedBinding`] and its fields back.
+/// Answers 200 and returns the request's [`VerifiedBinding`] and its fields as extensions.
 #[derive(Clone)]
 struct Handler(Arc<AtomicUsize>);
 

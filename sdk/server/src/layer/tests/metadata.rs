@@ -89,7 +89,7 @@ async fn rs_10_names_the_resource_metadata_in_every_challenge() {
 }
 
 #[tokio::test]
-async fn the_document_is_public_and_nothing_beside_it_is() {
+async fn the_document_is_public_and_no_other_path_is() {
     let mut fixture = Fixture::default();
     let metadata = metadata().authorization_servers(["https://as.example.com"]);
     fixture.configure(|layer| {

@@ -1,4 +1,4 @@
-//! The checks, driven as a tower service with hand-made connection facts.
+//! The checks, called as a tower service with constructed connection facts.
 
 mod dpop;
 mod fixture;

@@ -1,4 +1,4 @@
-//! Of several checks that fail, which is reported.
+//! Which check is reported if several fail.
 
 use std::sync::atomic::Ordering;
 
@@ -10,14 +10,14 @@ use serde_json::json;
 use super::fixture::*;
 use crate::{AcceptPolicy, RequireRequestBound, RequiredScope};
 
-/// The check that refuses next, and what makes it content.
+/// The check that refuses next, and the repair after which it passes.
 type Step = (Check, Box<dyn Fn(&mut Fixture)>);
 
 #[tokio::test]
 async fn the_first_check_that_fails_is_the_one_that_is_reported() {
     let mut fixture = Fixture::default();
     let (mine, other) = (CLIENT.thumbprint(), OTHER_CLIENT.thumbprint());
-    // Everything is wrong...
+    // Everything is wrong at first.
     fixture.now.store(2_300_000_000, Ordering::SeqCst);
     fixture.uri = "/mcp?access_token=x".to_owned();
     fixture.authorization = Some(vec![]);
@@ -34,7 +34,7 @@ async fn the_first_check_that_fails_is_the_one_that_is_reported() {
         "jti": "1",
     });
     fixture.configure(|layer| layer.jti_quota(0));
-    // ...and is put right step by step.
+    // Then it is repaired step by step.
     let steps: Vec<Step> = vec![
         (
             Check::Certificate,
@@ -115,15 +115,11 @@ async fn the_first_check_that_fails_is_the_one_that_is_reported() {
             Box::new(|fixture| fixture.configure(|layer| layer.jti_quota(1))),
         ),
     ];
-    for (check, put_right) in steps {
-        assert_eq!(fixture.send().await.check(), Some(check));
-        put_right(&mut fixture);
-    }
-    assert!(fixture.send().await.has_passed());
+    assert_refused_in_order(&mut fixture, steps).await;
 }
 
 #[tokio::test]
-async fn what_the_server_demands_beyond_the_token_is_checked_last_and_in_order() {
+async fn the_servers_own_requirements_are_checked_last_and_in_order() {
     let mut fixture = Fixture::default();
     fixture.use_token(json!({ "scope": "write" }));
     fixture.configure(|layer| {
@@ -151,9 +147,14 @@ async fn what_the_server_demands_beyond_the_token_is_checked_last_and_in_order()
             Box::new(|fixture| fixture.configure(|layer| layer.jti_quota(1))),
         ),
     ];
-    for (check, put_right) in steps {
+    assert_refused_in_order(&mut fixture, steps).await;
+}
+
+/// Each step's check refuses, until the request passes after the last repair.
+async fn assert_refused_in_order(fixture: &mut Fixture, steps: Vec<Step>) {
+    for (check, repair) in steps {
         assert_eq!(fixture.send().await.check(), Some(check));
-        put_right(&mut fixture);
+        repair(fixture);
     }
     assert!(fixture.send().await.has_passed());
 }

@@ -1,4 +1,4 @@
-//! What passes, and what is known about it then.
+//! Requests that pass, and what the handler learns about them.
 
 use std::sync::atomic::Ordering;
 
@@ -34,7 +34,7 @@ async fn a_session_bound_request_passes_under_every_policy_and_says_what_it_is_b
 }
 
 #[tokio::test]
-async fn under_follow_the_token_decides_what_is_asked_for() {
+async fn under_follow_the_token_decides_what_is_required() {
     let cases = [
         (json!({}), BindingClass::Bearer),
         (json!({ "cnf": {} }), BindingClass::Bearer),
@@ -67,7 +67,7 @@ async fn a_bearer_token_passes_without_a_client_certificate() {
 }
 
 #[tokio::test]
-async fn a_proof_for_this_request_alone_passes_where_one_is_demanded() {
+async fn a_request_bound_proof_passes_where_one_is_required() {
     let mut fixture = Fixture::default();
     fixture.configure(|layer| layer.require_request_bound(RequireRequestBound::Always));
     fixture.add_request_claims("1");
@@ -85,7 +85,7 @@ async fn a_proof_for_this_request_alone_passes_where_one_is_demanded() {
 }
 
 #[tokio::test]
-async fn request_claims_are_demanded_of_the_chosen_requests_only() {
+async fn request_claims_are_required_of_the_chosen_requests_only() {
     let mut fixture = Fixture::default();
     fixture.configure(|layer| {
         layer.require_request_bound(RequireRequestBound::when(|request| {
@@ -109,7 +109,7 @@ async fn the_drafts_bare_path_is_an_htu() {
 }
 
 #[tokio::test]
-async fn rs_8_takes_a_reusable_proof_as_long_as_the_connection_lives() {
+async fn rs_8_accepts_a_reusable_proof_as_long_as_the_connection_lives() {
     let fixture = Fixture::default();
     fixture.now.store(NOW + 7 * 24 * 60 * 60, Ordering::SeqCst);
     let outcome = fixture.send().await;
@@ -118,7 +118,7 @@ async fn rs_8_takes_a_reusable_proof_as_long_as_the_connection_lives() {
 }
 
 #[tokio::test]
-async fn a_path_is_public_only_if_it_is_the_very_one_that_was_named() {
+async fn a_path_is_public_only_if_it_equals_a_configured_one() {
     let public = "/.well-known/agent-card.json";
     let others = [
         "/.well-known/agent-card.json/",
@@ -160,7 +160,7 @@ async fn rs_1_holds_on_public_paths_too() {
 }
 
 #[tokio::test]
-async fn rs_1_tells_whoever_serves_the_connection_to_drain_it() {
+async fn rs_1_asks_the_server_to_drain_the_connection() {
     let fixture = Fixture::default();
     fixture.now.store(2_300_000_000, Ordering::SeqCst);
     let outcome = fixture.send().await;

@@ -1,18 +1,14 @@
-//! What a connection remembers: proofs that passed (RS-11) and `jti` values used up (RS-9).
+//! What a connection stores: proofs that passed (RS-11) and `jti` values that were used (RS-9).
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bowline_proof::{Check, EXPORTER_LABEL};
+use bowline_proof::Check;
 use serde_json::json;
 
 use super::fixture::*;
 use crate::{AcceptPolicy, RequireRequestBound};
-
-fn session_bound() -> serde_json::Value {
-    json!({ "cnf": { "x5t#S256": CLIENT.thumbprint(), "tls_exp": EXPORTER_LABEL } })
-}
 
 #[tokio::test]
 async fn a_reusable_proof_is_verified_once_per_connection() {
@@ -23,7 +19,7 @@ async fn a_reusable_proof_is_verified_once_per_connection() {
 }
 
 #[tokio::test]
-async fn each_token_has_its_own_remembered_proof() {
+async fn each_token_has_its_own_cached_proof() {
     let mut fixture = Fixture::default();
     let first = (fixture.token.clone(), fixture.proof());
     fixture.send().await;
@@ -38,7 +34,7 @@ async fn each_token_has_its_own_remembered_proof() {
 }
 
 #[tokio::test]
-async fn only_the_very_proof_that_passed_is_taken_from_memory() {
+async fn only_the_same_proof_that_passed_is_taken_from_the_cache() {
     let mut fixture = Fixture::default();
     fixture.send().await;
     let forged = OTHER_CLIENT.sign(&fixture.proof_header, &fixture.proof_claims);
@@ -47,7 +43,7 @@ async fn only_the_very_proof_that_passed_is_taken_from_memory() {
 }
 
 #[tokio::test]
-async fn rs_11_remembers_nothing_beyond_the_connection() {
+async fn rs_11_caches_nothing_beyond_the_connection() {
     let mut fixture = Fixture::default();
     fixture.send().await;
     assert!(fixture.send().await.was_cached());
@@ -56,7 +52,7 @@ async fn rs_11_remembers_nothing_beyond_the_connection() {
 }
 
 #[tokio::test]
-async fn the_token_is_validated_every_time_even_if_its_proof_is_remembered() {
+async fn the_token_is_validated_every_time_even_if_its_proof_is_cached() {
     let fixture = Fixture::default();
     assert!(fixture.send().await.has_passed());
     fixture.tokens.forget(&fixture.token);
@@ -64,7 +60,7 @@ async fn the_token_is_validated_every_time_even_if_its_proof_is_remembered() {
 }
 
 #[tokio::test]
-async fn memory_is_bounded_and_what_falls_out_is_verified_again() {
+async fn the_cache_is_bounded_and_an_evicted_proof_is_verified_again() {
     let mut fixture = Fixture::default();
     fixture.configure(|layer| layer.remembered_proofs(NonZeroUsize::MIN));
     let first = fixture.token.clone();
@@ -80,7 +76,7 @@ async fn memory_is_bounded_and_what_falls_out_is_verified_again() {
 }
 
 #[tokio::test]
-async fn more_tokens_than_stand_in_memory_are_remembered_by_their_digests() {
+async fn tokens_beyond_the_recent_pairs_are_cached_by_their_digests() {
     let mut fixture = Fixture::default();
     let mut pairs = Vec::new();
     for _ in 0..10 {
@@ -94,10 +90,10 @@ async fn more_tokens_than_stand_in_memory_are_remembered_by_their_digests() {
             assert_eq!(fixture.send().await.was_cached(), cached);
         }
     }
-    // In whatever way the scheme is written.
+    // In any spelling of the scheme.
     fixture.authorization = Some(vec![format!("bEARER  {}", fixture.token)]);
     assert!(fixture.send().await.was_cached());
-    // The last pair, with one character of the proof changed; and with one more.
+    // The last pair, with one character of the proof changed, added or removed.
     fixture.authorization = None;
     let (_, proof) = pairs.pop().unwrap();
     for forged in [
@@ -112,7 +108,7 @@ async fn more_tokens_than_stand_in_memory_are_remembered_by_their_digests() {
 }
 
 #[tokio::test]
-async fn a_pair_too_long_to_stand_in_memory_is_remembered_by_its_digests() {
+async fn a_pair_too_long_to_keep_is_cached_by_its_digests() {
     let mut fixture = Fixture::default();
     fixture.proof_claims["padding"] = "x".repeat(4096).into();
     for cached in [false, true, true] {
@@ -123,7 +119,7 @@ async fn a_pair_too_long_to_stand_in_memory_is_remembered_by_its_digests() {
 }
 
 #[tokio::test]
-async fn rs_11_never_remembers_a_proof_with_per_request_claims() {
+async fn rs_11_never_caches_a_proof_with_request_claims() {
     for claim in ["jti", "htm", "htu"] {
         let mut fixture = Fixture::default();
         fixture.add_request_claims("1");
@@ -138,12 +134,12 @@ async fn rs_11_never_remembers_a_proof_with_per_request_claims() {
 }
 
 #[tokio::test]
-async fn rs_9_takes_a_jti_once() {
+async fn rs_9_accepts_a_jti_once() {
     let mut fixture = Fixture::default();
     fixture.add_request_claims("1");
     assert!(fixture.send().await.has_passed());
     assert_eq!(fixture.send().await.check(), Some(Check::Replay));
-    // Nor in another proof.
+    // Nor does it pass in another proof.
     fixture.proof_claims["iat"] = (NOW + 1).into();
     assert_eq!(fixture.send().await.check(), Some(Check::Replay));
     fixture.add_request_claims("2");
@@ -210,7 +206,7 @@ async fn a_full_quota_refuses_on_that_connection_only() {
     }
     fixture.add_request_claims("3");
     assert_eq!(fixture.send().await.check(), Some(Check::ReplayQuota));
-    // What was seen is still known to be seen, and reusable proofs go on.
+    // A used jti is still reported as used, and reusable proofs still pass.
     fixture.add_request_claims("1");
     assert_eq!(fixture.send().await.check(), Some(Check::Replay));
     for claim in ["jti", "htm", "htu"] {
@@ -239,7 +235,7 @@ async fn the_connection_is_drained_when_a_tenth_of_the_quota_is_left_and_not_bef
     assert!(drain());
 }
 
-/// Polls a future now and then.
+/// Polls the future each time it is called.
 fn is_ready(future: impl Future<Output = ()>) -> impl FnMut() -> bool {
     let mut future = Box::pin(future);
     move || {
@@ -249,7 +245,7 @@ fn is_ready(future: impl Future<Output = ()>) -> impl FnMut() -> bool {
 }
 
 #[tokio::test]
-async fn a_remembered_proof_stays_good_when_its_window_has_passed() {
+async fn a_cached_proof_still_passes_after_its_window() {
     let fixture = Fixture::default();
     fixture.send().await;
     fixture.now.store(NOW + 24 * 60 * 60, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! GW-3: what a trusted proxy says of the client's connection, and what anybody else does.
+//! GW-3: attestations by trusted proxies, and by peers that are not trusted.
 
 use std::num::NonZeroUsize;
 use std::sync::LazyLock;
@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bowline_proof::{Check, EXPORTER_LABEL};
+use bowline_proof::Check;
 use rcgen::{DnType, SanType};
 use serde_json::{Value, json};
 
@@ -42,8 +42,8 @@ fn attest(client: &Client, exporter: [u8; 32]) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The request that passes, by way of a trusted proxy: its connection, and its word about the
-/// client's.
+/// The passing request, sent through a trusted proxy over the proxy's connection and with its
+/// attestation.
 fn behind_proxy() -> Fixture {
     let mut fixture = Fixture {
         facts: Some(connection(Some(&PROXY), UPSTREAM)),
@@ -52,10 +52,6 @@ fn behind_proxy() -> Fixture {
     };
     fixture.configure(|layer| layer.trusted_proxies(proxies()));
     fixture
-}
-
-fn session_bound() -> Value {
-    json!({ "cnf": { "x5t#S256": CLIENT.thumbprint(), "tls_exp": EXPORTER_LABEL } })
 }
 
 fn certificate_bound() -> Value {
@@ -88,7 +84,7 @@ async fn what_a_trusted_proxy_attests_passes_and_is_never_called_session_bound()
 }
 
 #[tokio::test]
-async fn rs_13_require_refuses_it_unless_it_is_expressly_allowed() {
+async fn rs_13_require_refuses_attested_connections_unless_they_are_allowed() {
     let mut fixture = behind_proxy();
     fixture.configure(|layer| layer.policy(AcceptPolicy::Require));
     let outcome = fixture.send().await;
@@ -101,30 +97,30 @@ async fn rs_13_require_refuses_it_unless_it_is_expressly_allowed() {
 
     fixture.configure(|layer| layer.policy(AcceptPolicy::RequireOrAttested));
     assert!(fixture.send().await.has_passed());
-    // Only the connection may rest on its word, not the want of a binding.
+    // The proxy can attest the connection, but a binding must still be there.
     for claims in [certificate_bound(), json!({})] {
         fixture.use_token(claims);
         fixture.proofs = Some(vec![]);
         assert_eq!(fixture.send().await.check(), Some(Check::BindingRequired));
     }
-    // And a connection of this server's own satisfies it as well.
+    // A connection that this server terminates satisfies the policy as well.
     let mut direct = Fixture::default();
     direct.configure(|layer| layer.policy(AcceptPolicy::RequireOrAttested));
     assert_eq!(direct.send().await.binding().class(), BindingClass::Session);
 }
 
 #[tokio::test]
-async fn nobody_else_is_believed() {
+async fn no_other_peer_is_trusted() {
     let named = || Some(proxies());
-    let nobody = || Some(TrustedProxies::new(MemoryReplayStore::new(10)));
+    let none = || Some(TrustedProxies::new(MemoryReplayStore::new(10)));
     for (who, proxies) in [
         (Some(&*PROXY), None),
-        (Some(&*PROXY), nobody()),
+        (Some(&*PROXY), none()),
         (Some(&*OTHER_CLIENT), named()),
         (None, named()),
     ] {
-        // A thief behind a connection of his own, with the victim's certificate, which is public,
-        // and a proof of hers.
+        // A thief on their own connection, with the victim's certificate, which is public, and the
+        // victim's proof.
         let mut fixture = Fixture {
             facts: Some(connection(who, UPSTREAM)),
             fields: attest(&CLIENT, EXPORTER),
@@ -135,7 +131,7 @@ async fn nobody_else_is_believed() {
         }
         assert_eq!(fixture.send().await.check(), Some(Check::TokenCertificate));
     }
-    // Whoever adds the fields to a request of his own gains and loses nothing.
+    // A client that adds the fields to its own request gains and loses nothing.
     let mut honest = Fixture {
         fields: attest(&OTHER_CLIENT, [8; 32]),
         ..Fixture::default()
@@ -145,7 +141,7 @@ async fn nobody_else_is_believed() {
 }
 
 #[tokio::test]
-async fn the_fields_never_reach_the_handler_whoever_sent_them() {
+async fn the_fields_never_reach_the_handler_from_any_peer() {
     let named = [
         "client-cert",
         "client-cert-chain",
@@ -238,7 +234,8 @@ async fn rs_3_rs_5_and_rs_6_are_checked_against_what_is_attested() {
 }
 
 #[tokio::test]
-async fn a_trusted_proxy_that_cannot_be_understood_is_refused_and_not_taken_for_the_client() {
+async fn malformed_fields_of_a_trusted_proxy_are_refused_and_the_proxy_is_not_taken_for_the_client()
+{
     let spoilt: [fn(&mut Fixture); 9] = [
         |fixture| drop(fixture.fields.remove(0)),
         |fixture| drop(fixture.fields.remove(1)),
@@ -252,7 +249,7 @@ async fn a_trusted_proxy_that_cannot_be_understood_is_refused_and_not_taken_for_
     ];
     for (index, spoil) in spoilt.into_iter().enumerate() {
         let mut fixture = behind_proxy();
-        // The proxy's own token and proof would pass, were it taken for the client.
+        // The proxy's own token and proof would pass if the proxy were taken for the client.
         fixture.use_token(json!({}));
         fixture.proofs = Some(vec![]);
         spoil(&mut fixture);
@@ -269,7 +266,7 @@ async fn a_trusted_proxy_that_cannot_be_understood_is_refused_and_not_taken_for_
 }
 
 #[tokio::test]
-async fn a_request_of_the_proxys_own_is_checked_like_any_others() {
+async fn a_request_of_the_proxy_itself_is_checked_like_any_other() {
     let mut fixture = behind_proxy();
     fixture.fields.clear();
     assert_eq!(fixture.send().await.check(), Some(Check::TokenCertificate));
@@ -282,7 +279,7 @@ async fn a_request_of_the_proxys_own_is_checked_like_any_others() {
 }
 
 #[tokio::test]
-async fn a_proxy_is_known_by_thumbprint_spiffe_id_or_subject() {
+async fn a_proxy_is_identified_by_thumbprint_spiffe_id_or_subject() {
     let none = || TrustedProxies::new(MemoryReplayStore::new(10));
     let thumbprint = PROXY.thumbprint().parse().unwrap();
     for (proxies, known) in [
@@ -339,7 +336,7 @@ async fn rs_8_a_reusable_proof_may_be_as_old_as_the_clients_connection_which_onl
 }
 
 #[tokio::test]
-async fn rs_9_a_jti_is_taken_once_over_all_connections_of_the_proxy() {
+async fn rs_9_a_jti_is_accepted_once_over_all_connections_of_the_proxy() {
     let mut fixture = behind_proxy();
     fixture.add_request_claims("1");
     assert!(fixture.send().await.has_passed());
@@ -363,7 +360,7 @@ async fn rs_9_a_jti_is_taken_once_over_all_connections_of_the_proxy() {
 }
 
 #[tokio::test]
-async fn rs_11_a_proof_is_remembered_per_connection_of_the_client_within_a_bound() {
+async fn rs_11_a_proof_is_cached_per_connection_of_the_client_within_a_bound() {
     let mut fixture = behind_proxy();
     fixture.configure(|layer| {
         layer.trusted_proxies(proxies().remembered_connections(NonZeroUsize::MIN))
@@ -375,10 +372,10 @@ async fn rs_11_a_proof_is_remembered_per_connection_of_the_client_within_a_bound
         fixture.send().await.was_cached(),
         "whichever of its connections the proxy uses"
     );
-    // The same proof on another connection of the client's is refused, remembered or not.
+    // The same proof on another connection of the client is refused, cached or not.
     fixture.fields = attest(&CLIENT, [8; 32]);
     assert_eq!(fixture.send().await.check(), Some(Check::Exporter));
-    // That one has pushed the first out.
+    // That connection has evicted the first.
     fixture.fields = attest(&CLIENT, EXPORTER);
     let outcome = fixture.send().await;
     assert!(outcome.has_passed() && !outcome.was_cached());

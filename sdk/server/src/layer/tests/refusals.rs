@@ -1,5 +1,5 @@
-//! For every check, requests that fail it and no other: what is spoiled is all that differs from a
-//! request that passes.
+//! For every check, requests that fail it and no other: they differ from a passing request only in
+//! what the case changes.
 
 use std::sync::atomic::Ordering;
 
@@ -15,7 +15,7 @@ use crate::{AcceptPolicy, RequireRequestBound, ServerEvent};
 type Case = (&'static str, Check, fn(&mut Fixture));
 
 #[tokio::test]
-async fn a_request_that_nothing_is_wrong_with_passes() {
+async fn the_unchanged_request_passes() {
     let outcome = Fixture::default().send().await;
     assert!(outcome.has_passed());
 }
@@ -25,7 +25,7 @@ async fn rs_1_refuses_an_expired_certificate() {
     let cases: &[Case] = &[("past its notAfter", Check::Certificate, |fixture| {
         let later = 2_300_000_000; // 2042
         fixture.now.store(later, Ordering::SeqCst);
-        // A fresh proof, so that its age is not what is wrong.
+        // A fresh proof, so that its age is not the reason.
         fixture.proof_claims["iat"] = later.into();
     })];
     assert_refused(cases).await;
@@ -53,7 +53,7 @@ async fn rs_2_refuses_a_token_that_is_not_valid() {
 }
 
 #[tokio::test]
-async fn tk_0_refuses_a_token_elsewhere_than_in_one_authorization_header() {
+async fn tk_0_refuses_a_token_outside_of_one_authorization_header() {
     let cases: &[Case] = &[
         ("also in the query", Check::TokenTransport, |fixture| {
             fixture.uri = format!("/mcp?a=b&access_token={}", fixture.token);
@@ -191,7 +191,7 @@ async fn rs_3_refuses_a_token_of_another_certificate() {
 }
 
 #[tokio::test]
-async fn rs_4_wants_exactly_one_proof() {
+async fn rs_4_requires_exactly_one_proof() {
     let cases: &[Case] = &[
         ("none", Check::ProofMissing, |fixture| {
             fixture.proofs = Some(vec![])
@@ -472,14 +472,14 @@ async fn without_facts_nothing_passes() {
     let outcome = fixture.send().await;
     assert_eq!(outcome.response.status(), 500);
     assert!(!outcome.reached);
-    // Not even where the policy would let everything pass.
+    // Not even if the policy would accept any token.
     fixture.use_token(json!({}));
     fixture.proofs = Some(vec![]);
     assert!(!fixture.send().await.reached);
 }
 
 #[tokio::test]
-async fn a_validator_that_cannot_tell_makes_503_and_no_challenge() {
+async fn a_validator_that_cannot_decide_causes_503_without_a_challenge() {
     let fixture = Fixture::default();
     fixture.tokens.unavailable.store(true, Ordering::SeqCst);
     let outcome = fixture.send().await;
@@ -494,8 +494,8 @@ async fn a_validator_that_cannot_tell_makes_503_and_no_challenge() {
     ));
 }
 
-/// Each case is refused by its check and by no other, never reaches the inner service, and says so
-/// as RS-10 asks.
+/// Each case is refused by its check and by no other, never reaches the inner service, and gets a
+/// challenge as RS-10 requires.
 async fn assert_refused(cases: &[Case]) {
     for (name, check, spoil) in cases {
         let mut fixture = Fixture::default();

@@ -69,7 +69,7 @@ async fn each_request_may_need_another_scope_or_none() {
 }
 
 #[tokio::test]
-async fn the_scope_is_looked_at_every_time_even_if_the_proof_is_remembered() {
+async fn the_scope_is_checked_every_time_even_if_the_proof_is_cached() {
     let mut fixture = Fixture::default();
     fixture.use_token(with_scope("read".into()));
     assert!(fixture.send().await.has_passed());
@@ -79,7 +79,7 @@ async fn the_scope_is_looked_at_every_time_even_if_the_proof_is_remembered() {
 }
 
 #[tokio::test]
-async fn a_refusal_for_want_of_scope_uses_up_no_jti_and_names_it_to_nobody_without_a_proof() {
+async fn a_refusal_for_insufficient_scope_uses_up_no_jti_and_names_no_scope_without_a_proof() {
     let mut fixture = Fixture::default();
     fixture.configure(|layer| layer.required_scope(RequiredScope::Always(scope("write"))));
     fixture.add_request_claims("1");

@@ -1,7 +1,7 @@
 use super::names_access_token;
 
 #[test]
-fn an_access_token_in_the_query_is_seen_through_escapes() {
+fn an_access_token_in_the_query_is_found_however_it_is_escaped() {
     for query in [
         "access_token=x",
         "a=b&access_token",

@@ -1,7 +1,7 @@
-//! Introspection (RFC 7662) at an authorization server on real TLS that counts, authenticates,
-//! fails or lies.
+//! Introspection (RFC 7662) at an authorization server on real TLS that counts requests,
+//! authenticates, fails, or answers malformed.
 
-mod remembering;
+mod caching;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -26,20 +26,20 @@ use crate::authority::{AUDIENCE, ISSUER};
 use crate::fixture::*;
 use crate::log::Log;
 
-/// An authorization server that answers every question alike.
+/// An authorization server that gives every request the same response.
 struct Introspector {
     server: TestServer,
     answer: Arc<Mutex<Value>>,
-    questions: Arc<Mutex<Vec<Question>>>,
-    /// A permit for each question at `/gated` and `/busy`.
+    requests: Arc<Mutex<Vec<IntrospectionRequest>>>,
+    /// A permit for each request to `/gated` and `/busy`.
     arrived: Arc<Semaphore>,
-    /// A question there takes one of these before it is answered.
+    /// A request to `/gated` takes one of these before it is answered.
     gate: Arc<Semaphore>,
 }
 
-/// What it was asked, and by whom.
+/// One introspection request, and how its sender authenticated.
 #[derive(Clone, Debug)]
-struct Question {
+struct IntrospectionRequest {
     authorization: Option<String>,
     thumbprint: Option<String>,
     form: String,
@@ -48,14 +48,14 @@ struct Question {
 impl Introspector {
     async fn start(fixture: &Fixture, answer: Value) -> Self {
         let answer = Arc::new(Mutex::new(answer));
-        let questions: Arc<Mutex<Vec<Question>>> = Arc::default();
-        let (said, heard) = (answer.clone(), questions.clone());
+        let requests: Arc<Mutex<Vec<IntrospectionRequest>>> = Arc::default();
+        let (said, heard) = (answer.clone(), requests.clone());
         let introspect =
             move |facts: Extension<Arc<ConnectionFacts>>, headers: HeaderMap, form: String| {
                 let field = headers
                     .get("authorization")
                     .map(|field| field.to_str().unwrap().to_owned());
-                heard.lock().unwrap().push(Question {
+                heard.lock().unwrap().push(IntrospectionRequest {
                     authorization: field,
                     thumbprint: facts
                         .certificate()
@@ -76,7 +76,7 @@ impl Introspector {
             }
         };
         let tell = arrived.clone();
-        // Says when to come again, or `never`.
+        // Answers with this `Retry-After`, which may be malformed.
         let busy = move |Path(when): Path<String>| {
             tell.add_permits(1);
             async move { (StatusCode::TOO_MANY_REQUESTS, [("retry-after", when)]) }
@@ -93,27 +93,27 @@ impl Introspector {
         Self {
             server,
             answer,
-            questions,
+            requests,
             arrived,
             gate,
         }
     }
 
-    fn says(&self, answer: Value) {
+    fn respond_with(&self, answer: Value) {
         *self.answer.lock().unwrap() = answer;
     }
 
-    fn asked(&self) -> usize {
-        self.questions.lock().unwrap().len()
+    fn request_count(&self) -> usize {
+        self.requests.lock().unwrap().len()
     }
 
-    fn last(&self) -> Question {
-        self.questions
+    fn last_request(&self) -> IntrospectionRequest {
+        self.requests
             .lock()
             .unwrap()
             .last()
             .cloned()
-            .expect("it was asked")
+            .expect("no request yet")
     }
 
     fn endpoint(&self, fixture: &Fixture, path: &str) -> IntrospectionEndpoint {
@@ -138,7 +138,7 @@ impl Introspector {
     }
 }
 
-/// Endpoints whose answers are none.
+/// Endpoints that fail or answer malformed.
 fn bad_endpoints() -> Router {
     let yes = || async { active().to_string() };
     Router::new()
@@ -162,7 +162,7 @@ fn bad_endpoints() -> Router {
             "/silent",
             any(|| async { std::future::pending::<Response>().await }),
         )
-        // Whatever the question says, as the answer.
+        // The query of the request, as the response.
         .route(
             "/echo",
             any(|request: Request| async move {
@@ -177,7 +177,7 @@ fn bad_endpoints() -> Router {
         )
 }
 
-/// Spaces, which JSON allows, for ever.
+/// An endless response of spaces, which JSON allows.
 fn endless() -> Response {
     let spaces = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 4096]));
     Response::new(Body::from_stream(spaces))
@@ -208,7 +208,7 @@ async fn outcome(
 }
 
 #[tokio::test]
-async fn an_opaque_token_is_bound_to_what_the_answer_says() {
+async fn an_opaque_token_is_bound_to_what_the_response_says() {
     let fixture = Fixture::new();
     let bound = json!({ "x5t#S256": fixture.agent.thumbprint(), "tls_exp": EXPORTER_LABEL });
     let authority = Introspector::start(&fixture, active_but("cnf", bound)).await;
@@ -230,7 +230,7 @@ async fn an_opaque_token_is_bound_to_what_the_answer_says() {
         .get("/", &token, None)
         .await
         .assert_refused("RS-4");
-    assert_eq!(authority.asked(), 1);
+    assert_eq!(authority.request_count(), 1);
 
     let thief = fixture.ca.client("thief");
     let mut other = HttpConnection::connect(
@@ -244,7 +244,7 @@ async fn an_opaque_token_is_bound_to_what_the_answer_says() {
         .await
         .assert_refused("RS-3");
 
-    authority.says(json!({ "active": false }));
+    authority.respond_with(json!({ "active": false }));
     connection
         .get("/", &opaque("made-up"), None)
         .await
@@ -252,7 +252,7 @@ async fn an_opaque_token_is_bound_to_what_the_answer_says() {
 }
 
 #[tokio::test]
-async fn it_says_who_it_is_by_certificate_secret_or_token() {
+async fn it_authenticates_by_certificate_secret_or_token() {
     let fixture = Fixture::new();
     let authority = Introspector::start(&fixture, active()).await;
     let identity = format!(
@@ -265,7 +265,7 @@ async fn it_says_who_it_is_by_certificate_secret_or_token() {
         let validator =
             IntrospectionValidator::builder(ExpectedClaims::new(AUDIENCE), endpoint).build();
         outcome(&validator, &opaque("a+token/==")).await.unwrap();
-        authority.last()
+        authority.last_request()
     };
 
     let asked = ask(endpoint()
@@ -297,7 +297,7 @@ async fn it_says_who_it_is_by_certificate_secret_or_token() {
 }
 
 #[tokio::test]
-async fn rs_2_checks_what_the_answer_says() {
+async fn rs_2_checks_the_members_of_the_response() {
     let fixture = Fixture::new();
     let authority = Introspector::start(&fixture, active()).await;
     let now = UnixTime::now().as_secs();
@@ -324,7 +324,7 @@ async fn rs_2_checks_what_the_answer_says() {
         let expected = ExpectedClaims::new(AUDIENCE).issuer(ISSUER);
         let validator = authority.builder_with(&fixture, expected.clone()).build();
         let token = opaque(&format!("token-{index}"));
-        authority.says(active_but("iss", ISSUER.into()));
+        authority.respond_with(active_but("iss", ISSUER.into()));
         assert!(outcome(&validator, &token).await.is_ok());
 
         let mut spoilt = active_but("iss", ISSUER.into());
@@ -332,14 +332,14 @@ async fn rs_2_checks_what_the_answer_says() {
             Value::Null => drop(spoilt.as_object_mut().unwrap().remove(name)),
             value => spoilt[name] = value,
         }
-        authority.says(spoilt);
+        authority.respond_with(spoilt);
         let validator = authority.builder_with(&fixture, expected).build();
         let (kind, detail) = outcome(&validator, &token).await.unwrap_err();
         assert_eq!(kind, TokenErrorKind::Invalid, "{name}");
         assert!(detail.contains(why), "{name}: {detail}");
     }
-    // What may be left out, and what may be there.
-    authority.says(
+    // Members that may be absent, and members that may be there.
+    authority.respond_with(
         json!({ "active": true, "aud": ["x", AUDIENCE], "token_type": "bearer", "exp": 4e9 }),
     );
     assert!(
@@ -347,18 +347,18 @@ async fn rs_2_checks_what_the_answer_says() {
             .await
             .is_ok()
     );
-    authority.says(json!({ "active": true }));
+    authority.respond_with(json!({ "active": true }));
     let lenient = authority
         .builder(&fixture)
         .accept_missing_audience(true)
         .build();
     assert!(outcome(&lenient, &opaque("token")).await.is_ok());
-    authority.says(json!({ "active": true, "aud": "https://other.example.com" }));
+    authority.respond_with(json!({ "active": true, "aud": "https://other.example.com" }));
     assert!(outcome(&lenient, &opaque("another")).await.is_err());
 }
 
 #[tokio::test]
-async fn an_answer_that_is_none_makes_a_token_neither_valid_nor_invalid() {
+async fn a_malformed_response_makes_a_token_neither_valid_nor_invalid() {
     let fixture = Fixture::new();
     let authority = Introspector::start(&fixture, active()).await;
     let said = |text: &str| {
@@ -438,10 +438,10 @@ async fn an_answer_that_is_none_makes_a_token_neither_valid_nor_invalid() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_silent_away_or_another_makes_tokens_unavailable() {
+async fn an_endpoint_that_is_silent_unreachable_or_untrusted_makes_tokens_unavailable() {
     let fixture = Fixture::new();
     let authority = Introspector::start(&fixture, active()).await;
-    // Of one that never answers a short limit decides nothing.
+    // The endpoint never answers, so a short limit does not make the test depend on timing.
     let short = Duration::from_millis(200);
     let unavailable = async |endpoint: IntrospectionEndpoint, limit: Duration| {
         let validator =
@@ -472,12 +472,12 @@ async fn an_endpoint_that_is_silent_away_or_another_makes_tokens_unavailable() {
             .await
             .contains("cannot be reached")
     );
-    assert_eq!(authority.asked(), 0, "the token went to nobody");
+    assert_eq!(authority.request_count(), 0, "the token went to nobody");
 
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", nobody.local_addr().unwrap());
     let endpoint = IntrospectionEndpoint::new(&url).unwrap();
-    // Takes the connection, and says nothing.
+    // Accepts the connection and never answers.
     assert!(
         unavailable(endpoint.clone(), short)
             .await

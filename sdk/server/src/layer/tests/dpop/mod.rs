@@ -21,7 +21,7 @@ struct DpopFixture {
     signer: &'static Client,
     header: Value,
     claims: Value,
-    /// `DPoP` fields; by default one, made of the two above.
+    /// `DPoP` fields; by default one, made from the two above.
     fields: Option<Vec<String>>,
 }
 
@@ -54,7 +54,7 @@ impl DpopFixture {
         self.claims["ath"] = ath(&self.base.token);
     }
 
-    /// The next proof.
+    /// Makes the proof a new one, with this `jti`.
     fn renew(&mut self, jti: &str) -> &mut Self {
         self.claims["jti"] = jti.into();
         self
@@ -112,7 +112,7 @@ async fn a_dpop_bound_request_passes_without_a_client_certificate_and_says_what_
 }
 
 #[tokio::test]
-async fn a_dpop_proof_satisfies_a_demand_for_request_claims() {
+async fn a_dpop_proof_satisfies_the_requirement_of_request_claims() {
     let mut fixture = DpopFixture::new();
     fixture
         .base
@@ -129,9 +129,9 @@ async fn a_token_bound_to_a_key_and_a_certificate_needs_both() {
     assert!(fixture.send().await.has_passed());
 }
 
-/// RS-4 asks for it: a proof that nobody asked for is verified all the same.
+/// RS-4: a proof is verified even if the token does not require one.
 #[tokio::test]
-async fn a_session_proof_beside_it_is_verified_too() {
+async fn a_session_proof_beside_a_dpop_proof_is_verified_too() {
     let mut fixture = DpopFixture::new();
     fixture.base.facts = Some(connection(Some(&CLIENT), EXPORTER));
     fixture.base.proofs = None;
@@ -143,10 +143,10 @@ async fn a_session_proof_beside_it_is_verified_too() {
     );
 }
 
-/// RFC 9449 §7.2. What the connection remembers of the session proof must not bring the scheme back
-/// with it.
+/// RFC 9449 §7.2. A session-binding proof in the connection's cache must not make the scheme Bearer
+/// pass.
 #[tokio::test]
-async fn the_scheme_bearer_is_refused_also_beside_a_session_proof_that_passed_before() {
+async fn the_scheme_bearer_is_refused_even_beside_a_session_proof_that_passed_before() {
     let mut fixture = DpopFixture::new();
     fixture.base.facts = Some(connection(Some(&CLIENT), EXPORTER));
     fixture.base.proofs = None;
@@ -173,7 +173,7 @@ async fn the_scheme_is_read_in_any_case() {
 type Case = (&'static str, DpopCheck, fn(&mut DpopFixture));
 
 #[tokio::test]
-async fn each_check_refuses_what_is_wrong_and_nothing_else_is() {
+async fn each_check_refuses_a_request_that_fails_it_alone() {
     let cases: &[Case] = &[
         ("no proof", DpopCheck::Missing, |fixture| {
             fixture.fields = Some(vec![])
@@ -190,13 +190,9 @@ async fn each_check_refuses_what_is_wrong_and_nothing_else_is() {
         ("a session proof's typ", DpopCheck::Type, |fixture| {
             fixture.header["typ"] = "tls-binding-proof+jwt".into();
         }),
-        (
-            "an algorithm nobody knows",
-            DpopCheck::Algorithm,
-            |fixture| {
-                fixture.header["alg"] = "HS256".into();
-            },
-        ),
+        ("an unknown algorithm", DpopCheck::Algorithm, |fixture| {
+            fixture.header["alg"] = "HS256".into();
+        }),
         ("no key", DpopCheck::Jwk, |fixture| {
             fixture.header.as_object_mut().unwrap().remove("jwk");
         }),
@@ -306,7 +302,7 @@ fn assert_challenge(challenge: &Challenge, check: DpopCheck, name: &str) {
     );
 }
 
-/// With everything wrong at once the first check speaks; each repair lets the next one speak.
+/// If everything is wrong, the first check refuses; after each repair the next one does.
 #[tokio::test]
 async fn checks_of_dpop_come_after_those_of_the_token_and_before_those_of_the_policy() {
     let mut fixture = DpopFixture::new();
@@ -323,17 +319,17 @@ async fn checks_of_dpop_come_after_those_of_the_token_and_before_those_of_the_po
     fixture.base.facts = Some(connection(Some(&CLIENT), EXPORTER));
     assert_eq!(dpop_check(&fixture.send().await), Some(DpopCheck::Method));
     fixture.claims["htm"] = "POST".into();
-    // RS-13 asks for a session-bound token.
+    // RS-13 requires a session-bound token.
     assert_eq!(fixture.send().await.check(), Some(Check::BindingRequired));
     fixture
         .base
         .configure(|layer| layer.policy(AcceptPolicy::Follow));
-    // None of the refusals has used the proof up.
+    // None of the refusals has marked the proof as used.
     assert!(fixture.send().await.has_passed());
 }
 
 #[tokio::test]
-async fn refusals_of_other_checks_come_with_the_scheme_that_the_token_came_with() {
+async fn refusals_by_other_checks_use_the_scheme_of_the_token() {
     let mut fixture = DpopFixture::new();
     fixture.base.token = "stranger".to_owned();
     let outcome = fixture.send().await;
@@ -371,7 +367,7 @@ async fn without_a_token_both_schemes_are_offered() {
 }
 
 #[tokio::test]
-async fn where_dpop_is_not_configured_nothing_of_it_is_taken() {
+async fn without_dpop_configured_dpop_tokens_are_refused() {
     let mut fixture = DpopFixture::new();
     let plain = Fixture::default();
     fixture.base.layer = plain.layer;

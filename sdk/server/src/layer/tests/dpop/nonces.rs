@@ -25,7 +25,7 @@ fn nonce_of(outcome: &Outcome) -> String {
 }
 
 #[tokio::test]
-async fn a_required_nonce_is_asked_for_and_taken_until_its_time_is_over() {
+async fn a_required_nonce_is_demanded_and_accepted_for_two_periods() {
     let mut fixture = with_nonces();
     let asked = fixture.send().await;
     assert_eq!(dpop_check(&asked), Some(DpopCheck::Nonce));
@@ -34,7 +34,7 @@ async fn a_required_nonce_is_asked_for_and_taken_until_its_time_is_over() {
     assert_eq!(challenge.error(), Some("use_dpop_nonce"));
     let nonce = nonce_of(&asked);
 
-    // The refused proof was not used up.
+    // The refused proof was not marked as used.
     fixture.claims["nonce"] = nonce.clone().into();
     let passed = fixture.send().await;
     assert!(passed.has_passed());
@@ -44,7 +44,7 @@ async fn a_required_nonce_is_asked_for_and_taken_until_its_time_is_over() {
         "it has the newest already"
     );
 
-    // A period on: still taken, and the newer one comes along.
+    // One period later: still accepted, and the response carries the newer nonce.
     let start = NOW - NOW % PERIOD;
     fixture.base.now.store(start + PERIOD, Ordering::SeqCst);
     let passed = fixture.renew("2").send().await;
@@ -53,7 +53,7 @@ async fn a_required_nonce_is_asked_for_and_taken_until_its_time_is_over() {
     assert_ne!(newer, nonce);
     assert_eq!(passed.header("cache-control"), Some("no-store"));
 
-    // Two periods on: no longer.
+    // Two periods later: refused.
     fixture.base.now.store(start + 2 * PERIOD, Ordering::SeqCst);
     let refused = fixture.renew("3").send().await;
     assert_eq!(dpop_check(&refused), Some(DpopCheck::Nonce));
@@ -63,7 +63,7 @@ async fn a_required_nonce_is_asked_for_and_taken_until_its_time_is_over() {
 }
 
 #[tokio::test]
-async fn each_refusal_of_dpop_brings_the_nonce() {
+async fn each_dpop_refusal_carries_the_nonce() {
     let mut fixture = with_nonces();
     fixture.claims["htm"] = "GET".into();
     let refused = fixture.send().await;
@@ -74,7 +74,7 @@ async fn each_refusal_of_dpop_brings_the_nonce() {
 }
 
 #[tokio::test]
-async fn a_nonce_that_nobody_asked_for_is_ignored() {
+async fn a_nonce_that_is_not_required_is_ignored() {
     let mut fixture = DpopFixture::new();
     fixture.claims["nonce"] = "of another server".into();
     assert!(fixture.send().await.has_passed());

@@ -1,4 +1,4 @@
-//! RFC 9449 §11.1: a proof is good once.
+//! RFC 9449 §11.1: a proof passes once.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -16,19 +16,19 @@ use super::{DpopFixture, dpop_check};
 use crate::{Dpop, Insertion, MemoryReplayStore, ProofId, ReplayStore, ServerEvent};
 
 #[tokio::test]
-async fn a_proof_passes_once_on_whatever_connection() {
+async fn a_proof_passes_once_over_all_connections() {
     let mut fixture = DpopFixture::new();
     assert!(fixture.send().await.has_passed());
     assert_eq!(dpop_check(&fixture.send().await), Some(DpopCheck::Replay));
     fixture.base.facts = Some(connection(None, [9; 32]));
     assert_eq!(dpop_check(&fixture.send().await), Some(DpopCheck::Replay));
-    // Nor does the jti in another proof of the same key.
+    // Neither does another proof with the same jti and key.
     fixture.claims["iat"] = (NOW + 1).into();
     assert_eq!(dpop_check(&fixture.send().await), Some(DpopCheck::Replay));
     assert!(fixture.renew("2").send().await.has_passed());
 }
 
-/// Whoever guesses a `jti` in advance cannot use it up for its owner.
+/// An attacker who guesses a `jti` cannot use it up for its owner.
 #[tokio::test]
 async fn another_client_may_have_the_same_jti() {
     let mut fixture = DpopFixture::new();
@@ -40,7 +40,7 @@ async fn another_client_may_have_the_same_jti() {
 }
 
 #[tokio::test]
-async fn a_proof_is_remembered_for_as_long_as_its_time_is_taken() {
+async fn a_used_proof_is_stored_for_as_long_as_it_would_be_accepted() {
     let mut fixture = DpopFixture::new();
     fixture.base.configure(|layer| {
         layer.windows(Windows {
@@ -48,7 +48,7 @@ async fn a_proof_is_remembered_for_as_long_as_its_time_is_taken() {
             future: Duration::from_secs(5),
         })
     });
-    // As long as can be: made by a clock that is ahead, and replayed in the last second.
+    // The longest case: made by a clock that is ahead, and replayed in the last second.
     fixture.claims["iat"] = (NOW + 5).into();
     assert!(fixture.send().await.has_passed());
     for (seconds, check) in [
@@ -59,7 +59,7 @@ async fn a_proof_is_remembered_for_as_long_as_its_time_is_taken() {
     ] {
         fixture.base.now.store(NOW + seconds, Ordering::SeqCst);
         assert_eq!(dpop_check(&fixture.send().await), Some(check), "{seconds}");
-        // Others come by and have the old entries dropped.
+        // Other insertions drop the old entries.
         let now = NOW + seconds;
         let mut other = DpopFixture::new();
         std::mem::swap(&mut other.base, &mut fixture.base);
@@ -78,7 +78,7 @@ async fn a_proof_is_remembered_for_as_long_as_its_time_is_taken() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_full_refuses_without_blaming_the_client() {
+async fn a_full_store_refuses_with_503_and_no_challenge() {
     let mut fixture = DpopFixture::with(Dpop::new(MemoryReplayStore::new(1)));
     assert!(fixture.send().await.has_passed());
     let outcome = fixture.renew("2").send().await;
@@ -91,7 +91,7 @@ async fn a_store_that_is_full_refuses_without_blaming_the_client() {
         outcome.event,
         Some(ServerEvent::Unavailable { .. })
     ));
-    // What it knows it still knows.
+    // Stored entries are still found.
     assert_eq!(
         dpop_check(&fixture.renew("1").send().await),
         Some(DpopCheck::Replay)
@@ -101,7 +101,7 @@ async fn a_store_that_is_full_refuses_without_blaming_the_client() {
     assert!(fixture.renew("2").send().await.has_passed());
 }
 
-/// A store elsewhere: it takes its time, and is not always there.
+/// A remote store: it is slow and sometimes unreachable.
 #[derive(Default)]
 struct Remote {
     asked: Mutex<Vec<(ProofId, u64, u64)>>,
@@ -145,7 +145,7 @@ impl ReplayStore for Shared {
 }
 
 #[tokio::test]
-async fn nodes_that_share_a_store_share_its_memory_and_others_do_not() {
+async fn nodes_that_share_a_store_refuse_each_others_replays_and_others_do_not() {
     let store: &MemoryReplayStore = Box::leak(Box::default());
     let (one, two) = (
         DpopFixture::with(Dpop::new(Shared(store))),

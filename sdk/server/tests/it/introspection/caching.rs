@@ -1,4 +1,4 @@
-//! How long answers are remembered, and how often the same is asked.
+//! How long introspection responses are cached, and how many requests are made.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -17,8 +17,7 @@ use crate::fixture::*;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A time of day that goes on only when it is told to: nobody waits for a test, and a test waits
-/// for nobody.
+/// A time of day that advances only when the test says so, so that no test has to wait.
 struct ManualClock(Arc<AtomicU64>);
 
 impl ManualClock {
@@ -43,7 +42,7 @@ impl ManualClock {
 }
 
 #[tokio::test]
-async fn a_token_is_asked_about_once_however_many_requests_bring_it() {
+async fn a_token_is_introspected_once_for_any_number_of_concurrent_requests() {
     let fixture = Fixture::new();
     let authority = Introspector::start(&fixture, active()).await;
     let validator = authority.builder(&fixture).build();
@@ -58,11 +57,11 @@ async fn a_token_is_asked_about_once_however_many_requests_bring_it() {
             assert!(within(task).await.unwrap());
         }
     }
-    assert_eq!(authority.asked(), 2);
+    assert_eq!(authority.request_count(), 2);
 }
 
 #[tokio::test]
-async fn a_good_answer_is_remembered_for_its_time_and_a_revoked_token_no_longer() {
+async fn a_valid_response_is_cached_for_its_time_and_a_revoked_token_passes_no_longer() {
     let (fixture, clock) = (Fixture::new(), ManualClock::new());
     let authority = Introspector::start(&fixture, active()).await;
     let validator = authority
@@ -72,20 +71,20 @@ async fn a_good_answer_is_remembered_for_its_time_and_a_revoked_token_no_longer(
         .build();
     let token = opaque("token");
     assert!(outcome(&validator, &token).await.is_ok());
-    authority.says(json!({ "active": false }));
+    authority.respond_with(json!({ "active": false }));
     clock.advance(59);
     assert!(outcome(&validator, &token).await.is_ok());
-    assert_eq!(authority.asked(), 1);
+    assert_eq!(authority.request_count(), 1);
     clock.advance(1);
     assert_eq!(
         outcome(&validator, &token).await.unwrap_err().0,
         TokenErrorKind::Invalid
     );
-    assert_eq!(authority.asked(), 2);
+    assert_eq!(authority.request_count(), 2);
 }
 
 #[tokio::test]
-async fn no_answer_outlives_the_token() {
+async fn no_response_is_cached_past_the_expiry_of_its_token() {
     let (fixture, clock) = (Fixture::new(), ManualClock::new());
     let expires_at = clock.now() + 100;
     let authority = Introspector::start(&fixture, active_but("exp", expires_at.into())).await;
@@ -99,28 +98,28 @@ async fn no_answer_outlives_the_token() {
     for _ in 0..2 {
         assert!(outcome(&validator, &token).await.is_ok());
     }
-    assert_eq!(authority.asked(), 1);
+    assert_eq!(authority.request_count(), 1);
     clock.advance(100);
     let (kind, detail) = outcome(&validator, &token).await.unwrap_err();
     assert_eq!(
         (kind, &*detail),
         (TokenErrorKind::Invalid, "the access token has expired")
     );
-    // Within the leeway the token passes, and every time because the authority says so.
+    // Within the leeway the token passes, and each time it is introspected again.
     let lenient = authority
         .builder(&fixture)
         .clock(clock.clock())
         .remember_valid(DAY)
         .build();
-    let before = authority.asked();
+    let before = authority.request_count();
     for _ in 0..3 {
         assert!(outcome(&lenient, &token).await.is_ok());
     }
-    assert_eq!(authority.asked() - before, 3);
+    assert_eq!(authority.request_count() - before, 3);
 }
 
 #[tokio::test]
-async fn a_bad_answer_is_remembered_briefly() {
+async fn an_invalid_response_is_cached_briefly() {
     let (fixture, clock) = (Fixture::new(), ManualClock::new());
     let authority = Introspector::start(&fixture, json!({ "active": false })).await;
     let validator = authority
@@ -135,8 +134,8 @@ async fn a_bad_answer_is_remembered_briefly() {
             TokenErrorKind::Invalid
         );
     }
-    assert_eq!(authority.asked(), 1);
-    authority.says(active());
+    assert_eq!(authority.request_count(), 1);
+    authority.respond_with(active());
     clock.advance(4);
     assert!(outcome(&validator, &token).await.is_err());
     clock.advance(1);
@@ -144,7 +143,7 @@ async fn a_bad_answer_is_remembered_briefly() {
 }
 
 #[tokio::test]
-async fn a_failure_is_remembered_for_a_moment_or_for_as_long_as_the_endpoint_says() {
+async fn a_failure_is_cached_for_a_second_or_for_as_long_as_the_endpoint_says() {
     let (fixture, clock) = (Fixture::new(), ManualClock::new());
     let authority = Introspector::start(&fixture, active()).await;
     for (said, pause) in [("never", 1), ("30", 30), ("86400", 60), ("0", 1)] {
@@ -172,7 +171,7 @@ async fn a_failure_is_remembered_for_a_moment_or_for_as_long_as_the_endpoint_say
 }
 
 #[tokio::test]
-async fn no_more_questions_are_put_at_a_time_than_are_allowed() {
+async fn no_more_introspections_run_at_a_time_than_are_allowed() {
     let fixture = Fixture::new();
     let authority = Introspector::start(&fixture, active()).await;
     let validator = |path: &str| {
@@ -192,7 +191,7 @@ async fn no_more_questions_are_put_at_a_time_than_are_allowed() {
     let first = ask("one");
     within(authority.arrived.acquire()).await.unwrap().forget();
     let second = ask("two");
-    // Time enough for the second one, if nothing held it back.
+    // Time enough for the second one to proceed, if it were not limited.
     let other = validator("/introspect");
     for index in 0..50 {
         outcome(&other, &opaque(&format!("token-{index}")))
@@ -207,7 +206,7 @@ async fn no_more_questions_are_put_at_a_time_than_are_allowed() {
 }
 
 #[tokio::test]
-async fn a_caller_who_goes_away_takes_nobodys_answer_along() {
+async fn a_cancelled_caller_does_not_cancel_the_introspection_for_others() {
     let fixture = Fixture::new();
     let authority = Introspector::start(&fixture, active()).await;
     let validator = IntrospectionValidator::builder(
@@ -223,7 +222,7 @@ async fn a_caller_who_goes_away_takes_nobodys_answer_along() {
     let first = ask();
     within(authority.arrived.acquire()).await.unwrap().forget();
     let others = [ask(), ask()];
-    // Both wait for the first one's answer.
+    // Both wait for the response to the first one.
     for _ in 0..10 {
         tokio::task::yield_now().await;
     }
