@@ -13,9 +13,15 @@ use zeroize::Zeroizing;
 /// The proofs that passed on this connection and the `jti` values that were used on it. It is freed
 /// with the connection.
 ///
-/// It stores digests. For the few pairs that passed last it also stores token and proof themselves,
-/// because comparing them costs a tenth of hashing them. They are zeroized when they are dropped,
-/// at the latest with the connection.
+/// A request whose proof was verified before is found in one of two places, the cheaper first:
+///
+/// 1. `recent`: the few pairs of token and proof that passed last, themselves, because comparing
+///    them costs a tenth of hashing them. They are zeroized when they are dropped, at the latest
+///    with the connection.
+/// 2. `passed`: the digests of token and proof, for many tokens.
+///
+/// Only reusable proofs are stored there. A proof with request claims is verified every time, and
+/// its `jti` goes to `used_jtis`.
 pub(crate) struct ProofCache(Mutex<State>);
 
 struct State {

@@ -1,5 +1,13 @@
 //! Trusted proxies that terminate the client's TLS and attest its certificate and exporter value
 //! (GW-3). None is trusted unless configured.
+//!
+//! ```text
+//! client ──TLS A──▶ proxy ──TLS B──▶ this server
+//!
+//! facts of B     the proxy's certificate, which decides whether the proxy is trusted
+//! fields         Client-Cert and TLS-Exporter, in which the proxy describes A
+//! token, proof   bound to the client's certificate and to A, never to B
+//! ```
 
 use std::collections::HashSet;
 use std::fmt;

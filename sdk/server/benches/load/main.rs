@@ -75,7 +75,7 @@ async fn run() {
     for (kind, number) in KINDS {
         let number = number / share;
         let before = over(&seen);
-        let mut child = AbusivePeers::start(kind, number, server.addr, &folder);
+        let mut child = PeerProcess::start(kind, number, server.addr, &folder);
         // The time during which they connect is part of the phase.
         while !child.is_ready() {
             honest.is_served(1).await;
@@ -169,12 +169,12 @@ impl Report {
 }
 
 /// This program again, as a child process.
-struct AbusivePeers {
+struct PeerProcess {
     process: Child,
     ready: std::sync::mpsc::Receiver<()>,
 }
 
-impl AbusivePeers {
+impl PeerProcess {
     fn start(kind: Abuse, number: usize, addr: SocketAddr, folder: &Folder) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
             .env(

@@ -53,11 +53,11 @@ pub(crate) struct Fixture {
     bearer: AccessToken,
 }
 
-/// Three tokens are valid.
+/// A validator with three valid tokens.
 #[derive(Clone)]
-pub(crate) struct Known(Arc<[(AccessToken, ValidToken)]>);
+pub(crate) struct FixedTokens(Arc<[(AccessToken, ValidToken)]>);
 
-impl TokenValidator for Known {
+impl TokenValidator for FixedTokens {
     async fn validate(&self, token: &AccessToken) -> Result<ValidToken, TokenError> {
         // In order of length, because even comparing them takes time.
         let found = self
@@ -101,11 +101,11 @@ impl Fixture {
         }
     }
 
-    pub(crate) fn service<S>(&self, inner: S) -> BindingService<S, Known> {
+    pub(crate) fn service<S>(&self, inner: S) -> BindingService<S, FixedTokens> {
         let thumbprint = self.facts.certificate().unwrap().thumbprint().to_string();
         let session = json!({ "cnf": { "x5t#S256": thumbprint, "tls_exp": EXPORTER_LABEL } });
         let dpop = json!({ "cnf": { "jkt": self.dpop_key.thumbprint().to_string() } });
-        let known = Known(Arc::new([
+        let known = FixedTokens(Arc::new([
             (self.session.clone(), ValidToken::new(session)),
             (self.dpop.clone(), ValidToken::new(dpop)),
             (self.bearer.clone(), ValidToken::new(json!({}))),

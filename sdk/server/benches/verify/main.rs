@@ -63,8 +63,8 @@ const ROUNDS: usize = 301;
 /// processor's caches, like a request that was just parsed.
 const BATCH: usize = 20;
 
-/// A contender: its name, how many calls a round has, and what makes its requests.
-struct Contender<'a> {
+/// One measurement: its name, how many calls a round has, and what makes its requests.
+struct Measurement<'a> {
     name: &'static str,
     calls: usize,
     request: Box<dyn FnMut() -> Request<()> + 'a>,
@@ -75,41 +75,45 @@ fn main() {
     let fixture = Fixture::new();
     let mut service = fixture.service(Inner);
     let mut bare = Inner;
-    let contender = |name, calls, request| Contender {
+    let measurement = |name, calls, request| Measurement {
         name,
         calls,
         request,
         rounds: Vec::new(),
     };
-    let mut contenders = [
-        contender(
+    let mut measurements = [
+        measurement(
             "baseline",
             2_000,
             Box::new(|| fixture.cached()) as Box<dyn FnMut() -> _>,
         ),
-        contender("cached", 2_000, Box::new(|| fixture.cached())),
-        contender("bearer", 2_000, Box::new(|| fixture.bearer())),
-        contender("full", 20, Box::new(|| fixture.never_seen())),
-        contender("request", 20, Box::new(|| fixture.for_one_request())),
-        contender("dpop", 20, Box::new(|| fixture.dpop())),
+        measurement("cached", 2_000, Box::new(|| fixture.cached())),
+        measurement("bearer", 2_000, Box::new(|| fixture.bearer())),
+        measurement("full", 20, Box::new(|| fixture.never_seen())),
+        measurement("request", 20, Box::new(|| fixture.for_one_request())),
+        measurement("dpop", 20, Box::new(|| fixture.dpop())),
     ];
     for _ in 0..ROUNDS {
-        for contender in &mut contenders {
+        for measurement in &mut measurements {
             let mut took = Duration::ZERO;
-            for _ in 0..contender.calls / BATCH {
-                let requests: Vec<_> = (0..BATCH).map(|_| (contender.request)()).collect();
-                took += match contender.name {
+            for _ in 0..measurement.calls / BATCH {
+                let requests: Vec<_> = (0..BATCH).map(|_| (measurement.request)()).collect();
+                took += match measurement.name {
                     "baseline" => time(&mut bare, requests, None),
                     name => time(&mut service, requests, Some(expected(name))),
                 };
             }
-            contender
+            measurement
                 .rounds
-                .push(took.as_nanos() as f64 / contender.calls as f64);
+                .push(took.as_nanos() as f64 / measurement.calls as f64);
         }
     }
-    let figures =
-        contenders.map(|contender| (format!("{}.ns", contender.name), median(contender.rounds)));
+    let figures = measurements.map(|measurement| {
+        (
+            format!("{}.ns", measurement.name),
+            median(measurement.rounds),
+        )
+    });
     let of = |name: &str| {
         figures
             .iter()

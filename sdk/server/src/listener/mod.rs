@@ -182,6 +182,10 @@ impl Handshakes {
 
     /// Completes when fewer than `limit` handshakes are pending. If none ends by itself, cancels
     /// the oldest as soon as it is older than [`MIN_HANDSHAKE_TIME`].
+    ///
+    /// Example with a limit of 2: silent peers A and B connect at 0.0 s and 0.5 s, an honest peer C
+    /// at 0.6 s. A is cancelled at 1.0 s, and C's handshake starts. If another peer D connects
+    /// then, it waits until C has finished, or until B is cancelled at 1.5 s.
     async fn make_room(&mut self, limit: usize) {
         loop {
             while self.tasks.try_join_next().is_some() {}
