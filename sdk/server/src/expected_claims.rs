@@ -69,7 +69,9 @@ impl ExpectedClaims {
         if self.issuer.is_some()
             && claims.get("iss").and_then(Value::as_str) != self.issuer.as_deref()
         {
-            return Err(TokenError::invalid("the access token is of another issuer"));
+            return Err(TokenError::invalid(
+                "the access token is from another issuer",
+            ));
         }
         if !self.is_addressed(claims.get("aud")) {
             return Err(TokenError::invalid(

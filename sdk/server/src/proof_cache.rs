@@ -97,9 +97,9 @@ impl ProofCache {
         let mut state = self.state();
         state.passed.put(*token.hash(), digest);
         if state.passed.len() > tokens.get()
-            && let Some((forgotten, _)) = state.passed.pop_lru()
+            && let Some((evicted, _)) = state.passed.pop_lru()
         {
-            state.recent.retain(|pair| *pair.token.hash() != forgotten);
+            state.recent.retain(|pair| *pair.token.hash() != evicted);
         }
         state.keep(token, proof);
     }

@@ -54,7 +54,7 @@ pub struct TrustedProxies {
     spiffe_ids: HashSet<String>,
     subjects: HashSet<String>,
     pub(crate) replay: Arc<dyn ReplayStore>,
-    remembered_connections: NonZeroUsize,
+    cached_connections: NonZeroUsize,
     connections: Mutex<LruCache<ConnectionKey, Arc<AttestedConnection>>>,
 }
 
@@ -77,7 +77,7 @@ impl TrustedProxies {
             spiffe_ids: HashSet::new(),
             subjects: HashSet::new(),
             replay: Arc::new(replay),
-            remembered_connections: NonZeroUsize::new(4096).expect("4096 is not 0"),
+            cached_connections: NonZeroUsize::new(4096).expect("4096 is not 0"),
             // `lookup` enforces the bound. With `LruCache::new` lru would reserve all of it at
             // once.
             connections: Mutex::new(LruCache::unbounded()),
@@ -111,8 +111,8 @@ impl TrustedProxies {
     /// cached. Default: 4,096. Beyond that, the least recently used one is dropped, then parsed and
     /// verified again when it is next used.
     #[must_use]
-    pub fn remembered_connections(mut self, connections: NonZeroUsize) -> Self {
-        self.remembered_connections = connections;
+    pub fn cached_connections(mut self, connections: NonZeroUsize) -> Self {
+        self.cached_connections = connections;
         self
     }
 
@@ -180,7 +180,7 @@ impl TrustedProxies {
         let mut table = table();
         // If two requests parse it at once, they share one proof cache.
         let attested = table.get_or_insert(key, || attested).clone();
-        if table.len() > self.remembered_connections.get() {
+        if table.len() > self.cached_connections.get() {
             table.pop_lru();
         }
         Ok(attested)

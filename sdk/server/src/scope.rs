@@ -61,7 +61,7 @@ impl fmt::Debug for Scope {
 /// The text is not a scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a scope is made of tokens of printable ASCII without quotation mark and backslash, one space between any two"
+    "a scope consists of tokens of printable ASCII without quotation mark and backslash, separated by single spaces"
 )]
 pub struct InvalidScope;
 

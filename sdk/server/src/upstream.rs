@@ -32,7 +32,7 @@ impl TokenValidator for UpstreamValidates {
             .is_err()
         {
             return Err(TokenError::invalid(
-                "GW-4: the access token is opaque or malformed, and only a JWT tells what it is bound to",
+                "GW-4: the access token is opaque or malformed, and only a JWT says what it is bound to",
             ));
         }
         // Read from the text, where a duplicate member is an error.

@@ -92,7 +92,7 @@ impl IntrospectionValidator {
             },
             timeout: Duration::from_secs(5),
             concurrency: NonZeroUsize::new(64).expect("64 is not 0"),
-            remembered_tokens: NonZeroUsize::new(4096).expect("4096 is not 0"),
+            cached_tokens: NonZeroUsize::new(4096).expect("4096 is not 0"),
             clock: Clock::default(),
         }
     }
@@ -154,7 +154,7 @@ impl Inner {
                 let cause = cause
                     .as_ref()
                     .map(|error| error as &(dyn std::error::Error + 'static));
-                tracing::warn!(endpoint = %self.endpoint, why, cause, "introspection gave no answer");
+                tracing::warn!(endpoint = %self.endpoint, why, cause, "introspection failed");
                 after(pause.map_or(self.times.unavailable, |pause| {
                     pause.clamp(MIN_PAUSE, MAX_PAUSE)
                 }))
@@ -182,7 +182,7 @@ pub struct IntrospectionValidatorBuilder {
     times: CacheTimes,
     timeout: Duration,
     concurrency: NonZeroUsize,
-    remembered_tokens: NonZeroUsize,
+    cached_tokens: NonZeroUsize,
     clock: Clock,
 }
 
@@ -198,14 +198,14 @@ impl IntrospectionValidatorBuilder {
 
     /// How long a valid response is cached at most, in whole seconds: how long a revoked token may
     /// still pass. Default: a minute; zero introspects for every request.
-    pub fn remember_valid(mut self, time: Duration) -> Self {
+    pub fn cache_valid(mut self, time: Duration) -> Self {
         self.times.valid = time;
         self
     }
 
     /// How long an invalid response is cached, in whole seconds. Default: 5 s. An unknown token
     /// causes one introspection request in this time.
-    pub fn remember_invalid(mut self, time: Duration) -> Self {
+    pub fn cache_invalid(mut self, time: Duration) -> Self {
         self.times.invalid = time;
         self
     }
@@ -232,8 +232,8 @@ impl IntrospectionValidatorBuilder {
 
     /// For about how many tokens responses are cached. Default: 4,096. Tokens that are used often
     /// are kept in preference to those used once, so that made-up tokens do not evict valid ones.
-    pub fn remembered_tokens(mut self, tokens: NonZeroUsize) -> Self {
-        self.remembered_tokens = tokens;
+    pub fn cached_tokens(mut self, tokens: NonZeroUsize) -> Self {
+        self.cached_tokens = tokens;
         self
     }
 
@@ -252,7 +252,7 @@ impl IntrospectionValidatorBuilder {
             times: self.times,
             timeout: self.timeout,
             slots: Semaphore::new(self.concurrency.get().min(Semaphore::MAX_PERMITS)),
-            cache: VerdictCache::new(self.remembered_tokens, self.times.longest()),
+            cache: VerdictCache::new(self.cached_tokens, self.times.longest()),
             clock: self.clock,
         }))
     }

@@ -76,7 +76,7 @@ pub(super) fn verdict(
         }
         Err(_) => {
             return Verdict::Unavailable(
-                "the introspection answer does not say whether the token is active",
+                "the introspection response does not say whether the token is active",
             );
         }
     }
@@ -84,7 +84,7 @@ pub(super) fn verdict(
         .ok()
         .filter(Members::times_are_numbers)
     else {
-        return Verdict::Unavailable("the introspection answer has members of a wrong type");
+        return Verdict::Unavailable("the introspection response has members of a wrong type");
     };
     match members
         .check_type()

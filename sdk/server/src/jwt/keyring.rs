@@ -15,7 +15,7 @@ pub(super) struct Keyring {
     source: Jwks,
     refresh_interval: Duration,
     retry_interval: Duration,
-    remembered_tokens: NonZeroUsize,
+    cached_tokens: NonZeroUsize,
     /// The last good set.
     current: ArcSwapOption<KeySet>,
     last_attempt: Mutex<Option<Instant>>,
@@ -28,13 +28,13 @@ impl Keyring {
         source: Jwks,
         refresh_interval: Duration,
         retry_interval: Duration,
-        remembered_tokens: NonZeroUsize,
+        cached_tokens: NonZeroUsize,
     ) -> Self {
         Self {
             source,
             refresh_interval,
             retry_interval,
-            remembered_tokens,
+            cached_tokens,
             current: ArcSwapOption::empty(),
             last_attempt: Mutex::new(None),
             fetching: tokio::sync::Mutex::new(()),
@@ -123,7 +123,7 @@ impl Keyring {
         {
             return Ok(());
         }
-        let keys = KeySet::parse(document, self.remembered_tokens).map_err(JwksError::malformed)?;
+        let keys = KeySet::parse(document, self.cached_tokens).map_err(JwksError::malformed)?;
         tracing::info!(source = %self.source, usable = keys.len(), "a new key set is in use");
         self.current.store(Some(Arc::new(keys)));
         Ok(())

@@ -20,7 +20,7 @@ pub(super) struct KeySet {
     document: Vec<u8>,
     keys: Vec<Key>,
     valid: Mutex<LruCache<TokenHash, ValidToken>>,
-    remembered_tokens: NonZeroUsize,
+    cached_tokens: NonZeroUsize,
 }
 
 struct Key {
@@ -44,7 +44,7 @@ impl KeySet {
     /// Reads the usable keys of a JWKS document and ignores others, as RFC 7517 section 5 asks.
     pub(super) fn parse(
         document: Vec<u8>,
-        remembered_tokens: NonZeroUsize,
+        cached_tokens: NonZeroUsize,
     ) -> Result<Self, serde_json::Error> {
         #[derive(Deserialize)]
         struct Document {
@@ -55,7 +55,7 @@ impl KeySet {
             document,
             keys: parsed.keys.into_iter().filter_map(Key::from_jwk).collect(),
             valid: Mutex::new(LruCache::unbounded()),
-            remembered_tokens,
+            cached_tokens,
         })
     }
 
@@ -105,7 +105,7 @@ impl KeySet {
     pub(super) fn cache(&self, token: TokenHash, found: ValidToken) {
         let mut valid = self.valid.lock().unwrap_or_else(PoisonError::into_inner);
         valid.put(token, found);
-        if valid.len() > self.remembered_tokens.get() {
+        if valid.len() > self.cached_tokens.get() {
             valid.pop_lru();
         }
     }

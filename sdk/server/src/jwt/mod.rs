@@ -53,7 +53,7 @@ impl JwtValidator {
             any_jwt: false,
             refresh_interval: jwks.default_refresh_interval(),
             retry_interval: Duration::from_secs(10),
-            remembered_tokens: NonZeroUsize::new(4096).expect("4096 is not 0"),
+            cached_tokens: NonZeroUsize::new(4096).expect("4096 is not 0"),
             clock: Clock::default(),
             jwks,
         }
@@ -141,7 +141,7 @@ pub struct JwtValidatorBuilder {
     jwks: Jwks,
     refresh_interval: Duration,
     retry_interval: Duration,
-    remembered_tokens: NonZeroUsize,
+    cached_tokens: NonZeroUsize,
     clock: Clock,
 }
 
@@ -168,8 +168,8 @@ impl JwtValidatorBuilder {
     }
 
     /// How many valid tokens to cache. Default: 4,096.
-    pub fn remembered_tokens(mut self, tokens: NonZeroUsize) -> Self {
-        self.remembered_tokens = tokens;
+    pub fn cached_tokens(mut self, tokens: NonZeroUsize) -> Self {
+        self.cached_tokens = tokens;
         self
     }
 
@@ -187,7 +187,7 @@ impl JwtValidatorBuilder {
                 self.jwks,
                 self.refresh_interval,
                 self.retry_interval,
-                self.remembered_tokens,
+                self.cached_tokens,
             )),
             expected: Arc::new(self.expected),
             any_jwt: self.any_jwt,

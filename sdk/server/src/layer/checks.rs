@@ -134,11 +134,11 @@ fn token(
     settings: &Settings,
 ) -> Result<(AccessToken, bool), Refusal> {
     let field = transport::authorization(request)?;
-    let remembered = match proof {
+    let cached = match proof {
         Ok(Some(proof)) => client.proofs.lookup(field.as_bytes(), proof),
         _ => None,
     };
-    match remembered {
+    match cached {
         Some(token) => Ok((token, true)),
         None => Ok((transport::access_token(field, settings)?, false)),
     }

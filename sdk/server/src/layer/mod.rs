@@ -60,7 +60,7 @@ struct Settings {
     metadata_path: Option<String>,
     public_paths: Vec<String>,
     windows: Windows,
-    remembered_proofs: NonZeroUsize,
+    cached_proofs: NonZeroUsize,
     jti_quota: usize,
     dpop: Option<Dpop>,
     trusted_proxies: Option<Arc<TrustedProxies>>,
@@ -142,7 +142,7 @@ impl<V> BindingLayer<V> {
                 metadata_path: None,
                 public_paths: Vec::new(),
                 windows: Windows::default(),
-                remembered_proofs: NonZeroUsize::new(256).expect("256 is not 0"),
+                cached_proofs: NonZeroUsize::new(256).expect("256 is not 0"),
                 jti_quota: 10_000,
                 dpop: None,
                 trusted_proxies: None,
@@ -224,8 +224,8 @@ impl<V> BindingLayer<V> {
     /// the least recently used entry is dropped, and its proof is verified again when it is next
     /// used.
     #[must_use]
-    pub fn remembered_proofs(self, tokens: NonZeroUsize) -> Self {
-        self.with(|settings| settings.remembered_proofs = tokens)
+    pub fn cached_proofs(self, tokens: NonZeroUsize) -> Self {
+        self.with(|settings| settings.cached_proofs = tokens)
     }
 
     /// How many used `jti` values a connection stores, 32 bytes each. Default: 10,000. They are

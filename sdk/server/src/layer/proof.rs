@@ -74,9 +74,7 @@ impl CheckedProof<'_> {
             (None, _) => {}
         }
         if verified.is_reusable() {
-            client
-                .proofs
-                .insert(token, proof, settings.remembered_proofs);
+            client.proofs.insert(token, proof, settings.cached_proofs);
         }
         Ok(())
     }

@@ -190,7 +190,7 @@ fn mismatch(chain_name: &str, key_name: &str) -> TlsError {
     TlsError::new(
         TlsErrorKind::KeyMismatch,
         format!(
-            "the key does not fit the certificate: {key_name} is not the private key of the first certificate in {chain_name}"
+            "the key does not match the certificate: {key_name} is not the private key of the first certificate in {chain_name}"
         ),
     )
 }

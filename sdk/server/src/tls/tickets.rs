@@ -26,7 +26,7 @@ impl ShortLivedTickets {
             return Err(TlsError::new(
                 TlsErrorKind::TicketLifetime,
                 format!(
-                    "a ticket lifetime of {lifetime:?} is too long: the most is {MAX_TICKET_LIFETIME:?}"
+                    "a ticket lifetime of {lifetime:?} is too long: the maximum is {MAX_TICKET_LIFETIME:?}"
                 ),
             ));
         }

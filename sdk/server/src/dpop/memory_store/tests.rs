@@ -58,7 +58,7 @@ fn a_full_store_accepts_no_more_until_an_entry_has_expired() {
     assert_eq!(
         store.insert_now(proof(1), 200, 200),
         Insertion::Seen,
-        "what is known stays known"
+        "stored entries are still found"
     );
     assert_eq!(store.insert_now(proof(3), 201, 300), Insertion::Fresh);
     assert_eq!(store.insert_now(proof(4), 201, 300), Insertion::Full);

@@ -168,7 +168,7 @@ async fn rs_1_asks_the_server_to_drain_the_connection() {
     let facts = fixture.facts.as_ref().unwrap();
     tokio::time::timeout(std::time::Duration::from_secs(60), facts.drain_wanted())
         .await
-        .expect("the connection was not told");
+        .expect("the connection was not asked to drain");
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ async fn the_token_is_validated_every_time_even_if_its_proof_is_cached() {
 #[tokio::test]
 async fn the_cache_is_bounded_and_an_evicted_proof_is_verified_again() {
     let mut fixture = Fixture::default();
-    fixture.configure(|layer| layer.remembered_proofs(NonZeroUsize::MIN));
+    fixture.configure(|layer| layer.cached_proofs(NonZeroUsize::MIN));
     let first = fixture.token.clone();
     fixture.send().await;
     fixture.use_token(session_bound());

@@ -362,15 +362,14 @@ async fn rs_9_a_jti_is_accepted_once_over_all_connections_of_the_proxy() {
 #[tokio::test]
 async fn rs_11_a_proof_is_cached_per_connection_of_the_client_within_a_bound() {
     let mut fixture = behind_proxy();
-    fixture.configure(|layer| {
-        layer.trusted_proxies(proxies().remembered_connections(NonZeroUsize::MIN))
-    });
+    fixture
+        .configure(|layer| layer.trusted_proxies(proxies().cached_connections(NonZeroUsize::MIN)));
     assert!(!fixture.send().await.was_cached());
     assert!(fixture.send().await.was_cached());
     fixture.facts = Some(connection(Some(&PROXY), [10; 32]));
     assert!(
         fixture.send().await.was_cached(),
-        "whichever of its connections the proxy uses"
+        "on any connection of the proxy"
     );
     // The same proof on another connection of the client is refused, cached or not.
     fixture.fields = attest(&CLIENT, [8; 32]);

@@ -34,7 +34,7 @@ async fn rs_1_refuses_an_expired_certificate() {
 #[tokio::test]
 async fn rs_2_refuses_a_token_that_is_not_valid() {
     let cases: &[Case] = &[
-        ("not valid, says the validator", Check::Token, |fixture| {
+        ("not valid by the validator", Check::Token, |fixture| {
             fixture.token = "stranger".to_owned();
             fixture.proof_claims["ath"] = ath("stranger");
         }),
@@ -131,7 +131,7 @@ async fn tk_1_and_tk_2_refuse_a_cnf_that_is_malformed_or_cannot_be_satisfied() {
                 .use_token(json!({ "cnf": { "x5t#S256": CLIENT.thumbprint(), "tls_exp": true } }));
         }),
         (
-            "x5t#S256 is no thumbprint",
+            "x5t#S256 is not a thumbprint",
             Check::Confirmation,
             |fixture| {
                 fixture.use_token(json!({ "cnf": { "x5t#S256": "AAAA" } }));
@@ -164,7 +164,7 @@ async fn rs_3_refuses_a_token_of_another_certificate() {
             },
         ),
         (
-            "bound to another, no proof asked for",
+            "bound to another, no proof required",
             Check::TokenCertificate,
             |fixture| {
                 fixture.use_token(json!({ "cnf": { "x5t#S256": OTHER_CLIENT.thumbprint() } }));
@@ -178,7 +178,7 @@ async fn rs_3_refuses_a_token_of_another_certificate() {
             },
         ),
         (
-            "no client certificate, no proof asked for",
+            "no client certificate, no proof required",
             Check::TokenCertificate,
             |fixture| {
                 fixture.use_token(json!({ "cnf": { "x5t#S256": CLIENT.thumbprint() } }));
@@ -200,7 +200,7 @@ async fn rs_4_requires_exactly_one_proof() {
             fixture.proofs = Some(vec![fixture.proof(), fixture.proof()])
         }),
         (
-            "two, though none is asked for",
+            "two, though none is required",
             Check::ProofDuplicated,
             |fixture| {
                 fixture.use_token(json!({}));
@@ -291,7 +291,7 @@ async fn rs_6_refuses_a_proof_of_another_connection() {
             fixture.proof_claims["ekm"] = URL_SAFE_NO_PAD.encode(exporter).into();
         }),
         (
-            "though the token asks for no proof",
+            "though the token requires no proof",
             Check::Exporter,
             |fixture| {
                 fixture.use_token(json!({}));
@@ -382,7 +382,7 @@ async fn rs_9_refuses_a_proof_of_another_request() {
         ("htm alone counts too", Check::Method, |fixture| {
             fixture.proof_claims["htm"] = "GET".into()
         }),
-        ("no jti may be remembered", Check::ReplayQuota, |fixture| {
+        ("a jti quota of zero", Check::ReplayQuota, |fixture| {
             fixture.add_request_claims("1");
             fixture.configure(|layer| layer.jti_quota(0));
         }),
@@ -411,7 +411,7 @@ async fn rs_12_refuses_a_proof_that_is_not_for_this_request_alone() {
             fixture.configure(|layer| layer.require_request_bound(RequireRequestBound::Always));
         }),
         (
-            "demanded of this request",
+            "required of this request",
             Check::RequestClaimsRequired,
             |fixture| {
                 fixture.configure(|layer| {

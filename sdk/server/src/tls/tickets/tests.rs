@@ -22,7 +22,7 @@ fn a_ticket_is_accepted_until_its_lifetime_is_over_and_not_a_second_longer() {
     assert_eq!(
         tickets.decrypt(&ticket),
         None,
-        "a ticket from the future is not ours to trust"
+        "a ticket from the future is refused"
     );
 }
 

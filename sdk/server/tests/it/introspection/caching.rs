@@ -67,7 +67,7 @@ async fn a_valid_response_is_cached_for_its_time_and_a_revoked_token_passes_no_l
     let validator = authority
         .builder(&fixture)
         .clock(clock.clock())
-        .remember_valid(Duration::from_secs(60))
+        .cache_valid(Duration::from_secs(60))
         .build();
     let token = opaque("token");
     assert!(outcome(&validator, &token).await.is_ok());
@@ -92,7 +92,7 @@ async fn no_response_is_cached_past_the_expiry_of_its_token() {
     let validator = authority
         .builder_with(&fixture, expected)
         .clock(clock.clock())
-        .remember_valid(DAY)
+        .cache_valid(DAY)
         .build();
     let token = opaque("token");
     for _ in 0..2 {
@@ -109,7 +109,7 @@ async fn no_response_is_cached_past_the_expiry_of_its_token() {
     let lenient = authority
         .builder(&fixture)
         .clock(clock.clock())
-        .remember_valid(DAY)
+        .cache_valid(DAY)
         .build();
     let before = authority.request_count();
     for _ in 0..3 {
@@ -125,7 +125,7 @@ async fn an_invalid_response_is_cached_briefly() {
     let validator = authority
         .builder(&fixture)
         .clock(clock.clock())
-        .remember_invalid(Duration::from_secs(5))
+        .cache_invalid(Duration::from_secs(5))
         .build();
     let token = opaque("token");
     for _ in 0..3 {

@@ -203,7 +203,7 @@ async fn each_check_refuses_a_request_that_fails_it_alone() {
             fixture.signer = &OTHER_CLIENT
         }),
         (
-            "another's key, and all else right",
+            "another client's key, everything else right",
             DpopCheck::KeyBinding,
             |fixture| {
                 fixture.signer = &OTHER_CLIENT;
