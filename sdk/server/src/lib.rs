@@ -57,6 +57,7 @@ mod event;
 mod expected_claims;
 mod expiry;
 mod facts;
+mod forward;
 mod introspection;
 mod jwt;
 mod layer;
