@@ -23,7 +23,9 @@ const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 /// It informs clients. What is required of them, [`BindingLayer`](crate::BindingLayer) decides.
 ///
 /// ```
-/// # fn run<V: bowline_server::TokenValidator>(validator: V) -> Result<axum::Router, Box<dyn std::error::Error>> {
+/// # use bowline_server::TokenValidator;
+/// # type Error = Box<dyn std::error::Error>;
+/// # fn run<V: TokenValidator>(validator: V) -> Result<axum::Router, Error> {
 /// use bowline_server::{BindingLayer, ResourceMetadata};
 ///
 /// let metadata = ResourceMetadata::new("https://api.example.com/mcp")?

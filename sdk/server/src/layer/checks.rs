@@ -86,7 +86,8 @@ pub(super) async fn check<V: TokenValidator>(
             let detail = "the proof is for a client certificate, and this connection has none";
             return Err(Refusal::with_detail(Check::ProofThumbprint, detail).into()); // RS-5
         }
-        (None, _) if class == BindingClass::Session => return Err(Check::ProofMissing.into()), // RS-4
+        // RS-4
+        (None, _) if class == BindingClass::Session => return Err(Check::ProofMissing.into()),
         (None, _) => None,
     };
     let request_bound = dpop.is_some()

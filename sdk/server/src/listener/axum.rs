@@ -43,7 +43,8 @@ impl axum::serve::Listener for Listener {
 /// finds them:
 ///
 /// ```no_run
-/// # async fn run(listener: bowline_server::Listener, router: axum::Router) -> std::io::Result<()> {
+/// # use bowline_server::Listener;
+/// # async fn run(listener: Listener, router: axum::Router) -> std::io::Result<()> {
 /// use bowline_server::PeerFacts;
 ///
 /// axum::serve(listener, router.into_make_service_with_connect_info::<PeerFacts>()).await
@@ -76,7 +77,9 @@ impl ExpiringConnection {
         let facts = connection.facts().clone();
         let expiry = async move {
             tokio::select! {
-                () = past_not_after(&facts, &clock) => facts.close_report.set_reason(CloseReason::Certificate),
+                () = past_not_after(&facts, &clock) => {
+                    facts.close_report.set_reason(CloseReason::Certificate);
+                }
                 // The verifier set the reason when it asked for the drain.
                 () = facts.drain_wanted() => {}
             }

@@ -140,7 +140,9 @@ pub async fn serve_connection<IO, S, B>(
         () = past_not_after(&facts, &options.clock) => CloseReason::Certificate,
         // The verifier set the reason when it asked for the drain.
         () = facts.drain_wanted() => CloseReason::Unknown,
-        () = activity.idle(options.first_request_timeout, options.idle_timeout) => CloseReason::Idle,
+        () = activity.idle(options.first_request_timeout, options.idle_timeout) => {
+            CloseReason::Idle
+        }
     };
     facts.close_report.set_reason(reason);
     tracing::debug!(connection = %facts.id(), reason = facts.close_report.reason().map(CloseReason::name), "draining");

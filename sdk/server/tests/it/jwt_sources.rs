@@ -181,12 +181,12 @@ async fn a_response_that_is_not_a_key_set_makes_tokens_unavailable_and_not_inval
             "{path}"
         );
     }
-    let nobody = TcpListener::bind("127.0.0.1:0")
+    let unused = TcpListener::bind("127.0.0.1:0")
         .await
         .unwrap()
         .local_addr()
         .unwrap();
-    let validator = builder(JwksUrl::new(&format!("http://{nobody}/jwks")).unwrap()).build();
+    let validator = builder(JwksUrl::new(&format!("http://{unused}/jwks")).unwrap()).build();
     assert_eq!(
         error_kind(&validator, &authority.bearer()).await,
         TokenErrorKind::Unavailable

@@ -164,7 +164,7 @@ async fn a_failure_is_cached_for_a_second_or_for_as_long_as_the_endpoint_says() 
         let (left, before) = ask().await;
         assert_eq!(left, pause, "{said}");
         clock.advance(pause - 1);
-        assert_eq!(ask().await, (1, before), "{said}: nobody asks yet");
+        assert_eq!(ask().await, (1, before), "{said}: no new request yet");
         clock.advance(1);
         assert_eq!(ask().await, (pause, before + 1), "{said}");
     }

@@ -472,10 +472,10 @@ async fn an_endpoint_that_is_silent_unreachable_or_untrusted_makes_tokens_unavai
             .await
             .contains("cannot be reached")
     );
-    assert_eq!(authority.request_count(), 0, "the token went to nobody");
+    assert_eq!(authority.request_count(), 0, "the token was not sent");
 
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", nobody.local_addr().unwrap());
+    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", unused.local_addr().unwrap());
     let endpoint = IntrospectionEndpoint::new(&url).unwrap();
     // Accepts the connection and never answers.
     assert!(
@@ -483,7 +483,7 @@ async fn an_endpoint_that_is_silent_unreachable_or_untrusted_makes_tokens_unavai
             .await
             .contains("in time")
     );
-    drop(nobody);
+    drop(unused);
     assert!(
         unavailable(endpoint, HANG)
             .await
