@@ -16,7 +16,7 @@ use bowline_a2a::extension::{SESSION_BINDING, SessionBinding};
 use bowline_a2a::{ErrorKind, Failure, Transports};
 use bowline_client::{AccessToken, Client, Identity, Trust};
 use bowline_proof::challenges;
-use bowline_server::{AcceptPolicy, BindingLayer, Jwks, JwtValidator};
+use bowline_server::{AcceptPolicy, BindingLayer, ExpectedClaims, Jwks, JwtValidator};
 use bowline_testkit::a2a as peer;
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
@@ -198,8 +198,7 @@ fn expected(is_it: bool, happened: String) -> Result<String, Error> {
 fn agent(pki: &Pki, authority: &Authority) -> Result<CyclingServer, Error> {
     let keys = Jwks::document(authority.jwks().to_string())?;
     let tokens = JwtValidator::builder(
-        authority.issuer(),
-        AuthorityOptions::default().audience,
+        ExpectedClaims::new(AuthorityOptions::default().audience).issuer(authority.issuer()),
         keys,
     )
     .build();

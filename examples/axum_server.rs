@@ -13,8 +13,8 @@ use axum::{Extension, Json, Router};
 use bowline_client::{Client, Identity, RequestBoundProof, Trust};
 use bowline_proof::challenges;
 use bowline_server::{
-    AcceptPolicy, Acceptor, BindingLayer, ClientAuth, Jwks, JwksUrl, JwtValidator, Listener,
-    RequireRequestBound, ResourceMetadata, ServeOptions, ServerIdentity, ServerTls,
+    AcceptPolicy, Acceptor, BindingLayer, ClientAuth, ExpectedClaims, Jwks, JwksUrl, JwtValidator,
+    Listener, RequireRequestBound, ResourceMetadata, ServeOptions, ServerIdentity, ServerTls,
     VerifiedBinding, serve,
 };
 use bowline_testkit::authority::{Authority, AuthorityOptions};
@@ -77,7 +77,11 @@ async fn service(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Result<
 
     let keys =
         JwksUrl::new(&authority.jwks_url())?.trust_only_pem(authority.ca_pem().as_bytes())?;
-    let tokens = JwtValidator::builder(authority.issuer(), &origin, Jwks::from(keys)).build();
+    let tokens = JwtValidator::builder(
+        ExpectedClaims::new(&origin).issuer(authority.issuer()),
+        Jwks::from(keys),
+    )
+    .build();
     // Says who issues tokens for it (RFC 9728). It needs no token.
     let metadata = ResourceMetadata::new(&*origin)?
         .authorization_servers([authority.issuer()])

@@ -11,7 +11,7 @@
 
 use axum::Router;
 use bowline_client::{AccessToken, Client, Identity, Trust};
-use bowline_server::{AcceptPolicy, BindingLayer, Jwks, JwtValidator};
+use bowline_server::{AcceptPolicy, BindingLayer, ExpectedClaims, Jwks, JwtValidator};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -102,8 +102,7 @@ fn said(error: &str) -> String {
 fn server(pki: &Pki, authority: &Authority) -> Result<CyclingServer, Error> {
     let keys = Jwks::document(authority.jwks().to_string())?;
     let tokens = JwtValidator::builder(
-        authority.issuer(),
-        AuthorityOptions::default().audience,
+        ExpectedClaims::new(AuthorityOptions::default().audience).issuer(authority.issuer()),
         keys,
     )
     .build();

@@ -12,7 +12,7 @@
 
 use bowline_client::{AccessToken, Client, Identity, Trust};
 use bowline_mcp::{CONNECTION_CLOSED, LegacySse};
-use bowline_server::{AcceptPolicy, BindingLayer, Jwks, JwtValidator};
+use bowline_server::{AcceptPolicy, BindingLayer, ExpectedClaims, Jwks, JwtValidator};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{self, CyclingOptions, CyclingServer, legacy_sse};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -132,8 +132,7 @@ fn serve(
 ) -> Result<CyclingServer, Error> {
     let keys = Jwks::document(authority.jwks().to_string())?;
     let tokens = JwtValidator::builder(
-        authority.issuer(),
-        AuthorityOptions::default().audience,
+        ExpectedClaims::new(AuthorityOptions::default().audience).issuer(authority.issuer()),
         keys,
     )
     .build();

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use axum::Router;
 use bowline_client::{AccessToken, Client, Identity, Trust};
 use bowline_server::{
-    AcceptPolicy, Acceptor, BindingLayer, ClientAuth, JwksUrl, JwtValidator, Listener,
-    ServeOptions, ServerIdentity, ServerTls, VerifiedBinding, serve,
+    AcceptPolicy, Acceptor, BindingLayer, ClientAuth, ExpectedClaims, JwksUrl, JwtValidator,
+    Listener, ServeOptions, ServerIdentity, ServerTls, VerifiedBinding, serve,
 };
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -76,7 +76,11 @@ async fn serve_mcp(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Resul
 
     let keys =
         JwksUrl::new(&authority.jwks_url())?.trust_only_pem(authority.ca_pem().as_bytes())?;
-    let tokens = JwtValidator::builder(authority.issuer(), &origin, keys).build();
+    let tokens = JwtValidator::builder(
+        ExpectedClaims::new(&origin).issuer(authority.issuer()),
+        keys,
+    )
+    .build();
     let binding = BindingLayer::new(tokens)
         .origins([origin.parse()?])
         .policy(AcceptPolicy::Require);

@@ -20,8 +20,8 @@ use axum::routing::get;
 use axum::{Extension, Router};
 use bowline_client::{AccessToken, Body, Client, Identity, Trust};
 use bowline_server::{
-    AcceptPolicy, Acceptor, BindingLayer, ClientAuth, JwksUrl, JwtValidator, Listener,
-    ServeOptions, ServerIdentity, ServerTls, VerifiedBinding, serve,
+    AcceptPolicy, Acceptor, BindingLayer, ClientAuth, ExpectedClaims, JwksUrl, JwtValidator,
+    Listener, ServeOptions, ServerIdentity, ServerTls, VerifiedBinding, serve,
 };
 use bowline_testkit::authority::{self, Authority, AuthorityOptions};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -215,7 +215,11 @@ impl World {
 
         let keys = JwksUrl::new(&self.authority.jwks_url())?
             .trust_only_pem(self.authority.ca_pem().as_bytes())?;
-        let tokens = JwtValidator::builder(self.authority.issuer(), audience, keys).build();
+        let tokens = JwtValidator::builder(
+            ExpectedClaims::new(audience).issuer(self.authority.issuer()),
+            keys,
+        )
+        .build();
         let binding = BindingLayer::new(tokens)
             .origins([url.parse()?])
             .policy(AcceptPolicy::Require);

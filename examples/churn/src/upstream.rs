@@ -5,7 +5,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bowline_server::{BindingLayer, Dpop, JwksUrl, JwtValidator, MemoryReplayStore, ServerEvent};
+use bowline_server::{
+    BindingLayer, Dpop, ExpectedClaims, JwksUrl, JwtValidator, MemoryReplayStore, ServerEvent,
+};
 use bowline_testkit::peers::{Counts, CyclingOptions, CyclingServer};
 use bowline_testkit::theft::CarelessLog;
 use tokio::task::JoinHandle;
@@ -116,5 +118,9 @@ impl Drop for Upstream {
 fn validator(world: &World) -> Result<JwtValidator> {
     let keys = JwksUrl::new(&world.authority.jwks_url())?
         .trust_only_pem(world.authority.ca_pem().as_bytes())?;
-    Ok(JwtValidator::builder(world.authority.issuer(), RESOURCE, keys).build())
+    Ok(JwtValidator::builder(
+        ExpectedClaims::new(RESOURCE).issuer(world.authority.issuer()),
+        keys,
+    )
+    .build())
 }

@@ -55,9 +55,7 @@ async fn a_proof_outlives_the_servers_memory_of_it_for_as_long_as_its_connection
         let (lab, ahead) = (Lab::new(), Ahead::default());
         // Room for one proof: each of the two tokens makes it forget the other's.
         let server = lab.server_with(options(alpn), |layer| {
-            layer
-                .remembered_proofs(NonZeroUsize::MIN)
-                .clock(ahead.clock())
+            layer.cached_proofs(NonZeroUsize::MIN).clock(ahead.clock())
         });
         let (client, tokens) = (lab.client(), [lab.token("a"), lab.token("b")]);
         let mut requests = 0;

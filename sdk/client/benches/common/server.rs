@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bowline_server::{
-    Acceptor, BindingLayer, ClientAuth, ConnectionFacts, Dpop, Jwks, JwtValidator,
+    Acceptor, BindingLayer, ClientAuth, ConnectionFacts, Dpop, ExpectedClaims, Jwks, JwtValidator,
     MemoryReplayStore, ServeOptions, ServerIdentity, ServerTls, roots_from_pem, serve_connection,
 };
 use bytes::Bytes;
@@ -73,7 +73,11 @@ impl Server {
     /// of each request.
     pub(crate) fn verifying(scene: &Scene, party: &Party, settings: Settings) -> Self {
         let keys = Jwks::document(scene.authority.jwks().to_string()).expect("a key set");
-        let tokens = JwtValidator::builder(scene.authority.issuer(), AUDIENCE, keys).build();
+        let tokens = JwtValidator::builder(
+            ExpectedClaims::new(AUDIENCE).issuer(scene.authority.issuer()),
+            keys,
+        )
+        .build();
         Self::serving(party, settings, |origin| {
             BindingLayer::new(tokens)
                 .origins([origin.parse().expect("an origin")])

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use bowline_client::{AccessToken, Client, HttpVersions, Identity, Trust};
-use bowline_server::{AcceptPolicy, BindingLayer, Jwks, JwtValidator};
+use bowline_server::{AcceptPolicy, BindingLayer, ExpectedClaims, Jwks, JwtValidator};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -47,8 +47,7 @@ impl House {
         let authority = Authority::start(&pki, AuthorityOptions::default());
         let jwks = Jwks::document(authority.jwks().to_string()).unwrap();
         let validator = JwtValidator::builder(
-            authority.issuer(),
-            AuthorityOptions::default().audience,
+            ExpectedClaims::new(AuthorityOptions::default().audience).issuer(authority.issuer()),
             jwks,
         )
         .build();

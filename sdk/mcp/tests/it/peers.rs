@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 
 use bowline_client::{AccessToken, Client, HttpVersions};
 use bowline_mcp::LegacySse;
-use bowline_server::{AcceptPolicy, BindingLayer, Jwks, JwtValidator};
+use bowline_server::{AcceptPolicy, BindingLayer, ExpectedClaims, Jwks, JwtValidator};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer, forward};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -91,8 +91,7 @@ impl Site {
         let token = authority.issue(&TokenRequest::session_bound("agent", leaf.thumbprint()));
         let jwks = Jwks::document(authority.jwks().to_string()).unwrap();
         let validator = JwtValidator::builder(
-            authority.issuer(),
-            AuthorityOptions::default().audience,
+            ExpectedClaims::new(AuthorityOptions::default().audience).issuer(authority.issuer()),
             jwks,
         )
         .build();

@@ -15,8 +15,8 @@ use axum::{Extension, Json, Router};
 use bowline_client::{AccessToken, Body, Builder, Client, DpopKey, Identity, Scheme, Trust};
 use bowline_proof::EXPORTER_LABEL;
 use bowline_server::{
-    BindingLayer, Dpop, IntrospectionEndpoint, IntrospectionValidator, JwksUrl, JwtValidator,
-    MemoryReplayStore, ServerEvent, TokenValidator, VerifiedBinding,
+    BindingLayer, Dpop, ExpectedClaims, IntrospectionEndpoint, IntrospectionValidator, JwksUrl,
+    JwtValidator, MemoryReplayStore, ServerEvent, TokenValidator, VerifiedBinding,
 };
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -200,7 +200,11 @@ impl Site {
     fn jwts(&self) -> JwtValidator {
         let jwks = JwksUrl::new(&format!("{}/jwks", self.provider.issuer)).unwrap();
         let jwks = jwks.trust_only_pem(self.pki.ca_pem().as_bytes()).unwrap();
-        JwtValidator::builder(&self.provider.issuer, READS, jwks).build()
+        JwtValidator::builder(
+            ExpectedClaims::new(READS).issuer(&self.provider.issuer),
+            jwks,
+        )
+        .build()
     }
 
     /// RS-2 by asking the provider.
@@ -215,7 +219,7 @@ impl Site {
             .and_then(|endpoint| endpoint.trust_only_pem(self.pki.ca_pem().as_bytes()))
             .and_then(|endpoint| endpoint.mutual_tls("resource-server", chain_and_key.as_bytes()))
             .unwrap();
-        IntrospectionValidator::builder(endpoint, ASKS).build()
+        IntrospectionValidator::builder(ExpectedClaims::new(ASKS), endpoint).build()
     }
 
     /// Presents a stolen token, and nothing with it, on a new connection with this certificate.

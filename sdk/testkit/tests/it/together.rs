@@ -8,7 +8,7 @@ use axum::routing::get;
 use bowline_proof::{
     AccessToken, Check, ExporterValue, PROOF_HEADER, Proof, ProofClaims, ProofKey,
 };
-use bowline_server::{BindingLayer, Jwks, JwksUrl, JwtValidator, ServerEvent};
+use bowline_server::{BindingLayer, ExpectedClaims, Jwks, JwksUrl, JwtValidator, ServerEvent};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -86,8 +86,7 @@ fn guarded(authority: &Authority) -> (Router, Events) {
     let jwks = JwksUrl::new(&authority.jwks_url()).unwrap();
     let jwks = jwks.trust_only_pem(authority.ca_pem().as_bytes()).unwrap();
     let validator = JwtValidator::builder(
-        authority.issuer(),
-        "https://resource.example",
+        ExpectedClaims::new("https://resource.example").issuer(authority.issuer()),
         Jwks::from(jwks),
     )
     .retry_interval(std::time::Duration::ZERO)

@@ -10,7 +10,7 @@ use axum::middleware::{Next, from_fn};
 use axum::routing::any;
 use bowline_client::{AccessToken, Cause, HttpVersions, Protocol};
 use bowline_mcp::{ErrorKind, LegacySse as Transport, operation};
-use bowline_server::{AcceptPolicy, BindingLayer, Jwks, JwtValidator};
+use bowline_server::{AcceptPolicy, BindingLayer, ExpectedClaims, Jwks, JwtValidator};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer, LegacySse, legacy_sse};
 use bowline_testkit::pki::{KeyKind, Pki};
@@ -36,7 +36,11 @@ impl Bolted {
         let audience = options.audience.clone();
         let authority = Authority::start(&pki, options);
         let jwks = Jwks::document(authority.jwks().to_string()).unwrap();
-        let validator = JwtValidator::builder(authority.issuer(), audience, jwks).build();
+        let validator = JwtValidator::builder(
+            ExpectedClaims::new(audience).issuer(authority.issuer()),
+            jwks,
+        )
+        .build();
         let legacy = LegacySse::greeting(|_, message| legacy_sse::echo(message), super::hurried);
         // Answers come before their POST is accepted.
         let late = from_fn(async |request: Request, next: Next| {

@@ -15,7 +15,9 @@ use axum::routing::get;
 use axum::{Extension, Router};
 use bowline_client::{AccessToken, Body, Client, Identity, Trust};
 use bowline_proof::PROOF_HEADER;
-use bowline_server::{BindingLayer, JwksUrl, JwtValidator, ServerEvent, VerifiedBinding};
+use bowline_server::{
+    BindingLayer, ExpectedClaims, JwksUrl, JwtValidator, ServerEvent, VerifiedBinding,
+};
 use bowline_testkit::authority::{
     self, Authority, AuthorityOptions, ClientAuthentication, TokenRequest,
 };
@@ -119,7 +121,11 @@ impl Scene {
         let jwks = jwks
             .trust_only_pem(self.authority.ca_pem().as_bytes())
             .unwrap();
-        let validator = JwtValidator::builder(self.authority.issuer(), audience, jwks).build();
+        let validator = JwtValidator::builder(
+            ExpectedClaims::new(audience).issuer(self.authority.issuer()),
+            jwks,
+        )
+        .build();
         let seen = Arc::new(Seen::default());
         let observer = Arc::clone(&seen);
         let observe = move |event: &ServerEvent| observer.event(event);
