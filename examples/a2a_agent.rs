@@ -39,9 +39,9 @@ use bowline_server::{
     AcceptPolicy, Acceptor, BindingLayer, ClientAuth, JwksUrl, JwtValidator, Listener,
     ServeOptions, ServerIdentity, ServerTls, VerifiedBinding, serve,
 };
+use bowline_testkit::attacker::{LeakyLog, replay};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
-use bowline_testkit::theft::{CarelessLog, replay};
 use futures_util::stream::{self, BoxStream};
 use http::{HeaderName, HeaderValue};
 
@@ -58,7 +58,7 @@ async fn main() -> Result<(), Error> {
 async fn run() -> Result<(), Error> {
     let pki = Pki::new();
     let authority = Authority::start(&pki, AuthorityOptions::default());
-    let log = CarelessLog::default();
+    let log = LeakyLog::default();
     let origin = serve_agent(&pki, &authority, &log).await?;
     println!("an agent on {origin}, tokens from {}\n", authority.issuer());
 
@@ -92,7 +92,7 @@ async fn run() -> Result<(), Error> {
 
 /// The agent: mutual TLS, session-bound tokens only, and the official server below. Its card needs
 /// no token (RS-13).
-async fn serve_agent(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Result<String, Error> {
+async fn serve_agent(pki: &Pki, authority: &Authority, log: &LeakyLog) -> Result<String, Error> {
     let leaf = pki.localhost();
     let identity = ServerIdentity::new(leaf.chain(), leaf.signing_key())?;
     let tls = ServerTls::builder(identity, ClientAuth::Required(pki.roots())).build()?;

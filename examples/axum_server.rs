@@ -17,9 +17,9 @@ use bowline_server::{
     RequireRequestBound, ResourceMetadata, ServeOptions, ServerIdentity, ServerTls,
     VerifiedBinding, serve,
 };
+use bowline_testkit::attacker::{LeakyLog, replay};
 use bowline_testkit::authority::{Authority, AuthorityOptions};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
-use bowline_testkit::theft::{CarelessLog, replay};
 use bowline_token::{
     AuthorizationServer, Authorized, ClientAuthentication, OAuth, RequiredBinding,
 };
@@ -38,7 +38,7 @@ async fn run() -> Result<(), Error> {
     let pki = Pki::new();
     let authority = Authority::start(&pki, AuthorityOptions::default());
     // A proof for one request is of no use to anybody; these may come again.
-    let log = CarelessLog::of(Method::GET);
+    let log = LeakyLog::for_method(Method::GET);
     let origin = service(&pki, &authority, &log).await?;
     println!(
         "a service on {origin}, tokens from {}\n",
@@ -68,7 +68,7 @@ async fn run() -> Result<(), Error> {
 
 /// The service: mutual TLS, session-bound tokens only, and a proof of its own for each request that
 /// destroys something.
-async fn service(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Result<String, Error> {
+async fn service(pki: &Pki, authority: &Authority, log: &LeakyLog) -> Result<String, Error> {
     let leaf = pki.localhost();
     let identity = ServerIdentity::new(leaf.chain(), leaf.signing_key())?;
     let tls = ServerTls::builder(identity, ClientAuth::Required(pki.roots())).build()?;

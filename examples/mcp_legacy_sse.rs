@@ -13,10 +13,10 @@
 use bowline_client::{AccessToken, Client, Identity, Trust};
 use bowline_mcp::{CONNECTION_CLOSED, LegacySse};
 use bowline_server::{AcceptPolicy, BindingLayer, Jwks, JwtValidator};
+use bowline_testkit::attacker::{LeakyLog, replay};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{self, CyclingOptions, CyclingServer, legacy_sse};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
-use bowline_testkit::theft::{CarelessLog, replay};
 use rmcp::model::CallToolRequestParams;
 use rmcp::service::{RunningService, ServiceError};
 use rmcp::transport::DynamicTransportError;
@@ -33,7 +33,7 @@ async fn main() -> Result<(), Error> {
 async fn run() -> Result<(), Error> {
     let pki = Pki::new();
     let authority = Authority::start(&pki, AuthorityOptions::default());
-    let (log, mcp) = (CarelessLog::default(), peers::LegacySse::new(answer));
+    let (log, mcp) = (LeakyLog::default(), peers::LegacySse::new(answer));
     let server = serve(&pki, &authority, &mcp, &log)?;
     let uri = format!("{}/sse", server.origin());
     let (victim, thief) = (
@@ -128,7 +128,7 @@ fn serve(
     pki: &Pki,
     authority: &Authority,
     mcp: &peers::LegacySse,
-    log: &CarelessLog,
+    log: &LeakyLog,
 ) -> Result<CyclingServer, Error> {
     let keys = Jwks::document(authority.jwks().to_string())?;
     let tokens = JwtValidator::builder(

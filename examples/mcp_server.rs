@@ -17,9 +17,9 @@ use bowline_server::{
     AcceptPolicy, Acceptor, BindingLayer, ClientAuth, JwksUrl, JwtValidator, Listener,
     ServeOptions, ServerIdentity, ServerTls, VerifiedBinding, serve,
 };
+use bowline_testkit::attacker::{LeakyLog, replay};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
-use bowline_testkit::theft::{CarelessLog, replay};
 use rmcp::model::CallToolRequestParams;
 use rmcp::service::RequestContext;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
@@ -36,7 +36,7 @@ async fn main() -> Result<(), Error> {
 async fn run() -> Result<(), Error> {
     let pki = Pki::new();
     let authority = Authority::start(&pki, AuthorityOptions::default());
-    let log = CarelessLog::default();
+    let log = LeakyLog::default();
     let origin = serve_mcp(&pki, &authority, &log).await?;
     println!(
         "an MCP server on {origin}/mcp, tokens from {}\n",
@@ -67,7 +67,7 @@ async fn run() -> Result<(), Error> {
 }
 
 /// The server: mutual TLS, session-bound tokens only, rmcp's service below.
-async fn serve_mcp(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Result<String, Error> {
+async fn serve_mcp(pki: &Pki, authority: &Authority, log: &LeakyLog) -> Result<String, Error> {
     let leaf = pki.localhost();
     let identity = ServerIdentity::new(leaf.chain(), leaf.signing_key())?;
     let tls = ServerTls::builder(identity, ClientAuth::Required(pki.roots())).build()?;

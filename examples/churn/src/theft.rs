@@ -1,7 +1,7 @@
 //! The two attacks: what became of the last request's token and proof on a connection of a thief's.
 
+use bowline_testkit::attacker::{Outcome, StolenCredentials, replay};
 use bowline_testkit::pki::Leaf;
-use bowline_testkit::theft::{Loot, Outcome, replay};
 use serde::Serialize;
 
 use crate::Result;
@@ -24,7 +24,7 @@ impl Attack {
         world: &World,
         upstream: &Upstream,
         who: &Leaf,
-        stolen: &Loot,
+        stolen: &StolenCredentials,
     ) -> Result<Self> {
         let call = upstream.call_by_hand();
         let outcome = replay(&world.pki, who, &upstream.origin(), stolen, call).await?;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bowline_server::{BindingLayer, Dpop, JwksUrl, JwtValidator, MemoryReplayStore, ServerEvent};
+use bowline_testkit::attacker::LeakyLog;
 use bowline_testkit::peers::{Counts, CyclingOptions, CyclingServer};
-use bowline_testkit::theft::CarelessLog;
 use tokio::task::JoinHandle;
 
 use crate::scenario::{Scenario, Talk};
@@ -17,7 +17,7 @@ use crate::{Result, a2a, mcp};
 pub(crate) struct Upstream {
     server: Arc<CyclingServer>,
     talk: Talk,
-    log: CarelessLog,
+    log: LeakyLog,
     request_bound: Arc<AtomicU64>,
     cutting: Option<JoinHandle<()>>,
 }
@@ -39,7 +39,7 @@ impl Upstream {
                         counted.fetch_add(1, Ordering::Relaxed);
                     }
                 });
-        let log = CarelessLog::default();
+        let log = LeakyLog::default();
         // The origin is known only once the port is, and an `htu` names it: a port of its own
         // first.
         let options = CyclingOptions {
@@ -88,7 +88,7 @@ impl Upstream {
         self.request_bound.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn log(&self) -> &CarelessLog {
+    pub(crate) fn log(&self) -> &LeakyLog {
         &self.log
     }
 

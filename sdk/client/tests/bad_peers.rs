@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use bowline_client::{Client, Error, ErrorKind, Fault, Step, Timeouts};
-use bowline_testkit::peers::{CyclingOptions, Misbehaviour, Peer};
+use bowline_testkit::peers::{CyclingOptions, MisbehavingPeer, Misbehaviour};
 use bowline_testkit::pki::{LeafSpec, Pki};
 use http_body_util::BodyExt;
 use support::{Lab, fetch, identity, jwt, ok, post, session_cnf};
@@ -23,7 +23,7 @@ fn impatient(lab: &Lab) -> Client {
     lab.builder().timeouts(timeouts).build().unwrap()
 }
 
-async fn call(client: &Client, peer: &Peer) -> Result<(), Error> {
+async fn call(client: &Client, peer: &MisbehavingPeer) -> Result<(), Error> {
     // The peers ask for no binding; a plain token will do.
     let response = post(client, &peer.origin(), &jwt("plain", None), "hello").await?;
     response.into_body().collect().await.map(drop)
@@ -51,7 +51,7 @@ async fn each_misbehaviour_has_its_error() {
         (Misbehaviour::CutMidBody, ErrorKind::Protocol, true),
     ];
     for (misbehaviour, kind, may_have_been_processed) in cases {
-        let peer = Peer::start(&lab.pki, misbehaviour);
+        let peer = MisbehavingPeer::start(&lab.pki, misbehaviour);
         let client = impatient(&lab);
         // Twice: the first must not leave the pool unable to serve the second.
         for _ in 0..2 {
@@ -75,7 +75,7 @@ async fn garbage_after_the_handshake_is_never_taken_for_an_answer() {
         bowline_testkit::tls::Alpn::Http1,
         bowline_testkit::tls::Alpn::Http2,
     ] {
-        let peer = Peer::start_alpn(&lab.pki, Misbehaviour::Garbage, alpn);
+        let peer = MisbehavingPeer::start_alpn(&lab.pki, Misbehaviour::Garbage, alpn);
         let client = impatient(&lab);
         for _ in 0..2 {
             let error = call(&client, &peer).await.unwrap_err();
@@ -95,7 +95,7 @@ async fn garbage_after_the_handshake_is_never_taken_for_an_answer() {
 #[tokio::test]
 async fn a_server_that_goes_away_at_once_is_given_up_after_a_few_new_connections() {
     let lab = Lab::new();
-    let peer = Peer::start(&lab.pki, Misbehaviour::Goaway { after: 0 });
+    let peer = MisbehavingPeer::start(&lab.pki, Misbehaviour::Goaway { after: 0 });
     let error = call(&impatient(&lab), &peer).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionLost, "{error}");
     assert_eq!(peer.counts().accepted, 3);
@@ -156,7 +156,7 @@ async fn an_expired_client_certificate_fails_with_the_servers_alert() {
 #[tokio::test]
 async fn one_slow_origin_does_not_hold_up_another() {
     let lab = Lab::new();
-    let stuck = Peer::start(&lab.pki, Misbehaviour::SilentTcp);
+    let stuck = MisbehavingPeer::start(&lab.pki, Misbehaviour::SilentTcp);
     let server = lab.server(CyclingOptions::default());
     let client = lab.client();
     let (token, url, other) = (lab.token("a"), stuck.origin(), server.origin());

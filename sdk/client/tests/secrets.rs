@@ -8,7 +8,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bowline_client::{AccessToken, HttpVersions, Observer, ProofScope};
-use bowline_testkit::peers::{Cycle, CyclingOptions, Misbehaviour, Peer};
+use bowline_testkit::peers::{Cycle, CyclingOptions, MisbehavingPeer, Misbehaviour};
 use bowline_testkit::pki::KeyKind;
 use futures_util::future::join_all;
 use support::log::Log;
@@ -86,7 +86,7 @@ async fn exercise(lab: &Lab, log: &Log) -> Vec<AccessToken> {
         Misbehaviour::CutMidBody,
         Misbehaviour::TruncatedHandshake,
     ] {
-        let peer = Peer::start(&lab.pki, misbehaviour);
+        let peer = MisbehavingPeer::start(&lab.pki, misbehaviour);
         let error = match fetch(&lab.client(), &peer.origin(), &token("for-a-bad-peer")).await {
             Ok(response) => http_body_util::BodyExt::collect(response.into_body())
                 .await

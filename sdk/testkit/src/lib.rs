@@ -7,7 +7,7 @@
 //! - [`authority`]: an authorization server: grants, exchange, introspection, and faults on demand.
 //! - [`peers`]: servers that end connections by a rule, on command, or by breaking the rules.
 //! - [`log`]: everything that a test process logs.
-//! - [`theft`]: a thief, and the log that he reads.
+//! - [`attacker`]: replays stolen credentials, and the leaky log that they come from.
 //! - `a2a` (feature `a2a`): the official A2A server, with executors that a test drives.
 //!
 //! Set-up failures panic with a message that says what failed: there is nothing a test could do
@@ -18,9 +18,9 @@ mod task;
 
 #[cfg(feature = "a2a")]
 pub mod a2a;
+pub mod attacker;
 pub mod authority;
 pub mod log;
 pub mod peers;
 pub mod pki;
-pub mod theft;
 pub mod tls;

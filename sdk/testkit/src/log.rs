@@ -14,7 +14,7 @@ impl Log {
     ///
     /// # Panics
     /// If the process has another subscriber already.
-    pub fn of_the_process() -> Self {
+    pub fn for_process() -> Self {
         static LOG: LazyLock<Log> = LazyLock::new(|| {
             let log = Log::default();
             let writer = log.clone();

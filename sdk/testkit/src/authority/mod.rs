@@ -11,15 +11,15 @@
 //! There are no secrets, no consent, no refresh tokens. What it remembers it remembers until it is
 //! dropped.
 //!
-//! For tests of those who ask it: counters, tokens made to order, and [`Weather`].
+//! For tests of those who ask it: counters, tokens made to order, and [`InjectedFault`].
 
 mod client;
 mod endpoint;
-mod house;
+mod fault;
 mod keys;
+mod state;
 mod tls;
 mod token;
-mod weather;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,12 +33,12 @@ use crate::net::{loopback, origin};
 use crate::pki::Pki;
 use crate::task::{OwnedTask, until};
 use client::Registry;
-use house::House;
-use weather::Sky;
+use fault::FaultLayer;
+use state::ServerState;
 
 pub use client::{Client, ClientAuthentication, TokenFormat};
+pub use fault::InjectedFault;
 pub use token::{TokenBinding, TokenRequest};
-pub use weather::Weather;
 
 /// How an [`Authority`] behaves. Any client with a certificate of its PKI is served.
 #[derive(Clone, Debug)]
@@ -75,7 +75,7 @@ impl Default for AuthorityOptions {
 /// The running authorization server, on two loopback ports of its own. Dropping it shuts it down.
 #[derive(Debug)]
 pub struct Authority {
-    house: Arc<House>,
+    state: Arc<ServerState>,
     addr: SocketAddr,
     mtls_addr: SocketAddr,
     ca_pem: String,
@@ -99,13 +99,13 @@ impl Authority {
         ));
         let (addr, mtls_addr) = (plain.local_addr(), mutual.local_addr());
         let origins = [origin(addr), origin(mtls_addr)];
-        let house = Arc::new(House::new(origins, options, registry, authorities));
+        let state = Arc::new(ServerState::new(origins, options, registry, authorities));
         let serving = [
-            serve(&house, plain, &house.issuer),
-            serve(&house, mutual, &house.mtls_origin),
+            serve(&state, plain, &state.issuer),
+            serve(&state, mutual, &state.mtls_origin),
         ];
         Self {
-            house,
+            state,
             addr,
             mtls_addr,
             ca_pem: pki.ca_pem(),
@@ -128,50 +128,50 @@ impl Authority {
     /// The issuer identifier, `https://localhost:<port>`: `iss` of its tokens.
     #[must_use]
     pub fn issuer(&self) -> &str {
-        &self.house.issuer
+        &self.state.issuer
     }
 
     /// The token endpoint, where only `private_key_jwt` can authenticate a client.
     #[must_use]
     pub fn token_url(&self) -> String {
-        self.house.url(endpoint::TOKEN)
+        self.state.url(endpoint::TOKEN)
     }
 
     /// The token endpoint for mutual TLS (`mtls_endpoint_aliases`, RFC 8705 §5).
     #[must_use]
     pub fn mtls_token_url(&self) -> String {
-        self.house.mtls_url(endpoint::TOKEN)
+        self.state.mtls_url(endpoint::TOKEN)
     }
 
     /// The introspection endpoint (RFC 7662), where only `private_key_jwt` can authenticate a
     /// client.
     #[must_use]
     pub fn introspection_url(&self) -> String {
-        self.house.url(endpoint::INTROSPECTION)
+        self.state.url(endpoint::INTROSPECTION)
     }
 
     /// The introspection endpoint for mutual TLS (`mtls_endpoint_aliases`).
     #[must_use]
     pub fn mtls_introspection_url(&self) -> String {
-        self.house.mtls_url(endpoint::INTROSPECTION)
+        self.state.mtls_url(endpoint::INTROSPECTION)
     }
 
     /// Where clients register (RFC 7591).
     #[must_use]
     pub fn registration_url(&self) -> String {
-        self.house.url(endpoint::REGISTRATION)
+        self.state.url(endpoint::REGISTRATION)
     }
 
     /// Where the key set is (RFC 7517 §5).
     #[must_use]
     pub fn jwks_url(&self) -> String {
-        self.house.url(endpoint::JWKS)
+        self.state.url(endpoint::JWKS)
     }
 
     /// Where the metadata is (RFC 8414 §3).
     #[must_use]
     pub fn metadata_url(&self) -> String {
-        self.house.url(endpoint::METADATA)
+        self.state.url(endpoint::METADATA)
     }
 
     /// The CA certificate of its TLS server, PEM.
@@ -183,47 +183,47 @@ impl Authority {
     /// The key set, as [`Authority::jwks_url`] serves it.
     #[must_use]
     pub fn jwks(&self) -> Value {
-        self.house.keys.jwks()
+        self.state.keys.jwks()
     }
 
     /// How often the key set has been asked for over the network.
     #[must_use]
     pub fn jwks_fetches(&self) -> u64 {
-        count(&self.house.counters.jwks)
+        count(&self.state.counters.jwks)
     }
 
     /// How many requests have come to the token endpoint, on either port, however they were
     /// answered.
     #[must_use]
     pub fn token_requests(&self) -> u64 {
-        count(&self.house.counters.token)
+        count(&self.state.counters.token)
     }
 
-    /// How many of the token requests asked for an exchange. In bad [`Weather`] nobody reads what
-    /// is asked for.
+    /// How many of the token requests asked for an exchange. While an [`InjectedFault`] is set,
+    /// requests are not read, so they are not counted here.
     #[must_use]
     pub fn exchanges(&self) -> u64 {
-        count(&self.house.counters.exchanges)
+        count(&self.state.counters.exchanges)
     }
 
     /// How many requests have come to the introspection endpoint, on either port, however they were
     /// answered.
     #[must_use]
     pub fn introspections(&self) -> u64 {
-        count(&self.house.counters.introspection)
+        count(&self.state.counters.introspection)
     }
 
     /// Changes how requests are answered from now on, those that are held included.
-    pub fn set_weather(&self, weather: Weather) {
-        self.house.sky.set(weather);
+    pub fn set_fault(&self, weather: InjectedFault) {
+        self.state.faults.set(weather);
     }
 
-    /// Waits until so many requests are being held, under [`Weather::Hold`].
+    /// Waits until so many requests are being held, under [`InjectedFault::Hold`].
     ///
     /// # Panics
     /// After 30 s.
     pub async fn held(&self, requests: usize) {
-        until(&self.house.sky.held, "requests to be held", |held| {
+        until(&self.state.faults.held, "requests to be held", |held| {
             *held >= requests
         })
         .await;
@@ -231,12 +231,12 @@ impl Authority {
 
     /// Changes how long tokens are valid that are issued from now on.
     pub fn set_lifetime(&self, lifetime: Duration) {
-        self.house.set_lifetime(lifetime);
+        self.state.set_lifetime(lifetime);
     }
 
     /// Registers a client, or replaces its registration.
     pub fn register(&self, client: Client) {
-        self.house.registry.insert(client);
+        self.state.registry.insert(client);
     }
 
     /// Signs with a new key from now on. The old ones stay in the key set.
@@ -244,13 +244,13 @@ impl Authority {
     /// # Panics
     /// If no key can be generated.
     pub fn rotate_key(&self) {
-        self.house.keys.rotate();
+        self.state.keys.rotate();
     }
 
     /// Gives out another DPoP nonce from now on. The last one is still taken, those before it no
     /// more.
     pub fn rotate_dpop_nonce(&self) {
-        self.house.rotate_nonce();
+        self.state.rotate_nonce();
     }
 
     /// Issues a token without asking anybody for anything: no TLS, no client authentication.
@@ -259,13 +259,13 @@ impl Authority {
     /// If the token's times cannot be written down.
     #[must_use]
     pub fn issue(&self, request: &TokenRequest) -> String {
-        self.house.issue(request).0
+        self.state.issue(request).0
     }
 
     /// Revokes a token: introspection calls it inactive, and it is exchanged no more. Who validates
     /// JWTs by their signature does not notice. Tells whether the token was good until now.
     pub fn revoke(&self, token: &str) -> bool {
-        self.house.revoke(token)
+        self.state.revoke(token)
     }
 }
 
@@ -273,14 +273,14 @@ fn listen(tls: ServerTls) -> Listener {
     Listener::new(loopback(), Acceptor::new(tls)).expect("a bound socket's address")
 }
 
-fn serve(house: &Arc<House>, listener: Listener, origin: &str) -> OwnedTask {
-    let sky = Sky {
-        house: Arc::clone(house),
-        endpoints: endpoint::router(Arc::clone(house), origin),
+fn serve(state: &Arc<ServerState>, listener: Listener, origin: &str) -> OwnedTask {
+    let faults = FaultLayer {
+        state: Arc::clone(state),
+        endpoints: endpoint::router(Arc::clone(state), origin),
     };
     OwnedTask::spawn(bowline_server::serve(
         listener,
-        sky,
+        faults,
         ServeOptions::default(),
         std::future::pending(),
     ))

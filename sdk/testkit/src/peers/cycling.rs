@@ -23,8 +23,8 @@ use tokio::time::{Instant, sleep_until};
 use tokio_rustls::server::TlsStream;
 use tower_service::Service;
 
-use super::attended::{Activity, Attended, BoxError};
-use super::ledger::{Counts, Ledger};
+use super::connection_log::{ConnectionLog, Counts};
+use super::counted_service::{Activity, BoxError, CountedService};
 use crate::net::{accept, loopback, origin};
 use crate::pki::Pki;
 use crate::task::OwnedTask;
@@ -79,7 +79,7 @@ impl Default for CyclingOptions {
 /// Each request carries an `Arc<ConnectionFacts>` in its extensions, so `BindingLayer` works.
 pub struct CyclingServer {
     addr: SocketAddr,
-    house: Arc<House>,
+    state: Arc<ServerState>,
     _accepting: OwnedTask,
 }
 
@@ -127,31 +127,31 @@ impl CyclingServer {
         let listener = loopback();
         let addr = listener.local_addr().expect("a bound socket's address");
         let service = service(&origin(addr));
-        let house = Arc::new(House {
+        let state = Arc::new(ServerState {
             cycle: options.cycle,
             max_streams: options.max_streams,
-            ledger: Arc::new(Ledger::new()),
+            log: Arc::new(ConnectionLog::new()),
             retirements: watch::Sender::new(()),
             cuts: watch::Sender::new(Cut::default()),
         });
 
-        let shared = Arc::clone(&house);
+        let shared = Arc::clone(&state);
         let accepting = OwnedTask::spawn(async move {
             // Dropping the set ends the connections with the server.
             let mut connections = JoinSet::new();
             loop {
                 let tcp = accept(&listener).await;
                 while connections.try_join_next().is_some() {}
-                let (acceptor, house) = (acceptor.clone(), Arc::clone(&shared));
+                let (acceptor, state) = (acceptor.clone(), Arc::clone(&shared));
                 let service = service.clone();
                 connections.spawn(async move {
                     // Small writes wait for nothing: the latencies measured are the client's.
                     let _ = tcp.set_nodelay(true);
                     match acceptor.accept(tcp).await {
-                        Ok((tls, facts)) => house.serve(tls, facts, service).await,
+                        Ok((tls, facts)) => state.serve(tls, facts, service).await,
                         Err(error) => {
                             tracing::debug!(%error, "a handshake failed");
-                            house.ledger.failed();
+                            state.log.failed();
                         }
                     }
                 });
@@ -159,7 +159,7 @@ impl CyclingServer {
         });
         Self {
             addr,
-            house,
+            state,
             _accepting: accepting,
         }
     }
@@ -179,7 +179,7 @@ impl CyclingServer {
     /// What has happened so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.house.ledger.counts()
+        self.state.log.counts()
     }
 
     /// Waits until the counts are as wanted; `what` names it in the panic message.
@@ -187,7 +187,7 @@ impl CyclingServer {
     /// # Panics
     /// After 30 s.
     pub async fn until(&self, what: &str, reached: impl Fn(&Counts) -> bool) {
-        self.house.ledger.until(what, reached).await;
+        self.state.log.until(what, reached).await;
     }
 
     /// Waits until at least `n` connections have been opened.
@@ -217,20 +217,20 @@ impl CyclingServer {
     /// Ends every open connection gracefully: idle HTTP/1.1 ones close, busy ones after their
     /// response, HTTP/2 ones send GOAWAY. New connections are accepted as before.
     pub fn retire_all(&self) {
-        self.house.retirements.send_replace(());
+        self.state.retirements.send_replace(());
     }
 
     /// Cuts every open connection: no response is finished, no GOAWAY or `close_notify` sent. New
     /// connections are accepted as before.
     pub fn cut_all(&self) {
-        self.house.cuts.send_replace(Cut::Silently);
+        self.state.cuts.send_replace(Cut::Silently);
     }
 
     /// Sends GOAWAY on every open HTTP/2 connection and cuts it at once, whatever is under way: a
     /// mesh whose patience with an old connection is over. HTTP/1.1 connections are just cut. New
     /// connections are accepted as before.
     pub fn go_away_all(&self) {
-        self.house.cuts.send_replace(Cut::WithGoaway);
+        self.state.cuts.send_replace(Cut::WithGoaway);
     }
 }
 
@@ -238,14 +238,14 @@ impl std::fmt::Debug for CyclingServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CyclingServer")
             .field("addr", &self.addr)
-            .field("cycle", &self.house.cycle)
+            .field("cycle", &self.state.cycle)
             .finish_non_exhaustive()
     }
 }
 
 /// How long a retired connection with nothing in flight may take to close. HTTP/2 waits for the
 /// client (to answer a PING, or even to begin), and some clients never do.
-const FAREWELL: Duration = Duration::from_secs(3);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 fn server_tls(pki: &Pki, options: &CyclingOptions) -> ServerTls {
     let leaf = pki.localhost();
@@ -264,10 +264,10 @@ fn server_tls(pki: &Pki, options: &CyclingOptions) -> ServerTls {
 }
 
 /// What the connections of one server share.
-struct House {
+struct ServerState {
     cycle: Cycle,
     max_streams: u32,
-    ledger: Arc<Ledger>,
+    log: Arc<ConnectionLog>,
     retirements: watch::Sender<()>,
     cuts: watch::Sender<Cut>,
 }
@@ -280,7 +280,7 @@ enum Cut {
     WithGoaway,
 }
 
-impl House {
+impl ServerState {
     /// Serves one connection to its end.
     async fn serve<S, B>(
         self: Arc<Self>,
@@ -297,22 +297,22 @@ impl House {
         // Subscribed before the connection is counted: what a test has seen open, it can end.
         let (mut retirements, mut cuts) = (self.retirements.subscribe(), self.cuts.subscribe());
         // Declared first, so dropped last: a connection is counted as closed when its socket is.
-        let entry = Entry::new(Arc::clone(&self.ledger), &facts);
+        let entry = Entry::new(Arc::clone(&self.log), &facts);
         let activity = Arc::new(watch::Sender::new(Activity::new()));
         let mut changes = activity.subscribe();
         let opened_at = Instant::now();
 
         let http = http_for(&facts, self.max_streams);
-        let attended = Attended {
+        let counted = CountedService {
             service: TowerToHyperService::new(service),
             facts: Arc::clone(&facts),
             row: entry.row,
             activity: Arc::clone(&activity),
-            ledger: Arc::clone(&self.ledger),
+            log: Arc::clone(&self.log),
             max_responses: self.cycle.max_responses,
         };
         let mut connection =
-            pin!(http.serve_connection(TokioIo::new(Lingering::new(tls)), attended));
+            pin!(http.serve_connection(TokioIo::new(Lingering::new(tls)), counted));
         let mut due = false;
         loop {
             let now = *changes.borrow_and_update();
@@ -352,7 +352,7 @@ impl House {
     fn deadline(&self, opened_at: Instant, activity: Activity) -> Option<Instant> {
         let is_idle = activity.in_flight == 0;
         if let Some(retired_at) = activity.retired_at {
-            return is_idle.then(|| retired_at.max(activity.idle_since) + FAREWELL);
+            return is_idle.then(|| retired_at.max(activity.idle_since) + CLOSE_TIMEOUT);
         }
         let aged = self.cycle.max_age.map(|age| opened_at + age);
         let idle = self.cycle.idle.filter(|_| is_idle);
@@ -361,22 +361,22 @@ impl House {
     }
 }
 
-/// A connection's row in the ledger, closed when this is dropped.
+/// A connection's row in the log, closed when this is dropped.
 struct Entry {
-    ledger: Arc<Ledger>,
+    log: Arc<ConnectionLog>,
     row: usize,
 }
 
 impl Entry {
-    fn new(ledger: Arc<Ledger>, facts: &ConnectionFacts) -> Self {
-        let row = ledger.opened(facts);
-        Self { ledger, row }
+    fn new(log: Arc<ConnectionLog>, facts: &ConnectionFacts) -> Self {
+        let row = log.opened(facts);
+        Self { log, row }
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.ledger.closed(self.row);
+        self.log.closed(self.row);
     }
 }
 

@@ -32,7 +32,7 @@ impl HaProxy {
     /// # Panics
     /// If there is no program `haproxy`, or it does not start within 10 s.
     #[must_use]
-    pub fn before(server: SocketAddr) -> Self {
+    pub fn in_front_of(server: SocketAddr) -> Self {
         let folder = folder();
         let addr = free_port();
         fs::write(

@@ -40,14 +40,14 @@ impl LegacySse {
     /// Answers each message with what `answer` makes of the session's number, from 0, and the
     /// message.
     pub fn new(answer: impl Fn(usize, &Value) -> Option<Value> + Send + Sync + 'static) -> Self {
-        Self::greeting(answer, |session| {
+        Self::with_greeting(answer, |session| {
             format!("event: endpoint\ndata: {}\n\n", Self::endpoint(session))
         })
     }
 
     /// Begins each stream with what `greeting` makes of its number, instead of the `endpoint`
     /// event.
-    pub fn greeting(
+    pub fn with_greeting(
         answer: impl Fn(usize, &Value) -> Option<Value> + Send + Sync + 'static,
         greeting: impl Fn(usize) -> String + Send + Sync + 'static,
     ) -> Self {
@@ -110,7 +110,7 @@ impl LegacySse {
     }
 
     /// Puts bytes into a session's stream, if it is still open.
-    pub fn say(&self, session: usize, bytes: impl Into<Bytes>) {
+    pub fn send(&self, session: usize, bytes: impl Into<Bytes>) {
         if let Some(Some(stream)) = self.streams().get(session) {
             let _ = stream.send(bytes.into());
         }
@@ -173,7 +173,7 @@ async fn open(State(server): State<LegacySse>) -> impl IntoResponse {
         streams.push(Some(stream));
         streams.len() - 1
     };
-    server.say(session, (server.0.greeting)(session));
+    server.send(session, (server.0.greeting)(session));
     server.0.sessions.send_replace(session + 1);
     (
         [(CONTENT_TYPE, "text/event-stream")],
@@ -196,7 +196,7 @@ async fn message(
         .received
         .send_modify(|received| received.push((session, message)));
     if let Some(answer) = answer {
-        server.say(session, event(&answer));
+        server.send(session, event(&answer));
     }
     StatusCode::ACCEPTED.into_response()
 }

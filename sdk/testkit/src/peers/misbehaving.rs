@@ -18,7 +18,7 @@ use crate::pki::Pki;
 use crate::task::{OwnedTask, until};
 use crate::tls::{Alpn, ClientAuth, TlsOptions};
 
-/// What a [`Peer`] does wrong, on every connection alike.
+/// What a [`MisbehavingPeer`] does wrong, on every connection alike.
 ///
 /// Where nothing else is said the peer then keeps the connection open, reads and drops whatever
 /// comes, and says nothing more until the client closes.
@@ -69,13 +69,13 @@ impl Misbehaviour {
 /// Its certificate is for `localhost` and the loopback addresses; it asks for a client
 /// certificate and goes on without.
 #[derive(Debug)]
-pub struct Peer {
+pub struct MisbehavingPeer {
     addr: SocketAddr,
     counts: Arc<watch::Sender<PeerCounts>>,
     _accepting: OwnedTask,
 }
 
-impl Peer {
+impl MisbehavingPeer {
     /// Starts a peer that speaks the protocol in which `misbehaviour` is usually wanted:
     /// HTTP/1.1 for [`SilentAfterHeaders`](Misbehaviour::SilentAfterHeaders) and
     /// [`CutMidBody`](Misbehaviour::CutMidBody), HTTP/2 for [`Goaway`](Misbehaviour::Goaway), the
@@ -92,7 +92,7 @@ impl Peer {
     /// [`Goaway`](Misbehaviour::Goaway) works in both protocols.
     ///
     /// # Panics
-    /// As [`Peer::start`], and for `Goaway` without HTTP/2.
+    /// As [`MisbehavingPeer::start`], and for `Goaway` without HTTP/2.
     #[must_use]
     pub fn start_alpn(pki: &Pki, misbehaviour: Misbehaviour, alpn: Alpn) -> Self {
         let needs_h2 = matches!(misbehaviour, Misbehaviour::Goaway { .. });
@@ -172,7 +172,7 @@ impl Peer {
     }
 }
 
-/// What a [`Peer`] has seen.
+/// What a [`MisbehavingPeer`] has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerCounts {
     /// TCP connections accepted.

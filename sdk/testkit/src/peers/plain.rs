@@ -12,7 +12,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::task::JoinSet;
 use tower_service::Service;
 
-use super::attended::BoxError;
+use super::counted_service::BoxError;
 use crate::net::{accept, loopback};
 use crate::task::OwnedTask;
 

@@ -14,7 +14,7 @@ async fn haproxy_passes_tls_through_and_ends_sessions_when_told_to() {
     let pki = Pki::new();
     let hello = Router::new().route("/", get(|| async { "hello" }));
     let server = CyclingServer::start(&pki, CyclingOptions::default(), hello);
-    let proxy = HaProxy::before(server.addr());
+    let proxy = HaProxy::in_front_of(server.addr());
     let tls = TlsOptions::default().client(&pki, Some(&pki.client("agent", KeyKind::P256)));
 
     let mut first = Http::connect(&tls, proxy.addr()).await;

@@ -37,7 +37,8 @@ impl Bolted {
         let authority = Authority::start(&pki, options);
         let jwks = Jwks::document(authority.jwks().to_string()).unwrap();
         let validator = JwtValidator::builder(authority.issuer(), audience, jwks).build();
-        let legacy = LegacySse::greeting(|_, message| legacy_sse::echo(message), super::hurried);
+        let legacy =
+            LegacySse::with_greeting(|_, message| legacy_sse::echo(message), super::hurried);
         // Answers come before their POST is accepted.
         let late = from_fn(async |request: Request, next: Next| {
             let response = next.run(request).await;
@@ -175,7 +176,7 @@ async fn tokens_come_from_a_source_and_a_refused_one_is_replaced() {
             }
         })
     };
-    let legacy = LegacySse::greeting(|_, message| legacy_sse::echo(message), super::hurried);
+    let legacy = LegacySse::with_greeting(|_, message| legacy_sse::echo(message), super::hurried);
     let server = CyclingServer::start(
         &pki,
         CyclingOptions::default(),

@@ -7,8 +7,8 @@ use bowline_proof::{Windows, dpop::USE_DPOP_NONCE};
 use http::{HeaderMap, Method};
 use rustls_pki_types::UnixTime;
 
-use super::refused::Refused;
-use super::{Desk, TOKEN};
+use super::rejection::Rejection;
+use super::{Port, TOKEN};
 
 /// A proof that passed.
 pub(super) struct DpopProof {
@@ -22,19 +22,19 @@ impl DpopProof {
     ///
     /// # Errors
     /// `invalid_dpop_proof`, or `use_dpop_nonce` with the nonce to use (§8).
-    pub(super) fn of(desk: &Desk, headers: &HeaderMap) -> Result<Option<Self>, Refused> {
+    pub(super) fn of(port: &Port, headers: &HeaderMap) -> Result<Option<Self>, Rejection> {
         let mut fields = headers.get_all(DPOP_HEADER).iter();
         let proof = match (fields.next(), fields.next()) {
             (None, _) => return Ok(None),
             (Some(proof), None) => proof,
             (Some(_), Some(_)) => return Err(refused(DpopCheck::Duplicated.into(), None)),
         };
-        let nonces = desk.house.nonces();
+        let nonces = port.state.nonces();
         let newest = nonces.as_ref().map(|[newest, _]| newest.clone());
         let expected = Expected {
             method: &Method::POST,
             path: TOKEN,
-            targets: &desk.targets,
+            targets: &port.targets,
             now: UnixTime::now(),
             windows: &Windows::default(),
             token: None,
@@ -42,7 +42,7 @@ impl DpopProof {
         };
         let verified = dpop::verify(proof.as_bytes(), &expected)
             .map_err(|refusal| refused(refusal, newest.clone()))?;
-        if !desk.house.use_up(&verified.key.to_string(), &verified.jti) {
+        if !port.state.use_up(&verified.key.to_string(), &verified.jti) {
             return Err(refused(DpopCheck::Replay.into(), newest));
         }
         Ok(Some(Self {
@@ -53,10 +53,10 @@ impl DpopProof {
 }
 
 /// At the token endpoint all of them are 400, in the body's `error` (RFC 9449 §5, §8).
-fn refused(refusal: DpopRefusal, nonce: Option<Nonce>) -> Refused {
+fn refused(refusal: DpopRefusal, nonce: Option<Nonce>) -> Rejection {
     let error = match refusal.check() {
         DpopCheck::Nonce => USE_DPOP_NONCE,
         _ => INVALID_DPOP_PROOF,
     };
-    Refused::new(error, refusal.to_string()).nonce(nonce)
+    Rejection::new(error, refusal.to_string()).nonce(nonce)
 }

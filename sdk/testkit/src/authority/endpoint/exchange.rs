@@ -7,13 +7,13 @@
 use bowline_proof::{Confirmation, Demand};
 use serde_json::{Value, json};
 
-use super::Desk;
-use super::authentication::Party;
+use super::Port;
+use super::authentication::AuthenticatedClient;
 use super::dpop::DpopProof;
 use super::form::Form;
-use super::refused::Refused;
+use super::rejection::Rejection;
 use super::token::{Grant, confirmation};
-use crate::authority::house::Unusable;
+use crate::authority::state::Unusable;
 use crate::authority::{TokenBinding, TokenFormat, TokenRequest};
 
 pub(super) const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -25,21 +25,21 @@ const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 /// RFC 8693 §2.2.2: `invalid_request` for a token that is invalid or not this client's to exchange,
 /// `invalid_target`, `invalid_scope`.
 pub(super) fn grant(
-    desk: &Desk,
-    party: &Party,
+    port: &Port,
+    party: &AuthenticatedClient,
     proof: Option<&DpopProof>,
     form: &Form,
-) -> Result<Grant, Refused> {
-    let subject = Presented::read(desk, form, "subject_token")?
-        .ok_or_else(|| Refused::missing("subject_token"))?;
-    let actor = Presented::read(desk, form, "actor_token")?;
+) -> Result<Grant, Rejection> {
+    let subject = Presented::read(port, form, "subject_token")?
+        .ok_or_else(|| Rejection::missing("subject_token"))?;
+    let actor = Presented::read(port, form, "actor_token")?;
     let binding = subject.may_be_exchanged_by(party, proof)?;
     if let Some(actor) = &actor {
         actor.is_own_token_of(party, proof)?;
     }
     let confirmation = confirmation(party, proof, binding);
     if confirmation.is_none() && subject.is_bound() {
-        return Err(Refused::invalid_request(
+        return Err(Rejection::invalid_request(
             "the subject_token is bound, and is not exchanged for a bearer token: use mutual TLS, or a DPoP proof",
         ));
     }
@@ -71,12 +71,12 @@ struct Presented {
 }
 
 impl Presented {
-    fn read(desk: &Desk, form: &Form, parameter: &'static str) -> Result<Option<Self>, Refused> {
+    fn read(port: &Port, form: &Form, parameter: &'static str) -> Result<Option<Self>, Rejection> {
         let type_parameter = format!("{parameter}_type");
         let Some(token) = form.value(parameter) else {
             // RFC 8693 §2.1: then its type must not be there.
             return match form.value(&type_parameter) {
-                Some(_) => Err(Refused::missing(parameter)),
+                Some(_) => Err(Rejection::missing(parameter)),
                 None => Ok(None),
             };
         };
@@ -85,18 +85,18 @@ impl Presented {
             ACCESS_TOKEN => {}
             JWT if is_jwt => {}
             JWT => {
-                return Err(Refused::invalid_request(format!(
+                return Err(Rejection::invalid_request(format!(
                     "the {parameter} is no JWT"
                 )));
             }
             _ => {
-                return Err(Refused::invalid_request(format!(
+                return Err(Rejection::invalid_request(format!(
                     "{type_parameter} must be {ACCESS_TOKEN} or {JWT}"
                 )));
             }
         }
-        let unusable = |why| Refused::invalid_request(format!("the {parameter} {why}"));
-        let claims = desk.house.read(token).map_err(|reason| {
+        let unusable = |why| Rejection::invalid_request(format!("the {parameter} {why}"));
+        let claims = port.state.read(token).map_err(|reason| {
             unusable(match reason {
                 Unusable::Unknown => "was not issued by this authority, or its signature is wrong",
                 Unusable::Expired => "has expired",
@@ -122,7 +122,7 @@ impl Presented {
 
     /// Whether the token is bound to this very client, by its certificate or its DPoP key. A bearer
     /// token is nobody's.
-    fn is_bound_to(&self, party: &Party, proof: Option<&DpopProof>) -> bool {
+    fn is_bound_to(&self, party: &AuthenticatedClient, proof: Option<&DpopProof>) -> bool {
         match self.demand {
             Demand::Dpop => self.confirmation.jkt == proof.map(|proof| proof.key),
             _ => {
@@ -137,23 +137,23 @@ impl Presented {
     /// said of them.
     fn may_be_exchanged_by(
         &self,
-        party: &Party,
+        party: &AuthenticatedClient,
         proof: Option<&DpopProof>,
-    ) -> Result<TokenBinding, Refused> {
+    ) -> Result<TokenBinding, Rejection> {
         let needs_certificate = self.confirmation.x5t_s256.is_some();
         if needs_certificate && party.certificate.is_none() {
-            return Err(Refused::invalid_request(
+            return Err(Rejection::invalid_request(
                 "AS-2: the subject_token is bound to a certificate, and is exchanged only over mutual TLS",
             ));
         }
         let addressed = party.client.is_addressed_by(&self.claims["aud"]);
         if self.is_bound() && !addressed && !self.is_bound_to(party, proof) {
-            return Err(Refused::invalid_request(
+            return Err(Rejection::invalid_request(
                 "AS-2: the subject_token is neither bound nor addressed to this client",
             ));
         }
         match self.demand {
-            Demand::Session if proof.is_some() => Err(Refused::invalid_request(
+            Demand::Session if proof.is_some() => Err(Rejection::invalid_request(
                 "TK-4: the subject_token is session-bound, so the new token is as well: leave out the DPoP proof",
             )),
             Demand::Session => Ok(TokenBinding::Session), // TK-4
@@ -165,11 +165,15 @@ impl Presented {
     }
 
     /// RFC 8693 §1.1: the actor is the party that makes this request.
-    fn is_own_token_of(&self, party: &Party, proof: Option<&DpopProof>) -> Result<(), Refused> {
+    fn is_own_token_of(
+        &self,
+        party: &AuthenticatedClient,
+        proof: Option<&DpopProof>,
+    ) -> Result<(), Rejection> {
         let is_theirs = self.claims["client_id"] == json!(party.client.id);
         match is_theirs && (!self.is_bound() || self.is_bound_to(party, proof)) {
             true => Ok(()),
-            false => Err(Refused::invalid_request(format!(
+            false => Err(Rejection::invalid_request(format!(
                 "the {} was not issued to this client, or is bound to another key",
                 self.parameter
             ))),
@@ -191,11 +195,11 @@ fn actors(subject: &Value, actor: Option<&Presented>, client_id: &str) -> Option
 }
 
 /// The scope that was asked for, if the subject token has all of it; or else the subject token's.
-fn narrowed(requested: Option<&str>, granted: Option<&str>) -> Result<Option<String>, Refused> {
+fn narrowed(requested: Option<&str>, granted: Option<&str>) -> Result<Option<String>, Rejection> {
     let has =
         |name: &str| granted.is_some_and(|granted| granted.split(' ').any(|known| known == name));
     match requested {
-        Some(scope) if !scope.split(' ').all(has) => Err(Refused::new(
+        Some(scope) if !scope.split(' ').all(has) => Err(Rejection::new(
             "invalid_scope",
             "the scope is wider than that of the subject_token",
         )),
@@ -205,9 +209,9 @@ fn narrowed(requested: Option<&str>, granted: Option<&str>) -> Result<Option<Str
 }
 
 /// `resource` is a URI, `audience` a name (RFC 8693 §2.1). Tokens have one audience here.
-fn target(form: &Form) -> Result<Option<&str>, Refused> {
+fn target(form: &Form) -> Result<Option<&str>, Rejection> {
     match (form.resource()?, form.value("audience")) {
-        (Some(resource), Some(audience)) if resource != audience => Err(Refused::invalid_target(
+        (Some(resource), Some(audience)) if resource != audience => Err(Rejection::invalid_target(
             "resource and audience name different targets",
         )),
         (resource, audience) => Ok(resource.or(audience)),
@@ -217,12 +221,12 @@ fn target(form: &Form) -> Result<Option<&str>, Refused> {
 /// The form of the new token, and its name.
 fn requested_type(
     form: &Form,
-    party: &Party,
-) -> Result<(Option<TokenFormat>, &'static str), Refused> {
+    party: &AuthenticatedClient,
+) -> Result<(Option<TokenFormat>, &'static str), Rejection> {
     match form.value("requested_token_type") {
         None | Some(ACCESS_TOKEN) => Ok((party.client.format, ACCESS_TOKEN)),
         Some(JWT) => Ok((Some(TokenFormat::Jwt), JWT)),
-        Some(_) => Err(Refused::invalid_request(format!(
+        Some(_) => Err(Rejection::invalid_request(format!(
             "requested_token_type must be {ACCESS_TOKEN} or {JWT}"
         ))),
     }

@@ -9,20 +9,20 @@ use serde_json::{Value, json};
 
 use super::exchange::TOKEN_EXCHANGE;
 use super::token::CLIENT_CREDENTIALS;
-use super::{Desk, INTROSPECTION, JWKS, REGISTRATION, TOKEN};
+use super::{INTROSPECTION, JWKS, Port, REGISTRATION, TOKEN};
 use crate::authority::ClientAuthentication;
 
 /// `GET /.well-known/oauth-authorization-server`.
-pub(super) async fn metadata(State(desk): State<Arc<Desk>>) -> Json<Value> {
-    let house = &desk.house;
+pub(super) async fn metadata(State(port): State<Arc<Port>>) -> Json<Value> {
+    let state = &port.state;
     let methods = ClientAuthentication::NAMES;
     let algorithms = Algorithm::ALL.map(Algorithm::name);
     Json(json!({
-        "issuer": house.issuer,
-        "token_endpoint": house.url(TOKEN),
-        "introspection_endpoint": house.url(INTROSPECTION),
-        "registration_endpoint": house.url(REGISTRATION),
-        "jwks_uri": house.url(JWKS),
+        "issuer": state.issuer,
+        "token_endpoint": state.url(TOKEN),
+        "introspection_endpoint": state.url(INTROSPECTION),
+        "registration_endpoint": state.url(REGISTRATION),
+        "jwks_uri": state.url(JWKS),
         // Required by RFC 8414 §2; there is no authorization endpoint.
         "response_types_supported": [],
         "grant_types_supported": [CLIENT_CREDENTIALS, TOKEN_EXCHANGE],
@@ -36,8 +36,8 @@ pub(super) async fn metadata(State(desk): State<Arc<Desk>>) -> Json<Value> {
         "tls_session_bound_access_tokens": true,
         // RFC 8705 §5: only these ask for a client certificate.
         "mtls_endpoint_aliases": {
-            "token_endpoint": house.mtls_url(TOKEN),
-            "introspection_endpoint": house.mtls_url(INTROSPECTION),
+            "token_endpoint": state.mtls_url(TOKEN),
+            "introspection_endpoint": state.mtls_url(INTROSPECTION),
         },
     }))
 }

@@ -1,4 +1,4 @@
-//! The HTTP endpoints. The same router serves both ports; a [`Desk`] knows which one it is.
+//! The HTTP endpoints. The same router serves both ports; a [`Port`] knows which one it is.
 
 mod assertion;
 mod authentication;
@@ -7,8 +7,8 @@ mod exchange;
 mod form;
 mod introspection;
 mod metadata;
-mod refused;
 mod registration;
+mod rejection;
 mod token;
 
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use axum::routing::{get, post};
 use bowline_proof::Targets;
 use serde_json::Value;
 
-use super::House;
+use super::ServerState;
 
 pub(super) const TOKEN: &str = "/token";
 pub(super) const INTROSPECTION: &str = "/introspect";
@@ -32,14 +32,14 @@ pub(super) const METADATA: &str = "/.well-known/oauth-authorization-server";
 const MAX_REQUEST_BYTES: usize = 64 * 1024;
 
 /// Where a request came in.
-struct Desk {
-    house: Arc<House>,
+struct Port {
+    state: Arc<ServerState>,
     /// This port's origin, which a DPoP proof must name (RFC 9449 §4.3 item 9).
     targets: Targets,
 }
 
 /// The endpoints of the port that is known as `origin`.
-pub(super) fn router(house: Arc<House>, origin: &str) -> Router {
+pub(super) fn router(state: Arc<ServerState>, origin: &str) -> Router {
     let origin = origin.parse().expect("an origin of this server");
     let targets = Targets::new([origin]);
     Router::new()
@@ -49,9 +49,9 @@ pub(super) fn router(house: Arc<House>, origin: &str) -> Router {
         .route(JWKS, get(jwks))
         .route(METADATA, get(metadata::metadata))
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
-        .with_state(Arc::new(Desk { house, targets }))
+        .with_state(Arc::new(Port { state, targets }))
 }
 
-async fn jwks(State(desk): State<Arc<Desk>>) -> Json<Value> {
-    Json(desk.house.keys.jwks())
+async fn jwks(State(port): State<Arc<Port>>) -> Json<Value> {
+    Json(port.state.keys.jwks())
 }

@@ -11,45 +11,45 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
-use super::Desk;
-use super::authentication::Party;
+use super::Port;
+use super::authentication::AuthenticatedClient;
 use super::dpop::DpopProof;
 use super::exchange::{self, TOKEN_EXCHANGE};
 use super::form::Form;
-use super::refused::{Refused, uncached};
+use super::rejection::{Rejection, uncached};
 use crate::authority::{TokenBinding, TokenRequest};
 
 pub(super) const CLIENT_CREDENTIALS: &str = "client_credentials";
 
 /// `POST /token`.
 pub(super) async fn token(
-    State(desk): State<Arc<Desk>>,
+    State(port): State<Arc<Port>>,
     Extension(facts): Extension<Arc<ConnectionFacts>>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Response, Refused> {
+) -> Result<Response, Rejection> {
     let form = Form::parse(&headers, &body)?;
     let grant = match form.required("grant_type")? {
         CLIENT_CREDENTIALS => client_credentials,
         TOKEN_EXCHANGE => {
-            desk.house
+            port.state
                 .counters
                 .exchanges
                 .fetch_add(1, Ordering::Relaxed);
             exchange::grant
         }
         _ => {
-            return Err(Refused::new(
+            return Err(Rejection::new(
                 "unsupported_grant_type",
                 format!("only {CLIENT_CREDENTIALS} and {TOKEN_EXCHANGE} are granted here"),
             ));
         }
     };
-    let party = Party::authenticate(&desk, &facts, &form)?;
-    let proof = DpopProof::of(&desk, &headers)?;
-    let (request, mut answer) = grant(&desk, &party, proof.as_ref(), &form)?;
+    let party = AuthenticatedClient::authenticate(&port, &facts, &form)?;
+    let proof = DpopProof::of(&port, &headers)?;
+    let (request, mut answer) = grant(&port, &party, proof.as_ref(), &form)?;
 
-    let (token, claims) = desk.house.issue(&request);
+    let (token, claims) = port.state.issue(&request);
     let lifetime = claims["exp"].as_u64().zip(claims["iat"].as_u64());
     answer["access_token"] = json!(token);
     answer["token_type"] = json!(token_type(&claims));
@@ -69,11 +69,11 @@ pub(super) type Grant = (TokenRequest, Value);
 
 /// RFC 6749 §4.4.
 fn client_credentials(
-    _: &Desk,
-    party: &Party,
+    _: &Port,
+    party: &AuthenticatedClient,
     proof: Option<&DpopProof>,
     form: &Form,
-) -> Result<Grant, Refused> {
+) -> Result<Grant, Rejection> {
     let confirmation = confirmation(party, proof, party.client.binding);
     let mut request = TokenRequest::new(&party.client.id, confirmation);
     if let Some(format) = party.client.format {
@@ -91,7 +91,7 @@ fn client_credentials(
 /// `cnf`: the key of the request's DPoP proof, or the certificate that authenticated its connection
 /// (AS-1). Without either there is nothing to bind to.
 pub(super) fn confirmation(
-    party: &Party,
+    party: &AuthenticatedClient,
     proof: Option<&DpopProof>,
     binding: TokenBinding,
 ) -> Option<Value> {

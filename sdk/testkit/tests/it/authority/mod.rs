@@ -3,9 +3,9 @@
 mod clients;
 mod dpop;
 mod exchange;
+mod faults;
 mod grants;
 mod introspection;
-mod weather;
 
 use std::time::{Duration, SystemTime};
 

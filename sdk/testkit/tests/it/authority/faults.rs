@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bowline_testkit::authority::{TokenRequest, Weather};
+use bowline_testkit::authority::{InjectedFault, TokenRequest};
 use bowline_testkit::pki::Pki;
 use bowline_testkit::tls::{Alpn, TlsOptions};
 use bytes::Bytes;
@@ -26,14 +26,14 @@ async fn down_cuts_each_request_without_an_answer_and_counts_it() {
     let pki = Pki::new();
     let authority = start(&pki);
     let agent = agent(&pki);
-    authority.set_weather(Weather::Down);
+    authority.set_fault(InjectedFault::Down);
     for (alpn, asked) in [(Alpn::Http1, 1), (Alpn::Http2, 2)] {
         let tls = TlsOptions::alpn(alpn).client(&pki, Some(&agent));
         let mut client = Http::connect(&tls, authority.mtls_addr()).await;
         assert!(soon(client.send(request())).await.is_err(), "{alpn:?}");
         assert_eq!(authority.token_requests(), asked);
     }
-    authority.set_weather(Weather::Fair);
+    authority.set_fault(InjectedFault::None);
     let mut client = client(&authority, &pki, Some(&agent)).await;
     assert_eq!(
         post(&mut client, FORM, AGENT).await.status(),
@@ -45,7 +45,7 @@ async fn down_cuts_each_request_without_an_answer_and_counts_it() {
 async fn unavailable_says_when_to_come_again() {
     let pki = Pki::new();
     let authority = start(&pki);
-    authority.set_weather(Weather::Unavailable { retry_after: 7 });
+    authority.set_fault(InjectedFault::Unavailable { retry_after: 7 });
     let mut client = client(&authority, &pki, None).await;
     let response = soon(client.send(request())).await.unwrap();
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -57,13 +57,13 @@ async fn garbage_is_no_json_and_endless_has_no_end() {
     let pki = Pki::new();
     let authority = start(&pki);
     let mut client = client(&authority, &pki, None).await;
-    authority.set_weather(Weather::Garbage);
+    authority.set_fault(InjectedFault::Garbage);
     let response = soon(client.send(request())).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     let body = response.into_body().collect().await.unwrap().to_bytes();
     assert!(serde_json::from_slice::<serde_json::Value>(&body).is_err());
 
-    authority.set_weather(Weather::Endless);
+    authority.set_fault(InjectedFault::Endless);
     let mut body = soon(client.send(request())).await.unwrap().into_body();
     let mut bytes = 0;
     while bytes < 4 << 20 {
@@ -77,7 +77,7 @@ async fn held_requests_are_answered_as_the_weather_is_then() {
     let pki = Pki::new();
     let authority = start(&pki);
     let agent = agent(&pki);
-    authority.set_weather(Weather::Hold);
+    authority.set_fault(InjectedFault::Hold);
     let mut fair = client(&authority, &pki, Some(&agent)).await;
     let mut leaving = client(&authority, &pki, Some(&agent)).await;
     let asking = tokio::spawn(async move { fair.send(request()).await });
@@ -85,7 +85,7 @@ async fn held_requests_are_answered_as_the_weather_is_then() {
     soon(authority.held(2)).await;
     gives_up.abort();
     assert!(!asking.is_finished());
-    authority.set_weather(Weather::Unavailable { retry_after: 1 });
+    authority.set_fault(InjectedFault::Unavailable { retry_after: 1 });
     let response = soon(asking).await.unwrap().unwrap();
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(authority.token_requests(), 2);
@@ -95,13 +95,13 @@ async fn held_requests_are_answered_as_the_weather_is_then() {
 async fn who_has_been_answered_is_held_no_more() {
     let pki = Pki::new();
     let authority = start(&pki);
-    authority.set_weather(Weather::Hold);
+    authority.set_fault(InjectedFault::Hold);
     let mut client = client(&authority, &pki, None).await;
     let asking = tokio::spawn(async move { client.send(request()).await });
     soon(authority.held(1)).await;
-    authority.set_weather(Weather::Fair);
+    authority.set_fault(InjectedFault::None);
     soon(asking).await.unwrap().unwrap();
-    authority.set_weather(Weather::Hold);
+    authority.set_fault(InjectedFault::Hold);
     assert!(authority.held(1).now_or_never().is_none());
 }
 

@@ -12,12 +12,12 @@ use serde_json::Value;
 
 use super::client::Registry;
 use super::endpoint;
+use super::fault::FaultControl;
 use super::keys::Keys;
 use super::token::{TokenFormat, TokenRequest, seconds, unique};
-use super::weather::Forecast;
 use super::{AuthorityOptions, Client};
 
-pub(super) struct House {
+pub(super) struct ServerState {
     /// The plain port's origin.
     pub(super) issuer: String,
     /// The mutual-TLS port's origin.
@@ -27,7 +27,7 @@ pub(super) struct House {
     pub(super) registry: Arc<Registry>,
     /// Says which certificates are of the PKI.
     pub(super) authorities: Arc<dyn ClientCertVerifier>,
-    pub(super) sky: Forecast,
+    pub(super) faults: FaultControl,
     pub(super) counters: Counters,
     lifetime: Mutex<Duration>,
     memory: Mutex<Memory>,
@@ -45,7 +45,7 @@ struct Memory {
     nonces: [Nonce; 2],
 }
 
-impl House {
+impl ServerState {
     pub(super) fn new(
         origins: [String; 2],
         options: AuthorityOptions,
@@ -59,7 +59,7 @@ impl House {
             keys: Keys::new(),
             registry,
             authorities,
-            sky: Forecast::new(),
+            faults: FaultControl::new(),
             counters: Counters::default(),
             lifetime: Mutex::new(options.lifetime),
             memory: Mutex::new(Memory {
@@ -164,9 +164,9 @@ impl House {
 }
 
 /// No key and no token.
-impl fmt::Debug for House {
+impl fmt::Debug for ServerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("House")
+        f.debug_struct("ServerState")
             .field("issuer", &self.issuer)
             .field("mtls_origin", &self.mtls_origin)
             .field("options", &self.options)

@@ -53,9 +53,9 @@ pub struct ConnectionCount {
     pub closed: bool,
 }
 
-pub(super) struct Ledger(watch::Sender<Counts>);
+pub(super) struct ConnectionLog(watch::Sender<Counts>);
 
-impl Ledger {
+impl ConnectionLog {
     pub(super) fn new() -> Self {
         Self(watch::Sender::new(Counts::default()))
     }

@@ -17,21 +17,21 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::ledger::Ledger;
+use super::connection_log::ConnectionLog;
 
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The service of one connection, with a watch on when each response ends.
-pub(super) struct Attended<S> {
+pub(super) struct CountedService<S> {
     pub(super) service: TowerToHyperService<S>,
     pub(super) facts: Arc<ConnectionFacts>,
     pub(super) row: usize,
     pub(super) activity: Arc<watch::Sender<Activity>>,
-    pub(super) ledger: Arc<Ledger>,
+    pub(super) log: Arc<ConnectionLog>,
     pub(super) max_responses: Option<u64>,
 }
 
-impl<S, B> hyper::service::Service<Request<Incoming>> for Attended<S>
+impl<S, B> hyper::service::Service<Request<Incoming>> for CountedService<S>
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -39,12 +39,12 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    type Response = Response<AttendedBody>;
+    type Response = Response<CountedBody>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        self.ledger.request(self.row);
+        self.log.request(self.row);
         let in_flight = InFlight::new(Arc::clone(&self.activity));
         let max_responses = self.max_responses;
         request.extensions_mut().insert(Arc::clone(&self.facts));
@@ -52,7 +52,7 @@ where
         Box::pin(async move {
             let response = response.await.map_err(Into::into)?;
             in_flight.answer(max_responses).await;
-            Ok(response.map(|body| AttendedBody {
+            Ok(response.map(|body| CountedBody {
                 body: body.map_err(Into::into).boxed_unsync(),
                 _in_flight: in_flight,
             }))
@@ -127,12 +127,12 @@ impl Drop for InFlight {
 }
 
 /// A response body that knows when it has been sent: hyper drops it then.
-pub(super) struct AttendedBody {
+pub(super) struct CountedBody {
     body: UnsyncBoxBody<Bytes, BoxError>,
     _in_flight: InFlight,
 }
 
-impl Body for AttendedBody {
+impl Body for CountedBody {
     type Data = Bytes;
     type Error = BoxError;
 

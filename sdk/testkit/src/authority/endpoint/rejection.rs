@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 /// What a request is refused with. The description says which parameter is at fault and why.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(super) struct Rejection {
     status: StatusCode,
     error: &'static str,
     description: String,
@@ -15,7 +15,7 @@ pub(super) struct Refused {
     nonce: Option<Nonce>,
 }
 
-impl Refused {
+impl Rejection {
     pub(super) fn new(error: &'static str, description: impl Into<String>) -> Self {
         Self {
             status: StatusCode::BAD_REQUEST,
@@ -51,7 +51,7 @@ impl Refused {
     }
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         let body = json!({ "error": self.error, "error_description": self.description });
         uncached(self.status, body, self.nonce)

@@ -33,15 +33,15 @@ const FRAMING: [HeaderName; 7] = [
 /// A log that keeps what no log should: the last request that carried an access token, without its
 /// body.
 #[derive(Clone, Default)]
-pub struct CarelessLog {
+pub struct LeakyLog {
     method: Option<Method>,
-    last: Arc<Mutex<Option<Loot>>>,
+    last: Arc<Mutex<Option<StolenCredentials>>>,
 }
 
-impl CarelessLog {
+impl LeakyLog {
     /// Keeps requests with this method only.
     #[must_use]
-    pub fn of(method: Method) -> Self {
+    pub fn for_method(method: Method) -> Self {
         Self {
             method: Some(method),
             ..Self::default()
@@ -55,7 +55,7 @@ impl CarelessLog {
 
     /// What it has kept.
     #[must_use]
-    pub fn last(&self) -> Option<Loot> {
+    pub fn last(&self) -> Option<StolenCredentials> {
         self.last
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -63,27 +63,28 @@ impl CarelessLog {
     }
 }
 
-async fn keep(State(log): State<CarelessLog>, request: Request, next: Next) -> Response {
+async fn keep(State(log): State<LeakyLog>, request: Request, next: Next) -> Response {
     let is_listed = log
         .method
         .as_ref()
         .is_none_or(|method| method == request.method());
     if is_listed && request.headers().contains_key(AUTHORIZATION) {
-        *log.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Loot::of(&request));
+        *log.last.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(StolenCredentials::from_request(&request));
     }
     next.run(request).await
 }
 
 /// A request's target, token and proof.
 #[derive(Clone)]
-pub struct Loot {
+pub struct StolenCredentials {
     method: Method,
     path: String,
     fields: HeaderMap,
 }
 
-impl Loot {
-    fn of(request: &Request) -> Self {
+impl StolenCredentials {
+    fn from_request(request: &Request) -> Self {
         let named = CREDENTIALS.into_iter().chain(FRAMING);
         let fields = named.filter_map(|name| {
             request
@@ -165,7 +166,7 @@ pub async fn replay(
     pki: &Pki,
     leaf: &Leaf,
     origin: &str,
-    stolen: &Loot,
+    stolen: &StolenCredentials,
     body: impl Into<Bytes>,
 ) -> Result<Outcome, reqwest::Error> {
     let pem = [leaf.chain_pem(), leaf.key_pem()].concat();

@@ -14,18 +14,18 @@ use hyper::body::Incoming;
 use tokio::sync::watch;
 use tower_service::Service;
 
-use super::House;
+use super::ServerState;
 
 /// How the whole server behaves, all endpoints alike: see
-/// [`Authority::set_weather`](super::Authority::set_weather).
+/// [`Authority::set_fault`](super::Authority::set_fault).
 ///
 /// TLS handshakes succeed in any weather, and requests are counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Weather {
+pub enum InjectedFault {
     /// As it should.
     #[default]
-    Fair,
+    None,
     /// No answer: the connection is closed (HTTP/1.1), or the stream is reset (HTTP/2).
     Down,
     /// 503 with `Retry-After`.
@@ -43,12 +43,12 @@ pub enum Weather {
 
 /// The endpoints under the weather.
 #[derive(Clone)]
-pub(super) struct Sky {
-    pub(super) house: Arc<House>,
+pub(super) struct FaultLayer {
+    pub(super) state: Arc<ServerState>,
     pub(super) endpoints: Router,
 }
 
-impl Service<Request<Incoming>> for Sky {
+impl Service<Request<Incoming>> for FaultLayer {
     type Response = Response<Body>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Response<Body>>> + Send>>;
@@ -59,20 +59,20 @@ impl Service<Request<Incoming>> for Sky {
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         let Self {
-            house,
+            state,
             mut endpoints,
         } = self.clone();
-        house.counters.arrived(request.uri().path());
+        state.counters.arrived(request.uri().path());
         Box::pin(async move {
-            match house.sky.clear().await {
-                Weather::Fair | Weather::Hold => match endpoints.call(request).await {
+            match state.faults.clear().await {
+                InjectedFault::None | InjectedFault::Hold => match endpoints.call(request).await {
                     Ok(response) => Ok(response),
                     Err(never) => match never {},
                 },
-                Weather::Down => Err(io::ErrorKind::ConnectionReset.into()),
-                Weather::Unavailable { retry_after } => Ok(unavailable(retry_after)),
-                Weather::Garbage => Ok(json(Body::from("<html>no token today</html>"))),
-                Weather::Endless => Ok(json(Body::new(EndlessBody { begun: false }))),
+                InjectedFault::Down => Err(io::ErrorKind::ConnectionReset.into()),
+                InjectedFault::Unavailable { retry_after } => Ok(unavailable(retry_after)),
+                InjectedFault::Garbage => Ok(json(Body::from("<html>no token today</html>"))),
+                InjectedFault::Endless => Ok(json(Body::new(EndlessBody { begun: false }))),
             }
         })
     }
@@ -80,36 +80,39 @@ impl Service<Request<Incoming>> for Sky {
 
 /// The weather now, and who waits for another one.
 #[derive(Debug)]
-pub(super) struct Forecast {
-    weather: watch::Sender<Weather>,
+pub(super) struct FaultControl {
+    weather: watch::Sender<InjectedFault>,
     pub(super) held: watch::Sender<usize>,
 }
 
-impl Forecast {
+impl FaultControl {
     pub(super) fn new() -> Self {
         Self {
-            weather: watch::Sender::new(Weather::Fair),
+            weather: watch::Sender::new(InjectedFault::None),
             held: watch::Sender::new(0),
         }
     }
 
-    pub(super) fn set(&self, weather: Weather) {
+    pub(super) fn set(&self, weather: InjectedFault) {
         self.weather.send_replace(weather);
     }
 
-    /// The weather, once it is no longer [`Weather::Hold`].
-    async fn clear(&self) -> Weather {
+    /// The weather, once it is no longer [`InjectedFault::Hold`].
+    async fn clear(&self) -> InjectedFault {
         let now = *self.weather.borrow();
-        if now != Weather::Hold {
+        if now != InjectedFault::Hold {
             return now;
         }
         self.held.send_modify(|held| *held += 1);
         let _leaving = Leaving(&self.held);
         let mut weather = self.weather.subscribe();
-        match weather.wait_for(|weather| *weather != Weather::Hold).await {
+        match weather
+            .wait_for(|weather| *weather != InjectedFault::Hold)
+            .await
+        {
             Ok(weather) => *weather,
             // The sender is borrowed, so the channel cannot close meanwhile.
-            Err(_) => Weather::Fair,
+            Err(_) => InjectedFault::None,
         }
     }
 }
