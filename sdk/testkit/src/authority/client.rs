@@ -5,7 +5,7 @@ use std::sync::{PoisonError, RwLock};
 use jsonwebtoken::jwk::JwkSet;
 use rustls_pki_types::CertificateDer;
 
-use super::TokenBinding;
+use super::{TokenBinding, TokenFormat};
 use crate::pki::Leaf;
 
 /// A client's registration (RFC 7591 §2). Most are `Client { binding, ..Client::new("agent") }`.
@@ -116,16 +116,6 @@ impl ClientAuthentication {
         "self_signed_tls_client_auth",
         "private_key_jwt",
     ];
-}
-
-/// What an access token is to those who cannot ask the authority.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum TokenFormat {
-    /// A signed JWT (RFC 9068).
-    #[default]
-    Jwt,
-    /// Random bytes, which only introspection (RFC 7662) explains.
-    Opaque,
 }
 
 /// All registrations. The handshake reads them too: see [`super::tls`].

@@ -1,4 +1,4 @@
-//! Faults on demand: what a caller meets when its authorization server has a bad day.
+//! Fault injection: a test selects an [`InjectedFault`], and every endpoint behaves accordingly.
 
 use std::io;
 use std::pin::Pin;
@@ -14,41 +14,42 @@ use hyper::body::Incoming;
 use tokio::sync::watch;
 use tower_service::Service;
 
-use super::ServerState;
+use super::counters::Counters;
 
-/// How the whole server behaves, all endpoints alike: see
+/// How all endpoints of the server behave: see
 /// [`Authority::set_fault`](super::Authority::set_fault).
 ///
-/// TLS handshakes succeed in any weather, and requests are counted.
+/// Whatever the fault, TLS handshakes succeed and requests are counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InjectedFault {
-    /// As it should.
+    /// As they should.
     #[default]
     None,
-    /// No answer: the connection is closed (HTTP/1.1), or the stream is reset (HTTP/2).
+    /// No response: the connection is closed (HTTP/1.1), or the stream is reset (HTTP/2).
     Down,
     /// 503 with `Retry-After`.
     Unavailable {
         /// What `Retry-After` says, in seconds.
         retry_after: u32,
     },
-    /// 200 with a body that is no JSON, whatever its type says.
+    /// 200 with a body that is not JSON, although its content type says so.
     Garbage,
     /// 200 with a body that begins as JSON and never ends.
     Endless,
-    /// No answer until the weather changes; then that weather's answer.
+    /// No response until another fault is set; then the response that fault gives.
     Hold,
 }
 
-/// The endpoints under the weather.
+/// The endpoints, with the fault in front of them.
 #[derive(Clone)]
-pub(super) struct FaultLayer {
-    pub(super) state: Arc<ServerState>,
+pub(super) struct FaultService {
+    pub(super) faults: Arc<FaultControl>,
+    pub(super) counters: Arc<Counters>,
     pub(super) endpoints: Router,
 }
 
-impl Service<Request<Incoming>> for FaultLayer {
+impl Service<Request<Incoming>> for FaultService {
     type Response = Response<Body>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Response<Body>>> + Send>>;
@@ -59,12 +60,13 @@ impl Service<Request<Incoming>> for FaultLayer {
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         let Self {
-            state,
+            faults,
+            counters,
             mut endpoints,
         } = self.clone();
-        state.counters.arrived(request.uri().path());
+        counters.request(request.uri().path());
         Box::pin(async move {
-            match state.faults.clear().await {
+            match faults.current().await {
                 InjectedFault::None | InjectedFault::Hold => match endpoints.call(request).await {
                     Ok(response) => Ok(response),
                     Err(never) => match never {},
@@ -78,49 +80,46 @@ impl Service<Request<Incoming>> for FaultLayer {
     }
 }
 
-/// The weather now, and who waits for another one.
+/// The fault that is set, and how many requests it holds.
 #[derive(Debug)]
 pub(super) struct FaultControl {
-    weather: watch::Sender<InjectedFault>,
+    fault: watch::Sender<InjectedFault>,
     pub(super) held: watch::Sender<usize>,
 }
 
 impl FaultControl {
     pub(super) fn new() -> Self {
         Self {
-            weather: watch::Sender::new(InjectedFault::None),
+            fault: watch::Sender::new(InjectedFault::None),
             held: watch::Sender::new(0),
         }
     }
 
-    pub(super) fn set(&self, weather: InjectedFault) {
-        self.weather.send_replace(weather);
+    pub(super) fn set(&self, fault: InjectedFault) {
+        self.fault.send_replace(fault);
     }
 
-    /// The weather, once it is no longer [`InjectedFault::Hold`].
-    async fn clear(&self) -> InjectedFault {
-        let now = *self.weather.borrow();
+    /// The fault, as soon as it is not (or no longer) [`InjectedFault::Hold`].
+    async fn current(&self) -> InjectedFault {
+        let now = *self.fault.borrow();
         if now != InjectedFault::Hold {
             return now;
         }
         self.held.send_modify(|held| *held += 1);
-        let _leaving = Leaving(&self.held);
-        let mut weather = self.weather.subscribe();
-        match weather
-            .wait_for(|weather| *weather != InjectedFault::Hold)
-            .await
-        {
-            Ok(weather) => *weather,
+        let _held = HeldRequest(&self.held);
+        let mut fault = self.fault.subscribe();
+        match fault.wait_for(|fault| *fault != InjectedFault::Hold).await {
+            Ok(fault) => *fault,
             // The sender is borrowed, so the channel cannot close meanwhile.
             Err(_) => InjectedFault::None,
         }
     }
 }
 
-/// Also a caller that gives up is held no longer.
-struct Leaving<'a>(&'a watch::Sender<usize>);
+/// Lowers the count when dropped, so also for a caller that gives up.
+struct HeldRequest<'a>(&'a watch::Sender<usize>);
 
-impl Drop for Leaving<'_> {
+impl Drop for HeldRequest<'_> {
     fn drop(&mut self) {
         self.0.send_modify(|held| *held -= 1);
     }
@@ -156,10 +155,12 @@ impl http_body::Body for EndlessBody {
         _: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         const MORE: &[u8] = &[b'a'; 16 * 1024];
-        let chunk = match std::mem::replace(&mut self.begun, true) {
-            false => Bytes::from_static(br#"{"access_token":""#),
-            true => Bytes::from_static(MORE),
-        };
+        let has_begun = std::mem::replace(&mut self.begun, true);
+        let chunk = Bytes::from_static(if has_begun {
+            MORE
+        } else {
+            br#"{"access_token":""#
+        });
         Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
 }

@@ -8,22 +8,23 @@
 //! or opaque; by default session-bound (TK-1), bound to a DPoP key where the request has a DPoP
 //! proof (RFC 9449 §5).
 //!
-//! There are no secrets, no consent, no refresh tokens. What it remembers it remembers until it is
-//! dropped.
+//! It has no client secrets, no consent and no refresh tokens. It keeps everything in memory until it
+//! is dropped.
 //!
-//! For tests of those who ask it: counters, tokens made to order, and [`InjectedFault`].
+//! Tests of its callers get request counts, tokens with any claims, and faults ([`InjectedFault`]).
 
 mod client;
+mod counters;
 mod endpoint;
 mod fault;
 mod keys;
+mod names;
 mod state;
 mod tls;
 mod token;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bowline_server::{Acceptor, Listener, ServeOptions, ServerTls};
@@ -33,12 +34,13 @@ use crate::net::{loopback, origin};
 use crate::pki::Pki;
 use crate::task::{OwnedTask, until};
 use client::Registry;
-use fault::FaultLayer;
+use fault::FaultService;
+use names::{INTROSPECTION_PATH, JWKS_PATH, METADATA_PATH, REGISTRATION_PATH, TOKEN_PATH};
 use state::ServerState;
 
-pub use client::{Client, ClientAuthentication, TokenFormat};
+pub use client::{Client, ClientAuthentication};
 pub use fault::InjectedFault;
-pub use token::{TokenBinding, TokenRequest};
+pub use token::{TokenBinding, TokenFormat, TokenRequest};
 
 /// How an [`Authority`] behaves. Any client with a certificate of its PKI is served.
 #[derive(Clone, Debug)]
@@ -134,44 +136,44 @@ impl Authority {
     /// The token endpoint, where only `private_key_jwt` can authenticate a client.
     #[must_use]
     pub fn token_url(&self) -> String {
-        self.state.url(endpoint::TOKEN)
+        self.state.url(TOKEN_PATH)
     }
 
     /// The token endpoint for mutual TLS (`mtls_endpoint_aliases`, RFC 8705 §5).
     #[must_use]
     pub fn mtls_token_url(&self) -> String {
-        self.state.mtls_url(endpoint::TOKEN)
+        self.state.mtls_url(TOKEN_PATH)
     }
 
     /// The introspection endpoint (RFC 7662), where only `private_key_jwt` can authenticate a
     /// client.
     #[must_use]
     pub fn introspection_url(&self) -> String {
-        self.state.url(endpoint::INTROSPECTION)
+        self.state.url(INTROSPECTION_PATH)
     }
 
     /// The introspection endpoint for mutual TLS (`mtls_endpoint_aliases`).
     #[must_use]
     pub fn mtls_introspection_url(&self) -> String {
-        self.state.mtls_url(endpoint::INTROSPECTION)
+        self.state.mtls_url(INTROSPECTION_PATH)
     }
 
     /// Where clients register (RFC 7591).
     #[must_use]
     pub fn registration_url(&self) -> String {
-        self.state.url(endpoint::REGISTRATION)
+        self.state.url(REGISTRATION_PATH)
     }
 
     /// Where the key set is (RFC 7517 §5).
     #[must_use]
     pub fn jwks_url(&self) -> String {
-        self.state.url(endpoint::JWKS)
+        self.state.url(JWKS_PATH)
     }
 
     /// Where the metadata is (RFC 8414 §3).
     #[must_use]
     pub fn metadata_url(&self) -> String {
-        self.state.url(endpoint::METADATA)
+        self.state.url(METADATA_PATH)
     }
 
     /// The CA certificate of its TLS server, PEM.
@@ -189,28 +191,28 @@ impl Authority {
     /// How often the key set has been asked for over the network.
     #[must_use]
     pub fn jwks_fetches(&self) -> u64 {
-        count(&self.state.counters.jwks)
+        self.state.counters.jwks.total()
     }
 
     /// How many requests have come to the token endpoint, on either port, however they were
     /// answered.
     #[must_use]
     pub fn token_requests(&self) -> u64 {
-        count(&self.state.counters.token)
+        self.state.counters.token.total()
     }
 
     /// How many of the token requests asked for an exchange. While an [`InjectedFault`] is set,
     /// requests are not read, so they are not counted here.
     #[must_use]
     pub fn exchanges(&self) -> u64 {
-        count(&self.state.counters.exchanges)
+        self.state.counters.exchanges.total()
     }
 
     /// How many requests have come to the introspection endpoint, on either port, however they were
     /// answered.
     #[must_use]
     pub fn introspections(&self) -> u64 {
-        count(&self.state.counters.introspection)
+        self.state.counters.introspection.total()
     }
 
     /// Changes how requests are answered from now on, those that are held included.
@@ -247,23 +249,24 @@ impl Authority {
         self.state.keys.rotate();
     }
 
-    /// Gives out another DPoP nonce from now on. The last one is still taken, those before it no
-    /// more.
+    /// Gives out another DPoP nonce from now on. The one before it is still accepted, older ones
+    /// are not.
     pub fn rotate_dpop_nonce(&self) {
         self.state.rotate_nonce();
     }
 
-    /// Issues a token without asking anybody for anything: no TLS, no client authentication.
+    /// Issues a token directly: no request, no TLS, no client authentication.
     ///
     /// # Panics
-    /// If the token's times cannot be written down.
+    /// If the token's times are before 1970.
     #[must_use]
     pub fn issue(&self, request: &TokenRequest) -> String {
         self.state.issue(request).0
     }
 
-    /// Revokes a token: introspection calls it inactive, and it is exchanged no more. Who validates
-    /// JWTs by their signature does not notice. Tells whether the token was good until now.
+    /// Revokes a token: introspection calls it inactive, and it can no longer be exchanged. A server
+    /// that validates JWTs by their signature does not notice. Returns whether the token was valid
+    /// until now.
     pub fn revoke(&self, token: &str) -> bool {
         self.state.revoke(token)
     }
@@ -274,18 +277,15 @@ fn listen(tls: ServerTls) -> Listener {
 }
 
 fn serve(state: &Arc<ServerState>, listener: Listener, origin: &str) -> OwnedTask {
-    let faults = FaultLayer {
-        state: Arc::clone(state),
+    let service = FaultService {
+        faults: Arc::clone(&state.faults),
+        counters: Arc::clone(&state.counters),
         endpoints: endpoint::router(Arc::clone(state), origin),
     };
     OwnedTask::spawn(bowline_server::serve(
         listener,
-        faults,
+        service,
         ServeOptions::default(),
         std::future::pending(),
     ))
-}
-
-fn count(counter: &AtomicU64) -> u64 {
-    counter.load(Ordering::Relaxed)
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +10,7 @@ use rustls::server::danger::ClientCertVerifier;
 use serde_json::Value;
 
 use super::client::Registry;
-use super::endpoint;
+use super::counters::Counters;
 use super::fault::FaultControl;
 use super::keys::Keys;
 use super::token::{TokenFormat, TokenRequest, seconds, unique};
@@ -27,8 +26,8 @@ pub(super) struct ServerState {
     pub(super) registry: Arc<Registry>,
     /// Says which certificates are of the PKI.
     pub(super) authorities: Arc<dyn ClientCertVerifier>,
-    pub(super) faults: FaultControl,
-    pub(super) counters: Counters,
+    pub(super) faults: Arc<FaultControl>,
+    pub(super) counters: Arc<Counters>,
     lifetime: Mutex<Duration>,
     memory: Mutex<Memory>,
 }
@@ -59,8 +58,8 @@ impl ServerState {
             keys: Keys::new(),
             registry,
             authorities,
-            faults: FaultControl::new(),
-            counters: Counters::default(),
+            faults: Arc::new(FaultControl::new()),
+            counters: Arc::default(),
             lifetime: Mutex::new(options.lifetime),
             memory: Mutex::new(Memory {
                 opaque: HashMap::new(),
@@ -181,27 +180,6 @@ pub(super) enum Unusable {
     Unknown,
     Expired,
     Revoked,
-}
-
-/// How often which endpoint was asked.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub(super) token: AtomicU64,
-    pub(super) introspection: AtomicU64,
-    pub(super) jwks: AtomicU64,
-    pub(super) exchanges: AtomicU64,
-}
-
-impl Counters {
-    pub(super) fn arrived(&self, path: &str) {
-        let counter = match path {
-            endpoint::TOKEN => &self.token,
-            endpoint::INTROSPECTION => &self.introspection,
-            endpoint::JWKS => &self.jwks,
-            _ => return,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 fn nonce() -> Nonce {

@@ -4,10 +4,19 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bowline_proof::dpop::JwkThumbprint;
 use bowline_proof::{EXPORTER_LABEL, Thumbprint};
 use serde_json::{Value, json};
 
-pub(super) use super::client::TokenFormat;
+/// How an access token looks to a server that does not ask the authority about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TokenFormat {
+    /// A signed JWT (RFC 9068).
+    #[default]
+    Jwt,
+    /// Random bytes; only introspection (RFC 7662) tells what the token says.
+    Opaque,
+}
 
 /// To what a token is bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -196,6 +205,28 @@ impl TokenRequest {
             claims["cnf"] = confirmation.clone();
         }
         claims
+    }
+}
+
+/// `cnf`: the key of the request's DPoP proof, or else the certificate that authenticated its
+/// connection (AS-1). Without either there is nothing to bind to.
+pub(super) fn confirmation(
+    proof_key: Option<&JwkThumbprint>,
+    certificate: Option<Thumbprint>,
+    binding: TokenBinding,
+) -> Option<Value> {
+    match (proof_key, certificate) {
+        (Some(key), _) => Some(json!({ "jkt": key.to_string() })),
+        (None, Some(certificate)) => binding.confirmation(certificate),
+        (None, None) => None,
+    }
+}
+
+/// RFC 9449 §5: a token that is bound to a DPoP key has a type of its own.
+pub(super) fn token_type(claims: &Value) -> &'static str {
+    match claims["cnf"].get("jkt") {
+        Some(_) => "DPoP",
+        None => "Bearer",
     }
 }
 

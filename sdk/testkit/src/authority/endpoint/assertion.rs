@@ -5,9 +5,10 @@ use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 
+use super::Port;
 use super::form::Form;
 use super::rejection::Rejection;
-use super::{INTROSPECTION, Port, TOKEN};
+use crate::authority::names::{INTROSPECTION_PATH, TOKEN_PATH};
 
 const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
@@ -87,10 +88,10 @@ fn validation(port: &Port, algorithm: Algorithm, client_id: &str) -> Validation 
     validation.sub = Some(client_id.to_owned());
     validation.set_audience(&[
         state.issuer.clone(),
-        state.url(TOKEN),
-        state.mtls_url(TOKEN),
-        state.url(INTROSPECTION),
-        state.mtls_url(INTROSPECTION),
+        state.url(TOKEN_PATH),
+        state.mtls_url(TOKEN_PATH),
+        state.url(INTROSPECTION_PATH),
+        state.mtls_url(INTROSPECTION_PATH),
     ]);
     validation.validate_nbf = true;
     validation.leeway = 0;

@@ -4,12 +4,14 @@
 use bowline_proof::Thumbprint;
 use bowline_server::{ClientCertificate, ConnectionFacts};
 use rustls_pki_types::UnixTime;
+use serde_json::Value;
 
 use super::Port;
 use super::assertion;
+use super::dpop::DpopProof;
 use super::form::Form;
 use super::rejection::Rejection;
-use crate::authority::{Client, ClientAuthentication};
+use crate::authority::{Client, ClientAuthentication, TokenBinding, token};
 
 /// Who asks.
 pub(super) struct AuthenticatedClient {
@@ -49,6 +51,15 @@ impl AuthenticatedClient {
             client,
             certificate: certificate.map(ClientCertificate::thumbprint),
         })
+    }
+
+    /// The `cnf` claim of a token that this request gets.
+    pub(super) fn confirmation(
+        &self,
+        proof: Option<&DpopProof>,
+        binding: TokenBinding,
+    ) -> Option<Value> {
+        token::confirmation(proof.map(|proof| &proof.key), self.certificate, binding)
     }
 }
 

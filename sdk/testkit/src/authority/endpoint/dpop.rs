@@ -7,8 +7,9 @@ use bowline_proof::{Windows, dpop::USE_DPOP_NONCE};
 use http::{HeaderMap, Method};
 use rustls_pki_types::UnixTime;
 
+use super::Port;
 use super::rejection::Rejection;
-use super::{Port, TOKEN};
+use crate::authority::names::TOKEN_PATH;
 
 /// A proof that passed.
 pub(super) struct DpopProof {
@@ -22,7 +23,10 @@ impl DpopProof {
     ///
     /// # Errors
     /// `invalid_dpop_proof`, or `use_dpop_nonce` with the nonce to use (§8).
-    pub(super) fn of(port: &Port, headers: &HeaderMap) -> Result<Option<Self>, Rejection> {
+    pub(super) fn from_headers(
+        port: &Port,
+        headers: &HeaderMap,
+    ) -> Result<Option<Self>, Rejection> {
         let mut fields = headers.get_all(DPOP_HEADER).iter();
         let proof = match (fields.next(), fields.next()) {
             (None, _) => return Ok(None),
@@ -33,7 +37,7 @@ impl DpopProof {
         let newest = nonces.as_ref().map(|[newest, _]| newest.clone());
         let expected = Expected {
             method: &Method::POST,
-            path: TOKEN,
+            path: TOKEN_PATH,
             targets: &port.targets,
             now: UnixTime::now(),
             windows: &Windows::default(),

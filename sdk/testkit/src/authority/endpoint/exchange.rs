@@ -7,16 +7,13 @@
 use bowline_proof::{Confirmation, Demand};
 use serde_json::{Value, json};
 
-use super::Port;
 use super::authentication::AuthenticatedClient;
 use super::dpop::DpopProof;
 use super::form::Form;
 use super::rejection::Rejection;
-use super::token::{Grant, confirmation};
+use super::{Grant, Port};
 use crate::authority::state::Unusable;
 use crate::authority::{TokenBinding, TokenFormat, TokenRequest};
-
-pub(super) const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
@@ -37,7 +34,7 @@ pub(super) fn grant(
     if let Some(actor) = &actor {
         actor.is_own_token_of(party, proof)?;
     }
-    let confirmation = confirmation(party, proof, binding);
+    let confirmation = party.confirmation(proof, binding);
     if confirmation.is_none() && subject.is_bound() {
         return Err(Rejection::invalid_request(
             "the subject_token is bound, and is not exchanged for a bearer token: use mutual TLS, or a DPoP proof",

@@ -14,7 +14,7 @@ use super::Port;
 use super::authentication::{self, AuthenticatedClient};
 use super::form::Form;
 use super::rejection::{Rejection, uncached};
-use super::token::token_type;
+use crate::authority::token::token_type;
 
 /// `POST /introspect`. Any client that authenticates is told, also one that names no `client_id`
 /// and has a certificate of the PKI: RFC 7662 §2.1 leaves open how. `token_type_hint` is ignored.

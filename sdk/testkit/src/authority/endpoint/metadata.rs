@@ -7,10 +7,12 @@ use axum::response::Json;
 use bowline_proof::Algorithm;
 use serde_json::{Value, json};
 
-use super::exchange::TOKEN_EXCHANGE;
-use super::token::CLIENT_CREDENTIALS;
-use super::{INTROSPECTION, JWKS, Port, REGISTRATION, TOKEN};
+use super::Port;
 use crate::authority::ClientAuthentication;
+use crate::authority::names::{
+    CLIENT_CREDENTIALS, INTROSPECTION_PATH, JWKS_PATH, REGISTRATION_PATH, TOKEN_EXCHANGE,
+    TOKEN_PATH,
+};
 
 /// `GET /.well-known/oauth-authorization-server`.
 pub(super) async fn metadata(State(port): State<Arc<Port>>) -> Json<Value> {
@@ -19,10 +21,10 @@ pub(super) async fn metadata(State(port): State<Arc<Port>>) -> Json<Value> {
     let algorithms = Algorithm::ALL.map(Algorithm::name);
     Json(json!({
         "issuer": state.issuer,
-        "token_endpoint": state.url(TOKEN),
-        "introspection_endpoint": state.url(INTROSPECTION),
-        "registration_endpoint": state.url(REGISTRATION),
-        "jwks_uri": state.url(JWKS),
+        "token_endpoint": state.url(TOKEN_PATH),
+        "introspection_endpoint": state.url(INTROSPECTION_PATH),
+        "registration_endpoint": state.url(REGISTRATION_PATH),
+        "jwks_uri": state.url(JWKS_PATH),
         // Required by RFC 8414 §2; there is no authorization endpoint.
         "response_types_supported": [],
         "grant_types_supported": [CLIENT_CREDENTIALS, TOKEN_EXCHANGE],
@@ -36,8 +38,8 @@ pub(super) async fn metadata(State(port): State<Arc<Port>>) -> Json<Value> {
         "tls_session_bound_access_tokens": true,
         // RFC 8705 §5: only these ask for a client certificate.
         "mtls_endpoint_aliases": {
-            "token_endpoint": state.mtls_url(TOKEN),
-            "introspection_endpoint": state.mtls_url(INTROSPECTION),
+            "token_endpoint": state.mtls_url(TOKEN_PATH),
+            "introspection_endpoint": state.mtls_url(INTROSPECTION_PATH),
         },
     }))
 }
