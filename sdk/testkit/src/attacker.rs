@@ -1,5 +1,5 @@
-//! A thief, and the log that he reads: what became of a token and a proof on a connection that they
-//! were not made for.
+//! An attacker: a log that leaks credentials, and the replay of a stolen token and proof on another
+//! connection than the one they were made for.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,10 +16,10 @@ use http::{HeaderMap, HeaderName, Method, StatusCode};
 
 use crate::pki::{Leaf, Pki};
 
-/// What belongs to the secret.
+/// The header fields that carry credentials.
 const CREDENTIALS: [HeaderName; 3] = [AUTHORIZATION, PROOF_HEADER, DPOP_HEADER];
 
-/// What else a request needs to be understood.
+/// Further header fields that a server needs to understand the request.
 const FRAMING: [HeaderName; 7] = [
     ACCEPT,
     CONTENT_TYPE,
@@ -30,8 +30,8 @@ const FRAMING: [HeaderName; 7] = [
     HeaderName::from_static("mcp-session-id"),
 ];
 
-/// A log that keeps what no log should: the last request that carried an access token, without its
-/// body.
+/// A log that records credentials, as a careless one does: it keeps the last request that carried
+/// an access token, without its body.
 #[derive(Clone, Default)]
 pub struct LeakyLog {
     method: Option<Method>,
@@ -39,7 +39,7 @@ pub struct LeakyLog {
 }
 
 impl LeakyLog {
-    /// Keeps requests with this method only.
+    /// A log that keeps only requests with this method.
     #[must_use]
     pub fn for_method(method: Method) -> Self {
         Self {
@@ -48,12 +48,12 @@ impl LeakyLog {
         }
     }
 
-    /// The router, with this log in front of it.
+    /// Adds this log to a router.
     pub fn in_front_of(&self, router: Router) -> Router {
         router.layer(from_fn_with_state(self.clone(), keep))
     }
 
-    /// What it has kept.
+    /// The last request that it has kept.
     #[must_use]
     pub fn last(&self) -> Option<StolenCredentials> {
         self.last
@@ -75,7 +75,7 @@ async fn keep(State(log): State<LeakyLog>, request: Request, next: Next) -> Resp
     next.run(request).await
 }
 
-/// A request's target, token and proof.
+/// The target, token and proof of a request that an attacker has read in a log.
 #[derive(Clone)]
 pub struct StolenCredentials {
     method: Method,
@@ -110,10 +110,10 @@ impl StolenCredentials {
     }
 }
 
-/// What became of a theft.
+/// How the server answered the attacker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The server did as it was told.
+    /// The server served the request.
     Accepted,
     /// The server refused.
     Refused {
@@ -125,7 +125,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The check that refused (`RS-6`), by the reason's beginning.
+    /// The check that refused (`RS-6`): the reason begins with it.
     #[must_use]
     pub fn check(&self) -> Option<&str> {
         match self {
@@ -157,11 +157,11 @@ impl fmt::Display for Outcome {
 /// Makes the stolen request with an ordinary HTTP client, on a new connection that `leaf`'s
 /// certificate authenticates.
 ///
-/// With the victim's own certificate this is the harder attack: by a process that can open
-/// connections as the victim (RFC 8705 is satisfied), and cannot have a proof signed.
+/// With the victim's own certificate it is the harder attack: the attacker can open connections as
+/// the victim (which satisfies RFC 8705), but cannot sign a proof.
 ///
 /// # Errors
-/// Those of reqwest: no answer came.
+/// Those of reqwest: no response came.
 pub async fn replay(
     pki: &Pki,
     leaf: &Leaf,

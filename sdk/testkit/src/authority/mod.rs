@@ -8,8 +8,8 @@
 //! or opaque; by default session-bound (TK-1), bound to a DPoP key where the request has a DPoP
 //! proof (RFC 9449 §5).
 //!
-//! It has no client secrets, no consent and no refresh tokens. It keeps everything in memory until it
-//! is dropped.
+//! It has no client secrets, no consent and no refresh tokens. It keeps everything in memory until
+//! it is dropped.
 //!
 //! Tests of its callers get request counts, tokens with any claims, and faults ([`InjectedFault`]).
 
@@ -55,8 +55,8 @@ pub struct AuthorityOptions {
     pub format: TokenFormat,
     /// Whether DPoP proofs at the token endpoint must have a nonce of this server (RFC 9449 §8).
     pub dpop_nonces: bool,
-    /// Registered clients. A client that is not registered is known by its certificate's subject
-    /// common name.
+    /// Registered clients. A client without registration is identified by the subject common name
+    /// of its certificate.
     pub clients: Vec<Client>,
 }
 
@@ -188,14 +188,13 @@ impl Authority {
         self.state.keys.jwks()
     }
 
-    /// How often the key set has been asked for over the network.
+    /// How often the key set has been fetched over the network.
     #[must_use]
     pub fn jwks_fetches(&self) -> u64 {
         self.state.counters.jwks.total()
     }
 
-    /// How many requests have come to the token endpoint, on either port, however they were
-    /// answered.
+    /// How many requests the token endpoint has received, on both ports, refused ones included.
     #[must_use]
     pub fn token_requests(&self) -> u64 {
         self.state.counters.token.total()
@@ -208,14 +207,14 @@ impl Authority {
         self.state.counters.exchanges.total()
     }
 
-    /// How many requests have come to the introspection endpoint, on either port, however they were
-    /// answered.
+    /// How many requests the introspection endpoint has received, on both ports, refused ones
+    /// included.
     #[must_use]
     pub fn introspections(&self) -> u64 {
         self.state.counters.introspection.total()
     }
 
-    /// Changes how requests are answered from now on, those that are held included.
+    /// Changes how requests are answered from now on, held ones included.
     pub fn set_fault(&self, weather: InjectedFault) {
         self.state.faults.set(weather);
     }
@@ -264,9 +263,9 @@ impl Authority {
         self.state.issue(request).0
     }
 
-    /// Revokes a token: introspection calls it inactive, and it can no longer be exchanged. A server
-    /// that validates JWTs by their signature does not notice. Returns whether the token was valid
-    /// until now.
+    /// Revokes a token: introspection calls it inactive, and it can no longer be exchanged. A
+    /// server that validates JWTs by their signature does not notice. Returns whether the token was
+    /// valid until now.
     pub fn revoke(&self, token: &str) -> bool {
         self.state.revoke(token)
     }

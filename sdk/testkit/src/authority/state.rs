@@ -1,4 +1,4 @@
-//! What the endpoints share: keys, registrations, and what is remembered of tokens.
+//! State that the endpoints share: keys, registrations, and what is known about issued tokens.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -24,21 +24,21 @@ pub(super) struct ServerState {
     pub(super) options: AuthorityOptions,
     pub(super) keys: Keys,
     pub(super) registry: Arc<Registry>,
-    /// Says which certificates are of the PKI.
+    /// Accepts the certificates of the PKI.
     pub(super) authorities: Arc<dyn ClientCertVerifier>,
     pub(super) faults: Arc<FaultControl>,
     pub(super) counters: Arc<Counters>,
     lifetime: Mutex<Duration>,
-    memory: Mutex<Memory>,
+    records: Mutex<Records>,
 }
 
-/// What lives as long as the server, which is as long as a test.
-struct Memory {
-    /// The claims of opaque tokens.
+/// Kept as long as the server runs, which is as long as a test.
+struct Records {
+    /// The claims of opaque tokens, by token.
     opaque: HashMap<String, Value>,
-    /// The `jti` of tokens.
+    /// The `jti` of revoked tokens.
     revoked: HashSet<String>,
-    /// Of DPoP proofs and client assertions, with who signed them.
+    /// The signer and `jti` of each DPoP proof and client assertion.
     used: HashSet<(String, String)>,
     /// The newest, and the one before it.
     nonces: [Nonce; 2],
@@ -61,7 +61,7 @@ impl ServerState {
             faults: Arc::new(FaultControl::new()),
             counters: Arc::default(),
             lifetime: Mutex::new(options.lifetime),
-            memory: Mutex::new(Memory {
+            records: Mutex::new(Records {
                 opaque: HashMap::new(),
                 revoked: HashSet::new(),
                 used: HashSet::new(),
@@ -83,7 +83,7 @@ impl ServerState {
         *self.lifetime.lock().unwrap_or_else(PoisonError::into_inner) = lifetime;
     }
 
-    /// The client's registration. One that is not registered is known by its certificate.
+    /// The client's registration. A client without one is identified by its certificate.
     pub(super) fn client(&self, id: &str) -> Client {
         self.registry.find(id).unwrap_or_else(|| Client {
             binding: self.options.binding,
@@ -91,7 +91,7 @@ impl ServerState {
         })
     }
 
-    /// Makes a token, and gives its claims along.
+    /// Makes a token, and returns it with its claims.
     pub(super) fn issue(&self, request: &TokenRequest) -> (String, Value) {
         let lifetime = *self.lifetime.lock().unwrap_or_else(PoisonError::into_inner);
         let claims = request.claims(&self.issuer, &self.options.audience, lifetime);
@@ -99,9 +99,9 @@ impl ServerState {
             TokenFormat::Jwt => self.keys.sign(&claims, request.is_forged),
             TokenFormat::Opaque => {
                 let token = unique();
-                // A forged one looks like any other, and is unknown.
+                // A forged token looks like any other, but is not on record.
                 if !request.is_forged {
-                    self.memory().opaque.insert(token.clone(), claims.clone());
+                    self.records().opaque.insert(token.clone(), claims.clone());
                 }
                 token
             }
@@ -109,15 +109,15 @@ impl ServerState {
         (token, claims)
     }
 
-    /// The claims of a token that was issued here and is still good.
-    pub(super) fn read(&self, token: &str) -> Result<Value, Unusable> {
-        let opaque = self.memory().opaque.get(token).cloned();
+    /// The claims of a token that was issued here and is still valid.
+    pub(super) fn validate(&self, token: &str) -> Result<Value, Unusable> {
+        let opaque = self.records().opaque.get(token).cloned();
         let claims = opaque
             .or_else(|| self.keys.verify(token, &self.issuer))
             .ok_or(Unusable::Unknown)?;
         let is_revoked = claims["jti"]
             .as_str()
-            .is_some_and(|jti| self.memory().revoked.contains(jti));
+            .is_some_and(|jti| self.records().revoked.contains(jti));
         if is_revoked {
             return Err(Unusable::Revoked);
         }
@@ -128,41 +128,41 @@ impl ServerState {
     }
 
     pub(super) fn revoke(&self, token: &str) -> bool {
-        match self.read(token) {
+        match self.validate(token) {
             Ok(claims) => {
                 let jti = claims["jti"].as_str().unwrap_or_default().to_owned();
-                self.memory().revoked.insert(jti)
+                self.records().revoked.insert(jti)
             }
             Err(_) => false,
         }
     }
 
-    /// Notes that `signer` has used this `jti`; false if it had before.
+    /// Records that `signer` has used this `jti`; false if it already had.
     pub(super) fn use_up(&self, signer: &str, jti: &str) -> bool {
-        self.memory()
+        self.records()
             .used
             .insert((signer.to_owned(), jti.to_owned()))
     }
 
-    /// The nonces that DPoP proofs may have, the newest first; `None` if none is asked for.
+    /// The nonces that DPoP proofs may have, the newest first; `None` if none is required.
     pub(super) fn nonces(&self) -> Option<[Nonce; 2]> {
         self.options
             .dpop_nonces
-            .then(|| self.memory().nonces.clone())
+            .then(|| self.records().nonces.clone())
     }
 
     pub(super) fn rotate_nonce(&self) {
-        let mut memory = self.memory();
-        let [newest, _] = memory.nonces.clone();
-        memory.nonces = [nonce(), newest];
+        let mut records = self.records();
+        let [newest, _] = records.nonces.clone();
+        records.nonces = [nonce(), newest];
     }
 
-    fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    fn records(&self) -> MutexGuard<'_, Records> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// No key and no token.
+/// Shows no key and no token.
 impl fmt::Debug for ServerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerState")
@@ -174,7 +174,7 @@ impl fmt::Debug for ServerState {
     }
 }
 
-/// Why a token is of no use here.
+/// Why a token is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unusable {
     Unknown,

@@ -1,4 +1,5 @@
-//! What a [`CyclingServer`](super::CyclingServer) has seen, kept so that tests can wait for it.
+//! The connections and requests of a [`CyclingServer`](super::CyclingServer), counted so that tests
+//! can wait for them.
 
 use bowline_server::{ConnectionFacts, ConnectionId};
 use tokio::sync::watch;
@@ -38,7 +39,7 @@ impl Counts {
     }
 }
 
-/// What one connection has seen.
+/// The counts of one connection.
 #[derive(Clone, Debug)]
 pub struct ConnectionCount {
     /// The connection's id, as in its [`ConnectionFacts`].
@@ -68,7 +69,7 @@ impl ConnectionLog {
         until(&self.0, what, reached).await;
     }
 
-    /// Enters a connection and gives its row.
+    /// Adds a connection and returns the index of its row.
     pub(super) fn opened(&self, facts: &ConnectionFacts) -> usize {
         let mut row = 0;
         self.0.send_modify(|counts| {

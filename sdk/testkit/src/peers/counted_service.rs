@@ -1,5 +1,5 @@
-//! The service of one connection, watched: how many requests are in flight, and when a response has
-//! ended.
+//! The service of one connection, wrapped: it counts requests in flight and notes when each
+//! response has ended.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,13 +15,11 @@ use hyper::body::Incoming;
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tower_service::Service;
 
 use super::connection_log::ConnectionLog;
+use super::http_service::{BoxError, HttpService};
 
-pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// The service of one connection, with a watch on when each response ends.
+/// The service of one connection; see the module.
 pub(super) struct CountedService<S> {
     pub(super) service: TowerToHyperService<S>,
     pub(super) facts: Arc<ConnectionFacts>,
@@ -31,14 +29,7 @@ pub(super) struct CountedService<S> {
     pub(super) max_responses: Option<u64>,
 }
 
-impl<S, B> hyper::service::Service<Request<Incoming>> for CountedService<S>
-where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Into<BoxError>,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
+impl<S: HttpService> hyper::service::Service<Request<Incoming>> for CountedService<S> {
     type Response = Response<CountedBody>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
@@ -60,7 +51,7 @@ where
     }
 }
 
-/// What the service tells the connection's task, and the other way round.
+/// State that the service and the connection's task share.
 #[derive(Clone, Copy)]
 pub(super) struct Activity {
     pub(super) in_flight: usize,
@@ -68,9 +59,9 @@ pub(super) struct Activity {
     pub(super) idle_since: Instant,
     /// Responses that have begun, or are about to.
     pub(super) responses: u64,
-    /// The response that reaches `max_responses` waits for the connection to say farewell.
+    /// The response that reaches `max_responses` waits until the connection has begun to close.
     pub(super) is_last_response_due: bool,
-    /// When the connection was told to end gracefully.
+    /// When the connection began to close gracefully.
     pub(super) retired_at: Option<Instant>,
 }
 
@@ -86,7 +77,7 @@ impl Activity {
     }
 }
 
-/// A request that has come and whose response has not ended.
+/// A request that was received and whose response has not ended.
 struct InFlight {
     activity: Arc<watch::Sender<Activity>>,
 }
@@ -97,8 +88,9 @@ impl InFlight {
         Self { activity }
     }
 
-    /// Counts the response. Before the last one the farewell goes out, so that a client which sends
-    /// its requests one by one never sends one too many.
+    /// Counts the response. Before the last one, the connection begins to close (`Connection:
+    /// close`, GOAWAY), so that a client which sends its requests one by one never sends one too
+    /// many.
     async fn answer(&self, max_responses: Option<u64>) {
         let mut is_last = false;
         self.activity.send_modify(|activity| {
@@ -108,8 +100,8 @@ impl InFlight {
         });
         if is_last {
             let mut activity = self.activity.subscribe();
-            // `self` holds the sender, so this ends with the connection's word, or with the
-            // connection.
+            // Ends when the connection begins to close; `self` holds the sender, so the wait itself
+            // cannot fail.
             let _ = activity
                 .wait_for(|activity| activity.retired_at.is_some())
                 .await;
@@ -126,7 +118,7 @@ impl Drop for InFlight {
     }
 }
 
-/// A response body that knows when it has been sent: hyper drops it then.
+/// A response body that marks the end of its request: hyper drops it once it has been sent.
 pub(super) struct CountedBody {
     body: UnsyncBoxBody<Bytes, BoxError>,
     _in_flight: InFlight,

@@ -1,5 +1,5 @@
-//! A server that serves properly, and ends its connections sooner than a client would like: what
-//! balancers, gateways and serverless platforms do.
+//! A server that serves correctly but ends its connections early, as load balancers, gateways and
+//! serverless platforms do.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -9,34 +9,27 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bowline_server::{Acceptor, ConnectionFacts, Lingering, ServerIdentity, ServerTls};
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body;
-use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_rustls::server::TlsStream;
-use tower_service::Service;
 
 use super::connection_log::{ConnectionLog, Counts};
-use super::counted_service::{Activity, BoxError, CountedService};
-use crate::net::{accept, loopback, origin};
+use super::counted_service::{Activity, CountedService};
+use super::http_service::HttpService;
+use crate::net::{OwnedTask, accept_loop, loopback, origin};
 use crate::pki::Pki;
-use crate::task::OwnedTask;
 use crate::tls::{Alpn, ClientAuth};
 
-/// When a [`CyclingServer`] ends a connection: at the first of these that comes true. The default
-/// is never.
+/// When a [`CyclingServer`] ends a connection: as soon as one of these holds. The default is never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cycle {
-    /// After this many responses. HTTP/1.1: the last one carries `Connection: close`. HTTP/2:
-    /// GOAWAY leaves before the last one; requests already on their way are still answered, as a
-    /// well-behaved server does.
+    /// After this many responses. HTTP/1.1: the last one carries `Connection: close`. HTTP/2: the
+    /// server sends GOAWAY before the last one, and still answers requests already on their way, as
+    /// a well-behaved server does.
     pub max_responses: Option<u64>,
     /// This long after the handshake, when the requests in flight have been answered.
     pub max_age: Option<Duration>,
@@ -90,14 +83,7 @@ impl CyclingServer {
     /// # Panics
     /// If no loopback port can be bound, if `max_responses` is 0, or outside a tokio runtime.
     #[must_use]
-    pub fn start<S, B>(pki: &Pki, options: CyclingOptions, service: S) -> Self
-    where
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<BoxError>,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
+    pub fn start<S: HttpService>(pki: &Pki, options: CyclingOptions, service: S) -> Self {
         Self::start_with(pki, options, |_| service)
     }
 
@@ -107,21 +93,14 @@ impl CyclingServer {
     /// # Panics
     /// As [`start`](Self::start).
     #[must_use]
-    pub fn start_with<S, B>(
+    pub fn start_with<S: HttpService>(
         pki: &Pki,
         options: CyclingOptions,
         service: impl FnOnce(&str) -> S,
-    ) -> Self
-    where
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<BoxError>,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
+    ) -> Self {
         assert!(
             options.cycle.max_responses != Some(0),
-            "a connection that may carry no response at all serves nobody"
+            "a connection must be allowed at least one response"
         );
         let acceptor = Acceptor::new(server_tls(pki, &options));
         let listener = loopback();
@@ -136,25 +115,19 @@ impl CyclingServer {
         });
 
         let shared = Arc::clone(&state);
-        let accepting = OwnedTask::spawn(async move {
-            // Dropping the set ends the connections with the server.
-            let mut connections = JoinSet::new();
-            loop {
-                let tcp = accept(&listener).await;
-                while connections.try_join_next().is_some() {}
-                let (acceptor, state) = (acceptor.clone(), Arc::clone(&shared));
-                let service = service.clone();
-                connections.spawn(async move {
-                    // Small writes wait for nothing: the latencies measured are the client's.
-                    let _ = tcp.set_nodelay(true);
-                    match acceptor.accept(tcp).await {
-                        Ok((tls, facts)) => state.serve(tls, facts, service).await,
-                        Err(error) => {
-                            tracing::debug!(%error, "a handshake failed");
-                            state.log.failed();
-                        }
+        let accepting = accept_loop(listener, move |tcp| {
+            let (acceptor, state) = (acceptor.clone(), Arc::clone(&shared));
+            let service = service.clone();
+            async move {
+                // No delay for small writes: the latencies measured are the client's.
+                let _ = tcp.set_nodelay(true);
+                match acceptor.accept(tcp).await {
+                    Ok((tls, facts)) => state.serve(tls, facts, service).await,
+                    Err(error) => {
+                        tracing::debug!(%error, "a handshake failed");
+                        state.log.failed();
                     }
-                });
+                }
             }
         });
         Self {
@@ -176,13 +149,13 @@ impl CyclingServer {
         origin(self.addr)
     }
 
-    /// What has happened so far.
+    /// The counts so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.state.log.counts()
     }
 
-    /// Waits until the counts are as wanted; `what` names it in the panic message.
+    /// Waits until `reached` holds for the counts; `what` names the condition in the panic message.
     ///
     /// # Panics
     /// After 30 s.
@@ -226,9 +199,9 @@ impl CyclingServer {
         self.state.cuts.send_replace(Cut::Silently);
     }
 
-    /// Sends GOAWAY on every open HTTP/2 connection and cuts it at once, whatever is under way: a
-    /// mesh whose patience with an old connection is over. HTTP/1.1 connections are just cut. New
-    /// connections are accepted as before.
+    /// Sends GOAWAY on every open HTTP/2 connection and cuts it at once, also with requests in
+    /// flight, as a service mesh does when its drain time is over. HTTP/1.1 connections are just
+    /// cut. New connections are accepted as before.
     pub fn go_away_all(&self) {
         self.state.cuts.send_replace(Cut::WithGoaway);
     }
@@ -244,7 +217,7 @@ impl std::fmt::Debug for CyclingServer {
 }
 
 /// How long a retired connection with nothing in flight may take to close. HTTP/2 waits for the
-/// client (to answer a PING, or even to begin), and some clients never do.
+/// client (to acknowledge a PING, or to begin the connection), and some clients never do that.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 fn server_tls(pki: &Pki, options: &CyclingOptions) -> ServerTls {
@@ -282,21 +255,16 @@ enum Cut {
 
 impl ServerState {
     /// Serves one connection to its end.
-    async fn serve<S, B>(
+    async fn serve<S: HttpService>(
         self: Arc<Self>,
         tls: TlsStream<TcpStream>,
         facts: Arc<ConnectionFacts>,
         service: S,
-    ) where
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<BoxError>,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        // Subscribed before the connection is counted: what a test has seen open, it can end.
+    ) {
+        // Subscribed before the connection is counted: a connection that a test has seen open, it
+        // can also end.
         let (mut retirements, mut cuts) = (self.retirements.subscribe(), self.cuts.subscribe());
-        // Declared first, so dropped last: a connection is counted as closed when its socket is.
+        // Declared first, so dropped last: the connection is counted as closed after its socket is.
         let entry = Entry::new(Arc::clone(&self.log), &facts);
         let activity = Arc::new(watch::Sender::new(Activity::new()));
         let mut changes = activity.subscribe();
@@ -313,10 +281,10 @@ impl ServerState {
         };
         let mut connection =
             pin!(http.serve_connection(TokioIo::new(Lingering::new(tls)), counted));
-        let mut due = false;
+        let mut is_retirement_due = false;
         loop {
             let now = *changes.borrow_and_update();
-            if now.retired_at.is_none() && (due || now.is_last_response_due) {
+            if now.retired_at.is_none() && (is_retirement_due || now.is_last_response_due) {
                 connection.as_mut().graceful_shutdown();
                 activity.send_modify(|activity| activity.retired_at = Some(Instant::now()));
                 continue;
@@ -332,15 +300,15 @@ impl ServerState {
                     let cut = *cuts.borrow();
                     if let Cut::WithGoaway = cut {
                         connection.as_mut().graceful_shutdown();
-                        // One step writes it.
+                        // One poll writes it.
                         let _ = poll_fn(|cx| Poll::Ready(connection.as_mut().poll(cx))).await;
                     }
                     return;
                 }
-                _ = retirements.changed() => due = true,
-                () = facts.drain_wanted() => due = true,
+                _ = retirements.changed() => is_retirement_due = true,
+                () = facts.drain_wanted() => is_retirement_due = true,
                 () = at(self.deadline(opened_at, now)) => match now.retired_at {
-                    None => due = true,
+                    None => is_retirement_due = true,
                     Some(_) => return,
                 },
                 _ = changes.changed() => {}
@@ -348,7 +316,7 @@ impl ServerState {
         }
     }
 
-    /// When the connection has to go if nothing happens before: be retired, or, if it is, be cut.
+    /// When to retire the connection if nothing happens before; if it is retired, when to cut it.
     fn deadline(&self, opened_at: Instant, activity: Activity) -> Option<Instant> {
         let is_idle = activity.in_flight == 0;
         if let Some(retired_at) = activity.retired_at {
@@ -361,7 +329,7 @@ impl ServerState {
     }
 }
 
-/// A connection's row in the log, closed when this is dropped.
+/// A connection's row in the log; dropping it marks the connection as closed.
 struct Entry {
     log: Arc<ConnectionLog>,
     row: usize,

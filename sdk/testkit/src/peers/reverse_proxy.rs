@@ -1,4 +1,5 @@
-//! A front for a server that speaks plain HTTP: what stands behind it in a test is not ours.
+//! A reverse proxy for a server that speaks plain HTTP: a test puts a server behind it that is not
+//! ours.
 
 use std::net::SocketAddr;
 
@@ -14,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
-/// What belongs to one connection (RFC 9110 §7.6.1).
+/// Header fields of one connection (RFC 9110 §7.6.1).
 const HOP_BY_HOP: [HeaderName; 4] = [
     CONNECTION,
     TRANSFER_ENCODING,
@@ -22,26 +23,27 @@ const HOP_BY_HOP: [HeaderName; 4] = [
     HeaderName::from_static("keep-alive"),
 ];
 
-/// Passes every request on to `upstream`, and its answer back, both as they come. Whoever stops
-/// reading stops upstream too.
+/// Forwards every request to `upstream` and streams the response back. A client that stops reading
+/// stops upstream too.
 ///
-/// In HTTP/1.1; gRPC, known by its content type, in HTTP/2 with prior knowledge, trailers and all.
-/// `Host` stays what it was (in HTTP/2 it is upstream's); token and proof end here. A router: put
-/// it behind `BindingLayer` and TLS.
+/// Requests are forwarded in HTTP/1.1; gRPC, recognised by its content type, in HTTP/2 with prior
+/// knowledge, trailers included. `Host` is kept (in HTTP/2 it is upstream's); token and proof are
+/// removed. It is a router: put it behind `BindingLayer` and TLS.
 pub fn forward(upstream: SocketAddr) -> Router {
     forward_with_grpc(upstream, upstream)
 }
 
-/// Like [`forward`], for a server whose gRPC has a port of its own.
+/// Like [`forward`], for a server with a separate port for gRPC.
 pub fn forward_with_grpc(upstream: SocketAddr, grpc: SocketAddr) -> Router {
     let http1 = Client::builder(TokioExecutor::new()).build_http::<Body>();
     let http2 = Client::builder(TokioExecutor::new())
         .http2_only(true)
         .build_http::<Body>();
-    let pass = move |mut request: Request| async move {
-        let (client, upstream, version) = match is_grpc(request.headers()) {
-            true => (http2, grpc, Version::HTTP_2),
-            false => (http1, upstream, Version::HTTP_11),
+    let forward = move |mut request: Request| async move {
+        let (client, upstream, version) = if is_grpc(request.headers()) {
+            (http2, grpc, Version::HTTP_2)
+        } else {
+            (http1, upstream, Version::HTTP_11)
         };
         if prepare(&mut request, upstream, version).is_none() {
             return StatusCode::BAD_REQUEST.into_response();
@@ -53,12 +55,12 @@ pub fn forward_with_grpc(upstream: SocketAddr, grpc: SocketAddr) -> Router {
                 response
             }
             Err(e) => {
-                tracing::debug!("the server behind the front: {e}");
+                tracing::debug!("the server behind the reverse proxy: {e}");
                 Response::into_response(StatusCode::BAD_GATEWAY.into_response())
             }
         }
     };
-    Router::new().fallback(any(pass))
+    Router::new().fallback(any(forward))
 }
 
 /// `application/grpc`, bare or with a suffix or parameters; `application/grpc-web` is another

@@ -1,4 +1,4 @@
-//! `private_key_jwt`: a client signs who it is (RFC 7523 §3).
+//! `private_key_jwt`: a client authenticates with a signed assertion (RFC 7523 §3).
 
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::jwk::{Jwk, JwkSet};
@@ -28,7 +28,8 @@ struct Claims {
     jti: Option<String>,
 }
 
-/// Checks that the client with this id has signed the assertion, for this server, lately, and once.
+/// Checks that the client with this id has signed the assertion for this server, that it has not
+/// expired, and that it is used for the first time.
 ///
 /// # Errors
 /// `invalid_client` (RFC 7521 §4.2.1).
@@ -49,7 +50,7 @@ pub(super) fn check(
     let header = jsonwebtoken::decode_header(assertion).map_err(refused)?;
     if !ALGORITHMS.contains(&header.alg) {
         return Err(Rejection::invalid_client(
-            "the alg of the client_assertion is not taken here",
+            "the alg of the client_assertion is not accepted here",
         ));
     }
     let validation = validation(port, header.alg, client_id);
@@ -72,7 +73,7 @@ pub(super) fn check(
     Err(failure)
 }
 
-/// Who the assertion says that the client is; nothing is checked yet.
+/// The client that the assertion names; nothing is verified yet.
 pub(super) fn subject(assertion: &str) -> Result<String, Rejection> {
     jsonwebtoken::dangerous::insecure_decode::<Claims>(assertion)
         .map(|token| token.claims.sub)
@@ -108,12 +109,12 @@ fn may_have_signed(key: &Jwk, name: Option<&str>) -> bool {
 /// RFC 7523 §3 item 7, which is a MAY; here it is required.
 fn once(port: &Port, client_id: &str, jti: Option<&str>) -> Result<(), Rejection> {
     let jti = jti.ok_or_else(|| Rejection::invalid_client("the client_assertion has no jti"))?;
-    match port.state.use_up(client_id, jti) {
-        true => Ok(()),
-        false => Err(Rejection::invalid_client(
-            "the jti of the client_assertion was seen before",
-        )),
+    if port.state.use_up(client_id, jti) {
+        return Ok(());
     }
+    Err(Rejection::invalid_client(
+        "the jti of the client_assertion was seen before",
+    ))
 }
 
 fn refused(error: jsonwebtoken::errors::Error) -> Rejection {

@@ -13,17 +13,19 @@ use super::form::Form;
 use super::rejection::Rejection;
 use crate::authority::{Client, ClientAuthentication, TokenBinding, token};
 
-/// Who asks.
+/// The client that sent the request.
 pub(super) struct AuthenticatedClient {
     pub(super) client: Client,
-    /// Of the certificate that authenticated the connection, whatever authenticated the client
-    /// (AS-1).
+    /// Of the certificate that authenticated the connection; the client itself may have
+    /// authenticated by another method (AS-1).
     pub(super) certificate: Option<Thumbprint>,
 }
 
 impl AuthenticatedClient {
+    /// Identifies and authenticates the client.
+    ///
     /// # Errors
-    /// `invalid_client`, or `invalid_request` if nothing says which client it is.
+    /// `invalid_client`, or `invalid_request` if the request does not identify a client.
     pub(super) fn authenticate(
         port: &Port,
         facts: &ConnectionFacts,
@@ -33,10 +35,10 @@ impl AuthenticatedClient {
         let client = port.state.client(&client_id(form, certificate)?);
         match &client.authentication {
             ClientAuthentication::Tls { subject } => {
-                of_authority(port, form, certificate, subject)?
+                check_subject(port, form, certificate, subject)?
             }
             ClientAuthentication::SelfSignedTls { certificates } => {
-                let certificate = of_handshake(form, certificate)?;
+                let certificate = handshake_certificate(form, certificate)?;
                 if !certificates.contains(certificate.der()) {
                     return Err(Rejection::invalid_client(
                         "the certificate is none of those that the client has registered (RFC 8705 section 2.2)",
@@ -63,7 +65,8 @@ impl AuthenticatedClient {
     }
 }
 
-/// The parameter, or what an assertion says of itself (RFC 7521 §4.2); it is checked afterwards.
+/// The parameter `client_id`, or the subject of the assertion (RFC 7521 §4.2), which is verified
+/// afterwards.
 fn client_id(form: &Form, certificate: Option<&ClientCertificate>) -> Result<String, Rejection> {
     if let Some(id) = form.value("client_id") {
         return Ok(id.to_owned());
@@ -71,7 +74,7 @@ fn client_id(form: &Form, certificate: Option<&ClientCertificate>) -> Result<Str
     if let Some(assertion) = form.value("client_assertion") {
         return assertion::subject(assertion);
     }
-    // The more helpful of the two things that are missing.
+    // Both are missing: name the one that helps more.
     Err(match certificate {
         Some(_) => {
             Rejection::invalid_request("the parameter client_id is missing (RFC 8705 section 2)")
@@ -81,14 +84,14 @@ fn client_id(form: &Form, certificate: Option<&ClientCertificate>) -> Result<Str
 }
 
 /// RFC 8705 §2.1: a certificate of the PKI with the registered subject.
-fn of_authority(
+fn check_subject(
     port: &Port,
     form: &Form,
     certificate: Option<&ClientCertificate>,
     subject: &str,
 ) -> Result<(), Rejection> {
-    let certificate = of_handshake(form, certificate)?;
-    check_authority(port, certificate)?;
+    let certificate = handshake_certificate(form, certificate)?;
+    check_pki(port, certificate)?;
     if common_name(certificate.der()).as_deref() != Some(subject) {
         return Err(Rejection::invalid_client(
             "the certificate's subject common name is not that of the client",
@@ -97,14 +100,14 @@ fn of_authority(
     Ok(())
 }
 
-/// Whoever it is, its certificate is one of the PKI.
-pub(super) fn any_of_authority(port: &Port, facts: &ConnectionFacts) -> Result<(), Rejection> {
-    check_authority(port, facts.certificate().ok_or_else(no_certificate)?)
+/// Accepts any client with a certificate of the PKI.
+pub(super) fn any_client_of_pki(port: &Port, facts: &ConnectionFacts) -> Result<(), Rejection> {
+    check_pki(port, facts.certificate().ok_or_else(no_certificate)?)
 }
 
-/// The handshake also takes certificates that clients have registered as their own (RFC 8705 §2.2).
-/// What such a one says of its subject nobody has checked.
-fn check_authority(port: &Port, certificate: &ClientCertificate) -> Result<(), Rejection> {
+/// The handshake also accepts self-signed certificates that clients have registered (RFC 8705
+/// §2.2). The subject of such a certificate is not verified.
+fn check_pki(port: &Port, certificate: &ClientCertificate) -> Result<(), Rejection> {
     // Chains here have no intermediates.
     let verdict =
         port.state
@@ -118,7 +121,7 @@ fn check_authority(port: &Port, certificate: &ClientCertificate) -> Result<(), R
 }
 
 /// RFC 6749 §2.3: one method per request.
-fn of_handshake<'a>(
+fn handshake_certificate<'a>(
     form: &Form,
     certificate: Option<&'a ClientCertificate>,
 ) -> Result<&'a ClientCertificate, Rejection> {

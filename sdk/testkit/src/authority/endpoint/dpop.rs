@@ -11,10 +11,10 @@ use super::Port;
 use super::rejection::Rejection;
 use crate::authority::names::TOKEN_PATH;
 
-/// A proof that passed.
+/// A verified proof.
 pub(super) struct DpopProof {
     pub(super) key: JwkThumbprint,
-    /// The newest nonce, where the proof has an older one (RFC 9449 §8.2).
+    /// The newest nonce, if the proof has an older one (RFC 9449 §8.2).
     pub(super) newer_nonce: Option<Nonce>,
 }
 
@@ -56,7 +56,7 @@ impl DpopProof {
     }
 }
 
-/// At the token endpoint all of them are 400, in the body's `error` (RFC 9449 §5, §8).
+/// At the token endpoint every refusal is a 400 with an `error` in the body (RFC 9449 §5, §8).
 fn refused(refusal: DpopRefusal, nonce: Option<Nonce>) -> Rejection {
     let error = match refusal.check() {
         DpopCheck::Nonce => USE_DPOP_NONCE,

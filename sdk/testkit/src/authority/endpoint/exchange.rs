@@ -1,8 +1,8 @@
-//! Token exchange (RFC 8693): a token for a token, within AS-1..AS-3 and TK-4.
+//! Token exchange (RFC 8693), within AS-1..AS-3 and TK-4.
 //!
-//! The result speaks of the same subject, has no wider scope, lives no longer and is bound no more
-//! loosely. Whether the subject token came over the connection that it is bound to cannot be seen
-//! from here: who received it has verified its proof (AS-3).
+//! The new token has the same subject, no wider scope, no longer lifetime and no weaker binding.
+//! Whether the subject token came over the connection that it is bound to cannot be checked here:
+//! the server that received it has verified its proof (AS-3).
 
 use bowline_proof::{Confirmation, Demand};
 use serde_json::{Value, json};
@@ -59,7 +59,7 @@ pub(super) fn grant(
     Ok((request, json!({ "issued_token_type": issued_type })))
 }
 
-/// A token among the parameters, which this authority has issued and which is still good.
+/// A token among the parameters that this authority has issued and that is still valid.
 struct Presented {
     parameter: &'static str,
     claims: Value,
@@ -83,7 +83,7 @@ impl Presented {
             JWT if is_jwt => {}
             JWT => {
                 return Err(Rejection::invalid_request(format!(
-                    "the {parameter} is no JWT"
+                    "the {parameter} is not a JWT"
                 )));
             }
             _ => {
@@ -93,7 +93,7 @@ impl Presented {
             }
         }
         let unusable = |why| Rejection::invalid_request(format!("the {parameter} {why}"));
-        let claims = port.state.read(token).map_err(|reason| {
+        let claims = port.state.validate(token).map_err(|reason| {
             unusable(match reason {
                 Unusable::Unknown => "was not issued by this authority, or its signature is wrong",
                 Unusable::Expired => "has expired",
@@ -117,8 +117,8 @@ impl Presented {
         self.demand != Demand::None || self.confirmation.x5t_s256.is_some()
     }
 
-    /// Whether the token is bound to this very client, by its certificate or its DPoP key. A bearer
-    /// token is nobody's.
+    /// Whether the token is bound to this client, by its certificate or its DPoP key; false for a
+    /// bearer token.
     fn is_bound_to(&self, party: &AuthenticatedClient, proof: Option<&DpopProof>) -> bool {
         match self.demand {
             Demand::Dpop => self.confirmation.jkt == proof.map(|proof| proof.key),
@@ -129,9 +129,8 @@ impl Presented {
         }
     }
 
-    /// AS-2, and how the new token is to be bound at least (TK-4). What AS-2 says of session-bound
-    /// tokens holds here for certificate-bound and DPoP-bound ones as well, as far as it can be
-    /// said of them.
+    /// AS-2, and the weakest binding that the new token may have (TK-4). This server applies AS-2
+    /// also to certificate-bound and DPoP-bound tokens, as far as it fits them.
     fn may_be_exchanged_by(
         &self,
         party: &AuthenticatedClient,
@@ -161,25 +160,25 @@ impl Presented {
         }
     }
 
-    /// RFC 8693 §1.1: the actor is the party that makes this request.
+    /// RFC 8693 §1.1: the actor is the client that makes this request.
     fn is_own_token_of(
         &self,
         party: &AuthenticatedClient,
         proof: Option<&DpopProof>,
     ) -> Result<(), Rejection> {
-        let is_theirs = self.claims["client_id"] == json!(party.client.id);
-        match is_theirs && (!self.is_bound() || self.is_bound_to(party, proof)) {
-            true => Ok(()),
-            false => Err(Rejection::invalid_request(format!(
-                "the {} was not issued to this client, or is bound to another key",
-                self.parameter
-            ))),
+        let is_own = self.claims["client_id"] == json!(party.client.id);
+        if is_own && (!self.is_bound() || self.is_bound_to(party, proof)) {
+            return Ok(());
         }
+        Err(Rejection::invalid_request(format!(
+            "the {} was not issued to this client, or is bound to another key",
+            self.parameter
+        )))
     }
 }
 
-/// RFC 8693 §4.1: who acts, with those before it nested inside, the latest outermost. A client that
-/// has its own token exchanged acts for nobody new.
+/// RFC 8693 §4.1: the current actor, with earlier actors nested inside, the latest outermost. A
+/// client that exchanges its own token adds no actor.
 fn actors(subject: &Value, actor: Option<&Presented>, client_id: &str) -> Option<Value> {
     let earlier = subject.get("act");
     let latest = earlier.map_or(&subject["sub"], |act| &act["sub"]);
@@ -191,7 +190,7 @@ fn actors(subject: &Value, actor: Option<&Presented>, client_id: &str) -> Option
     }
 }
 
-/// The scope that was asked for, if the subject token has all of it; or else the subject token's.
+/// The requested scope, if the subject token has all of it; without a request, the subject token's.
 fn narrowed(requested: Option<&str>, granted: Option<&str>) -> Result<Option<String>, Rejection> {
     let has =
         |name: &str| granted.is_some_and(|granted| granted.split(' ').any(|known| known == name));

@@ -6,7 +6,7 @@ use http::{HeaderMap, Uri, header};
 
 use super::rejection::Rejection;
 
-/// Parameters that nobody asks for are ignored.
+/// The parameters; those that no endpoint reads are ignored.
 pub(super) struct Form(HashMap<String, String>);
 
 impl Form {
@@ -23,7 +23,7 @@ impl Form {
                 continue;
             }
             if form.insert(name.to_string(), value.into_owned()).is_some() {
-                return Err(twice(&name));
+                return Err(duplicated(&name));
             }
         }
         Ok(Self(form))
@@ -46,10 +46,10 @@ impl Form {
                     .bytes()
                     .all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
         };
-        match scope.is_none_or(|scope| scope.split(' ').all(is_name)) {
-            true => Ok(scope),
-            false => Err(Rejection::new("invalid_scope", "the scope is malformed")),
+        if scope.is_none_or(|scope| scope.split(' ').all(is_name)) {
+            return Ok(scope);
         }
+        Err(Rejection::new("invalid_scope", "the scope is malformed"))
     }
 
     /// RFC 8707 §2.
@@ -60,12 +60,12 @@ impl Form {
             !resource.contains('#')
                 && uri.is_ok_and(|uri| uri.scheme().is_some() && uri.host().is_some())
         };
-        match resource.is_none_or(is_resource) {
-            true => Ok(resource),
-            false => Err(Rejection::invalid_target(
-                "the resource must be an absolute URI without fragment (RFC 8707 section 2)",
-            )),
+        if resource.is_none_or(is_resource) {
+            return Ok(resource);
         }
+        Err(Rejection::invalid_target(
+            "the resource must be an absolute URI without fragment (RFC 8707 section 2)",
+        ))
     }
 }
 
@@ -80,9 +80,9 @@ fn is_form(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Several targets may be named (RFC 8707 §2, RFC 8693 §2.1), but one audience is all that tokens
-/// get here.
-fn twice(name: &str) -> Rejection {
+/// A request may name several targets (RFC 8707 §2, RFC 8693 §2.1), but tokens of this server have
+/// one audience.
+fn duplicated(name: &str) -> Rejection {
     match name {
         "resource" | "audience" => Rejection::invalid_target(format!("only one {name} at a time")),
         _ => Rejection::invalid_request(format!("the parameter {name} is there more than once")),

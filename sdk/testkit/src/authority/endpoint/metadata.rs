@@ -1,4 +1,4 @@
-//! What the server says of itself (RFC 8414 §2).
+//! Authorization server metadata (RFC 8414 §2).
 
 use std::sync::Arc;
 
@@ -34,7 +34,8 @@ pub(super) async fn metadata(State(port): State<Arc<Port>>) -> Json<Value> {
         "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
         "dpop_signing_alg_values_supported": algorithms,
         "tls_client_certificate_bound_access_tokens": true,
-        // TK-3 names a member of the client's registration; here it tells that the server can.
+        // TK-3 defines this as a member of the client's registration; here it means that the server
+        // supports it.
         "tls_session_bound_access_tokens": true,
         // RFC 8705 §5: only these ask for a client certificate.
         "mtls_endpoint_aliases": {

@@ -1,4 +1,4 @@
-//! Dynamic client registration (RFC 7591), open to anybody: what TK-3 looks like on the wire.
+//! Dynamic client registration (RFC 7591), open to every caller: TK-3 as it goes over the wire.
 
 use std::sync::Arc;
 
@@ -61,7 +61,7 @@ impl Metadata {
                     .and_then(|dn| dn.strip_prefix("CN="))
                     .filter(|cn| !cn.contains([',', '+', '\\']));
                 let name = name.ok_or_else(|| {
-                    invalid("tls_client_auth_subject_dn must be CN= and a common name, no more")
+                    invalid("tls_client_auth_subject_dn must be CN= and a common name only")
                 })?;
                 Ok(ClientAuthentication::Tls {
                     subject: name.to_owned(),
@@ -78,7 +78,7 @@ impl Metadata {
         }
     }
 
-    /// TK-3, RFC 8705 §3.4: both are false unless they are asked for.
+    /// TK-3, RFC 8705 §3.4: both are false by default.
     fn binding(&self) -> TokenBinding {
         match (
             self.tls_session_bound_access_tokens,
@@ -90,7 +90,7 @@ impl Metadata {
         }
     }
 
-    /// RFC 7591 §3.2.1: all that has been registered.
+    /// RFC 7591 §3.2.1: everything that has been registered.
     fn answer(&self, client: &Client) -> Value {
         let mut answer = json!({
             "client_id": client.id,

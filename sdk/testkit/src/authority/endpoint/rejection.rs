@@ -1,17 +1,17 @@
-//! Error responses (RFC 6749 §5.2), and what all responses of these endpoints have in common.
+//! Error responses (RFC 6749 §5.2), and the header fields of all responses.
 
 use axum::response::{IntoResponse, Json, Response};
 use bowline_proof::dpop::{NONCE_HEADER, Nonce};
 use http::{StatusCode, header};
 use serde_json::{Value, json};
 
-/// What a request is refused with. The description says which parameter is at fault and why.
+/// An error response. The description says which parameter is at fault and why.
 #[derive(Debug)]
 pub(super) struct Rejection {
     status: StatusCode,
     error: &'static str,
     description: String,
-    /// What the next DPoP proof must repeat (RFC 9449 §8).
+    /// The nonce for the next DPoP proof (RFC 9449 §8).
     nonce: Option<Nonce>,
 }
 
@@ -44,7 +44,7 @@ impl Rejection {
         Self::invalid_request(format!("the parameter {parameter} is missing"))
     }
 
-    /// Tells the nonce as well.
+    /// Adds a nonce for the next DPoP proof.
     pub(super) fn nonce(mut self, nonce: Option<Nonce>) -> Self {
         self.nonce = nonce;
         self
@@ -58,7 +58,7 @@ impl IntoResponse for Rejection {
     }
 }
 
-/// RFC 6749 §5.1: what these endpoints say is never stored.
+/// RFC 6749 §5.1: responses of these endpoints must not be stored.
 pub(super) fn uncached(status: StatusCode, body: Value, nonce: Option<Nonce>) -> Response {
     let mut response = (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response();
     if let Some(nonce) = nonce {
