@@ -1,4 +1,4 @@
-//! The testkit does what it says: tested from outside, with raw TLS and hyper clients.
+//! The testkit works as documented: tested from outside, with raw TLS and hyper clients.
 
 mod a2a;
 mod authority;

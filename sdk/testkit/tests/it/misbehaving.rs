@@ -11,8 +11,7 @@ use tokio::time::timeout;
 
 use crate::client::{self, Http};
 
-/// How long a peer is listened to before it counts as silent. A slow machine makes it say less, not
-/// more.
+/// How long a peer must send nothing to count as silent. On a slow machine it sends less, not more.
 const SILENCE: Duration = Duration::from_millis(200);
 
 async fn https(peer: &MisbehavingPeer, pki: &Pki) -> Http {
@@ -80,8 +79,8 @@ async fn a_peer_that_never_reads_backs_the_request_up() {
             stream.write_all(&[b'x'; 65536]).await.unwrap();
         }
     };
-    // It would go on for ever if the peer read; it goes on for ever without ending, too: so the
-    // question is whether progress stops.
+    // The loop never ends, whether the peer reads or not. That it is stuck shows in the second
+    // write, which would finish at once if the peer read.
     assert!(timeout(SILENCE, endless).await.is_err());
     assert!(
         timeout(SILENCE, stream.write_all(&[b'x'; 65536]))
@@ -107,7 +106,7 @@ async fn the_head_of_a_response_comes_and_its_body_does_not() {
 }
 
 #[tokio::test]
-async fn a_body_is_cut_without_a_word_to_tls() {
+async fn a_body_is_cut_without_close_notify() {
     for alpn in [Alpn::Http1, Alpn::Http2] {
         let pki = Pki::new();
         let peer = MisbehavingPeer::start_alpn(&pki, Misbehaviour::CutMidBody, alpn);
@@ -132,7 +131,8 @@ async fn garbage_is_neither_http1_nor_http2() {
         let peer = MisbehavingPeer::start_alpn(&pki, Misbehaviour::Garbage, alpn);
         let mut client = https(&peer, &pki).await;
         client.fetch("/").await.unwrap_err();
-        // Whoever reads it hangs up. (HTTP/1.1 has told the request already what is wrong.)
+        // A client that reads it closes the connection. (In HTTP/1.1 the request has already
+        // failed.)
         let _ = client.ended().await;
         peer.closed(1).await;
     }

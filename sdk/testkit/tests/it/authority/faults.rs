@@ -73,7 +73,7 @@ async fn garbage_is_no_json_and_endless_has_no_end() {
 }
 
 #[tokio::test]
-async fn held_requests_are_answered_as_the_weather_is_then() {
+async fn held_requests_are_answered_by_the_next_fault() {
     let pki = Pki::new();
     let authority = start(&pki);
     let agent = agent(&pki);
