@@ -18,12 +18,12 @@ impl Log {
         static LOG: LazyLock<Log> = LazyLock::new(|| {
             let log = Log::default();
             let writer = log.clone();
-            let subscriber = tracing_subscriber::fmt()
+            // `try_init` also captures what crates log through `log`: rustls does.
+            tracing_subscriber::fmt()
                 .with_max_level(tracing::Level::TRACE)
                 .with_ansi(false)
                 .with_writer(move || writer.clone())
-                .finish();
-            tracing::subscriber::set_global_default(subscriber)
+                .try_init()
                 .expect("no other global subscriber");
             log
         });

@@ -52,6 +52,28 @@ pub struct CyclingOptions {
     pub max_streams: u32,
 }
 
+impl Cycle {
+    /// Ends each connection after this many responses.
+    #[must_use]
+    pub fn max_responses(responses: u64) -> Self {
+        Self {
+            max_responses: Some(responses),
+            ..Self::default()
+        }
+    }
+}
+
+impl CyclingOptions {
+    /// The default, with another ALPN offer.
+    #[must_use]
+    pub fn alpn(alpn: Alpn) -> Self {
+        Self {
+            alpn,
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for CyclingOptions {
     /// Never cycles, offers h2 and http/1.1, demands a client certificate, resumes sessions, allows
     /// 2,000 streams.

@@ -256,7 +256,7 @@ async fn a_refused_exchange_gets_the_error_codes_of_rfc_8693() {
             &opaque,
             &[("subject_token_type", JWT)],
             "invalid_request",
-            "no JWT",
+            "not a JWT",
         ),
         (
             &token,

@@ -1,18 +1,16 @@
-//! Peers that misbehave: a precise error each, no panic, and a pool that goes on working.
-
-mod support;
+//! Peers that misbehave: each gets a precise error, nothing panics, and the pool keeps working.
 
 use std::time::Duration;
 
+use crate::fixture::{Fixture, fetch, identity, jwt, ok, post, session_cnf};
 use bowline_client::{Client, Error, ErrorKind, Fault, Step, Timeouts};
 use bowline_testkit::peers::{CyclingOptions, MisbehavingPeer, Misbehaviour};
 use bowline_testkit::pki::{LeafSpec, Pki};
 use http_body_util::BodyExt;
-use support::{Lab, fetch, identity, jwt, ok, post, session_cnf};
 
-/// Short limits, so that what hangs is found out soon; no test is decided by how long something
+/// Short limits, so that a silent peer is noticed soon; no test depends on how long something
 /// takes.
-fn impatient(lab: &Lab) -> Client {
+fn with_short_timeouts(fixture: &Fixture) -> Client {
     let limit = Duration::from_millis(300);
     let timeouts = Timeouts {
         connect: limit,
@@ -20,18 +18,18 @@ fn impatient(lab: &Lab) -> Client {
         response: Some(limit),
         ..Timeouts::default()
     };
-    lab.builder().timeouts(timeouts).build().unwrap()
+    fixture.builder().timeouts(timeouts).build().unwrap()
 }
 
 async fn call(client: &Client, peer: &MisbehavingPeer) -> Result<(), Error> {
-    // The peers ask for no binding; a plain token will do.
+    // The peers require no binding.
     let response = post(client, &peer.origin(), &jwt("plain", None), "hello").await?;
     response.into_body().collect().await.map(drop)
 }
 
 #[tokio::test]
 async fn each_misbehaviour_has_its_error() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     let cases = [
         (
             Misbehaviour::SilentTcp,
@@ -51,8 +49,8 @@ async fn each_misbehaviour_has_its_error() {
         (Misbehaviour::CutMidBody, ErrorKind::Protocol, true),
     ];
     for (misbehaviour, kind, may_have_been_processed) in cases {
-        let peer = MisbehavingPeer::start(&lab.pki, misbehaviour);
-        let client = impatient(&lab);
+        let peer = MisbehavingPeer::start(&fixture.pki, misbehaviour);
+        let client = with_short_timeouts(&fixture);
         // Twice: the first must not leave the pool unable to serve the second.
         for _ in 0..2 {
             let error = call(&client, &peer).await.unwrap_err();
@@ -69,14 +67,14 @@ async fn each_misbehaviour_has_its_error() {
 }
 
 #[tokio::test]
-async fn garbage_after_the_handshake_is_never_taken_for_an_answer() {
-    let lab = Lab::new();
+async fn garbage_after_the_handshake_is_never_a_response() {
+    let fixture = Fixture::new();
     for alpn in [
         bowline_testkit::tls::Alpn::Http1,
         bowline_testkit::tls::Alpn::Http2,
     ] {
-        let peer = MisbehavingPeer::start_alpn(&lab.pki, Misbehaviour::Garbage, alpn);
-        let client = impatient(&lab);
+        let peer = MisbehavingPeer::start_alpn(&fixture.pki, Misbehaviour::Garbage, alpn);
+        let client = with_short_timeouts(&fixture);
         for _ in 0..2 {
             let error = call(&client, &peer).await.unwrap_err();
             assert!(
@@ -94,22 +92,24 @@ async fn garbage_after_the_handshake_is_never_taken_for_an_answer() {
 
 #[tokio::test]
 async fn a_server_that_goes_away_at_once_is_given_up_after_a_few_new_connections() {
-    let lab = Lab::new();
-    let peer = MisbehavingPeer::start(&lab.pki, Misbehaviour::Goaway { after: 0 });
-    let error = call(&impatient(&lab), &peer).await.unwrap_err();
+    let fixture = Fixture::new();
+    let peer = MisbehavingPeer::start(&fixture.pki, Misbehaviour::Goaway { after: 0 });
+    let error = call(&with_short_timeouts(&fixture), &peer)
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionLost, "{error}");
     assert_eq!(peer.counts().accepted, 3);
 }
 
 #[tokio::test]
-async fn nobody_listening_is_a_connect_error_and_names_the_origin() {
-    let lab = Lab::new();
+async fn a_port_without_listener_is_a_connect_error_that_names_the_origin() {
+    let fixture = Fixture::new();
     let port = {
         let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         tcp.local_addr().unwrap().port()
     };
     let url = format!("https://127.0.0.1:{port}/");
-    let error = fetch(&lab.client(), &url, &lab.token("a"))
+    let error = fetch(&fixture.client(), &url, &fixture.token("a"))
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connect);
@@ -124,13 +124,13 @@ async fn nobody_listening_is_a_connect_error_and_names_the_origin() {
 
 #[tokio::test]
 async fn a_server_of_another_authority_is_refused() {
-    let lab = Lab::new();
-    let strangers = Lab {
+    let fixture = Fixture::new();
+    let foreign = Fixture {
         pki: Pki::foreign(),
-        ..Lab::new()
+        ..Fixture::new()
     };
-    let server = strangers.server(CyclingOptions::default());
-    let error = fetch(&lab.client(), &server.origin(), &lab.token("a"))
+    let server = foreign.server(CyclingOptions::default());
+    let error = fetch(&fixture.client(), &server.origin(), &fixture.token("a"))
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TlsHandshake, "{error}");
@@ -139,10 +139,14 @@ async fn a_server_of_another_authority_is_refused() {
 
 #[tokio::test]
 async fn an_expired_client_certificate_fails_with_the_servers_alert() {
-    let lab = Lab::new();
-    let server = lab.server(CyclingOptions::default());
-    let expired = lab.pki.issue(&LeafSpec::client("agent").expired());
-    let client = lab.builder().identity(identity(&expired)).build().unwrap();
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
+    let expired = fixture.pki.issue(&LeafSpec::client("agent").expired());
+    let client = fixture
+        .builder()
+        .identity(identity(&expired))
+        .build()
+        .unwrap();
     let token = jwt("a", Some(session_cnf(expired.thumbprint())));
     let error = fetch(&client, &server.origin(), &token).await.unwrap_err();
     // In TLS 1.3 the server's refusal comes after the client's handshake has ended.
@@ -154,28 +158,28 @@ async fn an_expired_client_certificate_fails_with_the_servers_alert() {
 }
 
 #[tokio::test]
-async fn one_slow_origin_does_not_hold_up_another() {
-    let lab = Lab::new();
-    let stuck = MisbehavingPeer::start(&lab.pki, Misbehaviour::SilentTcp);
-    let server = lab.server(CyclingOptions::default());
-    let client = lab.client();
-    let (token, url, other) = (lab.token("a"), stuck.origin(), server.origin());
+async fn one_slow_origin_does_not_delay_another() {
+    let fixture = Fixture::new();
+    let stuck = MisbehavingPeer::start(&fixture.pki, Misbehaviour::SilentTcp);
+    let server = fixture.server(CyclingOptions::default());
+    let client = fixture.client();
+    let (token, url, other) = (fixture.token("a"), stuck.origin(), server.origin());
     let waiting = fetch(&client, &url, &token);
     tokio::pin!(waiting);
     tokio::select! {
-        _ = &mut waiting => panic!("nobody answers there"),
+        _ = &mut waiting => panic!("that peer never answers"),
         () = ok(&client, &other, &token) => {}
     }
 }
 
 #[tokio::test]
 async fn a_key_that_does_not_fit_is_refused_and_both_files_are_named() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     let dir = std::env::temp_dir().join(format!("bowline-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     let (certificate, key) = (dir.join("agent.pem"), dir.join("other-key.pem"));
-    let other = lab.pki.issue(&LeafSpec::client("other"));
-    std::fs::write(&certificate, lab.agent.chain_pem()).unwrap();
+    let other = fixture.pki.issue(&LeafSpec::client("other"));
+    std::fs::write(&certificate, fixture.agent.chain_pem()).unwrap();
     std::fs::write(&key, other.key_pem()).unwrap();
     let error = bowline_client::Identity::from_pem_files(&certificate, &key).unwrap_err();
     std::fs::remove_dir_all(&dir).unwrap();

@@ -1,7 +1,5 @@
-//! A connection that lives for twenty minutes, in simulated time, with a server that forgets the
-//! proofs it has seen: no refusal reaches a caller (RS-8, CL-5).
-
-mod support;
+//! A connection that lasts twenty minutes of simulated time, to a server that forgets the proofs it
+//! has verified: no refusal reaches a caller (RS-8, CL-5).
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -9,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::fixture::{Fixture, ok};
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
@@ -19,7 +18,6 @@ use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::tls::Alpn;
 use http::StatusCode;
 use rustls_pki_types::UnixTime;
-use support::{Lab, ok};
 
 /// Seconds that the simulated clock is ahead of the real one.
 #[derive(Clone, Default)]
@@ -39,29 +37,22 @@ impl Ahead {
     }
 }
 
-const LIFE: u64 = 20 * 60;
+const DURATION: u64 = 20 * 60;
 const STEP: u64 = 10;
-
-fn options(alpn: Alpn) -> CyclingOptions {
-    CyclingOptions {
-        alpn,
-        ..CyclingOptions::default()
-    }
-}
 
 #[tokio::test]
 async fn a_proof_outlives_the_servers_memory_of_it_for_as_long_as_its_connection() {
     for alpn in [Alpn::Http1, Alpn::Http2] {
-        let (lab, ahead) = (Lab::new(), Ahead::default());
-        // Room for one proof: each of the two tokens makes it forget the other's.
-        let server = lab.server_with(options(alpn), |layer| {
+        let (fixture, ahead) = (Fixture::new(), Ahead::default());
+        // Room for one proof: each of the two tokens evicts the proof of the other.
+        let server = fixture.server_with(CyclingOptions::alpn(alpn), |layer| {
             layer
                 .remembered_proofs(NonZeroUsize::MIN)
                 .clock(ahead.clock())
         });
-        let (client, tokens) = (lab.client(), [lab.token("a"), lab.token("b")]);
+        let (client, tokens) = (fixture.client(), [fixture.token("a"), fixture.token("b")]);
         let mut requests = 0;
-        for seconds in (0..=LIFE).step_by(STEP as usize) {
+        for seconds in (0..=DURATION).step_by(STEP as usize) {
             ahead.0.store(seconds, Ordering::Relaxed);
             for token in &tokens {
                 ok(&client, &server.origin(), token).await;
@@ -77,15 +68,14 @@ async fn a_proof_outlives_the_servers_memory_of_it_for_as_long_as_its_connection
     }
 }
 
-/// Another implementation may read RS-8 without its profile: a proof is stale 300 s after it was
-/// made, wherever it is.
+/// Another implementation may apply the limit of RS-8 on every connection: a proof is stale 300 s
+/// after it was made.
 #[tokio::test]
-async fn a_server_that_calls_old_proofs_stale_costs_a_signature_each_time_and_no_caller_a_refusal()
-{
+async fn a_server_that_calls_old_proofs_stale_costs_a_signature_each_time_and_refuses_no_caller() {
     const WINDOW: u64 = 300;
     for alpn in [Alpn::Http1, Alpn::Http2] {
-        let (lab, ahead) = (Lab::new(), Ahead::default());
-        let born: Arc<Mutex<HashMap<String, u64>>> = Arc::default();
+        let (fixture, ahead) = (Fixture::new(), Ahead::default());
+        let first_seen: Arc<Mutex<HashMap<String, u64>>> = Arc::default();
         let clock = ahead.clone();
         let handler = move |request: Request| {
             let proof = request.headers()[PROOF_HEADER]
@@ -93,7 +83,7 @@ async fn a_server_that_calls_old_proofs_stale_costs_a_signature_each_time_and_no
                 .unwrap_or_default()
                 .to_owned();
             let now = clock.seconds();
-            let age = now - *born.lock().unwrap().entry(proof).or_insert(now);
+            let age = now - *first_seen.lock().unwrap().entry(proof).or_insert(now);
             async move {
                 if age > WINDOW {
                     stale()
@@ -102,9 +92,13 @@ async fn a_server_that_calls_old_proofs_stale_costs_a_signature_each_time_and_no
                 }
             }
         };
-        let server = CyclingServer::start(&lab.pki, options(alpn), Router::new().fallback(handler));
-        let (client, token) = (lab.client(), lab.token("a"));
-        for seconds in (0..=LIFE).step_by(STEP as usize) {
+        let server = CyclingServer::start(
+            &fixture.pki,
+            CyclingOptions::alpn(alpn),
+            Router::new().fallback(handler),
+        );
+        let (client, token) = (fixture.client(), fixture.token("a"));
+        for seconds in (0..=DURATION).step_by(STEP as usize) {
             ahead.0.store(seconds, Ordering::Relaxed);
             ok(&client, &server.origin(), &token).await;
         }

@@ -1,4 +1,4 @@
-//! What somebody can do with a request that he has caught.
+//! An attacker with a captured request.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,31 +11,31 @@ use bowline_testkit::tls::Alpn;
 use bytes::Bytes;
 use http_body_util::Full;
 
-use crate::scene::{Scene, class, remembering, without_certificates};
+use crate::fixture::dpop::{DpopFixture, class, with_replay_store, without_certificates};
 
 #[tokio::test]
-async fn a_caught_request_is_of_no_use_on_another_connection_or_for_another_request() {
-    let scene = Scene::new();
-    let server = scene.server(without_certificates(Alpn::Http2), remembering());
-    let (client, token) = (scene.client(), scene.token("a"));
+async fn a_captured_request_is_refused_on_another_connection_and_for_another_request() {
+    let fixture = DpopFixture::new();
+    let server = fixture.server(without_certificates(Alpn::Http2), with_replay_store());
+    let (client, token) = (fixture.client(), fixture.token("a"));
     class(&client, &format!("{}/things", server.origin()), &token).await;
-    let caught = scene.arrivals.all().remove(0);
-    let field = |name| caught[name].to_str().unwrap().to_owned();
+    let captured = fixture.arrivals.all().remove(0);
+    let field = |name| captured[name].to_str().unwrap().to_owned();
 
-    let thief = Thief(Arc::new(Mutex::new((
+    let credentials = CapturedCredentials(Arc::new(Mutex::new((
         field("authorization"),
         field("dpop"),
     ))));
-    let robber = Client::builder()
-        .trust(scene.lab.trust())
-        .bind(Arc::new(thief.clone()) as Arc<dyn Bind>)
+    let attacker = Client::builder()
+        .trust(fixture.base.trust())
+        .bind(Arc::new(credentials.clone()) as Arc<dyn Bind>)
         .build()
         .unwrap();
     let check = async |method: &str, path: &str| {
         let request = http::Request::builder()
             .method(method)
             .uri(format!("{}{path}", server.origin()));
-        let response = robber
+        let response = attacker
             .send(request.body(Full::<Bytes>::default()).unwrap())
             .await
             .unwrap();
@@ -53,22 +53,22 @@ async fn a_caught_request_is_of_no_use_on_another_connection_or_for_another_requ
         let challenge = check(method, path).await;
         assert!(challenge.contains(id), "{challenge}");
     }
-    // Bearer, as one would send a token found in a log.
-    thief.0.lock().unwrap().0 = format!("Bearer {}", token.secret());
+    // As a bearer token, as an attacker would send a token from a log.
+    credentials.0.lock().unwrap().0 = format!("Bearer {}", token.secret());
     assert!(check("GET", "/things").await.contains("DP-16: "));
 }
 
-/// Sends what somebody else has caught.
+/// Sends captured credentials with every request.
 #[derive(Clone)]
-struct Thief(Arc<Mutex<(String, String)>>);
+struct CapturedCredentials(Arc<Mutex<(String, String)>>);
 
-impl Bind for Thief {
+impl Bind for CapturedCredentials {
     fn open(&self, _: &Arc<ConnectionFacts>) -> Arc<dyn BindConnection> {
         Arc::new(self.clone())
     }
 }
 
-impl BindConnection for Thief {
+impl BindConnection for CapturedCredentials {
     fn bind(&self, _: &RequestFacts<'_>) -> Result<Bound, Error> {
         let (authorization, proof) = self.0.lock().unwrap().clone();
         Ok(Bound::Attached(Attachment {
@@ -77,7 +77,7 @@ impl BindConnection for Thief {
             authorization: Some(authorization.parse().unwrap()),
             used: BindingUsed::Dpop,
             request_bound: true,
-            memo: Arc::new(Nothing),
+            memo: Arc::new(NoMemo),
         }))
     }
 
@@ -88,9 +88,9 @@ impl BindConnection for Thief {
     fn closed(&self, _: CloseReason) {}
 }
 
-struct Nothing;
+struct NoMemo;
 
-impl Memo for Nothing {
+impl Memo for NoMemo {
     fn writing(&self) {}
 
     fn unsent(&self) {}

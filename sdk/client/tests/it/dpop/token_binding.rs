@@ -12,31 +12,32 @@ use bytes::Bytes;
 use http_body_util::Full;
 use serde_json::json;
 
-use crate::scene::{Scene, class, remembering, without_certificates};
-use crate::support::{Lab, fetch, jwt, ok, session_cnf, text};
+use crate::fixture::dpop::{DpopFixture, class, with_replay_store, without_certificates};
+use crate::fixture::{Fixture, fetch, jwt, ok, session_cnf, text};
 
 #[tokio::test]
-async fn each_token_goes_to_the_binding_that_it_asks_for() {
+async fn each_token_is_sent_with_the_binding_that_it_requires() {
     for options in [CyclingOptions::default(), without_certificates(Alpn::Http2)] {
-        let scene = Scene::new();
+        let fixture = DpopFixture::new();
         let has_certificate = matches!(options.client_auth, ClientAuth::Required);
-        let server = scene.server(options, remembering());
-        let client = scene
+        let server = fixture.server(options, with_replay_store());
+        let client = fixture
             .builder()
-            .identity(scene.lab.identity())
+            .identity(fixture.base.identity())
             .build()
             .unwrap();
         let url = server.origin();
         for _ in 0..3 {
-            assert_eq!(class(&client, &url, &scene.token("a")).await, "dpop:");
+            assert_eq!(class(&client, &url, &fixture.token("a")).await, "dpop:");
             assert_eq!(class(&client, &url, &jwt("plain", None)).await, "bearer:");
-            let session = fetch(&client, &url, &scene.lab.token("b")).await;
-            match has_certificate {
-                true => assert_eq!(text(session.unwrap()).await, "session:"),
-                false => assert_eq!(
+            let session = fetch(&client, &url, &fixture.base.token("b")).await;
+            if has_certificate {
+                assert_eq!(text(session.unwrap()).await, "session:");
+            } else {
+                assert_eq!(
                     session.unwrap_err().kind(),
                     ErrorKind::ClientCertificateNotRequested
-                ),
+                );
             }
         }
         let stats = client.stats();
@@ -47,7 +48,7 @@ async fn each_token_goes_to_the_binding_that_it_asks_for() {
             stats.totals.minted.get(&ProofKind::Connection),
             session_proofs
         );
-        for headers in scene.arrivals.all() {
+        for headers in fixture.arrivals.all() {
             let scheme = headers["authorization"]
                 .to_str()
                 .unwrap()
@@ -62,10 +63,10 @@ async fn each_token_goes_to_the_binding_that_it_asks_for() {
 }
 
 #[tokio::test]
-async fn an_opaque_token_is_known_by_the_scheme_that_it_comes_with() {
-    let scene = Scene::new();
-    let server = scene.server(without_certificates(Alpn::Http2), remembering());
-    let client = scene.client();
+async fn an_opaque_token_is_recognised_by_its_scheme() {
+    let fixture = DpopFixture::new();
+    let server = fixture.server(without_certificates(Alpn::Http2), with_replay_store());
+    let client = fixture.client();
     let request = http::Request::get(server.origin()).header("authorization", "DPoP opaque-token");
     let response = client
         .send(request.body(Full::default()).unwrap())
@@ -77,7 +78,7 @@ async fn an_opaque_token_is_known_by_the_scheme_that_it_comes_with() {
         .with_scheme(Scheme::Dpop);
     assert_eq!(class(&client, &server.origin(), &token).await, "dpop:");
 
-    // Without that, nothing tells.
+    // Without the scheme the client cannot know.
     let refused = fetch(
         &client,
         &server.origin(),
@@ -91,10 +92,13 @@ async fn an_opaque_token_is_known_by_the_scheme_that_it_comes_with() {
 
 #[tokio::test]
 async fn tokens_that_this_client_cannot_prove_are_not_sent() {
-    let scene = Scene::new();
-    let server = scene.server(CyclingOptions::default(), remembering());
-    let (mine, label) = (scene.lab.agent.thumbprint(), bowline_proof::EXPORTER_LABEL);
-    let jkt = scene.key.thumbprint().to_string();
+    let fixture = DpopFixture::new();
+    let server = fixture.server(CyclingOptions::default(), with_replay_store());
+    let (mine, label) = (
+        fixture.base.agent.thumbprint(),
+        bowline_proof::EXPORTER_LABEL,
+    );
+    let jkt = fixture.key.thumbprint().to_string();
     let other = DpopKey::generate().unwrap().thumbprint().to_string();
     let cases = [
         (
@@ -118,9 +122,9 @@ async fn tokens_that_this_client_cannot_prove_are_not_sent() {
             ErrorKind::InvalidToken,
         ),
     ];
-    let client = scene
+    let client = fixture
         .builder()
-        .identity(scene.lab.identity())
+        .identity(fixture.base.identity())
         .build()
         .unwrap();
     for (token, kind) in cases {
@@ -130,8 +134,8 @@ async fn tokens_that_this_client_cannot_prove_are_not_sent() {
         assert!(!error.to_string().contains(token.secret()));
     }
 
-    let without_key = scene.lab.client();
-    let error = fetch(&without_key, &server.origin(), &scene.token("a"))
+    let without_key = fixture.base.client();
+    let error = fetch(&without_key, &server.origin(), &fixture.token("a"))
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnsupportedBinding);
@@ -154,19 +158,19 @@ async fn tokens_that_this_client_cannot_prove_are_not_sent() {
 
 #[tokio::test]
 async fn a_token_bound_to_a_certificate_too_goes_only_where_that_was_presented() {
-    let scene = Scene::new();
-    let mut cnf = scene.cnf();
-    cnf["x5t#S256"] = json!(scene.lab.agent.thumbprint().to_string());
+    let fixture = DpopFixture::new();
+    let mut cnf = fixture.cnf();
+    cnf["x5t#S256"] = json!(fixture.base.agent.thumbprint().to_string());
     let token = jwt("a", Some(cnf));
-    let client = scene
+    let client = fixture
         .builder()
-        .identity(scene.lab.identity())
+        .identity(fixture.base.identity())
         .build()
         .unwrap();
-    let server = scene.server(CyclingOptions::default(), remembering());
+    let server = fixture.server(CyclingOptions::default(), with_replay_store());
     assert_eq!(class(&client, &server.origin(), &token).await, "dpop:");
 
-    let other = scene.server(without_certificates(Alpn::Http2), remembering());
+    let other = fixture.server(without_certificates(Alpn::Http2), with_replay_store());
     let error = fetch(&client, &other.origin(), &token).await.unwrap_err();
     assert_eq!(
         error.kind(),
@@ -176,18 +180,18 @@ async fn a_token_bound_to_a_certificate_too_goes_only_where_that_was_presented()
     assert_eq!(other.counts().requests, 0);
 }
 
-/// The policies of session-binding proofs have nothing to say about DPoP.
+/// The settings for session-binding proofs do not apply to DPoP.
 #[tokio::test]
-async fn policies_for_session_proofs_leave_dpop_alone() {
-    let scene = Scene::new();
-    let server = scene.server(without_certificates(Alpn::Http2), remembering());
-    let builder = scene
+async fn settings_for_session_proofs_do_not_apply_to_dpop() {
+    let fixture = DpopFixture::new();
+    let server = fixture.server(without_certificates(Alpn::Http2), with_replay_store());
+    let builder = fixture
         .builder()
         .proof_scope(ProofScope::Request)
         .binding(bowline_client::BindingPolicy::Require);
     let client = builder.build().unwrap();
     assert_eq!(
-        class(&client, &server.origin(), &scene.token("a")).await,
+        class(&client, &server.origin(), &fixture.token("a")).await,
         "dpop:"
     );
     let error = fetch(&client, &server.origin(), &jwt("plain", None))
@@ -196,20 +200,20 @@ async fn policies_for_session_proofs_leave_dpop_alone() {
     assert_eq!(error.kind(), ErrorKind::ClientCertificateNotRequested);
 }
 
-/// Neither has a demand for session-binding proofs that somebody heard of from elsewhere.
+/// Nor does a requirement of session-binding proofs that the caller has learnt elsewhere.
 #[tokio::test]
-async fn a_token_that_asks_for_dpop_gets_dpop_though_a_session_binding_proof_is_required() {
-    let scene = Scene::new();
-    let server = scene.server(CyclingOptions::default(), remembering());
-    let client = scene
+async fn a_dpop_bound_token_gets_dpop_although_a_session_binding_proof_is_required() {
+    let fixture = DpopFixture::new();
+    let server = fixture.server(CyclingOptions::default(), with_replay_store());
+    let client = fixture
         .builder()
-        .identity(scene.lab.identity())
+        .identity(fixture.base.identity())
         .build()
         .unwrap();
     let opaque = AccessToken::new("opaque-token")
         .unwrap()
         .with_scheme(Scheme::Dpop);
-    for token in [scene.token("a"), opaque] {
+    for token in [fixture.token("a"), opaque] {
         let request = http::Request::get(server.origin())
             .extension(ProofRequired)
             .extension(token);
@@ -219,7 +223,7 @@ async fn a_token_that_asks_for_dpop_gets_dpop_though_a_session_binding_proof_is_
             .unwrap();
         assert_eq!(text(response).await, "dpop:");
     }
-    let headers = scene.arrivals.all();
+    let headers = fixture.arrivals.all();
     assert!(
         headers
             .iter()
@@ -228,18 +232,17 @@ async fn a_token_that_asks_for_dpop_gets_dpop_though_a_session_binding_proof_is_
     assert_eq!(client.stats().totals.minted, [(ProofKind::Dpop, 2)].into());
 }
 
-/// What `ok` of the other tests asks for still holds with a DPoP key in the client.
 #[tokio::test]
-async fn session_bound_tokens_are_none_the_worse_for_a_dpop_key() {
-    let lab = Lab::new();
-    let server = lab.server(CyclingOptions::default());
-    let client = lab
+async fn session_bound_tokens_are_proved_as_before_with_a_dpop_key() {
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
+    let client = fixture
         .builder()
         .dpop_key(DpopKey::generate().unwrap())
         .build()
         .unwrap();
     for _ in 0..10 {
-        ok(&client, &server.origin(), &lab.token("a")).await;
+        ok(&client, &server.origin(), &fixture.token("a")).await;
     }
     let totals = client.stats().totals;
     assert_eq!((totals.signatures(), totals.reused), (1, 9));

@@ -4,16 +4,14 @@
 //! Needs Python with pyOpenSSL, so it belongs to the named set (`just parts`) and not to `cargo
 //! test`.
 
-mod support;
-
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use crate::fixture::{Fixture, ok};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bowline_testkit::pki::Leaf;
-use support::{Lab, ok};
 
 /// `conformance/exporter/server.py`.
 struct OpenSsl {
@@ -58,13 +56,18 @@ impl Drop for OpenSsl {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs python3 with pyOpenSSL: run `just parts`"]
 async fn the_ekm_in_a_proof_is_what_openssl_exports() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     let dir = std::env::temp_dir().join(format!("bowline-exporter-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     for version in ["TLSv1.3", "TLSv1.2"] {
-        let mut openssl = OpenSsl::start(version, &dir, &lab.pki.localhost(), &lab.pki.ca_pem());
+        let mut openssl = OpenSsl::start(
+            version,
+            &dir,
+            &fixture.pki.localhost(),
+            &fixture.pki.ca_pem(),
+        );
         let url = format!("https://127.0.0.1:{}/", openssl.line());
-        ok(&lab.client(), &url, &lab.token("a")).await;
+        ok(&fixture.client(), &url, &fixture.token("a")).await;
         let (exported, proof) = (openssl.line(), openssl.line());
 
         let payload = URL_SAFE_NO_PAD

@@ -1,35 +1,37 @@
-//! CONNECT proxies: TLS stays end to end, so a proof is good behind one.
-
-mod support;
+//! CONNECT proxies: TLS stays end to end, so a proof is valid through one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::fixture::{Fixture, fetch, ok};
 use bowline_client::{ErrorKind, Proxies};
+use bowline_testkit::net::{OwnedTask, accept_loop, loopback};
 use bowline_testkit::peers::CyclingOptions;
-use support::{Lab, fetch, ok};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 /// A proxy that connects, or refuses.
 struct Proxy {
     url: String,
     tunnels: Arc<AtomicU64>,
+    _accepting: OwnedTask,
 }
 
 impl Proxy {
-    async fn start(refuses: bool) -> Self {
-        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    fn start(refuses: bool) -> Self {
+        let tcp = loopback();
         let url = format!("http://user:secret-word@{}", tcp.local_addr().unwrap());
         let tunnels = Arc::new(AtomicU64::new(0));
         let counted = tunnels.clone();
-        tokio::spawn(async move {
-            while let Ok((client, _)) = tcp.accept().await {
-                counted.fetch_add(1, Ordering::SeqCst);
-                tokio::spawn(tunnel(client, refuses));
-            }
+        let accepting = accept_loop(tcp, move |client| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            tunnel(client, refuses)
         });
-        Self { url, tunnels }
+        Self {
+            url,
+            tunnels,
+            _accepting: accepting,
+        }
     }
 }
 
@@ -61,45 +63,45 @@ async fn tunnel(mut client: TcpStream, refuses: bool) {
 }
 
 #[tokio::test]
-async fn a_proof_is_good_through_a_proxy() {
-    let lab = Lab::new();
-    let server = lab.server(CyclingOptions::default());
-    let proxy = Proxy::start(false).await;
-    let client = lab
+async fn a_proof_is_valid_through_a_proxy() {
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
+    let proxy = Proxy::start(false);
+    let client = fixture
         .builder()
         .proxies(Proxies::https(&proxy.url, ""))
         .build()
         .unwrap();
     for _ in 0..3 {
-        ok(&client, &server.origin(), &lab.token("a")).await;
+        ok(&client, &server.origin(), &fixture.token("a")).await;
     }
     assert_eq!(proxy.tunnels.load(Ordering::SeqCst), 1);
     assert_eq!(client.stats().totals.signatures(), 1);
 }
 
 #[tokio::test]
-async fn no_proxy_and_none_go_straight() {
-    let lab = Lab::new();
-    let server = lab.server(CyclingOptions::default());
-    let proxy = Proxy::start(true).await;
+async fn no_proxy_and_none_connect_directly() {
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
+    let proxy = Proxy::start(true);
     for proxies in [Proxies::https(&proxy.url, "localhost"), Proxies::none()] {
-        let client = lab.builder().proxies(proxies).build().unwrap();
-        ok(&client, &server.origin(), &lab.token("a")).await;
+        let client = fixture.builder().proxies(proxies).build().unwrap();
+        ok(&client, &server.origin(), &fixture.token("a")).await;
     }
     assert_eq!(proxy.tunnels.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
 async fn a_proxy_that_refuses_is_named_without_its_credentials() {
-    let lab = Lab::new();
-    let server = lab.server(CyclingOptions::default());
-    let proxy = Proxy::start(true).await;
-    let client = lab
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
+    let proxy = Proxy::start(true);
+    let client = fixture
         .builder()
         .proxies(Proxies::https(&proxy.url, ""))
         .build()
         .unwrap();
-    let error = fetch(&client, &server.origin(), &lab.token("a"))
+    let error = fetch(&client, &server.origin(), &fixture.token("a"))
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connect);
@@ -111,29 +113,32 @@ async fn a_proxy_that_refuses_is_named_without_its_credentials() {
     assert_eq!(server.counts().opened, 0);
 }
 
-/// By itself this shows little; see below for the environment that it is run in.
+/// Run by the test below in several environments; by itself it shows little.
 #[tokio::test]
-async fn a_request_goes_as_the_environment_says() {
-    let lab = Lab::new();
-    let server = lab.server(CyclingOptions::default());
-    let client = lab
+async fn a_request_takes_the_way_that_the_environment_sets() {
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
+    let client = fixture
         .builder()
         .proxies(Proxies::environment())
         .build()
         .unwrap();
-    ok(&client, &server.origin(), &lab.token("a")).await;
+    ok(&client, &server.origin(), &fixture.token("a")).await;
 }
 
-/// The environment belongs to a process, so this test runs the one above in processes of their own.
+/// The environment belongs to a process, so this test runs the one above in processes of its own.
 #[tokio::test]
 async fn the_environments_proxy_is_used_unless_it_exempts_the_origin() {
-    let proxy = Proxy::start(false).await;
+    let proxy = Proxy::start(false);
     let run = async |variables: &[(&str, &str)]| {
         let mut child = tokio::process::Command::new(std::env::current_exe().unwrap());
         for name in ["HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
             child.env_remove(name).env_remove(name.to_lowercase());
         }
-        child.args(["--exact", "a_request_goes_as_the_environment_says"]);
+        child.args([
+            "--exact",
+            "proxies::a_request_takes_the_way_that_the_environment_sets",
+        ]);
         let output = child
             .envs(variables.iter().copied())
             .output()

@@ -1,9 +1,8 @@
-//! Claims about proofs: how many are signed, why, and on which connection they travel.
-
-mod support;
+//! Proofs: how many are signed, why, and on which connection they are sent.
 
 use std::collections::HashMap;
 
+use crate::fixture::{Fixture, fetch, jwt, ok, post, session_cnf, text};
 use bowline_client::{
     AccessToken, BindingPolicy, Cause, Client, CloseReason, ErrorKind, HttpVersions, ProofKind,
     ProofRequired, ProofScope,
@@ -14,20 +13,16 @@ use bowline_testkit::tls::{Alpn, ClientAuth};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http_body_util::Full;
-use support::{Lab, fetch, jwt, ok, post, session_cnf, text};
 
 fn h1() -> CyclingOptions {
-    CyclingOptions {
-        alpn: Alpn::Http1,
-        ..CyclingOptions::default()
-    }
+    CyclingOptions::alpn(Alpn::Http1)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_proof_is_signed_for_a_thousand_concurrent_first_requests_over_h2() {
-    let lab = Lab::new();
-    let server = lab.server(CyclingOptions::default());
-    let (client, token, url) = (lab.client(), lab.token("a"), server.origin());
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
+    let (client, token, url) = (fixture.client(), fixture.token("a"), server.origin());
 
     join_all((0..1000).map(|_| ok(&client, &url, &token))).await;
 
@@ -44,38 +39,38 @@ async fn one_proof_is_signed_for_a_thousand_concurrent_first_requests_over_h2() 
         ),
         (1000, 1000, 999)
     );
-    assert_eq!(lab.record.proofs().len(), 1);
+    assert_eq!(fixture.requests.proofs().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_tokens_on_one_connection_cost_a_hundred_signatures_and_then_none() {
-    let lab = Lab::new();
-    let server = lab.server(CyclingOptions::default());
-    let (client, url) = (lab.client(), server.origin());
-    let tokens: Vec<_> = (0..100).map(|n| lab.token(&n.to_string())).collect();
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
+    let (client, url) = (fixture.client(), server.origin());
+    let tokens: Vec<_> = (0..100).map(|n| fixture.token(&n.to_string())).collect();
 
     for _ in 0..3 {
         join_all(tokens.iter().map(|token| ok(&client, &url, token))).await;
         assert_eq!(client.stats().totals.signatures(), 100);
     }
     assert_eq!(server.counts().opened, 1);
-    assert_eq!(lab.record.proofs().len(), 100);
+    assert_eq!(fixture.requests.proofs().len(), 100);
 }
 
 #[tokio::test]
-async fn every_kind_of_key_makes_proofs_that_the_server_takes() {
-    let lab = Lab::new();
-    let server = lab.server(CyclingOptions::default());
+async fn every_kind_of_key_makes_proofs_that_the_server_accepts() {
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
     for kind in [
         KeyKind::P256,
         KeyKind::P384,
         KeyKind::Ed25519,
         KeyKind::Rsa2048,
     ] {
-        let leaf = lab.pki.client("agent", kind);
-        let client = lab
+        let leaf = fixture.pki.client("agent", kind);
+        let client = fixture
             .builder()
-            .identity(support::identity(&leaf))
+            .identity(crate::fixture::identity(&leaf))
             .build()
             .unwrap();
         let token = jwt("a", Some(session_cnf(leaf.thumbprint())));
@@ -86,15 +81,15 @@ async fn every_kind_of_key_makes_proofs_that_the_server_takes() {
 
 #[tokio::test]
 async fn a_proof_for_each_request_is_never_used_twice() {
-    let lab = Lab::new();
-    let server = lab.server(CyclingOptions::default());
-    let client = lab
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
+    let client = fixture
         .builder()
         .proof_scope(ProofScope::Request)
         .build()
         .unwrap();
     let (token, url) = (
-        lab.token("a"),
+        fixture.token("a"),
         format!("{}/some/path?query=1", server.origin()),
     );
 
@@ -107,25 +102,22 @@ async fn a_proof_for_each_request_is_never_used_twice() {
         [(Cause::First, 1), (Cause::Scope, 19)].into()
     );
     assert_eq!((totals.request_bound, totals.reused), (20, 0));
-    assert_eq!(lab.record.proofs().len(), 20);
+    assert_eq!(fixture.requests.proofs().len(), 20);
 }
 
 #[tokio::test]
-async fn a_connection_whose_server_can_remember_no_more_is_left_in_time() {
-    let lab = Lab::new();
+async fn a_connection_is_replaced_before_its_servers_proof_limit() {
+    let fixture = Fixture::new();
     for alpn in [Alpn::Http1, Alpn::Http2] {
-        let options = CyclingOptions {
-            alpn,
-            ..CyclingOptions::default()
-        };
-        let server = lab.server_with(options, |layer| layer.jti_quota(40));
-        let client = lab
+        let options = CyclingOptions::alpn(alpn);
+        let server = fixture.server_with(options, |layer| layer.jti_quota(40));
+        let client = fixture
             .builder()
             .proof_scope(ProofScope::Request)
             .build()
             .unwrap();
         for _ in 0..200 {
-            ok(&client, &server.origin(), &lab.token("a")).await;
+            ok(&client, &server.origin(), &fixture.token("a")).await;
         }
         let totals = client.stats().totals;
         assert_eq!((totals.answered, totals.refused), (200, 0), "{alpn:?}");
@@ -139,24 +131,21 @@ async fn a_connection_whose_server_can_remember_no_more_is_left_in_time() {
 
 #[tokio::test]
 async fn one_response_per_connection_costs_one_signature_per_request() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     for (alpn, reason) in [
         (Alpn::Http1, CloseReason::ConnectionClose),
         (Alpn::Http2, CloseReason::Goaway),
     ] {
-        let cycle = Cycle {
-            max_responses: Some(1),
-            ..Cycle::default()
-        };
-        let server = lab.server(CyclingOptions {
+        let cycle = Cycle::max_responses(1);
+        let server = fixture.server(CyclingOptions {
             cycle,
             alpn,
             ..CyclingOptions::default()
         });
-        let (client, token) = (lab.client(), lab.token("a"));
+        let (client, token) = (fixture.client(), fixture.token("a"));
         for n in 1..=10 {
             ok(&client, &server.origin(), &token).await;
-            // The next request must find the connection gone, not race with its end.
+            // The next request must find the connection closed, not race with its end.
             server.closed(n).await;
         }
         let stats = client.stats();
@@ -170,16 +159,16 @@ async fn one_response_per_connection_costs_one_signature_per_request() {
         assert!(stats.connections_resumed >= 8, "{alpn:?}: {stats:?}");
         assert!(stats.totals.reproof_ratio() > 0.89);
     }
-    each_proof_travelled_on_one_connection(&lab);
+    each_proof_travelled_on_one_connection(&fixture);
 }
 
-/// CL-2, as the server saw it.
-fn each_proof_travelled_on_one_connection(lab: &Lab) {
-    let mut home = HashMap::new();
-    for seen in lab.record.all() {
+/// CL-2, in the requests that the server received.
+fn each_proof_travelled_on_one_connection(fixture: &Fixture) {
+    let mut connections = HashMap::new();
+    for seen in fixture.requests.all() {
         for proof in seen.proofs {
             assert_eq!(
-                *home.entry(proof).or_insert(seen.connection),
+                *connections.entry(proof).or_insert(seen.connection),
                 seen.connection
             );
         }
@@ -188,14 +177,11 @@ fn each_proof_travelled_on_one_connection(lab: &Lab) {
 
 #[tokio::test]
 async fn proofs_stay_on_their_connections_while_connections_are_cut_under_load() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     for alpn in [Alpn::Http1, Alpn::Http2] {
-        let server = lab.server(CyclingOptions {
-            alpn,
-            ..CyclingOptions::default()
-        });
-        let (client, url) = (lab.client(), server.origin());
-        let tokens: Vec<_> = (0..4).map(|n| lab.token(&n.to_string())).collect();
+        let server = fixture.server(CyclingOptions::alpn(alpn));
+        let (client, url) = (fixture.client(), server.origin());
+        let tokens: Vec<_> = (0..4).map(|n| fixture.token(&n.to_string())).collect();
         for round in 0..30 {
             let calls = join_all((0..16).map(|n| fetch(&client, &url, &tokens[n % 4])));
             let cut = async {
@@ -231,23 +217,23 @@ async fn proofs_stay_on_their_connections_while_connections_are_cut_under_load()
         );
         assert_eq!(totals.refused, 0);
     }
-    each_proof_travelled_on_one_connection(&lab);
+    each_proof_travelled_on_one_connection(&fixture);
 }
 
 #[tokio::test]
-async fn a_token_that_demands_nothing_goes_as_a_bearer_token_unless_a_proof_is_required() {
-    let lab = Lab::new();
-    let server = lab.server(CyclingOptions::default());
+async fn an_unbound_token_is_sent_as_a_bearer_token_unless_a_proof_is_required() {
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
     let token = jwt("plain", None);
 
-    let auto = lab.client();
+    let auto = fixture.client();
     ok(&auto, &server.origin(), &token).await;
     assert_eq!(
         (auto.stats().totals.with_proof, auto.stats().totals.requests),
         (0, 1)
     );
 
-    let require = lab
+    let require = fixture
         .builder()
         .binding(BindingPolicy::Require)
         .build()
@@ -257,12 +243,12 @@ async fn a_token_that_demands_nothing_goes_as_a_bearer_token_unless_a_proof_is_r
 }
 
 #[tokio::test]
-async fn an_opaque_token_is_proved_once_the_server_has_asked_for_it() {
-    let lab = Lab::new();
+async fn an_opaque_token_is_proved_once_the_server_has_required_it() {
+    let fixture = Fixture::new();
     for options in [h1(), CyclingOptions::default()] {
-        let server = lab.server(options);
+        let server = fixture.server(options);
         let (client, token) = (
-            lab.client(),
+            fixture.client(),
             bowline_client::AccessToken::new("opaque-token").unwrap(),
         );
 
@@ -285,17 +271,17 @@ async fn an_opaque_token_is_proved_once_the_server_has_asked_for_it() {
         assert_eq!(
             server.counts().opened,
             1,
-            "the refusal's body was drained for the connection's sake"
+            "the refusal's body was drained, so the connection stayed usable"
         );
     }
 }
 
 #[tokio::test]
-async fn an_opaque_token_whose_need_is_known_from_elsewhere_is_proved_at_once() {
-    let lab = Lab::new();
+async fn an_opaque_token_whose_binding_the_caller_knows_is_proved_at_once() {
+    let fixture = Fixture::new();
     for options in [h1(), CyclingOptions::default()] {
-        let server = lab.server(options);
-        let (client, token) = (lab.client(), AccessToken::new("opaque-token").unwrap());
+        let server = fixture.server(options);
+        let (client, token) = (fixture.client(), AccessToken::new("opaque-token").unwrap());
         for _ in 0..10 {
             assert_eq!(
                 proved(&client, &server.origin(), Some(&token)).await,
@@ -313,31 +299,31 @@ async fn an_opaque_token_whose_need_is_known_from_elsewhere_is_proved_at_once() 
 
 /// RS-4.
 #[tokio::test]
-async fn a_proof_that_no_token_asks_for_is_verified_all_the_same() {
-    let lab = Lab::new();
-    let server = lab.server(CyclingOptions::default());
-    let (client, token) = (lab.client(), jwt("plain", None));
+async fn a_proof_that_no_token_requires_is_verified_all_the_same() {
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
+    let (client, token) = (fixture.client(), jwt("plain", None));
     assert_eq!(
         proved(&client, &server.origin(), Some(&token)).await,
         Ok("ok:".to_owned())
     );
-    assert_eq!(lab.record.all()[0].proofs.len(), 1);
+    assert_eq!(fixture.requests.all()[0].proofs.len(), 1);
 
-    // What the extension asked for, it asked for one request.
+    // The extension applies to one request only.
     ok(&client, &server.origin(), &token).await;
-    assert_eq!(lab.record.all()[1].proofs.len(), 0);
+    assert_eq!(fixture.requests.all()[1].proofs.len(), 0);
     assert_eq!(client.stats().totals.with_proof, 1);
 }
 
 #[tokio::test]
-async fn a_proof_is_required_of_a_token_only_and_not_given_up_where_it_cannot_be_made() {
-    let lab = Lab::new();
+async fn a_required_proof_applies_to_tokens_only_and_is_not_omitted_where_it_cannot_be_made() {
+    let fixture = Fixture::new();
     let without = CyclingOptions {
         client_auth: ClientAuth::None,
         ..CyclingOptions::default()
     };
-    let server = lab.unprotected(without);
-    let client = lab.client();
+    let server = fixture.unprotected(without);
+    let client = fixture.client();
     assert_eq!(
         proved(&client, &server.origin(), None).await,
         Ok("ok:".to_owned())
@@ -352,7 +338,7 @@ async fn a_proof_is_required_of_a_token_only_and_not_given_up_where_it_cannot_be
     );
 }
 
-/// A GET whose token, if it has one, is to be proved from the first.
+/// A GET whose token, if it has one, must be sent with a proof.
 async fn proved(
     client: &Client,
     url: &str,
@@ -368,10 +354,10 @@ async fn proved(
 
 #[tokio::test]
 async fn tokens_that_cannot_be_proved_are_not_sent() {
-    let lab = Lab::new();
-    let server = lab.server(CyclingOptions::default());
-    let mine = lab.agent.thumbprint().to_string();
-    let other = lab.pki.client("other", KeyKind::P256).thumbprint();
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
+    let mine = fixture.agent.thumbprint().to_string();
+    let other = fixture.pki.client("other", KeyKind::P256).thumbprint();
     let label = bowline_proof::EXPORTER_LABEL;
     let cases = [
         (
@@ -397,7 +383,7 @@ async fn tokens_that_cannot_be_proved_are_not_sent() {
             ErrorKind::TokenBoundToOtherCertificate,
         ),
     ];
-    let client = lab.client();
+    let client = fixture.client();
     for (cnf, kind) in cases {
         let error = fetch(&client, &server.origin(), &jwt("a", Some(cnf.clone())))
             .await
@@ -411,20 +397,17 @@ async fn tokens_that_cannot_be_proved_are_not_sent() {
 
 #[tokio::test]
 async fn a_server_that_asks_for_no_certificate_gets_no_session_bound_token() {
-    let lab = Lab::new();
-    let server = lab.unprotected(CyclingOptions {
+    let fixture = Fixture::new();
+    let server = fixture.unprotected(CyclingOptions {
         client_auth: ClientAuth::None,
-        cycle: Cycle {
-            max_responses: Some(1),
-            ..Cycle::default()
-        },
+        cycle: Cycle::max_responses(1),
         alpn: Alpn::Http1,
         ..CyclingOptions::default()
     });
-    let client = lab.client();
+    let client = fixture.client();
     for n in 1..=3 {
-        // The second and third connection are resumed, and inherit the answer of the first (CL-9).
-        let error = fetch(&client, &server.origin(), &lab.token("a"))
+        // The second and third connection are resumed, so the first one's handshake counts (CL-9).
+        let error = fetch(&client, &server.origin(), &fixture.token("a"))
             .await
             .unwrap_err();
         assert_eq!(
@@ -435,26 +418,32 @@ async fn a_server_that_asks_for_no_certificate_gets_no_session_bound_token() {
         ok(&client, &server.origin(), &jwt("plain", None)).await;
         server.closed(n).await;
     }
-    assert!(lab.record.all().iter().all(|seen| seen.proofs.is_empty()));
     assert!(
-        lab.record.all().iter().any(|seen| seen.resumed),
-        "no session was resumed: nothing was shown"
+        fixture
+            .requests
+            .all()
+            .iter()
+            .all(|seen| seen.proofs.is_empty())
+    );
+    assert!(
+        fixture.requests.all().iter().any(|seen| seen.resumed),
+        "no session was resumed: the test shows nothing"
     );
     assert_eq!(server.counts().requests, 3);
 }
 
 #[tokio::test]
 async fn a_client_without_an_identity_says_so() {
-    let lab = Lab::new();
-    let server = lab.unprotected(CyclingOptions {
+    let fixture = Fixture::new();
+    let server = fixture.unprotected(CyclingOptions {
         client_auth: ClientAuth::Optional,
         ..CyclingOptions::default()
     });
     let client = bowline_client::Client::builder()
-        .trust(lab.trust())
+        .trust(fixture.trust())
         .build()
         .unwrap();
-    let error = fetch(&client, &server.origin(), &lab.token("a"))
+    let error = fetch(&client, &server.origin(), &fixture.token("a"))
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoIdentity, "{error}");
@@ -463,8 +452,8 @@ async fn a_client_without_an_identity_says_so() {
 
 #[tokio::test]
 async fn an_event_stream_beside_calls_costs_a_parallel_proof_on_h1_and_none_on_h2() {
-    let lab = Lab::new();
-    let server = lab.server(CyclingOptions::default());
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
     for (http, causes, connections) in [
         (
             HttpVersions::Http1,
@@ -473,8 +462,8 @@ async fn an_event_stream_beside_calls_costs_a_parallel_proof_on_h1_and_none_on_h
         ),
         (HttpVersions::Http2, vec![(Cause::First, 1)], 1),
     ] {
-        let client = lab.builder().http_versions(http).build().unwrap();
-        let token = lab.token("a");
+        let client = fixture.builder().http_versions(http).build().unwrap();
+        let token = fixture.token("a");
         let stream = fetch(&client, &format!("{}/stream", server.origin()), &token)
             .await
             .unwrap();
@@ -490,13 +479,13 @@ async fn an_event_stream_beside_calls_costs_a_parallel_proof_on_h1_and_none_on_h
 
 #[tokio::test]
 async fn a_callers_own_proof_header_is_an_error() {
-    let lab = Lab::new();
-    let server = lab.server(CyclingOptions::default());
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
     let request = http::Request::get(server.origin())
         .header("session-binding-proof", "mine")
         .body(http_body_util::Empty::new())
         .unwrap();
-    let error = lab.client().send(request).await.unwrap_err();
+    let error = fixture.client().send(request).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidRequest);
     assert!(!error.to_string().contains("mine"));
     assert_eq!(server.counts().requests, 0);

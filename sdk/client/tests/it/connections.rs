@@ -1,7 +1,7 @@
-//! Claims about connections: what is kept, what is noticed, and what a proof survives.
+//! Connections: reuse, their end, resumption, and what invalidates a proof.
 
-mod support;
-
+use crate::fixture::raw_server::RawServer;
+use crate::fixture::{Fixture, fetch, ok, text};
 use axum::Router;
 use bowline_client::{
     Cause, CloseReason, Error, ErrorKind, Event, Fault, Http2Only, HttpVersions, Observer,
@@ -15,21 +15,16 @@ use http::Request;
 use http_body_util::Full;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
-use support::raw::RawServer;
-use support::{Lab, fetch, ok, text};
 
 fn h1() -> CyclingOptions {
-    CyclingOptions {
-        alpn: Alpn::Http1,
-        ..CyclingOptions::default()
-    }
+    CyclingOptions::alpn(Alpn::Http1)
 }
 
 #[tokio::test]
 async fn a_resumed_session_needs_a_new_proof() {
-    let lab = Lab::new();
-    let server = lab.server(h1());
-    let (client, token) = (lab.client(), lab.token("a"));
+    let fixture = Fixture::new();
+    let server = fixture.server(h1());
+    let (client, token) = (fixture.client(), fixture.token("a"));
 
     ok(&client, &server.origin(), &token).await;
     server.retire_all();
@@ -42,21 +37,24 @@ async fn a_resumed_session_needs_a_new_proof() {
         (2, 1),
         "HandshakeKind::Resumed at the client"
     );
-    assert_eq!(server.counts().resumed, 1, "and at the server");
+    assert_eq!(server.counts().resumed, 1, "the server counts it too");
     assert_eq!(
         stats.totals.causes,
         [(Cause::First, 1), (Cause::Reconnect, 1)].into()
     );
-    assert_eq!(lab.record.proofs().len(), 2);
+    assert_eq!(fixture.requests.proofs().len(), 2);
 }
 
 #[tokio::test]
-async fn a_proof_stays_good_across_key_updates() {
-    let lab = Lab::new();
-    let config =
-        TlsOptions::alpn(Alpn::Http1).server(&lab.pki, &lab.pki.localhost(), ClientAuth::Required);
+async fn a_proof_stays_valid_across_key_updates() {
+    let fixture = Fixture::new();
+    let config = TlsOptions::alpn(Alpn::Http1).server(
+        &fixture.pki,
+        &fixture.pki.localhost(),
+        ClientAuth::Required,
+    );
     let server = RawServer::bind(config).await;
-    let (client, token, origin) = (lab.client(), lab.token("a"), server.origin());
+    let (client, token, origin) = (fixture.client(), fixture.token("a"), server.origin());
 
     let serve = async {
         let mut connection = server.accept().await;
@@ -87,17 +85,21 @@ async fn a_proof_stays_good_across_key_updates() {
 
 #[tokio::test]
 async fn tls_1_2_works_with_the_extended_master_secret() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     let options = TlsOptions {
         versions: Versions::Tls12,
         ..TlsOptions::alpn(Alpn::Http1)
     };
-    let server =
-        RawServer::bind(options.server(&lab.pki, &lab.pki.localhost(), ClientAuth::Required)).await;
+    let server = RawServer::bind(options.server(
+        &fixture.pki,
+        &fixture.pki.localhost(),
+        ClientAuth::Required,
+    ))
+    .await;
     let versions = Arc::new(Versions12::default());
     let observer: Arc<dyn Observer> = versions.clone();
-    let client = lab.builder().observer(observer).build().unwrap();
-    let (token, origin) = (lab.token("a"), server.origin());
+    let client = fixture.builder().observer(observer).build().unwrap();
+    let (token, origin) = (fixture.token("a"), server.origin());
 
     let serve = async {
         for _ in 0..2 {
@@ -109,7 +111,7 @@ async fn tls_1_2_works_with_the_extended_master_secret() {
     };
     let call = async {
         ok(&client, &origin, &token).await;
-        // The server hangs up; the second connection resumes the session with a ticket.
+        // The server closes; the second connection resumes the session with a ticket.
         while client.stats().connections_closed.is_empty() {
             tokio::task::yield_now().await;
         }
@@ -141,13 +143,10 @@ impl Observer for Versions12 {
 
 #[tokio::test]
 async fn a_connection_that_died_while_idle_is_noticed_before_use() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     for alpn in [Alpn::Http1, Alpn::Http2] {
-        let server = lab.server(CyclingOptions {
-            alpn,
-            ..CyclingOptions::default()
-        });
-        let (client, token) = (lab.client(), lab.token("a"));
+        let server = fixture.server(CyclingOptions::alpn(alpn));
+        let (client, token) = (fixture.client(), fixture.token("a"));
         for n in 1..=20 {
             ok(&client, &server.origin(), &token).await;
             // No GOAWAY, no close_notify.
@@ -163,9 +162,9 @@ async fn a_connection_that_died_while_idle_is_noticed_before_use() {
 
 #[tokio::test]
 async fn concurrent_h1_calls_reuse_their_connections() {
-    let lab = Lab::new();
-    let server = lab.server(h1());
-    let (client, token, url) = (lab.client(), lab.token("a"), server.origin());
+    let fixture = Fixture::new();
+    let server = fixture.server(h1());
+    let (client, token, url) = (fixture.client(), fixture.token("a"), server.origin());
     for _ in 0..10 {
         join_all((0..8).map(|_| ok(&client, &url, &token))).await;
     }
@@ -187,9 +186,9 @@ async fn concurrent_h1_calls_reuse_their_connections() {
 
 #[tokio::test]
 async fn a_response_dropped_before_its_end_closes_its_h1_connection_at_once() {
-    let lab = Lab::new();
-    let server = lab.server(h1());
-    let (client, token) = (lab.client(), lab.token("a"));
+    let fixture = Fixture::new();
+    let server = fixture.server(h1());
+    let (client, token) = (fixture.client(), fixture.token("a"));
     let stream = fetch(&client, &format!("{}/stream", server.origin()), &token)
         .await
         .unwrap();
@@ -206,31 +205,24 @@ async fn a_response_dropped_before_its_end_closes_its_h1_connection_at_once() {
 
 #[tokio::test]
 async fn dropping_the_client_closes_its_connections() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     for alpn in [Alpn::Http1, Alpn::Http2] {
-        let server = lab.server(CyclingOptions {
-            alpn,
-            ..CyclingOptions::default()
-        });
-        let client = lab.client();
-        ok(&client, &server.origin(), &lab.token("a")).await;
+        let server = fixture.server(CyclingOptions::alpn(alpn));
+        let client = fixture.client();
+        ok(&client, &server.origin(), &fixture.token("a")).await;
         drop(client);
         server.closed(1).await;
     }
 }
 
 #[tokio::test]
-async fn a_caller_who_goes_away_leaves_the_pool_whole() {
-    let lab = Lab::new();
+async fn a_cancelled_request_leaves_the_pool_consistent() {
+    let fixture = Fixture::new();
     for alpn in [Alpn::Http1, Alpn::Http2] {
-        let server = lab.server(CyclingOptions {
-            alpn,
-            ..CyclingOptions::default()
-        });
-        let (client, token, url) = (lab.client(), lab.token("a"), server.origin());
+        let server = fixture.server(CyclingOptions::alpn(alpn));
+        let (client, token, url) = (fixture.client(), fixture.token("a"), server.origin());
         for polls in 1..=40 {
-            // Dropped at every point of its way: waiting for a connection, signing, writing,
-            // reading.
+            // Dropped at each stage: waiting for a connection, signing, writing, reading.
             let mut call = Box::pin(async {
                 text(fetch(&client, &url, &token).await?).await;
                 Ok::<_, Error>(())
@@ -258,10 +250,14 @@ async fn a_caller_who_goes_away_leaves_the_pool_whole() {
 
 #[tokio::test]
 async fn plaintext_is_refused_unless_it_is_loopback_and_allowed() {
-    let lab = Lab::new();
-    let closed_by_default = fetch(&lab.client(), "http://127.0.0.1:1/", &lab.token("a"))
-        .await
-        .unwrap_err();
+    let fixture = Fixture::new();
+    let closed_by_default = fetch(
+        &fixture.client(),
+        "http://127.0.0.1:1/",
+        &fixture.token("a"),
+    )
+    .await
+    .unwrap_err();
     assert_eq!(closed_by_default.kind(), ErrorKind::PlaintextRefused);
 
     let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -269,38 +265,38 @@ async fn plaintext_is_refused_unless_it_is_loopback_and_allowed() {
     let served = tokio::spawn(async move {
         axum::serve(tcp, axum::Router::new().fallback(|| async { "ok:" })).await
     });
-    let client = lab.builder().allow_plaintext_on_loopback().build().unwrap();
-    let remote = fetch(&client, "http://192.0.2.1/", &lab.token("a"))
+    let client = fixture
+        .builder()
+        .allow_plaintext_on_loopback()
+        .build()
+        .unwrap();
+    let remote = fetch(&client, "http://192.0.2.1/", &fixture.token("a"))
         .await
         .unwrap_err();
     assert_eq!(remote.kind(), ErrorKind::PlaintextRefused);
-    let bound = fetch(&client, &url, &lab.token("a")).await.unwrap_err();
+    let bound = fetch(&client, &url, &fixture.token("a")).await.unwrap_err();
     assert_eq!(
         bound.kind(),
         ErrorKind::PlaintextRefused,
         "a session-bound token has no session to be bound to: {bound}"
     );
-    ok(&client, &url, &support::jwt("plain", None)).await;
+    ok(&client, &url, &crate::fixture::jwt("plain", None)).await;
     served.abort();
 }
 
 #[tokio::test]
 async fn a_request_for_http2_only_is_never_written_to_a_connection_of_another_version() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     let for_http2 = |url: &str| {
         let request = Request::get(url).extension(Http2Only);
         request.body(Full::<Bytes>::default()).unwrap()
     };
-    let [h1, h2] = [Alpn::Http1, Alpn::Http2].map(|alpn| {
-        lab.server(CyclingOptions {
-            alpn,
-            ..CyclingOptions::default()
-        })
-    });
+    let [h1, h2] =
+        [Alpn::Http1, Alpn::Http2].map(|alpn| fixture.server(CyclingOptions::alpn(alpn)));
     let plain = PlainServer::start(Router::new());
     let plain_url = plain.origin();
     let client = |http| {
-        let builder = lab
+        let builder = fixture
             .builder()
             .http_versions(http)
             .allow_plaintext_on_loopback();
@@ -330,7 +326,7 @@ async fn a_request_for_http2_only_is_never_written_to_a_connection_of_another_ve
         assert!(!error.may_have_been_processed());
         assert_eq!(client.stats().totals.answered, 0);
     }
-    assert_eq!(lab.record.all().len(), 0, "nothing was written");
+    assert_eq!(fixture.requests.all().len(), 0, "nothing was written");
 
     for (http, url) in [
         (HttpVersions::Auto, h2.origin()),
@@ -339,17 +335,17 @@ async fn a_request_for_http2_only_is_never_written_to_a_connection_of_another_ve
         assert!(client(http).send(for_http2(&url)).await.is_ok(), "{http:?}");
     }
 
-    // The connection that it was not written to goes on.
-    let (client, opened) = (lab.client(), h1.counts().opened);
+    // The connection that it was not written to is still used.
+    let (client, opened) = (fixture.client(), h1.counts().opened);
     assert!(client.send(for_http2(&h1.origin())).await.is_err());
-    ok(&client, &h1.origin(), &lab.token("a")).await;
+    ok(&client, &h1.origin(), &fixture.token("a")).await;
     assert_eq!(h1.counts().opened, opened + 1);
 }
 
-/// A server that wants no more of a request may reset its stream after a complete answer (RFC 9113
-/// §8.1); one that resets it in the middle of an answer has not answered, whatever reason it gives.
-/// Which of the two it is hyper does not tell; only a request that had not all left can be the
-/// first.
+/// A server that does not need the rest of a request may reset its stream after a complete response
+/// (RFC 9113 §8.1). A server that resets it within a response has not answered, whatever error code
+/// it sends. hyper does not report which of the two happened; the first is only possible if the
+/// request had not been sent completely.
 #[tokio::test]
 async fn a_stream_that_is_reset_without_error_has_ended_only_if_its_request_was_cut_short() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -368,7 +364,7 @@ async fn a_stream_that_is_reset_without_error_has_ended_only_if_its_request_was_
             stream
                 .send_data(Bytes::from_static(b"answer"), false)
                 .unwrap();
-            // What was sent has left when the PING is back; a reset would forget it.
+            // The frames have been sent when the PING is acknowledged; a reset would discard them.
             let settled = ping.ping(h2::Ping::opaque());
             tokio::pin!(settled);
             tokio::select! {

@@ -1,10 +1,9 @@
-//! Several certificates (CL-8), adaptive proof_scope, and proofs for one chosen request.
-
-mod support;
+//! Several certificates (CL-8), the adaptive proof scope, and proofs for one chosen request.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::fixture::{Fixture, fetch, identity, jwt, ok, session_cnf, text};
 use bowline_client::{
     AccessToken, Cause, ErrorKind, ProofKind, ProofScope, RequestBoundProof, WithCertificate,
 };
@@ -13,20 +12,16 @@ use bowline_testkit::pki::{KeyKind, LeafSpec};
 use bowline_testkit::tls::Alpn;
 use futures_util::future::join_all;
 use http_body_util::Empty;
-use support::{Lab, fetch, identity, jwt, ok, session_cnf, text};
 
 #[tokio::test]
 async fn a_replaced_certificate_serves_its_own_tokens_and_nothing_else() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     for alpn in [Alpn::Http1, Alpn::Http2] {
-        let server = lab.server(CyclingOptions {
-            alpn,
-            ..CyclingOptions::default()
-        });
-        let (client, url) = (lab.client(), server.origin());
-        let next = lab.pki.client("agent", KeyKind::P256);
+        let server = fixture.server(CyclingOptions::alpn(alpn));
+        let (client, url) = (fixture.client(), server.origin());
+        let next = fixture.pki.client("agent", KeyKind::P256);
         let (old_token, new_token) = (
-            lab.token("old"),
+            fixture.token("old"),
             jwt("new", Some(session_cnf(next.thumbprint()))),
         );
         let plain = jwt("plain", None);
@@ -43,7 +38,7 @@ async fn a_replaced_certificate_serves_its_own_tokens_and_nothing_else() {
         for _ in 0..3 {
             join_all([&old_token, &new_token, &plain].map(|token| ok(&client, &url, token))).await;
         }
-        // The old connection goes away: its token gets another one, with the old certificate.
+        // The old connection ends: its token gets another one, with the old certificate.
         server.retire_all();
         server.closed(1).await;
         join_all([&old_token, &new_token].map(|token| ok(&client, &url, token))).await;
@@ -52,15 +47,15 @@ async fn a_replaced_certificate_serves_its_own_tokens_and_nothing_else() {
     }
 }
 
-/// What a token source needs: the next certificate before it is the current one, and the old one
+/// A token source needs this: the next certificate before it is the current one, and the old one
 /// for an opaque token.
 #[tokio::test]
 async fn a_request_can_ask_for_a_certificate_that_is_not_the_current_one() {
-    let lab = Lab::new();
-    let server = lab.server(CyclingOptions::default());
-    let (client, url) = (lab.client(), server.origin());
-    let next = lab.pki.client("agent", KeyKind::P256);
-    // The server takes an opaque token for one that is bound to the agent's first certificate.
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
+    let (client, url) = (fixture.client(), server.origin());
+    let next = fixture.pki.client("agent", KeyKind::P256);
+    // To the server an opaque token is bound to the agent's first certificate.
     let opaque = AccessToken::new("opaque").unwrap();
     let with = |certificate| {
         let request = http::Request::get(&url)
@@ -79,13 +74,19 @@ async fn a_request_can_ask_for_a_certificate_that_is_not_the_current_one() {
     client.hold_identity(identity(&next)).unwrap();
     assert_eq!(
         client.identity().unwrap().thumbprint(),
-        lab.agent.thumbprint()
+        fixture.agent.thumbprint()
     );
     assert_eq!(with(next.thumbprint()).await.unwrap().status(), 401, "RS-3");
-    assert_eq!(with(lab.agent.thumbprint()).await.unwrap().status(), 200);
+    assert_eq!(
+        with(fixture.agent.thumbprint()).await.unwrap().status(),
+        200
+    );
 
     client.replace_identity(identity(&next)).unwrap();
-    assert_eq!(with(lab.agent.thumbprint()).await.unwrap().status(), 200);
+    assert_eq!(
+        with(fixture.agent.thumbprint()).await.unwrap().status(),
+        200
+    );
     assert_eq!(
         fetch(&client, &url, &opaque).await.unwrap().status(),
         401,
@@ -95,26 +96,19 @@ async fn a_request_can_ask_for_a_certificate_that_is_not_the_current_one() {
 
 #[tokio::test]
 async fn no_session_is_resumed_across_certificates() {
-    let lab = Lab::new();
-    let server = lab.server(CyclingOptions {
-        cycle: Cycle {
-            max_responses: Some(1),
-            ..Cycle::default()
-        },
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions {
+        cycle: Cycle::max_responses(1),
         alpn: Alpn::Http1,
         ..CyclingOptions::default()
     });
-    let (client, url) = (lab.client(), server.origin());
+    let (client, url) = (fixture.client(), server.origin());
     for n in 1..=2 {
-        ok(&client, &url, &lab.token("old")).await;
+        ok(&client, &url, &fixture.token("old")).await;
         server.closed(n).await;
     }
-    assert_eq!(
-        server.counts().resumed,
-        1,
-        "nothing would be shown otherwise"
-    );
-    let next = lab.pki.client("agent", KeyKind::P256);
+    assert_eq!(server.counts().resumed, 1, "sessions do resume");
+    let next = fixture.pki.client("agent", KeyKind::P256);
     client.replace_identity(identity(&next)).unwrap();
     ok(
         &client,
@@ -127,11 +121,11 @@ async fn no_session_is_resumed_across_certificates() {
 
 #[tokio::test]
 async fn a_retired_certificate_is_used_until_it_expires() {
-    let lab = Lab::new();
-    let server = lab.server(CyclingOptions::default());
-    let retired = lab.pki.client("agent", KeyKind::P384);
-    let expired = lab.pki.issue(&LeafSpec::client("agent").expired());
-    let client = lab
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
+    let retired = fixture.pki.client("agent", KeyKind::P384);
+    let expired = fixture.pki.issue(&LeafSpec::client("agent").expired());
+    let client = fixture
         .builder()
         .retired_identity(identity(&retired))
         .retired_identity(identity(&expired))
@@ -152,11 +146,13 @@ async fn a_retired_certificate_is_used_until_it_expires() {
 
 #[tokio::test]
 async fn a_connection_takes_no_more_requests_once_its_certificate_has_expired() {
-    let lab = Lab::new();
-    let server = lab.server(CyclingOptions::default());
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
     let soon = SystemTime::now() + Duration::from_secs(2);
-    let leaf = lab.pki.issue(&LeafSpec::client("agent").not_after(soon));
-    let client = lab.builder().identity(identity(&leaf)).build().unwrap();
+    let leaf = fixture
+        .pki
+        .issue(&LeafSpec::client("agent").not_after(soon));
+    let client = fixture.builder().identity(identity(&leaf)).build().unwrap();
     ok(
         &client,
         &server.origin(),
@@ -169,23 +165,23 @@ async fn a_connection_takes_no_more_requests_once_its_certificate_has_expired() 
 
 #[tokio::test]
 async fn adaptive_scope_costs_at_most_two_signatures_however_many_come_at_once() {
-    let lab = Lab::new();
-    let server = lab.server(CyclingOptions::default());
-    let client = lab
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
+    let client = fixture
         .builder()
         .proof_scope(ProofScope::Adaptive)
         .build()
         .unwrap();
-    let (token, url) = (lab.token("a"), server.origin());
+    let (token, url) = (fixture.token("a"), server.origin());
     ok(&client, &url, &token).await;
     assert_eq!(
         client.stats().totals.minted,
         [(ProofKind::Request, 1)].into(),
-        "alone: as hard as `Request`"
+        "a request alone is bound as with `Request`"
     );
     join_all((0..100).map(|_| ok(&client, &url, &token))).await;
 
-    let crowd = lab
+    let crowd = fixture
         .builder()
         .proof_scope(ProofScope::Adaptive)
         .build()
@@ -203,23 +199,20 @@ async fn adaptive_scope_costs_at_most_two_signatures_however_many_come_at_once()
 }
 
 #[tokio::test]
-async fn adaptive_scope_gives_every_lonely_request_its_own_claims() {
-    let lab = Lab::new();
-    let server = lab.server(CyclingOptions {
-        cycle: Cycle {
-            max_responses: Some(1),
-            ..Cycle::default()
-        },
+async fn adaptive_scope_gives_every_request_alone_on_its_connection_its_own_claims() {
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions {
+        cycle: Cycle::max_responses(1),
         alpn: Alpn::Http1,
         ..CyclingOptions::default()
     });
-    let client = lab
+    let client = fixture
         .builder()
         .proof_scope(ProofScope::Adaptive)
         .build()
         .unwrap();
     for n in 1..=10 {
-        ok(&client, &server.origin(), &lab.token("a")).await;
+        ok(&client, &server.origin(), &fixture.token("a")).await;
         server.closed(n).await;
     }
     let totals = client.stats().totals;
@@ -227,11 +220,11 @@ async fn adaptive_scope_gives_every_lonely_request_its_own_claims() {
 }
 
 #[tokio::test]
-async fn one_chosen_request_has_a_proof_of_its_own() {
-    let lab = Lab::new();
-    let server = lab.server(CyclingOptions::default());
-    let client = lab.client();
-    let (token, url) = (lab.token("a"), server.origin());
+async fn one_chosen_request_has_its_own_proof() {
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
+    let client = fixture.client();
+    let (token, url) = (fixture.token("a"), server.origin());
     ok(&client, &url, &token).await;
     let request = http::Request::delete(format!("{url}/account"))
         .extension(token.clone())
@@ -250,12 +243,12 @@ async fn one_chosen_request_has_a_proof_of_its_own() {
 
 #[tokio::test]
 async fn tokens_keep_working_while_the_certificate_is_replaced_under_load() {
-    let lab = Arc::new(Lab::new());
-    let server = lab.server(CyclingOptions::default());
-    let (client, url) = (lab.client(), server.origin());
-    let mut tokens = vec![lab.token("first")];
+    let fixture = Arc::new(Fixture::new());
+    let server = fixture.server(CyclingOptions::default());
+    let (client, url) = (fixture.client(), server.origin());
+    let mut tokens = vec![fixture.token("first")];
     for round in 0..5 {
-        let next = lab.pki.client("agent", KeyKind::P256);
+        let next = fixture.pki.client("agent", KeyKind::P256);
         let calls = join_all((0..60).map(|n| ok(&client, &url, &tokens[n % tokens.len()])));
         let replace = async { client.replace_identity(identity(&next)).unwrap() };
         futures_util::future::join(calls, replace).await;

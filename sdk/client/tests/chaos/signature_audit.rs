@@ -1,4 +1,4 @@
-//! Every signature, by token and connection, and whether its cause is plausible (CL-3).
+//! Records every signature by token and connection, and checks that its cause is possible (CL-3).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -8,13 +8,13 @@ use bowline_client::{
     Thumbprint,
 };
 
-/// Keeps the books of one client. An event names no token: so each token has an operation of its
-/// own here.
+/// Records the events of one client. An event names no token, so each token has its own operation
+/// here.
 #[derive(Clone, Default)]
-pub(crate) struct Books(Arc<Mutex<Entries>>);
+pub(crate) struct SignatureAudit(Arc<Mutex<Records>>);
 
 #[derive(Default)]
-struct Entries {
+struct Records {
     certificates: HashMap<ConnectionId, Thumbprint>,
     closed: HashMap<ConnectionId, CloseReason>,
     pairs: BTreeMap<(Operation, ConnectionId), Pair>,
@@ -31,18 +31,18 @@ struct Pair {
     causes: Vec<(Cause, Option<CloseReason>)>,
 }
 
-impl Observer for Books {
+impl Observer for SignatureAudit {
     fn event(&self, event: &Event<'_>) {
-        let mut entries = self.entries();
+        let mut records = self.records();
         match *event {
             Event::ConnectionOpened { facts, .. } => {
                 let identity = facts.identity().expect("the server asks for a certificate");
-                entries
+                records
                     .certificates
                     .insert(facts.id(), identity.thumbprint());
             }
             Event::ConnectionClosed { facts, reason, .. } => {
-                let before = entries.closed.insert(facts.id(), reason);
+                let before = records.closed.insert(facts.id(), reason);
                 assert_eq!(before, None, "a connection ends once");
             }
             Event::ProofMinted {
@@ -53,7 +53,7 @@ impl Observer for Books {
                 after,
                 ..
             } => {
-                let pair = entries.pairs.entry((operation, connection)).or_default();
+                let pair = records.pairs.entry((operation, connection)).or_default();
                 match kind {
                     ProofKind::Connection => pair.reusable += 1,
                     ProofKind::Request => pair.for_one_request += 1,
@@ -65,7 +65,7 @@ impl Observer for Books {
                 operation,
                 connection,
             } => {
-                entries
+                records
                     .pairs
                     .entry((operation, connection))
                     .or_default()
@@ -78,28 +78,28 @@ impl Observer for Books {
                 outcome,
                 ..
             } => {
-                entries.requests += 1;
+                records.requests += 1;
                 assert!(outcome != Outcome::Answered || binding == BindingUsed::Session);
-                *entries.with_claims.entry(operation).or_default() += u64::from(request_bound);
+                *records.with_claims.entry(operation).or_default() += u64::from(request_bound);
             }
             _ => {}
         }
     }
 }
 
-impl Books {
-    /// Checks the books once every request has ended, and gives the count of each cause. `sourced`
-    /// tells whether a token came from the one source that the run names.
+impl SignatureAudit {
+    /// Checks the records after every request has ended, and returns the count of each cause.
+    /// `sourced` says whether a token came from the one token source of the run.
     pub(crate) fn check(
         &self,
         requests: u64,
         sourced: impl Fn(Operation) -> bool,
     ) -> BTreeMap<Cause, usize> {
-        let entries = self.entries();
-        assert_eq!(entries.requests, requests);
-        let certificates: HashSet<_> = entries.certificates.values().collect();
+        let records = self.records();
+        assert_eq!(records.requests, requests);
+        let certificates: HashSet<_> = records.certificates.values().collect();
         let mut tokens: BTreeMap<Operation, Vec<(ConnectionId, &Pair)>> = BTreeMap::new();
-        for ((token, connection), pair) in &entries.pairs {
+        for ((token, connection), pair) in &records.pairs {
             pair.check();
             tokens.entry(*token).or_default().push((*connection, pair));
         }
@@ -114,8 +114,8 @@ impl Books {
             );
             if sourced(*token) {
                 first_of_the_source += first;
-                // At its first signature the token was new, or another certificate had the source's
-                // turn.
+                // At its first signature the token was new, or the source's last signature was made
+                // with another certificate.
                 assert!(first + successor <= 1, "{token:?}: new only once");
                 assert!(first + successor + identity >= 1, "{token:?}: never new");
                 assert!(identity == 0 || certificates.len() > 1);
@@ -137,13 +137,16 @@ impl Books {
                         let after = after.expect("a reconnect has a reason");
                         let reasons = pairs
                             .iter()
-                            .filter_map(|(connection, _)| entries.closed.get(connection));
+                            .filter_map(|(connection, _)| records.closed.get(connection));
                         assert!(
                             reasons.into_iter().any(|reason| *reason == after),
                             "{token:?}: no connection that held its proof closed as {after:?}"
                         );
                     }
-                    Cause::Parallel => assert!(connections > 1, "{token:?}: parallel to what?"),
+                    Cause::Parallel => assert!(
+                        connections > 1,
+                        "{token:?}: parallel to no other connection"
+                    ),
                     Cause::Challenge | Cause::Age => {
                         panic!("{token:?}: nothing was refused, no age was set")
                     }
@@ -156,8 +159,8 @@ impl Books {
         counts
     }
 
-    fn entries(&self) -> MutexGuard<'_, Entries> {
-        // A failed assertion in an observer must not hide behind a poisoned lock.
+    fn records(&self) -> MutexGuard<'_, Records> {
+        // A failed assertion in an observer must not be hidden by a poisoned lock.
         self.0
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -165,7 +168,8 @@ impl Books {
 }
 
 impl Pair {
-    /// CL-3: one reusable proof, one for each request that has its own, and what was abandoned.
+    /// CL-3: one reusable proof, one request-bound proof for the first request, and one more for
+    /// each that was abandoned.
     fn check(&self) {
         assert!(self.reusable <= 1 + self.abandoned, "{self:?}");
         assert!(
@@ -179,7 +183,7 @@ impl Pair {
             .iter()
             .filter(|(cause, _)| *cause == Cause::Scope)
             .count() as u64;
-        // The first signature has the network's cause, any other on this connection the policy's.
+        // The network causes the first signature on a connection, the proof scope any other.
         assert!(proof_scope < signed.max(1), "{self:?}");
         assert!(signed - proof_scope <= 1 + self.abandoned, "{self:?}");
     }

@@ -1,4 +1,4 @@
-//! Nonces: learnt from any response, kept for each origin, asked for twice at most.
+//! Nonces: learnt from any response, kept per origin, requested twice at most.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,17 +15,20 @@ use http_body_util::Full;
 use rustls_pki_types::UnixTime;
 use serde_json::json;
 
-use crate::refusals::answering;
-use crate::scene::{Scene, class, remembering, without_certificates};
-use crate::support::{post, text};
+use super::refusals::answering;
+use crate::fixture::dpop::{DpopFixture, class, with_replay_store, without_certificates};
+use crate::fixture::{post, text};
 
 #[tokio::test]
 async fn a_nonce_is_learnt_from_a_challenge_and_used_from_then_on() {
     for alpn in [Alpn::Http1, Alpn::Http2] {
-        let scene = Scene::new();
+        let fixture = DpopFixture::new();
         let nonces = DpopNonces::random(Duration::from_secs(3600));
-        let server = scene.server(without_certificates(alpn), remembering().nonces(nonces));
-        let (client, token, url) = (scene.client(), scene.token("a"), server.origin());
+        let server = fixture.server(
+            without_certificates(alpn),
+            with_replay_store().nonces(nonces),
+        );
+        let (client, token, url) = (fixture.client(), fixture.token("a"), server.origin());
         let response = post(&client, &url, &token, "the whole body").await.unwrap();
         assert_eq!(
             text(response).await,
@@ -41,7 +44,7 @@ async fn a_nonce_is_learnt_from_a_challenge_and_used_from_then_on() {
             [(Cause::First, 1), (Cause::Challenge, 1), (Cause::Scope, 5)].into()
         );
         assert_eq!((totals.requests, totals.refused), (6, 1));
-        let claims = scene.arrivals.claims();
+        let claims = fixture.arrivals.claims();
         assert_eq!(claims[0].get("nonce"), None);
         let nonce = &claims[1]["nonce"];
         assert!(nonce.is_string() && claims[1..].iter().all(|claims| claims["nonce"] == *nonce));
@@ -49,10 +52,10 @@ async fn a_nonce_is_learnt_from_a_challenge_and_used_from_then_on() {
         assert_eq!(
             server.counts().opened,
             1,
-            "the refusal's body was drained for the connection's sake"
+            "the refusal's body was drained, so the connection stayed usable"
         );
 
-        // Another connection to the same origin knows it already.
+        // Another connection to the same origin already knows the nonce.
         server.cut_all();
         server.closed(1).await;
         assert_eq!(class(&client, &url, &token).await, "dpop:");
@@ -62,7 +65,7 @@ async fn a_nonce_is_learnt_from_a_challenge_and_used_from_then_on() {
 
 #[tokio::test]
 async fn a_newer_nonce_on_a_good_answer_is_used_next() {
-    let scene = Scene::new();
+    let fixture = DpopFixture::new();
     let ahead = Arc::new(AtomicU64::new(0));
     let clock = {
         let ahead = ahead.clone();
@@ -71,19 +74,19 @@ async fn a_newer_nonce_on_a_good_answer_is_used_next() {
             UnixTime::since_unix_epoch(Duration::from_secs(seconds))
         })
     };
-    // Within the window of `iat`, however often it is turned on.
-    let dpop = remembering().nonces(DpopNonces::random(Duration::from_secs(40)));
-    let server = scene.server_with(without_certificates(Alpn::Http2), |layer| {
+    // The nonces change six times within the window of `iat`.
+    let dpop = with_replay_store().nonces(DpopNonces::random(Duration::from_secs(40)));
+    let server = fixture.server_with(without_certificates(Alpn::Http2), |layer| {
         layer.dpop(dpop).clock(clock)
     });
-    let (client, token, url) = (scene.client(), scene.token("a"), server.origin());
+    let (client, token, url) = (fixture.client(), fixture.token("a"), server.origin());
     for _ in 0..6 {
         assert_eq!(class(&client, &url, &token).await, "dpop:");
         ahead.fetch_add(40, Ordering::SeqCst);
     }
     let totals = client.stats().totals;
-    assert_eq!(totals.refused, 1, "only the first had to be asked for");
-    let nonces: HashSet<_> = scene.arrivals.claims()[1..]
+    assert_eq!(totals.refused, 1, "only the first came with a refusal");
+    let nonces: HashSet<_> = fixture.arrivals.claims()[1..]
         .iter()
         .map(|c| c["nonce"].to_string())
         .collect();
@@ -92,16 +95,16 @@ async fn a_newer_nonce_on_a_good_answer_is_used_next() {
 
 #[tokio::test]
 async fn nonces_do_not_cross_origins() {
-    let scene = Scene::new();
-    let with_nonces = || remembering().nonces(DpopNonces::random(Duration::from_secs(3600)));
-    let one = scene.server(without_certificates(Alpn::Http2), with_nonces());
-    let two = scene.server(without_certificates(Alpn::Http2), with_nonces());
-    let (client, token) = (scene.client(), scene.token("a"));
+    let fixture = DpopFixture::new();
+    let with_nonces = || with_replay_store().nonces(DpopNonces::random(Duration::from_secs(3600)));
+    let one = fixture.server(without_certificates(Alpn::Http2), with_nonces());
+    let two = fixture.server(without_certificates(Alpn::Http2), with_nonces());
+    let (client, token) = (fixture.client(), fixture.token("a"));
     for server in [&one, &two, &one, &two] {
         assert_eq!(class(&client, &server.origin(), &token).await, "dpop:");
     }
     assert_eq!(client.stats().totals.refused, 2);
-    let claims = scene.arrivals.claims();
+    let claims = fixture.arrivals.claims();
     assert_eq!(
         claims[2].get("nonce"),
         None,
@@ -110,18 +113,18 @@ async fn nonces_do_not_cross_origins() {
 }
 
 #[tokio::test]
-async fn a_token_request_is_proved_without_a_token_and_repeated_with_the_nonce_asked_for() {
-    let scene = Scene::new();
-    let server = answering(&scene, |n| match n {
+async fn a_token_request_is_proved_without_a_token_and_repeated_with_the_required_nonce() {
+    let fixture = DpopFixture::new();
+    let server = answering(&fixture, |n| match n {
         0 => {
             let body = r#"{"error":"use_dpop_nonce"}"#;
             (StatusCode::BAD_REQUEST, [("dpop-nonce", "n-1")], body).into_response()
         }
         1 => "a token".into_response(),
-        // Nothing new: another error, which the body tells.
+        // No new nonce: the body reports another error.
         _ => (StatusCode::BAD_REQUEST, [("dpop-nonce", "n-1")], "no").into_response(),
     });
-    let client = scene.client();
+    let client = fixture.client();
     let send = async || {
         let request =
             http::Request::post(format!("{}/token", server.origin())).extension(DpopProofRequired);
@@ -136,7 +139,7 @@ async fn a_token_request_is_proved_without_a_token_and_repeated_with_the_nonce_a
         1,
         "the other error is not about the proof"
     );
-    let claims = scene.arrivals.claims();
+    let claims = fixture.arrivals.claims();
     assert_eq!(claims.len(), 3);
     for claims in &claims {
         assert_eq!((claims.get("ath"), &claims["htm"]), (None, &json!("POST")));
@@ -147,7 +150,7 @@ async fn a_token_request_is_proved_without_a_token_and_repeated_with_the_nonce_a
         (None, &json!("n-1"))
     );
     assert!(
-        scene
+        fixture
             .arrivals
             .all()
             .iter()
@@ -159,5 +162,5 @@ async fn a_token_request_is_proved_without_a_token_and_repeated_with_the_nonce_a
         .body(Full::<Bytes>::default())
         .unwrap();
     client.send(request).await.unwrap();
-    assert_eq!(scene.arrivals.proofs().len(), 3);
+    assert_eq!(fixture.arrivals.proofs().len(), 3);
 }

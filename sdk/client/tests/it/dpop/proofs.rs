@@ -1,4 +1,4 @@
-//! One proof for each request, whatever becomes of connections and keys.
+//! One proof for each request, also when connections end and keys are slow.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use bowline_testkit::peers::{Cycle, CyclingOptions};
 use bowline_testkit::tls::Alpn;
 use futures_util::future::join_all;
 
-use crate::scene::{Scene, class, remembering, without_certificates};
-use crate::support::gate::{Door, Gate, soon};
-use crate::support::{fetch, jwt};
+use crate::fixture::dpop::{DpopFixture, class, with_replay_store, without_certificates};
+use crate::fixture::slow_key::{Gate, GatedKey, soon};
+use crate::fixture::{fetch, jwt};
 
 #[tokio::test]
-async fn each_request_has_a_proof_of_its_own_and_needs_no_client_certificate() {
+async fn each_request_has_its_own_proof_and_needs_no_client_certificate() {
     for alpn in [Alpn::Http1, Alpn::Http2] {
-        let scene = Scene::new();
-        let server = scene.server(without_certificates(alpn), remembering());
-        let (client, token) = (scene.client(), scene.token("a"));
+        let fixture = DpopFixture::new();
+        let server = fixture.server(without_certificates(alpn), with_replay_store());
+        let (client, token) = (fixture.client(), fixture.token("a"));
         let url = format!("{}/some/path?query=1", server.origin());
         for _ in 0..5 {
             assert_eq!(class(&client, &url, &token).await, "dpop:");
@@ -35,7 +35,7 @@ async fn each_request_has_a_proof_of_its_own_and_needs_no_client_certificate() {
         );
         join_all((0..20).map(|_| class(&client, &url, &token))).await;
 
-        let arrivals = scene.arrivals.all();
+        let arrivals = fixture.arrivals.all();
         assert_eq!(arrivals.len(), 25);
         for headers in &arrivals {
             assert_eq!(headers["authorization"], format!("DPoP {}", token.secret()));
@@ -43,10 +43,15 @@ async fn each_request_has_a_proof_of_its_own_and_needs_no_client_certificate() {
             assert!(!headers.contains_key(PROOF_HEADER));
         }
         assert_eq!(
-            scene.arrivals.proofs().iter().collect::<HashSet<_>>().len(),
+            fixture
+                .arrivals
+                .proofs()
+                .iter()
+                .collect::<HashSet<_>>()
+                .len(),
             25
         );
-        for claims in scene.arrivals.claims() {
+        for claims in fixture.arrivals.claims() {
             assert_eq!(claims["htu"], format!("{}/some/path", server.origin()));
             assert_eq!(claims["htm"], "GET");
             assert_eq!(
@@ -64,29 +69,22 @@ async fn each_request_has_a_proof_of_its_own_and_needs_no_client_certificate() {
         );
         assert_eq!((totals.with_proof, totals.request_bound), (25, 25));
         assert_eq!((totals.reused, totals.refused, totals.abandoned), (0, 0, 0));
-        assert_eq!(
-            totals.reproof_ratio(),
-            0.0,
-            "no proof is the network's fault"
-        );
+        assert_eq!(totals.reproof_ratio(), 0.0, "the network caused no proof");
     }
 }
 
 #[tokio::test]
 async fn connections_that_are_cut_under_load_make_no_proof_arrive_twice() {
     for alpn in [Alpn::Http1, Alpn::Http2] {
-        let scene = Scene::new();
-        let cycle = Cycle {
-            max_responses: Some(7),
-            ..Cycle::default()
-        };
+        let fixture = DpopFixture::new();
+        let cycle = Cycle::max_responses(7);
         let options = CyclingOptions {
             cycle,
             ..without_certificates(alpn)
         };
-        let server = scene.server(options, remembering());
-        let (client, url) = (scene.client(), server.origin());
-        let tokens: Vec<_> = (0..4).map(|n| scene.token(&n.to_string())).collect();
+        let server = fixture.server(options, with_replay_store());
+        let (client, url) = (fixture.client(), server.origin());
+        let tokens: Vec<_> = (0..4).map(|n| fixture.token(&n.to_string())).collect();
         for round in 0..20 {
             let calls = join_all((0..16).map(|n| fetch(&client, &url, &tokens[n % 4])));
             let cut = async {
@@ -110,7 +108,7 @@ async fn connections_that_are_cut_under_load_make_no_proof_arrive_twice() {
                 }
             }
         }
-        let proofs = scene.arrivals.proofs();
+        let proofs = fixture.arrivals.proofs();
         assert!(proofs.len() >= 200, "{}", proofs.len());
         assert_eq!(proofs.iter().collect::<HashSet<_>>().len(), proofs.len());
         let totals = client.stats().totals;
@@ -122,21 +120,21 @@ async fn connections_that_are_cut_under_load_make_no_proof_arrive_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_slow_key_holds_up_its_own_requests_only_and_not_for_ever() {
-    let mut scene = Scene::new();
-    let door = Arc::new(Door::default());
-    let gate = Gate::new(scene.lab.agent.signing_key(), door.clone());
-    scene.key = DpopKey::new(Arc::new(gate)).unwrap();
+async fn a_slow_key_delays_only_its_own_requests_and_only_until_the_time_out() {
+    let mut fixture = DpopFixture::new();
+    let gate = Arc::new(Gate::default());
+    let key = GatedKey::new(fixture.base.agent.signing_key(), gate.clone());
+    fixture.key = DpopKey::new(Arc::new(key)).unwrap();
     let timeouts = Timeouts {
         sign: Duration::from_millis(50),
         ..Timeouts::default()
     };
-    let client = scene.builder().timeouts(timeouts).build().unwrap();
-    let server = scene.server(without_certificates(Alpn::Http2), remembering());
-    let (token, url) = (scene.token("a"), server.origin());
+    let client = fixture.builder().timeouts(timeouts).build().unwrap();
+    let server = fixture.server(without_certificates(Alpn::Http2), with_replay_store());
+    let (token, url) = (fixture.token("a"), server.origin());
     class(&client, &url, &token).await;
 
-    door.close(true);
+    gate.close();
     let waiting = {
         let (client, url, token) = (client.clone(), url.clone(), token.clone());
         tokio::spawn(async move { fetch(&client, &url, &token).await })
@@ -146,8 +144,8 @@ async fn a_slow_key_holds_up_its_own_requests_only_and_not_for_ever() {
     }
     let error = soon(waiting).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout(Step::Sign), "{error}");
-    door.close(false);
-    // The signature that came too late was for nothing: a DPoP proof is nobody else's.
+    gate.open();
+    // The late signature is abandoned: no other request can use a DPoP proof.
     soon(async {
         while client.stats().totals.abandoned < 1 {
             tokio::task::yield_now().await;

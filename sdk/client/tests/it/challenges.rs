@@ -1,11 +1,10 @@
-//! Refused proofs (CL-5): replaced once however many requests were refused with it, and given up in
-//! time.
-
-mod support;
+//! Refused proofs (CL-5): a proof is replaced once however many requests were refused with it, and
+//! the client gives up after a second refusal.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::fixture::{Fixture, fetch, post, text};
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
@@ -18,12 +17,11 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::StatusCode;
 use http_body_util::{BodyExt, StreamBody};
-use support::{Lab, fetch, post, text};
 use tokio::sync::Barrier;
 
-/// A server that decides by the proof alone.
-fn judge(
-    lab: &Lab,
+/// A server that accepts or refuses by the proof alone.
+fn server_accepting(
+    fixture: &Fixture,
     alpn: Alpn,
     accepts: impl Fn(&str) -> bool + Clone + Send + Sync + 'static,
 ) -> CyclingServer {
@@ -43,11 +41,8 @@ fn judge(
             }
         }
     };
-    let options = CyclingOptions {
-        alpn,
-        ..CyclingOptions::default()
-    };
-    CyclingServer::start(&lab.pki, options, Router::new().fallback(handler))
+    let options = CyclingOptions::alpn(alpn);
+    CyclingServer::start(&fixture.pki, options, Router::new().fallback(handler))
 }
 
 fn refuse() -> Response {
@@ -62,7 +57,7 @@ fn refuse() -> Response {
     (StatusCode::UNAUTHORIZED, headers, "no").into_response()
 }
 
-/// Refuses the first proof it ever sees, for good, once `n` requests have come with it.
+/// Refuses the first proof that it receives, every time.
 #[derive(Clone, Default)]
 struct FirstIsStale(Arc<Mutex<Option<String>>>);
 
@@ -75,8 +70,8 @@ impl FirstIsStale {
 
 #[tokio::test]
 async fn a_thousand_requests_refused_with_one_stale_proof_cost_one_new_signature() {
-    let lab = Lab::new();
-    let (client, token) = (lab.client(), lab.token("a"));
+    let fixture = Fixture::new();
+    let (client, token) = (fixture.client(), fixture.token("a"));
     let first = FirstIsStale::default();
     let server = {
         // Answers the refused ones together, so that all are refused before any is sent again.
@@ -94,7 +89,7 @@ async fn a_thousand_requests_refused_with_one_stale_proof_cost_one_new_signature
             }
         };
         CyclingServer::start(
-            &lab.pki,
+            &fixture.pki,
             CyclingOptions::default(),
             Router::new().fallback(handler),
         )
@@ -118,17 +113,22 @@ async fn a_thousand_requests_refused_with_one_stale_proof_cost_one_new_signature
 
 #[tokio::test]
 async fn a_body_is_sent_again_with_the_new_proof() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     for (alpn, proof_scope) in [
         (Alpn::Http1, ProofScope::Connection),
         (Alpn::Http2, ProofScope::Request),
     ] {
         let first = FirstIsStale::default();
-        let server = judge(&lab, alpn, move |proof| first.accepts(proof));
-        let client = lab.builder().proof_scope(proof_scope).build().unwrap();
-        let response = post(&client, &server.origin(), &lab.token("a"), "the whole body")
-            .await
-            .unwrap();
+        let server = server_accepting(&fixture, alpn, move |proof| first.accepts(proof));
+        let client = fixture.builder().proof_scope(proof_scope).build().unwrap();
+        let response = post(
+            &client,
+            &server.origin(),
+            &fixture.token("a"),
+            "the whole body",
+        )
+        .await
+        .unwrap();
         assert_eq!(text(response).await, "the whole body");
         let stats = client.stats();
         assert_eq!(
@@ -142,11 +142,11 @@ async fn a_body_is_sent_again_with_the_new_proof() {
 
 #[tokio::test]
 async fn a_body_that_cannot_be_sent_again_is_not_but_the_next_request_has_the_new_proof() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     let first = FirstIsStale::default();
-    let server = judge(&lab, Alpn::Http2, move |proof| first.accepts(proof));
-    let client = lab.builder().replay_limit(4).build().unwrap();
-    let token = lab.token("a");
+    let server = server_accepting(&fixture, Alpn::Http2, move |proof| first.accepts(proof));
+    let client = fixture.builder().replay_limit(4).build().unwrap();
+    let token = fixture.token("a");
 
     let frame = http_body::Frame::data(Bytes::from_static(b"longer than four"));
     let body = StreamBody::new(futures_util::stream::iter([Ok::<_, std::io::Error>(frame)]));
@@ -164,12 +164,12 @@ async fn a_body_that_cannot_be_sent_again_is_not_but_the_next_request_has_the_ne
 }
 
 #[tokio::test]
-async fn a_fresh_proof_refused_too_ends_the_trying_and_tells_the_clock_difference() {
-    let lab = Lab::new();
+async fn a_second_refused_proof_is_final_and_reports_the_clock_difference() {
+    let fixture = Fixture::new();
     for proof_scope in [ProofScope::Connection, ProofScope::Request] {
-        let server = judge(&lab, Alpn::Http2, |_| false);
-        let client = lab.builder().proof_scope(proof_scope).build().unwrap();
-        let (token, url) = (lab.token("a"), server.origin());
+        let server = server_accepting(&fixture, Alpn::Http2, |_| false);
+        let client = fixture.builder().proof_scope(proof_scope).build().unwrap();
+        let (token, url) = (fixture.token("a"), server.origin());
 
         let refused = fetch(&client, &url, &token).await.unwrap();
         assert_eq!(refused.status(), 401);
@@ -178,7 +178,7 @@ async fn a_fresh_proof_refused_too_ends_the_trying_and_tells_the_clock_differenc
             .get::<BindingRefusal>()
             .expect("a report");
         assert_eq!(refusal.error, "invalid_proof");
-        assert_eq!(refusal.certificate, Some(lab.agent.thumbprint()));
+        assert_eq!(refusal.certificate, Some(fixture.agent.thumbprint()));
         let difference = refusal.clock_difference.expect("there was a Date");
         assert!((-3700..=-3590).contains(&difference), "{difference}");
         assert_eq!(client.stats().totals.signatures(), 2);
@@ -188,7 +188,7 @@ async fn a_fresh_proof_refused_too_ends_the_trying_and_tells_the_clock_differenc
             assert_eq!(refused.status(), 401);
             assert!(refused.extensions().get::<BindingRefusal>().is_some());
         }
-        // One proof for each request is what `Request` means; no second sendings.
+        // `Request` makes one proof per request; nothing is sent twice.
         let expected = if proof_scope == ProofScope::Request {
             12
         } else {
@@ -204,8 +204,8 @@ async fn a_fresh_proof_refused_too_ends_the_trying_and_tells_the_clock_differenc
 }
 
 #[tokio::test]
-async fn another_401_is_none_of_the_bindings_business() {
-    let lab = Lab::new();
+async fn another_401_is_not_about_the_binding() {
+    let fixture = Fixture::new();
     let answer = || async {
         (
             StatusCode::UNAUTHORIZED,
@@ -213,12 +213,12 @@ async fn another_401_is_none_of_the_bindings_business() {
         )
     };
     let server = CyclingServer::start(
-        &lab.pki,
+        &fixture.pki,
         CyclingOptions::default(),
         Router::new().fallback(answer),
     );
-    let client = lab.client();
-    for token in [lab.token("a"), AccessToken::new("opaque").unwrap()] {
+    let client = fixture.client();
+    for token in [fixture.token("a"), AccessToken::new("opaque").unwrap()] {
         let refused = fetch(&client, &server.origin(), &token).await.unwrap();
         assert_eq!(refused.status(), 401);
         assert!(refused.extensions().get::<BindingRefusal>().is_none());
@@ -231,11 +231,15 @@ async fn another_401_is_none_of_the_bindings_business() {
 
 #[tokio::test]
 async fn an_old_proof_is_replaced_where_the_policy_says_so() {
-    let lab = Lab::new();
-    let server = lab.server(CyclingOptions::default());
-    let client = lab.builder().max_proof_age(Duration::ZERO).build().unwrap();
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
+    let client = fixture
+        .builder()
+        .max_proof_age(Duration::ZERO)
+        .build()
+        .unwrap();
     for _ in 0..3 {
-        support::ok(&client, &server.origin(), &lab.token("a")).await;
+        crate::fixture::ok(&client, &server.origin(), &fixture.token("a")).await;
     }
     assert_eq!(
         client.stats().totals.causes,

@@ -1,10 +1,9 @@
-//! No token and no DPoP proof in any log line at trace level (EX-7): of this crate, of the
-//! server's, or of anything below them.
+//! No token and no DPoP proof in any log line at trace level (EX-7): of this crate, of the server,
+//! or of their dependencies.
+//!
+//! A binary of its own, because the test needs the logger of the process.
 
-#[path = "../dpop/scene.rs"]
-mod scene;
-#[path = "../support/mod.rs"]
-mod support;
+mod fixture;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,27 +12,30 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bowline_client::{HttpVersions, Observer};
 use bowline_server::DpopNonces;
+use bowline_testkit::log::Log;
 use bowline_testkit::tls::Alpn;
+use fixture::{EventLog, fetch, jwt};
 use futures_util::future::join_all;
-use support::log::Log;
-use support::{fetch, jwt};
 
-use crate::scene::{Scene, class, remembering, without_certificates};
+use crate::fixture::dpop::{DpopFixture, class, with_replay_store, without_certificates};
 
 #[tokio::test]
 async fn no_secret_is_logged() {
-    let log = Log::install();
+    let log = Log::for_process();
 
-    let scene = Scene::new();
-    let (token, opaque) = (scene.token("a-token-with-a-name"), "an-opaque-secret-token");
+    let fixture = DpopFixture::new();
+    let (token, opaque) = (
+        fixture.token("a-token-with-a-name"),
+        "an-opaque-secret-token",
+    );
     for http in [HttpVersions::Http1, HttpVersions::Http2] {
         let nonces = DpopNonces::random(Duration::from_secs(3600));
-        let server = scene.server(
+        let server = fixture.server(
             without_certificates(Alpn::Both),
-            remembering().nonces(nonces),
+            with_replay_store().nonces(nonces),
         );
-        let observer: Arc<dyn Observer> = Arc::new(log.clone());
-        let client = scene
+        let observer: Arc<dyn Observer> = Arc::new(EventLog);
+        let client = fixture
             .builder()
             .http_versions(http)
             .observer(observer)
@@ -47,10 +49,10 @@ async fn no_secret_is_logged() {
         let request = http::Request::get(&url).header("authorization", format!("DPoP {opaque}"));
         let request = request.body(http_body_util::Empty::new()).unwrap();
         assert_eq!(client.send(request).await.unwrap().status(), 200);
-        let stranger = bowline_client::DpopKey::generate().unwrap().thumbprint();
+        let other_key = bowline_client::DpopKey::generate().unwrap().thumbprint();
         let foreign = jwt(
             "foreign",
-            Some(serde_json::json!({ "jkt": stranger.to_string() })),
+            Some(serde_json::json!({ "jkt": other_key.to_string() })),
         );
         let error = fetch(&client, &url, &foreign).await.unwrap_err();
         tracing::error!(%error, ?error, "as a caller would log it");
@@ -69,7 +71,7 @@ async fn no_secret_is_logged() {
     ] {
         assert!(log.contains(part), "nothing of {part} was logged");
     }
-    let proofs = scene.arrivals.proofs();
+    let proofs = fixture.arrivals.proofs();
     assert!(proofs.len() >= 24, "{}", proofs.len());
     let mut secrets = vec![
         token.secret().split('.').nth(1).unwrap().to_owned(),
@@ -79,7 +81,7 @@ async fn no_secret_is_logged() {
     for proof in &proofs {
         secrets.extend(proof.split('.').skip(1).map(str::to_owned));
     }
-    for claims in scene.arrivals.claims() {
+    for claims in fixture.arrivals.claims() {
         secrets.push(claims["jti"].as_str().unwrap().to_owned());
     }
     for secret in secrets {

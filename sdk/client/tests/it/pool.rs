@@ -1,35 +1,30 @@
-//! The pool's limits and choices, and sending again (CL-7), on real connections.
-
-mod support;
+//! The pool's limits, its choice of connections, and sending again (CL-7), on real connections.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::fixture::raw_server::RawServer;
+use crate::fixture::{Fixture, fetch, ok, post, text};
 use axum::Router;
 use axum::extract::Request;
 use bowline_client::{Cause, Client, CloseReason, ErrorKind, Limits, Repeatable, Step, Timeouts};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer, H2Wire};
-use bowline_testkit::tls::{Alpn, ClientAuth, TlsOptions};
+use bowline_testkit::tls::Alpn;
 use bytes::Bytes;
 use futures_util::future::{join, join_all};
 use http_body_util::Full;
-use support::raw::RawServer;
-use support::{Lab, fetch, ok, post, text};
 use tokio::sync::Barrier;
 
 fn h1() -> CyclingOptions {
-    CyclingOptions {
-        alpn: Alpn::Http1,
-        ..CyclingOptions::default()
-    }
+    CyclingOptions::alpn(Alpn::Http1)
 }
 
-fn limited(lab: &Lab, limits: Limits) -> Client {
-    lab.builder().limits(limits).build().unwrap()
+fn limited(fixture: &Fixture, limits: Limits) -> Client {
+    fixture.builder().limits(limits).build().unwrap()
 }
 
-/// Waits until the client has noticed that `n` connections have gone, and gives the reasons.
-async fn gone(client: &Client, n: u64) -> Vec<(CloseReason, u64)> {
+/// Waits until the client has noticed the end of `n` connections, and returns the reasons.
+async fn closed(client: &Client, n: u64) -> Vec<(CloseReason, u64)> {
     loop {
         let closed = client.stats().connections_closed;
         if closed.values().sum::<u64>() >= n {
@@ -40,38 +35,38 @@ async fn gone(client: &Client, n: u64) -> Vec<(CloseReason, u64)> {
 }
 
 #[tokio::test]
-async fn no_more_connections_than_allowed_and_everybody_is_served() {
-    let lab = Lab::new();
-    let server = lab.server(h1());
+async fn no_more_connections_than_allowed_and_every_request_is_answered() {
+    let fixture = Fixture::new();
+    let server = fixture.server(h1());
     let client = limited(
-        &lab,
+        &fixture,
         Limits {
             per_origin: 2,
             ..Limits::default()
         },
     );
-    let (token, url) = (lab.token("a"), server.origin());
+    let (token, url) = (fixture.token("a"), server.origin());
     join_all((0..50).map(|_| ok(&client, &url, &token))).await;
     assert!(server.counts().opened <= 2, "{:?}", server.counts());
     assert_eq!(client.stats().totals.answered, 50);
 }
 
 #[tokio::test]
-async fn origins_share_what_is_allowed_in_all() {
-    let lab = Lab::new();
+async fn origins_share_the_total_limit() {
+    let fixture = Fixture::new();
     let servers = [
-        lab.server(h1()),
-        lab.server(CyclingOptions::default()),
-        lab.server(h1()),
+        fixture.server(h1()),
+        fixture.server(CyclingOptions::default()),
+        fixture.server(h1()),
     ];
     let client = limited(
-        &lab,
+        &fixture,
         Limits {
             in_all: 1,
             ..Limits::default()
         },
     );
-    let token = lab.token("a");
+    let token = fixture.token("a");
     for _ in 0..3 {
         let calls = servers.iter().map(|server| {
             let (client, token, url) = (&client, &token, server.origin());
@@ -88,8 +83,8 @@ async fn origins_share_what_is_allowed_in_all() {
 }
 
 #[tokio::test]
-async fn idle_and_old_connections_are_let_go_and_the_next_request_says_why_it_had_to_prove_again() {
-    let lab = Lab::new();
+async fn idle_and_old_connections_are_closed_and_the_next_proof_names_the_reason() {
+    let fixture = Fixture::new();
     let soon = Duration::from_millis(20);
     for alpn in [Alpn::Http1, Alpn::Http2] {
         for (limits, reason) in [
@@ -108,15 +103,12 @@ async fn idle_and_old_connections_are_let_go_and_the_next_request_says_why_it_ha
                 CloseReason::Age,
             ),
         ] {
-            let server = lab.server(CyclingOptions {
-                alpn,
-                ..CyclingOptions::default()
-            });
-            let client = limited(&lab, limits);
-            let (token, url) = (lab.token("a"), server.origin());
+            let server = fixture.server(CyclingOptions::alpn(alpn));
+            let client = limited(&fixture, limits);
+            let (token, url) = (fixture.token("a"), server.origin());
             ok(&client, &url, &token).await;
             server.closed(1).await;
-            assert_eq!(gone(&client, 1).await, [(reason, 1)], "{alpn:?}");
+            assert_eq!(closed(&client, 1).await, [(reason, 1)], "{alpn:?}");
             ok(&client, &url, &token).await;
             assert_eq!(
                 client.stats().totals.after,
@@ -129,19 +121,19 @@ async fn idle_and_old_connections_are_let_go_and_the_next_request_says_why_it_ha
 
 #[tokio::test]
 async fn the_servers_keep_alive_time_out_is_honoured() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     let answer = || async { ([("keep-alive", "timeout=1, max=100")], "ok:") };
-    let server = CyclingServer::start(&lab.pki, h1(), Router::new().fallback(answer));
-    let client = lab.client();
-    ok(&client, &server.origin(), &lab.token("a")).await;
-    // A second before the server's second is over: at once, and long before our own limit.
+    let server = CyclingServer::start(&fixture.pki, h1(), Router::new().fallback(answer));
+    let client = fixture.client();
+    ok(&client, &server.origin(), &fixture.token("a")).await;
+    // One second less than the server's second: at once, and long before our own limit.
     server.closed(1).await;
-    assert_eq!(gone(&client, 1).await, [(CloseReason::Idle, 1)]);
+    assert_eq!(closed(&client, 1).await, [(CloseReason::Idle, 1)]);
 }
 
 #[tokio::test]
 async fn a_second_h2_connection_is_opened_at_the_peers_stream_limit() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     let all = Arc::new(Barrier::new(4));
     let waits = all.clone();
     let handler = move |request: Request| {
@@ -158,9 +150,9 @@ async fn a_second_h2_connection_is_opened_at_the_peers_stream_limit() {
         max_streams: 3,
         ..CyclingOptions::default()
     };
-    let server = CyclingServer::start(&lab.pki, options, Router::new().fallback(handler));
-    let (client, token) = (lab.client(), lab.token("a"));
-    // So that the peer's SETTINGS are known.
+    let server = CyclingServer::start(&fixture.pki, options, Router::new().fallback(handler));
+    let (client, token) = (fixture.client(), fixture.token("a"));
+    // The client now knows the peer's SETTINGS.
     for _ in 0..2 {
         ok(&client, &server.origin(), &token).await;
     }
@@ -175,11 +167,11 @@ async fn a_second_h2_connection_is_opened_at_the_peers_stream_limit() {
 }
 
 #[tokio::test]
-async fn of_idle_connections_the_one_that_holds_the_proof_is_taken() {
-    let lab = Lab::new();
-    let server = lab.server(h1());
-    let client = lab.client();
-    let (a, b, url) = (lab.token("a"), lab.token("b"), server.origin());
+async fn the_idle_connection_that_holds_the_proof_is_chosen() {
+    let fixture = Fixture::new();
+    let server = fixture.server(h1());
+    let client = fixture.client();
+    let (a, b, url) = (fixture.token("a"), fixture.token("b"), server.origin());
     // Two connections, one token each: the first is busy with its stream while the second is
     // opened.
     let stream = fetch(&client, &format!("{url}/slow"), &a).await.unwrap();
@@ -197,23 +189,21 @@ async fn of_idle_connections_the_one_that_holds_the_proof_is_taken() {
 }
 
 #[tokio::test]
-async fn what_may_have_been_processed_is_sent_again_only_if_that_is_safe() {
-    let lab = Lab::new();
+async fn a_request_that_may_have_been_processed_is_sent_again_only_if_that_is_safe() {
+    let fixture = Fixture::new();
     for alpn in [Alpn::Http1, Alpn::Http2] {
         for (method, repeatable, arrivals) in
             [("POST", false, 1), ("GET", false, 2), ("POST", true, 2)]
         {
             let handler = || async { std::future::pending::<&'static str>().await };
-            let options = CyclingOptions {
-                alpn,
-                ..CyclingOptions::default()
-            };
-            let server = CyclingServer::start(&lab.pki, options, Router::new().fallback(handler));
-            let client = lab.client();
+            let options = CyclingOptions::alpn(alpn);
+            let server =
+                CyclingServer::start(&fixture.pki, options, Router::new().fallback(handler));
+            let client = fixture.client();
             let mut request = http::Request::builder()
                 .method(method)
                 .uri(server.origin())
-                .extension(lab.token("a"))
+                .extension(fixture.token("a"))
                 .body(Full::new(Bytes::from_static(b"pay")))
                 .unwrap();
             if repeatable {
@@ -238,24 +228,21 @@ async fn what_may_have_been_processed_is_sent_again_only_if_that_is_safe() {
             assert_eq!(
                 totals.signatures(),
                 arrivals,
-                "each sending has the proof of its own connection"
+                "each attempt has the proof of its own connection"
             );
         }
     }
 }
 
-/// The second sending does not even leave; that says nothing about the first.
+/// The second attempt cannot be sent; that says nothing about the first.
 #[tokio::test]
-async fn what_may_have_been_processed_stays_so_whatever_becomes_of_its_second_sending() {
-    let lab = Lab::new();
+async fn a_request_stays_possibly_processed_whatever_the_outcome_of_its_second_attempt() {
+    let fixture = Fixture::new();
     for alpn in [Alpn::Http1, Alpn::Http2] {
         let handler = || async { std::future::pending::<&'static str>().await };
-        let options = CyclingOptions {
-            alpn,
-            ..CyclingOptions::default()
-        };
-        let server = CyclingServer::start(&lab.pki, options, Router::new().fallback(handler));
-        let (client, url, token) = (lab.client(), server.origin(), lab.token("a"));
+        let options = CyclingOptions::alpn(alpn);
+        let server = CyclingServer::start(&fixture.pki, options, Router::new().fallback(handler));
+        let (client, url, token) = (fixture.client(), server.origin(), fixture.token("a"));
         let going = async move {
             server.received(1).await;
             drop(server);
@@ -274,11 +261,9 @@ async fn what_may_have_been_processed_stays_so_whatever_becomes_of_its_second_se
 
 #[tokio::test]
 async fn a_refused_stream_is_unprocessed_and_sent_again_whatever_its_method() {
-    let lab = Lab::new();
-    let config =
-        TlsOptions::alpn(Alpn::Http2).server(&lab.pki, &lab.pki.localhost(), ClientAuth::Required);
-    let server = RawServer::bind(config).await;
-    let (client, token, url) = (lab.client(), lab.token("a"), server.origin());
+    let fixture = Fixture::new();
+    let server = RawServer::h2(&fixture.pki).await;
+    let (client, token, url) = (fixture.client(), fixture.token("a"), server.origin());
     let serve = async {
         let mut h2 = h2::server::handshake(server.accept().await.0)
             .await
@@ -312,18 +297,18 @@ async fn a_refused_stream_is_unprocessed_and_sent_again_whatever_its_method() {
 }
 
 #[tokio::test]
-async fn a_body_can_be_left_to_end_in_the_background_and_its_connection_lives_on() {
-    let lab = Lab::new();
-    let server = lab.server(h1());
-    // One connection: whoever comes next waits for it to come back, or to be closed.
+async fn a_body_can_be_drained_in_the_background_and_its_connection_is_reused() {
+    let fixture = Fixture::new();
+    let server = fixture.server(h1());
+    // One connection: the next request waits until it is returned or closed.
     let client = limited(
-        &lab,
+        &fixture,
         Limits {
             per_origin: 1,
             ..Limits::default()
         },
     );
-    let (token, url) = (lab.token("a"), server.origin());
+    let (token, url) = (fixture.token("a"), server.origin());
     for _ in 0..5 {
         let response = fetch(&client, &format!("{url}/slow"), &token)
             .await
@@ -339,8 +324,8 @@ async fn a_body_can_be_left_to_end_in_the_background_and_its_connection_lives_on
 
 #[tokio::test]
 async fn a_request_that_waits_too_long_for_a_connection_says_so() {
-    let lab = Lab::new();
-    let server = lab.server(h1());
+    let fixture = Fixture::new();
+    let server = fixture.server(h1());
     let timeouts = Timeouts {
         pool: Duration::from_millis(50),
         ..Timeouts::default()
@@ -349,13 +334,13 @@ async fn a_request_that_waits_too_long_for_a_connection_says_so() {
         per_origin: 1,
         ..Limits::default()
     };
-    let client = lab
+    let client = fixture
         .builder()
         .limits(limits)
         .timeouts(timeouts)
         .build()
         .unwrap();
-    let (token, url) = (lab.token("a"), server.origin());
+    let (token, url) = (fixture.token("a"), server.origin());
     let stream = fetch(&client, &format!("{url}/stream"), &token)
         .await
         .unwrap();
@@ -363,20 +348,18 @@ async fn a_request_that_waits_too_long_for_a_connection_says_so() {
     assert_eq!(error.kind(), ErrorKind::Timeout(Step::Pool), "{error}");
     assert!(error.is_worth_another_try());
     drop(stream);
-    // It is free again: soon, if not within this client's short patience.
+    // It is free again soon, perhaps not within this client's short time-out.
     while let Err(error) = fetch(&client, &url, &token).await {
         assert_eq!(error.kind(), ErrorKind::Timeout(Step::Pool), "{error}");
     }
 }
 
 #[tokio::test]
-async fn an_h2_connection_that_does_not_answer_a_ping_is_let_go() {
-    let lab = Lab::new();
-    let tls =
-        TlsOptions::alpn(Alpn::Http2).server(&lab.pki, &lab.pki.localhost(), ClientAuth::Required);
-    let server = RawServer::bind(tls).await;
-    let (client, url, token) = (lab.client(), server.origin(), lab.token("a"));
-    // Answers one request, and looks at nothing from then on.
+async fn an_h2_connection_that_does_not_acknowledge_a_ping_is_closed() {
+    let fixture = Fixture::new();
+    let server = RawServer::h2(&fixture.pki).await;
+    let (client, url, token) = (fixture.client(), server.origin(), fixture.token("a"));
+    // Answers one request, and reads nothing from then on.
     let one_answer = async || {
         let mut peer = H2Wire::accept(server.accept().await.0).await.unwrap();
         let stream = peer.request().await.unwrap();
@@ -386,7 +369,7 @@ async fn an_h2_connection_that_does_not_answer_a_ping_is_let_go() {
     let (answer, _silent) = join(fetch(&client, &url, &token), one_answer()).await;
     assert_eq!(text(answer.unwrap()).await, "");
 
-    // Nothing but time-outs can happen to a silent connection: time may fly.
+    // On a silent connection only time-outs can happen, so the test can pause the clock.
     tokio::time::pause();
     let started = tokio::time::Instant::now();
     while client.stats().connections_closed.is_empty() {

@@ -1,4 +1,4 @@
-//! Servers that refuse: what is tried again, and what is only told.
+//! Servers that refuse a proof: what is tried again, and what is only reported.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,12 +14,12 @@ use bowline_testkit::tls::Alpn;
 use http::StatusCode;
 use http_body_util::BodyExt;
 
-use crate::scene::{Scene, without_certificates};
-use crate::support::fetch;
+use crate::fixture::dpop::{DpopFixture, without_certificates};
+use crate::fixture::fetch;
 
 #[tokio::test]
-async fn a_server_that_is_never_content_is_asked_twice_and_reported() {
-    let scene = Scene::new();
+async fn a_server_that_refuses_every_proof_is_tried_twice_and_reported() {
+    let fixture = DpopFixture::new();
     type Answer = fn(usize) -> Response;
     let cases: [(Answer, &str, u64); 4] = [
         // Always another nonce.
@@ -28,15 +28,15 @@ async fn a_server_that_is_never_content_is_asked_twice_and_reported() {
             "use_dpop_nonce",
             2,
         ),
-        // Always the same: worth one try, no more.
+        // Always the same nonce: one more try.
         (
             |_| refusal("use_dpop_nonce", Some("n".to_owned())),
             "use_dpop_nonce",
             2,
         ),
-        // None at all: another proof would be as good as the first.
+        // No nonce: another proof would be no better.
         (|_| refusal("use_dpop_nonce", None), "use_dpop_nonce", 1),
-        // So would it be here, whatever the nonce.
+        // Nor here: the error is not about the nonce.
         (
             |n| refusal("invalid_dpop_proof", Some(format!("n-{n}"))),
             "invalid_dpop_proof",
@@ -44,9 +44,9 @@ async fn a_server_that_is_never_content_is_asked_twice_and_reported() {
         ),
     ];
     for (answer, error, sendings) in cases {
-        let server = answering(&scene, answer);
-        let client = scene.client();
-        let refused = fetch(&client, &server.origin(), &scene.token("a"))
+        let server = answering(&fixture, answer);
+        let client = fixture.client();
+        let refused = fetch(&client, &server.origin(), &fixture.token("a"))
             .await
             .unwrap();
         assert_eq!(refused.status(), 401);
@@ -64,8 +64,8 @@ async fn a_server_that_is_never_content_is_asked_twice_and_reported() {
 }
 
 #[tokio::test]
-async fn another_401_is_none_of_the_bindings_business() {
-    let scene = Scene::new();
+async fn another_401_is_not_about_the_binding() {
+    let fixture = DpopFixture::new();
     let cases: [fn(usize) -> Response; 3] = [
         |_| refusal("invalid_token", Some("n".to_owned())),
         |_| {
@@ -79,9 +79,9 @@ async fn another_401_is_none_of_the_bindings_business() {
         |_| (StatusCode::BAD_REQUEST, [("dpop-nonce", "n")]).into_response(),
     ];
     for answer in cases {
-        let server = answering(&scene, answer);
-        let client = scene.client();
-        let refused = fetch(&client, &server.origin(), &scene.token("a"))
+        let server = answering(&fixture, answer);
+        let client = fixture.client();
+        let refused = fetch(&client, &server.origin(), &fixture.token("a"))
             .await
             .unwrap();
         assert!(refused.status().is_client_error());
@@ -93,9 +93,9 @@ async fn another_401_is_none_of_the_bindings_business() {
     }
 }
 
-/// A server of few words: what it answers is all that matters.
+/// A server that answers its nth request (from 0) with `answer(n)`.
 pub(crate) fn answering(
-    scene: &Scene,
+    fixture: &DpopFixture,
     answer: impl Fn(usize) -> Response + Clone + Send + Sync + 'static,
 ) -> CyclingServer {
     let count = Arc::new(AtomicU64::new(0));
@@ -106,8 +106,8 @@ pub(crate) fn answering(
             answer(usize::try_from(count.fetch_add(1, Ordering::SeqCst)).unwrap())
         }
     };
-    let router = scene.arrivals.layer(Router::new().fallback(handler));
-    CyclingServer::start(&scene.lab.pki, without_certificates(Alpn::Http2), router)
+    let router = fixture.arrivals.layer(Router::new().fallback(handler));
+    CyclingServer::start(&fixture.base.pki, without_certificates(Alpn::Http2), router)
 }
 
 fn refusal(error: &str, nonce: Option<String>) -> Response {
