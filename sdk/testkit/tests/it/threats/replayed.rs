@@ -136,7 +136,7 @@ impl Fixture {
 /// The proof that an attacker sends with a captured token.
 #[derive(Clone, Copy, Debug)]
 enum Attack {
-    NoProof,
+    TokenAlone,
     /// The proof that was captured with it.
     CapturedProof,
     /// A valid proof for this connection, signed with the presenter's key.
@@ -144,7 +144,7 @@ enum Attack {
 }
 
 impl Attack {
-    const ALL: [Self; 3] = [Self::NoProof, Self::CapturedProof, Self::OwnProof];
+    const ALL: [Self; 3] = [Self::TokenAlone, Self::CapturedProof, Self::OwnProof];
 
     /// Presents the token with the presenter's own certificate.
     async fn present(
@@ -157,7 +157,7 @@ impl Attack {
         let tls = TlsOptions::default().client(pki, Some(presenter));
         let stream = client::connect(&tls, at.server.addr()).await.unwrap();
         let proof = match self {
-            Self::NoProof => None,
+            Self::TokenAlone => None,
             Self::CapturedProof => Some(captured[PROOF_HEADER].clone()),
             Self::OwnProof => Some(own_proof(
                 presenter,

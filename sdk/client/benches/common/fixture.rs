@@ -1,5 +1,5 @@
-//! Who takes part: an authority, an agent with a certificate, a server, and tokens of all kinds of
-//! the same length.
+//! An authority, an agent with a certificate, a server, and tokens of every kind, all of the same
+//! length.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-/// A certificate, its key, and the authority that it trusts: all that one end needs. PEM, so that
-/// it can be handed to another process.
+/// The TLS credentials of one end: a certificate, its key, and the authority to trust. PEM, so that
+/// they can be passed to another process.
 #[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct Party {
+pub(crate) struct Credentials {
     pub(crate) chain: String,
     pub(crate) key: String,
     pub(crate) authority: String,
@@ -47,22 +47,22 @@ impl Http {
     }
 }
 
-/// Everything that a bench needs but a server.
-pub(crate) struct Scene {
+/// Everything that a bench needs except a server.
+pub(crate) struct Fixture {
     pki: Pki,
     pub(crate) agent: Leaf,
     pub(crate) authority: Authority,
     pub(crate) dpop_key: DpopKey,
 }
 
-/// What the tokens are for.
+/// The audience of the tokens.
 pub(crate) const AUDIENCE: &str = "https://resource.example";
 
-/// As long as the longest of them, which is the session-bound one, for `cnf` is longest there.
+/// The length of the longest token, the session-bound one, whose `cnf` is longest.
 const TOKEN_BYTES: usize = 700;
 
-impl Scene {
-    /// Inside a runtime: the authority has a socket, although nobody here asks it.
+impl Fixture {
+    /// Inside a runtime: the authority has a socket, although the benches send it no request.
     pub(crate) fn new() -> Self {
         let pki = Pki::new();
         let agent = pki.client("agent", KeyKind::P256);
@@ -80,16 +80,16 @@ impl Scene {
         }
     }
 
-    pub(crate) fn client(&self) -> Party {
-        self.party(&self.agent)
+    pub(crate) fn client(&self) -> Credentials {
+        self.credentials_for(&self.agent)
     }
 
-    pub(crate) fn server(&self) -> Party {
-        self.party(&self.pki.localhost())
+    pub(crate) fn server(&self) -> Credentials {
+        self.credentials_for(&self.pki.localhost())
     }
 
-    fn party(&self, leaf: &Leaf) -> Party {
-        Party {
+    fn credentials_for(&self, leaf: &Leaf) -> Credentials {
+        Credentials {
             chain: leaf.chain_pem().to_owned(),
             key: leaf.key_pem().to_owned(),
             authority: self.pki.ca_pem(),
@@ -112,24 +112,24 @@ impl Scene {
         self.issue(TokenRequest::bearer("agent").cnf(cnf))
     }
 
-    /// Pads the token with scope, so that no contender has less to send.
+    /// Pads the token with scope, so that all contenders send the same amount.
     fn issue(&self, request: TokenRequest) -> String {
-        let of = |padding: usize| {
+        let padded = |padding: usize| {
             self.authority
                 .issue(&request.clone().scope("s".repeat(padding)))
         };
         // Three bytes are four characters of base64url, and two more are a character or two.
-        let mut padding = (TOKEN_BYTES - of(1).len()) / 4 * 3;
-        while of(padding).len() < TOKEN_BYTES {
+        let mut padding = (TOKEN_BYTES - padded(1).len()) / 4 * 3;
+        while padded(padding).len() < TOKEN_BYTES {
             padding += 1;
         }
-        of(padding)
+        padded(padding)
     }
 }
 
-impl Party {
-    /// What reqwest and the bare hyper connections speak TLS with: what a bowline client makes for
-    /// itself.
+impl Credentials {
+    /// The TLS configuration for reqwest and the bare hyper connections, equal to the one that a
+    /// bowline client makes.
     pub(crate) fn tls(&self, http: Http) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(self.authorities());
@@ -169,7 +169,8 @@ impl Party {
     }
 }
 
-/// What every contender sends, credentials aside: a tool call of 200 bytes.
+/// The header fields that every contender sends, apart from credentials, with a tool call of 200
+/// bytes.
 pub(crate) fn headers() -> HeaderMap {
     let accept = HeaderValue::from_static("application/json, text/event-stream");
     HeaderMap::from_iter([
