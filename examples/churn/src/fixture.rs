@@ -1,5 +1,5 @@
-//! Who takes part: a certificate authority, an authorization server, an agent, and a thief with a
-//! certificate of the same authority.
+//! A certificate authority, an authorization server, an agent, and an attacker with a certificate
+//! of the same authority.
 
 use std::sync::Arc;
 
@@ -13,22 +13,22 @@ use serde::Deserialize;
 
 use crate::Result;
 
-/// `aud` of every token here.
+/// `aud` of every token.
 pub(crate) const RESOURCE: &str = "https://mcp.churn.example";
 
-pub(crate) struct World {
+pub(crate) struct Fixture {
     pub(crate) pki: Pki,
     pub(crate) authority: Authority,
     pub(crate) agent: Leaf,
-    pub(crate) thief: Leaf,
+    pub(crate) attacker: Leaf,
 }
 
-impl World {
+impl Fixture {
     pub(crate) fn start() -> Result<Self> {
         let pki = Pki::new();
         let agent = pki.client("agent", KeyKind::P256);
-        let thief = pki.client("thief", KeyKind::P256);
-        // One agent, registered twice: the same certificate gets either kind of token.
+        let attacker = pki.client("attacker", KeyKind::P256);
+        // One agent, registered twice, so that the same certificate can get both kinds of token.
         let clients = [
             ("agent-bearer", TokenBinding::Bearer),
             ("agent-bound", TokenBinding::Session),
@@ -50,7 +50,7 @@ impl World {
             pki,
             authority,
             agent,
-            thief,
+            attacker,
         })
     }
 
@@ -65,15 +65,15 @@ impl World {
         )?))
     }
 
-    /// A token that is bound to a DPoP key (RFC 9449 §6), without asking for it over the network.
+    /// A token that is bound to a DPoP key (RFC 9449 §6), issued without a request.
     pub(crate) fn dpop_token(&self, key: &DpopKey) -> String {
         let cnf = serde_json::json!({ "jkt": key.thumbprint().to_string() });
         self.authority
             .issue(&TokenRequest::bearer("agent").cnf(cnf).audience(RESOURCE))
     }
 
-    /// Asks the authorization server for a token over mutual TLS, as an agent would (RFC 6749 §4.4,
-    /// RFC 8705).
+    /// Requests a token from the authorization server over mutual TLS, as an agent would (RFC 6749
+    /// §4.4, RFC 8705).
     pub(crate) async fn token(&self, client_id: &str) -> Result<String> {
         #[derive(Deserialize)]
         struct TokenResponse {
