@@ -1,4 +1,4 @@
-//! What a client does with a server: list the tools, call them, leave.
+//! A session with a server: list the tools, call them, close.
 
 use std::time::Duration;
 
@@ -14,21 +14,22 @@ use serde_json::{Map, Value, json};
 use crate::handler::Handler;
 use crate::{Error, Scenario};
 
-/// For the event stream to be open before a tool is called. rmcp opens it in the background, and
-/// two of the suite's servers (`elicitation-sep1034-client-defaults`, `sse-retry`) need it before
-/// the call. Over a client that opens a connection for each request it mostly is; over one that
-/// keeps them the call, on a connection that is there, overtakes the stream, which needs a new one.
+/// A pause, so that the event stream is open before a tool is called. rmcp opens it in the
+/// background, and two of the suite's servers (`elicitation-sep1034-client-defaults`, `sse-retry`)
+/// need it before the call. Over a client that opens a connection for each request it mostly is;
+/// over one that keeps them the call, on a connection that is there, overtakes the stream, which
+/// needs a new one.
 const STREAM_TIME: Duration = Duration::from_secs(1);
 
-/// Why a visit ended early.
+/// Why a session ended early.
 #[derive(Debug)]
 pub(crate) enum Failed {
-    /// The server wants authorization, or more of it: its challenge.
+    /// The server demands authorization, or more scope: its challenge.
     Unauthorized(String),
     Otherwise(Error),
 }
 
-pub(crate) async fn visit<C>(http: C, scenario: &Scenario) -> Result<(), Failed>
+pub(crate) async fn run<C>(http: C, scenario: &Scenario) -> Result<(), Failed>
 where
     C: StreamableHttpClient + Clone + Send + Sync + 'static,
 {
@@ -43,7 +44,7 @@ where
             tokio::time::sleep(STREAM_TIME).await;
         }
         for call in calls(scenario, &tools) {
-            // A tool may fail, and be meant to: what counts is whether it was called.
+            // Some tools fail on purpose: what counts is that they were called.
             match agent.call_tool(call).await {
                 Err(e) if e.auth_challenge().is_some() => return Err(e),
                 _ => {}
@@ -68,11 +69,11 @@ fn lifecycle(scenario: &Scenario) -> ClientLifecycleMode {
 
 /// Revisions from 2026-07-28 have no `initialize`.
 fn is_initialized(scenario: &Scenario) -> bool {
-    // One scenario serves nothing else, whatever the revision.
+    // The server of one scenario supports nothing else, in any revision.
     scenario.version.as_str() < "2026-07-28" || scenario.name == "json-schema-ref-no-deref"
 }
 
-/// The calls that the suite wants; all tools once if it wants none in particular.
+/// The calls that the suite asks for; each tool once if it asks for none.
 fn calls(scenario: &Scenario, tools: &[Tool]) -> Vec<CallToolRequestParams> {
     let wanted = &scenario.context.tool_calls;
     if wanted.is_empty() {
@@ -95,8 +96,8 @@ fn call(name: &str, arguments: Option<Map<String, Value>>) -> CallToolRequestPar
     }
 }
 
-/// Something of the right type for each argument that must be there. One of the suite's tools wants
-/// to see the schema of another, as the client has it.
+/// A value of the right type for each required argument. One of the suite's tools expects the
+/// schema of another tool as the client received it.
 fn arguments(tool: &Tool, tools: &[Tool]) -> Option<Map<String, Value>> {
     let required = tool.input_schema.get("required")?.as_array()?;
     let given = required
