@@ -59,7 +59,7 @@ async fn main() -> Result<(), Error> {
     let (Some(transport), Some(url)) = (arguments.next(), arguments.next()) else {
         return Err("usage: bowline-conformance-mcp-client {bowline|stock} URL".into());
     };
-    let scenario = Scenario::of_environment(url)?;
+    let scenario = Scenario::from_environment(url)?;
     let run = async {
         match transport.as_str() {
             "stock" => {
@@ -115,7 +115,7 @@ where
 }
 
 impl Scenario {
-    fn of_environment(url: String) -> Result<Self, Error> {
+    fn from_environment(url: String) -> Result<Self, Error> {
         let variable = |name: &str| std::env::var(format!("MCP_CONFORMANCE_{name}")).ok();
         let context = match variable("CONTEXT") {
             Some(context) => serde_json::from_str(&context)?,

@@ -30,15 +30,10 @@ impl Agent {
         })
     }
 
-    pub(crate) async fn drive(
-        &self,
-        scenario: Scenario,
-        calls: u32,
-        progress: &ProgressBar,
-    ) -> Measured {
+    pub(crate) async fn drive(&self, calls: Calls<'_>) -> Measured {
         match self {
-            Self::Mcp(agent) => agent.drive(scenario, calls, progress).await,
-            Self::A2a(agent) => agent.drive(scenario, calls, progress).await,
+            Self::Mcp(agent) => agent.drive(calls).await,
+            Self::A2a(agent) => agent.drive(calls).await,
         }
     }
 
@@ -56,6 +51,14 @@ impl Agent {
             agent.close().await;
         }
     }
+}
+
+/// The calls that an agent makes in one run.
+#[derive(Clone, Copy)]
+pub(crate) struct Calls<'a> {
+    pub(crate) scenario: Scenario,
+    pub(crate) number: u32,
+    pub(crate) progress: &'a ProgressBar,
 }
 
 /// The results of the calls.

@@ -3,7 +3,7 @@
 use indicatif::ProgressBar;
 
 use crate::Result;
-use crate::agent::Agent;
+use crate::agent::{Agent, Calls};
 use crate::attack::Attack;
 use crate::contender::Contender;
 use crate::fixture::Fixture;
@@ -20,7 +20,13 @@ pub(crate) async fn one(
 ) -> Result<Row> {
     let mut upstream = Upstream::start(fixture, scenario, calls)?;
     let agent = Agent::connect(fixture, &upstream, scenario, contender).await?;
-    let measured = agent.drive(scenario, calls, progress).await;
+    let measured = agent
+        .drive(Calls {
+            scenario,
+            number: calls,
+            progress,
+        })
+        .await;
     upstream.stop_cutting();
     let stats = agent.stats();
     let counts = upstream.counts();

@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use indicatif::ProgressBar;
 
 use super::message;
-use crate::agent::Measured;
+use crate::agent::{Calls, Measured};
 
 type Client = Arc<A2AClient<Box<dyn Transport>>>;
 
@@ -54,18 +54,13 @@ impl Received<'_> {
 }
 
 /// The time between two states is its latency.
-pub(super) async fn follow(
-    client: &Client,
-    is_ours: bool,
-    steps: u32,
-    progress: &ProgressBar,
-) -> Measured {
+pub(super) async fn follow(client: &Client, is_ours: bool, calls: Calls<'_>) -> Measured {
     let mut received = Received {
-        steps: vec![0; steps as usize],
+        steps: vec![0; calls.number as usize],
         has_completed: false,
         measured: Measured::default(),
         last: Instant::now(),
-        progress,
+        progress: calls.progress,
     };
     if is_ours {
         let mut task = LongTask::send(client.clone(), message("go"), Patience::default());

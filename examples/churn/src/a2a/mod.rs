@@ -13,10 +13,9 @@ use axum::Router;
 use bowline_a2a::Transports;
 use bowline_client::Client;
 use bowline_testkit::a2a::{Echo, Paced, agent, card};
-use indicatif::ProgressBar;
 
 use crate::Result;
-use crate::agent::Measured;
+use crate::agent::{Calls, Measured};
 use crate::contender::{BowlineClient, Contender};
 use crate::fixture::Fixture;
 use crate::scenario::{A2aBinding, Scenario};
@@ -97,23 +96,18 @@ impl Agent {
         self.http.as_ref()
     }
 
-    pub(crate) async fn drive(
-        &self,
-        scenario: Scenario,
-        calls: u32,
-        progress: &ProgressBar,
-    ) -> Measured {
-        match scenario {
+    pub(crate) async fn drive(&self, calls: Calls<'_>) -> Measured {
+        match calls.scenario {
             Scenario::A2aLongTask => {
-                long_task::follow(&self.client, self.http.is_some(), calls, progress).await
+                long_task::follow(&self.client, self.http.is_some(), calls).await
             }
-            _ => self.call(calls, progress).await,
+            _ => self.call(calls).await,
         }
     }
 
-    async fn call(&self, calls: u32, progress: &ProgressBar) -> Measured {
+    async fn call(&self, calls: Calls<'_>) -> Measured {
         let mut measured = Measured::default();
-        for call in 0..calls {
+        for call in 0..calls.number {
             let text = format!("call {call}");
             let began = Instant::now();
             let answer = self.client.send_message(&message(&text)).await;
@@ -122,7 +116,7 @@ impl Agent {
                 _ => false,
             };
             measured.add(began, is_echo);
-            progress.inc(1);
+            calls.progress.inc(1);
         }
         measured
     }

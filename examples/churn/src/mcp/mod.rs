@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use bowline_client::Client;
-use indicatif::ProgressBar;
 use rmcp::model::CallToolRequestParams;
 use rmcp::service::{NotificationContext, RunningService};
 use rmcp::transport::StreamableHttpClientTransport;
@@ -18,7 +17,7 @@ use rmcp::{ClientHandler, RoleClient, ServiceExt};
 use tokio::sync::Semaphore;
 
 use crate::Result;
-use crate::agent::Measured;
+use crate::agent::{Calls, Measured};
 use crate::contender::{BowlineClient, Contender, stock_http};
 use crate::fixture::Fixture;
 use crate::scenario::Scenario;
@@ -90,15 +89,10 @@ impl Agent {
         self.http.as_ref()
     }
 
-    pub(crate) async fn drive(
-        &self,
-        scenario: Scenario,
-        calls: u32,
-        progress: &ProgressBar,
-    ) -> Measured {
+    pub(crate) async fn drive(&self, calls: Calls<'_>) -> Measured {
         let mut measured = Measured::default();
-        for call in 0..calls {
-            if let Some(think_time) = scenario.think_time().filter(|_| call > 0) {
+        for call in 0..calls.number {
+            if let Some(think_time) = calls.scenario.think_time().filter(|_| call > 0) {
                 tokio::time::sleep(think_time).await;
             }
             let text = format!("call {call}");
@@ -111,9 +105,9 @@ impl Agent {
                 content.is_some_and(|content| content.text == text)
             });
             measured.add(began, answered);
-            progress.inc(1);
+            calls.progress.inc(1);
         }
-        if scenario.has_event_stream() && !self.events.arrived().await {
+        if calls.scenario.has_event_stream() && !self.events.arrived().await {
             measured.errors += 1;
         }
         measured
