@@ -214,9 +214,10 @@ impl Service<Request<Incoming>> for Answering {
                 .await
                 .map(http_body_util::Collected::to_bytes)
                 .unwrap_or_default();
-            let answer = match parts.headers.contains_key(DESCRIBE) {
-                true => Bytes::from(describe(&parts, &body)),
-                false => Bytes::from_static(ANSWER),
+            let answer = if parts.headers.contains_key(DESCRIBE) {
+                Bytes::from(describe(&parts, &body))
+            } else {
+                Bytes::from_static(ANSWER)
             };
             let mut response = Response::new(Full::new(answer));
             let headers: &mut HeaderMap = response.headers_mut();

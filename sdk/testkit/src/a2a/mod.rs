@@ -78,7 +78,7 @@ pub fn agent(executor: impl AgentExecutor, card: AgentCard) -> Router {
     let mut extended = card.clone();
     extended
         .skills
-        .push(skill(EXTENDED_SKILL, "Is not told to everybody"));
+        .push(skill(EXTENDED_SKILL, "Only in the extended card"));
     let handler = DefaultRequestHandler::new(executor, InMemoryTaskStore::new())
         .with_capabilities(card.capabilities.clone())
         .with_push_config_store(InMemoryPushConfigStore::new())

@@ -215,8 +215,8 @@ impl Authority {
     }
 
     /// Changes how requests are answered from now on, held ones included.
-    pub fn set_fault(&self, weather: InjectedFault) {
-        self.state.faults.set(weather);
+    pub fn set_fault(&self, fault: InjectedFault) {
+        self.state.faults.set(fault);
     }
 
     /// Waits until so many requests are being held, under [`InjectedFault::Hold`].

@@ -155,12 +155,12 @@ pub fn echo(message: &Value) -> Option<Value> {
             json!({ "tools": [{ "name": "echo", "inputSchema": { "type": "object" } }] })
         }
         "tools/call" => {
-            json!({ "content": [{ "type": "text", "text": message["params"]["arguments"]["text"] }] })
+            let text = &message["params"]["arguments"]["text"];
+            json!({ "content": [{ "type": "text", "text": text }] })
         }
         _ => {
-            return Some(
-                json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32601, "message": "unknown" } }),
-            );
+            let error = json!({ "code": -32601, "message": "unknown" });
+            return Some(json!({ "jsonrpc": "2.0", "id": id, "error": error }));
         }
     };
     Some(json!({ "jsonrpc": "2.0", "id": id, "result": result }))

@@ -160,17 +160,17 @@ fn a_server_without_resumption_resumes_nothing() {
 fn client_authentication_is_not_asked_for_optional_or_required() {
     let pki = Pki::new();
     let options = TlsOptions::default();
-    let nobody = options.client(&pki, None);
-    let somebody = options.client(&pki, Some(&pki.client("agent", KeyKind::P256)));
+    let anonymous = options.client(&pki, None);
+    let authenticated = options.client(&pki, Some(&pki.client("agent", KeyKind::P256)));
     let serve = |auth| options.server(&pki, &pki.localhost(), auth);
 
-    let (_, server) = handshake(&somebody, &serve(ClientAuth::None), "localhost").unwrap();
+    let (_, server) = handshake(&authenticated, &serve(ClientAuth::None), "localhost").unwrap();
     assert!(server.peer_certificates().is_none());
-    let (_, server) = handshake(&somebody, &serve(ClientAuth::Optional), "localhost").unwrap();
+    let (_, server) = handshake(&authenticated, &serve(ClientAuth::Optional), "localhost").unwrap();
     assert!(server.peer_certificates().is_some());
-    let (_, server) = handshake(&nobody, &serve(ClientAuth::Optional), "localhost").unwrap();
+    let (_, server) = handshake(&anonymous, &serve(ClientAuth::Optional), "localhost").unwrap();
     assert!(server.peer_certificates().is_none());
-    let error = handshake(&nobody, &serve(ClientAuth::Required), "localhost").unwrap_err();
+    let error = handshake(&anonymous, &serve(ClientAuth::Required), "localhost").unwrap_err();
     assert!(matches!(
         error,
         rustls::Error::NoCertificatesPresented

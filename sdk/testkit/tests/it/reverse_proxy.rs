@@ -1,4 +1,5 @@
-//! The front before servers that speak plain HTTP: what reaches them, and what comes back.
+//! The reverse proxy for servers that speak plain HTTP: the requests that reach them, and the
+//! responses that come back.
 
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ use tokio::sync::watch;
 
 use crate::client::{Http, soon};
 
-/// What a server behind a front has seen, and whether it is still sending.
+/// The last request at a server behind the reverse proxy, and whether it is still sending.
 #[derive(Default)]
 struct Upstream {
     seen: watch::Sender<Option<(Version, HeaderMap, Bytes)>>,
@@ -43,7 +44,7 @@ impl Upstream {
     }
 }
 
-/// One piece of data and trailers; at `/endless`, no trailers but more data than anybody reads.
+/// One piece of data and trailers; at `/endless`, no trailers but endless data.
 async fn answer(State(upstream): State<Arc<Upstream>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
@@ -73,7 +74,7 @@ async fn answer(State(upstream): State<Arc<Upstream>>, request: Request) -> Resp
     response.body(body).unwrap()
 }
 
-/// Says when its body is dropped.
+/// A body that reports when it is dropped.
 struct Sending(Arc<Upstream>);
 
 impl Sending {

@@ -41,7 +41,8 @@ pub(super) fn check(
 ) -> Result<(), Rejection> {
     if form.value("client_assertion_type") != Some(TYPE) {
         return Err(Rejection::invalid_client(format!(
-            "the client has registered private_key_jwt: client_assertion_type must be {TYPE} (RFC 7523 section 2.2)"
+            "the client has registered private_key_jwt: \
+             client_assertion_type must be {TYPE} (RFC 7523 section 2.2)"
         )));
     }
     let assertion = form.value("client_assertion").ok_or_else(|| {

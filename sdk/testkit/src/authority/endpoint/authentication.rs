@@ -41,7 +41,8 @@ impl AuthenticatedClient {
                 let certificate = handshake_certificate(form, certificate)?;
                 if !certificates.contains(certificate.der()) {
                     return Err(Rejection::invalid_client(
-                        "the certificate is none of those that the client has registered (RFC 8705 section 2.2)",
+                        "the certificate is none of those that the client has registered \
+                         (RFC 8705 section 2.2)",
                     ));
                 }
             }
@@ -135,8 +136,8 @@ fn handshake_certificate<'a>(
 
 fn no_certificate() -> Rejection {
     Rejection::invalid_client(
-        "the client must authenticate with a certificate in the TLS handshake, at an mtls_endpoint_aliases endpoint \
-         (RFC 8705), or with a client_assertion (RFC 7523)",
+        "the client must authenticate with a certificate in the TLS handshake, \
+         at an mtls_endpoint_aliases endpoint (RFC 8705), or with a client_assertion (RFC 7523)",
     )
 }
 

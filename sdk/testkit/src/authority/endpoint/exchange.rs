@@ -37,7 +37,8 @@ pub(super) fn grant(
     let confirmation = party.confirmation(proof, binding);
     if confirmation.is_none() && subject.is_bound() {
         return Err(Rejection::invalid_request(
-            "the subject_token is bound, and is not exchanged for a bearer token: use mutual TLS, or a DPoP proof",
+            "the subject_token is bound, and is not exchanged for a bearer token: \
+             use mutual TLS, or a DPoP proof",
         ));
     }
     let (format, issued_type) = requested_type(form, party)?;
@@ -139,7 +140,8 @@ impl Presented {
         let needs_certificate = self.confirmation.x5t_s256.is_some();
         if needs_certificate && party.certificate.is_none() {
             return Err(Rejection::invalid_request(
-                "AS-2: the subject_token is bound to a certificate, and is exchanged only over mutual TLS",
+                "AS-2: the subject_token is bound to a certificate, \
+                 and is exchanged only over mutual TLS",
             ));
         }
         let addressed = party.client.is_addressed_by(&self.claims["aud"]);
@@ -150,7 +152,8 @@ impl Presented {
         }
         match self.demand {
             Demand::Session if proof.is_some() => Err(Rejection::invalid_request(
-                "TK-4: the subject_token is session-bound, so the new token is as well: leave out the DPoP proof",
+                "TK-4: the subject_token is session-bound, so the new token is as well: \
+                 leave out the DPoP proof",
             )),
             Demand::Session => Ok(TokenBinding::Session), // TK-4
             _ if needs_certificate && party.client.binding == TokenBinding::Bearer => {

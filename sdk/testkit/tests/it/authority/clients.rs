@@ -38,7 +38,7 @@ async fn an_unregistered_self_signed_certificate_does_not_complete_the_handshake
     let pki = Pki::new();
     let authority = start(&pki);
     let own = self_signed("agent");
-    // TLS 1.2, where the client learns it within the handshake.
+    // TLS 1.2, where the client learns of the failure within the handshake.
     let options = TlsOptions {
         versions: Versions::Tls12,
         ..TlsOptions::default()
@@ -255,7 +255,7 @@ async fn an_assertion_is_signed_by_the_registered_key_and_no_other() {
         description.contains("client_assertion_type"),
         "{description}"
     );
-    // And the certificate of the PKI is no substitute.
+    // The certificate of the PKI does not replace the assertion.
     let of_pki = agent(&pki);
     let ask = Ask::new(&pki, &authority).by(&of_pki);
     assert_eq!(

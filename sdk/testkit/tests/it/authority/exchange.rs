@@ -50,7 +50,7 @@ impl Chain {
         }
     }
 
-    /// What A sends to B.
+    /// The token that A sends to B.
     fn hop_1(&self) -> TokenRequest {
         TokenRequest::session_bound("a", self.a.thumbprint())
             .audience(B)
@@ -147,7 +147,7 @@ async fn a_client_that_exchanges_its_own_token_adds_no_actor() {
         .granted(&own, &[("resource", "https://d.example")])
         .await;
     assert_eq!(claims(&chain.authority, &answer).get("act"), None);
-    // Nor again what it has exchanged before.
+    // Nor with the result of an earlier exchange.
     let delegated = chain
         .granted(&chain.issue(&chain.hop_1()), &[("resource", C)])
         .await;

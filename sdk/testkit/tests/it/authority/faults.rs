@@ -1,4 +1,4 @@
-//! Faults on demand, and the counters.
+//! Injected faults, and the request counters.
 
 use std::time::Duration;
 

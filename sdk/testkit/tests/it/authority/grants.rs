@@ -121,7 +121,7 @@ async fn a_client_with_a_foreign_certificate_does_not_complete_the_handshake() {
     let pki = Pki::new();
     let authority = start(&pki);
     let attacker = Pki::foreign().client("agent", KeyKind::P256);
-    // TLS 1.2, where the client learns it within the handshake.
+    // TLS 1.2, where the client learns of the failure within the handshake.
     let options = TlsOptions {
         versions: Versions::Tls12,
         ..TlsOptions::default()

@@ -1,4 +1,4 @@
-//! The authorization server, asked by raw HTTP.
+//! The authorization server, with raw HTTP requests.
 
 mod clients;
 mod dpop;
