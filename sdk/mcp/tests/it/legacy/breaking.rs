@@ -24,7 +24,7 @@ fn is_lost_call(message: &Value) -> bool {
 
 /// Answers everything but the call that is to be lost.
 fn forgetful() -> LegacySse {
-    LegacySse::greeting(
+    LegacySse::with_greeting(
         |_, message| reply(message).filter(|_| !is_lost_call(message)),
         hurried,
     )
@@ -143,11 +143,11 @@ async fn an_answer_to_the_old_session_is_none_to_the_new_one() {
         .await
         .unwrap();
     let question = event(&json!({ "jsonrpc": "2.0", "id": "q", "method": "roots/list" }));
-    server.say(0, question.clone());
+    server.send(0, question.clone());
     soon(slow.heard.notified()).await;
     server.cut();
     soon(server.has_received(1, "notifications/initialized")).await;
-    server.say(1, question);
+    server.send(1, question);
     soon(slow.heard.notified()).await;
     // Both answers are ready at once, and have the same id on the wire.
     slow.told.notify_waiters();
@@ -188,7 +188,7 @@ async fn a_server_that_drops_every_stream_is_given_up() {
     for (when, drops) in kinds {
         let itself: Arc<Mutex<Option<LegacySse>>> = Arc::default();
         let known = itself.clone();
-        let server = LegacySse::greeting(
+        let server = LegacySse::with_greeting(
             move |_, message| {
                 drops(known.lock().unwrap().as_ref().unwrap(), message);
                 reply(message)
@@ -250,7 +250,7 @@ async fn a_session_that_cannot_begin_again_like_the_first_one_ends() {
         false => reply(message),
     };
     for answer in [versions, refuses as fn(usize, &Value) -> Option<Value>] {
-        let server = LegacySse::greeting(answer, hurried);
+        let server = LegacySse::with_greeting(answer, hurried);
         let plain = Plain::of(&server).await;
         let agent = agent(transport(), &plain.uri()).await;
         server.cut();
@@ -263,7 +263,7 @@ async fn a_session_that_cannot_begin_again_like_the_first_one_ends() {
 async fn a_stream_that_breaks_before_initialize_is_answered_is_not_opened_again() {
     let itself: Arc<Mutex<Option<LegacySse>>> = Arc::default();
     let known = itself.clone();
-    let server = LegacySse::greeting(
+    let server = LegacySse::with_greeting(
         move |_, _| {
             known.lock().unwrap().as_ref().unwrap().cut();
             None

@@ -37,10 +37,10 @@ async fn nothing_is_sent_to_an_endpoint_on_another_origin() {
 #[tokio::test]
 async fn an_endpoint_that_moves_to_another_origin_ends_the_transport() {
     let elsewhere = Scripted::answering(202, &[], "").await;
-    let server = LegacySse::greeting(|_, message| reply(message), hurried);
+    let server = LegacySse::with_greeting(|_, message| reply(message), hurried);
     let plain = Plain::of(&server).await;
     let agent = agent(transport(), &plain.uri()).await;
-    server.say(0, format!("event: endpoint\ndata: {}\n\n", elsewhere.uri));
+    server.send(0, format!("event: endpoint\ndata: {}\n\n", elsewhere.uri));
     soon(agent.waiting()).await.unwrap();
     assert!(elsewhere.seen().is_empty());
     assert_eq!(server.sessions(), 1);
@@ -127,7 +127,7 @@ async fn a_stream_without_an_endpoint_is_waited_for_so_long_and_no_longer() {
 /// next one works.
 async fn answered_with(bytes: impl Into<Bytes>) -> String {
     let bytes = bytes.into();
-    let server = LegacySse::greeting(
+    let server = LegacySse::with_greeting(
         |_, message| reply(message).filter(|_| message["params"]["arguments"]["text"] != "lost"),
         hurried,
     );
@@ -135,7 +135,7 @@ async fn answered_with(bytes: impl Into<Bytes>) -> String {
     let agent = agent(transport().longest_event(1000), &plain.uri()).await;
     let (error, ()) = tokio::join!(call_error(&agent), async {
         soon(server.has_received_text(0, "lost")).await;
-        server.say(0, bytes);
+        server.send(0, bytes);
     });
     assert_eq!(error.code, CONNECTION_CLOSED);
     says(&agent, "ahoy").await;
@@ -163,7 +163,7 @@ async fn bytes_that_are_no_utf8_cost_their_stream() {
 
 #[tokio::test]
 async fn an_event_that_is_no_message_costs_nothing_and_an_answer_that_is_none_its_call() {
-    let server = LegacySse::greeting(
+    let server = LegacySse::with_greeting(
         |_, message| match message["method"] == "tools/call"
             && message["params"]["arguments"]["text"] == "lost"
         {
@@ -182,7 +182,7 @@ async fn an_event_that_is_no_message_costs_nothing_and_an_answer_that_is_none_it
 
 #[tokio::test]
 async fn a_stream_that_says_nothing_is_taken_for_broken_if_it_is_to_be() {
-    let server = LegacySse::greeting(
+    let server = LegacySse::with_greeting(
         |session, message| {
             reply(message).filter(|_| session > 0 || message["method"] != "tools/call")
         },
@@ -198,7 +198,7 @@ async fn a_stream_that_says_nothing_is_taken_for_broken_if_it_is_to_be() {
 async fn a_post_that_nobody_accepts_fails_and_may_have_been_processed() {
     let endless = any(std::future::pending::<String>);
     let plain = Plain::start(|_| {
-        let server = LegacySse::greeting(
+        let server = LegacySse::with_greeting(
             |_, _| None,
             |_| "event: endpoint\ndata: /never\n\n".to_owned(),
         );
@@ -212,7 +212,7 @@ async fn a_post_that_nobody_accepts_fails_and_may_have_been_processed() {
 
 #[tokio::test]
 async fn a_post_that_is_refused_fails_by_itself() {
-    let server = LegacySse::greeting(|_, message| reply(message), hurried);
+    let server = LegacySse::with_greeting(|_, message| reply(message), hurried);
     let refusing = axum::middleware::from_fn(
         |request: axum::extract::Request, next: axum::middleware::Next| async {
             let (head, body) = request.into_parts();
@@ -238,13 +238,13 @@ async fn a_post_that_is_refused_fails_by_itself() {
 
 #[tokio::test]
 async fn a_server_that_asks_without_end_is_left() {
-    let server = LegacySse::greeting(|_, message| reply(message), hurried);
+    let server = LegacySse::with_greeting(|_, message| reply(message), hurried);
     let plain = Plain::of(&server).await;
     let agent = serve(Deaf, transport(), &plain.uri()).await.unwrap();
     let questions: String = (0..=1024)
         .map(|id| event(&json!({ "jsonrpc": "2.0", "id": id, "method": "roots/list" })))
         .collect();
-    server.say(0, questions);
+    server.send(0, questions);
     soon(server.has_received(1, "notifications/initialized")).await;
     says(&agent, "ahoy").await;
 }

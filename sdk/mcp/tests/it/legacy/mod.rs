@@ -118,7 +118,7 @@ async fn the_endpoint_may_be_relative_or_absolute() {
             let origin = origin.to_owned();
             let greeting =
                 move |session| format!("event: endpoint\ndata: {}\n\n", form(&origin, session));
-            LegacySse::greeting(
+            LegacySse::with_greeting(
                 |_, message| bowline_testkit::peers::legacy_sse::echo(message),
                 greeting,
             )
@@ -138,7 +138,7 @@ async fn a_byte_order_mark_and_events_of_other_names_are_passed_over() {
                 hurried(session)
             )
         };
-        let server = LegacySse::greeting(
+        let server = LegacySse::with_greeting(
             |_, message| bowline_testkit::peers::legacy_sse::echo(message),
             greeting,
         );

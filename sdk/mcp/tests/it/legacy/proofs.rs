@@ -41,7 +41,8 @@ impl Bolted {
             jwks,
         )
         .build();
-        let legacy = LegacySse::greeting(|_, message| legacy_sse::echo(message), super::hurried);
+        let legacy =
+            LegacySse::with_greeting(|_, message| legacy_sse::echo(message), super::hurried);
         // Answers come before their POST is accepted.
         let late = from_fn(async |request: Request, next: Next| {
             let response = next.run(request).await;
@@ -179,7 +180,7 @@ async fn tokens_come_from_a_source_and_a_refused_one_is_replaced() {
             }
         })
     };
-    let legacy = LegacySse::greeting(|_, message| legacy_sse::echo(message), super::hurried);
+    let legacy = LegacySse::with_greeting(|_, message| legacy_sse::echo(message), super::hurried);
     let server = CyclingServer::start(
         &pki,
         CyclingOptions::default(),
