@@ -1,5 +1,5 @@
-//! rmcp's authorization manager, over bowline's client: the authorization server sees the client's
-//! certificate, so that it can bind its tokens to it (AS-1).
+//! Runs rmcp's authorization manager on bowline's client. The authorization server then sees the
+//! client's certificate and can bind its tokens to it (AS-1).
 
 use std::time::Duration;
 
@@ -15,25 +15,25 @@ use rmcp::transport::auth::{
 
 use crate::error::{Cause, Error};
 
-/// As much of an answer is read: what rmcp's own client reads.
-const LONGEST: usize = 1024 * 1024;
-/// For those requests to which rmcp gives none.
-const TIME: Duration = Duration::from_secs(30);
+/// Maximum length of a response in bytes, the limit of rmcp's own client.
+const MAX_RESPONSE: usize = 1024 * 1024;
+/// Time-out for requests to which rmcp gives none.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// rmcp's [`OAuthHttpClient`] over a [`Client`]: give it to
 /// `AuthorizationManager::new_with_oauth_http_client`.
 ///
-/// - Where rmcp lets redirects be followed, a 307 or 308 to the same origin is; any other is
-///   returned as it is.
-/// - Answers are read up to 1 MiB, within the time that rmcp gives.
-/// - Plaintext is refused, loopback aside if the client allows it. What a name resolves to is not
-///   looked at: unlike with rmcp's default client, metadata of a hostile server can make this one
+/// - Where rmcp allows redirects, a 307 or 308 to the same origin is followed; any other redirect is
+///   returned unchanged.
+/// - Responses are read up to 1 MiB, within the time that rmcp gives.
+/// - Plaintext is refused, except on loopback if the client allows it. The resolved address is not
+///   checked: unlike rmcp's default client, this one can be made by a hostile server's metadata to
 ///   connect to a host of your own network, over TLS.
 #[derive(Clone, Debug)]
 pub struct OAuthHttp(Client);
 
 impl OAuthHttp {
-    /// Over this client, whose certificate the authorization server sees.
+    /// Uses this client, whose certificate the authorization server sees.
     pub fn new(client: Client) -> Self {
         Self(client)
     }
@@ -51,10 +51,10 @@ impl OAuthHttp {
                     body.drain_in_background();
                     *request.uri_mut() = target;
                 }
-                None => return Ok(Response::from_parts(head, whole(body).await?)),
+                None => return Ok(Response::from_parts(head, read_body(body).await?)),
             }
         }
-        Err(Cause::Redirects(MAX_REDIRECTS).into())
+        Err(Cause::TooManyRedirects(MAX_REDIRECTS).into())
     }
 }
 
@@ -68,23 +68,29 @@ impl OAuthHttpClient for OAuthHttp {
                 ..
             } = request;
             let follows = redirect_policy == OAuthHttpRedirectPolicy::Follow;
-            let limit = timeout.unwrap_or(TIME);
+            let limit = timeout.unwrap_or(DEFAULT_TIMEOUT);
             let exchange = self.exchange(request.map(Full::from), follows);
             match tokio::time::timeout(limit, exchange).await {
                 Ok(response) => response.map_err(OAuthHttpClientError::from),
-                Err(_) => Err(Error::from(Cause::TimedOut(limit)).into()),
+                Err(_) => Err(Error::from(Cause::Timeout(limit)).into()),
             }
         })
     }
 }
 
-async fn whole(body: bowline_client::Body) -> Result<Vec<u8>, Error> {
-    match Limited::new(body, LONGEST).collect().await {
+async fn read_body(body: bowline_client::Body) -> Result<Vec<u8>, Error> {
+    match Limited::new(body, MAX_RESPONSE).collect().await {
         Ok(body) => Ok(body.to_bytes().to_vec()),
-        Err(e) if e.is::<LengthLimitError>() => Err(Cause::AnswerTooLong { limit: LONGEST }.into()),
+        Err(e) if e.is::<LengthLimitError>() => Err(Cause::ResponseTooLarge {
+            limit: MAX_RESPONSE,
+        }
+        .into()),
         Err(e) => match e.downcast::<bowline_client::Error>() {
             Ok(e) => Err((*e).into()),
-            Err(_) => Err(Cause::AnswerTooLong { limit: LONGEST }.into()),
+            Err(_) => Err(Cause::ResponseTooLarge {
+                limit: MAX_RESPONSE,
+            }
+            .into()),
         },
     }
 }

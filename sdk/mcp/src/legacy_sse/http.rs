@@ -1,4 +1,4 @@
-//! The two requests of the transport: the GET whose answer is the stream, and the POST of a
+//! The two requests of the transport: the GET that opens the event stream, and the POST of a
 //! message.
 
 use std::time::Duration;
@@ -7,7 +7,7 @@ use bowline_client::bind::BindingRefusal;
 use bowline_client::{Body, Client, Operation, Origin};
 use bowline_proof::challenges;
 use bowline_token::Authorized;
-use bowline_transport::lines::{Lines, Retry};
+use bowline_transport::lines::{Lines, LinesError, Retry};
 use bytes::Bytes;
 use eventsource_stream::{Event, EventStream, EventStreamError};
 use futures_util::StreamExt;
@@ -17,42 +17,42 @@ use http_body_util::{BodyExt, Full, Limited};
 use rmcp::model::ClientJsonRpcMessage;
 use tokio::time::{Instant, timeout};
 
-use super::endpoint;
+use super::{LegacyCause, endpoint};
 use crate::error::Cause;
 use crate::{Error, operation};
 
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
-/// How much of an answer that nobody needs is read, and for how long.
+/// How much of an unneeded response is read, and for how long.
 const DISCARD_BYTES: usize = 64 * 1024;
 const DISCARD_TIME: Duration = Duration::from_millis(50);
 
-/// As much of what a server says as an error repeats.
+/// Maximum number of characters of a server's text in an error.
 const MAX_TEXT: usize = 200;
 
-/// Sends requests to one server.
+/// Opens event streams of one server and posts messages to it.
 #[derive(Clone)]
-pub(super) struct Http {
+pub(super) struct Connector {
     pub(super) client: Client,
     pub(super) authorized: Option<Authorized>,
     pub(super) uri: Uri,
-    pub(super) open_time: Duration,
-    pub(super) post_time: Duration,
-    pub(super) silence: Option<Duration>,
-    pub(super) longest_event: usize,
+    pub(super) open_timeout: Duration,
+    pub(super) post_timeout: Duration,
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) max_event: usize,
 }
 
-/// A stream whose endpoint is known.
-pub(super) struct Stream {
+/// An event stream whose endpoint is known.
+pub(super) struct OpenStream {
     events: EventStream<Lines>,
     pub(super) endpoint: Uri,
-    pub(super) retry: Retry,
+    retry: Retry,
     pub(super) opened: Instant,
 }
 
-impl Http {
-    /// Opens the stream and waits for its endpoint.
-    pub(super) async fn open(&self) -> Result<Stream, Error> {
+impl Connector {
+    /// Opens an event stream and waits for its endpoint.
+    pub(super) async fn open(&self) -> Result<OpenStream, Error> {
         let opening = async {
             let mut request = request(
                 Method::GET,
@@ -64,7 +64,7 @@ impl Http {
             headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             let response = self.send(request).await?;
-            let (head, body) = taken(response, &self.uri)?.into_parts();
+            let (head, body) = success(response, &self.uri)?.into_parts();
             let media_type = head
                 .headers
                 .get(CONTENT_TYPE)
@@ -72,14 +72,15 @@ impl Http {
                 .unwrap_or_default();
             if !is_event_stream(media_type) {
                 return Err(
-                    Cause::NoEventStream(shown(&String::from_utf8_lossy(media_type))).into(),
+                    LegacyCause::NotAnEventStream(shown(&String::from_utf8_lossy(media_type)))
+                        .into(),
                 );
             }
             let retry = Retry::new();
             let mut events = EventStream::new(Lines::of(
                 body,
-                self.longest_event,
-                self.silence,
+                self.max_event,
+                self.idle_timeout,
                 retry.clone(),
             ));
             let endpoint = loop {
@@ -88,28 +89,28 @@ impl Http {
                     break endpoint::resolve(&self.uri, &event.data)?;
                 }
             };
-            Ok(Stream {
+            Ok(OpenStream {
                 events,
                 endpoint,
                 retry,
                 opened: Instant::now(),
             })
         };
-        match timeout(self.open_time, opening).await {
+        match timeout(self.open_timeout, opening).await {
             Ok(opened) => opened,
-            Err(_) => Err(Cause::SlowStream(self.open_time).into()),
+            Err(_) => Err(LegacyCause::StreamTimeout(self.open_timeout).into()),
         }
     }
 
-    /// Sends a message. What the server answers comes on the stream.
+    /// Posts a message. The response to it comes on the event stream.
     pub(super) async fn post(
         &self,
         endpoint: Uri,
         version: Option<HeaderValue>,
         message: ClientJsonRpcMessage,
     ) -> Result<(), Error> {
-        let operation = operation::of(&message);
-        let body = serde_json::to_vec(&message).map_err(Cause::Unwritable)?;
+        let operation = operation::from_message(&message);
+        let body = serde_json::to_vec(&message).map_err(LegacyCause::Serialize)?;
         let mut request = request(Method::POST, &endpoint, operation, body.into());
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -117,13 +118,13 @@ impl Http {
         if let Some(version) = version {
             headers.insert(VERSION, version);
         }
-        let posting = async { taken(self.send(request).await?, &endpoint) };
-        match timeout(self.post_time, posting).await {
+        let posting = async { success(self.send(request).await?, &endpoint) };
+        match timeout(self.post_timeout, posting).await {
             Ok(response) => {
                 discard(response?.into_body()).await;
                 Ok(())
             }
-            Err(_) => Err(Cause::SlowAnswer(self.post_time).into()),
+            Err(_) => Err(LegacyCause::PostTimeout(self.post_timeout).into()),
         }
     }
 
@@ -135,8 +136,13 @@ impl Http {
     }
 }
 
-impl Stream {
-    /// The next event; the stream's end is an error too.
+impl OpenStream {
+    /// The pause that the server asked for before the next stream.
+    pub(super) fn retry(&self) -> Option<Duration> {
+        self.retry.pause()
+    }
+
+    /// The next event. The end of the stream is an error too.
     pub(super) async fn next(&mut self) -> Result<Event, Error> {
         next(&mut self.events).await
     }
@@ -145,13 +151,23 @@ impl Stream {
 async fn next(events: &mut EventStream<Lines>) -> Result<Event, Error> {
     match events.next().await {
         Some(Ok(event)) => Ok(event),
-        Some(Err(EventStreamError::Transport(e))) => Err(e.into()),
-        // The lines are valid UTF-8 and complete, so neither comes; what they quote is the
-        // server's.
+        Some(Err(EventStreamError::Transport(e))) => Err(lines_error(e)),
+        // The lines are valid UTF-8 and complete, so neither happens. Both errors quote the server.
         Some(Err(EventStreamError::Utf8(_) | EventStreamError::Parser(_))) => {
-            Err(Cause::InvalidUtf8.into())
+            Err(LegacyCause::InvalidUtf8.into())
         }
-        None => Err(Cause::StreamEnded.into()),
+        None => Err(LegacyCause::StreamEnded.into()),
+    }
+}
+
+fn lines_error(error: LinesError) -> Error {
+    match error {
+        LinesError::TooLong { limit } => Cause::EventTooLong { limit }.into(),
+        LinesError::InvalidUtf8 => LegacyCause::InvalidUtf8.into(),
+        LinesError::Silent(limit) => LegacyCause::StreamIdle(limit).into(),
+        LinesError::Client(e) => e.into(),
+        // `Cut`; the enum is non-exhaustive.
+        _ => LegacyCause::StreamEnded.into(),
     }
 }
 
@@ -165,13 +181,13 @@ fn request(method: Method, uri: &Uri, operation: Operation, body: Bytes) -> Requ
     request
 }
 
-/// Reads what nobody needs to its end, so that an HTTP/1.1 connection can carry the next message.
+/// Reads an unneeded body to its end, so that an HTTP/1.1 connection can carry the next message.
 async fn discard(body: Body) {
     let _ = timeout(DISCARD_TIME, Limited::new(body, DISCARD_BYTES).collect()).await;
 }
 
-/// The answer, if it is a success.
-fn taken(response: Response<Body>, asked: &Uri) -> Result<Response<Body>, Error> {
+/// The response, if it is a success.
+fn success(response: Response<Body>, requested: &Uri) -> Result<Response<Body>, Error> {
     let status = response.status();
     if status.is_success() {
         return Ok(response);
@@ -180,23 +196,25 @@ fn taken(response: Response<Body>, asked: &Uri) -> Result<Response<Body>, Error>
         Some(refusal) => Cause::BindingRefused(refusal.clone()),
         None if status.is_redirection() => Cause::Redirect {
             status,
-            location: location(&response, asked),
+            location: location(&response, requested),
         },
-        None if status == StatusCode::UNAUTHORIZED => Cause::Unauthorized(challenge(&response)),
-        None => Cause::Refused {
+        None if status == StatusCode::UNAUTHORIZED => {
+            Cause::Legacy(LegacyCause::Unauthorized(challenge(&response)))
+        }
+        None => Cause::Legacy(LegacyCause::Status {
             status,
             retry_after: retry_after(&response),
-        },
+        }),
     };
     response.into_body().drain_in_background();
     Err(cause.into())
 }
 
-/// Where a redirect leads, as far as it may be shown: a query may be secret.
-fn location(response: &Response<Body>, asked: &Uri) -> Option<String> {
+/// The target of a redirect without its query, which may be secret.
+fn location(response: &Response<Body>, requested: &Uri) -> Option<String> {
     let location = response.headers().get(LOCATION)?.to_str().ok()?;
     let uri = location.parse::<Uri>().ok()?;
-    let origin = Origin::of(&uri).or_else(|_| Origin::of(asked)).ok()?;
+    let origin = Origin::of(&uri).or_else(|_| Origin::of(requested)).ok()?;
     Some(shown(&format!("{origin}{}", uri.path())))
 }
 
@@ -224,7 +242,7 @@ fn retry_after(response: &Response<Body>) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
-/// Printable ASCII, and not much of it.
+/// The printable ASCII of a text, up to a limit.
 fn shown(text: &str) -> String {
     text.chars()
         .filter(|c| c.is_ascii_graphic() || *c == ' ')

@@ -1,4 +1,4 @@
-//! Answers that are event streams.
+//! Reads responses that are event streams.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,73 +16,73 @@ use serde::de::IgnoredAny;
 use sse_stream::{Sse, SseStream};
 use tokio::time::Instant;
 
-use super::holding::Endings;
 use super::request::can_resume_after;
-use super::strikes::{Place, SHORT, Strike, Strikes};
-use crate::claims::Claims;
+use super::resume_limit::{ResumeLimiter, ResumePoint, SHORT, StreamFailure};
+use super::stream_end::StreamEndStats;
 use crate::error::Cause;
+use crate::request_bound::RequestBoundPolicy;
 use crate::{Error, ErrorKind};
 
-/// What is known of an event stream before the answer has come.
-pub(super) struct Opening {
+/// What is known about an event stream before its response head has come.
+pub(super) struct StreamContext {
     pub(super) session_id: Option<Arc<str>>,
-    /// Where the stream would be resumed if it broke now. `None` while it could not be: one that
-    /// answers a POST has no event id yet.
-    pub(super) place: Option<Place>,
-    /// In bytes, for one event.
-    pub(super) limit: usize,
-    pub(super) strikes: Strikes,
-    pub(super) endings: Endings,
-    /// To learn from a list of tools, and whose.
-    pub(super) learning: Option<Learning>,
+    /// Where the stream would be resumed if it broke now. `None` while it could not be resumed: the
+    /// response to a POST has no event id yet.
+    pub(super) resume_point: Option<ResumePoint>,
+    /// Maximum length of an event in bytes.
+    pub(super) max_event: usize,
+    pub(super) resume_limiter: ResumeLimiter,
+    pub(super) ends: StreamEndStats,
+    /// Set where the stream may bring a list of tools that the policy needs.
+    pub(super) tools: Option<ToolRecorder>,
 }
 
-/// Where a list of tools is expected.
+/// Records the tools that the server at an endpoint lists.
 #[derive(Clone)]
-pub(super) struct Learning {
-    pub(super) claims: Claims,
+pub(super) struct ToolRecorder {
+    pub(super) policy: RequestBoundPolicy,
     pub(super) endpoint: Arc<str>,
 }
 
-impl Learning {
-    pub(super) fn learn(&self, response: &[u8]) {
-        self.claims.learn(&self.endpoint, response);
+impl ToolRecorder {
+    pub(super) fn record(&self, response: &[u8]) {
+        self.policy.record_tools(&self.endpoint, response);
     }
 }
 
-impl Opening {
-    /// The events of `body`, to the first error. Dropping them cancels the rest at once; but once
-    /// the response has come, an HTTP/1.1 connection is kept.
-    pub(super) fn open(self, body: Body, version: Version) -> Reading {
-        let answered = Arc::new(AtomicBool::new(false));
-        let bounded = Bounded {
+impl StreamContext {
+    /// The events of `body`, to the first error. Dropping the stream cancels the rest at once; but
+    /// once the JSON-RPC response has come, an HTTP/1.1 connection is kept.
+    pub(super) fn open(self, body: Body, version: Version) -> EventReader {
+        let has_response = Arc::new(AtomicBool::new(false));
+        let bounded = BoundedBody {
             body: Some(body),
-            measure: Measure::new(self.limit),
-            answered: answered.clone(),
-            // Of an HTTP/2 connection nothing but the stream goes.
-            endings: (version < Version::HTTP_2).then(|| self.endings.clone()),
+            meter: EventMeter::new(self.max_event),
+            has_response: has_response.clone(),
+            // On HTTP/2 only the stream is cancelled; the connection stays open.
+            ends: (version < Version::HTTP_2).then(|| self.ends.clone()),
         };
-        Reading {
+        EventReader {
             source: Some(SseStream::new(bounded)),
-            answered,
+            has_response,
             opened: Instant::now(),
             is_empty: true,
-            opening: self,
+            context: self,
         }
     }
 }
 
 /// An event stream that is being read.
-pub(super) struct Reading {
-    /// `None` after the end or an error; the connection goes back, or is cancelled, right then.
-    source: Option<SseStream<Bounded>>,
-    answered: Arc<AtomicBool>,
+pub(super) struct EventReader {
+    /// `None` after the end or an error: dropping the source returns or cancels the connection.
+    source: Option<SseStream<BoundedBody>>,
+    has_response: Arc<AtomicBool>,
     opened: Instant,
     is_empty: bool,
-    opening: Opening,
+    context: StreamContext,
 }
 
-impl Stream for Reading {
+impl Stream for EventReader {
     type Item = Result<Sse, SseError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -90,81 +90,80 @@ impl Stream for Reading {
             return Poll::Ready(None);
         };
         let item = match ready!(events.poll_next_unpin(cx)) {
-            // rmcp would try to resume after it for ever.
+            // rmcp would try for ever to resume after such an event.
             Some(Ok(Sse { id: Some(id), .. })) if !can_resume_after(&id) => Some(Err(
                 SseError::Body(Box::new(Error::from(Cause::InvalidId("event id")))),
             )),
             item => item,
         };
         match &item {
-            Some(Ok(event)) => self.came(event),
-            Some(Err(e)) => self.ended(flaw(e)),
-            None => self.ended(None),
+            Some(Ok(event)) => self.note_event(event),
+            Some(Err(e)) => self.note_end(content_failure(e)),
+            None => self.note_end(None),
         }
         Poll::Ready(item)
     }
 }
 
-impl Reading {
-    fn came(&mut self, event: &Sse) {
+impl EventReader {
+    fn note_event(&mut self, event: &Sse) {
         self.is_empty = false;
-        let opening = &mut self.opening;
+        let context = &mut self.context;
         if let Some(id) = &event.id {
-            opening.place = Some(
-                opening
-                    .strikes
-                    .place(opening.session_id.as_deref(), Some(id)),
+            context.resume_point = Some(
+                context
+                    .resume_limiter
+                    .point(context.session_id.as_deref(), Some(id)),
             );
         }
         if let Some(data) = &event.data
             && is_response(data)
         {
-            self.answered.store(true, Ordering::Relaxed);
-            if let Some(learning) = &opening.learning {
-                learning.learn(data.as_bytes());
+            self.has_response.store(true, Ordering::Relaxed);
+            if let Some(tools) = &context.tools {
+                tools.record(data.as_bytes());
             }
         }
     }
 
-    fn ended(&mut self, flaw: Option<Strike>) {
+    fn note_end(&mut self, failure: Option<StreamFailure>) {
         self.source = None;
-        let answered = self.answered.load(Ordering::Relaxed);
-        let Some(place) = self.opening.place.filter(|_| !answered) else {
+        let has_response = self.has_response.load(Ordering::Relaxed);
+        let Some(point) = self.context.resume_point.filter(|_| !has_response) else {
             return;
         };
-        let strikes = &self.opening.strikes;
-        if let Some(flaw) = flaw {
-            strikes.add(place, flaw);
+        let limiter = &self.context.resume_limiter;
+        if let Some(failure) = failure {
+            limiter.add(point, failure);
         } else if self.opened.elapsed() >= SHORT {
-            strikes.forget(place);
+            limiter.reset(point);
         } else {
-            strikes.add(
-                place,
+            limiter.add(
+                point,
                 if self.is_empty {
-                    Strike::Empty
+                    StreamFailure::Empty
                 } else {
-                    Strike::Short
+                    StreamFailure::Short
                 },
             );
         }
     }
 }
 
-/// What is wrong with what the server sent, and not with the connection: it would be there again
-/// the next time.
-fn flaw(error: &SseError) -> Option<Strike> {
+/// The failure, if it lies in what the server sent and not in the connection: a resumed stream
+/// would have it too.
+fn content_failure(error: &SseError) -> Option<StreamFailure> {
     match error {
         SseError::Body(e) => {
             let own = e.downcast_ref::<Error>();
             own.is_some_and(|e| e.kind() == ErrorKind::EventTooLong)
-                .then_some(Strike::TooLong)
+                .then_some(StreamFailure::TooLong)
         }
-        _ => Some(Strike::Unreadable),
+        _ => Some(StreamFailure::Unreadable),
     }
 }
 
-/// Whether an event is a JSON-RPC response: what a POST was for, and the last that its stream
-/// brings.
+/// Whether an event is a JSON-RPC response, the last message that the stream of a POST brings.
 fn is_response(data: &str) -> bool {
     #[derive(Deserialize)]
     struct Shape {
@@ -172,7 +171,7 @@ fn is_response(data: &str) -> bool {
         result: Option<IgnoredAny>,
         error: Option<IgnoredAny>,
     }
-    // Most events are none, and this is cheaper to see.
+    // Cheaper than parsing, and enough to rule out most events.
     if !data.contains("\"result\"") && !data.contains("\"error\"") {
         return false;
     }
@@ -183,15 +182,15 @@ fn is_response(data: &str) -> bool {
 }
 
 /// A body in which no event is longer than a limit.
-struct Bounded {
-    /// Until it is dropped.
+struct BoundedBody {
+    /// `None` only while it is dropped.
     body: Option<Body>,
-    measure: Measure,
-    answered: Arc<AtomicBool>,
-    endings: Option<Endings>,
+    meter: EventMeter,
+    has_response: Arc<AtomicBool>,
+    ends: Option<StreamEndStats>,
 }
 
-impl http_body::Body for Bounded {
+impl http_body::Body for BoundedBody {
     type Data = Bytes;
     type Error = Error;
 
@@ -207,28 +206,28 @@ impl http_body::Body for Bounded {
         };
         let frame = frame.map_err(Error::from)?;
         if let Some(data) = frame.data_ref()
-            && let Err(e) = self.measure.add(data)
+            && let Err(e) = self.meter.add(data)
         {
-            // What is that long is not read to its end.
-            self.endings = None;
+            // The rest of such a stream is not read.
+            self.ends = None;
             return Poll::Ready(Some(Err(e)));
         }
         Poll::Ready(Some(Ok(frame)))
     }
 }
 
-impl Drop for Bounded {
+impl Drop for BoundedBody {
     fn drop(&mut self) {
-        if let (Some(body), Some(endings)) = (self.body.take(), self.endings.take())
-            && self.answered.load(Ordering::Relaxed)
+        if let (Some(body), Some(ends)) = (self.body.take(), self.ends.take())
+            && self.has_response.load(Ordering::Relaxed)
         {
-            endings.await_end_of(body);
+            ends.read_rest(body);
         }
     }
 }
 
-/// Measures events as their bytes come: what a parser must keep of an event that has not ended.
-struct Measure {
+/// Measures events as their bytes come: how much a parser must keep of an event that has not ended.
+struct EventMeter {
     limit: usize,
     /// The event's complete lines. Comments are not kept.
     lines: usize,
@@ -238,7 +237,7 @@ struct Measure {
     after_cr: bool,
 }
 
-impl Measure {
+impl EventMeter {
     fn new(limit: usize) -> Self {
         Self {
             limit,
@@ -284,71 +283,4 @@ impl Measure {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn fits(limit: usize, chunks: &[&str]) -> bool {
-        let mut measure = Measure::new(limit);
-        chunks
-            .iter()
-            .all(|chunk| measure.add(chunk.as_bytes()).is_ok())
-    }
-
-    #[test]
-    fn a_response_has_a_result_or_an_error_and_no_method() {
-        for (data, expected) in [
-            (r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, true),
-            (
-                r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":""}}"#,
-                true,
-            ),
-            (
-                r#"{"jsonrpc":"2.0","method":"m","params":{"result":1}}"#,
-                false,
-            ),
-            (r#"{"jsonrpc":"2.0","id":1,"method":"m","result":1}"#, false),
-            (r#"{"params":{"error":1}}"#, false),
-            (r#""result""#, false),
-            ("", false),
-        ] {
-            assert_eq!(is_response(data), expected, "{data}");
-        }
-    }
-
-    #[test]
-    fn an_event_may_be_as_long_as_the_limit_and_no_longer() {
-        assert!(fits(9, &["data: ab\n\n"]));
-        assert!(!fits(8, &["data: ab\n\n"]));
-        assert!(fits(18, &["data: ab\ndata: ab\n\n"]));
-        assert!(!fits(17, &["data: ab\ndata: ab\n\n"]));
-    }
-
-    #[test]
-    fn every_event_is_measured_for_itself_whatever_ends_its_lines() {
-        for end in ["\n", "\r", "\r\n"] {
-            let event = format!("data: ab{end}{end}");
-            assert!(fits(9, &[&event, &event, &event]), "{end:?}");
-            let whole = event.repeat(3);
-            for cut in 0..whole.len() {
-                assert!(
-                    fits(9, &[&whole[..cut], &whole[cut..]]),
-                    "{end:?} cut at {cut}"
-                );
-            }
-            let two_lines = format!("data: ab{end}data: ab{end}");
-            assert!(!fits(9, &[&two_lines]), "{end:?}");
-        }
-    }
-
-    #[test]
-    fn a_line_without_an_end_is_over_the_limit_at_some_point() {
-        assert!(!fits(100, &["data: x"; 20]));
-        assert!(!fits(100, &[": x"; 50]));
-    }
-
-    #[test]
-    fn comments_do_not_add_up_and_do_not_end_an_event() {
-        assert!(fits(9, &[": ping\n"; 50]));
-        assert!(!fits(17, &["data: ab\n", ": ping\n", "data: ab\n"]));
-    }
-}
+mod tests;

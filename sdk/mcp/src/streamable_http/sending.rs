@@ -1,4 +1,4 @@
-//! Sending: the access token, and the redirects that stay at their origin.
+//! Sends a request with an access token, and follows redirects within its origin.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -12,27 +12,27 @@ use bytes::Bytes;
 use http::{Request, Response, Uri};
 use http_body_util::Full;
 
-use super::{Failure, client, failed};
+use super::{RmcpError, client_error};
 use crate::error::{Cause, Error};
 
 /// Where access tokens come from.
 #[derive(Clone)]
 pub(super) enum Credential {
-    /// From rmcp's `auth_header`, if at all: they are each other's successors.
-    Theirs(TokenSourceId),
+    /// From rmcp's `auth_header`, if it has one. Successive tokens count as one source.
+    FromCaller(TokenSourceId),
     Fixed(AccessToken),
-    Source(Own),
+    Source(OriginSource),
 }
 
-/// A source, and the client that carries its tokens to the origin of the first request, and to no
-/// other (CL-6).
+/// A token source, and the client that carries its tokens to the origin of the first request and to
+/// no other (CL-6).
 #[derive(Clone)]
-pub(super) struct Own {
+pub(super) struct OriginSource {
     source: Arc<dyn TokenSource>,
     authorized: Arc<OnceLock<Authorized>>,
 }
 
-impl Own {
+impl OriginSource {
     pub(super) fn new(source: impl TokenSource) -> Self {
         Self {
             source: Arc::new(source),
@@ -52,46 +52,50 @@ impl Own {
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Theirs(_) => "Theirs",
+            Self::FromCaller(_) => "FromCaller",
             Self::Fixed(_) => "Fixed",
             Self::Source(_) => "Source",
         })
     }
 }
 
-/// Sends a request, and once more for each redirect to the same origin.
+/// Sends a request, and again for each redirect within the origin.
 ///
 /// # Errors
-/// Those of the client and of the token source; `Redirects` for too many of them.
+/// Those of the client and of the token source; `Redirects` if there are too many.
 pub(super) async fn send(
     http: &Client,
     credential: &Credential,
     mut request: Request<Full<Bytes>>,
-) -> Result<Response<Body>, Failure> {
+) -> Result<Response<Body>, RmcpError> {
     for _ in 0..=MAX_REDIRECTS {
         let response = send_once(http, credential, request.clone())
             .await
-            .map_err(failed)?;
+            .map_err(client_error)?;
         let (head, rest) = response.into_parts();
         let Some(target) = onward(request.uri(), &head) else {
             return Ok(Response::from_parts(head, rest));
         };
-        // Not where to: a server may put into a path what it was sent (EX-7).
+        // The target is not logged: a server may put into a path what it was sent (EX-7).
         tracing::debug!(status = %head.status, "redirected within the origin");
         body::discard(rest).await;
         *request.uri_mut() = target;
     }
-    Err(client(Cause::Redirects(MAX_REDIRECTS)))
+    Err(client_error(Cause::TooManyRedirects(MAX_REDIRECTS)))
 }
 
-/// One that is refused with `invalid_token` is sent once more if the source has another token.
+/// With a token source, a request refused with `invalid_token` is sent again if the source has
+/// another token.
 async fn send_once(
     http: &Client,
     credential: &Credential,
     request: Request<Full<Bytes>>,
 ) -> Result<Response<Body>, Error> {
     match credential {
-        Credential::Source(own) => Ok(own.authorized(http, request.uri())?.send(request).await?),
-        Credential::Theirs(_) | Credential::Fixed(_) => Ok(http.send(request).await?),
+        Credential::Source(source) => Ok(source
+            .authorized(http, request.uri())?
+            .send(request)
+            .await?),
+        Credential::FromCaller(_) | Credential::Fixed(_) => Ok(http.send(request).await?),
     }
 }

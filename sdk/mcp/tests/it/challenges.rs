@@ -15,7 +15,7 @@ use bowline_testkit::tls::ClientAuth;
 use http::Response;
 use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHttpError};
 
-use crate::house;
+use crate::fixture;
 use crate::scripted::{DONE, EVENTS, JSON, chunks, ping, respond, soon};
 
 const METHODS: [&str; 3] = ["POST", "GET", "DELETE"];
@@ -33,10 +33,10 @@ impl Peer {
         script: impl Fn(bool) -> Option<Response<Body>> + Clone + Send + Sync + 'static,
     ) -> Self {
         let seen: Arc<Mutex<Vec<bool>>> = Arc::default();
-        let ledger = seen.clone();
+        let log = seen.clone();
         let answer = any(move |request: Request| async move {
             let proved = request.headers().contains_key("session-binding-proof");
-            ledger.lock().unwrap().push(proved);
+            log.lock().unwrap().push(proved);
             script(proved).unwrap_or_else(|| match request.method().as_str() {
                 "POST" => respond(200, &[JSON], DONE),
                 "GET" => respond(200, &[EVENTS], ""),
@@ -81,7 +81,7 @@ impl Peer {
     }
 
     fn client(&self) -> Client {
-        house::client(&self.pki, &self.agent, HttpVersions::Auto)
+        fixture::client(&self.pki, &self.agent, HttpVersions::Auto)
     }
 }
 
@@ -112,7 +112,7 @@ async fn a_demand_for_a_proof_is_met_and_rmcp_sees_none_of_it() {
 }
 
 #[tokio::test]
-async fn a_proof_refused_again_and_again_is_no_question_of_authorization() {
+async fn a_proof_refused_repeatedly_is_binding_refused_and_not_auth_required() {
     for error in ["use_session_binding", "invalid_proof"] {
         for method in METHODS {
             let peer = Peer::new(move |proved| {
@@ -134,7 +134,7 @@ async fn a_proof_refused_again_and_again_is_no_question_of_authorization() {
 }
 
 #[tokio::test]
-async fn a_refused_token_or_scope_is_a_question_of_authorization_proof_or_not() {
+async fn a_refused_token_or_scope_is_auth_required_with_and_without_a_proof() {
     for method in METHODS {
         let peer = Peer::new(|proved| {
             challenge(if proved {
@@ -166,7 +166,7 @@ async fn a_refused_token_or_scope_is_a_question_of_authorization_proof_or_not() 
 }
 
 #[tokio::test]
-async fn a_demand_that_cannot_be_met_for_want_of_a_certificate_says_so() {
+async fn a_demand_for_a_proof_without_a_certificate_is_an_error_that_says_so() {
     for method in METHODS {
         let peer = Peer::new(|proved| {
             if proved {

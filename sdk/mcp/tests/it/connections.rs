@@ -10,7 +10,7 @@ use rmcp::transport::streamable_http_client::{
 };
 use rmcp::{ClientLifecycleMode, ClientServiceExt};
 
-use crate::house::{House, echo};
+use crate::fixture::{Fixture, echo};
 use crate::scripted::soon;
 
 /// One after the other: the calls, and what rmcp needs around them.
@@ -37,10 +37,10 @@ async fn ten_calls<C: StreamableHttpClient + Sync>(
 
 /// rmcp's default client keeps no idle connection; this is it, with the certificates that it needs
 /// here.
-fn stock(house: &House, http: HttpVersions) -> reqwest::Client {
-    let pem = format!("{}{}", house.agent.key_pem(), house.agent.chain_pem());
+fn stock(fixture: &Fixture, http: HttpVersions) -> reqwest::Client {
+    let pem = format!("{}{}", fixture.agent.key_pem(), fixture.agent.chain_pem());
     let builder = reqwest::Client::builder()
-        .tls_certs_only([reqwest::Certificate::from_der(house.pki.ca_der()).unwrap()])
+        .tls_certs_only([reqwest::Certificate::from_der(fixture.pki.ca_der()).unwrap()])
         .identity(reqwest::Identity::from_pem(pem.as_bytes()).unwrap())
         .no_proxy()
         .pool_max_idle_per_host(0);
@@ -64,7 +64,7 @@ async fn ten_tool_calls_take_one_connection_on_h2_and_two_on_h1_and_as_many_sign
             (HttpVersions::Http1, if modern { 1 } else { 2 }),
         ] {
             let theirs =
-                House::open_with(|routes| routes, |layer| layer.policy(AcceptPolicy::Follow));
+                Fixture::open_with(|routes| routes, |layer| layer.policy(AcceptPolicy::Follow));
             let token = theirs.issue(&TokenRequest::bearer("agent"));
             let config = StreamableHttpClientTransportConfig::with_uri(theirs.uri())
                 .auth_header(token.secret());
@@ -74,14 +74,17 @@ async fn ten_tool_calls_take_one_connection_on_h2_and_two_on_h1_and_as_many_sign
             )
             .await;
 
-            let house = House::open();
-            let client = house.client(http);
+            let fixture = Fixture::open();
+            let client = fixture.client(http);
             let transport = StreamableHttp::new(client.clone())
-                .token(house.token())
-                .transport(house.uri());
+                .token(fixture.token())
+                .transport(fixture.uri());
             ten_calls(transport, modern).await;
 
-            let (stock, ours) = (theirs.server.counts().opened, house.server.counts().opened);
+            let (stock, ours) = (
+                theirs.server.counts().opened,
+                fixture.server.counts().opened,
+            );
             let signatures = client.stats().totals.signatures();
             println!(
                 "{revision} {http:?}: stock {stock} connections; bowline {ours}, {signatures} signatures"

@@ -84,7 +84,7 @@ async fn endless_json_is_cancelled_at_the_default_limit() {
 }
 
 #[tokio::test]
-async fn json_that_announces_too_much_is_not_even_begun() {
+async fn json_with_too_large_a_content_length_is_not_read() {
     let headers = [JSON, ("content-length", "20000000")];
     let server = Scripted::start(move |_| respond(200, &headers, chunks(["{"], true))).await;
     let posted = server.post(ping()).await;
@@ -98,7 +98,7 @@ async fn json_that_announces_too_much_is_not_even_begun() {
 }
 
 #[tokio::test]
-async fn an_oversized_json_error_leaves_its_status() {
+async fn an_oversized_json_error_keeps_its_status() {
     let body = format!("{ERROR:0$}", LIMIT + 1);
     let server = Scripted::answering(503, &[JSON, ("retry-after", "7")], body.clone()).await;
     match post_within_limit(&server).await {
@@ -119,7 +119,7 @@ async fn an_oversized_json_error_leaves_its_status() {
 }
 
 #[tokio::test]
-async fn json_that_is_not_utf8_is_no_message() {
+async fn json_that_is_not_utf8_is_an_unexpected_response() {
     let server = Scripted::answering(
         200,
         &[JSON],
@@ -214,7 +214,7 @@ async fn an_oversized_or_endless_event_ends_its_stream_with_a_precise_error() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_events_end_their_stream() {
+async fn invalid_event_bytes_end_their_stream() {
     assert!(matches!(
         end_of(&b"data: \xff\n\n"[..], 0).await,
         SseError::Utf8Parse(_)
@@ -241,7 +241,7 @@ async fn an_event_id_that_could_not_be_sent_back_ends_its_stream() {
 
 #[tokio::test]
 async fn a_call_whose_stream_has_such_an_event_id_fails() {
-    let server = half_a_server(|seen, method| match (seen.method.as_str(), method) {
+    let server = initialize_only(|seen, method| match (seen.method.as_str(), method) {
         ("GET", _) => respond(405, &[], ""),
         (_, "tools/call") => respond(200, &[EVENTS], "id: a\u{1}b\ndata:\n\n"),
         _ => respond(200, &[], ""),
@@ -258,7 +258,7 @@ async fn a_call_whose_stream_has_such_an_event_id_fails() {
 }
 
 #[tokio::test]
-async fn a_get_takes_nothing_but_an_event_stream() {
+async fn a_get_accepts_only_an_event_stream() {
     for (headers, expected) in [(vec![JSON], Some("application/json")), (vec![], None)] {
         let server = Scripted::answering(200, &headers, DONE).await;
         match server.get(None, None).await.map(drop) {
@@ -271,7 +271,7 @@ async fn a_get_takes_nothing_but_an_event_stream() {
 }
 
 #[tokio::test]
-async fn a_stream_that_could_not_be_read_three_times_is_given_up() {
+async fn a_stream_that_was_unreadable_three_times_is_not_resumed() {
     let body = || chunks(["id: 7\ndata: 1\n\n", "nonsense\n\n"], false);
     let server = Scripted::start(move |_| respond(200, &[EVENTS], body())).await;
     for attempt in 1..=3 {
@@ -294,7 +294,7 @@ async fn a_stream_that_could_not_be_read_three_times_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_stream_that_breaks_may_be_resumed_as_often_as_it_takes() {
+async fn a_stream_whose_connection_breaks_is_always_resumed() {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 1000\r\n\r\nid: 7\ndata: 1\n\n";
     let uri = cut_short(head).await;
     let http = StreamableHttp::new(plaintext_client());
@@ -311,7 +311,7 @@ async fn a_stream_that_breaks_may_be_resumed_as_often_as_it_takes() {
 }
 
 /// Plays an MCP server as far as `initialize`; the rest is up to `script`.
-async fn half_a_server(
+async fn initialize_only(
     script: impl Fn(&Seen, &str) -> Response + Clone + Send + Sync + 'static,
 ) -> Scripted {
     Scripted::start(move |seen| {
@@ -351,7 +351,7 @@ fn gets(server: &Scripted) -> usize {
 
 #[tokio::test]
 async fn rmcp_does_not_fetch_an_unreadable_event_stream_for_ever() {
-    let server = half_a_server(|seen, _| match seen.method.as_str() {
+    let server = initialize_only(|seen, _| match seen.method.as_str() {
         "GET" => respond(200, &[EVENTS], "nonsense\n\n"),
         _ => respond(200, &[], ""),
     })
@@ -379,7 +379,7 @@ async fn a_call_whose_reply_cannot_be_read_fails_and_the_next_one_works() {
         ("data: \u{fffd}\nnonsense\n\n".to_owned(), 2),
         (format!("data: {}\n\n", "x".repeat(LIMIT)), 0),
     ] {
-        let server = half_a_server(move |seen, method| {
+        let server = initialize_only(move |seen, method| {
             match (seen.method.as_str(), seen.header("last-event-id")) {
                 ("GET", None) => respond(405, &[], ""),
                 ("GET", Some(_)) => respond(200, &[EVENTS], junk.clone()),

@@ -5,9 +5,10 @@ mod calls;
 mod challenges;
 mod connections;
 mod end_to_end;
+mod fixture;
 mod hostile;
-mod house;
-mod keeping;
+mod keep_alive;
+#[cfg(feature = "legacy-sse")]
 mod legacy;
 mod parity;
 mod peers;

@@ -20,7 +20,7 @@ use rmcp::model::CallToolRequestParams;
 use rmcp::service::RunningService;
 use rmcp::{RoleClient, ServiceExt};
 
-use crate::house::client;
+use crate::fixture::client;
 use crate::scripted::soon;
 
 const CALLS: usize = 100;
@@ -28,11 +28,12 @@ const CALLS: usize = 100;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Node and npm: run `just parts`"]
 async fn a_hundred_calls_to_the_typescript_sdk_s_server_over_streamable_http() {
-    let site = Site::behind(Peer::everything("streamableHttp"));
+    let fixture = Fixture::behind(Peer::everything("streamableHttp"));
     for http in [HttpVersions::Http2, HttpVersions::Http1] {
-        let client = site.client(http);
-        let agent = site.streamable(&client).await;
-        site.hundred_calls(agent, &client, http, "TypeScript, streamable HTTP")
+        let client = fixture.client(http);
+        let agent = fixture.streamable(&client).await;
+        fixture
+            .hundred_calls(agent, &client, http, "TypeScript, streamable HTTP")
             .await;
     }
 }
@@ -40,11 +41,12 @@ async fn a_hundred_calls_to_the_typescript_sdk_s_server_over_streamable_http() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Node and npm: run `just parts`"]
 async fn a_hundred_calls_to_the_typescript_sdk_s_server_over_legacy_sse() {
-    let site = Site::behind(Peer::everything("sse"));
+    let fixture = Fixture::behind(Peer::everything("sse"));
     for http in [HttpVersions::Http2, HttpVersions::Http1] {
-        let client = site.client(http);
-        let agent = site.legacy(&client).await;
-        site.hundred_calls(agent, &client, http, "TypeScript, legacy HTTP+SSE")
+        let client = fixture.client(http);
+        let agent = fixture.legacy(&client).await;
+        fixture
+            .hundred_calls(agent, &client, http, "TypeScript, legacy HTTP+SSE")
             .await;
     }
 }
@@ -52,11 +54,12 @@ async fn a_hundred_calls_to_the_typescript_sdk_s_server_over_legacy_sse() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Python with mcp: run `just parts`"]
 async fn a_hundred_calls_to_a_server_on_the_python_sdk_over_streamable_http() {
-    let site = Site::behind(Peer::python("streamable-http"));
+    let fixture = Fixture::behind(Peer::python("streamable-http"));
     for http in [HttpVersions::Http2, HttpVersions::Http1] {
-        let client = site.client(http);
-        let agent = site.streamable(&client).await;
-        site.hundred_calls(agent, &client, http, "Python, streamable HTTP")
+        let client = fixture.client(http);
+        let agent = fixture.streamable(&client).await;
+        fixture
+            .hundred_calls(agent, &client, http, "Python, streamable HTTP")
             .await;
     }
 }
@@ -64,17 +67,18 @@ async fn a_hundred_calls_to_a_server_on_the_python_sdk_over_streamable_http() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Python with mcp: run `just parts`"]
 async fn a_hundred_calls_to_a_server_on_the_python_sdk_over_legacy_sse() {
-    let site = Site::behind(Peer::python("sse"));
+    let fixture = Fixture::behind(Peer::python("sse"));
     for http in [HttpVersions::Http2, HttpVersions::Http1] {
-        let client = site.client(http);
-        let agent = site.legacy(&client).await;
-        site.hundred_calls(agent, &client, http, "Python, legacy HTTP+SSE")
+        let client = fixture.client(http);
+        let agent = fixture.legacy(&client).await;
+        fixture
+            .hundred_calls(agent, &client, http, "Python, legacy HTTP+SSE")
             .await;
     }
 }
 
 /// A peer, the front before it, and an agent with a token.
-struct Site {
+struct Fixture {
     pki: Pki,
     leaf: Leaf,
     token: AccessToken,
@@ -83,7 +87,7 @@ struct Site {
     _peer: Peer,
 }
 
-impl Site {
+impl Fixture {
     fn behind(peer: Peer) -> Self {
         let pki = Pki::new();
         let authority = Authority::start(&pki, AuthorityOptions::default());

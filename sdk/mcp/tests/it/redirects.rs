@@ -14,7 +14,7 @@ use rmcp::transport::streamable_http_client::{
     StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse,
 };
 
-use crate::house::House;
+use crate::fixture::Fixture;
 use crate::scripted::{DONE, EVENTS, JSON, Scripted, own, ping, respond, soon};
 
 #[tokio::test]
@@ -162,15 +162,15 @@ async fn nothing_goes_to_another_origin() {
 async fn a_redirected_request_has_a_proof_of_its_own_if_proofs_are_for_one_request() {
     let moved =
         |routes: Router| routes.route("/old", any(|| async { Redirect::permanent("/mcp") }));
-    let house = House::open_with(moved, |layer| {
+    let fixture = Fixture::open_with(moved, |layer| {
         layer.require_request_bound(RequireRequestBound::Always)
     });
-    let client = house.client(HttpVersions::Http2);
+    let client = fixture.client(HttpVersions::Http2);
     let claims = RequestBoundCalls::none().for_method("ping");
     let http = StreamableHttp::new(client.clone())
-        .token(house.token())
+        .token(fixture.token())
         .request_bound_calls(claims);
-    let old = format!("{}/old", house.server.origin());
+    let old = format!("{}/old", fixture.server.origin());
     let posting = http.post_message(old.into(), ping(), None, None, HashMap::new());
     // What the MCP server makes of it does not matter: the verifier let it through, with the `htu`
     // of either target.

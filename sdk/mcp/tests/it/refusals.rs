@@ -152,7 +152,7 @@ async fn too_many_requests_and_server_failures_say_when_to_try_again() {
 }
 
 #[tokio::test]
-async fn a_json_rpc_error_counts_whatever_status_it_comes_with() {
+async fn a_json_rpc_error_is_a_reply_with_any_status() {
     for status in [400, 404, 422, 500, 503] {
         let server =
             Scripted::answering(status, &[JSON, ("mcp-session-id", "session-1")], ERROR).await;
@@ -166,7 +166,7 @@ async fn a_json_rpc_error_counts_whatever_status_it_comes_with() {
 }
 
 #[tokio::test]
-async fn json_that_is_no_json_rpc_error_does_not() {
+async fn json_that_is_not_a_json_rpc_error_is_an_error_status() {
     for body in ["{}", r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, "not json"] {
         let server = Scripted::answering(500, &[JSON], body).await;
         assert_eq!(status_of(server.post(ping()).await).status, 500);
@@ -179,7 +179,7 @@ async fn json_that_is_no_json_rpc_error_does_not() {
 }
 
 #[tokio::test]
-async fn a_method_that_is_not_allowed_means_that_there_is_no_such_thing() {
+async fn a_405_means_that_the_server_has_no_event_stream_or_no_session_end() {
     let server = Scripted::answering(405, &[TEXT], "no").await;
     assert!(matches!(
         server.get(Some("session"), None).await,

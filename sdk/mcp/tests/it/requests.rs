@@ -74,7 +74,7 @@ async fn a_post_carries_what_mcp_asks_for() {
 }
 
 #[tokio::test]
-async fn a_get_names_the_last_event_whatever_characters_its_id_has() {
+async fn a_get_names_the_last_event_even_if_its_id_is_not_ascii() {
     let server = Scripted::answering(405, &[], "").await;
     assert!(
         server
@@ -257,11 +257,11 @@ async fn requests_are_counted_by_method_and_unknown_ones_together() {
         .map(|(o, row)| (*o, row.requests))
         .collect();
     let mut expected = vec![
-        (operation::of_method("ping"), 1),
-        (operation::of_method("tools/call"), 2),
-        (operation::of_method("tools/list"), 1),
-        (operation::of_method("notifications/initialized"), 1),
-        (operation::of_method("notifications/cancelled"), 1),
+        (operation::for_method("ping"), 1),
+        (operation::for_method("tools/call"), 2),
+        (operation::for_method("tools/list"), 1),
+        (operation::for_method("notifications/initialized"), 1),
+        (operation::for_method("notifications/cancelled"), 1),
         (operation::OTHER, 3),
         (operation::REPLY, 1),
         (operation::EVENT_STREAM, 1),
@@ -269,9 +269,9 @@ async fn requests_are_counted_by_method_and_unknown_ones_together() {
     ];
     expected.sort();
     assert_eq!(counted, expected);
-    assert_eq!(operation::of_method("tools/call").name(), "tools/call");
+    assert_eq!(operation::for_method("tools/call").name(), "tools/call");
     assert_eq!(
-        operation::of_method("tools/call").protocol().label(),
+        operation::for_method("tools/call").protocol().label(),
         "mcp_http"
     );
 }

@@ -58,7 +58,7 @@ impl Scripted {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}/mcp", listener.local_addr().unwrap());
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let ledger = seen.clone();
+        let log = seen.clone();
         let answer = any(move |request: Request| async move {
             let (head, body) = request.into_parts();
             let seen = Seen {
@@ -68,7 +68,7 @@ impl Scripted {
                 body: to_bytes(body, usize::MAX).await.unwrap(),
             };
             let response = script(&seen);
-            ledger.lock().unwrap().push(seen);
+            log.lock().unwrap().push(seen);
             response
         });
         let router = Router::new().fallback(answer);

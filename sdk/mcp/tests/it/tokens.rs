@@ -16,20 +16,20 @@ use http::StatusCode;
 use rmcp::ServiceExt;
 use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHttpError};
 
-use crate::house::{House, echo};
+use crate::fixture::{Fixture, echo};
 use crate::scripted::{
     DONE, EVENTS, JSON, Scripted, chunks, own, ping, plaintext_client, respond, soon,
 };
 
 /// A clock that the test moves.
 #[derive(Clone, Default)]
-struct Hands(Arc<AtomicU64>);
+struct TestClock(Arc<AtomicU64>);
 
-impl Hands {
+impl TestClock {
     fn clock(&self) -> Clock {
-        let hands = self.0.clone();
+        let clock = self.0.clone();
         Clock::from_fn(move || {
-            SystemTime::now() + Duration::from_secs(hands.load(Ordering::SeqCst))
+            SystemTime::now() + Duration::from_secs(clock.load(Ordering::SeqCst))
         })
     }
 
@@ -38,10 +38,10 @@ impl Hands {
     }
 }
 
-fn source(house: &House, client: &Client, hands: &Hands) -> OAuth {
-    let server = AuthorizationServer::issuer(house.authority.issuer());
+fn source(fixture: &Fixture, client: &Client, clock: &TestClock) -> OAuth {
+    let server = AuthorizationServer::issuer(fixture.authority.issuer());
     OAuth::builder(client.clone(), server, ClientAuthentication::tls("agent"))
-        .clock(hands.clock())
+        .clock(clock.clock())
         .build()
         .unwrap()
 }
@@ -74,13 +74,13 @@ async fn a_token_rotated_during_a_thousand_calls_costs_one_request_and_a_signatu
             vec![(Cause::Token, 1), (Cause::First, 1), (Cause::Parallel, 1)],
         ),
     ] {
-        let house = House::open();
-        let client = house.client(http);
-        let hands = Hands::default();
-        let source = source(&house, &client, &hands);
+        let fixture = Fixture::open();
+        let client = fixture.client(http);
+        let clock = TestClock::default();
+        let source = source(&fixture, &client, &clock);
         let transport = StreamableHttp::new(client.clone())
             .source(source.clone())
-            .transport(house.uri());
+            .transport(fixture.uri());
         let agent = soon(().serve(transport)).await.unwrap();
         soon(async {
             while !client
@@ -95,7 +95,7 @@ async fn a_token_rotated_during_a_thousand_calls_costs_one_request_and_a_signatu
         let first = source.token().await.unwrap();
         for call in 0..1000 {
             match call {
-                500 => hands.advance(481), // a fifth of ten minutes ahead of its end
+                500 => clock.advance(481), // a fifth of ten minutes ahead of its end
                 900 => successor(&source, &first).await,
                 _ => {}
             }
@@ -107,10 +107,14 @@ async fn a_token_rotated_during_a_thousand_calls_costs_one_request_and_a_signatu
         let stats = client.stats();
         let signatures = causes.iter().map(|(_, count)| count).sum();
         assert_eq!(
-            stats.operations[&operation::of_method("tools/call")].answered,
+            stats.operations[&operation::for_method("tools/call")].answered,
             1000
         );
-        assert_eq!(house.authority.token_requests(), 2, "one, and one refresh");
+        assert_eq!(
+            fixture.authority.token_requests(),
+            2,
+            "one, and one refresh"
+        );
         assert_eq!(
             stats.totals.causes,
             causes.into_iter().collect(),
@@ -131,26 +135,26 @@ async fn a_token_rotated_during_a_thousand_calls_costs_one_request_and_a_signatu
         );
         println!(
             "{http:?}: 1,000 calls, {} token requests, {} connections, {signatures} signatures",
-            house.authority.token_requests(),
-            house.server.counts().opened
+            fixture.authority.token_requests(),
+            fixture.server.counts().opened
         );
     }
 }
 
 #[tokio::test]
 async fn a_token_rotated_among_concurrent_calls_fails_none_and_is_signed_for_once() {
-    let house = House::open();
-    let client = house.client(HttpVersions::Http2);
-    let hands = Hands::default();
-    let source = source(&house, &client, &hands);
+    let fixture = Fixture::open();
+    let client = fixture.client(HttpVersions::Http2);
+    let clock = TestClock::default();
+    let source = source(&fixture, &client, &clock);
     let transport = StreamableHttp::new(client.clone())
         .source(source.clone())
-        .transport(house.uri());
+        .transport(fixture.uri());
     let agent = soon(().serve(transport)).await.unwrap();
     let first = source.token().await.unwrap();
     for batch in 0..20 {
         match batch {
-            10 => hands.advance(481),
+            10 => clock.advance(481),
             19 => successor(&source, &first).await,
             _ => {}
         }
@@ -159,9 +163,9 @@ async fn a_token_rotated_among_concurrent_calls_fails_none_and_is_signed_for_onc
         })))
         .await;
     }
-    assert_eq!(house.authority.token_requests(), 2);
+    assert_eq!(fixture.authority.token_requests(), 2);
     assert_eq!(client.stats().totals.signatures(), 2);
-    assert_eq!(house.server.counts().opened, 1);
+    assert_eq!(fixture.server.counts().opened, 1);
 }
 
 /// `stale-0` until it is refused, then what it is told to have.
@@ -201,7 +205,7 @@ fn successors(next: &'static str) -> Successors {
 const INVALID: (&str, &str) = ("www-authenticate", r#"Bearer error="invalid_token""#);
 
 /// Refuses stale tokens; its refusals have no end.
-async fn picky() -> Scripted {
+async fn refusing_stale_tokens() -> Scripted {
     Scripted::start(|seen| {
         let token = seen.header("authorization").unwrap_or_default();
         match (token.starts_with("Bearer stale"), seen.method.as_str()) {
@@ -215,10 +219,10 @@ async fn picky() -> Scripted {
 }
 
 #[tokio::test]
-async fn a_request_refused_with_invalid_token_is_sent_once_more_whatever_its_method() {
+async fn a_request_refused_with_invalid_token_is_sent_again_once_for_every_method() {
     let headers = HashMap::new;
     for method in ["POST", "GET", "DELETE"] {
-        let server = picky().await;
+        let server = refusing_stale_tokens().await;
         let http = StreamableHttp::new(plaintext_client()).source(successors("fresh"));
         let address = server.uri.clone();
         match method {
@@ -246,9 +250,9 @@ async fn a_request_refused_with_invalid_token_is_sent_once_more_whatever_its_met
 }
 
 #[tokio::test]
-async fn a_401_that_never_ends_is_answered_once_and_then_rmcp_s_affair() {
+async fn a_repeated_401_is_retried_once_and_then_reported_to_rmcp() {
     for (next, requests) in [("stale-1", 2), ("stale-0", 1)] {
-        let server = picky().await;
+        let server = refusing_stale_tokens().await;
         let http = StreamableHttp::new(plaintext_client()).source(successors(next));
         let posted =
             soon(http.post_message(server.uri.clone(), ping(), None, None, HashMap::new())).await;
@@ -264,7 +268,7 @@ async fn a_401_that_never_ends_is_answered_once_and_then_rmcp_s_affair() {
 
 #[tokio::test]
 async fn a_source_that_has_no_token_is_a_precise_error_and_nothing_is_sent() {
-    let server = picky().await;
+    let server = refusing_stale_tokens().await;
     let file = TokenFile::new("/nowhere/token");
     let http = StreamableHttp::new(plaintext_client()).source(file);
     let posted =
@@ -281,7 +285,7 @@ async fn a_source_that_has_no_token_is_a_precise_error_and_nothing_is_sent() {
 
 #[tokio::test]
 async fn a_source_s_tokens_go_to_one_origin() {
-    let (one, another) = (picky().await, picky().await);
+    let (one, another) = (refusing_stale_tokens().await, refusing_stale_tokens().await);
     let http = StreamableHttp::new(plaintext_client()).source(successors("fresh"));
     let post = |server: &Scripted| {
         http.post_message(server.uri.clone(), ping(), None, None, HashMap::new())
@@ -297,7 +301,7 @@ async fn a_source_s_tokens_go_to_one_origin() {
 }
 
 #[tokio::test]
-async fn an_error_of_the_client_s_is_the_client_s_even_with_a_source() {
+async fn an_error_of_the_client_keeps_its_kind_with_a_source() {
     let http = StreamableHttp::new(plaintext_client()).source(successors("fresh"));
     let uri = "http://mcp.example.com/mcp".into();
     let error = own(soon(http.post_message(uri, ping(), None, None, HashMap::new())).await);

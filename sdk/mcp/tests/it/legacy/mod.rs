@@ -20,7 +20,7 @@ use rmcp::{ClientHandler, RoleClient, ServiceExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::house::echo;
+use crate::fixture::echo;
 use crate::scripted::{plaintext_client, soon};
 
 /// A server in plaintext.
@@ -81,7 +81,7 @@ async fn refusal(transport: Transport, uri: &str) -> Error {
     }
 }
 
-async fn says<H: ClientHandler>(agent: &Agent<H>, text: &str) {
+async fn echoes<H: ClientHandler>(agent: &Agent<H>, text: &str) {
     let result = soon(agent.call_tool(echo(text))).await.unwrap();
     assert_eq!(result.content[0].as_text().unwrap().text, text);
 }
@@ -95,7 +95,7 @@ async fn call_error<H: ClientHandler>(agent: &Agent<H>) -> ErrorData {
 }
 
 /// A greeting with which the next stream comes at once.
-fn hurried(session: usize) -> String {
+fn fast_retry(session: usize) -> String {
     format!(
         "retry: 1\n\nevent: endpoint\ndata: {}\n\n",
         LegacySse::endpoint(session)
@@ -125,17 +125,17 @@ async fn the_endpoint_may_be_relative_or_absolute() {
             .router()
         })
         .await;
-        says(&agent(transport(), &plain.uri()).await, "ahoy").await;
+        echoes(&agent(transport(), &plain.uri()).await, "ahoy").await;
     }
 }
 
 #[tokio::test]
-async fn a_byte_order_mark_and_events_of_other_names_are_passed_over() {
+async fn a_byte_order_mark_and_events_of_other_names_are_skipped() {
     for marks in ["\u{feff}", "\u{feff}\u{feff}"] {
         let greeting = move |session| {
             format!(
                 "{marks}event: hello\ndata: x\n\n: comment\n\n{}",
-                hurried(session)
+                fast_retry(session)
             )
         };
         let server = LegacySse::greeting(
@@ -143,7 +143,7 @@ async fn a_byte_order_mark_and_events_of_other_names_are_passed_over() {
             greeting,
         );
         let plain = Plain::of(&server).await;
-        says(&agent(transport(), &plain.uri()).await, "ahoy").await;
+        echoes(&agent(transport(), &plain.uri()).await, "ahoy").await;
     }
 }
 
@@ -154,7 +154,7 @@ async fn a_hundred_calls_at_once_are_each_answered() {
     let agent = Arc::new(agent(transport(), &plain.uri()).await);
     let calls = (0..100).map(|call| {
         let agent = agent.clone();
-        tokio::spawn(async move { says(&agent, &call.to_string()).await })
+        tokio::spawn(async move { echoes(&agent, &call.to_string()).await })
     });
     for call in calls.collect::<Vec<_>>() {
         call.await.unwrap();
@@ -179,7 +179,7 @@ async fn ending_the_agent_ends_the_stream() {
 }
 
 #[tokio::test]
-async fn the_version_agreed_upon_is_said_in_each_later_post() {
+async fn each_later_post_carries_the_negotiated_version() {
     use axum::extract::Request;
     use axum::middleware::{Next, from_fn};
     let (said, mut heard) = tokio::sync::mpsc::unbounded_channel();
@@ -190,7 +190,7 @@ async fn the_version_agreed_upon_is_said_in_each_later_post() {
     });
     let server = LegacySse::new(|_, message| bowline_testkit::peers::legacy_sse::echo(message));
     let plain = Plain::start(|_| server.router().layer(note)).await;
-    says(&agent(transport(), &plain.uri()).await, "ahoy").await;
+    echoes(&agent(transport(), &plain.uri()).await, "ahoy").await;
     for (method, version) in [
         ("GET", None),
         ("POST", None),
@@ -206,7 +206,7 @@ async fn the_version_agreed_upon_is_said_in_each_later_post() {
 }
 
 #[tokio::test]
-async fn a_uri_that_is_no_server_s_is_an_error_before_anything_is_sent() {
+async fn an_invalid_uri_is_an_error_before_anything_is_sent() {
     for uri in [
         "",
         "/sse",

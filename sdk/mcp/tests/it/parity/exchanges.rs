@@ -10,7 +10,7 @@ use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHt
 use serde_json::json;
 
 use super::outcome::{Told, of_error, of_events, of_post};
-use super::{Acted, Better, Same, Verdict};
+use super::{Better, Comparison, Same, Verdict};
 use crate::scripted::{
     DONE, ERROR, EVENTS, JSON, Scripted, Seen, TEXT, breaking, chunks, initialized, message, ping,
     plaintext_client, request, respond, soon,
@@ -143,7 +143,7 @@ const LIST: &[Exchange] = &[
     row("405 to a POST", Request, |_| respond(405, &[TEXT], "no"), "unexpected: HTTP 405 Method Not Allowed: no", Same),
     row("a connection that ends without an answer", Request, |_| resume_unwind(Box::new("by design")), "client error: MayHaveBeenProcessed", Better {
         stock: "client error: request failed",
-        why: "it says that the server may have acted on the request (CL-7)",
+        why: "it says that the server may have compared on the request (CL-7)",
     }),
 
     // Redirects that are followed stand in the list of sessions: they are a setting of the stock
@@ -203,7 +203,7 @@ const LIST: &[Exchange] = &[
     }),
 ];
 
-pub(super) async fn act_out() -> Vec<Acted> {
+pub(super) async fn run_all() -> Vec<Comparison> {
     // As rmcp sets it up, redirects aside.
     let reqwest = reqwest::Client::builder()
         .pool_max_idle_per_host(0)
@@ -211,10 +211,10 @@ pub(super) async fn act_out() -> Vec<Acted> {
         .no_proxy()
         .build()
         .unwrap();
-    let mut acted = Vec::new();
+    let mut compared = Vec::new();
     for exchange in LIST {
         let server = Scripted::start(exchange.script).await;
-        acted.push(Acted {
+        compared.push(Comparison {
             name: exchange.name,
             expected: exchange.expected,
             verdict: exchange.verdict,
@@ -227,7 +227,7 @@ pub(super) async fn act_out() -> Vec<Acted> {
             .await,
         });
     }
-    acted
+    compared
 }
 
 async fn outcome<C: StreamableHttpClient>(http: &C, server: &Scripted, send: Sending) -> String

@@ -8,17 +8,17 @@ use bowline_mcp::StreamableHttp;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransport;
 use serde_json::{Value, json};
 
-use super::stage::{Act, Beginning, Script, play, server};
-use super::{Acted, Better, Same, Verdict};
+use super::fixture::{Action, Lifecycle, Script, run_session, server};
+use super::{Better, Comparison, Same, Verdict};
 use crate::scripted::{EVENTS, JSON, Seen, TEXT, breaking, chunks, plaintext_client, respond};
 
-use Act::*;
-use Beginning::*;
+use Action::*;
+use Lifecycle::*;
 
 struct Session {
     name: &'static str,
-    beginning: Beginning,
-    act: Act,
+    lifecycle: Lifecycle,
+    act: Action,
     script: Script,
     expected: &'static str,
     verdict: Verdict,
@@ -26,15 +26,15 @@ struct Session {
 
 const fn row(
     name: &'static str,
-    beginning: Beginning,
-    act: Act,
+    lifecycle: Lifecycle,
+    act: Action,
     script: Script,
     expected: &'static str,
     verdict: Verdict,
 ) -> Session {
     Session {
         name,
-        beginning,
+        lifecycle,
         act,
         script,
         expected,
@@ -201,7 +201,7 @@ const LIST: &[Session] = &[
         _ => None,
     }, "answered; server/discover, initialize, notifications/initialized s1, tools/call s1, DELETE s1, GET s1", Same),
 
-    // Refusals from the beginning.
+    // Refusals from the lifecycle.
     row("401 to begin with", Initialize, Nothing, |_, _| status(401, &[("www-authenticate", "Bearer")]),
         "no session: authorization required: Bearer; initialize", Same),
     row("503 to begin with", Initialize, Nothing, |_, _| status(503, &[("retry-after", "7")]),
@@ -221,25 +221,25 @@ const LIST: &[Session] = &[
     }),
 ];
 
-pub(super) async fn act_out() -> Vec<Acted> {
-    let mut acted = Vec::new();
+pub(super) async fn run_all() -> Vec<Comparison> {
+    let mut compared = Vec::new();
     for session in LIST {
-        let Session { beginning, act, .. } = *session;
+        let Session { lifecycle, act, .. } = *session;
         let (theirs, own) = (server(session.script).await, server(session.script).await);
         let bowline = |config| StreamableHttp::new(plaintext_client()).transport_with(config);
-        acted.push(Acted {
+        compared.push(Comparison {
             name: session.name,
             expected: session.expected,
             verdict: session.verdict,
-            stock: play(
+            stock: run_session(
                 StreamableHttpClientTransport::from_config,
                 &theirs,
-                beginning,
+                lifecycle,
                 act,
             )
             .await,
-            ours: play(bowline, &own, beginning, act).await,
+            ours: run_session(bowline, &own, lifecycle, act).await,
         });
     }
-    acted
+    compared
 }

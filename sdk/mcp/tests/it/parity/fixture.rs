@@ -27,7 +27,7 @@ use crate::scripted::{JSON, Scripted, Seen, respond, soon};
 
 /// How a session begins.
 #[derive(Clone, Copy)]
-pub(super) enum Beginning {
+pub(super) enum Lifecycle {
     /// `initialize`: 2025-11-25 and before.
     Initialize,
     /// `server/discover`: 2026-07-28.
@@ -38,7 +38,7 @@ pub(super) enum Beginning {
 
 /// What is done in a session.
 #[derive(Clone, Copy)]
-pub(super) enum Act {
+pub(super) enum Action {
     Nothing,
     Call,
     /// A call that is cancelled once the server has it.
@@ -80,7 +80,7 @@ pub(crate) fn proper(seen: &Seen, sessions: &AtomicUsize) -> Response {
             let result = json!({
                 "protocolVersion": "2025-11-25",
                 "capabilities": { "tools": {} },
-                "serverInfo": { "name": "stage", "version": "1" },
+                "serverInfo": { "name": "scripted", "version": "1" },
             });
             respond(200, &[JSON, ("mcp-session-id", &session)], reply(result))
         }
@@ -185,11 +185,11 @@ async fn until(condition: impl Fn() -> bool) {
 }
 
 /// Plays a session to its end, and tells how it went and what was asked.
-pub(super) async fn play<C>(
+pub(super) async fn run_session<C>(
     connect: impl FnOnce(StreamableHttpClientTransportConfig) -> StreamableHttpClientTransport<C>,
     server: &Scripted,
-    beginning: Beginning,
-    act: Act,
+    lifecycle: Lifecycle,
+    act: Action,
 ) -> String
 where
     C: StreamableHttpClient<Error: Told> + Sync,
@@ -200,12 +200,12 @@ where
     patience.duration = Duration::from_millis(1);
     config.retry_config = Arc::new(patience);
     let versions = vec![ProtocolVersion::V_2026_07_28];
-    let lifecycle = match beginning {
-        Beginning::Initialize => ClientLifecycleMode::Initialize,
-        Beginning::Discover => ClientLifecycleMode::Discover {
+    let lifecycle = match lifecycle {
+        Lifecycle::Initialize => ClientLifecycleMode::Initialize,
+        Lifecycle::Discover => ClientLifecycleMode::Discover {
             preferred_versions: versions,
         },
-        Beginning::Either => ClientLifecycleMode::Auto {
+        Lifecycle::Either => ClientLifecycleMode::Auto {
             legacy_version: None,
             preferred_versions: versions,
         },
@@ -214,7 +214,7 @@ where
         Err(e) => format!("no session: {}", of_beginning::<C::Error>(&e)),
         Ok(agent) => {
             until(|| every_session_has_its_stream(server)).await;
-            let outcome = perform::<C::Error>(&agent, server, act).await;
+            let outcome = run_action::<C::Error>(&agent, server, act).await;
             until(|| every_session_has_its_stream(server)).await;
             soon(agent.cancel()).await.unwrap();
             outcome
@@ -223,16 +223,16 @@ where
     format!("{outcome}; {}", log(server))
 }
 
-async fn perform<E: Told>(
+async fn run_action<E: Told>(
     agent: &RunningService<RoleClient, ()>,
     server: &Scripted,
-    act: Act,
+    act: Action,
 ) -> String {
     let call = || CallToolRequestParams::new("any");
     match act {
-        Act::Nothing => "fine".to_owned(),
-        Act::Call => of_call::<E>(soon(agent.call_tool(call())).await.map(drop)),
-        Act::CallAndCancel => {
+        Action::Nothing => "fine".to_owned(),
+        Action::Call => of_call::<E>(soon(agent.call_tool(call())).await.map(drop)),
+        Action::CallAndCancel => {
             let request = ClientRequest::CallToolRequest(CallToolRequest::new(call()));
             let asked = || {
                 server
@@ -248,7 +248,7 @@ async fn perform<E: Told>(
             // What follows tells that the cancellation is out.
             of_call::<E>(soon(agent.call_tool(call())).await.map(drop))
         }
-        Act::Listen => {
+        Action::Listen => {
             let filter = SubscriptionFilter::builder().tools_list_changed().build();
             let mut subscription = soon(agent.listen(filter)).await.unwrap();
             let heard = matches!(
@@ -258,7 +258,7 @@ async fn perform<E: Told>(
             soon(subscription.cancel()).await.unwrap();
             format!("heard it: {heard}")
         }
-        Act::CallAfterGets(count) => {
+        Action::CallAfterGets(count) => {
             until(|| gets(server) >= count).await;
             for _ in 0..20 {
                 let called = of_call::<E>(soon(agent.call_tool(call())).await.map(drop));
@@ -266,7 +266,7 @@ async fn perform<E: Told>(
             }
             format!("{} GETs in all: {}", count, gets(server) == count)
         }
-        Act::CallUntilGets(count) => {
+        Action::CallUntilGets(count) => {
             tokio::select! {
                 called = soon(agent.call_tool(call())) => of_call::<E>(called.map(drop)),
                 () = until(|| gets(server) >= count) => format!("unanswered after {count} GETs"),

@@ -18,14 +18,14 @@ use rmcp::{
 };
 use tokio::sync::mpsc;
 
-pub(crate) struct House {
+pub(crate) struct Fixture {
     pub(crate) server: CyclingServer,
     pub(crate) authority: Authority,
     pub(crate) pki: Pki,
     pub(crate) agent: Leaf,
 }
 
-impl House {
+impl Fixture {
     pub(crate) fn open() -> Self {
         Self::open_with(|routes| routes, |layer| layer)
     }

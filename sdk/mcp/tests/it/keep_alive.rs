@@ -20,15 +20,15 @@ use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHt
 use rmcp::{ClientLifecycleMode, ClientServiceExt};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::house;
-use crate::parity::stage::proper;
+use crate::fixture;
+use crate::parity::fixture::proper;
 use crate::scripted::{
     DONE, EVENTS, JSON, Scripted, Seen, TEXT, chunks, initialized, ping, plaintext_client_with,
     respond, soon,
 };
 
 #[tokio::test]
-async fn an_answer_nobody_reads_leaves_its_connection_alive() {
+async fn an_unneeded_response_leaves_its_connection_alive() {
     for (status, headers) in [
         (202, vec![]),
         (200, vec![TEXT]),
@@ -58,7 +58,7 @@ async fn an_answer_nobody_reads_leaves_its_connection_alive() {
 }
 
 #[tokio::test]
-async fn an_answer_that_goes_on_and_on_is_not_waited_for() {
+async fn an_endless_unneeded_response_is_not_waited_for() {
     let server = Scripted::start(|_| respond(202, &[], chunks(["and then"], true))).await;
     let posted = server.post(initialized()).await;
     assert!(
@@ -115,7 +115,7 @@ const PROGRESS: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/me
 /// A server on HTTP/1.1 whose streams go on after these events until they are told to end, and a
 /// client that may have one connection at a time: the next request waits until the connection of
 /// the last one is back, or gone.
-struct Patient {
+struct HeldStreams {
     server: Scripted,
     http: StreamableHttp,
     client: Client,
@@ -123,7 +123,7 @@ struct Patient {
     ends: Arc<Mutex<Vec<oneshot::Sender<()>>>>,
 }
 
-impl Patient {
+impl HeldStreams {
     async fn with(event: &'static str) -> Self {
         let ends: Arc<Mutex<Vec<oneshot::Sender<()>>>> = Arc::default();
         let told = ends.clone();
@@ -172,36 +172,36 @@ impl Patient {
 
 #[tokio::test]
 async fn the_rest_of_a_stream_whose_response_has_come_is_read_in_the_background() {
-    let patient = Patient::with(RESPONSE).await;
+    let held = HeldStreams::with(RESPONSE).await;
     for _ in 0..3 {
-        soon(patient.call()).await;
-        patient.end();
+        soon(held.call()).await;
+        held.end();
     }
-    assert_eq!(patient.opened(), 1);
+    assert_eq!(held.opened(), 1);
 }
 
 #[tokio::test]
 async fn a_stream_that_is_dropped_before_its_response_is_not_read_to_its_end() {
-    let patient = Patient::with(PROGRESS).await;
+    let held = HeldStreams::with(PROGRESS).await;
     for sent in 1..=3 {
-        soon(patient.call()).await;
-        patient.end();
-        assert_eq!(patient.opened(), sent);
+        soon(held.call()).await;
+        held.end();
+        assert_eq!(held.opened(), sent);
     }
 }
 
 #[tokio::test]
-async fn a_server_that_never_ends_its_streams_is_not_waited_for_again_and_again() {
-    let patient = Patient::with(RESPONSE).await;
+async fn a_server_that_never_ends_its_streams_is_waited_for_once() {
+    let held = HeldStreams::with(RESPONSE).await;
     // With one connection at a time a call waits for the end of the one before it. A second's
     // patience for each would be longer than `soon`.
     let calls = async {
         for _ in 0..40 {
-            patient.call().await;
+            held.call().await;
         }
     };
     soon(calls).await;
-    assert_eq!(patient.opened(), 40);
+    assert_eq!(held.opened(), 40);
 }
 
 #[tokio::test]
@@ -246,7 +246,7 @@ async fn the_server_learns_at_once_that_a_stream_was_dropped() {
         }));
         let pki = Pki::new();
         let server = CyclingServer::start(&pki, CyclingOptions::default(), router);
-        let client = house::client(&pki, &pki.client("agent", KeyKind::P256), http);
+        let client = fixture::client(&pki, &pki.client("agent", KeyKind::P256), http);
         let uri = format!("{}/mcp", server.origin());
         let streamable = StreamableHttp::new(client);
 
@@ -291,7 +291,7 @@ async fn a_cancelled_call_of_2026_07_28_reaches_the_server_as_the_end_of_its_str
             CyclingOptions::default(),
             Router::new().fallback(answer),
         );
-        let client = house::client(&pki, &pki.client("agent", KeyKind::P256), http);
+        let client = fixture::client(&pki, &pki.client("agent", KeyKind::P256), http);
         let lifecycle = ClientLifecycleMode::Discover {
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],
         };
