@@ -1,4 +1,5 @@
-//! Calls that are proved one by one: by method, by tool, or because the tool may destroy something.
+//! Calls with request-bound proofs: chosen by method, by tool, or because the tool may be
+//! destructive.
 
 use bowline_client::{Client, HttpVersions, ProofKind, RequestBoundCalls};
 use bowline_mcp::StreamableHttp;
@@ -11,13 +12,14 @@ use rmcp::{ClientLifecycleMode, ClientServiceExt, ServiceExt};
 use crate::fixture::{Fixture, echo};
 use crate::scripted::soon;
 
-/// How many proofs were signed for one request request_bound.
+/// How many request-bound proofs were signed.
 fn request_bound(client: &Client) -> u64 {
     let minted = client.stats().totals.minted;
     minted.get(&ProofKind::Request).copied().unwrap_or(0)
 }
 
-/// `echo` is listed as read-only, `announce` without a word.
+/// Calls both tools, and counts their request-bound proofs. `echo` is listed as read-only,
+/// `announce` without annotations.
 async fn echo_announce(agent: &RunningService<RoleClient, ()>, client: &Client) -> [u64; 2] {
     let mut signed = [0; 2];
     for (count, call) in signed

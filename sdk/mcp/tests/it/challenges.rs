@@ -1,4 +1,4 @@
-//! Binding challenges (CL-5) are dealt with below rmcp: what it sees of them, for each method.
+//! Binding challenges (CL-5) are handled below rmcp. What rmcp sees of them, for each method.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -20,7 +20,7 @@ use crate::scripted::{DONE, EVENTS, JSON, chunks, ping, respond, soon};
 
 const METHODS: [&str; 3] = ["POST", "GET", "DELETE"];
 
-/// An MCP server on TLS that answers by script, and whether each request carried a proof.
+/// An MCP server on TLS with scripted responses. It records whether each request carried a proof.
 struct Peer {
     pki: Pki,
     agent: Leaf,
@@ -56,6 +56,17 @@ impl Peer {
         }
     }
 
+    /// A peer that demands a proof with `use_session_binding`.
+    fn demanding_proof() -> Self {
+        Self::new(|proved| {
+            if proved {
+                None
+            } else {
+                challenge("use_session_binding")
+            }
+        })
+    }
+
     fn seen(&self) -> Vec<bool> {
         self.seen.lock().unwrap().clone()
     }
@@ -87,7 +98,7 @@ impl Peer {
 
 fn challenge(error: &str) -> Option<Response<Body>> {
     let challenge = format!("Bearer error=\"{error}\"");
-    // Its end never comes.
+    // The body never ends.
     Some(respond(
         401,
         &[("www-authenticate", &challenge)],
@@ -98,13 +109,7 @@ fn challenge(error: &str) -> Option<Response<Body>> {
 #[tokio::test]
 async fn a_demand_for_a_proof_is_met_and_rmcp_sees_none_of_it() {
     for method in METHODS {
-        let peer = Peer::new(|proved| {
-            if proved {
-                None
-            } else {
-                challenge("use_session_binding")
-            }
-        });
+        let peer = Peer::demanding_proof();
         let outcome = peer.outcome(peer.client(), method).await;
         assert!(outcome.is_ok(), "{method}: {outcome:?}");
         assert_eq!(peer.seen(), [false, true], "{method}");
@@ -168,13 +173,7 @@ async fn a_refused_token_or_scope_is_auth_required_with_and_without_a_proof() {
 #[tokio::test]
 async fn a_demand_for_a_proof_without_a_certificate_is_an_error_that_says_so() {
     for method in METHODS {
-        let peer = Peer::new(|proved| {
-            if proved {
-                None
-            } else {
-                challenge("use_session_binding")
-            }
-        });
+        let peer = Peer::demanding_proof();
         let trust = Trust::authorities([peer.pki.ca_der().clone()]).unwrap();
         let client = Client::builder().trust(trust).build().unwrap();
         match peer.outcome(client, method).await {

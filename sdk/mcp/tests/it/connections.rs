@@ -10,7 +10,7 @@ use rmcp::transport::streamable_http_client::{
 };
 use rmcp::{ClientLifecycleMode, ClientServiceExt};
 
-use crate::fixture::{Fixture, echo};
+use crate::fixture::{Fixture, call_echo};
 use crate::scripted::soon;
 
 /// One after the other: the calls, and what rmcp needs around them.
@@ -18,20 +18,17 @@ async fn ten_calls<C: StreamableHttpClient + Sync>(
     transport: StreamableHttpClientTransport<C>,
     modern: bool,
 ) {
-    let lifecycle = match modern {
-        false => ClientLifecycleMode::Initialize,
-        true => ClientLifecycleMode::Discover {
+    let lifecycle = if modern {
+        ClientLifecycleMode::Discover {
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],
-        },
+        }
+    } else {
+        ClientLifecycleMode::Initialize
     };
     let agent = soon(().serve_with_lifecycle(transport, lifecycle))
         .await
         .unwrap();
-    for call in 0..10 {
-        soon(agent.call_tool(echo(&call.to_string())))
-            .await
-            .unwrap();
-    }
+    call_echo(&agent, 10).await;
     soon(agent.cancel()).await.unwrap();
 }
 

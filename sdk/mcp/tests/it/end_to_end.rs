@@ -15,7 +15,7 @@ use rmcp::transport::streamable_http_client::{
 use rmcp::{ClientLifecycleMode, ClientServiceExt, ServiceExt};
 use tokio::sync::mpsc;
 
-use crate::fixture::{Fixture, Listening, client, echo};
+use crate::fixture::{Fixture, Listening, call_echo, client, echo};
 use crate::scripted::{respond, soon};
 
 const VERSIONS: [HttpVersions; 2] = [HttpVersions::Http2, HttpVersions::Http1];
@@ -46,9 +46,7 @@ async fn a_session_from_initialize_to_delete_works_over_either_version_of_http()
     for http in VERSIONS {
         let fixture = Fixture::open();
         let client = fixture.client(http);
-        let agent = soon(().serve(transport(client.clone(), fixture.uri(), fixture.token())))
-            .await
-            .unwrap();
+        let agent = fixture.agent(&client).await;
         event_stream_is_open(&client).await;
         let mut tools: Vec<_> = soon(agent.list_all_tools())
             .await
@@ -92,15 +90,9 @@ async fn a_session_from_initialize_to_delete_works_over_either_version_of_http()
 async fn a_hundred_calls_over_h2_take_one_connection_and_one_signature() {
     let fixture = Fixture::open();
     let client = fixture.client(HttpVersions::Http2);
-    let agent = soon(().serve(transport(client.clone(), fixture.uri(), fixture.token())))
-        .await
-        .unwrap();
+    let agent = fixture.agent(&client).await;
     event_stream_is_open(&client).await;
-    for call in 0..100 {
-        soon(agent.call_tool(echo(&call.to_string())))
-            .await
-            .unwrap();
-    }
+    call_echo(&agent, 100).await;
     let stats = client.stats();
     assert_eq!(requests(&stats, operation::for_method("tools/call")), 100);
     assert_eq!(stats.connections_opened, 1);
@@ -113,9 +105,7 @@ async fn a_hundred_calls_over_h2_take_one_connection_and_one_signature() {
 async fn a_hundred_calls_at_once_over_h2_take_one_connection_and_one_signature() {
     let fixture = Fixture::open();
     let client = fixture.client(HttpVersions::Http2);
-    let agent = soon(().serve(transport(client.clone(), fixture.uri(), fixture.token())))
-        .await
-        .unwrap();
+    let agent = fixture.agent(&client).await;
     let calls = (0..100).map(|call| {
         let agent = &agent;
         async move { agent.call_tool(echo(&call.to_string())).await.unwrap() }
@@ -129,15 +119,9 @@ async fn a_hundred_calls_at_once_over_h2_take_one_connection_and_one_signature()
 async fn over_h1_the_event_stream_needs_a_connection_and_a_proof_of_its_own() {
     let fixture = Fixture::open();
     let client = fixture.client(HttpVersions::Http1);
-    let agent = soon(().serve(transport(client.clone(), fixture.uri(), fixture.token())))
-        .await
-        .unwrap();
+    let agent = fixture.agent(&client).await;
     event_stream_is_open(&client).await;
-    for call in 0..100 {
-        soon(agent.call_tool(echo(&call.to_string())))
-            .await
-            .unwrap();
-    }
+    call_echo(&agent, 100).await;
     assert_eq!(client.stats().connections_opened, 2);
     assert_eq!(causes(&client), [(Cause::First, 1), (Cause::Parallel, 1)]);
     assert_eq!(fixture.server.counts().opened, 2);
@@ -175,11 +159,7 @@ async fn the_stateless_revision_needs_no_event_stream_and_no_second_proof() {
         let agent = soon(().serve_with_lifecycle(transport, lifecycle))
             .await
             .unwrap();
-        for call in 0..10 {
-            soon(agent.call_tool(echo(&call.to_string())))
-                .await
-                .unwrap();
-        }
+        call_echo(&agent, 10).await;
         let stats = client.stats();
         assert_eq!(
             requests(&stats, operation::for_method("server/discover")),

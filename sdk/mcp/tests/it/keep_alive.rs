@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::routing::any;
 use bowline_client::{Client, CloseReason, HttpVersions, Limits};
@@ -268,13 +268,7 @@ async fn a_cancelled_call_of_2026_07_28_reaches_the_server_as_the_end_of_its_str
         let (dropped, mut drops) = mpsc::unbounded_channel();
         let (called, mut calls) = mpsc::unbounded_channel();
         let answer = any(move |request: Request| async move {
-            let (head, body) = request.into_parts();
-            let seen = Seen {
-                method: head.method,
-                path: head.uri.path().to_owned(),
-                headers: head.headers,
-                body: to_bytes(body, usize::MAX).await.unwrap(),
-            };
+            let seen = Seen::from_request(request).await;
             if seen.header("mcp-method") != Some("tools/call") {
                 return proper(&seen, &AtomicUsize::new(0));
             }

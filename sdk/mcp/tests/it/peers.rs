@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 
 use bowline_client::{AccessToken, Client, HttpVersions};
 use bowline_mcp::LegacySse;
-use bowline_server::{AcceptPolicy, BindingLayer, Jwks, JwtValidator};
+use bowline_server::{AcceptPolicy, BindingLayer};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer, forward};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -20,7 +20,7 @@ use rmcp::model::CallToolRequestParams;
 use rmcp::service::RunningService;
 use rmcp::{RoleClient, ServiceExt};
 
-use crate::fixture::client;
+use crate::fixture::{client, validator};
 use crate::scripted::soon;
 
 const CALLS: usize = 100;
@@ -93,15 +93,8 @@ impl Fixture {
         let authority = Authority::start(&pki, AuthorityOptions::default());
         let leaf = pki.client("agent", KeyKind::P256);
         let token = authority.issue(&TokenRequest::session_bound("agent", leaf.thumbprint()));
-        let jwks = Jwks::document(authority.jwks().to_string()).unwrap();
-        let validator = JwtValidator::builder(
-            authority.issuer(),
-            AuthorityOptions::default().audience,
-            jwks,
-        )
-        .build();
-        let front =
-            forward(peer.addr).layer(BindingLayer::new(validator).policy(AcceptPolicy::Require));
+        let binding = BindingLayer::new(validator(&authority)).policy(AcceptPolicy::Require);
+        let front = forward(peer.addr).layer(binding);
         Self {
             server: CyclingServer::start(&pki, CyclingOptions::default(), front),
             token: AccessToken::new(token).unwrap(),

@@ -9,7 +9,8 @@ use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHt
 use serde_json::json;
 
 use crate::scripted::{
-    DONE, JSON, Posted, Scripted, initialized, message, own, ping, plaintext_client, request, soon,
+    DONE, JSON, Posted, Scripted, initialized, message, own, ping, ping_over, plaintext_client,
+    request, soon,
 };
 
 fn custom(headers: &[(&'static str, &'static str)]) -> HashMap<HeaderName, HeaderValue> {
@@ -132,14 +133,8 @@ async fn two_tokens_are_an_error_and_nothing_is_sent() {
     let server = Scripted::answering(202, &[], "").await;
     let http =
         StreamableHttp::new(plaintext_client()).token(AccessToken::new("own-token").unwrap());
-    let posting = http.post_message(
-        server.uri.clone(),
-        ping(),
-        None,
-        Some("another".into()),
-        HashMap::new(),
-    );
-    assert_eq!(own(soon(posting).await).kind(), ErrorKind::TwoTokens);
+    let posted = ping_over(&http, &server.uri, Some("another")).await;
+    assert_eq!(own(posted).kind(), ErrorKind::TwoTokens);
     assert!(server.seen().is_empty());
 }
 

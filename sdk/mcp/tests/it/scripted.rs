@@ -37,6 +37,16 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    pub(crate) async fn from_request(request: Request) -> Self {
+        let (head, body) = request.into_parts();
+        Self {
+            method: head.method,
+            path: head.uri.path().to_owned(),
+            headers: head.headers,
+            body: to_bytes(body, usize::MAX).await.unwrap(),
+        }
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
@@ -60,13 +70,7 @@ impl Scripted {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let log = seen.clone();
         let answer = any(move |request: Request| async move {
-            let (head, body) = request.into_parts();
-            let seen = Seen {
-                method: head.method,
-                path: head.uri.path().to_owned(),
-                headers: head.headers,
-                body: to_bytes(body, usize::MAX).await.unwrap(),
-            };
+            let seen = Seen::from_request(request).await;
             let response = script(&seen);
             log.lock().unwrap().push(seen);
             response
@@ -95,6 +99,12 @@ impl Scripted {
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// How many GETs the server has seen.
+    pub(crate) fn gets(&self) -> usize {
+        let seen = self.seen.lock().unwrap();
+        seen.iter().filter(|seen| seen.method == "GET").count()
     }
 
     pub(crate) fn stats(&self) -> Snapshot {
@@ -242,6 +252,16 @@ pub(crate) fn own<T>(result: Result<T, Failure>) -> Error {
         Err(other) => panic!("expected an error of the client, got {other:?}"),
         Ok(_) => panic!("expected an error of the client"),
     }
+}
+
+/// Posts a `ping` over `http`, with a token in rmcp's `auth_header`.
+pub(crate) async fn ping_over(
+    http: &StreamableHttp,
+    uri: &Arc<str>,
+    token: Option<&str>,
+) -> Posted {
+    let token = token.map(Into::into);
+    soon(http.post_message(uri.clone(), ping(), None, token, HashMap::new())).await
 }
 
 fn owned(headers: &[(&str, &str)]) -> Vec<(String, String)> {

@@ -13,12 +13,13 @@ use bowline_token::{
 };
 use futures_util::future::{BoxFuture, join_all, ready};
 use http::StatusCode;
-use rmcp::ServiceExt;
+use rmcp::service::RunningService;
 use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHttpError};
+use rmcp::{RoleClient, ServiceExt};
 
 use crate::fixture::{Fixture, echo};
 use crate::scripted::{
-    DONE, EVENTS, JSON, Scripted, chunks, own, ping, plaintext_client, respond, soon,
+    DONE, EVENTS, JSON, Scripted, chunks, own, ping, ping_over, plaintext_client, respond, soon,
 };
 
 /// A clock that the test moves.
@@ -46,6 +47,17 @@ fn source(fixture: &Fixture, client: &Client, clock: &TestClock) -> OAuth {
         .unwrap()
 }
 
+/// An agent with the tokens of this source.
+async fn agent(
+    fixture: &Fixture,
+    client: &Client,
+    source: &OAuth,
+) -> RunningService<RoleClient, ()> {
+    let http = StreamableHttp::new(client.clone()).source(source.clone());
+    soon(().serve(http.transport(fixture.uri()))).await.unwrap()
+}
+
+/// Waits until the source has replaced this token.
 async fn successor(source: &OAuth, of: &Token) {
     soon(async {
         while source.token().await.unwrap() == *of {
@@ -78,10 +90,7 @@ async fn a_token_rotated_during_a_thousand_calls_costs_one_request_and_a_signatu
         let client = fixture.client(http);
         let clock = TestClock::default();
         let source = source(&fixture, &client, &clock);
-        let transport = StreamableHttp::new(client.clone())
-            .source(source.clone())
-            .transport(fixture.uri());
-        let agent = soon(().serve(transport)).await.unwrap();
+        let agent = agent(&fixture, &client, &source).await;
         soon(async {
             while !client
                 .stats()
@@ -147,10 +156,7 @@ async fn a_token_rotated_among_concurrent_calls_fails_none_and_is_signed_for_onc
     let client = fixture.client(HttpVersions::Http2);
     let clock = TestClock::default();
     let source = source(&fixture, &client, &clock);
-    let transport = StreamableHttp::new(client.clone())
-        .source(source.clone())
-        .transport(fixture.uri());
-    let agent = soon(().serve(transport)).await.unwrap();
+    let agent = agent(&fixture, &client, &source).await;
     let first = source.token().await.unwrap();
     for batch in 0..20 {
         match batch {
@@ -254,8 +260,7 @@ async fn a_repeated_401_is_retried_once_and_then_reported_to_rmcp() {
     for (next, requests) in [("stale-1", 2), ("stale-0", 1)] {
         let server = refusing_stale_tokens().await;
         let http = StreamableHttp::new(plaintext_client()).source(successors(next));
-        let posted =
-            soon(http.post_message(server.uri.clone(), ping(), None, None, HashMap::new())).await;
+        let posted = ping_over(&http, &server.uri, None).await;
         match posted {
             Err(StreamableHttpError::AuthRequired(e)) => {
                 assert_eq!(e.www_authenticate_header, INVALID.1)
@@ -271,8 +276,7 @@ async fn a_source_that_has_no_token_is_a_precise_error_and_nothing_is_sent() {
     let server = refusing_stale_tokens().await;
     let file = TokenFile::new("/nowhere/token");
     let http = StreamableHttp::new(plaintext_client()).source(file);
-    let posted =
-        soon(http.post_message(server.uri.clone(), ping(), None, None, HashMap::new())).await;
+    let posted = ping_over(&http, &server.uri, None).await;
     let error = own(posted);
     assert_eq!(
         error.kind(),
@@ -303,14 +307,14 @@ async fn a_source_s_tokens_go_to_one_origin() {
 #[tokio::test]
 async fn an_error_of_the_client_keeps_its_kind_with_a_source() {
     let http = StreamableHttp::new(plaintext_client()).source(successors("fresh"));
-    let uri = "http://mcp.example.com/mcp".into();
-    let error = own(soon(http.post_message(uri, ping(), None, None, HashMap::new())).await);
+    let uri: Arc<str> = "http://mcp.example.com/mcp".into();
+    let error = own(ping_over(&http, &uri, None).await);
     assert_eq!(
         error.kind(),
         ErrorKind::Client(bowline_client::ErrorKind::PlaintextRefused)
     );
-    let uri = "not a uri".into();
-    let error = own(soon(http.post_message(uri, ping(), None, None, HashMap::new())).await);
+    let uri: Arc<str> = "not a uri".into();
+    let error = own(ping_over(&http, &uri, None).await);
     assert_eq!(error.kind(), ErrorKind::InvalidEndpoint);
 }
 
@@ -318,14 +322,8 @@ async fn an_error_of_the_client_keeps_its_kind_with_a_source() {
 async fn a_source_and_rmcp_s_own_credentials_are_an_error() {
     let server = Scripted::answering(StatusCode::OK.as_u16(), &[JSON], DONE).await;
     let http = StreamableHttp::new(plaintext_client()).source(successors("fresh"));
-    let posting = http.post_message(
-        server.uri.clone(),
-        ping(),
-        None,
-        Some("another".into()),
-        HashMap::new(),
-    );
-    assert_eq!(own(soon(posting).await).kind(), ErrorKind::TwoTokens);
+    let posted = ping_over(&http, &server.uri, Some("another")).await;
+    assert_eq!(own(posted).kind(), ErrorKind::TwoTokens);
     let authorization = HashMap::from([(http::header::AUTHORIZATION, "Bearer x".parse().unwrap())]);
     let posted =
         soon(http.post_message(server.uri.clone(), ping(), None, None, authorization)).await;

@@ -1,4 +1,5 @@
-//! Streams that break: what was under way, what is sent again, and where it ends.
+//! Broken streams: what happens to pending messages, what is sent again, and when the transport
+//! ends.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,14 +16,12 @@ use rmcp::{ClientHandler, RoleClient};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::{Plain, agent, call_error, echoes, fast_retry, refusal, serve, transport};
+use super::{
+    Plain, agent, call_error, echoes, fast_retry, is_lost_call, refusal, serve, transport,
+};
 use crate::scripted::{respond, soon};
 
-fn is_lost_call(message: &Value) -> bool {
-    message["method"] == "tools/call" && message["params"]["arguments"]["text"] == "lost"
-}
-
-/// Answers everything but the call that is to be lost.
+/// Answers everything but the call with the text "lost".
 fn unanswering() -> LegacySse {
     LegacySse::greeting(
         |_, message| reply(message).filter(|_| !is_lost_call(message)),
@@ -43,7 +42,7 @@ fn methods(server: &LegacySse, session: usize) -> Vec<String> {
 #[tokio::test]
 async fn a_call_under_way_fails_as_may_have_been_processed_and_is_not_sent_again() {
     let server = unanswering();
-    let plain = Plain::of(&server).await;
+    let plain = Plain::serving(&server).await;
     let agent = agent(transport(), &plain.uri()).await;
     echoes(&agent, "ahoy").await;
     let (error, ()) = tokio::join!(call_error(&agent), async {
@@ -112,7 +111,7 @@ async fn a_call_made_while_there_is_no_stream_goes_to_the_next_session() {
     );
 }
 
-/// Answers `roots/list` when it is told to, each time with another root.
+/// Answers `roots/list` when the test says so, each time with another root.
 #[derive(Clone, Default)]
 struct SlowRoots {
     asked: Arc<AtomicUsize>,
@@ -137,7 +136,7 @@ impl ClientHandler for SlowRoots {
 #[tokio::test]
 async fn a_response_to_the_old_session_is_not_sent_to_the_new_one() {
     let server = unanswering();
-    let plain = Plain::of(&server).await;
+    let plain = Plain::serving(&server).await;
     let slow = SlowRoots::default();
     let agent = serve(slow.clone(), transport(), &plain.uri())
         .await
@@ -152,7 +151,7 @@ async fn a_response_to_the_old_session_is_not_sent_to_the_new_one() {
     // Both answers are ready at once, and have the same id on the wire.
     slow.told.notify_waiters();
     soon(server.has_received_where(1, |message| message.get("result").is_some())).await;
-    // Whatever else was sent has been sent before this.
+    // Everything else was sent before this.
     echoes(&agent, "ahoy").await;
     let answers: Vec<_> = server
         .received()
@@ -196,7 +195,7 @@ async fn a_server_that_drops_every_stream_is_given_up() {
             fast_retry,
         );
         *itself.lock().unwrap() = Some(server.clone());
-        let plain = Plain::of(&server).await;
+        let plain = Plain::serving(&server).await;
         let agent = agent(transport().max_reconnects(3), &plain.uri()).await;
         server.cut();
         soon(agent.waiting()).await.unwrap();
@@ -208,7 +207,7 @@ async fn a_server_that_drops_every_stream_is_given_up() {
 #[tokio::test]
 async fn with_no_reconnects_the_first_break_is_the_end_and_says_so() {
     let server = unanswering();
-    let plain = Plain::of(&server).await;
+    let plain = Plain::serving(&server).await;
     let agent = agent(transport().max_reconnects(0), &plain.uri()).await;
     let (error, ()) = tokio::join!(call_error(&agent), async {
         soon(server.has_received_text(0, "lost")).await;
@@ -222,7 +221,7 @@ async fn with_no_reconnects_the_first_break_is_the_end_and_says_so() {
 #[tokio::test]
 async fn a_stream_that_is_cut_after_each_response_is_opened_for_every_call() {
     let server = unanswering();
-    let plain = Plain::of(&server).await;
+    let plain = Plain::serving(&server).await;
     let agent = agent(transport().max_reconnects(2), &plain.uri()).await;
     for session in 0..20 {
         echoes(&agent, "ahoy").await;
@@ -241,21 +240,21 @@ async fn a_session_that_cannot_be_reinitialized_like_the_first_one_ends() {
         }
         Some(reply)
     };
-    let refuses = |session: usize, message: &Value| match session > 0
-        && message["method"] == "initialize"
-    {
-        true => Some(
-            json!({ "jsonrpc": "2.0", "id": message["id"], "error": { "code": -7, "message": "no" } }),
-        ),
-        false => reply(message),
+    let refuses = |session: usize, message: &Value| {
+        if session > 0 && message["method"] == "initialize" {
+            let error = json!({ "code": -7, "message": "no" });
+            Some(json!({ "jsonrpc": "2.0", "id": message["id"], "error": error }))
+        } else {
+            reply(message)
+        }
     };
     for answer in [versions, refuses as fn(usize, &Value) -> Option<Value>] {
         let server = LegacySse::greeting(answer, fast_retry);
-        let plain = Plain::of(&server).await;
+        let plain = Plain::serving(&server).await;
         let agent = agent(transport(), &plain.uri()).await;
         server.cut();
         soon(agent.waiting()).await.unwrap();
-        assert_eq!(server.sessions(), 2, "another try would be hopeless");
+        assert_eq!(server.sessions(), 2, "there is no further attempt");
     }
 }
 
@@ -271,7 +270,7 @@ async fn a_stream_that_breaks_before_initialize_is_answered_is_not_opened_again(
         fast_retry,
     );
     *itself.lock().unwrap() = Some(server.clone());
-    let plain = Plain::of(&server).await;
+    let plain = Plain::serving(&server).await;
     let failed = serve((), transport(), &plain.uri())
         .await
         .map(drop)
@@ -300,9 +299,10 @@ async fn an_unavailable_server_is_retried_and_one_that_refuses_is_not() {
         let failing = from_fn(move |request: Request, next: Next| {
             let fails = request.method() == "GET" && counted.fetch_add(1, Ordering::Relaxed) == 1;
             async move {
-                match fails {
-                    true => respond(status, headers, ""),
-                    false => next.run(request).await,
+                if fails {
+                    respond(status, headers, "")
+                } else {
+                    next.run(request).await
                 }
             }
         });

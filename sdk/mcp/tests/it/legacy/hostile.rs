@@ -1,4 +1,4 @@
-//! Servers that lie, babble, or say nothing: a bounded and precise error each.
+//! Servers that send invalid, endless or no data: each case is a bounded and precise error.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -8,10 +8,12 @@ use bowline_testkit::peers::LegacySse;
 use bowline_testkit::peers::legacy_sse::{echo as reply, event};
 use serde_json::json;
 
-use super::{Plain, SHORT, agent, call_error, echoes, fast_retry, refusal, serve, transport};
+use super::{
+    Plain, SHORT, agent, call_error, echoes, fast_retry, is_lost_call, refusal, serve, transport,
+};
 use crate::scripted::{EVENTS, JSON, Scripted, chunks, respond, soon};
 
-/// A server whose answer to the GET is this.
+/// A server with this response to the GET.
 async fn answering(status: u16, headers: &'static [(&str, &str)], body: impl Into<Bytes>) -> Plain {
     let body = body.into();
     let answer = get(async move || respond(status, headers, chunks([body.clone()], true)));
@@ -38,7 +40,7 @@ async fn nothing_is_sent_to_an_endpoint_on_another_origin() {
 async fn an_endpoint_that_moves_to_another_origin_ends_the_transport() {
     let elsewhere = Scripted::answering(202, &[], "").await;
     let server = LegacySse::greeting(|_, message| reply(message), fast_retry);
-    let plain = Plain::of(&server).await;
+    let plain = Plain::serving(&server).await;
     let agent = agent(transport(), &plain.uri()).await;
     server.say(0, format!("event: endpoint\ndata: {}\n\n", elsewhere.uri));
     soon(agent.waiting()).await.unwrap();
@@ -125,13 +127,13 @@ async fn a_stream_without_an_endpoint_times_out() {
 
 /// What is wrong with a stream that echoes this, as the call that waits for its answer hears it. The
 /// next one works.
-async fn answered_with(bytes: impl Into<Bytes>) -> String {
+async fn error_after(bytes: impl Into<Bytes>) -> String {
     let bytes = bytes.into();
     let server = LegacySse::greeting(
         |_, message| reply(message).filter(|_| message["params"]["arguments"]["text"] != "lost"),
         fast_retry,
     );
-    let plain = Plain::of(&server).await;
+    let plain = Plain::serving(&server).await;
     let agent = agent(transport().max_event_bytes(1000), &plain.uri()).await;
     let (error, ()) = tokio::join!(call_error(&agent), async {
         soon(server.has_received_text(0, "lost")).await;
@@ -150,25 +152,26 @@ async fn oversized_and_endless_events_break_their_stream() {
         "data: x\n".repeat(1000),
         format!(":{}", "x".repeat(1001)),
     ] {
-        let text = answered_with(bytes).await;
+        let text = error_after(bytes).await;
         assert!(text.contains("more than 1000 bytes"), "{text}");
     }
 }
 
 #[tokio::test]
 async fn bytes_that_are_not_utf8_break_their_stream() {
-    let text = answered_with(&b"data: \xff\n\n"[..]).await;
+    let text = error_after(&b"data: \xff\n\n"[..]).await;
     assert!(text.contains("not UTF-8"), "{text}");
 }
 
 #[tokio::test]
 async fn an_invalid_message_is_skipped_and_an_invalid_response_fails_its_call() {
     let server = LegacySse::greeting(
-        |_, message| match message["method"] == "tools/call"
-            && message["params"]["arguments"]["text"] == "lost"
-        {
-            true => Some(json!({ "id": message["id"], "nonsense": true })),
-            false => reply(message),
+        |_, message| {
+            if is_lost_call(message) {
+                Some(json!({ "id": message["id"], "nonsense": true }))
+            } else {
+                reply(message)
+            }
         },
         |session| {
             format!(
@@ -177,7 +180,7 @@ async fn an_invalid_message_is_skipped_and_an_invalid_response_fails_its_call() 
             )
         },
     );
-    let plain = Plain::of(&server).await;
+    let plain = Plain::serving(&server).await;
     let agent = agent(transport(), &plain.uri()).await;
     let error = call_error(&agent).await;
     assert_eq!(error.code.0, -32700);
@@ -193,7 +196,7 @@ async fn an_idle_stream_breaks_if_an_idle_timeout_is_set() {
         },
         fast_retry,
     );
-    let plain = Plain::of(&server).await;
+    let plain = Plain::serving(&server).await;
     let agent = agent(
         transport().idle_timeout(SHORT).max_reconnects(1000),
         &plain.uri(),
@@ -226,13 +229,11 @@ async fn a_refused_post_fails_alone() {
         |request: axum::extract::Request, next: axum::middleware::Next| async {
             let (head, body) = request.into_parts();
             let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-            match bytes.windows(4).any(|window| window == b"lost") {
-                true => respond(400, &[], ""),
-                false => {
-                    next.run(axum::extract::Request::from_parts(head, bytes.into()))
-                        .await
-                }
+            if bytes.windows(4).any(|window| window == b"lost") {
+                return respond(400, &[], "");
             }
+            next.run(axum::extract::Request::from_parts(head, bytes.into()))
+                .await
         },
     );
     let plain = Plain::start(|_| server.router().layer(refusing)).await;
@@ -248,7 +249,7 @@ async fn a_refused_post_fails_alone() {
 #[tokio::test]
 async fn a_server_with_too_many_open_requests_loses_its_stream() {
     let server = LegacySse::greeting(|_, message| reply(message), fast_retry);
-    let plain = Plain::of(&server).await;
+    let plain = Plain::serving(&server).await;
     let agent = serve(SilentRoots, transport(), &plain.uri()).await.unwrap();
     let questions: String = (0..=1024)
         .map(|id| event(&json!({ "jsonrpc": "2.0", "id": id, "method": "roots/list" })))

@@ -1,5 +1,5 @@
-//! Legacy HTTP+SSE: a server of our own, because rmcp has none any more, in plaintext on loopback
-//! where TLS is not the point, and behind `BindingLayer` where it is.
+//! Legacy HTTP+SSE, against the server of the testkit, because rmcp has none any more: in plaintext
+//! on loopback, or behind `BindingLayer` where TLS matters.
 
 #![allow(deprecated, reason = "roots are what a server of 2024-11-05 asks for")]
 
@@ -17,6 +17,7 @@ use bowline_testkit::peers::LegacySse;
 use rmcp::model::ErrorData;
 use rmcp::service::{ClientInitializeError, RunningService, ServiceError};
 use rmcp::{ClientHandler, RoleClient, ServiceExt};
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -38,7 +39,7 @@ impl Plain {
         Self { origin, serving }
     }
 
-    async fn of(server: &LegacySse) -> Self {
+    async fn serving(server: &LegacySse) -> Self {
         Self::start(|_| server.router()).await
     }
 
@@ -71,6 +72,11 @@ async fn serve<H: ClientHandler>(
     soon(handler.serve(transport.transport(uri).unwrap())).await
 }
 
+/// Whether this is the call with the text "lost", see [`call_error`].
+fn is_lost_call(message: &Value) -> bool {
+    message["method"] == "tools/call" && message["params"]["arguments"]["text"] == "lost"
+}
+
 /// Why no session began.
 async fn refusal(transport: Transport, uri: &str) -> Error {
     match serve((), transport, uri).await.map(drop) {
@@ -94,7 +100,7 @@ async fn call_error<H: ClientHandler>(agent: &Agent<H>) -> ErrorData {
     }
 }
 
-/// A greeting with which the next stream comes at once.
+/// A greeting whose `retry` lets the next stream be opened at once.
 fn fast_retry(session: usize) -> String {
     format!(
         "retry: 1\n\nevent: endpoint\ndata: {}\n\n",
@@ -142,7 +148,7 @@ async fn a_byte_order_mark_and_events_of_other_names_are_skipped() {
             |_, message| bowline_testkit::peers::legacy_sse::echo(message),
             greeting,
         );
-        let plain = Plain::of(&server).await;
+        let plain = Plain::serving(&server).await;
         echoes(&agent(transport(), &plain.uri()).await, "ahoy").await;
     }
 }
@@ -150,7 +156,7 @@ async fn a_byte_order_mark_and_events_of_other_names_are_skipped() {
 #[tokio::test]
 async fn a_hundred_calls_at_once_are_each_answered() {
     let server = LegacySse::new(|_, message| bowline_testkit::peers::legacy_sse::echo(message));
-    let plain = Plain::of(&server).await;
+    let plain = Plain::serving(&server).await;
     let agent = Arc::new(agent(transport(), &plain.uri()).await);
     let calls = (0..100).map(|call| {
         let agent = agent.clone();
@@ -165,7 +171,7 @@ async fn a_hundred_calls_at_once_are_each_answered() {
 #[tokio::test]
 async fn ending_the_agent_ends_the_stream() {
     let server = LegacySse::new(|_, message| bowline_testkit::peers::legacy_sse::echo(message));
-    let plain = Plain::of(&server).await;
+    let plain = Plain::serving(&server).await;
     let client: Client = plaintext_client();
     let agent = agent(Transport::new(client.clone()), &plain.uri()).await;
     soon(agent.cancel()).await.unwrap();
@@ -182,10 +188,10 @@ async fn ending_the_agent_ends_the_stream() {
 async fn each_later_post_carries_the_negotiated_version() {
     use axum::extract::Request;
     use axum::middleware::{Next, from_fn};
-    let (said, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let (sent, mut seen_versions) = tokio::sync::mpsc::unbounded_channel();
     let note = from_fn(move |request: Request, next: Next| {
         let version = request.headers().get("mcp-protocol-version").cloned();
-        said.send((request.method().clone(), version)).unwrap();
+        sent.send((request.method().clone(), version)).unwrap();
         next.run(request)
     });
     let server = LegacySse::new(|_, message| bowline_testkit::peers::legacy_sse::echo(message));
@@ -197,9 +203,9 @@ async fn each_later_post_carries_the_negotiated_version() {
         ("POST", Some("2024-11-05")),
         ("POST", Some("2024-11-05")),
     ] {
-        let (seen, said) = heard.recv().await.unwrap();
+        let (seen, sent) = seen_versions.recv().await.unwrap();
         assert_eq!(
-            (seen.as_str(), said.as_ref().map(|v| v.to_str().unwrap())),
+            (seen.as_str(), sent.as_ref().map(|v| v.to_str().unwrap())),
             (method, version)
         );
     }

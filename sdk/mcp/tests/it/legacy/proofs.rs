@@ -8,9 +8,9 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::routing::any;
-use bowline_client::{AccessToken, Cause, HttpVersions, Protocol};
+use bowline_client::{AccessToken, Cause, Client, HttpVersions, Protocol};
 use bowline_mcp::{ErrorKind, LegacySse as Transport, operation};
-use bowline_server::{AcceptPolicy, BindingLayer, Jwks, JwtValidator};
+use bowline_server::{AcceptPolicy, BindingLayer};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer, LegacySse, legacy_sse};
 use bowline_testkit::pki::{KeyKind, Pki};
@@ -19,8 +19,10 @@ use bowline_token::{
 };
 
 use super::{agent, echoes, refusal};
-use crate::fixture::client;
+use crate::fixture::{client, validator};
 use crate::scripted::{respond, soon};
+
+const INVALID_TOKEN: (&str, &str) = ("www-authenticate", r#"Bearer error="invalid_token""#);
 
 /// A legacy server behind `BindingLayer`.
 struct Fixture {
@@ -31,12 +33,9 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn open(options: AuthorityOptions) -> Self {
+    fn open() -> Self {
         let pki = Pki::new();
-        let audience = options.audience.clone();
-        let authority = Authority::start(&pki, options);
-        let jwks = Jwks::document(authority.jwks().to_string()).unwrap();
-        let validator = JwtValidator::builder(authority.issuer(), audience, jwks).build();
+        let authority = Authority::start(&pki, AuthorityOptions::default());
         let legacy = LegacySse::greeting(|_, message| legacy_sse::echo(message), super::fast_retry);
         // Answers come before their POST is accepted.
         let late = from_fn(async |request: Request, next: Next| {
@@ -44,7 +43,7 @@ impl Fixture {
             tokio::time::sleep(Duration::from_millis(2)).await;
             response
         });
-        let binding = BindingLayer::new(validator).policy(AcceptPolicy::Require);
+        let binding = BindingLayer::new(validator(&authority)).policy(AcceptPolicy::Require);
         let router: Router = legacy.router().layer(late).layer(binding);
         Self {
             server: CyclingServer::start(&pki, CyclingOptions::default(), router),
@@ -52,6 +51,14 @@ impl Fixture {
             authority,
             legacy,
         }
+    }
+
+    /// A client of an agent, and a session-bound token for it.
+    fn agent(&self, http: HttpVersions) -> (Client, AccessToken) {
+        let leaf = self.pki.client("agent", KeyKind::P256);
+        let request = TokenRequest::session_bound("agent", leaf.thumbprint());
+        let token = AccessToken::new(self.authority.issue(&request)).unwrap();
+        (client(&self.pki, &leaf, http), token)
     }
 
     fn uri(&self) -> String {
@@ -62,13 +69,9 @@ impl Fixture {
 #[tokio::test]
 async fn stream_and_messages_carry_the_token_and_the_proof_of_their_connection() {
     for (http, connections) in [(HttpVersions::Http2, 1), (HttpVersions::Http1, 2)] {
-        let fixture = Fixture::open(AuthorityOptions::default());
-        let leaf = fixture.pki.client("agent", KeyKind::P256);
-        let client = client(&fixture.pki, &leaf, http);
-        let token = fixture
-            .authority
-            .issue(&TokenRequest::session_bound("agent", leaf.thumbprint()));
-        let transport = Transport::new(client.clone()).token(AccessToken::new(token).unwrap());
+        let fixture = Fixture::open();
+        let (client, token) = fixture.agent(http);
+        let transport = Transport::new(client.clone()).token(token);
         let agent = agent(transport, &fixture.uri()).await;
         for _ in 0..100 {
             echoes(&agent, "ahoy").await;
@@ -114,13 +117,9 @@ async fn stream_and_messages_carry_the_token_and_the_proof_of_their_connection()
 
 #[tokio::test]
 async fn a_new_stream_on_a_new_connection_has_a_new_proof() {
-    let fixture = Fixture::open(AuthorityOptions::default());
-    let leaf = fixture.pki.client("agent", KeyKind::P256);
-    let client = client(&fixture.pki, &leaf, HttpVersions::Http2);
-    let token = fixture
-        .authority
-        .issue(&TokenRequest::session_bound("agent", leaf.thumbprint()));
-    let transport = Transport::new(client.clone()).token(AccessToken::new(token).unwrap());
+    let fixture = Fixture::open();
+    let (client, token) = fixture.agent(HttpVersions::Http2);
+    let transport = Transport::new(client.clone()).token(token);
     let agent = agent(transport, &fixture.uri()).await;
     echoes(&agent, "ahoy").await;
     fixture.server.cut_all();
@@ -137,7 +136,7 @@ async fn a_new_stream_on_a_new_connection_has_a_new_proof() {
 
 #[tokio::test]
 async fn a_refused_token_is_a_precise_error_after_one_request() {
-    let fixture = Fixture::open(AuthorityOptions::default());
+    let fixture = Fixture::open();
     let leaf = fixture.pki.client("agent", KeyKind::P256);
     let client = client(&fixture.pki, &leaf, HttpVersions::Auto);
     let token = AccessToken::new(fixture.authority.issue(&TokenRequest::bearer("agent"))).unwrap();
@@ -167,13 +166,10 @@ async fn tokens_come_from_a_source_and_a_refused_one_is_replaced() {
             let is_first = seen[0] == token;
             drop(seen);
             async move {
-                match is_first {
-                    true => respond(
-                        401,
-                        &[("www-authenticate", "Bearer error=\"invalid_token\"")],
-                        "",
-                    ),
-                    false => next.run(request).await,
+                if is_first {
+                    respond(401, &[INVALID_TOKEN], "")
+                } else {
+                    next.run(request).await
                 }
             }
         })
@@ -203,13 +199,7 @@ async fn tokens_come_from_a_source_and_a_refused_one_is_replaced() {
 async fn a_repeated_401_is_retried_once() {
     let pki = Pki::new();
     let authority = Authority::start(&pki, AuthorityOptions::default());
-    let refusing = Router::new().fallback(any(async || {
-        respond(
-            401,
-            &[("www-authenticate", "Bearer error=\"invalid_token\"")],
-            "",
-        )
-    }));
+    let refusing = Router::new().fallback(any(async || respond(401, &[INVALID_TOKEN], "")));
     let server = CyclingServer::start(&pki, CyclingOptions::default(), refusing);
     let client = client(
         &pki,
@@ -232,19 +222,15 @@ async fn a_repeated_401_is_retried_once() {
 
 #[tokio::test]
 async fn a_session_does_not_begin_again_without_a_token() {
-    let fixture = Fixture::open(AuthorityOptions::default());
-    let leaf = fixture.pki.client("agent", KeyKind::P256);
-    let client = client(&fixture.pki, &leaf, HttpVersions::Http2);
-    let token = fixture
-        .authority
-        .issue(&TokenRequest::session_bound("agent", leaf.thumbprint()));
+    let fixture = Fixture::open();
+    let (client, token) = fixture.agent(HttpVersions::Http2);
     let is_late = Arc::new(AtomicBool::new(false));
     let late = is_late.clone();
-    let clock = Clock::from_fn(move || match late.load(Ordering::Relaxed) {
-        false => SystemTime::now(),
-        true => SystemTime::now() + Duration::from_secs(24 * 3600),
+    let clock = Clock::from_fn(move || {
+        let hours = if late.load(Ordering::Relaxed) { 24 } else { 0 };
+        SystemTime::now() + Duration::from_secs(hours * 3600)
     });
-    let source = Fixed::new(AccessToken::new(token).unwrap()).clock(clock);
+    let source = Fixed::new(token).clock(clock);
     let agent = agent(Transport::new(client).source(source), &fixture.uri()).await;
     echoes(&agent, "ahoy").await;
     is_late.store(true, Ordering::Relaxed);

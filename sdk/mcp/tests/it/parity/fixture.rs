@@ -155,14 +155,6 @@ fn log(server: &Scripted) -> String {
     names.join(", ")
 }
 
-fn gets(server: &Scripted) -> usize {
-    server
-        .seen()
-        .iter()
-        .filter(|seen| seen.method == "GET")
-        .count()
-}
-
 /// Whether each session has its event stream, or at least has asked for it.
 fn every_session_has_its_stream(server: &Scripted) -> bool {
     let seen = server.seen();
@@ -259,17 +251,17 @@ async fn run_action<E: Told>(
             format!("heard it: {heard}")
         }
         Action::CallAfterGets(count) => {
-            until(|| gets(server) >= count).await;
+            until(|| server.gets() >= count).await;
             for _ in 0..20 {
                 let called = of_call::<E>(soon(agent.call_tool(call())).await.map(drop));
                 assert_eq!(called, "answered");
             }
-            format!("{} GETs in all: {}", count, gets(server) == count)
+            format!("{} GETs in all: {}", count, server.gets() == count)
         }
         Action::CallUntilGets(count) => {
             tokio::select! {
                 called = soon(agent.call_tool(call())) => of_call::<E>(called.map(drop)),
-                () = until(|| gets(server) >= count) => format!("unanswered after {count} GETs"),
+                () = until(|| server.gets() >= count) => format!("unanswered after {count} GETs"),
             }
         }
     }

@@ -110,9 +110,10 @@ const LIST: &[Session] = &[
         "tools/call s1" => status(404, &[]),
         _ => None,
     }, "answered; initialize, notifications/initialized s1, tools/call s1, initialize, notifications/initialized s2, tools/call s2, DELETE s2, GET s1, GET s2", Same),
-    row("sessions that all have expired", Initialize, Call, |_, name| match name.starts_with("tools/call") {
-        true => status(404, &[]),
-        false => None,
+    row("sessions that all have expired", Initialize, Call, |_, name| if name.starts_with("tools/call") {
+        status(404, &[])
+    } else {
+        None
     }, "failed: session expired; initialize, notifications/initialized s1, tools/call s1, initialize, notifications/initialized s2, tools/call s2, DELETE s2, GET s1, GET s2", Same),
     row("a call whose stream ends early and is resumed", Initialize, Call, |seen, name| match name {
         "tools/call s1" => events("id: 7\nretry: 1\ndata:\n\n"),
