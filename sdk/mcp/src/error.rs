@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bowline_client::bind::BindingRefusal;
 use bowline_client::{Fault, InvalidAccessToken};
+use bowline_transport::text::printable;
 use http::StatusCode;
 use http::uri::InvalidUri;
 
@@ -102,10 +103,11 @@ pub(crate) enum Cause {
          and key, and that nothing on the way terminates TLS"
     )]
     BindingUnmet(&'static str),
-    #[error("{}", redirect(*status, location.as_deref()))]
+    #[error("{}", redirect(*status, target.as_deref(), reason))]
     Redirect {
         status: StatusCode,
-        location: Option<String>,
+        target: Option<String>,
+        reason: String,
     },
     #[error("the server redirects for more than {0} times; ask its operator")]
     TooManyRedirects(usize),
@@ -237,6 +239,13 @@ impl From<Cause> for Error {
 }
 
 #[cfg(feature = "legacy-sse")]
+impl From<LegacyCause> for Cause {
+    fn from(cause: LegacyCause) -> Self {
+        Self::Legacy(cause)
+    }
+}
+
+#[cfg(feature = "legacy-sse")]
 impl From<LegacyCause> for Error {
     fn from(cause: LegacyCause) -> Self {
         Cause::Legacy(cause).into()
@@ -271,7 +280,7 @@ fn binding_refused(refusal: &BindingRefusal) -> String {
         Some(seconds) => format!("; the server's clock less ours is {seconds} s"),
         None => String::new(),
     };
-    let error = &refusal.error;
+    let error = printable(&refusal.error);
     format!(
         "the server refused a fresh session-binding proof{certificate} with {error}: check that nothing on the way \
          terminates TLS, that the token's cnf names this certificate, and whether the server wants proofs for single calls \
@@ -279,10 +288,11 @@ fn binding_refused(refusal: &BindingRefusal) -> String {
     )
 }
 
-fn redirect(status: StatusCode, location: Option<&str>) -> String {
-    match location {
-        Some(location) => format!(
-            "the server redirects (HTTP {status}) to {location}; configure that as the endpoint"
+fn redirect(status: StatusCode, target: Option<&str>, reason: &str) -> String {
+    match target {
+        Some(target) => format!(
+            "the server redirects (HTTP {status}) to {target}; that is not followed ({reason}): configure it as the \
+             endpoint if it is right"
         ),
         None => format!("the server redirects (HTTP {status}) to nowhere; ask its operator"),
     }

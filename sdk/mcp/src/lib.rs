@@ -66,6 +66,7 @@ mod legacy_sse;
 #[cfg(feature = "auth")]
 mod oauth;
 pub mod operation;
+mod redact;
 mod request_bound;
 mod streamable_http;
 

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use bowline_client::Client;
-use bowline_transport::head::{MAX_REDIRECTS, onward};
+use bowline_transport::body::{self, WholeError};
+use bowline_transport::redirect::{FollowError, MAX_REDIRECTS, Reason, follow_same_origin};
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use rmcp::transport::auth::{
     OAuthHttpClient, OAuthHttpClientError, OAuthHttpClientFuture, OAuthHttpRedirectPolicy,
     OAuthHttpRequest,
@@ -23,8 +24,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 /// rmcp's [`OAuthHttpClient`] over a [`Client`]: give it to
 /// `AuthorizationManager::new_with_oauth_http_client`.
 ///
-/// - Where rmcp allows redirects, a 307 or 308 to the same origin is followed; any other redirect is
-///   returned unchanged.
+/// - Where rmcp allows redirects, a 307 or 308 to the same origin and query is followed, at the same
+///   path or below it (CL-6); any other redirect is returned unchanged.
 /// - Responses are read up to 1 MiB, within the time that rmcp gives.
 /// - Plaintext is refused, except on loopback if the client allows it. The resolved address is not
 ///   checked: unlike rmcp's default client, this one can be made by a hostile server's metadata to
@@ -40,21 +41,31 @@ impl OAuthHttp {
 
     async fn exchange(
         &self,
-        mut request: Request<Full<Bytes>>,
+        request: Request<Full<Bytes>>,
         follows: bool,
     ) -> Result<Response<Vec<u8>>, Error> {
-        for _ in 0..=MAX_REDIRECTS {
-            let response = self.0.send(request.clone()).await?;
-            let (head, body) = response.into_parts();
-            match onward(request.uri(), &head).filter(|_| follows) {
-                Some(target) => {
-                    body.drain_in_background();
-                    *request.uri_mut() = target;
-                }
-                None => return Ok(Response::from_parts(head, read_body(body).await?)),
+        let response = if follows {
+            let path = request.uri().path().to_owned();
+            match follow_same_origin(request, &path, |request| self.0.send(request)).await {
+                Ok(response) => response,
+                Err(FollowError::Send(e)) => return Err(e.into()),
+                Err(FollowError::NotFollowed(redirect)) => match redirect.reason() {
+                    Reason::TooMany => return Err(Cause::TooManyRedirects(MAX_REDIRECTS).into()),
+                    _ => redirect.into_response(),
+                },
             }
+        } else {
+            self.0.send(request).await?
+        };
+        let (head, body) = response.into_parts();
+        match body::whole(body, MAX_RESPONSE).await {
+            Ok(body) => Ok(Response::from_parts(head, body)),
+            Err(WholeError::Client(e)) => Err(e.into()),
+            Err(_) => Err(Cause::ResponseTooLarge {
+                limit: MAX_RESPONSE,
+            }
+            .into()),
         }
-        Err(Cause::TooManyRedirects(MAX_REDIRECTS).into())
     }
 }
 
@@ -75,22 +86,5 @@ impl OAuthHttpClient for OAuthHttp {
                 Err(_) => Err(Error::from(Cause::Timeout(limit)).into()),
             }
         })
-    }
-}
-
-async fn read_body(body: bowline_client::Body) -> Result<Vec<u8>, Error> {
-    match Limited::new(body, MAX_RESPONSE).collect().await {
-        Ok(body) => Ok(body.to_bytes().to_vec()),
-        Err(e) if e.is::<LengthLimitError>() => Err(Cause::ResponseTooLarge {
-            limit: MAX_RESPONSE,
-        }
-        .into()),
-        Err(e) => match e.downcast::<bowline_client::Error>() {
-            Ok(e) => Err((*e).into()),
-            Err(_) => Err(Cause::ResponseTooLarge {
-                limit: MAX_RESPONSE,
-            }
-            .into()),
-        },
     }
 }

@@ -1,8 +1,7 @@
 //! Resolves the data of the `endpoint` event, which says where messages are posted.
 
-use bowline_client::Origin;
+use bowline_transport::redirect::{self, ResolveError};
 use http::Uri;
-use url::Url;
 
 use super::LegacyCause;
 use crate::Error;
@@ -20,18 +19,14 @@ pub(super) fn resolve(base: &Uri, reference: &str) -> Result<Uri, Error> {
     if reference.len() > MAX_ENDPOINT {
         return Err(unusable("it is longer than 2048 bytes"));
     }
-    let url = Url::parse(&base.to_string()).and_then(|base| base.join(reference));
-    let mut url = url.map_err(|_| unusable("it is not a URL"))?;
-    url.set_fragment(None);
-    let uri = Uri::try_from(url.as_str()).map_err(|_| unusable("it is not a URI"))?;
-    let there = Origin::of(&uri)
-        .map_err(|_| unusable("it is not an http or https URI, or has user information"))?;
-    let here = Origin::of(base)?;
-    if there != here {
-        let (here, there) = (here.to_string(), there.to_string());
-        return Err(LegacyCause::EndpointOnOtherOrigin { here, there }.into());
-    }
-    Ok(uri)
+    redirect::resolve(base, reference).map_err(|e| match e {
+        ResolveError::OtherOrigin { here, there } => {
+            let (here, there) = (here.to_string(), there.to_string());
+            LegacyCause::EndpointOnOtherOrigin { here, there }.into()
+        }
+        ResolveError::NotUrl => unusable("it is not a URL"),
+        _ => unusable("it is not an http or https URI, or has user information"),
+    })
 }
 
 #[cfg(test)]

@@ -20,11 +20,13 @@ use std::time::Duration;
 use ::http::Uri;
 use bowline_client::{AccessToken, Client};
 use bowline_token::{Authorized, Fixed, TokenSource};
+use bowline_transport::credential::Credential;
 use rmcp::transport::WorkerTransport;
 
 use self::http::Connector;
 use crate::Error;
 use crate::error::Cause;
+use crate::redact::{NotingSource, SentTokens};
 
 pub(crate) use cause::LegacyCause;
 pub use session::CONNECTION_CLOSED;
@@ -172,15 +174,22 @@ impl LegacySse {
         bowline_client::Origin::of(&uri).map_err(|_| {
             LegacyCause::UnusableEndpoint("it is not an absolute http or https URI")
         })?;
-        let authorized = match self.tokens {
+        let sent = SentTokens::default();
+        let credential = match self.tokens {
             Some(source) => {
-                Some(Authorized::new(self.client.clone(), source, text).map_err(Cause::Token)?)
+                let source = NotingSource {
+                    source,
+                    sent: sent.clone(),
+                };
+                let authorized = Authorized::new(self.client.clone(), source, text);
+                Credential::from_authorized(authorized.map_err(Cause::Token)?)
             }
-            None => None,
+            None => Credential::from_caller(),
         };
         let connector = Connector {
             client: self.client,
-            authorized,
+            credential,
+            sent,
             uri,
             open_timeout: self.open_timeout,
             post_timeout: self.post_timeout,

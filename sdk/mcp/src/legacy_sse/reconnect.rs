@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bowline_transport::backoff::{Backoff, Jitter};
+
 /// The first pause, unless the server's `retry` says otherwise.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Maximum pause, whatever the server says.
@@ -28,11 +30,12 @@ impl Reconnects {
         if self.attempts == self.max {
             return None;
         }
-        let doubled = retry
-            .unwrap_or(FIRST_PAUSE)
-            .saturating_mul(1 << self.attempts.min(16));
         self.attempts += 1;
-        Some(doubled.min(MAX_PAUSE))
+        let backoff = Backoff {
+            first: retry.unwrap_or(FIRST_PAUSE),
+            max: MAX_PAUSE,
+        };
+        Some(backoff.delay(self.attempts, Jitter::None))
     }
 
     /// A request was answered.

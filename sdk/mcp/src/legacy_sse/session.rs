@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::LegacyCause;
 use crate::Error;
+use crate::redact::SentTokens;
 
 /// The JSON-RPC error code of a request that was posted and cannot be answered any more, because
 /// the event stream broke. The TypeScript and Python SDKs use the same code.
@@ -22,7 +23,6 @@ pub const CONNECTION_CLOSED: ErrorCode = ErrorCode(-32000);
 /// Maximum number of requests of the server that rmcp has not answered yet.
 const MAX_SERVER_REQUESTS: usize = 1024;
 
-#[derive(Default)]
 pub(super) struct Session {
     handshake: Handshake,
     /// The client's requests that have no response yet.
@@ -38,6 +38,7 @@ pub(super) struct Session {
     next_server_request: i64,
     /// Messages for rmcp.
     pub(super) inbox: VecDeque<ServerJsonRpcMessage>,
+    sent: SentTokens,
 }
 
 /// The messages that began the session; a new session begins with the same.
@@ -59,6 +60,17 @@ pub(super) enum Incoming {
 }
 
 impl Session {
+    pub(super) fn new(sent: SentTokens) -> Self {
+        Self {
+            handshake: Handshake::default(),
+            pending: HashSet::new(),
+            server_requests: HashMap::new(),
+            next_server_request: 0,
+            inbox: VecDeque::new(),
+            sent,
+        }
+    }
+
     /// Prepares a message of rmcp for sending; `None` if it answers a request of an earlier session.
     pub(super) fn outgoing(
         &mut self,
@@ -149,6 +161,7 @@ impl Session {
                 }
             }
         }
+        self.sent.redact_message(&mut message);
         self.inbox.push_back(message);
         Ok(incoming)
     }

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use super::LegacyCause;
-use super::http::{Connector, OpenStream};
+use super::http::{Connector, DataEvent, OpenStream};
 use super::reconnect::Reconnects;
 use super::session::{Incoming, Session};
 use crate::Error;
@@ -56,8 +56,8 @@ enum Posted {
 impl LegacySseWorker {
     pub(super) fn new(connector: Connector, max_reconnects: u32) -> Self {
         Self {
+            session: Session::new(connector.sent.clone()),
             connector,
-            session: Session::default(),
             reconnects: Reconnects::new(max_reconnects),
             posts: FuturesUnordered::new(),
             senders: HashMap::new(),
@@ -115,7 +115,7 @@ impl LegacySseWorker {
                         Ok(event) => event,
                         Err(why) => return Ok(why),
                     };
-                    match self.handle_event(stream, &event.event, &event.data) {
+                    match self.handle_event(stream, event) {
                         Ok(Incoming::Response(id)) => {
                             self.reconnects.reset();
                             self.await_post(&id).await;
@@ -160,13 +160,12 @@ impl LegacySseWorker {
     fn handle_event(
         &mut self,
         stream: &mut OpenStream,
-        event: &str,
-        data: &str,
+        event: DataEvent,
     ) -> Result<Incoming, Error> {
-        match event {
-            "message" => self.session.incoming(data),
+        match event.name.as_str() {
+            "message" => self.session.incoming(&event.data),
             "endpoint" => {
-                stream.endpoint = super::endpoint::resolve(&self.connector.uri, data)?;
+                stream.endpoint = super::endpoint::resolve(&self.connector.uri, &event.data)?;
                 Ok(Incoming::Other)
             }
             _ => Ok(Incoming::Other),
@@ -282,7 +281,7 @@ impl LegacySseWorker {
         let answered = async {
             for _ in 0..MAX_EVENTS_BEFORE_RESPONSE {
                 let event = stream.next().await?;
-                let incoming = self.handle_event(&mut stream, &event.event, &event.data)?;
+                let incoming = self.handle_event(&mut stream, event)?;
                 if incoming == Incoming::Reinitialized {
                     return Ok(());
                 }

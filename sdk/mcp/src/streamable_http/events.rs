@@ -2,26 +2,25 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bowline_client::Body;
-use bytes::Bytes;
+use bowline_transport::sse::{Event, Events, SseError as ReadError};
 use futures_util::{Stream, StreamExt};
 use http::Version;
-use http_body::Frame;
 use rmcp::transport::streamable_http_client::SseError;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use sse_stream::{Sse, SseStream};
+use sse_stream::Sse;
 use tokio::time::Instant;
 
 use super::request::can_resume_after;
 use super::resume_limit::{ResumeLimiter, ResumePoint, SHORT, StreamFailure};
 use super::stream_end::StreamEndStats;
+use crate::Error;
 use crate::error::Cause;
+use crate::redact::SentTokens;
 use crate::request_bound::RequestBoundPolicy;
-use crate::{Error, ErrorKind};
 
 /// What is known about an event stream before its response head has come.
 pub(super) struct StreamContext {
@@ -33,6 +32,7 @@ pub(super) struct StreamContext {
     pub(super) max_event: usize,
     pub(super) resume_limiter: ResumeLimiter,
     pub(super) ends: StreamEndStats,
+    pub(super) sent: SentTokens,
     /// Set where the stream may bring a list of tools that the policy needs.
     pub(super) tools: Option<ToolRecorder>,
 }
@@ -54,17 +54,11 @@ impl StreamContext {
     /// The events of `body`, to the first error. Dropping the stream cancels the rest at once; but
     /// once the JSON-RPC response has come, an HTTP/1.1 connection is kept.
     pub(super) fn open(self, body: Body, version: Version) -> EventReader {
-        let has_response = Arc::new(AtomicBool::new(false));
-        let bounded = BoundedBody {
-            body: Some(body),
-            meter: EventMeter::new(self.max_event),
-            has_response: has_response.clone(),
-            // On HTTP/2 only the stream is cancelled; the connection stays open.
-            ends: (version < Version::HTTP_2).then(|| self.ends.clone()),
-        };
         EventReader {
-            source: Some(SseStream::new(bounded)),
-            has_response,
+            events: Some(Events::new(body, self.max_event).strict()),
+            has_response: false,
+            // On HTTP/2 only the stream is cancelled; the connection stays open.
+            reads_rest: version < Version::HTTP_2,
             opened: Instant::now(),
             is_empty: true,
             context: self,
@@ -74,9 +68,10 @@ impl StreamContext {
 
 /// An event stream that is being read.
 pub(super) struct EventReader {
-    /// `None` after the end or an error: dropping the source returns or cancels the connection.
-    source: Option<SseStream<BoundedBody>>,
-    has_response: Arc<AtomicBool>,
+    /// `None` after the end or an error: the connection is returned, or cancelled, at that point.
+    events: Option<Events>,
+    has_response: bool,
+    reads_rest: bool,
     opened: Instant,
     is_empty: bool,
     context: StreamContext,
@@ -86,27 +81,34 @@ impl Stream for EventReader {
     type Item = Result<Sse, SseError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Some(events) = &mut self.source else {
+        let Some(events) = &mut self.events else {
             return Poll::Ready(None);
         };
-        let item = match ready!(events.poll_next_unpin(cx)) {
-            // rmcp would try for ever to resume after such an event.
-            Some(Ok(Sse { id: Some(id), .. })) if !can_resume_after(&id) => Some(Err(
-                SseError::Body(Box::new(Error::from(Cause::InvalidId("event id")))),
-            )),
-            item => item,
+        let failure = match ready!(events.poll_next_unpin(cx)) {
+            Some(Ok(event)) => {
+                // rmcp would try for ever to resume after such an event.
+                if event.id.as_deref().is_none_or(can_resume_after) {
+                    return Poll::Ready(Some(Ok(self.convert(event))));
+                }
+                self.note_end(None);
+                SseError::Body(Box::new(Error::from(Cause::InvalidId("event id"))))
+            }
+            // As in rmcp's own reader, a partial event at the end is dropped.
+            None | Some(Err(ReadError::Cut)) => {
+                self.note_end(None);
+                return Poll::Ready(None);
+            }
+            Some(Err(e)) => {
+                self.note_end(content_failure(&e));
+                rmcp_error(e)
+            }
         };
-        match &item {
-            Some(Ok(event)) => self.note_event(event),
-            Some(Err(e)) => self.note_end(content_failure(e)),
-            None => self.note_end(None),
-        }
-        Poll::Ready(item)
+        Poll::Ready(Some(Err(failure)))
     }
 }
 
 impl EventReader {
-    fn note_event(&mut self, event: &Sse) {
+    fn convert(&mut self, event: Event) -> Sse {
         self.is_empty = false;
         let context = &mut self.context;
         if let Some(id) = &event.id {
@@ -116,20 +118,31 @@ impl EventReader {
                     .point(context.session_id.as_deref(), Some(id)),
             );
         }
-        if let Some(data) = &event.data
-            && is_response(data)
+        let mut data = event.data;
+        if let Some(text) = &mut data
+            && let Some(response) = Response::parse(text)
         {
-            self.has_response.store(true, Ordering::Relaxed);
+            self.has_response = true;
             if let Some(tools) = &context.tools {
-                tools.record(data.as_bytes());
+                tools.record(text.as_bytes());
             }
+            if response == Response::Error {
+                *text = context.sent.redact(text);
+            }
+        }
+        Sse {
+            event: Some(event.event).filter(|name| name != "message"),
+            data,
+            id: event.id,
+            retry: event
+                .retry
+                .map(|retry| u64::try_from(retry.as_millis()).unwrap_or(u64::MAX)),
         }
     }
 
     fn note_end(&mut self, failure: Option<StreamFailure>) {
-        self.source = None;
-        let has_response = self.has_response.load(Ordering::Relaxed);
-        let Some(point) = self.context.resume_point.filter(|_| !has_response) else {
+        self.events = None;
+        let Some(point) = self.context.resume_point.filter(|_| !self.has_response) else {
             return;
         };
         let limiter = &self.context.resume_limiter;
@@ -137,148 +150,82 @@ impl EventReader {
             limiter.add(point, failure);
         } else if self.opened.elapsed() >= SHORT {
             limiter.reset(point);
+        } else if self.is_empty {
+            limiter.add(point, StreamFailure::Empty);
         } else {
-            limiter.add(
-                point,
-                if self.is_empty {
-                    StreamFailure::Empty
-                } else {
-                    StreamFailure::Short
-                },
-            );
+            limiter.add(point, StreamFailure::Short);
+        }
+    }
+}
+
+impl Drop for EventReader {
+    fn drop(&mut self) {
+        if let Some(rest) = self.events.take().and_then(Events::into_rest)
+            && self.has_response
+            && self.reads_rest
+        {
+            self.context.ends.clone().read_rest(rest);
         }
     }
 }
 
 /// The failure, if it lies in what the server sent and not in the connection: a resumed stream
 /// would have it too.
-fn content_failure(error: &SseError) -> Option<StreamFailure> {
+fn content_failure(error: &ReadError) -> Option<StreamFailure> {
     match error {
-        SseError::Body(e) => {
-            let own = e.downcast_ref::<Error>();
-            own.is_some_and(|e| e.kind() == ErrorKind::EventTooLong)
-                .then_some(StreamFailure::TooLong)
-        }
-        _ => Some(StreamFailure::Unreadable),
+        ReadError::TooLong { .. } => Some(StreamFailure::TooLong),
+        ReadError::InvalidUtf8 | ReadError::UnknownField => Some(StreamFailure::Unreadable),
+        _ => None,
     }
 }
 
-/// Whether an event is a JSON-RPC response, the last message that the stream of a POST brings.
-fn is_response(data: &str) -> bool {
-    #[derive(Deserialize)]
-    struct Shape {
-        method: Option<IgnoredAny>,
-        result: Option<IgnoredAny>,
-        error: Option<IgnoredAny>,
-    }
-    // Cheaper than parsing, and enough to rule out most events.
-    if !data.contains("\"result\"") && !data.contains("\"error\"") {
-        return false;
-    }
-    let shape = serde_json::from_str::<Shape>(data);
-    shape.is_ok_and(|shape| {
-        shape.method.is_none() && (shape.result.is_some() || shape.error.is_some())
-    })
+/// The error as rmcp's own reader has it.
+fn rmcp_error(error: ReadError) -> SseError {
+    let own = match error {
+        ReadError::TooLong { limit } => Error::from(Cause::EventTooLong { limit }),
+        ReadError::Client(e) => e.into(),
+        ReadError::InvalidUtf8 => {
+            // The only way to have a `Utf8Error`. It tells where the text is invalid, and no more.
+            return match String::from_utf8(vec![0xff]) {
+                Err(e) => SseError::Utf8Parse(e.utf8_error()),
+                Ok(_) => SseError::InvalidLine,
+            };
+        }
+        _ => return SseError::InvalidLine,
+    };
+    SseError::Body(Box::new(own))
 }
 
-/// A body in which no event is longer than a limit.
-struct BoundedBody {
-    /// `None` only while it is dropped.
-    body: Option<Body>,
-    meter: EventMeter,
-    has_response: Arc<AtomicBool>,
-    ends: Option<StreamEndStats>,
+/// A JSON-RPC response, the last message that the stream of a POST brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Response {
+    Result,
+    Error,
 }
 
-impl http_body::Body for BoundedBody {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let Some(body) = &mut self.body else {
-            return Poll::Ready(None);
-        };
-        let Some(frame) = ready!(Pin::new(body).poll_frame(cx)) else {
-            return Poll::Ready(None);
-        };
-        let frame = frame.map_err(Error::from)?;
-        if let Some(data) = frame.data_ref()
-            && let Err(e) = self.meter.add(data)
-        {
-            // The rest of such a stream is not read.
-            self.ends = None;
-            return Poll::Ready(Some(Err(e)));
+impl Response {
+    fn parse(data: &str) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Shape {
+            method: Option<IgnoredAny>,
+            result: Option<IgnoredAny>,
+            error: Option<IgnoredAny>,
         }
-        Poll::Ready(Some(Ok(frame)))
-    }
-}
-
-impl Drop for BoundedBody {
-    fn drop(&mut self) {
-        if let (Some(body), Some(ends)) = (self.body.take(), self.ends.take())
-            && self.has_response.load(Ordering::Relaxed)
-        {
-            ends.read_rest(body);
+        // Cheaper than parsing, and enough to rule out most events.
+        if !data.contains("\"result\"") && !data.contains("\"error\"") {
+            return None;
         }
-    }
-}
-
-/// Measures events as their bytes come: how much a parser must keep of an event that has not ended.
-struct EventMeter {
-    limit: usize,
-    /// The event's complete lines. Comments are not kept.
-    lines: usize,
-    /// The line that has not ended.
-    line: usize,
-    is_comment: bool,
-    after_cr: bool,
-}
-
-impl EventMeter {
-    fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            lines: 0,
-            line: 0,
-            is_comment: false,
-            after_cr: false,
+        let shape: Shape = serde_json::from_str(data).ok()?;
+        match shape {
+            Shape {
+                method: Some(_), ..
+            } => None,
+            Shape { error: Some(_), .. } => Some(Self::Error),
+            Shape {
+                result: Some(_), ..
+            } => Some(Self::Result),
+            _ => None,
         }
-    }
-
-    fn add(&mut self, data: &[u8]) -> Result<(), Error> {
-        for &byte in data {
-            let ends_crlf = std::mem::replace(&mut self.after_cr, byte == b'\r') && byte == b'\n';
-            match byte {
-                _ if ends_crlf => {}
-                b'\r' | b'\n' => self.end_line(),
-                _ => {
-                    self.is_comment = if self.line == 0 {
-                        byte == b':'
-                    } else {
-                        self.is_comment
-                    };
-                    self.line += 1;
-                }
-            }
-            if self.lines + self.line > self.limit {
-                return Err(Cause::EventTooLong { limit: self.limit }.into());
-            }
-        }
-        Ok(())
-    }
-
-    fn end_line(&mut self) {
-        match self.line {
-            // An empty line ends the event.
-            0 => self.lines = 0,
-            _ if self.is_comment => {}
-            // Its end counts too: data lines are joined by one.
-            line => self.lines += line + 1,
-        }
-        self.line = 0;
     }
 }
 

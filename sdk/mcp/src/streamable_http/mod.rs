@@ -1,7 +1,6 @@
 //! Streamable HTTP: implements rmcp's HTTP client trait on bowline's client.
 //!
 //! - [`request`] builds HTTP requests from what rmcp's worker passes.
-//! - [`sending`] adds the access token and follows redirects.
 //! - [`response`] interprets responses by status and media type.
 //! - [`events`] reads responses that are event streams.
 //! - [`stream_end`] waits for the end of a stream that has brought its response.
@@ -11,17 +10,22 @@ mod events;
 mod request;
 mod response;
 mod resume_limit;
-mod sending;
 mod stream_end;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bowline_client::{AccessToken, Client, RequestBoundCalls};
-use bowline_token::{TokenSource, new_source_id};
-use bowline_transport::body::WholeError;
+use bowline_client::{AccessToken, Body, Client, RequestBoundCalls};
+use bowline_token::TokenSource;
+use bowline_transport::body::{self, WholeError};
+use bowline_transport::credential::Credential;
+use bowline_transport::redirect::{
+    FollowError, MAX_REDIRECTS, Reason, follow_same_origin, shown_location,
+};
+use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method, Request, Response};
+use http_body_util::Full;
 use rmcp::model::ClientJsonRpcMessage;
 use rmcp::transport::streamable_http_client::{
     SseError, StreamableHttpClient, StreamableHttpClientTransport,
@@ -30,13 +34,14 @@ use rmcp::transport::streamable_http_client::{
 };
 use sse_stream::Sse;
 
+use crate::error::Cause;
+use crate::redact::{NotingSource, SentTokens};
 use crate::request_bound::RequestBoundPolicy;
 use crate::{Error, operation};
 use events::{StreamContext, ToolRecorder};
 use request::OutgoingMessage;
 use response::RequestKind;
 use resume_limit::{Resume, ResumeLimiter, ResumePoint};
-use sending::{Credential, OriginSource};
 use stream_end::StreamEndStats;
 
 type RmcpError = StreamableHttpError<Error>;
@@ -66,7 +71,8 @@ pub fn transport(
 ///   rest of the stream is read after the stream is dropped (64 KiB, 1 s). Dropping an event stream
 ///   before its response cancels it at once.
 /// - A redirect that is not followed is [`ErrorKind::Redirect`](crate::ErrorKind::Redirect), which
-///   names the target. Like rmcp's client it follows a 307 or 308 to the same origin, ten times (CL-6).
+///   names the target. Followed are a 307 or 308 to the same origin and query, at the same path or
+///   below it, three times at most, and none for request-bound calls (CL-6).
 /// - A refused session-binding proof is
 ///   [`ErrorKind::BindingRefused`](crate::ErrorKind::BindingRefused), not `AuthRequired`:
 ///   authorizing again would not help.
@@ -84,6 +90,7 @@ pub struct StreamableHttp {
     request_bound: RequestBoundPolicy,
     resume_limiter: ResumeLimiter,
     stream_ends: StreamEndStats,
+    sent: SentTokens,
 }
 
 impl StreamableHttp {
@@ -91,10 +98,11 @@ impl StreamableHttp {
     pub fn new(client: Client) -> Self {
         Self {
             client,
-            credential: Credential::FromCaller(new_source_id()),
+            credential: Credential::from_caller(),
             request_bound: RequestBoundPolicy::default(),
             resume_limiter: ResumeLimiter::default(),
             stream_ends: StreamEndStats::default(),
+            sent: SentTokens::default(),
         }
     }
 
@@ -113,7 +121,10 @@ impl StreamableHttp {
     /// token; rmcp sees `AuthRequired` only if that is refused too.
     #[must_use]
     pub fn source(mut self, source: impl TokenSource) -> Self {
-        self.credential = Credential::Source(OriginSource::new(source));
+        self.credential = Credential::from_source(NotingSource {
+            source,
+            sent: self.sent.clone(),
+        });
         self
     }
 
@@ -161,10 +172,11 @@ impl StreamableHttp {
         let context = self.stream_context(&outgoing, None, limits.max_sse_event_size, needs_tools);
         let body = serde_json::to_vec(&message)?;
         let operation = operation::from_message(&message);
-        let mut request = outgoing.request(Method::POST, operation, body, &self.credential)?;
+        let (credential, sent) = (&self.credential, &self.sent);
+        let mut request = outgoing.request(Method::POST, operation, body, credential, sent)?;
         self.request_bound
             .mark(&endpoint, &message, request.extensions_mut());
-        let response = sending::send(&self.client, &self.credential, request).await?;
+        let response = self.send(request).await?;
         response::read_post(response, kind, limits, context).await
     }
 
@@ -190,9 +202,33 @@ impl StreamableHttp {
         let had_session = outgoing.session_id.is_some();
         let needs_tools = last_event_id.is_some() && self.request_bound.needs_tools();
         let context = self.stream_context(&outgoing, Some(point), max_event, needs_tools);
-        let request = outgoing.event_stream_request(last_event_id, &self.credential)?;
-        let response = sending::send(&self.client, &self.credential, request).await?;
+        let request = outgoing.event_stream_request(last_event_id, &self.credential, &self.sent)?;
+        let response = self.send(request).await?;
         response::read_get(response, had_session, context).await
+    }
+
+    /// Sends a request, and again for each redirect that may be followed (CL-6).
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Body>, RmcpError> {
+        let endpoint = request.uri().path().to_owned();
+        let send = |request| self.credential.send(&self.client, request);
+        match follow_same_origin(request, &endpoint, send).await {
+            Ok(response) => Ok(response),
+            Err(FollowError::Send(e)) => Err(client_error(e)),
+            Err(FollowError::NotFollowed(redirect)) => {
+                let reason = redirect.reason();
+                let (mut head, rest) = redirect.into_response().into_parts();
+                body::discard(rest).await;
+                self.sent.redact_fields(&mut head.headers);
+                Err(client_error(match reason {
+                    Reason::TooMany => Cause::TooManyRedirects(MAX_REDIRECTS),
+                    _ => Cause::Redirect {
+                        status: head.status,
+                        target: shown_location(&head.headers),
+                        reason: reason.to_string(),
+                    },
+                }))
+            }
+        }
     }
 
     fn stream_context(
@@ -208,6 +244,7 @@ impl StreamableHttp {
             max_event,
             resume_limiter: self.resume_limiter.clone(),
             ends: self.stream_ends.clone(),
+            sent: self.sent.clone(),
             tools: needs_tools.then(|| ToolRecorder {
                 policy: self.request_bound.clone(),
                 endpoint: outgoing.uri.clone(),
@@ -295,9 +332,10 @@ impl StreamableHttpClient for StreamableHttp {
             auth_header,
             custom_headers,
         };
+        let (credential, sent) = (&self.credential, &self.sent);
         let operation = operation::SESSION_END;
-        let request = outgoing.request(Method::DELETE, operation, Vec::new(), &self.credential)?;
-        response::read_delete(sending::send(&self.client, &self.credential, request).await?).await
+        let request = outgoing.request(Method::DELETE, operation, Vec::new(), credential, sent)?;
+        response::read_delete(self.send(request).await?, sent).await
     }
 
     async fn get_stream(

@@ -3,17 +3,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bowline_client::bind::TokenSourceId;
 use bowline_client::{AccessToken, Operation};
 use bowline_proof::PROOF_HEADER;
+use bowline_transport::credential::Credential;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
 use http_body_util::Full;
 use rmcp::transport::streamable_http_client::StreamableHttpError;
 
-use super::{Credential, RmcpError, client_error};
+use super::{RmcpError, client_error};
 use crate::error::Cause;
 use crate::operation;
+use crate::redact::SentTokens;
 
 pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -51,9 +52,13 @@ impl OutgoingMessage {
         operation: Operation,
         body: Vec<u8>,
         credential: &Credential,
+        sent: &SentTokens,
     ) -> Result<Request<Full<Bytes>>, RmcpError> {
-        let token = self.token(credential)?;
-        let has_token = token.is_some() || matches!(credential, Credential::Source(_));
+        let given = self.auth_header.as_deref().map(AccessToken::new);
+        let given = given
+            .transpose()
+            .map_err(|e| client_error(Cause::InvalidToken(e)))?;
+        let has_token = given.is_some() || credential.has_token();
         let is_post = method == Method::POST;
         let mut request = Request::new(Full::from(body));
         *request.method_mut() = method;
@@ -84,11 +89,11 @@ impl OutgoingMessage {
             );
         }
         request.extensions_mut().insert(operation);
-        if let Some((token, source)) = token {
-            request.extensions_mut().insert(token);
-            if let Some(source) = source {
-                request.extensions_mut().insert(source);
-            }
+        credential
+            .attach_to(given, request.extensions_mut())
+            .map_err(|_| client_error(Cause::TwoTokens))?;
+        if let Some(token) = request.extensions().get() {
+            sent.note(token);
         }
         Ok(request)
     }
@@ -98,9 +103,15 @@ impl OutgoingMessage {
         self,
         last_event_id: Option<String>,
         credential: &Credential,
+        sent: &SentTokens,
     ) -> Result<Request<Full<Bytes>>, RmcpError> {
-        let mut request =
-            self.request(Method::GET, operation::EVENT_STREAM, Vec::new(), credential)?;
+        let mut request = self.request(
+            Method::GET,
+            operation::EVENT_STREAM,
+            Vec::new(),
+            credential,
+            sent,
+        )?;
         let headers = request.headers_mut();
         headers.insert(
             header::ACCEPT,
@@ -110,23 +121,6 @@ impl OutgoingMessage {
             headers.insert(LAST_EVENT_ID, id_value("event id", &last_event_id)?);
         }
         Ok(request)
-    }
-
-    /// The token, where it is known before the request is sent, and the source that it counts as.
-    fn token(
-        &self,
-        credential: &Credential,
-    ) -> Result<Option<(AccessToken, Option<TokenSourceId>)>, RmcpError> {
-        match (credential, &self.auth_header) {
-            (Credential::FromCaller(source), Some(text)) => {
-                let token = AccessToken::new(text.as_str())
-                    .map_err(|e| client_error(Cause::InvalidToken(e)))?;
-                Ok(Some((token, Some(*source))))
-            }
-            (_, Some(_)) => Err(client_error(Cause::TwoTokens)),
-            (Credential::Fixed(token), None) => Ok(Some((token.clone(), None))),
-            (Credential::FromCaller(_) | Credential::Source(_), None) => Ok(None),
-        }
     }
 }
 

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use bowline_client::Body;
 use bowline_client::bind::BindingRefusal;
 use bowline_transport::body;
-use bowline_transport::head::{binding_error, content_type, has_media_type, shown_target};
-use http::header::{LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use bowline_transport::head::{binding_error, content_type, has_media_type};
+use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::response::Parts;
 use http::{Response, StatusCode, Version};
 use http_body::Body as _;
@@ -20,9 +20,10 @@ use rmcp::transport::streamable_http_client::{
 
 use super::events::StreamContext;
 use super::request::SESSION_ID;
-use super::stream_end::HoldLast;
+use super::stream_end::hold_response;
 use super::{Events, RmcpError, body_error, client_error};
 use crate::error::Cause;
+use crate::redact::SentTokens;
 
 const JSON: &str = "application/json";
 const EVENT_STREAM: &str = "text/event-stream";
@@ -113,7 +114,8 @@ pub(super) async fn read_post(
     limits: StreamableHttpResponseLimits,
     context: StreamContext,
 ) -> Result<StreamableHttpPostResponse, RmcpError> {
-    let (head, body) = response.into_parts();
+    let (mut head, body) = response.into_parts();
+    context.sent.redact_fields(&mut head.headers);
     match head.status {
         StatusCode::ACCEPTED | StatusCode::NO_CONTENT => {
             body::discard(body).await;
@@ -125,7 +127,7 @@ pub(super) async fn read_post(
                 body::discard(body).await;
                 Err(error)
             }
-            None => read_error(&head, body, &kind, limits).await,
+            None => read_error(&head, body, &kind, limits, &context.sent).await,
         },
     }
 }
@@ -136,7 +138,8 @@ pub(super) async fn read_get(
     had_session: bool,
     context: StreamContext,
 ) -> Result<Events, RmcpError> {
-    let (head, body) = response.into_parts();
+    let (mut head, body) = response.into_parts();
+    context.sent.redact_fields(&mut head.headers);
     if head.status.is_success() && has_media_type(&head.headers, EVENT_STREAM) {
         return Ok(Box::pin(context.open(body, head.version)));
     }
@@ -151,8 +154,12 @@ pub(super) async fn read_get(
 }
 
 /// Reads the response to a DELETE.
-pub(super) async fn read_delete(response: Response<Body>) -> Result<(), RmcpError> {
-    let (head, body) = response.into_parts();
+pub(super) async fn read_delete(
+    response: Response<Body>,
+    sent: &SentTokens,
+) -> Result<(), RmcpError> {
+    let (mut head, body) = response.into_parts();
+    sent.redact_fields(&mut head.headers);
     body::discard(body).await;
     if head.status.is_success() {
         return Ok(());
@@ -182,7 +189,7 @@ async fn success(
         let events = context.open(body, head.version);
         let events: Events = match head.version {
             Version::HTTP_2 => Box::pin(events),
-            _ => Box::pin(HoldLast::new(events, ends)),
+            _ => Box::pin(hold_response(events, ends)),
         };
         return Ok(StreamableHttpPostResponse::Sse(events, session_id));
     }
@@ -194,13 +201,15 @@ async fn success(
             tools.record(&bytes);
         }
         return match serde_json::from_slice(&bytes) {
-            Ok(message) => Ok(StreamableHttpPostResponse::Json(
-                message,
-                kind.session_id(head)?,
-            )),
+            Ok(mut message) => {
+                context.sent.redact_message(&mut message);
+                let session_id = kind.session_id(head)?;
+                Ok(StreamableHttpPostResponse::Json(message, session_id))
+            }
             Err(e) if kind.awaits_response => Err(unexpected(format!(
-                "the reply is no JSON-RPC message: {e}: {}",
-                preview(&bytes)
+                "the reply is no JSON-RPC message: {}: {}",
+                context.sent.printable(&e.to_string()),
+                preview(&bytes, &context.sent)
             ))),
             Err(_) => Ok(StreamableHttpPostResponse::Accepted),
         };
@@ -221,6 +230,7 @@ async fn read_error(
     body: Body,
     kind: &RequestKind,
     limits: StreamableHttpResponseLimits,
+    sent: &SentTokens,
 ) -> Result<StreamableHttpPostResponse, RmcpError> {
     let status = head.status;
     let text = if may_be_json_rpc(head) {
@@ -229,8 +239,10 @@ async fn read_error(
             .map_err(body_error)
         {
             Ok(bytes) => {
-                if let Ok(message @ ServerJsonRpcMessage::Error(_)) = serde_json::from_slice(&bytes)
+                if let Ok(mut message @ ServerJsonRpcMessage::Error(_)) =
+                    serde_json::from_slice(&bytes)
                 {
+                    sent.redact_message(&mut message);
                     return json_rpc_error(message, head, kind);
                 }
                 bytes[..bytes.len().min(limits.max_error_response_size)].to_vec()
@@ -241,7 +253,7 @@ async fn read_error(
     } else {
         body::prefix(body, limits.max_error_response_size).await
     };
-    let text = String::from_utf8_lossy(&text);
+    let text = sent.printable(&String::from_utf8_lossy(&text));
     if let Some(response) = kind.discover_refused(status, ErrorText::Plain(&text)) {
         return Ok(response);
     }
@@ -276,9 +288,6 @@ fn is_unauthorized(status: StatusCode) -> bool {
 
 /// The error for a response that is no success, where the head alone decides.
 fn failure(head: &Parts, had_session: bool) -> Option<RmcpError> {
-    if head.status.is_redirection() {
-        return Some(redirect(head));
-    }
     if let Some(challenge) = challenge(head) {
         return Some(challenge);
     }
@@ -355,21 +364,12 @@ fn status_error(head: &Parts) -> Option<RmcpError> {
     Some(StreamableHttpError::HttpStatus(error))
 }
 
-fn redirect(head: &Parts) -> RmcpError {
-    let location = head
-        .headers
-        .get(LOCATION)
-        .and_then(|value| value.to_str().ok());
-    client_error(Cause::Redirect {
-        status: head.status,
-        location: location.and_then(shown_target),
-    })
-}
-
-fn preview(bytes: &[u8]) -> String {
+fn preview(bytes: &[u8], sent: &SentTokens) -> String {
     match bytes {
         [] => "<empty>".to_owned(),
-        _ => String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_PREVIEW)]).into_owned(),
+        _ => sent.printable(&String::from_utf8_lossy(
+            &bytes[..bytes.len().min(MAX_PREVIEW)],
+        )),
     }
 }
 

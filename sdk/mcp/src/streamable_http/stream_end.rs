@@ -1,28 +1,21 @@
 //! Waits for the end of an event stream that has brought its response.
 //!
-//! An HTTP/1.1 connection can carry the next request once its event stream has ended. The caller's
-//! next request often follows the response at once; sent before the stream's end, it would need a
-//! new connection and a new proof:
-//!
-//! ```text
-//! server    event: response | end of body        (a millisecond apart)
-//! caller                                           next request
-//!           |---- held ----->| handed on           finds the connection idle
-//! ```
+//! An HTTP/1.1 connection can carry the next request once its event stream has ended, and the
+//! caller's next request often follows the response at once: see [`HoldLast`]. How long that is
+//! worth waiting depends on the server, which [`StreamEndStats`] remembers.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 use std::time::Duration;
 
 use bowline_client::Body;
-use futures_util::{Stream, StreamExt};
+use bowline_transport::hold_last::HoldLast;
+use futures_util::{Stream, StreamExt, stream};
 use http_body::Body as _;
 use rmcp::transport::streamable_http_client::SseError;
 use sse_stream::Sse;
 use tokio::runtime::Handle;
-use tokio::time::{Sleep, sleep};
 
 /// Maximum time for which a response is held. A server that ends its streams at all sends response
 /// and end together.
@@ -92,74 +85,31 @@ impl StreamEndStats {
     }
 }
 
-/// An event stream that yields its response when the next item is there, or after `HOLD`.
-pub(super) struct HoldLast<S> {
+/// The events, with the response held until the next item is there, or for `HOLD`.
+pub(super) fn hold_response<S>(
     events: S,
     ends: StreamEndStats,
-    held: Option<(Sse, Pin<Box<Sleep>>)>,
-    /// The item that came after the response while it was held.
-    after: Option<Result<Sse, SseError>>,
-    has_response: bool,
-}
-
-impl<S> HoldLast<S> {
-    pub(super) fn new(events: S, ends: StreamEndStats) -> Self {
-        Self {
-            events,
-            ends,
-            held: None,
-            after: None,
-            has_response: false,
-        }
-    }
-}
-
-impl<S> Stream for HoldLast<S>
+) -> impl Stream<Item = Result<Sse, SseError>> + Unpin
 where
     S: Stream<Item = Result<Sse, SseError>> + Unpin,
 {
-    type Item = Result<Sse, SseError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Some(after) = self.after.take() {
-            return Poll::Ready(Some(after));
+    let has_response = Arc::new(AtomicBool::new(false));
+    let is_held = {
+        let (has_response, ends) = (has_response.clone(), ends.clone());
+        move |item: &Result<Sse, SseError>| {
+            let is_response = item.as_ref().is_ok_and(may_be_response);
+            has_response.fetch_or(is_response, Ordering::Relaxed);
+            is_response && ends.are_prompt()
         }
-        if self.held.is_none() {
-            match ready!(self.poll_events(cx)) {
-                Some(Ok(event)) if may_be_response(&event) => {
-                    self.has_response = true;
-                    if !self.ends.are_prompt() {
-                        return Poll::Ready(Some(Ok(event)));
-                    }
-                    self.held = Some((event, Box::pin(sleep(HOLD))));
-                }
-                other => return Poll::Ready(other),
-            }
+    };
+    let noting = ends.clone();
+    let at_end = stream::poll_fn(move |_| {
+        if has_response.load(Ordering::Relaxed) {
+            noting.note_end();
         }
-        match self.poll_events(cx) {
-            Poll::Ready(after) => self.after = after,
-            Poll::Pending => {
-                if let Some((_, time)) = &mut self.held {
-                    ready!(time.as_mut().poll(cx));
-                }
-                self.ends.note_delay();
-            }
-        }
-        Poll::Ready(self.held.take().map(|(event, _)| Ok(event)))
-    }
-}
-
-impl<S> HoldLast<S>
-where
-    S: Stream<Item = Result<Sse, SseError>> + Unpin,
-{
-    fn poll_events(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Sse, SseError>>> {
-        let item = ready!(self.events.poll_next_unpin(cx));
-        if item.is_none() && self.has_response {
-            self.ends.note_end();
-        }
-        Poll::Ready(item)
-    }
+        Poll::Ready(None)
+    });
+    HoldLast::new(events.chain(at_end), HOLD, is_held).on_timeout(move || ends.note_delay())
 }
 
 /// Whether an event may hold a JSON-RPC response. A wrong guess only delays an event, so nothing is

@@ -207,9 +207,10 @@ async fn invalid_event_bytes_end_their_stream() {
         SseError::Utf8Parse(_)
     ));
     assert!(matches!(end_of("<html>\n", 0).await, SseError::InvalidLine));
+    // A `retry` that is not a number is ignored, as the standard says.
     assert!(matches!(
-        end_of("retry: soon\n\n", 0).await,
-        SseError::IntParse(_)
+        end_of("retry: soon\ndata: 1\n\n<html>\n", 1).await,
+        SseError::InvalidLine
     ));
 }
 

@@ -4,6 +4,7 @@ mod authorization;
 mod calls;
 mod challenges;
 mod connections;
+mod echoes;
 mod end_to_end;
 mod fixture;
 mod hostile;

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use bowline_client::{AccessToken, Client, HttpVersions};
+#[cfg(feature = "legacy-sse")]
 use bowline_mcp::LegacySse;
 use bowline_server::{AcceptPolicy, BindingLayer};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
@@ -38,6 +39,7 @@ async fn a_hundred_calls_to_the_typescript_sdk_s_server_over_streamable_http() {
     }
 }
 
+#[cfg(feature = "legacy-sse")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Node and npm: run `just parts`"]
 async fn a_hundred_calls_to_the_typescript_sdk_s_server_over_legacy_sse() {
@@ -64,6 +66,7 @@ async fn a_hundred_calls_to_a_server_on_the_python_sdk_over_streamable_http() {
     }
 }
 
+#[cfg(feature = "legacy-sse")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Python with mcp: run `just parts`"]
 async fn a_hundred_calls_to_a_server_on_the_python_sdk_over_legacy_sse() {
@@ -115,6 +118,7 @@ impl Fixture {
         soon(().serve(transport)).await.unwrap()
     }
 
+    #[cfg(feature = "legacy-sse")]
     async fn legacy(&self, client: &Client) -> RunningService<RoleClient, ()> {
         let uri = format!("{}/sse", self.server.origin());
         let transport = LegacySse::new(client.clone()).token(self.token.clone());

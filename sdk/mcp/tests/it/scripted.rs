@@ -32,6 +32,7 @@ pub(crate) type Opened = Result<BoxStream<'static, Result<Sse, SseError>>, Failu
 pub(crate) struct Seen {
     pub(crate) method: Method,
     pub(crate) path: String,
+    pub(crate) query: Option<String>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
@@ -42,6 +43,7 @@ impl Seen {
         Self {
             method: head.method,
             path: head.uri.path().to_owned(),
+            query: head.uri.query().map(str::to_owned),
             headers: head.headers,
             body: to_bytes(body, usize::MAX).await.unwrap(),
         }

@@ -1,5 +1,4 @@
-use futures_util::stream;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::*;
 
@@ -24,7 +23,7 @@ fn events(data: &[&'static str], end: Option<Duration>) -> Events {
 
 /// How long each event of the stream takes to come.
 async fn times(events: Events, ends: &StreamEndStats, count: usize) -> Vec<Duration> {
-    let mut events = HoldLast::new(events, ends.clone());
+    let mut events = hold_response(events, ends.clone());
     let mut times = Vec::new();
     for _ in 0..count {
         let start = Instant::now();
@@ -46,7 +45,7 @@ async fn a_response_comes_with_its_stream_s_end() {
 
 #[tokio::test(start_paused = true)]
 async fn a_response_comes_with_whatever_follows_it_in_order() {
-    let mut events = HoldLast::new(
+    let mut events = hold_response(
         events(&[RESPONSE, PROGRESS], None),
         StreamEndStats::default(),
     );
@@ -67,7 +66,7 @@ async fn a_server_that_does_not_end_its_streams_delays_one_response_only() {
         [Duration::ZERO]
     );
     // It ends its streams after all.
-    let mut late = HoldLast::new(
+    let mut late = hold_response(
         events(&[RESPONSE], Some(Duration::from_secs(1))),
         ends.clone(),
     );

@@ -91,7 +91,7 @@ async fn a_response_to_the_get_that_is_not_an_event_stream_is_described() {
             302,
             &[("location", "https://evil.example/sse?code=secret")][..],
             ErrorKind::Redirect,
-            "https://evil.example/sse;",
+            "https://evil.example/sse?...;",
         ),
         (
             302,

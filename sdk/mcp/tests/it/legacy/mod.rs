@@ -4,6 +4,7 @@
 #![allow(deprecated, reason = "roots are what a server of 2024-11-05 asks for")]
 
 mod breaking;
+mod echoes;
 mod hostile;
 mod proofs;
 

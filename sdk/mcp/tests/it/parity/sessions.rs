@@ -209,12 +209,22 @@ const LIST: &[Session] = &[
         "no session: HTTP 503, retry after 7; initialize", Same),
 
     // Redirects.
-    row("308 to the same origin", Initialize, Call, |seen, _| match seen.path.as_str() {
+    row("308 below the endpoint", Initialize, Call, |seen, _| match seen.path.as_str() {
+        "/mcp" => status(308, &[("location", "/mcp/new")]),
+        _ => None,
+    }, "answered; initialize, initialize/mcp/new, notifications/initialized s1, notifications/initialized/mcp/new s1, tools/call s1, tools/call/mcp/new s1, DELETE s1, DELETE/mcp/new s1, GET s1, GET/mcp/new s1", Same),
+    row("308 to another path of the same origin", Initialize, Call, |seen, _| match seen.path.as_str() {
         "/mcp" => status(308, &[("location", "/new")]),
         _ => None,
-    }, "answered; initialize, initialize/new, notifications/initialized s1, notifications/initialized/new s1, tools/call s1, tools/call/new s1, DELETE s1, DELETE/new s1, GET s1, GET/new s1", Same),
-    row("307 to itself", Initialize, Nothing, |_, _| status(307, &[("location", "?")]),
-        "no session: client error: too many redirects; initialize x11", Same),
+    }, "no session: client error: Redirect; initialize", Better {
+        stock: "answered; initialize, initialize/new, notifications/initialized s1, notifications/initialized/new s1, tools/call s1, tools/call/new s1, DELETE s1, DELETE/new s1, GET s1, GET/new s1",
+        why: "where several tenants share an origin, another path is another audience (CL-6)",
+    }),
+    row("307 to itself", Initialize, Nothing, |_, _| status(307, &[("location", "/mcp")]),
+        "no session: client error: too many redirects; initialize x4", Better {
+        stock: "no session: client error: too many redirects; initialize x11",
+        why: "no server needs more than three (CL-6)",
+    }),
     row("307 to another origin", Initialize, Nothing, |_, _| status(307, &[("location", "https://mcp.example.com/mcp"), TEXT]),
         "no session: client error: Redirect; initialize", Better {
         stock: "no session: unexpected: HTTP 307 Temporary Redirect: ; initialize",
