@@ -1,5 +1,8 @@
 //! What can go wrong below JSON-RPC.
 
+#[cfg(feature = "legacy-sse")]
+mod legacy;
+
 use std::sync::Arc;
 
 use bowline_client::bind::BindingRefusal;
@@ -9,7 +12,7 @@ use http::StatusCode;
 use http::uri::InvalidUri;
 
 #[cfg(feature = "legacy-sse")]
-use crate::legacy_sse::LegacyCause;
+pub(crate) use legacy::LegacyCause;
 
 /// Why an exchange failed below JSON-RPC, where rmcp has no variant of its own for the failure.
 ///
@@ -89,18 +92,20 @@ pub(crate) enum Cause {
     #[error("rmcp's auth_header is not an access token; give the bare token, without \"Bearer\"")]
     InvalidToken(#[source] InvalidAccessToken),
     #[error(
-        "two access tokens: give one, in rmcp's auth_header, to StreamableHttp::token or to StreamableHttp::source"
+        "two access tokens: give one, in rmcp's auth_header, to StreamableHttp::token or to \
+         StreamableHttp::source"
     )]
     TwoTokens,
     #[error(
-        "the server's {0} cannot stand in a header field: it has control characters, or is very long"
+        "the server's {0} cannot stand in a header field: it has control characters, or is very \
+         long"
     )]
     InvalidId(&'static str),
     #[error("{}", binding_refused(.0))]
     BindingRefused(BindingRefusal),
     #[error(
-        "the server answers {0}, and no proof that it accepts could be made: check that the client has a certificate \
-         and key, and that nothing on the way terminates TLS"
+        "the server answers {0}, and no proof that it accepts could be made: check that the client \
+         has a certificate and key, and that nothing on the way terminates TLS"
     )]
     BindingUnmet(&'static str),
     #[error("{}", redirect(*status, target.as_deref(), reason))]
@@ -114,7 +119,8 @@ pub(crate) enum Cause {
     #[error("the server answered HTTP {0}")]
     Status(StatusCode),
     #[error(
-        "the server sent an event of more than {limit} bytes; raise rmcp's max_sse_event_size if it may"
+        "the server sent an event of more than {limit} bytes; raise rmcp's max_sse_event_size if \
+         it may"
     )]
     EventTooLong { limit: usize },
     #[cfg(feature = "legacy-sse")]
@@ -282,8 +288,9 @@ fn binding_refused(refusal: &BindingRefusal) -> String {
     };
     let error = printable(&refusal.error);
     format!(
-        "the server refused a fresh session-binding proof{certificate} with {error}: check that nothing on the way \
-         terminates TLS, that the token's cnf names this certificate, and whether the server wants proofs for single calls \
+        "the server refused a fresh session-binding proof{certificate} with {error}: check that \
+         nothing on the way terminates TLS, that the token's cnf names this certificate, and \
+         whether the server wants proofs for single calls \
          (StreamableHttp::request_bound_calls){clock}"
     )
 }
@@ -291,8 +298,8 @@ fn binding_refused(refusal: &BindingRefusal) -> String {
 fn redirect(status: StatusCode, target: Option<&str>, reason: &str) -> String {
     match target {
         Some(target) => format!(
-            "the server redirects (HTTP {status}) to {target}; that is not followed ({reason}): configure it as the \
-             endpoint if it is right"
+            "the server redirects (HTTP {status}) to {target}; that is not followed ({reason}): \
+             configure it as the endpoint if it is right"
         ),
         None => format!("the server redirects (HTTP {status}) to nowhere; ask its operator"),
     }

@@ -2,8 +2,8 @@
 //!
 //! [`StreamableHttp`] takes the place of rmcp's own HTTP client. Above it nothing changes:
 //! rmcp still handles sessions, event streams, resumption and cancellation. Below it, each
-//! request's connection is chosen first, and the request carries the session-binding proof that fits
-//! this connection. A proof is made once per connection.
+//! request's connection is chosen first, and the request carries the session-binding proof that
+//! fits this connection. A proof is made once per connection.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -16,7 +16,8 @@
 //!     .build()?;
 //! let token = AccessToken::new("eyJ...")?;
 //!
-//! let agent = ().serve(bowline_mcp::transport(client.clone(), "https://mcp.example.com/mcp", token)).await?;
+//! let transport = bowline_mcp::transport(client.clone(), "https://mcp.example.com/mcp", token);
+//! let agent = ().serve(transport).await?;
 //! let tools = agent.list_all_tools().await?;
 //! println!("{} tools for {} signature(s)", tools.len(), client.stats().totals.signatures());
 //! # Ok(()) }
@@ -35,8 +36,8 @@
 //! # let _ = transport; }
 //! ```
 //!
-//! The token may come from a [`TokenSource`](bowline_token::TokenSource), which replaces it in time,
-//! and chosen calls may have a proof of their own:
+//! The token may come from a [`TokenSource`](bowline_token::TokenSource), which replaces it in
+//! time, and chosen calls may have a proof of their own:
 //!
 //! ```no_run
 //! # fn example(client: bowline_client::Client, source: bowline_token::OAuth) {
@@ -45,7 +46,9 @@
 //!
 //! let transport = StreamableHttp::new(client)
 //!     .source(source)
-//!     .request_bound_calls(RequestBoundCalls::none().for_target("tools/call", "transfer").for_destructive())
+//!     .request_bound_calls(
+//!         RequestBoundCalls::none().for_target("tools/call", "transfer").for_destructive(),
+//!     )
 //!     .transport("https://mcp.example.com/mcp");
 //! # let _ = transport; }
 //! ```

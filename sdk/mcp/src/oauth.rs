@@ -24,8 +24,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 /// rmcp's [`OAuthHttpClient`] over a [`Client`]: give it to
 /// `AuthorizationManager::new_with_oauth_http_client`.
 ///
-/// - Where rmcp allows redirects, a 307 or 308 to the same origin and query is followed, at the same
-///   path or below it (CL-6); any other redirect is returned unchanged.
+/// - Where rmcp allows redirects, a 307 or 308 to the same origin and query is followed, at the
+///   same path or below it (CL-6); any other redirect is returned unchanged.
 /// - Responses are read up to 1 MiB, within the time that rmcp gives.
 /// - Plaintext is refused, except on loopback if the client allows it. The resolved address is not
 ///   checked: unlike rmcp's default client, this one can be made by a hostile server's metadata to

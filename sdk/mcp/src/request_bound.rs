@@ -1,7 +1,7 @@
 //! Chooses the messages whose proof is for one request only.
 //!
-//! [`RequestBoundCalls`] holds the caller's choice. This module applies it to MCP messages: it finds
-//! a message's target, and remembers which tools a server listed as non-destructive.
+//! [`RequestBoundCalls`] holds the caller's choice. This module applies it to MCP messages: it
+//! finds a message's target, and remembers which tools a server listed as non-destructive.
 
 use std::borrow::Cow;
 use std::collections::HashSet;

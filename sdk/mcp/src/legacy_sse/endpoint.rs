@@ -3,8 +3,8 @@
 use bowline_transport::redirect::{self, ResolveError};
 use http::Uri;
 
-use super::LegacyCause;
 use crate::Error;
+use crate::error::LegacyCause;
 
 /// Maximum length of an endpoint in bytes.
 const MAX_ENDPOINT: usize = 2048;

@@ -21,8 +21,8 @@ use http_body_util::Full;
 use rmcp::model::ClientJsonRpcMessage;
 use tokio::time::{Instant, timeout};
 
-use super::{LegacyCause, endpoint};
-use crate::error::Cause;
+use super::endpoint;
+use crate::error::{Cause, LegacyCause};
 use crate::redact::SentTokens;
 use crate::{Error, operation};
 

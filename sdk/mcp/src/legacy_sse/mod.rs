@@ -5,9 +5,7 @@
 //! - [`worker`] passes messages between rmcp and the server, and reconnects.
 //! - [`session`] keeps the pending requests and the handshake.
 //! - [`reconnect`] limits and spaces reconnection attempts.
-//! - [`cause`] has the transport's own errors.
 
-mod cause;
 mod endpoint;
 mod http;
 mod reconnect;
@@ -25,10 +23,9 @@ use rmcp::transport::WorkerTransport;
 
 use self::http::Connector;
 use crate::Error;
-use crate::error::Cause;
+use crate::error::{Cause, LegacyCause};
 use crate::redact::{NotingSource, SentTokens};
 
-pub(crate) use cause::LegacyCause;
 pub use session::CONNECTION_CLOSED;
 pub use worker::LegacySseWorker;
 
@@ -39,7 +36,8 @@ pub use worker::LegacySseWorker;
 /// connection.
 ///
 /// ```no_run
-/// # async fn example(client: bowline_client::Client, token: bowline_client::AccessToken) -> Result<(), Box<dyn std::error::Error>> {
+/// # use bowline_client::{AccessToken, Client};
+/// # async fn run(client: Client, token: AccessToken) -> Result<(), Box<dyn std::error::Error>> {
 /// use bowline_mcp::LegacySse;
 /// use rmcp::ServiceExt;
 ///
@@ -59,8 +57,8 @@ pub use worker::LegacySseWorker;
 ///   `data.mayHaveBeenProcessed`, which is `true`;
 /// - a new stream is opened, after a pause that the server's `retry` chooses (1 s if it does not)
 ///   and that doubles, up to a minute. The transport ends after
-///   [`max_reconnects`](Self::max_reconnects) streams in a row of no use: no request was answered on
-///   them, and they lasted less than 30 s;
+///   [`max_reconnects`](Self::max_reconnects) streams in a row of no use: no request was answered
+///   on them, and they lasted less than 30 s;
 /// - the handshake is repeated for the new session, as the protocol demands: `initialize` and
 ///   `notifications/initialized`, as rmcp sent them. If the server then chooses another protocol
 ///   version, the transport ends;
@@ -109,8 +107,8 @@ impl LegacySse {
         self.source(Fixed::new(token))
     }
 
-    /// Sends tokens of this source. One that is refused with `invalid_token` is replaced once for each
-    /// request.
+    /// Sends tokens of this source. One that is refused with `invalid_token` is replaced once for
+    /// each request.
     #[must_use]
     pub fn source(mut self, source: impl TokenSource) -> Self {
         self.tokens = Some(Arc::new(source));
@@ -133,8 +131,8 @@ impl LegacySse {
         self
     }
 
-    /// Treats a stream as broken if no byte came for this long. Off by default, because servers need
-    /// not send anything.
+    /// Treats a stream as broken if no byte came for this long. Off by default, because servers
+    /// need not send anything.
     #[must_use]
     pub fn idle_timeout(mut self, time: Duration) -> Self {
         self.idle_timeout = Some(time);
@@ -156,12 +154,12 @@ impl LegacySse {
         self
     }
 
-    /// The transport for the event stream at `uri`, ready for rmcp's `serve`. The first message opens
-    /// the stream.
+    /// The transport for the event stream at `uri`, ready for rmcp's `serve`. The first message
+    /// opens the stream.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidEndpoint`](crate::ErrorKind::InvalidEndpoint) if `uri` is not an absolute `https`
-    /// URI (or an `http` one).
+    /// [`ErrorKind::InvalidEndpoint`](crate::ErrorKind::InvalidEndpoint) if `uri` is not an
+    /// absolute `https` URI (or an `http` one).
     ///
     /// # Panics
     /// Outside a tokio runtime, on which rmcp starts the transport's worker.

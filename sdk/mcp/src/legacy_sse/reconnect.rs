@@ -24,8 +24,8 @@ impl Reconnects {
         Self { max, attempts: 0 }
     }
 
-    /// The pause before the next attempt; `None` if the limit is reached. `retry` is the first pause
-    /// that the server asked for.
+    /// The pause before the next attempt; `None` if the limit is reached. `retry` is the first
+    /// pause that the server asked for.
     pub(super) fn next_pause(&mut self, retry: Option<Duration>) -> Option<Duration> {
         if self.attempts == self.max {
             return None;

@@ -12,8 +12,8 @@ use rmcp::model::{
 };
 use serde_json::{Value, json};
 
-use super::LegacyCause;
 use crate::Error;
+use crate::error::LegacyCause;
 use crate::redact::SentTokens;
 
 /// The JSON-RPC error code of a request that was posted and cannot be answered any more, because
@@ -71,7 +71,8 @@ impl Session {
         }
     }
 
-    /// Prepares a message of rmcp for sending; `None` if it answers a request of an earlier session.
+    /// Prepares a message of rmcp for sending; `None` if it answers a request of an earlier
+    /// session.
     pub(super) fn outgoing(
         &mut self,
         mut message: ClientJsonRpcMessage,
@@ -213,7 +214,8 @@ impl Session {
         self.server_requests.clear();
         for id in self.pending.drain() {
             let message = format!(
-                "the event stream broke before the response came, and the server may have acted: {why}"
+                "the event stream broke before the response came, and the server may have acted: \
+                 {why}"
             );
             let data = json!({ "mayHaveBeenProcessed": true });
             let error = ErrorData::new(CONNECTION_CLOSED, message, Some(data));

@@ -13,11 +13,11 @@ use rmcp::transport::worker::{Worker, WorkerContext, WorkerQuitReason, WorkerSen
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use super::LegacyCause;
 use super::http::{Connector, DataEvent, OpenStream};
 use super::reconnect::Reconnects;
 use super::session::{Incoming, Session};
 use crate::Error;
+use crate::error::LegacyCause;
 
 type Quit = WorkerQuitReason<Error>;
 type Context = WorkerContext<LegacySseWorker>;

@@ -51,7 +51,10 @@ fn a_tool_is_destructive_unless_this_server_last_listed_it_as_non_destructive() 
             { "name": "empty", "annotations": {} },
             { "name": "wipes", "annotations": { "destructiveHint": true } },
             { "name": "reads", "annotations": { "readOnlyHint": true } },
-            { "name": "reads-whatever-else", "annotations": { "readOnlyHint": true, "destructiveHint": true } },
+            {
+                "name": "reads-whatever-else",
+                "annotations": { "readOnlyHint": true, "destructiveHint": true },
+            },
             { "name": "adds", "annotations": { "readOnlyHint": false, "destructiveHint": false } },
             { "name": "n".repeat(MAX_NAME + 1), "annotations": { "readOnlyHint": true } },
         ]),

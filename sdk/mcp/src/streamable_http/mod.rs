@@ -94,7 +94,8 @@ pub struct StreamableHttp {
 }
 
 impl StreamableHttp {
-    /// An HTTP client for rmcp that sends the access token of rmcp's `auth_header`, if there is one.
+    /// An HTTP client for rmcp that sends the access token of rmcp's `auth_header`, if there is
+    /// one.
     pub fn new(client: Client) -> Self {
         Self {
             client,
@@ -114,8 +115,8 @@ impl StreamableHttp {
         self
     }
 
-    /// Sends the access tokens of this source, instead of one from rmcp's `auth_header`. Giving both
-    /// is an error. The tokens go to the origin of the first request and to no other (CL-6).
+    /// Sends the access tokens of this source, instead of one from rmcp's `auth_header`. Giving
+    /// both is an error. The tokens go to the origin of the first request and to no other (CL-6).
     ///
     /// A request that is refused with `invalid_token` is sent again once, if the source has another
     /// token; rmcp sees `AuthRequired` only if that is refused too.
@@ -172,8 +173,7 @@ impl StreamableHttp {
         let context = self.stream_context(&outgoing, None, limits.max_sse_event_size, needs_tools);
         let body = serde_json::to_vec(&message)?;
         let operation = operation::from_message(&message);
-        let (credential, sent) = (&self.credential, &self.sent);
-        let mut request = outgoing.request(Method::POST, operation, body, credential, sent)?;
+        let mut request = outgoing.request(Method::POST, operation, body, &self.credential)?;
         self.request_bound
             .mark(&endpoint, &message, request.extensions_mut());
         let response = self.send(request).await?;
@@ -193,7 +193,7 @@ impl StreamableHttp {
             Resume::After(pause) => tokio::time::sleep(pause).await,
             Resume::GiveUp => {
                 tracing::warn!(
-                    "not resuming an event stream: the server cuts it off, or sends unreadable events"
+                    "not resuming an event stream: the server cuts it off or sends unreadable events"
                 );
                 // One of the few errors after which rmcp's worker does not try again.
                 return Err(StreamableHttpError::ServerDoesNotSupportSse);
@@ -202,13 +202,17 @@ impl StreamableHttp {
         let had_session = outgoing.session_id.is_some();
         let needs_tools = last_event_id.is_some() && self.request_bound.needs_tools();
         let context = self.stream_context(&outgoing, Some(point), max_event, needs_tools);
-        let request = outgoing.event_stream_request(last_event_id, &self.credential, &self.sent)?;
+        let request = outgoing.event_stream_request(last_event_id, &self.credential)?;
         let response = self.send(request).await?;
         response::read_get(response, had_session, context).await
     }
 
     /// Sends a request, and again for each redirect that may be followed (CL-6).
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Body>, RmcpError> {
+        // A source notes its tokens itself.
+        if let Some(token) = request.extensions().get() {
+            self.sent.note(token);
+        }
         let endpoint = request.uri().path().to_owned();
         let send = |request| self.credential.send(&self.client, request);
         match follow_same_origin(request, &endpoint, send).await {
@@ -332,10 +336,9 @@ impl StreamableHttpClient for StreamableHttp {
             auth_header,
             custom_headers,
         };
-        let (credential, sent) = (&self.credential, &self.sent);
         let operation = operation::SESSION_END;
-        let request = outgoing.request(Method::DELETE, operation, Vec::new(), credential, sent)?;
-        response::read_delete(self.send(request).await?, sent).await
+        let request = outgoing.request(Method::DELETE, operation, Vec::new(), &self.credential)?;
+        response::read_delete(self.send(request).await?, &self.sent).await
     }
 
     async fn get_stream(

@@ -14,7 +14,6 @@ use rmcp::transport::streamable_http_client::StreamableHttpError;
 use super::{RmcpError, client_error};
 use crate::error::Cause;
 use crate::operation;
-use crate::redact::SentTokens;
 
 pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -52,7 +51,6 @@ impl OutgoingMessage {
         operation: Operation,
         body: Vec<u8>,
         credential: &Credential,
-        sent: &SentTokens,
     ) -> Result<Request<Full<Bytes>>, RmcpError> {
         let given = self.auth_header.as_deref().map(AccessToken::new);
         let given = given
@@ -92,9 +90,6 @@ impl OutgoingMessage {
         credential
             .attach_to(given, request.extensions_mut())
             .map_err(|_| client_error(Cause::TwoTokens))?;
-        if let Some(token) = request.extensions().get() {
-            sent.note(token);
-        }
         Ok(request)
     }
 
@@ -103,15 +98,9 @@ impl OutgoingMessage {
         self,
         last_event_id: Option<String>,
         credential: &Credential,
-        sent: &SentTokens,
     ) -> Result<Request<Full<Bytes>>, RmcpError> {
-        let mut request = self.request(
-            Method::GET,
-            operation::EVENT_STREAM,
-            Vec::new(),
-            credential,
-            sent,
-        )?;
+        let mut request =
+            self.request(Method::GET, operation::EVENT_STREAM, Vec::new(), credential)?;
         let headers = request.headers_mut();
         headers.insert(
             header::ACCEPT,

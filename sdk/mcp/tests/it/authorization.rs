@@ -24,13 +24,13 @@ use serde_json::json;
 use crate::fixture::{Fixture, echo};
 use crate::scripted::{JSON, respond, soon};
 
-/// A token endpoint on mutual TLS that has this to say.
+/// A token endpoint on mutual TLS with this response.
 fn endpoint(
     fixture: &Fixture,
     answer: impl Fn() -> Response + Clone + Send + Sync + 'static,
-) -> (CyclingServer, Asked) {
-    let asked = Asked::default();
-    let counted = asked.clone();
+) -> (CyclingServer, RequestCounter) {
+    let requests = RequestCounter::default();
+    let counted = requests.clone();
     let answer = any(move |body: Bytes| async move {
         assert!(body.starts_with(b"grant_type=refresh_token") || body.is_empty());
         counted.0.fetch_add(1, Ordering::SeqCst);
@@ -39,20 +39,20 @@ fn endpoint(
     let router = Router::new().fallback(answer);
     (
         CyclingServer::start(&fixture.pki, CyclingOptions::default(), router),
-        asked,
+        requests,
     )
 }
 
 #[derive(Clone, Default)]
-struct Asked(Arc<AtomicUsize>);
+struct RequestCounter(Arc<AtomicUsize>);
 
-impl Asked {
-    fn times(&self) -> usize {
+impl RequestCounter {
+    fn count(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
 }
 
-/// rmcp's manager with a token that it has from earlier, and a refresh token.
+/// rmcp's manager with a stored access token and refresh token.
 async fn manager(
     fixture: &Fixture,
     http: OAuthHttp,
@@ -92,7 +92,7 @@ async fn rmcp_s_auth_client_refreshes_over_mutual_tls_and_its_tokens_are_proved(
     let fixture = Fixture::open();
     let client = fixture.client(HttpVersions::Http2);
     let fresh = fixture.token().secret().to_owned();
-    let (server, asked) = endpoint(&fixture, move || granted(&fresh));
+    let (server, requests) = endpoint(&fixture, move || granted(&fresh));
     // A token that the server refuses: it is not session-bound (RS-13).
     let stale = fixture.issue(&TokenRequest::bearer("agent"));
     let manager = manager(
@@ -110,7 +110,7 @@ async fn rmcp_s_auth_client_refreshes_over_mutual_tls_and_its_tokens_are_proved(
     for _ in 0..10 {
         soon(agent.call_tool(echo("ahoy"))).await.unwrap();
     }
-    assert_eq!(asked.times(), 1);
+    assert_eq!(requests.count(), 1);
     assert!(server.counts().connections[0].h2, "over the same client");
     let totals = client.stats().totals;
     // The refused token was never proved, so its successor is the first.
@@ -134,7 +134,7 @@ async fn a_refused_proof_does_not_make_rmcp_s_auth_client_ask_for_another_token(
     };
     let fixture = Fixture::open_with(refusing, |layer| layer.public_paths(["/refusing"]));
     let client = fixture.client(HttpVersions::Http2);
-    let (server, asked) = endpoint(&fixture, || granted("another"));
+    let (server, requests) = endpoint(&fixture, || granted("another"));
     let token = fixture.token();
     let manager = manager(
         &fixture,
@@ -153,7 +153,7 @@ async fn a_refused_proof_does_not_make_rmcp_s_auth_client_ask_for_another_token(
         StreamableHttpError::Client(e) => assert_eq!(e.kind(), ErrorKind::BindingRefused),
         other => panic!("{other:?}"),
     }
-    assert_eq!(asked.times(), 0);
+    assert_eq!(requests.count(), 0);
 }
 
 #[tokio::test]
@@ -179,9 +179,9 @@ async fn rmcp_s_manager_discovers_an_authorization_server_on_mutual_tls() {
 async fn an_oversized_response_of_the_authorization_server_is_an_error() {
     let fixture = Fixture::open();
     let client = fixture.client(HttpVersions::Auto);
-    // But for its length it is an answer like any other.
+    // Apart from its length the response is valid.
     let padding = " ".repeat(1024 * 1024);
-    let (server, asked) = endpoint(&fixture, move || {
+    let (server, requests) = endpoint(&fixture, move || {
         let granted = json!({ "access_token": "fresh", "token_type": "Bearer" });
         respond(200, &[JSON], format!("{padding}{granted}"))
     });
@@ -191,15 +191,15 @@ async fn an_oversized_response_of_the_authorization_server_is_an_error() {
         matches!(error, AuthError::TokenRefreshFailed(_)),
         "{error:?}"
     );
-    assert_eq!(asked.times(), 1);
+    assert_eq!(requests.count(), 1);
 }
 
 #[tokio::test]
 async fn a_token_request_is_not_redirected() {
     let fixture = Fixture::open();
     let client = fixture.client(HttpVersions::Auto);
-    let (server, asked) = endpoint(&fixture, || respond(307, &[("location", "/token")], ""));
+    let (server, requests) = endpoint(&fixture, || respond(307, &[("location", "/token")], ""));
     let manager = manager(&fixture, OAuthHttp::new(client), &server, "stale").await;
     assert!(soon(manager.refresh_token()).await.is_err());
-    assert_eq!(asked.times(), 1);
+    assert_eq!(requests.count(), 1);
 }

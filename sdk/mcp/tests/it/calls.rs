@@ -43,7 +43,8 @@ async fn a_tool_counts_as_destructive_until_it_is_listed_as_non_destructive() {
             .token(fixture.token())
             .request_bound_calls(RequestBoundCalls::none().for_destructive())
             .transport(fixture.uri());
-        // In 2026-07-28 the server answers in JSON where it is told to, in 2025-11-25 by events.
+        // In 2026-07-28 rmcp's server can be configured to respond in JSON, in 2025-11-25 it sends
+        // events.
         let lifecycle = ClientLifecycleMode::Discover {
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],
         };
@@ -86,7 +87,7 @@ async fn a_server_that_demands_proofs_for_some_calls_gets_them_by_method_or_by_t
             .for_target("tools/call", "announce")
             .for_target("tools/call", "echo"),
     ] {
-        // 2026-07-28 says in a header which method it is.
+        // 2026-07-28 has the method in a header.
         let demanded = RequireRequestBound::when(|head| {
             head.headers
                 .get("mcp-method")

@@ -71,7 +71,7 @@ impl Peer {
         self.seen.lock().unwrap().clone()
     }
 
-    /// What rmcp sees. The token is opaque: only the server can say that it is to be proved.
+    /// The outcome that rmcp sees. The token is opaque: only the server can demand a proof for it.
     async fn outcome(
         &self,
         client: Client,

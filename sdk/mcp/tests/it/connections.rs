@@ -1,4 +1,4 @@
-//! How many connections ten tool calls take, beside rmcp's stock client.
+//! How many connections ten tool calls take, compared with rmcp's stock client.
 
 use bowline_client::HttpVersions;
 use bowline_mcp::StreamableHttp;
@@ -13,7 +13,7 @@ use rmcp::{ClientLifecycleMode, ClientServiceExt};
 use crate::fixture::{Fixture, call_echo};
 use crate::scripted::soon;
 
-/// One after the other: the calls, and what rmcp needs around them.
+/// Makes ten calls, one after the other.
 async fn ten_calls<C: StreamableHttpClient + Sync>(
     transport: StreamableHttpClientTransport<C>,
     modern: bool,
@@ -32,7 +32,7 @@ async fn ten_calls<C: StreamableHttpClient + Sync>(
     soon(agent.cancel()).await.unwrap();
 }
 
-/// rmcp's default client keeps no idle connection; this is it, with the certificates that it needs
+/// rmcp's default client, which keeps no idle connection, with the certificates that are needed
 /// here.
 fn stock(fixture: &Fixture, http: HttpVersions) -> reqwest::Client {
     let pem = format!("{}{}", fixture.agent.key_pem(), fixture.agent.chain_pem());
@@ -60,13 +60,13 @@ async fn ten_tool_calls_take_one_connection_on_h2_and_two_on_h1_and_as_many_sign
             (HttpVersions::Http2, 1),
             (HttpVersions::Http1, if modern { 1 } else { 2 }),
         ] {
-            let theirs =
+            let stock_fixture =
                 Fixture::open_with(|routes| routes, |layer| layer.policy(AcceptPolicy::Follow));
-            let token = theirs.issue(&TokenRequest::bearer("agent"));
-            let config = StreamableHttpClientTransportConfig::with_uri(theirs.uri())
+            let token = stock_fixture.issue(&TokenRequest::bearer("agent"));
+            let config = StreamableHttpClientTransportConfig::with_uri(stock_fixture.uri())
                 .auth_header(token.secret());
             ten_calls(
-                StreamableHttpClientTransport::with_client(stock(&theirs, http), config),
+                StreamableHttpClientTransport::with_client(stock(&stock_fixture, http), config),
                 modern,
             )
             .await;
@@ -79,7 +79,7 @@ async fn ten_tool_calls_take_one_connection_on_h2_and_two_on_h1_and_as_many_sign
             ten_calls(transport, modern).await;
 
             let (stock, ours) = (
-                theirs.server.counts().opened,
+                stock_fixture.server.counts().opened,
                 fixture.server.counts().opened,
             );
             let signatures = client.stats().totals.signatures();

@@ -132,17 +132,20 @@ async fn a_notification_of_the_server_arrives_on_the_event_stream() {
     for http in VERSIONS {
         let fixture = Fixture::open();
         let client = fixture.client(http);
-        let (heard, mut hearing) = mpsc::unbounded_channel();
-        let agent =
-            soon(Listening(heard).serve(transport(client.clone(), fixture.uri(), fixture.token())))
-                .await
-                .unwrap();
+        let (sender, mut notifications) = mpsc::unbounded_channel();
+        let agent = soon(Listening(sender).serve(transport(
+            client.clone(),
+            fixture.uri(),
+            fixture.token(),
+        )))
+        .await
+        .unwrap();
         event_stream_is_open(&client).await;
         let result = soon(agent.call_tool(CallToolRequestParams::new("announce")))
             .await
             .unwrap();
         assert_eq!(result.content[0].as_text().unwrap().text, "announced");
-        soon(hearing.recv()).await.unwrap();
+        soon(notifications.recv()).await.unwrap();
         assert_eq!(requests(&client.stats(), operation::EVENT_STREAM), 1);
     }
 }

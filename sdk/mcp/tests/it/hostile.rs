@@ -1,4 +1,4 @@
-//! Answers too long, or of bytes that make no sense.
+//! Responses that are too long, or invalid.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -163,7 +163,7 @@ async fn a_body_cut_short_is_the_client_s_error() {
     }
 }
 
-/// What ends a stream of these bytes after `good` events.
+/// The error that ends a stream of these bytes after `good` events.
 async fn end_of(bytes: impl Into<Bytes>, good: usize) -> SseError {
     let bytes = bytes.into();
     let server =
@@ -276,7 +276,7 @@ async fn a_stream_that_was_unreadable_three_times_is_not_resumed() {
         "{given_up:?}"
     );
     assert_eq!(server.seen().len(), 3);
-    // Another event, another session: another stream.
+    // Another event or another session has another resume point.
     assert!(server.get(Some("session"), Some("8")).await.is_ok());
     assert!(server.get(Some("another"), Some("7")).await.is_ok());
 }
@@ -298,7 +298,7 @@ async fn a_stream_whose_connection_breaks_is_always_resumed() {
     }
 }
 
-/// Plays an MCP server as far as `initialize`; the rest is up to `script`.
+/// A server that handles `initialize`, `ping` and notifications; the rest is up to `script`.
 async fn initialize_only(
     script: impl Fn(&Seen, &str) -> Response + Clone + Send + Sync + 'static,
 ) -> Scripted {

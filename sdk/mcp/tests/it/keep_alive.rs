@@ -1,4 +1,4 @@
-//! Connections kept, and let go.
+//! Which connections are kept alive, and which are closed.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -21,7 +21,7 @@ use rmcp::{ClientLifecycleMode, ClientServiceExt};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::fixture;
-use crate::parity::fixture::proper;
+use crate::parity::fixture::default_response;
 use crate::scripted::{
     DONE, EVENTS, JSON, Scripted, Seen, TEXT, chunks, initialized, ping, plaintext_client_with,
     respond, soon,
@@ -109,12 +109,12 @@ async fn an_event_stream_left_after_its_response_leaves_its_connection_alive() {
 }
 
 const RESPONSE: &str = "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n";
-/// It looks like a response to whoever does not look closely.
+/// Not a response, though it holds `"result"`.
 const PROGRESS: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"result\":1}}\n\n";
 
-/// A server on HTTP/1.1 whose streams go on after these events until they are told to end, and a
+/// A server on HTTP/1.1 whose streams stay open after one event until the test ends them, and a
 /// client that may have one connection at a time: the next request waits until the connection of
-/// the last one is back, or gone.
+/// the last one is idle or closed.
 struct HeldStreams {
     server: Scripted,
     http: StreamableHttp,
@@ -126,11 +126,11 @@ struct HeldStreams {
 impl HeldStreams {
     async fn with(event: &'static str) -> Self {
         let ends: Arc<Mutex<Vec<oneshot::Sender<()>>>> = Arc::default();
-        let told = ends.clone();
+        let of_server = ends.clone();
         let server = Scripted::start(move |_| {
-            let (tell, told_so) = oneshot::channel();
-            told.lock().unwrap().push(tell);
-            let rest = stream::once(told_so).filter_map(|_| std::future::ready(None));
+            let (end, ended) = oneshot::channel();
+            of_server.lock().unwrap().push(end);
+            let rest = stream::once(ended).filter_map(|_| std::future::ready(None));
             let events = stream::iter([Ok::<_, Infallible>(event)]).chain(rest);
             respond(200, &[EVENTS], Body::from_stream(events))
         })
@@ -160,7 +160,7 @@ impl HeldStreams {
         events.next().await.unwrap().unwrap();
     }
 
-    /// Tells the server to end the last stream, if there is anybody to be told.
+    /// Ends the last stream, if it is still open.
     fn end(&self) {
         let _ = self.ends.lock().unwrap().pop().unwrap().send(());
     }
@@ -193,8 +193,8 @@ async fn a_stream_that_is_dropped_before_its_response_is_not_read_to_its_end() {
 #[tokio::test]
 async fn a_server_that_never_ends_its_streams_is_waited_for_once() {
     let held = HeldStreams::with(RESPONSE).await;
-    // With one connection at a time a call waits for the end of the one before it. A second's
-    // patience for each would be longer than `soon`.
+    // With one connection at a time a call waits for the end of the one before it. If each waited
+    // for a second, all together would exceed the limit of `soon`.
     let calls = async {
         for _ in 0..40 {
             held.call().await;
@@ -235,7 +235,7 @@ async fn the_server_learns_at_once_that_a_stream_was_dropped() {
     for http in [HttpVersions::Http2, HttpVersions::Http1] {
         let (dropped, mut drops) = mpsc::unbounded_channel();
         let router = Router::new().fallback(any(move || async move {
-            let guard = Told(dropped);
+            let guard = NotifyOnDrop(dropped);
             let events = stream::iter(["data: 1\n\n"])
                 .chain(stream::pending())
                 .map(move |event| {
@@ -270,10 +270,10 @@ async fn a_cancelled_call_of_2026_07_28_reaches_the_server_as_the_end_of_its_str
         let answer = any(move |request: Request| async move {
             let seen = Seen::from_request(request).await;
             if seen.header("mcp-method") != Some("tools/call") {
-                return proper(&seen, &AtomicUsize::new(0));
+                return default_response(&seen, &AtomicUsize::new(0));
             }
             called.send(()).unwrap();
-            let guard = Told(dropped);
+            let guard = NotifyOnDrop(dropped);
             let events = stream::pending::<Result<Bytes, Infallible>>().inspect(move |_| {
                 let _ = &guard;
             });
@@ -306,10 +306,10 @@ async fn a_cancelled_call_of_2026_07_28_reaches_the_server_as_the_end_of_its_str
     }
 }
 
-/// Tells when it is dropped.
-struct Told(mpsc::UnboundedSender<()>);
+/// Sends a message when it is dropped.
+struct NotifyOnDrop(mpsc::UnboundedSender<()>);
 
-impl Drop for Told {
+impl Drop for NotifyOnDrop {
     fn drop(&mut self) {
         let _ = self.0.send(());
     }

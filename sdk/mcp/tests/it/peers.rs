@@ -1,5 +1,5 @@
-//! MCP servers that are not ours, in plain HTTP behind a TLS front of ours: the TypeScript SDK's
-//! `server-everything`, and one on the Python SDK. A hundred calls each.
+//! Independent MCP servers in plain HTTP behind a TLS front: the TypeScript SDK's
+//! `server-everything`, and a server on the Python SDK. A hundred calls each.
 //!
 //! Needs Node and Python, so it belongs to the named set (`just parts`) and not to `cargo test`.
 
@@ -163,8 +163,8 @@ impl Fixture {
         );
         match http {
             HttpVersions::Http2 => assert_eq!(opened, 1),
-            // Two, or one more where the peer was so slow to end its answer to a POST that the next
-            // call could not wait.
+            // Two, and one more each time that the peer ended its response to a POST too late for
+            // the next call.
             _ => assert!((1..=4).contains(&opened), "{opened}"),
         }
         assert_eq!(totals.with_proof, totals.requests);
@@ -197,7 +197,7 @@ impl Peer {
     }
 
     fn start(command: &mut Command) -> Self {
-        // Its end of file tells the program to end, should this process be killed.
+        // The program ends at end of file, so also if this process is killed.
         let command = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -230,7 +230,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../conformance/mcp-peers")
 }
 
-/// The Node of the lock file, or the system's where npm has none for this machine.
+/// Node as the lock file has it, or the system's if npm has none for this machine.
 fn node(folder: &Path) -> PathBuf {
     let arch = if cfg!(target_arch = "aarch64") {
         "arm64"

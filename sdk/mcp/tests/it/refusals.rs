@@ -1,4 +1,4 @@
-//! What error statuses mean.
+//! How error statuses are read.
 
 use bowline_mcp::ErrorKind;
 use http::StatusCode;
@@ -52,7 +52,7 @@ async fn not_found_means_that_the_session_is_gone_only_where_there_was_one() {
 #[tokio::test]
 async fn unauthorized_with_a_challenge_asks_for_authorization() {
     let challenge = r#"Bearer resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource""#;
-    // The body may hold what it likes.
+    // The body does not matter.
     let server = Scripted::answering(401, &[JSON, ("www-authenticate", challenge)], ERROR).await;
     match server.post(ping()).await {
         Err(StreamableHttpError::AuthRequired(e)) => {

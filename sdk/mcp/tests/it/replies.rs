@@ -1,4 +1,4 @@
-//! What successful answers mean.
+//! How successful responses are read.
 
 use futures_util::StreamExt;
 use rmcp::model::ServerJsonRpcMessage;

@@ -1,4 +1,4 @@
-//! What goes out.
+//! The requests that are sent.
 
 use std::collections::HashMap;
 

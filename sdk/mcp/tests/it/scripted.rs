@@ -1,4 +1,4 @@
-//! A plaintext server on loopback that answers by script and remembers what it was asked.
+//! A plaintext server on loopback with scripted responses. It records the requests.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -89,7 +89,7 @@ impl Scripted {
         }
     }
 
-    /// Answers everything with the same.
+    /// Gives the same response to every request.
     pub(crate) async fn answering(
         status: u16,
         headers: &[(&str, &str)],
@@ -247,7 +247,7 @@ pub(crate) fn json(posted: Posted) -> (ServerJsonRpcMessage, Option<String>) {
     }
 }
 
-/// Our own error out of rmcp's.
+/// Our own error inside rmcp's.
 pub(crate) fn own<T>(result: Result<T, Failure>) -> Error {
     match result {
         Err(StreamableHttpError::Client(error)) => error,

@@ -174,7 +174,7 @@ async fn a_token_rotated_among_concurrent_calls_fails_none_and_is_signed_for_onc
     assert_eq!(fixture.server.counts().opened, 1);
 }
 
-/// `stale-0` until it is refused, then what it is told to have.
+/// Gives `stale-0` until that is refused, then `next`.
 struct Successors {
     next: &'static str,
     refusals: AtomicU64,
@@ -210,7 +210,7 @@ fn successors(next: &'static str) -> Successors {
 
 const INVALID: (&str, &str) = ("www-authenticate", r#"Bearer error="invalid_token""#);
 
-/// Refuses stale tokens; its refusals have no end.
+/// A server that refuses stale tokens. The bodies of its refusals never end.
 async fn refusing_stale_tokens() -> Scripted {
     Scripted::start(|seen| {
         let token = seen.header("authorization").unwrap_or_default();

@@ -114,9 +114,9 @@ async fn a_call_made_while_there_is_no_stream_goes_to_the_next_session() {
 /// Answers `roots/list` when the test says so, each time with another root.
 #[derive(Clone, Default)]
 struct SlowRoots {
-    asked: Arc<AtomicUsize>,
-    heard: Arc<Notify>,
-    told: Arc<Notify>,
+    count: Arc<AtomicUsize>,
+    requested: Arc<Notify>,
+    released: Arc<Notify>,
 }
 
 impl ClientHandler for SlowRoots {
@@ -124,9 +124,9 @@ impl ClientHandler for SlowRoots {
         &self,
         _: RequestContext<RoleClient>,
     ) -> Result<ListRootsResult, ErrorData> {
-        let number = self.asked.fetch_add(1, Ordering::Relaxed);
-        self.heard.notify_one();
-        self.told.notified().await;
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        self.requested.notify_one();
+        self.released.notified().await;
         Ok(ListRootsResult::new(vec![Root::new(format!(
             "file:///{number}"
         ))]))
@@ -143,13 +143,13 @@ async fn a_response_to_the_old_session_is_not_sent_to_the_new_one() {
         .unwrap();
     let question = event(&json!({ "jsonrpc": "2.0", "id": "q", "method": "roots/list" }));
     server.say(0, question.clone());
-    soon(slow.heard.notified()).await;
+    soon(slow.requested.notified()).await;
     server.cut();
     soon(server.has_received(1, "notifications/initialized")).await;
     server.say(1, question);
-    soon(slow.heard.notified()).await;
+    soon(slow.requested.notified()).await;
     // Both answers are ready at once, and have the same id on the wire.
-    slow.told.notify_waiters();
+    slow.released.notify_waiters();
     soon(server.has_received_where(1, |message| message.get("result").is_some())).await;
     // Everything else was sent before this.
     echoes(&agent, "ahoy").await;

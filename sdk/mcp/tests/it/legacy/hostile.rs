@@ -125,8 +125,7 @@ async fn a_stream_without_an_endpoint_times_out() {
     );
 }
 
-/// What is wrong with a stream that echoes this, as the call that waits for its answer hears it. The
-/// next one works.
+/// The error text that a pending call gets when the stream brings these bytes. The next call works.
 async fn error_after(bytes: impl Into<Bytes>) -> String {
     let bytes = bytes.into();
     let server = LegacySse::greeting(
@@ -259,7 +258,7 @@ async fn a_server_with_too_many_open_requests_loses_its_stream() {
     echoes(&agent, "ahoy").await;
 }
 
-/// Never echoes what its roots are.
+/// Never answers `roots/list`.
 struct SilentRoots;
 
 impl rmcp::ClientHandler for SilentRoots {

@@ -37,7 +37,7 @@ impl Fixture {
         let pki = Pki::new();
         let authority = Authority::start(&pki, AuthorityOptions::default());
         let legacy = LegacySse::greeting(|_, message| legacy_sse::echo(message), super::fast_retry);
-        // Answers come before their POST is accepted.
+        // Responses come before their POST is accepted.
         let late = from_fn(async |request: Request, next: Next| {
             let response = next.run(request).await;
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -153,7 +153,7 @@ async fn a_refused_token_is_a_precise_error_after_one_request() {
 async fn tokens_come_from_a_source_and_a_refused_one_is_replaced() {
     let pki = Pki::new();
     let authority = Authority::start(&pki, AuthorityOptions::default());
-    // Takes no token twice: the second one that comes is the first it takes.
+    // Refuses the first token and accepts every other.
     let seen = Arc::new(Mutex::new(Vec::<http::HeaderValue>::new()));
     let refusing_stale_tokens = {
         let seen = seen.clone();

@@ -9,7 +9,7 @@ use http::HeaderValue;
 use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHttpResponseLimits};
 use serde_json::json;
 
-use super::outcome::{Told, of_error, of_events, of_post};
+use super::outcome::{ErrorText, of_error, of_events, of_post};
 use super::{Better, Comparison, Same, Verdict};
 use crate::scripted::{
     DONE, ERROR, EVENTS, JSON, Scripted, Seen, TEXT, breaking, chunks, initialized, message, ping,
@@ -143,14 +143,14 @@ const LIST: &[Exchange] = &[
     row("405 to a POST", Request, |_| respond(405, &[TEXT], "no"), "unexpected: HTTP 405 Method Not Allowed: no", Same),
     row("a connection that ends without an answer", Request, |_| resume_unwind(Box::new("by design")), "client error: MayHaveBeenProcessed", Better {
         stock: "client error: request failed",
-        why: "it says that the server may have compared on the request (CL-7)",
+        why: "it says that the server may have acted on the request (CL-7)",
     }),
 
     // Redirects that are followed stand in the list of sessions: they are a setting of the stock
     // client.
     row("302", Request, |_| respond(302, &[("location", "/new"), TEXT], ""), "client error: Redirect", Better {
         stock: "unexpected: HTTP 302 Found: ",
-        why: "it says where to",
+        why: "it names the target",
     }),
 
     // Discovery (2026-07-28): an older server may refuse it in any way.
@@ -186,7 +186,7 @@ const LIST: &[Exchange] = &[
     row("409 to a GET", Open, |_| respond(409, &[], ""), "client error: HTTP 409", Same),
     row("404 to a GET, with a session", OpenInSession, |_| respond(404, &[], ""), "session expired", Better {
         stock: "client error: HTTP 404",
-        why: "it is what MCP says that it means",
+        why: "MCP gives this status this meaning",
     }),
 
     // DELETE.
@@ -199,7 +199,7 @@ const LIST: &[Exchange] = &[
     }),
     row("503 to a DELETE", End, |_| respond(503, &[("retry-after", "7")], ""), "HTTP 503, retry after 7", Better {
         stock: "client error: HTTP 503",
-        why: "it says when to come again",
+        why: "it says when to try again",
     }),
 ];
 
@@ -232,7 +232,7 @@ pub(super) async fn run_all() -> Vec<Comparison> {
 
 async fn outcome<C: StreamableHttpClient>(http: &C, server: &Scripted, send: Sending) -> String
 where
-    C::Error: Told,
+    C::Error: ErrorText,
 {
     let uri = server.uri.clone();
     let session = matches!(send, RequestInSession | OpenInSession).then(|| "session".into());

@@ -1,9 +1,8 @@
-//! What becomes of a situation: rmcp's stock client, over reqwest, and this transport side by side,
-//! against the same script.
+//! Compares this transport with rmcp's stock client, which uses reqwest: both run every situation
+//! against the same scripted server.
 //!
-//! [`exchanges`] is the list of single requests, [`sessions`] that of whole sessions, both meant to
-//! be read. Where the outcomes differ, the list says what the stock client makes of it and why ours
-//! is better.
+//! [`exchanges`] lists single requests, [`sessions`] whole sessions. Where the outcomes differ, the
+//! list has the stock client's outcome and the reason why ours is better.
 
 mod exchanges;
 pub(crate) mod fixture;
@@ -15,7 +14,7 @@ mod sessions;
 pub(crate) enum Verdict {
     Same,
     Better {
-        /// What the stock client makes of it.
+        /// The stock client's outcome.
         stock: &'static str,
         why: &'static str,
     },
@@ -23,7 +22,7 @@ pub(crate) enum Verdict {
 
 use Verdict::{Better, Same};
 
-/// A situation that was compared out twice.
+/// The two outcomes of a situation.
 struct Comparison {
     name: &'static str,
     expected: &'static str,

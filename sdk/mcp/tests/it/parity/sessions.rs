@@ -1,6 +1,6 @@
-//! Whole sessions: rmcp's client over either HTTP client, the stock one as rmcp sets it up.
+//! Whole sessions: rmcp's client over each HTTP client, the stock one with rmcp's settings.
 //!
-//! An outcome is how the session went, and what the server was asked: the requests in order, each
+//! An outcome is the result of the session and the requests that the server has seen: in order, each
 //! with its session, then the GETs.
 
 use axum::response::Response;
@@ -192,7 +192,7 @@ const LIST: &[Session] = &[
     row("a subscription", Discover, Listen, |seen, name| match name {
         "subscriptions/listen" => subscription(seen),
         _ => None,
-    }, "heard it: true; server/discover, subscriptions/listen", Same),
+    }, "notified: true; server/discover, subscriptions/listen", Same),
     row("an older server", Either, Call, |_, name| match name {
         "server/discover" => Some(respond(400, &[TEXT], "what?")),
         _ => None,
@@ -202,7 +202,7 @@ const LIST: &[Session] = &[
         _ => None,
     }, "answered; server/discover, initialize, notifications/initialized s1, tools/call s1, DELETE s1, GET s1", Same),
 
-    // Refusals from the lifecycle.
+    // Refusals of the first request.
     row("401 to begin with", Initialize, Nothing, |_, _| status(401, &[("www-authenticate", "Bearer")]),
         "no session: authorization required: Bearer; initialize", Same),
     row("503 to begin with", Initialize, Nothing, |_, _| status(503, &[("retry-after", "7")]),
@@ -228,7 +228,7 @@ const LIST: &[Session] = &[
     row("307 to another origin", Initialize, Nothing, |_, _| status(307, &[("location", "https://mcp.example.com/mcp"), TEXT]),
         "no session: client error: Redirect; initialize", Better {
         stock: "no session: unexpected: HTTP 307 Temporary Redirect: ; initialize",
-        why: "it says where to",
+        why: "it names the target",
     }),
 ];
 
@@ -236,7 +236,7 @@ pub(super) async fn run_all() -> Vec<Comparison> {
     let mut compared = Vec::new();
     for session in LIST {
         let Session { lifecycle, act, .. } = *session;
-        let (theirs, own) = (server(session.script).await, server(session.script).await);
+        let (of_stock, own) = (server(session.script).await, server(session.script).await);
         let bowline = |config| StreamableHttp::new(plaintext_client()).transport_with(config);
         compared.push(Comparison {
             name: session.name,
@@ -244,7 +244,7 @@ pub(super) async fn run_all() -> Vec<Comparison> {
             verdict: session.verdict,
             stock: run_session(
                 StreamableHttpClientTransport::from_config,
-                &theirs,
+                &of_stock,
                 lifecycle,
                 act,
             )

@@ -1,18 +1,19 @@
-//! What can go wrong with legacy HTTP+SSE, beside what [`Cause`](crate::error::Cause) has.
+//! What can go wrong with legacy HTTP+SSE alone.
 
 use std::time::Duration;
 
 use bowline_client::Fault;
 use http::StatusCode;
 
-use crate::{Error, ErrorKind};
+use super::{Error, ErrorKind};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LegacyCause {
     #[error("the endpoint of the event stream cannot be used: {0}")]
     UnusableEndpoint(&'static str),
     #[error(
-        "the event stream of {here} wants messages sent to {there}; no token or proof goes to another origin"
+        "the event stream of {here} wants messages sent to {there}; no token or proof goes to \
+         another origin"
     )]
     EndpointOnOtherOrigin { here: String, there: String },
     #[error("{}", unauthorized(.0.as_deref()))]
@@ -23,7 +24,8 @@ pub(crate) enum LegacyCause {
         retry_after: Option<Duration>,
     },
     #[error(
-        "the response to the GET is not an event stream but {0:?}: is this the URL of a server's legacy HTTP+SSE transport?"
+        "the response to the GET is not an event stream but {0:?}: is this the URL of a server's \
+         legacy HTTP+SSE transport?"
     )]
     NotAnEventStream(String),
     #[error("the event stream holds bytes that are not UTF-8")]
@@ -33,19 +35,22 @@ pub(crate) enum LegacyCause {
     #[error("the event stream said nothing for {0:?}")]
     StreamIdle(Duration),
     #[error(
-        "the event stream, its endpoint event, or the response to a repeated initialize did not come within {0:?}"
+        "the event stream, its endpoint event, or the response to a repeated initialize did not \
+         come within {0:?}"
     )]
     StreamTimeout(Duration),
     #[error("the server did not accept the message within {0:?}; it may act on it")]
     PostTimeout(Duration),
     #[error(
-        "the event stream broke while the message was sent, and the server may have acted on it: {0}"
+        "the event stream broke while the message was sent, and the server may have acted on it: \
+         {0}"
     )]
     StreamBroken(#[source] Error),
     #[error("the server sends too many {0}")]
     TooMany(&'static str),
     #[error(
-        "the event stream broke, and the server refused initialize for the new session with JSON-RPC error {0}"
+        "the event stream broke, and the server refused initialize for the new session with \
+         JSON-RPC error {0}"
     )]
     InitializeRefused(i32),
     #[error(
@@ -53,7 +58,8 @@ pub(crate) enum LegacyCause {
     )]
     OtherVersion,
     #[error(
-        "gave up: {attempts} event streams in a row ended before a request was answered; the last one: {last}"
+        "gave up: {attempts} event streams in a row ended before a request was answered; the last \
+         one: {last}"
     )]
     GaveUp {
         attempts: u32,
@@ -152,7 +158,8 @@ fn unauthorized(challenge: Option<&str>) -> String {
 fn error_status(status: StatusCode) -> String {
     let hint = match status {
         StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_FOUND => {
-            ": is this the URL of a server's legacy HTTP+SSE transport, and does the session still exist?"
+            ": is this the URL of a server's legacy HTTP+SSE transport, and does the session still \
+             exist?"
         }
         _ => "",
     };
