@@ -83,6 +83,9 @@ pub fn transport(
 ///   long, if the stream was unreadable three times, or if it was cut off ten times in a row before
 ///   an event came. Until then each attempt waits a little longer, up to a second.
 /// - A session id or event id with control characters is an error.
+/// - Errors repeat at most 200 characters of what the server wrote, and nothing that looks like a
+///   token. Challenges and JSON-RPC errors are complete, apart from the access tokens that were
+///   sent and any JWS (EX-7).
 #[derive(Clone, Debug)]
 pub struct StreamableHttp {
     client: Client,

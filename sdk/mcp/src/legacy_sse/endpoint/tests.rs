@@ -8,27 +8,16 @@ fn resolved(reference: &str) -> Result<String, ErrorKind> {
         .map_err(|e| e.kind())
 }
 
+/// The rest of the table stands in the tests of `bowline_transport::redirect`.
 #[test]
 fn references_are_resolved_against_the_stream_s_uri() {
-    let root = "https://mcp.example:8443";
-    for (reference, target) in [
-        ("/messages/?session_id=7", "/messages/?session_id=7"),
-        ("/message#part", "/message"),
+    for (reference, path) in [
         ("message?s=7", "/a/b/message?s=7"),
-        ("../message", "/a/message"),
-        ("/../../x/..", "/"),
         ("?s=a:b/c", "/a/b/sse?s=a:b/c"),
-        ("", "/a/b/sse?x=1"),
-        ("//mcp.example:8443/m", "/m"),
         ("https://MCP.example:8443/m?s=7", "/m?s=7"),
-        // These split no field value and no request line.
-        ("/a b\r\nx: y", "/a%20bx:%20y"),
     ] {
-        assert_eq!(
-            resolved(reference),
-            Ok(format!("{root}{target}")),
-            "{reference}"
-        );
+        let target = format!("https://mcp.example:8443{path}");
+        assert_eq!(resolved(reference), Ok(target), "{reference}");
     }
 }
 

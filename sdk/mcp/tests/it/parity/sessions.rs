@@ -1,7 +1,7 @@
 //! Whole sessions: rmcp's client over each HTTP client, the stock one with rmcp's settings.
 //!
-//! An outcome is the result of the session and the requests that the server has seen: in order, each
-//! with its session, then the GETs.
+//! An outcome is the result of the session and the requests that the server has seen: in order,
+//! each with its session, then the GETs.
 
 use axum::response::Response;
 use bowline_mcp::StreamableHttp;
