@@ -92,6 +92,13 @@ impl SentTokens {
         }
     }
 
+    /// The same for a message in JSON. `None` if it is not a message.
+    pub(crate) fn redact_json(&self, message: &str) -> Option<String> {
+        let mut message = serde_json::from_str(message).ok()?;
+        self.redact_message(&mut message);
+        serde_json::to_string(&message).ok()
+    }
+
     fn redact_error(&self, error: &mut ErrorData) {
         error.message = self.redact(&error.message).into();
         if let Some(data) = &mut error.data {

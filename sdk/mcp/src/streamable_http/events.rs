@@ -126,8 +126,10 @@ impl EventReader {
             if let Some(tools) = &context.tools {
                 tools.record(text.as_bytes());
             }
-            if response == Response::Error {
-                *text = context.sent.redact(text);
+            if response == Response::Error
+                && let Some(redacted) = context.sent.redact_json(text)
+            {
+                *text = redacted;
             }
         }
         Sse {
