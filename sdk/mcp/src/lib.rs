@@ -41,8 +41,7 @@
 //!
 //! ```no_run
 //! # fn example(client: bowline_client::Client, source: bowline_token::OAuth) {
-//! use bowline_client::RequestBoundCalls;
-//! use bowline_mcp::StreamableHttp;
+//! use bowline_mcp::{RequestBoundCalls, StreamableHttp};
 //!
 //! let transport = StreamableHttp::new(client)
 //!     .source(source)
@@ -73,6 +72,7 @@ mod redact;
 mod request_bound;
 mod streamable_http;
 
+pub use bowline_client::RequestBoundCalls;
 pub use error::{Error, ErrorKind};
 #[cfg(feature = "legacy-sse")]
 pub use legacy_sse::{CONNECTION_CLOSED, LegacySse, LegacySseWorker};

@@ -3,19 +3,25 @@
 use bowline_client::{Operation, Operations, Protocol};
 use rmcp::model::{ClientJsonRpcMessage, ClientNotification, ConstString};
 
+/// MCP over streamable HTTP.
+pub const MCP_HTTP: Protocol = Protocol::McpHttp;
+
+/// MCP over legacy HTTP+SSE.
+pub const MCP_SSE: Protocol = Protocol::McpSse;
+
 /// The GET that opens or resumes an event stream.
-pub const EVENT_STREAM: Operation = Operation::new(Protocol::McpHttp, "event_stream");
+pub const EVENT_STREAM: Operation = Operation::new(MCP_HTTP, "event_stream");
 
 /// The DELETE that ends a session.
-pub const SESSION_END: Operation = Operation::new(Protocol::McpHttp, "session_end");
+pub const SESSION_END: Operation = Operation::new(MCP_HTTP, "session_end");
 
 /// A POST that answers a request of the server.
-pub const REPLY: Operation = Operation::new(Protocol::McpHttp, "reply");
+pub const REPLY: Operation = Operation::new(MCP_HTTP, "reply");
 
 /// A POST whose method is not one of MCP's.
 pub const OTHER: Operation = TABLE.other();
 
-const TABLE: Operations = Operations::new(Protocol::McpHttp, METHODS);
+const TABLE: Operations = Operations::new(MCP_HTTP, METHODS);
 
 /// The methods that a client may send, in all revisions from 2024-11-05 to 2026-07-28.
 const METHODS: &[&str] = &[
@@ -56,7 +62,7 @@ pub fn for_method(method: &str) -> Operation {
 
 /// The same operation over the legacy HTTP+SSE transport.
 pub const fn legacy(operation: Operation) -> Operation {
-    Operation::new(Protocol::McpSse, operation.name())
+    Operation::new(MCP_SSE, operation.name())
 }
 
 /// The operation of a POST.

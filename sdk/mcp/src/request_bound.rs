@@ -7,12 +7,12 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bowline_client::{Call, RequestBoundCalls};
+use bowline_client::Call;
 use http::Extensions;
 use rmcp::model::{ClientJsonRpcMessage, ClientRequest};
 use serde::Deserialize;
 
-use crate::operation;
+use crate::{RequestBoundCalls, operation};
 
 /// Maximum number of tools remembered as non-destructive, of all servers together. Further ones
 /// count as destructive.

@@ -15,7 +15,7 @@ mod stream_end;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bowline_client::{AccessToken, Body, Client, RequestBoundCalls};
+use bowline_client::{AccessToken, Body, Client};
 use bowline_token::TokenSource;
 use bowline_transport::body::{self, WholeError};
 use bowline_transport::credential::Credential;
@@ -37,7 +37,7 @@ use sse_stream::Sse;
 use crate::error::Cause;
 use crate::redact::{NotingSource, SentTokens};
 use crate::request_bound::RequestBoundPolicy;
-use crate::{Error, operation};
+use crate::{Error, RequestBoundCalls, operation};
 use events::{StreamContext, ToolRecorder};
 use request::OutgoingMessage;
 use response::RequestKind;

@@ -1,8 +1,8 @@
 //! Calls with request-bound proofs: chosen by method, by tool, or because the tool may be
 //! destructive.
 
-use bowline_client::{Client, HttpVersions, ProofKind, RequestBoundCalls};
-use bowline_mcp::StreamableHttp;
+use bowline_client::{Client, HttpVersions, ProofKind};
+use bowline_mcp::{RequestBoundCalls, StreamableHttp};
 use bowline_server::RequireRequestBound;
 use rmcp::model::{CallToolRequestParams, ProtocolVersion};
 use rmcp::service::{RoleClient, RunningService};
