@@ -277,8 +277,8 @@ pub fn resolve(base: &Uri, reference: &str) -> Result<Uri, ResolveError> {
     url.set_fragment(None);
     let uri = Uri::try_from(url.as_str()).map_err(|_| ResolveError::NotUrl)?;
     // Refuses user information as well.
-    let there = Origin::of(&uri).map_err(|_| ResolveError::NotHttp)?;
-    let here = Origin::of(base).map_err(|_| ResolveError::NotHttp)?;
+    let there = Origin::from_uri(&uri).map_err(|_| ResolveError::NotHttp)?;
+    let here = Origin::from_uri(base).map_err(|_| ResolveError::NotHttp)?;
     if there == here {
         Ok(uri)
     } else {

@@ -1,12 +1,12 @@
-//! What an answer means, by status and media type.
+//! Interprets responses by status and media type.
 
 use std::borrow::Cow;
 
 use bowline_client::Body;
 use bowline_client::bind::BindingRefusal;
 use bowline_transport::body;
-use bowline_transport::head::{binding_error, content_type, has_media_type, shown_target};
-use http::header::{LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use bowline_transport::head::{binding_error, content_type, has_media_type};
+use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::response::Parts;
 use http::{Response, StatusCode, Version};
 use http_body::Body as _;
@@ -18,31 +18,32 @@ use rmcp::transport::streamable_http_client::{
     StreamableHttpPostResponse, StreamableHttpResponseLimits,
 };
 
-use super::events::Opening;
-use super::holding::Holding;
+use super::events::StreamContext;
 use super::request::SESSION_ID;
-use super::{Events, Failure, client, unreadable};
+use super::stream_end::hold_response;
+use super::{Events, RmcpError, body_error, client_error};
 use crate::error::Cause;
+use crate::redact::SentTokens;
 
 const JSON: &str = "application/json";
 const EVENT_STREAM: &str = "text/event-stream";
 
-/// As much of a body that is not JSON-RPC as an error message shows.
-const PREVIEW: usize = 256;
+/// Maximum number of bytes of a body that is not JSON-RPC in an error message.
+const MAX_PREVIEW: usize = 256;
 
-/// What an answer to a POST depends on.
-pub(super) struct Asked {
+/// What kind of message a POST carries; its response is read accordingly.
+pub(super) struct RequestKind {
     had_session: bool,
     /// Whether a JSON-RPC response must come.
     awaits_response: bool,
-    /// Whether the answer may open a session.
+    /// Whether the response may open a session.
     opens_session: bool,
     /// The id of a `server/discover`.
     discover: Option<RequestId>,
 }
 
-impl Asked {
-    pub(super) fn of(message: &ClientJsonRpcMessage, had_session: bool) -> Self {
+impl RequestKind {
+    pub(super) fn from_message(message: &ClientJsonRpcMessage, had_session: bool) -> Self {
         let request = match message {
             ClientJsonRpcMessage::Request(request) => Some(request),
             _ => None,
@@ -57,32 +58,38 @@ impl Asked {
         }
     }
 
-    /// The session that the answer opens. rmcp's worker looks for none in other answers.
+    /// The session that the response opens. rmcp's worker ignores the id in other responses.
     ///
     /// # Errors
-    /// `InvalidId`, if it has characters other than those of MCP's session ids; a space is let
-    /// pass.
-    fn session_id(&self, head: &Parts) -> Result<Option<String>, Failure> {
+    /// `InvalidId`, if the id has characters that MCP does not allow in session ids. A space is
+    /// accepted.
+    fn session_id(&self, head: &Parts) -> Result<Option<String>, RmcpError> {
         let id = head.headers.get(SESSION_ID);
         let readable = id
             .and_then(|id| id.to_str().ok())
             .filter(|id| !id.contains('\t'));
         match (id, readable) {
-            (Some(_), None) if self.opens_session => Err(client(Cause::InvalidId("session id"))),
+            (Some(_), None) if self.opens_session => {
+                Err(client_error(Cause::InvalidId("session id")))
+            }
             (_, readable) => Ok(readable.map(str::to_owned)),
         }
     }
 
-    /// A server of an older revision may refuse `server/discover` in whatever way. rmcp's lifecycle
-    /// falls back to `initialize` on a JSON-RPC error with the request's id, so it gets one.
-    fn legacy(&self, status: StatusCode, said: Said<'_>) -> Option<StreamableHttpPostResponse> {
+    /// A server of an older revision may refuse `server/discover` in any way. rmcp falls back to
+    /// `initialize` if it gets a JSON-RPC error with the request's id, so this returns one.
+    fn discover_refused(
+        &self,
+        status: StatusCode,
+        text: ErrorText<'_>,
+    ) -> Option<StreamableHttpPostResponse> {
         if self.had_session || !status.is_client_error() || is_unauthorized(status) {
             return None;
         }
         let id = self.discover.clone()?;
-        let error = match said {
-            Said::JsonRpc(error) => error.clone(),
-            Said::Text(text) => {
+        let error = match text {
+            ErrorText::JsonRpc(error) => error.clone(),
+            ErrorText::Plain(text) => {
                 let message =
                     format!("the server refused server/discover with HTTP {status}: {text}");
                 ErrorData::invalid_request(message, None)
@@ -93,46 +100,48 @@ impl Asked {
     }
 }
 
-/// What a server said with an error status.
+/// What the server sent with an error status.
 #[derive(Clone, Copy)]
-enum Said<'a> {
+enum ErrorText<'a> {
     JsonRpc(&'a ErrorData),
-    Text(&'a str),
+    Plain(&'a str),
 }
 
-/// Reads the answer to a POST.
-pub(super) async fn to_post(
+/// Reads the response to a POST.
+pub(super) async fn read_post(
     response: Response<Body>,
-    asked: Asked,
+    kind: RequestKind,
     limits: StreamableHttpResponseLimits,
-    events: Opening,
-) -> Result<StreamableHttpPostResponse, Failure> {
-    let (head, body) = response.into_parts();
+    context: StreamContext,
+) -> Result<StreamableHttpPostResponse, RmcpError> {
+    let (mut head, body) = response.into_parts();
+    context.sent.redact_fields(&mut head.headers);
     match head.status {
         StatusCode::ACCEPTED | StatusCode::NO_CONTENT => {
             body::discard(body).await;
             Ok(StreamableHttpPostResponse::Accepted)
         }
-        status if status.is_success() => accepted(&head, body, &asked, limits, events).await,
-        _ => match refusal(&head, asked.had_session) {
-            Some(failure) => {
+        status if status.is_success() => success(&head, body, &kind, limits, context).await,
+        _ => match failure(&head, kind.had_session) {
+            Some(error) => {
                 body::discard(body).await;
-                Err(failure)
+                Err(error)
             }
-            None => refused(&head, body, &asked, limits).await,
+            None => read_error(&head, body, &kind, limits, &context.sent).await,
         },
     }
 }
 
-/// Reads the answer to a GET.
-pub(super) async fn to_get(
+/// Reads the response to a GET.
+pub(super) async fn read_get(
     response: Response<Body>,
     had_session: bool,
-    events: Opening,
-) -> Result<Events, Failure> {
-    let (head, body) = response.into_parts();
+    context: StreamContext,
+) -> Result<Events, RmcpError> {
+    let (mut head, body) = response.into_parts();
+    context.sent.redact_fields(&mut head.headers);
     if head.status.is_success() && has_media_type(&head.headers, EVENT_STREAM) {
-        return Ok(Box::pin(events.open(body, head.version)));
+        return Ok(Box::pin(context.open(body, head.version)));
     }
     body::discard(body).await;
     Err(if head.status.is_success() {
@@ -140,13 +149,17 @@ pub(super) async fn to_get(
     } else if head.status == StatusCode::METHOD_NOT_ALLOWED {
         StreamableHttpError::ServerDoesNotSupportSse
     } else {
-        refusal_without_text(&head, had_session)
+        failure_by_head(&head, had_session)
     })
 }
 
-/// Reads the answer to a DELETE.
-pub(super) async fn to_delete(response: Response<Body>) -> Result<(), Failure> {
-    let (head, body) = response.into_parts();
+/// Reads the response to a DELETE.
+pub(super) async fn read_delete(
+    response: Response<Body>,
+    sent: &SentTokens,
+) -> Result<(), RmcpError> {
+    let (mut head, body) = response.into_parts();
+    sent.redact_fields(&mut head.headers);
     body::discard(body).await;
     if head.status.is_success() {
         return Ok(());
@@ -155,52 +168,54 @@ pub(super) async fn to_delete(response: Response<Body>) -> Result<(), Failure> {
         tracing::debug!("the server does not let clients end sessions");
         return Ok(());
     }
-    Err(refusal_without_text(&head, true))
+    Err(failure_by_head(&head, true))
 }
 
-/// Success, with something to read.
-async fn accepted(
+/// Reads the body of a success.
+async fn success(
     head: &Parts,
     body: Body,
-    asked: &Asked,
+    kind: &RequestKind,
     limits: StreamableHttpResponseLimits,
-    events: Opening,
-) -> Result<StreamableHttpPostResponse, Failure> {
-    // 202 is demanded here; some servers send an empty 200.
-    if !asked.awaits_response && body.size_hint().exact() == Some(0) {
+    context: StreamContext,
+) -> Result<StreamableHttpPostResponse, RmcpError> {
+    // MCP demands 202 here; some servers send an empty 200.
+    if !kind.awaits_response && body.size_hint().exact() == Some(0) {
         return Ok(StreamableHttpPostResponse::Accepted);
     }
     if has_media_type(&head.headers, EVENT_STREAM) {
-        let session_id = asked.session_id(head)?;
-        let endings = events.endings.clone();
-        let events = events.open(body, head.version);
+        let session_id = kind.session_id(head)?;
+        let ends = context.ends.clone();
+        let events = context.open(body, head.version);
         let events: Events = match head.version {
             Version::HTTP_2 => Box::pin(events),
-            _ => Box::pin(Holding::new(events, endings)),
+            _ => Box::pin(hold_response(events, ends)),
         };
         return Ok(StreamableHttpPostResponse::Sse(events, session_id));
     }
     if has_media_type(&head.headers, JSON) {
         let bytes = body::whole(body, limits.max_json_response_size)
             .await
-            .map_err(unreadable)?;
-        if let Some(learning) = &events.learning {
-            learning.learn(&bytes);
+            .map_err(body_error)?;
+        if let Some(tools) = &context.tools {
+            tools.record(&bytes);
         }
         return match serde_json::from_slice(&bytes) {
-            Ok(message) => Ok(StreamableHttpPostResponse::Json(
-                message,
-                asked.session_id(head)?,
-            )),
-            Err(e) if asked.awaits_response => Err(unexpected(format!(
-                "the reply is no JSON-RPC message: {e}: {}",
-                preview(&bytes)
+            Ok(mut message) => {
+                context.sent.redact_message(&mut message);
+                let session_id = kind.session_id(head)?;
+                Ok(StreamableHttpPostResponse::Json(message, session_id))
+            }
+            Err(e) if kind.awaits_response => Err(unexpected(format!(
+                "the reply is no JSON-RPC message: {}: {}",
+                context.sent.printable(&e.to_string()),
+                preview(&bytes, &context.sent)
             ))),
             Err(_) => Ok(StreamableHttpPostResponse::Accepted),
         };
     }
     body::discard(body).await;
-    if asked.awaits_response {
+    if kind.awaits_response {
         Err(StreamableHttpError::UnexpectedContentType(content_type(
             &head.headers,
         )))
@@ -209,23 +224,26 @@ async fn accepted(
     }
 }
 
-/// An error status whose body may say more.
-async fn refused(
+/// Reads the body of an error status.
+async fn read_error(
     head: &Parts,
     body: Body,
-    asked: &Asked,
+    kind: &RequestKind,
     limits: StreamableHttpResponseLimits,
-) -> Result<StreamableHttpPostResponse, Failure> {
+    sent: &SentTokens,
+) -> Result<StreamableHttpPostResponse, RmcpError> {
     let status = head.status;
     let text = if may_be_json_rpc(head) {
         match body::whole(body, limits.max_json_response_size)
             .await
-            .map_err(unreadable)
+            .map_err(body_error)
         {
             Ok(bytes) => {
-                if let Ok(message @ ServerJsonRpcMessage::Error(_)) = serde_json::from_slice(&bytes)
+                if let Ok(mut message @ ServerJsonRpcMessage::Error(_)) =
+                    serde_json::from_slice(&bytes)
                 {
-                    return json_rpc_error(message, head, asked);
+                    sent.redact_message(&mut message);
+                    return json_rpc_error(message, head, kind);
                 }
                 bytes[..bytes.len().min(limits.max_error_response_size)].to_vec()
             }
@@ -235,8 +253,8 @@ async fn refused(
     } else {
         body::prefix(body, limits.max_error_response_size).await
     };
-    let text = String::from_utf8_lossy(&text);
-    if let Some(response) = asked.legacy(status, Said::Text(&text)) {
+    let text = sent.printable(&String::from_utf8_lossy(&text));
+    if let Some(response) = kind.discover_refused(status, ErrorText::Plain(&text)) {
         return Ok(response);
     }
     Err(status_error(head).unwrap_or_else(|| unexpected(format!("HTTP {status}: {text}"))))
@@ -245,21 +263,21 @@ async fn refused(
 fn json_rpc_error(
     message: ServerJsonRpcMessage,
     head: &Parts,
-    asked: &Asked,
-) -> Result<StreamableHttpPostResponse, Failure> {
+    kind: &RequestKind,
+) -> Result<StreamableHttpPostResponse, RmcpError> {
     if let ServerJsonRpcMessage::Error(error) = &message
-        && let Some(response) = asked.legacy(head.status, Said::JsonRpc(&error.error))
+        && let Some(response) = kind.discover_refused(head.status, ErrorText::JsonRpc(&error.error))
     {
         return Ok(response);
     }
     Ok(StreamableHttpPostResponse::Json(
         message,
-        asked.session_id(head)?,
+        kind.session_id(head)?,
     ))
 }
 
-/// Whether the body of an error status is a message for the caller of the method. That of a 401 or
-/// 403 is not: the status must not be lost.
+/// Whether the body of an error status may be a JSON-RPC message. For 401 and 403 it is not read as
+/// one, because the status must not be lost.
 fn may_be_json_rpc(head: &Parts) -> bool {
     has_media_type(&head.headers, JSON) && !is_unauthorized(head.status)
 }
@@ -268,11 +286,8 @@ fn is_unauthorized(status: StatusCode) -> bool {
     matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
-/// What a failure is where its body does not matter.
-fn refusal(head: &Parts, had_session: bool) -> Option<Failure> {
-    if head.status.is_redirection() {
-        return Some(redirect(head));
-    }
+/// The error for a response that is no success, where the head alone decides.
+fn failure(head: &Parts, had_session: bool) -> Option<RmcpError> {
     if let Some(challenge) = challenge(head) {
         return Some(challenge);
     }
@@ -284,21 +299,21 @@ fn refusal(head: &Parts, had_session: bool) -> Option<Failure> {
     })
 }
 
-/// What a failure is where nobody reads its body.
-fn refusal_without_text(head: &Parts, had_session: bool) -> Failure {
-    refusal(head, had_session)
+/// The error for a response that is no success and whose body is not read.
+fn failure_by_head(head: &Parts, had_session: bool) -> RmcpError {
+    failure(head, had_session)
         .or_else(|| status_error(head))
-        .unwrap_or_else(|| client(Cause::Status(head.status)))
+        .unwrap_or_else(|| client_error(Cause::Status(head.status)))
 }
 
-fn challenge(head: &Parts) -> Option<Failure> {
+fn challenge(head: &Parts) -> Option<RmcpError> {
     if let Some(refusal) = head.extensions.get::<BindingRefusal>() {
-        return Some(client(Cause::BindingRefused(refusal.clone())));
+        return Some(client_error(Cause::BindingRefused(refusal.clone())));
     }
     let is_insufficient = match head.status {
         StatusCode::UNAUTHORIZED => {
             if let Some(error) = binding_error(&head.headers) {
-                return Some(client(Cause::BindingUnmet(error)));
+                return Some(client_error(Cause::BindingUnmet(error)));
             }
             false
         }
@@ -317,8 +332,8 @@ fn challenge(head: &Parts) -> Option<Failure> {
     })
 }
 
-/// The `scope` of a challenge, read as leniently as servers write it: RFC 6750 §3 demands quotes
-/// that many leave out.
+/// The `scope` of a challenge. The parser is lenient: RFC 6750 §3 demands quotes that many servers
+/// omit.
 fn scope(challenge: &str) -> Option<String> {
     let mut rest = challenge;
     while let Some((before, after)) = rest.split_once('=') {
@@ -339,7 +354,7 @@ fn scope(challenge: &str) -> Option<String> {
 }
 
 /// 429 and 5xx.
-fn status_error(head: &Parts) -> Option<Failure> {
+fn status_error(head: &Parts) -> Option<RmcpError> {
     if head.status != StatusCode::TOO_MANY_REQUESTS && !head.status.is_server_error() {
         return None;
     }
@@ -349,54 +364,18 @@ fn status_error(head: &Parts) -> Option<Failure> {
     Some(StreamableHttpError::HttpStatus(error))
 }
 
-fn redirect(head: &Parts) -> Failure {
-    let location = head
-        .headers
-        .get(LOCATION)
-        .and_then(|value| value.to_str().ok());
-    client(Cause::Redirect {
-        status: head.status,
-        location: location.and_then(shown_target),
-    })
-}
-
-fn preview(bytes: &[u8]) -> String {
+fn preview(bytes: &[u8], sent: &SentTokens) -> String {
     match bytes {
         [] => "<empty>".to_owned(),
-        _ => String::from_utf8_lossy(&bytes[..bytes.len().min(PREVIEW)]).into_owned(),
+        _ => sent.printable(&String::from_utf8_lossy(
+            &bytes[..bytes.len().min(MAX_PREVIEW)],
+        )),
     }
 }
 
-fn unexpected(message: impl Into<Cow<'static, str>>) -> Failure {
+fn unexpected(message: impl Into<Cow<'static, str>>) -> RmcpError {
     StreamableHttpError::UnexpectedServerResponse(message.into())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_scope_is_found_however_it_is_written() {
-        for (challenge, found) in [
-            (
-                r#"Bearer error="insufficient_scope", scope="a:r a:w""#,
-                Some("a:r a:w"),
-            ),
-            ("Bearer SCOPE=a:r, error=insufficient_scope", Some("a:r")),
-            ("Bearer error=x;scope=a:r;b=c", Some("a:r")),
-            (
-                r#"Bearer error_description="needs scope=a", scope="b""#,
-                Some("b"),
-            ),
-            (r#"Bearer x_scope="a", scope=b"#, Some("b")),
-            (r#"Bearer scope="""#, None),
-            (r#"Bearer scope="a"#, None),
-            ("Basic abc==", None),
-            ("Bearer", None),
-            ("=", None),
-            ("", None),
-        ] {
-            assert_eq!(scope(challenge).as_deref(), found, "{challenge}");
-        }
-    }
-}
+mod tests;

@@ -1,5 +1,5 @@
-//! An MCP server that keeps to the protocol unless a script has it otherwise, and what is done with
-//! it.
+//! An MCP server that follows the protocol unless a script overrides a response, and the sessions
+//! that are run with it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,28 +22,28 @@ use rmcp::transport::streamable_http_client::{
 use rmcp::{ClientLifecycleMode, ClientServiceExt};
 use serde_json::{Value, json};
 
-use super::outcome::{Told, of_error};
+use super::outcome::{ErrorText, of_error};
 use crate::scripted::{JSON, Scripted, Seen, respond, soon};
 
 /// How a session begins.
 #[derive(Clone, Copy)]
-pub(super) enum Beginning {
+pub(super) enum Lifecycle {
     /// `initialize`: 2025-11-25 and before.
     Initialize,
     /// `server/discover`: 2026-07-28.
     Discover,
-    /// The latter, and the former if the server knows no better.
+    /// `server/discover`, and `initialize` if the server does not know it.
     Either,
 }
 
 /// What is done in a session.
 #[derive(Clone, Copy)]
-pub(super) enum Act {
+pub(super) enum Action {
     Nothing,
     Call,
     /// A call that is cancelled once the server has it.
     CallAndCancel,
-    /// A subscription, until it has heard something.
+    /// A subscription, until it has brought a notification.
     Listen,
     /// A call after the server has seen so many GETs, and a while for there to be more.
     CallAfterGets(usize),
@@ -52,20 +52,19 @@ pub(super) enum Act {
     CallUntilGets(usize),
 }
 
-/// What a script makes of a request, if not what the protocol says: by the name that the log has
-/// for it.
+/// The response to a request, by its name in the log; `None` for the response of the protocol.
 pub(super) type Script = fn(&Seen, &str) -> Option<Response>;
 
 pub(super) async fn server(script: Script) -> Scripted {
     let sessions = Arc::new(AtomicUsize::new(0));
     Scripted::start(move |seen| {
-        script(seen, &name(seen)).unwrap_or_else(|| proper(seen, &sessions))
+        script(seen, &name(seen)).unwrap_or_else(|| default_response(seen, &sessions))
     })
     .await
 }
 
-/// An answer as it should be.
-pub(crate) fn proper(seen: &Seen, sessions: &AtomicUsize) -> Response {
+/// The response that the protocol demands.
+pub(crate) fn default_response(seen: &Seen, sessions: &AtomicUsize) -> Response {
     let message: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
     let reply = |result: Value| {
         json!({ "jsonrpc": "2.0", "id": message["id"], "result": result }).to_string()
@@ -80,7 +79,7 @@ pub(crate) fn proper(seen: &Seen, sessions: &AtomicUsize) -> Response {
             let result = json!({
                 "protocolVersion": "2025-11-25",
                 "capabilities": { "tools": {} },
-                "serverInfo": { "name": "stage", "version": "1" },
+                "serverInfo": { "name": "scripted", "version": "1" },
             });
             respond(200, &[JSON, ("mcp-session-id", &session)], reply(result))
         }
@@ -102,8 +101,8 @@ pub(crate) fn proper(seen: &Seen, sessions: &AtomicUsize) -> Response {
     }
 }
 
-/// What the log calls a request: its method, where it is unusual its path, its session, the event
-/// that it goes on from.
+/// The name of a request in the log: its method, its path if that is not the endpoint's, its
+/// session, and the event after which it resumes.
 fn name(seen: &Seen) -> String {
     let message: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
     let method = message["method"].as_str().unwrap_or(seen.method.as_str());
@@ -126,7 +125,8 @@ fn name(seen: &Seen) -> String {
     format!("{method}{named}{path}{session}{event}")
 }
 
-/// What was asked of the server: in order, GETs aside, which come when they please.
+/// The requests that the server has seen, in order. GETs come last, because their time is not
+/// fixed.
 fn log(server: &Scripted) -> String {
     let seen = server.seen();
     let (gets, others): (Vec<&Seen>, Vec<&Seen>) =
@@ -148,22 +148,14 @@ fn log(server: &Scripted) -> String {
             }
         })
         .collect();
-    // How often a stream is opened is a matter of time.
+    // How often a stream is opened depends on timing.
     let mut gets: Vec<_> = gets.into_iter().map(name).collect();
     gets.dedup();
     names.extend(gets);
     names.join(", ")
 }
 
-fn gets(server: &Scripted) -> usize {
-    server
-        .seen()
-        .iter()
-        .filter(|seen| seen.method == "GET")
-        .count()
-}
-
-/// Whether each session has its event stream, or at least has asked for it.
+/// Whether each session has requested its event stream.
 fn every_session_has_its_stream(server: &Scripted) -> bool {
     let seen = server.seen();
     let sessions = |is_get: bool| {
@@ -184,28 +176,28 @@ async fn until(condition: impl Fn() -> bool) {
     .await;
 }
 
-/// Plays a session to its end, and tells how it went and what was asked.
-pub(super) async fn play<C>(
+/// Runs a session to its end. Returns its outcome and the requests that the server has seen.
+pub(super) async fn run_session<C>(
     connect: impl FnOnce(StreamableHttpClientTransportConfig) -> StreamableHttpClientTransport<C>,
     server: &Scripted,
-    beginning: Beginning,
-    act: Act,
+    lifecycle: Lifecycle,
+    act: Action,
 ) -> String
 where
-    C: StreamableHttpClient<Error: Told> + Sync,
+    C: StreamableHttpClient<Error: ErrorText> + Sync,
 {
     let mut config =
         StreamableHttpClientTransportConfig::with_uri(server.uri.clone()).max_sse_event_size(1000);
-    let mut patience = FixedInterval::default();
-    patience.duration = Duration::from_millis(1);
-    config.retry_config = Arc::new(patience);
+    let mut interval = FixedInterval::default();
+    interval.duration = Duration::from_millis(1);
+    config.retry_config = Arc::new(interval);
     let versions = vec![ProtocolVersion::V_2026_07_28];
-    let lifecycle = match beginning {
-        Beginning::Initialize => ClientLifecycleMode::Initialize,
-        Beginning::Discover => ClientLifecycleMode::Discover {
+    let lifecycle = match lifecycle {
+        Lifecycle::Initialize => ClientLifecycleMode::Initialize,
+        Lifecycle::Discover => ClientLifecycleMode::Discover {
             preferred_versions: versions,
         },
-        Beginning::Either => ClientLifecycleMode::Auto {
+        Lifecycle::Either => ClientLifecycleMode::Auto {
             legacy_version: None,
             preferred_versions: versions,
         },
@@ -214,7 +206,7 @@ where
         Err(e) => format!("no session: {}", of_beginning::<C::Error>(&e)),
         Ok(agent) => {
             until(|| every_session_has_its_stream(server)).await;
-            let outcome = perform::<C::Error>(&agent, server, act).await;
+            let outcome = run_action::<C::Error>(&agent, server, act).await;
             until(|| every_session_has_its_stream(server)).await;
             soon(agent.cancel()).await.unwrap();
             outcome
@@ -223,18 +215,18 @@ where
     format!("{outcome}; {}", log(server))
 }
 
-async fn perform<E: Told>(
+async fn run_action<E: ErrorText>(
     agent: &RunningService<RoleClient, ()>,
     server: &Scripted,
-    act: Act,
+    act: Action,
 ) -> String {
     let call = || CallToolRequestParams::new("any");
     match act {
-        Act::Nothing => "fine".to_owned(),
-        Act::Call => of_call::<E>(soon(agent.call_tool(call())).await.map(drop)),
-        Act::CallAndCancel => {
+        Action::Nothing => "fine".to_owned(),
+        Action::Call => of_call::<E>(soon(agent.call_tool(call())).await.map(drop)),
+        Action::CallAndCancel => {
             let request = ClientRequest::CallToolRequest(CallToolRequest::new(call()));
-            let asked = || {
+            let has_call = || {
                 server
                     .seen()
                     .iter()
@@ -243,39 +235,39 @@ async fn perform<E: Told>(
             let handle =
                 soon(agent.send_cancellable_request(request, PeerRequestOptions::no_options()));
             let handle = handle.await.unwrap();
-            until(asked).await;
+            until(has_call).await;
             soon(handle.cancel(None)).await.unwrap();
-            // What follows tells that the cancellation is out.
+            // The next call shows that the cancellation was sent.
             of_call::<E>(soon(agent.call_tool(call())).await.map(drop))
         }
-        Act::Listen => {
+        Action::Listen => {
             let filter = SubscriptionFilter::builder().tools_list_changed().build();
             let mut subscription = soon(agent.listen(filter)).await.unwrap();
-            let heard = matches!(
+            let notified = matches!(
                 soon(subscription.next()).await,
                 Ok(Some(ServerNotification::ToolListChangedNotification(_)))
             );
             soon(subscription.cancel()).await.unwrap();
-            format!("heard it: {heard}")
+            format!("notified: {notified}")
         }
-        Act::CallAfterGets(count) => {
-            until(|| gets(server) >= count).await;
+        Action::CallAfterGets(count) => {
+            until(|| server.gets() >= count).await;
             for _ in 0..20 {
                 let called = of_call::<E>(soon(agent.call_tool(call())).await.map(drop));
                 assert_eq!(called, "answered");
             }
-            format!("{} GETs in all: {}", count, gets(server) == count)
+            format!("{} GETs in all: {}", count, server.gets() == count)
         }
-        Act::CallUntilGets(count) => {
+        Action::CallUntilGets(count) => {
             tokio::select! {
                 called = soon(agent.call_tool(call())) => of_call::<E>(called.map(drop)),
-                () = until(|| gets(server) >= count) => format!("unanswered after {count} GETs"),
+                () = until(|| server.gets() >= count) => format!("unanswered after {count} GETs"),
             }
         }
     }
 }
 
-fn of_call<E: Told>(result: Result<(), ServiceError>) -> String {
+fn of_call<E: ErrorText>(result: Result<(), ServiceError>) -> String {
     match result {
         Ok(()) => "answered".to_owned(),
         Err(ServiceError::TransportSend(e)) => {
@@ -289,7 +281,7 @@ fn of_call<E: Told>(result: Result<(), ServiceError>) -> String {
     }
 }
 
-fn of_beginning<E: Told>(error: &ClientInitializeError) -> String {
+fn of_beginning<E: ErrorText>(error: &ClientInitializeError) -> String {
     match error {
         ClientInitializeError::TransportError { error, .. } => {
             match error.error.downcast_ref::<StreamableHttpError<E>>() {

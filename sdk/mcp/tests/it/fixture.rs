@@ -1,4 +1,4 @@
-//! A real MCP server behind `BindingLayer` on mutual TLS, and whoever calls it.
+//! A real MCP server behind `BindingLayer` on mutual TLS, and an agent that calls it.
 
 use std::sync::Arc;
 
@@ -9,23 +9,26 @@ use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
 use rmcp::model::{CallToolRequestParams, ServerCapabilities, ServerConfig};
-use rmcp::service::RequestContext;
+use rmcp::service::{RequestContext, RunningService};
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use rmcp::{
-    ClientHandler, RoleClient, RoleServer, ServerHandler, handler::server::wrapper::Parameters,
-    schemars, service::NotificationContext, tool, tool_handler, tool_router,
+    ClientHandler, RoleClient, RoleServer, ServerHandler, ServiceExt,
+    handler::server::wrapper::Parameters, schemars, service::NotificationContext, tool,
+    tool_handler, tool_router,
 };
 use tokio::sync::mpsc;
 
-pub(crate) struct House {
+use crate::scripted::soon;
+
+pub(crate) struct Fixture {
     pub(crate) server: CyclingServer,
     pub(crate) authority: Authority,
     pub(crate) pki: Pki,
     pub(crate) agent: Leaf,
 }
 
-impl House {
+impl Fixture {
     pub(crate) fn open() -> Self {
         Self::open_with(|routes| routes, |layer| layer)
     }
@@ -45,12 +48,7 @@ impl House {
     ) -> Self {
         let pki = Pki::new();
         let authority = Authority::start(&pki, AuthorityOptions::default());
-        let jwks = Jwks::document(authority.jwks().to_string()).unwrap();
-        let validator = JwtValidator::builder(
-            ExpectedClaims::new(AuthorityOptions::default().audience).issuer(authority.issuer()),
-            jwks,
-        )
-        .build();
+        let validator = validator(&authority);
         let mcp: StreamableHttpService<Tools, LocalSessionManager> =
             StreamableHttpService::new(|| Ok(Tools), Arc::default(), config);
         let server = CyclingServer::start_with(&pki, CyclingOptions::default(), |origin| {
@@ -75,7 +73,13 @@ impl House {
         client(&self.pki, &self.agent, http)
     }
 
-    /// A session-bound token of the agent's.
+    /// The agent, in a session with the MCP server.
+    pub(crate) async fn agent(&self, client: &Client) -> RunningService<RoleClient, ()> {
+        let transport = bowline_mcp::transport(client.clone(), self.uri(), self.token());
+        soon(().serve(transport)).await.unwrap()
+    }
+
+    /// A session-bound token of the agent.
     pub(crate) fn token(&self) -> AccessToken {
         self.issue(&TokenRequest::session_bound(
             "agent",
@@ -88,6 +92,17 @@ impl House {
     }
 }
 
+/// Accepts the tokens of this authority.
+pub(crate) fn validator(authority: &Authority) -> JwtValidator {
+    let jwks = Jwks::document(authority.jwks().to_string()).unwrap();
+    let audience = AuthorityOptions::default().audience;
+    JwtValidator::builder(
+        ExpectedClaims::new(audience).issuer(authority.issuer()),
+        jwks,
+    )
+    .build()
+}
+
 pub(crate) fn client(pki: &Pki, agent: &Leaf, http: HttpVersions) -> Client {
     Client::builder()
         .identity(Identity::new(agent.chain(), agent.signing_key()).unwrap())
@@ -95,6 +110,15 @@ pub(crate) fn client(pki: &Pki, agent: &Leaf, http: HttpVersions) -> Client {
         .http_versions(http)
         .build()
         .unwrap()
+}
+
+/// Calls `echo` so many times, one call after the other.
+pub(crate) async fn call_echo<H: ClientHandler>(agent: &RunningService<RoleClient, H>, times: u32) {
+    for call in 0..times {
+        soon(agent.call_tool(echo(&call.to_string())))
+            .await
+            .unwrap();
+    }
 }
 
 pub(crate) fn echo(text: &str) -> CallToolRequestParams {
@@ -112,12 +136,12 @@ struct Echo {
 
 #[tool_router]
 impl Tools {
-    #[tool(description = "Says the same", annotations(read_only_hint = true))]
+    #[tool(description = "Returns the text", annotations(read_only_hint = true))]
     fn echo(&self, Parameters(Echo { text }): Parameters<Echo>) -> String {
         text
     }
 
-    #[tool(description = "Tells everybody that the tools have changed")]
+    #[tool(description = "Notifies clients that the tools have changed")]
     async fn announce(&self, context: RequestContext<RoleServer>) -> String {
         match context.peer.notify_tool_list_changed().await {
             Ok(()) => "announced".to_owned(),
@@ -138,7 +162,7 @@ impl ServerHandler for Tools {
     }
 }
 
-/// An agent that hears of changed tools.
+/// An agent that reports notifications of changed tools.
 pub(crate) struct Listening(pub(crate) mpsc::UnboundedSender<()>);
 
 impl ClientHandler for Listening {

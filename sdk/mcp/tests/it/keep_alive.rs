@@ -1,4 +1,4 @@
-//! Connections kept, and let go.
+//! Which connections are kept alive, and which are closed.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::routing::any;
 use bowline_client::{Client, CloseReason, HttpVersions, Limits};
@@ -20,15 +20,15 @@ use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHt
 use rmcp::{ClientLifecycleMode, ClientServiceExt};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::house;
-use crate::parity::stage::proper;
+use crate::fixture;
+use crate::parity::fixture::default_response;
 use crate::scripted::{
     DONE, EVENTS, JSON, Scripted, Seen, TEXT, chunks, initialized, ping, plaintext_client_with,
     respond, soon,
 };
 
 #[tokio::test]
-async fn an_answer_nobody_reads_leaves_its_connection_alive() {
+async fn an_unneeded_response_leaves_its_connection_alive() {
     for (status, headers) in [
         (202, vec![]),
         (200, vec![TEXT]),
@@ -58,7 +58,7 @@ async fn an_answer_nobody_reads_leaves_its_connection_alive() {
 }
 
 #[tokio::test]
-async fn an_answer_that_goes_on_and_on_is_not_waited_for() {
+async fn an_endless_unneeded_response_is_not_waited_for() {
     let server = Scripted::start(|_| respond(202, &[], chunks(["and then"], true))).await;
     let posted = server.post(initialized()).await;
     assert!(
@@ -109,13 +109,13 @@ async fn an_event_stream_left_after_its_response_leaves_its_connection_alive() {
 }
 
 const RESPONSE: &str = "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n";
-/// It looks like a response to whoever does not look closely.
+/// Not a response, though it holds `"result"`.
 const PROGRESS: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"result\":1}}\n\n";
 
-/// A server on HTTP/1.1 whose streams go on after these events until they are told to end, and a
+/// A server on HTTP/1.1 whose streams stay open after one event until the test ends them, and a
 /// client that may have one connection at a time: the next request waits until the connection of
-/// the last one is back, or gone.
-struct Patient {
+/// the last one is idle or closed.
+struct HeldStreams {
     server: Scripted,
     http: StreamableHttp,
     client: Client,
@@ -123,14 +123,14 @@ struct Patient {
     ends: Arc<Mutex<Vec<oneshot::Sender<()>>>>,
 }
 
-impl Patient {
+impl HeldStreams {
     async fn with(event: &'static str) -> Self {
         let ends: Arc<Mutex<Vec<oneshot::Sender<()>>>> = Arc::default();
-        let told = ends.clone();
+        let of_server = ends.clone();
         let server = Scripted::start(move |_| {
-            let (tell, told_so) = oneshot::channel();
-            told.lock().unwrap().push(tell);
-            let rest = stream::once(told_so).filter_map(|_| std::future::ready(None));
+            let (end, ended) = oneshot::channel();
+            of_server.lock().unwrap().push(end);
+            let rest = stream::once(ended).filter_map(|_| std::future::ready(None));
             let events = stream::iter([Ok::<_, Infallible>(event)]).chain(rest);
             respond(200, &[EVENTS], Body::from_stream(events))
         })
@@ -160,7 +160,7 @@ impl Patient {
         events.next().await.unwrap().unwrap();
     }
 
-    /// Tells the server to end the last stream, if there is anybody to be told.
+    /// Ends the last stream, if it is still open.
     fn end(&self) {
         let _ = self.ends.lock().unwrap().pop().unwrap().send(());
     }
@@ -172,36 +172,36 @@ impl Patient {
 
 #[tokio::test]
 async fn the_rest_of_a_stream_whose_response_has_come_is_read_in_the_background() {
-    let patient = Patient::with(RESPONSE).await;
+    let held = HeldStreams::with(RESPONSE).await;
     for _ in 0..3 {
-        soon(patient.call()).await;
-        patient.end();
+        soon(held.call()).await;
+        held.end();
     }
-    assert_eq!(patient.opened(), 1);
+    assert_eq!(held.opened(), 1);
 }
 
 #[tokio::test]
 async fn a_stream_that_is_dropped_before_its_response_is_not_read_to_its_end() {
-    let patient = Patient::with(PROGRESS).await;
+    let held = HeldStreams::with(PROGRESS).await;
     for sent in 1..=3 {
-        soon(patient.call()).await;
-        patient.end();
-        assert_eq!(patient.opened(), sent);
+        soon(held.call()).await;
+        held.end();
+        assert_eq!(held.opened(), sent);
     }
 }
 
 #[tokio::test]
-async fn a_server_that_never_ends_its_streams_is_not_waited_for_again_and_again() {
-    let patient = Patient::with(RESPONSE).await;
-    // With one connection at a time a call waits for the end of the one before it. A second's
-    // patience for each would be longer than `soon`.
+async fn a_server_that_never_ends_its_streams_is_waited_for_once() {
+    let held = HeldStreams::with(RESPONSE).await;
+    // With one connection at a time a call waits for the end of the one before it. If each waited
+    // for a second, all together would exceed the limit of `soon`.
     let calls = async {
         for _ in 0..40 {
-            patient.call().await;
+            held.call().await;
         }
     };
     soon(calls).await;
-    assert_eq!(patient.opened(), 40);
+    assert_eq!(held.opened(), 40);
 }
 
 #[tokio::test]
@@ -235,7 +235,7 @@ async fn the_server_learns_at_once_that_a_stream_was_dropped() {
     for http in [HttpVersions::Http2, HttpVersions::Http1] {
         let (dropped, mut drops) = mpsc::unbounded_channel();
         let router = Router::new().fallback(any(move || async move {
-            let guard = Told(dropped);
+            let guard = NotifyOnDrop(dropped);
             let events = stream::iter(["data: 1\n\n"])
                 .chain(stream::pending())
                 .map(move |event| {
@@ -246,7 +246,7 @@ async fn the_server_learns_at_once_that_a_stream_was_dropped() {
         }));
         let pki = Pki::new();
         let server = CyclingServer::start(&pki, CyclingOptions::default(), router);
-        let client = house::client(&pki, &pki.client("agent", KeyKind::P256), http);
+        let client = fixture::client(&pki, &pki.client("agent", KeyKind::P256), http);
         let uri = format!("{}/mcp", server.origin());
         let streamable = StreamableHttp::new(client);
 
@@ -268,18 +268,12 @@ async fn a_cancelled_call_of_2026_07_28_reaches_the_server_as_the_end_of_its_str
         let (dropped, mut drops) = mpsc::unbounded_channel();
         let (called, mut calls) = mpsc::unbounded_channel();
         let answer = any(move |request: Request| async move {
-            let (head, body) = request.into_parts();
-            let seen = Seen {
-                method: head.method,
-                path: head.uri.path().to_owned(),
-                headers: head.headers,
-                body: to_bytes(body, usize::MAX).await.unwrap(),
-            };
+            let seen = Seen::from_request(request).await;
             if seen.header("mcp-method") != Some("tools/call") {
-                return proper(&seen, &AtomicUsize::new(0));
+                return default_response(&seen, &AtomicUsize::new(0));
             }
             called.send(()).unwrap();
-            let guard = Told(dropped);
+            let guard = NotifyOnDrop(dropped);
             let events = stream::pending::<Result<Bytes, Infallible>>().inspect(move |_| {
                 let _ = &guard;
             });
@@ -291,7 +285,7 @@ async fn a_cancelled_call_of_2026_07_28_reaches_the_server_as_the_end_of_its_str
             CyclingOptions::default(),
             Router::new().fallback(answer),
         );
-        let client = house::client(&pki, &pki.client("agent", KeyKind::P256), http);
+        let client = fixture::client(&pki, &pki.client("agent", KeyKind::P256), http);
         let lifecycle = ClientLifecycleMode::Discover {
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],
         };
@@ -312,10 +306,10 @@ async fn a_cancelled_call_of_2026_07_28_reaches_the_server_as_the_end_of_its_str
     }
 }
 
-/// Tells when it is dropped.
-struct Told(mpsc::UnboundedSender<()>);
+/// Sends a message when it is dropped.
+struct NotifyOnDrop(mpsc::UnboundedSender<()>);
 
-impl Drop for Told {
+impl Drop for NotifyOnDrop {
     fn drop(&mut self) {
         let _ = self.0.send(());
     }
