@@ -20,7 +20,8 @@ use bowline_client::{
 };
 use bowline_proof::{PROOF_HEADER, ProofClaims, ProofKey};
 use bowline_server::{
-    AcceptPolicy, BindingLayer, ConnectionFacts, Jwks, JwtValidator, VerifiedBinding,
+    AcceptPolicy, BindingLayer, ConnectionFacts, ExpectedClaims, Jwks, JwtValidator,
+    VerifiedBinding,
 };
 use bowline_testkit::a2a as peer;
 use bowline_testkit::authority::{self, Authority, AuthorityOptions};
@@ -224,7 +225,11 @@ impl World {
     /// An agent that takes session-bound tokens for `audience`, and says so in its card.
     fn agent(&self, audience: &str, executor: impl FnOnce(AgentCard) -> axum::Router) -> Agent {
         let keys = Jwks::document(self.authority.jwks().to_string()).unwrap();
-        let tokens = JwtValidator::builder(self.authority.issuer(), audience, keys).build();
+        let tokens = JwtValidator::builder(
+            ExpectedClaims::new(audience).issuer(self.authority.issuer()),
+            keys,
+        )
+        .build();
         let (seen, mut card) = (Seen::default(), None);
         let server = CyclingServer::start_with(&self.pki, CyclingOptions::default(), |origin| {
             let mut told = peer::card(origin);

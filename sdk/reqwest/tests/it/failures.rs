@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bowline_client::{ErrorKind as ClientErrorKind, Fault, Step, Timeouts};
 use bowline_reqwest::{Error, ErrorKind, Transport};
-use bowline_testkit::peers::{CyclingOptions, Misbehaviour, Peer};
+use bowline_testkit::peers::{CyclingOptions, MisbehavingPeer, Misbehaviour};
 use futures_util::future::join;
 use http::Extensions;
 use reqwest::{Method, Request, Response};
@@ -193,7 +193,7 @@ async fn a_failing_request_body_is_not_reported_as_a_failing_server() {
 #[tokio::test]
 async fn a_truncated_response_body_fails_with_bowlines_error_inside() {
     let fixture = Fixture::new();
-    let peer = Peer::start(&fixture.pki, Misbehaviour::CutMidBody);
+    let peer = MisbehavingPeer::start(&fixture.pki, Misbehaviour::CutMidBody);
     let response = fixture
         .transport()
         .execute(fixture.get(peer.origin()))
@@ -262,7 +262,7 @@ async fn a_requests_own_time_out_expires_while_the_body_is_read() {
 #[tokio::test]
 async fn the_bowline_clients_own_time_outs_say_which_step_was_slow() {
     let fixture = Fixture::new();
-    let peer = Peer::start(&fixture.pki, Misbehaviour::SilentTcp);
+    let peer = MisbehavingPeer::start(&fixture.pki, Misbehaviour::SilentTcp);
     let timeouts = Timeouts {
         tls_handshake: Duration::from_millis(50),
         ..Timeouts::default()
