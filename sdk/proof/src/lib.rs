@@ -78,6 +78,7 @@ mod exporter;
 mod issued_at;
 mod jws;
 mod origin;
+pub mod pem;
 mod public_key;
 mod refusal;
 mod request_claims;
