@@ -126,6 +126,8 @@ pub struct Timeouts {
     pub pool: Duration,
     /// Resolving the name and connecting the socket. Default 10 s.
     pub connect: Duration,
+    /// A proxy's answer to CONNECT. Default 10 s.
+    pub proxy: Duration,
     /// The TLS handshake. Default 10 s.
     pub tls_handshake: Duration,
     /// Signing one proof. Default 30 s: a hand may have to touch a token.
@@ -140,6 +142,7 @@ impl Default for Timeouts {
         Self {
             pool: Duration::from_secs(30),
             connect: Duration::from_secs(10),
+            proxy: Duration::from_secs(10),
             tls_handshake: Duration::from_secs(10),
             sign: Duration::from_secs(30),
             response: None,

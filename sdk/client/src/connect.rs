@@ -7,7 +7,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bowline_proof::ExporterValue;
 use futures_util::future::BoxFuture;
-use http::Uri;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
@@ -56,7 +55,7 @@ pub(crate) struct Opened {
 
 impl Connector {
     pub(crate) async fn open(&self, target: &Target) -> Result<Opened, Error> {
-        let socket = self.socket(&target.origin).await?;
+        let socket = self.proxies.connect(&target.origin, &self.timeouts).await?;
         let peer = socket.peer_addr().ok();
         let Some(config) = &target.tls else {
             let http = match self.http {
@@ -112,28 +111,6 @@ impl Connector {
         };
         let facts = facts(&target.origin, peer, http, Some(tls));
         self.speak(target, stream, facts, Some(took)).await
-    }
-
-    /// A socket to the origin, or to a proxy that has connected to it.
-    async fn socket(&self, origin: &Origin) -> Result<TcpStream, Error> {
-        let scheme = if origin.is_https() { "https" } else { "http" };
-        let uri = Uri::builder()
-            .scheme(scheme)
-            .authority(format!("{}:{}", origin.host(), origin.port()))
-            .path_and_query("/")
-            .build()
-            .map_err(|e| {
-                Error::with_source(
-                    ErrorKind::InvalidRequest,
-                    "the URI's host cannot be used",
-                    e,
-                )
-            })?;
-        let limit = self.timeouts.connect;
-        match timeout(limit, self.proxies.connect(origin, uri)).await {
-            Ok(connected) => connected,
-            Err(_) => Err(Error::timeout(Step::Connect, limit)),
-        }
     }
 
     async fn handshake(

@@ -73,6 +73,8 @@ pub enum Step {
     Pool,
     /// Resolving the name and connecting the socket.
     Connect,
+    /// A proxy's answer to CONNECT.
+    Proxy,
     /// The TLS handshake.
     TlsHandshake,
     /// Signing a proof.
@@ -120,6 +122,7 @@ impl Error {
         let what = match step {
             Step::Pool => "no connection became free",
             Step::Connect => "the server was not reached",
+            Step::Proxy => "the proxy did not answer CONNECT",
             Step::TlsHandshake => "the TLS handshake did not end",
             Step::Sign => "the key did not sign a proof",
             Step::Response => "the server did not answer",
@@ -186,6 +189,7 @@ impl Step {
         match self {
             Step::Pool => "pool",
             Step::Connect => "connect",
+            Step::Proxy => "proxy",
             Step::TlsHandshake => "tls_handshake",
             Step::Sign => "sign",
             Step::Response => "response",

@@ -198,6 +198,7 @@ impl Builder {
             });
             Arc::new(ByDemand::new(session, dpop))
         });
+        self.proxies.check()?;
         let connector = Connector {
             proxies: self.proxies,
             ping: self.ping.0,

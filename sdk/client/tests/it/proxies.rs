@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::fixture::{Fixture, fetch, ok};
-use bowline_client::{ErrorKind, Proxies};
+use bowline_client::{ErrorKind, Proxies, Step, Timeouts};
 use bowline_testkit::net::{OwnedTask, accept_loop, loopback};
 use bowline_testkit::peers::CyclingOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
@@ -111,6 +112,33 @@ async fn a_proxy_that_refuses_is_named_without_its_credentials() {
         "{message}"
     );
     assert_eq!(server.counts().opened, 0);
+}
+
+/// K5: the wait for the proxy's answer ends by a limit of its own, which the error names.
+#[tokio::test]
+async fn a_proxy_that_answers_nothing_is_given_up_after_its_own_time_out() {
+    let fixture = Fixture::new();
+    let tcp = loopback();
+    let url = format!("http://{}", tcp.local_addr().unwrap());
+    let _accepting = accept_loop(tcp, |mut client: TcpStream| async move {
+        let mut sent = Vec::new();
+        let _ = client.read_to_end(&mut sent).await;
+    });
+    let timeouts = Timeouts {
+        proxy: Duration::from_millis(50),
+        ..Timeouts::default()
+    };
+    let client = fixture
+        .builder()
+        .timeouts(timeouts)
+        .proxies(Proxies::https(&url, ""))
+        .build()
+        .unwrap();
+    let error = fetch(&client, "https://h.example", &fixture.token("a"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout(Step::Proxy), "{error}");
+    assert!(error.to_string().contains("CONNECT"), "{error}");
 }
 
 /// Run by the test below in several environments; by itself it shows little.
