@@ -59,8 +59,6 @@ pub enum ErrorKind {
     Unauthorized,
     /// Legacy HTTP+SSE: the response to the GET is not an event stream.
     NotAnEventStream,
-    /// Legacy HTTP+SSE: the event stream holds bytes that are not UTF-8.
-    InvalidUtf8,
     /// Legacy HTTP+SSE: the event stream ended, was idle for too long, or did not begin in time.
     Stream,
     /// Legacy HTTP+SSE: the event stream broke while a POST was under way.

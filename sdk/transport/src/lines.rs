@@ -223,7 +223,7 @@ impl Splitter {
             Some(b':') => {}
             Some(_) => self.event += bytes.len() + 1,
         }
-        let mut line = String::from_utf8(bytes).map_err(|_| LinesError::InvalidUtf8)?;
+        let mut line = String::from_utf8_lossy(&bytes).into_owned();
         self.retry.note(&line);
         line.push('\n');
         Ok(line)

@@ -17,7 +17,7 @@
 //! - A byte order mark at the start of the stream makes it panic
 //!   (<https://github.com/jpopesculian/eventsource-stream/pull/10>): the filter removes it.
 //! - It bounds neither a line nor an event, and bytes that are not UTF-8 pile up unread (no issue;
-//!   the text of one is in `docs/src/upstream.md`): the filter counts, and checks each line.
+//!   the text of one is in `docs/src/upstream.md`): the filter counts, and decodes each line.
 //! - It scans an unfinished line again with each piece of it, and copies what follows a line (no
 //!   issue; same place): the filter hands over whole lines, one at a time.
 //! - It says nothing of an `id` or a `retry` in an event without data, and repeats the last `id` with
@@ -67,12 +67,6 @@ pub enum SseError {
         /// In bytes.
         limit: usize,
     },
-    /// Bytes that are not UTF-8.
-    #[error("the event stream holds bytes that are not UTF-8")]
-    InvalidUtf8,
-    /// A line that is no field of an event stream, where the reader is [strict](Events::strict).
-    #[error("the event stream holds a line that is no field of an event")]
-    UnknownField,
     /// Nothing came for as long as this.
     #[error("the event stream said nothing for {0:?}")]
     Silent(Duration),
@@ -121,14 +115,6 @@ where
             limit,
             over: Box::pin(sleep(limit)),
         });
-        self
-    }
-
-    /// Fails with [`SseError::UnknownField`] at a line that is no field, which the standard ignores:
-    /// so that a page of HTML that calls itself an event stream is not taken for a silent one.
-    #[must_use]
-    pub fn strict(mut self) -> Self {
-        self.filter.is_strict = true;
         self
     }
 
@@ -221,7 +207,6 @@ impl<B> std::fmt::Debug for Events<B> {
 /// Cuts bytes into lines, and lines into events, as they come.
 struct Filter {
     limit: usize,
-    is_strict: bool,
     /// The line that has not ended.
     line: Vec<u8>,
     /// Bytes of the event's complete lines, of those that are dropped too.
@@ -247,7 +232,6 @@ impl Filter {
     fn new(limit: usize) -> Self {
         Self {
             limit,
-            is_strict: false,
             line: Vec::new(),
             event: 0,
             fields: Vec::new(),
@@ -278,7 +262,7 @@ impl Filter {
             let Some(end) = end else { return Ok(()) };
             self.after_cr = data[end] == b'\r';
             data = &data[end + 1..];
-            events.extend(self.end_line()?.map(Ok));
+            events.extend(self.end_line().map(Ok));
         }
         Ok(())
     }
@@ -289,45 +273,43 @@ impl Filter {
     }
 
     /// Takes in the line that has ended. Returns the event that ends with it, if one does.
-    fn end_line(&mut self) -> Result<Option<Event>, SseError> {
+    fn end_line(&mut self) -> Option<Event> {
         let mut bytes = std::mem::take(&mut self.line);
         if std::mem::take(&mut self.is_first) && bytes.starts_with(BYTE_ORDER_MARK) {
             bytes.drain(..BYTE_ORDER_MARK.len());
         }
-        let line = String::from_utf8(bytes).map_err(|_| SseError::InvalidUtf8)?;
-        if line.is_empty() {
+        if bytes.is_empty() {
             self.event = 0;
-            return Ok(self.end_event());
+            return self.end_event();
         }
-        if !line.starts_with(':') {
-            self.event += line.len() + 1;
-            self.take_field(line)?;
+        if bytes[0] != b':' {
+            self.event += bytes.len() + 1;
+            // The standard decodes with replacement: bytes that are not UTF-8 become U+FFFD.
+            self.take_field(String::from_utf8_lossy(&bytes).into_owned());
         }
-        Ok(None)
+        None
     }
 
-    fn take_field(&mut self, mut line: String) -> Result<(), SseError> {
+    fn take_field(&mut self, mut line: String) {
         let (name, value) = line.split_once(':').unwrap_or((&line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
         match name {
             "data" => self.has.data = true,
             "event" => {}
-            "id" if value.contains('\0') => return Ok(()),
+            "id" if value.contains('\0') => return,
             "id" => self.has.id = true,
             "retry" => {
                 let is_number = value.bytes().all(|byte| byte.is_ascii_digit());
                 let Some(milliseconds) = is_number.then(|| value.parse().ok()).flatten() else {
-                    return Ok(());
+                    return;
                 };
                 self.retry = Some(Duration::from_millis(milliseconds));
                 self.has.retry = true;
             }
-            _ if self.is_strict => return Err(SseError::UnknownField),
-            _ => return Ok(()),
+            _ => return,
         }
         line.push('\n');
         self.fields.push(line);
-        Ok(())
     }
 
     fn end_event(&mut self) -> Option<Event> {

@@ -28,8 +28,6 @@ pub(crate) enum LegacyCause {
          legacy HTTP+SSE transport?"
     )]
     NotAnEventStream(String),
-    #[error("the event stream holds bytes that are not UTF-8")]
-    InvalidUtf8,
     #[error("the server ended the event stream")]
     StreamEnded,
     #[error("the event stream said nothing for {0:?}")]
@@ -82,7 +80,6 @@ impl LegacyCause {
             Self::Unauthorized(_) => ErrorKind::Unauthorized,
             Self::Status { status, .. } => ErrorKind::Status(*status),
             Self::NotAnEventStream(_) => ErrorKind::NotAnEventStream,
-            Self::InvalidUtf8 => ErrorKind::InvalidUtf8,
             Self::StreamEnded | Self::StreamIdle(_) | Self::StreamTimeout(_) => ErrorKind::Stream,
             Self::PostTimeout(_) => ErrorKind::Timeout,
             Self::StreamBroken(_) => ErrorKind::StreamBroken,
@@ -106,7 +103,6 @@ impl LegacyCause {
             Self::UnusableEndpoint(_)
             | Self::EndpointOnOtherOrigin { .. }
             | Self::Status { .. }
-            | Self::InvalidUtf8
             | Self::TooMany(_)
             | Self::InitializeRefused(_)
             | Self::OtherVersion => Fault::Peer,
@@ -123,8 +119,7 @@ impl LegacyCause {
                         StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
                     )
             }
-            Self::InvalidUtf8
-            | Self::StreamEnded
+            Self::StreamEnded
             | Self::StreamIdle(_)
             | Self::StreamTimeout(_)
             | Self::PostTimeout(_)

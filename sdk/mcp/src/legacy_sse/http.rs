@@ -183,7 +183,6 @@ async fn next(events: &mut Events) -> Result<DataEvent, Error> {
 fn stream_error(error: SseError) -> Error {
     match error {
         SseError::TooLong { limit } => Cause::EventTooLong { limit }.into(),
-        SseError::InvalidUtf8 => LegacyCause::InvalidUtf8.into(),
         SseError::Silent(limit) => LegacyCause::StreamIdle(limit).into(),
         SseError::Client(e) => e.into(),
         // `Cut`; the enum is non-exhaustive.

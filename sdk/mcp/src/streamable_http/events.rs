@@ -55,7 +55,7 @@ impl StreamContext {
     /// once the JSON-RPC response has come, an HTTP/1.1 connection is kept.
     pub(super) fn open(self, body: Body, version: Version) -> EventReader {
         EventReader {
-            events: Some(Events::new(body, self.max_event).strict()),
+            events: Some(Events::new(body, self.max_event)),
             has_response: false,
             // On HTTP/2 only the stream is cancelled; the connection stays open.
             reads_rest: version < Version::HTTP_2,
@@ -176,7 +176,6 @@ impl Drop for EventReader {
 fn content_failure(error: &ReadError) -> Option<StreamFailure> {
     match error {
         ReadError::TooLong { .. } => Some(StreamFailure::TooLong),
-        ReadError::InvalidUtf8 | ReadError::UnknownField => Some(StreamFailure::Unreadable),
         _ => None,
     }
 }
@@ -186,13 +185,6 @@ fn rmcp_error(error: ReadError) -> SseError {
     let own = match error {
         ReadError::TooLong { limit } => Error::from(Cause::EventTooLong { limit }),
         ReadError::Client(e) => e.into(),
-        ReadError::InvalidUtf8 => {
-            // The only way to have a `Utf8Error`. It tells where the text is invalid, and no more.
-            return match String::from_utf8(vec![0xff]) {
-                Err(e) => SseError::Utf8Parse(e.utf8_error()),
-                Ok(_) => SseError::InvalidLine,
-            };
-        }
         _ => return SseError::InvalidLine,
     };
     SseError::Body(Box::new(own))

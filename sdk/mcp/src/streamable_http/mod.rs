@@ -80,7 +80,7 @@ pub fn transport(
 ///   `Authorization` only where nothing else gives an access token.
 /// - A GET accepts `text/event-stream` only; a 404 to a GET or DELETE is `SessionExpired`.
 /// - An event stream is not resumed any more after the same event if an event that follows was too
-///   long, if the stream was unreadable three times, or if it was cut off ten times in a row before
+///   long, or if it was cut off ten times in a row before
 ///   an event came. Until then each attempt waits a little longer, up to a second.
 /// - A session id or event id with control characters is an error.
 /// - Errors repeat at most 200 characters of what the server wrote, and nothing that looks like a

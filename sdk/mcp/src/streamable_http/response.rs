@@ -8,7 +8,7 @@ use bowline_transport::body;
 use bowline_transport::head::{binding_error, content_type, has_media_type};
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::response::Parts;
-use http::{Response, StatusCode, Version};
+use http::{HeaderMap, Response, StatusCode, Version};
 use http_body::Body as _;
 use rmcp::model::{
     ClientJsonRpcMessage, ClientRequest, ErrorData, RequestId, ServerJsonRpcMessage,
@@ -320,37 +320,34 @@ fn challenge(head: &Parts) -> Option<RmcpError> {
         StatusCode::FORBIDDEN => true,
         _ => return None,
     };
-    let Ok(text) = head.headers.get(WWW_AUTHENTICATE)?.to_str() else {
-        return Some(unexpected("the WWW-Authenticate field is not readable"));
-    };
-    let text = text.to_owned();
+    let text = all_lines(&head.headers)?;
     Some(if is_insufficient {
-        let scope = scope(&text);
+        let scope = scope(&head.headers);
         StreamableHttpError::InsufficientScope(InsufficientScopeError::new(text, scope))
     } else {
         StreamableHttpError::AuthRequired(AuthRequiredError::new(text))
     })
 }
 
-/// The `scope` of a challenge. The parser is lenient: RFC 6750 §3 demands quotes that many servers
-/// omit.
-fn scope(challenge: &str) -> Option<String> {
-    let mut rest = challenge;
-    while let Some((before, after)) = rest.split_once('=') {
-        let name = before
-            .rsplit([' ', '\t', ',', ';'])
-            .next()
-            .unwrap_or_default();
-        let (value, left) = match after.strip_prefix('"') {
-            Some(quoted) => quoted.split_once('"')?,
-            None => after.split_at(after.find([' ', '\t', ',', ';']).unwrap_or(after.len())),
-        };
-        if name.eq_ignore_ascii_case("scope") && !value.is_empty() {
-            return Some(value.to_owned());
-        }
-        rest = left;
-    }
-    None
+/// The `scope` of the first challenge of a scheme for access tokens that has one.
+fn scope(headers: &HeaderMap) -> Option<String> {
+    let challenges = bowline_proof::challenges(headers);
+    let mut for_tokens = challenges
+        .iter()
+        .filter(|challenge| challenge.is_for_tokens());
+    let scope = for_tokens.find_map(|challenge| challenge.param("scope").filter(|s| !s.is_empty()));
+    scope.map(str::to_owned)
+}
+
+/// The whole list of challenges, as one field value: rmcp takes one. `obs-text` that is not UTF-8
+/// becomes U+FFFD.
+fn all_lines(headers: &HeaderMap) -> Option<String> {
+    let lines: Vec<_> = headers
+        .get_all(WWW_AUTHENTICATE)
+        .iter()
+        .map(|line| String::from_utf8_lossy(line.as_bytes()))
+        .collect();
+    (!lines.is_empty()).then(|| lines.join(", "))
 }
 
 /// 429 and 5xx.

@@ -17,8 +17,6 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Maximum number of unreadable streams from one resume point.
-const MAX_UNREADABLE: u32 = 3;
 /// Maximum number of streams in a row that ended before an event came.
 const MAX_EMPTY: u32 = 10;
 /// Each failure but the first makes the next attempt wait this much longer.
@@ -51,8 +49,6 @@ pub(super) struct ResumePoint(u64);
 pub(super) enum StreamFailure {
     /// An event was too long, and would be again.
     TooLong,
-    /// The bytes that came are no events.
-    Unreadable,
     /// The stream ended before an event came.
     Empty,
     /// Events came, but none that moves the resume point.
@@ -72,7 +68,7 @@ pub(super) enum Resume {
 #[derive(Clone, Copy)]
 struct Failures {
     point: ResumePoint,
-    unreadable: u32,
+    is_too_long: bool,
     /// In a row.
     empty: u32,
     total: u32,
@@ -92,14 +88,13 @@ impl ResumeLimiter {
         let known = all.iter().position(|failures| failures.point == point);
         let mut failures = known.and_then(|at| all.remove(at)).unwrap_or(Failures {
             point,
-            unreadable: 0,
+            is_too_long: false,
             empty: 0,
             total: 0,
         });
         failures.total += 1;
         match failure {
-            StreamFailure::TooLong => failures.unreadable = MAX_UNREADABLE,
-            StreamFailure::Unreadable => failures.unreadable += 1,
+            StreamFailure::TooLong => failures.is_too_long = true,
             StreamFailure::Empty => failures.empty += 1,
             StreamFailure::Short => failures.empty = 0,
         }
@@ -111,7 +106,7 @@ impl ResumeLimiter {
 
     pub(super) fn check(&self, point: ResumePoint) -> Resume {
         match self.lock().iter().find(|failures| failures.point == point) {
-            Some(f) if f.unreadable >= MAX_UNREADABLE || f.empty >= MAX_EMPTY => Resume::GiveUp,
+            Some(f) if f.is_too_long || f.empty >= MAX_EMPTY => Resume::GiveUp,
             // A first failure is not delayed.
             Some(f) => Resume::After((PAUSE * (f.total - 1)).min(MAX_PAUSE)),
             None => Resume::After(Duration::ZERO),

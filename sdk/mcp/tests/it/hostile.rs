@@ -201,17 +201,23 @@ async fn an_oversized_or_endless_event_ends_its_stream_with_a_precise_error() {
 }
 
 #[tokio::test]
-async fn invalid_event_bytes_end_their_stream() {
-    assert!(matches!(
-        end_of(&b"data: \xff\n\n"[..], 0).await,
-        SseError::Utf8Parse(_)
-    ));
-    assert!(matches!(end_of("<html>\n", 0).await, SseError::InvalidLine));
-    // A `retry` that is not a number is ignored, as the standard says.
-    assert!(matches!(
-        end_of("retry: soon\ndata: 1\n\n<html>\n", 1).await,
-        SseError::InvalidLine
-    ));
+async fn lines_that_the_standard_ignores_do_not_end_a_call() {
+    for line in [
+        "retry: 1.5s",
+        "x-request-id: 7",
+        "padding",
+        "event: a\nevent: b",
+        "<html>",
+    ] {
+        let stream = format!("{line}\ndata: {DONE}\n\n");
+        let server = Scripted::answering(200, &[EVENTS], stream).await;
+        let posted = server.post(ping()).await.unwrap();
+        let StreamableHttpPostResponse::Sse(mut events, _) = posted else {
+            panic!("not an event stream: {line}")
+        };
+        let event = soon(events.next()).await.unwrap().unwrap();
+        assert_eq!(event.data.as_deref(), Some(DONE), "{line}");
+    }
 }
 
 #[tokio::test]
@@ -259,23 +265,18 @@ async fn a_get_accepts_only_an_event_stream() {
 }
 
 #[tokio::test]
-async fn a_stream_that_was_unreadable_three_times_is_not_resumed() {
-    let body = || chunks(["id: 7\ndata: 1\n\n", "nonsense\n\n"], false);
-    let server = Scripted::start(move |_| respond(200, &[EVENTS], body())).await;
-    for attempt in 1..=3 {
+async fn a_stream_that_held_no_event_ten_times_is_not_resumed() {
+    let server = Scripted::start(move |_| respond(200, &[EVENTS], "nonsense\n\n")).await;
+    for attempt in 1..=10 {
         let mut events = server.get(Some("session"), Some("7")).await.unwrap();
-        soon(events.next()).await.unwrap().unwrap();
-        assert!(
-            soon(events.next()).await.unwrap().is_err(),
-            "attempt {attempt}"
-        );
+        assert!(soon(events.next()).await.is_none(), "attempt {attempt}");
     }
     let given_up = server.get(Some("session"), Some("7")).await.map(drop);
     assert!(
         matches!(given_up, Err(StreamableHttpError::ServerDoesNotSupportSse)),
         "{given_up:?}"
     );
-    assert_eq!(server.seen().len(), 3);
+    assert_eq!(server.seen().len(), 10);
     // Another event or another session has another resume point.
     assert!(server.get(Some("session"), Some("8")).await.is_ok());
     assert!(server.get(Some("another"), Some("7")).await.is_ok());
@@ -340,7 +341,7 @@ async fn rmcp_does_not_fetch_an_unreadable_event_stream_for_ever() {
         .await
         .unwrap();
     soon(async {
-        while server.gets() < 3 {
+        while server.gets() < 10 {
             tokio::task::yield_now().await;
         }
     })
@@ -350,13 +351,13 @@ async fn rmcp_does_not_fetch_an_unreadable_event_stream_for_ever() {
             .await
             .unwrap();
     }
-    assert_eq!(server.gets(), 3);
+    assert_eq!(server.gets(), 10);
 }
 
 #[tokio::test]
 async fn a_call_whose_reply_cannot_be_read_fails_and_the_next_one_works() {
     for (junk, tries) in [
-        ("data: \u{fffd}\nnonsense\n\n".to_owned(), 2),
+        ("nonsense\n\n".to_owned(), 10),
         (format!("data: {}\n\n", "x".repeat(LIMIT)), 0),
     ] {
         let server = initialize_only(move |seen, method| {

@@ -125,14 +125,74 @@ async fn a_reader_that_never_has_to_wait_lets_others_run() {
 }
 
 #[test]
-fn bytes_that_are_no_utf8_are_an_error_at_the_line_s_end() {
-    for bytes in [b"data: \xc3", b":     \xc3"] {
-        assert!(matches!(
-            filtered(100, &[bytes, b"\n"]),
-            Err(SseError::InvalidUtf8)
-        ));
+fn bytes_that_are_no_utf8_become_replacement_characters() {
+    let events = filtered(100, &[b"data: a\xc3", b"\n: \xff\n\n"]);
+    assert_eq!(events.unwrap(), [message("a\u{fffd}")]);
+    let cut = filtered(100, &[b"data: \xc3", b"\xa9\n\n"]);
+    assert_eq!(cut.unwrap(), [message("\u{e9}")]);
+}
+
+/// The examples of the standard (WHATWG HTML §9.2.6), in its order.
+#[test]
+fn the_standards_own_examples_are_read_as_it_says() {
+    let id = |id: &str| Some(id.to_owned());
+    let stocks: &[u8] = b"data: YHOO\ndata: +2\ndata: 10\n\n";
+    assert_eq!(filtered(100, &[stocks]).unwrap(), [message("YHOO\n+2\n10")]);
+    let blocks: &[u8] = b": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\n\
+        data:  third event\n";
+    let expected = [
+        Event {
+            id: id("1"),
+            ..message("first event")
+        },
+        Event {
+            id: id(""),
+            ..message("second event")
+        },
+    ];
+    assert_eq!(filtered(100, &[blocks]).unwrap(), expected);
+    let empty: &[u8] = b"data\n\ndata\ndata\n\ndata:";
+    assert_eq!(
+        filtered(100, &[empty]).unwrap(),
+        [message(""), message("\n")]
+    );
+    let spaces: &[u8] = b"data:test\n\ndata: test\n\n";
+    assert_eq!(
+        filtered(100, &[spaces]).unwrap(),
+        [message("test"), message("test")]
+    );
+}
+
+/// K3: a line that the standard ignores changes nothing, whatever it looks like.
+#[test]
+fn lines_that_the_standard_ignores_cost_no_event() {
+    for line in [
+        "retry: 1.5s",
+        "retry: -1",
+        "retry:",
+        "x-request-id: 7",
+        "padding",
+        "<html>",
+        "DATA: b",
+        "data : b",
+        " data: b",
+        "Event: x",
+        "id: a\0b",
+        ": comment",
+        ":",
+    ] {
+        let text = format!("event: first\nid: 0\n{line}\ndata: a\nevent: second\nid: 1\n\n");
+        let expected = Event {
+            event: "second".to_owned(),
+            id: Some("1".to_owned()),
+            ..message("a")
+        };
+        assert_eq!(
+            filtered(200, &[text.as_bytes()]).unwrap(),
+            [expected],
+            "{line:?}"
+        );
     }
-    assert!(filtered(100, &[b"data: \xc3", b"\xa9\n"]).is_ok());
 }
 
 #[tokio::test]
@@ -218,21 +278,6 @@ fn an_event_has_the_fields_that_it_was_sent_with_and_no_others() {
         },
     ];
     assert_eq!(filtered(100, &[text]).unwrap(), events);
-}
-
-#[tokio::test]
-async fn a_strict_reader_fails_at_the_first_line_that_is_no_field() {
-    for (text, fails) in [
-        ("<html>\n\n", true),
-        ("data: a\n\nunknown: 1\n\n", true),
-        ("data: a\n\n: comment\nid\nretry: soon\n\n", false),
-    ] {
-        let lenient = read(Events::new(body(&[text.as_bytes()]), 100)).await;
-        assert!(lenient.1.is_none(), "{text:?}");
-        let (_, error) = read(Events::new(body(&[text.as_bytes()]), 100).strict()).await;
-        let has_failed = matches!(error, Some(SseError::UnknownField));
-        assert_eq!(has_failed, fails, "{text:?}");
-    }
 }
 
 #[tokio::test]

@@ -1,3 +1,5 @@
+use http::HeaderValue;
+
 use super::*;
 
 #[test]
@@ -16,11 +18,19 @@ fn a_scope_is_found_however_it_is_written() {
         (r#"Bearer x_scope="a", scope=b"#, Some("b")),
         (r#"Bearer scope="""#, None),
         (r#"Bearer scope="a"#, None),
+        (
+            r#"Bearer error = "insufficient_scope", scope = "files:write""#,
+            Some("files:write"),
+        ),
+        (r#"Basic scope="b", DPoP scope="d""#, Some("d")),
+        ("Bearer scope=files:read", Some("files:read")),
         ("Basic abc==", None),
         ("Bearer", None),
         ("=", None),
         ("", None),
     ] {
-        assert_eq!(scope(challenge).as_deref(), found, "{challenge}");
+        let value = HeaderValue::from_str(challenge).unwrap();
+        let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, value)]);
+        assert_eq!(scope(&headers).as_deref(), found, "{challenge}");
     }
 }

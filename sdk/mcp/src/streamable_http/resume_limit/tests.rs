@@ -3,12 +3,12 @@ use super::*;
 const AT_ONCE: Resume = Resume::After(Duration::ZERO);
 
 #[test]
-fn the_third_unreadable_stream_ends_the_attempts_at_its_resume_point_and_at_no_other() {
+fn the_tenth_empty_stream_ends_the_attempts_at_its_resume_point_and_at_no_other() {
     let limiter = ResumeLimiter::default();
     let point = limiter.point(Some("session"), Some("7"));
-    for _ in 0..MAX_UNREADABLE {
+    for _ in 0..MAX_EMPTY {
         assert_ne!(limiter.check(point), Resume::GiveUp);
-        limiter.clone().add(point, StreamFailure::Unreadable);
+        limiter.clone().add(point, StreamFailure::Empty);
     }
     assert_eq!(limiter.check(point), Resume::GiveUp);
     for other in [

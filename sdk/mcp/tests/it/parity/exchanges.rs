@@ -95,8 +95,14 @@ const LIST: &[Exchange] = &[
     row("a byte order mark", Request, |_| respond(200, &[EVENTS], "\u{feff}data: 1\n\n"), r#"events "1""#, Same),
     row("an event over the limit", Request, |_| respond(200, &[EVENTS], format!("data: {}\n\n", "x".repeat(1000))), "events (too long)", Same),
     row("an endless line", Request, |_| respond(200, &[EVENTS], chunks(vec!["x".repeat(100); 20], true)), "events (too long)", Same),
-    row("an event that is not UTF-8", Request, |_| respond(200, &[EVENTS], &b"data: \xff\n\n"[..]), "events (not UTF-8)", Same),
-    row("a line that is none", Request, |_| respond(200, &[EVENTS], "<html>\n\n"), "events (invalid line)", Same),
+    row("an event that is not UTF-8", Request, |_| respond(200, &[EVENTS], &b"data: \xff\n\n"[..]), "events \"\u{fffd}\"", Better {
+        stock: "events (not UTF-8)",
+        why: "the standard decodes with replacement, and an event that is no message ends no stream",
+    }),
+    row("a line that is none", Request, |_| respond(200, &[EVENTS], "<html>\n\n"), "events", Better {
+        stock: "events (invalid line)",
+        why: "the standard ignores a line that is no field",
+    }),
     row("a stream that is cut off", Request, |_| respond(200, &[EVENTS], breaking(["data: 1\n\n"])), r#"events "1" (cut off)"#, Same),
 
     // Sessions.
@@ -115,7 +121,10 @@ const LIST: &[Exchange] = &[
     row("401 with a challenge", Request, |_| respond(401, &[JSON, CHALLENGE], ERROR), r#"authorization required: Bearer error="invalid_token""#, Same),
     row("401 without one", Request, |_| respond(401, &[TEXT], "who?"), "unexpected: HTTP 401 Unauthorized: who?", Same),
     row("401 without one, and JSON", Request, |_| respond(401, &[JSON], "{\"id\":1}"), "unexpected: HTTP 401 Unauthorized: {\"id\":1}", Same),
-    row("401 with one that cannot be read", Request, |_| respond(401, &[("www-authenticate", "Bearer é")], ""), "unexpected: unreadable challenge", Same),
+    row("401 with one that cannot be read", Request, |_| respond(401, &[("www-authenticate", "Bearer é")], ""), "authorization required: Bearer \u{e9}", Better {
+        stock: "unexpected: unreadable challenge",
+        why: "obs-text is legal in a field (RFC 9110 \u{a7}5.5), and the status must not be lost",
+    }),
     row("401 that asks for a proof", Request, |_| respond(401, &[("www-authenticate", "Bearer error=use_session_binding")], ""), "client error: BindingRefused", Better {
         stock: "authorization required: Bearer error=use_session_binding",
         why: "another token would not help, and rmcp would ask for one",
