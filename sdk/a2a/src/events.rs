@@ -21,9 +21,9 @@ use http::{HeaderMap, Version};
 use http_body::Body as _;
 use tokio::time::{Sleep, sleep};
 
-use crate::failure::{ErrorKind, Failure};
-use crate::results::Misread;
-use crate::wire;
+use crate::decode::DecodeError;
+use crate::endpoint;
+use crate::error::{Error, ErrorKind};
 
 pub(crate) const EVENT_STREAM: &str = "text/event-stream";
 
@@ -59,7 +59,7 @@ pub(crate) struct Longest {
 /// an event, ends in an error: `StreamCut`.
 pub(crate) fn events<R>(head: &Parts, body: Body, longest: Longest, read: R) -> Events
 where
-    R: Fn(&[u8]) -> Result<StreamResponse, Misread> + Send + Unpin + 'static,
+    R: Fn(&[u8]) -> Result<StreamResponse, DecodeError> + Send + Unpin + 'static,
 {
     let reading = Reading {
         state: State::Opening(body),
@@ -112,7 +112,7 @@ enum State {
     /// Nothing has come. A server may answer with JSON and say that it is a stream.
     Opening(Body),
     Events(Box<EventStream<Kept>>),
-    Json(BoxFuture<'static, Result<Vec<u8>, Failure>>),
+    Json(BoxFuture<'static, Result<Vec<u8>, Error>>),
     Over,
 }
 
@@ -142,7 +142,7 @@ impl End {
 
 impl<R> Stream for Reading<R>
 where
-    R: Fn(&[u8]) -> Result<StreamResponse, Misread> + Unpin,
+    R: Fn(&[u8]) -> Result<StreamResponse, DecodeError> + Unpin,
 {
     type Item = Result<StreamResponse, A2AError>;
 
@@ -162,7 +162,7 @@ where
 
 impl<R> Reading<R>
 where
-    R: Fn(&[u8]) -> Result<StreamResponse, Misread> + Unpin,
+    R: Fn(&[u8]) -> Result<StreamResponse, DecodeError> + Unpin,
 {
     fn poll_item(
         &mut self,
@@ -181,7 +181,7 @@ where
                     Some(Ok(event)) if event.data.is_empty() => {}
                     Some(Ok(event)) => {
                         let read = (self.read)(event.data.as_bytes());
-                        return Poll::Ready(Some(read.map_err(Misread::in_event)));
+                        return Poll::Ready(Some(read.map_err(DecodeError::into_event_error)));
                     }
                     Some(Err(EventStreamError::Transport(e))) => {
                         return Poll::Ready(self.broken(e));
@@ -190,7 +190,7 @@ where
                     Some(Err(e)) => {
                         let message = format!("the stream's events cannot be read: {e:?}");
                         return Poll::Ready(Some(Err(
-                            Failure::new(ErrorKind::NotA2a, message).into()
+                            Error::new(ErrorKind::NotA2a, message).into()
                         )));
                     }
                 },
@@ -198,8 +198,9 @@ where
                     let bytes = ready!(whole.as_mut().poll(cx));
                     self.state = State::Over;
                     let bytes = bytes.map_err(A2AError::from);
-                    let read =
-                        bytes.and_then(|bytes| (self.read)(&bytes).map_err(Misread::in_event));
+                    let read = bytes.and_then(|bytes| {
+                        (self.read)(&bytes).map_err(DecodeError::into_event_error)
+                    });
                     return Poll::Ready(Some(read));
                 }
             }
@@ -242,27 +243,27 @@ where
             // There was nothing more to say.
             LinesError::Client(_) if self.end == Some(End::Final) => return None,
             LinesError::Client(_) | LinesError::Cut => cut(&error.to_string()),
-            LinesError::TooLong { .. } => Failure::new(ErrorKind::TooLong, error.to_string()),
+            LinesError::TooLong { .. } => Error::new(ErrorKind::TooLong, error.to_string()),
             LinesError::Silent(_) => {
-                Failure::new(ErrorKind::TimedOut, error.to_string()).processed(true)
+                Error::new(ErrorKind::TimedOut, error.to_string()).with_processed(true)
             }
-            _ => Failure::new(ErrorKind::NotA2a, error.to_string()),
+            _ => Error::new(ErrorKind::NotA2a, error.to_string()),
         };
         Some(Err(failure.into()))
     }
 }
 
-fn cut(why: &str) -> Failure {
+fn cut(why: &str) -> Error {
     let message = format!("{why}; if there is a task, it goes on: subscribe to it");
-    Failure::new(ErrorKind::StreamCut, message)
+    Error::new(ErrorKind::StreamCut, message)
 }
 
-async fn rest_of(begun: Bytes, body: Body, limit: usize) -> Result<Vec<u8>, Failure> {
+async fn rest_of(begun: Bytes, body: Body, limit: usize) -> Result<Vec<u8>, Error> {
     let Some(room) = limit.checked_sub(begun.len()) else {
         let message = format!("the answer has more than {limit} bytes");
-        return Err(Failure::new(ErrorKind::TooLong, message));
+        return Err(Error::new(ErrorKind::TooLong, message));
     };
-    let rest = wire::whole(body, room).await?;
+    let rest = endpoint::whole(body, room).await?;
     Ok([&begun, &*rest].concat())
 }
 
@@ -306,7 +307,7 @@ struct Holding<R> {
 
 impl<R> Stream for Holding<R>
 where
-    R: Fn(&[u8]) -> Result<StreamResponse, Misread> + Unpin,
+    R: Fn(&[u8]) -> Result<StreamResponse, DecodeError> + Unpin,
 {
     type Item = Result<StreamResponse, A2AError>;
 

@@ -1,4 +1,4 @@
-//! What A2A requests are counted as: the methods of A2A, per binding, whatever stands on the wire.
+//! The operations that A2A requests are counted as: A2A's methods, per binding.
 
 use a2a::jsonrpc::methods;
 use bowline_client::{Operation, Operations, Protocol};
@@ -6,13 +6,13 @@ use bowline_client::{Operation, Operations, Protocol};
 /// The request for an agent card, which is plain HTTP whatever the binding.
 pub const AGENT_CARD: Operation = Operation::new(Protocol::Http, "agent_card");
 
-/// Of the JSON-RPC binding.
+/// The methods over the JSON-RPC binding.
 pub const JSON_RPC: Operations = Operations::new(Protocol::A2aJsonrpc, METHODS);
 
-/// Of the HTTP+JSON binding.
+/// The methods over the HTTP+JSON binding.
 pub const HTTP_JSON: Operations = Operations::new(Protocol::A2aRest, METHODS);
 
-/// Of the gRPC binding.
+/// The methods over the gRPC binding.
 pub const GRPC: Operations = Operations::new(Protocol::A2aGrpc, METHODS);
 
 const METHODS: &[&str] = &[

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use bowline_a2a::card::{Card, Cards};
 use bowline_a2a::extension::SessionBinding;
-use bowline_a2a::{ErrorKind, Failure, Transports, operation};
+use bowline_a2a::{Error, ErrorKind, Transports, operation};
 use bowline_client::{AccessToken, Client, Identity, Trust};
 use bowline_proof::PROOF_HEADER;
 use bowline_server::{AcceptPolicy, BindingLayer, UpstreamValidates};
@@ -71,7 +71,7 @@ impl Visitor {
     async fn ask(
         &self,
         answer: impl Fn() -> Response + Send + Sync + 'static,
-    ) -> Result<Card, Failure> {
+    ) -> Result<Card, Error> {
         let answer = Arc::new(answer);
         let server = self.answering(move |_| answer());
         soon(self.cards().resolve(&server.origin())).await
@@ -93,7 +93,7 @@ async fn a_card_is_asked_for_without_a_token_and_kept_as_it_came() {
     card["signatures"] = json!([{ "protected": "eyJhbGciOiJFUzI1NiJ9", "signature": "c2ln" }]);
     card["x-unknown"] = json!("deep");
     let text = format!(" \n{}\r\n", serde_json::to_string_pretty(&card).unwrap());
-    // Not as anybody's serializer would write it; and what is unknown is passed over, however deep
+    // Not as anybody's serializer would write it; and what is unknown is passed binding, however deep
     // it goes.
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     let text = text
@@ -134,7 +134,7 @@ async fn the_official_server_s_card_passes_the_verifier_that_lets_nothing_else_p
     let visitor = Visitor::new();
     let server = CyclingServer::start_with(&visitor.pki, CyclingOptions::default(), |origin| {
         let mut card = peer::card(origin);
-        let binding = SessionBinding::required().per_request_claims_for(["CancelTask"]);
+        let binding = SessionBinding::required().request_bound_for(["CancelTask"]);
         card.capabilities.extensions = Some(vec![binding.into()]);
         let verifier = BindingLayer::new(UpstreamValidates)
             .origins([origin.parse().unwrap()])
@@ -145,7 +145,7 @@ async fn the_official_server_s_card_passes_the_verifier_that_lets_nothing_else_p
     let card = soon(visitor.cards().resolve(&server.origin()))
         .await
         .unwrap();
-    let demands = card.demands().unwrap();
+    let demands = card.requirements().unwrap();
     assert!(demands.session_binding().unwrap().is_required());
     assert!(demands.needs_certificate() && demands.needs_token());
     assert!(card.is_fresh(), "the official server says max-age");
@@ -504,7 +504,7 @@ async fn a_card_that_sends_its_callers_elsewhere_gets_no_token_there() {
             .err()
             .unwrap();
         assert_eq!(
-            Failure::of(&error).unwrap().kind(),
+            Error::from_a2a(&error).unwrap().kind(),
             ErrorKind::OtherOrigin,
             "{error}"
         );

@@ -11,7 +11,7 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use bowline_a2a::extension::SessionBinding;
-use bowline_a2a::{ErrorKind, Failure, Transports};
+use bowline_a2a::{Error, ErrorKind, Transports};
 use bowline_client::bind::{
     Answer, Attachment, Bind, BindConnection, Bound, Learned, Memo, RequestFacts,
 };
@@ -36,7 +36,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rustls_pki_types::UnixTime;
 
-use crate::over::{BINDINGS, Over, say};
+use crate::binding::{BINDINGS, Binding, say};
 
 /// What B and C are called in tokens (`aud`), wherever they listen.
 const B: &str = "https://b.example";
@@ -150,7 +150,7 @@ async fn a_bowline_client_does_not_pass_its_callers_token_on() {
     for binding in BINDINGS {
         let transports = c.transports(world.client(&world.b)).token(stolen.clone());
         let agent = c.call(binding, &transports).await;
-        let failure = Failure::of(
+        let failure = Error::from_a2a(
             &say(&*agent, &ServiceParams::new(), "hello")
                 .await
                 .unwrap_err(),
@@ -225,7 +225,7 @@ impl World {
     fn agent(&self, audience: &str, executor: impl FnOnce(AgentCard) -> axum::Router) -> Agent {
         let keys = Jwks::document(self.authority.jwks().to_string()).unwrap();
         let tokens = JwtValidator::builder(self.authority.issuer(), audience, keys).build();
-        let (seen, mut card) = (Seen::default(), None);
+        let (seen, mut card) = (TaskHistory::default(), None);
         let server = CyclingServer::start_with(&self.pki, CyclingOptions::default(), |origin| {
             let mut told = peer::card(origin);
             told.capabilities.extensions = Some(vec![SessionBinding::required().into()]);
@@ -252,7 +252,7 @@ fn peer_like(executor: impl AgentExecutor) -> impl FnOnce(AgentCard) -> axum::Ro
 struct Agent {
     server: CyclingServer,
     card: AgentCard,
-    seen: Seen,
+    seen: TaskHistory,
 }
 
 impl Agent {
@@ -260,7 +260,7 @@ impl Agent {
         Transports::new(client, &self.server.origin()).unwrap()
     }
 
-    async fn call(&self, binding: Over, transports: &Transports) -> Box<dyn Transport> {
+    async fn call(&self, binding: Binding, transports: &Transports) -> Box<dyn Transport> {
         binding.create(transports, &self.card).await.unwrap()
     }
 
@@ -268,7 +268,7 @@ impl Agent {
     /// does.
     async fn attempt(
         &self,
-        binding: Over,
+        binding: Binding,
         world: &World,
         leaf: &Leaf,
         stolen: &AccessToken,
@@ -281,7 +281,7 @@ impl Agent {
         let transports = self.transports(client);
         let agent = binding.create(&transports, &card).await.unwrap();
         let error = say(&*agent, &ServiceParams::new(), "hello").await.err()?;
-        let failure = Failure::of(&error).unwrap();
+        let failure = Error::from_a2a(&error).unwrap();
         assert_eq!(failure.kind(), ErrorKind::Unauthorized, "{failure}");
         let challenge = failure.www_authenticate().concat();
         let at = challenge.find("RS-").expect(&challenge);
@@ -313,11 +313,11 @@ struct Courier {
     exchanges: Arc<Exchanges>,
     next: Transports,
     card: AgentCard,
-    binding: Over,
+    binding: Binding,
 }
 
 impl Courier {
-    fn new(world: &World, binding: Over, next: &Agent) -> Self {
+    fn new(world: &World, binding: Binding, next: &Agent) -> Self {
         let client = world.client(&world.b);
         let exchanges = Exchanges::new(world.token_requests("b", &world.b).resource(C)).unwrap();
         Self {
@@ -386,7 +386,7 @@ async fn introduce(mut request: Request, next: Next) -> Response {
 
 /// Requests as a server has seen them.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Vec<Sight>>>);
+struct TaskHistory(Arc<Mutex<Vec<Sight>>>);
 
 #[derive(Clone)]
 struct Sight {
@@ -394,7 +394,7 @@ struct Sight {
     fields: HeaderMap,
 }
 
-impl Seen {
+impl TaskHistory {
     fn all(&self) -> Vec<Sight> {
         self.0.lock().unwrap().clone()
     }
@@ -414,7 +414,7 @@ impl Sight {
     }
 }
 
-async fn see(State(seen): State<Seen>, request: Request, next: Next) -> Response {
+async fn see(State(seen): State<TaskHistory>, request: Request, next: Next) -> Response {
     let sight = Sight {
         facts: request
             .extensions()

@@ -1,14 +1,15 @@
 //! `bowline-a2a` against the official A2A server behind `BindingLayer`, and against agents that are
 //! not ours.
 
+mod binding;
 mod card;
 mod chain;
-mod demands;
+mod fixture;
 mod grpc;
 mod http;
 mod long_task;
-mod over;
 mod python;
+mod requirements;
 mod script;
 mod users;
 

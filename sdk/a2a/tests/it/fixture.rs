@@ -19,14 +19,14 @@ use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
 use serde_json::{Value, json};
 
-pub(crate) struct House {
+pub(crate) struct Fixture {
     pub(crate) server: CyclingServer,
     pki: Pki,
     leaf: Leaf,
     proofs: Arc<Mutex<BTreeSet<String>>>,
 }
 
-impl House {
+impl Fixture {
     pub(crate) fn open() -> Self {
         Self::open_with(CyclingOptions::default(), |origin| {
             agent(Echo::default(), card(origin))

@@ -4,23 +4,23 @@ use std::time::Instant;
 
 use a2a::{A2AError, Message, Part, Role, SendMessageRequest, StreamResponse, Task, TaskState};
 
-use super::world::{Consumer, TASK, after, submitted};
-use crate::failure::{ErrorKind as Below, Failure};
+use super::fixture::{Consumer, TASK, after, submitted};
+use crate::error::{Error, ErrorKind as Below};
 use crate::long_task::machine::{Action, Event, Machine};
-use crate::long_task::{Error, ErrorKind, Patience, TaskEvent};
+use crate::long_task::{LongTaskError, LongTaskErrorKind, RetryPolicy, TaskEvent};
 
 /// A machine with a clock, and what it has told and wanted.
-pub(super) struct Story {
+pub(super) struct Scenario {
     pub(super) machine: Machine,
     pub(super) now: Instant,
     pub(super) consumer: Consumer,
     pub(super) told: usize,
     pub(super) wants: Vec<String>,
-    pub(super) error: Option<Error>,
+    pub(super) error: Option<LongTaskError>,
     pub(super) has_finished: bool,
 }
 
-impl Story {
+impl Scenario {
     pub(super) fn sending() -> Self {
         let request = SendMessageRequest {
             message: sent(),
@@ -28,18 +28,18 @@ impl Story {
             metadata: None,
             tenant: None,
         };
-        Self::of(Machine::sending(&request, Patience::default()))
+        Self::of(Machine::sending(&request, RetryPolicy::default()))
     }
 
     /// A message was sent, and this task is its answer.
     pub(super) fn begun() -> Self {
-        let mut story = Self::sending();
-        story.came(StreamResponse::Task(submitted(&sent())));
-        story
+        let mut scenario = Self::sending();
+        scenario.came(StreamResponse::Task(submitted(&sent())));
+        scenario
     }
 
     pub(super) fn subscribing() -> Self {
-        Self::of(Machine::subscribing(TASK, Patience::default()))
+        Self::of(Machine::subscribing(TASK, RetryPolicy::default()))
     }
 
     pub(super) fn of(machine: Machine) -> Self {
@@ -61,16 +61,16 @@ impl Story {
         self.told = 0;
         for action in self.machine.handle(self.now, 1.0, event) {
             match action {
-                Action::Tell(TaskEvent::Reconnect(reconnect)) => {
+                Action::Emit(TaskEvent::Reconnect(reconnect)) => {
                     self.wants.push(reconnect.cause.name().to_owned())
                 }
-                Action::Tell(event) => {
+                Action::Emit(event) => {
                     self.told += 1;
                     self.consumer.hear(&event);
                 }
                 Action::Pause(pause) => self.wants.push(pause.as_millis().to_string()),
                 Action::Subscribe(_) => self.wants.push("subscribe".to_owned()),
-                Action::Ask(_) => self.wants.push("ask".to_owned()),
+                Action::GetTask(_) => self.wants.push("ask".to_owned()),
                 Action::Finish => self.has_finished = true,
                 Action::Fail(error) => self.error = Some(error),
             }
@@ -79,12 +79,12 @@ impl Story {
     }
 
     pub(super) fn came(&mut self, event: StreamResponse) -> usize {
-        self.happens(Event::Came(event));
+        self.happens(Event::Received(event));
         self.told
     }
 
     pub(super) fn cut(&mut self) -> &[String] {
-        self.happens(Event::Failed(Failure::new(Below::StreamCut, "cut").into()))
+        self.happens(Event::Failed(Error::new(Below::StreamCut, "cut").into()))
     }
 
     pub(super) fn states(&self) -> Vec<TaskState> {
@@ -106,8 +106,8 @@ impl Story {
             .collect()
     }
 
-    pub(super) fn kind(&self) -> Option<ErrorKind> {
-        self.error.as_ref().map(Error::kind)
+    pub(super) fn kind(&self) -> Option<LongTaskErrorKind> {
+        self.error.as_ref().map(LongTaskError::kind)
     }
 }
 
@@ -118,7 +118,7 @@ pub(super) fn sent() -> Message {
 }
 
 pub(super) fn below(kind: Below) -> A2AError {
-    Failure::new(kind, "below").into()
+    Error::new(kind, "below").into()
 }
 
 /// The task after these events, with an agent that keeps messages.

@@ -36,7 +36,7 @@ const PARTS_OF_AN_ARTIFACT: usize = 16;
 /// What has been told of one task. Eight bytes for each message and each part of an artifact, up
 /// to a bound.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct TaskHistory {
     digests: Digests,
     status: Option<TaskStatus>,
     /// Those with a time that were told.
@@ -47,10 +47,10 @@ pub(super) struct Seen {
     /// What they count as; nothing more is remembered of them once that was too much.
     remembered: Option<usize>,
     overlap: Option<Overlap>,
-    in_doubt: bool,
+    is_uncertain: bool,
     /// Whether the last picture lacked the end of an artifact that was told: it lags behind, or the
     /// artifact was shortened.
-    lacks_an_end: bool,
+    is_shortened: bool,
     repeated: u64,
 }
 
@@ -58,7 +58,7 @@ pub(super) struct Seen {
 #[derive(Debug, Default)]
 struct Overlap {
     /// What the subscription's task brought of each artifact.
-    brought: HashMap<ArtifactId, Brought>,
+    brought: HashMap<ArtifactId, Received>,
     /// Updates that may have been among it.
     held: Vec<TaskArtifactUpdateEvent>,
     /// The bytes of those, or somewhat more.
@@ -79,7 +79,7 @@ pub(super) enum Source {
 }
 
 #[derive(Debug)]
-struct Brought {
+struct Received {
     /// The first part that was new.
     from: usize,
     /// Where the updates that came again may have got to; before the first one, nowhere.
@@ -88,7 +88,7 @@ struct Brought {
 
 /// Whether something that came is in the task already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum Novelty {
     New,
     /// It is, and so is what came before it.
     Repeated,
@@ -96,7 +96,7 @@ enum Standing {
     Alike,
 }
 
-impl Seen {
+impl TaskHistory {
     pub(super) fn new() -> Self {
         Self {
             digests: Digests::default(),
@@ -108,8 +108,8 @@ impl Seen {
             artifacts: HashMap::new(),
             remembered: Some(0),
             overlap: None,
-            in_doubt: false,
-            lacks_an_end: false,
+            is_uncertain: false,
+            is_shortened: false,
             repeated: 0,
         }
     }
@@ -121,9 +121,9 @@ impl Seen {
 
     /// Whether something was dropped, kept, or is held back, on no better evidence than its
     /// contents.
-    pub(super) fn is_in_doubt(&self) -> bool {
-        self.in_doubt
-            || self.lacks_an_end
+    pub(super) fn is_uncertain(&self) -> bool {
+        self.is_uncertain
+            || self.is_shortened
             || self
                 .overlap
                 .as_ref()
@@ -142,25 +142,29 @@ impl Seen {
 
     /// A message of the caller's own is no news to him.
     pub(super) fn know(&mut self, message: &Message) {
-        self.note_message(self.digests.message(message));
+        self.record_message(self.digests.message(message));
     }
 
     /// Takes in the task as it stands.
     pub(super) fn catch_up(&mut self, task: Task, source: Source) -> CaughtUp {
         // What is held is in the task, if it happened.
-        let before = self.overlap.take().filter(|_| source == Source::Update);
-        self.in_doubt = false;
-        self.lacks_an_end = false;
+        let before = self
+            .overlap
+            .take()
+            .filter(|_| source == SnapshotSource::Update);
+        self.is_uncertain = false;
+        self.is_shortened = false;
         // Only what was asked for at the end shows every artifact as it is.
-        let may_be_older = before.is_some() || source == Source::Subscription;
+        let may_be_older = before.is_some() || source == SnapshotSource::Subscription;
         let mut overlap = Overlap {
             since: self.status.clone(),
             ..Overlap::default()
         };
-        let status = (self.standing(&task.status) == Standing::New).then(|| task.status.clone());
+        let status =
+            (self.status_novelty(&task.status) == Novelty::New).then(|| task.status.clone());
         let messages = self.new_messages(&task);
         if status.is_some() {
-            self.note_status(&task.status);
+            self.record_status(&task.status);
         }
         let artifacts = task.artifacts.iter().flatten();
         let artifacts = artifacts
@@ -178,7 +182,7 @@ impl Seen {
                 held_bytes: 0,
                 ..before
             }),
-            _ => (source == Source::Subscription).then_some(overlap),
+            _ => (source == SnapshotSource::Subscription).then_some(overlap),
         };
         caught_up
     }
@@ -200,14 +204,14 @@ impl Seen {
             .take()
             .map(|overlap| overlap.held)
             .unwrap_or_default();
-        self.in_doubt |= !held.is_empty();
-        held.iter().for_each(|update| self.note_artifact(update));
+        self.is_uncertain |= !held.is_empty();
+        held.iter().for_each(|update| self.record_artifact(update));
         held.into_iter().map(TaskEvent::Artifact).collect()
     }
 
     fn whole_task(&mut self, task: Task) -> Vec<TaskEvent> {
         let may_be_repeated = self.overlap.is_some();
-        let caught_up = self.catch_up(task, Source::Update);
+        let caught_up = self.catch_up(task, SnapshotSource::Update);
         if may_be_repeated && !caught_up.is_news() {
             return self.drop_one();
         }
@@ -216,36 +220,36 @@ impl Seen {
 
     fn status_update(&mut self, update: TaskStatusUpdateEvent) -> Vec<TaskEvent> {
         if let Some(overlap) = &self.overlap {
-            match self.standing(&update.status) {
-                Standing::New if self.is_overtaken(&update.status, overlap) => {
+            match self.status_novelty(&update.status) {
+                Novelty::New if self.is_overtaken(&update.status, overlap) => {
                     return self.overtaken(update.status);
                 }
-                Standing::New => {}
-                Standing::Repeated => return self.drop_held(),
-                Standing::Alike => return self.drop_one(),
+                Novelty::New => {}
+                Novelty::Repeated => return self.drop_held(),
+                Novelty::Ambiguous => return self.drop_one(),
             }
         }
         let mut told = self.release();
-        self.note_status(&update.status);
+        self.record_status(&update.status);
         told.push(TaskEvent::Status(update));
         told
     }
 
     fn artifact_update(&mut self, update: TaskArtifactUpdateEvent) -> Vec<TaskEvent> {
-        match self.artifact_standing(&update) {
-            Standing::New => self.new_artifact_update(update),
-            Standing::Repeated => {
+        match self.artifact_novelty(&update) {
+            Novelty::New => self.new_artifact_update(update),
+            Novelty::Repeated => {
                 let told = self.drop_held();
-                self.in_doubt = true;
+                self.is_uncertain = true;
                 told
             }
-            Standing::Alike => self.hold_back(update),
+            Novelty::Ambiguous => self.hold_back(update),
         }
     }
 
     fn new_artifact_update(&mut self, update: TaskArtifactUpdateEvent) -> Vec<TaskEvent> {
         let mut told = self.release();
-        self.note_artifact(&update);
+        self.record_artifact(&update);
         told.push(TaskEvent::Artifact(update));
         told
     }
@@ -269,14 +273,14 @@ impl Seen {
             return self.drop_held();
         }
         let mut told = self.release();
-        self.note_message(digest);
+        self.record_message(digest);
         told.push(TaskEvent::Message(message));
         told
     }
 
     /// This update is in the task, and so are those that came before it.
     fn drop_held(&mut self) -> Vec<TaskEvent> {
-        self.in_doubt = false;
+        self.is_uncertain = false;
         if let Some(overlap) = &mut self.overlap {
             self.repeated += overlap.held.len() as u64;
             overlap.held.clear();
@@ -291,9 +295,9 @@ impl Seen {
     }
 
     /// Whether a status is the one told last or older.
-    fn standing(&self, status: &TaskStatus) -> Standing {
+    fn status_novelty(&self, status: &TaskStatus) -> Novelty {
         let Some(told) = &self.status else {
-            return Standing::New;
+            return Novelty::New;
         };
         let digest = |status: &TaskStatus| status.message.as_ref().map(|m| self.digests.message(m));
         let message = digest(status);
@@ -306,9 +310,9 @@ impl Seen {
         {
             let is_certain = later.is_some() || message.is_some();
             return if is_certain {
-                Standing::Repeated
+                Novelty::Repeated
             } else {
-                Standing::Alike
+                Novelty::Ambiguous
             };
         }
         // Said before the one told last, to the letter: a picture that lags behind, or an agent
@@ -316,11 +320,11 @@ impl Seen {
         let is_older = later.is_some_and(|later| later.is_lt());
         let was_told = |digest| self.statuses.contains(&digest);
         if is_older && self.digests.status(status).is_some_and(was_told) {
-            return Standing::Repeated;
+            return Novelty::Repeated;
         }
         // Nothing follows a terminal state: it cannot be older than another one.
         if status.state.is_terminal() {
-            return Standing::New;
+            return Novelty::New;
         }
         let is_known = match message {
             // An id that is not known is new, whatever an agent's clock says.
@@ -329,9 +333,9 @@ impl Seen {
             None => false,
         };
         if is_known {
-            Standing::Repeated
+            Novelty::Repeated
         } else {
-            Standing::New
+            Novelty::New
         }
     }
 
@@ -342,7 +346,7 @@ impl Seen {
         if let Some(message) = status.message {
             let digest = self.digests.message(&message);
             if !self.messages.contains(&digest) {
-                self.note_message(digest);
+                self.record_message(digest);
                 told.push(TaskEvent::Message(message));
             }
         }
@@ -361,14 +365,14 @@ impl Seen {
     }
 
     /// Whether an artifact update is among what the subscription's task brought.
-    fn artifact_standing(&mut self, update: &TaskArtifactUpdateEvent) -> Standing {
+    fn artifact_novelty(&mut self, update: &TaskArtifactUpdateEvent) -> Novelty {
         let Some(overlap) = &mut self.overlap else {
-            return Standing::New;
+            return Novelty::New;
         };
         let id = &update.artifact.artifact_id;
         let (Some(brought), Some(all)) = (overlap.brought.get_mut(id), self.artifacts.get(id))
         else {
-            return Standing::New;
+            return Novelty::New;
         };
         let parts = self.digests.parts(&update.artifact.parts);
         let begins = match (appends(update), brought.reached.take()) {
@@ -382,14 +386,14 @@ impl Seen {
             .filter(|begin| all[*begin..].starts_with(&parts));
         let reached: Vec<usize> = fitting.map(|begin| begin + parts.len()).collect();
         if reached.is_empty() {
-            return Standing::New;
+            return Novelty::New;
         }
         if reached.contains(&all.len()) {
             overlap.brought.remove(id);
-            return Standing::Repeated;
+            return Novelty::Repeated;
         }
         brought.reached = Some(reached);
-        Standing::Alike
+        Novelty::Ambiguous
     }
 
     fn new_messages(&mut self, task: &Task) -> Vec<Message> {
@@ -411,7 +415,7 @@ impl Seen {
             if is_new && of_status != Some(digest) {
                 messages.push(message.clone());
             }
-            self.note_message(digest);
+            self.record_message(digest);
         }
         messages
     }
@@ -428,7 +432,7 @@ impl Seen {
         let parts = self.digests.parts(&artifact.parts);
         let told = self.artifacts.get(&artifact.artifact_id);
         if may_be_older && told.is_some_and(|told| told.starts_with(&parts)) {
-            self.lacks_an_end |= told.is_some_and(|told| told.len() > parts.len());
+            self.is_shortened |= told.is_some_and(|told| told.len() > parts.len());
             return None;
         }
         let told = told.filter(|told| parts.starts_with(told)).map(Vec::len);
@@ -437,7 +441,7 @@ impl Seen {
         }
         let from = told.unwrap_or(0);
         self.remember(&artifact.artifact_id, parts, false);
-        let brought = Brought {
+        let brought = Received {
             from,
             reached: None,
         };
@@ -457,7 +461,7 @@ impl Seen {
         })
     }
 
-    fn note_status(&mut self, status: &TaskStatus) {
+    fn record_status(&mut self, status: &TaskStatus) {
         if let Some(message) = &status.message {
             self.know(message);
         }
@@ -470,7 +474,7 @@ impl Seen {
         self.status = Some(status.clone());
     }
 
-    fn note_message(&mut self, digest: u64) {
+    fn record_message(&mut self, digest: u64) {
         self.messages.put(digest, ());
         if self.messages.len() > MAX_MESSAGES {
             self.messages.pop_lru();
@@ -478,7 +482,7 @@ impl Seen {
         }
     }
 
-    fn note_artifact(&mut self, update: &TaskArtifactUpdateEvent) {
+    fn record_artifact(&mut self, update: &TaskArtifactUpdateEvent) {
         let parts = self.digests.parts(&update.artifact.parts);
         self.remember(&update.artifact.artifact_id, parts, appends(update));
     }

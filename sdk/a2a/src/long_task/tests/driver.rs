@@ -15,9 +15,9 @@ use async_trait::async_trait;
 use futures_util::{FutureExt, Stream, StreamExt, stream};
 use tokio::time::{Instant, timeout};
 
-use super::world::{TASK, after, completed, submitted, working};
-use crate::failure::{ErrorKind as Below, Failure};
-use crate::long_task::{Agent, Cause, ErrorKind, LongTask, Patience, TaskEvent};
+use super::fixture::{TASK, after, completed, submitted, working};
+use crate::error::{Error, ErrorKind as Below};
+use crate::long_task::{Agent, Cause, LongTask, LongTaskErrorKind, RetryPolicy, TaskEvent};
 
 type Item = Result<StreamResponse, A2AError>;
 
@@ -232,7 +232,7 @@ fn request() -> SendMessageRequest {
 }
 
 fn cut() -> Item {
-    Err(Failure::new(Below::StreamCut, "cut").into())
+    Err(Error::new(Below::StreamCut, "cut").into())
 }
 
 fn begun() -> Item {
@@ -275,7 +275,7 @@ async fn a_task_is_followed_across_three_streams_with_one_message() {
         Answer::Refuses(A2AError::unsupported_operation("it has ended")),
         Answer::Has(Box::new(task(&[working(1), working(2), completed(3)]))),
     ]);
-    let mut task = LongTask::send(agent.agent(), request(), Patience::default());
+    let mut task = LongTask::send(agent.agent(), request(), RetryPolicy::default());
     assert!(
         agent.calls().is_empty(),
         "nothing is sent before somebody listens"
@@ -321,7 +321,7 @@ async fn the_counts_are_there_while_it_runs_for_whoever_has_not_the_stream() {
         Answer::Tells(vec![begun(), cut()]),
         Answer::TellsAndIsSilent(vec![begun(), Ok(working(1))]),
     ]);
-    let mut task = LongTask::send(agent.agent(), request(), Patience::default());
+    let mut task = LongTask::send(agent.agent(), request(), RetryPolicy::default());
     let counter = task.counter();
     assert_eq!(counter.counts().reconnects(), 0);
     let mut told = 0;
@@ -341,14 +341,14 @@ async fn the_counts_are_there_while_it_runs_for_whoever_has_not_the_stream() {
 
 #[tokio::test(start_paused = true)]
 async fn pauses_are_waited_for_and_the_stream_is_left_meanwhile() {
-    let away = || Answer::Refuses(Failure::new(Below::Connection, "away").into());
+    let away = || Answer::Refuses(Error::new(Below::Connection, "away").into());
     let agent = Scripted::new([
         Answer::TellsAndIsSilent(vec![begun(), cut()]),
         away(),
         away(),
         Answer::Tells(vec![Ok(StreamResponse::Task(task(&[completed(1)])))]),
     ]);
-    let mut task = LongTask::send(agent.agent(), request(), Patience::default());
+    let mut task = LongTask::send(agent.agent(), request(), RetryPolicy::default());
     let began = Instant::now();
     assert_eq!(
         hear(&mut task).await,
@@ -365,21 +365,21 @@ async fn pauses_are_waited_for_and_the_stream_is_left_meanwhile() {
 #[tokio::test(start_paused = true)]
 async fn with_no_tries_the_first_break_is_the_end() {
     let agent = Scripted::new([Answer::Tells(vec![begun(), cut()])]);
-    let patience = Patience {
-        tries: 0,
-        ..Patience::default()
+    let policy = RetryPolicy {
+        max_attempts: 0,
+        ..RetryPolicy::default()
     };
-    let mut task = LongTask::send(agent.agent(), request(), patience);
+    let mut task = LongTask::send(agent.agent(), request(), policy);
     assert_eq!(hear(&mut task).await, ["Submitted", "GaveUp"]);
     assert_eq!(agent.calls().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn silence_is_a_break_if_the_caller_says_so() {
-    let patience = Patience {
-        silence: Some(Duration::from_secs(60)),
-        tries: 2,
-        ..Patience::default()
+    let policy = RetryPolicy {
+        idle_timeout: Some(Duration::from_secs(60)),
+        max_attempts: 2,
+        ..RetryPolicy::default()
     };
     let agent = Scripted::new([
         Answer::TellsAndIsSilent(vec![begun(), Ok(working(1))]),
@@ -387,22 +387,22 @@ async fn silence_is_a_break_if_the_caller_says_so() {
         Answer::Refuses(A2AError::unsupported_operation("it has ended")),
         Answer::IsSilent,
     ]);
-    let mut task = LongTask::send(agent.agent(), request(), patience);
+    let mut task = LongTask::send(agent.agent(), request(), policy);
     let began = Instant::now();
     assert_eq!(
         hear(&mut task).await,
         ["Submitted", "Working", "again", "again", "GaveUp"]
     );
-    assert_eq!(task.counts().reconnects[&Cause::Silence], 2);
+    assert_eq!(task.counts().reconnects[&Cause::IdleTimeout], 2);
     assert!(
         began.elapsed() >= Duration::from_secs(180),
         "a stream, a call, and the task asked for in vain"
     );
 
     let agent = Scripted::new([Answer::IsSilent]);
-    let mut task = LongTask::send(agent.agent(), request(), patience);
+    let mut task = LongTask::send(agent.agent(), request(), policy);
     let error = task.next().await.unwrap().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unanswered);
+    assert_eq!(error.kind(), LongTaskErrorKind::Unanswered);
     assert!(
         error.to_string().ends_with("nothing came for too long"),
         "{error}"
@@ -416,12 +416,12 @@ async fn the_last_stream_is_read_to_its_end_and_not_for_ever() {
         Ok(completed(1)),
         Ok(working(2)),
     ])]);
-    let mut task = LongTask::send(agent.agent(), request(), Patience::default());
+    let mut task = LongTask::send(agent.agent(), request(), RetryPolicy::default());
     assert_eq!(hear(&mut task).await, ["Submitted", "Completed"]);
     assert!(!agent.has_dropped.load(Ordering::Relaxed));
 
     let agent = Scripted::new([Answer::TellsAndIsSilent(vec![begun(), Ok(completed(1))])]);
-    let mut task = LongTask::send(agent.agent(), request(), Patience::default());
+    let mut task = LongTask::send(agent.agent(), request(), RetryPolicy::default());
     let began = Instant::now();
     assert_eq!(hear(&mut task).await, ["Submitted", "Completed"]);
     assert!(agent.has_dropped.load(Ordering::Relaxed));
@@ -435,7 +435,7 @@ async fn the_last_stream_is_read_to_its_end_and_not_for_ever() {
             .chain(more)
             .collect(),
     )]);
-    let mut task = LongTask::send(agent.agent(), request(), Patience::default());
+    let mut task = LongTask::send(agent.agent(), request(), RetryPolicy::default());
     assert_eq!(hear(&mut task).await, ["Submitted", "Completed"]);
     assert!(agent.has_dropped.load(Ordering::Relaxed));
 }
@@ -470,7 +470,7 @@ async fn over_the_sdk_s_client_its_interceptors_see_every_call_and_its_tenant_is
         id: TASK.to_owned(),
         tenant: None,
     };
-    let mut task = LongTask::subscribe(client, request, Patience::default());
+    let mut task = LongTask::subscribe(client, request, RetryPolicy::default());
     assert_eq!(hear(&mut task).await, ["Submitted", "again", "Completed"]);
     assert_eq!(
         agent.calls(),

@@ -7,10 +7,10 @@ use a2a::{A2AError, Message, Part, Role, SendMessageRequest, StreamResponse, Tas
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::world::{Consumer, TASK, after, pieces, status, submitted, told};
-use crate::failure::{ErrorKind, Failure};
+use super::fixture::{Consumer, TASK, after, pieces, status, submitted, told};
+use crate::error::{Error, ErrorKind};
 use crate::long_task::machine::{Action, Event, Machine};
-use crate::long_task::{Cause, Error, Patience, TaskEvent, error};
+use crate::long_task::{Cause, LongTaskError, RetryPolicy, TaskEvent, error};
 
 /// How an agent says things.
 #[derive(Clone, Copy, Debug)]
@@ -59,11 +59,11 @@ struct Weather {
     ends_quietly: bool,
 }
 
-const PATIENCE: Patience = Patience {
-    tries: 4,
+const POLICY: RetryPolicy = RetryPolicy {
+    max_attempts: 4,
     first_pause: Duration::from_secs(1),
-    longest_pause: Duration::from_secs(8),
-    silence: None,
+    max_pause: Duration::from_secs(8),
+    idle_timeout: None,
 };
 
 /// A task's life: its events, and what it was before each of them, and after the last.
@@ -142,7 +142,7 @@ struct Stage<'a> {
     due: Vec<usize>,
     tries_in_a_row: u32,
     most_tries_in_a_row: u32,
-    end: Option<Result<(), Error>>,
+    end: Option<Result<(), LongTaskError>>,
 }
 
 impl<'a> Stage<'a> {
@@ -155,7 +155,7 @@ impl<'a> Stage<'a> {
         };
         Self {
             life,
-            machine: Machine::sending(&request, PATIENCE),
+            machine: Machine::sending(&request, POLICY),
             now: Instant::now(),
             weather: weather.into_iter(),
             consumer: Consumer::default(),
@@ -170,7 +170,7 @@ impl<'a> Stage<'a> {
     fn run(&mut self) {
         let mut weather = self.calm();
         let mut happened = 0;
-        let mut wants = self.happens(Event::Came(StreamResponse::Task(
+        let mut wants = self.happens(Event::Received(StreamResponse::Task(
             self.life.tasks[0].clone(),
         )));
         wants = self.live(
@@ -183,11 +183,11 @@ impl<'a> Stage<'a> {
             wants = match want {
                 Want::Task => {
                     let task = self.life.tasks[happened].clone();
-                    self.happens(Event::Answered(Ok(task)))
+                    self.happens(Event::GotTask(Ok(task)))
                 }
                 Want::Subscription if weather.failures > 0 => {
                     weather.failures -= 1;
-                    let error = Failure::new(ErrorKind::Connection, "away").into();
+                    let error = Error::new(ErrorKind::Connection, "away").into();
                     self.happens(Event::Failed(error))
                 }
                 Want::Subscription => {
@@ -229,7 +229,7 @@ impl<'a> Stage<'a> {
         }
         lasts -= 1;
         self.due.extend(self.last_status(*happened));
-        let mut wants = self.happens(Event::Came(StreamResponse::Task(
+        let mut wants = self.happens(Event::Received(StreamResponse::Task(
             self.life.tasks[*happened].clone(),
         )));
         let again = weather.again.min(*happened - heard);
@@ -241,7 +241,7 @@ impl<'a> Stage<'a> {
                 return self.breaks(weather);
             }
             lasts -= 1;
-            wants = self.happens(Event::Came(self.life.events[place].clone()));
+            wants = self.happens(Event::Received(self.life.events[place].clone()));
         }
         self.live(wants, happened, lasts, weather)
     }
@@ -262,7 +262,7 @@ impl<'a> Stage<'a> {
                 self.due.push(*happened);
             }
             *happened += 1;
-            wants = self.happens(Event::Came(event));
+            wants = self.happens(Event::Received(event));
         }
         if wants.is_some() || self.end.is_some() {
             return wants;
@@ -276,7 +276,7 @@ impl<'a> Stage<'a> {
             return self.happens(Event::Ended);
         }
         self.happens(Event::Failed(
-            Failure::new(ErrorKind::StreamCut, "cut").into(),
+            Error::new(ErrorKind::StreamCut, "cut").into(),
         ))
     }
 
@@ -303,9 +303,9 @@ impl<'a> Stage<'a> {
                 "{action:?} comes after the last one"
             );
             match action {
-                Action::Tell(event) => self.hear(&event),
+                Action::Emit(event) => self.hear(&event),
                 Action::Pause(pause) => {
-                    assert!(pause <= PATIENCE.longest_pause);
+                    assert!(pause <= POLICY.max_pause);
                     self.now += pause;
                 }
                 Action::Subscribe(task) => {
@@ -314,7 +314,7 @@ impl<'a> Stage<'a> {
                     self.most_tries_in_a_row = self.most_tries_in_a_row.max(self.tries_in_a_row);
                     want = Some(Want::Subscription);
                 }
-                Action::Ask(task) => {
+                Action::GetTask(task) => {
                     assert_eq!(task, TASK);
                     want = Some(Want::Task);
                 }
@@ -421,7 +421,7 @@ proptest! {
         let mut stage = Stage::new(&life, sent(), weather);
         stage.run();
         if let Some(Err(error)) = &stage.end {
-            prop_assert_eq!(error.kind(), error::ErrorKind::GaveUp);
+            prop_assert_eq!(error.kind(), LongTaskErrorKind::GaveUp);
             return Ok(());
         }
 
@@ -473,11 +473,11 @@ proptest! {
         let life = Life::new(&sent(), manner, &deeds);
         let mut stage = Stage::new(&life, sent(), weather);
         stage.run();
-        prop_assert!(stage.most_tries_in_a_row <= PATIENCE.tries);
+        prop_assert!(stage.most_tries_in_a_row <= POLICY.tries);
         match stage.end {
             Some(Err(error)) => {
-                prop_assert_eq!(error.kind(), error::ErrorKind::GaveUp);
-                prop_assert_eq!(stage.tries_in_a_row, PATIENCE.tries);
+                prop_assert_eq!(error.kind(), LongTaskErrorKind::GaveUp);
+                prop_assert_eq!(stage.tries_in_a_row, POLICY.tries);
             }
             Some(Ok(())) => {}
             None => prop_assert!(false, "neither end nor error"),

@@ -1,4 +1,5 @@
-//! How a gRPC answer ended: its status, in the trailers or in the head, and the error that it is.
+//! The status of a gRPC call, from the trailers or the head of its response, and the error that it
+//! stands for.
 
 use a2a::errordetails::{FieldViolation, PROTOCOL_DOMAIN, TypedDetail};
 use a2a::{A2AError, error_code, reason_to_error_code};
@@ -10,63 +11,75 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 use tonic_types::{BadRequest, ErrorInfo, StatusExt};
 
-use super::answer::Shape;
-use crate::failure::{ErrorKind, Failure, shown};
+use crate::error::{Error, ErrorKind};
+use crate::text::printable;
 
-/// What fields say about how an answer ended (gRPC over HTTP/2, "Responses").
-pub(super) enum Ending {
-    /// Nothing.
-    None,
-    Ok,
-    Error(Told),
-    /// There is a status, and it is none.
-    Unreadable(Failure),
+/// The response of a method (gRPC: unary, or server streaming).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ResponseShape {
+    /// One message.
+    Unary,
+    /// Any number of messages, for as long as the stream is open.
+    Streaming,
 }
 
-/// A status that is an error.
-pub(super) struct Told(Status);
+/// `grpc-status` in a response's head or trailers (gRPC over HTTP/2, "Responses").
+pub(super) enum GrpcStatus {
+    /// There is no `grpc-status`.
+    Absent,
+    Ok,
+    Error(GrpcError),
+    /// `grpc-status` is present but not a number.
+    Invalid(Error),
+}
 
-/// Where a status stood.
+/// A status other than OK.
+pub(super) struct GrpcError(Status);
+
+/// Where a status was found.
 #[derive(Clone, Copy)]
-pub(super) enum Place {
-    /// In the head: nothing else came.
+pub(super) enum StatusLocation {
+    /// In the head: the response has nothing else.
     Head,
-    /// In the trailers of such an answer.
+    /// In the trailers.
     Trailers {
-        shape: Shape,
-        /// Whether the agent had begun to answer.
+        shape: ResponseShape,
+        /// Whether a message came first.
         after_messages: bool,
     },
 }
 
-impl Ending {
-    pub(super) fn of(fields: &HeaderMap) -> Self {
+impl GrpcStatus {
+    pub(super) fn from_fields(fields: &HeaderMap) -> Self {
         let Some(value) = fields.get("grpc-status") else {
-            return Self::None;
+            return Self::Absent;
         };
         let code = value.to_str().ok().and_then(|digits| digits.parse().ok());
         match code.map(Code::from_i32) {
             None => {
-                let value = shown(&String::from_utf8_lossy(value.as_bytes()));
-                let message = format!(
-                    "the agent ended its answer with a gRPC status that is none: {value:?}"
-                );
-                Self::Unreadable(Failure::new(ErrorKind::NotA2a, message))
+                let value = printable(&String::from_utf8_lossy(value.as_bytes()));
+                let message =
+                    format!("the agent ended its response with an invalid gRPC status: {value:?}");
+                Self::Invalid(Error::new(ErrorKind::NotA2a, message))
             }
             Some(Code::Ok) => Self::Ok,
             Some(code) => {
                 let message = fields
                     .get("grpc-message")
                     .map_or(&[][..], |value| value.as_bytes());
-                // One that cannot be decoded is as good as it can be had: the protocol wants it so.
+                // gRPC demands that a message which cannot be decoded is shown as far as possible.
                 let message = percent_decode(message).decode_utf8_lossy();
-                Self::Error(Told(Status::with_details(code, message, details(fields))))
+                Self::Error(GrpcError(Status::with_details(
+                    code,
+                    message,
+                    details(fields),
+                )))
             }
         }
     }
 }
 
-/// `grpc-status-details-bin`; nothing if it is no base64.
+/// `grpc-status-details-bin`; empty if it is not base64.
 fn details(fields: &HeaderMap) -> Bytes {
     let fields = fields.get("grpc-status-details-bin").map(|value| {
         let name = http::HeaderName::from_static("grpc-status-details-bin");
@@ -80,58 +93,63 @@ fn details(fields: &HeaderMap) -> Bytes {
         .unwrap_or_default()
 }
 
-impl Told {
-    /// The error, with what `fields` tell besides.
-    pub(super) fn into_error(self, fields: &HeaderMap, place: Place) -> A2AError {
+impl GrpcError {
+    /// The A2A error for this status. `fields` are those that the status came with.
+    pub(super) fn into_error(self, fields: &HeaderMap, location: StatusLocation) -> A2AError {
         let status = self.0;
         let info = status.get_details_error_info();
         let violations = status.get_details_bad_request();
         let known = info.as_ref().and_then(known_code);
-        let text = said(&status, violations.as_ref());
-        let mut error = A2AError::new(known.unwrap_or_else(|| usual_code(status.code())), text);
+        let text = error_text(&status, violations.as_ref());
+        let mut error = A2AError::new(known.unwrap_or_else(|| default_code(status.code())), text);
         let details: Vec<_> = info
             .map(error_info)
             .into_iter()
             .chain(violations.map(bad_request))
             .collect();
         error.details = (!details.is_empty()).then_some(details);
-        let Some(kind) = kind(status.code(), known.is_some(), fields, place) else {
+        let Some(kind) = kind(status.code(), known.is_some(), fields, location) else {
             return error;
         };
         error.message = format!(
             "the agent, or what is in front of it, answered with gRPC status {:?}: {}",
             status.code(),
-            shown(&error.message)
+            printable(&error.message)
         );
-        let mut failure = Failure::new(kind, error.message.clone())
+        let mut failure = Error::new(kind, error.message.clone())
             .with_fields(fields)
-            .passing(passes(status.code()));
-        if let Place::Trailers {
+            .with_transient(is_transient(status.code()));
+        if let StatusLocation::Trailers {
             after_messages: true,
             ..
-        } = place
+        } = location
         {
-            // Who answers has taken the call, whatever is refused then.
-            failure = failure.processed(true);
+            // Once the agent has sent a message, the call counts as processed.
+            failure = failure.with_processed(true);
         }
-        failure.within(error)
+        failure.attach_to(error)
     }
 }
 
-/// What a status says that A2A's error does not; nothing if it is an A2A error and no more.
-fn kind(code: Code, is_known: bool, fields: &HeaderMap, place: Place) -> Option<ErrorKind> {
+/// The kind of a status that says more than an A2A error does; `None` if it is just an A2A error.
+fn kind(
+    code: Code,
+    is_known: bool,
+    fields: &HeaderMap,
+    location: StatusLocation,
+) -> Option<ErrorKind> {
     Some(match code {
         Code::Unauthenticated | Code::PermissionDenied if binding_error(fields).is_some() => {
             ErrorKind::BindingRefused
         }
         Code::Unauthenticated => ErrorKind::Unauthorized,
         Code::PermissionDenied => ErrorKind::Forbidden,
-        // What is in front of the agent has lost it.
-        Code::Unavailable if !is_known && is_stream(place) => ErrorKind::StreamCut,
-        // Come again later.
+        // A proxy in front of the agent lost its connection to it.
+        Code::Unavailable if !is_known && is_stream(location) => ErrorKind::StreamCut,
+        // The agent asks to be called again later.
         Code::Unavailable | Code::ResourceExhausted => ErrorKind::Status,
         _ if is_known => return None,
-        // As A2A's errors are mapped (§5.4), by an agent that gives no details.
+        // A2A's errors (§5.4), from an agent that sends no details.
         Code::NotFound
         | Code::FailedPrecondition
         | Code::Unimplemented
@@ -143,9 +161,9 @@ fn kind(code: Code, is_known: bool, fields: &HeaderMap, place: Place) -> Option<
     })
 }
 
-/// Whether another try may fare better: what is in front of an agent says so while the agent
-/// restarts, and what the agent's server says when it goes. As HTTP's 429, 500, 502, 503 and 504.
-fn passes(code: Code) -> bool {
+/// Whether another attempt may succeed: a proxy answers with these codes while the agent restarts,
+/// and the agent's server does while it shuts down. They match HTTP's 429, 500, 502, 503 and 504.
+fn is_transient(code: Code) -> bool {
     matches!(
         code,
         Code::Unavailable
@@ -157,20 +175,20 @@ fn passes(code: Code) -> bool {
     )
 }
 
-fn is_stream(place: Place) -> bool {
+fn is_stream(location: StatusLocation) -> bool {
     matches!(
-        place,
-        Place::Trailers {
-            shape: Shape::Stream,
+        location,
+        StatusLocation::Trailers {
+            shape: ResponseShape::Streaming,
             ..
         }
     )
 }
 
-/// What the agent says, with what it says of single fields: as in the other bindings.
-fn said(status: &Status, violations: Option<&BadRequest>) -> String {
+/// The agent's message, followed by its field violations, as in the other bindings.
+fn error_text(status: &Status, violations: Option<&BadRequest>) -> String {
     let message = match status.message() {
-        "" => "(it does not say why)",
+        "" => "(no message)",
         message => message,
     };
     let violations = violations
@@ -179,22 +197,24 @@ fn said(status: &Status, violations: Option<&BadRequest>) -> String {
     let violations: Vec<_> = violations
         .map(|v| format!("{}: {}", v.field, v.description))
         .collect();
-    match violations.is_empty() {
-        true => message.to_owned(),
-        false => format!("{message}: {}", violations.join("; ")),
+    if violations.is_empty() {
+        message.to_owned()
+    } else {
+        format!("{message}: {}", violations.join("; "))
     }
 }
 
 /// The A2A error that an `ErrorInfo` names (A2A §10.6).
 fn known_code(info: &ErrorInfo) -> Option<i32> {
-    match info.domain == PROTOCOL_DOMAIN {
-        true => reason_to_error_code(&info.reason),
-        false => None,
+    if info.domain == PROTOCOL_DOMAIN {
+        reason_to_error_code(&info.reason)
+    } else {
+        None
     }
 }
 
-/// The error that a status is without details, as the stock transport has it.
-fn usual_code(code: Code) -> i32 {
+/// The error code for a status without details, as in the official transport.
+fn default_code(code: Code) -> i32 {
     match code {
         Code::NotFound => error_code::TASK_NOT_FOUND,
         Code::FailedPrecondition => error_code::TASK_NOT_CANCELABLE,
@@ -204,8 +224,8 @@ fn usual_code(code: Code) -> i32 {
     }
 }
 
-// The details that say something of an A2A error, as the other bindings have them: in ProtoJSON. No
-// other passes, and so none that would be taken for ours.
+// Only the details that A2A defines are kept, as ProtoJSON, like in the other bindings. An agent
+// can therefore not forge the detail that carries an `Error` of this crate.
 
 fn error_info(info: ErrorInfo) -> TypedDetail {
     TypedDetail::error_info(info.reason, info.domain, Some(info.metadata))

@@ -12,7 +12,7 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use bowline_a2a::extension::{SESSION_BINDING, SessionBinding};
-use bowline_a2a::{ErrorKind, Failure, Transports};
+use bowline_a2a::{Error, ErrorKind, Transports};
 use bowline_client::{AccessToken, Builder, Client, Identity, Thumbprint, Trust};
 use bowline_proof::{EXPORTER_LABEL, PROOF_HEADER};
 use bowline_server::{
@@ -25,7 +25,7 @@ use bowline_testkit::pki::{KeyKind, Leaf, Pki};
 use http::HeaderMap;
 use serde_json::json;
 
-use crate::over::{BINDINGS, say};
+use crate::binding::{BINDINGS, say};
 use crate::soon;
 
 #[tokio::test]
@@ -135,7 +135,7 @@ async fn the_card_says_which_calls_have_a_proof_of_their_own() {
         let mut card = peer::card(&server.origin());
         announce(
             &mut card,
-            SessionBinding::required().per_request_claims_for(["CancelTask"]),
+            SessionBinding::required().request_bound_for(["CancelTask"]),
         );
         let client = world.client();
         let transports = transports(&client, &server).token(opaque());
@@ -177,7 +177,7 @@ async fn what_the_client_cannot_show_is_told_before_anything_is_sent() {
         for card in [&card, &bound] {
             let transports = transports(&without, &server).token(opaque());
             let error = binding.create(&transports, card).await.err().unwrap();
-            let failure = Failure::of(&error).unwrap();
+            let failure = Error::from_a2a(&error).unwrap();
             assert_eq!(failure.kind(), ErrorKind::Configuration);
             assert!(
                 failure.to_string().contains("Builder::identity"),
@@ -189,7 +189,7 @@ async fn what_the_client_cannot_show_is_told_before_anything_is_sent() {
             let error = say(&*agent, &ServiceParams::new(), "hello")
                 .await
                 .unwrap_err();
-            let failure = Failure::of(&error).unwrap();
+            let failure = Error::from_a2a(&error).unwrap();
             assert_eq!(failure.kind(), ErrorKind::Configuration, "{failure}");
             assert!(
                 failure.to_string().contains("Transports::token"),
@@ -224,7 +224,7 @@ async fn a_card_whose_demand_cannot_be_understood_is_not_guessed_at() {
         extension.params = Some([("perRequestClaims".to_owned(), json!("all"))].into());
         let transports = transports(&world.client(), &server).token(opaque());
         let error = binding.create(&transports, &card).await.err().unwrap();
-        let failure = Failure::of(&error).unwrap();
+        let failure = Error::from_a2a(&error).unwrap();
         assert_eq!(failure.kind(), ErrorKind::NotA2a);
         assert!(
             failure
@@ -273,7 +273,7 @@ struct World {
     pki: Pki,
     leaf: Leaf,
     authority: Authority,
-    seen: Seen,
+    seen: TaskHistory,
 }
 
 impl World {
@@ -283,7 +283,7 @@ impl World {
             leaf: pki.client("caller", KeyKind::P256),
             authority: Authority::start(&pki, AuthorityOptions::default()),
             pki,
-            seen: Seen::default(),
+            seen: TaskHistory::default(),
         }
     }
 
@@ -333,15 +333,15 @@ impl TokenValidator for Bound {
 
 /// Header fields of the requests that a server has seen.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Vec<HeaderMap>>>);
+struct TaskHistory(Arc<Mutex<Vec<HeaderMap>>>);
 
-impl Seen {
+impl TaskHistory {
     fn all(&self) -> Vec<HeaderMap> {
         self.0.lock().unwrap().clone()
     }
 }
 
-async fn see(State(seen): State<Seen>, request: Request, next: Next) -> Response {
+async fn see(State(seen): State<TaskHistory>, request: Request, next: Next) -> Response {
     seen.0.lock().unwrap().push(request.headers().clone());
     next.run(request).await
 }

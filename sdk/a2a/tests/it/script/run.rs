@@ -25,7 +25,7 @@ const EXTENSION: &str = "https://example.com/some-extension";
 /// Plays the script on an agent that does as `bowline_testkit::a2a::Echo` does, and tells how each
 /// call went. `here` are the authorities that the agent's card names (`localhost:1234`), which no
 /// row does.
-pub(super) async fn play(transport: &dyn Transport, here: &[&str]) -> Vec<Row> {
+pub(super) async fn run_script(transport: &dyn Transport, here: &[&str]) -> Vec<Row> {
     let mut play = Play {
         transport,
         params: HashMap::from([

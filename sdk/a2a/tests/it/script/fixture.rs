@@ -1,4 +1,4 @@
-//! Where the script is played: an agent in plain HTTP for the stock transports, and one behind TLS
+//! Where the script is runs: an agent in plain HTTP for the stock transports, and one behind TLS
 //! and `BindingLayer` for ours.
 
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
 
-use super::play::play;
 use super::row::Row;
+use super::run::run_script;
 
 /// A binding each.
 pub(crate) type Factories = [Arc<dyn TransportFactory>; 3];
@@ -32,9 +32,9 @@ pub(crate) fn stock() -> Factories {
 }
 
 /// Ours, with a token of the client's.
-pub(crate) fn ours(site: &Site, client: &Client) -> Factories {
-    let transports = Transports::new(client.clone(), &site.server.origin()).unwrap();
-    let transports = transports.token(site.token());
+pub(crate) fn ours(fixture: &Fixture, client: &Client) -> Factories {
+    let transports = Transports::new(client.clone(), &fixture.server.origin()).unwrap();
+    let transports = transports.token(fixture.token());
     [
         transports.json_rpc(),
         transports.http_json(),
@@ -43,14 +43,14 @@ pub(crate) fn ours(site: &Site, client: &Client) -> Factories {
 }
 
 /// An agent, and what there is to reach it.
-pub(crate) struct Site {
+pub(crate) struct Fixture {
     pub(crate) server: CyclingServer,
     pki: Pki,
     leaf: Leaf,
     authority: Authority,
 }
 
-impl Site {
+impl Fixture {
     /// Serves `agent`, which is made for an origin, to whom proves his token.
     pub(crate) fn open(agent: impl FnOnce(&str) -> Router) -> Self {
         let pki = Pki::new();
@@ -109,7 +109,7 @@ pub(crate) async fn rows(
         .find(|interface| interface.protocol_binding == factory.protocol())
         .expect("an interface of each binding");
     let transport = crate::soon(factory.create(card, interface)).await.unwrap();
-    play(&*transport, here).await
+    run_script(&*transport, here).await
 }
 
 /// The same for each binding, one after the other.

@@ -12,15 +12,15 @@ use bowline_a2a::Transports;
 use crate::soon;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Over {
+pub(crate) enum Binding {
     JsonRpc,
     HttpJson,
     Grpc,
 }
 
-pub(crate) const BINDINGS: [Over; 3] = [Over::JsonRpc, Over::HttpJson, Over::Grpc];
+pub(crate) const BINDINGS: [Binding; 3] = [Binding::JsonRpc, Binding::HttpJson, Binding::Grpc];
 
-impl Over {
+impl Binding {
     /// The factory of this binding, and the card's interface for it.
     pub(crate) fn of<'a>(
         self,

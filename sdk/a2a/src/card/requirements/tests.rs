@@ -53,8 +53,8 @@ fn any_of(alternatives: &[&[&str]]) -> Value {
     alternatives.iter().map(all).collect()
 }
 
-fn demands(alternatives: &[&[&str]]) -> Demands {
-    Demands::of(&card(any_of(alternatives), None)).unwrap()
+fn requirements(alternatives: &[&[&str]]) -> CardRequirements {
+    CardRequirements::from_card(&card(any_of(alternatives), None)).unwrap()
 }
 
 fn over_tls() -> Uri {
@@ -100,7 +100,7 @@ fn scopes_make_no_difference_in_either_of_their_shapes() {
         json!([{ "oauth2": ["a"] }]),
     ] {
         assert!(
-            Demands::of(&card(requirements, None))
+            CardRequirements::from_card(&card(requirements, None))
                 .unwrap()
                 .needs_token()
         );
@@ -120,7 +120,7 @@ fn a_certificate_that_is_demanded_and_not_there_is_told_before_anything_is_sent(
     ] {
         let demands = demands(alternatives);
         for (has_certificate, expected) in [(true, with), (false, without)] {
-            let met = demands.meet(&over_tls(), has_certificate);
+            let met = demands.resolve(&over_tls(), has_certificate);
             // Whether a call without a token is let go tells whether one is needed.
             let needs_token = met.map(|terms| terms.allow(false).is_err());
             assert_eq!(
@@ -144,7 +144,7 @@ fn a_certificate_that_is_demanded_and_not_there_is_told_before_anything_is_sent(
 
 #[test]
 fn a_token_that_is_demanded_and_not_there_is_told_before_the_call_is_sent() {
-    let terms = demands(&[&["oauth2"]]).meet(&over_tls(), true).unwrap();
+    let terms = demands(&[&["oauth2"]]).resolve(&over_tls(), true).unwrap();
     assert_eq!(terms.allow(true), Ok(()));
     let failure = terms.allow(false).unwrap_err();
     assert_eq!(failure.kind(), ErrorKind::Configuration);
@@ -153,7 +153,10 @@ fn a_token_that_is_demanded_and_not_there_is_told_before_the_call_is_sent() {
         "{failure}"
     );
     assert_eq!(
-        demands(&[]).meet(&over_tls(), true).unwrap().allow(false),
+        demands(&[])
+            .resolve(&over_tls(), true)
+            .unwrap()
+            .allow(false),
         Ok(())
     );
 }
@@ -164,18 +167,24 @@ fn a_plaintext_interface_meets_no_demand_for_tls() {
         let plaintext = Uri::from_static(url);
         for demands in [
             demands(&[&["mtls"]]),
-            Demands::of(&card(any_of(&[]), Some(SessionBinding::required()))).unwrap(),
+            CardRequirements::from_card(&card(any_of(&[]), Some(SessionBinding::required())))
+                .unwrap(),
         ] {
-            let failure = demands.meet(&plaintext, true).unwrap_err();
+            let failure = demands.resolve(&plaintext, true).unwrap_err();
             assert_eq!(failure.kind(), ErrorKind::Configuration);
             assert!(failure.to_string().contains("is plaintext"), "{failure}");
         }
         // What may be, needs not be.
-        let supported = Demands::of(&card(any_of(&[]), Some(SessionBinding::supported()))).unwrap();
-        assert_eq!(supported.meet(&plaintext, true), Ok(Terms::default()));
+        let supported =
+            CardRequirements::from_card(&card(any_of(&[]), Some(SessionBinding::supported())))
+                .unwrap();
         assert_eq!(
-            demands(&[&["mtls"], &["key"]]).meet(&plaintext, true),
-            Ok(Terms::default())
+            supported.resolve(&plaintext, true),
+            Ok(CallRequirements::default())
+        );
+        assert_eq!(
+            demands(&[&["mtls"], &["key"]]).resolve(&plaintext, true),
+            Ok(CallRequirements::default())
         );
     }
 }
@@ -184,12 +193,13 @@ fn a_plaintext_interface_meets_no_demand_for_tls() {
 fn session_binding_that_is_required_takes_a_certificate_and_a_token_whatever_the_schemes_say() {
     let required = Some(SessionBinding::required());
     for alternatives in [&[][..], &[&["key"][..]], &[&["oauth2"], &["mtls"]], &[&[]]] {
-        let demands = Demands::of(&card(any_of(alternatives), required.clone())).unwrap();
+        let demands =
+            CardRequirements::from_card(&card(any_of(alternatives), required.clone())).unwrap();
         assert!(
             demands.needs_certificate() && demands.needs_token(),
             "{alternatives:?}"
         );
-        let failure = demands.meet(&over_tls(), false).unwrap_err();
+        let failure = demands.resolve(&over_tls(), false).unwrap_err();
         assert!(
             failure
                 .to_string()
@@ -198,7 +208,7 @@ fn session_binding_that_is_required_takes_a_certificate_and_a_token_whatever_the
         );
         assert!(
             demands
-                .meet(&over_tls(), true)
+                .resolve(&over_tls(), true)
                 .unwrap()
                 .allow(false)
                 .is_err()
@@ -210,10 +220,12 @@ fn session_binding_that_is_required_takes_a_certificate_and_a_token_whatever_the
 fn where_session_binding_is_announced_every_token_is_proved_from_the_first_request_on() {
     let methods = ["CancelTask"];
     for binding in [SessionBinding::required(), SessionBinding::supported()] {
-        let binding = binding.per_request_claims_for(methods);
-        let demands = Demands::of(&card(any_of(&[&["oauth2"]]), Some(binding.clone()))).unwrap();
+        let binding = binding.request_bound_for(methods);
+        let demands =
+            CardRequirements::from_card(&card(any_of(&[&["oauth2"]]), Some(binding.clone())))
+                .unwrap();
         assert_eq!(demands.session_binding(), Some(&binding));
-        let terms = demands.meet(&over_tls(), true).unwrap();
+        let terms = demands.resolve(&over_tls(), true).unwrap();
         assert_eq!(terms.extension(), Some(SESSION_BINDING));
         assert_eq!(marks(&terms, "SendMessage"), (true, false));
         assert_eq!(marks(&terms, "CancelTask"), (true, true));
@@ -222,9 +234,10 @@ fn where_session_binding_is_announced_every_token_is_proved_from_the_first_reque
 
 #[test]
 fn session_binding_that_is_only_offered_is_not_taken_by_a_client_that_cannot() {
-    let supported = SessionBinding::supported().per_request_claims_for(["CancelTask"]);
-    let demands = Demands::of(&card(any_of(&[&["oauth2"]]), Some(supported))).unwrap();
-    let terms = demands.meet(&over_tls(), false).unwrap();
+    let supported = SessionBinding::supported().request_bound_for(["CancelTask"]);
+    let demands =
+        CardRequirements::from_card(&card(any_of(&[&["oauth2"]]), Some(supported))).unwrap();
+    let terms = demands.resolve(&over_tls(), false).unwrap();
     assert_eq!(terms.extension(), None);
     assert_eq!(marks(&terms, "CancelTask"), (false, false));
     assert!(
@@ -236,8 +249,8 @@ fn session_binding_that_is_only_offered_is_not_taken_by_a_client_that_cannot() {
 /// What a card leaves out, it does not forbid.
 #[test]
 fn a_card_that_says_nothing_takes_no_mark_away() {
-    let terms = demands(&[]).meet(&over_tls(), true).unwrap();
-    assert_eq!(terms, Terms::default());
+    let terms = demands(&[]).resolve(&over_tls(), true).unwrap();
+    assert_eq!(terms, CallRequirements::default());
     assert_eq!(terms.extension(), None);
     let mut extensions = Extensions::new();
     extensions.insert(ProofRequired);
@@ -251,14 +264,14 @@ fn a_card_whose_extension_cannot_be_followed_is_no_card_to_go_by() {
     let mut card = card(any_of(&[]), Some(SessionBinding::supported()));
     let extension = &mut card.capabilities.extensions.as_mut().unwrap()[0];
     extension.params = Some([("exporterLabel".to_owned(), json!("EXPORTER-other"))].into());
-    let failure = Demands::of(&card).unwrap_err();
+    let failure = CardRequirements::from_card(&card).unwrap_err();
     assert_eq!(failure.kind(), ErrorKind::NotA2a);
     assert!(!failure.may_have_been_processed());
     assert!(failure.to_string().contains("EXPORTER-other"), "{failure}");
 }
 
 /// Whether a call is proved, and by a proof of its own.
-fn marks(terms: &Terms, method: &str) -> (bool, bool) {
+fn marks(terms: &CallRequirements, method: &str) -> (bool, bool) {
     let mut extensions = Extensions::new();
     terms.apply_to(method, &mut extensions);
     let (proof, own) = (
