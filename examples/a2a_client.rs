@@ -13,7 +13,7 @@ use a2a::{
 };
 use bowline_a2a::card::Cards;
 use bowline_a2a::extension::{SESSION_BINDING, SessionBinding};
-use bowline_a2a::{ErrorKind, Error, Transports};
+use bowline_a2a::{Error, ErrorKind, Transports};
 use bowline_client::{AccessToken, Client, Identity, Trust};
 use bowline_proof::challenges;
 use bowline_server::{AcceptPolicy, BindingLayer, Jwks, JwtValidator};

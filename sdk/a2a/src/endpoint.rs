@@ -13,9 +13,7 @@ use bowline_proof::PROOF_HEADER;
 use bowline_proof::dpop::DPOP_HEADER;
 use bowline_token::Authorized;
 use bowline_transport::body;
-use bowline_transport::head::{
-    MAX_REDIRECTS, binding_error, media_type, onward, shown_target,
-};
+use bowline_transport::head::{MAX_REDIRECTS, binding_error, media_type, onward, shown_target};
 use bytes::Bytes;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH,

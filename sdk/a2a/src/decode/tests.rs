@@ -59,7 +59,7 @@ fn push_configurations_are_read_in_each_form_that_servers_write() {
         json!({ "configs": [plain] }),
         json!([plain]),
     ] {
-        let read = ListTaskPushNotificationConfigsResponse::read(list.clone()).unwrap();
+        let read = ListTaskPushNotificationConfigsResponse::decode(list.clone()).unwrap();
         assert_eq!(read.configs, std::slice::from_ref(&expected), "{list}");
         assert_eq!(
             read.next_page_token.is_some(),

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
 use tokio::time::{Sleep, sleep};
 
-use super::status::{GrpcStatus, StatusLocation};
+use super::status::{GrpcStatus, ResponseShape, StatusLocation};
 use crate::error::{Error, ErrorKind};
 
 /// How long one message may take once the head has come.

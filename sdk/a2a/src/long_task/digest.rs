@@ -33,7 +33,10 @@ impl Digests {
 
     fn content(&self, value: &impl Serialize) -> u64 {
         let mut hasher = self.0.build_hasher();
-        hash(&serde_json::to_value(value).unwrap_or_default(), &mut hasher);
+        hash(
+            &serde_json::to_value(value).unwrap_or_default(),
+            &mut hasher,
+        );
         hasher.finish()
     }
 }

@@ -118,7 +118,8 @@ impl LongTaskError {
     ) -> Self {
         let why = reason(cause, error.as_ref());
         let message = format!(
-            "gave up on task {task} after {attempts} attempts in a row that brought nothing new: {why}"
+            "gave up on task {task} after {max_attempts} attempts in a row that brought \
+             nothing new: {why}"
         );
         Self::new(LongTaskErrorKind::GaveUp, message, Some(task), error).processed(true)
     }

@@ -1,11 +1,27 @@
-//! What has been told of a task, and what of that which comes is new. No I/O, no clock.
+//! What has been emitted of a task, and what of the events that come is new. No I/O, no clock.
 //!
-//! A subscription begins with the task as it stands. Agents begin to collect updates for the new
-//! subscriber before they take that picture, or after, or both at once; so the first updates that
-//! follow may be in it already. They come in order: if one of them is new, all that follow are. A
-//! status is told from one in the picture by its message's id and by its time. A piece of an
-//! artifact has neither, and is told by its contents: the pieces are held back for as long as they
-//! fit what the picture brought, dropped once they have reached its end, and told if they do not.
+//! A subscription begins with a snapshot of the task, and updates follow. An agent may begin to
+//! collect updates for a new subscriber before it takes the snapshot, or after it. So the first
+//! updates may repeat what the snapshot has:
+//!
+//! ```text
+//!                       snapshot: parts a b c
+//!                             |
+//! agent's updates    a    b   |c    d
+//!                         +---------+---> what this subscriber receives: snapshot, b, c, d
+//! ```
+//!
+//! Updates come in order: once one of them is new, all that follow are new. Example: before the
+//! break part `a` was emitted. The snapshot has `a b c`, so `b c` is emitted at once. Then
+//!
+//! 1. update `b` fits the beginning of what the snapshot brought (`b c`): it is held back, because
+//!    it may be that `b`, or another part that is equal to it.
+//! 2. update `c` fits too, and reaches the end of it: `b` and `c` were in the snapshot. Both are
+//!    dropped, and counted as repeated.
+//! 3. update `d` is new, and is emitted. Had it come in place of `c`, then `b` would not have been
+//!    the `b` of the snapshot: `b` and `d` would both be emitted.
+//!
+//! A status is recognised by the id of its message and by its time; nothing of it is held back.
 
 use std::collections::HashMap;
 
@@ -18,38 +34,40 @@ use lru::LruCache;
 use super::digest::Digests;
 use super::event::{CaughtUp, TaskEvent};
 
-/// As many messages are remembered by their ids. Of a longer history, what stands before a known
-/// message counts as told.
+/// Maximum number of messages remembered by their ids. In a longer history, what stands before a
+/// known message counts as emitted.
 const MAX_MESSAGES: usize = 10_000;
 
-/// As many statuses are remembered: an agent's picture does not lag behind by more.
+/// Maximum number of statuses remembered: a snapshot is not older than that.
 const MAX_STATUSES: usize = 1000;
 
-/// As much is held back of updates that may be in the task already, in bytes of JSON.
+/// Maximum size of the updates held back, in bytes of JSON.
 const MAX_HELD: usize = 16 * 1024 * 1024;
 
-/// As many parts are remembered, of eight bytes each, and an artifact for so many of them besides
-/// its id. Of a task that has more, each artifact is told whole whenever the task comes as a whole.
+/// Maximum number of parts remembered, of eight bytes each. An artifact counts for as many parts as
+/// [`PARTS_OF_AN_ARTIFACT`], and for its id. Of a task that has more, each artifact is emitted whole
+/// whenever a snapshot comes.
 const MAX_PARTS: usize = 1 << 19;
 const PARTS_OF_AN_ARTIFACT: usize = 16;
 
-/// What has been told of one task. Eight bytes for each message and each part of an artifact, up
+/// What has been emitted of one task. Eight bytes for each message and each part of an artifact, up
 /// to a bound.
 #[derive(Debug)]
 pub(super) struct TaskHistory {
     digests: Digests,
     status: Option<TaskStatus>,
-    /// Those with a time that were told.
+    /// The emitted statuses that have a time.
     statuses: LruCache<u64, ()>,
     messages: LruCache<u64, ()>,
     has_forgotten: bool,
     artifacts: HashMap<ArtifactId, Vec<u64>>,
-    /// What they count as; nothing more is remembered of them once that was too much.
+    /// How many parts `artifacts` counts for; `None` once that was too much: then nothing of
+    /// artifacts is remembered any more.
     remembered: Option<usize>,
     overlap: Option<Overlap>,
     is_uncertain: bool,
-    /// Whether the last picture lacked the end of an artifact that was told: it lags behind, or the
-    /// artifact was shortened.
+    /// Whether the last snapshot lacked the end of an artifact that was emitted: the snapshot is
+    /// older, or the artifact was shortened.
     is_shortened: bool,
     repeated: u64,
 }
@@ -59,41 +77,42 @@ pub(super) struct TaskHistory {
 struct Overlap {
     /// What the subscription's task brought of each artifact.
     brought: HashMap<ArtifactId, Received>,
-    /// Updates that may have been among it.
+    /// Updates that may repeat it.
     held: Vec<TaskArtifactUpdateEvent>,
-    /// The bytes of those, or somewhat more.
+    /// Their size in bytes of JSON, or somewhat more.
     held_bytes: usize,
-    /// The status that was told last before it.
+    /// The last status emitted before the subscription.
     since: Option<TaskStatus>,
 }
 
-/// Whence a task came that is caught up with.
+/// Where a full task snapshot came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum SnapshotSource {
     /// It began a subscription: updates that are in it may follow.
     Subscription,
     /// It is one update among others.
     Update,
-    /// It was asked for.
-    Answer,
+    /// It is the response to `GetTask`.
+    GetTask,
 }
 
+/// What a snapshot brought of one artifact.
 #[derive(Debug)]
 struct Received {
     /// The first part that was new.
     from: usize,
-    /// Where the updates that came again may have got to; before the first one, nowhere.
+    /// The positions that the repeated updates may have reached; `None` before the first one.
     reached: Option<Vec<usize>>,
 }
 
-/// Whether something that came is in the task already.
+/// Whether an update is in the last snapshot already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Novelty {
     New,
     /// It is, and so is what came before it.
     Repeated,
-    /// Nothing tells it from what was told before, or from a part of it.
-    Alike,
+    /// It equals a part of what the snapshot brought: only the next update can tell.
+    Ambiguous,
 }
 
 impl TaskHistory {
@@ -114,13 +133,12 @@ impl TaskHistory {
         }
     }
 
-    /// The status told last.
+    /// The last status emitted.
     pub(super) fn status(&self) -> Option<&TaskStatus> {
         self.status.as_ref()
     }
 
-    /// Whether something was dropped, kept, or is held back, on no better evidence than its
-    /// contents.
+    /// Whether something was dropped, kept, or is held back, only because of its contents.
     pub(super) fn is_uncertain(&self) -> bool {
         self.is_uncertain
             || self.is_shortened
@@ -140,21 +158,21 @@ impl TaskHistory {
         self.repeated
     }
 
-    /// A message of the caller's own is no news to him.
-    pub(super) fn know(&mut self, message: &Message) {
+    /// Records a message that the caller has sent: it is not new to the caller.
+    pub(super) fn record_sent(&mut self, message: &Message) {
         self.record_message(self.digests.message(message));
     }
 
-    /// Takes in the task as it stands.
-    pub(super) fn catch_up(&mut self, task: Task, source: Source) -> CaughtUp {
-        // What is held is in the task, if it happened.
+    /// Takes in a snapshot of the task.
+    pub(super) fn catch_up(&mut self, task: Task, source: SnapshotSource) -> CaughtUp {
+        // What is held back is in the snapshot, if it happened.
         let before = self
             .overlap
             .take()
             .filter(|_| source == SnapshotSource::Update);
         self.is_uncertain = false;
         self.is_shortened = false;
-        // Only what was asked for at the end shows every artifact as it is.
+        // Only the response to `GetTask` at the end shows every artifact as it is.
         let may_be_older = before.is_some() || source == SnapshotSource::Subscription;
         let mut overlap = Overlap {
             since: self.status.clone(),
@@ -187,7 +205,7 @@ impl TaskHistory {
         caught_up
     }
 
-    /// What an update tells that is new, with what was held back before it.
+    /// What is new in an update, with what was held back before it.
     pub(super) fn update(&mut self, update: StreamResponse) -> Vec<TaskEvent> {
         match update {
             StreamResponse::Task(task) => self.whole_task(task),
@@ -197,7 +215,7 @@ impl TaskHistory {
         }
     }
 
-    /// What was held back, when nothing follows that would show whether it was told.
+    /// What was held back, when nothing follows that would show whether it was emitted.
     pub(super) fn release(&mut self) -> Vec<TaskEvent> {
         let held = self
             .overlap
@@ -229,32 +247,32 @@ impl TaskHistory {
                 Novelty::Ambiguous => return self.drop_one(),
             }
         }
-        let mut told = self.release();
+        let mut emitted = self.release();
         self.record_status(&update.status);
-        told.push(TaskEvent::Status(update));
-        told
+        emitted.push(TaskEvent::Status(update));
+        emitted
     }
 
     fn artifact_update(&mut self, update: TaskArtifactUpdateEvent) -> Vec<TaskEvent> {
         match self.artifact_novelty(&update) {
             Novelty::New => self.new_artifact_update(update),
             Novelty::Repeated => {
-                let told = self.drop_held();
+                let emitted = self.drop_held();
                 self.is_uncertain = true;
-                told
+                emitted
             }
             Novelty::Ambiguous => self.hold_back(update),
         }
     }
 
     fn new_artifact_update(&mut self, update: TaskArtifactUpdateEvent) -> Vec<TaskEvent> {
-        let mut told = self.release();
+        let mut emitted = self.release();
         self.record_artifact(&update);
-        told.push(TaskEvent::Artifact(update));
-        told
+        emitted.push(TaskEvent::Artifact(update));
+        emitted
     }
 
-    /// Until another update shows whether it was told; or until there is too much of it.
+    /// Holds an update back until the next one shows whether it is new, or until too much is held.
     fn hold_back(&mut self, update: TaskArtifactUpdateEvent) -> Vec<TaskEvent> {
         let bytes = serde_json::to_vec(&update).map_or(MAX_HELD, |json| json.len());
         match &mut self.overlap {
@@ -272,10 +290,10 @@ impl TaskHistory {
         if self.overlap.is_some() && self.messages.contains(&digest) {
             return self.drop_held();
         }
-        let mut told = self.release();
+        let mut emitted = self.release();
         self.record_message(digest);
-        told.push(TaskEvent::Message(message));
-        told
+        emitted.push(TaskEvent::Message(message));
+        emitted
     }
 
     /// This update is in the task, and so are those that came before it.
@@ -294,19 +312,21 @@ impl TaskHistory {
         Vec::new()
     }
 
-    /// Whether a status is the one told last or older.
+    /// Whether a status is the last one emitted, or older.
     fn status_novelty(&self, status: &TaskStatus) -> Novelty {
-        let Some(told) = &self.status else {
+        let Some(emitted) = &self.status else {
             return Novelty::New;
         };
         let digest = |status: &TaskStatus| status.message.as_ref().map(|m| self.digests.message(m));
         let message = digest(status);
         let later = status
             .timestamp
-            .zip(told.timestamp)
+            .zip(emitted.timestamp)
             .map(|(this, last)| this.cmp(&last));
-        let is_same_message = message == digest(told);
-        if status.state == told.state && is_same_message && later.is_none_or(|later| later.is_eq())
+        let is_same_message = message == digest(emitted);
+        if status.state == emitted.state
+            && is_same_message
+            && later.is_none_or(|later| later.is_eq())
         {
             let is_certain = later.is_some() || message.is_some();
             return if is_certain {
@@ -315,11 +335,11 @@ impl TaskHistory {
                 Novelty::Ambiguous
             };
         }
-        // Said before the one told last, to the letter: a picture that lags behind, or an agent
-        // that repeats itself.
+        // Emitted before the last one, and equal to it in all: an old snapshot, or an agent that
+        // repeats itself.
         let is_older = later.is_some_and(|later| later.is_lt());
-        let was_told = |digest| self.statuses.contains(&digest);
-        if is_older && self.digests.status(status).is_some_and(was_told) {
+        let was_emitted = |digest| self.statuses.contains(&digest);
+        if is_older && self.digests.status(status).is_some_and(was_emitted) {
             return Novelty::Repeated;
         }
         // Nothing follows a terminal state: it cannot be older than another one.
@@ -339,32 +359,32 @@ impl TaskHistory {
         }
     }
 
-    /// A status that the task has left behind is its status no more, and would be told out of
-    /// order; what the agent said with it is told if it was not.
+    /// The task has left this status behind: to emit it would break the order. Its message is emitted
+    /// if it is new.
     fn overtaken(&mut self, status: TaskStatus) -> Vec<TaskEvent> {
-        let mut told = self.drop_held();
+        let mut emitted = self.drop_held();
         if let Some(message) = status.message {
             let digest = self.digests.message(&message);
             if !self.messages.contains(&digest) {
                 self.record_message(digest);
-                told.push(TaskEvent::Message(message));
+                emitted.push(TaskEvent::Message(message));
             }
         }
-        told
+        emitted
     }
 
-    /// Whether a status was said after the one told last before the break, and before the one that
-    /// the subscription's task had. One from before the break is no such one: then the agent's
-    /// clock was set back.
+    /// Whether a status lies between the last one emitted before the break and the one of the
+    /// snapshot. One from before the break does not: then the agent's clock was set back.
     fn is_overtaken(&self, status: &TaskStatus, overlap: &Overlap) -> bool {
         let time = |of: &Option<TaskStatus>| of.as_ref().and_then(|status| status.timestamp);
-        let (since, told) = (time(&overlap.since), time(&self.status));
-        let is_between =
-            |at| told.is_some_and(|told| at < told) && since.is_none_or(|since| since < at);
+        let (since, emitted) = (time(&overlap.since), time(&self.status));
+        let is_between = |at| {
+            emitted.is_some_and(|emitted| at < emitted) && since.is_none_or(|since| since < at)
+        };
         !status.state.is_terminal() && status.timestamp.is_some_and(is_between)
     }
 
-    /// Whether an artifact update is among what the subscription's task brought.
+    /// Whether an artifact update repeats what the snapshot brought.
     fn artifact_novelty(&mut self, update: &TaskArtifactUpdateEvent) -> Novelty {
         let Some(overlap) = &mut self.overlap else {
             return Novelty::New;
@@ -402,7 +422,7 @@ impl TaskHistory {
         let last_known = digests
             .iter()
             .rposition(|digest| self.messages.contains(digest));
-        let told_before = if self.has_forgotten { last_known } else { None };
+        let emitted_before = if self.has_forgotten { last_known } else { None };
         let of_status = task
             .status
             .message
@@ -410,8 +430,8 @@ impl TaskHistory {
             .map(|m| self.digests.message(m));
         let mut messages = Vec::new();
         for (place, (message, digest)) in history.iter().zip(digests).enumerate() {
-            let is_new =
-                !self.messages.contains(&digest) && told_before.is_none_or(|told| place > told);
+            let is_new = !self.messages.contains(&digest)
+                && emitted_before.is_none_or(|emitted| place > emitted);
             if is_new && of_status != Some(digest) {
                 messages.push(message.clone());
             }
@@ -420,8 +440,8 @@ impl TaskHistory {
         messages
     }
 
-    /// The update that leads from what was told of an artifact to what it is. One that
-    /// `may_be_older` than what was told may lack its end.
+    /// The update that leads from what was emitted of an artifact to what the snapshot has. A
+    /// snapshot that `may_be_older` than what was emitted may lack its end.
     fn new_parts(
         &mut self,
         task: &Task,
@@ -430,16 +450,18 @@ impl TaskHistory {
         overlap: &mut Overlap,
     ) -> Option<TaskArtifactUpdateEvent> {
         let parts = self.digests.parts(&artifact.parts);
-        let told = self.artifacts.get(&artifact.artifact_id);
-        if may_be_older && told.is_some_and(|told| told.starts_with(&parts)) {
-            self.is_shortened |= told.is_some_and(|told| told.len() > parts.len());
+        let emitted = self.artifacts.get(&artifact.artifact_id);
+        if may_be_older && emitted.is_some_and(|emitted| emitted.starts_with(&parts)) {
+            self.is_shortened |= emitted.is_some_and(|emitted| emitted.len() > parts.len());
             return None;
         }
-        let told = told.filter(|told| parts.starts_with(told)).map(Vec::len);
-        if told == Some(parts.len()) {
+        let emitted = emitted
+            .filter(|emitted| parts.starts_with(emitted))
+            .map(Vec::len);
+        if emitted == Some(parts.len()) {
             return None;
         }
-        let from = told.unwrap_or(0);
+        let from = emitted.unwrap_or(0);
         self.remember(&artifact.artifact_id, parts, false);
         let brought = Received {
             from,
@@ -455,7 +477,7 @@ impl TaskHistory {
                 parts: artifact.parts[from..].to_vec(),
                 ..artifact.clone()
             },
-            append: Some(told.is_some()),
+            append: Some(emitted.is_some()),
             last_chunk: None,
             metadata: None,
         })
@@ -463,7 +485,7 @@ impl TaskHistory {
 
     fn record_status(&mut self, status: &TaskStatus) {
         if let Some(message) = &status.message {
-            self.know(message);
+            self.record_sent(message);
         }
         if let Some(digest) = self.digests.status(status) {
             self.statuses.put(digest, ());
@@ -491,16 +513,16 @@ impl TaskHistory {
         let Some(remembered) = &mut self.remembered else {
             return;
         };
-        let told = self.artifacts.entry(id.clone()).or_insert_with(|| {
+        let emitted = self.artifacts.entry(id.clone()).or_insert_with(|| {
             *remembered += PARTS_OF_AN_ARTIFACT + id.len() / size_of::<u64>();
             Vec::new()
         });
         *remembered += parts.len();
         if append {
-            told.extend(parts);
+            emitted.extend(parts);
         } else {
-            *remembered -= told.len();
-            *told = parts;
+            *remembered -= emitted.len();
+            *emitted = parts;
         }
         if *remembered > MAX_PARTS {
             self.remembered = None;

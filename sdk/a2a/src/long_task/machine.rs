@@ -283,7 +283,12 @@ impl Machine {
     }
 
     /// `GetTask` failed; without an error if no response came in time.
-    fn get_task_failed(&mut self, now: Instant, random: f64, error: Option<A2AError>) -> Vec<Action> {
+    fn get_task_failed(
+        &mut self,
+        now: Instant,
+        random: f64,
+        error: Option<A2AError>,
+    ) -> Vec<Action> {
         if let Phase::ConfirmingEnd(end) = std::mem::replace(&mut self.phase, Phase::Following) {
             // The end is known. What was held back is emitted, what was dropped stays dropped.
             let held = self.history.release();
@@ -297,7 +302,9 @@ impl Machine {
             return self.reconnect(now, random, BrokenStream::without_error(Cause::IdleTimeout));
         };
         match retry(&error) {
-            Retry::Because(cause) => self.reconnect(now, random, BrokenStream::with_error(cause, error)),
+            Retry::Because(cause) => {
+                self.reconnect(now, random, BrokenStream::with_error(cause, error))
+            }
             Retry::Never => {
                 let task = self.task.as_deref().unwrap_or_default();
                 let error = LongTaskError::refused(task, error, self.last_error.as_ref());
@@ -441,7 +448,8 @@ fn is_interrupted(state: &TaskState) -> bool {
 }
 
 fn emit_and_finish(events: Vec<TaskEvent>) -> Vec<Action> {
-    events.into_iter()
+    events
+        .into_iter()
         .map(Action::Emit)
         .chain([Action::Finish])
         .collect()

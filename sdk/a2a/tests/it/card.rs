@@ -328,9 +328,9 @@ async fn a_card_that_is_too_long_is_not_taken_in_whether_or_not_it_says_so() {
     }
     let text = card_text();
     let server = visitor.answering(move |_| as_json(card_text()));
-    let exactly = visitor.cards().longest(text.len());
+    let exactly = visitor.cards().max_bytes(text.len());
     assert!(soon(exactly.resolve(&server.origin())).await.is_ok());
-    let shorter = visitor.cards().longest(text.len() - 1);
+    let shorter = visitor.cards().max_bytes(text.len() - 1);
     assert_eq!(
         soon(shorter.resolve(&server.origin()))
             .await
@@ -445,7 +445,7 @@ async fn a_card_that_is_asked_for_again_is_sent_only_if_it_is_another() {
     assert!(!first.is_fresh(), "nobody said how long");
     let mut same = first.clone();
     for _ in 0..3 {
-        same = soon(cards.renew(&same)).await.unwrap();
+        same = soon(cards.revalidate(&same)).await.unwrap();
         assert_eq!(same.bytes(), first.bytes());
     }
     assert_eq!(
@@ -454,11 +454,11 @@ async fn a_card_that_is_asked_for_again_is_sent_only_if_it_is_another() {
     );
 
     version.store(2, Ordering::SeqCst);
-    let second = soon(cards.renew(&same)).await.unwrap();
+    let second = soon(cards.revalidate(&same)).await.unwrap();
     assert_eq!(second.card().version, "2");
     assert_eq!(full.load(Ordering::SeqCst), 2);
     drop(server);
-    let lost = soon(cards.renew(&second)).await.unwrap_err();
+    let lost = soon(cards.revalidate(&second)).await.unwrap_err();
     // Whether the request had left when the connection ended, nobody can tell here.
     let kinds = [ErrorKind::Connection, ErrorKind::MayHaveBeenProcessed];
     assert!(kinds.contains(&lost.kind()), "{lost}");
@@ -473,7 +473,7 @@ async fn a_fresh_card_is_not_asked_for_again() {
     let card = soon(visitor.cards().resolve(&server.origin()))
         .await
         .unwrap();
-    let same = soon(visitor.cards().renew(&card)).await.unwrap();
+    let same = soon(visitor.cards().revalidate(&card)).await.unwrap();
     assert_eq!(same.bytes(), card.bytes());
     assert_eq!(server.counts().requests, 1);
 }

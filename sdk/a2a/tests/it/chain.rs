@@ -16,7 +16,7 @@ use bowline_client::bind::{
     Answer, Attachment, Bind, BindConnection, Bound, Learned, Memo, RequestFacts,
 };
 use bowline_client::{
-    AccessToken, BindingUsed, Client, CloseReason, Error, Identity, Thumbprint, TlsFacts, Trust,
+    AccessToken, BindingUsed, Client, CloseReason, Identity, Thumbprint, TlsFacts, Trust,
 };
 use bowline_proof::{PROOF_HEADER, ProofClaims, ProofKey};
 use bowline_server::{
@@ -460,7 +460,7 @@ struct Forged {
 }
 
 impl BindConnection for Forged {
-    fn bind(&self, _: &RequestFacts<'_>) -> Result<Bound, Error> {
+    fn bind(&self, _: &RequestFacts<'_>) -> Result<Bound, bowline_client::Error> {
         Ok(Bound::Attached(Attachment {
             name: PROOF_HEADER,
             value: self.proof.clone(),

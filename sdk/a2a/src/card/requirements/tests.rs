@@ -83,9 +83,9 @@ fn what_is_needed_is_what_every_alternative_needs() {
         (&[&["mtls", "oauth2"], &["mtls", "oidc"]], true, true),
         (&[&["mtls", "oauth2"], &[]], false, false),
     ] {
-        let demands = demands(alternatives);
+        let requirements = requirements(alternatives);
         assert_eq!(
-            (demands.needs_certificate(), demands.needs_token()),
+            (requirements.needs_certificate(), requirements.needs_token()),
             (certificate, token),
             "{alternatives:?}"
         );
@@ -118,11 +118,11 @@ fn a_certificate_that_is_demanded_and_not_there_is_told_before_anything_is_sent(
         (&[&["mtls", "oauth2"], &["key"]], Ok(false), Ok(false)),
         (&[&["mtls", "oauth2"], &["oidc"]], Ok(true), Ok(true)),
     ] {
-        let demands = demands(alternatives);
+        let requirements = requirements(alternatives);
         for (has_certificate, expected) in [(true, with), (false, without)] {
-            let met = demands.resolve(&over_tls(), has_certificate);
+            let met = requirements.resolve(&over_tls(), has_certificate);
             // Whether a call without a token is let go tells whether one is needed.
-            let needs_token = met.map(|terms| terms.allow(false).is_err());
+            let needs_token = met.map(|terms| terms.check_token(false).is_err());
             assert_eq!(
                 needs_token.clone().map_err(drop),
                 expected,
@@ -144,19 +144,21 @@ fn a_certificate_that_is_demanded_and_not_there_is_told_before_anything_is_sent(
 
 #[test]
 fn a_token_that_is_demanded_and_not_there_is_told_before_the_call_is_sent() {
-    let terms = demands(&[&["oauth2"]]).resolve(&over_tls(), true).unwrap();
-    assert_eq!(terms.allow(true), Ok(()));
-    let failure = terms.allow(false).unwrap_err();
+    let terms = requirements(&[&["oauth2"]])
+        .resolve(&over_tls(), true)
+        .unwrap();
+    assert_eq!(terms.check_token(true), Ok(()));
+    let failure = terms.check_token(false).unwrap_err();
     assert_eq!(failure.kind(), ErrorKind::Configuration);
     assert!(
         failure.to_string().contains("Transports::token"),
         "{failure}"
     );
     assert_eq!(
-        demands(&[])
+        requirements(&[])
             .resolve(&over_tls(), true)
             .unwrap()
-            .allow(false),
+            .check_token(false),
         Ok(())
     );
 }
@@ -165,12 +167,12 @@ fn a_token_that_is_demanded_and_not_there_is_told_before_the_call_is_sent() {
 fn a_plaintext_interface_meets_no_demand_for_tls() {
     for url in ["http://agent.example/rpc", "HTTP://agent.example/rpc"] {
         let plaintext = Uri::from_static(url);
-        for demands in [
-            demands(&[&["mtls"]]),
+        for requirements in [
+            requirements(&[&["mtls"]]),
             CardRequirements::from_card(&card(any_of(&[]), Some(SessionBinding::required())))
                 .unwrap(),
         ] {
-            let failure = demands.resolve(&plaintext, true).unwrap_err();
+            let failure = requirements.resolve(&plaintext, true).unwrap_err();
             assert_eq!(failure.kind(), ErrorKind::Configuration);
             assert!(failure.to_string().contains("is plaintext"), "{failure}");
         }
@@ -183,7 +185,7 @@ fn a_plaintext_interface_meets_no_demand_for_tls() {
             Ok(CallRequirements::default())
         );
         assert_eq!(
-            demands(&[&["mtls"], &["key"]]).resolve(&plaintext, true),
+            requirements(&[&["mtls"], &["key"]]).resolve(&plaintext, true),
             Ok(CallRequirements::default())
         );
     }
@@ -193,13 +195,13 @@ fn a_plaintext_interface_meets_no_demand_for_tls() {
 fn session_binding_that_is_required_takes_a_certificate_and_a_token_whatever_the_schemes_say() {
     let required = Some(SessionBinding::required());
     for alternatives in [&[][..], &[&["key"][..]], &[&["oauth2"], &["mtls"]], &[&[]]] {
-        let demands =
+        let requirements =
             CardRequirements::from_card(&card(any_of(alternatives), required.clone())).unwrap();
         assert!(
-            demands.needs_certificate() && demands.needs_token(),
+            requirements.needs_certificate() && requirements.needs_token(),
             "{alternatives:?}"
         );
-        let failure = demands.resolve(&over_tls(), false).unwrap_err();
+        let failure = requirements.resolve(&over_tls(), false).unwrap_err();
         assert!(
             failure
                 .to_string()
@@ -207,10 +209,10 @@ fn session_binding_that_is_required_takes_a_certificate_and_a_token_whatever_the
             "{failure}"
         );
         assert!(
-            demands
+            requirements
                 .resolve(&over_tls(), true)
                 .unwrap()
-                .allow(false)
+                .check_token(false)
                 .is_err()
         );
     }
@@ -221,11 +223,11 @@ fn where_session_binding_is_announced_every_token_is_proved_from_the_first_reque
     let methods = ["CancelTask"];
     for binding in [SessionBinding::required(), SessionBinding::supported()] {
         let binding = binding.request_bound_for(methods);
-        let demands =
+        let requirements =
             CardRequirements::from_card(&card(any_of(&[&["oauth2"]]), Some(binding.clone())))
                 .unwrap();
-        assert_eq!(demands.session_binding(), Some(&binding));
-        let terms = demands.resolve(&over_tls(), true).unwrap();
+        assert_eq!(requirements.session_binding(), Some(&binding));
+        let terms = requirements.resolve(&over_tls(), true).unwrap();
         assert_eq!(terms.extension(), Some(SESSION_BINDING));
         assert_eq!(marks(&terms, "SendMessage"), (true, false));
         assert_eq!(marks(&terms, "CancelTask"), (true, true));
@@ -235,13 +237,13 @@ fn where_session_binding_is_announced_every_token_is_proved_from_the_first_reque
 #[test]
 fn session_binding_that_is_only_offered_is_not_taken_by_a_client_that_cannot() {
     let supported = SessionBinding::supported().request_bound_for(["CancelTask"]);
-    let demands =
+    let requirements =
         CardRequirements::from_card(&card(any_of(&[&["oauth2"]]), Some(supported))).unwrap();
-    let terms = demands.resolve(&over_tls(), false).unwrap();
+    let terms = requirements.resolve(&over_tls(), false).unwrap();
     assert_eq!(terms.extension(), None);
     assert_eq!(marks(&terms, "CancelTask"), (false, false));
     assert!(
-        terms.allow(false).is_err(),
+        terms.check_token(false).is_err(),
         "the token is demanded all the same"
     );
 }
@@ -249,7 +251,7 @@ fn session_binding_that_is_only_offered_is_not_taken_by_a_client_that_cannot() {
 /// What a card leaves out, it does not forbid.
 #[test]
 fn a_card_that_says_nothing_takes_no_mark_away() {
-    let terms = demands(&[]).resolve(&over_tls(), true).unwrap();
+    let terms = requirements(&[]).resolve(&over_tls(), true).unwrap();
     assert_eq!(terms, CallRequirements::default());
     assert_eq!(terms.extension(), None);
     let mut extensions = Extensions::new();

@@ -235,7 +235,7 @@ fn statuses_that_pass_are_waited_out_as_long_as_the_agent_says() {
 }
 
 #[test]
-fn fruitless_tries_wait_longer_and_longer_and_are_given_up() {
+fn attempts_without_news_wait_longer_and_longer_and_are_given_up() {
     let mut scenario = Scenario::begun();
     assert_eq!(
         scenario.cut(),
@@ -256,9 +256,9 @@ fn fruitless_tries_wait_longer_and_longer_and_are_given_up() {
     assert_eq!(error.kind(), LongTaskErrorKind::GaveUp);
     assert_eq!(
         error.to_string(),
-        "gave up on task t after 10 tries in a row that brought nothing new: below"
+        "gave up on task t after 10 attempts in a row that brought nothing new: below"
     );
-    assert_eq!(error.failure().unwrap().kind(), Below::Connection);
+    assert_eq!(error.transport_error().unwrap().kind(), Below::Connection);
     let counts = scenario.machine.counts();
     assert_eq!(counts.reconnects[&Cause::StreamCut], 1);
     assert_eq!(counts.reconnects[&Cause::Connection], 9);
@@ -266,7 +266,7 @@ fn fruitless_tries_wait_longer_and_longer_and_are_given_up() {
 }
 
 #[test]
-fn a_try_that_brought_only_what_was_known_is_fruitless_unless_it_was_listened_to_for_long() {
+fn an_attempt_that_brought_nothing_new_counts_as_empty_unless_its_stream_lasted_long() {
     let mut scenario = Scenario::begun();
     scenario.cut();
     for listened in [29, 29, 30, 29] {

@@ -6,7 +6,7 @@ use a2a::{Artifact, Message, Part, Role, SendMessageRequest, StreamResponse, Tas
 
 use super::fixture::{Consumer, TASK, after, completed, pieces, status, submitted, told};
 use crate::error::{Error, ErrorKind as Below};
-use crate::long_task::history::{Source, TaskHistory};
+use crate::long_task::history::{SnapshotSource, TaskHistory};
 use crate::long_task::machine::{Action, Event, Machine};
 use crate::long_task::{RetryPolicy, TaskEvent};
 
@@ -177,7 +177,7 @@ fn an_agent_that_has_news_at_each_subscription_and_ends_it_at_once_is_not_overru
             [Action::Emit(TaskEvent::CaughtUp(_))]
         ));
     }
-    assert_eq!(unpaused, RetryPolicy::default().tries);
+    assert_eq!(unpaused, RetryPolicy::default().max_attempts);
     // One that lasts makes up for those that did not.
     heard.now += Duration::from_secs(2);
     assert!(matches!(

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::fixture::{Consumer, TASK, after, pieces, status, submitted, told};
 use crate::error::{Error, ErrorKind};
 use crate::long_task::machine::{Action, Event, Machine};
-use crate::long_task::{Cause, LongTaskError, RetryPolicy, TaskEvent, error};
+use crate::long_task::{Cause, LongTaskError, LongTaskErrorKind, RetryPolicy, TaskEvent};
 
 /// How an agent says things.
 #[derive(Clone, Copy, Debug)]
@@ -473,11 +473,11 @@ proptest! {
         let life = Life::new(&sent(), manner, &deeds);
         let mut stage = Stage::new(&life, sent(), weather);
         stage.run();
-        prop_assert!(stage.most_tries_in_a_row <= POLICY.tries);
+        prop_assert!(stage.most_tries_in_a_row <= POLICY.max_attempts);
         match stage.end {
             Some(Err(error)) => {
                 prop_assert_eq!(error.kind(), LongTaskErrorKind::GaveUp);
-                prop_assert_eq!(stage.tries_in_a_row, POLICY.tries);
+                prop_assert_eq!(stage.tries_in_a_row, POLICY.max_attempts);
             }
             Some(Ok(())) => {}
             None => prop_assert!(false, "neither end nor error"),

@@ -306,8 +306,8 @@ async fn what_is_too_long_is_said_to_be_before_it_comes() {
     ] {
         let peer = ScriptedPeer::start(vec![grpc_head(), announced(bytes), then]).await;
         let transports = plain_transports(peer.origin())
-            .longest_answer(1 << 20)
-            .longest_event(1 << 20);
+            .max_response(1 << 20)
+            .max_event(1 << 20);
         let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
         let error = get_task(&*transport, &ServiceParams::new())
             .await
@@ -337,8 +337,8 @@ async fn what_is_too_long_is_said_to_be_before_it_comes() {
         (49, 50, [ErrorKind::TooLong, ErrorKind::StreamCut]),
     ] {
         let transports = plain_transports(peer.origin())
-            .longest_answer(answer)
-            .longest_event(event);
+            .max_response(answer)
+            .max_event(event);
         let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
         let error = get_task(&*transport, &ServiceParams::new())
             .await

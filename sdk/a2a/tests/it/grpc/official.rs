@@ -14,7 +14,7 @@ use bowline_client::{AccessToken, Fault, HttpVersions, RequestBoundCalls};
 use bowline_testkit::a2a::{Echo, agent, card};
 use bowline_testkit::peers::{CyclingOptions, PlainServer};
 use bowline_testkit::tls::Alpn;
-use bowline_token::{Error, Token, TokenSource};
+use bowline_token::{Token, TokenSource};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use h2::Reason;
@@ -426,7 +426,7 @@ impl TokenSource for Successive {
         TokenSourceId(7)
     }
 
-    fn token(&self) -> BoxFuture<'_, Result<Token, Error>> {
+    fn token(&self) -> BoxFuture<'_, Result<Token, bowline_token::Error>> {
         let at = self
             .refused
             .load(Ordering::Relaxed)

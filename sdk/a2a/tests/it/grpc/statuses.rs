@@ -284,7 +284,7 @@ async fn a_long_task_outlives_statuses_that_pass() {
                 tenant: None,
             };
             let patience = RetryPolicy {
-                tries: 1,
+                max_attempts: 1,
                 first_pause: Duration::ZERO,
                 ..RetryPolicy::default()
             };

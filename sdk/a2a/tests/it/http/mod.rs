@@ -29,7 +29,7 @@ fn plain(origin: &str) -> Transports {
         .build()
         .unwrap();
     let transports = Transports::new(client, origin).unwrap();
-    transports.longest_answer(LIMIT).longest_event(LIMIT)
+    transports.max_response(LIMIT).max_event(LIMIT)
 }
 
 async fn create(binding: Binding, transports: &Transports, origin: &str) -> Box<dyn Transport> {

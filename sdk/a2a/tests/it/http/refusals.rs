@@ -408,7 +408,7 @@ async fn a_long_error_of_the_agent_s_is_read_whole() {
                 Answer::new(404, &[("content-type", content_type)], body.to_string())
             })
             .await;
-            let transports = plain(peer.origin()).longest_answer(1 << 20);
+            let transports = plain(peer.origin()).max_response(1 << 20);
             let transport = create(binding, &transports, peer.origin()).await;
             let error = get_task(&*transport, &ServiceParams::new())
                 .await

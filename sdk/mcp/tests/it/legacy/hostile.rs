@@ -132,7 +132,7 @@ async fn answered_with(bytes: impl Into<Bytes>) -> String {
         hurried,
     );
     let plain = Plain::of(&server).await;
-    let agent = agent(transport().longest_event(1000), &plain.uri()).await;
+    let agent = agent(transport().max_event(1000), &plain.uri()).await;
     let (error, ()) = tokio::join!(call_error(&agent), async {
         soon(server.has_received_text(0, "lost")).await;
         server.say(0, bytes);
