@@ -1,27 +1,38 @@
 //! The seam: where something that depends on the connection is written into a request.
 //!
-//! reqwest and hyper-util choose a connection after the headers are complete. Here the order is
-//! turned round: the connection is chosen first, a [`Bind`] implementation has seen its facts when
-//! it opened, and sees each request just before it is written. Session-binding proofs (module
-//! `session`) are the first implementation, DPoP (module `dpop`) is the second.
+//! reqwest and hyper-util choose a connection after the headers are complete. This client chooses
+//! the connection first. A [`Bind`] implementation sees the facts of each connection when it opens,
+//! and sees each request just before it is written to that connection.
+//!
+//! - [`session`]: session-binding proofs, one for each access token and connection.
+//! - [`dpop`]: DPoP proofs, one for each request.
+//! - [`select`]: which of the two an access token needs.
+//! - [`use_count`]: how many requests carried a proof, for the events.
+//! - [`signing`]: waiting for a signature.
+//! - [`per_origin`]: what is remembered for each origin.
 
 pub(crate) mod dpop;
+mod per_origin;
 pub(crate) mod select;
 pub(crate) mod session;
-pub(crate) mod use_count;
+mod signing;
+mod use_count;
 
-use bowline_proof::{AccessToken, Thumbprint};
-use futures_util::future::BoxFuture;
-use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use std::any::Any;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use bowline_proof::{AccessToken, Thumbprint};
+use futures_util::future::BoxFuture;
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+
 use crate::conn::facts::ConnectionFacts;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::observe::{BindingUsed, CloseReason, Operation};
 
 pub use crate::request::TokenSourceId;
+
+use use_count::UseCounter;
 
 /// Makes what requests carry depend on the connection that they are written to.
 pub trait Bind: Send + Sync + 'static {
@@ -43,11 +54,11 @@ pub trait BindConnection: Send + Sync + 'static {
         &self,
         request: &RequestFacts<'_>,
         attached: Option<&Attachment>,
-        answer: &Answer<'_>,
+        response: &ResponseHead<'_>,
     ) -> Learned;
 
-    /// Whether a request with this token would be written here without any new signature: of
-    /// several connections the pool takes such a one.
+    /// Whether a request with this token would be written here without a new signature. If several
+    /// connections are free, the pool prefers such a one.
     fn holds(&self, _token: &AccessToken) -> bool {
         false
     }
@@ -56,7 +67,7 @@ pub trait BindConnection: Send + Sync + 'static {
     fn closed(&self, reason: CloseReason);
 }
 
-/// A request, as far as a binding is concerned.
+/// What a binding is told of a request.
 #[derive(Clone, Debug)]
 pub struct RequestFacts<'a> {
     /// The method.
@@ -69,9 +80,10 @@ pub struct RequestFacts<'a> {
     pub source: Option<TokenSourceId>,
     /// What the request is for.
     pub operation: Operation,
-    /// Whether the caller wants what is attached to be for this request alone.
+    /// Whether the caller wants a proof that is for this request alone
+    /// ([`RequestBoundProof`](crate::RequestBoundProof)).
     pub request_bound: bool,
-    /// Whether the caller wants the token to be proved, whatever it shows
+    /// Whether the caller wants a proof whatever the token shows
     /// ([`ProofRequired`](crate::ProofRequired)).
     pub proof_required: bool,
     /// Whether the request asks for a proof of the client's DPoP key although it has no access
@@ -79,7 +91,7 @@ pub struct RequestFacts<'a> {
     pub dpop_proof_required: bool,
     /// Whether this is the second sending of a request whose first was refused with a binding
     /// challenge.
-    pub again: bool,
+    pub is_retry: bool,
 }
 
 /// What a binding does about a request.
@@ -88,8 +100,8 @@ pub enum Bound {
     Nothing,
     /// The request carries this.
     Attached(Attachment),
-    /// The request carries what this future comes up with. Dropping it must not disturb others who
-    /// wait for the same.
+    /// The request carries the result of this future. Dropping the future must not disturb other
+    /// requests that wait for the same result.
     Pending(BoxFuture<'static, Result<Attachment, Error>>),
     /// Nothing can be attached any more: the connection has ended ([`BindConnection::closed`]). The
     /// request goes to another one.
@@ -98,51 +110,81 @@ pub enum Bound {
 
 /// A header field to be written: it replaces every field of that name.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Attachment {
     /// The field's name.
     pub name: HeaderName,
     /// The field's value.
     pub value: HeaderValue,
-    /// What takes the place of the request's `Authorization`, where its token goes with another
-    /// scheme.
+    /// Replaces the request's `Authorization`, where the token needs another scheme.
     pub authorization: Option<HeaderValue>,
     /// How the request is counted.
     pub used: BindingUsed,
     /// Whether the value is for this one request.
     pub request_bound: bool,
-    /// Whatever the binding wants back in [`BindConnection::learn`]; it is also told when it is
-    /// written.
-    pub memo: Arc<dyn Memo>,
+    /// Whatever the binding wants back in [`BindConnection::learn`].
+    pub memo: Arc<dyn Any + Send + Sync>,
+    /// Counts the requests that carry this client's own proofs.
+    pub(crate) uses: Option<Arc<UseCounter>>,
 }
 
-/// What a binding remembers of an [`Attachment`].
-pub trait Memo: Any + Send + Sync {
+impl Attachment {
+    /// A header field that is counted as `used`, for any request, with nothing remembered.
+    pub fn new(name: HeaderName, value: HeaderValue, used: BindingUsed) -> Self {
+        Self {
+            name,
+            value,
+            authorization: None,
+            used,
+            request_bound: false,
+            memo: Arc::new(()),
+            uses: None,
+        }
+    }
+
     /// A request is about to be written with this attachment.
-    fn writing(&self);
-    /// That request never left after all.
-    fn unsent(&self);
+    pub(crate) fn count_use(&self) {
+        if let Some(uses) = &self.uses {
+            uses.add();
+        }
+    }
+
+    /// That request was not written after all.
+    pub(crate) fn take_back_use(&self) {
+        if let Some(uses) = &self.uses {
+            uses.take_back();
+        }
+    }
 }
 
 /// The head of a response.
 #[derive(Clone, Copy, Debug)]
-pub struct Answer<'a> {
+pub struct ResponseHead<'a> {
     /// The status.
     pub status: StatusCode,
     /// The header fields.
     pub headers: &'a http::HeaderMap,
 }
 
-impl Answer<'_> {
+impl ResponseHead<'_> {
     /// The server's clock less ours in seconds, by its `Date` field.
     pub(crate) fn clock_difference(&self) -> Option<i64> {
         let date = self.headers.get(http::header::DATE)?.to_str().ok()?;
-        let theirs = httpdate::parse_http_date(date).ok()?;
-        let seconds = match theirs.duration_since(SystemTime::now()) {
+        let server = httpdate::parse_http_date(date).ok()?;
+        let seconds = match server.duration_since(SystemTime::now()) {
             Ok(ahead) => i64::try_from(ahead.as_secs()).ok()?,
             Err(behind) => -i64::try_from(behind.duration().as_secs()).ok()?,
         };
         Some(seconds)
     }
+}
+
+fn invalid_token(e: bowline_proof::ConfirmationError) -> Error {
+    Error::with_source(
+        ErrorKind::InvalidToken,
+        "the access token's `cnf` cannot be satisfied",
+        e,
+    )
 }
 
 /// What a binding made of a response.

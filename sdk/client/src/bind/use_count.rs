@@ -1,26 +1,21 @@
-//! What every binding that signs has in common: waiting for the signature, and the account of what
-//! it was used for.
+//! How many requests carried a proof.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use tokio::task::JoinHandle;
-
-use crate::bind::Memo;
 use crate::conn::facts::ConnectionId;
-use crate::error::{Error, ErrorKind, Step};
 use crate::observe::{Event, Observers, Operation};
 
-/// Counts the requests that carry one proof, and reports when the last of them lets it go (CL-3).
-pub(crate) struct Uses {
+/// Counts the requests that carry one proof. When the last holder drops it, it reports the proof as
+/// retired, or as abandoned if no request carried it (CL-3).
+pub(crate) struct UseCounter {
     requests: AtomicU64,
     operation: Operation,
     connection: ConnectionId,
     observers: Observers,
 }
 
-impl Uses {
-    pub(crate) fn new(
+impl UseCounter {
+    pub(super) fn new(
         operation: Operation,
         connection: ConnectionId,
         observers: Observers,
@@ -32,19 +27,19 @@ impl Uses {
             observers,
         }
     }
-}
 
-impl Memo for Uses {
-    fn writing(&self) {
+    /// A request is about to be written with the proof.
+    pub(super) fn add(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn unsent(&self) {
+    /// That request was not written after all.
+    pub(super) fn take_back(&self) {
         self.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Drop for Uses {
+impl Drop for UseCounter {
     fn drop(&mut self) {
         let (operation, connection) = (self.operation, self.connection);
         match *self.requests.get_mut() {
@@ -57,29 +52,5 @@ impl Drop for Uses {
                 requests,
             }),
         }
-    }
-}
-
-/// What a signing on a blocking thread came to.
-pub(crate) async fn signed<T>(job: JoinHandle<Result<T, Error>>) -> Result<T, Error> {
-    match job.await {
-        Ok(signed) => signed,
-        Err(e) => Err(Error::with_source(
-            ErrorKind::Signing,
-            "signing was interrupted",
-            e,
-        )),
-    }
-}
-
-/// Each request has its own patience: the signing goes on, and a later request may still see its
-/// end.
-pub(crate) async fn within<T>(
-    limit: Duration,
-    signed: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    match tokio::time::timeout(limit, signed).await {
-        Ok(signed) => signed,
-        Err(_) => Err(Error::timeout(Step::Sign, limit)),
     }
 }

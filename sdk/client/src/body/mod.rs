@@ -3,6 +3,6 @@
 mod replay;
 mod response;
 
-pub(crate) use replay::{Kept, Outgoing};
+pub(crate) use replay::{ReplayHandle, ReplayBody};
 pub use response::{Body, BodyReadError};
 pub(crate) use response::{DRAIN_BYTES, DRAIN_TIME};

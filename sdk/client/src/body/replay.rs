@@ -18,13 +18,13 @@ use crate::error::BoxError;
 /// What was sent of it is kept, up to a limit, so that the request can be sent again (CL-5, CL-7):
 /// first what was kept, then the rest, which may never have been asked for. The copies share the
 /// frames' memory.
-pub(crate) struct Outgoing {
+pub(crate) struct ReplayBody {
     source: Arc<Mutex<Source>>,
     sending: u32,
 }
 
-/// The other end of an [`Outgoing`]: asks for the body again.
-pub(crate) struct Kept(Arc<Mutex<Source>>);
+/// The other end of an [`ReplayBody`]: asks for the body again.
+pub(crate) struct ReplayHandle(Arc<Mutex<Source>>);
 
 /// A body, and what was kept of it.
 struct Source {
@@ -48,8 +48,8 @@ enum Part {
     Trailers(HeaderMap),
 }
 
-impl Outgoing {
-    pub(crate) fn new<B>(body: B, limit: usize) -> (Self, Kept)
+impl ReplayBody {
+    pub(crate) fn new<B>(body: B, limit: usize) -> (Self, ReplayHandle)
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
@@ -69,14 +69,14 @@ impl Outgoing {
             source: source.clone(),
             sending: 0,
         };
-        (outgoing, Kept(source))
+        (outgoing, ReplayHandle(source))
     }
 }
 
-impl Kept {
+impl ReplayHandle {
     /// The body from its beginning, if what was sent of it is still there. The sending before gets
     /// no more of it.
-    pub(crate) fn again(&self) -> Option<Outgoing> {
+    pub(crate) fn again(&self) -> Option<ReplayBody> {
         let mut source = lock(&self.0);
         if source.too_long || source.failed {
             return None;
@@ -85,7 +85,7 @@ impl Kept {
         source.read = 0;
         let sending = source.sending;
         drop(source);
-        Some(Outgoing {
+        Some(ReplayBody {
             source: self.0.clone(),
             sending,
         })
@@ -99,7 +99,7 @@ impl Kept {
 
     /// Whether all of it has surely left on HTTP/2 when an answer comes: hyper has it, and no
     /// window holds it back (RFC 9113 §6.9.2). A longer one may wait for its window, out of our
-    /// sight.
+    /// wire.
     pub(crate) fn has_left(&self) -> bool {
         let source = lock(&self.0);
         source.ended
@@ -114,7 +114,7 @@ impl Kept {
     }
 }
 
-impl http_body::Body for Outgoing {
+impl http_body::Body for ReplayBody {
     type Data = Bytes;
     type Error = BoxError;
 

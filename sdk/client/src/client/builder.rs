@@ -9,7 +9,7 @@ use bowline_proof::dpop::DpopKey;
 
 use crate::bind::Bind;
 use crate::bind::dpop::DpopBinding;
-use crate::bind::select::ByDemand;
+use crate::bind::select::BindingSelector;
 use crate::bind::session::{BindingPolicy, Policy, ProofScope, SessionBinding};
 use crate::config::{HttpVersions, Limits, Timeouts};
 use crate::conn::dial::Connector;
@@ -198,7 +198,7 @@ impl Builder {
             let dpop = self.dpop_key.map(|key| {
                 Arc::new(DpopBinding::new(key, self.timeouts.sign, observers.clone())) as _
             });
-            Arc::new(ByDemand::new(session, dpop))
+            Arc::new(BindingSelector::new(session, dpop))
         });
         let connector = Connector {
             proxies: self.proxies,

@@ -10,13 +10,13 @@ use tokio::time::timeout;
 use super::Inner;
 use super::http1::{assemble, keep_alive, says_close};
 use super::plan::{self, Plan};
-use super::report::Account;
-use crate::bind::{Answer, Attachment, Bound, Learned, RequestFacts};
-use crate::body::{Body, DRAIN_BYTES, DRAIN_TIME, Kept, Outgoing};
+use super::report::RequestReport;
+use crate::bind::{ResponseHead, Attachment, Bound, Learned, RequestFacts};
+use crate::body::{Body, DRAIN_BYTES, DRAIN_TIME, ReplayHandle, ReplayBody};
 use crate::config::HttpVersions;
 use crate::conn::facts::HttpVersion;
 use crate::conn::live::Connection;
-use crate::conn::unprocessed::TurnedAway;
+use crate::conn::unprocessed::Unprocessed;
 use crate::error::{BoxError, Error, ErrorKind, Step};
 use crate::observe::ConnectionUse;
 use crate::pool::{Checkout, Persistence, WriteError};
@@ -30,21 +30,21 @@ where
     B::Error: Into<BoxError>,
 {
     let (mut parts, body) = request.into_parts();
-    let mut account = Account::open(&client.pool.connector().observers, plan::operation(&parts));
+    let mut report = RequestReport::open(&client.pool.connector().observers, plan::operation(&parts));
     let result = match Plan::of(&mut parts, &client.recent_tokens) {
         Ok(plan) => {
-            let (outgoing, kept) = Outgoing::new(body, client.replay_limit);
+            let (outgoing, kept) = ReplayBody::new(body, client.replay_limit);
             let exchange = Exchange {
                 client,
                 plan: &plan,
                 parts: &parts,
                 kept,
             };
-            exchange.run(outgoing, &mut account).await
+            exchange.run(outgoing, &mut report).await
         }
         Err(e) => Err(e),
     };
-    account.close(&result);
+    report.close(&result);
     result
 }
 
@@ -52,28 +52,28 @@ struct Exchange<'a> {
     client: &'a Inner,
     plan: &'a Plan,
     parts: &'a request::Parts,
-    kept: Kept,
+    kept: ReplayHandle,
 }
 
 /// Where one sending of a request ended.
 enum Sent {
     Answered(Response<Body>),
     /// It never left: here is its body (CL-7), and the connection if it had carried nothing before.
-    Unsent(Outgoing, Option<Arc<Connection>>),
+    Unsent(ReplayBody, Option<Arc<Connection>>),
     /// It left and was not answered: it may have been processed (CL-7).
     Unanswered(Error),
     /// It was refused, a better proof can be had, and here is its body once more (CL-5).
-    Again(Outgoing),
+    Again(ReplayBody),
 }
 
 impl Exchange<'_> {
     async fn run(
         &self,
-        body: Outgoing,
-        account: &mut Account<'_>,
+        body: ReplayBody,
+        report: &mut RequestReport<'_>,
     ) -> Result<Response<Body>, Error> {
         let mut unanswered = None;
-        match self.sendings(body, account, &mut unanswered).await {
+        match self.sendings(body, report, &mut unanswered).await {
             // Whatever became of the second sending, the first may have been processed (CL-7).
             Err(error) if !error.may_have_been_processed() => Err(unanswered.unwrap_or(error)),
             result => result,
@@ -83,8 +83,8 @@ impl Exchange<'_> {
     /// As many sendings as it takes; `unanswered` is why one that left was sent again.
     async fn sendings(
         &self,
-        mut body: Outgoing,
-        account: &mut Account<'_>,
+        mut body: ReplayBody,
+        report: &mut RequestReport<'_>,
         unanswered: &mut Option<Error>,
     ) -> Result<Response<Body>, Error> {
         let Inner {
@@ -97,7 +97,7 @@ impl Exchange<'_> {
         let mut losses = 0;
         loop {
             let checkout = pool.pick(&plan.origin, &held, plan.token.as_ref()).await?;
-            match self.send(checkout, body, again, account).await? {
+            match self.send(checkout, body, again, report).await? {
                 Sent::Answered(response) => return Ok(response),
                 Sent::Again(copy) => {
                     body = copy;
@@ -107,7 +107,7 @@ impl Exchange<'_> {
                     body = back;
                     losses += u32::from(lost.is_some());
                     if let Some(lost) = lost.filter(|_| losses == MAX_LOSSES) {
-                        return Err(self.gave_up(&lost));
+                        return Err(self.too_many_losses(&lost));
                     }
                 }
                 Sent::Unanswered(error) => {
@@ -123,8 +123,8 @@ impl Exchange<'_> {
         }
     }
 
-    fn gave_up(&self, lost: &Connection) -> Error {
-        let why = lost.sight.error().unwrap_or("it gave no reason");
+    fn too_many_losses(&self, lost: &Connection) -> Error {
+        let why = lost.wire.error().unwrap_or("it gave no reason");
         let message = format!(
             "{} closed its connection, or refused the request, {MAX_LOSSES} times before the request was processed: \
              {why}",
@@ -154,9 +154,9 @@ impl Exchange<'_> {
     async fn send(
         &self,
         mut checkout: Checkout,
-        body: Outgoing,
+        body: ReplayBody,
         again: bool,
-        account: &mut Account<'_>,
+        report: &mut RequestReport<'_>,
     ) -> Result<Sent, Error> {
         if self.plan.http2_only && checkout.facts().http() != HttpVersion::H2 {
             return Err(self.not_http2());
@@ -184,13 +184,13 @@ impl Exchange<'_> {
         }
         let request = assemble(self.parts, checkout.connection(), attached.as_ref(), body);
         let used = checkout.begin();
-        account.writing(used, attached.as_ref());
+        report.writing(used, attached.as_ref());
         let response = match self.write(&mut checkout, request).await {
             Ok(response) => response,
             Err(Failed::Final(error)) => return Err(error),
-            Err(Failed::Lost(error)) => return self.lost(&checkout, used, error, account),
+            Err(Failed::Lost(error)) => return self.lost(&checkout, used, error, report),
             Err(Failed::Unsent(request)) => {
-                account.unsent(attached.as_ref());
+                report.unsent(attached.as_ref());
                 let lost = (used == ConnectionUse::New).then(|| checkout.connection().clone());
                 return Ok(Sent::Unsent(request.into_body(), lost));
             }
@@ -202,7 +202,7 @@ impl Exchange<'_> {
     async fn write(
         &self,
         checkout: &mut Checkout,
-        request: Request<Outgoing>,
+        request: Request<ReplayBody>,
     ) -> Result<Response<Incoming>, Failed> {
         let answer = checkout.write(request);
         let answered = match self.client.pool.connector().timeouts.response {
@@ -224,7 +224,7 @@ impl Exchange<'_> {
         checkout: &Checkout,
         used: ConnectionUse,
         error: hyper::Error,
-        account: &mut Account<'_>,
+        report: &mut RequestReport<'_>,
     ) -> Result<Sent, Error> {
         let origin = &self.plan.origin;
         if self.kept.failed() {
@@ -235,10 +235,10 @@ impl Exchange<'_> {
             let message = format!("{origin} answered with something else than HTTP");
             return Err(Error::with_source(ErrorKind::Protocol, message, error));
         }
-        if let Some(turned_away) = TurnedAway::by(&error) {
-            account.unprocessed();
+        if let Some(unprocessed) = Unprocessed::by(&error) {
+            report.unprocessed();
             // A connection that had served others before has not failed this request by going away.
-            let counts = used == ConnectionUse::New || turned_away == TurnedAway::RefusedStream;
+            let counts = used == ConnectionUse::New || unprocessed == Unprocessed::RefusedStream;
             let lost = counts.then(|| checkout.connection().clone());
             return match self.kept.again() {
                 Some(copy) => Ok(Sent::Unsent(copy, lost)),
@@ -277,7 +277,7 @@ impl Exchange<'_> {
             },
             HttpVersion::H2 => Persistence::default(),
         });
-        let answer = Answer {
+        let answer = ResponseHead {
             status: head.status,
             headers: &head.headers,
         };
@@ -302,7 +302,7 @@ impl Exchange<'_> {
 }
 
 enum Failed {
-    Unsent(Box<Request<Outgoing>>),
+    Unsent(Box<Request<ReplayBody>>),
     Lost(hyper::Error),
     Final(Error),
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, Request, Uri, Version, header, request};
 
 use crate::bind::Attachment;
-use crate::body::Outgoing;
+use crate::body::ReplayBody;
 use crate::conn::facts::HttpVersion;
 use crate::conn::live::Connection;
 
@@ -15,8 +15,8 @@ pub(super) fn assemble(
     parts: &request::Parts,
     connection: &Connection,
     attached: Option<&Attachment>,
-    body: Outgoing,
-) -> Request<Outgoing> {
+    body: ReplayBody,
+) -> Request<ReplayBody> {
     let mut parts = parts.clone();
     if let Some(attached) = attached {
         // `insert`: exactly one (CL-1), and never one of another connection (CL-2).

@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::observe::{BindingUsed, ConnectionUse, Event, Observers, Operation, Outcome};
 
 /// Sees to it that each request is counted once, even one whose future is dropped.
-pub(super) struct Account<'a> {
+pub(super) struct RequestReport<'a> {
     observers: &'a Observers,
     operation: Operation,
     connection: Option<ConnectionUse>,
@@ -16,7 +16,7 @@ pub(super) struct Account<'a> {
     closed: bool,
 }
 
-impl<'a> Account<'a> {
+impl<'a> RequestReport<'a> {
     pub(super) fn open(observers: &'a Observers, operation: Operation) -> Self {
         Self {
             observers,
@@ -72,7 +72,7 @@ impl<'a> Account<'a> {
     }
 }
 
-impl Drop for Account<'_> {
+impl Drop for RequestReport<'_> {
     fn drop(&mut self) {
         if !self.closed {
             let outcome = if self.written {

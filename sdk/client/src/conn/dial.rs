@@ -18,17 +18,17 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::bind::Bind;
-use crate::body::Outgoing;
+use crate::body::ReplayBody;
 use crate::config::{HttpVersions, Timeouts};
 use crate::conn::facts::{
     ConnectionFacts, ConnectionId, HttpVersion, Presented, TlsFacts, TlsVersion,
 };
-use crate::conn::frames::{ASSUMED_STREAMS, Sight, Watched};
-use crate::conn::h2_task::{H2Task, OneTask};
-use crate::conn::identities::Held;
+use crate::conn::frames::{ASSUMED_STREAMS, WireState, FrameObserver};
+use crate::conn::h2_task::{H2Task, CaptureExecutor};
+use crate::conn::identities::IdentityConfig;
 use crate::conn::live::{Connection, Sender};
 use crate::conn::proxy::Proxies;
-use crate::conn::tls::{Asked, LastAsked, witnessed};
+use crate::conn::tls::{CertificateRequest, LastCertificateRequest, record_certificate_request};
 use crate::error::{Error, ErrorKind, Step};
 use crate::observe::{CloseReason, Observers};
 use crate::origin::Origin;
@@ -50,10 +50,10 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// (CL-8).
 pub(crate) struct Target {
     pub(crate) origin: Origin,
-    pub(crate) held: Arc<Held>,
+    pub(crate) held: Arc<IdentityConfig>,
     /// `None` for plaintext.
     pub(crate) tls: Option<Arc<ClientConfig>>,
-    pub(crate) asked: LastAsked,
+    pub(crate) asked: LastCertificateRequest,
 }
 
 /// A connection that is ready for its first request.
@@ -116,9 +116,9 @@ impl Connector {
             },
             resumed,
             presented: match (asked, &target.held.identity) {
-                (Asked::Presented, Some(identity)) => Presented::Certificate(identity.clone()),
-                (Asked::No, _) => Presented::NotRequested,
-                (Asked::NothingFits | Asked::Presented, _) => Presented::Nothing,
+                (CertificateRequest::Presented, Some(identity)) => Presented::Certificate(identity.clone()),
+                (CertificateRequest::No, _) => Presented::NotRequested,
+                (CertificateRequest::NothingFits | CertificateRequest::Presented, _) => Presented::Nothing,
             },
         };
         let facts = facts(&target.origin, peer, http, Some(tls));
@@ -152,7 +152,7 @@ impl Connector {
         origin: &Origin,
         config: Arc<ClientConfig>,
         socket: TcpStream,
-    ) -> Result<(tokio_rustls::client::TlsStream<TcpStream>, Asked), Error> {
+    ) -> Result<(tokio_rustls::client::TlsStream<TcpStream>, CertificateRequest), Error> {
         let name = ServerName::try_from(origin.server_name().to_owned()).map_err(|e| {
             Error::with_source(
                 ErrorKind::InvalidRequest,
@@ -162,7 +162,7 @@ impl Connector {
         })?;
         let limit = self.timeouts.tls_handshake;
         let handshake = TlsConnector::from(config).connect(name, socket);
-        match timeout(limit, witnessed(handshake)).await {
+        match timeout(limit, record_certificate_request(handshake)).await {
             Ok((Ok(stream), asked)) => Ok((stream, asked)),
             Ok((Err(e), _)) => {
                 let message = format!("the TLS handshake with {origin} failed");
@@ -190,18 +190,18 @@ impl Connector {
             )
         };
         let facts = Arc::new(facts);
-        let sight = Arc::new(Sight::default());
-        let io = TokioIo::new(Watched::new(io, facts.http, sight.clone()));
-        let seen = sight.clone();
+        let wire = Arc::new(WireState::default());
+        let io = TokioIo::new(FrameObserver::new(io, facts.http, wire.clone()));
+        let seen = wire.clone();
         let (sender, end): (Sender, BoxFuture<'static, CloseReason>) = match facts.http {
             HttpVersion::H1 => {
-                let handshake = http1::Builder::new().handshake::<_, Outgoing>(io);
+                let handshake = http1::Builder::new().handshake::<_, ReplayBody>(io);
                 let (sender, connection) = handshake.await.map_err(failed)?;
                 let end = async move { reason(connection.await, &seen) };
                 (Sender::H1(sender), Box::pin(end))
             }
             HttpVersion::H2 => {
-                let together = OneTask::default();
+                let together = CaptureExecutor::default();
                 let mut builder = http2::Builder::new(together.clone());
                 builder
                     .timer(TokioTimer::new())
@@ -209,7 +209,7 @@ impl Connector {
                     .keep_alive_interval(self.ping)
                     .keep_alive_timeout(PING_TIMEOUT)
                     .keep_alive_while_idle(true);
-                let handshake = builder.handshake::<_, Outgoing>(io);
+                let handshake = builder.handshake::<_, ReplayBody>(io);
                 let (sender, connection) = handshake.await.map_err(failed)?;
                 seen.allow_streams(connection.current_max_send_streams());
                 let streams = seen.clone();
@@ -226,7 +226,7 @@ impl Connector {
                 &target.origin,
                 facts,
                 bound,
-                sight,
+                wire,
                 self.observers.clone(),
             )),
             sender,
@@ -253,8 +253,8 @@ fn facts(
 }
 
 /// Why a connection ended, as far as the connection itself can tell.
-fn reason(ended: hyper::Result<()>, sight: &Sight) -> CloseReason {
-    if sight.saw_goaway() {
+fn reason(ended: hyper::Result<()>, wire: &WireState) -> CloseReason {
+    if wire.saw_goaway() {
         return CloseReason::Goaway;
     }
     match ended {

@@ -24,12 +24,12 @@ use tokio::sync::Notify;
 use crate::conn::facts::HttpVersion;
 
 /// What hyper is told to assume of the peer's stream limit until its SETTINGS have come. Fewer
-/// requests than this are given to a connection before: see [`Sight::streams`].
+/// requests than this are given to a connection before: see [`WireState::streams`].
 pub(crate) const ASSUMED_STREAMS: usize = 127;
 
 /// What was seen on a stream.
 #[derive(Default)]
-pub(crate) struct Sight {
+pub(crate) struct WireState {
     goaway: AtomicBool,
     /// The peer's SETTINGS are in force, or will never be.
     settled: AtomicBool,
@@ -40,7 +40,7 @@ pub(crate) struct Sight {
     streams: AtomicUsize,
 }
 
-impl Sight {
+impl WireState {
     /// Whether the peer has sent GOAWAY.
     pub(crate) fn saw_goaway(&self) -> bool {
         self.goaway.load(Ordering::Acquire)
@@ -99,11 +99,11 @@ impl Sight {
 }
 
 /// A stream that is watched.
-pub(crate) struct Watched<IO> {
+pub(crate) struct FrameObserver<IO> {
     io: IO,
     /// `None` on h1.
     h2: Option<H2>,
-    sight: Arc<Sight>,
+    wire: Arc<WireState>,
 }
 
 #[derive(Default)]
@@ -112,11 +112,11 @@ struct H2 {
     /// `None` once there is nothing more to look for.
     outgoing: Option<Frames>,
     /// The peer takes no more; what it has sent is still to be read.
-    deaf: bool,
+    write_failed: bool,
 }
 
-impl<IO> Watched<IO> {
-    pub(crate) fn new(io: IO, http: HttpVersion, sight: Arc<Sight>) -> Self {
+impl<IO> FrameObserver<IO> {
+    pub(crate) fn new(io: IO, http: HttpVersion, wire: Arc<WireState>) -> Self {
         let h2 = || H2 {
             outgoing: Some(Frames::after_preface()),
             ..H2::default()
@@ -124,26 +124,26 @@ impl<IO> Watched<IO> {
         Self {
             io,
             h2: (http == HttpVersion::H2).then(h2),
-            sight,
+            wire,
         }
     }
 
     fn note<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if let Poll::Ready(Err(e)) = &result {
-            self.sight.error.get_or_init(|| e.to_string());
+            self.wire.error.get_or_init(|| e.to_string());
         }
         result
     }
 
-    fn is_deaf(&self) -> bool {
-        self.h2.as_ref().is_some_and(|h2| h2.deaf)
+    fn has_write_failed(&self) -> bool {
+        self.h2.as_ref().is_some_and(|h2| h2.write_failed)
     }
 
     /// What becomes of a write of `bytes` bytes.
     fn wrote(&mut self, bytes: usize, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match (self.note(result), &mut self.h2) {
             (Poll::Ready(Err(_)), Some(h2)) => {
-                h2.deaf = true;
+                h2.write_failed = true;
                 Poll::Ready(Ok(bytes))
             }
             (result, _) => result,
@@ -208,7 +208,7 @@ impl Frames {
     }
 }
 
-impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
+impl<IO: AsyncRead + Unpin> AsyncRead for FrameObserver<IO> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -218,11 +218,11 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
         ready!(self.note(read))?;
         let read = &buf.filled()[before..];
-        let Self { h2, sight, .. } = &mut *self;
+        let Self { h2, wire, .. } = &mut *self;
         if let Some(h2) = h2 {
             h2.incoming.take(read, |kind, _| {
                 if kind == GOAWAY {
-                    sight.goaway.store(true, Ordering::Release);
+                    wire.goaway.store(true, Ordering::Release);
                 }
             });
         }
@@ -230,7 +230,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
+impl<IO: AsyncWrite + Unpin> AsyncWrite for FrameObserver<IO> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -240,7 +240,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_deaf() {
+        if self.has_write_failed() {
             return Poll::Ready(Ok(()));
         }
         let result = Pin::new(&mut self.io).poll_flush(cx);
@@ -257,12 +257,12 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let bytes = bufs.iter().map(|buf| buf.len()).sum();
-        if self.is_deaf() {
+        if self.has_write_failed() {
             return Poll::Ready(Ok(bytes));
         }
         let result = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
         let written = ready!(self.wrote(bytes, result))?;
-        let Self { h2, sight, .. } = &mut *self;
+        let Self { h2, wire, .. } = &mut *self;
         if let Some(outgoing) = h2.as_mut().and_then(|h2| h2.outgoing.as_mut()) {
             let mut left = written;
             for buf in bufs {
@@ -270,11 +270,11 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
                 left -= taken;
                 outgoing.take(&buf[..taken], |kind, flags| {
                     if kind == SETTINGS && flags & ACK != 0 {
-                        sight.acknowledged.store(true, Ordering::Release);
+                        wire.acknowledged.store(true, Ordering::Release);
                     }
                 });
             }
-            if sight.acknowledged.load(Ordering::Relaxed) {
+            if wire.acknowledged.load(Ordering::Relaxed) {
                 self.h2.as_mut().map(|h2| h2.outgoing.take());
             }
         }

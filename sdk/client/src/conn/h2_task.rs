@@ -23,20 +23,20 @@ use tokio::runtime::Handle;
 /// hyper's executor of one connection: keeps the first future, which is the connection's I/O, and
 /// spawns the others.
 #[derive(Clone, Default)]
-pub(crate) struct OneTask(Arc<Mutex<First>>);
+pub(crate) struct CaptureExecutor(Arc<Mutex<First>>);
 
 #[derive(Default)]
 enum First {
     #[default]
     Awaited,
-    Kept(BoxFuture<'static, ()>),
+    ReplayHandle(BoxFuture<'static, ()>),
     Taken,
 }
 
-impl OneTask {
+impl CaptureExecutor {
     fn take(&self) -> Option<BoxFuture<'static, ()>> {
         match std::mem::replace(&mut *self.lock(), First::Taken) {
-            First::Kept(io) => Some(io),
+            First::ReplayHandle(io) => Some(io),
             First::Awaited | First::Taken => None,
         }
     }
@@ -46,15 +46,15 @@ impl OneTask {
     }
 }
 
-impl<F> Executor<F> for OneTask
+impl<F> Executor<F> for CaptureExecutor
 where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, future: F) {
         let mut first = self.lock();
         match *first {
-            First::Awaited => *first = First::Kept(future.boxed()),
-            First::Kept(_) | First::Taken => {
+            First::Awaited => *first = First::ReplayHandle(future.boxed()),
+            First::ReplayHandle(_) | First::Taken => {
                 drop(first);
                 tokio::spawn(future);
             }
@@ -77,7 +77,7 @@ where
     L: Fn(&C) + Unpin,
 {
     /// `together` is the executor that the connection was made with.
-    pub(crate) fn new(dispatch: C, together: OneTask, look: L) -> Self {
+    pub(crate) fn new(dispatch: C, together: CaptureExecutor, look: L) -> Self {
         Self {
             dispatch: Some(dispatch),
             io: together.take(),

@@ -19,19 +19,19 @@ pub(crate) struct Identities {
 }
 
 struct Set {
-    current: Arc<Held>,
+    current: Arc<IdentityConfig>,
     /// Used only for the requests that need them, until they expire: those before the current one,
     /// and those that will be current next.
-    others: Vec<Arc<Held>>,
+    others: Vec<Arc<IdentityConfig>>,
 }
 
 /// An identity, or none, with the TLS configuration that presents it.
-pub(crate) struct Held {
+pub(crate) struct IdentityConfig {
     pub(crate) identity: Option<Arc<Identity>>,
     pub(crate) tls: ClientConfig,
 }
 
-impl Held {
+impl IdentityConfig {
     fn new(
         identity: Option<Arc<Identity>>,
         trust: &Trust,
@@ -63,10 +63,10 @@ impl Identities {
         http: HttpVersions,
     ) -> Result<Self, Error> {
         let set = Set {
-            current: Held::new(current, &trust, http)?,
+            current: IdentityConfig::new(current, &trust, http)?,
             others: retired
                 .into_iter()
-                .map(|identity| Held::new(Some(identity), &trust, http))
+                .map(|identity| IdentityConfig::new(Some(identity), &trust, http))
                 .collect::<Result<_, _>>()?,
         };
         Ok(Self {
@@ -78,7 +78,7 @@ impl Identities {
 
     /// Makes `identity` the current one and retires the one before.
     pub(crate) fn replace(&self, identity: Arc<Identity>) -> Result<(), Error> {
-        let held = Held::new(Some(identity), &self.trust, self.http)?;
+        let held = IdentityConfig::new(Some(identity), &self.trust, self.http)?;
         let mut set = self.held.write().unwrap_or_else(PoisonError::into_inner);
         set.others
             .retain(|other| !other.is_expired() && other.thumbprint() != held.thumbprint());
@@ -96,7 +96,7 @@ impl Identities {
         if is_held(&self.held.read().unwrap_or_else(PoisonError::into_inner)) {
             return Ok(());
         }
-        let held = Held::new(Some(identity), &self.trust, self.http)?;
+        let held = IdentityConfig::new(Some(identity), &self.trust, self.http)?;
         let mut set = self.held.write().unwrap_or_else(PoisonError::into_inner);
         set.others.retain(|other| !other.is_expired());
         if !is_held(&set) {
@@ -105,7 +105,7 @@ impl Identities {
         Ok(())
     }
 
-    pub(crate) fn current(&self) -> Arc<Held> {
+    pub(crate) fn current(&self) -> Arc<IdentityConfig> {
         let set = self.held.read().unwrap_or_else(PoisonError::into_inner);
         set.current.clone()
     }
@@ -115,7 +115,7 @@ impl Identities {
         &self,
         token: Option<&AccessToken>,
         asked: Option<Thumbprint>,
-    ) -> Result<Arc<Held>, Error> {
+    ) -> Result<Arc<IdentityConfig>, Error> {
         let set = self.held.read().unwrap_or_else(PoisonError::into_inner);
         // A malformed `cnf` is the binding's to report.
         let bound_to = token.and_then(|token| token.confirmation().ok()?.x5t_s256);
@@ -156,7 +156,7 @@ impl Identities {
 }
 
 impl Set {
-    fn all(&self) -> impl Iterator<Item = &Arc<Held>> {
+    fn all(&self) -> impl Iterator<Item = &Arc<IdentityConfig>> {
         std::iter::once(&self.current).chain(&self.others)
     }
 }

@@ -11,9 +11,9 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::bind::BindConnection;
-use crate::body::Outgoing;
+use crate::body::ReplayBody;
 use crate::conn::facts::{ConnectionFacts, HttpVersion};
-use crate::conn::frames::Sight;
+use crate::conn::frames::WireState;
 use crate::observe::{CloseReason, Event, Observers};
 use crate::origin::Origin;
 
@@ -23,7 +23,7 @@ pub(crate) struct Connection {
     pub(crate) bound: Arc<dyn BindConnection>,
     pub(crate) requests: AtomicU64,
     /// What was seen on its stream.
-    pub(crate) sight: Arc<Sight>,
+    pub(crate) wire: Arc<WireState>,
     /// `Host` of its requests (h1), made once.
     pub(crate) host: Option<HeaderValue>,
     observers: Observers,
@@ -34,8 +34,8 @@ pub(crate) struct Connection {
 
 /// hyper's end of a connection.
 pub(crate) enum Sender {
-    H1(http1::SendRequest<Outgoing>),
-    H2(http2::SendRequest<Outgoing>),
+    H1(http1::SendRequest<ReplayBody>),
+    H2(http2::SendRequest<ReplayBody>),
 }
 
 /// Where hyper's h1 sender is while its request waits for the answer. hyper's queue may swallow a
@@ -45,7 +45,7 @@ pub(crate) enum Sender {
 enum Place {
     #[default]
     Empty,
-    Parked(http1::SendRequest<Outgoing>),
+    Parked(http1::SendRequest<ReplayBody>),
     /// The connection is over: a sender is of no more use.
     Over,
 }
@@ -71,14 +71,14 @@ impl Connection {
         origin: &Origin,
         facts: Arc<ConnectionFacts>,
         bound: Arc<dyn BindConnection>,
-        sight: Arc<Sight>,
+        wire: Arc<WireState>,
         observers: Observers,
     ) -> Self {
         Self {
             facts,
             bound,
             requests: AtomicU64::new(0),
-            sight,
+            wire,
             host: HeaderValue::try_from(origin.host_field()).ok(),
             observers,
             fate: Mutex::default(),
@@ -91,7 +91,7 @@ impl Connection {
     pub(crate) fn streams(&self) -> usize {
         match self.facts.http() {
             HttpVersion::H1 => 1,
-            HttpVersion::H2 => self.sight.streams(),
+            HttpVersion::H2 => self.wire.streams(),
         }
     }
 
@@ -110,14 +110,14 @@ impl Connection {
     }
 
     /// Keeps the sender until it is fetched, or the connection is over.
-    pub(crate) fn park(&self, sender: http1::SendRequest<Outgoing>) {
+    pub(crate) fn park(&self, sender: http1::SendRequest<ReplayBody>) {
         let mut place = self.place();
         if !matches!(*place, Place::Over) {
             *place = Place::Parked(sender);
         }
     }
 
-    pub(crate) fn fetch(&self) -> Option<http1::SendRequest<Outgoing>> {
+    pub(crate) fn fetch(&self) -> Option<http1::SendRequest<ReplayBody>> {
         let mut place = self.place();
         match std::mem::take(&mut *place) {
             Place::Parked(sender) => Some(sender),
@@ -132,7 +132,7 @@ impl Connection {
     /// hyper has let go of the connection: nobody need wait for the peer's SETTINGS, or hold a
     /// sender, any more.
     pub(crate) fn over(&self) {
-        self.sight.settle();
+        self.wire.settle();
         // Dropped when the lock is free: it wakes whoever waits for its request.
         let parked = std::mem::replace(&mut *self.place(), Place::Over);
         drop(parked);

@@ -98,7 +98,7 @@ pub(crate) fn template(
         Roots::Platform => builder.with_platform_verifier().map_err(bad)?,
         Roots::Own(roots) => builder.with_root_certificates(roots.clone()),
     };
-    let mut config = builder.with_client_cert_resolver(Arc::new(Witness {
+    let mut config = builder.with_client_cert_resolver(Arc::new(RecordingResolver {
         key: identity.map(|identity| identity.certified()),
     }));
     config.require_ems = true; // EX-2
@@ -126,7 +126,7 @@ pub(crate) fn for_origin(template: &ClientConfig) -> Arc<ClientConfig> {
 /// What happened to the client certificate in one full handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Asked {
+pub(crate) enum CertificateRequest {
     /// The resolver was not called.
     No = 0,
     /// It was, and gave a certificate.
@@ -136,45 +136,45 @@ pub(crate) enum Asked {
 }
 
 tokio::task_local! {
-    static ASKED: Cell<Asked>;
+    static CERTIFICATE_REQUEST: Cell<CertificateRequest>;
 }
 
 /// Runs a handshake and tells what was asked of the certificate resolver in it. rustls gives the
 /// resolver no connection to note that on, but calls it on the task that drives the handshake.
-pub(crate) async fn witnessed<F: Future>(handshake: F) -> (F::Output, Asked) {
-    ASKED
-        .scope(Cell::new(Asked::No), async {
+pub(crate) async fn record_certificate_request<F: Future>(handshake: F) -> (F::Output, CertificateRequest) {
+    CERTIFICATE_REQUEST
+        .scope(Cell::new(CertificateRequest::No), async {
             let output = handshake.await;
-            (output, ASKED.with(Cell::get))
+            (output, CERTIFICATE_REQUEST.with(Cell::get))
         })
         .await
 }
 
 /// The answer of an origin's last full handshake.
 #[derive(Debug, Default)]
-pub(crate) struct LastAsked(AtomicU8);
+pub(crate) struct LastCertificateRequest(AtomicU8);
 
-impl LastAsked {
-    pub(crate) fn store(&self, asked: Asked) {
+impl LastCertificateRequest {
+    pub(crate) fn store(&self, asked: CertificateRequest) {
         self.0.store(asked as u8, Ordering::Release);
     }
 
-    pub(crate) fn load(&self) -> Asked {
+    pub(crate) fn load(&self) -> CertificateRequest {
         match self.0.load(Ordering::Acquire) {
-            1 => Asked::Presented,
-            2 => Asked::NothingFits,
-            _ => Asked::No,
+            1 => CertificateRequest::Presented,
+            2 => CertificateRequest::NothingFits,
+            _ => CertificateRequest::No,
         }
     }
 }
 
 /// The certificate resolver: presents the identity, and notes that it was asked.
 #[derive(Debug)]
-struct Witness {
+struct RecordingResolver {
     key: Option<Arc<CertifiedKey>>,
 }
 
-impl ResolvesClientCert for Witness {
+impl ResolvesClientCert for RecordingResolver {
     fn resolve(&self, _hints: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         let key = self
             .key
@@ -182,12 +182,12 @@ impl ResolvesClientCert for Witness {
             .filter(|key| key.key.choose_scheme(schemes).is_some())
             .cloned();
         let asked = if key.is_some() {
-            Asked::Presented
+            CertificateRequest::Presented
         } else {
-            Asked::NothingFits
+            CertificateRequest::NothingFits
         };
-        // Outside `witnessed` nobody asks.
-        let _ = ASKED.try_with(|cell| cell.set(asked));
+        // Outside `record_certificate_request` nobody asks.
+        let _ = CERTIFICATE_REQUEST.try_with(|cell| cell.set(asked));
         key
     }
 

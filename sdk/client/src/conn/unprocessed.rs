@@ -2,7 +2,7 @@
 
 /// How a peer says that it did nothing about a request (RFC 9113 §8.7).
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TurnedAway {
+pub(crate) enum Unprocessed {
     /// It reset the stream with REFUSED_STREAM.
     RefusedStream,
     /// It said GOAWAY before it came to this stream. hyper fails a request with the peer's GOAWAY
@@ -12,7 +12,7 @@ pub(crate) enum TurnedAway {
     Goaway,
 }
 
-impl TurnedAway {
+impl Unprocessed {
     pub(crate) fn by(error: &hyper::Error) -> Option<Self> {
         let mut source = std::error::Error::source(error);
         while let Some(cause) = source {

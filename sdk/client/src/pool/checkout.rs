@@ -10,8 +10,8 @@ use hyper::client::conn::http1;
 use tokio::runtime::Handle;
 
 use super::Pool;
-use super::machine::LaneId;
-use crate::body::Outgoing;
+use super::machine::KeyId;
+use crate::body::ReplayBody;
 use crate::conn::facts::{ConnectionFacts, HttpVersion};
 use crate::conn::frames::ASSUMED_STREAMS;
 use crate::conn::live::{Connection, Sender};
@@ -24,7 +24,7 @@ use crate::observe::{CloseReason, ConnectionUse};
 pub(crate) struct Checkout {
     connection: Arc<Connection>,
     pool: Arc<Pool>,
-    lane: LaneId,
+    lane: KeyId,
     /// `None` once it is of no more use.
     sender: Option<Sender>,
     phase: Phase,
@@ -40,7 +40,7 @@ enum Phase {
     /// A request is on its way, or its response is.
     Busy,
     /// Its response has ended.
-    Finished,
+    Released,
     /// The response said that it is the connection's last (RFC 9112 §9.3).
     Last,
 }
@@ -60,7 +60,7 @@ pub(crate) struct Persistence {
 /// Why there is no response.
 pub(crate) enum WriteError {
     /// The request never left: here it is (CL-7).
-    Unsent(Box<Request<Outgoing>>),
+    Unsent(Box<Request<ReplayBody>>),
     /// It left, at least in part.
     Lost(hyper::Error),
 }
@@ -70,7 +70,7 @@ impl Checkout {
         sender: Sender,
         connection: Arc<Connection>,
         pool: Arc<Pool>,
-        lane: LaneId,
+        lane: KeyId,
     ) -> Self {
         Self {
             connection,
@@ -115,7 +115,7 @@ impl Checkout {
     /// Writes the request and waits for the response's head.
     pub(crate) async fn write(
         &mut self,
-        request: Request<Outgoing>,
+        request: Request<ReplayBody>,
     ) -> Result<Response<Incoming>, WriteError> {
         self.phase = Phase::Busy;
         // Neither keeps the sender while it waits: see `Place` in `live.rs`.
@@ -130,7 +130,7 @@ impl Checkout {
             }
             Some(Sender::H2(mut sender)) => {
                 if self.connection.requests.load(Ordering::Relaxed) >= ASSUMED_STREAMS as u64 {
-                    self.connection.sight.settled().await;
+                    self.connection.wire.settled().await;
                 }
                 let answer = sender.try_send_request(request);
                 drop(sender);
@@ -171,7 +171,7 @@ impl Checkout {
     /// The response has ended: the connection can go on as soon as hyper is done with it.
     pub(crate) fn finished(mut self) {
         if self.phase == Phase::Busy {
-            self.phase = Phase::Finished;
+            self.phase = Phase::Released;
         }
     }
 
@@ -180,7 +180,7 @@ impl Checkout {
         self.sender = None;
     }
 
-    fn give_back(&self, mut sender: http1::SendRequest<Outgoing>) {
+    fn give_back(&self, mut sender: http1::SendRequest<ReplayBody>) {
         if sender.is_closed() || self.phase == Phase::Last {
             return;
         }
@@ -195,7 +195,7 @@ impl Checkout {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
-        if self.phase == Phase::Finished && self.body_sent {
+        if self.phase == Phase::Released && self.body_sent {
             pool.returning(lane, &connection);
         }
         // Weak: a client that was dropped must not be kept alive by its connections.

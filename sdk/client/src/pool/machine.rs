@@ -24,12 +24,12 @@ pub(crate) struct WaiterId(pub(crate) u64);
 
 /// Connections that can stand in for each other: of one origin and one identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct LaneId(pub(crate) u64);
+pub(crate) struct KeyId(pub(crate) u64);
 
 /// How many connections there may be, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Limits {
-    pub(crate) per_lane: usize,
+    pub(crate) per_key: usize,
     pub(crate) in_all: usize,
     pub(crate) idle: Duration,
     pub(crate) age: Option<Duration>,
@@ -37,7 +37,7 @@ pub(crate) struct Limits {
 
 /// A new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Newcomer {
+pub(crate) struct NewConnection {
     pub(crate) id: ConnectionId,
     pub(crate) http: HttpVersion,
     /// Requests that it takes at a time (h2: the peer's SETTINGS_MAX_CONCURRENT_STREAMS).
@@ -52,17 +52,17 @@ pub(crate) enum Event {
     /// A request wants a connection.
     Wanted(WaiterId),
     /// A waiting request is gone.
-    Vanished(WaiterId),
+    WaiterGone(WaiterId),
     /// An opening succeeded.
-    Opened(Newcomer),
+    Opened(NewConnection),
     /// An opening failed.
     OpenFailed,
     /// An h1 connection has carried its response to the end and will be free as soon as hyper has
-    /// noticed: worth waiting for rather than open another. `Finished` or `Closed` follows.
+    /// noticed: worth waiting for rather than open another. `Released` or `Closed` follows.
     Returning(ConnectionId),
     /// A request on the connection has come to its end. h1: it can take another, and says for how
     /// long it may be idle if the peer said so (`Keep-Alive: timeout`).
-    Finished(ConnectionId, Option<Duration>),
+    Released(ConnectionId, Option<Duration>),
     /// The peer has changed how many requests the connection takes at a time.
     Streams(ConnectionId, usize),
     /// The connection takes no more requests.
@@ -73,25 +73,25 @@ pub(crate) enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Open one more connection.
-    Open(LaneId),
+    Open(KeyId),
     /// Give the connection to the waiting request: alone if it is h1, as one of many if it is h2.
-    Hand(LaneId, ConnectionId, WaiterId),
+    Hand(KeyId, ConnectionId, WaiterId),
     /// Tell the waiting request that no connection could be opened.
-    Fail(LaneId, WaiterId),
+    Fail(KeyId, WaiterId),
     /// Let the connection go; `Closed` follows when it has gone.
-    Close(LaneId, ConnectionId, CloseReason),
+    Close(KeyId, ConnectionId, CloseReason),
 }
 
 /// The state of a client's pool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Machine {
     limits: Limits,
-    lanes: BTreeMap<LaneId, Lane>,
+    lanes: BTreeMap<KeyId, Lane>,
     /// Connections that are open or opening, over all lanes.
     total: usize,
     /// Lanes that may not open what they need because `total` is at its limit, the longest waiting
     /// first.
-    line: VecDeque<LaneId>,
+    line: VecDeque<KeyId>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -154,7 +154,7 @@ impl Machine {
     pub(crate) fn handle(
         &mut self,
         now: Instant,
-        lane_id: LaneId,
+        lane_id: KeyId,
         event: Event,
         holds: impl Fn(ConnectionId) -> bool,
         actions: &mut Vec<Action>,
@@ -170,7 +170,7 @@ impl Machine {
                 }
                 None => lane.waiting.push_back(waiter),
             },
-            Event::Vanished(waiter) => lane.waiting.retain(|w| *w != waiter),
+            Event::WaiterGone(waiter) => lane.waiting.retain(|w| *w != waiter),
             Event::Opened(newcomer) => {
                 lane.opening -= 1;
                 lane.speaks = Some(newcomer.http);
@@ -187,7 +187,7 @@ impl Machine {
                     member.returning = true;
                 }
             }
-            Event::Finished(id, keep_alive) => {
+            Event::Released(id, keep_alive) => {
                 let idle = keep_alive.map_or(self.limits.idle, |said| self.limits.idle.min(said));
                 let is_open = lane.finished(id, now + idle, now);
                 if is_open && lane.waiting.is_empty() && self.line.is_empty() {
@@ -234,13 +234,13 @@ impl Machine {
     }
 
     /// Whether the lane has connections, or requests that wait for one.
-    pub(crate) fn uses(&self, lane: LaneId) -> bool {
+    pub(crate) fn uses(&self, lane: KeyId) -> bool {
         self.lanes.get(&lane).is_some_and(|lane| !lane.is_unused())
     }
 
     /// Gives a lane what is free to those who wait, and then those who still wait what may be
     /// opened.
-    fn settle(&mut self, now: Instant, id: LaneId, actions: &mut Vec<Action>) {
+    fn settle(&mut self, now: Instant, id: KeyId, actions: &mut Vec<Action>) {
         let Some(lane) = self.lanes.get_mut(&id) else {
             return;
         };
@@ -260,7 +260,7 @@ impl Machine {
                 return false;
             };
             while lane.lacks() > 0
-                && lane.size() < self.limits.per_lane
+                && lane.size() < self.limits.per_key
                 && self.total < self.limits.in_all
             {
                 lane.opening += 1;
@@ -268,7 +268,7 @@ impl Machine {
                 actions.push(Action::Open(*id));
             }
             // A lane at its own limit waits for its own connections.
-            lane.lacks() > 0 && lane.size() < self.limits.per_lane
+            lane.lacks() > 0 && lane.size() < self.limits.per_key
         });
         self.line = line;
         self.make_room(actions);
@@ -300,7 +300,7 @@ impl Machine {
 
     /// A connection that came free makes room for an older request of another lane rather than
     /// serve a younger one of its own.
-    fn yield_to_older(&mut self, id: LaneId, actions: &mut Vec<Action>) {
+    fn yield_to_older(&mut self, id: KeyId, actions: &mut Vec<Action>) {
         if let (Some(older), Some(own)) = (self.oldest_blocked(id), self.oldest_of(id))
             && older < own
         {
@@ -309,7 +309,7 @@ impl Machine {
     }
 
     /// The oldest request of another lane that waits because there are too many connections in all.
-    fn oldest_blocked(&self, except: LaneId) -> Option<WaiterId> {
+    fn oldest_blocked(&self, except: KeyId) -> Option<WaiterId> {
         self.line
             .iter()
             .filter(|id| **id != except)
@@ -317,13 +317,13 @@ impl Machine {
             .min()
     }
 
-    fn oldest_of(&self, id: LaneId) -> Option<WaiterId> {
+    fn oldest_of(&self, id: KeyId) -> Option<WaiterId> {
         self.lanes.get(&id)?.waiting.front().copied()
     }
 }
 
 impl Limits {
-    fn member(&self, now: Instant, newcomer: Newcomer) -> Member {
+    fn member(&self, now: Instant, newcomer: NewConnection) -> Member {
         let aged = self.age.map(|age| (now + age, CloseReason::Age));
         let expired = newcomer.until.map(|until| (until, CloseReason::Identity));
         Member {
@@ -369,7 +369,7 @@ impl Lane {
         self.members.get_mut(index)
     }
 
-    fn hand_out(&mut self, now: Instant, id: LaneId, actions: &mut Vec<Action>) {
+    fn hand_out(&mut self, now: Instant, id: KeyId, actions: &mut Vec<Action>) {
         while let Some(waiter) = self.waiting.front().copied() {
             let Some(member) = self.free(now, |_| false) else {
                 return;
@@ -406,7 +406,7 @@ impl Lane {
         }
     }
 
-    fn close_who_is_done(&mut self, now: Instant, id: LaneId, actions: &mut Vec<Action>) {
+    fn close_who_is_done(&mut self, now: Instant, id: KeyId, actions: &mut Vec<Action>) {
         for member in &mut self.members {
             let reason = match member.retiring {
                 Some(reason) => reason,
@@ -422,7 +422,7 @@ impl Lane {
 
     /// The failure goes to those who have nothing else to hope for. Each failure reaches somebody
     /// who waits for it, so that a server which is down is not called for ever.
-    fn open_failed(&mut self, id: LaneId, actions: &mut Vec<Action>) {
+    fn open_failed(&mut self, id: KeyId, actions: &mut Vec<Action>) {
         let others = self.members.iter().filter(|m| m.is_open()).count();
         let failed = match self.speaks {
             Some(HttpVersion::H1) => self.waiting.len().saturating_sub(self.opening).min(1),

@@ -21,15 +21,15 @@ use tokio::time::Instant;
 use crate::config::Limits;
 use crate::conn::dial::{Connector, Opened, Target};
 use crate::conn::facts::{ConnectionId, HttpVersion};
-use crate::conn::identities::Held;
+use crate::conn::identities::IdentityConfig;
 use crate::conn::live::{Connection, Sender};
-use crate::conn::tls::{self, LastAsked};
+use crate::conn::tls::{self, LastCertificateRequest};
 use crate::error::{Error, ErrorKind, Step};
 use crate::observe::{CloseReason, Event};
 use crate::origin::Origin;
 
 pub(crate) use checkout::{Checkout, Persistence, WriteError};
-use machine::{Action, LaneId, Machine, Newcomer, WaiterId};
+use machine::{Action, KeyId, Machine, NewConnection, WaiterId};
 
 /// The connections of a client.
 pub(crate) struct Pool {
@@ -50,7 +50,7 @@ struct Key {
 /// A target, and its number in the machine.
 #[derive(Clone)]
 struct Lane {
-    id: LaneId,
+    id: KeyId,
     target: Arc<Target>,
 }
 
@@ -61,7 +61,7 @@ struct State {
     targets: HashMap<Key, Lane>,
     /// The one that was asked for last: most clients have one.
     last_target: Option<Lane>,
-    lanes: HashMap<LaneId, Arc<Target>>,
+    lanes: HashMap<KeyId, Arc<Target>>,
     live: BTreeMap<ConnectionId, Live>,
     waiters: HashMap<WaiterId, Hand>,
     last_waiter: u64,
@@ -85,7 +85,7 @@ struct Live {
 /// What is left to do when the lock is free: handing over wakes tasks and may drop connections,
 /// whose `Drop` takes the lock again.
 #[derive(Default)]
-struct Afterwards {
+struct Deferred {
     handed: Vec<(Hand, Result<Checkout, Error>)>,
     closed: Vec<(Live, CloseReason)>,
 }
@@ -96,7 +96,7 @@ const MAX_TARGETS: usize = 1024;
 impl Pool {
     pub(crate) fn new(connector: Connector, limits: Limits) -> Arc<Self> {
         let limits = machine::Limits {
-            per_lane: limits.per_origin.max(1),
+            per_key: limits.per_origin.max(1),
             in_all: limits.in_all.max(1),
             idle: limits.idle,
             age: limits.age,
@@ -131,7 +131,7 @@ impl Pool {
     pub(crate) async fn pick(
         self: &Arc<Self>,
         origin: &Origin,
-        held: &Arc<Held>,
+        held: &Arc<IdentityConfig>,
         token: Option<&AccessToken>,
     ) -> Result<Checkout, Error> {
         let mut waiting = match self.want(origin, held, token) {
@@ -152,7 +152,7 @@ impl Pool {
     fn want(
         self: &Arc<Self>,
         origin: &Origin,
-        held: &Arc<Held>,
+        held: &Arc<IdentityConfig>,
         token: Option<&AccessToken>,
     ) -> Want {
         let mut state = self.lock();
@@ -177,12 +177,12 @@ impl Pool {
                 holds,
                 actions,
             );
-            let (checkout, afterwards) = self.perform(&mut state, None, Some(waiter));
+            let (checkout, deferred) = self.perform(&mut state, None, Some(waiter));
             let Some(checkout) = checkout else {
                 let (hand, handed) = oneshot::channel();
                 state.waiters.insert(waiter, hand);
                 drop(state);
-                afterwards.run();
+                deferred.run();
                 return Want::Later(Waiting {
                     pool: self.clone(),
                     lane,
@@ -203,7 +203,7 @@ impl Pool {
                 drop(state);
                 drop(checkout);
                 more.run();
-                afterwards.run();
+                deferred.run();
                 state = self.lock();
                 continue;
             }
@@ -212,7 +212,7 @@ impl Pool {
                 HttpVersion::H2 => state.changed_streams(&checkout),
             };
             drop(state);
-            afterwards.run();
+            deferred.run();
             if let Some(streams) = streams {
                 let event = machine::Event::Streams(checkout.facts().id(), streams);
                 self.step(lane, event, None);
@@ -222,7 +222,7 @@ impl Pool {
     }
 
     /// Runs an event through the machine and does what it says.
-    fn step(self: &Arc<Self>, lane: LaneId, event: machine::Event, error: Option<&Error>) {
+    fn step(self: &Arc<Self>, lane: KeyId, event: machine::Event, error: Option<&Error>) {
         let mut state = self.lock();
         let State {
             machine, actions, ..
@@ -249,9 +249,9 @@ impl Pool {
     }
 
     fn finish(self: &Arc<Self>, mut state: MutexGuard<'_, State>, error: Option<&Error>) {
-        let (_, afterwards) = self.perform(&mut state, error, None);
+        let (_, deferred) = self.perform(&mut state, error, None);
         drop(state);
-        afterwards.run();
+        deferred.run();
     }
 
     /// Sees to it that the reaper comes at `when`.
@@ -279,9 +279,9 @@ impl Pool {
         state: &mut State,
         error: Option<&Error>,
         own: Option<WaiterId>,
-    ) -> (Option<Checkout>, Afterwards) {
+    ) -> (Option<Checkout>, Deferred) {
         let mut checkout = None;
-        let mut afterwards = Afterwards::default();
+        let mut deferred = Deferred::default();
         let mut actions = std::mem::take(&mut state.actions);
         for action in actions.drain(..) {
             match action {
@@ -294,7 +294,7 @@ impl Pool {
                         state.waiters.remove(&waiter),
                         state.check_out(lane, id, self),
                     ) {
-                        afterwards.handed.push((hand, Ok(checkout)));
+                        deferred.handed.push((hand, Ok(checkout)));
                     }
                 }
                 Action::Fail(_, waiter) => {
@@ -305,21 +305,21 @@ impl Pool {
                         )
                     });
                     if let Some(hand) = state.waiters.remove(&waiter) {
-                        afterwards.handed.push((hand, Err(error)));
+                        deferred.handed.push((hand, Err(error)));
                     }
                 }
                 Action::Close(_, id, reason) => {
-                    afterwards
+                    deferred
                         .closed
                         .extend(state.live.remove(&id).map(|live| (live, reason)));
                 }
             }
         }
         state.actions = actions;
-        (checkout, afterwards)
+        (checkout, deferred)
     }
 
-    fn spawn_opening(self: &Arc<Self>, state: &State, lane: LaneId) {
+    fn spawn_opening(self: &Arc<Self>, state: &State, lane: KeyId) {
         let Some(target) = state.lanes.get(&lane).cloned() else {
             return;
         };
@@ -344,7 +344,7 @@ impl Pool {
         });
     }
 
-    fn opened(self: &Arc<Self>, lane: LaneId, target: &Target, opened: Opened) {
+    fn opened(self: &Arc<Self>, lane: KeyId, target: &Target, opened: Opened) {
         let Opened {
             connection,
             sender,
@@ -381,7 +381,7 @@ impl Pool {
             }
         });
         let until = target.held.not_after().and_then(instant);
-        let newcomer = Newcomer {
+        let newcomer = NewConnection {
             id: facts.id(),
             http: facts.http(),
             streams,
@@ -395,7 +395,7 @@ impl Pool {
     }
 
     /// A connection takes no more requests.
-    fn forget(self: &Arc<Self>, lane: LaneId, id: ConnectionId) {
+    fn forget(self: &Arc<Self>, lane: KeyId, id: ConnectionId) {
         let mut state = self.lock();
         // Under one lock: the machine must not hand out a connection that is not there any more.
         let live = state.live.remove(&id);
@@ -414,7 +414,7 @@ impl Pool {
     }
 
     /// An h1 connection will come back at once.
-    fn returning(self: &Arc<Self>, lane: LaneId, connection: &Connection) {
+    fn returning(self: &Arc<Self>, lane: KeyId, connection: &Connection) {
         let event = machine::Event::Returning(connection.facts.id());
         self.step(lane, event, None);
     }
@@ -422,7 +422,7 @@ impl Pool {
     /// An h1 connection comes back.
     fn put_back(
         self: &Arc<Self>,
-        lane: LaneId,
+        lane: KeyId,
         connection: &Connection,
         sender: Sender,
         keep_alive: Option<Duration>,
@@ -437,7 +437,7 @@ impl Pool {
     }
 
     /// An h2 stream has ended.
-    fn stream_ended(self: &Arc<Self>, lane: LaneId, connection: &Connection) {
+    fn stream_ended(self: &Arc<Self>, lane: KeyId, connection: &Connection) {
         self.finished(self.lock(), lane, connection, None);
     }
 
@@ -445,12 +445,12 @@ impl Pool {
     fn finished(
         self: &Arc<Self>,
         mut state: MutexGuard<'_, State>,
-        lane: LaneId,
+        lane: KeyId,
         connection: &Connection,
         keep_alive: Option<Duration>,
     ) {
         let now = Instant::now();
-        let event = machine::Event::Finished(connection.facts.id(), keep_alive);
+        let event = machine::Event::Released(connection.facts.id(), keep_alive);
         let State {
             machine, actions, ..
         } = &mut *state;
@@ -481,7 +481,7 @@ impl Drop for Pool {
 
 impl State {
     /// The lane of an origin and an identity.
-    fn lane(&mut self, origin: &Origin, held: &Arc<Held>) -> LaneId {
+    fn lane(&mut self, origin: &Origin, held: &Arc<IdentityConfig>) -> KeyId {
         let identity = held.thumbprint();
         let is_it = |lane: &&Lane| {
             lane.target.origin == *origin && lane.target.held.thumbprint() == identity
@@ -502,7 +502,7 @@ impl State {
         id
     }
 
-    fn new_target(&mut self, key: Key, held: &Arc<Held>) -> Lane {
+    fn new_target(&mut self, key: Key, held: &Arc<IdentityConfig>) -> Lane {
         if self.targets.len() >= MAX_TARGETS {
             let machine = &self.machine;
             self.targets.retain(|_, lane| machine.uses(lane.id));
@@ -510,12 +510,12 @@ impl State {
         }
         self.last_lane += 1;
         let lane = Lane {
-            id: LaneId(self.last_lane),
+            id: KeyId(self.last_lane),
             target: Arc::new(Target {
                 origin: key.origin.clone(),
                 held: held.clone(),
                 tls: key.origin.is_https().then(|| tls::for_origin(&held.tls)),
-                asked: LastAsked::default(),
+                asked: LastCertificateRequest::default(),
             }),
         };
         self.lanes.insert(lane.id, lane.target.clone());
@@ -523,7 +523,7 @@ impl State {
         lane
     }
 
-    fn check_out(&mut self, lane: LaneId, id: ConnectionId, pool: &Arc<Pool>) -> Option<Checkout> {
+    fn check_out(&mut self, lane: KeyId, id: ConnectionId, pool: &Arc<Pool>) -> Option<Checkout> {
         let live = self.live.get_mut(&id)?;
         let sender = match &live.sender {
             Some(Sender::H2(sender)) => Sender::H2(sender.clone()),
@@ -546,7 +546,7 @@ impl State {
     }
 }
 
-impl Afterwards {
+impl Deferred {
     fn run(self) {
         for (live, reason) in self.closed {
             live.connection.expect_end(Some(reason));
@@ -573,7 +573,7 @@ enum Want {
 /// A request's place in the queue: it leaves the queue when it is dropped.
 struct Waiting {
     pool: Arc<Pool>,
-    lane: LaneId,
+    lane: KeyId,
     waiter: WaiterId,
     handed: oneshot::Receiver<Result<Checkout, Error>>,
 }
@@ -589,7 +589,7 @@ impl Drop for Waiting {
         let State {
             machine, actions, ..
         } = &mut *state;
-        let vanished = machine::Event::Vanished(self.waiter);
+        let vanished = machine::Event::WaiterGone(self.waiter);
         machine.handle(Instant::now(), self.lane, vanished, |_| false, actions);
         self.pool.finish(state, None);
     }

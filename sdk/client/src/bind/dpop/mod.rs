@@ -7,22 +7,19 @@
 //!
 //! - [`connection`]: one connection's side, and making its proofs.
 //! - [`nonces`]: what an origin wants to see in the next proof.
-//! - [`record`]: one proof, from its signing to its end.
 
 mod connection;
 mod nonces;
-mod record;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bowline_proof::dpop::DpopKey;
 
+use crate::bind::per_origin::PerOrigin;
 use crate::bind::{Bind, BindConnection};
 use crate::conn::facts::ConnectionFacts;
 use crate::observe::Observers;
-use crate::origin::Origin;
 
 use nonces::Nonces;
 
@@ -32,7 +29,7 @@ pub(crate) struct DpopBinding {
     /// How long the key may take.
     sign_timeout: Duration,
     observers: Observers,
-    origins: Mutex<HashMap<Origin, Arc<Nonces>>>,
+    nonces: PerOrigin<Nonces>,
 }
 
 impl DpopBinding {
@@ -41,38 +38,20 @@ impl DpopBinding {
             key,
             sign_timeout,
             observers,
-            origins: Mutex::default(),
+            nonces: PerOrigin::default(),
         }
-    }
-
-    fn nonces(&self, origin: &Origin) -> Arc<Nonces> {
-        let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(nonces) = origins.get(origin) {
-            return nonces.clone();
-        }
-        // Bounded by the origins in use: a nonce that was forgotten costs one more answer 401.
-        if origins.len() >= MAX_ORIGINS {
-            origins.retain(|_, nonces| Arc::strong_count(nonces) > 1);
-        }
-        let nonces = Arc::new(Nonces::default());
-        origins.insert(origin.clone(), nonces.clone());
-        nonces
     }
 }
 
-const MAX_ORIGINS: usize = 1024;
-
 impl Bind for DpopBinding {
     fn open(&self, facts: &Arc<ConnectionFacts>) -> Arc<dyn BindConnection> {
-        Arc::new(connection::Proving::new(
+        let nonces = self.nonces.get_or_insert_with(facts.origin(), Nonces::default);
+        Arc::new(connection::DpopConnection::new(
             self.key.clone(),
             self.sign_timeout,
             facts.clone(),
-            self.nonces(facts.origin()),
+            nonces,
             self.observers.clone(),
         ))
     }
 }
-
-#[cfg(test)]
-mod tests;

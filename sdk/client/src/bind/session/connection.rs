@@ -1,7 +1,21 @@
 //! One connection's proofs: at most one reusable proof for each token, however many requests ask
 //! for it at once.
+//!
+//! Each token has an entry, whose reusable proof goes through these states:
+//!
+//! ```text
+//!            request            signed
+//!    None ------------> Pending --------> Ready --+
+//!     ^                    |   ^                  |  too old, or refused:
+//!     |   key failed       |   |                  |  generation + 1, sign again
+//!     +--------------------+   +------------------+
+//! ```
+//!
+//! While a proof is pending, any number of requests wait for it. A refusal counts only against the
+//! generation that was refused. Example: requests A and B carry generation 0, and both are refused.
+//! A's refusal starts the signing of generation 1. B's refusal finds that its proof is of an older
+//! generation, and B is sent again with generation 1: one signature for both.
 
-use std::any::Any;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,13 +27,14 @@ use futures_util::future::{BoxFuture, Shared};
 use http::{HeaderMap, StatusCode};
 use lru::LruCache;
 
-use super::history::{Memory, Need};
-use super::mint::Order;
-use super::record::Record;
-use super::{BindingPolicy, Policy, ProofScope};
-use crate::bind::use_count::{signed, within};
+use super::history::{MintCause, TokenHistory};
+use super::mint::ProofRequest;
+use super::record::IssuedProof;
+use super::{BindingPolicy, ProofScope, SessionPolicy};
+use crate::bind::signing::{signed, within};
 use crate::bind::{
-    Answer, Attachment, BindConnection, BindingRefusal, Bound, Learned, RequestFacts,
+    Attachment, BindConnection, BindingRefusal, Bound, Learned, RequestFacts, ResponseHead,
+    invalid_token,
 };
 use crate::conn::facts::{ConnectionFacts, Presented};
 use crate::conn::identity::Identity;
@@ -27,36 +42,36 @@ use crate::error::{Error, ErrorKind};
 use crate::observe::{Cause, CloseReason, Event, Observers, ProofKind};
 
 /// A signing that several requests may wait for.
-type Minting = Shared<BoxFuture<'static, Result<Arc<Record>, Error>>>;
+type PendingProof = Shared<BoxFuture<'static, Result<Arc<IssuedProof>, Error>>>;
 
 /// One connection's side of the session binding.
-pub(super) struct Table(Arc<Inner>);
+pub(super) struct SessionConnection(Arc<Inner>);
 
 struct Inner {
-    policy: Policy,
+    policy: SessionPolicy,
     facts: Arc<ConnectionFacts>,
-    memory: Arc<Memory>,
+    history: Arc<TokenHistory>,
     observers: Observers,
     state: Mutex<State>,
 }
 
 struct State {
-    slots: LruCache<TokenHash, Slot>,
+    entries: LruCache<TokenHash, TokenEntry>,
     /// Set when the connection has ended.
     closed: Option<CloseReason>,
 }
 
 /// What is known of one token on this connection.
 #[derive(Default)]
-struct Slot {
-    /// Whether a proof was made for this token here, of either kind: [`Memory`] counts this
+struct TokenEntry {
+    /// Whether a proof was made for this token here, of either kind: [`TokenHistory`] counts this
     /// connection as a holder.
     proved: bool,
-    /// Whether a request has claimed the pair ([`ProofScope::Adaptive`]).
+    /// Whether a request was the first of the pair ([`ProofScope::Adaptive`]).
     claimed: bool,
-    /// Counts the reusable proofs; see [`Record::generation`].
+    /// Counts the reusable proofs; see [`IssuedProof::generation`].
     generation: u32,
-    shared: Reusable,
+    reusable: Reusable,
     /// After a fresh proof was refused: no other is made before this ends (CL-5).
     pause: Option<Pause>,
 }
@@ -66,8 +81,8 @@ struct Slot {
 enum Reusable {
     #[default]
     None,
-    Minting(Minting),
-    Ready(Arc<Record>),
+    Pending(PendingProof),
+    Ready(Arc<IssuedProof>),
 }
 
 #[derive(Clone, Copy)]
@@ -79,35 +94,35 @@ struct Pause {
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const MAX_PAUSE: Duration = Duration::from_secs(300);
 
-impl Table {
+impl SessionConnection {
     pub(super) fn new(
-        policy: Policy,
+        policy: SessionPolicy,
         facts: Arc<ConnectionFacts>,
-        memory: Arc<Memory>,
+        history: Arc<TokenHistory>,
         observers: Observers,
     ) -> Self {
         let bound = NonZeroUsize::new(policy.proofs_per_connection).unwrap_or(NonZeroUsize::MIN);
         Self(Arc::new(Inner {
             policy,
             facts,
-            memory,
+            history,
             observers,
             state: Mutex::new(State {
-                slots: LruCache::sparse(bound),
+                entries: LruCache::sparse(bound),
                 closed: None,
             }),
         }))
     }
 }
 
-impl BindConnection for Table {
+impl BindConnection for SessionConnection {
     fn bind(&self, request: &RequestFacts<'_>) -> Result<Bound, Error> {
         let Some(token) = request.token else {
             return Ok(Bound::Nothing);
         };
-        let wanted = self.0.wants_proof(request, token)?;
+        let wants_proof = self.0.wants_proof(request, token)?;
         let bound_to = confirmation(token)?.x5t_s256;
-        if !wanted && bound_to.is_none() {
+        if !wants_proof && bound_to.is_none() {
             return Ok(Bound::Nothing);
         }
         let identity = self.0.identity()?;
@@ -118,53 +133,52 @@ impl BindConnection for Table {
                  ask for a token with the certificate in use",
             ));
         }
-        if !wanted {
+        if !wants_proof {
             return Ok(Bound::Nothing);
         }
-        let alone = match self.0.policy.proof_scope {
-            _ if request.request_bound => true,
-            ProofScope::Connection => false,
-            ProofScope::Request => true,
-            ProofScope::Adaptive => self.0.claim(token),
-        };
-        match alone {
-            true => self.0.for_one_request(request, token, identity.clone()),
-            false => Ok(self.0.reusable(request, token, identity)),
+        let request_bound = request.request_bound
+            || match self.0.policy.proof_scope {
+                ProofScope::Connection => false,
+                ProofScope::Request => true,
+                ProofScope::Adaptive => self.0.claim(token),
+            };
+        if request_bound {
+            self.0.request_bound(request, token, identity.clone())
+        } else {
+            Ok(self.0.reusable(request, token, identity))
         }
     }
 
     fn holds(&self, token: &AccessToken) -> bool {
         let state = self.0.lock();
-        let slot = state.slots.peek(token.hash());
-        slot.is_some_and(|slot| matches!(slot.shared, Reusable::Ready(_)))
+        let entry = state.entries.peek(token.hash());
+        entry.is_some_and(|entry| matches!(entry.reusable, Reusable::Ready(_)))
     }
 
     fn learn(
         &self,
         request: &RequestFacts<'_>,
         attached: Option<&Attachment>,
-        answer: &Answer<'_>,
+        response: &ResponseHead<'_>,
     ) -> Learned {
-        let record = attached.and_then(|attached| {
-            let memo: &dyn Any = &*attached.memo;
-            memo.downcast_ref::<Record>()
-        });
+        let proof: Option<&IssuedProof> =
+            attached.and_then(|attached| attached.memo.downcast_ref());
         let Some(token) = request.token else {
             return Learned::Nothing;
         };
-        if answer.status != StatusCode::UNAUTHORIZED {
-            if let Some(record) = record
-                && !answer.status.is_server_error()
+        if response.status != StatusCode::UNAUTHORIZED {
+            if let Some(proof) = proof
+                && !response.status.is_server_error()
             {
-                record.accept();
+                proof.accept();
             }
             return Learned::Nothing;
         }
-        let Some(error) = binding_error(answer.headers) else {
+        let Some(error) = binding_error(response.headers) else {
             return Learned::Nothing;
         };
-        match record {
-            Some(record) => self.0.refused(request, token, record, error, answer),
+        match proof {
+            Some(proof) => self.0.refused(request, token, proof, error, response),
             None if error == USE_SESSION_BINDING => self.0.challenged(token),
             None => Learned::Nothing,
         }
@@ -173,12 +187,12 @@ impl BindConnection for Table {
     fn closed(&self, reason: CloseReason) {
         let mut state = self.0.lock();
         state.closed = Some(reason);
-        for (token, slot) in state.slots.iter() {
-            if slot.proved {
-                self.0.memory.closed(token, reason);
+        for (token, entry) in state.entries.iter() {
+            if entry.proved {
+                self.0.history.closed(token, reason);
             }
         }
-        state.slots.clear();
+        state.entries.clear();
     }
 }
 
@@ -189,9 +203,9 @@ impl Inner {
             Demand::Session => Ok(true),
             Demand::None => Ok(request.proof_required
                 || self.policy.binding == BindingPolicy::Require
-                || self.memory.was_challenged(token.hash())),
-            // DPoP is the other binding's ([`crate::dpop`]); or whatever a later version of the
-            // proof crate can name.
+                || self.history.was_challenged(token.hash())),
+            // DPoP tokens go to the other binding ([`crate::bind::dpop`]); a later version of the
+            // proof crate may know further demands.
             _ => Err(Error::new(
                 ErrorKind::UnsupportedBinding,
                 "the access token asks for another kind of proof than a session-binding proof",
@@ -212,20 +226,21 @@ impl Inner {
             Presented::NotRequested => Err(Error::new(
                 ErrorKind::ClientCertificateNotRequested,
                 format!(
-                    "{} did not ask for a client certificate, and the access token must be proved with one: \
-                     switch client authentication on at the server",
+                    "{} did not ask for a client certificate, and the access token must be proved \
+                     with one: switch client authentication on at the server",
                     self.facts.origin()
                 ),
             )),
             Presented::Nothing => Err(Error::new(
                 ErrorKind::NoIdentity,
-                "the access token must be proved with a client certificate, and this client has none that the \
-                 server takes: give the client an identity",
+                "the access token must be proved with a client certificate, and this client has \
+                 none that the server takes: give the client an identity",
             )),
         }
     }
 
-    /// The fast path: a proof that is there costs a lock, a look-up and three reference counts.
+    /// The reusable proof, if it is ready or pending; otherwise starts to sign it. A proof that is
+    /// ready costs a lock, a look-up and four reference counts.
     fn reusable(
         self: &Arc<Self>,
         request: &RequestFacts<'_>,
@@ -237,60 +252,66 @@ impl Inner {
         if state.closed.is_some() {
             return Bound::ConnectionEnded;
         }
-        if let Some(Reusable::Ready(record)) =
-            state.slots.get(token.hash()).map(|slot| &slot.shared)
-            && !self.is_over_age(record)
+        if let Some(Reusable::Ready(proof)) =
+            state.entries.get(token.hash()).map(|entry| &entry.reusable)
+            && !self.is_over_age(proof)
         {
-            let record = record.clone();
+            let proof = proof.clone();
             drop(state);
             self.observers.emit(&Event::ProofReused {
                 operation: request.operation,
                 connection: self.facts.id(),
             });
-            return Bound::Attached(record.attachment());
+            return Bound::Attached(proof.attachment());
         }
-        let slot = self.slot(&mut state, token.hash());
-        let identity = identity.clone();
-        let order = match &slot.shared {
+        let entry = self.entry(&mut state, token.hash());
+        let cause = match &entry.reusable {
+            Reusable::Pending(pending) => return self.wait_for(pending.clone(), request),
             Reusable::Ready(_) => {
-                slot.generation += 1;
-                Order::reusable(request, token, identity, slot.generation, Some(Cause::Age))
+                entry.generation += 1;
+                Some(Cause::Age)
             }
-            Reusable::Minting(mint) => return self.wait_for(mint.clone(), request),
-            Reusable::None => Order::reusable(request, token, identity, slot.generation, None),
+            Reusable::None => None,
         };
-        let mint = self.start(order);
-        slot.shared = Reusable::Minting(mint.clone());
+        let generation = entry.generation;
+        let pending = self.start(ProofRequest::reusable(
+            request,
+            token,
+            identity.clone(),
+            generation,
+            cause,
+        ));
+        entry.reusable = Reusable::Pending(pending.clone());
         let limit = self.policy.sign_timeout;
-        Bound::Pending(async move { Ok(within(limit, mint).await?.attachment()) }.boxed())
+        Bound::Pending(async move { Ok(within(limit, pending).await?.attachment()) }.boxed())
     }
 
-    /// Joins a signing that another request has started: its proof is reused before it exists.
-    fn wait_for(&self, mint: Minting, request: &RequestFacts<'_>) -> Bound {
+    /// Waits for a signing that another request has started, whose proof this request will reuse.
+    fn wait_for(&self, pending: PendingProof, request: &RequestFacts<'_>) -> Bound {
         let (observers, operation, connection) =
             (self.observers.clone(), request.operation, self.facts.id());
         let limit = self.policy.sign_timeout;
         let wait = async move {
-            let record = within(limit, mint).await?;
+            let proof = within(limit, pending).await?;
             observers.emit(&Event::ProofReused {
                 operation,
                 connection,
             });
-            Ok(record.attachment())
+            Ok(proof.attachment())
         };
         Bound::Pending(wait.boxed())
     }
 
-    /// Whether this is the first request of its (token, connection): a fact, not a guess from
-    /// history, so that no concurrency makes it two.
+    /// Whether this is the first request of its (token, connection). Decided under the lock, so
+    /// that of concurrent requests exactly one is the first.
     fn claim(&self, token: &AccessToken) -> bool {
         let mut state = self.lock();
-        let slot = self.slot(&mut state, token.hash());
-        !std::mem::replace(&mut slot.claimed, true)
+        let entry = self.entry(&mut state, token.hash());
+        !std::mem::replace(&mut entry.claimed, true)
     }
 
-    /// A proof with per-request claims is nobody else's (CL-3).
-    fn for_one_request(
+    /// A proof with per-request claims, which no other request carries (CL-3).
+    fn request_bound(
         self: &Arc<Self>,
         request: &RequestFacts<'_>,
         token: &AccessToken,
@@ -303,45 +324,40 @@ impl Inner {
                 e,
             )
         })?;
-        let order = Order {
-            request: Some(claims),
-            ..Order::reusable(
-                request,
-                token,
-                identity,
-                0,
-                request.again.then_some(Cause::Challenge),
-            )
+        let cause = request.is_retry.then_some(Cause::Challenge);
+        let wanted = ProofRequest {
+            claims: Some(claims),
+            ..ProofRequest::reusable(request, token, identity, 0, cause)
         };
         if self.lock().closed.is_some() {
             return Ok(Bound::ConnectionEnded);
         }
         let inner = self.clone();
         let limit = self.policy.sign_timeout;
-        let job = tokio::task::spawn_blocking(move || inner.sign(&order));
+        let job = tokio::task::spawn_blocking(move || inner.mint(&wanted));
         Ok(Bound::Pending(
             async move { Ok(within(limit, signed(job)).await?.attachment()) }.boxed(),
         ))
     }
 
-    /// A token that shows no demand was refused for want of a proof: from now on it carries one, if
-    /// it can.
+    /// A token that shows no demand was refused because it had no proof: its requests carry one
+    /// from now on, if this connection can make one.
     fn challenged(&self, token: &AccessToken) -> Learned {
-        self.memory.challenged(token.hash());
+        self.history.challenged(token.hash());
         match self.identity() {
             Ok(_) => Learned::SendAgain,
             Err(_) => Learned::Nothing,
         }
     }
 
-    /// CL-5: one replacement per generation, however many requests were refused with it.
+    /// CL-5: one replacement for each generation, however many requests were refused with it.
     fn refused(
         self: &Arc<Self>,
         request: &RequestFacts<'_>,
         token: &AccessToken,
-        record: &Record,
+        proof: &IssuedProof,
         error: &'static str,
-        answer: &Answer<'_>,
+        response: &ResponseHead<'_>,
     ) -> Learned {
         self.observers.emit(&Event::ProofRefused {
             operation: request.operation,
@@ -354,109 +370,110 @@ impl Inner {
         if state.closed.is_some() {
             return Learned::SendAgain;
         }
-        let slot = self.slot(&mut state, token.hash());
-        let is_reusable = record.kind == ProofKind::Connection;
-        if is_reusable && record.generation < slot.generation {
+        let entry = self.entry(&mut state, token.hash());
+        let is_reusable = proof.kind == ProofKind::Connection;
+        if is_reusable && proof.generation < entry.generation {
             return Learned::SendAgain;
         }
-        if record.was_accepted() {
-            slot.pause = None;
-        } else if (record.is_replacement && slot.starts_pause()) || slot.is_paused() {
+        if proof.was_accepted() {
+            entry.pause = None;
+        } else if (proof.is_replacement && entry.starts_pause()) || entry.is_paused() {
             return Learned::Refused(BindingRefusal {
                 certificate: Some(identity.thumbprint()),
                 error: error.to_owned(),
-                clock_difference: answer.clock_difference(),
+                clock_difference: response.clock_difference(),
             });
         }
         if is_reusable {
-            slot.generation += 1;
-            let order = Order::reusable(
+            entry.generation += 1;
+            entry.reusable = Reusable::Pending(self.start(ProofRequest::reusable(
                 request,
                 token,
                 identity.clone(),
-                slot.generation,
+                entry.generation,
                 Some(Cause::Challenge),
-            );
-            slot.shared = Reusable::Minting(self.start(order));
+            )));
         }
         Learned::SendAgain
     }
 
-    /// Signs on a blocking thread, so that a slow key holds up nothing else, and files the proof
-    /// there, so that it is not lost when every request that asked for it has gone.
-    fn start(self: &Arc<Self>, order: Order) -> Minting {
+    /// Signs on a blocking thread, so that a slow key holds up nothing else, and stores the proof
+    /// from there, so that it is not lost when every request that asked for it has gone.
+    fn start(self: &Arc<Self>, wanted: ProofRequest) -> PendingProof {
         let inner = self.clone();
         let job = tokio::task::spawn_blocking(move || {
-            // A key that panics must not leave the requests of this token waiting for it for ever.
-            let signed =
-                catch_unwind(AssertUnwindSafe(|| inner.sign(&order))).unwrap_or_else(|_| {
+            // A key that panics must not leave the requests of this token waiting for ever.
+            let minted =
+                catch_unwind(AssertUnwindSafe(|| inner.mint(&wanted))).unwrap_or_else(|_| {
                     Err(Error::new(
                         ErrorKind::Signing,
                         "the key panicked instead of signing",
                     ))
                 });
-            inner.file(&order, &signed);
-            signed
+            inner.store(&wanted, &minted);
+            minted
         });
         signed(job).boxed().shared()
     }
 
-    fn sign(&self, order: &Order) -> Result<Arc<Record>, Error> {
-        order.fill(&self.facts, &self.observers, || self.count(order))
+    fn mint(&self, wanted: &ProofRequest) -> Result<Arc<IssuedProof>, Error> {
+        wanted.mint(&self.facts, &self.observers, || self.cause(wanted))
     }
 
-    /// Decides the cause, and tells the memory that this connection holds a proof of the token.
-    fn count(&self, order: &Order) -> Need {
+    /// Decides the cause, and tells the history that this connection holds a proof of the token.
+    fn cause(&self, wanted: &ProofRequest) -> MintCause {
         let mut state = self.lock();
         let closed = state.closed;
-        let slot = self.slot(&mut state, &order.token);
-        let sent_before = std::mem::replace(&mut slot.proved, true);
-        let known = order.cause.or(sent_before.then_some(Cause::Scope));
-        let need = match known {
-            Some(cause) if sent_before => Need { cause, after: None },
+        let entry = self.entry(&mut state, &wanted.token);
+        let sent_before = std::mem::replace(&mut entry.proved, true);
+        let known = wanted.cause.or(sent_before.then_some(Cause::Scope));
+        let minted = match known {
+            Some(cause) if sent_before => MintCause { cause, after: None },
             known => {
-                let certificate = order.identity.thumbprint();
-                let need = self.memory.prove(&order.token, order.source, certificate);
-                known.map_or(need, |cause| Need { cause, after: None })
+                let certificate = wanted.identity.thumbprint();
+                let from_history = self
+                    .history
+                    .prove(&wanted.token, wanted.source, certificate);
+                known.map_or(from_history, |cause| MintCause { cause, after: None })
             }
         };
         if let Some(reason) = closed {
-            // Too late for this connection: nobody will close this slot.
-            state.slots.pop(&order.token);
-            self.memory.closed(&order.token, reason);
+            // The connection has ended already: `closed` will not come to remove this entry.
+            state.entries.pop(&wanted.token);
+            self.history.closed(&wanted.token, reason);
         }
-        need
+        minted
     }
 
-    fn file(&self, order: &Order, signed: &Result<Arc<Record>, Error>) {
+    fn store(&self, wanted: &ProofRequest, minted: &Result<Arc<IssuedProof>, Error>) {
         let mut state = self.lock();
-        let Some(slot) = state.slots.peek_mut(&order.token) else {
+        let Some(entry) = state.entries.peek_mut(&wanted.token) else {
             return;
         };
-        if slot.generation != order.generation {
+        if entry.generation != wanted.generation {
             return;
         }
-        slot.shared = match signed {
-            Ok(record) => Reusable::Ready(record.clone()),
+        entry.reusable = match minted {
+            Ok(proof) => Reusable::Ready(proof.clone()),
             // The next request tries again.
             Err(_) => Reusable::None,
         };
     }
 
-    fn is_over_age(&self, record: &Record) -> bool {
+    fn is_over_age(&self, proof: &IssuedProof) -> bool {
         self.policy
             .max_proof_age
-            .is_some_and(|limit| record.age() > limit)
+            .is_some_and(|limit| proof.age() > limit)
     }
 
-    fn slot<'a>(&self, state: &'a mut State, token: &TokenHash) -> &'a mut Slot {
-        if !state.slots.contains(token)
-            && let Some((evicted, slot)) = state.slots.push(*token, Slot::default())
-            && slot.proved
+    fn entry<'a>(&self, state: &'a mut State, token: &TokenHash) -> &'a mut TokenEntry {
+        if !state.entries.contains(token)
+            && let Some((evicted, entry)) = state.entries.push(*token, TokenEntry::default())
+            && entry.proved
         {
-            self.memory.closed(&evicted, CloseReason::Evicted);
+            self.history.closed(&evicted, CloseReason::Evicted);
         }
-        state.slots.get_or_insert_mut(*token, Slot::default)
+        state.entries.get_or_insert_mut(*token, TokenEntry::default)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -464,13 +481,13 @@ impl Inner {
     }
 }
 
-impl Slot {
+impl TokenEntry {
     fn is_paused(&self) -> bool {
         self.pause.is_some_and(|pause| Instant::now() < pause.until)
     }
 
-    /// A fresh proof was refused: pauses, unless the pause after the last such refusal is over and
-    /// it may be tried once more.
+    /// A fresh proof was refused. Starts a pause, and returns whether the refusal is final: it is
+    /// not if the pause after the last such refusal has ended, which allows one more attempt.
     fn starts_pause(&mut self) -> bool {
         let (length, try_once_more) = match self.pause {
             Some(pause) if Instant::now() < pause.until => return true,
@@ -487,14 +504,6 @@ impl Slot {
 
 fn confirmation(token: &AccessToken) -> Result<&bowline_proof::Confirmation, Error> {
     token.confirmation().map_err(|e| invalid_token(*e))
-}
-
-fn invalid_token(e: bowline_proof::ConfirmationError) -> Error {
-    Error::with_source(
-        ErrorKind::InvalidToken,
-        "the access token's `cnf` cannot be satisfied",
-        e,
-    )
 }
 
 const USE_SESSION_BINDING: &str = "use_session_binding";

@@ -14,7 +14,7 @@ use crate::bind::TokenSourceId;
 use crate::observe::{Cause, CloseReason};
 
 /// One origin's memory.
-pub(crate) struct Memory {
+pub(crate) struct TokenHistory {
     keys: RandomState,
     inner: Mutex<Inner>,
 }
@@ -39,12 +39,12 @@ struct Token {
 
 /// Why the first proof of a token on a connection was needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Need {
+pub(crate) struct MintCause {
     pub(crate) cause: Cause,
     pub(crate) after: Option<CloseReason>,
 }
 
-impl Memory {
+impl TokenHistory {
     pub(crate) fn new(tokens: usize) -> Self {
         let bound = NonZeroUsize::new(tokens).unwrap_or(NonZeroUsize::MIN);
         Self {
@@ -78,7 +78,7 @@ impl Memory {
         token: &TokenHash,
         source: Option<TokenSourceId>,
         certificate: Thumbprint,
-    ) -> Need {
+    ) -> MintCause {
         let mut inner = self.lock();
         let before = source.and_then(|source| inner.sources.put(source, certificate));
         let token = inner
@@ -93,7 +93,7 @@ impl Memory {
         };
         token.proved = true;
         token.holders += 1;
-        Need {
+        MintCause {
             cause,
             after: token.last_closed.filter(|_| cause == Cause::Reconnect),
         }

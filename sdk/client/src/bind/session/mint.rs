@@ -1,4 +1,5 @@
-//! Making one proof: what goes into it, its signature, its record. Knows nothing of the table.
+//! Making one proof: its claims and its signature. It knows nothing of the connection's other
+//! proofs.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,8 +7,8 @@ use std::time::Instant;
 use bowline_proof::{AccessToken, Proof, ProofClaims, RequestClaims, TokenHash};
 use rustls_pki_types::UnixTime;
 
-use super::history::Need;
-use super::record::Record;
+use super::history::MintCause;
+use super::record::IssuedProof;
 use crate::bind::{RequestFacts, TokenSourceId};
 use crate::conn::facts::{ConnectionFacts, TlsFacts};
 use crate::conn::identity::Identity;
@@ -15,18 +16,19 @@ use crate::error::{Error, ErrorKind};
 use crate::observe::{Cause, Event, Observers, Operation, ProofKind};
 
 /// A proof to be made.
-pub(super) struct Order {
+pub(super) struct ProofRequest {
     pub(super) token: TokenHash,
     pub(super) source: Option<TokenSourceId>,
     pub(super) operation: Operation,
     pub(super) identity: Arc<Identity>,
     pub(super) generation: u32,
-    /// What the order itself knows of the cause; [`Memory`] knows the rest.
+    /// The cause, where the request itself shows it; the token's history tells the others.
     pub(super) cause: Option<Cause>,
-    pub(super) request: Option<RequestClaims>,
+    /// For a proof that is for one request alone (PR-6).
+    pub(super) claims: Option<RequestClaims>,
 }
 
-impl Order {
+impl ProofRequest {
     pub(super) fn reusable(
         request: &RequestFacts<'_>,
         token: &AccessToken,
@@ -41,47 +43,45 @@ impl Order {
             identity,
             generation,
             cause,
-            request: None,
+            claims: None,
         }
     }
-}
 
-impl Order {
-    /// Signs the proof. `count` is called once it is signed, and tells why it was needed.
-    pub(super) fn fill(
+    /// Signs the proof. `cause` is called once it is signed, and tells why it was needed.
+    pub(super) fn mint(
         &self,
         facts: &ConnectionFacts,
         observers: &Observers,
-        count: impl FnOnce() -> Need,
-    ) -> Result<Arc<Record>, Error> {
-        let kind = match self.request {
+        cause: impl FnOnce() -> MintCause,
+    ) -> Result<Arc<IssuedProof>, Error> {
+        let kind = match self.claims {
             Some(_) => ProofKind::Request,
             None => ProofKind::Connection,
         };
         let started = Instant::now();
-        let proof = self.mint(facts)?;
+        let proof = self.sign(facts)?;
         let took = started.elapsed();
-        let need = count();
+        let MintCause { cause, after } = cause();
         observers.emit(&Event::ProofMinted {
             operation: self.operation,
             connection: facts.id(),
             kind,
-            cause: need.cause,
-            after: need.after,
+            cause,
+            after,
             took,
         });
-        Ok(Arc::new(Record::new(
+        Ok(Arc::new(IssuedProof::new(
             proof,
             kind,
             self.generation,
-            need.cause == Cause::Challenge,
+            cause == Cause::Challenge,
             self.operation,
             facts.id(),
             observers.clone(),
         )))
     }
 
-    fn mint(&self, facts: &ConnectionFacts) -> Result<Proof, Error> {
+    fn sign(&self, facts: &ConnectionFacts) -> Result<Proof, Error> {
         let exporter = facts.tls().map(TlsFacts::exporter);
         let exporter = exporter
             .ok_or_else(|| Error::new(ErrorKind::PlaintextRefused, "no TLS, no exporter value"))?;
@@ -89,7 +89,7 @@ impl Order {
             token: &self.token,
             exporter,
             issued_at: UnixTime::now(),
-            request: self.request.clone(),
+            request: self.claims.clone(),
         };
         let signed = self.identity.proof_key().mint(&claims);
         signed.map_err(|e| {

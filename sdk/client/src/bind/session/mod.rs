@@ -22,7 +22,7 @@ use crate::conn::facts::ConnectionFacts;
 use crate::observe::Observers;
 use crate::origin::Origin;
 
-use history::Memory;
+use history::TokenHistory;
 
 /// Whether requests carry a session-binding proof.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,7 +72,7 @@ pub(crate) struct Policy {
 pub(crate) struct SessionBinding {
     policy: Policy,
     observers: Observers,
-    origins: Mutex<HashMap<Origin, Arc<Memory>>>,
+    origins: Mutex<HashMap<Origin, Arc<TokenHistory>>>,
 }
 
 impl SessionBinding {
@@ -84,7 +84,7 @@ impl SessionBinding {
         }
     }
 
-    fn memory(&self, origin: &Origin) -> Arc<Memory> {
+    fn memory(&self, origin: &Origin) -> Arc<TokenHistory> {
         let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(memory) = origins.get(origin) {
             return memory.clone();
@@ -93,7 +93,7 @@ impl SessionBinding {
         if origins.len() >= MAX_ORIGINS {
             origins.retain(|_, memory| Arc::strong_count(memory) > 1);
         }
-        let memory = Arc::new(Memory::new(self.policy.tokens_per_origin));
+        let memory = Arc::new(TokenHistory::new(self.policy.tokens_per_origin));
         origins.insert(origin.clone(), memory.clone());
         memory
     }
@@ -104,7 +104,7 @@ const MAX_ORIGINS: usize = 1024;
 impl Bind for SessionBinding {
     fn open(&self, facts: &Arc<ConnectionFacts>) -> Arc<dyn BindConnection> {
         let memory = self.memory(facts.origin());
-        Arc::new(connection::Table::new(
+        Arc::new(connection::SessionConnection::new(
             self.policy,
             facts.clone(),
             memory,

@@ -1,4 +1,4 @@
-//! One proof, from its signing to its end.
+//! One proof, from its signature to its last use.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use bowline_proof::{PROOF_HEADER, Proof};
 
-use crate::bind::use_count::Uses;
-use crate::bind::{Attachment, Memo};
+use crate::bind::use_count::UseCounter;
+use crate::bind::Attachment;
 use crate::conn::facts::ConnectionId;
 use crate::observe::{BindingUsed, Observers, Operation, ProofKind};
 
-/// A signed proof, and what became of it: reported when the last request that carries it lets it
-/// go.
-pub(crate) struct Record {
+/// A signed proof, and what became of it. When the last request that carries it drops it, its
+/// [`UseCounter`] reports it.
+pub(crate) struct IssuedProof {
     proof: Proof,
     pub(crate) kind: ProofKind,
     /// Which proof of its (token, connection) it is: a refusal of an older one says nothing of a
@@ -23,10 +23,10 @@ pub(crate) struct Record {
     pub(crate) is_replacement: bool,
     made: Instant,
     accepted: AtomicBool,
-    uses: Uses,
+    uses: Arc<UseCounter>,
 }
 
-impl Record {
+impl IssuedProof {
     pub(crate) fn new(
         proof: Proof,
         kind: ProofKind,
@@ -43,18 +43,20 @@ impl Record {
             is_replacement,
             made: Instant::now(),
             accepted: AtomicBool::new(false),
-            uses: Uses::new(operation, connection, observers),
+            uses: Arc::new(UseCounter::new(operation, connection, observers)),
         }
     }
 
     pub(crate) fn attachment(self: &Arc<Self>) -> Attachment {
         Attachment {
-            name: PROOF_HEADER,
-            value: self.proof.header_value(),
-            authorization: None,
-            used: BindingUsed::Session,
             request_bound: self.kind == ProofKind::Request,
             memo: self.clone(),
+            uses: Some(self.uses.clone()),
+            ..Attachment::new(
+                PROOF_HEADER,
+                self.proof.header_value(),
+                BindingUsed::Session,
+            )
         }
     }
 
@@ -62,22 +64,12 @@ impl Record {
         self.made.elapsed()
     }
 
-    /// The server took it.
+    /// The server accepted it.
     pub(crate) fn accept(&self) {
         self.accepted.store(true, Ordering::Release);
     }
 
     pub(crate) fn was_accepted(&self) -> bool {
         self.accepted.load(Ordering::Acquire)
-    }
-}
-
-impl Memo for Record {
-    fn writing(&self) {
-        self.uses.writing();
-    }
-
-    fn unsent(&self) {
-        self.uses.unsent();
     }
 }

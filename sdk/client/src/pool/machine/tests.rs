@@ -7,12 +7,12 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LANES: [LaneId; 2] = [LaneId(1), LaneId(2)];
+const LANES: [KeyId; 2] = [KeyId(1), KeyId(2)];
 const IDLE: Duration = Duration::from_secs(90);
 
-fn limits(per_lane: usize, in_all: usize) -> Limits {
+fn limits(per_key: usize, in_all: usize) -> Limits {
     Limits {
-        per_lane,
+        per_key,
         in_all,
         idle: IDLE,
         age: None,
@@ -35,7 +35,7 @@ impl Story {
         }
     }
 
-    fn lane(&mut self, lane: LaneId, event: Event) -> Vec<Action> {
+    fn lane(&mut self, lane: KeyId, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
         let holds = self.holds.clone();
         self.machine
@@ -64,7 +64,7 @@ fn w(n: u64) -> WaiterId {
 }
 
 fn h1(n: u64) -> Event {
-    Event::Opened(Newcomer {
+    Event::Opened(NewConnection {
         id: c(n),
         http: HttpVersion::H1,
         streams: 1,
@@ -73,7 +73,7 @@ fn h1(n: u64) -> Event {
 }
 
 fn h2(n: u64, streams: usize) -> Event {
-    Event::Opened(Newcomer {
+    Event::Opened(NewConnection {
         id: c(n),
         http: HttpVersion::H2,
         streams,
@@ -113,7 +113,7 @@ fn a_second_h2_connection_is_opened_at_the_stream_limit_and_not_before() {
     }
     assert_eq!(story.run(h2(1, 2)), [hand(1, 1), hand(1, 2), open()]);
     assert_eq!(
-        story.run(Event::Finished(c(1), None)),
+        story.run(Event::Released(c(1), None)),
         [hand(1, 3)],
         "a stream that ended serves first"
     );
@@ -135,8 +135,8 @@ fn h1_idle_connections_are_taken_last_in_first_out() {
     story.run(h1(1));
     assert_eq!(story.run(Event::Wanted(w(2))), [open()]);
     story.run(h1(2));
-    story.run(Event::Finished(c(1), None));
-    story.run(Event::Finished(c(2), None));
+    story.run(Event::Released(c(1), None));
+    story.run(Event::Released(c(2), None));
     assert_eq!(story.run(Event::Wanted(w(3))), [hand(2, 3)]);
     assert_eq!(story.run(Event::Wanted(w(4))), [hand(1, 4)]);
 }
@@ -151,7 +151,7 @@ fn an_idle_connection_that_holds_the_tokens_proof_is_preferred() {
     story.run(h1(2));
     story.run(h1(3));
     for n in 1..=3 {
-        story.run(Event::Finished(c(n), None));
+        story.run(Event::Released(c(n), None));
     }
     story.holds = vec![c(1)];
     assert_eq!(story.run(Event::Wanted(w(4))), [hand(1, 4)]);
@@ -164,7 +164,7 @@ fn a_waiter_takes_a_returned_connection_and_the_new_one_is_kept() {
     story.run(Event::Wanted(w(1)));
     story.run(h1(1));
     assert_eq!(story.run(Event::Wanted(w(2))), [open()]);
-    assert_eq!(story.run(Event::Finished(c(1), None)), [hand(1, 2)]);
+    assert_eq!(story.run(Event::Released(c(1), None)), [hand(1, 2)]);
     assert_eq!(story.run(h1(2)), []);
     assert_eq!(story.run(Event::Wanted(w(3))), [hand(2, 3)]);
 }
@@ -177,7 +177,7 @@ fn a_connection_about_to_return_is_waited_for() {
     assert_eq!(story.run(Event::Returning(c(1))), []);
     assert_eq!(story.run(Event::Wanted(w(2))), []);
     assert_eq!(story.run(Event::Wanted(w(3))), [open()]);
-    assert_eq!(story.run(Event::Finished(c(1), None)), [hand(1, 2)]);
+    assert_eq!(story.run(Event::Released(c(1), None)), [hand(1, 2)]);
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn a_lane_stays_within_its_limit_and_serves_in_order_of_arrival() {
     assert_eq!(story.run(Event::Wanted(w(3))), []);
     assert_eq!(story.run(Event::Wanted(w(4))), []);
     assert_eq!(story.run(h1(2)), [hand(2, 2)]);
-    assert_eq!(story.run(Event::Finished(c(2), None)), [hand(2, 3)]);
+    assert_eq!(story.run(Event::Released(c(2), None)), [hand(2, 3)]);
     assert_eq!(
         story.run(Event::Closed(c(1))),
         [open()],
@@ -224,7 +224,7 @@ fn an_idle_connection_of_another_lane_makes_room() {
     story.run(h1(1));
     assert_eq!(story.lane(LANES[1], Event::Wanted(w(2))), [], "it is busy");
     assert_eq!(
-        story.run(Event::Finished(c(1), None)),
+        story.run(Event::Released(c(1), None)),
         [close(1, CloseReason::Evicted)]
     );
     assert_eq!(story.run(Event::Wanted(w(3))), [], "there is no room yet");
@@ -243,7 +243,7 @@ fn a_connection_that_comes_free_makes_room_for_an_older_request_of_another_lane(
     story.lane(LANES[1], Event::Wanted(w(2)));
     assert_eq!(story.run(Event::Wanted(w(3))), []);
     assert_eq!(
-        story.run(Event::Finished(c(1), None)),
+        story.run(Event::Released(c(1), None)),
         [close(1, CloseReason::Evicted)]
     );
     assert_eq!(story.run(Event::Closed(c(1))), [Action::Open(LANES[1])]);
@@ -257,8 +257,8 @@ fn idle_connections_are_let_go_in_time_and_sooner_if_the_peer_said_so() {
     }
     story.run(h1(1));
     story.run(h1(2));
-    story.run(Event::Finished(c(1), None));
-    story.run(Event::Finished(c(2), Some(Duration::from_secs(5))));
+    story.run(Event::Released(c(1), None));
+    story.run(Event::Released(c(2), Some(Duration::from_secs(5))));
     assert_eq!(
         story.machine.deadline(),
         Some(story.now + Duration::from_secs(5))
@@ -279,7 +279,7 @@ fn an_expired_idle_connection_is_not_handed_out_even_if_nobody_ticked() {
     let mut story = Story::new(limits(8, 8));
     story.run(Event::Wanted(w(1)));
     story.run(h1(1));
-    story.run(Event::Finished(c(1), None));
+    story.run(Event::Released(c(1), None));
     story.now += IDLE;
     assert_eq!(
         story.run(Event::Wanted(w(2))),
@@ -299,7 +299,7 @@ fn a_connection_over_age_finishes_what_it_has_and_takes_no_more() {
     assert_eq!(story.run(Event::Wanted(w(2))), [open()]);
     assert_eq!(story.run(h2(2, 100)), [hand(2, 2)]);
     assert_eq!(
-        story.run(Event::Finished(c(1), None)),
+        story.run(Event::Released(c(1), None)),
         [close(1, CloseReason::Age)]
     );
 }
@@ -311,14 +311,14 @@ struct World {
     limits: Limits,
     now: Instant,
     next: u64,
-    openings: BTreeMap<LaneId, usize>,
-    waiting: BTreeMap<WaiterId, LaneId>,
+    openings: BTreeMap<KeyId, usize>,
+    waiting: BTreeMap<WaiterId, KeyId>,
     live: BTreeMap<ConnectionId, Live>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Live {
-    lane: LaneId,
+    lane: KeyId,
     busy: usize,
     streams: usize,
     returning: bool,
@@ -327,10 +327,10 @@ struct Live {
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Want(LaneId),
+    Want(KeyId),
     Vanish(WaiterId),
-    Open(LaneId, HttpVersion),
-    Fail(LaneId),
+    Open(KeyId, HttpVersion),
+    Fail(KeyId),
     Return(ConnectionId),
     Finish(ConnectionId),
     Die(ConnectionId),
@@ -388,7 +388,7 @@ impl World {
             }
             Step::Vanish(waiter) => {
                 let lane = self.waiting.remove(&waiter).expect("it waits");
-                self.feed(lane, Event::Vanished(waiter));
+                self.feed(lane, Event::WaiterGone(waiter));
             }
             Step::Open(lane, http) => {
                 *self.openings.get_mut(&lane).expect("it opens") -= 1;
@@ -402,7 +402,7 @@ impl World {
                     closing: false,
                 };
                 self.live.insert(c(self.next), live);
-                let newcomer = Newcomer {
+                let newcomer = NewConnection {
                     id: c(self.next),
                     http,
                     streams,
@@ -425,7 +425,7 @@ impl World {
                 live.busy -= 1;
                 live.returning = false;
                 let lane = live.lane;
-                self.feed(lane, Event::Finished(connection, None));
+                self.feed(lane, Event::Released(connection, None));
             }
             Step::Die(connection) => {
                 let live = self.live.remove(&connection).expect("it lives");
@@ -441,7 +441,7 @@ impl World {
         self.check();
     }
 
-    fn feed(&mut self, lane: LaneId, event: Event) {
+    fn feed(&mut self, lane: KeyId, event: Event) {
         let mut actions = Vec::new();
         self.machine
             .handle(self.now, lane, event, |_| false, &mut actions);
@@ -492,7 +492,7 @@ impl World {
             let opening = self.openings.get(&lane).copied().unwrap_or_default();
             let members: Vec<_> = self.live.values().filter(|l| l.lane == lane).collect();
             assert!(
-                opening + members.len() <= self.limits.per_lane,
+                opening + members.len() <= self.limits.per_key,
                 "too many connections in a lane"
             );
             if !self.waiting.values().any(|l| *l == lane) {
@@ -542,11 +542,11 @@ proptest! {
 
     #[test]
     fn long_lives_keep_the_rules_too(
-        per_lane in 1usize..5,
+        per_key in 1usize..5,
         in_all in 1usize..8,
         picks in prop::collection::vec(any::<prop::sample::Index>(), 0..300),
     ) {
-        let mut world = World::new(limits(per_lane, in_all), Instant::now());
+        let mut world = World::new(limits(per_key, in_all), Instant::now());
         for pick in picks {
             let steps = world.steps();
             let step = steps[pick.index(steps.len())];

@@ -13,7 +13,7 @@ fn certificate(name: &[u8]) -> Thumbprint {
 
 #[test]
 fn each_cause_is_told() {
-    let memory = Memory::new(8);
+    let memory = TokenHistory::new(8);
     let (one, two) = (certificate(b"one"), certificate(b"two"));
     let cause =
         |token: &TokenHash, source, certificate| memory.prove(token, source, certificate).cause;
@@ -31,7 +31,7 @@ fn each_cause_is_told() {
     memory.closed(&token("a"), CloseReason::PeerClosed);
     assert_eq!(
         memory.prove(&token("a"), source, one),
-        Need {
+        MintCause {
             cause: Cause::Reconnect,
             after: Some(CloseReason::PeerClosed)
         }
@@ -43,7 +43,7 @@ fn each_cause_is_told() {
 
 #[test]
 fn the_least_recently_used_token_is_forgotten() {
-    let memory = Memory::new(2);
+    let memory = TokenHistory::new(2);
     let certificate = certificate(b"one");
     for name in ["a", "b", "c"] {
         memory.prove(&token(name), None, certificate);
@@ -60,7 +60,7 @@ fn the_least_recently_used_token_is_forgotten() {
 
 #[test]
 fn a_challenge_is_remembered_for_its_token_alone() {
-    let memory = Memory::new(8);
+    let memory = TokenHistory::new(8);
     memory.challenged(&token("a"));
     assert!(memory.was_challenged(&token("a")));
     assert!(!memory.was_challenged(&token("b")));

@@ -19,7 +19,7 @@ use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
 use super::super::{BindingPolicy, Policy, ProofScope, SessionBinding};
-use crate::bind::{Answer, Attachment, Bind, BindConnection, Bound, Learned, RequestFacts};
+use crate::bind::{ResponseHead, Attachment, Bind, BindConnection, Bound, Learned, RequestFacts};
 use crate::conn::facts::{
     ConnectionFacts, ConnectionId, HttpVersion, Presented, TlsFacts, TlsVersion,
 };
@@ -369,7 +369,7 @@ impl Stage {
         tokio::task::yield_now().await;
         connection
             .bound
-            .learn(&facts, Some(&attached), &Answer { status, headers })
+            .learn(&facts, Some(&attached), &ResponseHead { status, headers })
     }
 
     /// Whether it was written.
