@@ -3,6 +3,6 @@
 mod replay;
 mod response;
 
-pub(crate) use replay::{ReplayHandle, ReplayBody};
+pub(crate) use replay::{ReplayBody, ReplayHandle};
 pub use response::{Body, BodyReadError};
 pub(crate) use response::{DRAIN_BYTES, DRAIN_TIME};

@@ -10,7 +10,7 @@ use bowline_proof::dpop::DpopKey;
 use crate::bind::Bind;
 use crate::bind::dpop::DpopBinding;
 use crate::bind::select::BindingSelector;
-use crate::bind::session::{BindingPolicy, Policy, ProofScope, SessionBinding};
+use crate::bind::session::{BindingPolicy, ProofScope, SessionBinding, SessionPolicy};
 use crate::config::{HttpVersions, Limits, Timeouts};
 use crate::conn::dial::Connector;
 use crate::conn::identities::Identities;
@@ -185,7 +185,7 @@ impl Builder {
         let mut observers: Vec<Arc<dyn Observer>> = vec![stats.clone()];
         observers.extend(self.observers);
         let observers = Observers(observers.into());
-        let policy = Policy {
+        let policy = SessionPolicy {
             binding: self.binding,
             proof_scope: self.proof_scope,
             max_proof_age: self.max_proof_age,

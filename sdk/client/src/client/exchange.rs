@@ -11,8 +11,8 @@ use super::Inner;
 use super::http1::{assemble, keep_alive, says_close};
 use super::plan::{self, Plan};
 use super::report::RequestReport;
-use crate::bind::{ResponseHead, Attachment, Bound, Learned, RequestFacts};
-use crate::body::{Body, DRAIN_BYTES, DRAIN_TIME, ReplayHandle, ReplayBody};
+use crate::bind::{Attachment, Bound, Learned, RequestFacts, ResponseHead};
+use crate::body::{Body, DRAIN_BYTES, DRAIN_TIME, ReplayBody, ReplayHandle};
 use crate::config::HttpVersions;
 use crate::conn::facts::HttpVersion;
 use crate::conn::live::Connection;
@@ -30,7 +30,8 @@ where
     B::Error: Into<BoxError>,
 {
     let (mut parts, body) = request.into_parts();
-    let mut report = RequestReport::open(&client.pool.connector().observers, plan::operation(&parts));
+    let mut report =
+        RequestReport::open(&client.pool.connector().observers, plan::operation(&parts));
     let result = match Plan::of(&mut parts, &client.recent_tokens) {
         Ok(plan) => {
             let (outgoing, kept) = ReplayBody::new(body, client.replay_limit);
@@ -290,7 +291,7 @@ impl Exchange<'_> {
                 head.extensions.insert(refusal);
             }
             Learned::SendAgain => {
-                if let Some(copy) = self.kept.again().filter(|_| !facts.again) {
+                if let Some(copy) = self.kept.again().filter(|_| !facts.is_retry) {
                     // For the connection's sake: what it refused with does not matter any more.
                     body.drain(DRAIN_BYTES, DRAIN_TIME).await;
                     return Ok(Sent::Again(copy));

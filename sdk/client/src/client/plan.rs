@@ -87,7 +87,7 @@ impl Plan {
             request_bound: self.request_bound,
             proof_required: self.proof_required,
             dpop_proof_required: self.dpop_proof_required,
-            again,
+            is_retry: again,
         }
     }
 }

@@ -35,14 +35,14 @@ impl<'a> RequestReport<'a> {
         self.request_bound = attached.is_some_and(|attached| attached.request_bound);
         self.written = true;
         if let Some(attached) = attached {
-            attached.memo.writing();
+            attached.count_use();
         }
     }
 
     pub(super) fn unsent(&mut self, attached: Option<&Attachment>) {
         self.written = false;
         if let Some(attached) = attached {
-            attached.memo.unsent();
+            attached.take_back_use();
         }
     }
 

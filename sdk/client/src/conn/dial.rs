@@ -23,8 +23,8 @@ use crate::config::{HttpVersions, Timeouts};
 use crate::conn::facts::{
     ConnectionFacts, ConnectionId, HttpVersion, Presented, TlsFacts, TlsVersion,
 };
-use crate::conn::frames::{ASSUMED_STREAMS, WireState, FrameObserver};
-use crate::conn::h2_task::{H2Task, CaptureExecutor};
+use crate::conn::frames::{ASSUMED_STREAMS, FrameObserver, WireState};
+use crate::conn::h2_task::{CaptureExecutor, H2Task};
 use crate::conn::identities::IdentityConfig;
 use crate::conn::live::{Connection, Sender};
 use crate::conn::proxy::Proxies;
@@ -116,9 +116,13 @@ impl Connector {
             },
             resumed,
             presented: match (asked, &target.held.identity) {
-                (CertificateRequest::Presented, Some(identity)) => Presented::Certificate(identity.clone()),
+                (CertificateRequest::Presented, Some(identity)) => {
+                    Presented::Certificate(identity.clone())
+                }
                 (CertificateRequest::No, _) => Presented::NotRequested,
-                (CertificateRequest::NothingFits | CertificateRequest::Presented, _) => Presented::Nothing,
+                (CertificateRequest::NothingFits | CertificateRequest::Presented, _) => {
+                    Presented::Nothing
+                }
             },
         };
         let facts = facts(&target.origin, peer, http, Some(tls));
@@ -152,7 +156,13 @@ impl Connector {
         origin: &Origin,
         config: Arc<ClientConfig>,
         socket: TcpStream,
-    ) -> Result<(tokio_rustls::client::TlsStream<TcpStream>, CertificateRequest), Error> {
+    ) -> Result<
+        (
+            tokio_rustls::client::TlsStream<TcpStream>,
+            CertificateRequest,
+        ),
+        Error,
+    > {
         let name = ServerName::try_from(origin.server_name().to_owned()).map_err(|e| {
             Error::with_source(
                 ErrorKind::InvalidRequest,

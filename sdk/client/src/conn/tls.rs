@@ -141,7 +141,9 @@ tokio::task_local! {
 
 /// Runs a handshake and tells what was asked of the certificate resolver in it. rustls gives the
 /// resolver no connection to note that on, but calls it on the task that drives the handshake.
-pub(crate) async fn record_certificate_request<F: Future>(handshake: F) -> (F::Output, CertificateRequest) {
+pub(crate) async fn record_certificate_request<F: Future>(
+    handshake: F,
+) -> (F::Output, CertificateRequest) {
     CERTIFICATE_REQUEST
         .scope(Cell::new(CertificateRequest::No), async {
             let output = handshake.await;

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bowline_proof::dpop::{Claims, DPOP_HEADER, DpopKey, INVALID_DPOP_PROOF, Nonce, USE_DPOP_NONCE};
+use bowline_proof::dpop::{
+    Claims, DPOP_HEADER, DpopKey, INVALID_DPOP_PROOF, Nonce, USE_DPOP_NONCE,
+};
 use bowline_proof::{AccessToken, Confirmation, Demand, RequestClaims, Scheme, TokenHash};
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -238,7 +240,9 @@ fn refusal(
         StatusCode::UNAUTHORIZED => challenge_error(response.headers),
         // A token endpoint gives the error in its body (RFC 9449 §8), which is not read here. If
         // this is another 400 that happens to bring a new nonce, the retry is answered 400 too.
-        StatusCode::BAD_REQUEST if request.token.is_none() && has_unused_nonce => Some(USE_DPOP_NONCE),
+        StatusCode::BAD_REQUEST if request.token.is_none() && has_unused_nonce => {
+            Some(USE_DPOP_NONCE)
+        }
         _ => None,
     }
 }

@@ -45,7 +45,9 @@ impl DpopBinding {
 
 impl Bind for DpopBinding {
     fn open(&self, facts: &Arc<ConnectionFacts>) -> Arc<dyn BindConnection> {
-        let nonces = self.nonces.get_or_insert_with(facts.origin(), Nonces::default);
+        let nonces = self
+            .nonces
+            .get_or_insert_with(facts.origin(), Nonces::default);
         Arc::new(connection::DpopConnection::new(
             self.key.clone(),
             self.sign_timeout,

@@ -13,14 +13,13 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::bind::per_origin::PerOrigin;
 use crate::bind::{Bind, BindConnection};
 use crate::conn::facts::ConnectionFacts;
 use crate::observe::Observers;
-use crate::origin::Origin;
 
 use history::TokenHistory;
 
@@ -55,7 +54,7 @@ pub enum ProofScope {
 
 /// How proofs are made.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Policy {
+pub(crate) struct SessionPolicy {
     pub(crate) binding: BindingPolicy,
     pub(crate) proof_scope: ProofScope,
     /// A reusable proof older than this is replaced.
@@ -70,44 +69,29 @@ pub(crate) struct Policy {
 
 /// The session-binding implementation of [`Bind`].
 pub(crate) struct SessionBinding {
-    policy: Policy,
+    policy: SessionPolicy,
     observers: Observers,
-    origins: Mutex<HashMap<Origin, Arc<TokenHistory>>>,
+    histories: PerOrigin<TokenHistory>,
 }
 
 impl SessionBinding {
-    pub(crate) fn new(policy: Policy, observers: Observers) -> Self {
+    pub(crate) fn new(policy: SessionPolicy, observers: Observers) -> Self {
         Self {
             policy,
             observers,
-            origins: Mutex::default(),
+            histories: PerOrigin::default(),
         }
-    }
-
-    fn memory(&self, origin: &Origin) -> Arc<TokenHistory> {
-        let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(memory) = origins.get(origin) {
-            return memory.clone();
-        }
-        // Bounded by the origins in use: what nobody holds a connection to can be forgotten.
-        if origins.len() >= MAX_ORIGINS {
-            origins.retain(|_, memory| Arc::strong_count(memory) > 1);
-        }
-        let memory = Arc::new(TokenHistory::new(self.policy.tokens_per_origin));
-        origins.insert(origin.clone(), memory.clone());
-        memory
     }
 }
 
-const MAX_ORIGINS: usize = 1024;
-
 impl Bind for SessionBinding {
     fn open(&self, facts: &Arc<ConnectionFacts>) -> Arc<dyn BindConnection> {
-        let memory = self.memory(facts.origin());
+        let make = || TokenHistory::new(self.policy.tokens_per_origin);
+        let history = self.histories.get_or_insert_with(facts.origin(), make);
         Arc::new(connection::SessionConnection::new(
             self.policy,
             facts.clone(),
-            memory,
+            history,
             self.observers.clone(),
         ))
     }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bowline_proof::{PROOF_HEADER, Proof};
 
-use crate::bind::use_count::UseCounter;
 use crate::bind::Attachment;
+use crate::bind::use_count::UseCounter;
 use crate::conn::facts::ConnectionId;
 use crate::observe::{BindingUsed, Observers, Operation, ProofKind};
 

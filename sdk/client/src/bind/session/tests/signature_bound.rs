@@ -18,8 +18,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
-use super::super::{BindingPolicy, Policy, ProofScope, SessionBinding};
-use crate::bind::{ResponseHead, Attachment, Bind, BindConnection, Bound, Learned, RequestFacts};
+use super::super::{BindingPolicy, ProofScope, SessionBinding, SessionPolicy};
+use crate::bind::{Attachment, Bind, BindConnection, Bound, Learned, RequestFacts, ResponseHead};
 use crate::conn::facts::{
     ConnectionFacts, ConnectionId, HttpVersion, Presented, TlsFacts, TlsVersion,
 };
@@ -223,7 +223,7 @@ impl Stage {
         let identity =
             Identity::from_pem(leaf.chain_pem().as_bytes(), leaf.key_pem().as_bytes()).unwrap();
         let clerk = Arc::new(Clerk::default());
-        let policy = Policy {
+        let policy = SessionPolicy {
             binding: BindingPolicy::Auto,
             proof_scope: ProofScope::Adaptive,
             max_proof_age: None,
@@ -362,8 +362,8 @@ impl Stage {
         };
         let Some((status, headers)) = answer.filter(|_| self.write(&connection, plan, &attached))
         else {
-            attached.memo.writing();
-            attached.memo.unsent();
+            attached.count_use();
+            attached.take_back_use();
             return Learned::Nothing;
         };
         tokio::task::yield_now().await;
@@ -378,7 +378,7 @@ impl Stage {
         if *closed {
             return false;
         }
-        attached.memo.writing();
+        attached.count_use();
         if !plan.alone {
             self.clerk
                 .note(connection.id, TOKENS[plan.token], |account| {
@@ -409,7 +409,7 @@ impl Stage {
             request_bound: plan.alone,
             proof_required: false,
             dpop_proof_required: false,
-            again,
+            is_retry: again,
         }
     }
 
