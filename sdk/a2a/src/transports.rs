@@ -79,7 +79,7 @@ impl Transports {
         };
         let uri: Uri = origin.parse().map_err(|e| unusable(format!("{e}")))?;
         self.origins
-            .push(Origin::of(&uri).map_err(|e| unusable(e.to_string()))?);
+            .push(Origin::from_uri(&uri).map_err(|e| unusable(e.to_string()))?);
         Ok(self)
     }
 

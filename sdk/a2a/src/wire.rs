@@ -233,7 +233,7 @@ pub(crate) fn endpoint(url: &str, allowed: &[Origin]) -> Result<Uri, Failure> {
         )
     };
     let uri: Uri = url.parse().map_err(|e| unusable(format!("is none: {e}")))?;
-    let origin = Origin::of(&uri).map_err(|e| unusable(format!("cannot be used: {e}")))?;
+    let origin = Origin::from_uri(&uri).map_err(|e| unusable(format!("cannot be used: {e}")))?;
     if !allowed.contains(&origin) {
         let message = format!(
             "the agent's card puts this interface at {origin}, and this client's requests are for {}; add that origin \

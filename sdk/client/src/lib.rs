@@ -63,7 +63,7 @@ pub use observe::{
     BindingUsed, Cause, CloseReason, ConnectionUse, Event, Observer, Operation, Outcome, ProofKind,
     Protocol,
 };
-pub use origin::Origin;
+pub use origin::{InvalidTarget, Origin};
 pub use request::{
     DpopProofRequired, Http2Only, ProofRequired, Repeatable, RequestBoundProof, WithCertificate,
 };

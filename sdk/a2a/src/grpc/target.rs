@@ -17,7 +17,7 @@ pub(crate) fn target<'a>(url: &'a str, allowed: &[Origin]) -> Cow<'a, str> {
     }
     let [tls, plain] = ["https", "http"].map(|scheme| format!("{scheme}://{url}"));
     let is_allowed = |url: &str| {
-        let origin = url.parse().ok().and_then(|uri| Origin::of(&uri).ok());
+        let origin = url.parse().ok().and_then(|uri| Origin::from_uri(&uri).ok());
         origin.is_some_and(|origin| allowed.contains(&origin))
     };
     match !is_allowed(&tls) && is_allowed(&plain) {
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     fn origins<const N: usize>(urls: [&'static str; N]) -> [Origin; N] {
-        urls.map(|url| Origin::of(&Uri::from_static(url)).unwrap())
+        urls.map(|url| Origin::from_uri(&Uri::from_static(url)).unwrap())
     }
 
     #[test]

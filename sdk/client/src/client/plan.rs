@@ -32,7 +32,7 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn of(parts: &mut request::Parts, recent: &RecentTokens) -> Result<Self, Error> {
-        let origin = Origin::of(&parts.uri)?;
+        let origin = Origin::from_uri(&parts.uri)?;
         if parts.headers.contains_key(PROOF_HEADER) {
             return Err(Error::new(
                 ErrorKind::InvalidRequest,

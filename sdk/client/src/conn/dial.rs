@@ -163,13 +163,14 @@ impl Connector {
         ),
         Error,
     > {
-        let name = ServerName::try_from(origin.server_name().to_owned()).map_err(|e| {
-            Error::with_source(
-                ErrorKind::InvalidRequest,
-                "the URI's host is no valid server name",
-                e,
-            )
-        })?;
+        let name =
+            ServerName::try_from(crate::origin::server_name(origin).to_owned()).map_err(|e| {
+                Error::with_source(
+                    ErrorKind::InvalidRequest,
+                    "the URI's host is no valid server name",
+                    e,
+                )
+            })?;
         let limit = self.timeouts.tls_handshake;
         let handshake = TlsConnector::from(config).connect(name, socket);
         match timeout(limit, record_certificate_request(handshake)).await {

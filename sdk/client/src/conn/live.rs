@@ -79,7 +79,7 @@ impl Connection {
             bound,
             requests: AtomicU64::new(0),
             wire,
-            host: HeaderValue::try_from(origin.host_field()).ok(),
+            host: HeaderValue::try_from(origin.authority()).ok(),
             observers,
             fate: Mutex::default(),
             place: Mutex::default(),

@@ -21,7 +21,7 @@ impl Nonces {
 
     /// Takes note of the nonce of a response, if it brings one.
     pub(super) fn learn(&self, headers: &HeaderMap) -> Option<Nonce> {
-        let nonce = Nonce::of_response(headers)?;
+        let nonce = Nonce::from_response(headers)?;
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(nonce.clone());
         Some(nonce)
     }

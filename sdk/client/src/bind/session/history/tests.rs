@@ -8,7 +8,7 @@ fn token(name: &str) -> TokenHash {
 }
 
 fn certificate(name: &[u8]) -> Thumbprint {
-    Thumbprint::of(&CertificateDer::from(name))
+    Thumbprint::from_certificate(&CertificateDer::from(name))
 }
 
 #[test]

@@ -264,7 +264,7 @@ impl Stage {
         self.opened.fetch_add(1, Ordering::Relaxed);
         let facts = Arc::new(ConnectionFacts {
             id: ConnectionId::next(),
-            origin: Origin::of(&Uri::from_static("https://localhost/")).unwrap(),
+            origin: Origin::from_uri(&Uri::from_static("https://localhost/")).unwrap(),
             peer: None,
             http: HttpVersion::H2,
             tls: Some(TlsFacts {
