@@ -1,4 +1,23 @@
 //! The body of a request, which can be sent again.
+//!
+//! Frames move from the caller's body to hyper through one [`Source`], which keeps what it has
+//! passed on, up to a limit:
+//!
+//! ```text
+//!              kept          inner (not read yet)
+//! source   [ a | b | c ]    d e f ...
+//!            ^ read = 1: attempt 2 has had `a` again, gets `b` and `c` from what was kept,
+//!              and then `d` from the caller's body
+//! ```
+//!
+//! - [`ReplayBody`] is what hyper holds: one attempt. hyper may still hold the body of an earlier
+//!   attempt; that one gets an error instead of frames.
+//! - [`ReplayHandle`] is what the exchange keeps: it starts the next attempt, and knows how much was
+//!   read.
+//! - [`Source`] is shared by them. It owns the caller's body, so that the body lives exactly as long
+//!   as somebody may still read it.
+//!
+//! Nothing is copied: kept frames share their memory with those that were sent.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,18 +31,14 @@ use http_body_util::combinators::UnsyncBoxBody;
 
 use crate::error::BoxError;
 
-/// A request's body on its way out, in one sending of possibly several: boxed once, because hyper's
+/// A request's body in one attempt of possibly several (CL-5, CL-7). Boxed once, because hyper's
 /// senders are generic over it.
-///
-/// What was sent of it is kept, up to a limit, so that the request can be sent again (CL-5, CL-7):
-/// first what was kept, then the rest, which may never have been asked for. The copies share the
-/// frames' memory.
 pub(crate) struct ReplayBody {
     source: Arc<Mutex<Source>>,
-    sending: u32,
+    attempt: u32,
 }
 
-/// The other end of an [`ReplayBody`]: asks for the body again.
+/// Starts further attempts to send a [`ReplayBody`].
 pub(crate) struct ReplayHandle(Arc<Mutex<Source>>);
 
 /// A body, and what was kept of it.
@@ -35,9 +50,9 @@ struct Source {
     too_long: bool,
     ended: bool,
     failed: bool,
-    /// Which sending may read; an earlier one that hyper still holds may not.
-    sending: u32,
-    /// How many of the kept parts this sending has read.
+    /// Which attempt may read; an earlier one that hyper still holds may not.
+    attempt: u32,
+    /// How many of the kept parts this attempt has read.
     read: usize,
 }
 
@@ -62,44 +77,44 @@ impl ReplayBody {
             limit,
             too_long: false,
             failed: false,
-            sending: 0,
+            attempt: 0,
             read: 0,
         }));
-        let outgoing = Self {
+        let body = Self {
             source: source.clone(),
-            sending: 0,
+            attempt: 0,
         };
-        (outgoing, ReplayHandle(source))
+        (body, ReplayHandle(source))
     }
 }
 
 impl ReplayHandle {
-    /// The body from its beginning, if what was sent of it is still there. The sending before gets
-    /// no more of it.
-    pub(crate) fn again(&self) -> Option<ReplayBody> {
+    /// The body from its beginning, if everything that was read of it is kept. The attempt before
+    /// gets no more of it.
+    pub(crate) fn replay(&self) -> Option<ReplayBody> {
         let mut source = lock(&self.0);
         if source.too_long || source.failed {
             return None;
         }
-        source.sending += 1;
+        source.attempt += 1;
         source.read = 0;
-        let sending = source.sending;
+        let attempt = source.attempt;
         drop(source);
         Some(ReplayBody {
             source: self.0.clone(),
-            sending,
+            attempt,
         })
     }
 
-    /// Whether all of it was sent.
+    /// Whether all of it was read.
     pub(crate) fn was_sent(&self) -> bool {
         let source = lock(&self.0);
         source.ended && source.read == source.kept.len()
     }
 
-    /// Whether all of it has surely left on HTTP/2 when an answer comes: hyper has it, and no
-    /// window holds it back (RFC 9113 §6.9.2). A longer one may wait for its window, out of our
-    /// wire.
+    /// Whether all of it has certainly been written on HTTP/2 when a response comes: hyper has read
+    /// it, and no window holds it back (RFC 9113 §6.9.2). A longer body may wait for its window
+    /// where we cannot see it.
     pub(crate) fn has_left(&self) -> bool {
         let source = lock(&self.0);
         source.ended
@@ -108,7 +123,7 @@ impl ReplayHandle {
             && source.bytes <= INITIAL_WINDOW
     }
 
-    /// Whether the caller's own body failed, so that nobody else is to blame.
+    /// Whether the caller's own body failed: then the connection is not at fault.
     pub(crate) fn failed(&self) -> bool {
         lock(&self.0).failed
     }
@@ -123,9 +138,10 @@ impl http_body::Body for ReplayBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut source = lock(&self.source);
-        match source.sending == self.sending {
-            true => source.poll_frame(cx),
-            false => Poll::Ready(Some(Err("the request is sent elsewhere by now".into()))),
+        if source.attempt == self.attempt {
+            source.poll_frame(cx)
+        } else {
+            Poll::Ready(Some(Err("the request is sent elsewhere by now".into())))
         }
     }
 

@@ -129,7 +129,7 @@ impl Body {
         if self.incoming.is_end_stream()
             && let Some(checkout) = self.checkout.take()
         {
-            checkout.finished();
+            checkout.end_of_body();
         }
     }
 }
@@ -177,7 +177,7 @@ impl http_body::Body for Body {
                 let Some(checkout) = self.checkout.take() else {
                     return Poll::Ready(None);
                 };
-                checkout.finished();
+                checkout.end_of_body();
                 let is_whole =
                     self.incoming.is_end_stream() || self.incoming.size_hint().exact() == Some(0);
                 if self.ends_with_stream && !is_whole {

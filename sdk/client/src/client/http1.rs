@@ -1,5 +1,5 @@
-//! A request as it stands on the wire of its connection, and what an HTTP/1.1 response says of its
-//! connection's future.
+//! Writes a request's head for its connection, and reads whether an HTTP/1.1 response lets the
+//! connection go on.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::body::ReplayBody;
 use crate::conn::facts::HttpVersion;
 use crate::conn::live::Connection;
 
-/// The request as it stands on the wire of this connection.
+/// The request as this connection sends it.
 pub(super) fn assemble(
     parts: &request::Parts,
     connection: &Connection,
@@ -32,8 +32,8 @@ pub(super) fn assemble(
     match connection.facts.http() {
         HttpVersion::H1 => {
             parts.version = Version::HTTP_11;
-            if let (false, Some(host)) =
-                (parts.headers.contains_key(header::HOST), &connection.host)
+            if !parts.headers.contains_key(header::HOST)
+                && let Some(host) = &connection.host
             {
                 parts.headers.insert(header::HOST, host.clone());
             }
@@ -61,8 +61,7 @@ pub(super) fn says_close(version: Version, headers: &HeaderMap) -> bool {
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
-/// `Keep-Alive: timeout=N`: used up to a second before it is over, lest a request meet the server's
-/// FIN.
+/// `Keep-Alive: timeout=N`, minus one second, so that no request is sent just as the server closes.
 pub(super) fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
     let fields = headers.get_all(KEEP_ALIVE);
     let mut parameters = fields

@@ -4,14 +4,14 @@ use crate::bind::Attachment;
 use crate::error::Error;
 use crate::observe::{BindingUsed, ConnectionUse, Event, Observers, Operation, Outcome};
 
-/// Sees to it that each request is counted once, even one whose future is dropped.
+/// Counts its request when it is closed, or when the request's future is dropped.
 pub(super) struct RequestReport<'a> {
     observers: &'a Observers,
     operation: Operation,
     connection: Option<ConnectionUse>,
     binding: BindingUsed,
     request_bound: bool,
-    /// Whether it left.
+    /// Whether it was written.
     written: bool,
     closed: bool,
 }
@@ -46,7 +46,7 @@ impl<'a> RequestReport<'a> {
         }
     }
 
-    /// It left, or a part of it, and the peer has said that it did nothing about it.
+    /// It was written, at least in part, and the peer has said that it did not process it.
     pub(super) fn unprocessed(&mut self) {
         self.written = false;
     }

@@ -46,9 +46,9 @@ pub(crate) struct Connector {
 /// How long the peer may take to answer an h2 PING.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What an opening needs to know. Connections and session tickets are never shared between targets
+/// What an opening needs to know. Connections and session tickets are never shared between destinations
 /// (CL-8).
-pub(crate) struct Target {
+pub(crate) struct Destination {
     pub(crate) origin: Origin,
     pub(crate) held: Arc<IdentityConfig>,
     /// `None` for plaintext.
@@ -66,26 +66,26 @@ pub(crate) struct Opened {
 }
 
 impl Connector {
-    pub(crate) async fn open(&self, target: &Target) -> Result<Opened, Error> {
-        let socket = self.socket(&target.origin).await?;
+    pub(crate) async fn open(&self, destination: &Destination) -> Result<Opened, Error> {
+        let socket = self.socket(&destination.origin).await?;
         let peer = socket.peer_addr().ok();
-        let Some(config) = &target.tls else {
+        let Some(config) = &destination.tls else {
             let http = match self.http {
                 HttpVersions::Http2 => HttpVersion::H2,
                 HttpVersions::Auto | HttpVersions::Http1 => HttpVersion::H1,
             };
             return self
                 .speak(
-                    target,
+                    destination,
                     socket,
-                    facts(&target.origin, peer, http, None),
+                    facts(&destination.origin, peer, http, None),
                     None,
                 )
                 .await;
         };
         let started = Instant::now();
         let (stream, asked) = self
-            .handshake(&target.origin, config.clone(), socket)
+            .handshake(&destination.origin, config.clone(), socket)
             .await?;
         let took = started.elapsed();
         let session = stream.get_ref().1;
@@ -96,9 +96,9 @@ impl Connector {
         let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
         // CL-9: a resumed handshake asks nothing; it inherits the answer of the last full one.
         let asked = if resumed {
-            target.asked.load()
+            destination.asked.load()
         } else {
-            target.asked.store(asked);
+            destination.asked.store(asked);
             asked
         };
         let tls = TlsFacts {
@@ -115,7 +115,7 @@ impl Connector {
                 _ => TlsVersion::Tls13,
             },
             resumed,
-            presented: match (asked, &target.held.identity) {
+            presented: match (asked, &destination.held.identity) {
                 (CertificateRequest::Presented, Some(identity)) => {
                     Presented::Certificate(identity.clone())
                 }
@@ -125,8 +125,8 @@ impl Connector {
                 }
             },
         };
-        let facts = facts(&target.origin, peer, http, Some(tls));
-        self.speak(target, stream, facts, Some(took)).await
+        let facts = facts(&destination.origin, peer, http, Some(tls));
+        self.speak(destination, stream, facts, Some(took)).await
     }
 
     /// A socket to the origin, or to a proxy that has connected to it.
@@ -185,7 +185,7 @@ impl Connector {
 
     async fn speak<IO>(
         &self,
-        target: &Target,
+        destination: &Destination,
         io: IO,
         facts: ConnectionFacts,
         handshake: Option<Duration>,
@@ -234,7 +234,7 @@ impl Connector {
         let bound = self.binding.open(&facts);
         Ok(Opened {
             connection: Arc::new(Connection::new(
-                &target.origin,
+                &destination.origin,
                 facts,
                 bound,
                 wire,

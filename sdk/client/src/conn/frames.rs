@@ -1,16 +1,27 @@
-//! Watches a connection's stream for what hyper does not tell, and lets an h2 peer finish what it
-//! has to say.
+//! Reads the frame headers of an HTTP/2 connection (RFC 9113 §4.1), for what hyper does not tell.
 //!
-//! hyper ends a connection in the same way for GOAWAY and for a closed socket, gives requests that
-//! never left back without saying why, and says of the peer's stream limit what it assumes and what
-//! it knows in the same words. So frame headers are looked at (RFC 9113 §4.1): incoming ones for
-//! GOAWAY, outgoing ones for the acknowledgement of the peer's SETTINGS.
+//! - Incoming frames: did the peer send GOAWAY? A request that was never written comes back from
+//!   hyper without the reason.
+//! - Outgoing frames: have we acknowledged the peer's SETTINGS? Until then hyper reports a stream
+//!   limit that it only assumes, in the same words as one that the peer has set.
 //!
-//! A server that has answered all that it took on may close its socket while requests above its
-//! GOAWAY's last stream are still on their way to it. Then our next write fails, and hyper gives up
-//! without reading the GOAWAY that is there to be read. So a failed write is not reported on h2:
-//! what is written is dropped from then on, and the connection ends when everything that came has
-//! been read. That end comes at once, for the socket is gone.
+//! It also hides a failed write from hyper. A server that has answered everything that it accepted
+//! may close its socket while requests above the last stream of its GOAWAY are still on their way:
+//!
+//! ```text
+//! client                                   server
+//!   | -- HEADERS stream 1, 3 ------------->  |
+//!   |        <- response 1, GOAWAY last=1 -- |   close(socket)
+//!   | -- HEADERS stream 5 -> RST             |
+//!   write fails                              hyper would stop here, and never read the GOAWAY
+//! ```
+//!
+//! hyper would report streams 3 and 5 as lost, although the GOAWAY that lies in the receive buffer
+//! says that neither was processed. So after a failed write, what is written is dropped, hyper reads
+//! on, finds the GOAWAY, and ends the connection when everything that came has been read. That end
+//! comes at once, because the socket is closed.
+//!
+//! Upstream: no issue; report 3 in `docs/src/upstream.md`.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -27,15 +38,15 @@ use crate::conn::facts::HttpVersion;
 /// requests than this are given to a connection before: see [`WireState::streams`].
 pub(crate) const ASSUMED_STREAMS: usize = 127;
 
-/// What was seen on a stream.
+/// What the frames of a connection have shown so far.
 #[derive(Default)]
 pub(crate) struct WireState {
     goaway: AtomicBool,
-    /// The peer's SETTINGS are in force, or will never be.
-    settled: AtomicBool,
-    /// Their acknowledgement was written.
-    acknowledged: AtomicBool,
-    told: Notify,
+    /// The peer's SETTINGS are in force, or will never be: nobody waits for them.
+    settings_acked: AtomicBool,
+    /// The acknowledgement was written; hyper has not yet told the new limit.
+    ack_written: AtomicBool,
+    changed: Notify,
     error: OnceLock<String>,
     streams: AtomicUsize,
 }
@@ -49,47 +60,45 @@ impl WireState {
     /// How many requests at a time may be given to the connection: one less than the streams that
     /// the peer allows (SETTINGS_MAX_CONCURRENT_STREAMS), if it allows more than one. The request
     /// that takes the last stream is held by hyper for a moment, and if GOAWAY comes in this
-    /// moment, hyper drops it without saying whether it was sent. Until the peer's SETTINGS are in
-    /// force nobody knows, and nobody need hold back.
+    /// moment, hyper drops it without saying whether it was sent. No limit applies until the peer's
+    /// SETTINGS are in force.
     pub(crate) fn streams(&self) -> usize {
-        match self.is_settled() {
-            true => self
-                .streams
-                .load(Ordering::Relaxed)
-                .saturating_sub(1)
-                .max(1),
-            false => usize::MAX,
+        if !self.are_settings_acked() {
+            return usize::MAX;
         }
+        let allowed = self.streams.load(Ordering::Relaxed);
+        allowed.saturating_sub(1).max(1)
     }
 
     /// How many streams hyper says that the peer allows.
     pub(crate) fn allow_streams(&self, streams: usize) {
         self.streams.store(streams, Ordering::Relaxed);
-        if self.acknowledged.load(Ordering::Acquire) && !self.is_settled() {
-            self.settle();
+        if self.ack_written.load(Ordering::Acquire) && !self.are_settings_acked() {
+            self.stop_waiting();
         }
     }
 
     /// Waits until the peer's SETTINGS are in force, or the connection is over.
-    pub(crate) async fn settled(&self) {
-        // The warm way: to be told of it takes a lock.
-        if self.is_settled() {
+    pub(crate) async fn settings_acked(&self) {
+        // The warm path: waiting for the notification takes a lock.
+        if self.are_settings_acked() {
             return;
         }
-        let mut told = pin!(self.told.notified());
-        told.as_mut().enable();
-        if !self.is_settled() {
-            told.await;
+        let mut changed = pin!(self.changed.notified());
+        changed.as_mut().enable();
+        if !self.are_settings_acked() {
+            changed.await;
         }
     }
 
-    pub(crate) fn settle(&self) {
-        self.settled.store(true, Ordering::Release);
-        self.told.notify_waiters();
+    /// The peer's SETTINGS are in force, or the connection is over.
+    pub(crate) fn stop_waiting(&self) {
+        self.settings_acked.store(true, Ordering::Release);
+        self.changed.notify_waiters();
     }
 
-    fn is_settled(&self) -> bool {
-        self.settled.load(Ordering::Acquire)
+    fn are_settings_acked(&self) -> bool {
+        self.settings_acked.load(Ordering::Acquire)
     }
 
     /// The first error that the stream gave: a TLS alert, a reset.
@@ -98,7 +107,7 @@ impl WireState {
     }
 }
 
-/// A stream that is watched.
+/// A connection's bytes, whose frame headers are read on the way.
 pub(crate) struct FrameObserver<IO> {
     io: IO,
     /// `None` on h1.
@@ -111,7 +120,7 @@ struct H2 {
     incoming: Frames,
     /// `None` once there is nothing more to look for.
     outgoing: Option<Frames>,
-    /// The peer takes no more; what it has sent is still to be read.
+    /// The peer accepts no more bytes; what it has sent is still to be read.
     write_failed: bool,
 }
 
@@ -139,7 +148,7 @@ impl<IO> FrameObserver<IO> {
         self.h2.as_ref().is_some_and(|h2| h2.write_failed)
     }
 
-    /// What becomes of a write of `bytes` bytes.
+    /// Reports a failed write of `bytes` bytes on h2 as one that succeeded.
     fn wrote(&mut self, bytes: usize, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match (self.note(result), &mut self.h2) {
             (Poll::Ready(Err(_)), Some(h2)) => {
@@ -155,7 +164,7 @@ impl<IO> FrameObserver<IO> {
     }
 }
 
-/// Where in the sequence of frames the stream is.
+/// How far the current frame has come.
 #[derive(Default)]
 struct Frames {
     /// A frame's header.
@@ -183,7 +192,7 @@ impl Frames {
         }
     }
 
-    /// Takes the next bytes, and tells kind and flags of each frame that ends in them.
+    /// Reads the next bytes, and calls `ended` with type and flags of each frame that ends in them.
     fn take(&mut self, mut bytes: &[u8], mut ended: impl FnMut(u8, u8)) {
         while !bytes.is_empty() {
             if self.have < HEADER_BYTES {
@@ -270,11 +279,11 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for FrameObserver<IO> {
                 left -= taken;
                 outgoing.take(&buf[..taken], |kind, flags| {
                     if kind == SETTINGS && flags & ACK != 0 {
-                        wire.acknowledged.store(true, Ordering::Release);
+                        wire.ack_written.store(true, Ordering::Release);
                     }
                 });
             }
-            if wire.acknowledged.load(Ordering::Relaxed) {
+            if wire.ack_written.load(Ordering::Relaxed) {
                 self.h2.as_mut().map(|h2| h2.outgoing.take());
             }
         }

@@ -1,14 +1,23 @@
-//! Drives an h2 connection in one task, so that what hyper says of a request that GOAWAY met can be
-//! believed.
+//! Drives an HTTP/2 connection in one task, so that hyper's "peer's GOAWAY" proves that a request
+//! was not processed (CL-7).
 //!
 //! hyper splits a client's h2 connection into a dispatcher, which turns requests into streams, and
-//! an I/O future, which it gives to an executor. Run by two threads, GOAWAY can be read while the
-//! dispatcher is in the middle of a request: it has opened the stream, looks once more whether the
-//! connection is ready, sees the GOAWAY, and fails the request with it, although the stream is on
-//! its way and the server will process it. In one task neither runs inside the other. Then a
-//! request fails with the peer's GOAWAY only if its stream is above the last one that the peer
-//! processes, or if it never became a stream: both are unprocessed (RFC 9113 §6.8), which is what
-//! CL-7 has to know.
+//! an I/O future, which it gives to an executor. If two threads run them, this can happen:
+//!
+//! ```text
+//! dispatcher (thread 1)                    I/O (thread 2)
+//! opens stream 7 for the request
+//!                                          reads GOAWAY, last stream 7
+//! asks h2 whether it is ready for more:
+//! gets the GOAWAY as an error, and fails
+//! the request of stream 7 with it          writes HEADERS of stream 7: the server processes it
+//! ```
+//!
+//! In one task the I/O cannot run between the two steps of the dispatcher. Then a request fails with
+//! the peer's GOAWAY only if its stream is above the last one that the peer processes, or if it
+//! never became a stream. Neither was processed (RFC 9113 §6.8).
+//!
+//! Upstream: no issue; report 1 in `docs/src/upstream.md`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -23,25 +32,26 @@ use tokio::runtime::Handle;
 /// hyper's executor of one connection: keeps the first future, which is the connection's I/O, and
 /// spawns the others.
 #[derive(Clone, Default)]
-pub(crate) struct CaptureExecutor(Arc<Mutex<First>>);
+pub(crate) struct CaptureExecutor(Arc<Mutex<IoFuture>>);
 
+/// The first future that hyper gives to its executor.
 #[derive(Default)]
-enum First {
+enum IoFuture {
     #[default]
     Awaited,
-    ReplayHandle(BoxFuture<'static, ()>),
+    Captured(BoxFuture<'static, ()>),
     Taken,
 }
 
 impl CaptureExecutor {
     fn take(&self) -> Option<BoxFuture<'static, ()>> {
-        match std::mem::replace(&mut *self.lock(), First::Taken) {
-            First::ReplayHandle(io) => Some(io),
-            First::Awaited | First::Taken => None,
+        match std::mem::replace(&mut *self.lock(), IoFuture::Taken) {
+            IoFuture::Captured(io) => Some(io),
+            IoFuture::Awaited | IoFuture::Taken => None,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, First> {
+    fn lock(&self) -> MutexGuard<'_, IoFuture> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -53,8 +63,8 @@ where
     fn execute(&self, future: F) {
         let mut first = self.lock();
         match *first {
-            First::Awaited => *first = First::ReplayHandle(future.boxed()),
-            First::ReplayHandle(_) | First::Taken => {
+            IoFuture::Awaited => *first = IoFuture::Captured(future.boxed()),
+            IoFuture::Captured(_) | IoFuture::Taken => {
                 drop(first);
                 tokio::spawn(future);
             }
@@ -76,11 +86,11 @@ where
     C: Future + Unpin,
     L: Fn(&C) + Unpin,
 {
-    /// `together` is the executor that the connection was made with.
-    pub(crate) fn new(dispatch: C, together: CaptureExecutor, look: L) -> Self {
+    /// `executor` is the one that the connection was made with.
+    pub(crate) fn new(dispatch: C, executor: CaptureExecutor, look: L) -> Self {
         Self {
             dispatch: Some(dispatch),
-            io: together.take(),
+            io: executor.take(),
             look,
         }
     }
@@ -114,7 +124,7 @@ where
 
 impl<C, L> Drop for H2Task<C, L> {
     fn drop(&mut self) {
-        // First: the I/O ends in good order when nobody can send any more.
+        // IoFuture: the I/O ends in good order when nobody can send any more.
         self.dispatch = None;
         if let (Some(io), Ok(runtime)) = (self.io.take(), Handle::try_current()) {
             runtime.spawn(io);

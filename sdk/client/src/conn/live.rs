@@ -1,7 +1,7 @@
 //! What belongs to one connection and goes with it (CL-4), and why it went.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -12,8 +12,10 @@ use tokio::time::timeout;
 
 use crate::bind::BindConnection;
 use crate::body::ReplayBody;
+use crate::conn::close_report::CloseReport;
 use crate::conn::facts::{ConnectionFacts, HttpVersion};
 use crate::conn::frames::WireState;
+use crate::conn::parked_sender::ParkedSender;
 use crate::observe::{CloseReason, Event, Observers};
 use crate::origin::Origin;
 
@@ -27,8 +29,9 @@ pub(crate) struct Connection {
     /// `Host` of its requests (h1), made once.
     pub(crate) host: Option<HeaderValue>,
     observers: Observers,
-    fate: Mutex<Fate>,
-    place: Mutex<Place>,
+    /// The h1 sender, while its request waits for the response.
+    pub(crate) parked: ParkedSender<http1::SendRequest<ReplayBody>>,
+    close_report: CloseReport,
     told_to_close: Notify,
 }
 
@@ -36,31 +39,6 @@ pub(crate) struct Connection {
 pub(crate) enum Sender {
     H1(http1::SendRequest<ReplayBody>),
     H2(http2::SendRequest<ReplayBody>),
-}
-
-/// Where hyper's h1 sender is while its request waits for the answer. hyper's queue may swallow a
-/// request that comes just as the connection ends, and gives it back only when nobody can send any
-/// more. If the request held the sender itself, it would wait for ever.
-#[derive(Default)]
-enum Place {
-    #[default]
-    Empty,
-    Parked(http1::SendRequest<ReplayBody>),
-    /// The connection is over: a sender is of no more use.
-    Over,
-}
-
-/// How a connection ends. hyper may report the end before the response that announced it has been
-/// looked at: then the report waits, so that it names the right reason.
-#[derive(Default)]
-struct Fate {
-    /// Why it will have ended, if somebody knows before it does.
-    expected: Option<CloseReason>,
-    /// An h1 request was written whose response nobody has looked at.
-    is_unanswered: bool,
-    /// It has ended, for all that the connection itself could tell.
-    seen: Option<CloseReason>,
-    is_reported: bool,
 }
 
 /// How long closing may take.
@@ -81,8 +59,8 @@ impl Connection {
             wire,
             host: HeaderValue::try_from(origin.authority()).ok(),
             observers,
-            fate: Mutex::default(),
-            place: Mutex::default(),
+            parked: ParkedSender::default(),
+            close_report: CloseReport::default(),
             told_to_close: Notify::new(),
         }
     }
@@ -109,79 +87,41 @@ impl Connection {
         self.told_to_close.notify_one();
     }
 
-    /// Keeps the sender until it is fetched, or the connection is over.
-    pub(crate) fn park(&self, sender: http1::SendRequest<ReplayBody>) {
-        let mut place = self.place();
-        if !matches!(*place, Place::Over) {
-            *place = Place::Parked(sender);
-        }
-    }
-
-    pub(crate) fn fetch(&self) -> Option<http1::SendRequest<ReplayBody>> {
-        let mut place = self.place();
-        match std::mem::take(&mut *place) {
-            Place::Parked(sender) => Some(sender),
-            Place::Empty => None,
-            Place::Over => {
-                *place = Place::Over;
-                None
-            }
-        }
-    }
-
     /// hyper has let go of the connection: nobody need wait for the peer's SETTINGS, or hold a
     /// sender, any more.
-    pub(crate) fn over(&self) {
-        self.wire.settle();
-        // Dropped when the lock is free: it wakes whoever waits for its request.
-        let parked = std::mem::replace(&mut *self.place(), Place::Over);
-        drop(parked);
-    }
-
-    fn place(&self) -> MutexGuard<'_, Place> {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn close_driver(&self) {
+        self.wire.stop_waiting();
+        self.parked.close();
     }
 
     /// Notes why this connection is about to end; `None` takes it back.
     pub(crate) fn expect_end(&self, reason: Option<CloseReason>) {
-        self.fate().expected = reason;
+        self.close_report.expect(reason);
     }
 
     /// An h1 request is written.
-    pub(crate) fn unanswered(&self) {
-        self.fate().is_unanswered = true;
+    pub(crate) fn head_pending(&self) {
+        self.close_report.head_pending();
     }
 
-    /// Its response has been looked at, or nobody will.
-    pub(crate) fn answered(&self) {
-        self.fate().is_unanswered = false;
-        self.report();
+    /// Its response's head has been looked at, or nobody will.
+    pub(crate) fn head_seen(&self) {
+        self.report(self.close_report.head_seen());
     }
 
     /// The connection takes no more requests.
     pub(crate) fn ended(&self, seen: CloseReason) {
-        self.fate().seen.get_or_insert(seen);
-        self.report();
+        self.report(self.close_report.ended(seen));
     }
 
-    /// Tells once that the connection is over: its proofs are gone (CL-4).
-    fn report(&self) {
-        let mut fate = self.fate();
-        let Some(seen) = fate.seen else { return };
-        if fate.is_unanswered || std::mem::replace(&mut fate.is_reported, true) {
-            return;
-        }
-        let reason = fate.expected.unwrap_or(seen);
-        drop(fate);
+    /// Reports the end, if it is due now: the connection's proofs are gone (CL-4).
+    fn report(&self, due: Option<CloseReason>) {
+        let Some(reason) = due else { return };
         self.bound.closed(reason);
         self.observers.emit(&Event::ConnectionClosed {
             facts: &self.facts,
             reason,
             requests: self.requests.load(Ordering::Relaxed),
         });
-    }
-
-    fn fate(&self) -> MutexGuard<'_, Fate> {
-        self.fate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

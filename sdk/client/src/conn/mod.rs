@@ -5,8 +5,10 @@
 //! - [`tls`]: the TLS configuration, and what the server asked of it; [`offload`]: slow keys.
 //! - [`facts`]: what is known once the handshake has ended.
 //! - [`live`]: what belongs to the connection while it is open, and why it ends.
+//! - [`parked_sender`], [`close_report`]: two details of that, each with a race in it.
 //! - [`frames`], [`h2_task`], [`unprocessed`]: what has to be seen beside hyper.
 
+mod close_report;
 pub(crate) mod dial;
 pub(crate) mod facts;
 pub(crate) mod frames;
@@ -15,6 +17,7 @@ pub(crate) mod identities;
 pub(crate) mod identity;
 pub(crate) mod live;
 mod offload;
+mod parked_sender;
 pub(crate) mod proxy;
 pub(crate) mod tls;
 pub(crate) mod unprocessed;

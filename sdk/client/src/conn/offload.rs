@@ -2,7 +2,9 @@
 //! tasks.
 //!
 //! rustls signs synchronously inside the handshake, so the key it gets is wrapped; proofs are
-//! signed on tokio's blocking threads (see `session`).
+//! signed on tokio's blocking threads (see `bind::session`).
+//!
+//! Upstream: <https://github.com/rustls/rustls/issues/1976>.
 
 use std::sync::Arc;
 

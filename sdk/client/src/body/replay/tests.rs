@@ -18,13 +18,13 @@ async fn a_body_within_the_limit_can_be_sent_again_however_much_of_it_was_sent()
         for _ in 0..frames {
             first.frame().await.unwrap().unwrap();
         }
-        let second = kept.again().unwrap();
+        let second = kept.replay().unwrap();
         assert!(
             first.frame().await.unwrap().is_err(),
             "the first sending has lost it"
         );
         assert_eq!(collect(second).await, "hello");
-        assert_eq!(collect(kept.again().unwrap()).await, "hello");
+        assert_eq!(collect(kept.replay().unwrap()).await, "hello");
         assert!(kept.was_sent());
     }
 }
@@ -36,7 +36,7 @@ async fn what_is_left_to_send_is_told_exactly() {
     first.frame().await.unwrap().unwrap();
     assert_eq!(first.size_hint().exact(), Some(0));
     assert!(first.is_end_stream());
-    let again = kept.again().unwrap();
+    let again = kept.replay().unwrap();
     assert_eq!(again.size_hint().exact(), Some(5));
     assert!(!again.is_end_stream() && !kept.was_sent());
 }
@@ -52,7 +52,7 @@ async fn trailers_are_sent_again_too() {
     let (first, kept) = ReplayBody::new(StreamBody::new(futures_util::stream::iter(frames)), 5);
     assert_eq!(first.collect().await.unwrap().trailers(), Some(&trailers));
     assert_eq!(
-        kept.again().unwrap().collect().await.unwrap().trailers(),
+        kept.replay().unwrap().collect().await.unwrap().trailers(),
         Some(&trailers)
     );
 }
@@ -60,14 +60,14 @@ async fn trailers_are_sent_again_too() {
 #[tokio::test]
 async fn an_empty_body_can_be_sent_again_even_if_nobody_polled_it() {
     let (_body, kept) = ReplayBody::new(http_body_util::Empty::new(), 0);
-    assert_eq!(collect(kept.again().unwrap()).await, "");
+    assert_eq!(collect(kept.replay().unwrap()).await, "");
 }
 
 #[tokio::test]
 async fn a_body_over_the_limit_cannot() {
     let (body, kept) = ReplayBody::new(Full::new(Bytes::from_static(b"hello!")), 5);
     collect(body).await;
-    assert!(kept.again().is_none());
+    assert!(kept.replay().is_none());
 }
 
 #[tokio::test]
@@ -79,5 +79,5 @@ async fn a_body_that_failed_is_the_callers_fault_and_is_not_sent_again() {
     let (body, kept) = ReplayBody::new(StreamBody::new(futures_util::stream::iter(frames)), 99);
     assert!(body.collect().await.is_err());
     assert!(kept.failed());
-    assert!(kept.again().is_none());
+    assert!(kept.replay().is_none());
 }

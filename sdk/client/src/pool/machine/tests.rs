@@ -35,16 +35,16 @@ impl Story {
         }
     }
 
-    fn lane(&mut self, lane: KeyId, event: Event) -> Vec<Action> {
+    fn key(&mut self, key: KeyId, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
         let holds = self.holds.clone();
         self.machine
-            .handle(self.now, lane, event, |c| holds.contains(&c), &mut actions);
+            .handle(self.now, key, event, |c| holds.contains(&c), &mut actions);
         actions
     }
 
     fn run(&mut self, event: Event) -> Vec<Action> {
-        self.lane(LANES[0], event)
+        self.key(LANES[0], event)
     }
 
     fn after(&mut self, time: Duration) -> Vec<Action> {
@@ -222,7 +222,7 @@ fn an_idle_connection_of_another_lane_makes_room() {
     let mut story = Story::new(limits(8, 1));
     story.run(Event::Wanted(w(1)));
     story.run(h1(1));
-    assert_eq!(story.lane(LANES[1], Event::Wanted(w(2))), [], "it is busy");
+    assert_eq!(story.key(LANES[1], Event::Wanted(w(2))), [], "it is busy");
     assert_eq!(
         story.run(Event::Released(c(1), None)),
         [close(1, CloseReason::Evicted)]
@@ -240,7 +240,7 @@ fn a_connection_that_comes_free_makes_room_for_an_older_request_of_another_lane(
     let mut story = Story::new(limits(8, 1));
     story.run(Event::Wanted(w(1)));
     story.run(h1(1));
-    story.lane(LANES[1], Event::Wanted(w(2)));
+    story.key(LANES[1], Event::Wanted(w(2)));
     assert_eq!(story.run(Event::Wanted(w(3))), []);
     assert_eq!(
         story.run(Event::Released(c(1), None)),
@@ -318,7 +318,7 @@ struct World {
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Live {
-    lane: KeyId,
+    key: KeyId,
     busy: usize,
     streams: usize,
     returning: bool,
@@ -353,12 +353,12 @@ impl World {
     /// Everything that can happen now.
     fn steps(&self) -> Vec<Step> {
         let mut steps = vec![Step::Wait];
-        for lane in LANES {
-            steps.push(Step::Want(lane));
-            if self.openings.get(&lane).is_some_and(|n| *n > 0) {
-                steps.push(Step::Open(lane, HttpVersion::H1));
-                steps.push(Step::Open(lane, HttpVersion::H2));
-                steps.push(Step::Fail(lane));
+        for key in LANES {
+            steps.push(Step::Want(key));
+            if self.openings.get(&key).is_some_and(|n| *n > 0) {
+                steps.push(Step::Open(key, HttpVersion::H1));
+                steps.push(Step::Open(key, HttpVersion::H2));
+                steps.push(Step::Fail(key));
             }
         }
         steps.extend(self.waiting.keys().map(|w| Step::Vanish(*w)));
@@ -381,55 +381,55 @@ impl World {
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Want(lane) => {
+            Step::Want(key) => {
                 self.next += 1;
-                self.waiting.insert(w(self.next), lane);
-                self.feed(lane, Event::Wanted(w(self.next)));
+                self.waiting.insert(w(self.next), key);
+                self.feed(key, Event::Wanted(w(self.next)));
             }
             Step::Vanish(waiter) => {
-                let lane = self.waiting.remove(&waiter).expect("it waits");
-                self.feed(lane, Event::WaiterGone(waiter));
+                let key = self.waiting.remove(&waiter).expect("it waits");
+                self.feed(key, Event::WaiterGone(waiter));
             }
-            Step::Open(lane, http) => {
-                *self.openings.get_mut(&lane).expect("it opens") -= 1;
+            Step::Open(key, http) => {
+                *self.openings.get_mut(&key).expect("it opens") -= 1;
                 self.next += 1;
                 let streams = if http == HttpVersion::H1 { 1 } else { 2 };
                 let live = Live {
-                    lane,
+                    key,
                     busy: 0,
                     streams,
                     returning: false,
                     closing: false,
                 };
                 self.live.insert(c(self.next), live);
-                let newcomer = NewConnection {
+                let new = NewConnection {
                     id: c(self.next),
                     http,
                     streams,
                     until: None,
                 };
-                self.feed(lane, Event::Opened(newcomer));
+                self.feed(key, Event::Opened(new));
             }
-            Step::Fail(lane) => {
-                *self.openings.get_mut(&lane).expect("it opens") -= 1;
-                self.feed(lane, Event::OpenFailed);
+            Step::Fail(key) => {
+                *self.openings.get_mut(&key).expect("it opens") -= 1;
+                self.feed(key, Event::OpenFailed);
             }
             Step::Return(connection) => {
                 let live = self.live.get_mut(&connection).expect("it lives");
                 live.returning = true;
-                let lane = live.lane;
-                self.feed(lane, Event::Returning(connection));
+                let key = live.key;
+                self.feed(key, Event::Returning(connection));
             }
             Step::Finish(connection) => {
                 let live = self.live.get_mut(&connection).expect("it lives");
                 live.busy -= 1;
                 live.returning = false;
-                let lane = live.lane;
-                self.feed(lane, Event::Released(connection, None));
+                let key = live.key;
+                self.feed(key, Event::Released(connection, None));
             }
             Step::Die(connection) => {
                 let live = self.live.remove(&connection).expect("it lives");
-                self.feed(live.lane, Event::Closed(connection));
+                self.feed(live.key, Event::Closed(connection));
             }
             Step::Wait => {
                 self.now += IDLE;
@@ -441,43 +441,43 @@ impl World {
         self.check();
     }
 
-    fn feed(&mut self, lane: KeyId, event: Event) {
+    fn feed(&mut self, key: KeyId, event: Event) {
         let mut actions = Vec::new();
         self.machine
-            .handle(self.now, lane, event, |_| false, &mut actions);
+            .handle(self.now, key, event, |_| false, &mut actions);
         self.obey(actions);
     }
 
     fn obey(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Open(lane) => *self.openings.entry(lane).or_default() += 1,
-                Action::Fail(lane, waiter) => {
+                Action::Open(key) => *self.openings.entry(key).or_default() += 1,
+                Action::Fail(key, waiter) => {
                     assert_eq!(
                         self.waiting.remove(&waiter),
-                        Some(lane),
+                        Some(key),
                         "failed twice, or never waited"
                     );
                 }
-                Action::Close(lane, connection, _) => {
+                Action::Close(key, connection, _) => {
                     let live = self
                         .live
                         .get_mut(&connection)
                         .expect("closed a dead connection");
                     assert_eq!(
-                        (live.lane, live.busy, live.closing),
-                        (lane, 0, false),
+                        (live.key, live.busy, live.closing),
+                        (key, 0, false),
                         "closed a busy connection"
                     );
                     live.closing = true;
                 }
-                Action::Hand(lane, connection, waiter) => {
-                    assert_eq!(self.waiting.remove(&waiter), Some(lane), "handed to nobody");
+                Action::Hand(key, connection, waiter) => {
+                    assert_eq!(self.waiting.remove(&waiter), Some(key), "handed to nobody");
                     let live = self
                         .live
                         .get_mut(&connection)
                         .expect("handed a dead connection");
-                    assert_eq!((live.lane, live.closing), (lane, false));
+                    assert_eq!((live.key, live.closing), (key, false));
                     live.busy += 1;
                     assert!(live.busy <= live.streams, "more requests than it takes");
                 }
@@ -488,14 +488,14 @@ impl World {
     fn check(&self) {
         let all = self.openings.values().sum::<usize>() + self.live.len();
         assert!(all <= self.limits.in_all, "too many connections in all");
-        for lane in LANES {
-            let opening = self.openings.get(&lane).copied().unwrap_or_default();
-            let members: Vec<_> = self.live.values().filter(|l| l.lane == lane).collect();
+        for key in LANES {
+            let opening = self.openings.get(&key).copied().unwrap_or_default();
+            let members: Vec<_> = self.live.values().filter(|l| l.key == key).collect();
             assert!(
                 opening + members.len() <= self.limits.per_key,
-                "too many connections in a lane"
+                "too many connections in a key"
             );
-            if !self.waiting.values().any(|l| *l == lane) {
+            if !self.waiting.values().any(|l| *l == key) {
                 continue;
             }
             let something_ends = members.iter().any(|l| l.busy > 0 || l.closing);
