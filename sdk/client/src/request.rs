@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`AccessToken`] | the request carries this access token, read and hashed once | the one in `Authorization`, if any |
 //! | [`Operation`] | the request is counted under this name | [`Operation::OTHER`] |
-//! | [`TokenSourceId`] | a successor token is told from a new one in the causes of proofs | every token counts as new |
+//! | [`TokenSourceId`] | a successor token is distinguished from a new one in the causes of proofs | every token counts as new |
 //! | [`WithCertificate`] | the connection is authenticated with this certificate | the one in the token's `cnf.x5t#S256`, else the current one |
 //! | [`ProofRequired`] | the access token goes with a session-binding proof | as the token and [`BindingPolicy`](crate::BindingPolicy) demand |
 //! | [`RequestBoundProof`] | the proof is for this request alone | as [`ProofScope`](crate::ProofScope) says |
@@ -59,7 +59,7 @@ pub struct WithCertificate(pub Thumbprint);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DpopProofRequired;
 
-/// Where a token came from: put it into a request's extensions, so that a successor token is told
+/// Where a token came from: put it into a request's extensions, so that a successor token is distinguished
 /// from a new one in the causes of proofs. Any number that stays the same across a source's tokens
 /// will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

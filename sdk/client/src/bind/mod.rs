@@ -67,7 +67,7 @@ pub trait BindConnection: Send + Sync + 'static {
     fn closed(&self, reason: CloseReason);
 }
 
-/// What a binding is told of a request.
+/// What a binding sees of a request.
 #[derive(Clone, Debug)]
 pub struct RequestFacts<'a> {
     /// The method.

@@ -159,7 +159,7 @@ impl Builder {
         self
     }
 
-    /// Adds somebody who is told of every event.
+    /// Adds an observer of every event.
     #[must_use]
     pub fn observer(mut self, observer: impl Into<Arc<dyn Observer>>) -> Self {
         self.observers.push(observer.into());

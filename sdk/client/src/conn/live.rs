@@ -73,7 +73,7 @@ impl Connection {
         }
     }
 
-    /// Drives the connection to its end. Once it was told to close it gets a little time to do so
+    /// Drives the connection to its end. After `close` was asked for, it gets a little time to do so
     /// properly: a peer that does not read must not hold its place in the pool.
     pub(crate) async fn until_end(&self, mut end: BoxFuture<'static, CloseReason>) -> CloseReason {
         tokio::select! {

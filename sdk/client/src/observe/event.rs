@@ -104,7 +104,7 @@ impl Operation {
     pub const OTHER: Operation = Operation::new(Protocol::HTTP, "other");
 
     /// An operation of a fixed set. The name is `'static` so that nothing from the network becomes
-    /// a label: whoever maps wire names to operations folds unknown ones into `other`.
+    /// a label: code that maps wire names to operations folds unknown ones into `other`.
     pub const fn new(protocol: Protocol, name: &'static str) -> Self {
         Self { protocol, name }
     }
@@ -263,7 +263,7 @@ impl HttpVersion {
     }
 }
 
-/// The observers of a client, in the order in which they are told.
+/// The observers of a client, in the order in which they are called.
 #[derive(Clone)]
 pub(crate) struct Observers(pub(crate) std::sync::Arc<[std::sync::Arc<dyn Observer>]>);
 

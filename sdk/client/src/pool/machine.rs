@@ -121,7 +121,7 @@ struct Member {
     ends: Option<(Instant, CloseReason)>,
     /// It takes no more requests. Once idle it is closed for this reason.
     retiring: Option<CloseReason>,
-    /// It was told to close.
+    /// Its close was asked for.
     closing: bool,
 }
 

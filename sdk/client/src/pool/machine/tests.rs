@@ -1,4 +1,4 @@
-//! The machine alone, and in a small world that does what it is told: every order of events up to a
+//! The machine alone, and in a small simulation that carries out its actions: every order of events up to a
 //! bound.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -304,9 +304,9 @@ fn a_connection_over_age_finishes_what_it_has_and_takes_no_more() {
     );
 }
 
-/// A world around the machine that does what it is told and remembers what must hold.
+/// A simulation around the machine that carries out its actions and checks the invariants.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct World {
+struct Simulation {
     machine: Machine,
     limits: Limits,
     now: Instant,
@@ -337,7 +337,7 @@ enum Step {
     Wait,
 }
 
-impl World {
+impl Simulation {
     fn new(limits: Limits, now: Instant) -> Self {
         Self {
             machine: Machine::new(limits),
@@ -517,15 +517,15 @@ fn no_order_of_events_breaks_a_limit_or_forgets_a_request() {
     let mut seen = 0;
     for limits in [limits(1, 1), limits(2, 2), limits(1, 2), limits(2, 1)] {
         let mut visited = HashSet::new();
-        let mut frontier = vec![World::new(limits, start)];
-        while let Some(world) = frontier.pop() {
-            for step in world.steps() {
-                let wants = matches!(step, Step::Want(_)) && world.next >= 4;
-                let waits = matches!(step, Step::Wait) && world.now > start;
-                if wants || waits || world.next >= 6 {
+        let mut frontier = vec![Simulation::new(limits, start)];
+        while let Some(simulation) = frontier.pop() {
+            for step in simulation.steps() {
+                let wants = matches!(step, Step::Want(_)) && simulation.next >= 4;
+                let waits = matches!(step, Step::Wait) && simulation.now > start;
+                if wants || waits || simulation.next >= 6 {
                     continue;
                 }
-                let mut next = world.clone();
+                let mut next = simulation.clone();
                 next.step(step);
                 if visited.insert(next.clone()) {
                     frontier.push(next);
@@ -546,28 +546,28 @@ proptest! {
         in_all in 1usize..8,
         picks in prop::collection::vec(any::<prop::sample::Index>(), 0..300),
     ) {
-        let mut world = World::new(limits(per_key, in_all), Instant::now());
+        let mut simulation = Simulation::new(limits(per_key, in_all), Instant::now());
         for pick in picks {
-            let steps = world.steps();
+            let steps = simulation.steps();
             let step = steps[pick.index(steps.len())];
-            world.step(step);
+            simulation.step(step);
         }
-        // And in the end everybody is served or told.
+        // And in the end every request is served or failed.
         for _ in 0..10_000 {
-            if world.waiting.is_empty() {
+            if simulation.waiting.is_empty() {
                 break;
             }
-            let steps = world.steps();
+            let steps = simulation.steps();
             let fair = steps.iter().find(|s| matches!(s, Step::Open(_, HttpVersion::H1)))
                 .or_else(|| steps.iter().find(|s| matches!(s, Step::Finish(_))))
                 .copied();
-            let closing = world.live.iter().find(|(_, l)| l.closing).map(|(c, _)| Step::Die(*c));
+            let closing = simulation.live.iter().find(|(_, l)| l.closing).map(|(c, _)| Step::Die(*c));
             match closing.or(fair) {
-                Some(step) => world.step(step),
+                Some(step) => simulation.step(step),
                 None => break,
             }
         }
-        let left: BTreeSet<_> = world.waiting.keys().collect();
+        let left: BTreeSet<_> = simulation.waiting.keys().collect();
         prop_assert!(left.is_empty(), "{left:?} wait for ever");
     }
 }
