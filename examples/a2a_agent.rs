@@ -1,13 +1,13 @@
 //! An A2A agent on the official server crate behind bowline's verifier: three bindings on one port,
-//! a card that says how to call it, and thieves who get no further than the layer.
+//! a card that says how to call it, and attackers whom the layer refuses.
 //!
 //!     cargo run -p bowline-examples --bin a2a_agent
 //!
-//! needs nothing else: the certificates and the authorization server are made on the spot
-//! (`bowline-testkit`), everything is on loopback. What a real agent keeps of it is
-//! [`serve_agent`], [`card`] and [`Clerk`].
+//! needs nothing else: it makes the certificates and the authorization server itself
+//! (`bowline-testkit`), all on loopback. What a real agent keeps of it is
+//! [`serve_agent`], [`card`] and [`WhoAmI`].
 
-#![allow(clippy::print_stdout, reason = "it is there to be read")]
+#![allow(clippy::print_stdout, reason = "an example prints what it shows")]
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,18 +36,18 @@ use bowline_a2a::card::Cards;
 use bowline_a2a::extension::SessionBinding;
 use bowline_client::{AccessToken, Client, Identity, Trust};
 use bowline_server::{
-    AcceptPolicy, Acceptor, BindingLayer, ClientAuth, JwksUrl, JwtValidator, Listener,
-    ServeOptions, ServerIdentity, ServerTls, VerifiedBinding, serve,
+    AcceptPolicy, Acceptor, BindingLayer, ClientAuth, ExpectedClaims, JwksUrl, JwtValidator,
+    Listener, ServeOptions, ServerIdentity, ServerTls, VerifiedBinding, serve,
 };
+use bowline_testkit::attacker::{LeakyLog, replay};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
-use bowline_testkit::theft::{CarelessLog, replay};
 use futures_util::stream::{self, BoxStream};
 use http::{HeaderName, HeaderValue};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// What the verifier knows of the caller, on its way to the executor.
+/// The header field in which the executor receives what the verifier knows about the caller.
 const CALLER: HeaderName = HeaderName::from_static("x-caller");
 
 #[tokio::main]
@@ -58,28 +58,28 @@ async fn main() -> Result<(), Error> {
 async fn run() -> Result<(), Error> {
     let pki = Pki::new();
     let authority = Authority::start(&pki, AuthorityOptions::default());
-    let log = CarelessLog::default();
+    let log = LeakyLog::default();
     let origin = serve_agent(&pki, &authority, &log).await?;
     println!("an agent on {origin}, tokens from {}\n", authority.issuer());
 
-    let (victim, thief) = (
+    let (victim, attacker) = (
         pki.client("agent", KeyKind::P256),
-        pki.client("thief", KeyKind::P256),
+        pki.client("attacker", KeyKind::P256),
     );
     let request = TokenRequest::session_bound("agent", victim.thumbprint()).audience(&origin);
     let token = AccessToken::new(authority.issue(&request))?;
     caller(&pki, &victim, &origin, token).await?;
 
     println!("\na log has leaked the caller's last token and proof. On connections of their own:");
-    let stolen = log.last().ok_or("the agent has seen no request")?;
+    let stolen = log.last().ok_or("the agent has received no request")?;
     for (who, leaf, check) in [
-        ("another certificate", &thief, "RS-3"),
+        ("another certificate", &attacker, "RS-3"),
         ("the caller's own certificate", &victim, "RS-6"),
     ] {
         let outcome = replay(&pki, leaf, &origin, &stolen, "").await?;
-        println!("  a thief with {who}: {outcome}");
+        println!("  an attacker with {who}: {outcome}");
         if outcome.check() != Some(check) {
-            return Err(format!("it should have been {check}").into());
+            return Err(format!("expected a refusal by {check}").into());
         }
     }
     let outcome = replay(&pki, &victim, &origin, &stolen.without_credentials(), "").await?;
@@ -92,7 +92,7 @@ async fn run() -> Result<(), Error> {
 
 /// The agent: mutual TLS, session-bound tokens only, and the official server below. Its card needs
 /// no token (RS-13).
-async fn serve_agent(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Result<String, Error> {
+async fn serve_agent(pki: &Pki, authority: &Authority, log: &LeakyLog) -> Result<String, Error> {
     let leaf = pki.localhost();
     let identity = ServerIdentity::new(leaf.chain(), leaf.signing_key())?;
     let tls = ServerTls::builder(identity, ClientAuth::Required(pki.roots())).build()?;
@@ -102,14 +102,18 @@ async fn serve_agent(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Res
 
     let keys =
         JwksUrl::new(&authority.jwks_url())?.trust_only_pem(authority.ca_pem().as_bytes())?;
-    let tokens = JwtValidator::builder(authority.issuer(), &origin, keys).build();
+    let tokens = JwtValidator::builder(
+        ExpectedClaims::new(&origin).issuer(authority.issuer()),
+        keys,
+    )
+    .build();
     let binding = BindingLayer::new(tokens)
         .origins([origin.parse()?])
         .policy(AcceptPolicy::Require)
         .public_paths([WELL_KNOWN_AGENT_CARD_PATH]);
 
     let card = card(&authority_part, authority.issuer());
-    let handler = DefaultRequestHandler::new(Clerk, InMemoryTaskStore::new())
+    let handler = DefaultRequestHandler::new(WhoAmI, InMemoryTaskStore::new())
         .with_capabilities(card.capabilities.clone());
     let handler = Arc::new(handler);
     let grpc = A2aServiceServer::new(GrpcHandler::new(handler.clone()));
@@ -130,8 +134,8 @@ async fn serve_agent(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Res
     Ok(origin)
 }
 
-/// The card: where the agent is, and that whoever calls it needs a client certificate, an access
-/// token, and a proof from the first request on.
+/// The card: where the agent is, and that a caller needs a client certificate, an access token, and
+/// a proof from the first request on.
 fn card(authority_part: &str, issuer: &str) -> AgentCard {
     let oauth = OAuth2SecurityScheme {
         flows: OAuthFlows::ClientCredentials(ClientCredentialsOAuthFlow {
@@ -145,7 +149,7 @@ fn card(authority_part: &str, issuer: &str) -> AgentCard {
     let mtls = MutualTlsSecurityScheme { description: None };
     AgentCard {
         name: "clerk".to_owned(),
-        description: "Says who calls, and how well that is known".to_owned(),
+        description: "Says who the caller is, and how that was verified".to_owned(),
         version: "1.0.0".to_owned(),
         supported_interfaces: vec![
             AgentInterface::new(
@@ -168,7 +172,7 @@ fn card(authority_part: &str, issuer: &str) -> AgentCard {
         skills: vec![AgentSkill {
             id: "who-am-i".to_owned(),
             name: "who am I".to_owned(),
-            description: "Says who calls".to_owned(),
+            description: "Says who the caller is".to_owned(),
             tags: vec!["identity".to_owned()],
             examples: None,
             input_modes: None,
@@ -182,7 +186,7 @@ fn card(authority_part: &str, issuer: &str) -> AgentCard {
             ("oauth".to_owned(), SecurityScheme::OAuth2(oauth)),
             ("mtls".to_owned(), SecurityScheme::MutualTls(mtls)),
         ])),
-        // Both, not either.
+        // Both are required.
         security_requirements: Some(vec![HashMap::from([
             ("oauth".to_owned(), Vec::new()),
             ("mtls".to_owned(), Vec::new()),
@@ -191,8 +195,8 @@ fn card(authority_part: &str, issuer: &str) -> AgentCard {
     }
 }
 
-/// The executor sees the request's header fields and nothing else of it: what the layer knows goes
-/// into one, in place of whatever the caller has written there.
+/// The executor sees only the request's header fields. So this puts what the layer knows into one
+/// of them, and overwrites what the caller may have sent in it.
 async fn introduce(mut request: Request, next: Next) -> Response {
     request.headers_mut().remove(CALLER);
     let introduction = request
@@ -209,9 +213,9 @@ async fn introduce(mut request: Request, next: Next) -> Response {
 }
 
 /// The executor.
-struct Clerk;
+struct WhoAmI;
 
-impl AgentExecutor for Clerk {
+impl AgentExecutor for WhoAmI {
     fn execute(
         &self,
         context: ExecutorContext,
@@ -220,7 +224,7 @@ impl AgentExecutor for Clerk {
             .service_params
             .get(CALLER.as_str())
             .and_then(|values| values.first());
-        let caller = caller.map_or("nobody knows", String::as_str);
+        let caller = caller.map_or("unknown", String::as_str);
         let answer = Message::new(Role::Agent, vec![Part::text(caller)]);
         Box::pin(stream::once(async { Ok(StreamResponse::Message(answer)) }))
     }
@@ -234,7 +238,7 @@ impl AgentExecutor for Clerk {
     }
 }
 
-/// A caller that asks who it is, over each binding. The card is the same client's affair, and needs
+/// A caller that asks who it is, over each binding. The same client fetches the card, which needs
 /// no token.
 async fn caller(pki: &Pki, leaf: &Leaf, origin: &str, token: AccessToken) -> Result<(), Error> {
     let client = Client::builder()
@@ -284,18 +288,18 @@ fn text(answer: &SendMessageResponse) -> String {
     }
 }
 
-/// What happened, if it is what this example is there to show.
+/// `happened`, or an error if it is not what this example shows.
 fn expected(what: &str, happened: String) -> Result<String, Error> {
-    match happened.contains(what) {
-        true => Ok(happened),
-        false => Err(format!("expected {what}: {happened}").into()),
+    if !happened.contains(what) {
+        return Err(format!("expected {what}: {happened}").into());
     }
+    Ok(happened)
 }
 
 #[cfg(test)]
 mod tests {
     #[tokio::test]
-    async fn the_caller_passes_on_three_bindings_and_the_thieves_on_none() {
+    async fn the_caller_passes_on_three_bindings_and_the_attackers_on_none() {
         super::run().await.unwrap();
     }
 }

@@ -1,22 +1,22 @@
 //! The official A2A client on bowline's transports: from an agent's card to calls and a stream, one
-//! connection, one signature. Then somebody else, with the token that he has stolen.
+//! connection, one signature. Then an attacker with the stolen token.
 //!
 //!     cargo run -p bowline-examples --bin a2a_client
 //!
 //! needs nothing else: the certificates, the authorization server and the agent are made on the
 //! spot (`bowline-testkit`), everything is on loopback. What a real client keeps of it is [`call`].
 
-#![allow(clippy::print_stdout, reason = "it is there to be read")]
+#![allow(clippy::print_stdout, reason = "an example prints what it shows")]
 
 use a2a::{
     Message, Part, Role, SendMessageRequest, SendMessageResponse, StreamResponse, TaskState,
 };
 use bowline_a2a::card::Cards;
 use bowline_a2a::extension::{SESSION_BINDING, SessionBinding};
-use bowline_a2a::{Error, ErrorKind, Transports};
+use bowline_a2a::{ErrorKind, Transports};
 use bowline_client::{AccessToken, Client, Identity, Trust};
 use bowline_proof::challenges;
-use bowline_server::{AcceptPolicy, BindingLayer, Jwks, JwtValidator};
+use bowline_server::{AcceptPolicy, BindingLayer, ExpectedClaims, Jwks, JwtValidator};
 use bowline_testkit::a2a as peer;
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
@@ -34,31 +34,29 @@ async fn run() -> Result<(), Error> {
     let pki = Pki::new();
     let authority = Authority::start(&pki, AuthorityOptions::default());
     let server = agent(&pki, &authority)?;
-    let (victim, thief) = (
+    let (victim, attacker) = (
         pki.client("caller", KeyKind::P256),
-        pki.client("thief", KeyKind::P256),
+        pki.client("attacker", KeyKind::P256),
     );
     let token = AccessToken::new(
         authority.issue(&TokenRequest::session_bound("caller", victim.thumbprint())),
     )?;
 
     call(&client(&pki, &victim)?, &server.origin(), token.clone()).await?;
-    println!(
-        "connections that the agent has seen: {}",
-        server.counts().opened
-    );
+    println!("connections at the agent: {}", server.counts().opened);
 
-    println!("\nsomebody has the token:");
-    // His own bowline client keeps him from sending what is bound to another certificate (CL-8).
-    let transports = Transports::new(client(&pki, &thief)?, &server.origin())?.token(token.clone());
+    println!("\nan attacker has the token:");
+    // The attacker's bowline client does not send a token bound to another certificate (CL-8).
+    let transports =
+        Transports::new(client(&pki, &attacker)?, &server.origin())?.token(token.clone());
     let card = peer::card(&server.origin());
     let refused = transports.factory().create_from_card(&card).await?;
     let error = refused
         .send_message(&message("hello"))
         .await
         .err()
-        .ok_or("the thief got through")?;
-    let failure = Error::from_a2a(&error).ok_or("it did not leave")?;
+        .ok_or("the attacker was not refused")?;
+    let failure = bowline_a2a::Error::from_a2a(&error).ok_or("an error of the transport")?;
     println!(
         "  with this transport: {}",
         expected(
@@ -67,7 +65,7 @@ async fn run() -> Result<(), Error> {
         )?
     );
     for (who, leaf, check) in [
-        ("another certificate", &thief, "RS-3"),
+        ("another certificate", &attacker, "RS-3"),
         ("the caller's own certificate", &victim, "RS-4"),
     ] {
         let refusal = without_proof(&pki, leaf, &server.origin(), &token).await?;
@@ -79,8 +77,8 @@ async fn run() -> Result<(), Error> {
     Ok(())
 }
 
-/// The client. What the card says decides before the first request; the proof is the transport's
-/// business.
+/// The client. The card determines how it calls from the first request on; the transport makes the
+/// proof.
 async fn call(client: &Client, origin: &str, token: AccessToken) -> Result<(), Error> {
     let card = Cards::new(client.clone()).resolve(origin).await?;
     println!("{}: {} bytes of card", card.card().name, card.bytes().len());
@@ -159,7 +157,7 @@ fn state(event: &StreamResponse) -> Option<TaskState> {
     }
 }
 
-/// A client that knows no proof, with the stolen token.
+/// A client without proofs, with the stolen token.
 async fn without_proof(
     pki: &Pki,
     leaf: &Leaf,
@@ -182,24 +180,23 @@ async fn without_proof(
     Ok(format!(
         "{} ({})",
         response.status(),
-        said.unwrap_or("not a word")
+        said.unwrap_or("no reason given")
     ))
 }
 
-/// What happened, if it is what this example is there to show.
+/// `happened`, or an error if it is not what this example shows.
 fn expected(is_it: bool, happened: String) -> Result<String, Error> {
-    match is_it {
-        true => Ok(happened),
-        false => Err(format!("unexpected: {happened}").into()),
+    if !is_it {
+        return Err(format!("unexpected: {happened}").into());
     }
+    Ok(happened)
 }
 
 /// The official server behind the verifier. Its card needs no token (RS-13).
 fn agent(pki: &Pki, authority: &Authority) -> Result<CyclingServer, Error> {
     let keys = Jwks::document(authority.jwks().to_string())?;
     let tokens = JwtValidator::builder(
-        authority.issuer(),
-        AuthorityOptions::default().audience,
+        ExpectedClaims::new(AuthorityOptions::default().audience).issuer(authority.issuer()),
         keys,
     )
     .build();
@@ -220,7 +217,7 @@ fn agent(pki: &Pki, authority: &Authority) -> Result<CyclingServer, Error> {
 #[cfg(test)]
 mod tests {
     #[tokio::test]
-    async fn the_caller_passes_and_whoever_has_its_token_does_not() {
+    async fn the_caller_passes_and_an_attacker_with_its_token_does_not() {
         super::run().await.unwrap();
     }
 }

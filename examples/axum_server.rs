@@ -1,25 +1,25 @@
-//! A protected axum service, an agent that gets its own tokens, and two thieves.
+//! A protected axum service, an agent that gets its own tokens, and two attackers.
 //!
 //!     cargo run -p bowline-examples --bin axum_server
 //!
-//! needs nothing else: the certificates and the authorization server are made on the spot
-//! (`bowline-testkit`), everything is on loopback. What a real service keeps of it is [`service`];
+//! needs nothing else: it makes the certificates and the authorization server itself
+//! (`bowline-testkit`), all on loopback. What a real service keeps of it is [`service`];
 //! what a real client keeps of it is [`agent`].
 
-#![allow(clippy::print_stdout, reason = "it is there to be read")]
+#![allow(clippy::print_stdout, reason = "an example prints what it shows")]
 
 use axum::routing::{delete, get};
 use axum::{Extension, Json, Router};
 use bowline_client::{Client, Identity, RequestBoundProof, Trust};
 use bowline_proof::challenges;
 use bowline_server::{
-    AcceptPolicy, Acceptor, BindingLayer, ClientAuth, Jwks, JwksUrl, JwtValidator, Listener,
-    RequireRequestBound, ResourceMetadata, ServeOptions, ServerIdentity, ServerTls,
+    AcceptPolicy, Acceptor, BindingLayer, ClientAuth, ExpectedClaims, Jwks, JwksUrl, JwtValidator,
+    Listener, RequireRequestBound, ResourceMetadata, ServeOptions, ServerIdentity, ServerTls,
     VerifiedBinding, serve,
 };
+use bowline_testkit::attacker::{LeakyLog, replay};
 use bowline_testkit::authority::{Authority, AuthorityOptions};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
-use bowline_testkit::theft::{CarelessLog, replay};
 use bowline_token::{
     AuthorizationServer, Authorized, ClientAuthentication, OAuth, RequiredBinding,
 };
@@ -37,38 +37,38 @@ async fn main() -> Result<(), Error> {
 async fn run() -> Result<(), Error> {
     let pki = Pki::new();
     let authority = Authority::start(&pki, AuthorityOptions::default());
-    // A proof for one request is of no use to anybody; these may come again.
-    let log = CarelessLog::of(Method::GET);
+    // A request-bound proof is useless to an attacker; the log keeps requests without one.
+    let log = LeakyLog::for_method(Method::GET);
     let origin = service(&pki, &authority, &log).await?;
     println!(
         "a service on {origin}, tokens from {}\n",
         authority.issuer()
     );
 
-    let (victim, thief) = (
+    let (victim, attacker) = (
         pki.client("agent", KeyKind::P256),
-        pki.client("thief", KeyKind::P256),
+        pki.client("attacker", KeyKind::P256),
     );
     agent(&pki, &victim, &origin).await?;
 
     println!("\na log has leaked the agent's last token and proof. On connections of their own:");
-    let stolen = log.last().ok_or("the service has seen no request")?;
+    let stolen = log.last().ok_or("the service has received no request")?;
     for (who, leaf, check) in [
-        ("another certificate", &thief, "RS-3"),
+        ("another certificate", &attacker, "RS-3"),
         ("the agent's own certificate", &victim, "RS-6"),
     ] {
         let outcome = replay(&pki, leaf, &origin, &stolen, "").await?;
-        println!("  a thief with {who}: {outcome}");
+        println!("  an attacker with {who}: {outcome}");
         if outcome.check() != Some(check) {
-            return Err(format!("it should have been {check}").into());
+            return Err(format!("expected a refusal by {check}").into());
         }
     }
     Ok(())
 }
 
-/// The service: mutual TLS, session-bound tokens only, and a proof of its own for each request that
-/// destroys something.
-async fn service(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Result<String, Error> {
+/// The service: mutual TLS, session-bound tokens only, and a request-bound proof for each request
+/// that deletes something.
+async fn service(pki: &Pki, authority: &Authority, log: &LeakyLog) -> Result<String, Error> {
     let leaf = pki.localhost();
     let identity = ServerIdentity::new(leaf.chain(), leaf.signing_key())?;
     let tls = ServerTls::builder(identity, ClientAuth::Required(pki.roots())).build()?;
@@ -77,7 +77,11 @@ async fn service(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Result<
 
     let keys =
         JwksUrl::new(&authority.jwks_url())?.trust_only_pem(authority.ca_pem().as_bytes())?;
-    let tokens = JwtValidator::builder(authority.issuer(), &origin, Jwks::from(keys)).build();
+    let tokens = JwtValidator::builder(
+        ExpectedClaims::new(&origin).issuer(authority.issuer()),
+        Jwks::from(keys),
+    )
+    .build();
     // Says who issues tokens for it (RFC 9728). It needs no token.
     let metadata = ResourceMetadata::new(&*origin)?
         .authorization_servers([authority.issuer()])
@@ -105,7 +109,7 @@ async fn service(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Result<
     Ok(origin)
 }
 
-/// What the request was bound to is there for the handler to see.
+/// The handler sees the binding of the request.
 async fn things(Extension(binding): Extension<VerifiedBinding>) -> Json<Vec<String>> {
     let caller = binding.claims()["client_id"]
         .as_str()
@@ -182,18 +186,18 @@ fn outcome(status: http::StatusCode, headers: &HeaderMap) -> String {
     }
 }
 
-/// What happened, if it is what this example is there to show.
+/// `happened`, or an error if it is not what this example shows.
 fn expected(what: &str, happened: String) -> Result<String, Error> {
-    match happened.contains(what) {
-        true => Ok(happened),
-        false => Err(format!("expected {what}: {happened}").into()),
+    if !happened.contains(what) {
+        return Err(format!("expected {what}: {happened}").into());
     }
+    Ok(happened)
 }
 
 #[cfg(test)]
 mod tests {
     #[tokio::test]
-    async fn the_agent_passes_and_each_thief_is_refused_by_the_check_that_is_meant() {
+    async fn the_agent_passes_and_each_attacker_is_refused_by_the_check_that_is_meant() {
         super::run().await.unwrap();
     }
 }

@@ -7,11 +7,11 @@
 //! the spot (`bowline-testkit`), everything is on loopback. What a real client keeps of it is
 //! [`agent`].
 
-#![allow(clippy::print_stdout, reason = "it is there to be read")]
+#![allow(clippy::print_stdout, reason = "an example prints what it shows")]
 
 use axum::Router;
 use bowline_client::{AccessToken, Client, Identity, Trust};
-use bowline_server::{AcceptPolicy, BindingLayer, Jwks, JwtValidator};
+use bowline_server::{AcceptPolicy, BindingLayer, ExpectedClaims, Jwks, JwtValidator};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -35,9 +35,9 @@ async fn run() -> Result<(), Error> {
     let authority = Authority::start(&pki, AuthorityOptions::default());
     let server = server(&pki, &authority)?;
     let uri = format!("{}/mcp", server.origin());
-    let (victim, thief) = (
+    let (victim, attacker) = (
         pki.client("agent", KeyKind::P256),
-        pki.client("thief", KeyKind::P256),
+        pki.client("attacker", KeyKind::P256),
     );
     let token = AccessToken::new(
         authority.issue(&TokenRequest::session_bound("agent", victim.thumbprint())),
@@ -49,9 +49,9 @@ async fn run() -> Result<(), Error> {
         server.counts().opened
     );
 
-    println!("\nsomebody has the token, and rmcp's stock client:");
+    println!("\nan attacker has the token, and rmcp's stock client:");
     for (who, leaf) in [
-        ("another certificate", &thief),
+        ("another certificate", &attacker),
         ("the agent's own certificate", &victim),
     ] {
         println!("  with {who}: {}", stock(&pki, leaf, &uri, &token).await?);
@@ -59,7 +59,7 @@ async fn run() -> Result<(), Error> {
     Ok(())
 }
 
-/// The client. The token is bound to the certificate; the proof is the transport's business.
+/// The client. The token is bound to the certificate; the transport makes the proof.
 async fn agent(pki: &Pki, leaf: &Leaf, uri: &str, token: AccessToken) -> Result<u64, Error> {
     let client = Client::builder()
         .identity(Identity::new(leaf.chain(), leaf.signing_key())?)
@@ -76,8 +76,8 @@ async fn agent(pki: &Pki, leaf: &Leaf, uri: &str, token: AccessToken) -> Result<
     Ok(client.stats().totals.signatures())
 }
 
-/// What a thief of the token has. The stock client knows no proof, so not even the right
-/// certificate helps.
+/// An attacker with the token. The stock client makes no proof, so even the right certificate does
+/// not help.
 async fn stock(pki: &Pki, leaf: &Leaf, uri: &str, token: &AccessToken) -> Result<String, Error> {
     let pem = [leaf.chain_pem(), leaf.key_pem()].concat();
     let http = reqwest::Client::builder()
@@ -86,24 +86,23 @@ async fn stock(pki: &Pki, leaf: &Leaf, uri: &str, token: &AccessToken) -> Result
         .build()?;
     let config = StreamableHttpClientTransportConfig::with_uri(uri).auth_header(token.secret());
     match ().serve(StreamableHttpClientTransport::with_client(http, config)).await {
-        Ok(_) => Err("the thief got through".into()),
+        Ok(_) => Err("the attacker was not refused".into()),
         Err(e) => Ok(said(&format!("{e:?}"))),
     }
 }
 
-/// The check that refused, out of whatever the client made of the challenge.
+/// The check that refused, from the client's error text.
 fn said(error: &str) -> String {
     let check = error
         .find("RS-")
         .map(|at| &error[at..error.len().min(at + 4)]);
-    format!("refused by {}", check.unwrap_or("nobody knows"))
+    format!("refused by {}", check.unwrap_or("an unknown check"))
 }
 
 fn server(pki: &Pki, authority: &Authority) -> Result<CyclingServer, Error> {
     let keys = Jwks::document(authority.jwks().to_string())?;
     let tokens = JwtValidator::builder(
-        authority.issuer(),
-        AuthorityOptions::default().audience,
+        ExpectedClaims::new(AuthorityOptions::default().audience).issuer(authority.issuer()),
         keys,
     )
     .build();

@@ -1,6 +1,5 @@
-//! rmcp's client and a server that speaks nothing newer than HTTP+SSE (MCP revision 2024-11-05):
-//! what happens when the event stream breaks, and what a thief of the stream's token and proof
-//! gets.
+//! rmcp's client and a server that speaks only HTTP+SSE (MCP revision 2024-11-05): what happens
+//! when the event stream breaks, and how an attacker with the stream's token and proof is refused.
 //!
 //!     cargo run -p bowline-examples --bin mcp_legacy_sse
 //!
@@ -8,15 +7,15 @@
 //! the spot (`bowline-testkit`), everything is on loopback. What a real client keeps of it is
 //! [`agent`].
 
-#![allow(clippy::print_stdout, reason = "it is there to be read")]
+#![allow(clippy::print_stdout, reason = "an example prints what it shows")]
 
 use bowline_client::{AccessToken, Client, Identity, Trust};
 use bowline_mcp::{CONNECTION_CLOSED, LegacySse};
-use bowline_server::{AcceptPolicy, BindingLayer, Jwks, JwtValidator};
+use bowline_server::{AcceptPolicy, BindingLayer, ExpectedClaims, Jwks, JwtValidator};
+use bowline_testkit::attacker::{LeakyLog, replay};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{self, CyclingOptions, CyclingServer, legacy_sse};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
-use bowline_testkit::theft::{CarelessLog, replay};
 use rmcp::model::CallToolRequestParams;
 use rmcp::service::{RunningService, ServiceError};
 use rmcp::transport::DynamicTransportError;
@@ -33,12 +32,12 @@ async fn main() -> Result<(), Error> {
 async fn run() -> Result<(), Error> {
     let pki = Pki::new();
     let authority = Authority::start(&pki, AuthorityOptions::default());
-    let (log, mcp) = (CarelessLog::default(), peers::LegacySse::new(answer));
+    let (log, mcp) = (LeakyLog::default(), peers::LegacySse::new(answer));
     let server = serve(&pki, &authority, &mcp, &log)?;
     let uri = format!("{}/sse", server.origin());
-    let (victim, thief) = (
+    let (victim, attacker) = (
         pki.client("agent", KeyKind::P256),
-        pki.client("thief", KeyKind::P256),
+        pki.client("attacker", KeyKind::P256),
     );
     let token = AccessToken::new(
         authority.issue(&TokenRequest::session_bound("agent", victim.thumbprint())),
@@ -62,7 +61,7 @@ async fn run() -> Result<(), Error> {
         Err(ServiceError::McpError(e)) if e.code == CONNECTION_CLOSED => {
             println!("one was under way: {}", e.message)
         }
-        // The stream broke before the message was seen to be accepted.
+        // The stream broke before the client knew that the message was accepted.
         Err(ServiceError::TransportSend(e)) if may_have_been_processed(&e) => {
             println!("one was under way: {e}")
         }
@@ -76,15 +75,15 @@ async fn run() -> Result<(), Error> {
     );
 
     println!("\na log has leaked the agent's last token and proof. On connections of their own:");
-    let stolen = log.last().ok_or("the server has seen no request")?;
+    let stolen = log.last().ok_or("the server has received no request")?;
     for (who, leaf, check) in [
-        ("another certificate", &thief, "RS-3"),
+        ("another certificate", &attacker, "RS-3"),
         ("the agent's own certificate", &victim, "RS-6"),
     ] {
         let outcome = replay(&pki, leaf, &server.origin(), &stolen, "").await?;
-        println!("  a thief with {who}: {outcome}");
+        println!("  an attacker with {who}: {outcome}");
         if outcome.check() != Some(check) {
-            return Err(format!("it should have been {check}").into());
+            return Err(format!("expected a refusal by {check}").into());
         }
     }
     Ok(())
@@ -119,7 +118,7 @@ fn may_have_been_processed(error: &DynamicTransportError) -> bool {
     error.is_some_and(bowline_mcp::Error::may_have_been_processed)
 }
 
-/// Everything is answered, but one call.
+/// Answers everything except one call.
 fn answer(_session: usize, message: &Value) -> Option<Value> {
     legacy_sse::echo(message).filter(|_| message["params"]["arguments"]["text"] != "lost")
 }
@@ -128,12 +127,11 @@ fn serve(
     pki: &Pki,
     authority: &Authority,
     mcp: &peers::LegacySse,
-    log: &CarelessLog,
+    log: &LeakyLog,
 ) -> Result<CyclingServer, Error> {
     let keys = Jwks::document(authority.jwks().to_string())?;
     let tokens = JwtValidator::builder(
-        authority.issuer(),
-        AuthorityOptions::default().audience,
+        ExpectedClaims::new(AuthorityOptions::default().audience).issuer(authority.issuer()),
         keys,
     )
     .build();
@@ -150,7 +148,7 @@ fn serve(
 #[cfg(test)]
 mod tests {
     #[tokio::test]
-    async fn a_broken_stream_costs_one_call_and_the_thieves_are_refused() {
+    async fn a_broken_stream_costs_one_call_and_the_attackers_are_refused() {
         super::run().await.unwrap();
     }
 }

@@ -1,25 +1,25 @@
-//! An rmcp server behind bowline's verifier: its tools know who calls, and a thief gets no further
-//! than the layer.
+//! An rmcp server behind bowline's verifier: its tools know the caller, and the layer refuses
+//! attackers.
 //!
 //!     cargo run -p bowline-examples --bin mcp_server
 //!
-//! needs nothing else: the certificates and the authorization server are made on the spot
-//! (`bowline-testkit`), everything is on loopback. What a real server keeps of it is [`serve_mcp`]
-//! and [`Desk`].
+//! needs nothing else: it makes the certificates and the authorization server itself
+//! (`bowline-testkit`), all on loopback. What a real server keeps of it is [`serve_mcp`]
+//! and [`CallerTools`].
 
-#![allow(clippy::print_stdout, reason = "it is there to be read")]
+#![allow(clippy::print_stdout, reason = "an example prints what it shows")]
 
 use std::sync::Arc;
 
 use axum::Router;
 use bowline_client::{AccessToken, Client, Identity, Trust};
 use bowline_server::{
-    AcceptPolicy, Acceptor, BindingLayer, ClientAuth, JwksUrl, JwtValidator, Listener,
-    ServeOptions, ServerIdentity, ServerTls, VerifiedBinding, serve,
+    AcceptPolicy, Acceptor, BindingLayer, ClientAuth, ExpectedClaims, JwksUrl, JwtValidator,
+    Listener, ServeOptions, ServerIdentity, ServerTls, VerifiedBinding, serve,
 };
+use bowline_testkit::attacker::{LeakyLog, replay};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
-use bowline_testkit::theft::{CarelessLog, replay};
 use rmcp::model::CallToolRequestParams;
 use rmcp::service::RequestContext;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
@@ -36,38 +36,38 @@ async fn main() -> Result<(), Error> {
 async fn run() -> Result<(), Error> {
     let pki = Pki::new();
     let authority = Authority::start(&pki, AuthorityOptions::default());
-    let log = CarelessLog::default();
+    let log = LeakyLog::default();
     let origin = serve_mcp(&pki, &authority, &log).await?;
     println!(
         "an MCP server on {origin}/mcp, tokens from {}\n",
         authority.issuer()
     );
 
-    let (victim, thief) = (
+    let (victim, attacker) = (
         pki.client("agent", KeyKind::P256),
-        pki.client("thief", KeyKind::P256),
+        pki.client("attacker", KeyKind::P256),
     );
     let request = TokenRequest::session_bound("agent", victim.thumbprint()).audience(&origin);
     let token = AccessToken::new(authority.issue(&request))?;
     println!("{}", agent(&pki, &victim, &origin, token).await?);
 
     println!("\na log has leaked the agent's last token and proof. On connections of their own:");
-    let stolen = log.last().ok_or("the server has seen no request")?;
+    let stolen = log.last().ok_or("the server has received no request")?;
     for (who, leaf, check) in [
-        ("another certificate", &thief, "RS-3"),
+        ("another certificate", &attacker, "RS-3"),
         ("the agent's own certificate", &victim, "RS-6"),
     ] {
         let outcome = replay(&pki, leaf, &origin, &stolen, "").await?;
-        println!("  a thief with {who}: {outcome}");
+        println!("  an attacker with {who}: {outcome}");
         if outcome.check() != Some(check) {
-            return Err(format!("it should have been {check}").into());
+            return Err(format!("expected a refusal by {check}").into());
         }
     }
     Ok(())
 }
 
 /// The server: mutual TLS, session-bound tokens only, rmcp's service below.
-async fn serve_mcp(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Result<String, Error> {
+async fn serve_mcp(pki: &Pki, authority: &Authority, log: &LeakyLog) -> Result<String, Error> {
     let leaf = pki.localhost();
     let identity = ServerIdentity::new(leaf.chain(), leaf.signing_key())?;
     let tls = ServerTls::builder(identity, ClientAuth::Required(pki.roots())).build()?;
@@ -76,13 +76,17 @@ async fn serve_mcp(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Resul
 
     let keys =
         JwksUrl::new(&authority.jwks_url())?.trust_only_pem(authority.ca_pem().as_bytes())?;
-    let tokens = JwtValidator::builder(authority.issuer(), &origin, keys).build();
+    let tokens = JwtValidator::builder(
+        ExpectedClaims::new(&origin).issuer(authority.issuer()),
+        keys,
+    )
+    .build();
     let binding = BindingLayer::new(tokens)
         .origins([origin.parse()?])
         .policy(AcceptPolicy::Require);
 
-    let mcp: StreamableHttpService<Desk, LocalSessionManager> = StreamableHttpService::new(
-        || Ok(Desk),
+    let mcp: StreamableHttpService<CallerTools, LocalSessionManager> = StreamableHttpService::new(
+        || Ok(CallerTools),
         Arc::default(),
         StreamableHttpServerConfig::default(),
     );
@@ -99,13 +103,13 @@ async fn serve_mcp(pki: &Pki, authority: &Authority, log: &CarelessLog) -> Resul
 
 /// The tools.
 #[derive(Clone)]
-struct Desk;
+struct CallerTools;
 
 #[tool_router]
-impl Desk {
-    /// rmcp hands the HTTP request's head to its tools; the layer has put into it what it knows of
-    /// the caller.
-    #[tool(description = "Says who calls, and how well that is known")]
+impl CallerTools {
+    /// rmcp passes the HTTP request's head to its tools; the layer has added the verified binding
+    /// of the caller.
+    #[tool(description = "Says who the caller is, and how that was verified")]
     fn who_am_i(&self, context: RequestContext<RoleServer>) -> String {
         let head = context.extensions.get::<http::request::Parts>();
         match head.and_then(|head| head.extensions.get::<VerifiedBinding>()) {
@@ -116,13 +120,13 @@ impl Desk {
                     .to_owned();
                 format!("{caller}, {}-bound", binding.class().name())
             }
-            None => "nobody knows".to_owned(),
+            None => "unknown".to_owned(),
         }
     }
 }
 
 #[tool_handler]
-impl ServerHandler for Desk {}
+impl ServerHandler for CallerTools {}
 
 /// A client that asks who it is.
 async fn agent(pki: &Pki, leaf: &Leaf, origin: &str, token: AccessToken) -> Result<String, Error> {
@@ -143,7 +147,7 @@ async fn agent(pki: &Pki, leaf: &Leaf, origin: &str, token: AccessToken) -> Resu
 #[cfg(test)]
 mod tests {
     #[tokio::test]
-    async fn the_agent_passes_and_the_thieves_are_refused() {
+    async fn the_agent_passes_and_the_attackers_are_refused() {
         super::run().await.unwrap();
     }
 }

@@ -2,16 +2,16 @@
 //!
 //!     cargo run -p bowline-examples --bin token_exchange
 //!
-//! A's token is addressed to B and bound to A's certificate, so it is of no use to B at C. B
-//! exchanges it at the authorization server (RFC 8693) for one that is addressed to C and bound to
-//! B's own certificate (TK-4), and that says for whom B acts. Afterwards A's token is stolen, by B
-//! and by somebody else, and refused everywhere.
+//! A's token is addressed to B and bound to A's certificate, so B cannot use it at C. B exchanges
+//! it at the authorization server (RFC 8693) for one that is addressed to C and bound to B's own
+//! certificate (TK-4), and that names B as the actor for A. Afterwards A's token is stolen, by B
+//! and by another attacker, and refused everywhere.
 //!
-//! It needs nothing else: the certificates and the authorization server are made on the spot
-//! (`bowline-testkit`), everything is on loopback. What a real service keeps of it is [`pass_on`]
+//! It needs nothing else: it makes the certificates and the authorization server itself
+//! (`bowline-testkit`), all on loopback. What a real service keeps of it is [`call_c`]
 //! and [`NextHop`].
 
-#![allow(clippy::print_stdout, reason = "it is there to be read")]
+#![allow(clippy::print_stdout, reason = "an example prints what it shows")]
 
 use std::sync::Arc;
 
@@ -20,8 +20,8 @@ use axum::routing::get;
 use axum::{Extension, Router};
 use bowline_client::{AccessToken, Body, Client, Identity, Trust};
 use bowline_server::{
-    AcceptPolicy, Acceptor, BindingLayer, ClientAuth, JwksUrl, JwtValidator, Listener,
-    ServeOptions, ServerIdentity, ServerTls, VerifiedBinding, serve,
+    AcceptPolicy, Acceptor, BindingLayer, ClientAuth, ExpectedClaims, JwksUrl, JwtValidator,
+    Listener, ServeOptions, ServerIdentity, ServerTls, VerifiedBinding, serve,
 };
 use bowline_testkit::authority::{self, Authority, AuthorityOptions};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -36,7 +36,7 @@ use http_body_util::{BodyExt, Full, Limited};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// What B and C are called in tokens (`aud`), wherever they listen.
+/// The names of B and C in tokens (`aud`), whatever their addresses.
 const B: &str = "https://b.example";
 const C: &str = "https://c.example";
 
@@ -46,36 +46,36 @@ async fn main() -> Result<(), Error> {
 }
 
 async fn run() -> Result<(), Error> {
-    let world = World::start();
-    let c = world
+    let fixture = Fixture::start();
+    let c = fixture
         .serve(C, Router::new().route("/", get(whoami)))
         .await?;
-    let next = NextHop::new(&world, &c)?;
-    let b = world
-        .serve(B, Router::new().route("/", get(pass_on)).with_state(next))
+    let next = NextHop::new(&fixture, &c)?;
+    let b = fixture
+        .serve(B, Router::new().route("/", get(call_c)).with_state(next))
         .await?;
 
-    let source = world.tokens("a", &world.a)?.resource(B).build()?;
-    let a = Authorized::new(world.client(&world.a)?, source.clone(), &b)?;
+    let source = fixture.tokens("a", &fixture.a)?.resource(B).build()?;
+    let a = Authorized::new(fixture.client(&fixture.a)?, source.clone(), &b)?;
     let said = text(a.send(request(&b)?).await?).await?;
     println!("A calls B, B exchanges A's token and calls C. C says: {said}");
 
     let stolen = source.token().await?.access_token().clone();
     println!("\nA's token is stolen.");
-    let refusal = world.present(&world.b, &c, &stolen).await;
+    let refusal = fixture.present(&fixture.b, &c, &stolen).await;
     println!("  B uses it at C: {}", by("RS-2", refusal)?);
-    let refusal = world.present(&world.thief, &b, &stolen).await;
-    println!("  Somebody else uses it at B: {}", by("RS-3", refusal)?);
-    let thief = world.tokens("thief", &world.thief)?.resource(C);
-    let refusal = exchanged(thief, &stolen).await;
-    println!("  Somebody else exchanges it: {}", by("AS-2", refusal)?);
-    let without = world.tokens("b", &world.thief)?.resource(C);
+    let refusal = fixture.present(&fixture.attacker, &b, &stolen).await;
+    println!("  Another attacker uses it at B: {}", by("RS-3", refusal)?);
+    let attacker = fixture.tokens("attacker", &fixture.attacker)?.resource(C);
+    let refusal = exchanged(attacker, &stolen).await;
+    println!("  Another attacker exchanges it: {}", by("AS-2", refusal)?);
+    let without = fixture.tokens("b", &fixture.attacker)?.resource(C);
     let refusal = exchanged(without, &stolen).await;
     println!("  The same, as B: {}", by("common name", refusal)?);
     Ok(())
 }
 
-/// C: for whom is this, and who acts (RFC 8693 §4.1)?
+/// C answers with the subject of the token and the actor (RFC 8693 §4.1).
 async fn whoami(Extension(binding): Extension<VerifiedBinding>) -> String {
     let claims = binding.claims();
     let (subject, actor) = (claims["sub"].as_str(), claims["act"]["sub"].as_str());
@@ -87,7 +87,7 @@ async fn whoami(Extension(binding): Extension<VerifiedBinding>) -> String {
     )
 }
 
-/// What B needs to go on to C.
+/// What B needs to call C.
 struct NextHop {
     client: Client,
     exchanges: Exchanges,
@@ -95,22 +95,22 @@ struct NextHop {
 }
 
 impl NextHop {
-    fn new(world: &World, url: &str) -> Result<Arc<Self>, Error> {
-        let settings = world
-            .tokens("b", &world.b)?
+    fn new(fixture: &Fixture, url: &str) -> Result<Arc<Self>, Error> {
+        let settings = fixture
+            .tokens("b", &fixture.b)?
             .resource(C)
             .bound(RequiredBinding::Session);
         Ok(Arc::new(Self {
-            client: world.client(&world.b)?,
+            client: fixture.client(&fixture.b)?,
             exchanges: Exchanges::new(settings)?,
             url: url.to_owned(),
         }))
     }
 }
 
-/// B. The verifier in front of it has seen to it that A's token came over A's connection: the
-/// authorization server cannot (AS-3).
-async fn pass_on(
+/// B. The verifier in front of it has checked that A's token came over A's connection, which the
+/// authorization server cannot check (AS-3).
+async fn call_c(
     State(next): State<Arc<NextHop>>,
     headers: HeaderMap,
 ) -> Result<String, StatusCode> {
@@ -123,7 +123,7 @@ async fn pass_on(
     answer.await.map_err(|_: Error| StatusCode::BAD_GATEWAY)
 }
 
-/// Tries to have a token exchanged with these settings.
+/// Tries to exchange a token with these settings, and returns the refusal.
 async fn exchanged(settings: Builder, subject: &AccessToken) -> Result<String, Error> {
     let source: OAuth = settings.exchange(Fixed::new(subject.clone())).build()?;
     match source.token().await {
@@ -135,10 +135,10 @@ async fn exchanged(settings: Builder, subject: &AccessToken) -> Result<String, E
 /// A refusal, if it is by this check.
 fn by(check: &str, refusal: Result<String, Error>) -> Result<String, Error> {
     let refusal = refusal?;
-    match refusal.contains(check) {
-        true => Ok(refusal),
-        false => Err(format!("expected a refusal by {check}: {refusal}").into()),
+    if !refusal.contains(check) {
+        return Err(format!("expected a refusal by {check}: {refusal}").into());
     }
+    Ok(refusal)
 }
 
 fn request(url: &str) -> Result<Request<Full<Bytes>>, Error> {
@@ -152,25 +152,25 @@ async fn text(response: Response<Body>) -> Result<String, Error> {
         .await?
         .to_bytes();
     let text = String::from_utf8(bytes.to_vec())?;
-    match status.is_success() {
-        true => Ok(text),
-        false => Err(format!("{status}: {text}").into()),
+    if !status.is_success() {
+        return Err(format!("{status}: {text}").into());
     }
+    Ok(text)
 }
 
-/// Who takes part, and their authorization server.
-struct World {
+/// The certificates of A, B and the attacker, and their authorization server.
+struct Fixture {
     pki: Pki,
     authority: Authority,
     a: Leaf,
     b: Leaf,
-    thief: Leaf,
+    attacker: Leaf,
 }
 
-impl World {
+impl Fixture {
     fn start() -> Self {
         let pki = Pki::new();
-        let [a, b, thief] = ["a", "b", "thief"].map(|name| pki.client(name, KeyKind::P256));
+        let [a, b, attacker] = ["a", "b", "attacker"].map(|name| pki.client(name, KeyKind::P256));
         // A token with `aud` B is addressed to the client `b`, which may exchange it (AS-2).
         let client_b = authority::Client {
             resources: vec![B.to_owned()],
@@ -185,7 +185,7 @@ impl World {
             pki,
             a,
             b,
-            thief,
+            attacker,
         }
     }
 
@@ -215,7 +215,11 @@ impl World {
 
         let keys = JwksUrl::new(&self.authority.jwks_url())?
             .trust_only_pem(self.authority.ca_pem().as_bytes())?;
-        let tokens = JwtValidator::builder(self.authority.issuer(), audience, keys).build();
+        let tokens = JwtValidator::builder(
+            ExpectedClaims::new(audience).issuer(self.authority.issuer()),
+            keys,
+        )
+        .build();
         let binding = BindingLayer::new(tokens)
             .origins([url.parse()?])
             .policy(AcceptPolicy::Require);
@@ -248,7 +252,7 @@ impl World {
         let status = response.status();
         match response.headers().get(WWW_AUTHENTICATE) {
             Some(challenge) => Ok(format!("{status} {}", challenge.to_str()?)),
-            None => Err(format!("the thief got through: {status}").into()),
+            None => Err(format!("the attacker was not refused: {status}").into()),
         }
     }
 }
@@ -256,7 +260,7 @@ impl World {
 #[cfg(test)]
 mod tests {
     #[tokio::test]
-    async fn the_chain_passes_and_each_theft_is_refused_by_its_check() {
+    async fn the_chain_passes_and_each_attack_is_refused_by_its_check() {
         super::run().await.unwrap();
     }
 }

@@ -154,7 +154,7 @@ async def main():
     public = card(http, rpc)
     extended = AgentCard()
     extended.CopyFrom(public)
-    extended.skills.append(skill("for-those-who-are-known", "Is not told to everybody"))
+    extended.skills.append(skill("for-those-who-are-known", "Only in the extended card"))
     handler = DefaultRequestHandler(
         agent_executor=Echo(),
         task_store=InMemoryTaskStore(),

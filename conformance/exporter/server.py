@@ -1,6 +1,6 @@
 """One TLS connection, served by OpenSSL: prints what it exports (EX-1, EX-2) and the proof that it is sent.
 
-An independent derivation of the exporter value, for sdk/client/tests/exporter.rs. Needs pyOpenSSL.
+An independent derivation of the exporter value, for sdk/client/tests/it/exporter.rs. Needs pyOpenSSL.
 
     python3 server.py {TLSv1.2|TLSv1.3} CERT KEY CA
 

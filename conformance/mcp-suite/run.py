@@ -3,7 +3,7 @@
     python3 run.py CLIENT [SUMMARY]
 
 CLIENT is the path of bowline-conformance-mcp-client; SUMMARY, a file for the results as Markdown. Fails unless every
-scenario does what is written below: one that is to fail and passes is a failure too.
+scenario has the result that is written below: one that passes although it should fail is a failure too.
 """
 
 import pathlib
@@ -59,7 +59,7 @@ def suite(client, transport, revision):
         *("client", "--requirements", revision),
         *("--command", f"{pathlib.Path(client).resolve()} {transport}"),
     ]
-    # Its exit status does not tell about the scenarios that it does not score.
+    # Its exit status does not cover the scenarios that it does not score.
     run = subprocess.run(command, cwd="/tmp", capture_output=True, text=True, timeout=600)
     output = re.sub(r"\x1b\[[0-9;]*m", "", run.stdout + run.stderr)
     found = {}

@@ -1,6 +1,5 @@
-// npm's oidc-provider as an authorization server on mutual TLS: what it takes to have an authorization server that knows
-// nothing of TLS-session-bound tokens issue them. For sdk/testkit/tests/it/oidc_provider.rs, and for anybody who wants to see
-// which of its settings matter.
+// npm's oidc-provider as an authorization server on mutual TLS: the settings with which an authorization server that does not
+// know TLS-session-bound tokens issues them. For sdk/testkit/tests/it/oidc_provider.rs, and as an example of these settings.
 //
 //     node server.js DIR
 //
@@ -17,7 +16,7 @@ import { Provider } from 'oidc-provider';
 
 const LABEL = 'EXPORTER-oauth-tls-session-bound'; // TK-1
 
-// The resource servers that tokens are for, by what they do with a token: read it, or ask.
+// The resource servers, with the format of their tokens.
 const RESOURCES = { 'https://jwt.example': 'jwt', 'https://opaque.example': 'opaque' };
 
 const client = (id, more) => ({
@@ -35,10 +34,10 @@ const CLIENTS = [
     metadata: { tls_client_certificate_bound_access_tokens: true, tls_session_bound_access_tokens: true }, // TK-3
   }),
   client('agent-dpop', { subject: 'agent', metadata: { dpop_bound_access_tokens: true } }),
-  client('resource-server', {}), // asks about tokens
+  client('resource-server', {}), // introspects tokens
 ];
 
-// oidc-provider names both members of `cnf` but the one that it does not know.
+// oidc-provider sets cnf['x5t#S256'] itself; it does not know tls_exp.
 function bindToSession(client, claims) {
   if (client?.tls_session_bound_access_tokens && claims.cnf?.['x5t#S256']) {
     claims.cnf.tls_exp = LABEL;
@@ -48,7 +47,7 @@ function bindToSession(client, claims) {
 const configuration = {
   clients: CLIENTS,
   clientAuthMethods: ['tls_client_auth'],
-  clientDefaults: { id_token_signed_response_alg: 'ES256' }, // the only key there is
+  clientDefaults: { id_token_signed_response_alg: 'ES256' }, // the only key
   extraClientMetadata: { properties: ['tls_session_bound_access_tokens'] },
   jwks: { keys: [signingKey()] },
   scopes: ['read'],
@@ -103,14 +102,14 @@ async function main(dir) {
     key: read('localhost-key.pem'),
     ca: read('ca.pem'),
     requestCert: true,
-    rejectUnauthorized: false, // anybody may have the keys; the endpoints look at the certificate
+    rejectUnauthorized: false, // the key set is public; the endpoints check the certificate
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
 
   const issuer = `https://localhost:${server.address().port}`;
   const provider = new Provider(issuer, configuration);
-  // An opaque token's `cnf` is told by introspection, which has no customizer.
+  // The `cnf` of an opaque token is in the introspection response, which has no customizer.
   provider.use(async (ctx, next) => {
     await next();
     if (ctx.oidc?.route === 'introspection' && ctx.body?.active) {

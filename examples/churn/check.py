@@ -4,7 +4,7 @@
     cargo run --release -p churn -- --quick --json target/churn.json
     python3 examples/churn/check.py target/churn.json
 
-Needs the Python standard library only. Says which claim failed, and exits with 1 if any did. Latencies are not
+Needs the Python standard library only. Names each claim that failed, and exits with 1 if one did. Latencies are not
 checked: they depend on the machine.
 """
 

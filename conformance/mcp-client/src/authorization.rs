@@ -12,15 +12,15 @@ use rmcp::transport::auth::{
 };
 use rmcp::transport::streamable_http_client::StreamableHttpClient;
 
-use crate::visit::{Failed, visit};
+use crate::session::{self, Failed};
 use crate::{Error, Scenario};
 
-/// Nothing listens there; what the browser would be sent to is read instead.
+/// Nothing listens there; the client reads the redirect itself instead of a browser.
 const REDIRECT: &str = "http://localhost:3000/callback";
-/// As the suite's authorization servers know it.
+/// The metadata document that the suite's authorization servers expect.
 const CLIENT_METADATA: &str = "https://conformance-test.local/client-metadata.json";
-/// A server that always wants more is left after so many authorizations.
-const MOST: usize = 3;
+/// Maximum number of authorizations for a server that demands more each time.
+const MAX_AUTHORIZATIONS: usize = 3;
 
 pub(crate) struct Authorizations<'a> {
     oauth: Arc<dyn OAuthHttpClient>,
@@ -32,18 +32,18 @@ impl<'a> Authorizations<'a> {
         Self { oauth, scenario }
     }
 
-    /// Visits the server, and authorizes whenever it says that it must.
+    /// Runs a session, and authorizes whenever the server demands it.
     pub(crate) async fn on_demand<C>(&self, http: C, scenario: &Scenario) -> Result<(), Error>
     where
         C: StreamableHttpClient + Clone + Send + Sync + 'static,
     {
-        let mut challenge = match visit(http.clone(), scenario).await {
+        let mut challenge = match session::run(http.clone(), scenario).await {
             Err(Failed::Unauthorized(challenge)) => challenge,
             other => return Ok(other?),
         };
-        for _ in 0..MOST {
+        for _ in 0..MAX_AUTHORIZATIONS {
             let authorized = self.by_code(http.clone(), challenge).await?;
-            challenge = match visit(authorized, scenario).await {
+            challenge = match session::run(authorized, scenario).await {
                 Err(Failed::Unauthorized(challenge)) => challenge,
                 other => return Ok(other?),
             };
@@ -112,7 +112,7 @@ fn authorized<C>(http: C, state: OAuthState) -> Result<AuthClient<C>, Error> {
     Ok(AuthClient::new(http, manager))
 }
 
-/// What a browser would be redirected to.
+/// The URL that a browser would be redirected to.
 async fn agreed(url: &str) -> Result<AuthorizationCallback, Error> {
     let browser = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
@@ -128,7 +128,7 @@ async fn agreed(url: &str) -> Result<AuthorizationCallback, Error> {
 }
 
 /// bowline's HTTP client for rmcp's authorization manager, with a DPoP proof on each token request
-/// (RFC 9449 §5). A server that knows nothing of DPoP ignores it.
+/// (RFC 9449 §5). A server without DPoP ignores it.
 pub(crate) struct Proving(OAuthHttp);
 
 impl Proving {

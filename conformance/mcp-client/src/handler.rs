@@ -1,4 +1,4 @@
-//! What the client answers when the server asks.
+//! The client's answers to requests of the server.
 
 #![allow(deprecated, reason = "sampling is a part of the revisions under test")]
 
@@ -21,7 +21,7 @@ impl ClientHandler for Handler {
         info
     }
 
-    /// Fills a form in with its defaults.
+    /// Fills in a form with its defaults.
     async fn create_elicitation(
         &self,
         request: ElicitRequestParams,
@@ -47,7 +47,7 @@ impl ClientHandler for Handler {
     }
 }
 
-/// The defaults of a schema; for fields without one that must be there, something of their type.
+/// The defaults of a schema; for required fields without a default, a value of their type.
 fn filled_in(schema: Value) -> Map<String, Value> {
     let mut content = Map::new();
     let required: Vec<_> = schema["required"]

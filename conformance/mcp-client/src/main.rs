@@ -4,13 +4,13 @@
 //!
 //!     bowline-conformance-mcp-client {bowline|stock} URL
 //!
-//! The suite appends the URL, and says in `MCP_CONFORMANCE_*` what it wants
-//! (`conformance/mcp-suite/run.py` runs it). It speaks plaintext on loopback, so no certificate and
-//! no session-bound token comes into it; DPoP does.
+//! The suite appends the URL, and describes the scenario in `MCP_CONFORMANCE_*`
+//! (`conformance/mcp-suite/run.py` runs it). It uses plaintext on loopback, so it covers DPoP, but
+//! no client certificate and no session-bound token.
 
 mod authorization;
 mod handler;
-mod visit;
+mod session;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,10 +27,10 @@ use authorization::{Authorizations, Proving};
 
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// The suite waits for 30 s, and is better not left to kill us.
+/// Shorter than the 30 s after which the suite kills the client.
 const TIME: Duration = Duration::from_secs(25);
 
-/// What the suite says about a scenario.
+/// The scenario, as the suite describes it.
 pub(crate) struct Scenario {
     pub(crate) name: String,
     pub(crate) url: String,
@@ -59,7 +59,7 @@ async fn main() -> Result<(), Error> {
     let (Some(transport), Some(url)) = (arguments.next(), arguments.next()) else {
         return Err("usage: bowline-conformance-mcp-client {bowline|stock} URL".into());
     };
-    let scenario = Scenario::of_environment(url)?;
+    let scenario = Scenario::from_environment(url)?;
     let run = async {
         match transport.as_str() {
             "stock" => {
@@ -105,26 +105,26 @@ where
     C: StreamableHttpClient + Clone + Send + Sync + 'static,
 {
     match scenario.name.strip_prefix("auth/") {
-        None => Ok(visit::visit(http, scenario).await?),
+        None => Ok(session::run(http, scenario).await?),
         Some("client-credentials-basic") => {
             let authorized = authorizations.with_secret(http).await?;
-            Ok(visit::visit(authorized, scenario).await?)
+            Ok(session::run(authorized, scenario).await?)
         }
         Some(_) => authorizations.on_demand(http, scenario).await,
     }
 }
 
 impl Scenario {
-    fn of_environment(url: String) -> Result<Self, Error> {
-        let said = |name: &str| std::env::var(format!("MCP_CONFORMANCE_{name}")).ok();
-        let context = match said("CONTEXT") {
+    fn from_environment(url: String) -> Result<Self, Error> {
+        let variable = |name: &str| std::env::var(format!("MCP_CONFORMANCE_{name}")).ok();
+        let context = match variable("CONTEXT") {
             Some(context) => serde_json::from_str(&context)?,
             None => Context::default(),
         };
         Ok(Self {
-            name: said("SCENARIO").ok_or("the suite has named no scenario")?,
+            name: variable("SCENARIO").ok_or("the suite names no scenario")?,
             url,
-            version: said("PROTOCOL_VERSION").unwrap_or_else(|| "2025-11-25".to_owned()),
+            version: variable("PROTOCOL_VERSION").unwrap_or_else(|| "2025-11-25".to_owned()),
             context,
         })
     }

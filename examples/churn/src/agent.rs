@@ -1,13 +1,13 @@
-//! The agent whose calls are measured: one client, one way to talk.
+//! The agent whose calls are measured: one client, one protocol.
 
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 
 use crate::contender::Contender;
-use crate::scenario::{Scenario, Talk};
+use crate::fixture::Fixture;
+use crate::scenario::{Protocol, Scenario};
 use crate::upstream::Upstream;
-use crate::world::World;
 use crate::{Result, a2a, mcp};
 
 pub(crate) enum Agent {
@@ -17,32 +17,27 @@ pub(crate) enum Agent {
 
 impl Agent {
     pub(crate) async fn connect(
-        world: &World,
+        fixture: &Fixture,
         upstream: &Upstream,
         scenario: Scenario,
         contender: Contender,
     ) -> Result<Self> {
-        Ok(match scenario.talk() {
-            Talk::Mcp => Self::Mcp(mcp::Agent::connect(world, upstream, contender).await?),
-            Talk::A2a(binding) => {
-                Self::A2a(a2a::Agent::connect(world, upstream, binding, contender).await?)
+        Ok(match scenario.protocol() {
+            Protocol::Mcp => Self::Mcp(mcp::Agent::connect(fixture, upstream, contender).await?),
+            Protocol::A2a(binding) => {
+                Self::A2a(a2a::Agent::connect(fixture, upstream, binding, contender).await?)
             }
         })
     }
 
-    pub(crate) async fn drive(
-        &self,
-        scenario: Scenario,
-        calls: u32,
-        progress: &ProgressBar,
-    ) -> Driven {
+    pub(crate) async fn drive(&self, calls: Calls<'_>) -> Measured {
         match self {
-            Self::Mcp(agent) => agent.drive(scenario, calls, progress).await,
-            Self::A2a(agent) => agent.drive(scenario, calls, progress).await,
+            Self::Mcp(agent) => agent.drive(calls).await,
+            Self::A2a(agent) => agent.drive(calls).await,
         }
     }
 
-    /// What its client counted; nothing if that is a stock client, which signs nothing.
+    /// The counts of its client; empty for a stock client, which signs nothing.
     pub(crate) fn stats(&self) -> bowline_client::Snapshot {
         let http = match self {
             Self::Mcp(agent) => agent.http(),
@@ -51,25 +46,33 @@ impl Agent {
         http.map(bowline_client::Client::stats).unwrap_or_default()
     }
 
-    pub(crate) async fn leave(self) {
+    pub(crate) async fn close(self) {
         if let Self::Mcp(agent) = self {
-            agent.leave().await;
+            agent.close().await;
         }
     }
 }
 
-/// What the calls came to.
+/// The calls that an agent makes in one run.
+#[derive(Clone, Copy)]
+pub(crate) struct Calls<'a> {
+    pub(crate) scenario: Scenario,
+    pub(crate) number: u32,
+    pub(crate) progress: &'a ProgressBar,
+}
+
+/// The results of the calls.
 #[derive(Debug, Default)]
-pub(crate) struct Driven {
+pub(crate) struct Measured {
     pub(crate) errors: u64,
     latencies: Vec<Duration>,
 }
 
-impl Driven {
-    /// One call, or one step of a long one, that began then and went as it should, or did not.
-    pub(crate) fn add(&mut self, began: Instant, is_right: bool) {
+impl Measured {
+    /// Adds one call, or one step of a long task, that began then.
+    pub(crate) fn add(&mut self, began: Instant, is_correct: bool) {
         self.latencies.push(began.elapsed());
-        self.errors += u64::from(!is_right);
+        self.errors += u64::from(!is_correct);
     }
 
     /// In milliseconds; nearest rank.

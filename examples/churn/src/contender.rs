@@ -1,10 +1,10 @@
-//! The clients that are compared: a protocol's own client over another HTTP client.
+//! The clients that are compared: the protocol's own SDK over different HTTP clients.
 
 use bowline_client::{AccessToken, Client, DpopKey, ProofScope};
 
 use crate::Result;
-use crate::scenario::{Scenario, Talk};
-use crate::world::World;
+use crate::fixture::Fixture;
+use crate::scenario::{Protocol, Scenario};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Contender {
@@ -14,16 +14,14 @@ pub(crate) enum Contender {
     BowlineConnection,
     /// bowline with a session-bound token, one proof per request.
     BowlineRequest,
-    /// bowline with a session-bound token, the first request of each connection with a proof of its
-    /// own.
+    /// bowline with a session-bound token; the first request of each connection has its own proof.
     BowlineAdaptive,
-    /// bowline with a DPoP-bound token: a proof for each request, which knows nothing of the
-    /// connection.
+    /// bowline with a DPoP-bound token: a proof for each request, independent of the connection.
     BowlineDpop,
 }
 
-/// Our client, and the token that it is to carry.
-pub(crate) struct Ours {
+/// A bowline client, and the token that it sends.
+pub(crate) struct BowlineClient {
     pub(crate) client: Client,
     pub(crate) token: AccessToken,
 }
@@ -38,9 +36,9 @@ impl Contender {
     ];
 
     pub(crate) fn name(self, scenario: Scenario) -> &'static str {
-        match (self, scenario.talk()) {
-            (Self::Stock, Talk::Mcp) => "rmcp-bearer",
-            (Self::Stock, Talk::A2a(_)) => "a2a-bearer",
+        match (self, scenario.protocol()) {
+            (Self::Stock, Protocol::Mcp) => "rmcp-bearer",
+            (Self::Stock, Protocol::A2a(_)) => "a2a-bearer",
             (Self::BowlineConnection, _) => "bowline-connection",
             (Self::BowlineRequest, _) => "bowline-request",
             (Self::BowlineAdaptive, _) => "bowline-adaptive",
@@ -49,35 +47,35 @@ impl Contender {
     }
 
     /// `None` for the stock client.
-    pub(crate) async fn ours(self, world: &World) -> Result<Option<Ours>> {
+    pub(crate) async fn bowline(self, fixture: &Fixture) -> Result<Option<BowlineClient>> {
         let proof_scope = match self {
             Self::Stock => return Ok(None),
             Self::BowlineRequest => ProofScope::Request,
             Self::BowlineAdaptive => ProofScope::Adaptive,
-            // It does not concern DPoP, whose proofs are for one request in any case.
+            // Has no effect on DPoP, whose proofs are always for one request.
             Self::BowlineConnection | Self::BowlineDpop => ProofScope::Connection,
         };
         let key = DpopKey::generate()?;
         let token = match self {
-            Self::BowlineDpop => world.dpop_token(&key),
-            _ => world.token("agent-bound").await?,
+            Self::BowlineDpop => fixture.dpop_token(&key),
+            _ => fixture.token("agent-bound").await?,
         };
         let client = Client::builder()
-            .identity(world.agent_identity()?)
-            .trust(world.trust()?)
+            .identity(fixture.agent_identity()?)
+            .trust(fixture.trust()?)
             .proof_scope(proof_scope)
             .dpop_key(key)
             .build()?;
         let token = AccessToken::new(token)?;
-        Ok(Some(Ours { client, token }))
+        Ok(Some(BowlineClient { client, token }))
     }
 }
 
-/// A reqwest client with the agent's certificate, as a stock transport would be given it.
-pub(crate) fn stock_http(world: &World) -> Result<reqwest::ClientBuilder> {
-    let pem = [world.agent.key_pem(), world.agent.chain_pem()].concat();
+/// A reqwest client with the agent's certificate, for a stock transport.
+pub(crate) fn stock_http(fixture: &Fixture) -> Result<reqwest::ClientBuilder> {
+    let pem = [fixture.agent.key_pem(), fixture.agent.chain_pem()].concat();
     let identity = reqwest::Identity::from_pem(pem.as_bytes())?;
-    let ca = reqwest::Certificate::from_der(world.pki.ca_der())?;
+    let ca = reqwest::Certificate::from_der(fixture.pki.ca_der())?;
     Ok(reqwest::Client::builder()
         .tls_certs_only([ca])
         .identity(identity))

@@ -1,20 +1,20 @@
-//! The reconnect-churn lab: what a network makes a client sign, and whether a stolen token is of
-//! use to its thief.
+//! The reconnect-churn lab: how often a client must sign when the network ends its connections, and
+//! whether a stolen token still works.
 //!
-//! Everything is real and on loopback: a dev authorization server on mutual TLS, an rmcp server or
-//! the official A2A server behind `BindingLayer`, rmcp's or the official A2A client over TLS. One
-//! table comes out.
+//! Nothing is mocked, and everything runs on loopback: a development authorization server on mutual
+//! TLS, an rmcp server or the official A2A server behind `BindingLayer`, and rmcp's or the official
+//! A2A client over TLS. The result is one table.
 
 mod a2a;
 mod agent;
+mod attack;
 mod contender;
+mod fixture;
 mod mcp;
 mod report;
 mod run;
 mod scenario;
-mod theft;
 mod upstream;
-mod world;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -24,11 +24,11 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use contender::Contender;
+use fixture::Fixture;
 use report::{Report, Row};
 use scenario::{Load, Scenario};
-use world::World;
 
-/// Any error ends the lab: there is nothing here that could go on without its set-up.
+/// Any error ends the program: no run can go on without its set-up.
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Measures how often an agent must prove its access token again when its connections are cut, and
@@ -36,9 +36,9 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 ///
 /// Each scenario is a server with its own way of ending connections, for MCP or for A2A. Each is
 /// run with the protocol's stock client and a bearer token, then with bowline and a session-bound
-/// token (one proof per connection, one per request, or both), then with DPoP. Afterwards a thief
-/// tries the stolen token and proof, once with a certificate of his own and once with the victim's
-/// certificate on a second connection.
+/// token (one proof per connection, one per request, or both), then with DPoP. Afterwards an
+/// attacker tries the stolen token and proof, once with their own certificate and once with the
+/// victim's certificate on a second connection.
 #[derive(Parser)]
 #[command(name = "churn", version, max_term_width = 100)]
 struct Options {
@@ -52,9 +52,9 @@ struct Options {
     #[arg(long = "scenario", value_name = "NAME", value_parser = Scenario::parse)]
     scenarios: Vec<std::vec::Vec<Scenario>>,
 
-    /// Calls per run. `idle` thinks between its calls and makes a fiftieth of them, at least five;
-    /// `a2a-long-task` makes one, whose task says a twentieth as often that it works, at least 25
-    /// times; `a2a-mesh` makes at least 500. [default: 1000, with --quick 100]
+    /// Calls per run. `idle` pauses between its calls and makes a fiftieth of them, at least five;
+    /// `a2a-long-task` makes one, whose task sends a twentieth as many status updates, at least 25;
+    /// `a2a-mesh` makes at least 500. [default: 1000, with --quick 100]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     requests: Option<u32>,
 
@@ -63,10 +63,10 @@ struct Options {
     json: Option<PathBuf>,
 }
 
-#[allow(clippy::print_stderr, reason = "a program's last word")]
+#[allow(clippy::print_stderr, reason = "a program reports its error on stderr")]
 fn main() -> ExitCode {
     let options = Options::parse();
-    match lab(options) {
+    match run_all(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("churn: {e}");
@@ -76,13 +76,14 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main]
-async fn lab(options: Options) -> Result<()> {
+async fn run_all(options: Options) -> Result<()> {
     let load = Load::new(options.requests, options.quick);
-    let scenarios = match options.scenarios.is_empty() {
-        true => Scenario::ALL.to_vec(),
-        false => options.scenarios.concat(),
+    let scenarios = if options.scenarios.is_empty() {
+        Scenario::ALL.to_vec()
+    } else {
+        options.scenarios.concat()
     };
-    let world = World::start()?;
+    let fixture = Fixture::start()?;
     let calls: u32 = scenarios.iter().map(|s| load.calls(*s)).sum();
     let progress = progress_bar(u64::from(calls) * Contender::ALL.len() as u64);
     let mut report = Report::default();
@@ -93,15 +94,21 @@ async fn lab(options: Options) -> Result<()> {
                 scenario.name(),
                 contender.name(scenario)
             ));
-            let row: Row = run::one(&world, scenario, contender, load.calls(scenario), &progress)
-                .await
-                .map_err(|e| {
-                    format!(
-                        "{} with {} failed: {e}",
-                        scenario.name(),
-                        contender.name(scenario)
-                    )
-                })?;
+            let row: Row = run::one(
+                &fixture,
+                scenario,
+                contender,
+                load.calls(scenario),
+                &progress,
+            )
+            .await
+            .map_err(|e| {
+                format!(
+                    "{} with {} failed: {e}",
+                    scenario.name(),
+                    contender.name(scenario)
+                )
+            })?;
             report.runs.push(row);
         }
     }
@@ -114,7 +121,7 @@ async fn lab(options: Options) -> Result<()> {
     Ok(())
 }
 
-/// On a terminal only: a pipe gets the table and nothing else.
+/// Shown on a terminal only; a pipe gets just the table.
 fn progress_bar(calls: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg:32} {bar:40} {pos}/{len} calls  {elapsed}")
         .unwrap_or_else(|_| ProgressStyle::default_bar());

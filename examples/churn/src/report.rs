@@ -6,14 +6,14 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table};
 use serde::Serialize;
 
-use crate::theft::Attack;
+use crate::attack::Attack;
 
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
     pub(crate) runs: Vec<Row>,
 }
 
-/// One run. `requests` and connections are as the server saw them.
+/// One run. Requests and connections are as the server counted them.
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
     pub(crate) scenario: &'static str,
@@ -44,8 +44,8 @@ const HEAD: [&str; 13] = [
     "per-req.\nclaims",
     "p50\nms",
     "p99\nms",
-    "thief, other\ncertificate",
-    "thief, same\ncertificate",
+    "attacker, other\ncertificate",
+    "attacker, same\ncertificate",
     "signatures\nby cause",
 ];
 
@@ -54,10 +54,11 @@ impl Report {
     pub(crate) fn print(&self) {
         println!("{}", self.table());
         println!(
-            "\nRequests, connections and per-request claims are as the server saw them; signatures as the client made \
-             them.\nRe-proof ratio: (parallel + reconnect) / requests that carried a proof.\nThief: a stolen token \
-             and proof (bearer: the token alone) on a new connection; RS-n (DPoP: DP-n) is the check that \
-             refused."
+            "\nRequests, connections and per-request claims are as the server counted them; \
+             signatures as the client made them.\n\
+             Re-proof ratio: (parallel + reconnect) / requests that carried a proof.\n\
+             Attacker: a stolen token and proof (bearer: the token alone) on a new connection; \
+             RS-n (DPoP: DP-n) is the check that refused."
         );
     }
 

@@ -3,24 +3,30 @@
 use indicatif::ProgressBar;
 
 use crate::Result;
-use crate::agent::Agent;
+use crate::agent::{Agent, Calls};
+use crate::attack::Attack;
 use crate::contender::Contender;
+use crate::fixture::Fixture;
 use crate::report::Row;
 use crate::scenario::Scenario;
-use crate::theft::Attack;
 use crate::upstream::Upstream;
-use crate::world::World;
 
 pub(crate) async fn one(
-    world: &World,
+    fixture: &Fixture,
     scenario: Scenario,
     contender: Contender,
     calls: u32,
     progress: &ProgressBar,
 ) -> Result<Row> {
-    let mut upstream = Upstream::start(world, scenario, calls)?;
-    let agent = Agent::connect(world, &upstream, scenario, contender).await?;
-    let driven = agent.drive(scenario, calls, progress).await;
+    let mut upstream = Upstream::start(fixture, scenario, calls)?;
+    let agent = Agent::connect(fixture, &upstream, scenario, contender).await?;
+    let measured = agent
+        .drive(Calls {
+            scenario,
+            number: calls,
+            progress,
+        })
+        .await;
     upstream.stop_cutting();
     let stats = agent.stats();
     let counts = upstream.counts();
@@ -29,16 +35,16 @@ pub(crate) async fn one(
     let stolen = upstream
         .log()
         .last()
-        .ok_or("the server has seen no request")?;
-    let other_certificate = Attack::with(world, &upstream, &world.thief, &stolen).await?;
-    let same_certificate = Attack::with(world, &upstream, &world.agent, &stolen).await?;
-    agent.leave().await;
+        .ok_or("the server has received no request")?;
+    let other_certificate = Attack::with(fixture, &upstream, &fixture.attacker, &stolen).await?;
+    let same_certificate = Attack::with(fixture, &upstream, &fixture.agent, &stolen).await?;
+    agent.close().await;
 
     Ok(Row {
         scenario: scenario.name(),
         client: contender.name(scenario),
         requests: counts.requests,
-        errors: driven.errors,
+        errors: measured.errors,
         connections_opened: counts.opened,
         connections_resumed: counts.resumed,
         signatures: stats.totals.signatures(),
@@ -50,10 +56,10 @@ pub(crate) async fn one(
             .collect(),
         reproof_ratio: stats.totals.reproof_ratio(),
         request_bound,
-        replay_accepted: other_certificate.got_through() || same_certificate.got_through(),
+        replay_accepted: other_certificate.is_accepted() || same_certificate.is_accepted(),
         other_certificate,
         same_certificate,
-        p50_ms: driven.percentile(0.50),
-        p99_ms: driven.percentile(0.99),
+        p50_ms: measured.percentile(0.50),
+        p99_ms: measured.percentile(0.99),
     })
 }

@@ -1,46 +1,45 @@
-//! What a network does to connections, and what the agent says on them.
+//! How the network ends connections, and which protocol the agent speaks on them.
 
 use std::time::Duration;
 
 use bowline_testkit::peers::Cycle;
 use bowline_testkit::tls::Alpn;
 
-/// A way of ending connections.
+/// A way of ending connections, with the protocol of the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scenario {
-    /// h2 connections that last: the best case.
+    /// h2 connections that the server keeps open: the best case.
     WarmH2,
-    /// h1 connections that last.
+    /// h1 connections that the server keeps open.
     WarmH1,
-    /// The server's keep-alive is shorter than the agent thinks between two calls.
+    /// The server's keep-alive is shorter than the agent's pause between two calls.
     Idle,
     /// One response per connection (h1): the worst case.
     Serverless,
-    /// A long event stream beside the calls: on h1 it keeps a connection for itself.
+    /// A long event stream beside the calls: on h1 it occupies a connection.
     SseH1,
     /// The same on h2.
     SseH2,
-    /// A2A calls on h2 connections that last.
-    A2aWarm(Binding),
-    /// One A2A task that takes its time, and a server that cuts every connection again and again
-    /// meanwhile.
+    /// A2A calls on h2 connections that the server keeps open.
+    A2aWarm(A2aBinding),
+    /// One long A2A task, while the server cuts every connection again and again.
     A2aLongTask,
-    /// A2A calls through what retires connections by age, with GOAWAY, as meshes do.
+    /// A2A calls to a server that retires connections by age, with GOAWAY, as service meshes do.
     A2aMesh,
 }
 
-/// What the agent speaks.
+/// The protocol of the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Talk {
+pub(crate) enum Protocol {
     /// MCP, streamable HTTP.
     Mcp,
     /// A2A, by one of its bindings.
-    A2a(Binding),
+    A2a(A2aBinding),
 }
 
-/// How A2A goes over HTTP.
+/// An A2A protocol binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Binding {
+pub(crate) enum A2aBinding {
     JsonRpc,
     HttpJson,
     Grpc,
@@ -54,22 +53,22 @@ impl Scenario {
         Self::Serverless,
         Self::SseH1,
         Self::SseH2,
-        Self::A2aWarm(Binding::JsonRpc),
-        Self::A2aWarm(Binding::HttpJson),
-        Self::A2aWarm(Binding::Grpc),
+        Self::A2aWarm(A2aBinding::JsonRpc),
+        Self::A2aWarm(A2aBinding::HttpJson),
+        Self::A2aWarm(A2aBinding::Grpc),
         Self::A2aLongTask,
         Self::A2aMesh,
     ];
 
-    /// What `--scenario` takes for several of them at once.
+    /// Names that `--scenario` accepts for several scenarios at once.
     const GROUPS: [&'static str; 4] = ["sse", "a2a-warm", "mcp", "a2a"];
 
     fn is_in(self, group: &str) -> bool {
         match group {
             "sse" => self.has_event_stream(),
             "a2a-warm" => matches!(self, Self::A2aWarm(_)),
-            "mcp" => self.talk() == Talk::Mcp,
-            "a2a" => self.talk() != Talk::Mcp,
+            "mcp" => self.protocol() == Protocol::Mcp,
+            "a2a" => self.protocol() != Protocol::Mcp,
             _ => false,
         }
     }
@@ -82,9 +81,9 @@ impl Scenario {
             Self::Serverless => "serverless",
             Self::SseH1 => "sse-h1",
             Self::SseH2 => "sse-h2",
-            Self::A2aWarm(Binding::JsonRpc) => "a2a-warm-jsonrpc",
-            Self::A2aWarm(Binding::HttpJson) => "a2a-warm-rest",
-            Self::A2aWarm(Binding::Grpc) => "a2a-warm-grpc",
+            Self::A2aWarm(A2aBinding::JsonRpc) => "a2a-warm-jsonrpc",
+            Self::A2aWarm(A2aBinding::HttpJson) => "a2a-warm-rest",
+            Self::A2aWarm(A2aBinding::Grpc) => "a2a-warm-grpc",
             Self::A2aLongTask => "a2a-long-task",
             Self::A2aMesh => "a2a-mesh",
         }
@@ -100,17 +99,17 @@ impl Scenario {
             let names = Self::ALL.map(Self::name).join(", ");
             let groups = Self::GROUPS.join(", ");
             return Err(format!(
-                "there is no such scenario; there are {names}, and for several at once {groups}"
+                "unknown scenario; known are {names}, and for several at once {groups}"
             ));
         }
         Ok(named)
     }
 
-    pub(crate) fn talk(self) -> Talk {
+    pub(crate) fn protocol(self) -> Protocol {
         match self {
-            Self::A2aWarm(binding) => Talk::A2a(binding),
-            Self::A2aLongTask | Self::A2aMesh => Talk::A2a(Binding::JsonRpc),
-            _ => Talk::Mcp,
+            Self::A2aWarm(binding) => Protocol::A2a(binding),
+            Self::A2aLongTask | Self::A2aMesh => Protocol::A2a(A2aBinding::JsonRpc),
+            _ => Protocol::Mcp,
         }
     }
 
@@ -140,12 +139,12 @@ impl Scenario {
         }
     }
 
-    /// How often the server cuts every connection, whatever is under way on it.
+    /// How often the server cuts every connection, also with requests in flight.
     pub(crate) fn cut_every(self) -> Option<Duration> {
         (self == Self::A2aLongTask).then_some(Duration::from_millis(100))
     }
 
-    /// How long the agent thinks between two calls.
+    /// How long the agent waits between two calls.
     pub(crate) fn think_time(self) -> Option<Duration> {
         (self == Self::Idle).then_some(Duration::from_millis(120))
     }
@@ -169,9 +168,9 @@ impl Load {
     pub(crate) fn calls(self, scenario: Scenario) -> u32 {
         match scenario {
             Scenario::Idle => (self.0 / 50).max(5),
-            // Long enough for some connections to grow old.
+            // Enough calls for some connections to reach their maximum age.
             Scenario::A2aMesh => self.0.max(500),
-            // One call, whose task says as often that it works.
+            // One call, whose task sends this many status updates.
             Scenario::A2aLongTask => (self.0 / 20).max(25),
             _ => self.0,
         }
@@ -179,22 +178,4 @@ impl Load {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_scenario_is_found_by_its_name_and_nothing_else_is() {
-        for scenario in Scenario::ALL {
-            assert_eq!(Scenario::parse(scenario.name()), Ok(vec![scenario]));
-        }
-        assert_eq!(Scenario::parse("a2a-warm").unwrap().len(), 3);
-        let mut all = Scenario::parse("mcp").unwrap();
-        all.extend(Scenario::parse("a2a").unwrap());
-        assert_eq!(all, Scenario::ALL);
-        assert_eq!(
-            Scenario::parse("sse"),
-            Ok(vec![Scenario::SseH1, Scenario::SseH2])
-        );
-        assert!(Scenario::parse("warm").unwrap_err().contains("warm-h2"));
-    }
-}
+mod tests;

@@ -8,12 +8,13 @@ use a2a::jsonrpc::methods;
 use a2a::{A2AError, VERSION};
 use a2a_client::ServiceParams;
 use bowline_client::bind::BindingRefusal;
-use bowline_client::{Body, Call, Client, Operations, Origin, Repeatable, RequestBoundCalls};
+use bowline_client::{Body, Client, Origin, Repeatable};
 use bowline_proof::PROOF_HEADER;
 use bowline_proof::dpop::DPOP_HEADER;
 use bowline_token::Authorized;
 use bowline_transport::body;
 use bowline_transport::head::{MAX_REDIRECTS, binding_error, media_type, onward, shown_target};
+use bowline_transport::{Call, Operations, RequestBoundCalls};
 use bytes::Bytes;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH,
@@ -233,7 +234,7 @@ pub(crate) fn checked_url(url: &str, allowed: &[Origin]) -> Result<Uri, Error> {
     let uri: Uri = url
         .parse()
         .map_err(|e| unusable(format!("is invalid: {e}")))?;
-    let origin = Origin::of(&uri).map_err(|e| unusable(format!("cannot be used: {e}")))?;
+    let origin = Origin::from_uri(&uri).map_err(|e| unusable(format!("cannot be used: {e}")))?;
     if !allowed.contains(&origin) {
         let message = format!(
             "the agent's card puts this interface at {origin}, and this client's requests are for {}; add that origin \

@@ -9,8 +9,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use a2a::{AgentCard, AgentExtension};
-use bowline_client::RequestBoundCalls;
 use bowline_proof::EXPORTER_LABEL;
+use bowline_transport::RequestBoundCalls;
 use serde_json::Value;
 
 /// The extension's URI, in cards and in `A2A-Extensions`. It is a name, not a page. Another version

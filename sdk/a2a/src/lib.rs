@@ -64,6 +64,7 @@ pub mod operation;
 mod text;
 mod transports;
 
+pub use bowline_transport::{Call, Operations, RequestBoundCalls};
 pub use error::{Error, ErrorKind};
 pub use long_task::LongTask;
 pub use transports::Transports;

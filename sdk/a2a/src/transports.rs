@@ -7,9 +7,10 @@ use std::sync::Arc;
 use a2a::{A2AError, AgentCard, AgentInterface};
 use a2a_client::{A2AClientFactory, Transport, TransportFactory};
 use async_trait::async_trait;
-use bowline_client::{AccessToken, Client, Operations, Origin, RequestBoundCalls};
+use bowline_client::{AccessToken, Client, Origin};
 use bowline_token::{Authorized, Fixed, TokenSource};
 use bowline_transport::head::shown_target;
+use bowline_transport::{Operations, RequestBoundCalls};
 use http::Uri;
 
 use crate::card::CardRequirements;
@@ -78,7 +79,7 @@ impl Transports {
         };
         let uri: Uri = origin.parse().map_err(|e| unusable(format!("{e}")))?;
         self.origins
-            .push(Origin::of(&uri).map_err(|e| unusable(e.to_string()))?);
+            .push(Origin::from_uri(&uri).map_err(|e| unusable(e.to_string()))?);
         Ok(self)
     }
 

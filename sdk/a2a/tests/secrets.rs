@@ -28,7 +28,7 @@ async fn soon<F: Future>(future: F) -> F::Output {
 
 #[tokio::test]
 async fn no_token_and_no_proof_is_in_an_error_or_a_log() {
-    let log = Log::of_the_process();
+    let log = Log::for_process();
     let fixture = Fixture::open();
     let client = fixture.client();
     let [opaque, stale, theirs] = ["opaque-and-secret", "stale-and-secret", "of-an-interceptor"];

@@ -1,5 +1,4 @@
-//! What a client keeps in memory for each idle connection, and for each token that it has proved on
-//! one.
+//! Memory of a client for each idle connection, and for each token that it has proved on one.
 //!
 //! `cargo bench -p bowline-client --bench memory`; `docs/src/benchmarks.md` says what it means. The
 //! server is another process, and each HTTP version has a client process of its own, so that
@@ -9,11 +8,11 @@ mod common;
 
 use std::alloc::System;
 
-use common::callers::{Bowline, Caller, Hyper, roomy};
+use common::callers::{Bowline, Caller, Hyper, unlimited};
 use common::child::{Child, ServerProcess};
 use common::figures::{Figures, progress};
+use common::fixture::{Credentials, Fixture, Http};
 use common::options::Options;
-use common::scene::{Http, Party, Scene};
 use common::server::Settings;
 use http_body_util::BodyExt;
 use serde::{Deserialize, Serialize};
@@ -22,10 +21,10 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// What a client process is to do.
+/// The job of a client process.
 #[derive(Serialize, Deserialize)]
 struct Job {
-    party: Party,
+    credentials: Credentials,
     http: Http,
     origin: String,
     connections: usize,
@@ -38,14 +37,14 @@ const HYPER: &str = "hyper";
 
 fn main() {
     if let Some(role) = common::child::role() {
-        return be_client(&role);
+        return run_client(&role);
     }
-    let options = Options::of_command_line();
+    let options = Options::from_command_line();
     let mut figures = Figures::new("memory", &options);
     let (connections, tokens) = options.pick((1000, 10), (100, 10));
-    figures.tell("connections", connections as f64);
-    figures.tell("tokens", tokens as f64);
-    let scene = common::runtime().block_on(async { Scene::new() });
+    figures.record("connections", connections as f64);
+    figures.record("tokens", tokens as f64);
+    let fixture = common::runtime().block_on(async { Fixture::new() });
     for http in Http::BOTH {
         if !options.wants(http.name()) {
             continue;
@@ -55,46 +54,46 @@ fn main() {
             http.name()
         ));
         let settings = Settings {
-            // So that HTTP/2, too, needs that many connections.
+            // So that HTTP/2 needs that many connections as well.
             streams: 1,
-            ..Settings::of(http)
+            ..Settings::new(http)
         };
-        let server = ServerProcess::start(&scene.server(), settings);
+        let server = ServerProcess::start(&fixture.server(), settings);
         let job = Job {
-            party: scene.client(),
+            credentials: fixture.client(),
             http,
             origin: server.origin.clone(),
             connections,
-            tokens: std::iter::once(scene.bearer())
-                .chain((0..tokens).map(|_| scene.session_bound()))
+            tokens: std::iter::once(fixture.bearer())
+                .chain((0..tokens).map(|_| fixture.session_bound()))
                 .collect(),
         };
         let name = http.name();
-        let [before, opened] = told(&mut Child::start(HYPER, &job));
-        let per_connection = opened.less(before).shared_by(connections);
-        figures.tell(
+        let [before, opened] = measurements(&mut Child::start(HYPER, &job));
+        let per_connection = opened.less(before).divided_by(connections);
+        figures.record(
             format!("{name}.per_hyper_connection.live"),
             per_connection.live,
         );
-        figures.tell(
+        figures.record(
             format!("{name}.per_hyper_connection.resident"),
             per_connection.resident,
         );
-        let [before, opened, proved] = told(&mut Child::start(BOWLINE, &job));
-        let per_connection = opened.less(before).shared_by(connections);
-        figures.tell(format!("{name}.per_connection.live"), per_connection.live);
-        figures.tell(
+        let [before, opened, proved] = measurements(&mut Child::start(BOWLINE, &job));
+        let per_connection = opened.less(before).divided_by(connections);
+        figures.record(format!("{name}.per_connection.live"), per_connection.live);
+        figures.record(
             format!("{name}.per_connection.resident"),
             per_connection.resident,
         );
-        let per_pair = proved.less(opened).shared_by(connections * tokens);
-        figures.tell(format!("{name}.per_pair.live"), per_pair.live);
-        figures.tell(format!("{name}.per_pair.resident"), per_pair.resident);
+        let per_pair = proved.less(opened).divided_by(connections * tokens);
+        figures.record(format!("{name}.per_pair.live"), per_pair.live);
+        figures.record(format!("{name}.per_pair.resident"), per_pair.resident);
     }
     figures.write();
 }
 
-fn told<const N: usize>(child: &mut Child) -> [Memory; N] {
+fn measurements<const N: usize>(child: &mut Child) -> [Memory; N] {
     let measured: Vec<Memory> = serde_json::from_str(&child.answer()).expect("measurements");
     measured
         .try_into()
@@ -106,7 +105,7 @@ fn told<const N: usize>(child: &mut Child) -> [Memory; N] {
 struct Memory {
     /// Allocated and not freed.
     live: f64,
-    /// What the process occupies: whole pages, with what the allocator keeps for itself.
+    /// Resident memory of the process: whole pages, including what the allocator keeps.
     resident: f64,
 }
 
@@ -126,7 +125,7 @@ impl Memory {
         }
     }
 
-    fn shared_by(self, number: usize) -> Self {
+    fn divided_by(self, number: usize) -> Self {
         Self {
             live: self.live / number as f64,
             resident: self.resident / number as f64,
@@ -143,22 +142,22 @@ fn resident() -> f64 {
 }
 
 /// A client process.
-fn be_client(role: &str) {
+fn run_client(role: &str) {
     rlimit::increase_nofile_limit(u64::MAX).expect("file descriptors");
     let job: Job = common::child::job();
-    let told = common::runtime().block_on(async {
+    let measured = common::runtime().block_on(async {
         match role {
             HYPER => hyper(&job).await.to_vec(),
             _ => bowline(&job).await.to_vec(),
         }
     });
-    common::child::answer(serde_json::to_string(&told).expect("JSON"));
+    common::child::answer(serde_json::to_string(&measured).expect("JSON"));
 }
 
 /// Bare connections, for comparison: before they are opened, and with all of them idle.
 async fn hyper(job: &Job) -> [Memory; 2] {
     let bearer = job.tokens.first().expect("a bearer token");
-    let tls = job.party.tls(job.http);
+    let tls = job.credentials.tls(job.http);
     let mut connections = Vec::with_capacity(job.connections + 1);
     let mut before = Memory::now();
     for _ in 0..=job.connections {
@@ -177,20 +176,20 @@ async fn hyper(job: &Job) -> [Memory; 2] {
 /// on all of them.
 async fn bowline(job: &Job) -> [Memory; 3] {
     let Job {
-        party,
+        credentials,
         http,
         origin,
         connections,
         tokens,
     } = job;
     let (bearer, proved) = tokens.split_first().expect("a bearer token");
-    let client = party
+    let client = credentials
         .bowline(*http)
-        .limits(roomy(connections + 1))
+        .limits(unlimited(connections + 1))
         .build()
         .expect("a client");
     let caller = |token: &String| Bowline::new(client.clone(), origin, token);
-    // What the first connection sets up for all is nobody's in particular.
+    // The first connection sets up what all share; it is not counted.
     hold(&mut caller(bearer), 1).await;
     let before = Memory::now();
     // The first requests of HTTP/2 connections may share one before its stream limit is known.
@@ -213,8 +212,8 @@ async fn bowline(job: &Job) -> [Memory; 3] {
     [before, opened, after]
 }
 
-/// Sends so many requests, and reads no answer before the last has come: each has a connection of
-/// its own.
+/// Sends this many requests, and reads no response before the last has arrived: each has a
+/// connection of its own.
 async fn hold(caller: &mut Bowline, number: usize) {
     let mut held = Vec::with_capacity(number);
     for _ in 0..number {
@@ -223,6 +222,6 @@ async fn hold(caller: &mut Bowline, number: usize) {
     for body in held {
         body.collect().await.expect("a whole body");
     }
-    // The connections return as soon as hyper has noticed.
+    // The connections return to the pool as soon as hyper has noticed the end of the responses.
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
 }

@@ -4,7 +4,7 @@
     python3 sdk/client/benches/report.py                            prints them
     python3 sdk/client/benches/report.py docs/src/benchmarks.md     puts them into the page, between its markers
 
-A table whose bench has not run, or ran with --quick or a filter, is left alone; that is told on stderr.
+A table whose bench has not run, or ran with --quick or a filter, stays as it is; stderr says so.
 """
 
 import json
@@ -38,7 +38,7 @@ def provenance(run):
     )
 
 
-# What the issue that asked for these benches aimed at.
+# The aims of the issue that asked for these benches.
 AIMS = {
     "vs_reqwest": {"h1": 1.8, "h2": 1.3},
     "vs_hyper": {"h1": 0.95, "h2": 0.95},
@@ -148,7 +148,7 @@ def made():
             continue
         run = json.loads(file.read_text())
         if run["quick"]:
-            print(f"{bench}: ran with --quick, which says nothing", file=sys.stderr)
+            print(f"{bench}: ran with --quick, so its figures mean nothing", file=sys.stderr)
             continue
         for marker, make in tables.items():
             try:

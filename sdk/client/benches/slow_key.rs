@@ -12,8 +12,8 @@ use bowline_client::{Client, HttpVersions, Identity};
 use common::callers::{Bowline, Caller};
 use common::child::ServerProcess;
 use common::figures::{Figures, median, progress, quantile};
+use common::fixture::{Fixture, Http};
 use common::options::Options;
-use common::scene::{Http, Scene};
 use common::server::Settings;
 use rustls::sign::{Signer, SigningKey};
 use rustls::{SignatureAlgorithm, SignatureScheme};
@@ -25,11 +25,10 @@ const TASKS: usize = 4;
 
 fn main() {
     common::child::role();
-    let options = Options::of_command_line();
+    let options = Options::from_command_line();
     let mut figures = Figures::new("slow_key", &options);
-    // One worker: if a signature held it up, there would be nobody else to serve the other
-    // requests.
-    common::runtime_of(1).block_on(async {
+    // One worker: if a signature blocked it, no other thread would serve the other requests.
+    common::runtime_with(1).block_on(async {
         let run = tokio::spawn(async move {
             for http in Http::BOTH
                 .into_iter()
@@ -44,7 +43,7 @@ fn main() {
     });
 }
 
-/// What one turn was like.
+/// The result of one turn.
 struct Turn {
     p50: f64,
     p99: f64,
@@ -56,33 +55,33 @@ async fn measure(options: &Options, figures: &mut Figures, http: Http) {
         (15, Duration::from_millis(1500)),
         (3, Duration::from_millis(700)),
     );
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let slow = Slow::default();
     let key = SlowKey {
-        key: scene.agent.signing_key(),
+        key: fixture.agent.signing_key(),
         slow: slow.clone(),
     };
-    let identity = Identity::new(scene.agent.chain(), Arc::new(key)).expect("a pair");
+    let identity = Identity::new(fixture.agent.chain(), Arc::new(key)).expect("a pair");
     // Either version is offered, for the server that needs the signatures speaks HTTP/1.1.
-    let builder = scene
+    let builder = fixture
         .client()
         .bowline(http)
         .http_versions(HttpVersions::Auto);
     let client = builder.identity(identity).build().expect("a client");
-    let party = scene.server();
-    let server = ServerProcess::start(&party, Settings::of(http));
+    let credentials = fixture.server();
+    let server = ServerProcess::start(&credentials, Settings::new(http));
     // Each request is the only one of its connection, and no session is resumed: the key signs the
     // handshake, and then the proof.
     let signing = ServerProcess::start(
-        &party,
+        &credentials,
         Settings {
             tickets: false,
             closes: true,
-            ..Settings::of(Http::H1)
+            ..Settings::new(Http::H1)
         },
     );
-    let known = Bowline::new(client.clone(), &server.origin, &scene.session_bound());
-    let new = Bowline::new(client.clone(), &signing.origin, &scene.session_bound());
+    let known = Bowline::new(client.clone(), &server.origin, &fixture.session_bound());
+    let new = Bowline::new(client.clone(), &signing.origin, &fixture.session_bound());
     turn(&known, length).await;
     let (mut quiet, mut busy) = (Vec::new(), Vec::new());
     for round in 0..rounds {
@@ -94,7 +93,7 @@ async fn measure(options: &Options, figures: &mut Figures, http: Http) {
             }
         }
     }
-    tell(figures, http.name(), &quiet, &busy);
+    record(figures, http.name(), &quiet, &busy);
 }
 
 async fn turn_with_signing(
@@ -122,7 +121,7 @@ async fn turn_with_signing(
         client.stats().totals.signatures() > minted,
         "no proof was signed meanwhile"
     );
-    // A signature that is under way goes on, and is nothing to the next turn.
+    // A signature in progress continues, and must not affect the next turn.
     tokio::time::sleep(2 * SIGNING_TAKES).await;
     slow.is_slow.store(false, Ordering::Relaxed);
     turn
@@ -165,31 +164,32 @@ async fn turn(known: &Bowline, length: Duration) -> Turn {
     }
 }
 
-/// A request that takes long holds back those that its task would have sent meanwhile. They are
-/// delayed, too: without them one request of 300 ms among thousands would never be seen in a p99
-/// ("coordinated omission").
+/// A slow request holds back those that its task would have sent meanwhile. They are delayed too:
+/// without them one request of 300 ms among thousands would never show in a p99 ("coordinated
+/// omission").
 fn held_back(took: Duration, pace: Duration) -> impl Iterator<Item = Duration> {
     std::iter::successors(Some(took), move |rest| rest.checked_sub(pace)).skip(1)
 }
 
-fn tell(figures: &mut Figures, http: &str, quiet: &[Turn], busy: &[Turn]) {
-    let of = |turns: &[Turn], value: fn(&Turn) -> f64| turns.iter().map(value).collect::<Vec<_>>();
+fn record(figures: &mut Figures, http: &str, quiet: &[Turn], busy: &[Turn]) {
+    let values =
+        |turns: &[Turn], value: fn(&Turn) -> f64| turns.iter().map(value).collect::<Vec<_>>();
     for (name, value) in [
         ("p50", (|turn| turn.p50) as fn(&Turn) -> f64),
         ("p99", |turn| turn.p99),
     ] {
-        let (quiet, busy) = (of(quiet, value), of(busy, value));
+        let (quiet, busy) = (values(quiet, value), values(busy, value));
         let ratios: Vec<f64> = busy
             .iter()
             .zip(&quiet)
             .map(|(busy, quiet)| busy / quiet)
             .collect();
-        figures.tell(format!("{http}.{name}.quiet_microseconds"), median(&quiet));
-        figures.tell(format!("{http}.{name}.signing_microseconds"), median(&busy));
-        figures.tell(format!("{http}.{name}.signing_vs_quiet"), median(&ratios));
+        figures.record(format!("{http}.{name}.quiet_microseconds"), median(&quiet));
+        figures.record(format!("{http}.{name}.signing_microseconds"), median(&busy));
+        figures.record(format!("{http}.{name}.signing_vs_quiet"), median(&ratios));
     }
-    let signatures: Vec<f64> = of(busy, |turn| turn.signatures as f64);
-    figures.tell(format!("{http}.signatures_per_turn"), median(&signatures));
+    let signatures: Vec<f64> = values(busy, |turn| turn.signatures as f64);
+    figures.record(format!("{http}.signatures_per_turn"), median(&signatures));
 }
 
 /// Whether the key is slow, and how often it has signed slowly.

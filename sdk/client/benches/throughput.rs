@@ -1,5 +1,5 @@
-//! Requests per second: bowline beside what an application would use instead, each with the same
-//! request.
+//! Requests per second: bowline and the clients that an application would use instead, each with
+//! the same request.
 //!
 //! `cargo bench -p bowline-client --bench throughput`; `docs/src/benchmarks.md` says what it means.
 
@@ -9,20 +9,20 @@ use std::time::Duration;
 
 use common::callers::{Bowline, Hyper, Reqwest};
 use common::figures::{Figures, median, progress};
+use common::fixture::{Fixture, Http};
 use common::options::Options;
 use common::rounds::{Contender, Length, Turn, assert_alike, race};
-use common::scene::{Http, Scene};
 use common::server::{Server, Settings};
 
-/// bowline's rate is given relative to these.
+/// bowline's rate is compared with theirs.
 const OTHERS: [&str; 4] = ["reqwest", "hyper", "reqwest_dpop", "bowline_dpop"];
 const BOWLINE: &str = "bowline";
 
 fn main() {
-    let options = Options::of_command_line();
+    let options = Options::from_command_line();
     let mut figures = Figures::new("throughput", &options);
     common::runtime().block_on(async {
-        // On a worker like everybody else: the thread of `block_on` is not one.
+        // On a worker thread like all other tasks: the thread of `block_on` is not one.
         let run = tokio::spawn(async move {
             measure(&options, &mut figures).await;
             figures
@@ -32,7 +32,7 @@ fn main() {
 }
 
 async fn measure(options: &Options, figures: &mut Figures) {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let length = Length {
         rounds: options.pick(15, 3),
         turn: options.pick(Duration::from_millis(400), Duration::from_millis(60)),
@@ -44,44 +44,52 @@ async fn measure(options: &Options, figures: &mut Figures) {
             for tasks in [1, 32] {
                 let verification = if verified { ".verified" } else { "" };
                 let part = format!("{}.c{tasks}{verification}", http.name());
-                // A filter may name a contender, too, with a dot behind it: `h1.c32.bowline.`.
+                // A filter may also name a contender, followed by a dot: `h1.c32.bowline.`.
                 let wanted = |name: &str| options.wants(&format!("{part}.{name}."));
                 if !OTHERS.into_iter().chain([BOWLINE]).any(wanted) {
                     continue;
                 }
                 progress(format_args!("{part}: {} rounds", length.rounds));
-                let party = scene.server();
-                let server = match verified {
-                    true => Server::verifying(&scene, &party, Settings::of(http)),
-                    false => Server::start(&party, Settings::of(http)),
+                let credentials = fixture.server();
+                let server = if verified {
+                    Server::verifying(&fixture, &credentials, Settings::new(http))
+                } else {
+                    Server::start(&credentials, Settings::new(http))
                 };
-                let mut contenders = contenders(&scene, http, tasks, &server.origin).await;
+                let mut contenders = contenders(&fixture, http, tasks, &server.origin).await;
                 assert_alike(&mut contenders).await;
                 contenders.retain(|contender| wanted(contender.name));
                 let turns = race(&mut contenders, length).await;
-                tell(figures, &part, &contenders, &turns);
+                record(figures, &part, &contenders, &turns);
             }
         }
     }
 }
 
-async fn contenders(scene: &Scene, http: Http, tasks: usize, origin: &str) -> Vec<Contender> {
-    let party = scene.client();
-    let (bearer, session, dpop) = (scene.bearer(), scene.session_bound(), scene.dpop_bound());
-    let reqwest = Reqwest::bearer(&party, http, origin, &bearer);
-    let reqwest_dpop = Reqwest::dpop(&party, http, origin, &dpop, &scene.dpop_key);
-    let client = party.bowline(http).build().expect("a client");
+async fn contenders(fixture: &Fixture, http: Http, tasks: usize, origin: &str) -> Vec<Contender> {
+    let credentials = fixture.client();
+    let (bearer, session, dpop) = (
+        fixture.bearer(),
+        fixture.session_bound(),
+        fixture.dpop_bound(),
+    );
+    let reqwest = Reqwest::bearer(&credentials, http, origin, &bearer);
+    let reqwest_dpop = Reqwest::dpop(&credentials, http, origin, &dpop, &fixture.dpop_key);
+    let client = credentials.bowline(http).build().expect("a client");
     let bowline = Bowline::new(client, origin, &session);
-    let client = party.bowline(http).dpop_key(scene.dpop_key.clone()).build();
+    let client = credentials
+        .bowline(http)
+        .dpop_key(fixture.dpop_key.clone())
+        .build();
     let bowline_dpop = Bowline::new(client.expect("a client"), origin, &dpop);
     // One connection that all tasks share if it is HTTP/2; HTTP/1.1 takes one request at a time, so
     // there it is one for each task, which is what the pools end up with, too.
-    let tls = party.tls(http);
+    let tls = credentials.tls(http);
     let mut hyper: Vec<Hyper> = Vec::new();
     for _ in 0..tasks {
         let next = match hyper.first().and_then(Hyper::shared) {
             Some(shared) => shared,
-            None => Hyper::connect(&tls, http, origin, &session, Some(&party)).await,
+            None => Hyper::connect(&tls, http, origin, &session, Some(&credentials)).await,
         };
         hyper.push(next);
     }
@@ -94,27 +102,27 @@ async fn contenders(scene: &Scene, http: Http, tasks: usize, origin: &str) -> Ve
     ]
 }
 
-/// Rates are medians; a ratio is the median of the rounds' ratios, so that what slows a whole round
-/// down does not count.
-fn tell(figures: &mut Figures, part: &str, contenders: &[Contender], turns: &[Vec<Turn>]) {
+/// Rates are medians; a ratio is the median of the rounds' ratios, so that a disturbance of a whole
+/// round does not count.
+fn record(figures: &mut Figures, part: &str, contenders: &[Contender], turns: &[Vec<Turn>]) {
     let all =
         |turns: &[Turn], value: fn(&Turn) -> f64| turns.iter().map(value).collect::<Vec<f64>>();
     for (contender, turns) in contenders.iter().zip(turns) {
         let name = format!("{part}.{}", contender.name);
-        figures.tell(
+        figures.record(
             format!("{name}.per_second"),
             median(&all(turns, |turn| turn.per_second)),
         );
-        figures.tell(
+        figures.record(
             format!("{name}.processor_microseconds"),
             median(&all(turns, |turn| turn.processor)),
         );
     }
     let rates_of = |name: &str| {
-        let place = contenders
+        let index = contenders
             .iter()
             .position(|contender| contender.name == name)?;
-        Some(all(&turns[place], |turn| turn.per_second))
+        Some(all(&turns[index], |turn| turn.per_second))
     };
     for other in OTHERS {
         let (Some(own), Some(others)) = (rates_of(BOWLINE), rates_of(other)) else {
@@ -129,6 +137,6 @@ fn tell(figures: &mut Figures, part: &str, contenders: &[Contender], turns: &[Ve
         let lowest = ratios.iter().copied().fold(f64::INFINITY, f64::min);
         let highest = ratios.iter().copied().fold(0.0, f64::max);
         figures.note(name.clone(), vec![lowest, highest]);
-        figures.tell(name, median(&ratios));
+        figures.record(name, median(&ratios));
     }
 }

@@ -1,4 +1,4 @@
-//! What a proof that is known adds to a request: allocations, instructions, bytes. Counted, not
+//! The cost that a known proof adds to a request: allocations, instructions, bytes. Counted, not
 //! timed.
 //!
 //! `cargo bench -p bowline-client --bench warm_path`; `docs/src/benchmarks.md` says what it means.
@@ -13,8 +13,8 @@ use bowline_client::{Client, DpopKey};
 use common::callers::{AnyCaller, Bowline, Caller, Hyper, Reqwest};
 use common::child::{Child, ServerProcess};
 use common::figures::{Figures, folder, progress};
+use common::fixture::{Credentials, Fixture, Http};
 use common::options::Options;
-use common::scene::{Http, Party, Scene};
 use common::server::{Server, Settings};
 use serde::{Deserialize, Serialize};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -22,9 +22,9 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Who sends the request.
+/// The client that sends the request, and the credentials that it sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Way {
+enum Variant {
     HyperBearer,
     HyperProof,
     BowlineBearer,
@@ -36,7 +36,7 @@ enum Way {
     ReqwestDpop,
 }
 
-impl Way {
+impl Variant {
     const ALL: [Self; 8] = [
         Self::HyperBearer,
         Self::HyperProof,
@@ -62,14 +62,14 @@ impl Way {
     }
 }
 
-/// What a process under valgrind is to do.
+/// The job of a process under valgrind.
 #[derive(Serialize, Deserialize)]
 struct Job {
-    party: Party,
+    credentials: Credentials,
     http: Http,
     origin: String,
     tokens: Tokens,
-    way: Way,
+    variant: Variant,
     calls: u32,
 }
 
@@ -83,87 +83,94 @@ const CALLER: &str = "caller";
 
 fn main() {
     if common::child::role().as_deref() == Some(CALLER) {
-        return be_called();
+        return run_caller();
     }
-    let options = Options::of_command_line();
+    let options = Options::from_command_line();
     let mut figures = Figures::new("warm_path", &options);
     let runtime = common::runtime();
-    let scene = runtime.block_on(async { Scene::new() });
+    let fixture = runtime.block_on(async { Fixture::new() });
     let tokens = Tokens {
-        bearer: scene.bearer(),
-        session: scene.session_bound(),
+        bearer: fixture.bearer(),
+        session: fixture.session_bound(),
     };
     for http in Http::BOTH {
-        let server = ServerProcess::start(&scene.server(), Settings::of(http));
-        let counted = Counted {
+        let server = ServerProcess::start(&fixture.server(), Settings::new(http));
+        let counts = Counts {
             options: &options,
             figures: &mut figures,
-            party: scene.client(),
+            credentials: fixture.client(),
             tokens: tokens.clone(),
             http,
             origin: server.origin.clone(),
         };
-        counted.all();
+        counts.all();
     }
-    runtime.block_on(bytes(&options, &mut figures, &scene));
+    runtime.block_on(bytes(&options, &mut figures, &fixture));
     figures.write();
 }
 
-/// What is counted with one HTTP version.
-struct Counted<'a> {
+/// The counts with one HTTP version.
+struct Counts<'a> {
     options: &'a Options,
     figures: &'a mut Figures,
-    party: Party,
+    credentials: Credentials,
     tokens: Tokens,
     http: Http,
     origin: String,
 }
 
-impl Counted<'_> {
+impl Counts<'_> {
     fn all(mut self) {
-        self.each("allocations", |this, way| Some(this.allocations(way)));
+        self.each("allocations", |counts, variant| {
+            Some(counts.allocations(variant))
+        });
         self.each("instructions", Self::instructions);
     }
 
-    /// Counts for each way of sending, and the difference that a proof makes.
-    fn each(&mut self, what: &str, count: impl Fn(&Self, Way) -> Option<f64>) {
+    /// Counts for each variant, and the difference that a proof makes.
+    fn each(&mut self, what: &str, count: impl Fn(&Self, Variant) -> Option<f64>) {
         let part = format!("{}.{what}", self.http.name());
         let mut found = Vec::new();
-        for way in Way::ALL {
-            let name = format!("{part}.{}", way.name());
+        for variant in Variant::ALL {
+            let name = format!("{part}.{}", variant.name());
             if !self.options.wants(&name) {
                 continue;
             }
             progress(&name);
-            let Some(value) = count(self, way) else {
+            let Some(value) = count(self, variant) else {
                 return;
             };
-            self.figures.tell(name, value);
-            found.push((way, value));
+            self.figures.record(name, value);
+            found.push((variant, value));
         }
-        let of = |wanted: Way| {
+        let count_of = |wanted: Variant| {
             found
                 .iter()
-                .find(|(way, _)| *way == wanted)
+                .find(|(variant, _)| *variant == wanted)
                 .map(|(_, value)| *value)
         };
         let added = [
-            ("proof_adds", Way::BowlineProof, Way::BowlineBearer),
-            ("proof_adds_to_hyper", Way::HyperProof, Way::HyperBearer),
+            ("proof_adds", Variant::BowlineProof, Variant::BowlineBearer),
+            (
+                "proof_adds_to_hyper",
+                Variant::HyperProof,
+                Variant::HyperBearer,
+            ),
         ];
         for (name, with, without) in added {
-            if let (Some(with), Some(without)) = (of(with), of(without)) {
-                self.figures.tell(format!("{part}.{name}"), with - without);
+            if let (Some(with), Some(without)) = (count_of(with), count_of(without)) {
+                self.figures
+                    .record(format!("{part}.{name}"), with - without);
             }
         }
     }
 
-    /// Per call, after some that nobody counts. A reallocation counts as one.
-    fn allocations(&self, way: Way) -> f64 {
+    /// Per call, after some calls that are not counted. A reallocation counts as one.
+    fn allocations(&self, variant: Variant) -> f64 {
         const FIRST: u32 = 200;
         let calls = self.options.pick(5000, 500);
         common::one_thread().block_on(async {
-            let mut caller = self.job(way, 0).caller().await;
+            let mut caller = self.job(variant, 0).caller().await;
             for _ in 0..FIRST {
                 caller.call().await;
             }
@@ -176,22 +183,25 @@ impl Counted<'_> {
         })
     }
 
-    /// Per call: a run with many calls less one with few, so that everything that is done once
-    /// cancels out. What does not is chance in the handshakes' cryptography: some 100,000
-    /// instructions, shared by all calls.
-    fn instructions(&self, way: Way) -> Option<f64> {
+    /// Per call: a run with many calls minus one with few, so that everything that is done once
+    /// cancels out. The random part of the handshakes' cryptography does not: some 100,000
+    /// instructions, divided by all calls.
+    fn instructions(&self, variant: Variant) -> Option<f64> {
         const FEW: u32 = 100;
         let calls = self.options.pick(5000, 500);
-        let (few, many) = (self.collected(way, FEW)?, self.collected(way, FEW + calls)?);
+        let (few, many) = (
+            self.collected(variant, FEW)?,
+            self.collected(variant, FEW + calls)?,
+        );
         Some((many as f64 - few as f64) / f64::from(calls))
     }
 
-    /// All instructions of a process that calls so many times.
-    fn collected(&self, way: Way, calls: u32) -> Option<u64> {
+    /// All instructions of a process that makes this many calls.
+    fn collected(&self, variant: Variant, calls: u32) -> Option<u64> {
         let mut valgrind = Command::new("valgrind");
         let program = std::env::current_exe().expect("the path of this program");
-        // Left there for `callgrind_annotate`.
-        let profile = folder().join(format!("{}.{}.callgrind", self.http.name(), way.name()));
+        // Kept for `callgrind_annotate`.
+        let profile = folder().join(format!("{}.{}.callgrind", self.http.name(), variant.name()));
         let profile = format!("--callgrind-out-file={}", profile.display());
         valgrind
             .args(["--tool=callgrind", &profile])
@@ -204,21 +214,21 @@ impl Counted<'_> {
             ));
             return None;
         }
-        let report = Child::under(valgrind, CALLER, &self.job(way, calls)).last_words();
+        let report = Child::under(valgrind, CALLER, &self.job(variant, calls)).finish();
         let line = report
             .lines()
             .find_map(|line| line.split_once("Collected :"));
-        let (_, count) = line.unwrap_or_else(|| panic!("valgrind tells no count:\n{report}"));
+        let (_, count) = line.unwrap_or_else(|| panic!("valgrind reports no count:\n{report}"));
         Some(count.trim().parse().expect("a number"))
     }
 
-    fn job(&self, way: Way, calls: u32) -> Job {
+    fn job(&self, variant: Variant, calls: u32) -> Job {
         Job {
-            party: self.party.clone(),
+            credentials: self.credentials.clone(),
             http: self.http,
             origin: self.origin.clone(),
             tokens: self.tokens.clone(),
-            way,
+            variant,
             calls,
         }
     }
@@ -227,42 +237,48 @@ impl Counted<'_> {
 impl Job {
     async fn caller(&self) -> AnyCaller {
         let Self {
-            party,
+            credentials,
             http,
             origin,
             ..
         } = self;
         let Tokens { bearer, session } = &self.tokens;
-        let client = || party.bowline(*http).build().expect("a client");
+        let client = || credentials.bowline(*http).build().expect("a client");
         let hyper = async |token, prover| {
-            Hyper::connect(&party.tls(*http), *http, origin, token, prover).await
+            Hyper::connect(&credentials.tls(*http), *http, origin, token, prover).await
         };
-        match self.way {
-            Way::HyperBearer => AnyCaller::Hyper(hyper(bearer, None).await),
-            Way::HyperProof => AnyCaller::Hyper(hyper(session, Some(party)).await),
-            Way::BowlineBearer => AnyCaller::Bowline(Bowline::new(client(), origin, bearer)),
-            Way::BowlineProof => AnyCaller::Bowline(Bowline::new(client(), origin, session)),
-            Way::BowlineProofByField => {
+        match self.variant {
+            Variant::HyperBearer => AnyCaller::Hyper(hyper(bearer, None).await),
+            Variant::HyperProof => AnyCaller::Hyper(hyper(session, Some(credentials)).await),
+            Variant::BowlineBearer => AnyCaller::Bowline(Bowline::new(client(), origin, bearer)),
+            Variant::BowlineProof => AnyCaller::Bowline(Bowline::new(client(), origin, session)),
+            Variant::BowlineProofByField => {
                 AnyCaller::Bowline(Bowline::with_authorization(client(), origin, session))
             }
-            Way::BowlineDpop => AnyCaller::Bowline(
-                Bowline::new(dpop_client(party, *http), origin, bearer).by_dpop(),
+            Variant::BowlineDpop => AnyCaller::Bowline(
+                Bowline::new(dpop_client(credentials, *http), origin, bearer).by_dpop(),
             ),
-            Way::Reqwest => AnyCaller::Reqwest(Reqwest::bearer(party, *http, origin, bearer)),
-            Way::ReqwestDpop => {
-                AnyCaller::Reqwest(Reqwest::dpop(party, *http, origin, bearer, &any_key()))
+            Variant::Reqwest => {
+                AnyCaller::Reqwest(Reqwest::bearer(credentials, *http, origin, bearer))
             }
+            Variant::ReqwestDpop => AnyCaller::Reqwest(Reqwest::dpop(
+                credentials,
+                *http,
+                origin,
+                bearer,
+                &any_key(),
+            )),
         }
     }
 }
 
-/// Nobody looks at the DPoP proofs here.
+/// The server does not verify the DPoP proofs here.
 fn any_key() -> DpopKey {
     DpopKey::generate().expect("randomness")
 }
 
-fn dpop_client(party: &Party, http: Http) -> Client {
-    party
+fn dpop_client(credentials: &Credentials, http: Http) -> Client {
+    credentials
         .bowline(http)
         .dpop_key(any_key())
         .build()
@@ -270,7 +286,7 @@ fn dpop_client(party: &Party, http: Http) -> Client {
 }
 
 /// The process under valgrind.
-fn be_called() {
+fn run_caller() {
     let job: Job = common::child::job();
     common::one_thread().block_on(async {
         let mut caller = job.caller().await;
@@ -280,55 +296,63 @@ fn be_called() {
     });
 }
 
-/// Bytes that each request takes on the wire, TLS records and all, when the tokens have their
-/// turns one after the other.
-async fn bytes(options: &Options, figures: &mut Figures, scene: &Scene) {
+/// Bytes that each request takes on the wire, TLS records included, when requests use the tokens in
+/// turn.
+async fn bytes(options: &Options, figures: &mut Figures, fixture: &Fixture) {
     const TABLES: [(&str, u32); 2] = [("table4k", 4096), ("table64k", 65_536)];
-    let settings = Settings::of(Http::H1);
+    let settings = Settings::new(Http::H1);
     if options.wants("h1.bytes") {
-        let bearer = request_bound(options, scene, settings, &[scene.bearer()], false).await;
-        let proof = request_bound(options, scene, settings, &[scene.session_bound()], false).await;
-        let dpop = request_bound(options, scene, settings, &[scene.bearer()], true).await;
-        figures.tell("h1.bytes.bearer", bearer);
-        figures.tell("h1.bytes.proof_adds", proof - bearer);
-        figures.tell("h1.bytes.dpop_adds", dpop - bearer);
+        let bearer =
+            bytes_per_request(options, fixture, settings, &[fixture.bearer()], false).await;
+        let proof = bytes_per_request(
+            options,
+            fixture,
+            settings,
+            &[fixture.session_bound()],
+            false,
+        )
+        .await;
+        let dpop = bytes_per_request(options, fixture, settings, &[fixture.bearer()], true).await;
+        figures.record("h1.bytes.bearer", bearer);
+        figures.record("h1.bytes.proof_adds", proof - bearer);
+        figures.record("h1.bytes.dpop_adds", dpop - bearer);
     }
     for (name, table) in TABLES {
         let settings = Settings {
             header_table: Some(table),
-            ..Settings::of(Http::H2)
+            ..Settings::new(Http::H2)
         };
         for tokens in [1, 5, 10, 100] {
             let part = format!("h2.bytes.{name}.tokens{tokens}");
             if !options.wants(&part) {
                 continue;
             }
-            let bearers: Vec<_> = (0..tokens).map(|_| scene.bearer()).collect();
-            let sessions: Vec<_> = (0..tokens).map(|_| scene.session_bound()).collect();
-            let bearer = request_bound(options, scene, settings, &bearers, false).await;
-            let proof = request_bound(options, scene, settings, &sessions, false).await;
-            let dpop = request_bound(options, scene, settings, &bearers, true).await;
-            figures.tell(format!("{part}.bearer"), bearer);
-            figures.tell(format!("{part}.proof_adds"), proof - bearer);
-            figures.tell(format!("{part}.dpop_adds"), dpop - bearer);
+            let bearers: Vec<_> = (0..tokens).map(|_| fixture.bearer()).collect();
+            let sessions: Vec<_> = (0..tokens).map(|_| fixture.session_bound()).collect();
+            let bearer = bytes_per_request(options, fixture, settings, &bearers, false).await;
+            let proof = bytes_per_request(options, fixture, settings, &sessions, false).await;
+            let dpop = bytes_per_request(options, fixture, settings, &bearers, true).await;
+            figures.record(format!("{part}.bearer"), bearer);
+            figures.record(format!("{part}.proof_adds"), proof - bearer);
+            figures.record(format!("{part}.dpop_adds"), dpop - bearer);
         }
     }
 }
 
-async fn request_bound(
+async fn bytes_per_request(
     options: &Options,
-    scene: &Scene,
+    fixture: &Fixture,
     settings: Settings,
     tokens: &[String],
     dpop: bool,
 ) -> f64 {
-    let server = Server::start(&scene.server(), settings);
-    let client = dpop_client(&scene.client(), settings.http);
+    let server = Server::start(&fixture.server(), settings);
+    let client = dpop_client(&fixture.client(), settings.http);
     let mut caller = Bowline::with_tokens(client, &server.origin, tokens);
     if dpop {
         caller = caller.by_dpop();
     }
-    // Each token's first request is on its own account, and so are the SETTINGS.
+    // The first request of each token costs more, and so do the SETTINGS: they are not counted.
     for _ in 0..tokens.len() {
         caller.call().await;
     }

@@ -1,6 +1,8 @@
-//! The bridge to the `metrics` facade: names and labels are what dashboards are built on.
+//! The bridge to the `metrics` facade: dashboards depend on its names and labels.
+//!
+//! A binary of its own, because the test needs the metrics recorder of the process.
 
-mod support;
+mod fixture;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,9 +10,9 @@ use std::sync::Arc;
 use bowline_client::metrics::MetricsObserver;
 use bowline_client::{Observer, Operation, Protocol};
 use bowline_testkit::peers::CyclingOptions;
+use fixture::{Fixture, text};
 use http_body_util::Empty;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
-use support::{Lab, text};
 
 #[tokio::test]
 async fn every_event_becomes_a_metric_with_labels_from_fixed_sets() {
@@ -68,14 +70,14 @@ async fn every_event_becomes_a_metric_with_labels_from_fixed_sets() {
 }
 
 async fn traffic() {
-    let lab = Lab::new();
-    let server = lab.server(CyclingOptions::default());
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
     let observer: Arc<dyn Observer> = Arc::new(MetricsObserver);
-    let client = lab.builder().observer(observer).build().unwrap();
+    let client = fixture.builder().observer(observer).build().unwrap();
     for _ in 0..3 {
         let request = http::Request::get(server.origin())
-            .extension(lab.token("a"))
-            .extension(Operation::new(Protocol::McpHttp, "tools/call"))
+            .extension(fixture.token("a"))
+            .extension(Operation::new(Protocol::new("mcp_http"), "tools/call"))
             .body(Empty::new())
             .unwrap();
         text(client.send(request).await.unwrap()).await;

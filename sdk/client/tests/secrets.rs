@@ -1,60 +1,59 @@
 //! No token, proof or exporter value in any log line at trace level (EX-7): of this crate, of the
-//! server's, or of anything below them.
+//! server, or of their dependencies.
+//!
+//! A binary of its own, because the test needs the logger of the process.
 
-mod support;
+mod fixture;
 
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bowline_client::{AccessToken, HttpVersions, Observer, ProofScope};
-use bowline_testkit::peers::{Cycle, CyclingOptions, Misbehaviour, Peer};
+use bowline_testkit::log::Log;
+use bowline_testkit::peers::{Cycle, CyclingOptions, MisbehavingPeer, Misbehaviour};
 use bowline_testkit::pki::KeyKind;
+use fixture::{EventLog, Fixture, fetch, jwt, ok, post, session_cnf};
 use futures_util::future::join_all;
-use support::log::Log;
-use support::{Lab, fetch, jwt, ok, post, session_cnf};
 
 #[tokio::test]
 async fn no_secret_is_logged() {
-    let log = Log::install();
+    let log = Log::for_process();
 
-    let lab = Lab::new();
-    let tokens = exercise(&lab, &log).await;
+    let fixture = Fixture::new();
+    let tokens = exercise(&fixture).await;
 
     let log = log.text();
     assert!(
         log.len() > 100_000,
-        "only {} bytes were logged: nothing was shown",
+        "only {} bytes were logged: the test shows nothing",
         log.len()
     );
     for part in ["rustls", "h2::", "hyper", "bowline_server", "event"] {
         assert!(log.contains(part), "nothing of {part} was logged");
     }
-    let proofs = lab.record.proofs();
+    let proofs = fixture.requests.proofs();
     assert!(proofs.len() >= 20, "{}", proofs.len());
     for (what, secret) in secrets(&tokens, &proofs) {
         assert!(!log.contains(&secret), "the log has {what}");
     }
 }
 
-/// Each way a request can go: accepted, refused, cut, failed.
-async fn exercise(lab: &Lab, log: &Log) -> Vec<AccessToken> {
+/// Requests with every outcome: accepted, refused, cut, failed.
+async fn exercise(fixture: &Fixture) -> Vec<AccessToken> {
     let mut tokens = Vec::new();
     let mut token = |name: &str| {
-        tokens.push(lab.token(name));
+        tokens.push(fixture.token(name));
         tokens[tokens.len() - 1].clone()
     };
     for http in [HttpVersions::Http1, HttpVersions::Http2] {
         for proof_scope in [ProofScope::Connection, ProofScope::Request] {
-            let server = lab.server(CyclingOptions {
-                cycle: Cycle {
-                    max_responses: Some(4),
-                    ..Cycle::default()
-                },
+            let server = fixture.server(CyclingOptions {
+                cycle: Cycle::max_responses(4),
                 ..CyclingOptions::default()
             });
-            let observer: Arc<dyn Observer> = Arc::new(log.clone());
-            let builder = lab
+            let observer: Arc<dyn Observer> = Arc::new(EventLog);
+            let builder = fixture
                 .builder()
                 .http_versions(http)
                 .proof_scope(proof_scope)
@@ -68,7 +67,7 @@ async fn exercise(lab: &Lab, log: &Log) -> Vec<AccessToken> {
             join_all((0..8).map(|_| post(&client, &url, &a, "concurrent"))).await;
             // Refused: bound to another certificate, and (by a client without this check) by the
             // server.
-            let other = lab.pki.client("other", KeyKind::P384);
+            let other = fixture.pki.client("other", KeyKind::P384);
             let foreign = jwt("foreign", Some(session_cnf(other.thumbprint())));
             let _ = fetch(&client, &url, &foreign).await;
             let _ = fetch(
@@ -86,8 +85,8 @@ async fn exercise(lab: &Lab, log: &Log) -> Vec<AccessToken> {
         Misbehaviour::CutMidBody,
         Misbehaviour::TruncatedHandshake,
     ] {
-        let peer = Peer::start(&lab.pki, misbehaviour);
-        let error = match fetch(&lab.client(), &peer.origin(), &token("for-a-bad-peer")).await {
+        let peer = MisbehavingPeer::start(&fixture.pki, misbehaviour);
+        let error = match fetch(&fixture.client(), &peer.origin(), &token("for-a-bad-peer")).await {
             Ok(response) => http_body_util::BodyExt::collect(response.into_body())
                 .await
                 .unwrap_err(),
@@ -99,13 +98,13 @@ async fn exercise(lab: &Lab, log: &Log) -> Vec<AccessToken> {
     tokens
 }
 
-/// Every spelling in which a secret could stand in a log.
+/// Every encoding in which a log could contain a secret.
 fn secrets(tokens: &[AccessToken], proofs: &[String]) -> Vec<(&'static str, String)> {
     let mut secrets = Vec::new();
     for token in tokens {
         // The first part of these JWTs is the same public header in all of them.
-        let telling = token.secret().split('.').nth(1).unwrap_or(token.secret());
-        secrets.push(("a token", telling.to_owned()));
+        let payload = token.secret().split('.').nth(1).unwrap_or(token.secret());
+        secrets.push(("a token", payload.to_owned()));
         secrets.push((
             "a token's hash",
             URL_SAFE_NO_PAD.encode(token.hash().as_bytes()),

@@ -1,18 +1,25 @@
 //! What can go wrong below JSON-RPC.
 
+#[cfg(feature = "legacy-sse")]
+mod legacy;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use bowline_client::bind::BindingRefusal;
 use bowline_client::{Fault, InvalidAccessToken};
-use bowline_transport::lines::LinesError;
+use bowline_transport::text::printable;
 use http::StatusCode;
 use http::uri::InvalidUri;
 
-/// Why an exchange failed below JSON-RPC, where rmcp has no variant of its own for it.
+#[cfg(feature = "legacy-sse")]
+pub(crate) use legacy::LegacyCause;
+
+/// Why an exchange failed below JSON-RPC, where rmcp has no variant of its own for the failure.
 ///
-/// rmcp hands it on as `StreamableHttpError::Client`, and from an event stream as the source of
-/// `SseError::Body`; it is the error of [`LegacySse`](crate::LegacySse) itself. Cloning is cheap.
+/// rmcp passes it on as `StreamableHttpError::Client`, and from an event stream as the source of
+/// `SseError::Body`; it is the error of `LegacySse` itself. Cloning is cheap.
+///
+/// Its text may quote what the server sent, but nothing that looks like a token (EX-7).
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct Error(Arc<Cause>);
@@ -21,61 +28,57 @@ pub struct Error(Arc<Cause>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The HTTP client could not carry the exchange out: see [`Error::client`].
+    /// The HTTP client could not carry out the exchange: see [`Error::client`].
     Client(bowline_client::ErrorKind),
-    /// The endpoint's URI cannot be parsed.
+    /// The endpoint's URI is invalid.
     InvalidEndpoint,
-    /// rmcp's `auth_header` is no access token.
+    /// rmcp's `auth_header` is not an access token.
     InvalidToken,
     /// Both rmcp's configuration and the transport give an access token.
     TwoTokens,
     /// The token source has no access token to send: see [`Error::token`].
     Token(bowline_token::ErrorKind),
-    /// A session id or event id, both of which the server chose, cannot stand in a header field: it
+    /// A session id or event id, both chosen by the server, cannot be sent in a header field: it
     /// has control characters, or more than 8 KiB.
     InvalidId,
     /// The server refused a fresh proof, or demands one that this client cannot make: another
     /// access token would not help (CL-5).
     BindingRefused,
-    /// The server redirects to another origin, with another status than 307 or 308, to nowhere, or
-    /// too often: nothing of that is followed (CL-6).
+    /// The server redirects to a target that is not followed, or too often (CL-6).
     Redirect,
     /// The server answered with an error status to which neither MCP nor rmcp give a meaning.
     Status(StatusCode),
-    /// An event of the server is longer than the limit.
+    /// An event is longer than the limit.
     EventTooLong,
+    /// A request was not answered in time: a POST of legacy HTTP+SSE, or a request of rmcp's
+    /// authorization manager.
+    Timeout,
     /// Legacy HTTP+SSE: the server's `endpoint` is on another origin. Nothing is sent there (CL-6).
-    EndpointElsewhere,
-    /// Legacy HTTP+SSE: the server does not take the access token (HTTP 401).
+    EndpointOnOtherOrigin,
+    /// Legacy HTTP+SSE: the server does not accept the access token (HTTP 401).
     Unauthorized,
-    /// Legacy HTTP+SSE: the answer to the GET is no event stream.
-    NoEventStream,
+    /// Legacy HTTP+SSE: the response to the GET is not an event stream.
+    NotAnEventStream,
     /// Legacy HTTP+SSE: the event stream holds bytes that are not UTF-8.
     InvalidUtf8,
-    /// Legacy HTTP+SSE: the event stream ended, said nothing for too long, or did not begin in
-    /// time.
+    /// Legacy HTTP+SSE: the event stream ended, was idle for too long, or did not begin in time.
     Stream,
-    /// Legacy HTTP+SSE: the server did not accept a POST in time.
-    Timeout,
     /// Legacy HTTP+SSE: the event stream broke while a POST was under way.
-    StreamBroke,
-    /// Legacy HTTP+SSE: the server sends more than anybody can take in.
-    Flood,
+    StreamBroken,
+    /// Legacy HTTP+SSE: the server sends more messages than the limits allow.
+    TooManyMessages,
     /// Legacy HTTP+SSE: after the event stream broke, the server did not begin a session like the
     /// first one.
-    NotBegunAgain,
-    /// Legacy HTTP+SSE: too many event streams in a row were good for nothing.
+    ReinitializeFailed,
+    /// Legacy HTTP+SSE: too many event streams in a row ended before a request was answered.
     GaveUp,
     /// A message cannot be written as JSON.
-    Unwritable,
-    /// The transport has ended before.
+    Serialize,
+    /// The transport has ended.
     Closed,
-    /// An answer to a request of rmcp's authorization manager is longer than the limit.
+    /// A response to rmcp's authorization manager is longer than the limit.
     #[cfg(feature = "auth")]
-    AnswerTooLong,
-    /// A request of rmcp's authorization manager was not answered in time.
-    #[cfg(feature = "auth")]
-    TimedOut,
+    ResponseTooLarge,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -84,99 +87,51 @@ pub(crate) enum Cause {
     Client(bowline_client::Error),
     #[error(transparent)]
     Token(bowline_token::Error),
-    #[error("the MCP endpoint is no URI; give one such as https://mcp.example.com/mcp")]
+    #[error("the MCP endpoint is not a URI; give one such as https://mcp.example.com/mcp")]
     InvalidEndpoint(#[source] InvalidUri),
-    #[error("rmcp's auth_header is no access token; give the bare token, without \"Bearer\"")]
+    #[error("rmcp's auth_header is not an access token; give the bare token, without \"Bearer\"")]
     InvalidToken(#[source] InvalidAccessToken),
     #[error(
-        "two access tokens: give one, in rmcp's auth_header, to StreamableHttp::token or to StreamableHttp::source"
+        "two access tokens: give one, in rmcp's auth_header, to StreamableHttp::token or to \
+         StreamableHttp::source"
     )]
     TwoTokens,
     #[error(
-        "the server's {0} cannot stand in a header field: it has control characters, or is very long"
+        "the server's {0} cannot stand in a header field: it has control characters, or is very \
+         long"
     )]
     InvalidId(&'static str),
     #[error("{}", binding_refused(.0))]
     BindingRefused(BindingRefusal),
     #[error(
-        "the server answers {0}, and no proof that it takes could be made: check that the client has a certificate and \
-         key, and that nothing on the way terminates TLS"
+        "the server answers {0}, and no proof that it accepts could be made: check that the client \
+         has a certificate and key, and that nothing on the way terminates TLS"
     )]
     BindingUnmet(&'static str),
-    #[error("{}", redirect(*status, location.as_deref()))]
+    #[error("{}", redirect(*status, target.as_deref(), reason))]
     Redirect {
         status: StatusCode,
-        location: Option<String>,
+        target: Option<String>,
+        reason: String,
     },
-    #[error("the server redirects for more than {0} times; ask whoever runs it")]
-    Redirects(usize),
+    #[error("the server redirects for more than {0} times; ask its operator")]
+    TooManyRedirects(usize),
     #[error("the server answered HTTP {0}")]
     Status(StatusCode),
     #[error(
-        "the server sent an event of more than {limit} bytes; raise rmcp's max_sse_event_size if it may"
+        "the server sent an event of more than {limit} bytes; raise rmcp's max_sse_event_size if \
+         it may"
     )]
     EventTooLong { limit: usize },
-    #[error("the endpoint of the event stream cannot be used: {0}")]
-    UnusableEndpoint(&'static str),
-    #[error(
-        "the event stream of {here} wants messages sent to {there}; no token or proof goes to another origin"
-    )]
-    EndpointElsewhere { here: String, there: String },
-    #[error("{}", unauthorized(.0.as_deref()))]
-    Unauthorized(Option<String>),
-    #[error("{}", refused(*status))]
-    Refused {
-        status: StatusCode,
-        retry_after: Option<Duration>,
-    },
-    #[error(
-        "the answer to the GET is no event stream but {0:?}: is this the URL of a server's legacy HTTP+SSE transport?"
-    )]
-    NoEventStream(String),
-    #[error("the event stream holds bytes that are not UTF-8")]
-    InvalidUtf8,
-    #[error("the server ended the event stream")]
-    StreamEnded,
-    #[error("the event stream said nothing for {0:?}")]
-    SilentStream(Duration),
-    #[error(
-        "the event stream, its endpoint event, or the answer to a repeated initialize did not come within {0:?}"
-    )]
-    SlowStream(Duration),
-    #[error("the server did not accept the message within {0:?}; it may act on it")]
-    SlowAnswer(Duration),
-    #[error(
-        "the event stream broke while the message was sent, and the server may have acted on it: {0}"
-    )]
-    StreamBroke(#[source] Error),
-    #[error("the server sends too many {0}")]
-    Flood(&'static str),
-    #[error(
-        "the event stream broke, and the server refused initialize for the new session with JSON-RPC error {0}"
-    )]
-    InitializeRefused(i32),
-    #[error(
-        "the event stream broke, and for the new session the server chose another protocol version"
-    )]
-    AnotherVersion,
-    #[error("gave up: {tries} event streams in a row were good for nothing; the last one: {last}")]
-    GaveUp {
-        tries: u32,
-        #[source]
-        last: Error,
-    },
-    #[error("the message cannot be written as JSON")]
-    Unwritable(#[source] serde_json::Error),
-    #[error("the transport has ended")]
-    Closed,
-    #[error("the transport's task has failed: {0}")]
-    Panicked(String),
+    #[cfg(feature = "legacy-sse")]
+    #[error(transparent)]
+    Legacy(LegacyCause),
     #[cfg(feature = "auth")]
-    #[error("the answer to an OAuth request has more than {limit} bytes; no honest one has")]
-    AnswerTooLong { limit: usize },
+    #[error("the response to an OAuth request has more than {limit} bytes, the limit")]
+    ResponseTooLarge { limit: usize },
     #[cfg(feature = "auth")]
     #[error("an OAuth request was not answered within {0:?}")]
-    TimedOut(std::time::Duration),
+    Timeout(std::time::Duration),
 }
 
 impl Error {
@@ -190,27 +145,15 @@ impl Error {
             Cause::TwoTokens => ErrorKind::TwoTokens,
             Cause::InvalidId(_) => ErrorKind::InvalidId,
             Cause::BindingRefused(_) | Cause::BindingUnmet(_) => ErrorKind::BindingRefused,
-            Cause::Redirect { .. } | Cause::Redirects(_) => ErrorKind::Redirect,
+            Cause::Redirect { .. } | Cause::TooManyRedirects(_) => ErrorKind::Redirect,
             Cause::Status(status) => ErrorKind::Status(*status),
             Cause::EventTooLong { .. } => ErrorKind::EventTooLong,
-            Cause::UnusableEndpoint(_) => ErrorKind::InvalidEndpoint,
-            Cause::EndpointElsewhere { .. } => ErrorKind::EndpointElsewhere,
-            Cause::Unauthorized(_) => ErrorKind::Unauthorized,
-            Cause::Refused { status, .. } => ErrorKind::Status(*status),
-            Cause::NoEventStream(_) => ErrorKind::NoEventStream,
-            Cause::InvalidUtf8 => ErrorKind::InvalidUtf8,
-            Cause::StreamEnded | Cause::SilentStream(_) | Cause::SlowStream(_) => ErrorKind::Stream,
-            Cause::SlowAnswer(_) => ErrorKind::Timeout,
-            Cause::StreamBroke(_) => ErrorKind::StreamBroke,
-            Cause::Flood(_) => ErrorKind::Flood,
-            Cause::InitializeRefused(_) | Cause::AnotherVersion => ErrorKind::NotBegunAgain,
-            Cause::GaveUp { .. } => ErrorKind::GaveUp,
-            Cause::Unwritable(_) => ErrorKind::Unwritable,
-            Cause::Closed | Cause::Panicked(_) => ErrorKind::Closed,
+            #[cfg(feature = "legacy-sse")]
+            Cause::Legacy(cause) => cause.kind(),
             #[cfg(feature = "auth")]
-            Cause::AnswerTooLong { .. } => ErrorKind::AnswerTooLong,
+            Cause::ResponseTooLarge { .. } => ErrorKind::ResponseTooLarge,
             #[cfg(feature = "auth")]
-            Cause::TimedOut(_) => ErrorKind::TimedOut,
+            Cause::Timeout(_) => ErrorKind::Timeout,
         }
     }
 
@@ -226,59 +169,15 @@ impl Error {
             | Cause::Redirect { .. } => Fault::Configuration,
             Cause::InvalidId(_)
             | Cause::BindingRefused(_)
-            | Cause::Redirects(_)
+            | Cause::TooManyRedirects(_)
             | Cause::Status(_)
             | Cause::EventTooLong { .. } => Fault::Peer,
+            #[cfg(feature = "legacy-sse")]
+            Cause::Legacy(cause) => cause.fault(),
             #[cfg(feature = "auth")]
-            Cause::AnswerTooLong { .. } => Fault::Peer,
+            Cause::ResponseTooLarge { .. } => Fault::Peer,
             #[cfg(feature = "auth")]
-            Cause::TimedOut(_) => Fault::Network,
-            Cause::StreamBroke(e) | Cause::GaveUp { last: e, .. } => e.fault(),
-            Cause::Unauthorized(_) | Cause::NoEventStream(_) => Fault::Configuration,
-            Cause::StreamEnded
-            | Cause::SilentStream(_)
-            | Cause::SlowStream(_)
-            | Cause::SlowAnswer(_) => Fault::Network,
-            Cause::Unwritable(_) | Cause::Closed | Cause::Panicked(_) => Fault::Caller,
-            Cause::UnusableEndpoint(_)
-            | Cause::EndpointElsewhere { .. }
-            | Cause::Refused { .. }
-            | Cause::InvalidUtf8
-            | Cause::Flood(_)
-            | Cause::InitializeRefused(_)
-            | Cause::AnotherVersion => Fault::Peer,
-        }
-    }
-
-    /// Whether opening the event stream of a legacy server again could help.
-    pub(crate) fn is_worth_another_stream(&self) -> bool {
-        match &*self.0 {
-            Cause::Client(e) => e.is_worth_another_try() || e.fault() == Fault::Peer,
-            Cause::Token(e) => e.is_worth_another_try(),
-            Cause::Refused { status, .. } => {
-                status.is_server_error()
-                    || matches!(
-                        *status,
-                        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
-                    )
-            }
-            Cause::EventTooLong { .. }
-            | Cause::InvalidUtf8
-            | Cause::StreamEnded
-            | Cause::SilentStream(_)
-            | Cause::SlowStream(_)
-            | Cause::SlowAnswer(_)
-            | Cause::Flood(_) => true,
-            _ => false,
-        }
-    }
-
-    /// How long the server asked to be left alone.
-    pub(crate) fn retry_after(&self) -> Option<Duration> {
-        match &*self.0 {
-            Cause::Refused { retry_after, .. } => *retry_after,
-            Cause::Token(e) => e.retry_after(),
-            _ => None,
+            Cause::Timeout(_) => Fault::Network,
         }
     }
 
@@ -300,17 +199,41 @@ impl Error {
 
     /// Whether the server may have acted on the message (CL-7).
     ///
-    /// A refusal, a redirect or an error status says nothing of the kind and counts as not
+    /// A refusal, a redirect and an error status do not say that it did, and count as not
     /// processed.
     pub fn may_have_been_processed(&self) -> bool {
         match &*self.0 {
             Cause::Client(e) => e.may_have_been_processed(),
-            // It did act: this is its answer.
+            // The server did act: this is its response.
             Cause::EventTooLong { .. } | Cause::InvalidId(_) => true,
-            Cause::SlowAnswer(_) | Cause::StreamBroke(_) => true,
+            #[cfg(feature = "legacy-sse")]
+            Cause::Legacy(cause) => cause.may_have_been_processed(),
             #[cfg(feature = "auth")]
-            Cause::AnswerTooLong { .. } | Cause::TimedOut(_) => true,
+            Cause::ResponseTooLarge { .. } | Cause::Timeout(_) => true,
             _ => false,
+        }
+    }
+}
+
+#[cfg(feature = "legacy-sse")]
+impl Error {
+    /// Whether opening the event stream of a legacy server again could succeed.
+    pub(crate) fn is_retryable(&self) -> bool {
+        match &*self.0 {
+            Cause::Client(e) => e.is_worth_another_try() || e.fault() == Fault::Peer,
+            Cause::Token(e) => e.is_worth_another_try(),
+            Cause::EventTooLong { .. } => true,
+            Cause::Legacy(cause) => cause.is_retryable(),
+            _ => false,
+        }
+    }
+
+    /// How long the server asked to wait before the next request.
+    pub(crate) fn retry_after(&self) -> Option<std::time::Duration> {
+        match &*self.0 {
+            Cause::Legacy(cause) => cause.retry_after(),
+            Cause::Token(e) => e.retry_after(),
+            _ => None,
         }
     }
 }
@@ -321,17 +244,17 @@ impl From<Cause> for Error {
     }
 }
 
-impl From<LinesError> for Error {
-    fn from(error: LinesError) -> Self {
-        match error {
-            LinesError::TooLong { limit } => Cause::EventTooLong { limit },
-            LinesError::InvalidUtf8 => Cause::InvalidUtf8,
-            LinesError::Silent(limit) => Cause::SilentStream(limit),
-            LinesError::Client(e) => Cause::Client(e),
-            // `Cut`, or whatever the adapters' crate learns.
-            _ => Cause::StreamEnded,
-        }
-        .into()
+#[cfg(feature = "legacy-sse")]
+impl From<LegacyCause> for Cause {
+    fn from(cause: LegacyCause) -> Self {
+        Self::Legacy(cause)
+    }
+}
+
+#[cfg(feature = "legacy-sse")]
+impl From<LegacyCause> for Error {
+    fn from(cause: LegacyCause) -> Self {
+        Cause::Legacy(cause).into()
     }
 }
 
@@ -343,7 +266,7 @@ impl From<bowline_client::Error> for Error {
 
 impl From<bowline_token::Error> for Error {
     fn from(error: bowline_token::Error) -> Self {
-        // The request's own failure, with a token in it, is the client's.
+        // If the source had a token, the failure of the request itself is the client's.
         match error
             .client()
             .filter(|_| error.kind() == bowline_token::ErrorKind::Request)
@@ -363,36 +286,21 @@ fn binding_refused(refusal: &BindingRefusal) -> String {
         Some(seconds) => format!("; the server's clock less ours is {seconds} s"),
         None => String::new(),
     };
-    let error = &refusal.error;
+    let error = printable(&refusal.error);
     format!(
-        "the server refused a fresh session-binding proof{certificate} with {error}: check that nothing on the way \
-         terminates TLS, that the token's cnf names this certificate, and whether the server wants proofs for single calls \
+        "the server refused a fresh session-binding proof{certificate} with {error}: check that \
+         nothing on the way terminates TLS, that the token's cnf names this certificate, and \
+         whether the server wants proofs for single calls \
          (StreamableHttp::request_bound_calls){clock}"
     )
 }
 
-fn redirect(status: StatusCode, location: Option<&str>) -> String {
-    match location {
-        Some(location) => format!(
-            "the server redirects (HTTP {status}) to {location}; configure that as the endpoint"
+fn redirect(status: StatusCode, target: Option<&str>, reason: &str) -> String {
+    match target {
+        Some(target) => format!(
+            "the server redirects (HTTP {status}) to {target}; that is not followed ({reason}): \
+             configure it as the endpoint if it is right"
         ),
-        None => format!("the server redirects (HTTP {status}) to nowhere; ask whoever runs it"),
+        None => format!("the server redirects (HTTP {status}) to nowhere; ask its operator"),
     }
-}
-
-fn unauthorized(challenge: Option<&str>) -> String {
-    let said = challenge
-        .map(|challenge| format!(" ({challenge})"))
-        .unwrap_or_default();
-    format!("the server does not take the access token{said}: get another one, for this resource")
-}
-
-fn refused(status: StatusCode) -> String {
-    let hint = match status {
-        StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_FOUND => {
-            ": is this the URL of a server's legacy HTTP+SSE transport, and does the session still exist?"
-        }
-        _ => "",
-    };
-    format!("the server answered HTTP {status}{hint}")
 }

@@ -1,8 +1,9 @@
 //! rmcp transports over bowline's connection-aware client.
 //!
 //! [`StreamableHttp`] takes the place of rmcp's own HTTP client. Above it nothing changes:
-//! sessions, event streams, resumption and cancellation stay rmcp's affair. Below it each request's
-//! connection is chosen first, and carries the session-binding proof that fits it, made once.
+//! rmcp still handles sessions, event streams, resumption and cancellation. Below it, each
+//! request's connection is chosen first, and the request carries the session-binding proof that
+//! fits this connection. A proof is made once per connection.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -15,18 +16,18 @@
 //!     .build()?;
 //! let token = AccessToken::new("eyJ...")?;
 //!
-//! let agent = ().serve(bowline_mcp::transport(client.clone(), "https://mcp.example.com/mcp", token)).await?;
+//! let transport = bowline_mcp::transport(client.clone(), "https://mcp.example.com/mcp", token);
+//! let agent = ().serve(transport).await?;
 //! let tools = agent.list_all_tools().await?;
 //! println!("{} tools for {} signature(s)", tools.len(), client.stats().totals.signatures());
 //! # Ok(()) }
 //! ```
 //!
-//! A transport with settings of its own (custom headers, limits, retries) comes from rmcp's
-//! configuration:
+//! Custom headers, limits and retries are set in rmcp's configuration:
 //!
 //! ```no_run
 //! # fn example(client: bowline_client::Client, token: bowline_client::AccessToken) {
-//! use bowline_mcp::StreamableHttp;
+//! use bowline_mcp::{RequestBoundCalls, StreamableHttp};
 //! use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 //!
 //! let config = StreamableHttpClientTransportConfig::with_uri("https://mcp.example.com/mcp")
@@ -35,37 +36,45 @@
 //! # let _ = transport; }
 //! ```
 //!
-//! The token may come from a [`TokenSource`](bowline_token::TokenSource) that replaces it in time,
-//! and chosen calls may have proofs of their own:
+//! The token may come from a [`TokenSource`](bowline_token::TokenSource), which replaces it in
+//! time, and chosen calls may have a proof of their own:
 //!
 //! ```no_run
 //! # fn example(client: bowline_client::Client, source: bowline_token::OAuth) {
-//! use bowline_client::RequestBoundCalls;
-//! use bowline_mcp::StreamableHttp;
+//! use bowline_mcp::{RequestBoundCalls, StreamableHttp};
 //!
 //! let transport = StreamableHttp::new(client)
 //!     .source(source)
-//!     .request_bound_calls(RequestBoundCalls::none().for_target("tools/call", "transfer").for_destructive())
+//!     .request_bound_calls(
+//!         RequestBoundCalls::none().for_target("tools/call", "transfer").for_destructive(),
+//!     )
 //!     .transport("https://mcp.example.com/mcp");
 //! # let _ = transport; }
 //! ```
 //!
 //! rmcp's own authorization manager and its `AuthClient` work as well: wrap a [`StreamableHttp`]
-//! without a token. With the feature `auth` there is an `OAuthHttp` besides, so that the
-//! authorization server sees the client's certificate.
+//! without a token. The feature `auth` adds `OAuthHttp`, with which the authorization server sees
+//! the client's certificate.
+//!
+//! The feature `legacy-sse`, on by default, has `LegacySse`: the HTTP+SSE transport of MCP revision
+//! 2024-11-05.
 //!
 //! Requests are counted under their MCP method: see [`operation`]. Requirement ids such as `CL-6`
 //! refer to the project's wire profile.
 
-mod claims;
 mod error;
+#[cfg(feature = "legacy-sse")]
 mod legacy_sse;
 #[cfg(feature = "auth")]
 mod oauth;
 pub mod operation;
+mod redact;
+mod request_bound;
 mod streamable_http;
 
+pub use bowline_transport::RequestBoundCalls;
 pub use error::{Error, ErrorKind};
+#[cfg(feature = "legacy-sse")]
 pub use legacy_sse::{CONNECTION_CLOSED, LegacySse, LegacySseWorker};
 #[cfg(feature = "auth")]
 pub use oauth::OAuthHttp;

@@ -3,21 +3,21 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use aws_lc_rs::rand;
-use rustls::{crypto::aws_lc_rs::sign::any_supported_type, sign::SigningKey};
+use rustls::sign::SigningKey;
 use rustls_pki_types::{PrivateKeyDer, UnixTime};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::{
-    Algorithm, KeyError, KeyErrorKind, MintError,
-    certificate::PublicKey,
-    encoding::base64url,
-    key::{check_fit, sign},
+    Algorithm, KeyError, MintError,
+    encoding::{base64url, random_id},
+    public_key::{PublicKey, exposed_public_key, read_private_key},
+    sign::Signer,
 };
 
-/// `typ`: no other JWT that the same key signs can be taken for an assertion, nor the other way
-/// round (RFC 8725 §3.11; `draft-ietf-oauth-rfc7523bis`). Servers that know no such type ignore it.
+/// `typ`: nobody can mistake another JWT by the same key for an assertion, or an assertion for
+/// another JWT (RFC 8725 §3.11; `draft-ietf-oauth-rfc7523bis`). Servers that do not know this type
+/// ignore it.
 const ASSERTION_TYPE: &str = "client-authentication+jwt";
 
 /// The private key that signs a client's assertions.
@@ -27,8 +27,7 @@ const ASSERTION_TYPE: &str = "client-authentication+jwt";
 /// Clones are cheap and share the key. `Debug` shows the algorithm and the key's id.
 #[derive(Clone)]
 pub struct AssertionKey {
-    signing_key: Arc<dyn SigningKey>,
-    algorithm: Algorithm,
+    signer: Signer,
     kid: Option<Arc<str>>,
 }
 
@@ -37,12 +36,12 @@ pub struct AssertionKey {
 pub struct AssertionClaims<'a> {
     /// `iss` and `sub`: the client.
     pub client_id: &'a str,
-    /// `aud`: the authorization server, by its issuer identifier, or by its token endpoint if it
-    /// insists.
+    /// `aud`: the authorization server's issuer identifier, or its token endpoint if the server
+    /// insists on that.
     pub audience: &'a str,
     /// `iat`: now.
     pub issued_at: UnixTime,
-    /// How long after that it can be used: `exp`, in whole seconds.
+    /// How long it can be used: `exp` minus `iat`, in whole seconds.
     pub lifetime: Duration,
 }
 
@@ -50,38 +49,29 @@ impl AssertionKey {
     /// A key in DER (PKCS#8, PKCS#1 or SEC1): P-256, P-384, Ed25519 or RSA.
     ///
     /// # Errors
-    /// [`KeyErrorKind::BadPrivateKey`], and as [`new`](Self::new).
+    /// [`KeyErrorKind::BadPrivateKey`](crate::KeyErrorKind::BadPrivateKey), and as
+    /// [`new`](Self::new).
     pub fn from_der(der: &PrivateKeyDer<'_>) -> Result<Self, KeyError> {
-        let key = any_supported_type(der)
-            .map_err(|source| KeyError::because(KeyErrorKind::BadPrivateKey, source))?;
-        Self::new(key)
+        Self::new(read_private_key(der)?)
     }
 
-    /// A key that tells its public half ([`SigningKey::public_key`]), as those of rustls do.
+    /// A key that exposes its public key ([`SigningKey::public_key`]), as those of rustls do.
     ///
     /// # Errors
-    /// [`KeyErrorKind`] says what is wrong; [`NoPublicKey`](KeyErrorKind::NoPublicKey) is no fault
-    /// of the key.
+    /// [`KeyErrorKind`](crate::KeyErrorKind) says what is wrong;
+    /// [`NoPublicKey`](crate::KeyErrorKind::NoPublicKey) if the key exposes none.
     pub fn new(key: Arc<dyn SigningKey>) -> Result<Self, KeyError> {
-        let spki = key
-            .public_key()
-            .ok_or(KeyErrorKind::NoPublicKey)?
-            .into_owned();
-        let public_key = PublicKey::of_spki(&spki)?;
-        check_fit(&public_key, &spki, &*key)?;
-        Ok(Self::of_parts(key, public_key.algorithm()))
+        let spki = exposed_public_key(&*key)?;
+        let signer = PublicKey::from_spki(&spki)?.signer(&spki, key)?;
+        Ok(Self::from_signer(signer))
     }
 
-    pub(crate) fn of_parts(signing_key: Arc<dyn SigningKey>, algorithm: Algorithm) -> Self {
-        Self {
-            signing_key,
-            algorithm,
-            kid: None,
-        }
+    pub(crate) fn from_signer(signer: Signer) -> Self {
+        Self { signer, kid: None }
     }
 
-    /// The same key under this id: `kid`, as it stands in the key set that the client has
-    /// registered. Without it there is none, and the server tries the keys that fit the algorithm.
+    /// Sets `kid`: the key's id in the key set that the client has registered. Without it the
+    /// server tries the keys that fit the algorithm.
     #[must_use]
     pub fn with_kid(mut self, kid: impl Into<Arc<str>>) -> Self {
         self.kid = Some(kid.into());
@@ -90,23 +80,21 @@ impl AssertionKey {
 
     /// The algorithm that assertions are signed with.
     pub fn algorithm(&self) -> Algorithm {
-        self.algorithm
+        self.signer.algorithm
     }
 
-    /// Makes and signs one assertion, a compact JWS: a secret until it has expired or was used. The
-    /// key may be slow (a token, a KMS), and this blocks until it has signed.
+    /// Makes and signs one assertion, a compact JWS: a secret until it has expired or was used.
+    /// Blocks until the key has signed, which can take long if it lives in an HSM or a KMS.
     ///
     /// # Errors
     /// The key failed to sign.
     pub fn sign(&self, claims: &AssertionClaims<'_>) -> Result<Zeroizing<String>, MintError> {
         let header = Header {
             typ: ASSERTION_TYPE,
-            alg: self.algorithm.name(),
+            alg: self.algorithm().name(),
             kid: self.kid.as_deref(),
         };
-        let mut jti = [0; 16];
-        // Only a broken system lacks random bytes; to go on with a fixed `jti` would be worse.
-        rand::fill(&mut jti).expect("the system's random source");
+        let header = serde_json::to_vec(&header).expect("strings serialise");
         let issued_at = claims.issued_at.as_secs();
         let payload = Payload {
             iss: claims.client_id,
@@ -114,22 +102,16 @@ impl AssertionKey {
             aud: claims.audience,
             iat: issued_at,
             exp: issued_at.saturating_add(claims.lifetime.as_secs()),
-            jti: base64url(&jti),
+            jti: random_id(),
         };
-        let [header, payload] = [serde_json::to_vec(&header), serde_json::to_vec(&payload)]
-            .map(|json| base64url(&json.expect("strings and numbers serialise")));
-        let mut text = Zeroizing::new(format!("{header}.{payload}"));
-        let signature = sign(&*self.signing_key, self.algorithm, text.as_bytes())?;
-        text.push('.');
-        text.push_str(&base64url(&signature));
-        Ok(text)
+        Ok(self.signer.sign_jws(&base64url(&header), &payload)?)
     }
 }
 
 impl fmt::Debug for AssertionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AssertionKey")
-            .field("algorithm", &self.algorithm)
+            .field("algorithm", &self.algorithm())
             .field("kid", &self.kid)
             .finish_non_exhaustive()
     }

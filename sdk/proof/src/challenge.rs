@@ -22,9 +22,9 @@ pub struct Challenge {
 
 /// All challenges of a response, in order.
 ///
-/// A challenge that does not parse is skipped, with whatever follows it in the same field value,
-/// where nothing could say where the next one starts. The `token68` form, which no bearer-like
-/// scheme uses, counts as such. At most 32 challenges are read, and no field value over 8 KiB.
+/// A challenge that does not parse is skipped, with the rest of its field value: nothing says where
+/// the next challenge starts. This includes the `token68` form, which no bearer-like scheme uses.
+/// At most 32 challenges are read, and no field value over 8 KiB.
 pub fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
     headers
         .get_all(WWW_AUTHENTICATE)
@@ -53,7 +53,8 @@ impl Challenge {
         }
     }
 
-    /// A `DPoP` challenge that names the algorithms in which proofs are taken (RFC 9449 §7.1).
+    /// A `DPoP` challenge that names the algorithms of the proofs that are accepted (RFC 9449
+    /// §7.1).
     pub fn dpop() -> Self {
         let algorithms = Algorithm::ALL.map(Algorithm::name).join(" ");
         Self {
@@ -70,7 +71,7 @@ impl Challenge {
             .map(|(_, value)| &**value)
     }
 
-    /// The same with one more parameter. `name` is a token of RFC 9110 §5.6.2.
+    /// Adds a parameter. `name` is a token of RFC 9110 §5.6.2.
     pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.params.push((name.into(), value.into()));
         self
@@ -81,9 +82,18 @@ impl Challenge {
         self.param("error")
     }
 
+    /// The error of this challenge, if it asks for a proof and not for another token (RS-10; RFC
+    /// 9449 §7.1, §9). The scheme is not looked at.
+    pub fn binding_error(&self) -> Option<BindingError> {
+        let error = self.error()?;
+        BindingError::ALL
+            .into_iter()
+            .find(|known| known.as_str() == error)
+    }
+
     /// The field value, every parameter as a quoted string.
     ///
-    /// A character that may not stand in a field (anything but printable ASCII) is written as `?`.
+    /// A character that a field may not contain (anything but printable ASCII) is written as `?`.
     pub fn header_value(&self) -> HeaderValue {
         let mut text = self.scheme.clone();
         for (index, (name, value)) in self.params.iter().enumerate() {
@@ -100,5 +110,43 @@ impl Challenge {
         }
         let printable = text.replace(|c: char| c != ' ' && !c.is_ascii_graphic(), "?");
         HeaderValue::try_from(printable).expect("printable ASCII")
+    }
+}
+
+/// The `error` of a challenge that asks for a proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BindingError {
+    /// A session-binding proof is missing (RS-10).
+    UseSessionBinding,
+    /// A session-binding proof was refused (RS-10).
+    InvalidProof,
+    /// A DPoP proof needs a nonce of this server, or a newer one (RFC 9449 §8, §9).
+    UseDpopNonce,
+    /// A DPoP proof was refused (RFC 9449 §7.1).
+    InvalidDpopProof,
+}
+
+impl BindingError {
+    const ALL: [Self; 4] = [
+        Self::UseSessionBinding,
+        Self::InvalidProof,
+        Self::UseDpopNonce,
+        Self::InvalidDpopProof,
+    ];
+
+    /// The error as the challenge writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UseSessionBinding => "use_session_binding",
+            Self::InvalidProof => "invalid_proof",
+            Self::UseDpopNonce => "use_dpop_nonce",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
+        }
+    }
+
+    /// Whether it is about a DPoP proof, and not about a session-binding proof.
+    pub fn is_dpop(self) -> bool {
+        matches!(self, Self::UseDpopNonce | Self::InvalidDpopProof)
     }
 }

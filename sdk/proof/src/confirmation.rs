@@ -1,26 +1,28 @@
 //! `cnf`: what an access token says about who may present it, and how (RFC 7800).
 
+use std::str::FromStr;
+
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
-    EXPORTER_LABEL, Thumbprint,
-    dpop::JwkThumbprint,
+    EXPORTER_LABEL,
     encoding::{Object, present},
+    thumbprint::{JwkThumbprint, Thumbprint},
 };
 
-/// The members of a token's `cnf` claim that concern us (TK-1). Other members are ignored.
+/// The members of a token's `cnf` claim that bowline uses (TK-1). Other members are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Confirmation {
     /// `x5t#S256`: the certificate that the client must have authenticated with (RFC 8705 §3.1).
     pub x5t_s256: Option<Thumbprint>,
-    /// `tls_exp`: the exporter label; its presence asks for a session-binding proof (TK-2).
+    /// `tls_exp`: the exporter label; its presence demands a session-binding proof (TK-2).
     pub tls_exp: Option<String>,
     /// `jkt`: the thumbprint of a DPoP key (RFC 9449 §6.1).
     pub jkt: Option<JwkThumbprint>,
 }
 
-/// Which proof a token asks for.
+/// Which proof a token demands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Demand {
@@ -38,8 +40,8 @@ impl Confirmation {
     /// No `cnf` gives an empty confirmation.
     ///
     /// # Errors
-    /// [`ConfirmationError::Malformed`]: the claims or `cnf` are no object, or a member has the wrong type
-    /// or form. A `null` is a wrong type.
+    /// [`ConfirmationError::Malformed`]: the claims or `cnf` are not an object, or a member has the
+    /// wrong type or form. A `null` is a wrong type.
     pub fn from_claims(claims: &Value) -> Result<Self, ConfirmationError> {
         Object::<Claims>::deserialize(claims)
             .map_err(|_| ConfirmationError::Malformed)?
@@ -47,12 +49,12 @@ impl Confirmation {
             .confirmation()
     }
 
-    /// The `cnf` of a JWT, whose signature nobody has verified; empty if this is no JSON object,
-    /// and so no JWT.
+    /// The `cnf` of a JWT whose signature nobody has verified; empty if the payload is not a JSON
+    /// object, which means that the token is not a JWT.
     ///
-    /// Reads from the text, so that a member that stands twice is an error: one reader would take
-    /// the first, another the last.
-    pub(crate) fn of_jwt_payload(payload: &[u8]) -> Result<Self, ConfirmationError> {
+    /// Reads from the text, so that a duplicated member is an error: one reader would use the
+    /// first, another the last.
+    pub(crate) fn from_jwt_payload(payload: &[u8]) -> Result<Self, ConfirmationError> {
         if !payload.trim_ascii_start().starts_with(b"{") {
             return Ok(Self::default());
         }
@@ -63,7 +65,7 @@ impl Confirmation {
         }
     }
 
-    /// Which proof the token asks for.
+    /// Which proof the token demands.
     ///
     /// # Errors
     /// The demand cannot be satisfied, so the token must be refused and must not be sent:
@@ -86,7 +88,7 @@ impl Confirmation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfirmationError {
-    /// `cnf` is no object, stands twice, or has a member of the wrong type or form.
+    /// `cnf` is not an object, is duplicated, or has a member of the wrong type or form.
     #[error("the token's cnf is malformed; the authorization server must issue another token")]
     Malformed,
     /// Both `jkt` and `tls_exp`: no specification says how to satisfy both (TK-0).
@@ -126,20 +128,15 @@ impl Claims {
         let Some(Object(members)) = self.cnf else {
             return Ok(Confirmation::default());
         };
-        let x5t_s256 = members
-            .x5t_s256
-            .map(|text| text.parse())
-            .transpose()
-            .map_err(|_| ConfirmationError::Malformed)?;
-        let jkt = members
-            .jkt
-            .map(|text| text.parse())
-            .transpose()
-            .map_err(|_| ConfirmationError::Malformed)?;
         Ok(Confirmation {
-            x5t_s256,
+            x5t_s256: thumbprint(members.x5t_s256)?,
             tls_exp: members.tls_exp,
-            jkt,
+            jkt: thumbprint(members.jkt)?,
         })
     }
+}
+
+fn thumbprint<T: FromStr>(member: Option<String>) -> Result<Option<T>, ConfirmationError> {
+    let parsed = member.map(|text| text.parse()).transpose();
+    parsed.map_err(|_| ConfirmationError::Malformed)
 }

@@ -1,4 +1,4 @@
-//! The exporter value: 32 bytes that both ends of one TLS connection can compute, and nobody else.
+//! The exporter value: 32 bytes that only the two ends of one TLS connection can compute.
 
 use std::fmt;
 
@@ -14,13 +14,13 @@ pub const EXPORTER_LABEL: &str = "EXPORTER-oauth-tls-session-bound";
 /// Keying material exported from a completed TLS handshake (EX-1): RFC 8446 §7.5, on TLS 1.2
 /// RFC 5705.
 ///
-/// It is as good as a secret (EX-7): cleared when dropped, never printed, compared in constant time
-/// only.
+/// Treat it as a secret (EX-7): it is cleared when dropped, never printed, and compared only in
+/// constant time.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct ExporterValue([u8; 32]);
 
 impl ExporterValue {
-    /// Derives the value of `connection`; both ends of it get the same.
+    /// Derives the value of `connection`; both ends get the same.
     ///
     /// The context is present and empty, which on TLS 1.2 differs from an absent one (EX-2). It
     /// comes from the completed handshake and never from the early exporter (EX-3), does not change

@@ -1,9 +1,12 @@
-//! The form that both kinds of proof have: a compact JWS of two JSON objects (RFC 7515 §7.1).
+//! The form of both kinds of proof: a compact JWS of two JSON objects (RFC 7515 §7.1).
 
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use crate::encoding::{Object, from_base64url};
+
+/// No proof is longer, in bytes: a longer one is refused before it is parsed (PR-9).
+pub const MAX_PROOF_BYTES: usize = 8 * 1024;
 
 /// The three parts of a compact JWS, still encoded.
 pub(crate) struct CompactJws<'a> {

@@ -19,7 +19,7 @@
 //! # let der = PrivateKeyDer::Pkcs8(pair.signing_key.serialize_der().into());
 //! # let signing_key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&der)?;
 //! # let now = UnixTime::since_unix_epoch(Duration::from_secs(1_780_000_000));
-//! # // In life: ExporterValue::derive(&connection)
+//! # // In a program: ExporterValue::derive(&connection)
 //! # let this_connection = ExporterValue::from_bytes([1; 32]);
 //! # let another_connection = ExporterValue::from_bytes([2; 32]);
 //! // The client, once per token and connection.
@@ -69,31 +69,40 @@ mod algorithm;
 mod assertion;
 mod certificate;
 mod challenge;
-mod check;
+mod check_table;
 mod confirmation;
 pub mod dpop;
-mod ecdsa;
 mod encoding;
+mod error;
 mod exporter;
+mod issued_at;
 mod jws;
-mod key;
-mod proof;
+mod origin;
+mod public_key;
+mod refusal;
+mod request_claims;
+mod session;
+mod sign;
 mod target;
 mod thumbprint;
 mod token;
-mod verify;
 
 pub use algorithm::Algorithm;
 pub use assertion::{AssertionClaims, AssertionKey};
-pub use challenge::{Challenge, challenges};
-pub use check::{Check, Refusal};
+pub use challenge::{BindingError, Challenge, challenges};
+pub use check_table::{CheckRow, CheckTable};
 pub use confirmation::{Confirmation, ConfirmationError, Demand};
+pub use error::{KeyError, KeyErrorKind, MintError, MintErrorKind};
 pub use exporter::{EXPORTER_LABEL, ExporterError, ExporterValue};
-pub use key::{KeyError, KeyErrorKind, ProofKey};
-pub use proof::{
-    MAX_PROOF_BYTES, MintError, MintErrorKind, PROOF_HEADER, Proof, ProofClaims, RequestClaims,
+pub use issued_at::Windows;
+pub use jws::MAX_PROOF_BYTES;
+pub use origin::{InvalidTarget, Origin};
+pub use refusal::Refusal;
+pub use request_claims::RequestClaims;
+pub use session::{
+    Check, Expected, PROOF_HEADER, PerRequest, Proof, ProofClaims, ProofKey, ProofVerifier,
+    Verified,
 };
-pub use target::{InvalidTarget, Origin, Targets, target_uri};
+pub use target::{Targets, target_uri};
 pub use thumbprint::{InvalidThumbprint, Thumbprint};
 pub use token::{AccessToken, InvalidAccessToken, Scheme, TokenHash};
-pub use verify::{Expected, PerRequest, ProofVerifier, Verified, Windows};

@@ -1,4 +1,4 @@
-//! Access tokens: held, hashed once, never shown.
+//! Access tokens: kept in memory once, hashed once, never shown.
 
 use std::{
     fmt,
@@ -6,28 +6,25 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use aws_lc_rs::{
-    constant_time::verify_slices_are_equal,
-    digest::{SHA256, digest},
-};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::Bytes;
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
 use crate::{
     Confirmation, ConfirmationError, Demand,
-    encoding::{base64url, bytes32, from_base64url},
+    encoding::{base64url, bytes32, from_base64url, sha256},
 };
 
-/// Longer than any header section that a server takes; far longer than any sensible token.
+/// Longer than any header section that a server accepts; far longer than any sensible token.
 const MAX_TOKEN_BYTES: usize = 64 * 1024;
 
 /// An OAuth access token, JWT or opaque.
 ///
 /// Clones are cheap and share one copy. That copy and those inside
-/// [`authorization`](Self::authorization) are cleared when the last clone is dropped; what an HTTP
-/// stack writes from them is its own affair. `Debug` shows nothing of it. Two tokens are equal when
-/// their hashes are, compared in constant time.
+/// [`authorization`](Self::authorization) are cleared when the last clone is dropped; the buffers
+/// that an HTTP stack writes them to are not. `Debug` shows nothing of it. Two tokens are equal
+/// when their hashes are, compared in constant time.
 #[derive(Clone)]
 pub struct AccessToken {
     inner: Arc<Inner>,
@@ -44,7 +41,7 @@ struct Inner {
 }
 
 impl AccessToken {
-    /// Takes a token as the authorization server issued it, to be sent with the scheme `Bearer`.
+    /// A token as the authorization server issued it, to be sent with the scheme `Bearer`.
     ///
     /// # Errors
     /// It is not of RFC 6750 §2.1's `b64token` form, is empty, or is longer than 64 KiB.
@@ -58,7 +55,7 @@ impl AccessToken {
         }
         Ok(Self {
             inner: Arc::new(Inner {
-                hash: TokenHash::of(&secret),
+                hash: TokenHash::new(&secret),
                 bearer: field(Scheme::Bearer, &secret),
                 secret,
                 dpop: OnceLock::new(),
@@ -68,26 +65,26 @@ impl AccessToken {
         })
     }
 
-    /// Takes the token out of an `Authorization` field (TK-0).
+    /// Reads the token from an `Authorization` field (TK-0).
     ///
     /// # Errors
     /// [`OtherScheme`](InvalidAccessToken::OtherScheme) when the scheme is not `Bearer` (in any
-    /// case), and whatever [`new`](Self::new) refuses.
+    /// case), and as [`new`](Self::new).
     pub fn from_authorization(value: &HeaderValue) -> Result<Self, InvalidAccessToken> {
-        Self::of_field(value, &[Scheme::Bearer])
+        Self::from_field(value, &[Scheme::Bearer])
     }
 
-    /// Takes the token out of an `Authorization` field with the scheme `Bearer` or `DPoP` (RFC 9449
+    /// Reads the token from an `Authorization` field with the scheme `Bearer` or `DPoP` (RFC 9449
     /// §7.1); [`scheme`](Self::scheme) tells which it was.
     ///
     /// # Errors
     /// As [`from_authorization`](Self::from_authorization).
     pub fn from_credentials(value: &HeaderValue) -> Result<Self, InvalidAccessToken> {
-        Self::of_field(value, &[Scheme::Bearer, Scheme::Dpop])
+        Self::from_field(value, &[Scheme::Bearer, Scheme::Dpop])
     }
 
     /// The same token, to be sent with this scheme: `DPoP` if that was the `token_type` with which
-    /// it was issued (RFC 9449 §5). A token whose `cnf` says so needs no telling.
+    /// it was issued (RFC 9449 §5). Not needed for a token whose `cnf` has `jkt`.
     pub fn with_scheme(mut self, scheme: Scheme) -> Self {
         self.scheme = scheme;
         self
@@ -125,8 +122,8 @@ impl AccessToken {
 
     /// The token's `cnf`, read once from the JWT's payload, whose signature is *not* verified.
     ///
-    /// Good enough for a client that wants to know what its own token asks for. An opaque token has
-    /// an empty confirmation.
+    /// That is enough for a client, which only wants to know what its own token demands. An opaque
+    /// token has an empty confirmation.
     ///
     /// # Errors
     /// The payload has a malformed `cnf`.
@@ -137,7 +134,7 @@ impl AccessToken {
             .as_ref()
     }
 
-    /// Which proof the token asks for, as far as its holder can tell: by its
+    /// Which proof the token demands, as far as the client can tell: by its
     /// [`confirmation`](Self::confirmation), or else by its [`scheme`](Self::scheme).
     ///
     /// # Errors
@@ -153,7 +150,7 @@ impl AccessToken {
         }
     }
 
-    fn of_field(value: &HeaderValue, accepted: &[Scheme]) -> Result<Self, InvalidAccessToken> {
+    fn from_field(value: &HeaderValue, accepted: &[Scheme]) -> Result<Self, InvalidAccessToken> {
         let field = value.as_bytes();
         let end = field.iter().position(|&b| b == b' ').unwrap_or(field.len());
         let (scheme, credentials) = field.split_at(end);
@@ -227,7 +224,7 @@ fn unverified_confirmation(token: &str) -> Result<Confirmation, ConfirmationErro
         return Ok(Confirmation::default());
     };
     match from_base64url(payload) {
-        Some(payload) => Confirmation::of_jwt_payload(&Zeroizing::new(payload)),
+        Some(payload) => Confirmation::from_jwt_payload(&Zeroizing::new(payload)),
         None => Ok(Confirmation::default()),
     }
 }
@@ -236,9 +233,8 @@ fn unverified_confirmation(token: &str) -> Result<Confirmation, ConfirmationErro
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidAccessToken {
-    /// The credentials have another scheme than one that is taken here: `Bearer`, perhaps `DPoP`
-    /// (TK-0).
-    #[error("the Authorization scheme is not one of an access token that is taken here")]
+    /// The scheme is not one that this call accepts: `Bearer`, perhaps `DPoP` (TK-0).
+    #[error("the Authorization scheme is not one that is accepted here for an access token")]
     OtherScheme,
     /// Empty, or not of the `b64token` form.
     #[error("the access token is empty or has characters outside RFC 6750's b64token")]
@@ -251,15 +247,13 @@ pub enum InvalidAccessToken {
 /// SHA-256 over the ASCII of an access token: the `ath` claim (PR-5), and a name for the token in
 /// tables.
 ///
-/// `Debug` shows nothing of it: whoever reads a log should not be able to tell tokens by it.
+/// `Debug` shows nothing of it, so that nobody can recognise a token in a log.
 #[derive(Clone, Copy)]
 pub struct TokenHash([u8; 32]);
 
 impl TokenHash {
-    fn of(token: &str) -> Self {
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
-        Self(bytes)
+    fn new(token: &str) -> Self {
+        Self(sha256(token.as_bytes()))
     }
 
     /// The 32 bytes of the hash.
@@ -283,7 +277,8 @@ impl TokenHash {
     }
 }
 
-// Equality by hand, and so `Hash` too, only to keep it constant-time wherever it is called from.
+// Equality is written by hand, and therefore `Hash` too, so that every comparison takes constant
+// time.
 impl PartialEq for TokenHash {
     fn eq(&self, other: &Self) -> bool {
         self.matches(other)

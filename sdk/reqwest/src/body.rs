@@ -1,4 +1,4 @@
-//! A response's body under its request's time-out.
+//! A response's body, limited by its request's time-out.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::error::Error;
 
-/// When a request's own time-out strikes: one moment for head and body.
+/// When a request's own time-out expires: one moment for head and body.
 #[derive(Clone, Copy)]
 pub(crate) struct Deadline {
     pub(crate) at: Instant,
@@ -19,24 +19,24 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    /// `None` without a time-out, or with one beyond what the clock can count.
-    pub(crate) fn of(request: &reqwest::Request) -> Option<Self> {
+    /// `None` without a time-out, or with one that the clock cannot represent.
+    pub(crate) fn for_request(request: &reqwest::Request) -> Option<Self> {
         let limit = *request.timeout()?;
         let at = Instant::now().checked_add(limit)?;
         Some(Self { at, limit })
     }
 }
 
-/// The body of a response, on its way to `reqwest::Body::wrap`.
+/// The body of a response, for `reqwest::Body::wrap`.
 pub(crate) struct Body {
     inner: bowline_client::Body,
-    alarm: Option<(Pin<Box<Sleep>>, Duration)>,
+    timer: Option<(Pin<Box<Sleep>>, Duration)>,
 }
 
 impl Body {
     pub(crate) fn new(inner: bowline_client::Body, deadline: Option<Deadline>) -> Self {
-        let alarm = deadline.map(|deadline| (Box::pin(sleep_until(deadline.at)), deadline.limit));
-        Self { inner, alarm }
+        let timer = deadline.map(|deadline| (Box::pin(sleep_until(deadline.at)), deadline.limit));
+        Self { inner, timer }
     }
 }
 
@@ -48,9 +48,9 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        // The alarm first, as in reqwest: the whole body must have been read by then.
-        if let Some((alarm, limit)) = &mut self.alarm
-            && alarm.as_mut().poll(cx).is_ready()
+        // The timer is polled first, as in reqwest: it limits the time for the whole body.
+        if let Some((timer, limit)) = &mut self.timer
+            && timer.as_mut().poll(cx).is_ready()
         {
             return Poll::Ready(Some(Err(Error::timeout(*limit))));
         }

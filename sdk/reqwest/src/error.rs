@@ -1,4 +1,4 @@
-//! What can go wrong, as far as reqwest's own error type cannot say it.
+//! The errors that reqwest's own error type cannot express.
 
 use std::error::Error as StdError;
 use std::io;
@@ -8,7 +8,7 @@ use bowline_client::Fault;
 
 /// Why a request failed, or why its response's body did.
 ///
-/// It keeps bowline's own error, which [`client`](Self::client) gives and which is the first of its
+/// It holds bowline's own error: [`client`](Self::client) returns it, and it is the first of the
 /// sources.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
@@ -33,17 +33,18 @@ enum Cause {
     #[error("{0}")]
     Client(#[source] bowline_client::Error),
     #[error(
-        "the request's URL is a URL and no URI: look for braces and the like, and for its length"
+        "the request's URL is not a URI: it has characters such as braces that no URI may have, \
+         or is too long"
     )]
     InvalidUrl(#[source] reqwest::Error),
-    // The source is what reqwest recognises a time-out by.
+    // reqwest recognises a time-out by this source.
     #[error("the exchange did not end within the request's own time-out of {0:?}")]
     Timeout(Duration, #[source] io::Error),
 }
 
 impl Error {
     /// The error of this crate inside another: a `reqwest_middleware::Error`, the `reqwest::Error`
-    /// of a response's body, or whatever somebody wrapped around one of them.
+    /// of a response's body, or any error that has one of them as a source.
     pub fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
         std::iter::successors(Some(error), |&error| error.source())
             .find_map(|error| error.downcast_ref())
@@ -77,8 +78,8 @@ impl Error {
 
     /// Whether the server may have acted on the request (CL-7).
     ///
-    /// After [`ErrorKind::Timeout`] it may: that time-out runs over the whole exchange and does not say
-    /// what it struck. The bowline client's own [`Timeouts`](bowline_client::Timeouts) do.
+    /// After [`ErrorKind::Timeout`] it may: that time-out covers the whole exchange and does not
+    /// say which step was slow. The bowline client's own [`Timeouts`](bowline_client::Timeouts) do.
     pub fn may_have_been_processed(&self) -> bool {
         match &self.0 {
             Cause::Client(e) => e.may_have_been_processed(),
@@ -87,8 +88,8 @@ impl Error {
         }
     }
 
-    /// Whether the same request may succeed later without anybody changing anything, and cannot
-    /// have been processed.
+    /// Whether the same request may succeed later without any change, and cannot have been
+    /// processed.
     pub fn is_worth_another_try(&self) -> bool {
         self.client()
             .is_some_and(bowline_client::Error::is_worth_another_try)
@@ -111,15 +112,15 @@ impl Error {
     }
 }
 
-/// As what it is in the stack's own error: `downcast_ref` finds it there.
+/// Wraps this error so that `downcast_ref` finds it in the stack's own error.
 impl From<Error> for reqwest_middleware::Error {
     fn from(error: Error) -> Self {
-        let story = error.to_string();
+        let message = error.to_string();
         match reqwest_middleware::Error::middleware(error) {
-            // This type and those that other middlewares wrap around it are transparent: asked for
-            // their source they give the source of what they hold. One layer more, and what they
-            // give is the error itself.
-            Self::Middleware(inner) => Self::Middleware(inner.context(story)),
+            // `reqwest_middleware::Error` is transparent, and so are the errors that other
+            // middlewares wrap around it: `source()` returns the source of the inner error, not the
+            // inner error. With one more layer of context the inner error is a source itself.
+            Self::Middleware(inner) => Self::Middleware(inner.context(message)),
             other => other,
         }
     }

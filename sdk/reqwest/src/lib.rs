@@ -2,13 +2,13 @@
 //!
 //! reqwest chooses a connection when the headers are complete, so nothing above it can write a
 //! proof that belongs to the connection. [`Transport`] takes reqwest's requests, gives reqwest's
-//! responses, and does everything between with a [`bowline_client::Client`]: the session-binding
-//! proof is made below it, once per connection. It has three faces: [`Transport::execute`], a
+//! responses, and sends with a [`bowline_client::Client`], which makes one session-binding proof
+//! per connection. There are three ways to call it: [`Transport::execute`], a
 //! [`tower_service::Service`] and a [`reqwest_middleware::Middleware`].
 //!
 //! # In place of `send`
 //!
-//! reqwest's builder makes the request, and no longer sends it:
+//! reqwest builds the request, and bowline sends it:
 //!
 //! ```no_run
 //! # async fn example(token: &str) -> Result<(), Box<dyn std::error::Error>> {
@@ -22,7 +22,7 @@
 //! let transport = Transport::new(agent);
 //! let http = reqwest::Client::new();
 //!
-//! // before: let response = http.get("https://api.example.com/things").bearer_auth(token).send().await?;
+//! // before: http.get("https://api.example.com/things").bearer_auth(token).send().await?;
 //! let request = http.get("https://api.example.com/things").bearer_auth(token).build()?;
 //! let response = transport.execute(request).await?;
 //!
@@ -32,15 +32,16 @@
 //!
 //! # As a middleware
 //!
-//! One line more where the client is built, and no other change:
+//! One more line where the client is built, and no other change:
 //!
 //! ```no_run
-//! # async fn example(agent: bowline_client::Client, token: &str) -> Result<(), Box<dyn std::error::Error>> {
+//! # use bowline_client::Client;
+//! # async fn example(agent: Client, token: &str) -> Result<(), Box<dyn std::error::Error>> {
 //! use bowline_reqwest::Transport;
 //! use reqwest_middleware::ClientBuilder;
 //!
 //! let http = ClientBuilder::new(reqwest::Client::new())
-//!     // .with(tracing).with(retries): whatever there was
+//!     // .with(tracing).with(retries): the middlewares that you have
 //!     .with(Transport::new(agent)) // new, and last
 //!     .build();
 //! let response = http.get("https://api.example.com/things").bearer_auth(token).send().await?;
@@ -48,20 +49,20 @@
 //! ```
 //!
 //! It must be the last: it never calls `next`, so no middleware after it runs. Middlewares before
-//! it see what they would see above reqwest. One that sends again gets a proof that fits the
-//! connection of that sending, because the proof is made below it (CL-2); it should ask
-//! [`Error::may_have_been_processed`] first, and see [Errors](#errors) for what `reqwest-retry`
-//! makes of them.
+//! it see the same requests and responses as with reqwest. If one of them sends a request again,
+//! that attempt gets a proof for its own connection, because the proof is made below it (CL-2). A
+//! retry should check [`Error::may_have_been_processed`] first; see [Errors](#errors) for
+//! `reqwest-retry`.
 //!
-//! `ClientWithMiddleware::as_ref` still gives the inner `reqwest::Client` out: what is sent with
-//! *that* has no proof.
+//! `ClientWithMiddleware::as_ref` still returns the inner `reqwest::Client`. A request that is sent
+//! with *that* has no proof.
 //!
 //! # What is bypassed
 //!
-//! With either face a `reqwest::Client` does no more than build requests. What it adds while it
-//! *builds* one stays: URL, query, headers set on the request, `bearer_auth`, JSON, form and
+//! In all three cases a `reqwest::Client` only builds requests. What it adds while it *builds* one
+//! stays: URL, query, headers set on the request, `bearer_auth`, JSON, form and
 //! multipart bodies, the request's own time-out, and `RequestInitialiser`s of reqwest-middleware.
-//! What it adds or does when it *sends* one is gone:
+//! What it would add or do while it *sends* one is missing:
 //!
 //! | `reqwest::ClientBuilder` | here |
 //! |---|---|
@@ -71,44 +72,44 @@
 //! | `proxy`, `no_proxy`, system proxies | the bowline client's [`Proxies`](bowline_client::Proxies) |
 //! | `resolve`, `dns_resolver`, `hickory_dns` | the system's resolver |
 //! | `redirect`, `referer` | no redirect is followed (CL-6): the caller gets the 3xx response |
-//! | `cookie_store`, `cookie_provider` | no cookie is kept or sent; `Response::cookies` reads what came |
-//! | `gzip`, `brotli`, `zstd`, `deflate` | nothing is asked for and nothing is unpacked |
+//! | `cookie_store`, `cookie_provider` | no cookie is kept or sent; `Response::cookies` reads what the server sent |
+//! | `gzip`, `brotli`, `zstd`, `deflate` | no compression is requested and nothing is decompressed |
 //! | `timeout`, `read_timeout`, `connect_timeout` | [`Timeouts`](bowline_client::Timeouts) of the bowline client, and the request's own time-out |
-//! | `retry`, and the sending again after a protocol-level refusal | what the bowline client sends again by itself (CL-5, CL-7) |
-//! | `https_only` | always, save plaintext on loopback where the bowline client allows it |
+//! | `retry`, and the retry after a protocol-level refusal | the bowline client's own retries (CL-5, CL-7) |
+//! | `https_only` | always, except for plaintext on loopback if the bowline client allows it |
 //!
-//! Of a *request*, the HTTP version is not obeyed: ALPN decides, and the response's version says
-//! what came of it. Of a *response*, `remote_addr` is `None` and `upgrade` fails.
+//! The HTTP version of a *request* is ignored: ALPN decides, and the response shows the version in
+//! use. `remote_addr` of a *response* is `None`, and `upgrade` fails.
 //!
 //! # Time-outs
 //!
 //! A request's own time-out (`RequestBuilder::timeout`) means what reqwest documents: it runs from
-//! when the request begins until the response's body has ended. If it strikes before the head, the
-//! request fails with [`ErrorKind::Timeout`]; if it strikes later, reading the body fails with a
+//! the start of the request until the response's body has ended. If it expires before the head, the
+//! request fails with [`ErrorKind::Timeout`]; if it expires later, reading the body fails with a
 //! `reqwest::Error` whose `is_timeout` is true.
 //!
 //! # Extensions
 //!
-//! A request's extensions reach the bowline client, and a response's the caller. An
-//! [`AccessToken`](bowline_client::AccessToken), an [`Operation`](bowline_client::Operation) and
-//! whatever else [`Client::send`](bowline_client::Client::send) looks for go in by
-//! `.with_extension(..)` of reqwest-middleware, or by making the `reqwest::Request` from an
-//! [`http::Request`]. After a final refusal a [`Refusal`](bowline_client::bind::Refusal) comes out
-//! by `Response::extensions`. Where both the request and the middleware stack have a value of one
-//! type, the stack's counts.
+//! A request's extensions reach the bowline client, and a response's extensions reach the caller.
+//! Pass an [`AccessToken`](bowline_client::AccessToken), an
+//! [`Operation`](bowline_client::Operation) and the other extensions of
+//! [`Client::send`](bowline_client::Client::send) with `.with_extension(..)` of reqwest-middleware,
+//! or make the `reqwest::Request` from an [`http::Request`]. After a final refusal
+//! `Response::extensions` has a [`BindingRefusal`](bowline_client::bind::BindingRefusal). If both
+//! the request and the middleware stack have a value of one type, the stack's value is used.
 //!
 //! # Errors
 //!
-//! Nobody but reqwest can make a `reqwest::Error` that says what it means, so requests fail with an
-//! [`Error`] of this crate, which keeps bowline's own. It comes through other people's types and is
-//! found again by [`Error::find`]:
+//! Only reqwest can make a `reqwest::Error` with a meaning, so requests fail with an [`Error`] of
+//! this crate, which holds bowline's own error. Other crates wrap it in their types;
+//! [`Error::find`] finds it there:
 //!
 //! ```no_run
 //! # async fn example(http: reqwest_middleware::ClientWithMiddleware) {
 //! if let Err(error) = http.get("https://api.example.com/things").send().await {
 //!     match bowline_reqwest::Error::find(&error) {
 //!         Some(e) if e.is_worth_another_try() => println!("not processed, send it again: {e}"),
-//!         Some(e) if e.may_have_been_processed() => println!("look before you send it again: {e}"),
+//!         Some(e) if e.may_have_been_processed() => println!("check before a retry: {e}"),
 //!         _ => println!("{error}"),
 //!     }
 //! }
@@ -117,9 +118,9 @@
 //!
 //! - From [`Transport::execute`] and the tower service, it is the error.
 //! - From a middleware stack, it is inside `reqwest_middleware::Error::Middleware`. That variant
-//!   answers `false` to `is_timeout`, `is_connect` and the like, whatever is inside, and the
-//!   default strategy of `reqwest-retry` takes it for fatal: it sends again after some responses
-//!   (5xx, 408, 429) and never after an error. Give it a strategy that asks
+//!   returns `false` from `is_timeout`, `is_connect` and the like, whatever is inside, and the
+//!   default strategy of `reqwest-retry` treats it as fatal: it sends again after some responses
+//!   (5xx, 408, 429) and never after an error. Give it a strategy that checks
 //!   [`Error::is_worth_another_try`].
 //! - From reading a response's body, it is among the sources of the `reqwest::Error`.
 //!

@@ -1,4 +1,4 @@
-//! A request's way from reqwest's types to bowline's, and its response's way back.
+//! Converts requests from reqwest's types to bowline's, and responses back.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,8 +15,8 @@ use crate::error::Error;
 
 /// Sends reqwest's requests with a [`bowline_client::Client`].
 ///
-/// Cloning is cheap and shares everything. See the [crate's documentation](crate) for what of a
-/// `reqwest::Client` it bypasses.
+/// Cloning is cheap and shares everything. The [crate's documentation](crate) lists the features of
+/// a `reqwest::Client` that it bypasses.
 #[derive(Clone, Debug)]
 pub struct Transport {
     client: Client,
@@ -28,14 +28,13 @@ impl Transport {
         Self { client }
     }
 
-    /// Sends a request and waits for the response's head: what `reqwest::Client::execute` is to
-    /// reqwest.
+    /// Sends a request and waits for the response's head, as `reqwest::Client::execute` does.
     ///
     /// A response with an error status is a response, not an error; a redirect is not followed
     /// (CL-6).
     ///
     /// # Errors
-    /// Every [`ErrorKind`](crate::ErrorKind). A body that fails later does so with a `reqwest::Error` that
+    /// Every [`ErrorKind`](crate::ErrorKind). A body that fails later gives a `reqwest::Error` that
     /// has an [`Error`] among its sources: see [`Error::find`].
     pub async fn execute(&self, request: Request) -> Result<Response, Error> {
         self.send(request, &Extensions::new()).await
@@ -43,28 +42,29 @@ impl Transport {
 
     /// As [`execute`](Self::execute), with extensions that did not come with the request.
     async fn send(&self, request: Request, more: &Extensions) -> Result<Response, Error> {
-        let deadline = Deadline::of(&request);
+        let deadline = Deadline::for_request(&request);
         let url = request.url().clone();
         let mut request =
             http::Request::<reqwest::Body>::try_from(request).map_err(Error::invalid_url)?;
         request.extensions_mut().extend(more.clone());
-        let answer = self.client.send(request);
-        let answered = match deadline {
-            None => answer.await,
-            Some(deadline) => timeout_at(deadline.at, answer)
+        let sending = self.client.send(request);
+        let sent = match deadline {
+            None => sending.await,
+            Some(deadline) => timeout_at(deadline.at, sending)
                 .await
                 .map_err(|_| Error::timeout(deadline.limit))?,
         };
-        let (head, body) = answered?.into_parts();
+        let (head, body) = sent?.into_parts();
         Ok(response(head, Body::new(body, deadline), url))
     }
 }
 
-/// reqwest keeps the URL beside the head, and takes it from a private type among the extensions.
+/// Builds reqwest's response. reqwest reads the URL from a private type among the extensions, which
+/// only its `ResponseBuilderExt::url` can insert.
 fn response(mut head: response::Parts, body: Body, url: Url) -> Response {
-    let mut mark = http::Response::builder().url(url);
-    if let Some(mark) = mark.extensions_mut() {
-        head.extensions.extend(std::mem::take(mark));
+    let mut builder = http::Response::builder().url(url);
+    if let Some(url) = builder.extensions_mut() {
+        head.extensions.extend(std::mem::take(url));
     }
     http::Response::from_parts(head, reqwest::Body::wrap(body)).into()
 }

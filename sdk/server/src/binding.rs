@@ -1,4 +1,4 @@
-//! What a request that passed was bound to, and who sent it.
+//! What a verified request was bound to, and who sent it.
 
 use std::sync::Arc;
 
@@ -28,15 +28,15 @@ pub struct VerifiedBinding {
 pub enum BindingClass {
     /// To the client's certificate, and each use to its TLS connection by a proof (TK-1).
     Session,
-    /// To a key of the client's, and each use to one request by a proof (RFC 9449). Not to the
+    /// To a key of the client, and each use to one request by a proof (RFC 9449). Not to the
     /// connection.
     Dpop,
-    /// To the client's certificate, and perhaps to its TLS connection, by the word of a trusted
-    /// proxy (GW-3).
+    /// To the client's certificate, and perhaps to its TLS connection, as a trusted proxy attests
+    /// (GW-3).
     ProxyAttested,
     /// To the client's certificate (RFC 8705).
     Certificate,
-    /// To nothing: whoever holds it may use it (RFC 6750).
+    /// To nothing: any holder may use it (RFC 6750).
     Bearer,
 }
 
@@ -53,7 +53,7 @@ impl VerifiedBinding {
         self.connection
     }
 
-    /// The certificate of the client, if it has shown one. With [`BindingClass::Bearer`] the token
+    /// The certificate of the client, if it presented one. With [`BindingClass::Bearer`] the token
     /// does not name it.
     #[must_use]
     pub fn certificate(&self) -> Option<&ClientCertificate> {
@@ -78,8 +78,8 @@ impl VerifiedBinding {
         self.certificate()?.spiffe_id()
     }
 
-    /// The certificate of the trusted proxy that vouches for the client's connection and
-    /// certificate (GW-3). Without one, this server terminated that connection itself.
+    /// The certificate of the trusted proxy that attests the client's connection and certificate
+    /// (GW-3). `None` if this server terminated that connection itself.
     #[must_use]
     pub fn attested_by(&self) -> Option<Thumbprint> {
         self.attested_by
@@ -98,8 +98,8 @@ impl VerifiedBinding {
         self.request_bound
     }
 
-    /// Whether the TLS session was resumed. Of a request that a proxy attests: that of the proxy's
-    /// connection.
+    /// Whether the TLS session was resumed. For a request that a proxy attests, this is the session
+    /// between the proxy and this server.
     #[must_use]
     pub fn is_resumed(&self) -> bool {
         self.resumed

@@ -1,4 +1,4 @@
-//! The certificate that authenticated a client: read once per connection, never per request.
+//! The certificate that authenticated a client: parsed once per connection, never per request.
 
 use std::fmt::{self, Write};
 
@@ -9,8 +9,8 @@ use x509_parser::objects::{oid_registry, oid2abbrev};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
-/// The certificate that authenticated the client in the handshake, verified by this end or, on a
-/// request that a trusted proxy attests, by that (GW-3).
+/// The certificate that authenticated the client in the handshake, verified by this server or, on a
+/// request that a trusted proxy attests, by the proxy (GW-3).
 pub struct ClientCertificate {
     der: CertificateDer<'static>,
     pub(crate) verifier: ProofVerifier,
@@ -23,7 +23,8 @@ impl ClientCertificate {
         let verifier = ProofVerifier::new(&der)?;
         let (subject, spiffe_id) = match X509Certificate::from_der(&der) {
             Ok((_, parsed)) => (distinguished_name(parsed.subject()), spiffe_id(&parsed)),
-            // The verifier has read it, so this does not happen; and no name is no harm.
+            // `ProofVerifier` has parsed it, so this does not happen. Without names no rule that
+            // names them matches.
             Err(_) => Default::default(),
         };
         Ok(Self {
@@ -60,7 +61,7 @@ impl ClientCertificate {
         self.spiffe_id.as_deref()
     }
 
-    /// The last moment at which it is valid (RS-1).
+    /// Its `notAfter`: the last second in which it is valid (RS-1).
     #[must_use]
     pub fn not_after(&self) -> UnixTime {
         self.verifier.not_after()
@@ -114,8 +115,8 @@ fn push_attribute(text: &mut String, attribute: &AttributeTypeAndValue<'_>) {
     }
 }
 
-/// RFC 4514 section 2.4, so that no value can pass for two attributes. Control characters are
-/// escaped as well.
+/// Escapes by RFC 4514 section 2.4, so that one value cannot look like two attributes. Control
+/// characters are escaped as well.
 fn push_escaped(text: &mut String, value: &str) {
     let last = value.chars().count().saturating_sub(1);
     for (index, character) in value.chars().enumerate() {
@@ -168,92 +169,4 @@ pub(crate) fn is_spiffe_id(uri: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use rcgen::{CertificateParams, DnType, DnValue, KeyPair, SanType};
-
-    use super::*;
-
-    fn certificate(change: impl FnOnce(&mut CertificateParams)) -> ClientCertificate {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        change(&mut params);
-        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
-        ClientCertificate::new(certificate.der().clone()).unwrap()
-    }
-
-    fn uri(text: &str) -> SanType {
-        SanType::URI(text.try_into().unwrap())
-    }
-
-    #[test]
-    fn a_subject_is_written_so_that_no_value_passes_for_two_attributes() {
-        let plain = certificate(|params| {
-            params
-                .distinguished_name
-                .push(DnType::OrganizationName, "Example");
-            params.distinguished_name.push(DnType::CommonName, "agent");
-        });
-        assert_eq!(plain.subject(), "CN=agent,O=Example");
-        for (value, written) in [
-            ("agent,O=Example", r"CN=agent\,O\=Example"),
-            ("a+b", r"CN=a\+b"),
-            (" a ", r"CN=\ a\ "),
-            ("#1", r"CN=\#1"),
-            ("a\nb", r"CN=a\0ab"),
-            ("ä\\", r"CN=ä\\"),
-        ] {
-            let odd = certificate(|params| {
-                let value = DnValue::Utf8String(value.to_owned());
-                params.distinguished_name.push(DnType::CommonName, value);
-            });
-            // `=` needs no escape.
-            assert_eq!(odd.subject(), written.replace(r"\=", "="), "{value:?}");
-        }
-        assert_eq!(certificate(|_| {}).subject(), "");
-    }
-
-    #[test]
-    fn the_spiffe_id_is_the_only_uri_among_the_names() {
-        let id = "spiffe://example.org/ns/default/agent";
-        let of = |names: Vec<SanType>| certificate(|params| params.subject_alt_names = names);
-        assert_eq!(of(vec![uri(id)]).spiffe_id(), Some(id));
-        let dns = SanType::DnsName("agent.example.org".try_into().unwrap());
-        assert_eq!(of(vec![dns, uri(id)]).spiffe_id(), Some(id));
-        assert_eq!(
-            of(vec![uri(id), uri("https://example.org/")]).spiffe_id(),
-            None
-        );
-        assert_eq!(of(vec![uri("https://example.org/")]).spiffe_id(), None);
-        assert_eq!(of(vec![]).spiffe_id(), None);
-    }
-
-    #[test]
-    fn a_spiffe_id_has_a_trust_domain_and_plain_segments() {
-        for good in [
-            "spiffe://example.org",
-            "spiffe://example.org/a",
-            "spiffe://a_b-c.1/A.b/...",
-        ] {
-            assert!(is_spiffe_id(good), "{good}");
-        }
-        let long = format!("spiffe://example.org/{}", "a".repeat(2048));
-        for bad in [
-            "",
-            "spiffe://",
-            "spiffe:///a",
-            "SPIFFE://example.org",
-            "spiffe://Example.org",
-            "spiffe://example.org/",
-            "spiffe://example.org//a",
-            "spiffe://example.org/a/../b",
-            "spiffe://example.org/a?b",
-            "spiffe://example.org/a#b",
-            "spiffe://user@example.org/a",
-            "spiffe://example.org:443/a",
-            "spiffe://example.org/%41",
-            &long,
-        ] {
-            assert!(!is_spiffe_id(bad), "{bad}");
-        }
-    }
-}
+mod tests;

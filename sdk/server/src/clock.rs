@@ -6,10 +6,10 @@ use std::sync::Arc;
 use rustls::time_provider::TimeProvider;
 use rustls_pki_types::UnixTime;
 
-/// Where "now" comes from: the system clock unless a caller puts another in its place.
+/// The source of the current time: the system clock unless the caller provides another.
 ///
-/// Every check that depends on the time of day (RS-1, RS-2, RS-8, ticket lifetimes) asks a `Clock`;
-/// time-outs do not.
+/// Every check that depends on the time of day (RS-1, RS-2, RS-8, ticket lifetimes) reads a
+/// `Clock`; time-outs do not.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> UnixTime + Send + Sync>);
 

@@ -1,5 +1,5 @@
-//! An endpoint of the authorization server: where it is, whom to trust there, and who this server
-//! is to it.
+//! An endpoint of the authorization server: its URL, the roots to trust there, and this server's
+//! client certificate.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -13,10 +13,10 @@ use reqwest::{RequestBuilder, Url, redirect};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A URL that can be trusted, and the client that asks there.
+/// A checked URL, and the HTTP client for it.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
-    /// What it is, as the subject of an error message.
+    /// Its name, as the subject of an error message.
     name: &'static str,
     url: Url,
     roots: Option<Vec<reqwest::Certificate>>,
@@ -24,19 +24,19 @@ pub(crate) struct Endpoint {
     client: reqwest::Client,
 }
 
-/// What came back, read to its end.
-pub(crate) struct Answer {
+/// A response, read to its end.
+pub(crate) struct EndpointResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
 }
 
 impl Endpoint {
-    /// An `https` URL whose server the platform's roots vouch for; or an `http` URL on loopback.
+    /// An `https` URL whose server the platform's roots verify; or an `http` URL on loopback.
     pub(crate) fn new(name: &'static str, url: &str) -> Result<Self, EndpointError> {
-        let url: Url = url
-            .parse()
-            .map_err(|error| EndpointError::new(format!("{name} is not a URL")).because(error))?;
+        let url: Url = url.parse().map_err(|error| {
+            EndpointError::new(format!("{name} is not a URL")).with_source(error)
+        })?;
         if !(url.scheme() == "https"
             || url.scheme() == "http" && url.host_str().is_some_and(is_loopback))
         {
@@ -66,13 +66,13 @@ impl Endpoint {
                 self.name
             ))
         };
-        let roots =
-            reqwest::Certificate::from_pem_bundle(roots).map_err(|error| bad().because(error))?;
+        let roots = reqwest::Certificate::from_pem_bundle(roots)
+            .map_err(|error| bad().with_source(error))?;
         if roots.is_empty() {
             return Err(bad());
         }
         self.roots = Some(roots);
-        self.rebuilt()
+        self.rebuild()
     }
 
     /// Authenticates with this certificate chain and private key (PEM, one after the other in one
@@ -83,13 +83,13 @@ impl Endpoint {
             EndpointError::new(format!(
                 "the identity for {name} is not a certificate chain and its key in PEM"
             ))
-            .because(error)
+            .with_source(error)
         })?;
         self.identity = Some(identity);
-        self.rebuilt()
+        self.rebuild()
     }
 
-    fn rebuilt(mut self) -> Result<Self, EndpointError> {
+    fn rebuild(mut self) -> Result<Self, EndpointError> {
         self.client = client(
             self.name,
             &self.url,
@@ -107,39 +107,42 @@ impl Endpoint {
         self.client.post(self.url.clone())
     }
 
-    /// Sends the request and reads the answer, whatever its status, of at most so many bytes.
-    pub(crate) async fn ask(
+    /// Sends the request and reads the response, whatever its status, up to `max_bytes`.
+    pub(crate) async fn send(
         &self,
         request: RequestBuilder,
-        most: usize,
-    ) -> Result<Answer, EndpointError> {
+        max_bytes: usize,
+    ) -> Result<EndpointResponse, EndpointError> {
         let failed = |error: reqwest::Error| {
             EndpointError::new(format!("{} cannot be reached", self.name))
-                .because(error.without_url())
+                .with_source(error.without_url())
         };
         let mut response = request.send().await.map_err(failed)?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if body.len() + chunk.len() > most {
-                return Err(self.error(format_args!("answered with more than {} KiB", most / 1024)));
+            if body.len() + chunk.len() > max_bytes {
+                return Err(self.error(format_args!(
+                    "answered with more than {} KiB",
+                    max_bytes / 1024
+                )));
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer {
+        Ok(EndpointResponse {
             status: response.status(),
             headers: response.headers().clone(),
             body,
         })
     }
 
-    /// An error whose message begins with what this is.
+    /// An error whose message begins with the endpoint's name.
     pub(crate) fn error(&self, what_it_did: impl fmt::Display) -> EndpointError {
         EndpointError::new(format!("{} {what_it_did}", self.name))
     }
 }
 
-impl Answer {
-    /// When to ask again, if it says so in seconds (RFC 9110 §10.2.3).
+impl EndpointResponse {
+    /// `Retry-After`, if it is in seconds (RFC 9110 §10.2.3).
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         let seconds = self.headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
         Some(Duration::from_secs(seconds))
@@ -152,7 +155,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Redirects are not followed: the configured URL is what is trusted, not where it points.
+/// Redirects are not followed: only the configured URL is trusted.
 fn client(
     name: &str,
     url: &Url,
@@ -164,8 +167,7 @@ fn client(
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(EXCHANGE_TIMEOUT);
     if url.scheme() == "http" {
-        // Loopback: a proxy from the environment would read what is sent, and has no business
-        // there.
+        // Loopback: a proxy from the environment must not read what is sent.
         builder = builder.no_proxy();
     }
     if let Some(roots) = roots {
@@ -175,11 +177,11 @@ fn client(
         builder = builder.identity(identity);
     }
     builder.build().map_err(|error| {
-        EndpointError::new(format!("no HTTPS client can be made for {name}")).because(error)
+        EndpointError::new(format!("no HTTPS client can be made for {name}")).with_source(error)
     })
 }
 
-/// Whether a URL's host is this machine: the client takes the same (CL-6).
+/// Whether a URL's host is this machine, by the same rule as the client's (CL-6).
 pub(crate) fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost"
@@ -189,7 +191,7 @@ pub(crate) fn is_loopback(host: &str) -> bool {
 }
 
 /// An endpoint of the authorization server that cannot be used as it is configured, or did not
-/// answer as it should.
+/// answer as it must.
 #[derive(Debug)]
 pub struct EndpointError {
     pub(crate) message: String,
@@ -204,7 +206,10 @@ impl EndpointError {
         }
     }
 
-    pub(crate) fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+    pub(crate) fn with_source(
+        mut self,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
         self.source = Some(source.into());
         self
     }

@@ -1,16 +1,17 @@
-//! What happens to connections and requests, for those who count.
+//! Events about connections and requests, for metrics and logs.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bowline_proof::Check;
-use bowline_proof::dpop::DpopCheck;
+use bowline_proof::dpop::{DpopCheck, DpopRefusal};
+use bowline_proof::{Check, Refusal};
 
-use crate::{AcceptErrorKind, BindingClass, ConnectionId};
+use crate::connection_id::ConnectionId;
+use crate::{AcceptErrorKind, BindingClass};
 
-/// Something that is worth counting. Give [`BindingLayer::observer`](crate::BindingLayer::observer)
-/// what wants to know of requests, and [`Acceptor::observer`](crate::Acceptor::observer) what wants
-/// to know of connections; it may be the same.
+/// An event. An observer given to [`BindingLayer::observer`](crate::BindingLayer::observer)
+/// receives events about requests, one given to [`Acceptor::observer`](crate::Acceptor::observer)
+/// events about connections; it may be the same observer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ServerEvent {
@@ -20,9 +21,9 @@ pub enum ServerEvent {
         connection: ConnectionId,
         /// What its token is bound to.
         class: BindingClass,
-        /// It had a proof, of a session or of DPoP.
+        /// It had a session-binding proof or a DPoP proof.
         proof: bool,
-        /// The proof had passed on this connection before, so that no signature was verified.
+        /// The proof was in the connection's cache, so no signature was verified.
         cached: bool,
         /// The proof had `jti`, `htm` and `htu`.
         request_bound: bool,
@@ -31,17 +32,18 @@ pub enum ServerEvent {
     Refused {
         /// The connection it came over.
         connection: ConnectionId,
-        /// By which check.
+        /// The check that refused it.
         check: Check,
     },
     /// A request was refused by a check of DPoP.
     DpopRefused {
         /// The connection it came over.
         connection: ConnectionId,
-        /// By which check.
+        /// The check that refused it.
         check: DpopCheck,
     },
-    /// Whether the token is valid, or a proof was used before, could not be found out (503).
+    /// It could not be decided whether the token is valid, or whether its proof was used before
+    /// (503).
     Unavailable {
         /// The connection it came over.
         connection: ConnectionId,
@@ -54,10 +56,10 @@ pub enum ServerEvent {
         resumed: bool,
         /// HTTP/2 was negotiated.
         h2: bool,
-        /// How long the handshake took.
+        /// The duration of the handshake.
         took: Duration,
     },
-    /// A connection is gone, and with it what was remembered on it (RS-11).
+    /// A connection was closed, and its proof cache freed (RS-11).
     ConnectionClosed {
         /// The connection.
         connection: ConnectionId,
@@ -75,20 +77,20 @@ pub enum ServerEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The peer closed it, in good order.
+    /// The peer closed it properly.
     Peer,
-    /// It broke.
+    /// It failed.
     Error,
     /// It had no request for too long.
     Idle,
     /// The client's certificate has expired (RS-1).
     Certificate,
-    /// Its memory of `jti` values is nearly full (RS-9).
+    /// Its set of used `jti` values is nearly full (RS-9).
     JtiQuota,
-    /// The server stops.
+    /// The server is shutting down.
     Shutdown,
-    /// Whoever served it did not say: `axum::serve` does not, but for
-    /// [`Certificate`](Self::Certificate) and [`JtiQuota`](Self::JtiQuota).
+    /// Not known: `axum::serve` reports no reason except [`Certificate`](Self::Certificate) and
+    /// [`JtiQuota`](Self::JtiQuota).
     Unknown,
 }
 
@@ -108,9 +110,9 @@ impl CloseReason {
     }
 }
 
-/// Receives events, on the task in which they happen: be quick. A closure is one.
+/// Receives events, on the task in which they happen, so it must not block. Closures implement it.
 pub trait ServerObserver: Send + Sync + 'static {
-    /// Takes note of one event.
+    /// Receives one event.
     fn observe(&self, event: &ServerEvent);
 }
 
@@ -120,14 +122,43 @@ impl<F: Fn(&ServerEvent) + Send + Sync + 'static> ServerObserver for F {
     }
 }
 
-/// Tells of the end of a connection when it is dropped with the facts.
-pub(crate) struct Closing {
+/// Passes an event on, if anybody observes.
+pub(crate) fn report(observer: Option<&dyn ServerObserver>, event: &ServerEvent) {
+    if let Some(observer) = observer {
+        observer.observe(event);
+    }
+}
+
+/// Logs and reports that a check refused a request.
+pub(crate) fn report_refusal(
+    observer: Option<&dyn ServerObserver>,
+    connection: ConnectionId,
+    refusal: Refusal,
+) {
+    tracing::debug!(%connection, %refusal, "request refused");
+    let check = refusal.check();
+    report(observer, &ServerEvent::Refused { connection, check });
+}
+
+/// Logs and reports that a check of DPoP refused a request.
+pub(crate) fn report_dpop_refusal(
+    observer: Option<&dyn ServerObserver>,
+    connection: ConnectionId,
+    refusal: DpopRefusal,
+) {
+    tracing::debug!(%connection, %refusal, "request refused");
+    let check = refusal.check();
+    report(observer, &ServerEvent::DpopRefused { connection, check });
+}
+
+/// Reports the end of a connection when it is dropped together with the connection's facts.
+pub(crate) struct CloseReport {
     connection: ConnectionId,
     observer: Option<Arc<dyn ServerObserver>>,
     reason: OnceLock<CloseReason>,
 }
 
-impl Closing {
+impl CloseReport {
     pub(crate) fn new(connection: ConnectionId, observer: Option<Arc<dyn ServerObserver>>) -> Self {
         Self {
             connection,
@@ -136,24 +167,23 @@ impl Closing {
         }
     }
 
-    /// The first reason counts: what comes after follows from it.
-    pub(crate) fn because(&self, reason: CloseReason) {
+    /// Keeps the first reason; later ones are consequences of it.
+    pub(crate) fn set_reason(&self, reason: CloseReason) {
         let _ = self.reason.set(reason);
     }
 
-    /// The reason, if there is one yet.
+    /// The reason, if one was set.
     pub(crate) fn reason(&self) -> Option<CloseReason> {
         self.reason.get().copied()
     }
 }
 
-impl Drop for Closing {
+impl Drop for CloseReport {
     fn drop(&mut self) {
-        if let Some(observer) = &self.observer {
-            observer.observe(&ServerEvent::ConnectionClosed {
-                connection: self.connection,
-                reason: self.reason().unwrap_or(CloseReason::Unknown),
-            });
-        }
+        let event = ServerEvent::ConnectionClosed {
+            connection: self.connection,
+            reason: self.reason().unwrap_or(CloseReason::Unknown),
+        };
+        report(self.observer.as_deref(), &event);
     }
 }

@@ -1,9 +1,8 @@
-//! What this end knows about one TLS connection: the value that RS-1..RS-13 are checked against.
+//! The facts of one TLS connection, against which RS-1..RS-13 are checked.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bowline_proof::ExporterValue;
 use rustls::ProtocolVersion;
@@ -11,15 +10,16 @@ use rustls_pki_types::UnixTime;
 use tokio::sync::Notify;
 
 use crate::certificate::ClientCertificate;
-use crate::event::{CloseReason, Closing};
-use crate::memory::ProofMemory;
+use crate::connection_id::ConnectionId;
+use crate::event::{CloseReason, CloseReport};
+use crate::proof_cache::ProofCache;
 
-/// The facts of one TLS connection, fixed when its handshake ended, and the memory of the proofs
+/// The facts of one TLS connection, fixed when its handshake ended, and the cache of the proofs
 /// seen on it.
 ///
 /// An [`Acceptor`](crate::Acceptor) makes one per connection; [`serve`](crate::serve) puts it, in
-/// an `Arc`, into the extensions of each request. When the last `Arc` is dropped the memory goes
-/// with it (RS-11): there is no table of connections.
+/// an `Arc`, into the extensions of each request. The cache is freed with the last `Arc` (RS-11):
+/// there is no table of connections.
 pub struct ConnectionFacts {
     pub(crate) id: ConnectionId,
     pub(crate) exporter: ExporterValue,
@@ -29,14 +29,14 @@ pub struct ConnectionFacts {
     pub(crate) alpn: Option<Vec<u8>>,
     pub(crate) handshake_at: UnixTime,
     pub(crate) peer: Option<SocketAddr>,
-    pub(crate) memory: ProofMemory,
+    pub(crate) proofs: ProofCache,
     /// See [`drain_wanted`](Self::drain_wanted).
     pub(crate) drain: Notify,
-    pub(crate) closing: Closing,
+    pub(crate) close_report: CloseReport,
 }
 
 impl ConnectionFacts {
-    /// A number that no other connection of this process has.
+    /// A number that is unique within this process.
     #[must_use]
     pub fn id(&self) -> ConnectionId {
         self.id
@@ -79,28 +79,28 @@ impl ConnectionFacts {
         self.handshake_at
     }
 
-    /// Ends when the connection should take no more requests: a request was refused because the
-    /// client's certificate has expired (RS-1), or the memory of `jti` values is nearly full
-    /// (RS-9), and on a new connection the client has an empty one. For whoever serves the
-    /// connection, once; [`serve`](crate::serve) heeds it.
+    /// Completes when the connection should take no more requests: a request was refused because
+    /// the client's certificate has expired (RS-1), or the set of used `jti` values is nearly full
+    /// (RS-9; a new connection starts with an empty one). It completes once, for the code that
+    /// serves the connection; [`serve`](crate::serve) then drains it.
     pub async fn drain_wanted(&self) {
         self.drain.notified().await;
     }
 
-    /// Has the connection drained, for this reason unless there was another before.
+    /// Asks for the connection to be drained. The first reason given is the one that is reported.
     pub(crate) fn drain(&self, reason: CloseReason) {
-        self.closing.because(reason);
+        self.close_report.set_reason(reason);
         self.drain.notify_one();
     }
 
-    /// Where the connection came from, if the acceptor was told.
+    /// The peer's address, if the acceptor was given it.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
 }
 
-/// No exporter value, no proof, no token: only what may stand in a log (EX-7).
+/// Shows no exporter value, proof or token, only what may be logged (EX-7).
 impl fmt::Debug for ConnectionFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectionFacts")
@@ -110,22 +110,5 @@ impl fmt::Debug for ConnectionFacts {
             .field("tls_version", &self.tls_version)
             .field("peer", &self.peer)
             .finish_non_exhaustive()
-    }
-}
-
-/// Names a connection within this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ConnectionId(u64);
-
-impl ConnectionId {
-    pub(crate) fn next() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-impl fmt::Display for ConnectionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }

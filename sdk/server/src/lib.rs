@@ -1,6 +1,6 @@
-//! The resource server's end of TLS-session-bound access tokens: it terminates mutual TLS, knows
-//! each connection, and lets a request through only if its token is presented on the connection
-//! that its proof was made for.
+//! The resource server's end of TLS-session-bound access tokens: it terminates mutual TLS, keeps
+//! the facts of each connection, and lets a request through only if its token is presented on the
+//! connection that its proof was made for.
 //!
 //! | step | by |
 //! |---|---|
@@ -8,24 +8,30 @@
 //! | each request gets the facts of its connection | [`serve`], or `axum::serve` with [`PeerFacts`] |
 //! | the access token is valid (RS-2) | a [`TokenValidator`]: [`JwtValidator`], [`IntrospectionValidator`], or one of your own |
 //! | token, certificate, proof and connection belong together (RS-1..RS-13) | [`BindingLayer`] |
-//! | a token that is bound to a DPoP key comes with a proof that was never used (RFC 9449) | [`BindingLayer::dpop`] |
+//! | a DPoP-bound token comes with a proof that was not used before (RFC 9449) | [`BindingLayer::dpop`] |
 //! | its scope suffices (RS-10) | [`RequiredScope`] |
-//! | the handler learns what the request was bound to, and who sent it | [`VerifiedBinding`], a request extension |
+//! | the handler can read what the request was bound to, and who sent it | [`VerifiedBinding`], a request extension |
 //! | clients learn where tokens come from (RFC 9728) | [`ResourceMetadata`] |
-//! | somebody counts | [`ServerObserver`], such as `metrics::MetricsObserver` |
+//! | events are counted or logged | [`ServerObserver`], such as `metrics::MetricsObserver` |
 //!
 //! Ids such as `RS-6` cite the requirements of the project's wire profile.
 //!
 //! ```no_run
 //! # async fn run(router: axum::Router) -> Result<(), Box<dyn std::error::Error>> {
-//! use bowline_server::*;
+//! use bowline_server::{
+//!     AcceptPolicy, Acceptor, BindingLayer, ClientAuth, ExpectedClaims, JwksUrl, JwtValidator,
+//!     Listener, ServeOptions, ServerIdentity, ServerTls, roots_from_pem_file, serve,
+//! };
 //!
 //! let identity = ServerIdentity::from_pem_files("server.pem", "server.key")?;
-//! let tls = ServerTls::builder(identity, ClientAuth::Required(roots_from_pem_file("clients.pem")?)).build()?;
+//! let clients = ClientAuth::Required(roots_from_pem_file("clients.pem")?);
+//! let tls = ServerTls::builder(identity, clients).build()?;
 //! let listener = Listener::bind("0.0.0.0:8443", Acceptor::new(tls)).await?;
 //!
 //! let keys = JwksUrl::new("https://authority.example.com/jwks")?;
-//! let validator = JwtValidator::builder("https://authority.example.com", "https://api.example.com", keys).build();
+//! let expected = ExpectedClaims::new("https://api.example.com")
+//!     .issuer("https://authority.example.com");
+//! let validator = JwtValidator::builder(expected, keys).build();
 //! let binding = BindingLayer::new(validator)
 //!     .origins(["https://api.example.com".parse()?])
 //!     .policy(AcceptPolicy::Require);
@@ -36,28 +42,31 @@
 //! # }
 //! ```
 //!
-//! What it does not do: it takes nobody's word for a connection that it did not terminate itself,
-//! but that of [`TrustedProxies`] where they are named; it reads no request body; and it checks no
+//! What it does not do: it accepts no statement about a TLS connection that it did not terminate
+//! itself, except from configured [`TrustedProxies`]; it reads no request body; and it checks no
 //! revocation of certificates, unless a [`ClientAuth::Custom`] verifier does.
 
 mod acceptor;
 mod binding;
 mod certificate;
-mod claims;
 mod clock;
+mod connection_id;
 mod dpop;
 mod endpoint;
 mod event;
+mod expected_claims;
+mod expiry;
 mod facts;
+mod forward;
 mod introspection;
 mod jwt;
 mod layer;
 mod linger;
 mod listener;
-mod memory;
 mod metadata;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+mod proof_cache;
 mod proxies;
 mod scope;
 mod serve;
@@ -69,10 +78,12 @@ pub use self::acceptor::{AcceptError, AcceptErrorKind, Acceptor};
 pub use self::binding::{BindingClass, VerifiedBinding};
 pub use self::certificate::ClientCertificate;
 pub use self::clock::Clock;
+pub use self::connection_id::ConnectionId;
 pub use self::dpop::{Dpop, DpopNonces, Insertion, MemoryReplayStore, ProofId, ReplayStore};
 pub use self::endpoint::EndpointError;
 pub use self::event::{CloseReason, ServerEvent, ServerObserver};
-pub use self::facts::{ConnectionFacts, ConnectionId};
+pub use self::expected_claims::ExpectedClaims;
+pub use self::facts::ConnectionFacts;
 pub use self::introspection::{
     IntrospectionEndpoint, IntrospectionValidator, IntrospectionValidatorBuilder,
 };

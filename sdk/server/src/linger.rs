@@ -1,4 +1,4 @@
-//! A close that loses nothing on the way.
+//! Lingering close: a closed connection does not lose responses that are still on their way.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,18 +8,22 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// A stream that, once it was shut down, reads on for a moment before it says so.
+use crate::forward::forward_writes;
+
+/// A stream whose shutdown keeps reading, and dropping what it reads, for a moment before it
+/// completes.
 ///
-/// A socket that is closed while bytes wait to be read sends a reset, and a reset may overtake
-/// answers that the peer has not read yet (RFC 9112 §9.6). It happens at the most orderly of ends:
-/// after GOAWAY, requests that were already on their way come in, are rightly ignored, and wait
-/// there to be read. Then the answers before them are lost, and requests that were processed look
-/// as if they had not been. So what still comes is read and dropped until the peer closes its side
-/// too, for at most 2 s and 1 MiB.
+/// If a socket is closed while received bytes are still unread, the kernel sends a reset, and the
+/// reset may destroy responses that the peer has not read yet (RFC 9112 §9.6). This also happens in
+/// an orderly close. Example: the server sends GOAWAY, while the client's next request is already
+/// on its way. HTTP/2 ignores that request, so its bytes stay unread in the socket; the close sends
+/// a reset; and the client loses the responses before it, so that processed requests look
+/// unprocessed to it. A lingering close therefore reads and drops what still arrives until the peer
+/// closes its side too, for at most 2 s and 1 MiB.
 ///
 /// [`serve`](crate::serve), [`serve_connection`](crate::serve_connection) and a
-/// [`Connection`](crate::Connection) for `axum::serve` do this by themselves; it is here for those
-/// who give hyper the stream themselves.
+/// [`Connection`](crate::Connection) for `axum::serve` already do this; use it if you give the
+/// stream to hyper yourself.
 #[derive(Debug)]
 pub struct Lingering<IO> {
     io: IO,
@@ -29,19 +33,19 @@ pub struct Lingering<IO> {
 #[derive(Debug)]
 enum Phase {
     Open,
-    /// Our side is shut down; the peer's is not.
+    /// Our side is shut down; the peer's side is still open.
     HalfClosed {
-        patience: Pin<Box<Sleep>>,
+        timeout: Pin<Box<Sleep>>,
         bytes: usize,
     },
     Closed,
 }
 
-const LONGEST: Duration = Duration::from_secs(2);
+const MAX_LINGER: Duration = Duration::from_secs(2);
 const MAX_BYTES: usize = 1024 * 1024;
 
 impl<IO> Lingering<IO> {
-    /// `io` with a lingering end.
+    /// Wraps `io`.
     pub fn new(io: IO) -> Self {
         Self {
             io,
@@ -49,7 +53,7 @@ impl<IO> Lingering<IO> {
         }
     }
 
-    /// The stream itself, for [`serve_connection`](crate::serve_connection) say.
+    /// The stream itself, for example for [`serve_connection`](crate::serve_connection).
     pub fn into_inner(self) -> IO {
         self.io
     }
@@ -66,29 +70,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Lingering<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<IO> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
+    forward_writes!(io);
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self { io, phase } = &mut *self;
@@ -97,11 +79,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<IO> {
                 Phase::Open => {
                     ready!(Pin::new(&mut *io).poll_shutdown(cx))?;
                     *phase = Phase::HalfClosed {
-                        patience: Box::pin(sleep(LONGEST)),
+                        timeout: Box::pin(sleep(MAX_LINGER)),
                         bytes: 0,
                     };
                 }
-                Phase::HalfClosed { patience, bytes } => {
+                Phase::HalfClosed { timeout, bytes } => {
                     let mut scratch = [0; 4096];
                     let mut scratch = ReadBuf::new(&mut scratch);
                     match Pin::new(&mut *io).poll_read(cx, &mut scratch) {
@@ -112,7 +94,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<IO> {
                         }
                         Poll::Ready(_) => *phase = Phase::Closed,
                         Poll::Pending => {
-                            ready!(patience.as_mut().poll(cx));
+                            ready!(timeout.as_mut().poll(cx));
                             *phase = Phase::Closed;
                         }
                     }
@@ -124,44 +106,4 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<IO> {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncWriteExt, duplex};
-    use tokio::time::Instant;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn it_reads_until_the_peer_closes_too() {
-        let (ours, mut theirs) = duplex(64);
-        let mut ours = Lingering::new(ours);
-        let closing = tokio::spawn(async move { ours.shutdown().await });
-        theirs.write_all(&[7; 1000]).await.expect("somebody reads");
-        assert!(!closing.is_finished());
-        drop(theirs);
-        closing.await.unwrap().unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn it_waits_for_a_silent_peer_no_longer_than_it_says() {
-        let (ours, _theirs) = duplex(64);
-        let begun = Instant::now();
-        Lingering::new(ours).shutdown().await.unwrap();
-        assert_eq!(begun.elapsed(), LONGEST);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn it_reads_no_more_than_it_says_from_a_peer_that_goes_on() {
-        let (ours, mut theirs) = duplex(4096);
-        let talking = tokio::spawn(async move {
-            let mut sent = 0;
-            while theirs.write_all(&[7; 4096]).await.is_ok() {
-                sent += 4096;
-            }
-            sent
-        });
-        let begun = Instant::now();
-        Lingering::new(ours).shutdown().await.unwrap();
-        assert_eq!(begun.elapsed(), Duration::ZERO);
-        assert!((MAX_BYTES..2 * MAX_BYTES).contains(&talking.await.unwrap()));
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! What this server says about itself: protected resource metadata (RFC 9728).
+//! Protected resource metadata (RFC 9728).
 
 use std::convert::Infallible;
 use std::fmt;
@@ -20,11 +20,12 @@ const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
 /// The metadata of one protected resource (RFC 9728 section 2).
 ///
-/// It tells clients what to do; what is demanded of them, [`BindingLayer`](crate::BindingLayer)
-/// decides.
+/// It informs clients. What is required of them, [`BindingLayer`](crate::BindingLayer) decides.
 ///
 /// ```
-/// # fn run<V: bowline_server::TokenValidator>(validator: V) -> Result<axum::Router, Box<dyn std::error::Error>> {
+/// # use bowline_server::TokenValidator;
+/// # type Error = Box<dyn std::error::Error>;
+/// # fn run<V: TokenValidator>(validator: V) -> Result<axum::Router, Error> {
 /// use bowline_server::{BindingLayer, ResourceMetadata};
 ///
 /// let metadata = ResourceMetadata::new("https://api.example.com/mcp")?
@@ -47,7 +48,7 @@ pub struct ResourceMetadata {
     authorization_servers: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     scopes_supported: Vec<String>,
-    /// Only in `Authorization` (TK-0).
+    /// Tokens are accepted only in `Authorization` (TK-0).
     bearer_methods_supported: [&'static str; 1],
     #[serde(skip_serializing_if = "Option::is_none")]
     tls_client_certificate_bound_access_tokens: Option<bool>,
@@ -65,11 +66,11 @@ pub struct ResourceMetadata {
 
 impl ResourceMetadata {
     /// For the resource with this identifier: an `https` URL (or an `http` URL on loopback, for
-    /// development) without query and fragment, by which tokens are asked for (RFC 8707) and which
-    /// is their audience.
+    /// development) without query and fragment, which clients name when they request tokens (RFC
+    /// 8707) and which is the audience of these tokens.
     ///
     /// # Errors
-    /// It is no such URL.
+    /// It is not such a URL.
     pub fn new(resource: impl Into<String>) -> Result<Self, InvalidResource> {
         let resource = resource.into();
         let uri: Uri = resource.parse().map_err(|_| InvalidResource)?;
@@ -83,11 +84,12 @@ impl ResourceMetadata {
             _ => return Err(InvalidResource),
         };
         let authority = uri.authority().ok_or(InvalidResource)?.as_str();
-        // `Uri` drops a fragment unseen.
+        // `Uri` drops a fragment silently.
         if uri.query().is_some() || resource.contains('#') || authority.contains('@') {
             return Err(InvalidResource);
         }
-        // Section 3.1: a slash that ends the host goes; the path follows the well-known one.
+        // Section 3.1: a lone slash after the host is dropped; otherwise the path follows the
+        // well-known path.
         let path = match uri.path() {
             "/" => WELL_KNOWN.to_owned(),
             path => format!("{WELL_KNOWN}{path}"),
@@ -106,7 +108,7 @@ impl ResourceMetadata {
         })
     }
 
-    /// `authorization_servers`: the issuers whose tokens are taken here.
+    /// `authorization_servers`: the issuers whose tokens are accepted here.
     #[must_use]
     pub fn authorization_servers(
         mut self,
@@ -124,7 +126,7 @@ impl ResourceMetadata {
     }
 
     /// `tls_client_certificate_bound_access_tokens`: whether tokens that are bound to a client
-    /// certificate (RFC 8705), session-bound ones among them, are taken.
+    /// certificate (RFC 8705), including session-bound tokens, are accepted.
     #[must_use]
     pub fn certificate_bound_tokens(mut self, taken: bool) -> Self {
         self.tls_client_certificate_bound_access_tokens = Some(taken);
@@ -132,7 +134,7 @@ impl ResourceMetadata {
     }
 
     /// `dpop_signing_alg_values_supported`, with the algorithms that
-    /// [`BindingLayer::dpop`](crate::BindingLayer::dpop) takes; and
+    /// [`BindingLayer::dpop`](crate::BindingLayer::dpop) accepts; and
     /// `dpop_bound_access_tokens_required`.
     #[must_use]
     pub fn dpop(mut self, required: bool) -> Self {
@@ -141,8 +143,8 @@ impl ResourceMetadata {
         self
     }
 
-    /// Another member, such as `resource_name` or `resource_documentation`. One that a method of
-    /// its own sets is not replaced.
+    /// Another member, such as `resource_name` or `resource_documentation`. A member that another
+    /// method sets is not replaced.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         const OWN: [&str; 7] = [
@@ -167,19 +169,19 @@ impl ResourceMetadata {
         &self.resource
     }
 
-    /// Where clients find this (RFC 9728 section 3.1): `resource_metadata` in challenges.
+    /// The URL of this document (RFC 9728 section 3.1): `resource_metadata` in challenges.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The path of that: where to route [`service`](Self::service).
+    /// The path of [`url`](Self::url), to which [`service`](Self::service) must be routed.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// A service that answers `GET` and `HEAD` with this.
+    /// A service that answers `GET` and `HEAD` with this document.
     #[must_use]
     pub fn service(&self) -> MetadataService {
         let document = serde_json::to_vec(self).expect("strings and JSON values");
@@ -187,7 +189,7 @@ impl ResourceMetadata {
     }
 }
 
-/// The resource identifier cannot be one.
+/// The text is not a valid resource identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a resource identifier is an https URL without query, fragment and user name; http is for loopback only"
@@ -210,7 +212,7 @@ impl<B> Service<Request<B>> for MetadataService {
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let mut response = Response::new(Full::default());
         match *request.method() {
-            // hyper leaves the body of an answer to HEAD out, and keeps its length.
+            // hyper omits the body of a response to HEAD and keeps its length.
             Method::GET | Method::HEAD => {
                 let json = HeaderValue::from_static("application/json");
                 response.headers_mut().insert(CONTENT_TYPE, json);
@@ -234,95 +236,4 @@ impl fmt::Debug for MetadataService {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn the_well_known_path_stands_between_host_and_path() {
-        for (resource, url, path) in [
-            (
-                "https://api.example.com",
-                "https://api.example.com/.well-known/oauth-protected-resource",
-                WELL_KNOWN,
-            ),
-            (
-                "https://api.example.com/",
-                "https://api.example.com/.well-known/oauth-protected-resource",
-                WELL_KNOWN,
-            ),
-            (
-                "https://api.example.com:8443/a/b",
-                "https://api.example.com:8443/.well-known/oauth-protected-resource/a/b",
-                "/.well-known/oauth-protected-resource/a/b",
-            ),
-            (
-                "http://127.0.0.1:8080/mcp",
-                "http://127.0.0.1:8080/.well-known/oauth-protected-resource/mcp",
-                "/.well-known/oauth-protected-resource/mcp",
-            ),
-            (
-                "http://127.0.0.2",
-                "http://127.0.0.2/.well-known/oauth-protected-resource",
-                WELL_KNOWN,
-            ),
-            (
-                "http://[::1]:8080",
-                "http://[::1]:8080/.well-known/oauth-protected-resource",
-                WELL_KNOWN,
-            ),
-        ] {
-            let metadata = ResourceMetadata::new(resource).unwrap();
-            assert_eq!((metadata.url(), metadata.path()), (url, path));
-            assert_eq!(metadata.resource(), resource);
-        }
-    }
-
-    #[test]
-    fn what_is_no_resource_identifier_is_refused() {
-        for resource in [
-            "",
-            "/mcp",
-            "api.example.com",
-            "http://api.example.com/",
-            "ftp://localhost/",
-            "https:///mcp",
-            "https://user@api.example.com/",
-            "https://api.example.com/?a=b",
-            "https://api.example.com/#a",
-        ] {
-            assert_eq!(
-                ResourceMetadata::new(resource).map(|_| ()),
-                Err(InvalidResource),
-                "{resource}"
-            );
-        }
-    }
-
-    #[test]
-    fn the_document_has_the_members_of_rfc_9728_and_no_empty_ones() {
-        let bare = ResourceMetadata::new("https://api.example.com").unwrap();
-        let expected = json!({ "resource": "https://api.example.com", "bearer_methods_supported": ["header"] });
-        assert_eq!(serde_json::to_value(&bare).unwrap(), expected);
-
-        let whole = bare
-            .authorization_servers(["https://as.example.com"])
-            .scopes(["read", "write"])
-            .certificate_bound_tokens(true)
-            .dpop(false)
-            .with("resource_name", "Example")
-            .with("resource", "https://evil.example.com");
-        let expected = json!({
-            "resource": "https://api.example.com",
-            "authorization_servers": ["https://as.example.com"],
-            "scopes_supported": ["read", "write"],
-            "bearer_methods_supported": ["header"],
-            "tls_client_certificate_bound_access_tokens": true,
-            "dpop_signing_alg_values_supported": Algorithm::ALL.map(Algorithm::name),
-            "dpop_bound_access_tokens_required": false,
-            "resource_name": "Example",
-        });
-        assert_eq!(serde_json::to_value(&whole).unwrap(), expected);
-    }
-}
+mod tests;

@@ -17,7 +17,7 @@ use ::metrics::{counter, histogram};
 
 use crate::{ServerEvent, ServerObserver};
 
-/// Give it to [`BindingLayer::observer`](crate::BindingLayer::observer) and to
+/// Pass it to [`BindingLayer::observer`](crate::BindingLayer::observer) and to
 /// [`Acceptor::observer`](crate::Acceptor::observer), and install a recorder.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MetricsObserver;

@@ -1,5 +1,13 @@
-//! Proxies that terminate the client's TLS and are believed about it (GW-3). Off unless a
-//! deployment names them.
+//! Trusted proxies that terminate the client's TLS and attest its certificate and exporter value
+//! (GW-3). None is trusted unless configured.
+//!
+//! ```text
+//! client ──TLS A──▶ proxy ──TLS B──▶ this server
+//!
+//! facts of B     the proxy's certificate, which decides whether the proxy is trusted
+//! fields         Client-Cert and TLS-Exporter, in which the proxy describes A
+//! token, proof   bound to the client's certificate and to A, never to B
+//! ```
 
 use std::collections::HashSet;
 use std::fmt;
@@ -18,58 +26,60 @@ use rustls_pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
 use crate::certificate::ClientCertificate;
-use crate::memory::ProofMemory;
+use crate::proof_cache::ProofCache;
 use crate::{ConnectionFacts, ReplayStore};
 
-/// Proxies whose word about the client's TLS connection is taken (GW-3): its certificate
-/// (`Client-Cert`, RFC 9440) and its exporter value (`TLS-Exporter`, draft -05). RS-3, RS-5 and
-/// RS-6 are then checked against these, and what passes is of class
-/// [`ProxyAttested`](crate::BindingClass::ProxyAttested), never session-bound: whoever controls
-/// such a proxy, or its key, can attest whatever he likes.
+/// Proxies that attest the client's TLS connection (GW-3): its certificate (`Client-Cert`, RFC
+/// 9440) and its exporter value (`TLS-Exporter`, draft -05). RS-3, RS-5 and RS-6 are then checked
+/// against these, and what passes is of class
+/// [`ProxyAttested`](crate::BindingClass::ProxyAttested), never session-bound: an attacker who
+/// controls such a proxy, or its key, can attest anything.
 ///
-/// A proxy is known by the client certificate with which it connects to this server, in mutual TLS:
-/// by thumbprint, SPIFFE ID or subject. It must set both fields on each request, once each, and
-/// remove those that its clients send. A request of its own, with neither, is checked like any
-/// other client's.
+/// A proxy is identified by the client certificate with which it connects to this server over
+/// mutual TLS: by thumbprint, SPIFFE ID or subject. It must set both fields exactly once on each
+/// request, and remove the ones that its clients send. A request with neither field is the proxy's
+/// own and is checked like any other client's.
 ///
-/// The two fields never reach the handler, whoever sent them. From anybody who is not named here
-/// they are otherwise ignored: they change nothing about the request, so they give nobody anything,
-/// and a client behind a careless proxy is checked by its own connection.
+/// The two fields never reach the handler. If a peer that is not listed here sends them, they are
+/// removed and ignored: they neither help nor harm it, and the request is checked by the facts of
+/// its own connection.
 ///
-/// How long the client's connection has existed only the proxy knows, so a reusable proof may be of
-/// any age (RS-8): the exporter dates it. `jti` values go to a [`ReplayStore`] and not to the
-/// memory of one connection, because a proxy may spread one client's requests over several
-/// connections and nodes: nodes behind the same proxy must share it (RS-9).
+/// Only the proxy knows how long the client's connection has existed, so a reusable proof may have
+/// any age (RS-8); the exporter value limits it to that connection. Used `jti` values go to a
+/// [`ReplayStore`], not to the cache of one connection, because a proxy may spread one client's
+/// requests over several connections and nodes: nodes behind the same proxy must share the store
+/// (RS-9).
 pub struct TrustedProxies {
     thumbprints: HashSet<Thumbprint>,
     spiffe_ids: HashSet<String>,
     subjects: HashSet<String>,
     pub(crate) replay: Arc<dyn ReplayStore>,
-    remembered_connections: NonZeroUsize,
-    connections: Mutex<LruCache<ConnectionKey, Arc<Attested>>>,
+    cached_connections: NonZeroUsize,
+    connections: Mutex<LruCache<ConnectionKey, Arc<AttestedConnection>>>,
 }
 
 /// A hash of what was attested.
 type ConnectionKey = [u8; 32];
 
-/// A client's connection to a trusted proxy, as that describes it.
-pub(crate) struct Attested {
+/// A client's connection to a trusted proxy, as the proxy describes it.
+pub(crate) struct AttestedConnection {
     pub(crate) key: ConnectionKey,
     pub(crate) certificate: Arc<ClientCertificate>,
     pub(crate) exporter: ExporterValue,
-    pub(crate) memory: ProofMemory,
+    pub(crate) proofs: ProofCache,
 }
 
 impl TrustedProxies {
-    /// None yet. `replay` remembers the `jti` values that came through them.
+    /// No proxies yet. `replay` stores the `jti` values that come through them.
     pub fn new(replay: impl ReplayStore) -> Self {
         Self {
             thumbprints: HashSet::new(),
             spiffe_ids: HashSet::new(),
             subjects: HashSet::new(),
             replay: Arc::new(replay),
-            remembered_connections: NonZeroUsize::new(4096).expect("4096 is not 0"),
-            // Bounded by `recall`: lru would reserve the whole bound at once.
+            cached_connections: NonZeroUsize::new(4096).expect("4096 is not 0"),
+            // `lookup` enforces the bound. With `LruCache::new` lru would reserve all of it at
+            // once.
             connections: Mutex::new(LruCache::unbounded()),
         }
     }
@@ -81,32 +91,32 @@ impl TrustedProxies {
         self
     }
 
-    /// Proxies whose certificate has this SPIFFE ID, letter by letter.
+    /// Proxies whose certificate has exactly this SPIFFE ID.
     #[must_use]
     pub fn spiffe_id(mut self, id: impl Into<String>) -> Self {
         self.spiffe_ids.insert(id.into());
         self
     }
 
-    /// Proxies whose certificate has this subject, letter by letter as
-    /// [`ClientCertificate::subject`] writes it: `CN=gateway,O=Example`. Only where no client can
-    /// get a certificate with such a subject from the same authorities.
+    /// Proxies whose certificate has exactly this subject, as [`ClientCertificate::subject`] writes
+    /// it: `CN=gateway,O=Example`. Use it only if no client can get a certificate with such a
+    /// subject from the same authorities.
     #[must_use]
     pub fn subject(mut self, subject: impl Into<String>) -> Self {
         self.subjects.insert(subject.into());
         self
     }
 
-    /// For how many of the clients' connections the parsed certificate and the proofs that passed
-    /// are remembered. Default: 4,096. Beyond, the least recently used one is read and verified
-    /// again when it comes back.
+    /// For how many client connections the parsed certificate and the proofs that passed are
+    /// cached. Default: 4,096. Beyond that, the least recently used one is dropped, then parsed and
+    /// verified again when it is next used.
     #[must_use]
-    pub fn remembered_connections(mut self, connections: NonZeroUsize) -> Self {
-        self.remembered_connections = connections;
+    pub fn cached_connections(mut self, connections: NonZeroUsize) -> Self {
+        self.cached_connections = connections;
         self
     }
 
-    fn names(&self, certificate: &ClientCertificate) -> bool {
+    fn is_trusted(&self, certificate: &ClientCertificate) -> bool {
         self.thumbprints.contains(&certificate.thumbprint())
             || certificate
                 .spiffe_id()
@@ -114,40 +124,39 @@ impl TrustedProxies {
             || !certificate.subject().is_empty() && self.subjects.contains(certificate.subject())
     }
 
-    /// What a trusted proxy says of the client's connection, if it says anything.
+    /// The client's connection that a trusted proxy attests on this request, if it attests one.
     ///
     /// # Errors
-    /// It says so in a way that cannot be understood, which is no reason to take the request for
-    /// the proxy's own.
-    pub(crate) fn attested(
+    /// The fields are malformed. The request must not be treated as the proxy's own.
+    pub(crate) fn attested_connection(
         &self,
-        claimed: &Claimed,
+        forwarded: &ForwardedFields,
         facts: &ConnectionFacts,
-    ) -> Result<Option<Arc<Attested>>, &'static str> {
+    ) -> Result<Option<Arc<AttestedConnection>>, &'static str> {
         let proxy = facts
             .certificate()
-            .filter(|certificate| self.names(certificate));
-        match (proxy, claimed) {
-            (None, _) | (_, Claimed::Nothing) => Ok(None),
+            .filter(|certificate| self.is_trusted(certificate));
+        match (proxy, forwarded) {
+            (None, _) | (_, ForwardedFields::Absent) => Ok(None),
             (
                 Some(_),
-                Claimed::Once {
+                ForwardedFields::Complete {
                     certificate,
                     exporter,
                 },
-            ) => self.recall(certificate, exporter).map(Some),
-            (Some(_), Claimed::Otherwise) => {
+            ) => self.lookup(certificate, exporter).map(Some),
+            (Some(_), ForwardedFields::Malformed) => {
                 Err("GW-3: the trusted proxy must send Client-Cert and TLS-Exporter, each once")
             }
         }
     }
 
-    /// Parses once for each connection of a client.
-    fn recall(
+    /// The parsed attestation: parsed once per client connection, then cached.
+    fn lookup(
         &self,
         certificate: &HeaderValue,
         exporter: &HeaderValue,
-    ) -> Result<Arc<Attested>, &'static str> {
+    ) -> Result<Arc<AttestedConnection>, &'static str> {
         let key = connection_key(certificate, exporter);
         let table = || {
             self.connections
@@ -161,17 +170,17 @@ impl TrustedProxies {
             .ok_or("GW-3: Client-Cert is not a byte sequence (RFC 9440)")?;
         let certificate = ClientCertificate::new(CertificateDer::from(der.to_vec()))
             .map_err(|_| "GW-3: Client-Cert holds no certificate whose key can sign proofs")?;
-        let attested = Arc::new(Attested {
+        let attested = Arc::new(AttestedConnection {
             key,
             certificate: Arc::new(certificate),
             exporter: exporter_value(exporter)
                 .ok_or("GW-3: TLS-Exporter does not hold 32 bytes")?,
-            memory: ProofMemory::new(),
+            proofs: ProofCache::new(),
         });
         let mut table = table();
-        // Of two that come at once, one memory stays.
+        // If two requests parse it at once, they share one proof cache.
         let attested = table.get_or_insert(key, || attested).clone();
-        if table.len() > self.remembered_connections.get() {
+        if table.len() > self.cached_connections.get() {
             table.pop_lru();
         }
         Ok(attested)
@@ -191,51 +200,56 @@ impl fmt::Debug for TrustedProxies {
 const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 const TLS_EXPORTER: HeaderName = HeaderName::from_static("tls-exporter");
-/// What an ingress sidecar tells the service behind it (GW-2): believed there, so nobody else may
-/// say it.
-const VERIFIED: HeaderName = HeaderName::from_static("session-binding-verified");
+/// What an ingress sidecar sets for the service behind it (GW-2). The service trusts it, so no
+/// other peer may set it.
+const SESSION_BINDING_VERIFIED: HeaderName = HeaderName::from_static("session-binding-verified");
 
-/// What a request says about another TLS connection than its own. It has no `Debug`: the exporter
-/// value is in it (EX-7).
-pub(crate) enum Claimed {
-    Nothing,
-    Once {
+/// The fields of a request that describe a TLS connection other than its own. It has no `Debug`,
+/// because it holds the exporter value (EX-7).
+pub(crate) enum ForwardedFields {
+    Absent,
+    Complete {
         certificate: HeaderValue,
         exporter: HeaderValue,
     },
-    /// One without the other, or one several times.
-    Otherwise,
+    /// Only one of the two, or one of them several times.
+    Malformed,
 }
 
-impl Claimed {
-    /// Takes the fields off a request, whoever sent it: a handler may take them for the truth.
+impl ForwardedFields {
+    /// Removes the fields from any request, because a handler might trust them.
     pub(crate) fn strip(headers: &mut HeaderMap) -> Self {
-        // One look at each name costs a fraction of looking each of these up, and most requests
-        // have none.
-        const ALL: [HeaderName; 4] = [CLIENT_CERT, CLIENT_CERT_CHAIN, TLS_EXPORTER, VERIFIED];
+        // Comparing each name once costs a fraction of four lookups, and most requests have none of
+        // these.
+        const ALL: [HeaderName; 4] = [
+            CLIENT_CERT,
+            CLIENT_CERT_CHAIN,
+            TLS_EXPORTER,
+            SESSION_BINDING_VERIFIED,
+        ];
         if !headers.keys().any(|name| ALL.contains(name)) {
-            return Self::Nothing;
+            return Self::Absent;
         }
         headers.remove(CLIENT_CERT_CHAIN);
-        headers.remove(VERIFIED);
+        headers.remove(SESSION_BINDING_VERIFIED);
         let several = [CLIENT_CERT, TLS_EXPORTER].iter().any(|name| {
             let mut fields = headers.get_all(name).iter();
             fields.next().is_some() && fields.next().is_some()
         });
         match (headers.remove(CLIENT_CERT), headers.remove(TLS_EXPORTER)) {
-            (None, None) => Self::Nothing,
-            (Some(certificate), Some(exporter)) if !several => Self::Once {
+            (None, None) => Self::Absent,
+            (Some(certificate), Some(exporter)) if !several => Self::Complete {
                 certificate,
                 exporter,
             },
-            _ => Self::Otherwise,
+            _ => Self::Malformed,
         }
     }
 }
 
 fn connection_key(certificate: &HeaderValue, exporter: &HeaderValue) -> ConnectionKey {
     let mut hash = Context::new(&SHA256);
-    // The length keeps the two apart.
+    // The length separates the two.
     hash.update(&(certificate.len() as u64).to_be_bytes());
     hash.update(certificate.as_bytes());
     hash.update(exporter.as_bytes());
@@ -259,7 +273,7 @@ fn byte_sequence(field: &HeaderValue) -> Option<Zeroizing<Vec<u8>>> {
     LENIENT.decode(inner).ok().map(Zeroizing::new)
 }
 
-/// 32 bytes, as a byte sequence or, as `ekm` has them, in base64url.
+/// 32 bytes, as a byte sequence or, like `ekm`, in base64url.
 fn exporter_value(field: &HeaderValue) -> Option<ExporterValue> {
     let bytes = byte_sequence(field).or_else(|| {
         URL_SAFE_NO_PAD
@@ -275,70 +289,4 @@ fn exporter_value(field: &HeaderValue) -> Option<ExporterValue> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_exporter_value_is_32_bytes_in_either_writing() {
-        let value = ExporterValue::from_bytes([0xfb; 32]);
-        for text in [
-            ":+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/s=:",
-            ":+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/s:",
-            " -_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_s ",
-        ] {
-            assert!(
-                exporter_value(&HeaderValue::from_static(text))
-                    .unwrap()
-                    .matches(&value),
-                "{text}"
-            );
-        }
-        for text in [
-            "",
-            "::",
-            ":",
-            "AAAA",
-            ":AAAA:",
-            "+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/s=",
-        ] {
-            assert!(
-                exporter_value(&HeaderValue::from_static(text)).is_none(),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_is_said_of_other_connections_is_taken_off_in_every_form() {
-        let headers = |pairs: &[(&'static str, &'static str)]| {
-            let mut headers = HeaderMap::new();
-            for (name, value) in pairs {
-                headers.append(*name, HeaderValue::from_static(value));
-            }
-            headers
-        };
-        let (cert, exporter) = (("client-cert", ":AA:"), ("tls-exporter", ":AA:"));
-        for (pairs, once) in [
-            (vec![cert, exporter], true),
-            (vec![cert], false),
-            (vec![exporter], false),
-            (vec![cert, cert, exporter], false),
-            (vec![cert, exporter, exporter], false),
-        ] {
-            let mut headers = headers(&pairs);
-            headers.append(
-                "session-binding-verified",
-                HeaderValue::from_static("class=session"),
-            );
-            headers.append("client-cert-chain", HeaderValue::from_static(":AA:, :AA:"));
-            let claimed = Claimed::strip(&mut headers);
-            assert_eq!(matches!(claimed, Claimed::Once { .. }), once, "{pairs:?}");
-            assert!(!matches!(claimed, Claimed::Nothing));
-            assert!(headers.is_empty(), "{headers:?}");
-        }
-        assert!(matches!(
-            Claimed::strip(&mut HeaderMap::new()),
-            Claimed::Nothing
-        ));
-    }
-}
+mod tests;

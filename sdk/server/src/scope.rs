@@ -1,4 +1,4 @@
-//! What a token's scope must hold (RFC 6749 section 3.3, RFC 6750 section 3.1).
+//! Required scopes (RFC 6749 section 3.3, RFC 6750 section 3.1).
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,8 +12,8 @@ use serde_json::Value;
 pub struct Scope(Arc<str>);
 
 impl Scope {
-    /// Whether the `scope` claim of a token (RFC 9068 section 2.2.3, RFC 7662 section 2.2) holds
-    /// all of this.
+    /// Whether the `scope` claim of a token (RFC 9068 section 2.2.3, RFC 7662 section 2.2) includes
+    /// all of this scope.
     pub(crate) fn is_granted(&self, claims: &Value) -> bool {
         let granted = claims
             .get("scope")
@@ -24,23 +24,24 @@ impl Scope {
             .all(|needed| granted.split(' ').any(|word| word == needed))
     }
 
-    /// As the parameter `scope` of a challenge has it.
+    /// The text, as in the parameter `scope` of a challenge.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Scope tokens with a space between any two, such as `mcp:read mcp:write`.
+/// Scope tokens separated by single spaces, such as `mcp:read mcp:write`.
 impl FromStr for Scope {
     type Err = InvalidScope;
 
     fn from_str(text: &str) -> Result<Self, InvalidScope> {
         let is_scope_character = |b: u8| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
         let is_scope_token = |word: &str| !word.is_empty() && word.bytes().all(is_scope_character);
-        match text.split(' ').all(is_scope_token) {
-            true => Ok(Self(text.into())),
-            false => Err(InvalidScope),
+        if text.split(' ').all(is_scope_token) {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidScope)
         }
     }
 }
@@ -57,10 +58,10 @@ impl fmt::Debug for Scope {
     }
 }
 
-/// The text is no scope.
+/// The text is not a scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a scope is made of tokens of printable ASCII without quotation mark and backslash, one space between any two"
+    "a scope consists of tokens of printable ASCII without quotation mark and backslash, separated by single spaces"
 )]
 pub struct InvalidScope;
 
@@ -68,26 +69,27 @@ pub struct InvalidScope;
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum RequiredScope {
-    /// None needs any.
+    /// No request needs a scope.
     #[default]
     None,
-    /// All need this one.
+    /// All requests need this scope.
     Always(Scope),
-    /// Each needs the one that the function says, or none.
-    When(Arc<ScopeOf>),
+    /// Each request needs the scope that the function returns, or none.
+    When(Arc<ScopeForRequest>),
 }
 
-/// What a request's scope must hold, by its head.
-type ScopeOf = dyn Fn(&Parts) -> Option<Scope> + Send + Sync;
+/// The scope that a request needs, decided by its head.
+type ScopeForRequest = dyn Fn(&Parts) -> Option<Scope> + Send + Sync;
 
 impl RequiredScope {
-    /// For each request what the function says of its head: by route, method, or a field that names
-    /// the operation, such as MCP's `Mcp-Method` (which the handler must compare with the body).
+    /// The scope that the function returns for each request's head: by route, method, or a field
+    /// that names the operation, such as MCP's `Mcp-Method` (which the handler must compare with
+    /// the body).
     pub fn when(required: impl Fn(&Parts) -> Option<Scope> + Send + Sync + 'static) -> Self {
         Self::When(Arc::new(required))
     }
 
-    pub(crate) fn of(&self, request: &Parts) -> Option<Scope> {
+    pub(crate) fn for_request(&self, request: &Parts) -> Option<Scope> {
         match self {
             Self::None => None,
             Self::Always(scope) => Some(scope.clone()),
@@ -107,38 +109,4 @@ impl fmt::Debug for RequiredScope {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn all_of_a_scope_is_needed_word_by_word() {
-        let needed: Scope = "read write".parse().unwrap();
-        for (granted, suffices) in [
-            (json!({ "scope": "write read" }), true),
-            (json!({ "scope": "admin read write" }), true),
-            (json!({ "scope": "read" }), false),
-            (json!({ "scope": "reads writes" }), false),
-            (json!({ "scope": "READ WRITE" }), false),
-            (json!({ "scope": "" }), false),
-            (json!({ "scope": ["read", "write"] }), false),
-            (json!({}), false),
-            (Value::Null, false),
-        ] {
-            assert_eq!(needed.is_granted(&granted), suffices, "{granted}");
-        }
-    }
-
-    #[test]
-    fn what_could_not_stand_in_a_challenge_is_no_scope() {
-        for text in ["read", "mcp:tools/call", "a b c", "!#[]~"] {
-            assert_eq!(text.parse::<Scope>().unwrap().as_str(), text);
-        }
-        for text in [
-            "", " ", "a  b", " a", "a ", "a\"b", "a\\b", "ä", "a\tb", "a\nb",
-        ] {
-            assert_eq!(text.parse::<Scope>(), Err(InvalidScope), "{text:?}");
-        }
-    }
-}
+mod tests;

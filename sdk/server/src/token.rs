@@ -1,5 +1,4 @@
-//! Whether an access token is valid (RS-2): a seam, because resource servers find out in different
-//! ways.
+//! Validation of access tokens (RS-2), as a trait because resource servers do it in different ways.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -11,12 +10,11 @@ use serde_json::Value;
 
 /// Decides whether an access token is valid at this resource server (RS-2):
 /// [`JwtValidator`](crate::JwtValidator) and
-/// [`IntrospectionValidator`](crate::IntrospectionValidator) do.
+/// [`IntrospectionValidator`](crate::IntrospectionValidator) implement it.
 ///
-/// It says nothing about who may present the token: that is [`BindingLayer`](crate::BindingLayer)'s
-/// part.
+/// Who may present the token is not decided here but by [`BindingLayer`](crate::BindingLayer).
 pub trait TokenValidator: Send + Sync + 'static {
-    /// Validates signature or standing, expiry, issuer and audience.
+    /// Validates signature or introspected state, expiry, issuer and audience.
     ///
     /// # Errors
     /// [`TokenErrorKind::Invalid`] makes the answer 401, [`TokenErrorKind::Unavailable`] 503.
@@ -35,7 +33,7 @@ impl<V: TokenValidator> TokenValidator for Arc<V> {
     }
 }
 
-/// An access token that is valid, and what it says. Cheap to clone.
+/// A valid access token with its claims. Cheap to clone.
 #[derive(Clone)]
 pub struct ValidToken(Arc<Inner>);
 
@@ -45,8 +43,8 @@ struct Inner {
 }
 
 impl ValidToken {
-    /// A valid token with these claims (of the JWT, or of the introspection response). Its `cnf` is
-    /// read from them.
+    /// A valid token with these claims (of the JWT, or of the introspection response), which
+    /// include its `cnf`.
     #[must_use]
     pub fn new(claims: Value) -> Self {
         let confirmation = Confirmation::from_claims(&claims);
@@ -56,8 +54,7 @@ impl ValidToken {
         }))
     }
 
-    /// A token that somebody else validates: nothing is known of it but what it claims to be bound
-    /// to.
+    /// A token that the upstream validates: only its unverified `cnf` is known.
     pub(crate) fn unvalidated(confirmation: Result<Confirmation, ConfirmationError>) -> Self {
         let claims = Value::Null;
         Self(Arc::new(Inner {
@@ -81,14 +78,14 @@ impl ValidToken {
     }
 }
 
-/// The claims name a person or a client; a log is no place for them.
+/// Shows no claims: they name a person or a client and must not be logged.
 impl fmt::Debug for ValidToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ValidToken").finish_non_exhaustive()
     }
 }
 
-/// Why a token was not found to be valid.
+/// Why a token was not found valid.
 #[derive(Debug)]
 pub struct TokenError {
     kind: TokenErrorKind,
@@ -97,20 +94,20 @@ pub struct TokenError {
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-/// Whose fault it is.
+/// The kind of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TokenErrorKind {
     /// The token is not valid here: the client needs another one.
     Invalid,
-    /// It cannot be said now, because what is needed to tell cannot be reached. The client may try
-    /// again.
+    /// It cannot be decided now, because something that is needed cannot be reached. The client may
+    /// try again.
     Unavailable,
 }
 
 impl TokenError {
-    /// The token is not valid. The client gets to read `detail`: keep to printable ASCII without
-    /// `"` and `\`, and to what a forger may know.
+    /// The token is not valid. `detail` is sent to the client: use printable ASCII without `"` and
+    /// `\`, and tell nothing that a forger must not know.
     #[must_use]
     pub fn invalid(detail: &'static str) -> Self {
         Self {
@@ -121,8 +118,7 @@ impl TokenError {
         }
     }
 
-    /// Nothing can be said about the token for `retry_after`. The client gets to read the time
-    /// only.
+    /// The token cannot be validated for `retry_after`. Only this time is sent to the client.
     #[must_use]
     pub fn unavailable(detail: &'static str, retry_after: Duration) -> Self {
         Self {
@@ -133,20 +129,20 @@ impl TokenError {
         }
     }
 
-    /// The same, with its cause.
+    /// Adds the cause.
     #[must_use]
-    pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// Whose fault it is.
+    /// The kind of failure.
     #[must_use]
     pub fn kind(&self) -> TokenErrorKind {
         self.kind
     }
 
-    /// What is wrong, in words that may be sent to the client.
+    /// What is wrong, in text that may be sent to the client.
     #[must_use]
     pub fn detail(&self) -> &'static str {
         self.detail

@@ -1,26 +1,27 @@
-//! What bowline's tests and its churn lab stand on: a development PKI, a small authorization
+//! The base of bowline's tests and of its churn lab: a development PKI, a small authorization
 //! server, and peers that cycle their connections or misbehave. Not published, and not for
 //! production.
 //!
 //! - [`pki`]: a certificate authority made on the spot, with server and client certificates.
 //! - [`tls`]: rustls configurations for tests that speak raw TLS.
-//! - [`authority`]: an authorization server: grants, exchange, introspection, and faults on demand.
+//! - [`authority`]: an authorization server: grants, exchange, introspection, and injected faults.
 //! - [`peers`]: servers that end connections by a rule, on command, or by breaking the rules.
+//! - [`net`]: loopback sockets, and the loop that accepts connections.
 //! - [`log`]: everything that a test process logs.
-//! - [`theft`]: a thief, and the log that he reads.
+//! - [`attacker`]: a log that leaks credentials, and an attacker who replays them.
 //! - `a2a` (feature `a2a`): the official A2A server, with executors that a test drives.
 //!
 //! Set-up failures panic with a message that says what failed: there is nothing a test could do
 //! about them. Nothing panics on what comes from the network.
 
-mod net;
 mod task;
 
 #[cfg(feature = "a2a")]
 pub mod a2a;
+pub mod attacker;
 pub mod authority;
 pub mod log;
+pub mod net;
 pub mod peers;
 pub mod pki;
-pub mod theft;
 pub mod tls;

@@ -1,35 +1,36 @@
-//! Everything that a test process logs, to be searched for what must not be in it (EX-7).
+//! Everything that a test process logs, so that a test can search it for secrets (EX-7).
 
 use std::io::{self, Write};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-/// What has been logged. Clones share it.
+/// The text logged so far. Clones share it.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Everything that the process logs from the first call on, at every level; what other tests
-    /// log meanwhile is in it too. A subscriber of one thread would miss lines: whether a line is
-    /// logged at all is decided by the first thread that comes to it, and for all.
+    /// Captures everything that the process logs from the first call on, at every level, also the
+    /// lines of other tests. A subscriber for one thread would miss lines: `tracing` caches per
+    /// call site, for all threads, whether any subscriber is interested.
     ///
     /// # Panics
     /// If the process has another subscriber already.
-    pub fn of_the_process() -> Self {
+    pub fn for_process() -> Self {
         static LOG: LazyLock<Log> = LazyLock::new(|| {
             let log = Log::default();
             let writer = log.clone();
-            let subscriber = tracing_subscriber::fmt()
+            // `try_init` also captures what crates log through `log`: rustls does.
+            tracing_subscriber::fmt()
                 .with_max_level(tracing::Level::TRACE)
                 .with_ansi(false)
                 .with_writer(move || writer.clone())
-                .finish();
-            tracing::subscriber::set_global_default(subscriber).expect("nobody else listens");
+                .try_init()
+                .expect("no other global subscriber");
             log
         });
         LOG.clone()
     }
 
-    /// What it is so far.
+    /// The text so far.
     #[must_use]
     pub fn text(&self) -> String {
         let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,15 +1,19 @@
-//! Loopback sockets.
+//! Loopback sockets, and the loop that accepts connections on one.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+pub use crate::task::OwnedTask;
 
 /// Listens on a free port of 127.0.0.1.
 ///
 /// # Panics
 /// If there is none, or outside a tokio runtime.
-pub(crate) fn loopback() -> TcpListener {
+#[must_use]
+pub fn loopback() -> TcpListener {
     std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
         .and_then(TcpListener::from_std)
@@ -21,15 +25,38 @@ pub(crate) fn origin(addr: SocketAddr) -> String {
     format!("https://localhost:{}", addr.port())
 }
 
-/// The next connection. A process out of file descriptors tries again, and says so.
-pub(crate) async fn accept(listener: &TcpListener) -> TcpStream {
-    const BACK_OFF: Duration = Duration::from_millis(50);
+/// Runs `serve` for every connection, each in a task of its own. Dropping the returned task stops
+/// accepting and ends the connections.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn accept_loop<F>(
+    listener: TcpListener,
+    serve: impl Fn(TcpStream) -> F + Send + 'static,
+) -> OwnedTask
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    OwnedTask::spawn(async move {
+        // Dropped with the loop; its tasks end with it.
+        let mut connections = JoinSet::new();
+        loop {
+            let tcp = accept(&listener).await;
+            while connections.try_join_next().is_some() {}
+            connections.spawn(serve(tcp));
+        }
+    })
+}
+
+/// The next connection. A process out of file descriptors tries again, and logs that it does.
+async fn accept(listener: &TcpListener) -> TcpStream {
+    const BACKOFF: Duration = Duration::from_millis(50);
     loop {
         match listener.accept().await {
             Ok((tcp, _)) => return tcp,
             Err(error) => {
-                tracing::warn!(%error, "accepting failed; trying again in {BACK_OFF:?}");
-                tokio::time::sleep(BACK_OFF).await;
+                tracing::warn!(%error, "accepting failed; trying again in {BACKOFF:?}");
+                tokio::time::sleep(BACKOFF).await;
             }
         }
     }

@@ -30,7 +30,7 @@ use serde_json::{Value, json};
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// A development certificate authority and what it has to say about trust.
+/// A development certificate authority.
 pub struct Pki {
     name: String,
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -46,7 +46,7 @@ impl Pki {
         Self::named("bowline development CA")
     }
 
-    /// Makes a second authority, which nobody who trusts the first one trusts.
+    /// Makes a second authority: a peer that trusts the first one does not trust this one.
     ///
     /// # Panics
     /// If no key can be generated.
@@ -82,7 +82,7 @@ impl Pki {
         self.issue(&LeafSpec::client(name).key(kind))
     }
 
-    /// A certificate as `spec` asks, with a new key.
+    /// A certificate with the contents of `spec` and a new key.
     ///
     /// # Panics
     /// If the spec names something that X.509 cannot hold, or no key can be generated.
@@ -103,7 +103,7 @@ impl Pki {
         self.issuer.pem()
     }
 
-    /// A root store that trusts this authority and nobody else.
+    /// A root store that trusts this authority only.
     ///
     /// # Panics
     /// Never in practice: the certificate was made by this type.
@@ -117,10 +117,10 @@ impl Pki {
     }
 
     /// Writes `ca.pem`, and for each leaf `<name>.pem` and `<name>-key.pem`, into `dir`, which is
-    /// created if it is not there. Key files get mode 0600 before a single byte is written.
+    /// created if it does not exist. Key files get mode 0600 before anything is written to them.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Those of the file system.
     pub fn write_to(&self, dir: &Path, leaves: &[&Leaf]) -> io::Result<()> {
         fs::create_dir_all(dir)?;
         fs::write(dir.join("ca.pem"), self.ca_pem())?;
@@ -179,7 +179,7 @@ pub enum KeyKind {
 }
 
 impl KeyKind {
-    /// Every kind, for tests that walk through them.
+    /// Every kind.
     pub const ALL: [Self; 4] = [Self::P256, Self::P384, Self::Ed25519, Self::Rsa2048];
 
     fn algorithm(self) -> &'static rcgen::SignatureAlgorithm {
@@ -192,7 +192,7 @@ impl KeyKind {
     }
 }
 
-/// What a certificate shall say: see [`Pki::issue`].
+/// The contents of a certificate to issue: see [`Pki::issue`].
 #[derive(Clone, Debug)]
 pub struct LeafSpec {
     name: String,
@@ -225,7 +225,7 @@ impl LeafSpec {
         Self::new(first, names, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
-    /// Asks for another kind of key.
+    /// Sets the kind of key.
     #[must_use]
     pub fn key(mut self, kind: KeyKind) -> Self {
         self.kind = kind;
@@ -247,7 +247,7 @@ impl LeafSpec {
         self
     }
 
-    /// A certificate that was valid yesterday and is no more.
+    /// A certificate that expired yesterday.
     #[must_use]
     pub fn expired(self) -> Self {
         let now = SystemTime::now();
@@ -274,7 +274,7 @@ impl LeafSpec {
     }
 
     fn params(&self) -> CertificateParams {
-        // rcgen itself tells IP addresses from DNS names.
+        // rcgen itself distinguishes IP addresses from DNS names.
         let mut params = CertificateParams::new(self.alternative_names.clone())
             .unwrap_or_else(|e| panic!("{:?}: not certificate names: {e}", self.alternative_names));
         params.distinguished_name = common_name(&self.name);
@@ -301,7 +301,7 @@ pub struct Leaf {
 }
 
 impl Leaf {
-    /// A certificate as `spec` asks, signed with its own new key: no authority vouches for it.
+    /// A certificate with the contents of `spec`, signed with its own new key.
     ///
     /// # Panics
     /// As [`Pki::issue`].
@@ -365,7 +365,7 @@ impl Leaf {
     /// Never in practice: every key kind here is a JWK.
     #[must_use]
     pub fn jwk(&self) -> Value {
-        let key = DpopKey::of_certificate(&self.certificate, self.signing_key())
+        let key = DpopKey::with_certificate(&self.certificate, self.signing_key())
             .expect("the key of the certificate");
         let mut jwk: Value = serde_json::from_str(key.jwk()).expect("a JWK is JSON");
         jwk["kid"] = json!(key.thumbprint().to_string());
@@ -386,13 +386,13 @@ impl Leaf {
     /// SHA-256 over the certificate's DER: what `cnf.x5t#S256` holds (RFC 8705 §3.1).
     #[must_use]
     pub fn thumbprint(&self) -> Thumbprint {
-        Thumbprint::of(&self.certificate)
+        Thumbprint::from_certificate(&self.certificate)
     }
 
     /// Writes `<name>.pem` and `<name>-key.pem` (mode 0600) into `dir`.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Those of the file system.
     pub fn write_to(&self, dir: &Path) -> io::Result<LeafFiles> {
         let files = LeafFiles {
             certificate: dir.join(format!("{}.pem", self.name)),
@@ -423,7 +423,7 @@ impl Leaf {
     }
 }
 
-/// Shows the name and the kind, never the key.
+/// Shows the name and the kind, not the key.
 impl fmt::Debug for Leaf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Leaf")
@@ -433,7 +433,7 @@ impl fmt::Debug for Leaf {
     }
 }
 
-/// Where [`Leaf::write_to`] has put a leaf.
+/// The files that [`Leaf::write_to`] has written.
 #[derive(Clone, Debug)]
 pub struct LeafFiles {
     /// The certificate chain, PEM.

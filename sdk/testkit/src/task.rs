@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 /// Aborts the task when it is dropped.
 #[derive(Debug)]
-pub(crate) struct OwnedTask(JoinHandle<()>);
+pub struct OwnedTask(JoinHandle<()>);
 
 impl OwnedTask {
     pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Self {
@@ -25,7 +25,7 @@ impl Drop for OwnedTask {
 /// Waits until `reached` holds for the watched value.
 ///
 /// # Panics
-/// After 30 s: a test that waits for what never comes should say so instead of hanging.
+/// After 30 s, so that a test that waits in vain fails with a message instead of hanging.
 pub(crate) async fn until<T: Debug>(
     watched: &watch::Sender<T>,
     what: &str,

@@ -41,8 +41,8 @@ impl TlsOptions {
         }
     }
 
-    /// Configures a client that trusts `pki` and authenticates as `identity`, if there is one
-    /// (which may well be another authority's).
+    /// Configures a client that trusts `pki` and authenticates as `identity`, if given (it may be
+    /// of another authority).
     ///
     /// # Panics
     /// If rustls refuses the identity.
@@ -140,12 +140,12 @@ impl Versions {
     }
 }
 
-/// What a server does about client certificates.
+/// Whether a server asks for client certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAuth {
     /// It does not ask for one (CL-9).
     None,
-    /// It asks, and goes on without.
+    /// It asks, and accepts clients without one.
     Optional,
     /// It asks, and fails the handshake without.
     Required,

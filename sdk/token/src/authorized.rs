@@ -40,7 +40,7 @@ impl Authorized {
         let uri = resource
             .parse::<http::Uri>()
             .map_err(|e| unusable(e.into()))?;
-        let origin = Origin::of(&uri).map_err(|e| unusable(e.into()))?;
+        let origin = Origin::from_uri(&uri).map_err(|e| unusable(e.into()))?;
         Ok(Self {
             client,
             source: Arc::new(source),
@@ -106,7 +106,7 @@ impl Authorized {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let origin = Origin::of(request.uri())?;
+        let origin = Origin::from_uri(request.uri()).map_err(bowline_client::Error::from)?;
         if origin != self.origin {
             let message = format!(
                 "the request is for {origin}, and its tokens are for {}",

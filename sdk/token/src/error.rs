@@ -11,8 +11,8 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// An error of this crate: an opaque value with a [`ErrorKind`].
 ///
 /// Cloning is cheap: a thousand callers that waited for one token get the same error. No token,
-/// assertion or key is in it; what a server said is cut short and stripped of everything but
-/// printable ASCII.
+/// assertion or key is in it; what a server said is cut short, and
+/// stripped of everything but printable ASCII and of whatever could be a secret.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -241,23 +241,4 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source.as_ref().map(|e| &**e as _)
     }
-}
-
-/// So many characters of what a server said are shown.
-pub(crate) const MAX_SHOWN: usize = 200;
-
-/// What a server said, fit for a message: printable ASCII without quotes, and not much of it.
-pub(crate) fn printable(text: &str) -> String {
-    let mut shown: String = text
-        .chars()
-        .take(MAX_SHOWN)
-        .map(|c| match c {
-            ' ' | '!' | '#'..='[' | ']'..='~' => c,
-            _ => '?',
-        })
-        .collect();
-    if text.chars().nth(MAX_SHOWN).is_some() {
-        shown.push_str("...");
-    }
-    shown
 }

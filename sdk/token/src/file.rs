@@ -17,7 +17,8 @@ use bowline_client::bind::TokenSourceId;
 use futures_util::future::BoxFuture;
 use zeroize::Zeroizing;
 
-use crate::cache::{Backoff, Cache, Held, Holder, Issue, Occasion, Times};
+use crate::cache::{Cache, Held, Holder, Issue, Occasion, Times};
+use crate::shared::backoff::Backoff;
 use crate::source::new_source_id;
 use crate::workers::Workers;
 use crate::{Clock, Counts, Error, ErrorKind, Token, TokenSource};
@@ -68,7 +69,7 @@ impl TokenFile {
         };
         let backoff = Backoff {
             first: options.interval,
-            cap: options.interval,
+            max: options.interval,
         };
         Self(Arc::new(Cache::new(
             Arc::new(reader),

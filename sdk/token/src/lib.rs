@@ -57,6 +57,8 @@ mod file;
 mod fixed;
 mod oauth;
 mod replace;
+#[doc(hidden)]
+pub mod shared;
 mod source;
 mod workers;
 

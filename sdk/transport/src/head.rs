@@ -1,6 +1,10 @@
 //! Readings of a response's head.
 
+#[cfg(test)]
+mod tests;
+
 use bowline_client::Origin;
+use bowline_proof::{BindingError, Challenge};
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::response::Parts;
 use http::{HeaderMap, StatusCode, Uri};
@@ -37,18 +41,14 @@ pub fn has_media_type(headers: &HeaderMap, expected: &str) -> bool {
 /// The error of a challenge that asks for a proof, not for another token (RS-10; RFC 9449 §7.1,
 /// §9). The client has dealt with those that it could.
 pub fn binding_error(headers: &HeaderMap) -> Option<&'static str> {
-    const ERRORS: [&str; 4] = [
-        "use_session_binding",
-        "invalid_proof",
-        "use_dpop_nonce",
-        "invalid_dpop_proof",
-    ];
-    let challenges = bowline_proof::challenges(headers);
-    let mut errors = challenges.iter().filter_map(|challenge| challenge.error());
-    errors.find_map(|error| ERRORS.into_iter().find(|known| *known == error))
+    bowline_proof::challenges(headers)
+        .iter()
+        .find_map(Challenge::binding_error)
+        .map(BindingError::as_str)
 }
 
-/// As many redirects are followed.
+/// Superseded by [`redirect`](crate::redirect), with [`onward`]: both go once `bowline-mcp` and
+/// `bowline-a2a` follow redirects with that.
 pub const MAX_REDIRECTS: usize = 10;
 
 /// Where a response sends a request to `from` on to, if to the same origin: 307 and 308, which ask
@@ -67,8 +67,8 @@ pub fn onward(from: &Uri, head: &Parts) -> Option<Uri> {
     let target = Url::parse(&from.to_string()).ok()?.join(location).ok()?;
     let target = Uri::try_from(target.as_str()).ok()?;
     // Also refuses user information in the target.
-    let origin = Origin::of(&target).ok()?;
-    (Origin::of(from).ok()? == origin).then_some(target)
+    let origin = Origin::from_uri(&target).ok()?;
+    (Origin::from_uri(from).ok()? == origin).then_some(target)
 }
 
 /// A URL, or where a redirect leads, as far as it may be shown: a query or user information may be
@@ -85,69 +85,4 @@ pub fn shown_target(location: &str) -> Option<String> {
         _ => path.to_owned(),
     };
     (shown.len() <= MAX_TARGET).then_some(shown)
-}
-
-#[cfg(test)]
-mod tests {
-    use http::Response;
-
-    use super::*;
-
-    fn target(status: u16, location: &str) -> Option<String> {
-        let response = Response::builder()
-            .status(status)
-            .header(LOCATION, location)
-            .body(());
-        let from = Uri::from_static("https://mcp.example.com/v1/mcp?x=1");
-        onward(&from, &response.unwrap().into_parts().0).map(|uri| uri.to_string())
-    }
-
-    #[test]
-    fn only_a_307_or_308_to_the_same_origin_is_followed() {
-        for (location, followed) in [
-            ("/v2", Some("https://mcp.example.com/v2")),
-            ("v2", Some("https://mcp.example.com/v1/v2")),
-            ("?y=2", Some("https://mcp.example.com/v1/mcp?y=2")),
-            ("../v2#part", Some("https://mcp.example.com/v2")),
-            (
-                "HTTPS://MCP.example.com:443/v2",
-                Some("https://mcp.example.com/v2"),
-            ),
-            ("//mcp.example.com/v2", Some("https://mcp.example.com/v2")),
-            ("http://mcp.example.com/v2", None),
-            ("https://mcp.example.com:8443/v2", None),
-            ("https://example.com/v2", None),
-            ("//example.com/v2", None),
-            ("https://user:pw@mcp.example.com/v2", None),
-            ("https://mcp.example.com.evil.com/v2", None),
-            (r"/\evil.com/v2", None),
-            ("data:x", None),
-        ] {
-            for status in [307, 308] {
-                assert_eq!(
-                    target(status, location).as_deref(),
-                    followed,
-                    "{status} {location}"
-                );
-            }
-            for status in [300, 301, 302, 303, 304, 200, 404] {
-                assert_eq!(target(status, location), None, "{status} {location}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_redirect_s_target_is_shown_without_secrets() {
-        assert_eq!(shown_target("/v2/mcp?code=1").as_deref(), Some("/v2/mcp"));
-        assert_eq!(
-            shown_target("https://user:pw@host:8443/v2#x").as_deref(),
-            Some("https://host:8443/v2")
-        );
-        assert_eq!(shown_target(&format!("/{}", "x".repeat(MAX_TARGET))), None);
-        assert_eq!(shown_target(""), None);
-        assert_eq!(
-            shown_target("user:pw@host:8443").as_deref(),
-            Some("host:8443")
-        );
-    }
 }

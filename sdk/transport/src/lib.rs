@@ -1,14 +1,25 @@
-//! What adapters of protocols above HTTP have in common: an answer of [`bowline_client`] read
-//! within bounds, and judged.
+//! What the adapters of protocols above HTTP have in common. It knows no protocol: `bowline-mcp` and
+//! `bowline-a2a` are built on it, and so may another be. It is not part of the public API of either.
 //!
-//! - [`body`]: whole, in part, or read out for its connection's sake.
-//! - [`head`]: media type, challenge, redirect.
-//! - [`lines`]: an event stream's bytes, ready for a parser.
-//!
-//! It knows no protocol: `bowline-mcp` and `bowline-a2a` are built on it, and so may another be.
-//! What such adapters send is `bowline-client`'s affair: see its `Operations`, `Call` and
-//! `RequestBoundCalls`.
+//! - [`call`]: from a method's name to the operation that it is counted as, and to the calls whose
+//!   proof is for one request.
+//! - [`sse`]: the events of an event stream.
+//! - [`redirect`]: which redirects are followed, and where a reference leads.
+//! - [`credential`]: where access tokens come from.
+//! - [`hold_last`]: the last event of a stream, held for the stream's end.
+//! - [`head`]: media type, challenge, and what may be shown of a URL.
+//! - [`body`]: a body whole, in part, or read out for its connection's sake.
+//! - [`backoff`], [`retry_after`], [`text`]: delays, and the filter for text of peers; they live in
+//!   `bowline-token`, which needs them too.
 
 pub mod body;
+pub mod call;
+pub mod credential;
 pub mod head;
+pub mod hold_last;
 pub mod lines;
+pub mod redirect;
+pub mod sse;
+
+pub use bowline_token::shared::{backoff, retry_after, text};
+pub use call::{Call, Operations, RequestBoundCalls};

@@ -1,4 +1,5 @@
-//! An event stream's bytes as lines, within bounds.
+//! An event stream's bytes as lines, within bounds: superseded by [`sse`](crate::sse). It goes once
+//! `bowline-mcp` and `bowline-a2a` read their streams with that.
 //!
 //! `eventsource-stream` parses what comes out of here. It gets whole lines of valid UTF-8, because
 //! of what it does with other input: bytes that are no UTF-8 pile up unread, a byte order mark at
@@ -21,29 +22,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Why there are no more lines, other than that the stream ended between two events.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LinesError {
-    /// An event is longer than allowed.
-    #[error("the server sent an event of more than {limit} bytes")]
-    TooLong {
-        /// In bytes.
-        limit: usize,
-    },
-    /// Bytes that are not UTF-8.
-    #[error("the event stream holds bytes that are not UTF-8")]
-    InvalidUtf8,
-    /// Nothing came for as long as this.
-    #[error("the event stream said nothing for {0:?}")]
-    Silent(Duration),
-    /// The body ended, as it seems properly, in the middle of an event, which is lost.
-    #[error("the event stream ended in the middle of an event")]
-    Cut,
-    /// The body ended before its announced end.
-    #[error(transparent)]
-    Client(#[from] bowline_client::Error),
-}
+pub use crate::sse::SseError as LinesError;
 
 /// What the server last said in `retry`. Clones share it.
 #[derive(Clone, Debug)]
@@ -248,144 +227,5 @@ impl Splitter {
         self.retry.note(&line);
         line.push('\n');
         Ok(line)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lines(limit: usize, chunks: &[&[u8]]) -> Result<String, LinesError> {
-        let mut splitter = Splitter::new(limit, Retry::new());
-        let mut lines = VecDeque::new();
-        for chunk in chunks {
-            splitter.add(chunk, &mut lines)?;
-        }
-        Ok(lines.into_iter().map(Result::unwrap).collect())
-    }
-
-    #[test]
-    fn lines_end_alike_whatever_ends_them_and_however_they_are_cut() {
-        for end in ["\n", "\r", "\r\n"] {
-            let text = format!("a{end}{end}: b{end}{end}é{end}");
-            for cut in 0..=text.len() {
-                let (one, two) = text.as_bytes().split_at(cut);
-                assert_eq!(
-                    lines(100, &[one, two]).unwrap(),
-                    "a\n\n: b\n\né\n",
-                    "{end:?} cut at {cut}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn an_event_may_be_as_long_as_the_limit_and_no_longer() {
-        assert!(lines(9, &[b"data: abc\n\n"]).is_ok());
-        assert!(matches!(
-            lines(8, &[b"data: abc\n\n"]),
-            Err(LinesError::TooLong { .. })
-        ));
-        assert!(lines(18, &[b"data: a\n", b"data: abcd\n\n"]).is_ok());
-        assert!(matches!(
-            lines(17, &[b"data: a\n", b"data: abcd\n\n"]),
-            Err(LinesError::TooLong { .. })
-        ));
-        let two = b"data: abc\n\ndata: abc\n\n";
-        assert!(
-            lines(9, &[two]).is_ok(),
-            "each event is measured for itself"
-        );
-    }
-
-    #[test]
-    fn what_never_ends_is_over_the_limit_at_some_point_and_comments_do_not_add_up() {
-        assert!(matches!(
-            lines(100, &[b"data: x".as_slice(); 20]),
-            Err(LinesError::TooLong { .. })
-        ));
-        assert!(matches!(
-            lines(100, &[b"x\n".as_slice(); 60]),
-            Err(LinesError::TooLong { .. })
-        ));
-        assert!(matches!(
-            lines(100, &[b": x".as_slice(); 50]),
-            Err(LinesError::TooLong { .. })
-        ));
-        assert!(lines(9, &[b": ping\n".as_slice(); 50]).is_ok());
-    }
-
-    #[tokio::test]
-    async fn who_reads_what_never_has_to_be_waited_for_lets_others_run() {
-        let mut lines = Lines {
-            body: None,
-            splitter: Splitter::new(100, Retry::new()),
-            silence: None,
-            ready: (0..10_000).map(|_| Ok(": ping\n".to_owned())).collect(),
-        };
-        let read = std::future::poll_fn(|cx| {
-            let mut read = 0;
-            while let Poll::Ready(Some(_)) = Pin::new(&mut lines).poll_next(cx) {
-                read += 1;
-            }
-            Poll::Ready(read)
-        });
-        let read = read.await;
-        assert!(read < 10_000, "{read} lines without a pause");
-    }
-
-    #[test]
-    fn bytes_that_are_no_utf8_are_an_error_at_the_line_s_end() {
-        assert!(matches!(
-            lines(100, &[b"data: \xc3", b"\n"]),
-            Err(LinesError::InvalidUtf8)
-        ));
-        assert!(lines(100, &[b"data: \xc3", b"\xa9\n"]).is_ok());
-    }
-
-    #[test]
-    fn an_end_between_events_is_one_and_any_other_is_a_cut() {
-        for (text, is_cut) in [
-            ("", false),
-            ("data: a\n\n", false),
-            ("data: a\r\n\r\n", false),
-            ("data: a\n\n: ping\n", false),
-            ("data: a\n\n\n\n", false),
-            ("data: a\n", true),
-            ("data: a", true),
-            ("data: a\n\nd", true),
-            ("{\"no\": \"event\"}", true),
-        ] {
-            let mut splitter = Splitter::new(100, Retry::new());
-            splitter.add(text.as_bytes(), &mut VecDeque::new()).unwrap();
-            assert_eq!(splitter.is_within_event(), is_cut, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn one_byte_order_mark_is_taken_off_and_no_more() {
-        assert_eq!(
-            lines(100, &[b"\xef\xbb", b"\xbfdata: a\n"]).unwrap(),
-            "data: a\n"
-        );
-        let two = b"\xef\xbb\xbf\xef\xbb\xbfa\n\xef\xbb\xbfb\n";
-        assert_eq!(lines(100, &[two]).unwrap(), "\u{feff}a\n\u{feff}b\n");
-    }
-
-    #[test]
-    fn retry_counts_without_data_and_only_if_it_is_a_number() {
-        let retry = Retry::new();
-        let mut splitter = Splitter::new(100, retry.clone());
-        for (line, pause) in [
-            ("retry: soon\n", None),
-            ("retry: +7\n", None),
-            ("retry: 250\n\n", Some(250)),
-            ("retry:7\n", Some(7)),
-            ("retry: -1\n", Some(7)),
-            ("retry: 99999999999999999999999\n", Some(7)),
-        ] {
-            splitter.add(line.as_bytes(), &mut VecDeque::new()).unwrap();
-            assert_eq!(retry.pause(), pause.map(Duration::from_millis), "{line}");
-        }
     }
 }

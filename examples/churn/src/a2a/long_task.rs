@@ -1,5 +1,5 @@
-//! One task that takes its time, followed to its end: by ours with `LongTask`, by the stock client
-//! as far as its stream goes.
+//! One long task, followed to its end: by bowline with `LongTask`, by the stock client to the end
+//! of its stream.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,21 +11,21 @@ use futures_util::StreamExt;
 use indicatif::ProgressBar;
 
 use super::message;
-use crate::agent::Driven;
+use crate::agent::{Calls, Measured};
 
 type Client = Arc<A2AClient<Box<dyn Transport>>>;
 
-/// What was heard of a task that says `steps` times that it works, and then that it has completed.
-struct Heard<'a> {
-    /// How often each step was heard.
+/// What was received from a task that sends `steps` status updates and then completes.
+struct Received<'a> {
+    /// How often each step was received.
     steps: Vec<u32>,
     has_completed: bool,
-    driven: Driven,
+    measured: Measured,
     last: Instant,
     progress: &'a ProgressBar,
 }
 
-impl Heard<'_> {
+impl Received<'_> {
     fn status(&mut self, status: &TaskStatus) {
         self.has_completed |= status.state == TaskState::Completed;
         if let Some(message) = &status.message {
@@ -39,33 +39,28 @@ impl Heard<'_> {
         let step = text.and_then(|text| text.parse::<usize>().ok()?.checked_sub(1));
         if let Some(times) = step.and_then(|step| self.steps.get_mut(step)) {
             *times += 1;
-            self.driven.add(self.last, true);
+            self.measured.add(self.last, true);
             self.last = Instant::now();
             self.progress.inc(1);
         }
     }
 
-    /// A state that was not heard once and only once is an error.
-    fn driven(mut self) -> Driven {
+    /// Every state that was not received exactly once is an error.
+    fn measured(mut self) -> Measured {
         let wrong = self.steps.iter().filter(|times| **times != 1).count() as u64;
-        self.driven.errors += wrong + u64::from(!self.has_completed);
-        self.driven
+        self.measured.errors += wrong + u64::from(!self.has_completed);
+        self.measured
     }
 }
 
 /// The time between two states is its latency.
-pub(super) async fn follow(
-    client: &Client,
-    is_ours: bool,
-    steps: u32,
-    progress: &ProgressBar,
-) -> Driven {
-    let mut heard = Heard {
-        steps: vec![0; steps as usize],
+pub(super) async fn follow(client: &Client, is_ours: bool, calls: Calls<'_>) -> Measured {
+    let mut received = Received {
+        steps: vec![0; calls.number as usize],
         has_completed: false,
-        driven: Driven::default(),
+        measured: Measured::default(),
         last: Instant::now(),
-        progress,
+        progress: calls.progress,
     };
     if is_ours {
         let mut task = LongTask::send(client.clone(), message("go"), RetryPolicy::default());
@@ -75,25 +70,25 @@ pub(super) async fn follow(
                     caught_up
                         .messages
                         .iter()
-                        .for_each(|message| heard.message(message));
+                        .for_each(|message| received.message(message));
                     caught_up
                         .status
                         .iter()
-                        .for_each(|status| heard.status(status));
+                        .for_each(|status| received.status(status));
                 }
-                TaskEvent::Status(update) => heard.status(&update.status),
-                TaskEvent::Message(message) => heard.message(message),
+                TaskEvent::Status(update) => received.status(&update.status),
+                TaskEvent::Message(message) => received.message(message),
                 _ => {}
             }
         }
     } else if let Ok(mut stream) = client.send_streaming_message(&message("go")).await {
         while let Some(Ok(event)) = stream.next().await {
             match &event {
-                StreamResponse::Task(task) => heard.status(&task.status),
-                StreamResponse::StatusUpdate(update) => heard.status(&update.status),
+                StreamResponse::Task(task) => received.status(&task.status),
+                StreamResponse::StatusUpdate(update) => received.status(&update.status),
                 _ => {}
             }
         }
     }
-    heard.driven()
+    received.measured()
 }

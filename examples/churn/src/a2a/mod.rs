@@ -13,19 +13,18 @@ use axum::Router;
 use bowline_a2a::Transports;
 use bowline_client::Client;
 use bowline_testkit::a2a::{Echo, Paced, agent, card};
-use indicatif::ProgressBar;
 
 use crate::Result;
-use crate::agent::Driven;
-use crate::contender::{Contender, Ours};
-use crate::scenario::{Binding, Scenario};
+use crate::agent::{Calls, Measured};
+use crate::contender::{BowlineClient, Contender};
+use crate::fixture::Fixture;
+use crate::scenario::{A2aBinding, Scenario};
 use crate::upstream::Upstream;
-use crate::world::World;
 
-/// How often the long task says something.
+/// The interval between the updates of the long task.
 const PACE: Duration = Duration::from_millis(20);
 
-/// An agent that answers at once, or one whose task takes its time.
+/// An agent that answers at once, or one with a long task.
 pub(crate) fn server(scenario: Scenario, origin: &str, calls: u32) -> Router {
     match scenario {
         Scenario::A2aLongTask => agent(Paced::new(PACE, calls).with_history(), card(origin)),
@@ -33,19 +32,19 @@ pub(crate) fn server(scenario: Scenario, origin: &str, calls: u32) -> Router {
     }
 }
 
-/// A call, for whoever has no client: it need not be a good one to get past the verifier.
-pub(crate) fn call_by_hand(binding: Binding) -> Vec<u8> {
+/// The body of a call without a client. It need not be a valid call to pass the verifier.
+pub(crate) fn attackers_call(binding: A2aBinding) -> Vec<u8> {
     match binding {
-        Binding::JsonRpc => {
+        A2aBinding::JsonRpc => {
             br#"{"jsonrpc":"2.0","id":1,"method":"ListTasks","params":{}}"#.to_vec()
         }
-        Binding::HttpJson => {
+        A2aBinding::HttpJson => {
             serde_json::json!({ "message": Message::new(Role::User, vec![Part::text("stolen")]) })
                 .to_string()
                 .into_bytes()
         }
         // An empty message in gRPC's framing.
-        Binding::Grpc => vec![0; 5],
+        A2aBinding::Grpc => vec![0; 5],
     }
 }
 
@@ -57,20 +56,20 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) async fn connect(
-        world: &World,
+        fixture: &Fixture,
         upstream: &Upstream,
-        binding: Binding,
+        binding: A2aBinding,
         contender: Contender,
     ) -> Result<Self> {
         let origin = upstream.origin();
-        match contender.ours(world).await? {
-            Some(Ours { client, token }) => {
+        match contender.bowline(fixture).await? {
+            Some(BowlineClient { client, token }) => {
                 let card = card(&origin);
                 let transports = Transports::new(client.clone(), &origin)?.token(token);
                 let factory = match binding {
-                    Binding::JsonRpc => transports.json_rpc(),
-                    Binding::HttpJson => transports.http_json(),
-                    Binding::Grpc => transports.grpc(),
+                    A2aBinding::JsonRpc => transports.json_rpc(),
+                    A2aBinding::HttpJson => transports.http_json(),
+                    A2aBinding::Grpc => transports.grpc(),
                 };
                 let interfaces = &card.supported_interfaces;
                 let interface = interfaces
@@ -83,8 +82,8 @@ impl Agent {
                 })
             }
             None => {
-                let token = AuthInterceptor::bearer(&world.token("agent-bearer").await?);
-                let client = A2AClient::new(stock::transport(world, &origin, binding).await?);
+                let token = AuthInterceptor::bearer(&fixture.token("agent-bearer").await?);
+                let client = A2AClient::new(stock::transport(fixture, &origin, binding).await?);
                 Ok(Self {
                     client: Arc::new(client.with_interceptors(vec![Arc::new(token)])),
                     http: None,
@@ -97,31 +96,29 @@ impl Agent {
         self.http.as_ref()
     }
 
-    pub(crate) async fn drive(
-        &self,
-        scenario: Scenario,
-        calls: u32,
-        progress: &ProgressBar,
-    ) -> Driven {
-        match scenario {
+    pub(crate) async fn drive(&self, calls: Calls<'_>) -> Measured {
+        match calls.scenario {
             Scenario::A2aLongTask => {
-                long_task::follow(&self.client, self.http.is_some(), calls, progress).await
+                long_task::follow(&self.client, self.http.is_some(), calls).await
             }
-            _ => self.call(calls, progress).await,
+            _ => self.call(calls).await,
         }
     }
 
-    async fn call(&self, calls: u32, progress: &ProgressBar) -> Driven {
-        let mut driven = Driven::default();
-        for call in 0..calls {
+    async fn call(&self, calls: Calls<'_>) -> Measured {
+        let mut measured = Measured::default();
+        for call in 0..calls.number {
             let text = format!("call {call}");
             let began = Instant::now();
             let answer = self.client.send_message(&message(&text)).await;
-            let is_right = matches!(&answer, Ok(SendMessageResponse::Task(task)) if artifact(task) == Some(&*text));
-            driven.add(began, is_right);
-            progress.inc(1);
+            let is_echo = match &answer {
+                Ok(SendMessageResponse::Task(task)) => artifact(task) == Some(&*text),
+                _ => false,
+            };
+            measured.add(began, is_echo);
+            calls.progress.inc(1);
         }
-        driven
+        measured
     }
 }
 

@@ -16,30 +16,30 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::Result;
 use crate::contender::stock_http;
-use crate::scenario::Binding;
-use crate::world::World;
+use crate::fixture::Fixture;
+use crate::scenario::A2aBinding;
 
 pub(super) async fn transport(
-    world: &World,
+    fixture: &Fixture,
     origin: &str,
-    binding: Binding,
+    binding: A2aBinding,
 ) -> Result<Box<dyn Transport>> {
     Ok(match binding {
-        Binding::JsonRpc => Box::new(JsonRpcTransport::new(
-            stock_http(world)?.build()?,
+        A2aBinding::JsonRpc => Box::new(JsonRpcTransport::new(
+            stock_http(fixture)?.build()?,
             format!("{origin}/jsonrpc"),
         )),
-        Binding::HttpJson => Box::new(RestTransport::new(
-            stock_http(world)?.build()?,
+        A2aBinding::HttpJson => Box::new(RestTransport::new(
+            stock_http(fixture)?.build()?,
             format!("{origin}/rest"),
         )),
-        Binding::Grpc => Box::new(GrpcTransport::from_channel(channel(world, origin).await?)),
+        A2aBinding::Grpc => Box::new(GrpcTransport::from_channel(channel(fixture, origin).await?)),
     })
 }
 
-/// tonic takes a connector; the SDK's own would bring a TLS crate of its own with it.
-async fn channel(world: &World, origin: &str) -> Result<Channel> {
-    let tls = TlsConnector::from(Arc::new(tls(world)?));
+/// A connector for tonic: the SDK's own would add another TLS crate.
+async fn channel(fixture: &Fixture, origin: &str) -> Result<Channel> {
+    let tls = TlsConnector::from(Arc::new(tls(fixture)?));
     let connector = tower::service_fn(move |uri: Uri| {
         let tls = tls.clone();
         async move {
@@ -54,18 +54,18 @@ async fn channel(world: &World, origin: &str) -> Result<Channel> {
             Ok::<_, std::io::Error>(TokioIo::new(tls.connect(name, socket).await?))
         }
     });
-    // To tonic it is plaintext: TLS is the connector's affair.
+    // Plaintext for tonic: the connector does TLS.
     let authority = origin.trim_start_matches("https://");
     let endpoint = Endpoint::from_shared(format!("http://{authority}"))?;
     Ok(endpoint.connect_with_connector(connector).await?)
 }
 
-fn tls(world: &World) -> Result<rustls::ClientConfig> {
+fn tls(fixture: &Fixture) -> Result<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(world.pki.ca_der().clone())?;
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(world.agent.chain_pem().as_bytes())
+    roots.add(fixture.pki.ca_der().clone())?;
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(fixture.agent.chain_pem().as_bytes())
         .collect::<std::result::Result<_, _>>()?;
-    let key = PrivateKeyDer::from_pem_slice(world.agent.key_pem().as_bytes())?;
+    let key = PrivateKeyDer::from_pem_slice(fixture.agent.key_pem().as_bytes())?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

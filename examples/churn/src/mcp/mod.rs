@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use bowline_client::Client;
-use indicatif::ProgressBar;
 use rmcp::model::CallToolRequestParams;
 use rmcp::service::{NotificationContext, RunningService};
 use rmcp::transport::StreamableHttpClientTransport;
@@ -18,11 +17,11 @@ use rmcp::{ClientHandler, RoleClient, ServiceExt};
 use tokio::sync::Semaphore;
 
 use crate::Result;
-use crate::agent::Driven;
-use crate::contender::{Contender, Ours, stock_http};
+use crate::agent::{Calls, Measured};
+use crate::contender::{BowlineClient, Contender, stock_http};
+use crate::fixture::Fixture;
 use crate::scenario::Scenario;
 use crate::upstream::Upstream;
-use crate::world::World;
 use tools::Tools;
 
 const PATH: &str = "/mcp";
@@ -38,8 +37,8 @@ pub(crate) fn server(scenario: Scenario) -> Router {
     Router::new().nest_service(PATH, service)
 }
 
-/// A call of the tool, for whoever has no client.
-pub(crate) fn call_by_hand() -> Vec<u8> {
+/// The body of a tool call, without a client.
+pub(crate) fn attackers_call() -> Vec<u8> {
     let call = serde_json::json!({
         "jsonrpc": "2.0", "id": 1, "method": "tools/call",
         "params": { "name": "echo", "arguments": { "text": "stolen" } },
@@ -56,14 +55,14 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) async fn connect(
-        world: &World,
+        fixture: &Fixture,
         upstream: &Upstream,
         contender: Contender,
     ) -> Result<Self> {
         let url = format!("{}{PATH}", upstream.origin());
         let events = Events::default();
-        let (client, http) = match contender.ours(world).await? {
-            Some(Ours { client, token }) => {
+        let (client, http) = match contender.bowline(fixture).await? {
+            Some(BowlineClient { client, token }) => {
                 let running =
                     events
                         .clone()
@@ -72,8 +71,8 @@ impl Agent {
             }
             None => {
                 // rmcp's default reqwest client keeps no idle connection.
-                let http = stock_http(world)?.pool_max_idle_per_host(0).build()?;
-                let token = world.token("agent-bearer").await?;
+                let http = stock_http(fixture)?.pool_max_idle_per_host(0).build()?;
+                let token = fixture.token("agent-bearer").await?;
                 let config = StreamableHttpClientTransportConfig::with_uri(url).auth_header(token);
                 let transport = StreamableHttpClientTransport::with_client(http, config);
                 (events.clone().serve(transport).await?, None)
@@ -90,15 +89,10 @@ impl Agent {
         self.http.as_ref()
     }
 
-    pub(crate) async fn drive(
-        &self,
-        scenario: Scenario,
-        calls: u32,
-        progress: &ProgressBar,
-    ) -> Driven {
-        let mut driven = Driven::default();
-        for call in 0..calls {
-            if let Some(think_time) = scenario.think_time().filter(|_| call > 0) {
+    pub(crate) async fn drive(&self, calls: Calls<'_>) -> Measured {
+        let mut measured = Measured::default();
+        for call in 0..calls.number {
+            if let Some(think_time) = calls.scenario.think_time().filter(|_| call > 0) {
                 tokio::time::sleep(think_time).await;
             }
             let text = format!("call {call}");
@@ -110,16 +104,16 @@ impl Agent {
                 let content = result.content.first().and_then(|content| content.as_text());
                 content.is_some_and(|content| content.text == text)
             });
-            driven.add(began, answered);
-            progress.inc(1);
+            measured.add(began, answered);
+            calls.progress.inc(1);
         }
-        if scenario.has_event_stream() && !self.events.arrived().await {
-            driven.errors += 1;
+        if calls.scenario.has_event_stream() && !self.events.arrived().await {
+            measured.errors += 1;
         }
-        driven
+        measured
     }
 
-    pub(crate) async fn leave(self) {
+    pub(crate) async fn close(self) {
         let _ = self.client.cancel().await;
     }
 }
@@ -132,7 +126,8 @@ struct Events {
 }
 
 impl Events {
-    /// Whether the event stream has carried anything: the last event may still be on its way.
+    /// Whether the event stream has carried anything; waits, because the event may still be on its
+    /// way.
     async fn arrived(&self) -> bool {
         let first = tokio::time::timeout(Duration::from_secs(2), self.events.acquire());
         first.await.is_ok()

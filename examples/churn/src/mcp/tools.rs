@@ -6,7 +6,7 @@ use rmcp::model::{ServerCapabilities, ServerConfig};
 use rmcp::service::RequestContext;
 use rmcp::{RoleServer, ServerHandler, schemars, tool, tool_handler, tool_router};
 
-/// One tool, as cheap as can be: what is measured is the way to it.
+/// One tool that does almost nothing, because only the calls are measured.
 #[derive(Clone)]
 pub(crate) struct Tools {
     tool_router: ToolRouter<Self>,
@@ -15,7 +15,7 @@ pub(crate) struct Tools {
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 struct Echo {
-    /// Comes back as it is.
+    /// Returned unchanged.
     text: String,
 }
 
@@ -28,15 +28,14 @@ impl Tools {
         }
     }
 
-    #[tool(description = "Gives its argument back")]
+    #[tool(description = "Returns its argument")]
     async fn echo(
         &self,
         Parameters(Echo { text }): Parameters<Echo>,
         context: RequestContext<RoleServer>,
     ) -> String {
         if self.announces {
-            // Something for the event stream to carry; a client that has gone is no reason to fail
-            // the call.
+            // An event for the event stream. A client that has disconnected must not fail the call.
             let _ = context.peer.notify_tool_list_changed().await;
         }
         text

@@ -322,7 +322,7 @@ fn well_known(base: &str) -> Result<Uri, Error> {
         Error::new(ErrorKind::InvalidCall, message)
     };
     let uri: Uri = base.parse().map_err(|_| unusable("it cannot be parsed"))?;
-    Origin::of(&uri).map_err(|e| unusable(&e.to_string()))?;
+    Origin::from_uri(&uri).map_err(|e| unusable(&e.to_string()))?;
     if uri.query().is_some() {
         return Err(unusable("it has a query"));
     }

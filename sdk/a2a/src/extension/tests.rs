@@ -1,5 +1,5 @@
 use a2a::{AgentCapabilities, AgentInterface};
-use bowline_client::Call;
+use bowline_transport::Call;
 use serde_json::json;
 
 use super::*;

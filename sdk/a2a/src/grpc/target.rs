@@ -17,7 +17,7 @@ pub(crate) fn absolute_url<'a>(url: &'a str, allowed: &[Origin]) -> Cow<'a, str>
     }
     let [tls, plain] = ["https", "http"].map(|scheme| format!("{scheme}://{url}"));
     let is_allowed = |url: &str| {
-        let origin = url.parse().ok().and_then(|uri| Origin::of(&uri).ok());
+        let origin = url.parse().ok().and_then(|uri| Origin::from_uri(&uri).ok());
         origin.is_some_and(|origin| allowed.contains(&origin))
     };
     if !is_allowed(&tls) && is_allowed(&plain) {

@@ -198,7 +198,7 @@ async fn what_is_no_card_is_named_for_what_it_is() {
         (
             Box::new(move || html(StatusCode::NOT_FOUND)),
             ErrorKind::Status,
-            "404 Not Found with an HTML page",
+            "404 Not Found and an HTML page",
         ),
         (Box::new(refused), ErrorKind::Unauthorized, "who are you?"),
         (
@@ -219,7 +219,7 @@ async fn what_is_no_card_is_named_for_what_it_is() {
         (
             Box::new(|| StatusCode::NOT_MODIFIED.into_response()),
             ErrorKind::NotA2a,
-            "nobody had asked",
+            "an unconditional request",
         ),
         (Box::new(|| as_json("")), ErrorKind::NotA2a, "no text"),
         (
@@ -240,7 +240,7 @@ async fn what_is_no_card_is_named_for_what_it_is() {
         (
             Box::new(move || as_json(as_list())),
             ErrorKind::NotA2a,
-            "no agent card: a list",
+            "not an agent card: a list",
         ),
         (
             Box::new(move || as_json(deep())),
@@ -255,12 +255,12 @@ async fn what_is_no_card_is_named_for_what_it_is() {
         (
             Box::new(|| as_json("[]")),
             ErrorKind::NotA2a,
-            "JSON that is no agent card",
+            "JSON that is not an agent card",
         ),
         (
             Box::new(|| as_json("7")),
             ErrorKind::NotA2a,
-            "JSON that is no agent card",
+            "JSON that is not an agent card",
         ),
         (
             Box::new(|| as_json(r#"{"name":"a","name":"b"}"#)),
@@ -275,7 +275,7 @@ async fn what_is_no_card_is_named_for_what_it_is() {
         (
             Box::new(wrong("/capabilities", json!(["x".repeat(100_000)]))),
             ErrorKind::NotA2a,
-            "no agent card",
+            "not an agent card",
         ),
         (
             Box::new(wrong("/name", json!({ "a": 1 }))),

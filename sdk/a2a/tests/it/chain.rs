@@ -13,14 +13,15 @@ use axum::response::Response;
 use bowline_a2a::extension::SessionBinding;
 use bowline_a2a::{Error, ErrorKind, Transports};
 use bowline_client::bind::{
-    Answer, Attachment, Bind, BindConnection, Bound, Learned, Memo, RequestFacts,
+    Attachment, Bind, BindConnection, Bound, Learned, RequestFacts, ResponseHead,
 };
 use bowline_client::{
     AccessToken, BindingUsed, Client, CloseReason, Identity, Thumbprint, TlsFacts, Trust,
 };
 use bowline_proof::{PROOF_HEADER, ProofClaims, ProofKey};
 use bowline_server::{
-    AcceptPolicy, BindingLayer, ConnectionFacts, Jwks, JwtValidator, VerifiedBinding,
+    AcceptPolicy, BindingLayer, ConnectionFacts, ExpectedClaims, Jwks, JwtValidator,
+    VerifiedBinding,
 };
 use bowline_testkit::a2a as peer;
 use bowline_testkit::authority::{self, Authority, AuthorityOptions};
@@ -224,7 +225,11 @@ impl World {
     /// An agent that takes session-bound tokens for `audience`, and says so in its card.
     fn agent(&self, audience: &str, executor: impl FnOnce(AgentCard) -> axum::Router) -> Agent {
         let keys = Jwks::document(self.authority.jwks().to_string()).unwrap();
-        let tokens = JwtValidator::builder(self.authority.issuer(), audience, keys).build();
+        let tokens = JwtValidator::builder(
+            ExpectedClaims::new(audience).issuer(self.authority.issuer()),
+            keys,
+        )
+        .build();
         let (seen, mut card) = (TaskHistory::default(), None);
         let server = CyclingServer::start_with(&self.pki, CyclingOptions::default(), |origin| {
             let mut told = peer::card(origin);
@@ -461,27 +466,15 @@ struct Forged {
 
 impl BindConnection for Forged {
     fn bind(&self, _: &RequestFacts<'_>) -> Result<Bound, bowline_client::Error> {
-        Ok(Bound::Attached(Attachment {
-            name: PROOF_HEADER,
-            value: self.proof.clone(),
-            authorization: Some(self.authorization.clone()),
-            used: BindingUsed::Session,
-            request_bound: false,
-            memo: Arc::new(Nothing),
-        }))
+        let value = self.proof.clone();
+        let mut attachment = Attachment::new(PROOF_HEADER, value, BindingUsed::Session);
+        attachment.authorization = Some(self.authorization.clone());
+        Ok(Bound::Attached(attachment))
     }
 
-    fn learn(&self, _: &RequestFacts<'_>, _: Option<&Attachment>, _: &Answer<'_>) -> Learned {
+    fn learn(&self, _: &RequestFacts<'_>, _: Option<&Attachment>, _: &ResponseHead<'_>) -> Learned {
         Learned::Nothing
     }
 
     fn closed(&self, _: CloseReason) {}
-}
-
-struct Nothing;
-
-impl Memo for Nothing {
-    fn writing(&self) {}
-
-    fn unsent(&self) {}
 }

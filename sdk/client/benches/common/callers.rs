@@ -1,5 +1,5 @@
-//! The contenders: one request, sent in different ways. Each makes it anew every time, reads the
-//! answer to its end, and fails loudly if that is not 200.
+//! The contenders: one request, sent by different clients. Each builds the request anew every time,
+//! reads the response to its end, and panics if the status is not 200.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,26 +18,26 @@ use rustls_pki_types::{ServerName, UnixTime};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::scene::{BODY, Http, Party, headers};
+use super::fixture::{BODY, Credentials, Http, headers};
 use super::server::DESCRIBE;
 
-/// A way to send the request.
+/// A client that sends the request.
 pub(crate) trait Caller: Send + 'static {
-    /// Sends it with these fields more, and gives the answer's body.
+    /// Sends it with further header fields, and returns the body of the response.
     fn send(
         &mut self,
         more: Option<(&'static str, HeaderValue)>,
     ) -> impl Future<Output = Bytes> + Send;
 
-    /// Sends it as it is measured.
+    /// Sends the request that is measured.
     fn call(&mut self) -> impl Future<Output = ()> + Send {
         async {
             let answer = self.send(None).await;
-            assert_eq!(answer.len(), 100, "another answer than expected");
+            assert_eq!(answer.len(), 100, "an unexpected response");
         }
     }
 
-    /// What the server saw of it.
+    /// The request as the server received it.
     fn describe(&mut self) -> impl Future<Output = String> + Send {
         async {
             let answer = self
@@ -79,9 +79,9 @@ struct Dpop {
 }
 
 impl Reqwest {
-    pub(crate) fn bearer(party: &Party, http: Http, origin: &str, token: &str) -> Self {
+    pub(crate) fn bearer(credentials: &Credentials, http: Http, origin: &str, token: &str) -> Self {
         let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(ClientConfig::clone(&party.tls(http)));
+            .tls_backend_preconfigured(ClientConfig::clone(&credentials.tls(http)));
         let client = match http {
             Http::H1 => client.http1_only(),
             Http::H2 => client.http2_prior_knowledge(),
@@ -96,15 +96,15 @@ impl Reqwest {
         }
     }
 
-    /// The proof is made where the request is made, on the same task: nothing is faster.
+    /// The proof is made on the task that makes the request, which is the fastest way.
     pub(crate) fn dpop(
-        party: &Party,
+        credentials: &Credentials,
         http: Http,
         origin: &str,
         token: &str,
         key: &DpopKey,
     ) -> Self {
-        let mut caller = Self::bearer(party, http, origin, token);
+        let mut caller = Self::bearer(credentials, http, origin, token);
         caller
             .template
             .insert(header::AUTHORIZATION, sensitive(&format!("DPoP {token}")));
@@ -167,7 +167,7 @@ impl Hyper {
         http: Http,
         origin: &str,
         token: &str,
-        prover: Option<&Party>,
+        prover: Option<&Credentials>,
     ) -> Self {
         let uri: Uri = format!("{origin}{PATH}").parse().expect("a URI");
         let authority = uri.authority().expect("an authority").to_string();
@@ -180,7 +180,7 @@ impl Hyper {
             .expect("a handshake");
         let mut template = headers();
         template.insert(header::AUTHORIZATION, sensitive(&format!("Bearer {token}")));
-        if let Some(party) = prover {
+        if let Some(credentials) = prover {
             let token = AccessToken::new(token).expect("a token");
             let claims = ProofClaims {
                 token: token.hash(),
@@ -189,7 +189,7 @@ impl Hyper {
                 issued_at: UnixTime::now(),
                 request: None,
             };
-            let proof = party
+            let proof = credentials
                 .identity()
                 .proof_key()
                 .mint(&claims)
@@ -221,7 +221,7 @@ impl Hyper {
         }
     }
 
-    /// Another user of the same connection, if that can be had (HTTP/2).
+    /// Another caller on the same connection, if the protocol allows it (HTTP/2).
     pub(crate) fn shared(&self) -> Option<Self> {
         let Sender::H2(sender) = &self.sender else {
             return None;
@@ -269,7 +269,7 @@ pub(crate) struct Bowline {
     pub(crate) client: Client,
     uri: Uri,
     template: HeaderMap,
-    /// Each request carries the next of these; none where `template` has it as a string.
+    /// Each request carries the next of these. Empty if `template` has the token as a string.
     tokens: Arc<[AccessToken]>,
     next: usize,
 }
@@ -279,7 +279,7 @@ impl Bowline {
         Self::with_tokens(client, origin, &[token.to_owned()])
     }
 
-    /// Each token has its turn.
+    /// The requests use the tokens in turn.
     pub(crate) fn with_tokens(client: Client, origin: &str, tokens: &[String]) -> Self {
         Self {
             client,
@@ -293,8 +293,8 @@ impl Bowline {
         }
     }
 
-    /// With the token as it stands in `Authorization`, from which the client must read and hash it
-    /// each time.
+    /// With the token in `Authorization`, from which the client must read and hash it for each
+    /// request.
     pub(crate) fn with_authorization(client: Client, origin: &str, token: &str) -> Self {
         let mut caller = Self::with_tokens(client, origin, &[]);
         let field = HeaderValue::from_str(&format!("Bearer {token}")).expect("a field value");
@@ -302,7 +302,7 @@ impl Bowline {
         caller
     }
 
-    /// With the tokens marked as DPoP tokens, for those whose `cnf` does not say so.
+    /// With the tokens marked as DPoP tokens, because their `cnf` does not say so.
     pub(crate) fn by_dpop(mut self) -> Self {
         let marked = self
             .tokens
@@ -324,8 +324,8 @@ impl Bowline {
         request
     }
 
-    /// Sends a request and leaves its answer unread: its connection, or one stream of it, stays in
-    /// use.
+    /// Sends a request and does not read its response: the connection, or one stream of it, stays
+    /// in use.
     pub(crate) async fn hold(&mut self) -> bowline_client::Body {
         self.answer(None).await
     }
@@ -350,8 +350,8 @@ impl Caller for Bowline {
     }
 }
 
-/// Limits under which a bowline client keeps all that a bench opens.
-pub(crate) fn roomy(connections: usize) -> bowline_client::Limits {
+/// Limits under which a bowline client keeps every connection that a bench opens.
+pub(crate) fn unlimited(connections: usize) -> bowline_client::Limits {
     bowline_client::Limits {
         per_origin: connections,
         in_all: connections,
@@ -360,7 +360,7 @@ pub(crate) fn roomy(connections: usize) -> bowline_client::Limits {
     }
 }
 
-/// One of them, chosen at run time: for what is counted rather than timed.
+/// A caller chosen at run time: for counts, where dynamic dispatch costs nothing.
 pub(crate) enum AnyCaller {
     Reqwest(Reqwest),
     Hyper(Hyper),

@@ -1,7 +1,7 @@
-//! Processes of their own: so that nobody else's memory, allocations or instructions are counted.
+//! Child processes, so that a count of memory, allocations or instructions includes nothing else.
 //!
 //! A bench starts itself again with a role in its environment and a job on stdin, one line of JSON.
-//! PEM keys travel that way and are never written to disk.
+//! PEM keys are passed that way and are never written to disk.
 #![allow(clippy::print_stdout, reason = "a child answers on stdout")]
 
 use std::io::{BufRead, BufReader, Read, Write, stdin};
@@ -10,14 +10,14 @@ use std::process::{ChildStdout, Command, Stdio};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::fixture::Credentials;
 use super::runtime;
-use super::scene::Party;
 use super::server::{Server, Settings};
 
 const ROLE: &str = "BOWLINE_BENCH_ROLE";
 const SERVER: &str = "server";
 
-/// A process with a job; it ends when it is dropped.
+/// A child process with a job. Dropping it ends the process.
 pub(crate) struct Child {
     process: std::process::Child,
     answers: BufReader<ChildStdout>,
@@ -48,7 +48,7 @@ impl Child {
         Self { process, answers }
     }
 
-    /// The next line that it says.
+    /// The next line of its output.
     pub(crate) fn answer(&mut self) -> String {
         let mut line = String::new();
         let bytes = self.answers.read_line(&mut line).expect("text");
@@ -58,22 +58,22 @@ impl Child {
 }
 
 impl Child {
-    /// Lets it come to its end, and gives what it wrote to stderr, if that was piped.
-    pub(crate) fn last_words(mut self) -> String {
+    /// Waits for its end, and returns what it wrote to stderr if that was piped.
+    pub(crate) fn finish(mut self) -> String {
         drop(self.process.stdin.take());
-        let mut words = String::new();
+        let mut report = String::new();
         if let Some(mut stderr) = self.process.stderr.take() {
-            stderr.read_to_string(&mut words).expect("text");
+            stderr.read_to_string(&mut report).expect("text");
         }
         let status = self.process.wait().expect("a child that ends");
-        assert!(status.success(), "the child failed: {status}\n{words}");
-        words
+        assert!(status.success(), "the child failed: {status}\n{report}");
+        report
     }
 }
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // The end of its stdin is the end of its job.
+        // The child ends at the end of its stdin.
         drop(self.process.stdin.take());
         let _ = self.process.wait();
     }
@@ -86,8 +86,8 @@ pub(crate) struct ServerProcess {
 }
 
 impl ServerProcess {
-    pub(crate) fn start(party: &Party, settings: Settings) -> Self {
-        let mut child = Child::start(SERVER, &(party, settings));
+    pub(crate) fn start(credentials: &Credentials, settings: Settings) -> Self {
+        let mut child = Child::start(SERVER, &(credentials, settings));
         Self {
             origin: child.answer(),
             _child: child,
@@ -95,7 +95,8 @@ impl ServerProcess {
     }
 }
 
-/// In a process that was started as a child: its role. The server's is played here.
+/// The role of this process if it was started as a child. The server's role runs here and does not
+/// return.
 pub(crate) fn role() -> Option<String> {
     let role = std::env::var(ROLE).ok()?;
     if role == SERVER {
@@ -105,24 +106,24 @@ pub(crate) fn role() -> Option<String> {
     Some(role)
 }
 
-/// What this child was given to do.
+/// The job of this child.
 pub(crate) fn job<T: DeserializeOwned>() -> T {
     let mut line = String::new();
     stdin().read_line(&mut line).expect("text");
     serde_json::from_str(&line).expect("a job")
 }
 
-/// Answers the one who started this child.
+/// Sends a line to the process that started this child.
 pub(crate) fn answer(line: impl std::fmt::Display) {
     println!("{line}");
 }
 
 fn serve() {
-    let (party, settings): (Party, Settings) = job();
+    let (credentials, settings): (Credentials, Settings) = job();
     rlimit::increase_nofile_limit(u64::MAX).expect("file descriptors");
     let runtime = runtime();
     let _inside = runtime.enter();
-    let server = Server::start(&party, settings);
+    let server = Server::start(&credentials, settings);
     answer(&server.origin);
     let _ = stdin().read_to_end(&mut Vec::new());
 }

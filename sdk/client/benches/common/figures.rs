@@ -1,8 +1,8 @@
-//! What a bench has found: lines `name value` on stdout, and a JSON file with when and where.
+//! The results of a bench: lines `name value` on stdout, and a JSON file with date and machine.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "this is where a bench speaks"
+    reason = "a bench prints its figures and its progress"
 )]
 
 use std::path::{Path, PathBuf};
@@ -31,15 +31,15 @@ impl Figures {
         }
     }
 
-    /// Takes a figure, and prints it.
-    pub(crate) fn tell(&mut self, name: impl Into<String>, value: f64) {
+    /// Adds a figure, and prints it.
+    pub(crate) fn record(&mut self, name: impl Into<String>, value: f64) {
         let (name, value) = (name.into(), rounded(value));
         println!("{name} {value}");
         self.values.insert(name, json!(value));
     }
 
-    /// Something that a reader of the file may want to know: how long was measured, how much the
-    /// rounds differed.
+    /// Adds a note for a reader of the file: the length of the measurement, or the range of a
+    /// figure.
     pub(crate) fn note(&mut self, name: impl Into<String>, value: impl Into<Value>) {
         self.notes.insert(name.into(), value.into());
     }
@@ -64,12 +64,12 @@ impl Figures {
     }
 }
 
-/// Tells the one who waits how far it is.
+/// Reports progress.
 pub(crate) fn progress(what: impl std::fmt::Display) {
     eprintln!("# {what}");
 }
 
-/// Four significant digits: more than any of these figures can be trusted for. Counts stay whole.
+/// Four significant digits, which is more than the precision of these figures. Counts stay whole.
 fn rounded(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
         return value;
@@ -116,7 +116,7 @@ fn field(file: &str, name: &str) -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// The middle one; of an even number the mean of both.
+/// The middle value; of an even number the mean of both.
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -128,7 +128,7 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// The value below which this part of all values lies.
+/// The value below which this fraction of all values lies.
 pub(crate) fn quantile(sorted: &[Duration], part: f64) -> Duration {
     let index = (sorted.len() as f64 * part) as usize;
     sorted

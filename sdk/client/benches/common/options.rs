@@ -5,24 +5,24 @@ use clap::Parser;
 /// Measures, and prints a line `name value` for each figure; the same goes to
 /// target/bench/NAME.json.
 ///
-/// Progress is told on stderr.
+/// Progress is reported on stderr.
 #[derive(Clone, Debug, Parser)]
 #[command(max_term_width = 100)]
 pub(crate) struct Options {
-    /// Measure briefly: to see that it works. The figures are then worth little.
+    /// Measure briefly, to see that it works. The figures then mean little.
     #[arg(long)]
     pub(crate) quick: bool,
 
-    /// Measure only the parts whose name holds one of these, such as `h1.c32` [default: all].
+    /// Measure only the parts whose name contains one of these, such as `h1.c32` [default: all].
     filters: Vec<String>,
 
-    /// What cargo passes to every bench.
+    /// cargo passes it to every bench.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 impl Options {
-    pub(crate) fn of_command_line() -> Self {
+    pub(crate) fn from_command_line() -> Self {
         Self::parse()
     }
 
@@ -31,7 +31,7 @@ impl Options {
         self.filters.is_empty() || self.filters.iter().any(|filter| part.contains(&**filter))
     }
 
-    /// One of two sizes.
+    /// `quick` with `--quick`, otherwise `whole`.
     pub(crate) fn pick<T>(&self, whole: T, quick: T) -> T {
         if self.quick { quick } else { whole }
     }

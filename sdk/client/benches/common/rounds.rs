@@ -1,4 +1,4 @@
-//! Rounds: each contender has its turn in each, the first of one round being the last of the next.
+//! Rounds: each contender has one turn per round; the first of a round is the last of the next.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,16 +8,16 @@ use futures_util::future::{BoxFuture, FutureExt};
 
 use super::callers::Caller;
 
-/// Somebody who takes part, with a caller for each of its tasks.
+/// A client that is compared, with a caller for each of its tasks.
 pub(crate) struct Contender {
     pub(crate) name: &'static str,
     tasks: Vec<Box<dyn Task>>,
 }
 
-/// A caller whose kind is of no interest: the loop inside knows it, so that nothing is added to a
+/// A caller of any type. The loop inside is monomorphic, so dynamic dispatch adds nothing to a
 /// request.
 trait Task: Send {
-    /// Calls until it is told to stop; comes back with the number of calls.
+    /// Calls until `stop` is set; returns itself and the number of calls.
     fn run(self: Box<Self>, stop: Arc<AtomicBool>) -> BoxFuture<'static, (Box<dyn Task>, u64)>;
 
     fn describe(&mut self) -> BoxFuture<'_, String>;
@@ -52,7 +52,7 @@ impl Contender {
         }
     }
 
-    /// Calls with all its tasks for a while.
+    /// Calls with all its tasks for this time.
     async fn run(&mut self, time: Duration) -> Turn {
         let stop = Arc::new(AtomicBool::new(false));
         let (started, busy_before) = (Instant::now(), processor_time());
@@ -65,9 +65,9 @@ impl Contender {
         stop.store(true, Ordering::Relaxed);
         let mut calls = 0;
         for task in tasks {
-            let (task, of_task) = task.await.expect("a call failed");
+            let (task, of_this_task) = task.await.expect("a call failed");
             self.tasks.push(task);
-            calls += of_task;
+            calls += of_this_task;
         }
         Turn {
             per_second: calls as f64 / started.elapsed().as_secs_f64(),
@@ -76,7 +76,7 @@ impl Contender {
         }
     }
 
-    /// What the server sees of its requests.
+    /// Its request as the server receives it.
     pub(crate) async fn describe(&mut self) -> String {
         match self.tasks.first_mut() {
             Some(task) => task.describe().await,
@@ -85,7 +85,7 @@ impl Contender {
     }
 }
 
-/// What a contender did in one round.
+/// The result of a contender in one round.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Turn {
     pub(crate) per_second: f64,
@@ -93,26 +93,26 @@ pub(crate) struct Turn {
     pub(crate) processor: f64,
 }
 
-/// What all threads of this process have used, as the kernel's scheduler counts it.
+/// Processor time of all threads of this process, as the kernel's scheduler counts it.
 fn processor_time() -> Duration {
     let threads = std::fs::read_dir("/proc/self/task").expect("Linux");
-    let of_thread = |thread: std::io::Result<std::fs::DirEntry>| {
-        // A thread that has ended meanwhile is of no account.
+    let time = |thread: std::io::Result<std::fs::DirEntry>| {
+        // A thread that has ended meanwhile is not counted.
         let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
         text.split(' ').next()?.parse::<u64>().ok()
     };
-    Duration::from_nanos(threads.filter_map(of_thread).sum())
+    Duration::from_nanos(threads.filter_map(time).sum())
 }
 
-/// How long to measure.
+/// The length of a measurement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Length {
     pub(crate) rounds: usize,
     pub(crate) turn: Duration,
 }
 
-/// Each contender's turn in each round. A turn before the first opens what there is to open, and is
-/// not counted.
+/// Runs each contender's turn in each round. A turn before the first round opens the connections
+/// and is not counted.
 pub(crate) async fn race(contenders: &mut [Contender], length: Length) -> Vec<Vec<Turn>> {
     for contender in contenders.iter_mut() {
         contender.run(length.turn).await;
@@ -127,8 +127,8 @@ pub(crate) async fn race(contenders: &mut [Contender], length: Length) -> Vec<Ve
     turns
 }
 
-/// Fails unless the server sees the same of all, proofs aside: otherwise the race would not be
-/// fair.
+/// Fails unless the server receives the same request from all, apart from proofs; otherwise the
+/// comparison would not be fair.
 pub(crate) async fn assert_alike(contenders: &mut [Contender]) {
     let mut seen = Vec::new();
     for contender in contenders.iter_mut() {
@@ -137,7 +137,7 @@ pub(crate) async fn assert_alike(contenders: &mut [Contender]) {
     for pair in seen.windows(2) {
         assert_eq!(
             pair[0].1, pair[1].1,
-            "{} and {} do not send the same",
+            "{} and {} do not send the same request",
             pair[0].0, pair[1].0
         );
     }

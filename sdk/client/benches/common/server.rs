@@ -10,9 +10,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bowline_server::{
-    Acceptor, BindingLayer, ClientAuth, ConnectionFacts, Dpop, Jwks, JwtValidator,
+    Acceptor, BindingLayer, ClientAuth, ConnectionFacts, Dpop, ExpectedClaims, Jwks, JwtValidator,
     MemoryReplayStore, ServeOptions, ServerIdentity, ServerTls, roots_from_pem, serve_connection,
 };
+use bowline_testkit::net::loopback;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -27,9 +28,9 @@ use tokio::task::JoinHandle;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::scene::{AUDIENCE, Http, Party, Scene};
+use super::fixture::{AUDIENCE, Credentials, Fixture, Http};
 
-/// What is particular about a server.
+/// The settings of a server.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Settings {
     pub(crate) http: Http,
@@ -44,7 +45,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    pub(crate) fn of(http: Http) -> Self {
+    pub(crate) fn new(http: Http) -> Self {
         Self {
             http,
             streams: 200,
@@ -55,7 +56,7 @@ impl Settings {
     }
 }
 
-/// A server on a loopback port; it ends when it is dropped.
+/// A server on a loopback port. Dropping it stops accepting.
 pub(crate) struct Server {
     pub(crate) origin: String,
     received: Arc<AtomicU64>,
@@ -63,18 +64,26 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// One that takes every request.
-    pub(crate) fn start(party: &Party, settings: Settings) -> Self {
-        Self::serving(party, settings, |_| Answering(settings.closes))
+    /// A server that accepts every request.
+    pub(crate) fn start(credentials: &Credentials, settings: Settings) -> Self {
+        Self::serving(credentials, settings, |_| Answering(settings.closes))
     }
 
-    /// One that verifies tokens and proofs, DPoP too: `BindingLayer` with `JwtValidator`, as in
-    /// production. The validator remembers that a token's signature was good, so that is not a part
-    /// of each request.
-    pub(crate) fn verifying(scene: &Scene, party: &Party, settings: Settings) -> Self {
-        let keys = Jwks::document(scene.authority.jwks().to_string()).expect("a key set");
-        let tokens = JwtValidator::builder(scene.authority.issuer(), AUDIENCE, keys).build();
-        Self::serving(party, settings, |origin| {
+    /// A server that verifies tokens and proofs, DPoP included: `BindingLayer` with `JwtValidator`,
+    /// as in production. The validator caches verified token signatures, so they are not checked
+    /// for each request.
+    pub(crate) fn verifying(
+        fixture: &Fixture,
+        credentials: &Credentials,
+        settings: Settings,
+    ) -> Self {
+        let keys = Jwks::document(fixture.authority.jwks().to_string()).expect("a key set");
+        let tokens = JwtValidator::builder(
+            ExpectedClaims::new(AUDIENCE).issuer(fixture.authority.issuer()),
+            keys,
+        )
+        .build();
+        Self::serving(credentials, settings, |origin| {
             BindingLayer::new(tokens)
                 .origins([origin.parse().expect("an origin")])
                 .dpop(Dpop::new(MemoryReplayStore::new(usize::MAX)))
@@ -82,26 +91,28 @@ impl Server {
         })
     }
 
-    fn serving<S>(party: &Party, settings: Settings, service: impl FnOnce(&str) -> S) -> Self
+    fn serving<S>(
+        credentials: &Credentials,
+        settings: Settings,
+        service: impl FnOnce(&str) -> S,
+    ) -> Self
     where
         S: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible>,
         S: Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
     {
         let identity =
-            ServerIdentity::from_pem(party.chain.as_bytes(), party.key.as_bytes()).expect("a pair");
-        let clients =
-            ClientAuth::Required(roots_from_pem(party.authority.as_bytes()).expect("an authority"));
+            ServerIdentity::from_pem(credentials.chain.as_bytes(), credentials.key.as_bytes())
+                .expect("a pair");
+        let clients = ClientAuth::Required(
+            roots_from_pem(credentials.authority.as_bytes()).expect("an authority"),
+        );
         let lifetime = settings.tickets.then_some(Duration::from_secs(3600));
         let tls = ServerTls::builder(identity, clients)
             .alpn([settings.http.alpn()])
             .ticket_lifetime(lifetime);
         let acceptor = Acceptor::new(tls.build().expect("a usable configuration"));
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port");
-        listener
-            .set_nonblocking(true)
-            .expect("a socket that can wait");
-        let listener = TcpListener::from_std(listener).expect("a runtime");
+        let listener = loopback();
         let origin = format!(
             "https://localhost:{}",
             listener.local_addr().expect("an address").port()
@@ -121,7 +132,7 @@ impl Server {
         }
     }
 
-    /// Bytes that have arrived over TCP, TLS records and all, on every connection.
+    /// Bytes received over TCP on all connections, TLS records included.
     pub(crate) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
@@ -207,9 +218,10 @@ impl Service<Request<Incoming>> for Answering {
                 .await
                 .map(http_body_util::Collected::to_bytes)
                 .unwrap_or_default();
-            let answer = match parts.headers.contains_key(DESCRIBE) {
-                true => Bytes::from(describe(&parts, &body)),
-                false => Bytes::from_static(ANSWER),
+            let answer = if parts.headers.contains_key(DESCRIBE) {
+                Bytes::from(describe(&parts, &body))
+            } else {
+                Bytes::from_static(ANSWER)
             };
             let mut response = Response::new(Full::new(answer));
             let headers: &mut HeaderMap = response.headers_mut();
@@ -226,8 +238,8 @@ impl Service<Request<Incoming>> for Answering {
     }
 }
 
-/// What must be the same for all contenders. Tokens and proofs are what they differ in: of the
-/// first only the length is told, of the second nothing.
+/// Describes what must be the same for all contenders. They differ in tokens, of which it gives only
+/// the length, and in proofs, which it leaves out.
 fn describe(parts: &http::request::Parts, body: &[u8]) -> String {
     let facts = parts.extensions.get::<Arc<ConnectionFacts>>();
     let tls = facts.map(|facts| (facts.tls_version(), facts.certificate().is_some()));

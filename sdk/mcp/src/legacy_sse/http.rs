@@ -1,115 +1,102 @@
-//! The two requests of the transport: the GET whose answer is the stream, and the POST of a
+//! The two requests of the transport: the GET that opens the event stream, and the POST of a
 //! message.
 
 use std::time::Duration;
 
 use bowline_client::bind::BindingRefusal;
-use bowline_client::{Body, Client, Operation, Origin};
+use bowline_client::{Body, Client, Operation};
 use bowline_proof::challenges;
-use bowline_token::Authorized;
-use bowline_transport::lines::{Lines, Retry};
+use bowline_transport::body;
+use bowline_transport::credential::Credential;
+use bowline_transport::head::{content_type, has_media_type};
+use bowline_transport::redirect::shown_location;
+use bowline_transport::retry_after::retry_after;
+use bowline_transport::sse::{Events, SseError};
+use bowline_transport::text::printable;
 use bytes::Bytes;
-use eventsource_stream::{Event, EventStream, EventStreamError};
 use futures_util::StreamExt;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body_util::Full;
 use rmcp::model::ClientJsonRpcMessage;
 use tokio::time::{Instant, timeout};
 
 use super::endpoint;
-use crate::error::Cause;
+use crate::error::{Cause, LegacyCause};
+use crate::redact::SentTokens;
 use crate::{Error, operation};
 
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
-/// How much of an answer that nobody needs is read, and for how long.
-const DISCARD_BYTES: usize = 64 * 1024;
-const DISCARD_TIME: Duration = Duration::from_millis(50);
-
-/// As much of what a server says as an error repeats.
-const MAX_TEXT: usize = 200;
-
-/// Sends requests to one server.
+/// Opens event streams of one server and posts messages to it.
 #[derive(Clone)]
-pub(super) struct Http {
+pub(super) struct Connector {
     pub(super) client: Client,
-    pub(super) authorized: Option<Authorized>,
+    pub(super) credential: Credential,
+    pub(super) sent: SentTokens,
     pub(super) uri: Uri,
-    pub(super) open_time: Duration,
-    pub(super) post_time: Duration,
-    pub(super) silence: Option<Duration>,
-    pub(super) longest_event: usize,
+    pub(super) open_timeout: Duration,
+    pub(super) post_timeout: Duration,
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) max_event: usize,
 }
 
-/// A stream whose endpoint is known.
-pub(super) struct Stream {
-    events: EventStream<Lines>,
+/// An event stream whose endpoint is known.
+pub(super) struct OpenStream {
+    events: Events,
     pub(super) endpoint: Uri,
-    pub(super) retry: Retry,
     pub(super) opened: Instant,
 }
 
-impl Http {
-    /// Opens the stream and waits for its endpoint.
-    pub(super) async fn open(&self) -> Result<Stream, Error> {
-        let opening = async {
-            let mut request = request(
-                Method::GET,
-                &self.uri,
-                operation::EVENT_STREAM,
-                Bytes::new(),
-            );
-            let headers = request.headers_mut();
-            headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            let response = self.send(request).await?;
-            let (head, body) = taken(response, &self.uri)?.into_parts();
-            let media_type = head
-                .headers
-                .get(CONTENT_TYPE)
-                .map(HeaderValue::as_bytes)
-                .unwrap_or_default();
-            if !is_event_stream(media_type) {
-                return Err(
-                    Cause::NoEventStream(shown(&String::from_utf8_lossy(media_type))).into(),
-                );
-            }
-            let retry = Retry::new();
-            let mut events = EventStream::new(Lines::of(
-                body,
-                self.longest_event,
-                self.silence,
-                retry.clone(),
-            ));
-            let endpoint = loop {
-                let event = next(&mut events).await?;
-                if event.event == "endpoint" {
-                    break endpoint::resolve(&self.uri, &event.data)?;
-                }
-            };
-            Ok(Stream {
-                events,
-                endpoint,
-                retry,
-                opened: Instant::now(),
-            })
-        };
-        match timeout(self.open_time, opening).await {
+/// An event that has data. The protocol gives no meaning to others.
+pub(super) struct DataEvent {
+    pub(super) name: String,
+    pub(super) data: String,
+}
+
+impl Connector {
+    /// Opens an event stream and waits for its endpoint.
+    pub(super) async fn open(&self) -> Result<OpenStream, Error> {
+        match timeout(self.open_timeout, self.open_untimed()).await {
             Ok(opened) => opened,
-            Err(_) => Err(Cause::SlowStream(self.open_time).into()),
+            Err(_) => Err(LegacyCause::StreamTimeout(self.open_timeout).into()),
         }
     }
 
-    /// Sends a message. What the server answers comes on the stream.
+    async fn open_untimed(&self) -> Result<OpenStream, Error> {
+        let operation = operation::EVENT_STREAM;
+        let mut request = request(Method::GET, &self.uri, operation, Bytes::new());
+        let headers = request.headers_mut();
+        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let (head, body) = self.send(request).await?.into_parts();
+        if !has_media_type(&head.headers, "text/event-stream") {
+            let found = content_type(&head.headers).unwrap_or_default();
+            return Err(LegacyCause::NotAnEventStream(self.sent.printable(&found)).into());
+        }
+        let mut events = Events::new(body, self.max_event).silence(self.idle_timeout);
+        let endpoint = loop {
+            let event = next(&mut events).await?;
+            if event.name == "endpoint" {
+                break endpoint::resolve(&self.uri, &event.data)?;
+            }
+        };
+        Ok(OpenStream {
+            events,
+            endpoint,
+            opened: Instant::now(),
+        })
+    }
+
+    /// Posts a message. The response to it comes on the event stream.
     pub(super) async fn post(
         &self,
         endpoint: Uri,
         version: Option<HeaderValue>,
         message: ClientJsonRpcMessage,
     ) -> Result<(), Error> {
-        let operation = operation::of(&message);
-        let body = serde_json::to_vec(&message).map_err(Cause::Unwritable)?;
+        let operation = operation::from_message(&message);
+        let body = serde_json::to_vec(&message).map_err(LegacyCause::Serialize)?;
         let mut request = request(Method::POST, &endpoint, operation, body.into());
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -117,41 +104,90 @@ impl Http {
         if let Some(version) = version {
             headers.insert(VERSION, version);
         }
-        let posting = async { taken(self.send(request).await?, &endpoint) };
-        match timeout(self.post_time, posting).await {
+        match timeout(self.post_timeout, self.send(request)).await {
             Ok(response) => {
-                discard(response?.into_body()).await;
+                body::discard(response?.into_body()).await;
                 Ok(())
             }
-            Err(_) => Err(Cause::SlowAnswer(self.post_time).into()),
+            Err(_) => Err(LegacyCause::PostTimeout(self.post_timeout).into()),
         }
     }
 
+    /// Sends a request. A response other than a success is an error.
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Body>, Error> {
-        match &self.authorized {
-            Some(authorized) => Ok(authorized.send(request).await?),
-            None => Ok(self.client.send(request).await?),
+        let mut response = self.credential.send(&self.client, request).await?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
         }
+        self.sent.redact_fields(response.headers_mut());
+        let cause = match response.extensions().get::<BindingRefusal>() {
+            Some(refusal) => Cause::BindingRefused(refusal.clone()),
+            None if status.is_redirection() => Cause::Redirect {
+                status,
+                target: shown_location(response.headers()),
+                reason: "this transport follows none".to_owned(),
+            },
+            None if status == StatusCode::UNAUTHORIZED => {
+                LegacyCause::Unauthorized(challenge(response.headers())).into()
+            }
+            None => Cause::from(LegacyCause::Status {
+                status,
+                retry_after: retry_after(response.headers()),
+            }),
+        };
+        response.into_body().drain_in_background();
+        Err(cause.into())
     }
 }
 
-impl Stream {
-    /// The next event; the stream's end is an error too.
-    pub(super) async fn next(&mut self) -> Result<Event, Error> {
+/// The first error of a challenge, with its description.
+fn challenge(headers: &HeaderMap) -> Option<String> {
+    let challenges = challenges(headers);
+    let mut errors = challenges.iter().filter_map(|challenge| {
+        let error = challenge.error()?;
+        Some(match challenge.param("error_description") {
+            Some(description) => format!("{error}: {description}"),
+            None => error.to_owned(),
+        })
+    });
+    errors.next().map(|text| printable(&text))
+}
+
+impl OpenStream {
+    /// The pause that the server asked for before the next stream.
+    pub(super) fn retry(&self) -> Option<Duration> {
+        self.events.retry()
+    }
+
+    /// The next event. The end of the stream is an error too.
+    pub(super) async fn next(&mut self) -> Result<DataEvent, Error> {
         next(&mut self.events).await
     }
 }
 
-async fn next(events: &mut EventStream<Lines>) -> Result<Event, Error> {
-    match events.next().await {
-        Some(Ok(event)) => Ok(event),
-        Some(Err(EventStreamError::Transport(e))) => Err(e.into()),
-        // The lines are valid UTF-8 and complete, so neither comes; what they quote is the
-        // server's.
-        Some(Err(EventStreamError::Utf8(_) | EventStreamError::Parser(_))) => {
-            Err(Cause::InvalidUtf8.into())
+async fn next(events: &mut Events) -> Result<DataEvent, Error> {
+    loop {
+        let event = match events.next().await {
+            Some(Ok(event)) => event,
+            Some(Err(e)) => return Err(stream_error(e)),
+            None => return Err(LegacyCause::StreamEnded.into()),
+        };
+        if let Some(data) = event.data {
+            let name = event.event;
+            return Ok(DataEvent { name, data });
         }
-        None => Err(Cause::StreamEnded.into()),
+    }
+}
+
+fn stream_error(error: SseError) -> Error {
+    match error {
+        SseError::TooLong { limit } => Cause::EventTooLong { limit }.into(),
+        SseError::InvalidUtf8 => LegacyCause::InvalidUtf8.into(),
+        SseError::Silent(limit) => LegacyCause::StreamIdle(limit).into(),
+        SseError::Client(e) => e.into(),
+        // `Cut`; the enum is non-exhaustive.
+        _ => LegacyCause::StreamEnded.into(),
     }
 }
 
@@ -163,82 +199,4 @@ fn request(method: Method, uri: &Uri, operation: Operation, body: Bytes) -> Requ
         .extensions_mut()
         .insert(operation::legacy(operation));
     request
-}
-
-/// Reads what nobody needs to its end, so that an HTTP/1.1 connection can carry the next message.
-async fn discard(body: Body) {
-    let _ = timeout(DISCARD_TIME, Limited::new(body, DISCARD_BYTES).collect()).await;
-}
-
-/// The answer, if it is a success.
-fn taken(response: Response<Body>, asked: &Uri) -> Result<Response<Body>, Error> {
-    let status = response.status();
-    if status.is_success() {
-        return Ok(response);
-    }
-    let cause = match response.extensions().get::<BindingRefusal>() {
-        Some(refusal) => Cause::BindingRefused(refusal.clone()),
-        None if status.is_redirection() => Cause::Redirect {
-            status,
-            location: location(&response, asked),
-        },
-        None if status == StatusCode::UNAUTHORIZED => Cause::Unauthorized(challenge(&response)),
-        None => Cause::Refused {
-            status,
-            retry_after: retry_after(&response),
-        },
-    };
-    response.into_body().drain_in_background();
-    Err(cause.into())
-}
-
-/// Where a redirect leads, as far as it may be shown: a query may be secret.
-fn location(response: &Response<Body>, asked: &Uri) -> Option<String> {
-    let location = response.headers().get(LOCATION)?.to_str().ok()?;
-    let uri = location.parse::<Uri>().ok()?;
-    let origin = Origin::of(&uri).or_else(|_| Origin::of(asked)).ok()?;
-    Some(shown(&format!("{origin}{}", uri.path())))
-}
-
-fn challenge(response: &Response<Body>) -> Option<String> {
-    let challenges = challenges(response.headers());
-    let challenge = challenges
-        .iter()
-        .find(|challenge| challenge.error().is_some())?;
-    let error = challenge.error().unwrap_or_default();
-    Some(match challenge.param("error_description") {
-        Some(description) => shown(&format!("{error}: {description}")),
-        None => shown(error),
-    })
-}
-
-fn retry_after(response: &Response<Body>) -> Option<Duration> {
-    let seconds = response
-        .headers()
-        .get(RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
-    Some(Duration::from_secs(seconds))
-}
-
-/// Printable ASCII, and not much of it.
-fn shown(text: &str) -> String {
-    text.chars()
-        .filter(|c| c.is_ascii_graphic() || *c == ' ')
-        .take(MAX_TEXT)
-        .collect()
-}
-
-/// Compares without case and parameters (RFC 9110 §8.3.1).
-fn is_event_stream(media_type: &[u8]) -> bool {
-    let essence = media_type
-        .split(|byte| *byte == b';')
-        .next()
-        .unwrap_or_default();
-    essence
-        .trim_ascii()
-        .eq_ignore_ascii_case(b"text/event-stream")
 }

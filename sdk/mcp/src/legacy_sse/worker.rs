@@ -1,4 +1,4 @@
-//! rmcp's side: messages out by POST, messages in from the stream, and what happens when it breaks.
+//! rmcp's worker: posts messages, reads the event stream, and reconnects when the stream breaks.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -13,60 +13,63 @@ use rmcp::transport::worker::{Worker, WorkerContext, WorkerQuitReason, WorkerSen
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use super::http::{Http, Stream};
-use super::patience::Patience;
-use super::session::{Session, Taken};
+use super::http::{Connector, DataEvent, OpenStream};
+use super::reconnect::Reconnects;
+use super::session::{Incoming, Session};
 use crate::Error;
-use crate::error::Cause;
+use crate::error::LegacyCause;
 
 type Quit = WorkerQuitReason<Error>;
 type Context = WorkerContext<LegacySseWorker>;
 type Responder = oneshot::Sender<Result<(), Error>>;
 
-/// How long an answer is held for the end of its POST.
+/// Maximum time for which a response waits for the end of its POST.
 const HOLD: Duration = Duration::from_millis(200);
-/// POSTs at a time; rmcp waits beyond that.
+/// Maximum number of concurrent POSTs; rmcp waits beyond that.
 const MAX_POSTS: usize = 64;
-/// Events before the answer to a repeated `initialize`: only pings and log messages may come then.
-const MAX_BEFORE_BEGUN: usize = 64;
+/// Maximum number of events before the response to a repeated `initialize`: only pings and log
+/// messages may come before it.
+const MAX_EVENTS_BEFORE_RESPONSE: usize = 64;
 
 /// The task behind a transport that [`LegacySse`](crate::LegacySse) has made.
 pub struct LegacySseWorker {
-    http: Http,
+    connector: Connector,
     session: Session,
-    patience: Patience,
+    reconnects: Reconnects,
     posts: FuturesUnordered<BoxFuture<'static, (u64, Result<(), Error>)>>,
-    /// Who waits for which POST.
-    senders: HashMap<u64, (Sent, Responder)>,
+    /// What each POST carries, and where to report its result.
+    senders: HashMap<u64, (Posted, Responder)>,
     next_post: u64,
-    /// Whether the server accepts a message no later than it answers it, by the last one.
-    prompt: bool,
+    /// Whether the server accepts a message no later than it responds to it, judged by the last
+    /// one.
+    accepts_promptly: bool,
 }
 
-/// What a POST carries, as far as it matters when it fails.
-enum Sent {
+/// What a POST carries, as far as it matters when the POST fails.
+enum Posted {
     Request(RequestId),
-    /// `notifications/initialized`, which a new session begins with in any case.
+    /// `notifications/initialized`, which is sent again on a new session in any case.
     Initialized,
     Other,
 }
 
 impl LegacySseWorker {
-    pub(super) fn new(http: Http, reconnects: u32) -> Self {
+    pub(super) fn new(connector: Connector, max_reconnects: u32) -> Self {
         Self {
-            http,
-            session: Session::default(),
-            patience: Patience::new(reconnects),
+            session: Session::new(connector.sent.clone()),
+            connector,
+            reconnects: Reconnects::new(max_reconnects),
             posts: FuturesUnordered::new(),
             senders: HashMap::new(),
             next_post: 0,
-            prompt: true,
+            accepts_promptly: true,
         }
     }
 
-    async fn live(&mut self, context: &mut Context) -> Result<(), Quit> {
+    /// Runs one session after the other, until rmcp ends or reconnecting fails.
+    async fn run_sessions(&mut self, context: &mut Context) -> Result<(), Quit> {
         let first = context.recv_from_handler().await?;
-        let mut stream = match self.http.open().await {
+        let mut stream = match self.connector.open().await {
             Ok(stream) => stream,
             Err(e) => {
                 let _ = first.responder.send(Err(e.clone()));
@@ -75,25 +78,29 @@ impl LegacySseWorker {
         };
         self.send(&stream, first);
         loop {
-            let why = self.talk(&mut stream, context).await?;
+            let why = self.pump(&mut stream, context).await?;
             tracing::debug!("the event stream broke: {why}");
-            self.patience.ended_after(stream.opened.elapsed());
-            self.lose(&why);
-            // Closed before another one is opened.
-            let retry = stream.retry.pause();
+            self.reconnects.stream_ended(stream.opened.elapsed());
+            self.fail_pending(&why);
+            let retry = stream.retry();
+            // Close the old stream before a new one is opened.
             drop(stream);
-            stream = match self.open_again(why, retry, context).await {
+            stream = match self.reconnect(why, retry, context).await {
                 Ok(stream) => stream,
                 Err(e) => {
-                    self.end(&e, context).await;
+                    self.shut_down(&e, context).await;
                     return Err(Quit::fatal(e, "opening the event stream again"));
                 }
             };
         }
     }
 
-    /// Until the stream breaks: returns why it did.
-    async fn talk(&mut self, stream: &mut Stream, context: &mut Context) -> Result<Error, Quit> {
+    /// Passes messages both ways until the stream breaks, and returns why it broke.
+    async fn pump(
+        &mut self,
+        stream: &mut OpenStream,
+        context: &mut Context,
+    ) -> Result<Error, Quit> {
         loop {
             tokio::select! {
                 permit = context.to_handler_tx.reserve(), if !self.session.inbox.is_empty() => {
@@ -102,16 +109,16 @@ impl LegacySseWorker {
                         permit.send(message);
                     }
                 }
-                // Nothing more is read before rmcp has taken what was read.
+                // Read on only when rmcp has taken all messages: a slow handler slows the server.
                 event = stream.next(), if self.session.inbox.is_empty() => {
                     let event = match event {
                         Ok(event) => event,
                         Err(why) => return Ok(why),
                     };
-                    match self.take_in(stream, &event.event, &event.data) {
-                        Ok(Taken::Answer(id)) => {
-                            self.patience.renew();
-                            self.hold(&id).await;
+                    match self.handle_event(stream, event) {
+                        Ok(Incoming::Response(id)) => {
+                            self.reconnects.reset();
+                            self.await_post(&id).await;
                         }
                         Ok(_) => {}
                         Err(why) => return Ok(why),
@@ -120,115 +127,128 @@ impl LegacySseWorker {
                 message = context.from_handler_rx.recv(), if self.posts.len() < MAX_POSTS => {
                     self.send(stream, message.ok_or(Quit::HandlerTerminated)?);
                 }
-                Some((post, result)) = self.posts.next() => self.posted(post, result),
+                Some((post, result)) = self.posts.next() => self.finish_post(post, result),
             }
         }
     }
 
-    /// Waits for the end of a POST whose answer is already here, a moment at most: the caller's
-    /// next message often follows hard upon it, and would find the HTTP/1.1 connection busy. It
-    /// would need another one, and that another proof.
-    async fn hold(&mut self, id: &RequestId) {
-        let limit = if self.prompt { HOLD } else { Duration::ZERO };
-        let is_over = async {
+    /// Waits, for a moment at most, for the end of a POST whose response is already here. The
+    /// caller's next message often follows the response at once. It would find the HTTP/1.1
+    /// connection of that POST busy, and need a new connection and a new proof.
+    async fn await_post(&mut self, id: &RequestId) {
+        let limit = if self.accepts_promptly {
+            HOLD
+        } else {
+            Duration::ZERO
+        };
+        let finished = async {
             while self.is_posting(id) {
                 let Some((post, result)) = self.posts.next().await else {
                     return;
                 };
-                self.posted(post, result);
+                self.finish_post(post, result);
             }
         };
-        self.prompt = timeout(limit, is_over).await.is_ok();
+        self.accepts_promptly = timeout(limit, finished).await.is_ok();
     }
 
     fn is_posting(&self, id: &RequestId) -> bool {
         let mut senders = self.senders.values();
-        senders.any(|(sent, _)| matches!(sent, Sent::Request(sent) if sent == id))
+        senders.any(|(posted, _)| matches!(posted, Posted::Request(posted) if posted == id))
     }
 
-    fn take_in(&mut self, stream: &mut Stream, event: &str, data: &str) -> Result<Taken, Error> {
-        match event {
-            "message" => self.session.incoming(data),
+    fn handle_event(
+        &mut self,
+        stream: &mut OpenStream,
+        event: DataEvent,
+    ) -> Result<Incoming, Error> {
+        match event.name.as_str() {
+            "message" => self.session.incoming(&event.data),
             "endpoint" => {
-                stream.endpoint = super::endpoint::resolve(&self.http.uri, data)?;
-                Ok(Taken::Other)
+                stream.endpoint = super::endpoint::resolve(&self.connector.uri, &event.data)?;
+                Ok(Incoming::Other)
             }
-            _ => Ok(Taken::Other),
+            _ => Ok(Incoming::Other),
         }
     }
 
-    fn send(&mut self, stream: &Stream, request: WorkerSendRequest<Self>) {
+    fn send(&mut self, stream: &OpenStream, request: WorkerSendRequest<Self>) {
         let Some(message) = self.session.outgoing(request.message) else {
-            tracing::debug!("dropping an answer to a request of an earlier session");
+            tracing::debug!("dropping the response to a request of an earlier session");
             let _ = request.responder.send(Ok(()));
             return;
         };
-        let sent = match &message {
-            ClientJsonRpcMessage::Request(request) => Sent::Request(request.id.clone()),
+        let posted = match &message {
+            ClientJsonRpcMessage::Request(request) => Posted::Request(request.id.clone()),
             ClientJsonRpcMessage::Notification(notification) => match notification.notification {
-                ClientNotification::InitializedNotification(_) => Sent::Initialized,
-                _ => Sent::Other,
+                ClientNotification::InitializedNotification(_) => Posted::Initialized,
+                _ => Posted::Other,
             },
-            _ => Sent::Other,
+            _ => Posted::Other,
         };
         let post = self.next_post;
         self.next_post += 1;
-        self.senders.insert(post, (sent, request.responder));
-        let (http, endpoint, version) = (
-            self.http.clone(),
+        self.senders.insert(post, (posted, request.responder));
+        let (connector, endpoint, version) = (
+            self.connector.clone(),
             stream.endpoint.clone(),
             self.session.version(),
         );
-        let posting = async move { (post, http.post(endpoint, version, message).await) };
+        let posting = async move { (post, connector.post(endpoint, version, message).await) };
         self.posts.push(posting.boxed());
     }
 
-    fn posted(&mut self, post: u64, result: Result<(), Error>) {
-        let Some((sent, responder)) = self.senders.remove(&post) else {
+    fn finish_post(&mut self, post: u64, result: Result<(), Error>) {
+        let Some((posted, responder)) = self.senders.remove(&post) else {
             return;
         };
-        if let (Err(_), Sent::Request(id)) = (&result, &sent) {
+        if let (Err(_), Posted::Request(id)) = (&result, &posted) {
             self.session.forget(id);
         }
         let _ = responder.send(result);
     }
 
-    /// Tells everybody who waits for something of this session that it will not come.
-    fn lose(&mut self, why: &Error) {
+    /// Fails everything that waits for this session: POSTs under way, and requests without a
+    /// response.
+    fn fail_pending(&mut self, why: &Error) {
         self.posts.clear();
-        for (_, (sent, responder)) in self.senders.drain() {
-            if let Sent::Request(id) = &sent {
+        for (_, (posted, responder)) in self.senders.drain() {
+            if let Posted::Request(id) = &posted {
                 self.session.forget(id);
             }
-            let _ = responder.send(match sent {
-                Sent::Initialized => Ok(()),
-                _ => Err(Cause::StreamBroke(why.clone()).into()),
+            let _ = responder.send(match posted {
+                Posted::Initialized => Ok(()),
+                _ => Err(LegacyCause::StreamBroken(why.clone()).into()),
             });
         }
-        self.session.lose(why);
+        self.session.fail_pending(why);
     }
 
-    /// A new stream, and on it a new session, as often as patience allows. What is for rmcp is
-    /// delivered meanwhile.
-    async fn open_again(
+    /// Opens a new stream and begins a new session on it, in as many attempts as are allowed.
+    /// Meanwhile rmcp gets the messages of the inbox.
+    async fn reconnect(
         &mut self,
         mut why: Error,
         retry: Option<Duration>,
         context: &mut Context,
-    ) -> Result<Stream, Error> {
+    ) -> Result<OpenStream, Error> {
         let Some(initialize) = self.session.initialize() else {
             return Err(why);
         };
         loop {
-            if !why.is_worth_another_stream() {
+            if !why.is_retryable() {
                 return Err(why);
             }
-            let Some(pause) = self.patience.pause(why.retry_after().or(retry)) else {
-                let tries = self.patience.tried();
-                return Err(Cause::GaveUp { tries, last: why }.into());
+            let Some(pause) = self.reconnects.next_pause(why.retry_after().or(retry)) else {
+                let attempts = self.reconnects.attempts();
+                return Err(LegacyCause::GaveUp {
+                    attempts,
+                    last: why,
+                }
+                .into());
             };
             self.pause(pause, context).await;
-            match self.begin_again(initialize.clone()).await {
+            match self.reinitialize(initialize.clone()).await {
                 Ok(stream) => return Ok(stream),
                 Err(e) => why = e,
             }
@@ -249,38 +269,40 @@ impl LegacySseWorker {
         }
     }
 
-    async fn begin_again(&mut self, initialize: ClientJsonRpcMessage) -> Result<Stream, Error> {
-        let mut stream = self.http.open().await?;
-        self.http
-            .post(stream.endpoint.clone(), None, initialize)
-            .await?;
-        let time = self.http.open_time;
+    /// Opens a stream and repeats the handshake on it.
+    async fn reinitialize(
+        &mut self,
+        initialize: ClientJsonRpcMessage,
+    ) -> Result<OpenStream, Error> {
+        let mut stream = self.connector.open().await?;
+        let endpoint = stream.endpoint.clone();
+        self.connector.post(endpoint, None, initialize).await?;
+        let limit = self.connector.open_timeout;
         let answered = async {
-            for _ in 0..MAX_BEFORE_BEGUN {
+            for _ in 0..MAX_EVENTS_BEFORE_RESPONSE {
                 let event = stream.next().await?;
-                if self.take_in(&mut stream, &event.event, &event.data)? == Taken::Begun {
+                let incoming = self.handle_event(&mut stream, event)?;
+                if incoming == Incoming::Reinitialized {
                     return Ok(());
                 }
             }
-            Err(Error::from(Cause::Flood(
-                "events before it answers initialize",
-            )))
+            let too_many = LegacyCause::TooMany("events before it answers initialize");
+            Err(Error::from(too_many))
         };
-        match timeout(time, answered).await {
+        match timeout(limit, answered).await {
             Ok(answered) => answered?,
-            Err(_) => return Err(Cause::SlowStream(time).into()),
+            Err(_) => return Err(LegacyCause::StreamTimeout(limit).into()),
         }
         if let Some(initialized) = self.session.initialized() {
-            self.http
-                .post(stream.endpoint.clone(), self.session.version(), initialized)
-                .await?;
+            let (endpoint, version) = (stream.endpoint.clone(), self.session.version());
+            self.connector.post(endpoint, version, initialized).await?;
         }
         Ok(stream)
     }
 
-    /// The end: whoever waits hears why, as far as rmcp still listens.
-    async fn end(&mut self, why: &Error, context: &mut Context) {
-        self.lose(why);
+    /// Ends the transport: reports the reason to every sender, as far as rmcp still listens.
+    async fn shut_down(&mut self, why: &Error, context: &mut Context) {
+        self.fail_pending(why);
         context.from_handler_rx.close();
         while let Ok(request) = context.from_handler_rx.try_recv() {
             let _ = request.responder.send(Err(why.clone()));
@@ -298,17 +320,17 @@ impl Worker for LegacySseWorker {
     type Role = RoleClient;
 
     fn err_closed() -> Error {
-        Cause::Closed.into()
+        LegacyCause::Closed.into()
     }
 
     fn err_join(e: tokio::task::JoinError) -> Error {
-        Cause::Panicked(e.to_string()).into()
+        LegacyCause::Panicked(e.to_string()).into()
     }
 
     async fn run(mut self, mut context: Context) -> Result<(), Quit> {
         let cancellation = context.cancellation_token.clone();
         tokio::select! {
-            quit = self.live(&mut context) => quit,
+            quit = self.run_sessions(&mut context) => quit,
             () = cancellation.cancelled() => Err(Quit::Cancelled),
         }
     }

@@ -1,354 +1,235 @@
-//! Answers that are event streams.
+//! Reads responses that are event streams.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bowline_client::Body;
-use bytes::Bytes;
+use bowline_transport::sse::{Event, Events, SseError as ReadError};
 use futures_util::{Stream, StreamExt};
 use http::Version;
-use http_body::Frame;
 use rmcp::transport::streamable_http_client::SseError;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use sse_stream::{Sse, SseStream};
+use sse_stream::Sse;
 use tokio::time::Instant;
 
-use super::holding::Endings;
 use super::request::can_resume_after;
-use super::strikes::{Place, SHORT, Strike, Strikes};
-use crate::claims::Claims;
+use super::resume_limit::{ResumeLimiter, ResumePoint, SHORT, StreamFailure};
+use super::stream_end::StreamEndStats;
+use crate::Error;
 use crate::error::Cause;
-use crate::{Error, ErrorKind};
+use crate::redact::SentTokens;
+use crate::request_bound::RequestBoundPolicy;
 
-/// What is known of an event stream before the answer has come.
-pub(super) struct Opening {
+/// What is known about an event stream before its response head has come.
+pub(super) struct StreamContext {
     pub(super) session_id: Option<Arc<str>>,
-    /// Where the stream would be resumed if it broke now. `None` while it could not be: one that
-    /// answers a POST has no event id yet.
-    pub(super) place: Option<Place>,
-    /// In bytes, for one event.
-    pub(super) limit: usize,
-    pub(super) strikes: Strikes,
-    pub(super) endings: Endings,
-    /// To learn from a list of tools, and whose.
-    pub(super) learning: Option<Learning>,
+    /// Where the stream would be resumed if it broke now. `None` while it could not be resumed: the
+    /// response to a POST has no event id yet.
+    pub(super) resume_point: Option<ResumePoint>,
+    /// Maximum length of an event in bytes.
+    pub(super) max_event: usize,
+    pub(super) resume_limiter: ResumeLimiter,
+    pub(super) ends: StreamEndStats,
+    pub(super) sent: SentTokens,
+    /// Set where the stream may bring a list of tools that the policy needs.
+    pub(super) tools: Option<ToolRecorder>,
 }
 
-/// Where a list of tools is expected.
+/// Records the tools that the server at an endpoint lists.
 #[derive(Clone)]
-pub(super) struct Learning {
-    pub(super) claims: Claims,
+pub(super) struct ToolRecorder {
+    pub(super) policy: RequestBoundPolicy,
     pub(super) endpoint: Arc<str>,
 }
 
-impl Learning {
-    pub(super) fn learn(&self, response: &[u8]) {
-        self.claims.learn(&self.endpoint, response);
+impl ToolRecorder {
+    pub(super) fn record(&self, response: &[u8]) {
+        self.policy.record_tools(&self.endpoint, response);
     }
 }
 
-impl Opening {
-    /// The events of `body`, to the first error. Dropping them cancels the rest at once; but once
-    /// the response has come, an HTTP/1.1 connection is kept.
-    pub(super) fn open(self, body: Body, version: Version) -> Reading {
-        let answered = Arc::new(AtomicBool::new(false));
-        let bounded = Bounded {
-            body: Some(body),
-            measure: Measure::new(self.limit),
-            answered: answered.clone(),
-            // Of an HTTP/2 connection nothing but the stream goes.
-            endings: (version < Version::HTTP_2).then(|| self.endings.clone()),
-        };
-        Reading {
-            source: Some(SseStream::new(bounded)),
-            answered,
+impl StreamContext {
+    /// The events of `body`, to the first error. Dropping the stream cancels the rest at once; but
+    /// once the JSON-RPC response has come, an HTTP/1.1 connection is kept.
+    pub(super) fn open(self, body: Body, version: Version) -> EventReader {
+        EventReader {
+            events: Some(Events::new(body, self.max_event).strict()),
+            has_response: false,
+            // On HTTP/2 only the stream is cancelled; the connection stays open.
+            reads_rest: version < Version::HTTP_2,
             opened: Instant::now(),
             is_empty: true,
-            opening: self,
+            context: self,
         }
     }
 }
 
 /// An event stream that is being read.
-pub(super) struct Reading {
-    /// `None` after the end or an error; the connection goes back, or is cancelled, right then.
-    source: Option<SseStream<Bounded>>,
-    answered: Arc<AtomicBool>,
+pub(super) struct EventReader {
+    /// `None` after the end or an error: the connection is returned, or cancelled, at that point.
+    events: Option<Events>,
+    has_response: bool,
+    reads_rest: bool,
     opened: Instant,
     is_empty: bool,
-    opening: Opening,
+    context: StreamContext,
 }
 
-impl Stream for Reading {
+impl Stream for EventReader {
     type Item = Result<Sse, SseError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Some(events) = &mut self.source else {
+        let Some(events) = &mut self.events else {
             return Poll::Ready(None);
         };
-        let item = match ready!(events.poll_next_unpin(cx)) {
-            // rmcp would try to resume after it for ever.
-            Some(Ok(Sse { id: Some(id), .. })) if !can_resume_after(&id) => Some(Err(
-                SseError::Body(Box::new(Error::from(Cause::InvalidId("event id")))),
-            )),
-            item => item,
+        let failure = match ready!(events.poll_next_unpin(cx)) {
+            Some(Ok(event)) => {
+                // rmcp would try for ever to resume after such an event.
+                if event.id.as_deref().is_none_or(can_resume_after) {
+                    return Poll::Ready(Some(Ok(self.convert(event))));
+                }
+                self.note_end(None);
+                SseError::Body(Box::new(Error::from(Cause::InvalidId("event id"))))
+            }
+            // As in rmcp's own reader, a partial event at the end is dropped.
+            None | Some(Err(ReadError::Cut)) => {
+                self.note_end(None);
+                return Poll::Ready(None);
+            }
+            Some(Err(e)) => {
+                self.note_end(content_failure(&e));
+                rmcp_error(e)
+            }
         };
-        match &item {
-            Some(Ok(event)) => self.came(event),
-            Some(Err(e)) => self.ended(flaw(e)),
-            None => self.ended(None),
-        }
-        Poll::Ready(item)
+        Poll::Ready(Some(Err(failure)))
     }
 }
 
-impl Reading {
-    fn came(&mut self, event: &Sse) {
+impl EventReader {
+    fn convert(&mut self, event: Event) -> Sse {
         self.is_empty = false;
-        let opening = &mut self.opening;
+        let context = &mut self.context;
         if let Some(id) = &event.id {
-            opening.place = Some(
-                opening
-                    .strikes
-                    .place(opening.session_id.as_deref(), Some(id)),
+            context.resume_point = Some(
+                context
+                    .resume_limiter
+                    .point(context.session_id.as_deref(), Some(id)),
             );
         }
-        if let Some(data) = &event.data
-            && is_response(data)
+        let mut data = event.data;
+        if let Some(text) = &mut data
+            && let Some(response) = Response::parse(text)
         {
-            self.answered.store(true, Ordering::Relaxed);
-            if let Some(learning) = &opening.learning {
-                learning.learn(data.as_bytes());
+            self.has_response = true;
+            if let Some(tools) = &context.tools {
+                tools.record(text.as_bytes());
             }
+            if response == Response::Error
+                && let Some(redacted) = context.sent.redact_json(text)
+            {
+                *text = redacted;
+            }
+        }
+        Sse {
+            event: Some(event.event).filter(|name| name != "message"),
+            data,
+            id: event.id,
+            retry: event
+                .retry
+                .map(|retry| u64::try_from(retry.as_millis()).unwrap_or(u64::MAX)),
         }
     }
 
-    fn ended(&mut self, flaw: Option<Strike>) {
-        self.source = None;
-        let answered = self.answered.load(Ordering::Relaxed);
-        let Some(place) = self.opening.place.filter(|_| !answered) else {
+    fn note_end(&mut self, failure: Option<StreamFailure>) {
+        self.events = None;
+        let Some(point) = self.context.resume_point.filter(|_| !self.has_response) else {
             return;
         };
-        let strikes = &self.opening.strikes;
-        if let Some(flaw) = flaw {
-            strikes.add(place, flaw);
+        let limiter = &self.context.resume_limiter;
+        if let Some(failure) = failure {
+            limiter.add(point, failure);
         } else if self.opened.elapsed() >= SHORT {
-            strikes.forget(place);
+            limiter.reset(point);
+        } else if self.is_empty {
+            limiter.add(point, StreamFailure::Empty);
         } else {
-            strikes.add(
-                place,
-                if self.is_empty {
-                    Strike::Empty
-                } else {
-                    Strike::Short
-                },
-            );
+            limiter.add(point, StreamFailure::Short);
         }
     }
 }
 
-/// What is wrong with what the server sent, and not with the connection: it would be there again
-/// the next time.
-fn flaw(error: &SseError) -> Option<Strike> {
-    match error {
-        SseError::Body(e) => {
-            let own = e.downcast_ref::<Error>();
-            own.is_some_and(|e| e.kind() == ErrorKind::EventTooLong)
-                .then_some(Strike::TooLong)
-        }
-        _ => Some(Strike::Unreadable),
-    }
-}
-
-/// Whether an event is a JSON-RPC response: what a POST was for, and the last that its stream
-/// brings.
-fn is_response(data: &str) -> bool {
-    #[derive(Deserialize)]
-    struct Shape {
-        method: Option<IgnoredAny>,
-        result: Option<IgnoredAny>,
-        error: Option<IgnoredAny>,
-    }
-    // Most events are none, and this is cheaper to see.
-    if !data.contains("\"result\"") && !data.contains("\"error\"") {
-        return false;
-    }
-    let shape = serde_json::from_str::<Shape>(data);
-    shape.is_ok_and(|shape| {
-        shape.method.is_none() && (shape.result.is_some() || shape.error.is_some())
-    })
-}
-
-/// A body in which no event is longer than a limit.
-struct Bounded {
-    /// Until it is dropped.
-    body: Option<Body>,
-    measure: Measure,
-    answered: Arc<AtomicBool>,
-    endings: Option<Endings>,
-}
-
-impl http_body::Body for Bounded {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let Some(body) = &mut self.body else {
-            return Poll::Ready(None);
-        };
-        let Some(frame) = ready!(Pin::new(body).poll_frame(cx)) else {
-            return Poll::Ready(None);
-        };
-        let frame = frame.map_err(Error::from)?;
-        if let Some(data) = frame.data_ref()
-            && let Err(e) = self.measure.add(data)
-        {
-            // What is that long is not read to its end.
-            self.endings = None;
-            return Poll::Ready(Some(Err(e)));
-        }
-        Poll::Ready(Some(Ok(frame)))
-    }
-}
-
-impl Drop for Bounded {
+impl Drop for EventReader {
     fn drop(&mut self) {
-        if let (Some(body), Some(endings)) = (self.body.take(), self.endings.take())
-            && self.answered.load(Ordering::Relaxed)
+        if let Some(rest) = self.events.take().and_then(Events::into_rest)
+            && self.has_response
+            && self.reads_rest
         {
-            endings.await_end_of(body);
+            self.context.ends.clone().read_rest(rest);
         }
     }
 }
 
-/// Measures events as their bytes come: what a parser must keep of an event that has not ended.
-struct Measure {
-    limit: usize,
-    /// The event's complete lines. Comments are not kept.
-    lines: usize,
-    /// The line that has not ended.
-    line: usize,
-    is_comment: bool,
-    after_cr: bool,
+/// The failure, if it lies in what the server sent and not in the connection: a resumed stream
+/// would have it too.
+fn content_failure(error: &ReadError) -> Option<StreamFailure> {
+    match error {
+        ReadError::TooLong { .. } => Some(StreamFailure::TooLong),
+        ReadError::InvalidUtf8 | ReadError::UnknownField => Some(StreamFailure::Unreadable),
+        _ => None,
+    }
 }
 
-impl Measure {
-    fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            lines: 0,
-            line: 0,
-            is_comment: false,
-            after_cr: false,
+/// The error as rmcp's own reader has it.
+fn rmcp_error(error: ReadError) -> SseError {
+    let own = match error {
+        ReadError::TooLong { limit } => Error::from(Cause::EventTooLong { limit }),
+        ReadError::Client(e) => e.into(),
+        ReadError::InvalidUtf8 => {
+            // The only way to have a `Utf8Error`. It tells where the text is invalid, and no more.
+            return match String::from_utf8(vec![0xff]) {
+                Err(e) => SseError::Utf8Parse(e.utf8_error()),
+                Ok(_) => SseError::InvalidLine,
+            };
         }
-    }
+        _ => return SseError::InvalidLine,
+    };
+    SseError::Body(Box::new(own))
+}
 
-    fn add(&mut self, data: &[u8]) -> Result<(), Error> {
-        for &byte in data {
-            let ends_crlf = std::mem::replace(&mut self.after_cr, byte == b'\r') && byte == b'\n';
-            match byte {
-                _ if ends_crlf => {}
-                b'\r' | b'\n' => self.end_line(),
-                _ => {
-                    self.is_comment = if self.line == 0 {
-                        byte == b':'
-                    } else {
-                        self.is_comment
-                    };
-                    self.line += 1;
-                }
-            }
-            if self.lines + self.line > self.limit {
-                return Err(Cause::EventTooLong { limit: self.limit }.into());
-            }
-        }
-        Ok(())
-    }
+/// A JSON-RPC response, the last message that the stream of a POST brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Response {
+    Result,
+    Error,
+}
 
-    fn end_line(&mut self) {
-        match self.line {
-            // An empty line ends the event.
-            0 => self.lines = 0,
-            _ if self.is_comment => {}
-            // Its end counts too: data lines are joined by one.
-            line => self.lines += line + 1,
+impl Response {
+    fn parse(data: &str) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Shape {
+            method: Option<IgnoredAny>,
+            result: Option<IgnoredAny>,
+            error: Option<IgnoredAny>,
         }
-        self.line = 0;
+        // Cheaper than parsing, and enough to rule out most events.
+        if !data.contains("\"result\"") && !data.contains("\"error\"") {
+            return None;
+        }
+        let shape: Shape = serde_json::from_str(data).ok()?;
+        match shape {
+            Shape {
+                method: Some(_), ..
+            } => None,
+            Shape { error: Some(_), .. } => Some(Self::Error),
+            Shape {
+                result: Some(_), ..
+            } => Some(Self::Result),
+            _ => None,
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn fits(limit: usize, chunks: &[&str]) -> bool {
-        let mut measure = Measure::new(limit);
-        chunks
-            .iter()
-            .all(|chunk| measure.add(chunk.as_bytes()).is_ok())
-    }
-
-    #[test]
-    fn a_response_has_a_result_or_an_error_and_no_method() {
-        for (data, expected) in [
-            (r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, true),
-            (
-                r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":""}}"#,
-                true,
-            ),
-            (
-                r#"{"jsonrpc":"2.0","method":"m","params":{"result":1}}"#,
-                false,
-            ),
-            (r#"{"jsonrpc":"2.0","id":1,"method":"m","result":1}"#, false),
-            (r#"{"params":{"error":1}}"#, false),
-            (r#""result""#, false),
-            ("", false),
-        ] {
-            assert_eq!(is_response(data), expected, "{data}");
-        }
-    }
-
-    #[test]
-    fn an_event_may_be_as_long_as_the_limit_and_no_longer() {
-        assert!(fits(9, &["data: ab\n\n"]));
-        assert!(!fits(8, &["data: ab\n\n"]));
-        assert!(fits(18, &["data: ab\ndata: ab\n\n"]));
-        assert!(!fits(17, &["data: ab\ndata: ab\n\n"]));
-    }
-
-    #[test]
-    fn every_event_is_measured_for_itself_whatever_ends_its_lines() {
-        for end in ["\n", "\r", "\r\n"] {
-            let event = format!("data: ab{end}{end}");
-            assert!(fits(9, &[&event, &event, &event]), "{end:?}");
-            let whole = event.repeat(3);
-            for cut in 0..whole.len() {
-                assert!(
-                    fits(9, &[&whole[..cut], &whole[cut..]]),
-                    "{end:?} cut at {cut}"
-                );
-            }
-            let two_lines = format!("data: ab{end}data: ab{end}");
-            assert!(!fits(9, &[&two_lines]), "{end:?}");
-        }
-    }
-
-    #[test]
-    fn a_line_without_an_end_is_over_the_limit_at_some_point() {
-        assert!(!fits(100, &["data: x"; 20]));
-        assert!(!fits(100, &[": x"; 50]));
-    }
-
-    #[test]
-    fn comments_do_not_add_up_and_do_not_end_an_event() {
-        assert!(fits(9, &[": ping\n"; 50]));
-        assert!(!fits(17, &["data: ab\n", ": ping\n", "data: ab\n"]));
-    }
-}
+mod tests;

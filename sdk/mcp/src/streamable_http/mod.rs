@@ -1,27 +1,31 @@
-//! Streamable HTTP: rmcp's HTTP client, over bowline's.
+//! Streamable HTTP: implements rmcp's HTTP client trait on bowline's client.
 //!
-//! - [`request`]: what goes out.
-//! - [`sending`]: with which access token, and where to.
-//! - [`answer`]: what an answer means, by status and media type.
-//! - [`events`]: answers that are event streams.
-//! - [`holding`]: event streams that end with their response.
-//! - [`strikes`]: event streams that are not worth resuming.
+//! - [`request`] builds HTTP requests from what rmcp's worker passes.
+//! - [`response`] interprets responses by status and media type.
+//! - [`events`] reads responses that are event streams.
+//! - [`stream_end`] waits for the end of a stream that has brought its response.
+//! - [`resume_limit`] limits how often a failing stream is resumed.
 
-mod answer;
 mod events;
-mod holding;
 mod request;
-mod sending;
-mod strikes;
+mod response;
+mod resume_limit;
+mod stream_end;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bowline_client::{AccessToken, Client, RequestBoundCalls};
-use bowline_token::{TokenSource, new_source_id};
-use bowline_transport::body::WholeError;
+use bowline_client::{AccessToken, Body, Client};
+use bowline_token::TokenSource;
+use bowline_transport::body::{self, WholeError};
+use bowline_transport::credential::Credential;
+use bowline_transport::redirect::{
+    FollowError, MAX_REDIRECTS, Reason, follow_same_origin, shown_location,
+};
+use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method, Request, Response};
+use http_body_util::Full;
 use rmcp::model::ClientJsonRpcMessage;
 use rmcp::transport::streamable_http_client::{
     SseError, StreamableHttpClient, StreamableHttpClientTransport,
@@ -30,17 +34,17 @@ use rmcp::transport::streamable_http_client::{
 };
 use sse_stream::Sse;
 
-use crate::claims::Claims;
 use crate::error::Cause;
-use crate::{Error, operation};
-use answer::Asked;
-use events::{Learning, Opening};
-use holding::Endings;
-use request::Addressed;
-use sending::{Credential, Own};
-use strikes::{Strikes, Verdict};
+use crate::redact::{NotingSource, SentTokens};
+use crate::request_bound::RequestBoundPolicy;
+use crate::{Error, RequestBoundCalls, operation};
+use events::{StreamContext, ToolRecorder};
+use request::OutgoingMessage;
+use response::RequestKind;
+use resume_limit::{Resume, ResumeLimiter, ResumePoint};
+use stream_end::StreamEndStats;
 
-type Failure = StreamableHttpError<Error>;
+type RmcpError = StreamableHttpError<Error>;
 type Events = BoxStream<'static, Result<Sse, SseError>>;
 
 /// A transport to the MCP endpoint at `uri`, ready for rmcp's `serve`: every request carries
@@ -60,75 +64,84 @@ pub fn transport(
 
 /// rmcp's [`StreamableHttpClient`] over a [`Client`].
 ///
-/// It does what rmcp's reqwest client does, but for these:
-/// - Connections are kept. What is left of an answer nobody needs is read to its end, within
-///   bounds, so that an HTTP/1.1 connection and its proof live on; for the same reason a response
-///   that comes as an event is handed on when its stream has ended, 50 ms later at most, and what
-///   follows it is read when the stream is dropped (64 KiB, 1 s). Dropping an event stream before
-///   its response cancels it at once.
-/// - A redirect that is not followed is [`ErrorKind::Redirect`](crate::ErrorKind::Redirect), and says where
-///   it leads. Like rmcp's client it follows a 307 or 308 to the same origin, ten times (CL-6).
-/// - A refused session-binding proof is [`ErrorKind::BindingRefused`](crate::ErrorKind::BindingRefused), not
-///   `AuthRequired`: authorizing again would not help.
+/// It behaves like rmcp's reqwest client, with these differences:
+/// - Connections are kept. The rest of an unneeded response is read to its end, within bounds, so
+///   that an HTTP/1.1 connection and its proof stay usable. For the same reason a JSON-RPC response
+///   that comes as an event is handed on when its stream has ended, 50 ms later at most, and the
+///   rest of the stream is read after the stream is dropped (64 KiB, 1 s). Dropping an event stream
+///   before its response cancels it at once.
+/// - A redirect that is not followed is [`ErrorKind::Redirect`](crate::ErrorKind::Redirect), which
+///   names the target. Followed are a 307 or 308 to the same origin and query, at the same path or
+///   below it, three times at most, and none for request-bound calls (CL-6).
+/// - A refused session-binding proof is
+///   [`ErrorKind::BindingRefused`](crate::ErrorKind::BindingRefused), not `AuthRequired`:
+///   authorizing again would not help.
 /// - Custom headers may not replace `Content-Type`, the framing of the message, or the proof;
 ///   `Authorization` only where nothing else gives an access token.
-/// - A GET takes `text/event-stream` and nothing else; a 404 to a GET or DELETE is
-///   `SessionExpired`.
-/// - An event stream is given up once what follows the same event was too long, could not be read
-///   three times, or was cut off ten times in a row before anything came; until then each further
-///   try waits a little longer, up to a second.
+/// - A GET accepts `text/event-stream` only; a 404 to a GET or DELETE is `SessionExpired`.
+/// - An event stream is not resumed any more after the same event if an event that follows was too
+///   long, if the stream was unreadable three times, or if it was cut off ten times in a row before
+///   an event came. Until then each attempt waits a little longer, up to a second.
 /// - A session id or event id with control characters is an error.
+/// - Errors repeat at most 200 characters of what the server wrote, and nothing that looks like a
+///   token. Challenges and JSON-RPC errors are complete, apart from the access tokens that were
+///   sent and any JWS (EX-7).
 #[derive(Clone, Debug)]
 pub struct StreamableHttp {
     client: Client,
     credential: Credential,
-    claims: Claims,
-    strikes: Strikes,
-    endings: Endings,
+    request_bound: RequestBoundPolicy,
+    resume_limiter: ResumeLimiter,
+    stream_ends: StreamEndStats,
+    sent: SentTokens,
 }
 
 impl StreamableHttp {
-    /// A transport's client that carries what access token rmcp gives it, if any.
+    /// An HTTP client for rmcp that sends the access token of rmcp's `auth_header`, if there is
+    /// one.
     pub fn new(client: Client) -> Self {
         Self {
             client,
-            credential: Credential::Theirs(new_source_id()),
-            claims: Claims::default(),
-            strikes: Strikes::default(),
-            endings: Endings::default(),
+            credential: Credential::from_caller(),
+            request_bound: RequestBoundPolicy::default(),
+            resume_limiter: ResumeLimiter::default(),
+            stream_ends: StreamEndStats::default(),
+            sent: SentTokens::default(),
         }
     }
 
-    /// Carries this access token, hashed once, instead of one from rmcp's `auth_header`; both are
-    /// an error.
+    /// Sends this access token, hashed once, instead of one from rmcp's `auth_header`. Giving both
+    /// is an error.
     #[must_use]
     pub fn token(mut self, token: AccessToken) -> Self {
         self.credential = Credential::Fixed(token);
         self
     }
 
-    /// Carries the access tokens of this source, each as long as it lasts, instead of one from
-    /// rmcp's `auth_header`; both are an error. They go to the origin of the first request, and to
-    /// no other (CL-6).
+    /// Sends the access tokens of this source, instead of one from rmcp's `auth_header`. Giving
+    /// both is an error. The tokens go to the origin of the first request and to no other (CL-6).
     ///
-    /// A request that is refused with `invalid_token` is sent once more, if the source has another
-    /// token; rmcp's `AuthRequired` comes only of a refusal after that.
+    /// A request that is refused with `invalid_token` is sent again once, if the source has another
+    /// token; rmcp sees `AuthRequired` only if that is refused too.
     #[must_use]
     pub fn source(mut self, source: impl TokenSource) -> Self {
-        self.credential = Credential::Source(Own::new(source));
+        self.credential = Credential::from_source(NotingSource {
+            source,
+            sent: self.sent.clone(),
+        });
         self
     }
 
-    /// Proves these calls one by one, with `htm`, `htu` and `jti` (PR-6): by method (`tools/call`),
-    /// by what a method is applied to (the name of a tool or prompt, the URI of a resource), or
-    /// because the tool may destroy something.
+    /// Makes a proof of its own for each of these calls, with `htm`, `htu` and `jti` (PR-6). Calls
+    /// are chosen by method (`tools/call`), by target (the name of a tool or prompt, the URI of a
+    /// resource), or because the tool may be destructive.
     ///
-    /// A tool may, unless the server last listed it with `readOnlyHint`, or with a
-    /// `destructiveHint` that says no. That is MCP's default, and holds for a tool that was never
-    /// listed. The hints are the server's own, and so is the harm if they are wrong.
+    /// A tool counts as destructive unless the server last listed it with `readOnlyHint: true` or
+    /// `destructiveHint: false`. That is MCP's default, also for a tool that was never listed. The
+    /// hints are the server's, and a server with wrong hints harms itself.
     #[must_use]
-    pub fn request_bound_calls(mut self, claims: RequestBoundCalls) -> Self {
-        self.claims = Claims::new(claims);
+    pub fn request_bound_calls(mut self, calls: RequestBoundCalls) -> Self {
+        self.request_bound = RequestBoundPolicy::new(calls);
         self
     }
 
@@ -140,7 +153,7 @@ impl StreamableHttp {
         self.transport_with(StreamableHttpClientTransportConfig::with_uri(uri))
     }
 
-    /// A transport as rmcp's configuration has it.
+    /// A transport with rmcp's configuration.
     ///
     /// # Panics
     /// Outside a tokio runtime, on which rmcp starts the transport's worker.
@@ -153,104 +166,117 @@ impl StreamableHttp {
 
     async fn post(
         &self,
-        to: Addressed,
+        outgoing: OutgoingMessage,
         message: ClientJsonRpcMessage,
         limits: StreamableHttpResponseLimits,
-    ) -> Result<StreamableHttpPostResponse, Failure> {
-        let asked = Asked::of(&message, to.session_id.is_some());
-        let endpoint = to.uri.clone();
-        let learns = self.claims.can_learn_from(&message);
-        let events = self.opening(&to, None, limits.max_sse_event_size, learns);
+    ) -> Result<StreamableHttpPostResponse, RmcpError> {
+        let kind = RequestKind::from_message(&message, outgoing.session_id.is_some());
+        let endpoint = outgoing.uri.clone();
+        let needs_tools = self.request_bound.needs_tools_of(&message);
+        let context = self.stream_context(&outgoing, None, limits.max_sse_event_size, needs_tools);
         let body = serde_json::to_vec(&message)?;
-        let mut request = to.request(
-            Method::POST,
-            operation::of(&message),
-            body,
-            &self.credential,
-        )?;
-        self.claims
+        let operation = operation::from_message(&message);
+        let mut request = outgoing.request(Method::POST, operation, body, &self.credential)?;
+        self.request_bound
             .mark(&endpoint, &message, request.extensions_mut());
-        let response = sending::send(&self.client, &self.credential, request).await?;
-        answer::to_post(response, asked, limits, events).await
+        let response = self.send(request).await?;
+        response::read_post(response, kind, limits, context).await
     }
 
     async fn get(
         &self,
-        to: Addressed,
+        outgoing: OutgoingMessage,
         last_event_id: Option<String>,
         max_event: usize,
-    ) -> Result<Events, Failure> {
-        let place = self
-            .strikes
-            .place(to.session_id.as_deref(), last_event_id.as_deref());
-        match self.strikes.verdict(place) {
-            Verdict::After(pause) => tokio::time::sleep(pause).await,
-            Verdict::Out => {
+    ) -> Result<Events, RmcpError> {
+        let point = self
+            .resume_limiter
+            .point(outgoing.session_id.as_deref(), last_event_id.as_deref());
+        match self.resume_limiter.check(point) {
+            Resume::After(pause) => tokio::time::sleep(pause).await,
+            Resume::GiveUp => {
                 tracing::warn!(
-                    "giving an event stream up: the server cuts it off, or what it sends cannot be read"
+                    "not resuming an event stream: the server cuts it off or sends unreadable events"
                 );
-                // One of the few errors after which rmcp's worker does not try again for ever.
+                // One of the few errors after which rmcp's worker does not try again.
                 return Err(StreamableHttpError::ServerDoesNotSupportSse);
             }
         }
-        let had_session = to.session_id.is_some();
-        let learns = last_event_id.is_some() && self.claims.can_learn();
-        let events = self.opening(&to, Some(place), max_event, learns);
-        let request = to.resuming(last_event_id, &self.credential)?;
-        let response = sending::send(&self.client, &self.credential, request).await?;
-        answer::to_get(response, had_session, events).await
+        let had_session = outgoing.session_id.is_some();
+        let needs_tools = last_event_id.is_some() && self.request_bound.needs_tools();
+        let context = self.stream_context(&outgoing, Some(point), max_event, needs_tools);
+        let request = outgoing.event_stream_request(last_event_id, &self.credential)?;
+        let response = self.send(request).await?;
+        response::read_get(response, had_session, context).await
     }
 
-    async fn delete(&self, to: Addressed) -> Result<(), Failure> {
-        let request = to.request(
-            Method::DELETE,
-            operation::SESSION_END,
-            Vec::new(),
-            &self.credential,
-        )?;
-        answer::to_delete(sending::send(&self.client, &self.credential, request).await?).await
+    /// Sends a request, and again for each redirect that may be followed (CL-6).
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Body>, RmcpError> {
+        // A source notes its tokens itself.
+        if let Some(token) = request.extensions().get() {
+            self.sent.note(token);
+        }
+        let endpoint = request.uri().path().to_owned();
+        let send = |request| self.credential.send(&self.client, request);
+        match follow_same_origin(request, &endpoint, send).await {
+            Ok(response) => Ok(response),
+            Err(FollowError::Send(e)) => Err(client_error(e)),
+            Err(FollowError::NotFollowed(redirect)) => {
+                let reason = redirect.reason();
+                let (mut head, rest) = redirect.into_response().into_parts();
+                body::discard(rest).await;
+                self.sent.redact_fields(&mut head.headers);
+                Err(client_error(match reason {
+                    Reason::TooMany => Cause::TooManyRedirects(MAX_REDIRECTS),
+                    _ => Cause::Redirect {
+                        status: head.status,
+                        target: shown_location(&head.headers),
+                        reason: reason.to_string(),
+                    },
+                }))
+            }
+        }
     }
 
-    fn opening(
+    fn stream_context(
         &self,
-        to: &Addressed,
-        place: Option<strikes::Place>,
-        limit: usize,
-        learns: bool,
-    ) -> Opening {
-        Opening {
-            session_id: to.session_id.clone(),
-            place,
-            limit,
-            strikes: self.strikes.clone(),
-            endings: self.endings.clone(),
-            learning: learns.then(|| Learning {
-                claims: self.claims.clone(),
-                endpoint: to.uri.clone(),
+        outgoing: &OutgoingMessage,
+        resume_point: Option<ResumePoint>,
+        max_event: usize,
+        needs_tools: bool,
+    ) -> StreamContext {
+        StreamContext {
+            session_id: outgoing.session_id.clone(),
+            resume_point,
+            max_event,
+            resume_limiter: self.resume_limiter.clone(),
+            ends: self.stream_ends.clone(),
+            sent: self.sent.clone(),
+            tools: needs_tools.then(|| ToolRecorder {
+                policy: self.request_bound.clone(),
+                endpoint: outgoing.uri.clone(),
             }),
         }
     }
 }
 
-fn failed(error: impl Into<Error>) -> Failure {
+/// An error of ours, as rmcp's trait returns it.
+fn client_error(error: impl Into<Error>) -> RmcpError {
     StreamableHttpError::Client(error.into())
 }
 
-fn unreadable(error: WholeError) -> Failure {
+fn body_error(error: WholeError) -> RmcpError {
     match error {
         WholeError::TooLarge { limit } => {
             StreamableHttpError::ResponseBodyTooLarge { max_size: limit }
         }
-        WholeError::Client(e) => failed(e),
-        // The adapters' crate may learn further ones.
+        WholeError::Client(e) => client_error(e),
+        // The enum is non-exhaustive.
         other => StreamableHttpError::UnexpectedServerResponse(other.to_string().into()),
     }
 }
 
-fn client(cause: Cause) -> Failure {
-    failed(cause)
-}
-
+/// rmcp calls the methods with limits; those without exist for callers that have none.
 impl StreamableHttpClient for StreamableHttp {
     type Error = Error;
 
@@ -258,12 +284,12 @@ impl StreamableHttpClient for StreamableHttp {
         &self,
         uri: Arc<str>,
         message: ClientJsonRpcMessage,
-        session_id: Option<Arc<str>>,
-        auth_header: Option<String>,
-        custom_headers: HashMap<HeaderName, HeaderValue>,
-    ) -> Result<StreamableHttpPostResponse, Failure> {
-        let to = Addressed::new(uri, session_id, auth_header, custom_headers);
-        self.post(to, message, StreamableHttpResponseLimits::default())
+        session: Option<Arc<str>>,
+        auth: Option<String>,
+        headers: HashMap<HeaderName, HeaderValue>,
+    ) -> Result<StreamableHttpPostResponse, RmcpError> {
+        let limits = StreamableHttpResponseLimits::default();
+        self.post_message_with_response_limits(uri, message, session, auth, headers, limits)
             .await
     }
 
@@ -271,15 +297,15 @@ impl StreamableHttpClient for StreamableHttp {
         &self,
         uri: Arc<str>,
         message: ClientJsonRpcMessage,
-        session_id: Option<Arc<str>>,
-        auth_header: Option<String>,
-        custom_headers: HashMap<HeaderName, HeaderValue>,
+        session: Option<Arc<str>>,
+        auth: Option<String>,
+        headers: HashMap<HeaderName, HeaderValue>,
         max_sse_event_size: usize,
-    ) -> Result<StreamableHttpPostResponse, Failure> {
+    ) -> Result<StreamableHttpPostResponse, RmcpError> {
         let mut limits = StreamableHttpResponseLimits::default();
         limits.max_sse_event_size = max_sse_event_size;
-        let to = Addressed::new(uri, session_id, auth_header, custom_headers);
-        self.post(to, message, limits).await
+        self.post_message_with_response_limits(uri, message, session, auth, headers, limits)
+            .await
     }
 
     async fn post_message_with_response_limits(
@@ -290,9 +316,14 @@ impl StreamableHttpClient for StreamableHttp {
         auth_header: Option<String>,
         custom_headers: HashMap<HeaderName, HeaderValue>,
         limits: StreamableHttpResponseLimits,
-    ) -> Result<StreamableHttpPostResponse, Failure> {
-        let to = Addressed::new(uri, session_id, auth_header, custom_headers);
-        self.post(to, message, limits).await
+    ) -> Result<StreamableHttpPostResponse, RmcpError> {
+        let outgoing = OutgoingMessage {
+            uri,
+            session_id,
+            auth_header,
+            custom_headers,
+        };
+        self.post(outgoing, message, limits).await
     }
 
     async fn delete_session(
@@ -301,27 +332,29 @@ impl StreamableHttpClient for StreamableHttp {
         session_id: Arc<str>,
         auth_header: Option<String>,
         custom_headers: HashMap<HeaderName, HeaderValue>,
-    ) -> Result<(), Failure> {
-        self.delete(Addressed::new(
+    ) -> Result<(), RmcpError> {
+        let outgoing = OutgoingMessage {
             uri,
-            Some(session_id),
+            session_id: Some(session_id),
             auth_header,
             custom_headers,
-        ))
-        .await
+        };
+        let operation = operation::SESSION_END;
+        let request = outgoing.request(Method::DELETE, operation, Vec::new(), &self.credential)?;
+        response::read_delete(self.send(request).await?, &self.sent).await
     }
 
     async fn get_stream(
         &self,
         uri: Arc<str>,
-        session_id: Option<Arc<str>>,
-        last_event_id: Option<String>,
-        auth_header: Option<String>,
-        custom_headers: HashMap<HeaderName, HeaderValue>,
-    ) -> Result<Events, Failure> {
-        let max_event = StreamableHttpResponseLimits::default().max_sse_event_size;
-        let to = Addressed::new(uri, session_id, auth_header, custom_headers);
-        self.get(to, last_event_id, max_event).await
+        session: Option<Arc<str>>,
+        last_event: Option<String>,
+        auth: Option<String>,
+        headers: HashMap<HeaderName, HeaderValue>,
+    ) -> Result<Events, RmcpError> {
+        let limit = StreamableHttpResponseLimits::default().max_sse_event_size;
+        self.get_stream_with_max_sse_event_size(uri, session, last_event, auth, headers, limit)
+            .await
     }
 
     async fn get_stream_with_max_sse_event_size(
@@ -332,8 +365,13 @@ impl StreamableHttpClient for StreamableHttp {
         auth_header: Option<String>,
         custom_headers: HashMap<HeaderName, HeaderValue>,
         max_sse_event_size: usize,
-    ) -> Result<Events, Failure> {
-        let to = Addressed::new(uri, session_id, auth_header, custom_headers);
-        self.get(to, last_event_id, max_sse_event_size).await
+    ) -> Result<Events, RmcpError> {
+        let outgoing = OutgoingMessage {
+            uri,
+            session_id,
+            auth_header,
+            custom_headers,
+        };
+        self.get(outgoing, last_event_id, max_sse_event_size).await
     }
 }

@@ -21,16 +21,16 @@ use rmcp::transport::streamable_http_client::{
 };
 use serde_json::json;
 
-use crate::house::{House, echo};
+use crate::fixture::{Fixture, echo};
 use crate::scripted::{JSON, respond, soon};
 
-/// A token endpoint on mutual TLS that has this to say.
+/// A token endpoint on mutual TLS with this response.
 fn endpoint(
-    house: &House,
+    fixture: &Fixture,
     answer: impl Fn() -> Response + Clone + Send + Sync + 'static,
-) -> (CyclingServer, Asked) {
-    let asked = Asked::default();
-    let counted = asked.clone();
+) -> (CyclingServer, RequestCounter) {
+    let requests = RequestCounter::default();
+    let counted = requests.clone();
     let answer = any(move |body: Bytes| async move {
         assert!(body.starts_with(b"grant_type=refresh_token") || body.is_empty());
         counted.0.fetch_add(1, Ordering::SeqCst);
@@ -38,30 +38,31 @@ fn endpoint(
     });
     let router = Router::new().fallback(answer);
     (
-        CyclingServer::start(&house.pki, CyclingOptions::default(), router),
-        asked,
+        CyclingServer::start(&fixture.pki, CyclingOptions::default(), router),
+        requests,
     )
 }
 
 #[derive(Clone, Default)]
-struct Asked(Arc<AtomicUsize>);
+struct RequestCounter(Arc<AtomicUsize>);
 
-impl Asked {
-    fn times(&self) -> usize {
+impl RequestCounter {
+    fn count(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
 }
 
-/// rmcp's manager with a token that it has from earlier, and a refresh token.
+/// rmcp's manager with a stored access token and refresh token.
 async fn manager(
-    house: &House,
+    fixture: &Fixture,
     http: OAuthHttp,
     server: &CyclingServer,
     token: &str,
 ) -> AuthorizationManager {
-    let mut manager = AuthorizationManager::new_with_oauth_http_client(house.uri(), Arc::new(http))
-        .await
-        .unwrap();
+    let mut manager =
+        AuthorizationManager::new_with_oauth_http_client(fixture.uri(), Arc::new(http))
+            .await
+            .unwrap();
     let metadata = json!({
         "authorization_endpoint": format!("{}/authorize", server.origin()),
         "token_endpoint": format!("{}/token", server.origin()),
@@ -88,28 +89,28 @@ fn granted(token: &str) -> Response {
 
 #[tokio::test]
 async fn rmcp_s_auth_client_refreshes_over_mutual_tls_and_its_tokens_are_proved() {
-    let house = House::open();
-    let client = house.client(HttpVersions::Http2);
-    let fresh = house.token().secret().to_owned();
-    let (server, asked) = endpoint(&house, move || granted(&fresh));
+    let fixture = Fixture::open();
+    let client = fixture.client(HttpVersions::Http2);
+    let fresh = fixture.token().secret().to_owned();
+    let (server, requests) = endpoint(&fixture, move || granted(&fresh));
     // A token that the server refuses: it is not session-bound (RS-13).
-    let stale = house.issue(&TokenRequest::bearer("agent"));
+    let stale = fixture.issue(&TokenRequest::bearer("agent"));
     let manager = manager(
-        &house,
+        &fixture,
         OAuthHttp::new(client.clone()),
         &server,
         stale.secret(),
     )
     .await;
     let http = AuthClient::new(StreamableHttp::new(client.clone()), manager);
-    let config = StreamableHttpClientTransportConfig::with_uri(house.uri());
+    let config = StreamableHttpClientTransportConfig::with_uri(fixture.uri());
     let agent = soon(().serve(StreamableHttpClientTransport::with_client(http, config)))
         .await
         .unwrap();
     for _ in 0..10 {
         soon(agent.call_tool(echo("ahoy"))).await.unwrap();
     }
-    assert_eq!(asked.times(), 1);
+    assert_eq!(requests.count(), 1);
     assert!(server.counts().connections[0].h2, "over the same client");
     let totals = client.stats().totals;
     // The refused token was never proved, so its successor is the first.
@@ -131,12 +132,12 @@ async fn a_refused_proof_does_not_make_rmcp_s_auth_client_ask_for_another_token(
             }),
         )
     };
-    let house = House::open_with(refusing, |layer| layer.public_paths(["/refusing"]));
-    let client = house.client(HttpVersions::Http2);
-    let (server, asked) = endpoint(&house, || granted("another"));
-    let token = house.token();
+    let fixture = Fixture::open_with(refusing, |layer| layer.public_paths(["/refusing"]));
+    let client = fixture.client(HttpVersions::Http2);
+    let (server, requests) = endpoint(&fixture, || granted("another"));
+    let token = fixture.token();
     let manager = manager(
-        &house,
+        &fixture,
         OAuthHttp::new(client.clone()),
         &server,
         token.secret(),
@@ -145,58 +146,60 @@ async fn a_refused_proof_does_not_make_rmcp_s_auth_client_ask_for_another_token(
     let http = AuthClient::new(StreamableHttp::new(client.clone()), manager);
     let config = StreamableHttpClientTransportConfig::with_uri(format!(
         "{}/refusing",
-        house.server.origin()
+        fixture.server.origin()
     ));
     let result = soon(().serve(StreamableHttpClientTransport::with_client(http, config))).await;
     match crate::end_to_end::failure(result) {
         StreamableHttpError::Client(e) => assert_eq!(e.kind(), ErrorKind::BindingRefused),
         other => panic!("{other:?}"),
     }
-    assert_eq!(asked.times(), 0);
+    assert_eq!(requests.count(), 0);
 }
 
 #[tokio::test]
 async fn rmcp_s_manager_discovers_an_authorization_server_on_mutual_tls() {
-    let house = House::open();
-    let http = OAuthHttp::new(house.client(HttpVersions::Auto));
-    let manager =
-        AuthorizationManager::new_with_oauth_http_client(house.authority.issuer(), Arc::new(http))
-            .await
-            .unwrap();
+    let fixture = Fixture::open();
+    let http = OAuthHttp::new(fixture.client(HttpVersions::Auto));
+    let manager = AuthorizationManager::new_with_oauth_http_client(
+        fixture.authority.issuer(),
+        Arc::new(http),
+    )
+    .await
+    .unwrap();
     let metadata = soon(manager.resolve_metadata()).await.unwrap().metadata;
     assert!(
         metadata
             .token_endpoint
-            .starts_with(house.authority.issuer()),
+            .starts_with(fixture.authority.issuer()),
         "{metadata:?}"
     );
 }
 
 #[tokio::test]
-async fn an_authorization_server_that_babbles_is_a_bounded_error() {
-    let house = House::open();
-    let client = house.client(HttpVersions::Auto);
-    // But for its length it is an answer like any other.
+async fn an_oversized_response_of_the_authorization_server_is_an_error() {
+    let fixture = Fixture::open();
+    let client = fixture.client(HttpVersions::Auto);
+    // Apart from its length the response is valid.
     let padding = " ".repeat(1024 * 1024);
-    let (server, asked) = endpoint(&house, move || {
+    let (server, requests) = endpoint(&fixture, move || {
         let granted = json!({ "access_token": "fresh", "token_type": "Bearer" });
         respond(200, &[JSON], format!("{padding}{granted}"))
     });
-    let manager = manager(&house, OAuthHttp::new(client), &server, "stale").await;
+    let manager = manager(&fixture, OAuthHttp::new(client), &server, "stale").await;
     let error = soon(manager.refresh_token()).await.unwrap_err();
     assert!(
         matches!(error, AuthError::TokenRefreshFailed(_)),
         "{error:?}"
     );
-    assert_eq!(asked.times(), 1);
+    assert_eq!(requests.count(), 1);
 }
 
 #[tokio::test]
 async fn a_token_request_is_not_redirected() {
-    let house = House::open();
-    let client = house.client(HttpVersions::Auto);
-    let (server, asked) = endpoint(&house, || respond(307, &[("location", "/token")], ""));
-    let manager = manager(&house, OAuthHttp::new(client), &server, "stale").await;
+    let fixture = Fixture::open();
+    let client = fixture.client(HttpVersions::Auto);
+    let (server, requests) = endpoint(&fixture, || respond(307, &[("location", "/token")], ""));
+    let manager = manager(&fixture, OAuthHttp::new(client), &server, "stale").await;
     assert!(soon(manager.refresh_token()).await.is_err());
-    assert_eq!(asked.times(), 1);
+    assert_eq!(requests.count(), 1);
 }

@@ -1,4 +1,4 @@
-//! Binding challenges (CL-5) are dealt with below rmcp: what it sees of them, for each method.
+//! Binding challenges (CL-5) are handled below rmcp. What rmcp sees of them, for each method.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -15,12 +15,12 @@ use bowline_testkit::tls::ClientAuth;
 use http::Response;
 use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHttpError};
 
-use crate::house;
+use crate::fixture;
 use crate::scripted::{DONE, EVENTS, JSON, chunks, ping, respond, soon};
 
 const METHODS: [&str; 3] = ["POST", "GET", "DELETE"];
 
-/// An MCP server on TLS that answers by script, and whether each request carried a proof.
+/// An MCP server on TLS with scripted responses. It records whether each request carried a proof.
 struct Peer {
     pki: Pki,
     agent: Leaf,
@@ -33,10 +33,10 @@ impl Peer {
         script: impl Fn(bool) -> Option<Response<Body>> + Clone + Send + Sync + 'static,
     ) -> Self {
         let seen: Arc<Mutex<Vec<bool>>> = Arc::default();
-        let ledger = seen.clone();
+        let log = seen.clone();
         let answer = any(move |request: Request| async move {
             let proved = request.headers().contains_key("session-binding-proof");
-            ledger.lock().unwrap().push(proved);
+            log.lock().unwrap().push(proved);
             script(proved).unwrap_or_else(|| match request.method().as_str() {
                 "POST" => respond(200, &[JSON], DONE),
                 "GET" => respond(200, &[EVENTS], ""),
@@ -56,11 +56,22 @@ impl Peer {
         }
     }
 
+    /// A peer that demands a proof with `use_session_binding`.
+    fn demanding_proof() -> Self {
+        Self::new(|proved| {
+            if proved {
+                None
+            } else {
+                challenge("use_session_binding")
+            }
+        })
+    }
+
     fn seen(&self) -> Vec<bool> {
         self.seen.lock().unwrap().clone()
     }
 
-    /// What rmcp sees. The token is opaque: only the server can say that it is to be proved.
+    /// The outcome that rmcp sees. The token is opaque: only the server can demand a proof for it.
     async fn outcome(
         &self,
         client: Client,
@@ -81,13 +92,13 @@ impl Peer {
     }
 
     fn client(&self) -> Client {
-        house::client(&self.pki, &self.agent, HttpVersions::Auto)
+        fixture::client(&self.pki, &self.agent, HttpVersions::Auto)
     }
 }
 
 fn challenge(error: &str) -> Option<Response<Body>> {
     let challenge = format!("Bearer error=\"{error}\"");
-    // Its end never comes.
+    // The body never ends.
     Some(respond(
         401,
         &[("www-authenticate", &challenge)],
@@ -98,13 +109,7 @@ fn challenge(error: &str) -> Option<Response<Body>> {
 #[tokio::test]
 async fn a_demand_for_a_proof_is_met_and_rmcp_sees_none_of_it() {
     for method in METHODS {
-        let peer = Peer::new(|proved| {
-            if proved {
-                None
-            } else {
-                challenge("use_session_binding")
-            }
-        });
+        let peer = Peer::demanding_proof();
         let outcome = peer.outcome(peer.client(), method).await;
         assert!(outcome.is_ok(), "{method}: {outcome:?}");
         assert_eq!(peer.seen(), [false, true], "{method}");
@@ -112,7 +117,7 @@ async fn a_demand_for_a_proof_is_met_and_rmcp_sees_none_of_it() {
 }
 
 #[tokio::test]
-async fn a_proof_refused_again_and_again_is_no_question_of_authorization() {
+async fn a_proof_refused_repeatedly_is_binding_refused_and_not_auth_required() {
     for error in ["use_session_binding", "invalid_proof"] {
         for method in METHODS {
             let peer = Peer::new(move |proved| {
@@ -134,7 +139,7 @@ async fn a_proof_refused_again_and_again_is_no_question_of_authorization() {
 }
 
 #[tokio::test]
-async fn a_refused_token_or_scope_is_a_question_of_authorization_proof_or_not() {
+async fn a_refused_token_or_scope_is_auth_required_with_and_without_a_proof() {
     for method in METHODS {
         let peer = Peer::new(|proved| {
             challenge(if proved {
@@ -166,15 +171,9 @@ async fn a_refused_token_or_scope_is_a_question_of_authorization_proof_or_not() 
 }
 
 #[tokio::test]
-async fn a_demand_that_cannot_be_met_for_want_of_a_certificate_says_so() {
+async fn a_demand_for_a_proof_without_a_certificate_is_an_error_that_says_so() {
     for method in METHODS {
-        let peer = Peer::new(|proved| {
-            if proved {
-                None
-            } else {
-                challenge("use_session_binding")
-            }
-        });
+        let peer = Peer::demanding_proof();
         let trust = Trust::authorities([peer.pki.ca_der().clone()]).unwrap();
         let client = Client::builder().trust(trust).build().unwrap();
         match peer.outcome(client, method).await {

@@ -1,4 +1,4 @@
-//! How many connections ten tool calls take, beside rmcp's stock client.
+//! How many connections ten tool calls take, compared with rmcp's stock client.
 
 use bowline_client::HttpVersions;
 use bowline_mcp::StreamableHttp;
@@ -10,37 +10,34 @@ use rmcp::transport::streamable_http_client::{
 };
 use rmcp::{ClientLifecycleMode, ClientServiceExt};
 
-use crate::house::{House, echo};
+use crate::fixture::{Fixture, call_echo};
 use crate::scripted::soon;
 
-/// One after the other: the calls, and what rmcp needs around them.
+/// Makes ten calls, one after the other.
 async fn ten_calls<C: StreamableHttpClient + Sync>(
     transport: StreamableHttpClientTransport<C>,
     modern: bool,
 ) {
-    let lifecycle = match modern {
-        false => ClientLifecycleMode::Initialize,
-        true => ClientLifecycleMode::Discover {
+    let lifecycle = if modern {
+        ClientLifecycleMode::Discover {
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],
-        },
+        }
+    } else {
+        ClientLifecycleMode::Initialize
     };
     let agent = soon(().serve_with_lifecycle(transport, lifecycle))
         .await
         .unwrap();
-    for call in 0..10 {
-        soon(agent.call_tool(echo(&call.to_string())))
-            .await
-            .unwrap();
-    }
+    call_echo(&agent, 10).await;
     soon(agent.cancel()).await.unwrap();
 }
 
-/// rmcp's default client keeps no idle connection; this is it, with the certificates that it needs
+/// rmcp's default client, which keeps no idle connection, with the certificates that are needed
 /// here.
-fn stock(house: &House, http: HttpVersions) -> reqwest::Client {
-    let pem = format!("{}{}", house.agent.key_pem(), house.agent.chain_pem());
+fn stock(fixture: &Fixture, http: HttpVersions) -> reqwest::Client {
+    let pem = format!("{}{}", fixture.agent.key_pem(), fixture.agent.chain_pem());
     let builder = reqwest::Client::builder()
-        .tls_certs_only([reqwest::Certificate::from_der(house.pki.ca_der()).unwrap()])
+        .tls_certs_only([reqwest::Certificate::from_der(fixture.pki.ca_der()).unwrap()])
         .identity(reqwest::Identity::from_pem(pem.as_bytes()).unwrap())
         .no_proxy()
         .pool_max_idle_per_host(0);
@@ -63,25 +60,28 @@ async fn ten_tool_calls_take_one_connection_on_h2_and_two_on_h1_and_as_many_sign
             (HttpVersions::Http2, 1),
             (HttpVersions::Http1, if modern { 1 } else { 2 }),
         ] {
-            let theirs =
-                House::open_with(|routes| routes, |layer| layer.policy(AcceptPolicy::Follow));
-            let token = theirs.issue(&TokenRequest::bearer("agent"));
-            let config = StreamableHttpClientTransportConfig::with_uri(theirs.uri())
+            let stock_fixture =
+                Fixture::open_with(|routes| routes, |layer| layer.policy(AcceptPolicy::Follow));
+            let token = stock_fixture.issue(&TokenRequest::bearer("agent"));
+            let config = StreamableHttpClientTransportConfig::with_uri(stock_fixture.uri())
                 .auth_header(token.secret());
             ten_calls(
-                StreamableHttpClientTransport::with_client(stock(&theirs, http), config),
+                StreamableHttpClientTransport::with_client(stock(&stock_fixture, http), config),
                 modern,
             )
             .await;
 
-            let house = House::open();
-            let client = house.client(http);
+            let fixture = Fixture::open();
+            let client = fixture.client(http);
             let transport = StreamableHttp::new(client.clone())
-                .token(house.token())
-                .transport(house.uri());
+                .token(fixture.token())
+                .transport(fixture.uri());
             ten_calls(transport, modern).await;
 
-            let (stock, ours) = (theirs.server.counts().opened, house.server.counts().opened);
+            let (stock, ours) = (
+                stock_fixture.server.counts().opened,
+                fixture.server.counts().opened,
+            );
             let signatures = client.stats().totals.signatures();
             println!(
                 "{revision} {http:?}: stock {stock} connections; bowline {ours}, {signatures} signatures"

@@ -15,7 +15,7 @@ use rmcp::transport::streamable_http_client::{
 use rmcp::{ClientLifecycleMode, ClientServiceExt, ServiceExt};
 use tokio::sync::mpsc;
 
-use crate::house::{House, Listening, client, echo};
+use crate::fixture::{Fixture, Listening, call_echo, client, echo};
 use crate::scripted::{respond, soon};
 
 const VERSIONS: [HttpVersions; 2] = [HttpVersions::Http2, HttpVersions::Http1];
@@ -44,11 +44,9 @@ async fn event_stream_is_open(client: &Client) {
 #[tokio::test]
 async fn a_session_from_initialize_to_delete_works_over_either_version_of_http() {
     for http in VERSIONS {
-        let house = House::open();
-        let client = house.client(http);
-        let agent = soon(().serve(transport(client.clone(), house.uri(), house.token())))
-            .await
-            .unwrap();
+        let fixture = Fixture::open();
+        let client = fixture.client(http);
+        let agent = fixture.agent(&client).await;
         event_stream_is_open(&client).await;
         let mut tools: Vec<_> = soon(agent.list_all_tools())
             .await
@@ -70,7 +68,7 @@ async fn a_session_from_initialize_to_delete_works_over_either_version_of_http()
             "tools/call",
         ] {
             assert_eq!(
-                requests(&stats, operation::of_method(method)),
+                requests(&stats, operation::for_method(method)),
                 1,
                 "{method} over {http:?}"
             );
@@ -83,39 +81,31 @@ async fn a_session_from_initialize_to_delete_works_over_either_version_of_http()
             "each carried a proof"
         );
         assert_eq!(stats.totals.refused, 0);
-        let is_h2 = house.server.counts().connections[0].h2;
+        let is_h2 = fixture.server.counts().connections[0].h2;
         assert_eq!(is_h2, http == HttpVersions::Http2);
     }
 }
 
 #[tokio::test]
 async fn a_hundred_calls_over_h2_take_one_connection_and_one_signature() {
-    let house = House::open();
-    let client = house.client(HttpVersions::Http2);
-    let agent = soon(().serve(transport(client.clone(), house.uri(), house.token())))
-        .await
-        .unwrap();
+    let fixture = Fixture::open();
+    let client = fixture.client(HttpVersions::Http2);
+    let agent = fixture.agent(&client).await;
     event_stream_is_open(&client).await;
-    for call in 0..100 {
-        soon(agent.call_tool(echo(&call.to_string())))
-            .await
-            .unwrap();
-    }
+    call_echo(&agent, 100).await;
     let stats = client.stats();
-    assert_eq!(requests(&stats, operation::of_method("tools/call")), 100);
+    assert_eq!(requests(&stats, operation::for_method("tools/call")), 100);
     assert_eq!(stats.connections_opened, 1);
     assert_eq!(stats.totals.signatures(), 1);
     assert_eq!(causes(&client), [(Cause::First, 1)]);
-    assert_eq!(house.server.counts().opened, 1);
+    assert_eq!(fixture.server.counts().opened, 1);
 }
 
 #[tokio::test]
 async fn a_hundred_calls_at_once_over_h2_take_one_connection_and_one_signature() {
-    let house = House::open();
-    let client = house.client(HttpVersions::Http2);
-    let agent = soon(().serve(transport(client.clone(), house.uri(), house.token())))
-        .await
-        .unwrap();
+    let fixture = Fixture::open();
+    let client = fixture.client(HttpVersions::Http2);
+    let agent = fixture.agent(&client).await;
     let calls = (0..100).map(|call| {
         let agent = &agent;
         async move { agent.call_tool(echo(&call.to_string())).await.unwrap() }
@@ -127,38 +117,35 @@ async fn a_hundred_calls_at_once_over_h2_take_one_connection_and_one_signature()
 
 #[tokio::test]
 async fn over_h1_the_event_stream_needs_a_connection_and_a_proof_of_its_own() {
-    let house = House::open();
-    let client = house.client(HttpVersions::Http1);
-    let agent = soon(().serve(transport(client.clone(), house.uri(), house.token())))
-        .await
-        .unwrap();
+    let fixture = Fixture::open();
+    let client = fixture.client(HttpVersions::Http1);
+    let agent = fixture.agent(&client).await;
     event_stream_is_open(&client).await;
-    for call in 0..100 {
-        soon(agent.call_tool(echo(&call.to_string())))
-            .await
-            .unwrap();
-    }
+    call_echo(&agent, 100).await;
     assert_eq!(client.stats().connections_opened, 2);
     assert_eq!(causes(&client), [(Cause::First, 1), (Cause::Parallel, 1)]);
-    assert_eq!(house.server.counts().opened, 2);
+    assert_eq!(fixture.server.counts().opened, 2);
 }
 
 #[tokio::test]
-async fn a_notification_of_the_server_s_arrives_on_the_event_stream() {
+async fn a_notification_of_the_server_arrives_on_the_event_stream() {
     for http in VERSIONS {
-        let house = House::open();
-        let client = house.client(http);
-        let (heard, mut hearing) = mpsc::unbounded_channel();
-        let agent =
-            soon(Listening(heard).serve(transport(client.clone(), house.uri(), house.token())))
-                .await
-                .unwrap();
+        let fixture = Fixture::open();
+        let client = fixture.client(http);
+        let (sender, mut notifications) = mpsc::unbounded_channel();
+        let agent = soon(Listening(sender).serve(transport(
+            client.clone(),
+            fixture.uri(),
+            fixture.token(),
+        )))
+        .await
+        .unwrap();
         event_stream_is_open(&client).await;
         let result = soon(agent.call_tool(CallToolRequestParams::new("announce")))
             .await
             .unwrap();
         assert_eq!(result.content[0].as_text().unwrap().text, "announced");
-        soon(hearing.recv()).await.unwrap();
+        soon(notifications.recv()).await.unwrap();
         assert_eq!(requests(&client.stats(), operation::EVENT_STREAM), 1);
     }
 }
@@ -166,34 +153,33 @@ async fn a_notification_of_the_server_s_arrives_on_the_event_stream() {
 #[tokio::test]
 async fn the_stateless_revision_needs_no_event_stream_and_no_second_proof() {
     for http in VERSIONS {
-        let house = House::open();
-        let client = house.client(http);
+        let fixture = Fixture::open();
+        let client = fixture.client(http);
         let lifecycle = ClientLifecycleMode::Discover {
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],
         };
-        let transport = transport(client.clone(), house.uri(), house.token());
+        let transport = transport(client.clone(), fixture.uri(), fixture.token());
         let agent = soon(().serve_with_lifecycle(transport, lifecycle))
             .await
             .unwrap();
-        for call in 0..10 {
-            soon(agent.call_tool(echo(&call.to_string())))
-                .await
-                .unwrap();
-        }
+        call_echo(&agent, 10).await;
         let stats = client.stats();
-        assert_eq!(requests(&stats, operation::of_method("server/discover")), 1);
-        assert_eq!(requests(&stats, operation::of_method("tools/call")), 10);
+        assert_eq!(
+            requests(&stats, operation::for_method("server/discover")),
+            1
+        );
+        assert_eq!(requests(&stats, operation::for_method("tools/call")), 10);
         assert_eq!(requests(&stats, operation::EVENT_STREAM), 0);
         assert_eq!(stats.totals.signatures(), stats.connections_opened);
     }
 }
 
 #[tokio::test]
-async fn rmcp_s_own_token_is_bound_as_well() {
-    let house = House::open();
-    let client = house.client(HttpVersions::Http2);
-    let config = StreamableHttpClientTransportConfig::with_uri(house.uri())
-        .auth_header(house.token().secret());
+async fn the_token_of_rmcp_s_auth_header_is_bound_too() {
+    let fixture = Fixture::open();
+    let client = fixture.client(HttpVersions::Http2);
+    let config = StreamableHttpClientTransportConfig::with_uri(fixture.uri())
+        .auth_header(fixture.token().secret());
     let agent = soon(().serve(StreamableHttp::new(client.clone()).transport_with(config)))
         .await
         .unwrap();
@@ -214,11 +200,11 @@ pub(crate) fn failure(
 
 #[tokio::test]
 async fn a_token_that_the_server_refuses_asks_for_authorization() {
-    let house = House::open();
-    let token = house.issue(&TokenRequest::bearer("agent"));
+    let fixture = Fixture::open();
+    let token = fixture.issue(&TokenRequest::bearer("agent"));
     let result = soon(().serve(transport(
-        house.client(HttpVersions::Auto),
-        house.uri(),
+        fixture.client(HttpVersions::Auto),
+        fixture.uri(),
         token,
     )))
     .await;
@@ -231,7 +217,7 @@ async fn a_token_that_the_server_refuses_asks_for_authorization() {
 }
 
 #[tokio::test]
-async fn a_proof_refused_again_is_no_question_of_authorization() {
+async fn a_proof_refused_again_is_binding_refused_and_not_auth_required() {
     let challenge = r#"Bearer error="invalid_proof", error_description="RS-8""#;
     let refusing = Router::new().fallback(any(move || async move {
         let date = "Fri, 31 Dec 2027 23:59:59 GMT";
@@ -239,9 +225,9 @@ async fn a_proof_refused_again_is_no_question_of_authorization() {
     }));
     let pki = Pki::new();
     let server = CyclingServer::start(&pki, CyclingOptions::default(), refusing);
-    let house = House::open();
+    let fixture = Fixture::open();
     let agent = pki.client("agent", KeyKind::P256);
-    let token = house.issue(&TokenRequest::session_bound("agent", agent.thumbprint()));
+    let token = fixture.issue(&TokenRequest::session_bound("agent", agent.thumbprint()));
     let client = client(&pki, &agent, HttpVersions::Auto);
     let result = soon(().serve(transport(
         client.clone(),

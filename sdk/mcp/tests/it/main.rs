@@ -4,10 +4,12 @@ mod authorization;
 mod calls;
 mod challenges;
 mod connections;
+mod echoes;
 mod end_to_end;
+mod fixture;
 mod hostile;
-mod house;
-mod keeping;
+mod keep_alive;
+#[cfg(feature = "legacy-sse")]
 mod legacy;
 mod parity;
 mod peers;

@@ -1,5 +1,5 @@
-//! MCP servers that are not ours, in plain HTTP behind a TLS front of ours: the TypeScript SDK's
-//! `server-everything`, and one on the Python SDK. A hundred calls each.
+//! Independent MCP servers in plain HTTP behind a TLS front: the TypeScript SDK's
+//! `server-everything`, and a server on the Python SDK. A hundred calls each.
 //!
 //! Needs Node and Python, so it belongs to the named set (`just parts`) and not to `cargo test`.
 
@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use bowline_client::{AccessToken, Client, HttpVersions};
+#[cfg(feature = "legacy-sse")]
 use bowline_mcp::LegacySse;
-use bowline_server::{AcceptPolicy, BindingLayer, Jwks, JwtValidator};
+use bowline_server::{AcceptPolicy, BindingLayer};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer, forward};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -20,7 +21,7 @@ use rmcp::model::CallToolRequestParams;
 use rmcp::service::RunningService;
 use rmcp::{RoleClient, ServiceExt};
 
-use crate::house::client;
+use crate::fixture::{client, validator};
 use crate::scripted::soon;
 
 const CALLS: usize = 100;
@@ -28,23 +29,26 @@ const CALLS: usize = 100;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Node and npm: run `just parts`"]
 async fn a_hundred_calls_to_the_typescript_sdk_s_server_over_streamable_http() {
-    let site = Site::behind(Peer::everything("streamableHttp"));
+    let fixture = Fixture::behind(Peer::everything("streamableHttp"));
     for http in [HttpVersions::Http2, HttpVersions::Http1] {
-        let client = site.client(http);
-        let agent = site.streamable(&client).await;
-        site.hundred_calls(agent, &client, http, "TypeScript, streamable HTTP")
+        let client = fixture.client(http);
+        let agent = fixture.streamable(&client).await;
+        fixture
+            .hundred_calls(agent, &client, http, "TypeScript, streamable HTTP")
             .await;
     }
 }
 
+#[cfg(feature = "legacy-sse")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Node and npm: run `just parts`"]
 async fn a_hundred_calls_to_the_typescript_sdk_s_server_over_legacy_sse() {
-    let site = Site::behind(Peer::everything("sse"));
+    let fixture = Fixture::behind(Peer::everything("sse"));
     for http in [HttpVersions::Http2, HttpVersions::Http1] {
-        let client = site.client(http);
-        let agent = site.legacy(&client).await;
-        site.hundred_calls(agent, &client, http, "TypeScript, legacy HTTP+SSE")
+        let client = fixture.client(http);
+        let agent = fixture.legacy(&client).await;
+        fixture
+            .hundred_calls(agent, &client, http, "TypeScript, legacy HTTP+SSE")
             .await;
     }
 }
@@ -52,29 +56,32 @@ async fn a_hundred_calls_to_the_typescript_sdk_s_server_over_legacy_sse() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Python with mcp: run `just parts`"]
 async fn a_hundred_calls_to_a_server_on_the_python_sdk_over_streamable_http() {
-    let site = Site::behind(Peer::python("streamable-http"));
+    let fixture = Fixture::behind(Peer::python("streamable-http"));
     for http in [HttpVersions::Http2, HttpVersions::Http1] {
-        let client = site.client(http);
-        let agent = site.streamable(&client).await;
-        site.hundred_calls(agent, &client, http, "Python, streamable HTTP")
+        let client = fixture.client(http);
+        let agent = fixture.streamable(&client).await;
+        fixture
+            .hundred_calls(agent, &client, http, "Python, streamable HTTP")
             .await;
     }
 }
 
+#[cfg(feature = "legacy-sse")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Python with mcp: run `just parts`"]
 async fn a_hundred_calls_to_a_server_on_the_python_sdk_over_legacy_sse() {
-    let site = Site::behind(Peer::python("sse"));
+    let fixture = Fixture::behind(Peer::python("sse"));
     for http in [HttpVersions::Http2, HttpVersions::Http1] {
-        let client = site.client(http);
-        let agent = site.legacy(&client).await;
-        site.hundred_calls(agent, &client, http, "Python, legacy HTTP+SSE")
+        let client = fixture.client(http);
+        let agent = fixture.legacy(&client).await;
+        fixture
+            .hundred_calls(agent, &client, http, "Python, legacy HTTP+SSE")
             .await;
     }
 }
 
 /// A peer, the front before it, and an agent with a token.
-struct Site {
+struct Fixture {
     pki: Pki,
     leaf: Leaf,
     token: AccessToken,
@@ -83,21 +90,14 @@ struct Site {
     _peer: Peer,
 }
 
-impl Site {
+impl Fixture {
     fn behind(peer: Peer) -> Self {
         let pki = Pki::new();
         let authority = Authority::start(&pki, AuthorityOptions::default());
         let leaf = pki.client("agent", KeyKind::P256);
         let token = authority.issue(&TokenRequest::session_bound("agent", leaf.thumbprint()));
-        let jwks = Jwks::document(authority.jwks().to_string()).unwrap();
-        let validator = JwtValidator::builder(
-            authority.issuer(),
-            AuthorityOptions::default().audience,
-            jwks,
-        )
-        .build();
-        let front =
-            forward(peer.addr).layer(BindingLayer::new(validator).policy(AcceptPolicy::Require));
+        let binding = BindingLayer::new(validator(&authority)).policy(AcceptPolicy::Require);
+        let front = forward(peer.addr).layer(binding);
         Self {
             server: CyclingServer::start(&pki, CyclingOptions::default(), front),
             token: AccessToken::new(token).unwrap(),
@@ -118,6 +118,7 @@ impl Site {
         soon(().serve(transport)).await.unwrap()
     }
 
+    #[cfg(feature = "legacy-sse")]
     async fn legacy(&self, client: &Client) -> RunningService<RoleClient, ()> {
         let uri = format!("{}/sse", self.server.origin());
         let transport = LegacySse::new(client.clone()).token(self.token.clone());
@@ -162,8 +163,8 @@ impl Site {
         );
         match http {
             HttpVersions::Http2 => assert_eq!(opened, 1),
-            // Two, or one more where the peer was so slow to end its answer to a POST that the next
-            // call could not wait.
+            // Two, and one more each time that the peer ended its response to a POST too late for
+            // the next call.
             _ => assert!((1..=4).contains(&opened), "{opened}"),
         }
         assert_eq!(totals.with_proof, totals.requests);
@@ -196,7 +197,7 @@ impl Peer {
     }
 
     fn start(command: &mut Command) -> Self {
-        // Its end of file tells the program to end, should this process be killed.
+        // The program ends at end of file, so also if this process is killed.
         let command = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -229,7 +230,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../conformance/mcp-peers")
 }
 
-/// The Node of the lock file, or the system's where npm has none for this machine.
+/// Node as the lock file has it, or the system's if npm has none for this machine.
 fn node(folder: &Path) -> PathBuf {
     let arch = if cfg!(target_arch = "aarch64") {
         "arm64"

@@ -1,29 +1,27 @@
-//! Redirects: which are followed, and what the others say (CL-6).
+//! Redirects: which ones are followed, and what the errors for the others say (CL-6).
 
 use std::collections::HashMap;
 
 use axum::Router;
 use axum::response::Redirect;
 use axum::routing::any;
-use bowline_client::{HttpVersions, ProofKind, RequestBoundCalls};
-use bowline_mcp::{ErrorKind, StreamableHttp};
+use bowline_client::{HttpVersions, ProofKind};
+use bowline_mcp::{ErrorKind, RequestBoundCalls, StreamableHttp};
 use bowline_server::RequireRequestBound;
 use futures_util::StreamExt;
 use http::header;
-use rmcp::transport::streamable_http_client::{
-    StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse,
-};
+use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHttpPostResponse};
 
-use crate::house::House;
-use crate::scripted::{DONE, EVENTS, JSON, Scripted, own, ping, respond, soon};
+use crate::fixture::Fixture;
+use crate::scripted::{DONE, EVENTS, JSON, Scripted, Seen, own, ping, ping_over, respond, soon};
 
 #[tokio::test]
-async fn a_307_or_308_to_the_same_origin_takes_the_whole_request_with_it() {
+async fn a_307_or_308_below_the_endpoint_takes_the_whole_request_with_it() {
     for status in [307, 308] {
         let server =
             Scripted::start(
                 move |seen| match (seen.path.as_str(), seen.method.as_str()) {
-                    ("/mcp", _) => respond(status, &[("location", "v2/mcp?x=1")], "moved"),
+                    ("/mcp", _) => respond(status, &[("location", "mcp/v2")], "moved"),
                     (_, "POST") => respond(200, &[JSON], DONE),
                     (_, "GET") => respond(200, &[EVENTS], "data: 1\n\n"),
                     _ => respond(200, &[], ""),
@@ -52,7 +50,7 @@ async fn a_307_or_308_to_the_same_origin_takes_the_whole_request_with_it() {
             .iter()
             .map(|seen| (seen.method.as_str(), seen.path.as_str()))
             .collect();
-        let (first, second) = ("/mcp", "/v2/mcp");
+        let (first, second) = ("/mcp", "/mcp/v2");
         assert_eq!(
             way,
             [
@@ -74,27 +72,43 @@ async fn a_307_or_308_to_the_same_origin_takes_the_whole_request_with_it() {
 }
 
 #[tokio::test]
-async fn ten_are_followed_and_an_eleventh_is_an_error() {
+async fn three_are_followed_and_a_fourth_is_an_error() {
     let hop = |last: usize| {
-        move |seen: &crate::scripted::Seen| match seen
-            .path
-            .trim_start_matches('/')
-            .parse()
-            .unwrap_or(0)
-        {
-            hops if hops == last => respond(200, &[JSON], DONE),
-            hops => respond(307, &[("location", &format!("/{}", hops + 1))], ""),
+        move |seen: &Seen| {
+            let hops = seen.path.trim_start_matches("/mcp/").parse().unwrap_or(0);
+            if hops == last {
+                respond(200, &[JSON], DONE)
+            } else {
+                respond(307, &[("location", &format!("/mcp/{}", hops + 1))], "")
+            }
         }
     };
-    let server = Scripted::start(hop(10)).await;
+    let server = Scripted::start(hop(3)).await;
     server.post(ping()).await.unwrap();
-    assert_eq!(server.seen().len(), 11);
+    assert_eq!(server.seen().len(), 4);
 
     let server = Scripted::start(hop(usize::MAX)).await;
     let error = own(server.post(ping()).await);
     assert_eq!(error.kind(), ErrorKind::Redirect);
-    assert!(error.to_string().contains("more than 10 times"), "{error}");
-    assert_eq!(server.seen().len(), 11);
+    assert!(error.to_string().contains("more than 3 times"), "{error}");
+    assert_eq!(server.seen().len(), 4);
+}
+
+#[tokio::test]
+async fn another_path_or_query_of_the_same_origin_is_another_audience() {
+    for location in ["/new", "/mcp-2", "/mcp/../new", "/mcp/%2e%2e/new", "?x=1"] {
+        let server = Scripted::start(move |seen| {
+            if seen.path == "/mcp" && seen.query.is_none() {
+                respond(308, &[("location", location)], "")
+            } else {
+                respond(202, &[], "")
+            }
+        })
+        .await;
+        let error = own(server.post(ping()).await);
+        assert_eq!(error.kind(), ErrorKind::Redirect, "{location}");
+        assert_eq!(server.seen().len(), 1, "{location}");
+    }
 }
 
 #[tokio::test]
@@ -159,28 +173,30 @@ async fn nothing_goes_to_another_origin() {
 }
 
 #[tokio::test]
-async fn a_redirected_request_has_a_proof_of_its_own_if_proofs_are_for_one_request() {
-    let moved =
-        |routes: Router| routes.route("/old", any(|| async { Redirect::permanent("/mcp") }));
-    let house = House::open_with(moved, |layer| {
+async fn a_request_bound_call_is_not_redirected() {
+    let moved = |routes: Router| {
+        let to_new = any(|| async { Redirect::permanent("/old/mcp") });
+        routes.route("/old", to_new)
+    };
+    let fixture = Fixture::open_with(moved, |layer| {
         layer.require_request_bound(RequireRequestBound::Always)
     });
-    let client = house.client(HttpVersions::Http2);
-    let claims = RequestBoundCalls::none().for_method("ping");
+    let client = fixture.client(HttpVersions::Http2);
+    let calls = RequestBoundCalls::none().for_method("ping");
     let http = StreamableHttp::new(client.clone())
-        .token(house.token())
-        .request_bound_calls(claims);
-    let old = format!("{}/old", house.server.origin());
-    let posting = http.post_message(old.into(), ping(), None, None, HashMap::new());
-    // What the MCP server makes of it does not matter: the verifier let it through, with the `htu`
-    // of either target.
-    let posted = soon(posting).await;
-    let refused = matches!(
-        &posted,
-        Err(StreamableHttpError::AuthRequired(_) | StreamableHttpError::Client(_))
+        .token(fixture.token())
+        .request_bound_calls(calls);
+    let old = format!("{}/old", fixture.server.origin());
+    let error = own(ping_over(&http, &old.into(), None).await);
+    assert_eq!(error.kind(), ErrorKind::Redirect);
+    assert!(
+        error
+            .to_string()
+            .contains("the call's proof is for the URL"),
+        "{error}"
     );
-    assert!(!refused, "{posted:?}");
+    // The verifier accepted the proof of the only request.
     let totals = client.stats().totals;
-    assert_eq!((totals.requests, totals.refused), (2, 0));
-    assert_eq!(totals.minted, [(ProofKind::Request, 2)].into());
+    assert_eq!((totals.requests, totals.refused), (1, 0));
+    assert_eq!(totals.minted, [(ProofKind::Request, 1)].into());
 }

@@ -1,4 +1,4 @@
-//! What error statuses mean.
+//! How error statuses are read.
 
 use bowline_mcp::ErrorKind;
 use http::StatusCode;
@@ -52,7 +52,7 @@ async fn not_found_means_that_the_session_is_gone_only_where_there_was_one() {
 #[tokio::test]
 async fn unauthorized_with_a_challenge_asks_for_authorization() {
     let challenge = r#"Bearer resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource""#;
-    // The body may hold what it likes.
+    // The body does not matter.
     let server = Scripted::answering(401, &[JSON, ("www-authenticate", challenge)], ERROR).await;
     match server.post(ping()).await {
         Err(StreamableHttpError::AuthRequired(e)) => {
@@ -152,7 +152,7 @@ async fn too_many_requests_and_server_failures_say_when_to_try_again() {
 }
 
 #[tokio::test]
-async fn a_json_rpc_error_counts_whatever_status_it_comes_with() {
+async fn a_json_rpc_error_is_a_reply_with_any_status() {
     for status in [400, 404, 422, 500, 503] {
         let server =
             Scripted::answering(status, &[JSON, ("mcp-session-id", "session-1")], ERROR).await;
@@ -166,7 +166,7 @@ async fn a_json_rpc_error_counts_whatever_status_it_comes_with() {
 }
 
 #[tokio::test]
-async fn json_that_is_no_json_rpc_error_does_not() {
+async fn json_that_is_not_a_json_rpc_error_is_an_error_status() {
     for body in ["{}", r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, "not json"] {
         let server = Scripted::answering(500, &[JSON], body).await;
         assert_eq!(status_of(server.post(ping()).await).status, 500);
@@ -179,7 +179,7 @@ async fn json_that_is_no_json_rpc_error_does_not() {
 }
 
 #[tokio::test]
-async fn a_method_that_is_not_allowed_means_that_there_is_no_such_thing() {
+async fn a_405_means_that_the_server_has_no_event_stream_or_no_session_end() {
     let server = Scripted::answering(405, &[TEXT], "no").await;
     assert!(matches!(
         server.get(Some("session"), None).await,
@@ -242,10 +242,10 @@ async fn an_older_server_s_refusal_of_discover_is_an_answer_to_it() {
 
 #[tokio::test]
 async fn the_text_of_a_refusal_is_shown_up_to_a_limit_and_not_waited_for() {
-    let server = Scripted::answering(400, &[TEXT], vec![b'x'; 1024 * 1024]).await;
+    let server = Scripted::answering(400, &[TEXT], "words ".repeat(200_000)).await;
     assert_eq!(
         text_of(server.post(ping()).await),
-        format!("HTTP 400 Bad Request: {}", "x".repeat(64 * 1024))
+        format!("HTTP 400 Bad Request: {}wo…", "words ".repeat(33))
     );
     let server = Scripted::start(|_| respond(400, &[TEXT], chunks(["the beginning"], true))).await;
     assert_eq!(

@@ -1,4 +1,4 @@
-//! What successful answers mean.
+//! How successful responses are read.
 
 use futures_util::StreamExt;
 use rmcp::model::ServerJsonRpcMessage;
@@ -69,7 +69,7 @@ async fn a_get_yields_events_as_they_come() {
 }
 
 #[tokio::test]
-async fn what_awaits_no_response_is_content_with_any_success() {
+async fn a_notification_accepts_any_success() {
     for (content_type, body) in [
         (TEXT, "fine"),
         (JSON, "{}"),
@@ -86,7 +86,7 @@ async fn what_awaits_no_response_is_content_with_any_success() {
 }
 
 #[tokio::test]
-async fn a_request_needs_a_reply_that_can_be_read() {
+async fn a_request_needs_a_readable_reply() {
     for (headers, expected) in [(vec![TEXT], Some("text/plain")), (vec![], None)] {
         let server = Scripted::answering(200, &headers, "fine").await;
         match server.post(ping()).await {

@@ -1,4 +1,4 @@
-//! What goes out.
+//! The requests that are sent.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,8 @@ use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHt
 use serde_json::json;
 
 use crate::scripted::{
-    DONE, JSON, Posted, Scripted, initialized, message, own, ping, plaintext_client, request, soon,
+    DONE, JSON, Posted, Scripted, initialized, message, own, ping, ping_over, plaintext_client,
+    request, soon,
 };
 
 fn custom(headers: &[(&'static str, &'static str)]) -> HashMap<HeaderName, HeaderValue> {
@@ -74,7 +75,7 @@ async fn a_post_carries_what_mcp_asks_for() {
 }
 
 #[tokio::test]
-async fn a_get_names_the_last_event_whatever_characters_its_id_has() {
+async fn a_get_names_the_last_event_even_if_its_id_is_not_ascii() {
     let server = Scripted::answering(405, &[], "").await;
     assert!(
         server
@@ -132,14 +133,8 @@ async fn two_tokens_are_an_error_and_nothing_is_sent() {
     let server = Scripted::answering(202, &[], "").await;
     let http =
         StreamableHttp::new(plaintext_client()).token(AccessToken::new("own-token").unwrap());
-    let posting = http.post_message(
-        server.uri.clone(),
-        ping(),
-        None,
-        Some("another".into()),
-        HashMap::new(),
-    );
-    assert_eq!(own(soon(posting).await).kind(), ErrorKind::TwoTokens);
+    let posted = ping_over(&http, &server.uri, Some("another")).await;
+    assert_eq!(own(posted).kind(), ErrorKind::TwoTokens);
     assert!(server.seen().is_empty());
 }
 
@@ -257,11 +252,11 @@ async fn requests_are_counted_by_method_and_unknown_ones_together() {
         .map(|(o, row)| (*o, row.requests))
         .collect();
     let mut expected = vec![
-        (operation::of_method("ping"), 1),
-        (operation::of_method("tools/call"), 2),
-        (operation::of_method("tools/list"), 1),
-        (operation::of_method("notifications/initialized"), 1),
-        (operation::of_method("notifications/cancelled"), 1),
+        (operation::for_method("ping"), 1),
+        (operation::for_method("tools/call"), 2),
+        (operation::for_method("tools/list"), 1),
+        (operation::for_method("notifications/initialized"), 1),
+        (operation::for_method("notifications/cancelled"), 1),
         (operation::OTHER, 3),
         (operation::REPLY, 1),
         (operation::EVENT_STREAM, 1),
@@ -269,9 +264,9 @@ async fn requests_are_counted_by_method_and_unknown_ones_together() {
     ];
     expected.sort();
     assert_eq!(counted, expected);
-    assert_eq!(operation::of_method("tools/call").name(), "tools/call");
+    assert_eq!(operation::for_method("tools/call").name(), "tools/call");
     assert_eq!(
-        operation::of_method("tools/call").protocol().label(),
+        operation::for_method("tools/call").protocol().label(),
         "mcp_http"
     );
 }

@@ -1,4 +1,4 @@
-//! A plaintext server on loopback that answers by script and remembers what it was asked.
+//! A plaintext server on loopback with scripted responses. It records the requests.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -32,11 +32,23 @@ pub(crate) type Opened = Result<BoxStream<'static, Result<Sse, SseError>>, Failu
 pub(crate) struct Seen {
     pub(crate) method: Method,
     pub(crate) path: String,
+    pub(crate) query: Option<String>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
 impl Seen {
+    pub(crate) async fn from_request(request: Request) -> Self {
+        let (head, body) = request.into_parts();
+        Self {
+            method: head.method,
+            path: head.uri.path().to_owned(),
+            query: head.uri.query().map(str::to_owned),
+            headers: head.headers,
+            body: to_bytes(body, usize::MAX).await.unwrap(),
+        }
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
@@ -58,17 +70,11 @@ impl Scripted {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}/mcp", listener.local_addr().unwrap());
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let ledger = seen.clone();
+        let log = seen.clone();
         let answer = any(move |request: Request| async move {
-            let (head, body) = request.into_parts();
-            let seen = Seen {
-                method: head.method,
-                path: head.uri.path().to_owned(),
-                headers: head.headers,
-                body: to_bytes(body, usize::MAX).await.unwrap(),
-            };
+            let seen = Seen::from_request(request).await;
             let response = script(&seen);
-            ledger.lock().unwrap().push(seen);
+            log.lock().unwrap().push(seen);
             response
         });
         let router = Router::new().fallback(answer);
@@ -83,7 +89,7 @@ impl Scripted {
         }
     }
 
-    /// Answers everything with the same.
+    /// Gives the same response to every request.
     pub(crate) async fn answering(
         status: u16,
         headers: &[(&str, &str)],
@@ -95,6 +101,12 @@ impl Scripted {
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// How many GETs the server has seen.
+    pub(crate) fn gets(&self) -> usize {
+        let seen = self.seen.lock().unwrap();
+        seen.iter().filter(|seen| seen.method == "GET").count()
     }
 
     pub(crate) fn stats(&self) -> Snapshot {
@@ -235,13 +247,23 @@ pub(crate) fn json(posted: Posted) -> (ServerJsonRpcMessage, Option<String>) {
     }
 }
 
-/// Our own error out of rmcp's.
+/// Our own error inside rmcp's.
 pub(crate) fn own<T>(result: Result<T, Failure>) -> Error {
     match result {
         Err(StreamableHttpError::Client(error)) => error,
         Err(other) => panic!("expected an error of the client, got {other:?}"),
         Ok(_) => panic!("expected an error of the client"),
     }
+}
+
+/// Posts a `ping` over `http`, with a token in rmcp's `auth_header`.
+pub(crate) async fn ping_over(
+    http: &StreamableHttp,
+    uri: &Arc<str>,
+    token: Option<&str>,
+) -> Posted {
+    let token = token.map(Into::into);
+    soon(http.post_message(uri.clone(), ping(), None, token, HashMap::new())).await
 }
 
 fn owned(headers: &[(&str, &str)]) -> Vec<(String, String)> {

@@ -13,23 +13,24 @@ use bowline_token::{
 };
 use futures_util::future::{BoxFuture, join_all, ready};
 use http::StatusCode;
-use rmcp::ServiceExt;
+use rmcp::service::RunningService;
 use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHttpError};
+use rmcp::{RoleClient, ServiceExt};
 
-use crate::house::{House, echo};
+use crate::fixture::{Fixture, echo};
 use crate::scripted::{
-    DONE, EVENTS, JSON, Scripted, chunks, own, ping, plaintext_client, respond, soon,
+    DONE, EVENTS, JSON, Scripted, chunks, own, ping, ping_over, plaintext_client, respond, soon,
 };
 
 /// A clock that the test moves.
 #[derive(Clone, Default)]
-struct Hands(Arc<AtomicU64>);
+struct TestClock(Arc<AtomicU64>);
 
-impl Hands {
+impl TestClock {
     fn clock(&self) -> Clock {
-        let hands = self.0.clone();
+        let clock = self.0.clone();
         Clock::from_fn(move || {
-            SystemTime::now() + Duration::from_secs(hands.load(Ordering::SeqCst))
+            SystemTime::now() + Duration::from_secs(clock.load(Ordering::SeqCst))
         })
     }
 
@@ -38,14 +39,25 @@ impl Hands {
     }
 }
 
-fn source(house: &House, client: &Client, hands: &Hands) -> OAuth {
-    let server = AuthorizationServer::issuer(house.authority.issuer());
+fn source(fixture: &Fixture, client: &Client, clock: &TestClock) -> OAuth {
+    let server = AuthorizationServer::issuer(fixture.authority.issuer());
     OAuth::builder(client.clone(), server, ClientAuthentication::tls("agent"))
-        .clock(hands.clock())
+        .clock(clock.clock())
         .build()
         .unwrap()
 }
 
+/// An agent with the tokens of this source.
+async fn agent(
+    fixture: &Fixture,
+    client: &Client,
+    source: &OAuth,
+) -> RunningService<RoleClient, ()> {
+    let http = StreamableHttp::new(client.clone()).source(source.clone());
+    soon(().serve(http.transport(fixture.uri()))).await.unwrap()
+}
+
+/// Waits until the source has replaced this token.
 async fn successor(source: &OAuth, of: &Token) {
     soon(async {
         while source.token().await.unwrap() == *of {
@@ -74,14 +86,11 @@ async fn a_token_rotated_during_a_thousand_calls_costs_one_request_and_a_signatu
             vec![(Cause::Token, 1), (Cause::First, 1), (Cause::Parallel, 1)],
         ),
     ] {
-        let house = House::open();
-        let client = house.client(http);
-        let hands = Hands::default();
-        let source = source(&house, &client, &hands);
-        let transport = StreamableHttp::new(client.clone())
-            .source(source.clone())
-            .transport(house.uri());
-        let agent = soon(().serve(transport)).await.unwrap();
+        let fixture = Fixture::open();
+        let client = fixture.client(http);
+        let clock = TestClock::default();
+        let source = source(&fixture, &client, &clock);
+        let agent = agent(&fixture, &client, &source).await;
         soon(async {
             while !client
                 .stats()
@@ -95,7 +104,7 @@ async fn a_token_rotated_during_a_thousand_calls_costs_one_request_and_a_signatu
         let first = source.token().await.unwrap();
         for call in 0..1000 {
             match call {
-                500 => hands.advance(481), // a fifth of ten minutes ahead of its end
+                500 => clock.advance(481), // a fifth of ten minutes ahead of its end
                 900 => successor(&source, &first).await,
                 _ => {}
             }
@@ -107,10 +116,14 @@ async fn a_token_rotated_during_a_thousand_calls_costs_one_request_and_a_signatu
         let stats = client.stats();
         let signatures = causes.iter().map(|(_, count)| count).sum();
         assert_eq!(
-            stats.operations[&operation::of_method("tools/call")].answered,
+            stats.operations[&operation::for_method("tools/call")].answered,
             1000
         );
-        assert_eq!(house.authority.token_requests(), 2, "one, and one refresh");
+        assert_eq!(
+            fixture.authority.token_requests(),
+            2,
+            "one, and one refresh"
+        );
         assert_eq!(
             stats.totals.causes,
             causes.into_iter().collect(),
@@ -131,26 +144,23 @@ async fn a_token_rotated_during_a_thousand_calls_costs_one_request_and_a_signatu
         );
         println!(
             "{http:?}: 1,000 calls, {} token requests, {} connections, {signatures} signatures",
-            house.authority.token_requests(),
-            house.server.counts().opened
+            fixture.authority.token_requests(),
+            fixture.server.counts().opened
         );
     }
 }
 
 #[tokio::test]
 async fn a_token_rotated_among_concurrent_calls_fails_none_and_is_signed_for_once() {
-    let house = House::open();
-    let client = house.client(HttpVersions::Http2);
-    let hands = Hands::default();
-    let source = source(&house, &client, &hands);
-    let transport = StreamableHttp::new(client.clone())
-        .source(source.clone())
-        .transport(house.uri());
-    let agent = soon(().serve(transport)).await.unwrap();
+    let fixture = Fixture::open();
+    let client = fixture.client(HttpVersions::Http2);
+    let clock = TestClock::default();
+    let source = source(&fixture, &client, &clock);
+    let agent = agent(&fixture, &client, &source).await;
     let first = source.token().await.unwrap();
     for batch in 0..20 {
         match batch {
-            10 => hands.advance(481),
+            10 => clock.advance(481),
             19 => successor(&source, &first).await,
             _ => {}
         }
@@ -159,12 +169,12 @@ async fn a_token_rotated_among_concurrent_calls_fails_none_and_is_signed_for_onc
         })))
         .await;
     }
-    assert_eq!(house.authority.token_requests(), 2);
+    assert_eq!(fixture.authority.token_requests(), 2);
     assert_eq!(client.stats().totals.signatures(), 2);
-    assert_eq!(house.server.counts().opened, 1);
+    assert_eq!(fixture.server.counts().opened, 1);
 }
 
-/// `stale-0` until it is refused, then what it is told to have.
+/// Gives `stale-0` until that is refused, then `next`.
 struct Successors {
     next: &'static str,
     refusals: AtomicU64,
@@ -200,8 +210,8 @@ fn successors(next: &'static str) -> Successors {
 
 const INVALID: (&str, &str) = ("www-authenticate", r#"Bearer error="invalid_token""#);
 
-/// Refuses stale tokens; its refusals have no end.
-async fn picky() -> Scripted {
+/// A server that refuses stale tokens. The bodies of its refusals never end.
+async fn refusing_stale_tokens() -> Scripted {
     Scripted::start(|seen| {
         let token = seen.header("authorization").unwrap_or_default();
         match (token.starts_with("Bearer stale"), seen.method.as_str()) {
@@ -215,10 +225,10 @@ async fn picky() -> Scripted {
 }
 
 #[tokio::test]
-async fn a_request_refused_with_invalid_token_is_sent_once_more_whatever_its_method() {
+async fn a_request_refused_with_invalid_token_is_sent_again_once_for_every_method() {
     let headers = HashMap::new;
     for method in ["POST", "GET", "DELETE"] {
-        let server = picky().await;
+        let server = refusing_stale_tokens().await;
         let http = StreamableHttp::new(plaintext_client()).source(successors("fresh"));
         let address = server.uri.clone();
         match method {
@@ -246,12 +256,11 @@ async fn a_request_refused_with_invalid_token_is_sent_once_more_whatever_its_met
 }
 
 #[tokio::test]
-async fn a_401_that_never_ends_is_answered_once_and_then_rmcp_s_affair() {
+async fn a_repeated_401_is_retried_once_and_then_reported_to_rmcp() {
     for (next, requests) in [("stale-1", 2), ("stale-0", 1)] {
-        let server = picky().await;
+        let server = refusing_stale_tokens().await;
         let http = StreamableHttp::new(plaintext_client()).source(successors(next));
-        let posted =
-            soon(http.post_message(server.uri.clone(), ping(), None, None, HashMap::new())).await;
+        let posted = ping_over(&http, &server.uri, None).await;
         match posted {
             Err(StreamableHttpError::AuthRequired(e)) => {
                 assert_eq!(e.www_authenticate_header, INVALID.1)
@@ -264,11 +273,10 @@ async fn a_401_that_never_ends_is_answered_once_and_then_rmcp_s_affair() {
 
 #[tokio::test]
 async fn a_source_that_has_no_token_is_a_precise_error_and_nothing_is_sent() {
-    let server = picky().await;
+    let server = refusing_stale_tokens().await;
     let file = TokenFile::new("/nowhere/token");
     let http = StreamableHttp::new(plaintext_client()).source(file);
-    let posted =
-        soon(http.post_message(server.uri.clone(), ping(), None, None, HashMap::new())).await;
+    let posted = ping_over(&http, &server.uri, None).await;
     let error = own(posted);
     assert_eq!(
         error.kind(),
@@ -281,7 +289,7 @@ async fn a_source_that_has_no_token_is_a_precise_error_and_nothing_is_sent() {
 
 #[tokio::test]
 async fn a_source_s_tokens_go_to_one_origin() {
-    let (one, another) = (picky().await, picky().await);
+    let (one, another) = (refusing_stale_tokens().await, refusing_stale_tokens().await);
     let http = StreamableHttp::new(plaintext_client()).source(successors("fresh"));
     let post = |server: &Scripted| {
         http.post_message(server.uri.clone(), ping(), None, None, HashMap::new())
@@ -297,16 +305,16 @@ async fn a_source_s_tokens_go_to_one_origin() {
 }
 
 #[tokio::test]
-async fn an_error_of_the_client_s_is_the_client_s_even_with_a_source() {
+async fn an_error_of_the_client_keeps_its_kind_with_a_source() {
     let http = StreamableHttp::new(plaintext_client()).source(successors("fresh"));
-    let uri = "http://mcp.example.com/mcp".into();
-    let error = own(soon(http.post_message(uri, ping(), None, None, HashMap::new())).await);
+    let uri: Arc<str> = "http://mcp.example.com/mcp".into();
+    let error = own(ping_over(&http, &uri, None).await);
     assert_eq!(
         error.kind(),
         ErrorKind::Client(bowline_client::ErrorKind::PlaintextRefused)
     );
-    let uri = "not a uri".into();
-    let error = own(soon(http.post_message(uri, ping(), None, None, HashMap::new())).await);
+    let uri: Arc<str> = "not a uri".into();
+    let error = own(ping_over(&http, &uri, None).await);
     assert_eq!(error.kind(), ErrorKind::InvalidEndpoint);
 }
 
@@ -314,14 +322,8 @@ async fn an_error_of_the_client_s_is_the_client_s_even_with_a_source() {
 async fn a_source_and_rmcp_s_own_credentials_are_an_error() {
     let server = Scripted::answering(StatusCode::OK.as_u16(), &[JSON], DONE).await;
     let http = StreamableHttp::new(plaintext_client()).source(successors("fresh"));
-    let posting = http.post_message(
-        server.uri.clone(),
-        ping(),
-        None,
-        Some("another".into()),
-        HashMap::new(),
-    );
-    assert_eq!(own(soon(posting).await).kind(), ErrorKind::TwoTokens);
+    let posted = ping_over(&http, &server.uri, Some("another")).await;
+    assert_eq!(own(posted).kind(), ErrorKind::TwoTokens);
     let authorization = HashMap::from([(http::header::AUTHORIZATION, "Bearer x".parse().unwrap())]);
     let posted =
         soon(http.post_message(server.uri.clone(), ping(), None, None, authorization)).await;

@@ -1,16 +1,15 @@
-//! A public key as a JWK (RFC 7517): read from a proof's header, or made of a SubjectPublicKeyInfo.
+//! A public key as a JWK (RFC 7517): read from a proof's header, or converted from a
+//! SubjectPublicKeyInfo.
 
 use aws_lc_rs::signature::{self, ParsedPublicKey, RsaPublicKeyComponents, VerificationAlgorithm};
 use serde::{Deserialize, de::IgnoredAny};
-use x509_parser::{
-    prelude::FromDer, public_key::PublicKey as X509PublicKey, x509::SubjectPublicKeyInfo,
-};
+use x509_parser::public_key::PublicKey as X509PublicKey;
 
 use super::{DpopCheck, JwkThumbprint};
 use crate::{
     Algorithm, KeyErrorKind,
-    certificate::{PublicKey, check_rsa_size},
     encoding::{base64url, from_base64url, present},
+    public_key::{PublicKey, check_rsa_size, parse_spki},
 };
 
 /// A public key of a kind that PR-2 allows, and its canonical JWK.
@@ -23,25 +22,21 @@ pub(super) struct Jwk {
 
 impl Jwk {
     pub(super) fn thumbprint(&self) -> JwkThumbprint {
-        JwkThumbprint::of(&self.canonical)
+        JwkThumbprint::from_canonical(&self.canonical)
     }
 
-    /// The key, ready to verify `algorithm`; `None` where the algorithm does not fit the key.
+    /// The key, ready to verify `algorithm`; `None` if the algorithm does not fit the key.
     pub(super) fn verifying(&self, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
         self.public_key.verifying(algorithm)
     }
 
     /// From the DER of a SubjectPublicKeyInfo (RFC 5280 §4.1.2.7).
-    pub(super) fn of_spki(der: &[u8]) -> Result<Self, KeyErrorKind> {
-        let (rest, spki) =
-            SubjectPublicKeyInfo::from_der(der).map_err(|_| KeyErrorKind::BadPublicKey)?;
-        if !rest.is_empty() {
-            return Err(KeyErrorKind::BadPublicKey);
-        }
+    pub(super) fn from_spki(der: &[u8]) -> Result<Self, KeyErrorKind> {
+        let spki = parse_spki(der)?;
         let bytes = &*spki.subject_public_key.data;
         let material = match PublicKey::parse(&spki)? {
-            PublicKey::P256(_) => Material::of_point(Curve::P256, bytes),
-            PublicKey::P384(_) => Material::of_point(Curve::P384, bytes),
+            PublicKey::P256(_) => Material::from_point(Curve::P256, bytes),
+            PublicKey::P384(_) => Material::from_point(Curve::P384, bytes),
             PublicKey::Ed25519(_) => Some(Material::Ed25519 { x: bytes.to_vec() }),
             PublicKey::Rsa { .. } => match spki.parsed() {
                 Ok(X509PublicKey::RSA(key)) => Some(Material::Rsa {
@@ -69,8 +64,8 @@ pub(super) struct Members {
     n: Option<String>,
     #[serde(default, deserialize_with = "present")]
     e: Option<String>,
-    // What RFC 7518 §6.2.2, §6.3.2, §6.4.1 and RFC 8037 §2 call private. Whatever it holds, it may
-    // not be there.
+    // The private members of RFC 7518 §6.2.2, §6.3.2, §6.4.1 and RFC 8037 §2. They must be absent,
+    // whatever their value.
     #[serde(default, deserialize_with = "present")]
     d: Option<IgnoredAny>,
     #[serde(default, deserialize_with = "present")]
@@ -90,7 +85,7 @@ pub(super) struct Members {
 }
 
 impl Members {
-    /// The key, if it is one; what is wrong otherwise.
+    /// The key, or the check that refuses these members.
     pub(super) fn jwk(&self) -> Result<Jwk, DpopCheck> {
         let private = [
             &self.d, &self.p, &self.q, &self.dp, &self.dq, &self.qi, &self.oth, &self.k,
@@ -128,7 +123,7 @@ impl Members {
     }
 }
 
-/// What a public key is made of.
+/// The numbers of a public key.
 enum Material {
     Ec {
         curve: Curve,
@@ -171,7 +166,7 @@ impl Curve {
 const UNCOMPRESSED: u8 = 4;
 
 impl Material {
-    fn of_point(curve: Curve, point: &[u8]) -> Option<Self> {
+    fn from_point(curve: Curve, point: &[u8]) -> Option<Self> {
         let (&UNCOMPRESSED, coordinates) = point.split_first()? else {
             return None;
         };
@@ -250,75 +245,4 @@ fn without_leading_zeros(bytes: &[u8]) -> &[u8] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn thumbprint(jwk: &str) -> Result<String, DpopCheck> {
-        let members: Members = serde_json::from_str(jwk).unwrap();
-        members.jwk().map(|jwk| jwk.thumbprint().to_string())
-    }
-
-    const RFC_7638_N: &str = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECP\
-        ebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgn\
-        Yb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-c\
-        sFCur-kEgU8awapJzKnqDKgw";
-
-    #[test]
-    fn the_examples_of_rfc_7638_rfc_8037_and_rfc_9449_have_their_thumbprints() {
-        let rsa = format!(
-            r#"{{"kty":"RSA","n":"{RFC_7638_N}","e":"AQAB","alg":"RS256","kid":"2011-04-29"}}"#
-        );
-        assert_eq!(
-            thumbprint(&rsa).unwrap(),
-            "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
-        );
-        let ed25519 =
-            r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
-        assert_eq!(
-            thumbprint(ed25519).unwrap(),
-            "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
-        );
-        let p256 = r#"{"kty":"EC","x":"l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs",
-            "y":"9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA","crv":"P-256"}"#;
-        assert_eq!(
-            thumbprint(p256).unwrap(),
-            "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"
-        );
-    }
-
-    /// Otherwise one key would have several thumbprints.
-    #[test]
-    fn a_number_has_one_spelling() {
-        let x = from_base64url("l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs").unwrap();
-        let y = from_base64url("9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA").unwrap();
-        let ec = |x: &[u8], y: &[u8]| {
-            let members = format!(
-                r#"{{"kty":"EC","crv":"P-256","x":"{}","y":"{}"}}"#,
-                base64url(x),
-                base64url(y)
-            );
-            thumbprint(&members)
-        };
-        assert!(ec(&x, &y).is_ok());
-        assert_eq!(ec(&[&[0], &*x].concat(), &y), Err(DpopCheck::Jwk));
-        assert_eq!(ec(&x, &[&[0], &*y].concat()), Err(DpopCheck::Jwk));
-        assert_eq!(ec(&x[1..], &y), Err(DpopCheck::Jwk));
-        // The same point, cut elsewhere.
-        assert_eq!(ec(&x[..31], &[&x[31..], &*y].concat()), Err(DpopCheck::Jwk));
-
-        let n = from_base64url(RFC_7638_N).unwrap();
-        let rsa = |n: &[u8], e: &[u8]| {
-            thumbprint(&format!(
-                r#"{{"kty":"RSA","n":"{}","e":"{}"}}"#,
-                base64url(n),
-                base64url(e)
-            ))
-        };
-        assert!(rsa(&n, &[1, 0, 1]).is_ok());
-        assert_eq!(rsa(&[&[0], &*n].concat(), &[1, 0, 1]), Err(DpopCheck::Jwk));
-        assert_eq!(rsa(&n, &[0, 1, 0, 1]), Err(DpopCheck::Jwk));
-        // 2047 bits.
-        let weak = [&[0x7F], &n[1..]].concat();
-        assert_eq!(rsa(&weak, &[1, 0, 1]), Err(DpopCheck::Jwk));
-    }
-}
+mod tests;

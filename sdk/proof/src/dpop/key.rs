@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
-use rustls::{crypto::aws_lc_rs::sign::any_supported_type, sign::SigningKey};
+use rustls::sign::SigningKey;
 use rustls_pki_types::{
     CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer,
 };
@@ -13,7 +13,8 @@ use crate::{
     Algorithm, KeyError, KeyErrorKind, MintError,
     certificate::Certificate,
     encoding::base64url,
-    key::{check_fit, sign},
+    public_key::{exposed_public_key, read_private_key},
+    sign::Signer,
 };
 
 /// The key that a client's tokens are bound to (RFC 9449 §4.2, §6).
@@ -24,8 +25,7 @@ use crate::{
 pub struct DpopKey(Arc<Inner>);
 
 struct Inner {
-    signing_key: Arc<dyn SigningKey>,
-    algorithm: Algorithm,
+    signer: Signer,
     thumbprint: JwkThumbprint,
     jwk: String,
     /// The JWS protected header, encoded: the same for every proof of this key.
@@ -33,8 +33,8 @@ struct Inner {
 }
 
 impl DpopKey {
-    /// A new P-256 key (`ES256`), which lives in this process and ends with it: tokens bound to it
-    /// are of no use after.
+    /// A new P-256 key (`ES256`). It exists only in this process; tokens bound to it are useless
+    /// once the process has ended.
     ///
     /// # Errors
     /// [`KeyErrorKind::Signing`]: the system gives no random bytes.
@@ -50,27 +50,20 @@ impl DpopKey {
     /// # Errors
     /// [`KeyErrorKind::BadPrivateKey`], and as [`new`](Self::new).
     pub fn from_pkcs8(der: &PrivatePkcs8KeyDer<'_>) -> Result<Self, KeyError> {
-        let der = PrivateKeyDer::Pkcs8(der.clone_key());
-        let key = any_supported_type(&der)
-            .map_err(|source| KeyError::because(KeyErrorKind::BadPrivateKey, source))?;
-        Self::new(key)
+        Self::new(read_private_key(&PrivateKeyDer::Pkcs8(der.clone_key()))?)
     }
 
-    /// A key that tells its public half ([`SigningKey::public_key`]), as those of rustls do.
+    /// A key that exposes its public key ([`SigningKey::public_key`]), as those of rustls do.
     ///
     /// # Errors
-    /// [`KeyErrorKind`] says what is wrong; [`NoPublicKey`](KeyErrorKind::NoPublicKey) is no fault
-    /// of the key.
+    /// [`KeyErrorKind`] says what is wrong. After [`NoPublicKey`](KeyErrorKind::NoPublicKey) use
+    /// [`with_public_key`](Self::with_public_key) or [`with_certificate`](Self::with_certificate).
     pub fn new(key: Arc<dyn SigningKey>) -> Result<Self, KeyError> {
-        let spki = key
-            .public_key()
-            .ok_or(KeyErrorKind::NoPublicKey)?
-            .into_owned();
-        Self::with_public_key(&spki, key)
+        Self::with_public_key(&exposed_public_key(&*key)?, key)
     }
 
-    /// A key with its public half, for a key that does not tell it. If so, it signs a fixed message
-    /// once, to see whether the two fit.
+    /// A key and its public key, for a key that does not expose it. Such a key signs a fixed
+    /// message once, to see whether the two fit.
     ///
     /// # Errors
     /// [`KeyErrorKind`] says what is wrong, and with which of the two.
@@ -78,28 +71,25 @@ impl DpopKey {
         spki: &SubjectPublicKeyInfoDer<'_>,
         key: Arc<dyn SigningKey>,
     ) -> Result<Self, KeyError> {
-        let jwk = Jwk::of_spki(spki)?;
-        check_fit(&jwk.public_key, spki, &*key)?;
-        let algorithm = jwk.public_key.algorithm();
+        let jwk = Jwk::from_spki(spki)?;
+        let signer = jwk.public_key.signer(spki, key)?;
         let header = format!(
-            r#"{{"typ":"{PROOF_TYPE}","alg":"{algorithm}","jwk":{}}}"#,
-            jwk.canonical
+            r#"{{"typ":"{PROOF_TYPE}","alg":"{}","jwk":{}}}"#,
+            signer.algorithm, jwk.canonical
         );
         Ok(Self(Arc::new(Inner {
-            signing_key: key,
-            algorithm,
+            signer,
             thumbprint: jwk.thumbprint(),
             protected: base64url(header.as_bytes()),
             jwk: jwk.canonical,
         })))
     }
 
-    /// A key with a certificate that names its public half. The certificate itself plays no part in
-    /// DPoP.
+    /// A key and a certificate for its public key. DPoP itself does not use the certificate.
     ///
     /// # Errors
     /// As [`with_public_key`](Self::with_public_key), and [`KeyErrorKind::BadCertificate`].
-    pub fn of_certificate(
+    pub fn with_certificate(
         certificate: &CertificateDer<'_>,
         key: Arc<dyn SigningKey>,
     ) -> Result<Self, KeyError> {
@@ -114,7 +104,7 @@ impl DpopKey {
 
     /// The algorithm that proofs are signed with.
     pub fn algorithm(&self) -> Algorithm {
-        self.0.algorithm
+        self.0.signer.algorithm
     }
 
     /// The public key as a JWK: the JSON object that each proof's header carries.
@@ -122,23 +112,21 @@ impl DpopKey {
         &self.0.jwk
     }
 
-    /// Makes and signs one proof. The key may be slow (a token, a KMS), and this blocks until it
-    /// has signed.
+    /// Makes and signs one proof. Blocks until the key has signed, which can take long if it lives
+    /// in an HSM or a KMS.
     ///
     /// # Errors
     /// The key failed to sign, or the proof would be longer than
     /// [`MAX_PROOF_BYTES`](crate::MAX_PROOF_BYTES).
     pub fn mint(&self, claims: &Claims<'_>) -> Result<Proof, MintError> {
-        Proof::sign(&self.0.protected, claims, |input| {
-            sign(&*self.0.signing_key, self.0.algorithm, input)
-        })
+        Proof::sign(&self.0.signer, &self.0.protected, claims)
     }
 }
 
 impl fmt::Debug for DpopKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DpopKey")
-            .field("algorithm", &self.0.algorithm)
+            .field("algorithm", &self.algorithm())
             .field("thumbprint", &self.0.thumbprint)
             .finish_non_exhaustive()
     }

@@ -5,10 +5,10 @@
 //! |---|---|
 //! | [`DpopKey`], whose [`thumbprint`](DpopKey::thumbprint) is the token's `cnf.jkt` | |
 //! | [`DpopKey::mint`] signs a [`Proof`] for one request (§4.2) | [`verify`] checks it (§4.3), or says which [`DpopCheck`] refused |
-//! | [`Nonce::of_response`] reads what the next proof must repeat (§8) | [`Expected::nonces`] (§8, §9) |
+//! | [`Nonce::from_response`] reads what the next proof must repeat (§8) | [`Expected::nonces`] (§8, §9) |
 //!
-//! Unlike a session-binding proof it does not depend on the connection, so nothing but its `jti`
-//! stops a copy of it that is sent elsewhere in time.
+//! Unlike a session-binding proof it does not depend on the connection, so only the memory of its
+//! `jti` stops a copy that somebody else sends before it has expired.
 //!
 //! ```
 //! # use std::time::Duration;
@@ -17,7 +17,8 @@
 //! # let now = UnixTime::since_unix_epoch(Duration::from_secs(1_780_000_000));
 //! // The client, for each request.
 //! let key = DpopKey::generate()?;
-//! let token = AccessToken::new("Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU")?.with_scheme(Scheme::Dpop);
+//! let token = AccessToken::new("Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU")?
+//!     .with_scheme(Scheme::Dpop);
 //! let uri = "https://api.example.com/things?page=2".parse()?;
 //! let proof = key.mint(&dpop::Claims {
 //!     request: &RequestClaims::new(&http::Method::GET, &uri)?,
@@ -39,7 +40,7 @@
 //! };
 //! let verified = dpop::verify(proof.as_str().as_bytes(), &expected)?;
 //! assert_eq!(verified.key, key.thumbprint());
-//! // It is good once: `verified.jti` must be remembered until the proof is too old.
+//! // It is good once: remember `verified.jti` until the proof is too old.
 //!
 //! expected.method = &http::Method::DELETE;
 //! let refusal = dpop::verify(proof.as_str().as_bytes(), &expected).unwrap_err();
@@ -47,25 +48,29 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What it does not do: it remembers no `jti` (§11.1), makes up no nonce, and never reads the
+//! What it does not do: it remembers no `jti` (§11.1), generates no nonce, and never reads the
 //! clock.
 
 mod check;
+mod claims;
 mod jwk;
 mod key;
 mod nonce;
-mod proof;
-mod thumbprint;
 mod verify;
 
 use http::HeaderName;
 
-pub use self::check::{DpopCheck, DpopRefusal};
+use crate::{challenge::BindingError, refusal::Refusal};
+
+pub use self::check::DpopCheck;
+pub use self::claims::{Claims, Proof};
 pub use self::key::DpopKey;
 pub use self::nonce::{InvalidNonce, Nonce};
-pub use self::proof::{Claims, Proof};
-pub use self::thumbprint::{InvalidJwkThumbprint, JwkThumbprint};
 pub use self::verify::{BoundToken, Expected, Verified, verify};
+pub use crate::thumbprint::{InvalidJwkThumbprint, JwkThumbprint};
+
+/// A request was refused by a check of DPoP.
+pub type DpopRefusal = Refusal<DpopCheck>;
 
 /// The request header field that carries the proof: `DPoP` (RFC 9449 §4.1).
 pub const DPOP_HEADER: HeaderName = HeaderName::from_static("dpop");
@@ -74,10 +79,10 @@ pub const DPOP_HEADER: HeaderName = HeaderName::from_static("dpop");
 pub const NONCE_HEADER: HeaderName = HeaderName::from_static("dpop-nonce");
 
 /// The challenge's `error` that asks for a nonce (RFC 9449 §8, §9).
-pub const USE_DPOP_NONCE: &str = "use_dpop_nonce";
+pub const USE_DPOP_NONCE: &str = BindingError::UseDpopNonce.as_str();
 
 /// The challenge's `error` that refuses a proof (RFC 9449 §7.1).
-pub const INVALID_DPOP_PROOF: &str = "invalid_dpop_proof";
+pub const INVALID_DPOP_PROOF: &str = BindingError::InvalidDpopProof.as_str();
 
 /// The `typ` of a proof (RFC 9449 §4.2).
 const PROOF_TYPE: &str = "dpop+jwt";

@@ -1,4 +1,4 @@
-//! What a server wants to see repeated in the next proof (RFC 9449 §8).
+//! The nonce that a server wants in the next proof (RFC 9449 §8).
 
 use std::{fmt, sync::Arc};
 
@@ -6,12 +6,12 @@ use http::{HeaderMap, HeaderValue};
 
 use super::NONCE_HEADER;
 
-/// A longer nonce is not taken, so that what a client keeps of each server is bounded.
+/// A longer nonce is ignored, so that a client's memory for each server is bounded.
 const MAX_NONCE_BYTES: usize = 1024;
 
-/// A nonce that a server gave out, opaque to the client. Clones are cheap.
+/// A nonce that a server issued, opaque to the client. Clones are cheap.
 ///
-/// `Debug` shows nothing of it, as of everything else that goes into a proof.
+/// `Debug` shows nothing of it, as for everything else that goes into a proof.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Nonce(Arc<str>);
 
@@ -27,9 +27,9 @@ impl Nonce {
         Ok(Self(text.into()))
     }
 
-    /// The nonce in the `DPoP-Nonce` field of a response. Nothing is read where there is more than
-    /// one, which §8 forbids, or one that is malformed.
-    pub fn of_response(headers: &HeaderMap) -> Option<Self> {
+    /// The nonce in the `DPoP-Nonce` field of a response. `None` if the field is malformed, or if
+    /// there are several, which §8 forbids.
+    pub fn from_response(headers: &HeaderMap) -> Option<Self> {
         let mut fields = headers.get_all(NONCE_HEADER).iter();
         match (fields.next(), fields.next()) {
             (Some(field), None) => Self::new(field.to_str().ok()?).ok(),
@@ -37,7 +37,7 @@ impl Nonce {
         }
     }
 
-    /// The nonce as it stands in the `nonce` claim.
+    /// The nonce as the `nonce` claim has it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -57,6 +57,7 @@ impl fmt::Debug for Nonce {
 /// The text is not a DPoP nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a DPoP nonce is 1 to {MAX_NONCE_BYTES} printable ASCII characters without space, quote and backslash"
+    "a DPoP nonce is 1 to {MAX_NONCE_BYTES} printable ASCII characters without space, quote and \
+     backslash"
 )]
 pub struct InvalidNonce;

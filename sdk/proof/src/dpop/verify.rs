@@ -1,7 +1,7 @@
 //! Verification of a proof: RFC 9449 §4.3.
 //!
-//! Whether there is exactly one `DPoP` field, and whether this `jti` was seen before (§11.1), is
-//! the caller's to say.
+//! The caller checks that there is exactly one `DPoP` field, and that this `jti` was not seen
+//! before (§11.1).
 
 use std::{fmt, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
     Algorithm, MAX_PROOF_BYTES, Targets, TokenHash, Windows,
     encoding::{Object, from_base64url, present},
     jws::{self, CompactJws},
-    verify::MAX_JTI_BYTES,
+    request_claims::is_acceptable_jti,
 };
 
 /// Checks the value of the `DPoP` field. The order is: form and header, whether the key is the
@@ -29,7 +29,7 @@ pub fn verify(proof: &[u8], expected: &Expected<'_>) -> Result<Verified, DpopRef
     let jws = CompactJws::split(proof).ok_or(DpopCheck::Syntax)?;
     let key = authenticate(&jws, expected.token.map(|token| token.key))?;
     // The payload is parsed only once its signature is known to be good.
-    let claims = RawClaims::of(jws.payload)?;
+    let claims = RawClaims::parse(jws.payload)?;
     let claims = claims.complete().ok_or(DpopCheck::Claims)?;
     if claims.htm != expected.method.as_str() {
         return Err(DpopCheck::Method.into());
@@ -48,25 +48,25 @@ pub fn verify(proof: &[u8], expected: &Expected<'_>) -> Result<Verified, DpopRef
     })
 }
 
-/// What a proof must say to be taken for this request.
+/// What a proof must say to be accepted for this request.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {
     /// The request's method (§4.3 item 8).
     pub method: &'a Method,
     /// The path of the request's target, without query: [`http::Uri::path`] (item 9).
     pub path: &'a str,
-    /// The external origins of this server (item 9). Bare paths never match, whatever they are set
-    /// to: `htu` is a URI.
+    /// The external origins of this server (item 9). A bare path never matches, even if they accept
+    /// bare paths: `htu` is a URI.
     pub targets: &'a Targets,
     /// Now (item 11).
     pub now: UnixTime,
-    /// How old and how far ahead a proof may be (item 11). The handshake plays no part: 300 s back
-    /// and 60 s ahead of `now`, unless told.
+    /// How old and how far ahead a proof may be (item 11). Both count from `now`, not from
+    /// the handshake.
     pub windows: &'a Windows,
     /// The token that the proof goes with (item 12); `None` at a token endpoint, where an `ath` is
     /// ignored.
     pub token: Option<BoundToken<'a>>,
-    /// The nonces that this server takes now (item 10). `None`: it gives out none, and a `nonce` is
+    /// The nonces that this server accepts now (item 10). `None`: it issues none, and a `nonce` is
     /// ignored.
     pub nonces: Option<&'a [Nonce]>,
 }
@@ -80,7 +80,7 @@ pub struct BoundToken<'a> {
     pub key: JwkThumbprint,
 }
 
-/// A proof that passed §4.3, less item 1 and the memory of `jti`.
+/// A proof that passed §4.3, without item 1 and the memory of `jti`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Verified {
     /// The key that signed it.
@@ -89,11 +89,11 @@ pub struct Verified {
     pub issued_at: UnixTime,
     /// `jti`, 1 to 256 bytes. The caller must still refuse one that it has seen (§11.1).
     pub jti: String,
-    /// `nonce`, if there was one: one of [`Expected::nonces`] where these were given.
+    /// `nonce`, if there was one: one of [`Expected::nonces`] if these were given.
     pub nonce: Option<String>,
 }
 
-/// Nothing of the proof but what may stand in a log.
+/// Shows only what may appear in a log.
 impl fmt::Debug for Verified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verified")
@@ -149,9 +149,7 @@ fn check_issued_at(
     expected: &Expected<'_>,
 ) -> Result<UnixTime, DpopRefusal> {
     let now = expected.now.as_secs();
-    let oldest = now.saturating_sub(expected.windows.past.as_secs());
-    let newest = now.saturating_add(expected.windows.future.as_secs());
-    if !(oldest..=newest).contains(&claims.iat) {
+    if !expected.windows.contain(claims.iat, now, now) {
         return Err(DpopCheck::IssuedAt.into());
     }
     Ok(UnixTime::since_unix_epoch(Duration::from_secs(claims.iat)))
@@ -162,7 +160,7 @@ fn check_token_hash(claims: &CompleteClaims, expected: &Expected<'_>) -> Result<
     let Some(token) = expected.token else {
         return Ok(());
     };
-    // Required with a token (§4.2): to lack it is to lack a required claim.
+    // Required with a token (§4.2), so its absence is that of a required claim.
     let ath = claims.ath.as_deref().ok_or(DpopCheck::Claims)?;
     TokenHash::from_claim(ath)
         .filter(|ath| ath.matches(token.hash))
@@ -207,12 +205,12 @@ struct CompleteClaims {
 }
 
 impl RawClaims {
-    fn of(payload: &[u8]) -> Result<Self, DpopRefusal> {
+    fn parse(payload: &[u8]) -> Result<Self, DpopRefusal> {
         let text = from_base64url(payload)
             .ok_or(syntax("the payload of the DPoP proof is not base64url"))?;
         match serde_json::from_slice(&text) {
             Ok(Object(claims)) => Ok(claims),
-            // JSON, but no object, or a claim stands twice or has the wrong type.
+            // JSON, but no object, or a claim is duplicated or has the wrong type.
             Err(error) if error.is_data() => Err(DpopCheck::Claims.into()),
             Err(_) => Err(syntax("the payload of the DPoP proof is not JSON")),
         }
@@ -221,9 +219,7 @@ impl RawClaims {
     /// Item 3.
     fn complete(self) -> Option<CompleteClaims> {
         Some(CompleteClaims {
-            jti: self
-                .jti
-                .filter(|jti| (1..=MAX_JTI_BYTES).contains(&jti.len()))?,
+            jti: self.jti.filter(|jti| is_acceptable_jti(jti))?,
             htm: self.htm?,
             htu: self.htu?,
             iat: whole_seconds(&self.iat?)?,
@@ -233,11 +229,11 @@ impl RawClaims {
     }
 }
 
-/// A NumericDate may have a fraction (RFC 7519 §2); other people's libraries write one.
+/// A NumericDate may have a fraction (RFC 7519 §2); some libraries write one.
 fn whole_seconds(iat: &serde_json::Number) -> Option<u64> {
     iat.as_u64().or_else(|| {
         let seconds = iat.as_f64()?;
-        // Negative and absurd values saturate, and lie in no window.
+        // A huge value saturates at `u64::MAX`, which lies in no window.
         (seconds >= 0.0).then_some(seconds as u64)
     })
 }

@@ -1,4 +1,4 @@
-//! What goes out and what comes back.
+//! Requests and responses without a failure.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,16 +12,16 @@ use reqwest::{Body, Method, Request, Response, Version};
 use serde_json::{Value, json};
 use tower_service::Service;
 
-use crate::house::{A_MINUTE, BOTH, House, upload, within};
+use crate::fixture::{A_MINUTE, BOTH, Fixture, upload, within};
 
 #[tokio::test]
 async fn a_get_and_a_json_post_are_answered() {
-    let house = House::new();
-    let server = house.server(CyclingOptions::default());
-    let transport = house.transport();
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
+    let transport = fixture.transport();
 
     let url = format!("{}/mirror?a=1&b=%20#part", server.origin());
-    let response = transport.execute(house.get(&url)).await.unwrap();
+    let response = transport.execute(fixture.get(&url)).await.unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(response.version(), Version::HTTP_2);
     assert_eq!(response.url().as_str(), url);
@@ -32,7 +32,7 @@ async fn a_get_and_a_json_post_are_answered() {
     assert_eq!(mirrored["method"], "GET");
     assert_eq!(mirrored["target"], "/mirror?a=1&b=%20");
 
-    let request = house
+    let request = fixture
         .request(Method::POST, &url)
         .header("x-one", "1")
         .json(&json!({ "a": [1, 2] }));
@@ -50,18 +50,18 @@ async fn a_get_and_a_json_post_are_answered() {
 
 #[tokio::test]
 async fn bodies_stream_both_ways_at_once() {
-    let house = House::new();
-    let server = house.server(CyclingOptions::default());
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
     for http in BOTH {
         let (chunks, body) = upload();
-        let request = house
+        let request = fixture
             .request(Method::POST, format!("{}/stream", server.origin()))
             .body(body);
-        let transport = house.transport_over(http);
+        let transport = fixture.transport_over(http);
         let mut response = within(A_MINUTE, transport.execute(request.build().unwrap()))
             .await
             .unwrap();
-        // Each chunk comes back before the next one exists: nothing on the way waits for the whole.
+        // Each chunk comes back before the next one exists: nothing waits for the whole body.
         for n in 0..5 {
             let chunk = format!("chunk {n}");
             chunks.send(Ok(chunk.clone())).unwrap();
@@ -84,14 +84,14 @@ async fn bodies_stream_both_ways_at_once() {
 async fn bodies_larger_than_every_buffer_arrive_whole() {
     const CHUNKS: usize = 256;
     const CHUNK: &[u8] = &[b'x'; 32 * 1024];
-    let house = House::new();
-    let server = house.server(CyclingOptions::default());
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
     for http in BOTH {
         let chunks = futures_util::stream::iter((0..CHUNKS).map(|_| Ok::<_, Error>(CHUNK)));
-        let request = house
+        let request = fixture
             .request(Method::PUT, format!("{}/stream", server.origin()))
             .body(Body::wrap_stream(chunks));
-        let response = house
+        let response = fixture
             .transport_over(http)
             .execute(request.build().unwrap())
             .await
@@ -105,22 +105,30 @@ async fn bodies_larger_than_every_buffer_arrive_whole() {
 
 #[tokio::test]
 async fn a_redirect_is_the_callers_to_follow() {
-    let house = House::new();
-    let server = house.server(CyclingOptions::default());
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
     let url = format!("{}/redirect", server.origin());
-    let response = house.transport().execute(house.get(&url)).await.unwrap();
+    let response = fixture
+        .transport()
+        .execute(fixture.get(&url))
+        .await
+        .unwrap();
     assert_eq!(response.status(), 303);
     assert_eq!(response.headers()["location"], "/mirror");
     assert_eq!(response.url().as_str(), url);
-    assert_eq!(house.seen.all().len(), 1);
+    assert_eq!(fixture.log.all().len(), 1);
 }
 
 #[tokio::test]
 async fn an_error_status_is_a_response_that_knows_its_url() {
-    let house = House::new();
-    let server = house.server(CyclingOptions::default());
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
     let url = format!("{}/teapot", server.origin());
-    let response = house.transport().execute(house.get(&url)).await.unwrap();
+    let response = fixture
+        .transport()
+        .execute(fixture.get(&url))
+        .await
+        .unwrap();
     let error = response.error_for_status().unwrap_err();
     assert_eq!(error.status().unwrap(), 418);
     assert_eq!(error.url().unwrap().as_str(), url);
@@ -128,12 +136,12 @@ async fn an_error_status_is_a_response_that_knows_its_url() {
 
 #[tokio::test]
 async fn extensions_go_out_with_the_request_and_come_back_with_the_response() {
-    const THINGS: Operation = Operation::new(Protocol::Http, "things");
-    let house = House::new();
-    let server = house.server(CyclingOptions::default());
-    let client = house.client();
+    const THINGS: Operation = Operation::new(Protocol::HTTP, "things");
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
+    let client = fixture.client();
     let request = http::Request::get(format!("{}/refuse", server.origin()))
-        .extension(house.token("in an extension"))
+        .extension(fixture.token("in an extension"))
         .extension(THINGS)
         .body("")
         .unwrap();
@@ -156,21 +164,21 @@ async fn extensions_go_out_with_the_request_and_come_back_with_the_response() {
     );
 }
 
-/// A tower service as an object, which a stack of layers may be built on.
+/// A tower service as a trait object, which a stack of layers may be built on.
 type Sending = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
 type AnyService =
     Box<dyn Service<Request, Response = Response, Error = Error, Future = Sending> + Send>;
 
 #[tokio::test]
-async fn it_is_a_tower_service_and_can_be_an_object() {
-    let house = House::new();
-    let server = house.server(CyclingOptions::default());
-    let mut service: AnyService = Box::new(house.transport());
+async fn it_is_a_tower_service_and_can_be_a_trait_object() {
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
+    let mut service: AnyService = Box::new(fixture.transport());
     std::future::poll_fn(|cx| service.poll_ready(cx))
         .await
         .unwrap();
     // Spawned: a request's future may move between threads.
-    let call = service.call(house.get(format!("{}/nothing", server.origin())));
+    let call = service.call(fixture.get(format!("{}/nothing", server.origin())));
     let response = tokio::spawn(call).await.unwrap().unwrap();
     assert_eq!(response.status(), 204);
     let body = http::Response::<Body>::from(response).into_body();

@@ -1,4 +1,4 @@
-//! Failures keep what bowline knows of them, through other people's types.
+//! An error keeps its kind inside the error types of reqwest and reqwest-middleware.
 
 use std::error::Error as StdError;
 use std::io;
@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use bowline_client::{ErrorKind as ClientErrorKind, Fault, Step, Timeouts};
 use bowline_reqwest::{Error, ErrorKind, Transport};
-use bowline_testkit::peers::{CyclingOptions, Misbehaviour, Peer};
+use bowline_testkit::peers::{CyclingOptions, MisbehavingPeer, Misbehaviour};
 use futures_util::future::join;
 use http::Extensions;
 use reqwest::{Method, Request, Response};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, Next};
 
-use crate::house::{A_MINUTE, BOTH, House, upload, within};
+use crate::fixture::{A_MINUTE, BOTH, Fixture, upload, within};
 
-/// Far longer than any test: only a clock that is moved by hand gets there.
+/// Far longer than any test: only a test that advances the clock by hand gets there.
 const AN_HOUR: Duration = Duration::from_secs(3600);
 
 fn stack(transport: Transport) -> ClientWithMiddleware {
@@ -29,13 +29,13 @@ fn found<'a>(error: &'a (dyn StdError + 'static)) -> &'a Error {
 }
 
 #[tokio::test]
-async fn a_lost_answer_keeps_its_kind_through_a_middleware_stack() {
-    let house = House::new();
-    let server = house.server(CyclingOptions::default());
+async fn a_lost_response_keeps_its_kind_through_a_middleware_stack() {
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
     for (n, http) in (1..).zip(BOTH) {
-        let stack = stack(house.transport_over(http));
+        let stack = stack(fixture.transport_over(http));
         // Not a GET: bowline sends a repeatable request again by itself.
-        let request = house.request(Method::POST, format!("{}/never", server.origin()));
+        let request = fixture.request(Method::POST, format!("{}/never", server.origin()));
         let call = stack.execute(request.build().unwrap());
         let cut = async {
             server.received(n).await;
@@ -63,9 +63,9 @@ async fn a_lost_answer_keeps_its_kind_through_a_middleware_stack() {
         assert_eq!(
             error.to_string(),
             client.unwrap().to_string(),
-            "the whole story in one line"
+            "the whole message in one line"
         );
-        let secret = house.token("a");
+        let secret = fixture.token("a");
         assert!(!format!("{error:?} {error}").contains(secret.secret().split('.').nth(1).unwrap()));
     }
 }
@@ -97,34 +97,34 @@ async fn an_error_is_found_below_what_other_middlewares_wrap_around_it() {
         }
     }
 
-    let house = House::new();
+    let fixture = Fixture::new();
     let stack = ClientBuilder::new(reqwest::Client::new())
         .with(Wrapping(Wrapped::Transparent))
         .with(Wrapping(Wrapped::Retried))
         .with(Wrapping(Wrapped::Transparent))
-        .with(house.transport())
+        .with(fixture.transport())
         .build();
     let error = stack
-        .execute(house.get("http://example.com/"))
+        .execute(fixture.get("http://example.com/"))
         .await
         .unwrap_err();
     assert_eq!(
         found(&error).kind(),
         ErrorKind::Client(ClientErrorKind::PlaintextRefused)
     );
-    assert!(Error::find(&io::Error::other("none of ours")).is_none());
+    assert!(Error::find(&io::Error::other("another error")).is_none());
 }
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_worth_another_try() {
-    let house = House::new();
+    let fixture = Fixture::new();
     let free = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
-    let error = house
+    let error = fixture
         .transport()
-        .execute(house.get(format!("https://{free}/")))
+        .execute(fixture.get(format!("https://{free}/")))
         .await
         .unwrap_err();
     assert_eq!(
@@ -138,22 +138,22 @@ async fn a_server_that_is_not_there_is_worth_another_try() {
 
 #[tokio::test]
 async fn a_request_that_cannot_be_sent_is_the_callers_fault() {
-    let house = House::new();
-    let mine = house
+    let fixture = Fixture::new();
+    let mine = fixture
         .request(Method::GET, "https://localhost/")
         .header("session-binding-proof", "mine");
     for (request, kind) in [
-        (house.get("https://{name}/"), ErrorKind::InvalidUrl),
+        (fixture.get("https://{name}/"), ErrorKind::InvalidUrl),
         (
             mine.build().unwrap(),
             ErrorKind::Client(ClientErrorKind::InvalidRequest),
         ),
         (
-            house.get("http://localhost/"),
+            fixture.get("http://localhost/"),
             ErrorKind::Client(ClientErrorKind::PlaintextRefused),
         ),
     ] {
-        let error = house.transport().execute(request).await.unwrap_err();
+        let error = fixture.transport().execute(request).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
         assert_eq!(error.fault(), Fault::Caller);
         assert!(!error.may_have_been_processed());
@@ -162,19 +162,19 @@ async fn a_request_that_cannot_be_sent_is_the_callers_fault() {
 }
 
 #[tokio::test]
-async fn a_request_body_that_fails_is_told_from_a_failing_server() {
-    let house = House::new();
-    let server = house.server(CyclingOptions::default());
+async fn a_failing_request_body_is_not_reported_as_a_failing_server() {
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
     for http in BOTH {
         let (chunks, body) = upload();
         chunks.send(Ok("a part".to_owned())).unwrap();
         chunks
             .send(Err(io::Error::other("the disk is gone")))
             .unwrap();
-        let request = house
+        let request = fixture
             .request(Method::POST, format!("{}/mirror", server.origin()))
             .body(body);
-        let error = stack(house.transport_over(http))
+        let error = stack(fixture.transport_over(http))
             .execute(request.build().unwrap())
             .await
             .unwrap_err();
@@ -186,17 +186,17 @@ async fn a_request_body_that_fails_is_told_from_a_failing_server() {
             "{http:?}: {inner}"
         );
         assert_eq!(inner.fault(), Fault::Caller);
-        assert!(inner.may_have_been_processed(), "a part of it has left");
+        assert!(inner.may_have_been_processed(), "a part of it was sent");
     }
 }
 
 #[tokio::test]
-async fn a_response_body_that_is_cut_fails_with_bowlines_error_inside() {
-    let house = House::new();
-    let peer = Peer::start(&house.pki, Misbehaviour::CutMidBody);
-    let response = house
+async fn a_truncated_response_body_fails_with_bowlines_error_inside() {
+    let fixture = Fixture::new();
+    let peer = MisbehavingPeer::start(&fixture.pki, Misbehaviour::CutMidBody);
+    let response = fixture
         .transport()
-        .execute(house.get(peer.origin()))
+        .execute(fixture.get(peer.origin()))
         .await
         .unwrap();
     assert_eq!(response.content_length(), Some(1000));
@@ -212,13 +212,13 @@ async fn a_response_body_that_is_cut_fails_with_bowlines_error_inside() {
 }
 
 #[tokio::test]
-async fn a_requests_own_time_out_strikes_before_the_head() {
-    let house = House::new();
-    let server = house.server(CyclingOptions::default());
-    let request = house
+async fn a_requests_own_time_out_expires_before_the_head() {
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
+    let request = fixture
         .request(Method::GET, format!("{}/never", server.origin()))
         .timeout(AN_HOUR);
-    let stack = stack(house.transport());
+    let stack = stack(fixture.transport());
     let call = stack.execute(request.build().unwrap());
     let wait = async {
         server.received(1).await;
@@ -237,13 +237,13 @@ async fn a_requests_own_time_out_strikes_before_the_head() {
 }
 
 #[tokio::test]
-async fn a_requests_own_time_out_strikes_while_the_body_is_read() {
-    let house = House::new();
-    let server = house.server(CyclingOptions::default());
+async fn a_requests_own_time_out_expires_while_the_body_is_read() {
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
     for http in BOTH {
         let url = format!("{}/first-chunk-only", server.origin());
-        let request = house.request(Method::GET, url).timeout(AN_HOUR);
-        let transport = house.transport_over(http);
+        let request = fixture.request(Method::GET, url).timeout(AN_HOUR);
+        let transport = fixture.transport_over(http);
         let mut response = within(A_MINUTE, transport.execute(request.build().unwrap()))
             .await
             .unwrap();
@@ -254,21 +254,21 @@ async fn a_requests_own_time_out_strikes_while_the_body_is_read() {
         let error = within(2 * AN_HOUR, response.chunk()).await.unwrap_err();
         tokio::time::resume();
 
-        assert!(error.is_timeout(), "reqwest knows it for one: {error:?}");
+        assert!(error.is_timeout(), "reqwest recognises it: {error:?}");
         assert_eq!(found(&error).kind(), ErrorKind::Timeout, "{http:?}");
     }
 }
 
 #[tokio::test]
 async fn the_bowline_clients_own_time_outs_say_which_step_was_slow() {
-    let house = House::new();
-    let peer = Peer::start(&house.pki, Misbehaviour::SilentTcp);
+    let fixture = Fixture::new();
+    let peer = MisbehavingPeer::start(&fixture.pki, Misbehaviour::SilentTcp);
     let timeouts = Timeouts {
         tls_handshake: Duration::from_millis(50),
         ..Timeouts::default()
     };
-    let transport = Transport::new(house.builder().timeouts(timeouts).build().unwrap());
-    let request = house.request(Method::GET, peer.origin()).timeout(AN_HOUR);
+    let transport = Transport::new(fixture.builder().timeouts(timeouts).build().unwrap());
+    let request = fixture.request(Method::GET, peer.origin()).timeout(AN_HOUR);
     let error = transport
         .execute(request.build().unwrap())
         .await
@@ -282,12 +282,12 @@ async fn the_bowline_clients_own_time_outs_say_which_step_was_slow() {
 }
 
 #[tokio::test]
-async fn a_time_out_that_no_clock_can_count_is_none() {
-    let house = House::new();
-    let server = house.server(CyclingOptions::default());
+async fn a_time_out_that_the_clock_cannot_represent_is_ignored() {
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
     let url = format!("{}/nothing", server.origin());
-    let request = house.request(Method::GET, url).timeout(Duration::MAX);
-    let response = house
+    let request = fixture.request(Method::GET, url).timeout(Duration::MAX);
+    let response = fixture
         .transport()
         .execute(request.build().unwrap())
         .await

@@ -1,8 +1,9 @@
-//! Claims about reqwest's requests over bowline, against real TLS peers.
+//! reqwest's requests over bowline, tested against real TLS peers.
 
 mod exchanges;
 mod failures;
-mod house;
+mod fixture;
+
 mod middleware;
 mod parity;
 mod proofs;

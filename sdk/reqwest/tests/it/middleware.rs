@@ -1,4 +1,4 @@
-//! In a stack of middlewares: what still happens around it, and what no longer does below it.
+//! In a stack of middlewares: which of them run, and which settings of the inner client apply.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,9 +13,9 @@ use reqwest_middleware::{
     ClientBuilder, ClientWithMiddleware, Extension, Middleware, Next, RequestBuilder, Result,
 };
 
-use crate::house::House;
+use crate::fixture::Fixture;
 
-/// Sends every request twice, and gives the second response.
+/// Sends every request twice, and returns the second response.
 pub(crate) struct Twice;
 
 #[async_trait::async_trait]
@@ -32,7 +32,7 @@ impl Middleware for Twice {
     }
 }
 
-/// Counts what passes.
+/// Counts the requests that pass through it.
 #[derive(Clone, Default)]
 struct Counting(Arc<AtomicU64>);
 
@@ -56,9 +56,9 @@ impl Middleware for Counting {
 }
 
 #[tokio::test]
-async fn middlewares_before_it_see_every_sending_and_those_after_it_none() {
-    let house = House::new();
-    let server = house.server(CyclingOptions::default());
+async fn middlewares_before_it_see_every_attempt_and_those_after_it_none() {
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
     let [above, between, below] = [
         Counting::default(),
         Counting::default(),
@@ -68,14 +68,14 @@ async fn middlewares_before_it_see_every_sending_and_those_after_it_none() {
         .with(above.clone())
         .with(Twice)
         .with(between.clone())
-        .with(house.transport())
+        .with(fixture.transport())
         .with(below.clone())
         .build();
     for _ in 0..3 {
         let url = format!("{}/mirror", server.origin());
         let response = stack
             .get(&url)
-            .bearer_auth(house.token("a").secret())
+            .bearer_auth(fixture.token("a").secret())
             .send()
             .await
             .unwrap();
@@ -83,16 +83,16 @@ async fn middlewares_before_it_see_every_sending_and_those_after_it_none() {
         assert_eq!(response.url().as_str(), url);
     }
     assert_eq!([above.count(), between.count(), below.count()], [3, 6, 0]);
-    assert_eq!(house.seen.all().len(), 6);
+    assert_eq!(fixture.log.all().len(), 6);
 }
 
 #[tokio::test]
-async fn nothing_that_the_inner_client_does_when_it_sends_is_done() {
-    let house = House::new();
-    let server = house.server(CyclingOptions::default());
+async fn the_inner_clients_settings_for_sending_do_not_apply() {
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
     let mut defaults = HeaderMap::new();
     defaults.insert("x-one", HeaderValue::from_static("default"));
-    // It trusts another authority, has no certificate, leads nowhere and gives up before it starts.
+    // It trusts another authority, has no certificate, an unusable proxy and time-outs of 1 ns.
     let inner = reqwest::Client::builder()
         .default_headers(defaults)
         .user_agent("inner/1")
@@ -101,12 +101,12 @@ async fn nothing_that_the_inner_client_does_when_it_sends_is_done() {
         .read_timeout(Duration::from_nanos(1))
         .build()
         .unwrap();
-    let stack = ClientBuilder::new(inner).with(house.transport()).build();
+    let stack = ClientBuilder::new(inner).with(fixture.transport()).build();
 
-    let response = get(&house, &stack, &format!("{}/redirect", server.origin())).await;
+    let response = get(&fixture, &stack, &format!("{}/redirect", server.origin())).await;
 
     assert_eq!(response.status(), 303);
-    let seen = house.seen.all();
+    let seen = fixture.log.all();
     assert_eq!(seen.len(), 1, "no redirect was followed");
     for name in ["x-one", "user-agent", "accept", "accept-encoding"] {
         assert!(!seen[0].headers.contains_key(name), "{name}");
@@ -114,32 +114,32 @@ async fn nothing_that_the_inner_client_does_when_it_sends_is_done() {
 }
 
 #[tokio::test]
-async fn what_initialisers_put_on_a_request_is_sent() {
-    const THINGS: Operation = Operation::new(Protocol::Http, "things");
-    let house = House::new();
-    let server = house.server(CyclingOptions::default());
-    let client = house.client();
+async fn what_initialisers_add_to_a_request_is_sent() {
+    const THINGS: Operation = Operation::new(Protocol::HTTP, "things");
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
+    let client = fixture.client();
     let stack = ClientBuilder::new(reqwest::Client::new())
         .with_init(|request: RequestBuilder| request.header("user-agent", "agent/1"))
         .with_init(Extension(THINGS))
         .with(Transport::new(client.clone()))
         .build();
 
-    let response = get(&house, &stack, &server.origin()).await;
+    let response = get(&fixture, &stack, &server.origin()).await;
 
     assert_eq!(response.status(), 404);
-    assert_eq!(house.seen.all()[0].headers["user-agent"], "agent/1");
+    assert_eq!(fixture.log.all()[0].headers["user-agent"], "agent/1");
     assert_eq!(client.stats().operations[&THINGS].requests, 1);
 }
 
 #[tokio::test]
-async fn a_token_may_come_in_the_extensions_of_the_stack_and_beats_the_requests_own() {
-    let house = House::new();
-    let server = house.server(CyclingOptions::default());
+async fn a_token_in_the_extensions_of_the_stack_wins_over_the_requests_own() {
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
     let stack = ClientBuilder::new(reqwest::Client::new())
-        .with(house.transport())
+        .with(fixture.transport())
         .build();
-    let (own, stacks) = (house.token("the request's"), house.token("the stack's"));
+    let (own, stacks) = (fixture.token("the request's"), fixture.token("the stack's"));
     let request = http::Request::get(format!("{}/nothing", server.origin()))
         .extension(own)
         .body("")
@@ -155,26 +155,26 @@ async fn a_token_may_come_in_the_extensions_of_the_stack_and_beats_the_requests_
 
     assert_eq!(response.status(), 204);
     assert_eq!(
-        house.seen.all()[0].headers["authorization"],
+        fixture.log.all()[0].headers["authorization"],
         *stacks.authorization()
     );
 }
 
 #[tokio::test]
-async fn it_can_be_an_object_among_others() {
-    let house = House::new();
-    let server = house.server(CyclingOptions::default());
+async fn it_can_be_a_trait_object() {
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
     let counting = Counting::default();
     let stack: Vec<Arc<dyn Middleware>> =
-        vec![Arc::new(counting.clone()), Arc::new(house.transport())];
+        vec![Arc::new(counting.clone()), Arc::new(fixture.transport())];
     let stack = ClientWithMiddleware::new(reqwest::Client::new(), stack);
 
-    let response = get(&house, &stack, &format!("{}/nothing", server.origin())).await;
+    let response = get(&fixture, &stack, &format!("{}/nothing", server.origin())).await;
 
     assert_eq!((response.status().as_u16(), counting.count()), (204, 1));
 }
 
-async fn get(house: &House, stack: &ClientWithMiddleware, url: &str) -> Response {
-    let request = stack.get(url).bearer_auth(house.token("a").secret());
+async fn get(fixture: &Fixture, stack: &ClientWithMiddleware, url: &str) -> Response {
+    let request = stack.get(url).bearer_auth(fixture.token("a").secret());
     request.send().await.expect("a response")
 }

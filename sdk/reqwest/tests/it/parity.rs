@@ -1,4 +1,4 @@
-//! reqwest itself is the reference: what it sends for a request, and what it makes of the response.
+//! reqwest itself is the reference: the same request arrives, and the same response is returned.
 
 use bowline_client::HttpVersions;
 use bowline_reqwest::Transport;
@@ -6,12 +6,12 @@ use futures_util::StreamExt;
 use reqwest::{Body, Certificate, Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
-use crate::house::{BOTH, House};
+use crate::fixture::{BOTH, Fixture};
 
-type Make = fn(RequestBuilder) -> RequestBuilder;
+type Build = fn(RequestBuilder) -> RequestBuilder;
 
-/// Requests that differ in what a conversion could lose.
-const REQUESTS: [(Method, &str, Make); 12] = [
+/// Requests that a conversion could change, each in another way.
+const REQUESTS: [(Method, &str, Build); 12] = [
     (Method::GET, "/mirror", |r| r),
     (Method::GET, "/mirror?q=a%2Fb&q=c+d&e=", |r| {
         r.header("x-one", "1").header("x-one", "2")
@@ -39,24 +39,28 @@ fn stream() -> Body {
 
 #[tokio::test]
 async fn requests_arrive_and_responses_read_as_with_reqwest_itself() {
-    let house = House::new();
-    let server = house.open_server();
+    let fixture = Fixture::new();
+    let server = fixture.open_server();
     for http in BOTH {
-        let reqwest = reqwest(&house, http);
-        let transport: Transport = house.transport_over(http);
-        for (method, path, make) in REQUESTS {
+        let reqwest = reqwest(&fixture, http);
+        let transport: Transport = fixture.transport_over(http);
+        for (method, path, build) in REQUESTS {
             let url = format!("{}{path}", server.origin());
-            let request = || make(reqwest.request(method.clone(), &url)).build().unwrap();
+            let request = || {
+                build(reqwest.request(method.clone(), &url))
+                    .build()
+                    .unwrap()
+            };
             let expected = read(reqwest.execute(request()).await.unwrap()).await;
-            let answered = read(transport.execute(request()).await.unwrap()).await;
-            assert_eq!(answered, expected, "{method} {path} over {http:?}");
+            let found = read(transport.execute(request()).await.unwrap()).await;
+            assert_eq!(found, expected, "{method} {path} over {http:?}");
         }
     }
 }
 
-/// reqwest with the same trust, and nothing to prove.
-fn reqwest(house: &House, http: HttpVersions) -> Client {
-    let ca = Certificate::from_pem(house.pki.ca_pem().as_bytes()).unwrap();
+/// reqwest with the same trust and without a client certificate.
+fn reqwest(fixture: &Fixture, http: HttpVersions) -> Client {
+    let ca = Certificate::from_pem(fixture.pki.ca_pem().as_bytes()).unwrap();
     let builder = Client::builder().tls_certs_only([ca]).no_proxy();
     match http {
         HttpVersions::Http1 => builder.http1_only(),
@@ -66,7 +70,7 @@ fn reqwest(house: &House, http: HttpVersions) -> Client {
     .unwrap()
 }
 
-/// All that a caller can learn of a response.
+/// Everything that a caller can read from a response.
 async fn read(response: Response) -> Value {
     let mut headers: Vec<_> = response
         .headers()

@@ -1,30 +1,30 @@
 //! Bounds under load: `cargo bench -p bowline-server --bench load`.
 //!
-//! 10,000 connections that say nothing, 2,000 handshakes that drip an byte a second, 2,000 TLS
-//! connections without a request, 100,000 distinct tokens, 1,000,000 distinct `jti` in
-//! session-binding proofs and as many in DPoP proofs; and all the while an honest client who opens
-//! a connection, asks three times and closes it. It ends with an error if that client is ever
-//! refused. Printed for each phase: resident memory of the server's process and the honest client's
-//! slowest round. The loiterers live in a process of their own; the clients that send tokens and
-//! proofs live in the server's.
+//! 10,000 silent connections, 2,000 handshakes at one byte a second, 2,000 TLS connections without
+//! a request, 100,000 distinct tokens, 1,000,000 distinct `jti` in session-binding proofs and as
+//! many in DPoP proofs; and meanwhile an honest client that opens a connection, sends three
+//! requests and closes it, again and again. It ends with an error if that client is ever refused.
+//! Printed for each phase: resident memory of the server's process and the honest client's slowest
+//! round. The abusive peers run in a process of their own; the clients that send tokens and proofs
+//! run in the server's.
 //!
-//! It takes minutes, and 12,000 file descriptors in each process, which it allows itself within
+//! It takes minutes, and 12,000 file descriptors in each process: it raises its limit within
 //! `ulimit -Hn`. `BOWLINE_LOAD_SHARE=10` runs a tenth.
 
 #![allow(clippy::print_stdout, reason = "it is what a bench is for")]
 
 #[allow(dead_code)]
-#[path = "../../tests/server/authority.rs"]
+#[path = "../../tests/it/authority.rs"]
 mod authority;
 #[allow(dead_code)]
-#[path = "../../tests/server/pki.rs"]
+#[path = "../../tests/it/fixture.rs"]
+mod fixture;
+#[allow(dead_code)]
+#[path = "../../tests/it/pki.rs"]
 mod pki;
 #[path = "../../tests/load/scenario.rs"]
 #[allow(dead_code)]
 mod scenario;
-#[allow(dead_code)]
-#[path = "../../tests/server/site.rs"]
-mod site;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -33,16 +33,16 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use fixture::{Fixture, Folder};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use scenario::{Honest, Loitering, all_over, over, resident_kib};
-use site::{Folder, Site};
+use scenario::{Abuse, HonestClient, all_over, over, resident_kib};
 
-const KINDS: [(Loitering, usize); 3] = [
-    (Loitering::Silent, 10_000),
-    (Loitering::Slow, 2_000),
-    (Loitering::Idle, 2_000),
+const KINDS: [(Abuse, usize); 3] = [
+    (Abuse::Silent, 10_000),
+    (Abuse::Slow, 2_000),
+    (Abuse::Idle, 2_000),
 ];
 
 fn main() {
@@ -53,7 +53,7 @@ fn main() {
         .unwrap();
     scenario::need_files(12_000);
     match std::env::var("BOWLINE_LOAD_ROLE") {
-        Ok(role) => runtime.block_on(loiter(&role)),
+        Ok(role) => runtime.block_on(hold_connections(&role)),
         Err(_) => runtime.block_on(run()),
     }
 }
@@ -61,22 +61,22 @@ fn main() {
 async fn run() {
     let share: usize =
         std::env::var("BOWLINE_LOAD_SHARE").map_or(1, |share| share.parse().expect("a number"));
-    let site = Site::new();
+    let fixture = Fixture::new();
     let folder = Folder::new("load");
-    folder.write("ca.pem", site.ca.pem());
-    folder.write("agent.pem", &site.agent.certificate_pem);
-    folder.write("agent.key", site.agent.key.serialize_pem());
+    folder.write("ca.pem", fixture.ca.pem());
+    folder.write("agent.pem", &fixture.agent.certificate_pem);
+    folder.write("agent.key", fixture.agent.key.serialize_pem());
     let dpop_bound = 1_000_000 / share;
-    let (server, seen) = scenario::start(&site, dpop_bound).await;
-    let honest = Honest::start(&site, server.addr);
+    let (server, seen) = scenario::start(&fixture, dpop_bound).await;
+    let honest = HonestClient::start(&fixture, server.addr);
     honest.is_served(10).await;
     let mut report = Report::default();
     report.phase("start", &honest);
     for (kind, number) in KINDS {
         let number = number / share;
         let before = over(&seen);
-        let mut child = Loiterers::start(kind, number, server.addr, &folder);
-        // What happens while they come is part of it.
+        let mut child = PeerProcess::start(kind, number, server.addr, &folder);
+        // The time during which they connect is part of the phase.
         while !child.is_ready() {
             honest.is_served(1).await;
         }
@@ -87,16 +87,16 @@ async fn run() {
         honest.is_served(1).await;
         report.phase(&format!("after_{}", kind.name()), &honest);
     }
-    scenario::distinct_tokens(&site, server.addr, 100_000 / share, || {
+    scenario::distinct_tokens(&fixture, server.addr, 100_000 / share, || {
         report.phase("tokens", &honest)
     })
     .await;
     let jti = Mutex::new(&mut report);
-    scenario::distinct_jti(&site, server.addr, 1_000_000 / share, || {
+    scenario::distinct_jti(&fixture, server.addr, 1_000_000 / share, || {
         jti.lock().unwrap().keep("jti", &honest);
     })
     .await;
-    scenario::distinct_dpop_jti(&site, server.addr, dpop_bound).await;
+    scenario::distinct_dpop_jti(&fixture, server.addr, dpop_bound).await;
     report.phase("dpop_jti", &honest);
     honest.is_served(10).await;
     report.figure("honest_served", honest.stop().await);
@@ -118,7 +118,7 @@ impl Default for Report {
 }
 
 impl Report {
-    fn phase(&mut self, phase: &str, honest: &Honest) {
+    fn phase(&mut self, phase: &str, honest: &HonestClient) {
         self.figure(
             &format!("{phase}.resident_kib"),
             resident_kib().unwrap_or_default(),
@@ -130,8 +130,8 @@ impl Report {
         );
     }
 
-    /// Of a phase that is told of often, the largest figures.
-    fn keep(&mut self, phase: &str, honest: &Honest) {
+    /// The largest figures of each phase.
+    fn keep(&mut self, phase: &str, honest: &HonestClient) {
         for (name, value) in [
             (
                 format!("load.{phase}.resident_kib"),
@@ -168,14 +168,14 @@ impl Report {
     }
 }
 
-/// This program once more, in a process of its own.
-struct Loiterers {
+/// This program again, as a child process.
+struct PeerProcess {
     process: Child,
     ready: std::sync::mpsc::Receiver<()>,
 }
 
-impl Loiterers {
-    fn start(kind: Loitering, number: usize, addr: SocketAddr, folder: &Folder) -> Self {
+impl PeerProcess {
+    fn start(kind: Abuse, number: usize, addr: SocketAddr, folder: &Folder) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
             .env(
                 "BOWLINE_LOAD_ROLE",
@@ -207,8 +207,8 @@ impl Loiterers {
     }
 }
 
-/// What the other process does: takes up room until its standard input ends.
-async fn loiter(role: &str) {
+/// The child process: holds its connections until its standard input ends.
+async fn hold_connections(role: &str) {
     let [kind, number, addr] = role.split(' ').collect::<Vec<_>>()[..] else {
         panic!("{role}");
     };
@@ -216,7 +216,7 @@ async fn loiter(role: &str) {
         .into_iter()
         .find(|(known, _)| known.name() == kind)
         .expect("a kind");
-    let loiterers = kind
+    let peers = kind
         .begin(number.parse().unwrap(), addr.parse().unwrap(), &client())
         .await;
     println!("ready");
@@ -225,7 +225,7 @@ async fn loiter(role: &str) {
         .await
         .unwrap()
         .unwrap();
-    drop(loiterers);
+    drop(peers);
 }
 
 fn client() -> Arc<ClientConfig> {

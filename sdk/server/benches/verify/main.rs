@@ -1,28 +1,28 @@
 //! What one verification costs: `cargo bench -p bowline-server --bench verify`.
 //!
 //! Each figure is one call of the real `BindingService` around a service that answers at once and
-//! with a validator that answers at once, so it holds everything that the layer does to a request:
-//! finding token, proof and facts, all of RS-1..RS-13, and the `VerifiedBinding` extension. It does not
-//! hold: TLS, HTTP parsing, validation of the token (RS-2), and the making of the request, which
-//! happens before the clock starts. `baseline` is the same call without the layer: mostly what it
-//! costs to drop a request. `…_vs_cached` divides the figures as they are, `….net` after taking
-//! `baseline` off both.
+//! with a validator that answers at once, so it includes everything that the layer does with a
+//! request: finding token, proof and facts, all of RS-1..RS-13, and the `VerifiedBinding`
+//! extension. It does not include: TLS, HTTP parsing, validation of the token (RS-2), and the
+//! construction of the request, which happens before the clock starts. `baseline` is the same call
+//! without the layer: mostly what it costs to drop a request. `…_vs_cached` divides the figures as
+//! they are, `….net` after taking `baseline` off both.
 //!
 //! | figure | a request with |
 //! |---|---|
 //! | `cached` | a reusable proof that passed before on this connection |
 //! | `full` | a reusable proof that is new (ES256) |
 //! | `request` | a proof with `jti`, `htm` and `htu` (ES256) |
-//! | `dpop` | a DPoP proof (ES256), without nonces, replay memory in this process |
+//! | `dpop` | a DPoP proof (ES256), without nonces, replay store in this process |
 //! | `bearer` | a bearer token and no proof |
 //!
 //! One process, one thread, rounds interleaved, medians of rounds. Prints `name value` lines and
 //! writes `target/bench/verify.json`.
 
-#[path = "../../tests/server/pki.rs"]
+mod fixture;
+#[path = "../../tests/it/pki.rs"]
 #[expect(dead_code, reason = "shared with the tests, which use more of it")]
 mod pki;
-mod world;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ use bowline_server::BindingClass;
 use http::{Request, Response};
 use tower::Service;
 
-use self::world::{World, poll_now};
+use self::fixture::{Fixture, poll_now};
 
 /// An `OK` at once.
 #[derive(Clone)]
@@ -55,15 +55,16 @@ impl Service<Request<()>> for Inner {
     }
 }
 
-/// A round of each takes about a millisecond, so that what else the machine does hits all alike.
+/// A round of each takes about a millisecond, so that other load on the machine affects all of them
+/// alike.
 const ROUNDS: usize = 301;
 
-/// So few requests are made before the clock runs that they are still in the processor's caches, as
-/// one is that was just parsed.
+/// Few enough requests are constructed before the clock starts that they are still in the
+/// processor's caches, like a request that was just parsed.
 const BATCH: usize = 20;
 
-/// A contender: its name, how many calls a round has, and what makes its requests.
-struct Contender<'a> {
+/// One measurement: its name, how many calls a round has, and what makes its requests.
+struct Measurement<'a> {
     name: &'static str,
     calls: usize,
     request: Box<dyn FnMut() -> Request<()> + 'a>,
@@ -71,44 +72,48 @@ struct Contender<'a> {
 }
 
 fn main() {
-    let world = World::new();
-    let mut service = world.service(Inner);
+    let fixture = Fixture::new();
+    let mut service = fixture.service(Inner);
     let mut bare = Inner;
-    let contender = |name, calls, request| Contender {
+    let measurement = |name, calls, request| Measurement {
         name,
         calls,
         request,
         rounds: Vec::new(),
     };
-    let mut contenders = [
-        contender(
+    let mut measurements = [
+        measurement(
             "baseline",
             2_000,
-            Box::new(|| world.cached()) as Box<dyn FnMut() -> _>,
+            Box::new(|| fixture.cached()) as Box<dyn FnMut() -> _>,
         ),
-        contender("cached", 2_000, Box::new(|| world.cached())),
-        contender("bearer", 2_000, Box::new(|| world.bearer())),
-        contender("full", 20, Box::new(|| world.never_seen())),
-        contender("request", 20, Box::new(|| world.for_one_request())),
-        contender("dpop", 20, Box::new(|| world.dpop())),
+        measurement("cached", 2_000, Box::new(|| fixture.cached())),
+        measurement("bearer", 2_000, Box::new(|| fixture.bearer())),
+        measurement("full", 20, Box::new(|| fixture.never_seen())),
+        measurement("request", 20, Box::new(|| fixture.for_one_request())),
+        measurement("dpop", 20, Box::new(|| fixture.dpop())),
     ];
     for _ in 0..ROUNDS {
-        for contender in &mut contenders {
+        for measurement in &mut measurements {
             let mut took = Duration::ZERO;
-            for _ in 0..contender.calls / BATCH {
-                let requests: Vec<_> = (0..BATCH).map(|_| (contender.request)()).collect();
-                took += match contender.name {
+            for _ in 0..measurement.calls / BATCH {
+                let requests: Vec<_> = (0..BATCH).map(|_| (measurement.request)()).collect();
+                took += match measurement.name {
                     "baseline" => time(&mut bare, requests, None),
                     name => time(&mut service, requests, Some(expected(name))),
                 };
             }
-            contender
+            measurement
                 .rounds
-                .push(took.as_nanos() as f64 / contender.calls as f64);
+                .push(took.as_nanos() as f64 / measurement.calls as f64);
         }
     }
-    let figures =
-        contenders.map(|contender| (format!("{}.ns", contender.name), median(contender.rounds)));
+    let figures = measurements.map(|measurement| {
+        (
+            format!("{}.ns", measurement.name),
+            median(measurement.rounds),
+        )
+    });
     let of = |name: &str| {
         figures
             .iter()
@@ -147,13 +152,13 @@ fn expected(name: &str) -> BindingClass {
     }
 }
 
-/// Every request must pass, and as what it should: see `World::service`.
+/// Every request must pass, with the right class: see `Fixture::service`.
 fn time<S>(service: &mut S, requests: Vec<Request<()>>, class: Option<BindingClass>) -> Duration
 where
     S: Service<Request<()>, Response = Response<()>>,
     S::Error: std::fmt::Debug,
 {
-    let before = world::verified();
+    let before = fixture::verified();
     let calls = requests.len() as u64;
     let begun = Instant::now();
     for request in requests {
@@ -162,8 +167,8 @@ where
     }
     let took = begun.elapsed();
     if let Some(class) = class {
-        assert_eq!(world::verified() - before, calls, "not all passed");
-        assert_eq!(world::last_class(), class);
+        assert_eq!(fixture::verified() - before, calls, "not all passed");
+        assert_eq!(fixture::last_class(), class);
     }
     took
 }

@@ -1,4 +1,4 @@
-//! The memory of used proofs in one process.
+//! A replay store in the memory of one process.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -10,33 +10,33 @@ use rustls_pki_types::UnixTime;
 
 use super::{Insertion, ProofId, ReplayStore};
 
-/// Remembers used proofs in this process, up to a bound, each until it is too old to be taken.
+/// Stores used proofs in this process, up to a capacity, each until it is too old to be accepted.
 ///
 /// An entry takes about 100 bytes. At a steady rate there are as many entries as requests within
 /// the proofs' window ([`BindingLayer::windows`](crate::BindingLayer::windows)). When it is full,
-/// requests are refused rather than taken unremembered.
+/// requests are refused: accepting them without an entry would allow replays.
 pub struct MemoryReplayStore {
-    bound: usize,
+    capacity: usize,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     used: HashSet<ProofId>,
-    /// By the last second for which they are kept.
-    by_end: BTreeMap<u64, Vec<ProofId>>,
+    /// By the last second for which they must be kept.
+    by_expiry: BTreeMap<u64, Vec<ProofId>>,
 }
 
-/// So many expired entries are dropped for each that comes, so that no request pays for all of
-/// them.
-const DROPPED_AT_ONCE: usize = 16;
+/// How many expired entries each insertion drops at most, so that no single request has to drop all
+/// of them.
+const MAX_DROPPED_PER_INSERT: usize = 16;
 
 impl MemoryReplayStore {
-    /// For at most so many entries.
+    /// For at most `capacity` entries.
     #[must_use]
-    pub fn new(bound: usize) -> Self {
+    pub fn new(capacity: usize) -> Self {
         Self {
-            bound,
+            capacity,
             state: Mutex::default(),
         }
     }
@@ -47,17 +47,17 @@ impl MemoryReplayStore {
             return Insertion::Seen;
         }
         state.drop_expired(now);
-        if state.used.len() >= self.bound {
+        if state.used.len() >= self.capacity {
             return Insertion::Full;
         }
         state.used.insert(proof);
-        state.by_end.entry(until).or_default().push(proof);
+        state.by_expiry.entry(until).or_default().push(proof);
         Insertion::Fresh
     }
 }
 
 impl Default for MemoryReplayStore {
-    /// For a million entries: with the default windows enough for 2,700 requests a second.
+    /// A million entries, which suffices for 2,700 requests a second with the default windows.
     fn default() -> Self {
         Self::new(1_000_000)
     }
@@ -71,9 +71,9 @@ impl ReplayStore for MemoryReplayStore {
 
 impl State {
     fn drop_expired(&mut self, now: u64) {
-        for _ in 0..DROPPED_AT_ONCE {
+        for _ in 0..MAX_DROPPED_PER_INSERT {
             let Some(mut oldest) = self
-                .by_end
+                .by_expiry
                 .first_entry()
                 .filter(|oldest| *oldest.key() < now)
             else {
@@ -92,108 +92,10 @@ impl State {
 impl fmt::Debug for MemoryReplayStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryReplayStore")
-            .field("bound", &self.bound)
+            .field("capacity", &self.capacity)
             .finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use bowline_proof::dpop::{DpopKey, Verified};
-
-    use super::*;
-
-    fn proof(jti: usize) -> ProofId {
-        ProofId::of(&verified(jti))
-    }
-
-    fn verified(jti: usize) -> Verified {
-        use std::sync::LazyLock;
-        static KEY: LazyLock<DpopKey> = LazyLock::new(|| DpopKey::generate().unwrap());
-        Verified {
-            key: KEY.thumbprint(),
-            issued_at: UnixTime::since_unix_epoch(std::time::Duration::ZERO),
-            jti: jti.to_string(),
-            nonce: None,
-        }
-    }
-
-    fn entries(store: &MemoryReplayStore) -> (usize, usize) {
-        let state = store.state.lock().unwrap();
-        (state.used.len(), state.by_end.values().map(Vec::len).sum())
-    }
-
-    #[test]
-    fn a_proof_is_fresh_once_through_its_last_second() {
-        let store = MemoryReplayStore::new(10);
-        assert_eq!(store.insert_now(proof(1), 100, 200), Insertion::Fresh);
-        assert_eq!(store.insert_now(proof(1), 100, 200), Insertion::Seen);
-        assert_eq!(store.insert_now(proof(2), 200, 300), Insertion::Fresh);
-        assert_eq!(store.insert_now(proof(1), 200, 200), Insertion::Seen);
-        // Who comes later pays for the forgetting.
-        assert_eq!(store.insert_now(proof(3), 201, 300), Insertion::Fresh);
-        assert_eq!(entries(&store), (2, 2));
-    }
-
-    #[test]
-    fn another_key_with_the_same_jti_is_another_proof() {
-        let mine = verified(1);
-        let theirs = Verified {
-            key: DpopKey::generate().unwrap().thumbprint(),
-            ..mine.clone()
-        };
-        assert_ne!(ProofId::of(&mine), ProofId::of(&theirs));
-    }
-
-    #[test]
-    fn a_full_store_takes_no_more_until_something_has_expired() {
-        let store = MemoryReplayStore::new(2);
-        assert_eq!(store.insert_now(proof(1), 100, 200), Insertion::Fresh);
-        assert_eq!(store.insert_now(proof(2), 100, 300), Insertion::Fresh);
-        assert_eq!(store.insert_now(proof(3), 200, 300), Insertion::Full);
-        assert_eq!(
-            store.insert_now(proof(1), 200, 200),
-            Insertion::Seen,
-            "what is known stays known"
-        );
-        assert_eq!(store.insert_now(proof(3), 201, 300), Insertion::Fresh);
-        assert_eq!(store.insert_now(proof(4), 201, 300), Insertion::Full);
-        assert_eq!(entries(&store), (2, 2));
-    }
-
-    #[test]
-    fn what_has_expired_is_dropped_in_the_end_however_much_it_is() {
-        let store = MemoryReplayStore::new(100_000);
-        for jti in 0..1000 {
-            assert_eq!(
-                store.insert_now(proof(jti), 100, 100 + (jti as u64 % 7)),
-                Insertion::Fresh
-            );
-        }
-        for jti in 1000..1100 {
-            assert_eq!(store.insert_now(proof(jti), 1000, 1100), Insertion::Fresh);
-        }
-        assert_eq!(entries(&store), (100, 100));
-        assert_eq!(store.state.lock().unwrap().by_end.len(), 1);
-    }
-
-    #[test]
-    fn of_many_concurrent_insertions_one_is_fresh() {
-        let store = Arc::new(MemoryReplayStore::new(100));
-        for jti in 0..20 {
-            let threads: Vec<_> = (0..8)
-                .map(|_| {
-                    let store = store.clone();
-                    std::thread::spawn(move || store.insert_now(proof(jti), 100, 200))
-                })
-                .collect();
-            let fresh = threads
-                .into_iter()
-                .filter_map(|thread| (thread.join().unwrap() == Insertion::Fresh).then_some(()))
-                .count();
-            assert_eq!(fresh, 1);
-        }
-    }
-}
+mod tests;

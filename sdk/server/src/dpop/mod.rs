@@ -1,5 +1,5 @@
-//! DPoP at the resource server (RFC 9449): what it takes beyond the proofs themselves, that is
-//! memory and nonces.
+//! DPoP at the resource server (RFC 9449): the replay store and the nonces. The proofs themselves
+//! are verified in `bowline_proof`.
 
 mod memory_store;
 mod nonces;
@@ -12,12 +12,12 @@ pub use self::memory_store::MemoryReplayStore;
 pub use self::nonces::DpopNonces;
 pub use self::replay::{Insertion, ProofId, ReplayStore};
 
-/// How tokens that are bound to a DPoP key are taken: give it to
+/// How DPoP-bound tokens are accepted: the argument of
 /// [`BindingLayer::dpop`](crate::BindingLayer::dpop).
 ///
-/// A DPoP proof is not tied to a connection. So a copy of it is good wherever the request may go,
-/// until it is too old, unless somebody remembers that it was there: the [`ReplayStore`]. Nodes
-/// that answer to the same origin must share one.
+/// A DPoP proof is not bound to a connection. Until it expires, a copy of it would pass at any node
+/// that accepts the request, unless a [`ReplayStore`] records that it was used. Nodes of the same
+/// origin must share one.
 #[derive(Clone)]
 pub struct Dpop {
     pub(crate) replay: Arc<dyn ReplayStore>,
@@ -25,7 +25,7 @@ pub struct Dpop {
 }
 
 impl Dpop {
-    /// Without nonces, and with this memory: [`MemoryReplayStore`] for a single node.
+    /// Without nonces, and with this replay store: [`MemoryReplayStore`] for a single node.
     pub fn new(replay: impl ReplayStore) -> Self {
         Self {
             replay: Arc::new(replay),
@@ -34,7 +34,7 @@ impl Dpop {
     }
 
     /// Requires a nonce of this server in each proof (RFC 9449 §9), which stops proofs that were
-    /// made in advance (§11.2). Costs each client one more answer 401 when it starts.
+    /// made in advance (§11.2). Costs each client one additional 401 response when it starts.
     #[must_use]
     pub fn nonces(mut self, nonces: DpopNonces) -> Self {
         self.nonces = Some(Arc::new(nonces));

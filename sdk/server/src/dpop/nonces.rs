@@ -1,4 +1,4 @@
-//! Nonces that need no memory: each is a keyed hash of the period of time in which it is given out.
+//! Stateless nonces: each is a keyed hash of the period in which it is issued.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,35 +9,36 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bowline_proof::dpop::Nonce;
 use rustls_pki_types::UnixTime;
 
-/// Gives out nonces for DPoP proofs and knows them again (RFC 9449 §8, §9).
+/// Issues nonces for DPoP proofs and recognises them (RFC 9449 §8, §9).
 ///
-/// Time is cut into periods, each with one nonce, the same for all clients. It is given out during
-/// its period and taken during that and the next. Nobody can tell it before its period without the
-/// secret, so a proof that was made in advance is good for two periods at most.
+/// Time is divided into periods, each with one nonce, the same for all clients. A nonce is issued
+/// during its period and accepted during that period and the next. It cannot be predicted without
+/// the secret, so a proof that was made in advance is accepted for two periods at most.
 pub struct DpopNonces {
     secret: hmac::Key,
     period: u64,
 }
 
-/// Keeps the secret's other uses apart, should it have any.
+/// Domain separation, in case the secret is also used elsewhere.
 const PURPOSE: &[u8] = b"bowline DPoP nonce";
 
-/// 128 bits of the hash: a guess is of no use.
+/// 128 bits of the hash cannot be guessed.
 const NONCE_BYTES: usize = 16;
 
 impl DpopNonces {
-    /// With a secret that all nodes of this origin share, so that each takes the others' nonces. A
-    /// new nonce comes up every `period`, in whole seconds and at least one.
+    /// With a secret that all nodes of this origin share, so that each accepts the others' nonces.
+    /// A new nonce is issued every `period`, in whole seconds and at least one.
     #[must_use]
     pub fn new(secret: &[u8; 32], period: Duration) -> Self {
         Self::with_key(hmac::Key::new(hmac::HMAC_SHA256, secret), period)
     }
 
-    /// With a random secret that is gone with this value: for a single node. Nonces from before a
-    /// restart are refused, which costs each client one more answer 401.
+    /// With a random secret that lives as long as this value: for a single node. Nonces from before
+    /// a restart are refused, which costs each client one additional 401 response.
     #[must_use]
     pub fn random(period: Duration) -> Self {
-        // Only a broken system lacks random bytes; to go on with a known secret would be worse.
+        // Only a broken system has no random bytes, and a predictable secret would be worse than a
+        // panic.
         let secret = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
             .expect("the system's random source");
         Self::with_key(secret, period)
@@ -50,11 +51,11 @@ impl DpopNonces {
         }
     }
 
-    /// The nonces that are taken now: that of this period, which is also the one to give out, and
-    /// that of the last.
+    /// The nonces that are accepted now: that of this period, which is also the one to issue, and
+    /// that of the previous one.
     pub(crate) fn accepted(&self, now: UnixTime) -> [Nonce; 2] {
         let period = now.as_secs() / self.period;
-        // Before the first period, in 1970, there is none; to repeat this one does no harm.
+        // The first period, in 1970, has no predecessor; it is then listed twice.
         [period, period.saturating_sub(1)].map(|period| self.nonce(period))
     }
 
@@ -68,7 +69,7 @@ impl DpopNonces {
     }
 }
 
-/// Not the secret.
+/// Does not show the secret.
 impl fmt::Debug for DpopNonces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DpopNonces")
@@ -78,46 +79,4 @@ impl fmt::Debug for DpopNonces {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(seconds: u64) -> UnixTime {
-        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
-    }
-
-    fn accepted(nonces: &DpopNonces, seconds: u64) -> [String; 2] {
-        nonces
-            .accepted(at(seconds))
-            .map(|nonce| nonce.as_str().to_owned())
-    }
-
-    #[test]
-    fn a_nonce_is_given_out_for_one_period_and_taken_for_two() {
-        let nonces = DpopNonces::new(&[7; 32], Duration::from_secs(60));
-        let [first, before] = accepted(&nonces, 6000);
-        assert_eq!(accepted(&nonces, 6059), [first.clone(), before.clone()]);
-        let [second, last] = accepted(&nonces, 6060);
-        assert_eq!(last, first);
-        assert!(second != first && second != before);
-        assert!(!accepted(&nonces, 6120).contains(&first));
-        assert_eq!(first.len(), 22, "128 bits");
-    }
-
-    #[test]
-    fn nodes_with_one_secret_take_each_others_nonces_and_no_others() {
-        let period = Duration::from_secs(60);
-        let [one, same, other] =
-            [[7; 32], [7; 32], [8; 32]].map(|secret| DpopNonces::new(&secret, period));
-        assert_eq!(accepted(&one, 6000), accepted(&same, 6000));
-        assert_ne!(accepted(&one, 6000), accepted(&other, 6000));
-        let [one, other] = [DpopNonces::random(period), DpopNonces::random(period)];
-        assert_ne!(accepted(&one, 6000), accepted(&other, 6000));
-    }
-
-    #[test]
-    fn the_beginning_of_time_and_a_period_of_nothing_are_no_trouble() {
-        let nonces = DpopNonces::new(&[7; 32], Duration::ZERO);
-        accepted(&nonces, 0);
-        assert_ne!(accepted(&nonces, 1), accepted(&nonces, 3));
-    }
-}
+mod tests;

@@ -1,5 +1,5 @@
-//! The memory of proofs that were used (RFC 9449 §11.1): a seam, because several nodes may have to
-//! share it.
+//! The store of used proofs (RFC 9449 §11.1). It is a trait because several nodes may have to share
+//! one store.
 
 use std::fmt;
 
@@ -8,33 +8,33 @@ use bowline_proof::dpop::Verified;
 use futures_util::future::BoxFuture;
 use rustls_pki_types::UnixTime;
 
-/// Remembers which proofs were used. [`MemoryReplayStore`](crate::MemoryReplayStore) is one, for a
-/// single node.
+/// Records which proofs were used. [`MemoryReplayStore`](crate::MemoryReplayStore) implements it
+/// for a single node.
 pub trait ReplayStore: Send + Sync + 'static {
-    /// Notes that this proof is used now, unless it was used before; of any number of concurrent
-    /// calls with the same proof, on whatever node, one may get [`Insertion::Fresh`].
+    /// Records that this proof is used, unless it was used before. Of any number of concurrent
+    /// calls with the same proof, on all nodes together, only one may get [`Insertion::Fresh`].
     ///
-    /// The entry must be kept through the second `until`, and may be forgotten after: the proof is
-    /// then too old to be taken. `now` is the time of the layer's clock.
+    /// The entry must be kept through the second `until` and may be dropped after it: the proof is
+    /// then too old to be accepted. `now` is the time of the layer's clock.
     fn insert(&self, proof: ProofId, now: UnixTime, until: UnixTime) -> BoxFuture<'_, Insertion>;
 }
 
-/// What became of an entry.
+/// The result of an insertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Insertion {
-    /// It was not there; now it is. The only answer that lets a request pass.
+    /// The entry was not there and has been stored. The only result that lets a request pass.
     Fresh,
-    /// It was there: the proof is a replay (401).
+    /// The entry was there: the proof is a replay (401).
     Seen,
-    /// No more can be remembered now (503).
+    /// The store is full (503).
     Full,
-    /// The memory cannot be reached (503).
+    /// The store cannot be reached (503).
     Unavailable,
 }
 
-/// Names a proof: a hash of its key, or of the connection that a trusted proxy attests, and of its
-/// `jti`; so nobody can use up another's `jti`.
+/// Identifies a proof: a hash of its `jti` together with its key, or with the connection that a
+/// trusted proxy attests. So one client cannot use up the `jti` of another.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ProofId([u8; 32]);
 
@@ -45,20 +45,20 @@ impl ProofId {
         &self.0
     }
 
-    /// Of a DPoP proof: no two clients have a key in common.
-    pub(crate) fn of(proof: &Verified) -> Self {
+    /// For a DPoP proof: no two clients have a key in common.
+    pub(crate) fn from_dpop(proof: &Verified) -> Self {
         Self::hash(proof.key.as_bytes(), &proof.jti)
     }
 
-    /// Of a session-binding proof on a connection to a trusted proxy, of which `connection` is a
-    /// hash.
-    pub(crate) fn attested(connection: &[u8; 32], jti: &str) -> Self {
+    /// For a session-binding proof on a connection to a trusted proxy; `connection` is a hash of
+    /// that connection.
+    pub(crate) fn from_attested(connection: &[u8; 32], jti: &str) -> Self {
         Self::hash(connection, jti)
     }
 
     fn hash(owner: &[u8; 32], jti: &str) -> Self {
         let mut hash = Context::new(&SHA256);
-        // The first has a fixed length, so no two pairs run together to the same bytes.
+        // `owner` has a fixed length, so two different pairs never give the same bytes.
         hash.update(owner);
         hash.update(jti.as_bytes());
         let mut bytes = [0; 32];
@@ -67,7 +67,7 @@ impl ProofId {
     }
 }
 
-/// As of everything that comes from a proof, nothing.
+/// Shows nothing that comes from a proof (EX-7).
 impl fmt::Debug for ProofId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ProofId(redacted)")

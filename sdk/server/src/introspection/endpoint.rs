@@ -1,4 +1,4 @@
-//! The introspection endpoint, and how this server shows who it is there (RFC 7662 section 2.1).
+//! The introspection endpoint, and how this server authenticates to it (RFC 7662 section 2.1).
 
 use std::fmt;
 use std::time::Duration;
@@ -11,15 +11,15 @@ use http::HeaderValue;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use reqwest::RequestBuilder;
 
-use crate::endpoint::{Answer, Endpoint, EndpointError};
+use crate::endpoint::{Endpoint, EndpointError, EndpointResponse};
 
-/// A longer answer is refused unread.
-const MAX_ANSWER: usize = 64 * 1024;
+/// A longer response is refused.
+const MAX_RESPONSE: usize = 64 * 1024;
 
 const MARGIN: Duration = Duration::from_secs(1);
 
-/// Where the authorization server is asked about tokens, and with which credentials. Answers are
-/// read up to 64 KiB, and redirects are not followed.
+/// The URL of the introspection endpoint and the credentials for it. Responses are read up to 64
+/// KiB, and redirects are not followed.
 #[derive(Clone)]
 pub struct IntrospectionEndpoint {
     endpoint: Endpoint,
@@ -28,10 +28,10 @@ pub struct IntrospectionEndpoint {
 }
 
 impl IntrospectionEndpoint {
-    /// An `https` URL whose server the platform's roots vouch for; or an `http` URL on loopback.
+    /// An `https` URL whose server the platform's roots verify; or an `http` URL on loopback.
     ///
     /// # Errors
-    /// It is no URL, or one over which anybody on the way could read tokens.
+    /// It is not a URL, or an attacker on the network path could read tokens.
     pub fn new(url: &str) -> Result<Self, EndpointError> {
         Ok(Self {
             endpoint: Endpoint::new("the introspection endpoint", url)?,
@@ -80,19 +80,19 @@ impl IntrospectionEndpoint {
         self
     }
 
-    /// `limit` is the caller's to enforce and to report; the HTTP client ends the exchange a moment
-    /// after it, and no sooner.
+    /// The caller enforces and reports `limit`; the HTTP client's own time-out ends the exchange a
+    /// moment later.
     pub(super) async fn ask(
         &self,
         token: &AccessToken,
         limit: Duration,
-    ) -> Result<Answer, EndpointError> {
+    ) -> Result<EndpointResponse, EndpointError> {
         self.endpoint
-            .ask(self.question(token, limit), MAX_ANSWER)
+            .send(self.request(token, limit), MAX_RESPONSE)
             .await
     }
 
-    fn question(&self, token: &AccessToken, limit: Duration) -> RequestBuilder {
+    fn request(&self, token: &AccessToken, limit: Duration) -> RequestBuilder {
         let mut request = self
             .endpoint
             .post()
@@ -129,7 +129,7 @@ impl fmt::Display for IntrospectionEndpoint {
     }
 }
 
-/// None of the credentials.
+/// Shows no credentials.
 impl fmt::Debug for IntrospectionEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "IntrospectionEndpoint({self})")
@@ -137,16 +137,4 @@ impl fmt::Debug for IntrospectionEndpoint {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Also where it is longer than an exchange may take elsewhere.
-    #[test]
-    fn a_question_may_take_as_long_as_the_validator_allows() {
-        let endpoint =
-            IntrospectionEndpoint::new("https://authority.example.com/introspect").unwrap();
-        let limit = Duration::from_secs(30);
-        let question = endpoint.question(&AccessToken::new("token").unwrap(), limit);
-        assert!(question.build().unwrap().timeout() > Some(&limit));
-    }
-}
+mod tests;

@@ -1,8 +1,8 @@
-//! Access tokens, opaque or not, of which the authorization server is asked (RS-2, RFC 7662).
+//! Validates access tokens, opaque or not, by token introspection (RS-2, RFC 7662).
 
-mod answer;
 mod cache;
 mod endpoint;
+mod response;
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -13,53 +13,52 @@ use bowline_proof::AccessToken;
 use rustls_pki_types::UnixTime;
 use tokio::sync::Semaphore;
 
-use self::answer::Verdict;
-use self::cache::{Answers, Known};
+use self::cache::{CachedVerdict, VerdictCache};
 pub use self::endpoint::IntrospectionEndpoint;
-use crate::claims::ClaimRules;
-use crate::{Clock, TokenError, TokenValidator, ValidToken};
+use self::response::Verdict;
+use crate::{Clock, ExpectedClaims, TokenError, TokenValidator, ValidToken};
 
 /// Validates access tokens by asking the authorization server about them: `active`; `exp`, `nbf`
-/// and `aud` where they are in the answer; `iss` where it is configured. What the token is bound to
-/// is read from the answer's `cnf` (RFC 8705 section 3.2, TK-1).
+/// and `aud` if the response has them; `iss` if it is configured. What the token is bound to is
+/// read from the response's `cnf` (RFC 8705 section 3.2, TK-1).
 ///
-/// Answers are remembered by the token's hash, within a bound, so that most requests ask nobody: a
-/// good one for a minute and never past `exp`, a bad one for 5 s, and that there was none for 1 s.
-/// So a token that is revoked may pass for as long as good answers are remembered. However many
-/// requests come with one token, it is asked about once at a time; of all tokens together no more
-/// than 64 at a time.
+/// Responses are cached by the token's hash, within a bound, so that most requests need no
+/// introspection: that a token is valid for a minute and never past `exp`, that it is invalid for 5
+/// s, and a failure for 1 s. A revoked token may therefore pass for as long as valid responses are
+/// cached. There is one introspection request at a time per token, and no more than 64 at a time in
+/// total.
 ///
-/// An answer that cannot be had, or is none, makes a token neither valid nor invalid
+/// If the request fails, or the response is malformed, the token is neither valid nor invalid
 /// ([`TokenErrorKind::Unavailable`](crate::TokenErrorKind::Unavailable)); the log says why.
 #[derive(Clone)]
 pub struct IntrospectionValidator(Arc<Inner>);
 
 struct Inner {
     endpoint: IntrospectionEndpoint,
-    rules: ClaimRules,
-    times: Times,
+    expected: ExpectedClaims,
+    times: CacheTimes,
     timeout: Duration,
     slots: Semaphore,
-    answers: Answers,
+    cache: VerdictCache,
     clock: Clock,
 }
 
-/// How long answers are remembered.
+/// How long responses are cached.
 #[derive(Clone, Copy, Debug)]
-struct Times {
+struct CacheTimes {
     valid: Duration,
     invalid: Duration,
     unavailable: Duration,
 }
 
-impl Times {
+impl CacheTimes {
     fn longest(self) -> Duration {
         let Self {
             valid,
             invalid,
             unavailable,
         } = self;
-        // moka takes a thousand years at most.
+        // moka accepts a thousand years at most.
         valid
             .max(invalid)
             .max(unavailable)
@@ -70,36 +69,30 @@ impl Times {
 
 const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// A longer wait that the endpoint asks for (`Retry-After`) is cut to this.
+/// The longest pause that the endpoint can ask for (`Retry-After`).
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
-/// A shorter one is made this: an endpoint that is not able to answer is not asked for each
-/// request, whatever it says.
-const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+/// The shortest pause: a failing endpoint is not asked again for each request, even if it says so.
+const MIN_PAUSE: Duration = Duration::from_secs(1);
 
 impl IntrospectionValidator {
-    /// Starts a validator for tokens for `audience`, this resource server.
+    /// Starts a validator that asks `endpoint` and accepts tokens with these claims.
     pub fn builder(
+        mut expected: ExpectedClaims,
         endpoint: IntrospectionEndpoint,
-        audience: impl Into<String>,
     ) -> IntrospectionValidatorBuilder {
+        expected.expiry_required = false;
         IntrospectionValidatorBuilder {
             endpoint,
-            rules: ClaimRules {
-                issuer: None,
-                audiences: vec![audience.into()],
-                audience_required: true,
-                expiry_required: false,
-                leeway: Duration::from_secs(60),
-            },
-            times: Times {
+            expected,
+            times: CacheTimes {
                 valid: Duration::from_secs(60),
                 invalid: Duration::from_secs(5),
                 unavailable: Duration::from_secs(1),
             },
             timeout: Duration::from_secs(5),
             concurrency: NonZeroUsize::new(64).expect("64 is not 0"),
-            remembered_tokens: NonZeroUsize::new(4096).expect("4096 is not 0"),
+            cached_tokens: NonZeroUsize::new(4096).expect("4096 is not 0"),
             clock: Clock::default(),
         }
     }
@@ -110,8 +103,8 @@ impl TokenValidator for IntrospectionValidator {
         let now = self.0.clock.now();
         let known = self
             .0
-            .answers
-            .about(token.hash(), now, self.0.ask(token))
+            .cache
+            .get_or_ask(token.hash(), now, self.0.ask(token))
             .await;
         match known.verdict {
             Verdict::Valid(token) => Ok(token),
@@ -129,22 +122,22 @@ impl TokenValidator for IntrospectionValidator {
 
 impl Inner {
     /// Asks the authorization server. Waiting for a free slot counts towards the time limit.
-    async fn ask(&self, token: &AccessToken) -> Known {
+    async fn ask(&self, token: &AccessToken) -> CachedVerdict {
         let exchange = async {
             // The semaphore is never closed.
             let _slot = self.slots.acquire().await;
             self.endpoint.ask(token, self.timeout).await
         };
-        let answered = tokio::time::timeout(self.timeout, exchange).await;
+        let outcome = tokio::time::timeout(self.timeout, exchange).await;
         let now = self.clock.now();
         let after = |time: Duration| {
             UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()).saturating_add(time))
         };
         let (mut pause, mut cause) = (None, None);
-        let verdict = match answered {
-            Ok(Ok(answer)) => {
-                pause = answer.retry_after();
-                answer::verdict(&answer, &self.rules, now)
+        let verdict = match outcome {
+            Ok(Ok(response)) => {
+                pause = response.retry_after();
+                response::verdict(&response, &self.expected, now)
             }
             Ok(Err(error)) => {
                 cause = Some(error);
@@ -153,7 +146,7 @@ impl Inner {
             Err(_) => Verdict::Unavailable("the introspection endpoint did not answer in time"),
         };
         let until = match &verdict {
-            Verdict::Valid(token) => answer::expiry(token.claims())
+            Verdict::Valid(token) => response::expiry(token.claims())
                 .into_iter()
                 .fold(after(self.times.valid), UnixTime::min),
             Verdict::Invalid(_) => after(self.times.invalid),
@@ -161,13 +154,13 @@ impl Inner {
                 let cause = cause
                     .as_ref()
                     .map(|error| error as &(dyn std::error::Error + 'static));
-                tracing::warn!(endpoint = %self.endpoint, why, cause, "introspection gave no answer");
+                tracing::warn!(endpoint = %self.endpoint, why, cause, "introspection failed");
                 after(pause.map_or(self.times.unavailable, |pause| {
-                    pause.clamp(SHORTEST_PAUSE, MAX_PAUSE)
+                    pause.clamp(MIN_PAUSE, MAX_PAUSE)
                 }))
             }
         };
-        Known { verdict, until }
+        CachedVerdict { verdict, until }
     }
 }
 
@@ -175,7 +168,7 @@ impl fmt::Debug for IntrospectionValidator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IntrospectionValidator")
             .field("endpoint", &self.0.endpoint)
-            .field("rules", &self.0.rules)
+            .field("expected", &self.0.expected)
             .finish_non_exhaustive()
     }
 }
@@ -185,100 +178,81 @@ impl fmt::Debug for IntrospectionValidator {
 #[must_use = "a builder does nothing until `build`"]
 pub struct IntrospectionValidatorBuilder {
     endpoint: IntrospectionEndpoint,
-    rules: ClaimRules,
-    times: Times,
+    expected: ExpectedClaims,
+    times: CacheTimes,
     timeout: Duration,
     concurrency: NonZeroUsize,
-    remembered_tokens: NonZeroUsize,
+    cached_tokens: NonZeroUsize,
     clock: Clock,
 }
 
 impl IntrospectionValidatorBuilder {
-    /// One more name by which tokens may address this resource server.
-    pub fn audience(mut self, audience: impl Into<String>) -> Self {
-        self.rules.audiences.push(audience.into());
-        self
-    }
-
-    /// Whether a token passes if the answer has no `aud`. Default: no. Only where the authorization
-    /// server itself calls a token inactive to a resource server that it was not issued for: the
-    /// receiver of a token could otherwise use it at another (T5). An `aud` that is there must name
-    /// this server all the same.
+    /// Whether a token passes if the response has no `aud`. Default: no. Use it only if the
+    /// authorization server itself reports a token as inactive to resource servers that it was not
+    /// issued for: otherwise one resource server could use a token that it received at another
+    /// (T5). An `aud` that is present must still name this server.
     pub fn accept_missing_audience(mut self, accepted: bool) -> Self {
-        self.rules.audience_required = !accepted;
+        self.expected.audience_required = !accepted;
         self
     }
 
-    /// The `iss` that answers must have. Default: none is looked at.
-    pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
-        self.rules.issuer = Some(issuer.into());
-        self
-    }
-
-    /// How far the clocks of this server and of the authorization server may differ. Default: 60 s.
-    /// An answer is never remembered past `exp` by this server's clock.
-    pub fn leeway(mut self, leeway: Duration) -> Self {
-        self.rules.leeway = leeway;
-        self
-    }
-
-    /// How long a good answer is remembered at most, in whole seconds: how long a revoked token may
-    /// still pass. Default: a minute; zero asks for every request.
-    pub fn remember_valid(mut self, time: Duration) -> Self {
+    /// How long a valid response is cached at most, in whole seconds: how long a revoked token may
+    /// still pass. Default: a minute; zero introspects for every request.
+    pub fn cache_valid(mut self, time: Duration) -> Self {
         self.times.valid = time;
         self
     }
 
-    /// How long a bad answer is remembered, in whole seconds. Default: 5 s. A token that nobody
-    /// knows costs one question in this time.
-    pub fn remember_invalid(mut self, time: Duration) -> Self {
+    /// How long an invalid response is cached, in whole seconds. Default: 5 s. An unknown token
+    /// causes one introspection request in this time.
+    pub fn cache_invalid(mut self, time: Duration) -> Self {
         self.times.invalid = time;
         self
     }
 
-    /// How long after a failure nobody asks about the same token again, in whole seconds, unless
-    /// the endpoint says (`Retry-After`, a second at least and a minute at most). Default: 1 s.
+    /// How long after a failure the same token is not introspected again, in whole seconds, unless
+    /// the endpoint says how long (`Retry-After`, a second at least and a minute at most). Default:
+    /// 1 s.
     pub fn pause_after_failure(mut self, time: Duration) -> Self {
         self.times.unavailable = time;
         self
     }
 
-    /// How long one question may take, waiting for its turn included. Default: 5 s.
+    /// How long one introspection may take, including the wait for a free slot. Default: 5 s.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = limit;
         self
     }
 
-    /// How many questions there may be at a time. Default: 64. Others wait.
+    /// How many introspection requests may run at a time. Default: 64. Others wait.
     pub fn concurrency(mut self, questions: NonZeroUsize) -> Self {
         self.concurrency = questions;
         self
     }
 
-    /// About how many tokens answers are remembered. Default: 4,096. Tokens that are used often
-    /// stay in preference to those that came once, so that made-up tokens do not push good ones
-    /// out.
-    pub fn remembered_tokens(mut self, tokens: NonZeroUsize) -> Self {
-        self.remembered_tokens = tokens;
+    /// For about how many tokens responses are cached. Default: 4,096. Tokens that are used often
+    /// are kept in preference to those used once, so that made-up tokens do not evict valid ones.
+    pub fn cached_tokens(mut self, tokens: NonZeroUsize) -> Self {
+        self.cached_tokens = tokens;
         self
     }
 
-    /// The clock for `exp`, `nbf` and the age of answers. Default: the system's.
+    /// The clock for `exp`, `nbf` and the age of cached responses. Default: the system's.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Finishes the validator. Nobody is asked yet.
+    /// Finishes the validator. Nothing is requested yet.
     #[must_use]
     pub fn build(self) -> IntrospectionValidator {
         IntrospectionValidator(Arc::new(Inner {
             endpoint: self.endpoint,
-            rules: self.rules,
+            expected: self.expected,
             times: self.times,
             timeout: self.timeout,
             slots: Semaphore::new(self.concurrency.get().min(Semaphore::MAX_PERMITS)),
-            answers: Answers::new(self.remembered_tokens, self.times.longest()),
+            cache: VerdictCache::new(self.cached_tokens, self.times.longest()),
             clock: self.clock,
         }))
     }

@@ -15,11 +15,11 @@ pub(super) struct Keyring {
     source: Jwks,
     refresh_interval: Duration,
     retry_interval: Duration,
-    remembered_tokens: NonZeroUsize,
+    cached_tokens: NonZeroUsize,
     /// The last good set.
     current: ArcSwapOption<KeySet>,
     last_attempt: Mutex<Option<Instant>>,
-    /// Held while fetching: those who need the result wait for it, instead of fetching too.
+    /// Held while fetching, so that concurrent callers wait for the result instead of fetching too.
     fetching: tokio::sync::Mutex<()>,
 }
 
@@ -28,20 +28,21 @@ impl Keyring {
         source: Jwks,
         refresh_interval: Duration,
         retry_interval: Duration,
-        remembered_tokens: NonZeroUsize,
+        cached_tokens: NonZeroUsize,
     ) -> Self {
         Self {
             source,
             refresh_interval,
             retry_interval,
-            remembered_tokens,
+            cached_tokens,
             current: ArcSwapOption::empty(),
             last_attempt: Mutex::new(None),
             fetching: tokio::sync::Mutex::new(()),
         }
     }
 
-    /// The set in use. If it is old, a newer one is fetched meanwhile and serves the next caller.
+    /// The set in use. If it is old, a newer one is fetched in the background and serves later
+    /// callers.
     pub(super) async fn keys(self: &Arc<Self>) -> Result<Arc<KeySet>, TokenError> {
         let Some(keys) = self.current.load_full() else {
             return self.newer_than(None).await;
@@ -56,14 +57,14 @@ impl Keyring {
         Ok(keys)
     }
 
-    /// The set in use, fetched anew if it is still `old` and the last attempt lies far enough back.
-    /// Callers that come while a fetch is under way share its outcome.
+    /// The set in use, fetched again if it is still `old` and the retry interval has passed since
+    /// the last attempt. Callers that arrive during a fetch share its outcome.
     pub(super) async fn newer_than(
         self: &Arc<Self>,
         old: Option<Arc<KeySet>>,
     ) -> Result<Arc<KeySet>, TokenError> {
         let keyring = self.clone();
-        // In a task of its own: a caller that goes away does not break the fetch off for the
+        // In a task of its own, so that a cancelled caller does not cancel the fetch for the
         // others.
         let attempt = tokio::spawn(async move {
             let _one_at_a_time = keyring.fetching.lock().await;
@@ -75,14 +76,14 @@ impl Keyring {
                 keyring.fetch().await;
             }
         });
-        // It fails only if it panicked; what is in use then stays in use.
+        // It fails only if it panicked; then the current set stays in use.
         let _ = attempt.await;
         self.current.load_full().ok_or_else(|| {
             TokenError::unavailable("the key set could not be fetched yet", self.retry_interval)
         })
     }
 
-    /// Whether an attempt may be made now; of concurrent callers only one may.
+    /// Whether an attempt may be made now. Of concurrent callers only one gets `true`.
     fn claim_attempt(&self, interval: Duration) -> bool {
         let mut last = self
             .last_attempt
@@ -111,17 +112,18 @@ impl Keyring {
         }
     }
 
-    /// Takes a document into use. The same one again changes nothing: tokens found valid stay so.
+    /// Makes a document the current key set. An unchanged document changes nothing, so the cached
+    /// tokens stay valid.
     fn adopt(&self, document: Vec<u8>) -> Result<(), JwksError> {
         if self
             .current
             .load()
             .as_ref()
-            .is_some_and(|current| current.is_of(&document))
+            .is_some_and(|current| current.is_from(&document))
         {
             return Ok(());
         }
-        let keys = KeySet::parse(document, self.remembered_tokens).map_err(JwksError::malformed)?;
+        let keys = KeySet::parse(document, self.cached_tokens).map_err(JwksError::malformed)?;
         tracing::info!(source = %self.source, usable = keys.len(), "a new key set is in use");
         self.current.store(Some(Arc::new(keys)));
         Ok(())

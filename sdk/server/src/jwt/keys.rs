@@ -15,12 +15,12 @@ use serde_json::Value;
 
 use crate::{TokenError, ValidToken};
 
-/// Keys of one JWKS document. Replacing the set forgets the tokens that were found valid with it.
+/// Keys of one JWKS document. Replacing the set drops the tokens that were found valid with it.
 pub(super) struct KeySet {
     document: Vec<u8>,
     keys: Vec<Key>,
     valid: Mutex<LruCache<TokenHash, ValidToken>>,
-    remembered_tokens: NonZeroUsize,
+    cached_tokens: NonZeroUsize,
 }
 
 struct Key {
@@ -31,7 +31,7 @@ struct Key {
     key: DecodingKey,
 }
 
-/// What a key set says about a signature.
+/// The result of verifying a signature with a key set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Signature {
     Good,
@@ -41,10 +41,10 @@ pub(super) enum Signature {
 }
 
 impl KeySet {
-    /// Takes the usable keys of a JWKS document; others are left out, as RFC 7517 section 5 asks.
+    /// Reads the usable keys of a JWKS document and ignores others, as RFC 7517 section 5 asks.
     pub(super) fn parse(
         document: Vec<u8>,
-        remembered_tokens: NonZeroUsize,
+        cached_tokens: NonZeroUsize,
     ) -> Result<Self, serde_json::Error> {
         #[derive(Deserialize)]
         struct Document {
@@ -53,13 +53,13 @@ impl KeySet {
         let parsed: Document = serde_json::from_slice(&document)?;
         Ok(Self {
             document,
-            keys: parsed.keys.into_iter().filter_map(Key::usable).collect(),
+            keys: parsed.keys.into_iter().filter_map(Key::from_jwk).collect(),
             valid: Mutex::new(LruCache::unbounded()),
-            remembered_tokens,
+            cached_tokens,
         })
     }
 
-    pub(super) fn is_of(&self, document: &[u8]) -> bool {
+    pub(super) fn is_from(&self, document: &[u8]) -> bool {
         self.document == document
     }
 
@@ -70,14 +70,16 @@ impl KeySet {
     pub(super) fn verify(&self, jwt: &SignedJwt<'_>) -> Signature {
         let algorithm = jwt.header.alg;
         let Some(id) = &jwt.header.kid else {
-            // Without `kid` every key that fits may be the one, and a newer set may have others.
+            // Without `kid` any key with this algorithm may be the right one, and a newer set may
+            // have more.
             let mut fitting = self
                 .keys
                 .iter()
                 .filter(|key| key.algorithms.contains(&algorithm));
-            return match fitting.any(|key| key.verifies(jwt)) {
-                true => Signature::Good,
-                false => Signature::UnknownKey,
+            return if fitting.any(|key| key.verifies(jwt)) {
+                Signature::Good
+            } else {
+                Signature::UnknownKey
             };
         };
         let mut named = self
@@ -88,29 +90,30 @@ impl KeySet {
         if named.peek().is_none() {
             return Signature::UnknownKey;
         }
-        match named.any(|key| key.algorithms.contains(&algorithm) && key.verifies(jwt)) {
-            true => Signature::Good,
-            false => Signature::Bad,
+        if named.any(|key| key.algorithms.contains(&algorithm) && key.verifies(jwt)) {
+            Signature::Good
+        } else {
+            Signature::Bad
         }
     }
 
-    pub(super) fn remembered(&self, token: &TokenHash) -> Option<ValidToken> {
+    pub(super) fn cached(&self, token: &TokenHash) -> Option<ValidToken> {
         let mut valid = self.valid.lock().unwrap_or_else(PoisonError::into_inner);
         valid.get(token).cloned()
     }
 
-    pub(super) fn remember(&self, token: TokenHash, found: ValidToken) {
+    pub(super) fn cache(&self, token: TokenHash, found: ValidToken) {
         let mut valid = self.valid.lock().unwrap_or_else(PoisonError::into_inner);
         valid.put(token, found);
-        if valid.len() > self.remembered_tokens.get() {
+        if valid.len() > self.cached_tokens.get() {
             valid.pop_lru();
         }
     }
 }
 
 impl Key {
-    /// A public key for verifying signatures, of a kind and strength that is accepted.
-    fn usable(value: Value) -> Option<Self> {
+    /// Reads a public key for verifying signatures; `None` if its kind or strength is not accepted.
+    fn from_jwk(value: Value) -> Option<Self> {
         let jwk: Jwk = serde_json::from_value(value).ok()?;
         let for_signatures = matches!(
             jwk.common.public_key_use,
@@ -123,7 +126,7 @@ impl Key {
         if !for_signatures || !for_verifying {
             return None;
         }
-        let mut algorithms = algorithms_of(&jwk.algorithm);
+        let mut algorithms = algorithms_for(&jwk.algorithm);
         if let Some(only) = jwk.common.key_algorithm {
             algorithms.retain(|algorithm| only == (*algorithm).into());
         }
@@ -138,15 +141,15 @@ impl Key {
     }
 
     fn verifies(&self, jwt: &SignedJwt<'_>) -> bool {
-        // jsonwebtoken would look its cryptography up in a process-wide place, and panic if two are
+        // Named explicitly: jsonwebtoken would use its process-wide provider, and panic if two are
         // compiled in.
         (aws_lc::DEFAULT_PROVIDER.verifier_factory)(&jwt.header.alg, &self.key)
             .is_ok_and(|verifier| verifier.verify(jwt.signed, &jwt.signature).is_ok())
     }
 }
 
-/// Asymmetric ones only, so that no public key is ever taken for an HMAC secret.
-fn algorithms_of(parameters: &AlgorithmParameters) -> Vec<Algorithm> {
+/// Asymmetric algorithms only, so that a public key is never used as an HMAC secret.
+fn algorithms_for(parameters: &AlgorithmParameters) -> Vec<Algorithm> {
     use Algorithm::{ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
     match parameters {
         AlgorithmParameters::EllipticCurve(key) => match key.curve {
@@ -175,7 +178,7 @@ fn has_2048_bits(modulus: &str) -> bool {
     })
 }
 
-/// A compact JWS taken apart. Nothing is believed yet.
+/// A parsed compact JWS, not verified yet.
 pub(crate) struct SignedJwt<'a> {
     header: Header,
     signed: &'a [u8],
@@ -188,7 +191,7 @@ impl<'a> SignedJwt<'a> {
         let malformed = || TokenError::invalid("the access token is not a JWT");
         let (signed, signature) = token.rsplit_once('.').ok_or_else(malformed)?;
         let (_, payload) = signed.split_once('.').ok_or_else(malformed)?;
-        // An `alg` that is not known to jsonwebtoken, `none` among them, fails here.
+        // An `alg` that jsonwebtoken does not know, such as `none`, fails here.
         let header = jsonwebtoken::decode_header(token).map_err(|_| {
             TokenError::invalid(
                 "the header of the access token is malformed, or its alg is not accepted",
@@ -211,7 +214,7 @@ impl<'a> SignedJwt<'a> {
         self.header.typ.as_deref()
     }
 
-    /// The claims. Ask after the signature has been verified.
+    /// The claims. Call this after the signature has been verified.
     pub(crate) fn claims(&self) -> Result<Value, TokenError> {
         URL_SAFE_NO_PAD
             .decode(self.payload)
@@ -223,26 +226,4 @@ impl<'a> SignedJwt<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn rsa_keys_under_2048_bits_are_left_out() {
-        for (first, bytes, usable) in [
-            (0x80, 256, 1),
-            (0x7f, 256, 0),
-            (0xff, 255, 0),
-            (0x01, 257, 1),
-            (0xff, 128, 0),
-        ] {
-            // With zeros in front, which do not make it stronger.
-            let mut modulus = vec![0; bytes + 2];
-            modulus[2] = first;
-            let document = json!({ "keys": [{ "kty": "RSA", "e": "AQAB", "n": URL_SAFE_NO_PAD.encode(modulus) }] });
-            let keys = KeySet::parse(document.to_string().into_bytes(), NonZeroUsize::MIN).unwrap();
-            assert_eq!(keys.len(), usable, "{bytes} bytes from {first:#x}");
-        }
-    }
-}
+mod tests;

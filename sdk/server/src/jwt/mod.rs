@@ -16,55 +16,50 @@ use self::keyring::Keyring;
 pub(crate) use self::keys::SignedJwt;
 use self::keys::{KeySet, Signature};
 pub use self::source::{Jwks, JwksError, JwksUrl};
-use crate::claims::ClaimRules;
-use crate::{Clock, TokenError, TokenValidator, ValidToken};
+use crate::{Clock, ExpectedClaims, TokenError, TokenValidator, ValidToken};
 
 /// Validates JWT access tokens: signature by a key of the JWKS, with an asymmetric algorithm that
 /// fits the key; `typ`, `iss`, `aud`, `exp`, and `nbf` where present.
 ///
-/// The keys are fetched when the first token comes, and again as they age, in the background. A
-/// token with an unknown `kid` has them fetched at once, one fetch at a time and no more often than
-/// the retry interval. If a fetch fails, the last good set stays in use; before there is one,
-/// tokens are neither valid nor invalid
+/// The keys are fetched when the first token arrives, and again in the background as they age. A
+/// token with an unknown `kid` causes a fetch at once, one at a time and no more often than the
+/// retry interval. If a fetch fails, the last good set stays in use; before there is one, tokens
+/// are neither valid nor invalid
 /// ([`TokenErrorKind::Unavailable`](crate::TokenErrorKind::Unavailable)).
 ///
-/// Tokens found valid are remembered by their hash, within a bound, until the key set changes;
-/// their expiry is checked every time.
+/// Valid tokens are cached by their hash, within a bound, until the key set changes; their expiry
+/// is checked every time.
 #[derive(Clone)]
 pub struct JwtValidator {
     keyring: Arc<Keyring>,
-    rules: Arc<ClaimRules>,
+    expected: Arc<ExpectedClaims>,
     any_jwt: bool,
     clock: Clock,
 }
 
 impl JwtValidator {
-    /// Starts a validator for tokens that `issuer` issues for `audience`, this resource server,
-    /// signed by keys of `jwks`.
-    pub fn builder(
-        issuer: impl Into<String>,
-        audience: impl Into<String>,
-        jwks: impl Into<Jwks>,
-    ) -> JwtValidatorBuilder {
+    /// Starts a validator for tokens with these claims, signed by keys of `jwks`.
+    ///
+    /// # Panics
+    /// `expected` has no issuer: RFC 9068 section 4 demands that `iss` is checked.
+    pub fn builder(expected: ExpectedClaims, jwks: impl Into<Jwks>) -> JwtValidatorBuilder {
+        assert!(
+            expected.has_issuer(),
+            "a JwtValidator needs the issuer whose tokens it accepts: ExpectedClaims::issuer"
+        );
         let jwks = jwks.into();
         JwtValidatorBuilder {
-            rules: ClaimRules {
-                issuer: Some(issuer.into()),
-                audiences: vec![audience.into()],
-                audience_required: true,
-                expiry_required: true,
-                leeway: Duration::from_secs(60),
-            },
+            expected,
             any_jwt: false,
             refresh_interval: jwks.default_refresh_interval(),
             retry_interval: Duration::from_secs(10),
-            remembered_tokens: NonZeroUsize::new(4096).expect("4096 is not 0"),
+            cached_tokens: NonZeroUsize::new(4096).expect("4096 is not 0"),
             clock: Clock::default(),
             jwks,
         }
     }
 
-    /// The media type, without regard to case, its `application/` usually left out (RFC 7515
+    /// Compares the media type without regard to case and with `application/` optional (RFC 7515
     /// section 4.1.9).
     fn check_type(&self, typ: Option<&str>) -> Result<(), TokenError> {
         let short = typ.map(|typ| {
@@ -81,7 +76,7 @@ impl JwtValidator {
         }
     }
 
-    /// Checks all but the expiry, which a remembered token passes through too.
+    /// The full validation of a token that is not cached.
     async fn validate_anew(
         &self,
         token: &AccessToken,
@@ -108,9 +103,9 @@ impl JwtValidator {
             }
         }
         let claims = jwt.claims()?;
-        self.rules.check(&claims, self.clock.now())?;
+        self.expected.check(&claims, self.clock.now())?;
         let valid = ValidToken::new(claims);
-        keys.remember(*token.hash(), valid.clone());
+        keys.cache(*token.hash(), valid.clone());
         Ok(valid)
     }
 }
@@ -118,9 +113,10 @@ impl JwtValidator {
 impl TokenValidator for JwtValidator {
     async fn validate(&self, token: &AccessToken) -> Result<ValidToken, TokenError> {
         let keys = self.keyring.keys().await?;
-        match keys.remembered(token.hash()) {
+        match keys.cached(token.hash()) {
             Some(valid) => {
-                self.rules.check_times(valid.claims(), self.clock.now())?;
+                self.expected
+                    .check_times(valid.claims(), self.clock.now())?;
                 Ok(valid)
             }
             None => self.validate_anew(token, keys).await,
@@ -131,7 +127,7 @@ impl TokenValidator for JwtValidator {
 impl fmt::Debug for JwtValidator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JwtValidator")
-            .field("rules", &self.rules)
+            .field("expected", &self.expected)
             .finish_non_exhaustive()
     }
 }
@@ -140,30 +136,18 @@ impl fmt::Debug for JwtValidator {
 #[derive(Debug)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct JwtValidatorBuilder {
-    rules: ClaimRules,
+    expected: ExpectedClaims,
     any_jwt: bool,
     jwks: Jwks,
     refresh_interval: Duration,
     retry_interval: Duration,
-    remembered_tokens: NonZeroUsize,
+    cached_tokens: NonZeroUsize,
     clock: Clock,
 }
 
 impl JwtValidatorBuilder {
-    /// One more name by which tokens may address this resource server.
-    pub fn audience(mut self, audience: impl Into<String>) -> Self {
-        self.rules.audiences.push(audience.into());
-        self
-    }
-
-    /// How far the clocks of this server and of the authorization server may differ. Default: 60 s.
-    pub fn leeway(mut self, leeway: Duration) -> Self {
-        self.rules.leeway = leeway;
-        self
-    }
-
-    /// Whether tokens of type `JWT`, or of none, pass as well. Default: no; RFC 9068 section 4
-    /// demands `at+jwt`, so that no ID token passes as an access token.
+    /// Whether tokens of type `JWT`, or without a type, pass as well. Default: no; RFC 9068 section
+    /// 4 demands `at+jwt`, so that no ID token passes as an access token.
     pub fn accept_any_jwt(mut self, accepted: bool) -> Self {
         self.any_jwt = accepted;
         self
@@ -176,16 +160,16 @@ impl JwtValidatorBuilder {
         self
     }
 
-    /// How long after a fetch, good or not, a token with an unknown key, or the first token, may
-    /// ask for another. Default: 10 s.
+    /// How long after a fetch, successful or not, a token with an unknown key, or the first token,
+    /// may cause another. Default: 10 s.
     pub fn retry_interval(mut self, interval: Duration) -> Self {
         self.retry_interval = interval;
         self
     }
 
-    /// How many valid tokens to remember. Default: 4,096.
-    pub fn remembered_tokens(mut self, tokens: NonZeroUsize) -> Self {
-        self.remembered_tokens = tokens;
+    /// How many valid tokens to cache. Default: 4,096.
+    pub fn cached_tokens(mut self, tokens: NonZeroUsize) -> Self {
+        self.cached_tokens = tokens;
         self
     }
 
@@ -203,9 +187,9 @@ impl JwtValidatorBuilder {
                 self.jwks,
                 self.refresh_interval,
                 self.retry_interval,
-                self.remembered_tokens,
+                self.cached_tokens,
             )),
-            rules: Arc::new(self.rules),
+            expected: Arc::new(self.expected),
             any_jwt: self.any_jwt,
             clock: self.clock,
         }

@@ -13,7 +13,7 @@ use tokio::io::AsyncReadExt;
 use super::keys::KeySet;
 use crate::endpoint::{Endpoint, EndpointError};
 
-/// A longer document is refused unread.
+/// A longer document is refused.
 const MAX_DOCUMENT: usize = 1024 * 1024;
 
 /// Where the keys of the authorization server are found, as a JWK set (RFC 7517 section 5) of at
@@ -61,7 +61,7 @@ impl Jwks {
     }
 }
 
-/// Fetched again as the answer ages.
+/// The document is fetched again as it ages.
 impl From<JwksUrl> for Jwks {
     fn from(url: JwksUrl) -> Self {
         Self(Source::Url(url))
@@ -85,11 +85,11 @@ impl fmt::Debug for Jwks {
 }
 
 async fn read(path: &Path) -> Result<Vec<u8>, JwksError> {
-    let unreadable = |error| JwksError::new("the JWKS file cannot be read").because(error);
+    let unreadable = |error| JwksError::new("the JWKS file cannot be read").with_source(error);
     let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
     let mut document = Vec::new();
-    let most = MAX_DOCUMENT as u64 + 1;
-    file.take(most)
+    let max_bytes = MAX_DOCUMENT as u64 + 1;
+    file.take(max_bytes)
         .read_to_end(&mut document)
         .await
         .map_err(unreadable)?;
@@ -99,15 +99,15 @@ async fn read(path: &Path) -> Result<Vec<u8>, JwksError> {
     Ok(document)
 }
 
-/// A JWKS behind a URL, with whom to trust there and, if it asks, by which certificate to be known.
+/// A JWKS at a URL, with the roots to trust there and an optional client certificate.
 #[derive(Clone)]
 pub struct JwksUrl(Endpoint);
 
 impl JwksUrl {
-    /// An `https` URL whose server the platform's roots vouch for; or an `http` URL on loopback.
+    /// An `https` URL whose server the platform's roots verify; or an `http` URL on loopback.
     ///
     /// # Errors
-    /// It is no URL, or one over which anybody on the way could replace the keys.
+    /// It is not a URL, or an attacker on the network path could replace the keys.
     pub fn new(url: &str) -> Result<Self, JwksError> {
         Ok(Self(Endpoint::new("the JWKS URL", url)?))
     }
@@ -130,22 +130,22 @@ impl JwksUrl {
     }
 
     async fn fetch(&self) -> Result<Vec<u8>, JwksError> {
-        let answer = self.0.ask(self.0.get(), MAX_DOCUMENT).await?;
-        match answer.status {
-            StatusCode::OK => Ok(answer.body),
+        let response = self.0.send(self.0.get(), MAX_DOCUMENT).await?;
+        match response.status {
+            StatusCode::OK => Ok(response.body),
             status => Err(self.0.error(format_args!("answered {status}")).into()),
         }
     }
 }
 
-/// Not the identity: it holds a private key.
+/// Does not show the identity, which holds a private key.
 impl fmt::Debug for JwksUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "JwksUrl({})", self.0)
     }
 }
 
-/// A key set that cannot be had.
+/// A key set that cannot be loaded.
 #[derive(Debug)]
 pub struct JwksError {
     message: Cow<'static, str>,
@@ -174,10 +174,10 @@ impl JwksError {
     }
 
     pub(super) fn malformed(source: serde_json::Error) -> Self {
-        Self::new("the JWKS document is not a JWK set").because(source)
+        Self::new("the JWKS document is not a JWK set").with_source(source)
     }
 
-    fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+    fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }

@@ -1,65 +1,29 @@
-//! RS-1 to RS-13, in order.
+//! Checks a request by RS-1 to RS-13, in this order.
 //!
-//! A token with the scheme `DPoP` takes the same way; RFC 9449 §4.3 comes after RS-3 and before
-//! RS-4, where a session's proof is looked at, and its `jti` is used up last of all.
+//! A token with the scheme `DPoP` passes through the same checks. Those of RFC 9449 §4.3 come after
+//! RS-3 and before RS-4, the first check of a session-binding proof. The `jti` of the DPoP proof is
+//! marked as used after all checks.
 
 use std::sync::Arc;
 
-use bowline_proof::dpop::{DpopCheck, DpopRefusal, Nonce};
+use bowline_proof::dpop::{DpopCheck, Nonce};
 use bowline_proof::{AccessToken, Check, Confirmation, Demand, Refusal, Scheme};
 use http::request::Parts;
 
 use super::client::{self, Client};
 use super::proof::{self, CheckedProof};
+use super::rejection::Rejection;
 use super::{AcceptPolicy, Settings, dpop, transport};
-use crate::proxies::Claimed;
+use crate::proxies::ForwardedFields;
 use crate::{
-    BindingClass, ConnectionFacts, Scope, ServerEvent, TokenError, TokenErrorKind, TokenValidator,
-    ValidToken, VerifiedBinding,
+    BindingClass, ConnectionFacts, ServerEvent, TokenErrorKind, TokenValidator, ValidToken,
+    VerifiedBinding,
 };
-
-/// Why a request does not pass.
-pub(super) enum Refused {
-    /// A check says no.
-    By(Refusal),
-    /// A check of DPoP says no.
-    ByDpop(DpopRefusal),
-    /// The token's scope does not hold this one.
-    Scope(Scope),
-    /// RS-2 cannot be decided.
-    Unavailable(TokenError),
-    /// Whether the `jti` was seen before cannot be decided, for this reason.
-    ReplayStore(&'static str),
-}
-
-impl From<Refusal> for Refused {
-    fn from(refusal: Refusal) -> Self {
-        Self::By(refusal)
-    }
-}
-
-impl From<Check> for Refused {
-    fn from(check: Check) -> Self {
-        Self::By(check.into())
-    }
-}
-
-impl From<DpopRefusal> for Refused {
-    fn from(refusal: DpopRefusal) -> Self {
-        Self::ByDpop(refusal)
-    }
-}
-
-impl From<DpopCheck> for Refused {
-    fn from(check: DpopCheck) -> Self {
-        Self::ByDpop(check.into())
-    }
-}
 
 /// How a request passed.
 pub(super) struct Passed {
     pub(super) binding: VerifiedBinding,
-    /// What the response is to tell a DPoP client (RFC 9449 §8.2).
+    /// The nonce that the response gives to a DPoP client (RFC 9449 §8.2).
     pub(super) newer_nonce: Option<Nonce>,
     proof: bool,
     cached: bool,
@@ -77,36 +41,39 @@ impl Passed {
     }
 }
 
-/// RS-1: past its `notAfter` a certificate vouches for nothing, whatever the request asks for.
+/// RS-1: whether the connection's certificate is past its `notAfter`. It is checked for every
+/// request, also on public paths.
 pub(super) fn certificate_has_expired(facts: &ConnectionFacts, settings: &Settings) -> bool {
     facts
         .certificate()
         .is_some_and(|certificate| settings.clock.now() > certificate.not_after())
 }
 
-/// All checks on one request, except the expiry of the connection's certificate, which comes before
-/// any other.
+/// All checks on one request, except the expiry of the connection's certificate, which is checked
+/// before.
 pub(super) async fn check<V: TokenValidator>(
     request: &Parts,
-    claimed: &Claimed,
+    forwarded: &ForwardedFields,
     facts: &ConnectionFacts,
     settings: &Settings,
     validator: &V,
-) -> Result<Passed, Refused> {
-    let attested = client::attested(claimed, facts, settings)?; // RS-1, of a client behind a proxy
+) -> Result<Passed, Rejection> {
+    // RS-1, for a client behind a proxy.
+    let attested = client::attested_connection(forwarded, facts, settings)?;
     let client = Client::new(facts, attested.as_deref(), settings);
-    let proof = transport::proof(request); // What is wrong with it is said in its turn.
-    let (token, seen_before) = token(request, &proof, &client, settings)?;
+    // A malformed proof is reported later, at RS-4.
+    let proof = transport::proof(request);
+    let (token, is_cached) = token(request, &proof, &client, settings)?;
     let valid = validate(validator, &token).await?;
     let confirmation = valid.confirmation().map_err(|_| Check::Confirmation)?;
-    let asked_for = class(confirmation, token.scheme(), settings)?;
+    let class = token_class(confirmation, token.scheme(), settings)?;
     check_certificate_binding(confirmation, &client)?;
-    let dpop = match asked_for {
+    let dpop = match class {
         BindingClass::Dpop => Some(dpop::check(&token, confirmation, request, settings)?),
         _ => None,
     };
     let proof = match (proof?, client.certificate) {
-        (Some(_), Some(_)) if seen_before => Some(CheckedProof::SeenBefore),
+        (Some(_), Some(_)) if is_cached => Some(CheckedProof::Cached),
         (Some(found), Some(certificate)) => Some(proof::check(
             found,
             certificate,
@@ -119,34 +86,38 @@ pub(super) async fn check<V: TokenValidator>(
             let detail = "the proof is for a client certificate, and this connection has none";
             return Err(Refusal::with_detail(Check::ProofThumbprint, detail).into()); // RS-5
         }
-        (None, _) if asked_for == BindingClass::Session => return Err(Check::ProofMissing.into()), // RS-4
+        // RS-4
+        (None, _) if class == BindingClass::Session => return Err(Check::ProofMissing.into()),
         (None, _) => None,
     };
     let request_bound = dpop.is_some()
         || proof
             .as_ref()
             .is_some_and(CheckedProof::has_all_request_claims);
-    if settings.require_request_bound.are_demanded(request) && !request_bound {
+    if settings.require_request_bound.applies_to(request) && !request_bound {
         return Err(Check::RequestClaimsRequired.into()); // RS-12
     }
-    check_policy(asked_for, &client, settings.policy)?;
+    check_policy(class, &client, settings.policy)?;
     check_scope(&valid, request, settings)?;
-    // Last of all, so that a request that is refused uses up no `jti` and leaves no proof behind.
+    // After all checks, so that a refused request neither uses up a `jti` nor caches a proof.
     if let Some(proof) = &proof {
-        proof.settle(&token, facts, &client, settings).await?;
+        proof.commit(&token, facts, &client, settings).await?;
     }
     if let Some(proof) = &dpop {
-        proof.settle(settings).await?;
+        proof.commit(settings).await?;
     }
     Ok(Passed {
         proof: proof.is_some() || dpop.is_some(),
-        // The signature of a DPoP proof beside it was verified.
-        cached: dpop.is_none() && matches!(proof, Some(CheckedProof::SeenBefore)),
+        // If there is a DPoP proof as well, its signature was verified.
+        cached: dpop.is_none() && matches!(proof, Some(CheckedProof::Cached)),
         binding: VerifiedBinding {
-            class: reported_class(asked_for, &client),
+            class: reported_class(class, &client),
             connection: facts.id(),
             certificate: client.certificate.map(Arc::clone),
-            attested_by: client.attestation.as_ref().map(|by| by.proxy),
+            attested_by: client
+                .attestation
+                .as_ref()
+                .map(|attestation| attestation.proxy),
             dpop_key: dpop.as_ref().map(|proof| proof.verified.key),
             request_bound,
             resumed: facts.is_resumed(),
@@ -156,8 +127,7 @@ pub(super) async fn check<V: TokenValidator>(
     })
 }
 
-/// The token, and whether it passed RS-5..RS-8 before with the very proof that comes with it
-/// (RS-11).
+/// The token, and whether it passed RS-5..RS-8 before with the same proof (RS-11).
 fn token(
     request: &Parts,
     proof: &Result<Option<&[u8]>, Refusal>,
@@ -165,11 +135,11 @@ fn token(
     settings: &Settings,
 ) -> Result<(AccessToken, bool), Refusal> {
     let field = transport::authorization(request)?;
-    let remembered = match proof {
-        Ok(Some(proof)) => client.memory.recall(field.as_bytes(), proof),
+    let cached = match proof {
+        Ok(Some(proof)) => client.proofs.lookup(field.as_bytes(), proof),
         _ => None,
     };
-    match remembered {
+    match cached {
         Some(token) => Ok((token, true)),
         None => Ok((transport::access_token(field, settings)?, false)),
     }
@@ -179,23 +149,23 @@ fn token(
 async fn validate<V: TokenValidator>(
     validator: &V,
     token: &AccessToken,
-) -> Result<ValidToken, Refused> {
+) -> Result<ValidToken, Rejection> {
     validator
         .validate(token)
         .await
         .map_err(|error| match error.kind() {
             TokenErrorKind::Invalid => Refusal::with_detail(Check::Token, error.detail()).into(),
-            TokenErrorKind::Unavailable => Refused::Unavailable(error),
+            TokenErrorKind::Unavailable => Rejection::TokenUnavailable(error),
         })
 }
 
-/// What the token is bound to; refused if that cannot be satisfied (TK-0..TK-2), or goes with
-/// another scheme (RFC 9449 §7.1, §7.2).
-fn class(
+/// What the token is bound to. It is refused if that binding is not supported (TK-0..TK-2), or does
+/// not match the scheme (RFC 9449 §7.1, §7.2).
+fn token_class(
     confirmation: &Confirmation,
     scheme: Scheme,
     settings: &Settings,
-) -> Result<BindingClass, Refused> {
+) -> Result<BindingClass, Rejection> {
     match (
         confirmation.demand().map_err(|_| Check::Confirmation)?,
         scheme,
@@ -205,17 +175,18 @@ fn class(
         (Demand::Session, _) => Ok(BindingClass::Session),
         (Demand::None, _) if confirmation.x5t_s256.is_some() => Ok(BindingClass::Certificate),
         (Demand::None, _) => Ok(BindingClass::Bearer),
-        // Bound to a key of which the scheme Bearer proves nothing.
+        // Bound to a DPoP key, but presented with the scheme Bearer, which does not prove
+        // possession.
         (Demand::Dpop, _) if settings.dpop.is_some() => Err(DpopCheck::BearerScheme.into()),
         _ => Err(Refusal::with_detail(
             Check::Confirmation,
-            "the access token is bound to a DPoP key, and this server takes no such tokens",
+            "the access token is bound to a DPoP key, and this server does not accept such tokens",
         )
         .into()),
     }
 }
 
-/// RS-3. Without a client certificate there is nothing to equal.
+/// RS-3. Without a client certificate a certificate-bound token is always refused.
 fn check_certificate_binding(
     confirmation: &Confirmation,
     client: &Client<'_>,
@@ -230,35 +201,35 @@ fn check_certificate_binding(
 
 /// RS-13.
 fn check_policy(
-    asked_for: BindingClass,
+    class: BindingClass,
     client: &Client<'_>,
     policy: AcceptPolicy,
 ) -> Result<(), Refusal> {
     let is_attested = client.attestation.is_some();
-    match (policy, asked_for) {
+    match (policy, class) {
         (AcceptPolicy::Follow, _) | (AcceptPolicy::RequireOrAttested, BindingClass::Session) => {
             Ok(())
         }
         (AcceptPolicy::Require, BindingClass::Session) if !is_attested => Ok(()),
         (AcceptPolicy::Require, BindingClass::Session) => Err(Refusal::with_detail(
             Check::BindingRequired,
-            "GW-3: the word of a proxy about the TLS connection does not suffice here",
+            "GW-3: the attestation of a proxy does not suffice here",
         )),
         _ => Err(Check::BindingRequired.into()),
     }
 }
 
 /// RS-10.
-fn check_scope(token: &ValidToken, request: &Parts, settings: &Settings) -> Result<(), Refused> {
-    match settings.required_scope.of(request) {
-        Some(required) if !required.is_granted(token.claims()) => Err(Refused::Scope(required)),
+fn check_scope(token: &ValidToken, request: &Parts, settings: &Settings) -> Result<(), Rejection> {
+    match settings.required_scope.for_request(request) {
+        Some(scope) if !scope.is_granted(token.claims()) => Err(Rejection::Scope(scope)),
         _ => Ok(()),
     }
 }
 
-/// GW-3: what rests on a proxy's word is called so.
-fn reported_class(asked_for: BindingClass, client: &Client<'_>) -> BindingClass {
-    match asked_for {
+/// GW-3: a binding that a proxy attests is reported as such.
+fn reported_class(class: BindingClass, client: &Client<'_>) -> BindingClass {
+    match class {
         BindingClass::Session | BindingClass::Certificate if client.attestation.is_some() => {
             BindingClass::ProxyAttested
         }

@@ -1,5 +1,5 @@
-//! Who is at the far end of the client's TLS connection: as this end knows it, or as a trusted
-//! proxy attests it.
+//! The client's end of the TLS connection: as this server knows it, or as a trusted proxy attests
+//! it.
 
 use std::sync::Arc;
 
@@ -8,21 +8,21 @@ use rustls_pki_types::UnixTime;
 
 use super::Settings;
 use crate::certificate::ClientCertificate;
-use crate::memory::ProofMemory;
-use crate::proxies::{Attested, Claimed};
+use crate::proof_cache::ProofCache;
+use crate::proxies::{AttestedConnection, ForwardedFields};
 use crate::{ConnectionFacts, TrustedProxies};
 
 /// What RS-3 to RS-9 compare a request with.
 pub(super) struct Client<'a> {
     pub(super) certificate: Option<&'a Arc<ClientCertificate>>,
     pub(super) exporter: &'a ExporterValue,
-    /// From when on a reusable proof may be (RS-8).
+    /// The earliest `iat` of a reusable proof (RS-8).
     pub(super) handshake_at: UnixTime,
-    pub(super) memory: &'a ProofMemory,
+    pub(super) proofs: &'a ProofCache,
     pub(super) attestation: Option<Attestation<'a>>,
 }
 
-/// By whose word that is (GW-3).
+/// The proxy that attests the client, and the connection that it attests (GW-3).
 pub(super) struct Attestation<'a> {
     pub(super) proxies: &'a TrustedProxies,
     pub(super) proxy: Thumbprint,
@@ -30,19 +30,21 @@ pub(super) struct Attestation<'a> {
 }
 
 /// What a trusted proxy attests of the client, if it does.
-pub(super) fn attested(
-    claimed: &Claimed,
+pub(super) fn attested_connection(
+    forwarded: &ForwardedFields,
     facts: &ConnectionFacts,
     settings: &Settings,
-) -> Result<Option<Arc<Attested>>, Refusal> {
+) -> Result<Option<Arc<AttestedConnection>>, Refusal> {
     let Some(proxies) = &settings.trusted_proxies else {
         return Ok(None);
     };
     let refused = |detail| Refusal::with_detail(Check::Certificate, detail);
-    let attested = proxies.attested(claimed, facts).map_err(refused)?;
+    let attested = proxies
+        .attested_connection(forwarded, facts)
+        .map_err(refused)?;
     if let Some(attested) = &attested {
         let now = settings.clock.now();
-        // RS-1. The proxy verified the chain, when its handshake was.
+        // RS-1. The proxy verified the chain at the time of its handshake with the client.
         if now > attested.certificate.not_after() || now < attested.certificate.not_before() {
             return Err(refused(
                 "GW-3: the attested client certificate has expired or is not valid yet",
@@ -55,7 +57,7 @@ pub(super) fn attested(
 impl<'a> Client<'a> {
     pub(super) fn new(
         facts: &'a ConnectionFacts,
-        attested: Option<&'a Attested>,
+        attested: Option<&'a AttestedConnection>,
         settings: &'a Settings,
     ) -> Self {
         match (attested, &settings.trusted_proxies, &facts.certificate) {
@@ -63,7 +65,7 @@ impl<'a> Client<'a> {
                 certificate: Some(&attested.certificate),
                 exporter: &attested.exporter,
                 handshake_at: UnixTime::since_unix_epoch(std::time::Duration::ZERO),
-                memory: &attested.memory,
+                proofs: &attested.proofs,
                 attestation: Some(Attestation {
                     proxies,
                     proxy: proxy.thumbprint(),
@@ -74,7 +76,7 @@ impl<'a> Client<'a> {
                 certificate: facts.certificate.as_ref(),
                 exporter: &facts.exporter,
                 handshake_at: facts.handshake_at,
-                memory: &facts.memory,
+                proofs: &facts.proofs,
                 attestation: None,
             },
         }

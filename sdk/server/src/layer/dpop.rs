@@ -7,15 +7,15 @@ use bowline_proof::{AccessToken, Confirmation};
 use http::request::Parts;
 use rustls_pki_types::UnixTime;
 
-use super::checks::Refused;
+use super::rejection::Rejection;
 use super::{Settings, transport};
 use crate::{Dpop, Insertion, ProofId, ReplayStore};
 
-/// A proof that passed §4.3; only its `jti` may still be an old one.
+/// A proof that passed §4.3, except that its `jti` may still have been used before.
 pub(super) struct CheckedDpop<'a> {
     dpop: &'a Dpop,
     pub(super) verified: Verified,
-    /// The newest nonce, where the proof has an older one.
+    /// The newest nonce, if the proof carries an older one.
     pub(super) newer_nonce: Option<Nonce>,
 }
 
@@ -56,24 +56,25 @@ pub(super) fn check<'a>(
 }
 
 impl CheckedDpop<'_> {
-    /// Uses the proof up (§11.1).
-    pub(super) async fn settle(&self, settings: &Settings) -> Result<(), Refused> {
-        let id = ProofId::of(&self.verified);
-        match use_up(&*self.dpop.replay, id, self.verified.issued_at, settings).await? {
-            true => Ok(()),
-            false => Err(DpopCheck::Replay.into()),
+    /// Marks the proof as used, or refuses it as a replay (§11.1).
+    pub(super) async fn commit(&self, settings: &Settings) -> Result<(), Rejection> {
+        let id = ProofId::from_dpop(&self.verified);
+        if insert_if_fresh(&*self.dpop.replay, id, self.verified.issued_at, settings).await? {
+            Ok(())
+        } else {
+            Err(DpopCheck::Replay.into())
         }
     }
 }
 
-/// Whether a proof was not used before; now it is. It is remembered for as long as its `iat` is
-/// taken.
-pub(super) async fn use_up(
+/// Marks a proof as used and returns whether it was unused before. The entry is kept for as long as
+/// the proof's `iat` is accepted.
+pub(super) async fn insert_if_fresh(
     store: &dyn ReplayStore,
     id: ProofId,
     issued_at: UnixTime,
     settings: &Settings,
-) -> Result<bool, Refused> {
+) -> Result<bool, Rejection> {
     let until = issued_at
         .as_secs()
         .saturating_add(settings.windows.past.as_secs());
@@ -81,7 +82,7 @@ pub(super) async fn use_up(
     match store.insert(id, settings.clock.now(), until).await {
         Insertion::Fresh => Ok(true),
         Insertion::Seen => Ok(false),
-        Insertion::Full => Err(Refused::ReplayStore("the replay store is full")),
-        Insertion::Unavailable => Err(Refused::ReplayStore("the replay store cannot be reached")),
+        Insertion::Full => Err(Rejection::ReplayStore("the replay store is full")),
+        Insertion::Unavailable => Err(Rejection::ReplayStore("the replay store cannot be reached")),
     }
 }

@@ -5,7 +5,7 @@ mod checks;
 mod client;
 mod dpop;
 mod proof;
-mod refused;
+mod rejection;
 mod service;
 mod transport;
 
@@ -23,31 +23,31 @@ use tower_layer::Layer;
 pub use self::service::BindingService;
 use crate::{Clock, Dpop, RequiredScope, ResourceMetadata, ServerObserver, TrustedProxies};
 
-/// Lets a request through only if its access token is valid and is presented by whom, and on the
-/// connection, it is bound to (RS-1..RS-13).
+/// Lets a request through only if its access token is valid and is presented by the client, and on
+/// the connection, that it is bound to (RS-1..RS-13).
 ///
 /// It finds the [`ConnectionFacts`](crate::ConnectionFacts) among the request's extensions, where
 /// [`serve`](crate::serve) and `axum::serve` (with [`PeerFacts`](crate::PeerFacts)) put them.
-/// Without them every request is answered 500: a server that is wired up wrongly must not pass
-/// unchecked requests.
+/// Without them every request is answered 500: a misconfigured server must not pass unchecked
+/// requests.
 ///
-/// A request that passes carries a [`VerifiedBinding`](crate::VerifiedBinding) extension; a response that refuses
-/// carries the [`Check`](bowline_proof::Check) (or the
+/// A request that passes carries a [`VerifiedBinding`](crate::VerifiedBinding) extension; a
+/// response that refuses carries the [`Check`](bowline_proof::Check) (or the
 /// [`DpopCheck`](bowline_proof::dpop::DpopCheck)) that refused, as an extension too, and an empty
 /// body.
 ///
-/// The fields in which proxies and sidecars tell of other TLS connections (`Client-Cert`,
-/// `Client-Cert-Chain`, `TLS-Exporter`, `Session-Binding-Verified`) are taken off every request: a
-/// handler might believe them. See [`TrustedProxies`].
+/// The fields in which proxies and sidecars describe other TLS connections (`Client-Cert`,
+/// `Client-Cert-Chain`, `TLS-Exporter`, `Session-Binding-Verified`) are removed from every request,
+/// because a handler might trust them. See [`TrustedProxies`].
 ///
-/// A connection's memory of proofs and of `jti` values is shared by all layers that its requests
-/// meet: put one layer on each request's way, not two.
+/// All layers that handle requests of one connection share its proof cache and its set of used
+/// `jti` values: a request must pass through one layer, not two.
 pub struct BindingLayer<V> {
     validator: Arc<V>,
     settings: Arc<Settings>,
 }
 
-/// What a layer was told; the same for all its services.
+/// The configuration of a layer, shared by all its services.
 #[derive(Clone)]
 struct Settings {
     origins: Vec<Origin>,
@@ -60,7 +60,7 @@ struct Settings {
     metadata_path: Option<String>,
     public_paths: Vec<String>,
     windows: Windows,
-    remembered_proofs: NonZeroUsize,
+    cached_proofs: NonZeroUsize,
     jti_quota: usize,
     dpop: Option<Dpop>,
     trusted_proxies: Option<Arc<TrustedProxies>>,
@@ -72,44 +72,45 @@ struct Settings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AcceptPolicy {
-    /// Every token must be, and on a TLS connection that this server terminates itself: one without
-    /// `cnf.tls_exp` is refused, a DPoP-bound one too, and whatever a proxy attests.
+    /// Every token must be session-bound, to a TLS connection that this server terminates itself.
+    /// Tokens without `cnf.tls_exp` are refused, DPoP-bound tokens too, and so is everything that a
+    /// proxy attests.
     Require,
-    /// The same, but the word of a trusted proxy about the connection suffices (GW-3):
+    /// The same, but the attestation of a trusted proxy suffices (GW-3):
     /// [`BindingClass::ProxyAttested`](crate::BindingClass::ProxyAttested), for a token with
     /// `cnf.tls_exp` and a proof.
     RequireOrAttested,
-    /// The token decides. A bearer token passes as a bearer token.
+    /// The token decides what is checked. A bearer token passes as a bearer token.
     #[default]
     Follow,
 }
 
-/// Which requests need a proof made for them alone, with `jti`, `htm` and `htu` (RS-12).
+/// Which requests need a request-bound proof, with `jti`, `htm` and `htu` (RS-12).
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum RequireRequestBound {
-    /// None; claims that are there are checked all the same (RS-9).
+    /// None. Request claims that are present are checked anyway (RS-9).
     #[default]
     Never,
     /// All.
     Always,
-    /// Those for which the function says so.
+    /// Those for which the function returns true.
     When(Arc<dyn Fn(&Parts) -> bool + Send + Sync>),
 }
 
 impl RequireRequestBound {
-    /// Those requests for which `demanded` returns true, by what it sees of their head: the route,
-    /// the method, or a field that names the operation, such as MCP's `Mcp-Method` (which the
-    /// handler must compare with the body).
-    pub fn when(demanded: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
-        Self::When(Arc::new(demanded))
+    /// Those requests for which `required` returns true. It sees the head of the request: the
+    /// route, the method, or a field that names the operation, such as MCP's `Mcp-Method` (which
+    /// the handler must compare with the body).
+    pub fn when(required: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        Self::When(Arc::new(required))
     }
 
-    fn are_demanded(&self, request: &Parts) -> bool {
+    fn applies_to(&self, request: &Parts) -> bool {
         match self {
             Self::Never => false,
             Self::Always => true,
-            Self::When(demanded) => demanded(request),
+            Self::When(required) => required(request),
         }
     }
 }
@@ -141,7 +142,7 @@ impl<V> BindingLayer<V> {
                 metadata_path: None,
                 public_paths: Vec::new(),
                 windows: Windows::default(),
-                remembered_proofs: NonZeroUsize::new(256).expect("256 is not 0"),
+                cached_proofs: NonZeroUsize::new(256).expect("256 is not 0"),
                 jti_quota: 10_000,
                 dpop: None,
                 trusted_proxies: None,
@@ -172,10 +173,10 @@ impl<V> BindingLayer<V> {
         self.with(|settings| settings.policy = policy)
     }
 
-    /// Which requests need a proof of their own (RS-12). Default: [`RequireRequestBound::Never`].
+    /// Which requests need a request-bound proof (RS-12). Default: [`RequireRequestBound::Never`].
     #[must_use]
-    pub fn require_request_bound(self, demanded: RequireRequestBound) -> Self {
-        self.with(|settings| settings.require_request_bound = demanded)
+    pub fn require_request_bound(self, required: RequireRequestBound) -> Self {
+        self.with(|settings| settings.require_request_bound = required)
     }
 
     /// Which requests need which scope; a token without it is answered 403 (RS-10). Default:
@@ -196,13 +197,13 @@ impl<V> BindingLayer<V> {
     }
 
     /// The URL of this server's protected resource metadata (RFC 9728), named in every challenge
-    /// (RS-10): for metadata that another server keeps. See [`resource`](Self::resource).
+    /// (RS-10): for metadata that another server serves. See [`resource`](Self::resource).
     #[must_use]
     pub fn resource_metadata(self, url: impl Into<String>) -> Self {
         self.with(|settings| settings.resource_metadata = Some(url.into()))
     }
 
-    /// Paths that need no token (RS-13): the agent card, resource metadata. Whatever the method.
+    /// Paths that need no token (RS-13), with any method: the agent card, resource metadata.
     ///
     /// A path is public if it is equal to one of these byte by byte, as the client sent it: no
     /// prefix matches, nothing is decoded, no dot segment is removed, and the query does not count.
@@ -213,47 +214,48 @@ impl<V> BindingLayer<V> {
         self.with(|settings| settings.public_paths = paths.into_iter().map(Into::into).collect())
     }
 
-    /// How old and how far ahead a proof may be (RS-8; RFC 9449 §11.1).
+    /// How old a proof may be, and how far in the future (RS-8; RFC 9449 §11.1).
     #[must_use]
     pub fn windows(self, windows: Windows) -> Self {
         self.with(|settings| settings.windows = windows)
     }
 
-    /// For how many tokens a connection remembers the proof that passed. Default: 256. Beyond, the
-    /// least recently used one is verified again when it comes back.
+    /// For how many tokens a connection caches the proof that passed. Default: 256. Beyond that,
+    /// the least recently used entry is dropped, and its proof is verified again when it is next
+    /// used.
     #[must_use]
-    pub fn remembered_proofs(self, tokens: NonZeroUsize) -> Self {
-        self.with(|settings| settings.remembered_proofs = tokens)
+    pub fn cached_proofs(self, tokens: NonZeroUsize) -> Self {
+        self.with(|settings| settings.cached_proofs = tokens)
     }
 
-    /// How many `jti` values a connection remembers, 32 bytes each. Default: 10,000. They are kept
-    /// until the connection closes; at the quota a proof with another one is refused on that
-    /// connection (RS-9). When a tenth is left the connection is drained, and the client opens a
-    /// new one.
+    /// How many used `jti` values a connection stores, 32 bytes each. Default: 10,000. They are
+    /// kept until the connection closes; at the quota a proof with a new `jti` is refused on that
+    /// connection (RS-9). When a tenth of the quota is left the connection is drained, and the
+    /// client opens a new one.
     #[must_use]
     pub fn jti_quota(self, quota: usize) -> Self {
         self.with(|settings| settings.jti_quota = quota)
     }
 
-    /// Takes tokens that are bound to a DPoP key (RFC 9449), with the scheme `DPoP`. Default: none
-    /// are taken.
+    /// Accepts tokens that are bound to a DPoP key (RFC 9449), with the scheme `DPoP`. Default:
+    /// they are refused.
     ///
     /// An `htu` is compared with the [`origins`](Self::origins), which must be set. The
-    /// [`windows`](Self::windows) apply. A DPoP proof is always for one request, so it satisfies
+    /// [`windows`](Self::windows) apply. A DPoP proof is always request-bound, so it satisfies
     /// [`require_request_bound`](Self::require_request_bound).
     #[must_use]
     pub fn dpop(self, dpop: Dpop) -> Self {
         self.with(|settings| settings.dpop = Some(dpop))
     }
 
-    /// Believes these proxies about the client's TLS connection (GW-3). Default: nobody is
-    /// believed.
+    /// Trusts what these proxies attest about the client's TLS connection (GW-3). Default: no proxy
+    /// is trusted.
     #[must_use]
     pub fn trusted_proxies(self, proxies: TrustedProxies) -> Self {
         self.with(|settings| settings.trusted_proxies = Some(Arc::new(proxies)))
     }
 
-    /// Who is told of each request's outcome.
+    /// Reports each request's outcome to this observer.
     #[must_use]
     pub fn observer(self, observer: impl ServerObserver) -> Self {
         self.with(|settings| settings.observer = Some(Arc::new(observer)))

@@ -3,25 +3,25 @@
 use bowline_proof::{AccessToken, Check, Expected, Refusal, Verified};
 use http::request::Parts;
 
-use super::checks::Refused;
 use super::client::{Attestation, Client};
+use super::rejection::Rejection;
 use super::{Settings, dpop, transport};
 use crate::certificate::ClientCertificate;
-use crate::memory::JtiRefused;
+use crate::proof_cache::JtiError;
 use crate::{CloseReason, ConnectionFacts, ProofId};
 
-/// A proof that passed RS-5..RS-8, and RS-9 but for its `jti`.
+/// A proof that passed RS-5..RS-8 and RS-9, except that its `jti` may have been used before.
 pub(super) enum CheckedProof<'a> {
-    /// This very proof passed with this token on this connection; it has no per-request claims
+    /// The same proof passed with this token on this connection before; it has no request claims
     /// (RS-11).
-    SeenBefore,
+    Cached,
     New {
         proof: &'a [u8],
         verified: Verified,
     },
 }
 
-/// RS-5..RS-9, less the memory of `jti`: see [`CheckedProof::settle`].
+/// RS-5..RS-9, except for the used `jti` values: see [`CheckedProof::commit`].
 pub(super) fn check<'a>(
     proof: &'a [u8],
     certificate: &ClientCertificate,
@@ -30,8 +30,8 @@ pub(super) fn check<'a>(
     client: &Client<'_>,
     settings: &Settings,
 ) -> Result<CheckedProof<'a>, Refusal> {
-    if client.memory.has_passed(token, proof) {
-        return Ok(CheckedProof::SeenBefore);
+    if client.proofs.has_passed(token, proof) {
+        return Ok(CheckedProof::Cached);
     }
     let expected = Expected {
         exporter: client.exporter,
@@ -50,70 +50,66 @@ pub(super) fn check<'a>(
 impl CheckedProof<'_> {
     pub(super) fn has_all_request_claims(&self) -> bool {
         match self {
-            Self::SeenBefore => false,
+            Self::Cached => false,
             Self::New { verified, .. } => verified.has_all_request_claims(),
         }
     }
 
-    /// Uses up the `jti` (RS-9), or remembers the proof if it is a reusable one (RS-11).
-    pub(super) async fn settle(
+    /// Marks the `jti` as used (RS-9), or caches the proof if it is reusable (RS-11).
+    pub(super) async fn commit(
         &self,
         token: &AccessToken,
         facts: &ConnectionFacts,
         client: &Client<'_>,
         settings: &Settings,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), Rejection> {
         let Self::New { proof, verified } = self else {
             return Ok(());
         };
         match (verified.jti(), &client.attestation) {
-            (Some(jti), None) => use_up(jti, facts, settings)?,
+            (Some(jti), None) => commit_jti(jti, facts, settings)?,
             (Some(jti), Some(attestation)) => {
-                use_up_attested(jti, attestation, verified, settings).await?
+                commit_attested_jti(jti, attestation, verified, settings).await?
             }
             (None, _) => {}
         }
         if verified.is_reusable() {
-            client
-                .memory
-                .remember(token, proof, settings.remembered_proofs);
+            client.proofs.insert(token, proof, settings.cached_proofs);
         }
         Ok(())
     }
 }
 
-/// RS-9, on the client's own connection: RS-6 stops the proof on any other.
-fn use_up(jti: &str, facts: &ConnectionFacts, settings: &Settings) -> Result<(), Refusal> {
+/// RS-9 on a connection that this server terminates: RS-6 refuses the proof on any other.
+fn commit_jti(jti: &str, facts: &ConnectionFacts, settings: &Settings) -> Result<(), Refusal> {
     let left = facts
-        .memory
-        .use_up(jti, settings.jti_quota)
+        .proofs
+        .use_jti(jti, settings.jti_quota)
         .map_err(|refused| match refused {
-            JtiRefused::Seen => Check::Replay,
-            JtiRefused::QuotaFull => Check::ReplayQuota,
+            JtiError::Seen => Check::Replay,
+            JtiError::QuotaFull => Check::ReplayQuota,
         })?;
-    // Before it is full, so that what is in flight still passes and the client moves on in time.
+    // Before it is full, so that requests in flight still pass and the client opens a new
+    // connection in time.
     if left <= settings.jti_quota / 10 {
         facts.drain(CloseReason::JtiQuota);
     }
     Ok(())
 }
 
-/// RS-9, behind a proxy: the client's connection may reach this and other nodes over several of the
-/// proxy's.
-async fn use_up_attested(
+/// RS-9 behind a proxy: requests of one client connection may reach this node and others over
+/// several connections of the proxy.
+async fn commit_attested_jti(
     jti: &str,
     attestation: &Attestation<'_>,
     verified: &Verified,
     settings: &Settings,
-) -> Result<(), Refused> {
-    let id = ProofId::attested(attestation.connection, jti);
-    dpop::use_up(
-        &*attestation.proxies.replay,
-        id,
-        verified.issued_at,
-        settings,
-    )
-    .await?
-    .then_some(())
-    .ok_or(Check::Replay.into())
+) -> Result<(), Rejection> {
+    let id = ProofId::from_attested(attestation.connection, jti);
+    let store = &*attestation.proxies.replay;
+    if dpop::insert_if_fresh(store, id, verified.issued_at, settings).await? {
+        Ok(())
+    } else {
+        Err(Check::Replay.into())
+    }
 }

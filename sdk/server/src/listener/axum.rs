@@ -1,4 +1,4 @@
-//! The listener as `axum::serve` wants it.
+//! Implements axum's `Listener`, for `axum::serve`.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -14,10 +14,11 @@ use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Connection, Listener};
-use crate::serve::past_not_after;
+use crate::expiry::past_not_after;
+use crate::forward::forward_writes;
 use crate::{Clock, CloseReason, ConnectionFacts};
 
-/// What requests in flight have left when the connection should take no more.
+/// How long requests in flight may continue once the connection should take no more.
 const GRACE: Duration = Duration::from_secs(30);
 
 impl axum::serve::Listener for Listener {
@@ -38,21 +39,22 @@ impl axum::serve::Listener for Listener {
     }
 }
 
-/// The facts of a connection as axum's connect info. [`BindingLayer`](crate::BindingLayer) finds
-/// them there:
+/// The facts of a connection as axum's connect info, where [`BindingLayer`](crate::BindingLayer)
+/// finds them:
 ///
 /// ```no_run
-/// # async fn run(listener: bowline_server::Listener, router: axum::Router) -> std::io::Result<()> {
+/// # use bowline_server::Listener;
+/// # async fn run(listener: Listener, router: axum::Router) -> std::io::Result<()> {
 /// use bowline_server::PeerFacts;
 ///
 /// axum::serve(listener, router.into_make_service_with_connect_info::<PeerFacts>()).await
 /// # }
 /// ```
 ///
-/// `axum::serve` gives no way to drain one connection: past its certificate's `notAfter` each
-/// request is refused (RS-1), and thirty seconds later the connection is cut, without GOAWAY. So it
-/// is thirty seconds after its memory of `jti` values has become nearly full (RS-9).
-/// [`serve`](crate::serve) drains it.
+/// `axum::serve` cannot drain a single connection. Past its certificate's `notAfter` each request
+/// is refused (RS-1), and thirty seconds later the connection is closed without GOAWAY. The same
+/// happens thirty seconds after its set of used `jti` values has become nearly full (RS-9).
+/// [`serve`](crate::serve) drains such connections instead.
 #[derive(Clone, Debug)]
 pub struct PeerFacts(pub Arc<ConnectionFacts>);
 
@@ -62,11 +64,11 @@ impl Connected<IncomingStream<'_, Listener>> for PeerFacts {
     }
 }
 
-/// A connection that seems to be at its end when for a while the client's certificate has been past
-/// its `notAfter` (RS-1), or the memory of `jti` values nearly full (RS-9).
+/// A connection that reports end of file some time after the client's certificate has passed its
+/// `notAfter` (RS-1), or after the set of used `jti` values has become nearly full (RS-9).
 pub struct ExpiringConnection {
     connection: Connection,
-    /// Completes at that time; `None` when it has.
+    /// Completes at that time; then it becomes `None`.
     expiry: Option<BoxFuture<'static, ()>>,
 }
 
@@ -75,8 +77,10 @@ impl ExpiringConnection {
         let facts = connection.facts().clone();
         let expiry = async move {
             tokio::select! {
-                () = past_not_after(&facts, &clock) => facts.closing.because(CloseReason::Certificate),
-                // The verifier has said why.
+                () = past_not_after(&facts, &clock) => {
+                    facts.close_report.set_reason(CloseReason::Certificate);
+                }
+                // The verifier set the reason when it asked for the drain.
                 () = facts.drain_wanted() => {}
             }
             tokio::time::sleep(GRACE).await;
@@ -103,36 +107,14 @@ impl AsyncRead for ExpiringConnection {
         }
         match self.expiry {
             Some(_) => Pin::new(&mut self.connection).poll_read(cx, buf),
-            // Nothing read: the end.
+            // Zero bytes read means end of file.
             None => Poll::Ready(Ok(())),
         }
     }
 }
 
 impl AsyncWrite for ExpiringConnection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.connection).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.connection).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.connection.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.connection).poll_flush(cx)
-    }
+    forward_writes!(connection);
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.connection).poll_shutdown(cx)

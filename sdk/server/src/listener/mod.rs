@@ -1,4 +1,5 @@
-//! Many handshakes at a time, one queue of finished connections.
+//! Accepts TCP connections and runs many TLS handshakes at a time, with one queue of finished
+//! connections.
 
 #[cfg(feature = "axum")]
 mod axum;
@@ -20,29 +21,31 @@ use tokio_rustls::server::TlsStream;
 
 #[cfg(feature = "axum")]
 pub use self::axum::PeerFacts;
+use crate::forward::forward_writes;
 use crate::{Acceptor, ConnectionFacts, Lingering};
 
 const DEFAULT_HANDSHAKE_LIMIT: usize = 4096;
 
-/// What a handshake has for certain. At the limit, one that took longer makes room for whoever
-/// comes.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// At the handshake limit, a handshake that has taken longer than this is cancelled to admit a new
+/// peer.
+const MIN_HANDSHAKE_TIME: Duration = Duration::from_secs(1);
 
-/// Finished connections that nobody has taken yet. Behind these, handshakes wait, and behind those,
-/// the kernel's queue.
-const QUEUE: usize = 64;
+/// How many finished connections wait for `accept`. When this queue is full, finished handshakes
+/// wait for room in it, and new peers wait in the kernel's queue.
+const QUEUE_LENGTH: usize = 64;
 
 /// How long to wait when the process is out of file descriptors or memory.
 const BACK_OFF: Duration = Duration::from_millis(200);
 
 /// Accepts TCP connections and performs their TLS handshakes, each in a task of its own with a time
-/// limit, so that a silent peer delays nobody. [`serve`](crate::serve) and `axum::serve` take it.
+/// limit, so that a silent peer does not delay others. [`serve`](crate::serve) and `axum::serve`
+/// take it.
 ///
-/// Handshakes are limited in number. At the limit the oldest one that has taken more than a second
-/// is broken off for a newcomer: a peer that means well needs milliseconds, so a flood of silent or
-/// slow ones holds it up for moments. If all are younger, newcomers wait.
+/// The number of handshakes is limited. At the limit, the oldest one is cancelled for a new peer if
+/// it has taken more than a second: an honest peer needs milliseconds, so a flood of silent or slow
+/// peers delays it only briefly. If all are younger, new peers wait.
 ///
-/// Dropping it stops listening and breaks off the handshakes under way.
+/// Dropping it stops listening and cancels the pending handshakes.
 #[derive(Debug)]
 pub struct Listener {
     finished: mpsc::Receiver<Connection>,
@@ -61,7 +64,7 @@ impl Listener {
         Self::new(TcpListener::bind(address).await?, acceptor)
     }
 
-    /// Starts to accept from a socket that is bound already, with at most 4,096 handshakes at a
+    /// Starts to accept from a socket that is already bound, with at most 4,096 handshakes at a
     /// time.
     ///
     /// # Errors
@@ -90,7 +93,7 @@ impl Listener {
             "a listener must be allowed at least one handshake"
         );
         let local_addr = tcp.local_addr()?;
-        let (queue, finished) = mpsc::channel(QUEUE);
+        let (queue, finished) = mpsc::channel(QUEUE_LENGTH);
         #[cfg(feature = "axum")]
         let clock = acceptor.clock.clone();
         let accepting = tokio::spawn(accept_all(tcp, acceptor, queue, limit)).abort_handle();
@@ -103,7 +106,7 @@ impl Listener {
         })
     }
 
-    /// The next connection whose handshake has succeeded. Cancelling this loses nothing.
+    /// The next connection whose handshake has succeeded. It is safe to cancel.
     pub async fn accept(&mut self) -> Connection {
         match self.finished.recv().await {
             Some(connection) => connection,
@@ -112,7 +115,7 @@ impl Listener {
         }
     }
 
-    /// The address that is listened on.
+    /// The address of the listening socket.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
@@ -147,18 +150,18 @@ async fn accept_all(
     }
 }
 
-/// The handshakes under way. Dropping them breaks them off.
+/// The pending handshakes. Dropping this cancels them.
 #[derive(Default)]
 struct Handshakes {
     tasks: JoinSet<()>,
-    /// Those that may still be under way, the oldest first.
-    line: VecDeque<UnderWay>,
+    /// Handshakes that may still be pending, the oldest first.
+    by_age: VecDeque<PendingHandshake>,
 }
 
-struct UnderWay {
-    begun: Instant,
-    /// Its end tells that the handshake has ended, well or not; what waits to be taken after that
-    /// is left alone.
+struct PendingHandshake {
+    started: Instant,
+    /// Cancels the handshake. It is closed once the handshake has ended, successfully or not: a
+    /// finished connection that waits in the queue is not cancelled.
     displace: oneshot::Sender<()>,
 }
 
@@ -171,39 +174,49 @@ impl Handshakes {
         queue: mpsc::Sender<Connection>,
     ) {
         let (displace, displaced) = oneshot::channel();
-        let begun = Instant::now();
-        self.line.push_back(UnderWay { begun, displace });
+        let started = Instant::now();
+        self.by_age
+            .push_back(PendingHandshake { started, displace });
         self.tasks
             .spawn(handshake(stream, peer, acceptor, queue, displaced));
     }
 
-    /// Completes when there are fewer than `limit`.
+    /// Completes when fewer than `limit` handshakes are pending. If none ends by itself, cancels
+    /// the oldest as soon as it is older than [`MIN_HANDSHAKE_TIME`].
+    ///
+    /// Example with a limit of 2: silent peers A and B connect at 0.0 s and 0.5 s, an honest peer C
+    /// at 0.6 s. A is cancelled at 1.0 s, and C's handshake starts. If another peer D connects
+    /// then, it waits until C has finished, or until B is cancelled at 1.5 s.
     async fn make_room(&mut self, limit: usize) {
         loop {
             while self.tasks.try_join_next().is_some() {}
             while self
-                .line
+                .by_age
                 .front()
                 .is_some_and(|oldest| oldest.displace.is_closed())
             {
-                self.line.pop_front();
+                self.by_age.pop_front();
             }
             if self.tasks.len() < limit {
                 return;
             }
-            let patience = self.line.front().map(|oldest| oldest.begun + PATIENCE);
-            let over = async {
-                match patience {
-                    Some(end) => sleep_until(end).await,
+            let deadline = self
+                .by_age
+                .front()
+                .map(|oldest| oldest.started + MIN_HANDSHAKE_TIME);
+            let expired = async {
+                match deadline {
+                    Some(deadline) => sleep_until(deadline).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 biased;
                 _ = self.tasks.join_next() => {}
-                () = over => {
-                    // It may have ended in this moment, and then somebody else has.
-                    if let Some(oldest) = self.line.pop_front()
+                () = expired => {
+                    // If the send fails, the handshake has just ended by itself, and the loop sees
+                    // that.
+                    if let Some(oldest) = self.by_age.pop_front()
                         && oldest.displace.send(()).is_ok()
                     {
                         self.tasks.join_next().await;
@@ -221,12 +234,12 @@ async fn handshake(
     queue: mpsc::Sender<Connection>,
     displaced: oneshot::Receiver<()>,
 ) {
-    // Without it small responses wait for acknowledgements; a socket that refuses still works.
+    // Otherwise small responses wait for acknowledgements. If it fails the socket still works.
     let _ = stream.set_nodelay(true);
     match acceptor.accept_unless(stream, peer, displaced).await {
         Ok((stream, facts)) => {
             tracing::debug!(connection = %facts.id(), %peer, resumed = facts.is_resumed(), "connection accepted");
-            // Nobody takes it: the listener is gone.
+            // This fails only if the listener was dropped.
             let stream = Lingering::new(stream);
             let _ = queue.send(Connection { stream, facts }).await;
         }
@@ -260,8 +273,8 @@ impl Connection {
         &self.facts
     }
 
-    /// The stream and the facts, for [`serve_connection`](crate::serve_connection) or a loop of the
-    /// caller's own.
+    /// The stream and the facts, for [`serve_connection`](crate::serve_connection) or the caller's
+    /// own accept loop.
     #[must_use]
     pub fn into_parts(self) -> (TlsStream<TcpStream>, Arc<ConnectionFacts>) {
         (self.stream.into_inner(), self.facts)
@@ -279,29 +292,7 @@ impl AsyncRead for Connection {
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
+    forward_writes!(stream);
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)

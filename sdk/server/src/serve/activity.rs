@@ -1,4 +1,4 @@
-//! Whether a connection has requests in flight, and since when it has none.
+//! Tracks whether a connection has requests in flight, and for how long it has had none.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,24 +14,24 @@ pub(super) struct Activity(watch::Sender<Count>);
 
 #[derive(Clone, Copy, Default)]
 struct Count {
-    begun: u64,
-    running: u64,
+    started: u64,
+    in_flight: u64,
 }
 
-/// A request in flight. Dropping it ends the request.
-pub(super) struct Running(Arc<Activity>);
+/// A request in flight. Dropping it marks the request as finished.
+pub(super) struct InFlight(Arc<Activity>);
 
 impl Activity {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self(watch::Sender::new(Count::default())))
     }
 
-    pub(super) fn begin(self: &Arc<Self>) -> Running {
+    pub(super) fn begin(self: &Arc<Self>) -> InFlight {
         self.0.send_modify(|count| {
-            count.begun += 1;
-            count.running += 1;
+            count.started += 1;
+            count.in_flight += 1;
         });
-        Running(self.clone())
+        InFlight(self.clone())
     }
 
     /// Completes when no request has been in flight for `first` since the connection was opened, or
@@ -40,10 +40,10 @@ impl Activity {
         let mut counts = self.0.subscribe();
         loop {
             let count = *counts.borrow_and_update();
-            let limit = if count.begun == 0 { first } else { later };
+            let limit = if count.started == 0 { first } else { later };
             let changed = counts.changed();
-            if count.running > 0 {
-                // `self` holds the sender, so there is no error to see.
+            if count.in_flight > 0 {
+                // `self` holds the sender, so this cannot fail.
                 let _ = changed.await;
             } else if tokio::time::timeout(limit, changed).await.is_err() {
                 return;
@@ -52,19 +52,20 @@ impl Activity {
     }
 }
 
-impl Running {
-    /// The same body, which keeps the request in flight until it has ended or is dropped.
-    pub(super) fn until_end_of<B>(self, body: B) -> CountedBody<B> {
+impl InFlight {
+    /// Wraps the response body, so that the request counts as in flight until the body has ended or
+    /// is dropped.
+    pub(super) fn track<B>(self, body: B) -> CountedBody<B> {
         CountedBody {
             body,
-            _running: self,
+            _in_flight: self,
         }
     }
 }
 
-impl Drop for Running {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.0.send_modify(|count| count.running -= 1);
+        self.0.0.send_modify(|count| count.in_flight -= 1);
     }
 }
 
@@ -72,7 +73,7 @@ pin_project! {
     pub(super) struct CountedBody<B> {
         #[pin]
         body: B,
-        _running: Running,
+        _in_flight: InFlight,
     }
 }
 
@@ -97,55 +98,4 @@ impl<B: Body> Body for CountedBody<B> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::pin::pin;
-
-    use http_body_util::Full;
-    use tokio::time::Instant;
-
-    use super::*;
-
-    const FIRST: Duration = Duration::from_secs(3);
-    const LATER: Duration = Duration::from_secs(10);
-
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_without_a_request_is_idle_after_the_first_limit() {
-        let begun = Instant::now();
-        Activity::new().idle(FIRST, LATER).await;
-        assert_eq!(begun.elapsed(), FIRST);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_request_counts_until_its_response_body_is_dropped() {
-        let activity = Activity::new();
-        let body = activity
-            .begin()
-            .until_end_of(Full::new(bytes::Bytes::new()));
-        let mut idle = pin!(activity.idle(FIRST, LATER));
-        assert!(
-            tokio::time::timeout(LATER * 10, idle.as_mut())
-                .await
-                .is_err()
-        );
-        let ended = Instant::now();
-        drop(body);
-        idle.await;
-        assert_eq!(ended.elapsed(), LATER);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_new_request_starts_the_wait_anew() {
-        let activity = Activity::new();
-        drop(activity.begin());
-        let begun = Instant::now();
-        let mut idle = pin!(activity.idle(FIRST, LATER));
-        assert!(
-            tokio::time::timeout(LATER / 2, idle.as_mut())
-                .await
-                .is_err()
-        );
-        drop(activity.begin());
-        idle.await;
-        assert_eq!(begun.elapsed(), LATER / 2 + LATER);
-    }
-}
+mod tests;

@@ -1,5 +1,4 @@
-//! Serving HTTP/1.1 and HTTP/2 on accepted connections, with each request carrying its connection's
-//! facts.
+//! Serves HTTP/1.1 and HTTP/2 on accepted connections. Each request carries its connection's facts.
 
 mod activity;
 
@@ -15,7 +14,6 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use rustls_pki_types::UnixTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -23,24 +21,24 @@ use tokio_rustls::server::TlsStream;
 use tower_service::Service;
 
 use self::activity::Activity;
+use crate::expiry::past_not_after;
 use crate::{Clock, CloseReason, ConnectionFacts, Lingering, Listener};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// Limits of a server. All have defaults fit for a server whose peers are only half trusted.
+/// Limits of a server. The defaults suit a server whose peers are not fully trusted.
 ///
-/// They bound connections, not requests: a request body that never ends is for the service to
-/// bound.
+/// They bound connections, not requests: the service must bound request bodies itself.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServeOptions {
-    /// How long a new connection may take until its first request has arrived in full, less the
-    /// body. Default: 30 s.
+    /// How long a new connection may take until the head of its first request has arrived. Default:
+    /// 30 s.
     pub first_request_timeout: Duration,
-    /// How long a connection may stay without a request afterwards. Default: 5 minutes: each
-    /// connection that is closed costs its client a new proof.
+    /// How long a connection may stay without a request afterwards. Default: 5 minutes, because
+    /// each closed connection costs its client a new proof.
     pub idle_timeout: Duration,
-    /// How long requests in flight may go on once a connection is being drained. Default: 30 s.
+    /// How long requests in flight may continue once a connection is being drained. Default: 30 s.
     pub drain_timeout: Duration,
     /// HTTP/2 streams at a time on one connection. Default: 200.
     pub max_concurrent_streams: u32,
@@ -63,8 +61,9 @@ impl Default for ServeOptions {
     }
 }
 
-/// Serves every connection of `listener` with `service` (an `axum::Router` is one) until `shutdown`
-/// completes; then stops listening, drains the connections, and returns when they are closed.
+/// Serves every connection of `listener` with `service` (such as an `axum::Router`) until
+/// `shutdown` completes; then stops listening, drains the connections, and returns when they are
+/// closed.
 ///
 /// Each request finds its `Arc<`[`ConnectionFacts`]`>` among its extensions.
 pub async fn serve<S, B>(
@@ -97,7 +96,7 @@ pub async fn serve<S, B>(
         let (stream, facts) = connection.into_parts();
         let (service, options, mut stopped) = (service.clone(), options.clone(), stopped.clone());
         connections.spawn(async move {
-            // An error means that the sender is gone: time to stop as well.
+            // An error means that the sender was dropped, which also means: stop.
             let stop = async move { drop(stopped.changed().await) };
             serve_connection(stream, facts, service, &options, stop).await;
             drop(slot);
@@ -139,12 +138,14 @@ pub async fn serve_connection<IO, S, B>(
         result = connection.as_mut() => return log_end(&facts, result),
         () = shutdown => CloseReason::Shutdown,
         () = past_not_after(&facts, &options.clock) => CloseReason::Certificate,
-        // The verifier has said why.
+        // The verifier set the reason when it asked for the drain.
         () = facts.drain_wanted() => CloseReason::Unknown,
-        () = activity.idle(options.first_request_timeout, options.idle_timeout) => CloseReason::Idle,
+        () = activity.idle(options.first_request_timeout, options.idle_timeout) => {
+            CloseReason::Idle
+        }
     };
-    facts.closing.because(reason);
-    tracing::debug!(connection = %facts.id(), reason = facts.closing.reason().map(CloseReason::name), "draining");
+    facts.close_report.set_reason(reason);
+    tracing::debug!(connection = %facts.id(), reason = facts.close_report.reason().map(CloseReason::name), "draining");
     connection.as_mut().graceful_shutdown();
     match tokio::time::timeout(options.drain_timeout, connection).await {
         Ok(result) => log_end(&facts, result),
@@ -152,8 +153,8 @@ pub async fn serve_connection<IO, S, B>(
     }
 }
 
-/// Wraps `service` so that a request carries the facts, and counts as activity until its response
-/// has been sent.
+/// Wraps `service` so that each request carries the facts and counts as in flight until its
+/// response has been sent.
 fn with_facts<S, B>(
     service: S,
     facts: Arc<ConnectionFacts>,
@@ -172,20 +173,20 @@ where
 {
     let service = TowerToHyperService::new(service);
     service_fn(move |mut request: Request<Incoming>| {
-        let running = activity.begin();
+        let in_flight = activity.begin();
         request.extensions_mut().insert(facts.clone());
         let response = service.call(request);
         async move {
             let response = response.await.map_err(Into::into)?;
-            Ok(response.map(|body| running.until_end_of(body)))
+            Ok(response.map(|body| in_flight.track(body)))
         }
     })
 }
 
 fn http_builder(facts: &ConnectionFacts, options: &ServeOptions) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    // hyper's own header_read_timeout counts the idle time between two requests too, and closes
-    // without a word to TLS; `Activity` bounds both instead.
+    // hyper's header_read_timeout also counts the idle time between two requests, and it closes
+    // without a TLS close_notify. `Activity` bounds both instead.
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -201,72 +202,15 @@ fn http_builder(facts: &ConnectionFacts, options: &ServeOptions) -> Builder<Toki
     }
 }
 
-/// RS-1: completes when the client certificate is no longer valid, whether or not there are
-/// requests.
-pub(crate) async fn past_not_after(facts: &ConnectionFacts, clock: &Clock) {
-    match facts.certificate() {
-        Some(certificate) => past(certificate.not_after(), clock).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Sleeps in short naps, because the time of day can jump and a sleep cannot.
-async fn past(moment: UnixTime, clock: &Clock) {
-    const NAP: u64 = 60;
-    loop {
-        let now = clock.now().as_secs();
-        if now > moment.as_secs() {
-            return;
-        }
-        let left = moment.as_secs() - now + 1;
-        tokio::time::sleep(Duration::from_secs(left.min(NAP))).await;
-    }
-}
-
 fn log_end(facts: &ConnectionFacts, result: Result<(), BoxError>) {
     match result {
         Ok(()) => {
-            facts.closing.because(CloseReason::Peer);
+            facts.close_report.set_reason(CloseReason::Peer);
             tracing::debug!(connection = %facts.id(), "closed");
         }
         Err(error) => {
-            facts.closing.because(CloseReason::Error);
+            facts.close_report.set_reason(CloseReason::Error);
             tracing::debug!(connection = %facts.id(), %error, "broken");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::time::Instant;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_certificate_is_past_in_the_first_second_after_its_not_after_even_if_the_clock_jumps()
-    {
-        let begun = Instant::now();
-        let clock = Clock::from_fn(move || {
-            let elapsed = begun.elapsed().as_secs();
-            // After an hour the clock is set forward by a year.
-            let ahead = if elapsed >= 3600 { 365 * 86_400 } else { 0 };
-            UnixTime::since_unix_epoch(Duration::from_secs(1_000 + elapsed + ahead))
-        });
-        past(
-            UnixTime::since_unix_epoch(Duration::from_secs(1_090)),
-            &clock,
-        )
-        .await;
-        assert_eq!(begun.elapsed(), Duration::from_secs(91));
-        past(
-            UnixTime::since_unix_epoch(Duration::from_secs(1_000_000)),
-            &clock,
-        )
-        .await;
-        assert_eq!(
-            begun.elapsed().as_secs() / 60,
-            60,
-            "noticed within a minute of the jump"
-        );
     }
 }

@@ -1,4 +1,5 @@
-//! Who the server is, and whom it trusts: PEM in, checked values out.
+//! The server's certificate and key, and the roots for client certificates, read from PEM and
+//! checked.
 
 use std::fmt;
 use std::path::Path;
@@ -11,12 +12,12 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{TlsError, TlsErrorKind, provider};
 
-/// A certificate chain with the private key that belongs to it, checked to fit.
+/// A certificate chain with its private key, checked to match.
 #[derive(Clone)]
 pub struct ServerIdentity(Arc<CertifiedKey>);
 
 impl ServerIdentity {
-    /// From a chain (the server's certificate first) and a key wherever it lives.
+    /// From a chain (the server's certificate first) and a key of any kind, for example in an HSM.
     ///
     /// # Errors
     /// [`TlsErrorKind::Certificate`] if the chain is empty or unreadable,
@@ -25,7 +26,7 @@ impl ServerIdentity {
         chain: Vec<CertificateDer<'static>>,
         key: Arc<dyn SigningKey>,
     ) -> Result<Self, TlsError> {
-        Self::checked(chain, key, "the certificate chain", "the private key")
+        Self::from_parts(chain, key, "the certificate chain", "the private key")
     }
 
     /// From PEM text: one or more certificates, and a private key (PKCS#8, PKCS#1 or SEC1).
@@ -33,7 +34,7 @@ impl ServerIdentity {
     /// # Errors
     /// As [`ServerIdentity::new`], and [`TlsErrorKind::PrivateKey`] if there is no usable key.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, TlsError> {
-        Self::parsed(chain, key, "the certificate chain", "the private key")
+        Self::from_named_pem(chain, key, "the certificate chain", "the private key")
     }
 
     /// From two PEM files. Errors name the files.
@@ -45,7 +46,7 @@ impl ServerIdentity {
         key: impl AsRef<Path>,
     ) -> Result<Self, TlsError> {
         let (chain, key) = (chain.as_ref(), key.as_ref());
-        Self::parsed(
+        Self::from_named_pem(
             &read(chain)?,
             &read(key)?,
             &chain.display().to_string(),
@@ -57,7 +58,7 @@ impl ServerIdentity {
         self.0.clone()
     }
 
-    fn parsed(
+    fn from_named_pem(
         chain: &[u8],
         key: &[u8],
         chain_name: &str,
@@ -67,18 +68,18 @@ impl ServerIdentity {
         let bad_key =
             |what: &str| TlsError::new(TlsErrorKind::PrivateKey, format!("{key_name}: {what}"));
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
-            bad_key("holds no private key in PEM (PKCS#8, PKCS#1 or SEC1)").because(error)
+            bad_key("holds no private key in PEM (PKCS#8, PKCS#1 or SEC1)").with_source(error)
         })?;
         let key = provider()
             .key_provider
             .load_private_key(key)
             .map_err(|error| {
-                bad_key("holds a private key of a kind that cannot be used").because(error)
+                bad_key("holds a private key of a kind that cannot be used").with_source(error)
             })?;
-        Self::checked(chain, key, chain_name, key_name)
+        Self::from_parts(chain, key, chain_name, key_name)
     }
 
-    fn checked(
+    fn from_parts(
         chain: Vec<CertificateDer<'static>>,
         key: Arc<dyn SigningKey>,
         chain_name: &str,
@@ -94,23 +95,27 @@ impl ServerIdentity {
         match certified.keys_match() {
             Ok(()) => Ok(Self(Arc::new(certified))),
             Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
-                Self::tried(certified, chain_name, key_name)
+                Self::verified_by_signing(certified, chain_name, key_name)
             }
             Err(rustls::Error::InconsistentKeys(_)) => Err(mismatch(chain_name, key_name)),
             Err(error) => Err(TlsError::new(
                 TlsErrorKind::Certificate,
                 format!("{chain_name}: the first certificate cannot be read"),
             )
-            .because(error)),
+            .with_source(error)),
         }
     }
 
-    /// For a key that does not tell its public half: let it sign, and verify against the
-    /// certificate.
-    fn tried(certified: CertifiedKey, chain_name: &str, key_name: &str) -> Result<Self, TlsError> {
+    /// For a key that does not give its public half: lets it sign, and verifies the signature with
+    /// the certificate.
+    fn verified_by_signing(
+        certified: CertifiedKey,
+        chain_name: &str,
+        key_name: &str,
+    ) -> Result<Self, TlsError> {
         match bowline_proof::ProofKey::new(&certified.cert[0], certified.key.clone()) {
             Ok(_) => Ok(Self(Arc::new(certified))),
-            Err(error) => Err(mismatch(chain_name, key_name).because(error)),
+            Err(error) => Err(mismatch(chain_name, key_name).with_source(error)),
         }
     }
 }
@@ -123,7 +128,7 @@ impl fmt::Debug for ServerIdentity {
     }
 }
 
-/// The trusted roots in a PEM text of one or more CA certificates.
+/// Reads trusted roots from PEM text with one or more CA certificates.
 ///
 /// # Errors
 /// [`TlsErrorKind::Certificate`] if there is none, or one that is not usable as a root.
@@ -131,7 +136,7 @@ pub fn roots_from_pem(pem: &[u8]) -> Result<Arc<RootCertStore>, TlsError> {
     roots(pem, "the root certificates")
 }
 
-/// The trusted roots in a PEM file of one or more CA certificates. Errors name the file.
+/// Reads trusted roots from a PEM file with one or more CA certificates. Errors name the file.
 ///
 /// # Errors
 /// As [`roots_from_pem`], and [`TlsErrorKind::Unreadable`].
@@ -148,7 +153,7 @@ fn roots(pem: &[u8], name: &str) -> Result<Arc<RootCertStore>, TlsError> {
                 TlsErrorKind::Certificate,
                 format!("{name}: holds a certificate that cannot be a root"),
             )
-            .because(error)
+            .with_source(error)
         })?;
     }
     Ok(Arc::new(store))
@@ -163,7 +168,7 @@ fn certificates(pem: &[u8], name: &str) -> Result<Vec<CertificateDer<'static>>, 
     };
     let chain: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
-        .map_err(|error| bad().because(error))?;
+        .map_err(|error| bad().with_source(error))?;
     if chain.is_empty() {
         Err(bad())
     } else {
@@ -177,7 +182,7 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
             TlsErrorKind::Unreadable,
             format!("{}: cannot be read", path.display()),
         )
-        .because(error)
+        .with_source(error)
     })
 }
 
@@ -185,7 +190,7 @@ fn mismatch(chain_name: &str, key_name: &str) -> TlsError {
     TlsError::new(
         TlsErrorKind::KeyMismatch,
         format!(
-            "the key does not fit the certificate: {key_name} is not the private key of the first certificate in {chain_name}"
+            "the key does not match the certificate: {key_name} is not the private key of the first certificate in {chain_name}"
         ),
     )
 }

@@ -3,7 +3,7 @@
 //! tickets (RS-1).
 //!
 //! The cryptography is aws-lc-rs, named explicitly: the process-wide default provider of rustls is
-//! never consulted.
+//! never used.
 
 mod identity;
 mod tickets;
@@ -23,7 +23,7 @@ pub use self::identity::{ServerIdentity, roots_from_pem, roots_from_pem_file};
 use self::tickets::ShortLivedTickets;
 use crate::Clock;
 
-/// The longest time for which a TLS session may be resumable (RS-1).
+/// The longest time for which a TLS session can be resumed (RS-1).
 pub const MAX_TICKET_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 const DEFAULT_TICKET_LIFETIME: Duration = Duration::from_secs(60 * 60);
@@ -32,23 +32,23 @@ const DEFAULT_TICKET_LIFETIME: Duration = Duration::from_secs(60 * 60);
 #[derive(Clone)]
 pub struct ServerTls {
     pub(crate) config: Arc<ServerConfig>,
-    /// Kept beside the configuration, because a resumed session is verified again (RS-1).
+    /// Kept here too, because a resumed session is verified again (RS-1).
     pub(crate) client_verifier: Option<Arc<dyn ClientCertVerifier>>,
     pub(crate) clock: Clock,
 }
 
-/// Whether clients prove who they are by certificate.
+/// Whether clients authenticate with a certificate.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ClientAuth {
-    /// No certificate is asked for; nothing can be bound to such connections.
+    /// No certificate is requested; no token can be bound to such connections.
     None,
-    /// A certificate is asked for; a client may come without one, and is then served without one.
+    /// A certificate is requested; a client without one is served too.
     Optional(Arc<RootCertStore>),
-    /// A certificate is demanded: a client without one does not complete the handshake.
+    /// A certificate is required: the handshake with a client without one fails.
     Required(Arc<RootCertStore>),
-    /// A verifier of the caller's own (revocation lists, SPIFFE). It is asked again for every
-    /// resumed session.
+    /// The caller's own verifier (revocation lists, SPIFFE). It is also called for every resumed
+    /// session.
     Custom(Arc<dyn ClientCertVerifier>),
 }
 
@@ -129,7 +129,7 @@ impl ServerTlsBuilder {
         config.alpn_protocols = self.alpn;
         config.require_ems = true; // EX-2
         config.max_early_data_size = 0; // EX-3
-        // Sessions live in tickets only, so that one place caps their lifetime (RS-1).
+        // Sessions are kept in tickets only, so that their lifetime is limited in one place (RS-1).
         config.session_storage = Arc::new(NoServerSessionStorage {});
         if let Some(lifetime) = self.ticket_lifetime {
             config.ticketer = Arc::new(ShortLivedTickets::new(lifetime, self.clock.clone())?);
@@ -158,7 +158,7 @@ fn client_verifier(
             TlsErrorKind::ClientRoots,
             "the client roots are not usable: give at least one CA certificate",
         )
-        .because(error)
+        .with_source(error)
     })
 }
 
@@ -209,7 +209,7 @@ impl TlsError {
         }
     }
 
-    fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+    fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
@@ -219,7 +219,7 @@ impl TlsError {
             TlsErrorKind::Configuration,
             "rustls refuses this configuration",
         )
-        .because(source)
+        .with_source(source)
     }
 }
 
@@ -236,34 +236,4 @@ impl StdError for TlsError {
 }
 
 #[cfg(test)]
-mod tests {
-    use rcgen::generate_simple_self_signed;
-
-    use super::*;
-
-    #[test]
-    fn ex_2_and_ex_3_hold_in_every_configuration() {
-        let certified = generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-        let identity = ServerIdentity::from_pem(
-            certified.cert.pem().as_bytes(),
-            certified.signing_key.serialize_pem().as_bytes(),
-        )
-        .unwrap();
-        let roots = roots_from_pem(certified.cert.pem().as_bytes()).unwrap();
-        for auth in [
-            ClientAuth::None,
-            ClientAuth::Optional(roots.clone()),
-            ClientAuth::Required(roots),
-        ] {
-            let tls = ServerTls::builder(identity.clone(), auth)
-                .alpn(["http/1.1"])
-                .build()
-                .unwrap();
-            assert!(tls.config.require_ems);
-            assert_eq!(tls.config.max_early_data_size, 0);
-            assert!(!tls.config.session_storage.can_cache());
-            assert_eq!(tls.config.ticketer.lifetime(), 3600);
-            assert_eq!(tls.config.alpn_protocols, [b"http/1.1".to_vec()]);
-        }
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! Session tickets that end on time (RS-1).
+//! Session tickets with an exact lifetime (RS-1).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use rustls::server::ProducesTickets;
 use super::{MAX_TICKET_LIFETIME, TlsError, TlsErrorKind};
 use crate::Clock;
 
-/// rustls's own tickets, with the time of issue sealed into each.
+/// rustls's own tickets, with the time of issue encrypted into each.
 ///
-/// rustls caps lifetimes by rotating keys when a ticket is made or read: on a server that was idle
-/// for a day, the first ticket to come back is still accepted. The stamp makes the cap exact; key
-/// rotation goes on underneath.
+/// rustls limits lifetimes by rotating keys, and rotates them when a ticket is issued or read. On a
+/// server that was idle for a day, the first old ticket to return is therefore still accepted. The
+/// time of issue makes the limit exact; rustls still rotates its keys.
 #[derive(Debug)]
 pub(super) struct ShortLivedTickets {
-    sealed: Arc<dyn ProducesTickets>,
+    inner: Arc<dyn ProducesTickets>,
     lifetime: u32,
     clock: Clock,
 }
@@ -26,12 +26,12 @@ impl ShortLivedTickets {
             return Err(TlsError::new(
                 TlsErrorKind::TicketLifetime,
                 format!(
-                    "a ticket lifetime of {lifetime:?} is too long: the most is {MAX_TICKET_LIFETIME:?}"
+                    "a ticket lifetime of {lifetime:?} is too long: the maximum is {MAX_TICKET_LIFETIME:?}"
                 ),
             ));
         }
         Ok(Self {
-            sealed: rustls::crypto::aws_lc_rs::Ticketer::new().map_err(TlsError::configuration)?,
+            inner: rustls::crypto::aws_lc_rs::Ticketer::new().map_err(TlsError::configuration)?,
             lifetime: lifetime.as_secs().try_into().unwrap_or(u32::MAX),
             clock,
         })
@@ -50,11 +50,11 @@ impl ProducesTickets for ShortLivedTickets {
     fn encrypt(&self, session: &[u8]) -> Option<Vec<u8>> {
         let mut stamped = self.clock.now().as_secs().to_be_bytes().to_vec();
         stamped.extend_from_slice(session);
-        self.sealed.encrypt(&stamped)
+        self.inner.encrypt(&stamped)
     }
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
-        let stamped = self.sealed.decrypt(ticket)?;
+        let stamped = self.inner.decrypt(ticket)?;
         let (issued_at, session) = stamped.split_first_chunk()?;
         let age = self
             .clock
@@ -66,39 +66,4 @@ impl ProducesTickets for ShortLivedTickets {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    use rustls_pki_types::UnixTime;
-
-    use super::*;
-
-    #[test]
-    fn a_ticket_is_accepted_until_its_lifetime_is_over_and_not_a_second_longer() {
-        let now = Arc::new(AtomicU64::new(1_000));
-        let hand = now.clone();
-        let clock = Clock::from_fn(move || {
-            UnixTime::since_unix_epoch(Duration::from_secs(hand.load(Ordering::Relaxed)))
-        });
-        let tickets = ShortLivedTickets::new(Duration::from_secs(60), clock).unwrap();
-        let ticket = tickets.encrypt(b"a session").unwrap();
-
-        now.store(1_060, Ordering::Relaxed);
-        assert_eq!(tickets.decrypt(&ticket).as_deref(), Some(&b"a session"[..]));
-        now.store(1_061, Ordering::Relaxed);
-        assert_eq!(tickets.decrypt(&ticket), None);
-        now.store(999, Ordering::Relaxed);
-        assert_eq!(
-            tickets.decrypt(&ticket),
-            None,
-            "a ticket from the future is not ours to trust"
-        );
-    }
-
-    #[test]
-    fn a_lifetime_above_a_day_is_a_configuration_error() {
-        let error =
-            ShortLivedTickets::new(Duration::from_secs(86_401), Clock::default()).unwrap_err();
-        assert_eq!(error.kind(), TlsErrorKind::TicketLifetime);
-    }
-}
+mod tests;

@@ -1,8 +1,8 @@
 //! Bounds under load, on a small scale; `cargo bench -p bowline-server --bench load` is the large
 //! one.
 //!
-//! A binary of its own, so that its resident memory is its own. One test, so that nothing else runs
-//! meanwhile.
+//! A binary of its own, because it measures the resident memory of its process and raises the
+//! process's limit of open files. It has one test, so that nothing else runs meanwhile.
 
 #![allow(
     clippy::print_stdout,
@@ -10,33 +10,33 @@
 )]
 
 #[allow(dead_code)]
-#[path = "../server/authority.rs"]
+#[path = "../it/authority.rs"]
 mod authority;
 #[allow(dead_code)]
-#[path = "../server/pki.rs"]
+#[path = "../it/fixture.rs"]
+mod fixture;
+#[allow(dead_code)]
+#[path = "../it/pki.rs"]
 mod pki;
 #[allow(dead_code)]
 mod scenario;
-#[allow(dead_code)]
-#[path = "../server/site.rs"]
-mod site;
 
-use scenario::{Honest, Loitering, all_over, over, resident_kib};
-use site::{Site, within};
+use fixture::{Fixture, within};
+use scenario::{Abuse, HonestClient, all_over, over, resident_kib};
 
-/// What all of it may add to resident memory, in KiB: four times what it was seen to add.
+/// The limit for the growth of resident memory, in KiB: four times the measured growth.
 const MAX_KIB: u64 = 64 * 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn honest_clients_are_served_and_memory_is_bounded_under_a_thousand_loiterers_and_many_tokens_and_jti()
+async fn honest_clients_are_served_and_memory_is_bounded_under_a_thousand_idle_or_slow_peers_and_many_tokens_and_jti()
  {
     scenario::need_files(3_000);
-    let site = Site::new();
-    let (server, seen) = scenario::start(&site, 2_000).await;
-    let honest = Honest::start(&site, server.addr);
+    let fixture = Fixture::new();
+    let (server, seen) = scenario::start(&fixture, 2_000).await;
+    let honest = HonestClient::start(&fixture, server.addr);
     within(honest.is_served(1)).await;
     let start = resident_kib();
-    let report = |phase: &str, honest: &Honest| {
+    let report = |phase: &str, honest: &HonestClient| {
         println!("load.{phase}.resident_kib {:?}", resident_kib());
         println!("load.{phase}.honest_slowest_ms {}", honest.slowest());
         if let (Some(start), Some(now)) = (start, resident_kib()) {
@@ -48,22 +48,22 @@ async fn honest_clients_are_served_and_memory_is_bounded_under_a_thousand_loiter
     };
     report("start", &honest);
     for (kind, number) in [
-        (Loitering::Silent, 1_000),
-        (Loitering::Slow, 1_000),
-        (Loitering::Idle, 300),
+        (Abuse::Silent, 1_000),
+        (Abuse::Slow, 1_000),
+        (Abuse::Idle, 300),
     ] {
         let before = over(&seen);
-        let loiterers = kind.begin(number, server.addr, &site.client("h2")).await;
+        let peers = kind.begin(number, server.addr, &fixture.client("h2")).await;
         within(honest.is_served(10)).await;
         report(kind.name(), &honest);
-        drop(loiterers);
+        drop(peers);
         within(all_over(&seen, before, number)).await;
     }
-    scenario::distinct_tokens(&site, server.addr, 5_000, || report("tokens", &honest)).await;
+    scenario::distinct_tokens(&fixture, server.addr, 5_000, || report("tokens", &honest)).await;
     within(honest.is_served(1)).await;
-    scenario::distinct_jti(&site, server.addr, 10_000, || report("jti", &honest)).await;
+    scenario::distinct_jti(&fixture, server.addr, 10_000, || report("jti", &honest)).await;
     within(honest.is_served(1)).await;
-    scenario::distinct_dpop_jti(&site, server.addr, 2_000).await;
+    scenario::distinct_dpop_jti(&fixture, server.addr, 2_000).await;
     within(honest.is_served(10)).await;
     report("dpop_jti", &honest);
     println!("load.honest_served {}", honest.stop().await);

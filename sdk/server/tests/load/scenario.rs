@@ -1,4 +1,4 @@
-//! A server under peers that mean harm, with an honest client who must be served meanwhile.
+//! A server under abusive peers, with an honest client that must be served meanwhile.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use bowline_proof::{
     Windows,
 };
 use bowline_server::{
-    AcceptPolicy, Acceptor, BindingLayer, Dpop, Jwks, JwtValidator, Listener, MemoryReplayStore,
-    ServerEvent,
+    AcceptPolicy, Acceptor, BindingLayer, Dpop, ExpectedClaims, Jwks, JwtValidator, Listener,
+    MemoryReplayStore, ServerEvent,
 };
 use futures_util::future::join_all;
 use http::{Method, Request, StatusCode};
@@ -26,19 +26,19 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::client::TlsStream;
 
 use crate::authority::{AUDIENCE, Authority, ISSUER, jwks};
-use crate::site::{Running, Site, Wire, tls, who_am_i};
+use crate::fixture::{Fixture, HttpConnection, TestServer, binding_report, tls};
 
 const ORIGIN: &str = "https://api.example.com";
 
-/// What the server has seen, by its own count.
+/// The server's events, counted.
 #[derive(Default)]
-pub(crate) struct Seen {
+pub(crate) struct EventCounts {
     opened: AtomicU64,
     closed: AtomicU64,
     failed: AtomicU64,
 }
 
-impl Seen {
+impl EventCounts {
     fn note(&self, event: &ServerEvent) {
         let counter = match event {
             ServerEvent::ConnectionOpened { .. } => &self.opened,
@@ -49,63 +49,72 @@ impl Seen {
         counter.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Attempts that have come to an end.
+    /// Connection attempts that have ended.
     fn over(&self) -> u64 {
         self.closed.load(Ordering::SeqCst) + self.failed.load(Ordering::SeqCst)
     }
 }
 
-/// A server that takes session-bound and DPoP-bound tokens, and remembers so many DPoP proofs.
-pub(crate) async fn start(site: &Site, dpop_bound: usize) -> (Running, Arc<Seen>) {
-    let keys = Jwks::document(jwks(&[&site.authority])).unwrap();
-    // DPoP proofs are remembered for as long as they are taken: longer than this runs.
+/// A server that accepts session-bound and DPoP-bound tokens, with room for this many used DPoP
+/// proofs.
+pub(crate) async fn start(fixture: &Fixture, dpop_bound: usize) -> (TestServer, Arc<EventCounts>) {
+    let keys = Jwks::document(jwks(&[&fixture.authority])).unwrap();
+    // Used DPoP proofs are stored for as long as they would be accepted: longer than this runs.
     let windows = Windows {
         past: Duration::from_secs(24 * 60 * 60),
         ..Windows::default()
     };
-    let layer = BindingLayer::new(JwtValidator::builder(ISSUER, AUDIENCE, keys).build())
-        .origins([ORIGIN.parse().unwrap()])
-        .dpop(Dpop::new(MemoryReplayStore::new(dpop_bound)))
-        .windows(windows)
-        .policy(AcceptPolicy::Follow);
-    let seen = Arc::new(Seen::default());
+    let layer = BindingLayer::new(
+        JwtValidator::builder(ExpectedClaims::new(AUDIENCE).issuer(ISSUER), keys).build(),
+    )
+    .origins([ORIGIN.parse().unwrap()])
+    .dpop(Dpop::new(MemoryReplayStore::new(dpop_bound)))
+    .windows(windows)
+    .policy(AcceptPolicy::Follow);
+    let seen = Arc::new(EventCounts::default());
     let log = seen.clone();
-    let acceptor = Acceptor::new(site.tls().build().unwrap())
+    let acceptor = Acceptor::new(fixture.tls().build().unwrap())
         .observer(move |event: &ServerEvent| log.note(event));
     let listener = Listener::bind("127.0.0.1:0", acceptor).await.unwrap();
     (
-        Running::start(listener, who_am_i().layer(layer), site.options()),
+        TestServer::start(listener, binding_report().layer(layer), fixture.options()),
         seen,
     )
 }
 
-/// Without it the honest client alone would keep a processor busy with handshakes.
+/// The pause between two rounds. Without it the honest client alone would keep a processor busy
+/// with handshakes.
 const REST: Duration = Duration::from_millis(50);
 
-/// A client who opens a connection, asks three times, closes it, and begins again.
-pub(crate) struct Honest {
+/// A client that opens a connection, sends three requests, closes it, and starts again.
+pub(crate) struct HonestClient {
     served: Arc<AtomicU64>,
     slowest: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
-impl Honest {
-    pub(crate) fn start(site: &Site, addr: SocketAddr) -> Self {
+impl HonestClient {
+    pub(crate) fn start(fixture: &Fixture, addr: SocketAddr) -> Self {
         let (served, slowest, stop) = (
             Arc::<AtomicU64>::default(),
             Arc::<AtomicU64>::default(),
             Arc::<AtomicBool>::default(),
         );
-        let (config, token, key) = (site.client("h2"), site.token(), site.agent.proof_key());
+        let (config, token, key) = (
+            fixture.client("h2"),
+            fixture.token(),
+            fixture.agent.proof_key(),
+        );
         let (count, longest, stopped) = (served.clone(), slowest.clone(), stop.clone());
         let task = tokio::spawn(async move {
             while !stopped.load(Ordering::SeqCst) {
                 let begun = Instant::now();
-                let mut wire = Wire::connect(addr, &config).await;
-                let proof = wire.proof(&key, &token);
+                let mut connection = HttpConnection::connect(addr, &config).await;
+                let proof = connection.proof(&key, &token);
                 for _ in 0..3 {
-                    wire.get("/", &token, Some(&proof))
+                    connection
+                        .get("/", &token, Some(&proof))
                         .await
                         .assert_passed("session");
                 }
@@ -122,7 +131,7 @@ impl Honest {
         }
     }
 
-    /// Completes when he has been served so many times more.
+    /// Completes when the client has been served this many more times.
     pub(crate) async fn is_served(&self, times: u64) {
         let enough = self.served.load(Ordering::SeqCst) + times;
         while self.served.load(Ordering::SeqCst) < enough {
@@ -131,12 +140,12 @@ impl Honest {
         }
     }
 
-    /// How long the slowest connection with its three requests took since this was asked last.
+    /// The slowest round, in milliseconds, since the last call.
     pub(crate) fn slowest(&self) -> u64 {
         self.slowest.swap(0, Ordering::SeqCst)
     }
 
-    /// Panics if he was ever refused.
+    /// Panics if the client was ever refused.
     pub(crate) async fn stop(self) -> u64 {
         self.stop.store(true, Ordering::SeqCst);
         self.task.await.unwrap();
@@ -144,25 +153,25 @@ impl Honest {
     }
 }
 
-/// Peers that take up room and ask for nothing. Dropping them lets go.
-pub(crate) struct Loiterers {
+/// Peers that occupy connections and send no request. Dropping this closes them.
+pub(crate) struct AbusivePeers {
     pub(crate) streams: Vec<TcpStream>,
     pub(crate) connections: Vec<TlsStream<TcpStream>>,
     drips: JoinSet<()>,
 }
 
-/// In which way.
+/// How they do it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Loitering {
-    /// Connected, and not a word of TLS.
+pub(crate) enum Abuse {
+    /// Connect and send nothing.
     Silent,
-    /// A `ClientHello`, an byte a second.
+    /// Send a `ClientHello`, one byte a second.
     Slow,
-    /// The handshake, and no request.
+    /// Complete the handshake and send no request.
     Idle,
 }
 
-impl Loitering {
+impl Abuse {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Silent => "silent",
@@ -176,30 +185,28 @@ impl Loitering {
         number: usize,
         addr: SocketAddr,
         client: &Arc<ClientConfig>,
-    ) -> Loiterers {
-        let mut loiterers = Loiterers {
+    ) -> AbusivePeers {
+        let mut peers = AbusivePeers {
             streams: Vec::new(),
             connections: Vec::new(),
             drips: JoinSet::new(),
         };
         for _ in 0..number {
             match self {
-                Self::Silent => loiterers
-                    .streams
-                    .push(TcpStream::connect(addr).await.unwrap()),
+                Self::Silent => peers.streams.push(TcpStream::connect(addr).await.unwrap()),
                 Self::Slow => {
                     let stream = TcpStream::connect(addr).await.unwrap();
-                    loiterers.drips.spawn(drip(stream));
+                    peers.drips.spawn(drip(stream));
                 }
-                Self::Idle => loiterers.connections.push(tls(addr, client).await.unwrap()),
+                Self::Idle => peers.connections.push(tls(addr, client).await.unwrap()),
             }
         }
-        loiterers
+        peers
     }
 }
 
-/// The first bytes of a `ClientHello` of 512 bytes, and then nought by nought, for as long as the
-/// server listens.
+/// Sends the first bytes of a `ClientHello` of 512 bytes, and then zeros one by one, for as long as
+/// the server reads.
 async fn drip(mut stream: TcpStream) {
     let mut next: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
     while stream.write_all(next).await.is_ok() {
@@ -208,69 +215,70 @@ async fn drip(mut stream: TcpStream) {
     }
 }
 
-/// Completes when the server has seen so many more attempts end than at `before`.
-pub(crate) async fn all_over(seen: &Seen, before: u64, number: usize) {
+/// Completes when the server has counted `number` more ended attempts than `before`.
+pub(crate) async fn all_over(seen: &EventCounts, before: u64, number: usize) {
     while seen.over() < before + number as u64 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
-pub(crate) fn over(seen: &Seen) -> u64 {
+pub(crate) fn over(seen: &EventCounts) -> u64 {
     seen.over()
 }
 
 /// Requests at a time, each on a connection of its own.
 const CONNECTIONS: usize = 16;
 
-/// So many tokens that nobody has seen before, each with its proof. The connections stay open until
+/// Sends `number` distinct tokens, each with its proof. The connections stay open until
 /// `while_open` has been called.
 pub(crate) async fn distinct_tokens(
-    site: &Site,
+    fixture: &Fixture,
     addr: SocketAddr,
     number: usize,
     while_open: impl FnOnce(),
 ) {
-    let key = &site.agent.proof_key();
+    let key = &fixture.agent.proof_key();
     let send = async |index: usize| {
-        let mut wire = Wire::connect(addr, &site.client("h2")).await;
+        let mut connection = HttpConnection::connect(addr, &fixture.client("h2")).await;
         for index in (index..number).step_by(CONNECTIONS) {
             let mut claims = Authority::claims();
             claims["cnf"] =
-                json!({ "x5t#S256": site.agent.thumbprint(), "tls_exp": EXPORTER_LABEL });
+                json!({ "x5t#S256": fixture.agent.thumbprint(), "tls_exp": EXPORTER_LABEL });
             claims["jti"] = index.to_string().into();
-            let token = site.authority.sign(&site.authority.header(), &claims);
-            let proof = wire.proof(key, &token);
-            wire.get("/", &token, Some(&proof))
+            let token = fixture.authority.sign(&fixture.authority.header(), &claims);
+            let proof = connection.proof(key, &token);
+            connection
+                .get("/", &token, Some(&proof))
                 .await
                 .assert_passed("session");
         }
-        wire
+        connection
     };
-    let wires = join_all((0..CONNECTIONS).map(send)).await;
+    let connections = join_all((0..CONNECTIONS).map(send)).await;
     while_open();
-    drop(wires);
+    drop(connections);
 }
 
-/// So many proofs for one request each, on as many connections as that takes below the quota of
-/// each.
+/// Sends `number` request-bound proofs, on as many connections as are needed to stay below each
+/// one's quota.
 pub(crate) async fn distinct_jti(
-    site: &Site,
+    fixture: &Fixture,
     addr: SocketAddr,
     number: usize,
     while_open: impl Fn(),
 ) {
     const PER_CONNECTION: usize = 8_000;
-    let (token, key) = (&site.token(), &site.agent.proof_key());
+    let (token, key) = (&fixture.token(), &fixture.agent.proof_key());
     let send = async |index: usize| {
         let mut left = (index..number).step_by(CONNECTIONS).len();
         while left > 0 {
-            let mut wire = Wire::connect(addr, &site.client("h2")).await;
+            let mut connection = HttpConnection::connect(addr, &fixture.client("h2")).await;
             for _ in 0..left.min(PER_CONNECTION) {
-                let proof = per_request(&wire, key, token);
+                let proof = per_request(&connection, key, token);
                 let request = Request::get("/")
                     .header("authorization", token.authorization())
                     .header(PROOF_HEADER, proof.header_value());
-                let answer = wire
+                let answer = connection
                     .send(request.body(Empty::new()).unwrap())
                     .await
                     .unwrap();
@@ -283,10 +291,14 @@ pub(crate) async fn distinct_jti(
     join_all((0..CONNECTIONS).map(send)).await;
 }
 
-fn per_request(wire: &Wire, key: &ProofKey, token: &AccessToken) -> bowline_proof::Proof {
+fn per_request(
+    connection: &HttpConnection,
+    key: &ProofKey,
+    token: &AccessToken,
+) -> bowline_proof::Proof {
     let claims = ProofClaims {
         token: token.hash(),
-        exporter: &wire.exporter,
+        exporter: &connection.exporter,
         issued_at: UnixTime::now(),
         request: Some(
             RequestClaims::new(&Method::GET, &format!("{ORIGIN}/").parse().unwrap()).unwrap(),
@@ -295,18 +307,18 @@ fn per_request(wire: &Wire, key: &ProofKey, token: &AccessToken) -> bowline_proo
     key.mint(&claims).unwrap()
 }
 
-/// As many DPoP proofs as the server's store holds, and then some more: those are answered 503, and
-/// nothing else suffers.
-pub(crate) async fn distinct_dpop_jti(site: &Site, addr: SocketAddr, bound: usize) {
+/// Sends as many DPoP proofs as the server's store holds, and some more: those are answered 503,
+/// and no other request fails.
+pub(crate) async fn distinct_dpop_jti(fixture: &Fixture, addr: SocketAddr, bound: usize) {
     let key = &DpopKey::generate().unwrap();
     let mut claims = Authority::claims();
     claims["cnf"] = json!({ "jkt": key.thumbprint().to_string() });
-    let token = &site
+    let token = &fixture
         .authority
-        .sign(&site.authority.header(), &claims)
+        .sign(&fixture.authority.header(), &claims)
         .with_scheme(Scheme::Dpop);
     let send = async |number: usize| {
-        let mut wire = Wire::connect(addr, &site.client("h2")).await;
+        let mut connection = HttpConnection::connect(addr, &fixture.client("h2")).await;
         let mut passed = 0;
         for _ in 0..number {
             let request =
@@ -321,7 +333,7 @@ pub(crate) async fn distinct_dpop_jti(site: &Site, addr: SocketAddr, bound: usiz
             let request = Request::get("/")
                 .header("authorization", token.authorization())
                 .header(DPOP_HEADER, proof.header_value());
-            let answer = wire
+            let answer = connection
                 .send(request.body(Empty::new()).unwrap())
                 .await
                 .unwrap();
@@ -345,7 +357,7 @@ pub(crate) async fn distinct_dpop_jti(site: &Site, addr: SocketAddr, bound: usiz
     );
 }
 
-/// Makes sure that this process may open so many files, within what the system allows it.
+/// Raises this process's limit of open files to `number`.
 pub(crate) fn need_files(number: u64) {
     let allowed = rlimit::increase_nofile_limit(number).unwrap_or_default();
     assert!(
@@ -354,7 +366,7 @@ pub(crate) fn need_files(number: u64) {
     );
 }
 
-/// Resident memory of this process in KiB, where the system tells (Linux).
+/// Resident memory of this process in KiB, if the system reports it (Linux).
 pub(crate) fn resident_kib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status

@@ -1,4 +1,4 @@
-//! Executors: what an agent does with a message.
+//! Executors: how an agent handles a message.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,6 +13,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::run::{self, Run};
 use crate::task::until;
 
+type Events = BoxStream<'static, Result<StreamResponse, A2AError>>;
+
 /// Answers a message at once, with a completed task whose artifact is the message's text. Three
 /// texts are commands:
 ///
@@ -25,16 +27,13 @@ pub struct Echo {
 }
 
 impl AgentExecutor for Echo {
-    fn execute(
-        &self,
-        context: ExecutorContext,
-    ) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
+    fn execute(&self, context: ExecutorContext) -> Events {
         let text = text(&context);
         let parameter = parameter(
             &context,
             text.strip_prefix("parameter ").unwrap_or_default(),
         );
-        let (run, events) = self.runs.begin(context, Telling::Updates);
+        let (run, events) = self.runs.begin(context, StepEvents::Updates);
         match text.split_once(' ').unwrap_or((&text, "")) {
             ("hold", "") => run.working(),
             ("count", number) if number.parse::<u8>().is_ok() => {
@@ -55,37 +54,34 @@ impl AgentExecutor for Echo {
         events
     }
 
-    fn cancel(
-        &self,
-        context: ExecutorContext,
-    ) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
+    fn cancel(&self, context: ExecutorContext) -> Events {
         self.runs.cancel(&context)
     }
 }
 
-/// Runs tasks that a test drives, step by step; of itself it does no more than accept them
-/// (SUBMITTED). Clones share their tasks: keep one for the test.
+/// Runs tasks that a test drives step by step; by itself it only accepts them (SUBMITTED). Clones
+/// share their tasks: keep one for the test.
 #[derive(Clone, Debug, Default)]
 pub struct Stepped {
     runs: Runs,
-    telling: Telling,
+    step_events: StepEvents,
 }
 
 impl Stepped {
-    /// Each step is told as a status update. The official server keeps the last one only: what a
-    /// subscriber missed before it is lost to him, as it is with most agents.
+    /// Reports each step as a status update. The official server keeps only the last one: a
+    /// subscriber cannot recover earlier updates that it missed, as with most agents.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Each step is told as the whole task, with every earlier message in its history: who
-    /// subscribes late can learn what he missed.
+    /// Reports each step as the whole task, with every earlier message in its history, so that a
+    /// late subscriber can recover what it missed.
     #[must_use]
     pub fn with_history() -> Self {
         Self {
             runs: Runs::default(),
-            telling: Telling::Tasks,
+            step_events: StepEvents::Tasks,
         }
     }
 
@@ -111,29 +107,23 @@ impl Stepped {
 }
 
 impl AgentExecutor for Stepped {
-    fn execute(
-        &self,
-        context: ExecutorContext,
-    ) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
-        let (run, events) = self.runs.begin(context, self.telling);
+    fn execute(&self, context: ExecutorContext) -> Events {
+        let (run, events) = self.runs.begin(context, self.step_events);
         run.accept();
         events
     }
 
-    fn cancel(
-        &self,
-        context: ExecutorContext,
-    ) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
+    fn cancel(&self, context: ExecutorContext) -> Events {
         self.runs.cancel(&context)
     }
 }
 
-/// Runs tasks that step of themselves: SUBMITTED, a status update at once and after each interval,
-/// then COMPLETED. For runs that are about time; tests use [`Stepped`].
+/// Runs tasks that step by themselves: SUBMITTED, a status update at once and after each interval,
+/// then COMPLETED. For measurements over time; tests use [`Stepped`].
 #[derive(Clone, Debug)]
 pub struct Paced {
     runs: Runs,
-    telling: Telling,
+    step_events: StepEvents,
     every: Duration,
     steps: u32,
 }
@@ -149,26 +139,23 @@ impl Paced {
         assert!(!every.is_zero(), "a step takes time");
         Self {
             runs: Runs::default(),
-            telling: Telling::Updates,
+            step_events: StepEvents::Updates,
             every,
             steps,
         }
     }
 
-    /// Tells each step as [`Stepped::with_history`] does.
+    /// Reports each step as [`Stepped::with_history`] does.
     #[must_use]
     pub fn with_history(mut self) -> Self {
-        self.telling = Telling::Tasks;
+        self.step_events = StepEvents::Tasks;
         self
     }
 }
 
 impl AgentExecutor for Paced {
-    fn execute(
-        &self,
-        context: ExecutorContext,
-    ) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
-        let (run, events) = self.runs.begin(context, self.telling);
+    fn execute(&self, context: ExecutorContext) -> Events {
+        let (run, events) = self.runs.begin(context, self.step_events);
         run.accept();
         let (every, steps) = (self.every, self.steps);
         tokio::spawn(async move {
@@ -187,17 +174,14 @@ impl AgentExecutor for Paced {
         events
     }
 
-    fn cancel(
-        &self,
-        context: ExecutorContext,
-    ) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
+    fn cancel(&self, context: ExecutorContext) -> Events {
         self.runs.cancel(&context)
     }
 }
 
-/// How a step is told.
+/// What is sent for a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Telling {
+enum StepEvents {
     #[default]
     Updates,
     Tasks,
@@ -207,7 +191,7 @@ enum Telling {
 #[derive(Clone, Debug, Default)]
 struct Runs(Arc<watch::Sender<Begun>>);
 
-/// Every run that has been begun, kept as long as the agent, as the server keeps its tasks.
+/// Every run that has begun; kept as long as the agent, like the server's tasks.
 #[derive(Debug, Default)]
 struct Begun {
     begun: Vec<Run>,
@@ -215,23 +199,19 @@ struct Begun {
 }
 
 impl Runs {
-    fn begin(
-        &self,
-        context: ExecutorContext,
-        telling: Telling,
-    ) -> (Run, BoxStream<'static, Result<StreamResponse, A2AError>>) {
+    fn begin(&self, context: ExecutorContext, step_events: StepEvents) -> (Run, Events) {
         let (run, steps) = Run::new(context.task_id.clone());
         self.0.send_modify(|runs| {
             runs.begun.push(run.clone());
             runs.by_id.insert(context.task_id.clone(), run.clone());
         });
-        (run, run::events(context, steps, telling == Telling::Tasks))
+        (
+            run,
+            run::events(context, steps, step_events == StepEvents::Tasks),
+        )
     }
 
-    fn cancel(
-        &self,
-        context: &ExecutorContext,
-    ) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
+    fn cancel(&self, context: &ExecutorContext) -> Events {
         if let Some(run) = self.0.borrow().by_id.get(&context.task_id) {
             run.quit();
         }
@@ -247,8 +227,8 @@ impl Runs {
     }
 }
 
-/// The values of a service parameter, whose name is compared without case: the bindings differ
-/// there.
+/// The values of a service parameter. Names are compared case-insensitively, because the bindings
+/// differ in case.
 fn parameter(context: &ExecutorContext, name: &str) -> Option<String> {
     let mut parameters = context.service_params.iter();
     let values = parameters

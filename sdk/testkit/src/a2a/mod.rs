@@ -1,9 +1,9 @@
 //! The official A2A server (`a2a-server-lf`, `a2a-grpc`) as a peer: one [`agent`] that serves the
-//! three bindings on one port, and executors for it. [`Echo`] answers, [`Stepped`] runs tasks that
-//! a test drives, [`Paced`] runs tasks that take their time.
+//! three bindings on one port, and executors for it. [`Echo`] answers at once, [`Stepped`] runs
+//! tasks that a test drives, [`Paced`] runs tasks that step at an interval.
 //!
-//! A router: put it on [`PlainServer`](crate::peers::PlainServer), or behind `BindingLayer` on
-//! [`CyclingServer`](crate::peers::CyclingServer). Tasks live in memory and end with the router.
+//! It is a router: put it on [`PlainServer`](crate::peers::PlainServer), or behind `BindingLayer`
+//! on [`CyclingServer`](crate::peers::CyclingServer). Tasks live in memory and end with the router.
 
 mod executor;
 mod run;
@@ -35,7 +35,7 @@ pub const GRPC_PATH: &str = "/lf.a2a.v1.A2AService/";
 pub const EXTENDED_SKILL: &str = "for-those-who-are-known";
 
 /// The card of an [`agent`] at `origin` (`https://localhost:1234`, say): its three interfaces, and
-/// all it can do. gRPC is `host:port`, as the specification wants it.
+/// its capabilities. gRPC is `host:port`, as the specification wants it.
 #[must_use]
 pub fn card(origin: &str) -> AgentCard {
     let authority = origin
@@ -69,16 +69,16 @@ pub fn card(origin: &str) -> AgentCard {
 }
 
 /// The agent: JSON-RPC at `/jsonrpc`, HTTP+JSON at `/rest`, gRPC at [`GRPC_PATH`], and `card` at
-/// its well-known path. What it can do is what `card` says; the extended card names
-/// [`EXTENDED_SKILL`] besides.
+/// its well-known path. Its capabilities are those of `card`; the extended card also has
+/// [`EXTENDED_SKILL`].
 ///
-/// Nobody is asked who he is: that is `BindingLayer`'s task. Push notifications are stored, and
-/// sent to public addresses only.
+/// It does not authenticate callers: that is `BindingLayer`'s task. Push notifications are stored,
+/// and sent to public addresses only.
 pub fn agent(executor: impl AgentExecutor, card: AgentCard) -> Router {
     let mut extended = card.clone();
     extended
         .skills
-        .push(skill(EXTENDED_SKILL, "Is not told to everybody"));
+        .push(skill(EXTENDED_SKILL, "Only in the extended card"));
     let handler = DefaultRequestHandler::new(executor, InMemoryTaskStore::new())
         .with_capabilities(card.capabilities.clone())
         .with_push_config_store(InMemoryPushConfigStore::new())

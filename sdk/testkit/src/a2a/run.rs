@@ -1,4 +1,4 @@
-//! A task under way: its steps, and the events that they become.
+//! A running task: its steps, and the events that they produce.
 
 use a2a::{
     A2AError, Artifact, Message, Part, Role, StreamResponse, Task, TaskArtifactUpdateEvent,
@@ -10,24 +10,24 @@ use tokio::sync::mpsc;
 
 /// What a task does next.
 pub(super) enum Step {
-    /// Says that it has been accepted.
+    /// Reports that it has been accepted.
     Accept,
-    /// Says that it works, with a numbered message.
+    /// Reports that it is working, with a numbered message.
     Working,
-    /// Adds a piece to its artifact.
+    /// Adds a chunk to its artifact.
     Chunk { text: String, last: bool },
     /// Ends.
     End(TaskState),
-    /// Ends without a word: whoever cancelled it has said so.
+    /// Ends without an event: the cancellation has already sent one.
     Quit,
 }
 
-/// A task under way, in the hands of a test. Each step becomes one event, in order; steps after its
-/// end are lost. The first event of an execution is the task itself, as the specification wants it
-/// (§3.1.2).
+/// A running task that a test drives. Each step produces one event, in order; steps after its end
+/// have no effect. The first event of an execution is the task itself, as the specification wants
+/// it (§3.1.2).
 ///
-/// The official server keeps the last 32 events for a subscriber who does not read: one who falls
-/// behind further gets an internal error. So wait for the client between longer runs of steps.
+/// The official server buffers 32 events for a subscriber that does not read: one that falls
+/// further behind gets an internal error. So wait for the client between longer runs of steps.
 #[derive(Clone, Debug)]
 pub struct Run {
     id: String,
@@ -47,7 +47,7 @@ impl Run {
         self.step(Step::Working);
     }
 
-    /// A piece of the task's one artifact (`output`); `last` says that none follows.
+    /// A chunk of the task's one artifact (`output`); `last` says that no other follows.
     pub fn chunk(&self, text: impl Into<String>, last: bool) {
         self.step(Step::Chunk {
             text: text.into(),
@@ -61,7 +61,7 @@ impl Run {
     }
 
     /// The end, in another state. One that is not terminal (INPUT_REQUIRED, say) ends what the
-    /// agent does for now: the next message to the task goes on with it.
+    /// agent does for now: the next message continues the task.
     pub fn end(&self, state: TaskState) {
         self.step(Step::End(state));
     }
@@ -86,26 +86,26 @@ impl Run {
     }
 
     fn step(&self, step: Step) {
-        // A task that is over takes no more steps.
+        // Steps of a task that is over are dropped.
         let _ = self.steps.send(step);
     }
 }
 
-/// What the server hears of a run.
+/// The events of a run, for the server.
 pub(super) fn events(
     context: ExecutorContext,
     steps: mpsc::UnboundedReceiver<Step>,
-    tells_all: bool,
+    whole_tasks: bool,
 ) -> BoxStream<'static, Result<StreamResponse, A2AError>> {
-    let teller = Teller::new(context, tells_all);
+    let source = EventSource::new(context, whole_tasks);
     Box::pin(stream::unfold(
-        (steps, teller),
-        |(mut steps, mut teller)| async move {
-            let event = teller.tell(steps.recv().await?)?;
-            if teller.is_over {
+        (steps, source),
+        |(mut steps, mut source)| async move {
+            let event = source.event(steps.recv().await?)?;
+            if source.is_over {
                 steps.close();
             }
-            Some((Ok(event), (steps, teller)))
+            Some((Ok(event), (steps, source)))
         },
     ))
 }
@@ -120,17 +120,17 @@ pub(super) fn canceled(context: &ExecutorContext) -> StreamResponse {
     })
 }
 
-/// Keeps account of one task, as far as its events need it.
-struct Teller {
+/// The state of one task, as far as its events need it.
+struct EventSource {
     task: Task,
-    tells_all: bool,
+    whole_tasks: bool,
     has_begun: bool,
     number: u32,
     is_over: bool,
 }
 
-impl Teller {
-    fn new(context: ExecutorContext, tells_all: bool) -> Self {
+impl EventSource {
+    fn new(context: ExecutorContext, whole_tasks: bool) -> Self {
         let mut task = context.stored_task.unwrap_or_else(|| Task {
             id: context.task_id,
             context_id: context.context_id,
@@ -139,23 +139,23 @@ impl Teller {
             history: None,
             metadata: None,
         });
-        // Whether the task as stored has this message already depends on the method that brought
-        // it.
+        // Whether the stored task already has this message depends on the method that it came
+        // with.
         let history = task.history.get_or_insert_default();
         if let Some(message) = context.message.filter(|message| !history.contains(message)) {
             history.push(message);
         }
         Self {
             task,
-            tells_all,
+            whole_tasks,
             has_begun: false,
             number: 0,
             is_over: false,
         }
     }
 
-    /// The event of a step; none if the run ends without one.
-    fn tell(&mut self, step: Step) -> Option<StreamResponse> {
+    /// The event of a step; `None` if the run ends without one.
+    fn event(&mut self, step: Step) -> Option<StreamResponse> {
         if self.is_over {
             return None;
         }
@@ -179,7 +179,7 @@ impl Teller {
         };
         let is_first = !std::mem::replace(&mut self.has_begun, true);
         Some(match event {
-            StreamResponse::StatusUpdate(_) if is_first || self.tells_all => {
+            StreamResponse::StatusUpdate(_) if is_first || self.whole_tasks => {
                 StreamResponse::Task(self.task.clone())
             }
             StreamResponse::ArtifactUpdate(_) if is_first => {
@@ -207,7 +207,7 @@ impl Teller {
         let part = Part::text(text);
         let artifacts = self.task.artifacts.get_or_insert_default();
         let append = !artifacts.is_empty();
-        let piece = Artifact {
+        let chunk = Artifact {
             artifact_id: "output".to_owned(),
             name: Some("output".to_owned()),
             description: None,
@@ -217,12 +217,12 @@ impl Teller {
         };
         match artifacts.first_mut() {
             Some(artifact) => artifact.parts.push(part),
-            None => artifacts.push(piece.clone()),
+            None => artifacts.push(chunk.clone()),
         }
         StreamResponse::ArtifactUpdate(TaskArtifactUpdateEvent {
             task_id: self.task.id.clone(),
             context_id: self.task.context_id.clone(),
-            artifact: piece,
+            artifact: chunk,
             append: Some(append),
             last_chunk: Some(last),
             metadata: None,
@@ -230,7 +230,7 @@ impl Teller {
     }
 }
 
-/// The server puts the time in.
+/// The server adds the time.
 fn status(state: TaskState, message: Option<Message>) -> TaskStatus {
     TaskStatus {
         state,

@@ -1,11 +1,11 @@
-//! Who may ask for tokens, how it proves that it is the one, and what its tokens are like.
+//! Client registrations: how a client authenticates, and what tokens it gets.
 
 use std::sync::{PoisonError, RwLock};
 
 use jsonwebtoken::jwk::JwkSet;
 use rustls_pki_types::CertificateDer;
 
-use super::TokenBinding;
+use super::{TokenBinding, TokenFormat};
 use crate::pki::Leaf;
 
 /// A client's registration (RFC 7591 §2). Most are `Client { binding, ..Client::new("agent") }`.
@@ -15,12 +15,12 @@ pub struct Client {
     pub id: String,
     /// How it authenticates (`token_endpoint_auth_method`).
     pub authentication: ClientAuthentication,
-    /// How its tokens are bound. [`TokenBinding::Session`] is `tls_session_bound_access_tokens` (TK-3),
-    /// and [`TokenBinding::Certificate`] is `tls_client_certificate_bound_access_tokens` (RFC 8705
-    /// §3.4).
+    /// How its tokens are bound. [`TokenBinding::Session`] is `tls_session_bound_access_tokens`
+    /// (TK-3), and [`TokenBinding::Certificate`] is `tls_client_certificate_bound_access_tokens`
+    /// (RFC 8705 §3.4).
     pub binding: TokenBinding,
-    /// By which resource identifiers (RFC 8707 §2) it is known as a resource server: a token with
-    /// one of them in `aud` is addressed to it, so it may exchange it (AS-2).
+    /// Its resource identifiers (RFC 8707 §2) as a resource server: a token with one of them in
+    /// `aud` is addressed to it, so it may exchange it (AS-2).
     pub resources: Vec<String>,
     /// The form of its tokens; `None` leaves it to
     /// [`AuthorityOptions::format`](super::AuthorityOptions::format).
@@ -56,18 +56,18 @@ impl Client {
     }
 }
 
-/// How a client proves who it is, at any endpoint.
+/// How a client authenticates, at any endpoint.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ClientAuthentication {
     /// `tls_client_auth` (RFC 8705 §2.1): a certificate of the authority's PKI.
     Tls {
-        /// The subject common name that it must have (in the place of
+        /// The subject common name that it must have (instead of the whole
         /// `tls_client_auth_subject_dn`).
         subject: String,
     },
-    /// `self_signed_tls_client_auth` (RFC 8705 §2.2): one of these very certificates, whoever has
-    /// signed them.
+    /// `self_signed_tls_client_auth` (RFC 8705 §2.2): exactly one of these certificates; who has
+    /// signed it is not checked.
     SelfSignedTls {
         /// The registered certificates.
         certificates: Vec<CertificateDer<'static>>,
@@ -116,16 +116,6 @@ impl ClientAuthentication {
         "self_signed_tls_client_auth",
         "private_key_jwt",
     ];
-}
-
-/// What an access token is to those who cannot ask the authority.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum TokenFormat {
-    /// A signed JWT (RFC 9068).
-    #[default]
-    Jwt,
-    /// Random bytes, which only introspection (RFC 7662) explains.
-    Opaque,
 }
 
 /// All registrations. The handshake reads them too: see [`super::tls`].

@@ -1,4 +1,4 @@
-//! The keys that sign tokens, and the set that tells them to the world.
+//! The keys that sign tokens, and the key set that publishes them.
 
 use std::fmt;
 use std::sync::{PoisonError, RwLock};
@@ -71,7 +71,7 @@ impl Keys {
     }
 }
 
-/// Tells the names of the keys, no more.
+/// Shows the ids of the keys only.
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);

@@ -8,22 +8,23 @@
 //! or opaque; by default session-bound (TK-1), bound to a DPoP key where the request has a DPoP
 //! proof (RFC 9449 §5).
 //!
-//! There are no secrets, no consent, no refresh tokens. What it remembers it remembers until it is
-//! dropped.
+//! It has no client secrets, no consent and no refresh tokens. It keeps everything in memory until
+//! it is dropped.
 //!
-//! For tests of those who ask it: counters, tokens made to order, and [`Weather`].
+//! Tests of its callers get request counts, tokens with any claims, and faults ([`InjectedFault`]).
 
 mod client;
+mod counters;
 mod endpoint;
-mod house;
+mod fault;
 mod keys;
+mod names;
+mod state;
 mod tls;
 mod token;
-mod weather;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bowline_server::{Acceptor, Listener, ServeOptions, ServerTls};
@@ -33,12 +34,13 @@ use crate::net::{loopback, origin};
 use crate::pki::Pki;
 use crate::task::{OwnedTask, until};
 use client::Registry;
-use house::House;
-use weather::Sky;
+use fault::FaultService;
+use names::{INTROSPECTION_PATH, JWKS_PATH, METADATA_PATH, REGISTRATION_PATH, TOKEN_PATH};
+use state::ServerState;
 
-pub use client::{Client, ClientAuthentication, TokenFormat};
-pub use token::{TokenBinding, TokenRequest};
-pub use weather::Weather;
+pub use client::{Client, ClientAuthentication};
+pub use fault::InjectedFault;
+pub use token::{TokenBinding, TokenFormat, TokenRequest};
 
 /// How an [`Authority`] behaves. Any client with a certificate of its PKI is served.
 #[derive(Clone, Debug)]
@@ -53,8 +55,8 @@ pub struct AuthorityOptions {
     pub format: TokenFormat,
     /// Whether DPoP proofs at the token endpoint must have a nonce of this server (RFC 9449 §8).
     pub dpop_nonces: bool,
-    /// Registered clients. A client that is not registered is known by its certificate's subject
-    /// common name.
+    /// Registered clients. A client without registration is identified by the subject common name
+    /// of its certificate.
     pub clients: Vec<Client>,
 }
 
@@ -75,7 +77,7 @@ impl Default for AuthorityOptions {
 /// The running authorization server, on two loopback ports of its own. Dropping it shuts it down.
 #[derive(Debug)]
 pub struct Authority {
-    house: Arc<House>,
+    state: Arc<ServerState>,
     addr: SocketAddr,
     mtls_addr: SocketAddr,
     ca_pem: String,
@@ -99,13 +101,13 @@ impl Authority {
         ));
         let (addr, mtls_addr) = (plain.local_addr(), mutual.local_addr());
         let origins = [origin(addr), origin(mtls_addr)];
-        let house = Arc::new(House::new(origins, options, registry, authorities));
+        let state = Arc::new(ServerState::new(origins, options, registry, authorities));
         let serving = [
-            serve(&house, plain, &house.issuer),
-            serve(&house, mutual, &house.mtls_origin),
+            serve(&state, plain, &state.issuer),
+            serve(&state, mutual, &state.mtls_origin),
         ];
         Self {
-            house,
+            state,
             addr,
             mtls_addr,
             ca_pem: pki.ca_pem(),
@@ -128,50 +130,50 @@ impl Authority {
     /// The issuer identifier, `https://localhost:<port>`: `iss` of its tokens.
     #[must_use]
     pub fn issuer(&self) -> &str {
-        &self.house.issuer
+        &self.state.issuer
     }
 
     /// The token endpoint, where only `private_key_jwt` can authenticate a client.
     #[must_use]
     pub fn token_url(&self) -> String {
-        self.house.url(endpoint::TOKEN)
+        self.state.url(TOKEN_PATH)
     }
 
     /// The token endpoint for mutual TLS (`mtls_endpoint_aliases`, RFC 8705 §5).
     #[must_use]
     pub fn mtls_token_url(&self) -> String {
-        self.house.mtls_url(endpoint::TOKEN)
+        self.state.mtls_url(TOKEN_PATH)
     }
 
     /// The introspection endpoint (RFC 7662), where only `private_key_jwt` can authenticate a
     /// client.
     #[must_use]
     pub fn introspection_url(&self) -> String {
-        self.house.url(endpoint::INTROSPECTION)
+        self.state.url(INTROSPECTION_PATH)
     }
 
     /// The introspection endpoint for mutual TLS (`mtls_endpoint_aliases`).
     #[must_use]
     pub fn mtls_introspection_url(&self) -> String {
-        self.house.mtls_url(endpoint::INTROSPECTION)
+        self.state.mtls_url(INTROSPECTION_PATH)
     }
 
     /// Where clients register (RFC 7591).
     #[must_use]
     pub fn registration_url(&self) -> String {
-        self.house.url(endpoint::REGISTRATION)
+        self.state.url(REGISTRATION_PATH)
     }
 
     /// Where the key set is (RFC 7517 §5).
     #[must_use]
     pub fn jwks_url(&self) -> String {
-        self.house.url(endpoint::JWKS)
+        self.state.url(JWKS_PATH)
     }
 
     /// Where the metadata is (RFC 8414 §3).
     #[must_use]
     pub fn metadata_url(&self) -> String {
-        self.house.url(endpoint::METADATA)
+        self.state.url(METADATA_PATH)
     }
 
     /// The CA certificate of its TLS server, PEM.
@@ -183,47 +185,46 @@ impl Authority {
     /// The key set, as [`Authority::jwks_url`] serves it.
     #[must_use]
     pub fn jwks(&self) -> Value {
-        self.house.keys.jwks()
+        self.state.keys.jwks()
     }
 
-    /// How often the key set has been asked for over the network.
+    /// How often the key set has been fetched over the network.
     #[must_use]
     pub fn jwks_fetches(&self) -> u64 {
-        count(&self.house.counters.jwks)
+        self.state.counters.jwks.total()
     }
 
-    /// How many requests have come to the token endpoint, on either port, however they were
-    /// answered.
+    /// How many requests the token endpoint has received, on both ports, refused ones included.
     #[must_use]
     pub fn token_requests(&self) -> u64 {
-        count(&self.house.counters.token)
+        self.state.counters.token.total()
     }
 
-    /// How many of the token requests asked for an exchange. In bad [`Weather`] nobody reads what
-    /// is asked for.
+    /// How many of the token requests asked for an exchange. While an [`InjectedFault`] is set,
+    /// requests are not read, so they are not counted here.
     #[must_use]
     pub fn exchanges(&self) -> u64 {
-        count(&self.house.counters.exchanges)
+        self.state.counters.exchanges.total()
     }
 
-    /// How many requests have come to the introspection endpoint, on either port, however they were
-    /// answered.
+    /// How many requests the introspection endpoint has received, on both ports, refused ones
+    /// included.
     #[must_use]
     pub fn introspections(&self) -> u64 {
-        count(&self.house.counters.introspection)
+        self.state.counters.introspection.total()
     }
 
-    /// Changes how requests are answered from now on, those that are held included.
-    pub fn set_weather(&self, weather: Weather) {
-        self.house.sky.set(weather);
+    /// Changes how requests are answered from now on, held ones included.
+    pub fn set_fault(&self, fault: InjectedFault) {
+        self.state.faults.set(fault);
     }
 
-    /// Waits until so many requests are being held, under [`Weather::Hold`].
+    /// Waits until so many requests are being held, under [`InjectedFault::Hold`].
     ///
     /// # Panics
     /// After 30 s.
     pub async fn held(&self, requests: usize) {
-        until(&self.house.sky.held, "requests to be held", |held| {
+        until(&self.state.faults.held, "requests to be held", |held| {
             *held >= requests
         })
         .await;
@@ -231,12 +232,12 @@ impl Authority {
 
     /// Changes how long tokens are valid that are issued from now on.
     pub fn set_lifetime(&self, lifetime: Duration) {
-        self.house.set_lifetime(lifetime);
+        self.state.set_lifetime(lifetime);
     }
 
     /// Registers a client, or replaces its registration.
     pub fn register(&self, client: Client) {
-        self.house.registry.insert(client);
+        self.state.registry.insert(client);
     }
 
     /// Signs with a new key from now on. The old ones stay in the key set.
@@ -244,28 +245,29 @@ impl Authority {
     /// # Panics
     /// If no key can be generated.
     pub fn rotate_key(&self) {
-        self.house.keys.rotate();
+        self.state.keys.rotate();
     }
 
-    /// Gives out another DPoP nonce from now on. The last one is still taken, those before it no
-    /// more.
+    /// Gives out another DPoP nonce from now on. The one before it is still accepted, older ones
+    /// are not.
     pub fn rotate_dpop_nonce(&self) {
-        self.house.rotate_nonce();
+        self.state.rotate_nonce();
     }
 
-    /// Issues a token without asking anybody for anything: no TLS, no client authentication.
+    /// Issues a token directly: no request, no TLS, no client authentication.
     ///
     /// # Panics
-    /// If the token's times cannot be written down.
+    /// If the token's times are before 1970.
     #[must_use]
     pub fn issue(&self, request: &TokenRequest) -> String {
-        self.house.issue(request).0
+        self.state.issue(request).0
     }
 
-    /// Revokes a token: introspection calls it inactive, and it is exchanged no more. Who validates
-    /// JWTs by their signature does not notice. Tells whether the token was good until now.
+    /// Revokes a token: introspection calls it inactive, and it can no longer be exchanged. A
+    /// server that validates JWTs by their signature does not notice. Returns whether the token was
+    /// valid until now.
     pub fn revoke(&self, token: &str) -> bool {
-        self.house.revoke(token)
+        self.state.revoke(token)
     }
 }
 
@@ -273,19 +275,16 @@ fn listen(tls: ServerTls) -> Listener {
     Listener::new(loopback(), Acceptor::new(tls)).expect("a bound socket's address")
 }
 
-fn serve(house: &Arc<House>, listener: Listener, origin: &str) -> OwnedTask {
-    let sky = Sky {
-        house: Arc::clone(house),
-        endpoints: endpoint::router(Arc::clone(house), origin),
+fn serve(state: &Arc<ServerState>, listener: Listener, origin: &str) -> OwnedTask {
+    let service = FaultService {
+        faults: Arc::clone(&state.faults),
+        counters: Arc::clone(&state.counters),
+        endpoints: endpoint::router(Arc::clone(state), origin),
     };
     OwnedTask::spawn(bowline_server::serve(
         listener,
-        sky,
+        service,
         ServeOptions::default(),
         std::future::pending(),
     ))
-}
-
-fn count(counter: &AtomicU64) -> u64 {
-    counter.load(Ordering::Relaxed)
 }

@@ -1,5 +1,5 @@
-//! Which client certificates the mutual-TLS port takes: those of the PKI, and the self-signed ones
-//! that clients have registered (RFC 8705 §2.2). The possession of the key is checked for both.
+//! The client certificates that the mutual-TLS port accepts: those of the PKI, and self-signed ones
+//! that clients have registered (RFC 8705 §2.2). Possession of the key is checked for both.
 
 use std::sync::Arc;
 
@@ -19,7 +19,8 @@ pub(super) fn plain(pki: &Pki) -> ServerTls {
     configuration(pki, ClientAuth::None)
 }
 
-/// For the port that asks for one, and goes on without, so that its absence has an answer in JSON.
+/// For the port that asks for one. It also accepts clients without, so that they get an error in
+/// JSON.
 pub(super) fn mutual(
     pki: &Pki,
     authorities: Arc<dyn ClientCertVerifier>,
@@ -32,7 +33,7 @@ pub(super) fn mutual(
     configuration(pki, ClientAuth::Custom(Arc::new(verifier)))
 }
 
-/// Takes the certificates of `pki`.
+/// Accepts the certificates of `pki`.
 pub(super) fn authorities(pki: &Pki) -> Arc<dyn ClientCertVerifier> {
     WebPkiClientVerifier::builder_with_provider(
         pki.roots(),
@@ -63,7 +64,7 @@ impl ClientCertVerifier for AuthorityOrRegistered {
         false
     }
 
-    /// None: a hint would keep clients from presenting a self-signed certificate.
+    /// Empty: a hint would keep clients from presenting a self-signed certificate.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }

@@ -1,18 +1,27 @@
-//! What a token says (RFC 9068) and how it is bound (TK-1).
+//! The claims of a token (RFC 9068) and its binding (TK-1).
 
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bowline_proof::dpop::JwkThumbprint;
 use bowline_proof::{EXPORTER_LABEL, Thumbprint};
 use serde_json::{Value, json};
 
-pub(super) use super::client::TokenFormat;
+/// How an access token looks to a server that does not ask the authority about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TokenFormat {
+    /// A signed JWT (RFC 9068).
+    #[default]
+    Jwt,
+    /// Random bytes; only introspection (RFC 7662) returns its claims.
+    Opaque,
+}
 
 /// To what a token is bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TokenBinding {
-    /// To nothing: whoever holds it may use it.
+    /// To nothing: any holder can use it.
     Bearer,
     /// To the client's certificate: `cnf.x5t#S256` (RFC 8705 §3.1).
     Certificate,
@@ -35,8 +44,9 @@ impl TokenBinding {
     }
 }
 
-/// What an access token shall say: see [`Authority::issue`](super::Authority::issue). Also one that
-/// no honest authority would issue.
+/// The claims and form of an access token to issue: see
+/// [`Authority::issue`](super::Authority::issue). It can also describe one that an honest authority
+/// would not issue.
 #[derive(Clone, Debug)]
 pub struct TokenRequest {
     client_id: String,
@@ -48,7 +58,7 @@ pub struct TokenRequest {
     scope: Option<String>,
     issued_at: Option<SystemTime>,
     lifetime: Option<Duration>,
-    /// In seconds since 1970; whatever the lifetime.
+    /// In seconds since 1970; limits the lifetime.
     not_after: Option<u64>,
     pub(super) format: Option<TokenFormat>,
     pub(super) is_forged: bool,
@@ -76,15 +86,14 @@ impl TokenRequest {
         Self::new(client_id, TokenBinding::Session.confirmation(certificate))
     }
 
-    /// Puts another value, well-formed or not, in the place of `cnf`.
+    /// Sets `cnf` to any value, well-formed or not.
     #[must_use]
     pub fn cnf(mut self, confirmation: Value) -> Self {
         self.confirmation = Some(confirmation);
         self
     }
 
-    /// Addresses the token to another audience than the authority's default; said again, to one
-    /// more.
+    /// Adds an audience; the first one replaces the authority's default.
     #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audiences.push(audience.into());
@@ -98,7 +107,7 @@ impl TokenRequest {
         self
     }
 
-    /// Asks for a JWT or for an opaque token, whatever the authority's default.
+    /// Asks for a JWT or an opaque token instead of the authority's default.
     #[must_use]
     pub fn format(mut self, format: TokenFormat) -> Self {
         self.format = Some(format);
@@ -112,14 +121,14 @@ impl TokenRequest {
         self
     }
 
-    /// Sets how long after its issue the token expires, other than the authority's default.
+    /// Sets how long after its issue the token expires, instead of the authority's default.
     #[must_use]
     pub fn lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = Some(lifetime);
         self
     }
 
-    /// Dates the issue (`iat`), and with it the expiry.
+    /// Sets the time of issue (`iat`), and with it the expiry.
     #[must_use]
     pub fn issued_at(mut self, issued_at: SystemTime) -> Self {
         self.issued_at = Some(issued_at);
@@ -196,6 +205,28 @@ impl TokenRequest {
             claims["cnf"] = confirmation.clone();
         }
         claims
+    }
+}
+
+/// `cnf`: the key of the request's DPoP proof, or else the certificate that authenticated its
+/// connection (AS-1). Without either there is nothing to bind to.
+pub(super) fn confirmation(
+    proof_key: Option<&JwkThumbprint>,
+    certificate: Option<Thumbprint>,
+    binding: TokenBinding,
+) -> Option<Value> {
+    match (proof_key, certificate) {
+        (Some(key), _) => Some(json!({ "jkt": key.to_string() })),
+        (None, Some(certificate)) => binding.confirmation(certificate),
+        (None, None) => None,
+    }
+}
+
+/// RFC 9449 §5: a token that is bound to a DPoP key has a type of its own.
+pub(super) fn token_type(claims: &Value) -> &'static str {
+    match claims["cnf"].get("jkt") {
+        Some(_) => "DPoP",
+        None => "Bearer",
     }
 }
 

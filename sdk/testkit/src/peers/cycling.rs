@@ -1,5 +1,5 @@
-//! A server that serves properly, and ends its connections sooner than a client would like: what
-//! balancers, gateways and serverless platforms do.
+//! A server that serves correctly but ends its connections early, as load balancers, gateways and
+//! serverless platforms do.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -9,34 +9,27 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bowline_server::{Acceptor, ConnectionFacts, Lingering, ServerIdentity, ServerTls};
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body;
-use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_rustls::server::TlsStream;
-use tower_service::Service;
 
-use super::attended::{Activity, Attended, BoxError};
-use super::ledger::{Counts, Ledger};
-use crate::net::{accept, loopback, origin};
+use super::connection_log::{ConnectionLog, Counts};
+use super::counted_service::{Activity, CountedService};
+use super::http_service::HttpService;
+use crate::net::{OwnedTask, accept_loop, loopback, origin};
 use crate::pki::Pki;
-use crate::task::OwnedTask;
 use crate::tls::{Alpn, ClientAuth};
 
-/// When a [`CyclingServer`] ends a connection: at the first of these that comes true. The default
-/// is never.
+/// When a [`CyclingServer`] ends a connection: as soon as one of these holds. The default is never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cycle {
-    /// After this many responses. HTTP/1.1: the last one carries `Connection: close`. HTTP/2:
-    /// GOAWAY leaves before the last one; requests already on their way are still answered, as a
-    /// well-behaved server does.
+    /// After this many responses. HTTP/1.1: the last one carries `Connection: close`. HTTP/2: the
+    /// server sends GOAWAY before the last one, and still answers requests already on their way, as
+    /// a well-behaved server does.
     pub max_responses: Option<u64>,
     /// This long after the handshake, when the requests in flight have been answered.
     pub max_age: Option<Duration>,
@@ -59,6 +52,28 @@ pub struct CyclingOptions {
     pub max_streams: u32,
 }
 
+impl Cycle {
+    /// Ends each connection after this many responses.
+    #[must_use]
+    pub fn max_responses(responses: u64) -> Self {
+        Self {
+            max_responses: Some(responses),
+            ..Self::default()
+        }
+    }
+}
+
+impl CyclingOptions {
+    /// The default, with another ALPN offer.
+    #[must_use]
+    pub fn alpn(alpn: Alpn) -> Self {
+        Self {
+            alpn,
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for CyclingOptions {
     /// Never cycles, offers h2 and http/1.1, demands a client certificate, resumes sessions, allows
     /// 2,000 streams.
@@ -79,7 +94,7 @@ impl Default for CyclingOptions {
 /// Each request carries an `Arc<ConnectionFacts>` in its extensions, so `BindingLayer` works.
 pub struct CyclingServer {
     addr: SocketAddr,
-    house: Arc<House>,
+    state: Arc<ServerState>,
     _accepting: OwnedTask,
 }
 
@@ -90,14 +105,7 @@ impl CyclingServer {
     /// # Panics
     /// If no loopback port can be bound, if `max_responses` is 0, or outside a tokio runtime.
     #[must_use]
-    pub fn start<S, B>(pki: &Pki, options: CyclingOptions, service: S) -> Self
-    where
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<BoxError>,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
+    pub fn start<S: HttpService>(pki: &Pki, options: CyclingOptions, service: S) -> Self {
         Self::start_with(pki, options, |_| service)
     }
 
@@ -107,59 +115,46 @@ impl CyclingServer {
     /// # Panics
     /// As [`start`](Self::start).
     #[must_use]
-    pub fn start_with<S, B>(
+    pub fn start_with<S: HttpService>(
         pki: &Pki,
         options: CyclingOptions,
         service: impl FnOnce(&str) -> S,
-    ) -> Self
-    where
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<BoxError>,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
+    ) -> Self {
         assert!(
             options.cycle.max_responses != Some(0),
-            "a connection that may carry no response at all serves nobody"
+            "a connection must be allowed at least one response"
         );
         let acceptor = Acceptor::new(server_tls(pki, &options));
         let listener = loopback();
         let addr = listener.local_addr().expect("a bound socket's address");
         let service = service(&origin(addr));
-        let house = Arc::new(House {
+        let state = Arc::new(ServerState {
             cycle: options.cycle,
             max_streams: options.max_streams,
-            ledger: Arc::new(Ledger::new()),
+            log: Arc::new(ConnectionLog::new()),
             retirements: watch::Sender::new(()),
             cuts: watch::Sender::new(Cut::default()),
         });
 
-        let shared = Arc::clone(&house);
-        let accepting = OwnedTask::spawn(async move {
-            // Dropping the set ends the connections with the server.
-            let mut connections = JoinSet::new();
-            loop {
-                let tcp = accept(&listener).await;
-                while connections.try_join_next().is_some() {}
-                let (acceptor, house) = (acceptor.clone(), Arc::clone(&shared));
-                let service = service.clone();
-                connections.spawn(async move {
-                    // Small writes wait for nothing: the latencies measured are the client's.
-                    let _ = tcp.set_nodelay(true);
-                    match acceptor.accept(tcp).await {
-                        Ok((tls, facts)) => house.serve(tls, facts, service).await,
-                        Err(error) => {
-                            tracing::debug!(%error, "a handshake failed");
-                            house.ledger.failed();
-                        }
+        let shared = Arc::clone(&state);
+        let accepting = accept_loop(listener, move |tcp| {
+            let (acceptor, state) = (acceptor.clone(), Arc::clone(&shared));
+            let service = service.clone();
+            async move {
+                // No delay for small writes: the latencies measured are the client's.
+                let _ = tcp.set_nodelay(true);
+                match acceptor.accept(tcp).await {
+                    Ok((tls, facts)) => state.serve(tls, facts, service).await,
+                    Err(error) => {
+                        tracing::debug!(%error, "a handshake failed");
+                        state.log.failed();
                     }
-                });
+                }
             }
         });
         Self {
             addr,
-            house,
+            state,
             _accepting: accepting,
         }
     }
@@ -176,18 +171,18 @@ impl CyclingServer {
         origin(self.addr)
     }
 
-    /// What has happened so far.
+    /// The counts so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.house.ledger.counts()
+        self.state.log.counts()
     }
 
-    /// Waits until the counts are as wanted; `what` names it in the panic message.
+    /// Waits until `reached` holds for the counts; `what` names the condition in the panic message.
     ///
     /// # Panics
     /// After 30 s.
     pub async fn until(&self, what: &str, reached: impl Fn(&Counts) -> bool) {
-        self.house.ledger.until(what, reached).await;
+        self.state.log.until(what, reached).await;
     }
 
     /// Waits until at least `n` connections have been opened.
@@ -217,20 +212,20 @@ impl CyclingServer {
     /// Ends every open connection gracefully: idle HTTP/1.1 ones close, busy ones after their
     /// response, HTTP/2 ones send GOAWAY. New connections are accepted as before.
     pub fn retire_all(&self) {
-        self.house.retirements.send_replace(());
+        self.state.retirements.send_replace(());
     }
 
     /// Cuts every open connection: no response is finished, no GOAWAY or `close_notify` sent. New
     /// connections are accepted as before.
     pub fn cut_all(&self) {
-        self.house.cuts.send_replace(Cut::Silently);
+        self.state.cuts.send_replace(Cut::Silently);
     }
 
-    /// Sends GOAWAY on every open HTTP/2 connection and cuts it at once, whatever is under way: a
-    /// mesh whose patience with an old connection is over. HTTP/1.1 connections are just cut. New
-    /// connections are accepted as before.
+    /// Sends GOAWAY on every open HTTP/2 connection and cuts it at once, also with requests in
+    /// flight, as a service mesh does when its drain time is over. HTTP/1.1 connections are just
+    /// cut. New connections are accepted as before.
     pub fn go_away_all(&self) {
-        self.house.cuts.send_replace(Cut::WithGoaway);
+        self.state.cuts.send_replace(Cut::WithGoaway);
     }
 }
 
@@ -238,14 +233,14 @@ impl std::fmt::Debug for CyclingServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CyclingServer")
             .field("addr", &self.addr)
-            .field("cycle", &self.house.cycle)
+            .field("cycle", &self.state.cycle)
             .finish_non_exhaustive()
     }
 }
 
 /// How long a retired connection with nothing in flight may take to close. HTTP/2 waits for the
-/// client (to answer a PING, or even to begin), and some clients never do.
-const FAREWELL: Duration = Duration::from_secs(3);
+/// client (to acknowledge a PING, or to begin the connection), and some clients never do that.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 fn server_tls(pki: &Pki, options: &CyclingOptions) -> ServerTls {
     let leaf = pki.localhost();
@@ -264,10 +259,10 @@ fn server_tls(pki: &Pki, options: &CyclingOptions) -> ServerTls {
 }
 
 /// What the connections of one server share.
-struct House {
+struct ServerState {
     cycle: Cycle,
     max_streams: u32,
-    ledger: Arc<Ledger>,
+    log: Arc<ConnectionLog>,
     retirements: watch::Sender<()>,
     cuts: watch::Sender<Cut>,
 }
@@ -280,43 +275,38 @@ enum Cut {
     WithGoaway,
 }
 
-impl House {
+impl ServerState {
     /// Serves one connection to its end.
-    async fn serve<S, B>(
+    async fn serve<S: HttpService>(
         self: Arc<Self>,
         tls: TlsStream<TcpStream>,
         facts: Arc<ConnectionFacts>,
         service: S,
-    ) where
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<BoxError>,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        // Subscribed before the connection is counted: what a test has seen open, it can end.
+    ) {
+        // Subscribed before the connection is counted: a connection that a test has seen open, it
+        // can also end.
         let (mut retirements, mut cuts) = (self.retirements.subscribe(), self.cuts.subscribe());
-        // Declared first, so dropped last: a connection is counted as closed when its socket is.
-        let entry = Entry::new(Arc::clone(&self.ledger), &facts);
+        // Declared first, so dropped last: the connection is counted as closed after its socket is.
+        let entry = Entry::new(Arc::clone(&self.log), &facts);
         let activity = Arc::new(watch::Sender::new(Activity::new()));
         let mut changes = activity.subscribe();
         let opened_at = Instant::now();
 
         let http = http_for(&facts, self.max_streams);
-        let attended = Attended {
+        let counted = CountedService {
             service: TowerToHyperService::new(service),
             facts: Arc::clone(&facts),
             row: entry.row,
             activity: Arc::clone(&activity),
-            ledger: Arc::clone(&self.ledger),
+            log: Arc::clone(&self.log),
             max_responses: self.cycle.max_responses,
         };
         let mut connection =
-            pin!(http.serve_connection(TokioIo::new(Lingering::new(tls)), attended));
-        let mut due = false;
+            pin!(http.serve_connection(TokioIo::new(Lingering::new(tls)), counted));
+        let mut is_retirement_due = false;
         loop {
             let now = *changes.borrow_and_update();
-            if now.retired_at.is_none() && (due || now.is_last_response_due) {
+            if now.retired_at.is_none() && (is_retirement_due || now.is_last_response_due) {
                 connection.as_mut().graceful_shutdown();
                 activity.send_modify(|activity| activity.retired_at = Some(Instant::now()));
                 continue;
@@ -332,15 +322,15 @@ impl House {
                     let cut = *cuts.borrow();
                     if let Cut::WithGoaway = cut {
                         connection.as_mut().graceful_shutdown();
-                        // One step writes it.
+                        // One poll writes it.
                         let _ = poll_fn(|cx| Poll::Ready(connection.as_mut().poll(cx))).await;
                     }
                     return;
                 }
-                _ = retirements.changed() => due = true,
-                () = facts.drain_wanted() => due = true,
+                _ = retirements.changed() => is_retirement_due = true,
+                () = facts.drain_wanted() => is_retirement_due = true,
                 () = at(self.deadline(opened_at, now)) => match now.retired_at {
-                    None => due = true,
+                    None => is_retirement_due = true,
                     Some(_) => return,
                 },
                 _ = changes.changed() => {}
@@ -348,11 +338,11 @@ impl House {
         }
     }
 
-    /// When the connection has to go if nothing happens before: be retired, or, if it is, be cut.
+    /// When to retire the connection if nothing happens before; if it is retired, when to cut it.
     fn deadline(&self, opened_at: Instant, activity: Activity) -> Option<Instant> {
         let is_idle = activity.in_flight == 0;
         if let Some(retired_at) = activity.retired_at {
-            return is_idle.then(|| retired_at.max(activity.idle_since) + FAREWELL);
+            return is_idle.then(|| retired_at.max(activity.idle_since) + CLOSE_TIMEOUT);
         }
         let aged = self.cycle.max_age.map(|age| opened_at + age);
         let idle = self.cycle.idle.filter(|_| is_idle);
@@ -361,22 +351,22 @@ impl House {
     }
 }
 
-/// A connection's row in the ledger, closed when this is dropped.
+/// A connection's row in the log; dropping it marks the connection as closed.
 struct Entry {
-    ledger: Arc<Ledger>,
+    log: Arc<ConnectionLog>,
     row: usize,
 }
 
 impl Entry {
-    fn new(ledger: Arc<Ledger>, facts: &ConnectionFacts) -> Self {
-        let row = ledger.opened(facts);
-        Self { ledger, row }
+    fn new(log: Arc<ConnectionLog>, facts: &ConnectionFacts) -> Self {
+        let row = log.opened(facts);
+        Self { log, row }
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.ledger.closed(self.row);
+        self.log.closed(self.row);
     }
 }
 

@@ -1,5 +1,5 @@
-//! Just enough of HTTP/2 to misbehave in it (RFC 9113): the preface, frame headers, and the one
-//! byte of HPACK that says `:status: 200`. It keeps no windows and decodes no header blocks.
+//! The part of HTTP/2 that a misbehaving server needs (RFC 9113): the preface, frame headers, and
+//! the one byte of HPACK for `:status: 200`. It has no flow control and decodes no header blocks.
 
 use std::io;
 
@@ -31,7 +31,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> H2Wire<IO> {
         Ok(wire)
     }
 
-    /// Waits for the next request and gives its stream id; acknowledges SETTINGS and PING
+    /// Waits for the next request and returns its stream id. Acknowledges SETTINGS and PING
     /// meanwhile.
     ///
     /// # Errors
@@ -52,7 +52,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> H2Wire<IO> {
         }
     }
 
-    /// Answers `200` on `stream`: with no body at all, or with one that is still to come.
+    /// Answers `200` on `stream`: without a body, or with one that follows.
     ///
     /// # Errors
     /// The stream's.
@@ -62,7 +62,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> H2Wire<IO> {
             .await
     }
 
-    /// Sends a part of a body that goes on.
+    /// Sends a part of a body; more may follow.
     ///
     /// # Errors
     /// The stream's.
@@ -81,7 +81,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> H2Wire<IO> {
         self.send(GOAWAY, 0, 0, &payload).await
     }
 
-    /// The stream below; bytes that were read ahead are lost.
+    /// The underlying stream; bytes that were read ahead are lost.
     pub fn into_inner(self) -> IO {
         self.io
     }

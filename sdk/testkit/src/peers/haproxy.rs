@@ -1,5 +1,5 @@
-//! A real HAProxy in TCP mode before a server: TLS goes through it end to end, and it ends sessions
-//! when it is told to.
+//! A real HAProxy in TCP mode in front of a server: TLS passes through it end to end, and it ends
+//! sessions on command.
 //!
 //! For the named set: the program `haproxy` must be installed.
 
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long it may take until it answers.
+/// How long it may take to start.
 const START_TIME: Duration = Duration::from_secs(10);
 
 /// A running HAProxy on a loopback port of its own. Dropping it ends it, and the sessions through
@@ -27,12 +27,13 @@ pub struct HaProxy {
 }
 
 impl HaProxy {
-    /// Starts one that passes each TCP connection on to `server`, and waits until it accepts.
+    /// Starts one that passes each TCP connection on to `server`, and waits until it accepts
+    /// connections.
     ///
     /// # Panics
     /// If there is no program `haproxy`, or it does not start within 10 s.
     #[must_use]
-    pub fn before(server: SocketAddr) -> Self {
+    pub fn in_front_of(server: SocketAddr) -> Self {
         let folder = folder();
         let addr = free_port();
         fs::write(
@@ -47,13 +48,13 @@ impl HaProxy {
             .stdout(Stdio::null())
             .spawn()
             .expect("the program `haproxy`: apt-get install haproxy");
-        let mut this = Self {
+        let mut proxy = Self {
             addr,
             folder,
             process,
         };
-        this.wait();
-        this
+        proxy.wait();
+        proxy
     }
 
     /// Where it listens, on 127.0.0.1.
@@ -68,17 +69,17 @@ impl HaProxy {
         crate::net::origin(self.addr)
     }
 
-    /// Ends every session through it (`shutdown sessions server`), as it does itself where
-    /// `on-marked-down shutdown-sessions` is set and a health check fails. New ones are accepted as
-    /// before.
+    /// Ends every session through it (`shutdown sessions server`), as it does by itself when
+    /// `on-marked-down shutdown-sessions` is set and a health check fails. It still accepts new
+    /// ones.
     ///
     /// # Panics
-    /// If it is not there any more.
+    /// If it is no longer running.
     pub fn cut_all(&self) {
         let answer = self
             .command("shutdown sessions server agents/agent")
             .expect("HAProxy's answer");
-        assert_eq!(answer.trim(), "", "HAProxy does as it is told");
+        assert_eq!(answer.trim(), "", "HAProxy accepts the command");
     }
 
     /// HAProxy binds all its sockets before it serves any, so if this one answers, the others
@@ -137,7 +138,7 @@ fn socket(folder: &Path) -> PathBuf {
     folder.join("admin.sock")
 }
 
-/// A folder of our own that nobody else may look into.
+/// A temporary folder that only this user can read.
 fn folder() -> PathBuf {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -150,7 +151,7 @@ fn folder() -> PathBuf {
     folder
 }
 
-/// One that was free a moment ago: HAProxy cannot be given a socket.
+/// A port that was free a moment ago: HAProxy cannot be given a socket.
 fn free_port() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
     listener.local_addr().expect("a bound socket's address")

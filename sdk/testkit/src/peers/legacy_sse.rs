@@ -1,8 +1,8 @@
-//! A server of MCP's legacy HTTP+SSE transport (revision 2024-11-05), which no Rust library serves
-//! any more.
+//! A server of MCP's legacy HTTP+SSE transport (revision 2024-11-05), which Rust libraries no
+//! longer implement.
 //!
-//! A router: whoever wants TLS and token checks puts it behind them. It knows as much of JSON-RPC
-//! as a test needs.
+//! It is a router: a test adds TLS and token checks in front of it. It implements as much of
+//! JSON-RPC as tests need.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, watch};
 type Answer = dyn Fn(usize, &Value) -> Option<Value> + Send + Sync;
 type Greeting = dyn Fn(usize) -> String + Send + Sync;
 
-/// The server: a stream is a session, and ends with it. Clones are the same server.
+/// The server. A session lasts as long as its stream. Clones share the server.
 #[derive(Clone)]
 pub struct LegacySse(Arc<Inner>);
 
@@ -37,17 +37,17 @@ struct Inner {
 }
 
 impl LegacySse {
-    /// Answers each message with what `answer` makes of the session's number, from 0, and the
+    /// Answers each message with what `answer` returns for the session's number (from 0) and the
     /// message.
     pub fn new(answer: impl Fn(usize, &Value) -> Option<Value> + Send + Sync + 'static) -> Self {
-        Self::greeting(answer, |session| {
+        Self::with_greeting(answer, |session| {
             format!("event: endpoint\ndata: {}\n\n", Self::endpoint(session))
         })
     }
 
-    /// Begins each stream with what `greeting` makes of its number, instead of the `endpoint`
-    /// event.
-    pub fn greeting(
+    /// Like [`new`](Self::new), but begins each stream with what `greeting` returns for its number
+    /// instead of the `endpoint` event.
+    pub fn with_greeting(
         answer: impl Fn(usize, &Value) -> Option<Value> + Send + Sync + 'static,
         greeting: impl Fn(usize) -> String + Send + Sync + 'static,
     ) -> Self {
@@ -60,7 +60,7 @@ impl LegacySse {
         }))
     }
 
-    /// Where a session's messages go: a path.
+    /// The path for a session's messages.
     #[must_use]
     pub fn endpoint(session: usize) -> String {
         format!("/messages/{session}")
@@ -79,7 +79,7 @@ impl LegacySse {
         *self.0.sessions.borrow()
     }
 
-    /// What came, and in which session, in order.
+    /// The messages received, in order, each with the number of its session.
     pub fn received(&self) -> Vec<(usize, Value)> {
         self.0.received.borrow().clone()
     }
@@ -98,7 +98,7 @@ impl LegacySse {
         .await;
     }
 
-    /// Waits for such a message, in this session.
+    /// Waits for a message for which `is_it` holds, in this session.
     pub async fn has_received_where(&self, session: usize, is_it: impl Fn(&Value) -> bool) {
         let mut received = self.0.received.subscribe();
         let found = |all: &Vec<(usize, Value)>| {
@@ -109,14 +109,14 @@ impl LegacySse {
         let _ = received.wait_for(found).await;
     }
 
-    /// Puts bytes into a session's stream, if it is still open.
-    pub fn say(&self, session: usize, bytes: impl Into<Bytes>) {
+    /// Sends bytes on a session's stream, if it is still open.
+    pub fn send(&self, session: usize, bytes: impl Into<Bytes>) {
         if let Some(Some(stream)) = self.streams().get(session) {
             let _ = stream.send(bytes.into());
         }
     }
 
-    /// Whether somebody still reads a session's stream.
+    /// Whether a client still reads a session's stream.
     pub fn is_open(&self, session: usize) -> bool {
         matches!(self.streams().get(session), Some(Some(stream)) if !stream.is_closed())
     }
@@ -140,7 +140,7 @@ pub fn event(message: &Value) -> String {
     format!("event: message\ndata: {message}\n\n")
 }
 
-/// What a small MCP server says: `initialize`, `ping`, `tools/list`, and one tool, `echo`.
+/// The answers of a small MCP server: `initialize`, `ping`, `tools/list`, and one tool, `echo`.
 #[must_use]
 pub fn echo(message: &Value) -> Option<Value> {
     let id = message.get("id")?;
@@ -155,12 +155,12 @@ pub fn echo(message: &Value) -> Option<Value> {
             json!({ "tools": [{ "name": "echo", "inputSchema": { "type": "object" } }] })
         }
         "tools/call" => {
-            json!({ "content": [{ "type": "text", "text": message["params"]["arguments"]["text"] }] })
+            let text = &message["params"]["arguments"]["text"];
+            json!({ "content": [{ "type": "text", "text": text }] })
         }
         _ => {
-            return Some(
-                json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32601, "message": "unknown" } }),
-            );
+            let error = json!({ "code": -32601, "message": "unknown" });
+            return Some(json!({ "jsonrpc": "2.0", "id": id, "error": error }));
         }
     };
     Some(json!({ "jsonrpc": "2.0", "id": id, "result": result }))
@@ -173,7 +173,7 @@ async fn open(State(server): State<LegacySse>) -> impl IntoResponse {
         streams.push(Some(stream));
         streams.len() - 1
     };
-    server.say(session, (server.0.greeting)(session));
+    server.send(session, (server.0.greeting)(session));
     server.0.sessions.send_replace(session + 1);
     (
         [(CONTENT_TYPE, "text/event-stream")],
@@ -196,12 +196,12 @@ async fn message(
         .received
         .send_modify(|received| received.push((session, message)));
     if let Some(answer) = answer {
-        server.say(session, event(&answer));
+        server.send(session, event(&answer));
     }
     StatusCode::ACCEPTED.into_response()
 }
 
-/// A body of what comes through a channel.
+/// A body whose chunks come from a channel.
 struct EventBody(mpsc::UnboundedReceiver<Bytes>);
 
 impl http_body::Body for EventBody {

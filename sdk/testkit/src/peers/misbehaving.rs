@@ -1,4 +1,4 @@
-//! Peers that break the rules by script, one [`Misbehaviour`] each.
+//! Peers that break the rules: each has one [`Misbehaviour`].
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,20 +8,19 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::h2_wire::H2Wire;
-use crate::net::{accept, origin};
+use crate::net::{OwnedTask, accept_loop, origin};
 use crate::pki::Pki;
-use crate::task::{OwnedTask, until};
+use crate::task::until;
 use crate::tls::{Alpn, ClientAuth, TlsOptions};
 
-/// What a [`Peer`] does wrong, on every connection alike.
+/// What a [`MisbehavingPeer`] does wrong, on every connection alike.
 ///
-/// Where nothing else is said the peer then keeps the connection open, reads and drops whatever
-/// comes, and says nothing more until the client closes.
+/// Unless stated otherwise, the peer then keeps the connection open, reads and discards what the
+/// client sends, and sends nothing until the client closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misbehaviour {
     /// Accepts the TCP connection and never starts the handshake.
@@ -31,7 +30,7 @@ pub enum Misbehaviour {
     /// Completes the handshake and never answers.
     SilentAfterHandshake,
     /// Completes the handshake and reads nothing from then on, so that a large request backs up.
-    /// Its connections are not counted as closed, because it never looks.
+    /// Its connections are never counted as closed, because it does not read their end.
     NeverReads,
     /// Waits for the first bytes of a request, then answers with bytes that are neither HTTP/1.1
     /// nor an HTTP/2 frame.
@@ -54,7 +53,7 @@ impl Misbehaviour {
     /// How much of the body [`CutMidBody`](Self::CutMidBody) sends, in bytes.
     pub const CUT_AFTER: usize = 100;
 
-    /// The protocol in which this misbehaviour is usually wanted.
+    /// The protocol that this misbehaviour is about.
     fn usual_alpn(self) -> Alpn {
         match self {
             Self::Goaway { .. } => Alpn::Http2,
@@ -69,14 +68,14 @@ impl Misbehaviour {
 /// Its certificate is for `localhost` and the loopback addresses; it asks for a client
 /// certificate and goes on without.
 #[derive(Debug)]
-pub struct Peer {
+pub struct MisbehavingPeer {
     addr: SocketAddr,
     counts: Arc<watch::Sender<PeerCounts>>,
     _accepting: OwnedTask,
 }
 
-impl Peer {
-    /// Starts a peer that speaks the protocol in which `misbehaviour` is usually wanted:
+impl MisbehavingPeer {
+    /// Starts a peer that speaks the protocol that `misbehaviour` is about:
     /// HTTP/1.1 for [`SilentAfterHeaders`](Misbehaviour::SilentAfterHeaders) and
     /// [`CutMidBody`](Misbehaviour::CutMidBody), HTTP/2 for [`Goaway`](Misbehaviour::Goaway), the
     /// client's choice for the others.
@@ -92,7 +91,7 @@ impl Peer {
     /// [`Goaway`](Misbehaviour::Goaway) works in both protocols.
     ///
     /// # Panics
-    /// As [`Peer::start`], and for `Goaway` without HTTP/2.
+    /// As [`MisbehavingPeer::start`], and for `Goaway` without HTTP/2.
     #[must_use]
     pub fn start_alpn(pki: &Pki, misbehaviour: Misbehaviour, alpn: Alpn) -> Self {
         let needs_h2 = matches!(misbehaviour, Misbehaviour::Goaway { .. });
@@ -101,7 +100,7 @@ impl Peer {
         let script = Script { misbehaviour, tls };
         let socket = TcpSocket::new_v4().expect("a TCP socket");
         if misbehaviour == Misbehaviour::NeverReads {
-            // Accepted sockets inherit it: little fits into the kernel before the writer is stuck.
+            // Accepted sockets inherit it: the kernel buffers little before the writer has to wait.
             socket
                 .set_recv_buffer_size(4096)
                 .expect("a smaller receive buffer");
@@ -114,20 +113,14 @@ impl Peer {
 
         let counts = Arc::new(watch::Sender::new(PeerCounts::default()));
         let counted = Arc::clone(&counts);
-        let accepting = OwnedTask::spawn(async move {
-            // Dropping the set ends the connections with the peer.
-            let mut connections = JoinSet::new();
-            loop {
-                let tcp = accept(&listener).await;
-                while connections.try_join_next().is_some() {}
-                counted.send_modify(|counts| counts.accepted += 1);
-                let (script, counted) = (script.clone(), Arc::clone(&counted));
-                connections.spawn(async move {
-                    if let Err(error) = script.play(tcp).await {
-                        tracing::debug!(%error, "a misbehaving peer's connection failed");
-                    }
-                    counted.send_modify(|counts| counts.closed += 1);
-                });
+        let accepting = accept_loop(listener, move |tcp| {
+            counted.send_modify(|counts| counts.accepted += 1);
+            let (script, counted) = (script.clone(), Arc::clone(&counted));
+            async move {
+                if let Err(error) = script.play(tcp).await {
+                    tracing::debug!(%error, "a misbehaving peer's connection failed");
+                }
+                counted.send_modify(|counts| counts.closed += 1);
             }
         });
         Self {
@@ -149,7 +142,7 @@ impl Peer {
         origin(self.addr)
     }
 
-    /// What has happened so far.
+    /// The counts so far.
     #[must_use]
     pub fn counts(&self) -> PeerCounts {
         *self.counts.borrow()
@@ -172,7 +165,7 @@ impl Peer {
     }
 }
 
-/// What a [`Peer`] has seen.
+/// The connections of a [`MisbehavingPeer`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerCounts {
     /// TCP connections accepted.
@@ -240,8 +233,8 @@ async fn truncated_handshake(mut tcp: TcpStream, config: Arc<ServerConfig>) -> i
 
 async fn garbage(mut tls: TlsStream<TcpStream>) -> io::Result<()> {
     tls.read_u8().await?;
-    // Read as an HTTP/2 frame this is longer than any that the client allows; and it is no status
-    // line either.
+    // As an HTTP/2 frame this is longer than the client allows; and it is not an HTTP/1.1 status
+    // line.
     tls.write_all(&[0xff; 64]).await?;
     tls.flush().await?;
     drain(tls).await
@@ -296,8 +289,8 @@ async fn read_head(tls: &mut TlsStream<TcpStream>) -> io::Result<()> {
     Ok(())
 }
 
-/// Ends the sending direction of TCP. What the client still sends is read, because closing a
-/// socket with unread bytes would send RST, and the client might lose what was sent to it.
+/// Ends the sending direction of TCP, and reads what the client still sends: closing a socket with
+/// unread bytes would send RST, and the client could lose what it has not read yet.
 async fn end_and_drain(mut tcp: TcpStream) -> io::Result<()> {
     tcp.shutdown().await?;
     drain(tcp).await

@@ -1,24 +1,30 @@
-//! Servers for tests: one that serves properly and cycles its connections ([`CyclingServer`]), a
-//! set that misbehaves by script ([`Peer`]), and the wire of HTTP/2 for tests with a script of
-//! their own ([`H2Wire`]). And two routers to put behind the first: MCP's legacy transport
-//! ([`LegacySse`]), and a front for servers that speak plain HTTP ([`forward`]). [`PlainServer`]
-//! has no TLS, for what is compared with it.
+//! Servers for tests.
+//!
+//! - [`CyclingServer`] serves correctly and ends its connections by a rule or on command.
+//! - [`MisbehavingPeer`] breaks the rules, one [`Misbehaviour`] at a time.
+//! - [`PlainServer`] has no TLS; tests compare bowline's results with it.
+//! - [`H2Wire`] is an HTTP/2 connection frame by frame, for tests that script one themselves.
+//!
+//! Two routers can be served by the first: [`LegacySse`] is MCP's legacy transport, and [`forward`]
+//! a reverse proxy for a server that speaks plain HTTP. [`HaProxy`] runs the real program.
 
-mod attended;
+mod connection_log;
+mod counted_service;
 mod cycling;
-mod front;
 mod h2_wire;
 mod haproxy;
-mod ledger;
+mod http_service;
 pub mod legacy_sse;
 mod misbehaving;
 mod plain;
+mod reverse_proxy;
 
+pub use connection_log::{ConnectionCount, Counts};
 pub use cycling::{Cycle, CyclingOptions, CyclingServer};
-pub use front::{forward, forward_with_grpc};
 pub use h2_wire::H2Wire;
 pub use haproxy::HaProxy;
-pub use ledger::{ConnectionCount, Counts};
+pub use http_service::HttpService;
 pub use legacy_sse::LegacySse;
-pub use misbehaving::{Misbehaviour, Peer, PeerCounts};
+pub use misbehaving::{MisbehavingPeer, Misbehaviour, PeerCounts};
 pub use plain::PlainServer;
+pub use reverse_proxy::{forward, forward_with_grpc};

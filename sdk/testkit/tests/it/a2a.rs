@@ -1,4 +1,4 @@
-//! The executors do what they say. The agent that they work in is tested by the script of
+//! The executors work as documented. The agent that runs them is tested by the script of
 //! `bowline-a2a`'s tests.
 
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ use crate::client::soon;
 type Events = BoxStream<'static, Result<StreamResponse, A2AError>>;
 
 #[tokio::test]
-async fn a_stepped_task_does_what_it_is_told_and_nothing_else() {
+async fn a_stepped_task_takes_the_steps_of_the_test_and_no_others() {
     let stepped = Stepped::new();
     let mut events = stepped.execute(context("one", "go"));
     let run = stepped.begun(0).await;
@@ -28,7 +28,7 @@ async fn a_stepped_task_does_what_it_is_told_and_nothing_else() {
     assert_eq!(next(&mut events).await, "WORKING 2 as one/2");
     assert!(
         futures_util::poll!(events.next()).is_pending(),
-        "nothing is told before it is said"
+        "no event comes before its step"
     );
     run.chunk("a", false);
     run.chunk("b", true);
@@ -41,18 +41,18 @@ async fn a_stepped_task_does_what_it_is_told_and_nothing_else() {
     assert!(run.is_over());
     assert!(
         soon(events.next()).await.is_none(),
-        "what comes after the end is lost"
+        "steps after the end have no effect"
     );
 }
 
 #[tokio::test]
-async fn a_task_with_history_tells_everything_to_who_comes_late() {
+async fn a_task_with_history_sends_every_message_to_a_late_subscriber() {
     let stepped = Stepped::with_history();
     let mut events = stepped.execute(context("one", "go"));
     let run = stepped.task("one").await;
     (0..3).for_each(|_| run.working());
     run.end(TaskState::Failed);
-    let told = all(&mut events).await;
+    let seen = all(&mut events).await;
     let expected = [
         "task SUBMITTED, 1 message(s)",
         "task WORKING 1 as one/1, 1 message(s)",
@@ -60,11 +60,11 @@ async fn a_task_with_history_tells_everything_to_who_comes_late() {
         "task WORKING 3 as one/3, 3 message(s)",
         "task FAILED, 4 message(s)",
     ];
-    assert_eq!(told, expected);
+    assert_eq!(seen, expected);
 }
 
 #[tokio::test]
-async fn tasks_are_told_apart_and_waited_for() {
+async fn tasks_are_distinguished_and_waited_for() {
     let stepped = Stepped::new();
     let waiting = tokio::spawn({
         let stepped = stepped.clone();
@@ -93,9 +93,9 @@ async fn a_task_goes_on_after_input() {
     context.stored_task = Some(stored("one"));
     let mut events = stepped.execute(context);
     stepped.task("one").await.complete();
-    let told = all(&mut events).await;
+    let seen = all(&mut events).await;
     assert_eq!(
-        told,
+        seen,
         [
             "task INPUT_REQUIRED, 1 message(s)",
             "task COMPLETED, 1 message(s)"
@@ -104,7 +104,7 @@ async fn a_task_goes_on_after_input() {
 }
 
 #[tokio::test]
-async fn a_cancelled_task_ends_without_another_word() {
+async fn a_cancelled_task_ends_without_another_event() {
     let (stepped, echo, paced) = (
         Stepped::new(),
         Echo::default(),
@@ -120,7 +120,7 @@ async fn a_cancelled_task_ends_without_another_word() {
         assert!(
             !rest
                 .iter()
-                .any(|told| told == "COMPLETED" || told == "CANCELED"),
+                .any(|seen| seen == "COMPLETED" || seen == "CANCELED"),
             "{rest:?}"
         );
     }
@@ -131,14 +131,14 @@ async fn a_cancelled_task_ends_without_another_word() {
 async fn a_paced_task_of_sixty_steps_of_a_second_takes_a_minute() {
     let began = Instant::now();
     let mut events = Paced::new(Duration::from_secs(1), 60).execute(context("one", "go"));
-    let mut told = Vec::new();
+    let mut seen = Vec::new();
     while let Some(event) = events.next().await {
-        told.push((began.elapsed().as_secs(), tell(event.unwrap())));
+        seen.push((began.elapsed().as_secs(), describe(event.unwrap())));
     }
-    assert_eq!(told.len(), 62);
-    assert_eq!(told[1], (0, "WORKING 1 as one/1".to_owned()));
-    assert_eq!(told[60], (59, "WORKING 60 as one/60".to_owned()));
-    assert_eq!(told[61], (60, "COMPLETED".to_owned()));
+    assert_eq!(seen.len(), 62);
+    assert_eq!(seen[1], (0, "WORKING 1 as one/1".to_owned()));
+    assert_eq!(seen[60], (59, "WORKING 60 as one/60".to_owned()));
+    assert_eq!(seen[61], (60, "COMPLETED".to_owned()));
 }
 
 fn context(id: &str, text: &str) -> ExecutorContext {
@@ -171,24 +171,27 @@ fn stored(id: &str) -> Task {
 
 async fn next(events: &mut Events) -> String {
     let event = soon(events.next()).await.expect("the task goes on");
-    tell(event.unwrap())
+    describe(event.unwrap())
 }
 
 async fn all(events: &mut Events) -> Vec<String> {
-    let mut told = Vec::new();
+    let mut seen = Vec::new();
     while let Some(event) = soon(events.next()).await {
-        told.push(tell(event.unwrap()));
+        seen.push(describe(event.unwrap()));
     }
-    told
+    seen
 }
 
-fn tell(event: StreamResponse) -> String {
+fn describe(event: StreamResponse) -> String {
     match event {
         StreamResponse::Task(task) => {
             let messages = task.history.map_or(0, |history| history.len());
-            format!("task {}, {messages} message(s)", of_status(&task.status))
+            format!(
+                "task {}, {messages} message(s)",
+                describe_status(&task.status)
+            )
         }
-        StreamResponse::StatusUpdate(update) => of_status(&update.status),
+        StreamResponse::StatusUpdate(update) => describe_status(&update.status),
         StreamResponse::ArtifactUpdate(update) => {
             let text = update.artifact.parts[0].as_text().unwrap().to_owned();
             let more = if update.append == Some(true) {
@@ -207,7 +210,7 @@ fn tell(event: StreamResponse) -> String {
     }
 }
 
-fn of_status(status: &TaskStatus) -> String {
+fn describe_status(status: &TaskStatus) -> String {
     let state = serde_json::to_value(&status.state).unwrap();
     let state = state
         .as_str()

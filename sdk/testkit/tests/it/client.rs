@@ -31,11 +31,12 @@ pub(crate) async fn connect(
         .await
 }
 
-/// Waits for what should come at once: a test that waits in vain fails instead of hanging.
+/// Waits for something that should happen at once; a test that waits in vain fails instead of
+/// hanging.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(30), what)
         .await
-        .expect("this comes within 30 s")
+        .expect("it happens within 30 s")
 }
 
 /// An HTTP client on one connection, in the protocol that ALPN chose.

@@ -24,7 +24,14 @@ use crate::client::{self, Http, soon};
 
 const IDLE: Duration = Duration::from_millis(100);
 
-/// What a handler waits for before it answers `/wait`, and `/half` before it ends its body.
+/// Ends idle connections.
+const IDLE_CYCLE: Cycle = Cycle {
+    max_responses: None,
+    max_age: None,
+    idle: Some(IDLE),
+};
+
+/// A handler waits for it before it answers `/wait`; `/half` waits before it ends its body.
 #[derive(Clone, Default)]
 struct Gate {
     entered: Arc<Notify>,
@@ -69,14 +76,14 @@ async fn half(State(gate): State<Gate>) -> Body {
     Body::from_stream(parts)
 }
 
-struct Lab {
+struct Fixture {
     pki: Pki,
     identity: Leaf,
     gate: Gate,
     server: CyclingServer,
 }
 
-impl Lab {
+impl Fixture {
     fn new(alpn: Alpn, cycle: Cycle) -> Self {
         Self::with(CyclingOptions {
             cycle,
@@ -103,6 +110,19 @@ impl Lab {
     async fn connect(&self) -> Http {
         Http::connect(&self.tls(), self.server.addr()).await
     }
+
+    async fn accepts_new_connections(&self) {
+        let mut client = self.connect().await;
+        assert_eq!(client.fetch("/").await.unwrap().body(), "hello");
+    }
+
+    /// The end of `/who` on a new connection: the thumbprint of the client's certificate, or empty.
+    async fn certificate_seen(&self, tls: &Arc<ClientConfig>) -> String {
+        let mut client = Http::connect(tls, self.server.addr()).await;
+        let answer = client.fetch("/who").await.unwrap().into_body();
+        let text = String::from_utf8(answer.to_vec()).unwrap();
+        text.split_once(' ').unwrap().1.to_owned()
+    }
 }
 
 const BOTH: [Alpn; 2] = [Alpn::Http1, Alpn::Http2];
@@ -110,18 +130,18 @@ const BOTH: [Alpn; 2] = [Alpn::Http1, Alpn::Http2];
 #[tokio::test]
 async fn a_connection_without_a_cycle_stays_and_counts() {
     for alpn in BOTH {
-        let lab = Lab::new(alpn, Cycle::default());
-        let mut client = lab.connect().await;
+        let fixture = Fixture::new(alpn, Cycle::default());
+        let mut client = fixture.connect().await;
         for _ in 0..5 {
             assert_eq!(client.fetch("/").await.unwrap().body(), "hello");
         }
-        let counts = lab.server.counts();
+        let counts = fixture.server.counts();
         assert_eq!((counts.opened, counts.full(), counts.resumed), (1, 1, 0));
         assert_eq!((counts.requests, counts.closed, counts.open()), (5, 0, 1));
         assert_eq!(counts.connections[0].requests, 5);
         assert_eq!(counts.connections[0].h2, alpn == Alpn::Http2);
         drop(client);
-        lab.server.closed(1).await;
+        fixture.server.closed(1).await;
     }
 }
 
@@ -131,8 +151,8 @@ async fn h1_says_connection_close_on_the_last_response_and_closes() {
         max_responses: Some(3),
         ..Cycle::default()
     };
-    let lab = Lab::new(Alpn::Http1, cycle);
-    let mut client = lab.connect().await;
+    let fixture = Fixture::new(Alpn::Http1, cycle);
+    let mut client = fixture.connect().await;
     for last in [false, false, true] {
         let response = client.fetch("/").await.unwrap();
         assert_eq!(
@@ -144,8 +164,8 @@ async fn h1_says_connection_close_on_the_last_response_and_closes() {
         );
     }
     client.ended().await.unwrap();
-    lab.server.closed(1).await;
-    assert_eq!(lab.server.counts().connections[0].requests, 3);
+    fixture.server.closed(1).await;
+    assert_eq!(fixture.server.counts().connections[0].requests, 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -154,11 +174,11 @@ async fn h2_says_goaway_before_the_last_response_so_that_no_request_is_one_too_m
         max_responses: Some(2),
         ..Cycle::default()
     };
-    let lab = Lab::new(Alpn::Http2, cycle);
-    let tls = lab.tls();
-    // Often, because what would fail here is a race.
+    let fixture = Fixture::new(Alpn::Http2, cycle);
+    let tls = fixture.tls();
+    // Many rounds, because a failure here would be a race.
     for round in 1..=50 {
-        let (mut sender, connection) = bare_h2(&tls, lab.server.addr()).await;
+        let (mut sender, connection) = bare_h2(&tls, fixture.server.addr()).await;
         for is_last in [false, true] {
             let request = http::Request::get("https://localhost/").body(()).unwrap();
             let (response, _) = sender.send_request(request, true).unwrap();
@@ -166,12 +186,12 @@ async fn h2_says_goaway_before_the_last_response_so_that_no_request_is_one_too_m
             let ready = soon(poll_fn(|context| sender.poll_ready(context))).await;
             assert_eq!(ready.is_err(), is_last, "round {round}");
         }
-        // However: the server may be gone before the client has said its own farewell.
+        // Any result: the server may close before the client has sent its own GOAWAY.
         drop(sender);
         let _ = soon(connection).await.unwrap();
     }
-    lab.server.closed(50).await;
-    let counts = lab.server.counts();
+    fixture.server.closed(50).await;
+    let counts = fixture.server.counts();
     assert!(
         counts
             .connections
@@ -183,13 +203,13 @@ async fn h2_says_goaway_before_the_last_response_so_that_no_request_is_one_too_m
 }
 
 #[tokio::test]
-async fn h2_answers_the_requests_that_came_before_the_farewell() {
+async fn h2_answers_the_requests_that_came_before_goaway() {
     let cycle = Cycle {
         max_responses: Some(1),
         ..Cycle::default()
     };
-    let lab = Lab::new(Alpn::Http2, cycle);
-    let (mut sender, connection) = bare_h2(&lab.tls(), lab.server.addr()).await;
+    let fixture = Fixture::new(Alpn::Http2, cycle);
+    let (mut sender, connection) = bare_h2(&fixture.tls(), fixture.server.addr()).await;
     let request = || {
         http::Request::get("https://localhost/wait")
             .body(())
@@ -197,10 +217,10 @@ async fn h2_answers_the_requests_that_came_before_the_farewell() {
     };
     let (first, _) = sender.send_request(request(), true).unwrap();
     let (second, _) = sender.send_request(request(), true).unwrap();
-    lab.server.received(2).await;
+    fixture.server.received(2).await;
 
-    lab.gate.open.notify_one();
-    // The streams take their turns: whichever is answered, the farewell came before it.
+    fixture.gate.open.notify_one();
+    // Either stream may be answered first: GOAWAY came before it.
     let (answered, other) = match select(first, second).await {
         Either::Left(done) => done,
         Either::Right(done) => done,
@@ -211,13 +231,13 @@ async fn h2_answers_the_requests_that_came_before_the_farewell() {
             .await
             .is_err()
     );
-    lab.gate.open.notify_one();
+    fixture.gate.open.notify_one();
     assert_eq!(soon(other).await.unwrap().status(), 200);
     drop(sender);
     let _ = soon(connection).await.unwrap();
 }
 
-/// A client that knows of a GOAWAY as soon as it has read it, which hyper's does not.
+/// A client that reports a GOAWAY as soon as it has read it; hyper's does not.
 async fn bare_h2(
     tls: &Arc<ClientConfig>,
     addr: SocketAddr,
@@ -234,93 +254,69 @@ async fn bare_h2(
 #[tokio::test]
 async fn an_idle_connection_is_closed_by_the_server() {
     for alpn in BOTH {
-        let lab = Lab::new(
-            alpn,
-            Cycle {
-                idle: Some(IDLE),
-                ..Cycle::default()
-            },
-        );
-        let mut client = lab.connect().await;
+        let fixture = Fixture::new(alpn, IDLE_CYCLE);
+        let mut client = fixture.connect().await;
         client.fetch("/").await.unwrap();
         client.ended().await.unwrap();
-        lab.server.closed(1).await;
+        fixture.server.closed(1).await;
     }
 }
 
 #[tokio::test]
-async fn a_connection_that_never_says_a_word_is_idle_too() {
+async fn a_connection_that_sends_nothing_is_idle_too() {
     for (alpn, close) in [
         (Alpn::Http1, Ok(0)),
-        // With HTTP/2 no farewell can be said before the client has begun, so the connection is
-        // cut.
+        // In HTTP/2 the server cannot send GOAWAY before the client has begun, so it cuts the
+        // connection.
         (Alpn::Http2, Err(ErrorKind::UnexpectedEof)),
     ] {
-        let lab = Lab::new(
-            alpn,
-            Cycle {
-                idle: Some(IDLE),
-                ..Cycle::default()
-            },
-        );
-        let mut silent = client::connect(&lab.tls(), lab.server.addr())
+        let fixture = Fixture::new(alpn, IDLE_CYCLE);
+        let mut silent = client::connect(&fixture.tls(), fixture.server.addr())
             .await
             .unwrap();
-        lab.server.closed(1).await;
-        let mut said = Vec::new();
-        let end = silent.read_to_end(&mut said).await;
+        fixture.server.closed(1).await;
+        let mut received = Vec::new();
+        let end = silent.read_to_end(&mut received).await;
         assert_eq!(end.map(|_| 0).map_err(|error| error.kind()), close);
     }
 }
 
 #[tokio::test]
 async fn a_connection_with_an_unanswered_request_is_not_idle() {
-    let lab = Lab::new(
-        Alpn::Http1,
-        Cycle {
-            idle: Some(IDLE),
-            ..Cycle::default()
-        },
-    );
-    let mut client = lab.connect().await;
+    let fixture = Fixture::new(Alpn::Http1, IDLE_CYCLE);
+    let mut client = fixture.connect().await;
     let response = tokio::spawn(async move { (client.fetch("/wait").await, client) });
-    soon(lab.gate.entered.notified()).await;
-    // A slow machine makes it longer, and the test stricter.
+    soon(fixture.gate.entered.notified()).await;
+    // On a slow machine this is longer, which makes the test stricter.
     tokio::time::sleep(3 * IDLE).await;
-    lab.gate.open.notify_one();
+    fixture.gate.open.notify_one();
     let (response, client) = response.await.unwrap();
     let response = response.unwrap();
     assert_eq!(response.body(), "at last");
     assert_eq!(
         response.headers().get("connection"),
         None,
-        "no farewell was said"
+        "the server has not begun to close"
     );
     client.ended().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_connection_with_an_unfinished_response_is_not_idle() {
-    let lab = Lab::new(
-        Alpn::Http2,
-        Cycle {
-            idle: Some(IDLE),
-            ..Cycle::default()
-        },
-    );
-    let mut client = lab.connect().await;
+    let fixture = Fixture::new(Alpn::Http2, IDLE_CYCLE);
+    let mut client = fixture.connect().await;
     let half = soon(client.send(client::get("/half"))).await.unwrap();
-    soon(lab.gate.entered.notified()).await;
+    soon(fixture.gate.entered.notified()).await;
     tokio::time::sleep(3 * IDLE).await;
     assert_eq!(
         client
             .fetch("/")
             .await
-            .expect("no farewell was said")
+            .expect("the server has not begun to close")
             .body(),
         "hello"
     );
-    lab.gate.open.notify_one();
+    fixture.gate.open.notify_one();
     assert_eq!(
         soon(half.into_body().collect()).await.unwrap().to_bytes(),
         "one two"
@@ -329,20 +325,20 @@ async fn a_connection_with_an_unfinished_response_is_not_idle() {
 }
 
 #[tokio::test]
-async fn a_connection_ends_at_its_age_though_it_is_busy_but_finishes_what_it_began() {
+async fn a_busy_connection_ends_at_its_age_but_finishes_its_response() {
     for alpn in BOTH {
-        let lab = Lab::new(
+        let fixture = Fixture::new(
             alpn,
             Cycle {
                 max_age: Some(IDLE),
                 ..Cycle::default()
             },
         );
-        let mut client = lab.connect().await;
+        let mut client = fixture.connect().await;
         let response = tokio::spawn(async move { (client.fetch("/wait").await, client) });
-        soon(lab.gate.entered.notified()).await;
+        soon(fixture.gate.entered.notified()).await;
         tokio::time::sleep(2 * IDLE).await;
-        lab.gate.open.notify_one();
+        fixture.gate.open.notify_one();
         let (response, mut client) = response.await.unwrap();
         assert_eq!(response.unwrap().body(), "at last");
         client.fetch("/").await.unwrap_err();
@@ -353,80 +349,60 @@ async fn a_connection_ends_at_its_age_though_it_is_busy_but_finishes_what_it_beg
 #[tokio::test]
 async fn retiring_ends_idle_connections_and_lets_busy_ones_finish() {
     for alpn in BOTH {
-        let lab = Lab::new(alpn, Cycle::default());
-        let (mut idle, mut busy) = (lab.connect().await, lab.connect().await);
+        let fixture = Fixture::new(alpn, Cycle::default());
+        let (mut idle, mut busy) = (fixture.connect().await, fixture.connect().await);
         idle.fetch("/").await.unwrap();
         let response = tokio::spawn(async move { (busy.fetch("/half").await, busy) });
-        soon(lab.gate.entered.notified()).await;
+        soon(fixture.gate.entered.notified()).await;
 
-        lab.server.retire_all();
+        fixture.server.retire_all();
         idle.ended().await.unwrap();
-        lab.server.closed(1).await;
-        lab.gate.open.notify_one();
+        fixture.server.closed(1).await;
+        fixture.gate.open.notify_one();
         let (response, busy) = response.await.unwrap();
         assert_eq!(response.unwrap().body(), "one two");
         busy.ended().await.unwrap();
-        lab.server.closed(2).await;
+        fixture.server.closed(2).await;
 
-        assert_eq!(
-            lab.connect().await.fetch("/").await.unwrap().body(),
-            "hello"
-        );
+        fixture.accepts_new_connections().await;
     }
 }
 
 #[tokio::test]
 async fn cutting_breaks_a_response_off() {
-    for alpn in BOTH {
-        let lab = Lab::new(alpn, Cycle::default());
-        let mut client = lab.connect().await;
-        let mut body = client.send(client::get("/half")).await.unwrap().into_body();
-        let first = soon(body.frame())
-            .await
-            .unwrap()
-            .unwrap()
-            .into_data()
-            .unwrap();
-        assert_eq!(first, "one ");
-
-        lab.server.cut_all();
-        soon(body.frame()).await.unwrap().unwrap_err();
-        lab.server.closed(1).await;
-
-        assert_eq!(
-            lab.connect().await.fetch("/").await.unwrap().body(),
-            "hello"
-        );
-    }
+    breaks_a_response_off(CyclingServer::cut_all).await;
 }
 
-/// That GOAWAY arrives before the end, bowline's client says: `sdk/a2a/tests/it/long_task/cuts.rs`.
+/// `sdk/a2a/tests/it/long_task/cuts.rs` shows that GOAWAY arrives before the end.
 #[tokio::test]
 async fn sending_connections_away_breaks_a_response_off() {
+    breaks_a_response_off(CyclingServer::go_away_all).await;
+}
+
+/// After `command` the response ends in an error, and the server accepts new connections.
+async fn breaks_a_response_off(command: fn(&CyclingServer)) {
     for alpn in BOTH {
-        let lab = Lab::new(alpn, Cycle::default());
-        let mut client = lab.connect().await;
+        let fixture = Fixture::new(alpn, Cycle::default());
+        let mut client = fixture.connect().await;
         let mut body = client.send(client::get("/half")).await.unwrap().into_body();
-        soon(body.frame()).await.unwrap().unwrap();
+        let first = soon(body.frame()).await.unwrap().unwrap();
+        assert_eq!(first.into_data().unwrap(), "one ");
 
-        lab.server.go_away_all();
+        command(&fixture.server);
         soon(body.frame()).await.unwrap().unwrap_err();
-        lab.server.closed(1).await;
+        fixture.server.closed(1).await;
 
-        assert_eq!(
-            lab.connect().await.fetch("/").await.unwrap().body(),
-            "hello"
-        );
+        fixture.accepts_new_connections().await;
     }
 }
 
 #[tokio::test]
 async fn dropping_the_server_ends_its_connections() {
     for alpn in BOTH {
-        let lab = Lab::new(alpn, Cycle::default());
-        let mut client = lab.connect().await;
+        let fixture = Fixture::new(alpn, Cycle::default());
+        let mut client = fixture.connect().await;
         client.fetch("/").await.unwrap();
-        drop(lab.server);
+        drop(fixture.server);
         let _ = client.ended().await;
     }
 }
@@ -434,13 +410,13 @@ async fn dropping_the_server_ends_its_connections() {
 #[tokio::test]
 async fn every_request_carries_the_facts_of_its_connection() {
     for alpn in BOTH {
-        let lab = Lab::new(alpn, Cycle::default());
-        let (mut one, mut two) = (lab.connect().await, lab.connect().await);
+        let fixture = Fixture::new(alpn, Cycle::default());
+        let (mut one, mut two) = (fixture.connect().await, fixture.connect().await);
         let first = one.fetch("/who").await.unwrap().into_body();
         assert_eq!(first, one.fetch("/who").await.unwrap().into_body());
         assert_ne!(first, two.fetch("/who").await.unwrap().into_body());
-        let id = lab.server.counts().connections[0].id;
-        assert_eq!(first, format!("{id} {}", lab.identity.thumbprint()));
+        let id = fixture.server.counts().connections[0].id;
+        assert_eq!(first, format!("{id} {}", fixture.identity.thumbprint()));
     }
 }
 
@@ -452,73 +428,60 @@ async fn a_service_can_be_made_for_the_origin_that_it_is_served_at() {
         Router::new().route("/", get(|| async { origin }))
     });
     let tls = TlsOptions::default().client(&pki, Some(&pki.client("agent", KeyKind::P256)));
-    let told = Http::connect(&tls, server.addr())
+    let answer = Http::connect(&tls, server.addr())
         .await
         .fetch("/")
         .await
         .unwrap()
         .into_body();
-    assert_eq!(told, server.origin());
-    assert_eq!(told, format!("https://localhost:{}", server.addr().port()));
+    assert_eq!(answer, server.origin());
+    assert_eq!(
+        answer,
+        format!("https://localhost:{}", server.addr().port())
+    );
 }
 
 #[tokio::test]
 async fn client_certificates_are_treated_as_the_options_say() {
     let with = |client_auth| {
-        Lab::with(CyclingOptions {
+        Fixture::with(CyclingOptions {
             client_auth,
             ..CyclingOptions::default()
         })
     };
-    let anonymous = |lab: &Lab| TlsOptions::default().client(&lab.pki, None);
+    let anonymous = |fixture: &Fixture| TlsOptions::default().client(&fixture.pki, None);
 
-    let lab = with(ClientAuth::None);
-    assert!(
-        lab.connect()
-            .await
-            .fetch("/who")
-            .await
-            .unwrap()
-            .body()
-            .ends_with(b" ")
-    );
-    let lab = with(ClientAuth::Optional);
-    let mut client = Http::connect(&anonymous(&lab), lab.server.addr()).await;
-    assert!(client.fetch("/who").await.unwrap().body().ends_with(b" "));
-    assert!(
-        !lab.connect()
-            .await
-            .fetch("/who")
-            .await
-            .unwrap()
-            .body()
-            .ends_with(b" ")
-    );
-    let lab = with(ClientAuth::Required);
-    // In TLS 1.3 the client learns of it after its own end of the handshake.
-    let _ = client::connect(&anonymous(&lab), lab.server.addr()).await;
-    lab.server
+    let fixture = with(ClientAuth::None);
+    assert_eq!(fixture.certificate_seen(&fixture.tls()).await, "");
+    let fixture = with(ClientAuth::Optional);
+    assert_eq!(fixture.certificate_seen(&anonymous(&fixture)).await, "");
+    assert_ne!(fixture.certificate_seen(&fixture.tls()).await, "");
+    let fixture = with(ClientAuth::Required);
+    // In TLS 1.3 the client learns of the failure after its own end of the handshake.
+    let _ = client::connect(&anonymous(&fixture), fixture.server.addr()).await;
+    fixture
+        .server
         .until("a failed handshake", |c| c.failed == 1)
         .await;
-    assert_eq!(lab.server.counts().opened, 0);
+    assert_eq!(fixture.server.counts().opened, 0);
 }
 
 #[tokio::test]
 async fn sessions_resume_only_where_the_options_allow_it() {
     for resumption in [true, false] {
-        let lab = Lab::with(CyclingOptions {
+        let fixture = Fixture::with(CyclingOptions {
             resumption,
             ..CyclingOptions::default()
         });
-        let tls = lab.tls();
+        let tls = fixture.tls();
         for _ in 0..2 {
             // The answer comes after the tickets.
-            Http::connect(&tls, lab.server.addr())
+            Http::connect(&tls, fixture.server.addr())
                 .await
                 .fetch("/")
                 .await
                 .unwrap();
         }
-        assert_eq!(lab.server.counts().resumed, u64::from(resumption));
+        assert_eq!(fixture.server.counts().resumed, u64::from(resumption));
     }
 }

@@ -10,11 +10,11 @@ use crate::client::Http;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs HAProxy: run `just parts`"]
-async fn haproxy_passes_tls_through_and_ends_sessions_when_told_to() {
+async fn haproxy_passes_tls_through_and_ends_sessions_on_command() {
     let pki = Pki::new();
     let hello = Router::new().route("/", get(|| async { "hello" }));
     let server = CyclingServer::start(&pki, CyclingOptions::default(), hello);
-    let proxy = HaProxy::before(server.addr());
+    let proxy = HaProxy::in_front_of(server.addr());
     let tls = TlsOptions::default().client(&pki, Some(&pki.client("agent", KeyKind::P256)));
 
     let mut first = Http::connect(&tls, proxy.addr()).await;
@@ -22,7 +22,7 @@ async fn haproxy_passes_tls_through_and_ends_sessions_when_told_to() {
     assert_eq!(
         server.counts().failed,
         0,
-        "waiting for it cost the server nothing"
+        "waiting for HAProxy opened no connection to the server"
     );
 
     proxy.cut_all();
@@ -35,5 +35,8 @@ async fn haproxy_passes_tls_through_and_ends_sessions_when_told_to() {
     drop(proxy);
     server.closed(2).await;
     let _ = second.ended().await;
-    assert!(std::net::TcpStream::connect(addr).is_err(), "it has gone");
+    assert!(
+        std::net::TcpStream::connect(addr).is_err(),
+        "it no longer listens"
+    );
 }

@@ -1,7 +1,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use bowline_testkit::peers::{Misbehaviour, Peer};
+use bowline_testkit::peers::{MisbehavingPeer, Misbehaviour};
 use bowline_testkit::pki::Pki;
 use bowline_testkit::tls::{Alpn, TlsOptions};
 use http_body_util::BodyExt;
@@ -11,18 +11,17 @@ use tokio::time::timeout;
 
 use crate::client::{self, Http};
 
-/// How long a peer is listened to before it counts as silent. A slow machine makes it say less, not
-/// more.
+/// How long a peer must send nothing to count as silent. On a slow machine it sends less, not more.
 const SILENCE: Duration = Duration::from_millis(200);
 
-async fn https(peer: &Peer, pki: &Pki) -> Http {
+async fn https(peer: &MisbehavingPeer, pki: &Pki) -> Http {
     Http::connect(&TlsOptions::default().client(pki, None), peer.addr()).await
 }
 
 #[tokio::test]
 async fn silent_tcp_accepts_and_never_starts_the_handshake() {
     let pki = Pki::new();
-    let peer = Peer::start(&pki, Misbehaviour::SilentTcp);
+    let peer = MisbehavingPeer::start(&pki, Misbehaviour::SilentTcp);
     let tls = TlsOptions::default().client(&pki, None);
     assert!(
         timeout(SILENCE, client::connect(&tls, peer.addr()))
@@ -36,7 +35,7 @@ async fn silent_tcp_accepts_and_never_starts_the_handshake() {
 #[tokio::test]
 async fn a_truncated_handshake_ends_within_the_server_hello() {
     let pki = Pki::new();
-    let peer = Peer::start(&pki, Misbehaviour::TruncatedHandshake);
+    let peer = MisbehavingPeer::start(&pki, Misbehaviour::TruncatedHandshake);
     let tls = TlsOptions::default().client(&pki, None);
     let error = client::connect(&tls, peer.addr()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
@@ -60,7 +59,7 @@ async fn a_truncated_handshake_ends_within_the_server_hello() {
 async fn after_the_handshake_there_is_silence() {
     for alpn in [Alpn::Http1, Alpn::Http2] {
         let pki = Pki::new();
-        let peer = Peer::start_alpn(&pki, Misbehaviour::SilentAfterHandshake, alpn);
+        let peer = MisbehavingPeer::start_alpn(&pki, Misbehaviour::SilentAfterHandshake, alpn);
         let mut client = https(&peer, &pki).await;
         assert!(timeout(SILENCE, client.fetch("/")).await.is_err());
         assert_eq!((peer.counts().accepted, peer.counts().closed), (1, 0));
@@ -72,7 +71,7 @@ async fn after_the_handshake_there_is_silence() {
 #[tokio::test]
 async fn a_peer_that_never_reads_backs_the_request_up() {
     let pki = Pki::new();
-    let peer = Peer::start(&pki, Misbehaviour::NeverReads);
+    let peer = MisbehavingPeer::start(&pki, Misbehaviour::NeverReads);
     let tls = TlsOptions::default().client(&pki, None);
     let mut stream = client::connect(&tls, peer.addr()).await.unwrap();
     let endless = async {
@@ -80,8 +79,8 @@ async fn a_peer_that_never_reads_backs_the_request_up() {
             stream.write_all(&[b'x'; 65536]).await.unwrap();
         }
     };
-    // It would go on for ever if the peer read; it goes on for ever without ending, too: so the
-    // question is whether progress stops.
+    // The loop never ends, whether the peer reads or not. That it is stuck shows in the second
+    // write, which would finish at once if the peer read.
     assert!(timeout(SILENCE, endless).await.is_err());
     assert!(
         timeout(SILENCE, stream.write_all(&[b'x'; 65536]))
@@ -94,7 +93,7 @@ async fn a_peer_that_never_reads_backs_the_request_up() {
 async fn the_head_of_a_response_comes_and_its_body_does_not() {
     for alpn in [Alpn::Http1, Alpn::Http2] {
         let pki = Pki::new();
-        let peer = Peer::start_alpn(&pki, Misbehaviour::SilentAfterHeaders, alpn);
+        let peer = MisbehavingPeer::start_alpn(&pki, Misbehaviour::SilentAfterHeaders, alpn);
         let mut client = https(&peer, &pki).await;
         let response = client.send(client::get("/")).await.unwrap();
         assert_eq!(response.status(), 200);
@@ -107,10 +106,10 @@ async fn the_head_of_a_response_comes_and_its_body_does_not() {
 }
 
 #[tokio::test]
-async fn a_body_is_cut_without_a_word_to_tls() {
+async fn a_body_is_cut_without_close_notify() {
     for alpn in [Alpn::Http1, Alpn::Http2] {
         let pki = Pki::new();
-        let peer = Peer::start_alpn(&pki, Misbehaviour::CutMidBody, alpn);
+        let peer = MisbehavingPeer::start_alpn(&pki, Misbehaviour::CutMidBody, alpn);
         let mut client = https(&peer, &pki).await;
         let mut body = client.send(client::get("/")).await.unwrap().into_body();
         let mut received = 0;
@@ -129,10 +128,11 @@ async fn a_body_is_cut_without_a_word_to_tls() {
 async fn garbage_is_neither_http1_nor_http2() {
     for alpn in [Alpn::Http1, Alpn::Http2] {
         let pki = Pki::new();
-        let peer = Peer::start_alpn(&pki, Misbehaviour::Garbage, alpn);
+        let peer = MisbehavingPeer::start_alpn(&pki, Misbehaviour::Garbage, alpn);
         let mut client = https(&peer, &pki).await;
         client.fetch("/").await.unwrap_err();
-        // Whoever reads it hangs up. (HTTP/1.1 has told the request already what is wrong.)
+        // A client that reads it closes the connection. (In HTTP/1.1 the request has already
+        // failed.)
         let _ = client.ended().await;
         peer.closed(1).await;
     }
@@ -141,7 +141,7 @@ async fn garbage_is_neither_http1_nor_http2() {
 #[tokio::test]
 async fn goaway_at_once_names_no_stream_and_processes_nothing() {
     let pki = Pki::new();
-    let peer = Peer::start(&pki, Misbehaviour::Goaway { after: 0 });
+    let peer = MisbehavingPeer::start(&pki, Misbehaviour::Goaway { after: 0 });
     let client = https(&peer, &pki).await;
     client.ended().await.unwrap();
     peer.closed(1).await;
@@ -150,7 +150,7 @@ async fn goaway_at_once_names_no_stream_and_processes_nothing() {
 #[tokio::test]
 async fn goaway_after_two_streams_answers_two_and_leaves_the_third_unprocessed() {
     let pki = Pki::new();
-    let peer = Peer::start(&pki, Misbehaviour::Goaway { after: 2 });
+    let peer = MisbehavingPeer::start(&pki, Misbehaviour::Goaway { after: 2 });
     let mut client = https(&peer, &pki).await;
     assert_eq!(client.fetch("/").await.unwrap().status(), 200);
     assert_eq!(client.fetch("/").await.unwrap().status(), 200);
@@ -161,7 +161,7 @@ async fn goaway_after_two_streams_answers_two_and_leaves_the_third_unprocessed()
 #[tokio::test]
 async fn dropping_a_peer_cuts_its_connections() {
     let pki = Pki::new();
-    let peer = Peer::start(&pki, Misbehaviour::SilentAfterHandshake);
+    let peer = MisbehavingPeer::start(&pki, Misbehaviour::SilentAfterHandshake);
     let client = https(&peer, &pki).await;
     drop(peer);
     let _ = client.ended().await;

@@ -15,8 +15,8 @@ use axum::{Extension, Json, Router};
 use bowline_client::{AccessToken, Body, Builder, Client, DpopKey, Identity, Scheme, Trust};
 use bowline_proof::EXPORTER_LABEL;
 use bowline_server::{
-    BindingLayer, Dpop, IntrospectionEndpoint, IntrospectionValidator, JwksUrl, JwtValidator,
-    MemoryReplayStore, ServerEvent, TokenValidator, VerifiedBinding,
+    BindingLayer, Dpop, ExpectedClaims, IntrospectionEndpoint, IntrospectionValidator, JwksUrl,
+    JwtValidator, MemoryReplayStore, ServerEvent, TokenValidator, VerifiedBinding,
 };
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -32,33 +32,38 @@ use serde_json::{Value, json};
 
 use crate::client::{self, Http};
 
-/// As `conformance/oidc-provider/server.js` knows them.
-const READS: &str = "https://jwt.example";
-const ASKS: &str = "https://opaque.example";
+/// The resources in `conformance/oidc-provider/server.js`.
+const JWT_RESOURCE: &str = "https://jwt.example";
+const OPAQUE_RESOURCE: &str = "https://opaque.example";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Node and npm: run `just parts`"]
-async fn a_jwt_with_both_members_of_cnf_is_used_with_one_proof_and_not_by_a_thief() {
-    let site = Site::new();
-    let agent = site.client(&site.agent).build().unwrap();
+async fn a_jwt_with_both_members_of_cnf_is_used_with_one_proof_and_not_by_an_attacker() {
+    let fixture = Fixture::new();
+    let agent = fixture.client(&fixture.agent).build().unwrap();
     let token = issued(
-        site.tokens(&agent, "agent", READS)
+        fixture
+            .tokens(&agent, "agent", JWT_RESOURCE)
             .bound(RequiredBinding::Session),
     )
     .await;
     let confirmation = token.confirmation().unwrap();
-    assert_eq!(confirmation.x5t_s256, Some(site.agent.thumbprint()), "AS-1");
+    assert_eq!(
+        confirmation.x5t_s256,
+        Some(fixture.agent.thumbprint()),
+        "AS-1"
+    );
     assert_eq!(
         confirmation.tls_exp.as_deref(),
         Some(EXPORTER_LABEL),
         "TK-1"
     );
 
-    let server = Server::start(&site, site.jwts());
-    let told = answered(server.call(&agent, &token).await).await;
+    let server = Server::start(&fixture, fixture.jwts());
+    let caller = answered(server.call(&agent, &token).await).await;
     assert_eq!(
-        (&told["class"], &told["claims"]["aud"]),
-        (&json!("session"), &json!(READS))
+        (&caller["class"], &caller["claims"]["aud"]),
+        (&json!("session"), &json!(JWT_RESOURCE))
     );
     for _ in 0..9 {
         assert_eq!(server.call(&agent, &token).await.status(), StatusCode::OK);
@@ -66,12 +71,12 @@ async fn a_jwt_with_both_members_of_cnf_is_used_with_one_proof_and_not_by_a_thie
     assert_eq!(agent.stats().totals.signatures(), 1, "for ten requests");
 
     assert_eq!(
-        site.stolen(&server, &site.thief, &token).await,
+        fixture.stolen(&server, &fixture.attacker, &token).await,
         StatusCode::UNAUTHORIZED
     );
     assert_eq!(server.refused_by(), Some("RS-3"));
     assert_eq!(
-        site.stolen(&server, &site.agent, &token).await,
+        fixture.stolen(&server, &fixture.agent, &token).await,
         StatusCode::UNAUTHORIZED
     );
     assert_eq!(
@@ -83,24 +88,24 @@ async fn a_jwt_with_both_members_of_cnf_is_used_with_one_proof_and_not_by_a_thie
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Node and npm: run `just parts`"]
-async fn an_opaque_token_is_session_bound_by_what_introspection_says() {
-    let site = Site::new();
-    let agent = site.client(&site.agent).build().unwrap();
-    let token = issued(site.tokens(&agent, "agent", ASKS)).await;
+async fn an_opaque_token_is_session_bound_as_introspection_says() {
+    let fixture = Fixture::new();
+    let agent = fixture.client(&fixture.agent).build().unwrap();
+    let token = issued(fixture.tokens(&agent, "agent", OPAQUE_RESOURCE)).await;
     assert!(!token.secret().contains('.'), "no JWT");
 
-    let server = Server::start(&site, site.introspection());
-    // Its demand is not written in it: the server's challenge tells (CL-5).
-    let told = answered(server.call(&agent, &token).await).await;
-    assert_eq!(told["class"], "session");
+    let server = Server::start(&fixture, fixture.introspection());
+    // The client cannot read its binding from the token: it learns it from the challenge (CL-5).
+    let caller = answered(server.call(&agent, &token).await).await;
+    assert_eq!(caller["class"], "session");
     assert_eq!(
-        told["claims"]["cnf"]["x5t#S256"],
-        site.agent.thumbprint().to_string()
+        caller["claims"]["cnf"]["x5t#S256"],
+        fixture.agent.thumbprint().to_string()
     );
     assert_eq!(agent.stats().totals.signatures(), 1);
 
     assert_eq!(
-        site.stolen(&server, &site.thief, &token).await,
+        fixture.stolen(&server, &fixture.attacker, &token).await,
         StatusCode::UNAUTHORIZED
     );
     assert_eq!(server.refused_by(), Some("RS-3"));
@@ -115,17 +120,18 @@ async fn an_opaque_token_is_session_bound_by_what_introspection_says() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Node and npm: run `just parts`"]
 async fn a_dpop_bound_token_is_used_by_the_binding_that_it_asks_for() {
-    let site = Site::new();
+    let fixture = Fixture::new();
     let key = DpopKey::generate().unwrap();
     // `BindingPolicy::Auto` is the default.
-    let agent = site
-        .client(&site.agent)
+    let agent = fixture
+        .client(&fixture.agent)
         .dpop_key(key.clone())
         .build()
         .unwrap();
     // It asks for a nonce first, and the client repeats it.
     let token = issued(
-        site.tokens(&agent, "agent-dpop", READS)
+        fixture
+            .tokens(&agent, "agent-dpop", JWT_RESOURCE)
             .bound(RequiredBinding::Dpop),
     )
     .await;
@@ -137,45 +143,45 @@ async fn a_dpop_bound_token_is_used_by_the_binding_that_it_asks_for() {
         (Some(key.thumbprint()), &None)
     );
 
-    let server = Server::start(&site, site.jwts());
-    let told = answered(server.call(&agent, &token).await).await;
+    let server = Server::start(&fixture, fixture.jwts());
+    let caller = answered(server.call(&agent, &token).await).await;
     assert_eq!(
-        (&told["class"], &told["key"]),
+        (&caller["class"], &caller["key"]),
         (&json!("dpop"), &json!(key.thumbprint().to_string()))
     );
 
     assert_eq!(
-        site.stolen(&server, &site.thief, &token).await,
+        fixture.stolen(&server, &fixture.attacker, &token).await,
         StatusCode::UNAUTHORIZED
     );
     assert_eq!(server.refused_by(), Some("DP-13"));
     let bearer = AccessToken::new(token.secret()).unwrap();
     assert_eq!(
-        site.stolen(&server, &site.thief, &bearer).await,
+        fixture.stolen(&server, &fixture.attacker, &bearer).await,
         StatusCode::UNAUTHORIZED
     );
     assert_eq!(server.refused_by(), Some("DP-16"));
 }
 
-/// The authorization server, and who takes part.
-struct Site {
+/// The authorization server, and the certificates of all parties.
+struct Fixture {
     pki: Pki,
     provider: OidcProvider,
     agent: Leaf,
-    thief: Leaf,
+    attacker: Leaf,
     resource_server: Leaf,
 }
 
-impl Site {
+impl Fixture {
     fn new() -> Self {
         let pki = Pki::new();
-        let [agent, thief, resource_server] =
-            ["agent", "thief", "resource-server"].map(|name| pki.client(name, KeyKind::P256));
+        let [agent, attacker, resource_server] =
+            ["agent", "attacker", "resource-server"].map(|name| pki.client(name, KeyKind::P256));
         Self {
             provider: OidcProvider::start(&pki),
             pki,
             agent,
-            thief,
+            attacker,
             resource_server,
         }
     }
@@ -200,7 +206,11 @@ impl Site {
     fn jwts(&self) -> JwtValidator {
         let jwks = JwksUrl::new(&format!("{}/jwks", self.provider.issuer)).unwrap();
         let jwks = jwks.trust_only_pem(self.pki.ca_pem().as_bytes()).unwrap();
-        JwtValidator::builder(&self.provider.issuer, READS, jwks).build()
+        JwtValidator::builder(
+            ExpectedClaims::new(JWT_RESOURCE).issuer(&self.provider.issuer),
+            jwks,
+        )
+        .build()
     }
 
     /// RS-2 by asking the provider.
@@ -215,10 +225,10 @@ impl Site {
             .and_then(|endpoint| endpoint.trust_only_pem(self.pki.ca_pem().as_bytes()))
             .and_then(|endpoint| endpoint.mutual_tls("resource-server", chain_and_key.as_bytes()))
             .unwrap();
-        IntrospectionValidator::builder(endpoint, ASKS).build()
+        IntrospectionValidator::builder(ExpectedClaims::new(OPAQUE_RESOURCE), endpoint).build()
     }
 
-    /// Presents a stolen token, and nothing with it, on a new connection with this certificate.
+    /// Presents a stolen token without a proof on a new connection with this certificate.
     async fn stolen(&self, server: &Server, certificate: &Leaf, token: &AccessToken) -> StatusCode {
         let tls = TlsOptions::default().client(&self.pki, Some(certificate));
         let mut request = client::get("/");
@@ -230,26 +240,26 @@ impl Site {
     }
 }
 
-/// A service behind the verifier, which answers with what it has been told about the caller.
+/// A service behind the verifier, which answers with what the verifier found out about the caller.
 struct Server {
     peer: CyclingServer,
     last: Arc<Mutex<Option<ServerEvent>>>,
 }
 
 impl Server {
-    fn start<V: TokenValidator>(site: &Site, validator: V) -> Self {
+    fn start<V: TokenValidator>(fixture: &Fixture, validator: V) -> Self {
         let last = Arc::new(Mutex::new(None));
         let seen = Arc::clone(&last);
-        let told = async |Extension(binding): Extension<VerifiedBinding>| {
+        let describe = async |Extension(binding): Extension<VerifiedBinding>| {
             let key = binding.dpop_key().map(|key| key.to_string());
             Json(json!({ "class": binding.class().name(), "key": key, "claims": binding.claims() }))
         };
-        let peer = CyclingServer::start_with(&site.pki, CyclingOptions::default(), |origin| {
+        let peer = CyclingServer::start_with(&fixture.pki, CyclingOptions::default(), |origin| {
             let layer = BindingLayer::new(validator)
                 .origins([origin.parse().unwrap()])
                 .dpop(Dpop::new(MemoryReplayStore::default()))
                 .observer(move |event: &ServerEvent| *seen.lock().unwrap() = Some(*event));
-            Router::new().route("/", get(told)).layer(layer)
+            Router::new().route("/", get(describe)).layer(layer)
         });
         Self { peer, last }
     }
@@ -270,7 +280,7 @@ impl Server {
     }
 }
 
-/// A response that must be a good one, as JSON.
+/// The body of a successful response, as JSON.
 async fn answered(response: Response<Body>) -> Value {
     let (head, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
@@ -307,7 +317,7 @@ impl OidcProvider {
         let mut child = Command::new(node(&program))
             .arg(program.join("server.js"))
             .arg(&dir)
-            // Its end of file tells the program to end, should this process be killed.
+            // Its end of file makes the program end if this process is killed.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

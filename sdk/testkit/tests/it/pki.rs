@@ -11,7 +11,7 @@ use rustls::{
 };
 use rustls_pki_types::ServerName;
 
-/// A handshake in memory, with the tickets that follow it. The error is the one that broke it.
+/// A handshake in memory, with the tickets that follow it; or the error that ended it.
 fn handshake(
     client: &Arc<ClientConfig>,
     server: &Arc<ServerConfig>,
@@ -72,14 +72,18 @@ fn a_client_of_every_key_kind_authenticates_and_can_sign_proofs() {
         let client = options.client(&pki, Some(&leaf));
         let (_, server) = handshake(&client, &server, "localhost").unwrap();
         let seen = &server.peer_certificates().unwrap()[0];
-        assert_eq!(Thumbprint::of(seen), leaf.thumbprint(), "{kind:?}");
+        assert_eq!(
+            Thumbprint::from_certificate(seen),
+            leaf.thumbprint(),
+            "{kind:?}"
+        );
         let key = ProofKey::new(leaf.certificate(), leaf.signing_key()).unwrap();
         assert_eq!(key.thumbprint(), leaf.thumbprint(), "{kind:?}");
     }
 }
 
 #[test]
-fn certificates_out_of_their_time_or_of_a_foreign_authority_are_refused() {
+fn certificates_outside_their_validity_or_of_a_foreign_authority_are_refused() {
     let pki = Pki::new();
     let client = LeafSpec::client("agent");
     try_client(&pki, &pki.issue(&client)).unwrap();
@@ -101,7 +105,7 @@ fn a_server_certificate_does_not_authenticate_a_client() {
 }
 
 #[test]
-fn a_certificate_ends_when_it_was_asked_to() {
+fn a_certificate_expires_when_its_spec_says() {
     let pki = Pki::new();
     let end = SystemTime::now() + Duration::from_secs(7);
     let leaf = pki.issue(&LeafSpec::client("agent").not_after(end));
@@ -160,17 +164,17 @@ fn a_server_without_resumption_resumes_nothing() {
 fn client_authentication_is_not_asked_for_optional_or_required() {
     let pki = Pki::new();
     let options = TlsOptions::default();
-    let nobody = options.client(&pki, None);
-    let somebody = options.client(&pki, Some(&pki.client("agent", KeyKind::P256)));
+    let anonymous = options.client(&pki, None);
+    let authenticated = options.client(&pki, Some(&pki.client("agent", KeyKind::P256)));
     let serve = |auth| options.server(&pki, &pki.localhost(), auth);
 
-    let (_, server) = handshake(&somebody, &serve(ClientAuth::None), "localhost").unwrap();
+    let (_, server) = handshake(&authenticated, &serve(ClientAuth::None), "localhost").unwrap();
     assert!(server.peer_certificates().is_none());
-    let (_, server) = handshake(&somebody, &serve(ClientAuth::Optional), "localhost").unwrap();
+    let (_, server) = handshake(&authenticated, &serve(ClientAuth::Optional), "localhost").unwrap();
     assert!(server.peer_certificates().is_some());
-    let (_, server) = handshake(&nobody, &serve(ClientAuth::Optional), "localhost").unwrap();
+    let (_, server) = handshake(&anonymous, &serve(ClientAuth::Optional), "localhost").unwrap();
     assert!(server.peer_certificates().is_none());
-    let error = handshake(&nobody, &serve(ClientAuth::Required), "localhost").unwrap_err();
+    let error = handshake(&anonymous, &serve(ClientAuth::Required), "localhost").unwrap_err();
     assert!(matches!(
         error,
         rustls::Error::NoCertificatesPresented
@@ -179,7 +183,7 @@ fn client_authentication_is_not_asked_for_optional_or_required() {
 }
 
 #[test]
-fn files_are_readable_by_others_and_keys_by_nobody_else() {
+fn certificates_are_readable_by_others_and_keys_are_not() {
     let dir = std::env::temp_dir().join(format!("bowline-testkit-{}", std::process::id()));
     let pki = Pki::new();
     let (server, client) = (pki.localhost(), pki.client("agent", KeyKind::Ed25519));
@@ -207,7 +211,7 @@ fn files_are_readable_by_others_and_keys_by_nobody_else() {
 }
 
 #[test]
-fn no_key_shows_in_debug_output() {
+fn debug_output_shows_no_key() {
     let leaf = Pki::new().client("agent", KeyKind::P256);
     assert_eq!(
         format!("{leaf:?}"),

@@ -1,5 +1,5 @@
-//! All parts at once: a token granted over mutual TLS, proved on a connection to a server that
-//! cycles, and verified there with keys fetched from the authority.
+//! All parts of the testkit together: a token granted over mutual TLS, proved on a connection to a
+//! server that cycles, and verified there with keys fetched from the authority.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,30 +8,34 @@ use axum::routing::get;
 use bowline_proof::{
     AccessToken, Check, ExporterValue, PROOF_HEADER, Proof, ProofClaims, ProofKey,
 };
-use bowline_server::{BindingLayer, Jwks, JwksUrl, JwtValidator, ServerEvent};
+use bowline_server::{BindingLayer, ExpectedClaims, Jwks, JwksUrl, JwtValidator, ServerEvent};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
 use bowline_testkit::tls::TlsOptions;
 use http::StatusCode;
+use rustls::ClientConfig;
 use rustls_pki_types::UnixTime;
 
 use crate::client::{self, Http};
 
 #[tokio::test]
-async fn a_proof_holds_on_its_connection_and_dies_with_it() {
-    let pki = Pki::new();
-    let authority = Authority::start(&pki, AuthorityOptions::default());
-    let (router, events) = guarded(&authority);
-    let server = CyclingServer::start(&pki, CyclingOptions::default(), router);
-    let agent = pki.client("agent", KeyKind::P256);
-    let tls = TlsOptions::default().client(&pki, Some(&agent));
+async fn a_proof_is_valid_on_its_connection_and_on_no_later_one() {
+    let fixture = Fixture::new();
+    let Fixture {
+        authority,
+        agent,
+        tls,
+        events,
+        server,
+        ..
+    } = &fixture;
     let token = TokenRequest::session_bound("agent", agent.thumbprint());
     let token = AccessToken::new(authority.issue(&token)).unwrap();
 
-    let stream = client::connect(&tls, server.addr()).await.unwrap();
+    let stream = client::connect(tls, server.addr()).await.unwrap();
     let proof = mint(
-        &agent,
+        agent,
         &token,
         &ExporterValue::derive(stream.get_ref().1).unwrap(),
     );
@@ -40,30 +44,32 @@ async fn a_proof_holds_on_its_connection_and_dies_with_it() {
         call(&mut first, &token, None).await,
         StatusCode::UNAUTHORIZED
     );
-    assert_eq!(refused_by(&events), Some(Check::ProofMissing));
+    assert_eq!(refused_by(events), Some(Check::ProofMissing));
     assert_eq!(call(&mut first, &token, Some(&proof)).await, StatusCode::OK);
-    assert_eq!(refused_by(&events), None);
+    assert_eq!(refused_by(events), None);
 
     server.retire_all();
     first.ended().await.unwrap();
-    let mut second = Http::connect(&tls, server.addr()).await;
+    let mut second = Http::connect(tls, server.addr()).await;
     assert_eq!(
         call(&mut second, &token, Some(&proof)).await,
         StatusCode::UNAUTHORIZED
     );
-    assert_eq!(refused_by(&events), Some(Check::Exporter));
+    assert_eq!(refused_by(events), Some(Check::Exporter));
     assert_eq!(authority.jwks_fetches(), 1);
 }
 
 #[tokio::test]
 async fn a_resource_server_fetches_the_key_set_again_after_a_rotation() {
-    let pki = Pki::new();
-    let authority = Authority::start(&pki, AuthorityOptions::default());
-    let (router, events) = guarded(&authority);
-    let server = CyclingServer::start(&pki, CyclingOptions::default(), router);
-    let agent = pki.client("agent", KeyKind::P256);
-    let tls = TlsOptions::default().client(&pki, Some(&agent));
-    let mut client = Http::connect(&tls, server.addr()).await;
+    let fixture = Fixture::new();
+    let Fixture {
+        authority,
+        tls,
+        events,
+        server,
+        ..
+    } = &fixture;
+    let mut client = Http::connect(tls, server.addr()).await;
     let bearer = || AccessToken::new(authority.issue(&TokenRequest::bearer("agent"))).unwrap();
 
     assert_eq!(call(&mut client, &bearer(), None).await, StatusCode::OK);
@@ -76,18 +82,41 @@ async fn a_resource_server_fetches_the_key_set_again_after_a_rotation() {
         call(&mut client, &forged, None).await,
         StatusCode::UNAUTHORIZED
     );
-    assert_eq!(refused_by(&events), Some(Check::Token));
+    assert_eq!(refused_by(events), Some(Check::Token));
 }
 
 type Events = Arc<Mutex<Vec<ServerEvent>>>;
+
+struct Fixture {
+    authority: Authority,
+    server: CyclingServer,
+    events: Events,
+    agent: Leaf,
+    tls: Arc<ClientConfig>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let pki = Pki::new();
+        let authority = Authority::start(&pki, AuthorityOptions::default());
+        let (router, events) = guarded(&authority);
+        let agent = pki.client("agent", KeyKind::P256);
+        Self {
+            server: CyclingServer::start(&pki, CyclingOptions::default(), router),
+            tls: TlsOptions::default().client(&pki, Some(&agent)),
+            authority,
+            events,
+            agent,
+        }
+    }
+}
 
 /// A service behind a verifier that fetches the authority's keys.
 fn guarded(authority: &Authority) -> (Router, Events) {
     let jwks = JwksUrl::new(&authority.jwks_url()).unwrap();
     let jwks = jwks.trust_only_pem(authority.ca_pem().as_bytes()).unwrap();
     let validator = JwtValidator::builder(
-        authority.issuer(),
-        "https://resource.example",
+        ExpectedClaims::new("https://resource.example").issuer(authority.issuer()),
         Jwks::from(jwks),
     )
     .retry_interval(std::time::Duration::ZERO)

@@ -4,7 +4,7 @@
 //! a caller that goes away takes nothing from the others. Nothing runs while nobody asks: it is the
 //! callers who notice that a token is due.
 
-mod backoff;
+mod failure;
 mod shelf;
 #[cfg(test)]
 mod tests;
@@ -20,8 +20,8 @@ use futures_util::future::{BoxFuture, Shared};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use crate::shared::backoff::Backoff;
 use crate::{Clock, Error, ErrorKind, Token};
-pub(crate) use backoff::Backoff;
 pub(crate) use shelf::{Held, Times};
 use shelf::{Meanwhile, Shelf, Step};
 

@@ -4,8 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use bowline_client::Thumbprint;
 
-use super::backoff::Failure;
-use super::{Backoff, Holder, Occasion};
+use super::failure::Failure;
+use super::{Holder, Occasion};
+use crate::shared::backoff::Backoff;
 use crate::{Error, Token};
 
 /// The tokens of a source, one for each certificate that it was asked with.
@@ -266,7 +267,7 @@ mod tests {
 
     const BACKOFF: Backoff = Backoff {
         first: Duration::from_secs(1),
-        cap: Duration::from_secs(60),
+        max: Duration::from_secs(60),
     };
 
     fn token(number: u32, now: SystemTime) -> Held {

@@ -95,7 +95,7 @@ impl Stage {
         });
         let backoff = Backoff {
             first: Duration::from_secs(1),
-            cap: Duration::from_secs(60),
+            max: Duration::from_secs(60),
         };
         let clock = hands.clone();
         let cache = Cache::new(mint.clone(), Clock::from_fn(move || clock.now()), backoff);

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::http::{Answer, What, is_passing};
 use crate::cache::{Held, Holder, Times};
-use crate::error::{MAX_SHOWN, printable};
+use crate::shared::text::{MAX_TEXT, printable_ascii};
 use crate::{Error, ErrorKind, OAuthErrorCode, Token};
 
 /// How tokens are to be bound. What they are bound to is for the authorization server to say; this
@@ -136,7 +136,7 @@ impl Issued<'_> {
             true => Ok(Scheme::Bearer),
             false => Err(self.broken(&format!(
                 "the token_type {}, which is none that is known here",
-                printable(token_type)
+                printable_ascii(token_type)
             ))),
         }
     }
@@ -147,7 +147,7 @@ impl Issued<'_> {
             Some(ACCESS_TOKEN | JWT) => Ok(()),
             Some(other) => Err(self.broken(&format!(
                 "a token of the type {}, and no access token",
-                printable(other)
+                printable_ascii(other)
             ))),
             None => Err(self.broken("no issued_token_type (RFC 8693 section 2.2.1)")),
         }
@@ -284,10 +284,10 @@ fn refused(what: &What<'_>, code: &str, description: &str, expected: &Expectatio
     let tells = |text: &str| tells(text, expected.secrets);
     let mut message = format!("{what} refused");
     if !tells(code) {
-        message = format!("{message} with {}", printable(code));
+        message = format!("{message} with {}", printable_ascii(code));
     }
     if !description.is_empty() && !tells(description) {
-        message = format!("{message} ({})", printable(description));
+        message = format!("{message} ({})", printable_ascii(description));
     }
     Error::new(
         ErrorKind::Refused(refusal),
@@ -301,7 +301,7 @@ const PIECE: usize = 12;
 
 /// Whether a text has a secret in it, or a piece of one.
 fn tells(text: &str, secrets: &[&str]) -> bool {
-    let pieces = || text.as_bytes().windows(PIECE).take(MAX_SHOWN * 4);
+    let pieces = || text.as_bytes().windows(PIECE).take(MAX_TEXT * 4);
     // Secrets are ASCII; a window that cuts a character in two is in none of them.
     let has_piece = |secret: &str| {
         let mut pieces = pieces().filter_map(|piece| std::str::from_utf8(piece).ok());

@@ -11,7 +11,8 @@ use http_body_util::{BodyExt, Full, Limited};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use crate::error::printable;
+use crate::shared::retry_after::retry_after;
+use crate::shared::text::{printable_ascii, printable_url};
 use crate::{Error, ErrorKind};
 
 /// A longer answer is given up: a token is 64 KiB at most, and metadata is shorter.
@@ -126,7 +127,7 @@ impl Answer {
         if !self.body.trim_ascii_start().starts_with(b"{") {
             let kind = self.headers.get(header::CONTENT_TYPE);
             let kind = kind.map_or("nothing".into(), |kind| {
-                printable(&String::from_utf8_lossy(kind.as_bytes()))
+                printable_ascii(&String::from_utf8_lossy(kind.as_bytes()))
             });
             let message = format!(
                 "{what} answered {} with something else than a JSON object (its content type says {kind})",
@@ -157,16 +158,9 @@ impl Answer {
         Error::new(ErrorKind::Unavailable, message).retry_at(self.retry_after())
     }
 
-    /// `Retry-After` in seconds, or until a date by the server's own clock (RFC 9110 §10.2.3).
+    /// When the server wants to be asked again.
     pub(super) fn retry_after(&self) -> Option<Duration> {
-        let field = |name| self.headers.get(name)?.to_str().ok();
-        let after = field(header::RETRY_AFTER)?;
-        if let Ok(seconds) = after.trim().parse() {
-            return Some(Duration::from_secs(seconds));
-        }
-        let until = httpdate::parse_http_date(after).ok()?;
-        let now = httpdate::parse_http_date(field(header::DATE)?).ok()?;
-        until.duration_since(now).ok()
+        retry_after(&self.headers)
     }
 }
 
@@ -201,6 +195,6 @@ impl What<'_> {
 
 impl std::fmt::Display for What<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ({})", self.name, printable(self.url))
+        write!(f, "{} ({})", self.name, printable_url(self.url))
     }
 }

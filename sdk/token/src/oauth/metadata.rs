@@ -8,7 +8,7 @@ use http::{HeaderMap, Uri};
 use serde::Deserialize;
 
 use super::http::{What, document};
-use crate::error::printable;
+use crate::shared::text::printable_url;
 use crate::{Error, ErrorKind};
 
 /// The `resource_metadata` of a 401: where the resource says who issues tokens for it (RFC 9728
@@ -52,8 +52,8 @@ impl ResourceMetadata {
         if metadata.resource != resource {
             let message = format!(
                 "{what} is about {}, and not about {}: they must be identical (RFC 9728 section 3.3)",
-                printable(&metadata.resource),
-                printable(resource)
+                printable_url(&metadata.resource),
+                printable_url(resource)
             );
             return Err(Error::new(ErrorKind::Metadata, message));
         }
@@ -127,8 +127,8 @@ impl ServerMetadata {
         if metadata.issuer != issuer {
             let message = format!(
                 "{what} is that of the issuer {}, and not of {}: they must be identical (RFC 8414 section 3.3)",
-                printable(&metadata.issuer),
-                printable(issuer)
+                printable_url(&metadata.issuer),
+                printable_url(issuer)
             );
             return Err(Error::new(ErrorKind::Metadata, message));
         }
@@ -141,7 +141,7 @@ impl ServerMetadata {
     /// # Errors
     /// [`ErrorKind::Metadata`].
     pub(super) fn token_endpoint(&self, wish: &Wish) -> Result<Uri, Error> {
-        let issuer = printable(&self.issuer);
+        let issuer = printable_url(&self.issuer);
         let lists = |list: &Option<Vec<String>>, value| {
             list.as_ref()
                 .is_none_or(|list| list.iter().any(|v| v == value))
@@ -216,7 +216,7 @@ fn of_issuer(issuer: &str) -> Result<[Uri; 2], Error> {
     if uri.query().is_some() {
         let message = format!(
             "{what} {} has a query: an issuer has none (RFC 8414 section 2)",
-            printable(issuer)
+            printable_url(issuer)
         );
         return Err(Error::new(ErrorKind::Metadata, message));
     }
@@ -251,7 +251,7 @@ fn at(base: &Uri, path: &str, what: &str) -> Result<Uri, Error> {
 /// [`ErrorKind::Metadata`].
 pub(super) fn secure(url: &str, what: &str) -> Result<Uri, Error> {
     let refuse = |why: &str| {
-        let message = format!("{what} {} {why}", printable(url));
+        let message = format!("{what} {} {why}", printable_url(url));
         Err(Error::new(ErrorKind::Metadata, message))
     };
     if url.contains('#') {
@@ -286,7 +286,7 @@ fn is_loopback(host: &str) -> bool {
 fn unusable(url: &str, what: &str, error: impl Into<crate::error::BoxError>) -> Error {
     Error::because(
         ErrorKind::Metadata,
-        format!("{what} {} is not a URL", printable(url)),
+        format!("{what} {} is not a URL", printable_url(url)),
         error,
     )
 }

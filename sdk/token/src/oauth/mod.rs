@@ -24,7 +24,8 @@ use bowline_client::bind::TokenSourceId;
 use bowline_client::{Client, Identity};
 use futures_util::future::BoxFuture;
 
-use crate::cache::{Backoff, Cache, Holder};
+use crate::cache::{Cache, Holder};
+use crate::shared::backoff::Backoff;
 use crate::source::new_source_id;
 use crate::{Clock, Counts, Error, ErrorKind, Token, TokenSource};
 use issuer::{Grant, Issuer};
@@ -236,7 +237,7 @@ impl Builder {
         let issuer = Arc::new(Issuer::new(self, id));
         let backoff = Backoff {
             first: Duration::from_secs(1),
-            cap: Duration::from_secs(60),
+            max: Duration::from_secs(60),
         };
         Ok(OAuth {
             cache: Arc::new(Cache::new(issuer, clock, backoff)),

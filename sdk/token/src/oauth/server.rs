@@ -9,7 +9,7 @@ use http::Uri;
 use tokio::sync::Mutex;
 
 use super::metadata::{ResourceMetadata, ServerMetadata, Wish, secure};
-use crate::error::printable;
+use crate::shared::text::printable_url;
 use crate::{Clock, Error, ErrorKind};
 
 /// The authorization server that issues the tokens: named, or found.
@@ -249,10 +249,10 @@ fn chosen(named: Vec<String>, only: &[String], resource: &str) -> Result<Vec<Str
     if wanted.is_empty() {
         let first = others
             .first()
-            .map_or(String::new(), |issuer| printable(issuer));
+            .map_or(String::new(), |issuer| printable_url(issuer));
         let message = format!(
             "{} names no authorization server that this client may ask, but {first} and {} more",
-            printable(resource),
+            printable_url(resource),
             others.len().saturating_sub(1)
         );
         return Err(Error::new(ErrorKind::Metadata, message));

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::routing::any;
 use bowline_client::AccessToken;
 use bowline_client::bind::TokenSourceId;
-use bowline_testkit::authority::Weather;
+use bowline_testkit::authority::InjectedFault;
 use bowline_token::{Authorized, Error, ErrorKind, Fixed, Token, TokenSource, is_invalid_token};
 use futures_util::future::{BoxFuture, join_all, ready};
 use http::{HeaderMap, Request, StatusCode, header};
@@ -162,7 +162,7 @@ async fn where_no_other_token_can_be_had_the_caller_gets_the_refusal() {
         .build()
         .unwrap();
     source.token().await.unwrap();
-    lab.authority.set_weather(Weather::Down);
+    lab.authority.set_fault(InjectedFault::Down);
     let agent = Authorized::new(client, source, &resource.origin()).unwrap();
     let answer = agent.send(get_request(&resource.origin())).await.unwrap();
     assert!(is_invalid_token(&answer));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::Router;
 use axum::routing::{any, get};
-use bowline_testkit::authority::{Authority, Weather};
+use bowline_testkit::authority::{Authority, InjectedFault};
 use bowline_testkit::peers::CyclingServer;
 use bowline_token::{
     AuthorizationServer, Authorized, ClientAuthentication, ErrorKind, OAuth, TokenSource,
@@ -108,7 +108,7 @@ async fn of_several_authorization_servers_the_first_that_works_is_asked() {
 async fn an_authorization_server_that_is_silent_does_not_keep_the_next_one_from_being_asked() {
     let lab = Lab::new();
     let silent = Authority::start(&lab.pki, Default::default());
-    silent.set_weather(Weather::Hold);
+    silent.set_fault(InjectedFault::Hold);
     let resource = naming(&lab, json!([silent.issuer(), lab.authority.issuer()]));
     let server = AuthorizationServer::of_resource(resource.origin());
     let source = OAuth::builder(lab.client(), server, ClientAuthentication::tls("agent"))

@@ -267,7 +267,7 @@ async fn a_token_that_could_not_be_used_is_not_handed_out() {
     let lab = Lab::new();
     let issue = |request: TokenRequest| json!({ "access_token": lab.authority.issue(&request) });
     let own = lab.agent.thumbprint();
-    let other = Thumbprint::of(lab.pki.ca_der());
+    let other = Thumbprint::from_certificate(lab.pki.ca_der());
     for (request, bound, reason) in [
         (
             TokenRequest::session_bound("agent", other),

@@ -9,7 +9,9 @@ use axum::response::IntoResponse;
 use axum::routing::{any, get};
 use axum::{Extension, Json, Router};
 use bowline_client::{Body, Client, Identity, Thumbprint, Trust};
-use bowline_server::{AcceptPolicy, BindingLayer, ConnectionFacts, Jwks, JwtValidator};
+use bowline_server::{
+    AcceptPolicy, BindingLayer, ConnectionFacts, ExpectedClaims, Jwks, JwtValidator,
+};
 use bowline_testkit::authority::{Authority, AuthorityOptions};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -111,7 +113,8 @@ impl Lab {
         );
         CyclingServer::start_with(&self.pki, CyclingOptions::default(), |origin| {
             let keys = Jwks::document(keys.into_bytes()).expect("a key set");
-            let validator = JwtValidator::builder(&issuer, origin, keys).build();
+            let validator =
+                JwtValidator::builder(ExpectedClaims::new(origin).issuer(&issuer), keys).build();
             let layer = BindingLayer::new(validator)
                 .origins([origin.parse().expect("an origin")])
                 .policy(AcceptPolicy::Require)

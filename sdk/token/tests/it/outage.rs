@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bowline_testkit::authority::{AuthorityOptions, Weather};
+use bowline_testkit::authority::{AuthorityOptions, InjectedFault};
 use bowline_token::{
     AuthorizationServer, ClientAuthentication, ErrorKind, Fault, OAuth, TokenSource,
 };
@@ -54,7 +54,7 @@ async fn ten_seconds_down_are_not_noticed_by_those_who_have_a_valid_token() {
     let source = lab.source(&lab.client()).build().unwrap();
     let first = source.token().await.unwrap();
     lab.hands.advance(31);
-    lab.authority.set_weather(Weather::Down);
+    lab.authority.set_fault(InjectedFault::Down);
     let answers = ten_seconds(&lab, &source).await;
     assert_eq!(answers.len(), 1000);
     assert!(answers.into_iter().all(|answer| answer.unwrap() == first));
@@ -62,7 +62,7 @@ async fn ten_seconds_down_are_not_noticed_by_those_who_have_a_valid_token() {
     // became of the first.
     assert_eq!(source.counts().requested, 1 + 4);
     assert_eq!(lab.authority.token_requests(), 1 + 4 * 2);
-    lab.authority.set_weather(Weather::Fair);
+    lab.authority.set_fault(InjectedFault::None);
     lab.hands.advance(8);
     successor(&source, &first).await;
 }
@@ -73,7 +73,7 @@ async fn ten_seconds_down_are_one_precise_error_for_those_who_have_none_and_no_s
     let source = lab.source(&lab.client()).build().unwrap();
     source.token().await.unwrap();
     lab.hands.advance(61);
-    lab.authority.set_weather(Weather::Down);
+    lab.authority.set_fault(InjectedFault::Down);
     let answers = ten_seconds(&lab, &source).await;
     let errors: Vec<_> = answers
         .into_iter()
@@ -93,7 +93,7 @@ async fn ten_seconds_down_are_one_precise_error_for_those_who_have_none_and_no_s
         );
     }
     assert_eq!(lab.authority.token_requests(), 1 + 4 * 2);
-    lab.authority.set_weather(Weather::Fair);
+    lab.authority.set_fault(InjectedFault::None);
     lab.hands.advance(8);
     source.token().await.unwrap();
 }
@@ -105,14 +105,14 @@ async fn a_server_that_says_when_to_come_again_is_not_asked_before() {
     source.token().await.unwrap();
     lab.hands.advance(61);
     lab.authority
-        .set_weather(Weather::Unavailable { retry_after: 20 });
+        .set_fault(InjectedFault::Unavailable { retry_after: 20 });
     let error = source.token().await.unwrap_err();
     assert_eq!(
         (error.kind(), error.retry_after()),
         (ErrorKind::Unavailable, Some(Duration::from_secs(20)))
     );
     assert!(error.to_string().contains("503"), "{error}");
-    lab.authority.set_weather(Weather::Fair);
+    lab.authority.set_fault(InjectedFault::None);
     lab.hands.advance(18);
     source.token().await.unwrap_err();
     assert_eq!(lab.authority.token_requests(), 2);
@@ -125,7 +125,7 @@ async fn a_server_that_does_not_answer_is_given_up_after_the_time_out() {
     let lab = lab();
     let settings = lab.source(&lab.client()).timeout(Duration::from_millis(50));
     // Discovery, then the token endpoint: both are held.
-    lab.authority.set_weather(Weather::Hold);
+    lab.authority.set_fault(InjectedFault::Hold);
     let source = settings.clone().build().unwrap();
     let error = source.token().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
@@ -148,11 +148,11 @@ async fn a_server_that_speaks_no_json_and_one_that_never_stops_are_told_from_one
     let source = lab.source(&lab.client()).build().unwrap();
     source.token().await.unwrap();
     lab.hands.advance(61);
-    for (weather, what) in [
-        (Weather::Garbage, "something else than a JSON object"),
-        (Weather::Endless, "more than"),
+    for (fault, what) in [
+        (InjectedFault::Garbage, "something else than a JSON object"),
+        (InjectedFault::Endless, "more than"),
     ] {
-        lab.authority.set_weather(weather);
+        lab.authority.set_fault(fault);
         let error = source.token().await.unwrap_err();
         assert_eq!(
             (error.kind(), error.fault()),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bowline_client::{Cause, Thumbprint};
-use bowline_testkit::authority::{AuthorityOptions, TokenFormat, Weather};
+use bowline_testkit::authority::{AuthorityOptions, InjectedFault, TokenFormat};
 use bowline_testkit::pki::KeyKind;
 use bowline_token::{Authorized, RequiredBinding, TokenSource, replace_identity};
 use futures_util::future::join_all;
@@ -119,7 +119,7 @@ async fn nothing_is_switched_if_no_token_can_be_had_for_the_next_certificate() {
     let token = source.token().await.unwrap();
     let next = Arc::new(identity(&lab.pki.client("agent", KeyKind::P256)));
     let sources: [Arc<dyn TokenSource>; 1] = [Arc::new(source.clone())];
-    lab.authority.set_weather(Weather::Down);
+    lab.authority.set_fault(InjectedFault::Down);
     replace_identity(&client, &sources, next.clone())
         .await
         .unwrap_err();
@@ -129,7 +129,7 @@ async fn nothing_is_switched_if_no_token_can_be_had_for_the_next_certificate() {
     );
     assert_eq!(source.token().await.unwrap(), token);
 
-    lab.authority.set_weather(Weather::Fair);
+    lab.authority.set_fault(InjectedFault::None);
     lab.hands.advance(1);
     replace_identity(&client, &sources, next.clone())
         .await
@@ -152,7 +152,7 @@ async fn the_old_token_serves_until_there_is_one_for_a_certificate_that_came_unp
     let next = lab.pki.client("agent", KeyKind::P256);
     client.replace_identity(identity(&next)).unwrap();
 
-    lab.authority.set_weather(Weather::Hold);
+    lab.authority.set_fault(InjectedFault::Hold);
     let tokens = join_all((0..100).map(|_| source.token())).await;
     assert!(
         tokens.into_iter().all(|token| token.unwrap() == old_token),
@@ -160,7 +160,7 @@ async fn the_old_token_serves_until_there_is_one_for_a_certificate_that_came_unp
     );
     lab.authority.held(1).await;
     ok(call(&client, &resource.origin(), &old_token).await).await;
-    lab.authority.set_weather(Weather::Fair);
+    lab.authority.set_fault(InjectedFault::None);
     let new_token = successor(&source, &old_token).await;
     assert_eq!(bound_to(&new_token), next.thumbprint());
     assert_eq!(lab.authority.token_requests(), 2);

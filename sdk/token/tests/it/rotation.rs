@@ -1,7 +1,7 @@
 //! Tokens that are replaced while they are used.
 
 use bowline_client::{Cause, ProofKind};
-use bowline_testkit::authority::Weather;
+use bowline_testkit::authority::InjectedFault;
 use bowline_token::{Authorized, TokenSource};
 use futures_util::future::join_all;
 
@@ -15,7 +15,7 @@ async fn a_thousand_callers_at_expiry_cost_one_token_request() {
     assert_eq!(lab.authority.token_requests(), 1);
     // Past its end. The thousand come while the answer is being held.
     lab.hands.advance(601);
-    lab.authority.set_weather(Weather::Hold);
+    lab.authority.set_fault(InjectedFault::Hold);
     let callers: Vec<_> = (0..1000)
         .map(|_| {
             let source = source.clone();
@@ -23,7 +23,7 @@ async fn a_thousand_callers_at_expiry_cost_one_token_request() {
         })
         .collect();
     lab.authority.held(1).await;
-    lab.authority.set_weather(Weather::Fair);
+    lab.authority.set_fault(InjectedFault::None);
     let tokens: Vec<_> = join_all(callers)
         .await
         .into_iter()
@@ -90,13 +90,13 @@ async fn a_due_token_is_replaced_without_anybody_waiting_for_the_authorization_s
     let source = lab.source(&lab.client()).build().unwrap();
     let first = source.token().await.unwrap();
     lab.hands.advance(481);
-    lab.authority.set_weather(Weather::Hold);
+    lab.authority.set_fault(InjectedFault::Hold);
     for _ in 0..100 {
         assert_eq!(source.token().await.unwrap(), first);
     }
     lab.authority.held(1).await;
     assert_eq!(source.token().await.unwrap(), first);
-    lab.authority.set_weather(Weather::Fair);
+    lab.authority.set_fault(InjectedFault::None);
     successor(&source, &first).await;
     assert_eq!(lab.authority.token_requests(), 2);
 }

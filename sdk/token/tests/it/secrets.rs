@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::routing::any;
 use bowline_client::AccessToken;
-use bowline_testkit::authority::Weather;
+use bowline_testkit::authority::InjectedFault;
 use bowline_testkit::log::Log;
 use bowline_testkit::pki::KeyKind;
 use bowline_token::{
@@ -90,7 +90,7 @@ async fn a_server_that_repeats_pieces_of_what_it_was_sent_brings_none_into_an_er
 
 #[tokio::test]
 async fn debug_and_logs_show_nothing_of_tokens_and_keys() {
-    let log = Log::of_the_process();
+    let log = Log::for_process();
     let lab = Lab::new();
     let client = lab.client();
     let source = lab.source(&client).build().unwrap();
@@ -100,7 +100,7 @@ async fn debug_and_logs_show_nothing_of_tokens_and_keys() {
     let exchanging = exchanges.of(token.access_token()).unwrap();
     exchanging.token().await.unwrap();
     lab.hands.advance(601);
-    lab.authority.set_weather(Weather::Garbage);
+    lab.authority.set_fault(InjectedFault::Garbage);
     let error = source.token().await.unwrap_err();
     let shown =
         format!("{token:?} {source:?} {fixed:?} {exchanges:?} {exchanging:?} {error:?} {client:?}");

@@ -1,7 +1,7 @@
 use super::*;
 
 fn origins<const N: usize>(urls: [&'static str; N]) -> [Origin; N] {
-    urls.map(|url| Origin::of(&Uri::from_static(url)).unwrap())
+    urls.map(|url| Origin::from_uri(&Uri::from_static(url)).unwrap())
 }
 
 #[test]

@@ -404,7 +404,9 @@ async fn silence_is_a_break_if_the_caller_says_so() {
     let error = task.next().await.unwrap().unwrap_err();
     assert_eq!(error.kind(), LongTaskErrorKind::Unanswered);
     assert!(
-        error.to_string().ends_with("nothing came within the idle timeout"),
+        error
+            .to_string()
+            .ends_with("nothing came within the idle timeout"),
         "{error}"
     );
 }

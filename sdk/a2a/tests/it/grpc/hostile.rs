@@ -245,13 +245,13 @@ async fn messages_that_are_none_are_not_a2a() {
     for (steps, says) in [
         (
             vec![grpc_head(), message(&[0xff; 9]), ok()],
-            "no message of A2A",
+            "not an A2A message",
         ),
         (vec![grpc_head(), compressed(), ok()], "compress"),
         (vec![encoded, compressed(), ok()], "gzip"),
         (
             vec![grpc_head(), Step::Data(vec![9, 0, 0, 0, 0]), ok()],
-            "no message of A2A",
+            "not an A2A message",
         ),
     ] {
         let shown = format!("{steps:?}");

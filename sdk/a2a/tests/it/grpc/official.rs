@@ -10,7 +10,7 @@ use a2a_client::{ServiceParams, Transport};
 use a2a_grpc::GrpcTransportFactory;
 use bowline_a2a::{Error, ErrorKind, Transports, operation};
 use bowline_client::bind::TokenSourceId;
-use bowline_client::{AccessToken, Fault, HttpVersions, RequestBoundCalls};
+use bowline_client::{AccessToken, Fault, HttpVersions};
 use bowline_testkit::a2a::{Echo, agent, card};
 use bowline_testkit::peers::{CyclingOptions, PlainServer};
 use bowline_testkit::tls::Alpn;
@@ -223,7 +223,7 @@ async fn a_challenge_is_answered_by_one_more_request_and_a_refused_token_replace
 async fn calls_of_a_method_can_be_proved_one_by_one() {
     let fixture = Fixture::open();
     let client = fixture.client();
-    let claims = RequestBoundCalls::none().for_method("SendMessage");
+    let claims = bowline_a2a::RequestBoundCalls::none().for_method("SendMessage");
     let transports = fixture
         .transports(&client)
         .token(fixture.token("a"))

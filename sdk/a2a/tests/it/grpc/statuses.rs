@@ -117,7 +117,7 @@ async fn an_agent_s_errors_are_a2a_s() {
     .await;
     assert_eq!(
         (error.code, &*error.message),
-        (error_code::TASK_NOT_FOUND, "(it does not say why)")
+        (error_code::TASK_NOT_FOUND, "(no message)")
     );
 }
 

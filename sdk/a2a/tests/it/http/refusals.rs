@@ -225,7 +225,7 @@ async fn success_that_is_no_a2a_says_so() {
         let deep = "[".repeat(900);
         let answers: Vec<(&str, Script)> = vec![
             (
-                "with what is no A2A (no JSON): an HTML page",
+                "with something that is not A2A (not JSON): an HTML page",
                 Box::new(|_| Answer::new(200, &[HTML], "<html>log in</html>")),
             ),
             (

@@ -56,7 +56,7 @@ async fn a_minute_s_task_that_is_cut_every_two_seconds_is_told_once_with_one_sig
 async fn follow(by: By, binding: usize) -> String {
     let paced = Paced::new(EVERY, STEPS as u32).with_history();
     let fixture = Fixture::open(|origin| agent(paced, card(origin)));
-    let proxy = (by == By::HaProxy).then(|| HaProxy::before(fixture.server.addr()));
+    let proxy = (by == By::HaProxy).then(|| HaProxy::in_front_of(fixture.server.addr()));
     let origin = proxy
         .as_ref()
         .map_or_else(|| fixture.server.origin(), HaProxy::origin);

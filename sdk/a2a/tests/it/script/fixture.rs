@@ -11,7 +11,7 @@ use a2a_grpc::GrpcTransportFactory;
 use axum::Router;
 use bowline_a2a::Transports;
 use bowline_client::{AccessToken, Client, HttpVersions, Identity, Trust};
-use bowline_server::{AcceptPolicy, BindingLayer, Jwks, JwtValidator};
+use bowline_server::{AcceptPolicy, BindingLayer, ExpectedClaims, Jwks, JwtValidator};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -57,8 +57,7 @@ impl Fixture {
         let authority = Authority::start(&pki, AuthorityOptions::default());
         let jwks = Jwks::document(authority.jwks().to_string()).unwrap();
         let validator = JwtValidator::builder(
-            authority.issuer(),
-            AuthorityOptions::default().audience,
+            ExpectedClaims::new(AuthorityOptions::default().audience).issuer(authority.issuer()),
             jwks,
         )
         .build();

@@ -1,4 +1,5 @@
-//! Streams that break: what was under way, what is sent again, and where it ends.
+//! Broken streams: what happens to pending messages, what is sent again, and when the transport
+//! ends.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,18 +16,16 @@ use rmcp::{ClientHandler, RoleClient};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::{Plain, agent, call_error, hurried, refusal, says, serve, transport};
+use super::{
+    Plain, agent, call_error, echoes, fast_retry, is_lost_call, refusal, serve, transport,
+};
 use crate::scripted::{respond, soon};
 
-fn is_lost_call(message: &Value) -> bool {
-    message["method"] == "tools/call" && message["params"]["arguments"]["text"] == "lost"
-}
-
-/// Answers everything but the call that is to be lost.
-fn forgetful() -> LegacySse {
-    LegacySse::greeting(
+/// Answers everything but the call with the text "lost".
+fn unanswering() -> LegacySse {
+    LegacySse::with_greeting(
         |_, message| reply(message).filter(|_| !is_lost_call(message)),
-        hurried,
+        fast_retry,
     )
 }
 
@@ -41,11 +40,11 @@ fn methods(server: &LegacySse, session: usize) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_call_under_way_fails_as_perhaps_processed_and_is_not_sent_again() {
-    let server = forgetful();
-    let plain = Plain::of(&server).await;
+async fn a_call_under_way_fails_as_may_have_been_processed_and_is_not_sent_again() {
+    let server = unanswering();
+    let plain = Plain::serving(&server).await;
     let agent = agent(transport(), &plain.uri()).await;
-    says(&agent, "ahoy").await;
+    echoes(&agent, "ahoy").await;
     let (error, ()) = tokio::join!(call_error(&agent), async {
         soon(server.has_received_text(0, "lost")).await;
         server.cut();
@@ -57,7 +56,7 @@ async fn a_call_under_way_fails_as_perhaps_processed_and_is_not_sent_again() {
         "{error:?}"
     );
 
-    says(&agent, "ahoy again").await;
+    echoes(&agent, "ahoy again").await;
     assert_eq!(server.sessions(), 2);
     assert_eq!(
         methods(&server, 1),
@@ -83,7 +82,7 @@ async fn a_call_under_way_fails_as_perhaps_processed_and_is_not_sent_again() {
 #[tokio::test]
 async fn a_call_made_while_there_is_no_stream_goes_to_the_next_session() {
     let gate = Arc::new(Notify::new());
-    let server = forgetful();
+    let server = unanswering();
     let waiting = {
         let gate = gate.clone();
         let gets = Arc::new(AtomicUsize::new(0));
@@ -105,29 +104,29 @@ async fn a_call_made_while_there_is_no_stream_goes_to_the_next_session() {
         server.cut();
     });
     assert_eq!(error.code, CONNECTION_CLOSED);
-    tokio::join!(says(&agent, "later"), async { gate.notify_one() });
+    tokio::join!(echoes(&agent, "later"), async { gate.notify_one() });
     assert_eq!(
         methods(&server, 1),
         ["initialize", "notifications/initialized", "tools/call"]
     );
 }
 
-/// Answers `roots/list` when it is told to, each time with another root.
+/// Answers `roots/list` when the test says so, each time with another root.
 #[derive(Clone, Default)]
-struct Slow {
-    asked: Arc<AtomicUsize>,
-    heard: Arc<Notify>,
-    told: Arc<Notify>,
+struct SlowRoots {
+    count: Arc<AtomicUsize>,
+    requested: Arc<Notify>,
+    released: Arc<Notify>,
 }
 
-impl ClientHandler for Slow {
+impl ClientHandler for SlowRoots {
     async fn list_roots(
         &self,
         _: RequestContext<RoleClient>,
     ) -> Result<ListRootsResult, ErrorData> {
-        let number = self.asked.fetch_add(1, Ordering::Relaxed);
-        self.heard.notify_one();
-        self.told.notified().await;
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        self.requested.notify_one();
+        self.released.notified().await;
         Ok(ListRootsResult::new(vec![Root::new(format!(
             "file:///{number}"
         ))]))
@@ -135,25 +134,25 @@ impl ClientHandler for Slow {
 }
 
 #[tokio::test]
-async fn an_answer_to_the_old_session_is_none_to_the_new_one() {
-    let server = forgetful();
-    let plain = Plain::of(&server).await;
-    let slow = Slow::default();
+async fn a_response_to_the_old_session_is_not_sent_to_the_new_one() {
+    let server = unanswering();
+    let plain = Plain::serving(&server).await;
+    let slow = SlowRoots::default();
     let agent = serve(slow.clone(), transport(), &plain.uri())
         .await
         .unwrap();
     let question = event(&json!({ "jsonrpc": "2.0", "id": "q", "method": "roots/list" }));
-    server.say(0, question.clone());
-    soon(slow.heard.notified()).await;
+    server.send(0, question.clone());
+    soon(slow.requested.notified()).await;
     server.cut();
     soon(server.has_received(1, "notifications/initialized")).await;
-    server.say(1, question);
-    soon(slow.heard.notified()).await;
+    server.send(1, question);
+    soon(slow.requested.notified()).await;
     // Both answers are ready at once, and have the same id on the wire.
-    slow.told.notify_waiters();
+    slow.released.notify_waiters();
     soon(server.has_received_where(1, |message| message.get("result").is_some())).await;
-    // Whatever else was sent has been sent before this.
-    says(&agent, "ahoy").await;
+    // Everything else was sent before this.
+    echoes(&agent, "ahoy").await;
     let answers: Vec<_> = server
         .received()
         .into_iter()
@@ -188,16 +187,16 @@ async fn a_server_that_drops_every_stream_is_given_up() {
     for (when, drops) in kinds {
         let itself: Arc<Mutex<Option<LegacySse>>> = Arc::default();
         let known = itself.clone();
-        let server = LegacySse::greeting(
+        let server = LegacySse::with_greeting(
             move |_, message| {
                 drops(known.lock().unwrap().as_ref().unwrap(), message);
                 reply(message)
             },
-            hurried,
+            fast_retry,
         );
         *itself.lock().unwrap() = Some(server.clone());
-        let plain = Plain::of(&server).await;
-        let agent = agent(transport().reconnects(3), &plain.uri()).await;
+        let plain = Plain::serving(&server).await;
+        let agent = agent(transport().max_reconnects(3), &plain.uri()).await;
         server.cut();
         soon(agent.waiting()).await.unwrap();
         assert_eq!(server.sessions(), 1 + 3, "{when}");
@@ -207,9 +206,9 @@ async fn a_server_that_drops_every_stream_is_given_up() {
 
 #[tokio::test]
 async fn with_no_reconnects_the_first_break_is_the_end_and_says_so() {
-    let server = forgetful();
-    let plain = Plain::of(&server).await;
-    let agent = agent(transport().reconnects(0), &plain.uri()).await;
+    let server = unanswering();
+    let plain = Plain::serving(&server).await;
+    let agent = agent(transport().max_reconnects(0), &plain.uri()).await;
     let (error, ()) = tokio::join!(call_error(&agent), async {
         soon(server.has_received_text(0, "lost")).await;
         server.cut();
@@ -220,12 +219,12 @@ async fn with_no_reconnects_the_first_break_is_the_end_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_cut_after_each_answer_is_opened_as_often_as_somebody_calls() {
-    let server = forgetful();
-    let plain = Plain::of(&server).await;
-    let agent = agent(transport().reconnects(2), &plain.uri()).await;
+async fn a_stream_that_is_cut_after_each_response_is_opened_for_every_call() {
+    let server = unanswering();
+    let plain = Plain::serving(&server).await;
+    let agent = agent(transport().max_reconnects(2), &plain.uri()).await;
     for session in 0..20 {
-        says(&agent, "ahoy").await;
+        echoes(&agent, "ahoy").await;
         server.cut();
         soon(server.has_received(session + 1, "notifications/initialized")).await;
     }
@@ -233,7 +232,7 @@ async fn a_stream_that_is_cut_after_each_answer_is_opened_as_often_as_somebody_c
 }
 
 #[tokio::test]
-async fn a_session_that_cannot_begin_again_like_the_first_one_ends() {
+async fn a_session_that_cannot_be_reinitialized_like_the_first_one_ends() {
     let versions = |session: usize, message: &Value| {
         let mut reply = reply(message)?;
         if session > 0 && message["method"] == "initialize" {
@@ -241,21 +240,21 @@ async fn a_session_that_cannot_begin_again_like_the_first_one_ends() {
         }
         Some(reply)
     };
-    let refuses = |session: usize, message: &Value| match session > 0
-        && message["method"] == "initialize"
-    {
-        true => Some(
-            json!({ "jsonrpc": "2.0", "id": message["id"], "error": { "code": -7, "message": "no" } }),
-        ),
-        false => reply(message),
+    let refuses = |session: usize, message: &Value| {
+        if session > 0 && message["method"] == "initialize" {
+            let error = json!({ "code": -7, "message": "no" });
+            Some(json!({ "jsonrpc": "2.0", "id": message["id"], "error": error }))
+        } else {
+            reply(message)
+        }
     };
     for answer in [versions, refuses as fn(usize, &Value) -> Option<Value>] {
-        let server = LegacySse::greeting(answer, hurried);
-        let plain = Plain::of(&server).await;
+        let server = LegacySse::with_greeting(answer, fast_retry);
+        let plain = Plain::serving(&server).await;
         let agent = agent(transport(), &plain.uri()).await;
         server.cut();
         soon(agent.waiting()).await.unwrap();
-        assert_eq!(server.sessions(), 2, "another try would be hopeless");
+        assert_eq!(server.sessions(), 2, "there is no further attempt");
     }
 }
 
@@ -263,15 +262,15 @@ async fn a_session_that_cannot_begin_again_like_the_first_one_ends() {
 async fn a_stream_that_breaks_before_initialize_is_answered_is_not_opened_again() {
     let itself: Arc<Mutex<Option<LegacySse>>> = Arc::default();
     let known = itself.clone();
-    let server = LegacySse::greeting(
+    let server = LegacySse::with_greeting(
         move |_, _| {
             known.lock().unwrap().as_ref().unwrap().cut();
             None
         },
-        hurried,
+        fast_retry,
     );
     *itself.lock().unwrap() = Some(server.clone());
-    let plain = Plain::of(&server).await;
+    let plain = Plain::serving(&server).await;
     let failed = serve((), transport(), &plain.uri())
         .await
         .map(drop)
@@ -287,7 +286,7 @@ async fn a_stream_that_breaks_before_initialize_is_answered_is_not_opened_again(
 }
 
 #[tokio::test]
-async fn a_server_out_of_order_is_waited_for_and_one_that_refuses_is_not() {
+async fn an_unavailable_server_is_retried_and_one_that_refuses_is_not() {
     for (status, headers, sessions) in [
         (503, &[("retry-after", "0")][..], 2),
         (429, &[("retry-after", "0")][..], 2),
@@ -300,19 +299,20 @@ async fn a_server_out_of_order_is_waited_for_and_one_that_refuses_is_not() {
         let failing = from_fn(move |request: Request, next: Next| {
             let fails = request.method() == "GET" && counted.fetch_add(1, Ordering::Relaxed) == 1;
             async move {
-                match fails {
-                    true => respond(status, headers, ""),
-                    false => next.run(request).await,
+                if fails {
+                    respond(status, headers, "")
+                } else {
+                    next.run(request).await
                 }
             }
         });
-        let server = forgetful();
+        let server = unanswering();
         let plain = Plain::start(|_| server.router().layer(failing)).await;
         let agent = agent(transport(), &plain.uri()).await;
         server.cut();
         if sessions == 2 {
             soon(server.has_received(1, "notifications/initialized")).await;
-            says(&agent, "ahoy").await;
+            echoes(&agent, "ahoy").await;
         } else {
             soon(agent.waiting()).await.unwrap();
         }

@@ -1,4 +1,4 @@
-//! Servers that lie, babble, or say nothing: a bounded and precise error each.
+//! Servers that send invalid, endless or no data: each case is a bounded and precise error.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -8,10 +8,12 @@ use bowline_testkit::peers::LegacySse;
 use bowline_testkit::peers::legacy_sse::{echo as reply, event};
 use serde_json::json;
 
-use super::{Plain, SHORT, agent, call_error, hurried, refusal, says, serve, transport};
+use super::{
+    Plain, SHORT, agent, call_error, echoes, fast_retry, is_lost_call, refusal, serve, transport,
+};
 use crate::scripted::{EVENTS, JSON, Scripted, chunks, respond, soon};
 
-/// A server whose answer to the GET is this.
+/// A server with this response to the GET.
 async fn answering(status: u16, headers: &'static [(&str, &str)], body: impl Into<Bytes>) -> Plain {
     let body = body.into();
     let answer = get(async move || respond(status, headers, chunks([body.clone()], true)));
@@ -24,7 +26,7 @@ async fn nothing_is_sent_to_an_endpoint_on_another_origin() {
     let endpoint = format!("event: endpoint\ndata: {}\n\n", elsewhere.uri);
     let plain = answering(200, &[EVENTS], endpoint).await;
     let error = refusal(transport(), &plain.uri()).await;
-    assert_eq!(error.kind(), ErrorKind::EndpointElsewhere);
+    assert_eq!(error.kind(), ErrorKind::EndpointOnOtherOrigin);
     assert!(
         error
             .to_string()
@@ -37,17 +39,17 @@ async fn nothing_is_sent_to_an_endpoint_on_another_origin() {
 #[tokio::test]
 async fn an_endpoint_that_moves_to_another_origin_ends_the_transport() {
     let elsewhere = Scripted::answering(202, &[], "").await;
-    let server = LegacySse::greeting(|_, message| reply(message), hurried);
-    let plain = Plain::of(&server).await;
+    let server = LegacySse::with_greeting(|_, message| reply(message), fast_retry);
+    let plain = Plain::serving(&server).await;
     let agent = agent(transport(), &plain.uri()).await;
-    server.say(0, format!("event: endpoint\ndata: {}\n\n", elsewhere.uri));
+    server.send(0, format!("event: endpoint\ndata: {}\n\n", elsewhere.uri));
     soon(agent.waiting()).await.unwrap();
     assert!(elsewhere.seen().is_empty());
     assert_eq!(server.sessions(), 1);
 }
 
 #[tokio::test]
-async fn what_is_no_endpoint_is_refused() {
+async fn an_invalid_endpoint_is_refused() {
     for endpoint in [
         "ftp://x/",
         "http://user@127.0.0.1/",
@@ -66,10 +68,10 @@ async fn what_is_no_endpoint_is_refused() {
 }
 
 #[tokio::test]
-async fn an_answer_to_the_get_that_is_no_event_stream_says_what_it_is() {
+async fn a_response_to_the_get_that_is_not_an_event_stream_is_described() {
     let plain = answering(200, &[JSON], "{}").await;
     let error = refusal(transport(), &plain.uri()).await;
-    assert_eq!(error.kind(), ErrorKind::NoEventStream);
+    assert_eq!(error.kind(), ErrorKind::NotAnEventStream);
     assert!(error.to_string().contains("application/json"), "{error}");
     for (status, headers, kind, text) in [
         (
@@ -89,7 +91,7 @@ async fn an_answer_to_the_get_that_is_no_event_stream_says_what_it_is() {
             302,
             &[("location", "https://evil.example/sse?code=secret")][..],
             ErrorKind::Redirect,
-            "https://evil.example/sse;",
+            "https://evil.example/sse?...;",
         ),
         (
             302,
@@ -107,7 +109,7 @@ async fn an_answer_to_the_get_that_is_no_event_stream_says_what_it_is() {
 }
 
 #[tokio::test]
-async fn a_stream_without_an_endpoint_is_waited_for_so_long_and_no_longer() {
+async fn a_stream_without_an_endpoint_times_out() {
     for beginning in ["", ": ping\n\n", "event: message\ndata: {}\n\n"] {
         let plain = answering(200, &[EVENTS], beginning).await;
         let error = refusal(transport().open_timeout(SHORT), &plain.uri()).await;
@@ -123,82 +125,91 @@ async fn a_stream_without_an_endpoint_is_waited_for_so_long_and_no_longer() {
     );
 }
 
-/// What is wrong with a stream that says this, as the call that waits for its answer hears it. The
-/// next one works.
-async fn answered_with(bytes: impl Into<Bytes>) -> String {
+/// The error text that a pending call gets when the stream brings these bytes. The next call works.
+async fn error_after(bytes: impl Into<Bytes>) -> String {
     let bytes = bytes.into();
-    let server = LegacySse::greeting(
+    let server = LegacySse::with_greeting(
         |_, message| reply(message).filter(|_| message["params"]["arguments"]["text"] != "lost"),
-        hurried,
+        fast_retry,
     );
-    let plain = Plain::of(&server).await;
-    let agent = agent(transport().max_event(1000), &plain.uri()).await;
+    let plain = Plain::serving(&server).await;
+    let agent = agent(transport().max_event_bytes(1000), &plain.uri()).await;
     let (error, ()) = tokio::join!(call_error(&agent), async {
         soon(server.has_received_text(0, "lost")).await;
-        server.say(0, bytes);
+        server.send(0, bytes);
     });
     assert_eq!(error.code, CONNECTION_CLOSED);
-    says(&agent, "ahoy").await;
+    echoes(&agent, "ahoy").await;
     error.message.into_owned()
 }
 
 #[tokio::test]
-async fn oversized_and_endless_events_cost_their_stream() {
+async fn oversized_and_endless_events_break_their_stream() {
     for bytes in [
         format!("data: {}\n\n", "x".repeat(1000)),
         "x".repeat(1001),
         "data: x\n".repeat(1000),
         format!(":{}", "x".repeat(1001)),
     ] {
-        let text = answered_with(bytes).await;
+        let text = error_after(bytes).await;
         assert!(text.contains("more than 1000 bytes"), "{text}");
     }
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_utf8_cost_their_stream() {
-    let text = answered_with(&b"data: \xff\n\n"[..]).await;
+async fn bytes_that_are_not_utf8_break_their_stream() {
+    let text = error_after(&b"data: \xff\n\n"[..]).await;
     assert!(text.contains("not UTF-8"), "{text}");
 }
 
 #[tokio::test]
-async fn an_event_that_is_no_message_costs_nothing_and_an_answer_that_is_none_its_call() {
-    let server = LegacySse::greeting(
-        |_, message| match message["method"] == "tools/call"
-            && message["params"]["arguments"]["text"] == "lost"
-        {
-            true => Some(json!({ "id": message["id"], "nonsense": true })),
-            false => reply(message),
+async fn an_invalid_message_is_skipped_and_an_invalid_response_fails_its_call() {
+    let server = LegacySse::with_greeting(
+        |_, message| {
+            if is_lost_call(message) {
+                Some(json!({ "id": message["id"], "nonsense": true }))
+            } else {
+                reply(message)
+            }
         },
-        |session| format!("{}data: <html>\n\ndata: [1]\n\ndata\n\n", hurried(session)),
+        |session| {
+            format!(
+                "{}data: <html>\n\ndata: [1]\n\ndata\n\n",
+                fast_retry(session)
+            )
+        },
     );
-    let plain = Plain::of(&server).await;
+    let plain = Plain::serving(&server).await;
     let agent = agent(transport(), &plain.uri()).await;
     let error = call_error(&agent).await;
     assert_eq!(error.code.0, -32700);
-    says(&agent, "ahoy").await;
+    echoes(&agent, "ahoy").await;
     assert_eq!(server.sessions(), 1);
 }
 
 #[tokio::test]
-async fn a_stream_that_says_nothing_is_taken_for_broken_if_it_is_to_be() {
-    let server = LegacySse::greeting(
+async fn an_idle_stream_breaks_if_an_idle_timeout_is_set() {
+    let server = LegacySse::with_greeting(
         |session, message| {
             reply(message).filter(|_| session > 0 || message["method"] != "tools/call")
         },
-        hurried,
+        fast_retry,
     );
-    let plain = Plain::of(&server).await;
-    let agent = agent(transport().silence(SHORT).reconnects(1000), &plain.uri()).await;
+    let plain = Plain::serving(&server).await;
+    let agent = agent(
+        transport().idle_timeout(SHORT).max_reconnects(1000),
+        &plain.uri(),
+    )
+    .await;
     let error = call_error(&agent).await;
     assert!(error.message.contains("said nothing for 50ms"), "{error:?}");
 }
 
 #[tokio::test]
-async fn a_post_that_nobody_accepts_fails_and_may_have_been_processed() {
+async fn a_post_that_is_not_accepted_in_time_fails_and_may_have_been_processed() {
     let endless = any(std::future::pending::<String>);
     let plain = Plain::start(|_| {
-        let server = LegacySse::greeting(
+        let server = LegacySse::with_greeting(
             |_, _| None,
             |_| "event: endpoint\ndata: /never\n\n".to_owned(),
         );
@@ -211,48 +222,46 @@ async fn a_post_that_nobody_accepts_fails_and_may_have_been_processed() {
 }
 
 #[tokio::test]
-async fn a_post_that_is_refused_fails_by_itself() {
-    let server = LegacySse::greeting(|_, message| reply(message), hurried);
+async fn a_refused_post_fails_alone() {
+    let server = LegacySse::with_greeting(|_, message| reply(message), fast_retry);
     let refusing = axum::middleware::from_fn(
         |request: axum::extract::Request, next: axum::middleware::Next| async {
             let (head, body) = request.into_parts();
             let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-            match bytes.windows(4).any(|window| window == b"lost") {
-                true => respond(400, &[], ""),
-                false => {
-                    next.run(axum::extract::Request::from_parts(head, bytes.into()))
-                        .await
-                }
+            if bytes.windows(4).any(|window| window == b"lost") {
+                return respond(400, &[], "");
             }
+            next.run(axum::extract::Request::from_parts(head, bytes.into()))
+                .await
         },
     );
     let plain = Plain::start(|_| server.router().layer(refusing)).await;
     let agent = agent(transport(), &plain.uri()).await;
-    let failed = soon(agent.call_tool(crate::house::echo("lost")))
+    let failed = soon(agent.call_tool(crate::fixture::echo("lost")))
         .await
         .unwrap_err();
     assert!(format!("{failed:?}").contains("400"), "{failed:?}");
-    says(&agent, "ahoy").await;
+    echoes(&agent, "ahoy").await;
     assert_eq!(server.sessions(), 1);
 }
 
 #[tokio::test]
-async fn a_server_that_asks_without_end_is_left() {
-    let server = LegacySse::greeting(|_, message| reply(message), hurried);
-    let plain = Plain::of(&server).await;
-    let agent = serve(Deaf, transport(), &plain.uri()).await.unwrap();
+async fn a_server_with_too_many_open_requests_loses_its_stream() {
+    let server = LegacySse::with_greeting(|_, message| reply(message), fast_retry);
+    let plain = Plain::serving(&server).await;
+    let agent = serve(SilentRoots, transport(), &plain.uri()).await.unwrap();
     let questions: String = (0..=1024)
         .map(|id| event(&json!({ "jsonrpc": "2.0", "id": id, "method": "roots/list" })))
         .collect();
-    server.say(0, questions);
+    server.send(0, questions);
     soon(server.has_received(1, "notifications/initialized")).await;
-    says(&agent, "ahoy").await;
+    echoes(&agent, "ahoy").await;
 }
 
-/// Never says what its roots are.
-struct Deaf;
+/// Never answers `roots/list`.
+struct SilentRoots;
 
-impl rmcp::ClientHandler for Deaf {
+impl rmcp::ClientHandler for SilentRoots {
     async fn list_roots(
         &self,
         _: rmcp::service::RequestContext<rmcp::RoleClient>,
@@ -262,7 +271,7 @@ impl rmcp::ClientHandler for Deaf {
 }
 
 #[test]
-fn nothing_secret_is_shown() {
+fn debug_output_shows_no_token() {
     let token = bowline_client::AccessToken::new("very-secret-token").unwrap();
     assert!(!format!("{:?}", transport().token(token)).contains("secret"));
 }

@@ -1,9 +1,10 @@
-//! Legacy HTTP+SSE: a server of our own, because rmcp has none any more, in plaintext on loopback
-//! where TLS is not the point, and behind `BindingLayer` where it is.
+//! Legacy HTTP+SSE, against the server of the testkit, because rmcp has none any more: in plaintext
+//! on loopback, or behind `BindingLayer` where TLS matters.
 
 #![allow(deprecated, reason = "roots are what a server of 2024-11-05 asks for")]
 
 mod breaking;
+mod echoes;
 mod hostile;
 mod proofs;
 
@@ -17,10 +18,11 @@ use bowline_testkit::peers::LegacySse;
 use rmcp::model::ErrorData;
 use rmcp::service::{ClientInitializeError, RunningService, ServiceError};
 use rmcp::{ClientHandler, RoleClient, ServiceExt};
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::house::echo;
+use crate::fixture::echo;
 use crate::scripted::{plaintext_client, soon};
 
 /// A server in plaintext.
@@ -38,7 +40,7 @@ impl Plain {
         Self { origin, serving }
     }
 
-    async fn of(server: &LegacySse) -> Self {
+    async fn serving(server: &LegacySse) -> Self {
         Self::start(|_| server.router()).await
     }
 
@@ -71,6 +73,11 @@ async fn serve<H: ClientHandler>(
     soon(handler.serve(transport.transport(uri).unwrap())).await
 }
 
+/// Whether this is the call with the text "lost", see [`call_error`].
+fn is_lost_call(message: &Value) -> bool {
+    message["method"] == "tools/call" && message["params"]["arguments"]["text"] == "lost"
+}
+
 /// Why no session began.
 async fn refusal(transport: Transport, uri: &str) -> Error {
     match serve((), transport, uri).await.map(drop) {
@@ -81,7 +88,7 @@ async fn refusal(transport: Transport, uri: &str) -> Error {
     }
 }
 
-async fn says<H: ClientHandler>(agent: &Agent<H>, text: &str) {
+async fn echoes<H: ClientHandler>(agent: &Agent<H>, text: &str) {
     let result = soon(agent.call_tool(echo(text))).await.unwrap();
     assert_eq!(result.content[0].as_text().unwrap().text, text);
 }
@@ -94,8 +101,8 @@ async fn call_error<H: ClientHandler>(agent: &Agent<H>) -> ErrorData {
     }
 }
 
-/// A greeting with which the next stream comes at once.
-fn hurried(session: usize) -> String {
+/// A greeting whose `retry` lets the next stream be opened at once.
+fn fast_retry(session: usize) -> String {
     format!(
         "retry: 1\n\nevent: endpoint\ndata: {}\n\n",
         LegacySse::endpoint(session)
@@ -118,43 +125,43 @@ async fn the_endpoint_may_be_relative_or_absolute() {
             let origin = origin.to_owned();
             let greeting =
                 move |session| format!("event: endpoint\ndata: {}\n\n", form(&origin, session));
-            LegacySse::greeting(
+            LegacySse::with_greeting(
                 |_, message| bowline_testkit::peers::legacy_sse::echo(message),
                 greeting,
             )
             .router()
         })
         .await;
-        says(&agent(transport(), &plain.uri()).await, "ahoy").await;
+        echoes(&agent(transport(), &plain.uri()).await, "ahoy").await;
     }
 }
 
 #[tokio::test]
-async fn a_byte_order_mark_and_events_of_other_names_are_passed_over() {
+async fn a_byte_order_mark_and_events_of_other_names_are_skipped() {
     for marks in ["\u{feff}", "\u{feff}\u{feff}"] {
         let greeting = move |session| {
             format!(
                 "{marks}event: hello\ndata: x\n\n: comment\n\n{}",
-                hurried(session)
+                fast_retry(session)
             )
         };
-        let server = LegacySse::greeting(
+        let server = LegacySse::with_greeting(
             |_, message| bowline_testkit::peers::legacy_sse::echo(message),
             greeting,
         );
-        let plain = Plain::of(&server).await;
-        says(&agent(transport(), &plain.uri()).await, "ahoy").await;
+        let plain = Plain::serving(&server).await;
+        echoes(&agent(transport(), &plain.uri()).await, "ahoy").await;
     }
 }
 
 #[tokio::test]
 async fn a_hundred_calls_at_once_are_each_answered() {
     let server = LegacySse::new(|_, message| bowline_testkit::peers::legacy_sse::echo(message));
-    let plain = Plain::of(&server).await;
+    let plain = Plain::serving(&server).await;
     let agent = Arc::new(agent(transport(), &plain.uri()).await);
     let calls = (0..100).map(|call| {
         let agent = agent.clone();
-        tokio::spawn(async move { says(&agent, &call.to_string()).await })
+        tokio::spawn(async move { echoes(&agent, &call.to_string()).await })
     });
     for call in calls.collect::<Vec<_>>() {
         call.await.unwrap();
@@ -165,7 +172,7 @@ async fn a_hundred_calls_at_once_are_each_answered() {
 #[tokio::test]
 async fn ending_the_agent_ends_the_stream() {
     let server = LegacySse::new(|_, message| bowline_testkit::peers::legacy_sse::echo(message));
-    let plain = Plain::of(&server).await;
+    let plain = Plain::serving(&server).await;
     let client: Client = plaintext_client();
     let agent = agent(Transport::new(client.clone()), &plain.uri()).await;
     soon(agent.cancel()).await.unwrap();
@@ -179,34 +186,34 @@ async fn ending_the_agent_ends_the_stream() {
 }
 
 #[tokio::test]
-async fn the_version_agreed_upon_is_said_in_each_later_post() {
+async fn each_later_post_carries_the_negotiated_version() {
     use axum::extract::Request;
     use axum::middleware::{Next, from_fn};
-    let (said, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let (sent, mut seen_versions) = tokio::sync::mpsc::unbounded_channel();
     let note = from_fn(move |request: Request, next: Next| {
         let version = request.headers().get("mcp-protocol-version").cloned();
-        said.send((request.method().clone(), version)).unwrap();
+        sent.send((request.method().clone(), version)).unwrap();
         next.run(request)
     });
     let server = LegacySse::new(|_, message| bowline_testkit::peers::legacy_sse::echo(message));
     let plain = Plain::start(|_| server.router().layer(note)).await;
-    says(&agent(transport(), &plain.uri()).await, "ahoy").await;
+    echoes(&agent(transport(), &plain.uri()).await, "ahoy").await;
     for (method, version) in [
         ("GET", None),
         ("POST", None),
         ("POST", Some("2024-11-05")),
         ("POST", Some("2024-11-05")),
     ] {
-        let (seen, said) = heard.recv().await.unwrap();
+        let (seen, sent) = seen_versions.recv().await.unwrap();
         assert_eq!(
-            (seen.as_str(), said.as_ref().map(|v| v.to_str().unwrap())),
+            (seen.as_str(), sent.as_ref().map(|v| v.to_str().unwrap())),
             (method, version)
         );
     }
 }
 
 #[tokio::test]
-async fn a_uri_that_is_no_server_s_is_an_error_before_anything_is_sent() {
+async fn an_invalid_uri_is_an_error_before_anything_is_sent() {
     for uri in [
         "",
         "/sse",

@@ -8,9 +8,9 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::routing::any;
-use bowline_client::{AccessToken, Cause, HttpVersions, Protocol};
+use bowline_client::{AccessToken, Cause, Client, HttpVersions};
 use bowline_mcp::{ErrorKind, LegacySse as Transport, operation};
-use bowline_server::{AcceptPolicy, BindingLayer, Jwks, JwtValidator};
+use bowline_server::{AcceptPolicy, BindingLayer};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer, LegacySse, legacy_sse};
 use bowline_testkit::pki::{KeyKind, Pki};
@@ -18,33 +18,33 @@ use bowline_token::{
     AuthorizationServer, ClientAuthentication, Clock, Fixed, OAuth, RequiredBinding,
 };
 
-use super::{agent, refusal, says};
-use crate::house::client;
+use super::{agent, echoes, refusal};
+use crate::fixture::{client, validator};
 use crate::scripted::{respond, soon};
 
+const INVALID_TOKEN: (&str, &str) = ("www-authenticate", r#"Bearer error="invalid_token""#);
+
 /// A legacy server behind `BindingLayer`.
-struct Bolted {
+struct Fixture {
     pki: Pki,
     authority: Authority,
     server: CyclingServer,
     legacy: LegacySse,
 }
 
-impl Bolted {
-    fn open(options: AuthorityOptions) -> Self {
+impl Fixture {
+    fn open() -> Self {
         let pki = Pki::new();
-        let audience = options.audience.clone();
-        let authority = Authority::start(&pki, options);
-        let jwks = Jwks::document(authority.jwks().to_string()).unwrap();
-        let validator = JwtValidator::builder(authority.issuer(), audience, jwks).build();
-        let legacy = LegacySse::greeting(|_, message| legacy_sse::echo(message), super::hurried);
-        // Answers come before their POST is accepted.
+        let authority = Authority::start(&pki, AuthorityOptions::default());
+        let legacy =
+            LegacySse::with_greeting(|_, message| legacy_sse::echo(message), super::fast_retry);
+        // Responses come before their POST is accepted.
         let late = from_fn(async |request: Request, next: Next| {
             let response = next.run(request).await;
             tokio::time::sleep(Duration::from_millis(2)).await;
             response
         });
-        let binding = BindingLayer::new(validator).policy(AcceptPolicy::Require);
+        let binding = BindingLayer::new(validator(&authority)).policy(AcceptPolicy::Require);
         let router: Router = legacy.router().layer(late).layer(binding);
         Self {
             server: CyclingServer::start(&pki, CyclingOptions::default(), router),
@@ -52,6 +52,14 @@ impl Bolted {
             authority,
             legacy,
         }
+    }
+
+    /// A client of an agent, and a session-bound token for it.
+    fn agent(&self, http: HttpVersions) -> (Client, AccessToken) {
+        let leaf = self.pki.client("agent", KeyKind::P256);
+        let request = TokenRequest::session_bound("agent", leaf.thumbprint());
+        let token = AccessToken::new(self.authority.issue(&request)).unwrap();
+        (client(&self.pki, &leaf, http), token)
     }
 
     fn uri(&self) -> String {
@@ -62,16 +70,12 @@ impl Bolted {
 #[tokio::test]
 async fn stream_and_messages_carry_the_token_and_the_proof_of_their_connection() {
     for (http, connections) in [(HttpVersions::Http2, 1), (HttpVersions::Http1, 2)] {
-        let house = Bolted::open(AuthorityOptions::default());
-        let leaf = house.pki.client("agent", KeyKind::P256);
-        let client = client(&house.pki, &leaf, http);
-        let token = house
-            .authority
-            .issue(&TokenRequest::session_bound("agent", leaf.thumbprint()));
-        let transport = Transport::new(client.clone()).token(AccessToken::new(token).unwrap());
-        let agent = agent(transport, &house.uri()).await;
+        let fixture = Fixture::open();
+        let (client, token) = fixture.agent(http);
+        let transport = Transport::new(client.clone()).token(token);
+        let agent = agent(transport, &fixture.uri()).await;
         for _ in 0..100 {
-            says(&agent, "ahoy").await;
+            echoes(&agent, "ahoy").await;
         }
         soon(agent.cancel()).await.unwrap();
 
@@ -84,7 +88,10 @@ async fn stream_and_messages_carry_the_token_and_the_proof_of_their_connection()
             connections,
             "one for each connection (CL-3)"
         );
-        assert_eq!(house.server.counts().connections.len() as u64, connections);
+        assert_eq!(
+            fixture.server.counts().connections.len() as u64,
+            connections
+        );
         let mut expected = vec![(Cause::First, 1)];
         if connections == 2 {
             expected.push((Cause::Parallel, 1));
@@ -97,9 +104,9 @@ async fn stream_and_messages_carry_the_token_and_the_proof_of_their_connection()
             stats
                 .operations
                 .keys()
-                .all(|operation| operation.protocol() == Protocol::McpSse)
+                .all(|operation| operation.protocol() == operation::MCP_SSE)
         );
-        let calls = operation::legacy(operation::of_method("tools/call"));
+        let calls = operation::legacy(operation::for_method("tools/call"));
         assert_eq!(stats.operations[&calls].answered, 100);
         assert!(
             stats
@@ -111,18 +118,14 @@ async fn stream_and_messages_carry_the_token_and_the_proof_of_their_connection()
 
 #[tokio::test]
 async fn a_new_stream_on_a_new_connection_has_a_new_proof() {
-    let house = Bolted::open(AuthorityOptions::default());
-    let leaf = house.pki.client("agent", KeyKind::P256);
-    let client = client(&house.pki, &leaf, HttpVersions::Http2);
-    let token = house
-        .authority
-        .issue(&TokenRequest::session_bound("agent", leaf.thumbprint()));
-    let transport = Transport::new(client.clone()).token(AccessToken::new(token).unwrap());
-    let agent = agent(transport, &house.uri()).await;
-    says(&agent, "ahoy").await;
-    house.server.cut_all();
-    soon(house.legacy.has_received(1, "notifications/initialized")).await;
-    says(&agent, "ahoy again").await;
+    let fixture = Fixture::open();
+    let (client, token) = fixture.agent(HttpVersions::Http2);
+    let transport = Transport::new(client.clone()).token(token);
+    let agent = agent(transport, &fixture.uri()).await;
+    echoes(&agent, "ahoy").await;
+    fixture.server.cut_all();
+    soon(fixture.legacy.has_received(1, "notifications/initialized")).await;
+    echoes(&agent, "ahoy again").await;
     let totals = client.stats().totals;
     assert_eq!(totals.signatures(), 2);
     assert_eq!(
@@ -133,12 +136,12 @@ async fn a_new_stream_on_a_new_connection_has_a_new_proof() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_taken_is_a_precise_error_and_asked_with_once() {
-    let house = Bolted::open(AuthorityOptions::default());
-    let leaf = house.pki.client("agent", KeyKind::P256);
-    let client = client(&house.pki, &leaf, HttpVersions::Auto);
-    let token = AccessToken::new(house.authority.issue(&TokenRequest::bearer("agent"))).unwrap();
-    let error = refusal(Transport::new(client.clone()).token(token), &house.uri()).await;
+async fn a_refused_token_is_a_precise_error_after_one_request() {
+    let fixture = Fixture::open();
+    let leaf = fixture.pki.client("agent", KeyKind::P256);
+    let client = client(&fixture.pki, &leaf, HttpVersions::Auto);
+    let token = AccessToken::new(fixture.authority.issue(&TokenRequest::bearer("agent"))).unwrap();
+    let error = refusal(Transport::new(client.clone()).token(token), &fixture.uri()).await;
     assert_eq!(error.kind(), ErrorKind::Unauthorized);
     assert!(
         error.to_string().contains("invalid_token") && error.to_string().contains("RS-13"),
@@ -151,9 +154,9 @@ async fn a_token_that_is_not_taken_is_a_precise_error_and_asked_with_once() {
 async fn tokens_come_from_a_source_and_a_refused_one_is_replaced() {
     let pki = Pki::new();
     let authority = Authority::start(&pki, AuthorityOptions::default());
-    // Takes no token twice: the second one that comes is the first it takes.
+    // Refuses the first token and accepts every other.
     let seen = Arc::new(Mutex::new(Vec::<http::HeaderValue>::new()));
-    let picky = {
+    let refusing_stale_tokens = {
         let seen = seen.clone();
         from_fn(move |request: Request, next: Next| {
             let token = request.headers()[http::header::AUTHORIZATION].clone();
@@ -164,22 +167,20 @@ async fn tokens_come_from_a_source_and_a_refused_one_is_replaced() {
             let is_first = seen[0] == token;
             drop(seen);
             async move {
-                match is_first {
-                    true => respond(
-                        401,
-                        &[("www-authenticate", "Bearer error=\"invalid_token\"")],
-                        "",
-                    ),
-                    false => next.run(request).await,
+                if is_first {
+                    respond(401, &[INVALID_TOKEN], "")
+                } else {
+                    next.run(request).await
                 }
             }
         })
     };
-    let legacy = LegacySse::greeting(|_, message| legacy_sse::echo(message), super::hurried);
+    let legacy =
+        LegacySse::with_greeting(|_, message| legacy_sse::echo(message), super::fast_retry);
     let server = CyclingServer::start(
         &pki,
         CyclingOptions::default(),
-        legacy.router().layer(picky),
+        legacy.router().layer(refusing_stale_tokens),
     );
     let leaf = pki.client("agent", KeyKind::P256);
     let client = client(&pki, &leaf, HttpVersions::Auto);
@@ -190,23 +191,17 @@ async fn tokens_come_from_a_source_and_a_refused_one_is_replaced() {
         .unwrap();
     let transport = Transport::new(client).source(source.clone());
     let agent = agent(transport, &format!("{}/sse", server.origin())).await;
-    says(&agent, "ahoy").await;
+    echoes(&agent, "ahoy").await;
     assert_eq!(source.counts().requested, 2);
     assert_eq!(seen.lock().unwrap().len(), 2);
     assert_eq!(legacy.received().len(), 3, "nothing was processed twice");
 }
 
 #[tokio::test]
-async fn a_401_that_never_ends_is_asked_for_twice_and_no_more() {
+async fn a_repeated_401_is_retried_once() {
     let pki = Pki::new();
     let authority = Authority::start(&pki, AuthorityOptions::default());
-    let refusing = Router::new().fallback(any(async || {
-        respond(
-            401,
-            &[("www-authenticate", "Bearer error=\"invalid_token\"")],
-            "",
-        )
-    }));
+    let refusing = Router::new().fallback(any(async || respond(401, &[INVALID_TOKEN], "")));
     let server = CyclingServer::start(&pki, CyclingOptions::default(), refusing);
     let client = client(
         &pki,
@@ -229,26 +224,22 @@ async fn a_401_that_never_ends_is_asked_for_twice_and_no_more() {
 
 #[tokio::test]
 async fn a_session_does_not_begin_again_without_a_token() {
-    let house = Bolted::open(AuthorityOptions::default());
-    let leaf = house.pki.client("agent", KeyKind::P256);
-    let client = client(&house.pki, &leaf, HttpVersions::Http2);
-    let token = house
-        .authority
-        .issue(&TokenRequest::session_bound("agent", leaf.thumbprint()));
+    let fixture = Fixture::open();
+    let (client, token) = fixture.agent(HttpVersions::Http2);
     let is_late = Arc::new(AtomicBool::new(false));
     let late = is_late.clone();
-    let clock = Clock::from_fn(move || match late.load(Ordering::Relaxed) {
-        false => SystemTime::now(),
-        true => SystemTime::now() + Duration::from_secs(24 * 3600),
+    let clock = Clock::from_fn(move || {
+        let hours = if late.load(Ordering::Relaxed) { 24 } else { 0 };
+        SystemTime::now() + Duration::from_secs(hours * 3600)
     });
-    let source = Fixed::new(AccessToken::new(token).unwrap()).clock(clock);
-    let agent = agent(Transport::new(client).source(source), &house.uri()).await;
-    says(&agent, "ahoy").await;
+    let source = Fixed::new(token).clock(clock);
+    let agent = agent(Transport::new(client).source(source), &fixture.uri()).await;
+    echoes(&agent, "ahoy").await;
     is_late.store(true, Ordering::Relaxed);
-    house.server.cut_all();
+    fixture.server.cut_all();
     soon(agent.waiting()).await.unwrap();
     assert_eq!(
-        house.legacy.sessions(),
+        fixture.legacy.sessions(),
         1,
         "an expired token is not even sent"
     );

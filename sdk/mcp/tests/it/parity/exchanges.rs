@@ -9,8 +9,8 @@ use http::HeaderValue;
 use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHttpResponseLimits};
 use serde_json::json;
 
-use super::outcome::{Told, of_error, of_events, of_post};
-use super::{Acted, Better, Same, Verdict};
+use super::outcome::{ErrorText, of_error, of_events, of_post};
+use super::{Better, Comparison, Same, Verdict};
 use crate::scripted::{
     DONE, ERROR, EVENTS, JSON, Scripted, Seen, TEXT, breaking, chunks, initialized, message, ping,
     plaintext_client, request, respond, soon,
@@ -150,7 +150,7 @@ const LIST: &[Exchange] = &[
     // client.
     row("302", Request, |_| respond(302, &[("location", "/new"), TEXT], ""), "client error: Redirect", Better {
         stock: "unexpected: HTTP 302 Found: ",
-        why: "it says where to",
+        why: "it names the target",
     }),
 
     // Discovery (2026-07-28): an older server may refuse it in any way.
@@ -186,7 +186,7 @@ const LIST: &[Exchange] = &[
     row("409 to a GET", Open, |_| respond(409, &[], ""), "client error: HTTP 409", Same),
     row("404 to a GET, with a session", OpenInSession, |_| respond(404, &[], ""), "session expired", Better {
         stock: "client error: HTTP 404",
-        why: "it is what MCP says that it means",
+        why: "MCP gives this status this meaning",
     }),
 
     // DELETE.
@@ -199,11 +199,11 @@ const LIST: &[Exchange] = &[
     }),
     row("503 to a DELETE", End, |_| respond(503, &[("retry-after", "7")], ""), "HTTP 503, retry after 7", Better {
         stock: "client error: HTTP 503",
-        why: "it says when to come again",
+        why: "it says when to try again",
     }),
 ];
 
-pub(super) async fn act_out() -> Vec<Acted> {
+pub(super) async fn run_all() -> Vec<Comparison> {
     // As rmcp sets it up, redirects aside.
     let reqwest = reqwest::Client::builder()
         .pool_max_idle_per_host(0)
@@ -211,10 +211,10 @@ pub(super) async fn act_out() -> Vec<Acted> {
         .no_proxy()
         .build()
         .unwrap();
-    let mut acted = Vec::new();
+    let mut compared = Vec::new();
     for exchange in LIST {
         let server = Scripted::start(exchange.script).await;
-        acted.push(Acted {
+        compared.push(Comparison {
             name: exchange.name,
             expected: exchange.expected,
             verdict: exchange.verdict,
@@ -227,12 +227,12 @@ pub(super) async fn act_out() -> Vec<Acted> {
             .await,
         });
     }
-    acted
+    compared
 }
 
 async fn outcome<C: StreamableHttpClient>(http: &C, server: &Scripted, send: Sending) -> String
 where
-    C::Error: Told,
+    C::Error: ErrorText,
 {
     let uri = server.uri.clone();
     let session = matches!(send, RequestInSession | OpenInSession).then(|| "session".into());

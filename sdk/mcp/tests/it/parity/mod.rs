@@ -1,21 +1,20 @@
-//! What becomes of a situation: rmcp's stock client, over reqwest, and this transport side by side,
-//! against the same script.
+//! Compares this transport with rmcp's stock client, which uses reqwest: both run every situation
+//! against the same scripted server.
 //!
-//! [`exchanges`] is the list of single requests, [`sessions`] that of whole sessions, both meant to
-//! be read. Where the outcomes differ, the list says what the stock client makes of it and why ours
-//! is better.
+//! [`exchanges`] lists single requests, [`sessions`] whole sessions. Where the outcomes differ, the
+//! list has the stock client's outcome and the reason why ours is better.
 
 mod exchanges;
+pub(crate) mod fixture;
 mod outcome;
 mod sessions;
-pub(crate) mod stage;
 
 /// How our outcome compares with the stock client's.
 #[derive(Clone, Copy)]
 pub(crate) enum Verdict {
     Same,
     Better {
-        /// What the stock client makes of it.
+        /// The stock client's outcome.
         stock: &'static str,
         why: &'static str,
     },
@@ -23,8 +22,8 @@ pub(crate) enum Verdict {
 
 use Verdict::{Better, Same};
 
-/// A situation that was acted out twice.
-struct Acted {
+/// The two outcomes of a situation.
+struct Comparison {
     name: &'static str,
     expected: &'static str,
     verdict: Verdict,
@@ -33,11 +32,11 @@ struct Acted {
 }
 
 #[tokio::test]
-async fn every_situation_comes_to_the_same_as_with_rmcp_s_stock_client_or_to_something_better() {
-    let mut acted = exchanges::act_out().await;
-    acted.extend(sessions::act_out().await);
-    assert!(acted.len() >= 40);
-    compare(&acted);
+async fn every_situation_has_the_outcome_of_rmcp_s_stock_client_or_a_better_one() {
+    let mut compared = exchanges::run_all().await;
+    compared.extend(sessions::run_all().await);
+    assert!(compared.len() >= 40);
+    compare(&compared);
 }
 
 /// Prints the list, and fails if an outcome is not what the list says.
@@ -45,10 +44,10 @@ async fn every_situation_comes_to_the_same_as_with_rmcp_s_stock_client_or_to_som
     clippy::print_stdout,
     reason = "a list to be read: cargo test -p bowline-mcp parity -- --nocapture"
 )]
-fn compare(acted: &[Acted]) {
+fn compare(compared: &[Comparison]) {
     let mut wrong = Vec::new();
-    for (number, row) in acted.iter().enumerate() {
-        let Acted {
+    for (number, row) in compared.iter().enumerate() {
+        let Comparison {
             name, stock, ours, ..
         } = row;
         let is_as_listed = match row.verdict {
@@ -69,14 +68,14 @@ fn compare(acted: &[Acted]) {
             ));
         }
     }
-    let same = acted
+    let same = compared
         .iter()
         .filter(|row| matches!(row.verdict, Same))
         .count();
     println!(
         "{} situations: {same} the same, {} better",
-        acted.len(),
-        acted.len() - same
+        compared.len(),
+        compared.len() - same
     );
     assert!(wrong.is_empty(), "not as listed:\n{}", wrong.join("\n"));
 }

@@ -1,4 +1,4 @@
-//! The same words for what comes of a request, whichever client sent it.
+//! Describes the outcome of a request in the same words for both clients.
 
 use futures_util::StreamExt;
 use rmcp::model::{RequestId, ServerJsonRpcMessage};
@@ -9,13 +9,13 @@ use sse_stream::Sse;
 
 use crate::scripted::soon;
 
-/// An HTTP client's own error.
-pub(crate) trait Told: std::error::Error + Send + Sync + 'static {
-    fn told(&self) -> String;
+/// The error of an HTTP client.
+pub(crate) trait ErrorText: std::error::Error + Send + Sync + 'static {
+    fn text(&self) -> String;
 }
 
-impl Told for reqwest::Error {
-    fn told(&self) -> String {
+impl ErrorText for reqwest::Error {
+    fn text(&self) -> String {
         match self.status() {
             Some(status) => format!("HTTP {}", status.as_u16()),
             None if self.is_redirect() => "too many redirects".to_owned(),
@@ -24,8 +24,8 @@ impl Told for reqwest::Error {
     }
 }
 
-impl Told for bowline_mcp::Error {
-    fn told(&self) -> String {
+impl ErrorText for bowline_mcp::Error {
+    fn text(&self) -> String {
         match self.kind() {
             bowline_mcp::ErrorKind::Status(status) => format!("HTTP {}", status.as_u16()),
             bowline_mcp::ErrorKind::Redirect if self.to_string().contains("more than") => {
@@ -37,7 +37,7 @@ impl Told for bowline_mcp::Error {
     }
 }
 
-pub(crate) async fn of_post<E: Told>(
+pub(crate) async fn of_post<E: ErrorText>(
     posted: Result<StreamableHttpPostResponse, StreamableHttpError<E>>,
 ) -> String {
     match posted {
@@ -110,9 +110,9 @@ fn of_session(session: Option<String>) -> String {
         .unwrap_or_default()
 }
 
-pub(crate) fn of_error<E: Told>(error: &StreamableHttpError<E>) -> String {
+pub(crate) fn of_error<E: ErrorText>(error: &StreamableHttpError<E>) -> String {
     match error {
-        StreamableHttpError::Client(e) => format!("client error: {}", e.told()),
+        StreamableHttpError::Client(e) => format!("client error: {}", e.text()),
         StreamableHttpError::HttpStatus(e) => match &e.retry_after {
             Some(after) => format!("HTTP {}, retry after {after}", e.status),
             None => format!("HTTP {}", e.status),
@@ -124,7 +124,7 @@ pub(crate) fn of_error<E: Told>(error: &StreamableHttpError<E>) -> String {
             format!("scope required: {:?}", e.get_required_scope())
         }
         StreamableHttpError::UnexpectedServerResponse(text) => {
-            format!("unexpected: {}", own_words(text))
+            format!("unexpected: {}", common_words(text))
         }
         StreamableHttpError::UnexpectedContentType(found) => {
             format!("unexpected content type: {found:?}")
@@ -139,8 +139,8 @@ pub(crate) fn of_error<E: Told>(error: &StreamableHttpError<E>) -> String {
     }
 }
 
-/// Where either client has words of its own for the same.
-fn own_words(text: &str) -> &str {
+/// Replaces texts that differ between the clients but mean the same.
+fn common_words(text: &str) -> &str {
     if text.contains("could not parse JSON response") || text.contains("no JSON-RPC message") {
         "no JSON-RPC message"
     } else if text.contains("invalid www-authenticate") || text.contains("is not readable") {

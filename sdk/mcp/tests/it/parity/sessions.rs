@@ -1,24 +1,24 @@
-//! Whole sessions: rmcp's client over either HTTP client, the stock one as rmcp sets it up.
+//! Whole sessions: rmcp's client over each HTTP client, the stock one with rmcp's settings.
 //!
-//! An outcome is how the session went, and what the server was asked: the requests in order, each
-//! with its session, then the GETs.
+//! An outcome is the result of the session and the requests that the server has seen: in order,
+//! each with its session, then the GETs.
 
 use axum::response::Response;
 use bowline_mcp::StreamableHttp;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransport;
 use serde_json::{Value, json};
 
-use super::stage::{Act, Beginning, Script, play, server};
-use super::{Acted, Better, Same, Verdict};
+use super::fixture::{Action, Lifecycle, Script, run_session, server};
+use super::{Better, Comparison, Same, Verdict};
 use crate::scripted::{EVENTS, JSON, Seen, TEXT, breaking, chunks, plaintext_client, respond};
 
-use Act::*;
-use Beginning::*;
+use Action::*;
+use Lifecycle::*;
 
 struct Session {
     name: &'static str,
-    beginning: Beginning,
-    act: Act,
+    lifecycle: Lifecycle,
+    act: Action,
     script: Script,
     expected: &'static str,
     verdict: Verdict,
@@ -26,15 +26,15 @@ struct Session {
 
 const fn row(
     name: &'static str,
-    beginning: Beginning,
-    act: Act,
+    lifecycle: Lifecycle,
+    act: Action,
     script: Script,
     expected: &'static str,
     verdict: Verdict,
 ) -> Session {
     Session {
         name,
-        beginning,
+        lifecycle,
         act,
         script,
         expected,
@@ -110,9 +110,10 @@ const LIST: &[Session] = &[
         "tools/call s1" => status(404, &[]),
         _ => None,
     }, "answered; initialize, notifications/initialized s1, tools/call s1, initialize, notifications/initialized s2, tools/call s2, DELETE s2, GET s1, GET s2", Same),
-    row("sessions that all have expired", Initialize, Call, |_, name| match name.starts_with("tools/call") {
-        true => status(404, &[]),
-        false => None,
+    row("sessions that all have expired", Initialize, Call, |_, name| if name.starts_with("tools/call") {
+        status(404, &[])
+    } else {
+        None
     }, "failed: session expired; initialize, notifications/initialized s1, tools/call s1, initialize, notifications/initialized s2, tools/call s2, DELETE s2, GET s1, GET s2", Same),
     row("a call whose stream ends early and is resumed", Initialize, Call, |seen, name| match name {
         "tools/call s1" => events("id: 7\nretry: 1\ndata:\n\n"),
@@ -191,7 +192,7 @@ const LIST: &[Session] = &[
     row("a subscription", Discover, Listen, |seen, name| match name {
         "subscriptions/listen" => subscription(seen),
         _ => None,
-    }, "heard it: true; server/discover, subscriptions/listen", Same),
+    }, "notified: true; server/discover, subscriptions/listen", Same),
     row("an older server", Either, Call, |_, name| match name {
         "server/discover" => Some(respond(400, &[TEXT], "what?")),
         _ => None,
@@ -201,45 +202,55 @@ const LIST: &[Session] = &[
         _ => None,
     }, "answered; server/discover, initialize, notifications/initialized s1, tools/call s1, DELETE s1, GET s1", Same),
 
-    // Refusals from the beginning.
+    // Refusals of the first request.
     row("401 to begin with", Initialize, Nothing, |_, _| status(401, &[("www-authenticate", "Bearer")]),
         "no session: authorization required: Bearer; initialize", Same),
     row("503 to begin with", Initialize, Nothing, |_, _| status(503, &[("retry-after", "7")]),
         "no session: HTTP 503, retry after 7; initialize", Same),
 
     // Redirects.
-    row("308 to the same origin", Initialize, Call, |seen, _| match seen.path.as_str() {
+    row("308 below the endpoint", Initialize, Call, |seen, _| match seen.path.as_str() {
+        "/mcp" => status(308, &[("location", "/mcp/new")]),
+        _ => None,
+    }, "answered; initialize, initialize/mcp/new, notifications/initialized s1, notifications/initialized/mcp/new s1, tools/call s1, tools/call/mcp/new s1, DELETE s1, DELETE/mcp/new s1, GET s1, GET/mcp/new s1", Same),
+    row("308 to another path of the same origin", Initialize, Call, |seen, _| match seen.path.as_str() {
         "/mcp" => status(308, &[("location", "/new")]),
         _ => None,
-    }, "answered; initialize, initialize/new, notifications/initialized s1, notifications/initialized/new s1, tools/call s1, tools/call/new s1, DELETE s1, DELETE/new s1, GET s1, GET/new s1", Same),
-    row("307 to itself", Initialize, Nothing, |_, _| status(307, &[("location", "?")]),
-        "no session: client error: too many redirects; initialize x11", Same),
+    }, "no session: client error: Redirect; initialize", Better {
+        stock: "answered; initialize, initialize/new, notifications/initialized s1, notifications/initialized/new s1, tools/call s1, tools/call/new s1, DELETE s1, DELETE/new s1, GET s1, GET/new s1",
+        why: "where several tenants share an origin, another path is another audience (CL-6)",
+    }),
+    row("307 to itself", Initialize, Nothing, |_, _| status(307, &[("location", "/mcp")]),
+        "no session: client error: too many redirects; initialize x4", Better {
+        stock: "no session: client error: too many redirects; initialize x11",
+        why: "no server needs more than three (CL-6)",
+    }),
     row("307 to another origin", Initialize, Nothing, |_, _| status(307, &[("location", "https://mcp.example.com/mcp"), TEXT]),
         "no session: client error: Redirect; initialize", Better {
         stock: "no session: unexpected: HTTP 307 Temporary Redirect: ; initialize",
-        why: "it says where to",
+        why: "it names the target",
     }),
 ];
 
-pub(super) async fn act_out() -> Vec<Acted> {
-    let mut acted = Vec::new();
+pub(super) async fn run_all() -> Vec<Comparison> {
+    let mut compared = Vec::new();
     for session in LIST {
-        let Session { beginning, act, .. } = *session;
-        let (theirs, own) = (server(session.script).await, server(session.script).await);
+        let Session { lifecycle, act, .. } = *session;
+        let (of_stock, own) = (server(session.script).await, server(session.script).await);
         let bowline = |config| StreamableHttp::new(plaintext_client()).transport_with(config);
-        acted.push(Acted {
+        compared.push(Comparison {
             name: session.name,
             expected: session.expected,
             verdict: session.verdict,
-            stock: play(
+            stock: run_session(
                 StreamableHttpClientTransport::from_config,
-                &theirs,
-                beginning,
+                &of_stock,
+                lifecycle,
                 act,
             )
             .await,
-            ours: play(bowline, &own, beginning, act).await,
+            ours: run_session(bowline, &own, lifecycle, act).await,
         });
     }
-    acted
+    compared
 }

@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::world::*;
+use super::fixture::*;
 use crate::{
     AcceptPolicy, Dpop, DpopNonces, MemoryReplayStore, RequireRequestBound, RequiredScope,
     ResourceMetadata,
@@ -24,56 +24,56 @@ fn metadata() -> ResourceMetadata {
 const URL: &str = "https://api.example.com/.well-known/oauth-protected-resource/mcp";
 
 /// What is wrong with a request.
-type Spoil = fn(&mut World);
+type Spoil = fn(&mut Fixture);
 
 #[tokio::test]
 async fn rs_10_names_the_resource_metadata_in_every_challenge() {
     let cases: [(&str, Spoil); 12] = [
-        ("RS-1", |world| {
-            world.now.store(2_300_000_000, Ordering::SeqCst)
+        ("RS-1", |fixture| {
+            fixture.now.store(2_300_000_000, Ordering::SeqCst)
         }),
-        ("RS-2", |world| world.token = "stranger".to_owned()),
-        ("RS-3", |world| {
-            world.facts = Some(connection(Some(&OTHER_CLIENT), EXPORTER))
+        ("RS-2", |fixture| fixture.token = "stranger".to_owned()),
+        ("RS-3", |fixture| {
+            fixture.facts = Some(connection(Some(&OTHER_CLIENT), EXPORTER))
         }),
-        ("RS-4", |world| world.proofs = Some(vec![])),
-        ("RS-5", |world| world.signer = &OTHER_CLIENT),
-        ("RS-6", |world| {
-            world.facts = Some(connection(Some(&CLIENT), [8; 32]))
+        ("RS-4", |fixture| fixture.proofs = Some(vec![])),
+        ("RS-5", |fixture| fixture.signer = &OTHER_CLIENT),
+        ("RS-6", |fixture| {
+            fixture.facts = Some(connection(Some(&CLIENT), [8; 32]))
         }),
-        ("RS-10", |world| world.authorization = Some(vec![])),
-        ("RS-12", |world| {
-            world.configure(|layer| layer.require_request_bound(RequireRequestBound::Always))
+        ("RS-10", |fixture| fixture.authorization = Some(vec![])),
+        ("RS-12", |fixture| {
+            fixture.configure(|layer| layer.require_request_bound(RequireRequestBound::Always))
         }),
-        ("RS-13", |world| {
-            world.use_token(json!({}));
-            world.configure(|layer| layer.policy(AcceptPolicy::Require));
+        ("RS-13", |fixture| {
+            fixture.use_token(json!({}));
+            fixture.configure(|layer| layer.policy(AcceptPolicy::Require));
         }),
-        ("scope", |world| {
+        ("scope", |fixture| {
             let scope = RequiredScope::Always("read".parse().unwrap());
-            world.configure(|layer| layer.required_scope(scope));
+            fixture.configure(|layer| layer.required_scope(scope));
         }),
-        ("DP-13", |world| {
-            world.use_token(json!({ "cnf": { "jkt": CLIENT.jkt() } }));
-            world.authorization = Some(vec![format!("DPoP {}", world.token)]);
-            world.proofs = Some(vec![]);
+        ("DP-13", |fixture| {
+            fixture.use_token(json!({ "cnf": { "jkt": CLIENT.jkt() } }));
+            fixture.authorization = Some(vec![format!("DPoP {}", fixture.token)]);
+            fixture.proofs = Some(vec![]);
         }),
-        ("scope, with DPoP", |world| {
-            world.authorization = Some(vec![format!("DPoP {}", world.token)]);
+        ("scope, with DPoP", |fixture| {
+            fixture.authorization = Some(vec![format!("DPoP {}", fixture.token)]);
         }),
     ];
     for (name, spoil) in cases {
         for with_dpop in [false, true] {
-            let mut world = World::default();
-            world.configure(|layer| layer.resource(&metadata()));
+            let mut fixture = Fixture::default();
+            fixture.configure(|layer| layer.resource(&metadata()));
             if with_dpop {
                 let nonces = DpopNonces::random(std::time::Duration::from_secs(60));
-                world.configure(|layer| {
+                fixture.configure(|layer| {
                     layer.dpop(Dpop::new(MemoryReplayStore::new(10)).nonces(nonces))
                 });
             }
-            spoil(&mut world);
-            let outcome = world.send().await;
+            spoil(&mut fixture);
+            let outcome = fixture.send().await;
             assert!(!outcome.reached, "{name}");
             let challenges = outcome.challenges();
             assert!(!challenges.is_empty(), "{name}");
@@ -89,10 +89,10 @@ async fn rs_10_names_the_resource_metadata_in_every_challenge() {
 }
 
 #[tokio::test]
-async fn the_document_is_public_and_nothing_beside_it_is() {
-    let mut world = World::default();
+async fn the_document_is_public_and_no_other_path_is() {
+    let mut fixture = Fixture::default();
     let metadata = metadata().authorization_servers(["https://as.example.com"]);
-    world.configure(|layer| {
+    fixture.configure(|layer| {
         layer
             .policy(AcceptPolicy::Require)
             .public_paths(["/health"])
@@ -106,7 +106,7 @@ async fn the_document_is_public_and_nothing_beside_it_is() {
             any(async || "secret"),
         )
         .route_service(metadata.path(), metadata.service())
-        .layer(world.layer.clone());
+        .layer(fixture.layer.clone());
     let send = async |method: &str, path: &str| {
         let request = Request::builder()
             .method(method)
@@ -114,7 +114,7 @@ async fn the_document_is_public_and_nothing_beside_it_is() {
             .body(Body::empty())
             .unwrap();
         let (mut parts, body) = request.into_parts();
-        parts.extensions.insert(world.facts.clone().unwrap());
+        parts.extensions.insert(fixture.facts.clone().unwrap());
         router
             .clone()
             .oneshot(Request::from_parts(parts, body))

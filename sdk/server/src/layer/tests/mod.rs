@@ -1,11 +1,11 @@
-//! The checks, driven as a tower service with hand-made connection facts.
+//! The checks, called as a tower service with constructed connection facts.
 
 mod dpop;
-mod memory;
+mod fixture;
 mod metadata;
 mod order;
 mod passes;
+mod proof_cache;
 mod proxies;
 mod refusals;
 mod scope;
-mod world;

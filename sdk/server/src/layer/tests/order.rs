@@ -1,4 +1,4 @@
-//! Of several checks that fail, which is reported.
+//! Which check is reported if several fail.
 
 use std::sync::atomic::Ordering;
 
@@ -7,25 +7,25 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bowline_proof::{Check, EXPORTER_LABEL};
 use serde_json::json;
 
-use super::world::*;
+use super::fixture::*;
 use crate::{AcceptPolicy, RequireRequestBound, RequiredScope};
 
-/// The check that refuses next, and what makes it content.
-type Step = (Check, Box<dyn Fn(&mut World)>);
+/// The check that refuses next, and the repair after which it passes.
+type Step = (Check, Box<dyn Fn(&mut Fixture)>);
 
 #[tokio::test]
 async fn the_first_check_that_fails_is_the_one_that_is_reported() {
-    let mut world = World::default();
+    let mut fixture = Fixture::default();
     let (mine, other) = (CLIENT.thumbprint(), OTHER_CLIENT.thumbprint());
-    // Everything is wrong...
-    world.now.store(2_300_000_000, Ordering::SeqCst);
-    world.uri = "/mcp?access_token=x".to_owned();
-    world.authorization = Some(vec![]);
-    world.token = "stranger".to_owned();
-    world.proofs = Some(vec![]);
-    world.signer = &OTHER_CLIENT;
-    world.proof_header = json!({ "typ": "JWT", "alg": "ES256", "x5t#S256": other });
-    world.proof_claims = json!({
+    // Everything is wrong at first.
+    fixture.now.store(2_300_000_000, Ordering::SeqCst);
+    fixture.uri = "/mcp?access_token=x".to_owned();
+    fixture.authorization = Some(vec![]);
+    fixture.token = "stranger".to_owned();
+    fixture.proofs = Some(vec![]);
+    fixture.signer = &OTHER_CLIENT;
+    fixture.proof_header = json!({ "typ": "JWT", "alg": "ES256", "x5t#S256": other });
+    fixture.proof_claims = json!({
         "ekm": URL_SAFE_NO_PAD.encode([8; 32]),
         "ath": ath("another"),
         "iat": 1,
@@ -33,92 +33,96 @@ async fn the_first_check_that_fails_is_the_one_that_is_reported() {
         "htu": "/other",
         "jti": "1",
     });
-    world.configure(|layer| layer.jti_quota(0));
-    // ...and is put right step by step.
+    fixture.configure(|layer| layer.jti_quota(0));
+    // Then it is repaired step by step.
     let steps: Vec<Step> = vec![
         (
             Check::Certificate,
-            Box::new(|world| world.now.store(NOW, Ordering::SeqCst)),
+            Box::new(|fixture| fixture.now.store(NOW, Ordering::SeqCst)),
         ),
         (
             Check::TokenTransport,
-            Box::new(|world| world.uri = "/mcp".to_owned()),
+            Box::new(|fixture| fixture.uri = "/mcp".to_owned()),
         ),
-        (Check::NoToken, Box::new(|world| world.authorization = None)),
+        (
+            Check::NoToken,
+            Box::new(|fixture| fixture.authorization = None),
+        ),
         (
             Check::Token,
-            Box::new(|world| world.token = world.tokens.issue(json!({ "cnf": 1 }))),
+            Box::new(|fixture| fixture.token = fixture.tokens.issue(json!({ "cnf": 1 }))),
         ),
         (Check::Confirmation, {
             let cnf = json!({ "cnf": { "x5t#S256": other, "tls_exp": EXPORTER_LABEL } });
-            Box::new(move |world| world.token = world.tokens.issue(cnf.clone()))
+            Box::new(move |fixture| fixture.token = fixture.tokens.issue(cnf.clone()))
         }),
         (Check::TokenCertificate, {
             let cnf = json!({ "cnf": { "x5t#S256": mine, "tls_exp": EXPORTER_LABEL } });
-            Box::new(move |world| world.token = world.tokens.issue(cnf.clone()))
+            Box::new(move |fixture| fixture.token = fixture.tokens.issue(cnf.clone()))
         }),
         (
             Check::ProofMissing,
-            Box::new(|world| world.proofs = Some(vec![".".to_owned(), ".".to_owned()])),
+            Box::new(|fixture| fixture.proofs = Some(vec![".".to_owned(), ".".to_owned()])),
         ),
         (
             Check::ProofDuplicated,
-            Box::new(|world| world.proofs = Some(vec![".".to_owned()])),
+            Box::new(|fixture| fixture.proofs = Some(vec![".".to_owned()])),
         ),
-        (Check::ProofSyntax, Box::new(|world| world.proofs = None)),
+        (
+            Check::ProofSyntax,
+            Box::new(|fixture| fixture.proofs = None),
+        ),
         (
             Check::ProofType,
-            Box::new(|world| world.proof_header["typ"] = "tls-binding-proof+jwt".into()),
+            Box::new(|fixture| fixture.proof_header["typ"] = "tls-binding-proof+jwt".into()),
         ),
         (
             Check::ProofAlgorithm,
-            Box::new(|world| world.proof_header["alg"] = "EdDSA".into()),
+            Box::new(|fixture| fixture.proof_header["alg"] = "EdDSA".into()),
         ),
         (
             Check::ProofThumbprint,
-            Box::new(move |world| world.proof_header["x5t#S256"] = mine.clone().into()),
+            Box::new(move |fixture| fixture.proof_header["x5t#S256"] = mine.clone().into()),
         ),
         (
             Check::ProofSignature,
-            Box::new(|world| world.signer = &CLIENT),
+            Box::new(|fixture| fixture.signer = &CLIENT),
         ),
         (
             Check::Exporter,
-            Box::new(|world| world.proof_claims["ekm"] = URL_SAFE_NO_PAD.encode(EXPORTER).into()),
+            Box::new(|fixture| {
+                fixture.proof_claims["ekm"] = URL_SAFE_NO_PAD.encode(EXPORTER).into()
+            }),
         ),
         (
             Check::TokenHash,
-            Box::new(|world| world.proof_claims["ath"] = ath(&world.token)),
+            Box::new(|fixture| fixture.proof_claims["ath"] = ath(&fixture.token)),
         ),
         (
             Check::IssuedAt,
-            Box::new(|world| world.proof_claims["iat"] = NOW.into()),
+            Box::new(|fixture| fixture.proof_claims["iat"] = NOW.into()),
         ),
         (
             Check::Method,
-            Box::new(|world| world.proof_claims["htm"] = "POST".into()),
+            Box::new(|fixture| fixture.proof_claims["htm"] = "POST".into()),
         ),
         (
             Check::TargetUri,
-            Box::new(|world| world.proof_claims["htu"] = "/mcp".into()),
+            Box::new(|fixture| fixture.proof_claims["htu"] = "/mcp".into()),
         ),
         (
             Check::ReplayQuota,
-            Box::new(|world| world.configure(|layer| layer.jti_quota(1))),
+            Box::new(|fixture| fixture.configure(|layer| layer.jti_quota(1))),
         ),
     ];
-    for (check, put_right) in steps {
-        assert_eq!(world.send().await.check(), Some(check));
-        put_right(&mut world);
-    }
-    assert!(world.send().await.has_passed());
+    assert_refused_in_order(&mut fixture, steps).await;
 }
 
 #[tokio::test]
-async fn what_the_server_demands_beyond_the_token_is_checked_last_and_in_order() {
-    let mut world = World::default();
-    world.use_token(json!({ "scope": "write" }));
-    world.configure(|layer| {
+async fn the_servers_own_requirements_are_checked_last_and_in_order() {
+    let mut fixture = Fixture::default();
+    fixture.use_token(json!({ "scope": "write" }));
+    fixture.configure(|layer| {
         layer
             .require_request_bound(RequireRequestBound::Always)
             .policy(AcceptPolicy::Require)
@@ -128,24 +132,29 @@ async fn what_the_server_demands_beyond_the_token_is_checked_last_and_in_order()
     let steps: Vec<Step> = vec![
         (
             Check::RequestClaimsRequired,
-            Box::new(|world| world.add_request_claims("1")),
+            Box::new(|fixture| fixture.add_request_claims("1")),
         ),
         (Check::BindingRequired, {
             let cnf = json!({ "x5t#S256": CLIENT.thumbprint(), "tls_exp": EXPORTER_LABEL });
-            Box::new(move |world| world.use_token(json!({ "cnf": cnf, "scope": "write" })))
+            Box::new(move |fixture| fixture.use_token(json!({ "cnf": cnf, "scope": "write" })))
         }),
         (Check::Scope, {
             let cnf = json!({ "x5t#S256": CLIENT.thumbprint(), "tls_exp": EXPORTER_LABEL });
-            Box::new(move |world| world.use_token(json!({ "cnf": cnf, "scope": "read write" })))
+            Box::new(move |fixture| fixture.use_token(json!({ "cnf": cnf, "scope": "read write" })))
         }),
         (
             Check::ReplayQuota,
-            Box::new(|world| world.configure(|layer| layer.jti_quota(1))),
+            Box::new(|fixture| fixture.configure(|layer| layer.jti_quota(1))),
         ),
     ];
-    for (check, put_right) in steps {
-        assert_eq!(world.send().await.check(), Some(check));
-        put_right(&mut world);
+    assert_refused_in_order(&mut fixture, steps).await;
+}
+
+/// Each step's check refuses, until the request passes after the last repair.
+async fn assert_refused_in_order(fixture: &mut Fixture, steps: Vec<Step>) {
+    for (check, repair) in steps {
+        assert_eq!(fixture.send().await.check(), Some(check));
+        repair(fixture);
     }
-    assert!(world.send().await.has_passed());
+    assert!(fixture.send().await.has_passed());
 }

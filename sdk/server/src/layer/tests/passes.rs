@@ -1,4 +1,4 @@
-//! What passes, and what is known about it then.
+//! Requests that pass, and what the handler learns about them.
 
 use std::sync::atomic::Ordering;
 
@@ -8,15 +8,15 @@ use bowline_proof::Check;
 use serde_json::json;
 use tower::ServiceExt;
 
-use super::world::*;
+use super::fixture::*;
 use crate::{AcceptPolicy, BindingClass, RequireRequestBound, ServerEvent};
 
 #[tokio::test]
 async fn a_session_bound_request_passes_under_every_policy_and_says_what_it_is_bound_to() {
     for policy in [AcceptPolicy::Follow, AcceptPolicy::Require] {
-        let mut world = World::default();
-        world.configure(|layer| layer.policy(policy));
-        let outcome = world.send().await;
+        let mut fixture = Fixture::default();
+        fixture.configure(|layer| layer.policy(policy));
+        let outcome = fixture.send().await;
         assert!(outcome.has_passed());
         let binding = outcome.binding();
         assert_eq!(binding.class(), BindingClass::Session);
@@ -26,7 +26,7 @@ async fn a_session_bound_request_passes_under_every_policy_and_says_what_it_is_b
         );
         assert_eq!(
             Some(binding.connection()),
-            world.facts.as_ref().map(|facts| facts.id())
+            fixture.facts.as_ref().map(|facts| facts.id())
         );
         assert!(!binding.is_request_bound());
         assert_eq!(binding.claims()["cnf"]["x5t#S256"], CLIENT.thumbprint());
@@ -34,7 +34,7 @@ async fn a_session_bound_request_passes_under_every_policy_and_says_what_it_is_b
 }
 
 #[tokio::test]
-async fn under_follow_the_token_decides_what_is_asked_for() {
+async fn under_follow_the_token_decides_what_is_required() {
     let cases = [
         (json!({}), BindingClass::Bearer),
         (json!({ "cnf": {} }), BindingClass::Bearer),
@@ -44,12 +44,12 @@ async fn under_follow_the_token_decides_what_is_asked_for() {
         ),
     ];
     for (claims, class) in cases {
-        let mut world = World {
+        let mut fixture = Fixture {
             proofs: Some(vec![]),
-            ..World::default()
+            ..Fixture::default()
         };
-        world.use_token(claims);
-        let outcome = world.send().await;
+        fixture.use_token(claims);
+        let outcome = fixture.send().await;
         assert!(outcome.has_passed());
         assert_eq!(outcome.binding().class(), class);
     }
@@ -57,21 +57,21 @@ async fn under_follow_the_token_decides_what_is_asked_for() {
 
 #[tokio::test]
 async fn a_bearer_token_passes_without_a_client_certificate() {
-    let mut world = World {
+    let mut fixture = Fixture {
         facts: Some(connection(None, EXPORTER)),
         proofs: Some(vec![]),
-        ..World::default()
+        ..Fixture::default()
     };
-    world.use_token(json!({}));
-    assert!(world.send().await.has_passed());
+    fixture.use_token(json!({}));
+    assert!(fixture.send().await.has_passed());
 }
 
 #[tokio::test]
-async fn a_proof_for_this_request_alone_passes_where_one_is_demanded() {
-    let mut world = World::default();
-    world.configure(|layer| layer.require_request_bound(RequireRequestBound::Always));
-    world.add_request_claims("1");
-    let outcome = world.send().await;
+async fn a_request_bound_proof_passes_where_one_is_required() {
+    let mut fixture = Fixture::default();
+    fixture.configure(|layer| layer.require_request_bound(RequireRequestBound::Always));
+    fixture.add_request_claims("1");
+    let outcome = fixture.send().await;
     assert!(outcome.has_passed());
     assert!(outcome.binding().is_request_bound());
     assert!(matches!(
@@ -85,40 +85,40 @@ async fn a_proof_for_this_request_alone_passes_where_one_is_demanded() {
 }
 
 #[tokio::test]
-async fn request_claims_are_demanded_of_the_chosen_requests_only() {
-    let mut world = World::default();
-    world.configure(|layer| {
+async fn request_claims_are_required_of_the_chosen_requests_only() {
+    let mut fixture = Fixture::default();
+    fixture.configure(|layer| {
         layer.require_request_bound(RequireRequestBound::when(|request| {
             request.uri.path() == "/delete"
         }))
     });
-    assert!(world.send().await.has_passed());
-    world.uri = "/delete".to_owned();
+    assert!(fixture.send().await.has_passed());
+    fixture.uri = "/delete".to_owned();
     assert_eq!(
-        world.send().await.check(),
+        fixture.send().await.check(),
         Some(Check::RequestClaimsRequired)
     );
 }
 
 #[tokio::test]
 async fn the_drafts_bare_path_is_an_htu() {
-    let mut world = World::default();
-    world.add_request_claims("1");
-    world.proof_claims["htu"] = "/mcp".into();
-    assert!(world.send().await.has_passed());
+    let mut fixture = Fixture::default();
+    fixture.add_request_claims("1");
+    fixture.proof_claims["htu"] = "/mcp".into();
+    assert!(fixture.send().await.has_passed());
 }
 
 #[tokio::test]
-async fn rs_8_takes_a_reusable_proof_as_long_as_the_connection_lives() {
-    let world = World::default();
-    world.now.store(NOW + 7 * 24 * 60 * 60, Ordering::SeqCst);
-    let outcome = world.send().await;
+async fn rs_8_accepts_a_reusable_proof_as_long_as_the_connection_lives() {
+    let fixture = Fixture::default();
+    fixture.now.store(NOW + 7 * 24 * 60 * 60, Ordering::SeqCst);
+    let outcome = fixture.send().await;
     assert!(outcome.has_passed());
     assert!(!outcome.was_cached(), "the signature itself was still good");
 }
 
 #[tokio::test]
-async fn a_path_is_public_only_if_it_is_the_very_one_that_was_named() {
+async fn a_path_is_public_only_if_it_equals_a_configured_one() {
     let public = "/.well-known/agent-card.json";
     let others = [
         "/.well-known/agent-card.json/",
@@ -131,66 +131,66 @@ async fn a_path_is_public_only_if_it_is_the_very_one_that_was_named() {
         "/.well-known",
         "/",
     ];
-    let mut world = World {
+    let mut fixture = Fixture {
         authorization: Some(vec![]),
         proofs: Some(vec![]),
-        ..World::default()
+        ..Fixture::default()
     };
-    world.configure(|layer| layer.policy(AcceptPolicy::Require).public_paths([public]));
+    fixture.configure(|layer| layer.policy(AcceptPolicy::Require).public_paths([public]));
     for (path, passes) in [(public, true), ("/.well-known/agent-card.json?v=1", true)]
         .into_iter()
         .chain(others.map(|path| (path, false)))
     {
-        world.uri = path.to_owned();
-        assert_eq!(world.send().await.reached, passes, "{path}");
+        fixture.uri = path.to_owned();
+        assert_eq!(fixture.send().await.reached, passes, "{path}");
     }
 }
 
 #[tokio::test]
 async fn rs_1_holds_on_public_paths_too() {
-    let mut world = World {
+    let mut fixture = Fixture {
         authorization: Some(vec![]),
         proofs: Some(vec![]),
-        ..World::default()
+        ..Fixture::default()
     };
-    world.configure(|layer| layer.public_paths(["/mcp"]));
-    assert!(world.send().await.reached);
-    world.now.store(2_300_000_000, Ordering::SeqCst);
-    assert_eq!(world.send().await.check(), Some(Check::Certificate));
+    fixture.configure(|layer| layer.public_paths(["/mcp"]));
+    assert!(fixture.send().await.reached);
+    fixture.now.store(2_300_000_000, Ordering::SeqCst);
+    assert_eq!(fixture.send().await.check(), Some(Check::Certificate));
 }
 
 #[tokio::test]
-async fn rs_1_tells_whoever_serves_the_connection_to_drain_it() {
-    let world = World::default();
-    world.now.store(2_300_000_000, Ordering::SeqCst);
-    let outcome = world.send().await;
+async fn rs_1_asks_the_server_to_drain_the_connection() {
+    let fixture = Fixture::default();
+    fixture.now.store(2_300_000_000, Ordering::SeqCst);
+    let outcome = fixture.send().await;
     assert_eq!(outcome.header("connection"), Some("close"));
-    let facts = world.facts.as_ref().unwrap();
+    let facts = fixture.facts.as_ref().unwrap();
     tokio::time::timeout(std::time::Duration::from_secs(60), facts.drain_wanted())
         .await
-        .expect("the connection was not told");
+        .expect("the connection was not asked to drain");
 }
 
 #[tokio::test]
 async fn htu_and_public_paths_are_compared_with_the_full_path_under_axums_nest() {
-    let mut world = World {
+    let mut fixture = Fixture {
         uri: "/api/mcp".to_owned(),
-        ..World::default()
+        ..Fixture::default()
     };
-    world.add_request_claims("1");
-    world.proof_claims["htu"] = format!("{ORIGIN}/api/mcp").into();
-    world.configure(|layer| layer.public_paths(["/mcp"]));
+    fixture.add_request_claims("1");
+    fixture.proof_claims["htu"] = format!("{ORIGIN}/api/mcp").into();
+    fixture.configure(|layer| layer.public_paths(["/mcp"]));
     let inner = Router::new()
         .route("/mcp", any(|| async {}))
-        .layer(world.layer.clone());
+        .layer(fixture.layer.clone());
     let router = Router::new().nest("/api", inner);
 
-    let send = async |world: &World| {
-        let request = world.request().map(|()| axum::body::Body::empty());
+    let send = async |fixture: &Fixture| {
+        let request = fixture.request().map(|()| axum::body::Body::empty());
         router.clone().oneshot(request).await.unwrap().status()
     };
-    assert_eq!(send(&world).await, 200);
-    world.proof_claims["htu"] = format!("{ORIGIN}/mcp").into();
-    world.proof_claims["jti"] = "2".into();
-    assert_eq!(send(&world).await, 401);
+    assert_eq!(send(&fixture).await, 200);
+    fixture.proof_claims["htu"] = format!("{ORIGIN}/mcp").into();
+    fixture.proof_claims["jti"] = "2".into();
+    assert_eq!(send(&fixture).await, 401);
 }

@@ -1,4 +1,4 @@
-//! GW-3: what a trusted proxy says of the client's connection, and what anybody else does.
+//! GW-3: attestations by trusted proxies, and by peers that are not trusted.
 
 use std::num::NonZeroUsize;
 use std::sync::LazyLock;
@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bowline_proof::{Check, EXPORTER_LABEL};
+use bowline_proof::Check;
 use rcgen::{DnType, SanType};
 use serde_json::{Value, json};
 
-use super::world::*;
+use super::fixture::*;
 use crate::{AcceptPolicy, BindingClass, MemoryReplayStore, TrustedProxies};
 
 const SPIFFE_ID: &str = "spiffe://example.org/gateway";
@@ -42,20 +42,16 @@ fn attest(client: &Client, exporter: [u8; 32]) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The request that passes, by way of a trusted proxy: its connection, and its word about the
-/// client's.
-fn behind_proxy() -> World {
-    let mut world = World {
+/// The passing request, sent through a trusted proxy over the proxy's connection and with its
+/// attestation.
+fn behind_proxy() -> Fixture {
+    let mut fixture = Fixture {
         facts: Some(connection(Some(&PROXY), UPSTREAM)),
         fields: attest(&CLIENT, EXPORTER),
-        ..World::default()
+        ..Fixture::default()
     };
-    world.configure(|layer| layer.trusted_proxies(proxies()));
-    world
-}
-
-fn session_bound() -> Value {
-    json!({ "cnf": { "x5t#S256": CLIENT.thumbprint(), "tls_exp": EXPORTER_LABEL } })
+    fixture.configure(|layer| layer.trusted_proxies(proxies()));
+    fixture
 }
 
 fn certificate_bound() -> Value {
@@ -65,9 +61,9 @@ fn certificate_bound() -> Value {
 #[tokio::test]
 async fn what_a_trusted_proxy_attests_passes_and_is_never_called_session_bound() {
     for claims in [session_bound(), certificate_bound()] {
-        let mut world = behind_proxy();
-        world.use_token(claims);
-        let outcome = world.send().await;
+        let mut fixture = behind_proxy();
+        fixture.use_token(claims);
+        let outcome = fixture.send().await;
         assert!(outcome.has_passed());
         let binding = outcome.binding();
         assert_eq!(binding.class(), BindingClass::ProxyAttested);
@@ -80,7 +76,7 @@ async fn what_a_trusted_proxy_attests_passes_and_is_never_called_session_bound()
             PROXY.thumbprint()
         );
     }
-    let outcome = World::default().send().await;
+    let outcome = Fixture::default().send().await;
     assert_eq!(
         (outcome.binding().class(), outcome.binding().attested_by()),
         (BindingClass::Session, None)
@@ -88,10 +84,10 @@ async fn what_a_trusted_proxy_attests_passes_and_is_never_called_session_bound()
 }
 
 #[tokio::test]
-async fn rs_13_require_refuses_it_unless_it_is_expressly_allowed() {
-    let mut world = behind_proxy();
-    world.configure(|layer| layer.policy(AcceptPolicy::Require));
-    let outcome = world.send().await;
+async fn rs_13_require_refuses_attested_connections_unless_they_are_allowed() {
+    let mut fixture = behind_proxy();
+    fixture.configure(|layer| layer.policy(AcceptPolicy::Require));
+    let outcome = fixture.send().await;
     assert_eq!(outcome.check(), Some(Check::BindingRequired));
     let description = outcome.challenges()[0]
         .param("error_description")
@@ -99,53 +95,53 @@ async fn rs_13_require_refuses_it_unless_it_is_expressly_allowed() {
         .to_owned();
     assert!(description.contains("GW-3"), "{description}");
 
-    world.configure(|layer| layer.policy(AcceptPolicy::RequireOrAttested));
-    assert!(world.send().await.has_passed());
-    // Only the connection may rest on its word, not the want of a binding.
+    fixture.configure(|layer| layer.policy(AcceptPolicy::RequireOrAttested));
+    assert!(fixture.send().await.has_passed());
+    // The proxy can attest the connection, but a binding must still be there.
     for claims in [certificate_bound(), json!({})] {
-        world.use_token(claims);
-        world.proofs = Some(vec![]);
-        assert_eq!(world.send().await.check(), Some(Check::BindingRequired));
+        fixture.use_token(claims);
+        fixture.proofs = Some(vec![]);
+        assert_eq!(fixture.send().await.check(), Some(Check::BindingRequired));
     }
-    // And a connection of this server's own satisfies it as well.
-    let mut direct = World::default();
+    // A connection that this server terminates satisfies the policy as well.
+    let mut direct = Fixture::default();
     direct.configure(|layer| layer.policy(AcceptPolicy::RequireOrAttested));
     assert_eq!(direct.send().await.binding().class(), BindingClass::Session);
 }
 
 #[tokio::test]
-async fn nobody_else_is_believed() {
+async fn no_other_peer_is_trusted() {
     let named = || Some(proxies());
-    let nobody = || Some(TrustedProxies::new(MemoryReplayStore::new(10)));
+    let none = || Some(TrustedProxies::new(MemoryReplayStore::new(10)));
     for (who, proxies) in [
         (Some(&*PROXY), None),
-        (Some(&*PROXY), nobody()),
+        (Some(&*PROXY), none()),
         (Some(&*OTHER_CLIENT), named()),
         (None, named()),
     ] {
-        // A thief behind a connection of his own, with the victim's certificate, which is public,
-        // and a proof of hers.
-        let mut world = World {
+        // A thief on their own connection, with the victim's certificate, which is public, and the
+        // victim's proof.
+        let mut fixture = Fixture {
             facts: Some(connection(who, UPSTREAM)),
             fields: attest(&CLIENT, EXPORTER),
-            ..World::default()
+            ..Fixture::default()
         };
         if let Some(proxies) = proxies {
-            world.configure(|layer| layer.trusted_proxies(proxies));
+            fixture.configure(|layer| layer.trusted_proxies(proxies));
         }
-        assert_eq!(world.send().await.check(), Some(Check::TokenCertificate));
+        assert_eq!(fixture.send().await.check(), Some(Check::TokenCertificate));
     }
-    // Whoever adds the fields to a request of his own gains and loses nothing.
-    let mut honest = World {
+    // A client that adds the fields to its own request gains and loses nothing.
+    let mut honest = Fixture {
         fields: attest(&OTHER_CLIENT, [8; 32]),
-        ..World::default()
+        ..Fixture::default()
     };
     honest.configure(|layer| layer.trusted_proxies(proxies()));
     assert_eq!(honest.send().await.binding().class(), BindingClass::Session);
 }
 
 #[tokio::test]
-async fn the_fields_never_reach_the_handler_whoever_sent_them() {
+async fn the_fields_never_reach_the_handler_from_any_peer() {
     let named = [
         "client-cert",
         "client-cert-chain",
@@ -156,22 +152,22 @@ async fn the_fields_never_reach_the_handler_whoever_sent_them() {
         ("client-cert-chain", ":AAAA:".to_owned()),
         ("session-binding-verified", "class=session".to_owned()),
     ];
-    let mut direct = World {
+    let mut direct = Fixture {
         fields: attest(&CLIENT, EXPORTER),
-        ..World::default()
+        ..Fixture::default()
     };
     direct.fields.extend(attest(&CLIENT, EXPORTER));
-    let mut public = World {
+    let mut public = Fixture {
         authorization: Some(vec![]),
         proofs: Some(vec![]),
         fields: attest(&CLIENT, EXPORTER),
-        ..World::default()
+        ..Fixture::default()
     };
     public.configure(|layer| layer.public_paths(["/mcp"]));
-    for mut world in [behind_proxy(), direct, public] {
-        world.fields.extend(further.clone());
-        world.fields.push(("x-other", "stays".to_owned()));
-        let outcome = world.send().await;
+    for mut fixture in [behind_proxy(), direct, public] {
+        fixture.fields.extend(further.clone());
+        fixture.fields.push(("x-other", "stays".to_owned()));
+        let outcome = fixture.send().await;
         assert!(outcome.reached);
         for name in named {
             assert!(!outcome.arrived().contains_key(name), "{name}");
@@ -181,82 +177,83 @@ async fn the_fields_never_reach_the_handler_whoever_sent_them() {
 }
 
 /// A name, the check that must refuse, and what is wrong with the request.
-type Case = (&'static str, Check, fn(&mut World));
+type Case = (&'static str, Check, fn(&mut Fixture));
 
 #[tokio::test]
 async fn rs_3_rs_5_and_rs_6_are_checked_against_what_is_attested() {
     let cases: &[Case] = &[
-        ("another certificate", Check::TokenCertificate, |world| {
-            world.fields = attest(&OTHER_CLIENT, EXPORTER);
+        ("another certificate", Check::TokenCertificate, |fixture| {
+            fixture.fields = attest(&OTHER_CLIENT, EXPORTER);
         }),
         (
             "the proxy's own certificate",
             Check::TokenCertificate,
-            |world| {
-                world.fields = attest(&PROXY, EXPORTER);
+            |fixture| {
+                fixture.fields = attest(&PROXY, EXPORTER);
             },
         ),
-        ("no proof", Check::ProofMissing, |world| {
-            world.proofs = Some(vec![])
+        ("no proof", Check::ProofMissing, |fixture| {
+            fixture.proofs = Some(vec![])
         }),
         (
             "a proof signed by another",
             Check::ProofSignature,
-            |world| world.signer = &OTHER_CLIENT,
+            |fixture| fixture.signer = &OTHER_CLIENT,
         ),
         (
             "a proof signed by the proxy",
             Check::ProofSignature,
-            |world| world.signer = &PROXY,
+            |fixture| fixture.signer = &PROXY,
         ),
-        ("another exporter value", Check::Exporter, |world| {
-            world.fields = attest(&CLIENT, [8; 32])
+        ("another exporter value", Check::Exporter, |fixture| {
+            fixture.fields = attest(&CLIENT, [8; 32])
         }),
         (
             "a proof for the proxy's connection",
             Check::Exporter,
-            |world| {
-                world.fields = attest(&CLIENT, UPSTREAM);
+            |fixture| {
+                fixture.fields = attest(&CLIENT, UPSTREAM);
             },
         ),
         (
             "five minutes old, and for one request",
             Check::IssuedAt,
-            |world| {
-                world.add_request_claims("1");
-                world.proof_claims["iat"] = (NOW - 301).into();
+            |fixture| {
+                fixture.add_request_claims("1");
+                fixture.proof_claims["iat"] = (NOW - 301).into();
             },
         ),
     ];
     for (name, check, spoil) in cases {
-        let mut world = behind_proxy();
-        spoil(&mut world);
-        let outcome = world.send().await;
+        let mut fixture = behind_proxy();
+        spoil(&mut fixture);
+        let outcome = fixture.send().await;
         assert_eq!(outcome.check(), Some(*check), "{name}");
         assert!(!outcome.reached, "{name}");
     }
 }
 
 #[tokio::test]
-async fn a_trusted_proxy_that_cannot_be_understood_is_refused_and_not_taken_for_the_client() {
-    let spoilt: [fn(&mut World); 9] = [
-        |world| drop(world.fields.remove(0)),
-        |world| drop(world.fields.remove(1)),
-        |world| world.fields.push(attest(&CLIENT, EXPORTER).remove(0)),
-        |world| world.fields.push(attest(&CLIENT, EXPORTER).remove(1)),
-        |world| world.fields[0].1 = String::new(),
-        |world| world.fields[0].1 = ":AAAA:".to_owned(),
-        |world| world.fields[0].1 = STANDARD.encode(&CLIENT.certificate),
-        |world| world.fields[1].1 = String::new(),
-        |world| world.fields[1].1 = ":AAAA:".to_owned(),
+async fn malformed_fields_of_a_trusted_proxy_are_refused_and_the_proxy_is_not_taken_for_the_client()
+{
+    let spoilt: [fn(&mut Fixture); 9] = [
+        |fixture| drop(fixture.fields.remove(0)),
+        |fixture| drop(fixture.fields.remove(1)),
+        |fixture| fixture.fields.push(attest(&CLIENT, EXPORTER).remove(0)),
+        |fixture| fixture.fields.push(attest(&CLIENT, EXPORTER).remove(1)),
+        |fixture| fixture.fields[0].1 = String::new(),
+        |fixture| fixture.fields[0].1 = ":AAAA:".to_owned(),
+        |fixture| fixture.fields[0].1 = STANDARD.encode(&CLIENT.certificate),
+        |fixture| fixture.fields[1].1 = String::new(),
+        |fixture| fixture.fields[1].1 = ":AAAA:".to_owned(),
     ];
     for (index, spoil) in spoilt.into_iter().enumerate() {
-        let mut world = behind_proxy();
-        // The proxy's own token and proof would pass, were it taken for the client.
-        world.use_token(json!({}));
-        world.proofs = Some(vec![]);
-        spoil(&mut world);
-        let outcome = world.send().await;
+        let mut fixture = behind_proxy();
+        // The proxy's own token and proof would pass if the proxy were taken for the client.
+        fixture.use_token(json!({}));
+        fixture.proofs = Some(vec![]);
+        spoil(&mut fixture);
+        let outcome = fixture.send().await;
         assert_eq!(outcome.check(), Some(Check::Certificate), "{index}");
         assert!(
             outcome.challenges()[0]
@@ -269,20 +266,20 @@ async fn a_trusted_proxy_that_cannot_be_understood_is_refused_and_not_taken_for_
 }
 
 #[tokio::test]
-async fn a_request_of_the_proxys_own_is_checked_like_any_others() {
-    let mut world = behind_proxy();
-    world.fields.clear();
-    assert_eq!(world.send().await.check(), Some(Check::TokenCertificate));
-    world.use_token(json!({ "cnf": { "x5t#S256": PROXY.thumbprint() } }));
-    world.proofs = Some(vec![]);
-    let outcome = world.send().await;
+async fn a_request_of_the_proxy_itself_is_checked_like_any_other() {
+    let mut fixture = behind_proxy();
+    fixture.fields.clear();
+    assert_eq!(fixture.send().await.check(), Some(Check::TokenCertificate));
+    fixture.use_token(json!({ "cnf": { "x5t#S256": PROXY.thumbprint() } }));
+    fixture.proofs = Some(vec![]);
+    let outcome = fixture.send().await;
     assert_eq!(outcome.binding().class(), BindingClass::Certificate);
     assert_eq!(outcome.binding().spiffe_id(), Some(SPIFFE_ID));
     assert_eq!(outcome.binding().attested_by(), None);
 }
 
 #[tokio::test]
-async fn a_proxy_is_known_by_thumbprint_spiffe_id_or_subject() {
+async fn a_proxy_is_identified_by_thumbprint_spiffe_id_or_subject() {
     let none = || TrustedProxies::new(MemoryReplayStore::new(10));
     let thumbprint = PROXY.thumbprint().parse().unwrap();
     for (proxies, known) in [
@@ -299,10 +296,10 @@ async fn a_proxy_is_known_by_thumbprint_spiffe_id_or_subject() {
         (none().subject(""), false),
         (none(), false),
     ] {
-        let mut world = behind_proxy();
+        let mut fixture = behind_proxy();
         let shown = format!("{proxies:?}");
-        world.configure(|layer| layer.trusted_proxies(proxies));
-        assert_eq!(world.send().await.has_passed(), known, "{shown}");
+        fixture.configure(|layer| layer.trusted_proxies(proxies));
+        assert_eq!(fixture.send().await.has_passed(), known, "{shown}");
     }
 }
 
@@ -316,14 +313,14 @@ async fn rs_1_an_attested_certificate_that_has_expired_is_refused_and_the_proxys
         Client::with(|params| params.not_before = rcgen::date_time_ymd(2039, 1, 1))
     });
     for client in [&*EXPIRED, &*EARLY] {
-        let mut world = behind_proxy();
-        world.use_token(json!({}));
-        world.proofs = Some(vec![]);
-        world.fields = attest(client, EXPORTER);
-        let outcome = world.send().await;
+        let mut fixture = behind_proxy();
+        fixture.use_token(json!({}));
+        fixture.proofs = Some(vec![]);
+        fixture.fields = attest(client, EXPORTER);
+        let outcome = fixture.send().await;
         assert_eq!(outcome.check(), Some(Check::Certificate));
         assert_eq!(outcome.header("connection"), None);
-        let facts = world.facts.clone().unwrap();
+        let facts = fixture.facts.clone().unwrap();
         assert!(futures_util::FutureExt::now_or_never(facts.drain_wanted()).is_none());
     }
 }
@@ -331,57 +328,56 @@ async fn rs_1_an_attested_certificate_that_has_expired_is_refused_and_the_proxys
 #[tokio::test]
 async fn rs_8_a_reusable_proof_may_be_as_old_as_the_clients_connection_which_only_the_proxy_knows()
 {
-    let mut world = behind_proxy();
-    world.proof_claims["iat"] = (NOW - 86_400).into();
-    assert!(world.send().await.has_passed());
-    world.proof_claims["iat"] = (NOW + 61).into();
-    assert_eq!(world.send().await.check(), Some(Check::IssuedAt));
+    let mut fixture = behind_proxy();
+    fixture.proof_claims["iat"] = (NOW - 86_400).into();
+    assert!(fixture.send().await.has_passed());
+    fixture.proof_claims["iat"] = (NOW + 61).into();
+    assert_eq!(fixture.send().await.check(), Some(Check::IssuedAt));
 }
 
 #[tokio::test]
-async fn rs_9_a_jti_is_taken_once_over_all_connections_of_the_proxy() {
-    let mut world = behind_proxy();
-    world.add_request_claims("1");
-    assert!(world.send().await.has_passed());
-    assert_eq!(world.send().await.check(), Some(Check::Replay));
-    world.facts = Some(connection(Some(&PROXY), [10; 32]));
-    assert_eq!(world.send().await.check(), Some(Check::Replay));
+async fn rs_9_a_jti_is_accepted_once_over_all_connections_of_the_proxy() {
+    let mut fixture = behind_proxy();
+    fixture.add_request_claims("1");
+    assert!(fixture.send().await.has_passed());
+    assert_eq!(fixture.send().await.check(), Some(Check::Replay));
+    fixture.facts = Some(connection(Some(&PROXY), [10; 32]));
+    assert_eq!(fixture.send().await.check(), Some(Check::Replay));
     // Another client's connection has jti values of its own.
-    world.fields = attest(&CLIENT, [8; 32]);
-    world.proof_claims["ekm"] = base64::engine::general_purpose::URL_SAFE_NO_PAD
+    fixture.fields = attest(&CLIENT, [8; 32]);
+    fixture.proof_claims["ekm"] = base64::engine::general_purpose::URL_SAFE_NO_PAD
         .encode([8; 32])
         .into();
-    assert!(world.send().await.has_passed());
+    assert!(fixture.send().await.has_passed());
 
-    world.configure(|layer| {
+    fixture.configure(|layer| {
         layer.trusted_proxies(
             TrustedProxies::new(MemoryReplayStore::new(0))
                 .thumbprint(PROXY.thumbprint().parse().unwrap()),
         )
     });
-    assert_eq!(world.send().await.response.status(), 503);
+    assert_eq!(fixture.send().await.response.status(), 503);
 }
 
 #[tokio::test]
-async fn rs_11_a_proof_is_remembered_per_connection_of_the_client_within_a_bound() {
-    let mut world = behind_proxy();
-    world.configure(|layer| {
-        layer.trusted_proxies(proxies().remembered_connections(NonZeroUsize::MIN))
-    });
-    assert!(!world.send().await.was_cached());
-    assert!(world.send().await.was_cached());
-    world.facts = Some(connection(Some(&PROXY), [10; 32]));
+async fn rs_11_a_proof_is_cached_per_connection_of_the_client_within_a_bound() {
+    let mut fixture = behind_proxy();
+    fixture
+        .configure(|layer| layer.trusted_proxies(proxies().cached_connections(NonZeroUsize::MIN)));
+    assert!(!fixture.send().await.was_cached());
+    assert!(fixture.send().await.was_cached());
+    fixture.facts = Some(connection(Some(&PROXY), [10; 32]));
     assert!(
-        world.send().await.was_cached(),
-        "whichever of its connections the proxy uses"
+        fixture.send().await.was_cached(),
+        "on any connection of the proxy"
     );
-    // The same proof on another connection of the client's is refused, remembered or not.
-    world.fields = attest(&CLIENT, [8; 32]);
-    assert_eq!(world.send().await.check(), Some(Check::Exporter));
-    // That one has pushed the first out.
-    world.fields = attest(&CLIENT, EXPORTER);
-    let outcome = world.send().await;
+    // The same proof on another connection of the client is refused, cached or not.
+    fixture.fields = attest(&CLIENT, [8; 32]);
+    assert_eq!(fixture.send().await.check(), Some(Check::Exporter));
+    // That connection has evicted the first.
+    fixture.fields = attest(&CLIENT, EXPORTER);
+    let outcome = fixture.send().await;
     assert!(outcome.has_passed() && !outcome.was_cached());
-    world.now.fetch_add(1, Ordering::SeqCst);
-    assert!(world.send().await.was_cached());
+    fixture.now.fetch_add(1, Ordering::SeqCst);
+    assert!(fixture.send().await.was_cached());
 }

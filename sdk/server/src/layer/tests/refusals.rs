@@ -1,5 +1,5 @@
-//! For every check, requests that fail it and no other: what is spoiled is all that differs from a
-//! request that passes.
+//! For every check, requests that fail it and no other: they differ from a passing request only in
+//! what the case changes.
 
 use std::sync::atomic::Ordering;
 
@@ -8,25 +8,25 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bowline_proof::{Challenge, Check, EXPORTER_LABEL, challenges};
 use serde_json::json;
 
-use super::world::*;
+use super::fixture::*;
 use crate::{AcceptPolicy, RequireRequestBound, ServerEvent};
 
 /// A name, the check that must refuse, and what is wrong with the request.
-type Case = (&'static str, Check, fn(&mut World));
+type Case = (&'static str, Check, fn(&mut Fixture));
 
 #[tokio::test]
-async fn a_request_that_nothing_is_wrong_with_passes() {
-    let outcome = World::default().send().await;
+async fn the_unchanged_request_passes() {
+    let outcome = Fixture::default().send().await;
     assert!(outcome.has_passed());
 }
 
 #[tokio::test]
 async fn rs_1_refuses_an_expired_certificate() {
-    let cases: &[Case] = &[("past its notAfter", Check::Certificate, |world| {
+    let cases: &[Case] = &[("past its notAfter", Check::Certificate, |fixture| {
         let later = 2_300_000_000; // 2042
-        world.now.store(later, Ordering::SeqCst);
-        // A fresh proof, so that its age is not what is wrong.
-        world.proof_claims["iat"] = later.into();
+        fixture.now.store(later, Ordering::SeqCst);
+        // A fresh proof, so that its age is not the reason.
+        fixture.proof_claims["iat"] = later.into();
     })];
     assert_refused(cases).await;
 }
@@ -34,46 +34,47 @@ async fn rs_1_refuses_an_expired_certificate() {
 #[tokio::test]
 async fn rs_2_refuses_a_token_that_is_not_valid() {
     let cases: &[Case] = &[
-        ("not valid, says the validator", Check::Token, |world| {
-            world.token = "stranger".to_owned();
-            world.proof_claims["ath"] = ath("stranger");
+        ("not valid by the validator", Check::Token, |fixture| {
+            fixture.token = "stranger".to_owned();
+            fixture.proof_claims["ath"] = ath("stranger");
         }),
-        ("not a token at all", Check::Token, |world| {
-            world.authorization = Some(vec![format!("Bearer {} {}", world.token, world.token)]);
+        ("not a token at all", Check::Token, |fixture| {
+            fixture.authorization =
+                Some(vec![format!("Bearer {} {}", fixture.token, fixture.token)]);
         }),
-        ("empty", Check::Token, |world| {
-            world.authorization = Some(vec!["Bearer ".to_owned()])
+        ("empty", Check::Token, |fixture| {
+            fixture.authorization = Some(vec!["Bearer ".to_owned()])
         }),
-        ("too long", Check::Token, |world| {
-            world.authorization = Some(vec![format!("Bearer {}", "a".repeat(65 * 1024))]);
+        ("too long", Check::Token, |fixture| {
+            fixture.authorization = Some(vec![format!("Bearer {}", "a".repeat(65 * 1024))]);
         }),
     ];
     assert_refused(cases).await;
 }
 
 #[tokio::test]
-async fn tk_0_refuses_a_token_elsewhere_than_in_one_authorization_header() {
+async fn tk_0_refuses_a_token_outside_of_one_authorization_header() {
     let cases: &[Case] = &[
-        ("also in the query", Check::TokenTransport, |world| {
-            world.uri = format!("/mcp?a=b&access_token={}", world.token);
+        ("also in the query", Check::TokenTransport, |fixture| {
+            fixture.uri = format!("/mcp?a=b&access_token={}", fixture.token);
         }),
         (
             "in the query under an escaped name",
             Check::TokenTransport,
-            |world| {
-                world.uri = format!("/mcp?access%5ftoken={}", world.token);
+            |fixture| {
+                fixture.uri = format!("/mcp?access%5ftoken={}", fixture.token);
             },
         ),
-        ("only in the query", Check::TokenTransport, |world| {
-            world.uri = format!("/mcp?access_token={}", world.token);
-            world.authorization = Some(vec![]);
+        ("only in the query", Check::TokenTransport, |fixture| {
+            fixture.uri = format!("/mcp?access_token={}", fixture.token);
+            fixture.authorization = Some(vec![]);
         }),
         (
             "in two Authorization headers",
             Check::TokenTransport,
-            |world| {
-                let field = format!("Bearer {}", world.token);
-                world.authorization = Some(vec![field.clone(), field]);
+            |fixture| {
+                let field = format!("Bearer {}", fixture.token);
+                fixture.authorization = Some(vec![field.clone(), field]);
             },
         ),
     ];
@@ -83,15 +84,19 @@ async fn tk_0_refuses_a_token_elsewhere_than_in_one_authorization_header() {
 #[tokio::test]
 async fn rs_10_gives_a_bare_challenge_when_there_is_no_token() {
     let cases: &[Case] = &[
-        ("no Authorization", Check::NoToken, |world| {
-            world.authorization = Some(vec![])
+        ("no Authorization", Check::NoToken, |fixture| {
+            fixture.authorization = Some(vec![])
         }),
-        ("another scheme", Check::NoToken, |world| {
-            world.authorization = Some(vec![format!("DPoP {}", world.token)]);
+        ("another scheme", Check::NoToken, |fixture| {
+            fixture.authorization = Some(vec![format!("DPoP {}", fixture.token)]);
         }),
-        ("a scheme that only begins alike", Check::NoToken, |world| {
-            world.authorization = Some(vec![format!("Bearerer {}", world.token)]);
-        }),
+        (
+            "a scheme that only begins alike",
+            Check::NoToken,
+            |fixture| {
+                fixture.authorization = Some(vec![format!("Bearerer {}", fixture.token)]);
+            },
+        ),
     ];
     assert_refused(cases).await;
 
@@ -99,45 +104,50 @@ async fn rs_10_gives_a_bare_challenge_when_there_is_no_token() {
     assert_eq!(outcome.header("www-authenticate"), Some("Bearer"));
 }
 
-fn without_token() -> World {
-    World {
+fn without_token() -> Fixture {
+    Fixture {
         authorization: Some(vec![]),
-        ..World::default()
+        ..Fixture::default()
     }
 }
 
 #[tokio::test]
 async fn tk_1_and_tk_2_refuse_a_cnf_that_is_malformed_or_cannot_be_satisfied() {
     let cases: &[Case] = &[
-        ("another exporter label", Check::Confirmation, |world| {
-            world.use_token(
+        ("another exporter label", Check::Confirmation, |fixture| {
+            fixture.use_token(
                 json!({ "cnf": { "x5t#S256": CLIENT.thumbprint(), "tls_exp": "EXPORTER-other" } }),
             );
         }),
         (
             "tls_exp without a certificate",
             Check::Confirmation,
-            |world| {
-                world.use_token(json!({ "cnf": { "tls_exp": EXPORTER_LABEL } }));
+            |fixture| {
+                fixture.use_token(json!({ "cnf": { "tls_exp": EXPORTER_LABEL } }));
             },
         ),
-        ("tls_exp is no string", Check::Confirmation, |world| {
-            world.use_token(json!({ "cnf": { "x5t#S256": CLIENT.thumbprint(), "tls_exp": true } }));
+        ("tls_exp is no string", Check::Confirmation, |fixture| {
+            fixture
+                .use_token(json!({ "cnf": { "x5t#S256": CLIENT.thumbprint(), "tls_exp": true } }));
         }),
-        ("x5t#S256 is no thumbprint", Check::Confirmation, |world| {
-            world.use_token(json!({ "cnf": { "x5t#S256": "AAAA" } }));
+        (
+            "x5t#S256 is not a thumbprint",
+            Check::Confirmation,
+            |fixture| {
+                fixture.use_token(json!({ "cnf": { "x5t#S256": "AAAA" } }));
+            },
+        ),
+        ("cnf is no object", Check::Confirmation, |fixture| {
+            fixture.use_token(json!({ "cnf": "x" }))
         }),
-        ("cnf is no object", Check::Confirmation, |world| {
-            world.use_token(json!({ "cnf": "x" }))
-        }),
-        ("both jkt and tls_exp", Check::Confirmation, |world| {
+        ("both jkt and tls_exp", Check::Confirmation, |fixture| {
             let x5t = CLIENT.thumbprint();
-            world.use_token(
+            fixture.use_token(
                 json!({ "cnf": { "x5t#S256": x5t, "jkt": x5t, "tls_exp": EXPORTER_LABEL } }),
             );
         }),
-        ("bound to a DPoP key", Check::Confirmation, |world| {
-            world.use_token(json!({ "cnf": { "jkt": CLIENT.thumbprint() } }));
+        ("bound to a DPoP key", Check::Confirmation, |fixture| {
+            fixture.use_token(json!({ "cnf": { "jkt": CLIENT.thumbprint() } }));
         }),
     ];
     assert_refused(cases).await;
@@ -149,27 +159,31 @@ async fn rs_3_refuses_a_token_of_another_certificate() {
         (
             "session-bound to another",
             Check::TokenCertificate,
-            |world| {
-                world.use_token(json!({ "cnf": { "x5t#S256": OTHER_CLIENT.thumbprint(), "tls_exp": EXPORTER_LABEL } }));
+            |fixture| {
+                fixture.use_token(json!({ "cnf": { "x5t#S256": OTHER_CLIENT.thumbprint(), "tls_exp": EXPORTER_LABEL } }));
             },
         ),
         (
-            "bound to another, no proof asked for",
+            "bound to another, no proof required",
             Check::TokenCertificate,
-            |world| {
-                world.use_token(json!({ "cnf": { "x5t#S256": OTHER_CLIENT.thumbprint() } }));
+            |fixture| {
+                fixture.use_token(json!({ "cnf": { "x5t#S256": OTHER_CLIENT.thumbprint() } }));
             },
         ),
-        ("no client certificate", Check::TokenCertificate, |world| {
-            world.facts = Some(connection(None, EXPORTER));
-        }),
         (
-            "no client certificate, no proof asked for",
+            "no client certificate",
             Check::TokenCertificate,
-            |world| {
-                world.use_token(json!({ "cnf": { "x5t#S256": CLIENT.thumbprint() } }));
-                world.facts = Some(connection(None, EXPORTER));
-                world.proofs = Some(vec![]);
+            |fixture| {
+                fixture.facts = Some(connection(None, EXPORTER));
+            },
+        ),
+        (
+            "no client certificate, no proof required",
+            Check::TokenCertificate,
+            |fixture| {
+                fixture.use_token(json!({ "cnf": { "x5t#S256": CLIENT.thumbprint() } }));
+                fixture.facts = Some(connection(None, EXPORTER));
+                fixture.proofs = Some(vec![]);
             },
         ),
     ];
@@ -177,20 +191,20 @@ async fn rs_3_refuses_a_token_of_another_certificate() {
 }
 
 #[tokio::test]
-async fn rs_4_wants_exactly_one_proof() {
+async fn rs_4_requires_exactly_one_proof() {
     let cases: &[Case] = &[
-        ("none", Check::ProofMissing, |world| {
-            world.proofs = Some(vec![])
+        ("none", Check::ProofMissing, |fixture| {
+            fixture.proofs = Some(vec![])
         }),
-        ("two", Check::ProofDuplicated, |world| {
-            world.proofs = Some(vec![world.proof(), world.proof()])
+        ("two", Check::ProofDuplicated, |fixture| {
+            fixture.proofs = Some(vec![fixture.proof(), fixture.proof()])
         }),
         (
-            "two, though none is asked for",
+            "two, though none is required",
             Check::ProofDuplicated,
-            |world| {
-                world.use_token(json!({}));
-                world.proofs = Some(vec![world.proof(), world.proof()]);
+            |fixture| {
+                fixture.use_token(json!({}));
+                fixture.proofs = Some(vec![fixture.proof(), fixture.proof()]);
             },
         ),
     ];
@@ -200,61 +214,61 @@ async fn rs_4_wants_exactly_one_proof() {
 #[tokio::test]
 async fn rs_5_refuses_a_proof_that_is_not_one_of_this_certificates_key() {
     let cases: &[Case] = &[
-        ("no JWS", Check::ProofSyntax, |world| {
-            world.proofs = Some(vec!["proof".to_owned()])
+        ("no JWS", Check::ProofSyntax, |fixture| {
+            fixture.proofs = Some(vec!["proof".to_owned()])
         }),
-        ("empty", Check::ProofSyntax, |world| {
-            world.proofs = Some(vec![String::new()])
+        ("empty", Check::ProofSyntax, |fixture| {
+            fixture.proofs = Some(vec![String::new()])
         }),
-        ("two in one field", Check::ProofSyntax, |world| {
-            world.proofs = Some(vec![format!("{0},{0}", world.proof())]);
+        ("two in one field", Check::ProofSyntax, |fixture| {
+            fixture.proofs = Some(vec![format!("{0},{0}", fixture.proof())]);
         }),
-        ("over 8 KiB", Check::ProofSyntax, |world| {
-            world.proof_claims["padding"] = "x".repeat(8 * 1024).into();
+        ("over 8 KiB", Check::ProofSyntax, |fixture| {
+            fixture.proof_claims["padding"] = "x".repeat(8 * 1024).into();
         }),
-        ("crit", Check::ProofSyntax, |world| {
-            world.proof_header["crit"] = json!(["exp"])
+        ("crit", Check::ProofSyntax, |fixture| {
+            fixture.proof_header["crit"] = json!(["exp"])
         }),
-        ("typ", Check::ProofType, |world| {
-            world.proof_header["typ"] = "JWT".into()
+        ("typ", Check::ProofType, |fixture| {
+            fixture.proof_header["typ"] = "JWT".into()
         }),
-        ("alg none", Check::ProofAlgorithm, |world| {
-            world.proof_header["alg"] = "none".into()
+        ("alg none", Check::ProofAlgorithm, |fixture| {
+            fixture.proof_header["alg"] = "none".into()
         }),
-        ("alg of a symmetric key", Check::ProofAlgorithm, |world| {
-            world.proof_header["alg"] = "HS256".into()
+        ("alg of a symmetric key", Check::ProofAlgorithm, |fixture| {
+            fixture.proof_header["alg"] = "HS256".into()
         }),
-        ("alg of another key", Check::ProofAlgorithm, |world| {
-            world.proof_header["alg"] = "ES256".into()
+        ("alg of another key", Check::ProofAlgorithm, |fixture| {
+            fixture.proof_header["alg"] = "ES256".into()
         }),
         (
             "thumbprint of another certificate",
             Check::ProofThumbprint,
-            |world| {
-                world.proof_header["x5t#S256"] = OTHER_CLIENT.thumbprint().into();
+            |fixture| {
+                fixture.proof_header["x5t#S256"] = OTHER_CLIENT.thumbprint().into();
             },
         ),
         (
             "no client certificate, for a bearer token",
             Check::ProofThumbprint,
-            |world| {
-                world.use_token(json!({}));
-                world.facts = Some(connection(None, EXPORTER));
+            |fixture| {
+                fixture.use_token(json!({}));
+                fixture.facts = Some(connection(None, EXPORTER));
             },
         ),
-        ("signed by another key", Check::ProofSignature, |world| {
-            world.signer = &OTHER_CLIENT
+        ("signed by another key", Check::ProofSignature, |fixture| {
+            fixture.signer = &OTHER_CLIENT
         }),
         (
             "changed after it was signed",
             Check::ProofSignature,
-            |world| {
-                let genuine = world.proof();
+            |fixture| {
+                let genuine = fixture.proof();
                 let signature = genuine.rsplit('.').next().unwrap();
-                world.proof_claims["iat"] = (NOW + 1).into();
-                let changed = world.proof();
+                fixture.proof_claims["iat"] = (NOW + 1).into();
+                let changed = fixture.proof();
                 let (signed, _) = changed.rsplit_once('.').unwrap();
-                world.proofs = Some(vec![format!("{signed}.{signature}")]);
+                fixture.proofs = Some(vec![format!("{signed}.{signature}")]);
             },
         ),
     ];
@@ -267,21 +281,21 @@ async fn rs_6_refuses_a_proof_of_another_connection() {
         (
             "same certificate, other connection",
             Check::Exporter,
-            |world| {
-                world.facts = Some(connection(Some(&CLIENT), [8; 32]));
+            |fixture| {
+                fixture.facts = Some(connection(Some(&CLIENT), [8; 32]));
             },
         ),
-        ("one bit of ekm", Check::Exporter, |world| {
+        ("one bit of ekm", Check::Exporter, |fixture| {
             let mut exporter = EXPORTER;
             exporter[31] ^= 1;
-            world.proof_claims["ekm"] = URL_SAFE_NO_PAD.encode(exporter).into();
+            fixture.proof_claims["ekm"] = URL_SAFE_NO_PAD.encode(exporter).into();
         }),
         (
-            "though the token asks for no proof",
+            "though the token requires no proof",
             Check::Exporter,
-            |world| {
-                world.use_token(json!({}));
-                world.facts = Some(connection(Some(&CLIENT), [8; 32]));
+            |fixture| {
+                fixture.use_token(json!({}));
+                fixture.facts = Some(connection(Some(&CLIENT), [8; 32]));
             },
         ),
     ];
@@ -290,8 +304,8 @@ async fn rs_6_refuses_a_proof_of_another_connection() {
 
 #[tokio::test]
 async fn rs_7_refuses_a_proof_for_another_token() {
-    let cases: &[Case] = &[("ath of another token", Check::TokenHash, |world| {
-        world.proof_claims["ath"] = ath("another");
+    let cases: &[Case] = &[("ath of another token", Check::TokenHash, |fixture| {
+        fixture.proof_claims["ath"] = ath("another");
     })];
     assert_refused(cases).await;
 }
@@ -302,27 +316,27 @@ async fn rs_8_refuses_a_proof_out_of_its_window() {
         (
             "older than the connection allows",
             Check::IssuedAt,
-            |world| {
-                world.proof_claims["iat"] = (NOW - 301).into();
+            |fixture| {
+                fixture.proof_claims["iat"] = (NOW - 301).into();
             },
         ),
-        ("from the future", Check::IssuedAt, |world| {
-            world.proof_claims["iat"] = (NOW + 61).into()
+        ("from the future", Check::IssuedAt, |fixture| {
+            fixture.proof_claims["iat"] = (NOW + 61).into()
         }),
         (
             "for one request, and five minutes old",
             Check::IssuedAt,
-            |world| {
-                world.now.store(NOW + 301, Ordering::SeqCst);
-                world.add_request_claims("1");
+            |fixture| {
+                fixture.now.store(NOW + 301, Ordering::SeqCst);
+                fixture.add_request_claims("1");
             },
         ),
         (
             "for one request, and from the future",
             Check::IssuedAt,
-            |world| {
-                world.add_request_claims("1");
-                world.proof_claims["iat"] = (NOW + 61).into();
+            |fixture| {
+                fixture.add_request_claims("1");
+                fixture.proof_claims["iat"] = (NOW + 61).into();
             },
         ),
     ];
@@ -332,45 +346,45 @@ async fn rs_8_refuses_a_proof_out_of_its_window() {
 #[tokio::test]
 async fn rs_9_refuses_a_proof_of_another_request() {
     let cases: &[Case] = &[
-        ("another method", Check::Method, |world| {
-            world.add_request_claims("1");
-            world.proof_claims["htm"] = "GET".into();
+        ("another method", Check::Method, |fixture| {
+            fixture.add_request_claims("1");
+            fixture.proof_claims["htm"] = "GET".into();
         }),
-        ("another path", Check::TargetUri, |world| {
-            world.add_request_claims("1");
-            world.proof_claims["htu"] = format!("{ORIGIN}/other").into();
+        ("another path", Check::TargetUri, |fixture| {
+            fixture.add_request_claims("1");
+            fixture.proof_claims["htu"] = format!("{ORIGIN}/other").into();
         }),
-        ("another origin", Check::TargetUri, |world| {
-            world.add_request_claims("1");
-            world.proof_claims["htu"] = "https://other.example.com/mcp".into();
+        ("another origin", Check::TargetUri, |fixture| {
+            fixture.add_request_claims("1");
+            fixture.proof_claims["htu"] = "https://other.example.com/mcp".into();
         }),
         (
             "an origin that only Host names",
             Check::TargetUri,
-            |world| {
-                world.add_request_claims("1");
-                world.host = "other.example.com";
-                world.proof_claims["htu"] = "https://other.example.com/mcp".into();
+            |fixture| {
+                fixture.add_request_claims("1");
+                fixture.host = "other.example.com";
+                fixture.proof_claims["htu"] = "https://other.example.com/mcp".into();
             },
         ),
         (
             "a bare path, where that is not accepted",
             Check::TargetUri,
-            |world| {
-                world.add_request_claims("1");
-                world.proof_claims["htu"] = "/mcp".into();
-                world.configure(|layer| layer.accept_bare_path(false));
+            |fixture| {
+                fixture.add_request_claims("1");
+                fixture.proof_claims["htu"] = "/mcp".into();
+                fixture.configure(|layer| layer.accept_bare_path(false));
             },
         ),
-        ("a jti without end", Check::ProofSyntax, |world| {
-            world.add_request_claims(&"1".repeat(257))
+        ("a jti without end", Check::ProofSyntax, |fixture| {
+            fixture.add_request_claims(&"1".repeat(257))
         }),
-        ("htm alone counts too", Check::Method, |world| {
-            world.proof_claims["htm"] = "GET".into()
+        ("htm alone counts too", Check::Method, |fixture| {
+            fixture.proof_claims["htm"] = "GET".into()
         }),
-        ("no jti may be remembered", Check::ReplayQuota, |world| {
-            world.add_request_claims("1");
-            world.configure(|layer| layer.jti_quota(0));
+        ("a jti quota of zero", Check::ReplayQuota, |fixture| {
+            fixture.add_request_claims("1");
+            fixture.configure(|layer| layer.jti_quota(0));
         }),
     ];
     assert_refused(cases).await;
@@ -382,25 +396,25 @@ async fn rs_12_refuses_a_proof_that_is_not_for_this_request_alone() {
         (
             "none of the claims",
             Check::RequestClaimsRequired,
-            |world| {
-                world.configure(|layer| layer.require_request_bound(RequireRequestBound::Always));
+            |fixture| {
+                fixture.configure(|layer| layer.require_request_bound(RequireRequestBound::Always));
             },
         ),
-        ("no htu", Check::RequestClaimsRequired, |world| {
-            world.add_request_claims("1");
-            world.proof_claims.as_object_mut().unwrap().remove("htu");
-            world.configure(|layer| layer.require_request_bound(RequireRequestBound::Always));
+        ("no htu", Check::RequestClaimsRequired, |fixture| {
+            fixture.add_request_claims("1");
+            fixture.proof_claims.as_object_mut().unwrap().remove("htu");
+            fixture.configure(|layer| layer.require_request_bound(RequireRequestBound::Always));
         }),
-        ("no jti", Check::RequestClaimsRequired, |world| {
-            world.add_request_claims("1");
-            world.proof_claims.as_object_mut().unwrap().remove("jti");
-            world.configure(|layer| layer.require_request_bound(RequireRequestBound::Always));
+        ("no jti", Check::RequestClaimsRequired, |fixture| {
+            fixture.add_request_claims("1");
+            fixture.proof_claims.as_object_mut().unwrap().remove("jti");
+            fixture.configure(|layer| layer.require_request_bound(RequireRequestBound::Always));
         }),
         (
-            "demanded of this request",
+            "required of this request",
             Check::RequestClaimsRequired,
-            |world| {
-                world.configure(|layer| {
+            |fixture| {
+                fixture.configure(|layer| {
                     layer.require_request_bound(RequireRequestBound::when(|request| {
                         request.method == "POST"
                     }))
@@ -410,10 +424,10 @@ async fn rs_12_refuses_a_proof_that_is_not_for_this_request_alone() {
         (
             "a bearer token without a proof",
             Check::RequestClaimsRequired,
-            |world| {
-                world.use_token(json!({}));
-                world.proofs = Some(vec![]);
-                world.configure(|layer| layer.require_request_bound(RequireRequestBound::Always));
+            |fixture| {
+                fixture.use_token(json!({}));
+                fixture.proofs = Some(vec![]);
+                fixture.configure(|layer| layer.require_request_bound(RequireRequestBound::Always));
             },
         ),
     ];
@@ -423,26 +437,26 @@ async fn rs_12_refuses_a_proof_that_is_not_for_this_request_alone() {
 #[tokio::test]
 async fn rs_13_refuses_tokens_that_are_not_session_bound_where_that_is_required() {
     let cases: &[Case] = &[
-        ("a bearer token", Check::BindingRequired, |world| {
-            world.use_token(json!({}));
-            world.proofs = Some(vec![]);
-            world.configure(|layer| layer.policy(AcceptPolicy::Require));
+        ("a bearer token", Check::BindingRequired, |fixture| {
+            fixture.use_token(json!({}));
+            fixture.proofs = Some(vec![]);
+            fixture.configure(|layer| layer.policy(AcceptPolicy::Require));
         }),
         (
             "a bearer token with a good proof",
             Check::BindingRequired,
-            |world| {
-                world.use_token(json!({}));
-                world.configure(|layer| layer.policy(AcceptPolicy::Require));
+            |fixture| {
+                fixture.use_token(json!({}));
+                fixture.configure(|layer| layer.policy(AcceptPolicy::Require));
             },
         ),
         (
             "a certificate-bound token",
             Check::BindingRequired,
-            |world| {
-                world.use_token(json!({ "cnf": { "x5t#S256": CLIENT.thumbprint() } }));
-                world.proofs = Some(vec![]);
-                world.configure(|layer| layer.policy(AcceptPolicy::Require));
+            |fixture| {
+                fixture.use_token(json!({ "cnf": { "x5t#S256": CLIENT.thumbprint() } }));
+                fixture.proofs = Some(vec![]);
+                fixture.configure(|layer| layer.policy(AcceptPolicy::Require));
             },
         ),
     ];
@@ -451,24 +465,24 @@ async fn rs_13_refuses_tokens_that_are_not_session_bound_where_that_is_required(
 
 #[tokio::test]
 async fn without_facts_nothing_passes() {
-    let mut world = World {
+    let mut fixture = Fixture {
         facts: None,
-        ..World::default()
+        ..Fixture::default()
     };
-    let outcome = world.send().await;
+    let outcome = fixture.send().await;
     assert_eq!(outcome.response.status(), 500);
     assert!(!outcome.reached);
-    // Not even where the policy would let everything pass.
-    world.use_token(json!({}));
-    world.proofs = Some(vec![]);
-    assert!(!world.send().await.reached);
+    // Not even if the policy would accept any token.
+    fixture.use_token(json!({}));
+    fixture.proofs = Some(vec![]);
+    assert!(!fixture.send().await.reached);
 }
 
 #[tokio::test]
-async fn a_validator_that_cannot_tell_makes_503_and_no_challenge() {
-    let world = World::default();
-    world.tokens.unavailable.store(true, Ordering::SeqCst);
-    let outcome = world.send().await;
+async fn a_validator_that_cannot_decide_causes_503_without_a_challenge() {
+    let fixture = Fixture::default();
+    fixture.tokens.unavailable.store(true, Ordering::SeqCst);
+    let outcome = fixture.send().await;
     assert_eq!(outcome.response.status(), 503);
     assert_eq!(outcome.header("retry-after"), Some("7"));
     assert_eq!(outcome.header("www-authenticate"), None);
@@ -480,17 +494,17 @@ async fn a_validator_that_cannot_tell_makes_503_and_no_challenge() {
     ));
 }
 
-/// Each case is refused by its check and by no other, never reaches the inner service, and says so
-/// as RS-10 asks.
+/// Each case is refused by its check and by no other, never reaches the inner service, and gets a
+/// challenge as RS-10 requires.
 async fn assert_refused(cases: &[Case]) {
     for (name, check, spoil) in cases {
-        let mut world = World::default();
-        spoil(&mut world);
-        let outcome = world.send().await;
+        let mut fixture = Fixture::default();
+        spoil(&mut fixture);
+        let outcome = fixture.send().await;
         assert_eq!(outcome.check(), Some(*check), "{name}");
         assert!(!outcome.reached, "{name}: the inner service was called");
         assert_eq!(outcome.response.status(), 401, "{name}");
-        let connection = world.facts.as_ref().unwrap().id();
+        let connection = fixture.facts.as_ref().unwrap().id();
         assert_eq!(
             outcome.event,
             Some(ServerEvent::Refused {
@@ -506,7 +520,7 @@ async fn assert_refused(cases: &[Case]) {
         for secret in [
             &CLIENT.thumbprint(),
             &URL_SAFE_NO_PAD.encode(EXPORTER),
-            &world.token,
+            &fixture.token,
             ORIGIN,
         ] {
             assert!(

@@ -3,7 +3,7 @@
 use bowline_proof::{Check, EXPORTER_LABEL};
 use serde_json::{Value, json};
 
-use super::world::*;
+use super::fixture::*;
 use crate::{RequiredScope, Scope, ServerEvent};
 
 fn scope(text: &str) -> Scope {
@@ -16,21 +16,21 @@ fn with_scope(granted: Value) -> Value {
 
 #[tokio::test]
 async fn a_token_passes_with_all_of_the_scope_and_is_answered_403_without() {
-    let mut world = World::default();
-    world.configure(|layer| {
+    let mut fixture = Fixture::default();
+    fixture.configure(|layer| {
         layer.required_scope(RequiredScope::Always(scope("mcp:read mcp:write")))
     });
-    world.use_token(with_scope("mcp:write other mcp:read".into()));
-    assert!(world.send().await.has_passed());
+    fixture.use_token(with_scope("mcp:write other mcp:read".into()));
+    assert!(fixture.send().await.has_passed());
 
-    world.use_token(with_scope("mcp:read".into()));
-    let outcome = world.send().await;
+    fixture.use_token(with_scope("mcp:read".into()));
+    let outcome = fixture.send().await;
     assert!(!outcome.reached);
     assert_eq!(
         (outcome.response.status().as_u16(), outcome.check()),
         (403, Some(Check::Scope))
     );
-    let connection = world.facts.as_ref().unwrap().id();
+    let connection = fixture.facts.as_ref().unwrap().id();
     let check = Check::Scope;
     assert_eq!(
         outcome.event,
@@ -52,44 +52,44 @@ async fn a_token_passes_with_all_of_the_scope_and_is_answered_403_without() {
 
 #[tokio::test]
 async fn each_request_may_need_another_scope_or_none() {
-    let mut world = World::default();
-    world.configure(|layer| {
+    let mut fixture = Fixture::default();
+    fixture.configure(|layer| {
         layer.required_scope(RequiredScope::when(|request| match request.uri.path() {
             "/public" => None,
             _ if request.method == "DELETE" => Some(scope("delete")),
             _ => Some(scope("read")),
         }))
     });
-    world.use_token(with_scope("read".into()));
-    assert!(world.send().await.has_passed());
-    world.method = "DELETE";
-    assert_eq!(world.send().await.check(), Some(Check::Scope));
-    world.uri = "/public".to_owned();
-    assert!(world.send().await.has_passed());
+    fixture.use_token(with_scope("read".into()));
+    assert!(fixture.send().await.has_passed());
+    fixture.method = "DELETE";
+    assert_eq!(fixture.send().await.check(), Some(Check::Scope));
+    fixture.uri = "/public".to_owned();
+    assert!(fixture.send().await.has_passed());
 }
 
 #[tokio::test]
-async fn the_scope_is_looked_at_every_time_even_if_the_proof_is_remembered() {
-    let mut world = World::default();
-    world.use_token(with_scope("read".into()));
-    assert!(world.send().await.has_passed());
-    assert!(world.send().await.was_cached());
-    world.configure(|layer| layer.required_scope(RequiredScope::Always(scope("write"))));
-    assert_eq!(world.send().await.check(), Some(Check::Scope));
+async fn the_scope_is_checked_every_time_even_if_the_proof_is_cached() {
+    let mut fixture = Fixture::default();
+    fixture.use_token(with_scope("read".into()));
+    assert!(fixture.send().await.has_passed());
+    assert!(fixture.send().await.was_cached());
+    fixture.configure(|layer| layer.required_scope(RequiredScope::Always(scope("write"))));
+    assert_eq!(fixture.send().await.check(), Some(Check::Scope));
 }
 
 #[tokio::test]
-async fn a_refusal_for_want_of_scope_uses_up_no_jti_and_names_it_to_nobody_without_a_proof() {
-    let mut world = World::default();
-    world.configure(|layer| layer.required_scope(RequiredScope::Always(scope("write"))));
-    world.add_request_claims("1");
-    assert_eq!(world.send().await.check(), Some(Check::Scope));
-    world.configure(|layer| layer.required_scope(RequiredScope::None));
-    assert!(world.send().await.has_passed());
+async fn a_refusal_for_insufficient_scope_uses_up_no_jti_and_names_no_scope_without_a_proof() {
+    let mut fixture = Fixture::default();
+    fixture.configure(|layer| layer.required_scope(RequiredScope::Always(scope("write"))));
+    fixture.add_request_claims("1");
+    assert_eq!(fixture.send().await.check(), Some(Check::Scope));
+    fixture.configure(|layer| layer.required_scope(RequiredScope::None));
+    assert!(fixture.send().await.has_passed());
 
-    world.configure(|layer| layer.required_scope(RequiredScope::Always(scope("write"))));
-    world.proofs = Some(vec![]);
-    let outcome = world.send().await;
+    fixture.configure(|layer| layer.required_scope(RequiredScope::Always(scope("write"))));
+    fixture.proofs = Some(vec![]);
+    let outcome = fixture.send().await;
     assert_eq!(outcome.check(), Some(Check::ProofMissing));
     assert_eq!(outcome.challenges()[0].param("scope"), None);
 }

@@ -1,13 +1,14 @@
-//! `private_key_jwt`: a client signs who it is (RFC 7523 §3).
+//! `private_key_jwt`: a client authenticates with a signed assertion (RFC 7523 §3).
 
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 
+use super::Port;
 use super::form::Form;
-use super::refused::Refused;
-use super::{Desk, INTROSPECTION, TOKEN};
+use super::rejection::Rejection;
+use crate::authority::names::{INTROSPECTION_PATH, TOKEN_PATH};
 
 const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
@@ -27,32 +28,34 @@ struct Claims {
     jti: Option<String>,
 }
 
-/// Checks that the client with this id has signed the assertion, for this server, lately, and once.
+/// Checks that the client with this id has signed the assertion for this server, that it has not
+/// expired, and that it is used for the first time.
 ///
 /// # Errors
 /// `invalid_client` (RFC 7521 §4.2.1).
 pub(super) fn check(
-    desk: &Desk,
+    port: &Port,
     form: &Form,
     client_id: &str,
     keys: &JwkSet,
-) -> Result<(), Refused> {
+) -> Result<(), Rejection> {
     if form.value("client_assertion_type") != Some(TYPE) {
-        return Err(Refused::invalid_client(format!(
-            "the client has registered private_key_jwt: client_assertion_type must be {TYPE} (RFC 7523 section 2.2)"
+        return Err(Rejection::invalid_client(format!(
+            "the client has registered private_key_jwt: \
+             client_assertion_type must be {TYPE} (RFC 7523 section 2.2)"
         )));
     }
     let assertion = form.value("client_assertion").ok_or_else(|| {
-        Refused::invalid_client("the client_assertion is missing (RFC 7523 section 2.2)")
+        Rejection::invalid_client("the client_assertion is missing (RFC 7523 section 2.2)")
     })?;
     let header = jsonwebtoken::decode_header(assertion).map_err(refused)?;
     if !ALGORITHMS.contains(&header.alg) {
-        return Err(Refused::invalid_client(
-            "the alg of the client_assertion is not taken here",
+        return Err(Rejection::invalid_client(
+            "the alg of the client_assertion is not accepted here",
         ));
     }
-    let validation = validation(desk, header.alg, client_id);
-    let mut failure = Refused::invalid_client(
+    let validation = validation(port, header.alg, client_id);
+    let mut failure = Rejection::invalid_client(
         "the client has registered no key with the kid of the client_assertion",
     );
     for key in keys
@@ -64,33 +67,33 @@ pub(super) fn check(
             continue;
         };
         match jsonwebtoken::decode::<Claims>(assertion, &key, &validation) {
-            Ok(token) => return once(desk, client_id, token.claims.jti.as_deref()),
+            Ok(token) => return once(port, client_id, token.claims.jti.as_deref()),
             Err(error) => failure = refused(error),
         }
     }
     Err(failure)
 }
 
-/// Who the assertion says that the client is; nothing is checked yet.
-pub(super) fn subject(assertion: &str) -> Result<String, Refused> {
+/// The client that the assertion names; nothing is verified yet.
+pub(super) fn subject(assertion: &str) -> Result<String, Rejection> {
     jsonwebtoken::dangerous::insecure_decode::<Claims>(assertion)
         .map(|token| token.claims.sub)
         .map_err(refused)
 }
 
 /// RFC 7523 §3 items 1 to 5. The audience is this server: its issuer identifier, or an endpoint.
-fn validation(desk: &Desk, algorithm: Algorithm, client_id: &str) -> Validation {
-    let house = &desk.house;
+fn validation(port: &Port, algorithm: Algorithm, client_id: &str) -> Validation {
+    let state = &port.state;
     let mut validation = Validation::new(algorithm);
     validation.set_required_spec_claims(&["iss", "sub", "aud", "exp"]);
     validation.set_issuer(&[client_id]);
     validation.sub = Some(client_id.to_owned());
     validation.set_audience(&[
-        house.issuer.clone(),
-        house.url(TOKEN),
-        house.mtls_url(TOKEN),
-        house.url(INTROSPECTION),
-        house.mtls_url(INTROSPECTION),
+        state.issuer.clone(),
+        state.url(TOKEN_PATH),
+        state.mtls_url(TOKEN_PATH),
+        state.url(INTROSPECTION_PATH),
+        state.mtls_url(INTROSPECTION_PATH),
     ]);
     validation.validate_nbf = true;
     validation.leeway = 0;
@@ -105,18 +108,18 @@ fn may_have_signed(key: &Jwk, name: Option<&str>) -> bool {
 }
 
 /// RFC 7523 §3 item 7, which is a MAY; here it is required.
-fn once(desk: &Desk, client_id: &str, jti: Option<&str>) -> Result<(), Refused> {
-    let jti = jti.ok_or_else(|| Refused::invalid_client("the client_assertion has no jti"))?;
-    match desk.house.use_up(client_id, jti) {
-        true => Ok(()),
-        false => Err(Refused::invalid_client(
-            "the jti of the client_assertion was seen before",
-        )),
+fn once(port: &Port, client_id: &str, jti: Option<&str>) -> Result<(), Rejection> {
+    let jti = jti.ok_or_else(|| Rejection::invalid_client("the client_assertion has no jti"))?;
+    if port.state.use_up(client_id, jti) {
+        return Ok(());
     }
+    Err(Rejection::invalid_client(
+        "the jti of the client_assertion was seen before",
+    ))
 }
 
-fn refused(error: jsonwebtoken::errors::Error) -> Refused {
-    Refused::invalid_client(match error.kind() {
+fn refused(error: jsonwebtoken::errors::Error) -> Rejection {
+    Rejection::invalid_client(match error.kind() {
         ErrorKind::ExpiredSignature => "the client_assertion has expired".to_owned(),
         ErrorKind::ImmatureSignature => "the client_assertion is not valid yet (nbf)".to_owned(),
         ErrorKind::InvalidAudience => {

@@ -7,13 +7,14 @@ use bowline_proof::{Windows, dpop::USE_DPOP_NONCE};
 use http::{HeaderMap, Method};
 use rustls_pki_types::UnixTime;
 
-use super::refused::Refused;
-use super::{Desk, TOKEN};
+use super::Port;
+use super::rejection::Rejection;
+use crate::authority::names::TOKEN_PATH;
 
-/// A proof that passed.
+/// A verified proof.
 pub(super) struct DpopProof {
     pub(super) key: JwkThumbprint,
-    /// The newest nonce, where the proof has an older one (RFC 9449 §8.2).
+    /// The newest nonce, if the proof has an older one (RFC 9449 §8.2).
     pub(super) newer_nonce: Option<Nonce>,
 }
 
@@ -22,19 +23,22 @@ impl DpopProof {
     ///
     /// # Errors
     /// `invalid_dpop_proof`, or `use_dpop_nonce` with the nonce to use (§8).
-    pub(super) fn of(desk: &Desk, headers: &HeaderMap) -> Result<Option<Self>, Refused> {
+    pub(super) fn from_headers(
+        port: &Port,
+        headers: &HeaderMap,
+    ) -> Result<Option<Self>, Rejection> {
         let mut fields = headers.get_all(DPOP_HEADER).iter();
         let proof = match (fields.next(), fields.next()) {
             (None, _) => return Ok(None),
             (Some(proof), None) => proof,
             (Some(_), Some(_)) => return Err(refused(DpopCheck::Duplicated.into(), None)),
         };
-        let nonces = desk.house.nonces();
+        let nonces = port.state.nonces();
         let newest = nonces.as_ref().map(|[newest, _]| newest.clone());
         let expected = Expected {
             method: &Method::POST,
-            path: TOKEN,
-            targets: &desk.targets,
+            path: TOKEN_PATH,
+            targets: &port.targets,
             now: UnixTime::now(),
             windows: &Windows::default(),
             token: None,
@@ -42,7 +46,7 @@ impl DpopProof {
         };
         let verified = dpop::verify(proof.as_bytes(), &expected)
             .map_err(|refusal| refused(refusal, newest.clone()))?;
-        if !desk.house.use_up(&verified.key.to_string(), &verified.jti) {
+        if !port.state.use_up(&verified.key.to_string(), &verified.jti) {
             return Err(refused(DpopCheck::Replay.into(), newest));
         }
         Ok(Some(Self {
@@ -52,11 +56,11 @@ impl DpopProof {
     }
 }
 
-/// At the token endpoint all of them are 400, in the body's `error` (RFC 9449 §5, §8).
-fn refused(refusal: DpopRefusal, nonce: Option<Nonce>) -> Refused {
+/// At the token endpoint every refusal is a 400 with an `error` in the body (RFC 9449 §5, §8).
+fn refused(refusal: DpopRefusal, nonce: Option<Nonce>) -> Rejection {
     let error = match refusal.check() {
         DpopCheck::Nonce => USE_DPOP_NONCE,
         _ => INVALID_DPOP_PROOF,
     };
-    Refused::new(error, refusal.to_string()).nonce(nonce)
+    Rejection::new(error, refusal.to_string()).nonce(nonce)
 }

@@ -1,22 +1,19 @@
-//! Token exchange (RFC 8693): a token for a token, within AS-1..AS-3 and TK-4.
+//! Token exchange (RFC 8693), within AS-1..AS-3 and TK-4.
 //!
-//! The result speaks of the same subject, has no wider scope, lives no longer and is bound no more
-//! loosely. Whether the subject token came over the connection that it is bound to cannot be seen
-//! from here: who received it has verified its proof (AS-3).
+//! The new token has the same subject, no wider scope, no longer lifetime and no weaker binding.
+//! Whether the subject token came over the connection that it is bound to cannot be checked here:
+//! the server that received it has verified its proof (AS-3).
 
 use bowline_proof::{Confirmation, Demand};
 use serde_json::{Value, json};
 
-use super::Desk;
-use super::authentication::Party;
+use super::authentication::AuthenticatedClient;
 use super::dpop::DpopProof;
 use super::form::Form;
-use super::refused::Refused;
-use super::token::{Grant, confirmation};
-use crate::authority::house::Unusable;
+use super::rejection::Rejection;
+use super::{Grant, Port};
+use crate::authority::state::Unusable;
 use crate::authority::{TokenBinding, TokenFormat, TokenRequest};
-
-pub(super) const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
@@ -25,22 +22,23 @@ const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 /// RFC 8693 §2.2.2: `invalid_request` for a token that is invalid or not this client's to exchange,
 /// `invalid_target`, `invalid_scope`.
 pub(super) fn grant(
-    desk: &Desk,
-    party: &Party,
+    port: &Port,
+    party: &AuthenticatedClient,
     proof: Option<&DpopProof>,
     form: &Form,
-) -> Result<Grant, Refused> {
-    let subject = Presented::read(desk, form, "subject_token")?
-        .ok_or_else(|| Refused::missing("subject_token"))?;
-    let actor = Presented::read(desk, form, "actor_token")?;
+) -> Result<Grant, Rejection> {
+    let subject = Presented::read(port, form, "subject_token")?
+        .ok_or_else(|| Rejection::missing("subject_token"))?;
+    let actor = Presented::read(port, form, "actor_token")?;
     let binding = subject.may_be_exchanged_by(party, proof)?;
     if let Some(actor) = &actor {
         actor.is_own_token_of(party, proof)?;
     }
-    let confirmation = confirmation(party, proof, binding);
+    let confirmation = party.confirmation(proof, binding);
     if confirmation.is_none() && subject.is_bound() {
-        return Err(Refused::invalid_request(
-            "the subject_token is bound, and is not exchanged for a bearer token: use mutual TLS, or a DPoP proof",
+        return Err(Rejection::invalid_request(
+            "the subject_token is bound, and is not exchanged for a bearer token: \
+             use mutual TLS, or a DPoP proof",
         ));
     }
     let (format, issued_type) = requested_type(form, party)?;
@@ -62,7 +60,7 @@ pub(super) fn grant(
     Ok((request, json!({ "issued_token_type": issued_type })))
 }
 
-/// A token among the parameters, which this authority has issued and which is still good.
+/// A token among the parameters that this authority has issued and that is still valid.
 struct Presented {
     parameter: &'static str,
     claims: Value,
@@ -71,12 +69,12 @@ struct Presented {
 }
 
 impl Presented {
-    fn read(desk: &Desk, form: &Form, parameter: &'static str) -> Result<Option<Self>, Refused> {
+    fn read(port: &Port, form: &Form, parameter: &'static str) -> Result<Option<Self>, Rejection> {
         let type_parameter = format!("{parameter}_type");
         let Some(token) = form.value(parameter) else {
             // RFC 8693 §2.1: then its type must not be there.
             return match form.value(&type_parameter) {
-                Some(_) => Err(Refused::missing(parameter)),
+                Some(_) => Err(Rejection::missing(parameter)),
                 None => Ok(None),
             };
         };
@@ -85,18 +83,18 @@ impl Presented {
             ACCESS_TOKEN => {}
             JWT if is_jwt => {}
             JWT => {
-                return Err(Refused::invalid_request(format!(
-                    "the {parameter} is no JWT"
+                return Err(Rejection::invalid_request(format!(
+                    "the {parameter} is not a JWT"
                 )));
             }
             _ => {
-                return Err(Refused::invalid_request(format!(
+                return Err(Rejection::invalid_request(format!(
                     "{type_parameter} must be {ACCESS_TOKEN} or {JWT}"
                 )));
             }
         }
-        let unusable = |why| Refused::invalid_request(format!("the {parameter} {why}"));
-        let claims = desk.house.read(token).map_err(|reason| {
+        let unusable = |why| Rejection::invalid_request(format!("the {parameter} {why}"));
+        let claims = port.state.validate(token).map_err(|reason| {
             unusable(match reason {
                 Unusable::Unknown => "was not issued by this authority, or its signature is wrong",
                 Unusable::Expired => "has expired",
@@ -120,9 +118,9 @@ impl Presented {
         self.demand != Demand::None || self.confirmation.x5t_s256.is_some()
     }
 
-    /// Whether the token is bound to this very client, by its certificate or its DPoP key. A bearer
-    /// token is nobody's.
-    fn is_bound_to(&self, party: &Party, proof: Option<&DpopProof>) -> bool {
+    /// Whether the token is bound to this client, by its certificate or its DPoP key; false for a
+    /// bearer token.
+    fn is_bound_to(&self, party: &AuthenticatedClient, proof: Option<&DpopProof>) -> bool {
         match self.demand {
             Demand::Dpop => self.confirmation.jkt == proof.map(|proof| proof.key),
             _ => {
@@ -132,29 +130,30 @@ impl Presented {
         }
     }
 
-    /// AS-2, and how the new token is to be bound at least (TK-4). What AS-2 says of session-bound
-    /// tokens holds here for certificate-bound and DPoP-bound ones as well, as far as it can be
-    /// said of them.
+    /// AS-2, and the weakest binding that the new token may have (TK-4). This server applies AS-2
+    /// also to certificate-bound and DPoP-bound tokens, as far as it fits them.
     fn may_be_exchanged_by(
         &self,
-        party: &Party,
+        party: &AuthenticatedClient,
         proof: Option<&DpopProof>,
-    ) -> Result<TokenBinding, Refused> {
+    ) -> Result<TokenBinding, Rejection> {
         let needs_certificate = self.confirmation.x5t_s256.is_some();
         if needs_certificate && party.certificate.is_none() {
-            return Err(Refused::invalid_request(
-                "AS-2: the subject_token is bound to a certificate, and is exchanged only over mutual TLS",
+            return Err(Rejection::invalid_request(
+                "AS-2: the subject_token is bound to a certificate, \
+                 and is exchanged only over mutual TLS",
             ));
         }
         let addressed = party.client.is_addressed_by(&self.claims["aud"]);
         if self.is_bound() && !addressed && !self.is_bound_to(party, proof) {
-            return Err(Refused::invalid_request(
+            return Err(Rejection::invalid_request(
                 "AS-2: the subject_token is neither bound nor addressed to this client",
             ));
         }
         match self.demand {
-            Demand::Session if proof.is_some() => Err(Refused::invalid_request(
-                "TK-4: the subject_token is session-bound, so the new token is as well: leave out the DPoP proof",
+            Demand::Session if proof.is_some() => Err(Rejection::invalid_request(
+                "TK-4: the subject_token is session-bound, so the new token is as well: \
+                 leave out the DPoP proof",
             )),
             Demand::Session => Ok(TokenBinding::Session), // TK-4
             _ if needs_certificate && party.client.binding == TokenBinding::Bearer => {
@@ -164,21 +163,25 @@ impl Presented {
         }
     }
 
-    /// RFC 8693 §1.1: the actor is the party that makes this request.
-    fn is_own_token_of(&self, party: &Party, proof: Option<&DpopProof>) -> Result<(), Refused> {
-        let is_theirs = self.claims["client_id"] == json!(party.client.id);
-        match is_theirs && (!self.is_bound() || self.is_bound_to(party, proof)) {
-            true => Ok(()),
-            false => Err(Refused::invalid_request(format!(
-                "the {} was not issued to this client, or is bound to another key",
-                self.parameter
-            ))),
+    /// RFC 8693 §1.1: the actor is the client that makes this request.
+    fn is_own_token_of(
+        &self,
+        party: &AuthenticatedClient,
+        proof: Option<&DpopProof>,
+    ) -> Result<(), Rejection> {
+        let is_own = self.claims["client_id"] == json!(party.client.id);
+        if is_own && (!self.is_bound() || self.is_bound_to(party, proof)) {
+            return Ok(());
         }
+        Err(Rejection::invalid_request(format!(
+            "the {} was not issued to this client, or is bound to another key",
+            self.parameter
+        )))
     }
 }
 
-/// RFC 8693 §4.1: who acts, with those before it nested inside, the latest outermost. A client that
-/// has its own token exchanged acts for nobody new.
+/// RFC 8693 §4.1: the current actor, with earlier actors nested inside, the latest outermost. A
+/// client that exchanges its own token adds no actor.
 fn actors(subject: &Value, actor: Option<&Presented>, client_id: &str) -> Option<Value> {
     let earlier = subject.get("act");
     let latest = earlier.map_or(&subject["sub"], |act| &act["sub"]);
@@ -190,12 +193,12 @@ fn actors(subject: &Value, actor: Option<&Presented>, client_id: &str) -> Option
     }
 }
 
-/// The scope that was asked for, if the subject token has all of it; or else the subject token's.
-fn narrowed(requested: Option<&str>, granted: Option<&str>) -> Result<Option<String>, Refused> {
+/// The requested scope, if the subject token has all of it; without a request, the subject token's.
+fn narrowed(requested: Option<&str>, granted: Option<&str>) -> Result<Option<String>, Rejection> {
     let has =
         |name: &str| granted.is_some_and(|granted| granted.split(' ').any(|known| known == name));
     match requested {
-        Some(scope) if !scope.split(' ').all(has) => Err(Refused::new(
+        Some(scope) if !scope.split(' ').all(has) => Err(Rejection::new(
             "invalid_scope",
             "the scope is wider than that of the subject_token",
         )),
@@ -205,9 +208,9 @@ fn narrowed(requested: Option<&str>, granted: Option<&str>) -> Result<Option<Str
 }
 
 /// `resource` is a URI, `audience` a name (RFC 8693 §2.1). Tokens have one audience here.
-fn target(form: &Form) -> Result<Option<&str>, Refused> {
+fn target(form: &Form) -> Result<Option<&str>, Rejection> {
     match (form.resource()?, form.value("audience")) {
-        (Some(resource), Some(audience)) if resource != audience => Err(Refused::invalid_target(
+        (Some(resource), Some(audience)) if resource != audience => Err(Rejection::invalid_target(
             "resource and audience name different targets",
         )),
         (resource, audience) => Ok(resource.or(audience)),
@@ -217,12 +220,12 @@ fn target(form: &Form) -> Result<Option<&str>, Refused> {
 /// The form of the new token, and its name.
 fn requested_type(
     form: &Form,
-    party: &Party,
-) -> Result<(Option<TokenFormat>, &'static str), Refused> {
+    party: &AuthenticatedClient,
+) -> Result<(Option<TokenFormat>, &'static str), Rejection> {
     match form.value("requested_token_type") {
         None | Some(ACCESS_TOKEN) => Ok((party.client.format, ACCESS_TOKEN)),
         Some(JWT) => Ok((Some(TokenFormat::Jwt), JWT)),
-        Some(_) => Err(Refused::invalid_request(format!(
+        Some(_) => Err(Rejection::invalid_request(format!(
             "requested_token_type must be {ACCESS_TOKEN} or {JWT}"
         ))),
     }

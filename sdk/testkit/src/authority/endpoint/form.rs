@@ -4,15 +4,15 @@ use std::collections::HashMap;
 
 use http::{HeaderMap, Uri, header};
 
-use super::refused::Refused;
+use super::rejection::Rejection;
 
-/// Parameters that nobody asks for are ignored.
+/// The parameters; those that no endpoint reads are ignored.
 pub(super) struct Form(HashMap<String, String>);
 
 impl Form {
-    pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, Refused> {
+    pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, Rejection> {
         if !is_form(headers) {
-            return Err(Refused::invalid_request(
+            return Err(Rejection::invalid_request(
                 "the body must be application/x-www-form-urlencoded",
             ));
         }
@@ -23,7 +23,7 @@ impl Form {
                 continue;
             }
             if form.insert(name.to_string(), value.into_owned()).is_some() {
-                return Err(twice(&name));
+                return Err(duplicated(&name));
             }
         }
         Ok(Self(form))
@@ -33,12 +33,12 @@ impl Form {
         self.0.get(name).map(String::as_str)
     }
 
-    pub(super) fn required(&self, name: &str) -> Result<&str, Refused> {
-        self.value(name).ok_or_else(|| Refused::missing(name))
+    pub(super) fn required(&self, name: &str) -> Result<&str, Rejection> {
+        self.value(name).ok_or_else(|| Rejection::missing(name))
     }
 
     /// RFC 6749 §3.3: tokens of visible ASCII without `"` and `\`, one space between them.
-    pub(super) fn scope(&self) -> Result<Option<&str>, Refused> {
+    pub(super) fn scope(&self) -> Result<Option<&str>, Rejection> {
         let scope = self.value("scope");
         let is_name = |name: &str| {
             !name.is_empty()
@@ -46,26 +46,26 @@ impl Form {
                     .bytes()
                     .all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
         };
-        match scope.is_none_or(|scope| scope.split(' ').all(is_name)) {
-            true => Ok(scope),
-            false => Err(Refused::new("invalid_scope", "the scope is malformed")),
+        if scope.is_none_or(|scope| scope.split(' ').all(is_name)) {
+            return Ok(scope);
         }
+        Err(Rejection::new("invalid_scope", "the scope is malformed"))
     }
 
     /// RFC 8707 §2.
-    pub(super) fn resource(&self) -> Result<Option<&str>, Refused> {
+    pub(super) fn resource(&self) -> Result<Option<&str>, Rejection> {
         let resource = self.value("resource");
         let is_resource = |resource: &str| {
             let uri = resource.parse::<Uri>();
             !resource.contains('#')
                 && uri.is_ok_and(|uri| uri.scheme().is_some() && uri.host().is_some())
         };
-        match resource.is_none_or(is_resource) {
-            true => Ok(resource),
-            false => Err(Refused::invalid_target(
-                "the resource must be an absolute URI without fragment (RFC 8707 section 2)",
-            )),
+        if resource.is_none_or(is_resource) {
+            return Ok(resource);
         }
+        Err(Rejection::invalid_target(
+            "the resource must be an absolute URI without fragment (RFC 8707 section 2)",
+        ))
     }
 }
 
@@ -80,11 +80,11 @@ fn is_form(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Several targets may be named (RFC 8707 §2, RFC 8693 §2.1), but one audience is all that tokens
-/// get here.
-fn twice(name: &str) -> Refused {
+/// A request may name several targets (RFC 8707 §2, RFC 8693 §2.1), but tokens of this server have
+/// one audience.
+fn duplicated(name: &str) -> Rejection {
     match name {
-        "resource" | "audience" => Refused::invalid_target(format!("only one {name} at a time")),
-        _ => Refused::invalid_request(format!("the parameter {name} is there more than once")),
+        "resource" | "audience" => Rejection::invalid_target(format!("only one {name} at a time")),
+        _ => Rejection::invalid_request(format!("the parameter {name} is there more than once")),
     }
 }

@@ -1,4 +1,4 @@
-//! Introspection (RFC 7662): what a token says, to a resource server that cannot read it.
+//! Introspection (RFC 7662): the claims of a token, for a resource server that cannot read them.
 
 use std::sync::Arc;
 
@@ -10,29 +10,30 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
 
-use super::Desk;
-use super::authentication::{self, Party};
+use super::Port;
+use super::authentication::{self, AuthenticatedClient};
 use super::form::Form;
-use super::refused::{Refused, uncached};
-use super::token::token_type;
+use super::rejection::{Rejection, uncached};
+use crate::authority::token::token_type;
 
-/// `POST /introspect`. Any client that authenticates is told, also one that names no `client_id`
-/// and has a certificate of the PKI: RFC 7662 §2.1 leaves open how. `token_type_hint` is ignored.
+/// `POST /introspect`. Any authenticated client gets an answer, also one without `client_id` but
+/// with a certificate of the PKI: RFC 7662 §2.1 leaves the method open. `token_type_hint` is
+/// ignored.
 pub(super) async fn introspect(
-    State(desk): State<Arc<Desk>>,
+    State(port): State<Arc<Port>>,
     Extension(facts): Extension<Arc<ConnectionFacts>>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Response, Refused> {
+) -> Result<Response, Rejection> {
     let form = Form::parse(&headers, &body)?;
     match form.value("client_id").or(form.value("client_assertion")) {
-        Some(_) => drop(Party::authenticate(&desk, &facts, &form)?),
-        None => authentication::any_of_authority(&desk, &facts)?,
+        Some(_) => drop(AuthenticatedClient::authenticate(&port, &facts, &form)?),
+        None => authentication::any_client_of_pki(&port, &facts)?,
     }
     let token = form.required("token")?;
-    // RFC 7662 §2.2: of a token that is not active nothing else is said. `cnf` is among the claims
-    // (TK-1).
-    let answer = match desk.house.read(token) {
+    // RFC 7662 §2.2: the answer for an inactive token has no other member. `cnf` is among the
+    // claims (TK-1).
+    let answer = match port.state.validate(token) {
         Ok(mut claims) => {
             claims["active"] = json!(true);
             claims["token_type"] = json!(token_type(&claims));

@@ -1,4 +1,4 @@
-//! What the server says of itself (RFC 8414 §2).
+//! Authorization server metadata (RFC 8414 §2).
 
 use std::sync::Arc;
 
@@ -7,22 +7,24 @@ use axum::response::Json;
 use bowline_proof::Algorithm;
 use serde_json::{Value, json};
 
-use super::exchange::TOKEN_EXCHANGE;
-use super::token::CLIENT_CREDENTIALS;
-use super::{Desk, INTROSPECTION, JWKS, REGISTRATION, TOKEN};
+use super::Port;
 use crate::authority::ClientAuthentication;
+use crate::authority::names::{
+    CLIENT_CREDENTIALS, INTROSPECTION_PATH, JWKS_PATH, REGISTRATION_PATH, TOKEN_EXCHANGE,
+    TOKEN_PATH,
+};
 
 /// `GET /.well-known/oauth-authorization-server`.
-pub(super) async fn metadata(State(desk): State<Arc<Desk>>) -> Json<Value> {
-    let house = &desk.house;
+pub(super) async fn metadata(State(port): State<Arc<Port>>) -> Json<Value> {
+    let state = &port.state;
     let methods = ClientAuthentication::NAMES;
     let algorithms = Algorithm::ALL.map(Algorithm::name);
     Json(json!({
-        "issuer": house.issuer,
-        "token_endpoint": house.url(TOKEN),
-        "introspection_endpoint": house.url(INTROSPECTION),
-        "registration_endpoint": house.url(REGISTRATION),
-        "jwks_uri": house.url(JWKS),
+        "issuer": state.issuer,
+        "token_endpoint": state.url(TOKEN_PATH),
+        "introspection_endpoint": state.url(INTROSPECTION_PATH),
+        "registration_endpoint": state.url(REGISTRATION_PATH),
+        "jwks_uri": state.url(JWKS_PATH),
         // Required by RFC 8414 §2; there is no authorization endpoint.
         "response_types_supported": [],
         "grant_types_supported": [CLIENT_CREDENTIALS, TOKEN_EXCHANGE],
@@ -32,12 +34,13 @@ pub(super) async fn metadata(State(desk): State<Arc<Desk>>) -> Json<Value> {
         "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
         "dpop_signing_alg_values_supported": algorithms,
         "tls_client_certificate_bound_access_tokens": true,
-        // TK-3 names a member of the client's registration; here it tells that the server can.
+        // TK-3 defines this as a member of the client's registration; here it means that the server
+        // supports it.
         "tls_session_bound_access_tokens": true,
         // RFC 8705 §5: only these ask for a client certificate.
         "mtls_endpoint_aliases": {
-            "token_endpoint": house.mtls_url(TOKEN),
-            "introspection_endpoint": house.mtls_url(INTROSPECTION),
+            "token_endpoint": state.mtls_url(TOKEN_PATH),
+            "introspection_endpoint": state.mtls_url(INTROSPECTION_PATH),
         },
     }))
 }

@@ -1,4 +1,5 @@
-//! The HTTP endpoints. The same router serves both ports; a [`Desk`] knows which one it is.
+//! The HTTP endpoints. Both ports have the same router; its [`Port`] says which one a request came
+//! to.
 
 mod assertion;
 mod authentication;
@@ -7,8 +8,8 @@ mod exchange;
 mod form;
 mod introspection;
 mod metadata;
-mod refused;
 mod registration;
+mod rejection;
 mod token;
 
 use std::sync::Arc;
@@ -20,38 +21,36 @@ use axum::routing::{get, post};
 use bowline_proof::Targets;
 use serde_json::Value;
 
-use super::House;
+use super::names::{INTROSPECTION_PATH, JWKS_PATH, METADATA_PATH, REGISTRATION_PATH, TOKEN_PATH};
+use super::{ServerState, TokenRequest};
 
-pub(super) const TOKEN: &str = "/token";
-pub(super) const INTROSPECTION: &str = "/introspect";
-pub(super) const REGISTRATION: &str = "/register";
-pub(super) const JWKS: &str = "/jwks";
-pub(super) const METADATA: &str = "/.well-known/oauth-authorization-server";
-
-/// A token request is a few short parameters, two tokens and an assertion.
+/// A token request has a few short parameters, two tokens and an assertion.
 const MAX_REQUEST_BYTES: usize = 64 * 1024;
 
-/// Where a request came in.
-struct Desk {
-    house: Arc<House>,
+/// The port that a request came to.
+struct Port {
+    state: Arc<ServerState>,
     /// This port's origin, which a DPoP proof must name (RFC 9449 §4.3 item 9).
     targets: Targets,
 }
 
-/// The endpoints of the port that is known as `origin`.
-pub(super) fn router(house: Arc<House>, origin: &str) -> Router {
+/// What a grant decides: the token to issue, and further members of the response.
+type Grant = (TokenRequest, Value);
+
+/// The endpoints of the port whose origin is `origin`.
+pub(super) fn router(state: Arc<ServerState>, origin: &str) -> Router {
     let origin = origin.parse().expect("an origin of this server");
     let targets = Targets::new([origin]);
     Router::new()
-        .route(TOKEN, post(token::token))
-        .route(INTROSPECTION, post(introspection::introspect))
-        .route(REGISTRATION, post(registration::register))
-        .route(JWKS, get(jwks))
-        .route(METADATA, get(metadata::metadata))
+        .route(TOKEN_PATH, post(token::token))
+        .route(INTROSPECTION_PATH, post(introspection::introspect))
+        .route(REGISTRATION_PATH, post(registration::register))
+        .route(JWKS_PATH, get(jwks))
+        .route(METADATA_PATH, get(metadata::metadata))
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
-        .with_state(Arc::new(Desk { house, targets }))
+        .with_state(Arc::new(Port { state, targets }))
 }
 
-async fn jwks(State(desk): State<Arc<Desk>>) -> Json<Value> {
-    Json(desk.house.keys.jwks())
+async fn jwks(State(port): State<Arc<Port>>) -> Json<Value> {
+    Json(port.state.keys.jwks())
 }

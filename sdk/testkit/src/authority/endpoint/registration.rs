@@ -1,4 +1,4 @@
-//! Dynamic client registration (RFC 7591), open to anybody: what TK-3 looks like on the wire.
+//! Dynamic client registration (RFC 7591), open to every caller: TK-3 as it goes over the wire.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use rustls_pki_types::CertificateDer;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Desk;
-use super::refused::{Refused, uncached};
+use super::Port;
+use super::rejection::{Rejection, uncached};
 use crate::authority::token::unique;
 use crate::authority::{Client, ClientAuthentication, TokenBinding};
 
@@ -33,9 +33,9 @@ struct Metadata {
 
 /// `POST /register`.
 pub(super) async fn register(
-    State(desk): State<Arc<Desk>>,
+    State(port): State<Arc<Port>>,
     body: Bytes,
-) -> Result<Response, Refused> {
+) -> Result<Response, Rejection> {
     let metadata: Metadata = serde_json::from_slice(&body)
         .map_err(|error| invalid(format!("the body is not a client's metadata: {error}")))?;
     let client = Client {
@@ -44,12 +44,12 @@ pub(super) async fn register(
         ..Client::new(&unique())
     };
     let answer = metadata.answer(&client);
-    desk.house.registry.insert(client);
+    port.state.registry.insert(client);
     Ok(uncached(StatusCode::CREATED, answer, None))
 }
 
 impl Metadata {
-    fn authentication(&self) -> Result<ClientAuthentication, Refused> {
+    fn authentication(&self) -> Result<ClientAuthentication, Rejection> {
         let keys = || {
             let keys = self.jwks.clone().filter(|jwks| !jwks.keys.is_empty());
             keys.ok_or_else(|| invalid("jwks is missing, or empty"))
@@ -61,7 +61,7 @@ impl Metadata {
                     .and_then(|dn| dn.strip_prefix("CN="))
                     .filter(|cn| !cn.contains([',', '+', '\\']));
                 let name = name.ok_or_else(|| {
-                    invalid("tls_client_auth_subject_dn must be CN= and a common name, no more")
+                    invalid("tls_client_auth_subject_dn must be CN= and a common name only")
                 })?;
                 Ok(ClientAuthentication::Tls {
                     subject: name.to_owned(),
@@ -78,7 +78,7 @@ impl Metadata {
         }
     }
 
-    /// TK-3, RFC 8705 §3.4: both are false unless they are asked for.
+    /// TK-3, RFC 8705 §3.4: both are false by default.
     fn binding(&self) -> TokenBinding {
         match (
             self.tls_session_bound_access_tokens,
@@ -90,7 +90,7 @@ impl Metadata {
         }
     }
 
-    /// RFC 7591 §3.2.1: all that has been registered.
+    /// RFC 7591 §3.2.1: everything that has been registered.
     fn answer(&self, client: &Client) -> Value {
         let mut answer = json!({
             "client_id": client.id,
@@ -112,7 +112,7 @@ impl Metadata {
 }
 
 /// RFC 8705 §2.2.2: each key comes with its certificate, the first of `x5c` (RFC 7517 §4.7).
-fn certificates(keys: &JwkSet) -> Result<Vec<CertificateDer<'static>>, Refused> {
+fn certificates(keys: &JwkSet) -> Result<Vec<CertificateDer<'static>>, Rejection> {
     let certificate = |key: &jsonwebtoken::jwk::Jwk| {
         let der = STANDARD
             .decode(key.common.x509_chain.as_ref()?.first()?)
@@ -126,6 +126,6 @@ fn certificates(keys: &JwkSet) -> Result<Vec<CertificateDer<'static>>, Refused> 
 }
 
 /// RFC 7591 §3.2.2.
-fn invalid(description: impl Into<String>) -> Refused {
-    Refused::new("invalid_client_metadata", description)
+fn invalid(description: impl Into<String>) -> Rejection {
+    Rejection::new("invalid_client_metadata", description)
 }

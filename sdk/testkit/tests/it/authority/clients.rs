@@ -1,4 +1,4 @@
-//! Who is taken for which client (RFC 8705 §2, RFC 7523), and registration (RFC 7591).
+//! Client authentication (RFC 8705 §2, RFC 7523) and registration (RFC 7591).
 
 use bowline_testkit::authority::{Authority, Client, ClientAuthentication, TokenBinding};
 use bowline_testkit::pki::{KeyKind, Leaf, LeafSpec, Pki};
@@ -34,11 +34,11 @@ async fn a_registered_self_signed_certificate_gets_tokens_bound_to_it() {
 }
 
 #[tokio::test]
-async fn a_self_signed_certificate_that_nobody_registered_does_not_complete_the_handshake() {
+async fn an_unregistered_self_signed_certificate_does_not_complete_the_handshake() {
     let pki = Pki::new();
     let authority = start(&pki);
     let own = self_signed("agent");
-    // TLS 1.2, where the client learns it within the handshake.
+    // TLS 1.2, where the client learns of the failure within the handshake.
     let options = TlsOptions {
         versions: Versions::Tls12,
         ..TlsOptions::default()
@@ -55,14 +55,14 @@ async fn a_self_signed_certificate_that_nobody_registered_does_not_complete_the_
 /// The attack that a handshake with registered certificates opens: register one that names the
 /// victim.
 #[tokio::test]
-async fn a_self_signed_certificate_is_not_taken_for_one_of_the_pki() {
+async fn a_self_signed_certificate_is_not_accepted_as_one_of_the_pki() {
     let pki = Pki::new();
     let forged = self_signed("victim");
-    let thief = Client {
+    let attacker = Client {
         authentication: ClientAuthentication::self_signed_tls(&forged),
-        ..Client::new("thief")
+        ..Client::new("attacker")
     };
-    let authority = with_clients(&pki, [thief]);
+    let authority = with_clients(&pki, [attacker]);
     let ask = Ask::new(&pki, &authority).by(&forged);
     let (error, description) = ask.refused(&[CREDENTIALS, ("client_id", "victim")]).await;
     assert_eq!(error, "invalid_client");
@@ -75,7 +75,7 @@ async fn a_self_signed_certificate_is_not_taken_for_one_of_the_pki() {
 }
 
 #[tokio::test]
-async fn a_client_with_a_registered_certificate_is_known_by_no_other() {
+async fn a_client_with_a_registered_certificate_authenticates_with_no_other() {
     let pki = Pki::new();
     let (own, other) = (self_signed("agent"), self_signed("agent"));
     let registered = |id: &str, leaf| Client {
@@ -98,7 +98,7 @@ async fn a_client_with_a_registered_certificate_is_known_by_no_other() {
     }
 }
 
-/// An authority that knows `agent` by the key of a leaf.
+/// An authority where `agent` has registered the key of a leaf.
 fn with_key(pki: &Pki, binding: TokenBinding) -> (Authority, Leaf) {
     let key = self_signed("key");
     let client = Client {
@@ -132,7 +132,7 @@ async fn an_assertion_gets_bearer_tokens_without_a_certificate_and_bound_ones_wi
         "nothing to bind to"
     );
 
-    // Whose subject the certificate names plays no part: it is the assertion that authenticates.
+    // The subject of the certificate does not matter: the assertion authenticates the client.
     let certificate = pki.client("laptop", KeyKind::P256);
     let assertion = sign(&key, &assertion_claims(&authority, "agent"));
     let ask = Ask::new(&pki, &authority).by(&certificate);
@@ -147,7 +147,7 @@ async fn an_assertion_gets_bearer_tokens_without_a_certificate_and_bound_ones_wi
 }
 
 #[tokio::test]
-async fn an_assertion_is_for_this_server_of_this_client_lately_and_once() {
+async fn an_assertion_names_this_server_and_client_has_not_expired_and_is_used_once() {
     let pki = Pki::new();
     let (authority, key) = with_key(&pki, TokenBinding::Bearer);
     let good = assertion_claims(&authority, "agent");
@@ -255,7 +255,7 @@ async fn an_assertion_is_signed_by_the_registered_key_and_no_other() {
         description.contains("client_assertion_type"),
         "{description}"
     );
-    // And the certificate of the PKI is no substitute.
+    // The certificate of the PKI does not replace the assertion.
     let of_pki = agent(&pki);
     let ask = Ask::new(&pki, &authority).by(&of_pki);
     assert_eq!(
@@ -320,7 +320,7 @@ async fn a_client_registers_its_self_signed_certificate_or_its_key() {
 }
 
 #[tokio::test]
-async fn metadata_that_no_client_can_be_known_by_are_refused() {
+async fn metadata_that_cannot_authenticate_a_client_are_refused() {
     let pki = Pki::new();
     let authority = start(&pki);
     let mut without_certificate = self_signed("own").jwk();

@@ -43,10 +43,13 @@ async fn a_proof_binds_the_token_to_its_key_and_to_nothing_else() {
     assert_eq!(claims(&authority, &answer)["cnf"], cnf);
 
     let ask = Ask::new(&pki, &authority).by(&agent).path("/introspect");
-    let told = ask
+    let introspected = ask
         .granted(&[("token", answer["access_token"].as_str().unwrap())])
         .await;
-    assert_eq!((&told["token_type"], &told["cnf"]), (&json!("DPoP"), &cnf));
+    assert_eq!(
+        (&introspected["token_type"], &introspected["cnf"]),
+        (&json!("DPoP"), &cnf)
+    );
 }
 
 #[tokio::test]
@@ -107,7 +110,7 @@ async fn a_proof_is_for_this_request_and_once() {
 }
 
 #[tokio::test]
-async fn a_nonce_is_asked_for_told_and_renewed() {
+async fn a_nonce_is_required_supplied_and_renewed() {
     let pki = Pki::new();
     let options = AuthorityOptions {
         dpop_nonces: true,
@@ -123,7 +126,7 @@ async fn a_nonce_is_asked_for_told_and_renewed() {
             .header("dpop", proof)
             .send(&AGENT)
             .await;
-        (Nonce::of_response(response.headers()), response)
+        (Nonce::from_response(response.headers()), response)
     };
     let use_nonce = |response: &http::Response<Value>| {
         response.status() == StatusCode::BAD_REQUEST && response.body()["error"] == "use_dpop_nonce"
@@ -141,7 +144,7 @@ async fn a_nonce_is_asked_for_told_and_renewed() {
     assert_eq!(
         response.status(),
         StatusCode::OK,
-        "the last one is still taken"
+        "the previous one is still accepted"
     );
     let second = second.expect("the newer nonce (RFC 9449 section 8.2)");
     assert_ne!(first, second);
@@ -149,6 +152,6 @@ async fn a_nonce_is_asked_for_told_and_renewed() {
     assert!(use_nonce(&send(Some(&first)).await.1));
     assert_eq!(send(Some(&second)).await.1.status(), StatusCode::OK);
 
-    // Without a proof there is nothing to repeat it in.
+    // Without a proof no nonce is required.
     Ask::new(&pki, &authority).by(&agent).granted(&AGENT).await;
 }

@@ -50,7 +50,7 @@ impl Chain {
         }
     }
 
-    /// What A sends to B.
+    /// The token that A sends to B.
     fn hop_1(&self) -> TokenRequest {
         TokenRequest::session_bound("a", self.a.thumbprint())
             .audience(B)
@@ -65,7 +65,7 @@ impl Chain {
         Ask::new(&self.pki, &self.authority).by(&self.b)
     }
 
-    /// B's exchange of a token, with these parameters besides.
+    /// B's exchange of a token, with further parameters.
     async fn granted(&self, token: &str, more: &[(&str, &str)]) -> Value {
         self.by_b().granted(&form("b", token, more)).await
     }
@@ -86,7 +86,7 @@ fn form<'a>(
         ("subject_token", token),
         ("subject_token_type", ACCESS_TOKEN),
     ];
-    // A parameter said anew replaces the one above.
+    // A parameter given again replaces the one above.
     form.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
     form.extend(more);
     form
@@ -94,7 +94,7 @@ fn form<'a>(
 
 #[tokio::test]
 async fn tk_4_the_new_token_is_session_bound_to_the_client_that_exchanged() {
-    // Whatever B's registration says.
+    // For every binding that B may have registered.
     for binding in [
         TokenBinding::Bearer,
         TokenBinding::Certificate,
@@ -122,7 +122,7 @@ async fn tk_4_the_new_token_is_session_bound_to_the_client_that_exchanged() {
 }
 
 #[tokio::test]
-async fn who_acts_is_nested_with_the_latest_outermost() {
+async fn actors_are_nested_with_the_latest_outermost() {
     let chain = Chain::new();
     let hop_1 = chain.issue(&chain.hop_1().subject("alice"));
     let hop_2 = chain.granted(&hop_1, &[("resource", C)]).await;
@@ -140,14 +140,14 @@ async fn who_acts_is_nested_with_the_latest_outermost() {
 }
 
 #[tokio::test]
-async fn a_client_that_exchanges_its_own_token_acts_for_nobody() {
+async fn a_client_that_exchanges_its_own_token_adds_no_actor() {
     let chain = Chain::new();
     let own = chain.issue(&TokenRequest::session_bound("b", chain.b.thumbprint()).audience(C));
     let answer = chain
         .granted(&own, &[("resource", "https://d.example")])
         .await;
     assert_eq!(claims(&chain.authority, &answer).get("act"), None);
-    // Nor again what it has exchanged before.
+    // Nor with the result of an earlier exchange.
     let delegated = chain
         .granted(&chain.issue(&chain.hop_1()), &[("resource", C)])
         .await;
@@ -227,7 +227,7 @@ async fn the_new_token_does_not_outlive_the_old_one() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_an_exchange_is_said_in_the_words_of_rfc_8693() {
+async fn a_refused_exchange_gets_the_error_codes_of_rfc_8693() {
     let chain = Chain::new();
     let token = chain.issue(&chain.hop_1());
     let revoked = chain.issue(&chain.hop_1());
@@ -256,7 +256,7 @@ async fn what_is_wrong_with_an_exchange_is_said_in_the_words_of_rfc_8693() {
             &opaque,
             &[("subject_token_type", JWT)],
             "invalid_request",
-            "no JWT",
+            "not a JWT",
         ),
         (
             &token,
@@ -321,7 +321,7 @@ async fn what_is_wrong_with_an_exchange_is_said_in_the_words_of_rfc_8693() {
 }
 
 #[tokio::test]
-async fn a_bound_token_is_not_exchanged_for_a_looser_one() {
+async fn a_bound_token_is_not_exchanged_for_a_weaker_binding() {
     let chain = Chain::with(Client {
         resources: vec![B.to_owned()],
         binding: TokenBinding::Bearer,

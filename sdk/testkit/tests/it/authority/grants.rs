@@ -53,7 +53,7 @@ async fn a_granted_token_has_the_claims_of_rfc_9068() {
 }
 
 #[tokio::test]
-async fn the_answer_is_not_to_be_stored_and_says_how_long_the_token_lasts() {
+async fn the_answer_must_not_be_stored_and_has_the_tokens_lifetime() {
     let pki = Pki::new();
     let authority = start(&pki);
     let agent = agent(&pki);
@@ -120,18 +120,22 @@ async fn a_client_without_a_certificate_is_refused() {
 async fn a_client_with_a_foreign_certificate_does_not_complete_the_handshake() {
     let pki = Pki::new();
     let authority = start(&pki);
-    let thief = Pki::foreign().client("agent", KeyKind::P256);
-    // TLS 1.2, where the client learns it within the handshake.
+    let attacker = Pki::foreign().client("agent", KeyKind::P256);
+    // TLS 1.2, where the client learns of the failure within the handshake.
     let options = TlsOptions {
         versions: Versions::Tls12,
         ..TlsOptions::default()
     };
-    let error = connect(&options.client(&pki, Some(&thief)), authority.mtls_addr()).await;
+    let error = connect(
+        &options.client(&pki, Some(&attacker)),
+        authority.mtls_addr(),
+    )
+    .await;
     assert!(error.is_err());
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_request_is_said_in_the_words_of_rfc_6749() {
+async fn a_refused_request_gets_the_error_codes_of_rfc_6749() {
     let pki = Pki::new();
     let authority = start(&pki);
     let agent = agent(&pki);
@@ -190,7 +194,7 @@ async fn what_is_wrong_with_a_request_is_said_in_the_words_of_rfc_6749() {
         assert_eq!(refused.body()["error"], error, "{form}");
         assert_eq!(refused.headers()["cache-control"], "no-store");
     }
-    // And the connection is none the worse for it.
+    // The connection is still usable.
     assert_eq!(
         post(&mut client, FORM, AGENT).await.status(),
         StatusCode::OK
@@ -250,7 +254,7 @@ async fn the_metadata_names_the_endpoints_and_what_tokens_are_bound_to() {
 }
 
 #[tokio::test]
-async fn the_key_set_is_public_and_counts_who_fetched_it() {
+async fn the_key_set_is_public_and_its_fetches_are_counted() {
     let pki = Pki::new();
     let authority = start(&pki);
     assert_eq!(authority.jwks_fetches(), 0);
@@ -286,7 +290,7 @@ async fn a_rotated_key_signs_from_then_on_and_old_tokens_still_verify() {
 }
 
 #[tokio::test]
-async fn a_test_can_ask_for_tokens_that_nobody_should_issue() {
+async fn a_test_can_request_tokens_that_no_authority_should_issue() {
     use jsonwebtoken::errors::ErrorKind;
 
     let pki = Pki::new();

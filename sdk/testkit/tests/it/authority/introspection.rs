@@ -16,7 +16,7 @@ async fn introspected(pki: &Pki, authority: &Authority, server: &Leaf, token: &s
 }
 
 #[tokio::test]
-async fn an_opaque_token_tells_nothing_and_introspection_tells_its_cnf() {
+async fn an_opaque_token_has_no_claims_and_introspection_returns_its_cnf() {
     let pki = Pki::new();
     let options = AuthorityOptions {
         format: TokenFormat::Opaque,
@@ -36,10 +36,10 @@ async fn an_opaque_token_tells_nothing_and_introspection_tells_its_cnf() {
     assert!(!token.contains('.'), "no JWT");
 
     let server = pki.client("server", KeyKind::P256);
-    let told = introspected(&pki, &authority, &server, token).await;
-    assert_eq!(told["active"], true);
+    let claims = introspected(&pki, &authority, &server, token).await;
+    assert_eq!(claims["active"], true);
     let cnf = json!({ "x5t#S256": agent.thumbprint().to_string(), "tls_exp": EXPORTER_LABEL });
-    assert_eq!(told["cnf"], cnf, "TK-1");
+    assert_eq!(claims["cnf"], cnf, "TK-1");
     for (member, value) in [
         ("token_type", "Bearer"),
         ("scope", "read"),
@@ -48,9 +48,12 @@ async fn an_opaque_token_tells_nothing_and_introspection_tells_its_cnf() {
         ("aud", "https://resource.example"),
         ("iss", authority.issuer()),
     ] {
-        assert_eq!(told[member], value, "{member}");
+        assert_eq!(claims[member], value, "{member}");
     }
-    let (issued, expires) = (told["iat"].as_u64().unwrap(), told["exp"].as_u64().unwrap());
+    let (issued, expires) = (
+        claims["iat"].as_u64().unwrap(),
+        claims["exp"].as_u64().unwrap(),
+    );
     assert_eq!(expires - issued, 600);
     assert_eq!(authority.introspections(), 1);
 }
@@ -79,7 +82,7 @@ async fn a_client_may_have_opaque_tokens_where_others_have_jwts() {
 }
 
 #[tokio::test]
-async fn of_a_token_that_is_not_active_nothing_else_is_said() {
+async fn the_answer_for_an_inactive_token_has_no_other_member() {
     let pki = Pki::new();
     let authority = start(&pki);
     let server = pki.client("server", KeyKind::P256);
@@ -95,7 +98,7 @@ async fn of_a_token_that_is_not_active_nothing_else_is_said() {
             true
         );
         assert!(authority.revoke(&revoked));
-        assert!(!authority.revoke(&revoked), "it is good no more");
+        assert!(!authority.revoke(&revoked), "it is no longer valid");
         for token in [&expired, &forged, &revoked, &last_second, "unknown"] {
             assert_eq!(
                 introspected(&pki, &authority, &server, token).await,
@@ -113,7 +116,7 @@ async fn of_a_token_that_is_not_active_nothing_else_is_said() {
 }
 
 #[tokio::test]
-async fn only_who_authenticates_is_told() {
+async fn only_an_authenticated_client_gets_an_answer() {
     let pki = Pki::new();
     let authority = start(&pki);
     let token = authority.issue(&TokenRequest::bearer("agent"));
@@ -128,6 +131,6 @@ async fn only_who_authenticates_is_told() {
     let named = [form[0], ("client_id", "other")];
     assert_eq!(ask().by(&server).refused(&named).await.0, "invalid_client");
     assert_eq!(ask().by(&server).refused(&[]).await.0, "invalid_request");
-    // A resource server need have no client_id: its certificate names it.
+    // A resource server needs no client_id: its certificate identifies it.
     assert_eq!(ask().by(&server).granted(&form).await["active"], true);
 }

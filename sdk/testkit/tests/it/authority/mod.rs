@@ -1,11 +1,11 @@
-//! The authorization server, asked by raw HTTP.
+//! The authorization server, with raw HTTP requests.
 
 mod clients;
 mod dpop;
 mod exchange;
+mod faults;
 mod grants;
 mod introspection;
-mod weather;
 
 use std::time::{Duration, SystemTime};
 
@@ -98,7 +98,7 @@ impl<'a> Ask<'a> {
         self
     }
 
-    /// On the port that asks for no certificate; one that is there is not sent.
+    /// On the port that asks for no certificate, so none is sent.
     pub(crate) fn plain(mut self) -> Self {
         self.is_plain = true;
         self
@@ -124,23 +124,24 @@ impl<'a> Ask<'a> {
     }
 
     async fn send_body(self, body: &str) -> Response<Value> {
-        let addr = match self.is_plain {
-            true => self.authority.addr(),
-            false => self.authority.mtls_addr(),
+        let addr = if self.is_plain {
+            self.authority.addr()
+        } else {
+            self.authority.mtls_addr()
         };
         let tls = TlsOptions::default().client(self.pki, self.identity);
         let mut client = Http::connect(&tls, addr).await;
         post_to(&mut client, self.path, self.headers, body).await
     }
 
-    /// Sends what must be granted, and gives the answer.
+    /// Sends a request that must be granted, and returns the answer.
     pub(crate) async fn granted(self, form: &[(&str, &str)]) -> Value {
         let response = self.send(form).await;
         assert_eq!(response.status(), StatusCode::OK, "{}", response.body());
         response.into_body()
     }
 
-    /// Sends what must be refused, and gives `error` and `error_description`.
+    /// Sends a request that must be refused, and returns `error` and `error_description`.
     pub(crate) async fn refused(self, form: &[(&str, &str)]) -> (String, String) {
         let response = self.send(form).await;
         let error = &response.body()["error"];
@@ -156,7 +157,7 @@ impl<'a> Ask<'a> {
     }
 }
 
-/// Has a token granted to `identity` for `form`, and gives its verified claims.
+/// Requests a token for `identity` with `form`, and returns its verified claims.
 async fn granted(authority: &Authority, pki: &Pki, identity: &Leaf, form: &str) -> Value {
     let mut client = client(authority, pki, Some(identity)).await;
     let response = post(&mut client, FORM, form).await;
@@ -169,7 +170,7 @@ fn claims(authority: &Authority, answer: &Value) -> Value {
     verified(authority, answer["access_token"].as_str().unwrap()).unwrap()
 }
 
-/// Verifies a token as a resource server would, with the key set of this moment.
+/// Verifies a token as a resource server would, with the current key set.
 fn verified(authority: &Authority, token: &str) -> jsonwebtoken::errors::Result<Value> {
     let keys: JwkSet = serde_json::from_value(authority.jwks()).unwrap();
     let header = jsonwebtoken::decode_header(token).unwrap();
@@ -182,7 +183,7 @@ fn verified(authority: &Authority, token: &str) -> jsonwebtoken::errors::Result<
     jsonwebtoken::decode(token, &key, &validation).map(|token| token.claims)
 }
 
-/// The claims of a good assertion (RFC 7523 §3) for a minute.
+/// The claims of a valid assertion (RFC 7523 §3), for a minute.
 pub(crate) fn assertion_claims(authority: &Authority, id: &str) -> Value {
     static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
     let jti = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

@@ -1,6 +1,6 @@
-//! T5 and T6: what becomes of a token that was sent to a service which others, or that service
-//! itself, want to use elsewhere. Everything is real: bowline's client, its verifier with keys
-//! fetched from the authority, and the authority.
+//! T5 and T6: a token that was sent to one service, and that this service or an attacker presents
+//! elsewhere. Nothing is mocked: the tests use bowline's client, its verifier with keys fetched
+//! from the authority, and the authority.
 
 mod exchanged;
 mod replayed;
@@ -15,7 +15,9 @@ use axum::routing::get;
 use axum::{Extension, Router};
 use bowline_client::{AccessToken, Body, Client, Identity, Trust};
 use bowline_proof::PROOF_HEADER;
-use bowline_server::{BindingLayer, JwksUrl, JwtValidator, ServerEvent, VerifiedBinding};
+use bowline_server::{
+    BindingLayer, ExpectedClaims, JwksUrl, JwtValidator, ServerEvent, VerifiedBinding,
+};
 use bowline_testkit::authority::{
     self, Authority, AuthorityOptions, ClientAuthentication, TokenRequest,
 };
@@ -26,35 +28,36 @@ use http::{HeaderValue, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 
-use crate::authority::{ACCESS_TOKEN, EXCHANGE};
+use crate::authority::{ACCESS_TOKEN, EXCHANGE, assertion_claims, sign};
 
 /// The resource identifiers of the services.
 const B: &str = "https://b.example";
 const C: &str = "https://c.example";
 
-/// A calls B; B exchanges A's token and calls C. A thief has a certificate of the same authority.
-struct Scene {
+/// A calls B; B exchanges A's token and calls C. A attacker has a certificate of the same
+/// authority.
+struct Fixture {
     pki: Pki,
     authority: Authority,
     a: Leaf,
     b: Leaf,
-    thief: Leaf,
-    /// Signs the assertions of the client `thief-with-a-key`.
-    thiefs_key: Leaf,
+    attacker: Leaf,
+    /// Signs the assertions of the client `attacker-with-a-key`.
+    attacker_key: Leaf,
 }
 
-impl Scene {
+impl Fixture {
     fn new() -> Self {
         let pki = Pki::new();
-        let [a, b, thief] = ["a", "b", "thief"].map(|name| pki.client(name, KeyKind::P256));
-        let thiefs_key = Leaf::self_signed(&LeafSpec::client("key"));
+        let [a, b, attacker] = ["a", "b", "attacker"].map(|name| pki.client(name, KeyKind::P256));
+        let attacker_key = Leaf::self_signed(&LeafSpec::client("key"));
         let service = |id: &str, resource: &str| authority::Client {
             resources: vec![resource.to_owned()],
             ..authority::Client::new(id)
         };
         let with_a_key = authority::Client {
-            authentication: ClientAuthentication::private_key_jwt(&thiefs_key),
-            ..authority::Client::new("thief-with-a-key")
+            authentication: ClientAuthentication::private_key_jwt(&attacker_key),
+            ..authority::Client::new("attacker-with-a-key")
         };
         let options = AuthorityOptions {
             clients: vec![service("b", B), service("c", C), with_a_key],
@@ -65,8 +68,8 @@ impl Scene {
             pki,
             a,
             b,
-            thief,
-            thiefs_key,
+            attacker,
+            attacker_key,
         }
     }
 
@@ -77,6 +80,12 @@ impl Scene {
             .iter()
             .fold(request, |request, aud| request.audience(*aud));
         AccessToken::new(self.authority.issue(&request)).unwrap()
+    }
+
+    /// An assertion of the client `attacker-with-a-key`.
+    fn attackers_assertion(&self) -> String {
+        let claims = assertion_claims(&self.authority, "attacker-with-a-key");
+        sign(&self.attacker_key, &claims)
     }
 
     fn client(&self, leaf: &Leaf) -> Client {
@@ -90,15 +99,15 @@ impl Scene {
             .unwrap()
     }
 
-    /// C answers with what it has been told about the caller.
+    /// C answers with the claims of the caller's token.
     fn c(&self) -> Service {
-        let told = async |Extension(binding): Extension<VerifiedBinding>| {
+        let claims = async |Extension(binding): Extension<VerifiedBinding>| {
             axum::Json(binding.claims().clone())
         };
-        self.service(C, Router::new().route("/", get(told)))
+        self.service(C, Router::new().route("/", get(claims)))
     }
 
-    /// B passes a call on to C, with a token of its own (RFC 8693), and answers with C's answer.
+    /// B forwards a call to C, with a token of its own (RFC 8693), and answers with C's answer.
     fn b(&self, c: &Service) -> Service {
         let next = NextHop {
             client: self.client(&self.b),
@@ -119,7 +128,11 @@ impl Scene {
         let jwks = jwks
             .trust_only_pem(self.authority.ca_pem().as_bytes())
             .unwrap();
-        let validator = JwtValidator::builder(self.authority.issuer(), audience, jwks).build();
+        let validator = JwtValidator::builder(
+            ExpectedClaims::new(audience).issuer(self.authority.issuer()),
+            jwks,
+        )
+        .build();
         let seen = Arc::new(Seen::default());
         let observer = Arc::clone(&seen);
         let observe = move |event: &ServerEvent| observer.event(event);
@@ -154,24 +167,25 @@ impl Service {
         }
     }
 
-    /// The fields of the last request that reached the service itself: what its operator can read.
-    fn caught(&self) -> HeaderMap {
-        let caught = self
+    /// The header fields of the last request that passed the verifier, as the service's operator
+    /// can read them.
+    fn captured(&self) -> HeaderMap {
+        let captured = self
             .seen
-            .caught
+            .captured
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        assert!(caught.contains_key(AUTHORIZATION) && caught.contains_key(PROOF_HEADER));
-        caught
+        assert!(captured.contains_key(AUTHORIZATION) && captured.contains_key(PROOF_HEADER));
+        captured
     }
 }
 
-/// What a service has seen.
+/// The last event of the verifier, and the last request behind it.
 #[derive(Default)]
 struct Seen {
     last: Mutex<Option<ServerEvent>>,
-    caught: Mutex<HeaderMap>,
+    captured: Mutex<HeaderMap>,
 }
 
 impl Seen {
@@ -180,7 +194,7 @@ impl Seen {
     }
 
     async fn caller(State(seen): State<Arc<Self>>, request: Request, next: Next) -> Response {
-        *seen.caught.lock().unwrap_or_else(PoisonError::into_inner) = request.headers().clone();
+        *seen.captured.lock().unwrap_or_else(PoisonError::into_inner) = request.headers().clone();
         next.run(request).await
     }
 }

@@ -8,53 +8,53 @@ use bowline_proof::{Challenge, Check, EXPORTER_LABEL, challenges};
 use http::Request;
 use serde_json::{Value, json};
 
-use super::world::*;
+use super::fixture::*;
 use crate::{
     AcceptPolicy, BindingClass, Dpop, MemoryReplayStore, RequireRequestBound, ServerEvent,
 };
 
-/// A request with a DPoP-bound token on a connection without a client certificate. [`Scene::new`]
-/// passes.
-struct Scene {
-    world: World,
+/// A request with a DPoP-bound token on a connection without a client certificate.
+/// [`DpopFixture::new`] passes.
+struct DpopFixture {
+    base: Fixture,
     scheme: &'static str,
     signer: &'static Client,
     header: Value,
     claims: Value,
-    /// `DPoP` fields; by default one, made of the two above.
+    /// `DPoP` fields; by default one, made from the two above.
     fields: Option<Vec<String>>,
 }
 
-impl Scene {
+impl DpopFixture {
     fn new() -> Self {
         Self::with(Dpop::new(MemoryReplayStore::default()))
     }
 
     fn with(dpop: Dpop) -> Self {
-        let mut world = World {
+        let mut base = Fixture {
             facts: Some(connection(None, EXPORTER)),
             proofs: Some(vec![]),
-            ..World::default()
+            ..Fixture::default()
         };
-        world.configure(|layer| layer.dpop(dpop));
-        let mut scene = Self {
-            world,
+        base.configure(|layer| layer.dpop(dpop));
+        let mut fixture = Self {
+            base,
             scheme: "DPoP",
             signer: &CLIENT,
             header: json!({ "typ": "dpop+jwt", "alg": "EdDSA", "jwk": CLIENT.jwk() }),
             claims: json!({ "jti": "1", "htm": "POST", "htu": format!("{ORIGIN}/mcp"), "iat": NOW }),
             fields: None,
         };
-        scene.use_token(json!({ "cnf": { "jkt": CLIENT.jkt() } }));
-        scene
+        fixture.use_token(json!({ "cnf": { "jkt": CLIENT.jkt() } }));
+        fixture
     }
 
     fn use_token(&mut self, claims: Value) {
-        self.world.use_token(claims);
-        self.claims["ath"] = ath(&self.world.token);
+        self.base.use_token(claims);
+        self.claims["ath"] = ath(&self.base.token);
     }
 
-    /// The next proof.
+    /// Makes the proof a new one, with this `jti`.
     fn renew(&mut self, jti: &str) -> &mut Self {
         self.claims["jti"] = jti.into();
         self
@@ -65,9 +65,9 @@ impl Scene {
     }
 
     fn request(&self) -> Request<()> {
-        let mut request = self.world.request();
-        if self.world.authorization.is_none() {
-            let field = format!("{} {}", self.scheme, self.world.token);
+        let mut request = self.base.request();
+        if self.base.authorization.is_none() {
+            let field = format!("{} {}", self.scheme, self.base.token);
             request
                 .headers_mut()
                 .insert("authorization", field.parse().unwrap());
@@ -79,7 +79,7 @@ impl Scene {
     }
 
     async fn send(&self) -> Outcome {
-        self.world.send_this(self.request()).await
+        self.base.send_this(self.request()).await
     }
 }
 
@@ -89,8 +89,8 @@ fn dpop_check(outcome: &Outcome) -> Option<DpopCheck> {
 
 #[tokio::test]
 async fn a_dpop_bound_request_passes_without_a_client_certificate_and_says_what_it_is_bound_to() {
-    let scene = Scene::new();
-    let outcome = scene.send().await;
+    let fixture = DpopFixture::new();
+    let outcome = fixture.send().await;
     assert!(outcome.has_passed());
     assert_eq!(outcome.header("dpop-nonce"), None);
     let binding = outcome.binding();
@@ -98,7 +98,7 @@ async fn a_dpop_bound_request_passes_without_a_client_certificate_and_says_what_
     assert_eq!(binding.dpop_key().unwrap().to_string(), CLIENT.jkt());
     assert_eq!(binding.thumbprint(), None);
     assert!(binding.is_request_bound());
-    let connection = scene.world.facts.as_ref().unwrap().id();
+    let connection = fixture.base.facts.as_ref().unwrap().id();
     assert_eq!(
         outcome.event,
         Some(ServerEvent::Verified {
@@ -112,155 +112,164 @@ async fn a_dpop_bound_request_passes_without_a_client_certificate_and_says_what_
 }
 
 #[tokio::test]
-async fn a_dpop_proof_satisfies_a_demand_for_request_claims() {
-    let mut scene = Scene::new();
-    scene
-        .world
+async fn a_dpop_proof_satisfies_the_requirement_of_request_claims() {
+    let mut fixture = DpopFixture::new();
+    fixture
+        .base
         .configure(|layer| layer.require_request_bound(RequireRequestBound::Always));
-    assert!(scene.send().await.has_passed());
+    assert!(fixture.send().await.has_passed());
 }
 
 #[tokio::test]
 async fn a_token_bound_to_a_key_and_a_certificate_needs_both() {
-    let mut scene = Scene::new();
-    scene.use_token(json!({ "cnf": { "jkt": CLIENT.jkt(), "x5t#S256": CLIENT.thumbprint() } }));
-    assert_eq!(scene.send().await.check(), Some(Check::TokenCertificate));
-    scene.world.facts = Some(connection(Some(&CLIENT), EXPORTER));
-    assert!(scene.send().await.has_passed());
+    let mut fixture = DpopFixture::new();
+    fixture.use_token(json!({ "cnf": { "jkt": CLIENT.jkt(), "x5t#S256": CLIENT.thumbprint() } }));
+    assert_eq!(fixture.send().await.check(), Some(Check::TokenCertificate));
+    fixture.base.facts = Some(connection(Some(&CLIENT), EXPORTER));
+    assert!(fixture.send().await.has_passed());
 }
 
-/// RS-4 asks for it: a proof that nobody asked for is verified all the same.
+/// RS-4: a proof is verified even if the token does not require one.
 #[tokio::test]
-async fn a_session_proof_beside_it_is_verified_too() {
-    let mut scene = Scene::new();
-    scene.world.facts = Some(connection(Some(&CLIENT), EXPORTER));
-    scene.world.proofs = None;
-    assert!(scene.send().await.has_passed());
-    scene.world.proof_claims["ekm"] = "AA".into();
-    assert_eq!(scene.renew("2").send().await.check(), Some(Check::Exporter));
+async fn a_session_proof_beside_a_dpop_proof_is_verified_too() {
+    let mut fixture = DpopFixture::new();
+    fixture.base.facts = Some(connection(Some(&CLIENT), EXPORTER));
+    fixture.base.proofs = None;
+    assert!(fixture.send().await.has_passed());
+    fixture.base.proof_claims["ekm"] = "AA".into();
+    assert_eq!(
+        fixture.renew("2").send().await.check(),
+        Some(Check::Exporter)
+    );
 }
 
-/// RFC 9449 §7.2. What the connection remembers of the session proof must not bring the scheme back
-/// with it.
+/// RFC 9449 §7.2. A session-binding proof in the connection's cache must not make the scheme Bearer
+/// pass.
 #[tokio::test]
-async fn the_scheme_bearer_is_refused_also_beside_a_session_proof_that_passed_before() {
-    let mut scene = Scene::new();
-    scene.world.facts = Some(connection(Some(&CLIENT), EXPORTER));
-    scene.world.proofs = None;
+async fn the_scheme_bearer_is_refused_even_beside_a_session_proof_that_passed_before() {
+    let mut fixture = DpopFixture::new();
+    fixture.base.facts = Some(connection(Some(&CLIENT), EXPORTER));
+    fixture.base.proofs = None;
     for jti in ["1", "2"] {
-        let outcome = scene.renew(jti).send().await;
+        let outcome = fixture.renew(jti).send().await;
         // The signature of the DPoP proof is verified each time.
         assert!(outcome.has_passed() && !outcome.was_cached());
     }
-    scene.scheme = "Bearer";
-    let outcome = scene.renew("3").send().await;
+    fixture.scheme = "Bearer";
+    let outcome = fixture.renew("3").send().await;
     assert_eq!(dpop_check(&outcome), Some(DpopCheck::BearerScheme));
 }
 
 #[tokio::test]
 async fn the_scheme_is_read_in_any_case() {
     for scheme in ["DPoP", "dpop", "DPOP"] {
-        let mut scene = Scene::new();
-        scene.scheme = scheme;
-        assert!(scene.send().await.has_passed(), "{scheme}");
+        let mut fixture = DpopFixture::new();
+        fixture.scheme = scheme;
+        assert!(fixture.send().await.has_passed(), "{scheme}");
     }
 }
 
 /// A name, the check that must refuse, and what is wrong with the request.
-type Case = (&'static str, DpopCheck, fn(&mut Scene));
+type Case = (&'static str, DpopCheck, fn(&mut DpopFixture));
 
 #[tokio::test]
-async fn each_check_refuses_what_is_wrong_and_nothing_else_is() {
+async fn each_check_refuses_a_request_that_fails_it_alone() {
     let cases: &[Case] = &[
-        ("no proof", DpopCheck::Missing, |scene| {
-            scene.fields = Some(vec![])
+        ("no proof", DpopCheck::Missing, |fixture| {
+            fixture.fields = Some(vec![])
         }),
-        ("the same proof twice", DpopCheck::Duplicated, |scene| {
-            scene.fields = Some(vec![scene.proof(), scene.proof()]);
+        ("the same proof twice", DpopCheck::Duplicated, |fixture| {
+            fixture.fields = Some(vec![fixture.proof(), fixture.proof()]);
         }),
-        ("two proofs in one field", DpopCheck::Syntax, |scene| {
-            scene.fields = Some(vec![format!("{}, {}", scene.proof(), scene.proof())]);
+        ("two proofs in one field", DpopCheck::Syntax, |fixture| {
+            fixture.fields = Some(vec![format!("{}, {}", fixture.proof(), fixture.proof())]);
         }),
-        ("no jti", DpopCheck::Claims, |scene| {
-            scene.claims.as_object_mut().unwrap().remove("jti");
+        ("no jti", DpopCheck::Claims, |fixture| {
+            fixture.claims.as_object_mut().unwrap().remove("jti");
         }),
-        ("a session proof's typ", DpopCheck::Type, |scene| {
-            scene.header["typ"] = "tls-binding-proof+jwt".into();
+        ("a session proof's typ", DpopCheck::Type, |fixture| {
+            fixture.header["typ"] = "tls-binding-proof+jwt".into();
         }),
-        ("an algorithm nobody knows", DpopCheck::Algorithm, |scene| {
-            scene.header["alg"] = "HS256".into();
+        ("an unknown algorithm", DpopCheck::Algorithm, |fixture| {
+            fixture.header["alg"] = "HS256".into();
         }),
-        ("no key", DpopCheck::Jwk, |scene| {
-            scene.header.as_object_mut().unwrap().remove("jwk");
+        ("no key", DpopCheck::Jwk, |fixture| {
+            fixture.header.as_object_mut().unwrap().remove("jwk");
         }),
-        ("a private key", DpopCheck::PrivateKey, |scene| {
-            scene.header["jwk"]["d"] = "AA".into();
+        ("a private key", DpopCheck::PrivateKey, |fixture| {
+            fixture.header["jwk"]["d"] = "AA".into();
         }),
-        ("another's signature", DpopCheck::Signature, |scene| {
-            scene.signer = &OTHER_CLIENT
+        ("another's signature", DpopCheck::Signature, |fixture| {
+            fixture.signer = &OTHER_CLIENT
         }),
         (
-            "another's key, and all else right",
+            "another client's key, everything else right",
             DpopCheck::KeyBinding,
-            |scene| {
-                scene.signer = &OTHER_CLIENT;
-                scene.header["jwk"] = OTHER_CLIENT.jwk();
+            |fixture| {
+                fixture.signer = &OTHER_CLIENT;
+                fixture.header["jwk"] = OTHER_CLIENT.jwk();
             },
         ),
-        ("for another method", DpopCheck::Method, |scene| {
-            scene.claims["htm"] = "GET".into();
+        ("for another method", DpopCheck::Method, |fixture| {
+            fixture.claims["htm"] = "GET".into();
         }),
-        ("for another path", DpopCheck::TargetUri, |scene| {
-            scene.claims["htu"] = format!("{ORIGIN}/other").into();
+        ("for another path", DpopCheck::TargetUri, |fixture| {
+            fixture.claims["htu"] = format!("{ORIGIN}/other").into();
         }),
         (
             "for another origin, which Host names",
             DpopCheck::TargetUri,
-            |scene| {
-                scene.world.host = "evil.example.com";
-                scene.claims["htu"] = "https://evil.example.com/mcp".into();
+            |fixture| {
+                fixture.base.host = "evil.example.com";
+                fixture.claims["htu"] = "https://evil.example.com/mcp".into();
             },
         ),
-        ("for a bare path", DpopCheck::TargetUri, |scene| {
-            scene.claims["htu"] = "/mcp".into();
+        ("for a bare path", DpopCheck::TargetUri, |fixture| {
+            fixture.claims["htu"] = "/mcp".into();
         }),
-        ("too old", DpopCheck::IssuedAt, |scene| {
-            scene.claims["iat"] = (NOW - 301).into()
+        ("too old", DpopCheck::IssuedAt, |fixture| {
+            fixture.claims["iat"] = (NOW - 301).into()
         }),
-        ("from the future", DpopCheck::IssuedAt, |scene| {
-            scene.claims["iat"] = (NOW + 61).into()
+        ("from the future", DpopCheck::IssuedAt, |fixture| {
+            fixture.claims["iat"] = (NOW + 61).into()
         }),
-        ("for another token", DpopCheck::TokenHash, |scene| {
-            scene.claims["ath"] = ath("another");
+        ("for another token", DpopCheck::TokenHash, |fixture| {
+            fixture.claims["ath"] = ath("another");
         }),
-        ("without a token hash", DpopCheck::Claims, |scene| {
-            scene.claims.as_object_mut().unwrap().remove("ath");
+        ("without a token hash", DpopCheck::Claims, |fixture| {
+            fixture.claims.as_object_mut().unwrap().remove("ath");
         }),
         (
             "a token bound to nothing",
             DpopCheck::TokenNotBound,
-            |scene| {
-                scene.use_token(json!({}));
+            |fixture| {
+                fixture.use_token(json!({}));
             },
         ),
-        ("a session-bound token", DpopCheck::TokenNotBound, |scene| {
-            let cnf = json!({ "x5t#S256": CLIENT.thumbprint(), "tls_exp": EXPORTER_LABEL });
-            scene.use_token(json!({ "cnf": cnf }));
-            scene.world.facts = Some(connection(Some(&CLIENT), EXPORTER));
-            scene.world.proofs = None;
-        }),
-        ("with the scheme Bearer", DpopCheck::BearerScheme, |scene| {
-            scene.scheme = "Bearer"
-        }),
+        (
+            "a session-bound token",
+            DpopCheck::TokenNotBound,
+            |fixture| {
+                let cnf = json!({ "x5t#S256": CLIENT.thumbprint(), "tls_exp": EXPORTER_LABEL });
+                fixture.use_token(json!({ "cnf": cnf }));
+                fixture.base.facts = Some(connection(Some(&CLIENT), EXPORTER));
+                fixture.base.proofs = None;
+            },
+        ),
+        (
+            "with the scheme Bearer",
+            DpopCheck::BearerScheme,
+            |fixture| fixture.scheme = "Bearer",
+        ),
     ];
     for (name, check, spoil) in cases {
-        let mut scene = Scene::new();
-        spoil(&mut scene);
-        let outcome = scene.send().await;
+        let mut fixture = DpopFixture::new();
+        spoil(&mut fixture);
+        let outcome = fixture.send().await;
         assert_eq!(dpop_check(&outcome), Some(*check), "{name}");
         assert!(!outcome.reached, "{name}: the inner service was called");
         assert_eq!(outcome.response.status(), 401, "{name}");
-        let connection = scene.world.facts.as_ref().unwrap().id();
+        let connection = fixture.base.facts.as_ref().unwrap().id();
         let event = ServerEvent::DpopRefused {
             connection,
             check: *check,
@@ -269,7 +278,7 @@ async fn each_check_refuses_what_is_wrong_and_nothing_else_is() {
         let challenge = &challenges(outcome.response.headers())[0];
         assert_challenge(challenge, *check, name);
         let field = outcome.header("www-authenticate").unwrap();
-        for secret in [&CLIENT.jkt(), &scene.world.token, ORIGIN] {
+        for secret in [&CLIENT.jkt(), &fixture.base.token, ORIGIN] {
             assert!(
                 !field.contains(secret),
                 "{name}: the challenge tells an expected value: {field}"
@@ -280,7 +289,7 @@ async fn each_check_refuses_what_is_wrong_and_nothing_else_is() {
 
 fn assert_challenge(challenge: &Challenge, check: DpopCheck, name: &str) {
     assert_eq!(challenge.scheme, "DPoP", "{name}");
-    assert_eq!(challenge.error(), Some(check.error()), "{name}");
+    assert_eq!(challenge.error(), check.error(), "{name}");
     assert_eq!(
         challenge.param("algs"),
         Some("ES256 ES384 EdDSA PS256 RS256"),
@@ -293,57 +302,57 @@ fn assert_challenge(challenge: &Challenge, check: DpopCheck, name: &str) {
     );
 }
 
-/// With everything wrong at once the first check speaks; each repair lets the next one speak.
+/// If everything is wrong, the first check refuses; after each repair the next one does.
 #[tokio::test]
 async fn checks_of_dpop_come_after_those_of_the_token_and_before_those_of_the_policy() {
-    let mut scene = Scene::new();
-    scene
-        .world
+    let mut fixture = DpopFixture::new();
+    fixture
+        .base
         .configure(|layer| layer.policy(AcceptPolicy::Require));
-    scene.use_token(json!({ "cnf": { "jkt": CLIENT.jkt(), "x5t#S256": CLIENT.thumbprint() } }));
-    scene.claims["htm"] = "GET".into();
-    let token = scene.world.token.clone();
-    scene.world.token = "stranger".to_owned();
-    assert_eq!(scene.send().await.check(), Some(Check::Token));
-    scene.world.token = token;
-    assert_eq!(scene.send().await.check(), Some(Check::TokenCertificate));
-    scene.world.facts = Some(connection(Some(&CLIENT), EXPORTER));
-    assert_eq!(dpop_check(&scene.send().await), Some(DpopCheck::Method));
-    scene.claims["htm"] = "POST".into();
-    // RS-13 asks for a session-bound token.
-    assert_eq!(scene.send().await.check(), Some(Check::BindingRequired));
-    scene
-        .world
+    fixture.use_token(json!({ "cnf": { "jkt": CLIENT.jkt(), "x5t#S256": CLIENT.thumbprint() } }));
+    fixture.claims["htm"] = "GET".into();
+    let token = fixture.base.token.clone();
+    fixture.base.token = "stranger".to_owned();
+    assert_eq!(fixture.send().await.check(), Some(Check::Token));
+    fixture.base.token = token;
+    assert_eq!(fixture.send().await.check(), Some(Check::TokenCertificate));
+    fixture.base.facts = Some(connection(Some(&CLIENT), EXPORTER));
+    assert_eq!(dpop_check(&fixture.send().await), Some(DpopCheck::Method));
+    fixture.claims["htm"] = "POST".into();
+    // RS-13 requires a session-bound token.
+    assert_eq!(fixture.send().await.check(), Some(Check::BindingRequired));
+    fixture
+        .base
         .configure(|layer| layer.policy(AcceptPolicy::Follow));
-    // None of the refusals has used the proof up.
-    assert!(scene.send().await.has_passed());
+    // None of the refusals has marked the proof as used.
+    assert!(fixture.send().await.has_passed());
 }
 
 #[tokio::test]
-async fn refusals_of_other_checks_come_with_the_scheme_that_the_token_came_with() {
-    let mut scene = Scene::new();
-    scene.world.token = "stranger".to_owned();
-    let outcome = scene.send().await;
+async fn refusals_by_other_checks_use_the_scheme_of_the_token() {
+    let mut fixture = DpopFixture::new();
+    fixture.base.token = "stranger".to_owned();
+    let outcome = fixture.send().await;
     let challenge = &challenges(outcome.response.headers())[0];
     assert_eq!(
         (challenge.scheme.as_str(), challenge.error()),
         ("DPoP", Some("invalid_token"))
     );
 
-    scene.scheme = "Bearer";
-    let outcome = scene.send().await;
+    fixture.scheme = "Bearer";
+    let outcome = fixture.send().await;
     let read = challenges(outcome.response.headers());
     assert_eq!((read.len(), read[0].scheme.as_str()), (1, "Bearer"));
 }
 
 #[tokio::test]
 async fn without_a_token_both_schemes_are_offered() {
-    let mut scene = Scene::new();
-    scene.world.configure(|layer| {
+    let mut fixture = DpopFixture::new();
+    fixture.base.configure(|layer| {
         layer.resource_metadata("https://api.example.com/.well-known/oauth-protected-resource")
     });
-    scene.world.authorization = Some(vec![]);
-    let outcome = scene.send().await;
+    fixture.base.authorization = Some(vec![]);
+    let outcome = fixture.send().await;
     assert_eq!(outcome.check(), Some(Check::NoToken));
     let read = challenges(outcome.response.headers());
     let schemes: Vec<_> = read
@@ -358,18 +367,18 @@ async fn without_a_token_both_schemes_are_offered() {
 }
 
 #[tokio::test]
-async fn where_dpop_is_not_configured_nothing_of_it_is_taken() {
-    let mut scene = Scene::new();
-    let plain = World::default();
-    scene.world.layer = plain.layer;
-    scene.world.tokens = plain.tokens;
-    scene.use_token(json!({ "cnf": { "jkt": CLIENT.jkt() } }));
-    let outcome = scene.send().await;
+async fn without_dpop_configured_dpop_tokens_are_refused() {
+    let mut fixture = DpopFixture::new();
+    let plain = Fixture::default();
+    fixture.base.layer = plain.layer;
+    fixture.base.tokens = plain.tokens;
+    fixture.use_token(json!({ "cnf": { "jkt": CLIENT.jkt() } }));
+    let outcome = fixture.send().await;
     assert_eq!(outcome.check(), Some(Check::NoToken));
     assert_eq!(
         challenges(outcome.response.headers()),
         [Challenge::bearer()]
     );
-    scene.scheme = "Bearer";
-    assert_eq!(scene.send().await.check(), Some(Check::Confirmation));
+    fixture.scheme = "Bearer";
+    assert_eq!(fixture.send().await.check(), Some(Check::Confirmation));
 }

@@ -6,37 +6,37 @@ use std::time::Duration;
 use bowline_proof::challenges;
 use bowline_proof::dpop::{DpopCheck, Nonce};
 
-use super::super::world::*;
-use super::{Scene, assert_challenge, dpop_check};
+use super::super::fixture::*;
+use super::{DpopFixture, assert_challenge, dpop_check};
 use crate::{Dpop, DpopNonces, MemoryReplayStore};
 
 const PERIOD: u64 = 60;
 
-fn with_nonces() -> Scene {
+fn with_nonces() -> DpopFixture {
     let nonces = DpopNonces::new(&[7; 32], Duration::from_secs(PERIOD));
-    Scene::with(Dpop::new(MemoryReplayStore::default()).nonces(nonces))
+    DpopFixture::with(Dpop::new(MemoryReplayStore::default()).nonces(nonces))
 }
 
 fn nonce_of(outcome: &Outcome) -> String {
-    Nonce::of_response(outcome.response.headers())
+    Nonce::from_response(outcome.response.headers())
         .expect("a nonce")
         .as_str()
         .to_owned()
 }
 
 #[tokio::test]
-async fn a_required_nonce_is_asked_for_and_taken_until_its_time_is_over() {
-    let mut scene = with_nonces();
-    let asked = scene.send().await;
+async fn a_required_nonce_is_demanded_and_accepted_for_two_periods() {
+    let mut fixture = with_nonces();
+    let asked = fixture.send().await;
     assert_eq!(dpop_check(&asked), Some(DpopCheck::Nonce));
     let challenge = &challenges(asked.response.headers())[0];
     assert_challenge(challenge, DpopCheck::Nonce, "no nonce");
     assert_eq!(challenge.error(), Some("use_dpop_nonce"));
     let nonce = nonce_of(&asked);
 
-    // The refused proof was not used up.
-    scene.claims["nonce"] = nonce.clone().into();
-    let passed = scene.send().await;
+    // The refused proof was not marked as used.
+    fixture.claims["nonce"] = nonce.clone().into();
+    let passed = fixture.send().await;
     assert!(passed.has_passed());
     assert_eq!(
         passed.header("dpop-nonce"),
@@ -44,38 +44,38 @@ async fn a_required_nonce_is_asked_for_and_taken_until_its_time_is_over() {
         "it has the newest already"
     );
 
-    // A period on: still taken, and the newer one comes along.
+    // One period later: still accepted, and the response carries the newer nonce.
     let start = NOW - NOW % PERIOD;
-    scene.world.now.store(start + PERIOD, Ordering::SeqCst);
-    let passed = scene.renew("2").send().await;
+    fixture.base.now.store(start + PERIOD, Ordering::SeqCst);
+    let passed = fixture.renew("2").send().await;
     assert!(passed.has_passed());
     let newer = nonce_of(&passed);
     assert_ne!(newer, nonce);
     assert_eq!(passed.header("cache-control"), Some("no-store"));
 
-    // Two periods on: no longer.
-    scene.world.now.store(start + 2 * PERIOD, Ordering::SeqCst);
-    let refused = scene.renew("3").send().await;
+    // Two periods later: refused.
+    fixture.base.now.store(start + 2 * PERIOD, Ordering::SeqCst);
+    let refused = fixture.renew("3").send().await;
     assert_eq!(dpop_check(&refused), Some(DpopCheck::Nonce));
     assert_ne!(nonce_of(&refused), newer);
-    scene.claims["nonce"] = newer.into();
-    assert!(scene.send().await.has_passed());
+    fixture.claims["nonce"] = newer.into();
+    assert!(fixture.send().await.has_passed());
 }
 
 #[tokio::test]
-async fn each_refusal_of_dpop_brings_the_nonce() {
-    let mut scene = with_nonces();
-    scene.claims["htm"] = "GET".into();
-    let refused = scene.send().await;
+async fn each_dpop_refusal_carries_the_nonce() {
+    let mut fixture = with_nonces();
+    fixture.claims["htm"] = "GET".into();
+    let refused = fixture.send().await;
     assert_eq!(dpop_check(&refused), Some(DpopCheck::Method));
-    scene.claims["nonce"] = nonce_of(&refused).into();
-    scene.claims["htm"] = "POST".into();
-    assert!(scene.send().await.has_passed());
+    fixture.claims["nonce"] = nonce_of(&refused).into();
+    fixture.claims["htm"] = "POST".into();
+    assert!(fixture.send().await.has_passed());
 }
 
 #[tokio::test]
-async fn a_nonce_that_nobody_asked_for_is_ignored() {
-    let mut scene = Scene::new();
-    scene.claims["nonce"] = "of another server".into();
-    assert!(scene.send().await.has_passed());
+async fn a_nonce_that_is_not_required_is_ignored() {
+    let mut fixture = DpopFixture::new();
+    fixture.claims["nonce"] = "of another server".into();
+    assert!(fixture.send().await.has_passed());
 }

@@ -1,4 +1,4 @@
-//! RFC 9449 §11.1: a proof is good once.
+//! RFC 9449 §11.1: a proof passes once.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -11,58 +11,58 @@ use futures_util::future::BoxFuture;
 use rustls_pki_types::UnixTime;
 use serde_json::json;
 
-use super::super::world::*;
-use super::{Scene, dpop_check};
+use super::super::fixture::*;
+use super::{DpopFixture, dpop_check};
 use crate::{Dpop, Insertion, MemoryReplayStore, ProofId, ReplayStore, ServerEvent};
 
 #[tokio::test]
-async fn a_proof_passes_once_on_whatever_connection() {
-    let mut scene = Scene::new();
-    assert!(scene.send().await.has_passed());
-    assert_eq!(dpop_check(&scene.send().await), Some(DpopCheck::Replay));
-    scene.world.facts = Some(connection(None, [9; 32]));
-    assert_eq!(dpop_check(&scene.send().await), Some(DpopCheck::Replay));
-    // Nor does the jti in another proof of the same key.
-    scene.claims["iat"] = (NOW + 1).into();
-    assert_eq!(dpop_check(&scene.send().await), Some(DpopCheck::Replay));
-    assert!(scene.renew("2").send().await.has_passed());
+async fn a_proof_passes_once_over_all_connections() {
+    let mut fixture = DpopFixture::new();
+    assert!(fixture.send().await.has_passed());
+    assert_eq!(dpop_check(&fixture.send().await), Some(DpopCheck::Replay));
+    fixture.base.facts = Some(connection(None, [9; 32]));
+    assert_eq!(dpop_check(&fixture.send().await), Some(DpopCheck::Replay));
+    // Neither does another proof with the same jti and key.
+    fixture.claims["iat"] = (NOW + 1).into();
+    assert_eq!(dpop_check(&fixture.send().await), Some(DpopCheck::Replay));
+    assert!(fixture.renew("2").send().await.has_passed());
 }
 
-/// Whoever guesses a `jti` in advance cannot use it up for its owner.
+/// An attacker who guesses a `jti` cannot use it up for its owner.
 #[tokio::test]
 async fn another_client_may_have_the_same_jti() {
-    let mut scene = Scene::new();
-    assert!(scene.send().await.has_passed());
-    scene.signer = &OTHER_CLIENT;
-    scene.header["jwk"] = OTHER_CLIENT.jwk();
-    scene.use_token(json!({ "cnf": { "jkt": OTHER_CLIENT.jkt() } }));
-    assert!(scene.send().await.has_passed());
+    let mut fixture = DpopFixture::new();
+    assert!(fixture.send().await.has_passed());
+    fixture.signer = &OTHER_CLIENT;
+    fixture.header["jwk"] = OTHER_CLIENT.jwk();
+    fixture.use_token(json!({ "cnf": { "jkt": OTHER_CLIENT.jkt() } }));
+    assert!(fixture.send().await.has_passed());
 }
 
 #[tokio::test]
-async fn a_proof_is_remembered_for_as_long_as_its_time_is_taken() {
-    let mut scene = Scene::new();
-    scene.world.configure(|layer| {
+async fn a_used_proof_is_stored_for_as_long_as_it_would_be_accepted() {
+    let mut fixture = DpopFixture::new();
+    fixture.base.configure(|layer| {
         layer.windows(Windows {
             past: Duration::from_secs(10),
             future: Duration::from_secs(5),
         })
     });
-    // As long as can be: made by a clock that is ahead, and replayed in the last second.
-    scene.claims["iat"] = (NOW + 5).into();
-    assert!(scene.send().await.has_passed());
+    // The longest case: made by a clock that is ahead, and replayed in the last second.
+    fixture.claims["iat"] = (NOW + 5).into();
+    assert!(fixture.send().await.has_passed());
     for (seconds, check) in [
         (1, DpopCheck::Replay),
         (14, DpopCheck::Replay),
         (15, DpopCheck::Replay),
         (16, DpopCheck::IssuedAt),
     ] {
-        scene.world.now.store(NOW + seconds, Ordering::SeqCst);
-        assert_eq!(dpop_check(&scene.send().await), Some(check), "{seconds}");
-        // Others come by and have the old entries dropped.
+        fixture.base.now.store(NOW + seconds, Ordering::SeqCst);
+        assert_eq!(dpop_check(&fixture.send().await), Some(check), "{seconds}");
+        // Other insertions drop the old entries.
         let now = NOW + seconds;
-        let mut other = Scene::new();
-        std::mem::swap(&mut other.world, &mut scene.world);
+        let mut other = DpopFixture::new();
+        std::mem::swap(&mut other.base, &mut fixture.base);
         other.use_token(json!({ "cnf": { "jkt": CLIENT.jkt() } }));
         other.claims["iat"] = now.into();
         assert!(
@@ -72,16 +72,16 @@ async fn a_proof_is_remembered_for_as_long_as_its_time_is_taken() {
                 .await
                 .has_passed()
         );
-        std::mem::swap(&mut other.world, &mut scene.world);
-        scene.claims["ath"] = ath(&scene.world.token);
+        std::mem::swap(&mut other.base, &mut fixture.base);
+        fixture.claims["ath"] = ath(&fixture.base.token);
     }
 }
 
 #[tokio::test]
-async fn a_store_that_is_full_refuses_without_blaming_the_client() {
-    let mut scene = Scene::with(Dpop::new(MemoryReplayStore::new(1)));
-    assert!(scene.send().await.has_passed());
-    let outcome = scene.renew("2").send().await;
+async fn a_full_store_refuses_with_503_and_no_challenge() {
+    let mut fixture = DpopFixture::with(Dpop::new(MemoryReplayStore::new(1)));
+    assert!(fixture.send().await.has_passed());
+    let outcome = fixture.renew("2").send().await;
     assert_eq!(
         (outcome.response.status().as_u16(), outcome.reached),
         (503, false)
@@ -91,17 +91,17 @@ async fn a_store_that_is_full_refuses_without_blaming_the_client() {
         outcome.event,
         Some(ServerEvent::Unavailable { .. })
     ));
-    // What it knows it still knows.
+    // Stored entries are still found.
     assert_eq!(
-        dpop_check(&scene.renew("1").send().await),
+        dpop_check(&fixture.renew("1").send().await),
         Some(DpopCheck::Replay)
     );
-    scene.world.now.store(NOW + 301, Ordering::SeqCst);
-    scene.claims["iat"] = (NOW + 301).into();
-    assert!(scene.renew("2").send().await.has_passed());
+    fixture.base.now.store(NOW + 301, Ordering::SeqCst);
+    fixture.claims["iat"] = (NOW + 301).into();
+    assert!(fixture.renew("2").send().await.has_passed());
 }
 
-/// A store elsewhere: it takes its time, and is not always there.
+/// A remote store: it is slow and sometimes unreachable.
 #[derive(Default)]
 struct Remote {
     asked: Mutex<Vec<(ProofId, u64, u64)>>,
@@ -124,8 +124,8 @@ impl ReplayStore for &'static Remote {
 #[tokio::test]
 async fn a_store_that_cannot_be_reached_lets_nothing_pass() {
     let remote: &Remote = Box::leak(Box::default());
-    let scene = Scene::with(Dpop::new(remote));
-    let outcome = scene.send().await;
+    let fixture = DpopFixture::with(Dpop::new(remote));
+    let outcome = fixture.send().await;
     assert_eq!(
         (outcome.response.status().as_u16(), outcome.reached),
         (503, false)
@@ -145,25 +145,25 @@ impl ReplayStore for Shared {
 }
 
 #[tokio::test]
-async fn nodes_that_share_a_store_share_its_memory_and_others_do_not() {
+async fn nodes_that_share_a_store_refuse_each_others_replays_and_others_do_not() {
     let store: &MemoryReplayStore = Box::leak(Box::default());
     let (one, two) = (
-        Scene::with(Dpop::new(Shared(store))),
-        Scene::with(Dpop::new(Shared(store))),
+        DpopFixture::with(Dpop::new(Shared(store))),
+        DpopFixture::with(Dpop::new(Shared(store))),
     );
     assert!(one.send().await.has_passed());
     assert_eq!(dpop_check(&two.send().await), Some(DpopCheck::Replay));
-    assert!(Scene::new().send().await.has_passed());
+    assert!(DpopFixture::new().send().await.has_passed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_many_concurrent_requests_with_one_proof_exactly_one_passes() {
     for _ in 0..20 {
-        let scene = Arc::new(Scene::new());
+        let fixture = Arc::new(DpopFixture::new());
         let tasks: Vec<_> = (0..16)
             .map(|_| {
-                let scene = scene.clone();
-                tokio::spawn(async move { dpop_check(&scene.send().await) })
+                let fixture = fixture.clone();
+                tokio::spawn(async move { dpop_check(&fixture.send().await) })
             })
             .collect();
         let mut passed = 0;

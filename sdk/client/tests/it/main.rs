@@ -1,0 +1,18 @@
+//! The client over real TLS connections on loopback.
+
+mod bad_peers;
+mod challenges;
+mod connections;
+mod dpop;
+mod exporter;
+mod goaway;
+mod identities;
+mod long_lived;
+mod pool;
+mod proofs;
+mod proxies;
+mod slow_keys;
+
+// Shared with the tests that need a process of their own, in `tests/`.
+#[path = "../fixture/mod.rs"]
+mod fixture;

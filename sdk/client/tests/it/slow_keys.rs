@@ -1,0 +1,154 @@
+//! A slow key (an HSM, a token that a person must touch) delays only the requests that wait for its
+//! signature.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::fixture::slow_key::{Gate, GatedKey, soon};
+use crate::fixture::{Fixture, fetch, ok};
+use bowline_client::{Client, ErrorKind, Identity, Step, Timeouts};
+use bowline_testkit::peers::CyclingOptions;
+use rustls::sign::{Signer, SigningKey};
+use rustls::{SignatureAlgorithm, SignatureScheme};
+
+fn gated(fixture: &Fixture) -> (Arc<Gate>, Identity) {
+    let gate = Arc::new(Gate::default());
+    let key = GatedKey::new(fixture.agent.signing_key(), gate.clone());
+    (
+        gate,
+        Identity::new(fixture.agent.chain(), Arc::new(key)).unwrap(),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn known_proofs_are_used_while_the_key_signs_another() {
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
+    let (gate, identity) = gated(&fixture);
+    let client = fixture.builder().identity(identity).build().unwrap();
+    let (known, new, url) = (
+        fixture.token("known"),
+        fixture.token("new"),
+        server.origin(),
+    );
+    ok(&client, &url, &known).await;
+
+    gate.close();
+    let waiting = spawn(&client, &url, &new);
+    for _ in 0..50 {
+        soon(ok(&client, &url, &known)).await;
+    }
+    assert!(!waiting.is_finished());
+    gate.open();
+    soon(waiting).await.unwrap();
+    assert_eq!(client.stats().totals.signatures(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn known_connections_are_used_while_the_key_signs_a_handshake() {
+    let fixture = Fixture::new();
+    let (server, other) = (
+        fixture.server(CyclingOptions::default()),
+        fixture.server(CyclingOptions::default()),
+    );
+    let (gate, identity) = gated(&fixture);
+    let client = fixture.builder().identity(identity).build().unwrap();
+    let (token, url) = (fixture.token("a"), server.origin());
+    ok(&client, &url, &token).await;
+
+    gate.close();
+    let waiting = spawn(&client, &other.origin(), &token);
+    for _ in 0..50 {
+        soon(ok(&client, &url, &token)).await;
+    }
+    assert!(!waiting.is_finished());
+    gate.open();
+    soon(waiting).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_key_that_does_not_sign_in_time_is_an_error_and_can_be_used_later() {
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
+    let (gate, identity) = gated(&fixture);
+    let timeouts = Timeouts {
+        sign: Duration::from_millis(50),
+        ..Timeouts::default()
+    };
+    let client = fixture
+        .builder()
+        .identity(identity)
+        .timeouts(timeouts)
+        .build()
+        .unwrap();
+    let url = server.origin();
+    ok(&client, &url, &fixture.token("a")).await;
+    gate.close();
+    let error = fetch(&client, &url, &fixture.token("b")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout(Step::Sign), "{error}");
+    assert!(!error.may_have_been_processed());
+    gate.open();
+    // The late signature is kept.
+    while client.stats().totals.signatures() < 2 {
+        tokio::task::yield_now().await;
+    }
+    ok(&client, &url, &fixture.token("b")).await;
+    assert_eq!(client.stats().totals.signatures(), 2);
+}
+
+fn spawn(
+    client: &Client,
+    url: &str,
+    token: &bowline_client::AccessToken,
+) -> tokio::task::JoinHandle<()> {
+    let (client, url, token) = (client.clone(), url.to_owned(), token.clone());
+    tokio::spawn(async move { ok(&client, &url, &token).await })
+}
+
+/// Panics at the next signature when `breaks` is set, once.
+#[derive(Debug)]
+struct Fragile {
+    key: Arc<dyn SigningKey>,
+    breaks: Arc<Mutex<bool>>,
+}
+
+impl SigningKey for Fragile {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        assert!(
+            !std::mem::take(&mut *self.breaks.lock().unwrap_or_else(|e| e.into_inner())),
+            "the test makes this key panic"
+        );
+        self.key.choose_scheme(offered)
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.key.algorithm()
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_panics_fails_its_requests_and_not_the_later_ones() {
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
+    let breaks = Arc::new(Mutex::new(false));
+    let key = Fragile {
+        key: fixture.agent.signing_key(),
+        breaks: breaks.clone(),
+    };
+    let identity = Identity::new(fixture.agent.chain(), Arc::new(key)).unwrap();
+    let client = fixture.builder().identity(identity).build().unwrap();
+    let url = server.origin();
+    ok(&client, &url, &fixture.token("a")).await;
+    *breaks.lock().unwrap() = true;
+    let error = fetch(&client, &url, &fixture.token("b")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Signing, "{error}");
+    ok(&client, &url, &fixture.token("b")).await;
+    // The same in a handshake.
+    let other = fixture.server(CyclingOptions::default());
+    *breaks.lock().unwrap() = true;
+    let error = fetch(&client, &other.origin(), &fixture.token("a"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TlsHandshake, "{error}");
+    ok(&client, &other.origin(), &fixture.token("a")).await;
+}

@@ -1,0 +1,14 @@
+//! The integration tests of `bowline-proof`. One binary, because linking is the slow part.
+
+mod assertion;
+mod challenge;
+mod dpop;
+mod exporter;
+mod fixture;
+mod never_panics;
+mod origin;
+mod secrets;
+mod session;
+mod target;
+mod token;
+mod vectors;

@@ -1,0 +1,220 @@
+//! From a byte stream to a TLS stream and its facts.
+
+mod error;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline_proof::ExporterValue;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use self::error::Cause;
+pub use self::error::{AcceptError, AcceptErrorKind};
+use crate::certificate::ClientCertificate;
+use crate::connection_id::ConnectionId;
+use crate::event::{CloseReport, report};
+use crate::facts::ConnectionFacts;
+use crate::proof_cache::ProofCache;
+use crate::{Clock, ServerEvent, ServerObserver, ServerTls};
+
+type Accepted<IO> = (TlsStream<IO>, Arc<ConnectionFacts>);
+
+const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Performs TLS handshakes and reads from each new connection what binding needs.
+///
+/// It does not listen: [`Listener`](crate::Listener) does that, with many handshakes at a time.
+#[derive(Clone)]
+pub struct Acceptor {
+    tls: TlsAcceptor,
+    client_verifier: Option<Arc<dyn ClientCertVerifier>>,
+    pub(crate) clock: Clock,
+    handshake_timeout: Duration,
+    observer: Option<Arc<dyn ServerObserver>>,
+}
+
+impl Acceptor {
+    /// An acceptor with this configuration, and ten seconds for a handshake.
+    #[must_use]
+    pub fn new(tls: ServerTls) -> Self {
+        Self {
+            tls: TlsAcceptor::from(tls.config),
+            client_verifier: tls.client_verifier,
+            clock: tls.clock,
+            handshake_timeout: DEFAULT_HANDSHAKE_TIMEOUT,
+            observer: None,
+        }
+    }
+
+    /// How long a peer may take for its handshake.
+    #[must_use]
+    pub fn handshake_timeout(mut self, limit: Duration) -> Self {
+        self.handshake_timeout = limit;
+        self
+    }
+
+    /// Reports connections that open, close or fail in the handshake to this observer.
+    #[must_use]
+    pub fn observer(mut self, observer: impl ServerObserver) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Performs the handshake on a stream whose origin is not known or does not matter.
+    ///
+    /// # Errors
+    /// See [`AcceptErrorKind`]. The stream is closed.
+    pub async fn accept<IO>(
+        &self,
+        io: IO,
+    ) -> Result<(TlsStream<IO>, Arc<ConnectionFacts>), AcceptError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.handshake(io, None, std::future::pending()).await
+    }
+
+    /// Performs the handshake on a stream that came from `peer`.
+    ///
+    /// # Errors
+    /// See [`AcceptErrorKind`]. The stream is closed.
+    pub async fn accept_from<IO>(
+        &self,
+        io: IO,
+        peer: SocketAddr,
+    ) -> Result<(TlsStream<IO>, Arc<ConnectionFacts>), AcceptError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.handshake(io, Some(peer), std::future::pending()).await
+    }
+
+    /// As [`accept_from`](Self::accept_from), but cancelled when `displaced` completes.
+    pub(crate) async fn accept_unless<IO>(
+        &self,
+        io: IO,
+        peer: SocketAddr,
+        displaced: oneshot::Receiver<()>,
+    ) -> Result<Accepted<IO>, AcceptError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let displaced = async {
+            // The sender is dropped only together with the listener, which cancels this future too.
+            let _ = displaced.await;
+        };
+        self.handshake(io, Some(peer), displaced).await
+    }
+
+    async fn handshake<IO>(
+        &self,
+        io: IO,
+        peer: Option<SocketAddr>,
+        displaced: impl Future<Output = ()>,
+    ) -> Result<Accepted<IO>, AcceptError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let begun = Instant::now();
+        let accepted = tokio::select! {
+            biased;
+            accepted = self.negotiate(io, peer) => accepted,
+            () = displaced => Err(AcceptError(Cause::Displaced)),
+        };
+        let event = match &accepted {
+            Ok((_, facts)) => ServerEvent::ConnectionOpened {
+                connection: facts.id(),
+                resumed: facts.is_resumed(),
+                h2: facts.alpn() == Some(b"h2"),
+                took: begun.elapsed(),
+            },
+            Err(error) => ServerEvent::HandshakeFailed { kind: error.kind() },
+        };
+        report(self.observer.as_deref(), &event);
+        accepted
+    }
+
+    async fn negotiate<IO>(
+        &self,
+        io: IO,
+        peer: Option<SocketAddr>,
+    ) -> Result<Accepted<IO>, AcceptError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let stream = timeout(self.handshake_timeout, self.tls.accept(io))
+            .await
+            .map_err(|_| AcceptError(Cause::TimedOut(self.handshake_timeout)))?
+            .map_err(|error| AcceptError(Cause::Handshake(error)))?;
+        let facts = self.facts(stream.get_ref().1, peer)?;
+        Ok((stream, Arc::new(facts)))
+    }
+
+    /// Reads the facts from a connection whose handshake is complete (EX-3).
+    fn facts(
+        &self,
+        connection: &ServerConnection,
+        peer: Option<SocketAddr>,
+    ) -> Result<ConnectionFacts, AcceptError> {
+        let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        if resumed {
+            self.verify_again(connection)?;
+        }
+        let certificate = connection
+            .peer_certificates()
+            .and_then(|chain| chain.first())
+            .map(|leaf| ClientCertificate::new(leaf.clone()))
+            .transpose()
+            .map_err(|error| AcceptError(Cause::ClientKey(error)))?
+            .map(Arc::new);
+        let exporter = ExporterValue::derive(connection)
+            .map_err(|error| AcceptError(Cause::Exporter(error)))?;
+        let id = ConnectionId::next();
+        Ok(ConnectionFacts {
+            id,
+            exporter,
+            certificate,
+            resumed,
+            tls_version: connection
+                .protocol_version()
+                .unwrap_or(ProtocolVersion::Unknown(0)),
+            alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
+            handshake_at: self.clock.now(),
+            peer,
+            proofs: ProofCache::new(),
+            drain: tokio::sync::Notify::new(),
+            close_report: CloseReport::new(id, self.observer.clone()),
+        })
+    }
+
+    /// RS-1: rustls takes the certificate chain of a resumed session from the ticket and does not
+    /// verify it again. It may have expired or lost its trust since.
+    fn verify_again(&self, connection: &ServerConnection) -> Result<(), AcceptError> {
+        let (Some(verifier), Some([leaf, intermediates @ ..])) =
+            (&self.client_verifier, connection.peer_certificates())
+        else {
+            return Ok(());
+        };
+        match verifier.verify_client_cert(leaf, intermediates, self.clock.now()) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(AcceptError(Cause::ResumedCertificate(error))),
+        }
+    }
+}
+
+impl fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acceptor")
+            .field("client_verifier", &self.client_verifier)
+            .field("handshake_timeout", &self.handshake_timeout)
+            .finish_non_exhaustive()
+    }
+}

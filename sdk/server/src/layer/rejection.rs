@@ -1,0 +1,201 @@
+//! Why a request does not pass, as a log line, an event and a response (RS-10, RFC 9449 §7.1).
+
+use bowline_proof::dpop::{DpopCheck, DpopRefusal, NONCE_HEADER};
+use bowline_proof::{Challenge, Check, Refusal, Scheme};
+use http::header::{CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode, Version};
+
+use super::Settings;
+use crate::connection_id::ConnectionId;
+use crate::event::{report, report_dpop_refusal, report_refusal};
+use crate::{Scope, ServerEvent, ServerObserver, TokenError};
+
+/// Why a request does not pass.
+pub(super) enum Rejection {
+    /// A check refuses it.
+    Check(Refusal),
+    /// A check of DPoP refuses it.
+    Dpop(DpopRefusal),
+    /// The token's scope does not include this one.
+    Scope(Scope),
+    /// RS-2 cannot be decided.
+    TokenUnavailable(TokenError),
+    /// Whether the `jti` was seen before cannot be decided, for this reason.
+    ReplayStore(&'static str),
+}
+
+impl From<Refusal> for Rejection {
+    fn from(refusal: Refusal) -> Self {
+        Self::Check(refusal)
+    }
+}
+
+impl From<Check> for Rejection {
+    fn from(check: Check) -> Self {
+        Self::Check(check.into())
+    }
+}
+
+impl From<DpopRefusal> for Rejection {
+    fn from(refusal: DpopRefusal) -> Self {
+        Self::Dpop(refusal)
+    }
+}
+
+impl From<DpopCheck> for Rejection {
+    fn from(check: DpopCheck) -> Self {
+        Self::Dpop(check.into())
+    }
+}
+
+impl Rejection {
+    /// Writes the log line and reports the event.
+    pub(super) fn report(&self, observer: Option<&dyn ServerObserver>, connection: ConnectionId) {
+        match self {
+            Self::Check(refusal) => report_refusal(observer, connection, *refusal),
+            Self::Scope(_) => report_refusal(observer, connection, Check::Scope.into()),
+            Self::Dpop(refusal) => report_dpop_refusal(observer, connection, *refusal),
+            Self::ReplayStore(why) => {
+                tracing::warn!(%connection, why, "a request was refused: it is unknown whether its proof was used before");
+                report(observer, &ServerEvent::Unavailable { connection });
+            }
+            Self::TokenUnavailable(error) => {
+                let cause = std::error::Error::source(error);
+                tracing::warn!(%connection, %error, cause, "a token could not be validated");
+                report(observer, &ServerEvent::Unavailable { connection });
+            }
+        }
+    }
+
+    /// The response. `scheme` is the one that the request's token came with, if it came with one.
+    pub(super) fn into_response<B: Default>(
+        self,
+        scheme: Scheme,
+        settings: &Settings,
+    ) -> Response<B> {
+        match self {
+            Self::Check(refusal) => challenge(refusal, scheme, settings),
+            Self::Scope(required) => insufficient_scope(&required, scheme, settings),
+            Self::Dpop(refusal) => dpop_challenge(refusal, settings),
+            Self::ReplayStore(_) => retry_after(REPLAY_RETRY_SECONDS),
+            Self::TokenUnavailable(error) => retry_after(error.retry_after().as_secs().max(1)),
+        }
+    }
+}
+
+/// The response of RS-1, after which the connection is of no more use. HTTP/2 has no header that
+/// says so: its connections are drained by the code that serves them.
+pub(super) fn certificate_expired<B: Default>(
+    version: Version,
+    scheme: Scheme,
+    settings: &Settings,
+) -> Response<B> {
+    let mut response = challenge(Check::Certificate.into(), scheme, settings);
+    if version < Version::HTTP_2 {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// 500: the application did not pass the connection's facts along.
+pub(super) fn without_facts<B: Default>() -> Response<B> {
+    let mut response = Response::new(B::default());
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    response
+}
+
+/// The challenge for a refusal: its error and its description, which name the check and no expected
+/// value.
+fn challenge<B: Default>(refusal: Refusal, scheme: Scheme, settings: &Settings) -> Response<B> {
+    let check = refusal.check();
+    let mut challenge = challenge_for_scheme(scheme, settings);
+    if let Some(error) = check.error() {
+        challenge = challenge
+            .with("error", error)
+            .with("error_description", refusal.to_string());
+    }
+    let mut response = challenged(check.status(), challenge, settings);
+    // Without a token we cannot know which scheme the client will use, so offer both (RFC 9449
+    // §7.2).
+    if check == Check::NoToken && settings.dpop.is_some() {
+        let other = with_metadata(Challenge::dpop(), settings).header_value();
+        response.headers_mut().append(WWW_AUTHENTICATE, other);
+    }
+    response.extensions_mut().insert(check);
+    response
+}
+
+/// 403, with the scope that would suffice (RFC 6750 §3.1).
+fn insufficient_scope<B: Default>(
+    required: &Scope,
+    scheme: Scheme,
+    settings: &Settings,
+) -> Response<B> {
+    let check = Check::Scope;
+    let challenge = challenge_for_scheme(scheme, settings)
+        .with("error", check.error().unwrap_or_default())
+        .with("error_description", Refusal::from(check).to_string())
+        .with("scope", required.as_str());
+    let mut response = challenged(check.status(), challenge, settings);
+    response.extensions_mut().insert(check);
+    response
+}
+
+fn challenge_for_scheme(scheme: Scheme, settings: &Settings) -> Challenge {
+    match scheme {
+        Scheme::Dpop if settings.dpop.is_some() => Challenge::dpop(),
+        _ => Challenge::bearer(),
+    }
+}
+
+/// The challenge for a refusal by a check of DPoP. Where nonces are required, it carries the nonce
+/// for the next proof (RFC 9449 §9).
+fn dpop_challenge<B: Default>(refusal: DpopRefusal, settings: &Settings) -> Response<B> {
+    let check = refusal.check();
+    let challenge = Challenge::dpop()
+        .with("error", check.error().unwrap_or_default())
+        .with("error_description", refusal.to_string());
+    let mut response = challenged(StatusCode::UNAUTHORIZED, challenge, settings);
+    if let Some(nonces) = settings.dpop.as_ref().and_then(|dpop| dpop.nonces.as_ref()) {
+        let [newest, _] = nonces.accepted(settings.clock.now());
+        response
+            .headers_mut()
+            .insert(NONCE_HEADER, newest.header_value());
+    }
+    response.extensions_mut().insert(check);
+    response
+}
+
+fn challenged<B: Default>(
+    status: StatusCode,
+    challenge: Challenge,
+    settings: &Settings,
+) -> Response<B> {
+    let mut response = Response::new(B::default());
+    *response.status_mut() = status;
+    let challenge = with_metadata(challenge, settings).header_value();
+    response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    response
+}
+
+fn with_metadata(challenge: Challenge, settings: &Settings) -> Challenge {
+    match &settings.resource_metadata {
+        Some(url) => challenge.with("resource_metadata", url),
+        None => challenge,
+    }
+}
+
+/// Entries of a full replay store expire every second.
+const REPLAY_RETRY_SECONDS: u64 = 1;
+
+/// 503: the check could not be decided now.
+fn retry_after<B: Default>(seconds: u64) -> Response<B> {
+    let mut response = Response::new(B::default());
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response
+        .headers_mut()
+        .insert(RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}

@@ -1,0 +1,17 @@
+//! The server over real TLS, and JWT validation against real files and sockets.
+
+mod authority;
+mod dpop;
+mod fixture;
+mod handshakes;
+mod introspection;
+mod jwt;
+mod jwt_sources;
+mod log;
+#[cfg(feature = "metrics")]
+mod metrics;
+mod over_tls;
+mod pki;
+mod proxies;
+mod serving;
+mod stolen_ticket;
