@@ -9,8 +9,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use a2a::{AgentCard, AgentExtension};
-use bowline_client::RequestBoundCalls;
 use bowline_proof::EXPORTER_LABEL;
+use bowline_transport::RequestBoundCalls;
 use serde_json::Value;
 
 /// The extension's URI: what stands in a card, and in `A2A-Extensions`. A name, not a page. Another
@@ -215,7 +215,7 @@ fn shown(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use a2a::{AgentCapabilities, AgentInterface};
-    use bowline_client::Call;
+    use bowline_transport::Call;
     use serde_json::json;
 
     use super::*;

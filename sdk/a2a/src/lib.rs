@@ -58,6 +58,7 @@ mod results;
 mod transports;
 mod wire;
 
+pub use bowline_transport::{Call, Operations, RequestBoundCalls};
 pub use failure::{ErrorKind, Failure};
 pub use long_task::LongTask;
 pub use transports::Transports;

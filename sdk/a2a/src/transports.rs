@@ -7,9 +7,10 @@ use std::sync::Arc;
 use a2a::{A2AError, AgentCard, AgentInterface};
 use a2a_client::{A2AClientFactory, Transport, TransportFactory};
 use async_trait::async_trait;
-use bowline_client::{AccessToken, Client, Operations, Origin, RequestBoundCalls};
+use bowline_client::{AccessToken, Client, Origin};
 use bowline_token::{Authorized, Fixed, TokenSource};
 use bowline_transport::head::shown_target;
+use bowline_transport::{Operations, RequestBoundCalls};
 use http::Uri;
 
 use crate::card::Demands;

@@ -8,7 +8,7 @@ use a2a::jsonrpc::methods;
 use a2a::{A2AError, VERSION};
 use a2a_client::ServiceParams;
 use bowline_client::bind::BindingRefusal;
-use bowline_client::{Body, Call, Client, Operations, Origin, Repeatable, RequestBoundCalls};
+use bowline_client::{Body, Client, Origin, Repeatable};
 use bowline_proof::PROOF_HEADER;
 use bowline_proof::dpop::DPOP_HEADER;
 use bowline_token::Authorized;
@@ -16,6 +16,7 @@ use bowline_transport::body;
 use bowline_transport::head::{
     MAX_REDIRECTS, binding_error, content_type, has_media_type, media_type, onward, shown_target,
 };
+use bowline_transport::{Call, Operations, RequestBoundCalls};
 use bytes::Bytes;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH,

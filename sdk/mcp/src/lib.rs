@@ -26,7 +26,7 @@
 //!
 //! ```no_run
 //! # fn example(client: bowline_client::Client, token: bowline_client::AccessToken) {
-//! use bowline_mcp::StreamableHttp;
+//! use bowline_mcp::{RequestBoundCalls, StreamableHttp};
 //! use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 //!
 //! let config = StreamableHttpClientTransportConfig::with_uri("https://mcp.example.com/mcp")
@@ -40,8 +40,7 @@
 //!
 //! ```no_run
 //! # fn example(client: bowline_client::Client, source: bowline_token::OAuth) {
-//! use bowline_client::RequestBoundCalls;
-//! use bowline_mcp::StreamableHttp;
+//! use bowline_mcp::{RequestBoundCalls, StreamableHttp};
 //!
 //! let transport = StreamableHttp::new(client)
 //!     .source(source)
@@ -65,6 +64,7 @@ mod oauth;
 pub mod operation;
 mod streamable_http;
 
+pub use bowline_transport::RequestBoundCalls;
 pub use error::{Error, ErrorKind};
 pub use legacy_sse::{CONNECTION_CLOSED, LegacySse, LegacySseWorker};
 #[cfg(feature = "auth")]

@@ -1,21 +1,28 @@
 //! What MCP requests are counted as: labels of a fixed set, whatever stands on the wire.
 
-use bowline_client::{Operation, Operations, Protocol};
+use bowline_client::{Operation, Protocol};
+use bowline_transport::Operations;
 use rmcp::model::{ClientJsonRpcMessage, ClientNotification, ConstString};
 
+/// MCP streamable HTTP.
+pub const MCP_HTTP: Protocol = Protocol::new("mcp_http");
+
+/// MCP legacy HTTP+SSE.
+pub const MCP_SSE: Protocol = Protocol::new("mcp_sse");
+
 /// The GET that opens or resumes an event stream.
-pub const EVENT_STREAM: Operation = Operation::new(Protocol::McpHttp, "event_stream");
+pub const EVENT_STREAM: Operation = Operation::new(MCP_HTTP, "event_stream");
 
 /// The DELETE that ends a session.
-pub const SESSION_END: Operation = Operation::new(Protocol::McpHttp, "session_end");
+pub const SESSION_END: Operation = Operation::new(MCP_HTTP, "session_end");
 
 /// A POST that answers a request of the server's.
-pub const REPLY: Operation = Operation::new(Protocol::McpHttp, "reply");
+pub const REPLY: Operation = Operation::new(MCP_HTTP, "reply");
 
 /// A POST whose method is not one of MCP's.
 pub const OTHER: Operation = TABLE.other();
 
-const TABLE: Operations = Operations::new(Protocol::McpHttp, METHODS);
+const TABLE: Operations = Operations::new(MCP_HTTP, METHODS);
 
 /// What a client may ask or tell, over all revisions from 2024-11-05 to 2026-07-28.
 const METHODS: &[&str] = &[
@@ -56,7 +63,7 @@ pub fn of_method(method: &str) -> Operation {
 
 /// The same operation over the legacy transport, HTTP+SSE.
 pub const fn legacy(operation: Operation) -> Operation {
-    Operation::new(Protocol::McpSse, operation.name())
+    Operation::new(MCP_SSE, operation.name())
 }
 
 /// The operation of a POST.

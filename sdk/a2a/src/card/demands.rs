@@ -10,7 +10,8 @@
 //! the client's policy demands, holds whatever the card says or leaves out.
 
 use a2a::{AgentCard, SecurityScheme};
-use bowline_client::{Call, ProofRequired, RequestBoundCalls};
+use bowline_client::ProofRequired;
+use bowline_transport::{Call, RequestBoundCalls};
 use http::uri::Scheme;
 use http::{Extensions, Uri};
 

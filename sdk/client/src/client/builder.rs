@@ -3,22 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::recent::RecentTokens;
-use super::{Client, HttpVersions, Inner, Limits, Timeouts};
+use super::recent_tokens::RecentTokens;
+use super::{Client, Inner};
 use bowline_proof::dpop::DpopKey;
 
 use crate::bind::Bind;
-use crate::connect::Connector;
-use crate::dpop::{ByDemand, DpopBinding};
+use crate::bind::dpop::DpopBinding;
+use crate::bind::select::ByDemand;
+use crate::bind::session::{BindingPolicy, Policy, ProofScope, SessionBinding};
+use crate::config::{HttpVersions, Limits, Timeouts};
+use crate::conn::dial::Connector;
+use crate::conn::identities::Identities;
+use crate::conn::identity::Identity;
+use crate::conn::proxy::Proxies;
+use crate::conn::tls::Trust;
 use crate::error::Error;
-use crate::identities::Identities;
-use crate::identity::Identity;
+use crate::observe::stats::Stats;
 use crate::observe::{Observer, Observers};
 use crate::pool::Pool;
-use crate::proxy::Proxies;
-use crate::session::{BindingPolicy, Policy, ProofScope, SessionBinding};
-use crate::stats::Stats;
-use crate::tls::Trust;
 
 /// How often a quiet h2 connection is asked whether it is still there.
 struct Ping(Option<Duration>);

@@ -1,21 +1,25 @@
 //! One request's way: pick, bind, write, learn; again where that is safe.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Request, Response, Uri, Version, header, request};
+use http::{Request, Response, request};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
+use super::Inner;
+use super::http1::{assemble, keep_alive, says_close};
 use super::plan::{self, Plan};
-use super::{HttpVersions, Inner};
+use super::report::Account;
 use crate::bind::{Answer, Attachment, Bound, Learned, RequestFacts};
-use crate::body::{Body, Kept, Outgoing};
-use crate::connection::HttpVersion;
+use crate::body::{Body, DRAIN_BYTES, DRAIN_TIME, Kept, Outgoing};
+use crate::config::HttpVersions;
+use crate::conn::facts::HttpVersion;
+use crate::conn::live::Connection;
+use crate::conn::unprocessed::TurnedAway;
 use crate::error::{BoxError, Error, ErrorKind, Step};
-use crate::observe::{BindingUsed, ConnectionUse, Event, Observers, Operation, Outcome};
-use crate::pool::{Checkout, Connection, Persistence, WriteError};
+use crate::observe::ConnectionUse;
+use crate::pool::{Checkout, Persistence, WriteError};
 
 /// How often a request may be turned away, unprocessed, before it gives up; a connection that had
 /// carried others before and dies does not count.
@@ -288,7 +292,7 @@ impl Exchange<'_> {
             Learned::SendAgain => {
                 if let Some(copy) = self.kept.again().filter(|_| !facts.again) {
                     // For the connection's sake: what it refused with does not matter any more.
-                    body.drain().await;
+                    body.drain(DRAIN_BYTES, DRAIN_TIME).await;
                     return Ok(Sent::Again(copy));
                 }
             }
@@ -301,184 +305,4 @@ enum Failed {
     Unsent(Box<Request<Outgoing>>),
     Lost(hyper::Error),
     Final(Error),
-}
-
-/// How a peer says that it did nothing about a request (RFC 9113 §8.7).
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum TurnedAway {
-    /// It reset the stream with REFUSED_STREAM.
-    RefusedStream,
-    /// It said GOAWAY before it came to this stream. hyper fails a request with the peer's GOAWAY
-    /// only if its stream is above the last one that the peer processes, or if the request never
-    /// became a stream: see [`crate::h2_task`]. Streams that the peer took on and did not answer
-    /// fail with whatever ended the connection.
-    Goaway,
-}
-
-impl TurnedAway {
-    fn by(error: &hyper::Error) -> Option<Self> {
-        let mut source = std::error::Error::source(error);
-        while let Some(cause) = source {
-            if let Some(h2) = cause.downcast_ref::<h2::Error>() {
-                let refused = h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM);
-                return match h2.is_remote() {
-                    true if refused => Some(Self::RefusedStream),
-                    true if h2.is_go_away() => Some(Self::Goaway),
-                    _ => None,
-                };
-            }
-            source = cause.source();
-        }
-        None
-    }
-}
-
-/// The request as it stands on the wire of this connection.
-fn assemble(
-    parts: &request::Parts,
-    connection: &Connection,
-    attached: Option<&Attachment>,
-    body: Outgoing,
-) -> Request<Outgoing> {
-    let mut parts = parts.clone();
-    if let Some(attached) = attached {
-        // `insert`: exactly one (CL-1), and never one of another connection (CL-2).
-        parts
-            .headers
-            .insert(attached.name.clone(), attached.value.clone());
-        if let Some(authorization) = &attached.authorization {
-            parts
-                .headers
-                .insert(header::AUTHORIZATION, authorization.clone());
-        }
-    }
-    match connection.facts.http() {
-        HttpVersion::H1 => {
-            parts.version = Version::HTTP_11;
-            if let (false, Some(host)) =
-                (parts.headers.contains_key(header::HOST), &connection.host)
-            {
-                parts.headers.insert(header::HOST, host.clone());
-            }
-            // Origin form (RFC 9112 §3.2.1).
-            let path = parts.uri.path_and_query().cloned();
-            parts.uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
-        }
-        HttpVersion::H2 => parts.version = Version::HTTP_2,
-    }
-    Request::from_parts(parts, body)
-}
-
-/// Whether an h1 response is its connection's last (RFC 9112 §9.3).
-fn says_close(version: Version, headers: &HeaderMap) -> bool {
-    let says = |option: &str| {
-        let options = headers.get_all(header::CONNECTION);
-        let mut options = options
-            .iter()
-            .filter_map(|v| v.to_str().ok())
-            .flat_map(|v| v.split(','));
-        options.any(|o| o.trim().eq_ignore_ascii_case(option))
-    };
-    says("close") || (version < Version::HTTP_11 && !says("keep-alive"))
-}
-
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-
-/// `Keep-Alive: timeout=N`: used up to a second before it is over, lest a request meet the server's
-/// FIN.
-fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
-    let fields = headers.get_all(KEEP_ALIVE);
-    let mut parameters = fields
-        .iter()
-        .filter_map(|v| v.to_str().ok())
-        .flat_map(|v| v.split(','));
-    let seconds = parameters.find_map(|parameter| {
-        let (name, value) = parameter.split_once('=')?;
-        let value = value.trim().trim_matches('"');
-        name.trim()
-            .eq_ignore_ascii_case("timeout")
-            .then(|| value.parse::<u32>().ok())?
-    })?;
-    Some(Duration::from_secs(u64::from(seconds)).saturating_sub(Duration::from_secs(1)))
-}
-
-/// Sees to it that each request is counted once, even one whose future is dropped.
-struct Account<'a> {
-    observers: &'a Observers,
-    operation: Operation,
-    connection: Option<ConnectionUse>,
-    binding: BindingUsed,
-    request_bound: bool,
-    /// Whether it left.
-    written: bool,
-    closed: bool,
-}
-
-impl<'a> Account<'a> {
-    fn open(observers: &'a Observers, operation: Operation) -> Self {
-        Self {
-            observers,
-            operation,
-            connection: None,
-            binding: BindingUsed::None,
-            request_bound: false,
-            written: false,
-            closed: false,
-        }
-    }
-
-    fn writing(&mut self, used: ConnectionUse, attached: Option<&Attachment>) {
-        self.connection = Some(used);
-        self.binding = attached.map_or(BindingUsed::None, |attached| attached.used);
-        self.request_bound = attached.is_some_and(|attached| attached.request_bound);
-        self.written = true;
-        if let Some(attached) = attached {
-            attached.memo.writing();
-        }
-    }
-
-    fn unsent(&mut self, attached: Option<&Attachment>) {
-        self.written = false;
-        if let Some(attached) = attached {
-            attached.memo.unsent();
-        }
-    }
-
-    /// It left, or a part of it, and the peer has said that it did nothing about it.
-    fn unprocessed(&mut self) {
-        self.written = false;
-    }
-
-    fn close<T>(&mut self, result: &Result<T, Error>) {
-        let outcome = match result {
-            Ok(_) => Outcome::Answered,
-            Err(e) if e.may_have_been_processed() => Outcome::MayHaveBeenProcessed,
-            Err(_) => Outcome::Failed,
-        };
-        self.report(outcome);
-    }
-
-    fn report(&mut self, outcome: Outcome) {
-        self.closed = true;
-        self.observers.emit(&Event::RequestFinished {
-            operation: self.operation,
-            connection: self.connection,
-            binding: self.binding,
-            request_bound: self.request_bound,
-            outcome,
-        });
-    }
-}
-
-impl Drop for Account<'_> {
-    fn drop(&mut self) {
-        if !self.closed {
-            let outcome = if self.written {
-                Outcome::MayHaveBeenProcessed
-            } else {
-                Outcome::Failed
-            };
-            self.report(outcome);
-        }
-    }
 }

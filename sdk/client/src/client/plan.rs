@@ -4,13 +4,15 @@ use bowline_proof::dpop::DPOP_HEADER;
 use bowline_proof::{AccessToken, InvalidAccessToken, PROOF_HEADER, Thumbprint};
 use http::{Extensions, Method, Uri, header, request};
 
-use super::recent::RecentTokens;
-use super::{Http2Only, ProofRequired, Repeatable, RequestBoundProof, WithCertificate};
-use crate::bind::{RequestFacts, TokenSourceId};
-use crate::dpop::DpopProofRequired;
+use super::recent_tokens::RecentTokens;
+use crate::bind::RequestFacts;
 use crate::error::{Error, ErrorKind};
 use crate::observe::Operation;
 use crate::origin::Origin;
+use crate::request::{
+    DpopProofRequired, Http2Only, ProofRequired, Repeatable, RequestBoundProof, TokenSourceId,
+    WithCertificate,
+};
 
 /// What is known of a request before a connection is chosen.
 pub(super) struct Plan {

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http1;
 use tokio::runtime::Handle;
 
-use super::{Connection, Pool};
+use super::Pool;
+use super::machine::LaneId;
 use crate::body::Outgoing;
-use crate::connection::{ConnectionFacts, HttpVersion};
+use crate::conn::facts::{ConnectionFacts, HttpVersion};
+use crate::conn::frames::ASSUMED_STREAMS;
+use crate::conn::live::{Connection, Sender};
 use crate::observe::{CloseReason, ConnectionUse};
-use crate::watch::ASSUMED_STREAMS;
 
 /// A connection on loan: alone if it is h1, shared if it is h2.
 ///
@@ -22,6 +24,7 @@ use crate::watch::ASSUMED_STREAMS;
 pub(crate) struct Checkout {
     connection: Arc<Connection>,
     pool: Arc<Pool>,
+    lane: LaneId,
     /// `None` once it is of no more use.
     sender: Option<Sender>,
     phase: Phase,
@@ -40,12 +43,6 @@ enum Phase {
     Finished,
     /// The response said that it is the connection's last (RFC 9112 §9.3).
     Last,
-}
-
-/// hyper's end of a connection.
-pub(crate) enum Sender {
-    H1(http1::SendRequest<Outgoing>),
-    H2(http2::SendRequest<Outgoing>),
 }
 
 /// What an h1 response says about its connection's future.
@@ -69,10 +66,16 @@ pub(crate) enum WriteError {
 }
 
 impl Checkout {
-    pub(super) fn new(sender: Sender, connection: Arc<Connection>, pool: Arc<Pool>) -> Self {
+    pub(super) fn new(
+        sender: Sender,
+        connection: Arc<Connection>,
+        pool: Arc<Pool>,
+        lane: LaneId,
+    ) -> Self {
         Self {
             connection,
             pool,
+            lane,
             sender: Some(sender),
             phase: Phase::Untouched,
             keep_alive: None,
@@ -181,10 +184,10 @@ impl Checkout {
         if sender.is_closed() || self.phase == Phase::Last {
             return;
         }
-        let (pool, connection, keep_alive) =
-            (self.pool.clone(), self.connection.clone(), self.keep_alive);
+        let (pool, lane) = (self.pool.clone(), self.lane);
+        let (connection, keep_alive) = (self.connection.clone(), self.keep_alive);
         if self.phase == Phase::Untouched || sender.is_ready() {
-            pool.put_back(&connection, Sender::H1(sender), keep_alive);
+            pool.put_back(lane, &connection, Sender::H1(sender), keep_alive);
             return;
         }
         // hyper learns only when it is polled next that the response has ended; a request body may
@@ -193,7 +196,7 @@ impl Checkout {
             return;
         };
         if self.phase == Phase::Finished && self.body_sent {
-            pool.returning(&connection);
+            pool.returning(lane, &connection);
         }
         // Weak: a client that was dropped must not be kept alive by its connections.
         let pool = Arc::downgrade(&pool);
@@ -201,7 +204,7 @@ impl Checkout {
             if sender.ready().await.is_ok()
                 && let Some(pool) = pool.upgrade()
             {
-                pool.put_back(&connection, Sender::H1(sender), keep_alive);
+                pool.put_back(lane, &connection, Sender::H1(sender), keep_alive);
             }
         });
     }
@@ -210,7 +213,7 @@ impl Checkout {
 impl Drop for Checkout {
     fn drop(&mut self) {
         if self.connection.facts.http() == HttpVersion::H2 {
-            self.pool.stream_ended(&self.connection);
+            self.pool.stream_ended(self.lane, &self.connection);
             return;
         }
         let sender = match self.sender.take() {

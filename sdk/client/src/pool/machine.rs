@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::connection::{ConnectionId, HttpVersion};
+use crate::conn::facts::{ConnectionId, HttpVersion};
 use crate::observe::CloseReason;
 
 /// A request that waits for a connection, in order of arrival.
@@ -462,5 +462,4 @@ impl Lane {
 }
 
 #[cfg(test)]
-#[path = "machine_tests.rs"]
 mod tests;

@@ -4,7 +4,6 @@
 //! that the header which is written and the connection it is written to cannot disagree (CL-2).
 
 mod checkout;
-mod live;
 mod machine;
 mod reaper;
 
@@ -15,22 +14,21 @@ use std::time::{Duration, SystemTime};
 
 use bowline_proof::{AccessToken, Thumbprint};
 use futures_util::FutureExt;
-use rustls::ClientConfig;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use crate::client::Limits;
-use crate::connect::{Connector, Opened};
-use crate::connection::{ConnectionId, HttpVersion};
+use crate::config::Limits;
+use crate::conn::dial::{Connector, Opened, Target};
+use crate::conn::facts::{ConnectionId, HttpVersion};
+use crate::conn::identities::Held;
+use crate::conn::live::{Connection, Sender};
+use crate::conn::tls::{self, LastAsked};
 use crate::error::{Error, ErrorKind, Step};
-use crate::identities::Held;
 use crate::observe::{CloseReason, Event};
 use crate::origin::Origin;
-use crate::tls::{self, LastAsked};
 
-pub(crate) use checkout::{Checkout, Persistence, Sender, WriteError};
-pub(crate) use live::Connection;
+pub(crate) use checkout::{Checkout, Persistence, WriteError};
 use machine::{Action, LaneId, Machine, Newcomer, WaiterId};
 
 /// The connections of a client.
@@ -42,17 +40,6 @@ pub(crate) struct Pool {
     state: Mutex<State>,
 }
 
-/// What an opening needs to know. Connections and session tickets are never shared between targets
-/// (CL-8).
-pub(crate) struct Target {
-    lane: LaneId,
-    pub(crate) origin: Origin,
-    pub(crate) held: Arc<Held>,
-    /// `None` for plaintext.
-    pub(crate) tls: Option<Arc<ClientConfig>>,
-    pub(crate) asked: LastAsked,
-}
-
 /// What makes connections interchangeable.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
@@ -60,13 +47,20 @@ struct Key {
     identity: Option<Thumbprint>,
 }
 
+/// A target, and its number in the machine.
+#[derive(Clone)]
+struct Lane {
+    id: LaneId,
+    target: Arc<Target>,
+}
+
 struct State {
     machine: Machine,
     /// Reused between events, so that a warm request allocates nothing here.
     actions: Vec<Action>,
-    targets: HashMap<Key, Arc<Target>>,
+    targets: HashMap<Key, Lane>,
     /// The one that was asked for last: most clients have one.
-    last_target: Option<Arc<Target>>,
+    last_target: Option<Lane>,
     lanes: HashMap<LaneId, Arc<Target>>,
     live: BTreeMap<ConnectionId, Live>,
     waiters: HashMap<WaiterId, Hand>,
@@ -292,13 +286,14 @@ impl Pool {
         for action in actions.drain(..) {
             match action {
                 Action::Open(lane) => self.spawn_opening(state, lane),
-                Action::Hand(_, id, waiter) if Some(waiter) == own => {
-                    checkout = state.check_out(id, self)
+                Action::Hand(lane, id, waiter) if Some(waiter) == own => {
+                    checkout = state.check_out(lane, id, self)
                 }
-                Action::Hand(_, id, waiter) => {
-                    if let (Some(hand), Some(checkout)) =
-                        (state.waiters.remove(&waiter), state.check_out(id, self))
-                    {
+                Action::Hand(lane, id, waiter) => {
+                    if let (Some(hand), Some(checkout)) = (
+                        state.waiters.remove(&waiter),
+                        state.check_out(lane, id, self),
+                    ) {
                         afterwards.handed.push((hand, Ok(checkout)));
                     }
                 }
@@ -343,13 +338,13 @@ impl Pool {
             // Nobody is left to use it: it is dropped, and with that closed.
             let Some(pool) = pool.upgrade() else { return };
             match opened {
-                Ok(opened) => pool.opened(&target, opened),
-                Err(error) => pool.step(target.lane, machine::Event::OpenFailed, Some(&error)),
+                Ok(opened) => pool.opened(lane, &target, opened),
+                Err(error) => pool.step(lane, machine::Event::OpenFailed, Some(&error)),
             }
         });
     }
 
-    fn opened(self: &Arc<Self>, target: &Target, opened: Opened) {
+    fn opened(self: &Arc<Self>, lane: LaneId, target: &Target, opened: Opened) {
         let Opened {
             connection,
             sender,
@@ -370,7 +365,7 @@ impl Pool {
                 streams,
             },
         );
-        let (pool, lane) = (Arc::downgrade(self), target.lane);
+        let pool = Arc::downgrade(self);
         tokio::spawn(async move {
             let seen = connection.until_end(end).await;
             connection.over();
@@ -419,14 +414,15 @@ impl Pool {
     }
 
     /// An h1 connection will come back at once.
-    fn returning(self: &Arc<Self>, connection: &Connection) {
+    fn returning(self: &Arc<Self>, lane: LaneId, connection: &Connection) {
         let event = machine::Event::Returning(connection.facts.id());
-        self.step(connection.lane, event, None);
+        self.step(lane, event, None);
     }
 
     /// An h1 connection comes back.
     fn put_back(
         self: &Arc<Self>,
+        lane: LaneId,
         connection: &Connection,
         sender: Sender,
         keep_alive: Option<Duration>,
@@ -437,18 +433,19 @@ impl Pool {
             Some(live) => live.sender = Some(sender),
             None => return,
         }
-        self.finished(state, connection, keep_alive);
+        self.finished(state, lane, connection, keep_alive);
     }
 
     /// An h2 stream has ended.
-    fn stream_ended(self: &Arc<Self>, connection: &Connection) {
-        self.finished(self.lock(), connection, None);
+    fn stream_ended(self: &Arc<Self>, lane: LaneId, connection: &Connection) {
+        self.finished(self.lock(), lane, connection, None);
     }
 
     /// A connection has one request less.
     fn finished(
         self: &Arc<Self>,
         mut state: MutexGuard<'_, State>,
+        lane: LaneId,
         connection: &Connection,
         keep_alive: Option<Duration>,
     ) {
@@ -457,7 +454,7 @@ impl Pool {
         let State {
             machine, actions, ..
         } = &mut *state;
-        machine.handle(now, connection.lane, event, |_| false, actions);
+        machine.handle(now, lane, event, |_| false, actions);
         self.wake_reaper(
             &mut state,
             now + keep_alive.map_or(self.idle, |said| said.min(self.idle)),
@@ -486,52 +483,59 @@ impl State {
     /// The lane of an origin and an identity.
     fn lane(&mut self, origin: &Origin, held: &Arc<Held>) -> LaneId {
         let identity = held.thumbprint();
-        let is_it = |target: &&Arc<Target>| {
-            target.origin == *origin && target.held.thumbprint() == identity
+        let is_it = |lane: &&Lane| {
+            lane.target.origin == *origin && lane.target.held.thumbprint() == identity
         };
-        if let Some(target) = self.last_target.as_ref().filter(is_it) {
-            return target.lane;
+        if let Some(lane) = self.last_target.as_ref().filter(is_it) {
+            return lane.id;
         }
         let key = Key {
             origin: origin.clone(),
             identity,
         };
-        let target = match self.targets.get(&key) {
-            Some(target) => target.clone(),
+        let lane = match self.targets.get(&key) {
+            Some(lane) => lane.clone(),
             None => self.new_target(key, held),
         };
-        let lane = target.lane;
-        self.last_target = Some(target);
-        lane
+        let id = lane.id;
+        self.last_target = Some(lane);
+        id
     }
 
-    fn new_target(&mut self, key: Key, held: &Arc<Held>) -> Arc<Target> {
+    fn new_target(&mut self, key: Key, held: &Arc<Held>) -> Lane {
         if self.targets.len() >= MAX_TARGETS {
             let machine = &self.machine;
-            self.targets.retain(|_, target| machine.uses(target.lane));
+            self.targets.retain(|_, lane| machine.uses(lane.id));
             self.lanes.retain(|lane, _| machine.uses(*lane));
         }
         self.last_lane += 1;
-        let target = Arc::new(Target {
-            lane: LaneId(self.last_lane),
-            origin: key.origin.clone(),
-            held: held.clone(),
-            tls: key.origin.is_https().then(|| tls::for_origin(&held.tls)),
-            asked: LastAsked::default(),
-        });
-        self.lanes.insert(target.lane, target.clone());
-        self.targets.insert(key, target.clone());
-        target
+        let lane = Lane {
+            id: LaneId(self.last_lane),
+            target: Arc::new(Target {
+                origin: key.origin.clone(),
+                held: held.clone(),
+                tls: key.origin.is_https().then(|| tls::for_origin(&held.tls)),
+                asked: LastAsked::default(),
+            }),
+        };
+        self.lanes.insert(lane.id, lane.target.clone());
+        self.targets.insert(key, lane.clone());
+        lane
     }
 
-    fn check_out(&mut self, id: ConnectionId, pool: &Arc<Pool>) -> Option<Checkout> {
+    fn check_out(&mut self, lane: LaneId, id: ConnectionId, pool: &Arc<Pool>) -> Option<Checkout> {
         let live = self.live.get_mut(&id)?;
         let sender = match &live.sender {
             Some(Sender::H2(sender)) => Sender::H2(sender.clone()),
             Some(Sender::H1(_)) => live.sender.take()?,
             None => return None,
         };
-        Some(Checkout::new(sender, live.connection.clone(), pool.clone()))
+        Some(Checkout::new(
+            sender,
+            live.connection.clone(),
+            pool.clone(),
+            lane,
+        ))
     }
 
     /// How many streams the peer allows now, if that has changed.

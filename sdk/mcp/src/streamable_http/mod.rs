@@ -17,8 +17,9 @@ mod strikes;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bowline_client::{AccessToken, Client, RequestBoundCalls};
+use bowline_client::{AccessToken, Client};
 use bowline_token::{TokenSource, new_source_id};
+use bowline_transport::RequestBoundCalls;
 use bowline_transport::body::WholeError;
 use futures_util::stream::BoxStream;
 use http::{HeaderName, HeaderValue, Method};

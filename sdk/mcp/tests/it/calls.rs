@@ -1,8 +1,9 @@
 //! Calls that are proved one by one: by method, by tool, or because the tool may destroy something.
 
-use bowline_client::{Client, HttpVersions, ProofKind, RequestBoundCalls};
+use bowline_client::{Client, HttpVersions, ProofKind};
 use bowline_mcp::StreamableHttp;
 use bowline_server::RequireRequestBound;
+use bowline_transport::RequestBoundCalls;
 use rmcp::model::{CallToolRequestParams, ProtocolVersion};
 use rmcp::service::{RoleClient, RunningService};
 use rmcp::transport::streamable_http_server::StreamableHttpServerConfig;

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use axum::Router;
 use axum::response::Redirect;
 use axum::routing::any;
-use bowline_client::{HttpVersions, ProofKind, RequestBoundCalls};
+use bowline_client::{HttpVersions, ProofKind};
 use bowline_mcp::{ErrorKind, StreamableHttp};
 use bowline_server::RequireRequestBound;
+use bowline_transport::RequestBoundCalls;
 use futures_util::StreamExt;
 use http::header;
 use rmcp::transport::streamable_http_client::{

@@ -115,7 +115,7 @@ async fn nothing_that_the_inner_client_does_when_it_sends_is_done() {
 
 #[tokio::test]
 async fn what_initialisers_put_on_a_request_is_sent() {
-    const THINGS: Operation = Operation::new(Protocol::Http, "things");
+    const THINGS: Operation = Operation::new(Protocol::HTTP, "things");
     let house = House::new();
     let server = house.server(CyclingOptions::default());
     let client = house.client();

@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use bowline_client::{Client, ErrorKind as ClientErrorKind};
+use bowline_client::{BodyReadError, Client, ErrorKind as ClientErrorKind};
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, Uri, header};
-use http_body::Body as _;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
@@ -47,19 +46,17 @@ pub(super) async fn exchange(
         );
         return Err(Error::new(ErrorKind::Protocol, message));
     }
-    let announced = body.size_hint().lower();
-    if announced > MAX_BYTES as u64 {
-        return Err(what.too_long());
-    }
-    let body = Limited::new(body, MAX_BYTES).collect().await;
-    let body = body.map_err(|error| match error.downcast::<bowline_client::Error>() {
-        Ok(error) => what.unsent(*error),
-        Err(_) => what.too_long(),
-    })?;
+    let body = body
+        .bytes_limited(MAX_BYTES)
+        .await
+        .map_err(|error| match error {
+            BodyReadError::Client(error) => what.unsent(error),
+            _ => what.too_long(),
+        })?;
     Ok(Answer {
         status: head.status,
         headers: head.headers,
-        body: Zeroizing::new(Vec::from(body.to_bytes())),
+        body: Zeroizing::new(body),
     })
 }
 

@@ -25,7 +25,7 @@ use crate::cache::{Held, Holder, Issue, Occasion};
 use crate::{Error, ErrorKind, Token, TokenSource};
 
 /// How token requests are counted by the client.
-const OPERATION: Operation = Operation::new(Protocol::Http, "token");
+const OPERATION: Operation = Operation::new(Protocol::HTTP, "token");
 
 /// What entitles to a token.
 #[derive(Clone)]

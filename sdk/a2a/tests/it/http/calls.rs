@@ -9,7 +9,8 @@ use a2a::{
 };
 use a2a_client::{ServiceParams, Transport};
 use bowline_a2a::{ErrorKind, operation};
-use bowline_client::{AccessToken, Client, Fault, RequestBoundCalls};
+use bowline_client::{AccessToken, Client, Fault};
+use bowline_transport::RequestBoundCalls;
 use serde_json::json;
 
 use super::scripted::{Answer, Scripted};

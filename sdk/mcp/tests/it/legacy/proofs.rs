@@ -8,7 +8,8 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::routing::any;
-use bowline_client::{AccessToken, Cause, HttpVersions, Protocol};
+use bowline_client::{AccessToken, Cause, HttpVersions};
+use bowline_mcp::operation::MCP_SSE;
 use bowline_mcp::{ErrorKind, LegacySse as Transport, operation};
 use bowline_server::{AcceptPolicy, BindingLayer, Jwks, JwtValidator};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
@@ -97,7 +98,7 @@ async fn stream_and_messages_carry_the_token_and_the_proof_of_their_connection()
             stats
                 .operations
                 .keys()
-                .all(|operation| operation.protocol() == Protocol::McpSse)
+                .all(|operation| operation.protocol() == MCP_SSE)
         );
         let calls = operation::legacy(operation::of_method("tools/call"));
         assert_eq!(stats.operations[&calls].answered, 100);

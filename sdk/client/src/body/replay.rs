@@ -1,0 +1,210 @@
+//! The body of a request, which can be sent again.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+
+use crate::error::BoxError;
+
+/// A request's body on its way out, in one sending of possibly several: boxed once, because hyper's
+/// senders are generic over it.
+///
+/// What was sent of it is kept, up to a limit, so that the request can be sent again (CL-5, CL-7):
+/// first what was kept, then the rest, which may never have been asked for. The copies share the
+/// frames' memory.
+pub(crate) struct Outgoing {
+    source: Arc<Mutex<Source>>,
+    sending: u32,
+}
+
+/// The other end of an [`Outgoing`]: asks for the body again.
+pub(crate) struct Kept(Arc<Mutex<Source>>);
+
+/// A body, and what was kept of it.
+struct Source {
+    inner: UnsyncBoxBody<Bytes, BoxError>,
+    kept: Vec<Part>,
+    bytes: usize,
+    limit: usize,
+    too_long: bool,
+    ended: bool,
+    failed: bool,
+    /// Which sending may read; an earlier one that hyper still holds may not.
+    sending: u32,
+    /// How many of the kept parts this sending has read.
+    read: usize,
+}
+
+/// A frame; `http_body`'s own cannot be cloned.
+#[derive(Clone)]
+enum Part {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+impl Outgoing {
+    pub(crate) fn new<B>(body: B, limit: usize) -> (Self, Kept)
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let source = Arc::new(Mutex::new(Source {
+            ended: body.is_end_stream(),
+            inner: UnsyncBoxBody::new(body.map_err(Into::into)),
+            kept: Vec::new(),
+            bytes: 0,
+            limit,
+            too_long: false,
+            failed: false,
+            sending: 0,
+            read: 0,
+        }));
+        let outgoing = Self {
+            source: source.clone(),
+            sending: 0,
+        };
+        (outgoing, Kept(source))
+    }
+}
+
+impl Kept {
+    /// The body from its beginning, if what was sent of it is still there. The sending before gets
+    /// no more of it.
+    pub(crate) fn again(&self) -> Option<Outgoing> {
+        let mut source = lock(&self.0);
+        if source.too_long || source.failed {
+            return None;
+        }
+        source.sending += 1;
+        source.read = 0;
+        let sending = source.sending;
+        drop(source);
+        Some(Outgoing {
+            source: self.0.clone(),
+            sending,
+        })
+    }
+
+    /// Whether all of it was sent.
+    pub(crate) fn was_sent(&self) -> bool {
+        let source = lock(&self.0);
+        source.ended && source.read == source.kept.len()
+    }
+
+    /// Whether all of it has surely left on HTTP/2 when an answer comes: hyper has it, and no
+    /// window holds it back (RFC 9113 §6.9.2). A longer one may wait for its window, out of our
+    /// sight.
+    pub(crate) fn has_left(&self) -> bool {
+        let source = lock(&self.0);
+        source.ended
+            && source.read == source.kept.len()
+            && !source.too_long
+            && source.bytes <= INITIAL_WINDOW
+    }
+
+    /// Whether the caller's own body failed, so that nobody else is to blame.
+    pub(crate) fn failed(&self) -> bool {
+        lock(&self.0).failed
+    }
+}
+
+impl http_body::Body for Outgoing {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut source = lock(&self.source);
+        match source.sending == self.sending {
+            true => source.poll_frame(cx),
+            false => Poll::Ready(Some(Err("the request is sent elsewhere by now".into()))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let source = lock(&self.source);
+        source.read == source.kept.len() && source.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let source = lock(&self.source);
+        let kept: u64 = source.kept[source.read..].iter().map(Part::bytes).sum();
+        let rest = source.inner.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(kept));
+        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(kept)) {
+            hint.set_upper(upper);
+        }
+        hint
+    }
+}
+
+impl Source {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(part) = self.kept.get(self.read) {
+            self.read += 1;
+            return Poll::Ready(Some(Ok(part.clone().into())));
+        }
+        let polled = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        match &polled {
+            Some(Ok(frame)) => {
+                self.keep(frame);
+                self.ended = self.inner.is_end_stream();
+            }
+            Some(Err(_)) => self.failed = true,
+            None => self.ended = true,
+        }
+        Poll::Ready(polled)
+    }
+
+    fn keep(&mut self, frame: &Frame<Bytes>) {
+        self.bytes = self
+            .bytes
+            .saturating_add(frame.data_ref().map_or(0, Bytes::len));
+        if self.too_long || self.bytes > self.limit {
+            self.too_long = true;
+            self.kept = Vec::new();
+        } else if let Some(data) = frame.data_ref() {
+            self.kept.push(Part::Data(data.clone()));
+        } else if let Some(trailers) = frame.trailers_ref() {
+            self.kept.push(Part::Trailers(trailers.clone()));
+        }
+        self.read = self.kept.len();
+    }
+}
+
+impl Part {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Data(data) => data.len() as u64,
+            Self::Trailers(_) => 0,
+        }
+    }
+}
+
+impl From<Part> for Frame<Bytes> {
+    fn from(part: Part) -> Self {
+        match part {
+            Part::Data(data) => Self::data(data),
+            Part::Trailers(trailers) => Self::trailers(trailers),
+        }
+    }
+}
+
+fn lock(source: &Mutex<Source>) -> std::sync::MutexGuard<'_, Source> {
+    source.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Of a stream, in bytes.
+const INITIAL_WINDOW: usize = 65_535;
+
+#[cfg(test)]
+mod tests;
