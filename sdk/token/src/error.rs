@@ -147,7 +147,7 @@ impl Error {
     }
 
     /// The same, with what the server said about when to come again.
-    pub(crate) fn retry_at(mut self, after: Option<Duration>) -> Self {
+    pub(crate) fn with_retry_after(mut self, after: Option<Duration>) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             inner.retry_after = after;
         }

@@ -17,10 +17,10 @@ use bowline_client::bind::TokenSourceId;
 use futures_util::future::BoxFuture;
 use zeroize::Zeroizing;
 
-use crate::cache::{Cache, Held, Holder, Issue, Occasion, Times};
+use crate::blocking_pool::BlockingPool;
+use crate::cache::{Cache, CachedToken, Certificate, Times, TokenIssuer, Trigger};
 use crate::shared::backoff::Backoff;
 use crate::source::new_source_id;
-use crate::workers::Workers;
 use crate::{Clock, Counts, Error, ErrorKind, Token, TokenSource};
 
 /// A source that reads its token from a file, and its successors from the same path.
@@ -65,7 +65,7 @@ impl TokenFile {
             interval: options.interval,
             clock: options.clock.clone(),
             seen: Mutex::default(),
-            workers: Workers::new(MAX_READING),
+            blocking_pool: BlockingPool::new(MAX_READING),
         };
         let backoff = Backoff {
             first: options.interval,
@@ -92,7 +92,7 @@ impl TokenSource for TokenFile {
     /// # Errors
     /// [`ErrorKind::File`], with the path.
     fn token(&self) -> BoxFuture<'_, Result<Token, Error>> {
-        Box::pin(self.0.token(Holder::NOBODY))
+        Box::pin(self.0.token(Certificate::NONE))
     }
 
     fn refused(&self, token: &Token) {
@@ -114,7 +114,7 @@ struct Reader {
     interval: Duration,
     clock: Clock,
     seen: Mutex<Seen>,
-    workers: Workers,
+    blocking_pool: BlockingPool,
 }
 
 /// What was there when it was last read.
@@ -141,20 +141,20 @@ const MAX_READING: usize = 1;
 /// A file system that does not answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-impl Issue for Reader {
+impl TokenIssuer for Reader {
     fn issue(
         self: Arc<Self>,
-        _: Holder,
-        occasion: Occasion,
-    ) -> BoxFuture<'static, Result<Held, Error>> {
+        _: Certificate,
+        trigger: Trigger,
+    ) -> BoxFuture<'static, Result<CachedToken, Error>> {
         Box::pin(async move {
-            if self.workers.are_busy() {
+            if self.blocking_pool.is_full() {
                 return Err(
                     self.error("the token file is still being read, and the file system is silent")
                 );
             }
             let reader = self.clone();
-            let reading = self.workers.run(move || reader.read());
+            let reading = self.blocking_pool.run(move || reader.read());
             let (token, file) = match tokio::time::timeout(PATIENCE, reading).await {
                 Ok(Some(read)) => read?,
                 Ok(None) => return Err(self.error("reading the token file panicked")),
@@ -164,7 +164,7 @@ impl Issue for Reader {
                     );
                 }
             };
-            self.take(token, file, occasion)
+            self.take(token, file, trigger)
         })
     }
 }
@@ -206,13 +206,13 @@ impl Reader {
         &self,
         read: AccessToken,
         file: Option<FileId>,
-        occasion: Occasion,
-    ) -> Result<Held, Error> {
+        trigger: Trigger,
+    ) -> Result<CachedToken, Error> {
         let now = self.clock.now();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let is_valid = |token: &Token| token.expires_at().is_none_or(|at| now < at);
         let in_use = seen.token.clone().filter(is_valid);
-        let is_whole = occasion == Occasion::Need
+        let is_whole = trigger == Trigger::Miss
             || file.is_some() && seen.file != file
             || seen.candidate.as_ref() == Some(&read);
         let token = match in_use {
@@ -228,11 +228,11 @@ impl Reader {
         }
         seen.token = Some(token.clone());
         let next_look = now.checked_add(self.interval);
-        Ok(Held {
+        Ok(CachedToken {
             token,
             times: Times {
-                due_at: next_look,
-                late_at: next_look,
+                refresh_at: next_look,
+                stale_at: next_look,
             },
             is_refused: false,
         })

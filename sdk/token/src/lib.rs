@@ -50,6 +50,7 @@
 //! Requirement ids such as `CL-8` refer to the project's wire profile.
 
 mod authorized;
+mod blocking_pool;
 mod cache;
 mod clock;
 mod error;
@@ -60,7 +61,6 @@ mod replace;
 #[doc(hidden)]
 pub mod shared;
 mod source;
-mod workers;
 
 pub use authorized::{Authorized, is_invalid_token};
 pub use bowline_client::Fault;

@@ -40,8 +40,12 @@ const LIFETIME: u64 = 100;
 const DUE: u64 = 70;
 const LATE: u64 = 95;
 
-impl Issue for Mint {
-    fn issue(self: Arc<Self>, _: Holder, _: Occasion) -> BoxFuture<'static, Result<Held, Error>> {
+impl TokenIssuer for Mint {
+    fn issue(
+        self: Arc<Self>,
+        _: Certificate,
+        _: Trigger,
+    ) -> BoxFuture<'static, Result<CachedToken, Error>> {
         Box::pin(async move {
             let number = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
             self.may_answer
@@ -56,11 +60,11 @@ impl Issue for Mint {
             }
             let at = |seconds| Some(self.clock.now() + Duration::from_secs(seconds));
             let access = AccessToken::new(format!("token-{number}")).unwrap();
-            Ok(Held {
+            Ok(CachedToken {
                 token: Token::new(access, TokenSourceId(1)).expiring_at(at(LIFETIME).unwrap()),
                 times: Times {
-                    due_at: at(DUE),
-                    late_at: at(LATE),
+                    refresh_at: at(DUE),
+                    stale_at: at(LATE),
                 },
                 is_refused: false,
             })
@@ -107,7 +111,7 @@ impl Stage {
     }
 
     async fn ask(&self) -> Result<String, Error> {
-        let token = self.cache.token(Holder::NOBODY).await?;
+        let token = self.cache.token(Certificate::NONE).await?;
         Ok(token.access_token().secret().to_owned())
     }
 
@@ -284,7 +288,7 @@ async fn a_success_ends_the_pauses() {
 
 #[tokio::test]
 async fn a_server_is_asked_again_when_it_said_so_within_reason() {
-    let after = |seconds| down().retry_at(Some(Duration::from_secs(seconds)));
+    let after = |seconds| down().with_retry_after(Some(Duration::from_secs(seconds)));
     for (said, pause) in [(0, 1), (30, 30), (86_400, 3600)] {
         let stage = Stage::new();
         stage.fail([after(said)]);
@@ -328,12 +332,12 @@ async fn a_clock_that_is_set_back_prolongs_no_pause() {
 #[tokio::test]
 async fn a_refused_token_is_replaced_once_and_not_again_and_again() {
     let stage = Stage::new();
-    let first = stage.cache.token(Holder::NOBODY).await.unwrap();
+    let first = stage.cache.token(Certificate::NONE).await.unwrap();
     // A thousand requests were refused with it.
     for _ in 0..1000 {
         stage.cache.refused(&first);
     }
-    let second = stage.cache.token(Holder::NOBODY).await.unwrap();
+    let second = stage.cache.token(Certificate::NONE).await.unwrap();
     assert_eq!(second.access_token().secret(), "token-2");
     stage.cache.refused(&first);
     for second_now in [1, 59] {
@@ -350,7 +354,7 @@ async fn a_refused_token_is_replaced_once_and_not_again_and_again() {
 #[tokio::test]
 async fn a_refused_token_is_better_than_none() {
     let stage = Stage::new();
-    let first = stage.cache.token(Holder::NOBODY).await.unwrap();
+    let first = stage.cache.token(Certificate::NONE).await.unwrap();
     stage.fail([down()]);
     stage.cache.refused(&first);
     assert_eq!(stage.ask().await.unwrap(), "token-1");

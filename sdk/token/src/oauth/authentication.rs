@@ -9,8 +9,8 @@ use rustls_pki_types::UnixTime;
 use zeroize::Zeroizing;
 
 use super::server::Endpoint;
-use crate::cache::Holder;
-use crate::workers::Workers;
+use crate::blocking_pool::BlockingPool;
+use crate::cache::Certificate;
 use crate::{Clock, Error, ErrorKind};
 
 /// `client_assertion_type` (RFC 7523 §2.2).
@@ -30,7 +30,7 @@ pub struct ClientAuthentication {
     pub(super) client_id: Arc<str>,
     method: Method,
     audience: Option<Arc<str>>,
-    workers: Workers,
+    blocking_pool: BlockingPool,
 }
 
 #[derive(Clone)]
@@ -90,7 +90,7 @@ impl ClientAuthentication {
             client_id: client_id.into(),
             method,
             audience: None,
-            workers: Workers::new(MAX_SIGNING),
+            blocking_pool: BlockingPool::new(MAX_SIGNING),
         }
     }
 
@@ -98,8 +98,8 @@ impl ClientAuthentication {
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] if there is no certificate where one is needed.
-    pub(super) fn key(&self, holder: &Holder) -> Result<Option<AssertionKey>, Error> {
-        match (&self.method, &holder.0) {
+    pub(super) fn key(&self, certificate: &Certificate) -> Result<Option<AssertionKey>, Error> {
+        match (&self.method, &certificate.0) {
             (Method::PrivateKeyJwt(key), _) => Ok(Some(key.clone())),
             (Method::CertificateKeyJwt, Some(identity)) => {
                 Ok(Some(identity.proof_key().assertion_key()))
@@ -138,7 +138,7 @@ impl ClientAuthentication {
             .now()
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap_or_default();
-        let signing = self.workers.run(move || {
+        let signing = self.blocking_pool.run(move || {
             key.sign(&AssertionClaims {
                 client_id: &client_id,
                 audience: &audience,

@@ -24,7 +24,7 @@ pub(super) struct Answer {
     body: Zeroizing<Vec<u8>>,
 }
 
-/// Sends a request; `what` names it in errors, together with its target.
+/// Sends a request; `label` names it in errors, together with its target.
 ///
 /// # Errors
 /// [`ErrorKind::Unavailable`], [`ErrorKind::Protocol`], or [`ErrorKind::Configuration`] where the client refused
@@ -32,16 +32,16 @@ pub(super) struct Answer {
 pub(super) async fn exchange(
     client: &Client,
     request: Request<Full<Bytes>>,
-    what: &What<'_>,
+    label: &RequestLabel<'_>,
 ) -> Result<Answer, Error> {
     let response = client
         .send(request)
         .await
-        .map_err(|error| what.unsent(error))?;
+        .map_err(|error| label.unsent(error))?;
     let (head, body) = response.into_parts();
     if head.status.is_redirection() {
         let message = format!(
-            "{what} answered with a redirect ({}); none is followed (CL-6)",
+            "{label} answered with a redirect ({}); none is followed (CL-6)",
             head.status.as_u16()
         );
         return Err(Error::new(ErrorKind::Protocol, message));
@@ -50,8 +50,8 @@ pub(super) async fn exchange(
         .bytes_limited(MAX_BYTES)
         .await
         .map_err(|error| match error {
-            BodyReadError::Client(error) => what.unsent(error),
-            _ => what.too_long(),
+            BodyReadError::Client(error) => label.unsent(error),
+            _ => label.too_long(),
         })?;
     Ok(Answer {
         status: head.status,
@@ -67,7 +67,7 @@ pub(super) async fn exchange(
 pub(super) async fn document<T: DeserializeOwned>(
     client: &Client,
     uri: Uri,
-    what: &What<'_>,
+    label: &RequestLabel<'_>,
     limit: Duration,
 ) -> Result<T, Error> {
     let request = Request::get(uri)
@@ -76,16 +76,16 @@ pub(super) async fn document<T: DeserializeOwned>(
         .map_err(|e| {
             Error::because(
                 ErrorKind::Metadata,
-                format!("{what} has a URL that cannot be fetched"),
+                format!("{label} has a URL that cannot be fetched"),
                 e,
             )
         })?;
-    let answer = within(limit, what, exchange(client, request, what)).await?;
+    let answer = within(limit, label, exchange(client, request, label)).await?;
     match answer.status {
-        StatusCode::OK => answer.json(what),
-        status if is_passing(status) => Err(answer.unavailable(what)),
+        StatusCode::OK => answer.json(label),
+        status if is_transient(status) => Err(answer.unavailable(label)),
         status => {
-            let message = format!("{what} is not there: the answer is {}", status.as_u16());
+            let message = format!("{label} is not there: the answer is {}", status.as_u16());
             Err(Error::new(ErrorKind::Metadata, message))
         }
     }
@@ -94,20 +94,20 @@ pub(super) async fn document<T: DeserializeOwned>(
 /// Ends what takes too long.
 pub(super) async fn within<T>(
     limit: Duration,
-    what: &What<'_>,
+    label: &RequestLabel<'_>,
     doing: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     match tokio::time::timeout(limit, doing).await {
         Ok(done) => done,
         Err(_) => Err(Error::new(
             ErrorKind::Unavailable,
-            format!("{what} did not answer within {limit:?}"),
+            format!("{label} did not answer within {limit:?}"),
         )),
     }
 }
 
 /// Whether a status says nothing about the request, so that another time it may be answered.
-pub(super) fn is_passing(status: StatusCode) -> bool {
+pub(super) fn is_transient(status: StatusCode) -> bool {
     status.is_server_error()
         || matches!(
             status,
@@ -120,14 +120,14 @@ impl Answer {
     ///
     /// # Errors
     /// [`ErrorKind::Protocol`]. It says where the JSON went wrong, and never what stood there.
-    pub(super) fn json<T: DeserializeOwned>(&self, what: &What<'_>) -> Result<T, Error> {
+    pub(super) fn json<T: DeserializeOwned>(&self, label: &RequestLabel<'_>) -> Result<T, Error> {
         if !self.body.trim_ascii_start().starts_with(b"{") {
             let kind = self.headers.get(header::CONTENT_TYPE);
             let kind = kind.map_or("nothing".into(), |kind| {
                 printable_ascii(&String::from_utf8_lossy(kind.as_bytes()))
             });
             let message = format!(
-                "{what} answered {} with something else than a JSON object (its content type says {kind})",
+                "{label} answered {} with something else than a JSON object (its content type says {kind})",
                 self.status.as_u16()
             );
             return Err(Error::new(ErrorKind::Protocol, message));
@@ -138,7 +138,7 @@ impl Answer {
                 false => "a JSON object that is malformed",
             };
             let message = format!(
-                "{what} answered with {wrong} (line {}, column {})",
+                "{label} answered with {wrong} (line {}, column {})",
                 e.line(),
                 e.column()
             );
@@ -147,12 +147,12 @@ impl Answer {
     }
 
     /// The server is not able to answer now.
-    pub(super) fn unavailable(&self, what: &What<'_>) -> Error {
+    pub(super) fn unavailable(&self, label: &RequestLabel<'_>) -> Error {
         let message = format!(
-            "{what} is not available: the answer is {}",
+            "{label} is not available: the answer is {}",
             self.status.as_u16()
         );
-        Error::new(ErrorKind::Unavailable, message).retry_at(self.retry_after())
+        Error::new(ErrorKind::Unavailable, message).with_retry_after(self.retry_after())
     }
 
     /// When the server wants to be asked again.
@@ -162,12 +162,12 @@ impl Answer {
 }
 
 /// What is being asked, and where, for messages.
-pub(super) struct What<'a> {
+pub(super) struct RequestLabel<'a> {
     pub(super) name: &'a str,
     pub(super) url: &'a str,
 }
 
-impl What<'_> {
+impl RequestLabel<'_> {
     /// The client's own error tells the rest.
     fn unsent(&self, error: bowline_client::Error) -> Error {
         let kind = match error.kind() {
@@ -190,7 +190,7 @@ impl What<'_> {
     }
 }
 
-impl std::fmt::Display for What<'_> {
+impl std::fmt::Display for RequestLabel<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} ({})", self.name, printable_url(self.url))
     }

@@ -1,5 +1,8 @@
 //! Who issues tokens for a resource, and where: RFC 9728, then RFC 8414.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use bowline_client::Client;
@@ -7,7 +10,7 @@ use bowline_proof::challenges;
 use http::{HeaderMap, Uri};
 use serde::Deserialize;
 
-use super::http::{What, document};
+use super::http::{RequestLabel, document};
 use crate::shared::text::printable_url;
 use crate::{Error, ErrorKind};
 
@@ -44,14 +47,14 @@ impl ResourceMetadata {
             None => of_resource(resource)?,
         };
         let url = uri.to_string();
-        let what = What {
+        let label = RequestLabel {
             name: "the metadata of the resource",
             url: &url,
         };
-        let metadata: Self = document(client, uri, &what, limit).await?;
+        let metadata: Self = document(client, uri, &label, limit).await?;
         if metadata.resource != resource {
             let message = format!(
-                "{what} is about {}, and not about {}: they must be identical (RFC 9728 section 3.3)",
+                "{label} is about {}, and not about {}: they must be identical (RFC 9728 section 3.3)",
                 printable_url(&metadata.resource),
                 printable_url(resource)
             );
@@ -61,7 +64,7 @@ impl ResourceMetadata {
             Some(servers) if !servers.is_empty() => Ok(servers),
             _ => {
                 let message =
-                    format!("{what} names no authorization server: name one by its issuer");
+                    format!("{label} names no authorization server: name one by its issuer");
                 Err(Error::new(ErrorKind::Metadata, message))
             }
         }
@@ -86,7 +89,7 @@ struct Aliases {
 }
 
 /// What the client will do at the token endpoint.
-pub(super) struct Wish {
+pub(super) struct Requirements {
     pub(super) grant_type: &'static str,
     pub(super) method: &'static str,
     /// The algorithm of its assertions.
@@ -105,28 +108,32 @@ impl ServerMetadata {
     ) -> Result<Self, Error> {
         let [uri, openid] = of_issuer(issuer)?;
         let url = uri.to_string();
-        let what = What {
+        let label = RequestLabel {
             name: NAME,
             url: &url,
         };
-        match document(client, uri, &what, limit).await {
+        match document(client, uri, &label, limit).await {
             Err(error) if error.kind() == ErrorKind::Metadata => {}
-            fetched => return Self::of(issuer, fetched?, &what),
+            fetched => return Self::of(issuer, fetched?, &label),
         }
         // Servers that grew up with OpenID Connect have it here, in the same form (OpenID Connect
         // Discovery §4).
         let url = format!("{url}, and {openid}");
-        let what = What {
+        let label = RequestLabel {
             name: NAME,
             url: &url,
         };
-        Self::of(issuer, document(client, openid, &what, limit).await?, &what)
+        Self::of(
+            issuer,
+            document(client, openid, &label, limit).await?,
+            &label,
+        )
     }
 
-    fn of(issuer: &str, metadata: Self, what: &What<'_>) -> Result<Self, Error> {
+    fn of(issuer: &str, metadata: Self, label: &RequestLabel<'_>) -> Result<Self, Error> {
         if metadata.issuer != issuer {
             let message = format!(
-                "{what} is that of the issuer {}, and not of {}: they must be identical (RFC 8414 section 3.3)",
+                "{label} is that of the issuer {}, and not of {}: they must be identical (RFC 8414 section 3.3)",
                 printable_url(&metadata.issuer),
                 printable_url(issuer)
             );
@@ -140,27 +147,27 @@ impl ServerMetadata {
     ///
     /// # Errors
     /// [`ErrorKind::Metadata`].
-    pub(super) fn token_endpoint(&self, wish: &Wish) -> Result<Uri, Error> {
+    pub(super) fn token_endpoint(&self, required: &Requirements) -> Result<Uri, Error> {
         let issuer = printable_url(&self.issuer);
         let lists = |list: &Option<Vec<String>>, value| {
             list.as_ref()
                 .is_none_or(|list| list.iter().any(|v| v == value))
         };
-        if !lists(&self.grant_types_supported, wish.grant_type) {
+        if !lists(&self.grant_types_supported, required.grant_type) {
             let message = format!(
                 "{issuer} does not list the grant {} as supported",
-                wish.grant_type
+                required.grant_type
             );
             return Err(Error::new(ErrorKind::Metadata, message));
         }
-        if !lists(&self.token_endpoint_auth_methods_supported, wish.method) {
+        if !lists(&self.token_endpoint_auth_methods_supported, required.method) {
             let message = format!(
                 "{issuer} does not list client authentication by {} as supported",
-                wish.method
+                required.method
             );
             return Err(Error::new(ErrorKind::Metadata, message));
         }
-        if let Some(algorithm) = wish.algorithm
+        if let Some(algorithm) = required.algorithm
             && !lists(
                 &self.token_endpoint_auth_signing_alg_values_supported,
                 algorithm,
@@ -176,7 +183,7 @@ impl ServerMetadata {
         let alias = self
             .mtls_endpoint_aliases
             .as_ref()
-            .filter(|_| wish.mutual_tls);
+            .filter(|_| required.mutual_tls);
         let alias = alias.and_then(|aliases| aliases.token_endpoint.as_ref());
         let Some(endpoint) = alias.or(self.token_endpoint.as_ref()) else {
             return Err(Error::new(
@@ -193,8 +200,8 @@ const NAME: &str = "the metadata of the authorization server";
 /// Where the metadata of a resource is: the well-known part goes between host and path, which stays
 /// as it is but for a slash alone (RFC 9728 §3.1).
 fn of_resource(resource: &str) -> Result<Uri, Error> {
-    let what = "the resource";
-    let uri = secure(resource, what)?;
+    let label = "the resource";
+    let uri = secure(resource, label)?;
     let path = uri.path_and_query().map_or("", |path| path.as_str());
     let path = match path.strip_prefix('/') {
         Some(rest) if rest.is_empty() || rest.starts_with('?') => rest,
@@ -203,7 +210,7 @@ fn of_resource(resource: &str) -> Result<Uri, Error> {
     at(
         &uri,
         &format!("/.well-known/oauth-protected-resource{path}"),
-        what,
+        label,
     )
 }
 
@@ -211,11 +218,11 @@ fn of_resource(resource: &str) -> Result<Uri, Error> {
 /// path, from which a slash at its end is taken (RFC 8414 §3.1); or behind the path (OpenID Connect
 /// Discovery §4).
 fn of_issuer(issuer: &str) -> Result<[Uri; 2], Error> {
-    let what = "the issuer";
-    let uri = secure(issuer, what)?;
+    let label = "the issuer";
+    let uri = secure(issuer, label)?;
     if uri.query().is_some() {
         let message = format!(
-            "{what} {} has a query: an issuer has none (RFC 8414 section 2)",
+            "{label} {} has a query: an issuer has none (RFC 8414 section 2)",
             printable_url(issuer)
         );
         return Err(Error::new(ErrorKind::Metadata, message));
@@ -225,23 +232,23 @@ fn of_issuer(issuer: &str) -> Result<[Uri; 2], Error> {
         at(
             &uri,
             &format!("/.well-known/oauth-authorization-server{path}"),
-            what,
+            label,
         )?,
         at(
             &uri,
             &format!("{path}/.well-known/openid-configuration"),
-            what,
+            label,
         )?,
     ])
 }
 
-fn at(base: &Uri, path: &str, what: &str) -> Result<Uri, Error> {
+fn at(base: &Uri, path: &str, label: &str) -> Result<Uri, Error> {
     let mut parts = base.clone().into_parts();
     parts.path_and_query = Some(
         path.parse()
-            .map_err(|e| unusable(&base.to_string(), what, e))?,
+            .map_err(|e| unusable(&base.to_string(), label, e))?,
     );
-    Uri::from_parts(parts).map_err(|e| unusable(&base.to_string(), what, e))
+    Uri::from_parts(parts).map_err(|e| unusable(&base.to_string(), label, e))
 }
 
 /// An absolute URL that nobody on the way can listen to. Plaintext on loopback is the client's to
@@ -249,22 +256,22 @@ fn at(base: &Uri, path: &str, what: &str) -> Result<Uri, Error> {
 ///
 /// # Errors
 /// [`ErrorKind::Metadata`].
-pub(super) fn secure(url: &str, what: &str) -> Result<Uri, Error> {
+pub(super) fn secure(url: &str, label: &str) -> Result<Uri, Error> {
     let refuse = |why: &str| {
-        let message = format!("{what} {} {why}", printable_url(url));
+        let message = format!("{label} {} {why}", printable_url(url));
         Err(Error::new(ErrorKind::Metadata, message))
     };
     if url.contains('#') {
         return refuse("has a fragment");
     }
-    let uri: Uri = url.parse().map_err(|e| unusable(url, what, e))?;
+    let uri: Uri = url.parse().map_err(|e| unusable(url, label, e))?;
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return refuse("is not an absolute URL");
     };
     if authority.as_str().contains('@') {
         return Err(Error::new(
             ErrorKind::Metadata,
-            format!("{what} is a URL with a user name, which would be logged"),
+            format!("{label} is a URL with a user name, which would be logged"),
         ));
     }
     match scheme {
@@ -283,82 +290,10 @@ fn is_loopback(host: &str) -> bool {
             .is_ok_and(|ip| ip.is_loopback())
 }
 
-fn unusable(url: &str, what: &str, error: impl Into<crate::error::BoxError>) -> Error {
+fn unusable(url: &str, label: &str, error: impl Into<crate::error::BoxError>) -> Error {
     Error::because(
         ErrorKind::Metadata,
-        format!("{what} {} is not a URL", printable_url(url)),
+        format!("{label} {} is not a URL", printable_url(url)),
         error,
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_well_known_part_goes_between_host_and_path() {
-        for (issuer, expected, openid) in [
-            (
-                "",
-                "/.well-known/oauth-authorization-server",
-                "/.well-known/openid-configuration",
-            ),
-            (
-                "/",
-                "/.well-known/oauth-authorization-server",
-                "/.well-known/openid-configuration",
-            ),
-            (
-                "/tenant/1",
-                "/.well-known/oauth-authorization-server/tenant/1",
-                "/tenant/1/.well-known/openid-configuration",
-            ),
-            (
-                "/tenant/",
-                "/.well-known/oauth-authorization-server/tenant",
-                "/tenant/.well-known/openid-configuration",
-            ),
-        ] {
-            let found = of_issuer(&format!("https://as.example:8443{issuer}")).unwrap();
-            let expected = [expected, openid].map(|path| format!("https://as.example:8443{path}"));
-            assert_eq!(found.map(|uri| uri.to_string()), expected);
-        }
-        for (resource, expected) in [
-            ("", ""),
-            ("/", ""),
-            ("/mcp", "/mcp"),
-            ("/mcp/", "/mcp/"),
-            ("/mcp?a=b", "/mcp?a=b"),
-            ("?a=b", "?a=b"),
-            ("/?a=b", "?a=b"),
-        ] {
-            let found = of_resource(&format!("https://rs.example{resource}")).unwrap();
-            let expected =
-                format!("https://rs.example/.well-known/oauth-protected-resource{expected}");
-            assert_eq!(found.to_string(), expected);
-        }
-    }
-
-    #[test]
-    fn a_url_that_cannot_be_trusted_is_refused_with_the_reason() {
-        for (url, reason) in [
-            ("http://as.example/", "plaintext"),
-            ("ftp://as.example/", "neither"),
-            ("/relative", "not an absolute"),
-            ("as.example", "not an absolute"),
-            ("https://as.example/#here", "fragment"),
-            ("https://user:secret@as.example/", "user name"),
-            ("https://as example/", "not a URL"),
-            ("", "not a URL"),
-        ] {
-            let error = secure(url, "it").unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Metadata);
-            assert!(error.to_string().contains(reason), "{url}: {error}");
-            assert!(!error.to_string().contains("secret"), "{error}");
-        }
-        assert!(secure("http://127.0.0.1:8080/", "it").is_ok());
-        assert!(secure("http://[::1]:8080/", "it").is_ok());
-        let error = of_issuer("https://as.example/?q").unwrap_err();
-        assert!(error.to_string().contains("query"), "{error}");
-    }
 }

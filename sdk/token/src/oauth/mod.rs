@@ -4,17 +4,17 @@
 //! - [`authentication`]: how the client proves who it is.
 //! - [`server`], [`metadata`]: which authorization server, and where its endpoint is.
 //! - [`issuer`]: one token request.
-//! - [`answer`]: what came back.
+//! - [`token_response`]: what came back.
 //! - [`http`]: small documents over the client.
 //! - [`exchanges`]: one source for each token that comes in.
 
-mod answer;
 mod authentication;
 mod exchanges;
 mod http;
 mod issuer;
 mod metadata;
 mod server;
+mod token_response;
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,17 +24,17 @@ use bowline_client::bind::TokenSourceId;
 use bowline_client::{Client, Identity};
 use futures_util::future::BoxFuture;
 
-use crate::cache::{Cache, Holder};
+use crate::cache::{Cache, Certificate};
 use crate::shared::backoff::Backoff;
 use crate::source::new_source_id;
 use crate::{Clock, Counts, Error, ErrorKind, Token, TokenSource};
 use issuer::{Grant, Issuer};
 
-pub use answer::RequiredBinding;
 pub use authentication::ClientAuthentication;
 pub use exchanges::Exchanges;
 pub use metadata::resource_metadata;
 pub use server::AuthorizationServer;
+pub use token_response::RequiredBinding;
 
 /// A source that gets its tokens from an authorization server, over a bowline client, and replaces
 /// them in time.
@@ -106,8 +106,8 @@ impl TokenSource for OAuth {
     }
 
     fn token(&self) -> BoxFuture<'_, Result<Token, Error>> {
-        let holder = Holder(self.cache.issuer().client.identity());
-        Box::pin(self.cache.token(holder))
+        let certificate = Certificate(self.cache.issuer().client.identity());
+        Box::pin(self.cache.token(certificate))
     }
 
     fn refused(&self, token: &Token) {
@@ -125,7 +125,7 @@ impl TokenSource for OAuth {
                     e,
                 )
             })?;
-            self.cache.token_of(Holder(Some(identity))).await
+            self.cache.token_of(Certificate(Some(identity))).await
         })
     }
 }

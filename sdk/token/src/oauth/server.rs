@@ -8,7 +8,7 @@ use bowline_client::Client;
 use http::Uri;
 use tokio::sync::Mutex;
 
-use super::metadata::{ResourceMetadata, ServerMetadata, Wish, secure};
+use super::metadata::{Requirements, ResourceMetadata, ServerMetadata, secure};
 use crate::shared::text::printable_url;
 use crate::{Clock, Error, ErrorKind};
 
@@ -21,12 +21,12 @@ use crate::{Clock, Error, ErrorKind};
 pub struct AuthorizationServer(Arc<Inner>);
 
 struct Inner {
-    place: Place,
-    known: Mutex<Known>,
+    location: Location,
+    discovered: Mutex<Discovered>,
 }
 
 #[derive(Clone)]
-enum Place {
+enum Location {
     Endpoint(String),
     Issuer(String),
     Resource {
@@ -40,7 +40,7 @@ enum Place {
 
 /// What was found.
 #[derive(Default)]
-struct Known {
+struct Discovered {
     servers: Vec<ServerMetadata>,
     until: Option<SystemTime>,
     failure: Option<(Error, SystemTime)>,
@@ -63,13 +63,13 @@ impl AuthorizationServer {
     /// The server with this issuer identifier: its metadata says the rest (RFC 8414, or OpenID
     /// Connect Discovery).
     pub fn issuer(issuer: impl Into<String>) -> Self {
-        Self::at(Place::Issuer(issuer.into()))
+        Self::at(Location::Issuer(issuer.into()))
     }
 
     /// The server with this token endpoint; no metadata is fetched. With mutual TLS this is the
     /// endpoint for it (`mtls_endpoint_aliases`, RFC 8705 §5), if there are two.
     pub fn token_endpoint(url: impl Into<String>) -> Self {
-        Self::at(Place::Endpoint(url.into()))
+        Self::at(Location::Endpoint(url.into()))
     }
 
     /// A server that this resource names in its metadata (RFC 9728): the first whose metadata can
@@ -78,7 +78,7 @@ impl AuthorizationServer {
     /// Then the resource decides who sees this client's assertions and certificate.
     /// [`only`](Self::only) leaves it a choice among known ones.
     pub fn of_resource(resource: impl Into<String>) -> Self {
-        Self::at(Place::Resource {
+        Self::at(Location::Resource {
             resource: resource.into(),
             metadata: None,
             only: Vec::new(),
@@ -103,18 +103,18 @@ impl AuthorizationServer {
 
     /// The URL by which it is known here, for messages.
     pub(super) fn url(&self) -> &str {
-        match &self.0.place {
-            Place::Endpoint(url) | Place::Issuer(url) | Place::Resource { resource: url, .. } => {
-                url
-            }
+        match &self.0.location {
+            Location::Endpoint(url)
+            | Location::Issuer(url)
+            | Location::Resource { resource: url, .. } => url,
         }
     }
 
     /// The resource by which it is to be found.
     pub(super) fn resource(&self) -> Option<&str> {
-        match &self.0.place {
-            Place::Resource { resource, .. } => Some(resource),
-            Place::Endpoint(_) | Place::Issuer(_) => None,
+        match &self.0.location {
+            Location::Resource { resource, .. } => Some(resource),
+            Location::Endpoint(_) | Location::Issuer(_) => None,
         }
     }
 
@@ -122,32 +122,33 @@ impl AuthorizationServer {
     pub(super) async fn endpoint(
         &self,
         client: &Client,
-        wish: &Wish,
+        required: &Requirements,
         clock: &Clock,
         limit: Duration,
     ) -> Result<Endpoint, Error> {
-        if let Place::Endpoint(url) = &self.0.place {
+        if let Location::Endpoint(url) = &self.0.location {
             let uri = secure(url, "the token endpoint")?;
             return Ok(Endpoint { uri, issuer: None });
         }
-        let mut known = self.0.known.lock().await;
+        let mut discovered = self.0.discovered.lock().await;
         let now = clock.now();
-        let kept = endpoint_among(&known.servers, wish);
-        if let Some(Ok(endpoint)) = kept
-            && known.until.is_some_and(|until| now < until)
+        let cached = endpoint_among(&discovered.servers, required);
+        if let Some(Ok(endpoint)) = cached
+            && discovered.until.is_some_and(|until| now < until)
         {
             return Ok(endpoint);
         }
-        if let Some((error, at)) = &known.failure
+        if let Some((error, at)) = &discovered.failure
             && now
                 .duration_since(*at)
                 .is_ok_and(|passed| passed < FAILURE_LIFETIME)
         {
-            return endpoint_among(&known.servers, wish).unwrap_or_else(|| Err(error.clone()));
+            return endpoint_among(&discovered.servers, required)
+                .unwrap_or_else(|| Err(error.clone()));
         }
-        match self.find(client, wish, limit).await {
+        match self.discover(client, required, limit).await {
             Ok((servers, endpoint)) => {
-                *known = Known {
+                *discovered = Discovered {
                     servers,
                     until: now.checked_add(LIFETIME),
                     failure: None,
@@ -155,9 +156,9 @@ impl AuthorizationServer {
                 Ok(endpoint)
             }
             Err(error) => {
-                known.failure = Some((error.clone(), clock.now()));
+                discovered.failure = Some((error.clone(), clock.now()));
                 // What was true an hour ago is likely to be true still.
-                match endpoint_among(&known.servers, wish) {
+                match endpoint_among(&discovered.servers, required) {
                     Some(Ok(endpoint)) => Ok(endpoint),
                     _ => Err(error),
                 }
@@ -167,27 +168,27 @@ impl AuthorizationServer {
 
     /// What was found may be out of date: it is fetched again before the next request, and used on
     /// if it cannot be.
-    pub(super) async fn doubt(&self) {
-        self.0.known.lock().await.until = None;
+    pub(super) async fn invalidate(&self) {
+        self.0.discovered.lock().await.until = None;
     }
 
-    async fn find(
+    async fn discover(
         &self,
         client: &Client,
-        wish: &Wish,
+        required: &Requirements,
         limit: Duration,
     ) -> Result<(Vec<ServerMetadata>, Endpoint), Error> {
-        let issuers = match &self.0.place {
-            Place::Endpoint(_) => Vec::new(),
-            Place::Issuer(issuer) => vec![issuer.clone()],
-            Place::Resource {
+        let issuers = match &self.0.location {
+            Location::Endpoint(_) => Vec::new(),
+            Location::Issuer(issuer) => vec![issuer.clone()],
+            Location::Resource {
                 resource,
                 metadata,
                 only,
             } => {
                 let named =
                     ResourceMetadata::issuers(client, resource, metadata.as_deref(), limit).await?;
-                chosen(named, only, resource)?
+                permitted(named, only, resource)?
             }
         };
         let mut servers = Vec::new();
@@ -201,7 +202,7 @@ impl AuthorizationServer {
         };
         for issuer in issuers {
             let fetched = ServerMetadata::fetch(client, issuer, share).await;
-            match fetched.and_then(|server| Ok((endpoint_of(&server, wish)?, server))) {
+            match fetched.and_then(|server| Ok((endpoint_of(&server, required)?, server))) {
                 Ok((endpoint, server)) => {
                     servers.push(server);
                     return Ok((servers, endpoint));
@@ -209,40 +210,43 @@ impl AuthorizationServer {
                 Err(error) => failures.push(error),
             }
         }
-        Err(all_of(failures))
+        Err(combined(failures))
     }
 
     fn with(self, change: impl FnOnce(&mut Option<String>, &mut Vec<String>)) -> Self {
-        let mut place = self.0.place.clone();
-        if let Place::Resource { metadata, only, .. } = &mut place {
+        let mut location = self.0.location.clone();
+        if let Location::Resource { metadata, only, .. } = &mut location {
             change(metadata, only);
         }
-        Self::at(place)
+        Self::at(location)
     }
 
-    fn at(place: Place) -> Self {
+    fn at(location: Location) -> Self {
         Self(Arc::new(Inner {
-            place,
-            known: Mutex::default(),
+            location,
+            discovered: Mutex::default(),
         }))
     }
 }
 
-fn endpoint_of(server: &ServerMetadata, wish: &Wish) -> Result<Endpoint, Error> {
+fn endpoint_of(server: &ServerMetadata, required: &Requirements) -> Result<Endpoint, Error> {
     Ok(Endpoint {
-        uri: server.token_endpoint(wish)?,
+        uri: server.token_endpoint(required)?,
         issuer: Some(server.issuer.clone()),
     })
 }
 
-fn endpoint_among(servers: &[ServerMetadata], wish: &Wish) -> Option<Result<Endpoint, Error>> {
+fn endpoint_among(
+    servers: &[ServerMetadata],
+    required: &Requirements,
+) -> Option<Result<Endpoint, Error>> {
     servers
         .iter()
-        .map(|server| endpoint_of(server, wish))
+        .map(|server| endpoint_of(server, required))
         .next()
 }
 
-fn chosen(named: Vec<String>, only: &[String], resource: &str) -> Result<Vec<String>, Error> {
+fn permitted(named: Vec<String>, only: &[String], resource: &str) -> Result<Vec<String>, Error> {
     let (wanted, others): (Vec<_>, Vec<_>) = named
         .into_iter()
         .partition(|issuer| only.is_empty() || only.contains(issuer));
@@ -261,7 +265,7 @@ fn chosen(named: Vec<String>, only: &[String], resource: &str) -> Result<Vec<Str
 }
 
 /// One error that tells of all; of their kinds the first, unless another one is worth trying again.
-fn all_of(failures: Vec<Error>) -> Error {
+fn combined(failures: Vec<Error>) -> Error {
     let Some(first) = failures.first() else {
         return Error::new(
             ErrorKind::Metadata,
@@ -288,10 +292,10 @@ fn all_of(failures: Vec<Error>) -> Error {
 
 impl fmt::Debug for AuthorizationServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match &self.0.place {
-            Place::Endpoint(_) => "token_endpoint",
-            Place::Issuer(_) => "issuer",
-            Place::Resource { .. } => "resource",
+        let name = match &self.0.location {
+            Location::Endpoint(_) => "token_endpoint",
+            Location::Issuer(_) => "issuer",
+            Location::Resource { .. } => "resource",
         };
         f.debug_struct("AuthorizationServer")
             .field(name, &self.url())

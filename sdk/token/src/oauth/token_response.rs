@@ -1,5 +1,8 @@
 //! What a token endpoint's answer is worth (RFC 6749 §5, RFC 8693 §2.2, RFC 9449 §5).
 
+#[cfg(test)]
+mod tests;
+
 use std::time::{Duration, SystemTime};
 
 use bowline_client::bind::TokenSourceId;
@@ -9,8 +12,8 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::http::{Answer, What, is_passing};
-use crate::cache::{Held, Holder, Times};
+use super::http::{Answer, RequestLabel, is_transient};
+use crate::cache::{CachedToken, Certificate, Times};
 use crate::shared::text::{MAX_TEXT, printable_ascii};
 use crate::{Error, ErrorKind, OAuthErrorCode, Token};
 
@@ -32,9 +35,9 @@ pub enum RequiredBinding {
 }
 
 /// What an answer is measured against.
-pub(super) struct Expectation<'a> {
+pub(super) struct Expected<'a> {
     pub(super) bound: RequiredBinding,
-    pub(super) holder: &'a Holder,
+    pub(super) certificate: &'a Certificate,
     /// Whether it answers an exchange.
     pub(super) is_exchange: bool,
     /// What was in the request and must not be in a message.
@@ -68,51 +71,53 @@ const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 /// [`ErrorKind::Refused`], [`ErrorKind::Unavailable`], [`ErrorKind::Protocol`], [`ErrorKind::Binding`].
 pub(super) fn read(
     answer: &Answer,
-    what: &What<'_>,
-    expected: &Expectation<'_>,
-) -> Result<Held, Error> {
-    if is_passing(answer.status) {
-        return Err(answer.unavailable(what));
+    label: &RequestLabel<'_>,
+    expected: &Expected<'_>,
+) -> Result<CachedToken, Error> {
+    if is_transient(answer.status) {
+        return Err(answer.unavailable(label));
     }
-    let members: Members = answer.json(what)?;
+    let members: Members = answer.json(label)?;
     if let Some(code) = &members.error {
         // Some servers refuse with 200.
         let description = members.error_description.as_deref().unwrap_or_default();
-        return Err(refused(what, code, description, expected).retry_at(answer.retry_after()));
+        return Err(
+            refused(label, code, description, expected).with_retry_after(answer.retry_after())
+        );
     }
     if answer.status != StatusCode::OK {
         let message = format!(
-            "{what} answered {} without an error code",
+            "{label} answered {} without an error code",
             answer.status.as_u16()
         );
         return Err(Error::new(ErrorKind::Protocol, message));
     }
-    let issued = Issued { what, expected };
+    let issued = Issued { label, expected };
     let access = issued.access_token(members.access_token)?;
     let access = access.with_scheme(issued.scheme(members.token_type.as_deref())?);
     if expected.is_exchange {
         issued.check_type(members.issued_token_type.as_deref())?;
     }
     let mut token = Token::new(access, expected.source).with_scope(members.scope);
-    if let Some(certificate) = expected.holder.thumbprint() {
+    if let Some(certificate) = expected.certificate.thumbprint() {
         token = token.issued_to(certificate);
     }
     issued.check_binding(&token)?;
-    issued.dated(token, &members.expires_in)
+    issued.with_expiry(token, &members.expires_in)
 }
 
 struct Issued<'a> {
-    what: &'a What<'a>,
-    expected: &'a Expectation<'a>,
+    label: &'a RequestLabel<'a>,
+    expected: &'a Expected<'a>,
 }
 
 impl Issued<'_> {
     fn access_token(&self, token: Option<String>) -> Result<AccessToken, Error> {
-        let token = token.ok_or_else(|| self.broken("no access_token"))?;
+        let token = token.ok_or_else(|| self.malformed("no access_token"))?;
         AccessToken::new(token).map_err(|e| {
             Error::because(
                 ErrorKind::Protocol,
-                format!("{} issued what cannot be sent", self.what),
+                format!("{} issued what cannot be sent", self.label),
                 e,
             )
         })
@@ -120,21 +125,21 @@ impl Issued<'_> {
 
     /// By `token_type` (RFC 6749 §7.1).
     fn scheme(&self, token_type: Option<&str>) -> Result<Scheme, Error> {
-        let token_type = token_type.ok_or_else(|| self.broken("no token_type"))?;
+        let token_type = token_type.ok_or_else(|| self.malformed("no token_type"))?;
         let wants_dpop = self.expected.bound == RequiredBinding::Dpop;
         if token_type.eq_ignore_ascii_case("DPoP") {
             return match wants_dpop {
                 true => Ok(Scheme::Dpop),
-                false => Err(self.broken("the token_type DPoP, and no key was proved to it")),
+                false => Err(self.malformed("the token_type DPoP, and no key was proved to it")),
             };
         }
         match token_type.eq_ignore_ascii_case("Bearer") {
-            true if wants_dpop => Err(self.loose(
+            true if wants_dpop => Err(self.unbound(
                 "a DPoP key",
                 "register it so, or see whether the server knows DPoP",
             )),
             true => Ok(Scheme::Bearer),
-            false => Err(self.broken(&format!(
+            false => Err(self.malformed(&format!(
                 "the token_type {}, which is none that is known here",
                 printable_ascii(token_type)
             ))),
@@ -145,11 +150,11 @@ impl Issued<'_> {
     fn check_type(&self, issued: Option<&str>) -> Result<(), Error> {
         match issued {
             Some(ACCESS_TOKEN | JWT) => Ok(()),
-            Some(other) => Err(self.broken(&format!(
+            Some(other) => Err(self.malformed(&format!(
                 "a token of the type {}, and no access token",
                 printable_ascii(other)
             ))),
-            None => Err(self.broken("no issued_token_type (RFC 8693 section 2.2.1)")),
+            None => Err(self.malformed("no issued_token_type (RFC 8693 section 2.2.1)")),
         }
     }
 
@@ -159,7 +164,7 @@ impl Issued<'_> {
         let of_the_token = |e| {
             Error::because(
                 ErrorKind::Binding,
-                format!("{} issued an unusable token", self.what),
+                format!("{} issued an unusable token", self.label),
                 e,
             )
         };
@@ -169,56 +174,56 @@ impl Issued<'_> {
             return Ok(());
         }
         if confirmation.x5t_s256.is_some()
-            && confirmation.x5t_s256 != self.expected.holder.thumbprint()
+            && confirmation.x5t_s256 != self.expected.certificate.thumbprint()
         {
             let message = format!(
                 "{} issued a token that is bound to another certificate than the one that asked for it: see whether \
                  something between here and there terminates TLS (AS-1)",
-                self.what
+                self.label
             );
             return Err(Error::new(ErrorKind::Binding, message));
         }
         match self.expected.bound {
-            RequiredBinding::Session if demand != Demand::Session => Err(self.loose(
+            RequiredBinding::Session if demand != Demand::Session => Err(self.unbound(
                 "the TLS session",
                 "register the client with tls_session_bound_access_tokens (TK-3), and see that its request to the \
                  token endpoint comes over mutual TLS",
             )),
-            RequiredBinding::Certificate if confirmation.x5t_s256.is_none() => Err(self.loose(
+            RequiredBinding::Certificate if confirmation.x5t_s256.is_none() => Err(self.unbound(
                 "the client's certificate",
                 "register the client with tls_client_certificate_bound_access_tokens (RFC 8705 section 3.4), and see \
                  that its request to the token endpoint comes over mutual TLS",
             )),
-            RequiredBinding::Dpop if demand != Demand::Dpop => Err(self.loose("a DPoP key", "its cnf has no jkt")),
+            RequiredBinding::Dpop if demand != Demand::Dpop => Err(self.unbound("a DPoP key", "its cnf has no jkt")),
             _ => Ok(()),
         }
     }
 
     /// Puts the expiry to the token, and says when to ask for the next one.
-    fn dated(&self, token: Token, expires_in: &Value) -> Result<Held, Error> {
+    fn with_expiry(&self, token: Token, expires_in: &Value) -> Result<CachedToken, Error> {
         let asked_at = self.expected.asked_at;
         let lifetime = match self.lifetime(expires_in)? {
             Some(lifetime) => Some(lifetime),
             // By the issuer's clock: second best.
             None => match token.expires_at() {
                 Some(at) => Some(at.duration_since(asked_at).map_err(|_| {
-                    self.broken("a token that has expired by our clock, and no expires_in: compare the clocks")
+                    self.malformed("a token that has expired by our clock, and no expires_in: compare the clocks")
                 })?),
                 None => None,
             },
         };
         Ok(
             match lifetime.and_then(|lifetime| Some((lifetime, asked_at.checked_add(lifetime)?))) {
-                Some((lifetime, expires_at)) => Held {
+                Some((lifetime, expires_at)) => CachedToken {
                     token: token.expiring_at(expires_at),
                     times: times(lifetime, asked_at),
                     is_refused: false,
                 },
-                None => Held {
+                None => CachedToken {
                     token,
                     times: Times {
-                        due_at: None,
-                        late_at: None,
+                        refresh_at: None,
+                        stale_at: None,
                     },
                     is_refused: false,
                 },
@@ -235,32 +240,32 @@ impl Issued<'_> {
             _ => None,
         };
         let seconds = seconds
-            .ok_or_else(|| self.broken("an expires_in that is not a whole number of seconds"))?;
+            .ok_or_else(|| self.malformed("an expires_in that is not a whole number of seconds"))?;
         let lifetime = Duration::from_secs(seconds);
         if lifetime.is_zero() {
-            return Err(self.broken("a token that has expired already (expires_in is 0)"));
+            return Err(self.malformed("a token that has expired already (expires_in is 0)"));
         }
         if lifetime > MAX_LIFETIME {
             let message =
                 format!("a token for {seconds} s: more than a year is not an access token's life");
-            return Err(self.broken(&message));
+            return Err(self.malformed(&message));
         }
         Ok(Some(lifetime))
     }
 
-    fn broken(&self, with: &str) -> Error {
+    fn malformed(&self, with: &str) -> Error {
         Error::new(
             ErrorKind::Protocol,
-            format!("{} answered with {with}", self.what),
+            format!("{} answered with {with}", self.label),
         )
     }
 
-    fn loose(&self, to: &str, advice: &str) -> Error {
+    fn unbound(&self, to: &str, advice: &str) -> Error {
         Error::new(
             ErrorKind::Binding,
             format!(
                 "{} issued a token that is not bound to {to}, as this client insists: {advice}",
-                self.what
+                self.label
             ),
         )
     }
@@ -274,19 +279,24 @@ fn times(lifetime: Duration, since: SystemTime) -> Times {
         .min(lifetime / 2);
     let margin = (lifetime / 10).min(Duration::from_secs(5));
     Times {
-        due_at: since.checked_add(lifetime - ahead),
-        late_at: since.checked_add(lifetime - margin),
+        refresh_at: since.checked_add(lifetime - ahead),
+        stale_at: since.checked_add(lifetime - margin),
     }
 }
 
-fn refused(what: &What<'_>, code: &str, description: &str, expected: &Expectation<'_>) -> Error {
+fn refused(
+    label: &RequestLabel<'_>,
+    code: &str,
+    description: &str,
+    expected: &Expected<'_>,
+) -> Error {
     let refusal = OAuthErrorCode::of(code);
-    let tells = |text: &str| tells(text, expected.secrets);
-    let mut message = format!("{what} refused");
-    if !tells(code) {
+    let reveals = |text: &str| reveals(text, expected.secrets);
+    let mut message = format!("{label} refused");
+    if !reveals(code) {
         message = format!("{message} with {}", printable_ascii(code));
     }
-    if !description.is_empty() && !tells(description) {
+    if !description.is_empty() && !reveals(description) {
         message = format!("{message} ({})", printable_ascii(description));
     }
     Error::new(
@@ -297,42 +307,17 @@ fn refused(what: &What<'_>, code: &str, description: &str, expected: &Expectatio
 
 /// A server that repeats what it was sent, or cuts it short as logs do, must not bring it into a
 /// log. Fewer characters than this in a row tell nothing.
-const PIECE: usize = 12;
+const MIN_SECRET: usize = 12;
 
 /// Whether a text has a secret in it, or a piece of one.
-fn tells(text: &str, secrets: &[&str]) -> bool {
-    let pieces = || text.as_bytes().windows(PIECE).take(MAX_TEXT * 4);
+fn reveals(text: &str, secrets: &[&str]) -> bool {
+    let parts = || text.as_bytes().windows(MIN_SECRET).take(MAX_TEXT * 4);
     // Secrets are ASCII; a window that cuts a character in two is in none of them.
-    let has_piece = |secret: &str| {
-        let mut pieces = pieces().filter_map(|piece| std::str::from_utf8(piece).ok());
-        pieces.any(|piece| secret.contains(piece))
+    let has_part = |secret: &str| {
+        let mut parts = parts().filter_map(|part| std::str::from_utf8(part).ok());
+        parts.any(|part| secret.contains(part))
     };
     secrets
         .iter()
-        .any(|secret| text.contains(secret) || has_piece(secret))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_is_replaced_a_fifth_of_its_life_ahead_within_bounds() {
-        let start = SystemTime::UNIX_EPOCH;
-        for (lifetime, due, late) in [
-            (3600, 2880, 3595),
-            (600, 480, 595),
-            (100, 70, 95),
-            (60, 30, 55),
-            (10, 5, 9),
-        ] {
-            let at = |seconds| start.checked_add(Duration::from_secs(seconds));
-            let times = times(Duration::from_secs(lifetime), start);
-            assert_eq!(
-                (times.due_at, times.late_at),
-                (at(due), at(late)),
-                "{lifetime} s"
-            );
-        }
-    }
+        .any(|secret| text.contains(secret) || has_part(secret))
 }
