@@ -1,5 +1,5 @@
-//! Blocking work that may hang, on tokio's blocking threads: never so much of it that it takes them
-//! all.
+//! Blocking work that may hang, on tokio's blocking threads, with a limit: so that a file system or
+//! a key that hangs cannot exhaust them.
 
 #[cfg(test)]
 mod tests;
@@ -8,23 +8,23 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-/// Counts the jobs that have not ended, even those that nobody waits for any more. Clones count
-/// together.
+/// Counts the jobs that have not ended, also those whose caller has been cancelled. Clones share
+/// the count.
 #[derive(Clone, Debug)]
 pub(crate) struct BlockingPool(Arc<Semaphore>);
 
 impl BlockingPool {
-    /// For so many jobs at a time.
-    pub(crate) fn new(most: usize) -> Self {
-        Self(Arc::new(Semaphore::new(most)))
+    /// A pool of at most `max` jobs at a time.
+    pub(crate) fn new(max: usize) -> Self {
+        Self(Arc::new(Semaphore::new(max)))
     }
 
-    /// Whether as many as may run have not ended.
+    /// Whether another job would have to wait.
     pub(crate) fn is_full(&self) -> bool {
         self.0.available_permits() == 0
     }
 
-    /// Runs a job, when there is a place for it; `None` if it panicked.
+    /// Runs a job, as soon as fewer than the maximum are running. `None` if it panicked.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> T + Send + 'static,

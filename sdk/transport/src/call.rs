@@ -51,8 +51,8 @@ pub struct Call<'a> {
 }
 
 /// Which calls carry a proof for this one request, with `htm`, `htu` and `jti` (PR-6), whatever the
-/// client's [`ProofScope`](bowline_client::ProofScope) says: those that must not be repeated even on the same
-/// connection (R1).
+/// client's [`ProofScope`](bowline_client::ProofScope) says: those that must not be repeated even
+/// on the same connection (R1).
 ///
 /// The default is none. Each condition adds calls; a call that meets any of them is covered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -88,8 +88,8 @@ impl Credential {
         Ok(())
     }
 
-    /// Sends a request. One that is refused with `invalid_token` is sent once more if the source has
-    /// another token.
+    /// Sends a request. One that is refused with `invalid_token` is sent once more if the source
+    /// has another token.
     ///
     /// # Errors
     /// Those of the source, and those of the client with the kind `Request`.

@@ -1,5 +1,6 @@
-//! What the adapters of protocols above HTTP have in common. It knows no protocol: `bowline-mcp` and
-//! `bowline-a2a` are built on it, and so may another be. It is not part of the public API of either.
+//! What the adapters of protocols above HTTP have in common. It knows no protocol: `bowline-mcp`
+//! and `bowline-a2a` are built on it, and so may another be. It is not part of the public API of
+//! either.
 //!
 //! - [`call`]: from a method's name to the operation that it is counted as, and to the calls whose
 //!   proof is for one request.

@@ -9,11 +9,11 @@ async fn more_jobs_than_may_run_wait_for_their_turn() {
     let jobs: Vec<_> = (0..5)
         .map(|n| {
             let (blocking_pool, gate) = (blocking_pool.clone(), gate.clone());
-            let pass = move || gate.lock().unwrap().recv().map(|()| n).unwrap();
-            tokio::spawn(async move { blocking_pool.run(pass).await })
+            let wait = move || gate.lock().unwrap().recv().map(|()| n).unwrap();
+            tokio::spawn(async move { blocking_pool.run(wait).await })
         })
         .collect();
-    // All are asked while the door is shut.
+    // All have started to wait before the first may end.
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }
@@ -26,7 +26,7 @@ async fn more_jobs_than_may_run_wait_for_their_turn() {
 }
 
 #[tokio::test]
-async fn a_job_that_panics_gives_its_place_back() {
+async fn a_job_that_panics_makes_room_for_the_next() {
     let blocking_pool = BlockingPool::new(1);
     assert_eq!(
         blocking_pool.run(|| panic!("as the test wants")).await,

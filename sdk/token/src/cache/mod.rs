@@ -1,9 +1,9 @@
 //! Caches tokens and replaces them in time, with one request under way per certificate however many
 //! callers wait.
 //!
-//! [`state`] decides; it knows no I/O. This driver starts what it decides on, as a task of its own:
-//! a caller that goes away takes nothing from the others. Nothing runs while nobody asks: it is the
-//! callers who notice that a token is due.
+//! [`state`] decides, without I/O. This driver makes the requests, each in a task of its own, so
+//! that a caller that is cancelled does not cancel it for the others. Nothing runs in the
+//! background while no caller asks: it is a caller's question that starts a refresh.
 
 mod failure;
 mod state;
@@ -28,8 +28,8 @@ pub(crate) use state::{CachedToken, Times};
 
 /// Where the tokens of a [`Cache`] come from.
 pub(crate) trait TokenIssuer: Send + Sync + 'static {
-    /// A token for whoever holds this certificate, or for nobody in particular. It ends by itself,
-    /// in bounded time.
+    /// Requests a token for a client with this certificate, or without one. Ends by itself, in
+    /// bounded time.
     fn issue(
         self: Arc<Self>,
         certificate: Certificate,
@@ -37,16 +37,16 @@ pub(crate) trait TokenIssuer: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<CachedToken, Error>>;
 }
 
-/// Why a token is asked for.
+/// Why a token is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trigger {
-    /// The one that there is will do for some time.
+    /// The cached token is still usable, but should be replaced soon.
     Refresh,
-    /// There is none that will do.
+    /// There is no usable token.
     Miss,
 }
 
-/// The certificate that a token is for.
+/// The client certificate that a token is for, if any.
 #[derive(Clone, Debug)]
 pub(crate) struct Certificate(pub(crate) Option<Arc<Identity>>);
 
@@ -62,15 +62,15 @@ impl Certificate {
     }
 }
 
-/// What a source has counted so far.
+/// Counters of a source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
-    /// How often a token was asked for: of the authorization server, or by reading the file.
+    /// How often a token was requested from the authorization server, or the file read.
     pub requested: u64,
-    /// How often that failed.
+    /// How often such a request failed.
     pub failed: u64,
-    /// How often the resource refused a token and another was asked for because of it.
+    /// How often the resource refused a token, so that another was requested.
     pub refused: u64,
     /// Tokens handed out.
     pub handed_out: u64,
@@ -90,7 +90,7 @@ enum Found {
     Flight(Flight, Fallback),
 }
 
-/// A token on its way, for any number who wait.
+/// A request under way, which any number of callers wait for.
 type Flight = Shared<BoxFuture<'static, Result<Token, Error>>>;
 
 #[derive(Default)]
@@ -116,14 +116,13 @@ impl<I: TokenIssuer> Cache<I> {
         &self.issuer
     }
 
-    /// A token for this holder. While there is none and one of another holder is still good, that
-    /// one.
+    /// A token for this certificate; or, while there is none, a fresh one for another certificate.
     pub(crate) async fn token(&self, certificate: Certificate) -> Result<Token, Error> {
         self.counted(self.wait(certificate, true).await)
     }
 
-    /// A token for this very holder.
-    pub(crate) async fn token_of(&self, certificate: Certificate) -> Result<Token, Error> {
+    /// A token for this certificate and no other.
+    pub(crate) async fn token_for(&self, certificate: Certificate) -> Result<Token, Error> {
         self.counted(self.wait(certificate, false).await)
     }
 
@@ -156,13 +155,13 @@ impl<I: TokenIssuer> Cache<I> {
             Found::Token(token) => return Ok(token),
             Found::Flight(flight, fallback) => (flight, fallback),
         };
-        let fallback = match fallback {
+        let stale = match fallback {
             Fallback::Give(token) => return Ok(token),
-            Fallback::Wait(fallback) => fallback,
+            Fallback::Wait(stale) => stale,
         };
         match flight.await {
             Ok(token) => Ok(token),
-            Err(error) => match fallback {
+            Err(error) => match stale {
                 Some(token) if token.expires_at().is_none_or(|at| self.clock.now() < at) => {
                     Ok(token)
                 }
@@ -184,26 +183,25 @@ impl<I: TokenIssuer> Cache<I> {
                         "a token source needs a tokio runtime: poll its futures inside one",
                     ));
                 };
-                let (completed, completion) = oneshot::channel();
-                let flight =
-                    completion.map(|completed| completed.unwrap_or_else(|_| Err(interrupted())));
+                let (sender, receiver) = oneshot::channel();
+                let flight = receiver.map(|result| result.unwrap_or_else(|_| Err(interrupted())));
                 let flight: Flight = flight.boxed().shared();
                 state.started(certificate, flight.clone());
-                // A runtime that is being shut down drops what is spawned, and with that locks the
-                // shelf.
+                // A runtime that is being shut down drops the new task at once, and the drop of its
+                // `Completion` locks the state.
                 drop(state);
-                runtime.spawn(self.run_flight(certificate.clone(), trigger, completed));
+                runtime.spawn(self.run_flight(certificate.clone(), trigger, sender));
                 Ok(Found::Flight(flight, fallback))
             }
         }
     }
 
-    /// Asks for a token: the body of a task of its own.
+    /// Requests a token: the body of a task of its own.
     fn run_flight(
         &self,
         certificate: Certificate,
         trigger: Trigger,
-        waiting: oneshot::Sender<Result<Token, Error>>,
+        waiters: oneshot::Sender<Result<Token, Error>>,
     ) -> impl Future<Output = ()> + Send + 'static {
         add(&self.counters.requested);
         let issuer = self.issuer.clone();
@@ -212,11 +210,11 @@ impl<I: TokenIssuer> Cache<I> {
             clock: self.clock.clone(),
             counters: self.counters.clone(),
             certificate: certificate.clone(),
-            waiting: Some(waiting),
+            waiters: Some(waiters),
         };
         async move {
-            // A source, key or clock of the caller's that panics must not leave all others waiting
-            // for ever.
+            // If a token source, key or clock that the user gave panics, the waiting callers must
+            // hear of it.
             let issuing = async move { issuer.issue(certificate, trigger).await };
             let issued = AssertUnwindSafe(issuing).catch_unwind().await;
             let panicked = |_| {
@@ -225,7 +223,7 @@ impl<I: TokenIssuer> Cache<I> {
                     "asking for a token panicked",
                 ))
             };
-            completion.settle(issued.unwrap_or_else(panicked));
+            completion.finish(issued.unwrap_or_else(panicked));
         }
     }
 
@@ -242,19 +240,19 @@ impl<I: TokenIssuer> Cache<I> {
     }
 }
 
-/// Where a flight ends: on the shelf first, then with those who wait. One that is dropped under way
-/// (its runtime was shut down) ends as well.
+/// Ends a request: stores the result first, then tells the waiting callers. Dropped before that
+/// (its runtime was shut down), it ends the request with an error.
 struct Completion {
     state: Arc<Mutex<CacheState<Flight>>>,
     clock: Clock,
     counters: Arc<Counters>,
     certificate: Certificate,
-    waiting: Option<oneshot::Sender<Result<Token, Error>>>,
+    waiters: Option<oneshot::Sender<Result<Token, Error>>>,
 }
 
 impl Completion {
-    fn settle(&mut self, issued: Result<CachedToken, Error>) {
-        let Some(waiting) = self.waiting.take() else {
+    fn finish(&mut self, issued: Result<CachedToken, Error>) {
+        let Some(waiters) = self.waiters.take() else {
             return;
         };
         let result = match &issued {
@@ -266,13 +264,13 @@ impl Completion {
             tracing::warn!(%error, "no token could be had");
         }
         lock(&self.state).completed(self.clock.now(), &self.certificate, issued);
-        let _ = waiting.send(result);
+        let _ = waiters.send(result);
     }
 }
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        self.settle(Err(interrupted()));
+        self.finish(Err(interrupted()));
     }
 }
 

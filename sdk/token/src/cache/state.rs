@@ -1,4 +1,12 @@
-//! What is kept, and what is to be done about it now. No I/O; the time is an argument.
+//! Decides per certificate whether to return, refresh, wait for or refuse a token. No I/O; the time
+//! is an argument.
+//!
+//! ```text
+//! issued              refresh_at             stale_at     expires_at
+//!   |------- fresh -------|------- fresh -------|-- stale --|
+//!   returned              returned, and a       returned only if the
+//!                         refresh is started    refresh fails
+//! ```
 
 #[cfg(test)]
 mod tests;
@@ -12,15 +20,15 @@ use super::{Certificate, Trigger};
 use crate::shared::backoff::Backoff;
 use crate::{Error, Token};
 
-/// The tokens of a source, one for each certificate that it was asked with.
+/// The tokens of a source, one for each certificate that callers have used.
 pub(super) struct CacheState<F> {
     backoff: Backoff,
     entries: Vec<Entry<F>>,
-    /// When a token was last given up because the resource had refused it.
+    /// When a token was last replaced because the resource had refused it.
     last_refusal: Option<SystemTime>,
 }
 
-/// One certificate's place.
+/// What is cached for one certificate.
 struct Entry<F> {
     certificate: Certificate,
     cached: Option<CachedToken>,
@@ -28,46 +36,46 @@ struct Entry<F> {
     flight: Option<F>,
 }
 
-/// A token with what is to become of it.
+/// A token, and when to replace it.
 #[derive(Clone, Debug)]
 pub(crate) struct CachedToken {
     pub(crate) token: Token,
     pub(crate) times: Times,
-    /// The resource did not take it.
+    /// The resource refused it.
     pub(crate) is_refused: bool,
 }
 
-/// The ages of a token. After [`Token::expires_at`] it is of no use at all.
+/// When a token is replaced. From [`Token::expires_at`] on it is not used at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Times {
-    /// From then on a successor is asked for while it is still handed out; never, if there is none.
+    /// From then on it is still returned, and its successor is requested. `None`: never.
     pub(crate) refresh_at: Option<SystemTime>,
-    /// From then on it is handed out only if no successor can be had.
+    /// From then on it is returned only if its successor cannot be had.
     pub(crate) stale_at: Option<SystemTime>,
 }
 
-/// What a caller gets.
+/// What a caller gets, or has to start.
 pub(super) enum Step<F> {
     Give(Token),
     Fail(Error),
-    /// A token is to be asked for.
+    /// Request a token.
     Start(Trigger, Fallback),
-    /// It has been asked for already.
+    /// A request is under way.
     Join(F, Fallback),
 }
 
-/// What a caller gets while a token is on its way.
+/// What a caller gets while a request is under way.
 pub(super) enum Fallback {
     Give(Token),
-    /// Nothing; and if it fails, perhaps this.
+    /// Nothing; and if the request fails, this token, if it is still valid.
     Wait(Option<Token>),
 }
 
-/// One token that the resource refused is replaced at once. If its successors are refused too, the
-/// fault is elsewhere.
-const BETWEEN_REFUSALS: Duration = Duration::from_secs(60);
+/// A token that the resource refuses is replaced at once, but only one in this time: if its
+/// successors are refused too, the token is not what is wrong.
+const MIN_BETWEEN_REFUSALS: Duration = Duration::from_secs(60);
 
-/// Of more certificates than this only those are remembered that have a token, or are asked with.
+/// Beyond this many certificates, only those with a usable token or a request under way are kept.
 const MAX_ENTRIES: usize = 8;
 
 impl<F: Clone> CacheState<F> {
@@ -79,8 +87,8 @@ impl<F: Clone> CacheState<F> {
         }
     }
 
-    /// What `certificate` gets now. With `any` a good token of another certificate will do as long as it
-    /// has none of its own.
+    /// What a caller with `certificate` gets now. With `any`, a fresh token of another certificate
+    /// will do while there is none for this one.
     pub(super) fn step(
         &mut self,
         now: SystemTime,
@@ -148,7 +156,7 @@ impl<F: Clone> CacheState<F> {
                 entry.failure = Some(Failure::after(entry.failure.take(), error, now, &backoff))
             }
         }
-        // A place without a token is kept too: it knows about a pause.
+        // An entry without a token is kept too: it holds the pause after a failure.
         if self.entries.len() > MAX_ENTRIES {
             let thumbprint = certificate.thumbprint();
             self.entries.retain(|entry| {
@@ -159,11 +167,11 @@ impl<F: Clone> CacheState<F> {
         }
     }
 
-    /// Whether the token is given up.
+    /// Notes that the resource refused a token. Returns whether it is replaced because of that.
     pub(super) fn refused(&mut self, now: SystemTime, token: &Token) -> bool {
         let since = self.last_refusal.map(|last| now.duration_since(last));
         // A clock that was set back does not count.
-        if since.is_some_and(|since| since.is_ok_and(|since| since < BETWEEN_REFUSALS)) {
+        if since.is_some_and(|since| since.is_ok_and(|since| since < MIN_BETWEEN_REFUSALS)) {
             return false;
         }
         let all = self
@@ -181,12 +189,12 @@ impl<F: Clone> CacheState<F> {
         true
     }
 
-    /// The best token of another certificate: it goes on being used with that one.
-    fn other(&self, now: SystemTime, but: Option<Thumbprint>) -> Option<Token> {
+    /// The freshest token of another certificate. It is sent with that certificate.
+    fn other(&self, now: SystemTime, except: Option<Thumbprint>) -> Option<Token> {
         let others = self
             .entries
             .iter()
-            .filter(|entry| entry.certificate.thumbprint() != but);
+            .filter(|entry| entry.certificate.thumbprint() != except);
         let good =
             others.filter_map(|entry| entry.valid(now).filter(|cached| cached.is_fresh(now)));
         let best = good.max_by_key(|cached| {

@@ -1,5 +1,5 @@
-//! Small JSON documents over a bowline client: bounded in time and bytes, with errors that say
-//! what came instead.
+//! Small JSON documents over a bowline client, bounded in time and bytes. Errors say what the
+//! server sent instead.
 
 use std::time::Duration;
 
@@ -14,30 +14,30 @@ use crate::shared::retry_after::retry_after;
 use crate::shared::text::{printable_ascii, printable_url};
 use crate::{Error, ErrorKind};
 
-/// A longer answer is given up: a token is 64 KiB at most, and metadata is shorter.
+/// A longer response is an error: a token is 64 KiB at most, and metadata is shorter.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// What a server answered.
-pub(super) struct Answer {
+/// A response that should be JSON.
+pub(super) struct JsonResponse {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     body: Zeroizing<Vec<u8>>,
 }
 
-/// Sends a request; `label` names it in errors, together with its target.
+/// Sends a request and reads the response. `label` names the request in errors.
 ///
 /// # Errors
-/// [`ErrorKind::Unavailable`], [`ErrorKind::Protocol`], or [`ErrorKind::Configuration`] where the client refused
-/// to send it.
-pub(super) async fn exchange(
+/// [`ErrorKind::Unavailable`], [`ErrorKind::Protocol`], or [`ErrorKind::Configuration`] where the
+/// client refused to send it.
+pub(super) async fn send(
     client: &Client,
     request: Request<Full<Bytes>>,
     label: &RequestLabel<'_>,
-) -> Result<Answer, Error> {
+) -> Result<JsonResponse, Error> {
     let response = client
         .send(request)
         .await
-        .map_err(|error| label.unsent(error))?;
+        .map_err(|error| label.failed(error))?;
     let (head, body) = response.into_parts();
     if head.status.is_redirection() {
         let message = format!(
@@ -50,20 +50,20 @@ pub(super) async fn exchange(
         .bytes_limited(MAX_BYTES)
         .await
         .map_err(|error| match error {
-            BodyReadError::Client(error) => label.unsent(error),
+            BodyReadError::Client(error) => label.failed(error),
             _ => label.too_long(),
         })?;
-    Ok(Answer {
+    Ok(JsonResponse {
         status: head.status,
         headers: head.headers,
         body: Zeroizing::new(body),
     })
 }
 
-/// A document of metadata.
+/// Fetches a metadata document.
 ///
 /// # Errors
-/// As [`exchange`], and [`ErrorKind::Metadata`] if it is not there.
+/// As [`send`], and [`ErrorKind::Metadata`] if it is not there.
 pub(super) async fn document<T: DeserializeOwned>(
     client: &Client,
     uri: Uri,
@@ -80,10 +80,10 @@ pub(super) async fn document<T: DeserializeOwned>(
                 e,
             )
         })?;
-    let answer = within(limit, label, exchange(client, request, label)).await?;
-    match answer.status {
-        StatusCode::OK => answer.json(label),
-        status if is_transient(status) => Err(answer.unavailable(label)),
+    let response = within(limit, label, send(client, request, label)).await?;
+    match response.status {
+        StatusCode::OK => response.json(label),
+        status if is_transient(status) => Err(response.unavailable(label)),
         status => {
             let message = format!("{label} is not there: the answer is {}", status.as_u16());
             Err(Error::new(ErrorKind::Metadata, message))
@@ -91,7 +91,7 @@ pub(super) async fn document<T: DeserializeOwned>(
     }
 }
 
-/// Ends what takes too long.
+/// Runs `doing` with a time limit.
 pub(super) async fn within<T>(
     limit: Duration,
     label: &RequestLabel<'_>,
@@ -106,7 +106,7 @@ pub(super) async fn within<T>(
     }
 }
 
-/// Whether a status says nothing about the request, so that another time it may be answered.
+/// Whether the status says nothing about the request, so that another attempt may succeed.
 pub(super) fn is_transient(status: StatusCode) -> bool {
     status.is_server_error()
         || matches!(
@@ -115,11 +115,11 @@ pub(super) fn is_transient(status: StatusCode) -> bool {
         )
 }
 
-impl Answer {
+impl JsonResponse {
     /// The body as a JSON object.
     ///
     /// # Errors
-    /// [`ErrorKind::Protocol`]. It says where the JSON went wrong, and never what stood there.
+    /// [`ErrorKind::Protocol`]. The message says where the JSON is wrong, and never quotes it.
     pub(super) fn json<T: DeserializeOwned>(&self, label: &RequestLabel<'_>) -> Result<T, Error> {
         if !self.body.trim_ascii_start().starts_with(b"{") {
             let kind = self.headers.get(header::CONTENT_TYPE);
@@ -127,15 +127,17 @@ impl Answer {
                 printable_ascii(&String::from_utf8_lossy(kind.as_bytes()))
             });
             let message = format!(
-                "{label} answered {} with something else than a JSON object (its content type says {kind})",
+                "{label} answered {} with something else than a JSON object (its content type \
+                 says {kind})",
                 self.status.as_u16()
             );
             return Err(Error::new(ErrorKind::Protocol, message));
         }
         serde_json::from_slice(&self.body).map_err(|e| {
-            let wrong = match e.is_data() {
-                true => "a JSON object with a member that is of the wrong form, or stands twice",
-                false => "a JSON object that is malformed",
+            let wrong = if e.is_data() {
+                "a JSON object with a member that is of the wrong form, or stands twice"
+            } else {
+                "a JSON object that is malformed"
             };
             let message = format!(
                 "{label} answered with {wrong} (line {}, column {})",
@@ -146,7 +148,7 @@ impl Answer {
         })
     }
 
-    /// The server is not able to answer now.
+    /// The error for a server that cannot answer now.
     pub(super) fn unavailable(&self, label: &RequestLabel<'_>) -> Error {
         let message = format!(
             "{label} is not available: the answer is {}",
@@ -155,21 +157,21 @@ impl Answer {
         Error::new(ErrorKind::Unavailable, message).with_retry_after(self.retry_after())
     }
 
-    /// When the server wants to be asked again.
+    /// After which time the server wants another request.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         retry_after(&self.headers)
     }
 }
 
-/// What is being asked, and where, for messages.
+/// Names a request in messages: what is requested, and from which URL.
 pub(super) struct RequestLabel<'a> {
     pub(super) name: &'a str,
     pub(super) url: &'a str,
 }
 
 impl RequestLabel<'_> {
-    /// The client's own error tells the rest.
-    fn unsent(&self, error: bowline_client::Error) -> Error {
+    /// The error for a request that the client could not carry out.
+    fn failed(&self, error: bowline_client::Error) -> Error {
         let kind = match error.kind() {
             ClientErrorKind::Protocol => ErrorKind::Protocol,
             ClientErrorKind::Connect

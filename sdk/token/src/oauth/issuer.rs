@@ -17,17 +17,17 @@ use zeroize::Zeroizing;
 
 use super::Builder;
 use super::authentication::ASSERTION_TYPE;
-use super::http::{Answer, RequestLabel, exchange, within};
+use super::http::{JsonResponse, RequestLabel, send, within};
 use super::metadata::Requirements;
 use super::server::Endpoint;
 use super::token_response::{self, ACCESS_TOKEN, Expected, RequiredBinding};
 use crate::cache::{CachedToken, Certificate, TokenIssuer, Trigger};
 use crate::{Error, ErrorKind, Token, TokenSource};
 
-/// How token requests are counted by the client.
+/// The label under which the client counts token requests.
 const OPERATION: Operation = Operation::new(Protocol::HTTP, "token");
 
-/// What entitles to a token.
+/// The grant of a token request.
 #[derive(Clone)]
 pub(super) enum Grant {
     ClientCredentials,
@@ -40,7 +40,7 @@ pub(super) struct Issuer {
     id: TokenSourceId,
 }
 
-/// The tokens that go into a request.
+/// The tokens that an exchange presents.
 struct RequestTokens {
     subject: Option<Token>,
     actor: Option<Token>,
@@ -104,7 +104,7 @@ impl Issuer {
         let issued = self
             .request_token_at(&endpoint, key, certificate, &tokens)
             .await;
-        // What answered, or did not, may not be the token endpoint any more.
+        // The token endpoint may have moved.
         let may_have_moved =
             |error: &Error| matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Protocol);
         if issued.as_ref().is_err_and(may_have_moved) {
@@ -126,7 +126,7 @@ impl Issuer {
             url: &url,
         };
         let asked_at = self.settings.clock.now();
-        let (token_response, assertion) = self
+        let (response, assertion) = self
             .send(endpoint, &label, key, certificate, tokens)
             .await?;
         let mut secrets: Vec<&str> = tokens
@@ -135,19 +135,19 @@ impl Issuer {
             .collect();
         secrets.extend(assertion.as_deref().map(String::as_str));
         let expected = Expected {
-            bound: self.settings.bound,
+            required: self.settings.bound,
             certificate,
             is_exchange: tokens.subject.is_some(),
             secrets: &secrets,
             asked_at,
             source: self.id,
         };
-        token_response::read(&token_response, &label, &expected)
+        token_response::read(&response, &label, &expected)
     }
 
-    /// Sends it, and once more, with a new assertion, if nobody knows what became of it: to ask
-    /// twice does no harm, and a connection that was not used for most of a token's life may well
-    /// be dead.
+    /// Sends the request; and once more, with a new assertion, if the connection ended before a
+    /// response came. A second token does no harm, and a connection that was idle for most of a
+    /// token's lifetime may well be dead.
     async fn send(
         &self,
         endpoint: &Endpoint,
@@ -155,7 +155,7 @@ impl Issuer {
         key: Option<AssertionKey>,
         certificate: &Certificate,
         tokens: &RequestTokens,
-    ) -> Result<(Answer, Option<Zeroizing<String>>), Error> {
+    ) -> Result<(JsonResponse, Option<Zeroizing<String>>), Error> {
         let mut was_resent = false;
         loop {
             let assertion = match &key {
@@ -166,7 +166,8 @@ impl Issuer {
                         timeout,
                         ..
                     } = &self.settings;
-                    // Half of what all of it may take: so it is the key that is named if it hangs.
+                    // Half of the time for all of it, so that if the key hangs the error names the
+                    // key.
                     let signing =
                         authentication.assertion(key.clone(), endpoint, clock, *timeout / 2);
                     Some(signing.await?)
@@ -175,8 +176,8 @@ impl Issuer {
             };
             let form = self.form(assertion.as_deref().map(String::as_str), tokens);
             let request = self.request(endpoint, certificate, form)?;
-            match exchange(&self.client, request, label).await {
-                Ok(token_response) => return Ok((token_response, assertion)),
+            match send(&self.client, request, label).await {
+                Ok(response) => return Ok((response, assertion)),
                 Err(error) if !was_resent && was_lost(&error) => was_resent = true,
                 Err(error) => return Err(error),
             }
@@ -263,7 +264,7 @@ impl Grant {
         }
     }
 
-    /// For the same certificate as the request: it may be what they are bound to (AS-2).
+    /// The tokens for the certificate of the request: they may be bound to it (AS-2).
     async fn tokens(
         &self,
         actor: Option<&Arc<dyn TokenSource>>,

@@ -1,4 +1,5 @@
-//! Who issues tokens for a resource, and where: RFC 9728, then RFC 8414.
+//! Discovery: the authorization servers of a resource (RFC 9728), and their token endpoints (RFC
+//! 8414).
 
 #[cfg(test)]
 mod tests;
@@ -14,8 +15,8 @@ use super::http::{RequestLabel, document};
 use crate::shared::text::printable_url;
 use crate::{Error, ErrorKind};
 
-/// The `resource_metadata` of a 401: where the resource says who issues tokens for it (RFC 9728
-/// §5.1).
+/// The `resource_metadata` of a 401: the URL of the resource's metadata, which names its
+/// authorization servers (RFC 9728 §5.1).
 pub fn resource_metadata(headers: &HeaderMap) -> Option<String> {
     let challenges = challenges(headers);
     let urls = challenges
@@ -24,7 +25,7 @@ pub fn resource_metadata(headers: &HeaderMap) -> Option<String> {
     urls.map(str::to_owned).next()
 }
 
-/// What a protected resource says about itself (RFC 9728 §2), as far as it matters here.
+/// The metadata of a protected resource (RFC 9728 §2), as far as it is used here.
 #[derive(Deserialize)]
 pub(super) struct ResourceMetadata {
     resource: String,
@@ -32,10 +33,11 @@ pub(super) struct ResourceMetadata {
 }
 
 impl ResourceMetadata {
-    /// The issuers that it names.
+    /// Fetches the metadata and returns the issuers that it names.
     ///
     /// # Errors
-    /// [`ErrorKind::Metadata`] if it is about another resource (§3.3) or names no authorization server.
+    /// [`ErrorKind::Metadata`] if it describes another resource (§3.3) or names no authorization
+    /// server.
     pub(super) async fn issuers(
         client: &Client,
         resource: &str,
@@ -44,7 +46,7 @@ impl ResourceMetadata {
     ) -> Result<Vec<String>, Error> {
         let uri = match at {
             Some(url) => secure(url, "resource_metadata")?,
-            None => of_resource(resource)?,
+            None => resource_metadata_url(resource)?,
         };
         let url = uri.to_string();
         let label = RequestLabel {
@@ -54,7 +56,8 @@ impl ResourceMetadata {
         let metadata: Self = document(client, uri, &label, limit).await?;
         if metadata.resource != resource {
             let message = format!(
-                "{label} is about {}, and not about {}: they must be identical (RFC 9728 section 3.3)",
+                "{label} is about {}, and not about {}: they must be identical (RFC 9728 section \
+                 3.3)",
                 printable_url(&metadata.resource),
                 printable_url(resource)
             );
@@ -71,7 +74,7 @@ impl ResourceMetadata {
     }
 }
 
-/// What an authorization server says about itself (RFC 8414 §2), as far as it matters here.
+/// The metadata of an authorization server (RFC 8414 §2), as far as it is used here.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct ServerMetadata {
     pub(super) issuer: String,
@@ -88,13 +91,13 @@ struct Aliases {
     token_endpoint: Option<String>,
 }
 
-/// What the client will do at the token endpoint.
+/// What the client needs of a token endpoint.
 pub(super) struct Requirements {
     pub(super) grant_type: &'static str,
     pub(super) method: &'static str,
     /// The algorithm of its assertions.
     pub(super) algorithm: Option<&'static str>,
-    /// Whether it means to present its certificate.
+    /// Whether the client presents its certificate.
     pub(super) mutual_tls: bool,
 }
 
@@ -106,7 +109,7 @@ impl ServerMetadata {
         issuer: &str,
         limit: Duration,
     ) -> Result<Self, Error> {
-        let [uri, openid] = of_issuer(issuer)?;
+        let [uri, openid] = issuer_metadata_urls(issuer)?;
         let url = uri.to_string();
         let label = RequestLabel {
             name: NAME,
@@ -114,26 +117,27 @@ impl ServerMetadata {
         };
         match document(client, uri, &label, limit).await {
             Err(error) if error.kind() == ErrorKind::Metadata => {}
-            fetched => return Self::of(issuer, fetched?, &label),
+            fetched => return Self::checked(issuer, fetched?, &label),
         }
-        // Servers that grew up with OpenID Connect have it here, in the same form (OpenID Connect
+        // Servers that began with OpenID Connect have it here, in the same form (OpenID Connect
         // Discovery §4).
         let url = format!("{url}, and {openid}");
         let label = RequestLabel {
             name: NAME,
             url: &url,
         };
-        Self::of(
+        Self::checked(
             issuer,
             document(client, openid, &label, limit).await?,
             &label,
         )
     }
 
-    fn of(issuer: &str, metadata: Self, label: &RequestLabel<'_>) -> Result<Self, Error> {
+    fn checked(issuer: &str, metadata: Self, label: &RequestLabel<'_>) -> Result<Self, Error> {
         if metadata.issuer != issuer {
             let message = format!(
-                "{label} is that of the issuer {}, and not of {}: they must be identical (RFC 8414 section 3.3)",
+                "{label} is that of the issuer {}, and not of {}: they must be identical (RFC \
+                 8414 section 3.3)",
                 printable_url(&metadata.issuer),
                 printable_url(issuer)
             );
@@ -142,8 +146,8 @@ impl ServerMetadata {
         Ok(metadata)
     }
 
-    /// The token endpoint, if the server can do what is wished for. A server that lists nothing may
-    /// be able to.
+    /// The token endpoint, if the server supports what is required. A list that is missing excludes
+    /// nothing.
     ///
     /// # Errors
     /// [`ErrorKind::Metadata`].
@@ -174,12 +178,13 @@ impl ServerMetadata {
             )
         {
             let message = format!(
-                "{issuer} does not list {algorithm}, the algorithm of the client's key, as supported"
+                "{issuer} does not list {algorithm}, the algorithm of the client's key, as \
+                 supported"
             );
             return Err(Error::new(ErrorKind::Metadata, message));
         }
-        // RFC 8705 §5: who means to present a certificate, to authenticate or to have tokens bound
-        // to it, uses the alias.
+        // RFC 8705 §5: a client that presents a certificate, to authenticate or to have tokens
+        // bound to it, uses the alias.
         let alias = self
             .mtls_endpoint_aliases
             .as_ref()
@@ -197,9 +202,9 @@ impl ServerMetadata {
 
 const NAME: &str = "the metadata of the authorization server";
 
-/// Where the metadata of a resource is: the well-known part goes between host and path, which stays
-/// as it is but for a slash alone (RFC 9728 §3.1).
-fn of_resource(resource: &str) -> Result<Uri, Error> {
+/// The URL of a resource's metadata: the well-known part goes between host and path. The path stays
+/// as it is, except that a lone slash is dropped (RFC 9728 §3.1).
+fn resource_metadata_url(resource: &str) -> Result<Uri, Error> {
     let label = "the resource";
     let uri = secure(resource, label)?;
     let path = uri.path_and_query().map_or("", |path| path.as_str());
@@ -214,10 +219,10 @@ fn of_resource(resource: &str) -> Result<Uri, Error> {
     )
 }
 
-/// Where the metadata of an authorization server is: the well-known part goes between host and
-/// path, from which a slash at its end is taken (RFC 8414 §3.1); or behind the path (OpenID Connect
-/// Discovery §4).
-fn of_issuer(issuer: &str) -> Result<[Uri; 2], Error> {
+/// The URLs of an authorization server's metadata: the well-known part goes between host and path,
+/// whose slash at the end is dropped (RFC 8414 §3.1); or behind the path (OpenID Connect Discovery
+/// §4).
+fn issuer_metadata_urls(issuer: &str) -> Result<[Uri; 2], Error> {
     let label = "the issuer";
     let uri = secure(issuer, label)?;
     if uri.query().is_some() {
@@ -251,8 +256,8 @@ fn at(base: &Uri, path: &str, label: &str) -> Result<Uri, Error> {
     Uri::from_parts(parts).map_err(|e| unusable(&base.to_string(), label, e))
 }
 
-/// An absolute URL that nobody on the way can listen to. Plaintext on loopback is the client's to
-/// allow (CL-6).
+/// Parses an absolute https URL, or an http URL on loopback, which the client may still refuse
+/// (CL-6).
 ///
 /// # Errors
 /// [`ErrorKind::Metadata`].

@@ -1,4 +1,4 @@
-//! Which authorization server, and what is remembered of it.
+//! Which authorization server to use, and what discovery found about it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use super::metadata::{Requirements, ResourceMetadata, ServerMetadata, secure};
 use crate::shared::text::printable_url;
 use crate::{Clock, Error, ErrorKind};
 
-/// The authorization server that issues the tokens: named, or found.
+/// The authorization server that issues the tokens: named, or found by discovery.
 ///
-/// Nothing is fetched until a token is needed. What was found is remembered for an hour or until
-/// the token endpoint fails, and longer if it cannot be fetched again. Clones share it: give clones
-/// of one value to sources that use the same server.
+/// Nothing is fetched until a token is needed. The result is cached for an hour, or until the token
+/// endpoint fails, and longer if it cannot be fetched again. Clones share it: give clones of one
+/// value to sources that use the same server.
 #[derive(Clone)]
 pub struct AuthorizationServer(Arc<Inner>);
 
@@ -31,14 +31,14 @@ enum Location {
     Issuer(String),
     Resource {
         resource: String,
-        /// Where its metadata is, if that was said.
+        /// The URL of its metadata, if it is not the well-known one.
         metadata: Option<String>,
-        /// Whom to ask at all; anybody, if empty.
+        /// The issuers that may be used; any, if empty.
         only: Vec<String>,
     },
 }
 
-/// What was found.
+/// The result of discovery.
 #[derive(Default)]
 struct Discovered {
     servers: Vec<ServerMetadata>,
@@ -46,22 +46,22 @@ struct Discovered {
     failure: Option<(Error, SystemTime)>,
 }
 
-/// Where to ask for a token.
+/// A token endpoint.
 pub(super) struct Endpoint {
     pub(super) uri: Uri,
-    /// Whom an assertion is for, if the issuer is known.
+    /// The audience of assertions, if the issuer is known.
     pub(super) issuer: Option<String>,
 }
 
 const LIFETIME: Duration = Duration::from_secs(3600);
-/// For all sources that ask at the same time; each has a pause of its own after that.
+/// So that sources that ask at the same time share one failure. After that, each has its own pause.
 const FAILURE_LIFETIME: Duration = Duration::from_secs(1);
-/// A resource that names more authorization servers is asking for trouble.
+/// Of more authorization servers, only the first are tried.
 const MAX_SERVERS: usize = 5;
 
 impl AuthorizationServer {
-    /// The server with this issuer identifier: its metadata says the rest (RFC 8414, or OpenID
-    /// Connect Discovery).
+    /// The server with this issuer identifier. Its endpoint comes from its metadata (RFC 8414, or
+    /// OpenID Connect Discovery).
     pub fn issuer(issuer: impl Into<String>) -> Self {
         Self::at(Location::Issuer(issuer.into()))
     }
@@ -73,11 +73,11 @@ impl AuthorizationServer {
     }
 
     /// A server that this resource names in its metadata (RFC 9728): the first whose metadata can
-    /// be had, and which lists what the client needs.
+    /// be fetched and which supports what the client needs.
     ///
     /// Then the resource decides who sees this client's assertions and certificate.
-    /// [`only`](Self::only) leaves it a choice among known ones.
-    pub fn of_resource(resource: impl Into<String>) -> Self {
+    /// [`only`](Self::only) restricts it to servers that you know.
+    pub fn for_resource(resource: impl Into<String>) -> Self {
         Self::at(Location::Resource {
             resource: resource.into(),
             metadata: None,
@@ -85,15 +85,15 @@ impl AuthorizationServer {
         })
     }
 
-    /// For [`of_resource`](Self::of_resource): the metadata of the resource is at this URL, as a
-    /// 401 said ([`resource_metadata`](crate::resource_metadata)), and not at the well-known place.
+    /// For [`for_resource`](Self::for_resource): the metadata of the resource is at this URL, as a
+    /// 401 said ([`resource_metadata`](crate::resource_metadata)), and not the well-known one.
     #[must_use]
     pub fn metadata_at(self, url: impl Into<String>) -> Self {
         let url = url.into();
         self.with(|metadata, _| *metadata = Some(url))
     }
 
-    /// For [`of_resource`](Self::of_resource): of the servers that the resource names only these
+    /// For [`for_resource`](Self::for_resource): of the servers that the resource names only these
     /// are asked.
     #[must_use]
     pub fn only(self, issuers: impl IntoIterator<Item = impl Into<String>>) -> Self {
@@ -101,7 +101,7 @@ impl AuthorizationServer {
         self.with(|_, only| only.extend(issuers))
     }
 
-    /// The URL by which it is known here, for messages.
+    /// The configured URL, for messages.
     pub(super) fn url(&self) -> &str {
         match &self.0.location {
             Location::Endpoint(url)
@@ -110,7 +110,7 @@ impl AuthorizationServer {
         }
     }
 
-    /// The resource by which it is to be found.
+    /// The resource whose metadata names the server, if discovery starts there.
     pub(super) fn resource(&self) -> Option<&str> {
         match &self.0.location {
             Location::Resource { resource, .. } => Some(resource),
@@ -118,7 +118,7 @@ impl AuthorizationServer {
         }
     }
 
-    /// Where to ask, if the server can do what is wished for.
+    /// The token endpoint of a server that supports what is required.
     pub(super) async fn endpoint(
         &self,
         client: &Client,
@@ -157,7 +157,7 @@ impl AuthorizationServer {
             }
             Err(error) => {
                 discovered.failure = Some((error.clone(), clock.now()));
-                // What was true an hour ago is likely to be true still.
+                // What was true an hour ago is likely to be true now.
                 match endpoint_among(&discovered.servers, required) {
                     Some(Ok(endpoint)) => Ok(endpoint),
                     _ => Err(error),
@@ -166,8 +166,8 @@ impl AuthorizationServer {
         }
     }
 
-    /// What was found may be out of date: it is fetched again before the next request, and used on
-    /// if it cannot be.
+    /// The result of discovery may be out of date: it is fetched again before the next request, and
+    /// still used if that fails.
     pub(super) async fn invalidate(&self) {
         self.0.discovered.lock().await.until = None;
     }
@@ -194,8 +194,7 @@ impl AuthorizationServer {
         let mut servers = Vec::new();
         let mut failures = Vec::new();
         let issuers = &issuers[..issuers.len().min(MAX_SERVERS)];
-        // Of several, none may use up the time of those that come after it, and of the token
-        // request.
+        // Of several, none may use up the time of the next ones and of the token request.
         let share = match issuers.len() {
             0 | 1 => limit,
             several => limit / (several as u32 + 1),
@@ -264,7 +263,8 @@ fn permitted(named: Vec<String>, only: &[String], resource: &str) -> Result<Vec<
     Ok(wanted)
 }
 
-/// One error that tells of all; of their kinds the first, unless another one is worth trying again.
+/// One error for all of them, with the kind of the first one that is worth another try, or else of
+/// the first.
 fn combined(failures: Vec<Error>) -> Error {
     let Some(first) = failures.first() else {
         return Error::new(

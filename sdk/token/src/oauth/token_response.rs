@@ -1,4 +1,4 @@
-//! What a token endpoint's answer is worth (RFC 6749 §5, RFC 8693 §2.2, RFC 9449 §5).
+//! Reads and checks the response of a token endpoint (RFC 6749 §5, RFC 8693 §2.2, RFC 9449 §5).
 
 #[cfg(test)]
 mod tests;
@@ -12,37 +12,37 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::http::{Answer, RequestLabel, is_transient};
+use super::http::{JsonResponse, RequestLabel, is_transient};
 use crate::cache::{CachedToken, Certificate, Times};
 use crate::shared::text::{MAX_TEXT, printable_ascii};
 use crate::{Error, ErrorKind, OAuthErrorCode, Token};
 
-/// How tokens are to be bound. What they are bound to is for the authorization server to say; this
-/// is what the client insists on.
+/// What tokens must be bound to. The authorization server decides what they are bound to; the
+/// client refuses others than this.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RequiredBinding {
-    /// However they are issued.
+    /// Anything or nothing, as the server decides.
     #[default]
     AsIssued,
     /// To the client's certificate (RFC 8705 §3).
     Certificate,
-    /// To the TLS session that they travel on (TK-1). Nothing in the request asks for it: the
-    /// client is registered so (TK-3).
+    /// To the TLS session that they are sent on (TK-1). The request does not ask for it: the
+    /// client's registration does (TK-3).
     Session,
     /// To the client's DPoP key (RFC 9449 §5): the request carries a proof of it.
     Dpop,
 }
 
-/// What an answer is measured against.
+/// What a response is checked against.
 pub(super) struct Expected<'a> {
-    pub(super) bound: RequiredBinding,
+    pub(super) required: RequiredBinding,
     pub(super) certificate: &'a Certificate,
-    /// Whether it answers an exchange.
+    /// Whether the request was a token exchange.
     pub(super) is_exchange: bool,
-    /// What was in the request and must not be in a message.
+    /// The secrets of the request, which no message may quote.
     pub(super) secrets: &'a [&'a str],
-    /// When the request was sent.
+    /// When the request was made.
     pub(super) asked_at: SystemTime,
     pub(super) source: TokenSourceId,
 }
@@ -59,36 +59,37 @@ struct Members {
     error_description: Option<String>,
 }
 
-/// A longer life than this is no access token's.
+/// A longer lifetime is an error.
 const MAX_LIFETIME: Duration = Duration::from_secs(366 * 24 * 3600);
 
 pub(super) const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
-/// The token in an answer.
+/// The token in a response.
 ///
 /// # Errors
-/// [`ErrorKind::Refused`], [`ErrorKind::Unavailable`], [`ErrorKind::Protocol`], [`ErrorKind::Binding`].
+/// [`ErrorKind::Refused`], [`ErrorKind::Unavailable`], [`ErrorKind::Protocol`],
+/// [`ErrorKind::Binding`].
 pub(super) fn read(
-    answer: &Answer,
+    response: &JsonResponse,
     label: &RequestLabel<'_>,
     expected: &Expected<'_>,
 ) -> Result<CachedToken, Error> {
-    if is_transient(answer.status) {
-        return Err(answer.unavailable(label));
+    if is_transient(response.status) {
+        return Err(response.unavailable(label));
     }
-    let members: Members = answer.json(label)?;
+    let members: Members = response.json(label)?;
     if let Some(code) = &members.error {
-        // Some servers refuse with 200.
+        // Some servers send errors with status 200.
         let description = members.error_description.as_deref().unwrap_or_default();
         return Err(
-            refused(label, code, description, expected).with_retry_after(answer.retry_after())
+            refused(label, code, description, expected).with_retry_after(response.retry_after())
         );
     }
-    if answer.status != StatusCode::OK {
+    if response.status != StatusCode::OK {
         let message = format!(
             "{label} answered {} without an error code",
-            answer.status.as_u16()
+            response.status.as_u16()
         );
         return Err(Error::new(ErrorKind::Protocol, message));
     }
@@ -123,27 +124,30 @@ impl Issued<'_> {
         })
     }
 
-    /// By `token_type` (RFC 6749 §7.1).
+    /// The scheme that `token_type` says (RFC 6749 §7.1).
     fn scheme(&self, token_type: Option<&str>) -> Result<Scheme, Error> {
         let token_type = token_type.ok_or_else(|| self.malformed("no token_type"))?;
-        let wants_dpop = self.expected.bound == RequiredBinding::Dpop;
+        let wants_dpop = self.expected.required == RequiredBinding::Dpop;
         if token_type.eq_ignore_ascii_case("DPoP") {
-            return match wants_dpop {
-                true => Ok(Scheme::Dpop),
-                false => Err(self.malformed("the token_type DPoP, and no key was proved to it")),
+            return if wants_dpop {
+                Ok(Scheme::Dpop)
+            } else {
+                Err(self.malformed("the token_type DPoP, and no key was proved to it"))
             };
         }
-        match token_type.eq_ignore_ascii_case("Bearer") {
-            true if wants_dpop => Err(self.unbound(
-                "a DPoP key",
-                "register it so, or see whether the server knows DPoP",
-            )),
-            true => Ok(Scheme::Bearer),
-            false => Err(self.malformed(&format!(
-                "the token_type {}, which is none that is known here",
+        if !token_type.eq_ignore_ascii_case("Bearer") {
+            return Err(self.malformed(&format!(
+                "the token_type {}, which this client does not know",
                 printable_ascii(token_type)
-            ))),
+            )));
         }
+        if wants_dpop {
+            return Err(self.unbound(
+                "a DPoP key",
+                "register the client so, or check whether the server supports DPoP",
+            ));
+        }
+        Ok(Scheme::Bearer)
     }
 
     /// RFC 8693 §2.2.1.
@@ -158,18 +162,18 @@ impl Issued<'_> {
         }
     }
 
-    /// What a JWT says about itself must fit. An opaque token says nothing: the resource will see.
+    /// Checks what a JWT is bound to. An opaque token cannot be checked here: the resource does it.
     fn check_binding(&self, token: &Token) -> Result<(), Error> {
         let access = token.access_token();
-        let of_the_token = |e| {
+        let unusable = |e| {
             Error::because(
                 ErrorKind::Binding,
                 format!("{} issued an unusable token", self.label),
                 e,
             )
         };
-        let confirmation = access.confirmation().map_err(|e| of_the_token(*e))?;
-        let demand = access.demand().map_err(of_the_token)?;
+        let confirmation = access.confirmation().map_err(|e| unusable(*e))?;
+        let demand = access.demand().map_err(unusable)?;
         if !token.is_jwt() {
             return Ok(());
         }
@@ -177,37 +181,45 @@ impl Issued<'_> {
             && confirmation.x5t_s256 != self.expected.certificate.thumbprint()
         {
             let message = format!(
-                "{} issued a token that is bound to another certificate than the one that asked for it: see whether \
+                "{} issued a token that is bound to another certificate than the one that asked \
+                 for it: see whether \
                  something between here and there terminates TLS (AS-1)",
                 self.label
             );
             return Err(Error::new(ErrorKind::Binding, message));
         }
-        match self.expected.bound {
+        match self.expected.required {
             RequiredBinding::Session if demand != Demand::Session => Err(self.unbound(
                 "the TLS session",
-                "register the client with tls_session_bound_access_tokens (TK-3), and see that its request to the \
+                "register the client with tls_session_bound_access_tokens (TK-3), and see that \
+                 its request to the \
                  token endpoint comes over mutual TLS",
             )),
             RequiredBinding::Certificate if confirmation.x5t_s256.is_none() => Err(self.unbound(
                 "the client's certificate",
-                "register the client with tls_client_certificate_bound_access_tokens (RFC 8705 section 3.4), and see \
+                "register the client with tls_client_certificate_bound_access_tokens (RFC 8705 \
+                 section 3.4), and see \
                  that its request to the token endpoint comes over mutual TLS",
             )),
-            RequiredBinding::Dpop if demand != Demand::Dpop => Err(self.unbound("a DPoP key", "its cnf has no jkt")),
+            RequiredBinding::Dpop if demand != Demand::Dpop => {
+                Err(self.unbound("a DPoP key", "its cnf has no jkt"))
+            }
             _ => Ok(()),
         }
     }
 
-    /// Puts the expiry to the token, and says when to ask for the next one.
+    /// Sets the token's expiry, and the times at which to replace it.
     fn with_expiry(&self, token: Token, expires_in: &Value) -> Result<CachedToken, Error> {
         let asked_at = self.expected.asked_at;
         let lifetime = match self.lifetime(expires_in)? {
             Some(lifetime) => Some(lifetime),
-            // By the issuer's clock: second best.
+            // By the issuer's clock, which may differ from ours.
             None => match token.expires_at() {
                 Some(at) => Some(at.duration_since(asked_at).map_err(|_| {
-                    self.malformed("a token that has expired by our clock, and no expires_in: compare the clocks")
+                    self.malformed(
+                        "a token that has expired by our clock, and no expires_in: compare the \
+                         clocks",
+                    )
                 })?),
                 None => None,
             },
@@ -246,8 +258,9 @@ impl Issued<'_> {
             return Err(self.malformed("a token that has expired already (expires_in is 0)"));
         }
         if lifetime > MAX_LIFETIME {
-            let message =
-                format!("a token for {seconds} s: more than a year is not an access token's life");
+            let message = format!(
+                "a token for {seconds} s: more than a year is not the lifetime of an access token"
+            );
             return Err(self.malformed(&message));
         }
         Ok(Some(lifetime))
@@ -271,8 +284,9 @@ impl Issued<'_> {
     }
 }
 
-/// A fifth of its life ahead, thirty seconds at least, half its life at most; in the last tenth,
-/// five seconds at most, it may expire on the way.
+/// A token is refreshed a fifth of its lifetime before it expires: thirty seconds at least, half
+/// the lifetime at most. It is stale in the last tenth, five seconds at most, in which it may
+/// expire on the way.
 fn times(lifetime: Duration, since: SystemTime) -> Times {
     let ahead = (lifetime / 5)
         .max(Duration::from_secs(30))
@@ -290,7 +304,7 @@ fn refused(
     description: &str,
     expected: &Expected<'_>,
 ) -> Error {
-    let refusal = OAuthErrorCode::of(code);
+    let refusal = OAuthErrorCode::parse(code);
     let reveals = |text: &str| reveals(text, expected.secrets);
     let mut message = format!("{label} refused");
     if !reveals(code) {
@@ -305,11 +319,11 @@ fn refused(
     )
 }
 
-/// A server that repeats what it was sent, or cuts it short as logs do, must not bring it into a
-/// log. Fewer characters than this in a row tell nothing.
+/// A server may repeat what it was sent, whole or cut short, and errors end in logs. Fewer
+/// characters than this in a row reveal nothing.
 const MIN_SECRET: usize = 12;
 
-/// Whether a text has a secret in it, or a piece of one.
+/// Whether a text contains a secret, or a part of one.
 fn reveals(text: &str, secrets: &[&str]) -> bool {
     let parts = || text.as_bytes().windows(MIN_SECRET).take(MAX_TEXT * 4);
     // Secrets are ASCII; a window that cuts a character in two is in none of them.

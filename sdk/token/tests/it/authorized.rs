@@ -125,8 +125,7 @@ async fn a_body_that_cannot_be_had_twice_is_sent_once_and_the_refusal_is_told() 
 }
 
 #[tokio::test]
-async fn a_thousand_refused_requests_cost_one_token_request_and_a_resource_that_refuses_all_no_more()
- {
+async fn a_resource_that_refuses_each_of_a_thousand_requests_costs_one_further_token_request() {
     let lab = Lab::new();
     let resource = lab.resource();
     let client = lab.client();

@@ -221,7 +221,8 @@ async fn an_error_is_read_whatever_its_status_and_only_printable_parts_of_it_are
         StatusCode::UNAUTHORIZED,
         StatusCode::FORBIDDEN,
     ] {
-        let body = json!({ "error": "invalid_scope", "error_description": "no\r\n such \u{1b}[31mscope é" });
+        let description = "no\r\n such \u{1b}[31mscope é";
+        let body = json!({ "error": "invalid_scope", "error_description": description });
         let error = answered(&lab, (status, Json(body))).await.unwrap_err();
         assert_eq!(
             (error.kind(), error.fault()),

@@ -19,23 +19,25 @@ static CERTIFICATES: LazyLock<[Certificate; 3]> = LazyLock::new(|| {
     [Certificate::NONE, identity(), identity()]
 });
 
-/// What happens next; the first number chooses the holder.
+/// What happens next; the number chooses the certificate.
 #[derive(Clone, Debug)]
-enum Happening {
+enum Action {
     Ask(usize, bool),
-    /// The request under way brings a token, or fails.
-    Land(usize, bool),
-    /// The token that was given last is refused.
+    /// The request under way succeeds, or fails.
+    Complete(usize, bool),
+    /// The resource refuses the token that was given last.
     Refuse,
-    Pass(u64),
+    /// So many seconds pass.
+    Advance(u64),
 }
 
-fn happenings() -> impl Strategy<Value = Vec<Happening>> {
+fn actions() -> impl Strategy<Value = Vec<Action>> {
+    let which = (0..3_usize, any::<bool>());
     let one = prop_oneof![
-        4 => (0..3_usize, any::<bool>()).prop_map(|(certificate, any)| Happening::Ask(certificate, any)),
-        2 => (0..3_usize, any::<bool>()).prop_map(|(certificate, well)| Happening::Land(certificate, well)),
-        1 => Just(Happening::Refuse),
-        2 => (1..40_u64).prop_map(Happening::Pass),
+        4 => which.clone().prop_map(|(certificate, any)| Action::Ask(certificate, any)),
+        2 => which.prop_map(|(certificate, succeeds)| Action::Complete(certificate, succeeds)),
+        1 => Just(Action::Refuse),
+        2 => (1..40_u64).prop_map(Action::Advance),
     ];
     prop::collection::vec(one, 1..200)
 }
@@ -94,75 +96,98 @@ fn certificates_that_came_and_went_are_forgotten() {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+/// What the cache should know of one certificate.
+#[derive(Default)]
+struct Expected {
+    is_under_way: bool,
+    failed_at: Option<SystemTime>,
+    /// The token, and until when it is fresh; `None` if it was refused.
+    fresh: Option<(Token, SystemTime)>,
+}
 
-    /// However callers, answers, refusals and time come: one request at a time for each
-    /// certificate, none in a pause, nothing expired is given, nobody waits while there is a
-    /// good token.
-    #[test]
-    fn no_order_of_events_breaks_the_shelf(happenings in happenings()) {
-        let mut now = SystemTime::now();
-        let mut state = CacheState::new(BACKOFF);
-        let mut under_way = [false; 3];
-        let mut failed_at = [None; 3];
-        // Whose a token is, until when it is good by its age, and whether it was refused.
-        let mut good: [Option<(Token, SystemTime)>; 3] = [None, None, None];
-        let mut last = None;
-        let mut tokens = 0;
-        for happening in happenings {
-            match happening {
-                Happening::Pass(seconds) => now += Duration::from_secs(seconds),
-                Happening::Land(certificate, _) if !under_way[certificate] => {}
-                Happening::Land(certificate, well) => {
-                    under_way[certificate] = false;
-                    tokens += 1;
-                    let cached = token(tokens, now);
-                    if well {
-                        good[certificate] = Some((cached.token.clone(), now + Duration::from_secs(95)));
-                        failed_at[certificate] = None;
-                        state.completed(now, &CERTIFICATES[certificate], Ok(cached));
-                    } else {
-                        failed_at[certificate] = Some(now);
-                        state.completed(now, &CERTIFICATES[certificate], Err(Error::new(ErrorKind::Unavailable, "down")));
-                    }
-                }
-                Happening::Refuse => {
-                    let Some(token) = &last else { continue };
-                    if state.refused(now, token) {
-                        good.iter_mut().filter(|good| good.as_ref().is_some_and(|g| g.0 == *token)).for_each(|g| *g = None);
-                    }
-                }
-                Happening::Ask(certificate, any) => {
-                    let is_fresh = good[certificate].as_ref().is_some_and(|good| now < good.1);
-                    let fallback = match state.step(now, &CERTIFICATES[certificate], any) {
-                        Step::Give(token) => Some(Fallback::Give(token)),
-                        Step::Fail(_) => {
-                            prop_assert!(failed_at[certificate].is_some() && !is_fresh);
-                            None
-                        }
-                        Step::Join(_, fallback) => {
-                            prop_assert!(under_way[certificate]);
-                            Some(fallback)
-                        }
-                        Step::Start(_, fallback) => {
-                            prop_assert!(!under_way[certificate], "two at a time");
-                            let pause = failed_at[certificate].map(|at: SystemTime| now.duration_since(at).unwrap());
-                            prop_assert!(pause.is_none_or(|pause| pause >= BACKOFF.first), "no pause");
-                            state.started(&CERTIFICATES[certificate], ());
-                            under_way[certificate] = true;
-                            Some(fallback)
-                        }
-                    };
-                    if is_fresh {
-                        prop_assert!(matches!(fallback, Some(Fallback::Give(_))), "somebody waits for nothing");
-                    }
-                    if let Some(Fallback::Give(token) | Fallback::Wait(Some(token))) = fallback {
-                        prop_assert!(token.expires_at().is_some_and(|at| now < at), "an expired token is given");
-                        last = Some(token);
+fn down() -> Error {
+    Error::new(ErrorKind::Unavailable, "down")
+}
+
+fn hold_for_all(actions: Vec<Action>) -> Result<(), TestCaseError> {
+    let mut now = SystemTime::now();
+    let mut state = CacheState::new(BACKOFF);
+    let mut expected: [Expected; 3] = Default::default();
+    let (mut last, mut tokens) = (None, 0);
+    for action in actions {
+        match action {
+            Action::Advance(seconds) => now += Duration::from_secs(seconds),
+            Action::Complete(which, _) if !expected[which].is_under_way => {}
+            Action::Complete(which, succeeds) => {
+                let expected = &mut expected[which];
+                expected.is_under_way = false;
+                tokens += 1;
+                let cached = token(tokens, now);
+                let issued = if succeeds {
+                    let until = now + Duration::from_secs(95);
+                    expected.fresh = Some((cached.token.clone(), until));
+                    expected.failed_at = None;
+                    Ok(cached)
+                } else {
+                    expected.failed_at = Some(now);
+                    Err(down())
+                };
+                state.completed(now, &CERTIFICATES[which], issued);
+            }
+            Action::Refuse => {
+                let Some(token) = &last else { continue };
+                if state.refused(now, token) {
+                    for expected in &mut expected {
+                        expected.fresh.take_if(|fresh| fresh.0 == *token);
                     }
                 }
             }
+            Action::Ask(which, any) => {
+                let expected = &mut expected[which];
+                let is_fresh = expected.fresh.as_ref().is_some_and(|fresh| now < fresh.1);
+                let fallback = match state.step(now, &CERTIFICATES[which], any) {
+                    Step::Give(token) => Some(Fallback::Give(token)),
+                    Step::Fail(_) => {
+                        prop_assert!(expected.failed_at.is_some() && !is_fresh);
+                        None
+                    }
+                    Step::Join(_, fallback) => {
+                        prop_assert!(expected.is_under_way);
+                        Some(fallback)
+                    }
+                    Step::Start(_, fallback) => {
+                        prop_assert!(!expected.is_under_way, "two at a time");
+                        let pause = expected.failed_at.map(|at| now.duration_since(at).unwrap());
+                        let is_over = pause.is_none_or(|pause| pause >= BACKOFF.first);
+                        prop_assert!(is_over, "no pause");
+                        state.started(&CERTIFICATES[which], ());
+                        expected.is_under_way = true;
+                        Some(fallback)
+                    }
+                };
+                if is_fresh {
+                    let is_given = matches!(fallback, Some(Fallback::Give(_)));
+                    prop_assert!(is_given, "a caller waits though there is a fresh token");
+                }
+                if let Some(Fallback::Give(token) | Fallback::Wait(Some(token))) = fallback {
+                    let is_valid = token.expires_at().is_some_and(|at| now < at);
+                    prop_assert!(is_valid, "an expired token is given");
+                    last = Some(token);
+                }
+            }
         }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// In whatever order callers, responses, refusals and time come: there is one request at a time
+    /// for each certificate and none in a pause, no expired token is given, and nobody waits while
+    /// there is a fresh token.
+    #[test]
+    fn no_order_of_events_breaks_the_cache(actions in actions()) {
+        hold_for_all(actions)?;
     }
 }

@@ -24,7 +24,7 @@ fn the_well_known_part_goes_between_host_and_path() {
             "/tenant/.well-known/openid-configuration",
         ),
     ] {
-        let found = of_issuer(&format!("https://as.example:8443{issuer}")).unwrap();
+        let found = issuer_metadata_urls(&format!("https://as.example:8443{issuer}")).unwrap();
         let expected = [expected, openid].map(|path| format!("https://as.example:8443{path}"));
         assert_eq!(found.map(|uri| uri.to_string()), expected);
     }
@@ -37,7 +37,7 @@ fn the_well_known_part_goes_between_host_and_path() {
         ("?a=b", "?a=b"),
         ("/?a=b", "?a=b"),
     ] {
-        let found = of_resource(&format!("https://rs.example{resource}")).unwrap();
+        let found = resource_metadata_url(&format!("https://rs.example{resource}")).unwrap();
         let expected = format!("https://rs.example/.well-known/oauth-protected-resource{expected}");
         assert_eq!(found.to_string(), expected);
     }
@@ -62,6 +62,6 @@ fn a_url_that_cannot_be_trusted_is_refused_with_the_reason() {
     }
     assert!(secure("http://127.0.0.1:8080/", "it").is_ok());
     assert!(secure("http://[::1]:8080/", "it").is_ok());
-    let error = of_issuer("https://as.example/?q").unwrap_err();
+    let error = issuer_metadata_urls("https://as.example/?q").unwrap_err();
     assert!(error.to_string().contains("query"), "{error}");
 }
