@@ -29,7 +29,7 @@ use crate::{Clock, Counts, Error, ErrorKind, Token, TokenSource};
 /// as a whole (renamed into place, or behind a symlink that now leads elsewhere) counts at once.
 /// One that was written into counts when it was read twice without a change, so that half a token
 /// is not taken for one. While it is missing, empty or unreadable, the last token stays in use
-/// until it expires. A JWT that has expired is no token, even if it still stands there.
+/// until it expires. A JWT that has expired is not used, even if it is still in the file.
 #[derive(Clone)]
 pub struct TokenFile(Arc<Cache<Reader>>);
 
@@ -227,7 +227,7 @@ impl Reader {
         }
         last.candidate = Some(read);
         if !is_valid(&token) {
-            return Err(self.error("the token in the file has expired, and nobody has replaced it"));
+            return Err(self.error("the token in the file has expired and was not replaced"));
         }
         last.token = Some(token.clone());
         let next_read = now.checked_add(self.interval);

@@ -9,7 +9,7 @@
 //! - [`sse`]: the events of an event stream.
 //! - [`hold_last`]: the last event of a stream, held for the stream's end.
 //! - [`head`]: media type, challenge, and what may be shown of a URL.
-//! - [`body`]: the bounds within which a response is read that nobody needs, or only a person.
+//! - [`body`]: the bounds for a response whose body is not needed, or that only a person will read.
 //! - [`backoff`], [`retry_after`], [`text`]: delays, and the filter for text of peers; they live in
 //!   `bowline-token`, which needs them too.
 

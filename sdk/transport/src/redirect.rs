@@ -3,7 +3,7 @@
 //! A redirect is followed only if it asks for the same request (307 and 308) at the same origin,
 //! with the same query, at the same path or one below the configured path. On an origin that
 //! several tenants share, another path is another audience: what is sent there carries the access
-//! token, and a proof for that connection, to somebody else.
+//! token, and a proof for that connection, to another party.
 //!
 //! ```text
 //! configured  https://rs.example/tenant/mcp         request  https://rs.example/tenant/mcp?a=b
@@ -101,7 +101,7 @@ where
     }
 }
 
-/// The loop itself, whatever a response's body is.
+/// The loop itself, for any type of response body.
 async fn follow<B, T, F, R, E, D>(
     request: Request<B>,
     configured: &str,
@@ -221,7 +221,7 @@ impl<B> NotFollowed<B> {
         shown_location(self.response.headers())
     }
 
-    /// The response, for callers to whom a redirect is one like another.
+    /// The response, for callers that handle redirects themselves.
     pub fn into_response(self) -> Response<B> {
         self.response
     }

@@ -306,7 +306,7 @@ async fn an_error_of_configuration_is_followed_by_the_longest_pause() {
     let fixture = Fixture::new();
     fixture.fail([Error::new(
         ErrorKind::Refused(OAuthErrorCode::InvalidClient),
-        "nobody knows you",
+        "unknown client",
     )]);
     for second in [0, 1, 30, 59] {
         fixture.clock.set(second);

@@ -134,7 +134,7 @@ impl TokenSource for OAuth {
 impl Builder {
     /// What the tokens are for (RFC 8707): the resource's own identifier, a URI. May be called
     /// more than once, if one token is for several. Default: the resource of
-    /// [`AuthorizationServer::of_resource`], or none.
+    /// [`AuthorizationServer::for_resource`], or none.
     #[must_use]
     pub fn resource(mut self, resource: impl Into<String>) -> Self {
         self.resources.push(resource.into());
