@@ -1,38 +1,40 @@
-//! Answers read within bounds of size, and, where nobody needs them, of time: names for the methods
-//! of [`Body`].
+//! The bounds for a response whose body is not needed, or that only a person will read.
+//! Everything else about bodies is [`Body`]'s own: [`Body::bytes_limited`], [`Body::prefix`],
+//! [`Body::drain`].
 
 use std::time::Duration;
 
 use bowline_client::Body;
+// The names below stay until `bowline-mcp` and `bowline-a2a` use the methods of `Body`.
 pub use bowline_client::BodyReadError as WholeError;
 
 /// How long the text of an error status is waited for: the status is what matters.
 const TEXT_TIME: Duration = Duration::from_secs(2);
 
-/// How much of an unneeded answer is read for its connection's sake, and for how long.
-const DISCARD_LIMIT: usize = 64 * 1024;
+/// How much of an unneeded body is read to keep its connection, and for how long.
+const DISCARD_BYTES: usize = 64 * 1024;
 const DISCARD_TIME: Duration = Duration::from_millis(50);
+
+/// The beginning of a body that only a person will read; as much of it as came in 2 s.
+pub async fn prefix(body: Body, max: usize) -> Vec<u8> {
+    body.prefix(max, TEXT_TIME).await
+}
+
+/// Reads what is left of an unneeded body, so that an HTTP/1.1 connection can carry the next
+/// request. A long or slow one is cancelled (64 KiB, 50 ms).
+pub async fn discard(body: Body) {
+    body.drain(DISCARD_BYTES, DISCARD_TIME).await;
+}
 
 /// See [`Body::bytes_limited`].
 ///
 /// # Errors
 /// Those of [`Body::bytes_limited`].
-pub async fn whole(body: Body, limit: usize) -> Result<Vec<u8>, WholeError> {
-    body.bytes_limited(limit).await
-}
-
-/// See [`Body::prefix`].
-pub async fn prefix(body: Body, limit: usize) -> Vec<u8> {
-    body.prefix(limit, TEXT_TIME).await
-}
-
-/// Reads what is left of a body that nobody needs, so that an HTTP/1.1 connection can carry the
-/// next request; a long or slow one is cancelled.
-pub async fn discard(body: Body) {
-    body.drain(DISCARD_LIMIT, DISCARD_TIME).await;
+pub async fn whole(body: Body, max: usize) -> Result<Vec<u8>, WholeError> {
+    body.bytes_limited(max).await
 }
 
 /// See [`Body::drain`].
-pub async fn read_out(body: Body, limit: usize, time: Duration) -> bool {
-    body.drain(limit, time).await
+pub async fn read_out(body: Body, max: usize, time: Duration) -> bool {
+    body.drain(max, time).await
 }

@@ -1,5 +1,5 @@
-//! What adapters of a protocol above HTTP have in common: from a method's name on the wire to the
-//! operation that it is counted as, and to whether its proof is for this one request.
+//! The calls of a protocol above HTTP: which operation a method is counted as, and whether the call
+//! gets a proof of its own.
 //!
 //! It knows no protocol: an adapter brings the table of its methods, and says of each message which
 //! [`Call`] it is.
@@ -32,7 +32,7 @@ impl Operations {
         }
     }
 
-    /// What is counted together: methods of no name that the protocol knows.
+    /// The operation under which unknown methods are counted.
     pub const fn other(self) -> Operation {
         Operation::new(self.protocol, "other")
     }
@@ -45,14 +45,13 @@ pub struct Call<'a> {
     pub method: &'a str,
     /// What it is applied to, such as the name of a tool; `None` if the method has no such thing.
     pub target: Option<&'a str>,
-    /// Whether it must be expected to destroy something. A protocol that says nothing about that
-    /// says no.
+    /// Whether it may destroy something. `false` for a protocol that says nothing about it.
     pub is_destructive: bool,
 }
 
 /// Which calls carry a proof for this one request, with `htm`, `htu` and `jti` (PR-6), whatever the
-/// client's [`ProofScope`](bowline_client::ProofScope) says: those that must not be repeated even on the same
-/// connection (R1).
+/// client's [`ProofScope`](bowline_client::ProofScope) says: those that must not be repeated even
+/// on the same connection (R1).
 ///
 /// The default is none. Each condition adds calls; a call that meets any of them is covered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,14 +81,14 @@ impl RequestBoundCalls {
         self
     }
 
-    /// Also every call that must be expected to destroy something, as far as the protocol tells.
+    /// Also every call that may destroy something, as far as the protocol says.
     #[must_use]
     pub fn for_destructive(mut self) -> Self {
         self.destructive = true;
         self
     }
 
-    /// Whether it matters if a call is destructive: an adapter need not find out otherwise.
+    /// Whether it matters if a call is destructive. If not, an adapter need not find out.
     pub fn ask_about_destruction(&self) -> bool {
         self.destructive
     }

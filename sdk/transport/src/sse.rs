@@ -3,11 +3,11 @@
 //! Server-sent events are lines of UTF-8 (HTML, "server-sent events"). An empty line ends an event:
 //!
 //! ```text
-//! bytes of the body          Filter                      eventsource-stream     Event
-//! ": ping\r\n"               comment, dropped
-//! "id: 7\r\ndata: {\r"       "id: 7\n" "data: {\n"
-//! "\ndata: }\r\n\r\n"        "data: }\n" "\n"         -> one event           -> id "7", data "{\n}"
-//! "retry: 250\n\n"           "retry: 250\n" "data\n"  -> one event           -> retry 250 ms, no data
+//! bytes of the body         filter                          parser       event
+//! ": ping\r\n"              (a comment, dropped)
+//! "id: 7\r\ndata: {\r"      "id: 7\n" "data: {\n"
+//! "\ndata: }\r\n\r\n"       "data: }\n" "\n"             -> one event -> id "7", data "{\n}"
+//! "retry: 250\n\n"          "retry: 250\n" "data\n" "\n" -> one event -> retry 250 ms, no data
 //! ```
 //!
 //! `eventsource-stream` parses the events, but nothing reaches it that it cannot cope with. The
@@ -20,9 +20,9 @@
 //!   the text of one is in `docs/src/upstream.md`): the filter counts, and checks each line.
 //! - It scans an unfinished line again with each piece of it, and copies what follows a line (no
 //!   issue; same place): the filter hands over whole lines, one at a time.
-//! - It says nothing of an `id` or a `retry` in an event without data, and repeats the last `id` with
-//!   each event after it (both as browsers do; MCP needs to know which event had one): each event
-//!   goes through a parser of its own, with an empty `data` line if it has none.
+//! - It says nothing of an `id` or a `retry` in an event without data, and repeats the last `id`
+//!   with each event after it (both as browsers do; MCP needs to know which event had one): each
+//!   event goes through a parser of its own, with an empty `data` line if it has none.
 //! - It takes `retry: +7` for a number (no issue; same place): the filter drops that line.
 
 #[cfg(test)]
@@ -124,8 +124,9 @@ where
         self
     }
 
-    /// Fails with [`SseError::UnknownField`] at a line that is no field, which the standard ignores:
-    /// so that a page of HTML that calls itself an event stream is not taken for a silent one.
+    /// Fails with [`SseError::UnknownField`] at a line that is no field, which the standard
+    /// ignores: so that a page of HTML that calls itself an event stream is not taken for a silent
+    /// one.
     #[must_use]
     pub fn strict(mut self) -> Self {
         self.filter.is_strict = true;
@@ -350,8 +351,8 @@ impl Filter {
     }
 }
 
-/// One event of whole lines. There is always one: the lines end with an empty one, and there is data
-/// among them.
+/// One event of whole lines. There is always one: the lines end with an empty one, and there is
+/// data among them.
 fn parse(lines: Vec<String>) -> Option<eventsource_stream::Event> {
     let lines = stream::iter(lines.into_iter().map(Ok::<_, Infallible>));
     let event = EventStream::new(lines).next().now_or_never()?;

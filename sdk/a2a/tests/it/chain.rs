@@ -352,7 +352,7 @@ impl AgentExecutor for Courier {
                 .parse()
                 .unwrap();
             let subject = AccessToken::from_authorization(&authorization).unwrap();
-            let next = next.source(exchanges.of(&subject).unwrap());
+            let next = next.source(exchanges.for_token(&subject).unwrap());
             let agent = binding.create(&next, &card).await?;
             say(&*agent, &ServiceParams::new(), "hello").await
         };

@@ -223,7 +223,8 @@ fn a_message_names_the_target_and_shows_no_secret() {
         shown(Some(
             "https://user:pw@b.example:8443/mF_9.B5f-4.1JqM-SlA/x?code=1#y"
         )),
-        "a redirect (HTTP 307 Temporary Redirect) to https://b.example:8443/.../x?... is not followed: \
+        "a redirect (HTTP 307 Temporary Redirect) to https://b.example:8443/.../x?... is not \
+         followed: \
          it leads to another origin"
     );
     assert!(shown(None).contains("to nowhere"));

@@ -1,5 +1,5 @@
-//! An authorization server, resources that it issues tokens for, and an agent with a client and a
-//! clock of its own.
+//! The set-up that tests share: an authorization server, resources that it issues tokens for, and
+//! an agent with a certificate and a clock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,31 +24,31 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::json;
 
-pub(crate) struct Lab {
+pub(crate) struct Fixture {
     pub(crate) pki: Pki,
     pub(crate) agent: Leaf,
     pub(crate) authority: Authority,
-    pub(crate) hands: Hands,
+    pub(crate) clock: TestClock,
 }
 
-/// The agent's clock: the real one, and what a test adds to it.
+/// The agent's clock: the system clock plus what a test adds.
 #[derive(Clone, Default)]
-pub(crate) struct Hands(Arc<AtomicU64>);
+pub(crate) struct TestClock(Arc<AtomicU64>);
 
-impl Hands {
+impl TestClock {
     pub(crate) fn advance(&self, seconds: u64) {
         self.0.fetch_add(seconds, Ordering::SeqCst);
     }
 
-    pub(crate) fn clock(&self) -> Clock {
-        let hands = self.0.clone();
+    pub(crate) fn to_clock(&self) -> Clock {
+        let added = self.0.clone();
         Clock::from_fn(move || {
-            SystemTime::now() + Duration::from_secs(hands.load(Ordering::SeqCst))
+            SystemTime::now() + Duration::from_secs(added.load(Ordering::SeqCst))
         })
     }
 }
 
-impl Lab {
+impl Fixture {
     pub(crate) fn new() -> Self {
         Self::with(AuthorityOptions::default())
     }
@@ -59,7 +59,7 @@ impl Lab {
             agent: pki.client("agent", KeyKind::P256),
             authority: Authority::start(&pki, options),
             pki,
-            hands: Hands::default(),
+            clock: TestClock::default(),
         }
     }
 
@@ -83,7 +83,8 @@ impl Lab {
         Trust::authorities([self.pki.ca_der().clone()]).expect("the CA is a trust anchor")
     }
 
-    /// Tokens of the agent's own, by its certificate, found by the issuer.
+    /// A source of the agent's own tokens, which authenticates by the agent's certificate and knows
+    /// the authorization server by its issuer.
     pub(crate) fn source(&self, client: &Client) -> Builder {
         self.source_by(client, ClientAuthentication::tls("agent"))
     }
@@ -94,11 +95,17 @@ impl Lab {
         authentication: ClientAuthentication,
     ) -> Builder {
         let server = AuthorizationServer::issuer(self.authority.issuer());
-        OAuth::builder(client.clone(), server, authentication).clock(self.hands.clone().clock())
+        OAuth::builder(client.clone(), server, authentication).clock(self.clock.to_clock())
     }
 
-    /// A resource that takes session-bound tokens of the authority and says so in its metadata (RFC
-    /// 9728).
+    /// The same, for this resource.
+    pub(crate) fn source_for(&self, client: &Client, resource: impl Into<String>) -> OAuth {
+        let settings = self.source(client).resource(resource);
+        settings.build().expect("usable settings")
+    }
+
+    /// A resource that accepts session-bound tokens of the authority and names it in its metadata
+    /// (RFC 9728).
     pub(crate) fn resource(&self) -> CyclingServer {
         self.resource_with(|layer| layer)
     }
@@ -128,17 +135,22 @@ impl Lab {
         })
     }
 
-    /// A server that takes every token and answers with the client certificate of the connection.
-    pub(crate) fn mirror(&self) -> CyclingServer {
+    /// A server that accepts every token and answers with the thumbprint of the connection's client
+    /// certificate.
+    pub(crate) fn certificate_echo(&self) -> CyclingServer {
         let options = CyclingOptions {
             client_auth: ClientAuth::Optional,
             ..CyclingOptions::default()
         };
-        CyclingServer::start(&self.pki, options, Router::new().fallback(any(mirror)))
+        CyclingServer::start(
+            &self.pki,
+            options,
+            Router::new().fallback(any(echo_certificate)),
+        )
     }
 
     /// A server that answers every request with this.
-    pub(crate) fn rogue<R>(&self, answer: R) -> CyclingServer
+    pub(crate) fn answering<R>(&self, answer: R) -> CyclingServer
     where
         R: IntoResponse + Clone + Send + Sync + 'static,
     {
@@ -156,7 +168,7 @@ impl Lab {
 
 pub(crate) const METADATA: &str = "/.well-known/oauth-protected-resource";
 
-async fn mirror(Extension(facts): Extension<Arc<ConnectionFacts>>) -> String {
+async fn echo_certificate(Extension(facts): Extension<Arc<ConnectionFacts>>) -> String {
     facts.certificate().map_or("none".into(), |certificate| {
         certificate.thumbprint().to_string()
     })
