@@ -11,15 +11,16 @@ use bowline_client::bind::BindingRefusal;
 use bowline_client::{Body, Client, Origin, Repeatable};
 use bowline_proof::PROOF_HEADER;
 use bowline_proof::dpop::DPOP_HEADER;
-use bowline_token::Authorized;
 use bowline_transport::body;
-use bowline_transport::head::{MAX_REDIRECTS, binding_error, media_type, onward, shown_target};
+use bowline_transport::credential::Credential;
+use bowline_transport::head::{binding_error, media_type};
+use bowline_transport::redirect::{FollowError, NotFollowed, follow_same_origin};
 use bowline_transport::{Call, Operations, RequestBoundCalls};
 use bytes::Bytes;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH,
-    CONTENT_TYPE, COOKIE, EXPECT, HOST, LOCATION, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
+    CONTENT_TYPE, COOKIE, EXPECT, HOST, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
@@ -29,7 +30,7 @@ use tokio::time::timeout;
 use crate::card::CallRequirements;
 use crate::decode::DecodeError;
 use crate::error::{Error, ErrorKind};
-use crate::text::{describe, is_html, printable};
+use crate::text::{describe, is_html, printable, shown_url};
 
 const VERSION_FIELD: HeaderName = HeaderName::from_static("a2a-version");
 const EXTENSIONS_FIELD: HeaderName = HeaderName::from_static("a2a-extensions");
@@ -73,26 +74,21 @@ const BODY_TIME: Duration = Duration::from_secs(60);
 /// Maximum bytes read of a body that is only quoted in an error.
 const MAX_TEXT: usize = 4 * 1024;
 
-/// Where the access token of a call comes from.
-#[derive(Clone, Debug)]
-pub(crate) enum Credential {
-    /// From the call's service parameters, if an interceptor puts one there.
-    FromCaller,
-    /// From a token source, for one origin.
-    Source(Authorized),
-}
-
 /// One interface of one agent, and what requests to it are made with.
 #[derive(Clone, Debug)]
 pub(crate) struct AgentEndpoint {
     pub(crate) client: Client,
+    /// The path of the interface's URL: redirects lead to it or below it (CL-6).
+    pub(crate) path: String,
+    /// Without a source, a call's access token comes from its service parameters, if an interceptor
+    /// puts one there.
     pub(crate) credential: Credential,
     pub(crate) operations: Operations,
     pub(crate) request_bound: RequestBoundCalls,
     /// What the agent's card requires of each call.
     pub(crate) requirements: CallRequirements,
     /// Maximum length of a response that is not a stream, in bytes.
-    pub(crate) longest_answer: usize,
+    pub(crate) max_response_bytes: usize,
 }
 
 /// A call of one method. It travels through the generated gRPC stub in the request's extensions.
@@ -113,7 +109,7 @@ impl fmt::Debug for OutgoingCall {
 }
 
 impl AgentEndpoint {
-    /// Sends a request, and again for each redirect to the same origin.
+    /// Sends a request, and again for each redirect that may be followed (CL-6).
     ///
     /// The response may have any status except a redirect's.
     ///
@@ -143,31 +139,16 @@ impl AgentEndpoint {
         }
         self.request_bound.apply_to(&named, extensions);
         self.requirements.apply_to(call.method, extensions);
-        for _ in 0..=MAX_REDIRECTS {
-            let response = self.send_once(request.clone()).await?;
-            let (head, rest) = response.into_parts();
-            let Some(target) = onward(request.uri(), &head) else {
-                return check_response(Response::from_parts(head, rest));
-            };
-            // Without the target: a server may echo a token in a path (EX-7).
-            tracing::debug!(status = %head.status, "redirected within the origin");
-            body::discard(rest).await;
-            *request.uri_mut() = target;
+        let send = |request| self.credential.send(&self.client, request);
+        match follow_same_origin(request, &self.path, send).await {
+            Ok(response) => check_response(response),
+            Err(FollowError::Send(e)) => Err(e.into()),
+            Err(FollowError::NotFollowed(redirect)) => Err(redirect_error(*redirect)),
         }
-        let message =
-            format!("the agent redirects more than {MAX_REDIRECTS} times; ask its operator");
-        Err(Error::new(ErrorKind::Redirect, message))
     }
 
     fn has_token(&self) -> bool {
-        matches!(self.credential, Credential::Source(_))
-    }
-
-    async fn send_once(&self, request: Request<Full<Bytes>>) -> Result<Response<Body>, Error> {
-        match &self.credential {
-            Credential::Source(authorized) => Ok(authorized.send(request).await?),
-            Credential::FromCaller => Ok(self.client.send(request).await?),
-        }
+        self.credential.has_token()
     }
 
     /// The body of a successful response that should be JSON, whatever its media type. An HTML page
@@ -199,7 +180,7 @@ impl AgentEndpoint {
     /// # Errors
     /// `TooLong`, `TimedOut`, and `MayHaveBeenProcessed` if its connection ended first.
     pub(crate) async fn whole(&self, rest: Body) -> Result<Vec<u8>, Error> {
-        whole(rest, self.longest_answer).await
+        whole(rest, self.max_response_bytes).await
     }
 }
 
@@ -225,7 +206,7 @@ pub(crate) async fn whole(rest: Body, limit: usize) -> Result<Vec<u8>, Error> {
 pub(crate) fn checked_url(url: &str, allowed: &[Origin]) -> Result<Uri, Error> {
     let unusable = |why: String| {
         // Without user information and query, which may be secret.
-        let url = shown_target(url).unwrap_or_default();
+        let url = shown_url(url);
         Error::new(
             ErrorKind::InvalidCall,
             format!("the URL {url:?} of the agent's interface {why}"),
@@ -308,7 +289,7 @@ fn add_extension(uri: &str, fields: &mut HeaderMap) -> Result<(), Error> {
     Ok(())
 }
 
-/// Rejects redirects and responses that refuse the token binding.
+/// Rejects responses that refuse the token binding.
 fn check_response(response: Response<Body>) -> Result<Response<Body>, Error> {
     let failure = if let Some(refusal) = response.extensions().get::<BindingRefusal>() {
         Error::new(ErrorKind::BindingRefused, binding_refusal_message(refusal))
@@ -320,32 +301,28 @@ fn check_response(response: Response<Body>) -> Result<Response<Body>, Error> {
              key, and that no proxy on the way terminates TLS"
         );
         Error::new(ErrorKind::BindingRefused, message)
-    } else if response.status().is_redirection() {
-        let location = response
-            .headers()
-            .get(LOCATION)
-            .and_then(|value| value.to_str().ok());
-        let to = location
-            .and_then(shown_target)
-            .unwrap_or_else(|| "nowhere".to_owned());
-        // Segment by segment, because a slash may be part of a token.
-        let to = to.split('/').map(printable).collect::<Vec<_>>().join("/");
-        let message = format!(
-            "the agent redirects (HTTP {}) to {to}: configure that as the interface's URL",
-            response.status()
-        );
-        let has_moved = matches!(
-            response.status(),
-            StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
-        );
-        // Another redirect may point to the result of the call (RFC 9110 §15.4.4).
-        Error::new(ErrorKind::Redirect, message).with_processed(!has_moved)
     } else {
         return Ok(response);
     };
     let (head, rest) = response.into_parts();
     rest.drain_in_background();
     Err(failure.with_head(&head))
+}
+
+/// The error for a redirect that is not followed.
+fn redirect_error(redirect: NotFollowed) -> Error {
+    let message =
+        format!("the agent answered with {redirect}: configure its target as the interface's URL");
+    let has_moved = matches!(
+        redirect.status(),
+        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
+    );
+    let (head, rest) = redirect.into_response().into_parts();
+    rest.drain_in_background();
+    // Another redirect may point to the result of the call (RFC 9110 §15.4.4).
+    Error::new(ErrorKind::Redirect, message)
+        .with_processed(!has_moved)
+        .with_head(&head)
 }
 
 /// The error for a response with an error status and a body that is not A2A.

@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::text::truncated;
+use crate::text::shortened;
 
 /// The `@type` of the detail that carries an [`Error`] in an [`A2AError`].
 const DETAIL_TYPE: &str = "https://github.com/bowline-dev/bowline/a2a/failure/v1";
@@ -221,7 +221,7 @@ impl Error {
         let challenges = fields.get_all(WWW_AUTHENTICATE).iter().take(MAX_CHALLENGES);
         self.details.www_authenticate = challenges
             .filter_map(|value| value.to_str().ok())
-            .map(|text| truncated(text, MAX_CHALLENGE))
+            .map(|text| shortened(text, MAX_CHALLENGE))
             .collect();
         self.details.retry_after_seconds = fields
             .get(RETRY_AFTER)

@@ -9,17 +9,18 @@ use a2a_client::{A2AClientFactory, Transport, TransportFactory};
 use async_trait::async_trait;
 use bowline_client::{AccessToken, Client, Origin};
 use bowline_token::{Authorized, Fixed, TokenSource};
-use bowline_transport::head::shown_target;
+use bowline_transport::credential::Credential;
 use bowline_transport::{Operations, RequestBoundCalls};
 use http::Uri;
 
 use crate::card::CardRequirements;
-use crate::endpoint::{AgentEndpoint, Credential, checked_url};
+use crate::endpoint::{AgentEndpoint, checked_url};
 use crate::error::{Error, ErrorKind};
 use crate::grpc::{self, Grpc};
 use crate::http_json::HttpJson;
 use crate::json_rpc::JsonRpc;
 use crate::operation;
+use crate::text::shown_url;
 
 /// Maximum length of a response that is not a stream, and of an event of a stream, in bytes.
 const MAX_RESPONSE: usize = 16 * 1024 * 1024;
@@ -35,8 +36,8 @@ pub struct Transports {
     origins: Vec<Origin>,
     source: Option<Arc<dyn TokenSource>>,
     request_bound: RequestBoundCalls,
-    longest_answer: usize,
-    longest_event: usize,
+    max_response_bytes: usize,
+    max_event_bytes: usize,
 }
 
 impl Transports {
@@ -58,8 +59,8 @@ impl Transports {
             origins: Vec::new(),
             source: None,
             request_bound: RequestBoundCalls::none(),
-            longest_answer: MAX_RESPONSE,
-            longest_event: MAX_EVENT,
+            max_response_bytes: MAX_RESPONSE,
+            max_event_bytes: MAX_EVENT,
         };
         this.also(origin)
     }
@@ -71,7 +72,7 @@ impl Transports {
     pub fn also(mut self, origin: &str) -> Result<Self, Error> {
         let unusable = |why: String| {
             // Without user information, which may be secret.
-            let origin = shown_target(origin).unwrap_or_default();
+            let origin = shown_url(origin);
             let message = format!(
                 "{origin:?} is not an origin; give one such as https://agent.example.com: {why}"
             );
@@ -109,14 +110,14 @@ impl Transports {
     /// Maximum length of a response that is not a stream, in bytes. Default 16 MiB.
     #[must_use]
     pub fn max_response(mut self, bytes: usize) -> Self {
-        self.longest_answer = bytes;
+        self.max_response_bytes = bytes;
         self
     }
 
     /// Maximum length of an event of a stream, in bytes. Default 4 MiB.
     #[must_use]
     pub fn max_event(mut self, bytes: usize) -> Self {
-        self.longest_event = bytes;
+        self.max_event_bytes = bytes;
         self
     }
 
@@ -168,20 +169,22 @@ impl Transports {
         let requirements =
             CardRequirements::from_card(card)?.resolve(&url, self.client.identity().is_some())?;
         let credential = match &self.source {
-            Some(source) => Credential::Source(Authorized::new(
+            // Bound to the interface's origin now, before any card or redirect could change it.
+            Some(source) => Credential::from_authorized(Authorized::new(
                 self.client.clone(),
                 source.clone(),
                 &url.to_string(),
             )?),
-            None => Credential::FromCaller,
+            None => Credential::from_caller(),
         };
         let endpoint = AgentEndpoint {
             client: self.client.clone(),
+            path: url.path().to_owned(),
             credential,
             operations: binding.operations(),
             request_bound: self.request_bound.clone(),
             requirements,
-            longest_answer: self.longest_answer,
+            max_response_bytes: self.max_response_bytes,
         };
         Ok((endpoint, url))
     }
@@ -230,21 +233,21 @@ impl TransportFactory for Factory {
     ) -> Result<Box<dyn Transport>, A2AError> {
         let transports = &self.transports;
         let (endpoint, url) = transports.endpoint(self.binding, card, interface)?;
-        let longest_event = transports.longest_event;
+        let max_event_bytes = transports.max_event_bytes;
         Ok(match self.binding {
             ProtocolBinding::JsonRpc => Box::new(JsonRpc {
                 endpoint,
                 url,
-                longest_event,
+                max_event_bytes,
             }),
             ProtocolBinding::HttpJson => Box::new(HttpJson {
                 endpoint,
                 url,
-                longest_event,
+                max_event_bytes,
             }),
             ProtocolBinding::Grpc => Box::new(Grpc::new(
                 endpoint,
-                longest_event,
+                max_event_bytes,
                 &grpc::without_path(&url),
             )),
         })

@@ -15,9 +15,9 @@ use std::time::Duration;
 use a2a::AgentCard;
 use bowline_client::{Body, Client, Origin};
 use bowline_transport::body;
-use bowline_transport::head::{MAX_REDIRECTS, onward, shown_target};
+use bowline_transport::redirect::{FollowError, NotFollowed, follow_same_origin};
 use bytes::Bytes;
-use http::header::{ACCEPT, AGE, CACHE_CONTROL, ETAG, IF_NONE_MATCH, LOCATION};
+use http::header::{ACCEPT, AGE, CACHE_CONTROL, ETAG, IF_NONE_MATCH};
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::Empty;
@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::error::{Error, ErrorKind};
 use crate::operation;
-use crate::text::{describe, printable};
+use crate::text::{describe, printable, shown_url};
 
 pub use requirements::{CallRequirements, CardRequirements};
 
@@ -128,27 +128,21 @@ impl Cards {
 
     /// Sends the request without an access token: the agent to send one to is not known yet.
     async fn send(&self, url: &Uri, etag: Option<&HeaderValue>) -> Result<Response<Body>, Error> {
-        let mut target = url.clone();
-        for _ in 0..=MAX_REDIRECTS {
-            let mut request = Request::new(Empty::<Bytes>::new());
-            *request.uri_mut() = target.clone();
-            let fields = request.headers_mut();
-            fields.insert(ACCEPT, HeaderValue::from_static("application/json"));
-            if let Some(etag) = etag {
-                fields.insert(IF_NONE_MATCH, etag.clone());
-            }
-            request.extensions_mut().insert(operation::AGENT_CARD);
-            let (head, rest) = self.client.send(request).await?.into_parts();
-            match onward(&target, &head) {
-                Some(next) => target = next,
-                None => return Ok(Response::from_parts(head, rest)),
-            }
-            body::discard(rest).await;
+        let mut request = Request::new(Empty::<Bytes>::new());
+        *request.uri_mut() = url.clone();
+        let fields = request.headers_mut();
+        fields.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(etag) = etag {
+            fields.insert(IF_NONE_MATCH, etag.clone());
         }
-        let message = format!(
-            "the request for the agent card is redirected more than {MAX_REDIRECTS} times; ask the agent's operator"
-        );
-        Err(Error::new(ErrorKind::Redirect, message))
+        request.extensions_mut().insert(operation::AGENT_CARD);
+        let base = url.path().strip_suffix(WELL_KNOWN).unwrap_or_default();
+        let send = |request| self.client.send(request);
+        match follow_same_origin(request, base, send).await {
+            Ok(response) => Ok(response),
+            Err(FollowError::Send(e)) => Err(e.into()),
+            Err(FollowError::NotFollowed(redirect)) => Err(redirected(*redirect)),
+        }
     }
 
     async fn whole(&self, head: &Parts, rest: Body) -> Result<Bytes, Error> {
@@ -315,7 +309,7 @@ fn freshness(fields: &HeaderMap) -> Duration {
 fn well_known(base: &str) -> Result<Uri, Error> {
     let unusable = |why: &str| {
         // Without user information and query, which may be secret.
-        let base = shown_target(base).unwrap_or_default();
+        let base = shown_url(base);
         let message = format!(
             "{base:?} is not the base URL of an agent ({why}); give one such as https://agent.example.com"
         );
@@ -334,23 +328,22 @@ fn well_known(base: &str) -> Result<Uri, Error> {
     url.parse().map_err(|_| unusable("it cannot be parsed"))
 }
 
+/// The error for a redirect that is not followed.
+fn redirected(redirect: NotFollowed) -> Error {
+    let message = format!(
+        "the request for the agent card was answered with {redirect}: if the agent is there, give that \
+         as its base URL"
+    );
+    let (head, rest) = redirect.into_response().into_parts();
+    rest.drain_in_background();
+    Error::new(ErrorKind::Redirect, message)
+        .with_processed(false)
+        .with_head(&head)
+}
+
 /// The error for a response with another status than 200.
 async fn not_ok(head: &Parts, rest: Body) -> Error {
     let status = head.status;
-    if status.is_redirection() {
-        rest.drain_in_background();
-        let location = head
-            .headers
-            .get(LOCATION)
-            .and_then(|value| value.to_str().ok());
-        let to = location
-            .and_then(shown_target)
-            .unwrap_or_else(|| "nowhere".to_owned());
-        let message = format!(
-            "the request for the agent card is redirected (HTTP {status}) to {to}: if the agent is there, give that as its base URL"
-        );
-        return Error::new(ErrorKind::Redirect, message).with_head(head);
-    }
     let bytes = body::prefix(rest, MAX_TEXT).await;
     let (kind, hint) = match status {
         StatusCode::UNAUTHORIZED => (ErrorKind::Unauthorized, PRIVATE),

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind};
 const MESSAGE_TIME: Duration = Duration::from_secs(60);
 
 /// A body that ends with `grpc-status: 0` or with an error, and in no other way. tonic does not
-/// recognise every truncated body, and hyper reports a stream that is reset with CANCEL or NO_ERROR
+/// recognise every shortened body, and hyper reports a stream that is reset with CANCEL or NO_ERROR
 /// as one that ended.
 pub(super) struct ResponseBody {
     /// `None` if the response ended with its head.

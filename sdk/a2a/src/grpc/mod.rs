@@ -1,7 +1,7 @@
 //! The `GRPC` binding: the SDK's generated stub over the client.
 //!
 //! tonic encodes and decodes messages. The rest of a response (head, trailers, end) is read here and
-//! hidden from tonic, which in some cases mistakes a truncated stream for one that ended, and panics
+//! hidden from tonic, which in some cases mistakes a shortened stream for one that ended, and panics
 //! at `grpc-status-details-bin` that is not base64.
 //!
 //! Nothing is compressed: requests are not, and responses must not be. No `grpc-timeout` is sent:
@@ -52,15 +52,15 @@ type Events = BoxStream<'static, Result<StreamResponse, A2AError>>;
 
 impl Grpc {
     /// The interface at `origin`, which has no path.
-    pub(crate) fn new(endpoint: AgentEndpoint, longest_event: usize, origin: &Uri) -> Self {
+    pub(crate) fn new(endpoint: AgentEndpoint, max_event_bytes: usize, origin: &Uri) -> Self {
         let endpoint = Arc::new(endpoint);
-        let stub = |shape, longest| {
+        let stub = |shape, limits| {
             A2aServiceClient::with_origin(Channel::new(endpoint.clone(), shape), origin.clone())
-                .max_decoding_message_size(longest)
+                .max_decoding_message_size(limits)
         };
         Self {
-            unary: stub(ResponseShape::Unary, endpoint.longest_answer),
-            streaming: stub(ResponseShape::Streaming, longest_event),
+            unary: stub(ResponseShape::Unary, endpoint.max_response_bytes),
+            streaming: stub(ResponseShape::Streaming, max_event_bytes),
         }
     }
 }

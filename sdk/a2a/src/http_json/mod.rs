@@ -26,7 +26,7 @@ use crate::endpoint::{
     overrides_a2a_error,
 };
 use crate::error::Error;
-use crate::events::{self, EVENT_STREAM, Events, Longest, may_be_stream};
+use crate::events::{self, EVENT_STREAM, Events, Limits, may_be_stream};
 use crate::text::printable;
 use target::Target;
 
@@ -40,7 +40,7 @@ pub(crate) struct HttpJson {
     pub(crate) endpoint: AgentEndpoint,
     pub(crate) url: Uri,
     /// Maximum length of an event, in bytes.
-    pub(crate) longest_event: usize,
+    pub(crate) max_event_bytes: usize,
 }
 
 /// One call as an HTTP request.
@@ -101,11 +101,11 @@ impl HttpJson {
         let accept = HeaderValue::from_static(EVENT_STREAM);
         let (head, body) = self.request(params, call, accept).await?;
         if may_be_stream(&head.headers, &body) {
-            let longest = Longest {
-                event: self.longest_event,
-                answer: self.endpoint.longest_answer,
+            let limits = Limits {
+                event: self.max_event_bytes,
+                response: self.endpoint.max_response_bytes,
             };
-            return Ok(events::events(&head, body, longest, decode));
+            return Ok(events::events(&head, body, limits, decode));
         }
         let bytes = self.endpoint.json(&head, body).await?;
         let event = decode(&bytes).map_err(|error| decode_failed(error, &head, &bytes))?;

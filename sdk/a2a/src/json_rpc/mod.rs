@@ -24,7 +24,7 @@ use crate::endpoint::{
     AgentEndpoint, OutgoingCall, decode_failed, error_from_body, error_from_status,
     overrides_a2a_error,
 };
-use crate::events::{self, EVENT_STREAM, Events, Longest, may_be_stream};
+use crate::events::{self, EVENT_STREAM, Events, Limits, may_be_stream};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -33,7 +33,7 @@ pub(crate) struct JsonRpc {
     pub(crate) endpoint: AgentEndpoint,
     pub(crate) url: Uri,
     /// Maximum length of an event, in bytes.
-    pub(crate) longest_event: usize,
+    pub(crate) max_event_bytes: usize,
 }
 
 /// The head and the unread body of a response, and the id that it must carry.
@@ -91,11 +91,11 @@ impl JsonRpc {
         let accept = HeaderValue::from_static(EVENT_STREAM);
         let PendingResponse { id, head, body } = self.post(params, method, request, accept).await?;
         if may_be_stream(&head.headers, &body) {
-            let longest = Longest {
-                event: self.longest_event,
-                answer: self.endpoint.longest_answer,
+            let limits = Limits {
+                event: self.max_event_bytes,
+                response: self.endpoint.max_response_bytes,
             };
-            return Ok(events::events(&head, body, longest, move |bytes| {
+            return Ok(events::events(&head, body, limits, move |bytes| {
                 envelope::response(&id, bytes)
             }));
         }

@@ -495,29 +495,44 @@ async fn an_answer_that_trickles_times_out() {
 }
 
 #[tokio::test]
-async fn redirects_are_followed_within_the_origin_and_nothing_goes_elsewhere() {
+async fn redirects_are_followed_below_the_interface_and_nothing_goes_elsewhere() {
     let elsewhere = Scripted::start(|_| Answer::new(200, &[], "")).await;
     for binding in BOTH {
         let away = format!("{}/v2?secret=1", elsewhere.origin());
+        // The path of the interface's URL, `/a2a` in the rows.
+        let path = if binding == Binding::JsonRpc {
+            "/jsonrpc"
+        } else {
+            "/rest"
+        };
         for (status, location, is_followed) in [
-            (307, "/v2/here", true),
-            (308, "/v2/here", true),
-            (302, "/v2/here", false),
-            (303, "/v2/here", false),
+            (307, "/a2a/v2/here", true),
+            (308, "/a2a/v2/here", true),
+            (302, "/a2a/v2/here", false),
+            (303, "/a2a/v2/here", false),
+            // Another path is another audience (CL-6).
+            (307, "/other/v2/here", false),
+            (307, "/a2a/../v2/here", false),
+            (307, "/a2a/v2/here?x=1", false),
             (307, &away, false),
             (308, &away, false),
         ] {
-            let location = location.to_owned();
+            let location = location.replace("/a2a", path);
+            let to = location.clone();
             let peer = Scripted::start(move |seen| match seen.line.ends_with("/v2/here") {
                 true => Answer::json(200, &seen.result(binding, task())),
                 // More than comes at once: hyper reads that of itself.
-                false => Answer::new(status, &[("location", &location)], "x".repeat(60_000)),
+                false => Answer::new(status, &[("location", &to)], "x".repeat(60_000)),
             })
             .await;
             let transports = plain(peer.origin()).token(AccessToken::new("a-token").unwrap());
             let transport = create(binding, &transports, peer.origin()).await;
             let got = get_task(&*transport, &ServiceParams::new()).await;
-            assert_eq!(got.is_ok(), is_followed, "{binding:?} {status}");
+            assert_eq!(
+                got.is_ok(),
+                is_followed,
+                "{binding:?} {status} {location} {got:?}"
+            );
             let seen = peer.seen();
             assert_eq!(seen.len(), 1 + usize::from(is_followed));
             assert!(seen.iter().all(|seen| seen.connection == 1));
@@ -545,14 +560,15 @@ async fn redirects_are_followed_within_the_origin_and_nothing_goes_elsewhere() {
                 );
             }
         }
-        let round = Scripted::start(|_| Answer::new(307, &[("location", "/again")], "")).await;
+        let again = format!("{path}/again");
+        let round = Scripted::start(move |_| Answer::new(307, &[("location", &again)], "")).await;
         let transport = create(binding, &plain(round.origin()), round.origin()).await;
         let error = get_task(&*transport, &ServiceParams::new())
             .await
             .unwrap_err();
         assert_eq!(
             (failure(&error).kind(), round.seen().len()),
-            (ErrorKind::Redirect, 11)
+            (ErrorKind::Redirect, 4)
         );
     }
     assert_eq!(elsewhere.seen().len(), 0);
