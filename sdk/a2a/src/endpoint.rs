@@ -8,7 +8,7 @@ use a2a::jsonrpc::methods;
 use a2a::{A2AError, VERSION};
 use a2a_client::ServiceParams;
 use bowline_client::bind::BindingRefusal;
-use bowline_client::{Body, Client, Origin, Repeatable};
+use bowline_client::{Body, BodyReadError, Client, Origin, Repeatable};
 use bowline_proof::PROOF_HEADER;
 use bowline_proof::dpop::DPOP_HEADER;
 use bowline_transport::body;
@@ -186,9 +186,9 @@ impl AgentEndpoint {
 
 /// A whole body of at most `limit` bytes.
 pub(crate) async fn whole(rest: Body, limit: usize) -> Result<Vec<u8>, Error> {
-    let (kind, message) = match timeout(BODY_TIME, body::whole(rest, limit)).await {
+    let (kind, message) = match timeout(BODY_TIME, rest.bytes_limited(limit)).await {
         Ok(Ok(bytes)) => return Ok(bytes),
-        Ok(Err(body::WholeError::Client(e))) => (ErrorKind::MayHaveBeenProcessed, e.to_string()),
+        Ok(Err(BodyReadError::Client(e))) => (ErrorKind::MayHaveBeenProcessed, e.to_string()),
         Ok(Err(e)) => (ErrorKind::TooLong, e.to_string()),
         Err(_) => {
             let message =
@@ -326,6 +326,7 @@ fn redirect_error(redirect: NotFollowed) -> Error {
 }
 
 /// The error for a response with an error status and a body that is not A2A.
+#[cfg(feature = "grpc")]
 pub(crate) async fn error_from_response(head: &Parts, rest: Body) -> Error {
     let bytes = body::prefix(rest, MAX_TEXT).await;
     error_from_body(head, &bytes)

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use a2a::{A2AError, TypedDetail};
 use bowline_client::Fault;
-use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use bowline_transport::retry_after::retry_after;
+use http::header::WWW_AUTHENTICATE;
 use http::response::Parts;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -223,9 +224,7 @@ impl Error {
             .filter_map(|value| value.to_str().ok())
             .map(|text| shortened(text, MAX_CHALLENGE))
             .collect();
-        self.details.retry_after_seconds = fields
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok()?.parse().ok());
+        self.details.retry_after_seconds = retry_after(fields).map(|pause| pause.as_secs());
         self
     }
 
@@ -236,6 +235,7 @@ impl Error {
     }
 
     /// Says whether it came with a gRPC status after which another attempt may succeed.
+    #[cfg(feature = "grpc")]
     pub(crate) fn with_transient(mut self, is_transient: bool) -> Self {
         self.details.is_transient = is_transient;
         self

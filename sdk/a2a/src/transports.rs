@@ -16,6 +16,7 @@ use http::Uri;
 use crate::card::CardRequirements;
 use crate::endpoint::{AgentEndpoint, checked_url};
 use crate::error::{Error, ErrorKind};
+#[cfg(feature = "grpc")]
 use crate::grpc::{self, Grpc};
 use crate::http_json::HttpJson;
 use crate::json_rpc::JsonRpc;
@@ -133,6 +134,7 @@ impl Transports {
 
     /// The `GRPC` binding, over HTTP/2 only. An interface's URL is `host:port`, with TLS unless these
     /// transports allow `http://host:port` and not `https://host:port`; a path is ignored.
+    #[cfg(feature = "grpc")]
     pub fn grpc(&self) -> Arc<dyn TransportFactory> {
         self.factory_for(ProtocolBinding::Grpc)
     }
@@ -140,12 +142,13 @@ impl Transports {
     /// The SDK's client factory with these bindings only. It prefers JSON-RPC, then HTTP+JSON, then
     /// gRPC (with the feature `grpc`).
     pub fn factory(&self) -> A2AClientFactory {
-        A2AClientFactory::builder()
+        let builder = A2AClientFactory::builder()
             .no_defaults()
             .register(self.json_rpc())
-            .register(self.http_json())
-            .register(self.grpc())
-            .build()
+            .register(self.http_json());
+        #[cfg(feature = "grpc")]
+        let builder = builder.register(self.grpc());
+        builder.build()
     }
 
     fn factory_for(&self, binding: ProtocolBinding) -> Arc<dyn TransportFactory> {
@@ -162,6 +165,7 @@ impl Transports {
         interface: &AgentInterface,
     ) -> Result<(AgentEndpoint, Uri), Error> {
         let url = match binding {
+            #[cfg(feature = "grpc")]
             ProtocolBinding::Grpc => grpc::absolute_url(&interface.url, &self.origins),
             ProtocolBinding::JsonRpc | ProtocolBinding::HttpJson => Cow::from(&interface.url),
         };
@@ -194,6 +198,7 @@ impl Transports {
 enum ProtocolBinding {
     JsonRpc,
     HttpJson,
+    #[cfg(feature = "grpc")]
     Grpc,
 }
 
@@ -202,6 +207,7 @@ impl ProtocolBinding {
         match self {
             Self::JsonRpc => operation::JSON_RPC,
             Self::HttpJson => operation::HTTP_JSON,
+            #[cfg(feature = "grpc")]
             Self::Grpc => operation::GRPC,
         }
     }
@@ -219,6 +225,7 @@ impl TransportFactory for Factory {
         match self.binding {
             ProtocolBinding::JsonRpc => a2a::TRANSPORT_PROTOCOL_JSONRPC,
             ProtocolBinding::HttpJson => a2a::TRANSPORT_PROTOCOL_HTTP_JSON,
+            #[cfg(feature = "grpc")]
             ProtocolBinding::Grpc => a2a::TRANSPORT_PROTOCOL_GRPC,
         }
     }
@@ -245,6 +252,7 @@ impl TransportFactory for Factory {
                 url,
                 max_event_bytes,
             }),
+            #[cfg(feature = "grpc")]
             ProtocolBinding::Grpc => Box::new(Grpc::new(
                 endpoint,
                 max_event_bytes,

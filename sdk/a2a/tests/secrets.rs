@@ -1,6 +1,8 @@
 //! No token and no proof in an error or a log of any binding (EX-7). In a process of its own: it
 //! listens to every line.
 
+#![cfg(feature = "grpc")]
+
 #[allow(dead_code, reason = "other tests need more of it")]
 #[path = "it/binding.rs"]
 mod binding;

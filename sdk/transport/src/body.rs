@@ -5,8 +5,6 @@
 use std::time::Duration;
 
 use bowline_client::Body;
-// The names below stay until `bowline-mcp` and `bowline-a2a` use the methods of `Body`.
-pub use bowline_client::BodyReadError as WholeError;
 
 /// How long the text of an error status is waited for: the status is what matters.
 const TEXT_TIME: Duration = Duration::from_secs(2);
@@ -24,17 +22,4 @@ pub async fn prefix(body: Body, max: usize) -> Vec<u8> {
 /// request. A long or slow one is cancelled (64 KiB, 50 ms).
 pub async fn discard(body: Body) {
     body.drain(DISCARD_BYTES, DISCARD_TIME).await;
-}
-
-/// See [`Body::bytes_limited`].
-///
-/// # Errors
-/// Those of [`Body::bytes_limited`].
-pub async fn whole(body: Body, max: usize) -> Result<Vec<u8>, WholeError> {
-    body.bytes_limited(max).await
-}
-
-/// See [`Body::drain`].
-pub async fn read_out(body: Body, max: usize, time: Duration) -> bool {
-    body.drain(max, time).await
 }

@@ -18,7 +18,6 @@ pub mod call;
 pub mod credential;
 pub mod head;
 pub mod hold_last;
-pub mod lines;
 pub mod redirect;
 pub mod sse;
 

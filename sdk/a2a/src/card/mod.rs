@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use a2a::AgentCard;
-use bowline_client::{Body, Client, Origin};
+use bowline_client::{Body, BodyReadError, Client, Origin};
 use bowline_transport::body;
 use bowline_transport::redirect::{FollowError, NotFollowed, follow_same_origin};
 use bytes::Bytes;
@@ -146,9 +146,9 @@ impl Cards {
     }
 
     async fn whole(&self, head: &Parts, rest: Body) -> Result<Bytes, Error> {
-        match body::whole(rest, self.max_bytes).await {
+        match rest.bytes_limited(self.max_bytes).await {
             Ok(bytes) => Ok(bytes.into()),
-            Err(body::WholeError::Client(e)) => Err(e.into()),
+            Err(BodyReadError::Client(e)) => Err(e.into()),
             Err(_) => {
                 let message = format!(
                     "the agent card has more than {} bytes; raise the limit (Cards::max_bytes) if that is intended",

@@ -1,4 +1,5 @@
 use super::*;
+use http::header::RETRY_AFTER;
 
 fn unauthorized() -> Error {
     let (head, ()) = http::Response::builder()

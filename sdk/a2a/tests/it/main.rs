@@ -1,5 +1,7 @@
 //! `bowline-a2a` against the official A2A server behind `BindingLayer`, and against agents that are
-//! not ours.
+//! not ours. Nearly every suite goes over all three bindings, so they need the feature `grpc`.
+
+#![cfg(feature = "grpc")]
 
 mod binding;
 mod card;
