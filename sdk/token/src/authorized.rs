@@ -31,7 +31,7 @@ impl Authorized {
     /// [`ErrorKind::Configuration`] if `resource` is not such a URL.
     pub fn new(client: Client, source: impl TokenSource, resource: &str) -> Result<Self, Error> {
         let unusable = |e: BoxError| {
-            Error::because(
+            Error::with_source(
                 ErrorKind::Configuration,
                 "the resource must be an absolute URL",
                 e,

@@ -134,7 +134,7 @@ impl Error {
         }))
     }
 
-    pub(crate) fn because(
+    pub(crate) fn with_source(
         kind: ErrorKind,
         message: impl Into<String>,
         source: impl Into<BoxError>,
@@ -213,7 +213,7 @@ impl Error {
 impl From<bowline_client::Error> for Error {
     /// The caller's own request failed.
     fn from(error: bowline_client::Error) -> Self {
-        Self::because(ErrorKind::Request, "the request failed", error)
+        Self::with_source(ErrorKind::Request, "the request failed", error)
     }
 }
 

@@ -173,7 +173,7 @@ impl Reader {
     fn read(&self) -> Result<(AccessToken, Option<FileId>), Error> {
         let unreadable = |error: io::Error| {
             let message = format!("the token file {} cannot be read", self.path.display());
-            Error::because(ErrorKind::File, message, error)
+            Error::with_source(ErrorKind::File, message, error)
         };
         let file = open(&self.path).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
@@ -196,7 +196,7 @@ impl Reader {
                 "the token file {} does not hold one access token and nothing else",
                 self.path.display()
             );
-            Error::because(ErrorKind::File, message, e)
+            Error::with_source(ErrorKind::File, message, e)
         })?;
         Ok((token, id(&metadata)))
     }

@@ -38,7 +38,8 @@ impl TokenSource for Fixed {
     }
 
     /// # Errors
-    /// [`ErrorKind::Expired`], if the token is a JWT that says so. An opaque token is always given.
+    /// [`ErrorKind::Expired`] if the token is a JWT that has expired. An opaque token is always
+    /// given.
     fn token(&self) -> BoxFuture<'_, Result<Token, Error>> {
         let is_expired = self
             .token

@@ -22,7 +22,7 @@ pub async fn replace_identity(
     try_join_all(sources.iter().map(|source| source.token_for(next.clone()))).await?;
     let replaced = client.replace_identity(next);
     replaced.map_err(|e| {
-        Error::because(
+        Error::with_source(
             ErrorKind::Configuration,
             "the next certificate cannot be used",
             e,

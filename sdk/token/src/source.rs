@@ -29,8 +29,8 @@ pub trait TokenSource: Send + Sync + 'static {
     /// A token to send now. Cheap while there is a valid one; otherwise waits for the next.
     ///
     /// # Errors
-    /// There is no valid token, and none could be had. The source may repeat the same error for a
-    /// while without another attempt.
+    /// There is no valid token, and none could be obtained. The source may repeat the same error
+    /// for a while without another attempt.
     fn token(&self) -> BoxFuture<'_, Result<Token, Error>>;
 
     /// The resource refused this token with `invalid_token` (RFC 6750 §3.1): the next call of

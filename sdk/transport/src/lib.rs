@@ -8,7 +8,7 @@
 //! - [`redirect`]: which redirects are followed, and where a reference leads.
 //! - [`sse`]: the events of an event stream.
 //! - [`hold_last`]: the last event of a stream, held for the stream's end.
-//! - [`head`]: media type, challenge, and what may be shown of a URL.
+//! - [`head`]: the media type of a response, and the binding error of its challenge.
 //! - [`body`]: the bounds for a response whose body is not needed, or that only a person will read.
 //! - [`backoff`], [`retry_after`], [`text`]: delays, and the filter for text of peers; they live in
 //!   `bowline-token`, which needs them too.

@@ -26,10 +26,10 @@ use http::response::Parts;
 use http::{Request, Response, StatusCode, Uri};
 use url::Url;
 
-/// As many redirects are followed.
+/// The most redirects that are followed for one request.
 pub const MAX_REDIRECTS: usize = 3;
 
-/// Why there is no response to hand on.
+/// Why there is no response to return.
 #[derive(Debug)]
 pub enum FollowError<E> {
     /// A request failed.

@@ -57,7 +57,7 @@ pub struct Event {
     pub retry: Option<Duration>,
 }
 
-/// Why there are no more events, other than that the stream ended between two of them.
+/// Why the stream failed. A stream that ends after a complete event has not.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SseError {
@@ -93,7 +93,7 @@ pub struct Events<B = Body> {
     ready: VecDeque<Result<Event, SseError>>,
 }
 
-/// How long the body may say nothing at all.
+/// The longest time without a byte of the body.
 struct Silence {
     limit: Duration,
     over: Pin<Box<Sleep>>,
@@ -133,7 +133,7 @@ where
         self
     }
 
-    /// Puts bytes in front that were read off the body before.
+    /// Reads these bytes first, which were taken from the body before.
     #[must_use]
     pub fn after(mut self, data: &[u8]) -> Self {
         self.take_in(Some(Ok(data)));
@@ -202,7 +202,7 @@ where
                 over.as_mut().reset(Instant::now() + *limit);
             }
             budget.made_progress();
-            // Trailers are passed over.
+            // Trailers are ignored.
             let data = frame.map(|frame| frame.map(|frame| frame.into_data().unwrap_or_default()));
             match data {
                 Some(Ok(data)) => self.take_in(Some(Ok(&data))),

@@ -3,7 +3,7 @@ use std::sync::{Mutex, mpsc};
 use super::*;
 
 #[tokio::test]
-async fn more_jobs_than_may_run_wait_for_their_turn() {
+async fn jobs_beyond_the_limit_wait() {
     let (open, gate) = mpsc::channel();
     let (blocking_pool, gate) = (BlockingPool::new(2), Arc::new(Mutex::new(gate)));
     let jobs: Vec<_> = (0..5)

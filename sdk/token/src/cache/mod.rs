@@ -128,7 +128,7 @@ impl<I: TokenIssuer> Cache<I> {
 
     pub(crate) fn refused(&self, token: &Token) {
         if self.lock().refused(self.clock.now(), token) {
-            add(&self.counters.refused);
+            increment(&self.counters.refused);
         }
     }
 
@@ -203,7 +203,7 @@ impl<I: TokenIssuer> Cache<I> {
         trigger: Trigger,
         waiters: oneshot::Sender<Result<Token, Error>>,
     ) -> impl Future<Output = ()> + Send + 'static {
-        add(&self.counters.requested);
+        increment(&self.counters.requested);
         let issuer = self.issuer.clone();
         let mut completion = Completion {
             state: self.state.clone(),
@@ -228,7 +228,7 @@ impl<I: TokenIssuer> Cache<I> {
     }
 
     fn counted(&self, result: Result<Token, Error>) -> Result<Token, Error> {
-        add(match result {
+        increment(match result {
             Ok(_) => &self.counters.handed_out,
             Err(_) => &self.counters.errors,
         });
@@ -260,8 +260,8 @@ impl Completion {
             Err(error) => Err(error.clone()),
         };
         if let Err(error) = &result {
-            add(&self.counters.failed);
-            tracing::warn!(%error, "no token could be had");
+            increment(&self.counters.failed);
+            tracing::warn!(%error, "no token could be obtained");
         }
         lock(&self.state).completed(self.clock.now(), &self.certificate, issued);
         let _ = waiters.send(result);
@@ -285,6 +285,6 @@ fn lock(state: &Mutex<CacheState<Flight>>) -> MutexGuard<'_, CacheState<Flight>>
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn add(counter: &AtomicU64) {
+fn increment(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }

@@ -50,7 +50,7 @@ pub(crate) struct CachedToken {
 pub(crate) struct Times {
     /// From then on it is still returned, and its successor is requested. `None`: never.
     pub(crate) refresh_at: Option<SystemTime>,
-    /// From then on it is returned only if its successor cannot be had.
+    /// From then on it is returned only if its successor cannot be obtained.
     pub(crate) stale_at: Option<SystemTime>,
 }
 
@@ -88,7 +88,7 @@ impl<F: Clone> CacheState<F> {
     }
 
     /// What a caller with `certificate` gets now. With `any`, a fresh token of another certificate
-    /// will do while there is none for this one.
+    /// is returned while there is none for this one.
     pub(super) fn step(
         &mut self,
         now: SystemTime,

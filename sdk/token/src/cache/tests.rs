@@ -158,7 +158,7 @@ async fn a_thousand_callers_cost_one_request() {
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_away_takes_nothing_from_the_others() {
+async fn a_cancelled_caller_does_not_cancel_the_request_of_the_others() {
     let fixture = Arc::new(Fixture::slow());
     let spawn = || {
         let fixture = fixture.clone();
@@ -174,7 +174,7 @@ async fn a_caller_that_goes_away_takes_nothing_from_the_others() {
 }
 
 #[tokio::test]
-async fn a_request_that_all_callers_have_left_still_brings_its_token() {
+async fn a_request_whose_callers_are_all_cancelled_still_stores_its_token() {
     let fixture = Fixture::slow();
     assert!(is_pending(&mut Box::pin(fixture.ask())).await);
     fixture.issuer.may_answer.add_permits(1);
@@ -184,7 +184,7 @@ async fn a_request_that_all_callers_have_left_still_brings_its_token() {
 }
 
 #[tokio::test]
-async fn a_due_token_is_replaced_while_it_is_handed_out() {
+async fn a_token_is_refreshed_in_the_background_while_it_is_handed_out() {
     let fixture = Fixture::slow();
     fixture.issuer.may_answer.add_permits(1);
     assert_eq!(fixture.ask().await.unwrap(), "token-1");
@@ -194,7 +194,7 @@ async fn a_due_token_is_replaced_while_it_is_handed_out() {
     assert_eq!(fixture.asked(), 1, "not due yet");
     fixture.clock.set(REFRESH);
     for _ in 0..100 {
-        assert_eq!(fixture.ask().await.unwrap(), "token-1", "nobody waits");
+        assert_eq!(fixture.ask().await.unwrap(), "token-1", "no caller waits");
     }
     fixture.settle().await;
     assert_eq!(fixture.asked(), 2, "and one request is under way");
@@ -204,7 +204,7 @@ async fn a_due_token_is_replaced_while_it_is_handed_out() {
 }
 
 #[tokio::test]
-async fn a_stale_token_is_handed_out_only_if_no_other_can_be_had() {
+async fn a_stale_token_is_handed_out_only_if_the_request_for_the_next_one_fails() {
     let fixture = Fixture::new();
     fixture.ask().await.unwrap();
     fixture.clock.set(STALE);
@@ -228,7 +228,7 @@ async fn ten_seconds_down(fixture: &Fixture, from: u64) -> Vec<Result<String, Er
 }
 
 #[tokio::test]
-async fn ten_seconds_of_failure_are_one_error_and_four_requests() {
+async fn ten_seconds_of_failure_cost_four_requests_and_give_the_same_error() {
     let fixture = Fixture::new();
     fixture.fail((0..100).map(|_| down()));
     let answers = ten_seconds_down(&fixture, 0).await;
@@ -251,7 +251,7 @@ async fn ten_seconds_of_failure_are_one_error_and_four_requests() {
 }
 
 #[tokio::test]
-async fn callers_with_a_valid_token_do_not_notice_ten_seconds_of_failure() {
+async fn a_valid_token_is_handed_out_through_ten_seconds_of_failure() {
     let fixture = Fixture::new();
     fixture.ask().await.unwrap();
     fixture.fail((0..100).map(|_| down()));
@@ -286,7 +286,7 @@ async fn a_success_ends_the_pauses() {
 }
 
 #[tokio::test]
-async fn a_server_is_asked_again_after_the_time_that_it_named_up_to_an_hour() {
+async fn retry_after_is_honoured_up_to_an_hour() {
     let after = |seconds| down().with_retry_after(Some(Duration::from_secs(seconds)));
     for (said, pause) in [(0, 1), (30, 30), (86_400, 3600)] {
         let fixture = Fixture::new();
@@ -319,7 +319,7 @@ async fn an_error_of_configuration_is_followed_by_the_longest_pause() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_back_prolongs_no_pause() {
+async fn a_clock_that_is_set_back_ends_the_pause() {
     let fixture = Fixture::new();
     fixture.clock.set(1000);
     fixture.fail([down()]);
@@ -329,7 +329,7 @@ async fn a_clock_that_is_set_back_prolongs_no_pause() {
 }
 
 #[tokio::test]
-async fn a_refused_token_is_replaced_once_and_not_again_and_again() {
+async fn a_refused_token_is_replaced_at_most_once_a_minute() {
     let fixture = Fixture::new();
     let first = fixture.cache.token(Certificate::NONE).await.unwrap();
     // A thousand requests were refused with it.
@@ -351,7 +351,7 @@ async fn a_refused_token_is_replaced_once_and_not_again_and_again() {
 }
 
 #[tokio::test]
-async fn a_refused_token_is_better_than_none() {
+async fn a_refused_token_is_handed_out_if_the_request_for_another_fails() {
     let fixture = Fixture::new();
     let first = fixture.cache.token(Certificate::NONE).await.unwrap();
     fixture.fail([down()]);
@@ -364,7 +364,7 @@ async fn a_refused_token_is_better_than_none() {
 }
 
 #[tokio::test]
-async fn an_issuer_that_panics_fails_those_who_wait_and_nobody_after_them() {
+async fn an_issuer_that_panics_fails_the_waiting_callers_and_no_later_ones() {
     let fixture = Fixture::new();
     fixture.fail([Error::new(ErrorKind::Unavailable, PANIC)]);
     let error = fixture.ask().await.unwrap_err();
@@ -374,7 +374,7 @@ async fn an_issuer_that_panics_fails_those_who_wait_and_nobody_after_them() {
 }
 
 #[test]
-fn a_runtime_that_ends_under_way_leaves_nobody_waiting() {
+fn a_runtime_that_is_shut_down_during_a_request_leaves_no_caller_waiting() {
     let fixture = Fixture::slow();
     let runtime = || {
         tokio::runtime::Builder::new_current_thread()

@@ -22,8 +22,8 @@ const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);
 /// A key that hangs blocks one thread for each signature. Beyond this many, callers wait.
 const MAX_SIGNING: usize = 16;
 
-/// The client's id, and how it authenticates. There is no method with a client secret: whoever
-/// steals it can use it.
+/// The client's id, and how it authenticates. There is no method with a client secret: a
+/// thief could use it as well as the client.
 #[derive(Clone)]
 pub struct ClientAuthentication {
     pub(super) client_id: Arc<str>,
@@ -44,26 +44,26 @@ impl ClientAuthentication {
     /// `tls_client_auth`: by the certificate of the TLS connection, issued by a certificate
     /// authority (RFC 8705 §2.1).
     pub fn tls(client_id: impl Into<Arc<str>>) -> Self {
-        Self::with(client_id, Method::Tls)
+        Self::new(client_id, Method::Tls)
     }
 
     /// `self_signed_tls_client_auth`: by the certificate of the TLS connection, which the client
     /// has registered (RFC 8705 §2.2). A new certificate must be registered before tokens are
     /// requested with it.
     pub fn self_signed_tls(client_id: impl Into<Arc<str>>) -> Self {
-        Self::with(client_id, Method::SelfSignedTls)
+        Self::new(client_id, Method::SelfSignedTls)
     }
 
     /// `private_key_jwt`: by an assertion that this key signs (RFC 7523 §2.2). The client's
     /// certificate is presented all the same, where the server asks for one, so that tokens can be
     /// bound to it.
     pub fn private_key_jwt(client_id: impl Into<Arc<str>>, key: AssertionKey) -> Self {
-        Self::with(client_id, Method::PrivateKeyJwt(key))
+        Self::new(client_id, Method::PrivateKeyJwt(key))
     }
 
     /// `private_key_jwt`, signed by the key of the certificate that the token request presents.
     pub fn certificate_key_jwt(client_id: impl Into<Arc<str>>) -> Self {
-        Self::with(client_id, Method::CertificateKeyJwt)
+        Self::new(client_id, Method::CertificateKeyJwt)
     }
 
     /// The assertion's audience (`aud`). Default: its issuer identifier
@@ -84,7 +84,7 @@ impl ClientAuthentication {
         }
     }
 
-    fn with(client_id: impl Into<Arc<str>>, method: Method) -> Self {
+    fn new(client_id: impl Into<Arc<str>>, method: Method) -> Self {
         Self {
             client_id: client_id.into(),
             method,
@@ -148,7 +148,7 @@ impl ClientAuthentication {
         let failed = "no client assertion could be signed";
         match tokio::time::timeout(limit, signing).await {
             Ok(Some(signed)) => {
-                signed.map_err(|e| Error::because(ErrorKind::Configuration, failed, e))
+                signed.map_err(|e| Error::with_source(ErrorKind::Configuration, failed, e))
             }
             Ok(None) => Err(Error::new(
                 ErrorKind::Configuration,

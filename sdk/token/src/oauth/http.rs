@@ -64,7 +64,7 @@ pub(super) async fn send(
 ///
 /// # Errors
 /// As [`send`], and [`ErrorKind::Metadata`] if it is not there.
-pub(super) async fn document<T: DeserializeOwned>(
+pub(super) async fn fetch_json<T: DeserializeOwned>(
     client: &Client,
     uri: Uri,
     label: &RequestLabel<'_>,
@@ -74,25 +74,25 @@ pub(super) async fn document<T: DeserializeOwned>(
         .header(header::ACCEPT, "application/json")
         .body(Full::default())
         .map_err(|e| {
-            Error::because(
+            Error::with_source(
                 ErrorKind::Metadata,
                 format!("{label} has a URL that cannot be fetched"),
                 e,
             )
         })?;
-    let response = within(limit, label, send(client, request, label)).await?;
+    let response = with_timeout(limit, label, send(client, request, label)).await?;
     match response.status {
         StatusCode::OK => response.json(label),
         status if is_transient(status) => Err(response.unavailable(label)),
         status => {
-            let message = format!("{label} is not there: the answer is {}", status.as_u16());
+            let message = format!("{label} was not found: the answer is {}", status.as_u16());
             Err(Error::new(ErrorKind::Metadata, message))
         }
     }
 }
 
 /// Runs `doing` with a time limit.
-pub(super) async fn within<T>(
+pub(super) async fn with_timeout<T>(
     limit: Duration,
     label: &RequestLabel<'_>,
     doing: impl Future<Output = Result<T, Error>>,
@@ -135,7 +135,7 @@ impl JsonResponse {
         }
         serde_json::from_slice(&self.body).map_err(|e| {
             let wrong = if e.is_data() {
-                "a JSON object with a member that is of the wrong form, or stands twice"
+                "a JSON object with a member that has the wrong form, or occurs twice"
             } else {
                 "a JSON object that is malformed"
             };
@@ -181,7 +181,7 @@ impl RequestLabel<'_> {
             | ClientErrorKind::Timeout(_) => ErrorKind::Unavailable,
             _ => ErrorKind::Configuration,
         };
-        Error::because(kind, format!("{self} cannot be asked"), error)
+        Error::with_source(kind, format!("{self} could not be requested"), error)
     }
 
     fn too_long(&self) -> Error {

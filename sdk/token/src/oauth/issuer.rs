@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use super::Builder;
 use super::authentication::ASSERTION_TYPE;
-use super::http::{JsonResponse, RequestLabel, send, within};
+use super::http::{JsonResponse, RequestLabel, send, with_timeout};
 use super::metadata::Requirements;
 use super::server::Endpoint;
 use super::token_response::{self, ACCESS_TOKEN, Expected, RequiredBinding};
@@ -61,7 +61,7 @@ impl TokenIssuer for Issuer {
                 },
                 url: server.url(),
             };
-            within(
+            with_timeout(
                 self.settings.timeout,
                 &label,
                 self.request_token(&certificate),
@@ -195,7 +195,7 @@ impl Issuer {
             .header(header::ACCEPT, "application/json")
             .body(Full::from(form))
             .map_err(|e| {
-                Error::because(
+                Error::with_source(
                     ErrorKind::Metadata,
                     "the token endpoint's URL cannot be used",
                     e,

@@ -11,7 +11,7 @@ use bowline_proof::challenges;
 use http::{HeaderMap, Uri};
 use serde::Deserialize;
 
-use super::http::{RequestLabel, document};
+use super::http::{RequestLabel, fetch_json};
 use crate::shared::text::printable_url;
 use crate::{Error, ErrorKind};
 
@@ -45,7 +45,7 @@ impl ResourceMetadata {
         limit: Duration,
     ) -> Result<Vec<String>, Error> {
         let uri = match at {
-            Some(url) => secure(url, "resource_metadata")?,
+            Some(url) => secure_url(url, "resource_metadata")?,
             None => resource_metadata_url(resource)?,
         };
         let url = uri.to_string();
@@ -53,7 +53,7 @@ impl ResourceMetadata {
             name: "the metadata of the resource",
             url: &url,
         };
-        let metadata: Self = document(client, uri, &label, limit).await?;
+        let metadata: Self = fetch_json(client, uri, &label, limit).await?;
         if metadata.resource != resource {
             let message = format!(
                 "{label} is about {}, and not about {}: they must be identical (RFC 9728 section \
@@ -115,7 +115,7 @@ impl ServerMetadata {
             name: NAME,
             url: &url,
         };
-        match document(client, uri, &label, limit).await {
+        match fetch_json(client, uri, &label, limit).await {
             Err(error) if error.kind() == ErrorKind::Metadata => {}
             fetched => return Self::checked(issuer, fetched?, &label),
         }
@@ -128,7 +128,7 @@ impl ServerMetadata {
         };
         Self::checked(
             issuer,
-            document(client, openid, &label, limit).await?,
+            fetch_json(client, openid, &label, limit).await?,
             &label,
         )
     }
@@ -196,7 +196,7 @@ impl ServerMetadata {
                 format!("{issuer} names no token endpoint"),
             ));
         };
-        secure(endpoint, "the token endpoint")
+        secure_url(endpoint, "the token endpoint")
     }
 }
 
@@ -206,13 +206,13 @@ const NAME: &str = "the metadata of the authorization server";
 /// as it is, except that a lone slash is dropped (RFC 9728 §3.1).
 fn resource_metadata_url(resource: &str) -> Result<Uri, Error> {
     let label = "the resource";
-    let uri = secure(resource, label)?;
+    let uri = secure_url(resource, label)?;
     let path = uri.path_and_query().map_or("", |path| path.as_str());
     let path = match path.strip_prefix('/') {
         Some(rest) if rest.is_empty() || rest.starts_with('?') => rest,
         _ => path,
     };
-    at(
+    with_path(
         &uri,
         &format!("/.well-known/oauth-protected-resource{path}"),
         label,
@@ -224,7 +224,7 @@ fn resource_metadata_url(resource: &str) -> Result<Uri, Error> {
 /// §4).
 fn issuer_metadata_urls(issuer: &str) -> Result<[Uri; 2], Error> {
     let label = "the issuer";
-    let uri = secure(issuer, label)?;
+    let uri = secure_url(issuer, label)?;
     if uri.query().is_some() {
         let message = format!(
             "{label} {} has a query: an issuer has none (RFC 8414 section 2)",
@@ -234,12 +234,12 @@ fn issuer_metadata_urls(issuer: &str) -> Result<[Uri; 2], Error> {
     }
     let path = uri.path().trim_end_matches('/');
     Ok([
-        at(
+        with_path(
             &uri,
             &format!("/.well-known/oauth-authorization-server{path}"),
             label,
         )?,
-        at(
+        with_path(
             &uri,
             &format!("{path}/.well-known/openid-configuration"),
             label,
@@ -247,7 +247,7 @@ fn issuer_metadata_urls(issuer: &str) -> Result<[Uri; 2], Error> {
     ])
 }
 
-fn at(base: &Uri, path: &str, label: &str) -> Result<Uri, Error> {
+fn with_path(base: &Uri, path: &str, label: &str) -> Result<Uri, Error> {
     let mut parts = base.clone().into_parts();
     parts.path_and_query = Some(
         path.parse()
@@ -261,7 +261,7 @@ fn at(base: &Uri, path: &str, label: &str) -> Result<Uri, Error> {
 ///
 /// # Errors
 /// [`ErrorKind::Metadata`].
-pub(super) fn secure(url: &str, label: &str) -> Result<Uri, Error> {
+pub(super) fn secure_url(url: &str, label: &str) -> Result<Uri, Error> {
     let refuse = |why: &str| {
         let message = format!("{label} {} {why}", printable_url(url));
         Err(Error::new(ErrorKind::Metadata, message))
@@ -296,7 +296,7 @@ fn is_loopback(host: &str) -> bool {
 }
 
 fn unusable(url: &str, label: &str, error: impl Into<crate::error::BoxError>) -> Error {
-    Error::because(
+    Error::with_source(
         ErrorKind::Metadata,
         format!("{label} {} is not a URL", printable_url(url)),
         error,

@@ -120,7 +120,7 @@ impl TokenSource for OAuth {
         Box::pin(async move {
             let added = self.cache.issuer().client.hold_identity(identity.clone());
             added.map_err(|e| {
-                Error::because(
+                Error::with_source(
                     ErrorKind::Configuration,
                     "the certificate cannot be used",
                     e,

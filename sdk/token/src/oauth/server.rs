@@ -8,7 +8,7 @@ use bowline_client::Client;
 use http::Uri;
 use tokio::sync::Mutex;
 
-use super::metadata::{Requirements, ResourceMetadata, ServerMetadata, secure};
+use super::metadata::{Requirements, ResourceMetadata, ServerMetadata, secure_url};
 use crate::shared::text::printable_url;
 use crate::{Clock, Error, ErrorKind};
 
@@ -63,13 +63,13 @@ impl AuthorizationServer {
     /// The server with this issuer identifier. Its endpoint comes from its metadata (RFC 8414, or
     /// OpenID Connect Discovery).
     pub fn issuer(issuer: impl Into<String>) -> Self {
-        Self::at(Location::Issuer(issuer.into()))
+        Self::new(Location::Issuer(issuer.into()))
     }
 
     /// The server with this token endpoint; no metadata is fetched. With mutual TLS this is the
     /// endpoint for it (`mtls_endpoint_aliases`, RFC 8705 §5), if there are two.
     pub fn token_endpoint(url: impl Into<String>) -> Self {
-        Self::at(Location::Endpoint(url.into()))
+        Self::new(Location::Endpoint(url.into()))
     }
 
     /// A server that this resource names in its metadata (RFC 9728): the first whose metadata can
@@ -78,7 +78,7 @@ impl AuthorizationServer {
     /// Then the resource decides who sees this client's assertions and certificate.
     /// [`only`](Self::only) restricts it to servers that you know.
     pub fn for_resource(resource: impl Into<String>) -> Self {
-        Self::at(Location::Resource {
+        Self::new(Location::Resource {
             resource: resource.into(),
             metadata: None,
             only: Vec::new(),
@@ -127,7 +127,7 @@ impl AuthorizationServer {
         limit: Duration,
     ) -> Result<Endpoint, Error> {
         if let Location::Endpoint(url) = &self.0.location {
-            let uri = secure(url, "the token endpoint")?;
+            let uri = secure_url(url, "the token endpoint")?;
             return Ok(Endpoint { uri, issuer: None });
         }
         let mut discovered = self.0.discovered.lock().await;
@@ -217,10 +217,10 @@ impl AuthorizationServer {
         if let Location::Resource { metadata, only, .. } = &mut location {
             change(metadata, only);
         }
-        Self::at(location)
+        Self::new(location)
     }
 
-    fn at(location: Location) -> Self {
+    fn new(location: Location) -> Self {
         Self(Arc::new(Inner {
             location,
             discovered: Mutex::default(),
@@ -284,7 +284,7 @@ fn combined(failures: Vec<Error>) -> Error {
     Error::new(
         kind,
         format!(
-            "none of the authorization servers will do: {}",
+            "none of the authorization servers can be used: {}",
             all.join("; ")
         ),
     )

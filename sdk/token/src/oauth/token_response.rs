@@ -116,7 +116,7 @@ impl Issued<'_> {
     fn access_token(&self, token: Option<String>) -> Result<AccessToken, Error> {
         let token = token.ok_or_else(|| self.malformed("no access_token"))?;
         AccessToken::new(token).map_err(|e| {
-            Error::because(
+            Error::with_source(
                 ErrorKind::Protocol,
                 format!("{} issued what cannot be sent", self.label),
                 e,
@@ -166,7 +166,7 @@ impl Issued<'_> {
     fn check_binding(&self, token: &Token) -> Result<(), Error> {
         let access = token.access_token();
         let unusable = |e| {
-            Error::because(
+            Error::with_source(
                 ErrorKind::Binding,
                 format!("{} issued an unusable token", self.label),
                 e,

@@ -27,7 +27,7 @@ fn key_set(leaf: &bowline_testkit::pki::Leaf, kid: Option<&str>) -> Registered {
 }
 
 #[tokio::test]
-async fn a_certificate_of_the_authority_authenticates_the_client_at_the_alias_for_mutual_tls() {
+async fn a_ca_issued_certificate_authenticates_the_client_at_the_mtls_alias() {
     let fixture = Fixture::new();
     let source = fixture
         .source(&fixture.client())
@@ -47,7 +47,7 @@ async fn a_certificate_of_the_authority_authenticates_the_client_at_the_alias_fo
 }
 
 #[tokio::test]
-async fn a_registered_certificate_authenticates_the_client_whoever_signed_it() {
+async fn a_registered_certificate_authenticates_the_client_without_a_trusted_issuer() {
     let fixture = Fixture::new();
     let own = Pki::foreign().client("agent", KeyKind::P384);
     fixture.authority.register(Registration {
@@ -122,7 +122,7 @@ async fn an_assertion_authenticates_the_client_with_a_given_key() {
 }
 
 #[tokio::test]
-async fn an_assertion_is_addressed_to_the_token_endpoint_where_the_issuer_is_unknown() {
+async fn without_a_known_issuer_the_audience_of_an_assertion_is_the_token_endpoint() {
     let fixture = Fixture::new();
     fixture.authority.register(Registration {
         authentication: key_set(&fixture.agent, None),
@@ -164,7 +164,7 @@ async fn an_assertion_is_addressed_to_the_token_endpoint_where_the_issuer_is_unk
 }
 
 #[tokio::test]
-async fn a_token_is_bound_to_the_dpop_key_that_was_proved_nonce_or_not() {
+async fn a_token_is_bound_to_the_proved_dpop_key_with_and_without_a_nonce() {
     for dpop_nonces in [false, true] {
         let fixture = Fixture::with(AuthorityOptions {
             dpop_nonces,
@@ -195,7 +195,7 @@ async fn a_token_is_bound_to_the_dpop_key_that_was_proved_nonce_or_not() {
 }
 
 #[tokio::test]
-async fn a_client_that_proves_no_dpop_key_and_one_that_has_none_are_told_apart() {
+async fn a_client_without_a_dpop_key_gets_a_configuration_error_and_sends_nothing() {
     let fixture = Fixture::new();
     let source = fixture
         .source(&fixture.client())
@@ -275,7 +275,7 @@ async fn an_opaque_token_belongs_to_the_certificate_that_requested_it() {
 }
 
 #[tokio::test]
-async fn each_refusal_is_reported_with_its_code_and_whose_fault_it_is() {
+async fn each_refusal_has_its_code_and_fault() {
     let fixture = Fixture::new();
     let client = fixture.client();
     let stranger = fixture
@@ -319,7 +319,7 @@ async fn each_refusal_is_reported_with_its_code_and_whose_fault_it_is() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_needed_and_not_there_is_the_configurations_fault() {
+async fn a_missing_certificate_is_a_configuration_error() {
     let fixture = Fixture::new();
     let client = fixture.client_builder().build().unwrap();
     for authentication in [

@@ -148,7 +148,7 @@ async fn a_resource_that_refuses_each_of_a_thousand_requests_costs_one_further_t
 }
 
 #[tokio::test]
-async fn where_no_other_token_can_be_had_the_caller_gets_the_refusal() {
+async fn without_another_token_the_caller_gets_the_refusal() {
     let fixture = Fixture::new();
     let resource = fixture.resource();
     let client = fixture.client();
@@ -212,7 +212,7 @@ async fn a_failed_request_keeps_the_clients_own_error() {
 }
 
 #[tokio::test]
-async fn a_fixed_token_is_given_until_it_expires() {
+async fn a_fixed_token_is_returned_until_it_expires() {
     let fixture = Fixture::new();
     let resource = fixture.resource();
     let client = fixture.client();

@@ -24,7 +24,7 @@ fn source(fixture: &Fixture, server: AuthorizationServer) -> OAuth {
 }
 
 #[tokio::test]
-async fn a_resource_leads_to_its_authorization_server_and_is_what_the_token_is_for() {
+async fn the_authorization_server_is_found_through_the_resource_which_is_the_audience() {
     let fixture = Fixture::new();
     let resource = fixture.resource();
     let client = fixture.client();
@@ -38,7 +38,7 @@ async fn a_resource_leads_to_its_authorization_server_and_is_what_the_token_is_f
 }
 
 #[tokio::test]
-async fn a_refusal_says_where_the_metadata_of_the_resource_is() {
+async fn a_401_names_the_url_of_the_resource_metadata() {
     let fixture = Fixture::new();
     let resource = fixture.resource();
     let client = fixture.client();
@@ -59,7 +59,7 @@ fn naming(fixture: &Fixture, issuers: Value) -> CyclingServer {
 }
 
 #[tokio::test]
-async fn of_several_authorization_servers_the_first_that_works_is_asked() {
+async fn the_first_authorization_server_that_works_is_used() {
     let fixture = Fixture::new();
     let second = Authority::start(&fixture.pki, Default::default());
     let garbage = fixture.answering("no JSON");
@@ -106,7 +106,7 @@ async fn of_several_authorization_servers_the_first_that_works_is_asked() {
 
 /// A server that does not answer gets its share of the time, and no more.
 #[tokio::test]
-async fn an_authorization_server_that_is_silent_does_not_keep_the_next_one_from_being_asked() {
+async fn a_silent_authorization_server_does_not_prevent_the_use_of_the_next_one() {
     let fixture = Fixture::new();
     let silent = Authority::start(&fixture.pki, Default::default());
     silent.set_fault(InjectedFault::Hold);
@@ -124,7 +124,7 @@ async fn an_authorization_server_that_is_silent_does_not_keep_the_next_one_from_
 }
 
 #[tokio::test]
-async fn where_none_works_the_error_names_each() {
+async fn if_no_authorization_server_works_the_error_names_each() {
     let fixture = Fixture::new();
     let garbage = fixture.answering("no JSON");
     let resource = naming(
@@ -279,7 +279,7 @@ async fn metadata_that_cannot_be_trusted_is_refused_with_the_reason() {
 
 /// Servers that began with OpenID Connect have their metadata at another path.
 #[tokio::test]
-async fn an_openid_provider_is_found_as_well() {
+async fn the_metadata_of_an_openid_provider_is_found() {
     let fixture = Fixture::new();
     let endpoint = fixture.authority.mtls_token_url();
     let provider = CyclingServer::start_with(&fixture.pki, Default::default(), |origin| {
@@ -300,7 +300,7 @@ async fn an_openid_provider_is_found_as_well() {
 }
 
 #[tokio::test]
-async fn what_was_found_is_fetched_again_after_an_hour_and_goes_on_being_used_if_it_cannot_be() {
+async fn metadata_is_fetched_again_after_an_hour_and_stays_in_use_if_that_fails() {
     let fixture = Fixture::new();
     let endpoint = fixture.authority.mtls_token_url();
     let fetches = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
@@ -328,7 +328,7 @@ async fn what_was_found_is_fetched_again_after_an_hour_and_goes_on_being_used_if
 }
 
 #[tokio::test]
-async fn a_token_endpoint_that_has_moved_is_looked_for_before_the_hour_is_over() {
+async fn a_moved_token_endpoint_is_found_before_the_hour_is_over() {
     let fixture = Fixture::new();
     let moved = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let (endpoint, has_moved) = (fixture.authority.mtls_token_url(), moved.clone());

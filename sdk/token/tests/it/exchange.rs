@@ -54,7 +54,7 @@ fn incoming(fixture: &Fixture) -> AccessToken {
 }
 
 #[tokio::test]
-async fn a_service_exchanges_what_it_was_called_with_and_calls_the_next_one() {
+async fn a_service_exchanges_the_token_of_its_caller_and_calls_the_next_service() {
     let fixture = Fixture::new();
     let (service, resource) = (Service::new(&fixture), fixture.resource());
     let source = service
@@ -80,7 +80,7 @@ async fn a_service_exchanges_what_it_was_called_with_and_calls_the_next_one() {
 }
 
 #[tokio::test]
-async fn each_token_that_comes_in_is_exchanged_once_for_as_long_as_the_result_lasts() {
+async fn each_incoming_token_is_exchanged_once_while_the_result_is_valid() {
     let fixture = Fixture::new();
     let service = Service::new(&fixture);
     let exchanges = Exchanges::new(service.settings(&fixture)).unwrap();
@@ -130,7 +130,7 @@ async fn a_service_that_signs_assertions_exchanges_the_tokens_of_many_subjects()
 }
 
 #[tokio::test]
-async fn an_actor_is_named_by_a_token_of_its_own() {
+async fn an_actor_token_is_sent_and_checked() {
     let fixture = Fixture::new();
     let service = Service::new(&fixture);
     let own = service.settings(&fixture).build().unwrap();
@@ -159,7 +159,7 @@ async fn an_actor_is_named_by_a_token_of_its_own() {
 
 /// The actor is part of the new token, so it must not be lost.
 #[tokio::test]
-async fn an_actor_is_named_in_whatever_order_it_was_set_and_for_each_subject() {
+async fn an_actor_token_is_sent_in_any_order_of_settings_and_for_each_subject() {
     let fixture = Fixture::new();
     let service = Service::new(&fixture);
     // One that the authority refuses shows that it was sent.
@@ -192,7 +192,7 @@ async fn an_actor_is_named_in_whatever_order_it_was_set_and_for_each_subject() {
 
 /// The actor's token is requested for the new certificate as well.
 #[tokio::test]
-async fn a_certificate_is_replaced_under_an_exchange_and_its_actor() {
+async fn replacing_a_certificate_requests_new_exchange_and_actor_tokens() {
     let fixture = Fixture::new();
     let service = Service::new(&fixture);
     let own = service.settings(&fixture).build().unwrap();
@@ -217,8 +217,7 @@ async fn a_certificate_is_replaced_under_an_exchange_and_its_actor() {
 }
 
 #[tokio::test]
-async fn a_subject_that_cannot_be_exchanged_is_refused_and_one_that_cannot_be_had_costs_no_request()
-{
+async fn a_stolen_subject_token_is_refused_and_an_expired_one_costs_no_request() {
     let fixture = Fixture::new();
     let service = Service::new(&fixture);
     // T6: neither bound to the service's certificate nor issued for it (AS-2).

@@ -60,7 +60,7 @@ async fn read(source: &TokenFile) -> Result<String, Error> {
 }
 
 #[tokio::test]
-async fn a_file_that_is_renamed_into_place_counts_at_the_next_read() {
+async fn a_file_that_is_renamed_into_place_is_used_at_the_next_read() {
     let (dir, clock) = (Dir::new("rename"), TestClock::default());
     dir.replace("token", "first\n");
     let source = source(&dir.path("token"), &clock);
@@ -69,7 +69,7 @@ async fn a_file_that_is_renamed_into_place_counts_at_the_next_read() {
     let early = read(&source).await.unwrap();
     assert!(
         early == "first" || early == "second",
-        "within the interval either will do"
+        "within the interval either is right"
     );
     clock.advance(1);
     assert_eq!(read(&source).await.unwrap(), "second");
@@ -78,7 +78,7 @@ async fn a_file_that_is_renamed_into_place_counts_at_the_next_read() {
 /// `token` -> `..data/token`, and `..data` -> `v1`: nothing in the directory of `token` itself
 /// changes.
 #[tokio::test]
-async fn a_symlink_that_is_swapped_further_up_counts_at_the_next_read() {
+async fn a_file_behind_a_swapped_symlink_is_used_at_the_next_read() {
     let (dir, clock) = (Dir::new("symlink"), TestClock::default());
     for (version, text) in [("v1", "first"), ("v2", "second")] {
         fs::create_dir(dir.path(version)).unwrap();
@@ -95,7 +95,7 @@ async fn a_symlink_that_is_swapped_further_up_counts_at_the_next_read() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_written_into_counts_once_two_reads_agree() {
+async fn a_file_that_is_written_in_place_is_used_after_two_equal_reads() {
     let (dir, clock) = (Dir::new("partial"), TestClock::default());
     let path = dir.path("token");
     fs::write(&path, "first").unwrap();
@@ -167,7 +167,7 @@ async fn while_the_file_is_unusable_the_last_token_is_used_until_it_expires() {
 
 /// It was not replaced in time.
 #[tokio::test]
-async fn a_token_that_has_expired_in_its_file_is_an_error_and_no_token() {
+async fn an_expired_token_in_the_file_is_an_error() {
     let (fixture, dir) = (Fixture::new(), Dir::new("expired"));
     let path = dir.path("token");
     let issue = || fixture.authority.issue(&TokenRequest::bearer("agent"));
@@ -259,7 +259,7 @@ async fn a_thousand_callers_read_the_file_once() {
 }
 
 #[tokio::test]
-async fn a_refused_token_has_the_file_read_at_once() {
+async fn after_a_refusal_the_file_is_read_at_once() {
     let (dir, still) = (Dir::new("refused"), std::time::SystemTime::now());
     let options = TokenFileOptions {
         clock: Clock::from_fn(move || still),

@@ -125,11 +125,11 @@ async fn a_member_of_the_wrong_form_is_named_and_the_token_is_not_shown() {
     }
     let twice = r#"{"access_token":"SECRET","access_token":"SECRET2","token_type":"Bearer"}"#;
     let error = answered(&fixture, twice).await.unwrap_err();
-    assert!(error.to_string().contains("stands twice"), "{error}");
+    assert!(error.to_string().contains("occurs twice"), "{error}");
 }
 
 #[tokio::test]
-async fn a_response_without_json_an_endless_one_and_a_redirect_each_have_an_error_that_says_so() {
+async fn a_response_without_json_an_endless_one_and_a_redirect_each_give_a_precise_error() {
     let fixture = Fixture::new();
     let html = (
         [(header::CONTENT_TYPE, "text/html\u{80}SECRE")],
@@ -205,7 +205,7 @@ async fn endless() -> Response {
 }
 
 #[tokio::test]
-async fn an_error_is_read_whatever_its_status_and_only_printable_parts_of_it_are_shown() {
+async fn an_oauth_error_is_read_at_any_status_and_only_its_printable_parts_are_shown() {
     let fixture = Fixture::new();
     for status in [
         StatusCode::OK,
@@ -256,7 +256,7 @@ async fn an_error_is_read_whatever_its_status_and_only_printable_parts_of_it_are
 }
 
 #[tokio::test]
-async fn a_token_that_could_not_be_used_is_not_handed_out() {
+async fn an_unusable_token_is_not_handed_out() {
     let fixture = Fixture::new();
     let issue =
         |request: TokenRequest| json!({ "access_token": fixture.authority.issue(&request) });
@@ -337,7 +337,7 @@ async fn a_plaintext_endpoint_is_refused_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn an_exchange_must_give_an_access_token_and_say_so() {
+async fn an_exchange_must_return_an_access_token_with_its_issued_token_type() {
     let fixture = Fixture::new();
     let subject =
         bowline_token::Fixed::new(bowline_client::AccessToken::new("SECRET-subject").unwrap());

@@ -50,7 +50,7 @@ async fn settled(source: &OAuth) {
 }
 
 #[tokio::test]
-async fn ten_seconds_down_are_not_noticed_by_those_who_have_a_valid_token() {
+async fn a_valid_token_is_returned_through_ten_seconds_of_outage() {
     let fixture = fixture();
     let source = fixture.source(&fixture.client()).build().unwrap();
     let first = source.token().await.unwrap();
@@ -69,7 +69,7 @@ async fn ten_seconds_down_are_not_noticed_by_those_who_have_a_valid_token() {
 }
 
 #[tokio::test]
-async fn ten_seconds_down_are_one_precise_error_for_those_who_have_none_and_few_requests() {
+async fn without_a_valid_token_ten_seconds_of_outage_give_one_error_and_few_requests() {
     let fixture = fixture();
     let source = fixture.source(&fixture.client()).build().unwrap();
     source.token().await.unwrap();
@@ -102,7 +102,7 @@ async fn ten_seconds_down_are_one_precise_error_for_those_who_have_none_and_few_
 }
 
 #[tokio::test]
-async fn a_server_that_sends_retry_after_is_not_asked_before() {
+async fn retry_after_of_the_authorization_server_is_waited_for() {
     let fixture = fixture();
     let source = fixture.source(&fixture.client()).build().unwrap();
     source.token().await.unwrap();
@@ -125,7 +125,7 @@ async fn a_server_that_sends_retry_after_is_not_asked_before() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_answer_is_given_up_after_the_time_out() {
+async fn a_request_without_an_answer_fails_after_the_time_out() {
     let fixture = fixture();
     let settings = fixture
         .source(&fixture.client())
@@ -153,16 +153,16 @@ async fn a_server_that_does_not_answer_is_given_up_after_the_time_out() {
 }
 
 #[tokio::test]
-async fn a_server_without_json_and_one_that_never_stops_sending_are_told_from_one_that_is_down() {
+async fn an_answer_that_is_not_json_and_one_without_end_are_errors_of_the_peer() {
     let fixture = fixture();
     let source = fixture.source(&fixture.client()).build().unwrap();
     source.token().await.unwrap();
     fixture.clock.advance(61);
-    for (weather, what) in [
+    for (fault, what) in [
         (InjectedFault::Garbage, "something else than a JSON object"),
         (InjectedFault::Endless, "more than"),
     ] {
-        fixture.authority.set_fault(weather);
+        fixture.authority.set_fault(fault);
         let error = source.token().await.unwrap_err();
         assert_eq!(
             (error.kind(), error.fault()),

@@ -111,7 +111,7 @@ async fn an_opaque_token_is_still_sent_with_the_certificate_that_it_was_issued_t
 }
 
 #[tokio::test]
-async fn nothing_is_switched_if_no_token_can_be_had_for_the_next_certificate() {
+async fn the_certificate_stays_if_no_token_can_be_obtained_for_the_next_one() {
     let fixture = Fixture::new();
     let client = fixture.client();
     let source = fixture.source(&client).build().unwrap();
@@ -151,7 +151,7 @@ async fn the_old_token_is_used_until_there_is_one_for_a_certificate_that_was_rep
     let tokens = join_all((0..100).map(|_| source.token())).await;
     assert!(
         tokens.into_iter().all(|token| token.unwrap() == old_token),
-        "nobody waits"
+        "no caller waits"
     );
     fixture.authority.held(1).await;
     ok(call(&client, &resource.origin(), &old_token).await).await;

@@ -44,7 +44,7 @@ async fn a_thousand_callers_at_expiry_cost_one_token_request() {
 }
 
 #[tokio::test]
-async fn a_token_rotated_during_a_thousand_calls_costs_one_request_and_one_signature_and_no_call() {
+async fn a_token_replaced_during_a_thousand_calls_costs_one_request_and_one_signature() {
     let fixture = Fixture::new();
     let resource = fixture.resource();
     let client = fixture.client();
@@ -84,7 +84,7 @@ async fn a_token_rotated_during_a_thousand_calls_costs_one_request_and_one_signa
 }
 
 #[tokio::test]
-async fn a_due_token_is_replaced_without_a_caller_waiting_for_the_authorization_server() {
+async fn a_token_is_refreshed_without_a_caller_waiting_for_the_authorization_server() {
     let fixture = Fixture::new();
     let source = fixture.source(&fixture.client()).build().unwrap();
     let first = source.token().await.unwrap();

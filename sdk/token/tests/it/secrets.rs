@@ -110,7 +110,7 @@ async fn debug_and_logs_show_nothing_of_tokens_and_keys() {
         format!("{token:?} {source:?} {fixed:?} {exchanges:?} {exchanging:?} {error:?} {client:?}");
     let logged = log.text();
     assert!(
-        logged.contains("no token could be had"),
+        logged.contains("no token could be obtained"),
         "the log is captured: {logged}"
     );
     for text in [shown, logged] {

@@ -78,7 +78,7 @@ fn a_failure_with_one_certificate_does_not_end_the_pause_of_another() {
 }
 
 #[test]
-fn certificates_that_came_and_went_are_forgotten() {
+fn certificates_without_a_valid_token_are_forgotten_beyond_the_limit() {
     let pki = Pki::new();
     let (now, mut state) = (SystemTime::now(), CacheState::new(BACKOFF));
     for number in 0..50 {
@@ -184,10 +184,10 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     /// In whatever order callers, responses, refusals and time come: there is one request at a time
-    /// for each certificate and none in a pause, no expired token is given, and nobody waits while
-    /// there is a fresh token.
+    /// for each certificate and none in a pause, no expired token is given, and no caller waits
+    /// while there is a fresh token.
     #[test]
-    fn no_order_of_events_breaks_the_cache(actions in actions()) {
+    fn in_any_order_of_events_the_cache_keeps_its_rules(actions in actions()) {
         hold_for_all(actions)?;
     }
 }

@@ -44,7 +44,7 @@ fn the_well_known_part_goes_between_host_and_path() {
 }
 
 #[test]
-fn a_url_that_cannot_be_trusted_is_refused_with_the_reason() {
+fn an_insecure_or_invalid_url_is_refused_with_the_reason() {
     for (url, reason) in [
         ("http://as.example/", "plaintext"),
         ("ftp://as.example/", "neither"),
@@ -55,13 +55,13 @@ fn a_url_that_cannot_be_trusted_is_refused_with_the_reason() {
         ("https://as example/", "not a URL"),
         ("", "not a URL"),
     ] {
-        let error = secure(url, "it").unwrap_err();
+        let error = secure_url(url, "it").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Metadata);
         assert!(error.to_string().contains(reason), "{url}: {error}");
         assert!(!error.to_string().contains("secret"), "{error}");
     }
-    assert!(secure("http://127.0.0.1:8080/", "it").is_ok());
-    assert!(secure("http://[::1]:8080/", "it").is_ok());
+    assert!(secure_url("http://127.0.0.1:8080/", "it").is_ok());
+    assert!(secure_url("http://[::1]:8080/", "it").is_ok());
     let error = issuer_metadata_urls("https://as.example/?q").unwrap_err();
     assert!(error.to_string().contains("query"), "{error}");
 }

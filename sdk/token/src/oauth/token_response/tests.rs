@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn a_token_is_replaced_a_fifth_of_its_life_ahead_within_bounds() {
+fn a_token_is_refreshed_a_fifth_of_its_lifetime_before_the_expiry_within_bounds() {
     let start = SystemTime::UNIX_EPOCH;
     for (lifetime, due, late) in [
         (3600, 2880, 3595),
