@@ -13,7 +13,7 @@ use a2a::{
 };
 use bowline_a2a::card::Cards;
 use bowline_a2a::extension::{SESSION_BINDING, SessionBinding};
-use bowline_a2a::{ErrorKind, Failure, Transports};
+use bowline_a2a::{ErrorKind, Transports};
 use bowline_client::{AccessToken, Client, Identity, Trust};
 use bowline_proof::challenges;
 use bowline_server::{AcceptPolicy, BindingLayer, ExpectedClaims, Jwks, JwtValidator};
@@ -56,7 +56,7 @@ async fn run() -> Result<(), Error> {
         .await
         .err()
         .ok_or("the attacker was not refused")?;
-    let failure = Failure::of(&error).ok_or("an error of the transport")?;
+    let failure = bowline_a2a::Error::from_a2a(&error).ok_or("an error of the transport")?;
     println!(
         "  with this transport: {}",
         expected(
@@ -82,7 +82,7 @@ async fn run() -> Result<(), Error> {
 async fn call(client: &Client, origin: &str, token: AccessToken) -> Result<(), Error> {
     let card = Cards::new(client.clone()).resolve(origin).await?;
     println!("{}: {} bytes of card", card.card().name, card.bytes().len());
-    if let Some(binding) = card.demands()?.session_binding() {
+    if let Some(binding) = card.requirements()?.session_binding() {
         println!(
             "it announces {SESSION_BINDING}, required: {}",
             binding.is_required()

@@ -128,7 +128,7 @@ async fn agent(pki: &Pki, leaf: &Leaf, origin: &str) -> Result<(), Error> {
         .identity(Identity::new(leaf.chain(), leaf.signing_key())?)
         .trust(Trust::authorities([pki.ca_der().clone()])?)
         .build()?;
-    let server = AuthorizationServer::of_resource(origin);
+    let server = AuthorizationServer::for_resource(origin);
     let source = OAuth::builder(client.clone(), server, ClientAuthentication::tls("agent"))
         .bound(RequiredBinding::Session)
         .build()?;

@@ -116,7 +116,7 @@ async fn call_c(
 ) -> Result<String, StatusCode> {
     let answer = async {
         let subject = AccessToken::from_authorization(&headers[AUTHORIZATION])?;
-        let source = next.exchanges.of(&subject)?;
+        let source = next.exchanges.for_token(&subject)?;
         let authorized = Authorized::new(next.client.clone(), source, &next.url)?;
         text(authorized.send(request(&next.url)?).await?).await
     };

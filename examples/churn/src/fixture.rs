@@ -93,7 +93,7 @@ impl Fixture {
             .body(Full::from(form))?;
         request
             .extensions_mut()
-            .insert(Operation::new(Protocol::Http, "token"));
+            .insert(Operation::new(Protocol::HTTP, "token"));
         let response = client.send(request).await?;
         let status = response.status();
         let body = Limited::new(response.into_body(), 64 * 1024)

@@ -1,19 +1,29 @@
-//! What A2A requests are counted as: the methods of A2A, per binding, whatever stands on the wire.
+//! The operations that A2A requests are counted as: A2A's methods, per binding.
 
 use a2a::jsonrpc::methods;
-use bowline_client::{Operation, Operations, Protocol};
+use bowline_client::{Operation, Protocol};
+use bowline_transport::Operations;
+
+/// A2A over JSON-RPC.
+pub const A2A_JSONRPC: Protocol = Protocol::new("a2a_jsonrpc");
+
+/// A2A over HTTP+JSON.
+pub const A2A_REST: Protocol = Protocol::new("a2a_rest");
+
+/// A2A over gRPC.
+pub const A2A_GRPC: Protocol = Protocol::new("a2a_grpc");
 
 /// The request for an agent card, which is plain HTTP whatever the binding.
-pub const AGENT_CARD: Operation = Operation::new(Protocol::Http, "agent_card");
+pub const AGENT_CARD: Operation = Operation::new(Protocol::HTTP, "agent_card");
 
-/// Of the JSON-RPC binding.
-pub const JSON_RPC: Operations = Operations::new(Protocol::A2aJsonrpc, METHODS);
+/// The methods over the JSON-RPC binding.
+pub const JSON_RPC: Operations = Operations::new(A2A_JSONRPC, METHODS);
 
-/// Of the HTTP+JSON binding.
-pub const HTTP_JSON: Operations = Operations::new(Protocol::A2aRest, METHODS);
+/// The methods over the HTTP+JSON binding.
+pub const HTTP_JSON: Operations = Operations::new(A2A_REST, METHODS);
 
-/// Of the gRPC binding.
-pub const GRPC: Operations = Operations::new(Protocol::A2aGrpc, METHODS);
+/// The methods over the gRPC binding.
+pub const GRPC: Operations = Operations::new(A2A_GRPC, METHODS);
 
 const METHODS: &[&str] = &[
     methods::SEND_MESSAGE,

@@ -1,4 +1,4 @@
-//! What calls are made with, and the SDK's factories of transports that make them.
+//! The configuration of calls, and the SDK's transport factories made from it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,74 +7,77 @@ use std::sync::Arc;
 use a2a::{A2AError, AgentCard, AgentInterface};
 use a2a_client::{A2AClientFactory, Transport, TransportFactory};
 use async_trait::async_trait;
-use bowline_client::{AccessToken, Client, Operations, Origin, RequestBoundCalls};
+use bowline_client::{AccessToken, Client, Origin};
 use bowline_token::{Authorized, Fixed, TokenSource};
-use bowline_transport::head::shown_target;
+use bowline_transport::credential::Credential;
+use bowline_transport::{Operations, RequestBoundCalls};
 use http::Uri;
 
-use crate::card::Demands;
-use crate::failure::{ErrorKind, Failure};
+use crate::card::CardRequirements;
+use crate::endpoint::{AgentEndpoint, checked_url};
+use crate::error::{Error, ErrorKind};
+#[cfg(feature = "grpc")]
 use crate::grpc::{self, Grpc};
 use crate::http_json::HttpJson;
 use crate::json_rpc::JsonRpc;
 use crate::operation;
-use crate::wire::{Credential, Wire, endpoint};
+use crate::text::shown_url;
 
-/// Longest answer that is no stream, and longest event of one, in bytes.
-const MAX_ANSWER: usize = 16 * 1024 * 1024;
+/// Maximum length of a response that is not a stream, and of an event of a stream, in bytes.
+const MAX_RESPONSE: usize = 16 * 1024 * 1024;
 const MAX_EVENT: usize = 4 * 1024 * 1024;
 
 /// Makes the SDK's transports over a [`Client`]: one factory for each binding.
 ///
-/// All that go to one origin share its connections, whatever the binding and whoever's token they
-/// carry; each token has its own proof on each connection.
+/// All calls to one origin share its connections, whatever the binding and the token; each token has
+/// its own proof on each connection.
 #[derive(Clone)]
 pub struct Transports {
     client: Client,
     origins: Vec<Origin>,
     source: Option<Arc<dyn TokenSource>>,
-    claims: RequestBoundCalls,
-    longest_answer: usize,
-    longest_event: usize,
+    request_bound: RequestBoundCalls,
+    max_response_bytes: usize,
+    max_event_bytes: usize,
 }
 
 impl Transports {
-    /// Transports to the agent at `origin`, such as `https://agent.example.com`; a path is passed
-    /// over.
+    /// Transports to the agent at `origin`, such as `https://agent.example.com`; a path is
+    /// ignored.
     ///
-    /// An agent card says where an agent's interfaces are, and cards are not to be trusted with
-    /// that: requests go to this origin and no other (CL-6).
+    /// An agent card says where an agent's interfaces are, but is not trusted to decide where tokens
+    /// go: requests go to this origin and no other (CL-6).
     ///
     /// Without [`token`](Self::token) or [`source`](Self::source), a call carries the access token
-    /// that an interceptor puts into its service parameters as `Authorization`, if any: for many
-    /// users' tokens over the same connections.
+    /// that an interceptor puts into its service parameters as `Authorization`, if any. This way many
+    /// users' tokens share the same connections.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidCall`] if `origin` is no absolute URL.
-    pub fn new(client: Client, origin: &str) -> Result<Self, Failure> {
+    /// [`ErrorKind::InvalidCall`] if `origin` is not an absolute URL.
+    pub fn new(client: Client, origin: &str) -> Result<Self, Error> {
         let this = Self {
             client,
             origins: Vec::new(),
             source: None,
-            claims: RequestBoundCalls::none(),
-            longest_answer: MAX_ANSWER,
-            longest_event: MAX_EVENT,
+            request_bound: RequestBoundCalls::none(),
+            max_response_bytes: MAX_RESPONSE,
+            max_event_bytes: MAX_EVENT,
         };
         this.also(origin)
     }
 
-    /// Requests may go to this origin too: for an agent whose gRPC has a port of its own.
+    /// Also allows requests to this origin: for an agent whose gRPC interface has its own port.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidCall`] if `origin` is no absolute URL.
-    pub fn also(mut self, origin: &str) -> Result<Self, Failure> {
+    /// [`ErrorKind::InvalidCall`] if `origin` is not an absolute URL.
+    pub fn also(mut self, origin: &str) -> Result<Self, Error> {
         let unusable = |why: String| {
-            // What is in front of the host may be secret.
-            let origin = shown_target(origin).unwrap_or_default();
+            // Without user information, which may be secret.
+            let origin = shown_url(origin);
             let message = format!(
-                "{origin:?} names no origin; give one such as https://agent.example.com: {why}"
+                "{origin:?} is not an origin; give one such as https://agent.example.com: {why}"
             );
-            Failure::new(ErrorKind::InvalidCall, message)
+            Error::new(ErrorKind::InvalidCall, message)
         };
         let uri: Uri = origin.parse().map_err(|e| unusable(format!("{e}")))?;
         self.origins
@@ -89,100 +92,105 @@ impl Transports {
     }
 
     /// Every call carries the access token that this source has at the time. A call that is refused
-    /// with `invalid_token` is made once more, if the source has another.
+    /// with `invalid_token` is made once more if the source has another token.
     #[must_use]
     pub fn source(mut self, source: impl TokenSource) -> Self {
         self.source = Some(Arc::new(source));
         self
     }
 
-    /// Proves these calls one by one, with `htm`, `htu` and `jti` (PR-6), by method (`CancelTask`),
-    /// whatever the client's [`ProofScope`](bowline_client::ProofScope) says. A2A says of no method
-    /// what it is applied to, or that it destroys something.
+    /// Each of these calls, selected by method (`CancelTask`), carries a proof of its own with `htm`,
+    /// `htu` and `jti` (PR-6), whatever the client's [`ProofScope`](bowline_client::ProofScope).
+    /// A2A does not say of a method what it acts on, or that it is destructive.
     #[must_use]
-    pub fn request_bound_calls(mut self, claims: RequestBoundCalls) -> Self {
-        self.claims = claims;
+    pub fn request_bound_calls(mut self, calls: RequestBoundCalls) -> Self {
+        self.request_bound = calls;
         self
     }
 
-    /// The longest answer that is taken in whole, in bytes. Default 16 MiB.
+    /// Maximum length of a response that is not a stream, in bytes. Default 16 MiB.
     #[must_use]
-    pub fn longest_answer(mut self, bytes: usize) -> Self {
-        self.longest_answer = bytes;
+    pub fn max_response(mut self, bytes: usize) -> Self {
+        self.max_response_bytes = bytes;
         self
     }
 
-    /// The longest event of a stream, in bytes. Default 4 MiB.
+    /// Maximum length of an event of a stream, in bytes. Default 4 MiB.
     #[must_use]
-    pub fn longest_event(mut self, bytes: usize) -> Self {
-        self.longest_event = bytes;
+    pub fn max_event(mut self, bytes: usize) -> Self {
+        self.max_event_bytes = bytes;
         self
     }
 
     /// The `JSONRPC` binding.
     pub fn json_rpc(&self) -> Arc<dyn TransportFactory> {
-        self.of(ProtocolBinding::JsonRpc)
+        self.factory_for(ProtocolBinding::JsonRpc)
     }
 
     /// The `HTTP+JSON` binding.
     pub fn http_json(&self) -> Arc<dyn TransportFactory> {
-        self.of(ProtocolBinding::HttpJson)
+        self.factory_for(ProtocolBinding::HttpJson)
     }
 
-    /// The `GRPC` binding, over HTTP/2 and nothing else. An interface's URL is `host:port`, for TLS
-    /// unless these transports are for `http://host:port` and not for `https://host:port`; a path
-    /// is passed over.
+    /// The `GRPC` binding, over HTTP/2 only. An interface's URL is `host:port`, with TLS unless these
+    /// transports allow `http://host:port` and not `https://host:port`; a path is ignored.
+    #[cfg(feature = "grpc")]
     pub fn grpc(&self) -> Arc<dyn TransportFactory> {
-        self.of(ProtocolBinding::Grpc)
+        self.factory_for(ProtocolBinding::Grpc)
     }
 
-    /// The SDK's client factory with all three, and none of its own. It prefers JSON-RPC, then
-    /// HTTP+JSON, then gRPC.
+    /// The SDK's client factory with these bindings only. It prefers JSON-RPC, then HTTP+JSON, then
+    /// gRPC (with the feature `grpc`).
     pub fn factory(&self) -> A2AClientFactory {
-        A2AClientFactory::builder()
+        let builder = A2AClientFactory::builder()
             .no_defaults()
             .register(self.json_rpc())
-            .register(self.http_json())
-            .register(self.grpc())
-            .build()
+            .register(self.http_json());
+        #[cfg(feature = "grpc")]
+        let builder = builder.register(self.grpc());
+        builder.build()
     }
 
-    fn of(&self, binding: ProtocolBinding) -> Arc<dyn TransportFactory> {
+    fn factory_for(&self, binding: ProtocolBinding) -> Arc<dyn TransportFactory> {
         Arc::new(Factory {
             transports: self.clone(),
             binding,
         })
     }
 
-    fn wire(
+    fn endpoint(
         &self,
         binding: ProtocolBinding,
         card: &AgentCard,
         interface: &AgentInterface,
-    ) -> Result<(Wire, Uri), Failure> {
+    ) -> Result<(AgentEndpoint, Uri), Error> {
         let url = match binding {
-            ProtocolBinding::Grpc => grpc::target(&interface.url, &self.origins),
+            #[cfg(feature = "grpc")]
+            ProtocolBinding::Grpc => grpc::absolute_url(&interface.url, &self.origins),
             ProtocolBinding::JsonRpc | ProtocolBinding::HttpJson => Cow::from(&interface.url),
         };
-        let endpoint = endpoint(&url, &self.origins)?;
-        let terms = Demands::of(card)?.meet(&endpoint, self.client.identity().is_some())?;
+        let url = checked_url(&url, &self.origins)?;
+        let requirements =
+            CardRequirements::from_card(card)?.resolve(&url, self.client.identity().is_some())?;
         let credential = match &self.source {
-            Some(source) => Credential::Own(Authorized::new(
+            // Bound to the interface's origin now, before any card or redirect could change it.
+            Some(source) => Credential::from_authorized(Authorized::new(
                 self.client.clone(),
                 source.clone(),
-                &endpoint.to_string(),
+                &url.to_string(),
             )?),
-            None => Credential::Theirs,
+            None => Credential::from_caller(),
         };
-        let wire = Wire {
+        let endpoint = AgentEndpoint {
             client: self.client.clone(),
+            path: url.path().to_owned(),
             credential,
             operations: binding.operations(),
-            claims: self.claims.clone(),
-            terms,
-            longest_answer: self.longest_answer,
+            request_bound: self.request_bound.clone(),
+            requirements,
+            max_response_bytes: self.max_response_bytes,
         };
-        Ok((wire, endpoint))
+        Ok((endpoint, url))
     }
 }
 
@@ -190,6 +198,7 @@ impl Transports {
 enum ProtocolBinding {
     JsonRpc,
     HttpJson,
+    #[cfg(feature = "grpc")]
     Grpc,
 }
 
@@ -198,6 +207,7 @@ impl ProtocolBinding {
         match self {
             Self::JsonRpc => operation::JSON_RPC,
             Self::HttpJson => operation::HTTP_JSON,
+            #[cfg(feature = "grpc")]
             Self::Grpc => operation::GRPC,
         }
     }
@@ -215,35 +225,39 @@ impl TransportFactory for Factory {
         match self.binding {
             ProtocolBinding::JsonRpc => a2a::TRANSPORT_PROTOCOL_JSONRPC,
             ProtocolBinding::HttpJson => a2a::TRANSPORT_PROTOCOL_HTTP_JSON,
+            #[cfg(feature = "grpc")]
             ProtocolBinding::Grpc => a2a::TRANSPORT_PROTOCOL_GRPC,
         }
     }
 
-    /// Makes a transport; no connection is opened before the first call. What the card demands and
-    /// nobody has is an error here, or at the first call if it is an access token, which each call
-    /// may bring.
+    /// Makes a transport; no connection is opened before the first call. If the card requires a
+    /// certificate and there is none, this fails. A missing access token is an error of the call,
+    /// because each call may bring one.
     async fn create(
         &self,
         card: &AgentCard,
         interface: &AgentInterface,
     ) -> Result<Box<dyn Transport>, A2AError> {
         let transports = &self.transports;
-        let (wire, endpoint) = transports.wire(self.binding, card, interface)?;
-        let longest_event = transports.longest_event;
+        let (endpoint, url) = transports.endpoint(self.binding, card, interface)?;
+        let max_event_bytes = transports.max_event_bytes;
         Ok(match self.binding {
             ProtocolBinding::JsonRpc => Box::new(JsonRpc {
-                wire,
                 endpoint,
-                longest_event,
+                url,
+                max_event_bytes,
             }),
             ProtocolBinding::HttpJson => Box::new(HttpJson {
-                wire,
                 endpoint,
-                longest_event,
+                url,
+                max_event_bytes,
             }),
-            ProtocolBinding::Grpc => {
-                Box::new(Grpc::new(wire, longest_event, &grpc::origin_of(&endpoint)))
-            }
+            #[cfg(feature = "grpc")]
+            ProtocolBinding::Grpc => Box::new(Grpc::new(
+                endpoint,
+                max_event_bytes,
+                &grpc::without_path(&url),
+            )),
         })
     }
 }
@@ -254,34 +268,10 @@ impl fmt::Debug for Transports {
             .field("client", &self.client)
             .field("origins", &self.origins)
             .field("source", &self.source.as_ref().map(|source| source.id()))
-            .field("claims", &self.claims)
+            .field("request_bound", &self.request_bound)
             .finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_names_no_origin_is_told_without_what_may_be_secret() {
-        for origin in [
-            "https://user:secret@a.example",
-            "user:secret@a.example",
-            "secret a.example",
-        ] {
-            let client = Client::builder().build().unwrap();
-            let failure = Transports::new(client, origin).unwrap_err();
-            assert_eq!(failure.kind(), ErrorKind::InvalidCall);
-            assert!(!failure.to_string().contains("secret"), "{failure}");
-        }
-        let client = Client::builder().build().unwrap();
-        let failure = Transports::new(client, "a.example:443").unwrap_err();
-        assert!(
-            failure
-                .to_string()
-                .contains("\"a.example:443\" names no origin"),
-            "{failure}"
-        );
-    }
-}
+mod tests;

@@ -1,24 +1,26 @@
 //! No token and no proof in an error or a log of any binding (EX-7). In a process of its own: it
 //! listens to every line.
 
+#![cfg(feature = "grpc")]
+
 #[allow(dead_code, reason = "other tests need more of it")]
-#[path = "it/grpc/house.rs"]
-mod house;
+#[path = "it/binding.rs"]
+mod binding;
 #[allow(dead_code, reason = "other tests need more of it")]
-#[path = "it/over.rs"]
-mod over;
+#[path = "it/fixture.rs"]
+mod fixture;
 
 use std::time::Duration;
 
+use crate::fixture::Fixture;
 use a2a::{GetTaskRequest, Message, Part, Role, SendMessageRequest};
 use a2a_client::ServiceParams;
-use bowline_a2a::Failure;
+use binding::BINDINGS;
+use bowline_a2a::Error;
 use bowline_client::AccessToken;
 use bowline_testkit::a2a::card;
 use bowline_testkit::log::Log;
 use futures_util::StreamExt;
-use house::House;
-use over::BINDINGS;
 
 /// A guard against hanging, which decides nothing.
 async fn soon<F: Future>(future: F) -> F::Output {
@@ -29,10 +31,10 @@ async fn soon<F: Future>(future: F) -> F::Output {
 #[tokio::test]
 async fn no_token_and_no_proof_is_in_an_error_or_a_log() {
     let log = Log::for_process();
-    let house = House::open();
-    let client = house.client();
+    let fixture = Fixture::open();
+    let client = fixture.client();
     let [opaque, stale, theirs] = ["opaque-and-secret", "stale-and-secret", "of-an-interceptor"];
-    let jwt = house.token("a-name-that-nobody-else-has");
+    let jwt = fixture.token("a-name-that-nobody-else-has");
     let none = ServiceParams::new();
     let credential = |token: &str| {
         ServiceParams::from([("Authorization".to_owned(), vec![format!("Bearer {token}")])])
@@ -45,18 +47,18 @@ async fn no_token_and_no_proof_is_in_an_error_or_a_log() {
     let mut shown = String::new();
     let tokens = [opaque, stale].map(|token| AccessToken::new(token).unwrap());
     let tokens: Vec<_> = tokens.into_iter().chain([jwt.clone()]).collect();
-    let card = card(&house.server.origin());
-    for (over, token) in BINDINGS
+    let card = card(&fixture.server.origin());
+    for (binding, token) in BINDINGS
         .iter()
-        .flat_map(|over| tokens.iter().map(move |token| (over, token)))
+        .flat_map(|binding| tokens.iter().map(move |token| (binding, token)))
     {
-        let transports = house.transports(&client).token(token.clone());
+        let transports = fixture.transports(&client).token(token.clone());
         shown += &format!("{transports:?}");
-        let transport = over.create(&transports, &card).await.unwrap();
+        let transport = binding.create(&transports, &card).await.unwrap();
         // A task that is not there, and two credentials.
         for params in [&none, &credential(theirs)] {
             let error = soon(transport.get_task(params, &task)).await.unwrap_err();
-            shown += &format!("{error} {error:?} {:?}", Failure::of(&error));
+            shown += &format!("{error} {error:?} {:?}", Error::from_a2a(&error));
         }
         let request = SendMessageRequest {
             message: Message::new(Role::User, vec![Part::text("hold")]),
@@ -67,13 +69,13 @@ async fn no_token_and_no_proof_is_in_an_error_or_a_log() {
         let events = soon(transport.send_streaming_message(&none, &request)).await;
         let Ok(mut events) = events else { continue };
         assert!(soon(events.next()).await.unwrap().is_ok());
-        house.server.cut_all();
+        fixture.server.cut_all();
         let rest: Vec<_> = soon(events.collect()).await;
         shown += &format!("{rest:?}");
     }
-    for over in BINDINGS {
-        let transport = over
-            .create(&house.transports(&client), &card)
+    for binding in BINDINGS {
+        let transport = binding
+            .create(&fixture.transports(&client), &card)
             .await
             .unwrap();
         let error = soon(transport.get_task(&credential(theirs), &task))
@@ -97,7 +99,7 @@ async fn no_token_and_no_proof_is_in_an_error_or_a_log() {
     for part in ["h2::", "hyper", "bowline_server"] {
         assert!(logged.contains(part), "nothing of {part} was logged");
     }
-    let proofs = house.proofs();
+    let proofs = fixture.proofs();
     assert!(proofs.len() >= 7, "{}", proofs.len());
     for text in [shown, logged] {
         let jwt = jwt.secret().split('.').take(2).skip(1);

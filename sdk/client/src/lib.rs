@@ -34,46 +34,36 @@
 
 pub mod bind;
 mod body;
-mod call;
 mod client;
-mod connect;
-mod connection;
-mod dpop;
+mod config;
+mod conn;
 mod error;
-mod h2_task;
-mod identities;
-mod identity;
-#[cfg(feature = "metrics")]
-pub mod metrics;
 mod observe;
-mod offload;
 mod origin;
 mod pool;
-mod proxy;
-mod session;
-mod signing;
-mod stats;
-mod tls;
-mod watch;
+pub mod request;
 
-pub use body::Body;
+pub use bind::session::{BindingPolicy, ProofScope};
+pub use body::{Body, BodyReadError};
 pub use bowline_proof::dpop::{DpopKey, JwkThumbprint};
 pub use bowline_proof::{AccessToken, InvalidAccessToken, Scheme, Thumbprint};
-pub use call::{Call, Operations, RequestBoundCalls};
-pub use client::{
-    Builder, Client, Http2Only, HttpVersions, Limits, ProofRequired, Repeatable, RequestBoundProof,
-    Timeouts, WithCertificate,
+pub use client::{Builder, Client};
+pub use config::{HttpVersions, Limits, Timeouts};
+pub use conn::facts::{
+    ConnectionFacts, ConnectionId, HttpVersion, Presented, TlsFacts, TlsVersion,
 };
-pub use connection::{ConnectionFacts, ConnectionId, HttpVersion, Presented, TlsFacts, TlsVersion};
-pub use dpop::DpopProofRequired;
+pub use conn::identity::Identity;
+pub use conn::proxy::Proxies;
+pub use conn::tls::Trust;
 pub use error::{Error, ErrorKind, Fault, Step};
-pub use identity::Identity;
+#[cfg(feature = "metrics")]
+pub use observe::metrics;
+pub use observe::stats::{Row, Snapshot};
 pub use observe::{
     BindingUsed, Cause, CloseReason, ConnectionUse, Event, Observer, Operation, Outcome, ProofKind,
     Protocol,
 };
 pub use origin::{InvalidTarget, Origin};
-pub use proxy::Proxies;
-pub use session::{BindingPolicy, ProofScope};
-pub use stats::{Row, Snapshot};
-pub use tls::Trust;
+pub use request::{
+    DpopProofRequired, Http2Only, ProofRequired, Repeatable, RequestBoundProof, WithCertificate,
+};

@@ -77,7 +77,7 @@ async fn traffic() {
     for _ in 0..3 {
         let request = http::Request::get(server.origin())
             .extension(fixture.token("a"))
-            .extension(Operation::new(Protocol::McpHttp, "tools/call"))
+            .extension(Operation::new(Protocol::new("mcp_http"), "tools/call"))
             .body(Empty::new())
             .unwrap();
         text(client.send(request).await.unwrap()).await;

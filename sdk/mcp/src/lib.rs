@@ -27,7 +27,7 @@
 //!
 //! ```no_run
 //! # fn example(client: bowline_client::Client, token: bowline_client::AccessToken) {
-//! use bowline_mcp::StreamableHttp;
+//! use bowline_mcp::{RequestBoundCalls, StreamableHttp};
 //! use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 //!
 //! let config = StreamableHttpClientTransportConfig::with_uri("https://mcp.example.com/mcp")
@@ -72,7 +72,7 @@ mod redact;
 mod request_bound;
 mod streamable_http;
 
-pub use bowline_client::RequestBoundCalls;
+pub use bowline_transport::RequestBoundCalls;
 pub use error::{Error, ErrorKind};
 #[cfg(feature = "legacy-sse")]
 pub use legacy_sse::{CONNECTION_CLOSED, LegacySse, LegacySseWorker};

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use bowline_client::BodyReadError;
 use bowline_client::Client;
-use bowline_transport::body::{self, WholeError};
 use bowline_transport::redirect::{FollowError, MAX_REDIRECTS, Reason, follow_same_origin};
 use bytes::Bytes;
 use http::{Request, Response};
@@ -58,9 +58,9 @@ impl OAuthHttp {
             self.0.send(request).await?
         };
         let (head, body) = response.into_parts();
-        match body::whole(body, MAX_RESPONSE).await {
+        match body.bytes_limited(MAX_RESPONSE).await {
             Ok(body) => Ok(Response::from_parts(head, body)),
-            Err(WholeError::Client(e)) => Err(e.into()),
+            Err(BodyReadError::Client(e)) => Err(e.into()),
             Err(_) => Err(Cause::ResponseTooLarge {
                 limit: MAX_RESPONSE,
             }

@@ -1,13 +1,14 @@
 //! The labels under which MCP requests are counted: a fixed set, independent of what is sent.
 
-use bowline_client::{Operation, Operations, Protocol};
+use bowline_client::{Operation, Protocol};
+use bowline_transport::Operations;
 use rmcp::model::{ClientJsonRpcMessage, ClientNotification, ConstString};
 
 /// MCP over streamable HTTP.
-pub const MCP_HTTP: Protocol = Protocol::McpHttp;
+pub const MCP_HTTP: Protocol = Protocol::new("mcp_http");
 
 /// MCP over legacy HTTP+SSE.
-pub const MCP_SSE: Protocol = Protocol::McpSse;
+pub const MCP_SSE: Protocol = Protocol::new("mcp_sse");
 
 /// The GET that opens or resumes an event stream.
 pub const EVENT_STREAM: Operation = Operation::new(MCP_HTTP, "event_stream");

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bowline_client::Call;
+use bowline_transport::Call;
 use http::Extensions;
 use rmcp::model::{ClientJsonRpcMessage, ClientRequest};
 use serde::Deserialize;

@@ -16,7 +16,7 @@ use crate::{Error, ErrorKind, Token, TokenSource};
 /// A client whose requests carry a token of a source, to one origin and no other (CL-6).
 ///
 /// A request that the resource refuses with `invalid_token` is sent once more, if the source has
-/// another token: nobody has acted on a request that was refused like this.
+/// another token: a server that refuses a request like this has not acted on it.
 #[derive(Clone)]
 pub struct Authorized {
     client: Client,
@@ -31,7 +31,7 @@ impl Authorized {
     /// [`ErrorKind::Configuration`] if `resource` is not such a URL.
     pub fn new(client: Client, source: impl TokenSource, resource: &str) -> Result<Self, Error> {
         let unusable = |e: BoxError| {
-            Error::because(
+            Error::with_source(
                 ErrorKind::Configuration,
                 "the resource must be an absolute URL",
                 e,
@@ -61,8 +61,8 @@ impl Authorized {
     /// Sends a request with a token, and once more with another if the first is refused.
     ///
     /// # Errors
-    /// [`ErrorKind::OtherOrigin`]; what the source says; [`ErrorKind::Request`] for what the client says
-    /// ([`Error::client`]).
+    /// [`ErrorKind::OtherOrigin`]; those of the source; [`ErrorKind::Request`] for those of the
+    /// client ([`Error::client`]).
     pub async fn send<B>(&self, request: Request<B>) -> Result<Response<Body>, Error>
     where
         B: http_body::Body<Data = Bytes> + Clone + Send + 'static,
@@ -73,7 +73,7 @@ impl Authorized {
         let Some(refused) = refused else {
             return Ok(response);
         };
-        // No other token: the resource's own answer says more than the source's error would.
+        // If there is no other token, the resource's response says more than the source's error.
         match self.source.token().await {
             Ok(token) if token != refused => {
                 response.into_body().drain_in_background();
@@ -84,7 +84,7 @@ impl Authorized {
         }
     }
 
-    /// Sends a request whose body cannot be had twice. A refused token is reported to the source,
+    /// Sends a request whose body cannot be read twice. A refused token is reported to the source,
     /// and the refusal returned.
     ///
     /// # Errors
@@ -118,7 +118,7 @@ impl Authorized {
         self.attempt(request, token).await
     }
 
-    /// The answer, and the token if it was refused.
+    /// The response, and the token if it was refused.
     async fn attempt<B>(
         &self,
         mut request: Request<B>,
@@ -138,8 +138,8 @@ impl Authorized {
     }
 }
 
-/// Whether a response says that another token might have passed: 401 `invalid_token` (RFC 6750
-/// §3.1).
+/// Whether the response refuses the token itself, so that another might pass: 401 `invalid_token`
+/// (RFC 6750 §3.1).
 pub fn is_invalid_token<B>(response: &Response<B>) -> bool {
     response.status() == StatusCode::UNAUTHORIZED
         && challenges(response.headers())

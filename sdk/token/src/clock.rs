@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Where "now" comes from: the system clock unless a caller puts another in its place.
+/// Where the current time comes from: the system clock, unless a caller gives another.
 ///
-/// When a token is due, expired, or asked for again after a failure is decided by a `Clock` alone,
-/// so that a test can move through hours without waiting. It is the time of day and not a stopwatch
-/// because a stopwatch stands still while a machine sleeps, and tokens expire all the same. Only
-/// time-outs use a stopwatch (tokio's).
+/// A `Clock` alone decides when a token is due, when it has expired, and when it is requested again
+/// after a failure, so that a test can move through hours without waiting. It is the time of day,
+/// and not a monotonic clock, because a monotonic clock may stand still while the machine sleeps,
+/// and tokens expire all the same. Only time-outs use a monotonic clock (tokio's).
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 

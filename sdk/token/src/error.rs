@@ -27,24 +27,23 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The source was set up wrongly: a URL that is none, an identity or key that is missing.
+    /// The source was set up wrongly: an invalid URL, a missing identity or key.
     Configuration,
     /// A token file cannot be read, or holds no token, or one that has expired.
     File,
-    /// The only token that there is has expired.
+    /// The only token has expired.
     Expired,
     /// The metadata of the resource (RFC 9728) or of the authorization server (RFC 8414) cannot be
-    /// used: it is about another one, lacks what is needed, or names a plaintext endpoint.
+    /// used: it describes another one, lacks a member, or names a plaintext endpoint.
     Metadata,
     /// The authorization server answered with an error of RFC 6749 §5.2.
     Refused(OAuthErrorCode),
-    /// The authorization server cannot be reached, did not answer in time, or is not able to answer
-    /// now.
+    /// The authorization server cannot be reached, did not answer in time, or cannot answer now.
     Unavailable,
     /// The authorization server broke its protocol: no JSON, too long an answer, a redirect, a
     /// member of the wrong form.
     Protocol,
-    /// The token that was issued is not bound as it was to be, or to another certificate.
+    /// The issued token is not bound as required, or to another certificate.
     Binding,
     /// A request that a token was put into failed: [`Error::client`] says how.
     Request,
@@ -59,7 +58,7 @@ pub enum OAuthErrorCode {
     /// The request lacks something or is malformed; in an exchange also: a token in it is not
     /// accepted.
     InvalidRequest,
-    /// Nobody knows this client, or it failed to authenticate.
+    /// The server does not know this client, or the client failed to authenticate.
     InvalidClient,
     /// The grant is not valid, has expired, or is another client's.
     InvalidGrant,
@@ -73,7 +72,7 @@ pub enum OAuthErrorCode {
     InvalidTarget,
     /// The DPoP proof is not accepted.
     InvalidDpopProof,
-    /// The server had a mishap.
+    /// The server failed internally.
     ServerError,
     /// The server is overloaded or under maintenance.
     TemporarilyUnavailable,
@@ -82,7 +81,7 @@ pub enum OAuthErrorCode {
 }
 
 impl OAuthErrorCode {
-    pub(crate) fn of(code: &str) -> Self {
+    pub(crate) fn parse(code: &str) -> Self {
         match code {
             "invalid_request" => Self::InvalidRequest,
             "invalid_client" => Self::InvalidClient,
@@ -98,17 +97,19 @@ impl OAuthErrorCode {
         }
     }
 
-    /// What to do about it.
+    /// What to do about it, for messages.
     pub(crate) fn advice(self) -> &'static str {
         match self {
             Self::InvalidRequest => {
                 "the request is not what this server wants: compare grant and parameters"
             }
             Self::InvalidClient => {
-                "check client_id, the registered authentication method, and the certificate or key registered for it"
+                "check client_id, the registered authentication method, and the certificate or \
+                 key registered for it"
             }
             Self::InvalidGrant => {
-                "the token to be exchanged is not accepted: it may have expired, or not be this client's"
+                "the token to be exchanged is not accepted: it may have expired, or not be this \
+                 client's"
             }
             Self::UnauthorizedClient => "this client is not registered for this grant",
             Self::UnsupportedGrantType => "the server does not know this grant",
@@ -133,7 +134,7 @@ impl Error {
         }))
     }
 
-    pub(crate) fn because(
+    pub(crate) fn with_source(
         kind: ErrorKind,
         message: impl Into<String>,
         source: impl Into<BoxError>,
@@ -146,8 +147,8 @@ impl Error {
         }))
     }
 
-    /// The same, with what the server said about when to come again.
-    pub(crate) fn retry_at(mut self, after: Option<Duration>) -> Self {
+    /// The same, with the time after which the server wants another request.
+    pub(crate) fn with_retry_after(mut self, after: Option<Duration>) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             inner.retry_after = after;
         }
@@ -180,8 +181,8 @@ impl Error {
         }
     }
 
-    /// Whether the same may succeed later without anybody changing anything. A source waits between
-    /// its tries, so it can be asked at any time.
+    /// Whether another attempt may succeed without a change of configuration. A source pauses
+    /// between its attempts, so callers can ask it at any time.
     pub fn is_worth_another_try(&self) -> bool {
         match self.0.kind {
             ErrorKind::Unavailable
@@ -196,8 +197,8 @@ impl Error {
         }
     }
 
-    /// When the server wants to be asked again, if it said so (`Retry-After`, RFC 9110 §10.2.3),
-    /// from its answer on.
+    /// After which time the server wants another request, if it said so (`Retry-After`, RFC 9110
+    /// §10.2.3), from its answer on.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
@@ -212,15 +213,15 @@ impl Error {
 impl From<bowline_client::Error> for Error {
     /// The caller's own request failed.
     fn from(error: bowline_client::Error) -> Self {
-        Self::because(ErrorKind::Request, "the request failed", error)
+        Self::with_source(ErrorKind::Request, "the request failed", error)
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.message)?;
-        // One line tells the whole story: most callers print an error without its sources. The
-        // client's own does that.
+        // Most callers print an error without its sources, so the message includes them. The
+        // client's own error does the same.
         match &self.0.source {
             Some(cause) => write!(f, ": {cause}"),
             None => Ok(()),

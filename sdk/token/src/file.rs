@@ -1,10 +1,10 @@
-//! A token in a file that somebody else replaces: an agent, a sidecar, Kubernetes.
+//! A token in a file that another program replaces: an agent, a sidecar, Kubernetes.
 //!
 //! The file is read when a token is asked for, at most once in an interval, and not when the file
 //! system says that it has changed. Change notices do not cross network and overlay file systems,
-//! and are about the directory entry that was there when somebody began to watch: where a file is
+//! and they concern the directory entry that was there when the watch began: where a file is
 //! swapped by a symlink two directories up, as Kubernetes does, they miss it. Reading a few
-//! kilobytes a second, while somebody asks, misses nothing.
+//! kilobytes a second, while callers ask for tokens, misses nothing.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -17,10 +17,10 @@ use bowline_client::bind::TokenSourceId;
 use futures_util::future::BoxFuture;
 use zeroize::Zeroizing;
 
-use crate::cache::{Cache, Held, Holder, Issue, Occasion, Times};
+use crate::blocking_pool::BlockingPool;
+use crate::cache::{Cache, CachedToken, Certificate, Times, TokenIssuer, Trigger};
 use crate::shared::backoff::Backoff;
 use crate::source::new_source_id;
-use crate::workers::Workers;
 use crate::{Clock, Counts, Error, ErrorKind, Token, TokenSource};
 
 /// A source that reads its token from a file, and its successors from the same path.
@@ -29,14 +29,14 @@ use crate::{Clock, Counts, Error, ErrorKind, Token, TokenSource};
 /// as a whole (renamed into place, or behind a symlink that now leads elsewhere) counts at once.
 /// One that was written into counts when it was read twice without a change, so that half a token
 /// is not taken for one. While it is missing, empty or unreadable, the last token stays in use
-/// until it expires. A JWT that has expired is no token, even if it still stands there.
+/// until it expires. A JWT that has expired is not used, even if it is still in the file.
 #[derive(Clone)]
 pub struct TokenFile(Arc<Cache<Reader>>);
 
 /// How a [`TokenFile`] reads.
 #[derive(Clone, Debug)]
 pub struct TokenFileOptions {
-    /// How long what was read is taken to be what is there. Default 1 s.
+    /// How long the file is not read again. Default 1 s.
     pub interval: Duration,
     /// Where the time comes from.
     pub clock: Clock,
@@ -52,7 +52,7 @@ impl Default for TokenFileOptions {
 }
 
 impl TokenFile {
-    /// The source that reads this file, for the first time when it is first asked.
+    /// The source that reads this file, for the first time at the first call.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self::with(path, TokenFileOptions::default())
     }
@@ -64,8 +64,8 @@ impl TokenFile {
             id: new_source_id(),
             interval: options.interval,
             clock: options.clock.clone(),
-            seen: Mutex::default(),
-            workers: Workers::new(MAX_READING),
+            last: Mutex::default(),
+            blocking_pool: BlockingPool::new(MAX_READS),
         };
         let backoff = Backoff {
             first: options.interval,
@@ -92,7 +92,7 @@ impl TokenSource for TokenFile {
     /// # Errors
     /// [`ErrorKind::File`], with the path.
     fn token(&self) -> BoxFuture<'_, Result<Token, Error>> {
-        Box::pin(self.0.token(Holder::NOBODY))
+        Box::pin(self.0.token(Certificate::NONE))
     }
 
     fn refused(&self, token: &Token) {
@@ -113,58 +113,58 @@ struct Reader {
     id: TokenSourceId,
     interval: Duration,
     clock: Clock,
-    seen: Mutex<Seen>,
-    workers: Workers,
+    last: Mutex<LastRead>,
+    blocking_pool: BlockingPool,
 }
 
-/// What was there when it was last read.
+/// What the last read found.
 #[derive(Default)]
-struct Seen {
+struct LastRead {
     /// The token in use.
     token: Option<Token>,
-    /// The file that it was in.
+    /// The file that it was read from.
     file: Option<FileId>,
-    /// What the file holds now, and who knows whether that is all of it.
+    /// What the file holds now; it may be half written.
     candidate: Option<AccessToken>,
 }
 
-/// What tells one file from another at the same path; nothing where the system has no such thing.
+/// Tells one file from another at the same path (device and inode), where the system can.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct FileId(u64, u64);
 
-/// A longer file holds no token ([`AccessToken`] takes 64 KiB) but something else.
+/// A longer file does not hold a token: [`AccessToken`] takes 64 KiB.
 const MAX_BYTES: u64 = 80 * 1024;
 
-/// A file system that hangs leaves one thread behind, and no more.
-const MAX_READING: usize = 1;
+/// A file system that hangs blocks one thread at most.
+const MAX_READS: usize = 1;
 
-/// A file system that does not answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// A read that takes longer has failed: the file system does not answer.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-impl Issue for Reader {
+impl TokenIssuer for Reader {
     fn issue(
         self: Arc<Self>,
-        _: Holder,
-        occasion: Occasion,
-    ) -> BoxFuture<'static, Result<Held, Error>> {
+        _: Certificate,
+        trigger: Trigger,
+    ) -> BoxFuture<'static, Result<CachedToken, Error>> {
         Box::pin(async move {
-            if self.workers.are_busy() {
+            if self.blocking_pool.is_full() {
                 return Err(
                     self.error("the token file is still being read, and the file system is silent")
                 );
             }
             let reader = self.clone();
-            let reading = self.workers.run(move || reader.read());
-            let (token, file) = match tokio::time::timeout(PATIENCE, reading).await {
+            let reading = self.blocking_pool.run(move || reader.read());
+            let (token, file) = match tokio::time::timeout(READ_TIMEOUT, reading).await {
                 Ok(Some(read)) => read?,
                 Ok(None) => return Err(self.error("reading the token file panicked")),
                 Err(_) => {
-                    return Err(
-                        self.error(&format!("the token file was not read within {PATIENCE:?}"))
-                    );
+                    return Err(self.error(&format!(
+                        "the token file was not read within {READ_TIMEOUT:?}"
+                    )));
                 }
             };
-            self.take(token, file, occasion)
+            self.choose(token, file, trigger)
         })
     }
 }
@@ -173,11 +173,11 @@ impl Reader {
     fn read(&self) -> Result<(AccessToken, Option<FileId>), Error> {
         let unreadable = |error: io::Error| {
             let message = format!("the token file {} cannot be read", self.path.display());
-            Error::because(ErrorKind::File, message, error)
+            Error::with_source(ErrorKind::File, message, error)
         };
         let file = open(&self.path).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
-        // Room for all of it at once: a buffer that grows leaves copies behind.
+        // Room for all of it at once: a buffer that grows leaves copies of the token in memory.
         let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BYTES as usize + 1));
         file.take(MAX_BYTES + 1)
             .read_to_end(&mut bytes)
@@ -196,43 +196,46 @@ impl Reader {
                 "the token file {} does not hold one access token and nothing else",
                 self.path.display()
             );
-            Error::because(ErrorKind::File, message, e)
+            Error::with_source(ErrorKind::File, message, e)
         })?;
         Ok((token, id(&metadata)))
     }
 
-    /// Decides whether what was read is the token now.
-    fn take(
+    /// Chooses between the token in use and what was just read, which may be half written.
+    ///
+    /// What was read counts if there is no other token, if it is in another file than before (one
+    /// that was renamed into place), or if two reads in a row found the same.
+    fn choose(
         &self,
         read: AccessToken,
         file: Option<FileId>,
-        occasion: Occasion,
-    ) -> Result<Held, Error> {
+        trigger: Trigger,
+    ) -> Result<CachedToken, Error> {
         let now = self.clock.now();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let is_valid = |token: &Token| token.expires_at().is_none_or(|at| now < at);
-        let in_use = seen.token.clone().filter(is_valid);
-        let is_whole = occasion == Occasion::Need
-            || file.is_some() && seen.file != file
-            || seen.candidate.as_ref() == Some(&read);
+        let in_use = last.token.clone().filter(is_valid);
+        let is_whole = trigger == Trigger::Miss
+            || file.is_some() && last.file != file
+            || last.candidate.as_ref() == Some(&read);
         let token = match in_use {
             Some(token) if *token.access_token() == read || !is_whole => token,
             _ => Token::new(read.clone(), self.id),
         };
         if *token.access_token() == read {
-            seen.file = file;
+            last.file = file;
         }
-        seen.candidate = Some(read);
+        last.candidate = Some(read);
         if !is_valid(&token) {
-            return Err(self.error("the token in the file has expired, and nobody has replaced it"));
+            return Err(self.error("the token in the file has expired and was not replaced"));
         }
-        seen.token = Some(token.clone());
-        let next_look = now.checked_add(self.interval);
-        Ok(Held {
+        last.token = Some(token.clone());
+        let next_read = now.checked_add(self.interval);
+        Ok(CachedToken {
             token,
             times: Times {
-                due_at: next_look,
-                late_at: next_look,
+                refresh_at: next_read,
+                stale_at: next_read,
             },
             is_refused: false,
         })
@@ -243,16 +246,17 @@ impl Reader {
     }
 }
 
-/// Does not wait for a writer, if the path leads to a pipe.
+/// Refuses a pipe: opening it would wait for a writer.
 #[cfg(unix)]
 fn open(path: &Path) -> io::Result<File> {
     let metadata = std::fs::metadata(path)?;
-    match metadata.is_file() {
-        true => File::open(path),
-        false => Err(io::Error::new(
+    if metadata.is_file() {
+        File::open(path)
+    } else {
+        Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "it is not a regular file",
-        )),
+        ))
     }
 }
 

@@ -7,8 +7,8 @@ use futures_util::future::{BoxFuture, ready};
 use crate::source::new_source_id;
 use crate::{Clock, Error, ErrorKind, Token, TokenSource};
 
-/// A source that has one token: for tools, tests, and a token that somebody else replaces together
-/// with the process.
+/// A source that has one token: for tools, tests, and a token that is replaced together with the
+/// process.
 #[derive(Clone, Debug)]
 pub struct Fixed {
     token: Token,
@@ -38,19 +38,22 @@ impl TokenSource for Fixed {
     }
 
     /// # Errors
-    /// [`ErrorKind::Expired`], if the token is a JWT that says so. An opaque token is given for ever.
+    /// [`ErrorKind::Expired`] if the token is a JWT that has expired. An opaque token is always
+    /// given.
     fn token(&self) -> BoxFuture<'_, Result<Token, Error>> {
         let is_expired = self
             .token
             .expires_at()
             .is_some_and(|at| at <= self.clock.now());
-        let token = match is_expired {
-            false => Ok(self.token.clone()),
-            true => Err(Error::new(
+        let token = if is_expired {
+            Err(Error::new(
                 ErrorKind::Expired,
-                "the access token has expired, and this source has no other: give a new one, or use a source that \
+                "the access token has expired, and this source has no other: give a new one, or \
+                 use a source that \
                  gets its own",
-            )),
+            ))
+        } else {
+            Ok(self.token.clone())
         };
         Box::pin(ready(token))
     }

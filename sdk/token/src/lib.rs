@@ -1,21 +1,25 @@
 //! Where access tokens come from, for [`bowline_client`]: fixed, a file that is watched, OAuth over
 //! mutual TLS, and token exchange.
 //!
-//! A [`TokenSource`] gives one token after the other for one resource. It tells the client what it
-//! alone can know: that a token succeeds another (the cause `token` of a proof), and which
+//! A [`TokenSource`] gives one token after the other for one resource. It tells the client what
+//! only the source knows: that a token succeeds another (the cause `token` of a proof), and which
 //! certificate an opaque token belongs to (CL-8).
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use bowline_client::{Client, Identity, Trust};
-//! use bowline_token::{AuthorizationServer, Authorized, RequiredBinding, ClientAuthentication, OAuth};
+//! use bowline_token::{
+//!     AuthorizationServer, Authorized, ClientAuthentication, OAuth, RequiredBinding,
+//! };
 //!
 //! let client = Client::builder()
 //!     .identity(Identity::from_pem_files("agent.pem", "agent-key.pem")?)
 //!     .trust(Trust::pem_file("ca.pem")?)
 //!     .build()?;
-//! // The resource says who issues tokens for it (RFC 9728), and that one says where (RFC 8414).
-//! let server = AuthorizationServer::of_resource("https://api.example.com").only(["https://as.example.com"]);
+//! // The resource names its authorization server (RFC 9728), whose metadata names the token
+//! // endpoint (RFC 8414).
+//! let server = AuthorizationServer::for_resource("https://api.example.com")
+//!     .only(["https://as.example.com"]);
 //! let source = OAuth::builder(client.clone(), server, ClientAuthentication::tls("agent"))
 //!     .scope("things:read")
 //!     .bound(RequiredBinding::Session)
@@ -23,11 +27,12 @@
 //!
 //! // Each request carries a token, and the proof that fits its connection.
 //! let agent = Authorized::new(client.clone(), source.clone(), "https://api.example.com")?;
-//! let request = http::Request::get("https://api.example.com/things").body(http_body_util::Empty::new())?;
+//! let request = http::Request::get("https://api.example.com/things")
+//!     .body(http_body_util::Empty::new())?;
 //! let response = agent.send(request).await?;
 //! println!("{}, {} token request(s)", response.status(), source.counts().requested);
 //!
-//! // A new certificate: first a token that is bound to it, then the switch. No call fails meanwhile.
+//! // A new certificate: first a token that is bound to it, then the switch. No call fails.
 //! let next = Identity::from_pem_files("agent-2.pem", "agent-2-key.pem")?;
 //! bowline_token::replace_identity(&client, &[std::sync::Arc::new(source)], next).await?;
 //! # Ok(()) }
@@ -36,20 +41,21 @@
 //! | source | gives |
 //! |---|---|
 //! | [`Fixed`] | one token, until it expires |
-//! | [`TokenFile`] | what stands in a file, and what others put in its place |
-//! | [`OAuth`] | tokens of its own (`client_credentials`), or for another token (RFC 8693), replaced ahead of their expiry |
-//! | [`Exchanges`] | an [`OAuth`] source for each token that comes in |
+//! | [`TokenFile`] | the token in a file that another program replaces |
+//! | [`OAuth`] | tokens of the client's own (`client_credentials`), or exchanged (RFC 8693) |
+//! | [`Exchanges`] | an [`OAuth`] source for each incoming token |
 //!
 //! To write a transport for another protocol, take an `Arc<dyn TokenSource>`, ask it for each
 //! request, and use [`Token::attach`] and [`is_invalid_token`] as [`Authorized`] does.
 //!
-//! What it does not do: no authorization code, no browser, no refresh tokens, no client secrets, no
-//! dynamic registration. It validates no token; what it reads from a JWT is only ever its own
-//! client's business. Nothing runs in the background while nobody asks.
+//! It does not do: authorization code, browser, refresh tokens, client secrets, dynamic
+//! registration. It validates no token: what it reads from a JWT matters to its own client only.
+//! Nothing runs in the background while no caller asks.
 //!
 //! Requirement ids such as `CL-8` refer to the project's wire profile.
 
 mod authorized;
+mod blocking_pool;
 mod cache;
 mod clock;
 mod error;
@@ -60,7 +66,6 @@ mod replace;
 #[doc(hidden)]
 pub mod shared;
 mod source;
-mod workers;
 
 pub use authorized::{Authorized, is_invalid_token};
 pub use bowline_client::Fault;

@@ -1,4 +1,4 @@
-//! A new certificate, and tokens that are bound to it (CL-8).
+//! Replaces a client's certificate once there are tokens bound to the next one (CL-8).
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use futures_util::future::try_join_all;
 use crate::{Error, ErrorKind, TokenSource};
 
 /// Makes `next` the current certificate of `client`, once each of the `sources` has a token for it
-/// (CL-8). Tokens that are bound to the certificate before go on being used with that one.
+/// (CL-8). Tokens that are bound to the previous certificate are still sent with that one.
 ///
 /// # Errors
-/// A source could not get a token. Then nothing is switched: the current certificate stays, and
-/// this can be tried again.
+/// A source could not get a token. Then the current certificate stays, and the caller can try
+/// again.
 pub async fn replace_identity(
     client: &Client,
     sources: &[Arc<dyn TokenSource>],
@@ -22,7 +22,7 @@ pub async fn replace_identity(
     try_join_all(sources.iter().map(|source| source.token_for(next.clone()))).await?;
     let replaced = client.replace_identity(next);
     replaced.map_err(|e| {
-        Error::because(
+        Error::with_source(
             ErrorKind::Configuration,
             "the next certificate cannot be used",
             e,

@@ -1,4 +1,4 @@
-//! What a source of tokens is, and what it gives.
+//! The trait of token sources, and the token that they give.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -22,25 +22,25 @@ use crate::Error;
 /// Ask for a token for each request, put it in with [`Token::attach`], and tell the source when the
 /// resource refused it: [`Authorized`](crate::Authorized) does all three.
 pub trait TokenSource: Send + Sync + 'static {
-    /// Tells the tokens of this source from those of others; the same for its whole life. It tells
-    /// a successor token from a new one in the causes of proofs.
+    /// The id of this source, which never changes. By it the client tells a token that succeeds
+    /// another from an unrelated one, in the causes of proofs.
     fn id(&self) -> TokenSourceId;
 
-    /// A token to send now. Cheap while there is a good one; waits while there is none.
+    /// A token to send now. Cheap while there is a valid one; otherwise waits for the next.
     ///
     /// # Errors
-    /// There is no token that is still valid, and none could be had. The same error may come for a
-    /// while without anything being tried.
+    /// There is no valid token, and none could be obtained. The source may repeat the same error
+    /// for a while without another attempt.
     fn token(&self) -> BoxFuture<'_, Result<Token, Error>>;
 
     /// The resource refused this token with `invalid_token` (RFC 6750 §3.1): the next call of
-    /// [`token`](Self::token) gives another, if there is any. A source that has just replaced a
-    /// token for this reason does not do so again and again.
+    /// [`token`](Self::token) gives another, if there is one. A source that has just replaced a
+    /// token for this reason does not replace the next one at once.
     fn refused(&self, token: &Token);
 
-    /// A token to send with this very certificate, which may be the next one and not yet the
-    /// current one (CL-8): see [`replace_identity`](crate::replace_identity). A source that has no
-    /// say in what its tokens are bound to gives what it has.
+    /// A token to send with this certificate, which may be the next one and not yet the current
+    /// one (CL-8): see [`replace_identity`](crate::replace_identity). A source that cannot choose
+    /// what its tokens are bound to gives the token that it has.
     ///
     /// # Errors
     /// As [`token`](Self::token).
@@ -67,7 +67,7 @@ impl<S: TokenSource + ?Sized> TokenSource for Arc<S> {
     }
 }
 
-/// An id that no other source has, in all likelihood: 64 random bits.
+/// A new id of 64 random bits, which no other source is likely to have.
 pub fn new_source_id() -> TokenSourceId {
     TokenSourceId(RandomState::new().hash_one(()))
 }
@@ -86,29 +86,29 @@ pub struct Token {
 }
 
 impl Token {
-    /// A token of a source. What it is bound to and when it expires is read from it, if it is a
-    /// JWT: unverified, which is good enough for whoever wants to use his own token.
+    /// A token of a source. If it is a JWT, its claims say what it is bound to and when it expires;
+    /// they are not verified, since the client only uses its own token.
     pub fn new(access: AccessToken, source: TokenSourceId) -> Self {
         Self {
             certificate: access.confirmation().ok().and_then(|cnf| cnf.x5t_s256),
-            expires_at: Payload::of(&access).and_then(|payload| payload.expires_at()),
+            expires_at: Payload::parse(&access).and_then(|payload| payload.expires_at()),
             access,
             source,
             scope: None,
         }
     }
 
-    /// The same, issued to a client that authenticated with this certificate: what an opaque token
-    /// is bound to, as far as anybody but its issuer can tell. A JWT tells itself.
+    /// The same, issued to a client that authenticated with this certificate. An opaque token is
+    /// taken to be bound to it; a JWT says itself what it is bound to.
     #[must_use]
     pub fn issued_to(mut self, certificate: Thumbprint) -> Self {
-        if Payload::of(&self.access).is_none() {
+        if Payload::parse(&self.access).is_none() {
             self.certificate = Some(certificate);
         }
         self
     }
 
-    /// The same, valid until then and no longer.
+    /// The same, with this expiry.
     #[must_use]
     pub fn expiring_at(mut self, when: SystemTime) -> Self {
         self.expires_at = Some(when);
@@ -125,7 +125,7 @@ impl Token {
         &self.access
     }
 
-    /// The source that it came from.
+    /// The source that gave it.
     pub fn source(&self) -> TokenSourceId {
         self.source
     }
@@ -161,9 +161,9 @@ impl Token {
         }
     }
 
-    /// Whether it is a JWT, so that what it says about itself is all there is to know.
+    /// Whether it is a JWT, so that its claims say what it is bound to.
     pub(crate) fn is_jwt(&self) -> bool {
-        Payload::of(&self.access).is_some()
+        Payload::parse(&self.access).is_some()
     }
 }
 
@@ -185,7 +185,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The claims of a JWT that matter to whoever holds it.
+/// The claims of a JWT that matter to the client that uses it.
 #[derive(Deserialize)]
 struct Payload {
     #[serde(default)]
@@ -193,7 +193,7 @@ struct Payload {
 }
 
 impl Payload {
-    fn of(token: &AccessToken) -> Option<Self> {
+    fn parse(token: &AccessToken) -> Option<Self> {
         let mut parts = token.secret().split('.');
         let (Some(_), Some(payload), Some(_), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
@@ -208,7 +208,7 @@ impl Payload {
         serde_json::from_slice(&payload).ok()
     }
 
-    /// `exp` (RFC 7519 §4.1.4): it may have a fraction. One beyond all time is none.
+    /// `exp` (RFC 7519 §4.1.4): it may have a fraction. One that no clock can show counts as none.
     fn expires_at(&self) -> Option<SystemTime> {
         let seconds = Duration::try_from_secs_f64(self.exp.as_f64()?.max(0.0)).ok()?;
         SystemTime::UNIX_EPOCH.checked_add(seconds)

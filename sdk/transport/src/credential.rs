@@ -15,8 +15,8 @@ use http::{Extensions, Request, Response};
 /// Where the access tokens of an adapter's requests come from.
 #[derive(Clone)]
 pub enum Credential {
-    /// Whoever makes a call gives one with it, or none. Those that the adapter puts in itself are
-    /// each other's successors, by this id.
+    /// The caller gives one with each call, or none. Under this id the client knows that one token
+    /// succeeds another, where the adapter puts them into the requests.
     FromCaller(TokenSourceId),
     /// This one.
     Fixed(AccessToken),
@@ -88,8 +88,8 @@ impl Credential {
         Ok(())
     }
 
-    /// Sends a request. One that is refused with `invalid_token` is sent once more if the source has
-    /// another token.
+    /// Sends a request. One that is refused with `invalid_token` is sent once more if the source
+    /// has another token.
     ///
     /// # Errors
     /// Those of the source, and those of the client with the kind `Request`.

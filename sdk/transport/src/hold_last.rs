@@ -3,7 +3,7 @@
 //! An HTTP/1.1 connection carries the next request once its event stream has ended. A caller often
 //! sends its next request as soon as it has the last event, which would be before that end: the
 //! request would need a new connection, and that a new proof. Servers send both in one go, so the
-//! last event is handed on together with the end, or after a moment without it.
+//! last event is returned together with the end, or after a short time without it.
 //!
 //! ```text
 //! stream    progress ........ response .. end
@@ -50,7 +50,7 @@ where
         }
     }
 
-    /// Calls `note` each time that an item is handed on because its time is over.
+    /// Calls `note` each time that an item is returned because the time limit is over.
     #[must_use]
     pub fn on_timeout<T: FnMut()>(self, note: T) -> HoldLast<S, L, T> {
         HoldLast {

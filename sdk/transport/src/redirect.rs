@@ -1,9 +1,9 @@
 //! Redirects: which ones are followed, and where a reference leads (CL-6).
 //!
 //! A redirect is followed only if it asks for the same request (307 and 308) at the same origin,
-//! with the same query, at the same path or one below the configured path. On an origin that several
-//! tenants share, another path is another audience: what is sent there carries the access token, and
-//! a proof for that connection, to somebody else.
+//! with the same query, at the same path or one below the configured path. On an origin that
+//! several tenants share, another path is another audience: what is sent there carries the access
+//! token, and a proof for that connection, to another party.
 //!
 //! ```text
 //! configured  https://rs.example/tenant/mcp         request  https://rs.example/tenant/mcp?a=b
@@ -26,10 +26,10 @@ use http::response::Parts;
 use http::{Request, Response, StatusCode, Uri};
 use url::Url;
 
-/// As many redirects are followed.
+/// The most redirects that are followed for one request.
 pub const MAX_REDIRECTS: usize = 3;
 
-/// Why there is no response to hand on.
+/// Why there is no response to return.
 #[derive(Debug)]
 pub enum FollowError<E> {
     /// A request failed.
@@ -82,8 +82,8 @@ pub enum Reason {
 /// What `send` says, and any redirect that is not followed: statuses of 3xx, apart from 304.
 //
 // `tower_http::follow_redirect` with its `SameOrigin` policy does not fit. It drops a redirect's
-// body, which closes an HTTP/1.1 connection, so that the next request needs a new connection and that
-// a new proof; and it turns a POST into a GET at 301 and 302.
+// body, which closes an HTTP/1.1 connection, so that the next request needs a new connection and
+// that a new proof; and it turns a POST into a GET at 301 and 302.
 pub async fn follow_same_origin<B, F, R, E>(
     request: Request<B>,
     configured: &str,
@@ -101,7 +101,7 @@ where
     }
 }
 
-/// The loop itself, whatever a response's body is.
+/// The loop itself, for any type of response body.
 async fn follow<B, T, F, R, E, D>(
     request: Request<B>,
     configured: &str,
@@ -189,8 +189,8 @@ fn is_same_path(path: &str, other: &str) -> bool {
     without_slash(path) == without_slash(other)
 }
 
-/// Whether a path, which has no dot segments, is below the configured one. Nothing is below the root:
-/// everything would be.
+/// Whether a path, which has no dot segments, is below the configured one. Nothing is below the
+/// root: everything would be.
 fn is_below(path: &str, configured: &str) -> bool {
     let configured = configured.trim_end_matches('/');
     let rest = path.strip_prefix(configured);
@@ -221,7 +221,7 @@ impl<B> NotFollowed<B> {
         shown_location(self.response.headers())
     }
 
-    /// The response, for callers to whom a redirect is one like another.
+    /// The response, for callers that handle redirects themselves.
     pub fn into_response(self) -> Response<B> {
         self.response
     }
@@ -266,8 +266,8 @@ pub enum ResolveError {
     },
 }
 
-/// The URI that `reference` stands for in what came from `base`, if it is at the same origin, without
-/// its fragment (RFC 3986 §5). Its dot segments are removed.
+/// The URI that `reference` stands for in what came from `base`, if it is at the same origin,
+/// without its fragment (RFC 3986 §5). Its dot segments are removed.
 ///
 /// # Errors
 /// See [`ResolveError`].

@@ -3,11 +3,11 @@
 //! Server-sent events are lines of UTF-8 (HTML, "server-sent events"). An empty line ends an event:
 //!
 //! ```text
-//! bytes of the body          Filter                      eventsource-stream     Event
-//! ": ping\r\n"               comment, dropped
-//! "id: 7\r\ndata: {\r"       "id: 7\n" "data: {\n"
-//! "\ndata: }\r\n\r\n"        "data: }\n" "\n"         -> one event           -> id "7", data "{\n}"
-//! "retry: 250\n\n"           "retry: 250\n" "data\n"  -> one event           -> retry 250 ms, no data
+//! bytes of the body         filter                          parser       event
+//! ": ping\r\n"              (a comment, dropped)
+//! "id: 7\r\ndata: {\r"      "id: 7\n" "data: {\n"
+//! "\ndata: }\r\n\r\n"       "data: }\n" "\n"             -> one event -> id "7", data "{\n}"
+//! "retry: 250\n\n"          "retry: 250\n" "data\n" "\n" -> one event -> retry 250 ms, no data
 //! ```
 //!
 //! `eventsource-stream` parses the events, but nothing reaches it that it cannot cope with. The
@@ -20,9 +20,9 @@
 //!   the text of one is in `docs/src/upstream.md`): the filter counts, and decodes each line.
 //! - It scans an unfinished line again with each piece of it, and copies what follows a line (no
 //!   issue; same place): the filter hands over whole lines, one at a time.
-//! - It says nothing of an `id` or a `retry` in an event without data, and repeats the last `id` with
-//!   each event after it (both as browsers do; MCP needs to know which event had one): each event
-//!   goes through a parser of its own, with an empty `data` line if it has none.
+//! - It says nothing of an `id` or a `retry` in an event without data, and repeats the last `id`
+//!   with each event after it (both as browsers do; MCP needs to know which event had one): each
+//!   event goes through a parser of its own, with an empty `data` line if it has none.
 //! - It takes `retry: +7` for a number (no issue; same place): the filter drops that line.
 
 #[cfg(test)]
@@ -57,7 +57,7 @@ pub struct Event {
     pub retry: Option<Duration>,
 }
 
-/// Why there are no more events, other than that the stream ended between two of them.
+/// Why the stream failed. A stream that ends after a complete event has not.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SseError {
@@ -87,7 +87,7 @@ pub struct Events<B = Body> {
     ready: VecDeque<Result<Event, SseError>>,
 }
 
-/// How long the body may say nothing at all.
+/// The longest time without a byte of the body.
 struct Silence {
     limit: Duration,
     over: Pin<Box<Sleep>>,
@@ -187,7 +187,7 @@ where
                 over.as_mut().reset(Instant::now() + *limit);
             }
             budget.made_progress();
-            // Trailers are passed over.
+            // Trailers are ignored.
             let data = frame.map(|frame| frame.map(|frame| frame.into_data().unwrap_or_default()));
             match data {
                 Some(Ok(data)) => self.take_in(Some(Ok(&data))),
@@ -332,8 +332,8 @@ impl Filter {
     }
 }
 
-/// One event of whole lines. There is always one: the lines end with an empty one, and there is data
-/// among them.
+/// One event of whole lines. There is always one: the lines end with an empty one, and there is
+/// data among them.
 fn parse(lines: Vec<String>) -> Option<eventsource_stream::Event> {
     let lines = stream::iter(lines.into_iter().map(Ok::<_, Infallible>));
     let event = EventStream::new(lines).next().now_or_never()?;

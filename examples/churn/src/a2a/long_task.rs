@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use a2a::{Message, Part, StreamResponse, TaskState, TaskStatus};
 use a2a_client::{A2AClient, Transport};
-use bowline_a2a::long_task::{LongTask, Patience, TaskEvent};
+use bowline_a2a::long_task::{LongTask, RetryPolicy, TaskEvent};
 use futures_util::StreamExt;
 use indicatif::ProgressBar;
 
@@ -63,7 +63,7 @@ pub(super) async fn follow(client: &Client, is_ours: bool, calls: Calls<'_>) -> 
         progress: calls.progress,
     };
     if is_ours {
-        let mut task = LongTask::send(client.clone(), message("go"), Patience::default());
+        let mut task = LongTask::send(client.clone(), message("go"), RetryPolicy::default());
         while let Some(Ok(event)) = task.next().await {
             match &event {
                 TaskEvent::CaughtUp(caught_up) => {

@@ -1,57 +1,55 @@
-//! Agent cards: fetched over the same client, kept byte by byte, and read for what they demand.
+//! Agent cards: fetched with the same client, kept byte by byte, and read for their requirements.
 //!
-//! [`Cards`] does what the SDK's `AgentCardResolver` does, with limits, and errors that say what
-//! came instead. A card is fetched without an access token. Its bytes are kept as they came
-//! ([`Card::bytes`]), so that whoever verifies its signatures can; nothing here verifies them, and
-//! nothing rewrites a card.
+//! [`Cards`] does what the SDK's `AgentCardResolver` does, with limits, and with errors that say what
+//! came instead of a card. A card is fetched without an access token. Its bytes are kept unchanged
+//! ([`Card::bytes`]), so that its signatures can be verified elsewhere; this crate verifies none.
 //!
-//! [`Demands`] tells what a card wants of its callers, before the first of them is refused.
+//! [`CardRequirements`] says what a card requires of callers, before the agent refuses a call.
 
-mod demands;
+mod requirements;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use a2a::AgentCard;
-use bowline_client::{Body, Client, Origin};
+use bowline_client::{Body, BodyReadError, Client, Origin};
 use bowline_transport::body;
-use bowline_transport::head::{MAX_REDIRECTS, onward, shown_target};
+use bowline_transport::redirect::{FollowError, NotFollowed, follow_same_origin};
 use bytes::Bytes;
-use http::header::{ACCEPT, AGE, CACHE_CONTROL, ETAG, IF_NONE_MATCH, LOCATION};
+use http::header::{ACCEPT, AGE, CACHE_CONTROL, ETAG, IF_NONE_MATCH};
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::Empty;
 use tokio::time::{Instant, timeout};
 
-use crate::failure::{ErrorKind, Failure, shown};
+use crate::error::{Error, ErrorKind};
 use crate::operation;
-use crate::wire::describe;
+use crate::text::{describe, printable, shown_url};
 
-pub use demands::{Demands, Terms};
+pub use requirements::{CallRequirements, CardRequirements};
 
-/// Where an agent's card is, below its base URL (A2A §8.2).
+/// The path of an agent's card below its base URL (A2A §8.2).
 const WELL_KNOWN: &str = "/.well-known/agent-card.json";
 
-/// In bytes.
+/// Maximum length of a card, in bytes.
 const MAX_CARD: usize = 1024 * 1024;
 const MAX_TIME: Duration = Duration::from_secs(30);
 
-/// How much of what is no card is read, in bytes.
+/// Maximum bytes read of a response that is not a card.
 const MAX_TEXT: usize = 4 * 1024;
 
-/// No card is believed for longer without being asked for again.
+/// Maximum time for which a card is fresh, whatever its server says.
 const MAX_FRESHNESS: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Fetches agent cards.
 ///
-/// Redirects are followed to the same origin only, by 307 and 308 (CL-6). Where the card's
-/// interfaces are is not its affair: [`Transports`](crate::Transports) go to the origins that the
-/// caller names.
+/// Redirects are followed to the same origin only, with 307 and 308 (CL-6). The card's interfaces may
+/// be anywhere: [`Transports`](crate::Transports) checks their origins.
 #[derive(Clone, Debug)]
 pub struct Cards {
     client: Client,
-    longest: usize,
+    max_bytes: usize,
     time: Duration,
 }
 
@@ -60,19 +58,19 @@ impl Cards {
     pub fn new(client: Client) -> Self {
         Self {
             client,
-            longest: MAX_CARD,
+            max_bytes: MAX_CARD,
             time: MAX_TIME,
         }
     }
 
-    /// The longest card that is taken in, in bytes. Default 1 MiB.
+    /// Maximum length of a card, in bytes. Default 1 MiB.
     #[must_use]
-    pub fn longest(mut self, bytes: usize) -> Self {
-        self.longest = bytes;
+    pub fn max_bytes(mut self, bytes: usize) -> Self {
+        self.max_bytes = bytes;
         self
     }
 
-    /// How long a card may take, from the first connection to its last byte. Default 30 s.
+    /// Maximum time to fetch a card, from opening a connection to its last byte. Default 30 s.
     #[must_use]
     pub fn timeout(mut self, time: Duration) -> Self {
         self.time = time;
@@ -83,94 +81,88 @@ impl Cards {
     /// `{base}/.well-known/agent-card.json`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidCall`] if `base` is no absolute URL; those of the client; [`ErrorKind::TimedOut`];
+    /// [`ErrorKind::InvalidCall`] if `base` is not an absolute URL; those of the client; [`ErrorKind::TimedOut`];
     /// [`ErrorKind::Redirect`]; [`ErrorKind::Unauthorized`], [`ErrorKind::Forbidden`] and [`ErrorKind::Status`] for
-    /// another status than 200; [`ErrorKind::TooLong`]; [`ErrorKind::NotA2a`] for what is no JSON, or no
-    /// card.
-    pub async fn resolve(&self, base: &str) -> Result<Card, Failure> {
-        self.ask(&well_known(base)?, None).await
+    /// another status than 200; [`ErrorKind::TooLong`]; [`ErrorKind::NotA2a`] for a response that is not
+    /// JSON, or not a card.
+    pub async fn resolve(&self, base: &str) -> Result<Card, Error> {
+        self.fetch_in_time(&well_known(base)?, None).await
     }
 
-    /// The same card while it is fresh (RFC 9111 §4.2, by `Cache-Control: max-age` alone); after
-    /// that, the agent is asked whether it has another. If it has not, the bytes stay the same.
+    /// The same card while it is fresh (RFC 9111 §4.2, by `Cache-Control: max-age` alone). After
+    /// that, asks the agent whether it has changed. If it has not, the bytes stay the same.
     ///
     /// # Errors
-    /// As [`resolve`](Self::resolve). The old card is none the worse for it.
-    pub async fn renew(&self, card: &Card) -> Result<Card, Failure> {
+    /// As [`resolve`](Self::resolve). The old card stays usable.
+    pub async fn revalidate(&self, card: &Card) -> Result<Card, Error> {
         if card.is_fresh() {
             return Ok(card.clone());
         }
-        self.ask(&card.0.url, Some(card)).await
+        self.fetch_in_time(&card.0.url, Some(card)).await
     }
 
-    async fn ask(&self, url: &Uri, known: Option<&Card>) -> Result<Card, Failure> {
+    async fn fetch_in_time(&self, url: &Uri, known: Option<&Card>) -> Result<Card, Error> {
         match timeout(self.time, self.fetch(url, known)).await {
             Ok(answer) => answer,
             Err(_) => {
                 let message = format!("the agent card did not come within {:?}", self.time);
-                Err(Failure::new(ErrorKind::TimedOut, message))
+                Err(Error::new(ErrorKind::TimedOut, message))
             }
         }
     }
 
-    async fn fetch(&self, url: &Uri, known: Option<&Card>) -> Result<Card, Failure> {
+    async fn fetch(&self, url: &Uri, known: Option<&Card>) -> Result<Card, Error> {
         let etag = known.and_then(|card| card.0.etag.as_ref());
         let (head, rest) = self.send(url, etag).await?.into_parts();
-        let caching = Caching::of(&head.headers);
+        let caching = Freshness::from_fields(&head.headers);
         match (head.status, known) {
             (StatusCode::OK, _) => {
                 let bytes = self.whole(&head, rest).await?;
                 Card::read(url, bytes, &head, caching)
             }
             (StatusCode::NOT_MODIFIED, Some(card)) if etag.is_some() => Ok(card.renewed(caching)),
-            (StatusCode::NOT_MODIFIED, _) => Err(unasked(&head)),
-            _ => Err(no_card(&head, rest).await),
+            (StatusCode::NOT_MODIFIED, _) => Err(unexpected_not_modified(&head)),
+            _ => Err(not_ok(&head, rest).await),
         }
     }
 
-    /// Without an access token: there is nobody yet to whom one could be addressed.
-    async fn send(&self, url: &Uri, etag: Option<&HeaderValue>) -> Result<Response<Body>, Failure> {
-        let mut target = url.clone();
-        for _ in 0..=MAX_REDIRECTS {
-            let mut request = Request::new(Empty::<Bytes>::new());
-            *request.uri_mut() = target.clone();
-            let fields = request.headers_mut();
-            fields.insert(ACCEPT, HeaderValue::from_static("application/json"));
-            if let Some(etag) = etag {
-                fields.insert(IF_NONE_MATCH, etag.clone());
-            }
-            request.extensions_mut().insert(operation::AGENT_CARD);
-            let (head, rest) = self.client.send(request).await?.into_parts();
-            match onward(&target, &head) {
-                Some(next) => target = next,
-                None => return Ok(Response::from_parts(head, rest)),
-            }
-            body::discard(rest).await;
+    /// Sends the request without an access token: the agent to send one to is not known yet.
+    async fn send(&self, url: &Uri, etag: Option<&HeaderValue>) -> Result<Response<Body>, Error> {
+        let mut request = Request::new(Empty::<Bytes>::new());
+        *request.uri_mut() = url.clone();
+        let fields = request.headers_mut();
+        fields.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(etag) = etag {
+            fields.insert(IF_NONE_MATCH, etag.clone());
         }
-        let message = format!(
-            "the request for the agent card is redirected more than {MAX_REDIRECTS} times; ask whoever runs it"
-        );
-        Err(Failure::new(ErrorKind::Redirect, message))
+        request.extensions_mut().insert(operation::AGENT_CARD);
+        let base = url.path().strip_suffix(WELL_KNOWN).unwrap_or_default();
+        let send = |request| self.client.send(request);
+        match follow_same_origin(request, base, send).await {
+            Ok(response) => Ok(response),
+            Err(FollowError::Send(e)) => Err(e.into()),
+            Err(FollowError::NotFollowed(redirect)) => Err(redirected(*redirect)),
+        }
     }
 
-    async fn whole(&self, head: &Parts, rest: Body) -> Result<Bytes, Failure> {
-        match body::whole(rest, self.longest).await {
+    async fn whole(&self, head: &Parts, rest: Body) -> Result<Bytes, Error> {
+        match rest.bytes_limited(self.max_bytes).await {
             Ok(bytes) => Ok(bytes.into()),
-            Err(body::WholeError::Client(e)) => Err(e.into()),
+            Err(BodyReadError::Client(e)) => Err(e.into()),
             Err(_) => {
                 let message = format!(
-                    "the agent card has more than {} bytes; raise the limit (Cards::longest) if it may",
-                    self.longest
+                    "the agent card has more than {} bytes; raise the limit (Cards::max_bytes) if that is intended",
+                    self.max_bytes
                 );
-                Err(Failure::new(ErrorKind::TooLong, message)
-                    .processed(false)
+                Err(Error::new(ErrorKind::TooLong, message)
+                    .with_processed(false)
                     .with_head(head))
             }
         }
     }
 }
 
-/// An agent card as it came. Cloning is cheap.
+/// An agent card, unchanged. Cloning is cheap.
 #[derive(Clone)]
 pub struct Card(Arc<Inner>);
 
@@ -184,24 +176,23 @@ struct Inner {
 }
 
 impl Card {
-    /// What it says.
+    /// The parsed card.
     pub fn card(&self) -> &AgentCard {
         &self.0.card
     }
 
-    /// Its bytes, exactly as they came: what its signatures are verified over (A2A §8.4), and what
-    /// a copy of it has to be.
+    /// Its bytes, exactly as they came. Signatures cover these (A2A §8.4), and a copy must have them.
     pub fn bytes(&self) -> &Bytes {
         &self.0.bytes
     }
 
-    /// Where it was asked for.
+    /// The URL that it was fetched from.
     pub fn url(&self) -> &Uri {
         &self.0.url
     }
 
-    /// Whether it carries signatures (A2A §8.4). They are not verified here, and a signature that
-    /// nobody has verified says nothing.
+    /// Whether it carries signatures (A2A §8.4). They are not verified here, and an unverified
+    /// signature proves nothing.
     pub fn is_signed(&self) -> bool {
         self.0
             .card
@@ -210,33 +201,36 @@ impl Card {
             .is_some_and(|signatures| !signatures.is_empty())
     }
 
-    /// What it demands of whoever calls the agent.
+    /// What it requires of callers.
     ///
     /// # Errors
-    /// As [`Demands::of`].
-    pub fn demands(&self) -> Result<Demands, Failure> {
-        Demands::of(self.card())
+    /// As [`CardRequirements::from_card`].
+    pub fn requirements(&self) -> Result<CardRequirements, Error> {
+        CardRequirements::from_card(self.card())
     }
 
-    /// Whether its server said that it may be used without being asked for again.
+    /// Whether it may be used without asking the agent again.
     pub fn is_fresh(&self) -> bool {
         self.0.fresh_until.is_some_and(|end| Instant::now() < end)
     }
 
-    fn read(url: &Uri, bytes: Bytes, head: &Parts, caching: Caching) -> Result<Self, Failure> {
-        // serde would also read a list of members, as no other reader of the card does.
+    fn read(url: &Uri, bytes: Bytes, head: &Parts, caching: Freshness) -> Result<Self, Error> {
+        // serde would also accept a list of the members, which no other reader of cards does.
         if bytes.trim_ascii_start().starts_with(b"[") {
-            return Err(not_a_card(head, "JSON that is no agent card: a list"));
+            return Err(not_a_card(head, "JSON that is not an agent card: a list"));
         }
         let card = serde_json::from_slice(&bytes).map_err(|e| {
             let what = match e.classify() {
                 serde_json::error::Category::Data => {
-                    format!("JSON that is no agent card: {}", shown(&e.to_string()))
+                    format!(
+                        "JSON that is not an agent card: {}",
+                        printable(&e.to_string())
+                    )
                 }
                 _ => format!(
                     "{}; as JSON: {}",
                     describe(&head.headers, &bytes),
-                    shown(&e.to_string())
+                    printable(&e.to_string())
                 ),
             };
             not_a_card(head, &what)
@@ -250,8 +244,8 @@ impl Card {
         })))
     }
 
-    /// The same card, fresh again as a 304 says (RFC 9111 §4.3.4).
-    fn renewed(&self, caching: Caching) -> Self {
+    /// The same card, with the freshness of a 304 (RFC 9111 §4.3.4).
+    fn renewed(&self, caching: Freshness) -> Self {
         Self(Arc::new(Inner {
             etag: caching.etag.or_else(|| self.0.etag.clone()),
             fresh_until: caching.fresh_until,
@@ -271,14 +265,14 @@ impl fmt::Debug for Card {
     }
 }
 
-/// What a server says of how long an answer is good.
-struct Caching {
+/// How long a response may be reused, and how to ask whether it has changed.
+struct Freshness {
     etag: Option<HeaderValue>,
     fresh_until: Option<Instant>,
 }
 
-impl Caching {
-    fn of(fields: &HeaderMap) -> Self {
+impl Freshness {
+    fn from_fields(fields: &HeaderMap) -> Self {
         Self {
             etag: fields.get(ETAG).cloned(),
             fresh_until: Instant::now().checked_add(freshness(fields)),
@@ -286,7 +280,7 @@ impl Caching {
     }
 }
 
-/// How much longer an answer is fresh. Without a word from the server: not at all.
+/// For how long a response stays fresh; not at all if the server does not say.
 fn freshness(fields: &HeaderMap) -> Duration {
     let values = fields.get_all(CACHE_CONTROL).iter();
     let directives: Vec<_> = values
@@ -312,21 +306,21 @@ fn freshness(fields: &HeaderMap) -> Duration {
     Duration::from_secs(seconds).min(MAX_FRESHNESS)
 }
 
-fn well_known(base: &str) -> Result<Uri, Failure> {
+fn well_known(base: &str) -> Result<Uri, Error> {
     let unusable = |why: &str| {
-        // What is in front of the host, or behind the path, may be secret.
-        let base = shown_target(base).unwrap_or_default();
+        // Without user information and query, which may be secret.
+        let base = shown_url(base);
         let message = format!(
-            "{base:?} is no base URL of an agent ({why}); give one such as https://agent.example.com"
+            "{base:?} is not the base URL of an agent ({why}); give one such as https://agent.example.com"
         );
-        Failure::new(ErrorKind::InvalidCall, message)
+        Error::new(ErrorKind::InvalidCall, message)
     };
     let uri: Uri = base.parse().map_err(|_| unusable("it cannot be parsed"))?;
     Origin::from_uri(&uri).map_err(|e| unusable(&e.to_string()))?;
     if uri.query().is_some() {
         return Err(unusable("it has a query"));
     }
-    // `Uri` drops it, and what would be put behind it.
+    // `Uri` drops a fragment, and with it the path that is appended below.
     if base.contains('#') {
         return Err(unusable("it has a fragment"));
     }
@@ -334,23 +328,22 @@ fn well_known(base: &str) -> Result<Uri, Failure> {
     url.parse().map_err(|_| unusable("it cannot be parsed"))
 }
 
-/// An answer that is no card by its status.
-async fn no_card(head: &Parts, rest: Body) -> Failure {
+/// The error for a redirect that is not followed.
+fn redirected(redirect: NotFollowed) -> Error {
+    let message = format!(
+        "the request for the agent card was answered with {redirect}: if the agent is there, give that \
+         as its base URL"
+    );
+    let (head, rest) = redirect.into_response().into_parts();
+    rest.drain_in_background();
+    Error::new(ErrorKind::Redirect, message)
+        .with_processed(false)
+        .with_head(&head)
+}
+
+/// The error for a response with another status than 200.
+async fn not_ok(head: &Parts, rest: Body) -> Error {
     let status = head.status;
-    if status.is_redirection() {
-        rest.drain_in_background();
-        let location = head
-            .headers
-            .get(LOCATION)
-            .and_then(|value| value.to_str().ok());
-        let to = location
-            .and_then(shown_target)
-            .unwrap_or_else(|| "nowhere".to_owned());
-        let message = format!(
-            "the request for the agent card is redirected (HTTP {status}) to {to}: if the agent is there, give that as its base URL"
-        );
-        return Failure::new(ErrorKind::Redirect, message).with_head(head);
-    }
     let bytes = body::prefix(rest, MAX_TEXT).await;
     let (kind, hint) = match status {
         StatusCode::UNAUTHORIZED => (ErrorKind::Unauthorized, PRIVATE),
@@ -360,132 +353,28 @@ async fn no_card(head: &Parts, rest: Body) -> Failure {
     };
     let what = describe(&head.headers, &bytes);
     let message =
-        format!("where the agent card should be, HTTP {status} with {what} was answered{hint}");
-    Failure::new(kind, message).processed(false).with_head(head)
-}
-
-const PRIVATE: &str =
-    "; a public card needs no access token, and a private one comes by GetExtendedAgentCard";
-
-fn not_a_card(head: &Parts, what: &str) -> Failure {
-    let message = format!("where the agent card should be, there is {what}");
-    Failure::new(ErrorKind::NotA2a, message)
-        .processed(false)
+        format!("the request for the agent card was answered with HTTP {status} and {what}{hint}");
+    Error::new(kind, message)
+        .with_processed(false)
         .with_head(head)
 }
 
-fn unasked(head: &Parts) -> Failure {
-    let message = "the agent card is said to be the same (HTTP 304), and nobody had asked; ask whoever runs the agent";
-    Failure::new(ErrorKind::NotA2a, message)
-        .processed(false)
+const PRIVATE: &str =
+    "; a public card needs no access token, and a private one is fetched with GetExtendedAgentCard";
+
+fn not_a_card(head: &Parts, what: &str) -> Error {
+    let message = format!("the response to the request for the agent card is {what}");
+    Error::new(ErrorKind::NotA2a, message)
+        .with_processed(false)
+        .with_head(head)
+}
+
+fn unexpected_not_modified(head: &Parts) -> Error {
+    let message = "the agent card was answered with HTTP 304 to an unconditional request; ask the agent's operator";
+    Error::new(ErrorKind::NotA2a, message)
+        .with_processed(false)
         .with_head(head)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_card_is_at_its_well_known_place_below_the_base() {
-        for (base, url) in [
-            (
-                "https://a.example",
-                "https://a.example/.well-known/agent-card.json",
-            ),
-            (
-                "https://a.example/",
-                "https://a.example/.well-known/agent-card.json",
-            ),
-            (
-                "https://a.example:8443/tenants/7//",
-                "https://a.example:8443/tenants/7/.well-known/agent-card.json",
-            ),
-        ] {
-            assert_eq!(well_known(base).unwrap().to_string(), url);
-        }
-        for base in [
-            "",
-            "a.example",
-            "/x",
-            "ftp://a.example",
-            "https://u:p@a.example",
-            "https://a.example?x=1",
-            "https://a.example#x",
-            "https://a.example/#/x",
-            "https://",
-            "https://user:secret@a.example",
-            "user:secret@a.example",
-            "https://a.example?key=secret",
-            "https://user:secret@",
-        ] {
-            let failure = well_known(base).unwrap_err();
-            assert_eq!(failure.kind(), ErrorKind::InvalidCall, "{base}");
-            assert!(!failure.to_string().contains("secret"), "{failure}");
-            assert!(
-                failure.to_string().contains("such as https://"),
-                "{failure}"
-            );
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn freshness_ends_and_a_304_begins_it_anew_with_the_same_bytes() {
-        let text = r#"{"name":"x","version":"1","supportedInterfaces":[],"capabilities":{}}"#;
-        let caching = |max_age: &'static str| {
-            let mut fields = HeaderMap::new();
-            fields.insert(CACHE_CONTROL, HeaderValue::from_static(max_age));
-            Caching::of(&fields)
-        };
-        let (head, ()) = Response::new(()).into_parts();
-        let url = Uri::from_static("https://a.example/");
-        let card = Card::read(
-            &url,
-            Bytes::from_static(text.as_bytes()),
-            &head,
-            caching("max-age=60"),
-        )
-        .unwrap();
-        tokio::time::advance(Duration::from_secs(59)).await;
-        assert!(card.is_fresh());
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(!card.is_fresh());
-        let same = card.renewed(caching("max-age=10"));
-        assert!(same.is_fresh() && !card.is_fresh());
-        assert_eq!(same.bytes().as_ptr(), card.bytes().as_ptr());
-    }
-
-    #[test]
-    fn a_card_is_fresh_for_as_long_as_its_server_says_and_no_longer() {
-        for (cache_control, age, seconds) in [
-            (&[][..], None, 0),
-            (&["max-age=300"], None, 300),
-            (&["public, Max-Age=300"], Some("100"), 200),
-            (&["max-age=300"], Some("301"), 0),
-            (&["public", "max-age=\"60\""], None, 60),
-            (&["max-age=300, no-cache"], None, 0),
-            (&["no-cache=\"set-cookie\", max-age=300"], None, 0),
-            (&["max-age=300", "no-store"], None, 0),
-            (&["max-age=-1"], None, 0),
-            (&["max-age=nonsense"], None, 0),
-            (&["s-maxage=300"], None, 0),
-            (
-                &["max-age=18446744073709551615"],
-                None,
-                MAX_FRESHNESS.as_secs(),
-            ),
-        ] {
-            let mut fields = HeaderMap::new();
-            for value in cache_control {
-                fields.append(CACHE_CONTROL, HeaderValue::from_static(value));
-            }
-            if let Some(age) = age {
-                fields.insert(AGE, HeaderValue::from_static(age));
-            }
-            assert_eq!(
-                freshness(&fields),
-                Duration::from_secs(seconds),
-                "{cache_control:?} {age:?}"
-            );
-        }
-    }
-}
+mod tests;

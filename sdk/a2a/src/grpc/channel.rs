@@ -1,5 +1,5 @@
-//! What the generated stub calls: one HTTP request out by [`Wire`], and its answer judged before
-//! tonic sees it.
+//! The HTTP service below the generated stub: it sends a request through [`AgentEndpoint`], and
+//! checks the response before tonic sees it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,96 +14,99 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use tower_service::Service;
 
-use super::answer::{Answer, Shape};
-use super::ending::{Ending, Place};
-use crate::failure::{ErrorKind, Failure, shown};
-use crate::wire::{self, Outbound, Wire};
+use super::body::{ResponseBody, ok_trailers};
+use super::status::{GrpcStatus, ResponseShape, StatusLocation};
+use crate::endpoint::{self, AgentEndpoint, OutgoingCall};
+use crate::error::{Error, ErrorKind};
+use crate::text::{self, printable};
 
-/// How much of an answer that is no gRPC is read, in bytes.
+/// Maximum bytes read of a response that is not gRPC.
 const MAX_TEXT: usize = 4 * 1024;
 
-/// A tower service for one shape of answers.
+/// A tower service for methods of one response shape.
 #[derive(Clone)]
 pub(super) struct Channel {
-    wire: Arc<Wire>,
-    shape: Shape,
+    endpoint: Arc<AgentEndpoint>,
+    shape: ResponseShape,
 }
 
 impl Channel {
-    pub(super) fn new(wire: Arc<Wire>, shape: Shape) -> Self {
-        Self { wire, shape }
+    pub(super) fn new(endpoint: Arc<AgentEndpoint>, shape: ResponseShape) -> Self {
+        Self { endpoint, shape }
     }
 
     async fn send(
         &self,
         request: Request<tonic::body::Body>,
-    ) -> Result<Response<Answer>, A2AError> {
+    ) -> Result<Response<ResponseBody>, A2AError> {
         let (mut head, body) = request.into_parts();
-        let mut call: Outbound = head.extensions.remove().ok_or_else(|| {
-            Failure::new(ErrorKind::InvalidCall, "the request came without its call")
-        })?;
+        let mut call: OutgoingCall = head
+            .extensions
+            .remove()
+            .ok_or_else(|| Error::new(ErrorKind::InvalidCall, "the request has no OutgoingCall"))?;
         metadata(&mut call.params)?;
-        // All of it, so that it can be sent again: once a challenge is answered, with another
-        // token.
+        // Buffered, so that the request can be sent again, with a proof or with another token.
         let message = body.collect().await.map_err(|status| {
             let message = format!("the request cannot be encoded: {}", status.message());
-            Failure::new(ErrorKind::InvalidCall, message)
+            Error::new(ErrorKind::InvalidCall, message)
         })?;
         let mut request = Request::new(Full::new(message.to_bytes()));
         (*request.method_mut(), *request.uri_mut()) = (head.method, head.uri);
         *request.headers_mut() = head.headers;
         request.extensions_mut().insert(Http2Only);
-        let response = self.wire.send(&call, request).await?;
-        self.judge(response).await
+        let response = self.endpoint.send(&call, request).await?;
+        self.check(response).await
     }
 
-    /// The answer, if it is gRPC's and has not failed yet.
-    async fn judge(&self, response: Response<Body>) -> Result<Response<Answer>, A2AError> {
+    /// The response for tonic, if it is gRPC and its head reports no error.
+    async fn check(&self, response: Response<Body>) -> Result<Response<ResponseBody>, A2AError> {
         let (head, body) = response.into_parts();
         if !is_grpc(&head.headers) {
             return Err(match head.status {
                 StatusCode::OK => not_grpc(&head, body).await,
-                _ => wire::refused(&head, body).await,
+                _ => endpoint::error_from_response(&head, body).await,
             }
             .into());
         }
-        match Ending::of(&head.headers) {
-            Ending::Error(status) => return Err(status.into_error(&head.headers, Place::Head)),
-            Ending::Unreadable(failure) => return Err(failure.with_head(&head).into()),
-            Ending::Ok => return Ok(self.answered(Answer::nothing(), true)),
-            Ending::None => {}
+        match GrpcStatus::from_fields(&head.headers) {
+            GrpcStatus::Error(status) => {
+                return Err(status.into_error(&head.headers, StatusLocation::Head));
+            }
+            GrpcStatus::Invalid(failure) => return Err(failure.with_head(&head).into()),
+            GrpcStatus::Ok => return Ok(self.response(ResponseBody::empty(), true)),
+            GrpcStatus::Absent => {}
         }
         if head.status != StatusCode::OK {
-            return Err(wire::refused(&head, body).await.into());
+            return Err(endpoint::error_from_response(&head, body).await.into());
         }
         if let Some(encoding) = head
             .headers
             .get("grpc-encoding")
             .filter(|encoding| *encoding != "identity")
         {
-            let encoding = shown(&String::from_utf8_lossy(encoding.as_bytes()));
+            let encoding = printable(&String::from_utf8_lossy(encoding.as_bytes()));
             let message = format!(
-                "the agent's answer is compressed ({encoding}), which it was not asked for"
+                "the agent's response is compressed ({encoding}), although the request does not allow that"
             );
-            return Err(Failure::new(ErrorKind::NotA2a, message).into());
+            return Err(Error::new(ErrorKind::NotA2a, message).into());
         }
-        Ok(self.answered(Answer::new(body, self.shape), false))
+        Ok(self.response(ResponseBody::new(body, self.shape), false))
     }
 
-    /// What tonic gets to see of an answer's head: next to nothing.
-    fn answered(&self, answer: Answer, has_ended: bool) -> Response<Answer> {
-        let mut response = Response::new(answer);
+    /// The response that tonic sees: of the head, only the status of one that has ended.
+    fn response(&self, body: ResponseBody, has_ended: bool) -> Response<ResponseBody> {
+        let mut response = Response::new(body);
         if has_ended {
-            *response.headers_mut() = super::answer::success();
+            *response.headers_mut() = ok_trailers();
         }
         response
     }
 }
 
 impl Service<Request<tonic::body::Body>> for Channel {
-    type Response = Response<Answer>;
+    type Response = Response<ResponseBody>;
     type Error = A2AError;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Answer>, A2AError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, A2AError>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), A2AError>> {
         Poll::Ready(Ok(()))
@@ -115,40 +118,43 @@ impl Service<Request<tonic::body::Body>> for Channel {
     }
 }
 
-/// Whether messages of ours can be in it. gRPC-Web is another protocol, and so is gRPC with
-/// messages in JSON.
+/// Whether the body is gRPC with protobuf messages. gRPC-Web and gRPC with JSON messages are other
+/// protocols.
 fn is_grpc(fields: &HeaderMap) -> bool {
     ["application/grpc", "application/grpc+proto"]
         .iter()
         .any(|media_type| has_media_type(fields, media_type))
 }
 
-async fn not_grpc(head: &http::response::Parts, rest: Body) -> Failure {
+async fn not_grpc(head: &http::response::Parts, rest: Body) -> Error {
     let bytes = body::prefix(rest, MAX_TEXT).await;
-    let what = wire::describe(&head.headers, &bytes);
+    let what = text::describe(&head.headers, &bytes);
     let message = format!(
-        "the agent, or what is in front of it, answered HTTP 200 with {what}, and not with gRPC"
+        "the agent, or a proxy in front of it, answered HTTP 200 with {what} instead of gRPC"
     );
-    Failure::new(ErrorKind::NotA2a, message).with_head(head)
+    Error::new(ErrorKind::NotA2a, message).with_head(head)
 }
 
-/// Service parameters as gRPC has them.
+/// Turns service parameters into gRPC metadata.
 ///
-/// Several values are one entry, with commas (A2A §10.2), but for credentials, of which there can
-/// be one only.
-fn metadata(params: &mut ServiceParams) -> Result<(), Failure> {
+/// Several values become one entry, with commas (A2A §10.2), except for credentials, of which there
+/// can be one only.
+fn metadata(params: &mut ServiceParams) -> Result<(), Error> {
     for (name, values) in params {
         let lower = name.to_ascii_lowercase();
         if lower.starts_with("grpc-") {
-            let message = format!("the service parameter {:?} is gRPC's own", shown(name));
-            return Err(Failure::new(ErrorKind::InvalidCall, message));
+            let message = format!(
+                "the service parameter {:?} is reserved for gRPC",
+                printable(name)
+            );
+            return Err(Error::new(ErrorKind::InvalidCall, message));
         }
         if lower.ends_with("-bin") {
             let message = format!(
                 "the service parameter {:?} would be binary metadata in gRPC, and service parameters are text",
-                shown(name)
+                printable(name)
             );
-            return Err(Failure::new(ErrorKind::InvalidCall, message));
+            return Err(Error::new(ErrorKind::InvalidCall, message));
         }
         if values.len() > 1 && lower != "authorization" {
             *values = vec![values.join(",")];

@@ -1,15 +1,15 @@
 //! The `GRPC` binding: the SDK's generated stub over the client.
 //!
-//! tonic encodes and decodes messages. What comes from the agent otherwise (head, trailers, the
-//! end) is read here and never shown to tonic, which takes a stream that was cut for one that ended
-//! in some cases, and panics at details that are no base64.
+//! tonic encodes and decodes messages. The rest of a response (head, trailers, end) is read here and
+//! hidden from tonic, which in some cases mistakes a shortened stream for one that ended, and panics
+//! at `grpc-status-details-bin` that is not base64.
 //!
-//! Nothing is compressed: requests are not, and answers may not be. No `grpc-timeout` is sent: the
-//! client's own time-outs say how long is waited.
+//! Nothing is compressed: requests are not, and responses must not be. No `grpc-timeout` is sent:
+//! the client's own time-outs apply.
 
-mod answer;
+mod body;
 mod channel;
-mod ending;
+mod status;
 mod target;
 
 use std::error::Error as _;
@@ -31,36 +31,36 @@ use futures_util::stream::{self, BoxStream};
 use http::Uri;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use crate::failure::{ErrorKind, Failure};
-use crate::results::Outcome;
-use crate::wire::{Outbound, Wire};
+use crate::decode::Decode;
+use crate::endpoint::{AgentEndpoint, OutgoingCall};
+use crate::error::{Error, ErrorKind};
 
-use answer::Shape;
 use channel::Channel;
+use status::ResponseShape;
 
-pub(crate) use target::{origin_of, target};
+pub(crate) use target::{absolute_url, without_path};
 
 /// One agent's gRPC interface.
 pub(crate) struct Grpc {
-    /// For calls that are answered by one message.
-    answers: A2aServiceClient<Channel>,
-    /// For calls that are answered by a stream of them.
-    events: A2aServiceClient<Channel>,
+    /// For unary calls.
+    unary: A2aServiceClient<Channel>,
+    /// For server streaming calls.
+    streaming: A2aServiceClient<Channel>,
 }
 
 type Events = BoxStream<'static, Result<StreamResponse, A2AError>>;
 
 impl Grpc {
     /// The interface at `origin`, which has no path.
-    pub(crate) fn new(wire: Wire, longest_event: usize, origin: &Uri) -> Self {
-        let wire = Arc::new(wire);
-        let stub = |shape, longest| {
-            A2aServiceClient::with_origin(Channel::new(wire.clone(), shape), origin.clone())
-                .max_decoding_message_size(longest)
+    pub(crate) fn new(endpoint: AgentEndpoint, max_event_bytes: usize, origin: &Uri) -> Self {
+        let endpoint = Arc::new(endpoint);
+        let stub = |shape, limits| {
+            A2aServiceClient::with_origin(Channel::new(endpoint.clone(), shape), origin.clone())
+                .max_decoding_message_size(limits)
         };
         Self {
-            answers: stub(Shape::Message, wire.longest_answer),
-            events: stub(Shape::Stream, longest_event),
+            unary: stub(ResponseShape::Unary, endpoint.max_response_bytes),
+            streaming: stub(ResponseShape::Streaming, max_event_bytes),
         }
     }
 }
@@ -72,16 +72,16 @@ impl Transport for Grpc {
         params: &ServiceParams,
         req: &SendMessageRequest,
     ) -> Result<SendMessageResponse, A2AError> {
-        let request = asked(
+        let request = request_for(
             methods::SEND_MESSAGE,
             params,
             pbconv::to_proto_send_message_request(req),
         );
-        let answer = told(self.answers.clone().send_message(request).await)?;
-        let answer = pbconv::from_proto_send_message_response(&answer);
-        answer
-            .ok_or_else(|| empty("neither a task nor a message"))
-            .and_then(whole)
+        let response = into_message(self.unary.clone().send_message(request).await)?;
+        let response = pbconv::from_proto_send_message_response(&response);
+        response
+            .ok_or_else(|| not_a2a("neither a task nor a message"))
+            .and_then(complete)
     }
 
     async fn send_streaming_message(
@@ -90,9 +90,9 @@ impl Transport for Grpc {
         req: &SendMessageRequest,
     ) -> Result<Events, A2AError> {
         let message = pbconv::to_proto_send_message_request(req);
-        let request = asked(methods::SEND_STREAMING_MESSAGE, params, message);
-        let answer = told(self.events.clone().send_streaming_message(request).await)?;
-        Ok(events(answer))
+        let request = request_for(methods::SEND_STREAMING_MESSAGE, params, message);
+        let response = into_message(self.streaming.clone().send_streaming_message(request).await)?;
+        Ok(events(response))
     }
 
     async fn get_task(
@@ -100,13 +100,13 @@ impl Transport for Grpc {
         params: &ServiceParams,
         req: &GetTaskRequest,
     ) -> Result<Task, A2AError> {
-        let request = asked(
+        let request = request_for(
             methods::GET_TASK,
             params,
             pbconv::to_proto_get_task_request(req),
         );
-        let answer = told(self.answers.clone().get_task(request).await)?;
-        whole(pbconv::from_proto_task(&answer))
+        let response = into_message(self.unary.clone().get_task(request).await)?;
+        complete(pbconv::from_proto_task(&response))
     }
 
     async fn list_tasks(
@@ -114,13 +114,13 @@ impl Transport for Grpc {
         params: &ServiceParams,
         req: &ListTasksRequest,
     ) -> Result<ListTasksResponse, A2AError> {
-        let request = asked(
+        let request = request_for(
             methods::LIST_TASKS,
             params,
             pbconv::to_proto_list_tasks_request(req),
         );
-        let answer = told(self.answers.clone().list_tasks(request).await)?;
-        Ok(pbconv::from_proto_list_tasks_response(&answer))
+        let response = into_message(self.unary.clone().list_tasks(request).await)?;
+        Ok(pbconv::from_proto_list_tasks_response(&response))
     }
 
     async fn cancel_task(
@@ -128,13 +128,13 @@ impl Transport for Grpc {
         params: &ServiceParams,
         req: &CancelTaskRequest,
     ) -> Result<Task, A2AError> {
-        let request = asked(
+        let request = request_for(
             methods::CANCEL_TASK,
             params,
             pbconv::to_proto_cancel_task_request(req),
         );
-        let answer = told(self.answers.clone().cancel_task(request).await)?;
-        whole(pbconv::from_proto_task(&answer))
+        let response = into_message(self.unary.clone().cancel_task(request).await)?;
+        complete(pbconv::from_proto_task(&response))
     }
 
     async fn subscribe_to_task(
@@ -143,9 +143,9 @@ impl Transport for Grpc {
         req: &SubscribeToTaskRequest,
     ) -> Result<Events, A2AError> {
         let message = pbconv::to_proto_subscribe_to_task_request(req);
-        let request = asked(methods::SUBSCRIBE_TO_TASK, params, message);
-        let answer = told(self.events.clone().subscribe_to_task(request).await)?;
-        Ok(events(answer))
+        let request = request_for(methods::SUBSCRIBE_TO_TASK, params, message);
+        let response = into_message(self.streaming.clone().subscribe_to_task(request).await)?;
+        Ok(events(response))
     }
 
     async fn create_push_config(
@@ -154,14 +154,14 @@ impl Transport for Grpc {
         req: &TaskPushNotificationConfig,
     ) -> Result<TaskPushNotificationConfig, A2AError> {
         let message = pbconv::to_proto_create_task_push_notification_config_request(req);
-        let request = asked(methods::CREATE_PUSH_CONFIG, params, message);
-        let answer = told(
-            self.answers
+        let request = request_for(methods::CREATE_PUSH_CONFIG, params, message);
+        let response = into_message(
+            self.unary
                 .clone()
                 .create_task_push_notification_config(request)
                 .await,
         )?;
-        whole(pbconv::from_proto_task_push_notification_config(&answer))
+        complete(pbconv::from_proto_task_push_notification_config(&response))
     }
 
     async fn get_push_config(
@@ -170,14 +170,14 @@ impl Transport for Grpc {
         req: &GetTaskPushNotificationConfigRequest,
     ) -> Result<TaskPushNotificationConfig, A2AError> {
         let message = pbconv::to_proto_get_task_push_notification_config_request(req);
-        let request = asked(methods::GET_PUSH_CONFIG, params, message);
-        let answer = told(
-            self.answers
+        let request = request_for(methods::GET_PUSH_CONFIG, params, message);
+        let response = into_message(
+            self.unary
                 .clone()
                 .get_task_push_notification_config(request)
                 .await,
         )?;
-        whole(pbconv::from_proto_task_push_notification_config(&answer))
+        complete(pbconv::from_proto_task_push_notification_config(&response))
     }
 
     async fn list_push_configs(
@@ -186,14 +186,14 @@ impl Transport for Grpc {
         req: &ListTaskPushNotificationConfigsRequest,
     ) -> Result<ListTaskPushNotificationConfigsResponse, A2AError> {
         let message = pbconv::to_proto_list_task_push_notification_configs_request(req);
-        let request = asked(methods::LIST_PUSH_CONFIGS, params, message);
-        let answer = told(
-            self.answers
+        let request = request_for(methods::LIST_PUSH_CONFIGS, params, message);
+        let response = into_message(
+            self.unary
                 .clone()
                 .list_task_push_notification_configs(request)
                 .await,
         )?;
-        whole(pbconv::from_proto_list_task_push_notification_configs_response(&answer))
+        complete(pbconv::from_proto_list_task_push_notification_configs_response(&response))
     }
 
     async fn delete_push_config(
@@ -202,9 +202,9 @@ impl Transport for Grpc {
         req: &DeleteTaskPushNotificationConfigRequest,
     ) -> Result<(), A2AError> {
         let message = pbconv::to_proto_delete_task_push_notification_config_request(req);
-        let request = asked(methods::DELETE_PUSH_CONFIG, params, message);
-        told(
-            self.answers
+        let request = request_for(methods::DELETE_PUSH_CONFIG, params, message);
+        into_message(
+            self.unary
                 .clone()
                 .delete_task_push_notification_config(request)
                 .await,
@@ -218,9 +218,9 @@ impl Transport for Grpc {
         req: &GetExtendedAgentCardRequest,
     ) -> Result<AgentCard, A2AError> {
         let message = pbconv::to_proto_get_extended_agent_card_request(req);
-        let request = asked(methods::GET_EXTENDED_AGENT_CARD, params, message);
-        let answer = told(self.answers.clone().get_extended_agent_card(request).await)?;
-        whole(pbconv::from_proto_agent_card(&answer))
+        let request = request_for(methods::GET_EXTENDED_AGENT_CARD, params, message);
+        let response = into_message(self.unary.clone().get_extended_agent_card(request).await)?;
+        complete(pbconv::from_proto_agent_card(&response))
     }
 
     /// Nothing to do: the connections are the client's.
@@ -229,52 +229,59 @@ impl Transport for Grpc {
     }
 }
 
-/// A call, with what [`Channel`] needs to know of it.
-fn asked<T>(method: &'static str, params: &ServiceParams, message: T) -> Request<T> {
+/// A request that carries the call for [`Channel`].
+fn request_for<T>(method: &'static str, params: &ServiceParams, message: T) -> Request<T> {
     let mut request = Request::new(message);
-    request.extensions_mut().insert(Outbound {
+    request.extensions_mut().insert(OutgoingCall {
         method,
         params: params.clone(),
     });
     request
 }
 
-fn told<T>(answer: Result<Response<T>, Status>) -> Result<T, A2AError> {
-    answer.map(Response::into_inner).map_err(error)
+fn into_message<T>(response: Result<Response<T>, Status>) -> Result<T, A2AError> {
+    response
+        .map(Response::into_inner)
+        .map_err(error_from_status)
 }
 
-/// The events of an answer. An error is the last item, and nothing is left of the call by then;
-/// nothing is once the stream is dropped.
-fn events(answer: Streaming<proto::StreamResponse>) -> Events {
-    let next = |answer: Option<Streaming<proto::StreamResponse>>| async move {
-        let mut answer = answer?;
-        let event = match answer.message().await.map_err(error).transpose()? {
+/// The events of a response. An error is the last item. The call is released then, or once the
+/// stream is dropped.
+fn events(stream: Streaming<proto::StreamResponse>) -> Events {
+    let next = |stream: Option<Streaming<proto::StreamResponse>>| async move {
+        let mut stream = stream?;
+        let event = match stream
+            .message()
+            .await
+            .map_err(error_from_status)
+            .transpose()?
+        {
             Ok(event) => pbconv::from_proto_stream_response(&event)
-                .ok_or_else(|| empty("an event of no kind"))
-                .and_then(whole),
+                .ok_or_else(|| not_a2a("an event of no kind"))
+                .and_then(complete),
             Err(e) => Err(e),
         };
-        let rest = event.is_ok().then_some(answer);
+        let rest = event.is_ok().then_some(stream);
         Some((event, rest))
     };
-    Box::pin(stream::unfold(Some(answer), next))
+    Box::pin(stream::unfold(Some(stream), next))
 }
 
-/// A result that lacks nothing which the other bindings would miss.
-fn whole<T: Outcome>(result: T) -> Result<T, A2AError> {
-    match result.lack() {
+/// Rejects a result without the members that are required in every binding.
+fn complete<T: Decode>(result: T) -> Result<T, A2AError> {
+    match result.missing() {
         None => Ok(result),
-        Some(lack) => Err(empty(lack)),
+        Some(missing) => Err(not_a2a(missing)),
     }
 }
 
-fn empty(what: &str) -> A2AError {
-    Failure::new(ErrorKind::NotA2a, format!("the agent answered with {what}")).into()
+fn not_a2a(what: &str) -> A2AError {
+    Error::new(ErrorKind::NotA2a, format!("the agent answered with {what}")).into()
 }
 
-/// What we put into tonic's status; or what tonic itself has to say, which is about messages that
+/// The error that [`Channel`] put into tonic's status, or tonic's own, which is about a message that
 /// it cannot decode.
-fn error(status: Status) -> A2AError {
+fn error_from_status(status: Status) -> A2AError {
     if let Some(error) = status
         .source()
         .and_then(|source| source.downcast_ref::<A2AError>())
@@ -283,9 +290,9 @@ fn error(status: Status) -> A2AError {
     }
     let (kind, what) = match status.code() {
         Code::OutOfRange => (ErrorKind::TooLong, "a message that is too long"),
-        _ => (ErrorKind::NotA2a, "what is no message of A2A"),
+        _ => (ErrorKind::NotA2a, "something that is not an A2A message"),
     };
-    Failure::new(
+    Error::new(
         kind,
         format!("the agent answered with {what}: {}", status.message()),
     )

@@ -19,28 +19,32 @@ use http::{HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 use serde_json::Value;
 
-use crate::events::{self, EVENT_STREAM, Events, Longest, may_be_stream};
-use crate::failure::{Failure, shown};
-use crate::reported::{ErrorObject, StatusBody};
-use crate::results::{Misread, Outcome, json, written};
-use crate::wire::{Outbound, Wire, answered, of_status, refused_with, says_more};
+use crate::agent_error::{ErrorObject, StatusBody};
+use crate::decode::{Decode, DecodeError, parse_json, to_proto_json};
+use crate::endpoint::{
+    AgentEndpoint, OutgoingCall, decode_failed, error_from_body, error_from_status,
+    overrides_a2a_error,
+};
+use crate::error::Error;
+use crate::events::{self, EVENT_STREAM, Events, Limits, may_be_stream};
+use crate::text::printable;
 use target::Target;
 
-/// The media type of requests. Both official servers take it.
+/// The media type of requests. Both official servers accept it.
 const A2A_JSON: HeaderValue = HeaderValue::from_static("application/a2a+json");
-/// Those of answers: agents may answer with either.
+/// The media types of responses: agents may use either.
 const EITHER_JSON: HeaderValue = HeaderValue::from_static("application/a2a+json, application/json");
 
 /// A transport of the `HTTP+JSON` binding.
 pub(crate) struct HttpJson {
-    pub(crate) wire: Wire,
-    pub(crate) endpoint: Uri,
-    /// Longest event of a stream, in bytes.
-    pub(crate) longest_event: usize,
+    pub(crate) endpoint: AgentEndpoint,
+    pub(crate) url: Uri,
+    /// Maximum length of an event, in bytes.
+    pub(crate) max_event_bytes: usize,
 }
 
-/// One call: A2A's method, HTTP's, where, and what is sent.
-struct Asking {
+/// One call as an HTTP request.
+struct HttpCall {
     method: &'static str,
     http: Method,
     target: Target,
@@ -48,101 +52,100 @@ struct Asking {
 }
 
 impl HttpJson {
-    fn target(&self, tenant: Option<&str>) -> Result<Target, Failure> {
-        Target::below(&self.endpoint, tenant)
+    fn target(&self, tenant: Option<&str>) -> Result<Target, Error> {
+        Target::below(&self.url, tenant)
     }
 
-    fn task(&self, tenant: Option<&str>, id: &str) -> Result<Target, Failure> {
+    fn task(&self, tenant: Option<&str>, id: &str) -> Result<Target, Error> {
         self.target(tenant)?.fixed("/tasks/").segment("task id", id)
     }
 
-    fn push_config(&self, tenant: Option<&str>, task: &str, id: &str) -> Result<Target, Failure> {
+    fn push_config(&self, tenant: Option<&str>, task: &str, id: &str) -> Result<Target, Error> {
         let configs = self.task(tenant, task)?.fixed("/pushNotificationConfigs/");
         configs.segment("configuration id", id)
     }
 
-    /// Sends a request; the answer is one of success.
-    async fn ask(
+    /// Sends a request whose response has a status of success.
+    async fn request(
         &self,
         params: &ServiceParams,
-        asking: Asking,
+        call: HttpCall,
         accept: HeaderValue,
     ) -> Result<(Parts, Body), A2AError> {
         let mut request = Request::new(Full::default());
-        if let Some(body) = asking.body {
+        if let Some(body) = call.body {
             *request.body_mut() = Full::new(body.to_string().into());
             request.headers_mut().insert(CONTENT_TYPE, A2A_JSON);
         }
-        *request.method_mut() = asking.http;
-        *request.uri_mut() = asking.target.uri(&self.endpoint)?;
+        *request.method_mut() = call.http;
+        *request.uri_mut() = call.target.uri(&self.url)?;
         request.headers_mut().insert(ACCEPT, accept);
-        let outbound = Outbound {
-            method: asking.method,
+        let outgoing = OutgoingCall {
+            method: call.method,
             params: params.clone(),
         };
-        let (head, body) = self.wire.send(&outbound, request).await?.into_parts();
+        let (head, body) = self.endpoint.send(&outgoing, request).await?.into_parts();
         if !head.status.is_success() {
-            return Err(self.refusal(&head, body).await);
+            return Err(self.error_response(&head, body).await);
         }
         Ok((head, body))
     }
 
-    async fn call<T: Outcome>(
-        &self,
-        params: &ServiceParams,
-        asking: Asking,
-    ) -> Result<T, A2AError> {
-        let (head, body) = self.ask(params, asking, EITHER_JSON).await?;
-        let bytes = self.wire.json(&head, body).await?;
-        outcome(&bytes).map_err(|misread| answered(misread, &head, &bytes))
+    async fn call<T: Decode>(&self, params: &ServiceParams, call: HttpCall) -> Result<T, A2AError> {
+        let (head, body) = self.request(params, call, EITHER_JSON).await?;
+        let bytes = self.endpoint.json(&head, body).await?;
+        decode(&bytes).map_err(|error| decode_failed(error, &head, &bytes))
     }
 
-    async fn stream(&self, params: &ServiceParams, asking: Asking) -> Result<Events, A2AError> {
+    async fn stream(&self, params: &ServiceParams, call: HttpCall) -> Result<Events, A2AError> {
         let accept = HeaderValue::from_static(EVENT_STREAM);
-        let (head, body) = self.ask(params, asking, accept).await?;
+        let (head, body) = self.request(params, call, accept).await?;
         if may_be_stream(&head.headers, &body) {
-            let longest = Longest {
-                event: self.longest_event,
-                answer: self.wire.longest_answer,
+            let limits = Limits {
+                event: self.max_event_bytes,
+                response: self.endpoint.max_response_bytes,
             };
-            return Ok(events::events(&head, body, longest, outcome));
+            return Ok(events::events(&head, body, limits, decode));
         }
-        let bytes = self.wire.json(&head, body).await?;
-        let event = outcome(&bytes).map_err(|misread| answered(misread, &head, &bytes))?;
+        let bytes = self.endpoint.json(&head, body).await?;
+        let event = decode(&bytes).map_err(|error| decode_failed(error, &head, &bytes))?;
         Ok(events::only(event))
     }
 
-    /// What an error status means, with the error that it may hold.
-    async fn refusal(&self, head: &Parts, body: Body) -> A2AError {
-        let bytes = self.wire.error_text(head, body).await;
+    /// The error for a response with an error status, whose body may hold an A2A error.
+    async fn error_response(&self, head: &Parts, body: Body) -> A2AError {
+        let bytes = self.endpoint.error_text(head, body).await;
         let Ok(status) = serde_json::from_slice::<StatusBody>(&bytes) else {
-            return refused_with(head, &bytes).into();
+            return error_from_body(head, &bytes).into();
         };
         let is_a2a = status.is_a2a();
         let mut error = A2AError::from(status);
-        if is_a2a && !says_more(head.status) {
+        if is_a2a && !overrides_a2a_error(head.status) {
             return error;
         }
         if !is_a2a {
-            error.message = shown(&error.message);
+            error.message = printable(&error.message);
         }
-        of_status(head, error.message.clone()).within(error)
+        error_from_status(head, error.message.clone()).attach_to(error)
     }
 }
 
-/// Reads an answer or an event. Either may be an error: as A2A writes it, or, in events of the
-/// official Rust server, an error object of JSON-RPC's alone.
-fn outcome<T: Outcome>(bytes: &[u8]) -> Result<T, Misread> {
-    let value: Value = json(bytes)?;
+/// Decodes a response or an event. Either may be an error: in A2A's form or, in events of the
+/// official Rust server, as a bare error object of JSON-RPC.
+fn decode<T: Decode>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let value: Value = parse_json(bytes)?;
     let is_text = |name: &str| value.get(name).is_some_and(Value::is_string);
     let reported = if value.get("error").is_some_and(Value::is_object) {
         serde_json::from_value(value).map(|status: StatusBody| status.into())
     } else if is_text("message") && value.get("code").is_some_and(Value::is_number) {
         serde_json::from_value(value).map(|object: ErrorObject| object.into())
     } else {
-        return T::read(value).map_err(Misread::NotA2a);
+        return T::decode(value).map_err(DecodeError::NotA2a);
     };
-    Err(reported.map_or_else(|e| Misread::NotA2a(e.to_string()), Misread::Reported))
+    Err(reported.map_or_else(
+        |e| DecodeError::NotA2a(e.to_string()),
+        DecodeError::Reported,
+    ))
 }
 
 #[async_trait]
@@ -152,13 +155,13 @@ impl Transport for HttpJson {
         params: &ServiceParams,
         req: &SendMessageRequest,
     ) -> Result<SendMessageResponse, A2AError> {
-        let asking = Asking {
+        let call = HttpCall {
             method: methods::SEND_MESSAGE,
             http: Method::POST,
             target: self.target(req.tenant.as_deref())?.fixed("/message:send"),
-            body: Some(written(req)?),
+            body: Some(to_proto_json(req)?),
         };
-        self.call(params, asking).await
+        self.call(params, call).await
     }
 
     async fn send_streaming_message(
@@ -166,13 +169,13 @@ impl Transport for HttpJson {
         params: &ServiceParams,
         req: &SendMessageRequest,
     ) -> Result<Events, A2AError> {
-        let asking = Asking {
+        let call = HttpCall {
             method: methods::SEND_STREAMING_MESSAGE,
             http: Method::POST,
             target: self.target(req.tenant.as_deref())?.fixed("/message:stream"),
-            body: Some(written(req)?),
+            body: Some(to_proto_json(req)?),
         };
-        self.stream(params, asking).await
+        self.stream(params, call).await
     }
 
     async fn get_task(
@@ -181,13 +184,13 @@ impl Transport for HttpJson {
         req: &GetTaskRequest,
     ) -> Result<Task, A2AError> {
         let task = self.task(req.tenant.as_deref(), &req.id)?;
-        let asking = Asking {
+        let call = HttpCall {
             method: methods::GET_TASK,
             http: Method::GET,
             target: task.parameter("historyLength", req.history_length),
             body: None,
         };
-        self.call(params, asking).await
+        self.call(params, call).await
     }
 
     async fn list_tasks(
@@ -195,8 +198,8 @@ impl Transport for HttpJson {
         params: &ServiceParams,
         req: &ListTasksRequest,
     ) -> Result<ListTasksResponse, A2AError> {
-        // As ProtoJSON has them: states by name, times in RFC 3339.
-        let fields = written(req)?;
+        // As in ProtoJSON: states by name, times in RFC 3339.
+        let fields = to_proto_json(req)?;
         let text = |name: &str| fields.get(name).and_then(Value::as_str);
         let target = self
             .target(req.tenant.as_deref())?
@@ -208,13 +211,13 @@ impl Transport for HttpJson {
             .parameter("historyLength", req.history_length)
             .parameter("statusTimestampAfter", text("statusTimestampAfter"))
             .parameter("includeArtifacts", req.include_artifacts);
-        let asking = Asking {
+        let call = HttpCall {
             method: methods::LIST_TASKS,
             http: Method::GET,
             target,
             body: None,
         };
-        self.call(params, asking).await
+        self.call(params, call).await
     }
 
     async fn cancel_task(
@@ -222,13 +225,13 @@ impl Transport for HttpJson {
         params: &ServiceParams,
         req: &CancelTaskRequest,
     ) -> Result<Task, A2AError> {
-        let asking = Asking {
+        let call = HttpCall {
             method: methods::CANCEL_TASK,
             http: Method::POST,
             target: self.task(req.tenant.as_deref(), &req.id)?.fixed(":cancel"),
-            body: Some(written(req)?),
+            body: Some(to_proto_json(req)?),
         };
-        self.call(params, asking).await
+        self.call(params, call).await
     }
 
     async fn subscribe_to_task(
@@ -236,8 +239,8 @@ impl Transport for HttpJson {
         params: &ServiceParams,
         req: &SubscribeToTaskRequest,
     ) -> Result<Events, A2AError> {
-        // §11.3.2 says POST, `a2a.proto` says GET; both official servers take either.
-        let asking = Asking {
+        // §11.3.2 says POST, `a2a.proto` says GET; both official servers accept either.
+        let call = HttpCall {
             method: methods::SUBSCRIBE_TO_TASK,
             http: Method::GET,
             target: self
@@ -245,7 +248,7 @@ impl Transport for HttpJson {
                 .fixed(":subscribe"),
             body: None,
         };
-        self.stream(params, asking).await
+        self.stream(params, call).await
     }
 
     async fn create_push_config(
@@ -254,13 +257,13 @@ impl Transport for HttpJson {
         req: &TaskPushNotificationConfig,
     ) -> Result<TaskPushNotificationConfig, A2AError> {
         let task = self.task(req.tenant.as_deref(), &req.task_id)?;
-        let asking = Asking {
+        let call = HttpCall {
             method: methods::CREATE_PUSH_CONFIG,
             http: Method::POST,
             target: task.fixed("/pushNotificationConfigs"),
-            body: Some(written(req)?),
+            body: Some(to_proto_json(req)?),
         };
-        self.call(params, asking).await
+        self.call(params, call).await
     }
 
     async fn get_push_config(
@@ -268,13 +271,13 @@ impl Transport for HttpJson {
         params: &ServiceParams,
         req: &GetTaskPushNotificationConfigRequest,
     ) -> Result<TaskPushNotificationConfig, A2AError> {
-        let asking = Asking {
+        let call = HttpCall {
             method: methods::GET_PUSH_CONFIG,
             http: Method::GET,
             target: self.push_config(req.tenant.as_deref(), &req.task_id, &req.id)?,
             body: None,
         };
-        self.call(params, asking).await
+        self.call(params, call).await
     }
 
     async fn list_push_configs(
@@ -287,13 +290,13 @@ impl Transport for HttpJson {
             .fixed("/pushNotificationConfigs")
             .parameter("pageSize", req.page_size)
             .parameter("pageToken", req.page_token.as_deref());
-        let asking = Asking {
+        let call = HttpCall {
             method: methods::LIST_PUSH_CONFIGS,
             http: Method::GET,
             target,
             body: None,
         };
-        self.call(params, asking).await
+        self.call(params, call).await
     }
 
     async fn delete_push_config(
@@ -301,17 +304,17 @@ impl Transport for HttpJson {
         params: &ServiceParams,
         req: &DeleteTaskPushNotificationConfigRequest,
     ) -> Result<(), A2AError> {
-        let asking = Asking {
+        let call = HttpCall {
             method: methods::DELETE_PUSH_CONFIG,
             http: Method::DELETE,
             target: self.push_config(req.tenant.as_deref(), &req.task_id, &req.id)?,
             body: None,
         };
-        // The official Rust server answers nothing, the Python one an empty object.
-        let (head, rest) = self.ask(params, asking, EITHER_JSON).await?;
-        let bytes = self.wire.json(&head, rest).await?;
-        match outcome::<()>(&bytes) {
-            Err(Misread::Reported(error)) => Err(error),
+        // The official Rust server sends no body, the Python one an empty object.
+        let (head, rest) = self.request(params, call, EITHER_JSON).await?;
+        let bytes = self.endpoint.json(&head, rest).await?;
+        match decode::<()>(&bytes) {
+            Err(DecodeError::Reported(error)) => Err(error),
             _ => Ok(()),
         }
     }
@@ -321,7 +324,7 @@ impl Transport for HttpJson {
         params: &ServiceParams,
         req: &GetExtendedAgentCardRequest,
     ) -> Result<AgentCard, A2AError> {
-        let asking = Asking {
+        let call = HttpCall {
             method: methods::GET_EXTENDED_AGENT_CARD,
             http: Method::GET,
             target: self
@@ -329,7 +332,7 @@ impl Transport for HttpJson {
                 .fixed("/extendedAgentCard"),
             body: None,
         };
-        self.call(params, asking).await
+        self.call(params, call).await
     }
 
     async fn destroy(&self) -> Result<(), A2AError> {

@@ -19,64 +19,67 @@ use http::response::Parts;
 use http::{HeaderValue, Request, Uri};
 use http_body_util::Full;
 
-use crate::events::{self, EVENT_STREAM, Events, Longest, may_be_stream};
-use crate::results::{Misread, Outcome, written};
-use crate::wire::{Outbound, Wire, answered, of_status, refused_with, says_more};
+use crate::decode::{Decode, DecodeError, to_proto_json};
+use crate::endpoint::{
+    AgentEndpoint, OutgoingCall, decode_failed, error_from_body, error_from_status,
+    overrides_a2a_error,
+};
+use crate::events::{self, EVENT_STREAM, Events, Limits, may_be_stream};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A transport of the `JSONRPC` binding.
 pub(crate) struct JsonRpc {
-    pub(crate) wire: Wire,
-    pub(crate) endpoint: Uri,
-    /// Longest event of a stream, in bytes.
-    pub(crate) longest_event: usize,
+    pub(crate) endpoint: AgentEndpoint,
+    pub(crate) url: Uri,
+    /// Maximum length of an event, in bytes.
+    pub(crate) max_event_bytes: usize,
 }
 
-/// A request under way: its answer carries its id.
-struct Asked {
+/// The head and the unread body of a response, and the id that it must carry.
+struct PendingResponse {
     id: String,
     head: Parts,
     body: Body,
 }
 
 impl JsonRpc {
-    /// Sends a request; the answer is one of success.
-    async fn ask<Q: ProtoJsonPayload>(
+    /// Sends a request whose response has a status of success.
+    async fn post<Q: ProtoJsonPayload>(
         &self,
         params: &ServiceParams,
         method: &'static str,
         request: &Q,
         accept: HeaderValue,
-    ) -> Result<Asked, A2AError> {
-        // Unique, so that a server's log can be searched for it.
+    ) -> Result<PendingResponse, A2AError> {
+        // Unique, so that it can be found in a server's log.
         let id = new_message_id();
-        let body = envelope::request(&id, method, written(request)?);
+        let body = envelope::request(&id, method, to_proto_json(request)?);
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = http::Method::POST;
-        *request.uri_mut() = self.endpoint.clone();
+        *request.uri_mut() = self.url.clone();
         request.headers_mut().insert(CONTENT_TYPE, JSON);
         request.headers_mut().insert(ACCEPT, accept);
-        let outbound = Outbound {
+        let call = OutgoingCall {
             method,
             params: params.clone(),
         };
-        let (head, body) = self.wire.send(&outbound, request).await?.into_parts();
+        let (head, body) = self.endpoint.send(&call, request).await?.into_parts();
         if !head.status.is_success() {
-            return Err(self.refusal(&id, &head, body).await);
+            return Err(self.error_response(&id, &head, body).await);
         }
-        Ok(Asked { id, head, body })
+        Ok(PendingResponse { id, head, body })
     }
 
-    async fn call<Q: ProtoJsonPayload + Sync, T: Outcome>(
+    async fn call<Q: ProtoJsonPayload + Sync, T: Decode>(
         &self,
         params: &ServiceParams,
         method: &'static str,
         request: &Q,
     ) -> Result<T, A2AError> {
-        let Asked { id, head, body } = self.ask(params, method, request, JSON).await?;
-        let bytes = self.wire.json(&head, body).await?;
-        envelope::response(&id, &bytes).map_err(|misread| answered(misread, &head, &bytes))
+        let PendingResponse { id, head, body } = self.post(params, method, request, JSON).await?;
+        let bytes = self.endpoint.json(&head, body).await?;
+        envelope::response(&id, &bytes).map_err(|error| decode_failed(error, &head, &bytes))
     }
 
     async fn stream<Q: ProtoJsonPayload + Sync>(
@@ -86,31 +89,31 @@ impl JsonRpc {
         request: &Q,
     ) -> Result<Events, A2AError> {
         let accept = HeaderValue::from_static(EVENT_STREAM);
-        let Asked { id, head, body } = self.ask(params, method, request, accept).await?;
+        let PendingResponse { id, head, body } = self.post(params, method, request, accept).await?;
         if may_be_stream(&head.headers, &body) {
-            let longest = Longest {
-                event: self.longest_event,
-                answer: self.wire.longest_answer,
+            let limits = Limits {
+                event: self.max_event_bytes,
+                response: self.endpoint.max_response_bytes,
             };
-            return Ok(events::events(&head, body, longest, move |bytes| {
+            return Ok(events::events(&head, body, limits, move |bytes| {
                 envelope::response(&id, bytes)
             }));
         }
-        let bytes = self.wire.json(&head, body).await?;
+        let bytes = self.endpoint.json(&head, body).await?;
         let event =
-            envelope::response(&id, &bytes).map_err(|misread| answered(misread, &head, &bytes))?;
+            envelope::response(&id, &bytes).map_err(|error| decode_failed(error, &head, &bytes))?;
         Ok(events::only(event))
     }
 
-    /// What an error status means, with the error that it may hold.
-    async fn refusal(&self, id: &str, head: &Parts, body: Body) -> A2AError {
-        let bytes = self.wire.error_text(head, body).await;
+    /// The error for a response with an error status, whose body may hold an A2A error.
+    async fn error_response(&self, id: &str, head: &Parts, body: Body) -> A2AError {
+        let bytes = self.endpoint.error_text(head, body).await;
         match envelope::response::<()>(id, &bytes) {
-            Err(Misread::Reported(error)) if says_more(head.status) => {
-                of_status(head, error.message.clone()).within(error)
+            Err(DecodeError::Reported(error)) if overrides_a2a_error(head.status) => {
+                error_from_status(head, error.message.clone()).attach_to(error)
             }
-            Err(Misread::Reported(error)) => error,
-            _ => refused_with(head, &bytes).into(),
+            Err(DecodeError::Reported(error)) => error,
+            _ => error_from_body(head, &bytes).into(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The three calls that a long task makes, over a transport or over the SDK's client.
+//! The three calls that a long task makes, over a transport or the SDK's client.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,21 +12,21 @@ use async_trait::async_trait;
 
 pub(super) type Events = BoxStream<'static, Result<StreamResponse, A2AError>>;
 
-/// Whom a [`LongTask`](super::LongTask) talks to: made from the SDK's [`A2AClient`], whose
+/// The agent of a [`LongTask`](super::LongTask), made from the SDK's [`A2AClient`], whose
 /// interceptors see every call, or from a [`Transport`]. Clones are cheap and share it.
 #[derive(Clone)]
-pub struct Agent(Arc<dyn Calls>);
+pub struct Agent(Arc<dyn AgentCalls>);
 
 impl Agent {
     /// An agent behind a transport, each call with these service parameters.
     pub fn new(transport: Arc<dyn Transport>, parameters: ServiceParams) -> Self {
-        Self(Arc::new(Bare {
+        Self(Arc::new(TransportCalls {
             transport,
             parameters,
         }))
     }
 
-    pub(super) fn calls(&self) -> Arc<dyn Calls> {
+    pub(super) fn calls(&self) -> Arc<dyn AgentCalls> {
         Arc::clone(&self.0)
     }
 }
@@ -44,7 +44,7 @@ impl<T: Transport + 'static> From<A2AClient<T>> for Agent {
 }
 
 impl From<Arc<dyn Transport>> for Agent {
-    /// With `A2A-Version` for its only service parameter.
+    /// With `A2A-Version` as the only service parameter.
     fn from(transport: Arc<dyn Transport>) -> Self {
         let version = (SVC_PARAM_VERSION.to_owned(), vec![VERSION.to_owned()]);
         Self::new(transport, ServiceParams::from([version]))
@@ -52,7 +52,7 @@ impl From<Arc<dyn Transport>> for Agent {
 }
 
 impl From<Box<dyn Transport>> for Agent {
-    /// With `A2A-Version` for its only service parameter.
+    /// With `A2A-Version` as the only service parameter.
     fn from(transport: Box<dyn Transport>) -> Self {
         Self::from(Arc::<dyn Transport>::from(transport))
     }
@@ -65,19 +65,19 @@ impl fmt::Debug for Agent {
 }
 
 #[async_trait]
-pub(super) trait Calls: Send + Sync {
+pub(super) trait AgentCalls: Send + Sync {
     async fn send(&self, request: &SendMessageRequest) -> Result<Events, A2AError>;
     async fn subscribe(&self, request: &SubscribeToTaskRequest) -> Result<Events, A2AError>;
     async fn task(&self, request: &GetTaskRequest) -> Result<Task, A2AError>;
 }
 
-struct Bare {
+struct TransportCalls {
     transport: Arc<dyn Transport>,
     parameters: ServiceParams,
 }
 
 #[async_trait]
-impl Calls for Bare {
+impl AgentCalls for TransportCalls {
     async fn send(&self, request: &SendMessageRequest) -> Result<Events, A2AError> {
         self.transport
             .send_streaming_message(&self.parameters, request)
@@ -96,7 +96,7 @@ impl Calls for Bare {
 }
 
 #[async_trait]
-impl<T: Transport> Calls for A2AClient<T> {
+impl<T: Transport> AgentCalls for A2AClient<T> {
     async fn send(&self, request: &SendMessageRequest) -> Result<Events, A2AError> {
         self.send_streaming_message(request).await
     }

@@ -1,4 +1,4 @@
-//! What tells one message or part from another, in eight bytes.
+//! Eight-byte digests by which messages and parts are compared.
 
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
@@ -6,12 +6,12 @@ use a2a::{Message, Part, TaskStatus};
 use serde::Serialize;
 use serde_json::Value;
 
-/// Keyed, so that no agent can choose contents that pass for others.
+/// Keyed with a random key, so that an agent cannot construct collisions.
 #[derive(Debug, Default)]
 pub(super) struct Digests(RandomState);
 
 impl Digests {
-    /// Of a message, by its id; of one without an id, by all of it.
+    /// Digest of a message: of its id, or of its contents if it has none.
     pub(super) fn message(&self, message: &Message) -> u64 {
         if message.message_id.is_empty() {
             self.content(message)
@@ -20,7 +20,7 @@ impl Digests {
         }
     }
 
-    /// Of a status that has a time; nothing else tells one from another.
+    /// Digest of a status with a timestamp. Without one, statuses cannot be told apart.
     pub(super) fn status(&self, status: &TaskStatus) -> Option<u64> {
         let at = status.timestamp?;
         let message = status.message.as_ref().map(|message| self.message(message));
@@ -31,14 +31,17 @@ impl Digests {
         parts.iter().map(|part| self.content(part)).collect()
     }
 
-    fn content(&self, of: &impl Serialize) -> u64 {
+    fn content(&self, value: &impl Serialize) -> u64 {
         let mut hasher = self.0.build_hasher();
-        hash(&serde_json::to_value(of).unwrap_or_default(), &mut hasher);
+        hash(
+            &serde_json::to_value(value).unwrap_or_default(),
+            &mut hasher,
+        );
         hasher.finish()
     }
 }
 
-/// The same for the same JSON, in whatever order an object has its members.
+/// Hashes JSON independently of the order of an object's members.
 fn hash(value: &Value, into: &mut impl Hasher) {
     match value {
         Value::Null => 0u8.hash(into),

@@ -1,4 +1,4 @@
-//! Does what the machine says: calls, listens, waits. Decides nothing.
+//! Executes the actions of the state machine: calls, reads streams, waits. It decides nothing.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -9,24 +9,24 @@ use a2a::{A2AError, GetTaskRequest, SendMessageRequest, SubscribeToTaskRequest};
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::agent::{Calls, Events};
-use super::error::Error;
+use super::agent::{AgentCalls, Events};
+use super::error::LongTaskError;
 use super::event::{Counts, TaskEvent};
 use super::machine::{Action, Event, Machine};
 
-/// A stream whose task has ended is read to its end for so long: on HTTP/1.1 its connection is then
-/// good for another call.
-const FAREWELL: Duration = Duration::from_secs(1);
-/// And for so many events: no time-out ends what never has to be waited for.
-const MAX_FAREWELLS: usize = 64;
+/// Maximum time to read a stream to its end once its task has ended. On HTTP/1.1 this keeps the
+/// connection usable for another call.
+const MAX_DRAIN_TIME: Duration = Duration::from_secs(1);
+/// Maximum number of events read meanwhile: a stream that is always ready never hits a time-out.
+const MAX_DRAINED_EVENTS: usize = 64;
 
 pub(super) struct Driver {
-    calls: Arc<dyn Calls>,
+    calls: Arc<dyn AgentCalls>,
     machine: Machine,
-    /// The message that is still to be sent.
+    /// The message, until it is sent.
     message: Option<SendMessageRequest>,
     tenant: Option<String>,
-    silence: Option<Duration>,
+    idle_timeout: Option<Duration>,
     counts: Arc<Mutex<Counts>>,
     actions: VecDeque<Action>,
     stream: Option<Events>,
@@ -34,40 +34,40 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn sending(
-        calls: Arc<dyn Calls>,
+        calls: Arc<dyn AgentCalls>,
         machine: Machine,
         message: SendMessageRequest,
-        silence: Option<Duration>,
+        idle_timeout: Option<Duration>,
     ) -> Self {
         let tenant = message.tenant.clone();
         let message = Some(message);
-        Self::new(calls, machine, message, tenant, silence)
+        Self::new(calls, machine, message, tenant, idle_timeout)
     }
 
     pub(super) fn subscribing(
-        calls: Arc<dyn Calls>,
+        calls: Arc<dyn AgentCalls>,
         machine: Machine,
         request: SubscribeToTaskRequest,
-        silence: Option<Duration>,
+        idle_timeout: Option<Duration>,
     ) -> Self {
-        let mut driver = Self::new(calls, machine, None, request.tenant, silence);
+        let mut driver = Self::new(calls, machine, None, request.tenant, idle_timeout);
         driver.actions.push_back(Action::Subscribe(request.id));
         driver
     }
 
     fn new(
-        calls: Arc<dyn Calls>,
+        calls: Arc<dyn AgentCalls>,
         machine: Machine,
         message: Option<SendMessageRequest>,
         tenant: Option<String>,
-        silence: Option<Duration>,
+        idle_timeout: Option<Duration>,
     ) -> Self {
         Self {
             calls,
             machine,
             message,
             tenant,
-            silence,
+            idle_timeout,
             counts: Arc::default(),
             actions: VecDeque::new(),
             stream: None,
@@ -78,17 +78,17 @@ impl Driver {
         Arc::clone(&self.counts)
     }
 
-    /// What the task's stream tells next; after an error, nothing.
-    pub(super) async fn next(&mut self) -> Option<Result<TaskEvent, Error>> {
+    /// The next event; `None` at the end, and after an error.
+    pub(super) async fn next(&mut self) -> Option<Result<TaskEvent, LongTaskError>> {
         loop {
             let event = match self.actions.pop_front() {
-                Some(Action::Tell(event)) => return Some(Ok(event)),
+                Some(Action::Emit(event)) => return Some(Ok(event)),
                 Some(Action::Fail(error)) => {
                     self.stream = None;
                     return Some(Err(error));
                 }
                 Some(Action::Finish) => {
-                    self.read_out().await;
+                    self.drain().await;
                     return None;
                 }
                 Some(Action::Pause(pause)) => {
@@ -100,19 +100,19 @@ impl Driver {
                     self.stream = None;
                     let tenant = self.tenant.clone();
                     let request = SubscribeToTaskRequest { id, tenant };
-                    let called = patiently(self.silence, self.calls.subscribe(&request)).await;
-                    self.opened(called)
+                    let opened = within(self.idle_timeout, self.calls.subscribe(&request)).await;
+                    self.opened(opened)
                 }
-                Some(Action::Ask(id)) => {
+                Some(Action::GetTask(id)) => {
                     self.stream = None;
-                    Some(self.ask(id).await)
+                    Some(self.get_task(id).await)
                 }
                 None => match self.message.take() {
                     Some(request) => {
-                        let called = patiently(self.silence, self.calls.send(&request)).await;
-                        self.opened(called)
+                        let opened = within(self.idle_timeout, self.calls.send(&request)).await;
+                        self.opened(opened)
                     }
-                    None => Some(self.listen().await?),
+                    None => Some(self.next_event().await?),
                 },
             };
             if let Some(event) = event {
@@ -121,20 +121,20 @@ impl Driver {
         }
     }
 
-    /// The next event of the stream; none after the end.
-    async fn listen(&mut self) -> Option<Event> {
+    /// The next event of the stream; `None` if there is no stream.
+    async fn next_event(&mut self) -> Option<Event> {
         let stream = self.stream.as_mut()?;
-        Some(match patiently(self.silence, stream.next()).await {
-            None => Event::Silent,
+        Some(match within(self.idle_timeout, stream.next()).await {
+            None => Event::IdleTimeout,
             Some(None) => Event::Ended,
-            Some(Some(Ok(event))) => Event::Came(event),
+            Some(Some(Ok(event))) => Event::Received(event),
             Some(Some(Err(error))) => Event::Failed(error),
         })
     }
 
-    fn opened(&mut self, called: Option<Result<Events, A2AError>>) -> Option<Event> {
-        match called {
-            None => Some(Event::Silent),
+    fn opened(&mut self, opened: Option<Result<Events, A2AError>>) -> Option<Event> {
+        match opened {
+            None => Some(Event::IdleTimeout),
             Some(Err(error)) => Some(Event::Failed(error)),
             Some(Ok(stream)) => {
                 self.stream = Some(stream);
@@ -143,15 +143,15 @@ impl Driver {
         }
     }
 
-    async fn ask(&mut self, id: String) -> Event {
+    async fn get_task(&mut self, id: String) -> Event {
         let request = GetTaskRequest {
             id,
             history_length: None,
             tenant: self.tenant.clone(),
         };
-        match patiently(self.silence, self.calls.task(&request)).await {
-            None => Event::Silent,
-            Some(answer) => Event::Answered(answer),
+        match within(self.idle_timeout, self.calls.task(&request)).await {
+            None => Event::IdleTimeout,
+            Some(answer) => Event::GotTask(answer),
         }
     }
 
@@ -162,25 +162,25 @@ impl Driver {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = self.machine.counts();
     }
 
-    async fn read_out(&mut self) {
+    async fn drain(&mut self) {
         if let Some(mut stream) = self.stream.take() {
             let to_its_end = async {
-                for _ in 0..MAX_FAREWELLS {
+                for _ in 0..MAX_DRAINED_EVENTS {
                     let Some(Ok(_)) = stream.next().await else {
                         return;
                     };
                 }
             };
-            // One that does not end in time is dropped.
-            let _ = timeout(FAREWELL, to_its_end).await;
+            // A stream that does not end in time is dropped.
+            let _ = timeout(MAX_DRAIN_TIME, to_its_end).await;
         }
     }
 }
 
-/// `None` if it took longer than `limit`.
-async fn patiently<F: Future>(limit: Option<Duration>, what: F) -> Option<F::Output> {
+/// Awaits a future; `None` if it takes longer than `limit`.
+async fn within<F: Future>(limit: Option<Duration>, future: F) -> Option<F::Output> {
     match limit {
-        Some(limit) => timeout(limit, what).await.ok(),
-        None => Some(what.await),
+        Some(limit) => timeout(limit, future).await.ok(),
+        None => Some(future.await),
     }
 }

@@ -1,19 +1,19 @@
-//! How a long task can end without its own end.
+//! Why a long task could not be followed to its end.
 
 use std::fmt;
 
 use a2a::{A2AError, TaskId, error_code};
 
 use super::event::Cause;
-use crate::Failure;
+use crate::Error;
 
-/// Why nothing more is told of a task. The task itself may go on.
+/// Why a task can no longer be followed. The task itself may go on.
 #[derive(Clone, Debug)]
-pub struct Error(Box<Inner>);
+pub struct LongTaskError(Box<Inner>);
 
 #[derive(Clone, Debug)]
 struct Inner {
-    kind: ErrorKind,
+    kind: LongTaskErrorKind,
     message: String,
     task: Option<TaskId>,
     error: Option<A2AError>,
@@ -23,62 +23,62 @@ struct Inner {
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum ErrorKind {
-    /// The message's stream broke before it told anything, so no task is known to subscribe to. The
-    /// message is not sent again (CL-7): [`Error::may_have_been_processed`] says whether that would
-    /// be safe.
+pub enum LongTaskErrorKind {
+    /// The message's stream broke before its first event, so no task is known to subscribe to. The
+    /// message is not sent again (CL-7): [`LongTaskError::may_have_been_processed`] says whether that
+    /// would be safe.
     Unanswered,
-    /// As many tries in a row as [`Patience::tries`](super::Patience::tries) allows brought nothing
+    /// The [`max_attempts`](super::RetryPolicy::max_attempts) of the retry policy brought nothing
     /// new.
     GaveUp,
-    /// An error that another try cannot mend: the access token or its binding is refused, there is
-    /// no such task, the agent does not let its tasks be subscribed to.
+    /// An error that another attempt cannot fix: the access token or its binding is refused, the task
+    /// does not exist, the agent does not support subscriptions.
     Refused,
-    /// The stream told of another task, which is the agent's mistake.
+    /// The stream carried an event of another task, which is the agent's mistake.
     OtherTask,
 }
 
-impl Error {
+impl LongTaskError {
     /// What went wrong.
-    pub fn kind(&self) -> ErrorKind {
+    pub fn kind(&self) -> LongTaskErrorKind {
         self.0.kind
     }
 
-    /// The task, once it was known: [`LongTask::subscribe`](super::LongTask::subscribe) takes it up
-    /// again.
+    /// The task, once it was known: [`LongTask::subscribe`](super::LongTask::subscribe) resumes
+    /// it.
     pub fn task_id(&self) -> Option<&str> {
         self.0.task.as_deref()
     }
 
-    /// The last error there was, if it was one: a stream that ends too soon is none.
-    pub fn last(&self) -> Option<&A2AError> {
+    /// The last A2A error; `None` if the stream ended without one.
+    pub fn last_error(&self) -> Option<&A2AError> {
         self.0.error.as_ref()
     }
 
-    /// What went wrong below A2A, if the last error was there.
-    pub fn failure(&self) -> Option<Failure> {
-        Failure::of(self.0.error.as_ref()?)
+    /// What went wrong below A2A, if the last error is one of the transport.
+    pub fn transport_error(&self) -> Option<Error> {
+        Error::from_a2a(self.0.error.as_ref()?)
     }
 
-    /// Whether the agent may have acted on the message that was sent (CL-7). False where none was.
+    /// Whether the agent may have acted on the message that was sent (CL-7). False if none was sent.
     pub fn may_have_been_processed(&self) -> bool {
         self.0.may_have_been_processed
     }
 
-    /// The message was sent, and the agent has said nothing.
+    /// The message was sent, and no event came.
     pub(super) fn unanswered(cause: Cause, error: Option<A2AError>) -> Self {
         let may_have_been_processed = error
             .as_ref()
-            .and_then(Failure::of)
+            .and_then(Error::from_a2a)
             .is_none_or(|failure| failure.may_have_been_processed());
         let so = if may_have_been_processed {
-            "the agent may have acted on the message, and it is not sent again"
+            "the agent may have acted on the message, so it is not sent again"
         } else {
-            "the agent did not get the message, and it can be sent again"
+            "the agent did not get the message, so it can be sent again"
         };
-        let why = shown(cause, error.as_ref());
+        let why = reason(cause, error.as_ref());
         Self::new(
-            ErrorKind::Unanswered,
+            LongTaskErrorKind::Unanswered,
             format!("no task is known yet; {so}: {why}"),
             None,
             error,
@@ -86,44 +86,60 @@ impl Error {
         .processed(may_have_been_processed)
     }
 
-    /// The agent, or somebody before it, does not take the message.
+    /// The agent, or a proxy in front of it, refused the message.
     pub(super) fn message_refused(error: A2AError) -> Self {
-        let may_have_been_processed = match Failure::of(&error) {
+        let may_have_been_processed = match Error::from_a2a(&error) {
             Some(failure) => failure.may_have_been_processed(),
             None => error.code == error_code::INTERNAL_ERROR,
         };
-        Self::new(ErrorKind::Refused, error.message.clone(), None, Some(error))
-            .processed(may_have_been_processed)
+        Self::new(
+            LongTaskErrorKind::Refused,
+            error.message.clone(),
+            None,
+            Some(error),
+        )
+        .processed(may_have_been_processed)
     }
 
     pub(super) fn refused(task: &str, error: A2AError, before: Option<&A2AError>) -> Self {
         let before = before.map_or(String::new(), |e| format!(" (before that: {})", e.message));
         let message = format!(
-            "task {task} can be followed no further: {}{before}",
+            "task {task} can no longer be followed: {}{before}",
             error.message
         );
-        Self::new(ErrorKind::Refused, message, Some(task), Some(error)).processed(true)
+        Self::new(LongTaskErrorKind::Refused, message, Some(task), Some(error)).processed(true)
     }
 
-    pub(super) fn gave_up(task: &str, tries: u32, cause: Cause, error: Option<A2AError>) -> Self {
-        let why = shown(cause, error.as_ref());
+    pub(super) fn gave_up(
+        task: &str,
+        max_attempts: u32,
+        cause: Cause,
+        error: Option<A2AError>,
+    ) -> Self {
+        let why = reason(cause, error.as_ref());
         let message = format!(
-            "gave up on task {task} after {tries} tries in a row that brought nothing new: {why}"
+            "gave up on task {task} after {max_attempts} attempts in a row that brought \
+             nothing new: {why}"
         );
-        Self::new(ErrorKind::GaveUp, message, Some(task), error).processed(true)
+        Self::new(LongTaskErrorKind::GaveUp, message, Some(task), error).processed(true)
     }
 
     pub(super) fn other_task(task: &str, other: &str) -> Self {
-        let message = format!("the stream of task {task} tells of task {other}");
-        Self::new(ErrorKind::OtherTask, message, Some(task), None).processed(true)
+        let message = format!("the stream of task {task} has an event of task {other}");
+        Self::new(LongTaskErrorKind::OtherTask, message, Some(task), None).processed(true)
     }
 
-    /// Who only subscribed has sent no message.
+    /// For a task that was only subscribed to: no message was sent.
     pub(super) fn nothing_sent(self) -> Self {
         self.processed(false)
     }
 
-    fn new(kind: ErrorKind, message: String, task: Option<&str>, error: Option<A2AError>) -> Self {
+    fn new(
+        kind: LongTaskErrorKind,
+        message: String,
+        task: Option<&str>,
+        error: Option<A2AError>,
+    ) -> Self {
         Self(Box::new(Inner {
             kind,
             message,
@@ -139,21 +155,21 @@ impl Error {
     }
 }
 
-fn shown(cause: Cause, error: Option<&A2AError>) -> &str {
+fn reason(cause: Cause, error: Option<&A2AError>) -> &str {
     match (error, cause) {
         (Some(error), _) => &error.message,
-        (None, Cause::Silence) => "nothing came for too long",
+        (None, Cause::IdleTimeout) => "nothing came within the idle timeout",
         (None, _) => "the stream ended",
     }
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for LongTaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.message)
     }
 }
 
-impl std::error::Error for Error {
+impl std::error::Error for LongTaskError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.error.as_ref().map(|e| e as _)
     }

@@ -1,31 +1,30 @@
-//! What a long task's stream tells.
+//! The events of a long task's stream.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use a2a::{A2AError, Message, Task, TaskArtifactUpdateEvent, TaskStatus, TaskStatusUpdateEvent};
 
-/// What happens to a task. Each status, message and artifact part is told once, in the order in
-/// which the agent has them.
+/// What happens to a task. Each status, message and artifact part comes once, in the agent's order.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum TaskEvent {
-    /// The task as a whole came, and this in it is new. It does so at the beginning, after each
-    /// reconnect, and whenever the agent likes.
+    /// A snapshot of the whole task, with what in it is new. One comes at the beginning, after each
+    /// reconnect, and whenever the agent sends one.
     CaughtUp(Box<CaughtUp>),
-    /// The agent's status update, as it came.
+    /// A status update, unchanged.
     Status(TaskStatusUpdateEvent),
-    /// The agent's artifact update, as it came.
+    /// An artifact update, unchanged.
     Artifact(TaskArtifactUpdateEvent),
-    /// A message of the agent's, as it came. Without a task it is the whole answer; with one it may
-    /// be that of a status which the task had left behind when it was caught up with.
+    /// A message of the agent, unchanged. Without a task it is the whole answer. With one it may be the
+    /// message of a status that was already outdated when the snapshot came.
     Message(Message),
-    /// The stream broke, and another is about to be opened.
+    /// The stream broke, and the next one is about to be opened.
     Reconnect(Reconnect),
 }
 
 impl TaskEvent {
-    /// The status that this event tells, if it is one that was not told before.
+    /// The new status that this event brings, if any.
     pub fn status(&self) -> Option<&TaskStatus> {
         match self {
             Self::Status(update) => Some(&update.status),
@@ -35,41 +34,41 @@ impl TaskEvent {
     }
 }
 
-/// A task as it stands, and what of it was not told before.
+/// A snapshot of a task, and what in it is new.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct CaughtUp {
-    /// The task, as it came.
+    /// The task, unchanged.
     pub task: Task,
-    /// Its status, if it is new. What an agent said between the status told last and this one it
-    /// may have kept in the history, or may have forgotten (A2A 1.0 §3.7): then nobody can tell it.
+    /// Its status, if it is new. Messages between the last status and this one are in the history if
+    /// the agent keeps them there, and are lost otherwise (A2A 1.0 §3.7).
     pub status: Option<TaskStatus>,
     /// The new messages of its history. That of `status` is not among them.
     pub messages: Vec<Message>,
-    /// Its new artifacts and parts, put as the updates that lead from what was told to what there
-    /// is: with `append`, parts are added to the artifact; without, the artifact is new, or
-    /// replaces what was told of it. Whether a chunk was the last one a task does not say.
+    /// Its new artifacts and parts, as the updates that lead from the last known state to this one:
+    /// with `append`, parts are added to the artifact; without, the artifact is new, or replaces the
+    /// known one. A task does not say whether a chunk was the last one.
     pub artifacts: Vec<TaskArtifactUpdateEvent>,
 }
 
 impl CaughtUp {
-    /// Whether anything of it is new.
+    /// Whether anything in it is new.
     pub fn is_news(&self) -> bool {
         self.status.is_some() || !self.messages.is_empty() || !self.artifacts.is_empty()
     }
 }
 
-/// That a task is subscribed to again, and why.
+/// A new subscription after a broken stream.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Reconnect {
-    /// How many there have been, with this one.
+    /// How many reconnects there have been, including this one.
     pub number: u64,
     /// Why.
     pub cause: Cause,
-    /// How long is waited before.
+    /// The pause before it.
     pub pause: Duration,
-    /// The error that the stream or the last try ended with, if it was one.
+    /// The error that the stream or the last attempt ended with, if any.
     pub error: Option<A2AError>,
 }
 
@@ -82,25 +81,25 @@ impl PartialEq for Reconnect {
     }
 }
 
-/// Why a task is subscribed to again. A fixed set, for labels. Why a connection closed, GOAWAY for
-/// one, is the client's to say: `after` in [`Client::stats`](bowline_client::Client::stats) counts
-/// it for each new proof.
+/// Why a task is subscribed to again. A fixed set, for labels. The client
+/// knows why a connection closed (GOAWAY, for example): `after` in
+/// [`Client::stats`](bowline_client::Client::stats) counts it for each new proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Cause {
-    /// No connection could be had, or it ended before the call left.
+    /// No connection could be opened, or it ended before the call was sent.
     Connection,
-    /// The connection ended after the call left, and before the answer began.
+    /// The connection ended after the call was sent and before the response began.
     ConnectionLost,
     /// The connection ended in the middle of the stream.
     StreamCut,
-    /// The stream ended properly, and the task has not.
+    /// The stream ended properly, but the task has not.
     StreamEnded,
     /// A step of the call took longer than its limit.
     TimedOut,
-    /// Nothing came for as long as [`Patience::silence`](super::Patience::silence) says.
-    Silence,
-    /// The agent, or something in front of it, has no time now (HTTP 408, 425, 429, 500, 502, 503,
+    /// Nothing came within [`RetryPolicy::idle_timeout`](super::RetryPolicy::idle_timeout).
+    IdleTimeout,
+    /// The agent, or a proxy in front of it, is unavailable for now (HTTP 408, 425, 429, 500, 502, 503,
     /// 504; gRPC CANCELLED, UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ABORTED, UNAVAILABLE).
     Unavailable,
     /// The token source had no access token to send.
@@ -118,7 +117,7 @@ impl Cause {
             Self::StreamCut => "stream_cut",
             Self::StreamEnded => "stream_ended",
             Self::TimedOut => "timed_out",
-            Self::Silence => "silence",
+            Self::IdleTimeout => "idle_timeout",
             Self::Unavailable => "unavailable",
             Self::Token => "token",
             Self::AgentError => "agent_error",
@@ -132,7 +131,7 @@ impl Cause {
 pub struct Counts {
     /// Reconnects, by cause.
     pub reconnects: BTreeMap<Cause, u64>,
-    /// Updates that came again after they had been caught up with, and were not told a second time.
+    /// Updates that a snapshot already contained, and that were dropped.
     pub repeated: u64,
 }
 

@@ -1,5 +1,4 @@
-//! What a long task does next: what happened goes in, what is to be done comes out. No I/O; the
-//! time is an argument.
+//! The state machine of a long task: events go in, actions come out. No I/O; the time is an argument.
 
 use std::time::{Duration, Instant};
 
@@ -8,117 +7,118 @@ use a2a::{
     error_code,
 };
 
-use super::error::Error;
+use super::error::LongTaskError;
 use super::event::{Cause, Counts, Reconnect, TaskEvent};
-use super::patience::Patience;
-use super::seen::{Seen, Source};
-use crate::failure::{ErrorKind, Failure};
+use super::history::{SnapshotSource, TaskHistory};
+use super::retry::RetryPolicy;
+use crate::error::{Error, ErrorKind};
 
-/// A stream that was listened to this long was good for something, even if nothing happened.
-const STEADY: Duration = Duration::from_secs(30);
+/// A stream that lasted this long counts as successful, even without news.
+const STEADY_STREAM: Duration = Duration::from_secs(30);
 
-/// A stream that ended sooner than this was hasty, whatever it brought.
-const HASTE: Duration = Duration::from_secs(1);
+/// A stream that ended sooner than this counts as short, whatever it brought.
+const SHORT_STREAM: Duration = Duration::from_secs(1);
 
-/// The decisions of one long task.
+/// The state of one long task.
 #[derive(Debug)]
 pub(super) struct Machine {
-    patience: Patience,
-    seen: Seen,
+    policy: RetryPolicy,
+    history: TaskHistory,
     counts: Counts,
     task: Option<TaskId>,
     /// Whether a message was sent.
     has_sent: bool,
     phase: Phase,
-    /// Tries in a row that have brought nothing new, with the one under way.
-    fruitless: u32,
+    /// Attempts in a row that have brought nothing new, including the current one.
+    empty_attempts: u32,
     /// Hasty streams in a row: an agent may have news for each of them, for ever.
-    hasty: u32,
-    /// Whether the stream at hand has brought something new.
-    has_brought: bool,
-    /// When the stream at hand told its first.
+    short_streams: u32,
+    /// Whether the current stream has brought something new.
+    has_news: bool,
+    /// When the first event of the current stream came.
     listening_since: Option<Instant>,
     last_error: Option<A2AError>,
 }
 
-/// What is under way.
+/// What the task is waiting for.
 #[derive(Debug)]
 enum Phase {
-    /// The message, or its stream before the first event.
+    /// The first event after the message was sent.
     Sending,
-    /// A subscription, or a stream that has begun.
+    /// The next event of the stream, or the first of a new subscription.
     Following,
-    /// The task is asked for, because this error may mean that it has ended.
-    Asking(A2AError),
-    /// The task is asked for, because it ends, with this update unless that was told, and something
-    /// was dropped or held back that may have been new.
-    Settling(Option<Box<TaskStatusUpdateEvent>>),
-    Over,
+    /// The task from `GetTask`, because this error may mean that it has ended.
+    CheckingWhetherEnded(A2AError),
+    /// The task from `GetTask`, because it has ended and something was dropped or held back that may
+    /// have been new. The update is the final one, if it has not been emitted yet.
+    ConfirmingEnd(Option<Box<TaskStatusUpdateEvent>>),
+    /// Nothing: the task's stream is over.
+    Done,
 }
 
 /// What happened.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// The stream told this.
-    Came(StreamResponse),
+    /// The stream brought this.
+    Received(StreamResponse),
     /// The stream ended properly.
     Ended,
     /// The call failed, or its stream did.
     Failed(A2AError),
-    /// Nothing came for as long as [`Patience::silence`] says.
-    Silent,
-    /// The answer to [`Action::Ask`].
-    Answered(Result<Task, A2AError>),
+    /// Nothing came within [`RetryPolicy::idle_timeout`].
+    IdleTimeout,
+    /// The response to [`Action::GetTask`].
+    GotTask(Result<Task, A2AError>),
 }
 
-/// What is to be done, in this order.
+/// What to do, in this order.
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
     reason = "an action is moved once or twice, and there are few"
 )]
 pub(super) enum Action {
-    /// Tell this.
-    Tell(TaskEvent),
-    /// Wait.
+    /// Pass this on to the caller.
+    Emit(TaskEvent),
+    /// Wait this long.
     Pause(Duration),
-    /// Leave the stream at hand, subscribe to the task, and listen.
+    /// Drop the current stream, subscribe to the task, and read the new stream.
     Subscribe(TaskId),
-    /// Leave the stream at hand, and get the task.
-    Ask(TaskId),
-    /// The task has ended, or does nothing for now.
+    /// Drop the current stream, and call `GetTask`.
+    GetTask(TaskId),
+    /// End the stream: the task has ended, or waits for input.
     Finish,
-    /// Nothing more can be told.
-    Fail(Error),
+    /// End the stream with this error.
+    Fail(LongTaskError),
 }
 
 impl Machine {
-    /// A message is sent, and its stream listened to.
-    pub(super) fn sending(request: &SendMessageRequest, patience: Patience) -> Self {
-        let mut machine = Self::new(patience, Phase::Sending);
-        machine.seen.know(&request.message);
+    /// Starts with sending a message.
+    pub(super) fn sending(request: &SendMessageRequest, policy: RetryPolicy) -> Self {
+        let mut machine = Self::new(policy, Phase::Sending);
+        machine.history.record_sent(&request.message);
         machine.has_sent = true;
         machine
     }
 
-    /// This task is subscribed to, and its stream listened to.
-    pub(super) fn subscribing(task: &str, patience: Patience) -> Self {
-        let mut machine = Self::new(patience, Phase::Following);
+    /// Starts with subscribing to a task.
+    pub(super) fn subscribing(task: &str, policy: RetryPolicy) -> Self {
+        let mut machine = Self::new(policy, Phase::Following);
         machine.task = Some(task.to_owned());
         machine
     }
 
-    fn new(patience: Patience, phase: Phase) -> Self {
+    fn new(policy: RetryPolicy, phase: Phase) -> Self {
         Self {
-            patience,
-            seen: Seen::new(),
+            policy,
+            history: TaskHistory::new(),
             counts: Counts::default(),
             task: None,
             has_sent: false,
             phase,
-            fruitless: 0,
-            hasty: 0,
-            has_brought: false,
+            empty_attempts: 0,
+            short_streams: 0,
+            has_news: false,
             listening_since: None,
             last_error: None,
         }
@@ -126,80 +126,82 @@ impl Machine {
 
     pub(super) fn counts(&self) -> Counts {
         Counts {
-            repeated: self.seen.repeated(),
+            repeated: self.history.repeated(),
             ..self.counts.clone()
         }
     }
 
-    /// `random`, between 0 and 1, spreads the pauses.
+    /// Handles an event. `random`, between 0 and 1, varies the pauses.
     pub(super) fn handle(&mut self, now: Instant, random: f64, event: Event) -> Vec<Action> {
-        if let Phase::Over = self.phase {
+        if let Phase::Done = self.phase {
             return Vec::new();
         }
         let actions = match event {
-            Event::Came(event) => self.came(now, event),
+            Event::Received(event) => self.received(now, event),
             Event::Ended => self.ended(now, random),
             Event::Failed(error) => self.failed(now, random, error),
-            Event::Silent => match self.phase {
-                Phase::Asking(_) | Phase::Settling(_) => self.unanswered(now, random, None),
-                _ => self.broke(now, random, Break::of(Cause::Silence)),
+            Event::IdleTimeout => match self.phase {
+                Phase::CheckingWhetherEnded(_) | Phase::ConfirmingEnd(_) => {
+                    self.get_task_failed(now, random, None)
+                }
+                _ => self.reconnect(now, random, BrokenStream::without_error(Cause::IdleTimeout)),
             },
-            Event::Answered(Ok(task)) => self.answered(task),
-            Event::Answered(Err(error)) => self.unanswered(now, random, Some(error)),
+            Event::GotTask(Ok(task)) => self.got_task(task),
+            Event::GotTask(Err(error)) => self.get_task_failed(now, random, Some(error)),
         };
         if let Some(Action::Finish | Action::Fail(_)) = actions.last() {
-            self.phase = Phase::Over;
+            self.phase = Phase::Done;
         }
         actions
     }
 
-    fn came(&mut self, now: Instant, event: StreamResponse) -> Vec<Action> {
+    fn received(&mut self, now: Instant, event: StreamResponse) -> Vec<Action> {
         let is_answer = matches!((&event, &self.task), (StreamResponse::Message(_), None));
-        if let Err(error) = self.recognise(&event) {
+        if let Err(error) = self.check_task_id(&event) {
             return vec![self.fail(error)];
         }
         let is_subscription = matches!(self.phase, Phase::Following);
         let is_first = self.listening_since.is_none() && is_subscription;
         self.listening_since.get_or_insert(now);
         self.phase = Phase::Following;
-        let told = match event {
+        let emitted = match event {
             StreamResponse::Task(task) if is_first => {
-                let caught_up = self.seen.catch_up(task, Source::Subscription);
-                self.has_brought |= caught_up.is_news();
+                let caught_up = self.history.catch_up(task, SnapshotSource::Subscription);
+                self.has_news |= caught_up.is_news();
                 vec![TaskEvent::CaughtUp(Box::new(caught_up))]
             }
             event => {
-                let told = self.seen.update(event);
-                self.has_brought |= !told.is_empty();
-                told
+                let emitted = self.history.update(event);
+                self.has_news |= !emitted.is_empty();
+                emitted
             }
         };
         if is_answer {
-            return finishing(told);
+            return emit_and_finish(emitted);
         }
-        self.tell(told)
+        self.emit(emitted)
     }
 
-    /// Tells this, and finishes if the task has ended with it.
-    fn tell(&mut self, mut told: Vec<TaskEvent>) -> Vec<Action> {
-        match told.pop() {
+    /// Emits events, and finishes if the last one ends the task.
+    fn emit(&mut self, mut emitted: Vec<TaskEvent>) -> Vec<Action> {
+        match emitted.pop() {
             Some(TaskEvent::Status(end))
-                if end.status.state.is_terminal() && self.seen.is_in_doubt() =>
+                if end.status.state.is_terminal() && self.history.is_uncertain() =>
             {
-                let mut actions: Vec<Action> = told.into_iter().map(Action::Tell).collect();
-                actions.push(Action::Ask(end.task_id.clone()));
-                self.phase = Phase::Settling(Some(Box::new(end)));
+                let mut actions: Vec<Action> = emitted.into_iter().map(Action::Emit).collect();
+                actions.push(Action::GetTask(end.task_id.clone()));
+                self.phase = Phase::ConfirmingEnd(Some(Box::new(end)));
                 actions
             }
             Some(last) => {
                 let has_ended = last
                     .status()
                     .is_some_and(|status| status.state.is_terminal());
-                told.push(last);
+                emitted.push(last);
                 if has_ended {
-                    finishing(told)
+                    emit_and_finish(emitted)
                 } else {
-                    told.into_iter().map(Action::Tell).collect()
+                    emitted.into_iter().map(Action::Emit).collect()
                 }
             }
             None => Vec::new(),
@@ -207,128 +209,146 @@ impl Machine {
     }
 
     fn ended(&mut self, now: Instant, random: f64) -> Vec<Action> {
-        let status = self.seen.status();
+        let status = self.history.status();
         let waits = status.is_some_and(|status| is_interrupted(&status.state));
         if let (Phase::Following, true, Some(task)) = (&self.phase, waits, &self.task) {
-            if !self.seen.is_in_doubt() {
+            if !self.history.is_uncertain() {
                 return vec![Action::Finish];
             }
             let task = task.clone();
-            self.phase = Phase::Settling(None);
-            return vec![Action::Ask(task)];
+            self.phase = Phase::ConfirmingEnd(None);
+            return vec![Action::GetTask(task)];
         }
-        self.broke(now, random, Break::of(Cause::StreamEnded))
+        self.reconnect(now, random, BrokenStream::without_error(Cause::StreamEnded))
     }
 
     fn failed(&mut self, now: Instant, random: f64, error: A2AError) -> Vec<Action> {
-        match (&self.phase, verdict(&error), &self.task) {
-            (Phase::Sending, Verdict::Again(Cause::AgentError) | Verdict::Never, _) => {
-                vec![Action::Fail(Error::message_refused(error))]
+        match (&self.phase, retry(&error), &self.task) {
+            (Phase::Sending, Retry::Because(Cause::AgentError) | Retry::Never, _) => {
+                vec![Action::Fail(LongTaskError::message_refused(error))]
             }
-            // So says an agent of a task that has ended, and one that works on it no longer, of a
-            // task that waits for input.
-            (Phase::Following, Verdict::Never, Some(task)) if may_have_ended(&error) => {
+            // Agents answer a subscription with such an error if the task has ended, and some do if
+            // it waits for input.
+            (Phase::Following, Retry::Never, Some(task)) if may_have_ended(&error) => {
                 let task = task.clone();
-                self.phase = Phase::Asking(error);
-                vec![Action::Ask(task)]
+                self.phase = Phase::CheckingWhetherEnded(error);
+                vec![Action::GetTask(task)]
             }
-            (_, Verdict::Never, task) => {
-                let error = Error::refused(
+            (_, Retry::Never, task) => {
+                let error = LongTaskError::refused(
                     task.as_deref().unwrap_or_default(),
                     error,
                     self.last_error.as_ref(),
                 );
                 vec![self.fail(error)]
             }
-            (_, Verdict::Again(cause), _) => self.broke(now, random, Break::with(cause, error)),
+            (_, Retry::Because(cause), _) => {
+                self.reconnect(now, random, BrokenStream::with_error(cause, error))
+            }
         }
     }
 
-    fn answered(&mut self, task: Task) -> Vec<Action> {
-        if let Err(error) = self.recognise(&StreamResponse::Task(task.clone())) {
+    fn got_task(&mut self, task: Task) -> Vec<Action> {
+        if let Err(error) = self.check_task_id(&StreamResponse::Task(task.clone())) {
             return vec![self.fail(error)];
         }
         let state = task.status.state.clone();
-        match std::mem::replace(&mut self.phase, Phase::Over) {
-            Phase::Settling(end) => {
-                let caught_up = self.seen.catch_up(task, Source::Answer);
-                let put_right = caught_up
+        match std::mem::replace(&mut self.phase, Phase::Done) {
+            Phase::ConfirmingEnd(end) => {
+                let caught_up = self.history.catch_up(task, SnapshotSource::GetTask);
+                let correction = caught_up
                     .is_news()
                     .then(|| TaskEvent::CaughtUp(Box::new(caught_up)));
-                finishing(
-                    put_right
+                emit_and_finish(
+                    correction
                         .into_iter()
                         .chain(end.map(|end| TaskEvent::Status(*end)))
                         .collect(),
                 )
             }
-            Phase::Asking(error) => {
-                let told = TaskEvent::CaughtUp(Box::new(self.seen.catch_up(task, Source::Answer)));
+            Phase::CheckingWhetherEnded(error) => {
+                let event = TaskEvent::CaughtUp(Box::new(
+                    self.history.catch_up(task, SnapshotSource::GetTask),
+                ));
                 if state.is_terminal() || is_interrupted(&state) {
-                    return finishing(vec![told]);
+                    return emit_and_finish(vec![event]);
                 }
                 let task = self.task.as_deref().unwrap_or_default();
-                let error = Error::refused(task, error, self.last_error.as_ref());
-                vec![Action::Tell(told), self.fail(error)]
+                let error = LongTaskError::refused(task, error, self.last_error.as_ref());
+                vec![Action::Emit(event), self.fail(error)]
             }
-            // Nobody asked.
+            // No `GetTask` was under way.
             _ => Vec::new(),
         }
     }
 
-    /// The task was asked for in vain; without an error, because no answer came in time.
-    fn unanswered(&mut self, now: Instant, random: f64, error: Option<A2AError>) -> Vec<Action> {
-        if let Phase::Settling(end) = std::mem::replace(&mut self.phase, Phase::Following) {
-            // The agent has said how it ends. What is held back is told, what was dropped stays so.
-            let held = self.seen.release();
-            return finishing(
+    /// `GetTask` failed; without an error if no response came in time.
+    fn get_task_failed(
+        &mut self,
+        now: Instant,
+        random: f64,
+        error: Option<A2AError>,
+    ) -> Vec<Action> {
+        if let Phase::ConfirmingEnd(end) = std::mem::replace(&mut self.phase, Phase::Following) {
+            // The end is known. What was held back is emitted, what was dropped stays dropped.
+            let held = self.history.release();
+            return emit_and_finish(
                 held.into_iter()
                     .chain(end.map(|end| TaskEvent::Status(*end)))
                     .collect(),
             );
         }
         let Some(error) = error else {
-            return self.broke(now, random, Break::of(Cause::Silence));
+            return self.reconnect(now, random, BrokenStream::without_error(Cause::IdleTimeout));
         };
-        match verdict(&error) {
-            Verdict::Again(cause) => self.broke(now, random, Break::with(cause, error)),
-            Verdict::Never => {
+        match retry(&error) {
+            Retry::Because(cause) => {
+                self.reconnect(now, random, BrokenStream::with_error(cause, error))
+            }
+            Retry::Never => {
                 let task = self.task.as_deref().unwrap_or_default();
-                let error = Error::refused(task, error, self.last_error.as_ref());
+                let error = LongTaskError::refused(task, error, self.last_error.as_ref());
                 vec![self.fail(error)]
             }
         }
     }
 
-    /// Subscribes again, unless that has been tried often enough.
-    fn broke(&mut self, now: Instant, random: f64, broke: Break) -> Vec<Action> {
-        let Break { cause, error } = broke;
+    /// Subscribes again, unless there were too many attempts without news.
+    fn reconnect(&mut self, now: Instant, random: f64, broken: BrokenStream) -> Vec<Action> {
+        let BrokenStream { cause, error } = broken;
         let (Phase::Following, Some(task)) = (&self.phase, self.task.clone()) else {
-            return vec![Action::Fail(Error::unanswered(cause, error))];
+            return vec![Action::Fail(LongTaskError::unanswered(cause, error))];
         };
         let since = self.listening_since.take();
         let lasted = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        let was_steady = lasted >= STEADY;
-        self.hasty = if lasted < HASTE {
-            self.hasty.saturating_add(1)
+        let was_steady = lasted >= STEADY_STREAM;
+        self.short_streams = if lasted < SHORT_STREAM {
+            self.short_streams.saturating_add(1)
         } else {
             0
         };
-        if std::mem::take(&mut self.has_brought) || was_steady {
-            self.fruitless = 0;
+        if std::mem::take(&mut self.has_news) || was_steady {
+            self.empty_attempts = 0;
         }
-        if self.fruitless == self.patience.tries {
-            return vec![self.fail(Error::gave_up(&task, self.fruitless, cause, error))];
+        if self.empty_attempts == self.policy.max_attempts {
+            return vec![self.fail(LongTaskError::gave_up(
+                &task,
+                self.empty_attempts,
+                cause,
+                error,
+            ))];
         }
         let retry_after = error
             .as_ref()
-            .and_then(Failure::of)
+            .and_then(Error::from_a2a)
             .and_then(|f| f.retry_after());
-        let is_overrun = self.hasty > self.patience.tries;
-        let pause = self
-            .patience
-            .pause(self.fruitless.max(is_overrun.into()), retry_after, random);
-        self.fruitless += 1;
+        let are_too_short = self.short_streams > self.policy.max_attempts;
+        let pause = self.policy.pause(
+            self.empty_attempts.max(are_too_short.into()),
+            retry_after,
+            random,
+        );
+        self.empty_attempts += 1;
         self.last_error.clone_from(&error);
         *self.counts.reconnects.entry(cause).or_default() += 1;
         let reconnect = Reconnect {
@@ -337,7 +357,7 @@ impl Machine {
             pause,
             error,
         };
-        let mut actions = vec![Action::Tell(TaskEvent::Reconnect(reconnect))];
+        let mut actions = vec![Action::Emit(TaskEvent::Reconnect(reconnect))];
         if !pause.is_zero() {
             actions.push(Action::Pause(pause));
         }
@@ -345,17 +365,17 @@ impl Machine {
         actions
     }
 
-    /// Whether an event is of this task. The first one says which this is.
-    fn recognise(&mut self, event: &StreamResponse) -> Result<(), Error> {
+    /// Checks that an event belongs to this task. The first event determines the task.
+    fn check_task_id(&mut self, event: &StreamResponse) -> Result<(), LongTaskError> {
         let id = match event {
             StreamResponse::Task(task) => Some(&task.id),
             StreamResponse::StatusUpdate(update) => Some(&update.task_id),
             StreamResponse::ArtifactUpdate(update) => Some(&update.task_id),
-            // Agents need not put the task's id into one.
+            // A message need not have the task's id.
             StreamResponse::Message(_) => None,
         };
         match (&self.task, id) {
-            (Some(task), Some(id)) if task != id => Err(Error::other_task(task, id)),
+            (Some(task), Some(id)) if task != id => Err(LongTaskError::other_task(task, id)),
             (None, Some(id)) => {
                 self.task = Some(id.clone());
                 Ok(())
@@ -364,7 +384,7 @@ impl Machine {
         }
     }
 
-    fn fail(&self, error: Error) -> Action {
+    fn fail(&self, error: LongTaskError) -> Action {
         Action::Fail(if self.has_sent {
             error
         } else {
@@ -373,48 +393,48 @@ impl Machine {
     }
 }
 
-/// How a stream broke.
-struct Break {
+/// Why a stream broke.
+struct BrokenStream {
     cause: Cause,
     error: Option<A2AError>,
 }
 
-impl Break {
-    fn of(cause: Cause) -> Self {
+impl BrokenStream {
+    fn without_error(cause: Cause) -> Self {
         Self { cause, error: None }
     }
 
-    fn with(cause: Cause, error: A2AError) -> Self {
+    fn with_error(cause: Cause, error: A2AError) -> Self {
         let error = Some(error);
         Self { cause, error }
     }
 }
 
-/// Whether another try may mend an error.
-enum Verdict {
-    Again(Cause),
+/// Whether another attempt may succeed after an error.
+enum Retry {
+    Because(Cause),
     Never,
 }
 
-fn verdict(error: &A2AError) -> Verdict {
-    let Some(failure) = Failure::of(error) else {
+fn retry(error: &A2AError) -> Retry {
+    let Some(failure) = Error::from_a2a(error) else {
         return match error.code {
-            error_code::INTERNAL_ERROR => Verdict::Again(Cause::AgentError),
-            _ => Verdict::Never,
+            error_code::INTERNAL_ERROR => Retry::Because(Cause::AgentError),
+            _ => Retry::Never,
         };
     };
     match failure.kind() {
-        ErrorKind::Connection => Verdict::Again(Cause::Connection),
-        ErrorKind::MayHaveBeenProcessed => Verdict::Again(Cause::ConnectionLost),
-        ErrorKind::StreamCut => Verdict::Again(Cause::StreamCut),
-        ErrorKind::TimedOut => Verdict::Again(Cause::TimedOut),
-        ErrorKind::Token => Verdict::Again(Cause::Token),
-        ErrorKind::Status if failure.passes() => Verdict::Again(Cause::Unavailable),
-        _ => Verdict::Never,
+        ErrorKind::Connection => Retry::Because(Cause::Connection),
+        ErrorKind::MayHaveBeenProcessed => Retry::Because(Cause::ConnectionLost),
+        ErrorKind::StreamCut => Retry::Because(Cause::StreamCut),
+        ErrorKind::TimedOut => Retry::Because(Cause::TimedOut),
+        ErrorKind::Token => Retry::Because(Cause::Token),
+        ErrorKind::Status if failure.is_transient() => Retry::Because(Cause::Unavailable),
+        _ => Retry::Never,
     }
 }
 
-/// Whether an agent answers a subscription so if the task has ended meanwhile.
+/// Whether this may be the response to subscribing to a task that has ended.
 fn may_have_ended(error: &A2AError) -> bool {
     matches!(
         error.code,
@@ -422,14 +442,15 @@ fn may_have_ended(error: &A2AError) -> bool {
     )
 }
 
-/// Whether an agent waits for somebody, so that a stream may end here (A2A 1.0 §3.2.2).
+/// Whether the task waits for the caller, so that its stream may end here (A2A 1.0 §3.2.2).
 fn is_interrupted(state: &TaskState) -> bool {
     matches!(state, TaskState::InputRequired | TaskState::AuthRequired)
 }
 
-fn finishing(told: Vec<TaskEvent>) -> Vec<Action> {
-    told.into_iter()
-        .map(Action::Tell)
+fn emit_and_finish(events: Vec<TaskEvent>) -> Vec<Action> {
+    events
+        .into_iter()
+        .map(Action::Emit)
         .chain([Action::Finish])
         .collect()
 }

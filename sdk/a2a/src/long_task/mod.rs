@@ -3,7 +3,7 @@
 //! - `machine`: what to do next. No I/O, no clock.
 //! - `seen`: what has been told, and what of that which comes is new; `digest` tells contents
 //!   apart.
-//! - `patience`: how often another try is made, and after which pause.
+//! - `policy`: how often another try is made, and after which pause.
 //! - `driver`: the calls, by way of `agent`.
 //!
 //! It knows nothing of proofs: a stream that is opened again is a request like any other, on
@@ -14,9 +14,9 @@ mod digest;
 mod driver;
 mod error;
 mod event;
+mod history;
 mod machine;
-mod patience;
-mod seen;
+mod retry;
 
 #[cfg(test)]
 mod tests;
@@ -34,22 +34,22 @@ use self::driver::Driver;
 use self::machine::Machine;
 
 pub use self::agent::Agent;
-pub use self::error::{Error, ErrorKind};
+pub use self::error::{LongTaskError, LongTaskErrorKind};
 pub use self::event::{CaughtUp, Cause, Counts, Reconnect, TaskEvent};
-pub use self::patience::Patience;
+pub use self::retry::RetryPolicy;
 
 /// A task that outlives connections: a stream of what happens to it, from [`send`](Self::send) or
 /// [`subscribe`](Self::subscribe) to its end.
 ///
 /// ```no_run
 /// # use a2a::{Message, Part, Role, SendMessageRequest};
-/// # async fn example(agent: a2a_client::A2AClient<Box<dyn a2a_client::Transport>>) -> Result<(), bowline_a2a::long_task::Error> {
-/// use bowline_a2a::long_task::{LongTask, Patience, TaskEvent};
+/// # async fn example(agent: a2a_client::A2AClient<Box<dyn a2a_client::Transport>>) -> Result<(), bowline_a2a::long_task::LongTaskError> {
+/// use bowline_a2a::long_task::{LongTask, RetryPolicy, TaskEvent};
 /// use futures_util::StreamExt;
 ///
 /// let message = Message::new(Role::User, vec![Part::text("Write a long report")]);
 /// let request = SendMessageRequest { message, configuration: None, metadata: None, tenant: None };
-/// let mut task = LongTask::send(agent, request, Patience::default());
+/// let mut task = LongTask::send(agent, request, RetryPolicy::default());
 /// while let Some(event) = task.next().await {
 ///     let event = event?;
 ///     if let Some(status) = event.status() {
@@ -64,9 +64,9 @@ pub use self::patience::Patience;
 ///
 /// # When the stream breaks
 /// The task is subscribed to again (`SubscribeToTask`), at once the first time and after growing
-/// pauses as long as nothing new comes: see [`Patience`]. **The message is never sent a second
+/// pauses as long as nothing new comes: see [`RetryPolicy`]. **The message is never sent a second
 /// time**: a stream that breaks before it told anything is an error that says whether the message
-/// may have been processed ([`ErrorKind::Unanswered`]).
+/// may have been processed ([`LongTaskErrorKind::Unanswered`]).
 ///
 /// # Each thing once
 /// A subscription begins with the task as it stands. [`TaskEvent::CaughtUp`] says what in it is
@@ -94,7 +94,7 @@ pub use self::patience::Patience;
 /// serve another call: poll until `None`. Dropping a `LongTask` leaves the task alone; `CancelTask`
 /// ends it.
 pub struct LongTask {
-    events: BoxStream<'static, Result<TaskEvent, Error>>,
+    events: BoxStream<'static, Result<TaskEvent, LongTaskError>>,
     counter: Counter,
 }
 
@@ -102,10 +102,15 @@ impl LongTask {
     /// Sends a message (`SendStreamingMessage`) when first polled, and follows the task that it
     /// begins or goes on with. The message itself is not told when it is found in the task's
     /// history.
-    pub fn send(agent: impl Into<Agent>, request: SendMessageRequest, patience: Patience) -> Self {
-        let machine = Machine::sending(&request, patience);
+    pub fn send(agent: impl Into<Agent>, request: SendMessageRequest, policy: RetryPolicy) -> Self {
+        let machine = Machine::sending(&request, policy);
         let calls = agent.into().calls();
-        Self::driven(Driver::sending(calls, machine, request, patience.silence))
+        Self::driven(Driver::sending(
+            calls,
+            machine,
+            request,
+            policy.idle_timeout,
+        ))
     }
 
     /// Follows a task that there is (`SubscribeToTask`). All of it is new at first. One that has
@@ -113,15 +118,15 @@ impl LongTask {
     pub fn subscribe(
         agent: impl Into<Agent>,
         request: SubscribeToTaskRequest,
-        patience: Patience,
+        policy: RetryPolicy,
     ) -> Self {
-        let machine = Machine::subscribing(&request.id, patience);
+        let machine = Machine::subscribing(&request.id, policy);
         let calls = agent.into().calls();
         Self::driven(Driver::subscribing(
             calls,
             machine,
             request,
-            patience.silence,
+            policy.idle_timeout,
         ))
     }
 
@@ -149,7 +154,7 @@ impl LongTask {
 }
 
 impl Stream for LongTask {
-    type Item = Result<TaskEvent, Error>;
+    type Item = Result<TaskEvent, LongTaskError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.events.as_mut().poll_next(cx)

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use bowline_a2a::card::{Card, Cards};
 use bowline_a2a::extension::SessionBinding;
-use bowline_a2a::{ErrorKind, Failure, Transports, operation};
+use bowline_a2a::{Error, ErrorKind, Transports, operation};
 use bowline_client::{AccessToken, Client, Identity, Trust};
 use bowline_proof::PROOF_HEADER;
 use bowline_server::{AcceptPolicy, BindingLayer, UpstreamValidates};
@@ -71,7 +71,7 @@ impl Visitor {
     async fn ask(
         &self,
         answer: impl Fn() -> Response + Send + Sync + 'static,
-    ) -> Result<Card, Failure> {
+    ) -> Result<Card, Error> {
         let answer = Arc::new(answer);
         let server = self.answering(move |_| answer());
         soon(self.cards().resolve(&server.origin())).await
@@ -93,7 +93,7 @@ async fn a_card_is_asked_for_without_a_token_and_kept_as_it_came() {
     card["signatures"] = json!([{ "protected": "eyJhbGciOiJFUzI1NiJ9", "signature": "c2ln" }]);
     card["x-unknown"] = json!("deep");
     let text = format!(" \n{}\r\n", serde_json::to_string_pretty(&card).unwrap());
-    // Not as anybody's serializer would write it; and what is unknown is passed over, however deep
+    // Not as anybody's serializer would write it; and what is unknown is passed binding, however deep
     // it goes.
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     let text = text
@@ -134,7 +134,7 @@ async fn the_official_server_s_card_passes_the_verifier_that_lets_nothing_else_p
     let visitor = Visitor::new();
     let server = CyclingServer::start_with(&visitor.pki, CyclingOptions::default(), |origin| {
         let mut card = peer::card(origin);
-        let binding = SessionBinding::required().per_request_claims_for(["CancelTask"]);
+        let binding = SessionBinding::required().request_bound_for(["CancelTask"]);
         card.capabilities.extensions = Some(vec![binding.into()]);
         let verifier = BindingLayer::new(UpstreamValidates)
             .origins([origin.parse().unwrap()])
@@ -145,7 +145,7 @@ async fn the_official_server_s_card_passes_the_verifier_that_lets_nothing_else_p
     let card = soon(visitor.cards().resolve(&server.origin()))
         .await
         .unwrap();
-    let demands = card.demands().unwrap();
+    let demands = card.requirements().unwrap();
     assert!(demands.session_binding().unwrap().is_required());
     assert!(demands.needs_certificate() && demands.needs_token());
     assert!(card.is_fresh(), "the official server says max-age");
@@ -198,7 +198,7 @@ async fn what_is_no_card_is_named_for_what_it_is() {
         (
             Box::new(move || html(StatusCode::NOT_FOUND)),
             ErrorKind::Status,
-            "404 Not Found with an HTML page",
+            "404 Not Found and an HTML page",
         ),
         (Box::new(refused), ErrorKind::Unauthorized, "who are you?"),
         (
@@ -219,7 +219,7 @@ async fn what_is_no_card_is_named_for_what_it_is() {
         (
             Box::new(|| StatusCode::NOT_MODIFIED.into_response()),
             ErrorKind::NotA2a,
-            "nobody had asked",
+            "an unconditional request",
         ),
         (Box::new(|| as_json("")), ErrorKind::NotA2a, "no text"),
         (
@@ -240,7 +240,7 @@ async fn what_is_no_card_is_named_for_what_it_is() {
         (
             Box::new(move || as_json(as_list())),
             ErrorKind::NotA2a,
-            "no agent card: a list",
+            "not an agent card: a list",
         ),
         (
             Box::new(move || as_json(deep())),
@@ -255,12 +255,12 @@ async fn what_is_no_card_is_named_for_what_it_is() {
         (
             Box::new(|| as_json("[]")),
             ErrorKind::NotA2a,
-            "JSON that is no agent card",
+            "JSON that is not an agent card",
         ),
         (
             Box::new(|| as_json("7")),
             ErrorKind::NotA2a,
-            "JSON that is no agent card",
+            "JSON that is not an agent card",
         ),
         (
             Box::new(|| as_json(r#"{"name":"a","name":"b"}"#)),
@@ -275,7 +275,7 @@ async fn what_is_no_card_is_named_for_what_it_is() {
         (
             Box::new(wrong("/capabilities", json!(["x".repeat(100_000)]))),
             ErrorKind::NotA2a,
-            "no agent card",
+            "not an agent card",
         ),
         (
             Box::new(wrong("/name", json!({ "a": 1 }))),
@@ -328,9 +328,9 @@ async fn a_card_that_is_too_long_is_not_taken_in_whether_or_not_it_says_so() {
     }
     let text = card_text();
     let server = visitor.answering(move |_| as_json(card_text()));
-    let exactly = visitor.cards().longest(text.len());
+    let exactly = visitor.cards().max_bytes(text.len());
     assert!(soon(exactly.resolve(&server.origin())).await.is_ok());
-    let shorter = visitor.cards().longest(text.len() - 1);
+    let shorter = visitor.cards().max_bytes(text.len() - 1);
     assert_eq!(
         soon(shorter.resolve(&server.origin()))
             .await
@@ -370,10 +370,18 @@ async fn a_card_is_followed_within_its_origin_and_nowhere_else() {
         Router::new()
             .route(
                 "/a/.well-known/agent-card.json",
-                get(async || Redirect::temporary("/moved?x=1")),
+                get(async || Redirect::temporary("/a/moved")),
             )
-            .route("/moved", get(async || Redirect::permanent("/card.json")))
+            .route(
+                "/a/moved",
+                get(async || Redirect::permanent("/a/card.json")),
+            )
+            .route("/a/card.json", get(async || as_json(card_text())))
             .route("/card.json", get(async || as_json(card_text())))
+            .route(
+                "/out/.well-known/agent-card.json",
+                get(async || Redirect::temporary("/card.json")),
+            )
             .route(
                 "/loop/.well-known/agent-card.json",
                 get(async || Redirect::temporary(".")),
@@ -405,10 +413,11 @@ async fn a_card_is_followed_within_its_origin_and_nowhere_else() {
     };
     assert_eq!(ask("a").await.unwrap().bytes(), card_text().as_bytes());
     for (path, said) in [
-        ("loop", "more than 10 times"),
+        ("loop", "3 redirects were followed"),
+        ("out", "out of the configured path"),
         ("moved-away", "to /card.json"),
         ("nowhere", "to nowhere"),
-        ("away", &format!("to {}{WELL_KNOWN}:", away.origin())),
+        ("away", &format!("to {}{WELL_KNOWN}?...", away.origin())),
     ] {
         let failure = ask(path).await.unwrap_err();
         assert_eq!(failure.kind(), ErrorKind::Redirect, "{failure}");
@@ -445,7 +454,7 @@ async fn a_card_that_is_asked_for_again_is_sent_only_if_it_is_another() {
     assert!(!first.is_fresh(), "nobody said how long");
     let mut same = first.clone();
     for _ in 0..3 {
-        same = soon(cards.renew(&same)).await.unwrap();
+        same = soon(cards.revalidate(&same)).await.unwrap();
         assert_eq!(same.bytes(), first.bytes());
     }
     assert_eq!(
@@ -454,11 +463,11 @@ async fn a_card_that_is_asked_for_again_is_sent_only_if_it_is_another() {
     );
 
     version.store(2, Ordering::SeqCst);
-    let second = soon(cards.renew(&same)).await.unwrap();
+    let second = soon(cards.revalidate(&same)).await.unwrap();
     assert_eq!(second.card().version, "2");
     assert_eq!(full.load(Ordering::SeqCst), 2);
     drop(server);
-    let lost = soon(cards.renew(&second)).await.unwrap_err();
+    let lost = soon(cards.revalidate(&second)).await.unwrap_err();
     // Whether the request had left when the connection ended, nobody can tell here.
     let kinds = [ErrorKind::Connection, ErrorKind::MayHaveBeenProcessed];
     assert!(kinds.contains(&lost.kind()), "{lost}");
@@ -473,7 +482,7 @@ async fn a_fresh_card_is_not_asked_for_again() {
     let card = soon(visitor.cards().resolve(&server.origin()))
         .await
         .unwrap();
-    let same = soon(visitor.cards().renew(&card)).await.unwrap();
+    let same = soon(visitor.cards().revalidate(&card)).await.unwrap();
     assert_eq!(same.bytes(), card.bytes());
     assert_eq!(server.counts().requests, 1);
 }
@@ -504,7 +513,7 @@ async fn a_card_that_sends_its_callers_elsewhere_gets_no_token_there() {
             .err()
             .unwrap();
         assert_eq!(
-            Failure::of(&error).unwrap().kind(),
+            Error::from_a2a(&error).unwrap().kind(),
             ErrorKind::OtherOrigin,
             "{error}"
         );

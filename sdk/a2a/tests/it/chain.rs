@@ -11,12 +11,12 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use bowline_a2a::extension::SessionBinding;
-use bowline_a2a::{ErrorKind, Failure, Transports};
+use bowline_a2a::{Error, ErrorKind, Transports};
 use bowline_client::bind::{
-    Answer, Attachment, Bind, BindConnection, Bound, Learned, Memo, RequestFacts,
+    Attachment, Bind, BindConnection, Bound, Learned, RequestFacts, ResponseHead,
 };
 use bowline_client::{
-    AccessToken, BindingUsed, Client, CloseReason, Error, Identity, Thumbprint, TlsFacts, Trust,
+    AccessToken, BindingUsed, Client, CloseReason, Identity, Thumbprint, TlsFacts, Trust,
 };
 use bowline_proof::{PROOF_HEADER, ProofClaims, ProofKey};
 use bowline_server::{
@@ -37,7 +37,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rustls_pki_types::UnixTime;
 
-use crate::over::{BINDINGS, Over, say};
+use crate::binding::{BINDINGS, Binding, say};
 
 /// What B and C are called in tokens (`aud`), wherever they listen.
 const B: &str = "https://b.example";
@@ -151,7 +151,7 @@ async fn a_bowline_client_does_not_pass_its_callers_token_on() {
     for binding in BINDINGS {
         let transports = c.transports(world.client(&world.b)).token(stolen.clone());
         let agent = c.call(binding, &transports).await;
-        let failure = Failure::of(
+        let failure = Error::from_a2a(
             &say(&*agent, &ServiceParams::new(), "hello")
                 .await
                 .unwrap_err(),
@@ -230,7 +230,7 @@ impl World {
             keys,
         )
         .build();
-        let (seen, mut card) = (Seen::default(), None);
+        let (seen, mut card) = (TaskHistory::default(), None);
         let server = CyclingServer::start_with(&self.pki, CyclingOptions::default(), |origin| {
             let mut told = peer::card(origin);
             told.capabilities.extensions = Some(vec![SessionBinding::required().into()]);
@@ -257,7 +257,7 @@ fn peer_like(executor: impl AgentExecutor) -> impl FnOnce(AgentCard) -> axum::Ro
 struct Agent {
     server: CyclingServer,
     card: AgentCard,
-    seen: Seen,
+    seen: TaskHistory,
 }
 
 impl Agent {
@@ -265,7 +265,7 @@ impl Agent {
         Transports::new(client, &self.server.origin()).unwrap()
     }
 
-    async fn call(&self, binding: Over, transports: &Transports) -> Box<dyn Transport> {
+    async fn call(&self, binding: Binding, transports: &Transports) -> Box<dyn Transport> {
         binding.create(transports, &self.card).await.unwrap()
     }
 
@@ -273,7 +273,7 @@ impl Agent {
     /// does.
     async fn attempt(
         &self,
-        binding: Over,
+        binding: Binding,
         world: &World,
         leaf: &Leaf,
         stolen: &AccessToken,
@@ -286,7 +286,7 @@ impl Agent {
         let transports = self.transports(client);
         let agent = binding.create(&transports, &card).await.unwrap();
         let error = say(&*agent, &ServiceParams::new(), "hello").await.err()?;
-        let failure = Failure::of(&error).unwrap();
+        let failure = Error::from_a2a(&error).unwrap();
         assert_eq!(failure.kind(), ErrorKind::Unauthorized, "{failure}");
         let challenge = failure.www_authenticate().concat();
         let at = challenge.find("RS-").expect(&challenge);
@@ -318,11 +318,11 @@ struct Courier {
     exchanges: Arc<Exchanges>,
     next: Transports,
     card: AgentCard,
-    binding: Over,
+    binding: Binding,
 }
 
 impl Courier {
-    fn new(world: &World, binding: Over, next: &Agent) -> Self {
+    fn new(world: &World, binding: Binding, next: &Agent) -> Self {
         let client = world.client(&world.b);
         let exchanges = Exchanges::new(world.token_requests("b", &world.b).resource(C)).unwrap();
         Self {
@@ -352,7 +352,7 @@ impl AgentExecutor for Courier {
                 .parse()
                 .unwrap();
             let subject = AccessToken::from_authorization(&authorization).unwrap();
-            let next = next.source(exchanges.of(&subject).unwrap());
+            let next = next.source(exchanges.for_token(&subject).unwrap());
             let agent = binding.create(&next, &card).await?;
             say(&*agent, &ServiceParams::new(), "hello").await
         };
@@ -391,7 +391,7 @@ async fn introduce(mut request: Request, next: Next) -> Response {
 
 /// Requests as a server has seen them.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Vec<Sight>>>);
+struct TaskHistory(Arc<Mutex<Vec<Sight>>>);
 
 #[derive(Clone)]
 struct Sight {
@@ -399,7 +399,7 @@ struct Sight {
     fields: HeaderMap,
 }
 
-impl Seen {
+impl TaskHistory {
     fn all(&self) -> Vec<Sight> {
         self.0.lock().unwrap().clone()
     }
@@ -419,7 +419,7 @@ impl Sight {
     }
 }
 
-async fn see(State(seen): State<Seen>, request: Request, next: Next) -> Response {
+async fn see(State(seen): State<TaskHistory>, request: Request, next: Next) -> Response {
     let sight = Sight {
         facts: request
             .extensions()
@@ -465,28 +465,16 @@ struct Forged {
 }
 
 impl BindConnection for Forged {
-    fn bind(&self, _: &RequestFacts<'_>) -> Result<Bound, Error> {
-        Ok(Bound::Attached(Attachment {
-            name: PROOF_HEADER,
-            value: self.proof.clone(),
-            authorization: Some(self.authorization.clone()),
-            used: BindingUsed::Session,
-            request_bound: false,
-            memo: Arc::new(Nothing),
-        }))
+    fn bind(&self, _: &RequestFacts<'_>) -> Result<Bound, bowline_client::Error> {
+        let value = self.proof.clone();
+        let mut attachment = Attachment::new(PROOF_HEADER, value, BindingUsed::Session);
+        attachment.authorization = Some(self.authorization.clone());
+        Ok(Bound::Attached(attachment))
     }
 
-    fn learn(&self, _: &RequestFacts<'_>, _: Option<&Attachment>, _: &Answer<'_>) -> Learned {
+    fn learn(&self, _: &RequestFacts<'_>, _: Option<&Attachment>, _: &ResponseHead<'_>) -> Learned {
         Learned::Nothing
     }
 
     fn closed(&self, _: CloseReason) {}
-}
-
-struct Nothing;
-
-impl Memo for Nothing {
-    fn writing(&self) {}
-
-    fn unsent(&self) {}
 }

@@ -1,14 +1,17 @@
 //! `bowline-a2a` against the official A2A server behind `BindingLayer`, and against agents that are
-//! not ours.
+//! not ours. Nearly every suite goes over all three bindings, so they need the feature `grpc`.
 
+#![cfg(feature = "grpc")]
+
+mod binding;
 mod card;
 mod chain;
-mod demands;
+mod fixture;
 mod grpc;
 mod http;
 mod long_task;
-mod over;
 mod python;
+mod requirements;
 mod script;
 mod users;
 

@@ -18,9 +18,9 @@ use bowline_testkit::a2a::card;
 use bowline_testkit::peers::{PlainServer, forward_with_grpc};
 
 use crate::script;
-use crate::script::compare::{BINDINGS, Played, assert_as_good, assert_expected, table};
+use crate::script::compare::{BINDINGS, ScriptRun, assert_as_good, assert_expected, table};
 use crate::script::expected::{BETTER, EXPECTED, Exception};
-use crate::script::site::{Site, all_rows, ours, stock};
+use crate::script::fixture::{Fixture, all_rows, ours, stock};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Python with a2a-sdk: run `just parts`"]
@@ -38,13 +38,18 @@ async fn ours_get_from_a_python_agent_over_tls_what_the_stock_transports_get_ove
         assert_as_good(binding, theirs, through, &[]);
     }
 
-    let site = Site::open(|_| forward_with_grpc(agent.http, agent.grpc));
-    let client = site.client(HttpVersions::Auto);
-    let here = [&*site.here(), &http, &grpc];
-    let python = Played {
+    let fixture = Fixture::open(|_| forward_with_grpc(agent.http, agent.grpc));
+    let client = fixture.client(HttpVersions::Auto);
+    let here = [&*fixture.here(), &http, &grpc];
+    let python = ScriptRun {
         agent: "Python agent",
         stock: theirs,
-        ours: all_rows(&ours(&site, &client), &card(&site.server.origin()), &here).await,
+        ours: all_rows(
+            &ours(&fixture, &client),
+            &card(&fixture.server.origin()),
+            &here,
+        )
+        .await,
         stats: client.stats(),
     };
     let exceptions: Vec<_> = script::expected::EXCEPTIONS

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use a2a::{GetTaskRequest, error_code};
 use a2a_client::{ServiceParams, Transport};
-use bowline_a2a::Failure;
+use bowline_a2a::Error;
 use bowline_testkit::a2a::card;
 use futures_util::future::join_all;
 
-use crate::grpc::house::House;
-use crate::over::Over;
+use crate::binding::Binding;
+use crate::fixture::Fixture;
 
 const USERS: usize = 100;
 const CALLS: usize = 100;
@@ -26,36 +26,36 @@ enum Tokens {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_users_cost_a_hundred_signatures_for_ten_thousand_calls_over_json_rpc() {
-    ten_thousand_calls(Over::JsonRpc, Tokens::InCalls).await;
+    ten_thousand_calls(Binding::JsonRpc, Tokens::InCalls).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_users_with_transports_of_their_own_cost_a_hundred_signatures_over_json_rpc() {
-    ten_thousand_calls(Over::JsonRpc, Tokens::InTransports).await;
+    ten_thousand_calls(Binding::JsonRpc, Tokens::InTransports).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_users_cost_a_hundred_signatures_for_ten_thousand_calls_over_http_json() {
-    ten_thousand_calls(Over::HttpJson, Tokens::InCalls).await;
+    ten_thousand_calls(Binding::HttpJson, Tokens::InCalls).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_users_cost_a_hundred_signatures_for_ten_thousand_calls_over_grpc() {
-    ten_thousand_calls(Over::Grpc, Tokens::InCalls).await;
+    ten_thousand_calls(Binding::Grpc, Tokens::InCalls).await;
 }
 
-async fn ten_thousand_calls(over: Over, tokens: Tokens) {
-    let house = House::open();
-    let client = house.client();
-    let card = card(&house.server.origin());
-    let shared = over
-        .create(&house.transports(&client), &card)
+async fn ten_thousand_calls(binding: Binding, tokens: Tokens) {
+    let fixture = Fixture::open();
+    let client = fixture.client();
+    let card = card(&fixture.server.origin());
+    let shared = binding
+        .create(&fixture.transports(&client), &card)
         .await
         .unwrap();
     let users = (0..USERS).map(|user| {
-        let (client, card, shared, house) = (&client, &card, &shared, &house);
+        let (client, card, shared, fixture) = (&client, &card, &shared, &fixture);
         async move {
-            let token = house.token(&format!("user {user}"));
+            let token = fixture.token(&format!("user {user}"));
             match tokens {
                 Tokens::InCalls => {
                     let bearer = format!("Bearer {}", token.secret());
@@ -66,8 +66,8 @@ async fn ten_thousand_calls(over: Over, tokens: Tokens) {
                     .await;
                 }
                 Tokens::InTransports => {
-                    let transports = house.transports(client).token(token);
-                    let transport = over.create(&transports, card).await.unwrap();
+                    let transports = fixture.transports(client).token(token);
+                    let transport = binding.create(&transports, card).await.unwrap();
                     calls(&*transport, &ServiceParams::new()).await;
                 }
             }
@@ -80,8 +80,8 @@ async fn ten_thousand_calls(over: Over, tokens: Tokens) {
     assert_eq!(stats.totals.requests, (USERS * CALLS) as u64);
     assert_eq!(stats.totals.with_proof, stats.totals.requests);
     assert_eq!(stats.totals.signatures(), USERS as u64);
-    assert_eq!(house.proofs().len(), USERS);
-    assert_eq!(house.server.counts().requests, stats.totals.requests);
+    assert_eq!(fixture.proofs().len(), USERS);
+    assert_eq!(fixture.server.counts().requests, stats.totals.requests);
 }
 
 /// One after the other.
@@ -94,7 +94,7 @@ async fn calls(transport: &dyn Transport, params: &ServiceParams) {
         };
         let error = transport.get_task(params, &request).await.unwrap_err();
         assert_eq!(
-            (error.code, Failure::of(&error)),
+            (error.code, Error::from_a2a(&error)),
             (error_code::TASK_NOT_FOUND, None)
         );
     }

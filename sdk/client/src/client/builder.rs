@@ -3,22 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::recent::RecentTokens;
-use super::{Client, HttpVersions, Inner, Limits, Timeouts};
+use super::recent_tokens::RecentTokens;
+use super::{Client, Inner};
 use bowline_proof::dpop::DpopKey;
 
 use crate::bind::Bind;
-use crate::connect::Connector;
-use crate::dpop::{ByDemand, DpopBinding};
+use crate::bind::dpop::DpopBinding;
+use crate::bind::select::BindingSelector;
+use crate::bind::session::{BindingPolicy, ProofScope, SessionBinding, SessionPolicy};
+use crate::config::{HttpVersions, Limits, Timeouts};
+use crate::conn::dial::Connector;
+use crate::conn::identities::Identities;
+use crate::conn::identity::Identity;
+use crate::conn::proxy::Proxies;
+use crate::conn::tls::Trust;
 use crate::error::Error;
-use crate::identities::Identities;
-use crate::identity::Identity;
+use crate::observe::stats::Stats;
 use crate::observe::{Observer, Observers};
 use crate::pool::Pool;
-use crate::proxy::Proxies;
-use crate::session::{BindingPolicy, Policy, ProofScope, SessionBinding};
-use crate::stats::Stats;
-use crate::tls::Trust;
 
 /// How often a quiet h2 connection is asked whether it is still there.
 struct Ping(Option<Duration>);
@@ -157,7 +159,7 @@ impl Builder {
         self
     }
 
-    /// Adds somebody who is told of every event.
+    /// Adds an observer of every event.
     #[must_use]
     pub fn observer(mut self, observer: impl Into<Arc<dyn Observer>>) -> Self {
         self.observers.push(observer.into());
@@ -183,7 +185,7 @@ impl Builder {
         let mut observers: Vec<Arc<dyn Observer>> = vec![stats.clone()];
         observers.extend(self.observers);
         let observers = Observers(observers.into());
-        let policy = Policy {
+        let policy = SessionPolicy {
             binding: self.binding,
             proof_scope: self.proof_scope,
             max_proof_age: self.max_proof_age,
@@ -196,7 +198,7 @@ impl Builder {
             let dpop = self.dpop_key.map(|key| {
                 Arc::new(DpopBinding::new(key, self.timeouts.sign, observers.clone())) as _
             });
-            Arc::new(ByDemand::new(session, dpop))
+            Arc::new(BindingSelector::new(session, dpop))
         });
         self.proxies.check()?;
         let connector = Connector {

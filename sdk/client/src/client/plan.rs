@@ -4,13 +4,15 @@ use bowline_proof::dpop::DPOP_HEADER;
 use bowline_proof::{AccessToken, InvalidAccessToken, PROOF_HEADER, Thumbprint};
 use http::{Extensions, Method, Uri, header, request};
 
-use super::recent::RecentTokens;
-use super::{Http2Only, ProofRequired, Repeatable, RequestBoundProof, WithCertificate};
-use crate::bind::{RequestFacts, TokenSourceId};
-use crate::dpop::DpopProofRequired;
+use super::recent_tokens::RecentTokens;
+use crate::bind::RequestFacts;
 use crate::error::{Error, ErrorKind};
 use crate::observe::Operation;
 use crate::origin::Origin;
+use crate::request::{
+    DpopProofRequired, Http2Only, ProofRequired, Repeatable, RequestBoundProof, TokenSourceId,
+    WithCertificate,
+};
 
 /// What is known of a request before a connection is chosen.
 pub(super) struct Plan {
@@ -29,7 +31,10 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn of(parts: &mut request::Parts, recent: &RecentTokens) -> Result<Self, Error> {
+    pub(super) fn from_parts(
+        parts: &mut request::Parts,
+        recent: &RecentTokens,
+    ) -> Result<Self, Error> {
         let origin = Origin::from_uri(&parts.uri)?;
         if parts.headers.contains_key(PROOF_HEADER) {
             return Err(Error::new(
@@ -45,7 +50,7 @@ impl Plan {
                  sends the request again",
             ));
         }
-        // Once for all that will be added, so that no copy must grow.
+        // Reserve once for the headers added later, so cloned maps do not reallocate.
         parts.headers.reserve(MAX_ADDED);
         let plan = Self {
             origin,
@@ -64,7 +69,7 @@ impl Plan {
                 || parts.method.is_idempotent(),
         };
         if parts.extensions.is_empty() {
-            // Even an empty table would be copied.
+            // A clone would copy even an empty table.
             parts.extensions = Extensions::new();
         }
         Ok(plan)
@@ -74,7 +79,7 @@ impl Plan {
         &'a self,
         method: &'a Method,
         uri: &'a Uri,
-        again: bool,
+        is_retry: bool,
     ) -> RequestFacts<'a> {
         RequestFacts {
             method,
@@ -85,7 +90,7 @@ impl Plan {
             request_bound: self.request_bound,
             proof_required: self.proof_required,
             dpop_proof_required: self.dpop_proof_required,
-            again,
+            is_retry,
         }
     }
 }

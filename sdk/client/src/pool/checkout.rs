@@ -6,22 +6,27 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http1;
 use tokio::runtime::Handle;
 
-use super::{Connection, Pool};
-use crate::body::Outgoing;
-use crate::connection::{ConnectionFacts, HttpVersion};
+use super::Pool;
+use super::machine::KeyId;
+use crate::body::ReplayBody;
+use crate::conn::facts::{ConnectionFacts, HttpVersion};
+use crate::conn::frames::ASSUMED_STREAMS;
+use crate::conn::live::{Connection, Sender};
 use crate::observe::{CloseReason, ConnectionUse};
-use crate::watch::ASSUMED_STREAMS;
 
-/// A connection on loan: alone if it is h1, shared if it is h2.
+/// A connection in use by one request: alone if it is h1, shared with others if it is h2.
 ///
-/// Dropping it gives an h1 connection back once its response has ended; one whose response is cut
-/// short cancels it.
+/// Each ends in one of three ways. The response body ends: [`end_of_body`](Self::end_of_body). The
+/// connection breaks: [`broken`](Self::broken). The request is abandoned: the checkout is dropped,
+/// which cancels what it had begun. All three give the connection back to the pool, as far as it
+/// can carry another request.
 pub(crate) struct Checkout {
     connection: Arc<Connection>,
     pool: Arc<Pool>,
+    key: KeyId,
     /// `None` once it is of no more use.
     sender: Option<Sender>,
     phase: Phase,
@@ -37,15 +42,11 @@ enum Phase {
     /// A request is on its way, or its response is.
     Busy,
     /// Its response has ended.
-    Finished,
+    Ended,
     /// The response said that it is the connection's last (RFC 9112 §9.3).
     Last,
-}
-
-/// hyper's end of a connection.
-pub(crate) enum Sender {
-    H1(http1::SendRequest<Outgoing>),
-    H2(http2::SendRequest<Outgoing>),
+    /// The pool has it back, or it is of no more use.
+    Released,
 }
 
 /// What an h1 response says about its connection's future.
@@ -63,16 +64,22 @@ pub(crate) struct Persistence {
 /// Why there is no response.
 pub(crate) enum WriteError {
     /// The request never left: here it is (CL-7).
-    Unsent(Box<Request<Outgoing>>),
+    Unsent(Box<Request<ReplayBody>>),
     /// It left, at least in part.
     Lost(hyper::Error),
 }
 
 impl Checkout {
-    pub(super) fn new(sender: Sender, connection: Arc<Connection>, pool: Arc<Pool>) -> Self {
+    pub(super) fn new(
+        sender: Sender,
+        connection: Arc<Connection>,
+        pool: Arc<Pool>,
+        key: KeyId,
+    ) -> Self {
         Self {
             connection,
             pool,
+            key,
             sender: Some(sender),
             phase: Phase::Untouched,
             keep_alive: None,
@@ -112,26 +119,26 @@ impl Checkout {
     /// Writes the request and waits for the response's head.
     pub(crate) async fn write(
         &mut self,
-        request: Request<Outgoing>,
+        request: Request<ReplayBody>,
     ) -> Result<Response<Incoming>, WriteError> {
         self.phase = Phase::Busy;
-        // Neither keeps the sender while it waits: see `Place` in `live.rs`.
+        // Neither keeps the sender while it waits: see `ParkedSender`.
         let sent = match self.sender.take() {
             Some(Sender::H1(mut sender)) => {
-                self.connection.unanswered();
-                let answer = sender.try_send_request(request);
-                self.connection.park(sender);
-                let answered = answer.await;
-                self.sender = self.connection.fetch().map(Sender::H1);
-                answered
+                self.connection.head_pending();
+                let response = sender.try_send_request(request);
+                self.connection.parked.park(sender);
+                let sent = response.await;
+                self.sender = self.connection.parked.take().map(Sender::H1);
+                sent
             }
             Some(Sender::H2(mut sender)) => {
                 if self.connection.requests.load(Ordering::Relaxed) >= ASSUMED_STREAMS as u64 {
-                    self.connection.sight.settled().await;
+                    self.connection.wire.settings_acked().await;
                 }
-                let answer = sender.try_send_request(request);
+                let response = sender.try_send_request(request);
                 drop(sender);
-                answer.await
+                response.await
             }
             None => {
                 unreachable!("a checkout loses its sender only to an error, which ends its use")
@@ -140,7 +147,7 @@ impl Checkout {
         sent.map_err(|mut error| {
             // Of no more use to anybody; hyper reports why.
             self.sender = None;
-            self.connection.answered();
+            self.connection.head_seen();
             match error.take_message() {
                 Some(request) => {
                     self.connection.requests.fetch_sub(1, Ordering::Relaxed);
@@ -151,9 +158,9 @@ impl Checkout {
         })
     }
 
-    /// The head of the response has come. If it is the connection's last, the connection will not
-    /// be given back.
-    pub(crate) fn answered(&mut self, persistence: Persistence) {
+    /// The head of the response has come. If the response is the connection's last, the pool does
+    /// not use the connection again.
+    pub(crate) fn head_came(&mut self, persistence: Persistence) {
         self.keep_alive = persistence.timeout;
         self.body_sent = persistence.body_sent;
         if persistence.is_last {
@@ -162,29 +169,53 @@ impl Checkout {
                 .expect_end(Some(CloseReason::ConnectionClose));
             self.connection.ended(CloseReason::ConnectionClose);
         }
-        self.connection.answered();
+        self.connection.head_seen();
     }
 
     /// The response has ended: the connection can go on as soon as hyper is done with it.
-    pub(crate) fn finished(mut self) {
+    pub(crate) fn end_of_body(mut self) {
         if self.phase == Phase::Busy {
-            self.phase = Phase::Finished;
+            self.phase = Phase::Ended;
         }
+        self.release();
     }
 
     /// The connection broke: hyper reports its end.
     pub(crate) fn broken(mut self) {
         self.sender = None;
+        self.release();
     }
 
-    fn give_back(&self, mut sender: http1::SendRequest<Outgoing>) {
-        if sender.is_closed() || self.phase == Phase::Last {
-            return;
+    /// Gives the connection back to the pool.
+    fn release(mut self) {
+        let sender = self.sender.take();
+        self.give_back(sender);
+        self.phase = Phase::Released;
+    }
+
+    fn give_back(&mut self, sender: Option<Sender>) {
+        let sender = match sender {
+            _ if self.connection.facts.http() == HttpVersion::H2 => {
+                self.pool.release(self.key, &self.connection, None, None);
+                return;
+            }
+            Some(Sender::H1(sender)) => Some(sender),
+            _ => None,
+        };
+        // Before the sender is given back: the next request's head is not this one's.
+        self.connection.head_seen();
+        if let Some(sender) =
+            sender.filter(|sender| !sender.is_closed() && self.phase != Phase::Last)
+        {
+            self.give_back_h1(sender);
         }
-        let (pool, connection, keep_alive) =
-            (self.pool.clone(), self.connection.clone(), self.keep_alive);
+    }
+
+    fn give_back_h1(&self, mut sender: http1::SendRequest<ReplayBody>) {
+        let (pool, key) = (self.pool.clone(), self.key);
+        let (connection, keep_alive) = (self.connection.clone(), self.keep_alive);
         if self.phase == Phase::Untouched || sender.is_ready() {
-            pool.put_back(&connection, Sender::H1(sender), keep_alive);
+            pool.release(key, &connection, Some(Sender::H1(sender)), keep_alive);
             return;
         }
         // hyper learns only when it is polled next that the response has ended; a request body may
@@ -192,8 +223,8 @@ impl Checkout {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
-        if self.phase == Phase::Finished && self.body_sent {
-            pool.returning(&connection);
+        if self.phase == Phase::Ended && self.body_sent {
+            pool.returning(key, &connection);
         }
         // Weak: a client that was dropped must not be kept alive by its connections.
         let pool = Arc::downgrade(&pool);
@@ -201,31 +232,27 @@ impl Checkout {
             if sender.ready().await.is_ok()
                 && let Some(pool) = pool.upgrade()
             {
-                pool.put_back(&connection, Sender::H1(sender), keep_alive);
+                pool.release(key, &connection, Some(Sender::H1(sender)), keep_alive);
             }
         });
     }
 }
 
+/// The request was abandoned: before it was written, while it waited, or before its response had
+/// ended.
 impl Drop for Checkout {
     fn drop(&mut self) {
-        if self.connection.facts.http() == HttpVersion::H2 {
-            self.pool.stream_ended(&self.connection);
+        if self.phase == Phase::Released {
             return;
         }
         let sender = match self.sender.take() {
-            Some(Sender::H1(sender)) => Some(sender),
-            // Dropped while it waited.
-            _ if self.phase == Phase::Busy => self.connection.fetch(),
-            _ => None,
+            // While a request waits for its response, the connection keeps the sender.
+            None if self.phase == Phase::Busy => self.connection.parked.take().map(Sender::H1),
+            sender => sender,
         };
-        if self.phase == Phase::Busy && sender.is_some() {
+        if self.phase == Phase::Busy && matches!(sender, Some(Sender::H1(_))) {
             self.connection.expect_end(Some(CloseReason::Cancelled));
         }
-        // Before it is given back: the next request's answer is not this one's.
-        self.connection.answered();
-        if let Some(sender) = sender {
-            self.give_back(sender);
-        }
+        self.give_back(sender);
     }
 }

@@ -7,15 +7,15 @@
 //! - Of several that would do, one that already holds a proof of the request's token is taken.
 //! - Until ALPN has spoken, h2 is assumed: one connection is opened and its answer decides whether
 //!   more are needed.
-//! - Connections are limited per lane and in all. Who cannot open one waits in the order of
-//!   arrival, and an idle connection of another lane makes room.
+//! - Connections are limited per key and in all. Who cannot open one waits in the order of
+//!   arrival, and an idle connection of another key makes room.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::connection::{ConnectionId, HttpVersion};
+use crate::conn::facts::{ConnectionId, HttpVersion};
 use crate::observe::CloseReason;
 
 /// A request that waits for a connection, in order of arrival.
@@ -24,12 +24,12 @@ pub(crate) struct WaiterId(pub(crate) u64);
 
 /// Connections that can stand in for each other: of one origin and one identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct LaneId(pub(crate) u64);
+pub(crate) struct KeyId(pub(crate) u64);
 
 /// How many connections there may be, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Limits {
-    pub(crate) per_lane: usize,
+    pub(crate) per_key: usize,
     pub(crate) in_all: usize,
     pub(crate) idle: Duration,
     pub(crate) age: Option<Duration>,
@@ -37,7 +37,7 @@ pub(crate) struct Limits {
 
 /// A new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Newcomer {
+pub(crate) struct NewConnection {
     pub(crate) id: ConnectionId,
     pub(crate) http: HttpVersion,
     /// Requests that it takes at a time (h2: the peer's SETTINGS_MAX_CONCURRENT_STREAMS).
@@ -46,23 +46,23 @@ pub(crate) struct Newcomer {
     pub(crate) until: Option<Instant>,
 }
 
-/// What happened in a lane.
+/// What happened in a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// A request wants a connection.
     Wanted(WaiterId),
     /// A waiting request is gone.
-    Vanished(WaiterId),
+    WaiterGone(WaiterId),
     /// An opening succeeded.
-    Opened(Newcomer),
+    Opened(NewConnection),
     /// An opening failed.
     OpenFailed,
     /// An h1 connection has carried its response to the end and will be free as soon as hyper has
-    /// noticed: worth waiting for rather than open another. `Finished` or `Closed` follows.
+    /// noticed: worth waiting for rather than open another. `Released` or `Closed` follows.
     Returning(ConnectionId),
     /// A request on the connection has come to its end. h1: it can take another, and says for how
     /// long it may be idle if the peer said so (`Keep-Alive: timeout`).
-    Finished(ConnectionId, Option<Duration>),
+    Released(ConnectionId, Option<Duration>),
     /// The peer has changed how many requests the connection takes at a time.
     Streams(ConnectionId, usize),
     /// The connection takes no more requests.
@@ -73,29 +73,29 @@ pub(crate) enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Open one more connection.
-    Open(LaneId),
+    Open(KeyId),
     /// Give the connection to the waiting request: alone if it is h1, as one of many if it is h2.
-    Hand(LaneId, ConnectionId, WaiterId),
+    Hand(KeyId, ConnectionId, WaiterId),
     /// Tell the waiting request that no connection could be opened.
-    Fail(LaneId, WaiterId),
+    Fail(KeyId, WaiterId),
     /// Let the connection go; `Closed` follows when it has gone.
-    Close(LaneId, ConnectionId, CloseReason),
+    Close(KeyId, ConnectionId, CloseReason),
 }
 
 /// The state of a client's pool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Machine {
     limits: Limits,
-    lanes: BTreeMap<LaneId, Lane>,
-    /// Connections that are open or opening, over all lanes.
+    keys: BTreeMap<KeyId, KeyState>,
+    /// Connections that are open or opening, over all keys.
     total: usize,
     /// Lanes that may not open what they need because `total` is at its limit, the longest waiting
     /// first.
-    line: VecDeque<LaneId>,
+    blocked: VecDeque<KeyId>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Lane {
+struct KeyState {
     /// In the order of their last return.
     members: Vec<Member>,
     /// Requests without a connection, the oldest first.
@@ -121,7 +121,7 @@ struct Member {
     ends: Option<(Instant, CloseReason)>,
     /// It takes no more requests. Once idle it is closed for this reason.
     retiring: Option<CloseReason>,
-    /// It was told to close.
+    /// Its close was asked for.
     closing: bool,
 }
 
@@ -143,9 +143,9 @@ impl Machine {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             limits,
-            lanes: BTreeMap::new(),
+            keys: BTreeMap::new(),
             total: 0,
-            line: VecDeque::new(),
+            blocked: VecDeque::new(),
         }
     }
 
@@ -154,74 +154,74 @@ impl Machine {
     pub(crate) fn handle(
         &mut self,
         now: Instant,
-        lane_id: LaneId,
+        key_id: KeyId,
         event: Event,
         holds: impl Fn(ConnectionId) -> bool,
         actions: &mut Vec<Action>,
     ) {
-        let lane = self.lanes.entry(lane_id).or_default();
+        let entry = self.keys.entry(key_id).or_default();
         match event {
-            Event::Wanted(waiter) => match lane.free(now, holds) {
+            Event::Wanted(waiter) => match entry.free(now, holds) {
                 Some(member) => {
                     member.busy += 1;
-                    actions.push(Action::Hand(lane_id, member.id, waiter));
+                    actions.push(Action::Hand(key_id, member.id, waiter));
                     // The warm way ends here: nobody else's turn has come.
                     return;
                 }
-                None => lane.waiting.push_back(waiter),
+                None => entry.waiting.push_back(waiter),
             },
-            Event::Vanished(waiter) => lane.waiting.retain(|w| *w != waiter),
-            Event::Opened(newcomer) => {
-                lane.opening -= 1;
-                lane.speaks = Some(newcomer.http);
-                let member = self.limits.member(now, newcomer);
-                lane.members.push(member);
+            Event::WaiterGone(waiter) => entry.waiting.retain(|w| *w != waiter),
+            Event::Opened(new) => {
+                entry.opening -= 1;
+                entry.speaks = Some(new.http);
+                let member = self.limits.member(now, new);
+                entry.members.push(member);
             }
             Event::OpenFailed => {
-                lane.opening -= 1;
+                entry.opening -= 1;
                 self.total -= 1;
-                lane.open_failed(lane_id, actions);
+                entry.open_failed(key_id, actions);
             }
             Event::Returning(id) => {
-                if let Some(member) = lane.members.iter_mut().find(|m| m.id == id) {
+                if let Some(member) = entry.members.iter_mut().find(|m| m.id == id) {
                     member.returning = true;
                 }
             }
-            Event::Finished(id, keep_alive) => {
+            Event::Released(id, keep_alive) => {
                 let idle = keep_alive.map_or(self.limits.idle, |said| self.limits.idle.min(said));
-                let is_open = lane.finished(id, now + idle, now);
-                if is_open && lane.waiting.is_empty() && self.line.is_empty() {
+                let is_open = entry.release(id, now + idle, now);
+                if is_open && entry.waiting.is_empty() && self.blocked.is_empty() {
                     // The warm way ends here: nobody waits for it.
                     return;
                 }
-                self.yield_to_older(lane_id, actions);
+                self.yield_to_older(key_id, actions);
             }
             Event::Streams(id, streams) => {
-                if let Some(member) = lane.members.iter_mut().find(|m| m.id == id) {
+                if let Some(member) = entry.members.iter_mut().find(|m| m.id == id) {
                     member.streams = streams;
                 }
             }
             Event::Closed(id) => {
-                let before = lane.members.len();
-                lane.members.retain(|m| m.id != id);
-                self.total -= before - lane.members.len();
+                let before = entry.members.len();
+                entry.members.retain(|m| m.id != id);
+                self.total -= before - entry.members.len();
             }
         }
-        self.settle(now, lane_id, actions);
+        self.settle(now, key_id, actions);
     }
 
     /// Lets go of what has been idle, or has lived, for too long.
     pub(crate) fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let ids: Vec<_> = self.lanes.keys().copied().collect();
+        let ids: Vec<_> = self.keys.keys().copied().collect();
         for id in ids {
             self.settle(now, id, actions);
         }
-        self.lanes.retain(|_, lane| !lane.is_unused());
+        self.keys.retain(|_, entry| !entry.is_unused());
     }
 
     /// When `tick` will have something to do.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let members = self.lanes.values().flat_map(|lane| &lane.members);
+        let members = self.keys.values().flat_map(|entry| &entry.members);
         members
             .filter(|m| !m.closing)
             .filter_map(Member::deadline)
@@ -233,74 +233,74 @@ impl Machine {
         self.total > 0
     }
 
-    /// Whether the lane has connections, or requests that wait for one.
-    pub(crate) fn uses(&self, lane: LaneId) -> bool {
-        self.lanes.get(&lane).is_some_and(|lane| !lane.is_unused())
+    /// Whether the key has connections, or requests that wait for one.
+    pub(crate) fn uses(&self, key: KeyId) -> bool {
+        self.keys.get(&key).is_some_and(|entry| !entry.is_unused())
     }
 
-    /// Gives a lane what is free to those who wait, and then those who still wait what may be
+    /// Gives a key what is free to those who wait, and then those who still wait what may be
     /// opened.
-    fn settle(&mut self, now: Instant, id: LaneId, actions: &mut Vec<Action>) {
-        let Some(lane) = self.lanes.get_mut(&id) else {
+    fn settle(&mut self, now: Instant, id: KeyId, actions: &mut Vec<Action>) {
+        let Some(entry) = self.keys.get_mut(&id) else {
             return;
         };
-        lane.retire_who_is_over_age(now);
-        lane.hand_out(now, id, actions);
-        lane.close_who_is_done(now, id, actions);
-        if lane.lacks() > 0 && !self.line.contains(&id) {
-            self.line.push_back(id);
+        entry.retire_over_age(now);
+        entry.hand_out(now, id, actions);
+        entry.close_finished(now, id, actions);
+        if entry.lacks() > 0 && !self.blocked.contains(&id) {
+            self.blocked.push_back(id);
         }
         self.open_what_is_missing(actions);
     }
 
     fn open_what_is_missing(&mut self, actions: &mut Vec<Action>) {
-        let mut line = std::mem::take(&mut self.line);
-        line.retain(|id| {
-            let Some(lane) = self.lanes.get_mut(id) else {
+        let mut blocked = std::mem::take(&mut self.blocked);
+        blocked.retain(|id| {
+            let Some(entry) = self.keys.get_mut(id) else {
                 return false;
             };
-            while lane.lacks() > 0
-                && lane.size() < self.limits.per_lane
+            while entry.lacks() > 0
+                && entry.size() < self.limits.per_key
                 && self.total < self.limits.in_all
             {
-                lane.opening += 1;
+                entry.opening += 1;
                 self.total += 1;
                 actions.push(Action::Open(*id));
             }
-            // A lane at its own limit waits for its own connections.
-            lane.lacks() > 0 && lane.size() < self.limits.per_lane
+            // A key at its own limit waits for its own connections.
+            entry.lacks() > 0 && entry.size() < self.limits.per_key
         });
-        self.line = line;
+        self.blocked = blocked;
         self.make_room(actions);
     }
 
-    /// Closes as many idle connections as there are lanes in the line, the longest idle first.
+    /// Closes as many idle connections as there are keys in the line, the longest idle first.
     fn make_room(&mut self, actions: &mut Vec<Action>) {
         let closing = self
-            .lanes
+            .keys
             .values()
-            .flat_map(|lane| &lane.members)
+            .flat_map(|entry| &entry.members)
             .filter(|m| m.closing)
             .count();
-        for _ in closing..self.line.len() {
+        for _ in closing..self.blocked.len() {
             let members = self
-                .lanes
+                .keys
                 .iter_mut()
-                .flat_map(|(id, lane)| lane.members.iter_mut().map(|m| (*id, m)));
-            let Some((lane, victim)) = members
+                .flat_map(|(id, entry)| entry.members.iter_mut().map(|m| (*id, m)));
+            let Some((key, victim)) = members
                 .filter(|(_, m)| m.is_idle())
                 .min_by_key(|(_, m)| m.idle_until)
             else {
                 return;
             };
             victim.closing = true;
-            actions.push(Action::Close(lane, victim.id, CloseReason::Evicted));
+            actions.push(Action::Close(key, victim.id, CloseReason::Evicted));
         }
     }
 
-    /// A connection that came free makes room for an older request of another lane rather than
+    /// A connection that came free makes room for an older request of another key rather than
     /// serve a younger one of its own.
-    fn yield_to_older(&mut self, id: LaneId, actions: &mut Vec<Action>) {
+    fn yield_to_older(&mut self, id: KeyId, actions: &mut Vec<Action>) {
         if let (Some(older), Some(own)) = (self.oldest_blocked(id), self.oldest_of(id))
             && older < own
         {
@@ -308,28 +308,28 @@ impl Machine {
         }
     }
 
-    /// The oldest request of another lane that waits because there are too many connections in all.
-    fn oldest_blocked(&self, except: LaneId) -> Option<WaiterId> {
-        self.line
+    /// The oldest request of another key that waits because there are too many connections in all.
+    fn oldest_blocked(&self, except: KeyId) -> Option<WaiterId> {
+        self.blocked
             .iter()
             .filter(|id| **id != except)
             .filter_map(|id| self.oldest_of(*id))
             .min()
     }
 
-    fn oldest_of(&self, id: LaneId) -> Option<WaiterId> {
-        self.lanes.get(&id)?.waiting.front().copied()
+    fn oldest_of(&self, id: KeyId) -> Option<WaiterId> {
+        self.keys.get(&id)?.waiting.front().copied()
     }
 }
 
 impl Limits {
-    fn member(&self, now: Instant, newcomer: Newcomer) -> Member {
+    fn member(&self, now: Instant, new: NewConnection) -> Member {
         let aged = self.age.map(|age| (now + age, CloseReason::Age));
-        let expired = newcomer.until.map(|until| (until, CloseReason::Identity));
+        let expired = new.until.map(|until| (until, CloseReason::Identity));
         Member {
-            id: newcomer.id,
+            id: new.id,
             busy: 0,
-            streams: newcomer.streams,
+            streams: new.streams,
             returning: false,
             idle_until: now + self.idle,
             ends: aged
@@ -353,7 +353,7 @@ impl Member {
     }
 }
 
-impl Lane {
+impl KeyState {
     /// A connection for one more request: one that holds its proof, else the last returned.
     fn free(&mut self, now: Instant, holds: impl Fn(ConnectionId) -> bool) -> Option<&mut Member> {
         let is_free =
@@ -369,7 +369,7 @@ impl Lane {
         self.members.get_mut(index)
     }
 
-    fn hand_out(&mut self, now: Instant, id: LaneId, actions: &mut Vec<Action>) {
+    fn hand_out(&mut self, now: Instant, id: KeyId, actions: &mut Vec<Action>) {
         while let Some(waiter) = self.waiting.front().copied() {
             let Some(member) = self.free(now, |_| false) else {
                 return;
@@ -381,7 +381,7 @@ impl Lane {
     }
 
     /// A connection has one request less, and is now the last returned; whether it takes more.
-    fn finished(&mut self, id: ConnectionId, idle_until: Instant, now: Instant) -> bool {
+    fn release(&mut self, id: ConnectionId, idle_until: Instant, now: Instant) -> bool {
         let Some(index) = self.members.iter().position(|m| m.id == id) else {
             return false;
         };
@@ -395,7 +395,7 @@ impl Lane {
         member.is_open() && member.deadline().is_none_or(|deadline| deadline > now)
     }
 
-    fn retire_who_is_over_age(&mut self, now: Instant) {
+    fn retire_over_age(&mut self, now: Instant) {
         for member in &mut self.members {
             if let Some((when, reason)) = member.ends
                 && when <= now
@@ -406,7 +406,7 @@ impl Lane {
         }
     }
 
-    fn close_who_is_done(&mut self, now: Instant, id: LaneId, actions: &mut Vec<Action>) {
+    fn close_finished(&mut self, now: Instant, id: KeyId, actions: &mut Vec<Action>) {
         for member in &mut self.members {
             let reason = match member.retiring {
                 Some(reason) => reason,
@@ -422,7 +422,7 @@ impl Lane {
 
     /// The failure goes to those who have nothing else to hope for. Each failure reaches somebody
     /// who waits for it, so that a server which is down is not called for ever.
-    fn open_failed(&mut self, id: LaneId, actions: &mut Vec<Action>) {
+    fn open_failed(&mut self, id: KeyId, actions: &mut Vec<Action>) {
         let others = self.members.iter().filter(|m| m.is_open()).count();
         let failed = match self.speaks {
             Some(HttpVersion::H1) => self.waiting.len().saturating_sub(self.opening).min(1),
@@ -462,5 +462,4 @@ impl Lane {
 }
 
 #[cfg(test)]
-#[path = "machine_tests.rs"]
 mod tests;

@@ -4,7 +4,6 @@
 //! that the header which is written and the connection it is written to cannot disagree (CL-2).
 
 mod checkout;
-mod live;
 mod machine;
 mod reaper;
 
@@ -15,69 +14,64 @@ use std::time::{Duration, SystemTime};
 
 use bowline_proof::{AccessToken, Thumbprint};
 use futures_util::FutureExt;
-use rustls::ClientConfig;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use crate::client::Limits;
-use crate::connect::{Connector, Opened};
-use crate::connection::{ConnectionId, HttpVersion};
+use crate::config::Limits;
+use crate::conn::dial::{Connector, Destination, Opened};
+use crate::conn::facts::{ConnectionId, HttpVersion};
+use crate::conn::identities::IdentityConfig;
+use crate::conn::live::{Connection, Sender};
+use crate::conn::tls::{self, LastCertificateRequest};
 use crate::error::{Error, ErrorKind, Step};
-use crate::identities::Held;
 use crate::observe::{CloseReason, Event};
 use crate::origin::Origin;
-use crate::tls::{self, LastAsked};
 
-pub(crate) use checkout::{Checkout, Persistence, Sender, WriteError};
-pub(crate) use live::Connection;
-use machine::{Action, LaneId, Machine, Newcomer, WaiterId};
+pub(crate) use checkout::{Checkout, Persistence, WriteError};
+use machine::{Action, KeyId, Machine, NewConnection, WaiterId};
 
 /// The connections of a client.
 pub(crate) struct Pool {
     connector: Arc<Connector>,
-    /// Rung when the reaper has to look at the clock again.
-    bell: Arc<Notify>,
+    /// Wakes the reaper before its time, to look at the clock again.
+    reaper_wakeup: Arc<Notify>,
     idle: Duration,
     state: Mutex<State>,
 }
 
-/// What an opening needs to know. Connections and session tickets are never shared between targets
-/// (CL-8).
-pub(crate) struct Target {
-    lane: LaneId,
-    pub(crate) origin: Origin,
-    pub(crate) held: Arc<Held>,
-    /// `None` for plaintext.
-    pub(crate) tls: Option<Arc<ClientConfig>>,
-    pub(crate) asked: LastAsked,
-}
-
 /// What makes connections interchangeable.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Key {
+struct PoolKey {
     origin: Origin,
     identity: Option<Thumbprint>,
+}
+
+/// A destination, and the number of its key in the machine.
+#[derive(Clone)]
+struct Known {
+    key: KeyId,
+    destination: Arc<Destination>,
 }
 
 struct State {
     machine: Machine,
     /// Reused between events, so that a warm request allocates nothing here.
     actions: Vec<Action>,
-    targets: HashMap<Key, Arc<Target>>,
+    known: HashMap<PoolKey, Known>,
     /// The one that was asked for last: most clients have one.
-    last_target: Option<Arc<Target>>,
-    lanes: HashMap<LaneId, Arc<Target>>,
+    last_used: Option<Known>,
+    destinations: HashMap<KeyId, Arc<Destination>>,
     live: BTreeMap<ConnectionId, Live>,
-    waiters: HashMap<WaiterId, Hand>,
+    waiters: HashMap<WaiterId, Waiter>,
     last_waiter: u64,
-    last_lane: u64,
+    last_key: u64,
     /// When the reaper will come next; `None` before there is anything to reap.
     reaps_at: Option<Instant>,
 }
 
-/// Where a waiting request takes what it gets.
-type Hand = oneshot::Sender<Result<Checkout, Error>>;
+/// The sending half of what a waiting request gets.
+type Waiter = oneshot::Sender<Result<Checkout, Error>>;
 
 /// A connection in the pool.
 struct Live {
@@ -91,36 +85,36 @@ struct Live {
 /// What is left to do when the lock is free: handing over wakes tasks and may drop connections,
 /// whose `Drop` takes the lock again.
 #[derive(Default)]
-struct Afterwards {
-    handed: Vec<(Hand, Result<Checkout, Error>)>,
+struct Deferred {
+    handed: Vec<(Waiter, Result<Checkout, Error>)>,
     closed: Vec<(Live, CloseReason)>,
 }
 
-/// Beyond this many, targets without a connection are forgotten, with their session tickets.
-const MAX_TARGETS: usize = 1024;
+/// Beyond this many, destinations without a connection are forgotten, with their session tickets.
+const MAX_DESTINATIONS: usize = 1024;
 
 impl Pool {
     pub(crate) fn new(connector: Connector, limits: Limits) -> Arc<Self> {
         let limits = machine::Limits {
-            per_lane: limits.per_origin.max(1),
+            per_key: limits.per_origin.max(1),
             in_all: limits.in_all.max(1),
             idle: limits.idle,
             age: limits.age,
         };
         Arc::new(Self {
             connector: Arc::new(connector),
-            bell: Arc::default(),
+            reaper_wakeup: Arc::default(),
             idle: limits.idle,
             state: Mutex::new(State {
                 machine: Machine::new(limits),
                 actions: Vec::new(),
-                targets: HashMap::new(),
-                last_target: None,
-                lanes: HashMap::new(),
+                known: HashMap::new(),
+                last_used: None,
+                destinations: HashMap::new(),
                 live: BTreeMap::new(),
                 waiters: HashMap::new(),
                 last_waiter: 0,
-                last_lane: 0,
+                last_key: 0,
                 reaps_at: None,
             }),
         })
@@ -137,12 +131,12 @@ impl Pool {
     pub(crate) async fn pick(
         self: &Arc<Self>,
         origin: &Origin,
-        held: &Arc<Held>,
+        held: &Arc<IdentityConfig>,
         token: Option<&AccessToken>,
     ) -> Result<Checkout, Error> {
         let mut waiting = match self.want(origin, held, token) {
-            Want::Now(checkout) => return Ok(checkout),
-            Want::Later(waiting) => waiting,
+            Ok(checkout) => return Ok(checkout),
+            Err(waiting) => waiting,
         };
         let limit = self.connector.timeouts.pool;
         match tokio::time::timeout(limit, &mut waiting.handed).await {
@@ -155,89 +149,59 @@ impl Pool {
         }
     }
 
+    /// A connection that is free now, or a place in the queue. All locking for a pick is here.
     fn want(
         self: &Arc<Self>,
         origin: &Origin,
-        held: &Arc<Held>,
+        held: &Arc<IdentityConfig>,
         token: Option<&AccessToken>,
-    ) -> Want {
+    ) -> Result<Checkout, Waiting> {
         let mut state = self.lock();
-        let lane = state.lane(origin, held);
         state.last_waiter += 1;
         let waiter = WaiterId(state.last_waiter);
         loop {
-            let State {
-                machine,
-                actions,
-                live,
-                ..
-            } = &mut *state;
-            let holds = |id| {
-                let connection = token.and_then(|token| Some((token, live.get(&id)?)));
-                connection.is_some_and(|(token, live)| live.connection.bound.holds(token))
-            };
-            machine.handle(
-                Instant::now(),
-                lane,
-                machine::Event::Wanted(waiter),
-                holds,
-                actions,
-            );
-            let (checkout, afterwards) = self.perform(&mut state, None, Some(waiter));
-            let Some(checkout) = checkout else {
-                let (hand, handed) = oneshot::channel();
-                state.waiters.insert(waiter, hand);
-                drop(state);
-                afterwards.run();
-                return Want::Later(Waiting {
-                    pool: self.clone(),
-                    lane,
-                    waiter,
-                    handed,
-                });
-            };
-            if checkout.is_closed() {
-                // Dead, and its end not reported yet: noticed before use.
-                let id = checkout.facts().id();
-                let closed = machine::Event::Closed(id);
-                let State {
-                    machine, actions, ..
-                } = &mut *state;
-                machine.handle(Instant::now(), lane, closed, |_| false, actions);
-                state.live.remove(&id);
-                let (_, more) = self.perform(&mut state, None, None);
-                drop(state);
-                drop(checkout);
-                more.run();
-                afterwards.run();
-                state = self.lock();
-                continue;
-            }
-            let streams = match checkout.facts().http() {
-                HttpVersion::H1 => None,
-                HttpVersion::H2 => state.changed_streams(&checkout),
+            // Looked up each time: while the lock was free, the key may have been forgotten.
+            let key = state.key(origin, held);
+            let (pick, deferred) = state.pick(self, key, waiter, token);
+            let streams = match &pick {
+                Pick::Ready(checkout) => state.changed_streams(checkout),
+                Pick::Dead(_) | Pick::Queued(_) => None,
             };
             drop(state);
-            afterwards.run();
-            if let Some(streams) = streams {
-                let event = machine::Event::Streams(checkout.facts().id(), streams);
-                self.step(lane, event, None);
+            deferred.run();
+            match pick {
+                Pick::Ready(checkout) => {
+                    if let Some(streams) = streams {
+                        let event = machine::Event::Streams(checkout.facts().id(), streams);
+                        self.step(key, event, None);
+                    }
+                    return Ok(checkout);
+                }
+                Pick::Dead(checkout) => {
+                    self.forget(key, checkout.facts().id());
+                    drop(checkout);
+                    state = self.lock();
+                }
+                Pick::Queued(handed) => {
+                    return Err(Waiting {
+                        pool: self.clone(),
+                        key,
+                        waiter,
+                        handed,
+                    });
+                }
             }
-            return Want::Now(checkout);
         }
     }
 
     /// Runs an event through the machine and does what it says.
-    fn step(self: &Arc<Self>, lane: LaneId, event: machine::Event, error: Option<&Error>) {
+    fn step(self: &Arc<Self>, key: KeyId, event: machine::Event, error: Option<&Error>) {
         let mut state = self.lock();
-        let State {
-            machine, actions, ..
-        } = &mut *state;
-        machine.handle(Instant::now(), lane, event, |_| false, actions);
-        self.finish(state, error);
+        state.handle(key, event);
+        self.apply(state, error);
     }
 
-    /// Lets go of what has been idle, or has lived, for too long; tells when to come again.
+    /// Lets go of what has been idle, or has lived, for too long; returns when to come again.
     fn reap(self: &Arc<Self>) -> Option<Instant> {
         let mut state = self.lock();
         let State {
@@ -250,14 +214,15 @@ impl Pool {
         let of_those_in_use = machine.has_connections().then(|| now + self.idle);
         let next = machine.deadline().into_iter().chain(of_those_in_use).min();
         state.reaps_at = next;
-        self.finish(state, None);
+        self.apply(state, None);
         next
     }
 
-    fn finish(self: &Arc<Self>, mut state: MutexGuard<'_, State>, error: Option<&Error>) {
-        let (_, afterwards) = self.perform(&mut state, error, None);
+    /// Does what the machine decided, and then what must wait until the lock is free.
+    fn apply(self: &Arc<Self>, mut state: MutexGuard<'_, State>, error: Option<&Error>) {
+        let (_, deferred) = state.perform(self, error, None);
         drop(state);
-        afterwards.run();
+        deferred.run();
     }
 
     /// Sees to it that the reaper comes at `when`.
@@ -266,7 +231,7 @@ impl Pool {
             Some(at) if at <= when => {}
             Some(_) => {
                 state.reaps_at = Some(when);
-                self.bell.notify_one();
+                self.reaper_wakeup.notify_one();
             }
             None => {
                 // Outside a runtime nobody uses the pool either; the next connection calls again.
@@ -274,82 +239,40 @@ impl Pool {
                     return;
                 };
                 state.reaps_at = Some(when);
-                runtime.spawn(reaper::run(Arc::downgrade(self), self.bell.clone()));
+                runtime.spawn(reaper::run(
+                    Arc::downgrade(self),
+                    self.reaper_wakeup.clone(),
+                ));
             }
         }
     }
 
-    /// Does what the machine decided; the connection handed to `own` comes back.
-    fn perform(
-        self: &Arc<Self>,
-        state: &mut State,
-        error: Option<&Error>,
-        own: Option<WaiterId>,
-    ) -> (Option<Checkout>, Afterwards) {
-        let mut checkout = None;
-        let mut afterwards = Afterwards::default();
-        let mut actions = std::mem::take(&mut state.actions);
-        for action in actions.drain(..) {
-            match action {
-                Action::Open(lane) => self.spawn_opening(state, lane),
-                Action::Hand(_, id, waiter) if Some(waiter) == own => {
-                    checkout = state.check_out(id, self)
-                }
-                Action::Hand(_, id, waiter) => {
-                    if let (Some(hand), Some(checkout)) =
-                        (state.waiters.remove(&waiter), state.check_out(id, self))
-                    {
-                        afterwards.handed.push((hand, Ok(checkout)));
-                    }
-                }
-                Action::Fail(_, waiter) => {
-                    let error = error.cloned().unwrap_or_else(|| {
-                        Error::new(
-                            ErrorKind::ConnectionLost,
-                            "the connection was lost while it was opened",
-                        )
-                    });
-                    if let Some(hand) = state.waiters.remove(&waiter) {
-                        afterwards.handed.push((hand, Err(error)));
-                    }
-                }
-                Action::Close(_, id, reason) => {
-                    afterwards
-                        .closed
-                        .extend(state.live.remove(&id).map(|live| (live, reason)));
-                }
-            }
-        }
-        state.actions = actions;
-        (checkout, afterwards)
-    }
-
-    fn spawn_opening(self: &Arc<Self>, state: &State, lane: LaneId) {
-        let Some(target) = state.lanes.get(&lane).cloned() else {
+    fn spawn_opening(self: &Arc<Self>, state: &State, key: KeyId) {
+        let Some(destination) = state.destinations.get(&key).cloned() else {
             return;
         };
         let pool = Arc::downgrade(self);
         let connector = self.connector.clone();
         tokio::spawn(async move {
-            // A key or a binding of the caller's that panics must not leave the lane waiting for
+            // A key or a binding of the caller's that panics must not leave requests waiting for
             // this opening for ever.
-            let opened = AssertUnwindSafe(connector.open(&target))
+            let opened = AssertUnwindSafe(connector.open(&destination))
                 .catch_unwind()
                 .await;
             let opened = opened.unwrap_or_else(|_| {
-                let message = format!("opening a connection to {} panicked", target.origin);
+                let message = format!("opening a connection to {} panicked", destination.origin);
                 Err(Error::new(ErrorKind::TlsHandshake, message))
             });
             // Nobody is left to use it: it is dropped, and with that closed.
             let Some(pool) = pool.upgrade() else { return };
             match opened {
-                Ok(opened) => pool.opened(&target, opened),
-                Err(error) => pool.step(target.lane, machine::Event::OpenFailed, Some(&error)),
+                Ok(opened) => pool.opened(key, &destination, opened),
+                Err(error) => pool.step(key, machine::Event::OpenFailed, Some(&error)),
             }
         });
     }
 
-    fn opened(self: &Arc<Self>, target: &Target, opened: Opened) {
+    fn opened(self: &Arc<Self>, key: KeyId, destination: &Destination, opened: Opened) {
         let Opened {
             connection,
             sender,
@@ -370,10 +293,10 @@ impl Pool {
                 streams,
             },
         );
-        let (pool, lane) = (Arc::downgrade(self), target.lane);
+        let pool = Arc::downgrade(self);
         tokio::spawn(async move {
             let seen = connection.until_end(end).await;
-            connection.over();
+            connection.close_driver();
             let pool = pool.upgrade();
             if pool.is_none() {
                 connection.expect_end(Some(CloseReason::Evicted));
@@ -382,17 +305,17 @@ impl Pool {
             // and is counted so.
             connection.ended(seen);
             if let Some(pool) = pool {
-                pool.forget(lane, connection.facts.id());
+                pool.forget(key, connection.facts.id());
             }
         });
-        let until = target.held.not_after().and_then(instant);
-        let newcomer = Newcomer {
+        let until = destination.held.not_after().and_then(instant);
+        let new = NewConnection {
             id: facts.id(),
             http: facts.http(),
             streams,
             until,
         };
-        self.step(lane, machine::Event::Opened(newcomer), None);
+        self.step(key, machine::Event::Opened(new), None);
         let mut state = self.lock();
         if let Some(due) = state.machine.deadline() {
             self.wake_reaper(&mut state, due);
@@ -400,69 +323,43 @@ impl Pool {
     }
 
     /// A connection takes no more requests.
-    fn forget(self: &Arc<Self>, lane: LaneId, id: ConnectionId) {
+    fn forget(self: &Arc<Self>, key: KeyId, id: ConnectionId) {
         let mut state = self.lock();
         // Under one lock: the machine must not hand out a connection that is not there any more.
         let live = state.live.remove(&id);
-        let State {
-            machine, actions, ..
-        } = &mut *state;
-        machine.handle(
-            Instant::now(),
-            lane,
-            machine::Event::Closed(id),
-            |_| false,
-            actions,
-        );
-        self.finish(state, None);
+        state.handle(key, machine::Event::Closed(id));
+        self.apply(state, None);
         drop(live);
     }
 
-    /// An h1 connection will come back at once.
-    fn returning(self: &Arc<Self>, connection: &Connection) {
+    /// An h1 connection will be released at once.
+    fn returning(self: &Arc<Self>, key: KeyId, connection: &Connection) {
         let event = machine::Event::Returning(connection.facts.id());
-        self.step(connection.lane, event, None);
+        self.step(key, event, None);
     }
 
-    /// An h1 connection comes back.
-    fn put_back(
+    /// A connection has one request less. An h1 connection comes with its sender, and with how long
+    /// the peer keeps it once it is idle.
+    fn release(
         self: &Arc<Self>,
+        key: KeyId,
         connection: &Connection,
-        sender: Sender,
+        sender: Option<Sender>,
         keep_alive: Option<Duration>,
     ) {
-        connection.expect_end(None);
         let mut state = self.lock();
-        match state.live.get_mut(&connection.facts.id()) {
-            Some(live) => live.sender = Some(sender),
-            None => return,
+        if let Some(sender) = sender {
+            connection.expect_end(None);
+            match state.live.get_mut(&connection.facts.id()) {
+                Some(live) => live.sender = Some(sender),
+                None => return,
+            }
         }
-        self.finished(state, connection, keep_alive);
-    }
-
-    /// An h2 stream has ended.
-    fn stream_ended(self: &Arc<Self>, connection: &Connection) {
-        self.finished(self.lock(), connection, None);
-    }
-
-    /// A connection has one request less.
-    fn finished(
-        self: &Arc<Self>,
-        mut state: MutexGuard<'_, State>,
-        connection: &Connection,
-        keep_alive: Option<Duration>,
-    ) {
-        let now = Instant::now();
-        let event = machine::Event::Finished(connection.facts.id(), keep_alive);
-        let State {
-            machine, actions, ..
-        } = &mut *state;
-        machine.handle(now, connection.lane, event, |_| false, actions);
-        self.wake_reaper(
-            &mut state,
-            now + keep_alive.map_or(self.idle, |said| said.min(self.idle)),
-        );
-        self.finish(state, None);
+        let event = machine::Event::Released(connection.facts.id(), keep_alive);
+        let now = state.handle(key, event);
+        let idle = keep_alive.map_or(self.idle, |keep_alive| keep_alive.min(self.idle));
+        self.wake_reaper(&mut state, now + idle);
+        self.apply(state, None);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -474,7 +371,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.bell.notify_one();
+        self.reaper_wakeup.notify_one();
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         for live in state.live.values() {
             live.connection.tell_to_close();
@@ -483,74 +380,171 @@ impl Drop for Pool {
 }
 
 impl State {
-    /// The lane of an origin and an identity.
-    fn lane(&mut self, origin: &Origin, held: &Arc<Held>) -> LaneId {
-        let identity = held.thumbprint();
-        let is_it = |target: &&Arc<Target>| {
-            target.origin == *origin && target.held.thumbprint() == identity
+    /// Runs an event of this key through the machine, now. What it decides is left in `actions`.
+    fn handle(&mut self, key: KeyId, event: machine::Event) -> Instant {
+        let now = Instant::now();
+        let actions = &mut self.actions;
+        self.machine.handle(now, key, event, |_| false, actions);
+        now
+    }
+
+    /// Asks the machine for a connection, and takes or queues accordingly.
+    fn pick(
+        &mut self,
+        pool: &Arc<Pool>,
+        key: KeyId,
+        waiter: WaiterId,
+        token: Option<&AccessToken>,
+    ) -> (Pick, Deferred) {
+        let live = &self.live;
+        let holds = |id| {
+            let connection = token.and_then(|token| Some((token, live.get(&id)?)));
+            connection.is_some_and(|(token, live)| live.connection.bound.holds(token))
         };
-        if let Some(target) = self.last_target.as_ref().filter(is_it) {
-            return target.lane;
+        let wanted = machine::Event::Wanted(waiter);
+        let actions = &mut self.actions;
+        self.machine
+            .handle(Instant::now(), key, wanted, holds, actions);
+        let (checkout, deferred) = self.perform(pool, None, Some(waiter));
+        let pick = match checkout {
+            // Its end has not been reported yet: noticed before use.
+            Some(checkout) if checkout.is_closed() => Pick::Dead(checkout),
+            Some(checkout) => Pick::Ready(checkout),
+            None => {
+                let (sender, handed) = oneshot::channel();
+                self.waiters.insert(waiter, sender);
+                Pick::Queued(handed)
+            }
+        };
+        (pick, deferred)
+    }
+
+    /// Does what the machine decided; the connection handed to `own` comes back.
+    fn perform(
+        &mut self,
+        pool: &Arc<Pool>,
+        error: Option<&Error>,
+        own: Option<WaiterId>,
+    ) -> (Option<Checkout>, Deferred) {
+        let mut checkout = None;
+        let mut deferred = Deferred::default();
+        let mut actions = std::mem::take(&mut self.actions);
+        for action in actions.drain(..) {
+            match action {
+                Action::Open(key) => pool.spawn_opening(self, key),
+                Action::Hand(key, id, waiter) if Some(waiter) == own => {
+                    checkout = self.check_out(key, id, pool)
+                }
+                Action::Hand(key, id, waiter) => {
+                    if let (Some(waiter), Some(checkout)) =
+                        (self.waiters.remove(&waiter), self.check_out(key, id, pool))
+                    {
+                        deferred.handed.push((waiter, Ok(checkout)));
+                    }
+                }
+                Action::Fail(_, waiter) => {
+                    let error = error.cloned().unwrap_or_else(|| {
+                        Error::new(
+                            ErrorKind::ConnectionLost,
+                            "the connection was lost while it was opened",
+                        )
+                    });
+                    if let Some(waiter) = self.waiters.remove(&waiter) {
+                        deferred.handed.push((waiter, Err(error)));
+                    }
+                }
+                Action::Close(_, id, reason) => {
+                    deferred
+                        .closed
+                        .extend(self.live.remove(&id).map(|live| (live, reason)));
+                }
+            }
         }
-        let key = Key {
+        self.actions = actions;
+        (checkout, deferred)
+    }
+
+    /// The key of an origin and an identity.
+    fn key(&mut self, origin: &Origin, held: &Arc<IdentityConfig>) -> KeyId {
+        let identity = held.thumbprint();
+        let is_it = |known: &&Known| {
+            let destination = &known.destination;
+            destination.origin == *origin && destination.held.thumbprint() == identity
+        };
+        // Never one that has been forgotten: the destination that makes others be forgotten is the
+        // last used.
+        if let Some(known) = self.last_used.as_ref().filter(is_it) {
+            return known.key;
+        }
+        let pool_key = PoolKey {
             origin: origin.clone(),
             identity,
         };
-        let target = match self.targets.get(&key) {
-            Some(target) => target.clone(),
-            None => self.new_target(key, held),
+        let known = match self.known.get(&pool_key) {
+            Some(known) => known.clone(),
+            None => self.new_destination(pool_key, held),
         };
-        let lane = target.lane;
-        self.last_target = Some(target);
-        lane
+        let key = known.key;
+        self.last_used = Some(known);
+        key
     }
 
-    fn new_target(&mut self, key: Key, held: &Arc<Held>) -> Arc<Target> {
-        if self.targets.len() >= MAX_TARGETS {
+    fn new_destination(&mut self, pool_key: PoolKey, held: &Arc<IdentityConfig>) -> Known {
+        if self.known.len() >= MAX_DESTINATIONS {
             let machine = &self.machine;
-            self.targets.retain(|_, target| machine.uses(target.lane));
-            self.lanes.retain(|lane, _| machine.uses(*lane));
+            self.known.retain(|_, known| machine.uses(known.key));
+            self.destinations.retain(|key, _| machine.uses(*key));
         }
-        self.last_lane += 1;
-        let target = Arc::new(Target {
-            lane: LaneId(self.last_lane),
-            origin: key.origin.clone(),
-            held: held.clone(),
-            tls: key.origin.is_https().then(|| tls::for_origin(&held.tls)),
-            asked: LastAsked::default(),
-        });
-        self.lanes.insert(target.lane, target.clone());
-        self.targets.insert(key, target.clone());
-        target
+        self.last_key += 1;
+        let known = Known {
+            key: KeyId(self.last_key),
+            destination: Arc::new(Destination {
+                origin: pool_key.origin.clone(),
+                held: held.clone(),
+                tls: pool_key
+                    .origin
+                    .is_https()
+                    .then(|| tls::for_origin(&held.tls)),
+                asked: LastCertificateRequest::default(),
+            }),
+        };
+        self.destinations
+            .insert(known.key, known.destination.clone());
+        self.known.insert(pool_key, known.clone());
+        known
     }
 
-    fn check_out(&mut self, id: ConnectionId, pool: &Arc<Pool>) -> Option<Checkout> {
+    fn check_out(&mut self, key: KeyId, id: ConnectionId, pool: &Arc<Pool>) -> Option<Checkout> {
         let live = self.live.get_mut(&id)?;
         let sender = match &live.sender {
             Some(Sender::H2(sender)) => Sender::H2(sender.clone()),
             Some(Sender::H1(_)) => live.sender.take()?,
             None => return None,
         };
-        Some(Checkout::new(sender, live.connection.clone(), pool.clone()))
+        let connection = live.connection.clone();
+        Some(Checkout::new(sender, connection, pool.clone(), key))
     }
 
     /// How many streams the peer allows now, if that has changed.
     fn changed_streams(&mut self, checkout: &Checkout) -> Option<usize> {
+        if checkout.facts().http() == HttpVersion::H1 {
+            return None;
+        }
         let live = self.live.get_mut(&checkout.facts().id())?;
         let streams = live.connection.streams();
         (std::mem::replace(&mut live.streams, streams) != streams).then_some(streams)
     }
 }
 
-impl Afterwards {
+impl Deferred {
     fn run(self) {
         for (live, reason) in self.closed {
             live.connection.expect_end(Some(reason));
             live.connection.tell_to_close();
         }
-        for (hand, result) in self.handed {
+        for (waiter, result) in self.handed {
             // The request vanished meanwhile: dropping the checkout returns the connection.
-            drop(hand.send(result));
+            drop(waiter.send(result));
         }
     }
 }
@@ -561,15 +555,19 @@ fn instant(when: SystemTime) -> Option<Instant> {
     Instant::now().checked_add(left)
 }
 
-enum Want {
-    Now(Checkout),
-    Later(Waiting),
+/// What a request that wants a connection gets.
+enum Pick {
+    Ready(Checkout),
+    /// A connection that has ended, and must be forgotten before the next pick.
+    Dead(Checkout),
+    /// Nothing yet.
+    Queued(oneshot::Receiver<Result<Checkout, Error>>),
 }
 
 /// A request's place in the queue: it leaves the queue when it is dropped.
 struct Waiting {
     pool: Arc<Pool>,
-    lane: LaneId,
+    key: KeyId,
     waiter: WaiterId,
     handed: oneshot::Receiver<Result<Checkout, Error>>,
 }
@@ -580,13 +578,8 @@ impl Drop for Waiting {
         if state.waiters.remove(&self.waiter).is_none() {
             return;
         }
-        // Under one lock: the machine must not hand a connection to somebody who is not there to
-        // take it.
-        let State {
-            machine, actions, ..
-        } = &mut *state;
-        let vanished = machine::Event::Vanished(self.waiter);
-        machine.handle(Instant::now(), self.lane, vanished, |_| false, actions);
-        self.pool.finish(state, None);
+        // Under one lock: the machine must not hand a connection to a request that is gone.
+        state.handle(self.key, machine::Event::WaiterGone(self.waiter));
+        self.pool.apply(state, None);
     }
 }

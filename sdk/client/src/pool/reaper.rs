@@ -8,7 +8,7 @@ use tokio::time::sleep_until;
 use super::Pool;
 
 /// Runs as long as the pool does.
-pub(super) async fn run(pool: Weak<Pool>, bell: Arc<Notify>) {
+pub(super) async fn run(pool: Weak<Pool>, wakeup: Arc<Notify>) {
     loop {
         let Some(next) = pool.upgrade().map(|pool| pool.reap()) else {
             return;
@@ -17,7 +17,7 @@ pub(super) async fn run(pool: Weak<Pool>, bell: Arc<Notify>) {
             Some(next) => {
                 tokio::select! {
                     () = sleep_until(next) => {}
-                    () = bell.notified() => {}
+                    () = wakeup.notified() => {}
                 }
             }
             // Nothing is open. `reaps_at` is `None`, so the next connection starts another reaper.

@@ -118,7 +118,7 @@ impl Token {
         let token = jwt(&name, Some(session_cnf(certificate)));
         Self {
             token,
-            operation: Operation::new(Protocol::Http, name.leak()),
+            operation: Operation::new(Protocol::HTTP, name.leak()),
             source: is_sourced.then_some(TokenSourceId(1)),
         }
     }

@@ -15,9 +15,10 @@ mod stream_end;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bowline_client::BodyReadError;
 use bowline_client::{AccessToken, Body, Client};
 use bowline_token::TokenSource;
-use bowline_transport::body::{self, WholeError};
+use bowline_transport::body;
 use bowline_transport::credential::Credential;
 use bowline_transport::redirect::{
     FollowError, MAX_REDIRECTS, Reason, follow_same_origin, shown_location,
@@ -265,12 +266,12 @@ fn client_error(error: impl Into<Error>) -> RmcpError {
     StreamableHttpError::Client(error.into())
 }
 
-fn body_error(error: WholeError) -> RmcpError {
+fn body_error(error: BodyReadError) -> RmcpError {
     match error {
-        WholeError::TooLarge { limit } => {
+        BodyReadError::TooLarge { limit } => {
             StreamableHttpError::ResponseBodyTooLarge { max_size: limit }
         }
-        WholeError::Client(e) => client_error(e),
+        BodyReadError::Client(e) => client_error(e),
         // The enum is non-exhaustive.
         other => StreamableHttpError::UnexpectedServerResponse(other.to_string().into()),
     }

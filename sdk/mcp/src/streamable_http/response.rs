@@ -194,7 +194,8 @@ async fn success(
         return Ok(StreamableHttpPostResponse::Sse(events, session_id));
     }
     if has_media_type(&head.headers, JSON) {
-        let bytes = body::whole(body, limits.max_json_response_size)
+        let bytes = body
+            .bytes_limited(limits.max_json_response_size)
             .await
             .map_err(body_error)?;
         if let Some(tools) = &context.tools {
@@ -234,7 +235,8 @@ async fn read_error(
 ) -> Result<StreamableHttpPostResponse, RmcpError> {
     let status = head.status;
     let text = if may_be_json_rpc(head) {
-        match body::whole(body, limits.max_json_response_size)
+        match body
+            .bytes_limited(limits.max_json_response_size)
             .await
             .map_err(body_error)
         {

@@ -59,7 +59,7 @@ impl StreamEndStats {
         }
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
-                let ended = bowline_transport::body::read_out(body, REST_BYTES, REST_TIME).await;
+                let ended = body.drain(REST_BYTES, REST_TIME).await;
                 self.0.certain.store(ended, Ordering::Relaxed);
             });
         }

@@ -136,7 +136,7 @@ async fn an_error_status_is_a_response_that_knows_its_url() {
 
 #[tokio::test]
 async fn extensions_go_out_with_the_request_and_come_back_with_the_response() {
-    const THINGS: Operation = Operation::new(Protocol::Http, "things");
+    const THINGS: Operation = Operation::new(Protocol::HTTP, "things");
     let fixture = Fixture::new();
     let server = fixture.server(CyclingOptions::default());
     let client = fixture.client();

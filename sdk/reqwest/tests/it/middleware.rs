@@ -115,7 +115,7 @@ async fn the_inner_clients_settings_for_sending_do_not_apply() {
 
 #[tokio::test]
 async fn what_initialisers_add_to_a_request_is_sent() {
-    const THINGS: Operation = Operation::new(Protocol::Http, "things");
+    const THINGS: Operation = Operation::new(Protocol::HTTP, "things");
     let fixture = Fixture::new();
     let server = fixture.server(CyclingOptions::default());
     let client = fixture.client();

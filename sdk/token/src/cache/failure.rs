@@ -40,9 +40,9 @@ impl Failure {
     }
 }
 
-/// The pause after so many failures in a row, `error` the last of them. Where somebody must change
-/// something first, the pause is the longest at once. Without jitter, so that a test can tell when
-/// it ends.
+/// The pause after so many failures in a row, `error` the last of them. After an error of
+/// configuration, which another attempt does not cure, it is the longest at once. Without jitter,
+/// so that a test can tell when it ends.
 fn pause(backoff: &Backoff, failures: u32, error: &Error) -> Duration {
     let pause = match error.fault() {
         Fault::Configuration | Fault::Caller => backoff.max,

@@ -1,11 +1,12 @@
-//! Tokens that are kept and replaced in time: one replacement at a time however many callers wait.
+//! Caches tokens and replaces them in time, with one request under way per certificate however many
+//! callers wait.
 //!
-//! [`shelf`] decides; it knows no I/O. This driver starts what it decides on, as a task of its own:
-//! a caller that goes away takes nothing from the others. Nothing runs while nobody asks: it is the
-//! callers who notice that a token is due.
+//! [`state`] decides, without I/O. This driver makes the requests, each in a task of its own, so
+//! that a caller that is cancelled does not cancel it for the others. Nothing runs in the
+//! background while no caller asks: it is a caller's question that starts a refresh.
 
 mod failure;
-mod shelf;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -22,35 +23,35 @@ use tokio::sync::oneshot;
 
 use crate::shared::backoff::Backoff;
 use crate::{Clock, Error, ErrorKind, Token};
-pub(crate) use shelf::{Held, Times};
-use shelf::{Meanwhile, Shelf, Step};
+use state::{CacheState, Fallback, Step};
+pub(crate) use state::{CachedToken, Times};
 
 /// Where the tokens of a [`Cache`] come from.
-pub(crate) trait Issue: Send + Sync + 'static {
-    /// A token for whoever holds this certificate, or for nobody in particular. It ends by itself,
-    /// in bounded time.
+pub(crate) trait TokenIssuer: Send + Sync + 'static {
+    /// Requests a token for a client with this certificate, or without one. Ends by itself, in
+    /// bounded time.
     fn issue(
         self: Arc<Self>,
-        holder: Holder,
-        occasion: Occasion,
-    ) -> BoxFuture<'static, Result<Held, Error>>;
+        certificate: Certificate,
+        trigger: Trigger,
+    ) -> BoxFuture<'static, Result<CachedToken, Error>>;
 }
 
-/// Why a token is asked for.
+/// Why a token is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Occasion {
-    /// The one that there is will do for some time.
-    Due,
-    /// There is none that will do.
-    Need,
+pub(crate) enum Trigger {
+    /// The cached token is still usable, but should be replaced soon.
+    Refresh,
+    /// There is no usable token.
+    Miss,
 }
 
-/// The certificate that a token is for.
+/// The client certificate that a token is for, if any.
 #[derive(Clone, Debug)]
-pub(crate) struct Holder(pub(crate) Option<Arc<Identity>>);
+pub(crate) struct Certificate(pub(crate) Option<Arc<Identity>>);
 
-impl Holder {
-    pub(crate) const NOBODY: Self = Self(None);
+impl Certificate {
+    pub(crate) const NONE: Self = Self(None);
 
     pub(crate) fn thumbprint(&self) -> Option<Thumbprint> {
         self.0.as_ref().map(|identity| identity.thumbprint())
@@ -61,15 +62,15 @@ impl Holder {
     }
 }
 
-/// What a source has counted so far.
+/// Counters of a source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
-    /// How often a token was asked for: of the authorization server, or by reading the file.
+    /// How often a token was requested from the authorization server, or the file read.
     pub requested: u64,
-    /// How often that failed.
+    /// How often such a request failed.
     pub failed: u64,
-    /// How often the resource refused a token and another was asked for because of it.
+    /// How often the resource refused a token, so that another was requested.
     pub refused: u64,
     /// Tokens handed out.
     pub handed_out: u64,
@@ -80,16 +81,16 @@ pub struct Counts {
 pub(crate) struct Cache<I> {
     issuer: Arc<I>,
     clock: Clock,
-    shelf: Arc<Mutex<Shelf<Flight>>>,
+    state: Arc<Mutex<CacheState<Flight>>>,
     counters: Arc<Counters>,
 }
 
-enum Taken {
+enum Found {
     Token(Token),
-    Flight(Flight, Meanwhile),
+    Flight(Flight, Fallback),
 }
 
-/// A token on its way, for any number who wait.
+/// A request under way, which any number of callers wait for.
 type Flight = Shared<BoxFuture<'static, Result<Token, Error>>>;
 
 #[derive(Default)]
@@ -101,12 +102,12 @@ struct Counters {
     errors: AtomicU64,
 }
 
-impl<I: Issue> Cache<I> {
+impl<I: TokenIssuer> Cache<I> {
     pub(crate) fn new(issuer: Arc<I>, clock: Clock, backoff: Backoff) -> Self {
         Self {
             issuer,
             clock,
-            shelf: Arc::new(Mutex::new(Shelf::new(backoff))),
+            state: Arc::new(Mutex::new(CacheState::new(backoff))),
             counters: Arc::default(),
         }
     }
@@ -115,20 +116,19 @@ impl<I: Issue> Cache<I> {
         &self.issuer
     }
 
-    /// A token for this holder. While there is none and one of another holder is still good, that
-    /// one.
-    pub(crate) async fn token(&self, holder: Holder) -> Result<Token, Error> {
-        self.counted(self.wait(holder, true).await)
+    /// A token for this certificate; or, while there is none, a fresh one for another certificate.
+    pub(crate) async fn token(&self, certificate: Certificate) -> Result<Token, Error> {
+        self.counted(self.wait(certificate, true).await)
     }
 
-    /// A token for this very holder.
-    pub(crate) async fn token_of(&self, holder: Holder) -> Result<Token, Error> {
-        self.counted(self.wait(holder, false).await)
+    /// A token for this certificate and no other.
+    pub(crate) async fn token_for(&self, certificate: Certificate) -> Result<Token, Error> {
+        self.counted(self.wait(certificate, false).await)
     }
 
     pub(crate) fn refused(&self, token: &Token) {
         if self.lock().refused(self.clock.now(), token) {
-            add(&self.counters.refused);
+            increment(&self.counters.refused);
         }
     }
 
@@ -150,18 +150,18 @@ impl<I: Issue> Cache<I> {
         }
     }
 
-    async fn wait(&self, holder: Holder, any: bool) -> Result<Token, Error> {
-        let (flight, meanwhile) = match self.step(&holder, any)? {
-            Taken::Token(token) => return Ok(token),
-            Taken::Flight(flight, meanwhile) => (flight, meanwhile),
+    async fn wait(&self, certificate: Certificate, any: bool) -> Result<Token, Error> {
+        let (flight, fallback) = match self.step(&certificate, any)? {
+            Found::Token(token) => return Ok(token),
+            Found::Flight(flight, fallback) => (flight, fallback),
         };
-        let fallback = match meanwhile {
-            Meanwhile::Give(token) => return Ok(token),
-            Meanwhile::Wait(fallback) => fallback,
+        let stale = match fallback {
+            Fallback::Give(token) => return Ok(token),
+            Fallback::Wait(stale) => stale,
         };
         match flight.await {
             Ok(token) => Ok(token),
-            Err(error) => match fallback {
+            Err(error) => match stale {
                 Some(token) if token.expires_at().is_none_or(|at| self.clock.now() < at) => {
                     Ok(token)
                 }
@@ -170,52 +170,52 @@ impl<I: Issue> Cache<I> {
         }
     }
 
-    fn step(&self, holder: &Holder, any: bool) -> Result<Taken, Error> {
-        let mut shelf = self.lock();
-        match shelf.step(self.clock.now(), holder, any) {
-            Step::Give(token) => Ok(Taken::Token(token)),
+    fn step(&self, certificate: &Certificate, any: bool) -> Result<Found, Error> {
+        let mut state = self.lock();
+        match state.step(self.clock.now(), certificate, any) {
+            Step::Give(token) => Ok(Found::Token(token)),
             Step::Fail(error) => Err(error),
-            Step::Join(flight, meanwhile) => Ok(Taken::Flight(flight, meanwhile)),
-            Step::Start(occasion, meanwhile) => {
+            Step::Join(flight, fallback) => Ok(Found::Flight(flight, fallback)),
+            Step::Start(trigger, fallback) => {
                 let Ok(runtime) = Handle::try_current() else {
                     return Err(Error::new(
                         ErrorKind::Configuration,
                         "a token source needs a tokio runtime: poll its futures inside one",
                     ));
                 };
-                let (landed, landing) = oneshot::channel();
-                let flight = landing.map(|landed| landed.unwrap_or_else(|_| Err(interrupted())));
+                let (sender, receiver) = oneshot::channel();
+                let flight = receiver.map(|result| result.unwrap_or_else(|_| Err(interrupted())));
                 let flight: Flight = flight.boxed().shared();
-                shelf.started(holder, flight.clone());
-                // A runtime that is being shut down drops what is spawned, and with that locks the
-                // shelf.
-                drop(shelf);
-                runtime.spawn(self.fly(holder.clone(), occasion, landed));
-                Ok(Taken::Flight(flight, meanwhile))
+                state.started(certificate, flight.clone());
+                // A runtime that is being shut down drops the new task at once, and the drop of its
+                // `Completion` locks the state.
+                drop(state);
+                runtime.spawn(self.run_flight(certificate.clone(), trigger, sender));
+                Ok(Found::Flight(flight, fallback))
             }
         }
     }
 
-    /// Asks for a token: the body of a task of its own.
-    fn fly(
+    /// Requests a token: the body of a task of its own.
+    fn run_flight(
         &self,
-        holder: Holder,
-        occasion: Occasion,
-        waiting: oneshot::Sender<Result<Token, Error>>,
+        certificate: Certificate,
+        trigger: Trigger,
+        waiters: oneshot::Sender<Result<Token, Error>>,
     ) -> impl Future<Output = ()> + Send + 'static {
-        add(&self.counters.requested);
+        increment(&self.counters.requested);
         let issuer = self.issuer.clone();
-        let mut landing = Landing {
-            shelf: self.shelf.clone(),
+        let mut completion = Completion {
+            state: self.state.clone(),
             clock: self.clock.clone(),
             counters: self.counters.clone(),
-            holder: holder.clone(),
-            waiting: Some(waiting),
+            certificate: certificate.clone(),
+            waiters: Some(waiters),
         };
         async move {
-            // A source, key or clock of the caller's that panics must not leave all others waiting
-            // for ever.
-            let issuing = async move { issuer.issue(holder, occasion).await };
+            // If a token source, key or clock that the user gave panics, the waiting callers must
+            // hear of it.
+            let issuing = async move { issuer.issue(certificate, trigger).await };
             let issued = AssertUnwindSafe(issuing).catch_unwind().await;
             let panicked = |_| {
                 Err(Error::new(
@@ -223,54 +223,54 @@ impl<I: Issue> Cache<I> {
                     "asking for a token panicked",
                 ))
             };
-            landing.settle(issued.unwrap_or_else(panicked));
+            completion.finish(issued.unwrap_or_else(panicked));
         }
     }
 
     fn counted(&self, result: Result<Token, Error>) -> Result<Token, Error> {
-        add(match result {
+        increment(match result {
             Ok(_) => &self.counters.handed_out,
             Err(_) => &self.counters.errors,
         });
         result
     }
 
-    fn lock(&self) -> MutexGuard<'_, Shelf<Flight>> {
-        lock(&self.shelf)
+    fn lock(&self) -> MutexGuard<'_, CacheState<Flight>> {
+        lock(&self.state)
     }
 }
 
-/// Where a flight ends: on the shelf first, then with those who wait. One that is dropped under way
-/// (its runtime was shut down) ends as well.
-struct Landing {
-    shelf: Arc<Mutex<Shelf<Flight>>>,
+/// Ends a request: stores the result first, then tells the waiting callers. Dropped before that
+/// (its runtime was shut down), it ends the request with an error.
+struct Completion {
+    state: Arc<Mutex<CacheState<Flight>>>,
     clock: Clock,
     counters: Arc<Counters>,
-    holder: Holder,
-    waiting: Option<oneshot::Sender<Result<Token, Error>>>,
+    certificate: Certificate,
+    waiters: Option<oneshot::Sender<Result<Token, Error>>>,
 }
 
-impl Landing {
-    fn settle(&mut self, issued: Result<Held, Error>) {
-        let Some(waiting) = self.waiting.take() else {
+impl Completion {
+    fn finish(&mut self, issued: Result<CachedToken, Error>) {
+        let Some(waiters) = self.waiters.take() else {
             return;
         };
         let result = match &issued {
-            Ok(held) => Ok(held.token.clone()),
+            Ok(cached) => Ok(cached.token.clone()),
             Err(error) => Err(error.clone()),
         };
         if let Err(error) = &result {
-            add(&self.counters.failed);
-            tracing::warn!(%error, "no token could be had");
+            increment(&self.counters.failed);
+            tracing::warn!(%error, "no token could be obtained");
         }
-        lock(&self.shelf).landed(self.clock.now(), &self.holder, issued);
-        let _ = waiting.send(result);
+        lock(&self.state).completed(self.clock.now(), &self.certificate, issued);
+        let _ = waiters.send(result);
     }
 }
 
-impl Drop for Landing {
+impl Drop for Completion {
     fn drop(&mut self) {
-        self.settle(Err(interrupted()));
+        self.finish(Err(interrupted()));
     }
 }
 
@@ -281,10 +281,10 @@ fn interrupted() -> Error {
     )
 }
 
-fn lock(shelf: &Mutex<Shelf<Flight>>) -> MutexGuard<'_, Shelf<Flight>> {
-    shelf.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(state: &Mutex<CacheState<Flight>>) -> MutexGuard<'_, CacheState<Flight>> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn add(counter: &AtomicU64) {
+fn increment(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }

@@ -1,4 +1,4 @@
-//! How a client proves to the authorization server who it is.
+//! How a client authenticates to the authorization server.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,28 +9,27 @@ use rustls_pki_types::UnixTime;
 use zeroize::Zeroizing;
 
 use super::server::Endpoint;
-use crate::cache::Holder;
-use crate::workers::Workers;
+use crate::blocking_pool::BlockingPool;
+use crate::cache::Certificate;
 use crate::{Clock, Error, ErrorKind};
 
 /// `client_assertion_type` (RFC 7523 §2.2).
 pub(super) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// Long enough for clocks that differ a little, too short to be of use to a thief.
+/// Long enough for clocks that differ a little, and too short to be worth stealing.
 const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);
 
-/// Keys that hang leave a thread behind for each time that they were asked. Who asks beyond that
-/// waits.
+/// A key that hangs blocks one thread for each signature. Beyond this many, callers wait.
 const MAX_SIGNING: usize = 16;
 
-/// Who this client is, and how it authenticates. There is no secret among the ways: a secret is
-/// worth as much to a thief as to the client.
+/// The client's id, and how it authenticates. There is no method with a client secret: a
+/// thief could use it as well as the client.
 #[derive(Clone)]
 pub struct ClientAuthentication {
     pub(super) client_id: Arc<str>,
     method: Method,
     audience: Option<Arc<str>>,
-    workers: Workers,
+    blocking_pool: BlockingPool,
 }
 
 #[derive(Clone)]
@@ -42,34 +41,34 @@ enum Method {
 }
 
 impl ClientAuthentication {
-    /// `tls_client_auth`: by the certificate of the TLS connection, which an authority vouches for
-    /// (RFC 8705 §2.1).
+    /// `tls_client_auth`: by the certificate of the TLS connection, issued by a certificate
+    /// authority (RFC 8705 §2.1).
     pub fn tls(client_id: impl Into<Arc<str>>) -> Self {
-        Self::by(client_id, Method::Tls)
+        Self::new(client_id, Method::Tls)
     }
 
     /// `self_signed_tls_client_auth`: by the certificate of the TLS connection, which the client
-    /// has registered (RFC 8705 §2.2). A new certificate must be registered before it is prepared
-    /// for.
+    /// has registered (RFC 8705 §2.2). A new certificate must be registered before tokens are
+    /// requested with it.
     pub fn self_signed_tls(client_id: impl Into<Arc<str>>) -> Self {
-        Self::by(client_id, Method::SelfSignedTls)
+        Self::new(client_id, Method::SelfSignedTls)
     }
 
     /// `private_key_jwt`: by an assertion that this key signs (RFC 7523 §2.2). The client's
     /// certificate is presented all the same, where the server asks for one, so that tokens can be
     /// bound to it.
     pub fn private_key_jwt(client_id: impl Into<Arc<str>>, key: AssertionKey) -> Self {
-        Self::by(client_id, Method::PrivateKeyJwt(key))
+        Self::new(client_id, Method::PrivateKeyJwt(key))
     }
 
-    /// `private_key_jwt`, signed by the key of the certificate that the token is asked for with.
+    /// `private_key_jwt`, signed by the key of the certificate that the token request presents.
     pub fn certificate_key_jwt(client_id: impl Into<Arc<str>>) -> Self {
-        Self::by(client_id, Method::CertificateKeyJwt)
+        Self::new(client_id, Method::CertificateKeyJwt)
     }
 
-    /// What the assertion calls the server (`aud`). Default: its issuer identifier
+    /// The assertion's audience (`aud`). Default: its issuer identifier
     /// (`draft-ietf-oauth-rfc7523bis`), or the token endpoint where no issuer is known. Some
-    /// servers know themselves by the token endpoint only.
+    /// servers accept their token endpoint only.
     #[must_use]
     pub fn audience(mut self, audience: impl Into<Arc<str>>) -> Self {
         self.audience = Some(audience.into());
@@ -85,21 +84,21 @@ impl ClientAuthentication {
         }
     }
 
-    fn by(client_id: impl Into<Arc<str>>, method: Method) -> Self {
+    fn new(client_id: impl Into<Arc<str>>, method: Method) -> Self {
         Self {
             client_id: client_id.into(),
             method,
             audience: None,
-            workers: Workers::new(MAX_SIGNING),
+            blocking_pool: BlockingPool::new(MAX_SIGNING),
         }
     }
 
-    /// The key that signs assertions for this holder, if any are needed.
+    /// The key that signs assertions, if the method needs one.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] if there is no certificate where one is needed.
-    pub(super) fn key(&self, holder: &Holder) -> Result<Option<AssertionKey>, Error> {
-        match (&self.method, &holder.0) {
+    pub(super) fn key(&self, certificate: &Certificate) -> Result<Option<AssertionKey>, Error> {
+        match (&self.method, &certificate.0) {
             (Method::PrivateKeyJwt(key), _) => Ok(Some(key.clone())),
             (Method::CertificateKeyJwt, Some(identity)) => {
                 Ok(Some(identity.proof_key().assertion_key()))
@@ -108,19 +107,19 @@ impl ClientAuthentication {
             (_, None) => Err(Error::new(
                 ErrorKind::Configuration,
                 format!(
-                    "client authentication ({}) needs a certificate, and the client has none: give it an identity",
+                    "client authentication ({}) needs a certificate, and the client has none: \
+                     give it an identity",
                     self.method()
                 ),
             )),
         }
     }
 
-    /// A new assertion for this server. Signing may be slow, so it happens on a thread that may
-    /// block.
+    /// A new assertion for this server. Signing may block, so it runs on a blocking thread.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] if the key does not sign, [`ErrorKind::Unavailable`] if it has not within
-    /// `limit`.
+    /// [`ErrorKind::Configuration`] if the key does not sign, [`ErrorKind::Unavailable`] if it has
+    /// not within `limit`.
     pub(super) async fn assertion(
         &self,
         key: AssertionKey,
@@ -138,7 +137,7 @@ impl ClientAuthentication {
             .now()
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap_or_default();
-        let signing = self.workers.run(move || {
+        let signing = self.blocking_pool.run(move || {
             key.sign(&AssertionClaims {
                 client_id: &client_id,
                 audience: &audience,
@@ -149,7 +148,7 @@ impl ClientAuthentication {
         let failed = "no client assertion could be signed";
         match tokio::time::timeout(limit, signing).await {
             Ok(Some(signed)) => {
-                signed.map_err(|e| Error::because(ErrorKind::Configuration, failed, e))
+                signed.map_err(|e| Error::with_source(ErrorKind::Configuration, failed, e))
             }
             Ok(None) => Err(Error::new(
                 ErrorKind::Configuration,
@@ -158,7 +157,8 @@ impl ClientAuthentication {
             Err(_) => Err(Error::new(
                 ErrorKind::Unavailable,
                 format!(
-                    "{failed} within {limit:?}: see whether the key hangs, or is too slow for all who ask it"
+                    "{failed} within {limit:?}: see whether the key hangs, or is too slow for \
+                     all its callers"
                 ),
             )),
         }

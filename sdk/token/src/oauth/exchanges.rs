@@ -1,4 +1,4 @@
-//! One source for each token that comes in.
+//! One source for each incoming token.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,27 +10,27 @@ use lru::LruCache;
 use super::{Builder, OAuth};
 use crate::{Error, Fixed};
 
-/// Exchanges tokens that others present (RFC 8693), each once for as long as the result lasts: for
-/// a service that is called with a token and calls another one for the same subject.
+/// Exchanges tokens that callers present (RFC 8693), each once for as long as the result lasts: for
+/// a service that is called with a token and calls another service for the same subject.
 ///
-/// Whoever calls verifies the token and its proof first (AS-3): here nobody can. It keeps the
-/// sources of the last tokens that it saw, and forgets the least recently used beyond that.
+/// The service verifies the token and its proof first (AS-3): `Exchanges` cannot. It keeps a source
+/// for each of the last 1,000 tokens, and drops the least recently used beyond that.
 pub struct Exchanges {
     settings: Builder,
     sources: Mutex<LruCache<TokenHash, Arc<OAuth>>>,
 }
 
-/// As many subjects as call a service at the same time, roughly; forgetting one costs one more
-/// exchange.
+/// Roughly the number of subjects that call a service at the same time. Dropping a source costs one
+/// more exchange.
 const MAX_SOURCES: NonZeroUsize = NonZeroUsize::new(1000).expect("not zero");
 
 impl Exchanges {
-    /// Exchanges as these settings say, their actor included; a subject of their own is left aside.
+    /// Exchanges with these settings, their actor included; their own subject, if any, is ignored.
     ///
     /// # Errors
     /// As [`Builder::build`].
     pub fn new(settings: Builder) -> Result<Self, Error> {
-        // An actor is none too many: its subjects come later.
+        // An actor without a subject is fine here: the subjects come later.
         let without_actor = Builder {
             actor: None,
             ..settings.clone()
@@ -42,11 +42,11 @@ impl Exchanges {
         })
     }
 
-    /// The source of tokens for the subject of this one.
+    /// The source that exchanges this token.
     ///
     /// # Errors
     /// As [`Builder::build`].
-    pub fn of(&self, subject: &AccessToken) -> Result<Arc<OAuth>, Error> {
+    pub fn for_token(&self, subject: &AccessToken) -> Result<Arc<OAuth>, Error> {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(source) = sources.get(subject.hash()) {
             return Ok(source.clone());

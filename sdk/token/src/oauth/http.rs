@@ -1,13 +1,12 @@
-//! Small JSON documents over a bowline client: bounded in time and bytes, with errors that say
-//! what came instead.
+//! Small JSON documents over a bowline client, bounded in time and bytes. Errors say what the
+//! server sent instead.
 
 use std::time::Duration;
 
-use bowline_client::{Client, ErrorKind as ClientErrorKind};
+use bowline_client::{BodyReadError, Client, ErrorKind as ClientErrorKind};
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, Uri, header};
-use http_body::Body as _;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
@@ -15,102 +14,100 @@ use crate::shared::retry_after::retry_after;
 use crate::shared::text::{printable_ascii, printable_url};
 use crate::{Error, ErrorKind};
 
-/// A longer answer is given up: a token is 64 KiB at most, and metadata is shorter.
+/// A longer response is an error: a token is 64 KiB at most, and metadata is shorter.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// What a server answered.
-pub(super) struct Answer {
+/// A response that should be JSON.
+pub(super) struct JsonResponse {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     body: Zeroizing<Vec<u8>>,
 }
 
-/// Sends a request; `what` names it in errors, together with its target.
+/// Sends a request and reads the response. `label` names the request in errors.
 ///
 /// # Errors
-/// [`ErrorKind::Unavailable`], [`ErrorKind::Protocol`], or [`ErrorKind::Configuration`] where the client refused
-/// to send it.
-pub(super) async fn exchange(
+/// [`ErrorKind::Unavailable`], [`ErrorKind::Protocol`], or [`ErrorKind::Configuration`] where the
+/// client refused to send it.
+pub(super) async fn send(
     client: &Client,
     request: Request<Full<Bytes>>,
-    what: &What<'_>,
-) -> Result<Answer, Error> {
+    label: &RequestLabel<'_>,
+) -> Result<JsonResponse, Error> {
     let response = client
         .send(request)
         .await
-        .map_err(|error| what.unsent(error))?;
+        .map_err(|error| label.failed(error))?;
     let (head, body) = response.into_parts();
     if head.status.is_redirection() {
         let message = format!(
-            "{what} answered with a redirect ({}); none is followed (CL-6)",
+            "{label} answered with a redirect ({}); none is followed (CL-6)",
             head.status.as_u16()
         );
         return Err(Error::new(ErrorKind::Protocol, message));
     }
-    let announced = body.size_hint().lower();
-    if announced > MAX_BYTES as u64 {
-        return Err(what.too_long());
-    }
-    let body = Limited::new(body, MAX_BYTES).collect().await;
-    let body = body.map_err(|error| match error.downcast::<bowline_client::Error>() {
-        Ok(error) => what.unsent(*error),
-        Err(_) => what.too_long(),
-    })?;
-    Ok(Answer {
+    let body = body
+        .bytes_limited(MAX_BYTES)
+        .await
+        .map_err(|error| match error {
+            BodyReadError::Client(error) => label.failed(error),
+            _ => label.too_long(),
+        })?;
+    Ok(JsonResponse {
         status: head.status,
         headers: head.headers,
-        body: Zeroizing::new(Vec::from(body.to_bytes())),
+        body: Zeroizing::new(body),
     })
 }
 
-/// A document of metadata.
+/// Fetches a metadata document.
 ///
 /// # Errors
-/// As [`exchange`], and [`ErrorKind::Metadata`] if it is not there.
-pub(super) async fn document<T: DeserializeOwned>(
+/// As [`send`], and [`ErrorKind::Metadata`] if it is not there.
+pub(super) async fn fetch_json<T: DeserializeOwned>(
     client: &Client,
     uri: Uri,
-    what: &What<'_>,
+    label: &RequestLabel<'_>,
     limit: Duration,
 ) -> Result<T, Error> {
     let request = Request::get(uri)
         .header(header::ACCEPT, "application/json")
         .body(Full::default())
         .map_err(|e| {
-            Error::because(
+            Error::with_source(
                 ErrorKind::Metadata,
-                format!("{what} has a URL that cannot be fetched"),
+                format!("{label} has a URL that cannot be fetched"),
                 e,
             )
         })?;
-    let answer = within(limit, what, exchange(client, request, what)).await?;
-    match answer.status {
-        StatusCode::OK => answer.json(what),
-        status if is_passing(status) => Err(answer.unavailable(what)),
+    let response = with_timeout(limit, label, send(client, request, label)).await?;
+    match response.status {
+        StatusCode::OK => response.json(label),
+        status if is_transient(status) => Err(response.unavailable(label)),
         status => {
-            let message = format!("{what} is not there: the answer is {}", status.as_u16());
+            let message = format!("{label} was not found: the answer is {}", status.as_u16());
             Err(Error::new(ErrorKind::Metadata, message))
         }
     }
 }
 
-/// Ends what takes too long.
-pub(super) async fn within<T>(
+/// Runs `doing` with a time limit.
+pub(super) async fn with_timeout<T>(
     limit: Duration,
-    what: &What<'_>,
+    label: &RequestLabel<'_>,
     doing: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     match tokio::time::timeout(limit, doing).await {
         Ok(done) => done,
         Err(_) => Err(Error::new(
             ErrorKind::Unavailable,
-            format!("{what} did not answer within {limit:?}"),
+            format!("{label} did not answer within {limit:?}"),
         )),
     }
 }
 
-/// Whether a status says nothing about the request, so that another time it may be answered.
-pub(super) fn is_passing(status: StatusCode) -> bool {
+/// Whether the status says nothing about the request, so that another attempt may succeed.
+pub(super) fn is_transient(status: StatusCode) -> bool {
     status.is_server_error()
         || matches!(
             status,
@@ -118,30 +115,32 @@ pub(super) fn is_passing(status: StatusCode) -> bool {
         )
 }
 
-impl Answer {
+impl JsonResponse {
     /// The body as a JSON object.
     ///
     /// # Errors
-    /// [`ErrorKind::Protocol`]. It says where the JSON went wrong, and never what stood there.
-    pub(super) fn json<T: DeserializeOwned>(&self, what: &What<'_>) -> Result<T, Error> {
+    /// [`ErrorKind::Protocol`]. The message says where the JSON is wrong, and never quotes it.
+    pub(super) fn json<T: DeserializeOwned>(&self, label: &RequestLabel<'_>) -> Result<T, Error> {
         if !self.body.trim_ascii_start().starts_with(b"{") {
             let kind = self.headers.get(header::CONTENT_TYPE);
             let kind = kind.map_or("nothing".into(), |kind| {
                 printable_ascii(&String::from_utf8_lossy(kind.as_bytes()))
             });
             let message = format!(
-                "{what} answered {} with something else than a JSON object (its content type says {kind})",
+                "{label} answered {} with something else than a JSON object (its content type \
+                 says {kind})",
                 self.status.as_u16()
             );
             return Err(Error::new(ErrorKind::Protocol, message));
         }
         serde_json::from_slice(&self.body).map_err(|e| {
-            let wrong = match e.is_data() {
-                true => "a JSON object with a member that is of the wrong form, or stands twice",
-                false => "a JSON object that is malformed",
+            let wrong = if e.is_data() {
+                "a JSON object with a member that has the wrong form, or occurs twice"
+            } else {
+                "a JSON object that is malformed"
             };
             let message = format!(
-                "{what} answered with {wrong} (line {}, column {})",
+                "{label} answered with {wrong} (line {}, column {})",
                 e.line(),
                 e.column()
             );
@@ -149,30 +148,30 @@ impl Answer {
         })
     }
 
-    /// The server is not able to answer now.
-    pub(super) fn unavailable(&self, what: &What<'_>) -> Error {
+    /// The error for a server that cannot answer now.
+    pub(super) fn unavailable(&self, label: &RequestLabel<'_>) -> Error {
         let message = format!(
-            "{what} is not available: the answer is {}",
+            "{label} is not available: the answer is {}",
             self.status.as_u16()
         );
-        Error::new(ErrorKind::Unavailable, message).retry_at(self.retry_after())
+        Error::new(ErrorKind::Unavailable, message).with_retry_after(self.retry_after())
     }
 
-    /// When the server wants to be asked again.
+    /// After which time the server wants another request.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         retry_after(&self.headers)
     }
 }
 
-/// What is being asked, and where, for messages.
-pub(super) struct What<'a> {
+/// Names a request in messages: what is requested, and from which URL.
+pub(super) struct RequestLabel<'a> {
     pub(super) name: &'a str,
     pub(super) url: &'a str,
 }
 
-impl What<'_> {
-    /// The client's own error tells the rest.
-    fn unsent(&self, error: bowline_client::Error) -> Error {
+impl RequestLabel<'_> {
+    /// The error for a request that the client could not carry out.
+    fn failed(&self, error: bowline_client::Error) -> Error {
         let kind = match error.kind() {
             ClientErrorKind::Protocol => ErrorKind::Protocol,
             ClientErrorKind::Connect
@@ -182,7 +181,7 @@ impl What<'_> {
             | ClientErrorKind::Timeout(_) => ErrorKind::Unavailable,
             _ => ErrorKind::Configuration,
         };
-        Error::because(kind, format!("{self} cannot be asked"), error)
+        Error::with_source(kind, format!("{self} could not be requested"), error)
     }
 
     fn too_long(&self) -> Error {
@@ -193,7 +192,7 @@ impl What<'_> {
     }
 }
 
-impl std::fmt::Display for What<'_> {
+impl std::fmt::Display for RequestLabel<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} ({})", self.name, printable_url(self.url))
     }

@@ -16,18 +16,18 @@ use http_body_util::Full;
 use zeroize::Zeroizing;
 
 use super::Builder;
-use super::answer::{self, ACCESS_TOKEN, Expectation, RequiredBinding};
 use super::authentication::ASSERTION_TYPE;
-use super::http::{Answer, What, exchange, within};
-use super::metadata::Wish;
+use super::http::{JsonResponse, RequestLabel, send, with_timeout};
+use super::metadata::Requirements;
 use super::server::Endpoint;
-use crate::cache::{Held, Holder, Issue, Occasion};
+use super::token_response::{self, ACCESS_TOKEN, Expected, RequiredBinding};
+use crate::cache::{CachedToken, Certificate, TokenIssuer, Trigger};
 use crate::{Error, ErrorKind, Token, TokenSource};
 
-/// How token requests are counted by the client.
-const OPERATION: Operation = Operation::new(Protocol::Http, "token");
+/// The label under which the client counts token requests.
+const OPERATION: Operation = Operation::new(Protocol::HTTP, "token");
 
-/// What entitles to a token.
+/// The grant of a token request.
 #[derive(Clone)]
 pub(super) enum Grant {
     ClientCredentials,
@@ -40,28 +40,33 @@ pub(super) struct Issuer {
     id: TokenSourceId,
 }
 
-/// The tokens that go into a request.
-struct Presented {
+/// The tokens that an exchange presents.
+struct RequestTokens {
     subject: Option<Token>,
     actor: Option<Token>,
 }
 
-impl Issue for Issuer {
+impl TokenIssuer for Issuer {
     fn issue(
         self: Arc<Self>,
-        holder: Holder,
-        _: Occasion,
-    ) -> BoxFuture<'static, Result<Held, Error>> {
+        certificate: Certificate,
+        _: Trigger,
+    ) -> BoxFuture<'static, Result<CachedToken, Error>> {
         Box::pin(async move {
             let server = &self.settings.server;
-            let what = What {
+            let label = RequestLabel {
                 name: match server.resource() {
                     Some(_) => "an authorization server of the resource",
                     None => "the authorization server",
                 },
                 url: server.url(),
             };
-            within(self.settings.timeout, &what, self.ask(&holder)).await
+            with_timeout(
+                self.settings.timeout,
+                &label,
+                self.request_token(&certificate),
+            )
+            .await
         })
     }
 }
@@ -75,7 +80,7 @@ impl Issuer {
         }
     }
 
-    async fn ask(&self, holder: &Holder) -> Result<Held, Error> {
+    async fn request_token(&self, certificate: &Certificate) -> Result<CachedToken, Error> {
         let Builder {
             server,
             authentication,
@@ -85,69 +90,73 @@ impl Issuer {
             clock,
             ..
         } = &self.settings;
-        let key = authentication.key(holder)?;
-        let wish = Wish {
+        let key = authentication.key(certificate)?;
+        let required = Requirements {
             grant_type: grant.name(),
             method: authentication.method(),
             algorithm: key.as_ref().map(|key| key.algorithm().name()),
-            mutual_tls: holder.0.is_some(),
+            mutual_tls: certificate.0.is_some(),
         };
         let endpoint = server
-            .endpoint(&self.client, &wish, clock, *timeout)
+            .endpoint(&self.client, &required, clock, *timeout)
             .await?;
-        let presented = grant.tokens(actor.as_ref(), holder).await?;
-        let issued = self.ask_at(&endpoint, key, holder, &presented).await;
-        // What answered, or did not, may not be the token endpoint any more.
-        let is_in_doubt =
+        let tokens = grant.tokens(actor.as_ref(), certificate).await?;
+        let issued = self
+            .request_token_at(&endpoint, key, certificate, &tokens)
+            .await;
+        // The token endpoint may have moved.
+        let may_have_moved =
             |error: &Error| matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Protocol);
-        if issued.as_ref().is_err_and(is_in_doubt) {
-            server.doubt().await;
+        if issued.as_ref().is_err_and(may_have_moved) {
+            server.invalidate().await;
         }
         issued
     }
 
-    async fn ask_at(
+    async fn request_token_at(
         &self,
         endpoint: &Endpoint,
         key: Option<AssertionKey>,
-        holder: &Holder,
-        presented: &Presented,
-    ) -> Result<Held, Error> {
+        certificate: &Certificate,
+        tokens: &RequestTokens,
+    ) -> Result<CachedToken, Error> {
         let url = endpoint.uri.to_string();
-        let what = What {
+        let label = RequestLabel {
             name: "the token endpoint",
             url: &url,
         };
         let asked_at = self.settings.clock.now();
-        let (answer, assertion) = self.send(endpoint, &what, key, holder, presented).await?;
-        let mut secrets: Vec<&str> = presented
+        let (response, assertion) = self
+            .send(endpoint, &label, key, certificate, tokens)
+            .await?;
+        let mut secrets: Vec<&str> = tokens
             .all()
             .map(|token| token.access_token().secret())
             .collect();
         secrets.extend(assertion.as_deref().map(String::as_str));
-        let expected = Expectation {
-            bound: self.settings.bound,
-            holder,
-            is_exchange: presented.subject.is_some(),
+        let expected = Expected {
+            required: self.settings.bound,
+            certificate,
+            is_exchange: tokens.subject.is_some(),
             secrets: &secrets,
             asked_at,
             source: self.id,
         };
-        answer::read(&answer, &what, &expected)
+        token_response::read(&response, &label, &expected)
     }
 
-    /// Sends it, and once more, with a new assertion, if nobody knows what became of it: to ask
-    /// twice does no harm, and a connection that was not used for most of a token's life may well
-    /// be dead.
+    /// Sends the request; and once more, with a new assertion, if the connection ended before a
+    /// response came. A second token does no harm, and a connection that was idle for most of a
+    /// token's lifetime may well be dead.
     async fn send(
         &self,
         endpoint: &Endpoint,
-        what: &What<'_>,
+        label: &RequestLabel<'_>,
         key: Option<AssertionKey>,
-        holder: &Holder,
-        presented: &Presented,
-    ) -> Result<(Answer, Option<Zeroizing<String>>), Error> {
-        let mut again = false;
+        certificate: &Certificate,
+        tokens: &RequestTokens,
+    ) -> Result<(JsonResponse, Option<Zeroizing<String>>), Error> {
+        let mut was_resent = false;
         loop {
             let assertion = match &key {
                 Some(key) => {
@@ -157,18 +166,19 @@ impl Issuer {
                         timeout,
                         ..
                     } = &self.settings;
-                    // Half of what all of it may take: so it is the key that is named if it hangs.
+                    // Half of the time for all of it, so that if the key hangs the error names the
+                    // key.
                     let signing =
                         authentication.assertion(key.clone(), endpoint, clock, *timeout / 2);
                     Some(signing.await?)
                 }
                 None => None,
             };
-            let form = self.form(assertion.as_deref().map(String::as_str), presented);
-            let request = self.request(endpoint, holder, form)?;
-            match exchange(&self.client, request, what).await {
-                Ok(answer) => return Ok((answer, assertion)),
-                Err(error) if !again && was_lost(&error) => again = true,
+            let form = self.form(assertion.as_deref().map(String::as_str), tokens);
+            let request = self.request(endpoint, certificate, form)?;
+            match send(&self.client, request, label).await {
+                Ok(response) => return Ok((response, assertion)),
+                Err(error) if !was_resent && was_lost(&error) => was_resent = true,
                 Err(error) => return Err(error),
             }
         }
@@ -177,7 +187,7 @@ impl Issuer {
     fn request(
         &self,
         endpoint: &Endpoint,
-        holder: &Holder,
+        certificate: &Certificate,
         form: String,
     ) -> Result<Request<Full<Bytes>>, Error> {
         let mut request = Request::post(endpoint.uri.clone())
@@ -185,7 +195,7 @@ impl Issuer {
             .header(header::ACCEPT, "application/json")
             .body(Full::from(form))
             .map_err(|e| {
-                Error::because(
+                Error::with_source(
                     ErrorKind::Metadata,
                     "the token endpoint's URL cannot be used",
                     e,
@@ -193,7 +203,7 @@ impl Issuer {
             })?;
         let extensions = request.extensions_mut();
         extensions.insert(OPERATION);
-        if let Some(certificate) = holder.thumbprint() {
+        if let Some(certificate) = certificate.thumbprint() {
             extensions.insert(WithCertificate(certificate)); // AS-1
         }
         if self.settings.bound == RequiredBinding::Dpop {
@@ -202,7 +212,7 @@ impl Issuer {
         Ok(request)
     }
 
-    fn form(&self, assertion: Option<&str>, presented: &Presented) -> String {
+    fn form(&self, assertion: Option<&str>, tokens: &RequestTokens) -> String {
         let Builder {
             authentication,
             grant,
@@ -218,12 +228,12 @@ impl Issuer {
             form.append_pair("client_assertion_type", ASSERTION_TYPE);
             form.append_pair("client_assertion", assertion);
         }
-        if let Some(subject) = &presented.subject {
+        if let Some(subject) = &tokens.subject {
             form.append_pair("subject_token", subject.access_token().secret());
             form.append_pair("subject_token_type", ACCESS_TOKEN);
             form.append_pair("requested_token_type", ACCESS_TOKEN);
         }
-        if let Some(actor) = &presented.actor {
+        if let Some(actor) = &tokens.actor {
             form.append_pair("actor_token", actor.access_token().secret());
             form.append_pair("actor_token_type", ACCESS_TOKEN);
         }
@@ -254,38 +264,38 @@ impl Grant {
         }
     }
 
-    /// For the same certificate as the request: it may be what they are bound to (AS-2).
+    /// The tokens for the certificate of the request: they may be bound to it (AS-2).
     async fn tokens(
         &self,
         actor: Option<&Arc<dyn TokenSource>>,
-        holder: &Holder,
-    ) -> Result<Presented, Error> {
+        certificate: &Certificate,
+    ) -> Result<RequestTokens, Error> {
         let Self::Exchange { subject } = self else {
-            return Ok(Presented {
+            return Ok(RequestTokens {
                 subject: None,
                 actor: None,
             });
         };
-        let subject = token(subject, holder).await?;
+        let subject = token(subject, certificate).await?;
         let actor = match actor {
-            Some(actor) => Some(token(actor, holder).await?),
+            Some(actor) => Some(token(actor, certificate).await?),
             None => None,
         };
-        Ok(Presented {
+        Ok(RequestTokens {
             subject: Some(subject),
             actor,
         })
     }
 }
 
-async fn token(source: &Arc<dyn TokenSource>, holder: &Holder) -> Result<Token, Error> {
-    match &holder.0 {
+async fn token(source: &Arc<dyn TokenSource>, certificate: &Certificate) -> Result<Token, Error> {
+    match &certificate.0 {
         Some(identity) => source.token_for(identity.clone()).await,
         None => source.token().await,
     }
 }
 
-impl Presented {
+impl RequestTokens {
     fn all(&self) -> impl Iterator<Item = &Token> {
         self.subject.iter().chain(&self.actor)
     }

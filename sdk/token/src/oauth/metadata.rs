@@ -1,4 +1,8 @@
-//! Who issues tokens for a resource, and where: RFC 9728, then RFC 8414.
+//! Discovery: the authorization servers of a resource (RFC 9728), and their token endpoints (RFC
+//! 8414).
+
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -7,12 +11,12 @@ use bowline_proof::challenges;
 use http::{HeaderMap, Uri};
 use serde::Deserialize;
 
-use super::http::{What, document};
+use super::http::{RequestLabel, fetch_json};
 use crate::shared::text::printable_url;
 use crate::{Error, ErrorKind};
 
-/// The `resource_metadata` of a 401: where the resource says who issues tokens for it (RFC 9728
-/// §5.1).
+/// The `resource_metadata` of a 401: the URL of the resource's metadata, which names its
+/// authorization servers (RFC 9728 §5.1).
 pub fn resource_metadata(headers: &HeaderMap) -> Option<String> {
     let challenges = challenges(headers);
     let urls = challenges
@@ -21,7 +25,7 @@ pub fn resource_metadata(headers: &HeaderMap) -> Option<String> {
     urls.map(str::to_owned).next()
 }
 
-/// What a protected resource says about itself (RFC 9728 §2), as far as it matters here.
+/// The metadata of a protected resource (RFC 9728 §2), as far as it is used here.
 #[derive(Deserialize)]
 pub(super) struct ResourceMetadata {
     resource: String,
@@ -29,10 +33,11 @@ pub(super) struct ResourceMetadata {
 }
 
 impl ResourceMetadata {
-    /// The issuers that it names.
+    /// Fetches the metadata and returns the issuers that it names.
     ///
     /// # Errors
-    /// [`ErrorKind::Metadata`] if it is about another resource (§3.3) or names no authorization server.
+    /// [`ErrorKind::Metadata`] if it describes another resource (§3.3) or names no authorization
+    /// server.
     pub(super) async fn issuers(
         client: &Client,
         resource: &str,
@@ -40,18 +45,19 @@ impl ResourceMetadata {
         limit: Duration,
     ) -> Result<Vec<String>, Error> {
         let uri = match at {
-            Some(url) => secure(url, "resource_metadata")?,
-            None => of_resource(resource)?,
+            Some(url) => secure_url(url, "resource_metadata")?,
+            None => resource_metadata_url(resource)?,
         };
         let url = uri.to_string();
-        let what = What {
+        let label = RequestLabel {
             name: "the metadata of the resource",
             url: &url,
         };
-        let metadata: Self = document(client, uri, &what, limit).await?;
+        let metadata: Self = fetch_json(client, uri, &label, limit).await?;
         if metadata.resource != resource {
             let message = format!(
-                "{what} is about {}, and not about {}: they must be identical (RFC 9728 section 3.3)",
+                "{label} is about {}, and not about {}: they must be identical (RFC 9728 section \
+                 3.3)",
                 printable_url(&metadata.resource),
                 printable_url(resource)
             );
@@ -61,14 +67,14 @@ impl ResourceMetadata {
             Some(servers) if !servers.is_empty() => Ok(servers),
             _ => {
                 let message =
-                    format!("{what} names no authorization server: name one by its issuer");
+                    format!("{label} names no authorization server: name one by its issuer");
                 Err(Error::new(ErrorKind::Metadata, message))
             }
         }
     }
 }
 
-/// What an authorization server says about itself (RFC 8414 §2), as far as it matters here.
+/// The metadata of an authorization server (RFC 8414 §2), as far as it is used here.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct ServerMetadata {
     pub(super) issuer: String,
@@ -85,13 +91,13 @@ struct Aliases {
     token_endpoint: Option<String>,
 }
 
-/// What the client will do at the token endpoint.
-pub(super) struct Wish {
+/// What the client needs of a token endpoint.
+pub(super) struct Requirements {
     pub(super) grant_type: &'static str,
     pub(super) method: &'static str,
     /// The algorithm of its assertions.
     pub(super) algorithm: Option<&'static str>,
-    /// Whether it means to present its certificate.
+    /// Whether the client presents its certificate.
     pub(super) mutual_tls: bool,
 }
 
@@ -103,30 +109,35 @@ impl ServerMetadata {
         issuer: &str,
         limit: Duration,
     ) -> Result<Self, Error> {
-        let [uri, openid] = of_issuer(issuer)?;
+        let [uri, openid] = issuer_metadata_urls(issuer)?;
         let url = uri.to_string();
-        let what = What {
+        let label = RequestLabel {
             name: NAME,
             url: &url,
         };
-        match document(client, uri, &what, limit).await {
+        match fetch_json(client, uri, &label, limit).await {
             Err(error) if error.kind() == ErrorKind::Metadata => {}
-            fetched => return Self::of(issuer, fetched?, &what),
+            fetched => return Self::checked(issuer, fetched?, &label),
         }
-        // Servers that grew up with OpenID Connect have it here, in the same form (OpenID Connect
+        // Servers that began with OpenID Connect have it here, in the same form (OpenID Connect
         // Discovery §4).
         let url = format!("{url}, and {openid}");
-        let what = What {
+        let label = RequestLabel {
             name: NAME,
             url: &url,
         };
-        Self::of(issuer, document(client, openid, &what, limit).await?, &what)
+        Self::checked(
+            issuer,
+            fetch_json(client, openid, &label, limit).await?,
+            &label,
+        )
     }
 
-    fn of(issuer: &str, metadata: Self, what: &What<'_>) -> Result<Self, Error> {
+    fn checked(issuer: &str, metadata: Self, label: &RequestLabel<'_>) -> Result<Self, Error> {
         if metadata.issuer != issuer {
             let message = format!(
-                "{what} is that of the issuer {}, and not of {}: they must be identical (RFC 8414 section 3.3)",
+                "{label} is that of the issuer {}, and not of {}: they must be identical (RFC \
+                 8414 section 3.3)",
                 printable_url(&metadata.issuer),
                 printable_url(issuer)
             );
@@ -135,48 +146,49 @@ impl ServerMetadata {
         Ok(metadata)
     }
 
-    /// The token endpoint, if the server can do what is wished for. A server that lists nothing may
-    /// be able to.
+    /// The token endpoint, if the server supports what is required. A list that is missing excludes
+    /// nothing.
     ///
     /// # Errors
     /// [`ErrorKind::Metadata`].
-    pub(super) fn token_endpoint(&self, wish: &Wish) -> Result<Uri, Error> {
+    pub(super) fn token_endpoint(&self, required: &Requirements) -> Result<Uri, Error> {
         let issuer = printable_url(&self.issuer);
         let lists = |list: &Option<Vec<String>>, value| {
             list.as_ref()
                 .is_none_or(|list| list.iter().any(|v| v == value))
         };
-        if !lists(&self.grant_types_supported, wish.grant_type) {
+        if !lists(&self.grant_types_supported, required.grant_type) {
             let message = format!(
                 "{issuer} does not list the grant {} as supported",
-                wish.grant_type
+                required.grant_type
             );
             return Err(Error::new(ErrorKind::Metadata, message));
         }
-        if !lists(&self.token_endpoint_auth_methods_supported, wish.method) {
+        if !lists(&self.token_endpoint_auth_methods_supported, required.method) {
             let message = format!(
                 "{issuer} does not list client authentication by {} as supported",
-                wish.method
+                required.method
             );
             return Err(Error::new(ErrorKind::Metadata, message));
         }
-        if let Some(algorithm) = wish.algorithm
+        if let Some(algorithm) = required.algorithm
             && !lists(
                 &self.token_endpoint_auth_signing_alg_values_supported,
                 algorithm,
             )
         {
             let message = format!(
-                "{issuer} does not list {algorithm}, the algorithm of the client's key, as supported"
+                "{issuer} does not list {algorithm}, the algorithm of the client's key, as \
+                 supported"
             );
             return Err(Error::new(ErrorKind::Metadata, message));
         }
-        // RFC 8705 §5: who means to present a certificate, to authenticate or to have tokens bound
-        // to it, uses the alias.
+        // RFC 8705 §5: a client that presents a certificate, to authenticate or to have tokens
+        // bound to it, uses the alias.
         let alias = self
             .mtls_endpoint_aliases
             .as_ref()
-            .filter(|_| wish.mutual_tls);
+            .filter(|_| required.mutual_tls);
         let alias = alias.and_then(|aliases| aliases.token_endpoint.as_ref());
         let Some(endpoint) = alias.or(self.token_endpoint.as_ref()) else {
             return Err(Error::new(
@@ -184,87 +196,87 @@ impl ServerMetadata {
                 format!("{issuer} names no token endpoint"),
             ));
         };
-        secure(endpoint, "the token endpoint")
+        secure_url(endpoint, "the token endpoint")
     }
 }
 
 const NAME: &str = "the metadata of the authorization server";
 
-/// Where the metadata of a resource is: the well-known part goes between host and path, which stays
-/// as it is but for a slash alone (RFC 9728 §3.1).
-fn of_resource(resource: &str) -> Result<Uri, Error> {
-    let what = "the resource";
-    let uri = secure(resource, what)?;
+/// The URL of a resource's metadata: the well-known part goes between host and path. The path stays
+/// as it is, except that a lone slash is dropped (RFC 9728 §3.1).
+fn resource_metadata_url(resource: &str) -> Result<Uri, Error> {
+    let label = "the resource";
+    let uri = secure_url(resource, label)?;
     let path = uri.path_and_query().map_or("", |path| path.as_str());
     let path = match path.strip_prefix('/') {
         Some(rest) if rest.is_empty() || rest.starts_with('?') => rest,
         _ => path,
     };
-    at(
+    with_path(
         &uri,
         &format!("/.well-known/oauth-protected-resource{path}"),
-        what,
+        label,
     )
 }
 
-/// Where the metadata of an authorization server is: the well-known part goes between host and
-/// path, from which a slash at its end is taken (RFC 8414 §3.1); or behind the path (OpenID Connect
-/// Discovery §4).
-fn of_issuer(issuer: &str) -> Result<[Uri; 2], Error> {
-    let what = "the issuer";
-    let uri = secure(issuer, what)?;
+/// The URLs of an authorization server's metadata: the well-known part goes between host and path,
+/// whose slash at the end is dropped (RFC 8414 §3.1); or behind the path (OpenID Connect Discovery
+/// §4).
+fn issuer_metadata_urls(issuer: &str) -> Result<[Uri; 2], Error> {
+    let label = "the issuer";
+    let uri = secure_url(issuer, label)?;
     if uri.query().is_some() {
         let message = format!(
-            "{what} {} has a query: an issuer has none (RFC 8414 section 2)",
+            "{label} {} has a query: an issuer has none (RFC 8414 section 2)",
             printable_url(issuer)
         );
         return Err(Error::new(ErrorKind::Metadata, message));
     }
     let path = uri.path().trim_end_matches('/');
     Ok([
-        at(
+        with_path(
             &uri,
             &format!("/.well-known/oauth-authorization-server{path}"),
-            what,
+            label,
         )?,
-        at(
+        with_path(
             &uri,
             &format!("{path}/.well-known/openid-configuration"),
-            what,
+            label,
         )?,
     ])
 }
 
-fn at(base: &Uri, path: &str, what: &str) -> Result<Uri, Error> {
+fn with_path(base: &Uri, path: &str, label: &str) -> Result<Uri, Error> {
     let mut parts = base.clone().into_parts();
     parts.path_and_query = Some(
         path.parse()
-            .map_err(|e| unusable(&base.to_string(), what, e))?,
+            .map_err(|e| unusable(&base.to_string(), label, e))?,
     );
-    Uri::from_parts(parts).map_err(|e| unusable(&base.to_string(), what, e))
+    Uri::from_parts(parts).map_err(|e| unusable(&base.to_string(), label, e))
 }
 
-/// An absolute URL that nobody on the way can listen to. Plaintext on loopback is the client's to
-/// allow (CL-6).
+/// Parses an absolute https URL, or an http URL on loopback, which the client may still refuse
+/// (CL-6).
 ///
 /// # Errors
 /// [`ErrorKind::Metadata`].
-pub(super) fn secure(url: &str, what: &str) -> Result<Uri, Error> {
+pub(super) fn secure_url(url: &str, label: &str) -> Result<Uri, Error> {
     let refuse = |why: &str| {
-        let message = format!("{what} {} {why}", printable_url(url));
+        let message = format!("{label} {} {why}", printable_url(url));
         Err(Error::new(ErrorKind::Metadata, message))
     };
     if url.contains('#') {
         return refuse("has a fragment");
     }
-    let uri: Uri = url.parse().map_err(|e| unusable(url, what, e))?;
+    let uri: Uri = url.parse().map_err(|e| unusable(url, label, e))?;
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return refuse("is not an absolute URL");
     };
     if authority.as_str().contains('@') {
         return Err(Error::new(
             ErrorKind::Metadata,
-            format!("{what} is a URL with a user name, which would be logged"),
+            format!("{label} is a URL with a user name, which would be logged"),
         ));
     }
     match scheme {
@@ -283,82 +295,10 @@ fn is_loopback(host: &str) -> bool {
             .is_ok_and(|ip| ip.is_loopback())
 }
 
-fn unusable(url: &str, what: &str, error: impl Into<crate::error::BoxError>) -> Error {
-    Error::because(
+fn unusable(url: &str, label: &str, error: impl Into<crate::error::BoxError>) -> Error {
+    Error::with_source(
         ErrorKind::Metadata,
-        format!("{what} {} is not a URL", printable_url(url)),
+        format!("{label} {} is not a URL", printable_url(url)),
         error,
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_well_known_part_goes_between_host_and_path() {
-        for (issuer, expected, openid) in [
-            (
-                "",
-                "/.well-known/oauth-authorization-server",
-                "/.well-known/openid-configuration",
-            ),
-            (
-                "/",
-                "/.well-known/oauth-authorization-server",
-                "/.well-known/openid-configuration",
-            ),
-            (
-                "/tenant/1",
-                "/.well-known/oauth-authorization-server/tenant/1",
-                "/tenant/1/.well-known/openid-configuration",
-            ),
-            (
-                "/tenant/",
-                "/.well-known/oauth-authorization-server/tenant",
-                "/tenant/.well-known/openid-configuration",
-            ),
-        ] {
-            let found = of_issuer(&format!("https://as.example:8443{issuer}")).unwrap();
-            let expected = [expected, openid].map(|path| format!("https://as.example:8443{path}"));
-            assert_eq!(found.map(|uri| uri.to_string()), expected);
-        }
-        for (resource, expected) in [
-            ("", ""),
-            ("/", ""),
-            ("/mcp", "/mcp"),
-            ("/mcp/", "/mcp/"),
-            ("/mcp?a=b", "/mcp?a=b"),
-            ("?a=b", "?a=b"),
-            ("/?a=b", "?a=b"),
-        ] {
-            let found = of_resource(&format!("https://rs.example{resource}")).unwrap();
-            let expected =
-                format!("https://rs.example/.well-known/oauth-protected-resource{expected}");
-            assert_eq!(found.to_string(), expected);
-        }
-    }
-
-    #[test]
-    fn a_url_that_cannot_be_trusted_is_refused_with_the_reason() {
-        for (url, reason) in [
-            ("http://as.example/", "plaintext"),
-            ("ftp://as.example/", "neither"),
-            ("/relative", "not an absolute"),
-            ("as.example", "not an absolute"),
-            ("https://as.example/#here", "fragment"),
-            ("https://user:secret@as.example/", "user name"),
-            ("https://as example/", "not a URL"),
-            ("", "not a URL"),
-        ] {
-            let error = secure(url, "it").unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Metadata);
-            assert!(error.to_string().contains(reason), "{url}: {error}");
-            assert!(!error.to_string().contains("secret"), "{error}");
-        }
-        assert!(secure("http://127.0.0.1:8080/", "it").is_ok());
-        assert!(secure("http://[::1]:8080/", "it").is_ok());
-        let error = of_issuer("https://as.example/?q").unwrap_err();
-        assert!(error.to_string().contains("query"), "{error}");
-    }
 }

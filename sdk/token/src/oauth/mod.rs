@@ -1,20 +1,20 @@
 //! Tokens from an authorization server: `client_credentials` (RFC 6749 §4.4) and token exchange
 //! (RFC 8693).
 //!
-//! - [`authentication`]: how the client proves who it is.
+//! - [`authentication`]: how the client authenticates.
 //! - [`server`], [`metadata`]: which authorization server, and where its endpoint is.
 //! - [`issuer`]: one token request.
-//! - [`answer`]: what came back.
-//! - [`http`]: small documents over the client.
-//! - [`exchanges`]: one source for each token that comes in.
+//! - [`token_response`]: reading the response, and whether the token is bound as required.
+//! - [`http`]: small JSON documents over the client.
+//! - [`exchanges`]: one source for each incoming token.
 
-mod answer;
 mod authentication;
 mod exchanges;
 mod http;
 mod issuer;
 mod metadata;
 mod server;
+mod token_response;
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,39 +24,39 @@ use bowline_client::bind::TokenSourceId;
 use bowline_client::{Client, Identity};
 use futures_util::future::BoxFuture;
 
-use crate::cache::{Cache, Holder};
+use crate::cache::{Cache, Certificate};
 use crate::shared::backoff::Backoff;
 use crate::source::new_source_id;
 use crate::{Clock, Counts, Error, ErrorKind, Token, TokenSource};
 use issuer::{Grant, Issuer};
 
-pub use answer::RequiredBinding;
 pub use authentication::ClientAuthentication;
 pub use exchanges::Exchanges;
 pub use metadata::resource_metadata;
 pub use server::AuthorizationServer;
+pub use token_response::RequiredBinding;
 
 /// A source that gets its tokens from an authorization server, over a bowline client, and replaces
 /// them in time.
 ///
 /// A token is replaced in the background a fifth of its life before it expires (30 s at least, half
-/// its life at most), when somebody asks for one then. However many ask, one request goes out; who
-/// goes away takes nothing from the others. After a failure it waits, from 1 s and doubling to 60
-/// s, or as long as the server says (`Retry-After`, up to an hour); meanwhile those who have a
-/// valid token notice nothing and the others get the last error.
+/// its life at most), when a caller asks for one then. However many callers ask, one request goes
+/// out; a caller that is cancelled does not cancel it for the others. After a failure the source
+/// pauses, from 1 s and doubling to 60 s, or as long as the server says (`Retry-After`, up to an
+/// hour); meanwhile callers get the cached token while it is valid, and then the last error.
 ///
-/// The request goes out with the client's current certificate, or the next one while that is
-/// prepared for, and what is issued is used with that certificate (AS-1, CL-8). So the client that
-/// uses the tokens must be this client. A new certificate that nobody has prepared for is noticed
-/// too: the old token goes on with the old certificate until there is a new one. Clones share
-/// everything.
+/// The request goes out with the client's current certificate, or the next one in
+/// [`replace_identity`](crate::replace_identity), and the issued token is used with that
+/// certificate (AS-1, CL-8). So the client that uses the tokens must be this client. If the
+/// client's certificate is replaced without that, the old token is sent with the old certificate
+/// until there is a new one. Clones share everything.
 #[derive(Clone)]
 pub struct OAuth {
     cache: Arc<Cache<Issuer>>,
     id: TokenSourceId,
 }
 
-/// What an [`OAuth`] source asks for; every setting but those of [`OAuth::builder`] has a default.
+/// Settings of an [`OAuth`] source; each has a default, apart from those of [`OAuth::builder`].
 #[derive(Clone)]
 pub struct Builder {
     client: Client,
@@ -73,7 +73,8 @@ pub struct Builder {
 }
 
 impl OAuth {
-    /// Starts to set a source up: which client sends the requests, whom it asks, and who it is.
+    /// Starts with the client that sends the requests, the authorization server, and how the client
+    /// authenticates there.
     pub fn builder(
         client: Client,
         server: AuthorizationServer,
@@ -94,7 +95,7 @@ impl OAuth {
         }
     }
 
-    /// What this source has counted so far.
+    /// Counters of this source.
     pub fn counts(&self) -> Counts {
         self.cache.counts()
     }
@@ -106,34 +107,34 @@ impl TokenSource for OAuth {
     }
 
     fn token(&self) -> BoxFuture<'_, Result<Token, Error>> {
-        let holder = Holder(self.cache.issuer().client.identity());
-        Box::pin(self.cache.token(holder))
+        let certificate = Certificate(self.cache.issuer().client.identity());
+        Box::pin(self.cache.token(certificate))
     }
 
     fn refused(&self, token: &Token) {
         self.cache.refused(token);
     }
 
-    /// Has the client hold the certificate, and asks for a token with it, unless there is one.
+    /// Adds the certificate to the client's, and requests a token with it, unless there is one.
     fn token_for(&self, identity: Arc<Identity>) -> BoxFuture<'_, Result<Token, Error>> {
         Box::pin(async move {
-            let held = self.cache.issuer().client.hold_identity(identity.clone());
-            held.map_err(|e| {
-                Error::because(
+            let added = self.cache.issuer().client.hold_identity(identity.clone());
+            added.map_err(|e| {
+                Error::with_source(
                     ErrorKind::Configuration,
                     "the certificate cannot be used",
                     e,
                 )
             })?;
-            self.cache.token_of(Holder(Some(identity))).await
+            self.cache.token_for(Certificate(Some(identity))).await
         })
     }
 }
 
 impl Builder {
-    /// What the tokens are for (RFC 8707): the URI by which the resource knows itself. May be
-    /// called more than once, if one token is for several. Default: the resource of
-    /// [`AuthorizationServer::of_resource`], or none.
+    /// What the tokens are for (RFC 8707): the resource's own identifier, a URI. May be called
+    /// more than once, if one token is for several. Default: the resource of
+    /// [`AuthorizationServer::for_resource`], or none.
     #[must_use]
     pub fn resource(mut self, resource: impl Into<String>) -> Self {
         self.resources.push(resource.into());
@@ -148,28 +149,30 @@ impl Builder {
         self
     }
 
-    /// The scope to ask for, space-separated (RFC 6749 §3.3). Default: none, so the server decides.
+    /// The scope to request, space-separated (RFC 6749 §3.3). Default: none, so the server decides.
     #[must_use]
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
         self.scope = Some(scope.into());
         self
     }
 
-    /// What the tokens must be bound to; a JWT that is not is an error ([`ErrorKind::Binding`]) and is
-    /// not handed out. An opaque token tells nobody but its issuer, so it is taken, unless its
-    /// `token_type` contradicts [`RequiredBinding::Dpop`]: there the resource must insist. Default
-    /// [`RequiredBinding::AsIssued`]. With [`BindingPolicy::Require`](bowline_client::BindingPolicy::Require) say
-    /// [`RequiredBinding::Session`] here: a proof with a token that does not ask for one protects nothing,
-    /// because a thief leaves it out.
+    /// What the tokens must be bound to; a JWT that is not is an error ([`ErrorKind::Binding`]) and
+    /// is not handed out. An opaque token cannot be checked, so it is accepted, unless its
+    /// `token_type` contradicts [`RequiredBinding::Dpop`]: the resource has to check it. Default
+    /// [`RequiredBinding::AsIssued`]. With
+    /// [`BindingPolicy::Require`](bowline_client::BindingPolicy::Require) say
+    /// [`RequiredBinding::Session`] here: a proof with a token that does not ask for one protects
+    /// nothing, because a thief leaves it out.
     #[must_use]
     pub fn bound(mut self, bound: RequiredBinding) -> Self {
         self.bound = bound;
         self
     }
 
-    /// Exchanges the tokens of `subject` (RFC 8693) rather than ask for tokens of the client's own.
-    /// Each request takes the subject's token of that time; a result is kept for its own life. Who
-    /// got `subject` from somebody else has verified its proof first (AS-3).
+    /// Exchanges the tokens of `subject` (RFC 8693) instead of requesting tokens of the client's
+    /// own. Each request takes the current token of `subject`; the result is cached for its own
+    /// lifetime. A service that received the subject's token must have verified its proof first
+    /// (AS-3).
     #[must_use]
     pub fn exchange(mut self, subject: impl TokenSource) -> Self {
         self.grant = Grant::Exchange {
@@ -178,15 +181,15 @@ impl Builder {
         self
     }
 
-    /// For an exchange: who acts for the subject, by a token of its own (`actor_token`).
+    /// For an exchange: the party that acts for the subject, by its own token (`actor_token`).
     #[must_use]
     pub fn actor(mut self, actor: impl TokenSource) -> Self {
         self.actor = Some(Arc::new(actor));
         self
     }
 
-    /// How long all of it may take: discovery, the subject's token, the signature (half of the time
-    /// at most), and the request. Default 10 s.
+    /// The time for all of it: discovery, the subject's token, the signature (half of the time at
+    /// most), and the request. Default 10 s.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -200,11 +203,11 @@ impl Builder {
         self
     }
 
-    /// Makes the source. Asks nobody anything.
+    /// Makes the source. Sends nothing yet.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] if the client has no id, a resource is not an absolute URI without
-    /// fragment (RFC 8707 §2), or there is an actor and no exchange.
+    /// [`ErrorKind::Configuration`] if the client has no id, a resource is not an absolute URI
+    /// without fragment (RFC 8707 §2), or there is an actor and no exchange.
     pub fn build(mut self) -> Result<OAuth, Error> {
         if self.authentication.client_id.is_empty() {
             return Err(Error::new(
@@ -215,7 +218,7 @@ impl Builder {
         if self.actor.is_some() && matches!(self.grant, Grant::ClientCredentials) {
             return Err(Error::new(
                 ErrorKind::Configuration,
-                "there is an actor and nobody to act for: say whose token is exchanged",
+                "there is an actor and no subject to act for: say whose token is exchanged",
             ));
         }
         if self.resources.is_empty() {
@@ -228,7 +231,8 @@ impl Builder {
             .find(|resource| !is_resource(resource))
         {
             let message = format!(
-                "the resource {resource:?} must be an absolute URI without fragment (RFC 8707 section 2)"
+                "the resource {resource:?} must be an absolute URI without fragment (RFC 8707 \
+                 section 2)"
             );
             return Err(Error::new(ErrorKind::Configuration, message));
         }

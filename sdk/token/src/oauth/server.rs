@@ -1,4 +1,4 @@
-//! Which authorization server, and what is remembered of it.
+//! Which authorization server to use, and what discovery found about it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,92 +8,92 @@ use bowline_client::Client;
 use http::Uri;
 use tokio::sync::Mutex;
 
-use super::metadata::{ResourceMetadata, ServerMetadata, Wish, secure};
+use super::metadata::{Requirements, ResourceMetadata, ServerMetadata, secure_url};
 use crate::shared::text::printable_url;
 use crate::{Clock, Error, ErrorKind};
 
-/// The authorization server that issues the tokens: named, or found.
+/// The authorization server that issues the tokens: named, or found by discovery.
 ///
-/// Nothing is fetched until a token is needed. What was found is remembered for an hour or until
-/// the token endpoint fails, and longer if it cannot be fetched again. Clones share it: give clones
-/// of one value to sources that use the same server.
+/// Nothing is fetched until a token is needed. The result is cached for an hour, or until the token
+/// endpoint fails, and longer if it cannot be fetched again. Clones share it: give clones of one
+/// value to sources that use the same server.
 #[derive(Clone)]
 pub struct AuthorizationServer(Arc<Inner>);
 
 struct Inner {
-    place: Place,
-    known: Mutex<Known>,
+    location: Location,
+    discovered: Mutex<Discovered>,
 }
 
 #[derive(Clone)]
-enum Place {
+enum Location {
     Endpoint(String),
     Issuer(String),
     Resource {
         resource: String,
-        /// Where its metadata is, if that was said.
+        /// The URL of its metadata, if it is not the well-known one.
         metadata: Option<String>,
-        /// Whom to ask at all; anybody, if empty.
+        /// The issuers that may be used; any, if empty.
         only: Vec<String>,
     },
 }
 
-/// What was found.
+/// The result of discovery.
 #[derive(Default)]
-struct Known {
+struct Discovered {
     servers: Vec<ServerMetadata>,
     until: Option<SystemTime>,
     failure: Option<(Error, SystemTime)>,
 }
 
-/// Where to ask for a token.
+/// A token endpoint.
 pub(super) struct Endpoint {
     pub(super) uri: Uri,
-    /// Whom an assertion is for, if the issuer is known.
+    /// The audience of assertions, if the issuer is known.
     pub(super) issuer: Option<String>,
 }
 
 const LIFETIME: Duration = Duration::from_secs(3600);
-/// For all sources that ask at the same time; each has a pause of its own after that.
+/// So that sources that ask at the same time share one failure. After that, each has its own pause.
 const FAILURE_LIFETIME: Duration = Duration::from_secs(1);
-/// A resource that names more authorization servers is asking for trouble.
+/// Of more authorization servers, only the first are tried.
 const MAX_SERVERS: usize = 5;
 
 impl AuthorizationServer {
-    /// The server with this issuer identifier: its metadata says the rest (RFC 8414, or OpenID
-    /// Connect Discovery).
+    /// The server with this issuer identifier. Its endpoint comes from its metadata (RFC 8414, or
+    /// OpenID Connect Discovery).
     pub fn issuer(issuer: impl Into<String>) -> Self {
-        Self::at(Place::Issuer(issuer.into()))
+        Self::new(Location::Issuer(issuer.into()))
     }
 
     /// The server with this token endpoint; no metadata is fetched. With mutual TLS this is the
     /// endpoint for it (`mtls_endpoint_aliases`, RFC 8705 §5), if there are two.
     pub fn token_endpoint(url: impl Into<String>) -> Self {
-        Self::at(Place::Endpoint(url.into()))
+        Self::new(Location::Endpoint(url.into()))
     }
 
     /// A server that this resource names in its metadata (RFC 9728): the first whose metadata can
-    /// be had, and which lists what the client needs.
+    /// be fetched and which supports what the client needs.
     ///
     /// Then the resource decides who sees this client's assertions and certificate.
-    /// [`only`](Self::only) leaves it a choice among known ones.
-    pub fn of_resource(resource: impl Into<String>) -> Self {
-        Self::at(Place::Resource {
+    /// [`only`](Self::only) restricts it to servers that you know.
+    pub fn for_resource(resource: impl Into<String>) -> Self {
+        Self::new(Location::Resource {
             resource: resource.into(),
             metadata: None,
             only: Vec::new(),
         })
     }
 
-    /// For [`of_resource`](Self::of_resource): the metadata of the resource is at this URL, as a
-    /// 401 said ([`resource_metadata`](crate::resource_metadata)), and not at the well-known place.
+    /// For [`for_resource`](Self::for_resource): the metadata of the resource is at this URL, as a
+    /// 401 said ([`resource_metadata`](crate::resource_metadata)), and not the well-known one.
     #[must_use]
     pub fn metadata_at(self, url: impl Into<String>) -> Self {
         let url = url.into();
         self.with(|metadata, _| *metadata = Some(url))
     }
 
-    /// For [`of_resource`](Self::of_resource): of the servers that the resource names only these
+    /// For [`for_resource`](Self::for_resource): of the servers that the resource names only these
     /// are asked.
     #[must_use]
     pub fn only(self, issuers: impl IntoIterator<Item = impl Into<String>>) -> Self {
@@ -101,53 +101,54 @@ impl AuthorizationServer {
         self.with(|_, only| only.extend(issuers))
     }
 
-    /// The URL by which it is known here, for messages.
+    /// The configured URL, for messages.
     pub(super) fn url(&self) -> &str {
-        match &self.0.place {
-            Place::Endpoint(url) | Place::Issuer(url) | Place::Resource { resource: url, .. } => {
-                url
-            }
+        match &self.0.location {
+            Location::Endpoint(url)
+            | Location::Issuer(url)
+            | Location::Resource { resource: url, .. } => url,
         }
     }
 
-    /// The resource by which it is to be found.
+    /// The resource whose metadata names the server, if discovery starts there.
     pub(super) fn resource(&self) -> Option<&str> {
-        match &self.0.place {
-            Place::Resource { resource, .. } => Some(resource),
-            Place::Endpoint(_) | Place::Issuer(_) => None,
+        match &self.0.location {
+            Location::Resource { resource, .. } => Some(resource),
+            Location::Endpoint(_) | Location::Issuer(_) => None,
         }
     }
 
-    /// Where to ask, if the server can do what is wished for.
+    /// The token endpoint of a server that supports what is required.
     pub(super) async fn endpoint(
         &self,
         client: &Client,
-        wish: &Wish,
+        required: &Requirements,
         clock: &Clock,
         limit: Duration,
     ) -> Result<Endpoint, Error> {
-        if let Place::Endpoint(url) = &self.0.place {
-            let uri = secure(url, "the token endpoint")?;
+        if let Location::Endpoint(url) = &self.0.location {
+            let uri = secure_url(url, "the token endpoint")?;
             return Ok(Endpoint { uri, issuer: None });
         }
-        let mut known = self.0.known.lock().await;
+        let mut discovered = self.0.discovered.lock().await;
         let now = clock.now();
-        let kept = endpoint_among(&known.servers, wish);
-        if let Some(Ok(endpoint)) = kept
-            && known.until.is_some_and(|until| now < until)
+        let cached = endpoint_among(&discovered.servers, required);
+        if let Some(Ok(endpoint)) = cached
+            && discovered.until.is_some_and(|until| now < until)
         {
             return Ok(endpoint);
         }
-        if let Some((error, at)) = &known.failure
+        if let Some((error, at)) = &discovered.failure
             && now
                 .duration_since(*at)
                 .is_ok_and(|passed| passed < FAILURE_LIFETIME)
         {
-            return endpoint_among(&known.servers, wish).unwrap_or_else(|| Err(error.clone()));
+            return endpoint_among(&discovered.servers, required)
+                .unwrap_or_else(|| Err(error.clone()));
         }
-        match self.find(client, wish, limit).await {
+        match self.discover(client, required, limit).await {
             Ok((servers, endpoint)) => {
-                *known = Known {
+                *discovered = Discovered {
                     servers,
                     until: now.checked_add(LIFETIME),
                     failure: None,
@@ -155,9 +156,9 @@ impl AuthorizationServer {
                 Ok(endpoint)
             }
             Err(error) => {
-                known.failure = Some((error.clone(), clock.now()));
-                // What was true an hour ago is likely to be true still.
-                match endpoint_among(&known.servers, wish) {
+                discovered.failure = Some((error.clone(), clock.now()));
+                // What was true an hour ago is likely to be true now.
+                match endpoint_among(&discovered.servers, required) {
                     Some(Ok(endpoint)) => Ok(endpoint),
                     _ => Err(error),
                 }
@@ -165,43 +166,42 @@ impl AuthorizationServer {
         }
     }
 
-    /// What was found may be out of date: it is fetched again before the next request, and used on
-    /// if it cannot be.
-    pub(super) async fn doubt(&self) {
-        self.0.known.lock().await.until = None;
+    /// The result of discovery may be out of date: it is fetched again before the next request, and
+    /// still used if that fails.
+    pub(super) async fn invalidate(&self) {
+        self.0.discovered.lock().await.until = None;
     }
 
-    async fn find(
+    async fn discover(
         &self,
         client: &Client,
-        wish: &Wish,
+        required: &Requirements,
         limit: Duration,
     ) -> Result<(Vec<ServerMetadata>, Endpoint), Error> {
-        let issuers = match &self.0.place {
-            Place::Endpoint(_) => Vec::new(),
-            Place::Issuer(issuer) => vec![issuer.clone()],
-            Place::Resource {
+        let issuers = match &self.0.location {
+            Location::Endpoint(_) => Vec::new(),
+            Location::Issuer(issuer) => vec![issuer.clone()],
+            Location::Resource {
                 resource,
                 metadata,
                 only,
             } => {
                 let named =
                     ResourceMetadata::issuers(client, resource, metadata.as_deref(), limit).await?;
-                chosen(named, only, resource)?
+                permitted(named, only, resource)?
             }
         };
         let mut servers = Vec::new();
         let mut failures = Vec::new();
         let issuers = &issuers[..issuers.len().min(MAX_SERVERS)];
-        // Of several, none may use up the time of those that come after it, and of the token
-        // request.
+        // Of several, none may use up the time of the next ones and of the token request.
         let share = match issuers.len() {
             0 | 1 => limit,
             several => limit / (several as u32 + 1),
         };
         for issuer in issuers {
             let fetched = ServerMetadata::fetch(client, issuer, share).await;
-            match fetched.and_then(|server| Ok((endpoint_of(&server, wish)?, server))) {
+            match fetched.and_then(|server| Ok((endpoint_of(&server, required)?, server))) {
                 Ok((endpoint, server)) => {
                     servers.push(server);
                     return Ok((servers, endpoint));
@@ -209,40 +209,43 @@ impl AuthorizationServer {
                 Err(error) => failures.push(error),
             }
         }
-        Err(all_of(failures))
+        Err(combined(failures))
     }
 
     fn with(self, change: impl FnOnce(&mut Option<String>, &mut Vec<String>)) -> Self {
-        let mut place = self.0.place.clone();
-        if let Place::Resource { metadata, only, .. } = &mut place {
+        let mut location = self.0.location.clone();
+        if let Location::Resource { metadata, only, .. } = &mut location {
             change(metadata, only);
         }
-        Self::at(place)
+        Self::new(location)
     }
 
-    fn at(place: Place) -> Self {
+    fn new(location: Location) -> Self {
         Self(Arc::new(Inner {
-            place,
-            known: Mutex::default(),
+            location,
+            discovered: Mutex::default(),
         }))
     }
 }
 
-fn endpoint_of(server: &ServerMetadata, wish: &Wish) -> Result<Endpoint, Error> {
+fn endpoint_of(server: &ServerMetadata, required: &Requirements) -> Result<Endpoint, Error> {
     Ok(Endpoint {
-        uri: server.token_endpoint(wish)?,
+        uri: server.token_endpoint(required)?,
         issuer: Some(server.issuer.clone()),
     })
 }
 
-fn endpoint_among(servers: &[ServerMetadata], wish: &Wish) -> Option<Result<Endpoint, Error>> {
+fn endpoint_among(
+    servers: &[ServerMetadata],
+    required: &Requirements,
+) -> Option<Result<Endpoint, Error>> {
     servers
         .iter()
-        .map(|server| endpoint_of(server, wish))
+        .map(|server| endpoint_of(server, required))
         .next()
 }
 
-fn chosen(named: Vec<String>, only: &[String], resource: &str) -> Result<Vec<String>, Error> {
+fn permitted(named: Vec<String>, only: &[String], resource: &str) -> Result<Vec<String>, Error> {
     let (wanted, others): (Vec<_>, Vec<_>) = named
         .into_iter()
         .partition(|issuer| only.is_empty() || only.contains(issuer));
@@ -260,8 +263,9 @@ fn chosen(named: Vec<String>, only: &[String], resource: &str) -> Result<Vec<Str
     Ok(wanted)
 }
 
-/// One error that tells of all; of their kinds the first, unless another one is worth trying again.
-fn all_of(failures: Vec<Error>) -> Error {
+/// One error for all of them, with the kind of the first one that is worth another try, or else of
+/// the first.
+fn combined(failures: Vec<Error>) -> Error {
     let Some(first) = failures.first() else {
         return Error::new(
             ErrorKind::Metadata,
@@ -280,7 +284,7 @@ fn all_of(failures: Vec<Error>) -> Error {
     Error::new(
         kind,
         format!(
-            "none of the authorization servers will do: {}",
+            "none of the authorization servers can be used: {}",
             all.join("; ")
         ),
     )
@@ -288,10 +292,10 @@ fn all_of(failures: Vec<Error>) -> Error {
 
 impl fmt::Debug for AuthorizationServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match &self.0.place {
-            Place::Endpoint(_) => "token_endpoint",
-            Place::Issuer(_) => "issuer",
-            Place::Resource { .. } => "resource",
+        let name = match &self.0.location {
+            Location::Endpoint(_) => "token_endpoint",
+            Location::Issuer(_) => "issuer",
+            Location::Resource { .. } => "resource",
         };
         f.debug_struct("AuthorizationServer")
             .field(name, &self.url())

@@ -10,8 +10,8 @@ use http::{HeaderMap, header};
 /// The longest delay that a server may ask for. What it asks beyond that is not honoured.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// `Retry-After` in seconds, or until a date by the server's own clock, for which the response needs
-/// a `Date` (RFC 9110 §10.2.3). Not bounded: see [`bounded`].
+/// `Retry-After` in seconds, or until a date by the server's own clock, for which the response
+/// needs a `Date` (RFC 9110 §10.2.3). Not bounded: see [`bounded`].
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let field = |name| headers.get(name)?.to_str().ok();
     let after = field(header::RETRY_AFTER)?.trim();

@@ -1,4 +1,4 @@
-//! Each way in which a client proves who it is, and what its tokens are bound to.
+//! Each method of client authentication, and what the tokens are bound to.
 
 use bowline_client::{DpopKey, Scheme};
 use bowline_proof::{Demand, Thumbprint};
@@ -14,7 +14,7 @@ use bowline_token::{
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, EncodingKey};
 
-use crate::lab::{Lab, bound_to, identity};
+use crate::fixture::{Fixture, bound_to, identity};
 
 /// The public half of a key, as a client registers it.
 fn key_set(leaf: &bowline_testkit::pki::Leaf, kid: Option<&str>) -> Registered {
@@ -27,37 +27,37 @@ fn key_set(leaf: &bowline_testkit::pki::Leaf, kid: Option<&str>) -> Registered {
 }
 
 #[tokio::test]
-async fn a_certificate_of_the_authority_authenticates_the_client_at_the_alias_for_mutual_tls() {
-    let lab = Lab::new();
-    let source = lab
-        .source(&lab.client())
+async fn a_ca_issued_certificate_authenticates_the_client_at_the_mtls_alias() {
+    let fixture = Fixture::new();
+    let source = fixture
+        .source(&fixture.client())
         .scope("read")
         .resource("https://rs.example")
         .build()
         .unwrap();
     let token = source.token().await.unwrap();
     assert_eq!(token.access_token().demand(), Ok(Demand::Session));
-    assert_eq!(bound_to(&token), lab.agent.thumbprint());
+    assert_eq!(bound_to(&token), fixture.agent.thumbprint());
     assert_eq!(
         (token.certificate(), token.scope()),
-        (Some(lab.agent.thumbprint()), Some("read"))
+        (Some(fixture.agent.thumbprint()), Some("read"))
     );
     assert_eq!(token.source(), source.id());
-    assert_eq!(lab.authority.token_requests(), 1);
+    assert_eq!(fixture.authority.token_requests(), 1);
 }
 
 #[tokio::test]
-async fn a_registered_certificate_authenticates_the_client_whoever_signed_it() {
-    let lab = Lab::new();
+async fn a_registered_certificate_authenticates_the_client_without_a_trusted_issuer() {
+    let fixture = Fixture::new();
     let own = Pki::foreign().client("agent", KeyKind::P384);
-    lab.authority.register(Registration {
+    fixture.authority.register(Registration {
         authentication: Registered::SelfSignedTls {
             certificates: vec![own.certificate().clone()],
         },
         ..Registration::new("agent")
     });
-    let client = lab.client_of(&own);
-    let source = lab
+    let client = fixture.client_of(&own);
+    let source = fixture
         .source_by(&client, ClientAuthentication::self_signed_tls("agent"))
         .build()
         .unwrap();
@@ -66,37 +66,37 @@ async fn a_registered_certificate_authenticates_the_client_whoever_signed_it() {
 
 #[tokio::test]
 async fn an_assertion_authenticates_the_client_with_a_given_key() {
-    let lab = Lab::new();
-    let signer = lab.pki.client("signer", KeyKind::P256);
+    let fixture = Fixture::new();
+    let signer = fixture.pki.client("signer", KeyKind::P256);
     let key = AssertionKey::from_der(&signer.key())
         .unwrap()
         .with_kid("k1");
-    lab.authority.register(Registration {
+    fixture.authority.register(Registration {
         authentication: key_set(&signer, Some("k1")),
         ..Registration::new("agent")
     });
-    // The certificate is another key's: tokens are bound to it all the same (AS-1).
+    // The certificate has another key. Tokens are bound to it all the same (AS-1).
     let by_key = ClientAuthentication::private_key_jwt("agent", key.clone());
-    let source = lab
-        .source_by(&lab.client(), by_key.clone())
+    let source = fixture
+        .source_by(&fixture.client(), by_key.clone())
         .bound(RequiredBinding::Session)
         .build()
         .unwrap();
     assert_eq!(
         bound_to(&source.token().await.unwrap()),
-        lab.agent.thumbprint()
+        fixture.agent.thumbprint()
     );
 
-    // And a client without a certificate gets what can be had without one.
-    let without = lab.client_builder().build().unwrap();
-    let source = lab.source_by(&without, by_key.clone()).build().unwrap();
+    // A client without a certificate gets an unbound token.
+    let without = fixture.client_builder().build().unwrap();
+    let source = fixture.source_by(&without, by_key.clone()).build().unwrap();
     let token = source.token().await.unwrap();
     assert_eq!(
         (token.access_token().demand(), token.certificate()),
         (Ok(Demand::None), None)
     );
-    // If it insists on more, it is told why not.
-    let source = lab
+    // If it requires a binding, the error says why there is none.
+    let source = fixture
         .source_by(&without, by_key)
         .bound(RequiredBinding::Session)
         .build()
@@ -107,7 +107,7 @@ async fn an_assertion_authenticates_the_client_with_a_given_key() {
 
     // Another kid is another key.
     let other = ClientAuthentication::private_key_jwt("agent", key.with_kid("k2"));
-    let error = lab
+    let error = fixture
         .source_by(&without, other)
         .build()
         .unwrap()
@@ -122,13 +122,13 @@ async fn an_assertion_authenticates_the_client_with_a_given_key() {
 }
 
 #[tokio::test]
-async fn an_assertion_is_addressed_to_the_token_endpoint_where_nobody_knows_the_issuer() {
-    let lab = Lab::new();
-    lab.authority.register(Registration {
-        authentication: key_set(&lab.agent, None),
+async fn without_a_known_issuer_the_audience_of_an_assertion_is_the_token_endpoint() {
+    let fixture = Fixture::new();
+    fixture.authority.register(Registration {
+        authentication: key_set(&fixture.agent, None),
         ..Registration::new("agent")
     });
-    let client = lab.client();
+    let client = fixture.client();
     let source = |server: &str, authentication| {
         let server = AuthorizationServer::token_endpoint(server);
         OAuth::builder(client.clone(), server, authentication)
@@ -136,12 +136,12 @@ async fn an_assertion_is_addressed_to_the_token_endpoint_where_nobody_knows_the_
             .unwrap()
     };
     let by_certificate = ClientAuthentication::certificate_key_jwt("agent");
-    let token = source(&lab.authority.mtls_token_url(), by_certificate.clone())
+    let token = source(&fixture.authority.mtls_token_url(), by_certificate.clone())
         .token()
         .await
         .unwrap();
-    assert_eq!(bound_to(&token), lab.agent.thumbprint());
-    let token = source(&lab.authority.token_url(), by_certificate.clone())
+    assert_eq!(bound_to(&token), fixture.agent.thumbprint());
+    let token = source(&fixture.authority.token_url(), by_certificate.clone())
         .token()
         .await
         .unwrap();
@@ -152,7 +152,7 @@ async fn an_assertion_is_addressed_to_the_token_endpoint_where_nobody_knows_the_
     );
 
     let elsewhere = by_certificate.audience("https://elsewhere.example");
-    let error = source(&lab.authority.token_url(), elsewhere)
+    let error = source(&fixture.authority.token_url(), elsewhere)
         .token()
         .await
         .unwrap_err();
@@ -164,20 +164,20 @@ async fn an_assertion_is_addressed_to_the_token_endpoint_where_nobody_knows_the_
 }
 
 #[tokio::test]
-async fn a_token_is_bound_to_the_dpop_key_that_was_proved_nonce_or_not() {
+async fn a_token_is_bound_to_the_proved_dpop_key_with_and_without_a_nonce() {
     for dpop_nonces in [false, true] {
-        let lab = Lab::with(AuthorityOptions {
+        let fixture = Fixture::with(AuthorityOptions {
             dpop_nonces,
             ..AuthorityOptions::default()
         });
         let key = DpopKey::generate().unwrap();
-        let client = lab
+        let client = fixture
             .client_builder()
-            .identity(identity(&lab.agent))
+            .identity(identity(&fixture.agent))
             .dpop_key(key.clone())
             .build()
             .unwrap();
-        let source = lab
+        let source = fixture
             .source(&client)
             .bound(RequiredBinding::Dpop)
             .build()
@@ -195,10 +195,10 @@ async fn a_token_is_bound_to_the_dpop_key_that_was_proved_nonce_or_not() {
 }
 
 #[tokio::test]
-async fn a_client_that_proves_no_dpop_key_and_one_that_has_none_are_told_apart() {
-    let lab = Lab::new();
-    let source = lab
-        .source(&lab.client())
+async fn a_client_without_a_dpop_key_gets_a_configuration_error_and_sends_nothing() {
+    let fixture = Fixture::new();
+    let source = fixture
+        .source(&fixture.client())
         .bound(RequiredBinding::Dpop)
         .build()
         .unwrap();
@@ -208,18 +208,22 @@ async fn a_client_that_proves_no_dpop_key_and_one_that_has_none_are_told_apart()
         (ErrorKind::Configuration, Fault::Configuration)
     );
     assert!(error.to_string().contains("dpop_key"), "{error}");
-    assert_eq!(lab.authority.token_requests(), 0);
+    assert_eq!(fixture.authority.token_requests(), 0);
 }
 
 #[tokio::test]
-async fn what_a_client_insists_on_and_does_not_get_is_an_error_that_says_so() {
-    let lab = Lab::new();
-    let insisting = async |bound, binding| {
-        lab.authority.register(Registration {
+async fn a_token_without_the_required_binding_is_an_error_that_says_so() {
+    let fixture = Fixture::new();
+    let requiring = async |bound, binding| {
+        fixture.authority.register(Registration {
             binding,
             ..Registration::new("agent")
         });
-        let source = lab.source(&lab.client()).bound(bound).build().unwrap();
+        let source = fixture
+            .source(&fixture.client())
+            .bound(bound)
+            .build()
+            .unwrap();
         source.token().await
     };
     for (bound, binding) in [
@@ -228,7 +232,7 @@ async fn what_a_client_insists_on_and_does_not_get_is_an_error_that_says_so() {
         (RequiredBinding::Certificate, TokenBinding::Session),
         (RequiredBinding::Session, TokenBinding::Session),
     ] {
-        insisting(bound, binding).await.unwrap();
+        requiring(bound, binding).await.unwrap();
     }
     for (bound, binding, advice) in [
         (
@@ -239,7 +243,7 @@ async fn what_a_client_insists_on_and_does_not_get_is_an_error_that_says_so() {
         (RequiredBinding::Session, TokenBinding::Certificate, "TK-3"),
         (RequiredBinding::Session, TokenBinding::Bearer, "TK-3"),
     ] {
-        let error = insisting(bound, binding).await.unwrap_err();
+        let error = requiring(bound, binding).await.unwrap_err();
         assert_eq!(
             (error.kind(), error.fault()),
             (ErrorKind::Binding, Fault::Peer)
@@ -252,18 +256,18 @@ async fn what_a_client_insists_on_and_does_not_get_is_an_error_that_says_so() {
 }
 
 #[tokio::test]
-async fn an_opaque_token_is_known_by_the_certificate_that_asked_for_it() {
-    let lab = Lab::with(AuthorityOptions {
+async fn an_opaque_token_belongs_to_the_certificate_that_requested_it() {
+    let fixture = Fixture::with(AuthorityOptions {
         format: TokenFormat::Opaque,
         ..AuthorityOptions::default()
     });
-    let source = lab
-        .source(&lab.client())
+    let source = fixture
+        .source(&fixture.client())
         .bound(RequiredBinding::Session)
         .build()
         .unwrap();
     let token = source.token().await.unwrap();
-    assert_eq!(token.certificate(), Some(lab.agent.thumbprint()));
+    assert_eq!(token.certificate(), Some(fixture.agent.thumbprint()));
     assert_eq!(
         token.access_token().confirmation().unwrap().x5t_s256,
         None::<Thumbprint>
@@ -271,10 +275,10 @@ async fn an_opaque_token_is_known_by_the_certificate_that_asked_for_it() {
 }
 
 #[tokio::test]
-async fn each_refusal_is_told_with_its_code_and_whose_fault_it_is() {
-    let lab = Lab::new();
-    let client = lab.client();
-    let stranger = lab
+async fn each_refusal_has_its_code_and_fault() {
+    let fixture = Fixture::new();
+    let client = fixture.client();
+    let stranger = fixture
         .source_by(&client, ClientAuthentication::tls("somebody-else"))
         .build()
         .unwrap();
@@ -288,40 +292,42 @@ async fn each_refusal_is_told_with_its_code_and_whose_fault_it_is() {
     );
     assert!(
         error.to_string().contains("invalid_client")
-            && error.to_string().contains(&lab.authority.mtls_token_url())
+            && error
+                .to_string()
+                .contains(&fixture.authority.mtls_token_url())
     );
 
-    let greedy = lab.source(&client).scope("a  b").build().unwrap();
+    let greedy = fixture.source(&client).scope("a  b").build().unwrap();
     assert_eq!(
         greedy.token().await.unwrap_err().kind(),
         ErrorKind::Refused(OAuthErrorCode::InvalidScope)
     );
-    let lost = lab.source(&client).resource("urn:x").build().unwrap();
+    let lost = fixture.source_for(&client, "urn:x");
     assert_eq!(
         lost.token().await.unwrap_err().kind(),
         ErrorKind::Refused(OAuthErrorCode::InvalidTarget)
     );
-    assert_eq!(lab.authority.token_requests(), 3);
+    assert_eq!(fixture.authority.token_requests(), 3);
     for source in [stranger, greedy, lost] {
         source.token().await.unwrap_err();
     }
     assert_eq!(
-        lab.authority.token_requests(),
+        fixture.authority.token_requests(),
         3,
-        "nobody is asked again soon"
+        "no request is repeated soon"
     );
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_needed_and_not_there_is_the_configurations_fault() {
-    let lab = Lab::new();
-    let client = lab.client_builder().build().unwrap();
+async fn a_missing_certificate_is_a_configuration_error() {
+    let fixture = Fixture::new();
+    let client = fixture.client_builder().build().unwrap();
     for authentication in [
         ClientAuthentication::tls("agent"),
         ClientAuthentication::self_signed_tls("agent"),
         ClientAuthentication::certificate_key_jwt("agent"),
     ] {
-        let error = lab
+        let error = fixture
             .source_by(&client, authentication)
             .build()
             .unwrap()
@@ -331,11 +337,11 @@ async fn a_certificate_that_is_needed_and_not_there_is_the_configurations_fault(
         assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
         assert!(error.to_string().contains("identity"), "{error}");
     }
-    assert_eq!(lab.authority.token_requests(), 0);
+    assert_eq!(fixture.authority.token_requests(), 0);
 }
 
 #[test]
-fn settings_that_cannot_be_meant_are_refused_before_anybody_is_asked() {
+fn invalid_settings_are_refused_before_any_request() {
     let client = || bowline_client::Client::builder().build().unwrap();
     let builder = |id: &str| {
         let server = AuthorizationServer::issuer("https://as.example");

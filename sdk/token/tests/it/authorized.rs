@@ -14,10 +14,10 @@ use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{Full, StreamBody};
 use tower_service::Service;
 
-use crate::lab::{Lab, get_request, ok, text};
+use crate::fixture::{Fixture, get_request, ok, text};
 
-/// Refuses `stale` and whatever else begins so; takes the rest.
-async fn picky(
+/// Refuses tokens that begin with `stale`, and accepts all others.
+async fn refuse_stale(
     headers: HeaderMap,
 ) -> (
     StatusCode,
@@ -28,17 +28,18 @@ async fn picky(
         .get(header::AUTHORIZATION)
         .and_then(|v| v.to_str().ok())
         .unwrap_or_default();
-    match token.starts_with("Bearer stale") {
-        true => (
+    if token.starts_with("Bearer stale") {
+        (
             StatusCode::UNAUTHORIZED,
             [(header::WWW_AUTHENTICATE, r#"Bearer error="invalid_token""#)],
             "refused",
-        ),
-        false => (StatusCode::OK, [(header::SERVER, "picky")], "ok"),
+        )
+    } else {
+        (StatusCode::OK, [(header::SERVER, "stale-checker")], "ok")
     }
 }
 
-/// `stale-0` until it is refused, then what it is told to have.
+/// Gives `stale-0` until it is refused, then `next`.
 struct Scripted {
     next: &'static str,
     refusals: AtomicU64,
@@ -81,12 +82,12 @@ fn post(url: &str, body: &'static str) -> Request<Full<bytes::Bytes>> {
 
 #[tokio::test]
 async fn a_request_refused_with_invalid_token_is_sent_once_more_with_another_token() {
-    let lab = Lab::new();
-    let server = lab.serve(Router::new().fallback(any(picky)));
+    let fixture = Fixture::new();
+    let server = fixture.serve(Router::new().fallback(any(refuse_stale)));
     for (next, status, requests) in [("fresh", 200, 2), ("stale-1", 401, 2), ("stale-0", 401, 1)] {
-        let (client, source) = (lab.client(), Scripted::new(next));
+        let (client, source) = (fixture.client(), Scripted::new(next));
         let mut agent = Authorized::new(client.clone(), source.clone(), &server.origin()).unwrap();
-        // A POST: nobody has acted on a request that was refused like this.
+        // A POST may be repeated: a server that refuses a request like this has not acted on it.
         let response = agent
             .send(post(&server.origin(), "delete everything"))
             .await
@@ -106,11 +107,11 @@ async fn a_request_refused_with_invalid_token_is_sent_once_more_with_another_tok
 }
 
 #[tokio::test]
-async fn a_body_that_cannot_be_had_twice_is_sent_once_and_the_refusal_is_told() {
-    let lab = Lab::new();
-    let server = lab.serve(Router::new().fallback(any(picky)));
+async fn a_body_that_cannot_be_read_twice_is_sent_once_and_the_refusal_is_reported() {
+    let fixture = Fixture::new();
+    let server = fixture.serve(Router::new().fallback(any(refuse_stale)));
     let source = Scripted::new("fresh");
-    let agent = Authorized::new(lab.client(), source.clone(), &server.origin()).unwrap();
+    let agent = Authorized::new(fixture.client(), source.clone(), &server.origin()).unwrap();
     let request = || {
         let frames = [Ok::<_, std::io::Error>(http_body::Frame::data(
             bytes::Bytes::from_static(b"a"),
@@ -125,17 +126,12 @@ async fn a_body_that_cannot_be_had_twice_is_sent_once_and_the_refusal_is_told() 
 }
 
 #[tokio::test]
-async fn a_thousand_refused_requests_cost_one_token_request_and_a_resource_that_refuses_all_no_more()
- {
-    let lab = Lab::new();
-    let resource = lab.resource();
-    let client = lab.client();
-    // Tokens for somebody else: the resource refuses each of them.
-    let source = lab
-        .source(&client)
-        .resource("https://elsewhere.example")
-        .build()
-        .unwrap();
+async fn a_resource_that_refuses_each_of_a_thousand_requests_costs_one_further_token_request() {
+    let fixture = Fixture::new();
+    let resource = fixture.resource();
+    let client = fixture.client();
+    // Tokens for another resource: this one refuses each of them.
+    let source = fixture.source_for(&client, "https://elsewhere.example");
     let agent = Authorized::new(client.clone(), source.clone(), &resource.origin()).unwrap();
     for _ in 0..10 {
         let url = resource.origin();
@@ -147,22 +143,18 @@ async fn a_thousand_refused_requests_cost_one_token_request_and_a_resource_that_
             );
         }
     }
-    assert_eq!(lab.authority.token_requests(), 2);
+    assert_eq!(fixture.authority.token_requests(), 2);
     assert_eq!(source.counts().refused, 1);
 }
 
 #[tokio::test]
-async fn where_no_other_token_can_be_had_the_caller_gets_the_refusal() {
-    let lab = Lab::new();
-    let resource = lab.resource();
-    let client = lab.client();
-    let source = lab
-        .source(&client)
-        .resource("https://elsewhere.example")
-        .build()
-        .unwrap();
+async fn without_another_token_the_caller_gets_the_refusal() {
+    let fixture = Fixture::new();
+    let resource = fixture.resource();
+    let client = fixture.client();
+    let source = fixture.source_for(&client, "https://elsewhere.example");
     source.token().await.unwrap();
-    lab.authority.set_fault(InjectedFault::Down);
+    fixture.authority.set_fault(InjectedFault::Down);
     let agent = Authorized::new(client, source, &resource.origin()).unwrap();
     let answer = agent.send(get_request(&resource.origin())).await.unwrap();
     assert!(is_invalid_token(&answer));
@@ -170,11 +162,11 @@ async fn where_no_other_token_can_be_had_the_caller_gets_the_refusal() {
 
 #[tokio::test]
 async fn no_token_goes_to_another_origin() {
-    let lab = Lab::new();
-    let (mine, other) = (lab.resource(), lab.mirror());
+    let fixture = Fixture::new();
+    let (mine, other) = (fixture.resource(), fixture.certificate_echo());
     let source = Scripted::new("fresh");
     let agent = Authorized::new(
-        lab.client(),
+        fixture.client(),
         source.clone(),
         &format!("{}/mcp", mine.origin()),
     )
@@ -195,7 +187,7 @@ async fn no_token_goes_to_another_origin() {
         (0, 0)
     );
     assert_eq!(
-        Authorized::new(lab.client(), source, "mcp")
+        Authorized::new(fixture.client(), source, "mcp")
             .unwrap_err()
             .kind(),
         ErrorKind::Configuration
@@ -204,9 +196,9 @@ async fn no_token_goes_to_another_origin() {
 
 #[tokio::test]
 async fn a_failed_request_keeps_the_clients_own_error() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     let source = Fixed::new(AccessToken::new("fresh").unwrap());
-    let agent = Authorized::new(lab.client(), source, "https://localhost:1/").unwrap();
+    let agent = Authorized::new(fixture.client(), source, "https://localhost:1/").unwrap();
     let error = agent
         .send(get_request("https://localhost:1/"))
         .await
@@ -220,27 +212,24 @@ async fn a_failed_request_keeps_the_clients_own_error() {
 }
 
 #[tokio::test]
-async fn a_fixed_token_is_given_until_it_expires() {
-    let lab = Lab::new();
-    let resource = lab.resource();
-    let client = lab.client();
-    let token = lab
-        .source(&client)
-        .resource(resource.origin())
-        .build()
-        .unwrap()
+async fn a_fixed_token_is_returned_until_it_expires() {
+    let fixture = Fixture::new();
+    let resource = fixture.resource();
+    let client = fixture.client();
+    let token = fixture
+        .source_for(&client, resource.origin())
         .token()
         .await
         .unwrap();
-    let fixed = Fixed::new(token.access_token().clone()).clock(lab.hands.clock());
+    let fixed = Fixed::new(token.access_token().clone()).clock(fixture.clock.to_clock());
     let agent = Authorized::new(client, fixed.clone(), &resource.origin()).unwrap();
     ok(agent.send(get_request(&resource.origin())).await.unwrap()).await;
     assert_eq!(
         fixed.token().await.unwrap().certificate(),
-        Some(lab.agent.thumbprint())
+        Some(fixture.agent.thumbprint())
     );
-    lab.hands.advance(601);
+    fixture.clock.advance(601);
     assert_eq!(fixed.token().await.unwrap_err().kind(), ErrorKind::Expired);
-    let opaque = Fixed::new(AccessToken::new("opaque").unwrap()).clock(lab.hands.clock());
+    let opaque = Fixed::new(AccessToken::new("opaque").unwrap()).clock(fixture.clock.to_clock());
     assert_eq!(opaque.token().await.unwrap().expires_at(), None);
 }

@@ -1,4 +1,5 @@
-//! From a resource to the token endpoint: RFC 9728, RFC 8414, and a 401 that says where to begin.
+//! Discovery from a resource to the token endpoint: RFC 9728, RFC 8414, and the 401 that names the
+//! metadata.
 
 use std::time::Duration;
 
@@ -13,21 +14,21 @@ use bowline_token::{
 };
 use serde_json::{Value, json};
 
-use crate::lab::{Lab, METADATA, bound_to, get_request, ok};
+use crate::fixture::{Fixture, METADATA, bound_to, get_request, ok};
 
-fn source(lab: &Lab, server: AuthorizationServer) -> OAuth {
-    OAuth::builder(lab.client(), server, ClientAuthentication::tls("agent"))
-        .clock(lab.hands.clock())
+fn source(fixture: &Fixture, server: AuthorizationServer) -> OAuth {
+    OAuth::builder(fixture.client(), server, ClientAuthentication::tls("agent"))
+        .clock(fixture.clock.to_clock())
         .build()
         .unwrap()
 }
 
 #[tokio::test]
-async fn a_resource_leads_to_its_authorization_server_and_is_what_the_token_is_for() {
-    let lab = Lab::new();
-    let resource = lab.resource();
-    let client = lab.client();
-    let server = AuthorizationServer::of_resource(resource.origin());
+async fn the_authorization_server_is_found_through_the_resource_which_is_the_audience() {
+    let fixture = Fixture::new();
+    let resource = fixture.resource();
+    let client = fixture.client();
+    let server = AuthorizationServer::for_resource(resource.origin());
     let source = OAuth::builder(client.clone(), server, ClientAuthentication::tls("agent"))
         .build()
         .unwrap();
@@ -37,65 +38,65 @@ async fn a_resource_leads_to_its_authorization_server_and_is_what_the_token_is_f
 }
 
 #[tokio::test]
-async fn a_refusal_says_where_the_metadata_of_the_resource_is() {
-    let lab = Lab::new();
-    let resource = lab.resource();
-    let client = lab.client();
+async fn a_401_names_the_url_of_the_resource_metadata() {
+    let fixture = Fixture::new();
+    let resource = fixture.resource();
+    let client = fixture.client();
     let refused = client.send(get_request(&resource.origin())).await.unwrap();
     let url = resource_metadata(refused.headers()).unwrap();
     assert_eq!(url, format!("{}{METADATA}", resource.origin()));
-    let server = AuthorizationServer::of_resource(resource.origin()).metadata_at(url);
-    source(&lab, server).token().await.unwrap();
+    let server = AuthorizationServer::for_resource(resource.origin()).metadata_at(url);
+    source(&fixture, server).token().await.unwrap();
     assert_eq!(resource_metadata(&http::HeaderMap::new()), None);
 }
 
 /// A resource that names these issuers, at its well-known place.
-fn naming(lab: &Lab, issuers: Value) -> CyclingServer {
-    CyclingServer::start_with(&lab.pki, Default::default(), |origin| {
+fn naming(fixture: &Fixture, issuers: Value) -> CyclingServer {
+    CyclingServer::start_with(&fixture.pki, Default::default(), |origin| {
         let metadata = Json(json!({ "resource": origin, "authorization_servers": issuers }));
         Router::new().route(METADATA, get(async || metadata))
     })
 }
 
 #[tokio::test]
-async fn of_several_authorization_servers_the_first_that_works_is_asked() {
-    let lab = Lab::new();
-    let second = Authority::start(&lab.pki, Default::default());
-    let garbage = lab.rogue("no JSON");
+async fn the_first_authorization_server_that_works_is_used() {
+    let fixture = Fixture::new();
+    let second = Authority::start(&fixture.pki, Default::default());
+    let garbage = fixture.answering("no JSON");
     let resource = naming(
-        &lab,
+        &fixture,
         json!([
             "https://localhost:1",
             garbage.origin(),
-            lab.authority.issuer(),
+            fixture.authority.issuer(),
             second.issuer()
         ]),
     );
-    let found = AuthorizationServer::of_resource(resource.origin());
+    let found = AuthorizationServer::for_resource(resource.origin());
     assert_eq!(
-        bound_to(&source(&lab, found.clone()).token().await.unwrap()),
-        lab.agent.thumbprint()
+        bound_to(&source(&fixture, found.clone()).token().await.unwrap()),
+        fixture.agent.thumbprint()
     );
     assert_eq!(
-        (lab.authority.token_requests(), second.token_requests()),
+        (fixture.authority.token_requests(), second.token_requests()),
         (1, 0)
     );
 
     source(
-        &lab,
-        AuthorizationServer::of_resource(resource.origin()).only([second.issuer()]),
+        &fixture,
+        AuthorizationServer::for_resource(resource.origin()).only([second.issuer()]),
     )
     .token()
     .await
     .unwrap();
     assert_eq!(
-        (lab.authority.token_requests(), second.token_requests()),
+        (fixture.authority.token_requests(), second.token_requests()),
         (1, 1)
     );
 
     let none =
-        AuthorizationServer::of_resource(resource.origin()).only(["https://trusted.example"]);
-    let error = source(&lab, none).token().await.unwrap_err();
+        AuthorizationServer::for_resource(resource.origin()).only(["https://trusted.example"]);
+    let error = source(&fixture, none).token().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Metadata);
     assert!(
         error.to_string().contains("https://localhost:1 and 3 more"),
@@ -103,34 +104,40 @@ async fn of_several_authorization_servers_the_first_that_works_is_asked() {
     );
 }
 
-/// A silent one has its share of the time, and no more.
+/// A server that does not answer gets its share of the time, and no more.
 #[tokio::test]
-async fn an_authorization_server_that_is_silent_does_not_keep_the_next_one_from_being_asked() {
-    let lab = Lab::new();
-    let silent = Authority::start(&lab.pki, Default::default());
+async fn a_silent_authorization_server_does_not_prevent_the_use_of_the_next_one() {
+    let fixture = Fixture::new();
+    let silent = Authority::start(&fixture.pki, Default::default());
     silent.set_fault(InjectedFault::Hold);
-    let resource = naming(&lab, json!([silent.issuer(), lab.authority.issuer()]));
-    let server = AuthorizationServer::of_resource(resource.origin());
-    let source = OAuth::builder(lab.client(), server, ClientAuthentication::tls("agent"))
+    let resource = naming(
+        &fixture,
+        json!([silent.issuer(), fixture.authority.issuer()]),
+    );
+    let server = AuthorizationServer::for_resource(resource.origin());
+    let source = OAuth::builder(fixture.client(), server, ClientAuthentication::tls("agent"))
         .timeout(Duration::from_secs(6))
         .build()
         .unwrap();
     source.token().await.unwrap();
-    assert_eq!(lab.authority.token_requests(), 1);
+    assert_eq!(fixture.authority.token_requests(), 1);
 }
 
 #[tokio::test]
-async fn where_none_works_the_error_tells_of_each() {
-    let lab = Lab::new();
-    let garbage = lab.rogue("no JSON");
+async fn if_no_authorization_server_works_the_error_names_each() {
+    let fixture = Fixture::new();
+    let garbage = fixture.answering("no JSON");
     let resource = naming(
-        &lab,
+        &fixture,
         json!([garbage.origin(), "http://as.example", "https://localhost:1"]),
     );
-    let error = source(&lab, AuthorizationServer::of_resource(resource.origin()))
-        .token()
-        .await
-        .unwrap_err();
+    let error = source(
+        &fixture,
+        AuthorizationServer::for_resource(resource.origin()),
+    )
+    .token()
+    .await
+    .unwrap_err();
     let text = error.to_string();
     for part in [
         &*garbage.origin(),
@@ -141,27 +148,27 @@ async fn where_none_works_the_error_tells_of_each() {
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    // One of them may be back soon.
+    // One of them may be available again soon.
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 }
 
-/// A server whose metadata is this, with `{origin}` filled in, and its client's error.
+/// The error for a server with this metadata, in which `{origin}` stands for its origin.
 async fn metadata_error(path: &'static str, metadata: Value) -> bowline_token::Error {
-    let lab = Lab::new();
-    let server = CyclingServer::start_with(&lab.pki, Default::default(), |origin| {
+    let fixture = Fixture::new();
+    let server = CyclingServer::start_with(&fixture.pki, Default::default(), |origin| {
         let metadata: Value =
             serde_json::from_str(&metadata.to_string().replace("{origin}", origin)).unwrap();
         Router::new().route(path, get(async || Json(metadata)))
     });
     let found = match path {
-        METADATA => AuthorizationServer::of_resource(server.origin()),
+        METADATA => AuthorizationServer::for_resource(server.origin()),
         _ => AuthorizationServer::issuer(server.origin()),
     };
-    source(&lab, found).token().await.unwrap_err()
+    source(&fixture, found).token().await.unwrap_err()
 }
 
 #[tokio::test]
-async fn metadata_that_cannot_be_believed_is_refused_with_the_reason() {
+async fn metadata_that_cannot_be_trusted_is_refused_with_the_reason() {
     const SERVER: &str = "/.well-known/oauth-authorization-server";
     let good = json!({ "issuer": "{origin}", "token_endpoint": "{origin}/token" });
     let with = |name: &str, value: Value| {
@@ -270,12 +277,12 @@ async fn metadata_that_cannot_be_believed_is_refused_with_the_reason() {
     );
 }
 
-/// Servers that grew up with OpenID Connect have their metadata elsewhere.
+/// Servers that began with OpenID Connect have their metadata at another path.
 #[tokio::test]
-async fn an_openid_provider_is_found_as_well() {
-    let lab = Lab::new();
-    let endpoint = lab.authority.mtls_token_url();
-    let provider = CyclingServer::start_with(&lab.pki, Default::default(), |origin| {
+async fn the_metadata_of_an_openid_provider_is_found() {
+    let fixture = Fixture::new();
+    let endpoint = fixture.authority.mtls_token_url();
+    let provider = CyclingServer::start_with(&fixture.pki, Default::default(), |origin| {
         let metadata =
             Json(json!({ "issuer": format!("{origin}/tenant"), "token_endpoint": endpoint }));
         Router::new().route(
@@ -284,7 +291,7 @@ async fn an_openid_provider_is_found_as_well() {
         )
     });
     source(
-        &lab,
+        &fixture,
         AuthorizationServer::issuer(format!("{}/tenant", provider.origin())),
     )
     .token()
@@ -293,12 +300,12 @@ async fn an_openid_provider_is_found_as_well() {
 }
 
 #[tokio::test]
-async fn what_was_found_is_fetched_again_after_an_hour_and_goes_on_being_used_if_it_cannot_be() {
-    let lab = Lab::new();
-    let endpoint = lab.authority.mtls_token_url();
+async fn metadata_is_fetched_again_after_an_hour_and_stays_in_use_if_that_fails() {
+    let fixture = Fixture::new();
+    let endpoint = fixture.authority.mtls_token_url();
     let fetches = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
     let count = fetches.clone();
-    let provider = CyclingServer::start_with(&lab.pki, Default::default(), |origin| {
+    let provider = CyclingServer::start_with(&fixture.pki, Default::default(), |origin| {
         let metadata = json!({ "issuer": origin, "token_endpoint": endpoint });
         let answer = move || {
             let number = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
@@ -310,27 +317,28 @@ async fn what_was_found_is_fetched_again_after_an_hour_and_goes_on_being_used_if
         };
         Router::new().fallback(any(answer))
     });
-    let source = source(&lab, AuthorizationServer::issuer(provider.origin()));
+    let source = source(&fixture, AuthorizationServer::issuer(provider.origin()));
     let fetched = || fetches.load(std::sync::atomic::Ordering::SeqCst);
     for (seconds, expected) in [(0, 1), (700, 1), (700, 1), (3600, 2), (3600, 3)] {
-        lab.hands.advance(seconds);
+        fixture.clock.advance(seconds);
         source.token().await.unwrap();
         assert_eq!(fetched(), expected, "after {seconds} s more");
     }
-    assert_eq!(lab.authority.token_requests(), 5);
+    assert_eq!(fixture.authority.token_requests(), 5);
 }
 
 #[tokio::test]
-async fn a_token_endpoint_that_has_moved_is_looked_for_before_the_hour_is_over() {
-    let lab = Lab::new();
+async fn a_moved_token_endpoint_is_found_before_the_hour_is_over() {
+    let fixture = Fixture::new();
     let moved = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let (endpoint, has_moved) = (lab.authority.mtls_token_url(), moved.clone());
-    let provider = CyclingServer::start_with(&lab.pki, Default::default(), |origin| {
+    let (endpoint, has_moved) = (fixture.authority.mtls_token_url(), moved.clone());
+    let provider = CyclingServer::start_with(&fixture.pki, Default::default(), |origin| {
         let (issuer, elsewhere) = (origin.to_owned(), format!("{origin}/gone"));
         let answer = move || {
-            let endpoint = match has_moved.load(std::sync::atomic::Ordering::SeqCst) {
-                true => endpoint.clone(),
-                false => elsewhere.clone(),
+            let endpoint = if has_moved.load(std::sync::atomic::Ordering::SeqCst) {
+                endpoint.clone()
+            } else {
+                elsewhere.clone()
             };
             std::future::ready(Json(
                 json!({ "issuer": issuer, "token_endpoint": endpoint }),
@@ -338,10 +346,10 @@ async fn a_token_endpoint_that_has_moved_is_looked_for_before_the_hour_is_over()
         };
         Router::new().route("/.well-known/oauth-authorization-server", get(answer))
     });
-    let source = source(&lab, AuthorizationServer::issuer(provider.origin()));
+    let source = source(&fixture, AuthorizationServer::issuer(provider.origin()));
     let error = source.token().await.unwrap_err();
     assert!(error.to_string().contains("404"), "{error}");
     moved.store(true, std::sync::atomic::Ordering::SeqCst);
-    lab.hands.advance(1);
+    fixture.clock.advance(1);
     source.token().await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! RFC 8693: a token for a token.
+//! Token exchange (RFC 8693).
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use bowline_token::{
 };
 use futures_util::future::join_all;
 
-use crate::lab::{Lab, bound_to, get_request, identity, ok};
+use crate::fixture::{Fixture, bound_to, get_request, identity, ok};
 
-/// A service that is called with tokens of the agent's, and calls others.
+/// A service that is called with the agent's tokens and calls other services.
 struct Service {
     leaf: Leaf,
     client: bowline_client::Client,
@@ -23,45 +23,45 @@ struct Service {
 const SERVICE: &str = "https://service.example";
 
 impl Service {
-    fn new(lab: &Lab) -> Self {
-        lab.authority.register(Registration {
+    fn new(fixture: &Fixture) -> Self {
+        fixture.authority.register(Registration {
             resources: vec![SERVICE.to_owned()],
             ..Registration::new("service")
         });
-        let leaf = lab.pki.client("service", KeyKind::P256);
-        let client = lab.client_of(&leaf);
+        let leaf = fixture.pki.client("service", KeyKind::P256);
+        let client = fixture.client_of(&leaf);
         Self { leaf, client }
     }
 
-    fn settings(&self, lab: &Lab) -> bowline_token::Builder {
-        let server = AuthorizationServer::issuer(lab.authority.issuer());
+    fn settings(&self, fixture: &Fixture) -> bowline_token::Builder {
+        let server = AuthorizationServer::issuer(fixture.authority.issuer());
         OAuth::builder(
             self.client.clone(),
             server,
             ClientAuthentication::tls("service"),
         )
-        .clock(lab.hands.clock())
+        .clock(fixture.clock.to_clock())
         .bound(RequiredBinding::Session)
     }
 }
 
-/// A token of the agent's that is addressed to the service.
-fn incoming(lab: &Lab) -> AccessToken {
-    let request = TokenRequest::session_bound("agent", lab.agent.thumbprint())
+/// A token of the agent whose audience is the service.
+fn incoming(fixture: &Fixture) -> AccessToken {
+    let request = TokenRequest::session_bound("agent", fixture.agent.thumbprint())
         .audience(SERVICE)
         .scope("read write");
-    AccessToken::new(lab.authority.issue(&request)).unwrap()
+    AccessToken::new(fixture.authority.issue(&request)).unwrap()
 }
 
 #[tokio::test]
-async fn a_service_exchanges_what_it_was_called_with_and_calls_the_next_one() {
-    let lab = Lab::new();
-    let (service, resource) = (Service::new(&lab), lab.resource());
+async fn a_service_exchanges_the_token_of_its_caller_and_calls_the_next_service() {
+    let fixture = Fixture::new();
+    let (service, resource) = (Service::new(&fixture), fixture.resource());
     let source = service
-        .settings(&lab)
+        .settings(&fixture)
         .resource(resource.origin())
         .scope("read")
-        .exchange(Fixed::new(incoming(&lab)))
+        .exchange(Fixed::new(incoming(&fixture)))
         .build()
         .unwrap();
     let token = source.token().await.unwrap();
@@ -71,19 +71,22 @@ async fn a_service_exchanges_what_it_was_called_with_and_calls_the_next_one() {
     let agent = Authorized::new(service.client.clone(), source, &resource.origin()).unwrap();
     ok(agent.send(get_request(&resource.origin())).await.unwrap()).await;
     assert_eq!(
-        (lab.authority.exchanges(), lab.authority.token_requests()),
+        (
+            fixture.authority.exchanges(),
+            fixture.authority.token_requests()
+        ),
         (1, 1)
     );
 }
 
 #[tokio::test]
-async fn each_token_that_comes_in_is_exchanged_once_for_as_long_as_the_result_lasts() {
-    let lab = Lab::new();
-    let service = Service::new(&lab);
-    let exchanges = Exchanges::new(service.settings(&lab)).unwrap();
-    let subjects = [incoming(&lab), incoming(&lab)];
+async fn each_incoming_token_is_exchanged_once_while_the_result_is_valid() {
+    let fixture = Fixture::new();
+    let service = Service::new(&fixture);
+    let exchanges = Exchanges::new(service.settings(&fixture)).unwrap();
+    let subjects = [incoming(&fixture), incoming(&fixture)];
     let ask = |subject: &AccessToken| {
-        let source = exchanges.of(subject).unwrap();
+        let source = exchanges.for_token(subject).unwrap();
         async move { source.token().await.unwrap() }
     };
     let tokens = join_all((0..100).map(|n| ask(&subjects[n % 2]))).await;
@@ -91,58 +94,58 @@ async fn each_token_that_comes_in_is_exchanged_once_for_as_long_as_the_result_la
     for (n, token) in tokens.iter().enumerate() {
         assert_eq!(*token, tokens[n % 2]);
     }
-    assert_eq!(lab.authority.exchanges(), 2);
+    assert_eq!(fixture.authority.exchanges(), 2);
     assert!(Arc::ptr_eq(
-        &exchanges.of(&subjects[0]).unwrap(),
-        &exchanges.of(&subjects[0]).unwrap()
+        &exchanges.for_token(&subjects[0]).unwrap(),
+        &exchanges.for_token(&subjects[0]).unwrap()
     ));
 }
 
-/// More subjects than keys may hang: idle sources are not signing.
+/// More subjects than signatures may run at a time: an idle source holds no place in the pool.
 #[tokio::test]
 async fn a_service_that_signs_assertions_exchanges_the_tokens_of_many_subjects() {
-    let lab = Lab::new();
-    let service = Service::new(&lab);
-    lab.authority.register(Registration {
+    let fixture = Fixture::new();
+    let service = Service::new(&fixture);
+    fixture.authority.register(Registration {
         resources: vec![SERVICE.to_owned()],
         authentication: bowline_testkit::authority::ClientAuthentication::private_key_jwt(
             &service.leaf,
         ),
         ..Registration::new("signing")
     });
-    let server = AuthorizationServer::issuer(lab.authority.issuer());
+    let server = AuthorizationServer::issuer(fixture.authority.issuer());
     let authentication = ClientAuthentication::certificate_key_jwt("signing");
-    let settings =
-        OAuth::builder(service.client.clone(), server, authentication).clock(lab.hands.clock());
+    let settings = OAuth::builder(service.client.clone(), server, authentication)
+        .clock(fixture.clock.to_clock());
     let exchanges = Exchanges::new(settings).unwrap();
-    let ask = async |subject: AccessToken| exchanges.of(&subject).unwrap().token().await;
+    let ask = async |subject: AccessToken| exchanges.for_token(&subject).unwrap().token().await;
     for n in 0..40 {
-        let answer = ask(incoming(&lab)).await;
+        let answer = ask(incoming(&fixture)).await;
         answer.unwrap_or_else(|error| panic!("subject {n}: {error}"));
     }
     // And all at once.
-    for answer in join_all((0..100).map(|_| ask(incoming(&lab)))).await {
+    for answer in join_all((0..100).map(|_| ask(incoming(&fixture)))).await {
         answer.unwrap();
     }
 }
 
 #[tokio::test]
-async fn an_actor_is_named_by_a_token_of_its_own() {
-    let lab = Lab::new();
-    let service = Service::new(&lab);
-    let own = service.settings(&lab).build().unwrap();
+async fn an_actor_token_is_sent_and_checked() {
+    let fixture = Fixture::new();
+    let service = Service::new(&fixture);
+    let own = service.settings(&fixture).build().unwrap();
     let source = service
-        .settings(&lab)
-        .exchange(Fixed::new(incoming(&lab)))
+        .settings(&fixture)
+        .exchange(Fixed::new(incoming(&fixture)))
         .actor(own.clone())
         .build()
         .unwrap();
     source.token().await.unwrap();
-    // And one that is not its own is refused, so it was looked at.
-    let other = Fixed::new(incoming(&lab));
+    // One that is not its own is refused, so the server did check it.
+    let other = Fixed::new(incoming(&fixture));
     let source = service
-        .settings(&lab)
-        .exchange(Fixed::new(incoming(&lab)))
+        .settings(&fixture)
+        .exchange(Fixed::new(incoming(&fixture)))
         .actor(other)
         .build()
         .unwrap();
@@ -154,21 +157,23 @@ async fn an_actor_is_named_by_a_token_of_its_own() {
     );
 }
 
-/// It is part of what the new token says, so it must not get lost.
+/// The actor is part of the new token, so it must not be lost.
 #[tokio::test]
-async fn an_actor_is_named_in_whatever_order_it_was_said_and_for_each_subject() {
-    let lab = Lab::new();
-    let service = Service::new(&lab);
+async fn an_actor_token_is_sent_in_any_order_of_settings_and_for_each_subject() {
+    let fixture = Fixture::new();
+    let service = Service::new(&fixture);
     // One that the authority refuses shows that it was sent.
-    let settings = service.settings(&lab).actor(Fixed::new(incoming(&lab)));
+    let settings = service
+        .settings(&fixture)
+        .actor(Fixed::new(incoming(&fixture)));
     let before = settings
         .clone()
-        .exchange(Fixed::new(incoming(&lab)))
+        .exchange(Fixed::new(incoming(&fixture)))
         .build()
         .unwrap();
     let each = Exchanges::new(settings.clone())
         .unwrap()
-        .of(&incoming(&lab))
+        .for_token(&incoming(&fixture))
         .unwrap();
     for source in [&before, &*each] {
         let error = source.token().await.unwrap_err();
@@ -179,21 +184,21 @@ async fn an_actor_is_named_in_whatever_order_it_was_said_and_for_each_subject() 
         );
         assert!(error.to_string().contains("actor_token"), "{error}");
     }
-    // For whom would it act?
+    // An actor alone has no subject to act for.
     let error = settings.build().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
     assert!(error.to_string().contains("actor"), "{error}");
 }
 
-/// The new token's own certificate goes with an actor's token for that same one.
+/// The actor's token is requested for the new certificate as well.
 #[tokio::test]
-async fn a_certificate_is_replaced_under_an_exchange_and_its_actor() {
-    let lab = Lab::new();
-    let service = Service::new(&lab);
-    let own = service.settings(&lab).build().unwrap();
-    let subject = Fixed::new(incoming(&lab));
+async fn replacing_a_certificate_requests_new_exchange_and_actor_tokens() {
+    let fixture = Fixture::new();
+    let service = Service::new(&fixture);
+    let own = service.settings(&fixture).build().unwrap();
+    let subject = Fixed::new(incoming(&fixture));
     let source = service
-        .settings(&lab)
+        .settings(&fixture)
         .exchange(subject)
         .actor(own)
         .build()
@@ -202,25 +207,24 @@ async fn a_certificate_is_replaced_under_an_exchange_and_its_actor() {
         bound_to(&source.token().await.unwrap()),
         service.leaf.thumbprint()
     );
-    let next = lab.pki.client("service", KeyKind::P256);
+    let next = fixture.pki.client("service", KeyKind::P256);
     let sources: [Arc<dyn TokenSource>; 1] = [Arc::new(source.clone())];
     replace_identity(&service.client, &sources, identity(&next))
         .await
         .unwrap();
     assert_eq!(bound_to(&source.token().await.unwrap()), next.thumbprint());
-    assert_eq!(lab.authority.token_requests(), 4);
+    assert_eq!(fixture.authority.token_requests(), 4);
 }
 
 #[tokio::test]
-async fn a_subject_that_cannot_be_exchanged_is_refused_and_one_that_cannot_be_had_costs_no_request()
-{
-    let lab = Lab::new();
-    let service = Service::new(&lab);
-    // T6: neither bound nor addressed to the one who asks (AS-2).
-    let stolen = TokenRequest::session_bound("agent", lab.agent.thumbprint());
-    let stolen = AccessToken::new(lab.authority.issue(&stolen)).unwrap();
+async fn a_stolen_subject_token_is_refused_and_an_expired_one_costs_no_request() {
+    let fixture = Fixture::new();
+    let service = Service::new(&fixture);
+    // T6: neither bound to the service's certificate nor issued for it (AS-2).
+    let stolen = TokenRequest::session_bound("agent", fixture.agent.thumbprint());
+    let stolen = AccessToken::new(fixture.authority.issue(&stolen)).unwrap();
     let source = service
-        .settings(&lab)
+        .settings(&fixture)
         .exchange(Fixed::new(stolen.clone()))
         .build()
         .unwrap();
@@ -234,16 +238,16 @@ async fn a_subject_that_cannot_be_exchanged_is_refused_and_one_that_cannot_be_ha
         "{error}"
     );
 
-    let requests = lab.authority.token_requests();
-    let expired = TokenRequest::session_bound("agent", lab.agent.thumbprint())
+    let requests = fixture.authority.token_requests();
+    let expired = TokenRequest::session_bound("agent", fixture.agent.thumbprint())
         .audience(SERVICE)
         .expired();
-    let expired = AccessToken::new(lab.authority.issue(&expired)).unwrap();
+    let expired = AccessToken::new(fixture.authority.issue(&expired)).unwrap();
     let source = service
-        .settings(&lab)
+        .settings(&fixture)
         .exchange(Fixed::new(expired))
         .build()
         .unwrap();
     assert_eq!(source.token().await.unwrap_err().kind(), ErrorKind::Expired);
-    assert_eq!(lab.authority.token_requests(), requests);
+    assert_eq!(fixture.authority.token_requests(), requests);
 }

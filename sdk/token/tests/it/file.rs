@@ -1,4 +1,4 @@
-//! A token file that others replace, the way they do it.
+//! A token file that other programs replace, in the ways in which they do.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -12,9 +12,9 @@ use bowline_token::{
 };
 use futures_util::future::join_all;
 
-use crate::lab::{Hands, Lab};
+use crate::fixture::{Fixture, TestClock};
 
-/// A directory that goes when the test ends.
+/// A directory that is removed when the test ends.
 struct Dir(PathBuf);
 
 impl Dir {
@@ -30,7 +30,7 @@ impl Dir {
         self.0.join(name)
     }
 
-    /// Writes beside, and renames into place.
+    /// Writes another file, and renames it into place.
     fn replace(&self, name: &str, text: &str) {
         fs::write(self.path("beside"), text).unwrap();
         fs::rename(self.path("beside"), self.path(name)).unwrap();
@@ -43,11 +43,11 @@ impl Drop for Dir {
     }
 }
 
-fn source(path: &Path, hands: &Hands) -> TokenFile {
+fn source(path: &Path, clock: &TestClock) -> TokenFile {
     TokenFile::with(
         path,
         TokenFileOptions {
-            clock: hands.clock(),
+            clock: clock.to_clock(),
             ..TokenFileOptions::default()
         },
     )
@@ -60,48 +60,48 @@ async fn read(source: &TokenFile) -> Result<String, Error> {
 }
 
 #[tokio::test]
-async fn a_file_that_is_renamed_into_place_counts_at_the_next_look() {
-    let (dir, hands) = (Dir::new("rename"), Hands::default());
+async fn a_file_that_is_renamed_into_place_is_used_at_the_next_read() {
+    let (dir, clock) = (Dir::new("rename"), TestClock::default());
     dir.replace("token", "first\n");
-    let source = source(&dir.path("token"), &hands);
+    let source = source(&dir.path("token"), &clock);
     assert_eq!(read(&source).await.unwrap(), "first");
     dir.replace("token", " second \r\n");
     let early = read(&source).await.unwrap();
     assert!(
         early == "first" || early == "second",
-        "within the interval either will do"
+        "within the interval either is right"
     );
-    hands.advance(1);
+    clock.advance(1);
     assert_eq!(read(&source).await.unwrap(), "second");
 }
 
 /// `token` -> `..data/token`, and `..data` -> `v1`: nothing in the directory of `token` itself
 /// changes.
 #[tokio::test]
-async fn a_symlink_that_is_swapped_further_up_counts_at_the_next_look() {
-    let (dir, hands) = (Dir::new("symlink"), Hands::default());
+async fn a_file_behind_a_swapped_symlink_is_used_at_the_next_read() {
+    let (dir, clock) = (Dir::new("symlink"), TestClock::default());
     for (version, text) in [("v1", "first"), ("v2", "second")] {
         fs::create_dir(dir.path(version)).unwrap();
         fs::write(dir.path(version).join("token"), text).unwrap();
     }
     symlink("v1", dir.path("..data")).unwrap();
     symlink("..data/token", dir.path("token")).unwrap();
-    let source = source(&dir.path("token"), &hands);
+    let source = source(&dir.path("token"), &clock);
     assert_eq!(read(&source).await.unwrap(), "first");
     symlink("v2", dir.path("..next")).unwrap();
     fs::rename(dir.path("..next"), dir.path("..data")).unwrap();
-    hands.advance(1);
+    clock.advance(1);
     assert_eq!(read(&source).await.unwrap(), "second");
 }
 
 #[tokio::test]
-async fn a_file_that_is_written_into_counts_once_it_has_kept_still() {
-    let (dir, hands) = (Dir::new("partial"), Hands::default());
+async fn a_file_that_is_written_in_place_is_used_after_two_equal_reads() {
+    let (dir, clock) = (Dir::new("partial"), TestClock::default());
     let path = dir.path("token");
     fs::write(&path, "first").unwrap();
-    let source = source(&path, &hands);
+    let source = source(&path, &clock);
     assert_eq!(read(&source).await.unwrap(), "first");
-    // Truncated, half written, whole: as a program does that opens the file and writes.
+    // Truncated, half written, whole: as by a program that opens the file and writes.
     for (text, expected) in [
         ("", "first"),
         ("sec", "first"),
@@ -110,28 +110,28 @@ async fn a_file_that_is_written_into_counts_once_it_has_kept_still() {
         ("second", "second"),
     ] {
         fs::write(&path, text).unwrap();
-        hands.advance(1);
+        clock.advance(1);
         assert_eq!(read(&source).await.unwrap(), expected, "{text:?}");
     }
 }
 
 #[tokio::test]
-async fn while_the_file_is_unusable_the_last_token_serves_until_it_expires() {
-    let (lab, dir) = (Lab::new(), Dir::new("vanished"));
+async fn while_the_file_is_unusable_the_last_token_is_used_until_it_expires() {
+    let (fixture, dir) = (Fixture::new(), Dir::new("vanished"));
     let path = dir.path("token");
-    let jwt = lab.authority.issue(&TokenRequest::session_bound(
+    let jwt = fixture.authority.issue(&TokenRequest::session_bound(
         "agent",
-        lab.agent.thumbprint(),
+        fixture.agent.thumbprint(),
     ));
     fs::write(&path, &jwt).unwrap();
-    let source = source(&path, &lab.hands);
+    let source = source(&path, &fixture.clock);
     let token = source.token().await.unwrap();
     assert_eq!(
         token.certificate(),
-        Some(lab.agent.thumbprint()),
-        "read off the JWT"
+        Some(fixture.agent.thumbprint()),
+        "read from the JWT"
     );
-    let ruin = || -> [Box<dyn Fn()>; 5] {
+    let breakages = || -> [Box<dyn Fn()>; 5] {
         let (gone, empty, binary, two, long) = (
             path.clone(),
             path.clone(),
@@ -147,12 +147,12 @@ async fn while_the_file_is_unusable_the_last_token_serves_until_it_expires() {
             Box::new(move || fs::write(&long, "a".repeat(100_000)).unwrap()),
         ]
     };
-    for ruin in ruin() {
-        ruin();
-        lab.hands.advance(1);
+    for break_file in breakages() {
+        break_file();
+        fixture.clock.advance(1);
         assert_eq!(source.token().await.unwrap(), token);
     }
-    lab.hands.advance(600);
+    fixture.clock.advance(600);
     let error = source.token().await.unwrap_err();
     assert_eq!(
         (error.kind(), error.fault()),
@@ -161,21 +161,21 @@ async fn while_the_file_is_unusable_the_last_token_serves_until_it_expires() {
     assert!(error.to_string().contains("longer than"), "{error}");
     fs::remove_file(&path).unwrap();
     fs::write(&path, "fresh").unwrap();
-    lab.hands.advance(1);
+    fixture.clock.advance(1);
     assert_eq!(read(&source).await.unwrap(), "fresh");
 }
 
-/// Nobody has replaced it in time.
+/// It was not replaced in time.
 #[tokio::test]
-async fn a_token_that_has_expired_in_its_file_is_an_error_and_no_token() {
-    let (lab, dir) = (Lab::new(), Dir::new("expired"));
+async fn an_expired_token_in_the_file_is_an_error() {
+    let (fixture, dir) = (Fixture::new(), Dir::new("expired"));
     let path = dir.path("token");
-    let issue = || lab.authority.issue(&TokenRequest::bearer("agent"));
+    let issue = || fixture.authority.issue(&TokenRequest::bearer("agent"));
     fs::write(&path, issue()).unwrap();
     let now = std::sync::Arc::new(std::sync::Mutex::new(std::time::SystemTime::now()));
-    let hand = now.clone();
+    let shown = now.clone();
     let options = TokenFileOptions {
-        clock: Clock::from_fn(move || *hand.lock().unwrap()),
+        clock: Clock::from_fn(move || *shown.lock().unwrap()),
         ..TokenFileOptions::default()
     };
     let source = TokenFile::with(&path, options);
@@ -202,8 +202,8 @@ async fn a_token_that_has_expired_in_its_file_is_an_error_and_no_token() {
 }
 
 #[tokio::test]
-async fn an_error_says_the_path_and_nothing_of_what_is_in_the_file() {
-    let (dir, hands) = (Dir::new("errors"), Hands::default());
+async fn an_error_names_the_path_and_quotes_nothing_of_the_file() {
+    let (dir, clock) = (Dir::new("errors"), TestClock::default());
     let path = dir.path("token");
     for (text, reason) in [
         (None, "cannot be read"),
@@ -222,7 +222,7 @@ async fn an_error_says_the_path_and_nothing_of_what_is_in_the_file() {
         if let Some(text) = &text {
             fs::write(&path, text).unwrap();
         }
-        let error = source(&path, &hands).token().await.unwrap_err();
+        let error = source(&path, &clock).token().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::File);
         let shown = format!("{error} {error:?}");
         assert!(
@@ -235,13 +235,13 @@ async fn an_error_says_the_path_and_nothing_of_what_is_in_the_file() {
         );
         assert!(error.is_worth_another_try());
     }
-    let error = source(&dir.0, &hands).token().await.unwrap_err();
+    let error = source(&dir.0, &clock).token().await.unwrap_err();
     assert!(error.to_string().contains("not a regular file"), "{error}");
 }
 
 #[tokio::test]
 async fn a_thousand_callers_read_the_file_once() {
-    let (dir, hands) = (Dir::new("crowd"), Hands::default());
+    let (dir, clock) = (Dir::new("crowd"), TestClock::default());
     dir.replace("token", "first");
     // A clock that stands still, so that the test's own pace does not count.
     let still = std::time::SystemTime::now();
@@ -255,11 +255,11 @@ async fn a_thousand_callers_read_the_file_once() {
     assert!(tokens.iter().all(|token| *token == tokens[0]));
     source.token().await.unwrap();
     assert_eq!(source.counts().requested, 1);
-    drop(hands);
+    drop(clock);
 }
 
 #[tokio::test]
-async fn a_refused_token_has_the_file_looked_at_at_once() {
+async fn after_a_refusal_the_file_is_read_at_once() {
     let (dir, still) = (Dir::new("refused"), std::time::SystemTime::now());
     let options = TokenFileOptions {
         clock: Clock::from_fn(move || still),

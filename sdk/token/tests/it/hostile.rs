@@ -1,4 +1,5 @@
-//! Token endpoints that lie, babble or send elsewhere: a precise, bounded error each.
+//! Token endpoints that send wrong, endless or redirecting responses: each gives a precise, bounded
+//! error.
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -14,28 +15,33 @@ use bytes::Bytes;
 use http::{StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::lab::Lab;
+use crate::fixture::Fixture;
 
 /// No error is longer, whatever the server said.
 const MAX_CHARACTERS: usize = 1000;
 
-/// What comes of a token endpoint that answers like this.
-async fn answered<R>(lab: &Lab, answer: R) -> Result<bowline_token::Token, Error>
+/// The result with a token endpoint that answers like this.
+async fn answered<R>(fixture: &Fixture, answer: R) -> Result<bowline_token::Token, Error>
 where
     R: IntoResponse + Clone + Send + Sync + 'static,
 {
-    ask(lab, lab.rogue(answer), RequiredBinding::AsIssued).await
+    ask(
+        fixture,
+        fixture.answering(answer),
+        RequiredBinding::AsIssued,
+    )
+    .await
 }
 
 async fn ask(
-    lab: &Lab,
+    fixture: &Fixture,
     server: bowline_testkit::peers::CyclingServer,
     bound: RequiredBinding,
 ) -> Result<bowline_token::Token, Error> {
     let server = AuthorizationServer::token_endpoint(format!("{}/token", server.origin()));
-    let source = OAuth::builder(lab.client(), server, ClientAuthentication::tls("agent"))
+    let source = OAuth::builder(fixture.client(), server, ClientAuthentication::tls("agent"))
         .bound(bound)
-        .clock(lab.hands.clock())
+        .clock(fixture.clock.to_clock())
         .build()
         .unwrap();
     let result = source.token().await;
@@ -58,17 +64,17 @@ fn token(with: Value) -> Value {
 
 #[tokio::test]
 async fn a_member_of_the_wrong_form_is_named_and_the_token_is_not_shown() {
-    let lab = Lab::new();
-    answered(&lab, Json(token(json!({})))).await.unwrap();
+    let fixture = Fixture::new();
+    answered(&fixture, Json(token(json!({})))).await.unwrap();
     answered(
-        &lab,
+        &fixture,
         Json(token(
             json!({ "expires_in": "600", "token_type": "bEARER" }),
         )),
     )
     .await
     .unwrap();
-    let unknown = answered(&lab, Json(token(json!({ "expires_in": null }))))
+    let unknown = answered(&fixture, Json(token(json!({ "expires_in": null }))))
         .await
         .unwrap();
     assert_eq!(unknown.expires_at(), None);
@@ -109,7 +115,7 @@ async fn a_member_of_the_wrong_form_is_named_and_the_token_is_not_shown() {
         (json!({}), "no access_token"),
         (json!(["SECRET"]), "something else than a JSON object"),
     ] {
-        let error = answered(&lab, Json(answer.clone())).await.unwrap_err();
+        let error = answered(&fixture, Json(answer.clone())).await.unwrap_err();
         assert_eq!(
             (error.kind(), error.fault()),
             (ErrorKind::Protocol, Fault::Peer),
@@ -118,60 +124,46 @@ async fn a_member_of_the_wrong_form_is_named_and_the_token_is_not_shown() {
         assert!(error.to_string().contains(reason), "{answer}: {error}");
     }
     let twice = r#"{"access_token":"SECRET","access_token":"SECRET2","token_type":"Bearer"}"#;
-    let error = answered(&lab, twice).await.unwrap_err();
-    assert!(error.to_string().contains("stands twice"), "{error}");
+    let error = answered(&fixture, twice).await.unwrap_err();
+    assert!(error.to_string().contains("occurs twice"), "{error}");
 }
 
 #[tokio::test]
-async fn what_is_no_json_what_is_endless_and_what_leads_elsewhere_is_said_to_be_so() {
-    let lab = Lab::new();
+async fn a_response_without_json_an_endless_one_and_a_redirect_each_give_a_precise_error() {
+    let fixture = Fixture::new();
     let html = (
         [(header::CONTENT_TYPE, "text/html\u{80}SECRE")],
         "<html>SECRET</html>",
     );
-    let error = answered(&lab, html).await.unwrap_err();
+    let error = answered(&fixture, html).await.unwrap_err();
     assert!(error.to_string().contains("text/html"), "{error}");
-    let error = answered(&lab, r#"{"access_token":"SECRET", oops"#)
+    let error = answered(&fixture, r#"{"access_token":"SECRET", oops"#)
         .await
         .unwrap_err();
     assert!(error.to_string().contains("malformed"), "{error}");
-    let error = answered(&lab, "a".repeat(1024 * 1024)).await.unwrap_err();
+    let error = answered(&fixture, "a".repeat(1024 * 1024))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Protocol);
     assert!(
         error.to_string().contains("more than 262144 bytes"),
         "{error}"
     );
-    let error = ask(
-        &lab,
-        lab.serve(Router::new().fallback(any(padded))),
-        RequiredBinding::AsIssued,
-    )
-    .await
-    .unwrap_err();
-    assert!(
-        error.to_string().contains("more than 262144 bytes"),
-        "{error}"
-    );
-    let error = ask(
-        &lab,
-        lab.serve(Router::new().fallback(any(endless))),
-        RequiredBinding::AsIssued,
-    )
-    .await
-    .unwrap_err();
-    assert!(
-        error.to_string().contains("more than 262144 bytes"),
-        "{error}"
-    );
+    for router in [any(padded), any(endless)] {
+        let server = fixture.serve(Router::new().fallback(router));
+        let error = ask(&fixture, server, RequiredBinding::AsIssued).await;
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("more than 262144 bytes"), "{error}");
+    }
 
     for status in [301, 302, 307, 308] {
-        let target = lab.mirror();
+        let target = fixture.certificate_echo();
         let redirect = (
             StatusCode::from_u16(status).unwrap(),
             [(header::LOCATION, target.origin())],
             "",
         );
-        let error = answered(&lab, redirect).await.unwrap_err();
+        let error = answered(&fixture, redirect).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Protocol);
         assert!(
             error.to_string().contains("redirect") && error.to_string().contains("CL-6"),
@@ -185,20 +177,20 @@ async fn what_is_no_json_what_is_endless_and_what_leads_elsewhere_is_said_to_be_
         (500, ErrorKind::Unavailable),
         (429, ErrorKind::Unavailable),
     ] {
-        let error = answered(&lab, (StatusCode::from_u16(status).unwrap(), ""))
+        let error = answered(&fixture, (StatusCode::from_u16(status).unwrap(), ""))
             .await
             .unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains(&status.to_string()), "{error}");
     }
-    // A token comes with 200 and with nothing else.
-    let error = answered(&lab, (StatusCode::CREATED, Json(token(json!({})))))
+    // A token comes with status 200 and no other.
+    let error = answered(&fixture, (StatusCode::CREATED, Json(token(json!({})))))
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Protocol);
 }
 
-/// A good answer, too far behind, and of a length that is not announced.
+/// A valid response after too many spaces, without a `Content-Length`.
 async fn padded() -> Response {
     let parts = [" ".repeat(300 * 1024), token(json!({})).to_string()];
     let parts = parts.map(|part| Ok::<_, std::io::Error>(Bytes::from(part)));
@@ -213,16 +205,17 @@ async fn endless() -> Response {
 }
 
 #[tokio::test]
-async fn an_error_is_read_whatever_its_status_and_only_printable_parts_of_it_are_shown() {
-    let lab = Lab::new();
+async fn an_oauth_error_is_read_at_any_status_and_only_its_printable_parts_are_shown() {
+    let fixture = Fixture::new();
     for status in [
         StatusCode::OK,
         StatusCode::BAD_REQUEST,
         StatusCode::UNAUTHORIZED,
         StatusCode::FORBIDDEN,
     ] {
-        let body = json!({ "error": "invalid_scope", "error_description": "no\r\n such \u{1b}[31mscope é" });
-        let error = answered(&lab, (status, Json(body))).await.unwrap_err();
+        let description = "no\r\n such \u{1b}[31mscope é";
+        let body = json!({ "error": "invalid_scope", "error_description": description });
+        let error = answered(&fixture, (status, Json(body))).await.unwrap_err();
         assert_eq!(
             (error.kind(), error.fault()),
             (
@@ -238,7 +231,7 @@ async fn an_error_is_read_whatever_its_status_and_only_printable_parts_of_it_are
         );
     }
     let long = json!({ "error": "x".repeat(10_000), "error_description": "y".repeat(100_000) });
-    let error = answered(&lab, (StatusCode::BAD_REQUEST, Json(long)))
+    let error = answered(&fixture, (StatusCode::BAD_REQUEST, Json(long)))
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused(OAuthErrorCode::Other));
@@ -247,7 +240,7 @@ async fn an_error_is_read_whatever_its_status_and_only_printable_parts_of_it_are
         [(header::RETRY_AFTER, "7")],
         Json(json!({ "error": "temporarily_unavailable" })),
     );
-    let error = answered(&lab, busy).await.unwrap_err();
+    let error = answered(&fixture, busy).await.unwrap_err();
     assert_eq!(
         error.kind(),
         ErrorKind::Refused(OAuthErrorCode::TemporarilyUnavailable)
@@ -255,7 +248,7 @@ async fn an_error_is_read_whatever_its_status_and_only_printable_parts_of_it_are
     assert!(error.is_worth_another_try() && error.retry_after().unwrap().as_secs() == 7);
     // A token beside an error is no token.
     let both = token(json!({ "error": "invalid_client" }));
-    let error = answered(&lab, Json(both)).await.unwrap_err();
+    let error = answered(&fixture, Json(both)).await.unwrap_err();
     assert_eq!(
         error.kind(),
         ErrorKind::Refused(OAuthErrorCode::InvalidClient)
@@ -263,11 +256,12 @@ async fn an_error_is_read_whatever_its_status_and_only_printable_parts_of_it_are
 }
 
 #[tokio::test]
-async fn a_token_that_could_not_be_used_is_not_handed_out() {
-    let lab = Lab::new();
-    let issue = |request: TokenRequest| json!({ "access_token": lab.authority.issue(&request) });
-    let own = lab.agent.thumbprint();
-    let other = Thumbprint::from_certificate(lab.pki.ca_der());
+async fn an_unusable_token_is_not_handed_out() {
+    let fixture = Fixture::new();
+    let issue =
+        |request: TokenRequest| json!({ "access_token": fixture.authority.issue(&request) });
+    let own = fixture.agent.thumbprint();
+    let other = Thumbprint::from_certificate(fixture.pki.ca_der());
     for (request, bound, reason) in [
         (
             TokenRequest::session_bound("agent", other),
@@ -300,8 +294,8 @@ async fn a_token_that_could_not_be_used_is_not_handed_out() {
             "TK-3",
         ),
     ] {
-        let rogue = lab.rogue(Json(token(issue(request))));
-        let error = ask(&lab, rogue, bound).await.unwrap_err();
+        let answering = fixture.answering(Json(token(issue(request))));
+        let error = ask(&fixture, answering, bound).await.unwrap_err();
         assert_eq!(
             (error.kind(), error.fault()),
             (ErrorKind::Binding, Fault::Peer),
@@ -312,15 +306,15 @@ async fn a_token_that_could_not_be_used_is_not_handed_out() {
     let expired = token(issue(TokenRequest::session_bound("agent", own).expired()));
     let mut dateless = expired.clone();
     dateless["expires_in"] = Value::Null;
-    let error = answered(&lab, Json(dateless)).await.unwrap_err();
+    let error = answered(&fixture, Json(dateless)).await.unwrap_err();
     assert!(error.to_string().contains("compare the clocks"), "{error}");
     // With `expires_in` no clock but our own matters.
-    answered(&lab, Json(expired)).await.unwrap();
+    answered(&fixture, Json(expired)).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_plaintext_endpoint_is_refused_before_anything_is_sent() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     for (url, kind, reason) in [
         ("http://as.example/token", ErrorKind::Metadata, "plaintext"),
         // On loopback the client decides, and it was not told to.
@@ -333,7 +327,7 @@ async fn a_plaintext_endpoint_is_refused_before_anything_is_sent() {
         ("https://as.example/#x", ErrorKind::Metadata, "fragment"),
     ] {
         let server = AuthorizationServer::token_endpoint(url);
-        let source = OAuth::builder(lab.client(), server, ClientAuthentication::tls("agent"))
+        let source = OAuth::builder(fixture.client(), server, ClientAuthentication::tls("agent"))
             .build()
             .unwrap();
         let error = source.token().await.unwrap_err();
@@ -343,16 +337,16 @@ async fn a_plaintext_endpoint_is_refused_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn an_exchange_must_give_an_access_token_and_say_so() {
-    let lab = Lab::new();
+async fn an_exchange_must_return_an_access_token_with_its_issued_token_type() {
+    let fixture = Fixture::new();
     let subject =
         bowline_token::Fixed::new(bowline_client::AccessToken::new("SECRET-subject").unwrap());
     let exchanged = async |issued_token_type: Value| {
-        let rogue = lab.rogue(Json(token(
+        let answering = fixture.answering(Json(token(
             json!({ "issued_token_type": issued_token_type }),
         )));
-        let server = AuthorizationServer::token_endpoint(rogue.origin());
-        let settings = OAuth::builder(lab.client(), server, ClientAuthentication::tls("agent"));
+        let server = AuthorizationServer::token_endpoint(answering.origin());
+        let settings = OAuth::builder(fixture.client(), server, ClientAuthentication::tls("agent"));
         settings
             .exchange(subject.clone())
             .build()

@@ -1,5 +1,5 @@
-//! What `bowline-token` claims, against a real authorization server and real resource servers on
-//! loopback. One binary, because linking is the slow part.
+//! Tests of `bowline-token` against a real authorization server and real resource servers on
+//! loopback. One binary, because linking is slow.
 
 mod authentication;
 mod authorized;
@@ -7,8 +7,8 @@ mod discovery;
 mod exchange;
 #[cfg(unix)]
 mod file;
+mod fixture;
 mod hostile;
-mod lab;
 mod outage;
 mod replacement;
 mod rotation;

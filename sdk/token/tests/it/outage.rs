@@ -1,4 +1,4 @@
-//! The authorization server has a bad day.
+//! The authorization server fails, hangs, or is overloaded.
 
 use std::time::Duration;
 
@@ -8,20 +8,21 @@ use bowline_token::{
 };
 use futures_util::future::join_all;
 
-use crate::lab::{Lab, successor};
+use crate::fixture::{Fixture, successor};
 
-/// A minute of life: due after half of it, late in its last five seconds.
-fn lab() -> Lab {
-    Lab::with(AuthorityOptions {
+/// Tokens live for a minute: they are refreshed after half of it, and stale in the last five
+/// seconds.
+fn fixture() -> Fixture {
+    Fixture::with(AuthorityOptions {
         lifetime: Duration::from_secs(60),
         ..AuthorityOptions::default()
     })
 }
 
-/// Ten seconds of the agent's clock, with 100 callers in each, and all that they started brought to
-/// its end.
+/// Ten seconds of the agent's clock, with 100 callers in each; waits for the requests that they
+/// started.
 async fn ten_seconds(
-    lab: &Lab,
+    fixture: &Fixture,
     source: &OAuth,
 ) -> Vec<Result<bowline_token::Token, bowline_token::Error>> {
     let mut answers = Vec::new();
@@ -31,12 +32,12 @@ async fn ten_seconds(
         if source.counts().requested > before.requested {
             settled(source).await;
         }
-        lab.hands.advance(1);
+        fixture.clock.advance(1);
     }
     answers
 }
 
-/// Until what is under way has failed.
+/// Waits until the requests under way have failed.
 async fn settled(source: &OAuth) {
     let waiting = async {
         while source.counts().failed < source.counts().requested - 1 {
@@ -49,32 +50,32 @@ async fn settled(source: &OAuth) {
 }
 
 #[tokio::test]
-async fn ten_seconds_down_are_not_noticed_by_those_who_have_a_valid_token() {
-    let lab = lab();
-    let source = lab.source(&lab.client()).build().unwrap();
+async fn a_valid_token_is_returned_through_ten_seconds_of_outage() {
+    let fixture = fixture();
+    let source = fixture.source(&fixture.client()).build().unwrap();
     let first = source.token().await.unwrap();
-    lab.hands.advance(31);
-    lab.authority.set_fault(InjectedFault::Down);
-    let answers = ten_seconds(&lab, &source).await;
+    fixture.clock.advance(31);
+    fixture.authority.set_fault(InjectedFault::Down);
+    let answers = ten_seconds(&fixture, &source).await;
     assert_eq!(answers.len(), 1000);
     assert!(answers.into_iter().all(|answer| answer.unwrap() == first));
-    // Tried at 0, 1, 3 and 7 s; each try is one request, and one more because nobody knows what
-    // became of the first.
+    // Attempts at 0, 1, 3 and 7 s. Each is sent twice, because the connection ended before a
+    // response came.
     assert_eq!(source.counts().requested, 1 + 4);
-    assert_eq!(lab.authority.token_requests(), 1 + 4 * 2);
-    lab.authority.set_fault(InjectedFault::None);
-    lab.hands.advance(8);
+    assert_eq!(fixture.authority.token_requests(), 1 + 4 * 2);
+    fixture.authority.set_fault(InjectedFault::None);
+    fixture.clock.advance(8);
     successor(&source, &first).await;
 }
 
 #[tokio::test]
-async fn ten_seconds_down_are_one_precise_error_for_those_who_have_none_and_no_stampede() {
-    let lab = lab();
-    let source = lab.source(&lab.client()).build().unwrap();
+async fn without_a_valid_token_ten_seconds_of_outage_give_one_error_and_few_requests() {
+    let fixture = fixture();
+    let source = fixture.source(&fixture.client()).build().unwrap();
     source.token().await.unwrap();
-    lab.hands.advance(61);
-    lab.authority.set_fault(InjectedFault::Down);
-    let answers = ten_seconds(&lab, &source).await;
+    fixture.clock.advance(61);
+    fixture.authority.set_fault(InjectedFault::Down);
+    let answers = ten_seconds(&fixture, &source).await;
     let errors: Vec<_> = answers
         .into_iter()
         .map(|answer| answer.unwrap_err())
@@ -88,23 +89,26 @@ async fn ten_seconds_down_are_one_precise_error_for_those_who_have_none_and_no_s
         assert!(error.is_worth_another_try());
         assert_eq!(error.to_string(), errors[0].to_string());
         assert!(
-            error.to_string().contains(&lab.authority.mtls_token_url()),
+            error
+                .to_string()
+                .contains(&fixture.authority.mtls_token_url()),
             "{error}"
         );
     }
-    assert_eq!(lab.authority.token_requests(), 1 + 4 * 2);
-    lab.authority.set_fault(InjectedFault::None);
-    lab.hands.advance(8);
+    assert_eq!(fixture.authority.token_requests(), 1 + 4 * 2);
+    fixture.authority.set_fault(InjectedFault::None);
+    fixture.clock.advance(8);
     source.token().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_server_that_says_when_to_come_again_is_not_asked_before() {
-    let lab = lab();
-    let source = lab.source(&lab.client()).build().unwrap();
+async fn retry_after_of_the_authorization_server_is_waited_for() {
+    let fixture = fixture();
+    let source = fixture.source(&fixture.client()).build().unwrap();
     source.token().await.unwrap();
-    lab.hands.advance(61);
-    lab.authority
+    fixture.clock.advance(61);
+    fixture
+        .authority
         .set_fault(InjectedFault::Unavailable { retry_after: 20 });
     let error = source.token().await.unwrap_err();
     assert_eq!(
@@ -112,53 +116,59 @@ async fn a_server_that_says_when_to_come_again_is_not_asked_before() {
         (ErrorKind::Unavailable, Some(Duration::from_secs(20)))
     );
     assert!(error.to_string().contains("503"), "{error}");
-    lab.authority.set_fault(InjectedFault::None);
-    lab.hands.advance(18);
+    fixture.authority.set_fault(InjectedFault::None);
+    fixture.clock.advance(18);
     source.token().await.unwrap_err();
-    assert_eq!(lab.authority.token_requests(), 2);
-    lab.hands.advance(2);
+    assert_eq!(fixture.authority.token_requests(), 2);
+    fixture.clock.advance(2);
     source.token().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_answer_is_given_up_after_the_time_out() {
-    let lab = lab();
-    let settings = lab.source(&lab.client()).timeout(Duration::from_millis(50));
+async fn a_request_without_an_answer_fails_after_the_time_out() {
+    let fixture = fixture();
+    let settings = fixture
+        .source(&fixture.client())
+        .timeout(Duration::from_millis(50));
     // Discovery, then the token endpoint: both are held.
-    lab.authority.set_fault(InjectedFault::Hold);
+    fixture.authority.set_fault(InjectedFault::Hold);
     let source = settings.clone().build().unwrap();
     let error = source.token().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("within 50ms"), "{error}");
 
-    let endpoint = AuthorizationServer::token_endpoint(lab.authority.mtls_token_url());
-    let source = OAuth::builder(lab.client(), endpoint, ClientAuthentication::tls("agent"))
-        .timeout(Duration::from_millis(50))
-        .build()
-        .unwrap();
+    let endpoint = AuthorizationServer::token_endpoint(fixture.authority.mtls_token_url());
+    let source = OAuth::builder(
+        fixture.client(),
+        endpoint,
+        ClientAuthentication::tls("agent"),
+    )
+    .timeout(Duration::from_millis(50))
+    .build()
+    .unwrap();
     let error = source.token().await.unwrap_err();
-    let url = lab.authority.mtls_token_url();
+    let url = fixture.authority.mtls_token_url();
     let said = format!("the authorization server ({url}) did not answer within 50ms");
     assert_eq!(error.to_string(), said);
 }
 
 #[tokio::test]
-async fn a_server_that_speaks_no_json_and_one_that_never_stops_are_told_from_one_that_is_down() {
-    let lab = lab();
-    let source = lab.source(&lab.client()).build().unwrap();
+async fn an_answer_that_is_not_json_and_one_without_end_are_errors_of_the_peer() {
+    let fixture = fixture();
+    let source = fixture.source(&fixture.client()).build().unwrap();
     source.token().await.unwrap();
-    lab.hands.advance(61);
+    fixture.clock.advance(61);
     for (fault, what) in [
         (InjectedFault::Garbage, "something else than a JSON object"),
         (InjectedFault::Endless, "more than"),
     ] {
-        lab.authority.set_fault(fault);
+        fixture.authority.set_fault(fault);
         let error = source.token().await.unwrap_err();
         assert_eq!(
             (error.kind(), error.fault()),
             (ErrorKind::Protocol, Fault::Peer)
         );
         assert!(error.to_string().contains(what), "{error}");
-        lab.hands.advance(5);
+        fixture.clock.advance(5);
     }
 }

@@ -9,14 +9,14 @@ use bowline_testkit::pki::KeyKind;
 use bowline_token::{Authorized, RequiredBinding, TokenSource, replace_identity};
 use futures_util::future::join_all;
 
-use crate::lab::{Lab, bound_to, call, get_request, identity, ok, successor, text};
+use crate::fixture::{Fixture, bound_to, call, get_request, identity, ok, successor, text};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_is_replaced_under_load_and_no_call_fails() {
-    let lab = Lab::new();
-    let resource = lab.resource();
-    let client = lab.client();
-    let source = lab
+    let fixture = Fixture::new();
+    let resource = fixture.resource();
+    let client = fixture.client();
+    let source = fixture
         .source(&client)
         .bound(RequiredBinding::Session)
         .resource(resource.origin())
@@ -24,7 +24,7 @@ async fn a_certificate_is_replaced_under_load_and_no_call_fails() {
         .unwrap();
     let agent = Authorized::new(client.clone(), source.clone(), &resource.origin()).unwrap();
     let old_token = source.token().await.unwrap();
-    assert_eq!(bound_to(&old_token), lab.agent.thumbprint());
+    assert_eq!(bound_to(&old_token), fixture.agent.thumbprint());
 
     let done = Arc::new(AtomicBool::new(false));
     let calls = Arc::new(AtomicU64::new(0));
@@ -44,13 +44,12 @@ async fn a_certificate_is_replaced_under_load_and_no_call_fails() {
             })
         })
         .collect();
-    let next = lab.pki.client("agent", KeyKind::P384);
+    let next = fixture.pki.client("agent", KeyKind::P384);
     let sources: [Arc<dyn TokenSource>; 1] = [Arc::new(source.clone())];
     replace_identity(&client, &sources, identity(&next))
         .await
         .unwrap();
-    // From the switch on, new tokens on the new certificate; the old ones go on with the old
-    // certificate.
+    // From now on new tokens use the new certificate, and old tokens the old one.
     let new_token = source.token().await.unwrap();
     assert_eq!(bound_to(&new_token), next.thumbprint());
     let seen = calls.load(Ordering::SeqCst);
@@ -63,7 +62,7 @@ async fn a_certificate_is_replaced_under_load_and_no_call_fails() {
         caller.await.unwrap();
     }
     assert_eq!(
-        lab.authority.token_requests(),
+        fixture.authority.token_requests(),
         2,
         "one for each certificate"
     );
@@ -83,85 +82,81 @@ async fn a_certificate_is_replaced_under_load_and_no_call_fails() {
     );
 }
 
-/// The server cannot tell an opaque token's certificate from the token, and neither can the client:
-/// the source does.
+/// Neither server nor client can read from an opaque token which certificate it is bound to: the
+/// source remembers.
 #[tokio::test]
-async fn an_opaque_token_goes_on_with_the_certificate_that_it_was_issued_to() {
-    let lab = Lab::with(AuthorityOptions {
+async fn an_opaque_token_is_still_sent_with_the_certificate_that_it_was_issued_to() {
+    let fixture = Fixture::with(AuthorityOptions {
         format: TokenFormat::Opaque,
         ..AuthorityOptions::default()
     });
-    let mirror = lab.mirror();
-    let client = lab.client();
-    let source = lab.source(&client).build().unwrap();
+    let server = fixture.certificate_echo();
+    let client = fixture.client();
+    let source = fixture.source(&client).build().unwrap();
     let seen_with = async |token| -> Thumbprint {
-        let seen = text(call(&client, &mirror.origin(), token).await).await;
+        let seen = text(call(&client, &server.origin(), token).await).await;
         seen.parse().expect("a thumbprint")
     };
     let old_token = source.token().await.unwrap();
-    let next = lab.pki.client("agent", KeyKind::P256);
+    let next = fixture.pki.client("agent", KeyKind::P256);
     replace_identity(&client, &[Arc::new(source.clone()) as _], identity(&next))
         .await
         .unwrap();
     let new_token = source.token().await.unwrap();
     assert_ne!(old_token, new_token);
     for _ in 0..2 {
-        assert_eq!(seen_with(&old_token).await, lab.agent.thumbprint());
+        assert_eq!(seen_with(&old_token).await, fixture.agent.thumbprint());
         assert_eq!(seen_with(&new_token).await, next.thumbprint());
     }
 }
 
 #[tokio::test]
-async fn nothing_is_switched_if_no_token_can_be_had_for_the_next_certificate() {
-    let lab = Lab::new();
-    let client = lab.client();
-    let source = lab.source(&client).build().unwrap();
+async fn the_certificate_stays_if_no_token_can_be_obtained_for_the_next_one() {
+    let fixture = Fixture::new();
+    let client = fixture.client();
+    let source = fixture.source(&client).build().unwrap();
     let token = source.token().await.unwrap();
-    let next = Arc::new(identity(&lab.pki.client("agent", KeyKind::P256)));
+    let next = Arc::new(identity(&fixture.pki.client("agent", KeyKind::P256)));
     let sources: [Arc<dyn TokenSource>; 1] = [Arc::new(source.clone())];
-    lab.authority.set_fault(InjectedFault::Down);
+    fixture.authority.set_fault(InjectedFault::Down);
     replace_identity(&client, &sources, next.clone())
         .await
         .unwrap_err();
     assert_eq!(
         client.identity().unwrap().thumbprint(),
-        lab.agent.thumbprint()
+        fixture.agent.thumbprint()
     );
     assert_eq!(source.token().await.unwrap(), token);
 
-    lab.authority.set_fault(InjectedFault::None);
-    lab.hands.advance(1);
+    fixture.authority.set_fault(InjectedFault::None);
+    fixture.clock.advance(1);
     replace_identity(&client, &sources, next.clone())
         .await
         .unwrap();
     assert_eq!(bound_to(&source.token().await.unwrap()), next.thumbprint());
 }
 
-/// Somebody replaced the certificate and told nobody.
+/// The certificate was replaced without `replace_identity`.
 #[tokio::test]
-async fn the_old_token_serves_until_there_is_one_for_a_certificate_that_came_unprepared() {
-    let lab = Lab::new();
-    let resource = lab.resource();
-    let client = lab.client();
-    let source = lab
-        .source(&client)
-        .resource(resource.origin())
-        .build()
-        .unwrap();
+async fn the_old_token_is_used_until_there_is_one_for_a_certificate_that_was_replaced_unprepared() {
+    let fixture = Fixture::new();
+    let resource = fixture.resource();
+    let client = fixture.client();
+    let source = fixture.source_for(&client, resource.origin());
     let old_token = source.token().await.unwrap();
-    let next = lab.pki.client("agent", KeyKind::P256);
+    let next = fixture.pki.client("agent", KeyKind::P256);
     client.replace_identity(identity(&next)).unwrap();
 
-    lab.authority.set_fault(InjectedFault::Hold);
+    fixture.authority.set_fault(InjectedFault::Hold);
     let tokens = join_all((0..100).map(|_| source.token())).await;
     assert!(
         tokens.into_iter().all(|token| token.unwrap() == old_token),
-        "nobody waits"
+        "no caller waits"
     );
-    lab.authority.held(1).await;
+    fixture.authority.held(1).await;
     ok(call(&client, &resource.origin(), &old_token).await).await;
-    lab.authority.set_fault(InjectedFault::None);
+    fixture.authority.set_fault(InjectedFault::None);
     let new_token = successor(&source, &old_token).await;
     assert_eq!(bound_to(&new_token), next.thumbprint());
-    assert_eq!(lab.authority.token_requests(), 2);
+    assert_eq!(fixture.authority.token_requests(), 2);
 }

@@ -1,29 +1,29 @@
-//! Tokens that are replaced while they are used.
+//! Tokens that are replaced while they are in use.
 
 use bowline_client::{Cause, ProofKind};
 use bowline_testkit::authority::InjectedFault;
 use bowline_token::{Authorized, TokenSource};
 use futures_util::future::join_all;
 
-use crate::lab::{Lab, get_request, ok, successor};
+use crate::fixture::{Fixture, get_request, ok, successor};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_thousand_callers_at_expiry_cost_one_token_request() {
-    let lab = Lab::new();
-    let source = lab.source(&lab.client()).build().unwrap();
+    let fixture = Fixture::new();
+    let source = fixture.source(&fixture.client()).build().unwrap();
     let first = source.token().await.unwrap();
-    assert_eq!(lab.authority.token_requests(), 1);
-    // Past its end. The thousand come while the answer is being held.
-    lab.hands.advance(601);
-    lab.authority.set_fault(InjectedFault::Hold);
+    assert_eq!(fixture.authority.token_requests(), 1);
+    // The token has expired. The thousand ask while the response is held.
+    fixture.clock.advance(601);
+    fixture.authority.set_fault(InjectedFault::Hold);
     let callers: Vec<_> = (0..1000)
         .map(|_| {
             let source = source.clone();
             tokio::spawn(async move { source.token().await })
         })
         .collect();
-    lab.authority.held(1).await;
-    lab.authority.set_fault(InjectedFault::None);
+    fixture.authority.held(1).await;
+    fixture.authority.set_fault(InjectedFault::None);
     let tokens: Vec<_> = join_all(callers)
         .await
         .into_iter()
@@ -35,21 +35,20 @@ async fn a_thousand_callers_at_expiry_cost_one_token_request() {
             .all(|token| *token == tokens[0] && *token != first)
     );
     assert_eq!(
-        (lab.authority.token_requests(), source.counts().requested),
+        (
+            fixture.authority.token_requests(),
+            source.counts().requested
+        ),
         (2, 2)
     );
 }
 
 #[tokio::test]
-async fn a_token_rotated_during_a_thousand_calls_costs_one_request_and_one_signature_and_no_call() {
-    let lab = Lab::new();
-    let resource = lab.resource();
-    let client = lab.client();
-    let source = lab
-        .source(&client)
-        .resource(resource.origin())
-        .build()
-        .unwrap();
+async fn a_token_replaced_during_a_thousand_calls_costs_one_request_and_one_signature() {
+    let fixture = Fixture::new();
+    let resource = fixture.resource();
+    let client = fixture.client();
+    let source = fixture.source_for(&client, resource.origin());
     let agent = Authorized::new(client.clone(), source.clone(), &resource.origin()).unwrap();
     let url = format!("{}/things", resource.origin());
     let call = async || ok(agent.send(get_request(&url)).await.unwrap()).await;
@@ -57,7 +56,7 @@ async fn a_token_rotated_during_a_thousand_calls_costs_one_request_and_one_signa
     let first = source.token().await.unwrap();
     for batch in 0..20 {
         if batch == 10 {
-            lab.hands.advance(481); // a fifth of ten minutes ahead
+            fixture.clock.advance(481); // a fifth of ten minutes before the end
         }
         if batch == 19 {
             successor(&source, &first).await;
@@ -65,7 +64,7 @@ async fn a_token_rotated_during_a_thousand_calls_costs_one_request_and_one_signa
         join_all((0..50).map(|_| call())).await;
     }
     let totals = client.stats().totals;
-    assert_eq!(lab.authority.token_requests(), 2);
+    assert_eq!(fixture.authority.token_requests(), 2);
     assert_eq!(resource.counts().opened, 1);
     assert_eq!(totals.with_proof, 1000);
     assert_eq!(
@@ -85,27 +84,27 @@ async fn a_token_rotated_during_a_thousand_calls_costs_one_request_and_one_signa
 }
 
 #[tokio::test]
-async fn a_due_token_is_replaced_without_anybody_waiting_for_the_authorization_server() {
-    let lab = Lab::new();
-    let source = lab.source(&lab.client()).build().unwrap();
+async fn a_token_is_refreshed_without_a_caller_waiting_for_the_authorization_server() {
+    let fixture = Fixture::new();
+    let source = fixture.source(&fixture.client()).build().unwrap();
     let first = source.token().await.unwrap();
-    lab.hands.advance(481);
-    lab.authority.set_fault(InjectedFault::Hold);
+    fixture.clock.advance(481);
+    fixture.authority.set_fault(InjectedFault::Hold);
     for _ in 0..100 {
         assert_eq!(source.token().await.unwrap(), first);
     }
-    lab.authority.held(1).await;
+    fixture.authority.held(1).await;
     assert_eq!(source.token().await.unwrap(), first);
-    lab.authority.set_fault(InjectedFault::None);
+    fixture.authority.set_fault(InjectedFault::None);
     successor(&source, &first).await;
-    assert_eq!(lab.authority.token_requests(), 2);
+    assert_eq!(fixture.authority.token_requests(), 2);
 }
 
 #[tokio::test]
-async fn sources_that_share_an_authorization_server_share_what_was_found_out_about_it() {
-    let lab = Lab::new();
-    let client = lab.client();
-    let settings = lab.source(&client);
+async fn sources_that_share_an_authorization_server_share_its_metadata() {
+    let fixture = Fixture::new();
+    let client = fixture.client();
+    let settings = fixture.source(&client);
     let sources: Vec<_> = (0..20)
         .map(|n| settings.clone().scope(format!("s{n}")).build().unwrap())
         .collect();
@@ -115,7 +114,7 @@ async fn sources_that_share_an_authorization_server_share_what_was_found_out_abo
     // 20 token requests, and one for the metadata.
     assert_eq!(
         (
-            lab.authority.token_requests(),
+            fixture.authority.token_requests(),
             client.stats().totals.requests
         ),
         (20, 21)

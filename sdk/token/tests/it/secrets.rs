@@ -12,9 +12,9 @@ use bowline_token::{
 use http::StatusCode;
 use serde_json::json;
 
-use crate::lab::Lab;
+use crate::fixture::Fixture;
 
-/// Repeats what it was sent, as an error.
+/// Echoes the secrets of the request in an error.
 async fn echo(body: String) -> (StatusCode, String) {
     let said: Vec<_> = form_urlencoded::parse(body.as_bytes())
         .filter(|(name, _)| ["subject_token", "client_assertion", "actor_token"].contains(&&**name))
@@ -29,16 +29,16 @@ async fn echo(body: String) -> (StatusCode, String) {
 }
 
 #[tokio::test]
-async fn a_server_that_repeats_what_it_was_sent_brings_nothing_of_it_into_an_error() {
-    let lab = Lab::new();
-    let server = lab.serve(Router::new().fallback(any(echo)));
-    let signer = lab.pki.client("signer", KeyKind::P256);
+async fn a_server_that_echoes_secrets_gets_none_into_an_error() {
+    let fixture = Fixture::new();
+    let server = fixture.serve(Router::new().fallback(any(echo)));
+    let signer = fixture.pki.client("signer", KeyKind::P256);
     let key = AssertionKey::from_der(&signer.key()).unwrap();
     let endpoint = AuthorizationServer::token_endpoint(server.origin());
     let subject = Fixed::new(AccessToken::new("SECRET-subject").unwrap());
     let actor = Fixed::new(AccessToken::new("SECRET-actor").unwrap());
     let settings = OAuth::builder(
-        lab.client(),
+        fixture.client(),
         endpoint,
         ClientAuthentication::private_key_jwt("agent", key),
     );
@@ -57,8 +57,8 @@ async fn a_server_that_repeats_what_it_was_sent_brings_nothing_of_it_into_an_err
     }
 }
 
-/// Repeats the beginning of what it was sent, and the end.
-async fn quote(body: String) -> (StatusCode, String) {
+/// Echoes the beginning and the end of the subject's token in an error.
+async fn echo_parts(body: String) -> (StatusCode, String) {
     let said = form_urlencoded::parse(body.as_bytes()).find(|(name, _)| name == "subject_token");
     let (_, token) = said.expect("an exchange");
     let said = format!(
@@ -71,15 +71,19 @@ async fn quote(body: String) -> (StatusCode, String) {
 }
 
 #[tokio::test]
-async fn a_server_that_repeats_pieces_of_what_it_was_sent_brings_none_into_an_error() {
-    let lab = Lab::new();
-    let server = lab.serve(Router::new().fallback(any(quote)));
+async fn a_server_that_echoes_parts_of_secrets_gets_none_into_an_error() {
+    let fixture = Fixture::new();
+    let server = fixture.serve(Router::new().fallback(any(echo_parts)));
     let endpoint = AuthorizationServer::token_endpoint(server.origin());
     let subject = AccessToken::new("mF_9.B5f-4.1JqM.SlAV32hkKG8xLOBeZQQYbYS6WxSbIA4").unwrap();
-    let source = OAuth::builder(lab.client(), endpoint, ClientAuthentication::tls("agent"))
-        .exchange(Fixed::new(subject))
-        .build()
-        .unwrap();
+    let source = OAuth::builder(
+        fixture.client(),
+        endpoint,
+        ClientAuthentication::tls("agent"),
+    )
+    .exchange(Fixed::new(subject))
+    .build()
+    .unwrap();
     let error = source.token().await.unwrap_err().to_string();
     assert!(error.contains("refused with invalid_request"), "{error}");
     assert!(
@@ -91,23 +95,23 @@ async fn a_server_that_repeats_pieces_of_what_it_was_sent_brings_none_into_an_er
 #[tokio::test]
 async fn debug_and_logs_show_nothing_of_tokens_and_keys() {
     let log = Log::for_process();
-    let lab = Lab::new();
-    let client = lab.client();
-    let source = lab.source(&client).build().unwrap();
+    let fixture = Fixture::new();
+    let client = fixture.client();
+    let source = fixture.source(&client).build().unwrap();
     let token = source.token().await.unwrap();
     let fixed = Fixed::new(token.access_token().clone());
-    let exchanges = Exchanges::new(lab.source(&client)).unwrap();
-    let exchanging = exchanges.of(token.access_token()).unwrap();
+    let exchanges = Exchanges::new(fixture.source(&client)).unwrap();
+    let exchanging = exchanges.for_token(token.access_token()).unwrap();
     exchanging.token().await.unwrap();
-    lab.hands.advance(601);
-    lab.authority.set_fault(InjectedFault::Garbage);
+    fixture.clock.advance(601);
+    fixture.authority.set_fault(InjectedFault::Garbage);
     let error = source.token().await.unwrap_err();
     let shown =
         format!("{token:?} {source:?} {fixed:?} {exchanges:?} {exchanging:?} {error:?} {client:?}");
     let logged = log.text();
     assert!(
-        logged.contains("no token could be had"),
-        "the log is listened to: {logged}"
+        logged.contains("no token could be obtained"),
+        "the log is captured: {logged}"
     );
     for text in [shown, logged] {
         for part in token.access_token().secret().split('.') {

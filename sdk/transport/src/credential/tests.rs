@@ -17,7 +17,7 @@ fn attached(
 }
 
 #[test]
-fn a_call_s_own_token_is_put_in_and_its_successors_share_a_source() {
+fn the_token_of_a_call_is_attached_and_all_calls_share_a_source() {
     let credential = Credential::from_caller();
     let (first, source) = attached(&credential, Some("a")).unwrap();
     assert_eq!(first, Some(token("a")));
@@ -32,7 +32,7 @@ fn a_call_s_own_token_is_put_in_and_its_successors_share_a_source() {
 }
 
 #[test]
-fn an_adapter_s_own_token_and_a_call_s_are_one_too_many() {
+fn a_token_of_the_adapter_and_one_of_the_call_are_an_error() {
     let fixed = Credential::Fixed(token("a"));
     let source = Credential::from_source(Fixed::new(token("a")));
     assert_eq!(attached(&fixed, None), Ok((Some(token("a")), None)));
@@ -45,7 +45,7 @@ fn an_adapter_s_own_token_and_a_call_s_are_one_too_many() {
 }
 
 #[tokio::test]
-async fn a_source_s_tokens_go_to_the_origin_of_the_first_request_and_to_no_other() {
+async fn a_source_s_tokens_are_sent_only_to_the_origin_of_the_first_request() {
     let client = Client::builder().build().unwrap();
     let source = Fixed::new(token("a"));
     let lazy = Credential::from_source(source.clone());

@@ -38,14 +38,14 @@ async fn times(events: BoxStream<'static, &'static str>, count: usize) -> (Vec<D
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_item_comes_with_its_stream_s_end() {
+async fn the_last_item_is_returned_with_the_end_of_the_stream() {
     let end = Duration::from_millis(7);
     let found = times(events(&[PROGRESS, RESPONSE], Some(end)), 2).await;
     assert_eq!(found, (vec![Duration::ZERO, end], 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_item_comes_with_whatever_follows_it_in_order() {
+async fn items_that_follow_the_last_item_keep_their_order() {
     let events = events(&[RESPONSE, PROGRESS], None);
     let mut held = HoldLast::new(events, HOLD, |event| *event == RESPONSE);
     for expected in [RESPONSE, PROGRESS] {
@@ -54,7 +54,7 @@ async fn the_last_item_comes_with_whatever_follows_it_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_does_not_end_delays_its_last_item_for_so_long_and_is_noted() {
+async fn a_stream_without_end_delays_its_last_item_up_to_the_limit_and_reports_it() {
     let found = times(events(&[RESPONSE], None), 1).await;
     assert_eq!(found, (vec![HOLD], 1));
     let mut late = HoldLast::new(

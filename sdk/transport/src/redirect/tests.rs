@@ -54,7 +54,7 @@ fn a_307_or_308_to_the_same_path_or_below_the_configured_one_is_followed() {
 }
 
 #[test]
-fn nothing_else_is_followed_and_the_reason_is_told() {
+fn no_other_redirect_is_followed_and_the_error_has_the_reason() {
     for (location, reason) in [
         ("http://mcp.example.com/v1/mcp?x=1", Reason::OtherOrigin),
         (
@@ -131,7 +131,7 @@ fn nothing_is_below_the_root() {
 }
 
 #[test]
-fn a_query_stays_as_it_was_sent() {
+fn the_query_is_sent_again_as_it_was() {
     // A reader of URLs would escape the quotation mark.
     let first = "https://a.example/mcp?q='a|b'";
     let to = followed(first, "/mcp", "/mcp/?q='a|b'");
@@ -139,7 +139,7 @@ fn a_query_stays_as_it_was_sent() {
 }
 
 #[test]
-fn an_escaped_path_is_followed_to_itself_only() {
+fn an_escaped_path_is_followed_only_to_the_same_path() {
     let first = "https://a.example/tasks/a%2Fb";
     let slash = followed(first, "/tasks", "/tasks/a%2Fb/");
     assert_eq!(slash.as_deref(), Ok("https://a.example/tasks/a%2Fb/"));
@@ -184,7 +184,7 @@ fn request() -> Request<&'static str> {
 }
 
 #[tokio::test]
-async fn three_redirects_are_followed_and_not_a_fourth() {
+async fn three_redirects_are_followed_and_a_fourth_is_not() {
     let hops = [(307, "/mcp/a"), (308, "/mcp/b"), (307, "/mcp")];
     let (found, sent) = exchange(request(), &[&hops[..], &[(200, "")]].concat()).await;
     assert_eq!(found, Ok(StatusCode::OK));
@@ -203,7 +203,7 @@ async fn a_call_with_a_proof_of_its_own_is_not_redirected() {
 }
 
 #[tokio::test]
-async fn what_is_no_redirect_is_handed_on() {
+async fn a_response_that_is_no_redirect_is_returned() {
     for status in [200, 304, 401, 500] {
         let (found, _) = exchange(request(), &[(status, "/mcp/")]).await;
         assert_eq!(found.map(|status| status.as_u16()), Ok(status));
@@ -223,7 +223,8 @@ fn a_message_names_the_target_and_shows_no_secret() {
         shown(Some(
             "https://user:pw@b.example:8443/mF_9.B5f-4.1JqM-SlA/x?code=1#y"
         )),
-        "a redirect (HTTP 307 Temporary Redirect) to https://b.example:8443/.../x?... is not followed: \
+        "a redirect (HTTP 307 Temporary Redirect) to https://b.example:8443/.../x?... is not \
+         followed: \
          it leads to another origin"
     );
     assert!(shown(None).contains("to nowhere"));

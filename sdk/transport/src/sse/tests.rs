@@ -52,7 +52,7 @@ fn message(data: &str) -> Event {
 }
 
 #[test]
-fn lines_end_alike_whatever_ends_them_and_however_they_are_cut() {
+fn lines_end_with_cr_lf_or_both_however_the_chunks_are_cut() {
     for end in ["\n", "\r", "\r\n"] {
         let text = format!("data: a{end}: b{end}data: é{end}{end}data: c{end}{end}");
         for cut in 0..=text.len() {
@@ -78,7 +78,7 @@ fn an_event_may_be_as_long_as_the_limit_and_no_longer() {
 }
 
 #[test]
-fn every_event_is_measured_for_itself_whatever_ends_its_lines() {
+fn each_event_is_measured_by_itself_with_any_line_ending() {
     for end in ["\n", "\r", "\r\n"] {
         let event = format!("data: ab{end}{end}");
         let whole = event.repeat(3);
@@ -92,7 +92,7 @@ fn every_event_is_measured_for_itself_whatever_ends_its_lines() {
 }
 
 #[test]
-fn what_never_ends_is_over_the_limit_at_some_point_and_comments_do_not_add_up() {
+fn an_endless_line_event_or_comment_exceeds_the_limit() {
     assert!(is_too_long(100, &[b"data: x".as_slice(); 20]));
     assert!(is_too_long(100, &[b"x\n".as_slice(); 60]));
     assert!(is_too_long(100, &[b": x".as_slice(); 50]));
@@ -103,7 +103,7 @@ fn what_never_ends_is_over_the_limit_at_some_point_and_comments_do_not_add_up() 
 }
 
 #[tokio::test]
-async fn a_reader_that_never_has_to_wait_lets_others_run() {
+async fn a_reader_that_always_has_data_yields_to_other_tasks() {
     let mut ready = Events::new(body(&[]), 100);
     ready.ready = (0..10_000).map(|_| Ok(message("x"))).collect();
     let comments = vec![b": ping\n".as_slice(); 10_000];
@@ -196,7 +196,7 @@ fn lines_that_the_standard_ignores_cost_no_event() {
 }
 
 #[tokio::test]
-async fn an_end_between_events_is_one_and_any_other_is_a_cut() {
+async fn only_an_end_of_the_body_within_an_event_is_an_error() {
     for (text, is_cut) in [
         ("", false),
         ("data: a\n\n", false),
@@ -215,7 +215,7 @@ async fn an_end_between_events_is_one_and_any_other_is_a_cut() {
 }
 
 #[test]
-fn one_byte_order_mark_is_taken_off_and_no_more() {
+fn only_one_byte_order_mark_is_removed() {
     let one = filtered(100, &[b"\xef\xbb", b"\xbfdata: a\n\n"]);
     assert_eq!(one.unwrap(), [message("a")]);
     let alone = filtered(100, &[b"\xef\xbb\xbf\n\xef\xbb\xbf\n\n"]);
@@ -226,7 +226,7 @@ fn one_byte_order_mark_is_taken_off_and_no_more() {
 }
 
 #[test]
-fn retry_counts_without_data_and_only_if_it_is_a_number() {
+fn retry_is_read_without_data_and_only_if_it_is_a_number() {
     let mut filter = Filter::new(100);
     for (line, pause, event) in [
         ("retry: soon\n\n", None, None),
@@ -289,7 +289,7 @@ async fn bytes_that_were_read_before_come_first() {
 }
 
 #[tokio::test]
-async fn what_is_left_of_a_body_can_be_had_until_its_end() {
+async fn the_rest_of_a_body_is_available_until_its_end() {
     let mut events = Events::new(body(&[b"data: a\n\n", b"data: b\n\n"]), 100);
     events.next().await.unwrap().unwrap();
     let rest = events.into_rest().unwrap();
@@ -303,7 +303,7 @@ async fn what_is_left_of_a_body_can_be_had_until_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_says_nothing_for_too_long_is_given_up() {
+async fn a_silent_body_fails_after_the_limit() {
     let limit = Duration::from_secs(30);
     let frames = stream::unfold(0, |n| async move {
         // Comments count: something has come.

@@ -1,14 +1,14 @@
-//! How the machine ends, and what it tries before, story by story.
+//! How the machine ends, and what it tries before, scenario by scenario.
 
 use std::time::Duration;
 
 use a2a::{A2AError, StreamResponse, TaskState};
 
-use super::story::{Story, below, sent, task};
-use super::world::{TASK, completed, message, status, submitted, told, working};
-use crate::failure::{ErrorKind as Below, Failure};
+use super::fixture::{TASK, completed, message, status, submitted, told, working};
+use super::scenario::{Scenario, below, sent, task};
+use crate::error::{Error, ErrorKind as Below};
 use crate::long_task::machine::Event;
-use crate::long_task::{Cause, ErrorKind};
+use crate::long_task::{Cause, LongTaskErrorKind};
 
 #[test]
 fn a_message_whose_stream_broke_before_it_told_anything_is_not_sent_again_and_the_error_says_what_that_means()
@@ -19,12 +19,12 @@ fn a_message_whose_stream_broke_before_it_told_anything_is_not_sent_again_and_th
         (Event::Failed(below(Below::MayHaveBeenProcessed)), true),
         (Event::Failed(below(Below::StreamCut)), true),
         (Event::Ended, true),
-        (Event::Silent, true),
+        (Event::IdleTimeout, true),
     ] {
-        let mut story = Story::sending();
-        assert!(story.happens(event).is_empty());
-        let error = story.error.unwrap();
-        assert_eq!(error.kind(), ErrorKind::Unanswered, "{error}");
+        let mut scenario = Scenario::sending();
+        assert!(scenario.happens(event).is_empty());
+        let error = scenario.error.unwrap();
+        assert_eq!(error.kind(), LongTaskErrorKind::Unanswered, "{error}");
         assert_eq!(
             error.may_have_been_processed(),
             may_have_been_processed,
@@ -41,11 +41,11 @@ fn a_message_that_is_refused_is_refused() {
         (below(Below::Unauthorized), false),
         (A2AError::internal("the agent fell over"), true),
     ] {
-        let mut story = Story::sending();
-        story.happens(Event::Failed(error));
-        assert_eq!(story.kind(), Some(ErrorKind::Refused));
+        let mut scenario = Scenario::sending();
+        scenario.happens(Event::Failed(error));
+        assert_eq!(scenario.kind(), Some(LongTaskErrorKind::Refused));
         assert_eq!(
-            story.error.unwrap().may_have_been_processed(),
+            scenario.error.unwrap().may_have_been_processed(),
             may_have_been_processed
         );
     }
@@ -57,38 +57,41 @@ fn a_task_that_ended_meanwhile_is_asked_for_and_told() {
         A2AError::unsupported_operation("ended"),
         A2AError::task_not_found(TASK),
     ] {
-        let mut story = Story::begun();
-        story.cut();
-        assert_eq!(story.happens(Event::Failed(error)), ["ask"]);
-        story.happens(Event::Answered(Ok(task(&[working(1), completed(2)]))));
-        assert!(story.has_finished);
-        assert_eq!(story.consumer.messages, ["m1"]);
-        assert_eq!(story.states(), [TaskState::Submitted, TaskState::Completed]);
+        let mut scenario = Scenario::begun();
+        scenario.cut();
+        assert_eq!(scenario.happens(Event::Failed(error)), ["ask"]);
+        scenario.happens(Event::GotTask(Ok(task(&[working(1), completed(2)]))));
+        assert!(scenario.has_finished);
+        assert_eq!(scenario.consumer.messages, ["m1"]);
+        assert_eq!(
+            scenario.states(),
+            [TaskState::Submitted, TaskState::Completed]
+        );
     }
 }
 
 #[test]
 fn a_task_that_waits_for_somebody_and_cannot_be_subscribed_to_has_ended_for_now() {
-    let mut story = Story::begun();
-    story.cut();
-    story.happens(Event::Failed(A2AError::task_not_found(TASK)));
+    let mut scenario = Scenario::begun();
+    scenario.cut();
+    scenario.happens(Event::Failed(A2AError::task_not_found(TASK)));
     let waiting = told(status(TaskState::InputRequired, Some(1), Some("what?")));
-    story.happens(Event::Answered(Ok(task(&[waiting]))));
-    assert!(story.has_finished);
-    assert_eq!(story.states().last(), Some(&TaskState::InputRequired));
+    scenario.happens(Event::GotTask(Ok(task(&[waiting]))));
+    assert!(scenario.has_finished);
+    assert_eq!(scenario.states().last(), Some(&TaskState::InputRequired));
 }
 
 #[test]
 fn a_task_that_cannot_be_subscribed_to_and_has_not_ended_is_told_as_it_is_and_then_an_error() {
-    let mut story = Story::begun();
-    story.cut();
-    story.happens(Event::Failed(A2AError::unsupported_operation(
+    let mut scenario = Scenario::begun();
+    scenario.cut();
+    scenario.happens(Event::Failed(A2AError::unsupported_operation(
         "no streaming",
     )));
-    story.happens(Event::Answered(Ok(task(&[working(1)]))));
-    assert_eq!(story.consumer.messages, ["m1"]);
-    let error = story.error.unwrap();
-    assert_eq!(error.kind(), ErrorKind::Refused);
+    scenario.happens(Event::GotTask(Ok(task(&[working(1)]))));
+    assert_eq!(scenario.consumer.messages, ["m1"]);
+    let error = scenario.error.unwrap();
+    assert_eq!(error.kind(), LongTaskErrorKind::Refused);
     assert_eq!(error.task_id(), Some(TASK));
     assert!(error.to_string().contains("no streaming"), "{error}");
     assert!(error.to_string().contains("before that: cut"), "{error}");
@@ -96,15 +99,15 @@ fn a_task_that_cannot_be_subscribed_to_and_has_not_ended_is_told_as_it_is_and_th
 
 #[test]
 fn a_task_that_is_not_there_is_an_error() {
-    let mut story = Story::subscribing();
+    let mut scenario = Scenario::subscribing();
     assert_eq!(
-        story.happens(Event::Failed(A2AError::task_not_found(TASK))),
+        scenario.happens(Event::Failed(A2AError::task_not_found(TASK))),
         ["ask"]
     );
-    story.happens(Event::Answered(Err(A2AError::task_not_found(TASK))));
-    assert_eq!(story.kind(), Some(ErrorKind::Refused));
+    scenario.happens(Event::GotTask(Err(A2AError::task_not_found(TASK))));
+    assert_eq!(scenario.kind(), Some(LongTaskErrorKind::Refused));
     assert!(
-        !story.error.unwrap().may_have_been_processed(),
+        !scenario.error.unwrap().may_have_been_processed(),
         "nothing was sent"
     );
 }
@@ -113,16 +116,16 @@ fn a_task_that_is_not_there_is_an_error() {
 fn a_stream_that_ends_where_the_agent_waits_for_somebody_is_the_end_and_one_that_is_cut_there_is_not()
  {
     for state in [TaskState::InputRequired, TaskState::AuthRequired] {
-        let mut story = Story::begun();
-        story.came(told(status(state, Some(1), None)));
-        assert_eq!(story.cut(), ["stream_cut", "subscribe"]);
-        story.came(StreamResponse::Task(task(&[
+        let mut scenario = Scenario::begun();
+        scenario.came(told(status(state, Some(1), None)));
+        assert_eq!(scenario.cut(), ["stream_cut", "subscribe"]);
+        scenario.came(StreamResponse::Task(task(&[
             working(1),
             told(status(TaskState::InputRequired, Some(2), None)),
         ])));
-        assert!(!story.has_finished);
-        story.happens(Event::Ended);
-        assert!(story.has_finished);
+        assert!(!scenario.has_finished);
+        scenario.happens(Event::Ended);
+        assert!(scenario.has_finished);
     }
 }
 
@@ -134,29 +137,29 @@ fn nothing_is_told_after_a_terminal_state() {
         TaskState::Canceled,
         TaskState::Rejected,
     ] {
-        let mut story = Story::begun();
-        story.came(told(status(state, Some(1), None)));
-        assert!(story.has_finished);
-        assert_eq!(story.came(working(2)), 0);
-        assert!(story.cut().is_empty());
-        assert_eq!(story.kind(), None);
+        let mut scenario = Scenario::begun();
+        scenario.came(told(status(state, Some(1), None)));
+        assert!(scenario.has_finished);
+        assert_eq!(scenario.came(working(2)), 0);
+        assert!(scenario.cut().is_empty());
+        assert_eq!(scenario.kind(), None);
     }
 }
 
 #[test]
 fn a_message_without_a_task_is_the_whole_answer() {
-    let mut story = Story::sending();
-    assert_eq!(story.came(StreamResponse::Message(message("hello"))), 1);
-    assert!(story.has_finished);
+    let mut scenario = Scenario::sending();
+    assert_eq!(scenario.came(StreamResponse::Message(message("hello"))), 1);
+    assert!(scenario.has_finished);
 }
 
 #[test]
 fn an_event_of_another_task_is_an_error_and_is_not_told() {
-    let mut story = Story::begun();
+    let mut scenario = Scenario::begun();
     let mut other = task(&[working(1)]);
     other.id = "other".to_owned();
-    assert_eq!(story.came(StreamResponse::Task(other)), 0);
-    assert_eq!(story.kind(), Some(ErrorKind::OtherTask));
+    assert_eq!(scenario.came(StreamResponse::Task(other)), 0);
+    assert_eq!(scenario.kind(), Some(LongTaskErrorKind::OtherTask));
 }
 
 #[test]
@@ -180,12 +183,12 @@ fn each_kind_of_failure_is_tried_again_or_is_not() {
         (TooLong, None),
         (NotHttp2, None),
     ] {
-        let mut story = Story::begun();
-        let wants = story.happens(Event::Failed(below(kind)));
+        let mut scenario = Scenario::begun();
+        let wants = scenario.happens(Event::Failed(below(kind)));
         assert_eq!(wants.first().map(String::as_str), cause, "{kind:?}");
         assert_eq!(
-            story.kind(),
-            cause.is_none().then_some(ErrorKind::Refused),
+            scenario.kind(),
+            cause.is_none().then_some(LongTaskErrorKind::Refused),
             "{kind:?}"
         );
     }
@@ -195,9 +198,9 @@ fn each_kind_of_failure_is_tried_again_or_is_not() {
         (A2AError::method_not_found("SubscribeToTask"), false),
         (A2AError::version_not_supported("2.0"), false),
     ] {
-        let mut story = Story::begun();
+        let mut scenario = Scenario::begun();
         assert_eq!(
-            !story.happens(Event::Failed(error)).is_empty(),
+            !scenario.happens(Event::Failed(error)).is_empty(),
             is_tried_again
         );
     }
@@ -210,22 +213,20 @@ fn http(status: u16, retry_after: Option<u64>) -> A2AError {
         answer = answer.header("retry-after", seconds);
     }
     let (head, ()) = answer.body(()).unwrap().into_parts();
-    Failure::new(Below::Status, "not now")
-        .with_head(&head)
-        .into()
+    Error::new(Below::Status, "not now").with_head(&head).into()
 }
 
 #[test]
 fn statuses_that_pass_are_waited_out_as_long_as_the_agent_says() {
     for status in [408, 425, 429, 500, 502, 503, 504] {
-        let mut story = Story::begun();
-        let wants = story.happens(Event::Failed(http(status, Some(7))));
+        let mut scenario = Scenario::begun();
+        let wants = scenario.happens(Event::Failed(http(status, Some(7))));
         assert_eq!(wants, ["unavailable", "7000", "subscribe"], "{status}");
     }
     for status in [400, 404, 501] {
-        let mut story = Story::begun();
+        let mut scenario = Scenario::begun();
         assert!(
-            story
+            scenario
                 .happens(Event::Failed(http(status, Some(7))))
                 .is_empty(),
             "{status}"
@@ -234,15 +235,15 @@ fn statuses_that_pass_are_waited_out_as_long_as_the_agent_says() {
 }
 
 #[test]
-fn fruitless_tries_wait_longer_and_longer_and_are_given_up() {
-    let mut story = Story::begun();
+fn attempts_without_news_wait_longer_and_longer_and_are_given_up() {
+    let mut scenario = Scenario::begun();
     assert_eq!(
-        story.cut(),
+        scenario.cut(),
         ["stream_cut", "subscribe"],
         "the first waits for nothing"
     );
     let mut pauses = Vec::new();
-    while let [_, pause, _] = story.happens(Event::Failed(below(Below::Connection))) {
+    while let [_, pause, _] = scenario.happens(Event::Failed(below(Below::Connection))) {
         pauses.push(pause.clone());
     }
     assert_eq!(
@@ -251,32 +252,32 @@ fn fruitless_tries_wait_longer_and_longer_and_are_given_up() {
             "500", "1000", "2000", "4000", "8000", "16000", "30000", "30000", "30000"
         ]
     );
-    let error = story.error.as_ref().unwrap();
-    assert_eq!(error.kind(), ErrorKind::GaveUp);
+    let error = scenario.error.as_ref().unwrap();
+    assert_eq!(error.kind(), LongTaskErrorKind::GaveUp);
     assert_eq!(
         error.to_string(),
-        "gave up on task t after 10 tries in a row that brought nothing new: below"
+        "gave up on task t after 10 attempts in a row that brought nothing new: below"
     );
-    assert_eq!(error.failure().unwrap().kind(), Below::Connection);
-    let counts = story.machine.counts();
+    assert_eq!(error.transport_error().unwrap().kind(), Below::Connection);
+    let counts = scenario.machine.counts();
     assert_eq!(counts.reconnects[&Cause::StreamCut], 1);
     assert_eq!(counts.reconnects[&Cause::Connection], 9);
     assert_eq!(counts.reconnects(), 10);
 }
 
 #[test]
-fn a_try_that_brought_only_what_was_known_is_fruitless_unless_it_was_listened_to_for_long() {
-    let mut story = Story::begun();
-    story.cut();
+fn an_attempt_that_brought_nothing_new_counts_as_empty_unless_its_stream_lasted_long() {
+    let mut scenario = Scenario::begun();
+    scenario.cut();
     for listened in [29, 29, 30, 29] {
-        story.came(StreamResponse::Task(submitted(&sent())));
-        story.now += Duration::from_secs(listened);
-        let is_patient = story.cut().len() == 2;
+        scenario.came(StreamResponse::Task(submitted(&sent())));
+        scenario.now += Duration::from_secs(listened);
+        let is_patient = scenario.cut().len() == 2;
         assert_eq!(is_patient, listened == 30);
     }
-    story.came(StreamResponse::Task(task(&[working(1)])));
+    scenario.came(StreamResponse::Task(task(&[working(1)])));
     assert_eq!(
-        story.cut(),
+        scenario.cut(),
         ["stream_cut", "subscribe"],
         "something new came"
     );

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use a2a::{Artifact, Message, Part, Role, SendMessageRequest, StreamResponse, Task, TaskState};
 
-use super::world::{Consumer, TASK, after, completed, pieces, status, submitted, told};
-use crate::failure::{ErrorKind as Below, Failure};
+use super::fixture::{Consumer, TASK, after, completed, pieces, status, submitted, told};
+use crate::error::{Error, ErrorKind as Below};
+use crate::long_task::history::{SnapshotSource, TaskHistory};
 use crate::long_task::machine::{Action, Event, Machine};
-use crate::long_task::seen::{Seen, Source};
-use crate::long_task::{Patience, TaskEvent};
+use crate::long_task::{RetryPolicy, TaskEvent};
 
 fn sent() -> Message {
     let mut message = Message::new(Role::User, vec![Part::text("do it")]);
@@ -38,18 +38,18 @@ impl Heard {
             tenant: None,
         };
         let mut heard = Self {
-            machine: Machine::sending(&request, Patience::default()),
+            machine: Machine::sending(&request, RetryPolicy::default()),
             now: Instant::now(),
             consumer: Consumer::default(),
         };
-        heard.happens(Event::Came(StreamResponse::Task(submitted(&sent()))));
+        heard.happens(Event::Received(StreamResponse::Task(submitted(&sent()))));
         heard
     }
 
     fn happens(&mut self, event: Event) -> Vec<Action> {
         let actions = self.machine.handle(self.now, 1.0, event);
         for action in &actions {
-            if let Action::Tell(event) = action {
+            if let Action::Emit(event) = action {
                 self.consumer.hear(event);
             }
         }
@@ -57,7 +57,7 @@ impl Heard {
     }
 
     fn cut(&mut self) -> Vec<Action> {
-        self.happens(Event::Failed(Failure::new(Below::StreamCut, "cut").into()))
+        self.happens(Event::Failed(Error::new(Below::StreamCut, "cut").into()))
     }
 
     fn states(&self) -> Vec<TaskState> {
@@ -84,15 +84,15 @@ fn a_picture_that_lags_behind_the_updates_takes_no_status_back() {
     let working = [bare(TaskState::Working, 1), bare(TaskState::Working, 2)];
     working
         .iter()
-        .for_each(|event| drop(heard.happens(Event::Came(event.clone()))));
+        .for_each(|event| drop(heard.happens(Event::Received(event.clone()))));
     for lagging in [&working[..0], &working[..1], &working[..]] {
         heard.cut();
-        heard.happens(Event::Came(StreamResponse::Task(task(lagging))));
+        heard.happens(Event::Received(StreamResponse::Task(task(lagging))));
     }
     for again in &working {
-        heard.happens(Event::Came(again.clone()));
+        heard.happens(Event::Received(again.clone()));
     }
-    heard.happens(Event::Came(completed(9)));
+    heard.happens(Event::Received(completed(9)));
     use TaskState::*;
     assert_eq!(heard.states(), [Submitted, Working, Working, Completed]);
 }
@@ -102,11 +102,13 @@ fn a_picture_that_lags_behind_the_updates_takes_no_status_back() {
 fn states_that_come_and_go_within_a_second_are_told_each_time() {
     use TaskState::*;
     let mut heard = Heard::begun();
-    heard.happens(Event::Came(bare(InputRequired, 5)));
-    heard.happens(Event::Came(bare(Working, 5)));
+    heard.happens(Event::Received(bare(InputRequired, 5)));
+    heard.happens(Event::Received(bare(Working, 5)));
     heard.cut();
-    heard.happens(Event::Came(StreamResponse::Task(task(&[bare(Working, 5)]))));
-    heard.happens(Event::Came(bare(InputRequired, 5)));
+    heard.happens(Event::Received(StreamResponse::Task(task(&[bare(
+        Working, 5,
+    )]))));
+    heard.happens(Event::Received(bare(InputRequired, 5)));
     assert_eq!(
         heard.states(),
         [Submitted, InputRequired, Working, InputRequired]
@@ -117,15 +119,15 @@ fn states_that_come_and_go_within_a_second_are_told_each_time() {
 #[test]
 fn an_answer_that_lags_behind_the_end_takes_no_status_back() {
     let mut heard = Heard::begun();
-    heard.happens(Event::Came(bare(TaskState::Working, 1)));
-    heard.happens(Event::Came(bare(TaskState::Working, 2)));
+    heard.happens(Event::Received(bare(TaskState::Working, 1)));
+    heard.happens(Event::Received(bare(TaskState::Working, 2)));
     heard.cut();
     let picture = [bare(TaskState::Working, 2), pieces("a", false, &["x"])];
-    heard.happens(Event::Came(StreamResponse::Task(task(&picture))));
-    heard.happens(Event::Came(pieces("a", false, &["x"])));
-    heard.happens(Event::Came(completed(9)));
+    heard.happens(Event::Received(StreamResponse::Task(task(&picture))));
+    heard.happens(Event::Received(pieces("a", false, &["x"])));
+    heard.happens(Event::Received(completed(9)));
     let lagging = [bare(TaskState::Working, 1), pieces("a", false, &["x"])];
-    heard.happens(Event::Answered(Ok(task(&lagging))));
+    heard.happens(Event::GotTask(Ok(task(&lagging))));
     use TaskState::*;
     assert_eq!(heard.states(), [Submitted, Working, Working, Completed]);
 }
@@ -136,20 +138,20 @@ fn a_picture_that_lags_behind_the_updates_takes_no_part_back() {
     let events = [pieces("a", false, &["one"]), pieces("a", true, &["two"])];
     events
         .iter()
-        .for_each(|event| drop(heard.happens(Event::Came(event.clone()))));
+        .for_each(|event| drop(heard.happens(Event::Received(event.clone()))));
     heard.cut();
-    heard.happens(Event::Came(StreamResponse::Task(task(&events[..1]))));
+    heard.happens(Event::Received(StreamResponse::Task(task(&events[..1]))));
     assert_eq!(heard.texts(), ["one", "two"]);
-    heard.happens(Event::Came(pieces("a", true, &["three"])));
+    heard.happens(Event::Received(pieces("a", true, &["three"])));
     // Whether it lagged, or the artifact was shortened, the task tells in the end.
-    let actions = heard.happens(Event::Came(completed(9)));
-    assert!(matches!(actions[..], [Action::Ask(_)]), "{actions:?}");
+    let actions = heard.happens(Event::Received(completed(9)));
+    assert!(matches!(actions[..], [Action::GetTask(_)]), "{actions:?}");
     let shortened = [
         pieces("a", false, &["one"]),
         pieces("a", true, &["three"]),
         completed(9),
     ];
-    heard.happens(Event::Answered(Ok(task(&shortened))));
+    heard.happens(Event::GotTask(Ok(task(&shortened))));
     assert_eq!(heard.texts(), ["one", "three"]);
     assert_eq!(heard.states().last(), Some(&TaskState::Completed));
 }
@@ -169,24 +171,24 @@ fn an_agent_that_has_news_at_each_subscription_and_ends_it_at_once_is_not_overru
         assert!(pause.is_none_or(|pause| pause == Duration::from_millis(500)));
         heard.now += Duration::from_millis(1);
         let picture = task(&[bare(TaskState::Working, at)]);
-        let actions = heard.happens(Event::Came(StreamResponse::Task(picture)));
+        let actions = heard.happens(Event::Received(StreamResponse::Task(picture)));
         assert!(matches!(
             actions[..],
-            [Action::Tell(TaskEvent::CaughtUp(_))]
+            [Action::Emit(TaskEvent::CaughtUp(_))]
         ));
     }
-    assert_eq!(unpaused, Patience::default().tries);
+    assert_eq!(unpaused, RetryPolicy::default().max_attempts);
     // One that lasts makes up for those that did not.
     heard.now += Duration::from_secs(2);
     assert!(matches!(
         heard.cut()[..],
-        [Action::Tell(_), Action::Subscribe(_)]
+        [Action::Emit(_), Action::Subscribe(_)]
     ));
 }
 
-fn subscribed(to: &[StreamResponse]) -> Seen {
-    let mut seen = Seen::new();
-    seen.catch_up(task(to), Source::Subscription);
+fn subscribed(to: &[StreamResponse]) -> TaskHistory {
+    let mut seen = TaskHistory::new();
+    seen.catch_up(task(to), SnapshotSource::Subscription);
     seen
 }
 
@@ -218,7 +220,7 @@ fn what_is_held_back_is_told_before_there_is_too_much_of_it() {
 
 #[test]
 fn of_too_many_parts_nothing_is_remembered_and_the_artifact_is_told_whole_after_a_break() {
-    let mut seen = Seen::new();
+    let mut seen = TaskHistory::new();
     let many = vec!["x"; 100_000];
     for n in 0..6 {
         seen.update(pieces("a", n > 0, &many));
@@ -240,7 +242,7 @@ fn of_too_many_parts_nothing_is_remembered_and_the_artifact_is_told_whole_after_
         artifacts: Some(vec![artifact]),
         ..submitted(&sent())
     };
-    let caught_up = seen.catch_up(picture, Source::Subscription);
+    let caught_up = seen.catch_up(picture, SnapshotSource::Subscription);
     assert_eq!(caught_up.task.id, TASK);
     assert_eq!(caught_up.artifacts[0].append, Some(false));
     assert_eq!(caught_up.artifacts[0].artifact.parts.len(), 3);
@@ -248,7 +250,7 @@ fn of_too_many_parts_nothing_is_remembered_and_the_artifact_is_told_whole_after_
 
 #[test]
 fn many_artifacts_count_as_many_parts_do() {
-    let mut seen = Seen::new();
+    let mut seen = TaskHistory::new();
     for n in 0..40_000 {
         seen.update(pieces(&n.to_string(), false, &["x"]));
     }

@@ -1,10 +1,9 @@
-//! The machine in a small world, by story and at random; and the driver with a transport that acts
-//! an agent out.
+//! The machine with chosen and with random events, and the driver over a scripted transport.
 
+mod driver;
 mod ends;
+mod fixture;
 mod hostile;
-mod scripted;
-mod stories;
-mod story;
-mod theorem;
-mod world;
+mod random_tasks;
+mod scenario;
+mod scenarios;

@@ -245,13 +245,13 @@ async fn messages_that_are_none_are_not_a2a() {
     for (steps, says) in [
         (
             vec![grpc_head(), message(&[0xff; 9]), ok()],
-            "no message of A2A",
+            "not an A2A message",
         ),
         (vec![grpc_head(), compressed(), ok()], "compress"),
         (vec![encoded, compressed(), ok()], "gzip"),
         (
             vec![grpc_head(), Step::Data(vec![9, 0, 0, 0, 0]), ok()],
-            "no message of A2A",
+            "not an A2A message",
         ),
     ] {
         let shown = format!("{steps:?}");
@@ -306,8 +306,8 @@ async fn what_is_too_long_is_said_to_be_before_it_comes() {
     ] {
         let peer = ScriptedPeer::start(vec![grpc_head(), announced(bytes), then]).await;
         let transports = plain_transports(peer.origin())
-            .longest_answer(1 << 20)
-            .longest_event(1 << 20);
+            .max_response(1 << 20)
+            .max_event(1 << 20);
         let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
         let error = get_task(&*transport, &ServiceParams::new())
             .await
@@ -337,8 +337,8 @@ async fn what_is_too_long_is_said_to_be_before_it_comes() {
         (49, 50, [ErrorKind::TooLong, ErrorKind::StreamCut]),
     ] {
         let transports = plain_transports(peer.origin())
-            .longest_answer(answer)
-            .longest_event(event);
+            .max_response(answer)
+            .max_event(event);
         let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
         let error = get_task(&*transport, &ServiceParams::new())
             .await

@@ -1,20 +1,19 @@
 //! The gRPC binding.
 
-mod chance;
 mod hostile;
-pub(crate) mod house;
 mod official;
 pub(crate) mod peer;
+mod random_answers;
 mod statuses;
 
 use a2a::{A2AError, GetTaskRequest, StreamResponse, SubscribeToTaskRequest, Task};
 use a2a_client::{ServiceParams, Transport};
-use bowline_a2a::{Failure, Transports};
+use bowline_a2a::{Error, Transports};
 use bowline_client::{Client, HttpVersions};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
-use house::transport;
+use crate::fixture::transport;
 pub(crate) use official::Successive;
 
 /// A client for HTTP/2 in plaintext on loopback.
@@ -54,6 +53,6 @@ async fn subscribed(transport: &dyn Transport) -> Vec<Result<StreamResponse, A2A
     }
 }
 
-fn failure(error: &A2AError) -> Failure {
-    Failure::of(error).unwrap_or_else(|| panic!("no failure of ours: {error:?}"))
+fn failure(error: &A2AError) -> Error {
+    Error::from_a2a(error).unwrap_or_else(|| panic!("no failure of ours: {error:?}"))
 }

@@ -8,22 +8,22 @@ use a2a::{
 };
 use a2a_client::{ServiceParams, Transport};
 use a2a_grpc::GrpcTransportFactory;
-use bowline_a2a::{ErrorKind, Failure, Transports, operation};
+use bowline_a2a::{Error, ErrorKind, Transports, operation};
 use bowline_client::bind::TokenSourceId;
-use bowline_client::{AccessToken, Fault, HttpVersions, RequestBoundCalls};
+use bowline_client::{AccessToken, Fault, HttpVersions};
 use bowline_testkit::a2a::{Echo, agent, card};
 use bowline_testkit::peers::{CyclingOptions, PlainServer};
 use bowline_testkit::tls::Alpn;
-use bowline_token::{Error, Token, TokenSource};
+use bowline_token::{Token, TokenSource};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use h2::Reason;
 
-use super::house::House;
 use super::peer::{EVENT, ScriptedPeer, Step, TASK, grpc_head, message, ok};
 use super::{failure, get_task, plain_client, plain_transports, subscribe, transport};
+use crate::fixture::Fixture;
 use crate::script::compare::differences;
-use crate::script::site::rows;
+use crate::script::fixture::rows;
 
 fn says(text: &str) -> SendMessageRequest {
     SendMessageRequest {
@@ -68,13 +68,13 @@ async fn every_call_gets_what_the_stock_transport_gets_for_one_connection_and_on
     assert_eq!(differences(&stock, &ours), [""; 0], "in plaintext");
     assert_eq!(client.stats().connections_opened, 1);
 
-    let house = House::open();
-    let client = house.client();
-    let transports = house.transports(&client).token(house.token("a"));
+    let fixture = Fixture::open();
+    let client = fixture.client();
+    let transports = fixture.transports(&client).token(fixture.token("a"));
     let ours = rows(
         &*transports.grpc(),
-        &card(&house.server.origin()),
-        &[&house.authority()],
+        &card(&fixture.server.origin()),
+        &[&fixture.authority()],
     )
     .await;
     assert_eq!(differences(&stock, &ours), [""; 0], "behind BindingLayer");
@@ -96,10 +96,10 @@ async fn every_call_gets_what_the_stock_transport_gets_for_one_connection_and_on
 
 #[tokio::test]
 async fn service_parameters_are_metadata_with_all_their_values() {
-    let house = House::open();
-    let client = house.client();
-    let transport = house
-        .transport(&house.transports(&client).token(house.token("a")))
+    let fixture = Fixture::open();
+    let client = fixture.client();
+    let transport = fixture
+        .transport(&fixture.transports(&client).token(fixture.token("a")))
         .await;
     let given = params([
         (
@@ -174,39 +174,39 @@ async fn what_is_not_the_caller_s_to_say_is_refused_before_anything_is_sent() {
 
 #[tokio::test]
 async fn a_challenge_is_answered_by_one_more_request_and_a_refused_token_replaced() {
-    let house = House::open();
+    let fixture = Fixture::open();
     // Nothing says what an opaque token is bound to, before the agent does.
-    let client = house.client();
-    let transports = house
+    let client = fixture.client();
+    let transports = fixture
         .transports(&client)
         .token(AccessToken::new("opaque").unwrap());
-    let transport = house.transport(&transports).await;
+    let transport = fixture.transport(&transports).await;
     for (call, requests) in [("first", 2), ("second", 3)] {
         assert_eq!(echoed(&*transport, &ServiceParams::new(), call).await, call);
-        assert_eq!(house.server.counts().requests, requests);
+        assert_eq!(fixture.server.counts().requests, requests);
     }
     assert_eq!(client.stats().totals.signatures(), 1);
 
-    let client = house.client();
-    let before = house.server.counts().requests;
+    let client = fixture.client();
+    let before = fixture.server.counts().requests;
     let source = Arc::new(Successive::new(vec![
         AccessToken::new("stale").unwrap(),
-        house.token("fresh"),
+        fixture.token("fresh"),
     ]));
-    let transport = house
-        .transport(&house.transports(&client).source(source.clone()))
+    let transport = fixture
+        .transport(&fixture.transports(&client).source(source.clone()))
         .await;
     assert_eq!(
         echoed(&*transport, &ServiceParams::new(), "again").await,
         "again"
     );
     assert_eq!(source.refused.load(Ordering::Relaxed), 1);
-    assert_eq!(house.server.counts().requests, before + 2);
+    assert_eq!(fixture.server.counts().requests, before + 2);
 
     // And where there is no other.
     let stale = AccessToken::new("stale").unwrap();
-    let transport = house
-        .transport(&house.transports(&client).token(stale))
+    let transport = fixture
+        .transport(&fixture.transports(&client).token(stale))
         .await;
     let error = get_task(&*transport, &ServiceParams::new())
         .await
@@ -221,21 +221,21 @@ async fn a_challenge_is_answered_by_one_more_request_and_a_refused_token_replace
 
 #[tokio::test]
 async fn calls_of_a_method_can_be_proved_one_by_one() {
-    let house = House::open();
-    let client = house.client();
-    let claims = RequestBoundCalls::none().for_method("SendMessage");
-    let transports = house
+    let fixture = Fixture::open();
+    let client = fixture.client();
+    let claims = bowline_a2a::RequestBoundCalls::none().for_method("SendMessage");
+    let transports = fixture
         .transports(&client)
-        .token(house.token("a"))
+        .token(fixture.token("a"))
         .request_bound_calls(claims);
-    let transport = house.transport(&transports).await;
+    let transport = fixture.transport(&transports).await;
     for n in 1..=3 {
         echoed(&*transport, &ServiceParams::new(), "x").await;
         let error = get_task(&*transport, &ServiceParams::new())
             .await
             .unwrap_err();
         assert_eq!(
-            (error.code, Failure::of(&error)),
+            (error.code, Error::from_a2a(&error)),
             (error_code::TASK_NOT_FOUND, None)
         );
         let operations = client.stats().operations;
@@ -286,16 +286,16 @@ async fn a_stream_that_is_dropped_is_cancelled_at_once_and_its_connection_lives_
 
 #[tokio::test]
 async fn a_stream_whose_connection_is_cut_says_so_and_the_next_call_has_another() {
-    let house = House::open();
-    let client = house.client();
-    let transport = house
-        .transport(&house.transports(&client).token(house.token("a")))
+    let fixture = Fixture::open();
+    let client = fixture.client();
+    let transport = fixture
+        .transport(&fixture.transports(&client).token(fixture.token("a")))
         .await;
     let params = ServiceParams::new();
     let events = crate::soon(transport.send_streaming_message(&params, &says("hold"))).await;
     let mut events = events.unwrap();
     assert!(crate::soon(events.next()).await.unwrap().is_ok());
-    house.server.cut_all();
+    fixture.server.cut_all();
     let mut rest: Vec<_> = crate::soon(events.collect()).await;
     let last = rest.pop().unwrap().unwrap_err();
     assert!(rest.iter().all(Result::is_ok));
@@ -318,10 +318,10 @@ async fn an_agent_without_http2_is_not_called_at_all() {
         alpn: Alpn::Http1,
         ..CyclingOptions::default()
     };
-    let house = House::open_with(options, |origin| agent(Echo::default(), card(origin)));
-    let client = house.client();
-    let transport = house
-        .transport(&house.transports(&client).token(house.token("a")))
+    let fixture = Fixture::open_with(options, |origin| agent(Echo::default(), card(origin)));
+    let client = fixture.client();
+    let transport = fixture
+        .transport(&fixture.transports(&client).token(fixture.token("a")))
         .await;
     let error = get_task(&*transport, &ServiceParams::new())
         .await
@@ -338,7 +338,7 @@ async fn an_agent_without_http2_is_not_called_at_all() {
     assert_eq!(
         (
             client.stats().connections_opened,
-            house.server.counts().requests
+            fixture.server.counts().requests
         ),
         (1, 0)
     );
@@ -365,18 +365,18 @@ async fn an_agent_without_http2_is_not_called_at_all() {
 
 #[tokio::test]
 async fn calls_go_where_the_caller_wants_them_and_nowhere_else() {
-    let house = House::open();
-    let client = house.client();
-    let transports = house.transports(&client).token(house.token("a"));
+    let fixture = Fixture::open();
+    let client = fixture.client();
+    let transports = fixture.transports(&client).token(fixture.token("a"));
     for (url, kind) in [
         ("localhost:1", ErrorKind::OtherOrigin),
         ("https://127.0.0.1", ErrorKind::OtherOrigin),
         (
-            &format!("http://{}", house.authority()),
+            &format!("http://{}", fixture.authority()),
             ErrorKind::OtherOrigin,
         ),
         (
-            &format!("user:pw@{}", house.authority()),
+            &format!("user:pw@{}", fixture.authority()),
             ErrorKind::InvalidCall,
         ),
         ("", ErrorKind::InvalidCall),
@@ -392,13 +392,13 @@ async fn calls_go_where_the_caller_wants_them_and_nowhere_else() {
         assert_eq!(failure(&error).kind(), kind, "{url}: {error}");
     }
     // A path is nothing to gRPC.
-    let url = format!("https://{}/a2a/grpc", house.authority());
+    let url = format!("https://{}/a2a/grpc", fixture.authority());
     let transport = super::transport(&*transports.grpc(), &url).await.unwrap();
     assert_eq!(echoed(&*transport, &ServiceParams::new(), "x").await, "x");
 
     // Plaintext is for clients that allow it.
     let plain = PlainServer::start_with(|origin| agent(Echo::default(), card(origin)));
-    let transports = Transports::new(house.client(), &plain.origin()).unwrap();
+    let transports = Transports::new(fixture.client(), &plain.origin()).unwrap();
     let transport = super::transport(&*transports.grpc(), &plain.addr().to_string())
         .await
         .unwrap();
@@ -426,7 +426,7 @@ impl TokenSource for Successive {
         TokenSourceId(7)
     }
 
-    fn token(&self) -> BoxFuture<'_, Result<Token, Error>> {
+    fn token(&self) -> BoxFuture<'_, Result<Token, bowline_token::Error>> {
         let at = self
             .refused
             .load(Ordering::Relaxed)

@@ -35,7 +35,7 @@ pub(crate) enum Step {
 
 /// What the peer has seen.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct TaskHistory {
     pub(crate) connections: usize,
     pub(crate) requests: Vec<HeaderMap>,
     pub(crate) resets: Vec<Reason>,
@@ -43,24 +43,24 @@ pub(crate) struct Seen {
 
 pub(crate) struct ScriptedPeer {
     origin: String,
-    house: Arc<House>,
+    fixture: Arc<Fixture>,
     accepting: JoinHandle<()>,
 }
 
-struct House {
+struct Fixture {
     steps: Vec<Step>,
-    seen: watch::Sender<Seen>,
+    seen: watch::Sender<TaskHistory>,
 }
 
 impl ScriptedPeer {
     pub(crate) async fn start(steps: Vec<Step>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
-        let house = Arc::new(House {
+        let fixture = Arc::new(Fixture {
             steps,
-            seen: watch::Sender::new(Seen::default()),
+            seen: watch::Sender::new(TaskHistory::default()),
         });
-        let shared = house.clone();
+        let shared = fixture.clone();
         let accepting = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((tcp, _)) = listener.accept().await {
@@ -70,7 +70,7 @@ impl ScriptedPeer {
         });
         Self {
             origin,
-            house,
+            fixture,
             accepting,
         }
     }
@@ -79,12 +79,12 @@ impl ScriptedPeer {
         &self.origin
     }
 
-    pub(crate) fn seen(&self) -> Seen {
-        self.house.seen.borrow().clone()
+    pub(crate) fn seen(&self) -> TaskHistory {
+        self.fixture.seen.borrow().clone()
     }
 
-    pub(crate) async fn until(&self, reached: impl FnMut(&Seen) -> bool) -> Seen {
-        let mut seen = self.house.seen.subscribe();
+    pub(crate) async fn until(&self, reached: impl FnMut(&TaskHistory) -> bool) -> TaskHistory {
+        let mut seen = self.fixture.seen.subscribe();
         let seen = crate::soon(seen.wait_for(reached)).await;
         seen.unwrap().clone()
     }
@@ -102,7 +102,7 @@ enum Fate {
     Cut,
 }
 
-async fn serve(tcp: TcpStream, house: Arc<House>) {
+async fn serve(tcp: TcpStream, fixture: Arc<Fixture>) {
     tcp.set_nodelay(true).unwrap();
     let mut connection = h2::server::handshake(tcp).await.unwrap();
     let ping = Arc::new(Mutex::new(connection.ping_pong().unwrap()));
@@ -114,7 +114,7 @@ async fn serve(tcp: TcpStream, house: Arc<House>) {
             biased;
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => {
-                    let call = answer(request, respond, house.clone(), ping.clone(), tell.clone());
+                    let call = answer(request, respond, fixture.clone(), ping.clone(), tell.clone());
                     calls.spawn(call);
                 }
                 _ => return,
@@ -130,7 +130,7 @@ async fn serve(tcp: TcpStream, house: Arc<House>) {
 async fn answer(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-    house: Arc<House>,
+    fixture: Arc<Fixture>,
     ping: Arc<Mutex<PingPong>>,
     tell: mpsc::UnboundedSender<Fate>,
 ) {
@@ -139,11 +139,11 @@ async fn answer(
         let Ok(data) = data else { return };
         body.flow_control().release_capacity(data.len()).unwrap();
     }
-    house
+    fixture
         .seen
         .send_modify(|seen| seen.requests.push(head.headers));
     let mut stream: Option<SendStream<Bytes>> = None;
-    for step in house.steps.clone() {
+    for step in fixture.steps.clone() {
         match step {
             Step::Head(status, fields) => {
                 stream = respond.send_response(response(status, fields), false).ok()
@@ -164,7 +164,7 @@ async fn answer(
             Step::UntilReset => {
                 let stream = stream.as_mut().unwrap();
                 if let Ok(reason) = poll_fn(|cx| stream.poll_reset(cx)).await {
-                    house.seen.send_modify(|seen| seen.resets.push(reason));
+                    fixture.seen.send_modify(|seen| seen.resets.push(reason));
                 }
             }
         }

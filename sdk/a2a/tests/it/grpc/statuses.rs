@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use a2a::{SubscribeToTaskRequest, TypedDetail, error_code, errordetails};
 use a2a_client::ServiceParams;
-use bowline_a2a::long_task::{Cause, LongTask, Patience, TaskEvent};
-use bowline_a2a::{ErrorKind, Failure};
+use bowline_a2a::long_task::{Cause, LongTask, RetryPolicy, TaskEvent};
+use bowline_a2a::{Error, ErrorKind};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::HeaderMap;
@@ -99,7 +99,7 @@ async fn an_agent_s_errors_are_a2a_s() {
                     (expected, "it is so: 100 % ä"),
                     "{code:?}"
                 );
-                assert_eq!(Failure::of(error), None);
+                assert_eq!(Error::from_a2a(error), None);
                 let details = error.details.as_deref().unwrap_or_default();
                 assert_eq!(details.len(), usize::from(has_info));
                 if has_info {
@@ -117,7 +117,7 @@ async fn an_agent_s_errors_are_a2a_s() {
     .await;
     assert_eq!(
         (error.code, &*error.message),
-        (error_code::TASK_NOT_FOUND, "(it does not say why)")
+        (error_code::TASK_NOT_FOUND, "(no message)")
     );
 }
 
@@ -283,10 +283,10 @@ async fn a_long_task_outlives_statuses_that_pass() {
                 id: "t".to_owned(),
                 tenant: None,
             };
-            let patience = Patience {
-                tries: 1,
+            let patience = RetryPolicy {
+                max_attempts: 1,
                 first_pause: Duration::ZERO,
-                ..Patience::default()
+                ..RetryPolicy::default()
             };
             let told: Vec<_> = LongTask::subscribe(transport, request, patience)
                 .collect()
@@ -323,7 +323,7 @@ async fn garbage_in_a_status_is_survived() {
             let (error, errors, _) = both(steps).await;
             for error in [&error, &errors[0]] {
                 assert_eq!(
-                    (error.code, Failure::of(error)),
+                    (error.code, Error::from_a2a(error)),
                     (error_code::TASK_NOT_FOUND, None),
                     "{status:?}"
                 );
@@ -376,7 +376,7 @@ async fn an_agent_cannot_pretend_a_failure_of_ours() {
     ] {
         let (error, ..) = both(placed(&told(&status))[1].clone()).await;
         assert_eq!(
-            (error.code, Failure::of(&error)),
+            (error.code, Error::from_a2a(&error)),
             (error_code::TASK_NOT_FOUND, None)
         );
     }

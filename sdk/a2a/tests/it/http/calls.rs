@@ -9,19 +9,21 @@ use a2a::{
 };
 use a2a_client::{ServiceParams, Transport};
 use bowline_a2a::{ErrorKind, operation};
-use bowline_client::{AccessToken, Client, Fault, RequestBoundCalls};
+use bowline_client::{AccessToken, Client, Fault};
+use bowline_transport::RequestBoundCalls;
 use serde_json::json;
 
 use super::scripted::{Answer, Scripted};
 use super::{BOTH, create, failure, get_task, plain};
+use crate::binding::{Binding, message, say};
+use crate::fixture::Fixture;
 use crate::grpc::Successive;
-use crate::grpc::house::House;
-use crate::over::{Over, message, say};
 use crate::soon;
 
 /// Answers every call as if it had been for a task.
-async fn agent(over: Over) -> Scripted {
-    Scripted::start(move |seen| Answer::json(200, &seen.result(over, json!({ "id": "t" })))).await
+async fn agent(binding: Binding) -> Scripted {
+    Scripted::start(move |seen| Answer::json(200, &seen.result(binding, json!({ "id": "t" }))))
+        .await
 }
 
 /// Each method once, whatever comes of it.
@@ -102,8 +104,8 @@ async fn every_method(transport: &dyn Transport, tenant: Option<&str>) {
 #[tokio::test]
 async fn http_json_calls_go_where_the_specification_puts_them() {
     for (tenant, prefix) in [(None, ""), (Some(""), ""), (Some("ten/ant"), "/ten%2Fant")] {
-        let peer = agent(Over::HttpJson).await;
-        let transport = create(Over::HttpJson, &plain(peer.origin()), peer.origin()).await;
+        let peer = agent(Binding::HttpJson).await;
+        let transport = create(Binding::HttpJson, &plain(peer.origin()), peer.origin()).await;
         every_method(&*transport, tenant).await;
         let list = "contextId=c%20d&status=TASK_STATE_INPUT_REQUIRED&pageSize=7&pageToken=p%2B%2F%3D&historyLength=3\
                     &statusTimestampAfter=2026-11-24T09%3A00%3A00.500Z&includeArtifacts=false";
@@ -147,8 +149,8 @@ async fn http_json_calls_go_where_the_specification_puts_them() {
 
 #[tokio::test]
 async fn json_rpc_calls_have_a_method_and_an_id_of_their_own() {
-    let peer = agent(Over::JsonRpc).await;
-    let transport = create(Over::JsonRpc, &plain(peer.origin()), peer.origin()).await;
+    let peer = agent(Binding::JsonRpc).await;
+    let transport = create(Binding::JsonRpc, &plain(peer.origin()), peer.origin()).await;
     every_method(&*transport, Some("tenant")).await;
     let seen = peer.seen();
     let methods: Vec<_> = seen
@@ -207,9 +209,9 @@ fn params<const N: usize>(params: [(&str, &[&str]); N]) -> ServiceParams {
 
 #[tokio::test]
 async fn service_parameters_are_header_fields() {
-    for over in BOTH {
-        let peer = agent(over).await;
-        let transport = create(over, &plain(peer.origin()), peer.origin()).await;
+    for binding in BOTH {
+        let peer = agent(binding).await;
+        let transport = create(binding, &plain(peer.origin()), peer.origin()).await;
         let given = params([
             (
                 "A2A-Extensions",
@@ -245,10 +247,10 @@ async fn service_parameters_are_header_fields() {
 
 #[tokio::test]
 async fn what_is_not_the_caller_s_to_say_is_refused_before_anything_is_sent() {
-    for over in BOTH {
-        let peer = agent(over).await;
+    for binding in BOTH {
+        let peer = agent(binding).await;
         let transports = plain(peer.origin()).token(AccessToken::new("own").unwrap());
-        let transport = create(over, &transports, peer.origin()).await;
+        let transport = create(binding, &transports, peer.origin()).await;
         for (name, value) in [
             ("Accept", "a-secret"),
             ("accept-encoding", "a-secret"),
@@ -309,8 +311,8 @@ async fn what_is_not_the_caller_s_to_say_is_refused_before_anything_is_sent() {
 /// A name that no path can have is the caller's matter, and nothing is sent.
 #[tokio::test]
 async fn a_task_without_a_name_cannot_be_asked_for_over_http_json() {
-    let peer = agent(Over::HttpJson).await;
-    let transport = create(Over::HttpJson, &plain(peer.origin()), peer.origin()).await;
+    let peer = agent(Binding::HttpJson).await;
+    let transport = create(Binding::HttpJson, &plain(peer.origin()), peer.origin()).await;
     for id in ["", ".", ".."] {
         let request = GetTaskRequest {
             id: id.to_owned(),
@@ -328,7 +330,7 @@ async fn a_task_without_a_name_cannot_be_asked_for_over_http_json() {
 #[tokio::test]
 async fn an_interface_elsewhere_or_nowhere_is_no_transport() {
     let transports = plain("https://agent.example");
-    for over in BOTH {
+    for binding in BOTH {
         for (url, kind) in [
             ("https://other.example/x", ErrorKind::OtherOrigin),
             ("https://agent.example:8443/x", ErrorKind::OtherOrigin),
@@ -347,16 +349,16 @@ async fn an_interface_elsewhere_or_nowhere_is_no_transport() {
             card.supported_interfaces
                 .iter_mut()
                 .for_each(|interface| interface.url = url.to_owned());
-            let error = over
+            let error = binding
                 .create(&transports, &card)
                 .await
                 .err()
                 .expect("no transport");
-            assert_eq!(failure(&error).kind(), kind, "{over:?} {url}: {error}");
+            assert_eq!(failure(&error).kind(), kind, "{binding:?} {url}: {error}");
             assert!(!format!("{error:?}").contains("a-secret"), "{error}");
         }
         let card = bowline_testkit::a2a::card("https://agent.example");
-        assert!(over.create(&transports, &card).await.is_ok());
+        assert!(binding.create(&transports, &card).await.is_ok());
     }
 }
 
@@ -364,16 +366,16 @@ async fn an_interface_elsewhere_or_nowhere_is_no_transport() {
 /// with the next one.
 #[tokio::test]
 async fn a_refused_token_is_replaced_once() {
-    for over in BOTH {
-        let house = House::open();
-        let card = bowline_testkit::a2a::card(&house.server.origin());
-        let client = house.client();
+    for binding in BOTH {
+        let fixture = Fixture::open();
+        let card = bowline_testkit::a2a::card(&fixture.server.origin());
+        let client = fixture.client();
         let source = Successive::new(vec![
             AccessToken::new("stale").unwrap(),
-            house.token("fresh"),
+            fixture.token("fresh"),
         ]);
-        let transport = over
-            .create(&house.transports(&client).source(source), &card)
+        let transport = binding
+            .create(&fixture.transports(&client).source(source), &card)
             .await
             .unwrap();
         assert_eq!(
@@ -382,15 +384,15 @@ async fn a_refused_token_is_replaced_once() {
                 .unwrap(),
             "again"
         );
-        assert_eq!(house.server.counts().requests, 2);
+        assert_eq!(fixture.server.counts().requests, 2);
 
         let source = Successive::new(
             ["stale", "stale-too", "stale-three"]
                 .map(|token| AccessToken::new(token).unwrap())
                 .into(),
         );
-        let transport = over
-            .create(&house.transports(&house.client()).source(source), &card)
+        let transport = binding
+            .create(&fixture.transports(&fixture.client()).source(source), &card)
             .await
             .unwrap();
         let error = say(&*transport, &ServiceParams::new(), "again")
@@ -398,27 +400,27 @@ async fn a_refused_token_is_replaced_once() {
             .unwrap_err();
         assert_eq!(failure(&error).kind(), ErrorKind::Unauthorized, "{error}");
         assert!(failure(&error).www_authenticate()[0].contains("invalid_token"));
-        assert_eq!(house.server.counts().requests, 4, "never a third time");
+        assert_eq!(fixture.server.counts().requests, 4, "never a third time");
     }
 }
 
 #[tokio::test]
 async fn calls_of_a_method_can_be_proved_one_by_one_and_each_is_counted_by_its_method() {
-    for (over, operations) in [
-        (Over::JsonRpc, operation::JSON_RPC),
-        (Over::HttpJson, operation::HTTP_JSON),
+    for (binding, operations) in [
+        (Binding::JsonRpc, operation::JSON_RPC),
+        (Binding::HttpJson, operation::HTTP_JSON),
     ] {
-        let house = House::open();
-        let client: Client = house.client();
+        let fixture = Fixture::open();
+        let client: Client = fixture.client();
         let claims = RequestBoundCalls::none().for_method("SendMessage");
-        let transports = house
+        let transports = fixture
             .transports(&client)
-            .token(house.token("a"))
+            .token(fixture.token("a"))
             .request_bound_calls(claims);
-        let transport = over
+        let transport = binding
             .create(
                 &transports,
-                &bowline_testkit::a2a::card(&house.server.origin()),
+                &bowline_testkit::a2a::card(&fixture.server.origin()),
             )
             .await
             .unwrap();

@@ -7,25 +7,25 @@ use bowline_client::{Client, HttpVersions, Limits};
 use futures_util::StreamExt;
 use serde_json::json;
 
-use super::scripted::{Answer, EVENTS, HTML, JSON, Scripted, Seen, TEXT, Then};
+use super::scripted::{Answer, EVENTS, HTML, JSON, Scripted, TEXT, TaskHistory, Then};
 use super::{BOTH, create, get_task, plain, subscribe, subscribed};
+use crate::binding::Binding;
 use crate::grpc::peer::{ScriptedPeer, Step, fields};
-use crate::over::Over;
 use crate::soon;
 
-fn event(seen: &Seen, over: Over, state: &str) -> String {
+fn event(seen: &TaskHistory, binding: Binding, state: &str) -> String {
     let status = json!({ "state": format!("TASK_STATE_{state}") });
     let event = json!({ "statusUpdate": { "taskId": "t", "contextId": "c", "status": status } });
-    format!("data: {}\n\n", seen.result(over, event))
+    format!("data: {}\n\n", seen.result(binding, event))
 }
 
-fn is_stream(seen: &Seen) -> bool {
+fn is_stream(seen: &TaskHistory) -> bool {
     seen.field("accept") == ["text/event-stream"]
 }
 
 #[tokio::test]
 async fn whatever_a_call_is_answered_with_its_connection_is_kept() {
-    for over in BOTH {
+    for binding in BOTH {
         for (status, fields) in [
             (200, vec![HTML]),
             (200, vec![TEXT]),
@@ -45,18 +45,18 @@ async fn whatever_a_call_is_answered_with_its_connection_is_kept() {
             };
             let peer = Scripted::start(move |_| Answer::new(status, &fields_given, &body)).await;
             // One connection at a time: a call that finds it not back yet waits for it.
-            let transport = create(over, &one_at_a_time(peer.origin()), peer.origin()).await;
+            let transport = create(binding, &one_at_a_time(peer.origin()), peer.origin()).await;
             for _ in 0..3 {
                 get_task(&*transport, &ServiceParams::new())
                     .await
                     .unwrap_err();
                 assert!(
                     soon(subscribe(&*transport)).await.is_err(),
-                    "{over:?} {status} {fields:?}"
+                    "{binding:?} {status} {fields:?}"
                 );
             }
             let connections: Vec<_> = peer.seen().iter().map(|seen| seen.connection).collect();
-            assert_eq!(connections, [1; 6], "{over:?} {status} {fields:?}");
+            assert_eq!(connections, [1; 6], "{binding:?} {status} {fields:?}");
         }
     }
 }
@@ -74,18 +74,18 @@ fn one_at_a_time(origin: &str) -> Transports {
 
 #[tokio::test]
 async fn a_stream_that_has_ended_gives_its_connection_back() {
-    for over in BOTH {
+    for binding in BOTH {
         let peer = Scripted::start(move |seen| match is_stream(seen) {
             true => Answer::stream(
                 EVENTS,
-                event(seen, over, "WORKING") + &event(seen, over, "COMPLETED"),
+                event(seen, binding, "WORKING") + &event(seen, binding, "COMPLETED"),
                 Then::Keep,
             ),
-            false => Answer::json(200, &seen.result(over, json!({ "id": "t" }))),
+            false => Answer::json(200, &seen.result(binding, json!({ "id": "t" }))),
         })
         .await;
         // At once, without waiting for it.
-        let transport = create(over, &plain(peer.origin()), peer.origin()).await;
+        let transport = create(binding, &plain(peer.origin()), peer.origin()).await;
         for _ in 0..10 {
             assert_eq!(subscribed(&*transport).await.len(), 2);
             get_task(&*transport, &ServiceParams::new()).await.unwrap();
@@ -99,7 +99,7 @@ async fn a_stream_that_has_ended_gives_its_connection_back() {
         }
         assert!(
             peer.seen().iter().all(|seen| seen.connection == 1),
-            "{over:?}"
+            "{binding:?}"
         );
     }
 }
@@ -107,7 +107,7 @@ async fn a_stream_that_has_ended_gives_its_connection_back() {
 /// The end comes after the event, and later than anybody holds it.
 #[tokio::test]
 async fn a_stream_left_at_its_last_event_is_read_to_its_end_and_one_left_earlier_is_not() {
-    for over in BOTH {
+    for binding in BOTH {
         for (state, kept) in [
             ("COMPLETED", true),
             ("INPUT_REQUIRED", true),
@@ -137,8 +137,8 @@ async fn a_stream_left_at_its_last_event_is_read_to_its_end_and_one_left_earlier
                             .nth(1)
                             .and_then(|rest| rest.split('"').next())
                             .unwrap_or_default();
-                        let wrap = |result: serde_json::Value| match over {
-                            Over::JsonRpc => {
+                        let wrap = |result: serde_json::Value| match binding {
+                            Binding::JsonRpc => {
                                 json!({ "jsonrpc": "2.0", "id": id, "result": result })
                             }
                             _ => result,
@@ -169,7 +169,7 @@ async fn a_stream_left_at_its_last_event_is_read_to_its_end_and_one_left_earlier
                     }
                 }
             });
-            let transport = create(over, &one_at_a_time(&origin), &origin).await;
+            let transport = create(binding, &one_at_a_time(&origin), &origin).await;
             let mut events = subscribe(&*transport).await.unwrap();
             soon(events.next()).await.unwrap().unwrap();
             drop(events);
@@ -181,7 +181,7 @@ async fn a_stream_left_at_its_last_event_is_read_to_its_end_and_one_left_earlier
             assert_eq!(
                 task.context_id,
                 if kept { "1" } else { "2" },
-                "{over:?} {state}"
+                "{binding:?} {state}"
             );
             serving.abort();
         }
@@ -203,8 +203,8 @@ async fn a_stream_that_is_dropped_is_cancelled_at_once_on_h2() {
         .http_versions(HttpVersions::Http2)
         .allow_plaintext_on_loopback();
     let transports = Transports::new(client.build().unwrap(), peer.origin()).unwrap();
-    for (n, over) in [(1, Over::JsonRpc), (2, Over::HttpJson)] {
-        let transport = create(over, &transports, peer.origin()).await;
+    for (n, binding) in [(1, Binding::JsonRpc), (2, Binding::HttpJson)] {
+        let transport = create(binding, &transports, peer.origin()).await;
         let events = subscribe(&*transport).await.unwrap();
         drop(events);
         let seen = peer.until(|seen| seen.resets.len() == n).await;
@@ -247,7 +247,7 @@ async fn what_ends_a_stream_on_h2_before_its_end_cuts_it() {
             .http_versions(HttpVersions::Http2)
             .allow_plaintext_on_loopback();
         let transports = Transports::new(client.build().unwrap(), peer.origin()).unwrap();
-        let transport = create(Over::HttpJson, &transports, peer.origin()).await;
+        let transport = create(Binding::HttpJson, &transports, peer.origin()).await;
         let told = subscribed(&*transport).await;
         assert!(
             matches!(told[0], Ok(StreamResponse::StatusUpdate(_))),
@@ -280,7 +280,7 @@ async fn an_answer_on_h2_that_is_reset_in_the_middle_is_not_taken_for_whole() {
             .http_versions(HttpVersions::Http2)
             .allow_plaintext_on_loopback();
         let transports = Transports::new(client.build().unwrap(), peer.origin()).unwrap();
-        let transport = create(Over::HttpJson, &transports, peer.origin()).await;
+        let transport = create(Binding::HttpJson, &transports, peer.origin()).await;
         let error = get_task(&*transport, &ServiceParams::new())
             .await
             .unwrap_err();

@@ -8,16 +8,16 @@ mod streams;
 
 use a2a::{A2AError, GetTaskRequest, StreamResponse, SubscribeToTaskRequest, Task};
 use a2a_client::{ServiceParams, Transport};
-use bowline_a2a::{Failure, Transports};
+use bowline_a2a::{Error, Transports};
 use bowline_client::Client;
 use bowline_testkit::a2a::card;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
-use crate::over::Over;
+use crate::binding::Binding;
 use crate::soon;
 
-const BOTH: [Over; 2] = [Over::JsonRpc, Over::HttpJson];
+const BOTH: [Binding; 2] = [Binding::JsonRpc, Binding::HttpJson];
 
 /// The longest answer and the longest event of [`plain`], in bytes.
 const LIMIT: usize = 1000;
@@ -29,11 +29,11 @@ fn plain(origin: &str) -> Transports {
         .build()
         .unwrap();
     let transports = Transports::new(client, origin).unwrap();
-    transports.longest_answer(LIMIT).longest_event(LIMIT)
+    transports.max_response(LIMIT).max_event(LIMIT)
 }
 
-async fn create(over: Over, transports: &Transports, origin: &str) -> Box<dyn Transport> {
-    over.create(transports, &card(origin)).await.unwrap()
+async fn create(binding: Binding, transports: &Transports, origin: &str) -> Box<dyn Transport> {
+    binding.create(transports, &card(origin)).await.unwrap()
 }
 
 async fn get_task(transport: &dyn Transport, params: &ServiceParams) -> Result<Task, A2AError> {
@@ -63,6 +63,6 @@ async fn subscribed(transport: &dyn Transport) -> Vec<Result<StreamResponse, A2A
     }
 }
 
-fn failure(error: &A2AError) -> Failure {
-    Failure::of(error).unwrap_or_else(|| panic!("no failure of ours: {error:?}"))
+fn failure(error: &A2AError) -> Error {
+    Error::from_a2a(error).unwrap_or_else(|| panic!("no failure of ours: {error:?}"))
 }

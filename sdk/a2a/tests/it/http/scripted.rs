@@ -8,12 +8,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::over::Over;
+use crate::binding::Binding;
 use crate::soon;
 
 /// One request, as the peer saw it.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(super) struct TaskHistory {
     /// Of the connection, from 1.
     pub(super) connection: usize,
     /// `GET /tasks/t`.
@@ -23,7 +23,7 @@ pub(super) struct Seen {
     pub(super) body: Value,
 }
 
-impl Seen {
+impl TaskHistory {
     /// All values of a field.
     pub(super) fn field(&self, name: &str) -> Vec<&str> {
         let fields = self.fields.iter().filter(|(known, _)| known == name);
@@ -31,17 +31,25 @@ impl Seen {
     }
 
     /// A result as the binding writes it.
-    pub(super) fn result(&self, over: Over, result: Value) -> Value {
-        match over {
-            Over::JsonRpc => json!({ "jsonrpc": "2.0", "id": self.body["id"], "result": result }),
+    pub(super) fn result(&self, binding: Binding, result: Value) -> Value {
+        match binding {
+            Binding::JsonRpc => {
+                json!({ "jsonrpc": "2.0", "id": self.body["id"], "result": result })
+            }
             _ => result,
         }
     }
 
     /// An error as the binding writes it.
-    pub(super) fn error(&self, over: Over, code: i32, message: &str, details: Value) -> Value {
-        match over {
-            Over::JsonRpc => {
+    pub(super) fn error(
+        &self,
+        binding: Binding,
+        code: i32,
+        message: &str,
+        details: Value,
+    ) -> Value {
+        match binding {
+            Binding::JsonRpc => {
                 let error = json!({ "code": code, "message": message, "data": details });
                 json!({ "jsonrpc": "2.0", "id": self.body["id"], "error": error })
             }
@@ -125,16 +133,18 @@ fn head(status: u16, fields: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// What a peer answers to what it sees.
-pub(super) type Script = Box<dyn Fn(&Seen) -> Answer + Send + Sync>;
+pub(super) type Script = Box<dyn Fn(&TaskHistory) -> Answer + Send + Sync>;
 
 pub(super) struct Scripted {
     origin: String,
-    seen: Arc<watch::Sender<Vec<Seen>>>,
+    seen: Arc<watch::Sender<Vec<TaskHistory>>>,
     accepting: JoinHandle<()>,
 }
 
 impl Scripted {
-    pub(super) async fn start(script: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
+    pub(super) async fn start(
+        script: impl Fn(&TaskHistory) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
         let seen = Arc::new(watch::Sender::new(Vec::new()));
@@ -158,7 +168,7 @@ impl Scripted {
         &self.origin
     }
 
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(super) fn seen(&self) -> Vec<TaskHistory> {
         self.seen.borrow().clone()
     }
 
@@ -179,8 +189,8 @@ impl Drop for Scripted {
 async fn serve(
     mut tcp: TcpStream,
     connection: usize,
-    ledger: &watch::Sender<Vec<Seen>>,
-    script: &(impl Fn(&Seen) -> Answer + ?Sized),
+    ledger: &watch::Sender<Vec<TaskHistory>>,
+    script: &(impl Fn(&TaskHistory) -> Answer + ?Sized),
 ) {
     let mut read = Vec::new();
     while let Some(seen) = request(&mut tcp, &mut read, connection).await {
@@ -203,7 +213,11 @@ async fn serve(
     }
 }
 
-async fn request(tcp: &mut TcpStream, read: &mut Vec<u8>, connection: usize) -> Option<Seen> {
+async fn request(
+    tcp: &mut TcpStream,
+    read: &mut Vec<u8>,
+    connection: usize,
+) -> Option<TaskHistory> {
     let end = loop {
         if let Some(at) = read.windows(4).position(|window| window == b"\r\n\r\n") {
             break at + 4;
@@ -227,7 +241,7 @@ async fn request(tcp: &mut TcpStream, read: &mut Vec<u8>, connection: usize) -> 
         (tcp.read_buf(read).await.ok()? > 0).then_some(())?;
     }
     let body: Vec<_> = read.drain(..length).collect();
-    Some(Seen {
+    Some(TaskHistory {
         connection,
         line,
         fields,

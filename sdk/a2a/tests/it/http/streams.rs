@@ -5,35 +5,35 @@ use std::time::Duration;
 use a2a::errordetails::{ERROR_INFO_TYPE, PROTOCOL_DOMAIN};
 use a2a::{StreamResponse, error_code};
 use a2a_client::ServiceParams;
-use bowline_a2a::{ErrorKind, Failure};
+use bowline_a2a::{Error, ErrorKind};
 use bowline_client::Fault;
 use futures_util::{StreamExt, poll};
 use serde_json::{Value, json};
 
-use super::scripted::{Answer, EVENTS, JSON, Scripted, Seen, Then};
+use super::scripted::{Answer, EVENTS, JSON, Scripted, TaskHistory, Then};
 use super::{BOTH, LIMIT, create, failure, plain, subscribe, subscribed};
-use crate::over::{Over, message};
+use crate::binding::{Binding, message};
 use crate::soon;
 
 type Rewriting = fn(String) -> String;
-type Form = Box<dyn Fn(&Seen) -> Value + Send + Sync>;
+type Form = Box<dyn Fn(&TaskHistory) -> Value + Send + Sync>;
 
 fn update(state: &str) -> Value {
     json!({ "statusUpdate": { "taskId": "t", "contextId": "c", "status": { "state": format!("TASK_STATE_{state}") } } })
 }
 
 /// An event as the binding writes it, `data: ` and all.
-fn event(seen: &Seen, over: Over, event: Value) -> String {
-    format!("data: {}\n\n", seen.result(over, event))
+fn event(seen: &TaskHistory, binding: Binding, event: Value) -> String {
+    format!("data: {}\n\n", seen.result(binding, event))
 }
 
 /// What came: the state of each event, and the kind, or the code, of the error at the end.
 async fn heard(
-    over: Over,
-    answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
+    binding: Binding,
+    answer: impl Fn(&TaskHistory) -> Answer + Send + Sync + 'static,
 ) -> Vec<String> {
     let peer = Scripted::start(answer).await;
-    let transport = create(over, &plain(peer.origin()), peer.origin()).await;
+    let transport = create(binding, &plain(peer.origin()), peer.origin()).await;
     let told = subscribed(&*transport)
         .await
         .into_iter()
@@ -42,7 +42,7 @@ async fn heard(
             Ok(StreamResponse::Task(task)) => format!("task {:?}", task.status.state),
             Ok(StreamResponse::Message(_)) => "message".to_owned(),
             Ok(StreamResponse::ArtifactUpdate(_)) => "artifact".to_owned(),
-            Err(error) => match Failure::of(&error) {
+            Err(error) => match Error::from_a2a(&error) {
                 Some(failure) => failure.kind().name().to_owned(),
                 None => error.code.to_string(),
             },
@@ -52,7 +52,7 @@ async fn heard(
 
 #[tokio::test]
 async fn events_are_read_however_they_are_written() {
-    for over in BOTH {
+    for binding in BOTH {
         let writings: Vec<(&str, Rewriting)> = vec![
             ("as they are", |text| text),
             ("with CRLF", |text| text.replace('\n', "\r\n")),
@@ -82,16 +82,16 @@ async fn events_are_read_however_they_are_written() {
         ];
         for (how, write) in writings {
             for content_type in [EVENTS, Some("Text/Event-Stream; charset=utf-8"), None] {
-                let told = heard(over, move |seen| {
-                    let events = event(seen, over, update("WORKING"))
-                        + &event(seen, over, update("COMPLETED"));
+                let told = heard(binding, move |seen| {
+                    let events = event(seen, binding, update("WORKING"))
+                        + &event(seen, binding, update("COMPLETED"));
                     Answer::stream(content_type, write(events), Then::Keep)
                 })
                 .await;
                 assert_eq!(
                     told,
                     ["Working", "Completed"],
-                    "{over:?} {how} {content_type:?}"
+                    "{binding:?} {how} {content_type:?}"
                 );
             }
         }
@@ -101,7 +101,7 @@ async fn events_are_read_however_they_are_written() {
 /// The claim is about the end: it is one only where the answer ends, and between events.
 #[tokio::test]
 async fn a_stream_that_is_cut_never_ends_quietly() {
-    for over in BOTH {
+    for binding in BOTH {
         let cases: Vec<(&str, Rewriting, Then, &[&str])> = vec![
             ("ends between events", |text| text, Then::Keep, &["Working"]),
             (
@@ -160,11 +160,11 @@ async fn a_stream_that_is_cut_never_ends_quietly() {
             ),
         ];
         for (how, cut, then, expected) in cases {
-            let told = heard(over, move |seen| {
-                Answer::stream(EVENTS, cut(event(seen, over, update("WORKING"))), then)
+            let told = heard(binding, move |seen| {
+                Answer::stream(EVENTS, cut(event(seen, binding, update("WORKING"))), then)
             })
             .await;
-            assert_eq!(told, expected, "{over:?} {how}");
+            assert_eq!(told, expected, "{binding:?} {how}");
         }
     }
 }
@@ -172,21 +172,21 @@ async fn a_stream_that_is_cut_never_ends_quietly() {
 /// A length is an end, too.
 #[tokio::test]
 async fn a_stream_with_a_length_is_over_where_its_length_is() {
-    for over in BOTH {
-        let told = heard(over, move |seen| {
-            let events = event(seen, over, update("WORKING"));
+    for binding in BOTH {
+        let told = heard(binding, move |seen| {
+            let events = event(seen, binding, update("WORKING"));
             Answer::new(200, &[("content-type", "text/event-stream")], events)
         });
-        assert_eq!(told.await, ["Working"], "{over:?}");
+        assert_eq!(told.await, ["Working"], "{binding:?}");
     }
 }
 
 #[tokio::test]
 async fn a_reset_in_the_middle_is_a_cut_that_says_what_to_do() {
-    for over in BOTH {
+    for binding in BOTH {
         let peer = Scripted::start(move |seen| {
             let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 1000\r\n\r\n";
-            let text = event(seen, over, update("WORKING"));
+            let text = event(seen, binding, update("WORKING"));
             // The reset must not overtake what was sent: the peer waits until it is asked for
             // something else.
             match seen.line.contains("subscribe") || seen.body["method"] == "SubscribeToTask" {
@@ -195,7 +195,7 @@ async fn a_reset_in_the_middle_is_a_cut_that_says_what_to_do() {
             }
         })
         .await;
-        let transport = create(over, &plain(peer.origin()), peer.origin()).await;
+        let transport = create(binding, &plain(peer.origin()), peer.origin()).await;
         let mut events = subscribe(&*transport).await.unwrap();
         assert!(soon(events.next()).await.unwrap().is_ok());
         let error = soon(events.next()).await.unwrap().unwrap_err();
@@ -215,7 +215,7 @@ async fn a_reset_in_the_middle_is_a_cut_that_says_what_to_do() {
 #[tokio::test]
 async fn a_stream_that_only_its_connection_ends_is_over_when_its_task_is() {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
-    for over in BOTH {
+    for binding in BOTH {
         for (states, expected) in [
             (&["WORKING"][..], &["Working", "stream_cut"][..]),
             (&["WORKING", "COMPLETED"], &["Working", "Completed"]),
@@ -225,12 +225,14 @@ async fn a_stream_that_only_its_connection_ends_is_over_when_its_task_is() {
                 &["Completed", "Working", "stream_cut"],
             ),
         ] {
-            let told = heard(over, move |seen| {
-                let events = states.iter().map(|state| event(seen, over, update(state)));
+            let told = heard(binding, move |seen| {
+                let events = states
+                    .iter()
+                    .map(|state| event(seen, binding, update(state)));
                 Answer::raw(format!("{head}{}", events.collect::<String>()), Then::Close)
             })
             .await;
-            assert_eq!(told, expected, "{over:?}");
+            assert_eq!(told, expected, "{binding:?}");
         }
     }
 }
@@ -238,7 +240,7 @@ async fn a_stream_that_only_its_connection_ends_is_over_when_its_task_is() {
 /// Once the task has ended there is nothing to be cut; while it only waits, there is.
 #[tokio::test]
 async fn a_connection_that_ends_after_the_last_event_cuts_nothing() {
-    for over in BOTH {
+    for binding in BOTH {
         let answer = json!({ "message": { "messageId": "m", "role": "ROLE_AGENT", "parts": [{ "text": "x" }] } });
         let task = json!({ "task": { "id": "t", "status": { "state": "TASK_STATE_REJECTED" } } });
         for (last, expected) in [
@@ -249,11 +251,11 @@ async fn a_connection_that_ends_after_the_last_event_cuts_nothing() {
             (update("AUTH_REQUIRED"), &["AuthRequired", "stream_cut"]),
             (update("SUBMITTED"), &["Submitted", "stream_cut"]),
         ] {
-            let told = heard(over, move |seen| {
-                Answer::stream(EVENTS, event(seen, over, last.clone()), Then::Close)
+            let told = heard(binding, move |seen| {
+                Answer::stream(EVENTS, event(seen, binding, last.clone()), Then::Close)
             })
             .await;
-            assert_eq!(told, expected, "{over:?}");
+            assert_eq!(told, expected, "{binding:?}");
         }
     }
 }
@@ -262,25 +264,25 @@ async fn a_connection_that_ends_after_the_last_event_cuts_nothing() {
 async fn an_event_that_is_an_error_ends_its_stream() {
     let details = json!([{ "@type": ERROR_INFO_TYPE, "reason": "TASK_NOT_FOUND", "domain": PROTOCOL_DOMAIN }]);
     let bare = json!({ "code": error_code::TASK_NOT_FOUND, "message": "gone" });
-    for over in BOTH {
+    for binding in BOTH {
         let (details, bare) = (details.clone(), bare.clone());
         let mut forms: Vec<Form> = vec![Box::new(move |seen| {
-            seen.error(over, error_code::TASK_NOT_FOUND, "gone", details.clone())
+            seen.error(binding, error_code::TASK_NOT_FOUND, "gone", details.clone())
         })];
-        if over == Over::HttpJson {
+        if binding == Binding::HttpJson {
             // As the official Rust server writes it.
             forms.push(Box::new(move |_| bare.clone()));
         }
         for form in forms {
-            let told = heard(over, move |seen| {
+            let told = heard(binding, move |seen| {
                 let error = format!("event: error\ndata: {}\n\n", form(seen));
-                let events = event(seen, over, update("WORKING"))
+                let events = event(seen, binding, update("WORKING"))
                     + &error
-                    + &event(seen, over, update("COMPLETED"));
+                    + &event(seen, binding, update("COMPLETED"));
                 Answer::stream(EVENTS, events, Then::Keep)
             })
             .await;
-            assert_eq!(told, ["Working", "-32001"], "{over:?}");
+            assert_eq!(told, ["Working", "-32001"], "{binding:?}");
         }
     }
 }
@@ -288,7 +290,7 @@ async fn an_event_that_is_an_error_ends_its_stream() {
 #[tokio::test]
 async fn events_that_are_none_end_their_stream() {
     let long = "x".repeat(LIMIT);
-    for over in BOTH {
+    for binding in BOTH {
         let junk: Vec<(Vec<u8>, &str)> = vec![
             (b"data: nonsense\n\n".to_vec(), "not_a2a"),
             (b"data: {\"foo\":1}\n\n".to_vec(), "not_a2a"),
@@ -307,18 +309,18 @@ async fn events_that_are_none_end_their_stream() {
         for (bytes, expected) in junk {
             let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(20)]).into_owned();
             // Endless, so that only the error ends it.
-            let told = heard(over, move |seen| {
-                let mut events = event(seen, over, update("WORKING")).into_bytes();
+            let told = heard(binding, move |seen| {
+                let mut events = event(seen, binding, update("WORKING")).into_bytes();
                 events.extend_from_slice(&bytes);
-                events.extend_from_slice(event(seen, over, update("COMPLETED")).as_bytes());
+                events.extend_from_slice(event(seen, binding, update("COMPLETED")).as_bytes());
                 Answer::stream(EVENTS, events, Then::Hang)
             })
             .await;
-            assert_eq!(told, ["Working", expected], "{over:?} {shown}");
+            assert_eq!(told, ["Working", expected], "{binding:?} {shown}");
         }
     }
-    let told = heard(Over::JsonRpc, |seen| {
-        let mut response = seen.result(Over::JsonRpc, update("WORKING"));
+    let told = heard(Binding::JsonRpc, |seen| {
+        let mut response = seen.result(Binding::JsonRpc, update("WORKING"));
         response["id"] = json!("another");
         Answer::stream(EVENTS, format!("data: {response}\n\n"), Then::Hang)
     });
@@ -328,7 +330,7 @@ async fn events_that_are_none_end_their_stream() {
 /// A server may answer a call for a stream with one answer, and may even say that it is a stream.
 #[tokio::test]
 async fn an_answer_in_place_of_events_is_understood() {
-    for over in BOTH {
+    for binding in BOTH {
         for content_type in [
             Some("application/json"),
             Some("application/a2a+json"),
@@ -340,43 +342,43 @@ async fn an_answer_in_place_of_events_is_understood() {
                 (Some(json!({ "foo": 1 })), "not_a2a"),
                 (None, "-32004"),
             ] {
-                let told = heard(over, move |seen| {
+                let told = heard(binding, move |seen| {
                     let reason = json!([{ "@type": ERROR_INFO_TYPE, "reason": "UNSUPPORTED_OPERATION", "domain": PROTOCOL_DOMAIN }]);
                     let body = match &result {
-                        Some(result) => seen.result(over, result.clone()),
-                        None => seen.error(over, error_code::UNSUPPORTED_OPERATION, "no streams", reason),
+                        Some(result) => seen.result(binding, result.clone()),
+                        None => seen.error(binding, error_code::UNSUPPORTED_OPERATION, "no streams", reason),
                     };
                     Answer::stream(content_type, format!("\r\n {body:#}\n"), Then::Keep)
                 })
                 .await;
-                assert_eq!(told, [expected], "{over:?} {content_type:?}");
+                assert_eq!(told, [expected], "{binding:?} {content_type:?}");
             }
-            let told = heard(over, move |_| {
+            let told = heard(binding, move |_| {
                 Answer::stream(content_type, "{\"half\": ", Then::Keep)
             })
             .await;
-            assert_eq!(told, ["not_a2a"], "{over:?} {content_type:?}");
-            let told = heard(over, move |_| {
+            assert_eq!(told, ["not_a2a"], "{binding:?} {content_type:?}");
+            let told = heard(binding, move |_| {
                 Answer::stream(content_type, "{\"half\": ", Then::Close)
             })
             .await;
             assert_eq!(
                 told,
                 ["may_have_been_processed"],
-                "{over:?} {content_type:?}"
+                "{binding:?} {content_type:?}"
             );
             let long = format!("{{{}", " ".repeat(LIMIT));
-            let told = heard(over, move |_| {
+            let told = heard(binding, move |_| {
                 Answer::stream(content_type, &long, Then::Hang)
             })
             .await;
-            assert_eq!(told, ["too_long"], "{over:?} {content_type:?}");
+            assert_eq!(told, ["too_long"], "{binding:?} {content_type:?}");
         }
-        let page = heard(over, |_| {
+        let page = heard(binding, |_| {
             Answer::new(200, &[("content-type", "text/html")], "<html></html>")
         });
         assert_eq!(page.await, ["not_a2a"]);
-        let refused = heard(over, |_| Answer::new(401, &[JSON], "{}"));
+        let refused = heard(binding, |_| Answer::new(401, &[JSON], "{}"));
         assert_eq!(refused.await, ["unauthorized"]);
     }
 }
@@ -384,12 +386,12 @@ async fn an_answer_in_place_of_events_is_understood() {
 /// The time is tokio's: an agent may say nothing for as long as its task takes.
 #[tokio::test]
 async fn a_stream_may_take_its_time() {
-    for over in BOTH {
+    for binding in BOTH {
         let peer = Scripted::start(move |seen| {
-            Answer::stream(EVENTS, event(seen, over, update("WORKING")), Then::Hang)
+            Answer::stream(EVENTS, event(seen, binding, update("WORKING")), Then::Hang)
         })
         .await;
-        let transport = create(over, &plain(peer.origin()), peer.origin()).await;
+        let transport = create(binding, &plain(peer.origin()), peer.origin()).await;
         let events =
             soon(transport.send_streaming_message(&ServiceParams::new(), &message("x"))).await;
         let mut events = events.unwrap();

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use a2a::{GetTaskRequest, TaskState};
 use a2a_client::ServiceParams;
-use bowline_a2a::long_task::{Agent, Cause as Why, LongTask, Patience};
+use bowline_a2a::long_task::{Agent, Cause as Why, LongTask, RetryPolicy};
 use bowline_client::{Cause, Client, CloseReason, HttpVersions};
 use bowline_testkit::a2a::{Run, Stepped, agent, card};
 
 use tokio::task::yield_now;
 
-use super::stage::{Endings, Heard, numbers, request, transport};
-use crate::script::site::{Site, ours};
+use super::fixture::{Endings, Heard, numbers, request, transport};
+use crate::script::fixture::{Fixture, ours};
 use crate::soon;
 
 const JSON_RPC: usize = 0;
@@ -93,13 +93,13 @@ async fn follow(binding: usize, http: HttpVersions, by: Break) {
 
 async fn tell(binding: usize, http: HttpVersions, by: Break, stepped: Stepped, missed: usize) {
     let endings = Endings::default();
-    let site = Site::open(|origin| endings.before(agent(stepped.clone(), card(origin))));
-    let client = site.client(http);
-    let transport = transport(&*ours(&site, &client)[binding], &site.server.origin()).await;
+    let fixture = Fixture::open(|origin| endings.before(agent(stepped.clone(), card(origin))));
+    let client = fixture.client(http);
+    let transport = transport(&*ours(&fixture, &client)[binding], &fixture.server.origin()).await;
     let mut task = LongTask::send(
         Agent::from(transport.clone()),
         request("take your time"),
-        Patience::default(),
+        RetryPolicy::default(),
     );
     let mut heard = Heard::default();
 
@@ -119,8 +119,8 @@ async fn tell(binding: usize, http: HttpVersions, by: Break, stepped: Stepped, m
             })
             .await;
         match by {
-            Break::Abort => site.server.cut_all(),
-            Break::Goaway => site.server.go_away_all(),
+            Break::Abort => fixture.server.cut_all(),
+            Break::Goaway => fixture.server.go_away_all(),
             Break::End => endings.end_all(),
         }
         heard
@@ -153,7 +153,7 @@ async fn tell(binding: usize, http: HttpVersions, by: Break, stepped: Stepped, m
     };
     assert_eq!(heard.causes, BTreeMap::from([(why, CUTS as u64)]));
     assert_eq!(task.counts().reconnects, heard.causes);
-    assert_signatures(&site, &client, by);
+    assert_signatures(&fixture, &client, by);
 
     // The last connection serves the next call.
     let before = client.stats().connections_opened;
@@ -174,14 +174,14 @@ async fn until_closed(client: &Client, connections: u64) {
 }
 
 /// One signature for each connection, each with its cause.
-fn assert_signatures(site: &Site, client: &Client, by: Break) {
+fn assert_signatures(fixture: &Fixture, client: &Client, by: Break) {
     let stats = client.stats();
     let connections = match by {
         Break::Abort | Break::Goaway => CUTS as u64 + 1,
         Break::End => 1,
     };
     assert_eq!(stats.connections_opened, connections, "{stats:?}");
-    assert_eq!(site.server.counts().opened, connections, "{stats:?}");
+    assert_eq!(fixture.server.counts().opened, connections, "{stats:?}");
     assert_eq!(stats.totals.signatures(), connections);
     assert_eq!(stats.totals.with_proof, stats.totals.requests);
     let mut causes = BTreeMap::from([(Cause::First, 1)]);

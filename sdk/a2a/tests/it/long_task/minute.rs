@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use a2a::TaskState;
 use bowline_a2a::Transports;
-use bowline_a2a::long_task::{Agent, LongTask, Patience};
+use bowline_a2a::long_task::{Agent, LongTask, RetryPolicy};
 use bowline_client::{Cause, Client, CloseReason, HttpVersions, Snapshot};
 use bowline_testkit::a2a::{Paced, agent, card};
 use bowline_testkit::peers::HaProxy;
@@ -17,9 +17,9 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use tokio::time::{Instant, interval_at, timeout};
 
-use super::stage::{Heard, numbers, request, transport};
+use super::fixture::{Heard, numbers, request, transport};
 use crate::script::compare::BINDINGS;
-use crate::script::site::Site;
+use crate::script::fixture::Fixture;
 
 const EVERY: Duration = Duration::from_millis(500);
 const STEPS: usize = 120;
@@ -55,17 +55,17 @@ async fn a_minute_s_task_that_is_cut_every_two_seconds_is_told_once_with_one_sig
 /// Follows one task; what came of it, as a row of a table.
 async fn follow(by: By, binding: usize) -> String {
     let paced = Paced::new(EVERY, STEPS as u32).with_history();
-    let site = Site::open(|origin| agent(paced, card(origin)));
-    let proxy = (by == By::HaProxy).then(|| HaProxy::in_front_of(site.server.addr()));
+    let fixture = Fixture::open(|origin| agent(paced, card(origin)));
+    let proxy = (by == By::HaProxy).then(|| HaProxy::in_front_of(fixture.server.addr()));
     let origin = proxy
         .as_ref()
-        .map_or_else(|| site.server.origin(), HaProxy::origin);
-    let client = site.client(HttpVersions::Auto);
-    let transport = transport(&*factories(&site, &client, &origin)[binding], &origin).await;
+        .map_or_else(|| fixture.server.origin(), HaProxy::origin);
+    let client = fixture.client(HttpVersions::Auto);
+    let transport = transport(&*factories(&fixture, &client, &origin)[binding], &origin).await;
     let mut task = LongTask::send(
         Agent::from(transport),
         request("take your time"),
-        Patience::default(),
+        RetryPolicy::default(),
     );
 
     let began = Instant::now();
@@ -81,8 +81,8 @@ async fn follow(by: By, binding: usize) -> String {
                 cuts += 1;
                 match (&proxy, by) {
                     (Some(proxy), _) => tokio::task::block_in_place(|| proxy.cut_all()),
-                    (None, By::Goaway) => site.server.go_away_all(),
-                    (None, _) => site.server.cut_all(),
+                    (None, By::Goaway) => fixture.server.go_away_all(),
+                    (None, _) => fixture.server.cut_all(),
                 }
             }
         }
@@ -137,10 +137,14 @@ async fn follow(by: By, binding: usize) -> String {
     )
 }
 
-fn factories(site: &Site, client: &Client, origin: &str) -> crate::script::site::Factories {
+fn factories(
+    fixture: &Fixture,
+    client: &Client,
+    origin: &str,
+) -> crate::script::fixture::Factories {
     let transports = Transports::new(client.clone(), origin)
         .unwrap()
-        .token(site.token());
+        .token(fixture.token());
     [
         transports.json_rpc(),
         transports.http_json(),

@@ -2,6 +2,6 @@
 //! signature for each connection.
 
 mod cuts;
+mod fixture;
 mod minute;
 mod python;
-mod stage;

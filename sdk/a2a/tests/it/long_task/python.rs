@@ -6,15 +6,15 @@
 #![allow(clippy::print_stdout, reason = "the figures are there to be read")]
 
 use a2a::TaskState;
-use bowline_a2a::long_task::{LongTask, Patience};
+use bowline_a2a::long_task::{LongTask, RetryPolicy};
 use bowline_client::HttpVersions;
 use bowline_testkit::peers::forward_with_grpc;
 use futures_util::StreamExt;
 
-use super::stage::{Heard, numbers, request, transport};
+use super::fixture::{Heard, numbers, request, transport};
 use crate::python::Agent;
 use crate::script::compare::BINDINGS;
-use crate::script::site::{Site, ours};
+use crate::script::fixture::{Fixture, ours};
 use crate::soon;
 
 const STEPS: usize = 300;
@@ -25,14 +25,15 @@ const HEARD: usize = 10;
 #[ignore = "needs Python with a2a-sdk: run `just parts`"]
 async fn a_python_agent_s_task_that_is_cut_again_and_again_is_told_once() {
     let agent = Agent::start();
-    let site = Site::open(|_| forward_with_grpc(agent.http, agent.grpc));
+    let fixture = Fixture::open(|_| forward_with_grpc(agent.http, agent.grpc));
     for (binding, name) in BINDINGS.iter().enumerate() {
-        let client = site.client(HttpVersions::Auto);
-        let transport = transport(&*ours(&site, &client)[binding], &site.server.origin()).await;
+        let client = fixture.client(HttpVersions::Auto);
+        let transport =
+            transport(&*ours(&fixture, &client)[binding], &fixture.server.origin()).await;
         let mut task = LongTask::send(
             transport,
             request(&format!("pace {STEPS}")),
-            Patience::default(),
+            RetryPolicy::default(),
         );
         let mut heard = Heard::default();
         let (mut cuts, mut next_cut) = (0, HEARD);
@@ -40,7 +41,7 @@ async fn a_python_agent_s_task_that_is_cut_again_and_again_is_told_once() {
         while let Some(event) = soon(task.next()).await {
             heard.hear(event.expect("no error"));
             if heard.reconnects == cuts && heard.texts.len() >= next_cut {
-                site.server.cut_all();
+                fixture.server.cut_all();
                 cuts += 1;
                 next_cut = heard.texts.len() + HEARD;
             }

@@ -33,11 +33,11 @@ pub(crate) fn differences(stock: &[Row], ours: &[Row]) -> Vec<String> {
 
 /// Fails unless each binding's outcomes, in a few words, are as expected.
 pub(crate) fn assert_expected(
-    played: &[Vec<Row>; 3],
+    runs: &[Vec<Row>; 3],
     expected: &[(&str, &str)],
     exceptions: &[Exception],
 ) {
-    for (binding, rows) in BINDINGS.iter().zip(played) {
+    for (binding, rows) in BINDINGS.iter().zip(runs) {
         let told: Vec<_> = rows.iter().map(|row| (row.call(), &*row.outcome)).collect();
         let exception = |call: &str| {
             exceptions
@@ -53,7 +53,7 @@ pub(crate) fn assert_expected(
 }
 
 /// The script on one agent: over the stock transports, and over ours.
-pub(crate) struct Played {
+pub(crate) struct ScriptRun {
     pub(crate) agent: &'static str,
     pub(crate) stock: [Vec<Row>; 3],
     pub(crate) ours: [Vec<Row>; 3],
@@ -61,7 +61,7 @@ pub(crate) struct Played {
     pub(crate) stats: Snapshot,
 }
 
-impl Played {
+impl ScriptRun {
     /// Fails unless ours get what the stock transports get, except where `better` has it otherwise;
     /// over one connection that all bindings share, and so with one proof (CL-3), which every
     /// request carries.
@@ -100,18 +100,18 @@ pub(crate) fn assert_as_good(binding: &str, stock: &[Row], ours: &[Row], better:
 /// One table of Markdown. An agent's outcome is that in its first binding; a binding's column says
 /// `same` if that is the outcome there too, and the same over the stock transport and over ours in
 /// full. Below it, why a binding differs.
-pub(crate) fn table(played: &[&Played], exceptions: &[&Exception]) -> String {
+pub(crate) fn table(runs: &[&ScriptRun], exceptions: &[&Exception]) -> String {
     let (mut head, mut rule) = ("| call |".to_owned(), "|---|".to_owned());
-    for played in played {
-        let _ = write!(head, " {} | {} |", played.agent, BINDINGS.join(" | "));
+    for runs in runs {
+        let _ = write!(head, " {} | {} |", runs.agent, BINDINGS.join(" | "));
         rule.push_str("---|---|---|---|");
     }
     let mut table = format!("{head}\n{rule}\n");
-    for (at, call) in calls(&played[0].stock[0]).iter().enumerate() {
+    for (at, call) in calls(&runs[0].stock[0]).iter().enumerate() {
         let _ = write!(table, "| {call} |");
-        for agent in played {
+        for agent in runs {
             let outcome = &agent.stock[0][at].outcome;
-            match std::ptr::eq(*agent, played[0]) || *outcome != played[0].stock[0][at].outcome {
+            match std::ptr::eq(*agent, runs[0]) || *outcome != runs[0].stock[0][at].outcome {
                 true => _ = write!(table, " {} |", cell(outcome)),
                 false => table.push_str(" same |"),
             }

@@ -8,26 +8,26 @@
 
 pub(crate) mod compare;
 pub(crate) mod expected;
-mod play;
+pub(crate) mod fixture;
 mod row;
-pub(crate) mod site;
+mod run;
 
 use bowline_client::HttpVersions;
 use bowline_testkit::a2a::{Echo, agent, card};
 use bowline_testkit::peers::PlainServer;
 
-use compare::{BINDINGS, Played, assert_as_good, assert_expected, differences, table};
+use compare::{BINDINGS, ScriptRun, assert_as_good, assert_expected, differences, table};
 use expected::{BETTER, EXCEPTIONS, EXPECTED};
-use site::{Site, all_rows, ours, rows, stock};
+use fixture::{Fixture, all_rows, ours, rows, stock};
 
 /// The official agent behind `BindingLayer`, to ours, as the official agent in plain HTTP to the
 /// stock transports.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ours_get_over_tls_what_the_stock_transports_get_over_plain_http() {
-    let played = official().await;
+    let runs = official().await;
     let exceptions: Vec<_> = EXCEPTIONS.iter().chain(BETTER).collect();
-    println!("{}", table(&[&played], &exceptions));
-    played.check(BETTER);
+    println!("{}", table(&[&runs], &exceptions));
+    runs.check(BETTER);
 }
 
 /// HTTP/1.1 has a connection for each request under way; the answers are the same. (gRPC demands
@@ -35,9 +35,9 @@ async fn ours_get_over_tls_what_the_stock_transports_get_over_plain_http() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ours_get_the_same_over_http1() {
     let plain = PlainServer::start_with(|origin| agent(Echo::default(), card(origin)));
-    let site = Site::open(|origin| agent(Echo::default(), card(origin)));
-    let client = site.client(HttpVersions::Http1);
-    let (stock, ours) = (stock(), ours(&site, &client));
+    let fixture = Fixture::open(|origin| agent(Echo::default(), card(origin)));
+    let client = fixture.client(HttpVersions::Http1);
+    let (stock, ours) = (stock(), ours(&fixture, &client));
     for at in [0, 1] {
         let theirs = rows(
             &*stock[at],
@@ -45,7 +45,12 @@ async fn ours_get_the_same_over_http1() {
             &[&plain.addr().to_string()],
         )
         .await;
-        let own = rows(&*ours[at], &card(&site.server.origin()), &[&site.here()]).await;
+        let own = rows(
+            &*ours[at],
+            &card(&fixture.server.origin()),
+            &[&fixture.here()],
+        )
+        .await;
         assert_as_good(BINDINGS[at], &theirs, &own, BETTER);
     }
     let stats = client.stats();
@@ -54,11 +59,11 @@ async fn ours_get_the_same_over_http1() {
 }
 
 /// The script on the official agent.
-pub(crate) async fn official() -> Played {
+pub(crate) async fn official() -> ScriptRun {
     let plain = PlainServer::start_with(|origin| agent(Echo::default(), card(origin)));
-    let site = Site::open(|origin| agent(Echo::default(), card(origin)));
-    let client = site.client(HttpVersions::Auto);
-    Played {
+    let fixture = Fixture::open(|origin| agent(Echo::default(), card(origin)));
+    let client = fixture.client(HttpVersions::Auto);
+    ScriptRun {
         agent: "Rust agent",
         stock: all_rows(
             &stock(),
@@ -67,9 +72,9 @@ pub(crate) async fn official() -> Played {
         )
         .await,
         ours: all_rows(
-            &ours(&site, &client),
-            &card(&site.server.origin()),
-            &[&site.here()],
+            &ours(&fixture, &client),
+            &card(&fixture.server.origin()),
+            &[&fixture.here()],
         )
         .await,
         stats: client.stats(),
@@ -80,17 +85,17 @@ pub(crate) async fn official() -> Played {
 #[tokio::test]
 async fn the_stock_transports_get_the_answers_that_a2a_demands() {
     let server = PlainServer::start_with(|origin| agent(Echo::default(), card(origin)));
-    let played = all_rows(
+    let runs = all_rows(
         &stock(),
         &card(&server.origin()),
         &[&server.addr().to_string()],
     )
     .await;
-    assert_expected(&played, EXPECTED, EXCEPTIONS);
+    assert_expected(&runs, EXPECTED, EXCEPTIONS);
 
     // In full, not only in a few words: the bindings agree with each other.
-    for (binding, rows) in BINDINGS.iter().zip(&played) {
-        let differences = differences(&played[0], rows);
+    for (binding, rows) in BINDINGS.iter().zip(&runs) {
+        let differences = differences(&runs[0], rows);
         let exceptions = EXCEPTIONS.iter().filter(|e| e.binding == *binding).count();
         assert_eq!(
             differences.len(),

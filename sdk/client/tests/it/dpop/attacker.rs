@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use bowline_client::bind::{
-    Answer, Attachment, Bind, BindConnection, Bound, Learned, Memo, RequestFacts,
+    Attachment, Bind, BindConnection, Bound, Learned, RequestFacts, ResponseHead,
 };
 use bowline_client::{BindingUsed, Client, CloseReason, ConnectionFacts, Error};
 use bowline_proof::dpop::DPOP_HEADER;
@@ -71,27 +71,16 @@ impl Bind for CapturedCredentials {
 impl BindConnection for CapturedCredentials {
     fn bind(&self, _: &RequestFacts<'_>) -> Result<Bound, Error> {
         let (authorization, proof) = self.0.lock().unwrap().clone();
-        Ok(Bound::Attached(Attachment {
-            name: DPOP_HEADER,
-            value: proof.parse().unwrap(),
-            authorization: Some(authorization.parse().unwrap()),
-            used: BindingUsed::Dpop,
-            request_bound: true,
-            memo: Arc::new(NoMemo),
-        }))
+        let value = proof.parse().unwrap();
+        let mut attachment = Attachment::new(DPOP_HEADER, value, BindingUsed::Dpop);
+        attachment.authorization = Some(authorization.parse().unwrap());
+        attachment.request_bound = true;
+        Ok(Bound::Attached(attachment))
     }
 
-    fn learn(&self, _: &RequestFacts<'_>, _: Option<&Attachment>, _: &Answer<'_>) -> Learned {
+    fn learn(&self, _: &RequestFacts<'_>, _: Option<&Attachment>, _: &ResponseHead<'_>) -> Learned {
         Learned::Nothing
     }
 
     fn closed(&self, _: CloseReason) {}
-}
-
-struct NoMemo;
-
-impl Memo for NoMemo {
-    fn writing(&self) {}
-
-    fn unsent(&self) {}
 }

@@ -29,7 +29,7 @@ fn seconds_and_dates_by_the_server_s_own_clock_are_read() {
 }
 
 #[test]
-fn a_server_is_waited_for_an_hour_at_most() {
+fn retry_after_is_bounded_to_an_hour() {
     assert_eq!(bounded(None), Duration::ZERO);
     assert_eq!(
         bounded(Some(Duration::from_secs(7))),

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn nothing_that_could_be_a_token_is_repeated() {
+fn nothing_that_could_be_a_token_is_shown() {
     for (text, left) in [
         (
             "bad token eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln!",
@@ -33,7 +33,7 @@ fn nothing_that_could_be_a_token_is_repeated() {
 }
 
 #[test]
-fn what_others_wrote_is_repeated_in_one_line_and_no_longer_than_fits() {
+fn a_peer_s_text_is_shown_in_one_line_of_limited_length() {
     assert_eq!(printable(" a\r\nb\u{1b}[31m "), "a  b [31m");
     assert_eq!(printable("a\u{202e}b\u{200b}c\u{2028}d"), "a b c d");
     assert_eq!(printable(&"é".repeat(MAX_TEXT)).chars().count(), MAX_TEXT);
@@ -41,7 +41,7 @@ fn what_others_wrote_is_repeated_in_one_line_and_no_longer_than_fits() {
 }
 
 #[test]
-fn text_that_should_be_ascii_is() {
+fn text_that_should_be_ascii_is_shown_as_ascii() {
     assert_eq!(
         printable_ascii("no\r\n such \u{1b}[31mscope é: \"mF_9.B5f-4.1JqM-SlA\""),
         "no?? such ?[31mscope ?: ?...?"
@@ -49,7 +49,7 @@ fn text_that_should_be_ascii_is() {
 }
 
 #[test]
-fn a_url_keeps_its_host_and_words_and_loses_what_may_be_secret() {
+fn a_url_is_shown_without_what_may_be_secret() {
     for (url, shown) in [
         (
             "https://as.example.com:8443/.well-known/oauth-authorization-server/tenant/1",

@@ -1,0 +1,1 @@
+mod signature_bound;

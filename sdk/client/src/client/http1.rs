@@ -1,0 +1,79 @@
+//! Writes a request's head for its connection, and reads whether an HTTP/1.1 response lets the
+//! connection go on.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, Request, Uri, Version, header, request};
+
+use crate::bind::Attachment;
+use crate::body::ReplayBody;
+use crate::conn::facts::HttpVersion;
+use crate::conn::live::Connection;
+
+/// The request as this connection sends it.
+pub(super) fn assemble(
+    parts: &request::Parts,
+    connection: &Connection,
+    attached: Option<&Attachment>,
+    body: ReplayBody,
+) -> Request<ReplayBody> {
+    let mut parts = parts.clone();
+    if let Some(attached) = attached {
+        // `insert`: exactly one (CL-1), and never one of another connection (CL-2).
+        parts
+            .headers
+            .insert(attached.name.clone(), attached.value.clone());
+        if let Some(authorization) = &attached.authorization {
+            parts
+                .headers
+                .insert(header::AUTHORIZATION, authorization.clone());
+        }
+    }
+    match connection.facts.http() {
+        HttpVersion::H1 => {
+            parts.version = Version::HTTP_11;
+            if !parts.headers.contains_key(header::HOST)
+                && let Some(host) = &connection.host
+            {
+                parts.headers.insert(header::HOST, host.clone());
+            }
+            // Origin form (RFC 9112 §3.2.1).
+            let path = parts.uri.path_and_query().cloned();
+            parts.uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
+        }
+        HttpVersion::H2 => parts.version = Version::HTTP_2,
+    }
+    Request::from_parts(parts, body)
+}
+
+/// Whether an h1 response is its connection's last (RFC 9112 §9.3).
+pub(super) fn says_close(version: Version, headers: &HeaderMap) -> bool {
+    let says = |option: &str| {
+        let options = headers.get_all(header::CONNECTION);
+        let mut options = options
+            .iter()
+            .filter_map(|v| v.to_str().ok())
+            .flat_map(|v| v.split(','));
+        options.any(|o| o.trim().eq_ignore_ascii_case(option))
+    };
+    says("close") || (version < Version::HTTP_11 && !says("keep-alive"))
+}
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+
+/// `Keep-Alive: timeout=N`, minus one second, so that no request is sent just as the server closes.
+pub(super) fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
+    let fields = headers.get_all(KEEP_ALIVE);
+    let mut parameters = fields
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(','));
+    let seconds = parameters.find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        let value = value.trim().trim_matches('"');
+        name.trim()
+            .eq_ignore_ascii_case("timeout")
+            .then(|| value.parse::<u32>().ok())?
+    })?;
+    Some(Duration::from_secs(u64::from(seconds)).saturating_sub(Duration::from_secs(1)))
+}

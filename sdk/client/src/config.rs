@@ -1,0 +1,73 @@
+//! Limits, time-outs and HTTP versions of a client.
+
+use std::time::Duration;
+
+/// Which HTTP versions are offered by ALPN.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpVersions {
+    /// HTTP/2 preferred, HTTP/1.1 accepted.
+    #[default]
+    Auto,
+    /// HTTP/1.1 only.
+    Http1,
+    /// HTTP/2 only.
+    Http2,
+}
+
+/// How many connections there may be, and for how long they are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections to one origin with one identity. Default 64; a request beyond it waits
+    /// ([`Timeouts::pool`](Timeouts::pool)).
+    pub per_origin: usize,
+    /// Connections in all. Default 512; beyond it an idle one makes room, and requests wait in
+    /// order of arrival.
+    pub in_all: usize,
+    /// How long a connection may be idle. Default 90 s. A shorter `Keep-Alive: timeout` of the
+    /// server counts.
+    pub idle: Duration,
+    /// How old a connection may become before it takes no more requests. Default: none.
+    pub age: Option<Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            per_origin: 64,
+            in_all: 512,
+            idle: Duration::from_secs(90),
+            age: None,
+        }
+    }
+}
+
+/// How long each step of a request's way may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Waiting for a connection, new or returned. Default 30 s.
+    pub pool: Duration,
+    /// Resolving the name and connecting the socket. Default 10 s.
+    pub connect: Duration,
+    /// A proxy's answer to CONNECT. Default 10 s.
+    pub proxy: Duration,
+    /// The TLS handshake. Default 10 s.
+    pub tls_handshake: Duration,
+    /// Signing one proof. Default 30 s: a hand may have to touch a token.
+    pub sign: Duration,
+    /// From the written request to the response's head. Default none: a tool call may take its
+    /// time.
+    pub response: Option<Duration>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            pool: Duration::from_secs(30),
+            connect: Duration::from_secs(10),
+            proxy: Duration::from_secs(10),
+            tls_handshake: Duration::from_secs(10),
+            sign: Duration::from_secs(30),
+            response: None,
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Opening a connection: name, socket, TLS, HTTP; each step with a time-out of its own.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bowline_proof::ExporterValue;
+use futures_util::future::BoxFuture;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use crate::bind::Bind;
+use crate::body::ReplayBody;
+use crate::config::{HttpVersions, Timeouts};
+use crate::conn::facts::{
+    ConnectionFacts, ConnectionId, HttpVersion, Presented, TlsFacts, TlsVersion,
+};
+use crate::conn::frames::{ASSUMED_STREAMS, FrameObserver, WireState};
+use crate::conn::h2_task::{CaptureExecutor, H2Task};
+use crate::conn::identities::IdentityConfig;
+use crate::conn::live::{Connection, Sender};
+use crate::conn::proxy::Proxies;
+use crate::conn::tls::{CertificateRequest, LastCertificateRequest, record_certificate_request};
+use crate::error::{Error, ErrorKind, Step};
+use crate::observe::{CloseReason, Observers};
+use crate::origin::Origin;
+
+/// Opens connections for every origin of a client.
+pub(crate) struct Connector {
+    pub(crate) proxies: Proxies,
+    pub(crate) ping: Option<Duration>,
+    pub(crate) http: HttpVersions,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) binding: Arc<dyn Bind>,
+    pub(crate) observers: Observers,
+}
+
+/// How long the peer may take to answer an h2 PING.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What an opening needs to know. Connections and session tickets are never shared between destinations
+/// (CL-8).
+pub(crate) struct Destination {
+    pub(crate) origin: Origin,
+    pub(crate) held: Arc<IdentityConfig>,
+    /// `None` for plaintext.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+    pub(crate) asked: LastCertificateRequest,
+}
+
+/// A connection that is ready for its first request.
+pub(crate) struct Opened {
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) sender: Sender,
+    /// Drives the connection; ends when it takes no more requests.
+    pub(crate) end: BoxFuture<'static, CloseReason>,
+    pub(crate) handshake: Option<Duration>,
+}
+
+impl Connector {
+    pub(crate) async fn open(&self, destination: &Destination) -> Result<Opened, Error> {
+        let socket = self
+            .proxies
+            .connect(&destination.origin, &self.timeouts)
+            .await?;
+        let peer = socket.peer_addr().ok();
+        let Some(config) = &destination.tls else {
+            let http = match self.http {
+                HttpVersions::Http2 => HttpVersion::H2,
+                HttpVersions::Auto | HttpVersions::Http1 => HttpVersion::H1,
+            };
+            return self
+                .speak(
+                    destination,
+                    socket,
+                    facts(&destination.origin, peer, http, None),
+                    None,
+                )
+                .await;
+        };
+        let started = Instant::now();
+        let (stream, asked) = self
+            .handshake(&destination.origin, config.clone(), socket)
+            .await?;
+        let took = started.elapsed();
+        let session = stream.get_ref().1;
+        let http = match session.alpn_protocol() {
+            Some(b"h2") => HttpVersion::H2,
+            _ => HttpVersion::H1,
+        };
+        let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+        // CL-9: a resumed handshake asks nothing; it inherits the answer of the last full one.
+        let asked = if resumed {
+            destination.asked.load()
+        } else {
+            destination.asked.store(asked);
+            asked
+        };
+        let tls = TlsFacts {
+            // Derived once, here, from the completed handshake (EX-3).
+            exporter: ExporterValue::derive(session).map_err(|e| {
+                Error::with_source(
+                    ErrorKind::TlsHandshake,
+                    "no exporter value could be derived",
+                    e,
+                )
+            })?,
+            version: match session.protocol_version() {
+                Some(ProtocolVersion::TLSv1_2) => TlsVersion::Tls12,
+                _ => TlsVersion::Tls13,
+            },
+            resumed,
+            presented: match (asked, &destination.held.identity) {
+                (CertificateRequest::Presented, Some(identity)) => {
+                    Presented::Certificate(identity.clone())
+                }
+                (CertificateRequest::No, _) => Presented::NotRequested,
+                (CertificateRequest::NothingFits | CertificateRequest::Presented, _) => {
+                    Presented::Nothing
+                }
+            },
+        };
+        let facts = facts(&destination.origin, peer, http, Some(tls));
+        self.speak(destination, stream, facts, Some(took)).await
+    }
+
+    async fn handshake(
+        &self,
+        origin: &Origin,
+        config: Arc<ClientConfig>,
+        socket: TcpStream,
+    ) -> Result<
+        (
+            tokio_rustls::client::TlsStream<TcpStream>,
+            CertificateRequest,
+        ),
+        Error,
+    > {
+        let name =
+            ServerName::try_from(crate::origin::server_name(origin).to_owned()).map_err(|e| {
+                Error::with_source(
+                    ErrorKind::InvalidRequest,
+                    "the URI's host is no valid server name",
+                    e,
+                )
+            })?;
+        let limit = self.timeouts.tls_handshake;
+        let handshake = TlsConnector::from(config).connect(name, socket);
+        match timeout(limit, record_certificate_request(handshake)).await {
+            Ok((Ok(stream), asked)) => Ok((stream, asked)),
+            Ok((Err(e), _)) => {
+                let message = format!("the TLS handshake with {origin} failed");
+                Err(Error::with_source(ErrorKind::TlsHandshake, message, e))
+            }
+            Err(_) => Err(Error::timeout(Step::TlsHandshake, limit)),
+        }
+    }
+
+    async fn speak<IO>(
+        &self,
+        destination: &Destination,
+        io: IO,
+        facts: ConnectionFacts,
+        handshake: Option<Duration>,
+    ) -> Result<Opened, Error>
+    where
+        IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let failed = |e| {
+            Error::with_source(
+                ErrorKind::Protocol,
+                "the HTTP connection could not be set up",
+                e,
+            )
+        };
+        let facts = Arc::new(facts);
+        let wire = Arc::new(WireState::default());
+        let io = TokioIo::new(FrameObserver::new(io, facts.http, wire.clone()));
+        let seen = wire.clone();
+        let (sender, end): (Sender, BoxFuture<'static, CloseReason>) = match facts.http {
+            HttpVersion::H1 => {
+                let handshake = http1::Builder::new().handshake::<_, ReplayBody>(io);
+                let (sender, connection) = handshake.await.map_err(failed)?;
+                let end = async move { reason(connection.await, &seen) };
+                (Sender::H1(sender), Box::pin(end))
+            }
+            HttpVersion::H2 => {
+                let together = CaptureExecutor::default();
+                let mut builder = http2::Builder::new(together.clone());
+                builder
+                    .timer(TokioTimer::new())
+                    .initial_max_send_streams(ASSUMED_STREAMS)
+                    .keep_alive_interval(self.ping)
+                    .keep_alive_timeout(PING_TIMEOUT)
+                    .keep_alive_while_idle(true);
+                let handshake = builder.handshake::<_, ReplayBody>(io);
+                let (sender, connection) = handshake.await.map_err(failed)?;
+                seen.allow_streams(connection.current_max_send_streams());
+                let streams = seen.clone();
+                let task = H2Task::new(connection, together, move |connection| {
+                    streams.allow_streams(connection.current_max_send_streams());
+                });
+                let end = async move { reason(task.await, &seen) };
+                (Sender::H2(sender), Box::pin(end))
+            }
+        };
+        let bound = self.binding.open(&facts);
+        Ok(Opened {
+            connection: Arc::new(Connection::new(
+                &destination.origin,
+                facts,
+                bound,
+                wire,
+                self.observers.clone(),
+            )),
+            sender,
+            end,
+            handshake,
+        })
+    }
+}
+
+fn facts(
+    origin: &Origin,
+    peer: Option<SocketAddr>,
+    http: HttpVersion,
+    tls: Option<TlsFacts>,
+) -> ConnectionFacts {
+    ConnectionFacts {
+        id: ConnectionId::next(),
+        origin: origin.clone(),
+        peer,
+        http,
+        tls,
+        opened_at: SystemTime::now(),
+    }
+}
+
+/// Why a connection ended, as far as the connection itself can tell.
+fn reason(ended: hyper::Result<()>, wire: &WireState) -> CloseReason {
+    if wire.saw_goaway() {
+        return CloseReason::Goaway;
+    }
+    match ended {
+        Ok(()) => CloseReason::PeerClosed,
+        Err(e) if is_end_of_file(&e) => CloseReason::PeerClosed,
+        Err(_) => CloseReason::Error,
+    }
+}
+
+/// A peer that closes the socket without TLS's `close_notify`: common, and for an idle connection
+/// no error.
+fn is_end_of_file(error: &hyper::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(e) = source {
+        if let Some(io) = e.downcast_ref::<io::Error>() {
+            return io.kind() == io::ErrorKind::UnexpectedEof;
+        }
+        source = e.source();
+    }
+    false
+}

@@ -1,0 +1,127 @@
+//! What belongs to one connection and goes with it (CL-4), and why it went.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use http::HeaderValue;
+use hyper::client::conn::{http1, http2};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use crate::bind::BindConnection;
+use crate::body::ReplayBody;
+use crate::conn::close_report::CloseReport;
+use crate::conn::facts::{ConnectionFacts, HttpVersion};
+use crate::conn::frames::WireState;
+use crate::conn::parked_sender::ParkedSender;
+use crate::observe::{CloseReason, Event, Observers};
+use crate::origin::Origin;
+
+/// A connection's facts and proofs, shared by its checkouts.
+pub(crate) struct Connection {
+    pub(crate) facts: Arc<ConnectionFacts>,
+    pub(crate) bound: Arc<dyn BindConnection>,
+    pub(crate) requests: AtomicU64,
+    /// What was seen on its stream.
+    pub(crate) wire: Arc<WireState>,
+    /// `Host` of its requests (h1), made once.
+    pub(crate) host: Option<HeaderValue>,
+    observers: Observers,
+    /// The h1 sender, while its request waits for the response.
+    pub(crate) parked: ParkedSender<http1::SendRequest<ReplayBody>>,
+    close_report: CloseReport,
+    told_to_close: Notify,
+}
+
+/// hyper's end of a connection.
+pub(crate) enum Sender {
+    H1(http1::SendRequest<ReplayBody>),
+    H2(http2::SendRequest<ReplayBody>),
+}
+
+/// How long closing may take.
+const CLOSING_TIME: Duration = Duration::from_secs(2);
+
+impl Connection {
+    pub(crate) fn new(
+        origin: &Origin,
+        facts: Arc<ConnectionFacts>,
+        bound: Arc<dyn BindConnection>,
+        wire: Arc<WireState>,
+        observers: Observers,
+    ) -> Self {
+        Self {
+            facts,
+            bound,
+            requests: AtomicU64::new(0),
+            wire,
+            host: HeaderValue::try_from(origin.authority()).ok(),
+            observers,
+            parked: ParkedSender::default(),
+            close_report: CloseReport::default(),
+            told_to_close: Notify::new(),
+        }
+    }
+
+    /// Requests that it takes at a time.
+    pub(crate) fn streams(&self) -> usize {
+        match self.facts.http() {
+            HttpVersion::H1 => 1,
+            HttpVersion::H2 => self.wire.streams(),
+        }
+    }
+
+    /// Drives the connection to its end. After `close` was asked for, it gets a little time to do so
+    /// properly: a peer that does not read must not hold its place in the pool.
+    pub(crate) async fn until_end(&self, mut end: BoxFuture<'static, CloseReason>) -> CloseReason {
+        tokio::select! {
+            seen = &mut end => seen,
+            () = self.told_to_close.notified() => timeout(CLOSING_TIME, end).await.unwrap_or(CloseReason::Evicted),
+        }
+    }
+
+    /// Nobody will use it any more.
+    pub(crate) fn tell_to_close(&self) {
+        self.told_to_close.notify_one();
+    }
+
+    /// hyper has let go of the connection: nobody need wait for the peer's SETTINGS, or hold a
+    /// sender, any more.
+    pub(crate) fn close_driver(&self) {
+        self.wire.stop_waiting();
+        self.parked.close();
+    }
+
+    /// Notes why this connection is about to end; `None` takes it back.
+    pub(crate) fn expect_end(&self, reason: Option<CloseReason>) {
+        self.close_report.expect(reason);
+    }
+
+    /// An h1 request is written.
+    pub(crate) fn head_pending(&self) {
+        self.close_report.head_pending();
+    }
+
+    /// Its response's head has been looked at, or nobody will.
+    pub(crate) fn head_seen(&self) {
+        self.report(self.close_report.head_seen());
+    }
+
+    /// The connection takes no more requests.
+    pub(crate) fn ended(&self, seen: CloseReason) {
+        self.report(self.close_report.ended(seen));
+    }
+
+    /// Reports the end, if it is due now: the connection's proofs are gone (CL-4).
+    fn report(&self, due: Option<CloseReason>) {
+        let Some(reason) = due else { return };
+        self.bound.closed(reason);
+        self.observers.emit(&Event::ConnectionClosed {
+            facts: &self.facts,
+            reason,
+            requests: self.requests.load(Ordering::Relaxed),
+        });
+    }
+}

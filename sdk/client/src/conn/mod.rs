@@ -1,0 +1,23 @@
+//! One connection: how it is opened, what is known of it, and how it ends.
+//!
+//! - [`identity`], [`identities`]: the certificates that a client holds, and which one a request needs.
+//! - [`dial`]: name, socket (through a [`proxy`] or not), TLS handshake, HTTP.
+//! - [`tls`]: the TLS configuration, and what the server asked of it; [`offload`]: slow keys.
+//! - [`facts`]: what is known once the handshake has ended.
+//! - [`live`]: what belongs to the connection while it is open, and why it ends.
+//! - [`parked_sender`], [`close_report`]: two details of that, each with a race in it.
+//! - [`frames`], [`h2_task`], [`unprocessed`]: what has to be seen beside hyper.
+
+mod close_report;
+pub(crate) mod dial;
+pub(crate) mod facts;
+pub(crate) mod frames;
+pub(crate) mod h2_task;
+pub(crate) mod identities;
+pub(crate) mod identity;
+pub(crate) mod live;
+mod offload;
+mod parked_sender;
+pub(crate) mod proxy;
+pub(crate) mod tls;
+pub(crate) mod unprocessed;

@@ -1,0 +1,573 @@
+//! The machine alone, and in a small simulation that carries out its actions: every order of events up to a
+//! bound.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const LANES: [KeyId; 2] = [KeyId(1), KeyId(2)];
+const IDLE: Duration = Duration::from_secs(90);
+
+fn limits(per_key: usize, in_all: usize) -> Limits {
+    Limits {
+        per_key,
+        in_all,
+        idle: IDLE,
+        age: None,
+    }
+}
+
+/// A machine with a clock, for tests that tell one story.
+struct Story {
+    machine: Machine,
+    now: Instant,
+    holds: Vec<ConnectionId>,
+}
+
+impl Story {
+    fn new(limits: Limits) -> Self {
+        Self {
+            machine: Machine::new(limits),
+            now: Instant::now(),
+            holds: Vec::new(),
+        }
+    }
+
+    fn key(&mut self, key: KeyId, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let holds = self.holds.clone();
+        self.machine
+            .handle(self.now, key, event, |c| holds.contains(&c), &mut actions);
+        actions
+    }
+
+    fn run(&mut self, event: Event) -> Vec<Action> {
+        self.key(LANES[0], event)
+    }
+
+    fn after(&mut self, time: Duration) -> Vec<Action> {
+        self.now += time;
+        let mut actions = Vec::new();
+        self.machine.tick(self.now, &mut actions);
+        actions
+    }
+}
+
+fn c(n: u64) -> ConnectionId {
+    ConnectionId::numbered(n)
+}
+
+fn w(n: u64) -> WaiterId {
+    WaiterId(n)
+}
+
+fn h1(n: u64) -> Event {
+    Event::Opened(NewConnection {
+        id: c(n),
+        http: HttpVersion::H1,
+        streams: 1,
+        until: None,
+    })
+}
+
+fn h2(n: u64, streams: usize) -> Event {
+    Event::Opened(NewConnection {
+        id: c(n),
+        http: HttpVersion::H2,
+        streams,
+        until: None,
+    })
+}
+
+fn open() -> Action {
+    Action::Open(LANES[0])
+}
+
+fn hand(connection: u64, waiter: u64) -> Action {
+    Action::Hand(LANES[0], c(connection), w(waiter))
+}
+
+fn close(connection: u64, reason: CloseReason) -> Action {
+    Action::Close(LANES[0], c(connection), reason)
+}
+
+#[test]
+fn many_waiters_share_one_h2_opening() {
+    let mut story = Story::new(limits(8, 8));
+    assert_eq!(story.run(Event::Wanted(w(1))), [open()]);
+    for n in 2..=1000 {
+        assert_eq!(story.run(Event::Wanted(w(n))), []);
+    }
+    let handed = story.run(h2(1, 2000));
+    assert_eq!(handed, (1..=1000).map(|n| hand(1, n)).collect::<Vec<_>>());
+    assert_eq!(story.run(Event::Wanted(w(1001))), [hand(1, 1001)]);
+}
+
+#[test]
+fn a_second_h2_connection_is_opened_at_the_stream_limit_and_not_before() {
+    let mut story = Story::new(limits(8, 8));
+    for n in 1..=3 {
+        story.run(Event::Wanted(w(n)));
+    }
+    assert_eq!(story.run(h2(1, 2)), [hand(1, 1), hand(1, 2), open()]);
+    assert_eq!(
+        story.run(Event::Released(c(1), None)),
+        [hand(1, 3)],
+        "a stream that ended serves first"
+    );
+    assert_eq!(story.run(h2(2, 2)), []);
+    assert_eq!(story.run(Event::Wanted(w(4))), [hand(2, 4)]);
+    assert_eq!(story.run(Event::Streams(c(1), 3)), []);
+    assert_eq!(
+        story.run(Event::Wanted(w(5))),
+        [hand(2, 5)],
+        "the last used first"
+    );
+    assert_eq!(story.run(Event::Wanted(w(6))), [hand(1, 6)]);
+}
+
+#[test]
+fn h1_idle_connections_are_taken_last_in_first_out() {
+    let mut story = Story::new(limits(8, 8));
+    story.run(Event::Wanted(w(1)));
+    story.run(h1(1));
+    assert_eq!(story.run(Event::Wanted(w(2))), [open()]);
+    story.run(h1(2));
+    story.run(Event::Released(c(1), None));
+    story.run(Event::Released(c(2), None));
+    assert_eq!(story.run(Event::Wanted(w(3))), [hand(2, 3)]);
+    assert_eq!(story.run(Event::Wanted(w(4))), [hand(1, 4)]);
+}
+
+#[test]
+fn an_idle_connection_that_holds_the_tokens_proof_is_preferred() {
+    let mut story = Story::new(limits(8, 8));
+    for n in 1..=3 {
+        story.run(Event::Wanted(w(n)));
+    }
+    story.run(h1(1));
+    story.run(h1(2));
+    story.run(h1(3));
+    for n in 1..=3 {
+        story.run(Event::Released(c(n), None));
+    }
+    story.holds = vec![c(1)];
+    assert_eq!(story.run(Event::Wanted(w(4))), [hand(1, 4)]);
+    assert_eq!(story.run(Event::Wanted(w(5))), [hand(3, 5)]);
+}
+
+#[test]
+fn a_waiter_takes_a_returned_connection_and_the_new_one_is_kept() {
+    let mut story = Story::new(limits(8, 8));
+    story.run(Event::Wanted(w(1)));
+    story.run(h1(1));
+    assert_eq!(story.run(Event::Wanted(w(2))), [open()]);
+    assert_eq!(story.run(Event::Released(c(1), None)), [hand(1, 2)]);
+    assert_eq!(story.run(h1(2)), []);
+    assert_eq!(story.run(Event::Wanted(w(3))), [hand(2, 3)]);
+}
+
+#[test]
+fn a_connection_about_to_return_is_waited_for() {
+    let mut story = Story::new(limits(8, 8));
+    story.run(Event::Wanted(w(1)));
+    story.run(h1(1));
+    assert_eq!(story.run(Event::Returning(c(1))), []);
+    assert_eq!(story.run(Event::Wanted(w(2))), []);
+    assert_eq!(story.run(Event::Wanted(w(3))), [open()]);
+    assert_eq!(story.run(Event::Released(c(1), None)), [hand(1, 2)]);
+}
+
+#[test]
+fn a_connection_that_did_not_return_after_all_is_replaced() {
+    let mut story = Story::new(limits(8, 8));
+    story.run(Event::Wanted(w(1)));
+    story.run(h1(1));
+    story.run(Event::Returning(c(1)));
+    story.run(Event::Wanted(w(2)));
+    assert_eq!(story.run(Event::Closed(c(1))), [open()]);
+}
+
+#[test]
+fn one_failed_opening_fails_everybody_who_hoped_for_it_and_the_next_request_tries_again() {
+    let mut story = Story::new(limits(8, 8));
+    story.run(Event::Wanted(w(1)));
+    story.run(Event::Wanted(w(2)));
+    let fail = |n| Action::Fail(LANES[0], w(n));
+    assert_eq!(story.run(Event::OpenFailed), [fail(1), fail(2)]);
+    assert_eq!(story.run(Event::Wanted(w(3))), [open()]);
+}
+
+#[test]
+fn a_lane_stays_within_its_limit_and_serves_in_order_of_arrival() {
+    let mut story = Story::new(limits(2, 8));
+    story.run(Event::Wanted(w(1)));
+    story.run(h1(1));
+    assert_eq!(story.run(Event::Wanted(w(2))), [open()]);
+    assert_eq!(story.run(Event::Wanted(w(3))), []);
+    assert_eq!(story.run(Event::Wanted(w(4))), []);
+    assert_eq!(story.run(h1(2)), [hand(2, 2)]);
+    assert_eq!(story.run(Event::Released(c(2), None)), [hand(2, 3)]);
+    assert_eq!(
+        story.run(Event::Closed(c(1))),
+        [open()],
+        "its place is taken by a new one"
+    );
+}
+
+#[test]
+fn an_idle_connection_of_another_lane_makes_room() {
+    let mut story = Story::new(limits(8, 1));
+    story.run(Event::Wanted(w(1)));
+    story.run(h1(1));
+    assert_eq!(story.key(LANES[1], Event::Wanted(w(2))), [], "it is busy");
+    assert_eq!(
+        story.run(Event::Released(c(1), None)),
+        [close(1, CloseReason::Evicted)]
+    );
+    assert_eq!(story.run(Event::Wanted(w(3))), [], "there is no room yet");
+    assert_eq!(
+        story.run(Event::Closed(c(1))),
+        [Action::Open(LANES[1])],
+        "the older request's turn"
+    );
+}
+
+#[test]
+fn a_connection_that_comes_free_makes_room_for_an_older_request_of_another_lane() {
+    let mut story = Story::new(limits(8, 1));
+    story.run(Event::Wanted(w(1)));
+    story.run(h1(1));
+    story.key(LANES[1], Event::Wanted(w(2)));
+    assert_eq!(story.run(Event::Wanted(w(3))), []);
+    assert_eq!(
+        story.run(Event::Released(c(1), None)),
+        [close(1, CloseReason::Evicted)]
+    );
+    assert_eq!(story.run(Event::Closed(c(1))), [Action::Open(LANES[1])]);
+}
+
+#[test]
+fn idle_connections_are_let_go_in_time_and_sooner_if_the_peer_said_so() {
+    let mut story = Story::new(limits(8, 8));
+    for n in 1..=2 {
+        story.run(Event::Wanted(w(n)));
+    }
+    story.run(h1(1));
+    story.run(h1(2));
+    story.run(Event::Released(c(1), None));
+    story.run(Event::Released(c(2), Some(Duration::from_secs(5))));
+    assert_eq!(
+        story.machine.deadline(),
+        Some(story.now + Duration::from_secs(5))
+    );
+    assert_eq!(
+        story.after(Duration::from_secs(5)),
+        [close(2, CloseReason::Idle)]
+    );
+    assert_eq!(
+        story.after(IDLE - Duration::from_secs(5)),
+        [close(1, CloseReason::Idle)]
+    );
+    assert_eq!(story.machine.deadline(), None);
+}
+
+#[test]
+fn an_expired_idle_connection_is_not_handed_out_even_if_nobody_ticked() {
+    let mut story = Story::new(limits(8, 8));
+    story.run(Event::Wanted(w(1)));
+    story.run(h1(1));
+    story.run(Event::Released(c(1), None));
+    story.now += IDLE;
+    assert_eq!(
+        story.run(Event::Wanted(w(2))),
+        [close(1, CloseReason::Idle), open()]
+    );
+}
+
+#[test]
+fn a_connection_over_age_finishes_what_it_has_and_takes_no_more() {
+    let mut story = Story::new(Limits {
+        age: Some(Duration::from_secs(60)),
+        ..limits(8, 8)
+    });
+    story.run(Event::Wanted(w(1)));
+    story.run(h2(1, 100));
+    assert_eq!(story.after(Duration::from_secs(60)), []);
+    assert_eq!(story.run(Event::Wanted(w(2))), [open()]);
+    assert_eq!(story.run(h2(2, 100)), [hand(2, 2)]);
+    assert_eq!(
+        story.run(Event::Released(c(1), None)),
+        [close(1, CloseReason::Age)]
+    );
+}
+
+/// A simulation around the machine that carries out its actions and checks the invariants.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Simulation {
+    machine: Machine,
+    limits: Limits,
+    now: Instant,
+    next: u64,
+    openings: BTreeMap<KeyId, usize>,
+    waiting: BTreeMap<WaiterId, KeyId>,
+    live: BTreeMap<ConnectionId, Live>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Live {
+    key: KeyId,
+    busy: usize,
+    streams: usize,
+    returning: bool,
+    closing: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Want(KeyId),
+    Vanish(WaiterId),
+    Open(KeyId, HttpVersion),
+    Fail(KeyId),
+    Return(ConnectionId),
+    Finish(ConnectionId),
+    Die(ConnectionId),
+    Wait,
+}
+
+impl Simulation {
+    fn new(limits: Limits, now: Instant) -> Self {
+        Self {
+            machine: Machine::new(limits),
+            limits,
+            now,
+            next: 0,
+            openings: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            live: BTreeMap::new(),
+        }
+    }
+
+    /// Everything that can happen now.
+    fn steps(&self) -> Vec<Step> {
+        let mut steps = vec![Step::Wait];
+        for key in LANES {
+            steps.push(Step::Want(key));
+            if self.openings.get(&key).is_some_and(|n| *n > 0) {
+                steps.push(Step::Open(key, HttpVersion::H1));
+                steps.push(Step::Open(key, HttpVersion::H2));
+                steps.push(Step::Fail(key));
+            }
+        }
+        steps.extend(self.waiting.keys().map(|w| Step::Vanish(*w)));
+        steps.extend(self.live.keys().map(|c| Step::Die(*c)));
+        steps.extend(
+            self.live
+                .iter()
+                .filter(|(_, l)| l.busy > 0)
+                .map(|(c, _)| Step::Finish(*c)),
+        );
+        let returnable = |l: &Live| l.streams == 1 && l.busy == 1 && !l.returning;
+        steps.extend(
+            self.live
+                .iter()
+                .filter(|(_, l)| returnable(l))
+                .map(|(c, _)| Step::Return(*c)),
+        );
+        steps
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Want(key) => {
+                self.next += 1;
+                self.waiting.insert(w(self.next), key);
+                self.feed(key, Event::Wanted(w(self.next)));
+            }
+            Step::Vanish(waiter) => {
+                let key = self.waiting.remove(&waiter).expect("it waits");
+                self.feed(key, Event::WaiterGone(waiter));
+            }
+            Step::Open(key, http) => {
+                *self.openings.get_mut(&key).expect("it opens") -= 1;
+                self.next += 1;
+                let streams = if http == HttpVersion::H1 { 1 } else { 2 };
+                let live = Live {
+                    key,
+                    busy: 0,
+                    streams,
+                    returning: false,
+                    closing: false,
+                };
+                self.live.insert(c(self.next), live);
+                let new = NewConnection {
+                    id: c(self.next),
+                    http,
+                    streams,
+                    until: None,
+                };
+                self.feed(key, Event::Opened(new));
+            }
+            Step::Fail(key) => {
+                *self.openings.get_mut(&key).expect("it opens") -= 1;
+                self.feed(key, Event::OpenFailed);
+            }
+            Step::Return(connection) => {
+                let live = self.live.get_mut(&connection).expect("it lives");
+                live.returning = true;
+                let key = live.key;
+                self.feed(key, Event::Returning(connection));
+            }
+            Step::Finish(connection) => {
+                let live = self.live.get_mut(&connection).expect("it lives");
+                live.busy -= 1;
+                live.returning = false;
+                let key = live.key;
+                self.feed(key, Event::Released(connection, None));
+            }
+            Step::Die(connection) => {
+                let live = self.live.remove(&connection).expect("it lives");
+                self.feed(live.key, Event::Closed(connection));
+            }
+            Step::Wait => {
+                self.now += IDLE;
+                let mut actions = Vec::new();
+                self.machine.tick(self.now, &mut actions);
+                self.obey(actions);
+            }
+        }
+        self.check();
+    }
+
+    fn feed(&mut self, key: KeyId, event: Event) {
+        let mut actions = Vec::new();
+        self.machine
+            .handle(self.now, key, event, |_| false, &mut actions);
+        self.obey(actions);
+    }
+
+    fn obey(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Open(key) => *self.openings.entry(key).or_default() += 1,
+                Action::Fail(key, waiter) => {
+                    assert_eq!(
+                        self.waiting.remove(&waiter),
+                        Some(key),
+                        "failed twice, or never waited"
+                    );
+                }
+                Action::Close(key, connection, _) => {
+                    let live = self
+                        .live
+                        .get_mut(&connection)
+                        .expect("closed a dead connection");
+                    assert_eq!(
+                        (live.key, live.busy, live.closing),
+                        (key, 0, false),
+                        "closed a busy connection"
+                    );
+                    live.closing = true;
+                }
+                Action::Hand(key, connection, waiter) => {
+                    assert_eq!(self.waiting.remove(&waiter), Some(key), "handed to nobody");
+                    let live = self
+                        .live
+                        .get_mut(&connection)
+                        .expect("handed a dead connection");
+                    assert_eq!((live.key, live.closing), (key, false));
+                    live.busy += 1;
+                    assert!(live.busy <= live.streams, "more requests than it takes");
+                }
+            }
+        }
+    }
+
+    fn check(&self) {
+        let all = self.openings.values().sum::<usize>() + self.live.len();
+        assert!(all <= self.limits.in_all, "too many connections in all");
+        for key in LANES {
+            let opening = self.openings.get(&key).copied().unwrap_or_default();
+            let members: Vec<_> = self.live.values().filter(|l| l.key == key).collect();
+            assert!(
+                opening + members.len() <= self.limits.per_key,
+                "too many connections in a key"
+            );
+            if !self.waiting.values().any(|l| *l == key) {
+                continue;
+            }
+            let something_ends = members.iter().any(|l| l.busy > 0 || l.closing);
+            let room_is_coming = self.live.values().any(|l| l.busy > 0 || l.closing)
+                || self.openings.values().any(|n| *n > 0);
+            let is_full = all >= self.limits.in_all;
+            assert!(
+                opening > 0 || something_ends || (is_full && room_is_coming),
+                "somebody waits and nothing is coming"
+            );
+        }
+    }
+}
+
+/// Every order of events in which at most a few requests come and time passes once.
+#[test]
+fn no_order_of_events_breaks_a_limit_or_forgets_a_request() {
+    let start = Instant::now();
+    let mut seen = 0;
+    for limits in [limits(1, 1), limits(2, 2), limits(1, 2), limits(2, 1)] {
+        let mut visited = HashSet::new();
+        let mut frontier = vec![Simulation::new(limits, start)];
+        while let Some(simulation) = frontier.pop() {
+            for step in simulation.steps() {
+                let wants = matches!(step, Step::Want(_)) && simulation.next >= 4;
+                let waits = matches!(step, Step::Wait) && simulation.now > start;
+                if wants || waits || simulation.next >= 6 {
+                    continue;
+                }
+                let mut next = simulation.clone();
+                next.step(step);
+                if visited.insert(next.clone()) {
+                    frontier.push(next);
+                }
+            }
+        }
+        seen += visited.len();
+    }
+    assert!(seen > 10_000, "only {seen} states were reached");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn long_lives_keep_the_rules_too(
+        per_key in 1usize..5,
+        in_all in 1usize..8,
+        picks in prop::collection::vec(any::<prop::sample::Index>(), 0..300),
+    ) {
+        let mut simulation = Simulation::new(limits(per_key, in_all), Instant::now());
+        for pick in picks {
+            let steps = simulation.steps();
+            let step = steps[pick.index(steps.len())];
+            simulation.step(step);
+        }
+        // And in the end every request is served or failed.
+        for _ in 0..10_000 {
+            if simulation.waiting.is_empty() {
+                break;
+            }
+            let steps = simulation.steps();
+            let fair = steps.iter().find(|s| matches!(s, Step::Open(_, HttpVersion::H1)))
+                .or_else(|| steps.iter().find(|s| matches!(s, Step::Finish(_))))
+                .copied();
+            let closing = simulation.live.iter().find(|(_, l)| l.closing).map(|(c, _)| Step::Die(*c));
+            match closing.or(fair) {
+                Some(step) => simulation.step(step),
+                None => break,
+            }
+        }
+        let left: BTreeSet<_> = simulation.waiting.keys().collect();
+        prop_assert!(left.is_empty(), "{left:?} wait for ever");
+    }
+}
