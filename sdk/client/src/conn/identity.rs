@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bowline_proof::{KeyError, ProofKey, ProofVerifier, Thumbprint};
+use bowline_proof::{KeyError, ProofKey, ProofVerifier, Thumbprint, pem};
 use rustls::crypto::CryptoProvider;
 use rustls::sign::{CertifiedKey, SigningKey};
-use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use zeroize::Zeroizing;
 
 use crate::conn::offload::OffRuntime;
 use crate::error::{Error, ErrorKind};
@@ -37,25 +37,13 @@ impl Identity {
         key: impl AsRef<Path>,
     ) -> Result<Self, Error> {
         let (certificates, key) = (certificates.as_ref(), key.as_ref());
-        let chain = CertificateDer::pem_file_iter(certificates)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|e| {
-                config(
-                    format!("cannot read certificates from {}", certificates.display()),
-                    e,
-                )
-            })?;
-        let private = PrivateKeyDer::from_pem_file(key).map_err(|e| {
-            config(
-                format!("cannot read a private key from {}", key.display()),
-                e,
-            )
-        })?;
         let names = Names {
             certificate: certificates.display().to_string(),
             key: key.display().to_string(),
         };
-        Self::from_der(chain, private, &names)
+        let chain = read_file(certificates)?;
+        let private = Zeroizing::new(read_file(key)?);
+        Self::from_named_pem(&chain, &private, &names)
     }
 
     /// Like [`Identity::from_pem_files`], from memory.
@@ -63,12 +51,18 @@ impl Identity {
     /// # Errors
     /// [`ErrorKind::Configuration`].
     pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, Error> {
-        let chain = CertificateDer::pem_slice_iter(certificates)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|e| config("cannot read the certificate chain", e))?;
-        let private = PrivateKeyDer::from_pem_slice(key)
-            .map_err(|e| config("cannot read the private key", e))?;
-        Self::from_der(chain, private, &Names::in_memory())
+        Self::from_named_pem(certificates, key, &Names::in_memory())
+    }
+
+    fn from_named_pem(certificates: &[u8], key: &[u8], names: &Names) -> Result<Self, Error> {
+        // No error of a parser goes along as a source: it would quote the key (EX-7).
+        let unreadable = |name: &str, e: pem::PemError| {
+            Error::new(ErrorKind::Configuration, format!("cannot read {name}: {e}"))
+        };
+        let chain =
+            pem::certificates(certificates).map_err(|e| unreadable(&names.certificate, e))?;
+        let private = pem::private_key(key).map_err(|e| unreadable(&names.key, e))?;
+        Self::from_der(chain, private, names)
     }
 
     /// An identity whose key is wherever `key` signs.
@@ -116,7 +110,15 @@ impl Identity {
         let key = provider()
             .key_provider
             .load_private_key(key)
-            .map_err(|e| config(format!("cannot use the private key in {}", names.key), e))?;
+            // Without a source: see `from_named_pem`.
+            .map_err(|_| {
+                let message = format!(
+                    "cannot use the private key in {}: it is no key that TLS can sign with, or is \
+                     damaged",
+                    names.key
+                );
+                Error::new(ErrorKind::Configuration, message)
+            })?;
         Self::assemble(chain, key, names)
     }
 
@@ -178,6 +180,11 @@ fn config(
     Error::with_source(ErrorKind::Configuration, message, source)
 }
 
+/// A file of certificates or keys.
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|e| config(format!("cannot read {}", path.display()), e))
+}
+
 /// Named explicitly everywhere: the process-wide default belongs to the application.
 pub(crate) fn provider() -> CryptoProvider {
     rustls::crypto::aws_lc_rs::default_provider()
@@ -190,3 +197,6 @@ impl fmt::Debug for Identity {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,15 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use bowline_proof::pem;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, SignatureScheme};
 use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use rustls_platform_verifier::BuilderVerifierExt;
 
 use crate::config::HttpVersions;
-use crate::conn::identity::{Identity, provider};
+use crate::conn::identity::{Identity, provider, read_file};
 use crate::error::{Error, ErrorKind};
 
 /// Whom to believe about servers.
@@ -36,18 +36,17 @@ impl Trust {
     /// Only the certificate authorities in a PEM file.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] if the file cannot be read or holds no certificate.
+    /// [`ErrorKind::Configuration`] if the file, or a certificate in it, cannot be read, or it holds
+    /// none.
     pub fn pem_file(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let roots = CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|e| {
-                let message = format!(
-                    "cannot read certificate authorities from {}",
-                    path.display()
-                );
-                Error::with_source(ErrorKind::Configuration, message, e)
-            })?;
+        let roots = pem::certificates(&read_file(path)?).map_err(|e| {
+            let message = format!(
+                "cannot read certificate authorities from {}: {e}",
+                path.display()
+            );
+            Error::new(ErrorKind::Configuration, message)
+        })?;
         Self::authorities(roots)
     }
 
