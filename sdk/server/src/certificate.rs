@@ -1,6 +1,7 @@
 //! The certificate that authenticated a client: parsed once per connection, never per request.
 
 use std::fmt::{self, Write};
+use std::sync::Arc;
 
 use bowline_proof::{KeyError, ProofVerifier, Thumbprint};
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -9,30 +10,58 @@ use x509_parser::objects::{oid_registry, oid2abbrev};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
+use crate::owner::Owner;
+
 /// The certificate that authenticated the client in the handshake, verified by this server or, on a
 /// request that a trusted proxy attests, by the proxy (GW-3).
 pub struct ClientCertificate {
     der: CertificateDer<'static>,
     pub(crate) verifier: ProofVerifier,
     subject: String,
+    /// Written as `subject` is.
+    issuer: Arc<str>,
     spiffe_id: Option<String>,
+    owner: Owner,
 }
 
 impl ClientCertificate {
     pub(crate) fn new(der: CertificateDer<'static>) -> Result<Self, KeyError> {
         let verifier = ProofVerifier::new(&der)?;
-        let (subject, spiffe_id) = match X509Certificate::from_der(&der) {
-            Ok((_, parsed)) => (distinguished_name(parsed.subject()), spiffe_id(&parsed)),
+        let (subject, issuer, spiffe_id) = match X509Certificate::from_der(&der) {
+            Ok((_, parsed)) => (
+                distinguished_name(parsed.subject()),
+                distinguished_name(parsed.issuer()),
+                spiffe_id(&parsed),
+            ),
             // `ProofVerifier` has parsed it, so this does not happen. Without names no rule that
             // names them matches.
             Err(_) => Default::default(),
         };
+        let issuer = issuer.into();
+        let owner = Owner::of_certificate(
+            spiffe_id.as_deref(),
+            &subject,
+            &issuer,
+            verifier.thumbprint(),
+        );
         Ok(Self {
             der,
             verifier,
             subject,
+            issuer,
             spiffe_id,
+            owner,
         })
+    }
+
+    /// The authority that issued it, as RFC 4514 writes its name.
+    pub(crate) fn issuer(&self) -> &Arc<str> {
+        &self.issuer
+    }
+
+    /// Whose it is: read it with [`Owner::of`].
+    pub(crate) fn owner(&self) -> &Owner {
+        &self.owner
     }
 
     /// The certificate itself.

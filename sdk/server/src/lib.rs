@@ -66,6 +66,7 @@ mod listener;
 mod metadata;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+mod owner;
 mod proof_cache;
 mod proxies;
 mod scope;
@@ -94,6 +95,7 @@ pub use self::linger::Lingering;
 pub use self::listener::PeerFacts;
 pub use self::listener::{Connection, Listener};
 pub use self::metadata::{InvalidResource, MetadataService, ResourceMetadata};
+pub use self::owner::OwnerClass;
 pub use self::proxies::TrustedProxies;
 pub use self::scope::{InvalidScope, RequiredScope, Scope};
 pub use self::serve::{ServeOptions, serve, serve_connection};
