@@ -48,6 +48,13 @@ pub enum ServerEvent {
         /// The connection it came over.
         connection: ConnectionId,
     },
+    /// A request was refused because a limit was reached.
+    Limited {
+        /// The connection it came over.
+        connection: ConnectionId,
+        /// The limit.
+        limit: Limit,
+    },
     /// A handshake succeeded.
     ConnectionOpened {
         /// The connection.
@@ -71,6 +78,24 @@ pub enum ServerEvent {
         /// Why.
         kind: AcceptErrorKind,
     },
+}
+
+/// A limit on what one client, or all clients together, can make this server do or store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Limit {
+    /// The client presented too many tokens that the authorization server does not know (429).
+    InactiveTokens,
+}
+
+impl Limit {
+    /// A short name in snake case, for metric labels.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InactiveTokens => "inactive_tokens",
+        }
+    }
 }
 
 /// Why a connection ended, or was asked to.

@@ -82,7 +82,7 @@ pub use self::clock::Clock;
 pub use self::connection_id::ConnectionId;
 pub use self::dpop::{Dpop, DpopNonces, Insertion, MemoryReplayStore, ProofId, ReplayStore};
 pub use self::endpoint::EndpointError;
-pub use self::event::{CloseReason, ServerEvent, ServerObserver};
+pub use self::event::{CloseReason, Limit, ServerEvent, ServerObserver};
 pub use self::expected_claims::ExpectedClaims;
 pub use self::facts::ConnectionFacts;
 pub use self::introspection::{
@@ -103,5 +103,5 @@ pub use self::tls::{
     ClientAuth, MAX_TICKET_LIFETIME, ServerIdentity, ServerTls, ServerTlsBuilder, TlsError,
     TlsErrorKind, roots_from_pem, roots_from_pem_file,
 };
-pub use self::token::{TokenError, TokenErrorKind, TokenValidator, ValidToken};
+pub use self::token::{Requester, TokenError, TokenErrorKind, TokenValidator, ValidToken};
 pub use self::upstream::UpstreamValidates;

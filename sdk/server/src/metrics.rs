@@ -6,6 +6,7 @@
 //! | `verifications_total` | `class`, `proof` (`full`, `cached`, `none`) |
 //! | `refusals_total` | `check`, `id` |
 //! | `unavailable_total` | none |
+//! | `limited_total` | `limit` |
 //! | `connections_opened_total` | `http`, `tls` |
 //! | `connections_closed_total` | `reason` |
 //! | `handshakes_failed_total` | `kind` |
@@ -42,6 +43,9 @@ impl ServerObserver for MetricsObserver {
             ServerEvent::DpopRefused { check, .. } => refused(check.name(), check.id()),
             ServerEvent::Unavailable { .. } => {
                 counter!("bowline_server_unavailable_total").increment(1)
+            }
+            ServerEvent::Limited { limit, .. } => {
+                counter!("bowline_server_limited_total", "limit" => limit.name()).increment(1);
             }
             ServerEvent::ConnectionOpened {
                 resumed, h2, took, ..

@@ -8,6 +8,8 @@ use std::time::Duration;
 use bowline_proof::{AccessToken, Confirmation, ConfirmationError};
 use serde_json::Value;
 
+use crate::owner::Owner;
+
 /// Decides whether an access token is valid at this resource server (RS-2):
 /// [`JwtValidator`](crate::JwtValidator) and
 /// [`IntrospectionValidator`](crate::IntrospectionValidator) implement it.
@@ -22,6 +24,21 @@ pub trait TokenValidator: Send + Sync + 'static {
         &self,
         token: &AccessToken,
     ) -> impl Future<Output = Result<ValidToken, TokenError>> + Send;
+
+    /// The same, for a request of this client: what [`BindingLayer`](crate::BindingLayer) calls. A
+    /// validator that asks somebody else can use it to limit what each client makes it ask; one that
+    /// wraps another validator should pass it on. By default it is ignored.
+    ///
+    /// # Errors
+    /// As [`validate`](Self::validate), and [`TokenErrorKind::Limited`], which makes the answer 429.
+    fn validate_for(
+        &self,
+        token: &AccessToken,
+        requester: &Requester,
+    ) -> impl Future<Output = Result<ValidToken, TokenError>> + Send {
+        let _ = requester;
+        self.validate(token)
+    }
 }
 
 impl<V: TokenValidator> TokenValidator for Arc<V> {
@@ -30,6 +47,33 @@ impl<V: TokenValidator> TokenValidator for Arc<V> {
         token: &AccessToken,
     ) -> impl Future<Output = Result<ValidToken, TokenError>> + Send {
         V::validate(self, token)
+    }
+
+    fn validate_for(
+        &self,
+        token: &AccessToken,
+        requester: &Requester,
+    ) -> impl Future<Output = Result<ValidToken, TokenError>> + Send {
+        V::validate_for(self, token, requester)
+    }
+}
+
+/// Whom a request is counted for in every quota: the SPIFFE ID of the client's certificate, else
+/// its subject and issuer, else the certificate itself, else the prefix of the client's address.
+/// Cheap to clone and to compare.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Requester(Owner);
+
+impl Requester {
+    pub(crate) fn new(owner: Owner) -> Self {
+        Self(owner)
+    }
+}
+
+/// For the log.
+impl fmt::Display for Requester {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -103,6 +147,8 @@ pub enum TokenErrorKind {
     /// It cannot be decided now, because something that is needed cannot be reached. The client may
     /// try again.
     Unavailable,
+    /// The client has presented too many tokens that are not valid. It may try again later.
+    Limited,
 }
 
 impl TokenError {
@@ -129,6 +175,17 @@ impl TokenError {
         }
     }
 
+    /// The client is not served for `retry_after`. Only this time is sent to it.
+    #[must_use]
+    pub fn limited(detail: &'static str, retry_after: Duration) -> Self {
+        Self {
+            kind: TokenErrorKind::Limited,
+            detail,
+            retry_after,
+            source: None,
+        }
+    }
+
     /// Adds the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -148,7 +205,7 @@ impl TokenError {
         self.detail
     }
 
-    /// When to try again, if it is [`TokenErrorKind::Unavailable`].
+    /// When to try again, unless it is [`TokenErrorKind::Invalid`].
     #[must_use]
     pub fn retry_after(&self) -> Duration {
         self.retry_after

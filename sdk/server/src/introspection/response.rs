@@ -15,6 +15,9 @@ use crate::{ExpectedClaims, TokenError, ValidToken};
 #[derive(Clone)]
 pub(super) enum Verdict {
     Valid(ValidToken),
+    /// The authorization server does not know the token, or not any more.
+    Inactive,
+    /// It is active, but not for this server.
     Invalid(&'static str),
     /// The response does not decide it.
     Unavailable(&'static str),
@@ -71,9 +74,7 @@ pub(super) fn verdict(
     };
     match ActiveMember::deserialize(&claims) {
         Ok(ActiveMember { active: true }) => {}
-        Ok(ActiveMember { active: false }) => {
-            return Verdict::Invalid("the access token is not active");
-        }
+        Ok(ActiveMember { active: false }) => return Verdict::Inactive,
         Err(_) => {
             return Verdict::Unavailable(
                 "the introspection response does not say whether the token is active",

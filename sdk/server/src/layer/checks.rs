@@ -16,8 +16,8 @@ use super::rejection::Rejection;
 use super::{AcceptPolicy, Settings, dpop, transport};
 use crate::proxies::ForwardedFields;
 use crate::{
-    BindingClass, ConnectionFacts, ServerEvent, TokenErrorKind, TokenValidator, ValidToken,
-    VerifiedBinding,
+    BindingClass, ConnectionFacts, Requester, ServerEvent, TokenErrorKind, TokenValidator,
+    ValidToken, VerifiedBinding,
 };
 
 /// How a request passed.
@@ -64,7 +64,7 @@ pub(super) async fn check<V: TokenValidator>(
     // A malformed proof is reported later, at RS-4.
     let proof = transport::proof(request);
     let (token, is_cached) = token(request, &proof, &client, settings)?;
-    let valid = validate(validator, &token).await?;
+    let valid = validate(validator, &token, &client.requester(facts)).await?;
     let confirmation = valid.confirmation().map_err(|_| Check::Confirmation)?;
     let class = token_class(confirmation, token.scheme(), settings)?;
     check_certificate_binding(confirmation, &client)?;
@@ -149,13 +149,15 @@ fn token(
 async fn validate<V: TokenValidator>(
     validator: &V,
     token: &AccessToken,
+    requester: &Requester,
 ) -> Result<ValidToken, Rejection> {
     validator
-        .validate(token)
+        .validate_for(token, requester)
         .await
         .map_err(|error| match error.kind() {
             TokenErrorKind::Invalid => Refusal::with_detail(Check::Token, error.detail()).into(),
             TokenErrorKind::Unavailable => Rejection::TokenUnavailable(error),
+            TokenErrorKind::Limited => Rejection::Limited(error),
         })
 }
 

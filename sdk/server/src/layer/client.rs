@@ -8,9 +8,10 @@ use rustls_pki_types::UnixTime;
 
 use super::Settings;
 use crate::certificate::ClientCertificate;
+use crate::owner::Owner;
 use crate::proof_cache::ProofCache;
 use crate::proxies::{AttestedConnection, ForwardedFields};
-use crate::{ConnectionFacts, TrustedProxies};
+use crate::{ConnectionFacts, Requester, TrustedProxies};
 
 /// What RS-3 to RS-9 compare a request with.
 pub(super) struct Client<'a> {
@@ -80,6 +81,14 @@ impl<'a> Client<'a> {
                 attestation: None,
             },
         }
+    }
+
+    /// Whom the request is counted for. Behind a proxy that is the client, not the proxy.
+    pub(super) fn requester(&self, facts: &ConnectionFacts) -> Requester {
+        Requester::new(Owner::of(
+            self.certificate.map(|found| &**found),
+            facts.peer(),
+        ))
     }
 
     pub(super) fn thumbprint(&self) -> Option<Thumbprint> {

@@ -1,5 +1,7 @@
 //! Why a request does not pass, as a log line, an event and a response (RS-10, RFC 9449 §7.1).
 
+use std::time::Duration;
+
 use bowline_proof::dpop::{DpopCheck, DpopRefusal, NONCE_HEADER};
 use bowline_proof::{Challenge, Check, Refusal, Scheme};
 use http::header::{CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -8,7 +10,7 @@ use http::{HeaderValue, Response, StatusCode, Version};
 use super::Settings;
 use crate::connection_id::ConnectionId;
 use crate::event::{report, report_dpop_refusal, report_refusal};
-use crate::{Scope, ServerEvent, ServerObserver, TokenError};
+use crate::{Limit, Scope, ServerEvent, ServerObserver, TokenError};
 
 /// Why a request does not pass.
 pub(super) enum Rejection {
@@ -20,6 +22,8 @@ pub(super) enum Rejection {
     Scope(Scope),
     /// RS-2 cannot be decided.
     TokenUnavailable(TokenError),
+    /// The client has presented too many tokens that are not valid.
+    Limited(TokenError),
     /// Whether the `jti` was seen before cannot be decided, for this reason.
     ReplayStore(&'static str),
 }
@@ -59,6 +63,11 @@ impl Rejection {
                 tracing::warn!(%connection, why, "a request was refused: it is unknown whether its proof was used before");
                 report(observer, &ServerEvent::Unavailable { connection });
             }
+            Self::Limited(_) => {
+                let limit = Limit::InactiveTokens;
+                tracing::debug!(%connection, limit = limit.name(), "request refused");
+                report(observer, &ServerEvent::Limited { connection, limit });
+            }
             Self::TokenUnavailable(error) => {
                 let cause = std::error::Error::source(error);
                 tracing::warn!(%connection, %error, cause, "a token could not be validated");
@@ -77,8 +86,9 @@ impl Rejection {
             Self::Check(refusal) => challenge(refusal, scheme, settings),
             Self::Scope(required) => insufficient_scope(&required, scheme, settings),
             Self::Dpop(refusal) => dpop_challenge(refusal, settings),
-            Self::ReplayStore(_) => retry_after(REPLAY_RETRY_SECONDS),
-            Self::TokenUnavailable(error) => retry_after(error.retry_after().as_secs().max(1)),
+            Self::ReplayStore(_) => retry_after(UNAVAILABLE, Duration::from_secs(1)),
+            Self::TokenUnavailable(error) => retry_after(UNAVAILABLE, error.retry_after()),
+            Self::Limited(error) => retry_after(StatusCode::TOO_MANY_REQUESTS, error.retry_after()),
         }
     }
 }
@@ -187,15 +197,13 @@ fn with_metadata(challenge: Challenge, settings: &Settings) -> Challenge {
     }
 }
 
-/// Entries of a full replay store expire every second.
-const REPLAY_RETRY_SECONDS: u64 = 1;
+const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 
-/// 503: the check could not be decided now.
-fn retry_after<B: Default>(seconds: u64) -> Response<B> {
+/// The check could not be decided now, or the client must wait: for a second at least.
+fn retry_after<B: Default>(status: StatusCode, time: Duration) -> Response<B> {
     let mut response = Response::new(B::default());
-    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    response
-        .headers_mut()
-        .insert(RETRY_AFTER, HeaderValue::from(seconds));
+    *response.status_mut() = status;
+    let seconds = HeaderValue::from(time.as_secs().max(1));
+    response.headers_mut().insert(RETRY_AFTER, seconds);
     response
 }
