@@ -92,6 +92,14 @@ impl ValidToken {
     #[must_use]
     pub fn new(claims: Value) -> Self {
         let confirmation = Confirmation::from_claims(&claims);
+        Self::with_confirmation(claims, confirmation)
+    }
+
+    /// With a `cnf` that was read from the text of the claims, where a duplicated member shows.
+    pub(crate) fn with_confirmation(
+        claims: Value,
+        confirmation: Result<Confirmation, ConfirmationError>,
+    ) -> Self {
         Self(Arc::new(Inner {
             claims,
             confirmation,
@@ -100,11 +108,7 @@ impl ValidToken {
 
     /// A token that the upstream validates: only its unverified `cnf` is known.
     pub(crate) fn unvalidated(confirmation: Result<Confirmation, ConfirmationError>) -> Self {
-        let claims = Value::Null;
-        Self(Arc::new(Inner {
-            claims,
-            confirmation,
-        }))
+        Self::with_confirmation(Value::Null, confirmation)
     }
 
     /// All claims.

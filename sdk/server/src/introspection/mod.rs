@@ -167,7 +167,7 @@ impl Inner {
         let verdict = match outcome {
             Ok(Ok(response)) => {
                 pause = response.retry_after();
-                response::verdict(&response, &self.expected, now)
+                response::verdict(&response, token, &self.expected, now)
             }
             Ok(Err(error)) => {
                 cause = Some(error);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bowline_proof::{AccessToken, Confirmation, ConfirmationError};
 use http::StatusCode;
 use rustls_pki_types::UnixTime;
 use serde::Deserialize;
@@ -50,6 +51,7 @@ enum Audience {
 
 pub(super) fn verdict(
     response: &EndpointResponse,
+    token: &AccessToken,
     expected: &ExpectedClaims,
     now: UnixTime,
 ) -> Verdict {
@@ -91,8 +93,25 @@ pub(super) fn verdict(
         .check_type()
         .and_then(|()| expected.check(&claims, now))
     {
-        Ok(()) => Verdict::Valid(ValidToken::new(claims)),
+        Ok(()) => {
+            let confirmation = confirmation(response, token);
+            Verdict::Valid(ValidToken::with_confirmation(claims, confirmation))
+        }
         Err(error) => Verdict::Invalid(error.detail()),
+    }
+}
+
+/// TK-5: what the response says the token is bound to, unless the token itself is a JWT that says
+/// something else.
+fn confirmation(
+    response: &EndpointResponse,
+    token: &AccessToken,
+) -> Result<Confirmation, ConfirmationError> {
+    let answered = Confirmation::from_json(&response.body)?;
+    match token.jwt_confirmation().transpose() {
+        Ok(Some(own)) if !own.agrees_with(&answered) => Err(ConfirmationError::Disagreement),
+        Ok(_) => Ok(answered),
+        Err(error) => Err(*error),
     }
 }
 

@@ -104,7 +104,8 @@ impl JwtValidator {
         }
         let claims = jwt.claims()?;
         self.expected.check(&claims, self.clock.now())?;
-        let valid = ValidToken::new(claims);
+        let confirmation = token.confirmation().cloned().map_err(|error| *error);
+        let valid = ValidToken::with_confirmation(claims, confirmation);
         keys.cache(*token.hash(), valid.clone());
         Ok(valid)
     }

@@ -161,13 +161,20 @@ async fn validate<V: TokenValidator>(
         })
 }
 
-/// What the token is bound to. It is refused if that binding is not supported (TK-0..TK-2), or does
+/// What the token is bound to. It is refused if that binding is not supported (TK-0..TK-5), or does
 /// not match the scheme (RFC 9449 §7.1, §7.2).
 fn token_class(
     confirmation: &Confirmation,
     scheme: Scheme,
     settings: &Settings,
 ) -> Result<BindingClass, Rejection> {
+    if confirmation.unknown_method {
+        return Err(Refusal::with_detail(
+            Check::Confirmation,
+            "TK-5: the cnf of the access token has no confirmation method that is known here",
+        )
+        .into());
+    }
     match (
         confirmation.demand().map_err(|_| Check::Confirmation)?,
         scheme,

@@ -62,6 +62,31 @@ async fn refusal(validator: &JwtValidator, token: &AccessToken) -> Option<&'stat
     }
 }
 
+/// One reader of a duplicated member uses the first, another the last.
+#[tokio::test]
+async fn tk_5_a_cnf_with_a_duplicated_member_is_malformed_whichever_reader_wrote_it() {
+    let authority = Authority::new("k1");
+    let validator = builder(&authority).build();
+    let thumbprint = "A".repeat(43);
+    let one = format!(r#""x5t#S256":"{thumbprint}""#);
+    let claims = claims().to_string();
+    for (cnf, is_read) in [
+        (format!(r#""cnf":{{{one}}}"#), true),
+        (format!(r#""cnf":{{{one},{one}}}"#), false),
+        (format!(r#""cnf":{{{one}}},"cnf":{{{one}}}"#), false),
+        (format!(r#""cnf":{{{one}}},"cnf":{{}}"#), false),
+        (r#""cnf":{"jkt":1,"jkt":2}"#.to_owned(), false),
+    ] {
+        let payload = format!("{},{cnf}}}", claims.strip_suffix('}').unwrap());
+        let token = authority.sign_text(&authority.header(), &payload);
+        // Once from the signature, once from the cache.
+        for _ in 0..2 {
+            let valid = validator.validate(&token).await.unwrap();
+            assert_eq!(valid.confirmation().is_ok(), is_read, "{cnf}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_token_is_valid_only_if_header_and_claims_are_those_of_an_access_token_for_this_server() {
     type Change = fn(&mut Value, &mut Value);

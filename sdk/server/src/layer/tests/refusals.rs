@@ -154,6 +154,38 @@ async fn tk_1_and_tk_2_refuse_a_cnf_that_is_malformed_or_cannot_be_satisfied() {
 }
 
 #[tokio::test]
+async fn tk_5_refuses_a_cnf_without_a_known_method_under_every_policy() {
+    for cnf in [
+        json!({}),
+        json!({ "jwk": CLIENT.jwk() }),
+        json!({ "kid": "1" }),
+        json!({ "x5t#S512": CLIENT.thumbprint() }),
+        json!({ "x5u": "https://example.com/" }),
+        json!({ "tls_exp2": EXPORTER_LABEL }),
+        json!({ "TLS_EXP": EXPORTER_LABEL }),
+    ] {
+        for policy in [
+            AcceptPolicy::Follow,
+            AcceptPolicy::Require,
+            AcceptPolicy::RequireOrAttested,
+        ] {
+            for proofs in [None, Some(vec![])] {
+                let mut fixture = Fixture::default();
+                fixture.use_token(json!({ "cnf": cnf }));
+                fixture.configure(|layer| layer.policy(policy));
+                let with_proof = proofs.is_none();
+                fixture.proofs = proofs;
+                let outcome = fixture.send().await;
+                assert!(!outcome.reached, "{cnf}");
+                if policy == AcceptPolicy::Follow || with_proof {
+                    assert_eq!(outcome.check(), Some(Check::Confirmation), "{cnf}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn rs_3_refuses_a_token_of_another_certificate() {
     let cases: &[Case] = &[
         (

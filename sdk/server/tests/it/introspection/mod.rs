@@ -2,6 +2,7 @@
 //! authenticates, fails, or answers malformed.
 
 mod caching;
+mod confirmation;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
