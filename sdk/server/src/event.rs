@@ -1,6 +1,6 @@
 //! Events about connections and requests, for metrics and logs.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bowline_proof::dpop::{DpopCheck, DpopRefusal};
@@ -86,6 +86,9 @@ pub enum ServerEvent {
 pub enum Limit {
     /// The client presented too many tokens that the authorization server does not know (429).
     InactiveTokens,
+    /// There was no room to remember another used proof, or none for another one of this client
+    /// (503).
+    UsedProofs,
 }
 
 impl Limit {
@@ -94,6 +97,7 @@ impl Limit {
     pub fn name(self) -> &'static str {
         match self {
             Self::InactiveTokens => "inactive_tokens",
+            Self::UsedProofs => "used_proofs",
         }
     }
 }
@@ -174,6 +178,22 @@ pub(crate) fn report_dpop_refusal(
     tracing::debug!(%connection, %refusal, "request refused");
     let check = refusal.check();
     report(observer, &ServerEvent::DpopRefused { connection, check });
+}
+
+/// Reports that a limit was reached, and logs each limit once.
+pub(crate) fn report_limit(
+    observer: Option<&dyn ServerObserver>,
+    connection: ConnectionId,
+    limit: Limit,
+) {
+    static LOGGED: Mutex<Vec<Limit>> = Mutex::new(Vec::new());
+    let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !logged.contains(&limit) {
+        logged.push(limit);
+        tracing::warn!(%connection, limit = limit.name(), "a limit was reached; logged once");
+    }
+    drop(logged);
+    report(observer, &ServerEvent::Limited { connection, limit });
 }
 
 /// Reports the end of a connection when it is dropped together with the connection's facts.

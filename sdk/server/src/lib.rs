@@ -71,16 +71,20 @@ mod proof_cache;
 mod proxies;
 mod scope;
 mod serve;
+mod shares;
 mod tls;
 mod token;
 mod upstream;
+mod used_jtis;
 
 pub use self::acceptor::{AcceptError, AcceptErrorKind, Acceptor};
 pub use self::binding::{BindingClass, VerifiedBinding};
 pub use self::certificate::ClientCertificate;
 pub use self::clock::Clock;
 pub use self::connection_id::ConnectionId;
-pub use self::dpop::{Dpop, DpopNonces, Insertion, MemoryReplayStore, ProofId, ReplayStore};
+pub use self::dpop::{
+    Dpop, DpopNonces, Insertion, MemoryReplayStore, ProofId, ProofOwner, ReplayStore,
+};
 pub use self::endpoint::EndpointError;
 pub use self::event::{CloseReason, Limit, ServerEvent, ServerObserver};
 pub use self::expected_claims::ExpectedClaims;

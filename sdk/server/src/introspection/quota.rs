@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,7 +19,6 @@ use crate::Requester;
 pub(super) struct InactiveQuota {
     buckets: RateLimiter<Requester, HashMapStateStore<Requester>, TokioClock>,
     debts: Mutex<Debts>,
-    has_bitten: AtomicBool,
 }
 
 #[derive(Default)]
@@ -43,7 +41,6 @@ impl InactiveQuota {
         Self {
             buckets: RateLimiter::new(quota, HashMapStateStore::default(), TokioClock),
             debts: Mutex::default(),
-            has_bitten: AtomicBool::new(false),
         }
     }
 
@@ -58,10 +55,7 @@ impl InactiveQuota {
         };
         while *owed > 0 {
             if let Err(not_until) = self.buckets.check_key(requester) {
-                let wait = not_until.wait_time_from(TokioClock.now());
-                drop(debts);
-                self.log_the_first_time(requester);
-                return Err(wait);
+                return Err(not_until.wait_time_from(TokioClock.now()));
             }
             *owed -= 1;
         }
@@ -80,16 +74,6 @@ impl InactiveQuota {
             debts.charges = 0;
             self.buckets.retain_recent();
             debts.forget_what_is_paid(&self.buckets);
-        }
-    }
-
-    fn log_the_first_time(&self, requester: &Requester) {
-        if !self.has_bitten.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                %requester,
-                per_second = PER_SECOND,
-                "a client presents many tokens that the authorization server does not know, and is answered 429; logged once"
-            );
         }
     }
 

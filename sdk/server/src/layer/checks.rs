@@ -16,8 +16,8 @@ use super::rejection::Rejection;
 use super::{AcceptPolicy, Settings, dpop, transport};
 use crate::proxies::ForwardedFields;
 use crate::{
-    BindingClass, ConnectionFacts, Requester, ServerEvent, TokenErrorKind, TokenValidator,
-    ValidToken, VerifiedBinding,
+    BindingClass, ConnectionFacts, ProofOwner, Requester, ServerEvent, TokenErrorKind,
+    TokenValidator, ValidToken, VerifiedBinding,
 };
 
 /// How a request passed.
@@ -64,7 +64,8 @@ pub(super) async fn check<V: TokenValidator>(
     // A malformed proof is reported later, at RS-4.
     let proof = transport::proof(request);
     let (token, is_cached) = token(request, &proof, &client, settings)?;
-    let valid = validate(validator, &token, &client.requester(facts)).await?;
+    let requester = client.requester(facts);
+    let valid = validate(validator, &token, &requester).await?;
     let confirmation = valid.confirmation().map_err(|_| Check::Confirmation)?;
     let class = token_class(confirmation, token.scheme(), settings)?;
     check_certificate_binding(confirmation, &client)?;
@@ -101,10 +102,14 @@ pub(super) async fn check<V: TokenValidator>(
     check_scope(&valid, request, settings)?;
     // After all checks, so that a refused request neither uses up a `jti` nor caches a proof.
     if let Some(proof) = &proof {
-        proof.commit(&token, facts, &client, settings).await?;
+        let owner = || ProofOwner::of(valid.claims(), &requester);
+        proof
+            .commit(&token, owner, facts, &client, settings)
+            .await?;
     }
     if let Some(proof) = &dpop {
-        proof.commit(settings).await?;
+        let owner = ProofOwner::of(valid.claims(), &requester);
+        proof.commit(owner, settings).await?;
     }
     Ok(Passed {
         proof: proof.is_some() || dpop.is_some(),

@@ -18,9 +18,12 @@ use std::sync::Arc;
 
 use bowline_proof::{Origin, Targets, Windows};
 use http::request::Parts;
+use rustls_pki_types::UnixTime;
 use tower_layer::Layer;
 
 pub use self::service::BindingService;
+use crate::clock::ForwardClock;
+use crate::used_jtis::JtiTotal;
 use crate::{Clock, Dpop, RequiredScope, ResourceMetadata, ServerObserver, TrustedProxies};
 
 /// Lets a request through only if its access token is valid and is presented by the client, and on
@@ -62,10 +65,13 @@ struct Settings {
     windows: Windows,
     cached_proofs: NonZeroUsize,
     jti_quota: usize,
+    jti_total: Arc<JtiTotal>,
     dpop: Option<Dpop>,
     trusted_proxies: Option<Arc<TrustedProxies>>,
     observer: Option<Arc<dyn ServerObserver>>,
     clock: Clock,
+    /// The same clock for RS-8, RS-9 and DPoP.
+    forward_clock: ForwardClock,
 }
 
 /// Whether tokens must be session-bound (RS-13).
@@ -144,10 +150,12 @@ impl<V> BindingLayer<V> {
                 windows: Windows::default(),
                 cached_proofs: NonZeroUsize::new(256).expect("256 is not 0"),
                 jti_quota: 10_000,
+                jti_total: JtiTotal::new(1_000_000),
                 dpop: None,
                 trusted_proxies: None,
                 observer: None,
                 clock: Clock::default(),
+                forward_clock: ForwardClock::default(),
             }),
         }
     }
@@ -228,13 +236,22 @@ impl<V> BindingLayer<V> {
         self.with(|settings| settings.cached_proofs = tokens)
     }
 
-    /// How many used `jti` values a connection stores, 32 bytes each. Default: 10,000. They are
-    /// kept until the connection closes; at the quota a proof with a new `jti` is refused on that
-    /// connection (RS-9). When a tenth of the quota is left the connection is drained, and the
-    /// client opens a new one.
+    /// How many used `jti` values a connection stores, about 150 bytes each. Default: 10,000. Each
+    /// is kept until its proof is too old to be accepted (RS-8), at the longest until the connection
+    /// closes; at the quota a proof with a new `jti` is refused on that connection (RS-9). When a
+    /// tenth of the quota is left the connection is drained, and the client opens a new one: with the
+    /// default [`windows`](Self::windows), at 30 such requests a second on one connection.
     #[must_use]
     pub fn jti_quota(self, quota: usize) -> Self {
         self.with(|settings| settings.jti_quota = quota)
+    }
+
+    /// How many used `jti` values all connections of this layer store together. Default: 1,000,000.
+    /// Beyond that, a proof with a new `jti` is answered 503. Once 80 % are stored, so is one of an
+    /// owner (issuer, subject and client of the token) that has stored 1 % already.
+    #[must_use]
+    pub fn jti_total(self, total: usize) -> Self {
+        self.with(|settings| settings.jti_total = JtiTotal::new(total))
     }
 
     /// Accepts tokens that are bound to a DPoP key (RFC 9449), with the scheme `DPoP`. Default:
@@ -261,10 +278,14 @@ impl<V> BindingLayer<V> {
         self.with(|settings| settings.observer = Some(Arc::new(observer)))
     }
 
-    /// The clock for RS-1 and RS-8. Default: the system's.
+    /// The clock for RS-1 and RS-8. Default: the system's. For RS-8, RS-9 and DPoP it is taken never
+    /// to go back: if it is set back, it stands still until it has caught up.
     #[must_use]
     pub fn clock(self, clock: Clock) -> Self {
-        self.with(|settings| settings.clock = clock)
+        self.with(|settings| {
+            settings.forward_clock = ForwardClock::new(clock.clone());
+            settings.clock = clock;
+        })
     }
 
     fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
@@ -277,6 +298,11 @@ impl<V> BindingLayer<V> {
 }
 
 impl Settings {
+    /// The time for RS-8, RS-9 and DPoP, which never goes back.
+    fn now(&self) -> UnixTime {
+        self.forward_clock.now()
+    }
+
     fn is_public(&self, path: &str) -> bool {
         self.metadata_path
             .iter()

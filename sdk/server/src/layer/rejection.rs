@@ -9,7 +9,7 @@ use http::{HeaderValue, Response, StatusCode, Version};
 
 use super::Settings;
 use crate::connection_id::ConnectionId;
-use crate::event::{report, report_dpop_refusal, report_refusal};
+use crate::event::{report, report_dpop_refusal, report_limit, report_refusal};
 use crate::{Limit, Scope, ServerEvent, ServerObserver, TokenError};
 
 /// Why a request does not pass.
@@ -24,8 +24,10 @@ pub(super) enum Rejection {
     TokenUnavailable(TokenError),
     /// The client has presented too many tokens that are not valid.
     Limited(TokenError),
-    /// Whether the `jti` was seen before cannot be decided, for this reason.
-    ReplayStore(&'static str),
+    /// There is no room for another used proof, or none for this client's.
+    ReplayMemoryFull,
+    /// The store of used proofs cannot be reached.
+    ReplayStoreUnavailable,
 }
 
 impl From<Refusal> for Rejection {
@@ -59,15 +61,12 @@ impl Rejection {
             Self::Check(refusal) => report_refusal(observer, connection, *refusal),
             Self::Scope(_) => report_refusal(observer, connection, Check::Scope.into()),
             Self::Dpop(refusal) => report_dpop_refusal(observer, connection, *refusal),
-            Self::ReplayStore(why) => {
-                tracing::warn!(%connection, why, "a request was refused: it is unknown whether its proof was used before");
+            Self::ReplayStoreUnavailable => {
+                tracing::warn!(%connection, "the store of used proofs cannot be reached");
                 report(observer, &ServerEvent::Unavailable { connection });
             }
-            Self::Limited(_) => {
-                let limit = Limit::InactiveTokens;
-                tracing::debug!(%connection, limit = limit.name(), "request refused");
-                report(observer, &ServerEvent::Limited { connection, limit });
-            }
+            Self::ReplayMemoryFull => report_limit(observer, connection, Limit::UsedProofs),
+            Self::Limited(_) => report_limit(observer, connection, Limit::InactiveTokens),
             Self::TokenUnavailable(error) => {
                 let cause = std::error::Error::source(error);
                 tracing::warn!(%connection, %error, cause, "a token could not be validated");
@@ -86,7 +85,10 @@ impl Rejection {
             Self::Check(refusal) => challenge(refusal, scheme, settings),
             Self::Scope(required) => insufficient_scope(&required, scheme, settings),
             Self::Dpop(refusal) => dpop_challenge(refusal, settings),
-            Self::ReplayStore(_) => retry_after(UNAVAILABLE, Duration::from_secs(1)),
+            // Entries expire every second.
+            Self::ReplayMemoryFull | Self::ReplayStoreUnavailable => {
+                retry_after(UNAVAILABLE, Duration::from_secs(1))
+            }
             Self::TokenUnavailable(error) => retry_after(UNAVAILABLE, error.retry_after()),
             Self::Limited(error) => retry_after(StatusCode::TOO_MANY_REQUESTS, error.retry_after()),
         }
@@ -169,7 +171,7 @@ fn dpop_challenge<B: Default>(refusal: DpopRefusal, settings: &Settings) -> Resp
         .with("error_description", refusal.to_string());
     let mut response = challenged(StatusCode::UNAUTHORIZED, challenge, settings);
     if let Some(nonces) = settings.dpop.as_ref().and_then(|dpop| dpop.nonces.as_ref()) {
-        let [newest, _] = nonces.accepted(settings.clock.now());
+        let [newest, _] = nonces.accepted(settings.now());
         response
             .headers_mut()
             .insert(NONCE_HEADER, newest.header_value());

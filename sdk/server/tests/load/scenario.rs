@@ -307,8 +307,8 @@ fn per_request(
     key.mint(&claims).unwrap()
 }
 
-/// Sends as many DPoP proofs as the server's store holds, and some more: those are answered 503,
-/// and no other request fails.
+/// Sends more DPoP proofs of one owner than the server's store holds: four fifths of what it holds
+/// pass, the others are answered 503, and no other request fails.
 pub(crate) async fn distinct_dpop_jti(fixture: &Fixture, addr: SocketAddr, bound: usize) {
     let key = &DpopKey::generate().unwrap();
     let mut claims = Authority::claims();
@@ -351,7 +351,7 @@ pub(crate) async fn distinct_dpop_jti(fixture: &Fixture, addr: SocketAddr, bound
     let passed = join_all((0..CONNECTIONS).map(|_| send(each))).await;
     assert_eq!(
         passed.into_iter().sum::<usize>(),
-        bound,
+        bound - bound / 5,
         "of {} proofs",
         each * CONNECTIONS
     );
