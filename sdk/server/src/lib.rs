@@ -69,6 +69,7 @@ pub mod metrics;
 mod owner;
 mod proof_cache;
 mod proxies;
+mod reserved_fields;
 mod scope;
 mod serve;
 mod shares;
@@ -93,14 +94,16 @@ pub use self::introspection::{
     IntrospectionEndpoint, IntrospectionValidator, IntrospectionValidatorBuilder,
 };
 pub use self::jwt::{Jwks, JwksError, JwksUrl, JwtValidator, JwtValidatorBuilder};
-pub use self::layer::{AcceptPolicy, BindingLayer, BindingService, RequireRequestBound};
+pub use self::layer::{
+    AcceptPolicy, BindingLayer, BindingService, InvalidRoute, RequireRequestBound, Routes,
+};
 pub use self::linger::Lingering;
 #[cfg(feature = "axum")]
 pub use self::listener::PeerFacts;
 pub use self::listener::{Connection, Listener};
 pub use self::metadata::{InvalidResource, MetadataService, ResourceMetadata};
 pub use self::owner::OwnerClass;
-pub use self::proxies::TrustedProxies;
+pub use self::proxies::{ProxyName, TrustedProxies};
 pub use self::scope::{InvalidScope, RequiredScope, Scope};
 pub use self::serve::{ServeOptions, serve, serve_connection};
 pub use self::tls::{

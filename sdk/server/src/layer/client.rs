@@ -11,7 +11,7 @@ use crate::certificate::ClientCertificate;
 use crate::owner::Owner;
 use crate::proof_cache::ProofCache;
 use crate::proxies::{AttestedConnection, ForwardedFields};
-use crate::{ConnectionFacts, Requester, TrustedProxies};
+use crate::{BindingClass, ConnectionFacts, Requester, TrustedProxies};
 
 /// What RS-3 to RS-9 compare a request with.
 pub(super) struct Client<'a> {
@@ -89,6 +89,25 @@ impl<'a> Client<'a> {
             self.certificate.map(|found| &**found),
             facts.peer(),
         ))
+    }
+
+    /// Whether a request with a token of this class must carry a session-binding proof, as far as the
+    /// client decides it: because the token is session-bound (RS-4), or because a proxy attests the
+    /// client (GW-3).
+    pub(super) fn must_prove(&self, class: BindingClass) -> bool {
+        match (&self.attestation, class) {
+            (_, BindingClass::Session) => true,
+            (None, _) | (Some(_), BindingClass::Dpop) => false,
+            (Some(attestation), BindingClass::Certificate) => {
+                !attestation.proxies.certificates_without_proof
+            }
+            (Some(_), _) => true,
+        }
+    }
+
+    /// Whether this is so whatever the class of a token with the scheme `Bearer` will be.
+    pub(super) fn must_always_prove(&self) -> bool {
+        self.must_prove(BindingClass::Certificate) && self.must_prove(BindingClass::Bearer)
     }
 
     pub(super) fn thumbprint(&self) -> Option<Thumbprint> {

@@ -4,8 +4,11 @@
 mod checks;
 mod client;
 mod dpop;
+mod early;
+mod paths;
 mod proof;
 mod rejection;
+mod routes;
 mod service;
 mod transport;
 
@@ -21,6 +24,7 @@ use http::request::Parts;
 use rustls_pki_types::UnixTime;
 use tower_layer::Layer;
 
+pub use self::routes::{InvalidRoute, Routes};
 pub use self::service::BindingService;
 use crate::clock::ForwardClock;
 use crate::used_jtis::JtiTotal;
@@ -40,8 +44,11 @@ use crate::{Clock, Dpop, RequiredScope, ResourceMetadata, ServerObserver, Truste
 /// body.
 ///
 /// The fields in which proxies and sidecars describe other TLS connections (`Client-Cert`,
-/// `Client-Cert-Chain`, `TLS-Exporter`, `Session-Binding-Verified`) are removed from every request,
-/// because a handler might trust them. See [`TrustedProxies`].
+/// `Client-Cert-Chain`, `TLS-Exporter`, `X-Forwarded-Client-Cert`, `Session-Binding-Verified`,
+/// `Session-Binding-Observed`, `Session-Binding-Receipt`, also with `_` for `-`) are removed from
+/// every request, because a handler might trust them (GW-2). See [`TrustedProxies`]. A request whose
+/// `Connection` field names one of them, or `Host`, `Content-*`, `Authorization`, `Cookie` or `DPoP`,
+/// is answered 400.
 ///
 /// All layers that handle requests of one connection share its proof cache and its set of used
 /// `jti` values: a request must pass through one layer, not two.
@@ -92,6 +99,10 @@ pub enum AcceptPolicy {
 }
 
 /// Which requests need a request-bound proof, with `jti`, `htm` and `htu` (RS-12).
+///
+/// Where the answer is not `Never`, a request with a field that overrides its method
+/// (`X-HTTP-Method-Override` and the like) is refused; with [`Routes`](Self::Routes) only on the
+/// paths that they name.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum RequireRequestBound {
@@ -100,7 +111,10 @@ pub enum RequireRequestBound {
     Never,
     /// All.
     Always,
-    /// Those for which the function returns true.
+    /// Those of these methods and paths.
+    Routes(Routes),
+    /// Those for which the function returns true. A path can be written in many ways:
+    /// [`Routes`](Self::Routes) reads it in all of them, a function has to do it itself.
     When(Arc<dyn Fn(&Parts) -> bool + Send + Sync>),
 }
 
@@ -116,18 +130,30 @@ impl RequireRequestBound {
         match self {
             Self::Never => false,
             Self::Always => true,
+            Self::Routes(routes) => routes.contain(request),
             Self::When(required) => required(request),
+        }
+    }
+
+    /// Whether the request must not name another method in a field: it would then be another request
+    /// for whoever honours that field. What a function would say about that one is not known.
+    fn forbids_method_override(&self, request: &Parts) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Always | Self::When(_) => true,
+            Self::Routes(routes) => routes.name_path_of(request),
         }
     }
 }
 
 impl fmt::Debug for RequireRequestBound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Never => "Never",
-            Self::Always => "Always",
-            Self::When(_) => "When(..)",
-        })
+        match self {
+            Self::Never => f.write_str("Never"),
+            Self::Always => f.write_str("Always"),
+            Self::Routes(routes) => routes.fmt(f),
+            Self::When(_) => f.write_str("When(..)"),
+        }
     }
 }
 
@@ -215,11 +241,24 @@ impl<V> BindingLayer<V> {
     ///
     /// A path is public if it is equal to one of these byte by byte, as the client sent it: no
     /// prefix matches, nothing is decoded, no dot segment is removed, and the query does not count.
-    /// A request whose path is merely equivalent needs a token. Under axum's `nest` the full path
-    /// counts.
+    /// A request whose path is merely equivalent needs a token, and so does every path that has a
+    /// second reading: one with a dot segment, an empty segment but the last, `\`, `;`, or an escape
+    /// that is not needed or is of `.`, `/`, `\` or `%`, even if it is listed here. Under axum's
+    /// `nest` the full path counts; this needs the feature `axum` of this crate.
+    ///
+    /// A request that passes as public loses its token before it is passed on: `DPoP`,
+    /// `Session-Binding-Proof`, and `Authorization` unless it is one field of the scheme `Basic`. One
+    /// with a token in its query is refused (TK-0).
     #[must_use]
     pub fn public_paths(self, paths: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.with(|settings| settings.public_paths = paths.into_iter().map(Into::into).collect())
+        let paths: Vec<String> = paths.into_iter().map(Into::into).collect();
+        for path in paths.iter().filter(|path| !paths::is_plain(path)) {
+            tracing::warn!(
+                path,
+                "this path has more than one reading and is never public"
+            );
+        }
+        self.with(|settings| settings.public_paths = paths)
     }
 
     /// How old a proof may be, and how far in the future (RS-8; RFC 9449 §11.1).
@@ -303,11 +342,10 @@ impl Settings {
         self.forward_clock.now()
     }
 
+    /// RS-13.
     fn is_public(&self, path: &str) -> bool {
-        self.metadata_path
-            .iter()
-            .chain(&self.public_paths)
-            .any(|public| public == path)
+        let mut listed = self.metadata_path.iter().chain(&self.public_paths);
+        listed.any(|public| public == path) && paths::is_plain(path)
     }
 }
 

@@ -22,8 +22,28 @@ pub(super) enum CheckedProof<'a> {
     },
 }
 
-/// RS-5..RS-9, except for the used `jti` values: see [`CheckedProof::commit`].
-pub(super) fn check<'a>(
+/// RS-5..RS-9, except for the used `jti` values (see [`CheckedProof::commit`]), on a request that
+/// may come without a proof.
+pub(super) fn check_if_sent<'a>(
+    proof: Option<&'a [u8]>,
+    token: &AccessToken,
+    request: &Parts,
+    client: &Client<'_>,
+    settings: &Settings,
+) -> Result<Option<CheckedProof<'a>>, Refusal> {
+    match (proof, client.certificate) {
+        (Some(found), Some(certificate)) => {
+            check(found, certificate, token, request, client, settings).map(Some)
+        }
+        (Some(_), None) => Err(Refusal::with_detail(
+            Check::ProofThumbprint,
+            "the proof is for a client certificate, and this connection has none",
+        )), // RS-5
+        (None, _) => Ok(None),
+    }
+}
+
+fn check<'a>(
     proof: &'a [u8],
     certificate: &ClientCertificate,
     token: &AccessToken,

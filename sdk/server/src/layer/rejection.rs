@@ -111,6 +111,13 @@ pub(super) fn certificate_expired<B: Default>(
     response
 }
 
+/// 400: nothing is said about tokens, because none was looked at.
+pub(super) fn bad_request<B: Default>() -> Response<B> {
+    let mut response = Response::new(B::default());
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    response
+}
+
 /// 500: the application did not pass the connection's facts along.
 pub(super) fn without_facts<B: Default>() -> Response<B> {
     let mut response = Response::new(B::default());

@@ -3,6 +3,7 @@
 
 mod caching;
 mod confirmation;
+mod limits;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -246,8 +247,10 @@ async fn an_opaque_token_is_bound_to_what_the_response_says() {
         .assert_refused("RS-3");
 
     authority.respond_with(json!({ "active": false }));
+    let made_up = opaque("made-up");
+    let proof = connection.proof(&fixture.agent.proof_key(), &made_up);
     connection
-        .get("/", &opaque("made-up"), None)
+        .get("/", &made_up, Some(&proof))
         .await
         .assert_refused("RS-2");
 }
