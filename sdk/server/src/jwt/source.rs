@@ -52,6 +52,11 @@ impl Jwks {
         }
     }
 
+    /// Whether the document never changes.
+    pub(super) fn is_fixed(&self) -> bool {
+        matches!(self.0, Source::Document(_))
+    }
+
     pub(super) fn default_refresh_interval(&self) -> Duration {
         match &self.0 {
             Source::Document(_) => Duration::MAX,
