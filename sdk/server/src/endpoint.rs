@@ -3,11 +3,14 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{RequestBuilder, Url, redirect};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -21,6 +24,8 @@ pub(crate) struct Endpoint {
     url: Url,
     roots: Option<Vec<reqwest::Certificate>>,
     identity: Option<reqwest::Identity>,
+    /// Resolves the name in an `http` URL.
+    look_up: Lookup,
     client: reqwest::Client,
 }
 
@@ -50,12 +55,19 @@ impl Endpoint {
             )));
         }
         Ok(Self {
-            client: client(name, &url, None, None)?,
+            client: client(name, &url, None, None, look_up)?,
             roots: None,
             identity: None,
+            look_up,
             name,
             url,
         })
+    }
+
+    #[cfg(test)]
+    fn with_lookup(mut self, look_up: Lookup) -> Self {
+        self.look_up = look_up;
+        self.rebuild().unwrap()
     }
 
     /// Trusts these CA certificates (PEM) instead of the platform's.
@@ -95,6 +107,7 @@ impl Endpoint {
             &self.url,
             self.roots.clone(),
             self.identity.clone(),
+            self.look_up,
         )?;
         Ok(self)
     }
@@ -161,6 +174,7 @@ fn client(
     url: &Url,
     roots: Option<Vec<reqwest::Certificate>>,
     identity: Option<reqwest::Identity>,
+    look_up: Lookup,
 ) -> Result<reqwest::Client, EndpointError> {
     let mut builder = reqwest::Client::builder()
         .redirect(redirect::Policy::none())
@@ -168,7 +182,7 @@ fn client(
         .timeout(EXCHANGE_TIMEOUT);
     if url.scheme() == "http" {
         // Loopback: a proxy from the environment must not read what is sent.
-        builder = builder.no_proxy();
+        builder = builder.no_proxy().dns_resolver(LoopbackOnly(look_up));
     }
     if let Some(roots) = roots {
         builder = builder.tls_certs_only(roots);
@@ -181,7 +195,36 @@ fn client(
     })
 }
 
-/// Whether a URL's host is this machine, by the same rule as the client's (CL-6).
+/// Resolves a name to this machine's addresses and to no others. What is sent without TLS must not
+/// leave this machine, whatever the resolver says about `localhost` (CL-6): so the address of the
+/// peer counts, and not the name.
+struct LoopbackOnly(Lookup);
+
+type Lookup = fn(String) -> BoxFuture<'static, std::io::Result<Vec<SocketAddr>>>;
+
+fn look_up(name: String) -> BoxFuture<'static, std::io::Result<Vec<SocketAddr>>> {
+    // The port of the URL replaces this one.
+    async move { Ok(tokio::net::lookup_host((name, 0)).await?.collect()) }.boxed()
+}
+
+impl Resolve for LoopbackOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        let found = self.0(name.as_str().to_owned());
+        Box::pin(async move {
+            let mut found = found.await?;
+            found.retain(|address| address.ip().is_loopback());
+            if found.is_empty() {
+                return Err(
+                    "the name has no loopback address, and http is for loopback only".into(),
+                );
+            }
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// Whether a URL's host is this machine, by the same rule as the client's (CL-6). What a name resolves
+/// to is looked at when it is resolved.
 pub(crate) fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost"
@@ -226,3 +269,6 @@ impl StdError for EndpointError {
         self.source.as_deref().map(|source| source as _)
     }
 }
+
+#[cfg(test)]
+mod tests;
