@@ -12,6 +12,9 @@ use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{RequestBuilder, Url, redirect};
+use rustls::RootCertStore;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -72,30 +75,49 @@ impl Endpoint {
 
     /// Trusts these CA certificates (PEM) instead of the platform's.
     pub(crate) fn trust_only_pem(mut self, roots: &[u8]) -> Result<Self, EndpointError> {
-        let bad = || {
-            EndpointError::new(format!(
-                "the roots for {} hold no certificate in PEM",
-                self.name
-            ))
-        };
-        let roots = reqwest::Certificate::from_pem_bundle(roots)
-            .map_err(|error| bad().with_source(error))?;
-        if roots.is_empty() {
-            return Err(bad());
+        let bad = |what: String| EndpointError::new(format!("the roots for {} {what}", self.name));
+        // A byte order mark is text in front of the first boundary (RFC 7468 section 2), which the
+        // parser would take for a part of it.
+        let text = roots.strip_prefix(b"\xef\xbb\xbf").unwrap_or(roots);
+        let mut read = Vec::new();
+        for der in CertificateDer::pem_slice_iter(text) {
+            let number = read.len() + 1;
+            let certificate = der.ok().filter(is_anchor);
+            let certificate = certificate
+                .and_then(|der| reqwest::Certificate::from_der(&der).ok())
+                .ok_or_else(|| {
+                    bad(format!(
+                        "hold a certificate that cannot be read: number {number}"
+                    ))
+                })?;
+            read.push(certificate);
         }
-        self.roots = Some(roots);
+        let begun = text
+            .windows(BEGIN.len())
+            .filter(|part| *part == BEGIN)
+            .count();
+        if begun != read.len() {
+            return Err(bad(format!(
+                "begin {begun} certificates, of which {} can be read: are their line ends lost?",
+                read.len()
+            )));
+        }
+        if read.is_empty() {
+            return Err(bad("hold no certificate in PEM".to_owned()));
+        }
+        self.roots = Some(read);
         self.rebuild()
     }
 
     /// Authenticates with this certificate chain and private key (PEM, one after the other in one
     /// text).
     pub(crate) fn identity_pem(mut self, chain_and_key: &[u8]) -> Result<Self, EndpointError> {
-        let identity = reqwest::Identity::from_pem(chain_and_key).map_err(|error| {
-            let name = self.name;
+        // Without the parser's error, which may quote the key.
+        let identity = reqwest::Identity::from_pem(chain_and_key).map_err(|_| {
             EndpointError::new(format!(
-                "the identity for {name} is not a certificate chain and its key in PEM"
+                "the identity for {} is not a certificate chain and its key in PEM; were the line ends lost?",
+                self.name
             ))
-            .with_source(error)
         })?;
         self.identity = Some(identity);
         self.rebuild()
@@ -193,6 +215,13 @@ fn client(
     builder.build().map_err(|error| {
         EndpointError::new(format!("no HTTPS client can be made for {name}")).with_source(error)
     })
+}
+
+const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+
+/// Whether a certificate can be a trust anchor: reqwest would find only later that it cannot.
+fn is_anchor(der: &CertificateDer<'_>) -> bool {
+    RootCertStore::empty().add(der.clone()).is_ok()
 }
 
 /// Resolves a name to this machine's addresses and to no others. What is sent without TLS must not

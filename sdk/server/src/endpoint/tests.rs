@@ -57,3 +57,87 @@ async fn a_connection_is_made_only_to_an_address_on_loopback() {
     drop(listener.accept().await.unwrap());
     assert!(sending.await.unwrap().is_err(), "closed without an answer");
 }
+
+/// Everything that an error shows: itself and its causes, for people and for developers.
+fn shown(error: &EndpointError) -> String {
+    let mut text = format!("{error} {error:?}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(" {error} {error:?}");
+        cause = error.source();
+    }
+    text
+}
+
+/// K1: a key from an environment variable, in the forms in which it gets mangled.
+#[test]
+fn no_error_about_an_identity_quotes_the_key() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(Vec::new())
+        .unwrap()
+        .self_signed(&key)
+        .unwrap();
+    let pem = certificate.pem() + &key.serialize_pem();
+    let secret = key.serialize_pem().lines().nth(1).unwrap().to_owned();
+    let endpoint = || Endpoint::new("the URL", "https://localhost/").unwrap();
+    endpoint().identity_pem(pem.as_bytes()).unwrap();
+    for mangled in [
+        pem.replace("\r\n", "\n").replace('\n', "\\n"),
+        pem.replace("\r\n", "\n").replace('\n', " "),
+        pem.replace("\r\n", "\n").replace('\n', ""),
+        pem.replace("-----END PRIVATE KEY-----", ""),
+        pem.replace("-----END", "-----ENDE"),
+        pem.replace("BEGIN PRIVATE", "BEGIN EC PRIVATE"),
+        pem.replace(&secret, &format!("{secret}!")),
+        key.serialize_pem(),
+        certificate.pem(),
+        format!("{secret}\n"),
+    ] {
+        let error = endpoint()
+            .identity_pem(mangled.as_bytes())
+            .map(drop)
+            .unwrap_err();
+        let text = shown(&error);
+        assert!(!text.contains(&secret[..12]), "{text}");
+        let as_bytes = format!("{:?}", &secret.as_bytes()[..6]);
+        assert!(!text.contains(as_bytes.trim_matches(['[', ']'])), "{text}");
+    }
+}
+
+/// K6: with a certificate fewer than were given, servers would be refused with no hint why.
+#[test]
+fn every_certificate_of_a_bundle_is_read_or_the_error_names_it() {
+    let certificate = || {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.self_signed(&key).unwrap().pem()
+    };
+    let (one, two) = (certificate(), certificate());
+    let endpoint = || Endpoint::new("the URL", "https://localhost/").unwrap();
+    let read = |text: &str| {
+        let endpoint = endpoint().trust_only_pem(text.as_bytes())?;
+        Ok::<_, EndpointError>(endpoint.roots.unwrap().len())
+    };
+    for (text, number) in [
+        (one.clone(), 1),
+        (format!("{one}{two}"), 2),
+        (format!("\u{feff}{one}{two}"), 2),
+        (format!("some text\n{one}# and more\n{two}"), 2),
+    ] {
+        assert_eq!(read(&text).unwrap(), number);
+    }
+    for text in [
+        String::new(),
+        "no PEM".to_owned(),
+        format!("{one} {}", two.replace('\n', " ")),
+        format!("x{one}{two}"),
+        format!("{one}{}", two.replace("-----END", "----END")),
+        format!("{one}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+        format!("{one}-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"),
+        one.replace("CERTIFICATE", "PUBLIC KEY"),
+    ] {
+        let error = read(&text).unwrap_err();
+        assert!(!shown(&error).contains("45, 45, 45"), "{}", shown(&error));
+        assert!(!shown(&error).contains(", 6"), "{}", shown(&error));
+    }
+}

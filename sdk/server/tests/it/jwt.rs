@@ -411,6 +411,10 @@ async fn unusable_keys_in_a_set_do_not_affect_the_others_and_the_log_names_them(
     for text in ["", "[]", "{}", "{\"keys\":{}}"] {
         assert!(Jwks::document(text).is_err(), "{text}");
     }
+    // K1: the document may hold a secret.
+    let error = Jwks::document(r#"{"keys":"c2VjcmV0"}"#).unwrap_err();
+    let shown = format!("{error} {error:?}");
+    assert!(!shown.contains("c2VjcmV0"), "{shown}");
 }
 
 #[tokio::test]
