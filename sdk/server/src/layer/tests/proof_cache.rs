@@ -235,6 +235,34 @@ async fn the_connection_is_drained_when_a_tenth_of_the_quota_is_left_and_not_bef
     assert!(drain());
 }
 
+/// B6 of the security review: not a fault. RS-9 checks what is present, and without `jti` nothing
+/// tells a repeated proof from another one that an honest client made for the same request in the same
+/// second. The proof is good on its own connection only and for its method and path; RS-12 asks for
+/// more.
+#[tokio::test]
+async fn b6_a_proof_without_jti_may_be_repeated_on_its_connection_unless_all_claims_are_required() {
+    let mut fixture = Fixture::default();
+    fixture.add_request_claims("1");
+    fixture.proof_claims.as_object_mut().unwrap().remove("jti");
+    for _ in 0..2 {
+        assert!(fixture.send().await.has_passed());
+    }
+    fixture.method = "PUT";
+    assert_eq!(fixture.send().await.check(), Some(Check::Method));
+    fixture.method = "POST";
+    fixture.now.store(NOW + 301, Ordering::SeqCst);
+    assert_eq!(fixture.send().await.check(), Some(Check::IssuedAt));
+    fixture.now.store(NOW, Ordering::SeqCst);
+    let mut strict = Fixture::default();
+    strict.configure(|layer| layer.require_request_bound(RequireRequestBound::Always));
+    strict.add_request_claims("1");
+    strict.proof_claims.as_object_mut().unwrap().remove("jti");
+    assert_eq!(
+        strict.send().await.check(),
+        Some(Check::RequestClaimsRequired)
+    );
+}
+
 /// RS-8 refuses an older proof anyway, so what a connection stores does not grow with its age.
 #[tokio::test]
 async fn a_jti_is_dropped_when_rs_8_would_refuse_its_proof_and_the_quota_is_of_what_is_left() {
