@@ -23,7 +23,7 @@ use crate::connection_id::ConnectionId;
 use crate::event::{CloseReport, report};
 use crate::facts::ConnectionFacts;
 use crate::proof_cache::ProofCache;
-use crate::{Clock, ServerEvent, ServerObserver, ServerTls};
+use crate::{Clock, ServerEvent, ServerObserver, ServerTls, tls};
 
 type Accepted<IO> = (TlsStream<IO>, Arc<ConnectionFacts>);
 
@@ -150,7 +150,7 @@ impl Acceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let stream = timeout(self.handshake_timeout, self.tls.accept(io))
+        let stream = timeout(self.handshake_timeout, tls::handshake(self.tls.accept(io)))
             .await
             .map_err(|_| AcceptError(Cause::TimedOut(self.handshake_timeout)))?
             .map_err(|error| AcceptError(Cause::Handshake(error)))?;
