@@ -47,7 +47,9 @@
 //! revocation of certificates, unless a [`ClientAuth::Custom`] verifier does.
 
 mod acceptor;
+mod activity;
 mod binding;
+mod bounded;
 mod certificate;
 mod clock;
 mod connection_id;
@@ -61,6 +63,7 @@ mod forward;
 mod introspection;
 mod jwt;
 mod layer;
+mod limit;
 mod linger;
 mod listener;
 mod metadata;
@@ -69,6 +72,7 @@ pub mod metrics;
 mod owner;
 mod proof_cache;
 mod proxies;
+mod requests;
 mod scope;
 mod serve;
 mod tls;
@@ -90,6 +94,7 @@ pub use self::introspection::{
 };
 pub use self::jwt::{Jwks, JwksError, JwksUrl, JwtValidator, JwtValidatorBuilder};
 pub use self::layer::{AcceptPolicy, BindingLayer, BindingService, RequireRequestBound};
+pub use self::limit::{ConnectionLimits, Limit};
 pub use self::linger::Lingering;
 #[cfg(feature = "axum")]
 pub use self::listener::PeerFacts;

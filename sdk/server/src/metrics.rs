@@ -9,6 +9,7 @@
 //! | `connections_opened_total` | `http`, `tls` |
 //! | `connections_closed_total` | `reason` |
 //! | `handshakes_failed_total` | `kind` |
+//! | `limits_reached_total` | `limit`, `holder` |
 //! | `handshake_seconds` | none (histogram) |
 //!
 //! Every label value comes from a fixed set in this crate's code.
@@ -54,6 +55,10 @@ impl ServerObserver for MetricsObserver {
             }
             ServerEvent::ConnectionClosed { reason, .. } => {
                 counter!("bowline_server_connections_closed_total", "reason" => reason.name())
+                    .increment(1);
+            }
+            ServerEvent::LimitReached { limit, holder } => {
+                counter!("bowline_server_limits_reached_total", "limit" => limit.name(), "holder" => holder.name())
                     .increment(1);
             }
             ServerEvent::HandshakeFailed { kind } => {

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bowline_server::{
-    AcceptErrorKind, Acceptor, ClientAuth, ConnectionFacts, Listener, ServerEvent, ServerIdentity,
-    ServerTlsBuilder, TlsErrorKind,
+    AcceptErrorKind, Acceptor, ClientAuth, ConnectionFacts, ConnectionLimits, Listener,
+    ServerEvent, ServerIdentity, ServerTlsBuilder, TlsErrorKind,
 };
 use rcgen::{PKCS_ECDSA_P521_SHA512, date_time_ymd};
 use rustls::client::danger::HandshakeSignatureValid;
@@ -62,6 +62,12 @@ async fn handshake_with(
         Ok(facts)
     };
     within(async { tokio::join!(server, client) }).await.0
+}
+
+fn handshakes(max: usize) -> ConnectionLimits {
+    let mut limits = ConnectionLimits::default();
+    limits.max_handshakes = max;
+    limits
 }
 
 fn acceptor(tls: ServerTlsBuilder) -> Acceptor {
@@ -349,7 +355,7 @@ async fn at_the_handshake_limit_only_the_oldest_slow_handshake_is_cancelled() {
     let acceptor = acceptor(fixture.tls()).observer(move |event: &ServerEvent| {
         let _ = ends.send(*event);
     });
-    let mut listener = Listener::with_handshake_limit(tcp, acceptor, 4).unwrap();
+    let mut listener = Listener::with_limits(tcp, acceptor, handshakes(4)).unwrap();
     let addr = listener.local_addr();
     let mut silent = Vec::new();
     for _ in 0..6 {
@@ -378,7 +384,7 @@ async fn at_the_handshake_limit_only_the_oldest_slow_handshake_is_cancelled() {
 async fn at_the_handshake_limit_peers_wait_for_handshakes_that_are_not_slow() {
     let fixture = Fixture::new();
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut listener = Listener::with_handshake_limit(tcp, acceptor(fixture.tls()), 1).unwrap();
+    let mut listener = Listener::with_limits(tcp, acceptor(fixture.tls()), handshakes(1)).unwrap();
     let addr = listener.local_addr();
     let clients: Vec<_> = (0..50)
         .map(|_| {

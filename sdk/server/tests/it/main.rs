@@ -7,6 +7,7 @@ mod handshakes;
 mod introspection;
 mod jwt;
 mod jwt_sources;
+mod limits;
 mod log;
 #[cfg(feature = "metrics")]
 mod metrics;
