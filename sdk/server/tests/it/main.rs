@@ -14,5 +14,8 @@ mod metrics;
 mod over_tls;
 mod pki;
 mod proxies;
+mod renegotiation;
+mod resumption;
+mod reverification;
 mod serving;
 mod stolen_ticket;
