@@ -1,13 +1,13 @@
 //! Events about connections and requests, for metrics and logs.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bowline_proof::dpop::{DpopCheck, DpopRefusal};
 use bowline_proof::{Check, Refusal};
 
 use crate::connection_id::ConnectionId;
-use crate::{AcceptErrorKind, BindingClass};
+use crate::{AcceptErrorKind, BindingClass, Limit, OwnerClass};
 
 /// An event. An observer given to [`BindingLayer::observer`](crate::BindingLayer::observer)
 /// receives events about requests, one given to [`Acceptor::observer`](crate::Acceptor::observer)
@@ -48,13 +48,6 @@ pub enum ServerEvent {
         /// The connection it came over.
         connection: ConnectionId,
     },
-    /// A request was refused because a limit was reached.
-    Limited {
-        /// The connection it came over.
-        connection: ConnectionId,
-        /// The limit.
-        limit: Limit,
-    },
     /// A handshake succeeded.
     ConnectionOpened {
         /// The connection.
@@ -78,28 +71,14 @@ pub enum ServerEvent {
         /// Why.
         kind: AcceptErrorKind,
     },
-}
-
-/// A limit on what one client, or all clients together, can make this server do or store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Limit {
-    /// The client presented too many tokens that the authorization server does not know (429).
-    InactiveTokens,
-    /// There was no room to remember another used proof, or none for another one of this client
-    /// (503).
-    UsedProofs,
-}
-
-impl Limit {
-    /// A short name in snake case, for metric labels.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::InactiveTokens => "inactive_tokens",
-            Self::UsedProofs => "used_proofs",
-        }
-    }
+    /// A limit was reached.
+    LimitReached {
+        /// Which.
+        limit: Limit,
+        /// What the client is named by: the holder of the connection that was closed, drained or
+        /// reset, or the one whose request was refused.
+        holder: OwnerClass,
+    },
 }
 
 /// Why a connection ended, or was asked to.
@@ -112,14 +91,21 @@ pub enum CloseReason {
     Error,
     /// It had no request for too long.
     Idle,
+    /// It was closed to make room for another one, while it was idle.
+    Evicted,
+    /// The peer took nothing of a response for too long.
+    Stalled,
+    /// It was as old as connections may become.
+    Age,
     /// The client's certificate has expired (RS-1).
     Certificate,
+    /// The client's certificate was verified again, and no longer passes (RS-1).
+    CertificateRefused,
     /// Its set of used `jti` values is nearly full (RS-9).
     JtiQuota,
     /// The server is shutting down.
     Shutdown,
-    /// Not known: `axum::serve` reports no reason except [`Certificate`](Self::Certificate) and
-    /// [`JtiQuota`](Self::JtiQuota).
+    /// Not known: the peer, an error or a shutdown under `axum::serve`, which does not say.
     Unknown,
 }
 
@@ -131,7 +117,11 @@ impl CloseReason {
             Self::Peer => "peer",
             Self::Error => "error",
             Self::Idle => "idle",
+            Self::Evicted => "evicted",
+            Self::Stalled => "stalled",
+            Self::Age => "age",
             Self::Certificate => "certificate",
+            Self::CertificateRefused => "certificate_refused",
             Self::JtiQuota => "jti_quota",
             Self::Shutdown => "shutdown",
             Self::Unknown => "unknown",
@@ -180,22 +170,6 @@ pub(crate) fn report_dpop_refusal(
     report(observer, &ServerEvent::DpopRefused { connection, check });
 }
 
-/// Reports that a limit was reached, and logs each limit once.
-pub(crate) fn report_limit(
-    observer: Option<&dyn ServerObserver>,
-    connection: ConnectionId,
-    limit: Limit,
-) {
-    static LOGGED: Mutex<Vec<Limit>> = Mutex::new(Vec::new());
-    let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
-    if !logged.contains(&limit) {
-        logged.push(limit);
-        tracing::warn!(%connection, limit = limit.name(), "a limit was reached; logged once");
-    }
-    drop(logged);
-    report(observer, &ServerEvent::Limited { connection, limit });
-}
-
 /// Reports the end of a connection when it is dropped together with the connection's facts.
 pub(crate) struct CloseReport {
     connection: ConnectionId,
@@ -215,6 +189,10 @@ impl CloseReport {
     /// Keeps the first reason; later ones are consequences of it.
     pub(crate) fn set_reason(&self, reason: CloseReason) {
         let _ = self.reason.set(reason);
+    }
+
+    pub(crate) fn observer(&self) -> Option<Arc<dyn ServerObserver>> {
+        self.observer.clone()
     }
 
     /// The reason, if one was set.

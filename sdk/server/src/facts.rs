@@ -18,8 +18,7 @@ use crate::proof_cache::ProofCache;
 /// seen on it.
 ///
 /// An [`Acceptor`](crate::Acceptor) makes one per connection; [`serve`](crate::serve) puts it, in
-/// an `Arc`, into the extensions of each request. The cache is freed with the last `Arc` (RS-11):
-/// there is no table of connections.
+/// an `Arc`, into the extensions of each request. The cache is freed with the last `Arc` (RS-11).
 pub struct ConnectionFacts {
     pub(crate) id: ConnectionId,
     pub(crate) exporter: ExporterValue,

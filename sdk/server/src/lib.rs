@@ -47,7 +47,9 @@
 //! revocation of certificates, unless a [`ClientAuth::Custom`] verifier does.
 
 mod acceptor;
+mod activity;
 mod binding;
+mod bounded;
 mod certificate;
 mod clock;
 mod connection_id;
@@ -61,6 +63,7 @@ mod forward;
 mod introspection;
 mod jwt;
 mod layer;
+mod limit;
 mod linger;
 mod listener;
 mod metadata;
@@ -69,6 +72,7 @@ pub mod metrics;
 mod owner;
 mod proof_cache;
 mod proxies;
+mod requests;
 mod reserved_fields;
 mod scope;
 mod serve;
@@ -87,7 +91,7 @@ pub use self::dpop::{
     Dpop, DpopNonces, Insertion, MemoryReplayStore, ProofId, ProofOwner, ReplayStore,
 };
 pub use self::endpoint::EndpointError;
-pub use self::event::{CloseReason, Limit, ServerEvent, ServerObserver};
+pub use self::event::{CloseReason, ServerEvent, ServerObserver};
 pub use self::expected_claims::ExpectedClaims;
 pub use self::facts::ConnectionFacts;
 pub use self::introspection::{
@@ -97,6 +101,7 @@ pub use self::jwt::{Jwks, JwksError, JwksUrl, JwtValidator, JwtValidatorBuilder}
 pub use self::layer::{
     AcceptPolicy, BindingLayer, BindingService, InvalidRoute, RequireRequestBound, Routes,
 };
+pub use self::limit::{ConnectionLimits, Limit};
 pub use self::linger::Lingering;
 #[cfg(feature = "axum")]
 pub use self::listener::PeerFacts;

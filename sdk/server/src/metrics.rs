@@ -6,10 +6,10 @@
 //! | `verifications_total` | `class`, `proof` (`full`, `cached`, `none`) |
 //! | `refusals_total` | `check`, `id` |
 //! | `unavailable_total` | none |
-//! | `limited_total` | `limit` |
 //! | `connections_opened_total` | `http`, `tls` |
 //! | `connections_closed_total` | `reason` |
 //! | `handshakes_failed_total` | `kind` |
+//! | `limits_reached_total` | `limit`, `holder` |
 //! | `handshake_seconds` | none (histogram) |
 //!
 //! Every label value comes from a fixed set in this crate's code.
@@ -44,9 +44,6 @@ impl ServerObserver for MetricsObserver {
             ServerEvent::Unavailable { .. } => {
                 counter!("bowline_server_unavailable_total").increment(1)
             }
-            ServerEvent::Limited { limit, .. } => {
-                counter!("bowline_server_limited_total", "limit" => limit.name()).increment(1);
-            }
             ServerEvent::ConnectionOpened {
                 resumed, h2, took, ..
             } => {
@@ -58,6 +55,10 @@ impl ServerObserver for MetricsObserver {
             }
             ServerEvent::ConnectionClosed { reason, .. } => {
                 counter!("bowline_server_connections_closed_total", "reason" => reason.name())
+                    .increment(1);
+            }
+            ServerEvent::LimitReached { limit, holder } => {
+                counter!("bowline_server_limits_reached_total", "limit" => limit.name(), "holder" => holder.name())
                     .increment(1);
             }
             ServerEvent::HandshakeFailed { kind } => {

@@ -27,6 +27,7 @@ use tower_layer::Layer;
 pub use self::routes::{InvalidRoute, Routes};
 pub use self::service::BindingService;
 use crate::clock::ForwardClock;
+use crate::limit::Limits;
 use crate::used_jtis::JtiTotal;
 use crate::{Clock, Dpop, RequiredScope, ResourceMetadata, ServerObserver, TrustedProxies};
 
@@ -76,6 +77,7 @@ struct Settings {
     dpop: Option<Dpop>,
     trusted_proxies: Option<Arc<TrustedProxies>>,
     observer: Option<Arc<dyn ServerObserver>>,
+    limits: Arc<Limits>,
     clock: Clock,
     /// The same clock for RS-8, RS-9 and DPoP.
     forward_clock: ForwardClock,
@@ -180,6 +182,7 @@ impl<V> BindingLayer<V> {
                 dpop: None,
                 trusted_proxies: None,
                 observer: None,
+                limits: Limits::new(None),
                 clock: Clock::default(),
                 forward_clock: ForwardClock::default(),
             }),
@@ -314,7 +317,11 @@ impl<V> BindingLayer<V> {
     /// Reports each request's outcome to this observer.
     #[must_use]
     pub fn observer(self, observer: impl ServerObserver) -> Self {
-        self.with(|settings| settings.observer = Some(Arc::new(observer)))
+        self.with(|settings| {
+            let observer: Arc<dyn ServerObserver> = Arc::new(observer);
+            settings.limits = Limits::new(Some(observer.clone()));
+            settings.observer = Some(observer);
+        })
     }
 
     /// The clock for RS-1 and RS-8. Default: the system's. For RS-8, RS-9 and DPoP it is taken never

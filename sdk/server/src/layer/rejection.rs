@@ -8,9 +8,8 @@ use http::header::{CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode, Version};
 
 use super::Settings;
-use crate::connection_id::ConnectionId;
-use crate::event::{report, report_dpop_refusal, report_limit, report_refusal};
-use crate::{Limit, Scope, ServerEvent, ServerObserver, TokenError};
+use crate::event::{report, report_dpop_refusal, report_refusal};
+use crate::{ConnectionFacts, Limit, Scope, ServerEvent, TokenError};
 
 /// Why a request does not pass.
 pub(super) enum Rejection {
@@ -56,7 +55,11 @@ impl From<DpopCheck> for Rejection {
 
 impl Rejection {
     /// Writes the log line and reports the event.
-    pub(super) fn report(&self, observer: Option<&dyn ServerObserver>, connection: ConnectionId) {
+    pub(super) fn report(&self, settings: &Settings, facts: &ConnectionFacts) {
+        let (observer, connection) = (settings.observer.as_deref(), facts.id());
+        if let Some(limit) = self.limit() {
+            settings.limits.reached(limit, &facts.owner());
+        }
         match self {
             Self::Check(refusal) => report_refusal(observer, connection, *refusal),
             Self::Scope(_) => report_refusal(observer, connection, Check::Scope.into()),
@@ -65,13 +68,24 @@ impl Rejection {
                 tracing::warn!(%connection, "the store of used proofs cannot be reached");
                 report(observer, &ServerEvent::Unavailable { connection });
             }
-            Self::ReplayMemoryFull => report_limit(observer, connection, Limit::UsedProofs),
-            Self::Limited(_) => report_limit(observer, connection, Limit::InactiveTokens),
+            Self::ReplayMemoryFull | Self::Limited(_) => {
+                tracing::debug!(%connection, "request refused: a limit was reached");
+            }
             Self::TokenUnavailable(error) => {
                 let cause = std::error::Error::source(error);
                 tracing::warn!(%connection, %error, cause, "a token could not be validated");
                 report(observer, &ServerEvent::Unavailable { connection });
             }
+        }
+    }
+
+    /// The limit that was reached, if that is why.
+    fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::Check(refusal) if refusal.check() == Check::ReplayQuota => Some(Limit::JtiQuota),
+            Self::ReplayMemoryFull => Some(Limit::UsedProofs),
+            Self::Limited(_) => Some(Limit::InactiveTokens),
+            _ => None,
         }
     }
 

@@ -116,7 +116,7 @@ async fn admit<V: TokenValidator, B: Default>(
             Ok(passed.newer_nonce)
         }
         Err(rejection) => {
-            rejection.report(observer, facts.id());
+            rejection.report(settings, &facts);
             Err(rejection.into_response(scheme, settings))
         }
     }

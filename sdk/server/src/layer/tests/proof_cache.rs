@@ -206,6 +206,16 @@ async fn a_full_quota_refuses_on_that_connection_only() {
     }
     fixture.add_request_claims("3");
     assert_eq!(fixture.send().await.check(), Some(Check::ReplayQuota));
+    let reached = |event: &ServerEvent| {
+        matches!(
+            event,
+            ServerEvent::LimitReached {
+                limit: Limit::JtiQuota,
+                ..
+            }
+        )
+    };
+    assert!(fixture.events.lock().unwrap().iter().any(reached));
     // A used jti is still reported as used, and reusable proofs still pass.
     fixture.add_request_claims("1");
     assert_eq!(fixture.send().await.check(), Some(Check::Replay));
@@ -324,7 +334,7 @@ async fn all_connections_share_a_total_of_which_no_owner_takes_the_last_fifth() 
         assert_eq!(outcome.response.status(), status, "{subject}");
         let limited = matches!(
             outcome.event,
-            Some(ServerEvent::Limited {
+            Some(ServerEvent::LimitReached {
                 limit: Limit::UsedProofs,
                 ..
             })

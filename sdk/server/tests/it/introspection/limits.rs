@@ -65,7 +65,7 @@ async fn a_client_with_many_made_up_tokens_is_answered_429_and_others_are_served
     let limited = |event: &ServerEvent| {
         matches!(
             event,
-            ServerEvent::Limited {
+            ServerEvent::LimitReached {
                 limit: Limit::InactiveTokens,
                 ..
             }

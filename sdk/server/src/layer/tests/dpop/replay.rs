@@ -105,7 +105,7 @@ async fn a_full_store_refuses_with_503_and_no_challenge() {
     assert_eq!(outcome.header("retry-after"), Some("1"));
     assert!(matches!(
         outcome.event,
-        Some(ServerEvent::Limited {
+        Some(ServerEvent::LimitReached {
             limit: Limit::UsedProofs,
             ..
         })
