@@ -26,6 +26,7 @@ use tower_layer::Layer;
 
 pub use self::routes::{InvalidRoute, Routes};
 pub use self::service::BindingService;
+pub(crate) use self::transport::keep_uri;
 use crate::clock::ForwardClock;
 use crate::limit::Limits;
 use crate::used_jtis::JtiTotal;
@@ -247,7 +248,8 @@ impl<V> BindingLayer<V> {
     /// A request whose path is merely equivalent needs a token, and so does every path that has a
     /// second reading: one with a dot segment, an empty segment but the last, `\`, `;`, or an escape
     /// that is not needed or is of `.`, `/`, `\` or `%`, even if it is listed here. Under axum's
-    /// `nest` the full path counts; this needs the feature `axum` of this crate.
+    /// `nest` the full path counts; without the feature `axum` of this crate only if
+    /// [`serve`](crate::serve) serves the connection.
     ///
     /// A request that passes as public loses its token before it is passed on: `DPoP`,
     /// `Session-Binding-Proof`, and `Authorization` unless it is one field of the scheme `Basic`. One

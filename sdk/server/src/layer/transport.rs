@@ -110,14 +110,33 @@ pub(super) fn is_dpop(request: &Parts) -> bool {
     request.headers.get(AUTHORIZATION).is_some_and(scheme)
 }
 
-/// The path as the client sent it: axum's `nest` strips prefixes and keeps the original URI as an
-/// extension.
+/// The path as the client sent it: axum's `nest` strips prefixes. It keeps the original URI as an
+/// extension, which can be read with the feature `axum` of this crate; without it, [`serve`] keeps
+/// it.
+///
+/// [`serve`]: crate::serve
 pub(super) fn path(request: &Parts) -> &str {
     #[cfg(feature = "axum")]
-    if let Some(original) = request.extensions.get::<axum::extract::OriginalUri>() {
-        return original.path();
+    use axum::extract::OriginalUri;
+    match request.extensions.get::<OriginalUri>() {
+        Some(original) => original.0.path(),
+        None => request.uri.path(),
     }
-    request.uri.path()
+}
+
+/// The URI of a request before any router has changed it.
+#[cfg(not(feature = "axum"))]
+#[derive(Clone)]
+struct OriginalUri(http::Uri);
+
+/// Keeps the URI of a request for [`path`], where axum's own extension cannot be read.
+pub(crate) fn keep_uri<B>(request: &mut http::Request<B>) {
+    #[cfg(not(feature = "axum"))]
+    {
+        let original = OriginalUri(request.uri().clone());
+        request.extensions_mut().insert(original);
+    }
+    let _ = request;
 }
 
 /// Whether the query has a parameter `access_token` (RFC 6750 §2.3), however it is escaped.

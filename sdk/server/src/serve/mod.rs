@@ -21,6 +21,7 @@ use tower_service::Service;
 
 use self::body::TrackedBody;
 use crate::activity::Activity;
+use crate::layer::keep_uri;
 use crate::{CloseReason, Connection, ConnectionFacts, Listener};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
@@ -153,6 +154,7 @@ where
     service_fn(move |mut request: Request<Incoming>| {
         let body = TrackedBody::begin(activity.clone());
         request.extensions_mut().insert(facts.clone());
+        keep_uri(&mut request);
         let response = service.call(request);
         async move {
             let response = response.await.map_err(Into::into)?;

@@ -191,7 +191,10 @@ impl Fixture {
         if let Some(facts) = &self.facts {
             request = request.extension(facts.clone());
         }
-        request.body(()).unwrap()
+        // As `serve` does it.
+        let mut request = request.body(()).unwrap();
+        crate::layer::keep_uri(&mut request);
+        request
     }
 
     pub(super) async fn send(&self) -> Outcome {
