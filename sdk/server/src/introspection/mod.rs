@@ -301,3 +301,6 @@ impl IntrospectionValidatorBuilder {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,7 +33,7 @@ pub(super) struct Questions {
 }
 
 /// `None` until there is an outcome.
-type Answer = watch::Sender<Option<Outcome>>;
+pub(super) type Answer = watch::Sender<Option<Outcome>>;
 
 /// How a question ended.
 #[derive(Clone)]
@@ -59,7 +59,7 @@ impl Questions {
         filed.filter(|known| now.as_secs() < known.until.as_secs())
     }
 
-    fn under_way(&self) -> MutexGuard<'_, HashMap<TokenHash, Arc<Answer>>> {
+    pub(super) fn under_way(&self) -> MutexGuard<'_, HashMap<TokenHash, Arc<Answer>>> {
         self.under_way
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

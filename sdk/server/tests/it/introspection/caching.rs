@@ -1,6 +1,5 @@
 //! How long introspection responses are cached, and how many requests are made.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -168,41 +167,6 @@ async fn a_failure_is_cached_for_a_second_or_for_as_long_as_the_endpoint_says() 
         assert_eq!(ask().await, (1, before), "{said}: no new request yet");
         clock.advance(1);
         assert_eq!(ask().await, (pause, before + 1), "{said}");
-    }
-}
-
-#[tokio::test]
-async fn no_more_introspections_run_at_a_time_than_are_allowed() {
-    let fixture = Fixture::new();
-    let authority = Introspector::start(&fixture, active()).await;
-    let validator = |path: &str| {
-        IntrospectionValidator::builder(
-            ExpectedClaims::new(AUDIENCE),
-            authority.endpoint(&fixture, path),
-        )
-        .concurrency(NonZeroUsize::MIN)
-        .timeout(HANG)
-        .build()
-    };
-    let gated = validator("/gated");
-    let ask = |token: &'static str| {
-        let gated = gated.clone();
-        tokio::spawn(async move { outcome(&gated, &opaque(token)).await })
-    };
-    let first = ask("one");
-    within(authority.arrived.acquire()).await.unwrap().forget();
-    let second = ask("two");
-    // Time enough for the second one to proceed, if it were not limited.
-    let other = validator("/introspect");
-    for index in 0..50 {
-        outcome(&other, &opaque(&format!("token-{index}")))
-            .await
-            .unwrap();
-    }
-    assert_eq!(authority.arrived.available_permits(), 0);
-    authority.gate.add_permits(2);
-    for asked in [first, second] {
-        within(asked).await.unwrap().unwrap();
     }
 }
 
