@@ -39,6 +39,14 @@ pub trait TokenValidator: Send + Sync + 'static {
         let _ = requester;
         self.validate(token)
     }
+
+    /// Whether validating this token now would ask somebody else about it. Then
+    /// [`BindingLayer`](crate::BindingLayer) first checks what it can check itself (RS-10), so that a
+    /// made-up token without the proof that it needs costs nobody anything. Default: no.
+    fn asks(&self, token: &AccessToken) -> bool {
+        let _ = token;
+        false
+    }
 }
 
 impl<V: TokenValidator> TokenValidator for Arc<V> {
@@ -55,6 +63,10 @@ impl<V: TokenValidator> TokenValidator for Arc<V> {
         requester: &Requester,
     ) -> impl Future<Output = Result<ValidToken, TokenError>> + Send {
         V::validate_for(self, token, requester)
+    }
+
+    fn asks(&self, token: &AccessToken) -> bool {
+        V::asks(self, token)
     }
 }
 

@@ -128,6 +128,10 @@ impl TokenValidator for IntrospectionValidator {
     ) -> Result<ValidToken, TokenError> {
         self.validate_as_asked_by(token, Some(requester)).await
     }
+
+    fn asks(&self, token: &AccessToken) -> bool {
+        !self.0.questions.is_filed(token.hash(), self.0.clock.now())
+    }
 }
 
 impl IntrospectionValidator {

@@ -54,6 +54,11 @@ impl Questions {
         }
     }
 
+    /// Whether the verdict about a token is known.
+    pub(super) fn is_filed(&self, token: &TokenHash, now: UnixTime) -> bool {
+        self.filed(token, now).is_some()
+    }
+
     fn filed(&self, token: &TokenHash, now: UnixTime) -> Option<CachedVerdict> {
         let filed = self.filed.get(token);
         filed.filter(|known| now.as_secs() < known.until.as_secs())

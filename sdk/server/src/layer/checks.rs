@@ -66,8 +66,10 @@ pub(super) async fn check<V: TokenValidator>(
     let (token, is_cached) = token(request, &proof, &client, settings)?;
     let early = if is_cached {
         Some(CheckedProof::Cached)
-    } else {
+    } else if validator.asks(&token) {
         early::check(&token, &proof, request, &client, settings)?
+    } else {
+        None
     };
     let requester = client.requester(facts);
     let valid = validate(validator, &token, &requester).await?;
@@ -82,8 +84,8 @@ pub(super) async fn check<V: TokenValidator>(
         Some(passed) => Some(passed),
         None => proof::check_if_sent(proof?, &token, request, &client, settings)?,
     };
-    if proof.is_none() && client.must_prove(class) {
-        return Err(Check::ProofMissing.into()); // RS-4, GW-3
+    if proof.is_none() && class == BindingClass::Session {
+        return Err(Check::ProofMissing.into()); // RS-4
     }
     let request_bound = dpop.is_some()
         || proof
@@ -91,6 +93,9 @@ pub(super) async fn check<V: TokenValidator>(
             .is_some_and(CheckedProof::has_all_request_claims);
     check_request_bound(request_bound, request, &settings.require_request_bound)?;
     check_policy(class, &client, settings.policy)?;
+    if proof.is_none() && client.must_prove(class) {
+        return Err(Check::ProofMissing.into()); // GW-3
+    }
     check_scope(&valid, request, settings)?;
     // After all checks, so that a refused request neither uses up a `jti` nor caches a proof.
     if let Some(proof) = &proof {

@@ -91,12 +91,10 @@ impl<'a> Client<'a> {
         ))
     }
 
-    /// Whether a request with a token of this class must carry a session-binding proof, as far as the
-    /// client decides it: because the token is session-bound (RS-4), or because a proxy attests the
-    /// client (GW-3).
+    /// Whether a request with a token of this class must carry a session-binding proof because a
+    /// proxy attests the client (GW-3).
     pub(super) fn must_prove(&self, class: BindingClass) -> bool {
         match (&self.attestation, class) {
-            (_, BindingClass::Session) => true,
             (None, _) | (Some(_), BindingClass::Dpop) => false,
             (Some(attestation), BindingClass::Certificate) => {
                 !attestation.proxies.certificates_without_proof

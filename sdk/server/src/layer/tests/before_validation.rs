@@ -11,14 +11,21 @@ use serde_json::{Value, json};
 use super::fixture::*;
 use crate::{AcceptPolicy, Dpop, MemoryReplayStore};
 
+/// Somebody else validates the tokens.
+fn remote() -> Fixture {
+    let fixture = Fixture::default();
+    fixture.tokens.is_remote.store(true, Ordering::SeqCst);
+    fixture
+}
+
 fn opaque() -> Fixture {
-    let mut fixture = Fixture::default();
+    let mut fixture = remote();
     fixture.configure(|layer| layer.policy(AcceptPolicy::Require));
     fixture
 }
 
 fn jwt(policy: AcceptPolicy, cnf: Value) -> Fixture {
-    let mut fixture = Fixture::default();
+    let mut fixture = remote();
     fixture.configure(|layer| layer.policy(policy));
     fixture.token = fixture.tokens.issue_jwt(json!({ "cnf": cnf }));
     fixture.proof_claims["ath"] = ath(&fixture.token);
@@ -97,7 +104,7 @@ async fn a_token_that_no_proof_would_help_is_refused_as_invalid_before_anybody_i
     let require = |cnf| jwt(AcceptPolicy::Require, cnf);
     let mut without_certificate = opaque();
     without_certificate.facts = Some(connection(None, EXPORTER));
-    let mut no_cnf = Fixture::default();
+    let mut no_cnf = remote();
     no_cnf.configure(|layer| layer.policy(AcceptPolicy::Require));
     no_cnf.token = no_cnf.tokens.issue_jwt(json!({}));
     let mut dpop = opaque();
@@ -143,7 +150,7 @@ async fn a_token_that_no_proof_would_help_is_refused_as_invalid_before_anybody_i
 #[tokio::test]
 async fn a_token_for_which_no_proof_is_demanded_is_asked_about_first() {
     for fixture in [
-        Fixture::default(),
+        remote(),
         jwt(
             AcceptPolicy::Follow,
             json!({ "x5t#S256": CLIENT.thumbprint() }),
@@ -157,6 +164,17 @@ async fn a_token_for_which_no_proof_is_demanded_is_asked_about_first() {
         assert_eq!(fixture.tokens.asked(), 1);
         fixture.tokens.forget(&fixture.token);
         assert_eq!(fixture.send().await.check(), Some(Check::Token));
-        assert_eq!(fixture.now.load(Ordering::SeqCst), NOW);
+    }
+}
+
+/// The order of the profile, where it costs nobody anything.
+#[tokio::test]
+async fn where_nobody_has_to_be_asked_the_checks_keep_their_order() {
+    for (_, _, spoil) in BAD_PROOFS {
+        let mut fixture = opaque();
+        fixture.tokens.is_remote.store(false, Ordering::SeqCst);
+        spoil(&mut fixture);
+        fixture.tokens.forget(&fixture.token);
+        assert_eq!(fixture.send().await.check(), Some(Check::Token));
     }
 }

@@ -302,6 +302,8 @@ pub(super) struct Tokens {
     issued: Mutex<HashMap<String, Value>>,
     pub(super) unavailable: std::sync::atomic::AtomicBool,
     asked: AtomicUsize,
+    /// Whether a token is validated by somebody else.
+    pub(super) is_remote: std::sync::atomic::AtomicBool,
 }
 
 impl Tokens {
@@ -344,6 +346,10 @@ impl TokenValidator for Tokens {
             Some(claims) => Ok(ValidToken::new(claims.clone())),
             None => Err(TokenError::invalid("the access token has expired")),
         }
+    }
+
+    fn asks(&self, _: &AccessToken) -> bool {
+        self.is_remote.load(Ordering::SeqCst)
     }
 }
 

@@ -304,7 +304,7 @@ fn assert_challenge(challenge: &Challenge, check: DpopCheck, name: &str) {
 
 /// If everything is wrong, the first check refuses; after each repair the next one does.
 #[tokio::test]
-async fn checks_of_dpop_come_after_those_of_the_token() {
+async fn checks_of_dpop_come_after_those_of_the_token_and_before_those_of_the_policy() {
     let mut fixture = DpopFixture::new();
     fixture
         .base
@@ -313,17 +313,17 @@ async fn checks_of_dpop_come_after_those_of_the_token() {
     fixture.claims["htm"] = "GET".into();
     let token = fixture.base.token.clone();
     fixture.base.token = "stranger".to_owned();
-    // RS-13 requires a session-bound token, which goes with another scheme.
-    assert_eq!(fixture.send().await.check(), Some(Check::BindingRequired));
-    fixture
-        .base
-        .configure(|layer| layer.policy(AcceptPolicy::Follow));
     assert_eq!(fixture.send().await.check(), Some(Check::Token));
     fixture.base.token = token;
     assert_eq!(fixture.send().await.check(), Some(Check::TokenCertificate));
     fixture.base.facts = Some(connection(Some(&CLIENT), EXPORTER));
     assert_eq!(dpop_check(&fixture.send().await), Some(DpopCheck::Method));
     fixture.claims["htm"] = "POST".into();
+    // RS-13 requires a session-bound token.
+    assert_eq!(fixture.send().await.check(), Some(Check::BindingRequired));
+    fixture
+        .base
+        .configure(|layer| layer.policy(AcceptPolicy::Follow));
     // None of the refusals has marked the proof as used.
     assert!(fixture.send().await.has_passed());
 }
