@@ -82,6 +82,9 @@ pub enum Limit {
     /// A new connection was closed before its handshake: few places are left, and its address
     /// begins too many handshakes.
     HandshakeRate,
+    /// A slow handshake was cancelled for a new one, at
+    /// [`max_handshakes`](ConnectionLimits::max_handshakes).
+    Handshakes,
     /// An owner has [`max_connections_per_owner`](ConnectionLimits::max_connections_per_owner).
     OwnerFull,
     /// No request came in time.
@@ -102,6 +105,7 @@ impl Limit {
             Self::Evicted => "evicted",
             Self::Full => "full",
             Self::HandshakeRate => "handshake_rate",
+            Self::Handshakes => "handshakes",
             Self::OwnerFull => "owner_full",
             Self::FirstRequest => "first_request",
             Self::Idle => "idle",
@@ -143,3 +147,6 @@ impl Limits {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;
