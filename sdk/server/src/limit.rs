@@ -137,7 +137,7 @@ impl Limits {
             tracing::warn!(
                 limit = limit.name(),
                 %holder,
-                "a limit on connections was reached for the first time; from now on it is only counted"
+                "a limit on connections was reached; from now on it is only counted"
             );
         }
         let holder = holder.class();

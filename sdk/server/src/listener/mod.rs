@@ -45,9 +45,9 @@ const BACK_OFF: Duration = Duration::from_millis(200);
 /// The number of connections is limited, and which of them stay when there are many is decided by
 /// who holds them: see [`ConnectionLimits`].
 ///
-/// The number of handshakes is limited too. At the limit, the oldest one is cancelled for a new peer
-/// if it has taken more than a second: an honest peer needs milliseconds, so a flood of silent or
-/// slow peers delays it only briefly. If all are younger, new peers wait.
+/// The number of handshakes is limited too. At the limit, the oldest one is cancelled for a new
+/// peer if it has taken more than a second: an honest peer needs milliseconds, so a flood of silent
+/// or slow peers delays it only briefly. If all are younger, new peers wait.
 ///
 /// Dropping it stops listening and cancels the pending handshakes.
 #[derive(Debug)]

@@ -271,10 +271,7 @@ impl Table {
     }
 
     /// The holders that hold most, of those with such an authority.
-    fn largest<'a>(
-        &'a self,
-        of: impl Fn(&Option<Arc<str>>) -> bool,
-    ) -> impl Iterator<Item = &'a Holder> {
+    fn largest(&self, of: impl Fn(&Option<Arc<str>>) -> bool) -> impl Iterator<Item = &Holder> {
         let mut most = 0;
         let mut largest = Vec::new();
         for (holder, residents) in &self.holders {
