@@ -64,6 +64,7 @@ mod introspection;
 mod jwt;
 mod layer;
 mod limit;
+mod limit_reports;
 mod linger;
 mod listener;
 mod metadata;

@@ -1,12 +1,6 @@
-//! The limits on connections: each is counted, and logged the first time that it is reached.
+//! The limits on connections.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
-
-use crate::event::report;
-use crate::owner::Owner;
-use crate::{ServerEvent, ServerObserver};
 
 /// Limits of the connections of one [`Listener`](crate::Listener). The defaults suit a server whose
 /// peers are not fully trusted.
@@ -114,39 +108,3 @@ impl Limit {
         }
     }
 }
-
-/// Reports the limits of one listener.
-pub(crate) struct Limits {
-    observer: Option<Arc<dyn ServerObserver>>,
-    /// A bit for each limit that was logged.
-    logged: AtomicU16,
-}
-
-impl Limits {
-    pub(crate) fn new(observer: Option<Arc<dyn ServerObserver>>) -> Arc<Self> {
-        Arc::new(Self {
-            observer,
-            logged: AtomicU16::new(0),
-        })
-    }
-
-    /// Counts that a connection of `holder` has reached `limit`, and logs it the first time.
-    pub(crate) fn reached(&self, limit: Limit, holder: &Owner) {
-        let bit = 1 << limit as u16;
-        if self.logged.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
-            tracing::warn!(
-                limit = limit.name(),
-                %holder,
-                "a limit on connections was reached; from now on it is only counted"
-            );
-        }
-        let holder = holder.class();
-        report(
-            self.observer.as_deref(),
-            &ServerEvent::LimitReached { limit, holder },
-        );
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -23,7 +23,8 @@ pub use self::axum::PeerFacts;
 pub use self::connection::Connection;
 use self::places::{Place, Places};
 use crate::activity::Activity;
-use crate::limit::{ConnectionLimits, Limit, Limits};
+use crate::limit::{ConnectionLimits, Limit};
+use crate::limit_reports::LimitReports;
 use crate::owner::Owner;
 use crate::{Acceptor, CloseReason};
 
@@ -95,7 +96,7 @@ impl Listener {
         );
         let local_addr = tcp.local_addr()?;
         let (queue, finished) = mpsc::channel(QUEUE_LENGTH);
-        let reports = Limits::new(acceptor.observer.clone());
+        let reports = LimitReports::new(acceptor.observer.clone());
         let admission = Admission {
             places: Places::new(&limits, reports.clone()),
             acceptor,
@@ -139,7 +140,7 @@ struct Admission {
     places: Arc<Places>,
     queue: mpsc::Sender<Connection>,
     limits: ConnectionLimits,
-    reports: Arc<Limits>,
+    reports: Arc<LimitReports>,
 }
 
 async fn accept_all(tcp: TcpListener, admission: Arc<Admission>) {

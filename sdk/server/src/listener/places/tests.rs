@@ -36,7 +36,7 @@ impl Scene {
                 log.lock().unwrap().push((limit, holder));
             }
         };
-        let places = Places::new(&limits, Limits::new(Some(Arc::new(observer))));
+        let places = Places::new(&limits, LimitReports::new(Some(Arc::new(observer))));
         Self { places, reached }
     }
 

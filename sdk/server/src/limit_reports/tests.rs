@@ -25,7 +25,7 @@ fn each_limit_is_counted_every_time_and_logged_the_first_time() {
         .finish();
     let counted: Arc<Mutex<Vec<_>>> = Arc::default();
     let count = counted.clone();
-    let limits = Limits::new(Some(Arc::new(move |event: &ServerEvent| {
+    let limits = LimitReports::new(Some(Arc::new(move |event: &ServerEvent| {
         count.lock().unwrap().push(*event);
     })));
     let holder = Owner::of(None, Some("192.0.2.7:1".parse().unwrap()));
