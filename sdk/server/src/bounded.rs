@@ -12,7 +12,8 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::activity::Activity;
 use crate::event::CloseReason;
-use crate::limit::{Limit, Limits};
+use crate::limit::Limit;
+use crate::limit_reports::LimitReports;
 use crate::requests::{Requests, Stalled, StreamId, Streams, reset_frame};
 use crate::{ConnectionFacts, Lingering};
 
@@ -30,7 +31,7 @@ pub(crate) struct Bounded<IO> {
     facts: Arc<ConnectionFacts>,
     requests: Requests,
     activity: Arc<Activity>,
-    limits: Arc<Limits>,
+    limits: Arc<LimitReports>,
     /// What was last told to `activity`.
     told: (bool, usize),
     newest_request: Instant,
@@ -63,7 +64,7 @@ impl<IO> Bounded<IO> {
         io: IO,
         facts: Arc<ConnectionFacts>,
         activity: Arc<Activity>,
-        limits: Arc<Limits>,
+        limits: Arc<LimitReports>,
         stalled_response_timeout: Duration,
     ) -> Self {
         Self {
@@ -295,7 +296,7 @@ impl Resets {
 }
 
 /// Reports and names a connection that is stalled as a whole.
-fn stalled(facts: &ConnectionFacts, limits: &Limits, limit: Duration) -> io::Error {
+fn stalled(facts: &ConnectionFacts, limits: &LimitReports, limit: Duration) -> io::Error {
     facts.close_report.set_reason(CloseReason::Stalled);
     limits.reached(Limit::StalledResponse, &facts.owner());
     io::Error::new(

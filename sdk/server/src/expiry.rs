@@ -21,7 +21,8 @@ pub(crate) async fn until_invalid(facts: &ConnectionFacts) -> CloseReason {
     tokio::select! {
         () = wait_past(certificate.not_after(), || certificate.now()) => CloseReason::Certificate,
         error = until_refused(certificate) => {
-            tracing::info!(connection = %facts.id(), %error, "the client certificate no longer verifies");
+            let connection = facts.id();
+            tracing::info!(%connection, %error, "the client certificate no longer verifies");
             CloseReason::CertificateRefused
         }
     }

@@ -64,6 +64,7 @@ mod introspection;
 mod jwt;
 mod layer;
 mod limit;
+mod limit_reports;
 mod linger;
 mod listener;
 mod metadata;
@@ -72,6 +73,7 @@ pub mod metrics;
 mod owner;
 mod proof_cache;
 mod proxies;
+mod requester;
 mod requests;
 mod reserved_fields;
 mod scope;
@@ -109,11 +111,12 @@ pub use self::listener::{Connection, Listener};
 pub use self::metadata::{InvalidResource, MetadataService, ResourceMetadata};
 pub use self::owner::OwnerClass;
 pub use self::proxies::{ProxyName, TrustedProxies};
+pub use self::requester::Requester;
 pub use self::scope::{InvalidScope, RequiredScope, Scope};
 pub use self::serve::{ServeOptions, serve, serve_connection};
 pub use self::tls::{
     ClientAuth, MAX_TICKET_LIFETIME, ServerIdentity, ServerTls, ServerTlsBuilder, TlsError,
     TlsErrorKind, roots_from_pem, roots_from_pem_file,
 };
-pub use self::token::{Requester, TokenError, TokenErrorKind, TokenValidator, ValidToken};
+pub use self::token::{TokenError, TokenErrorKind, TokenValidator, ValidToken};
 pub use self::upstream::UpstreamValidates;

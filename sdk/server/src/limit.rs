@@ -1,13 +1,6 @@
-//! The limits on connections, and on what requests make this server do and store: each is counted, and
-//! logged the first time that it is reached.
+//! The limits on connections, and on what requests make this server do and store.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
-
-use crate::event::report;
-use crate::owner::Owner;
-use crate::{ServerEvent, ServerObserver};
 
 /// Limits of the connections of one [`Listener`](crate::Listener). The defaults suit a server whose
 /// peers are not fully trusted.
@@ -84,6 +77,9 @@ pub enum Limit {
     /// A new connection was closed before its handshake: few places are left, and its address
     /// begins too many handshakes.
     HandshakeRate,
+    /// A slow handshake was cancelled for a new one, at
+    /// [`max_handshakes`](ConnectionLimits::max_handshakes).
+    Handshakes,
     /// An owner has [`max_connections_per_owner`](ConnectionLimits::max_connections_per_owner).
     OwnerFull,
     /// No request came in time.
@@ -111,6 +107,7 @@ impl Limit {
             Self::Evicted => "evicted",
             Self::Full => "full",
             Self::HandshakeRate => "handshake_rate",
+            Self::Handshakes => "handshakes",
             Self::OwnerFull => "owner_full",
             Self::FirstRequest => "first_request",
             Self::Idle => "idle",
@@ -120,38 +117,5 @@ impl Limit {
             Self::UsedProofs => "used_proofs",
             Self::JtiQuota => "jti_quota",
         }
-    }
-}
-
-/// Reports the limits of one listener, or of one layer.
-pub(crate) struct Limits {
-    observer: Option<Arc<dyn ServerObserver>>,
-    /// A bit for each limit that was logged.
-    logged: AtomicU16,
-}
-
-impl Limits {
-    pub(crate) fn new(observer: Option<Arc<dyn ServerObserver>>) -> Arc<Self> {
-        Arc::new(Self {
-            observer,
-            logged: AtomicU16::new(0),
-        })
-    }
-
-    /// Counts that a connection of `holder` has reached `limit`, and logs it the first time.
-    pub(crate) fn reached(&self, limit: Limit, holder: &Owner) {
-        let bit = 1 << limit as u16;
-        if self.logged.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
-            tracing::warn!(
-                limit = limit.name(),
-                %holder,
-                "a limit was reached for the first time; from now on it is only counted"
-            );
-        }
-        let holder = holder.class();
-        report(
-            self.observer.as_deref(),
-            &ServerEvent::LimitReached { limit, holder },
-        );
     }
 }

@@ -58,7 +58,8 @@ impl ServerObserver for MetricsObserver {
                     .increment(1);
             }
             ServerEvent::LimitReached { limit, holder } => {
-                counter!("bowline_server_limits_reached_total", "limit" => limit.name(), "holder" => holder.name())
+                let (limit, holder) = (limit.name(), holder.name());
+                counter!("bowline_server_limits_reached_total", "limit" => limit, "holder" => holder)
                     .increment(1);
             }
             ServerEvent::HandshakeFailed { kind } => {

@@ -1,16 +1,13 @@
 //! Who a connection belongs to, for every quota.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use bowline_proof::Thumbprint;
 
-use crate::ConnectionFacts;
-use crate::certificate::ClientCertificate;
-
 /// The owner of a connection, or of a request that a trusted proxy attests. Cheap to clone and to
-/// compare.
+/// compare. [`Owner::of`] names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Owner {
     /// The SPIFFE ID of the client's certificate.
@@ -35,16 +32,6 @@ pub(crate) enum AddressPrefix {
 }
 
 impl Owner {
-    /// The owner: the SPIFFE ID, else subject and issuer, else the thumbprint, else the address
-    /// prefix.
-    pub(crate) fn of(certificate: Option<&ClientCertificate>, peer: Option<SocketAddr>) -> Self {
-        match (certificate, peer) {
-            (Some(certificate), _) => certificate.owner().clone(),
-            (None, Some(peer)) => Self::Address(AddressPrefix::of(peer.ip())),
-            (None, None) => Self::Unknown,
-        }
-    }
-
     /// The owner named by a certificate.
     pub(crate) fn of_certificate(
         spiffe_id: Option<&str>,
@@ -70,13 +57,6 @@ impl Owner {
             Self::Certificate(_) => OwnerClass::Certificate,
             Self::Address(_) | Self::Unknown => OwnerClass::Address,
         }
-    }
-}
-
-impl ConnectionFacts {
-    /// The owner of this connection.
-    pub(crate) fn owner(&self) -> Owner {
-        Owner::of(self.certificate(), self.peer())
     }
 }
 

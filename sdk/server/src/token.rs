@@ -8,7 +8,7 @@ use std::time::Duration;
 use bowline_proof::{AccessToken, Confirmation, ConfirmationError};
 use serde_json::Value;
 
-use crate::owner::Owner;
+use crate::Requester;
 
 /// Decides whether an access token is valid at this resource server (RS-2):
 /// [`JwtValidator`](crate::JwtValidator) and
@@ -67,25 +67,6 @@ impl<V: TokenValidator> TokenValidator for Arc<V> {
 
     fn asks(&self, token: &AccessToken) -> bool {
         V::asks(self, token)
-    }
-}
-
-/// Whom a request is counted for in every quota: the SPIFFE ID of the client's certificate, else
-/// its subject and issuer, else the certificate itself, else the prefix of the client's address.
-/// Cheap to clone and to compare.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Requester(Owner);
-
-impl Requester {
-    pub(crate) fn new(owner: Owner) -> Self {
-        Self(owner)
-    }
-}
-
-/// For the log.
-impl fmt::Display for Requester {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }
 

@@ -9,11 +9,10 @@ use futures_util::future::BoxFuture;
 use rustls_pki_types::UnixTime;
 use serde_json::Value;
 
-#[cfg(doc)]
-use crate::MemoryReplayStore;
 use crate::Requester;
 
-/// Records which proofs were used. [`MemoryReplayStore`] implements it for a single node.
+/// Records which proofs were used. [`MemoryReplayStore`](crate::MemoryReplayStore) implements it
+/// for a single node.
 pub trait ReplayStore: Send + Sync + 'static {
     /// Records that this proof is used, unless it was used before. Of any number of concurrent
     /// calls with the same proof, on all nodes together, only one may get [`Insertion::Fresh`].
@@ -26,7 +25,8 @@ pub trait ReplayStore: Send + Sync + 'static {
     /// nodes can differ: the node whose clock is behind still accepts the proof.
     ///
     /// `owner` has used this proof. A store that can become full should count the entries of each
-    /// owner, and refuse those of an owner that fills it: see [`MemoryReplayStore`].
+    /// owner, and refuse those of an owner that fills it: see
+    /// [`MemoryReplayStore`](crate::MemoryReplayStore).
     fn insert(
         &self,
         proof: ProofId,

@@ -28,7 +28,7 @@ pub use self::routes::{InvalidRoute, Routes};
 pub use self::service::BindingService;
 pub(crate) use self::transport::keep_uri;
 use crate::clock::ForwardClock;
-use crate::limit::Limits;
+use crate::limit_reports::LimitReports;
 use crate::used_jtis::JtiTotal;
 use crate::{Clock, Dpop, RequiredScope, ResourceMetadata, ServerObserver, TrustedProxies};
 
@@ -78,7 +78,7 @@ struct Settings {
     dpop: Option<Dpop>,
     trusted_proxies: Option<Arc<TrustedProxies>>,
     observer: Option<Arc<dyn ServerObserver>>,
-    limits: Arc<Limits>,
+    limits: Arc<LimitReports>,
     clock: Clock,
     /// The same clock for RS-8, RS-9 and DPoP.
     forward_clock: ForwardClock,
@@ -183,7 +183,7 @@ impl<V> BindingLayer<V> {
                 dpop: None,
                 trusted_proxies: None,
                 observer: None,
-                limits: Limits::new(None),
+                limits: LimitReports::new(None),
                 clock: Clock::default(),
                 forward_clock: ForwardClock::default(),
             }),
@@ -321,7 +321,7 @@ impl<V> BindingLayer<V> {
     pub fn observer(self, observer: impl ServerObserver) -> Self {
         self.with(|settings| {
             let observer: Arc<dyn ServerObserver> = Arc::new(observer);
-            settings.limits = Limits::new(Some(observer.clone()));
+            settings.limits = LimitReports::new(Some(observer.clone()));
             settings.observer = Some(observer);
         })
     }

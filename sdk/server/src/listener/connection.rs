@@ -17,7 +17,8 @@ use crate::activity::Activity;
 use crate::bounded::Bounded;
 use crate::expiry::until_invalid;
 use crate::forward::forward_writes;
-use crate::limit::{ConnectionLimits, Limit, Limits};
+use crate::limit::{ConnectionLimits, Limit};
+use crate::limit_reports::LimitReports;
 use crate::{CloseReason, ConnectionFacts};
 
 /// A TLS connection together with its facts and its limits. It reads and writes application data.
@@ -33,7 +34,7 @@ pub struct Connection<IO = TcpStream> {
 pub(crate) struct Ending {
     facts: Arc<ConnectionFacts>,
     activity: Arc<Activity>,
-    limits: Arc<Limits>,
+    limits: Arc<LimitReports>,
     first_request_timeout: Duration,
     idle_timeout: Duration,
     /// For its age.
@@ -49,7 +50,7 @@ impl<IO> Connection<IO> {
         facts: Arc<ConnectionFacts>,
         limits: &ConnectionLimits,
     ) -> Self {
-        let reports = Limits::new(facts.close_report.observer());
+        let reports = LimitReports::new(facts.close_report.observer());
         Self::with_place(stream, facts, Activity::new(), limits, reports, None)
     }
 
@@ -58,7 +59,7 @@ impl<IO> Connection<IO> {
         facts: Arc<ConnectionFacts>,
         activity: Arc<Activity>,
         limits: &ConnectionLimits,
-        reports: Arc<Limits>,
+        reports: Arc<LimitReports>,
         place: Option<Place>,
     ) -> Self {
         let stalled = limits.stalled_response_timeout;

@@ -23,7 +23,9 @@ pub use self::axum::PeerFacts;
 pub use self::connection::Connection;
 use self::places::{Place, Places};
 use crate::activity::Activity;
-use crate::limit::{ConnectionLimits, Limits};
+use crate::limit::{ConnectionLimits, Limit};
+use crate::limit_reports::LimitReports;
+use crate::owner::Owner;
 use crate::{Acceptor, CloseReason};
 
 /// At the handshake limit, a handshake that has taken longer than this is cancelled to admit a new
@@ -44,9 +46,9 @@ const BACK_OFF: Duration = Duration::from_millis(200);
 /// The number of connections is limited, and which of them stay when there are many is decided by
 /// who holds them: see [`ConnectionLimits`].
 ///
-/// The number of handshakes is limited too. At the limit, the oldest one is cancelled for a new peer
-/// if it has taken more than a second: an honest peer needs milliseconds, so a flood of silent or
-/// slow peers delays it only briefly. If all are younger, new peers wait.
+/// The number of handshakes is limited too. At the limit, the oldest one is cancelled for a new
+/// peer if it has taken more than a second: an honest peer needs milliseconds, so a flood of silent
+/// or slow peers delays it only briefly. If all are younger, new peers wait.
 ///
 /// Dropping it stops listening and cancels the pending handshakes.
 #[derive(Debug)]
@@ -94,7 +96,7 @@ impl Listener {
         );
         let local_addr = tcp.local_addr()?;
         let (queue, finished) = mpsc::channel(QUEUE_LENGTH);
-        let reports = Limits::new(acceptor.observer.clone());
+        let reports = LimitReports::new(acceptor.observer.clone());
         let admission = Admission {
             places: Places::new(&limits, reports.clone()),
             acceptor,
@@ -138,7 +140,7 @@ struct Admission {
     places: Arc<Places>,
     queue: mpsc::Sender<Connection>,
     limits: ConnectionLimits,
-    reports: Arc<Limits>,
+    reports: Arc<LimitReports>,
 }
 
 async fn accept_all(tcp: TcpListener, admission: Arc<Admission>) {
@@ -148,7 +150,7 @@ async fn accept_all(tcp: TcpListener, admission: Arc<Admission>) {
             Ok((stream, peer)) => {
                 // Without a place the stream is closed here, before its handshake.
                 if let Some(place) = admission.places.admit(peer) {
-                    handshakes.make_room(admission.limits.max_handshakes).await;
+                    handshakes.make_room(&admission).await;
                     handshakes.begin(stream, peer, place, admission.clone());
                 }
             }
@@ -171,6 +173,7 @@ struct Handshakes {
 
 struct PendingHandshake {
     started: Instant,
+    peer: SocketAddr,
     /// Cancels the handshake. It is closed once the handshake has ended, successfully or not: a
     /// finished connection that waits in the queue is not cancelled.
     displace: oneshot::Sender<()>,
@@ -186,19 +189,23 @@ impl Handshakes {
     ) {
         let (displace, displaced) = oneshot::channel();
         let started = Instant::now();
-        self.by_age
-            .push_back(PendingHandshake { started, displace });
+        self.by_age.push_back(PendingHandshake {
+            started,
+            peer,
+            displace,
+        });
         self.tasks
             .spawn(handshake(stream, peer, place, admission, displaced));
     }
 
-    /// Completes when fewer than `limit` handshakes are pending. If none ends by itself, cancels
+    /// Completes when fewer handshakes are pending than may be. If none ends by itself, cancels
     /// the oldest as soon as it is older than [`MIN_HANDSHAKE_TIME`].
     ///
     /// Example with a limit of 2: silent peers A and B connect at 0.0 s and 0.5 s, an honest peer C
     /// at 0.6 s. A is cancelled at 1.0 s, and C's handshake starts. If another peer D connects
     /// then, it waits until C has finished, or until B is cancelled at 1.5 s.
-    async fn make_room(&mut self, limit: usize) {
+    async fn make_room(&mut self, admission: &Admission) {
+        let limit = admission.limits.max_handshakes;
         loop {
             while self.tasks.try_join_next().is_some() {}
             while self
@@ -230,6 +237,8 @@ impl Handshakes {
                     if let Some(oldest) = self.by_age.pop_front()
                         && oldest.displace.send(()).is_ok()
                     {
+                        let owner = Owner::of(None, Some(oldest.peer));
+                        admission.reports.reached(Limit::Handshakes, &owner);
                         self.tasks.join_next().await;
                     }
                 }

@@ -15,7 +15,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::activity::Activity;
-use crate::limit::{Limit, Limits};
+use crate::limit::Limit;
+use crate::limit_reports::LimitReports;
 use crate::owner::{AddressPrefix, Owner};
 use crate::{ConnectionFacts, ConnectionLimits};
 
@@ -45,7 +46,7 @@ pub(crate) struct Places {
     max: usize,
     max_per_owner: Option<usize>,
     rate: HandshakeRate,
-    limits: Arc<Limits>,
+    limits: Arc<LimitReports>,
     table: Mutex<Table>,
 }
 
@@ -87,7 +88,7 @@ struct Resident {
 }
 
 impl Places {
-    pub(crate) fn new(limits: &ConnectionLimits, reports: Arc<Limits>) -> Arc<Self> {
+    pub(crate) fn new(limits: &ConnectionLimits, reports: Arc<LimitReports>) -> Arc<Self> {
         let quota = Quota::per_second(HANDSHAKES_A_SECOND).allow_burst(HANDSHAKES_AT_ONCE);
         Arc::new(Self {
             max: limits.max_connections,
@@ -271,10 +272,7 @@ impl Table {
     }
 
     /// The holders that hold most, of those with such an authority.
-    fn largest<'a>(
-        &'a self,
-        of: impl Fn(&Option<Arc<str>>) -> bool,
-    ) -> impl Iterator<Item = &'a Holder> {
+    fn largest(&self, of: impl Fn(&Option<Arc<str>>) -> bool) -> impl Iterator<Item = &Holder> {
         let mut most = 0;
         let mut largest = Vec::new();
         for (holder, residents) in &self.holders {

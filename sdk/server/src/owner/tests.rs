@@ -1,6 +1,9 @@
 use rcgen::{CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
 
+use std::net::SocketAddr;
+
 use super::*;
+use crate::certificate::ClientCertificate;
 
 fn address(text: &str) -> Owner {
     Owner::of(None, Some(SocketAddr::new(text.parse().unwrap(), 1)))

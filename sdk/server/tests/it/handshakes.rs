@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowline_server::{
-    AcceptErrorKind, Acceptor, ClientAuth, ConnectionFacts, ConnectionLimits, Listener,
+    AcceptErrorKind, Acceptor, ClientAuth, ConnectionFacts, ConnectionLimits, Limit, Listener,
     ServerEvent, ServerIdentity, ServerTlsBuilder, TlsErrorKind,
 };
 use rcgen::{PKCS_ECDSA_P521_SHA512, date_time_ymd};
@@ -199,6 +199,7 @@ async fn at_the_handshake_limit_only_the_oldest_slow_handshake_is_cancelled() {
                 assert_eq!(kind, AcceptErrorKind::Displaced);
                 displaced += 1;
             }
+            ServerEvent::LimitReached { limit, .. } => assert_eq!(limit, Limit::Handshakes),
             ServerEvent::ConnectionOpened { .. } => {}
             other => panic!("{other:?}"),
         }

@@ -19,10 +19,10 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -128,8 +128,8 @@ fn get(path: &str) -> Request<Empty<Bytes>> {
 }
 
 /// With a window of this size for each stream.
-async fn h2(
-    stream: TlsStream<DuplexStream>,
+async fn h2<IO: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    stream: TlsStream<IO>,
     window: u32,
 ) -> (
     http2::SendRequest<Empty<Bytes>>,
@@ -368,6 +368,27 @@ async fn under_axum_serve_too_an_idle_connection_is_closed_and_an_open_event_str
 }
 
 #[tokio::test]
+async fn under_axum_serve_too_a_stream_whose_window_is_closed_is_reset() {
+    let server = Axum::start(ConnectionLimits::default()).await;
+    let stream = tls(server.addr, &server.fixture.client("h2"))
+        .await
+        .unwrap();
+    let (mut sender, driver) = h2(stream, 4).await;
+    let flood = within(sender.send_request(get("/flood"))).await.unwrap();
+    // Another answer shows that what there was room for has been sent.
+    let answer = within(sender.send_request(get("/stream"))).await.unwrap();
+    server.pass(Duration::from_secs(61)).await;
+    let error = within(rest(flood.into_body())).await.unwrap_err();
+    assert!(format!("{error:?}").contains("CANCEL"), "{error:?}");
+    assert_eq!(server.limits(), [Limit::StalledResponse]);
+    server.events.send("abc").unwrap();
+    let mut body = answer.into_body();
+    let event = within(body.frame()).await.unwrap().unwrap();
+    assert_eq!(event.into_data().unwrap(), "abc");
+    assert!(!driver.is_finished());
+}
+
+#[tokio::test]
 async fn under_either_server_the_number_of_connections_is_limited() {
     let mut limits = ConnectionLimits::default();
     limits.max_connections = 5;
@@ -454,14 +475,9 @@ impl Axum {
 
     /// Lets this time pass, without waiting for it.
     async fn pass(&self, time: Duration) {
-        // What has arrived is read first.
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
         tokio::time::pause();
         tokio::time::advance(time).await;
         tokio::time::resume();
-        let _ = timeout(Duration::from_millis(1), std::future::pending::<()>()).await;
     }
 
     fn limits(&self) -> Vec<Limit> {

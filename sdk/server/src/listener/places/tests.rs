@@ -24,9 +24,11 @@ impl Scene {
     }
 
     fn with(max: usize, max_per_owner: Option<usize>) -> Self {
-        let mut limits = ConnectionLimits::default();
-        limits.max_connections = max;
-        limits.max_connections_per_owner = max_per_owner;
+        let limits = ConnectionLimits {
+            max_connections: max,
+            max_connections_per_owner: max_per_owner,
+            ..ConnectionLimits::default()
+        };
         let reached: Arc<StdMutex<Vec<_>>> = Arc::default();
         let log = reached.clone();
         let observer = move |event: &ServerEvent| {
@@ -34,7 +36,7 @@ impl Scene {
                 log.lock().unwrap().push((limit, holder));
             }
         };
-        let places = Places::new(&limits, Limits::new(Some(Arc::new(observer))));
+        let places = Places::new(&limits, LimitReports::new(Some(Arc::new(observer))));
         Self { places, reached }
     }
 
