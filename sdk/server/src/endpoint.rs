@@ -115,7 +115,8 @@ impl Endpoint {
         // Without the parser's error, which may quote the key.
         let identity = reqwest::Identity::from_pem(chain_and_key).map_err(|_| {
             EndpointError::new(format!(
-                "the identity for {} is not a certificate chain and its key in PEM; were the line ends lost?",
+                "the identity for {} is not a certificate chain and its key in PEM; were the line \
+                 ends lost?",
                 self.name
             ))
         })?;
@@ -252,8 +253,8 @@ impl Resolve for LoopbackOnly {
     }
 }
 
-/// Whether a URL's host is this machine, by the same rule as the client's (CL-6). What a name resolves
-/// to is looked at when it is resolved.
+/// Whether a URL's host is this machine, by the same rule as the client's (CL-6). What a name
+/// resolves to is looked at when it is resolved.
 pub(crate) fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost"

@@ -37,8 +37,8 @@ use crate::{ConnectionFacts, ReplayStore, reserved_fields};
 ///
 /// A proxy is named by the client certificate with which it connects to this server over mutual
 /// TLS: by thumbprint, SPIFFE ID or subject. A SPIFFE ID or a subject is believed of *every*
-/// authority among the roots for clients: name a proxy by one only if none of them would issue it to
-/// somebody else, or else by its thumbprint.
+/// authority among the roots for clients: name a proxy by one only if none of them would issue it
+/// to somebody else, or else by its thumbprint.
 ///
 /// It must set both fields exactly once on each request, and remove the ones that its clients send
 /// (also with `_` for `-`). A request without them is refused, unless the proxy is
@@ -122,8 +122,8 @@ impl TrustedProxies {
     }
 
     /// Proxies whose certificate has exactly this SPIFFE ID. Use it only if none of the authorities
-    /// that issue clients' certificates would put it into another's: the trust domain is not tied to
-    /// an authority.
+    /// that issue clients' certificates would put it into another's: the trust domain is not tied
+    /// to an authority.
     #[must_use]
     pub fn spiffe_id(mut self, id: impl Into<String>) -> Self {
         self.named.insert(ProxyName::SpiffeId(id.into()));
@@ -140,18 +140,19 @@ impl TrustedProxies {
     }
 
     /// This proxy, which is named as one already, also sends requests of its own: one with neither
-    /// field is checked like that of any other client, by the proxy's certificate. Default: no proxy
-    /// does. Only for a proxy that sets the fields on *every* request that it passes on, also for
-    /// clients without a certificate.
+    /// field is checked like that of any other client, by the proxy's certificate. Default: no
+    /// proxy does. Only for a proxy that sets the fields on *every* request that it passes on, also
+    /// for clients without a certificate.
     #[must_use]
     pub fn own_requests_of(mut self, proxy: ProxyName) -> Self {
         self.own_requests.insert(proxy);
         self
     }
 
-    /// Whether a certificate-bound token (RFC 8705) passes through a proxy without a proof. Default:
-    /// no. Then nothing but the proxy's word says that the client has the certificate's key: it rests
-    /// on the proxy removing the fields that its clients send, in every spelling, on every route.
+    /// Whether a certificate-bound token (RFC 8705) passes through a proxy without a proof.
+    /// Default: no. Then nothing but the proxy's word says that the client has the certificate's
+    /// key: it rests on the proxy removing the fields that its clients send, in every spelling, on
+    /// every route.
     #[must_use]
     pub fn accept_certificates_without_proof(mut self, accepted: bool) -> Self {
         self.certificates_without_proof = accepted;
@@ -283,8 +284,8 @@ impl ForwardedFields {
     }
 }
 
-/// By the bytes and not by the text: two spellings of the same certificate or exporter value are one
-/// connection (GW-3), with one set of used `jti` values (RS-9).
+/// By the bytes and not by the text: two spellings of the same certificate or exporter value are
+/// one connection (GW-3), with one set of used `jti` values (RS-9).
 fn connection_key(certificate: &[u8], exporter: &[u8; 32]) -> ConnectionKey {
     let mut hash = Context::new(&SHA256);
     // It has a fixed length, so two different pairs never give the same bytes.

@@ -1,5 +1,5 @@
-//! The fields in which proxies and sidecars describe a TLS connection: no peer may set them, because
-//! a handler, or a service behind it, might trust them (GW-2).
+//! The fields in which proxies and sidecars describe a TLS connection: no peer may set them,
+//! because a handler, or a service behind it, might trust them (GW-2).
 
 use http::header::CONNECTION;
 use http::{HeaderMap, HeaderName};

@@ -26,11 +26,12 @@ pub trait TokenValidator: Send + Sync + 'static {
     ) -> impl Future<Output = Result<ValidToken, TokenError>> + Send;
 
     /// The same, for a request of this client: what [`BindingLayer`](crate::BindingLayer) calls. A
-    /// validator that asks somebody else can use it to limit what each client makes it ask; one that
-    /// wraps another validator should pass it on. By default it is ignored.
+    /// validator that asks somebody else can use it to limit what each client makes it ask; one
+    /// that wraps another validator should pass it on. By default it is ignored.
     ///
     /// # Errors
-    /// As [`validate`](Self::validate), and [`TokenErrorKind::Limited`], which makes the answer 429.
+    /// As [`validate`](Self::validate), and [`TokenErrorKind::Limited`], which makes the answer
+    /// 429.
     fn validate_for(
         &self,
         token: &AccessToken,
@@ -41,8 +42,8 @@ pub trait TokenValidator: Send + Sync + 'static {
     }
 
     /// Whether validating this token now would ask somebody else about it. Then
-    /// [`BindingLayer`](crate::BindingLayer) first checks what it can check itself (RS-10), so that a
-    /// made-up token without the proof that it needs costs nobody anything. Default: no.
+    /// [`BindingLayer`](crate::BindingLayer) first checks what it can check itself (RS-10), so that
+    /// a made-up token without the proof that it needs costs nobody anything. Default: no.
     fn asks(&self, token: &AccessToken) -> bool {
         let _ = token;
         false

@@ -35,8 +35,8 @@ use crate::{Clock, ExpectedClaims, Requester, TokenError, TokenValidator, ValidT
 ///
 /// A client whose tokens the authorization server does not know (`active` is false) is limited: 50
 /// such answers at once and 20 a second, then
-/// [`TokenErrorKind::Limited`](crate::TokenErrorKind::Limited) (429) without a question. Tokens that
-/// are active are never charged for.
+/// [`TokenErrorKind::Limited`](crate::TokenErrorKind::Limited) (429) without a question. Tokens
+/// that are active are never charged for.
 ///
 /// If the request fails, or the response is malformed, the token is neither valid nor invalid
 /// ([`TokenErrorKind::Unavailable`](crate::TokenErrorKind::Unavailable)); the log says why.

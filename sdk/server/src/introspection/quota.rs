@@ -15,7 +15,8 @@ use crate::Requester;
 /// tokens that the authorization server knows is never limited, however many and however new.
 ///
 /// The answer is known after the question, so a requester can overdraw by as many questions as
-/// were under way. What is overdrawn is a debt, which the bucket pays before anything else is asked.
+/// were under way. What is overdrawn is a debt, which the bucket pays before anything else is
+/// asked.
 pub(super) struct InactiveQuota {
     buckets: RateLimiter<Requester, HashMapStateStore<Requester>, TokioClock>,
     debts: Mutex<Debts>,

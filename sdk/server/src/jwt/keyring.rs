@@ -54,7 +54,8 @@ impl Keyring {
     /// callers.
     ///
     /// # Errors
-    /// There is none, or it was not fetched again for so long that its keys may have been withdrawn.
+    /// There is none, or it was not fetched again for so long that its keys may have been
+    /// withdrawn.
     pub(super) async fn keys(self: &Arc<Self>) -> Result<Arc<KeySet>, TokenError> {
         let Some(keys) = self.in_use() else {
             self.fetch_unless(|keyring| keyring.in_use().is_some())
@@ -73,9 +74,9 @@ impl Keyring {
         Ok(keys)
     }
 
-    /// A set that is newer than `old`, if there is one: it is fetched, unless the retry interval has
-    /// not passed yet since the last attempt. Callers that arrive during a fetch share its outcome.
-    /// `None` if there is none.
+    /// A set that is newer than `old`, if there is one: it is fetched, unless the retry interval
+    /// has not passed yet since the last attempt. Callers that arrive during a fetch share its
+    /// outcome. `None` if there is none.
     ///
     /// # Errors
     /// The source could not be asked now, so there may be one.
@@ -195,7 +196,13 @@ impl Keyring {
         if unusable.is_empty() {
             tracing::info!(source = %self.source, usable, "a new key set is in use");
         } else {
-            tracing::warn!(source = %self.source, usable, unusable = unusable.len(), which = %unusable, "a new key set is in use, without the keys that cannot be used");
+            tracing::warn!(
+                source = %self.source,
+                usable,
+                unusable = unusable.len(),
+                which = %unusable,
+                "a new key set is in use, without the keys that cannot be used"
+            );
         }
         self.current.store(Some(Arc::new(keys)));
         Ok(())

@@ -250,8 +250,8 @@ fn has_sizes(parameters: &AlgorithmParameters) -> bool {
     }
 }
 
-/// RFC 7518 section 6.3.1.1 forbids zeros in front of a number; some issuers write them all the same,
-/// and no signature would be valid with them.
+/// RFC 7518 section 6.3.1.1 forbids zeros in front of a number; some issuers write them all the
+/// same, and no signature would be valid with them.
 fn without_leading_zeros(number: &str) -> Option<String> {
     let bytes = URL_SAFE_NO_PAD.decode(number).ok()?;
     let zeros = bytes.iter().take_while(|&&byte| byte == 0).count();

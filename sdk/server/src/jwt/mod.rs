@@ -23,9 +23,9 @@ use crate::{Clock, ExpectedClaims, TokenError, TokenValidator, ValidToken};
 ///
 /// The keys are fetched when the first token arrives, and again in the background as they age. A
 /// token with an unknown `kid` causes a fetch at once, one at a time and no more often than the
-/// retry interval. If a fetch fails, the last good set stays in use for a day. Without a set, and for
-/// a token whose key is unknown while the set cannot be fetched, tokens are neither valid nor invalid
-/// ([`TokenErrorKind::Unavailable`](crate::TokenErrorKind::Unavailable)).
+/// retry interval. If a fetch fails, the last good set stays in use for a day. Without a set, and
+/// for a token whose key is unknown while the set cannot be fetched, tokens are neither valid nor
+/// invalid ([`TokenErrorKind::Unavailable`](crate::TokenErrorKind::Unavailable)).
 ///
 /// A token without `kid` is tried with the first eight keys that fit its algorithm.
 ///

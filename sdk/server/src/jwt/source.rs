@@ -183,7 +183,8 @@ impl JwksError {
         let (line, column) = (error.line(), error.column());
         Self {
             message: format!(
-                "the JWKS document is not a JWK set (RFC 7517 section 5): line {line}, column {column}"
+                "the JWKS document is not a JWK set (RFC 7517 section 5): line {line}, column \
+                 {column}"
             )
             .into(),
             source: None,

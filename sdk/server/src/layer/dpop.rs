@@ -78,7 +78,8 @@ impl CheckedDpop<'_> {
     }
 }
 
-/// The last second in which a proof for one request is accepted that was issued at this time (RS-8).
+/// The last second in which a proof for one request is accepted that was issued at this time
+/// (RS-8).
 pub(super) fn last_second(issued_at: UnixTime, settings: &Settings) -> UnixTime {
     let past = settings.windows.past.as_secs();
     let until = issued_at.as_secs().saturating_add(past);

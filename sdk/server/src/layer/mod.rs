@@ -48,9 +48,9 @@ use crate::{Clock, Dpop, RequiredScope, ResourceMetadata, ServerObserver, Truste
 /// The fields in which proxies and sidecars describe other TLS connections (`Client-Cert`,
 /// `Client-Cert-Chain`, `TLS-Exporter`, `X-Forwarded-Client-Cert`, `Session-Binding-Verified`,
 /// `Session-Binding-Observed`, `Session-Binding-Receipt`, also with `_` for `-`) are removed from
-/// every request, because a handler might trust them (GW-2). See [`TrustedProxies`]. A request whose
-/// `Connection` field names one of them, or `Host`, `Content-*`, `Authorization`, `Cookie` or `DPoP`,
-/// is answered 400.
+/// every request, because a handler might trust them (GW-2). See [`TrustedProxies`]. A request
+/// whose `Connection` field names one of them, or `Host`, `Content-*`, `Authorization`, `Cookie` or
+/// `DPoP`, is answered 400.
 ///
 /// All layers that handle requests of one connection share its proof cache and its set of used
 /// `jti` values: a request must pass through one layer, not two.
@@ -138,8 +138,9 @@ impl RequireRequestBound {
         }
     }
 
-    /// Whether the request must not name another method in a field: it would then be another request
-    /// for whoever honours that field. What a function would say about that one is not known.
+    /// Whether the request must not name another method in a field: it would then be another
+    /// request for whoever honours that field. What a function would say about that one is not
+    /// known.
     fn forbids_method_override(&self, request: &Parts) -> bool {
         match self {
             Self::Never => false,
@@ -246,14 +247,14 @@ impl<V> BindingLayer<V> {
     /// A path is public if it is equal to one of these byte by byte, as the client sent it: no
     /// prefix matches, nothing is decoded, no dot segment is removed, and the query does not count.
     /// A request whose path is merely equivalent needs a token, and so does every path that has a
-    /// second reading: one with a dot segment, an empty segment but the last, `\`, `;`, or an escape
-    /// that is not needed or is of `.`, `/`, `\` or `%`, even if it is listed here. Under axum's
-    /// `nest` the full path counts; without the feature `axum` of this crate only if
+    /// second reading: one with a dot segment, an empty segment but the last, `\`, `;`, or an
+    /// escape that is not needed or is of `.`, `/`, `\` or `%`, even if it is listed here. Under
+    /// axum's `nest` the full path counts; without the feature `axum` of this crate only if
     /// [`serve`](crate::serve) serves the connection.
     ///
     /// A request that passes as public loses its token before it is passed on: `DPoP`,
-    /// `Session-Binding-Proof`, and `Authorization` unless it is one field of the scheme `Basic`. One
-    /// with a token in its query is refused (TK-0).
+    /// `Session-Binding-Proof`, and `Authorization` unless it is one field of the scheme `Basic`.
+    /// One with a token in its query is refused (TK-0).
     #[must_use]
     pub fn public_paths(self, paths: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let paths: Vec<String> = paths.into_iter().map(Into::into).collect();
@@ -281,10 +282,11 @@ impl<V> BindingLayer<V> {
     }
 
     /// How many used `jti` values a connection stores, about 150 bytes each. Default: 10,000. Each
-    /// is kept until its proof is too old to be accepted (RS-8), at the longest until the connection
-    /// closes; at the quota a proof with a new `jti` is refused on that connection (RS-9). When a
-    /// tenth of the quota is left the connection is drained, and the client opens a new one: with the
-    /// default [`windows`](Self::windows), at 30 such requests a second on one connection.
+    /// is kept until its proof is too old to be accepted (RS-8), at the longest until the
+    /// connection closes; at the quota a proof with a new `jti` is refused on that connection
+    /// (RS-9). When a tenth of the quota is left the connection is drained, and the client opens a
+    /// new one: with the default [`windows`](Self::windows), at 30 such requests a second on one
+    /// connection.
     #[must_use]
     pub fn jti_quota(self, quota: usize) -> Self {
         self.with(|settings| settings.jti_quota = quota)
@@ -326,8 +328,8 @@ impl<V> BindingLayer<V> {
         })
     }
 
-    /// The clock for RS-1 and RS-8. Default: the system's. For RS-8, RS-9 and DPoP it is taken never
-    /// to go back: if it is set back, it stands still until it has caught up.
+    /// The clock for RS-1 and RS-8. Default: the system's. For RS-8, RS-9 and DPoP it is taken
+    /// never to go back: if it is set back, it stands still until it has caught up.
     #[must_use]
     pub fn clock(self, clock: Clock) -> Self {
         self.with(|settings| {

@@ -17,8 +17,8 @@ use super::transport;
 /// | `DELETE /admin/keys` | this path with this method; `GET` covers `HEAD` |
 /// | `/admin/*` | `/admin` and everything below it |
 ///
-/// Behind this server somebody may read a path differently. So a pattern matches if *any* reading of
-/// the path does, and an exception counts only if *every* reading matches one: as sent; with
+/// Behind this server somebody may read a path differently. So a pattern matches if *any* reading
+/// of the path does, and an exception counts only if *every* reading matches one: as sent; with
 /// escapes decoded once and twice; and each of these with dot segments, empty segments and `;`
 /// parameters removed.
 ///
@@ -141,8 +141,8 @@ impl fmt::Debug for Route {
 /// The text is not a pattern of method and path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a pattern is a path such as /admin/keys or /admin/*, perhaps with a method and one space before \
-     it; the path is in normal form, without dot segments, empty segments and parameters"
+    "a pattern is a path such as /admin/keys or /admin/*, perhaps with a method and one space \
+     before it; the path is in normal form, without dot segments, empty segments and parameters"
 )]
 pub struct InvalidRoute;
 

@@ -246,9 +246,9 @@ async fn the_connection_is_drained_when_a_tenth_of_the_quota_is_left_and_not_bef
 }
 
 /// B6 of the security review: not a fault. RS-9 checks what is present, and without `jti` nothing
-/// tells a repeated proof from another one that an honest client made for the same request in the same
-/// second. The proof is good on its own connection only and for its method and path; RS-12 asks for
-/// more.
+/// tells a repeated proof from another one that an honest client made for the same request in the
+/// same second. The proof is good on its own connection only and for its method and path; RS-12
+/// asks for more.
 #[tokio::test]
 async fn b6_a_proof_without_jti_may_be_repeated_on_its_connection_unless_all_claims_are_required() {
     let mut fixture = Fixture::default();

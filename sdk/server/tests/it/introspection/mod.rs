@@ -351,8 +351,8 @@ async fn rs_2_checks_the_members_of_the_response() {
             .await
             .is_ok()
     );
-    // Some servers write `null` for what is absent, and a member that is not checked cannot spoil the
-    // answer.
+    // Some servers write `null` for what is absent, and a member that is not checked cannot spoil
+    // the answer.
     for (name, value) in [
         ("exp", Value::Null),
         ("nbf", Value::Null),
