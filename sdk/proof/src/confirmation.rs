@@ -12,6 +12,8 @@ use crate::{
 };
 
 /// The members of a token's `cnf` claim that bowline uses (TK-1). Other members are ignored.
+///
+/// With [`Default`] there is no `cnf`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Confirmation {
     /// `x5t#S256`: the certificate that the client must have authenticated with (RFC 8705 §3.1).
@@ -20,6 +22,10 @@ pub struct Confirmation {
     pub tls_exp: Option<String>,
     /// `jkt`: the thumbprint of a DPoP key (RFC 9449 §6.1).
     pub jkt: Option<JwkThumbprint>,
+    /// `cnf` is there and has none of these members: it binds the token in a way that is unknown
+    /// here. A client sends such a token as it sends a bearer token (RFC 7800 §3.1); a server
+    /// refuses it (TK-5).
+    pub unknown_method: bool,
 }
 
 /// Which proof a token demands.
@@ -49,20 +55,40 @@ impl Confirmation {
             .confirmation()
     }
 
-    /// The `cnf` of a JWT whose signature nobody has verified; empty if the payload is not a JSON
-    /// object, which means that the token is not a JWT.
+    /// Reads `cnf` out of the text of all claims of a token, or of an introspection response.
     ///
-    /// Reads from the text, so that a duplicated member is an error: one reader would use the
-    /// first, another the last.
-    pub(crate) fn from_jwt_payload(payload: &[u8]) -> Result<Self, ConfirmationError> {
-        if !payload.trim_ascii_start().starts_with(b"{") {
-            return Ok(Self::default());
+    /// From the text, so that a duplicated member is an error: one reader would use the first,
+    /// another the last, and a [`Value`] has lost one of them.
+    ///
+    /// # Errors
+    /// As [`from_claims`](Self::from_claims), and [`ConfirmationError::Malformed`] if the text is
+    /// not JSON, or `cnf` or one of its members is there twice.
+    pub fn from_json(text: &[u8]) -> Result<Self, ConfirmationError> {
+        Self::from_object(text).unwrap_or(Err(ConfirmationError::Malformed))
+    }
+
+    /// The same; `None` if the text is not a JSON object.
+    pub(crate) fn from_object(text: &[u8]) -> Option<Result<Self, ConfirmationError>> {
+        if !text.trim_ascii_start().starts_with(b"{") {
+            return None;
         }
-        match serde_json::from_slice::<Object<Claims>>(payload) {
-            Ok(claims) => claims.0.confirmation(),
-            Err(error) if error.is_data() => Err(ConfirmationError::Malformed),
-            Err(_) => Ok(Self::default()),
+        match serde_json::from_slice::<Object<Claims>>(text) {
+            Ok(claims) => Some(claims.0.confirmation()),
+            Err(error) if error.is_data() => Some(Err(ConfirmationError::Malformed)),
+            Err(_) => None,
         }
+    }
+
+    /// Whether both have the same known members (TK-5).
+    #[must_use]
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let Self {
+            x5t_s256,
+            tls_exp,
+            jkt,
+            unknown_method: _,
+        } = self;
+        *x5t_s256 == other.x5t_s256 && *tls_exp == other.tls_exp && *jkt == other.jkt
     }
 
     /// Which proof the token demands.
@@ -105,6 +131,9 @@ pub enum ConfirmationError {
     /// `tls_exp` without `x5t#S256` (TK-1).
     #[error("the token's cnf has tls_exp but no x5t#S256; both are required")]
     NoCertificate,
+    /// The `cnf` of a JWT and that of the introspection response about it differ (TK-5).
+    #[error("the cnf of the token and that of the introspection response about it differ")]
+    Disagreement,
 }
 
 #[derive(Deserialize)]
@@ -128,11 +157,14 @@ impl Claims {
         let Some(Object(members)) = self.cnf else {
             return Ok(Confirmation::default());
         };
-        Ok(Confirmation {
+        let mut found = Confirmation {
             x5t_s256: thumbprint(members.x5t_s256)?,
             tls_exp: members.tls_exp,
             jkt: thumbprint(members.jkt)?,
-        })
+            unknown_method: false,
+        };
+        found.unknown_method = found == Confirmation::default();
+        Ok(found)
     }
 }
 

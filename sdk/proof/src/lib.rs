@@ -82,6 +82,7 @@ pub mod pem;
 mod public_key;
 mod refusal;
 mod request_claims;
+mod seconds;
 mod session;
 mod sign;
 mod target;
@@ -100,6 +101,7 @@ pub use jws::MAX_PROOF_BYTES;
 pub use origin::{InvalidTarget, Origin};
 pub use refusal::Refusal;
 pub use request_claims::RequestClaims;
+pub use seconds::seconds;
 pub use session::{
     Check, Expected, PROOF_HEADER, PerRequest, Proof, ProofClaims, ProofKey, ProofVerifier,
     Verified,

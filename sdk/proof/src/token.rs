@@ -37,8 +37,17 @@ struct Inner {
     bearer: HeaderValue,
     /// Most tokens never need it.
     dpop: OnceLock<HeaderValue>,
-    confirmation: OnceLock<Result<Confirmation, ConfirmationError>>,
+    /// `None` within: the token is opaque.
+    confirmation: OnceLock<Option<Result<Confirmation, ConfirmationError>>>,
 }
+
+/// What an opaque token says about itself: nothing.
+static OPAQUE: Result<Confirmation, ConfirmationError> = Ok(Confirmation {
+    x5t_s256: None,
+    tls_exp: None,
+    jkt: None,
+    unknown_method: false,
+});
 
 impl AccessToken {
     /// A token as the authorization server issued it, to be sent with the scheme `Bearer`.
@@ -128,8 +137,18 @@ impl AccessToken {
     /// # Errors
     /// The payload has a malformed `cnf`.
     pub fn confirmation(&self) -> Result<&Confirmation, &ConfirmationError> {
-        self.inner
-            .confirmation
+        self.jwt().unwrap_or(&OPAQUE).as_ref()
+    }
+
+    /// The same for a JWT (a signed one, whose payload is a JSON object); `None` for a token that
+    /// is opaque to everybody but its issuer.
+    pub fn jwt_confirmation(&self) -> Option<Result<&Confirmation, &ConfirmationError>> {
+        self.jwt().map(Result::as_ref)
+    }
+
+    fn jwt(&self) -> Option<&Result<Confirmation, ConfirmationError>> {
+        let confirmation = &self.inner.confirmation;
+        confirmation
             .get_or_init(|| unverified_confirmation(self.secret()))
             .as_ref()
     }
@@ -216,17 +235,14 @@ fn is_b64token(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
 }
 
-fn unverified_confirmation(token: &str) -> Result<Confirmation, ConfirmationError> {
+fn unverified_confirmation(token: &str) -> Option<Result<Confirmation, ConfirmationError>> {
     let mut parts = token.split('.');
     let (Some(_), Some(payload), Some(_), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
     else {
-        return Ok(Confirmation::default());
+        return None;
     };
-    match from_base64url(payload) {
-        Some(payload) => Confirmation::from_jwt_payload(&Zeroizing::new(payload)),
-        None => Ok(Confirmation::default()),
-    }
+    Confirmation::from_object(&Zeroizing::new(from_base64url(payload)?))
 }
 
 /// Text that is not an access token in `Authorization`. It carries nothing of the text.

@@ -1,13 +1,20 @@
 //! The certificate that authenticated a client: parsed once per connection, never per request.
 
 use std::fmt::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bowline_proof::{KeyError, ProofVerifier, Thumbprint};
+use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use x509_parser::extensions::GeneralName;
 use x509_parser::objects::{oid_registry, oid2abbrev};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
+
+use crate::Clock;
+use crate::owner::Owner;
 
 /// The certificate that authenticated the client in the handshake, verified by this server or, on a
 /// request that a trusted proxy attests, by the proxy (GW-3).
@@ -15,24 +22,124 @@ pub struct ClientCertificate {
     der: CertificateDer<'static>,
     pub(crate) verifier: ProofVerifier,
     subject: String,
+    /// Written as `subject` is.
+    issuer: Arc<str>,
     spiffe_id: Option<String>,
+    owner: Owner,
+    /// See [`not_after`](Self::not_after).
+    valid_until: AtomicU64,
+    trust: Option<Trust>,
+}
+
+/// How this end came to trust a client's certificate, so that it can ask again (RS-1).
+struct Trust {
+    verifier: Arc<dyn ClientCertVerifier>,
+    intermediates: Vec<CertificateDer<'static>>,
+    clock: Clock,
 }
 
 impl ClientCertificate {
     pub(crate) fn new(der: CertificateDer<'static>) -> Result<Self, KeyError> {
         let verifier = ProofVerifier::new(&der)?;
-        let (subject, spiffe_id) = match X509Certificate::from_der(&der) {
-            Ok((_, parsed)) => (distinguished_name(parsed.subject()), spiffe_id(&parsed)),
+        let (subject, issuer, spiffe_id) = match X509Certificate::from_der(&der) {
+            Ok((_, parsed)) => (
+                distinguished_name(parsed.subject()),
+                distinguished_name(parsed.issuer()),
+                spiffe_id(&parsed),
+            ),
             // `ProofVerifier` has parsed it, so this does not happen. Without names no rule that
             // names them matches.
             Err(_) => Default::default(),
         };
+        let issuer = issuer.into();
+        let owner = Owner::of_certificate(
+            spiffe_id.as_deref(),
+            &subject,
+            &issuer,
+            verifier.thumbprint(),
+        );
+        let valid_until = AtomicU64::new(verifier.not_after().as_secs());
         Ok(Self {
             der,
             verifier,
             subject,
+            issuer,
             spiffe_id,
+            owner,
+            valid_until,
+            trust: None,
         })
+    }
+
+    /// A certificate that `verifier` has accepted in the handshake, with these intermediates.
+    pub(crate) fn verified(
+        chain: &[CertificateDer<'_>],
+        verifier: Option<Arc<dyn ClientCertVerifier>>,
+        clock: &Clock,
+    ) -> Option<Result<Self, KeyError>> {
+        let (leaf, intermediates) = chain.split_first()?;
+        let mut certificate = match Self::new(leaf.clone().into_owned()) {
+            Ok(certificate) => certificate,
+            Err(error) => return Some(Err(error)),
+        };
+        // The earliest end in the chain counts. One that has passed already belongs to none that
+        // was accepted: clients send superfluous intermediates, such as expired cross-certificates.
+        let now = clock.now().as_secs();
+        let ends = intermediates.iter().filter_map(|der| {
+            let (_, parsed) = X509Certificate::from_der(der).ok()?;
+            u64::try_from(parsed.validity().not_after.timestamp()).ok()
+        });
+        if let Some(earliest) = ends.filter(|end| *end >= now).min() {
+            certificate
+                .valid_until
+                .fetch_min(earliest, Ordering::Relaxed);
+        }
+        certificate.trust = verifier.map(|verifier| Trust {
+            verifier,
+            intermediates: intermediates
+                .iter()
+                .map(|one| one.clone().into_owned())
+                .collect(),
+            clock: clock.clone(),
+        });
+        Some(Ok(certificate))
+    }
+
+    /// RS-1: verifies it again. If that fails, it is no longer valid from now on.
+    pub(crate) fn verify_again(&self) -> Result<(), rustls::Error> {
+        let Some(trust) = &self.trust else {
+            return Ok(());
+        };
+        let now = trust.clock.now();
+        match trust
+            .verifier
+            .verify_client_cert(&self.der, &trust.intermediates, now)
+        {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let past = now.as_secs().saturating_sub(1);
+                self.valid_until.fetch_min(past, Ordering::Relaxed);
+                Err(error)
+            }
+        }
+    }
+
+    /// The time of day by which it is valid.
+    pub(crate) fn now(&self) -> UnixTime {
+        match &self.trust {
+            Some(trust) => trust.clock.now(),
+            None => UnixTime::now(),
+        }
+    }
+
+    /// The authority that issued it, as RFC 4514 writes its name.
+    pub(crate) fn issuer(&self) -> &Arc<str> {
+        &self.issuer
+    }
+
+    /// Whose it is: read it with [`Owner::of`].
+    pub(crate) fn owner(&self) -> &Owner {
+        &self.owner
     }
 
     /// The certificate itself.
@@ -61,10 +168,13 @@ impl ClientCertificate {
         self.spiffe_id.as_deref()
     }
 
-    /// Its `notAfter`: the last second in which it is valid (RS-1).
+    /// The last second in which it is valid (RS-1): its `notAfter`, or the earliest one of the
+    /// intermediates that it came with; earlier, once it did not pass when this end verified it
+    /// again.
     #[must_use]
     pub fn not_after(&self) -> UnixTime {
-        self.verifier.not_after()
+        let seconds = self.valid_until.load(Ordering::Relaxed);
+        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
     }
 
     pub(crate) fn not_before(&self) -> UnixTime {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rustls::time_provider::TimeProvider;
 use rustls_pki_types::UnixTime;
@@ -30,6 +32,32 @@ impl Default for Clock {
     /// The system clock.
     fn default() -> Self {
         Self::from_fn(UnixTime::now)
+    }
+}
+
+/// A [`Clock`] that never goes back: it then stays at the newest time that it has shown.
+///
+/// A used proof is forgotten once it is too old to be accepted. If the time of day were set back
+/// after that, it would be accepted again (RS-9, RFC 9449 §11.1). Clones share the newest time.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ForwardClock {
+    clock: Clock,
+    newest: Arc<AtomicU64>,
+}
+
+impl ForwardClock {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            newest: Arc::default(),
+        }
+    }
+
+    /// The time of day, or the newest one if it has been set back.
+    pub(crate) fn now(&self) -> UnixTime {
+        let now = self.clock.now().as_secs();
+        let newest = now.max(self.newest.fetch_max(now, Ordering::Relaxed));
+        UnixTime::since_unix_epoch(Duration::from_secs(newest))
     }
 }
 

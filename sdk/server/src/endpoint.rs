@@ -3,12 +3,18 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{RequestBuilder, Url, redirect};
+use rustls::RootCertStore;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -21,6 +27,8 @@ pub(crate) struct Endpoint {
     url: Url,
     roots: Option<Vec<reqwest::Certificate>>,
     identity: Option<reqwest::Identity>,
+    /// Resolves the name in an `http` URL.
+    look_up: Lookup,
     client: reqwest::Client,
 }
 
@@ -50,40 +58,67 @@ impl Endpoint {
             )));
         }
         Ok(Self {
-            client: client(name, &url, None, None)?,
+            client: client(name, &url, None, None, look_up)?,
             roots: None,
             identity: None,
+            look_up,
             name,
             url,
         })
     }
 
+    #[cfg(test)]
+    fn with_lookup(mut self, look_up: Lookup) -> Self {
+        self.look_up = look_up;
+        self.rebuild().unwrap()
+    }
+
     /// Trusts these CA certificates (PEM) instead of the platform's.
     pub(crate) fn trust_only_pem(mut self, roots: &[u8]) -> Result<Self, EndpointError> {
-        let bad = || {
-            EndpointError::new(format!(
-                "the roots for {} hold no certificate in PEM",
-                self.name
-            ))
-        };
-        let roots = reqwest::Certificate::from_pem_bundle(roots)
-            .map_err(|error| bad().with_source(error))?;
-        if roots.is_empty() {
-            return Err(bad());
+        let bad = |what: String| EndpointError::new(format!("the roots for {} {what}", self.name));
+        // A byte order mark is text in front of the first boundary (RFC 7468 section 2), which the
+        // parser would take for a part of it.
+        let text = roots.strip_prefix(b"\xef\xbb\xbf").unwrap_or(roots);
+        let mut read = Vec::new();
+        for der in CertificateDer::pem_slice_iter(text) {
+            let number = read.len() + 1;
+            let certificate = der.ok().filter(is_anchor);
+            let certificate = certificate
+                .and_then(|der| reqwest::Certificate::from_der(&der).ok())
+                .ok_or_else(|| {
+                    bad(format!(
+                        "hold a certificate that cannot be read: number {number}"
+                    ))
+                })?;
+            read.push(certificate);
         }
-        self.roots = Some(roots);
+        let begun = text
+            .windows(BEGIN.len())
+            .filter(|part| *part == BEGIN)
+            .count();
+        if begun != read.len() {
+            return Err(bad(format!(
+                "begin {begun} certificates, of which {} can be read: are their line ends lost?",
+                read.len()
+            )));
+        }
+        if read.is_empty() {
+            return Err(bad("hold no certificate in PEM".to_owned()));
+        }
+        self.roots = Some(read);
         self.rebuild()
     }
 
     /// Authenticates with this certificate chain and private key (PEM, one after the other in one
     /// text).
     pub(crate) fn identity_pem(mut self, chain_and_key: &[u8]) -> Result<Self, EndpointError> {
-        let identity = reqwest::Identity::from_pem(chain_and_key).map_err(|error| {
-            let name = self.name;
+        // Without the parser's error, which may quote the key.
+        let identity = reqwest::Identity::from_pem(chain_and_key).map_err(|_| {
             EndpointError::new(format!(
-                "the identity for {name} is not a certificate chain and its key in PEM"
+                "the identity for {} is not a certificate chain and its key in PEM; were the line \
+                 ends lost?",
+                self.name
             ))
-            .with_source(error)
         })?;
         self.identity = Some(identity);
         self.rebuild()
@@ -95,6 +130,7 @@ impl Endpoint {
             &self.url,
             self.roots.clone(),
             self.identity.clone(),
+            self.look_up,
         )?;
         Ok(self)
     }
@@ -161,6 +197,7 @@ fn client(
     url: &Url,
     roots: Option<Vec<reqwest::Certificate>>,
     identity: Option<reqwest::Identity>,
+    look_up: Lookup,
 ) -> Result<reqwest::Client, EndpointError> {
     let mut builder = reqwest::Client::builder()
         .redirect(redirect::Policy::none())
@@ -168,7 +205,7 @@ fn client(
         .timeout(EXCHANGE_TIMEOUT);
     if url.scheme() == "http" {
         // Loopback: a proxy from the environment must not read what is sent.
-        builder = builder.no_proxy();
+        builder = builder.no_proxy().dns_resolver(LoopbackOnly(look_up));
     }
     if let Some(roots) = roots {
         builder = builder.tls_certs_only(roots);
@@ -181,7 +218,43 @@ fn client(
     })
 }
 
-/// Whether a URL's host is this machine, by the same rule as the client's (CL-6).
+const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+
+/// Whether a certificate can be a trust anchor: reqwest would find only later that it cannot.
+fn is_anchor(der: &CertificateDer<'_>) -> bool {
+    RootCertStore::empty().add(der.clone()).is_ok()
+}
+
+/// Resolves a name to this machine's addresses and to no others. What is sent without TLS must not
+/// leave this machine, whatever the resolver says about `localhost` (CL-6): so the address of the
+/// peer counts, and not the name.
+struct LoopbackOnly(Lookup);
+
+type Lookup = fn(String) -> BoxFuture<'static, std::io::Result<Vec<SocketAddr>>>;
+
+fn look_up(name: String) -> BoxFuture<'static, std::io::Result<Vec<SocketAddr>>> {
+    // The port of the URL replaces this one.
+    async move { Ok(tokio::net::lookup_host((name, 0)).await?.collect()) }.boxed()
+}
+
+impl Resolve for LoopbackOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        let found = self.0(name.as_str().to_owned());
+        Box::pin(async move {
+            let mut found = found.await?;
+            found.retain(|address| address.ip().is_loopback());
+            if found.is_empty() {
+                return Err(
+                    "the name has no loopback address, and http is for loopback only".into(),
+                );
+            }
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// Whether a URL's host is this machine, by the same rule as the client's (CL-6). What a name
+/// resolves to is looked at when it is resolved.
 pub(crate) fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost"
@@ -226,3 +299,6 @@ impl StdError for EndpointError {
         self.source.as_deref().map(|source| source as _)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use bowline_proof::dpop::{DpopCheck, DpopRefusal};
 use bowline_proof::{Check, Refusal};
 
 use crate::connection_id::ConnectionId;
-use crate::{AcceptErrorKind, BindingClass};
+use crate::{AcceptErrorKind, BindingClass, Limit, OwnerClass};
 
 /// An event. An observer given to [`BindingLayer::observer`](crate::BindingLayer::observer)
 /// receives events about requests, one given to [`Acceptor::observer`](crate::Acceptor::observer)
@@ -71,6 +71,14 @@ pub enum ServerEvent {
         /// Why.
         kind: AcceptErrorKind,
     },
+    /// A limit was reached.
+    LimitReached {
+        /// Which.
+        limit: Limit,
+        /// What the client is named by: the holder of the connection that was closed, drained or
+        /// reset, or the one whose request was refused.
+        holder: OwnerClass,
+    },
 }
 
 /// Why a connection ended, or was asked to.
@@ -83,14 +91,21 @@ pub enum CloseReason {
     Error,
     /// It had no request for too long.
     Idle,
+    /// It was closed to make room for another one, while it was idle.
+    Evicted,
+    /// The peer took nothing of a response for too long.
+    Stalled,
+    /// It was as old as connections may become.
+    Age,
     /// The client's certificate has expired (RS-1).
     Certificate,
+    /// The client's certificate was verified again, and no longer passes (RS-1).
+    CertificateRefused,
     /// Its set of used `jti` values is nearly full (RS-9).
     JtiQuota,
     /// The server is shutting down.
     Shutdown,
-    /// Not known: `axum::serve` reports no reason except [`Certificate`](Self::Certificate) and
-    /// [`JtiQuota`](Self::JtiQuota).
+    /// Not known: the peer, an error or a shutdown under `axum::serve`, which does not say.
     Unknown,
 }
 
@@ -102,7 +117,11 @@ impl CloseReason {
             Self::Peer => "peer",
             Self::Error => "error",
             Self::Idle => "idle",
+            Self::Evicted => "evicted",
+            Self::Stalled => "stalled",
+            Self::Age => "age",
             Self::Certificate => "certificate",
+            Self::CertificateRefused => "certificate_refused",
             Self::JtiQuota => "jti_quota",
             Self::Shutdown => "shutdown",
             Self::Unknown => "unknown",
@@ -170,6 +189,10 @@ impl CloseReport {
     /// Keeps the first reason; later ones are consequences of it.
     pub(crate) fn set_reason(&self, reason: CloseReason) {
         let _ = self.reason.set(reason);
+    }
+
+    pub(crate) fn observer(&self) -> Option<Arc<dyn ServerObserver>> {
+        self.observer.clone()
     }
 
     /// The reason, if one was set.

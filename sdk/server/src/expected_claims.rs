@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bowline_proof::seconds;
 use rustls_pki_types::UnixTime;
 use serde_json::Value;
 
@@ -73,7 +74,7 @@ impl ExpectedClaims {
                 "the access token is from another issuer",
             ));
         }
-        if !self.is_addressed(claims.get("aud")) {
+        if !self.is_addressed(present(claims, "aud")) {
             return Err(TokenError::invalid(
                 "the access token is for another audience",
             ));
@@ -86,9 +87,8 @@ impl ExpectedClaims {
         let malformed =
             || TokenError::invalid("exp or nbf of the access token is missing or not a number");
         let time = |name| {
-            let value = claims.get(name);
-            value
-                .map(|value| numeric_date(value).ok_or_else(malformed))
+            present(claims, name)
+                .map(|value| seconds(value).ok_or_else(malformed))
                 .transpose()
         };
         match time("exp")? {
@@ -121,11 +121,7 @@ impl ExpectedClaims {
     }
 }
 
-/// Seconds since the epoch, perhaps with a fraction, which is cut off (RFC 7519 section 2).
-pub(crate) fn numeric_date(value: &Value) -> Option<u64> {
-    value.as_u64().or_else(|| {
-        let seconds = value.as_f64().filter(|seconds| *seconds >= 0.0)?;
-        // Saturates, which is late enough.
-        Some(seconds as u64)
-    })
+/// A member that is there. Some authorization servers write `null` for one that is not.
+fn present<'a>(claims: &'a Value, name: &str) -> Option<&'a Value> {
+    claims.get(name).filter(|value| !value.is_null())
 }

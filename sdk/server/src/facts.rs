@@ -12,14 +12,14 @@ use tokio::sync::Notify;
 use crate::certificate::ClientCertificate;
 use crate::connection_id::ConnectionId;
 use crate::event::{CloseReason, CloseReport};
+use crate::owner::{AddressPrefix, Owner};
 use crate::proof_cache::ProofCache;
 
 /// The facts of one TLS connection, fixed when its handshake ended, and the cache of the proofs
 /// seen on it.
 ///
 /// An [`Acceptor`](crate::Acceptor) makes one per connection; [`serve`](crate::serve) puts it, in
-/// an `Arc`, into the extensions of each request. The cache is freed with the last `Arc` (RS-11):
-/// there is no table of connections.
+/// an `Arc`, into the extensions of each request. The cache is freed with the last `Arc` (RS-11).
 pub struct ConnectionFacts {
     pub(crate) id: ConnectionId,
     pub(crate) exporter: ExporterValue,
@@ -93,10 +93,27 @@ impl ConnectionFacts {
         self.drain.notify_one();
     }
 
+    /// The owner of this connection.
+    pub(crate) fn owner(&self) -> Owner {
+        Owner::of(self.certificate(), self.peer())
+    }
+
     /// The peer's address, if the acceptor was given it.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
+    }
+}
+
+impl Owner {
+    /// The owner of what came with this certificate and from this peer: the SPIFFE ID, else subject
+    /// and issuer, else the thumbprint, else the address prefix.
+    pub(crate) fn of(certificate: Option<&ClientCertificate>, peer: Option<SocketAddr>) -> Self {
+        match (certificate, peer) {
+            (Some(certificate), _) => certificate.owner().clone(),
+            (None, Some(peer)) => Self::Address(AddressPrefix::of(peer.ip())),
+            (None, None) => Self::Unknown,
+        }
     }
 }
 

@@ -47,7 +47,9 @@
 //! revocation of certificates, unless a [`ClientAuth::Custom`] verifier does.
 
 mod acceptor;
+mod activity;
 mod binding;
+mod bounded;
 mod certificate;
 mod clock;
 mod connection_id;
@@ -61,25 +63,35 @@ mod forward;
 mod introspection;
 mod jwt;
 mod layer;
+mod limit;
+mod limit_reports;
 mod linger;
 mod listener;
 mod metadata;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+mod owner;
 mod proof_cache;
 mod proxies;
+mod requester;
+mod requests;
+mod reserved_fields;
 mod scope;
 mod serve;
+mod shares;
 mod tls;
 mod token;
 mod upstream;
+mod used_jtis;
 
 pub use self::acceptor::{AcceptError, AcceptErrorKind, Acceptor};
 pub use self::binding::{BindingClass, VerifiedBinding};
 pub use self::certificate::ClientCertificate;
 pub use self::clock::Clock;
 pub use self::connection_id::ConnectionId;
-pub use self::dpop::{Dpop, DpopNonces, Insertion, MemoryReplayStore, ProofId, ReplayStore};
+pub use self::dpop::{
+    Dpop, DpopNonces, Insertion, MemoryReplayStore, ProofId, ProofOwner, ReplayStore,
+};
 pub use self::endpoint::EndpointError;
 pub use self::event::{CloseReason, ServerEvent, ServerObserver};
 pub use self::expected_claims::ExpectedClaims;
@@ -88,13 +100,18 @@ pub use self::introspection::{
     IntrospectionEndpoint, IntrospectionValidator, IntrospectionValidatorBuilder,
 };
 pub use self::jwt::{Jwks, JwksError, JwksUrl, JwtValidator, JwtValidatorBuilder};
-pub use self::layer::{AcceptPolicy, BindingLayer, BindingService, RequireRequestBound};
+pub use self::layer::{
+    AcceptPolicy, BindingLayer, BindingService, InvalidRoute, RequireRequestBound, Routes,
+};
+pub use self::limit::{ConnectionLimits, Limit};
 pub use self::linger::Lingering;
 #[cfg(feature = "axum")]
 pub use self::listener::PeerFacts;
 pub use self::listener::{Connection, Listener};
 pub use self::metadata::{InvalidResource, MetadataService, ResourceMetadata};
-pub use self::proxies::TrustedProxies;
+pub use self::owner::OwnerClass;
+pub use self::proxies::{ProxyName, TrustedProxies};
+pub use self::requester::Requester;
 pub use self::scope::{InvalidScope, RequiredScope, Scope};
 pub use self::serve::{ServeOptions, serve, serve_connection};
 pub use self::tls::{

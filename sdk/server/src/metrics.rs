@@ -9,6 +9,7 @@
 //! | `connections_opened_total` | `http`, `tls` |
 //! | `connections_closed_total` | `reason` |
 //! | `handshakes_failed_total` | `kind` |
+//! | `limits_reached_total` | `limit`, `holder` |
 //! | `handshake_seconds` | none (histogram) |
 //!
 //! Every label value comes from a fixed set in this crate's code.
@@ -54,6 +55,11 @@ impl ServerObserver for MetricsObserver {
             }
             ServerEvent::ConnectionClosed { reason, .. } => {
                 counter!("bowline_server_connections_closed_total", "reason" => reason.name())
+                    .increment(1);
+            }
+            ServerEvent::LimitReached { limit, holder } => {
+                let (limit, holder) = (limit.name(), holder.name());
+                counter!("bowline_server_limits_reached_total", "limit" => limit, "holder" => holder)
                     .increment(1);
             }
             ServerEvent::HandshakeFailed { kind } => {

@@ -1,6 +1,5 @@
 //! The proofs and `jti` values seen on one connection (RS-9, RS-11).
 
-use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,6 +8,8 @@ use aws_lc_rs::digest;
 use bowline_proof::{AccessToken, Scheme, TokenHash};
 use lru::LruCache;
 use zeroize::Zeroizing;
+
+use crate::used_jtis::{JtiError, JtiUse, UsedJtis};
 
 /// The proofs that passed on this connection and the `jti` values that were used on it. It is freed
 /// with the connection.
@@ -30,7 +31,7 @@ struct State {
     /// Token -> the reusable proof that passed last. The least recently used entry is dropped
     /// first.
     passed: LruCache<TokenHash, Digest>,
-    used_jtis: HashSet<Digest>,
+    used_jtis: UsedJtis,
 }
 
 struct Pair {
@@ -47,13 +48,6 @@ const MAX_PAIR_BYTES: usize = 4096;
 
 type Digest = [u8; 32];
 
-/// Why a `jti` was not accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum JtiError {
-    Seen,
-    QuotaFull,
-}
-
 impl ProofCache {
     pub(crate) fn new() -> Self {
         // `insert` enforces the bound. With `LruCache::new` lru would reserve the whole bound for
@@ -61,7 +55,7 @@ impl ProofCache {
         Self(Mutex::new(State {
             recent: Vec::new(),
             passed: LruCache::unbounded(),
-            used_jtis: HashSet::new(),
+            used_jtis: UsedJtis::default(),
         }))
     }
 
@@ -104,19 +98,10 @@ impl ProofCache {
         state.keep(token, proof);
     }
 
-    /// Marks `jti` as used: of any number of concurrent calls with the same value one succeeds
-    /// (RS-9). Returns how many are left.
-    pub(crate) fn use_jti(&self, jti: &str, quota: usize) -> Result<usize, JtiError> {
-        let digest = sha256(jti.as_bytes());
-        let mut state = self.state();
-        if state.used_jtis.contains(&digest) {
-            return Err(JtiError::Seen);
-        }
-        if state.used_jtis.len() >= quota {
-            return Err(JtiError::QuotaFull);
-        }
-        state.used_jtis.insert(digest);
-        Ok(quota - state.used_jtis.len())
+    /// Marks a `jti` as used: of any number of concurrent calls with the same value one succeeds
+    /// (RS-9). Returns how many more may be stored.
+    pub(crate) fn use_jti(&self, wanted: &JtiUse<'_>) -> Result<usize, JtiError> {
+        self.state().used_jtis.insert(wanted)
     }
 
     /// Poisoning is ignored: the state is valid after each single change, even if a thread panicked

@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 
 use crate::certificate::ClientCertificate;
 use crate::proof_cache::ProofCache;
-use crate::{ConnectionFacts, ReplayStore};
+use crate::{ConnectionFacts, ReplayStore, reserved_fields};
 
 /// Proxies that attest the client's TLS connection (GW-3): its certificate (`Client-Cert`, RFC
 /// 9440) and its exporter value (`TLS-Exporter`, draft -05). RS-3, RS-5 and RS-6 are then checked
@@ -35,10 +35,19 @@ use crate::{ConnectionFacts, ReplayStore};
 /// [`ProxyAttested`](crate::BindingClass::ProxyAttested), never session-bound: an attacker who
 /// controls such a proxy, or its key, can attest anything.
 ///
-/// A proxy is identified by the client certificate with which it connects to this server over
-/// mutual TLS: by thumbprint, SPIFFE ID or subject. It must set both fields exactly once on each
-/// request, and remove the ones that its clients send. A request with neither field is the proxy's
-/// own and is checked like any other client's.
+/// A proxy is named by the client certificate with which it connects to this server over mutual
+/// TLS: by thumbprint, SPIFFE ID or subject. A SPIFFE ID or a subject is believed of *every*
+/// authority among the roots for clients: name a proxy by one only if none of them would issue it
+/// to somebody else, or else by its thumbprint.
+///
+/// It must set both fields exactly once on each request, and remove the ones that its clients send
+/// (also with `_` for `-`). A request without them is refused, unless the proxy is
+/// [named](Self::own_requests_of) as one that also speaks for itself: a proxy that sets the fields
+/// only if its client has a certificate would otherwise lend its own identity to the others.
+///
+/// Whatever comes through a proxy must carry a proof, under every policy: a session-binding proof,
+/// or the DPoP proof of a DPoP-bound token. See
+/// [`accept_certificates_without_proof`](Self::accept_certificates_without_proof).
 ///
 /// The two fields never reach the handler. If a peer that is not listed here sends them, they are
 /// removed and ignored: they neither help nor harm it, and the request is checked by the facts of
@@ -50,9 +59,10 @@ use crate::{ConnectionFacts, ReplayStore};
 /// requests over several connections and nodes: nodes behind the same proxy must share the store
 /// (RS-9).
 pub struct TrustedProxies {
-    thumbprints: HashSet<Thumbprint>,
-    spiffe_ids: HashSet<String>,
-    subjects: HashSet<String>,
+    named: HashSet<ProxyName>,
+    /// Those that also speak for themselves.
+    own_requests: HashSet<ProxyName>,
+    pub(crate) certificates_without_proof: bool,
     pub(crate) replay: Arc<dyn ReplayStore>,
     cached_connections: NonZeroUsize,
     connections: Mutex<LruCache<ConnectionKey, Arc<AttestedConnection>>>,
@@ -69,13 +79,33 @@ pub(crate) struct AttestedConnection {
     pub(crate) proofs: ProofCache,
 }
 
+/// How a proxy is named, by the certificate with which it connects.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ProxyName {
+    /// The certificate itself.
+    Thumbprint(Thumbprint),
+    /// Its SPIFFE ID.
+    SpiffeId(String),
+    /// Its subject, as [`ClientCertificate::subject`] writes it.
+    Subject(String),
+}
+
+fn is_named(names: &HashSet<ProxyName>, proxy: &ClientCertificate) -> bool {
+    names.iter().any(|name| match name {
+        ProxyName::Thumbprint(thumbprint) => *thumbprint == proxy.thumbprint(),
+        ProxyName::SpiffeId(id) => Some(&**id) == proxy.spiffe_id(),
+        ProxyName::Subject(subject) => !subject.is_empty() && subject == proxy.subject(),
+    })
+}
+
 impl TrustedProxies {
     /// No proxies yet. `replay` stores the `jti` values that come through them.
     pub fn new(replay: impl ReplayStore) -> Self {
         Self {
-            thumbprints: HashSet::new(),
-            spiffe_ids: HashSet::new(),
-            subjects: HashSet::new(),
+            named: HashSet::new(),
+            own_requests: HashSet::new(),
+            certificates_without_proof: false,
             replay: Arc::new(replay),
             cached_connections: NonZeroUsize::new(4096).expect("4096 is not 0"),
             // `lookup` enforces the bound. With `LruCache::new` lru would reserve all of it at
@@ -87,14 +117,16 @@ impl TrustedProxies {
     /// The proxy with this certificate.
     #[must_use]
     pub fn thumbprint(mut self, thumbprint: Thumbprint) -> Self {
-        self.thumbprints.insert(thumbprint);
+        self.named.insert(ProxyName::Thumbprint(thumbprint));
         self
     }
 
-    /// Proxies whose certificate has exactly this SPIFFE ID.
+    /// Proxies whose certificate has exactly this SPIFFE ID. Use it only if none of the authorities
+    /// that issue clients' certificates would put it into another's: the trust domain is not tied
+    /// to an authority.
     #[must_use]
     pub fn spiffe_id(mut self, id: impl Into<String>) -> Self {
-        self.spiffe_ids.insert(id.into());
+        self.named.insert(ProxyName::SpiffeId(id.into()));
         self
     }
 
@@ -103,7 +135,27 @@ impl TrustedProxies {
     /// subject from the same authorities.
     #[must_use]
     pub fn subject(mut self, subject: impl Into<String>) -> Self {
-        self.subjects.insert(subject.into());
+        self.named.insert(ProxyName::Subject(subject.into()));
+        self
+    }
+
+    /// This proxy, which is named as one already, also sends requests of its own: one with neither
+    /// field is checked like that of any other client, by the proxy's certificate. Default: no
+    /// proxy does. Only for a proxy that sets the fields on *every* request that it passes on, also
+    /// for clients without a certificate.
+    #[must_use]
+    pub fn own_requests_of(mut self, proxy: ProxyName) -> Self {
+        self.own_requests.insert(proxy);
+        self
+    }
+
+    /// Whether a certificate-bound token (RFC 8705) passes through a proxy without a proof.
+    /// Default: no. Then nothing but the proxy's word says that the client has the certificate's
+    /// key: it rests on the proxy removing the fields that its clients send, in every spelling, on
+    /// every route.
+    #[must_use]
+    pub fn accept_certificates_without_proof(mut self, accepted: bool) -> Self {
+        self.certificates_without_proof = accepted;
         self
     }
 
@@ -116,14 +168,6 @@ impl TrustedProxies {
         self
     }
 
-    fn is_trusted(&self, certificate: &ClientCertificate) -> bool {
-        self.thumbprints.contains(&certificate.thumbprint())
-            || certificate
-                .spiffe_id()
-                .is_some_and(|id| self.spiffe_ids.contains(id))
-            || !certificate.subject().is_empty() && self.subjects.contains(certificate.subject())
-    }
-
     /// The client's connection that a trusted proxy attests on this request, if it attests one.
     ///
     /// # Errors
@@ -133,31 +177,35 @@ impl TrustedProxies {
         forwarded: &ForwardedFields,
         facts: &ConnectionFacts,
     ) -> Result<Option<Arc<AttestedConnection>>, &'static str> {
-        let proxy = facts
-            .certificate()
-            .filter(|certificate| self.is_trusted(certificate));
-        match (proxy, forwarded) {
-            (None, _) | (_, ForwardedFields::Absent) => Ok(None),
-            (
-                Some(_),
-                ForwardedFields::Complete {
-                    certificate,
-                    exporter,
-                },
-            ) => self.lookup(certificate, exporter).map(Some),
-            (Some(_), ForwardedFields::Malformed) => {
+        let Some(proxy) = facts.certificate() else {
+            return Ok(None);
+        };
+        if !is_named(&self.named, proxy) {
+            return Ok(None);
+        }
+        match forwarded {
+            ForwardedFields::Absent if is_named(&self.own_requests, proxy) => Ok(None),
+            ForwardedFields::Complete {
+                certificate,
+                exporter,
+            } => self.lookup(certificate, exporter).map(Some),
+            ForwardedFields::Absent | ForwardedFields::Malformed => {
                 Err("GW-3: the trusted proxy must send Client-Cert and TLS-Exporter, each once")
             }
         }
     }
 
-    /// The parsed attestation: parsed once per client connection, then cached.
+    /// The attestation. Its certificate is parsed once per client connection, then cached.
     fn lookup(
         &self,
         certificate: &HeaderValue,
         exporter: &HeaderValue,
     ) -> Result<Arc<AttestedConnection>, &'static str> {
-        let key = connection_key(certificate, exporter);
+        let der = byte_sequence(certificate)
+            .ok_or("GW-3: Client-Cert is not a byte sequence (RFC 9440)")?;
+        let exporter =
+            exporter_bytes(exporter).ok_or("GW-3: TLS-Exporter does not hold 32 bytes")?;
+        let key = connection_key(&der, &exporter);
         let table = || {
             self.connections
                 .lock()
@@ -166,15 +214,12 @@ impl TrustedProxies {
         if let Some(known) = table().get(&key) {
             return Ok(known.clone());
         }
-        let der = byte_sequence(certificate)
-            .ok_or("GW-3: Client-Cert is not a byte sequence (RFC 9440)")?;
         let certificate = ClientCertificate::new(CertificateDer::from(der.to_vec()))
             .map_err(|_| "GW-3: Client-Cert holds no certificate whose key can sign proofs")?;
         let attested = Arc::new(AttestedConnection {
             key,
             certificate: Arc::new(certificate),
-            exporter: exporter_value(exporter)
-                .ok_or("GW-3: TLS-Exporter does not hold 32 bytes")?,
+            exporter: ExporterValue::from_bytes(*exporter),
             proofs: ProofCache::new(),
         });
         let mut table = table();
@@ -190,19 +235,18 @@ impl TrustedProxies {
 impl fmt::Debug for TrustedProxies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TrustedProxies")
-            .field("thumbprints", &self.thumbprints)
-            .field("spiffe_ids", &self.spiffe_ids)
-            .field("subjects", &self.subjects)
+            .field("named", &self.named)
+            .field("own_requests", &self.own_requests)
+            .field(
+                "certificates_without_proof",
+                &self.certificates_without_proof,
+            )
             .finish_non_exhaustive()
     }
 }
 
 const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
-const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 const TLS_EXPORTER: HeaderName = HeaderName::from_static("tls-exporter");
-/// What an ingress sidecar sets for the service behind it (GW-2). The service trusts it, so no
-/// other peer may set it.
-const SESSION_BINDING_VERIFIED: HeaderName = HeaderName::from_static("session-binding-verified");
 
 /// The fields of a request that describe a TLS connection other than its own. It has no `Debug`,
 /// because it holds the exporter value (EX-7).
@@ -217,28 +261,21 @@ pub(crate) enum ForwardedFields {
 }
 
 impl ForwardedFields {
-    /// Removes the fields from any request, because a handler might trust them.
+    /// Removes them and all other reserved fields from any request (GW-2).
     pub(crate) fn strip(headers: &mut HeaderMap) -> Self {
-        // Comparing each name once costs a fraction of four lookups, and most requests have none of
-        // these.
-        const ALL: [HeaderName; 4] = [
-            CLIENT_CERT,
-            CLIENT_CERT_CHAIN,
-            TLS_EXPORTER,
-            SESSION_BINDING_VERIFIED,
-        ];
-        if !headers.keys().any(|name| ALL.contains(name)) {
-            return Self::Absent;
-        }
-        headers.remove(CLIENT_CERT_CHAIN);
-        headers.remove(SESSION_BINDING_VERIFIED);
-        let several = [CLIENT_CERT, TLS_EXPORTER].iter().any(|name| {
+        let forwarded = Self::read(headers);
+        reserved_fields::strip(headers);
+        forwarded
+    }
+
+    fn read(headers: &HeaderMap) -> Self {
+        let once = |name: &HeaderName| {
             let mut fields = headers.get_all(name).iter();
-            fields.next().is_some() && fields.next().is_some()
-        });
-        match (headers.remove(CLIENT_CERT), headers.remove(TLS_EXPORTER)) {
-            (None, None) => Self::Absent,
-            (Some(certificate), Some(exporter)) if !several => Self::Complete {
+            (fields.next().cloned(), fields.next().is_some())
+        };
+        match (once(&CLIENT_CERT), once(&TLS_EXPORTER)) {
+            ((None, _), (None, _)) => Self::Absent,
+            ((Some(certificate), false), (Some(exporter), false)) => Self::Complete {
                 certificate,
                 exporter,
             },
@@ -247,12 +284,13 @@ impl ForwardedFields {
     }
 }
 
-fn connection_key(certificate: &HeaderValue, exporter: &HeaderValue) -> ConnectionKey {
+/// By the bytes and not by the text: two spellings of the same certificate or exporter value are
+/// one connection (GW-3), with one set of used `jti` values (RS-9).
+fn connection_key(certificate: &[u8], exporter: &[u8; 32]) -> ConnectionKey {
     let mut hash = Context::new(&SHA256);
-    // The length separates the two.
-    hash.update(&(certificate.len() as u64).to_be_bytes());
-    hash.update(certificate.as_bytes());
-    hash.update(exporter.as_bytes());
+    // It has a fixed length, so two different pairs never give the same bytes.
+    hash.update(exporter);
+    hash.update(certificate);
     let mut key = ConnectionKey::default();
     key.copy_from_slice(hash.finish().as_ref());
     key
@@ -274,18 +312,14 @@ fn byte_sequence(field: &HeaderValue) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 /// 32 bytes, as a byte sequence or, like `ekm`, in base64url.
-fn exporter_value(field: &HeaderValue) -> Option<ExporterValue> {
+fn exporter_bytes(field: &HeaderValue) -> Option<Zeroizing<[u8; 32]>> {
     let bytes = byte_sequence(field).or_else(|| {
         URL_SAFE_NO_PAD
             .decode(field.as_bytes().trim_ascii())
             .ok()
             .map(Zeroizing::new)
     })?;
-    bytes
-        .as_slice()
-        .try_into()
-        .ok()
-        .map(ExporterValue::from_bytes)
+    bytes.as_slice().try_into().ok().map(Zeroizing::new)
 }
 
 #[cfg(test)]

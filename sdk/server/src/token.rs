@@ -8,6 +8,8 @@ use std::time::Duration;
 use bowline_proof::{AccessToken, Confirmation, ConfirmationError};
 use serde_json::Value;
 
+use crate::Requester;
+
 /// Decides whether an access token is valid at this resource server (RS-2):
 /// [`JwtValidator`](crate::JwtValidator) and
 /// [`IntrospectionValidator`](crate::IntrospectionValidator) implement it.
@@ -22,6 +24,30 @@ pub trait TokenValidator: Send + Sync + 'static {
         &self,
         token: &AccessToken,
     ) -> impl Future<Output = Result<ValidToken, TokenError>> + Send;
+
+    /// The same, for a request of this client: what [`BindingLayer`](crate::BindingLayer) calls. A
+    /// validator that asks somebody else can use it to limit what each client makes it ask; one
+    /// that wraps another validator should pass it on. By default it is ignored.
+    ///
+    /// # Errors
+    /// As [`validate`](Self::validate), and [`TokenErrorKind::Limited`], which makes the answer
+    /// 429.
+    fn validate_for(
+        &self,
+        token: &AccessToken,
+        requester: &Requester,
+    ) -> impl Future<Output = Result<ValidToken, TokenError>> + Send {
+        let _ = requester;
+        self.validate(token)
+    }
+
+    /// Whether validating this token now would ask somebody else about it. Then
+    /// [`BindingLayer`](crate::BindingLayer) first checks what it can check itself (RS-10), so that
+    /// a made-up token without the proof that it needs costs nobody anything. Default: no.
+    fn asks(&self, token: &AccessToken) -> bool {
+        let _ = token;
+        false
+    }
 }
 
 impl<V: TokenValidator> TokenValidator for Arc<V> {
@@ -30,6 +56,18 @@ impl<V: TokenValidator> TokenValidator for Arc<V> {
         token: &AccessToken,
     ) -> impl Future<Output = Result<ValidToken, TokenError>> + Send {
         V::validate(self, token)
+    }
+
+    fn validate_for(
+        &self,
+        token: &AccessToken,
+        requester: &Requester,
+    ) -> impl Future<Output = Result<ValidToken, TokenError>> + Send {
+        V::validate_for(self, token, requester)
+    }
+
+    fn asks(&self, token: &AccessToken) -> bool {
+        V::asks(self, token)
     }
 }
 
@@ -48,6 +86,14 @@ impl ValidToken {
     #[must_use]
     pub fn new(claims: Value) -> Self {
         let confirmation = Confirmation::from_claims(&claims);
+        Self::with_confirmation(claims, confirmation)
+    }
+
+    /// With a `cnf` that was read from the text of the claims, where a duplicated member shows.
+    pub(crate) fn with_confirmation(
+        claims: Value,
+        confirmation: Result<Confirmation, ConfirmationError>,
+    ) -> Self {
         Self(Arc::new(Inner {
             claims,
             confirmation,
@@ -56,11 +102,7 @@ impl ValidToken {
 
     /// A token that the upstream validates: only its unverified `cnf` is known.
     pub(crate) fn unvalidated(confirmation: Result<Confirmation, ConfirmationError>) -> Self {
-        let claims = Value::Null;
-        Self(Arc::new(Inner {
-            claims,
-            confirmation,
-        }))
+        Self::with_confirmation(Value::Null, confirmation)
     }
 
     /// All claims.
@@ -103,6 +145,8 @@ pub enum TokenErrorKind {
     /// It cannot be decided now, because something that is needed cannot be reached. The client may
     /// try again.
     Unavailable,
+    /// The client has presented too many tokens that are not valid. It may try again later.
+    Limited,
 }
 
 impl TokenError {
@@ -129,6 +173,17 @@ impl TokenError {
         }
     }
 
+    /// The client is not served for `retry_after`. Only this time is sent to it.
+    #[must_use]
+    pub fn limited(detail: &'static str, retry_after: Duration) -> Self {
+        Self {
+            kind: TokenErrorKind::Limited,
+            detail,
+            retry_after,
+            source: None,
+        }
+    }
+
     /// Adds the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -148,7 +203,7 @@ impl TokenError {
         self.detail
     }
 
-    /// When to try again, if it is [`TokenErrorKind::Unavailable`].
+    /// When to try again, unless it is [`TokenErrorKind::Invalid`].
     #[must_use]
     pub fn retry_after(&self) -> Duration {
         self.retry_after

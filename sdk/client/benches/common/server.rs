@@ -10,8 +10,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bowline_server::{
-    Acceptor, BindingLayer, ClientAuth, ConnectionFacts, Dpop, ExpectedClaims, Jwks, JwtValidator,
-    MemoryReplayStore, ServeOptions, ServerIdentity, ServerTls, roots_from_pem, serve_connection,
+    Acceptor, BindingLayer, ClientAuth, Connection, ConnectionFacts, ConnectionLimits, Dpop,
+    ExpectedClaims, Jwks, JwtValidator, MemoryReplayStore, ServeOptions, ServerIdentity, ServerTls,
+    roots_from_pem, serve_connection,
 };
 use bowline_testkit::net::loopback;
 use bytes::Bytes;
@@ -157,14 +158,16 @@ async fn accept<S>(
 {
     let mut options = ServeOptions::default();
     options.max_concurrent_streams = settings.streams;
-    options.first_request_timeout = Duration::from_secs(3600);
-    options.idle_timeout = Duration::from_secs(3600);
+    let mut limits = ConnectionLimits::default();
+    limits.first_request_timeout = Duration::from_secs(3600);
+    limits.idle_timeout = Duration::from_secs(3600);
     loop {
         let (tcp, _) = listener.accept().await.expect("another connection");
-        let (acceptor, service, options, received) = (
+        let (acceptor, service, options, limits, received) = (
             acceptor.clone(),
             service.clone(),
             options.clone(),
+            limits.clone(),
             received.clone(),
         );
         tokio::spawn(async move {
@@ -174,7 +177,8 @@ async fn accept<S>(
             };
             match settings.header_table {
                 None => {
-                    serve_connection(stream, facts, service, &options, std::future::pending()).await
+                    let connection = Connection::new(stream, facts, &limits);
+                    serve_connection(connection, service, &options, std::future::pending()).await
                 }
                 // `serve_connection` has no such setting.
                 Some(size) => {

@@ -8,6 +8,7 @@ mod exporter;
 mod fixture;
 mod never_panics;
 mod origin;
+mod seconds;
 mod secrets;
 mod session;
 mod target;

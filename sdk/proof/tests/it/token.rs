@@ -212,6 +212,55 @@ fn unknown_members_are_ignored() {
     assert_eq!(Confirmation::from_claims(&claims), Ok(session_bound()));
 }
 
+/// RFC 7800 §3.1 lets a client ignore it; a server must not (TK-5).
+#[test]
+fn a_cnf_without_a_known_member_is_told_from_no_cnf_and_demands_nothing_of_the_client() {
+    for (claims, unknown_method) in [
+        (json!({}), false),
+        (json!({"cnf": cnf()}), false),
+        (
+            json!({"cnf": {"jkt": base64url([1; 32]), "kid": "1"}}),
+            false,
+        ),
+        (json!({"cnf": {}}), true),
+        (json!({"cnf": {"jwk": {}}}), true),
+        (json!({"cnf": {"tls_exp2": EXPORTER_LABEL}}), true),
+    ] {
+        let token = jwt(&claims.to_string());
+        for read in [
+            Confirmation::from_claims(&claims).unwrap(),
+            Confirmation::from_json(claims.to_string().as_bytes()).unwrap(),
+            token.confirmation().unwrap().clone(),
+        ] {
+            assert_eq!(read.unknown_method, unknown_method, "{claims}");
+        }
+        if unknown_method {
+            assert_eq!(token.demand(), Ok(Demand::None), "{claims}");
+        }
+    }
+}
+
+#[test]
+fn a_jwt_is_told_from_an_opaque_token() {
+    assert!(jwt("{}").jwt_confirmation().is_some());
+    assert!(jwt("{\"cnf\":1}").jwt_confirmation().unwrap().is_err());
+    for opaque in ["opaque", "a.b.c", "a.W10.c", "a.b.c.d.e"] {
+        let token = AccessToken::new(opaque).unwrap();
+        assert!(token.jwt_confirmation().is_none(), "{opaque}");
+    }
+}
+
+#[test]
+fn claims_that_are_not_a_json_object_are_malformed() {
+    for text in ["", "[]", "1", "{", "{} x", "{\"cnf\":{},\"cnf\":{}}"] {
+        assert_eq!(
+            Confirmation::from_json(text.as_bytes()),
+            Err(ConfirmationError::Malformed),
+            "{text}"
+        );
+    }
+}
+
 #[test]
 fn the_confirmation_decides_what_is_demanded() {
     let x5t_s256 = Some(P256.thumbprint());
@@ -222,6 +271,7 @@ fn the_confirmation_decides_what_is_demanded() {
             x5t_s256,
             tls_exp: tls_exp.clone(),
             jkt: *jkt,
+            ..Confirmation::default()
         }
         .demand()
     };
@@ -260,7 +310,7 @@ fn session_bound() -> Confirmation {
     Confirmation {
         x5t_s256: Some(P256.thumbprint()),
         tls_exp: Some(EXPORTER_LABEL.to_owned()),
-        jkt: None,
+        ..Confirmation::default()
     }
 }
 

@@ -4,6 +4,10 @@
 //! a request, 100,000 distinct tokens, 1,000,000 distinct `jti` in session-binding proofs and as
 //! many in DPoP proofs; and meanwhile an honest client that opens a connection, sends three
 //! requests and closes it, again and again. It ends with an error if that client is ever refused.
+//! Then, each at a server with 10,000 places of its own and beside 50 clients with a connection each,
+//! which must lose nothing: 500 clients of one identity that arrive at once, 10,000 idle connections
+//! without a certificate, and 10,000 with one and an open event stream each.
+//!
 //! Printed for each phase: resident memory of the server's process and the honest client's slowest
 //! round. The abusive peers run in a process of their own; the clients that send tokens and proofs
 //! run in the server's.
@@ -16,6 +20,8 @@
 #[allow(dead_code)]
 #[path = "../../tests/it/authority.rs"]
 mod authority;
+#[path = "../../tests/load/crowd.rs"]
+mod crowd;
 #[allow(dead_code)]
 #[path = "../../tests/it/fixture.rs"]
 mod fixture;
@@ -33,6 +39,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use bowline_server::Limit;
+use crowd::Regulars;
 use fixture::{Fixture, Folder};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
@@ -44,6 +52,12 @@ const KINDS: [(Abuse, usize); 3] = [
     (Abuse::Slow, 2_000),
     (Abuse::Idle, 2_000),
 ];
+
+/// Beside regular clients, at a server with this many places.
+const CROWDS: [Abuse; 2] = [Abuse::Stranger, Abuse::Stream];
+const PLACES: usize = 10_000;
+const REGULARS: usize = 50;
+const AT_ONCE: usize = 500;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -100,7 +114,38 @@ async fn run() {
     report.phase("dpop_jti", &honest);
     honest.is_served(10).await;
     report.figure("honest_served", honest.stop().await);
+    server.stop().await;
+    crowds(&fixture, &folder, share, &mut report).await;
     report.write();
+}
+
+async fn crowds(fixture: &Fixture, folder: &Folder, share: usize, report: &mut Report) {
+    let thief = fixture.ca.client("thief");
+    folder.write("thief.pem", &thief.certificate_pem);
+    folder.write("thief.key", thief.key.serialize_pem());
+    for kind in CROWDS {
+        let (server, reached) = crowd::start(fixture, PLACES / share).await;
+        let regulars = Regulars::start(fixture, server.addr, REGULARS / share.min(10)).await;
+        crowd::arrive_at_once(fixture, server.addr, AT_ONCE / share).await;
+        regulars.are_served(20).await;
+        let figure = |name: &str| format!("{}.{name}", kind.name());
+        report.figure(&figure("alone_p99_us"), regulars.p99_us());
+        let mut child = PeerProcess::start(kind, PLACES / share, server.addr, folder);
+        while !child.is_ready() {
+            regulars.are_served(1).await;
+        }
+        // Longer than the ten seconds in which no connection goes for another one.
+        regulars.are_served(150).await;
+        report.figure(&figure("beside_p99_us"), regulars.p99_us());
+        for limit in [Limit::Evicted, Limit::Full, Limit::HandshakeRate] {
+            report.figure(&figure(limit.name()), reached.count(limit) as u64);
+        }
+        let resident = resident_kib().unwrap_or_default();
+        report.figure(&figure("resident_kib"), resident);
+        report.figure(&figure("regulars_served"), regulars.stop().await);
+        child.end();
+        server.stop().await;
+    }
 }
 
 struct Report {
@@ -212,12 +257,19 @@ async fn hold_connections(role: &str) {
     let [kind, number, addr] = role.split(' ').collect::<Vec<_>>()[..] else {
         panic!("{role}");
     };
-    let (kind, _) = KINDS
+    let kind = KINDS
         .into_iter()
-        .find(|(known, _)| known.name() == kind)
+        .map(|(kind, _)| kind)
+        .chain(CROWDS)
+        .find(|known| known.name() == kind)
         .expect("a kind");
+    let client = match kind {
+        Abuse::Stranger => client(None, b"http/1.1"),
+        Abuse::Stream => client(Some("thief"), b"http/1.1"),
+        Abuse::Silent | Abuse::Slow | Abuse::Idle => client(Some("agent"), b"h2"),
+    };
     let peers = kind
-        .begin(number.parse().unwrap(), addr.parse().unwrap(), &client())
+        .begin(number.parse().unwrap(), addr.parse().unwrap(), &client)
         .await;
     println!("ready");
     std::io::stdout().flush().unwrap();
@@ -228,19 +280,24 @@ async fn hold_connections(role: &str) {
     drop(peers);
 }
 
-fn client() -> Arc<ClientConfig> {
+fn client(identity: Option<&str>, alpn: &[u8]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_file("ca.pem").unwrap())
         .unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let chain = vec![CertificateDer::from_pem_file("agent.pem").unwrap()];
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, PrivateKeyDer::from_pem_file("agent.key").unwrap())
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec()];
+        .with_root_certificates(roots);
+    let mut config = match identity {
+        Some(name) => {
+            let chain = vec![CertificateDer::from_pem_file(format!("{name}.pem")).unwrap()];
+            let key = PrivateKeyDer::from_pem_file(format!("{name}.key")).unwrap();
+            builder.with_client_auth_cert(chain, key).unwrap()
+        }
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![alpn.to_vec()];
     Arc::new(config)
 }

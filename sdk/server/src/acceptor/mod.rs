@@ -23,7 +23,7 @@ use crate::connection_id::ConnectionId;
 use crate::event::{CloseReport, report};
 use crate::facts::ConnectionFacts;
 use crate::proof_cache::ProofCache;
-use crate::{Clock, ServerEvent, ServerObserver, ServerTls};
+use crate::{Clock, ServerEvent, ServerObserver, ServerTls, tls};
 
 type Accepted<IO> = (TlsStream<IO>, Arc<ConnectionFacts>);
 
@@ -38,7 +38,7 @@ pub struct Acceptor {
     client_verifier: Option<Arc<dyn ClientCertVerifier>>,
     pub(crate) clock: Clock,
     handshake_timeout: Duration,
-    observer: Option<Arc<dyn ServerObserver>>,
+    pub(crate) observer: Option<Arc<dyn ServerObserver>>,
 }
 
 impl Acceptor {
@@ -150,7 +150,7 @@ impl Acceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let stream = timeout(self.handshake_timeout, self.tls.accept(io))
+        let stream = timeout(self.handshake_timeout, tls::handshake(self.tls.accept(io)))
             .await
             .map_err(|_| AcceptError(Cause::TimedOut(self.handshake_timeout)))?
             .map_err(|error| AcceptError(Cause::Handshake(error)))?;
@@ -165,16 +165,19 @@ impl Acceptor {
         peer: Option<SocketAddr>,
     ) -> Result<ConnectionFacts, AcceptError> {
         let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
-        if resumed {
-            self.verify_again(connection)?;
+        let chain = connection.peer_certificates().unwrap_or_default();
+        let certificate =
+            ClientCertificate::verified(chain, self.client_verifier.clone(), &self.clock)
+                .transpose()
+                .map_err(|error| AcceptError(Cause::ClientKey(error)))?;
+        // RS-1: rustls takes the certificate chain of a resumed session from the ticket and does
+        // not verify it again. It may have expired or lost its trust since.
+        if resumed && let Some(certificate) = &certificate {
+            certificate
+                .verify_again()
+                .map_err(|error| AcceptError(Cause::ResumedCertificate(error)))?;
         }
-        let certificate = connection
-            .peer_certificates()
-            .and_then(|chain| chain.first())
-            .map(|leaf| ClientCertificate::new(leaf.clone()))
-            .transpose()
-            .map_err(|error| AcceptError(Cause::ClientKey(error)))?
-            .map(Arc::new);
+        let certificate = certificate.map(Arc::new);
         let exporter = ExporterValue::derive(connection)
             .map_err(|error| AcceptError(Cause::Exporter(error)))?;
         let id = ConnectionId::next();
@@ -193,20 +196,6 @@ impl Acceptor {
             drain: tokio::sync::Notify::new(),
             close_report: CloseReport::new(id, self.observer.clone()),
         })
-    }
-
-    /// RS-1: rustls takes the certificate chain of a resumed session from the ticket and does not
-    /// verify it again. It may have expired or lost its trust since.
-    fn verify_again(&self, connection: &ServerConnection) -> Result<(), AcceptError> {
-        let (Some(verifier), Some([leaf, intermediates @ ..])) =
-            (&self.client_verifier, connection.peer_certificates())
-        else {
-            return Ok(());
-        };
-        match verifier.verify_client_cert(leaf, intermediates, self.clock.now()) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(AcceptError(Cause::ResumedCertificate(error))),
-        }
     }
 }
 

@@ -8,23 +8,27 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use rustls_pki_types::UnixTime;
 
-use super::{Insertion, ProofId, ReplayStore};
+use super::{Insertion, ProofId, ProofOwner, ReplayStore};
+use crate::shares::Shares;
 
 /// Stores used proofs in this process, up to a capacity, each until it is too old to be accepted.
 ///
-/// An entry takes about 100 bytes. At a steady rate there are as many entries as requests within
+/// An entry takes about 150 bytes. At a steady rate there are as many entries as requests within
 /// the proofs' window ([`BindingLayer::windows`](crate::BindingLayer::windows)). When it is full,
-/// requests are refused: accepting them without an entry would allow replays.
+/// requests are refused: accepting them without an entry would allow replays. Once it is 80 % full,
+/// those of an owner that holds 1 % of it are refused, so that one client cannot fill it.
 pub struct MemoryReplayStore {
     capacity: usize,
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
     used: HashSet<ProofId>,
     /// By the last second for which they must be kept.
-    by_expiry: BTreeMap<u64, Vec<ProofId>>,
+    by_expiry: BTreeMap<u64, Vec<(ProofId, ProofOwner)>>,
+    shares: Shares,
+    /// The newest time that a caller has named: entries were dropped by it.
+    newest: u64,
 }
 
 /// How many expired entries each insertion drops at most, so that no single request has to drop all
@@ -37,21 +41,29 @@ impl MemoryReplayStore {
     pub fn new(capacity: usize) -> Self {
         Self {
             capacity,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                used: HashSet::new(),
+                by_expiry: BTreeMap::new(),
+                shares: Shares::new(capacity),
+                newest: 0,
+            }),
         }
     }
 
-    fn insert_now(&self, proof: ProofId, now: u64, until: u64) -> Insertion {
+    fn insert_now(&self, proof: ProofId, owner: ProofOwner, now: u64, until: u64) -> Insertion {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.used.contains(&proof) {
+        state.newest = state.newest.max(now);
+        // Its entry may have been dropped already, if the caller's clock has been set back.
+        if state.used.contains(&proof) || until < state.newest {
             return Insertion::Seen;
         }
-        state.drop_expired(now);
-        if state.used.len() >= self.capacity {
+        state.drop_expired();
+        if !state.shares.take(owner) {
             return Insertion::Full;
         }
         state.used.insert(proof);
-        state.by_expiry.entry(until).or_default().push(proof);
+        let last = state.by_expiry.entry(until).or_default();
+        last.push((proof, owner));
         Insertion::Fresh
     }
 }
@@ -64,23 +76,30 @@ impl Default for MemoryReplayStore {
 }
 
 impl ReplayStore for MemoryReplayStore {
-    fn insert(&self, proof: ProofId, now: UnixTime, until: UnixTime) -> BoxFuture<'_, Insertion> {
-        ready(self.insert_now(proof, now.as_secs(), until.as_secs())).boxed()
+    fn insert(
+        &self,
+        proof: ProofId,
+        owner: ProofOwner,
+        now: UnixTime,
+        until: UnixTime,
+    ) -> BoxFuture<'_, Insertion> {
+        ready(self.insert_now(proof, owner, now.as_secs(), until.as_secs())).boxed()
     }
 }
 
 impl State {
-    fn drop_expired(&mut self, now: u64) {
+    fn drop_expired(&mut self) {
         for _ in 0..MAX_DROPPED_PER_INSERT {
             let Some(mut oldest) = self
                 .by_expiry
                 .first_entry()
-                .filter(|oldest| *oldest.key() < now)
+                .filter(|oldest| *oldest.key() < self.newest)
             else {
                 return;
             };
-            if let Some(proof) = oldest.get_mut().pop() {
+            if let Some((proof, owner)) = oldest.get_mut().pop() {
                 self.used.remove(&proof);
+                self.shares.give_back(owner);
             }
             if oldest.get().is_empty() {
                 oldest.remove();

@@ -59,6 +59,14 @@ impl DpopNonces {
         [period, period.saturating_sub(1)].map(|period| self.nonce(period))
     }
 
+    /// The last second in which a nonce is accepted that is accepted now: the newest one, or the
+    /// one before.
+    pub(crate) fn accepted_until(&self, now: UnixTime, is_newest: bool) -> UnixTime {
+        let periods = now.as_secs() / self.period + 1 + u64::from(is_newest);
+        let end = periods.saturating_mul(self.period).saturating_sub(1);
+        UnixTime::since_unix_epoch(Duration::from_secs(end))
+    }
+
     fn nonce(&self, period: u64) -> Nonce {
         let mut hash = hmac::Context::with_key(&self.secret);
         hash.update(PURPOSE);

@@ -7,6 +7,9 @@ use aws_lc_rs::digest::{Context, SHA256};
 use bowline_proof::dpop::Verified;
 use futures_util::future::BoxFuture;
 use rustls_pki_types::UnixTime;
+use serde_json::Value;
+
+use crate::Requester;
 
 /// Records which proofs were used. [`MemoryReplayStore`](crate::MemoryReplayStore) implements it
 /// for a single node.
@@ -15,8 +18,22 @@ pub trait ReplayStore: Send + Sync + 'static {
     /// calls with the same proof, on all nodes together, only one may get [`Insertion::Fresh`].
     ///
     /// The entry must be kept through the second `until` and may be dropped after it: the proof is
-    /// then too old to be accepted. `now` is the time of the layer's clock.
-    fn insert(&self, proof: ProofId, now: UnixTime, until: UnixTime) -> BoxFuture<'_, Insertion>;
+    /// then too old to be accepted. `now` is the time of the layer's clock, which never goes back.
+    ///
+    /// Whether `until` has passed must be decided by a time that never goes back either. A store
+    /// that several nodes share must keep the entry for longer, by the most that the clocks of two
+    /// nodes can differ: the node whose clock is behind still accepts the proof.
+    ///
+    /// `owner` has used this proof. A store that can become full should count the entries of each
+    /// owner, and refuse those of an owner that fills it: see
+    /// [`MemoryReplayStore`](crate::MemoryReplayStore).
+    fn insert(
+        &self,
+        proof: ProofId,
+        owner: ProofOwner,
+        now: UnixTime,
+        until: UnixTime,
+    ) -> BoxFuture<'_, Insertion>;
 }
 
 /// The result of an insertion.
@@ -27,7 +44,7 @@ pub enum Insertion {
     Fresh,
     /// The entry was there: the proof is a replay (401).
     Seen,
-    /// The store is full (503).
+    /// The store is full, or has no room for more entries of this owner (503).
     Full,
     /// The store cannot be reached (503).
     Unavailable,
@@ -47,24 +64,68 @@ impl ProofId {
 
     /// For a DPoP proof: no two clients have a key in common.
     pub(crate) fn from_dpop(proof: &Verified) -> Self {
-        Self::hash(proof.key.as_bytes(), &proof.jti)
+        Self::hashed(proof.key.as_bytes(), &proof.jti)
     }
 
     /// For a session-binding proof on a connection to a trusted proxy; `connection` is a hash of
     /// that connection.
     pub(crate) fn from_attested(connection: &[u8; 32], jti: &str) -> Self {
-        Self::hash(connection, jti)
+        Self::hashed(connection, jti)
     }
 
-    fn hash(owner: &[u8; 32], jti: &str) -> Self {
-        let mut hash = Context::new(&SHA256);
-        // `owner` has a fixed length, so two different pairs never give the same bytes.
-        hash.update(owner);
-        hash.update(jti.as_bytes());
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(hash.finish().as_ref());
-        Self(bytes)
+    fn hashed(owner: &[u8; 32], jti: &str) -> Self {
+        Self(hash([&owner[..], jti.as_bytes()]))
     }
+}
+
+/// Whose used proofs are counted together: a hash of issuer, subject and client of the token that
+/// they came with. The client alone does not suffice, because a client may act for many users; the
+/// key does not either, because a client may make as many keys as it likes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProofOwner([u8; 32]);
+
+impl ProofOwner {
+    /// The 32 bytes of the hash.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// By the claims of the token: `iss`, `sub`, and `client_id` or `azp`. If they name neither
+    /// subject nor client, by the client that sent the request.
+    pub(crate) fn of(claims: &Value, requester: &Requester) -> Self {
+        let claim = |name| claims.get(name).and_then(Value::as_str);
+        let (subject, client) = (claim("sub"), claim("client_id").or_else(|| claim("azp")));
+        let parts = [claim("iss"), subject, client];
+        if subject.or(client).is_some() {
+            Self(hash(parts.map(|part| part.unwrap_or_default().as_bytes())))
+        } else {
+            Self::named(&requester.to_string())
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Self {
+        Self(hash([name.as_bytes()]))
+    }
+}
+
+/// Shows no hash of who somebody is.
+impl fmt::Debug for ProofOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProofOwner(redacted)")
+    }
+}
+
+/// Two different lists of parts never give the same bytes: the length of each comes first.
+fn hash<const N: usize>(parts: [&[u8]; N]) -> [u8; 32] {
+    let mut hash = Context::new(&SHA256);
+    for part in parts {
+        hash.update(&(part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(hash.finish().as_ref());
+    bytes
 }
 
 /// Shows nothing that comes from a proof (EX-7).

@@ -1,8 +1,10 @@
 //! Validates access tokens, opaque or not, by token introspection (RS-2, RFC 7662).
 
-mod cache;
 mod endpoint;
+mod questions;
+mod quota;
 mod response;
+mod slots;
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -11,12 +13,14 @@ use std::time::Duration;
 
 use bowline_proof::AccessToken;
 use rustls_pki_types::UnixTime;
-use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 
-use self::cache::{CachedVerdict, VerdictCache};
 pub use self::endpoint::IntrospectionEndpoint;
+use self::questions::Questions;
+use self::quota::InactiveQuota;
 use self::response::Verdict;
-use crate::{Clock, ExpectedClaims, TokenError, TokenValidator, ValidToken};
+use self::slots::Slots;
+use crate::{Clock, ExpectedClaims, Requester, TokenError, TokenValidator, ValidToken};
 
 /// Validates access tokens by asking the authorization server about them: `active`; `exp`, `nbf`
 /// and `aud` if the response has them; `iss` if it is configured. What the token is bound to is
@@ -26,7 +30,13 @@ use crate::{Clock, ExpectedClaims, TokenError, TokenValidator, ValidToken};
 /// introspection: that a token is valid for a minute and never past `exp`, that it is invalid for 5
 /// s, and a failure for 1 s. A revoked token may therefore pass for as long as valid responses are
 /// cached. There is one introspection request at a time per token, and no more than 64 at a time in
-/// total.
+/// total, whether or not the requests that caused them are still there. While all 64 are under way,
+/// the next one goes to the clients in turn.
+///
+/// A client whose tokens the authorization server does not know (`active` is false) is limited: 50
+/// such answers at once and 20 a second, then
+/// [`TokenErrorKind::Limited`](crate::TokenErrorKind::Limited) (429) without a question. Tokens
+/// that are active are never charged for.
 ///
 /// If the request fails, or the response is malformed, the token is neither valid nor invalid
 /// ([`TokenErrorKind::Unavailable`](crate::TokenErrorKind::Unavailable)); the log says why.
@@ -38,9 +48,17 @@ struct Inner {
     expected: ExpectedClaims,
     times: CacheTimes,
     timeout: Duration,
-    slots: Semaphore,
-    cache: VerdictCache,
+    slots: Arc<Slots>,
+    quota: InactiveQuota,
+    questions: Questions,
     clock: Clock,
+}
+
+/// A verdict, and the second from which it must not be used any more.
+#[derive(Clone)]
+struct CachedVerdict {
+    verdict: Verdict,
+    until: UnixTime,
 }
 
 /// How long responses are cached.
@@ -100,14 +118,34 @@ impl IntrospectionValidator {
 
 impl TokenValidator for IntrospectionValidator {
     async fn validate(&self, token: &AccessToken) -> Result<ValidToken, TokenError> {
-        let now = self.0.clock.now();
-        let known = self
-            .0
-            .cache
-            .get_or_ask(token.hash(), now, self.0.ask(token))
-            .await;
+        self.validate_as_asked_by(token, None).await
+    }
+
+    async fn validate_for(
+        &self,
+        token: &AccessToken,
+        requester: &Requester,
+    ) -> Result<ValidToken, TokenError> {
+        self.validate_as_asked_by(token, Some(requester)).await
+    }
+
+    fn asks(&self, token: &AccessToken) -> bool {
+        !self.0.questions.is_filed(token.hash(), self.0.clock.now())
+    }
+}
+
+impl IntrospectionValidator {
+    async fn validate_as_asked_by(
+        &self,
+        token: &AccessToken,
+        requester: Option<&Requester>,
+    ) -> Result<ValidToken, TokenError> {
+        let known = self.0.verdict(token, requester).await.map_err(|wait| {
+            TokenError::limited("too many access tokens that are not active", wait)
+        })?;
         match known.verdict {
             Verdict::Valid(token) => Ok(token),
+            Verdict::Inactive => Err(TokenError::invalid("the access token is not active")),
             Verdict::Invalid(detail) => Err(TokenError::invalid(detail)),
             Verdict::Unavailable(detail) => {
                 let left = known
@@ -121,14 +159,10 @@ impl TokenValidator for IntrospectionValidator {
 }
 
 impl Inner {
-    /// Asks the authorization server. Waiting for a free slot counts towards the time limit.
-    async fn ask(&self, token: &AccessToken) -> CachedVerdict {
-        let exchange = async {
-            // The semaphore is never closed.
-            let _slot = self.slots.acquire().await;
-            self.endpoint.ask(token, self.timeout).await
-        };
-        let outcome = tokio::time::timeout(self.timeout, exchange).await;
+    /// Asks the authorization server.
+    async fn ask(&self, token: &AccessToken, deadline: Instant) -> CachedVerdict {
+        let exchange = self.endpoint.ask(token, self.timeout);
+        let outcome = timeout_at(deadline, exchange).await;
         let now = self.clock.now();
         let after = |time: Duration| {
             UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()).saturating_add(time))
@@ -137,19 +171,19 @@ impl Inner {
         let verdict = match outcome {
             Ok(Ok(response)) => {
                 pause = response.retry_after();
-                response::verdict(&response, &self.expected, now)
+                response::verdict(&response, token, &self.expected, now)
             }
             Ok(Err(error)) => {
                 cause = Some(error);
                 Verdict::Unavailable("the introspection endpoint cannot be reached")
             }
-            Err(_) => Verdict::Unavailable("the introspection endpoint did not answer in time"),
+            Err(_) => Verdict::Unavailable(NO_ANSWER),
         };
         let until = match &verdict {
             Verdict::Valid(token) => response::expiry(token.claims())
                 .into_iter()
                 .fold(after(self.times.valid), UnixTime::min),
-            Verdict::Invalid(_) => after(self.times.invalid),
+            Verdict::Inactive | Verdict::Invalid(_) => after(self.times.invalid),
             Verdict::Unavailable(why) => {
                 let cause = cause
                     .as_ref()
@@ -162,7 +196,20 @@ impl Inner {
         };
         CachedVerdict { verdict, until }
     }
+
+    /// For a question that was not put in time.
+    fn unanswered(&self) -> CachedVerdict {
+        tracing::warn!(endpoint = %self.endpoint, why = NO_ANSWER, "introspection failed");
+        let pause = self.times.unavailable.max(MIN_PAUSE);
+        let until = Duration::from_secs(self.clock.now().as_secs()).saturating_add(pause);
+        CachedVerdict {
+            verdict: Verdict::Unavailable(NO_ANSWER),
+            until: UnixTime::since_unix_epoch(until),
+        }
+    }
 }
+
+const NO_ANSWER: &str = "the introspection endpoint did not answer in time";
 
 impl fmt::Debug for IntrospectionValidator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -251,9 +298,13 @@ impl IntrospectionValidatorBuilder {
             expected: self.expected,
             times: self.times,
             timeout: self.timeout,
-            slots: Semaphore::new(self.concurrency.get().min(Semaphore::MAX_PERMITS)),
-            cache: VerdictCache::new(self.cached_tokens, self.times.longest()),
+            slots: Slots::new(self.concurrency.get()),
+            quota: InactiveQuota::new(),
+            questions: Questions::new(self.cached_tokens, self.times.longest()),
             clock: self.clock,
         }))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,19 +2,22 @@
 
 use std::time::Duration;
 
+use bowline_proof::{AccessToken, Confirmation, ConfirmationError, seconds};
 use http::StatusCode;
 use rustls_pki_types::UnixTime;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::endpoint::EndpointResponse;
-use crate::expected_claims::numeric_date;
 use crate::{ExpectedClaims, TokenError, ValidToken};
 
 /// Whether a token is valid here.
 #[derive(Clone)]
 pub(super) enum Verdict {
     Valid(ValidToken),
+    /// The authorization server does not know the token, or not any more.
+    Inactive,
+    /// It is active, but not for this server.
     Invalid(&'static str),
     /// The response does not decide it.
     Unavailable(&'static str),
@@ -26,13 +29,11 @@ struct ActiveMember {
 }
 
 /// The members that are checked. If one has a wrong type the response decides nothing: this is the
-/// authorization server's fault, not the client's.
+/// authorization server's fault, not the client's. `null` is absent.
 #[derive(Deserialize)]
 struct Members {
     exp: Option<serde_json::Number>,
     nbf: Option<serde_json::Number>,
-    #[serde(rename = "iss")]
-    _iss: Option<String>,
     #[serde(rename = "aud")]
     _aud: Option<Audience>,
     token_type: Option<String>,
@@ -47,6 +48,7 @@ enum Audience {
 
 pub(super) fn verdict(
     response: &EndpointResponse,
+    token: &AccessToken,
     expected: &ExpectedClaims,
     now: UnixTime,
 ) -> Verdict {
@@ -69,11 +71,10 @@ pub(super) fn verdict(
     let Ok(claims) = serde_json::from_slice::<Value>(&response.body) else {
         return Verdict::Unavailable("the introspection endpoint did not answer with JSON");
     };
-    match ActiveMember::deserialize(&claims) {
+    // From the text, where a duplicated member is an error.
+    match serde_json::from_slice(&response.body) {
         Ok(ActiveMember { active: true }) => {}
-        Ok(ActiveMember { active: false }) => {
-            return Verdict::Invalid("the access token is not active");
-        }
+        Ok(ActiveMember { active: false }) => return Verdict::Inactive,
         Err(_) => {
             return Verdict::Unavailable(
                 "the introspection response does not say whether the token is active",
@@ -90,21 +91,37 @@ pub(super) fn verdict(
         .check_type()
         .and_then(|()| expected.check(&claims, now))
     {
-        Ok(()) => Verdict::Valid(ValidToken::new(claims)),
+        Ok(()) => {
+            let confirmation = confirmation(response, token);
+            Verdict::Valid(ValidToken::with_confirmation(claims, confirmation))
+        }
         Err(error) => Verdict::Invalid(error.detail()),
+    }
+}
+
+/// TK-5: what the response says the token is bound to, unless the token itself is a JWT that says
+/// something else.
+fn confirmation(
+    response: &EndpointResponse,
+    token: &AccessToken,
+) -> Result<Confirmation, ConfirmationError> {
+    let answered = Confirmation::from_json(&response.body)?;
+    match token.jwt_confirmation().transpose() {
+        Ok(Some(own)) if !own.agrees_with(&answered) => Err(ConfirmationError::Disagreement),
+        Ok(_) => Ok(answered),
+        Err(error) => Err(*error),
     }
 }
 
 /// `exp`, beyond which no response may be cached.
 pub(super) fn expiry(claims: &Value) -> Option<UnixTime> {
-    let seconds = claims.get("exp").and_then(numeric_date)?;
-    Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+    let expiry = claims.get("exp").and_then(seconds)?;
+    Some(UnixTime::since_unix_epoch(Duration::from_secs(expiry)))
 }
 
 impl Members {
     fn times_are_numbers(&self) -> bool {
-        let is_time =
-            |time: &serde_json::Number| numeric_date(&Value::Number(time.clone())).is_some();
+        let is_time = |time: &serde_json::Number| seconds(&Value::Number(time.clone())).is_some();
         [&self.exp, &self.nbf].into_iter().flatten().all(is_time)
     }
 

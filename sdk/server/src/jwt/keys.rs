@@ -1,5 +1,6 @@
 //! A set of public keys, the signatures they verify, and the tokens found valid with them.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
 
@@ -19,6 +20,7 @@ use crate::{TokenError, ValidToken};
 pub(super) struct KeySet {
     document: Vec<u8>,
     keys: Vec<Key>,
+    unusable: Unusable,
     valid: Mutex<LruCache<TokenHash, ValidToken>>,
     cached_tokens: NonZeroUsize,
 }
@@ -40,6 +42,41 @@ pub(super) enum Signature {
     UnknownKey,
 }
 
+/// How many keys a token without `kid` is tried with: it costs nothing to make one up.
+const MAX_TRIES: usize = 8;
+
+/// The keys of a document that are not used: at which place, which `kid`, and why not.
+#[derive(Default)]
+pub(super) struct Unusable(Vec<(usize, Option<String>, &'static str)>);
+
+impl Unusable {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// For the log: the first few.
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MAX_KEYS: usize = 16;
+        const MAX_ID: usize = 64;
+        for (place, (index, id, why)) in self.0.iter().take(MAX_KEYS).enumerate() {
+            let separator = if place == 0 { "" } else { ", " };
+            write!(f, "{separator}{index}")?;
+            if let Some(id) = id {
+                let id: String = id.chars().take(MAX_ID).collect();
+                write!(f, " ({})", id.escape_debug())?;
+            }
+            write!(f, ": {why}")?;
+        }
+        Ok(())
+    }
+}
+
 impl KeySet {
     /// Reads the usable keys of a JWKS document and ignores others, as RFC 7517 section 5 asks.
     pub(super) fn parse(
@@ -51,9 +88,18 @@ impl KeySet {
             keys: Vec<Value>,
         }
         let parsed: Document = serde_json::from_slice(&document)?;
+        let (mut keys, mut unusable) = (Vec::new(), Unusable::default());
+        for (index, jwk) in parsed.keys.into_iter().enumerate() {
+            let id = jwk.get("kid").and_then(Value::as_str).map(str::to_owned);
+            match Key::from_jwk(jwk) {
+                Ok(key) => keys.push(key),
+                Err(why) => unusable.0.push((index, id, why)),
+            }
+        }
         Ok(Self {
             document,
-            keys: parsed.keys.into_iter().filter_map(Key::from_jwk).collect(),
+            keys,
+            unusable,
             valid: Mutex::new(LruCache::unbounded()),
             cached_tokens,
         })
@@ -67,6 +113,10 @@ impl KeySet {
         self.keys.len()
     }
 
+    pub(super) fn unusable(&self) -> &Unusable {
+        &self.unusable
+    }
+
     pub(super) fn verify(&self, jwt: &SignedJwt<'_>) -> Signature {
         let algorithm = jwt.header.alg;
         let Some(id) = &jwt.header.kid else {
@@ -75,7 +125,8 @@ impl KeySet {
             let mut fitting = self
                 .keys
                 .iter()
-                .filter(|key| key.algorithms.contains(&algorithm));
+                .filter(|key| key.algorithms.contains(&algorithm))
+                .take(MAX_TRIES);
             return if fitting.any(|key| key.verifies(jwt)) {
                 Signature::Good
             } else {
@@ -112,9 +163,13 @@ impl KeySet {
 }
 
 impl Key {
-    /// Reads a public key for verifying signatures; `None` if its kind or strength is not accepted.
-    fn from_jwk(value: Value) -> Option<Self> {
-        let jwk: Jwk = serde_json::from_value(value).ok()?;
+    /// Reads a public key for verifying signatures.
+    ///
+    /// # Errors
+    /// Why it is not used: its kind, purpose or strength is not accepted, or it cannot be read.
+    fn from_jwk(value: Value) -> Result<Self, &'static str> {
+        let mut jwk: Jwk =
+            serde_json::from_value(value).map_err(|_| "it is of an unknown kind, or is no JWK")?;
         let for_signatures = matches!(
             jwk.common.public_key_use,
             None | Some(PublicKeyUse::Signature)
@@ -124,17 +179,24 @@ impl Key {
             None => true,
         };
         if !for_signatures || !for_verifying {
-            return None;
+            return Err("it is not for verifying signatures");
+        }
+        if let AlgorithmParameters::RSA(rsa) = &mut jwk.algorithm {
+            let numbers = without_leading_zeros(&rsa.n).zip(without_leading_zeros(&rsa.e));
+            (rsa.n, rsa.e) = numbers.ok_or("its n or e is not base64url")?;
         }
         let mut algorithms = algorithms_for(&jwk.algorithm);
         if let Some(only) = jwk.common.key_algorithm {
             algorithms.retain(|algorithm| only == (*algorithm).into());
         }
         if algorithms.is_empty() {
-            return None;
+            return Err("no accepted algorithm fits it");
         }
-        Some(Self {
-            key: DecodingKey::from_jwk(&jwk).ok()?,
+        if !has_sizes(&jwk.algorithm) {
+            return Err("a number of it is missing, or has not the size of its curve");
+        }
+        Ok(Self {
+            key: DecodingKey::from_jwk(&jwk).map_err(|_| "its numbers are not base64url")?,
             id: jwk.common.key_id,
             algorithms,
         })
@@ -167,14 +229,40 @@ fn algorithms_for(parameters: &AlgorithmParameters) -> Vec<Algorithm> {
     }
 }
 
+/// The sizes of RFC 7518 section 6.2.1.2 and RFC 8037 section 2: with another the key would seem
+/// usable, and no signature would ever be valid.
+fn has_sizes(parameters: &AlgorithmParameters) -> bool {
+    let is = |number: &str, bytes: usize| {
+        URL_SAFE_NO_PAD
+            .decode(number)
+            .is_ok_and(|number| number.len() == bytes)
+    };
+    match parameters {
+        AlgorithmParameters::EllipticCurve(key) => {
+            let width = match key.curve {
+                EllipticCurve::P384 => 48,
+                _ => 32,
+            };
+            is(&key.x, width) && is(&key.y, width)
+        }
+        AlgorithmParameters::OctetKeyPair(key) => is(&key.x, 32),
+        _ => true,
+    }
+}
+
+/// RFC 7518 section 6.3.1.1 forbids zeros in front of a number; some issuers write them all the
+/// same, and no signature would be valid with them.
+fn without_leading_zeros(number: &str) -> Option<String> {
+    let bytes = URL_SAFE_NO_PAD.decode(number).ok()?;
+    let zeros = bytes.iter().take_while(|&&byte| byte == 0).count();
+    Some(URL_SAFE_NO_PAD.encode(&bytes[zeros..]))
+}
+
+/// Of a number without leading zeros.
 fn has_2048_bits(modulus: &str) -> bool {
     URL_SAFE_NO_PAD.decode(modulus).is_ok_and(|bytes| {
-        let first = bytes
-            .iter()
-            .position(|byte| *byte != 0)
-            .unwrap_or(bytes.len());
-        let bits = (bytes.len() - first) * 8;
-        bits > 2048 || (bits == 2048 && bytes[first] >= 0x80)
+        let bits = bytes.len() * 8;
+        bits > 2048 || (bits == 2048 && bytes[0] >= 0x80)
     })
 }
 
@@ -208,6 +296,10 @@ impl<'a> SignedJwt<'a> {
             payload,
             signature: URL_SAFE_NO_PAD.decode(signature).map_err(|_| malformed())?,
         })
+    }
+
+    pub(super) fn has_kid(&self) -> bool {
+        self.header.kid.is_some()
     }
 
     pub(super) fn typ(&self) -> Option<&str> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bowline_proof::AccessToken;
 
-use self::keyring::Keyring;
+use self::keyring::{Keyring, RefreshTimes};
 pub(crate) use self::keys::SignedJwt;
 use self::keys::{KeySet, Signature};
 pub use self::source::{Jwks, JwksError, JwksUrl};
@@ -23,9 +23,11 @@ use crate::{Clock, ExpectedClaims, TokenError, TokenValidator, ValidToken};
 ///
 /// The keys are fetched when the first token arrives, and again in the background as they age. A
 /// token with an unknown `kid` causes a fetch at once, one at a time and no more often than the
-/// retry interval. If a fetch fails, the last good set stays in use; before there is one, tokens
-/// are neither valid nor invalid
-/// ([`TokenErrorKind::Unavailable`](crate::TokenErrorKind::Unavailable)).
+/// retry interval. If a fetch fails, the last good set stays in use for a day. Without a set, and
+/// for a token whose key is unknown while the set cannot be fetched, tokens are neither valid nor
+/// invalid ([`TokenErrorKind::Unavailable`](crate::TokenErrorKind::Unavailable)).
+///
+/// A token without `kid` is tried with the first eight keys that fit its algorithm.
 ///
 /// Valid tokens are cached by their hash, within a bound, until the key set changes; their expiry
 /// is checked every time.
@@ -51,8 +53,11 @@ impl JwtValidator {
         JwtValidatorBuilder {
             expected,
             any_jwt: false,
-            refresh_interval: jwks.default_refresh_interval(),
-            retry_interval: Duration::from_secs(10),
+            times: RefreshTimes {
+                refresh: jwks.default_refresh_interval(),
+                retry: Duration::from_secs(10),
+                max_stale: Duration::from_secs(24 * 60 * 60),
+            },
             cached_tokens: NonZeroUsize::new(4096).expect("4096 is not 0"),
             clock: Clock::default(),
             jwks,
@@ -86,8 +91,17 @@ impl JwtValidator {
         self.check_type(jwt.typ())?;
         let mut signature = keys.verify(&jwt);
         if signature == Signature::UnknownKey {
-            keys = self.keyring.newer_than(Some(keys)).await?;
-            signature = keys.verify(&jwt);
+            // Such a token costs nothing to make up, and it is not worth a wait.
+            if !jwt.has_kid() && self.keyring.is_fetching() {
+                return Err(TokenError::unavailable(
+                    "the key set is being fetched",
+                    Duration::from_secs(1),
+                ));
+            }
+            if let Some(newer) = self.keyring.newer_than(&keys).await? {
+                keys = newer;
+                signature = keys.verify(&jwt);
+            }
         }
         match signature {
             Signature::Good => {}
@@ -104,7 +118,8 @@ impl JwtValidator {
         }
         let claims = jwt.claims()?;
         self.expected.check(&claims, self.clock.now())?;
-        let valid = ValidToken::new(claims);
+        let confirmation = token.confirmation().cloned().map_err(|error| *error);
+        let valid = ValidToken::with_confirmation(claims, confirmation);
         keys.cache(*token.hash(), valid.clone());
         Ok(valid)
     }
@@ -139,8 +154,7 @@ pub struct JwtValidatorBuilder {
     expected: ExpectedClaims,
     any_jwt: bool,
     jwks: Jwks,
-    refresh_interval: Duration,
-    retry_interval: Duration,
+    times: RefreshTimes,
     cached_tokens: NonZeroUsize,
     clock: Clock,
 }
@@ -156,14 +170,22 @@ impl JwtValidatorBuilder {
     /// How old the key set may become before it is fetched again. Default: 5 minutes for a URL, 5 s
     /// for a file.
     pub fn refresh_interval(mut self, interval: Duration) -> Self {
-        self.refresh_interval = interval;
+        self.times.refresh = interval;
         self
     }
 
     /// How long after a fetch, successful or not, a token with an unknown key, or the first token,
     /// may cause another. Default: 10 s.
     pub fn retry_interval(mut self, interval: Duration) -> Self {
-        self.retry_interval = interval;
+        self.times.retry = interval;
+        self
+    }
+
+    /// For how long a set stays in use that cannot be fetched again. Default: 24 hours. Then tokens
+    /// are neither valid nor invalid: whoever can keep this server from fetching the set would
+    /// otherwise keep a withdrawn key in use. It does not apply to a fixed document.
+    pub fn max_stale(mut self, time: Duration) -> Self {
+        self.times.max_stale = time;
         self
     }
 
@@ -183,12 +205,7 @@ impl JwtValidatorBuilder {
     #[must_use]
     pub fn build(self) -> JwtValidator {
         JwtValidator {
-            keyring: Arc::new(Keyring::new(
-                self.jwks,
-                self.refresh_interval,
-                self.retry_interval,
-                self.cached_tokens,
-            )),
+            keyring: Arc::new(Keyring::new(self.jwks, self.times, self.cached_tokens)),
             expected: Arc::new(self.expected),
             any_jwt: self.any_jwt,
             clock: self.clock,

@@ -52,6 +52,11 @@ impl Jwks {
         }
     }
 
+    /// Whether the document never changes.
+    pub(super) fn is_fixed(&self) -> bool {
+        matches!(self.0, Source::Document(_))
+    }
+
     pub(super) fn default_refresh_interval(&self) -> Duration {
         match &self.0 {
             Source::Document(_) => Duration::MAX,
@@ -173,8 +178,17 @@ impl JwksError {
         Self::new("the JWKS document is longer than 1 MiB")
     }
 
-    pub(super) fn malformed(source: serde_json::Error) -> Self {
-        Self::new("the JWKS document is not a JWK set").with_source(source)
+    /// Says where, and not what: the parser's text may quote the document, which holds keys.
+    pub(super) fn malformed(error: serde_json::Error) -> Self {
+        let (line, column) = (error.line(), error.column());
+        Self {
+            message: format!(
+                "the JWKS document is not a JWK set (RFC 7517 section 5): line {line}, column \
+                 {column}"
+            )
+            .into(),
+            source: None,
+        }
     }
 
     fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {

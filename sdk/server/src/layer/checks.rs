@@ -1,4 +1,4 @@
-//! Checks a request by RS-1 to RS-13, in this order.
+//! Checks a request by RS-1 to RS-13, in this order, except for what [`early`] brings forward.
 //!
 //! A token with the scheme `DPoP` passes through the same checks. Those of RFC 9449 §4.3 come after
 //! RS-3 and before RS-4, the first check of a session-binding proof. The `jti` of the DPoP proof is
@@ -13,11 +13,11 @@ use http::request::Parts;
 use super::client::{self, Client};
 use super::proof::{self, CheckedProof};
 use super::rejection::Rejection;
-use super::{AcceptPolicy, Settings, dpop, transport};
+use super::{AcceptPolicy, RequireRequestBound, Settings, dpop, early, transport};
 use crate::proxies::ForwardedFields;
 use crate::{
-    BindingClass, ConnectionFacts, ServerEvent, TokenErrorKind, TokenValidator, ValidToken,
-    VerifiedBinding,
+    BindingClass, ConnectionFacts, ProofOwner, Requester, ServerEvent, TokenErrorKind,
+    TokenValidator, ValidToken, VerifiedBinding, reserved_fields,
 };
 
 /// How a request passed.
@@ -64,7 +64,15 @@ pub(super) async fn check<V: TokenValidator>(
     // A malformed proof is reported later, at RS-4.
     let proof = transport::proof(request);
     let (token, is_cached) = token(request, &proof, &client, settings)?;
-    let valid = validate(validator, &token).await?;
+    let early = if is_cached {
+        Some(CheckedProof::Cached)
+    } else if validator.asks(&token) {
+        early::check(&token, &proof, request, &client, settings)?
+    } else {
+        None
+    };
+    let requester = client.requester(facts);
+    let valid = validate(validator, &token, &requester).await?;
     let confirmation = valid.confirmation().map_err(|_| Check::Confirmation)?;
     let class = token_class(confirmation, token.scheme(), settings)?;
     check_certificate_binding(confirmation, &client)?;
@@ -72,39 +80,33 @@ pub(super) async fn check<V: TokenValidator>(
         BindingClass::Dpop => Some(dpop::check(&token, confirmation, request, settings)?),
         _ => None,
     };
-    let proof = match (proof?, client.certificate) {
-        (Some(_), Some(_)) if is_cached => Some(CheckedProof::Cached),
-        (Some(found), Some(certificate)) => Some(proof::check(
-            found,
-            certificate,
-            &token,
-            request,
-            &client,
-            settings,
-        )?),
-        (Some(_), None) => {
-            let detail = "the proof is for a client certificate, and this connection has none";
-            return Err(Refusal::with_detail(Check::ProofThumbprint, detail).into()); // RS-5
-        }
-        // RS-4
-        (None, _) if class == BindingClass::Session => return Err(Check::ProofMissing.into()),
-        (None, _) => None,
+    let proof = match early {
+        Some(passed) => Some(passed),
+        None => proof::check_if_sent(proof?, &token, request, &client, settings)?,
     };
+    if proof.is_none() && class == BindingClass::Session {
+        return Err(Check::ProofMissing.into()); // RS-4
+    }
     let request_bound = dpop.is_some()
         || proof
             .as_ref()
             .is_some_and(CheckedProof::has_all_request_claims);
-    if settings.require_request_bound.applies_to(request) && !request_bound {
-        return Err(Check::RequestClaimsRequired.into()); // RS-12
-    }
+    check_request_bound(request_bound, request, &settings.require_request_bound)?;
     check_policy(class, &client, settings.policy)?;
+    if proof.is_none() && client.must_prove(class) {
+        return Err(Check::ProofMissing.into()); // GW-3
+    }
     check_scope(&valid, request, settings)?;
     // After all checks, so that a refused request neither uses up a `jti` nor caches a proof.
     if let Some(proof) = &proof {
-        proof.commit(&token, facts, &client, settings).await?;
+        let owner = || ProofOwner::of(valid.claims(), &requester);
+        proof
+            .commit(&token, owner, facts, &client, settings)
+            .await?;
     }
     if let Some(proof) = &dpop {
-        proof.commit(settings).await?;
+        let owner = ProofOwner::of(valid.claims(), &requester);
+        proof.commit(owner, settings).await?;
     }
     Ok(Passed {
         proof: proof.is_some() || dpop.is_some(),
@@ -149,23 +151,32 @@ fn token(
 async fn validate<V: TokenValidator>(
     validator: &V,
     token: &AccessToken,
+    requester: &Requester,
 ) -> Result<ValidToken, Rejection> {
     validator
-        .validate(token)
+        .validate_for(token, requester)
         .await
         .map_err(|error| match error.kind() {
             TokenErrorKind::Invalid => Refusal::with_detail(Check::Token, error.detail()).into(),
             TokenErrorKind::Unavailable => Rejection::TokenUnavailable(error),
+            TokenErrorKind::Limited => Rejection::Limited(error),
         })
 }
 
-/// What the token is bound to. It is refused if that binding is not supported (TK-0..TK-2), or does
+/// What the token is bound to. It is refused if that binding is not supported (TK-0..TK-5), or does
 /// not match the scheme (RFC 9449 §7.1, §7.2).
 fn token_class(
     confirmation: &Confirmation,
     scheme: Scheme,
     settings: &Settings,
 ) -> Result<BindingClass, Rejection> {
+    if confirmation.unknown_method {
+        return Err(Refusal::with_detail(
+            Check::Confirmation,
+            "TK-5: the cnf of the access token has no confirmation method that is known here",
+        )
+        .into());
+    }
     match (
         confirmation.demand().map_err(|_| Check::Confirmation)?,
         scheme,
@@ -197,6 +208,26 @@ fn check_certificate_binding(
         }
         _ => Ok(()),
     }
+}
+
+/// RS-12.
+fn check_request_bound(
+    is_bound: bool,
+    request: &Parts,
+    required: &RequireRequestBound,
+) -> Result<(), Refusal> {
+    if reserved_fields::override_method(&request.headers)
+        && required.forbids_method_override(request)
+    {
+        return Err(Refusal::with_detail(
+            Check::RequestClaimsRequired,
+            "RS-12: a field that overrides the method is not accepted here",
+        ));
+    }
+    if required.applies_to(request) && !is_bound {
+        return Err(Check::RequestClaimsRequired.into());
+    }
+    Ok(())
 }
 
 /// RS-13.

@@ -8,9 +8,10 @@ use rustls_pki_types::UnixTime;
 
 use super::Settings;
 use crate::certificate::ClientCertificate;
+use crate::owner::Owner;
 use crate::proof_cache::ProofCache;
 use crate::proxies::{AttestedConnection, ForwardedFields};
-use crate::{ConnectionFacts, TrustedProxies};
+use crate::{BindingClass, ConnectionFacts, Requester, TrustedProxies};
 
 /// What RS-3 to RS-9 compare a request with.
 pub(super) struct Client<'a> {
@@ -80,6 +81,31 @@ impl<'a> Client<'a> {
                 attestation: None,
             },
         }
+    }
+
+    /// Whom the request is counted for. Behind a proxy that is the client, not the proxy.
+    pub(super) fn requester(&self, facts: &ConnectionFacts) -> Requester {
+        Requester::new(Owner::of(
+            self.certificate.map(|found| &**found),
+            facts.peer(),
+        ))
+    }
+
+    /// Whether a request with a token of this class must carry a session-binding proof because a
+    /// proxy attests the client (GW-3).
+    pub(super) fn must_prove(&self, class: BindingClass) -> bool {
+        match (&self.attestation, class) {
+            (None, _) | (Some(_), BindingClass::Dpop) => false,
+            (Some(attestation), BindingClass::Certificate) => {
+                !attestation.proxies.certificates_without_proof
+            }
+            (Some(_), _) => true,
+        }
+    }
+
+    /// Whether this is so whatever the class of a token with the scheme `Bearer` will be.
+    pub(super) fn must_always_prove(&self) -> bool {
+        self.must_prove(BindingClass::Certificate) && self.must_prove(BindingClass::Bearer)
     }
 
     pub(super) fn thumbprint(&self) -> Option<Thumbprint> {

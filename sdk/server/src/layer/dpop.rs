@@ -9,7 +9,7 @@ use rustls_pki_types::UnixTime;
 
 use super::rejection::Rejection;
 use super::{Settings, transport};
-use crate::{Dpop, Insertion, ProofId, ReplayStore};
+use crate::{Dpop, Insertion, ProofId, ProofOwner, ReplayStore};
 
 /// A proof that passed §4.3, except that its `jti` may still have been used before.
 pub(super) struct CheckedDpop<'a> {
@@ -17,6 +17,8 @@ pub(super) struct CheckedDpop<'a> {
     pub(super) verified: Verified,
     /// The newest nonce, if the proof carries an older one.
     pub(super) newer_nonce: Option<Nonce>,
+    /// The last second in which the proof would be accepted.
+    until: UnixTime,
 }
 
 /// All of §4.3.
@@ -30,7 +32,7 @@ pub(super) fn check<'a>(
         return Err(DpopCheck::TokenNotBound.into());
     };
     let proof = transport::dpop_proof(request)?;
-    let now = settings.clock.now();
+    let now = settings.now();
     let nonces = dpop.nonces.as_ref().map(|nonces| nonces.accepted(now));
     let expected = dpop::Expected {
         method: &request.method,
@@ -48,18 +50,27 @@ pub(super) fn check<'a>(
     let newer_nonce = nonces
         .map(|[newest, _]| newest)
         .filter(|newest| verified.nonce.as_deref() != Some(newest.as_str()));
+    let mut until = last_second(verified.issued_at, settings);
+    if let Some(nonces) = &dpop.nonces {
+        until = until.min(nonces.accepted_until(now, newer_nonce.is_none()));
+    }
     Ok(CheckedDpop {
         dpop,
         verified,
         newer_nonce,
+        until,
     })
 }
 
 impl CheckedDpop<'_> {
     /// Marks the proof as used, or refuses it as a replay (§11.1).
-    pub(super) async fn commit(&self, settings: &Settings) -> Result<(), Rejection> {
+    pub(super) async fn commit(
+        &self,
+        owner: ProofOwner,
+        settings: &Settings,
+    ) -> Result<(), Rejection> {
         let id = ProofId::from_dpop(&self.verified);
-        if insert_if_fresh(&*self.dpop.replay, id, self.verified.issued_at, settings).await? {
+        if insert_if_fresh(&*self.dpop.replay, id, owner, self.until, settings).await? {
             Ok(())
         } else {
             Err(DpopCheck::Replay.into())
@@ -67,22 +78,27 @@ impl CheckedDpop<'_> {
     }
 }
 
-/// Marks a proof as used and returns whether it was unused before. The entry is kept for as long as
-/// the proof's `iat` is accepted.
+/// The last second in which a proof for one request is accepted that was issued at this time
+/// (RS-8).
+pub(super) fn last_second(issued_at: UnixTime, settings: &Settings) -> UnixTime {
+    let past = settings.windows.past.as_secs();
+    let until = issued_at.as_secs().saturating_add(past);
+    UnixTime::since_unix_epoch(Duration::from_secs(until))
+}
+
+/// Marks a proof as used and returns whether it was unused before. The entry is kept through the
+/// second `until`, the last one in which the proof would be accepted.
 pub(super) async fn insert_if_fresh(
     store: &dyn ReplayStore,
     id: ProofId,
-    issued_at: UnixTime,
+    owner: ProofOwner,
+    until: UnixTime,
     settings: &Settings,
 ) -> Result<bool, Rejection> {
-    let until = issued_at
-        .as_secs()
-        .saturating_add(settings.windows.past.as_secs());
-    let until = UnixTime::since_unix_epoch(Duration::from_secs(until));
-    match store.insert(id, settings.clock.now(), until).await {
+    match store.insert(id, owner, settings.now(), until).await {
         Insertion::Fresh => Ok(true),
         Insertion::Seen => Ok(false),
-        Insertion::Full => Err(Rejection::ReplayStore("the replay store is full")),
-        Insertion::Unavailable => Err(Rejection::ReplayStore("the replay store cannot be reached")),
+        Insertion::Full => Err(Rejection::ReplayMemoryFull),
+        Insertion::Unavailable => Err(Rejection::ReplayStoreUnavailable),
     }
 }

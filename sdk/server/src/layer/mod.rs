@@ -4,8 +4,11 @@
 mod checks;
 mod client;
 mod dpop;
+mod early;
+mod paths;
 mod proof;
 mod rejection;
+mod routes;
 mod service;
 mod transport;
 
@@ -18,9 +21,15 @@ use std::sync::Arc;
 
 use bowline_proof::{Origin, Targets, Windows};
 use http::request::Parts;
+use rustls_pki_types::UnixTime;
 use tower_layer::Layer;
 
+pub use self::routes::{InvalidRoute, Routes};
 pub use self::service::BindingService;
+pub(crate) use self::transport::keep_uri;
+use crate::clock::ForwardClock;
+use crate::limit_reports::LimitReports;
+use crate::used_jtis::JtiTotal;
 use crate::{Clock, Dpop, RequiredScope, ResourceMetadata, ServerObserver, TrustedProxies};
 
 /// Lets a request through only if its access token is valid and is presented by the client, and on
@@ -37,8 +46,11 @@ use crate::{Clock, Dpop, RequiredScope, ResourceMetadata, ServerObserver, Truste
 /// body.
 ///
 /// The fields in which proxies and sidecars describe other TLS connections (`Client-Cert`,
-/// `Client-Cert-Chain`, `TLS-Exporter`, `Session-Binding-Verified`) are removed from every request,
-/// because a handler might trust them. See [`TrustedProxies`].
+/// `Client-Cert-Chain`, `TLS-Exporter`, `X-Forwarded-Client-Cert`, `Session-Binding-Verified`,
+/// `Session-Binding-Observed`, `Session-Binding-Receipt`, also with `_` for `-`) are removed from
+/// every request, because a handler might trust them (GW-2). See [`TrustedProxies`]. A request
+/// whose `Connection` field names one of them, or `Host`, `Content-*`, `Authorization`, `Cookie` or
+/// `DPoP`, is answered 400.
 ///
 /// All layers that handle requests of one connection share its proof cache and its set of used
 /// `jti` values: a request must pass through one layer, not two.
@@ -62,10 +74,14 @@ struct Settings {
     windows: Windows,
     cached_proofs: NonZeroUsize,
     jti_quota: usize,
+    jti_total: Arc<JtiTotal>,
     dpop: Option<Dpop>,
     trusted_proxies: Option<Arc<TrustedProxies>>,
     observer: Option<Arc<dyn ServerObserver>>,
+    limits: Arc<LimitReports>,
     clock: Clock,
+    /// The same clock for RS-8, RS-9 and DPoP.
+    forward_clock: ForwardClock,
 }
 
 /// Whether tokens must be session-bound (RS-13).
@@ -86,6 +102,10 @@ pub enum AcceptPolicy {
 }
 
 /// Which requests need a request-bound proof, with `jti`, `htm` and `htu` (RS-12).
+///
+/// Where the answer is not `Never`, a request with a field that overrides its method
+/// (`X-HTTP-Method-Override` and the like) is refused; with [`Routes`](Self::Routes) only on the
+/// paths that they name.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum RequireRequestBound {
@@ -94,7 +114,10 @@ pub enum RequireRequestBound {
     Never,
     /// All.
     Always,
-    /// Those for which the function returns true.
+    /// Those of these methods and paths.
+    Routes(Routes),
+    /// Those for which the function returns true. A path can be written in many ways:
+    /// [`Routes`](Self::Routes) reads it in all of them, a function has to do it itself.
     When(Arc<dyn Fn(&Parts) -> bool + Send + Sync>),
 }
 
@@ -110,18 +133,31 @@ impl RequireRequestBound {
         match self {
             Self::Never => false,
             Self::Always => true,
+            Self::Routes(routes) => routes.contain(request),
             Self::When(required) => required(request),
+        }
+    }
+
+    /// Whether the request must not name another method in a field: it would then be another
+    /// request for whoever honours that field. What a function would say about that one is not
+    /// known.
+    fn forbids_method_override(&self, request: &Parts) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Always | Self::When(_) => true,
+            Self::Routes(routes) => routes.name_path_of(request),
         }
     }
 }
 
 impl fmt::Debug for RequireRequestBound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Never => "Never",
-            Self::Always => "Always",
-            Self::When(_) => "When(..)",
-        })
+        match self {
+            Self::Never => f.write_str("Never"),
+            Self::Always => f.write_str("Always"),
+            Self::Routes(routes) => routes.fmt(f),
+            Self::When(_) => f.write_str("When(..)"),
+        }
     }
 }
 
@@ -144,10 +180,13 @@ impl<V> BindingLayer<V> {
                 windows: Windows::default(),
                 cached_proofs: NonZeroUsize::new(256).expect("256 is not 0"),
                 jti_quota: 10_000,
+                jti_total: JtiTotal::new(1_000_000),
                 dpop: None,
                 trusted_proxies: None,
                 observer: None,
+                limits: LimitReports::new(None),
                 clock: Clock::default(),
+                forward_clock: ForwardClock::default(),
             }),
         }
     }
@@ -207,11 +246,25 @@ impl<V> BindingLayer<V> {
     ///
     /// A path is public if it is equal to one of these byte by byte, as the client sent it: no
     /// prefix matches, nothing is decoded, no dot segment is removed, and the query does not count.
-    /// A request whose path is merely equivalent needs a token. Under axum's `nest` the full path
-    /// counts.
+    /// A request whose path is merely equivalent needs a token, and so does every path that has a
+    /// second reading: one with a dot segment, an empty segment but the last, `\`, `;`, or an
+    /// escape that is not needed or is of `.`, `/`, `\` or `%`, even if it is listed here. Under
+    /// axum's `nest` the full path counts; without the feature `axum` of this crate only if
+    /// [`serve`](crate::serve) serves the connection.
+    ///
+    /// A request that passes as public loses its token before it is passed on: `DPoP`,
+    /// `Session-Binding-Proof`, and `Authorization` unless it is one field of the scheme `Basic`.
+    /// One with a token in its query is refused (TK-0).
     #[must_use]
     pub fn public_paths(self, paths: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.with(|settings| settings.public_paths = paths.into_iter().map(Into::into).collect())
+        let paths: Vec<String> = paths.into_iter().map(Into::into).collect();
+        for path in paths.iter().filter(|path| !paths::is_plain(path)) {
+            tracing::warn!(
+                path,
+                "this path has more than one reading and is never public"
+            );
+        }
+        self.with(|settings| settings.public_paths = paths)
     }
 
     /// How old a proof may be, and how far in the future (RS-8; RFC 9449 §11.1).
@@ -228,13 +281,23 @@ impl<V> BindingLayer<V> {
         self.with(|settings| settings.cached_proofs = tokens)
     }
 
-    /// How many used `jti` values a connection stores, 32 bytes each. Default: 10,000. They are
-    /// kept until the connection closes; at the quota a proof with a new `jti` is refused on that
-    /// connection (RS-9). When a tenth of the quota is left the connection is drained, and the
-    /// client opens a new one.
+    /// How many used `jti` values a connection stores, about 150 bytes each. Default: 10,000. Each
+    /// is kept until its proof is too old to be accepted (RS-8), at the longest until the
+    /// connection closes; at the quota a proof with a new `jti` is refused on that connection
+    /// (RS-9). When a tenth of the quota is left the connection is drained, and the client opens a
+    /// new one: with the default [`windows`](Self::windows), at 30 such requests a second on one
+    /// connection.
     #[must_use]
     pub fn jti_quota(self, quota: usize) -> Self {
         self.with(|settings| settings.jti_quota = quota)
+    }
+
+    /// How many used `jti` values all connections of this layer store together. Default: 1,000,000.
+    /// Beyond that, a proof with a new `jti` is answered 503. Once 80 % are stored, so is one of an
+    /// owner (issuer, subject and client of the token) that has stored 1 % already.
+    #[must_use]
+    pub fn jti_total(self, total: usize) -> Self {
+        self.with(|settings| settings.jti_total = JtiTotal::new(total))
     }
 
     /// Accepts tokens that are bound to a DPoP key (RFC 9449), with the scheme `DPoP`. Default:
@@ -258,13 +321,21 @@ impl<V> BindingLayer<V> {
     /// Reports each request's outcome to this observer.
     #[must_use]
     pub fn observer(self, observer: impl ServerObserver) -> Self {
-        self.with(|settings| settings.observer = Some(Arc::new(observer)))
+        self.with(|settings| {
+            let observer: Arc<dyn ServerObserver> = Arc::new(observer);
+            settings.limits = LimitReports::new(Some(observer.clone()));
+            settings.observer = Some(observer);
+        })
     }
 
-    /// The clock for RS-1 and RS-8. Default: the system's.
+    /// The clock for RS-1 and RS-8. Default: the system's. For RS-8, RS-9 and DPoP it is taken
+    /// never to go back: if it is set back, it stands still until it has caught up.
     #[must_use]
     pub fn clock(self, clock: Clock) -> Self {
-        self.with(|settings| settings.clock = clock)
+        self.with(|settings| {
+            settings.forward_clock = ForwardClock::new(clock.clone());
+            settings.clock = clock;
+        })
     }
 
     fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
@@ -277,11 +348,15 @@ impl<V> BindingLayer<V> {
 }
 
 impl Settings {
+    /// The time for RS-8, RS-9 and DPoP, which never goes back.
+    fn now(&self) -> UnixTime {
+        self.forward_clock.now()
+    }
+
+    /// RS-13.
     fn is_public(&self, path: &str) -> bool {
-        self.metadata_path
-            .iter()
-            .chain(&self.public_paths)
-            .any(|public| public == path)
+        let mut listed = self.metadata_path.iter().chain(&self.public_paths);
+        listed.any(|public| public == path) && paths::is_plain(path)
     }
 }
 

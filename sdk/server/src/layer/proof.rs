@@ -2,13 +2,14 @@
 
 use bowline_proof::{AccessToken, Check, Expected, Refusal, Verified};
 use http::request::Parts;
+use rustls_pki_types::UnixTime;
 
 use super::client::{Attestation, Client};
 use super::rejection::Rejection;
 use super::{Settings, dpop, transport};
 use crate::certificate::ClientCertificate;
-use crate::proof_cache::JtiError;
-use crate::{CloseReason, ConnectionFacts, ProofId};
+use crate::used_jtis::{JtiError, JtiUse};
+use crate::{CloseReason, ConnectionFacts, ProofId, ProofOwner};
 
 /// A proof that passed RS-5..RS-8 and RS-9, except that its `jti` may have been used before.
 pub(super) enum CheckedProof<'a> {
@@ -21,8 +22,28 @@ pub(super) enum CheckedProof<'a> {
     },
 }
 
-/// RS-5..RS-9, except for the used `jti` values: see [`CheckedProof::commit`].
-pub(super) fn check<'a>(
+/// RS-5..RS-9, except for the used `jti` values (see [`CheckedProof::commit`]), on a request that
+/// may come without a proof.
+pub(super) fn check_if_sent<'a>(
+    proof: Option<&'a [u8]>,
+    token: &AccessToken,
+    request: &Parts,
+    client: &Client<'_>,
+    settings: &Settings,
+) -> Result<Option<CheckedProof<'a>>, Refusal> {
+    match (proof, client.certificate) {
+        (Some(found), Some(certificate)) => {
+            check(found, certificate, token, request, client, settings).map(Some)
+        }
+        (Some(_), None) => Err(Refusal::with_detail(
+            Check::ProofThumbprint,
+            "the proof is for a client certificate, and this connection has none",
+        )), // RS-5
+        (None, _) => Ok(None),
+    }
+}
+
+fn check<'a>(
     proof: &'a [u8],
     certificate: &ClientCertificate,
     token: &AccessToken,
@@ -36,7 +57,7 @@ pub(super) fn check<'a>(
     let expected = Expected {
         exporter: client.exporter,
         token: token.hash(),
-        now: settings.clock.now(),
+        now: settings.now(),
         handshake_at: client.handshake_at,
         method: &request.method,
         path: transport::path(request),
@@ -59,6 +80,7 @@ impl CheckedProof<'_> {
     pub(super) async fn commit(
         &self,
         token: &AccessToken,
+        owner: impl Fn() -> ProofOwner,
         facts: &ConnectionFacts,
         client: &Client<'_>,
         settings: &Settings,
@@ -66,12 +88,15 @@ impl CheckedProof<'_> {
         let Self::New { proof, verified } = self else {
             return Ok(());
         };
-        match (verified.jti(), &client.attestation) {
-            (Some(jti), None) => commit_jti(jti, facts, settings)?,
-            (Some(jti), Some(attestation)) => {
-                commit_attested_jti(jti, attestation, verified, settings).await?
+        if let Some(jti) = verified.jti() {
+            let (until, owner) = (dpop::last_second(verified.issued_at, settings), owner());
+            match &client.attestation {
+                None => commit_jti(jti, owner, until, facts, settings)?,
+                Some(attestation) => {
+                    let id = ProofId::from_attested(attestation.connection, jti);
+                    commit_attested_jti(id, owner, until, attestation, settings).await?;
+                }
             }
-            (None, _) => {}
         }
         if verified.is_reusable() {
             client.proofs.insert(token, proof, settings.cached_proofs);
@@ -81,13 +106,28 @@ impl CheckedProof<'_> {
 }
 
 /// RS-9 on a connection that this server terminates: RS-6 refuses the proof on any other.
-fn commit_jti(jti: &str, facts: &ConnectionFacts, settings: &Settings) -> Result<(), Refusal> {
+fn commit_jti(
+    jti: &str,
+    owner: ProofOwner,
+    until: UnixTime,
+    facts: &ConnectionFacts,
+    settings: &Settings,
+) -> Result<(), Rejection> {
+    let wanted = JtiUse {
+        jti,
+        owner,
+        now: settings.now().as_secs(),
+        until: until.as_secs(),
+        quota: settings.jti_quota,
+        total: &settings.jti_total,
+    };
     let left = facts
         .proofs
-        .use_jti(jti, settings.jti_quota)
+        .use_jti(&wanted)
         .map_err(|refused| match refused {
-            JtiError::Seen => Check::Replay,
-            JtiError::QuotaFull => Check::ReplayQuota,
+            JtiError::Seen => Rejection::from(Check::Replay),
+            JtiError::QuotaFull => Check::ReplayQuota.into(),
+            JtiError::TotalFull => Rejection::ReplayMemoryFull,
         })?;
     // Before it is full, so that requests in flight still pass and the client opens a new
     // connection in time.
@@ -100,14 +140,14 @@ fn commit_jti(jti: &str, facts: &ConnectionFacts, settings: &Settings) -> Result
 /// RS-9 behind a proxy: requests of one client connection may reach this node and others over
 /// several connections of the proxy.
 async fn commit_attested_jti(
-    jti: &str,
+    id: ProofId,
+    owner: ProofOwner,
+    until: UnixTime,
     attestation: &Attestation<'_>,
-    verified: &Verified,
     settings: &Settings,
 ) -> Result<(), Rejection> {
-    let id = ProofId::from_attested(attestation.connection, jti);
     let store = &*attestation.proxies.replay;
-    if dpop::insert_if_fresh(store, id, verified.issued_at, settings).await? {
+    if dpop::insert_if_fresh(store, id, owner, until, settings).await? {
         Ok(())
     } else {
         Err(Check::Replay.into())

@@ -1,14 +1,15 @@
 //! Why a request does not pass, as a log line, an event and a response (RS-10, RFC 9449 §7.1).
 
+use std::time::Duration;
+
 use bowline_proof::dpop::{DpopCheck, DpopRefusal, NONCE_HEADER};
 use bowline_proof::{Challenge, Check, Refusal, Scheme};
 use http::header::{CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode, Version};
 
 use super::Settings;
-use crate::connection_id::ConnectionId;
 use crate::event::{report, report_dpop_refusal, report_refusal};
-use crate::{Scope, ServerEvent, ServerObserver, TokenError};
+use crate::{ConnectionFacts, Limit, Scope, ServerEvent, TokenError};
 
 /// Why a request does not pass.
 pub(super) enum Rejection {
@@ -20,8 +21,12 @@ pub(super) enum Rejection {
     Scope(Scope),
     /// RS-2 cannot be decided.
     TokenUnavailable(TokenError),
-    /// Whether the `jti` was seen before cannot be decided, for this reason.
-    ReplayStore(&'static str),
+    /// The client has presented too many tokens that are not valid.
+    Limited(TokenError),
+    /// There is no room for another used proof, or none for this client's.
+    ReplayMemoryFull,
+    /// The store of used proofs cannot be reached.
+    ReplayStoreUnavailable,
 }
 
 impl From<Refusal> for Rejection {
@@ -50,20 +55,37 @@ impl From<DpopCheck> for Rejection {
 
 impl Rejection {
     /// Writes the log line and reports the event.
-    pub(super) fn report(&self, observer: Option<&dyn ServerObserver>, connection: ConnectionId) {
+    pub(super) fn report(&self, settings: &Settings, facts: &ConnectionFacts) {
+        let (observer, connection) = (settings.observer.as_deref(), facts.id());
+        if let Some(limit) = self.limit() {
+            settings.limits.reached(limit, &facts.owner());
+        }
         match self {
             Self::Check(refusal) => report_refusal(observer, connection, *refusal),
             Self::Scope(_) => report_refusal(observer, connection, Check::Scope.into()),
             Self::Dpop(refusal) => report_dpop_refusal(observer, connection, *refusal),
-            Self::ReplayStore(why) => {
-                tracing::warn!(%connection, why, "a request was refused: it is unknown whether its proof was used before");
+            Self::ReplayStoreUnavailable => {
+                tracing::warn!(%connection, "the store of used proofs cannot be reached");
                 report(observer, &ServerEvent::Unavailable { connection });
+            }
+            Self::ReplayMemoryFull | Self::Limited(_) => {
+                tracing::debug!(%connection, "request refused: a limit was reached");
             }
             Self::TokenUnavailable(error) => {
                 let cause = std::error::Error::source(error);
                 tracing::warn!(%connection, %error, cause, "a token could not be validated");
                 report(observer, &ServerEvent::Unavailable { connection });
             }
+        }
+    }
+
+    /// The limit that was reached, if that is why.
+    fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::Check(refusal) if refusal.check() == Check::ReplayQuota => Some(Limit::JtiQuota),
+            Self::ReplayMemoryFull => Some(Limit::UsedProofs),
+            Self::Limited(_) => Some(Limit::InactiveTokens),
+            _ => None,
         }
     }
 
@@ -77,8 +99,12 @@ impl Rejection {
             Self::Check(refusal) => challenge(refusal, scheme, settings),
             Self::Scope(required) => insufficient_scope(&required, scheme, settings),
             Self::Dpop(refusal) => dpop_challenge(refusal, settings),
-            Self::ReplayStore(_) => retry_after(REPLAY_RETRY_SECONDS),
-            Self::TokenUnavailable(error) => retry_after(error.retry_after().as_secs().max(1)),
+            // Entries expire every second.
+            Self::ReplayMemoryFull | Self::ReplayStoreUnavailable => {
+                retry_after(UNAVAILABLE, Duration::from_secs(1))
+            }
+            Self::TokenUnavailable(error) => retry_after(UNAVAILABLE, error.retry_after()),
+            Self::Limited(error) => retry_after(StatusCode::TOO_MANY_REQUESTS, error.retry_after()),
         }
     }
 }
@@ -96,6 +122,13 @@ pub(super) fn certificate_expired<B: Default>(
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    response
+}
+
+/// 400: nothing is said about tokens, because none was looked at.
+pub(super) fn bad_request<B: Default>() -> Response<B> {
+    let mut response = Response::new(B::default());
+    *response.status_mut() = StatusCode::BAD_REQUEST;
     response
 }
 
@@ -159,7 +192,7 @@ fn dpop_challenge<B: Default>(refusal: DpopRefusal, settings: &Settings) -> Resp
         .with("error_description", refusal.to_string());
     let mut response = challenged(StatusCode::UNAUTHORIZED, challenge, settings);
     if let Some(nonces) = settings.dpop.as_ref().and_then(|dpop| dpop.nonces.as_ref()) {
-        let [newest, _] = nonces.accepted(settings.clock.now());
+        let [newest, _] = nonces.accepted(settings.now());
         response
             .headers_mut()
             .insert(NONCE_HEADER, newest.header_value());
@@ -187,15 +220,13 @@ fn with_metadata(challenge: Challenge, settings: &Settings) -> Challenge {
     }
 }
 
-/// Entries of a full replay store expire every second.
-const REPLAY_RETRY_SECONDS: u64 = 1;
+const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 
-/// 503: the check could not be decided now.
-fn retry_after<B: Default>(seconds: u64) -> Response<B> {
+/// The check could not be decided now, or the client must wait: for a second at least.
+fn retry_after<B: Default>(status: StatusCode, time: Duration) -> Response<B> {
     let mut response = Response::new(B::default());
-    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    response
-        .headers_mut()
-        .insert(RETRY_AFTER, HeaderValue::from(seconds));
+    *response.status_mut() = status;
+    let seconds = HeaderValue::from(time.as_secs().max(1));
+    response.headers_mut().insert(RETRY_AFTER, seconds);
     response
 }

@@ -15,6 +15,7 @@ use tower_service::Service;
 use super::{Settings, checks, rejection, transport};
 use crate::event::{report, report_refusal};
 use crate::proxies::ForwardedFields;
+use crate::reserved_fields;
 use crate::{CloseReason, ConnectionFacts, TokenValidator};
 
 /// The service that a [`BindingLayer`](super::BindingLayer) wraps around another.
@@ -79,6 +80,11 @@ async fn admit<V: TokenValidator, B: Default>(
     } else {
         Scheme::Bearer
     };
+    // GW-2: hop-by-hop fields first, then the reserved ones.
+    if reserved_fields::connection_names_one(&request.headers) {
+        tracing::debug!("a request was refused: its Connection field names a field that must stay");
+        return Err(rejection::bad_request());
+    }
     let forwarded = ForwardedFields::strip(&mut request.headers);
     let facts = connection_facts(request);
     if let Some(facts) = &facts
@@ -92,7 +98,8 @@ async fn admit<V: TokenValidator, B: Default>(
             settings,
         ));
     }
-    if settings.is_public(transport::path(request)) {
+    if settings.is_public(transport::path(request)) && !transport::has_token_in_query(request) {
+        transport::strip_credentials(&mut request.headers);
         return Ok(None);
     }
     let Some(facts) = facts else {
@@ -109,7 +116,7 @@ async fn admit<V: TokenValidator, B: Default>(
             Ok(passed.newer_nonce)
         }
         Err(rejection) => {
-            rejection.report(observer, facts.id());
+            rejection.report(settings, &facts);
             Err(rejection.into_response(scheme, settings))
         }
     }

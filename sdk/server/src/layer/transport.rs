@@ -3,16 +3,46 @@
 
 use bowline_proof::dpop::{DPOP_HEADER, DpopCheck};
 use bowline_proof::{AccessToken, Check, InvalidAccessToken, PROOF_HEADER, Refusal, Scheme};
-use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
 
 use super::Settings;
+use crate::reserved_fields;
+
+/// Whether the request has a token in its query (TK-0).
+pub(super) fn has_token_in_query(request: &Parts) -> bool {
+    request.uri.query().is_some_and(names_access_token)
+}
+
+/// Removes what a request that passes as public must not carry onward (RS-13): it was not checked.
+pub(super) fn strip_credentials(headers: &mut HeaderMap) {
+    reserved_fields::strip_named(headers, &["dpop", "session-binding-proof"]);
+    let mut fields = headers.get_all(AUTHORIZATION).iter();
+    let is_basic = match (fields.next(), fields.next()) {
+        (Some(field), None) => is_basic(field.as_bytes()),
+        _ => false,
+    };
+    if !is_basic {
+        headers.remove(AUTHORIZATION);
+    }
+}
+
+/// `Basic` and one token68 (RFC 7617 section 2). Nothing may follow that another reader would take
+/// for other credentials.
+fn is_basic(field: &[u8]) -> bool {
+    let is_token68 = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
+    let (scheme, credentials) = field.split_at(field.len().min(6));
+    let credentials = credentials.trim_ascii();
+    scheme.eq_ignore_ascii_case(b"Basic ")
+        && !credentials.is_empty()
+        && credentials.iter().all(is_token68)
+}
 
 /// The one `Authorization` field. A token in the query is refused. The body is not read, so a token
 /// there is ignored (TK-0).
 pub(super) fn authorization(request: &Parts) -> Result<&HeaderValue, Refusal> {
-    if request.uri.query().is_some_and(names_access_token) {
+    if has_token_in_query(request) {
         return Err(Refusal::with_detail(
             Check::TokenTransport,
             "an access token in the query is not accepted",
@@ -80,14 +110,33 @@ pub(super) fn is_dpop(request: &Parts) -> bool {
     request.headers.get(AUTHORIZATION).is_some_and(scheme)
 }
 
-/// The path as the client sent it: axum's `nest` strips prefixes and keeps the original URI as an
-/// extension.
+/// The path as the client sent it: axum's `nest` strips prefixes. It keeps the original URI as an
+/// extension, which can be read with the feature `axum` of this crate; without it, [`serve`] keeps
+/// it.
+///
+/// [`serve`]: crate::serve
 pub(super) fn path(request: &Parts) -> &str {
     #[cfg(feature = "axum")]
-    if let Some(original) = request.extensions.get::<axum::extract::OriginalUri>() {
-        return original.path();
+    use axum::extract::OriginalUri;
+    match request.extensions.get::<OriginalUri>() {
+        Some(original) => original.0.path(),
+        None => request.uri.path(),
     }
-    request.uri.path()
+}
+
+/// The URI of a request before any router has changed it.
+#[cfg(not(feature = "axum"))]
+#[derive(Clone)]
+struct OriginalUri(http::Uri);
+
+/// Keeps the URI of a request for [`path`], where axum's own extension cannot be read.
+pub(crate) fn keep_uri<B>(request: &mut http::Request<B>) {
+    #[cfg(not(feature = "axum"))]
+    {
+        let original = OriginalUri(request.uri().clone());
+        request.extensions_mut().insert(original);
+    }
+    let _ = request;
 }
 
 /// Whether the query has a parameter `access_token` (RFC 6750 §2.3), however it is escaped.

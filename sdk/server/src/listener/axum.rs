@@ -12,26 +12,29 @@ use axum::serve::IncomingStream;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
+use super::connection::Ending;
 use super::{Connection, Listener};
-use crate::expiry::past_not_after;
+use crate::ConnectionFacts;
+use crate::bounded::Bounded;
 use crate::forward::forward_writes;
-use crate::{Clock, CloseReason, ConnectionFacts};
 
 /// How long requests in flight may continue once the connection should take no more.
 const GRACE: Duration = Duration::from_secs(30);
 
+/// Without GOAWAY a request may be on its way. It is less likely after a pause.
+const QUIET: Duration = Duration::from_secs(1);
+
 impl axum::serve::Listener for Listener {
-    type Io = ExpiringConnection;
+    type Io = EndingConnection;
     type Addr = Option<SocketAddr>;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         let connection = Listener::accept(self).await;
         let peer = connection.facts().peer();
-        (
-            ExpiringConnection::new(connection, self.clock.clone()),
-            peer,
-        )
+        (EndingConnection::new(connection), peer)
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
@@ -51,72 +54,77 @@ impl axum::serve::Listener for Listener {
 /// # }
 /// ```
 ///
-/// `axum::serve` cannot drain a single connection. Past its certificate's `notAfter` each request
-/// is refused (RS-1), and thirty seconds later the connection is closed without GOAWAY. The same
-/// happens thirty seconds after its set of used `jti` values has become nearly full (RS-9).
-/// [`serve`](crate::serve) drains such connections instead.
+/// All of [`ConnectionLimits`](crate::ConnectionLimits) hold. But `axum::serve` cannot drain a
+/// single connection: one that has to end, for example because its certificate is past its
+/// `notAfter` (RS-1) or its set of used `jti` values is nearly full (RS-9), is closed without
+/// GOAWAY as soon as it has had no open request for a second, and in any case after thirty seconds.
+/// [`serve`](crate::serve) drains such connections instead. Nor does `axum::serve` say whether a
+/// response has something to send: under it, a response with a closed HTTP/2 window is reset after
+/// [`stalled_response_timeout`](crate::ConnectionLimits::stalled_response_timeout) even if it is
+/// silent.
 #[derive(Clone, Debug)]
 pub struct PeerFacts(pub Arc<ConnectionFacts>);
 
 impl Connected<IncomingStream<'_, Listener>> for PeerFacts {
     fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
-        Self(stream.io().connection.facts().clone())
+        Self(stream.io().ending.facts().clone())
     }
 }
 
-/// A connection that reports end of file some time after the client's certificate has passed its
-/// `notAfter` (RS-1), or after the set of used `jti` values has become nearly full (RS-9).
-pub struct ExpiringConnection {
-    connection: Connection,
-    /// Completes at that time; then it becomes `None`.
-    expiry: Option<BoxFuture<'static, ()>>,
+/// A connection that reports end of file when it has to end.
+pub struct EndingConnection {
+    stream: Bounded<TlsStream<TcpStream>>,
+    ending: Arc<Ending>,
+    /// Completes then, and becomes `None`.
+    end: Option<BoxFuture<'static, ()>>,
 }
 
-impl ExpiringConnection {
-    fn new(connection: Connection, clock: Clock) -> Self {
-        let facts = connection.facts().clone();
-        let expiry = async move {
-            tokio::select! {
-                () = past_not_after(&facts, &clock) => {
-                    facts.close_report.set_reason(CloseReason::Certificate);
-                }
-                // The verifier set the reason when it asked for the drain.
-                () = facts.drain_wanted() => {}
+impl EndingConnection {
+    fn new(connection: Connection) -> Self {
+        let (stream, ending) = connection.into_parts();
+        let ending = Arc::new(ending);
+        let end = {
+            let ending = ending.clone();
+            async move {
+                ending.wanted().await;
+                let unused = ending.activity().idle(QUIET, QUIET);
+                // An error means that the requests in flight took too long.
+                let _ = tokio::time::timeout(GRACE, unused).await;
             }
-            tokio::time::sleep(GRACE).await;
         };
         Self {
-            connection,
-            expiry: Some(expiry.boxed()),
+            stream,
+            ending,
+            end: Some(end.boxed()),
         }
     }
 }
 
-impl AsyncRead for ExpiringConnection {
+impl AsyncRead for EndingConnection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self
-            .expiry
+            .end
             .as_mut()
-            .is_some_and(|expiry| expiry.poll_unpin(cx).is_ready())
+            .is_some_and(|end| end.poll_unpin(cx).is_ready())
         {
-            self.expiry = None;
+            self.end = None;
         }
-        match self.expiry {
-            Some(_) => Pin::new(&mut self.connection).poll_read(cx, buf),
+        match self.end {
+            Some(_) => Pin::new(&mut self.stream).poll_read(cx, buf),
             // Zero bytes read means end of file.
             None => Poll::Ready(Ok(())),
         }
     }
 }
 
-impl AsyncWrite for ExpiringConnection {
-    forward_writes!(connection);
+impl AsyncWrite for EndingConnection {
+    forward_writes!(stream);
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.connection).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

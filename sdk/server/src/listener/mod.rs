@@ -3,28 +3,30 @@
 
 #[cfg(feature = "axum")]
 mod axum;
+mod connection;
+mod places;
+mod socket;
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
-use tokio_rustls::server::TlsStream;
 
 #[cfg(feature = "axum")]
 pub use self::axum::PeerFacts;
-use crate::forward::forward_writes;
-use crate::{Acceptor, ConnectionFacts, Lingering};
-
-const DEFAULT_HANDSHAKE_LIMIT: usize = 4096;
+pub use self::connection::Connection;
+use self::places::{Place, Places};
+use crate::activity::Activity;
+use crate::limit::{ConnectionLimits, Limit};
+use crate::limit_reports::LimitReports;
+use crate::owner::Owner;
+use crate::{Acceptor, CloseReason};
 
 /// At the handshake limit, a handshake that has taken longer than this is cancelled to admit a new
 /// peer.
@@ -41,9 +43,12 @@ const BACK_OFF: Duration = Duration::from_millis(200);
 /// limit, so that a silent peer does not delay others. [`serve`](crate::serve) and `axum::serve`
 /// take it.
 ///
-/// The number of handshakes is limited. At the limit, the oldest one is cancelled for a new peer if
-/// it has taken more than a second: an honest peer needs milliseconds, so a flood of silent or slow
-/// peers delays it only briefly. If all are younger, new peers wait.
+/// The number of connections is limited, and which of them stay when there are many is decided by
+/// who holds them: see [`ConnectionLimits`].
+///
+/// The number of handshakes is limited too. At the limit, the oldest one is cancelled for a new
+/// peer if it has taken more than a second: an honest peer needs milliseconds, so a flood of silent
+/// or slow peers delays it only briefly. If all are younger, new peers wait.
 ///
 /// Dropping it stops listening and cancels the pending handshakes.
 #[derive(Debug)]
@@ -51,8 +56,6 @@ pub struct Listener {
     finished: mpsc::Receiver<Connection>,
     local_addr: SocketAddr,
     accepting: AbortHandle,
-    #[cfg(feature = "axum")]
-    clock: crate::Clock,
 }
 
 impl Listener {
@@ -64,8 +67,7 @@ impl Listener {
         Self::new(TcpListener::bind(address).await?, acceptor)
     }
 
-    /// Starts to accept from a socket that is already bound, with at most 4,096 handshakes at a
-    /// time.
+    /// Starts to accept from a socket that is already bound, with the default limits.
     ///
     /// # Errors
     /// The socket has no local address.
@@ -73,36 +75,40 @@ impl Listener {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn new(tcp: TcpListener, acceptor: Acceptor) -> io::Result<Self> {
-        Self::with_handshake_limit(tcp, acceptor, DEFAULT_HANDSHAKE_LIMIT)
+        Self::with_limits(tcp, acceptor, ConnectionLimits::default())
     }
 
-    /// The same with another limit.
+    /// The same with other limits.
     ///
     /// # Errors
     /// The socket has no local address.
     ///
     /// # Panics
-    /// Outside a tokio runtime, and when `limit` is 0.
-    pub fn with_handshake_limit(
+    /// Outside a tokio runtime, and when a limit on a number is 0.
+    pub fn with_limits(
         tcp: TcpListener,
         acceptor: Acceptor,
-        limit: usize,
+        limits: ConnectionLimits,
     ) -> io::Result<Self> {
         assert!(
-            limit > 0,
-            "a listener must be allowed at least one handshake"
+            limits.max_handshakes > 0 && limits.max_connections > 0,
+            "a listener must be allowed at least one connection and one handshake"
         );
         let local_addr = tcp.local_addr()?;
         let (queue, finished) = mpsc::channel(QUEUE_LENGTH);
-        #[cfg(feature = "axum")]
-        let clock = acceptor.clock.clone();
-        let accepting = tokio::spawn(accept_all(tcp, acceptor, queue, limit)).abort_handle();
+        let reports = LimitReports::new(acceptor.observer.clone());
+        let admission = Admission {
+            places: Places::new(&limits, reports.clone()),
+            acceptor,
+            queue,
+            limits,
+            reports,
+        };
+        let accepting = tokio::spawn(accept_all(tcp, Arc::new(admission))).abort_handle();
         Ok(Self {
             finished,
             local_addr,
             accepting,
-            #[cfg(feature = "axum")]
-            clock,
         })
     }
 
@@ -128,18 +134,25 @@ impl Drop for Listener {
     }
 }
 
-async fn accept_all(
-    tcp: TcpListener,
+/// What becomes of a TCP stream.
+struct Admission {
     acceptor: Acceptor,
+    places: Arc<Places>,
     queue: mpsc::Sender<Connection>,
-    limit: usize,
-) {
+    limits: ConnectionLimits,
+    reports: Arc<LimitReports>,
+}
+
+async fn accept_all(tcp: TcpListener, admission: Arc<Admission>) {
     let mut handshakes = Handshakes::default();
     loop {
         match tcp.accept().await {
             Ok((stream, peer)) => {
-                handshakes.make_room(limit).await;
-                handshakes.begin(stream, peer, acceptor.clone(), queue.clone());
+                // Without a place the stream is closed here, before its handshake.
+                if let Some(place) = admission.places.admit(peer) {
+                    handshakes.make_room(&admission).await;
+                    handshakes.begin(stream, peer, place, admission.clone());
+                }
             }
             Err(error) if concerns_one_peer(&error) => {}
             Err(error) => {
@@ -160,6 +173,7 @@ struct Handshakes {
 
 struct PendingHandshake {
     started: Instant,
+    peer: SocketAddr,
     /// Cancels the handshake. It is closed once the handshake has ended, successfully or not: a
     /// finished connection that waits in the queue is not cancelled.
     displace: oneshot::Sender<()>,
@@ -170,24 +184,28 @@ impl Handshakes {
         &mut self,
         stream: TcpStream,
         peer: SocketAddr,
-        acceptor: Acceptor,
-        queue: mpsc::Sender<Connection>,
+        place: Place,
+        admission: Arc<Admission>,
     ) {
         let (displace, displaced) = oneshot::channel();
         let started = Instant::now();
-        self.by_age
-            .push_back(PendingHandshake { started, displace });
+        self.by_age.push_back(PendingHandshake {
+            started,
+            peer,
+            displace,
+        });
         self.tasks
-            .spawn(handshake(stream, peer, acceptor, queue, displaced));
+            .spawn(handshake(stream, peer, place, admission, displaced));
     }
 
-    /// Completes when fewer than `limit` handshakes are pending. If none ends by itself, cancels
+    /// Completes when fewer handshakes are pending than may be. If none ends by itself, cancels
     /// the oldest as soon as it is older than [`MIN_HANDSHAKE_TIME`].
     ///
     /// Example with a limit of 2: silent peers A and B connect at 0.0 s and 0.5 s, an honest peer C
     /// at 0.6 s. A is cancelled at 1.0 s, and C's handshake starts. If another peer D connects
     /// then, it waits until C has finished, or until B is cancelled at 1.5 s.
-    async fn make_room(&mut self, limit: usize) {
+    async fn make_room(&mut self, admission: &Admission) {
+        let limit = admission.limits.max_handshakes;
         loop {
             while self.tasks.try_join_next().is_some() {}
             while self
@@ -219,6 +237,8 @@ impl Handshakes {
                     if let Some(oldest) = self.by_age.pop_front()
                         && oldest.displace.send(()).is_ok()
                     {
+                        let owner = Owner::of(None, Some(oldest.peer));
+                        admission.reports.reached(Limit::Handshakes, &owner);
                         self.tasks.join_next().await;
                     }
                 }
@@ -230,18 +250,29 @@ impl Handshakes {
 async fn handshake(
     stream: TcpStream,
     peer: SocketAddr,
-    acceptor: Acceptor,
-    queue: mpsc::Sender<Connection>,
+    place: Place,
+    admission: Arc<Admission>,
     displaced: oneshot::Receiver<()>,
 ) {
-    // Otherwise small responses wait for acknowledgements. If it fails the socket still works.
-    let _ = stream.set_nodelay(true);
-    match acceptor.accept_unless(stream, peer, displaced).await {
+    let limits = &admission.limits;
+    socket::set_up(&stream, limits.stalled_response_timeout);
+    match admission
+        .acceptor
+        .accept_unless(stream, peer, displaced)
+        .await
+    {
         Ok((stream, facts)) => {
+            let activity = Activity::new();
+            if !place.settle(&facts, &activity) {
+                facts.close_report.set_reason(CloseReason::Evicted);
+                return;
+            }
             tracing::debug!(connection = %facts.id(), %peer, resumed = facts.is_resumed(), "connection accepted");
+            let reports = admission.reports.clone();
+            let connection =
+                Connection::with_place(stream, facts, activity, limits, reports, Some(place));
             // This fails only if the listener was dropped.
-            let stream = Lingering::new(stream);
-            let _ = queue.send(Connection { stream, facts }).await;
+            let _ = admission.queue.send(connection).await;
         }
         Err(error) => {
             let cause = std::error::Error::source(&error);
@@ -257,44 +288,4 @@ fn concerns_one_peer(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::ConnectionReset
     )
-}
-
-/// A TLS connection over TCP together with its facts. It reads and writes application data.
-#[derive(Debug)]
-pub struct Connection {
-    stream: Lingering<TlsStream<TcpStream>>,
-    facts: Arc<ConnectionFacts>,
-}
-
-impl Connection {
-    /// The facts of this connection.
-    #[must_use]
-    pub fn facts(&self) -> &Arc<ConnectionFacts> {
-        &self.facts
-    }
-
-    /// The stream and the facts, for [`serve_connection`](crate::serve_connection) or the caller's
-    /// own accept loop.
-    #[must_use]
-    pub fn into_parts(self) -> (TlsStream<TcpStream>, Arc<ConnectionFacts>) {
-        (self.stream.into_inner(), self.facts)
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Connection {
-    forward_writes!(stream);
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
 }

@@ -21,9 +21,10 @@ use rustls::{RootCertStore, ServerConfig};
 
 pub use self::identity::{ServerIdentity, roots_from_pem, roots_from_pem_file};
 use self::tickets::ShortLivedTickets;
+pub(crate) use self::tickets::handshake;
 use crate::Clock;
 
-/// The longest time for which a TLS session can be resumed (RS-1).
+/// The longest time after a full handshake for which its TLS session can be resumed (RS-1).
 pub const MAX_TICKET_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 const DEFAULT_TICKET_LIFETIME: Duration = Duration::from_secs(60 * 60);
@@ -95,8 +96,8 @@ impl ServerTlsBuilder {
         self
     }
 
-    /// How long after a handshake its session may be resumed, in whole seconds. Default: one hour;
-    /// `None` switches resumption off.
+    /// How long after a full handshake its session may be resumed, in whole seconds, however many
+    /// tickets succeed one another (RS-1). Default: one hour; `None` switches resumption off.
     pub fn ticket_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
         self.ticket_lifetime = lifetime.into();
         self
@@ -124,7 +125,7 @@ impl ServerTlsBuilder {
             Some(verifier) => builder.with_client_cert_verifier(verifier.clone()),
             None => builder.with_no_client_auth(),
         };
-        let resolver = SingleCertAndKey::from(self.identity.certified_key());
+        let resolver = SingleCertAndKey::from(tickets::clearing(&self.identity.certified_key()));
         let mut config = builder.with_cert_resolver(Arc::new(resolver));
         config.alpn_protocols = self.alpn;
         config.require_ems = true; // EX-2

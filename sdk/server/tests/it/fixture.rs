@@ -14,8 +14,9 @@ use bowline_proof::{
     AccessToken, ExporterValue, PROOF_HEADER, Proof, ProofClaims, ProofKey, RequestClaims,
 };
 use bowline_server::{
-    AcceptPolicy, Acceptor, BindingLayer, ClientAuth, Clock, ExpectedClaims, Jwks, JwtValidator,
-    Listener, ServeOptions, ServerIdentity, ServerTls, ServerTlsBuilder, VerifiedBinding, serve,
+    AcceptPolicy, Acceptor, BindingLayer, ClientAuth, Clock, ConnectionLimits, ExpectedClaims,
+    Jwks, JwtValidator, Listener, ServeOptions, ServerIdentity, ServerTls, ServerTlsBuilder,
+    VerifiedBinding, serve,
 };
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
@@ -25,7 +26,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, SupportedProtocolVersion};
 use rustls_pki_types::{ServerName, UnixTime};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
@@ -90,8 +91,17 @@ impl Fixture {
     }
 
     pub(crate) async fn listener(&self, tls: ServerTlsBuilder) -> Listener {
+        self.listener_with(tls, ConnectionLimits::default()).await
+    }
+
+    pub(crate) async fn listener_with(
+        &self,
+        tls: ServerTlsBuilder,
+        limits: ConnectionLimits,
+    ) -> Listener {
         let acceptor = Acceptor::new(tls.build().unwrap()).handshake_timeout(HANG);
-        Listener::bind("127.0.0.1:0", acceptor).await.unwrap()
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Listener::with_limits(tcp, acceptor, limits).unwrap()
     }
 
     pub(crate) fn layer(&self) -> BindingLayer<JwtValidator> {
@@ -104,9 +114,7 @@ impl Fixture {
     }
 
     pub(crate) fn options(&self) -> ServeOptions {
-        let mut options = ServeOptions::default();
-        options.clock = self.clock.clock();
-        options
+        ServeOptions::default()
     }
 
     /// Serves with mutual TLS required.

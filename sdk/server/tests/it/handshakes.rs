@@ -1,21 +1,15 @@
 //! Handshakes that succeed, and those that are refused.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bowline_server::{
-    AcceptErrorKind, Acceptor, ClientAuth, ConnectionFacts, Listener, ServerEvent, ServerIdentity,
-    ServerTlsBuilder, TlsErrorKind,
+    AcceptErrorKind, Acceptor, ClientAuth, ConnectionFacts, ConnectionLimits, Limit, Listener,
+    ServerEvent, ServerIdentity, ServerTlsBuilder, TlsErrorKind,
 };
 use rcgen::{PKCS_ECDSA_P521_SHA512, date_time_ymd};
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    ClientConfig, DigitallySignedStruct, DistinguishedName, ProtocolVersion, SignatureScheme,
-};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ProtocolVersion};
+use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -24,13 +18,21 @@ use tokio_rustls::TlsConnector;
 use crate::fixture::*;
 use crate::pki::Ca;
 
-type Accepted = Result<Arc<ConnectionFacts>, AcceptErrorKind>;
+pub(crate) type Accepted = Result<Arc<ConnectionFacts>, AcceptErrorKind>;
 
 /// Both ends of one handshake, in memory. The client reads one byte, so that it sees tickets.
-async fn handshake(acceptor: &Acceptor, config: &Arc<ClientConfig>) -> Accepted {
+pub(crate) async fn handshake(acceptor: &Acceptor, config: &Arc<ClientConfig>) -> Accepted {
+    handshake_with(acceptor, config, "localhost").await
+}
+
+pub(crate) async fn handshake_with(
+    acceptor: &Acceptor,
+    config: &Arc<ClientConfig>,
+    name: &'static str,
+) -> Accepted {
     let (near, far) = duplex(64 * 1024);
     let client = async {
-        let name = ServerName::try_from("localhost").unwrap();
+        let name = ServerName::try_from(name).unwrap();
         let mut stream = TlsConnector::from(config.clone())
             .connect(name, near)
             .await
@@ -46,7 +48,13 @@ async fn handshake(acceptor: &Acceptor, config: &Arc<ClientConfig>) -> Accepted 
     within(async { tokio::join!(server, client) }).await.0
 }
 
-fn acceptor(tls: ServerTlsBuilder) -> Acceptor {
+fn handshakes(max: usize) -> ConnectionLimits {
+    let mut limits = ConnectionLimits::default();
+    limits.max_handshakes = max;
+    limits
+}
+
+pub(crate) fn acceptor(tls: ServerTlsBuilder) -> Acceptor {
     Acceptor::new(tls.build().unwrap()).handshake_timeout(HANG)
 }
 
@@ -119,74 +127,6 @@ async fn pr_2_a_certificate_whose_key_cannot_sign_proofs_gets_no_connection() {
     );
 }
 
-#[tokio::test]
-async fn rs_1_a_resumed_session_whose_certificate_has_expired_since_gets_no_connection() {
-    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
-        let fixture = Fixture::new();
-        let acceptor = acceptor(fixture.tls());
-        let config = fixture.client_as(Some(&fixture.agent), "h2", &[version]);
-        let facts = handshake(&acceptor, &config).await.unwrap();
-        let left =
-            facts.certificate().unwrap().not_after().as_secs() - facts.handshake_at().as_secs();
-
-        // Ten minutes before `notAfter` a new session can still be made, and its ticket is valid
-        // for an hour.
-        fixture.clock.advance(left - 600);
-        handshake(&acceptor, &config).await.unwrap();
-        assert!(handshake(&acceptor, &config).await.unwrap().is_resumed());
-        fixture.clock.advance(601);
-        assert_eq!(
-            handshake(&acceptor, &config).await.unwrap_err(),
-            AcceptErrorKind::ResumedCertificate
-        );
-    }
-}
-
-#[tokio::test]
-async fn rs_1_a_resumed_session_whose_certificate_is_no_longer_trusted_gets_no_connection() {
-    let fixture = Fixture::new();
-    let trusted = Arc::new(AtomicBool::new(true));
-    let verifier = Arc::new(Revocable {
-        trusted: trusted.clone(),
-        roots: WebPkiClientVerifier::builder_with_provider(
-            fixture.ca.roots(),
-            Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
-        )
-        .build()
-        .unwrap(),
-    });
-    let acceptor = acceptor(fixture.tls_with(ClientAuth::Custom(verifier)));
-    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
-        trusted.store(true, Ordering::SeqCst);
-        let config = fixture.client_as(Some(&fixture.agent), "h2", &[version]);
-        handshake(&acceptor, &config).await.unwrap();
-        assert!(handshake(&acceptor, &config).await.unwrap().is_resumed());
-        trusted.store(false, Ordering::SeqCst);
-        assert_eq!(
-            handshake(&acceptor, &config).await.unwrap_err(),
-            AcceptErrorKind::ResumedCertificate
-        );
-    }
-}
-
-#[tokio::test]
-async fn a_session_is_not_resumed_after_the_ticket_lifetime_or_where_it_is_switched_off() {
-    let fixture = Fixture::new();
-    let hour = acceptor(fixture.tls().ticket_lifetime(Duration::from_secs(3600)));
-    let never = acceptor(fixture.tls().ticket_lifetime(None));
-    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
-        let config = fixture.client_as(Some(&fixture.agent), "h2", &[version]);
-        handshake(&hour, &config).await.unwrap();
-        assert!(handshake(&hour, &config).await.unwrap().is_resumed());
-        fixture.clock.advance(3601);
-        assert!(!handshake(&hour, &config).await.unwrap().is_resumed());
-
-        let config = fixture.client_as(Some(&fixture.agent), "h2", &[version]);
-        handshake(&never, &config).await.unwrap();
-        assert!(!handshake(&never, &config).await.unwrap().is_resumed());
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn the_handshake_of_a_silent_or_slow_peer_ends_after_the_time_limit() {
     let fixture = Fixture::new();
@@ -241,7 +181,7 @@ async fn at_the_handshake_limit_only_the_oldest_slow_handshake_is_cancelled() {
     let acceptor = acceptor(fixture.tls()).observer(move |event: &ServerEvent| {
         let _ = ends.send(*event);
     });
-    let mut listener = Listener::with_handshake_limit(tcp, acceptor, 4).unwrap();
+    let mut listener = Listener::with_limits(tcp, acceptor, handshakes(4)).unwrap();
     let addr = listener.local_addr();
     let mut silent = Vec::new();
     for _ in 0..6 {
@@ -259,6 +199,7 @@ async fn at_the_handshake_limit_only_the_oldest_slow_handshake_is_cancelled() {
                 assert_eq!(kind, AcceptErrorKind::Displaced);
                 displaced += 1;
             }
+            ServerEvent::LimitReached { limit, .. } => assert_eq!(limit, Limit::Handshakes),
             ServerEvent::ConnectionOpened { .. } => {}
             other => panic!("{other:?}"),
         }
@@ -270,7 +211,7 @@ async fn at_the_handshake_limit_only_the_oldest_slow_handshake_is_cancelled() {
 async fn at_the_handshake_limit_peers_wait_for_handshakes_that_are_not_slow() {
     let fixture = Fixture::new();
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut listener = Listener::with_handshake_limit(tcp, acceptor(fixture.tls()), 1).unwrap();
+    let mut listener = Listener::with_limits(tcp, acceptor(fixture.tls()), handshakes(1)).unwrap();
     let addr = listener.local_addr();
     let clients: Vec<_> = (0..50)
         .map(|_| {
@@ -361,54 +302,4 @@ async fn nothing_secret_is_in_the_debug_output_of_the_facts() {
         .unwrap();
     let shown = format!("{facts:?}");
     assert!(!shown.to_lowercase().contains("exporter"), "{shown}");
-}
-
-/// Verifies by webpki, unless the test has revoked trust.
-#[derive(Debug)]
-struct Revocable {
-    trusted: Arc<AtomicBool>,
-    roots: Arc<dyn ClientCertVerifier>,
-}
-
-impl ClientCertVerifier for Revocable {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.roots.root_hint_subjects()
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        if self.trusted.load(Ordering::SeqCst) {
-            self.roots
-                .verify_client_cert(end_entity, intermediates, now)
-        } else {
-            let revoked = rustls::CertificateError::Revoked;
-            Err(rustls::Error::InvalidCertificate(revoked))
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.roots.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.roots.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.roots.supported_verify_schemes()
-    }
 }

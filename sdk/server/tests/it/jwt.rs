@@ -17,6 +17,7 @@ use rustls_pki_types::UnixTime;
 use serde_json::{Value, json};
 
 use crate::authority::{AUDIENCE, Authority, ISSUER, jwks};
+use crate::log::Log;
 
 const NOW: u64 = 1_800_000_000;
 
@@ -58,6 +59,31 @@ async fn refusal(validator: &JwtValidator, token: &AccessToken) -> Option<&'stat
         Err(error) => {
             assert_eq!(error.kind(), TokenErrorKind::Invalid);
             Some(error.detail())
+        }
+    }
+}
+
+/// One reader of a duplicated member uses the first, another the last.
+#[tokio::test]
+async fn tk_5_a_cnf_with_a_duplicated_member_is_malformed_whichever_reader_wrote_it() {
+    let authority = Authority::new("k1");
+    let validator = builder(&authority).build();
+    let thumbprint = "A".repeat(43);
+    let one = format!(r#""x5t#S256":"{thumbprint}""#);
+    let claims = claims().to_string();
+    for (cnf, is_read) in [
+        (format!(r#""cnf":{{{one}}}"#), true),
+        (format!(r#""cnf":{{{one},{one}}}"#), false),
+        (format!(r#""cnf":{{{one}}},"cnf":{{{one}}}"#), false),
+        (format!(r#""cnf":{{{one}}},"cnf":{{}}"#), false),
+        (r#""cnf":{"jkt":1,"jkt":2}"#.to_owned(), false),
+    ] {
+        let payload = format!("{},{cnf}}}", claims.strip_suffix('}').unwrap());
+        let token = authority.sign_text(&authority.header(), &payload);
+        // Once from the signature, once from the cache.
+        for _ in 0..2 {
+            let valid = validator.validate(&token).await.unwrap();
+            assert_eq!(valid.confirmation().is_ok(), is_read, "{cnf}");
         }
     }
 }
@@ -292,6 +318,20 @@ async fn tokens_of_every_asymmetric_algorithm_are_valid_with_the_key_that_fits()
             "{algorithm:?}"
         );
 
+        // Java writes a zero before an RSA number whose first bit is set (RFC 7518 section 6.3.1.1
+        // forbids it).
+        if let jsonwebtoken::jwk::AlgorithmParameters::RSA(rsa) = &jwk.algorithm {
+            let padded = |number: &str| {
+                let number = URL_SAFE_NO_PAD.decode(number).unwrap();
+                URL_SAFE_NO_PAD.encode([&[0, 0][..], &number].concat())
+            };
+            let mut other = json!(jwk);
+            other["n"] = padded(&rsa.n).into();
+            other["e"] = padded(&rsa.e).into();
+            let validator = validator_for(&json!({ "keys": [other] }));
+            assert_eq!(refusal(&validator, &token).await, None, "{algorithm:?}");
+        }
+
         // Keys that their own members exclude: by algorithm, by use, by operation.
         let mut other = jwk.clone();
         other.common.key_algorithm = Some(jsonwebtoken::jwk::KeyAlgorithm::PS512);
@@ -334,7 +374,8 @@ async fn a_public_key_is_never_taken_for_an_hmac_secret() {
 }
 
 #[tokio::test]
-async fn unusable_keys_in_a_set_do_not_affect_the_others() {
+async fn unusable_keys_in_a_set_do_not_affect_the_others_and_the_log_names_them() {
+    let log = Log::of_the_process();
     let authority = Authority::new("k1");
     let document = json!({ "keys": [
         { "kty": "future", "kid": "k0" },
@@ -343,15 +384,37 @@ async fn unusable_keys_in_a_set_do_not_affect_the_others() {
         { "kty": "RSA", "n": "AQAB", "e": "AQAB" },
         7,
         authority.jwk(),
+        { "kty": "RSA", "n": "A", "e": "AQAB", "kid": "k6\n" },
+        { "kty": "EC", "crv": "P-256", "x": "AAAA", "y": "AAAA", "kid": "k7" },
+        { "kty": "OKP", "crv": "Ed25519", "x": "AAAA", "kid": "k8" },
     ]});
     let validator = validator_for(&document);
     assert_eq!(
         refusal(&validator, &authority.sign(&authority.header(), &claims())).await,
         None
     );
+    let logged = log.text();
+    let line = logged.lines().find(|line| line.contains("k8")).unwrap();
+    assert!(line.contains("usable=1 unusable=8"), "{line}");
+    for which in [
+        "0 (k0): ",
+        "1 (k1): ",
+        "2: ",
+        "3: ",
+        "4: ",
+        "6 (k6\\n): ",
+        "7 (k7): ",
+        "8 (k8): ",
+    ] {
+        assert!(line.contains(which), "{which} in {line}");
+    }
     for text in ["", "[]", "{}", "{\"keys\":{}}"] {
         assert!(Jwks::document(text).is_err(), "{text}");
     }
+    // K1: the document may hold a secret.
+    let error = Jwks::document(r#"{"keys":"c2VjcmV0"}"#).unwrap_err();
+    let shown = format!("{error} {error:?}");
+    assert!(!shown.contains("c2VjcmV0"), "{shown}");
 }
 
 #[tokio::test]

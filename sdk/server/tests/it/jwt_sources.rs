@@ -14,12 +14,14 @@ use bowline_server::{
 };
 use http::StatusCode;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::authority::{AUDIENCE, Authority, ISSUER, jwks};
 use crate::fixture::{Fixture, Folder, TestServer, within};
 
 /// The key set is old as soon as it has been fetched.
 const ALWAYS: Duration = Duration::ZERO;
+const HOUR: Duration = Duration::from_secs(60 * 60);
 const NEVER: Duration = Duration::from_secs(1_000_000);
 
 fn builder(jwks: impl Into<Jwks>) -> JwtValidatorBuilder {
@@ -84,19 +86,127 @@ async fn the_last_good_set_stays_in_use_when_a_refresh_fails() {
         padded(jwks(&[&authority, &other])),
     ] {
         folder.write("jwks.json", broken);
-        // An unknown key makes the validator wait for the outcome of a fetch.
+        // An unknown key makes the validator wait for the outcome of a fetch. It may be in the set
+        // that could not be fetched.
         assert_eq!(
             error_kind(&validator, &other.bearer()).await,
-            TokenErrorKind::Invalid
+            TokenErrorKind::Unavailable
         );
         assert!(is_valid(&validator, &authority.bearer()).await);
     }
     std::fs::remove_file(&file).unwrap();
     assert_eq!(
         error_kind(&validator, &other.bearer()).await,
-        TokenErrorKind::Invalid
+        TokenErrorKind::Unavailable
     );
     assert!(is_valid(&validator, &authority.bearer()).await);
+}
+
+/// Whoever can keep this server from fetching the key set must not keep a withdrawn key in use.
+#[tokio::test(start_paused = true)]
+async fn a_key_set_that_was_not_fetched_for_a_day_is_used_no_longer() {
+    let folder = Folder::new("jwks-stale");
+    let authority = Authority::new("k1");
+    let file = folder.write("jwks.json", jwks(&[&authority]));
+    let validator = builder(Jwks::file(&file))
+        .refresh_interval(HOUR)
+        .retry_interval(ALWAYS)
+        .build();
+    let token = authority.bearer();
+    let validate = || validator.validate(&token);
+    validate().await.unwrap();
+    // An unchanged set that is read again is not stale.
+    for _ in 0..30 {
+        tokio::time::advance(HOUR).await;
+        validate().await.unwrap();
+        // The refresh runs in the background; an unknown key waits for it.
+        let _ = validator.validate(&Authority::new("k9").bearer()).await;
+    }
+    std::fs::remove_file(&file).unwrap();
+    for _ in 0..23 {
+        tokio::time::advance(HOUR).await;
+        validate().await.unwrap();
+    }
+    tokio::time::advance(HOUR).await;
+    let error = validate().await.unwrap_err();
+    assert_eq!(error.kind(), TokenErrorKind::Unavailable);
+    folder.write("jwks.json", jwks(&[&authority]));
+    validate().await.unwrap();
+}
+
+/// Within the retry interval nobody can say that the key does not exist: it may be new.
+#[tokio::test(start_paused = true)]
+async fn while_the_set_may_not_be_fetched_again_a_token_with_an_unknown_key_is_not_called_invalid()
+{
+    let folder = Folder::new("jwks-rotation");
+    let (old, new) = (Authority::new("old"), Authority::new("new"));
+    let file = folder.write("jwks.json", jwks(&[&old]));
+    let validator = builder(Jwks::file(&file))
+        .retry_interval(Duration::from_secs(10))
+        .build();
+    validator.validate(&old.bearer()).await.unwrap();
+    // An attacker's made-up key, at the moment of a rotation.
+    tokio::time::advance(Duration::from_secs(10)).await;
+    let made_up = Authority::new("k9").bearer();
+    let error = validator.validate(&made_up).await.unwrap_err();
+    assert_eq!(
+        error.kind(),
+        TokenErrorKind::Invalid,
+        "the set was just fetched"
+    );
+    folder.write("jwks.json", jwks(&[&old, &new]));
+    tokio::time::advance(Duration::from_secs(3)).await;
+    let error = validator.validate(&new.bearer()).await.unwrap_err();
+    assert_eq!(error.kind(), TokenErrorKind::Unavailable);
+    assert_eq!(error.retry_after(), Duration::from_secs(7));
+    tokio::time::advance(error.retry_after()).await;
+    validator.validate(&new.bearer()).await.unwrap();
+}
+
+/// A made-up token without `kid` fits many keys, and costs no more than eight signatures.
+#[tokio::test]
+async fn b4_a_token_without_kid_is_tried_with_eight_keys_at_most() {
+    let keys: Vec<_> = (0..9).map(|_| Authority::new("k")).collect();
+    let document = jwks(&keys.iter().collect::<Vec<_>>());
+    let validator = builder(Jwks::document(document).unwrap()).build();
+    for (index, key) in keys.iter().enumerate() {
+        let mut header = key.header();
+        header.as_object_mut().unwrap().remove("kid");
+        let token = key.sign(&header, &Authority::claims());
+        assert_eq!(is_valid(&validator, &token).await, index < 8, "{index}");
+        // With `kid` every key of that name is tried.
+        assert!(is_valid(&validator, &key.bearer()).await, "{index}");
+    }
+}
+
+/// The cheapest way to make a server wait was a token without `kid` and a slow key server.
+#[tokio::test]
+async fn b4_a_token_without_kid_does_not_wait_for_a_fetch_that_is_under_way() {
+    let authority = Authority::new("k1");
+    let key_server = KeyServer::start(jwks(&[&authority])).await;
+    let validator = Arc::new(
+        builder(key_server.url("/gated"))
+            .retry_interval(ALWAYS)
+            .build(),
+    );
+    key_server.gate.add_permits(1);
+    assert!(is_valid(&validator, &authority.bearer()).await);
+    within(key_server.arrived.acquire()).await.unwrap().forget();
+    // A fetch that does not end.
+    let (asking, unknown) = (validator.clone(), Authority::new("k9").bearer());
+    let fetch = tokio::spawn(async move { error_kind(&asking, &unknown).await });
+    within(key_server.arrived.acquire()).await.unwrap().forget();
+    let stranger = Authority::new("k9");
+    let mut header = stranger.header();
+    header.as_object_mut().unwrap().remove("kid");
+    let token = stranger.sign(&header, &Authority::claims());
+    assert_eq!(
+        error_kind(&validator, &token).await,
+        TokenErrorKind::Unavailable
+    );
+    assert!(is_valid(&validator, &authority.bearer()).await);
+    key_server.gate.add_permits(1);
+    assert_eq!(within(fetch).await.unwrap(), TokenErrorKind::Invalid);
 }
 
 #[tokio::test]
@@ -269,6 +379,10 @@ struct KeyServer {
     addr: std::net::SocketAddr,
     document: Arc<Mutex<Vec<u8>>>,
     fetches: Arc<AtomicUsize>,
+    /// A permit for each request to `/gated`.
+    arrived: Arc<Semaphore>,
+    /// A request to `/gated` takes one of these before it is answered.
+    gate: Arc<Semaphore>,
 }
 
 impl KeyServer {
@@ -286,6 +400,16 @@ impl KeyServer {
             let document = served.lock().unwrap().clone();
             async move { document }
         };
+        let (arrived, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let (tell, wait, served) = (arrived.clone(), gate.clone(), document.clone());
+        let gated = move || {
+            tell.add_permits(1);
+            let (wait, document) = (wait.clone(), served.lock().unwrap().clone());
+            async move {
+                wait.acquire().await.unwrap().forget();
+                document
+            }
+        };
         let redirect = || async { axum::response::Redirect::temporary("/jwks") };
         // Chunked, so that its length is only seen while it is read.
         let long = move || {
@@ -301,6 +425,7 @@ impl KeyServer {
         };
         let router = Router::new()
             .route("/jwks", get(answer))
+            .route("/gated", get(gated))
             .route("/redirect", get(redirect))
             .route("/long", get(long))
             .route("/nonsense", get(|| async { "nonsense" }))
@@ -313,6 +438,8 @@ impl KeyServer {
             addr,
             document,
             fetches,
+            arrived,
+            gate,
         }
     }
 

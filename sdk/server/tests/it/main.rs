@@ -7,11 +7,15 @@ mod handshakes;
 mod introspection;
 mod jwt;
 mod jwt_sources;
+mod limits;
 mod log;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod over_tls;
 mod pki;
 mod proxies;
+mod renegotiation;
+mod resumption;
+mod reverification;
 mod serving;
 mod stolen_ticket;

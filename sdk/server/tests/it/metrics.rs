@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bowline_server::metrics::MetricsObserver;
-use bowline_server::{AcceptPolicy, Acceptor, ClientAuth, Listener};
+use bowline_server::{
+    AcceptPolicy, Acceptor, ClientAuth, Limit, Listener, OwnerClass, ServerEvent, ServerObserver,
+};
 use http::Request;
 use http_body_util::Empty;
 use metrics_util::MetricKind;
@@ -110,6 +112,11 @@ async fn every_event_becomes_a_metric() {
         }
     };
     within(both_failed).await;
+    // Which limits are reached when is shown elsewhere.
+    MetricsObserver.observe(&ServerEvent::LimitReached {
+        limit: Limit::Evicted,
+        holder: OwnerClass::SpiffeId,
+    });
     drop((garbage, silent, connection, resumed, other));
     server.stop().await;
     counted(&snapshotter, &mut sums);
@@ -128,6 +135,7 @@ async fn every_event_becomes_a_metric() {
         ("handshake_seconds{}", 3),
         ("handshakes_failed_total{kind=timed_out}", 1),
         ("handshakes_failed_total{kind=tls}", 1),
+        ("limits_reached_total{limit=evicted,holder=spiffe_id}", 1),
         ("refusals_total{check=exporter,id=RS-6}", 1),
         ("refusals_total{check=no_token,id=RS-10}", 1),
         ("refusals_total{check=proof_missing,id=RS-4}", 1),

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::any;
-use bowline_server::{Acceptor, CloseReason, Listener, PeerFacts, ServeOptions, ServerEvent};
+use bowline_server::{
+    Acceptor, CloseReason, ConnectionLimits, Listener, PeerFacts, ServeOptions, ServerEvent,
+};
 use http::Request;
 use http_body_util::Empty;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use crate::fixture::*;
@@ -21,17 +24,23 @@ const NEVER: Duration = Duration::from_secs(3600);
 /// Options with which no time-out ends a connection.
 fn without_timeouts(fixture: &Fixture) -> ServeOptions {
     let mut options = fixture.options();
-    options.first_request_timeout = NEVER;
-    options.idle_timeout = NEVER;
     options.drain_timeout = NEVER;
     options
+}
+
+/// Limits with which no time-out ends a connection.
+fn unlimited() -> ConnectionLimits {
+    let mut limits = ConnectionLimits::default();
+    limits.first_request_timeout = NEVER;
+    limits.idle_timeout = NEVER;
+    limits
 }
 
 #[tokio::test]
 async fn rs_1_past_not_after_a_request_is_refused_and_the_connection_is_drained() {
     for alpn in ALPN {
         let fixture = Fixture::new();
-        let listener = fixture.listener(fixture.tls()).await;
+        let listener = fixture.listener_with(fixture.tls(), unlimited()).await;
         let server = TestServer::start(
             listener,
             binding_report().layer(fixture.layer()),
@@ -72,7 +81,8 @@ async fn rs_1_at_not_after_a_connection_is_drained_even_if_it_is_idle_or_request
                     _ => {}
                 },
             );
-            let listener = Listener::bind("127.0.0.1:0", acceptor).await.unwrap();
+            let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let listener = Listener::with_limits(tcp, acceptor, unlimited()).unwrap();
             let layer = fixture.layer().public_paths(["/"]);
             let server = TestServer::start(
                 listener,
@@ -209,11 +219,12 @@ async fn stopping_lets_requests_in_flight_finish_and_then_ends() {
 async fn a_connection_that_never_sends_a_request_is_closed() {
     for alpn in ALPN {
         let fixture = Fixture::new();
+        let mut limits = unlimited();
+        limits.first_request_timeout = Duration::from_millis(20);
         let mut options = without_timeouts(&fixture);
-        options.first_request_timeout = Duration::from_millis(20);
         options.drain_timeout = Duration::from_millis(20);
         let server = TestServer::start(
-            fixture.listener(fixture.tls()).await,
+            fixture.listener_with(fixture.tls(), limits).await,
             binding_report(),
             options,
         );
@@ -232,12 +243,12 @@ async fn a_connection_that_never_sends_a_request_is_closed() {
 async fn an_idle_connection_is_closed_properly() {
     for alpn in ALPN {
         let fixture = Fixture::new();
-        let mut options = without_timeouts(&fixture);
-        options.idle_timeout = Duration::from_millis(20);
+        let mut limits = unlimited();
+        limits.idle_timeout = Duration::from_millis(20);
         let server = TestServer::start(
-            fixture.listener(fixture.tls()).await,
+            fixture.listener_with(fixture.tls(), limits).await,
             binding_report(),
-            options,
+            without_timeouts(&fixture),
         );
         let mut connection = HttpConnection::connect(server.addr, &fixture.client(alpn)).await;
         let request = Request::get("/").body(Empty::new()).unwrap();
@@ -273,31 +284,6 @@ async fn peers_that_truncate_tls_or_break_framing_do_not_affect_others() {
     }
     fixture.assert_is_served(&server).await;
     within(server.stop()).await;
-}
-
-#[tokio::test]
-async fn connections_above_the_limit_wait_for_a_free_slot() {
-    let fixture = Fixture::new();
-    let mut options = without_timeouts(&fixture);
-    options.max_connections = 1;
-    let server = TestServer::start(
-        fixture.listener(fixture.tls()).await,
-        binding_report(),
-        options,
-    );
-    let mut first = HttpConnection::connect(server.addr, &fixture.client("http/1.1")).await;
-    let request = || Request::get("/").body(Empty::new()).unwrap();
-    assert_eq!(first.send(request()).await.unwrap().status, 200);
-
-    let mut second = HttpConnection::connect(server.addr, &fixture.client("http/1.1")).await;
-    let waiting = tokio::spawn(async move { second.send(request()).await.unwrap().status });
-    // Time enough for the second one to proceed, if it were not limited.
-    for _ in 0..100 {
-        assert_eq!(first.send(request()).await.unwrap().status, 200);
-    }
-    assert!(!waiting.is_finished());
-    drop(first);
-    assert_eq!(within(waiting).await.unwrap(), 200);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@
 #[allow(dead_code)]
 #[path = "../it/authority.rs"]
 mod authority;
+mod crowd;
 #[allow(dead_code)]
 #[path = "../it/fixture.rs"]
 mod fixture;
@@ -21,6 +22,8 @@ mod pki;
 #[allow(dead_code)]
 mod scenario;
 
+use bowline_server::Limit;
+use crowd::Regulars;
 use fixture::{Fixture, within};
 use scenario::{Abuse, HonestClient, all_over, over, resident_kib};
 
@@ -68,4 +71,44 @@ async fn honest_clients_are_served_and_memory_is_bounded_under_a_thousand_idle_o
     report("dpop_jti", &honest);
     println!("load.honest_served {}", honest.stop().await);
     within(server.stop()).await;
+    crowds(&fixture).await;
+}
+
+/// A thousand places, more peers than that, and regular clients beside them.
+async fn crowds(fixture: &Fixture) {
+    const PLACES: usize = 1_000;
+    let thief = fixture.ca.client("thief");
+    let versions = rustls::ALL_VERSIONS;
+    for (kind, client) in [
+        (
+            Abuse::Stranger,
+            fixture.client_as(None, "http/1.1", versions),
+        ),
+        (
+            Abuse::Stream,
+            fixture.client_as(Some(&thief), "http/1.1", versions),
+        ),
+    ] {
+        let (server, reached) = crowd::start(fixture, PLACES).await;
+        let regulars = Regulars::start(fixture, server.addr, 5).await;
+        within(crowd::arrive_at_once(fixture, server.addr, 50)).await;
+        within(regulars.are_served(5)).await;
+        println!("load.{}.alone_p99_us {}", kind.name(), regulars.p99_us());
+        let peers = kind.begin(PLACES + 100, server.addr, &client).await;
+        within(regulars.are_served(10)).await;
+        println!("load.{}.beside_p99_us {}", kind.name(), regulars.p99_us());
+        println!(
+            "load.{}.connections {}",
+            kind.name(),
+            peers.connections.len()
+        );
+        assert!(reached.count(Limit::HandshakeRate) > 0, "{kind:?}");
+        println!(
+            "load.{}.regulars_served {}",
+            kind.name(),
+            regulars.stop().await
+        );
+        drop(peers);
+        within(server.stop()).await;
+    }
 }

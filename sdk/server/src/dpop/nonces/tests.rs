@@ -23,6 +23,19 @@ fn a_nonce_is_issued_for_one_period_and_accepted_for_two() {
 }
 
 #[test]
+fn a_nonce_is_accepted_through_the_second_that_is_stated_and_not_in_the_next() {
+    let nonces = DpopNonces::new(&[7; 32], Duration::from_secs(60));
+    for now in [6000, 6030, 6059, 6060] {
+        let [newest, before] = accepted(&nonces, now);
+        for (nonce, is_newest) in [(newest, true), (before, false)] {
+            let until = nonces.accepted_until(at(now), is_newest).as_secs();
+            assert!(accepted(&nonces, until).contains(&nonce), "{now}");
+            assert!(!accepted(&nonces, until + 1).contains(&nonce), "{now}");
+        }
+    }
+}
+
+#[test]
 fn nodes_with_one_secret_accept_each_others_nonces_and_no_others() {
     let period = Duration::from_secs(60);
     let [one, same, other] =

@@ -191,7 +191,10 @@ impl Fixture {
         if let Some(facts) = &self.facts {
             request = request.extension(facts.clone());
         }
-        request.body(()).unwrap()
+        // As `serve` does it.
+        let mut request = request.body(()).unwrap();
+        crate::layer::keep_uri(&mut request);
+        request
     }
 
     pub(super) async fn send(&self) -> Outcome {
@@ -298,6 +301,9 @@ fn clock(now: &Arc<AtomicU64>) -> Clock {
 pub(super) struct Tokens {
     issued: Mutex<HashMap<String, Value>>,
     pub(super) unavailable: std::sync::atomic::AtomicBool,
+    asked: AtomicUsize,
+    /// Whether a token is validated by somebody else.
+    pub(super) is_remote: std::sync::atomic::AtomicBool,
 }
 
 impl Tokens {
@@ -308,6 +314,20 @@ impl Tokens {
         token
     }
 
+    /// The same as a JWT, which shows its claims to everybody.
+    pub(super) fn issue_jwt(&self, claims: Value) -> String {
+        let mut issued = self.issued.lock().unwrap();
+        let payload = URL_SAFE_NO_PAD.encode(claims.to_string());
+        let token = format!("e30.{payload}.{}", issued.len());
+        issued.insert(token.clone(), claims);
+        token
+    }
+
+    /// How often somebody asked about a token.
+    pub(super) fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
     pub(super) fn forget(&self, token: &str) {
         self.issued.lock().unwrap().remove(token);
     }
@@ -315,6 +335,7 @@ impl Tokens {
 
 impl TokenValidator for Tokens {
     async fn validate(&self, token: &AccessToken) -> Result<ValidToken, TokenError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
         if self.unavailable.load(Ordering::SeqCst) {
             return Err(TokenError::unavailable(
                 "the authority is away",
@@ -325,6 +346,10 @@ impl TokenValidator for Tokens {
             Some(claims) => Ok(ValidToken::new(claims.clone())),
             None => Err(TokenError::invalid("the access token has expired")),
         }
+    }
+
+    fn asks(&self, _: &AccessToken) -> bool {
+        self.is_remote.load(Ordering::SeqCst)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The checks, called as a tower service with constructed connection facts.
 
+mod before_validation;
 mod dpop;
 mod fixture;
 mod metadata;
@@ -7,5 +8,6 @@ mod order;
 mod passes;
 mod proof_cache;
 mod proxies;
+mod public;
 mod refusals;
 mod scope;

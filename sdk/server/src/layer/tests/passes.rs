@@ -37,7 +37,6 @@ async fn a_session_bound_request_passes_under_every_policy_and_says_what_it_is_b
 async fn under_follow_the_token_decides_what_is_required() {
     let cases = [
         (json!({}), BindingClass::Bearer),
-        (json!({ "cnf": {} }), BindingClass::Bearer),
         (
             json!({ "cnf": { "x5t#S256": CLIENT.thumbprint() } }),
             BindingClass::Certificate,

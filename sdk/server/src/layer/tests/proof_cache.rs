@@ -8,7 +8,7 @@ use bowline_proof::Check;
 use serde_json::json;
 
 use super::fixture::*;
-use crate::{AcceptPolicy, RequireRequestBound};
+use crate::{AcceptPolicy, Limit, RequireRequestBound, ServerEvent};
 
 #[tokio::test]
 async fn a_reusable_proof_is_verified_once_per_connection() {
@@ -206,6 +206,16 @@ async fn a_full_quota_refuses_on_that_connection_only() {
     }
     fixture.add_request_claims("3");
     assert_eq!(fixture.send().await.check(), Some(Check::ReplayQuota));
+    let reached = |event: &ServerEvent| {
+        matches!(
+            event,
+            ServerEvent::LimitReached {
+                limit: Limit::JtiQuota,
+                ..
+            }
+        )
+    };
+    assert!(fixture.events.lock().unwrap().iter().any(reached));
     // A used jti is still reported as used, and reusable proofs still pass.
     fixture.add_request_claims("1");
     assert_eq!(fixture.send().await.check(), Some(Check::Replay));
@@ -233,6 +243,133 @@ async fn the_connection_is_drained_when_a_tenth_of_the_quota_is_left_and_not_bef
     fixture.add_request_claims("18");
     assert!(fixture.send().await.has_passed());
     assert!(drain());
+}
+
+/// B6 of the security review: not a fault. RS-9 checks what is present, and without `jti` nothing
+/// tells a repeated proof from another one that an honest client made for the same request in the
+/// same second. The proof is good on its own connection only and for its method and path; RS-12
+/// asks for more.
+#[tokio::test]
+async fn b6_a_proof_without_jti_may_be_repeated_on_its_connection_unless_all_claims_are_required() {
+    let mut fixture = Fixture::default();
+    fixture.add_request_claims("1");
+    fixture.proof_claims.as_object_mut().unwrap().remove("jti");
+    for _ in 0..2 {
+        assert!(fixture.send().await.has_passed());
+    }
+    fixture.method = "PUT";
+    assert_eq!(fixture.send().await.check(), Some(Check::Method));
+    fixture.method = "POST";
+    fixture.now.store(NOW + 301, Ordering::SeqCst);
+    assert_eq!(fixture.send().await.check(), Some(Check::IssuedAt));
+    fixture.now.store(NOW, Ordering::SeqCst);
+    let mut strict = Fixture::default();
+    strict.configure(|layer| layer.require_request_bound(RequireRequestBound::Always));
+    strict.add_request_claims("1");
+    strict.proof_claims.as_object_mut().unwrap().remove("jti");
+    assert_eq!(
+        strict.send().await.check(),
+        Some(Check::RequestClaimsRequired)
+    );
+}
+
+/// RS-8 refuses an older proof anyway, so what a connection stores does not grow with its age.
+#[tokio::test]
+async fn a_jti_is_dropped_when_rs_8_would_refuse_its_proof_and_the_quota_is_of_what_is_left() {
+    let mut fixture = Fixture::default();
+    fixture.configure(|layer| layer.jti_quota(20));
+    let facts = fixture.facts.clone().unwrap();
+    let mut drain = is_ready(facts.drain_wanted());
+    // 17 in each window, one proof ahead of the clock.
+    for window in 0..5 {
+        let now = NOW + window * 301;
+        fixture.now.store(now, Ordering::SeqCst);
+        fixture.proof_claims["iat"] = now.into();
+        for jti in 0..17 {
+            fixture.add_request_claims(&format!("{window}-{jti}"));
+            assert!(fixture.send().await.has_passed());
+        }
+        assert!(!drain(), "drained needlessly");
+    }
+    // The last second in which the proof would be accepted, and the next.
+    let last = NOW + 4 * 301 + 300;
+    for (now, check) in [(last, Check::Replay), (last + 1, Check::IssuedAt)] {
+        fixture.now.store(now, Ordering::SeqCst);
+        assert_eq!(fixture.send().await.check(), Some(check));
+    }
+}
+
+/// Issuer, subject and client of the token are the owner, however many connections it has.
+#[tokio::test]
+async fn all_connections_share_a_total_of_which_no_owner_takes_the_last_fifth() {
+    let mut fixture = Fixture::default();
+    fixture.configure(|layer| layer.jti_total(10));
+    let token_of = |subject: &str| {
+        let mut claims = session_bound();
+        claims["iss"] = "https://as.example.com".into();
+        claims["sub"] = subject.into();
+        claims["client_id"] = "agent".into();
+        claims
+    };
+    let mut connections = Vec::new();
+    for _ in 0..8 {
+        fixture.facts = Some(connection(Some(&CLIENT), EXPORTER));
+        connections.push(fixture.facts.clone());
+        fixture.use_token(token_of("greedy"));
+        fixture.add_request_claims("1");
+        assert!(fixture.send().await.has_passed());
+    }
+    for (subject, status) in [
+        ("greedy", 503),
+        ("a", 200),
+        ("a", 503),
+        ("b", 200),
+        ("c", 503),
+    ] {
+        fixture.facts = Some(connection(Some(&CLIENT), EXPORTER));
+        connections.push(fixture.facts.clone());
+        fixture.use_token(token_of(subject));
+        fixture.add_request_claims("1");
+        let outcome = fixture.send().await;
+        assert_eq!(outcome.response.status(), status, "{subject}");
+        let limited = matches!(
+            outcome.event,
+            Some(ServerEvent::LimitReached {
+                limit: Limit::UsedProofs,
+                ..
+            })
+        );
+        assert_eq!(limited, status == 503, "{subject}");
+        assert!(!is_ready(fixture.facts.as_ref().unwrap().drain_wanted())());
+    }
+    // A reusable proof needs no room, and closing a connection makes some.
+    for claim in ["jti", "htm", "htu"] {
+        fixture.proof_claims.as_object_mut().unwrap().remove(claim);
+    }
+    assert!(fixture.send().await.has_passed());
+    drop(connections);
+    fixture.facts = Some(connection(Some(&CLIENT), EXPORTER));
+    for jti in 1..=8 {
+        fixture.add_request_claims(&jti.to_string());
+        assert!(fixture.send().await.has_passed());
+    }
+    assert_eq!(fixture.send().await.check(), Some(Check::Replay));
+}
+
+/// RS-9 and RS-8 by one clock: a `jti` that was dropped is never accepted again.
+#[tokio::test]
+async fn a_clock_that_goes_back_brings_no_used_proof_back() {
+    let mut fixture = Fixture::default();
+    fixture.add_request_claims("1");
+    let captured = fixture.proof();
+    assert!(fixture.send().await.has_passed());
+    fixture.now.store(NOW + 301, Ordering::SeqCst);
+    fixture.proof_claims["iat"] = (NOW + 301).into();
+    fixture.add_request_claims("2");
+    assert!(fixture.send().await.has_passed());
+    fixture.now.store(NOW + 241, Ordering::SeqCst);
+    fixture.proofs = Some(vec![captured]);
+    assert_eq!(fixture.send().await.check(), Some(Check::IssuedAt));
 }
 
 /// Polls the future each time it is called.

@@ -11,7 +11,7 @@ use rcgen::{DnType, SanType};
 use serde_json::{Value, json};
 
 use super::fixture::*;
-use crate::{AcceptPolicy, BindingClass, MemoryReplayStore, TrustedProxies};
+use crate::{AcceptPolicy, BindingClass, MemoryReplayStore, ProxyName, TrustedProxies};
 
 const SPIFFE_ID: &str = "spiffe://example.org/gateway";
 
@@ -265,17 +265,152 @@ async fn malformed_fields_of_a_trusted_proxy_are_refused_and_the_proxy_is_not_ta
     }
 }
 
+/// Gateways commonly set the fields only if their client showed a certificate: all others would
+/// inherit the gateway's identity, and with it its certificate-bound tokens.
 #[tokio::test]
-async fn a_request_of_the_proxy_itself_is_checked_like_any_other() {
+async fn a_proxys_request_without_the_fields_is_refused_unless_it_also_speaks_for_itself() {
     let mut fixture = behind_proxy();
     fixture.fields.clear();
-    assert_eq!(fixture.send().await.check(), Some(Check::TokenCertificate));
     fixture.use_token(json!({ "cnf": { "x5t#S256": PROXY.thumbprint() } }));
     fixture.proofs = Some(vec![]);
+    let other = ProxyName::SpiffeId("spiffe://example.org/other".to_owned());
+    for proxies in [proxies(), proxies().own_requests_of(other)] {
+        fixture.configure(|layer| layer.trusted_proxies(proxies));
+        assert_eq!(fixture.send().await.check(), Some(Check::Certificate));
+    }
+    for name in [
+        ProxyName::Thumbprint(PROXY.thumbprint().parse().unwrap()),
+        ProxyName::SpiffeId(SPIFFE_ID.to_owned()),
+        ProxyName::Subject("O=Example,CN=gateway".to_owned()),
+    ] {
+        fixture.configure(|layer| layer.trusted_proxies(proxies().own_requests_of(name)));
+        let outcome = fixture.send().await;
+        assert_eq!(outcome.binding().class(), BindingClass::Certificate);
+        assert_eq!(outcome.binding().spiffe_id(), Some(SPIFFE_ID));
+        assert_eq!(outcome.binding().attested_by(), None);
+    }
+    // Named for its own requests alone, it is a client like any other.
+    let own = ProxyName::SpiffeId(SPIFFE_ID.to_owned());
+    let proxies = TrustedProxies::new(MemoryReplayStore::new(10)).own_requests_of(own);
+    fixture.configure(|layer| layer.trusted_proxies(proxies));
+    assert!(fixture.send().await.has_passed());
+    fixture.fields = attest(&CLIENT, EXPORTER);
+    assert_eq!(
+        fixture.send().await.binding().class(),
+        BindingClass::Certificate
+    );
+}
+
+/// Otherwise a certificate, which is public, would pass by the proxy's word alone.
+#[tokio::test]
+async fn whatever_comes_through_a_proxy_must_carry_a_proof_under_every_policy() {
+    for is_remote in [false, true] {
+        for claims in [session_bound(), certificate_bound(), json!({})] {
+            let mut fixture = behind_proxy();
+            fixture.tokens.is_remote.store(is_remote, Ordering::SeqCst);
+            fixture.use_token(claims);
+            fixture.proofs = Some(vec![]);
+            assert_eq!(fixture.send().await.check(), Some(Check::ProofMissing));
+            assert_eq!(fixture.tokens.asked(), usize::from(!is_remote));
+        }
+        for policy in [AcceptPolicy::Require, AcceptPolicy::RequireOrAttested] {
+            let mut fixture = behind_proxy();
+            fixture.tokens.is_remote.store(is_remote, Ordering::SeqCst);
+            fixture.configure(|layer| layer.policy(policy));
+            fixture.proofs = Some(vec![]);
+            assert_eq!(fixture.send().await.check(), Some(Check::ProofMissing));
+        }
+        // A JWT that names no certificate is asked about first (RS-10), and refused all the same.
+        let mut fixture = behind_proxy();
+        fixture.tokens.is_remote.store(is_remote, Ordering::SeqCst);
+        fixture.token = fixture.tokens.issue_jwt(json!({}));
+        fixture.proofs = Some(vec![]);
+        assert_eq!(fixture.send().await.check(), Some(Check::ProofMissing));
+        assert_eq!(fixture.tokens.asked(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_by_the_proxys_word_alone_is_a_separate_switch() {
+    let mut fixture = behind_proxy();
+    fixture.configure(|layer| {
+        layer.trusted_proxies(proxies().accept_certificates_without_proof(true))
+    });
+    fixture.proofs = Some(vec![]);
+    fixture.use_token(certificate_bound());
     let outcome = fixture.send().await;
-    assert_eq!(outcome.binding().class(), BindingClass::Certificate);
-    assert_eq!(outcome.binding().spiffe_id(), Some(SPIFFE_ID));
-    assert_eq!(outcome.binding().attested_by(), None);
+    assert_eq!(outcome.binding().class(), BindingClass::ProxyAttested);
+    // Nothing else.
+    for claims in [session_bound(), json!({})] {
+        fixture.use_token(claims);
+        assert_eq!(fixture.send().await.check(), Some(Check::ProofMissing));
+    }
+    fixture.use_token(json!({ "cnf": { "x5t#S256": OTHER_CLIENT.thumbprint() } }));
+    assert_eq!(fixture.send().await.check(), Some(Check::TokenCertificate));
+}
+
+#[tokio::test]
+async fn two_spellings_of_a_connection_are_one() {
+    let mut fixture = behind_proxy();
+    fixture.add_request_claims("1");
+    assert!(fixture.send().await.has_passed());
+    let unpadded = |bytes: &[u8]| {
+        let text = STANDARD.encode(bytes);
+        format!(":{}:", text.trim_end_matches('='))
+    };
+    let url_safe = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(EXPORTER);
+    let spellings: [(usize, String); 5] = [
+        (0, unpadded(&CLIENT.certificate)),
+        (0, format!(" {} ", fixture.fields[0].1)),
+        (1, unpadded(&EXPORTER)),
+        (1, format!("{}\t", fixture.fields[1].1)),
+        (1, url_safe),
+    ];
+    for (index, spelling) in spellings {
+        let mut fields = fixture.fields.clone();
+        fields[index].1 = spelling.clone();
+        std::mem::swap(&mut fixture.fields, &mut fields);
+        assert_eq!(
+            fixture.send().await.check(),
+            Some(Check::Replay),
+            "{spelling}"
+        );
+        std::mem::swap(&mut fixture.fields, &mut fields);
+    }
+}
+
+/// CGI and WSGI make one variable of `Client-Cert` and `Client_Cert`.
+#[tokio::test]
+async fn b5_fields_that_differ_by_an_underscore_never_reach_the_handler() {
+    for mut fixture in [Fixture::default(), behind_proxy()] {
+        for name in ["client_cert", "session_binding_verified", "tls_exporter"] {
+            fixture.fields.push((name, "x".to_owned()));
+        }
+        let outcome = fixture.send().await;
+        assert!(outcome.has_passed(), "they are not read either");
+        let underscored = |name: &http::HeaderName| name.as_str().contains('_');
+        assert!(!outcome.arrived().keys().any(underscored));
+    }
+}
+
+/// GW-2: whoever passes the request on would have to remove it.
+#[tokio::test]
+async fn a_connection_option_that_names_such_a_field_is_answered_400() {
+    for option in [
+        "Session-Binding-Verified",
+        "close, host",
+        "authorization",
+        "dpop",
+    ] {
+        let mut fixture = Fixture::default();
+        fixture.fields.push(("connection", option.to_owned()));
+        let outcome = fixture.send().await;
+        assert_eq!(outcome.response.status(), 400, "{option}");
+        assert!(!outcome.reached);
+    }
+    let mut fixture = Fixture::default();
+    fixture.fields.push(("connection", "close".to_owned()));
+    assert!(fixture.send().await.has_passed());
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use bowline_proof::{Challenge, Check, EXPORTER_LABEL, challenges};
 use serde_json::json;
 
 use super::fixture::*;
-use crate::{AcceptPolicy, RequireRequestBound, ServerEvent};
+use crate::{AcceptPolicy, RequireRequestBound, Routes, ServerEvent};
 
 /// A name, the check that must refuse, and what is wrong with the request.
 type Case = (&'static str, Check, fn(&mut Fixture));
@@ -151,6 +151,35 @@ async fn tk_1_and_tk_2_refuse_a_cnf_that_is_malformed_or_cannot_be_satisfied() {
         }),
     ];
     assert_refused(cases).await;
+}
+
+#[tokio::test]
+async fn tk_5_refuses_a_cnf_without_a_known_method_under_every_policy() {
+    for cnf in [
+        json!({}),
+        json!({ "jwk": CLIENT.jwk() }),
+        json!({ "kid": "1" }),
+        json!({ "x5t#S512": CLIENT.thumbprint() }),
+        json!({ "x5u": "https://example.com/" }),
+        json!({ "tls_exp2": EXPORTER_LABEL }),
+        json!({ "TLS_EXP": EXPORTER_LABEL }),
+    ] {
+        for policy in [
+            AcceptPolicy::Follow,
+            AcceptPolicy::Require,
+            AcceptPolicy::RequireOrAttested,
+        ] {
+            for proofs in [None, Some(vec![])] {
+                let mut fixture = Fixture::default();
+                fixture.use_token(json!({ "cnf": cnf }));
+                fixture.configure(|layer| layer.policy(policy));
+                fixture.proofs = proofs;
+                let outcome = fixture.send().await;
+                assert!(!outcome.reached, "{cnf}");
+                assert_eq!(outcome.check(), Some(Check::Confirmation), "{cnf}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
@@ -432,6 +461,60 @@ async fn rs_12_refuses_a_proof_that_is_not_for_this_request_alone() {
         ),
     ];
     assert_refused(cases).await;
+}
+
+/// Whatever the handler, or a service behind it, makes of the path and of the method.
+#[tokio::test]
+async fn rs_12_holds_for_every_reading_of_a_path_and_allows_no_other_method() {
+    let cases: &[Case] = &[
+        ("the path itself", Check::RequestClaimsRequired, |fixture| {
+            fixture.uri = "/admin/x".to_owned();
+        }),
+        ("escaped twice", Check::RequestClaimsRequired, |fixture| {
+            fixture.uri = "/public/%252e%252e/admin/x".to_owned();
+        }),
+        (
+            "with a parameter",
+            Check::RequestClaimsRequired,
+            |fixture| {
+                fixture.uri = "/public/..;/admin/x".to_owned();
+            },
+        ),
+        (
+            "a method-override field, with all claims",
+            Check::RequestClaimsRequired,
+            |fixture| {
+                fixture.uri = "/admin/public".to_owned();
+                fixture.add_request_claims("1");
+                fixture.proof_claims["htu"] = format!("{ORIGIN}/admin/public").into();
+                fixture.fields = vec![("x_http_method_override", "DELETE".to_owned())];
+            },
+        ),
+    ];
+    for (name, check, spoil) in cases {
+        let mut fixture = Fixture::default();
+        let routes = Routes::new(["/admin/*"]).unwrap();
+        let routes = routes.except(["/admin/public"]).unwrap();
+        let required = RequireRequestBound::Routes(routes);
+        fixture.configure(|layer| layer.require_request_bound(required));
+        spoil(&mut fixture);
+        assert_eq!(fixture.send().await.check(), Some(*check), "{name}");
+
+        fixture.fields.clear();
+        for path in ["/admin/public", "/other"] {
+            fixture.uri = path.to_owned();
+            fixture.add_request_claims(path);
+            fixture.proof_claims["htu"] = format!("{ORIGIN}{path}").into();
+            assert!(fixture.send().await.has_passed(), "{path}");
+        }
+        fixture.fields = vec![("x-http-method", "DELETE".to_owned())];
+        fixture.add_request_claims("2");
+        fixture.proof_claims["htu"] = format!("{ORIGIN}/other").into();
+        assert!(
+            fixture.send().await.has_passed(),
+            "no pattern names the path"
+        );
+    }
 }
 
 #[tokio::test]

@@ -79,3 +79,23 @@ async fn a_nonce_that_is_not_required_is_ignored() {
     fixture.claims["nonce"] = "of another server".into();
     assert!(fixture.send().await.has_passed());
 }
+
+/// A tenth of the memory: with its nonce a proof is refused long before its `iat` is too old.
+#[tokio::test]
+async fn a_used_proof_is_stored_only_for_as_long_as_its_nonce_is_accepted() {
+    let nonces = DpopNonces::new(&[7; 32], Duration::from_secs(PERIOD));
+    let store = MemoryReplayStore::new(1);
+    let mut fixture = DpopFixture::with(Dpop::new(store).nonces(nonces));
+    fixture.claims["nonce"] = nonce_of(&fixture.send().await).into();
+    assert!(fixture.send().await.has_passed());
+    // The store is full until the second period of the nonce has ended.
+    let end = (NOW / PERIOD + 2) * PERIOD;
+    for (now, passes) in [(end - 1, false), (end, true)] {
+        fixture.base.now.store(now, Ordering::SeqCst);
+        fixture.claims["iat"] = now.into();
+        fixture.renew(&now.to_string()).claims["nonce"] = "none".into();
+        let asked = fixture.send().await;
+        fixture.claims["nonce"] = nonce_of(&asked).into();
+        assert_eq!(fixture.send().await.has_passed(), passes, "{now}");
+    }
+}

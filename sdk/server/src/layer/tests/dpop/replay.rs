@@ -13,7 +13,9 @@ use serde_json::json;
 
 use super::super::fixture::*;
 use super::{DpopFixture, dpop_check};
-use crate::{Dpop, Insertion, MemoryReplayStore, ProofId, ReplayStore, ServerEvent};
+use crate::{
+    Dpop, Insertion, Limit, MemoryReplayStore, ProofId, ProofOwner, ReplayStore, ServerEvent,
+};
 
 #[tokio::test]
 async fn a_proof_passes_once_over_all_connections() {
@@ -77,6 +79,20 @@ async fn a_used_proof_is_stored_for_as_long_as_it_would_be_accepted() {
     }
 }
 
+/// The entry of the first proof is dropped, then the clock is set back.
+#[tokio::test]
+async fn a_clock_that_goes_back_brings_no_used_proof_back() {
+    let mut fixture = DpopFixture::new();
+    let captured = fixture.claims.clone();
+    assert!(fixture.send().await.has_passed());
+    fixture.base.now.store(NOW + 301, Ordering::SeqCst);
+    fixture.claims["iat"] = (NOW + 301).into();
+    assert!(fixture.renew("2").send().await.has_passed());
+    fixture.base.now.store(NOW + 241, Ordering::SeqCst);
+    fixture.claims = captured;
+    assert_eq!(dpop_check(&fixture.send().await), Some(DpopCheck::IssuedAt));
+}
+
 #[tokio::test]
 async fn a_full_store_refuses_with_503_and_no_challenge() {
     let mut fixture = DpopFixture::with(Dpop::new(MemoryReplayStore::new(1)));
@@ -89,7 +105,10 @@ async fn a_full_store_refuses_with_503_and_no_challenge() {
     assert_eq!(outcome.header("retry-after"), Some("1"));
     assert!(matches!(
         outcome.event,
-        Some(ServerEvent::Unavailable { .. })
+        Some(ServerEvent::LimitReached {
+            limit: Limit::UsedProofs,
+            ..
+        })
     ));
     // Stored entries are still found.
     assert_eq!(
@@ -108,7 +127,14 @@ struct Remote {
 }
 
 impl ReplayStore for &'static Remote {
-    fn insert(&self, proof: ProofId, now: UnixTime, until: UnixTime) -> BoxFuture<'_, Insertion> {
+    fn insert(
+        &self,
+        proof: ProofId,
+        owner: ProofOwner,
+        now: UnixTime,
+        until: UnixTime,
+    ) -> BoxFuture<'_, Insertion> {
+        let _ = owner;
         self.asked
             .lock()
             .unwrap()
@@ -139,8 +165,14 @@ async fn a_store_that_cannot_be_reached_lets_nothing_pass() {
 struct Shared(&'static MemoryReplayStore);
 
 impl ReplayStore for Shared {
-    fn insert(&self, proof: ProofId, now: UnixTime, until: UnixTime) -> BoxFuture<'_, Insertion> {
-        self.0.insert(proof, now, until)
+    fn insert(
+        &self,
+        proof: ProofId,
+        owner: ProofOwner,
+        now: UnixTime,
+        until: UnixTime,
+    ) -> BoxFuture<'_, Insertion> {
+        self.0.insert(proof, owner, now, until)
     }
 }
 

@@ -1,0 +1,91 @@
+//! The fields in which proxies and sidecars describe a TLS connection: no peer may set them,
+//! because a handler, or a service behind it, might trust them (GW-2).
+
+use http::header::CONNECTION;
+use http::{HeaderMap, HeaderName};
+
+/// What an ingress sidecar sets or strips (GW-2).
+const RESERVED: [&str; 7] = [
+    "client-cert",
+    "client-cert-chain",
+    "tls-exporter",
+    "x-forwarded-client-cert",
+    "session-binding-verified",
+    "session-binding-observed",
+    "session-binding-receipt",
+];
+
+/// Further fields that a client must not have removed on the way.
+const NEEDED: [&str; 5] = [
+    "host",
+    "authorization",
+    "cookie",
+    "dpop",
+    "session-binding-proof",
+];
+
+/// Fields that make a request one with another method.
+const METHOD_OVERRIDES: [&str; 3] = [
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+];
+
+/// Removes every reserved field.
+pub(crate) fn strip(headers: &mut HeaderMap) {
+    remove(headers, |name| is_one_of(&RESERVED, name));
+}
+
+/// Removes the fields with one of these names.
+pub(crate) fn strip_named(headers: &mut HeaderMap, names: &[&str]) {
+    remove(headers, |name| is_one_of(names, name));
+}
+
+fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
+    // Most requests have none, and then nothing is allocated.
+    let found: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| unwanted(name.as_str()))
+        .cloned()
+        .collect();
+    for name in found {
+        headers.remove(name);
+    }
+}
+
+/// Whether a field would override the method for somebody behind this server.
+pub(crate) fn override_method(headers: &HeaderMap) -> bool {
+    let mut names = headers.keys();
+    names.any(|name| is_one_of(&METHOD_OVERRIDES, name.as_str()))
+}
+
+/// Whether a `Connection` option names a field that whoever passes the request on would have to
+/// remove (RFC 9110 section 7.6.1), but that must arrive, or must not be removed after it was set
+/// (GW-2).
+pub(crate) fn connection_names_one(headers: &HeaderMap) -> bool {
+    let fields = headers.get_all(CONNECTION);
+    let mut options = fields
+        .iter()
+        .flat_map(|field| field.as_bytes().split(|&byte| byte == b','));
+    options.any(|option| {
+        let Ok(option) = str::from_utf8(option.trim_ascii()) else {
+            return false;
+        };
+        let option = option.to_ascii_lowercase();
+        is_one_of(&RESERVED, &option)
+            || is_one_of(&NEEDED, &option)
+            || option.starts_with("content-")
+            || option.starts_with("content_")
+    })
+}
+
+/// With `_` read as `-`: CGI and WSGI make the same variable of both.
+fn is_one_of(names: &[&str], name: &str) -> bool {
+    let same = |(one, other): (u8, u8)| one == other || one == b'-' && other == b'_';
+    names
+        .iter()
+        .any(|known| known.len() == name.len() && known.bytes().zip(name.bytes()).all(same))
+}
+
+#[cfg(test)]
+mod tests;
