@@ -1,6 +1,7 @@
 //! An endpoint of the authorization server: its URL, the roots to trust there, and this server's
 //! client certificate.
 
+use bowline_proof::pem;
 use std::error::Error as StdError;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -14,7 +15,6 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{RequestBuilder, Url, redirect};
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -76,34 +76,18 @@ impl Endpoint {
     /// Trusts these CA certificates (PEM) instead of the platform's.
     pub(crate) fn trust_only_pem(mut self, roots: &[u8]) -> Result<Self, EndpointError> {
         let bad = |what: String| EndpointError::new(format!("the roots for {} {what}", self.name));
-        // A byte order mark is text in front of the first boundary (RFC 7468 section 2), which the
-        // parser would take for a part of it.
-        let text = roots.strip_prefix(b"\xef\xbb\xbf").unwrap_or(roots);
         let mut read = Vec::new();
-        for der in CertificateDer::pem_slice_iter(text) {
+        for der in pem::certificates(roots).map_err(|e| bad(format!("cannot be read: {e}")))? {
             let number = read.len() + 1;
-            let certificate = der.ok().filter(is_anchor);
-            let certificate = certificate
+            let certificate = Some(der)
+                .filter(is_anchor)
                 .and_then(|der| reqwest::Certificate::from_der(&der).ok())
                 .ok_or_else(|| {
                     bad(format!(
-                        "hold a certificate that cannot be read: number {number}"
+                        "hold a certificate that is no anchor: number {number}"
                     ))
                 })?;
             read.push(certificate);
-        }
-        let begun = text
-            .windows(BEGIN.len())
-            .filter(|part| *part == BEGIN)
-            .count();
-        if begun != read.len() {
-            return Err(bad(format!(
-                "begin {begun} certificates, of which {} can be read: are their line ends lost?",
-                read.len()
-            )));
-        }
-        if read.is_empty() {
-            return Err(bad("hold no certificate in PEM".to_owned()));
         }
         self.roots = Some(read);
         self.rebuild()
@@ -217,8 +201,6 @@ fn client(
         EndpointError::new(format!("no HTTPS client can be made for {name}")).with_source(error)
     })
 }
-
-const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 /// Whether a certificate can be a trust anchor: reqwest would find only later that it cannot.
 fn is_anchor(der: &CertificateDer<'_>) -> bool {

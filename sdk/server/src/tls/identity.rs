@@ -5,10 +5,10 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use bowline_proof::pem;
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{InconsistentKeys, RootCertStore};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::CertificateDer;
 
 use super::{TlsError, TlsErrorKind, provider};
 
@@ -67,15 +67,11 @@ impl ServerIdentity {
         let chain = certificates(chain, chain_name)?;
         let bad_key =
             |what: &str| TlsError::new(TlsErrorKind::PrivateKey, format!("{key_name}: {what}"));
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
-            bad_key("holds no private key in PEM (PKCS#8, PKCS#1 or SEC1)").with_source(error)
+        // No error of a parser goes along as a source: it would quote the key (EX-7).
+        let key = pem::private_key(key).map_err(|error| bad_key(&error.to_string()))?;
+        let key = provider().key_provider.load_private_key(key).map_err(|_| {
+            bad_key("holds a private key that is damaged, or of a kind not supported")
         })?;
-        let key = provider()
-            .key_provider
-            .load_private_key(key)
-            .map_err(|error| {
-                bad_key("holds a private key of a kind that cannot be used").with_source(error)
-            })?;
         Self::from_parts(chain, key, chain_name, key_name)
     }
 
@@ -159,21 +155,9 @@ fn roots(pem: &[u8], name: &str) -> Result<Arc<RootCertStore>, TlsError> {
     Ok(Arc::new(store))
 }
 
-fn certificates(pem: &[u8], name: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let bad = || {
-        TlsError::new(
-            TlsErrorKind::Certificate,
-            format!("{name}: holds no certificate in PEM"),
-        )
-    };
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(pem)
-        .collect::<Result<_, _>>()
-        .map_err(|error| bad().with_source(error))?;
-    if chain.is_empty() {
-        Err(bad())
-    } else {
-        Ok(chain)
-    }
+fn certificates(text: &[u8], name: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    pem::certificates(text)
+        .map_err(|error| TlsError::new(TlsErrorKind::Certificate, format!("{name}: {error}")))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
