@@ -124,7 +124,7 @@ where
 
 impl<C, L> Drop for H2Task<C, L> {
     fn drop(&mut self) {
-        // IoFuture: the I/O ends in good order when nobody can send any more.
+        // Before the I/O is spawned: it shuts the connection down once no dispatcher can send.
         self.dispatch = None;
         if let (Some(io), Ok(runtime)) = (self.io.take(), Handle::try_current()) {
             runtime.spawn(io);

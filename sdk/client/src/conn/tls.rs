@@ -156,8 +156,8 @@ pub(crate) async fn record_certificate_request<F: Future>(
 pub(crate) struct LastCertificateRequest(AtomicU8);
 
 impl LastCertificateRequest {
-    pub(crate) fn store(&self, asked: CertificateRequest) {
-        self.0.store(asked as u8, Ordering::Release);
+    pub(crate) fn store(&self, request: CertificateRequest) {
+        self.0.store(request as u8, Ordering::Release);
     }
 
     pub(crate) fn load(&self) -> CertificateRequest {
@@ -182,13 +182,13 @@ impl ResolvesClientCert for RecordingResolver {
             .as_ref()
             .filter(|key| key.key.choose_scheme(schemes).is_some())
             .cloned();
-        let asked = if key.is_some() {
+        let request = if key.is_some() {
             CertificateRequest::Presented
         } else {
             CertificateRequest::NothingFits
         };
         // Outside `record_certificate_request` nobody asks.
-        let _ = CERTIFICATE_REQUEST.try_with(|cell| cell.set(asked));
+        let _ = CERTIFICATE_REQUEST.try_with(|cell| cell.set(request));
         key
     }
 

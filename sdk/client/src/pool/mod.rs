@@ -59,7 +59,7 @@ struct State {
     /// Reused between events, so that a warm request allocates nothing here.
     actions: Vec<Action>,
     known: HashMap<PoolKey, Known>,
-    /// The one that was asked for last: most clients have one.
+    /// The destination of the last request: most clients have only one.
     last_used: Option<Known>,
     destinations: HashMap<KeyId, Arc<Destination>>,
     live: BTreeMap<ConnectionId, Live>,
@@ -131,10 +131,10 @@ impl Pool {
     pub(crate) async fn pick(
         self: &Arc<Self>,
         origin: &Origin,
-        held: &Arc<IdentityConfig>,
+        identity: &Arc<IdentityConfig>,
         token: Option<&AccessToken>,
     ) -> Result<Checkout, Error> {
-        let mut waiting = match self.want(origin, held, token) {
+        let mut waiting = match self.want(origin, identity, token) {
             Ok(checkout) => return Ok(checkout),
             Err(waiting) => waiting,
         };
@@ -153,7 +153,7 @@ impl Pool {
     fn want(
         self: &Arc<Self>,
         origin: &Origin,
-        held: &Arc<IdentityConfig>,
+        identity: &Arc<IdentityConfig>,
         token: Option<&AccessToken>,
     ) -> Result<Checkout, Waiting> {
         let mut state = self.lock();
@@ -161,7 +161,7 @@ impl Pool {
         let waiter = WaiterId(state.last_waiter);
         loop {
             // Looked up each time: while the lock was free, the key may have been forgotten.
-            let key = state.key(origin, held);
+            let key = state.key(origin, identity);
             let (pick, deferred) = state.pick(self, key, waiter, token);
             let streams = match &pick {
                 Pick::Ready(checkout) => state.changed_streams(checkout),
@@ -308,7 +308,7 @@ impl Pool {
                 pool.forget(key, connection.facts.id());
             }
         });
-        let until = destination.held.not_after().and_then(instant);
+        let until = destination.identity.not_after().and_then(instant);
         let new = NewConnection {
             id: facts.id(),
             http: facts.http(),
@@ -465,11 +465,11 @@ impl State {
     }
 
     /// The key of an origin and an identity.
-    fn key(&mut self, origin: &Origin, held: &Arc<IdentityConfig>) -> KeyId {
-        let identity = held.thumbprint();
+    fn key(&mut self, origin: &Origin, identity: &Arc<IdentityConfig>) -> KeyId {
+        let thumbprint = identity.thumbprint();
         let is_it = |known: &&Known| {
             let destination = &known.destination;
-            destination.origin == *origin && destination.held.thumbprint() == identity
+            destination.origin == *origin && destination.identity.thumbprint() == thumbprint
         };
         // Never one that has been forgotten: the destination that makes others be forgotten is the
         // last used.
@@ -478,18 +478,18 @@ impl State {
         }
         let pool_key = PoolKey {
             origin: origin.clone(),
-            identity,
+            identity: thumbprint,
         };
         let known = match self.known.get(&pool_key) {
             Some(known) => known.clone(),
-            None => self.new_destination(pool_key, held),
+            None => self.new_destination(pool_key, identity),
         };
         let key = known.key;
         self.last_used = Some(known);
         key
     }
 
-    fn new_destination(&mut self, pool_key: PoolKey, held: &Arc<IdentityConfig>) -> Known {
+    fn new_destination(&mut self, pool_key: PoolKey, identity: &Arc<IdentityConfig>) -> Known {
         if self.known.len() >= MAX_DESTINATIONS {
             let machine = &self.machine;
             self.known.retain(|_, known| machine.uses(known.key));
@@ -500,12 +500,12 @@ impl State {
             key: KeyId(self.last_key),
             destination: Arc::new(Destination {
                 origin: pool_key.origin.clone(),
-                held: held.clone(),
+                identity: identity.clone(),
                 tls: pool_key
                     .origin
                     .is_https()
-                    .then(|| tls::for_origin(&held.tls)),
-                asked: LastCertificateRequest::default(),
+                    .then(|| tls::for_origin(&identity.tls)),
+                last_request: LastCertificateRequest::default(),
             }),
         };
         self.destinations

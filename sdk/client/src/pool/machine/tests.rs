@@ -204,7 +204,7 @@ fn one_failed_opening_fails_every_request_that_waited_for_it_and_the_next_reques
 }
 
 #[test]
-fn a_lane_stays_within_its_limit_and_serves_in_order_of_arrival() {
+fn a_key_stays_within_its_limit_and_serves_in_order_of_arrival() {
     let mut fixture = Fixture::new(limits(2, 8));
     fixture.run(Event::Wanted(w(1)));
     fixture.run(h1(1));
@@ -239,7 +239,7 @@ fn an_idle_connection_of_another_key_makes_room() {
 }
 
 #[test]
-fn a_connection_that_comes_free_makes_room_for_an_older_request_of_another_lane() {
+fn a_connection_that_comes_free_makes_room_for_an_older_request_of_another_key() {
     let mut fixture = Fixture::new(limits(8, 1));
     fixture.run(Event::Wanted(w(1)));
     fixture.run(h1(1));
