@@ -25,12 +25,12 @@ pub use crate::observe::Operation;
 pub struct RequestBoundProof;
 
 /// In a request's extensions: its access token goes with a session-binding proof from the first
-/// request on, as under [`BindingPolicy::Require`](crate::BindingPolicy::Require), whatever the token itself
-/// shows. For an opaque token whose need is known from elsewhere, such as an agent card: without it
+/// request on, as under [`BindingPolicy::Require`](crate::BindingPolicy::Require), whatever the
+/// token itself shows. For an opaque token whose need is known from elsewhere, such as an agent card: without it
 /// the first request is refused with `use_session_binding` and sent again.
 ///
 /// It adds to what a token demands and takes nothing away: a token that is bound to a DPoP key goes
-/// with a DPoP proof. A request without a token is none the different.
+/// with a DPoP proof. It has no effect on a request without a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProofRequired;
 

@@ -87,9 +87,9 @@ impl Client {
     }
 
     /// Holds `identity` besides the current one, so that a token can be asked for with it before it
-    /// becomes the current one (CL-8). Until then it is used for requests with [`WithCertificate`](crate::WithCertificate)
-    /// and tokens that are bound to it, and for nothing else. Holding what is held already does
-    /// nothing.
+    /// becomes the current one (CL-8). Until then it is used for requests with
+    /// [`WithCertificate`](crate::WithCertificate) and tokens that are bound to it, and for nothing
+    /// else. If the client holds it already, nothing changes.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] if no TLS configuration can be made with it.

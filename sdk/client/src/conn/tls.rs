@@ -1,4 +1,4 @@
-//! The TLS side: one rustls configuration per identity, and what the server asked of it (CL-9).
+//! The TLS side: one rustls configuration per identity, and what the server requested in it (CL-9).
 
 use std::cell::Cell;
 use std::path::Path;
@@ -138,7 +138,7 @@ tokio::task_local! {
     static CERTIFICATE_REQUEST: Cell<CertificateRequest>;
 }
 
-/// Runs a handshake and tells what was asked of the certificate resolver in it. rustls gives the
+/// Runs a handshake and returns the certificate request that the resolver saw in it. rustls gives the
 /// resolver no connection to note that on, but calls it on the task that drives the handshake.
 pub(crate) async fn record_certificate_request<F: Future>(
     handshake: F,
