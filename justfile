@@ -14,10 +14,12 @@ demo *options:
 test:
     cargo test --workspace
 
-# Format, clippy and documentation; any warning is an error.
+# Format, import cycles, clippy (also without the default features of mcp and a2a) and documentation; any warning is an error.
 lint:
     cargo fmt --all --check
+    python3 tools/cycles.py
     cargo clippy --locked --workspace --all-targets -- -D warnings
+    cargo clippy --locked -p bowline-mcp -p bowline-a2a --no-default-features -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 
 # The named set: checks with parts that must be installed. One that is missing is a failure, never a skip.
