@@ -122,7 +122,7 @@ fn token(parts: &mut request::Parts, recent: &RecentTokens) -> Result<Option<Acc
         }
         (None, None, _) => Ok(None),
         (None, Some(field), None) => {
-            let token = match recent.from_field(field) {
+            let token = match recent.find_or_read(field) {
                 Ok(token) => Some(token),
                 Err(InvalidAccessToken::OtherScheme) => None,
                 Err(e) => {

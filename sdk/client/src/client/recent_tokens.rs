@@ -17,7 +17,7 @@ const MAX_TOKENS: usize = 8;
 
 impl RecentTokens {
     /// The token in a field with the scheme `Bearer` or `DPoP`.
-    pub(super) fn from_field(
+    pub(super) fn find_or_read(
         &self,
         field: &HeaderValue,
     ) -> Result<AccessToken, InvalidAccessToken> {

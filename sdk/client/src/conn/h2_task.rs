@@ -13,9 +13,9 @@
 //! the request of stream 7 with it          writes HEADERS of stream 7: the server processes it
 //! ```
 //!
-//! In one task the I/O cannot run between the two steps of the dispatcher. Then a request fails with
-//! the peer's GOAWAY only if its stream is above the last one that the peer processes, or if it
-//! never became a stream. Neither was processed (RFC 9113 §6.8).
+//! In one task the I/O cannot run between the two steps of the dispatcher. Then a request fails
+//! with the peer's GOAWAY only if its stream is above the last one that the peer processes, or if
+//! it never became a stream. Neither was processed (RFC 9113 §6.8).
 //!
 //! Upstream: no issue; report 1 in `docs/src/upstream.md`.
 

@@ -1,6 +1,6 @@
 //! What belongs to one connection and ends with it (CL-4), and why it ended.
 //!
-//! Two tasks share a [`Connection`]. The request's task, through its checkout, parks and takes the
+//! Two tasks share a `Connection`. The request's task, through its checkout, parks and takes the
 //! sender and notes what it sees. The driver's task polls hyper and learns first that the
 //! connection has ended. Example: an HTTP/1.1 server answers `Connection: close` and closes:
 //!
@@ -15,7 +15,7 @@
 //!   -> one report: ConnectionClose
 //! ```
 //!
-//! Whichever task comes last makes the one report: [`CloseReport`] decides.
+//! Whichever task comes last makes the one report: `CloseReport` decides.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -90,7 +90,7 @@ impl Connection {
         }
     }
 
-    /// Drives the connection to its end. Once told to close, it gets [`CLOSING_TIME`]
+    /// Drives the connection to its end. Once told to close, it gets `CLOSING_TIME`
     /// for that: a peer that does not read must not keep its connection in the pool.
     pub(crate) async fn until_end(&self, mut end: BoxFuture<'static, CloseReason>) -> CloseReason {
         tokio::select! {

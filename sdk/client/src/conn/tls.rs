@@ -36,8 +36,8 @@ impl Trust {
     /// Only the certificate authorities in a PEM file.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] if the file, or a certificate in it, cannot be read, or it holds
-    /// none.
+    /// [`ErrorKind::Configuration`] if the file, or a certificate in it, cannot be read, or it
+    /// holds none.
     pub fn pem_file(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let roots = pem::certificates(&read_file(path)?).map_err(|e| {
@@ -138,8 +138,8 @@ tokio::task_local! {
     static CERTIFICATE_REQUEST: Cell<CertificateRequest>;
 }
 
-/// Runs a handshake and returns the certificate request that the resolver saw in it. rustls gives the
-/// resolver no connection to note that on, but calls it on the task that drives the handshake.
+/// Runs a handshake and returns the certificate request that the resolver saw in it. rustls gives
+/// the resolver no connection to note that on, but calls it on the task that drives the handshake.
 pub(crate) async fn record_certificate_request<F: Future>(
     handshake: F,
 ) -> (F::Output, CertificateRequest) {

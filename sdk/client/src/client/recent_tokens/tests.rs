@@ -17,7 +17,7 @@ fn a_field_gives_its_own_token_whatever_came_before() {
                 ("bearer", Scheme::Bearer),
             ] {
                 let token = tokens
-                    .from_field(&field(&format!("{scheme} t{number}")))
+                    .find_or_read(&field(&format!("{scheme} t{number}")))
                     .unwrap();
                 assert_eq!(token.secret(), format!("t{number}"), "round {round}");
                 assert_eq!(token.scheme(), expected);
@@ -32,8 +32,8 @@ fn a_token_that_comes_again_is_not_read_again() {
     let tokens = RecentTokens::default();
     let field = field("Bearer abc");
     let (first, second) = (
-        tokens.from_field(&field).unwrap(),
-        tokens.from_field(&field).unwrap(),
+        tokens.find_or_read(&field).unwrap(),
+        tokens.find_or_read(&field).unwrap(),
     );
     assert!(std::ptr::eq(first.secret(), second.secret()));
 }
@@ -41,7 +41,7 @@ fn a_token_that_comes_again_is_not_read_again() {
 #[test]
 fn what_is_no_token_is_not_kept() {
     let tokens = RecentTokens::default();
-    assert!(tokens.from_field(&field("Basic abc")).is_err());
-    assert!(tokens.from_field(&field("Bearer ")).is_err());
+    assert!(tokens.find_or_read(&field("Basic abc")).is_err());
+    assert!(tokens.find_or_read(&field("Bearer ")).is_err());
     assert!(tokens.lock().is_empty());
 }
