@@ -187,29 +187,31 @@ impl Exchange<'_> {
         report: &mut RequestReport<'_>,
     ) -> Result<Attempt, Error> {
         if self.plan.http2_only && checkout.facts().http() != HttpVersion::H2 {
+            checkout.release();
             return Err(self.not_http2());
         }
         let facts = self
             .plan
             .facts(&self.parts.method, &self.parts.uri, is_retry);
-        let unsent = |body| {
+        let unsent = |checkout: Checkout, body| {
             let connection = checkout.connection().clone();
             let lost = checkout.is_new().then_some(connection);
+            checkout.release();
             Attempt::Unsent { body, lost }
         };
         // It may have ended on its way from the pool: then nothing need be signed for it.
         if checkout.is_closed() {
-            return Ok(unsent(body));
+            return Ok(unsent(checkout, body));
         }
         let attached = match checkout.connection().bound.bind(&facts)? {
             Bound::Nothing => None,
             Bound::Attached(attachment) => Some(attachment),
             Bound::Pending(attachment) => Some(attachment.await?),
-            Bound::ConnectionEnded => return Ok(unsent(body)),
+            Bound::ConnectionEnded => return Ok(unsent(checkout, body)),
         };
         // Signing takes its time: the connection may have ended meanwhile, and its proof with it.
         if checkout.is_closed() {
-            return Ok(unsent(body));
+            return Ok(unsent(checkout, body));
         }
         let request = assemble(self.parts, checkout.connection(), attached.as_ref(), body);
         let used = checkout.begin();
@@ -226,10 +228,15 @@ impl Exchange<'_> {
                 self.learn(checkout, response, &facts, attached.as_ref())
                     .await
             }
-            Err(WriteError::Lost(error)) => self.lost(&checkout, used, error, report),
+            Err(WriteError::Lost(error)) => {
+                let attempt = self.lost(checkout.connection(), used, error, report);
+                checkout.broken();
+                attempt
+            }
             Err(WriteError::Unsent(request)) => {
                 report.unsent(attached.as_ref());
                 let lost = (used == ConnectionUse::New).then(|| checkout.connection().clone());
+                checkout.broken();
                 let body = request.into_body();
                 Ok(Attempt::Unsent { body, lost })
             }
@@ -239,7 +246,7 @@ impl Exchange<'_> {
     /// Decides about a request that was written and not answered.
     fn lost(
         &self,
-        checkout: &Checkout,
+        connection: &Arc<Connection>,
         used: ConnectionUse,
         error: hyper::Error,
         report: &mut RequestReport<'_>,
@@ -257,7 +264,7 @@ impl Exchange<'_> {
             report.unprocessed();
             // The end of a connection that had carried other requests is no loss.
             let counts = used == ConnectionUse::New || unprocessed == Unprocessed::RefusedStream;
-            let lost = counts.then(|| checkout.connection().clone());
+            let lost = counts.then(|| connection.clone());
             return match self.replay_handle.replay() {
                 Some(body) => Ok(Attempt::Unsent { body, lost }),
                 None => {

@@ -179,7 +179,7 @@ impl Pool {
                 }
                 Pick::Dead(checkout) => {
                     self.forget(key, checkout.facts().id());
-                    drop(checkout);
+                    checkout.release();
                     state = self.lock();
                 }
                 Pick::Queued(receiver) => {
