@@ -116,8 +116,8 @@ impl Decode for StreamResponse {
 
 impl Decode for ListTasksResponse {
     fn decode(value: Value) -> Result<Self, String> {
-        // ProtoJSON leaves out empty members, so an empty object may be an empty list. An object with
-        // none of these members is something else.
+        // ProtoJSON leaves out empty members, so an empty object may be an empty list. An object
+        // with none of these members is something else.
         const MEMBERS: [&str; 4] = ["tasks", "nextPageToken", "pageSize", "totalSize"];
         require(has_one_of(&value, &MEMBERS), "no list of tasks")?;
         proto_json(value)

@@ -218,8 +218,8 @@ pub(crate) fn checked_url(url: &str, allowed: &[Origin]) -> Result<Uri, Error> {
     let origin = Origin::from_uri(&uri).map_err(|e| unusable(format!("cannot be used: {e}")))?;
     if !allowed.contains(&origin) {
         let message = format!(
-            "the agent's card puts this interface at {origin}, and this client's requests are for {}; add that origin \
-             (Transports::also) if it is the agent's",
+            "the agent's card puts this interface at {origin}, and this client's requests are for \
+             {}; add that origin (Transports::also) if it is the agent's",
             allowed
                 .iter()
                 .map(Origin::to_string)
@@ -231,7 +231,8 @@ pub(crate) fn checked_url(url: &str, allowed: &[Origin]) -> Result<Uri, Error> {
     Ok(uri)
 }
 
-/// Writes service parameters into header fields (A2A §3.2.6), and the A2A version if they have none.
+/// Writes service parameters into header fields (A2A §3.2.6), and the A2A version if they have
+/// none.
 fn write_params(
     params: &ServiceParams,
     has_token: bool,
@@ -268,8 +269,8 @@ fn write_params(
     Ok(())
 }
 
-/// Adds an extension to those that the caller lists in `A2A-Extensions`: one field, with commas (A2A
-/// §9.2).
+/// Adds an extension to those that the caller lists in `A2A-Extensions`: one field, with commas
+/// (A2A §9.2).
 fn add_extension(uri: &str, fields: &mut HeaderMap) -> Result<(), Error> {
     let values = fields.get_all(EXTENSIONS_FIELD).iter();
     let named: Vec<_> = values
@@ -297,8 +298,8 @@ fn check_response(response: Response<Body>) -> Result<Response<Body>, Error> {
         && let Some(error) = binding_error(response.headers())
     {
         let message = format!(
-            "the agent answered {error}, and this client cannot make such a proof: check that it has a certificate and \
-             key, and that no proxy on the way terminates TLS"
+            "the agent answered {error}, and this client cannot make such a proof: check that it \
+             has a certificate and key, and that no proxy on the way terminates TLS"
         );
         Error::new(ErrorKind::BindingRefused, message)
     } else {
@@ -384,8 +385,8 @@ pub(crate) fn decode_failed(error: DecodeError, head: &Parts, bytes: &[u8]) -> A
 fn not_a2a(head: &Parts, bytes: &[u8], why: &str) -> Error {
     let what = describe(&head.headers, bytes);
     let message = format!(
-        "the agent, or a proxy in front of it, answered HTTP {} with something that is not A2A ({}): {what}; is this the \
-         URL of the interface?",
+        "the agent, or a proxy in front of it, answered HTTP {} with something that is not A2A \
+         ({}): {what}; is this the URL of the interface?",
         head.status,
         printable(why)
     );
@@ -408,9 +409,9 @@ fn binding_refusal_message(refusal: &BindingRefusal) -> String {
         None => String::new(),
     };
     format!(
-        "the agent refused a fresh session-binding proof{certificate} with {}: check that no proxy on the way terminates TLS, \
-         that the token's cnf names this certificate, and whether the agent requires request-bound proofs \
-         (Transports::request_bound_calls){clock}",
+        "the agent refused a fresh session-binding proof{certificate} with {}: check that no \
+         proxy on the way terminates TLS, that the token's cnf names this certificate, and \
+         whether the agent requires request-bound proofs (Transports::request_bound_calls){clock}",
         printable(&refusal.error)
     )
 }

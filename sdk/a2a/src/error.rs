@@ -59,9 +59,9 @@ pub enum ErrorKind {
     /// The call cannot be sent as it is: a service parameter that cannot be a header field, an
     /// invalid URL, two access tokens.
     InvalidCall,
-    /// The client cannot make the call: no certificate, an access token bound to another certificate
-    /// (CL-8), a plaintext URL (CL-6), an agent that asks for no certificate (CL-9), a key that
-    /// cannot sign, or a card that requires what is not configured.
+    /// The client cannot make the call: no certificate, an access token bound to another
+    /// certificate (CL-8), a plaintext URL (CL-6), an agent that asks for no certificate (CL-9), a
+    /// key that cannot sign, or a card that requires what is not configured.
     Configuration,
     /// The agent's interface is at an origin that the caller has not allowed (CL-6).
     OtherOrigin,
@@ -78,8 +78,8 @@ pub enum ErrorKind {
     Unauthorized,
     /// The access token does not allow this (HTTP 403).
     Forbidden,
-    /// A fresh proof was refused, or a proof is required that this client cannot make. Another access
-    /// token would not help (CL-5).
+    /// A fresh proof was refused, or a proof is required that this client cannot make. Another
+    /// access token would not help (CL-5).
     BindingRefused,
     /// The agent redirects to another origin, or otherwise than by 307 and 308 (CL-6).
     Redirect,
@@ -138,7 +138,7 @@ impl Error {
         self.details.kind
     }
 
-    /// Who has to act.
+    /// The side that can fix it.
     pub fn fault(&self) -> Fault {
         match self.details.kind {
             ErrorKind::InvalidCall => Fault::Caller,

@@ -176,7 +176,7 @@ where
                 State::Events(events) => match ready!(events.poll_next_unpin(cx)) {
                     None => return Poll::Ready(self.ended()),
                     Some(Ok(event)) => {
-                        // An event without data is no event to a reader (HTML, event streams).
+                        // The standard ignores an event without data (HTML, event streams).
                         let Some(data) = event.data.filter(|data| !data.is_empty()) else {
                             continue;
                         };

@@ -6,7 +6,7 @@ use http::{HeaderMap, Uri};
 
 pub(crate) use bowline_transport::text::{printable, shortened};
 
-/// A URL as an error may quote it; nothing of what is no URL.
+/// A URL as an error may quote it; empty if it is invalid.
 pub(crate) fn shown_url(url: &str) -> String {
     url.parse::<Uri>()
         .map_or_else(|_| String::new(), |_| printable_url(url))

@@ -1,4 +1,5 @@
-//! A response's body on its way to tonic: its messages, and an error unless it ends as gRPC demands.
+//! A response's body on its way to tonic: its messages, and an error unless it ends as gRPC
+//! demands.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

@@ -86,7 +86,8 @@ impl Channel {
         {
             let encoding = printable(&String::from_utf8_lossy(encoding.as_bytes()));
             let message = format!(
-                "the agent's response is compressed ({encoding}), although the request does not allow that"
+                "the agent's response is compressed ({encoding}), although the request does not \
+                 allow that"
             );
             return Err(Error::new(ErrorKind::NotA2a, message).into());
         }
@@ -151,7 +152,8 @@ fn metadata(params: &mut ServiceParams) -> Result<(), Error> {
         }
         if lower.ends_with("-bin") {
             let message = format!(
-                "the service parameter {:?} would be binary metadata in gRPC, and service parameters are text",
+                "the service parameter {:?} would be binary metadata in gRPC, and service \
+                 parameters are text",
                 printable(name)
             );
             return Err(Error::new(ErrorKind::InvalidCall, message));
