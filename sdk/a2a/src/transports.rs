@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use bowline_client::{AccessToken, Client, Origin};
 use bowline_token::{Authorized, Fixed, TokenSource};
 use bowline_transport::credential::Credential;
+use bowline_transport::redact::{NotingSource, SentTokens};
 use bowline_transport::{Operations, RequestBoundCalls};
 use http::Uri;
 
@@ -173,19 +174,25 @@ impl Transports {
         let url = checked_url(&url, &self.origins)?;
         let requirements =
             CardRequirements::from_card(card)?.resolve(&url, self.client.identity().is_some())?;
+        let sent = SentTokens::default();
         let credential = match &self.source {
             // Bound to the interface's origin now, before any card or redirect could change it.
-            Some(source) => Credential::from_authorized(Authorized::new(
-                self.client.clone(),
-                source.clone(),
-                &url.to_string(),
-            )?),
+            Some(source) => {
+                let source = NotingSource {
+                    source: source.clone(),
+                    sent: sent.clone(),
+                };
+                let url = url.to_string();
+                let client = self.client.clone();
+                Credential::from_authorized(Authorized::new(client, Arc::new(source), &url)?)
+            }
             None => Credential::from_caller(),
         };
         let endpoint = AgentEndpoint {
             client: self.client.clone(),
             path: url.path().to_owned(),
             credential,
+            sent,
             operations: binding.operations(),
             request_bound: self.request_bound.clone(),
             requirements,

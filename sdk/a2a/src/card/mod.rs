@@ -233,7 +233,7 @@ impl Card {
                 }
                 _ => format!(
                     "{}; as JSON: {}",
-                    describe(&head.headers, &bytes),
+                    describe(head, &bytes),
                     printable(&e.to_string())
                 ),
             };
@@ -356,7 +356,7 @@ async fn not_ok(head: &Parts, rest: Body) -> Error {
         StatusCode::NOT_FOUND => (ErrorKind::Status, "; is this the agent's base URL?"),
         _ => (ErrorKind::Status, ""),
     };
-    let what = describe(&head.headers, &bytes);
+    let what = describe(head, &bytes);
     let message =
         format!("the request for the agent card was answered with HTTP {status} and {what}{hint}");
     Error::new(kind, message)
