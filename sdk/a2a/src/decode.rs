@@ -6,11 +6,12 @@ use a2a::{
     SendMessageResponse, StreamResponse, Task, TaskPushNotificationConfig,
 };
 use a2a_pb::protojson_conv::{self, ProtoJsonPayload};
+use bowline_transport::redact::SentTokens;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::{Error, ErrorKind};
-use crate::text::printable;
+use crate::text::redacted;
 
 /// Why a response is not the expected result.
 pub(crate) enum DecodeError {
@@ -21,14 +22,14 @@ pub(crate) enum DecodeError {
 }
 
 impl DecodeError {
-    /// The error for an event of a stream.
-    pub(crate) fn into_event_error(self) -> A2AError {
+    /// The error for an event of a stream, of a call that these tokens were sent with.
+    pub(crate) fn into_event_error(self, sent: &SentTokens) -> A2AError {
         match self {
-            Self::Reported(error) => error,
+            Self::Reported(error) => redacted(sent, error),
             Self::NotA2a(why) => {
                 let message = format!(
                     "the agent sent an event that is not A2A ({})",
-                    printable(&why)
+                    sent.printable(&why)
                 );
                 Error::new(ErrorKind::NotA2a, message).into()
             }
@@ -116,8 +117,8 @@ impl Decode for StreamResponse {
 
 impl Decode for ListTasksResponse {
     fn decode(value: Value) -> Result<Self, String> {
-        // ProtoJSON leaves out empty members, so an empty object may be an empty list. An object with
-        // none of these members is something else.
+        // ProtoJSON leaves out empty members, so an empty object may be an empty list. An object
+        // with none of these members is something else.
         const MEMBERS: [&str; 4] = ["tasks", "nextPageToken", "pageSize", "totalSize"];
         require(has_one_of(&value, &MEMBERS), "no list of tasks")?;
         proto_json(value)

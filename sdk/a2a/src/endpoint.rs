@@ -8,13 +8,14 @@ use a2a::jsonrpc::methods;
 use a2a::{A2AError, VERSION};
 use a2a_client::ServiceParams;
 use bowline_client::bind::BindingRefusal;
-use bowline_client::{Body, BodyReadError, Client, Origin, Repeatable};
+use bowline_client::{AccessToken, Body, BodyReadError, Client, Origin, Repeatable};
 use bowline_proof::PROOF_HEADER;
 use bowline_proof::dpop::DPOP_HEADER;
 use bowline_transport::body;
 use bowline_transport::credential::Credential;
 use bowline_transport::head::{binding_error, media_type};
-use bowline_transport::redirect::{FollowError, NotFollowed, follow_same_origin};
+use bowline_transport::redact::SentTokens;
+use bowline_transport::redirect::{FollowError, NotFollowed, follow_same_origin, shown_location};
 use bowline_transport::{Call, Operations, RequestBoundCalls};
 use bytes::Bytes;
 use http::header::{
@@ -30,7 +31,7 @@ use tokio::time::timeout;
 use crate::card::CallRequirements;
 use crate::decode::DecodeError;
 use crate::error::{Error, ErrorKind};
-use crate::text::{describe, is_html, printable, shown_url};
+use crate::text::{describe, is_html, printable, redacted, sent_tokens, shown_url};
 
 const VERSION_FIELD: HeaderName = HeaderName::from_static("a2a-version");
 const EXTENSIONS_FIELD: HeaderName = HeaderName::from_static("a2a-extensions");
@@ -83,6 +84,8 @@ pub(crate) struct AgentEndpoint {
     /// Without a source, a call's access token comes from its service parameters, if an interceptor
     /// puts one there.
     pub(crate) credential: Credential,
+    /// The tokens of the source that were sent.
+    pub(crate) sent: SentTokens,
     pub(crate) operations: Operations,
     pub(crate) request_bound: RequestBoundCalls,
     /// What the agent's card requires of each call.
@@ -139,12 +142,32 @@ impl AgentEndpoint {
         }
         self.request_bound.apply_to(&named, extensions);
         self.requirements.apply_to(call.method, extensions);
+        let sent = self.tokens_of(&request);
         let send = |request| self.credential.send(&self.client, request);
         match follow_same_origin(request, &self.path, send).await {
-            Ok(response) => check_response(response),
+            Ok(mut response) => {
+                response.extensions_mut().insert(sent);
+                check_response(response)
+            }
             Err(FollowError::Send(e)) => Err(e.into()),
-            Err(FollowError::NotFollowed(redirect)) => Err(redirect_error(*redirect)),
+            Err(FollowError::NotFollowed(redirect)) => Err(redirect_error(*redirect, &sent)),
         }
+    }
+
+    /// The tokens that errors of this call must not show: the caller's, or those of the source.
+    fn tokens_of<B>(&self, request: &Request<B>) -> SentTokens {
+        if self.has_token() {
+            return self.sent.clone();
+        }
+        let sent = SentTokens::default();
+        let value = request.headers().get(AUTHORIZATION);
+        let credentials = value.and_then(|value| value.to_str().ok()?.split_once(' '));
+        if let Some((_, token)) = credentials
+            && let Ok(token) = AccessToken::new(token.trim())
+        {
+            sent.note(&token);
+        }
+        sent
     }
 
     fn has_token(&self) -> bool {
@@ -218,8 +241,8 @@ pub(crate) fn checked_url(url: &str, allowed: &[Origin]) -> Result<Uri, Error> {
     let origin = Origin::from_uri(&uri).map_err(|e| unusable(format!("cannot be used: {e}")))?;
     if !allowed.contains(&origin) {
         let message = format!(
-            "the agent's card puts this interface at {origin}, and this client's requests are for {}; add that origin \
-             (Transports::also) if it is the agent's",
+            "the agent's card puts this interface at {origin}, and this client's requests are for \
+             {}; add that origin (Transports::also) if it is the agent's",
             allowed
                 .iter()
                 .map(Origin::to_string)
@@ -231,7 +254,8 @@ pub(crate) fn checked_url(url: &str, allowed: &[Origin]) -> Result<Uri, Error> {
     Ok(uri)
 }
 
-/// Writes service parameters into header fields (A2A §3.2.6), and the A2A version if they have none.
+/// Writes service parameters into header fields (A2A §3.2.6), and the A2A version if they have
+/// none.
 fn write_params(
     params: &ServiceParams,
     has_token: bool,
@@ -268,8 +292,8 @@ fn write_params(
     Ok(())
 }
 
-/// Adds an extension to those that the caller lists in `A2A-Extensions`: one field, with commas (A2A
-/// §9.2).
+/// Adds an extension to those that the caller lists in `A2A-Extensions`: one field, with commas
+/// (A2A §9.2).
 fn add_extension(uri: &str, fields: &mut HeaderMap) -> Result<(), Error> {
     let values = fields.get_all(EXTENSIONS_FIELD).iter();
     let named: Vec<_> = values
@@ -292,13 +316,15 @@ fn add_extension(uri: &str, fields: &mut HeaderMap) -> Result<(), Error> {
 /// Rejects responses that refuse the token binding.
 fn check_response(response: Response<Body>) -> Result<Response<Body>, Error> {
     let failure = if let Some(refusal) = response.extensions().get::<BindingRefusal>() {
-        Error::new(ErrorKind::BindingRefused, binding_refusal_message(refusal))
+        let sent = response.extensions().get().cloned().unwrap_or_default();
+        let message = binding_refusal_message(refusal, &sent);
+        Error::new(ErrorKind::BindingRefused, message)
     } else if response.status() == StatusCode::UNAUTHORIZED
         && let Some(error) = binding_error(response.headers())
     {
         let message = format!(
-            "the agent answered {error}, and this client cannot make such a proof: check that it has a certificate and \
-             key, and that no proxy on the way terminates TLS"
+            "the agent answered {error}, and this client cannot make such a proof: check that it \
+             has a certificate and key, and that no proxy on the way terminates TLS"
         );
         Error::new(ErrorKind::BindingRefused, message)
     } else {
@@ -310,15 +336,21 @@ fn check_response(response: Response<Body>) -> Result<Response<Body>, Error> {
 }
 
 /// The error for a redirect that is not followed.
-fn redirect_error(redirect: NotFollowed) -> Error {
-    let message =
-        format!("the agent answered with {redirect}: configure its target as the interface's URL");
+fn redirect_error(redirect: NotFollowed, sent: &SentTokens) -> Error {
+    let reason = redirect.reason();
+    let (mut head, rest) = redirect.into_response().into_parts();
+    rest.drain_in_background();
+    let status = head.status;
     let has_moved = matches!(
-        redirect.status(),
+        status,
         StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
     );
-    let (head, rest) = redirect.into_response().into_parts();
-    rest.drain_in_background();
+    sent.redact_fields(&mut head.headers);
+    let target = shown_location(&head.headers).unwrap_or_else(|| "nowhere".to_owned());
+    let message = format!(
+        "the agent answered with a redirect (HTTP {status}) to {target} that is not followed \
+         ({reason}): configure its target as the interface's URL"
+    );
     // Another redirect may point to the result of the call (RFC 9110 §15.4.4).
     Error::new(ErrorKind::Redirect, message)
         .with_processed(!has_moved)
@@ -334,7 +366,7 @@ pub(crate) async fn error_from_response(head: &Parts, rest: Body) -> Error {
 
 /// The same, with a body that has been read.
 pub(crate) fn error_from_body(head: &Parts, bytes: &[u8]) -> Error {
-    let what = describe(&head.headers, bytes);
+    let what = describe(head, bytes);
     let status = head.status;
     let hint = match status {
         StatusCode::UNAUTHORIZED => "; the access token is missing or not accepted",
@@ -375,19 +407,19 @@ pub(crate) fn overrides_a2a_error(status: StatusCode) -> bool {
 /// The error for a successful response that cannot be decoded.
 pub(crate) fn decode_failed(error: DecodeError, head: &Parts, bytes: &[u8]) -> A2AError {
     match error {
-        DecodeError::Reported(error) => error,
+        DecodeError::Reported(error) => redacted(&sent_tokens(head), error),
         DecodeError::NotA2a(why) => not_a2a(head, bytes, &why).into(),
     }
 }
 
 /// The error for a successful response that is not A2A.
 fn not_a2a(head: &Parts, bytes: &[u8], why: &str) -> Error {
-    let what = describe(&head.headers, bytes);
+    let what = describe(head, bytes);
     let message = format!(
-        "the agent, or a proxy in front of it, answered HTTP {} with something that is not A2A ({}): {what}; is this the \
-         URL of the interface?",
+        "the agent, or a proxy in front of it, answered HTTP {} with something that is not A2A \
+         ({}): {what}; is this the URL of the interface?",
         head.status,
-        printable(why)
+        sent_tokens(head).printable(why)
     );
     Error::new(ErrorKind::NotA2a, message).with_head(head)
 }
@@ -398,7 +430,7 @@ fn is_json(fields: &HeaderMap) -> bool {
         .is_some_and(|media_type| media_type.ends_with("/json") || media_type.ends_with("+json"))
 }
 
-fn binding_refusal_message(refusal: &BindingRefusal) -> String {
+fn binding_refusal_message(refusal: &BindingRefusal, sent: &SentTokens) -> String {
     let certificate = match &refusal.certificate {
         Some(certificate) => format!(" made with certificate {certificate}"),
         None => String::new(),
@@ -408,10 +440,10 @@ fn binding_refusal_message(refusal: &BindingRefusal) -> String {
         None => String::new(),
     };
     format!(
-        "the agent refused a fresh session-binding proof{certificate} with {}: check that no proxy on the way terminates TLS, \
-         that the token's cnf names this certificate, and whether the agent requires request-bound proofs \
-         (Transports::request_bound_calls){clock}",
-        printable(&refusal.error)
+        "the agent refused a fresh session-binding proof{certificate} with {}: check that no \
+         proxy on the way terminates TLS, that the token's cnf names this certificate, and \
+         whether the agent requires request-bound proofs (Transports::request_bound_calls){clock}",
+        sent.printable(&refusal.error)
     )
 }
 

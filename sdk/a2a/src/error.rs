@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use a2a::{A2AError, TypedDetail};
 use bowline_client::Fault;
+use bowline_transport::redact::SentTokens;
 use bowline_transport::retry_after::retry_after;
 use http::header::WWW_AUTHENTICATE;
 use http::response::Parts;
@@ -11,7 +12,7 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::text::shortened;
+use crate::text::{sent_tokens, shortened};
 
 /// The `@type` of the detail that carries an [`Error`] in an [`A2AError`].
 const DETAIL_TYPE: &str = "https://github.com/bowline-dev/bowline/a2a/failure/v1";
@@ -59,9 +60,9 @@ pub enum ErrorKind {
     /// The call cannot be sent as it is: a service parameter that cannot be a header field, an
     /// invalid URL, two access tokens.
     InvalidCall,
-    /// The client cannot make the call: no certificate, an access token bound to another certificate
-    /// (CL-8), a plaintext URL (CL-6), an agent that asks for no certificate (CL-9), a key that
-    /// cannot sign, or a card that requires what is not configured.
+    /// The client cannot make the call: no certificate, an access token bound to another
+    /// certificate (CL-8), a plaintext URL (CL-6), an agent that asks for no certificate (CL-9), a
+    /// key that cannot sign, or a card that requires what is not configured.
     Configuration,
     /// The agent's interface is at an origin that the caller has not allowed (CL-6).
     OtherOrigin,
@@ -78,8 +79,8 @@ pub enum ErrorKind {
     Unauthorized,
     /// The access token does not allow this (HTTP 403).
     Forbidden,
-    /// A fresh proof was refused, or a proof is required that this client cannot make. Another access
-    /// token would not help (CL-5).
+    /// A fresh proof was refused, or a proof is required that this client cannot make. Another
+    /// access token would not help (CL-5).
     BindingRefused,
     /// The agent redirects to another origin, or otherwise than by 307 and 308 (CL-6).
     Redirect,
@@ -138,7 +139,7 @@ impl Error {
         self.details.kind
     }
 
-    /// Who has to act.
+    /// The side that can fix it.
     pub fn fault(&self) -> Fault {
         match self.details.kind {
             ErrorKind::InvalidCall => Fault::Caller,
@@ -164,7 +165,8 @@ impl Error {
         StatusCode::from_u16(self.details.http_status?).ok()
     }
 
-    /// The `WWW-Authenticate` fields of the response, as they came (RFC 9110 §11.6.1).
+    /// The `WWW-Authenticate` fields of the response (RFC 9110 §11.6.1), without the access token if
+    /// the agent repeats it (EX-7).
     pub fn www_authenticate(&self) -> &[String] {
         &self.details.www_authenticate
     }
@@ -214,15 +216,15 @@ impl Error {
     /// With the status, challenges and `Retry-After` of a response.
     pub(crate) fn with_head(mut self, head: &Parts) -> Self {
         self.details.http_status = Some(head.status.as_u16());
-        self.with_fields(&head.headers)
+        self.with_fields(&head.headers, &sent_tokens(head))
     }
 
     /// With the challenges and `Retry-After` of a response's fields or of gRPC metadata.
-    pub(crate) fn with_fields(mut self, fields: &HeaderMap) -> Self {
+    pub(crate) fn with_fields(mut self, fields: &HeaderMap, sent: &SentTokens) -> Self {
         let challenges = fields.get_all(WWW_AUTHENTICATE).iter().take(MAX_CHALLENGES);
         self.details.www_authenticate = challenges
             .filter_map(|value| value.to_str().ok())
-            .map(|text| shortened(text, MAX_CHALLENGE))
+            .map(|text| shortened(&sent.redact(text), MAX_CHALLENGE))
             .collect();
         self.details.retry_after_seconds = retry_after(fields).map(|pause| pause.as_secs());
         self

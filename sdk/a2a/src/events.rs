@@ -8,6 +8,7 @@ use a2a::{A2AError, StreamResponse, TaskState};
 use bowline_client::Body;
 use bowline_transport::head::has_media_type;
 use bowline_transport::hold_last::HoldLast;
+use bowline_transport::redact::SentTokens;
 use bowline_transport::sse::{self, SseError};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -21,6 +22,7 @@ use http_body::Body as _;
 use crate::decode::DecodeError;
 use crate::endpoint;
 use crate::error::{Error, ErrorKind};
+use crate::text::sent_tokens;
 
 pub(crate) const EVENT_STREAM: &str = "text/event-stream";
 
@@ -64,6 +66,7 @@ where
         state: State::Opening(body),
         limits,
         decode,
+        sent: sent_tokens(head),
         is_h1,
         ends_with_connection: ends_with_connection(head),
         is_empty: true,
@@ -98,6 +101,8 @@ struct EventReader<D> {
     state: State,
     limits: Limits,
     decode: D,
+    /// What the call was sent with.
+    sent: SentTokens,
     is_h1: bool,
     ends_with_connection: bool,
     /// No event has come.
@@ -176,12 +181,13 @@ where
                 State::Events(events) => match ready!(events.poll_next_unpin(cx)) {
                     None => return Poll::Ready(self.ended()),
                     Some(Ok(event)) => {
-                        // An event without data is no event to a reader (HTML, event streams).
+                        // The standard ignores an event without data (HTML, event streams).
                         let Some(data) = event.data.filter(|data| !data.is_empty()) else {
                             continue;
                         };
                         let event = (self.decode)(data.as_bytes());
-                        return Poll::Ready(Some(event.map_err(DecodeError::into_event_error)));
+                        let sent = &self.sent;
+                        return Poll::Ready(Some(event.map_err(|e| e.into_event_error(sent))));
                     }
                     Some(Err(e)) => return Poll::Ready(self.broken(e)),
                 },
@@ -189,7 +195,7 @@ where
                     let bytes = ready!(whole.as_mut().poll(cx));
                     self.state = State::Over;
                     let event = bytes.map_err(A2AError::from).and_then(|bytes| {
-                        (self.decode)(&bytes).map_err(DecodeError::into_event_error)
+                        (self.decode)(&bytes).map_err(|e| e.into_event_error(&self.sent))
                     });
                     return Poll::Ready(Some(event));
                 }

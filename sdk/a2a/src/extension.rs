@@ -1,10 +1,10 @@
-//! The session-binding extension of agent cards: an agent announces that it verifies proofs, so that
-//! clients send one with the first request already.
+//! The session-binding extension of agent cards: an agent announces that it verifies proofs, so
+//! that clients send one with the first request already.
 //!
-//! [`SessionBinding`] serves both sides: a server puts it into its card, a client reads it from one.
-//! The book's chapter on A2A specifies it. It is an announcement only: a card is as trustworthy as
-//! the connection that it came over, and without the extension an access token's own requirements
-//! still hold.
+//! [`SessionBinding`] serves both sides: a server puts it into its card, a client reads it from
+//! one. The book's chapter on A2A specifies it. It is an announcement only: a card is as
+//! trustworthy as the connection that it came over, and without the extension an access token's own
+//! requirements still hold.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -41,8 +41,8 @@ pub struct SessionBinding {
 }
 
 impl SessionBinding {
-    /// The agent refuses requests whose access token does not require a proof, and requests without a
-    /// proof (policy `Require`, RS-13).
+    /// The agent refuses requests whose access token does not require a proof, and requests without
+    /// a proof (policy `Require`, RS-13).
     pub fn required() -> Self {
         Self {
             required: true,
@@ -50,8 +50,8 @@ impl SessionBinding {
         }
     }
 
-    /// The agent verifies every proof that it gets; the access token decides whether one is required
-    /// (policy `Follow`, RS-13).
+    /// The agent verifies every proof that it gets; the access token decides whether one is
+    /// required (policy `Follow`, RS-13).
     pub fn supported() -> Self {
         Self {
             required: false,
@@ -59,8 +59,8 @@ impl SessionBinding {
         }
     }
 
-    /// Calls of these methods need a request-bound proof, with `htm`, `htu` and `jti` (RS-12). Methods
-    /// are named as in JSON-RPC, whatever the binding: `CancelTask`.
+    /// Calls of these methods need a request-bound proof, with `htm`, `htu` and `jti` (RS-12).
+    /// Methods are named as in JSON-RPC, whatever the binding: `CancelTask`.
     #[must_use]
     pub fn request_bound_for<'a>(mut self, methods: impl IntoIterator<Item = &'a str>) -> Self {
         self.request_bound_calls
@@ -132,7 +132,8 @@ impl From<SessionBinding> for AgentExtension {
         Self {
             uri: SESSION_BINDING.to_owned(),
             description: Some(
-                "Access tokens are bound to the mutual-TLS connection: each request carries a Session-Binding-Proof"
+                "Access tokens are bound to the mutual-TLS connection: each request carries a \
+                 Session-Binding-Proof"
                     .to_owned(),
             ),
             required: Some(binding.required),
@@ -150,7 +151,8 @@ pub enum InvalidExtension {
     Duplicate,
     /// A member of the extension's `params` has the wrong JSON type.
     #[error(
-        "the session-binding extension's {member} should be {expected}, and the agent card has {found}"
+        "the session-binding extension's {member} should be {expected}, and the agent card has \
+         {found}"
     )]
     WrongType {
         /// The member.
@@ -162,7 +164,8 @@ pub enum InvalidExtension {
     },
     /// The agent binds tokens to another exporter value than this client can compute (EX-1, TK-2).
     #[error(
-        "the agent card binds tokens by the exporter label {0:?}; this client knows {EXPORTER_LABEL:?} only"
+        "the agent card binds tokens by the exporter label {0:?}; this client knows \
+         {EXPORTER_LABEL:?} only"
     )]
     OtherLabel(String),
 }

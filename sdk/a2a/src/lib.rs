@@ -1,9 +1,9 @@
 //! A2A transports over bowline's connection-aware client.
 //!
 //! [`Transports`] makes the transports of the official SDK ([`a2a_client`]) for its three bindings,
-//! JSON-RPC, HTTP+JSON and gRPC. Messages, tasks and `A2AClient` stay the SDK's. Below, each request
-//! first gets a connection, and then the session-binding proof of its token on that connection, which
-//! is made once.
+//! JSON-RPC, HTTP+JSON and gRPC. Messages, tasks and `A2AClient` stay the SDK's. Below, each
+//! request first gets a connection, and then the session-binding proof of its token on that
+//! connection, which is made once.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -25,7 +25,8 @@
 //! match agent.send_message(&request).await {
 //!     Ok(answer) => println!("{answer:?}"),
 //!     Err(error) => match Error::from_a2a(&error) {
-//!         Some(error) => println!("{error}; may have been processed: {}", error.may_have_been_processed()),
+//!         Some(error) if error.may_have_been_processed() => println!("{error}; check first"),
+//!         Some(error) => println!("{error}; not processed, try again"),
 //!         None => println!("the agent reports {}", error.message),
 //!     },
 //! }
@@ -43,8 +44,8 @@
 //! - [`operation`] lists the operations that requests are counted as.
 //!
 //! # Features
-//! - `grpc` (on by default): the gRPC binding, `Transports::grpc`. Without it this crate does not use
-//!   tonic; the SDK's `a2a-pb` still does.
+//! - `grpc` (on by default): the gRPC binding, `Transports::grpc`. Without it this crate does not
+//!   use tonic; the SDK's `a2a-pb` still does.
 //!
 //! Requirement ids such as `CL-6` refer to the project's wire profile.
 

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use bowline_client::{AccessToken, Client, Origin};
 use bowline_token::{Authorized, Fixed, TokenSource};
 use bowline_transport::credential::Credential;
+use bowline_transport::redact::{NotingSource, SentTokens};
 use bowline_transport::{Operations, RequestBoundCalls};
 use http::Uri;
 
@@ -29,8 +30,8 @@ const MAX_EVENT: usize = 4 * 1024 * 1024;
 
 /// Makes the SDK's transports over a [`Client`]: one factory for each binding.
 ///
-/// All calls to one origin share its connections, whatever the binding and the token; each token has
-/// its own proof on each connection.
+/// All calls to one origin share its connections, whatever the binding and the token; each token
+/// has its own proof on each connection.
 #[derive(Clone)]
 pub struct Transports {
     client: Client,
@@ -45,12 +46,12 @@ impl Transports {
     /// Transports to the agent at `origin`, such as `https://agent.example.com`; a path is
     /// ignored.
     ///
-    /// An agent card says where an agent's interfaces are, but is not trusted to decide where tokens
-    /// go: requests go to this origin and no other (CL-6).
+    /// An agent card says where an agent's interfaces are, but is not trusted to decide where
+    /// tokens go: requests go to this origin and no other (CL-6).
     ///
     /// Without [`token`](Self::token) or [`source`](Self::source), a call carries the access token
-    /// that an interceptor puts into its service parameters as `Authorization`, if any. This way many
-    /// users' tokens share the same connections.
+    /// that an interceptor puts into its service parameters as `Authorization`, if any. This way
+    /// many users' tokens share the same connections.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidCall`] if `origin` is not an absolute URL.
@@ -99,9 +100,10 @@ impl Transports {
         self
     }
 
-    /// Each of these calls, selected by method (`CancelTask`), carries a proof of its own with `htm`,
-    /// `htu` and `jti` (PR-6), whatever the client's [`ProofScope`](bowline_client::ProofScope).
-    /// A2A does not say of a method what it acts on, or that it is destructive.
+    /// Each of these calls, selected by method (`CancelTask`), carries a proof of its own with
+    /// `htm`, `htu` and `jti` (PR-6), whatever the client's
+    /// [`ProofScope`](bowline_client::ProofScope). A2A does not say of a method what it acts on, or
+    /// that it is destructive.
     #[must_use]
     pub fn request_bound_calls(mut self, calls: RequestBoundCalls) -> Self {
         self.request_bound = calls;
@@ -132,8 +134,8 @@ impl Transports {
         self.factory_for(ProtocolBinding::HttpJson)
     }
 
-    /// The `GRPC` binding, over HTTP/2 only. An interface's URL is `host:port`, with TLS unless these
-    /// transports allow `http://host:port` and not `https://host:port`; a path is ignored.
+    /// The `GRPC` binding, over HTTP/2 only. An interface's URL is `host:port`, with TLS unless
+    /// these transports allow `http://host:port` and not `https://host:port`; a path is ignored.
     #[cfg(feature = "grpc")]
     pub fn grpc(&self) -> Arc<dyn TransportFactory> {
         self.factory_for(ProtocolBinding::Grpc)
@@ -172,19 +174,25 @@ impl Transports {
         let url = checked_url(&url, &self.origins)?;
         let requirements =
             CardRequirements::from_card(card)?.resolve(&url, self.client.identity().is_some())?;
+        let sent = SentTokens::default();
         let credential = match &self.source {
             // Bound to the interface's origin now, before any card or redirect could change it.
-            Some(source) => Credential::from_authorized(Authorized::new(
-                self.client.clone(),
-                source.clone(),
-                &url.to_string(),
-            )?),
+            Some(source) => {
+                let source = NotingSource {
+                    source: source.clone(),
+                    sent: sent.clone(),
+                };
+                let url = url.to_string();
+                let client = self.client.clone();
+                Credential::from_authorized(Authorized::new(client, Arc::new(source), &url)?)
+            }
             None => Credential::from_caller(),
         };
         let endpoint = AgentEndpoint {
             client: self.client.clone(),
             path: url.path().to_owned(),
             credential,
+            sent,
             operations: binding.operations(),
             request_bound: self.request_bound.clone(),
             requirements,

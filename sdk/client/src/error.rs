@@ -89,7 +89,7 @@ pub enum Step {
 pub enum Fault {
     /// The code that made the request.
     Caller,
-    /// Whoever set this client up.
+    /// The configuration of this client.
     Configuration,
     /// The server.
     Peer,
@@ -200,7 +200,7 @@ impl Step {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.message)?;
-        // One line tells the whole story: most callers print an error without its sources.
+        // One line must suffice: most callers print an error without its sources.
         let mut source = std::error::Error::source(self);
         while let Some(cause) = source {
             write!(f, ": {cause}")?;

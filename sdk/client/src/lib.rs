@@ -4,7 +4,7 @@
 //! An access token bound to a TLS session (`draft-mw-oauth-tls-session-bound-tokens`) is worth
 //! nothing without a proof signed over the session's exporter value. Ordinary HTTP clients choose
 //! the connection after the headers are complete, and so would have to sign for every request. This
-//! one turns the order round:
+//! one reverses the order:
 //!
 //! ```text
 //! classify   origin, access token, operation

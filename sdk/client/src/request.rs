@@ -25,12 +25,12 @@ pub use crate::observe::Operation;
 pub struct RequestBoundProof;
 
 /// In a request's extensions: its access token goes with a session-binding proof from the first
-/// request on, as under [`BindingPolicy::Require`](crate::BindingPolicy::Require), whatever the token itself
-/// shows. For an opaque token whose need is known from elsewhere, such as an agent card: without it
-/// the first request is refused with `use_session_binding` and sent again.
+/// request on, as under [`BindingPolicy::Require`](crate::BindingPolicy::Require), whatever the
+/// token itself shows. For an opaque token whose need is known from elsewhere, such as an agent
+/// card: without it the first request is refused with `use_session_binding` and sent again.
 ///
 /// It adds to what a token demands and takes nothing away: a token that is bound to a DPoP key goes
-/// with a DPoP proof. A request without a token is none the different.
+/// with a DPoP proof. It has no effect on a request without a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProofRequired;
 
@@ -40,8 +40,8 @@ pub struct ProofRequired;
 pub struct Repeatable;
 
 /// In a request's extensions: it is sent over HTTP/2 or not at all, for what HTTP/1.1 cannot carry,
-/// such as gRPC. On a connection of another version it fails with [`ErrorKind::HttpVersion`](crate::ErrorKind::HttpVersion) before
-/// anything of it is written.
+/// such as gRPC. On a connection of another version it fails with
+/// [`ErrorKind::HttpVersion`](crate::ErrorKind::HttpVersion) before anything of it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Http2Only;
 
@@ -59,8 +59,8 @@ pub struct WithCertificate(pub Thumbprint);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DpopProofRequired;
 
-/// Where a token came from: put it into a request's extensions, so that a successor token is distinguished
-/// from a new one in the causes of proofs. Any number that stays the same across a source's tokens
-/// will do.
+/// Where a token came from: put it into a request's extensions, so that a successor token is
+/// distinguished from a new one in the causes of proofs. Any number that stays the same across a
+/// source's tokens will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TokenSourceId(pub u64);

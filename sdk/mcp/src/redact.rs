@@ -1,177 +1,35 @@
-//! Takes access tokens and proofs out of text that a server wrote (EX-7).
-//!
-//! Servers repeat what they were sent, and error messages end in logs. Text that is only read by
-//! people goes through [`printable`](SentTokens::printable), which also shortens it and removes
-//! everything that looks like a secret. That would damage text that programs or models read: a
-//! challenge holds URLs and scopes, a JSON-RPC error holds file names and ids. From such text
-//! [`redact`](SentTokens::redact) removes the tokens that this transport has sent, and every JWS:
-//!
-//! ```text
-//! the server's text   no such file: /v2/notes-2026-01.txt (token: 4fa8-secret)
-//! redact              no such file: /v2/notes-2026-01.txt (token: ...)
-//! printable           no such file: … (token: …)
-//! ```
+//! Takes access tokens and proofs out of the errors of JSON-RPC messages (EX-7).
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use bowline_client::bind::TokenSourceId;
-use bowline_client::{AccessToken, Identity};
-use bowline_token::{Error, Token, TokenSource};
-use bowline_transport::text::printable;
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
-use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue};
+use bowline_transport::redact::SentTokens;
 use rmcp::model::{ErrorData, ServerJsonRpcMessage};
 
-/// Maximum number of tokens remembered. A response that comes so late that this many newer tokens
-/// were sent before it is not expected.
-const MAX_TOKENS: usize = 8;
-/// Stands for what was removed.
-const REMOVED: &str = "...";
-
-/// The access tokens that a transport has sent, newest last. Clones share them.
-#[derive(Clone, Default)]
-pub(crate) struct SentTokens(Arc<Mutex<VecDeque<AccessToken>>>);
-
-impl SentTokens {
-    pub(crate) fn note(&self, token: &AccessToken) {
-        let mut tokens = self.lock();
-        if tokens.iter().any(|known| known.hash() == token.hash()) {
-            return;
-        }
-        if tokens.len() == MAX_TOKENS {
-            tokens.pop_front();
-        }
-        tokens.push_back(token.clone());
-    }
-
-    /// The text without sent tokens and without any JWS.
-    pub(crate) fn redact(&self, text: &str) -> String {
-        let mut redacted = text.to_owned();
-        for token in self.lock().iter() {
-            let secret = token.secret();
-            redacted = redacted.replace(secret, REMOVED);
-            // Some JSON writers escape slashes.
-            redacted = redacted.replace(&secret.replace('/', "\\/"), REMOVED);
-        }
-        without_jws(&redacted)
-    }
-
-    /// A short text for people: without anything that looks like a secret.
-    pub(crate) fn printable(&self, text: &str) -> String {
-        printable(&self.redact(text))
-    }
-
-    /// Redacts the header fields that errors quote.
-    pub(crate) fn redact_fields(&self, fields: &mut HeaderMap) {
-        for name in [WWW_AUTHENTICATE, RETRY_AFTER, CONTENT_TYPE, LOCATION] {
-            let values = fields.get_all(&name).iter();
-            let redacted = values.filter_map(|value| {
-                let text = String::from_utf8_lossy(value.as_bytes());
-                let redacted = self.redact(&text);
-                if redacted == text {
-                    Some(value.clone())
-                } else {
-                    HeaderValue::from_bytes(redacted.as_bytes()).ok()
-                }
-            });
-            let redacted: Vec<_> = redacted.collect();
-            fields.remove(&name);
-            for value in redacted {
-                fields.append(&name, value);
-            }
-        }
-    }
-
-    /// Redacts a message that is an error. Other messages are the caller's data.
-    pub(crate) fn redact_message(&self, message: &mut ServerJsonRpcMessage) {
-        if let ServerJsonRpcMessage::Error(error) = message {
-            self.redact_error(&mut error.error);
-        }
-    }
+/// Redaction of messages that are errors. Other messages are the caller's data.
+pub(crate) trait RedactMessage {
+    /// Redacts a message that is an error.
+    fn redact_message(&self, message: &mut ServerJsonRpcMessage);
 
     /// The same for a message in JSON. `None` if it is not a message.
-    pub(crate) fn redact_json(&self, message: &str) -> Option<String> {
+    fn redact_json(&self, message: &str) -> Option<String> {
         let mut message = serde_json::from_str(message).ok()?;
         self.redact_message(&mut message);
         serde_json::to_string(&message).ok()
     }
+}
 
-    fn redact_error(&self, error: &mut ErrorData) {
-        error.message = self.redact(&error.message).into();
-        if let Some(data) = &mut error.data {
-            // The replacement has no character that JSON escapes.
-            if let Ok(redacted) = serde_json::from_str(&self.redact(&data.to_string())) {
-                *data = redacted;
-            }
+impl RedactMessage for SentTokens {
+    fn redact_message(&self, message: &mut ServerJsonRpcMessage) {
+        if let ServerJsonRpcMessage::Error(error) = message {
+            redact_error(self, &mut error.error);
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, VecDeque<AccessToken>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-impl std::fmt::Debug for SentTokens {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SentTokens").finish_non_exhaustive()
-    }
-}
-
-/// The text without compact JWS: access tokens and proofs that are JWTs begin with `eyJ`, which is
-/// `{"` in base64url.
-fn without_jws(text: &str) -> String {
-    let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let mut kept = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find("eyJ") {
-        let (before, run) = rest.split_at(start);
-        let end = run.find(|c| !is_part(c)).unwrap_or(run.len());
-        let (run, after) = run.split_at(end);
-        kept.push_str(before);
-        kept.push_str(if run.matches('.').count() >= 2 {
-            REMOVED
-        } else {
-            run
-        });
-        rest = after;
-    }
-    kept.push_str(rest);
-    kept
-}
-
-/// A token source that notes the tokens it gives.
-pub(crate) struct NotingSource<S> {
-    pub(crate) source: S,
-    pub(crate) sent: SentTokens,
-}
-
-impl<S: TokenSource> TokenSource for NotingSource<S> {
-    fn id(&self) -> TokenSourceId {
-        self.source.id()
-    }
-
-    fn token(&self) -> BoxFuture<'_, Result<Token, Error>> {
-        let token = self.source.token();
-        token.inspect(|token| self.note(token)).boxed()
-    }
-
-    fn refused(&self, token: &Token) {
-        self.source.refused(token);
-    }
-
-    fn token_for(&self, identity: Arc<Identity>) -> BoxFuture<'_, Result<Token, Error>> {
-        let token = self.source.token_for(identity);
-        token.inspect(|token| self.note(token)).boxed()
-    }
-}
-
-impl<S> NotingSource<S> {
-    fn note(&self, token: &Result<Token, Error>) {
-        if let Ok(token) = token {
-            self.sent.note(token.access_token());
+fn redact_error(sent: &SentTokens, error: &mut ErrorData) {
+    error.message = sent.redact(&error.message).into();
+    if let Some(data) = &mut error.data {
+        // The replacement has no character that JSON escapes.
+        if let Ok(redacted) = serde_json::from_str(&sent.redact(&data.to_string())) {
+            *data = redacted;
         }
     }
 }

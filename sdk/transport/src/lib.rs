@@ -6,6 +6,7 @@
 //!   proof is for one request.
 //! - [`credential`]: where access tokens come from.
 //! - [`redirect`]: which redirects are followed, and where a reference leads.
+//! - [`redact`]: access tokens and proofs taken out of text that a server wrote.
 //! - [`sse`]: the events of an event stream.
 //! - [`hold_last`]: the last event of a stream, held for the stream's end.
 //! - [`head`]: the media type of a response, and the binding error of its challenge.
@@ -18,6 +19,7 @@ pub mod call;
 pub mod credential;
 pub mod head;
 pub mod hold_last;
+pub mod redact;
 pub mod redirect;
 pub mod sse;
 

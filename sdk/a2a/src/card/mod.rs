@@ -1,8 +1,9 @@
 //! Agent cards: fetched with the same client, kept byte by byte, and read for their requirements.
 //!
-//! [`Cards`] does what the SDK's `AgentCardResolver` does, with limits, and with errors that say what
-//! came instead of a card. A card is fetched without an access token. Its bytes are kept unchanged
-//! ([`Card::bytes`]), so that its signatures can be verified elsewhere; this crate verifies none.
+//! [`Cards`] does what the SDK's `AgentCardResolver` does, with limits, and with errors that say
+//! what came instead of a card. A card is fetched without an access token. Its bytes are kept
+//! unchanged ([`Card::bytes`]), so that its signatures can be verified elsewhere; this crate
+//! verifies none.
 //!
 //! [`CardRequirements`] says what a card requires of callers, before the agent refuses a call.
 
@@ -44,8 +45,8 @@ const MAX_FRESHNESS: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Fetches agent cards.
 ///
-/// Redirects are followed to the same origin only, with 307 and 308 (CL-6). The card's interfaces may
-/// be anywhere: [`Transports`](crate::Transports) checks their origins.
+/// Redirects are followed to the same origin only, with 307 and 308 (CL-6). The card's interfaces
+/// may be anywhere: [`Transports`](crate::Transports) checks their origins.
 #[derive(Clone, Debug)]
 pub struct Cards {
     client: Client,
@@ -81,10 +82,11 @@ impl Cards {
     /// `{base}/.well-known/agent-card.json`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidCall`] if `base` is not an absolute URL; those of the client; [`ErrorKind::TimedOut`];
-    /// [`ErrorKind::Redirect`]; [`ErrorKind::Unauthorized`], [`ErrorKind::Forbidden`] and [`ErrorKind::Status`] for
-    /// another status than 200; [`ErrorKind::TooLong`]; [`ErrorKind::NotA2a`] for a response that is not
-    /// JSON, or not a card.
+    /// [`ErrorKind::InvalidCall`] if `base` is not an absolute URL; those of the client;
+    /// [`ErrorKind::TimedOut`]; [`ErrorKind::Redirect`]; [`ErrorKind::Unauthorized`],
+    /// [`ErrorKind::Forbidden`] and [`ErrorKind::Status`] for another status than 200;
+    /// [`ErrorKind::TooLong`]; [`ErrorKind::NotA2a`] for a response that is not JSON, or not a
+    /// card.
     pub async fn resolve(&self, base: &str) -> Result<Card, Error> {
         self.fetch_in_time(&well_known(base)?, None).await
     }
@@ -151,7 +153,8 @@ impl Cards {
             Err(BodyReadError::Client(e)) => Err(e.into()),
             Err(_) => {
                 let message = format!(
-                    "the agent card has more than {} bytes; raise the limit (Cards::max_bytes) if that is intended",
+                    "the agent card has more than {} bytes; raise the limit (Cards::max_bytes) if \
+                     that is intended",
                     self.max_bytes
                 );
                 Err(Error::new(ErrorKind::TooLong, message)
@@ -181,7 +184,8 @@ impl Card {
         &self.0.card
     }
 
-    /// Its bytes, exactly as they came. Signatures cover these (A2A §8.4), and a copy must have them.
+    /// Its bytes, exactly as they came. Signatures cover these (A2A §8.4), and a copy must have
+    /// them.
     pub fn bytes(&self) -> &Bytes {
         &self.0.bytes
     }
@@ -229,7 +233,7 @@ impl Card {
                 }
                 _ => format!(
                     "{}; as JSON: {}",
-                    describe(&head.headers, &bytes),
+                    describe(head, &bytes),
                     printable(&e.to_string())
                 ),
             };
@@ -311,7 +315,8 @@ fn well_known(base: &str) -> Result<Uri, Error> {
         // Without user information and query, which may be secret.
         let base = shown_url(base);
         let message = format!(
-            "{base:?} is not the base URL of an agent ({why}); give one such as https://agent.example.com"
+            "{base:?} is not the base URL of an agent ({why}); give one such as \
+             https://agent.example.com"
         );
         Error::new(ErrorKind::InvalidCall, message)
     };
@@ -331,8 +336,8 @@ fn well_known(base: &str) -> Result<Uri, Error> {
 /// The error for a redirect that is not followed.
 fn redirected(redirect: NotFollowed) -> Error {
     let message = format!(
-        "the request for the agent card was answered with {redirect}: if the agent is there, give that \
-         as its base URL"
+        "the request for the agent card was answered with {redirect}: if the agent is there, give \
+         that as its base URL"
     );
     let (head, rest) = redirect.into_response().into_parts();
     rest.drain_in_background();
@@ -351,7 +356,7 @@ async fn not_ok(head: &Parts, rest: Body) -> Error {
         StatusCode::NOT_FOUND => (ErrorKind::Status, "; is this the agent's base URL?"),
         _ => (ErrorKind::Status, ""),
     };
-    let what = describe(&head.headers, &bytes);
+    let what = describe(head, &bytes);
     let message =
         format!("the request for the agent card was answered with HTTP {status} and {what}{hint}");
     Error::new(kind, message)
@@ -370,7 +375,8 @@ fn not_a_card(head: &Parts, what: &str) -> Error {
 }
 
 fn unexpected_not_modified(head: &Parts) -> Error {
-    let message = "the agent card was answered with HTTP 304 to an unconditional request; ask the agent's operator";
+    let message = "the agent card was answered with HTTP 304 to an unconditional request; ask the \
+        agent's operator";
     Error::new(ErrorKind::NotA2a, message)
         .with_processed(false)
         .with_head(head)

@@ -2,8 +2,9 @@
 //!
 //! The card's security requirements are alternatives, each a set of schemes that are all needed
 //! (A2A §4.4.1, §4.5). This crate handles mutual TLS and access tokens; API keys, HTTP Basic and
-//! other schemes are left to the caller and count as met. Requirements of single skills are ignored,
-//! because the agent decides which skill a message reaches. Scopes are left to the token source.
+//! other schemes are left to the caller and count as met. Requirements of single skills are
+//! ignored, because the agent decides which skill a message reaches. Scopes are left to the token
+//! source.
 //!
 //! A card can only add requirements. Those of the access token (`cnf`) and of the client's policy
 //! hold whatever the card says or leaves out.
@@ -91,8 +92,8 @@ impl CardRequirements {
         self.alternatives.iter().all(|schemes| schemes.token)
     }
 
-    /// The requirements for calls to the interface at `endpoint`, an absolute URL, of a client with or
-    /// without a certificate.
+    /// The requirements for calls to the interface at `endpoint`, an absolute URL, of a client with
+    /// or without a certificate.
     ///
     /// If the card announces session binding, and the client has a certificate and the interface is
     /// TLS, then each access token carries a proof from the first request on, and `A2A-Extensions`
@@ -156,8 +157,8 @@ impl CallRequirements {
         }
         Err(Error::new(
             ErrorKind::Configuration,
-            "the agent's card requires an access token, and this call has none: give the transports one (Transports::token, \
-             Transports::source), or each call its own",
+            "the agent's card requires an access token, and this call has none: give the \
+             transports one (Transports::token, Transports::source), or each call its own",
         ))
     }
 

@@ -40,7 +40,8 @@ fn what_is_of_another_kind_is_no_result() {
 
 #[test]
 fn fields_that_nobody_knows_yet_are_passed_over() {
-    let task = json!({ "id": "t", "mood": "good", "status": { "state": "TASK_STATE_WORKING", "since": [1] } });
+    let status = json!({ "state": "TASK_STATE_WORKING", "since": [1] });
+    let task = json!({ "id": "t", "mood": "good", "status": status });
     let event = StreamResponse::decode(json!({ "task": task, "weather": {} })).unwrap();
     assert!(matches!(event, StreamResponse::Task(task) if task.id == "t"));
 }
@@ -48,7 +49,12 @@ fn fields_that_nobody_knows_yet_are_passed_over() {
 #[test]
 fn push_configurations_are_read_in_each_form_that_servers_write() {
     let plain = json!({ "taskId": "t", "id": "c", "url": "https://example.com/hook" });
-    let snake = json!({ "task_id": "t", "id": "c", "url": "https://example.com/hook", "authentication": null });
+    let snake = json!({
+        "task_id": "t",
+        "id": "c",
+        "url": "https://example.com/hook",
+        "authentication": null,
+    });
     let expected = TaskPushNotificationConfig::decode(plain.clone()).unwrap();
     assert_eq!(
         (&*expected.task_id, expected.id.as_deref()),

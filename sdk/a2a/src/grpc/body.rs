@@ -1,4 +1,5 @@
-//! A response's body on its way to tonic: its messages, and an error unless it ends as gRPC demands.
+//! A response's body on its way to tonic: its messages, and an error unless it ends as gRPC
+//! demands.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -6,6 +7,7 @@ use std::time::Duration;
 
 use a2a::A2AError;
 use bowline_client::Body;
+use bowline_transport::redact::SentTokens;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
@@ -24,6 +26,8 @@ pub(super) struct ResponseBody {
     /// `None` if the response ended with its head.
     body: Option<Body>,
     shape: ResponseShape,
+    /// What the call was sent with.
+    sent: SentTokens,
     messages: MessageFraming,
     deadline: Option<Pin<Box<Sleep>>>,
 }
@@ -37,10 +41,11 @@ pub(super) fn ok_trailers() -> HeaderMap {
 }
 
 impl ResponseBody {
-    pub(super) fn new(body: Body, shape: ResponseShape) -> Self {
+    pub(super) fn new(body: Body, shape: ResponseShape, sent: SentTokens) -> Self {
         Self {
             body: Some(body),
             shape,
+            sent,
             messages: MessageFraming::default(),
             deadline: (shape == ResponseShape::Unary).then(|| Box::pin(sleep(MESSAGE_TIME))),
         }
@@ -51,6 +56,7 @@ impl ResponseBody {
         Self {
             body: None,
             shape: ResponseShape::Streaming,
+            sent: SentTokens::default(),
             messages: MessageFraming::default(),
             deadline: None,
         }
@@ -92,7 +98,7 @@ impl ResponseBody {
     }
 
     fn ended(&self, trailers: &HeaderMap) -> Result<Frame<Bytes>, A2AError> {
-        match GrpcStatus::from_fields(trailers) {
+        match GrpcStatus::from_fields(trailers, &self.sent) {
             GrpcStatus::Ok if self.messages.is_at_boundary() => Ok(Frame::trailers(ok_trailers())),
             GrpcStatus::Ok => Err(self.cut("it ended in the middle of a message").into()),
             GrpcStatus::Error(status) => {
@@ -100,7 +106,7 @@ impl ResponseBody {
                     shape: self.shape,
                     after_messages: self.messages.started > 0,
                 };
-                Err(status.into_error(trailers, location))
+                Err(status.into_error(trailers, location, &self.sent))
             }
             GrpcStatus::Invalid(failure) => Err(failure.into()),
             GrpcStatus::Absent => Err(self.cut("it ended without a gRPC status").into()),

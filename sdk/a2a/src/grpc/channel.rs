@@ -61,6 +61,7 @@ impl Channel {
     /// The response for tonic, if it is gRPC and its head reports no error.
     async fn check(&self, response: Response<Body>) -> Result<Response<ResponseBody>, A2AError> {
         let (head, body) = response.into_parts();
+        let sent = text::sent_tokens(&head);
         if !is_grpc(&head.headers) {
             return Err(match head.status {
                 StatusCode::OK => not_grpc(&head, body).await,
@@ -68,9 +69,9 @@ impl Channel {
             }
             .into());
         }
-        match GrpcStatus::from_fields(&head.headers) {
+        match GrpcStatus::from_fields(&head.headers, &sent) {
             GrpcStatus::Error(status) => {
-                return Err(status.into_error(&head.headers, StatusLocation::Head));
+                return Err(status.into_error(&head.headers, StatusLocation::Head, &sent));
             }
             GrpcStatus::Invalid(failure) => return Err(failure.with_head(&head).into()),
             GrpcStatus::Ok => return Ok(self.response(ResponseBody::empty(), true)),
@@ -84,13 +85,14 @@ impl Channel {
             .get("grpc-encoding")
             .filter(|encoding| *encoding != "identity")
         {
-            let encoding = printable(&String::from_utf8_lossy(encoding.as_bytes()));
+            let encoding = sent.printable(&String::from_utf8_lossy(encoding.as_bytes()));
             let message = format!(
-                "the agent's response is compressed ({encoding}), although the request does not allow that"
+                "the agent's response is compressed ({encoding}), although the request does not \
+                 allow that"
             );
             return Err(Error::new(ErrorKind::NotA2a, message).into());
         }
-        Ok(self.response(ResponseBody::new(body, self.shape), false))
+        Ok(self.response(ResponseBody::new(body, self.shape, sent), false))
     }
 
     /// The response that tonic sees: of the head, only the status of one that has ended.
@@ -128,7 +130,7 @@ fn is_grpc(fields: &HeaderMap) -> bool {
 
 async fn not_grpc(head: &http::response::Parts, rest: Body) -> Error {
     let bytes = body::prefix(rest, MAX_TEXT).await;
-    let what = text::describe(&head.headers, &bytes);
+    let what = text::describe(head, &bytes);
     let message = format!(
         "the agent, or a proxy in front of it, answered HTTP 200 with {what} instead of gRPC"
     );
@@ -151,7 +153,8 @@ fn metadata(params: &mut ServiceParams) -> Result<(), Error> {
         }
         if lower.ends_with("-bin") {
             let message = format!(
-                "the service parameter {:?} would be binary metadata in gRPC, and service parameters are text",
+                "the service parameter {:?} would be binary metadata in gRPC, and service \
+                 parameters are text",
                 printable(name)
             );
             return Err(Error::new(ErrorKind::InvalidCall, message));

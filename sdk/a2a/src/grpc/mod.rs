@@ -1,8 +1,8 @@
 //! The `GRPC` binding: the SDK's generated stub over the client.
 //!
-//! tonic encodes and decodes messages. The rest of a response (head, trailers, end) is read here and
-//! hidden from tonic, which in some cases mistakes a shortened stream for one that ended, and panics
-//! at `grpc-status-details-bin` that is not base64.
+//! tonic encodes and decodes messages. The rest of a response (head, trailers, end) is read here
+//! and hidden from tonic, which in some cases mistakes a shortened stream for one that ended, and
+//! panics at `grpc-status-details-bin` that is not base64.
 //!
 //! Nothing is compressed: requests are not, and responses must not be. No `grpc-timeout` is sent:
 //! the client's own time-outs apply.
@@ -279,8 +279,8 @@ fn not_a2a(what: &str) -> A2AError {
     Error::new(ErrorKind::NotA2a, format!("the agent answered with {what}")).into()
 }
 
-/// The error that [`Channel`] put into tonic's status, or tonic's own, which is about a message that
-/// it cannot decode.
+/// The error that [`Channel`] put into tonic's status, or tonic's own, which is about a message
+/// that it cannot decode.
 fn error_from_status(status: Status) -> A2AError {
     if let Some(error) = status
         .source()

@@ -4,6 +4,7 @@
 use a2a::errordetails::{FieldViolation, PROTOCOL_DOMAIN, TypedDetail};
 use a2a::{A2AError, error_code, reason_to_error_code};
 use bowline_transport::head::binding_error;
+use bowline_transport::redact::SentTokens;
 use bytes::Bytes;
 use http::HeaderMap;
 use percent_encoding::percent_decode;
@@ -12,7 +13,7 @@ use tonic::{Code, Status};
 use tonic_types::{BadRequest, ErrorInfo, StatusExt};
 
 use crate::error::{Error, ErrorKind};
-use crate::text::printable;
+use crate::text::{printable, redacted};
 
 /// The response of a method (gRPC: unary, or server streaming).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,14 +51,14 @@ pub(super) enum StatusLocation {
 }
 
 impl GrpcStatus {
-    pub(super) fn from_fields(fields: &HeaderMap) -> Self {
+    pub(super) fn from_fields(fields: &HeaderMap, sent: &SentTokens) -> Self {
         let Some(value) = fields.get("grpc-status") else {
             return Self::Absent;
         };
         let code = value.to_str().ok().and_then(|digits| digits.parse().ok());
         match code.map(Code::from_i32) {
             None => {
-                let value = printable(&String::from_utf8_lossy(value.as_bytes()));
+                let value = sent.printable(&String::from_utf8_lossy(value.as_bytes()));
                 let message =
                     format!("the agent ended its response with an invalid gRPC status: {value:?}");
                 Self::Invalid(Error::new(ErrorKind::NotA2a, message))
@@ -94,8 +95,14 @@ fn details(fields: &HeaderMap) -> Bytes {
 }
 
 impl GrpcError {
-    /// The A2A error for this status. `fields` are those that the status came with.
-    pub(super) fn into_error(self, fields: &HeaderMap, location: StatusLocation) -> A2AError {
+    /// The A2A error for this status. `fields` are those that it came with, `sent` the tokens that
+    /// the call was sent with.
+    pub(super) fn into_error(
+        self,
+        fields: &HeaderMap,
+        location: StatusLocation,
+        sent: &SentTokens,
+    ) -> A2AError {
         let status = self.0;
         let info = status.get_details_error_info();
         let violations = status.get_details_bad_request();
@@ -108,16 +115,17 @@ impl GrpcError {
             .chain(violations.map(bad_request))
             .collect();
         error.details = (!details.is_empty()).then_some(details);
+        error = redacted(sent, error);
         let Some(kind) = kind(status.code(), known.is_some(), fields, location) else {
             return error;
         };
         error.message = format!(
-            "the agent, or what is in front of it, answered with gRPC status {:?}: {}",
+            "the agent, or a proxy in front of it, answered with gRPC status {:?}: {}",
             status.code(),
             printable(&error.message)
         );
         let mut failure = Error::new(kind, error.message.clone())
-            .with_fields(fields)
+            .with_fields(fields, sent)
             .with_transient(is_transient(status.code()));
         if let StatusLocation::Trailers {
             after_messages: true,

@@ -9,8 +9,8 @@ use http::uri::PathAndQuery;
 /// The absolute URL of a gRPC interface, whose URL in the card is `host:port` (A2A
 /// `AgentInterface.url`); the SDK strips `http://` from a URL that has it.
 ///
-/// The scheme is `https` (A2A §10.1), unless the transports allow `http` with this host and port and
-/// do not allow `https`.
+/// The scheme is `https` (A2A §10.1), unless the transports allow `http` with this host and port
+/// and do not allow `https`.
 pub(crate) fn absolute_url<'a>(url: &'a str, allowed: &[Origin]) -> Cow<'a, str> {
     if url.contains("://") {
         return url.into();

@@ -27,7 +27,7 @@ use crate::endpoint::{
 };
 use crate::error::Error;
 use crate::events::{self, EVENT_STREAM, Events, Limits, may_be_stream};
-use crate::text::printable;
+use crate::text::{printable, redacted, sent_tokens};
 use target::Target;
 
 /// The media type of requests. Both official servers accept it.
@@ -119,7 +119,8 @@ impl HttpJson {
             return error_from_body(head, &bytes).into();
         };
         let is_a2a = status.is_a2a();
-        let mut error = A2AError::from(status);
+        let sent = sent_tokens(head);
+        let mut error = redacted(&sent, A2AError::from(status));
         if is_a2a && !overrides_a2a_error(head.status) {
             return error;
         }
@@ -314,7 +315,7 @@ impl Transport for HttpJson {
         let (head, rest) = self.request(params, call, EITHER_JSON).await?;
         let bytes = self.endpoint.json(&head, rest).await?;
         match decode::<()>(&bytes) {
-            Err(DecodeError::Reported(error)) => Err(error),
+            Err(DecodeError::Reported(error)) => Err(redacted(&sent_tokens(&head), error)),
             _ => Ok(()),
         }
     }

@@ -1,5 +1,5 @@
-//! The URLs of HTTP+JSON calls: paths and queries below an interface's URL (A2A §11.3 and §11.5, and
-//! the `google.api.http` rules of `a2a.proto`).
+//! The URLs of HTTP+JSON calls: paths and queries below an interface's URL (A2A §11.3 and §11.5,
+//! and the `google.api.http` rules of `a2a.proto`).
 
 use http::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -48,8 +48,8 @@ impl Target {
     /// Appends a name, encoded so that it stays one segment.
     ///
     /// # Errors
-    /// `InvalidCall` for one that no path can have: empty, `.` and `..` identify other resources (RFC
-    /// 3986 §5.2.4).
+    /// `InvalidCall` for one that no path can have: empty, `.` and `..` identify other resources
+    /// (RFC 3986 §5.2.4).
     pub(super) fn segment(mut self, what: &str, name: &str) -> Result<Self, Error> {
         if matches!(name, "" | "." | "..") {
             let message = format!(

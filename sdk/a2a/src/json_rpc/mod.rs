@@ -25,6 +25,7 @@ use crate::endpoint::{
     overrides_a2a_error,
 };
 use crate::events::{self, EVENT_STREAM, Events, Limits, may_be_stream};
+use crate::text::{redacted, sent_tokens};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -109,10 +110,14 @@ impl JsonRpc {
     async fn error_response(&self, id: &str, head: &Parts, body: Body) -> A2AError {
         let bytes = self.endpoint.error_text(head, body).await;
         match envelope::response::<()>(id, &bytes) {
-            Err(DecodeError::Reported(error)) if overrides_a2a_error(head.status) => {
-                error_from_status(head, error.message.clone()).attach_to(error)
+            Err(DecodeError::Reported(error)) => {
+                let error = redacted(&sent_tokens(head), error);
+                if overrides_a2a_error(head.status) {
+                    error_from_status(head, error.message.clone()).attach_to(error)
+                } else {
+                    error
+                }
             }
-            Err(DecodeError::Reported(error)) => error,
             _ => error_from_body(head, &bytes).into(),
         }
     }

@@ -25,14 +25,14 @@ struct Inner {
 #[non_exhaustive]
 pub enum LongTaskErrorKind {
     /// The message's stream broke before its first event, so no task is known to subscribe to. The
-    /// message is not sent again (CL-7): [`LongTaskError::may_have_been_processed`] says whether that
-    /// would be safe.
+    /// message is not sent again (CL-7): [`LongTaskError::may_have_been_processed`] says whether
+    /// that would be safe.
     Unanswered,
     /// The [`max_attempts`](super::RetryPolicy::max_attempts) of the retry policy brought nothing
     /// new.
     GaveUp,
-    /// An error that another attempt cannot fix: the access token or its binding is refused, the task
-    /// does not exist, the agent does not support subscriptions.
+    /// An error that another attempt cannot fix: the access token or its binding is refused, the
+    /// task does not exist, the agent does not support subscriptions.
     Refused,
     /// The stream carried an event of another task, which is the agent's mistake.
     OtherTask,
@@ -60,7 +60,8 @@ impl LongTaskError {
         Error::from_a2a(self.0.error.as_ref()?)
     }
 
-    /// Whether the agent may have acted on the message that was sent (CL-7). False if none was sent.
+    /// Whether the agent may have acted on the message that was sent (CL-7). False if none was
+    /// sent.
     pub fn may_have_been_processed(&self) -> bool {
         self.0.may_have_been_processed
     }

@@ -16,8 +16,8 @@ pub enum TaskEvent {
     Status(TaskStatusUpdateEvent),
     /// An artifact update, unchanged.
     Artifact(TaskArtifactUpdateEvent),
-    /// A message of the agent, unchanged. Without a task it is the whole answer. With one it may be the
-    /// message of a status that was already outdated when the snapshot came.
+    /// A message of the agent, unchanged. Without a task it is the whole answer. With one it may be
+    /// the message of a status that was already outdated when the snapshot came.
     Message(Message),
     /// The stream broke, and the next one is about to be opened.
     Reconnect(Reconnect),
@@ -40,14 +40,14 @@ impl TaskEvent {
 pub struct CaughtUp {
     /// The task, unchanged.
     pub task: Task,
-    /// Its status, if it is new. Messages between the last status and this one are in the history if
-    /// the agent keeps them there, and are lost otherwise (A2A 1.0 §3.7).
+    /// Its status, if it is new. Messages between the last status and this one are in the history
+    /// if the agent keeps them there, and are lost otherwise (A2A 1.0 §3.7).
     pub status: Option<TaskStatus>,
     /// The new messages of its history. That of `status` is not among them.
     pub messages: Vec<Message>,
     /// Its new artifacts and parts, as the updates that lead from the last known state to this one:
-    /// with `append`, parts are added to the artifact; without, the artifact is new, or replaces the
-    /// known one. A task does not say whether a chunk was the last one.
+    /// with `append`, parts are added to the artifact; without, the artifact is new, or replaces
+    /// the known one. A task does not say whether a chunk was the last one.
     pub artifacts: Vec<TaskArtifactUpdateEvent>,
 }
 
@@ -99,8 +99,9 @@ pub enum Cause {
     TimedOut,
     /// Nothing came within [`RetryPolicy::idle_timeout`](super::RetryPolicy::idle_timeout).
     IdleTimeout,
-    /// The agent, or a proxy in front of it, is unavailable for now (HTTP 408, 425, 429, 500, 502, 503,
-    /// 504; gRPC CANCELLED, UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ABORTED, UNAVAILABLE).
+    /// The agent, or a proxy in front of it, is unavailable for now (HTTP 408, 425, 429, 500, 502,
+    /// 503, 504; gRPC CANCELLED, UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ABORTED,
+    /// UNAVAILABLE).
     Unavailable,
     /// The token source had no access token to send.
     Token,

@@ -45,8 +45,8 @@ const MAX_STATUSES: usize = 1000;
 const MAX_HELD: usize = 16 * 1024 * 1024;
 
 /// Maximum number of parts remembered, of eight bytes each. An artifact counts for as many parts as
-/// [`PARTS_OF_AN_ARTIFACT`], and for its id. Of a task that has more, each artifact is emitted whole
-/// whenever a snapshot comes.
+/// [`PARTS_OF_AN_ARTIFACT`], and for its id. Of a task that has more, each artifact is emitted
+/// whole whenever a snapshot comes.
 const MAX_PARTS: usize = 1 << 19;
 const PARTS_OF_AN_ARTIFACT: usize = 16;
 
@@ -359,8 +359,8 @@ impl TaskHistory {
         }
     }
 
-    /// The task has left this status behind: to emit it would break the order. Its message is emitted
-    /// if it is new.
+    /// The task has left this status behind: to emit it would break the order. Its message is
+    /// emitted if it is new.
     fn overtaken(&mut self, status: TaskStatus) -> Vec<TaskEvent> {
         let mut emitted = self.drop_held();
         if let Some(message) = status.message {

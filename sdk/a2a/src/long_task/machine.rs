@@ -1,4 +1,5 @@
-//! The state machine of a long task: events go in, actions come out. No I/O; the time is an argument.
+//! The state machine of a long task: events go in, actions come out. No I/O; the time is an
+//! argument.
 
 use std::time::{Duration, Instant};
 
@@ -49,8 +50,8 @@ enum Phase {
     Following,
     /// The task from `GetTask`, because this error may mean that it has ended.
     CheckingWhetherEnded(A2AError),
-    /// The task from `GetTask`, because it has ended and something was dropped or held back that may
-    /// have been new. The update is the final one, if it has not been emitted yet.
+    /// The task from `GetTask`, because it has ended and something was dropped or held back that
+    /// may have been new. The update is the final one, if it has not been emitted yet.
     ConfirmingEnd(Option<Box<TaskStatusUpdateEvent>>),
     /// Nothing: the task's stream is over.
     Done,

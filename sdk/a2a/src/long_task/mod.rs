@@ -1,13 +1,13 @@
 //! A task's events across connections.
 //!
 //! - `machine`: what to do next. No I/O, no clock.
-//! - `seen`: what has been told, and what of that which comes is new; `digest` tells contents
-//!   apart.
-//! - `policy`: how often another try is made, and after which pause.
-//! - `driver`: the calls, by way of `agent`.
+//! - `history`: what has been emitted, and which parts of what comes are new; `digest` compares
+//!   contents.
+//! - `retry`: how often it subscribes again, and after which pause.
+//! - `driver`: makes the calls through `agent`.
 //!
-//! It knows nothing of proofs: a stream that is opened again is a request like any other, on
-//! whatever connection the transport has, with the proof that fits it.
+//! It knows nothing of proofs: a new subscription is a request like any other, and the client adds
+//! the proof that fits its connection.
 
 mod agent;
 mod digest;
@@ -43,7 +43,9 @@ pub use self::retry::RetryPolicy;
 ///
 /// ```no_run
 /// # use a2a::{Message, Part, Role, SendMessageRequest};
-/// # async fn example(agent: a2a_client::A2AClient<Box<dyn a2a_client::Transport>>) -> Result<(), bowline_a2a::long_task::LongTaskError> {
+/// # use a2a_client::{A2AClient, Transport};
+/// # use bowline_a2a::long_task::LongTaskError;
+/// # async fn example(agent: A2AClient<Box<dyn Transport>>) -> Result<(), LongTaskError> {
 /// use bowline_a2a::long_task::{LongTask, RetryPolicy, TaskEvent};
 /// use futures_util::StreamExt;
 ///
@@ -56,7 +58,7 @@ pub use self::retry::RetryPolicy;
 ///         println!("{:?}", status.state);
 ///     }
 ///     if let TaskEvent::Reconnect(reconnect) = event {
-///         println!("again, because of {}", reconnect.cause.name());
+///         println!("reconnecting because of {}", reconnect.cause.name());
 ///     }
 /// }
 /// # Ok(()) }
@@ -65,33 +67,35 @@ pub use self::retry::RetryPolicy;
 /// # When the stream breaks
 /// The task is subscribed to again (`SubscribeToTask`), at once the first time and after growing
 /// pauses as long as nothing new comes: see [`RetryPolicy`]. **The message is never sent a second
-/// time**: a stream that breaks before it told anything is an error that says whether the message
+/// time**: a stream that breaks before its first event is an error that says whether the message
 /// may have been processed ([`LongTaskErrorKind::Unanswered`]).
 ///
-/// # Each thing once
-/// A subscription begins with the task as it stands. [`TaskEvent::CaughtUp`] says what in it is
-/// new; updates that follow and are in it already are dropped. Nothing is told that the agent did
-/// not say: a status that came and went while no stream was open is known only if the agent keeps
-/// messages in the task's history, and then only by its message.
+/// # Everything comes once
+/// A subscription begins with a snapshot of the task. [`TaskEvent::CaughtUp`] says what in it is
+/// new; updates that follow and are in the snapshot already are dropped. Nothing is made up: a
+/// status that came and went while no stream was open is known only if the agent keeps messages in
+/// the task's history, and then only by its message.
 ///
-/// Two updates can be told apart by a message's id, a status's time, or the contents of an
-/// artifact's parts. An agent that sends statuses with neither time nor message may be heard to
-/// repeat itself after a reconnect. A part that is just like those that were missed is taken for
-/// one of them; then the task is asked for once more before its end is told, and anything that was
-/// dropped wrongly comes in a [`CaughtUp`]. An artifact that was replaced twice while no stream was
-/// open may be heard to go back and forth. One that comes back shorter than it was told may come
-/// from an agent that lags behind: it is left as it was, and the task asked for before its end. Of
-/// a task with more than half a million parts, each artifact is told whole whenever the task is.
-/// The metadata, names and descriptions of what was told are not compared.
+/// Updates are identified by a message's id, a status's timestamp, or the contents of an artifact's
+/// parts. This has limits:
+///
+/// - Statuses with neither timestamp nor message may come twice after a reconnect.
+/// - A part with the same content as a missed one is taken for that one. Then `GetTask` is called
+///   before the end, and anything that was dropped wrongly comes in a [`CaughtUp`].
+/// - An artifact that was replaced twice while no stream was open may go back and forth.
+/// - An artifact that comes back shorter may be from an outdated snapshot. It is left as it was,
+///   and `GetTask` is called before the end.
+/// - Of a task with more than half a million parts, each snapshot brings every artifact in full.
+/// - Metadata, names and descriptions are not compared.
 ///
 /// # The end
 /// The stream ends after a terminal state (COMPLETED, FAILED, CANCELED, REJECTED), after a message
 /// without a task, and where the agent ends its stream in an interrupted state (INPUT_REQUIRED,
-/// AUTH_REQUIRED). A task that ended while no stream was open can be subscribed to no more: then it
-/// is asked for (`GetTask`), and told like any other. After an error there is nothing more.
+/// AUTH_REQUIRED). A task that ended while no stream was open cannot be subscribed to. Then
+/// `GetTask` fetches it. An error is the last item.
 ///
-/// After the end, the last stream is read out, for a second at most, so that its connection can
-/// serve another call: poll until `None`. Dropping a `LongTask` leaves the task alone; `CancelTask`
+/// After the end, the last stream is drained for a second at most, so that its connection can serve
+/// another call: poll until `None`. Dropping a `LongTask` leaves the task alone; `CancelTask`
 /// ends it.
 pub struct LongTask {
     events: BoxStream<'static, Result<TaskEvent, LongTaskError>>,
@@ -100,12 +104,11 @@ pub struct LongTask {
 
 impl LongTask {
     /// Sends a message (`SendStreamingMessage`) when first polled, and follows the task that it
-    /// begins or goes on with. The message itself is not told when it is found in the task's
-    /// history.
+    /// begins or continues. The message itself is not emitted when it is in the task's history.
     pub fn send(agent: impl Into<Agent>, request: SendMessageRequest, policy: RetryPolicy) -> Self {
         let machine = Machine::sending(&request, policy);
         let calls = agent.into().calls();
-        Self::driven(Driver::sending(
+        Self::from_driver(Driver::sending(
             calls,
             machine,
             request,
@@ -113,8 +116,8 @@ impl LongTask {
         ))
     }
 
-    /// Follows a task that there is (`SubscribeToTask`). All of it is new at first. One that has
-    /// ended is told as it is.
+    /// Follows an existing task (`SubscribeToTask`). All of it is new at first. Of a task that has
+    /// ended, the stream brings its final state.
     pub fn subscribe(
         agent: impl Into<Agent>,
         request: SubscribeToTaskRequest,
@@ -122,7 +125,7 @@ impl LongTask {
     ) -> Self {
         let machine = Machine::subscribing(&request.id, policy);
         let calls = agent.into().calls();
-        Self::driven(Driver::subscribing(
+        Self::from_driver(Driver::subscribing(
             calls,
             machine,
             request,
@@ -130,17 +133,17 @@ impl LongTask {
         ))
     }
 
-    /// What has been counted so far.
+    /// The counts so far.
     pub fn counts(&self) -> Counts {
         self.counter.counts()
     }
 
-    /// The counts for whoever has not the stream, such as a metrics endpoint.
+    /// The counts, for code that does not own the stream, such as a metrics endpoint.
     pub fn counter(&self) -> Counter {
         self.counter.clone()
     }
 
-    fn driven(driver: Driver) -> Self {
+    fn from_driver(driver: Driver) -> Self {
         let counter = Counter(driver.counts());
         let events = stream::unfold(driver, |mut driver| async move {
             let event = driver.next().await?;
@@ -169,12 +172,12 @@ impl fmt::Debug for LongTask {
     }
 }
 
-/// A long task's counts, while it runs and after. Clones show the same.
+/// A long task's counts, during and after its run. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Counter(Arc<Mutex<Counts>>);
 
 impl Counter {
-    /// What has been counted so far.
+    /// The counts so far.
     pub fn counts(&self) -> Counts {
         self.0
             .lock()

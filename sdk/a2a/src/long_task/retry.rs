@@ -12,13 +12,13 @@ pub struct RetryPolicy {
     /// How many attempts in a row may bring nothing new before it gives up. With 0 the first broken
     /// stream is the end. Default 10.
     ///
-    /// An attempt whose stream lasted 30 s counts as successful even without news: load balancers end
-    /// idle streams.
+    /// An attempt whose stream lasted 30 s counts as successful even without news: load balancers
+    /// end idle streams.
     pub max_attempts: u32,
-    /// The pause before the second of such attempts; there is none before the first. It doubles with
-    /// each attempt and is randomly shortened by up to a half, so that many clients do not return at
-    /// the same time. Once more than `max_attempts` streams in a row have ended within a second, each
-    /// is preceded by this pause, even if all brought news. Default 500 ms.
+    /// The pause before the second of such attempts; there is none before the first. It doubles
+    /// with each attempt and is randomly shortened by up to a half, so that many clients do not
+    /// return at the same time. Once more than `max_attempts` streams in a row have ended within a
+    /// second, each is preceded by this pause, even if all brought news. Default 500 ms.
     pub first_pause: Duration,
     /// The maximum pause. Default 30 s. An agent's longer `Retry-After` is honoured up to an hour.
     pub max_pause: Duration,

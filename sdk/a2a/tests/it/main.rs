@@ -6,6 +6,7 @@
 mod binding;
 mod card;
 mod chain;
+mod echoes;
 mod fixture;
 mod grpc;
 mod http;

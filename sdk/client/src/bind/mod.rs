@@ -4,12 +4,12 @@
 //! the connection first. A [`Bind`] implementation sees the facts of each connection when it opens,
 //! and sees each request just before it is written to that connection.
 //!
-//! - [`session`]: session-binding proofs, one for each access token and connection.
-//! - [`dpop`]: DPoP proofs, one for each request.
-//! - [`select`]: which of the two an access token needs.
-//! - [`use_count`]: how many requests carried a proof, for the events.
-//! - [`signing`]: waiting for a signature.
-//! - [`per_origin`]: what is remembered for each origin.
+//! - `session`: session-binding proofs, one for each access token and connection.
+//! - `dpop`: DPoP proofs, one for each request.
+//! - `select`: which of the two an access token needs.
+//! - `use_count`: how many requests carried a proof, for the events.
+//! - `signing`: waiting for a signature.
+//! - `per_origin`: what is remembered for each origin.
 
 pub(crate) mod dpop;
 mod per_origin;

@@ -12,10 +12,10 @@
 //!
 //! - [`ReplayBody`] is what hyper holds: one attempt. hyper may still hold the body of an earlier
 //!   attempt; that one gets an error instead of frames.
-//! - [`ReplayHandle`] is what the exchange keeps: it starts the next attempt, and knows how much was
-//!   read.
-//! - [`Source`] is shared by them. It owns the caller's body, so that the body lives exactly as long
-//!   as somebody may still read it.
+//! - [`ReplayHandle`] is what the exchange keeps: it starts the next attempt, and knows how much
+//!   was read.
+//! - [`Source`] is shared by them. It owns the caller's body, so that the body lives exactly as
+//!   long as somebody may still read it.
 //!
 //! Nothing is copied: kept frames share their memory with those that were sent.
 

@@ -63,8 +63,8 @@ impl Body {
         Ok(bytes)
     }
 
-    /// The beginning of a body that only a person will read: at most `max` bytes of it, and of these
-    /// what came within `time` and before any error.
+    /// The beginning of a body that only a person will read: at most `max` bytes of it, and of
+    /// these what came within `time` and before any error.
     pub async fn prefix(mut self, max: usize, time: Duration) -> Vec<u8> {
         let mut bytes = Vec::new();
         let read = async {

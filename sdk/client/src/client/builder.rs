@@ -178,8 +178,8 @@ impl Builder {
     /// Makes the client. Opens nothing.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if no TLS configuration can be made of
-    /// this.
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if no TLS configuration can be
+    /// made of this.
     pub fn build(self) -> Result<Client, Error> {
         let stats = Arc::new(Stats::default());
         let mut observers: Vec<Arc<dyn Observer>> = vec![stats.clone()];

@@ -35,14 +35,14 @@ where
         RequestReport::open(&client.pool.connector().observers, plan::operation(&parts));
     let result = match Plan::from_parts(&mut parts, &client.recent_tokens) {
         Ok(plan) => {
-            let (outgoing, kept) = ReplayBody::new(body, client.replay_limit);
+            let (body, replay_handle) = ReplayBody::new(body, client.replay_limit);
             let exchange = Exchange {
                 client,
                 plan: &plan,
                 parts: &parts,
-                kept,
+                replay_handle,
             };
-            exchange.run(outgoing, &mut report).await
+            exchange.run(body, &mut report).await
         }
         Err(e) => Err(e),
     };
@@ -54,7 +54,7 @@ struct Exchange<'a> {
     client: &'a Inner,
     plan: &'a Plan,
     parts: &'a request::Parts,
-    kept: ReplayHandle,
+    replay_handle: ReplayHandle,
 }
 
 /// How one attempt to send a request ended.
@@ -120,9 +120,11 @@ impl Exchange<'_> {
         } = self.client;
         let plan = self.plan;
         self.client.allow(&plan.origin)?;
-        let held = identities.for_request(plan.token.as_ref(), plan.certificate)?;
+        let identity = identities.for_request(plan.token.as_ref(), plan.certificate)?;
         loop {
-            let checkout = pool.pick(&plan.origin, &held, plan.token.as_ref()).await?;
+            let checkout = pool
+                .pick(&plan.origin, &identity, plan.token.as_ref())
+                .await?;
             let is_retry = attempts.is_retry;
             match self.attempt(checkout, body, is_retry, report).await? {
                 Attempt::Answered(response) => return Ok(response),
@@ -139,10 +141,10 @@ impl Exchange<'_> {
                 }
                 Attempt::Unanswered(error) => {
                     let may_repeat = plan.is_repeatable && attempts.first_unanswered.is_none();
-                    let Some(replay) = self.kept.replay().filter(|_| may_repeat) else {
+                    let Some(replayed) = self.replay_handle.replay().filter(|_| may_repeat) else {
                         return Err(error);
                     };
-                    body = replay;
+                    body = replayed;
                     attempts.first_unanswered = Some(error);
                 }
             }
@@ -185,29 +187,31 @@ impl Exchange<'_> {
         report: &mut RequestReport<'_>,
     ) -> Result<Attempt, Error> {
         if self.plan.http2_only && checkout.facts().http() != HttpVersion::H2 {
+            checkout.release();
             return Err(self.not_http2());
         }
         let facts = self
             .plan
             .facts(&self.parts.method, &self.parts.uri, is_retry);
-        let unsent = |body| {
+        let unsent = |checkout: Checkout, body| {
             let connection = checkout.connection().clone();
             let lost = checkout.is_new().then_some(connection);
+            checkout.release();
             Attempt::Unsent { body, lost }
         };
         // It may have ended on its way from the pool: then nothing need be signed for it.
         if checkout.is_closed() {
-            return Ok(unsent(body));
+            return Ok(unsent(checkout, body));
         }
         let attached = match checkout.connection().bound.bind(&facts)? {
             Bound::Nothing => None,
             Bound::Attached(attachment) => Some(attachment),
             Bound::Pending(attachment) => Some(attachment.await?),
-            Bound::ConnectionEnded => return Ok(unsent(body)),
+            Bound::ConnectionEnded => return Ok(unsent(checkout, body)),
         };
         // Signing takes its time: the connection may have ended meanwhile, and its proof with it.
         if checkout.is_closed() {
-            return Ok(unsent(body));
+            return Ok(unsent(checkout, body));
         }
         let request = assemble(self.parts, checkout.connection(), attached.as_ref(), body);
         let used = checkout.begin();
@@ -224,10 +228,15 @@ impl Exchange<'_> {
                 self.learn(checkout, response, &facts, attached.as_ref())
                     .await
             }
-            Err(WriteError::Lost(error)) => self.lost(&checkout, used, error, report),
+            Err(WriteError::Lost(error)) => {
+                let attempt = self.lost(checkout.connection(), used, error, report);
+                checkout.broken();
+                attempt
+            }
             Err(WriteError::Unsent(request)) => {
                 report.unsent(attached.as_ref());
                 let lost = (used == ConnectionUse::New).then(|| checkout.connection().clone());
+                checkout.broken();
                 let body = request.into_body();
                 Ok(Attempt::Unsent { body, lost })
             }
@@ -237,13 +246,13 @@ impl Exchange<'_> {
     /// Decides about a request that was written and not answered.
     fn lost(
         &self,
-        checkout: &Checkout,
+        connection: &Arc<Connection>,
         used: ConnectionUse,
         error: hyper::Error,
         report: &mut RequestReport<'_>,
     ) -> Result<Attempt, Error> {
         let origin = &self.plan.origin;
-        if self.kept.failed() {
+        if self.replay_handle.failed() {
             let message = "the request's body failed while it was sent";
             return Err(Error::with_source(ErrorKind::RequestBody, message, error));
         }
@@ -255,8 +264,8 @@ impl Exchange<'_> {
             report.unprocessed();
             // The end of a connection that had carried other requests is no loss.
             let counts = used == ConnectionUse::New || unprocessed == Unprocessed::RefusedStream;
-            let lost = counts.then(|| checkout.connection().clone());
-            return match self.kept.replay() {
+            let lost = counts.then(|| connection.clone());
+            return match self.replay_handle.replay() {
                 Some(body) => Ok(Attempt::Unsent { body, lost }),
                 None => {
                     let message = format!(
@@ -289,7 +298,7 @@ impl Exchange<'_> {
             HttpVersion::H1 => Persistence {
                 is_last: says_close(head.version, &head.headers),
                 timeout: keep_alive(&head.headers),
-                body_sent: self.kept.was_sent(),
+                body_sent: self.replay_handle.was_sent(),
             },
             HttpVersion::H2 => Persistence::default(),
         });
@@ -299,17 +308,17 @@ impl Exchange<'_> {
         };
         let connection = checkout.connection().clone();
         let learned = connection.bound.learn(facts, attached, &response_head);
-        let body = Body::new(incoming, checkout, self.kept.has_left());
+        let body = Body::new(incoming, checkout, self.replay_handle.has_left());
         match learned {
             Learned::Nothing => {}
             Learned::Refused(refusal) => {
                 head.extensions.insert(refusal);
             }
             Learned::SendAgain => {
-                if let Some(replay) = self.kept.replay().filter(|_| !facts.is_retry) {
+                if let Some(replayed) = self.replay_handle.replay().filter(|_| !facts.is_retry) {
                     // So that the connection can carry the next attempt.
                     body.drain(DRAIN_BYTES, DRAIN_TIME).await;
-                    return Ok(Attempt::Refused(replay));
+                    return Ok(Attempt::Refused(replayed));
                 }
             }
         }

@@ -65,8 +65,8 @@ impl Client {
     /// A response with an error status is a response, not an error.
     ///
     /// # Errors
-    /// Every [`ErrorKind`] but `Configuration`; [`Error::may_have_been_processed`] tells whether the
-    /// server may have acted on it (CL-7).
+    /// Every [`ErrorKind`] but `Configuration`; [`Error::may_have_been_processed`] tells whether
+    /// the server may have acted on it (CL-7).
     pub async fn send<B>(&self, request: Request<B>) -> Result<Response<Body>, Error>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -80,16 +80,16 @@ impl Client {
     /// until its certificate expires.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] if no TLS configuration can be made with it; the current one then
-    /// stays.
+    /// [`ErrorKind::Configuration`] if no TLS configuration can be made with it; the current one
+    /// then stays.
     pub fn replace_identity(&self, identity: impl Into<Arc<Identity>>) -> Result<(), Error> {
         self.0.identities.replace(identity.into())
     }
 
     /// Holds `identity` besides the current one, so that a token can be asked for with it before it
-    /// becomes the current one (CL-8). Until then it is used for requests with [`WithCertificate`](crate::WithCertificate)
-    /// and tokens that are bound to it, and for nothing else. Holding what is held already does
-    /// nothing.
+    /// becomes the current one (CL-8). Until then it is used for requests with
+    /// [`WithCertificate`](crate::WithCertificate) and tokens that are bound to it, and for nothing
+    /// else. If the client holds it already, nothing changes.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] if no TLS configuration can be made with it.

@@ -39,15 +39,15 @@ impl Plan {
         if parts.headers.contains_key(PROOF_HEADER) {
             return Err(Error::new(
                 ErrorKind::InvalidRequest,
-                "the request carries a Session-Binding-Proof already: leave it to this client, which alone knows \
-                 the connection (CL-6)",
+                "the request carries a Session-Binding-Proof already: leave it to this client, which \
+                 alone knows the connection (CL-6)",
             ));
         }
         if parts.headers.contains_key(DPOP_HEADER) {
             return Err(Error::new(
                 ErrorKind::InvalidRequest,
-                "the request carries a DPoP proof already: leave it to this client, which makes another whenever it \
-                 sends the request again",
+                "the request carries a DPoP proof already: leave it to this client, which makes \
+                 another whenever it sends the request again",
             ));
         }
         // Reserve once for the headers added later, so cloned maps do not reallocate.
@@ -111,7 +111,8 @@ fn token(parts: &mut request::Parts, recent: &RecentTokens) -> Result<Option<Acc
     match (given, field, more) {
         (_, Some(_), Some(_)) | (Some(_), Some(_), None) => Err(Error::new(
             ErrorKind::InvalidRequest,
-            "the request carries more than one credential: give one Authorization field or one AccessToken",
+            "the request carries more than one credential: give one Authorization field or one \
+             AccessToken",
         )),
         (Some(token), None, _) => {
             parts
@@ -121,7 +122,7 @@ fn token(parts: &mut request::Parts, recent: &RecentTokens) -> Result<Option<Acc
         }
         (None, None, _) => Ok(None),
         (None, Some(field), None) => {
-            let token = match recent.of(field) {
+            let token = match recent.find_or_read(field) {
                 Ok(token) => Some(token),
                 Err(InvalidAccessToken::OtherScheme) => None,
                 Err(e) => {

@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bowline_proof::{AccessToken, InvalidAccessToken};
 use http::HeaderValue;
 
-/// The tokens that came last. They stay in memory until others have taken their place or the client
-/// is dropped.
+/// The tokens that came last. They stay in memory until newer ones replace them or the client is
+/// dropped.
 #[derive(Default)]
 pub(super) struct RecentTokens(Mutex<VecDeque<AccessToken>>);
 
@@ -17,7 +17,10 @@ const MAX_TOKENS: usize = 8;
 
 impl RecentTokens {
     /// The token in a field with the scheme `Bearer` or `DPoP`.
-    pub(super) fn of(&self, field: &HeaderValue) -> Result<AccessToken, InvalidAccessToken> {
+    pub(super) fn find_or_read(
+        &self,
+        field: &HeaderValue,
+    ) -> Result<AccessToken, InvalidAccessToken> {
         let known = self
             .lock()
             .iter()

@@ -45,14 +45,14 @@ pub(crate) struct Connector {
 /// How long the peer may take to answer an h2 PING.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What an opening needs to know. Connections and session tickets are never shared between destinations
-/// (CL-8).
+/// What an opening needs to know. Connections and session tickets are never shared between
+/// destinations (CL-8).
 pub(crate) struct Destination {
     pub(crate) origin: Origin,
-    pub(crate) held: Arc<IdentityConfig>,
+    pub(crate) identity: Arc<IdentityConfig>,
     /// `None` for plaintext.
     pub(crate) tls: Option<Arc<ClientConfig>>,
-    pub(crate) asked: LastCertificateRequest,
+    pub(crate) last_request: LastCertificateRequest,
 }
 
 /// A connection that is ready for its first request.
@@ -86,7 +86,7 @@ impl Connector {
                 .await;
         };
         let started = Instant::now();
-        let (stream, asked) = self
+        let (stream, certificate_request) = self
             .handshake(&destination.origin, config.clone(), socket)
             .await?;
         let took = started.elapsed();
@@ -97,11 +97,11 @@ impl Connector {
         };
         let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
         // CL-9: a resumed handshake asks nothing; it inherits the answer of the last full one.
-        let asked = if resumed {
-            destination.asked.load()
+        let certificate_request = if resumed {
+            destination.last_request.load()
         } else {
-            destination.asked.store(asked);
-            asked
+            destination.last_request.store(certificate_request);
+            certificate_request
         };
         let tls = TlsFacts {
             // Derived once, here, from the completed handshake (EX-3).
@@ -117,7 +117,7 @@ impl Connector {
                 _ => TlsVersion::Tls13,
             },
             resumed,
-            presented: match (asked, &destination.held.identity) {
+            presented: match (certificate_request, &destination.identity.identity) {
                 (CertificateRequest::Presented, Some(identity)) => {
                     Presented::Certificate(identity.clone())
                 }
@@ -154,7 +154,7 @@ impl Connector {
         let limit = self.timeouts.tls_handshake;
         let handshake = TlsConnector::from(config).connect(name, socket);
         match timeout(limit, record_certificate_request(handshake)).await {
-            Ok((Ok(stream), asked)) => Ok((stream, asked)),
+            Ok((Ok(stream), certificate_request)) => Ok((stream, certificate_request)),
             Ok((Err(e), _)) => {
                 let message = format!("the TLS handshake with {origin} failed");
                 Err(Error::with_source(ErrorKind::TlsHandshake, message, e))
@@ -192,8 +192,8 @@ impl Connector {
                 (Sender::H1(sender), Box::pin(end))
             }
             HttpVersion::H2 => {
-                let together = CaptureExecutor::default();
-                let mut builder = http2::Builder::new(together.clone());
+                let executor = CaptureExecutor::default();
+                let mut builder = http2::Builder::new(executor.clone());
                 builder
                     .timer(TokioTimer::new())
                     .initial_max_send_streams(ASSUMED_STREAMS)
@@ -204,7 +204,7 @@ impl Connector {
                 let (sender, connection) = handshake.await.map_err(failed)?;
                 seen.allow_streams(connection.current_max_send_streams());
                 let streams = seen.clone();
-                let task = H2Task::new(connection, together, move |connection| {
+                let task = H2Task::new(connection, executor, move |connection| {
                     streams.allow_streams(connection.current_max_send_streams());
                 });
                 let end = async move { reason(task.await, &seen) };

@@ -17,9 +17,9 @@
 //! ```
 //!
 //! hyper would report streams 3 and 5 as lost, although the GOAWAY that lies in the receive buffer
-//! says that neither was processed. So after a failed write, what is written is dropped, hyper reads
-//! on, finds the GOAWAY, and ends the connection when everything that came has been read. That end
-//! comes at once, because the socket is closed.
+//! says that neither was processed. So after a failed write, what is written is dropped, hyper
+//! reads on, finds the GOAWAY, and ends the connection when everything that came has been read.
+//! That end comes at once, because the socket is closed.
 //!
 //! Upstream: no issue; report 3 in `docs/src/upstream.md`.
 

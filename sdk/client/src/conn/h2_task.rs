@@ -13,9 +13,9 @@
 //! the request of stream 7 with it          writes HEADERS of stream 7: the server processes it
 //! ```
 //!
-//! In one task the I/O cannot run between the two steps of the dispatcher. Then a request fails with
-//! the peer's GOAWAY only if its stream is above the last one that the peer processes, or if it
-//! never became a stream. Neither was processed (RFC 9113 §6.8).
+//! In one task the I/O cannot run between the two steps of the dispatcher. Then a request fails
+//! with the peer's GOAWAY only if its stream is above the last one that the peer processes, or if
+//! it never became a stream. Neither was processed (RFC 9113 §6.8).
 //!
 //! Upstream: no issue; report 1 in `docs/src/upstream.md`.
 
@@ -124,7 +124,7 @@ where
 
 impl<C, L> Drop for H2Task<C, L> {
     fn drop(&mut self) {
-        // IoFuture: the I/O ends in good order when nobody can send any more.
+        // Before the I/O is spawned: it shuts the connection down once no dispatcher can send.
         self.dispatch = None;
         if let (Some(io), Ok(runtime)) = (self.io.take(), Handle::try_current()) {
             runtime.spawn(io);

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind};
 pub(crate) struct Identities {
     trust: Trust,
     http: HttpVersions,
-    held: RwLock<Set>,
+    set: RwLock<Set>,
 }
 
 struct Set {
@@ -72,17 +72,17 @@ impl Identities {
         Ok(Self {
             trust,
             http,
-            held: RwLock::new(set),
+            set: RwLock::new(set),
         })
     }
 
     /// Makes `identity` the current one and retires the one before.
     pub(crate) fn replace(&self, identity: Arc<Identity>) -> Result<(), Error> {
-        let held = IdentityConfig::new(Some(identity), &self.trust, self.http)?;
-        let mut set = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        let config = IdentityConfig::new(Some(identity), &self.trust, self.http)?;
+        let mut set = self.set.write().unwrap_or_else(PoisonError::into_inner);
         set.others
-            .retain(|other| !other.is_expired() && other.thumbprint() != held.thumbprint());
-        let before = std::mem::replace(&mut set.current, held);
+            .retain(|other| !other.is_expired() && other.thumbprint() != config.thumbprint());
+        let before = std::mem::replace(&mut set.current, config);
         if before.identity.is_some() && before.thumbprint() != set.current.thumbprint() {
             set.others.push(before);
         }
@@ -92,21 +92,24 @@ impl Identities {
     /// Holds `identity` besides the current one.
     pub(crate) fn hold(&self, identity: Arc<Identity>) -> Result<(), Error> {
         let thumbprint = identity.thumbprint();
-        let is_held = |set: &Set| set.all().any(|held| held.thumbprint() == Some(thumbprint));
-        if is_held(&self.held.read().unwrap_or_else(PoisonError::into_inner)) {
+        let is_held = |set: &Set| {
+            set.all()
+                .any(|config| config.thumbprint() == Some(thumbprint))
+        };
+        if is_held(&self.set.read().unwrap_or_else(PoisonError::into_inner)) {
             return Ok(());
         }
-        let held = IdentityConfig::new(Some(identity), &self.trust, self.http)?;
-        let mut set = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        let config = IdentityConfig::new(Some(identity), &self.trust, self.http)?;
+        let mut set = self.set.write().unwrap_or_else(PoisonError::into_inner);
         set.others.retain(|other| !other.is_expired());
         if !is_held(&set) {
-            set.others.push(held);
+            set.others.push(config);
         }
         Ok(())
     }
 
     pub(crate) fn current(&self) -> Arc<IdentityConfig> {
-        let set = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        let set = self.set.read().unwrap_or_else(PoisonError::into_inner);
         set.current.clone()
     }
 
@@ -114,21 +117,24 @@ impl Identities {
     pub(crate) fn for_request(
         &self,
         token: Option<&AccessToken>,
-        asked: Option<Thumbprint>,
+        requested: Option<Thumbprint>,
     ) -> Result<Arc<IdentityConfig>, Error> {
-        let set = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        let set = self.set.read().unwrap_or_else(PoisonError::into_inner);
         // A malformed `cnf` is the binding's to report.
         let bound_to = token.and_then(|token| token.confirmation().ok()?.x5t_s256);
-        let Some(thumbprint) = bound_to.or(asked) else {
+        let Some(thumbprint) = bound_to.or(requested) else {
             return Ok(set.current.clone());
         };
         let needs = match bound_to {
             Some(_) => "the access token is bound to",
             None => "the request asks for",
         };
-        match set.all().find(|held| held.thumbprint() == Some(thumbprint)) {
-            Some(held) if held.is_expired() => {
-                let ago = held
+        match set
+            .all()
+            .find(|config| config.thumbprint() == Some(thumbprint))
+        {
+            Some(config) if config.is_expired() => {
+                let ago = config
                     .not_after()
                     .and_then(|when| when.elapsed().ok())
                     .map(whole_seconds)
@@ -138,7 +144,7 @@ impl Identities {
                 );
                 Err(Error::new(ErrorKind::TokenBoundToOtherCertificate, message))
             }
-            Some(held) => Ok(held.clone()),
+            Some(config) => Ok(config.clone()),
             None if set.current.identity.is_none() && set.others.is_empty() => Err(Error::new(
                 ErrorKind::NoIdentity,
                 format!(

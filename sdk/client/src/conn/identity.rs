@@ -30,8 +30,8 @@ impl Identity {
     /// Reads a PEM certificate chain (leaf first) and a PEM private key (PKCS#8, PKCS#1 or SEC1).
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`], naming the file at fault, or both where the key does not fit the
-    /// certificate.
+    /// [`ErrorKind::Configuration`], naming the file at fault, or both where the key does not fit
+    /// the certificate.
     pub fn from_pem_files(
         certificates: impl AsRef<Path>,
         key: impl AsRef<Path>,
@@ -68,8 +68,8 @@ impl Identity {
     /// An identity whose key is wherever `key` signs.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] if the chain is empty, the key is of an unsupported kind, or does
-    /// not fit the leaf.
+    /// [`ErrorKind::Configuration`] if the chain is empty, the key is of an unsupported kind, or
+    /// does not fit the leaf.
     pub fn new(
         chain: Vec<CertificateDer<'static>>,
         key: Arc<dyn SigningKey>,

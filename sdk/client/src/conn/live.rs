@@ -1,4 +1,21 @@
-//! What belongs to one connection and goes with it (CL-4), and why it went.
+//! What belongs to one connection and ends with it (CL-4), and why it ended.
+//!
+//! Two tasks share a `Connection`. The request's task, through its checkout, parks and takes the
+//! sender and notes what it sees. The driver's task polls hyper and learns first that the
+//! connection has ended. Example: an HTTP/1.1 server answers `Connection: close` and closes:
+//!
+//! ```text
+//! request task (pool/checkout.rs)              driver task (pool/mod.rs, `opened`)
+//! head_pending(), parked.park(sender)
+//!                                              until_end() -> PeerClosed
+//!                                              close_driver(): no sender stays parked
+//!                                              ended(PeerClosed): waits for the head
+//! expect_end(ConnectionClose)
+//! ended(ConnectionClose), head_seen()
+//!   -> one report: ConnectionClose
+//! ```
+//!
+//! Whichever task comes last makes the one report: `CloseReport` decides.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -73,16 +90,18 @@ impl Connection {
         }
     }
 
-    /// Drives the connection to its end. After `close` was asked for, it gets a little time to do so
-    /// properly: a peer that does not read must not hold its place in the pool.
+    /// Drives the connection to its end. Once told to close, it gets `CLOSING_TIME`
+    /// for that: a peer that does not read must not keep its connection in the pool.
     pub(crate) async fn until_end(&self, mut end: BoxFuture<'static, CloseReason>) -> CloseReason {
         tokio::select! {
             seen = &mut end => seen,
-            () = self.told_to_close.notified() => timeout(CLOSING_TIME, end).await.unwrap_or(CloseReason::Evicted),
+            () = self.told_to_close.notified() => {
+                timeout(CLOSING_TIME, end).await.unwrap_or(CloseReason::Evicted)
+            }
         }
     }
 
-    /// Nobody will use it any more.
+    /// No request will use it again.
     pub(crate) fn tell_to_close(&self) {
         self.told_to_close.notify_one();
     }

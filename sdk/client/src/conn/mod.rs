@@ -1,8 +1,9 @@
 //! One connection: how it is opened, what is known of it, and how it ends.
 //!
-//! - [`identity`], [`identities`]: the certificates that a client holds, and which one a request needs.
+//! - [`identity`], [`identities`]: the certificates that a client holds, and which one a request
+//!   needs.
 //! - [`dial`]: name, socket (through a [`proxy`] or not), TLS handshake, HTTP.
-//! - [`tls`]: the TLS configuration, and what the server asked of it; [`offload`]: slow keys.
+//! - [`tls`]: the TLS configuration, and what the server requested in it; [`offload`]: slow keys.
 //! - [`facts`]: what is known once the handshake has ended.
 //! - [`live`]: what belongs to the connection while it is open, and why it ends.
 //! - [`parked_sender`], [`close_report`]: two details of that, each with a race in it.

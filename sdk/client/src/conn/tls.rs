@@ -1,4 +1,4 @@
-//! The TLS side: one rustls configuration per identity, and what the server asked of it (CL-9).
+//! The TLS side: one rustls configuration per identity, and what the server requested in it (CL-9).
 
 use std::cell::Cell;
 use std::path::Path;
@@ -36,8 +36,8 @@ impl Trust {
     /// Only the certificate authorities in a PEM file.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] if the file, or a certificate in it, cannot be read, or it holds
-    /// none.
+    /// [`ErrorKind::Configuration`] if the file, or a certificate in it, cannot be read, or it
+    /// holds none.
     pub fn pem_file(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let roots = pem::certificates(&read_file(path)?).map_err(|e| {
@@ -138,8 +138,8 @@ tokio::task_local! {
     static CERTIFICATE_REQUEST: Cell<CertificateRequest>;
 }
 
-/// Runs a handshake and tells what was asked of the certificate resolver in it. rustls gives the
-/// resolver no connection to note that on, but calls it on the task that drives the handshake.
+/// Runs a handshake and returns the certificate request that the resolver saw in it. rustls gives
+/// the resolver no connection to note that on, but calls it on the task that drives the handshake.
 pub(crate) async fn record_certificate_request<F: Future>(
     handshake: F,
 ) -> (F::Output, CertificateRequest) {
@@ -156,8 +156,8 @@ pub(crate) async fn record_certificate_request<F: Future>(
 pub(crate) struct LastCertificateRequest(AtomicU8);
 
 impl LastCertificateRequest {
-    pub(crate) fn store(&self, asked: CertificateRequest) {
-        self.0.store(asked as u8, Ordering::Release);
+    pub(crate) fn store(&self, request: CertificateRequest) {
+        self.0.store(request as u8, Ordering::Release);
     }
 
     pub(crate) fn load(&self) -> CertificateRequest {
@@ -182,13 +182,13 @@ impl ResolvesClientCert for RecordingResolver {
             .as_ref()
             .filter(|key| key.key.choose_scheme(schemes).is_some())
             .cloned();
-        let asked = if key.is_some() {
+        let request = if key.is_some() {
             CertificateRequest::Presented
         } else {
             CertificateRequest::NothingFits
         };
         // Outside `record_certificate_request` nobody asks.
-        let _ = CERTIFICATE_REQUEST.try_with(|cell| cell.set(asked));
+        let _ = CERTIFICATE_REQUEST.try_with(|cell| cell.set(request));
         key
     }
 

@@ -11,8 +11,8 @@ pub(crate) enum Unprocessed {
     RefusedStream,
     /// It sent GOAWAY before it came to this stream. hyper fails a request with the peer's GOAWAY
     /// only if its stream is above the last one that the peer processes, or if the request never
-    /// became a stream: see [`crate::conn::h2_task`]. Streams that the peer accepted and did not answer
-    /// fail with whatever ended the connection.
+    /// became a stream: see [`crate::conn::h2_task`]. Streams that the peer accepted and did not
+    /// answer fail with whatever ended the connection.
     Goaway,
 }
 

@@ -19,10 +19,10 @@ use crate::observe::{CloseReason, ConnectionUse};
 
 /// A connection in use by one request: alone if it is h1, shared with others if it is h2.
 ///
-/// Each ends in one of three ways. The response body ends: [`end_of_body`](Self::end_of_body). The
-/// connection breaks: [`broken`](Self::broken). The request is abandoned: the checkout is dropped,
-/// which cancels what it had begun. All three give the connection back to the pool, as far as it
-/// can carry another request.
+/// Each ends in one of four ways. The response body ends: [`end_of_body`](Self::end_of_body). The
+/// connection breaks: [`broken`](Self::broken). Nothing was written: [`release`](Self::release).
+/// The request is cancelled: the checkout is dropped, which cancels what it had begun. All four
+/// give the connection back to the pool, as far as it can carry another request.
 pub(crate) struct Checkout {
     connection: Arc<Connection>,
     pool: Arc<Pool>,
@@ -186,8 +186,8 @@ impl Checkout {
         self.release();
     }
 
-    /// Gives the connection back to the pool.
-    fn release(mut self) {
+    /// Gives the connection back to the pool: unused, or after its response.
+    pub(crate) fn release(mut self) {
         let sender = self.sender.take();
         self.give_back(sender);
         self.phase = Phase::Released;
@@ -238,8 +238,8 @@ impl Checkout {
     }
 }
 
-/// The request was abandoned: before it was written, while it waited, or before its response had
-/// ended.
+/// The request was cancelled: its caller dropped it or its body, it was not answered in time, or
+/// its binding failed. Every other outcome gives the connection back by name.
 impl Drop for Checkout {
     fn drop(&mut self) {
         if self.phase == Phase::Released {

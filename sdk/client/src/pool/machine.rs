@@ -7,8 +7,8 @@
 //! - Of several that would do, one that already holds a proof of the request's token is taken.
 //! - Until ALPN has spoken, h2 is assumed: one connection is opened and its answer decides whether
 //!   more are needed.
-//! - Connections are limited per key and in all. Who cannot open one waits in the order of
-//!   arrival, and an idle connection of another key makes room.
+//! - Connections are limited per key and in all. A request that cannot open one waits in
+//!   order of arrival, and an idle connection of another key makes room.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -75,7 +75,7 @@ pub(crate) enum Action {
     /// Open one more connection.
     Open(KeyId),
     /// Give the connection to the waiting request: alone if it is h1, as one of many if it is h2.
-    Hand(KeyId, ConnectionId, WaiterId),
+    Assign(KeyId, ConnectionId, WaiterId),
     /// Tell the waiting request that no connection could be opened.
     Fail(KeyId, WaiterId),
     /// Let the connection go; `Closed` follows when it has gone.
@@ -89,7 +89,7 @@ pub(crate) struct Machine {
     keys: BTreeMap<KeyId, KeyState>,
     /// Connections that are open or opening, over all keys.
     total: usize,
-    /// Lanes that may not open what they need because `total` is at its limit, the longest waiting
+    /// Keys that may not open what they need because `total` is at its limit, the longest waiting
     /// first.
     blocked: VecDeque<KeyId>,
 }
@@ -164,8 +164,8 @@ impl Machine {
             Event::Wanted(waiter) => match entry.free(now, holds) {
                 Some(member) => {
                     member.busy += 1;
-                    actions.push(Action::Hand(key_id, member.id, waiter));
-                    // The warm way ends here: nobody else's turn has come.
+                    actions.push(Action::Assign(key_id, member.id, waiter));
+                    // The usual case ends here: no other request is affected.
                     return;
                 }
                 None => entry.waiting.push_back(waiter),
@@ -191,7 +191,7 @@ impl Machine {
                 let idle = keep_alive.map_or(self.limits.idle, |said| self.limits.idle.min(said));
                 let is_open = entry.release(id, now + idle, now);
                 if is_open && entry.waiting.is_empty() && self.blocked.is_empty() {
-                    // The warm way ends here: nobody waits for it.
+                    // The usual case ends here: no request waits for it.
                     return;
                 }
                 self.yield_to_older(key_id, actions);
@@ -207,14 +207,14 @@ impl Machine {
                 self.total -= before - entry.members.len();
             }
         }
-        self.settle(now, key_id, actions);
+        self.serve_waiting(now, key_id, actions);
     }
 
-    /// Lets go of what has been idle, or has lived, for too long.
+    /// Closes connections that were idle, or open, for too long.
     pub(crate) fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let ids: Vec<_> = self.keys.keys().copied().collect();
         for id in ids {
-            self.settle(now, id, actions);
+            self.serve_waiting(now, id, actions);
         }
         self.keys.retain(|_, entry| !entry.is_unused());
     }
@@ -238,14 +238,14 @@ impl Machine {
         self.keys.get(&key).is_some_and(|entry| !entry.is_unused())
     }
 
-    /// Gives a key what is free to those who wait, and then those who still wait what may be
-    /// opened.
-    fn settle(&mut self, now: Instant, id: KeyId, actions: &mut Vec<Action>) {
+    /// Assigns the free connections of a key to its waiting requests, then opens connections for
+    /// the requests that still wait, as far as the limits allow.
+    fn serve_waiting(&mut self, now: Instant, id: KeyId, actions: &mut Vec<Action>) {
         let Some(entry) = self.keys.get_mut(&id) else {
             return;
         };
         entry.retire_over_age(now);
-        entry.hand_out(now, id, actions);
+        entry.assign_free(now, id, actions);
         entry.close_finished(now, id, actions);
         if entry.lacks() > 0 && !self.blocked.contains(&id) {
             self.blocked.push_back(id);
@@ -274,7 +274,7 @@ impl Machine {
         self.make_room(actions);
     }
 
-    /// Closes as many idle connections as there are keys in the line, the longest idle first.
+    /// Closes as many idle connections as there are blocked keys, the longest idle first.
     fn make_room(&mut self, actions: &mut Vec<Action>) {
         let closing = self
             .keys
@@ -369,13 +369,13 @@ impl KeyState {
         self.members.get_mut(index)
     }
 
-    fn hand_out(&mut self, now: Instant, id: KeyId, actions: &mut Vec<Action>) {
+    fn assign_free(&mut self, now: Instant, id: KeyId, actions: &mut Vec<Action>) {
         while let Some(waiter) = self.waiting.front().copied() {
             let Some(member) = self.free(now, |_| false) else {
                 return;
             };
             member.busy += 1;
-            actions.push(Action::Hand(id, member.id, waiter));
+            actions.push(Action::Assign(id, member.id, waiter));
             self.waiting.pop_front();
         }
     }
@@ -420,8 +420,8 @@ impl KeyState {
         }
     }
 
-    /// The failure goes to those who have nothing else to hope for. Each failure reaches somebody
-    /// who waits for it, so that a server which is down is not called for ever.
+    /// The failure goes to the requests that no other connection can serve. Each failure reaches at
+    /// least one waiting request, so that a server which is down is not called for ever.
     fn open_failed(&mut self, id: KeyId, actions: &mut Vec<Action>) {
         let others = self.members.iter().filter(|m| m.is_open()).count();
         let failed = match self.speaks {
@@ -436,7 +436,7 @@ impl KeyState {
         );
     }
 
-    /// How many more openings those who wait could use.
+    /// How many more openings the waiting requests could use.
     fn lacks(&self) -> usize {
         let useful = match self.speaks {
             Some(HttpVersion::H1) => self.waiting.len(),

@@ -59,7 +59,7 @@ struct State {
     /// Reused between events, so that a warm request allocates nothing here.
     actions: Vec<Action>,
     known: HashMap<PoolKey, Known>,
-    /// The one that was asked for last: most clients have one.
+    /// The destination of the last request: most clients have only one.
     last_used: Option<Known>,
     destinations: HashMap<KeyId, Arc<Destination>>,
     live: BTreeMap<ConnectionId, Live>,
@@ -82,11 +82,11 @@ struct Live {
     streams: usize,
 }
 
-/// What is left to do when the lock is free: handing over wakes tasks and may drop connections,
+/// What is left to do when the lock is free: sending a result wakes tasks and may drop connections,
 /// whose `Drop` takes the lock again.
 #[derive(Default)]
 struct Deferred {
-    handed: Vec<(Waiter, Result<Checkout, Error>)>,
+    results: Vec<(Waiter, Result<Checkout, Error>)>,
     closed: Vec<(Live, CloseReason)>,
 }
 
@@ -131,16 +131,16 @@ impl Pool {
     pub(crate) async fn pick(
         self: &Arc<Self>,
         origin: &Origin,
-        held: &Arc<IdentityConfig>,
+        identity: &Arc<IdentityConfig>,
         token: Option<&AccessToken>,
     ) -> Result<Checkout, Error> {
-        let mut waiting = match self.want(origin, held, token) {
+        let mut waiting = match self.want(origin, identity, token) {
             Ok(checkout) => return Ok(checkout),
             Err(waiting) => waiting,
         };
         let limit = self.connector.timeouts.pool;
-        match tokio::time::timeout(limit, &mut waiting.handed).await {
-            Ok(Ok(handed)) => handed,
+        match tokio::time::timeout(limit, &mut waiting.receiver).await {
+            Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(Error::new(
                 ErrorKind::ConnectionLost,
                 "the client was shut down",
@@ -153,7 +153,7 @@ impl Pool {
     fn want(
         self: &Arc<Self>,
         origin: &Origin,
-        held: &Arc<IdentityConfig>,
+        identity: &Arc<IdentityConfig>,
         token: Option<&AccessToken>,
     ) -> Result<Checkout, Waiting> {
         let mut state = self.lock();
@@ -161,7 +161,7 @@ impl Pool {
         let waiter = WaiterId(state.last_waiter);
         loop {
             // Looked up each time: while the lock was free, the key may have been forgotten.
-            let key = state.key(origin, held);
+            let key = state.key(origin, identity);
             let (pick, deferred) = state.pick(self, key, waiter, token);
             let streams = match &pick {
                 Pick::Ready(checkout) => state.changed_streams(checkout),
@@ -179,15 +179,15 @@ impl Pool {
                 }
                 Pick::Dead(checkout) => {
                     self.forget(key, checkout.facts().id());
-                    drop(checkout);
+                    checkout.release();
                     state = self.lock();
                 }
-                Pick::Queued(handed) => {
+                Pick::Queued(receiver) => {
                     return Err(Waiting {
                         pool: self.clone(),
                         key,
                         waiter,
-                        handed,
+                        receiver,
                     });
                 }
             }
@@ -201,7 +201,7 @@ impl Pool {
         self.apply(state, error);
     }
 
-    /// Lets go of what has been idle, or has lived, for too long; returns when to come again.
+    /// Closes connections that were idle, or open, for too long; returns when to look again.
     fn reap(self: &Arc<Self>) -> Option<Instant> {
         let mut state = self.lock();
         let State {
@@ -211,8 +211,8 @@ impl Pool {
         machine.tick(now, actions);
         // A connection in use is idle for too long no earlier than this. To be woken by each that
         // returns would be one more task to run for each request.
-        let of_those_in_use = machine.has_connections().then(|| now + self.idle);
-        let next = machine.deadline().into_iter().chain(of_those_in_use).min();
+        let in_use_deadline = machine.has_connections().then(|| now + self.idle);
+        let next = machine.deadline().into_iter().chain(in_use_deadline).min();
         state.reaps_at = next;
         self.apply(state, None);
         next
@@ -308,7 +308,7 @@ impl Pool {
                 pool.forget(key, connection.facts.id());
             }
         });
-        let until = destination.held.not_after().and_then(instant);
+        let until = destination.identity.not_after().and_then(instant);
         let new = NewConnection {
             id: facts.id(),
             http: facts.http(),
@@ -325,7 +325,7 @@ impl Pool {
     /// A connection takes no more requests.
     fn forget(self: &Arc<Self>, key: KeyId, id: ConnectionId) {
         let mut state = self.lock();
-        // Under one lock: the machine must not hand out a connection that is not there any more.
+        // Under one lock: the machine must not assign a connection that is gone.
         let live = state.live.remove(&id);
         state.handle(key, machine::Event::Closed(id));
         self.apply(state, None);
@@ -411,15 +411,15 @@ impl State {
             Some(checkout) if checkout.is_closed() => Pick::Dead(checkout),
             Some(checkout) => Pick::Ready(checkout),
             None => {
-                let (sender, handed) = oneshot::channel();
+                let (sender, receiver) = oneshot::channel();
                 self.waiters.insert(waiter, sender);
-                Pick::Queued(handed)
+                Pick::Queued(receiver)
             }
         };
         (pick, deferred)
     }
 
-    /// Does what the machine decided; the connection handed to `own` comes back.
+    /// Does what the machine decided; the connection assigned to `own` is returned.
     fn perform(
         &mut self,
         pool: &Arc<Pool>,
@@ -432,14 +432,14 @@ impl State {
         for action in actions.drain(..) {
             match action {
                 Action::Open(key) => pool.spawn_opening(self, key),
-                Action::Hand(key, id, waiter) if Some(waiter) == own => {
+                Action::Assign(key, id, waiter) if Some(waiter) == own => {
                     checkout = self.check_out(key, id, pool)
                 }
-                Action::Hand(key, id, waiter) => {
+                Action::Assign(key, id, waiter) => {
                     if let (Some(waiter), Some(checkout)) =
                         (self.waiters.remove(&waiter), self.check_out(key, id, pool))
                     {
-                        deferred.handed.push((waiter, Ok(checkout)));
+                        deferred.results.push((waiter, Ok(checkout)));
                     }
                 }
                 Action::Fail(_, waiter) => {
@@ -450,7 +450,7 @@ impl State {
                         )
                     });
                     if let Some(waiter) = self.waiters.remove(&waiter) {
-                        deferred.handed.push((waiter, Err(error)));
+                        deferred.results.push((waiter, Err(error)));
                     }
                 }
                 Action::Close(_, id, reason) => {
@@ -465,11 +465,11 @@ impl State {
     }
 
     /// The key of an origin and an identity.
-    fn key(&mut self, origin: &Origin, held: &Arc<IdentityConfig>) -> KeyId {
-        let identity = held.thumbprint();
+    fn key(&mut self, origin: &Origin, identity: &Arc<IdentityConfig>) -> KeyId {
+        let thumbprint = identity.thumbprint();
         let is_it = |known: &&Known| {
             let destination = &known.destination;
-            destination.origin == *origin && destination.held.thumbprint() == identity
+            destination.origin == *origin && destination.identity.thumbprint() == thumbprint
         };
         // Never one that has been forgotten: the destination that makes others be forgotten is the
         // last used.
@@ -478,18 +478,18 @@ impl State {
         }
         let pool_key = PoolKey {
             origin: origin.clone(),
-            identity,
+            identity: thumbprint,
         };
         let known = match self.known.get(&pool_key) {
             Some(known) => known.clone(),
-            None => self.new_destination(pool_key, held),
+            None => self.new_destination(pool_key, identity),
         };
         let key = known.key;
         self.last_used = Some(known);
         key
     }
 
-    fn new_destination(&mut self, pool_key: PoolKey, held: &Arc<IdentityConfig>) -> Known {
+    fn new_destination(&mut self, pool_key: PoolKey, identity: &Arc<IdentityConfig>) -> Known {
         if self.known.len() >= MAX_DESTINATIONS {
             let machine = &self.machine;
             self.known.retain(|_, known| machine.uses(known.key));
@@ -500,12 +500,12 @@ impl State {
             key: KeyId(self.last_key),
             destination: Arc::new(Destination {
                 origin: pool_key.origin.clone(),
-                held: held.clone(),
+                identity: identity.clone(),
                 tls: pool_key
                     .origin
                     .is_https()
-                    .then(|| tls::for_origin(&held.tls)),
-                asked: LastCertificateRequest::default(),
+                    .then(|| tls::for_origin(&identity.tls)),
+                last_request: LastCertificateRequest::default(),
             }),
         };
         self.destinations
@@ -542,7 +542,7 @@ impl Deferred {
             live.connection.expect_end(Some(reason));
             live.connection.tell_to_close();
         }
-        for (waiter, result) in self.handed {
+        for (waiter, result) in self.results {
             // The request vanished meanwhile: dropping the checkout returns the connection.
             drop(waiter.send(result));
         }
@@ -569,7 +569,7 @@ struct Waiting {
     pool: Arc<Pool>,
     key: KeyId,
     waiter: WaiterId,
-    handed: oneshot::Receiver<Result<Checkout, Error>>,
+    receiver: oneshot::Receiver<Result<Checkout, Error>>,
 }
 
 impl Drop for Waiting {
@@ -578,7 +578,7 @@ impl Drop for Waiting {
         if state.waiters.remove(&self.waiter).is_none() {
             return;
         }
-        // Under one lock: the machine must not hand a connection to a request that is gone.
+        // Under one lock: the machine must not assign a connection to a request that is gone.
         state.handle(self.key, machine::Event::WaiterGone(self.waiter));
         self.pool.apply(state, None);
     }

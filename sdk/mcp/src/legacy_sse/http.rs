@@ -9,6 +9,7 @@ use bowline_proof::challenges;
 use bowline_transport::body;
 use bowline_transport::credential::Credential;
 use bowline_transport::head::{content_type, has_media_type};
+use bowline_transport::redact::SentTokens;
 use bowline_transport::redirect::shown_location;
 use bowline_transport::retry_after::retry_after;
 use bowline_transport::sse::{Events, SseError};
@@ -23,7 +24,6 @@ use tokio::time::{Instant, timeout};
 
 use super::endpoint;
 use crate::error::{Cause, LegacyCause};
-use crate::redact::SentTokens;
 use crate::{Error, operation};
 
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");

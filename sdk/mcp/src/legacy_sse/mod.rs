@@ -19,12 +19,12 @@ use ::http::Uri;
 use bowline_client::{AccessToken, Client};
 use bowline_token::{Authorized, Fixed, TokenSource};
 use bowline_transport::credential::Credential;
+use bowline_transport::redact::{NotingSource, SentTokens};
 use rmcp::transport::WorkerTransport;
 
 use self::http::Connector;
 use crate::Error;
 use crate::error::{Cause, LegacyCause};
-use crate::redact::{NotingSource, SentTokens};
 
 pub use session::CONNECTION_CLOSED;
 pub use worker::LegacySseWorker;

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 
 use crate::Error;
 use crate::error::LegacyCause;
-use crate::redact::SentTokens;
+use crate::redact::RedactMessage;
+use bowline_transport::redact::SentTokens;
 
 /// The JSON-RPC error code of a request that was posted and cannot be answered any more, because
 /// the event stream broke. The TypeScript and Python SDKs use the same code.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bowline_client::Body;
+use bowline_transport::redact::SentTokens;
 use bowline_transport::sse::{Event, Events, SseError as ReadError};
 use futures_util::{Stream, StreamExt};
 use http::Version;
@@ -19,7 +20,7 @@ use super::resume_limit::{ResumeLimiter, ResumePoint, SHORT, StreamFailure};
 use super::stream_end::StreamEndStats;
 use crate::Error;
 use crate::error::Cause;
-use crate::redact::SentTokens;
+use crate::redact::RedactMessage;
 use crate::request_bound::RequestBoundPolicy;
 
 /// What is known about an event stream before its response head has come.

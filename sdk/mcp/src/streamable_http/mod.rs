@@ -20,6 +20,7 @@ use bowline_client::{AccessToken, Body, Client};
 use bowline_token::TokenSource;
 use bowline_transport::body;
 use bowline_transport::credential::Credential;
+use bowline_transport::redact::{NotingSource, SentTokens};
 use bowline_transport::redirect::{
     FollowError, MAX_REDIRECTS, Reason, follow_same_origin, shown_location,
 };
@@ -36,7 +37,6 @@ use rmcp::transport::streamable_http_client::{
 use sse_stream::Sse;
 
 use crate::error::Cause;
-use crate::redact::{NotingSource, SentTokens};
 use crate::request_bound::RequestBoundPolicy;
 use crate::{Error, RequestBoundCalls, operation};
 use events::{StreamContext, ToolRecorder};

@@ -6,6 +6,7 @@ use bowline_client::Body;
 use bowline_client::bind::BindingRefusal;
 use bowline_transport::body;
 use bowline_transport::head::{binding_error, content_type, has_media_type};
+use bowline_transport::redact::SentTokens;
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::response::Parts;
 use http::{HeaderMap, Response, StatusCode, Version};
@@ -23,7 +24,7 @@ use super::request::SESSION_ID;
 use super::stream_end::hold_response;
 use super::{Events, RmcpError, body_error, client_error};
 use crate::error::Cause;
-use crate::redact::SentTokens;
+use crate::redact::RedactMessage;
 
 const JSON: &str = "application/json";
 const EVENT_STREAM: &str = "text/event-stream";

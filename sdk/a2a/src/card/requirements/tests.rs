@@ -12,7 +12,9 @@ fn card(requirements: Value, extension: Option<SessionBinding>) -> AgentCard {
         "name": "x",
         "description": "",
         "version": "1",
-        "supportedInterfaces": [{ "url": JSON_RPC, "protocolBinding": "JSONRPC", "protocolVersion": "1.0" }],
+        "supportedInterfaces": [
+            { "url": JSON_RPC, "protocolBinding": "JSONRPC", "protocolVersion": "1.0" },
+        ],
         "capabilities": {},
         "defaultInputModes": [],
         "defaultOutputModes": [],

@@ -1,5 +1,4 @@
-//! The driver, with a transport that acts an agent out. Time is paused: pauses and limits cost
-//! nothing and are exact.
+//! The driver over a scripted transport. Time is paused, so pauses and limits are exact and fast.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -21,19 +20,19 @@ use crate::long_task::{Agent, Cause, LongTask, LongTaskErrorKind, RetryPolicy, T
 
 type Item = Result<StreamResponse, A2AError>;
 
-/// What an agent answers to a call.
+/// The response to a call.
 enum Answer {
-    Refuses(A2AError),
-    Has(Box<Task>),
+    Error(A2AError),
+    Task(Box<Task>),
     /// These events, and then the end.
-    Tells(Vec<Item>),
+    Events(Vec<Item>),
     /// These events, and then nothing.
-    TellsAndIsSilent(Vec<Item>),
+    EventsThenSilence(Vec<Item>),
     /// Nothing at all.
-    IsSilent,
+    Silence,
 }
 
-/// A transport with a script. It notes each call.
+/// A transport with a script. It records each call.
 #[derive(Clone, Default)]
 struct Scripted {
     script: Arc<Mutex<VecDeque<Answer>>>,
@@ -78,11 +77,13 @@ impl Scripted {
         parameters: &ServiceParams,
     ) -> Result<BoxStream<'static, Item>, A2AError> {
         let items = match self.answer(call, parameters) {
-            Answer::Refuses(error) => return Err(error),
-            Answer::Tells(items) => stream::iter(items).boxed(),
-            Answer::TellsAndIsSilent(items) => stream::iter(items).chain(stream::pending()).boxed(),
-            Answer::IsSilent => return std::future::pending().await,
-            Answer::Has(_) => panic!("a task is no stream"),
+            Answer::Error(error) => return Err(error),
+            Answer::Events(items) => stream::iter(items).boxed(),
+            Answer::EventsThenSilence(items) => {
+                stream::iter(items).chain(stream::pending()).boxed()
+            }
+            Answer::Silence => return std::future::pending().await,
+            Answer::Task(_) => panic!("a task is not a stream"),
         };
         Ok(Box::pin(Noticed {
             items,
@@ -143,8 +144,8 @@ impl Transport for Scripted {
     ) -> Result<Task, A2AError> {
         let tenant = request.tenant.as_deref().unwrap_or("-");
         match self.answer(format!("get {} {tenant}", request.id), parameters) {
-            Answer::Refuses(error) => Err(error),
-            Answer::Has(task) => Ok(*task),
+            Answer::Error(error) => Err(error),
+            Answer::Task(task) => Ok(*task),
             _ => std::future::pending().await,
         }
     }
@@ -219,7 +220,7 @@ impl Transport for Scripted {
 }
 
 fn unused<T>() -> Result<T, A2AError> {
-    panic!("a long task makes three calls, and this is none of them")
+    panic!("a long task does not make this call")
 }
 
 fn request() -> SendMessageRequest {
@@ -246,49 +247,51 @@ fn task(events: &[StreamResponse]) -> Task {
         .fold(begun, |task, event| after(&task, event, true))
 }
 
-/// The statuses of what is told, a reconnect as `again`.
-async fn hear(task: &mut LongTask) -> Vec<String> {
-    let mut heard = Vec::new();
-    // Where nothing else is to happen, paused time runs on to this.
+/// The statuses that are emitted, with each reconnect as `reconnect`.
+async fn observed(task: &mut LongTask) -> Vec<String> {
+    let mut observed = Vec::new();
+    // If nothing else happens, paused time advances to this.
     let never = Duration::from_secs(86_400);
     while let Some(event) = timeout(never, task.next())
         .await
         .expect("something happens")
     {
         match event {
-            Ok(TaskEvent::Reconnect(_)) => heard.push("again".to_owned()),
-            Ok(event) => heard.extend(event.status().map(|status| format!("{:?}", status.state))),
-            Err(error) => heard.push(format!("{:?}", error.kind())),
+            Ok(TaskEvent::Reconnect(_)) => observed.push("reconnect".to_owned()),
+            Ok(event) => {
+                observed.extend(event.status().map(|status| format!("{:?}", status.state)))
+            }
+            Err(error) => observed.push(format!("{:?}", error.kind())),
         }
     }
-    heard
+    observed
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_task_is_followed_across_three_streams_with_one_message() {
     let agent = Scripted::new([
-        Answer::Tells(vec![begun(), Ok(working(1)), cut()]),
-        Answer::Tells(vec![Ok(StreamResponse::Task(task(&[
+        Answer::Events(vec![begun(), Ok(working(1)), cut()]),
+        Answer::Events(vec![Ok(StreamResponse::Task(task(&[
             working(1),
             working(2),
         ])))]),
-        Answer::Refuses(A2AError::unsupported_operation("it has ended")),
-        Answer::Has(Box::new(task(&[working(1), working(2), completed(3)]))),
+        Answer::Error(A2AError::unsupported_operation("it has ended")),
+        Answer::Task(Box::new(task(&[working(1), working(2), completed(3)]))),
     ]);
     let mut task = LongTask::send(agent.agent(), request(), RetryPolicy::default());
     assert!(
         agent.calls().is_empty(),
-        "nothing is sent before somebody listens"
+        "nothing is sent before the stream is polled"
     );
-    let heard = hear(&mut task).await;
+    let observed = observed(&mut task).await;
     assert_eq!(
-        heard,
+        observed,
         [
             "Submitted",
             "Working",
-            "again",
+            "reconnect",
             "Working",
-            "again",
+            "reconnect",
             "Completed"
         ]
     );
@@ -316,43 +319,49 @@ async fn a_task_is_followed_across_three_streams_with_one_message() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_counts_are_there_while_it_runs_for_whoever_has_not_the_stream() {
+async fn the_counts_can_be_read_while_the_stream_runs() {
     let agent = Scripted::new([
-        Answer::Tells(vec![begun(), cut()]),
-        Answer::TellsAndIsSilent(vec![begun(), Ok(working(1))]),
+        Answer::Events(vec![begun(), cut()]),
+        Answer::EventsThenSilence(vec![begun(), Ok(working(1))]),
     ]);
     let mut task = LongTask::send(agent.agent(), request(), RetryPolicy::default());
     let counter = task.counter();
     assert_eq!(counter.counts().reconnects(), 0);
-    let mut told = 0;
+    let mut events = 0;
     while let Some(event) = task.next().now_or_never() {
         event.unwrap().unwrap();
-        told += 1;
+        events += 1;
     }
-    assert_eq!(told, 4, "two tasks, a reconnect, a status");
+    assert_eq!(events, 4, "two tasks, a reconnect, a status");
     assert_eq!(counter.counts().reconnects(), 1);
     drop(task);
     assert!(
         agent.has_dropped.load(Ordering::Relaxed),
-        "who does not listen holds no stream"
+        "no stream is held during a pause"
     );
     assert_eq!(agent.calls().len(), 2, "and cancels nothing");
 }
 
 #[tokio::test(start_paused = true)]
-async fn pauses_are_waited_for_and_the_stream_is_left_meanwhile() {
-    let away = || Answer::Refuses(Error::new(Below::Connection, "away").into());
+async fn the_stream_is_dropped_before_a_pause() {
+    let away = || Answer::Error(Error::new(Below::Connection, "away").into());
     let agent = Scripted::new([
-        Answer::TellsAndIsSilent(vec![begun(), cut()]),
+        Answer::EventsThenSilence(vec![begun(), cut()]),
         away(),
         away(),
-        Answer::Tells(vec![Ok(StreamResponse::Task(task(&[completed(1)])))]),
+        Answer::Events(vec![Ok(StreamResponse::Task(task(&[completed(1)])))]),
     ]);
     let mut task = LongTask::send(agent.agent(), request(), RetryPolicy::default());
     let began = Instant::now();
     assert_eq!(
-        hear(&mut task).await,
-        ["Submitted", "again", "again", "again", "Completed"]
+        observed(&mut task).await,
+        [
+            "Submitted",
+            "reconnect",
+            "reconnect",
+            "reconnect",
+            "Completed"
+        ]
     );
     let waited = began.elapsed();
     let (least, most) = (Duration::from_millis(750), Duration::from_millis(1502));
@@ -363,35 +372,35 @@ async fn pauses_are_waited_for_and_the_stream_is_left_meanwhile() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_no_tries_the_first_break_is_the_end() {
-    let agent = Scripted::new([Answer::Tells(vec![begun(), cut()])]);
+async fn with_no_attempts_the_first_broken_stream_is_the_end() {
+    let agent = Scripted::new([Answer::Events(vec![begun(), cut()])]);
     let policy = RetryPolicy {
         max_attempts: 0,
         ..RetryPolicy::default()
     };
     let mut task = LongTask::send(agent.agent(), request(), policy);
-    assert_eq!(hear(&mut task).await, ["Submitted", "GaveUp"]);
+    assert_eq!(observed(&mut task).await, ["Submitted", "GaveUp"]);
     assert_eq!(agent.calls().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_is_a_break_if_the_caller_says_so() {
+async fn the_idle_timeout_breaks_a_silent_stream() {
     let policy = RetryPolicy {
         idle_timeout: Some(Duration::from_secs(60)),
         max_attempts: 2,
         ..RetryPolicy::default()
     };
     let agent = Scripted::new([
-        Answer::TellsAndIsSilent(vec![begun(), Ok(working(1))]),
-        Answer::IsSilent,
-        Answer::Refuses(A2AError::unsupported_operation("it has ended")),
-        Answer::IsSilent,
+        Answer::EventsThenSilence(vec![begun(), Ok(working(1))]),
+        Answer::Silence,
+        Answer::Error(A2AError::unsupported_operation("it has ended")),
+        Answer::Silence,
     ]);
     let mut task = LongTask::send(agent.agent(), request(), policy);
     let began = Instant::now();
     assert_eq!(
-        hear(&mut task).await,
-        ["Submitted", "Working", "again", "again", "GaveUp"]
+        observed(&mut task).await,
+        ["Submitted", "Working", "reconnect", "reconnect", "GaveUp"]
     );
     assert_eq!(task.counts().reconnects[&Cause::IdleTimeout], 2);
     assert!(
@@ -399,7 +408,7 @@ async fn silence_is_a_break_if_the_caller_says_so() {
         "a stream, a call, and the task asked for in vain"
     );
 
-    let agent = Scripted::new([Answer::IsSilent]);
+    let agent = Scripted::new([Answer::Silence]);
     let mut task = LongTask::send(agent.agent(), request(), policy);
     let error = task.next().await.unwrap().unwrap_err();
     assert_eq!(error.kind(), LongTaskErrorKind::Unanswered);
@@ -412,37 +421,37 @@ async fn silence_is_a_break_if_the_caller_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_stream_is_read_to_its_end_and_not_for_ever() {
-    let agent = Scripted::new([Answer::Tells(vec![
+async fn the_last_stream_is_drained_up_to_a_limit() {
+    let agent = Scripted::new([Answer::Events(vec![
         begun(),
         Ok(completed(1)),
         Ok(working(2)),
     ])]);
     let mut task = LongTask::send(agent.agent(), request(), RetryPolicy::default());
-    assert_eq!(hear(&mut task).await, ["Submitted", "Completed"]);
+    assert_eq!(observed(&mut task).await, ["Submitted", "Completed"]);
     assert!(!agent.has_dropped.load(Ordering::Relaxed));
 
-    let agent = Scripted::new([Answer::TellsAndIsSilent(vec![begun(), Ok(completed(1))])]);
+    let agent = Scripted::new([Answer::EventsThenSilence(vec![begun(), Ok(completed(1))])]);
     let mut task = LongTask::send(agent.agent(), request(), RetryPolicy::default());
     let began = Instant::now();
-    assert_eq!(hear(&mut task).await, ["Submitted", "Completed"]);
+    assert_eq!(observed(&mut task).await, ["Submitted", "Completed"]);
     assert!(agent.has_dropped.load(Ordering::Relaxed));
     assert!(began.elapsed() <= Duration::from_millis(1001));
 
-    // One that never lets go, and never has to be waited for, as no time-out would end.
+    // A stream that is always ready, so that no time-out would end it.
     let more = (0..10_000).map(|_| Ok(working(2)));
-    let agent = Scripted::new([Answer::Tells(
+    let agent = Scripted::new([Answer::Events(
         [begun(), Ok(completed(1))]
             .into_iter()
             .chain(more)
             .collect(),
     )]);
     let mut task = LongTask::send(agent.agent(), request(), RetryPolicy::default());
-    assert_eq!(hear(&mut task).await, ["Submitted", "Completed"]);
+    assert_eq!(observed(&mut task).await, ["Submitted", "Completed"]);
     assert!(agent.has_dropped.load(Ordering::Relaxed));
 }
 
-/// Notes the calls that it sees.
+/// Records the calls that it sees.
 struct Interceptor(Arc<Mutex<Vec<String>>>);
 
 #[async_trait]
@@ -458,11 +467,11 @@ impl CallInterceptor for Interceptor {
 }
 
 #[tokio::test(start_paused = true)]
-async fn over_the_sdk_s_client_its_interceptors_see_every_call_and_its_tenant_is_used() {
+async fn through_the_sdk_s_client_interceptors_see_every_call_and_the_tenant_is_used() {
     let agent = Scripted::new([
-        Answer::Tells(vec![begun()]),
-        Answer::Refuses(A2AError::unsupported_operation("it has ended")),
-        Answer::Has(Box::new(task(&[completed(3)]))),
+        Answer::Events(vec![begun()]),
+        Answer::Error(A2AError::unsupported_operation("it has ended")),
+        Answer::Task(Box::new(task(&[completed(3)]))),
     ]);
     let seen = Arc::<Mutex<Vec<String>>>::default();
     let client = A2AClient::new(agent.clone())
@@ -473,7 +482,10 @@ async fn over_the_sdk_s_client_its_interceptors_see_every_call_and_its_tenant_is
         tenant: None,
     };
     let mut task = LongTask::subscribe(client, request, RetryPolicy::default());
-    assert_eq!(hear(&mut task).await, ["Submitted", "again", "Completed"]);
+    assert_eq!(
+        observed(&mut task).await,
+        ["Submitted", "reconnect", "Completed"]
+    );
     assert_eq!(
         agent.calls(),
         ["subscribe t other", "subscribe t other", "get t other"]

@@ -1,18 +1,17 @@
-//! How the machine ends, and what it tries before, scenario by scenario.
+//! How the machine ends, and what it attempts before.
 
 use std::time::Duration;
 
 use a2a::{A2AError, StreamResponse, TaskState};
 
-use super::fixture::{TASK, completed, message, status, submitted, told, working};
+use super::fixture::{TASK, completed, message, status, status_update, submitted, working};
 use super::scenario::{Scenario, below, sent, task};
 use crate::error::{Error, ErrorKind as Below};
 use crate::long_task::machine::Event;
 use crate::long_task::{Cause, LongTaskErrorKind};
 
 #[test]
-fn a_message_whose_stream_broke_before_it_told_anything_is_not_sent_again_and_the_error_says_what_that_means()
- {
+fn a_message_whose_stream_broke_before_its_first_event_is_not_sent_again() {
     for (event, may_have_been_processed) in [
         (Event::Failed(below(Below::Connection)), false),
         (Event::Failed(below(Below::Token)), false),
@@ -35,7 +34,7 @@ fn a_message_whose_stream_broke_before_it_told_anything_is_not_sent_again_and_th
 }
 
 #[test]
-fn a_message_that_is_refused_is_refused() {
+fn a_refused_message_is_an_error() {
     for (error, may_have_been_processed) in [
         (A2AError::invalid_params("no"), false),
         (below(Below::Unauthorized), false),
@@ -52,14 +51,14 @@ fn a_message_that_is_refused_is_refused() {
 }
 
 #[test]
-fn a_task_that_ended_meanwhile_is_asked_for_and_told() {
+fn a_task_that_ended_meanwhile_is_fetched() {
     for error in [
         A2AError::unsupported_operation("ended"),
         A2AError::task_not_found(TASK),
     ] {
-        let mut scenario = Scenario::begun();
+        let mut scenario = Scenario::started();
         scenario.cut();
-        assert_eq!(scenario.happens(Event::Failed(error)), ["ask"]);
+        assert_eq!(scenario.happens(Event::Failed(error)), ["get_task"]);
         scenario.happens(Event::GotTask(Ok(task(&[working(1), completed(2)]))));
         assert!(scenario.has_finished);
         assert_eq!(scenario.consumer.messages, ["m1"]);
@@ -71,19 +70,19 @@ fn a_task_that_ended_meanwhile_is_asked_for_and_told() {
 }
 
 #[test]
-fn a_task_that_waits_for_somebody_and_cannot_be_subscribed_to_has_ended_for_now() {
-    let mut scenario = Scenario::begun();
+fn a_task_that_waits_for_input_and_cannot_be_subscribed_to_ends_the_stream() {
+    let mut scenario = Scenario::started();
     scenario.cut();
     scenario.happens(Event::Failed(A2AError::task_not_found(TASK)));
-    let waiting = told(status(TaskState::InputRequired, Some(1), Some("what?")));
+    let waiting = status_update(status(TaskState::InputRequired, Some(1), Some("what?")));
     scenario.happens(Event::GotTask(Ok(task(&[waiting]))));
     assert!(scenario.has_finished);
     assert_eq!(scenario.states().last(), Some(&TaskState::InputRequired));
 }
 
 #[test]
-fn a_task_that_cannot_be_subscribed_to_and_has_not_ended_is_told_as_it_is_and_then_an_error() {
-    let mut scenario = Scenario::begun();
+fn a_running_task_that_cannot_be_subscribed_to_is_emitted_once_and_then_an_error() {
+    let mut scenario = Scenario::started();
     scenario.cut();
     scenario.happens(Event::Failed(A2AError::unsupported_operation(
         "no streaming",
@@ -98,11 +97,11 @@ fn a_task_that_cannot_be_subscribed_to_and_has_not_ended_is_told_as_it_is_and_th
 }
 
 #[test]
-fn a_task_that_is_not_there_is_an_error() {
+fn an_unknown_task_is_an_error() {
     let mut scenario = Scenario::subscribing();
     assert_eq!(
         scenario.happens(Event::Failed(A2AError::task_not_found(TASK))),
-        ["ask"]
+        ["get_task"]
     );
     scenario.happens(Event::GotTask(Err(A2AError::task_not_found(TASK))));
     assert_eq!(scenario.kind(), Some(LongTaskErrorKind::Refused));
@@ -113,15 +112,14 @@ fn a_task_that_is_not_there_is_an_error() {
 }
 
 #[test]
-fn a_stream_that_ends_where_the_agent_waits_for_somebody_is_the_end_and_one_that_is_cut_there_is_not()
- {
+fn a_stream_may_end_while_the_task_waits_for_input_but_not_be_cut() {
     for state in [TaskState::InputRequired, TaskState::AuthRequired] {
-        let mut scenario = Scenario::begun();
-        scenario.came(told(status(state, Some(1), None)));
+        let mut scenario = Scenario::started();
+        scenario.receive(status_update(status(state, Some(1), None)));
         assert_eq!(scenario.cut(), ["stream_cut", "subscribe"]);
-        scenario.came(StreamResponse::Task(task(&[
+        scenario.receive(StreamResponse::Task(task(&[
             working(1),
-            told(status(TaskState::InputRequired, Some(2), None)),
+            status_update(status(TaskState::InputRequired, Some(2), None)),
         ])));
         assert!(!scenario.has_finished);
         scenario.happens(Event::Ended);
@@ -130,17 +128,17 @@ fn a_stream_that_ends_where_the_agent_waits_for_somebody_is_the_end_and_one_that
 }
 
 #[test]
-fn nothing_is_told_after_a_terminal_state() {
+fn nothing_is_emitted_after_a_terminal_state() {
     for state in [
         TaskState::Completed,
         TaskState::Failed,
         TaskState::Canceled,
         TaskState::Rejected,
     ] {
-        let mut scenario = Scenario::begun();
-        scenario.came(told(status(state, Some(1), None)));
+        let mut scenario = Scenario::started();
+        scenario.receive(status_update(status(state, Some(1), None)));
         assert!(scenario.has_finished);
-        assert_eq!(scenario.came(working(2)), 0);
+        assert_eq!(scenario.receive(working(2)), 0);
         assert!(scenario.cut().is_empty());
         assert_eq!(scenario.kind(), None);
     }
@@ -149,21 +147,24 @@ fn nothing_is_told_after_a_terminal_state() {
 #[test]
 fn a_message_without_a_task_is_the_whole_answer() {
     let mut scenario = Scenario::sending();
-    assert_eq!(scenario.came(StreamResponse::Message(message("hello"))), 1);
+    assert_eq!(
+        scenario.receive(StreamResponse::Message(message("hello"))),
+        1
+    );
     assert!(scenario.has_finished);
 }
 
 #[test]
-fn an_event_of_another_task_is_an_error_and_is_not_told() {
-    let mut scenario = Scenario::begun();
+fn an_event_of_another_task_is_an_error_and_is_not_emitted() {
+    let mut scenario = Scenario::started();
     let mut other = task(&[working(1)]);
     other.id = "other".to_owned();
-    assert_eq!(scenario.came(StreamResponse::Task(other)), 0);
+    assert_eq!(scenario.receive(StreamResponse::Task(other)), 0);
     assert_eq!(scenario.kind(), Some(LongTaskErrorKind::OtherTask));
 }
 
 #[test]
-fn each_kind_of_failure_is_tried_again_or_is_not() {
+fn each_kind_of_error_is_retried_or_final() {
     use Below::*;
     for (kind, cause) in [
         (Connection, Some("connection")),
@@ -183,7 +184,7 @@ fn each_kind_of_failure_is_tried_again_or_is_not() {
         (TooLong, None),
         (NotHttp2, None),
     ] {
-        let mut scenario = Scenario::begun();
+        let mut scenario = Scenario::started();
         let wants = scenario.happens(Event::Failed(below(kind)));
         assert_eq!(wants.first().map(String::as_str), cause, "{kind:?}");
         assert_eq!(
@@ -198,7 +199,7 @@ fn each_kind_of_failure_is_tried_again_or_is_not() {
         (A2AError::method_not_found("SubscribeToTask"), false),
         (A2AError::version_not_supported("2.0"), false),
     ] {
-        let mut scenario = Scenario::begun();
+        let mut scenario = Scenario::started();
         assert_eq!(
             !scenario.happens(Event::Failed(error)).is_empty(),
             is_tried_again
@@ -206,7 +207,7 @@ fn each_kind_of_failure_is_tried_again_or_is_not() {
     }
 }
 
-/// What stands in front of an agent answers so, with `Retry-After` if it likes.
+/// The response of a proxy in front of an agent.
 fn http(status: u16, retry_after: Option<u64>) -> A2AError {
     let mut answer = http::Response::builder().status(status);
     if let Some(seconds) = retry_after {
@@ -217,14 +218,14 @@ fn http(status: u16, retry_after: Option<u64>) -> A2AError {
 }
 
 #[test]
-fn statuses_that_pass_are_waited_out_as_long_as_the_agent_says() {
+fn transient_statuses_are_retried_after_retry_after() {
     for status in [408, 425, 429, 500, 502, 503, 504] {
-        let mut scenario = Scenario::begun();
+        let mut scenario = Scenario::started();
         let wants = scenario.happens(Event::Failed(http(status, Some(7))));
         assert_eq!(wants, ["unavailable", "7000", "subscribe"], "{status}");
     }
     for status in [400, 404, 501] {
-        let mut scenario = Scenario::begun();
+        let mut scenario = Scenario::started();
         assert!(
             scenario
                 .happens(Event::Failed(http(status, Some(7))))
@@ -235,8 +236,8 @@ fn statuses_that_pass_are_waited_out_as_long_as_the_agent_says() {
 }
 
 #[test]
-fn attempts_without_news_wait_longer_and_longer_and_are_given_up() {
-    let mut scenario = Scenario::begun();
+fn attempts_without_news_have_growing_pauses_and_a_limit() {
+    let mut scenario = Scenario::started();
     assert_eq!(
         scenario.cut(),
         ["stream_cut", "subscribe"],
@@ -267,15 +268,15 @@ fn attempts_without_news_wait_longer_and_longer_and_are_given_up() {
 
 #[test]
 fn an_attempt_that_brought_nothing_new_counts_as_empty_unless_its_stream_lasted_long() {
-    let mut scenario = Scenario::begun();
+    let mut scenario = Scenario::started();
     scenario.cut();
     for listened in [29, 29, 30, 29] {
-        scenario.came(StreamResponse::Task(submitted(&sent())));
+        scenario.receive(StreamResponse::Task(submitted(&sent())));
         scenario.now += Duration::from_secs(listened);
         let is_patient = scenario.cut().len() == 2;
         assert_eq!(is_patient, listened == 30);
     }
-    scenario.came(StreamResponse::Task(task(&[working(1)])));
+    scenario.receive(StreamResponse::Task(task(&[working(1)])));
     assert_eq!(
         scenario.cut(),
         ["stream_cut", "subscribe"],

@@ -1,5 +1,5 @@
 //! Events to build tasks of, an agent that keeps a task as the official SDKs do, and a consumer
-//! that believes what it is told.
+//! that applies every event.
 
 use a2a::{
     Artifact, Message, Part, Role, StreamResponse, Task, TaskArtifactUpdateEvent, TaskState,
@@ -30,7 +30,7 @@ pub(super) fn status(state: TaskState, at: Option<i64>, id: Option<&str>) -> Tas
     }
 }
 
-pub(super) fn told(status: TaskStatus) -> StreamResponse {
+pub(super) fn status_update(status: TaskStatus) -> StreamResponse {
     StreamResponse::StatusUpdate(TaskStatusUpdateEvent {
         task_id: TASK.to_owned(),
         context_id: "c".to_owned(),
@@ -40,7 +40,7 @@ pub(super) fn told(status: TaskStatus) -> StreamResponse {
 }
 
 pub(super) fn working(at: i64) -> StreamResponse {
-    told(status(
+    status_update(status(
         TaskState::Working,
         Some(at),
         Some(&format!("m{at}")),
@@ -48,7 +48,7 @@ pub(super) fn working(at: i64) -> StreamResponse {
 }
 
 pub(super) fn completed(at: i64) -> StreamResponse {
-    told(status(TaskState::Completed, Some(at), None))
+    status_update(status(TaskState::Completed, Some(at), None))
 }
 
 pub(super) fn pieces(artifact: &str, append: bool, texts: &[&str]) -> StreamResponse {
@@ -81,14 +81,14 @@ pub(super) fn submitted(sent: &Message) -> Task {
     }
 }
 
-/// The task after an event. `keeps`: the status's message moves to the history, as with the Python
-/// SDK; the Rust SDK drops it.
-pub(super) fn after(task: &Task, event: &StreamResponse, keeps: bool) -> Task {
+/// The task after an event. `keeps_messages`: the status's message moves to the history, as with
+/// the Python SDK; the Rust SDK drops it.
+pub(super) fn after(task: &Task, event: &StreamResponse, keeps_messages: bool) -> Task {
     let mut task = task.clone();
     match event {
         StreamResponse::StatusUpdate(update) => {
             let before = std::mem::replace(&mut task.status, update.status.clone());
-            let message = before.message.filter(|_| keeps);
+            let message = before.message.filter(|_| keeps_messages);
             task.history.get_or_insert_default().extend(message);
         }
         StreamResponse::ArtifactUpdate(update) => {
@@ -113,19 +113,19 @@ fn apply(artifacts: &mut Vec<Artifact>, update: &TaskArtifactUpdateEvent) {
     }
 }
 
-/// What somebody knows who hears a long task.
+/// The state that a reader of a long task ends up with.
 #[derive(Debug, Default)]
 pub(super) struct Consumer {
     pub(super) statuses: Vec<TaskStatus>,
-    /// Ids of all messages, in the order in which they were told.
+    /// Ids of all messages, in the order in which they were emitted.
     pub(super) messages: Vec<String>,
     pub(super) artifacts: Vec<Artifact>,
-    /// Every part that was told, of new artifacts and old.
+    /// Every part that was emitted, of current and of replaced artifacts.
     pub(super) parts: Vec<String>,
 }
 
 impl Consumer {
-    pub(super) fn hear(&mut self, event: &TaskEvent) {
+    pub(super) fn observe(&mut self, event: &TaskEvent) {
         match event {
             TaskEvent::CaughtUp(caught_up) => self.catch_up(caught_up),
             TaskEvent::Status(update) => self.status(&update.status),
@@ -155,7 +155,7 @@ impl Consumer {
                         heard.artifact_id == of_task.artifact_id
                             && heard.parts.starts_with(&of_task.parts)
                     })),
-            "who is caught up has what the task has, and what it may have lost: {:?}, {of_task:?}",
+            "after a snapshot the reader has all that the task has: {:?}, {of_task:?}",
             self.artifacts
         );
     }

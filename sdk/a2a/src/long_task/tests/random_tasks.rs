@@ -1,5 +1,5 @@
-//! Random tasks, random cuts: whatever the connections do, each thing is told once and in order,
-//! and the end is the end.
+//! Random tasks over connections that break at random: everything is emitted once and in order, and
+//! the end comes last.
 
 use std::time::{Duration, Instant};
 
@@ -7,25 +7,25 @@ use a2a::{A2AError, Message, Part, Role, SendMessageRequest, StreamResponse, Tas
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::fixture::{Consumer, TASK, after, pieces, status, submitted, told};
+use super::fixture::{Consumer, TASK, after, pieces, status, status_update, submitted};
 use crate::error::{Error, ErrorKind};
 use crate::long_task::machine::{Action, Event, Machine};
 use crate::long_task::{Cause, LongTaskError, LongTaskErrorKind, RetryPolicy, TaskEvent};
 
-/// How an agent says things.
+/// How an agent reports its task.
 #[derive(Clone, Copy, Debug)]
-struct Manner {
+struct AgentStyle {
     /// Messages of earlier statuses are kept in the history.
-    keeps: bool,
-    /// Statuses have a time.
-    stamps: bool,
-    /// Each part is said once only.
-    is_varied: bool,
+    keeps_messages: bool,
+    /// Statuses have a timestamp.
+    has_timestamps: bool,
+    /// No two parts have the same content.
+    are_parts_distinct: bool,
 }
 
 /// What an agent does next.
 #[derive(Clone, Debug)]
-enum Deed {
+enum AgentStep {
     Status {
         state: u8,
         has_message: bool,
@@ -37,7 +37,7 @@ enum Deed {
     },
 }
 
-impl Deed {
+impl AgentStep {
     fn replace_nothing(&mut self) {
         if let Self::Piece { append, .. } = self {
             *append = true;
@@ -45,18 +45,18 @@ impl Deed {
     }
 }
 
-/// What a connection goes through, and what happens before it.
+/// What happens to a connection, and before it.
 #[derive(Clone, Debug)]
-struct Weather {
-    /// Tries that fail before it.
+struct ConnectionPlan {
+    /// Attempts that fail before it.
     failures: u32,
-    /// Things that happen while there is none.
+    /// Events that happen while there is no connection.
     missed: usize,
-    /// As many of them, the last ones, come again after the task.
-    again: usize,
-    /// Events until it breaks, the task among them.
-    lasts: usize,
-    ends_quietly: bool,
+    /// How many of those, the last ones, are repeated after the snapshot.
+    repeated: usize,
+    /// Events until it breaks, including the snapshot.
+    max_events: usize,
+    ends_properly: bool,
 }
 
 const POLICY: RetryPolicy = RetryPolicy {
@@ -66,34 +66,34 @@ const POLICY: RetryPolicy = RetryPolicy {
     idle_timeout: None,
 };
 
-/// A task's life: its events, and what it was before each of them, and after the last.
-struct Life {
+/// The events of a task, and the task before each of them and after the last.
+struct TaskScript {
     events: Vec<StreamResponse>,
     tasks: Vec<Task>,
 }
 
-impl Life {
-    fn new(sent: &Message, manner: Manner, deeds: &[Deed]) -> Self {
+impl TaskScript {
+    fn new(sent: &Message, style: AgentStyle, steps: &[AgentStep]) -> Self {
         let mut tasks = vec![submitted(sent)];
         let mut events = Vec::new();
-        let mut live = |event: StreamResponse| {
-            tasks.push(after(&tasks[tasks.len() - 1], &event, manner.keeps));
+        let mut add = |event: StreamResponse| {
+            tasks.push(after(&tasks[tasks.len() - 1], &event, style.keeps_messages));
             events.push(event);
         };
         let mut begun = [false; 2];
-        for (n, deed) in deeds.iter().enumerate() {
-            let at = manner.stamps.then_some(n as i64 + 1);
-            live(match deed {
-                Deed::Status { state, has_message } => {
+        for (n, step) in steps.iter().enumerate() {
+            let at = style.has_timestamps.then_some(n as i64 + 1);
+            add(match step {
+                AgentStep::Status { state, has_message } => {
                     let state = match state % 3 {
                         0 => TaskState::Working,
                         1 => TaskState::Submitted,
                         _ => TaskState::InputRequired,
                     };
-                    let id = (*has_message || !manner.stamps).then(|| format!("m{n}"));
-                    told(status(state, at, id.as_deref()))
+                    let id = (*has_message || !style.has_timestamps).then(|| format!("m{n}"));
+                    status_update(status(state, at, id.as_deref()))
                 }
-                Deed::Piece {
+                AgentStep::Piece {
                     artifact,
                     append,
                     letters,
@@ -103,9 +103,12 @@ impl Life {
                     let texts: Vec<String> = letters
                         .iter()
                         .enumerate()
-                        .map(|(i, letter)| match manner.is_varied {
-                            true => format!("{n}.{i}"),
-                            false => format!("{}", letter % 2),
+                        .map(|(i, letter)| {
+                            if style.are_parts_distinct {
+                                format!("{n}.{i}")
+                            } else {
+                                format!("{}", letter % 2)
+                            }
                         })
                         .collect();
                     pieces(
@@ -116,8 +119,8 @@ impl Life {
                 }
             });
         }
-        let at = manner.stamps.then_some(deeds.len() as i64 + 1);
-        live(told(status(TaskState::Completed, at, Some("end"))));
+        let at = style.has_timestamps.then_some(steps.len() as i64 + 1);
+        add(status_update(status(TaskState::Completed, at, Some("end"))));
         Self { events, tasks }
     }
 
@@ -130,23 +133,23 @@ impl Life {
     }
 }
 
-/// Acts the agent and the network out for a machine.
-struct Stage<'a> {
-    life: &'a Life,
+/// Simulates the agent and the network for a machine.
+struct Simulation<'a> {
+    script: &'a TaskScript,
     machine: Machine,
     now: Instant,
-    weather: std::vec::IntoIter<Weather>,
+    plans: std::vec::IntoIter<ConnectionPlan>,
     consumer: Consumer,
-    /// Places in the life whose statuses must have been told: they came, or were the current one in
-    /// a task that came.
-    due: Vec<usize>,
-    tries_in_a_row: u32,
-    most_tries_in_a_row: u32,
+    /// Indexes of the statuses that must have been emitted: they came, or were current in a
+    /// snapshot.
+    expected: Vec<usize>,
+    attempts_in_a_row: u32,
+    max_attempts_in_a_row: u32,
     end: Option<Result<(), LongTaskError>>,
 }
 
-impl<'a> Stage<'a> {
-    fn new(life: &'a Life, sent: Message, weather: Vec<Weather>) -> Self {
+impl<'a> Simulation<'a> {
+    fn new(script: &'a TaskScript, sent: Message, plans: Vec<ConnectionPlan>) -> Self {
         let request = SendMessageRequest {
             message: sent,
             configuration: None,
@@ -154,128 +157,130 @@ impl<'a> Stage<'a> {
             tenant: None,
         };
         Self {
-            life,
+            script,
             machine: Machine::sending(&request, POLICY),
             now: Instant::now(),
-            weather: weather.into_iter(),
+            plans: plans.into_iter(),
             consumer: Consumer::default(),
-            due: Vec::new(),
-            tries_in_a_row: 0,
-            most_tries_in_a_row: 0,
+            expected: Vec::new(),
+            attempts_in_a_row: 0,
+            max_attempts_in_a_row: 0,
             end: None,
         }
     }
 
-    /// Runs to the end. `happened` is how much of the life there is so far.
+    /// Runs to the end. `happened` counts the events of the script so far.
     fn run(&mut self) {
-        let mut weather = self.calm();
+        let mut plan = self.next_plan();
         let mut happened = 0;
-        let mut wants = self.happens(Event::Received(StreamResponse::Task(
-            self.life.tasks[0].clone(),
+        let mut requests = self.handle(Event::Received(StreamResponse::Task(
+            self.script.tasks[0].clone(),
         )));
-        wants = self.live(
-            wants,
+        requests = self.deliver(
+            requests,
             &mut happened,
-            weather.lasts.saturating_sub(1),
-            &weather,
+            plan.max_events.saturating_sub(1),
+            &plan,
         );
-        while let Some(want) = wants {
-            wants = match want {
-                Want::Task => {
-                    let task = self.life.tasks[happened].clone();
-                    self.happens(Event::GotTask(Ok(task)))
+        while let Some(request) = requests {
+            requests = match request {
+                Request::Task => {
+                    let task = self.script.tasks[happened].clone();
+                    self.handle(Event::GotTask(Ok(task)))
                 }
-                Want::Subscription if weather.failures > 0 => {
-                    weather.failures -= 1;
+                Request::Subscription if plan.failures > 0 => {
+                    plan.failures -= 1;
                     let error = Error::new(ErrorKind::Connection, "away").into();
-                    self.happens(Event::Failed(error))
+                    self.handle(Event::Failed(error))
                 }
-                Want::Subscription => {
-                    let heard = happened;
-                    happened = (happened + weather.missed).min(self.life.events.len());
-                    let wants = self.subscribed(heard, &mut happened, &weather);
-                    if wants.is_some() && !matches!(wants, Some(Want::Task)) {
-                        weather = self.calm();
+                Request::Subscription => {
+                    let known = happened;
+                    happened = (happened + plan.missed).min(self.script.events.len());
+                    let requests = self.subscribed(known, &mut happened, &plan);
+                    if requests.is_some() && !matches!(requests, Some(Request::Task)) {
+                        plan = self.next_plan();
                     }
-                    wants
+                    requests
                 }
             };
         }
     }
 
-    fn calm(&mut self) -> Weather {
-        self.weather.next().unwrap_or(Weather {
+    fn next_plan(&mut self) -> ConnectionPlan {
+        self.plans.next().unwrap_or(ConnectionPlan {
             failures: 0,
             missed: 0,
-            again: 0,
-            lasts: usize::MAX,
-            ends_quietly: true,
+            repeated: 0,
+            max_events: usize::MAX,
+            ends_properly: true,
         })
     }
 
     fn subscribed(
         &mut self,
-        heard: usize,
+        known: usize,
         happened: &mut usize,
-        weather: &Weather,
-    ) -> Option<Want> {
-        if *happened == self.life.events.len() {
+        plan: &ConnectionPlan,
+    ) -> Option<Request> {
+        if *happened == self.script.events.len() {
             let error = A2AError::unsupported_operation("it has ended");
-            return self.happens(Event::Failed(error));
+            return self.handle(Event::Failed(error));
         }
-        let mut lasts = weather.lasts;
-        if lasts == 0 {
-            return self.breaks(weather);
+        let mut max_events = plan.max_events;
+        if max_events == 0 {
+            return self.breaks(plan);
         }
-        lasts -= 1;
-        self.due.extend(self.last_status(*happened));
-        let mut wants = self.happens(Event::Received(StreamResponse::Task(
-            self.life.tasks[*happened].clone(),
+        max_events -= 1;
+        self.expected.extend(self.last_status(*happened));
+        let mut requests = self.handle(Event::Received(StreamResponse::Task(
+            self.script.tasks[*happened].clone(),
         )));
-        let again = weather.again.min(*happened - heard);
-        for place in *happened - again..*happened {
-            if wants.is_some() || self.end.is_some() {
-                return wants;
+        let repeated = plan.repeated.min(*happened - known);
+        for index in *happened - repeated..*happened {
+            if requests.is_some() || self.end.is_some() {
+                return requests;
             }
-            if lasts == 0 {
-                return self.breaks(weather);
+            if max_events == 0 {
+                return self.breaks(plan);
             }
-            lasts -= 1;
-            wants = self.happens(Event::Received(self.life.events[place].clone()));
+            max_events -= 1;
+            requests = self.handle(Event::Received(self.script.events[index].clone()));
         }
-        self.live(wants, happened, lasts, weather)
+        self.deliver(requests, happened, max_events, plan)
     }
 
-    /// Events come as they happen, until the stream breaks.
-    fn live(
+    /// Delivers events as they happen, until the stream breaks.
+    fn deliver(
         &mut self,
-        wants: Option<Want>,
+        requests: Option<Request>,
         happened: &mut usize,
-        lasts: usize,
-        weather: &Weather,
-    ) -> Option<Want> {
-        let mut wants = wants;
-        let until = happened.saturating_add(lasts).min(self.life.events.len());
-        while *happened < until && wants.is_none() && self.end.is_none() {
-            let event = self.life.events[*happened].clone();
+        max_events: usize,
+        plan: &ConnectionPlan,
+    ) -> Option<Request> {
+        let mut requests = requests;
+        let until = happened
+            .saturating_add(max_events)
+            .min(self.script.events.len());
+        while *happened < until && requests.is_none() && self.end.is_none() {
+            let event = self.script.events[*happened].clone();
             if let StreamResponse::StatusUpdate(_) = event {
-                self.due.push(*happened);
+                self.expected.push(*happened);
             }
             *happened += 1;
-            wants = self.happens(Event::Received(event));
+            requests = self.handle(Event::Received(event));
         }
-        if wants.is_some() || self.end.is_some() {
-            return wants;
+        if requests.is_some() || self.end.is_some() {
+            return requests;
         }
-        self.breaks(weather)
+        self.breaks(plan)
     }
 
-    fn breaks(&mut self, weather: &Weather) -> Option<Want> {
-        // Where the agent waits for somebody, the quiet end of its stream is the end.
-        if weather.ends_quietly && !self.waits() {
-            return self.happens(Event::Ended);
+    fn breaks(&mut self, plan: &ConnectionPlan) -> Option<Request> {
+        // If the task waits for input, the proper end of its stream is the end.
+        if plan.ends_properly && !self.waits() {
+            return self.handle(Event::Ended);
         }
-        self.happens(Event::Failed(
+        self.handle(Event::Failed(
             Error::new(ErrorKind::StreamCut, "cut").into(),
         ))
     }
@@ -286,53 +291,54 @@ impl<'a> Stage<'a> {
     }
 
     fn last_status(&self, happened: usize) -> Option<usize> {
-        let events = &self.life.events[..happened];
+        let events = &self.script.events[..happened];
         events
             .iter()
             .rposition(|event| matches!(event, StreamResponse::StatusUpdate(_)))
     }
 
-    /// What the machine then wants.
-    fn happens(&mut self, event: Event) -> Option<Want> {
+    /// Handles an event, and returns what the machine then requests.
+    fn handle(&mut self, event: Event) -> Option<Request> {
         assert!(self.end.is_none(), "something happens after the end");
         self.now += Duration::from_millis(100);
-        let mut want = None;
+        let mut request = None;
         for action in self.machine.handle(self.now, 0.5, event) {
             assert!(
-                want.is_none() && self.end.is_none(),
+                request.is_none() && self.end.is_none(),
                 "{action:?} comes after the last one"
             );
             match action {
-                Action::Emit(event) => self.hear(&event),
+                Action::Emit(event) => self.observe(&event),
                 Action::Pause(pause) => {
                     assert!(pause <= POLICY.max_pause);
                     self.now += pause;
                 }
                 Action::Subscribe(task) => {
                     assert_eq!(task, TASK);
-                    self.tries_in_a_row += 1;
-                    self.most_tries_in_a_row = self.most_tries_in_a_row.max(self.tries_in_a_row);
-                    want = Some(Want::Subscription);
+                    self.attempts_in_a_row += 1;
+                    self.max_attempts_in_a_row =
+                        self.max_attempts_in_a_row.max(self.attempts_in_a_row);
+                    request = Some(Request::Subscription);
                 }
                 Action::GetTask(task) => {
                     assert_eq!(task, TASK);
-                    want = Some(Want::Task);
+                    request = Some(Request::Task);
                 }
                 Action::Finish => self.end = Some(Ok(())),
                 Action::Fail(error) => self.end = Some(Err(error)),
             }
         }
-        want
+        request
     }
 
-    fn hear(&mut self, event: &TaskEvent) {
+    fn observe(&mut self, event: &TaskEvent) {
         let is_news = match event {
             TaskEvent::CaughtUp(caught_up) => caught_up.is_news(),
             TaskEvent::Reconnect(_) => false,
             _ => true,
         };
         if is_news {
-            self.tries_in_a_row = 0;
+            self.attempts_in_a_row = 0;
         }
         let has_ended = self
             .consumer
@@ -340,26 +346,26 @@ impl<'a> Stage<'a> {
             .last()
             .is_some_and(|s| s.state.is_terminal());
         assert!(!has_ended, "{event:?} comes after the end");
-        self.consumer.hear(event);
+        self.consumer.observe(event);
     }
 }
 
-enum Want {
+enum Request {
     Subscription,
     Task,
 }
 
-fn deed() -> impl Strategy<Value = Deed> {
+fn step() -> impl Strategy<Value = AgentStep> {
     prop_oneof![
         (any::<u8>(), any::<bool>())
-            .prop_map(|(state, has_message)| Deed::Status { state, has_message }),
+            .prop_map(|(state, has_message)| AgentStep::Status { state, has_message }),
         (
             any::<u8>(),
             prop::bool::weighted(0.85),
             vec(any::<u8>(), 1..3)
         )
             .prop_map(|(artifact, append, letters)| {
-                Deed::Piece {
+                AgentStep::Piece {
                     artifact,
                     append,
                     letters,
@@ -368,34 +374,38 @@ fn deed() -> impl Strategy<Value = Deed> {
     ]
 }
 
-fn weather(failures: u32) -> impl Strategy<Value = Weather> {
+fn plan(failures: u32) -> impl Strategy<Value = ConnectionPlan> {
     (0..=failures, 0..4usize, 0..4usize, 0..4usize, any::<bool>()).prop_map(
-        |(failures, missed, again, lasts, ends_quietly)| Weather {
+        |(failures, missed, repeated, max_events, ends_properly)| ConnectionPlan {
             failures,
             missed,
-            again,
-            lasts,
-            ends_quietly,
+            repeated,
+            max_events,
+            ends_properly,
         },
     )
 }
 
-fn manner(is_varied: bool) -> impl Strategy<Value = Manner> {
-    (any::<bool>(), any::<bool>()).prop_map(move |(keeps, stamps)| Manner {
-        keeps,
-        stamps,
-        is_varied,
+fn style(are_parts_distinct: bool) -> impl Strategy<Value = AgentStyle> {
+    (any::<bool>(), any::<bool>()).prop_map(move |(keeps_messages, has_timestamps)| AgentStyle {
+        keeps_messages,
+        has_timestamps,
+        are_parts_distinct,
     })
 }
 
-/// An agent that neither keeps messages nor stamps statuses does not send any again, and of an
-/// artifact that is replaced, no more than the last update comes again.
-fn leave_out_what_nobody_can_tell(manner: Manner, deeds: &mut [Deed], weather: &mut [Weather]) {
-    if !manner.keeps && !manner.stamps {
-        weather.iter_mut().for_each(|weather| weather.again = 0);
+/// Excludes what no client could recognise: repeated statuses with neither message nor timestamp,
+/// and more than one repeated update where artifacts are replaced.
+fn exclude_ambiguous_cases(
+    style: AgentStyle,
+    steps: &mut [AgentStep],
+    plans: &mut [ConnectionPlan],
+) {
+    if !style.keeps_messages && !style.has_timestamps {
+        plans.iter_mut().for_each(|plan| plan.repeated = 0);
     }
-    if weather.iter().any(|weather| weather.again > 1) {
-        deeds.iter_mut().for_each(Deed::replace_nothing);
+    if plans.iter().any(|plan| plan.repeated > 1) {
+        steps.iter_mut().for_each(AgentStep::replace_nothing);
     }
 }
 
@@ -406,93 +416,103 @@ fn sent() -> Message {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 1000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
-    /// Each status that there was to hear, once and in order; each message that is kept; each part;
-    /// and the end, last.
+    /// Each status that was visible, once and in order; each message that is kept; each part; and
+    /// the end last.
     #[test]
-    fn each_thing_is_told_once_and_in_order_whatever_the_cuts(
-        manner in manner(true),
-        mut deeds in vec(deed(), 0..14),
-        mut weather in vec(weather(1), 0..8),
+    fn everything_is_emitted_once_and_in_order_wherever_streams_break(
+        style in style(true),
+        mut steps in vec(step(), 0..14),
+        mut plans in vec(plan(1), 0..8),
     ) {
-        leave_out_what_nobody_can_tell(manner, &mut deeds, &mut weather);
-        let life = Life::new(&sent(), manner, &deeds);
-        let mut stage = Stage::new(&life, sent(), weather);
-        stage.run();
-        if let Some(Err(error)) = &stage.end {
+        exclude_ambiguous_cases(style, &mut steps, &mut plans);
+        let script = TaskScript::new(&sent(), style, &steps);
+        let mut simulation = Simulation::new(&script, sent(), plans);
+        simulation.run();
+        if let Some(Err(error)) = &simulation.end {
             prop_assert_eq!(error.kind(), LongTaskErrorKind::GaveUp);
             return Ok(());
         }
 
         // Statuses: the first and the last, all that came, none twice, none out of order.
-        let places: Vec<usize> = stage.consumer.statuses[1..].iter().map(|status| place(&life, status)).collect();
-        prop_assert!(places.is_sorted_by(|a, b| a < b), "in order and once: {:?}", places);
-        prop_assert_eq!(places.last(), Some(&(life.events.len() - 1)), "the end is told");
-        for due in &stage.due {
-            prop_assert!(places.contains(due), "{} is told: {:?}", due, places);
+        let statuses = simulation.consumer.statuses[1..].iter();
+        let indexes: Vec<usize> = statuses.map(|status| index_of(&script, status)).collect();
+        prop_assert!(indexes.is_sorted_by(|a, b| a < b), "in order and once: {:?}", indexes);
+        prop_assert_eq!(indexes.last(), Some(&(script.events.len() - 1)), "the end is emitted");
+        for expected in &simulation.expected {
+            prop_assert!(indexes.contains(expected), "{} is emitted: {:?}", expected, indexes);
         }
         // Messages.
-        if manner.keeps {
-            prop_assert_eq!(&stage.consumer.messages, &life.messages());
+        if style.keeps_messages {
+            prop_assert_eq!(&simulation.consumer.messages, &script.messages());
         }
         // Artifacts: what the agent has, and no part twice.
-        let has = life.tasks.last().and_then(|task| task.artifacts.clone()).unwrap_or_default();
-        prop_assert_eq!(&stage.consumer.artifacts, &has);
-        let mut parts = stage.consumer.parts.clone();
+        let has = script.tasks.last().and_then(|task| task.artifacts.clone()).unwrap_or_default();
+        prop_assert_eq!(&simulation.consumer.artifacts, &has);
+        let mut parts = simulation.consumer.parts.clone();
         parts.sort();
         parts.dedup();
-        prop_assert_eq!(parts.len(), stage.consumer.parts.len(), "no part is told twice");
+        prop_assert_eq!(parts.len(), simulation.consumer.parts.len(), "no part is emitted twice");
     }
 
-    /// Where parts are alike, one may be told late; in the end what was told is what there is.
+    /// Of parts with the same content, one may be emitted late. In the end all are there.
     #[test]
-    fn parts_that_are_alike_are_right_in_the_end(
-        manner in manner(false),
-        mut deeds in vec(deed(), 0..14),
-        mut weather in vec(weather(0), 0..8),
+    fn parts_with_the_same_content_are_complete_in_the_end(
+        style in style(false),
+        mut steps in vec(step(), 0..14),
+        mut plans in vec(plan(0), 0..8),
     ) {
-        leave_out_what_nobody_can_tell(manner, &mut deeds, &mut weather);
-        let life = Life::new(&sent(), manner, &deeds);
-        let mut stage = Stage::new(&life, sent(), weather);
-        stage.run();
-        if let Some(Ok(())) = stage.end {
-            let has = life.tasks.last().and_then(|task| task.artifacts.clone()).unwrap_or_default();
-            prop_assert_eq!(&stage.consumer.artifacts, &has);
+        exclude_ambiguous_cases(style, &mut steps, &mut plans);
+        let script = TaskScript::new(&sent(), style, &steps);
+        let mut simulation = Simulation::new(&script, sent(), plans);
+        simulation.run();
+        if let Some(Ok(())) = simulation.end {
+            let last = script.tasks.last();
+            let has = last.and_then(|task| task.artifacts.clone()).unwrap_or_default();
+            prop_assert_eq!(&simulation.consumer.artifacts, &has);
         }
     }
 
-    /// However long the agent is away, there are so many tries in a row and no more, and then an
-    /// error.
+    /// However long the agent is unreachable, attempts in a row are limited, and an error follows.
     #[test]
-    fn tries_that_bring_nothing_are_bounded(
-        deeds in vec(deed(), 0..6),
-        weather in vec(weather(8), 0..8),
+    fn attempts_that_bring_nothing_are_limited(
+        steps in vec(step(), 0..6),
+        plans in vec(plan(8), 0..8),
     ) {
-        let manner = Manner { keeps: true, stamps: true, is_varied: true };
-        let life = Life::new(&sent(), manner, &deeds);
-        let mut stage = Stage::new(&life, sent(), weather);
-        stage.run();
-        prop_assert!(stage.most_tries_in_a_row <= POLICY.max_attempts);
-        match stage.end {
+        let style = AgentStyle {
+            keeps_messages: true,
+            has_timestamps: true,
+            are_parts_distinct: true,
+        };
+        let script = TaskScript::new(&sent(), style, &steps);
+        let mut simulation = Simulation::new(&script, sent(), plans);
+        simulation.run();
+        prop_assert!(simulation.max_attempts_in_a_row <= POLICY.max_attempts);
+        match simulation.end {
             Some(Err(error)) => {
                 prop_assert_eq!(error.kind(), LongTaskErrorKind::GaveUp);
-                prop_assert_eq!(stage.tries_in_a_row, POLICY.max_attempts);
+                prop_assert_eq!(simulation.attempts_in_a_row, POLICY.max_attempts);
             }
             Some(Ok(())) => {}
             None => prop_assert!(false, "neither end nor error"),
         }
-        let counts = stage.machine.counts();
-        let acted = [Cause::Connection, Cause::StreamCut, Cause::StreamEnded];
-        prop_assert!(counts.reconnects.keys().all(|cause| acted.contains(cause)));
+        let counts = simulation.machine.counts();
+        let simulated = [Cause::Connection, Cause::StreamCut, Cause::StreamEnded];
+        prop_assert!(counts.reconnects.keys().all(|cause| simulated.contains(cause)));
     }
 }
 
-/// Where in the life a status was said: by its message or its time, which no other has.
-fn place(life: &Life, status: &a2a::TaskStatus) -> usize {
+/// The index of a status, which its message or timestamp makes unique.
+fn index_of(script: &TaskScript, status: &a2a::TaskStatus) -> usize {
     let is_it = |event: &StreamResponse| matches!(event, StreamResponse::StatusUpdate(update) if update.status == *status);
-    life.events
+    script
+        .events
         .iter()
         .position(is_it)
-        .expect("a status that the agent said")
+        .expect("a status of the script")
 }

@@ -9,13 +9,14 @@ use crate::error::{Error, ErrorKind as Below};
 use crate::long_task::machine::{Action, Event, Machine};
 use crate::long_task::{LongTaskError, LongTaskErrorKind, RetryPolicy, TaskEvent};
 
-/// A machine with a clock, and what it has told and wanted.
+/// A machine with a clock, and what it has emitted and requested.
 pub(super) struct Scenario {
     pub(super) machine: Machine,
     pub(super) now: Instant,
     pub(super) consumer: Consumer,
-    pub(super) told: usize,
-    pub(super) wants: Vec<String>,
+    /// How many events the last call emitted, without reconnects.
+    pub(super) emitted: usize,
+    pub(super) requested: Vec<String>,
     pub(super) error: Option<LongTaskError>,
     pub(super) has_finished: bool,
 }
@@ -28,63 +29,74 @@ impl Scenario {
             metadata: None,
             tenant: None,
         };
-        Self::of(Machine::sending(&request, RetryPolicy::default()))
+        Self::new(Machine::sending(&request, RetryPolicy::default()))
     }
 
     /// A message was sent, and this task is its answer.
-    pub(super) fn begun() -> Self {
+    pub(super) fn started() -> Self {
         let mut scenario = Self::sending();
-        scenario.came(StreamResponse::Task(submitted(&sent())));
+        scenario.receive(StreamResponse::Task(submitted(&sent())));
         scenario
     }
 
     pub(super) fn subscribing() -> Self {
-        Self::of(Machine::subscribing(TASK, RetryPolicy::default()))
+        Self::new(Machine::subscribing(TASK, RetryPolicy::default()))
     }
 
-    pub(super) fn of(machine: Machine) -> Self {
+    pub(super) fn new(machine: Machine) -> Self {
         Self {
             machine,
             now: Instant::now(),
             consumer: Consumer::default(),
-            told: 0,
-            wants: Vec::new(),
+            emitted: 0,
+            requested: Vec::new(),
             error: None,
             has_finished: false,
         }
     }
 
-    /// What is wanted then: `subscribe`, `ask`, a pause in milliseconds. How many things are told,
-    /// without reconnects, is noted.
-    pub(super) fn happens(&mut self, event: Event) -> &[String] {
-        self.wants.clear();
-        self.told = 0;
-        for action in self.machine.handle(self.now, 1.0, event) {
+    /// Handles an event, and records what the machine emits and requests.
+    pub(super) fn handle(&mut self, event: Event) -> Vec<Action> {
+        self.requested.clear();
+        self.emitted = 0;
+        let actions = self.machine.handle(self.now, 1.0, event);
+        for action in &actions {
             match action {
                 Action::Emit(TaskEvent::Reconnect(reconnect)) => {
-                    self.wants.push(reconnect.cause.name().to_owned())
+                    self.requested.push(reconnect.cause.name().to_owned())
                 }
                 Action::Emit(event) => {
-                    self.told += 1;
-                    self.consumer.hear(&event);
+                    self.emitted += 1;
+                    self.consumer.observe(event);
                 }
-                Action::Pause(pause) => self.wants.push(pause.as_millis().to_string()),
-                Action::Subscribe(_) => self.wants.push("subscribe".to_owned()),
-                Action::GetTask(_) => self.wants.push("ask".to_owned()),
+                Action::Pause(pause) => self.requested.push(pause.as_millis().to_string()),
+                Action::Subscribe(_) => self.requested.push("subscribe".to_owned()),
+                Action::GetTask(_) => self.requested.push("get_task".to_owned()),
                 Action::Finish => self.has_finished = true,
-                Action::Fail(error) => self.error = Some(error),
+                Action::Fail(error) => self.error = Some(error.clone()),
             }
         }
-        &self.wants
+        actions
     }
 
-    pub(super) fn came(&mut self, event: StreamResponse) -> usize {
+    /// What the machine then requests: `subscribe`, `get_task`, a pause in milliseconds.
+    pub(super) fn happens(&mut self, event: Event) -> &[String] {
+        self.handle(event);
+        &self.requested
+    }
+
+    pub(super) fn receive(&mut self, event: StreamResponse) -> usize {
         self.happens(Event::Received(event));
-        self.told
+        self.emitted
     }
 
     pub(super) fn cut(&mut self) -> &[String] {
-        self.happens(Event::Failed(Error::new(Below::StreamCut, "cut").into()))
+        self.cut_actions();
+        &self.requested
+    }
+
+    pub(super) fn cut_actions(&mut self) -> Vec<Action> {
+        self.handle(Event::Failed(Error::new(Below::StreamCut, "cut").into()))
     }
 
     pub(super) fn states(&self) -> Vec<TaskState> {

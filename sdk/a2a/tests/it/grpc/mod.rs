@@ -22,7 +22,7 @@ fn plain_client() -> Client {
     builder.allow_plaintext_on_loopback().build().unwrap()
 }
 
-fn plain_transports(origin: &str) -> Transports {
+pub(crate) fn plain_transports(origin: &str) -> Transports {
     Transports::new(plain_client(), origin).unwrap()
 }
 

@@ -33,9 +33,9 @@ pub(crate) enum Step {
     Settle,
 }
 
-/// What the peer has seen.
+/// What the peer has received.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct TaskHistory {
+pub(crate) struct PeerLog {
     pub(crate) connections: usize,
     pub(crate) requests: Vec<HeaderMap>,
     pub(crate) resets: Vec<Reason>,
@@ -49,7 +49,7 @@ pub(crate) struct ScriptedPeer {
 
 struct Fixture {
     steps: Vec<Step>,
-    seen: watch::Sender<TaskHistory>,
+    seen: watch::Sender<PeerLog>,
 }
 
 impl ScriptedPeer {
@@ -58,7 +58,7 @@ impl ScriptedPeer {
         let origin = format!("http://{}", listener.local_addr().unwrap());
         let fixture = Arc::new(Fixture {
             steps,
-            seen: watch::Sender::new(TaskHistory::default()),
+            seen: watch::Sender::new(PeerLog::default()),
         });
         let shared = fixture.clone();
         let accepting = tokio::spawn(async move {
@@ -79,11 +79,11 @@ impl ScriptedPeer {
         &self.origin
     }
 
-    pub(crate) fn seen(&self) -> TaskHistory {
+    pub(crate) fn seen(&self) -> PeerLog {
         self.fixture.seen.borrow().clone()
     }
 
-    pub(crate) async fn until(&self, reached: impl FnMut(&TaskHistory) -> bool) -> TaskHistory {
+    pub(crate) async fn until(&self, reached: impl FnMut(&PeerLog) -> bool) -> PeerLog {
         let mut seen = self.fixture.seen.subscribe();
         let seen = crate::soon(seen.wait_for(reached)).await;
         seen.unwrap().clone()
@@ -171,7 +171,7 @@ async fn answer(
     }
 }
 
-/// Writes as fast as the caller reads, unless he stops.
+/// Writes as fast as the caller reads, until the caller stops.
 async fn write(stream: &mut SendStream<Bytes>, mut bytes: Bytes) {
     while !bytes.is_empty() {
         stream.reserve_capacity(bytes.len());

@@ -7,19 +7,19 @@ use bowline_client::{Client, HttpVersions, Limits};
 use futures_util::StreamExt;
 use serde_json::json;
 
-use super::scripted::{Answer, EVENTS, HTML, JSON, Scripted, TEXT, TaskHistory, Then};
+use super::scripted::{Answer, EVENTS, HTML, JSON, Scripted, SeenRequest, TEXT, Then};
 use super::{BOTH, create, get_task, plain, subscribe, subscribed};
 use crate::binding::Binding;
 use crate::grpc::peer::{ScriptedPeer, Step, fields};
 use crate::soon;
 
-fn event(seen: &TaskHistory, binding: Binding, state: &str) -> String {
+fn event(seen: &SeenRequest, binding: Binding, state: &str) -> String {
     let status = json!({ "state": format!("TASK_STATE_{state}") });
     let event = json!({ "statusUpdate": { "taskId": "t", "contextId": "c", "status": status } });
     format!("data: {}\n\n", seen.result(binding, event))
 }
 
-fn is_stream(seen: &TaskHistory) -> bool {
+fn is_stream(seen: &SeenRequest) -> bool {
     seen.field("accept") == ["text/event-stream"]
 }
 

@@ -3,7 +3,7 @@
 mod calls;
 mod connections;
 mod refusals;
-mod scripted;
+pub(crate) mod scripted;
 mod streams;
 
 use a2a::{A2AError, GetTaskRequest, StreamResponse, SubscribeToTaskRequest, Task};
@@ -17,13 +17,13 @@ use futures_util::stream::BoxStream;
 use crate::binding::Binding;
 use crate::soon;
 
-const BOTH: [Binding; 2] = [Binding::JsonRpc, Binding::HttpJson];
+pub(crate) const BOTH: [Binding; 2] = [Binding::JsonRpc, Binding::HttpJson];
 
 /// The longest answer and the longest event of [`plain`], in bytes.
 const LIMIT: usize = 1000;
 
 /// Transports to an origin in plaintext.
-fn plain(origin: &str) -> Transports {
+pub(crate) fn plain(origin: &str) -> Transports {
     let client = Client::builder()
         .allow_plaintext_on_loopback()
         .build()
@@ -32,11 +32,18 @@ fn plain(origin: &str) -> Transports {
     transports.max_response(LIMIT).max_event(LIMIT)
 }
 
-async fn create(binding: Binding, transports: &Transports, origin: &str) -> Box<dyn Transport> {
+pub(crate) async fn create(
+    binding: Binding,
+    transports: &Transports,
+    origin: &str,
+) -> Box<dyn Transport> {
     binding.create(transports, &card(origin)).await.unwrap()
 }
 
-async fn get_task(transport: &dyn Transport, params: &ServiceParams) -> Result<Task, A2AError> {
+pub(crate) async fn get_task(
+    transport: &dyn Transport,
+    params: &ServiceParams,
+) -> Result<Task, A2AError> {
     let request = GetTaskRequest {
         id: "t".to_owned(),
         history_length: None,
@@ -48,16 +55,30 @@ async fn get_task(transport: &dyn Transport, params: &ServiceParams) -> Result<T
 type Events = BoxStream<'static, Result<StreamResponse, A2AError>>;
 
 async fn subscribe(transport: &dyn Transport) -> Result<Events, A2AError> {
+    subscribe_with(transport, &ServiceParams::new()).await
+}
+
+async fn subscribe_with(
+    transport: &dyn Transport,
+    params: &ServiceParams,
+) -> Result<Events, A2AError> {
     let request = SubscribeToTaskRequest {
         id: "t".to_owned(),
         tenant: None,
     };
-    soon(transport.subscribe_to_task(&ServiceParams::new(), &request)).await
+    soon(transport.subscribe_to_task(params, &request)).await
 }
 
 /// All that a subscription yields, its refusal included.
 async fn subscribed(transport: &dyn Transport) -> Vec<Result<StreamResponse, A2AError>> {
-    match subscribe(transport).await {
+    subscribed_with(transport, &ServiceParams::new()).await
+}
+
+pub(crate) async fn subscribed_with(
+    transport: &dyn Transport,
+    params: &ServiceParams,
+) -> Vec<Result<StreamResponse, A2AError>> {
+    match subscribe_with(transport, params).await {
         Ok(events) => soon(events.collect()).await,
         Err(e) => vec![Err(e)],
     }

@@ -8,7 +8,7 @@ use bowline_client::{AccessToken, Fault};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-use super::scripted::{Answer, HTML, JSON, Script, Scripted, TEXT, TaskHistory, Then};
+use super::scripted::{Answer, HTML, JSON, Script, Scripted, SeenRequest, TEXT, Then};
 use super::{BOTH, LIMIT, create, failure, get_task, plain};
 use crate::binding::Binding;
 use crate::soon;
@@ -17,7 +17,7 @@ use crate::soon;
 /// if `alive`.
 async fn refused(
     binding: Binding,
-    answer: impl Fn(&TaskHistory) -> Answer + Send + Sync + 'static,
+    answer: impl Fn(&SeenRequest) -> Answer + Send + Sync + 'static,
 ) -> A2AError {
     let peer = Scripted::start(answer).await;
     let transport = create(binding, &plain(peer.origin()), peer.origin()).await;
@@ -286,7 +286,7 @@ async fn success_that_is_no_a2a_says_so() {
             assert!(failure.may_have_been_processed() && failure.status().is_some());
         }
     }
-    let other = |seen: &TaskHistory| {
+    let other = |seen: &SeenRequest| {
         let mut response = seen.result(Binding::JsonRpc, task());
         response["id"] = json!("another");
         Answer::json(200, &response)
@@ -536,7 +536,7 @@ async fn redirects_are_followed_below_the_interface_and_nothing_goes_elsewhere()
             let seen = peer.seen();
             assert_eq!(seen.len(), 1 + usize::from(is_followed));
             assert!(seen.iter().all(|seen| seen.connection == 1));
-            let is_same = |again: &TaskHistory| {
+            let is_same = |again: &SeenRequest| {
                 (again.body == seen[0].body)
                     && again.line.split(' ').next() == seen[0].line.split(' ').next()
             };

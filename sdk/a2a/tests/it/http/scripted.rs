@@ -13,25 +13,25 @@ use crate::soon;
 
 /// One request, as the peer saw it.
 #[derive(Clone, Debug)]
-pub(super) struct TaskHistory {
+pub(crate) struct SeenRequest {
     /// Of the connection, from 1.
-    pub(super) connection: usize,
+    pub(crate) connection: usize,
     /// `GET /tasks/t`.
-    pub(super) line: String,
+    pub(crate) line: String,
     /// With names in lower case.
     fields: Vec<(String, String)>,
-    pub(super) body: Value,
+    pub(crate) body: Value,
 }
 
-impl TaskHistory {
+impl SeenRequest {
     /// All values of a field.
-    pub(super) fn field(&self, name: &str) -> Vec<&str> {
+    pub(crate) fn field(&self, name: &str) -> Vec<&str> {
         let fields = self.fields.iter().filter(|(known, _)| known == name);
         fields.map(|(_, value)| &**value).collect()
     }
 
     /// A result as the binding writes it.
-    pub(super) fn result(&self, binding: Binding, result: Value) -> Value {
+    pub(crate) fn result(&self, binding: Binding, result: Value) -> Value {
         match binding {
             Binding::JsonRpc => {
                 json!({ "jsonrpc": "2.0", "id": self.body["id"], "result": result })
@@ -41,7 +41,7 @@ impl TaskHistory {
     }
 
     /// An error as the binding writes it.
-    pub(super) fn error(
+    pub(crate) fn error(
         &self,
         binding: Binding,
         code: i32,
@@ -62,13 +62,13 @@ impl TaskHistory {
 
 /// An answer in bytes, and what becomes of its connection.
 #[derive(Clone, Debug)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     bytes: Vec<u8>,
     then: Then,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Then {
+pub(crate) enum Then {
     /// Waits for the next request.
     Keep,
     /// Ends the connection.
@@ -80,7 +80,7 @@ pub(super) enum Then {
 }
 
 impl Answer {
-    pub(super) fn raw(bytes: impl Into<Vec<u8>>, then: Then) -> Self {
+    pub(crate) fn raw(bytes: impl Into<Vec<u8>>, then: Then) -> Self {
         Self {
             bytes: bytes.into(),
             then,
@@ -88,7 +88,7 @@ impl Answer {
     }
 
     /// A whole answer with its length.
-    pub(super) fn new(status: u16, fields: &[(&str, &str)], body: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn new(status: u16, fields: &[(&str, &str)], body: impl AsRef<[u8]>) -> Self {
         let body = body.as_ref();
         let length = body.len().to_string();
         let mut bytes = head(status, &[fields, &[("content-length", &length)]].concat());
@@ -96,13 +96,13 @@ impl Answer {
         Self::raw(bytes, Then::Keep)
     }
 
-    pub(super) fn json(status: u16, body: &Value) -> Self {
+    pub(crate) fn json(status: u16, body: &Value) -> Self {
         Self::new(status, &[JSON], body.to_string())
     }
 
     /// A stream of these bytes in one chunk, which is ended as it should be if its connection is
     /// kept.
-    pub(super) fn stream(content_type: Option<&str>, body: impl AsRef<[u8]>, then: Then) -> Self {
+    pub(crate) fn stream(content_type: Option<&str>, body: impl AsRef<[u8]>, then: Then) -> Self {
         let mut fields = vec![("transfer-encoding", "chunked")];
         fields.extend(content_type.map(|content_type| ("content-type", content_type)));
         let mut bytes = head(200, &fields);
@@ -119,10 +119,10 @@ impl Answer {
     }
 }
 
-pub(super) const JSON: (&str, &str) = ("content-type", "application/json");
-pub(super) const TEXT: (&str, &str) = ("content-type", "text/plain");
-pub(super) const HTML: (&str, &str) = ("content-type", "text/html; charset=utf-8");
-pub(super) const EVENTS: Option<&str> = Some("text/event-stream");
+pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
+pub(crate) const TEXT: (&str, &str) = ("content-type", "text/plain");
+pub(crate) const HTML: (&str, &str) = ("content-type", "text/html; charset=utf-8");
+pub(crate) const EVENTS: Option<&str> = Some("text/event-stream");
 
 fn head(status: u16, fields: &[(&str, &str)]) -> Vec<u8> {
     let mut head = format!("HTTP/1.1 {status} Whatever\r\n");
@@ -133,28 +133,28 @@ fn head(status: u16, fields: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// What a peer answers to what it sees.
-pub(super) type Script = Box<dyn Fn(&TaskHistory) -> Answer + Send + Sync>;
+pub(crate) type Script = Box<dyn Fn(&SeenRequest) -> Answer + Send + Sync>;
 
-pub(super) struct Scripted {
+pub(crate) struct Scripted {
     origin: String,
-    seen: Arc<watch::Sender<Vec<TaskHistory>>>,
+    seen: Arc<watch::Sender<Vec<SeenRequest>>>,
     accepting: JoinHandle<()>,
 }
 
 impl Scripted {
-    pub(super) async fn start(
-        script: impl Fn(&TaskHistory) -> Answer + Send + Sync + 'static,
+    pub(crate) async fn start(
+        script: impl Fn(&SeenRequest) -> Answer + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
         let seen = Arc::new(watch::Sender::new(Vec::new()));
-        let (ledger, script) = (seen.clone(), Arc::new(script));
+        let (log, script) = (seen.clone(), Arc::new(script));
         let accepting = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((tcp, _)) = listener.accept().await {
-                let (ledger, script) = (ledger.clone(), script.clone());
+                let (log, script) = (log.clone(), script.clone());
                 let number = connections.len() + 1;
-                connections.spawn(async move { serve(tcp, number, &ledger, &*script).await });
+                connections.spawn(async move { serve(tcp, number, &log, &*script).await });
             }
         });
         Self {
@@ -164,15 +164,15 @@ impl Scripted {
         }
     }
 
-    pub(super) fn origin(&self) -> &str {
+    pub(crate) fn origin(&self) -> &str {
         &self.origin
     }
 
-    pub(super) fn seen(&self) -> Vec<TaskHistory> {
+    pub(crate) fn seen(&self) -> Vec<SeenRequest> {
         self.seen.borrow().clone()
     }
 
-    pub(super) async fn until_asked(&self, times: usize) {
+    pub(crate) async fn until_asked(&self, times: usize) {
         let mut seen = self.seen.subscribe();
         soon(seen.wait_for(|seen| seen.len() >= times))
             .await
@@ -189,14 +189,14 @@ impl Drop for Scripted {
 async fn serve(
     mut tcp: TcpStream,
     connection: usize,
-    ledger: &watch::Sender<Vec<TaskHistory>>,
-    script: &(impl Fn(&TaskHistory) -> Answer + ?Sized),
+    log: &watch::Sender<Vec<SeenRequest>>,
+    script: &(impl Fn(&SeenRequest) -> Answer + ?Sized),
 ) {
     let mut read = Vec::new();
     while let Some(seen) = request(&mut tcp, &mut read, connection).await {
         let answer = script(&seen);
         let _ = tcp.write_all(&answer.bytes).await;
-        ledger.send_modify(|ledger| ledger.push(seen));
+        log.send_modify(|log| log.push(seen));
         match answer.then {
             Then::Keep => {}
             Then::Close => {
@@ -217,7 +217,7 @@ async fn request(
     tcp: &mut TcpStream,
     read: &mut Vec<u8>,
     connection: usize,
-) -> Option<TaskHistory> {
+) -> Option<SeenRequest> {
     let end = loop {
         if let Some(at) = read.windows(4).position(|window| window == b"\r\n\r\n") {
             break at + 4;
@@ -241,7 +241,7 @@ async fn request(
         (tcp.read_buf(read).await.ok()? > 0).then_some(())?;
     }
     let body: Vec<_> = read.drain(..length).collect();
-    Some(TaskHistory {
+    Some(SeenRequest {
         connection,
         line,
         fields,

@@ -10,27 +10,27 @@ use bowline_client::Fault;
 use futures_util::{StreamExt, poll};
 use serde_json::{Value, json};
 
-use super::scripted::{Answer, EVENTS, JSON, Scripted, TaskHistory, Then};
+use super::scripted::{Answer, EVENTS, JSON, Scripted, SeenRequest, Then};
 use super::{BOTH, LIMIT, create, failure, plain, subscribe, subscribed};
 use crate::binding::{Binding, message};
 use crate::soon;
 
 type Rewriting = fn(String) -> String;
-type Form = Box<dyn Fn(&TaskHistory) -> Value + Send + Sync>;
+type Form = Box<dyn Fn(&SeenRequest) -> Value + Send + Sync>;
 
 fn update(state: &str) -> Value {
     json!({ "statusUpdate": { "taskId": "t", "contextId": "c", "status": { "state": format!("TASK_STATE_{state}") } } })
 }
 
 /// An event as the binding writes it, `data: ` and all.
-fn event(seen: &TaskHistory, binding: Binding, event: Value) -> String {
+fn event(seen: &SeenRequest, binding: Binding, event: Value) -> String {
     format!("data: {}\n\n", seen.result(binding, event))
 }
 
 /// What came: the state of each event, and the kind, or the code, of the error at the end.
 async fn heard(
     binding: Binding,
-    answer: impl Fn(&TaskHistory) -> Answer + Send + Sync + 'static,
+    answer: impl Fn(&SeenRequest) -> Answer + Send + Sync + 'static,
 ) -> Vec<String> {
     let peer = Scripted::start(answer).await;
     let transport = create(binding, &plain(peer.origin()), peer.origin()).await;

@@ -13,7 +13,7 @@ use lru::LruCache;
 use crate::bind::TokenSourceId;
 use crate::observe::{Cause, CloseReason};
 
-/// One origin's memory.
+/// What is remembered for one origin.
 pub(crate) struct TokenHistory {
     keys: RandomState,
     inner: Mutex<Inner>,

@@ -16,7 +16,9 @@ fn a_field_gives_its_own_token_whatever_came_before() {
                 ("DPoP", Scheme::Dpop),
                 ("bearer", Scheme::Bearer),
             ] {
-                let token = tokens.of(&field(&format!("{scheme} t{number}"))).unwrap();
+                let token = tokens
+                    .find_or_read(&field(&format!("{scheme} t{number}")))
+                    .unwrap();
                 assert_eq!(token.secret(), format!("t{number}"), "round {round}");
                 assert_eq!(token.scheme(), expected);
             }
@@ -29,14 +31,17 @@ fn a_field_gives_its_own_token_whatever_came_before() {
 fn a_token_that_comes_again_is_not_read_again() {
     let tokens = RecentTokens::default();
     let field = field("Bearer abc");
-    let (once, again) = (tokens.of(&field).unwrap(), tokens.of(&field).unwrap());
-    assert!(std::ptr::eq(once.secret(), again.secret()));
+    let (first, second) = (
+        tokens.find_or_read(&field).unwrap(),
+        tokens.find_or_read(&field).unwrap(),
+    );
+    assert!(std::ptr::eq(first.secret(), second.secret()));
 }
 
 #[test]
 fn what_is_no_token_is_not_kept() {
     let tokens = RecentTokens::default();
-    assert!(tokens.of(&field("Basic abc")).is_err());
-    assert!(tokens.of(&field("Bearer ")).is_err());
+    assert!(tokens.find_or_read(&field("Basic abc")).is_err());
+    assert!(tokens.find_or_read(&field("Bearer ")).is_err());
     assert!(tokens.lock().is_empty());
 }

@@ -1,5 +1,5 @@
-//! The machine alone, and in a small simulation that carries out its actions: every order of events up to a
-//! bound.
+//! The machine alone, and in a small simulation that carries out its actions: every order of
+//! events up to a bound.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LANES: [KeyId; 2] = [KeyId(1), KeyId(2)];
+const KEYS: [KeyId; 2] = [KeyId(1), KeyId(2)];
 const IDLE: Duration = Duration::from_secs(90);
 
 fn limits(per_key: usize, in_all: usize) -> Limits {
@@ -19,14 +19,14 @@ fn limits(per_key: usize, in_all: usize) -> Limits {
     }
 }
 
-/// A machine with a clock, for tests that tell one story.
-struct Story {
+/// A machine with a clock, for tests of one sequence of events.
+struct Fixture {
     machine: Machine,
     now: Instant,
     holds: Vec<ConnectionId>,
 }
 
-impl Story {
+impl Fixture {
     fn new(limits: Limits) -> Self {
         Self {
             machine: Machine::new(limits),
@@ -44,7 +44,7 @@ impl Story {
     }
 
     fn run(&mut self, event: Event) -> Vec<Action> {
-        self.key(LANES[0], event)
+        self.key(KEYS[0], event)
     }
 
     fn after(&mut self, time: Duration) -> Vec<Action> {
@@ -82,224 +82,227 @@ fn h2(n: u64, streams: usize) -> Event {
 }
 
 fn open() -> Action {
-    Action::Open(LANES[0])
+    Action::Open(KEYS[0])
 }
 
-fn hand(connection: u64, waiter: u64) -> Action {
-    Action::Hand(LANES[0], c(connection), w(waiter))
+fn assign(connection: u64, waiter: u64) -> Action {
+    Action::Assign(KEYS[0], c(connection), w(waiter))
 }
 
 fn close(connection: u64, reason: CloseReason) -> Action {
-    Action::Close(LANES[0], c(connection), reason)
+    Action::Close(KEYS[0], c(connection), reason)
 }
 
 #[test]
 fn many_waiters_share_one_h2_opening() {
-    let mut story = Story::new(limits(8, 8));
-    assert_eq!(story.run(Event::Wanted(w(1))), [open()]);
+    let mut fixture = Fixture::new(limits(8, 8));
+    assert_eq!(fixture.run(Event::Wanted(w(1))), [open()]);
     for n in 2..=1000 {
-        assert_eq!(story.run(Event::Wanted(w(n))), []);
+        assert_eq!(fixture.run(Event::Wanted(w(n))), []);
     }
-    let handed = story.run(h2(1, 2000));
-    assert_eq!(handed, (1..=1000).map(|n| hand(1, n)).collect::<Vec<_>>());
-    assert_eq!(story.run(Event::Wanted(w(1001))), [hand(1, 1001)]);
+    let assigned = fixture.run(h2(1, 2000));
+    assert_eq!(
+        assigned,
+        (1..=1000).map(|n| assign(1, n)).collect::<Vec<_>>()
+    );
+    assert_eq!(fixture.run(Event::Wanted(w(1001))), [assign(1, 1001)]);
 }
 
 #[test]
 fn a_second_h2_connection_is_opened_at_the_stream_limit_and_not_before() {
-    let mut story = Story::new(limits(8, 8));
+    let mut fixture = Fixture::new(limits(8, 8));
     for n in 1..=3 {
-        story.run(Event::Wanted(w(n)));
+        fixture.run(Event::Wanted(w(n)));
     }
-    assert_eq!(story.run(h2(1, 2)), [hand(1, 1), hand(1, 2), open()]);
+    assert_eq!(fixture.run(h2(1, 2)), [assign(1, 1), assign(1, 2), open()]);
     assert_eq!(
-        story.run(Event::Released(c(1), None)),
-        [hand(1, 3)],
+        fixture.run(Event::Released(c(1), None)),
+        [assign(1, 3)],
         "a stream that ended serves first"
     );
-    assert_eq!(story.run(h2(2, 2)), []);
-    assert_eq!(story.run(Event::Wanted(w(4))), [hand(2, 4)]);
-    assert_eq!(story.run(Event::Streams(c(1), 3)), []);
+    assert_eq!(fixture.run(h2(2, 2)), []);
+    assert_eq!(fixture.run(Event::Wanted(w(4))), [assign(2, 4)]);
+    assert_eq!(fixture.run(Event::Streams(c(1), 3)), []);
     assert_eq!(
-        story.run(Event::Wanted(w(5))),
-        [hand(2, 5)],
+        fixture.run(Event::Wanted(w(5))),
+        [assign(2, 5)],
         "the last used first"
     );
-    assert_eq!(story.run(Event::Wanted(w(6))), [hand(1, 6)]);
+    assert_eq!(fixture.run(Event::Wanted(w(6))), [assign(1, 6)]);
 }
 
 #[test]
 fn h1_idle_connections_are_taken_last_in_first_out() {
-    let mut story = Story::new(limits(8, 8));
-    story.run(Event::Wanted(w(1)));
-    story.run(h1(1));
-    assert_eq!(story.run(Event::Wanted(w(2))), [open()]);
-    story.run(h1(2));
-    story.run(Event::Released(c(1), None));
-    story.run(Event::Released(c(2), None));
-    assert_eq!(story.run(Event::Wanted(w(3))), [hand(2, 3)]);
-    assert_eq!(story.run(Event::Wanted(w(4))), [hand(1, 4)]);
+    let mut fixture = Fixture::new(limits(8, 8));
+    fixture.run(Event::Wanted(w(1)));
+    fixture.run(h1(1));
+    assert_eq!(fixture.run(Event::Wanted(w(2))), [open()]);
+    fixture.run(h1(2));
+    fixture.run(Event::Released(c(1), None));
+    fixture.run(Event::Released(c(2), None));
+    assert_eq!(fixture.run(Event::Wanted(w(3))), [assign(2, 3)]);
+    assert_eq!(fixture.run(Event::Wanted(w(4))), [assign(1, 4)]);
 }
 
 #[test]
 fn an_idle_connection_that_holds_the_tokens_proof_is_preferred() {
-    let mut story = Story::new(limits(8, 8));
+    let mut fixture = Fixture::new(limits(8, 8));
     for n in 1..=3 {
-        story.run(Event::Wanted(w(n)));
+        fixture.run(Event::Wanted(w(n)));
     }
-    story.run(h1(1));
-    story.run(h1(2));
-    story.run(h1(3));
+    fixture.run(h1(1));
+    fixture.run(h1(2));
+    fixture.run(h1(3));
     for n in 1..=3 {
-        story.run(Event::Released(c(n), None));
+        fixture.run(Event::Released(c(n), None));
     }
-    story.holds = vec![c(1)];
-    assert_eq!(story.run(Event::Wanted(w(4))), [hand(1, 4)]);
-    assert_eq!(story.run(Event::Wanted(w(5))), [hand(3, 5)]);
+    fixture.holds = vec![c(1)];
+    assert_eq!(fixture.run(Event::Wanted(w(4))), [assign(1, 4)]);
+    assert_eq!(fixture.run(Event::Wanted(w(5))), [assign(3, 5)]);
 }
 
 #[test]
 fn a_waiter_takes_a_returned_connection_and_the_new_one_is_kept() {
-    let mut story = Story::new(limits(8, 8));
-    story.run(Event::Wanted(w(1)));
-    story.run(h1(1));
-    assert_eq!(story.run(Event::Wanted(w(2))), [open()]);
-    assert_eq!(story.run(Event::Released(c(1), None)), [hand(1, 2)]);
-    assert_eq!(story.run(h1(2)), []);
-    assert_eq!(story.run(Event::Wanted(w(3))), [hand(2, 3)]);
+    let mut fixture = Fixture::new(limits(8, 8));
+    fixture.run(Event::Wanted(w(1)));
+    fixture.run(h1(1));
+    assert_eq!(fixture.run(Event::Wanted(w(2))), [open()]);
+    assert_eq!(fixture.run(Event::Released(c(1), None)), [assign(1, 2)]);
+    assert_eq!(fixture.run(h1(2)), []);
+    assert_eq!(fixture.run(Event::Wanted(w(3))), [assign(2, 3)]);
 }
 
 #[test]
 fn a_connection_about_to_return_is_waited_for() {
-    let mut story = Story::new(limits(8, 8));
-    story.run(Event::Wanted(w(1)));
-    story.run(h1(1));
-    assert_eq!(story.run(Event::Returning(c(1))), []);
-    assert_eq!(story.run(Event::Wanted(w(2))), []);
-    assert_eq!(story.run(Event::Wanted(w(3))), [open()]);
-    assert_eq!(story.run(Event::Released(c(1), None)), [hand(1, 2)]);
+    let mut fixture = Fixture::new(limits(8, 8));
+    fixture.run(Event::Wanted(w(1)));
+    fixture.run(h1(1));
+    assert_eq!(fixture.run(Event::Returning(c(1))), []);
+    assert_eq!(fixture.run(Event::Wanted(w(2))), []);
+    assert_eq!(fixture.run(Event::Wanted(w(3))), [open()]);
+    assert_eq!(fixture.run(Event::Released(c(1), None)), [assign(1, 2)]);
 }
 
 #[test]
 fn a_connection_that_did_not_return_after_all_is_replaced() {
-    let mut story = Story::new(limits(8, 8));
-    story.run(Event::Wanted(w(1)));
-    story.run(h1(1));
-    story.run(Event::Returning(c(1)));
-    story.run(Event::Wanted(w(2)));
-    assert_eq!(story.run(Event::Closed(c(1))), [open()]);
+    let mut fixture = Fixture::new(limits(8, 8));
+    fixture.run(Event::Wanted(w(1)));
+    fixture.run(h1(1));
+    fixture.run(Event::Returning(c(1)));
+    fixture.run(Event::Wanted(w(2)));
+    assert_eq!(fixture.run(Event::Closed(c(1))), [open()]);
 }
 
 #[test]
-fn one_failed_opening_fails_everybody_who_hoped_for_it_and_the_next_request_tries_again() {
-    let mut story = Story::new(limits(8, 8));
-    story.run(Event::Wanted(w(1)));
-    story.run(Event::Wanted(w(2)));
-    let fail = |n| Action::Fail(LANES[0], w(n));
-    assert_eq!(story.run(Event::OpenFailed), [fail(1), fail(2)]);
-    assert_eq!(story.run(Event::Wanted(w(3))), [open()]);
+fn one_failed_opening_fails_every_request_that_waited_for_it_and_the_next_request_tries_again() {
+    let mut fixture = Fixture::new(limits(8, 8));
+    fixture.run(Event::Wanted(w(1)));
+    fixture.run(Event::Wanted(w(2)));
+    let fail = |n| Action::Fail(KEYS[0], w(n));
+    assert_eq!(fixture.run(Event::OpenFailed), [fail(1), fail(2)]);
+    assert_eq!(fixture.run(Event::Wanted(w(3))), [open()]);
 }
 
 #[test]
-fn a_lane_stays_within_its_limit_and_serves_in_order_of_arrival() {
-    let mut story = Story::new(limits(2, 8));
-    story.run(Event::Wanted(w(1)));
-    story.run(h1(1));
-    assert_eq!(story.run(Event::Wanted(w(2))), [open()]);
-    assert_eq!(story.run(Event::Wanted(w(3))), []);
-    assert_eq!(story.run(Event::Wanted(w(4))), []);
-    assert_eq!(story.run(h1(2)), [hand(2, 2)]);
-    assert_eq!(story.run(Event::Released(c(2), None)), [hand(2, 3)]);
+fn a_key_stays_within_its_limit_and_serves_in_order_of_arrival() {
+    let mut fixture = Fixture::new(limits(2, 8));
+    fixture.run(Event::Wanted(w(1)));
+    fixture.run(h1(1));
+    assert_eq!(fixture.run(Event::Wanted(w(2))), [open()]);
+    assert_eq!(fixture.run(Event::Wanted(w(3))), []);
+    assert_eq!(fixture.run(Event::Wanted(w(4))), []);
+    assert_eq!(fixture.run(h1(2)), [assign(2, 2)]);
+    assert_eq!(fixture.run(Event::Released(c(2), None)), [assign(2, 3)]);
     assert_eq!(
-        story.run(Event::Closed(c(1))),
+        fixture.run(Event::Closed(c(1))),
         [open()],
         "its place is taken by a new one"
     );
 }
 
 #[test]
-fn an_idle_connection_of_another_lane_makes_room() {
-    let mut story = Story::new(limits(8, 1));
-    story.run(Event::Wanted(w(1)));
-    story.run(h1(1));
-    assert_eq!(story.key(LANES[1], Event::Wanted(w(2))), [], "it is busy");
+fn an_idle_connection_of_another_key_makes_room() {
+    let mut fixture = Fixture::new(limits(8, 1));
+    fixture.run(Event::Wanted(w(1)));
+    fixture.run(h1(1));
+    assert_eq!(fixture.key(KEYS[1], Event::Wanted(w(2))), [], "it is busy");
     assert_eq!(
-        story.run(Event::Released(c(1), None)),
+        fixture.run(Event::Released(c(1), None)),
         [close(1, CloseReason::Evicted)]
     );
-    assert_eq!(story.run(Event::Wanted(w(3))), [], "there is no room yet");
+    assert_eq!(fixture.run(Event::Wanted(w(3))), [], "there is no room yet");
     assert_eq!(
-        story.run(Event::Closed(c(1))),
-        [Action::Open(LANES[1])],
+        fixture.run(Event::Closed(c(1))),
+        [Action::Open(KEYS[1])],
         "the older request's turn"
     );
 }
 
 #[test]
-fn a_connection_that_comes_free_makes_room_for_an_older_request_of_another_lane() {
-    let mut story = Story::new(limits(8, 1));
-    story.run(Event::Wanted(w(1)));
-    story.run(h1(1));
-    story.key(LANES[1], Event::Wanted(w(2)));
-    assert_eq!(story.run(Event::Wanted(w(3))), []);
+fn a_connection_that_comes_free_makes_room_for_an_older_request_of_another_key() {
+    let mut fixture = Fixture::new(limits(8, 1));
+    fixture.run(Event::Wanted(w(1)));
+    fixture.run(h1(1));
+    fixture.key(KEYS[1], Event::Wanted(w(2)));
+    assert_eq!(fixture.run(Event::Wanted(w(3))), []);
     assert_eq!(
-        story.run(Event::Released(c(1), None)),
+        fixture.run(Event::Released(c(1), None)),
         [close(1, CloseReason::Evicted)]
     );
-    assert_eq!(story.run(Event::Closed(c(1))), [Action::Open(LANES[1])]);
+    assert_eq!(fixture.run(Event::Closed(c(1))), [Action::Open(KEYS[1])]);
 }
 
 #[test]
 fn idle_connections_are_let_go_in_time_and_sooner_if_the_peer_said_so() {
-    let mut story = Story::new(limits(8, 8));
+    let mut fixture = Fixture::new(limits(8, 8));
     for n in 1..=2 {
-        story.run(Event::Wanted(w(n)));
+        fixture.run(Event::Wanted(w(n)));
     }
-    story.run(h1(1));
-    story.run(h1(2));
-    story.run(Event::Released(c(1), None));
-    story.run(Event::Released(c(2), Some(Duration::from_secs(5))));
+    fixture.run(h1(1));
+    fixture.run(h1(2));
+    fixture.run(Event::Released(c(1), None));
+    fixture.run(Event::Released(c(2), Some(Duration::from_secs(5))));
     assert_eq!(
-        story.machine.deadline(),
-        Some(story.now + Duration::from_secs(5))
+        fixture.machine.deadline(),
+        Some(fixture.now + Duration::from_secs(5))
     );
     assert_eq!(
-        story.after(Duration::from_secs(5)),
+        fixture.after(Duration::from_secs(5)),
         [close(2, CloseReason::Idle)]
     );
     assert_eq!(
-        story.after(IDLE - Duration::from_secs(5)),
+        fixture.after(IDLE - Duration::from_secs(5)),
         [close(1, CloseReason::Idle)]
     );
-    assert_eq!(story.machine.deadline(), None);
+    assert_eq!(fixture.machine.deadline(), None);
 }
 
 #[test]
-fn an_expired_idle_connection_is_not_handed_out_even_if_nobody_ticked() {
-    let mut story = Story::new(limits(8, 8));
-    story.run(Event::Wanted(w(1)));
-    story.run(h1(1));
-    story.run(Event::Released(c(1), None));
-    story.now += IDLE;
+fn an_expired_idle_connection_is_not_assigned_even_if_nobody_ticked() {
+    let mut fixture = Fixture::new(limits(8, 8));
+    fixture.run(Event::Wanted(w(1)));
+    fixture.run(h1(1));
+    fixture.run(Event::Released(c(1), None));
+    fixture.now += IDLE;
     assert_eq!(
-        story.run(Event::Wanted(w(2))),
+        fixture.run(Event::Wanted(w(2))),
         [close(1, CloseReason::Idle), open()]
     );
 }
 
 #[test]
 fn a_connection_over_age_finishes_what_it_has_and_takes_no_more() {
-    let mut story = Story::new(Limits {
+    let mut fixture = Fixture::new(Limits {
         age: Some(Duration::from_secs(60)),
         ..limits(8, 8)
     });
-    story.run(Event::Wanted(w(1)));
-    story.run(h2(1, 100));
-    assert_eq!(story.after(Duration::from_secs(60)), []);
-    assert_eq!(story.run(Event::Wanted(w(2))), [open()]);
-    assert_eq!(story.run(h2(2, 100)), [hand(2, 2)]);
+    fixture.run(Event::Wanted(w(1)));
+    fixture.run(h2(1, 100));
+    assert_eq!(fixture.after(Duration::from_secs(60)), []);
+    assert_eq!(fixture.run(Event::Wanted(w(2))), [open()]);
+    assert_eq!(fixture.run(h2(2, 100)), [assign(2, 2)]);
     assert_eq!(
-        story.run(Event::Released(c(1), None)),
+        fixture.run(Event::Released(c(1), None)),
         [close(1, CloseReason::Age)]
     );
 }
@@ -353,7 +356,7 @@ impl Simulation {
     /// Everything that can happen now.
     fn steps(&self) -> Vec<Step> {
         let mut steps = vec![Step::Wait];
-        for key in LANES {
+        for key in KEYS {
             steps.push(Step::Want(key));
             if self.openings.get(&key).is_some_and(|n| *n > 0) {
                 steps.push(Step::Open(key, HttpVersion::H1));
@@ -435,7 +438,7 @@ impl Simulation {
                 self.now += IDLE;
                 let mut actions = Vec::new();
                 self.machine.tick(self.now, &mut actions);
-                self.obey(actions);
+                self.carry_out(actions);
             }
         }
         self.check();
@@ -445,10 +448,10 @@ impl Simulation {
         let mut actions = Vec::new();
         self.machine
             .handle(self.now, key, event, |_| false, &mut actions);
-        self.obey(actions);
+        self.carry_out(actions);
     }
 
-    fn obey(&mut self, actions: Vec<Action>) {
+    fn carry_out(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
                 Action::Open(key) => *self.openings.entry(key).or_default() += 1,
@@ -471,12 +474,16 @@ impl Simulation {
                     );
                     live.closing = true;
                 }
-                Action::Hand(key, connection, waiter) => {
-                    assert_eq!(self.waiting.remove(&waiter), Some(key), "handed to nobody");
+                Action::Assign(key, connection, waiter) => {
+                    assert_eq!(
+                        self.waiting.remove(&waiter),
+                        Some(key),
+                        "assigned to a request that does not wait"
+                    );
                     let live = self
                         .live
                         .get_mut(&connection)
-                        .expect("handed a dead connection");
+                        .expect("assigned a dead connection");
                     assert_eq!((live.key, live.closing), (key, false));
                     live.busy += 1;
                     assert!(live.busy <= live.streams, "more requests than it takes");
@@ -488,7 +495,7 @@ impl Simulation {
     fn check(&self) {
         let all = self.openings.values().sum::<usize>() + self.live.len();
         assert!(all <= self.limits.in_all, "too many connections in all");
-        for key in LANES {
+        for key in KEYS {
             let opening = self.openings.get(&key).copied().unwrap_or_default();
             let members: Vec<_> = self.live.values().filter(|l| l.key == key).collect();
             assert!(
@@ -541,7 +548,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn long_lives_keep_the_rules_too(
+    fn long_random_event_sequences_keep_the_rules_too(
         per_key in 1usize..5,
         in_all in 1usize..8,
         picks in prop::collection::vec(any::<prop::sample::Index>(), 0..300),

@@ -13,24 +13,24 @@ fn certificate(name: &[u8]) -> Thumbprint {
 
 #[test]
 fn each_cause_is_told() {
-    let memory = TokenHistory::new(8);
+    let history = TokenHistory::new(8);
     let (one, two) = (certificate(b"one"), certificate(b"two"));
     let cause =
-        |token: &TokenHash, source, certificate| memory.prove(token, source, certificate).cause;
+        |token: &TokenHash, source, certificate| history.prove(token, source, certificate).cause;
     let source = Some(TokenSourceId(1));
 
     assert_eq!(cause(&token("a"), source, one), Cause::First);
     assert_eq!(cause(&token("a"), source, one), Cause::Parallel);
-    memory.closed(&token("a"), CloseReason::Goaway);
+    history.closed(&token("a"), CloseReason::Goaway);
     assert_eq!(
         cause(&token("a"), source, one),
         Cause::Parallel,
         "one of two is still open"
     );
-    memory.closed(&token("a"), CloseReason::Goaway);
-    memory.closed(&token("a"), CloseReason::PeerClosed);
+    history.closed(&token("a"), CloseReason::Goaway);
+    history.closed(&token("a"), CloseReason::PeerClosed);
     assert_eq!(
-        memory.prove(&token("a"), source, one),
+        history.prove(&token("a"), source, one),
         MintCause {
             cause: Cause::Reconnect,
             after: Some(CloseReason::PeerClosed)
@@ -43,25 +43,25 @@ fn each_cause_is_told() {
 
 #[test]
 fn the_least_recently_used_token_is_forgotten() {
-    let memory = TokenHistory::new(2);
+    let history = TokenHistory::new(2);
     let certificate = certificate(b"one");
     for name in ["a", "b", "c"] {
-        memory.prove(&token(name), None, certificate);
+        history.prove(&token(name), None, certificate);
     }
     assert_eq!(
-        memory.prove(&token("c"), None, certificate).cause,
+        history.prove(&token("c"), None, certificate).cause,
         Cause::Parallel
     );
     assert_eq!(
-        memory.prove(&token("a"), None, certificate).cause,
+        history.prove(&token("a"), None, certificate).cause,
         Cause::First
     );
 }
 
 #[test]
 fn a_challenge_is_remembered_for_its_token_alone() {
-    let memory = TokenHistory::new(8);
-    memory.challenged(&token("a"));
-    assert!(memory.was_challenged(&token("a")));
-    assert!(!memory.was_challenged(&token("b")));
+    let history = TokenHistory::new(8);
+    history.challenged(&token("a"));
+    assert!(history.was_challenged(&token("a")));
+    assert!(!history.was_challenged(&token("b")));
 }

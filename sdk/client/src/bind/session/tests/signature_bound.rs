@@ -1,7 +1,7 @@
-//! The theorem of `docs/src/proof-scope.md` as a property: whatever requests come, go, are refused
-//! and wait for each other on connections that close under them, `ProofScope::Adaptive` signs no
-//! more than min(written sendings, 2) times for one token on one connection, replaced and abandoned
-//! proofs apart.
+//! The bound that `docs/src/proof-scope.md` proves, as a property: whatever requests come, go, are
+//! refused and wait for each other on connections that close under them, `ProofScope::Adaptive`
+//! signs no more than min(written sendings, 2) times for one token on one connection, replaced and
+//! abandoned proofs apart.
 //!
 //! The traces are random and so are the threads: each request is a task of its own.
 
@@ -90,21 +90,21 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
     #[test]
     fn adaptive_signs_at_most_twice_for_a_token_on_a_connection(plans in prop::collection::vec(plan(), 1..60)) {
-        let stage = Stage::new();
-        stage.play(&plans);
-        let accounts = stage.close();
-        for (pair, account) in &accounts {
-            prop_assert!(account.holds(), "{pair:?}: {account:?}");
+        let fixture = Fixture::new();
+        fixture.run(&plans);
+        let counts = fixture.close();
+        for (pair, count) in &counts {
+            prop_assert!(count.is_within_bound(), "{pair:?}: {count:?}");
         }
-        let signed: usize = accounts.values().map(|account| account.signed).sum();
+        let signed: usize = counts.values().map(|pair| pair.signed).sum();
         prop_assert!(signed > 0 || plans.iter().all(|plan| matches!(plan.end, End::Vanishes)));
     }
 }
 
 #[test]
 fn nothing_is_signed_for_a_connection_that_has_ended() {
-    let stage = Stage::new();
-    let ended = stage.connections[0].lock().unwrap().clone();
+    let fixture = Fixture::new();
+    let ended = fixture.connections[0].lock().unwrap().clone();
     ended.close(CloseReason::PeerClosed);
     // The first would claim the pair, the second would have a reusable proof, the third has one of
     // its own.
@@ -116,15 +116,15 @@ fn nothing_is_signed_for_a_connection_that_has_ended() {
             late: 0,
             end: End::Answered,
         };
-        let bound = ended.bound.bind(&stage.facts(&plan, false)).unwrap();
+        let bound = ended.bound.bind(&fixture.facts(&plan, false)).unwrap();
         assert!(matches!(bound, Bound::ConnectionEnded));
     }
-    assert!(stage.close().is_empty());
+    assert!(fixture.close().is_empty());
 }
 
 /// One token on one connection.
 #[derive(Clone, Copy, Debug, Default)]
-struct Account {
+struct PairCounts {
     written: usize,
     /// Sendings that asked for a proof of their own.
     alone: usize,
@@ -135,26 +135,26 @@ struct Account {
     claimed: usize,
 }
 
-impl Account {
-    fn holds(&self) -> bool {
+impl PairCounts {
+    fn is_within_bound(&self) -> bool {
         let bound = self.written.min(2) + self.alone + self.replacements + self.abandoned;
         // Besides, no more than one is ever the first.
         self.signed <= bound && self.claimed <= 1
     }
 }
 
-type Accounts = HashMap<(ConnectionId, Operation), Account>;
+type Counts = HashMap<(ConnectionId, Operation), PairCounts>;
 
-/// Keeps the accounts.
+/// Counts what the events report.
 #[derive(Default)]
-struct Clerk(Mutex<Accounts>);
+struct CountingObserver(Mutex<Counts>);
 
-impl Clerk {
+impl CountingObserver {
     fn note(
         &self,
         connection: ConnectionId,
         operation: Operation,
-        note: impl FnOnce(&mut Account),
+        note: impl FnOnce(&mut PairCounts),
     ) {
         note(
             self.0
@@ -166,7 +166,7 @@ impl Clerk {
     }
 }
 
-impl Observer for Clerk {
+impl Observer for CountingObserver {
     fn event(&self, event: &Event<'_>) {
         match *event {
             Event::ProofMinted {
@@ -175,27 +175,27 @@ impl Observer for Clerk {
                 kind,
                 cause,
                 ..
-            } => self.note(connection, operation, |account| {
-                account.signed += 1;
-                account.replacements +=
+            } => self.note(connection, operation, |pair| {
+                pair.signed += 1;
+                pair.replacements +=
                     usize::from(kind == ProofKind::Connection && cause == Cause::Challenge);
             }),
             Event::ProofAbandoned {
                 connection,
                 operation,
             } => {
-                self.note(connection, operation, |account| account.abandoned += 1);
+                self.note(connection, operation, |pair| pair.abandoned += 1);
             }
             _ => {}
         }
     }
 }
 
-struct Stage {
+struct Fixture {
     runtime: Runtime,
-    clerk: Arc<Clerk>,
+    observer: Arc<CountingObserver>,
     tokens: Vec<AccessToken>,
-    /// Each place has a new connection when its old one has closed.
+    /// When one has closed, a new one replaces it.
     connections: Vec<Mutex<Open>>,
     binding: Arc<SessionBinding>,
     identity: Arc<Identity>,
@@ -217,12 +217,12 @@ impl Open {
     }
 }
 
-impl Stage {
+impl Fixture {
     fn new() -> Arc<Self> {
         let leaf = Pki::new().client("agent", KeyKind::P256);
         let identity =
             Identity::from_pem(leaf.chain_pem().as_bytes(), leaf.key_pem().as_bytes()).unwrap();
-        let clerk = Arc::new(Clerk::default());
+        let observer = Arc::new(CountingObserver::default());
         let policy = SessionPolicy {
             binding: BindingPolicy::Auto,
             proof_scope: ProofScope::Adaptive,
@@ -233,7 +233,7 @@ impl Stage {
         };
         let binding = SessionBinding::new(
             policy,
-            Observers(Arc::new([clerk.clone() as Arc<dyn Observer>])),
+            Observers(Arc::new([observer.clone() as Arc<dyn Observer>])),
         );
         let cnf = format!(
             r#"{{"cnf":{{"x5t#S256":"{}","tls_exp":"{EXPORTER_LABEL}"}},"sub":"#,
@@ -243,21 +243,23 @@ impl Stage {
             let claims = URL_SAFE_NO_PAD.encode(format!("{cnf}{n}}}"));
             AccessToken::new(format!("e30.{claims}.c2ln")).unwrap()
         };
-        let mut stage = Self {
+        let mut fixture = Self {
             runtime: tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(3)
                 .enable_time()
                 .build()
                 .unwrap(),
-            clerk,
+            observer,
             tokens: (0..TOKENS.len()).map(token).collect(),
             connections: Vec::new(),
             binding: Arc::new(binding),
             identity: Arc::new(identity),
             opened: AtomicUsize::new(0),
         };
-        stage.connections = (0..CONNECTIONS).map(|_| Mutex::new(stage.open())).collect();
-        Arc::new(stage)
+        fixture.connections = (0..CONNECTIONS)
+            .map(|_| Mutex::new(fixture.open()))
+            .collect();
+        Arc::new(fixture)
     }
 
     fn open(&self) -> Open {
@@ -282,7 +284,7 @@ impl Stage {
         }
     }
 
-    fn play(self: &Arc<Self>, plans: &[Plan]) {
+    fn run(self: &Arc<Self>, plans: &[Plan]) {
         let requests: Vec<_> = plans
             .iter()
             .map(|plan| self.runtime.spawn(self.clone().request(plan.clone())))
@@ -329,8 +331,8 @@ impl Stage {
             End::Closes => {
                 self.sending(&plan, false, Some(ok)).await;
                 let old = {
-                    let mut place = self.connections[plan.connection].lock().unwrap();
-                    std::mem::replace(&mut *place, self.open())
+                    let mut connection = self.connections[plan.connection].lock().unwrap();
+                    std::mem::replace(&mut *connection, self.open())
                 };
                 old.close(CloseReason::PeerClosed);
             }
@@ -341,11 +343,11 @@ impl Stage {
     async fn sending(
         &self,
         plan: &Plan,
-        again: bool,
+        is_retry: bool,
         answer: Option<(StatusCode, &HeaderMap)>,
     ) -> Learned {
         let connection = self.connections[plan.connection].lock().unwrap().clone();
-        let facts = self.facts(plan, again);
+        let facts = self.facts(plan, is_retry);
         let bound = connection.bound.bind(&facts).unwrap();
         self.tell_alone(&connection, plan);
         let attached: Attachment = match bound {
@@ -380,10 +382,10 @@ impl Stage {
         }
         attached.count_use();
         if !plan.alone {
-            self.clerk
-                .note(connection.id, TOKENS[plan.token], |account| {
-                    account.written += 1;
-                    account.claimed += usize::from(attached.request_bound);
+            self.observer
+                .note(connection.id, TOKENS[plan.token], |pair| {
+                    pair.written += 1;
+                    pair.claimed += usize::from(attached.request_bound);
                 });
         }
         true
@@ -391,13 +393,13 @@ impl Stage {
 
     fn tell_alone(&self, connection: &Open, plan: &Plan) {
         let alone = usize::from(plan.alone);
-        self.clerk
-            .note(connection.id, TOKENS[plan.token], |account| {
-                account.alone += alone
+        self.observer
+            .note(connection.id, TOKENS[plan.token], |pair| {
+                pair.alone += alone
             });
     }
 
-    fn facts(&self, plan: &Plan, again: bool) -> RequestFacts<'_> {
+    fn facts(&self, plan: &Plan, is_retry: bool) -> RequestFacts<'_> {
         static URI: std::sync::LazyLock<Uri> =
             std::sync::LazyLock::new(|| Uri::from_static("https://localhost/x"));
         RequestFacts {
@@ -409,20 +411,20 @@ impl Stage {
             request_bound: plan.alone,
             proof_required: false,
             dpop_proof_required: false,
-            is_retry: again,
+            is_retry,
         }
     }
 
-    /// Lets every proof go; the accounts are complete then.
-    fn close(self: Arc<Self>) -> Accounts {
-        let stage = Arc::into_inner(self).expect("every request has ended");
+    /// Drops every proof; the counts are complete then.
+    fn close(self: Arc<Self>) -> Counts {
+        let fixture = Arc::into_inner(self).expect("every request has ended");
         // Signings that nobody waits for any more come to their end too.
-        drop(stage.runtime);
-        for place in &stage.connections {
-            place.lock().unwrap().close(CloseReason::Evicted);
+        drop(fixture.runtime);
+        for connection in &fixture.connections {
+            connection.lock().unwrap().close(CloseReason::Evicted);
         }
-        drop(stage.connections);
-        stage.clerk.0.lock().unwrap().clone()
+        drop(fixture.connections);
+        fixture.observer.0.lock().unwrap().clone()
     }
 }
 
