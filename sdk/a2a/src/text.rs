@@ -25,11 +25,9 @@ pub(crate) fn sent_tokens(head: &Parts) -> SentTokens {
 /// text stays otherwise as it is: programs and models read it.
 pub(crate) fn redacted(sent: &SentTokens, mut error: A2AError) -> A2AError {
     error.message = sent.redact(&error.message);
-    error.details = error.details.and_then(|details| {
-        let details = serde_json::to_string(&details).ok()?;
-        // The replacement has no character that JSON escapes.
-        serde_json::from_str(&sent.redact(&details)).ok()
-    });
+    error.details = error
+        .details
+        .and_then(|details| sent.redact_value(&details));
     error
 }
 

@@ -26,12 +26,7 @@ impl RedactMessage for SentTokens {
 
 fn redact_error(sent: &SentTokens, error: &mut ErrorData) {
     error.message = sent.redact(&error.message).into();
-    if let Some(data) = &mut error.data {
-        // The replacement has no character that JSON escapes.
-        if let Ok(redacted) = serde_json::from_str(&sent.redact(&data.to_string())) {
-            *data = redacted;
-        }
-    }
+    error.data = error.data.take().and_then(|data| sent.redact_value(&data));
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// Maximum number of tokens remembered. A response that comes so late that this many newer tokens
 /// were sent before it is not expected.
@@ -52,11 +54,21 @@ impl SentTokens {
         let mut redacted = text.to_owned();
         for token in self.lock().iter() {
             let secret = token.secret();
-            redacted = redacted.replace(secret, REMOVED);
-            // Some JSON writers escape slashes.
-            redacted = redacted.replace(&secret.replace('/', "\\/"), REMOVED);
+            remove(&mut redacted, secret);
+            if secret.contains('/') {
+                // Some JSON writers escape slashes.
+                remove(&mut redacted, &secret.replace('/', "\\/"));
+            }
         }
         without_jws(&redacted)
+    }
+
+    /// A value in JSON whose text programs read, redacted. `None` if it cannot be written as JSON
+    /// and read back: what cannot be redacted is not shown.
+    pub fn redact_value<T: Serialize + DeserializeOwned>(&self, value: &T) -> Option<T> {
+        let text = serde_json::to_string(value).ok()?;
+        // The replacement has no character that JSON escapes.
+        serde_json::from_str(&self.redact(&text)).ok()
     }
 
     /// A short text for people: without anything that looks like a secret.
@@ -66,21 +78,13 @@ impl SentTokens {
 
     /// Redacts the header fields that errors quote.
     pub fn redact_fields(&self, fields: &mut HeaderMap) {
-        for name in [WWW_AUTHENTICATE, RETRY_AFTER, CONTENT_TYPE, LOCATION] {
-            let values = fields.get_all(&name).iter();
-            let redacted = values.filter_map(|value| {
-                let text = String::from_utf8_lossy(value.as_bytes());
-                let redacted = self.redact(&text);
-                if redacted == text {
-                    Some(value.clone())
-                } else {
-                    HeaderValue::from_bytes(redacted.as_bytes()).ok()
-                }
-            });
-            let redacted: Vec<_> = redacted.collect();
-            fields.remove(&name);
-            for value in redacted {
-                fields.append(&name, value);
+        let quoted = [WWW_AUTHENTICATE, RETRY_AFTER, CONTENT_TYPE, LOCATION];
+        for (_, value) in fields.iter_mut().filter(|(name, _)| quoted.contains(name)) {
+            let text = String::from_utf8_lossy(value.as_bytes());
+            let redacted = self.redact(&text);
+            if redacted != text {
+                *value = HeaderValue::from_bytes(redacted.as_bytes())
+                    .unwrap_or(HeaderValue::from_static(REMOVED));
             }
         }
     }
@@ -93,6 +97,13 @@ impl SentTokens {
 impl std::fmt::Debug for SentTokens {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SentTokens").finish_non_exhaustive()
+    }
+}
+
+/// Each successful response passes here too, and holds no token: then nothing is copied.
+fn remove(text: &mut String, secret: &str) {
+    if text.contains(secret) {
+        *text = text.replace(secret, REMOVED);
     }
 }
 
