@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-/// Of one connection. Its stream updates it; whoever serves the connection waits for it, and the
-/// listener's quotas read it.
+/// Of one connection. Its stream updates it; the task that serves the connection waits for it, and
+/// the listener's quotas read it.
 #[derive(Debug)]
 pub(crate) struct Activity {
     requests: watch::Sender<Requests>,
@@ -75,7 +75,7 @@ impl Activity {
         }
     }
 
-    /// The frames of response bodies, as whoever serves the connection knows them.
+    /// The frames of response bodies, as the task that serves the connection knows them.
     pub(crate) fn frames(&self) -> &Frames {
         &self.frames
     }

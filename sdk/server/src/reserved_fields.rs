@@ -59,7 +59,7 @@ pub(crate) fn override_method(headers: &HeaderMap) -> bool {
     names.any(|name| is_one_of(&METHOD_OVERRIDES, name.as_str()))
 }
 
-/// Whether a `Connection` option names a field that whoever passes the request on would have to
+/// Whether a `Connection` option names a field that a proxy which passes the request on would have to
 /// remove (RFC 9110 section 7.6.1), but that must arrive, or must not be removed after it was set
 /// (GW-2).
 pub(crate) fn connection_names_one(headers: &HeaderMap) -> bool {

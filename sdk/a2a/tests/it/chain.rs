@@ -86,8 +86,8 @@ async fn each_hop_has_its_own_connection_exporter_certificate_and_signature() {
     }
 }
 
-/// T5. Each thief has a valid proof by his own certificate, for his own connection: there is no
-/// more that he could have.
+/// T5. Each thief has a valid proof by the thief's own certificate, for their own connection: there
+/// is no more that they could have.
 #[tokio::test]
 async fn the_token_of_one_hop_is_refused_at_the_next_whoever_brings_it() {
     for binding in BINDINGS {

@@ -1,4 +1,4 @@
-//! A hundred users, each with a token of his own, over one HTTP/2 connection: a signature for each
+//! A hundred users, each with their own token, over one HTTP/2 connection: a signature for each
 //! user, whatever the binding and however the tokens come.
 
 use std::time::Duration;
@@ -20,7 +20,7 @@ const CALLS: usize = 100;
 enum Tokens {
     /// In each call's service parameters, over one transport for all.
     InCalls,
-    /// In a transport of his own.
+    /// In a transport of their own.
     InTransports,
 }
 

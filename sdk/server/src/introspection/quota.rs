@@ -11,8 +11,9 @@ use governor::{Quota, RateLimiter};
 
 use crate::Requester;
 
-/// A bucket for each requester, which only *inactive* answers are charged to: whoever presents
-/// tokens that the authorization server knows is never limited, however many and however new.
+/// A bucket for each requester, which only *inactive* answers are charged to: a
+/// requester that presents tokens which the authorization server knows is never limited, however
+/// many and however new.
 ///
 /// The answer is known after the question, so a requester can overdraw by as many questions as
 /// were under way. What is overdrawn is a debt, which the bucket pays before anything else is

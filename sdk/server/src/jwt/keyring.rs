@@ -123,7 +123,7 @@ impl Keyring {
         self.current.load_full()
     }
 
-    /// Fetches, after whoever is fetching now, if it is still needed and the retry interval has
+    /// Fetches, after the fetch that is under way, if it is still needed and the retry interval has
     /// passed since the last attempt.
     async fn fetch_unless(
         self: &Arc<Self>,

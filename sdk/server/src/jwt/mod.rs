@@ -182,8 +182,8 @@ impl JwtValidatorBuilder {
     }
 
     /// For how long a set stays in use that cannot be fetched again. Default: 24 hours. Then tokens
-    /// are neither valid nor invalid: whoever can keep this server from fetching the set would
-    /// otherwise keep a withdrawn key in use. It does not apply to a fixed document.
+    /// are neither valid nor invalid: an attacker who can keep this server from fetching the set
+    /// would otherwise keep a withdrawn key in use. It does not apply to a fixed document.
     pub fn max_stale(mut self, time: Duration) -> Self {
         self.times.max_stale = time;
         self

@@ -139,7 +139,7 @@ impl RequireRequestBound {
     }
 
     /// Whether the request must not name another method in a field: it would then be another
-    /// request for whoever honours that field. What a function would say about that one is not
+    /// request for a service that honours that field. What a function would say about that one is not
     /// known.
     fn forbids_method_override(&self, request: &Parts) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! How a path can be read, by this server and by whoever is behind it (RS-12, RS-13).
+//! How a path can be read, by this server and by the service behind it (RS-12, RS-13).
 
 use std::borrow::Cow;
 

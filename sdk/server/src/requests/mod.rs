@@ -1,7 +1,7 @@
 //! Follows the requests on one connection by the bytes that pass in both directions: how many are
 //! open, and which responses the peer does not take.
 //!
-//! A listener must know this of every connection, whoever serves it: `axum::serve` tells nobody.
+//! A listener must know this of every connection, whatever serves it: `axum::serve` does not report it.
 //! Only framing is read, never a field section of HTTP/2; and nothing is refused here, because
 //! hyper reads the same bytes and does that. What cannot be followed counts as no request.
 

@@ -93,8 +93,8 @@ pub async fn serve<S, B>(
 ///
 /// It is *drained* (no new request; those in flight finish, within [`ServeOptions::drain_timeout`])
 /// when `shutdown` completes, when its client certificate expires or no longer verifies (RS-1), or
-/// when one of its [`ConnectionLimits`](crate::ConnectionLimits) is reached. HTTP/2 is spoken where it was negotiated, HTTP/1.1 otherwise, never guessed from the
-/// first bytes.
+/// when one of its [`ConnectionLimits`](crate::ConnectionLimits) is reached. HTTP/2 is spoken where
+/// it was negotiated, HTTP/1.1 otherwise, never guessed from the first bytes.
 pub async fn serve_connection<IO, S, B>(
     connection: Connection<IO>,
     service: S,

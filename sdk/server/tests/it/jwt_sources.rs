@@ -102,7 +102,8 @@ async fn the_last_good_set_stays_in_use_when_a_refresh_fails() {
     assert!(is_valid(&validator, &authority.bearer()).await);
 }
 
-/// Whoever can keep this server from fetching the key set must not keep a withdrawn key in use.
+/// An attacker who can keep this server from fetching the key set must not keep a withdrawn key in
+/// use.
 #[tokio::test(start_paused = true)]
 async fn a_key_set_that_was_not_fetched_for_a_day_is_used_no_longer() {
     let folder = Folder::new("jwks-stale");

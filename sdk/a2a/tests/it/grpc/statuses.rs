@@ -217,7 +217,7 @@ async fn a_status_that_is_no_a2a_error_is_a_failure() {
             }
         }
     }
-    // Whoever is to come again later is told so, whatever the agent's own error.
+    // The error says that the caller is to come again later, whatever the agent's own error.
     for code in [Code::Unavailable, Code::ResourceExhausted] {
         let details =
             ErrorDetails::with_error_info("TASK_NOT_FOUND", errordetails::PROTOCOL_DOMAIN, []);

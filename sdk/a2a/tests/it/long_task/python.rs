@@ -1,5 +1,5 @@
 //! An agent on the Python SDK, which keeps messages and begins to collect updates for a subscriber
-//! before it gives him the task.
+//! before it gives them the task.
 //!
 //! Needs Python, so it belongs to the named set (`just parts`) and not to `cargo test`.
 

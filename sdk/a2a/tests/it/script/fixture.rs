@@ -51,7 +51,7 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
-    /// Serves `agent`, which is made for an origin, to whom proves his token.
+    /// Serves `agent`, which is made for an origin, to clients that prove their token.
     pub(crate) fn open(agent: impl FnOnce(&str) -> Router) -> Self {
         let pki = Pki::new();
         let authority = Authority::start(&pki, AuthorityOptions::default());

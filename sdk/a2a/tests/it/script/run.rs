@@ -109,7 +109,7 @@ impl Play<'_> {
             Ok(mut stream) => (soon(stream.next()).await.transpose(), Some(stream)),
             Err(error) => (Err(error), None),
         };
-        // Whoever has heard the first event is subscribed, so he hears of the cancellation.
+        // A client that has read the first event is subscribed, so it reads of the cancellation.
         let canceled = self.cancel(&held).await;
         self.row("cancel_task", "running", canceled);
         let mut events = first.map(Vec::from_iter);

@@ -393,7 +393,7 @@ async fn b5_fields_that_differ_by_an_underscore_never_reach_the_handler() {
     }
 }
 
-/// GW-2: whoever passes the request on would have to remove it.
+/// GW-2: a proxy that passes the request on would have to remove it.
 #[tokio::test]
 async fn a_connection_option_that_names_such_a_field_is_answered_400() {
     for option in [
