@@ -24,6 +24,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from cryptography.x509 import load_pem_x509_certificate
 
 
+ALGORITHMS = ["eddsa", "es256", "es384", "ps256", "rs256"]  # PR-2
+
+
 class Refused(Exception):
     """A proof was refused; the argument is the reason."""
 
@@ -182,10 +185,11 @@ def check_file(path):
 
 
 def main():
-    files = sorted(Path(__file__).parent.glob("*.json"))
+    # By name: the folder also holds vectors that are no proofs, and a missing file must fail.
+    files = [Path(__file__).parent / f"{algorithm}.json" for algorithm in ALGORITHMS]
     wrong = [f"{path.name}: {problem}" for path in files for problem in check_file(path)]
     print("\n".join(wrong) or "all as stated")
-    return 1 if wrong or len(files) != 5 else 0
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":
