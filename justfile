@@ -75,7 +75,7 @@ demo-check:
 bench *options:
     cargo bench -p bowline-server --bench verify
     for bench in throughput warm_path memory slow_key; do \
-        cargo bench -p bowline-client --bench $bench -- {{ options }} || exit 1; \
+        cargo bench -p bowline-http-client --bench $bench -- {{ options }} || exit 1; \
     done
     python3 sdk/client/benches/report.py
 

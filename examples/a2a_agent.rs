@@ -34,7 +34,7 @@ use axum::response::Response;
 use bowline_a2a::Transports;
 use bowline_a2a::card::Cards;
 use bowline_a2a::extension::SessionBinding;
-use bowline_client::{AccessToken, Client, Identity, Trust};
+use bowline_http_client::{AccessToken, Client, Identity, Trust};
 use bowline_server::{
     AcceptPolicy, Acceptor, BindingLayer, ClientAuth, ExpectedClaims, JwksUrl, JwtValidator,
     Listener, ServeOptions, ServerIdentity, ServerTls, VerifiedBinding, serve,

@@ -14,7 +14,7 @@ use a2a::{
 use bowline_a2a::card::Cards;
 use bowline_a2a::extension::{SESSION_BINDING, SessionBinding};
 use bowline_a2a::{ErrorKind, Transports};
-use bowline_client::{AccessToken, Client, Identity, Trust};
+use bowline_http_client::{AccessToken, Client, Identity, Trust};
 use bowline_proof::challenges;
 use bowline_server::{AcceptPolicy, BindingLayer, ExpectedClaims, Jwks, JwtValidator};
 use bowline_testkit::a2a as peer;

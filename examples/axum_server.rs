@@ -10,7 +10,7 @@
 
 use axum::routing::{delete, get};
 use axum::{Extension, Json, Router};
-use bowline_client::{Client, Identity, RequestBoundProof, Trust};
+use bowline_http_client::{Client, Identity, RequestBoundProof, Trust};
 use bowline_proof::challenges;
 use bowline_server::{
     AcceptPolicy, Acceptor, BindingLayer, ClientAuth, ExpectedClaims, Jwks, JwksUrl, JwtValidator,

@@ -10,7 +10,7 @@
 #![allow(clippy::print_stdout, reason = "an example prints what it shows")]
 
 use axum::Router;
-use bowline_client::{AccessToken, Client, Identity, Trust};
+use bowline_http_client::{AccessToken, Client, Identity, Trust};
 use bowline_server::{AcceptPolicy, BindingLayer, ExpectedClaims, Jwks, JwtValidator};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};

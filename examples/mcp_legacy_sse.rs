@@ -9,7 +9,7 @@
 
 #![allow(clippy::print_stdout, reason = "an example prints what it shows")]
 
-use bowline_client::{AccessToken, Client, Identity, Trust};
+use bowline_http_client::{AccessToken, Client, Identity, Trust};
 use bowline_mcp::{CONNECTION_CLOSED, LegacySse};
 use bowline_server::{AcceptPolicy, BindingLayer, ExpectedClaims, Jwks, JwtValidator};
 use bowline_testkit::attacker::{LeakyLog, replay};

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use bowline_client::{AccessToken, Client, Identity, Trust};
+use bowline_http_client::{AccessToken, Client, Identity, Trust};
 use bowline_server::{
     AcceptPolicy, Acceptor, BindingLayer, ClientAuth, ExpectedClaims, JwksUrl, JwtValidator,
     Listener, ServeOptions, ServerIdentity, ServerTls, VerifiedBinding, serve,

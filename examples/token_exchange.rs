@@ -18,7 +18,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Extension, Router};
-use bowline_client::{AccessToken, Body, Client, Identity, Trust};
+use bowline_http_client::{AccessToken, Body, Client, Identity, Trust};
 use bowline_server::{
     AcceptPolicy, Acceptor, BindingLayer, ClientAuth, ExpectedClaims, JwksUrl, JwtValidator,
     Listener, ServeOptions, ServerIdentity, ServerTls, VerifiedBinding, serve,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bowline_client::{Client, DpopProofRequired};
+use bowline_http_client::{Client, DpopProofRequired};
 use bowline_mcp::OAuthHttp;
 use http::header::{CONTENT_TYPE, LOCATION};
 use rmcp::transport::AuthClient;

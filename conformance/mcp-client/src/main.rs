@@ -15,7 +15,7 @@ mod session;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowline_client::{Client, DpopKey, Trust};
+use bowline_http_client::{Client, DpopKey, Trust};
 use bowline_mcp::StreamableHttp;
 use bowline_testkit::pki::Pki;
 use rmcp::transport::auth::default_oauth_http_client;

@@ -38,12 +38,13 @@ impl Agent {
     }
 
     /// The counts of its client; empty for a stock client, which signs nothing.
-    pub(crate) fn stats(&self) -> bowline_client::Snapshot {
+    pub(crate) fn stats(&self) -> bowline_http_client::Snapshot {
         let http = match self {
             Self::Mcp(agent) => agent.http(),
             Self::A2a(agent) => agent.http(),
         };
-        http.map(bowline_client::Client::stats).unwrap_or_default()
+        http.map(bowline_http_client::Client::stats)
+            .unwrap_or_default()
     }
 
     pub(crate) async fn close(self) {

@@ -1,6 +1,6 @@
 //! The clients that are compared: the protocol's own SDK over different HTTP clients.
 
-use bowline_client::{AccessToken, Client, DpopKey, ProofScope};
+use bowline_http_client::{AccessToken, Client, DpopKey, ProofScope};
 
 use crate::Result;
 use crate::fixture::Fixture;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bowline_client::{Client, DpopKey, Identity, Operation, Protocol, Trust};
+use bowline_http_client::{Client, DpopKey, Identity, Operation, Protocol, Trust};
 use bowline_testkit::authority::{
     self, Authority, AuthorityOptions, ClientAuthentication, TokenBinding, TokenRequest,
 };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use a2a::{A2AError, TypedDetail};
-use bowline_client::Fault;
+use bowline_http_client::Fault;
 use bowline_transport::redact::SentTokens;
 use bowline_transport::retry_after::retry_after;
 use http::header::WWW_AUTHENTICATE;
@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::text::{sent_tokens, shortened};
 
 /// The `@type` of the detail that carries an [`Error`] in an [`A2AError`].
-const DETAIL_TYPE: &str = "https://github.com/bowline-dev/bowline/a2a/failure/v1";
+const DETAIL_TYPE: &str = "urn:uuid:6ed44748-4cee-4f9a-9cc4-5f80c0fc2673";
 
 /// Maximum number of challenges that are kept, and maximum length of each, in characters.
 const MAX_CHALLENGES: usize = 8;
@@ -274,9 +274,9 @@ impl From<Error> for A2AError {
     }
 }
 
-impl From<bowline_client::Error> for Error {
-    fn from(error: bowline_client::Error) -> Self {
-        use bowline_client::{ErrorKind as ClientKind, Step};
+impl From<bowline_http_client::Error> for Error {
+    fn from(error: bowline_http_client::Error) -> Self {
+        use bowline_http_client::{ErrorKind as ClientKind, Step};
         let kind = match error.kind() {
             ClientKind::InvalidRequest => ErrorKind::InvalidCall,
             ClientKind::Configuration

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use a2a::{A2AError, StreamResponse, TaskState};
-use bowline_client::Body;
+use bowline_http_client::Body;
 use bowline_transport::head::has_media_type;
 use bowline_transport::hold_last::HoldLast;
 use bowline_transport::redact::SentTokens;

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 /// The extension's URI, in cards and in `A2A-Extensions`. It is a name, not a page. Another version
 /// of the extension has another URI.
-pub const SESSION_BINDING: &str = "https://github.com/bowline-dev/bowline/a2a/session-binding/v1";
+pub const SESSION_BINDING: &str = "urn:uuid:9f3e662a-e659-484b-a25e-313d83914fc7";
 
 /// The members of the extension's `params`.
 const LABEL: &str = "exporterLabel";

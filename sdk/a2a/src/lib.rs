@@ -9,7 +9,7 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use a2a::{Message, Part, Role, SendMessageRequest};
 //! use bowline_a2a::{Error, Transports, card::Cards};
-//! use bowline_client::{AccessToken, Client, Identity, Trust};
+//! use bowline_http_client::{AccessToken, Client, Identity, Trust};
 //!
 //! let url = "https://agent.example.com";
 //! let client = Client::builder()

@@ -1,7 +1,7 @@
 //! The operations that A2A requests are counted as: A2A's methods, per binding.
 
 use a2a::jsonrpc::methods;
-use bowline_client::{Operation, Protocol};
+use bowline_http_client::{Operation, Protocol};
 use bowline_transport::Operations;
 
 /// A2A over JSON-RPC.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use a2a::{A2AError, AgentCard, AgentInterface};
 use a2a_client::{A2AClientFactory, Transport, TransportFactory};
 use async_trait::async_trait;
-use bowline_client::{AccessToken, Client, Origin};
+use bowline_http_client::{AccessToken, Client, Origin};
 use bowline_token::{Authorized, Fixed, TokenSource};
 use bowline_transport::credential::Credential;
 use bowline_transport::redact::{NotingSource, SentTokens};
@@ -102,7 +102,7 @@ impl Transports {
 
     /// Each of these calls, selected by method (`CancelTask`), carries a proof of its own with
     /// `htm`, `htu` and `jti` (PR-6), whatever the client's
-    /// [`ProofScope`](bowline_client::ProofScope). A2A does not say of a method what it acts on, or
+    /// [`ProofScope`](bowline_http_client::ProofScope). A2A does not say of a method what it acts on, or
     /// that it is destructive.
     #[must_use]
     pub fn request_bound_calls(mut self, calls: RequestBoundCalls) -> Self {

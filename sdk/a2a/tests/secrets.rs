@@ -17,7 +17,7 @@ use a2a::{GetTaskRequest, Message, Part, Role, SendMessageRequest};
 use a2a_client::ServiceParams;
 use binding::BINDINGS;
 use bowline_a2a::Error;
-use bowline_client::AccessToken;
+use bowline_http_client::AccessToken;
 use bowline_testkit::a2a::card;
 use bowline_testkit::log::Log;
 use futures_util::StreamExt;

@@ -1,6 +1,6 @@
 //! Memory of a client for each idle connection, and for each token that it has proved on one.
 //!
-//! `cargo bench -p bowline-client --bench memory`; `docs/src/benchmarks.md` says what it means. The
+//! `cargo bench -p bowline-http-client --bench memory`; `docs/src/benchmarks.md` says what it means. The
 //! server is another process, and each HTTP version has a client process of its own, so that
 //! nothing else is counted.
 

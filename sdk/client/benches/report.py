@@ -33,7 +33,7 @@ def provenance(run):
     at = datetime.fromtimestamp(run["at"], timezone.utc)
     machine = run["machine"]
     return (
-        f"`cargo bench -p bowline-client --bench {run['bench']}` on {at:%Y-%m-%d}: {machine['cores']} cores "
+        f"`cargo bench -p bowline-http-client --bench {run['bench']}` on {at:%Y-%m-%d}: {machine['cores']} cores "
         f"({machine['cpu']}), {machine['memory_gib']:.0f} GiB, {machine['system']}."
     )
 

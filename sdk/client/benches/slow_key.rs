@@ -1,6 +1,6 @@
 //! Whether a key that takes 300 ms to sign holds up requests that need no signature.
 //!
-//! `cargo bench -p bowline-client --bench slow_key`; `docs/src/benchmarks.md` says what it means.
+//! `cargo bench -p bowline-http-client --bench slow_key`; `docs/src/benchmarks.md` says what it means.
 
 mod common;
 
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bowline_client::{Client, HttpVersions, Identity};
+use bowline_http_client::{Client, HttpVersions, Identity};
 use common::callers::{Bowline, Caller};
 use common::child::ServerProcess;
 use common::figures::{Figures, median, progress, quantile};

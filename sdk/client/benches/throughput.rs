@@ -1,7 +1,7 @@
 //! Requests per second: bowline and the clients that an application would use instead, each with
 //! the same request.
 //!
-//! `cargo bench -p bowline-client --bench throughput`; `docs/src/benchmarks.md` says what it means.
+//! `cargo bench -p bowline-http-client --bench throughput`; `docs/src/benchmarks.md` says what it means.
 
 mod common;
 

@@ -1,7 +1,7 @@
 //! The cost that a known proof adds to a request: allocations, instructions, bytes. Counted, not
 //! timed.
 //!
-//! `cargo bench -p bowline-client --bench warm_path`; `docs/src/benchmarks.md` says what it means.
+//! `cargo bench -p bowline-http-client --bench warm_path`; `docs/src/benchmarks.md` says what it means.
 //! Instructions need `valgrind`; without it they are left out.
 
 mod common;
@@ -9,7 +9,7 @@ mod common;
 use std::alloc::System;
 use std::process::{Command, Stdio};
 
-use bowline_client::{Client, DpopKey};
+use bowline_http_client::{Client, DpopKey};
 use common::callers::{AnyCaller, Bowline, Caller, Hyper, Reqwest};
 use common::child::{Child, ServerProcess};
 use common::figures::{Figures, folder, progress};

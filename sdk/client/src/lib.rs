@@ -16,7 +16,7 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use bowline_client::{Client, Identity, Trust};
+//! use bowline_http_client::{Client, Identity, Trust};
 //!
 //! let client = Client::builder()
 //!     .identity(Identity::from_pem_files("agent.pem", "agent-key.pem")?)

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bowline_client::{HttpVersions, Observer};
+use bowline_http_client::{HttpVersions, Observer};
 use bowline_server::DpopNonces;
 use bowline_testkit::log::Log;
 use bowline_testkit::tls::Alpn;
@@ -49,7 +49,9 @@ async fn no_secret_is_logged() {
         let request = http::Request::get(&url).header("authorization", format!("DPoP {opaque}"));
         let request = request.body(http_body_util::Empty::new()).unwrap();
         assert_eq!(client.send(request).await.unwrap().status(), 200);
-        let other_key = bowline_client::DpopKey::generate().unwrap().thumbprint();
+        let other_key = bowline_http_client::DpopKey::generate()
+            .unwrap()
+            .thumbprint();
         let foreign = jwt(
             "foreign",
             Some(serde_json::json!({ "jkt": other_key.to_string() })),

@@ -7,8 +7,8 @@ mod fixture;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bowline_client::metrics::MetricsObserver;
-use bowline_client::{Observer, Operation, Protocol};
+use bowline_http_client::metrics::MetricsObserver;
+use bowline_http_client::{Observer, Operation, Protocol};
 use bowline_testkit::peers::CyclingOptions;
 use fixture::{Fixture, text};
 use http_body_util::Empty;

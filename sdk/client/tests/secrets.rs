@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use bowline_client::{AccessToken, HttpVersions, Observer, ProofScope};
+use bowline_http_client::{AccessToken, HttpVersions, Observer, ProofScope};
 use bowline_testkit::log::Log;
 use bowline_testkit::peers::{Cycle, CyclingOptions, MisbehavingPeer, Misbehaviour};
 use bowline_testkit::pki::KeyKind;

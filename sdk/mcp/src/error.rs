@@ -5,8 +5,8 @@ mod legacy;
 
 use std::sync::Arc;
 
-use bowline_client::bind::BindingRefusal;
-use bowline_client::{Fault, InvalidAccessToken};
+use bowline_http_client::bind::BindingRefusal;
+use bowline_http_client::{Fault, InvalidAccessToken};
 use bowline_transport::text::printable;
 use http::StatusCode;
 use http::uri::InvalidUri;
@@ -29,7 +29,7 @@ pub struct Error(Arc<Cause>);
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The HTTP client could not carry out the exchange: see [`Error::client`].
-    Client(bowline_client::ErrorKind),
+    Client(bowline_http_client::ErrorKind),
     /// The endpoint's URI is invalid.
     InvalidEndpoint,
     /// rmcp's `auth_header` is not an access token.
@@ -82,7 +82,7 @@ pub enum ErrorKind {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Cause {
     #[error(transparent)]
-    Client(bowline_client::Error),
+    Client(bowline_http_client::Error),
     #[error(transparent)]
     Token(bowline_token::Error),
     #[error("the MCP endpoint is not a URI; give one such as https://mcp.example.com/mcp")]
@@ -180,7 +180,7 @@ impl Error {
     }
 
     /// The HTTP client's own error, if it was the HTTP client that failed.
-    pub fn client(&self) -> Option<&bowline_client::Error> {
+    pub fn client(&self) -> Option<&bowline_http_client::Error> {
         match &*self.0 {
             Cause::Client(e) => Some(e),
             _ => None,
@@ -256,8 +256,8 @@ impl From<LegacyCause> for Error {
     }
 }
 
-impl From<bowline_client::Error> for Error {
-    fn from(error: bowline_client::Error) -> Self {
+impl From<bowline_http_client::Error> for Error {
+    fn from(error: bowline_http_client::Error) -> Self {
         Cause::Client(error).into()
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use bowline_client::{AccessToken, Client, Identity, Trust};
+//! use bowline_http_client::{AccessToken, Client, Identity, Trust};
 //! use rmcp::ServiceExt;
 //!
 //! let client = Client::builder()
@@ -26,7 +26,7 @@
 //! Custom headers, limits and retries are set in rmcp's configuration:
 //!
 //! ```no_run
-//! # fn example(client: bowline_client::Client, token: bowline_client::AccessToken) {
+//! # fn example(client: bowline_http_client::Client, token: bowline_http_client::AccessToken) {
 //! use bowline_mcp::{RequestBoundCalls, StreamableHttp};
 //! use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 //!
@@ -40,7 +40,7 @@
 //! time, and chosen calls may have a proof of their own:
 //!
 //! ```no_run
-//! # fn example(client: bowline_client::Client, source: bowline_token::OAuth) {
+//! # fn example(client: bowline_http_client::Client, source: bowline_token::OAuth) {
 //! use bowline_mcp::{RequestBoundCalls, StreamableHttp};
 //!
 //! let transport = StreamableHttp::new(client)

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use bowline_client::BodyReadError;
-use bowline_client::Client;
+use bowline_http_client::BodyReadError;
+use bowline_http_client::Client;
 use bowline_transport::redirect::{FollowError, MAX_REDIRECTS, Reason, follow_same_origin};
 use bytes::Bytes;
 use http::{Request, Response};

@@ -1,6 +1,6 @@
 //! The labels under which MCP requests are counted: a fixed set, independent of what is sent.
 
-use bowline_client::{Operation, Protocol};
+use bowline_http_client::{Operation, Protocol};
 use bowline_transport::Operations;
 use rmcp::model::{ClientJsonRpcMessage, ClientNotification, ConstString};
 

@@ -29,12 +29,12 @@ impl Deadline {
 
 /// The body of a response, for `reqwest::Body::wrap`.
 pub(crate) struct Body {
-    inner: bowline_client::Body,
+    inner: bowline_http_client::Body,
     timer: Option<(Pin<Box<Sleep>>, Duration)>,
 }
 
 impl Body {
-    pub(crate) fn new(inner: bowline_client::Body, deadline: Option<Deadline>) -> Self {
+    pub(crate) fn new(inner: bowline_http_client::Body, deadline: Option<Deadline>) -> Self {
         let timer = deadline.map(|deadline| (Box::pin(sleep_until(deadline.at)), deadline.limit));
         Self { inner, timer }
     }

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::time::Duration;
 
-use bowline_client::Fault;
+use bowline_http_client::Fault;
 
 /// Why a request failed, or why its response's body did.
 ///
@@ -19,7 +19,7 @@ pub struct Error(Cause);
 #[non_exhaustive]
 pub enum ErrorKind {
     /// bowline could not carry the exchange out.
-    Client(bowline_client::ErrorKind),
+    Client(bowline_http_client::ErrorKind),
     /// The request's URL has characters that are allowed in a URL and not in a URI, or is longer
     /// than a URI may be.
     InvalidUrl,
@@ -31,7 +31,7 @@ pub enum ErrorKind {
 enum Cause {
     // Displayed whole, like bowline's own errors: most callers print an error without its sources.
     #[error("{0}")]
-    Client(#[source] bowline_client::Error),
+    Client(#[source] bowline_http_client::Error),
     #[error(
         "the request's URL is not a URI: it has characters such as braces that no URI may have, \
          or is too long"
@@ -69,7 +69,7 @@ impl Error {
     }
 
     /// bowline's own error, if there is one.
-    pub fn client(&self) -> Option<&bowline_client::Error> {
+    pub fn client(&self) -> Option<&bowline_http_client::Error> {
         match &self.0 {
             Cause::Client(e) => Some(e),
             _ => None,
@@ -79,7 +79,7 @@ impl Error {
     /// Whether the server may have acted on the request (CL-7).
     ///
     /// After [`ErrorKind::Timeout`] it may: that time-out covers the whole exchange and does not
-    /// say which step was slow. The bowline client's own [`Timeouts`](bowline_client::Timeouts) do.
+    /// say which step was slow. The bowline client's own [`Timeouts`](bowline_http_client::Timeouts) do.
     pub fn may_have_been_processed(&self) -> bool {
         match &self.0 {
             Cause::Client(e) => e.may_have_been_processed(),
@@ -92,14 +92,14 @@ impl Error {
     /// processed.
     pub fn is_worth_another_try(&self) -> bool {
         self.client()
-            .is_some_and(bowline_client::Error::is_worth_another_try)
+            .is_some_and(bowline_http_client::Error::is_worth_another_try)
     }
 
     /// Whether it was a time-out: the request's own, or one of the bowline client's.
     pub fn is_timeout(&self) -> bool {
         matches!(
             self.kind(),
-            ErrorKind::Timeout | ErrorKind::Client(bowline_client::ErrorKind::Timeout(_))
+            ErrorKind::Timeout | ErrorKind::Client(bowline_http_client::ErrorKind::Timeout(_))
         )
     }
 
@@ -126,8 +126,8 @@ impl From<Error> for reqwest_middleware::Error {
     }
 }
 
-impl From<bowline_client::Error> for Error {
-    fn from(error: bowline_client::Error) -> Self {
+impl From<bowline_http_client::Error> for Error {
+    fn from(error: bowline_http_client::Error) -> Self {
         Self(Cause::Client(error))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! reqwest chooses a connection when the headers are complete, so nothing above it can write a
 //! proof that belongs to the connection. [`Transport`] takes reqwest's requests, gives reqwest's
-//! responses, and sends with a [`bowline_client::Client`], which makes one session-binding proof
+//! responses, and sends with a [`bowline_http_client::Client`], which makes one session-binding proof
 //! per connection. There are three ways to call it: [`Transport::execute`], a
 //! [`tower_service::Service`] and a [`reqwest_middleware::Middleware`].
 //!
@@ -12,7 +12,7 @@
 //!
 //! ```no_run
 //! # async fn example(token: &str) -> Result<(), Box<dyn std::error::Error>> {
-//! use bowline_client::{Client, Identity, Trust};
+//! use bowline_http_client::{Client, Identity, Trust};
 //! use bowline_reqwest::Transport;
 //!
 //! let agent = Client::builder()
@@ -35,7 +35,7 @@
 //! One more line where the client is built, and no other change:
 //!
 //! ```no_run
-//! # use bowline_client::Client;
+//! # use bowline_http_client::Client;
 //! # async fn example(agent: Client, token: &str) -> Result<(), Box<dyn std::error::Error>> {
 //! use bowline_reqwest::Transport;
 //! use reqwest_middleware::ClientBuilder;
@@ -67,14 +67,14 @@
 //! | `reqwest::ClientBuilder` | here |
 //! |---|---|
 //! | `default_headers`, `user_agent`, and the `Accept: */*` that it always sends | not sent: reqwest adds them while it sends. Set them on the request, or with `with_init` of reqwest-middleware: `.with_init(\|r: RequestBuilder\| r.header("user-agent", "agent/1"))` |
-//! | certificates, CRLs, `identity`, TLS versions, SNI, early data, `danger_…`, `tls_info` | the bowline client's [`Trust`](bowline_client::Trust) and [`Identity`](bowline_client::Identity) |
-//! | `pool_…`, `http1_…`, `http2_…`, `http3_…`, `tcp_…`, `local_address`, `interface`, `unix_socket`, `connector_layer`, `connection_verbose` | the bowline client's [`Limits`](bowline_client::Limits) and [`HttpVersions`](bowline_client::HttpVersions) |
-//! | `proxy`, `no_proxy`, system proxies | the bowline client's [`Proxies`](bowline_client::Proxies) |
+//! | certificates, CRLs, `identity`, TLS versions, SNI, early data, `danger_…`, `tls_info` | the bowline client's [`Trust`](bowline_http_client::Trust) and [`Identity`](bowline_http_client::Identity) |
+//! | `pool_…`, `http1_…`, `http2_…`, `http3_…`, `tcp_…`, `local_address`, `interface`, `unix_socket`, `connector_layer`, `connection_verbose` | the bowline client's [`Limits`](bowline_http_client::Limits) and [`HttpVersions`](bowline_http_client::HttpVersions) |
+//! | `proxy`, `no_proxy`, system proxies | the bowline client's [`Proxies`](bowline_http_client::Proxies) |
 //! | `resolve`, `dns_resolver`, `hickory_dns` | the system's resolver |
 //! | `redirect`, `referer` | no redirect is followed (CL-6): the caller gets the 3xx response |
 //! | `cookie_store`, `cookie_provider` | no cookie is kept or sent; `Response::cookies` reads what the server sent |
 //! | `gzip`, `brotli`, `zstd`, `deflate` | no compression is requested and nothing is decompressed |
-//! | `timeout`, `read_timeout`, `connect_timeout` | [`Timeouts`](bowline_client::Timeouts) of the bowline client, and the request's own time-out |
+//! | `timeout`, `read_timeout`, `connect_timeout` | [`Timeouts`](bowline_http_client::Timeouts) of the bowline client, and the request's own time-out |
 //! | `retry`, and the retry after a protocol-level refusal | the bowline client's own retries (CL-5, CL-7) |
 //! | `https_only` | always, except for plaintext on loopback if the bowline client allows it |
 //!
@@ -91,11 +91,11 @@
 //! # Extensions
 //!
 //! A request's extensions reach the bowline client, and a response's extensions reach the caller.
-//! Pass an [`AccessToken`](bowline_client::AccessToken), an
-//! [`Operation`](bowline_client::Operation) and the other extensions of
-//! [`Client::send`](bowline_client::Client::send) with `.with_extension(..)` of reqwest-middleware,
+//! Pass an [`AccessToken`](bowline_http_client::AccessToken), an
+//! [`Operation`](bowline_http_client::Operation) and the other extensions of
+//! [`Client::send`](bowline_http_client::Client::send) with `.with_extension(..)` of reqwest-middleware,
 //! or make the `reqwest::Request` from an [`http::Request`]. After a final refusal
-//! `Response::extensions` has a [`BindingRefusal`](bowline_client::bind::BindingRefusal). If both
+//! `Response::extensions` has a [`BindingRefusal`](bowline_http_client::bind::BindingRefusal). If both
 //! the request and the middleware stack have a value of one type, the stack's value is used.
 //!
 //! # Errors

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bowline_client::Client;
+use bowline_http_client::Client;
 use http::{Extensions, response};
 use reqwest::{Request, Response, ResponseBuilderExt, Url};
 use reqwest_middleware::{Middleware, Next};
@@ -13,7 +13,7 @@ use tokio::time::timeout_at;
 use crate::body::{Body, Deadline};
 use crate::error::Error;
 
-/// Sends reqwest's requests with a [`bowline_client::Client`].
+/// Sends reqwest's requests with a [`bowline_http_client::Client`].
 ///
 /// Cloning is cheap and shares everything. The [crate's documentation](crate) lists the features of
 /// a `reqwest::Client` that it bypasses.

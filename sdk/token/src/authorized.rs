@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bowline_client::{Body, Client, Origin};
+use bowline_http_client::{Body, Client, Origin};
 use bowline_proof::challenges;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -106,7 +106,7 @@ impl Authorized {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let origin = Origin::from_uri(request.uri()).map_err(bowline_client::Error::from)?;
+        let origin = Origin::from_uri(request.uri()).map_err(bowline_http_client::Error::from)?;
         if origin != self.origin {
             let message = format!(
                 "the request is for {origin}, and its tokens are for {}",

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowline_client::Fault;
+use bowline_http_client::Fault;
 
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -177,7 +177,7 @@ impl Error {
             ErrorKind::Unavailable => Fault::Network,
             ErrorKind::Request => self
                 .client()
-                .map_or(Fault::Network, bowline_client::Error::fault),
+                .map_or(Fault::Network, bowline_http_client::Error::fault),
         }
     }
 
@@ -192,7 +192,7 @@ impl Error {
             ) => true,
             ErrorKind::Request => self
                 .client()
-                .is_some_and(bowline_client::Error::is_worth_another_try),
+                .is_some_and(bowline_http_client::Error::is_worth_another_try),
             _ => false,
         }
     }
@@ -205,14 +205,14 @@ impl Error {
 
     /// The client's error, if it was a request that failed: to the authorization server, or with
     /// [`ErrorKind::Request`] the caller's own.
-    pub fn client(&self) -> Option<&bowline_client::Error> {
+    pub fn client(&self) -> Option<&bowline_http_client::Error> {
         self.0.source.as_ref()?.downcast_ref()
     }
 }
 
-impl From<bowline_client::Error> for Error {
+impl From<bowline_http_client::Error> for Error {
     /// The caller's own request failed.
-    fn from(error: bowline_client::Error) -> Self {
+    fn from(error: bowline_http_client::Error) -> Self {
         Self::with_source(ErrorKind::Request, "the request failed", error)
     }
 }

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bowline_client::AccessToken;
-use bowline_client::bind::TokenSourceId;
+use bowline_http_client::AccessToken;
+use bowline_http_client::bind::TokenSourceId;
 use futures_util::future::BoxFuture;
 use zeroize::Zeroizing;
 

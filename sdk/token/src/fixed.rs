@@ -1,7 +1,7 @@
 //! One token that never changes.
 
-use bowline_client::AccessToken;
-use bowline_client::bind::TokenSourceId;
+use bowline_http_client::AccessToken;
+use bowline_http_client::bind::TokenSourceId;
 use futures_util::future::{BoxFuture, ready};
 
 use crate::source::new_source_id;

@@ -1,4 +1,4 @@
-//! Where access tokens come from, for [`bowline_client`]: fixed, a file that is watched, OAuth over
+//! Where access tokens come from, for [`bowline_http_client`]: fixed, a file that is watched, OAuth over
 //! mutual TLS, and token exchange.
 //!
 //! A [`TokenSource`] gives one token after the other for one resource. It tells the client what
@@ -7,7 +7,7 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use bowline_client::{Client, Identity, Trust};
+//! use bowline_http_client::{Client, Identity, Trust};
 //! use bowline_token::{
 //!     AuthorizationServer, Authorized, ClientAuthentication, OAuth, RequiredBinding,
 //! };
@@ -68,7 +68,7 @@ pub mod shared;
 mod source;
 
 pub use authorized::{Authorized, is_invalid_token};
-pub use bowline_client::Fault;
+pub use bowline_http_client::Fault;
 pub use bowline_proof::AssertionKey;
 pub use cache::Counts;
 pub use clock::Clock;

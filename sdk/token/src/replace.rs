@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bowline_client::{Client, Identity};
+use bowline_http_client::{Client, Identity};
 use futures_util::future::try_join_all;
 
 use crate::{Error, ErrorKind, TokenSource};

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bowline_client::bind::TokenSourceId;
-use bowline_client::{AccessToken, Identity, Thumbprint, WithCertificate};
+use bowline_http_client::bind::TokenSourceId;
+use bowline_http_client::{AccessToken, Identity, Thumbprint, WithCertificate};
 use futures_util::future::BoxFuture;
 use http::{Extensions, Request};
 use serde::Deserialize;

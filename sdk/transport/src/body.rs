@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use bowline_client::Body;
+use bowline_http_client::Body;
 
 /// How long the text of an error status is waited for: the status is what matters.
 const TEXT_TIME: Duration = Duration::from_secs(2);

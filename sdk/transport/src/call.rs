@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use http::Extensions;
 
-use bowline_client::{Operation, Protocol, RequestBoundProof};
+use bowline_http_client::{Operation, Protocol, RequestBoundProof};
 
 /// The methods of one protocol, each the operation of the same name.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +50,7 @@ pub struct Call<'a> {
 }
 
 /// Which calls carry a proof for this one request, with `htm`, `htu` and `jti` (PR-6), whatever the
-/// client's [`ProofScope`](bowline_client::ProofScope) says: those that must not be repeated even
+/// client's [`ProofScope`](bowline_http_client::ProofScope) says: those that must not be repeated even
 /// on the same connection (R1).
 ///
 /// The default is none. Each condition adds calls; a call that meets any of them is covered.

@@ -6,8 +6,8 @@ mod tests;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use bowline_client::bind::TokenSourceId;
-use bowline_client::{AccessToken, Body, Client};
+use bowline_http_client::bind::TokenSourceId;
+use bowline_http_client::{AccessToken, Body, Client};
 use bowline_token::{Authorized, Error, TokenSource, new_source_id};
 use bytes::Bytes;
 use http::{Extensions, Request, Response};

@@ -15,8 +15,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bowline_client::bind::TokenSourceId;
-use bowline_client::{AccessToken, Identity};
+use bowline_http_client::bind::TokenSourceId;
+use bowline_http_client::{AccessToken, Identity};
 use bowline_token::shared::text::printable;
 use bowline_token::{Error, Token, TokenSource};
 use futures_util::FutureExt;

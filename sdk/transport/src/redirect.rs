@@ -19,7 +19,7 @@ mod tests;
 
 use std::fmt;
 
-use bowline_client::{Body, Origin, RequestBoundProof};
+use bowline_http_client::{Body, Origin, RequestBoundProof};
 use bowline_token::shared::text::printable_url;
 use http::header::LOCATION;
 use http::response::Parts;

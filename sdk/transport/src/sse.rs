@@ -34,7 +34,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bowline_client::Body;
+use bowline_http_client::Body;
 use bytes::Bytes;
 use eventsource_stream::EventStream;
 use futures_util::{FutureExt, Stream, StreamExt, stream};
@@ -75,7 +75,7 @@ pub enum SseError {
     Cut,
     /// The body ended before its announced end.
     #[error(transparent)]
-    Client(#[from] bowline_client::Error),
+    Client(#[from] bowline_http_client::Error),
 }
 
 /// The events of a body, to the first error. Dropping them cancels the rest of the body.
@@ -95,7 +95,7 @@ struct Silence {
 
 impl<B> Events<B>
 where
-    B: http_body::Body<Data = Bytes, Error = bowline_client::Error> + Unpin,
+    B: http_body::Body<Data = Bytes, Error = bowline_http_client::Error> + Unpin,
 {
     /// Reads events of at most `limit` bytes, the line ends between their lines included. A comment
     /// counts for itself.
@@ -136,7 +136,7 @@ where
         self.body
     }
 
-    fn take_in(&mut self, frame: Option<Result<&[u8], bowline_client::Error>>) {
+    fn take_in(&mut self, frame: Option<Result<&[u8], bowline_http_client::Error>>) {
         let end = match frame {
             Some(Ok(data)) => self.filter.add(data, &mut self.ready).err(),
             Some(Err(e)) => Some(e.into()),
@@ -155,7 +155,7 @@ where
 
 impl<B> Stream for Events<B>
 where
-    B: http_body::Body<Data = Bytes, Error = bowline_client::Error> + Unpin,
+    B: http_body::Body<Data = Bytes, Error = bowline_http_client::Error> + Unpin,
 {
     type Item = Result<Event, SseError>;
 

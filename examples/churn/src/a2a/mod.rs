@@ -11,7 +11,7 @@ use a2a_client::auth::AuthInterceptor;
 use a2a_client::{A2AClient, Transport};
 use axum::Router;
 use bowline_a2a::Transports;
-use bowline_client::Client;
+use bowline_http_client::Client;
 use bowline_testkit::a2a::{Echo, Paced, agent, card};
 
 use crate::Result;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use a2a::AgentCard;
-use bowline_client::{Body, BodyReadError, Client, Origin};
+use bowline_http_client::{Body, BodyReadError, Client, Origin};
 use bowline_transport::body;
 use bowline_transport::redirect::{FollowError, NotFollowed, follow_same_origin};
 use bytes::Bytes;

@@ -10,7 +10,7 @@
 //! hold whatever the card says or leaves out.
 
 use a2a::{AgentCard, SecurityScheme};
-use bowline_client::ProofRequired;
+use bowline_http_client::ProofRequired;
 use bowline_transport::{Call, RequestBoundCalls};
 use http::uri::Scheme;
 use http::{Extensions, Uri};
@@ -164,7 +164,7 @@ impl CallRequirements {
 
     /// Marks the request that calls `method`, named as in JSON-RPC: its token needs a proof
     /// ([`ProofRequired`]), and one for this request alone if the card requires that
-    /// ([`RequestBoundProof`](bowline_client::RequestBoundProof)). It removes no mark.
+    /// ([`RequestBoundProof`](bowline_http_client::RequestBoundProof)). It removes no mark.
     pub fn apply_to(&self, method: &str, extensions: &mut Extensions) {
         let Some(request_bound) = &self.request_bound else {
             return;

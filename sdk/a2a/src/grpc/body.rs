@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use a2a::A2AError;
-use bowline_client::Body;
+use bowline_http_client::Body;
 use bowline_transport::redact::SentTokens;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use a2a::A2AError;
 use a2a_client::ServiceParams;
-use bowline_client::{Body, Http2Only};
+use bowline_http_client::{Body, Http2Only};
 use bowline_transport::body;
 use bowline_transport::head::has_media_type;
 use http::{HeaderMap, Request, Response, StatusCode};

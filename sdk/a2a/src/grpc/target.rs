@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use bowline_client::Origin;
+use bowline_http_client::Origin;
 use http::Uri;
 use http::uri::PathAndQuery;
 

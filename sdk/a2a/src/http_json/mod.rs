@@ -12,7 +12,7 @@ use a2a::{
 };
 use a2a_client::{ServiceParams, Transport};
 use async_trait::async_trait;
-use bowline_client::Body;
+use bowline_http_client::Body;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::response::Parts;
 use http::{HeaderValue, Method, Request, Uri};

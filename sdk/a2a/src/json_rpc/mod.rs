@@ -13,7 +13,7 @@ use a2a::{
 use a2a_client::{ServiceParams, Transport};
 use a2a_pb::protojson_conv::ProtoJsonPayload;
 use async_trait::async_trait;
-use bowline_client::Body;
+use bowline_http_client::Body;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::response::Parts;
 use http::{HeaderValue, Request, Uri};

@@ -83,7 +83,7 @@ impl PartialEq for Reconnect {
 
 /// Why a task is subscribed to again. A fixed set, for labels. The client
 /// knows why a connection closed (GOAWAY, for example): `after` in
-/// [`Client::stats`](bowline_client::Client::stats) counts it for each new proof.
+/// [`Client::stats`](bowline_http_client::Client::stats) counts it for each new proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Cause {

@@ -23,7 +23,7 @@ pub struct RetryPolicy {
     /// The maximum pause. Default 30 s. An agent's longer `Retry-After` is honoured up to an hour.
     pub max_pause: Duration,
     /// Treats a stream as broken if no event came for this long, to detect connections that died
-    /// without a notice. The HTTP/2 connections of [`Client`](bowline_client::Client) detect that
+    /// without a notice. The HTTP/2 connections of [`Client`](bowline_http_client::Client) detect that
     /// themselves. Default none, because a task may be silent for long. Comments, with which some
     /// agents keep an event stream alive, do not count as events.
     pub idle_timeout: Option<Duration>,

@@ -13,7 +13,7 @@ use axum::routing::get;
 use bowline_a2a::card::{Card, Cards};
 use bowline_a2a::extension::SessionBinding;
 use bowline_a2a::{Error, ErrorKind, Transports, operation};
-use bowline_client::{AccessToken, Client, Identity, Trust};
+use bowline_http_client::{AccessToken, Client, Identity, Trust};
 use bowline_proof::PROOF_HEADER;
 use bowline_server::{AcceptPolicy, BindingLayer, UpstreamValidates};
 use bowline_testkit::a2a as peer;

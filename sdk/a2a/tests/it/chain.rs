@@ -12,10 +12,10 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use bowline_a2a::extension::SessionBinding;
 use bowline_a2a::{Error, ErrorKind, Transports};
-use bowline_client::bind::{
+use bowline_http_client::bind::{
     Attachment, Bind, BindConnection, Bound, Learned, RequestFacts, ResponseHead,
 };
-use bowline_client::{
+use bowline_http_client::{
     AccessToken, BindingUsed, Client, CloseReason, Identity, Thumbprint, TlsFacts, Trust,
 };
 use bowline_proof::{PROOF_HEADER, ProofClaims, ProofKey};
@@ -198,7 +198,7 @@ impl World {
         self.builder(leaf).build().unwrap()
     }
 
-    fn builder(&self, leaf: &Leaf) -> bowline_client::Builder {
+    fn builder(&self, leaf: &Leaf) -> bowline_http_client::Builder {
         Client::builder()
             .identity(Identity::new(leaf.chain(), leaf.signing_key()).unwrap())
             .trust(Trust::authorities([self.pki.ca_der().clone()]).unwrap())
@@ -444,7 +444,7 @@ impl Forger {
 }
 
 impl Bind for Forger {
-    fn open(&self, facts: &Arc<bowline_client::ConnectionFacts>) -> Arc<dyn BindConnection> {
+    fn open(&self, facts: &Arc<bowline_http_client::ConnectionFacts>) -> Arc<dyn BindConnection> {
         let (key, token) = &*self.0;
         let claims = ProofClaims {
             token: token.hash(),
@@ -465,7 +465,7 @@ struct Forged {
 }
 
 impl BindConnection for Forged {
-    fn bind(&self, _: &RequestFacts<'_>) -> Result<Bound, bowline_client::Error> {
+    fn bind(&self, _: &RequestFacts<'_>) -> Result<Bound, bowline_http_client::Error> {
         let value = self.proof.clone();
         let mut attachment = Attachment::new(PROOF_HEADER, value, BindingUsed::Session);
         attachment.authorization = Some(self.authorization.clone());

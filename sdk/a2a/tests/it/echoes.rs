@@ -4,7 +4,7 @@ use a2a::errordetails::{BAD_REQUEST_TYPE, ERROR_INFO_TYPE, PROTOCOL_DOMAIN};
 use a2a::{A2AError, error_code};
 use a2a_client::{ServiceParams, Transport};
 use bowline_a2a::Transports;
-use bowline_client::AccessToken;
+use bowline_http_client::AccessToken;
 use http::HeaderMap;
 use serde_json::{Value, json};
 use tonic::{Code, Status};

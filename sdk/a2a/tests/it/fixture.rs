@@ -11,7 +11,7 @@ use axum::middleware::map_request;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bowline_a2a::Transports;
-use bowline_client::{AccessToken, Client, Identity, Thumbprint, Trust};
+use bowline_http_client::{AccessToken, Client, Identity, Thumbprint, Trust};
 use bowline_proof::PROOF_HEADER;
 use bowline_server::{AcceptPolicy, BindingLayer, TokenError, TokenValidator, ValidToken};
 use bowline_testkit::a2a::{Echo, agent, card};

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use a2a::{AgentCard, AgentInterface, TRANSPORT_PROTOCOL_GRPC};
-use bowline_client::HttpVersions;
+use bowline_http_client::HttpVersions;
 use bowline_testkit::a2a::card;
 use bowline_testkit::peers::{PlainServer, forward_with_grpc};
 

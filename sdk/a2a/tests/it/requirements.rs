@@ -13,7 +13,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use bowline_a2a::extension::{SESSION_BINDING, SessionBinding};
 use bowline_a2a::{Error, ErrorKind, Transports};
-use bowline_client::{AccessToken, Builder, Client, Identity, Thumbprint, Trust};
+use bowline_http_client::{AccessToken, Builder, Client, Identity, Thumbprint, Trust};
 use bowline_proof::{EXPORTER_LABEL, PROOF_HEADER};
 use bowline_server::{
     AcceptPolicy, BindingLayer, RequireRequestBound, TokenError, TokenValidator, ValidToken,

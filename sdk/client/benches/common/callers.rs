@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowline_client::{AccessToken, Client, Scheme};
+use bowline_http_client::{AccessToken, Client, Scheme};
 use bowline_proof::dpop::{Claims, DPOP_HEADER, DpopKey};
 use bowline_proof::{ExporterValue, PROOF_HEADER, ProofClaims, RequestClaims};
 use bytes::Bytes;
@@ -326,11 +326,14 @@ impl Bowline {
 
     /// Sends a request and does not read its response: the connection, or one stream of it, stays
     /// in use.
-    pub(crate) async fn hold(&mut self) -> bowline_client::Body {
+    pub(crate) async fn hold(&mut self) -> bowline_http_client::Body {
         self.answer(None).await
     }
 
-    async fn answer(&mut self, more: Option<(&'static str, HeaderValue)>) -> bowline_client::Body {
+    async fn answer(
+        &mut self,
+        more: Option<(&'static str, HeaderValue)>,
+    ) -> bowline_http_client::Body {
         let request = self.request(more);
         let response = self.client.send(request).await.expect("an answer");
         assert_eq!(
@@ -351,8 +354,8 @@ impl Caller for Bowline {
 }
 
 /// Limits under which a bowline client keeps every connection that a bench opens.
-pub(crate) fn unlimited(connections: usize) -> bowline_client::Limits {
-    bowline_client::Limits {
+pub(crate) fn unlimited(connections: usize) -> bowline_http_client::Limits {
+    bowline_http_client::Limits {
         per_origin: connections,
         in_all: connections,
         idle: Duration::from_secs(3600),

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bowline_client::{Builder, Client, DpopKey, HttpVersions, Identity, Trust};
+use bowline_http_client::{Builder, Client, DpopKey, HttpVersions, Identity, Trust};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
 use http::{HeaderMap, HeaderValue, header};

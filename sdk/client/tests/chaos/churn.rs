@@ -14,8 +14,8 @@ use std::time::{Duration, SystemTime};
 
 use crate::fixture::{Fixture, identity, jwt, session_cnf};
 use axum::Router;
-use bowline_client::bind::TokenSourceId;
-use bowline_client::{
+use bowline_http_client::bind::TokenSourceId;
+use bowline_http_client::{
     AccessToken, Client, ErrorKind, Limits, Observer, Operation, ProofScope, Protocol, Thumbprint,
 };
 use bowline_testkit::peers::{Cycle, CyclingOptions, CyclingServer};
@@ -243,7 +243,7 @@ async fn agent(task: u64, mut random: Random, shared: Arc<Shared>) {
             assert_eq!(response.status(), 200);
             // A body that is cut is a separate error, after the response.
             let _ = response.into_body().collect().await;
-            Ok::<_, bowline_client::Error>(())
+            Ok::<_, bowline_http_client::Error>(())
         };
         let steps = random.below(50);
         let outcome = tokio::select! {

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use bowline_client::CloseReason;
+use bowline_http_client::CloseReason;
 use bowline_testkit::peers::{Counts, CyclingOptions};
 use bowline_testkit::tls::Alpn;
 use bytes::Bytes;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use bowline_client::{
+use bowline_http_client::{
     BindingUsed, Cause, CloseReason, ConnectionId, Event, Observer, Operation, Outcome, ProofKind,
     Thumbprint,
 };

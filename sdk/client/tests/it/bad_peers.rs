@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::fixture::{Fixture, fetch, identity, jwt, ok, post, session_cnf};
-use bowline_client::{Client, Error, ErrorKind, Fault, Step, Timeouts};
+use bowline_http_client::{Client, Error, ErrorKind, Fault, Step, Timeouts};
 use bowline_testkit::peers::{CyclingOptions, MisbehavingPeer, Misbehaviour};
 use bowline_testkit::pki::{LeafSpec, Pki};
 use http_body_util::BodyExt;
@@ -181,7 +181,7 @@ async fn a_key_that_does_not_fit_is_refused_and_both_files_are_named() {
     let other = fixture.pki.issue(&LeafSpec::client("other"));
     std::fs::write(&certificate, fixture.agent.chain_pem()).unwrap();
     std::fs::write(&key, other.key_pem()).unwrap();
-    let error = bowline_client::Identity::from_pem_files(&certificate, &key).unwrap_err();
+    let error = bowline_http_client::Identity::from_pem_files(&certificate, &key).unwrap_err();
     std::fs::remove_dir_all(&dir).unwrap();
     assert_eq!(error.kind(), ErrorKind::Configuration);
     let message = error.to_string();

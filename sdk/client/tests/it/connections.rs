@@ -3,7 +3,7 @@
 use crate::fixture::raw_server::RawServer;
 use crate::fixture::{Fixture, fetch, ok, text};
 use axum::Router;
-use bowline_client::{
+use bowline_http_client::{
     Cause, CloseReason, Error, ErrorKind, Event, Fault, Http2Only, HttpVersions, Observer,
     TlsVersion,
 };
@@ -374,7 +374,7 @@ async fn a_stream_that_is_reset_without_error_has_ended_only_if_its_request_was_
             stream.send_reset(h2::Reason::NO_ERROR);
         }
     });
-    let client = bowline_client::Client::builder()
+    let client = bowline_http_client::Client::builder()
         .http_versions(HttpVersions::Http2)
         .allow_plaintext_on_loopback()
         .build()

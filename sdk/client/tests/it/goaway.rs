@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use bowline_client::{ErrorKind, Limits};
+use bowline_http_client::{ErrorKind, Limits};
 use bowline_testkit::peers::H2Wire;
 
 use crate::fixture::raw_server::RawServer;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::fixture::{Fixture, fetch, identity, jwt, ok, session_cnf, text};
-use bowline_client::{
+use bowline_http_client::{
     AccessToken, Cause, ErrorKind, ProofKind, ProofScope, RequestBoundProof, WithCertificate,
 };
 use bowline_testkit::peers::{Cycle, CyclingOptions};

@@ -11,7 +11,7 @@ use crate::fixture::{Fixture, ok};
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use bowline_client::Cause;
+use bowline_http_client::Cause;
 use bowline_proof::PROOF_HEADER;
 use bowline_server::Clock;
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};

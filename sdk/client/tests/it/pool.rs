@@ -7,7 +7,9 @@ use crate::fixture::raw_server::RawServer;
 use crate::fixture::{Fixture, fetch, ok, post, text};
 use axum::Router;
 use axum::extract::Request;
-use bowline_client::{Cause, Client, CloseReason, ErrorKind, Limits, Repeatable, Step, Timeouts};
+use bowline_http_client::{
+    Cause, Client, CloseReason, ErrorKind, Limits, Repeatable, Step, Timeouts,
+};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer, H2Wire};
 use bowline_testkit::tls::Alpn;
 use bytes::Bytes;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::fixture::{Fixture, calls_while, fetch, jwt, ok, post, session_cnf, text};
-use bowline_client::{
+use bowline_http_client::{
     AccessToken, BindingPolicy, Cause, Client, CloseReason, ErrorKind, HttpVersions, ProofKind,
     ProofRequired, ProofScope,
 };
@@ -234,7 +234,7 @@ async fn an_opaque_token_is_proved_once_the_server_has_required_it() {
         let server = fixture.server(options);
         let (client, token) = (
             fixture.client(),
-            bowline_client::AccessToken::new("opaque-token").unwrap(),
+            bowline_http_client::AccessToken::new("opaque-token").unwrap(),
         );
 
         let response = post(&client, &server.origin(), &token, "once more")
@@ -424,7 +424,7 @@ async fn a_client_without_an_identity_says_so() {
         client_auth: ClientAuth::Optional,
         ..CyclingOptions::default()
     });
-    let client = bowline_client::Client::builder()
+    let client = bowline_http_client::Client::builder()
         .trust(fixture.trust())
         .build()
         .unwrap();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::fixture::{Fixture, fetch, ok};
-use bowline_client::{ErrorKind, Proxies, Step, Timeouts};
+use bowline_http_client::{ErrorKind, Proxies, Step, Timeouts};
 use bowline_testkit::net::{OwnedTask, accept_loop, loopback};
 use bowline_testkit::peers::CyclingOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::fixture::slow_key::{Gate, GatedKey, soon};
 use crate::fixture::{Fixture, fetch, ok};
-use bowline_client::{Client, ErrorKind, Identity, Step, Timeouts};
+use bowline_http_client::{Client, ErrorKind, Identity, Step, Timeouts};
 use bowline_testkit::peers::CyclingOptions;
 use rustls::sign::{Signer, SigningKey};
 use rustls::{SignatureAlgorithm, SignatureScheme};
@@ -99,7 +99,7 @@ async fn a_key_that_does_not_sign_in_time_is_an_error_and_can_be_used_later() {
 fn spawn(
     client: &Client,
     url: &str,
-    token: &bowline_client::AccessToken,
+    token: &bowline_http_client::AccessToken,
 ) -> tokio::task::JoinHandle<()> {
     let (client, url, token) = (client.clone(), url.to_owned(), token.clone());
     tokio::spawn(async move { ok(&client, &url, &token).await })

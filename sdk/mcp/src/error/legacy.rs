@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bowline_client::Fault;
+use bowline_http_client::Fault;
 use http::StatusCode;
 
 use super::{Error, ErrorKind};

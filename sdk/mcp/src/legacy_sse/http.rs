@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use bowline_client::bind::BindingRefusal;
-use bowline_client::{Body, Client, Operation};
+use bowline_http_client::bind::BindingRefusal;
+use bowline_http_client::{Body, Client, Operation};
 use bowline_proof::challenges;
 use bowline_transport::body;
 use bowline_transport::credential::Credential;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::Uri;
-use bowline_client::{AccessToken, Client};
+use bowline_http_client::{AccessToken, Client};
 use bowline_token::{Authorized, Fixed, TokenSource};
 use bowline_transport::credential::Credential;
 use bowline_transport::redact::{NotingSource, SentTokens};
@@ -36,7 +36,7 @@ pub use worker::LegacySseWorker;
 /// connection.
 ///
 /// ```no_run
-/// # use bowline_client::{AccessToken, Client};
+/// # use bowline_http_client::{AccessToken, Client};
 /// # async fn run(client: Client, token: AccessToken) -> Result<(), Box<dyn std::error::Error>> {
 /// use bowline_mcp::LegacySse;
 /// use rmcp::ServiceExt;
@@ -169,7 +169,7 @@ impl LegacySse {
     ) -> Result<WorkerTransport<LegacySseWorker>, Error> {
         let text = uri.as_ref();
         let uri = text.parse::<Uri>().map_err(Cause::InvalidEndpoint)?;
-        bowline_client::Origin::from_uri(&uri).map_err(|_| {
+        bowline_http_client::Origin::from_uri(&uri).map_err(|_| {
             LegacyCause::UnusableEndpoint("it is not an absolute http or https URI")
         })?;
         let sent = SentTokens::default();

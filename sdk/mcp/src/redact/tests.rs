@@ -1,4 +1,4 @@
-use bowline_client::AccessToken;
+use bowline_http_client::AccessToken;
 use serde_json::json;
 
 use super::*;

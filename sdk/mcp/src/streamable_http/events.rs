@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bowline_client::Body;
+use bowline_http_client::Body;
 use bowline_transport::redact::SentTokens;
 use bowline_transport::sse::{Event, Events, SseError as ReadError};
 use futures_util::{Stream, StreamExt};

@@ -15,8 +15,8 @@ mod stream_end;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bowline_client::BodyReadError;
-use bowline_client::{AccessToken, Body, Client};
+use bowline_http_client::BodyReadError;
+use bowline_http_client::{AccessToken, Body, Client};
 use bowline_token::TokenSource;
 use bowline_transport::body;
 use bowline_transport::credential::Credential;

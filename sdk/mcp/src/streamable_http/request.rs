@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bowline_client::{AccessToken, Operation};
+use bowline_http_client::{AccessToken, Operation};
 use bowline_proof::PROOF_HEADER;
 use bowline_transport::credential::Credential;
 use bytes::Bytes;

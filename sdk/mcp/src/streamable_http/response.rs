@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use bowline_client::Body;
-use bowline_client::bind::BindingRefusal;
+use bowline_http_client::Body;
+use bowline_http_client::bind::BindingRefusal;
 use bowline_transport::body;
 use bowline_transport::head::{binding_error, content_type, has_media_type};
 use bowline_transport::redact::SentTokens;

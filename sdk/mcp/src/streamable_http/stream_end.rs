@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use bowline_client::Body;
+use bowline_http_client::Body;
 use bowline_transport::hold_last::HoldLast;
 use futures_util::{Stream, StreamExt, stream};
 use http_body::Body as _;

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::response::Response;
 use axum::routing::any;
-use bowline_client::{Cause, HttpVersions};
+use bowline_http_client::{Cause, HttpVersions};
 use bowline_mcp::{ErrorKind, OAuthHttp, StreamableHttp};
 use bowline_testkit::authority::TokenRequest;
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};

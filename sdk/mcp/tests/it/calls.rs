@@ -1,7 +1,7 @@
 //! Calls with request-bound proofs: chosen by method, by tool, or because the tool may be
 //! destructive.
 
-use bowline_client::{Client, HttpVersions, ProofKind};
+use bowline_http_client::{Client, HttpVersions, ProofKind};
 use bowline_mcp::{RequestBoundCalls, StreamableHttp};
 use bowline_server::RequireRequestBound;
 use rmcp::model::{CallToolRequestParams, ProtocolVersion};

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::routing::any;
-use bowline_client::{AccessToken, Client, HttpVersions, Trust};
+use bowline_http_client::{AccessToken, Client, HttpVersions, Trust};
 use bowline_mcp::{Error, ErrorKind, StreamableHttp};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};

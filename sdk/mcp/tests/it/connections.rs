@@ -1,6 +1,6 @@
 //! How many connections ten tool calls take, compared with rmcp's stock client.
 
-use bowline_client::HttpVersions;
+use bowline_http_client::HttpVersions;
 use bowline_mcp::StreamableHttp;
 use bowline_server::AcceptPolicy;
 use bowline_testkit::authority::TokenRequest;

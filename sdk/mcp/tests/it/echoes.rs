@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use axum::response::Response;
-use bowline_client::AccessToken;
+use bowline_http_client::AccessToken;
 use bowline_mcp::StreamableHttp;
 use bowline_token::Fixed;
 use futures_util::StreamExt;

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::routing::any;
-use bowline_client::{Cause, Client, HttpVersions, Operation, Snapshot};
+use bowline_http_client::{Cause, Client, HttpVersions, Operation, Snapshot};
 use bowline_mcp::{Error, ErrorKind, StreamableHttp, operation, transport};
 use bowline_testkit::authority::TokenRequest;
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};

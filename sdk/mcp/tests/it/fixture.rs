@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use bowline_client::{AccessToken, Client, HttpVersions, Identity, Trust};
+use bowline_http_client::{AccessToken, Client, HttpVersions, Identity, Trust};
 use bowline_server::{AcceptPolicy, BindingLayer, ExpectedClaims, Jwks, JwtValidator};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};

@@ -155,7 +155,7 @@ async fn a_body_cut_short_is_the_client_s_error() {
         Err(StreamableHttpError::Client(e)) => {
             assert_eq!(
                 e.kind(),
-                ErrorKind::Client(bowline_client::ErrorKind::Protocol)
+                ErrorKind::Client(bowline_http_client::ErrorKind::Protocol)
             );
             assert!(e.may_have_been_processed());
         }

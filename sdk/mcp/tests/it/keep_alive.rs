@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::routing::any;
-use bowline_client::{Client, CloseReason, HttpVersions, Limits};
+use bowline_http_client::{Client, CloseReason, HttpVersions, Limits};
 use bowline_mcp::StreamableHttp;
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Pki};

@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use bowline_client::{AccessToken, Client, HttpVersions};
+use bowline_http_client::{AccessToken, Client, HttpVersions};
 #[cfg(feature = "legacy-sse")]
 use bowline_mcp::LegacySse;
 use bowline_server::{AcceptPolicy, BindingLayer};

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use axum::Router;
 use axum::response::Redirect;
 use axum::routing::any;
-use bowline_client::{HttpVersions, ProofKind};
+use bowline_http_client::{HttpVersions, ProofKind};
 use bowline_mcp::{ErrorKind, RequestBoundCalls, StreamableHttp};
 use bowline_server::RequireRequestBound;
 use futures_util::StreamExt;

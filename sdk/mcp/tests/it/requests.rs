@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use bowline_client::{AccessToken, Operation};
+use bowline_http_client::{AccessToken, Operation};
 use bowline_mcp::{ErrorKind, StreamableHttp, operation};
 use http::{HeaderName, HeaderValue};
 use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHttpError};
@@ -215,11 +215,11 @@ async fn an_error_of_the_http_client_arrives_with_its_kind_and_message() {
     let error = own(soon(posting).await);
     assert_eq!(
         error.kind(),
-        ErrorKind::Client(bowline_client::ErrorKind::PlaintextRefused)
+        ErrorKind::Client(bowline_http_client::ErrorKind::PlaintextRefused)
     );
     assert_eq!(error.to_string(), error.client().unwrap().to_string());
     assert!(error.to_string().contains("use https"), "{error}");
-    assert_eq!(error.fault(), bowline_client::Fault::Caller);
+    assert_eq!(error.fault(), bowline_http_client::Fault::Caller);
     assert!(!error.may_have_been_processed());
 }
 

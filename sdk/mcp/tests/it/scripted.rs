@@ -8,7 +8,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use axum::response::Response;
 use axum::{Router, routing::any};
-use bowline_client::{Builder, Client, Snapshot, Trust};
+use bowline_http_client::{Builder, Client, Snapshot, Trust};
 use bowline_mcp::{Error, StreamableHttp};
 use bowline_testkit::pki::Pki;
 use futures_util::StreamExt;

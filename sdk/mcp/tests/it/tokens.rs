@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use bowline_client::bind::TokenSourceId;
-use bowline_client::{AccessToken, Cause, Client, HttpVersions, ProofKind};
+use bowline_http_client::bind::TokenSourceId;
+use bowline_http_client::{AccessToken, Cause, Client, HttpVersions, ProofKind};
 use bowline_mcp::{ErrorKind, StreamableHttp, operation};
 use bowline_token::{
     AuthorizationServer, ClientAuthentication, Clock, Error, OAuth, Token, TokenFile, TokenSource,
@@ -311,7 +311,7 @@ async fn an_error_of_the_client_keeps_its_kind_with_a_source() {
     let error = own(ping_over(&http, &uri, None).await);
     assert_eq!(
         error.kind(),
-        ErrorKind::Client(bowline_client::ErrorKind::PlaintextRefused)
+        ErrorKind::Client(bowline_http_client::ErrorKind::PlaintextRefused)
     );
     let uri: Arc<str> = "not a uri".into();
     let error = own(ping_over(&http, &uri, None).await);

@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use bowline_client::bind::BindingRefusal;
-use bowline_client::{Cause, Operation, Protocol};
+use bowline_http_client::bind::BindingRefusal;
+use bowline_http_client::{Cause, Operation, Protocol};
 use bowline_reqwest::{Error, Transport};
 use bowline_testkit::peers::CyclingOptions;
 use futures_util::StreamExt;

@@ -5,7 +5,7 @@ use std::io;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use bowline_client::{ErrorKind as ClientErrorKind, Fault, Step, Timeouts};
+use bowline_http_client::{ErrorKind as ClientErrorKind, Fault, Step, Timeouts};
 use bowline_reqwest::{Error, ErrorKind, Transport};
 use bowline_testkit::peers::{CyclingOptions, MisbehavingPeer, Misbehaviour};
 use futures_util::future::join;
@@ -55,7 +55,7 @@ async fn a_lost_response_keeps_its_kind_through_a_middleware_stack() {
         assert!(!inner.is_timeout());
         // Without this crate's help: anyhow's downcast, and bowline's own error among the sources.
         assert!(matches!(&error, reqwest_middleware::Error::Middleware(e) if e.is::<Error>()));
-        let client = sources(&error).find_map(|e| e.downcast_ref::<bowline_client::Error>());
+        let client = sources(&error).find_map(|e| e.downcast_ref::<bowline_http_client::Error>());
         assert_eq!(
             client.unwrap().kind(),
             ClientErrorKind::MayHaveBeenProcessed

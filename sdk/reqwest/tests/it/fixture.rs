@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::any;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bowline_client::{AccessToken, Builder, Client, HttpVersions, Identity, Trust};
+use bowline_http_client::{AccessToken, Builder, Client, HttpVersions, Identity, Trust};
 use bowline_proof::{EXPORTER_LABEL, PROOF_HEADER};
 use bowline_reqwest::Transport;
 use bowline_server::{

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bowline_client::{Operation, Protocol};
+use bowline_http_client::{Operation, Protocol};
 use bowline_reqwest::Transport;
 use bowline_testkit::peers::CyclingOptions;
 use http::{Extensions, HeaderMap, HeaderValue};

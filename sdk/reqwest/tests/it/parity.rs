@@ -1,6 +1,6 @@
 //! reqwest itself is the reference: the same request arrives, and the same response is returned.
 
-use bowline_client::HttpVersions;
+use bowline_http_client::HttpVersions;
 use bowline_reqwest::Transport;
 use futures_util::StreamExt;
 use reqwest::{Body, Certificate, Client, Method, RequestBuilder, Response};

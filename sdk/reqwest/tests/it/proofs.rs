@@ -1,6 +1,6 @@
 //! Proofs are made below reqwest, once per connection and for that connection.
 
-use bowline_client::ProofScope;
+use bowline_http_client::ProofScope;
 use bowline_reqwest::Transport;
 use bowline_testkit::peers::{Cycle, CyclingOptions, CyclingServer};
 use bowline_testkit::tls::Alpn;

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::routing::get;
 use axum::{Extension, Json, Router};
-use bowline_client::{AccessToken, Body, Builder, Client, DpopKey, Identity, Scheme, Trust};
+use bowline_http_client::{AccessToken, Body, Builder, Client, DpopKey, Identity, Scheme, Trust};
 use bowline_proof::EXPORTER_LABEL;
 use bowline_server::{
     BindingLayer, Dpop, ExpectedClaims, IntrospectionEndpoint, IntrospectionValidator, JwksUrl,

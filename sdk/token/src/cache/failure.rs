@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use bowline_client::Fault;
+use bowline_http_client::Fault;
 
 use crate::Error;
 use crate::shared::backoff::{Backoff, Jitter};

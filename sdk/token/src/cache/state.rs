@@ -13,7 +13,7 @@ mod tests;
 
 use std::time::{Duration, SystemTime};
 
-use bowline_client::Thumbprint;
+use bowline_http_client::Thumbprint;
 
 use super::failure::Failure;
 use super::{Certificate, Trigger};

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use bowline_client::AccessToken;
-use bowline_client::bind::TokenSourceId;
+use bowline_http_client::AccessToken;
+use bowline_http_client::bind::TokenSourceId;
 use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 

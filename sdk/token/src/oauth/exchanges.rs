@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bowline_client::AccessToken;
+use bowline_http_client::AccessToken;
 use bowline_proof::TokenHash;
 use lru::LruCache;
 

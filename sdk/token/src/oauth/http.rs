@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bowline_client::{BodyReadError, Client, ErrorKind as ClientErrorKind};
+use bowline_http_client::{BodyReadError, Client, ErrorKind as ClientErrorKind};
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, Uri, header};
 use http_body_util::Full;
@@ -171,7 +171,7 @@ pub(super) struct RequestLabel<'a> {
 
 impl RequestLabel<'_> {
     /// The error for a request that the client could not carry out.
-    fn failed(&self, error: bowline_client::Error) -> Error {
+    fn failed(&self, error: bowline_http_client::Error) -> Error {
         let kind = match error.kind() {
             ClientErrorKind::Protocol => ErrorKind::Protocol,
             ClientErrorKind::Connect

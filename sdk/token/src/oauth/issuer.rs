@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bowline_client::bind::TokenSourceId;
-use bowline_client::{
+use bowline_http_client::bind::TokenSourceId;
+use bowline_http_client::{
     Client, DpopProofRequired, ErrorKind as ClientErrorKind, Operation, Protocol, WithCertificate,
 };
 use bowline_proof::AssertionKey;

@@ -6,7 +6,7 @@ mod tests;
 
 use std::time::Duration;
 
-use bowline_client::Client;
+use bowline_http_client::Client;
 use bowline_proof::challenges;
 use http::{HeaderMap, Uri};
 use serde::Deserialize;

@@ -20,8 +20,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowline_client::bind::TokenSourceId;
-use bowline_client::{Client, Identity};
+use bowline_http_client::bind::TokenSourceId;
+use bowline_http_client::{Client, Identity};
 use futures_util::future::BoxFuture;
 
 use crate::cache::{Cache, Certificate};
@@ -160,7 +160,7 @@ impl Builder {
     /// is not handed out. An opaque token cannot be checked, so it is accepted, unless its
     /// `token_type` contradicts [`RequiredBinding::Dpop`]: the resource has to check it. Default
     /// [`RequiredBinding::AsIssued`]. With
-    /// [`BindingPolicy::Require`](bowline_client::BindingPolicy::Require) say
+    /// [`BindingPolicy::Require`](bowline_http_client::BindingPolicy::Require) say
     /// [`RequiredBinding::Session`] here: a proof with a token that does not ask for one protects
     /// nothing, because a thief leaves it out.
     #[must_use]

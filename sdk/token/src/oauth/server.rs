@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bowline_client::Client;
+use bowline_http_client::Client;
 use http::Uri;
 use tokio::sync::Mutex;
 

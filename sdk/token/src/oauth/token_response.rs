@@ -5,8 +5,8 @@ mod tests;
 
 use std::time::{Duration, SystemTime};
 
-use bowline_client::bind::TokenSourceId;
-use bowline_client::{AccessToken, Scheme};
+use bowline_http_client::bind::TokenSourceId;
+use bowline_http_client::{AccessToken, Scheme};
 use bowline_proof::Demand;
 use http::StatusCode;
 use serde::Deserialize;

@@ -1,6 +1,6 @@
 //! Each method of client authentication, and what the tokens are bound to.
 
-use bowline_client::{DpopKey, Scheme};
+use bowline_http_client::{DpopKey, Scheme};
 use bowline_proof::{Demand, Thumbprint};
 use bowline_testkit::authority::{
     AuthorityOptions, Client as Registration, ClientAuthentication as Registered, TokenBinding,
@@ -342,7 +342,7 @@ async fn a_missing_certificate_is_a_configuration_error() {
 
 #[test]
 fn invalid_settings_are_refused_before_any_request() {
-    let client = || bowline_client::Client::builder().build().unwrap();
+    let client = || bowline_http_client::Client::builder().build().unwrap();
     let builder = |id: &str| {
         let server = AuthorizationServer::issuer("https://as.example");
         OAuth::builder(client(), server, ClientAuthentication::tls(id))

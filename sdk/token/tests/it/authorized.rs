@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::routing::any;
-use bowline_client::AccessToken;
-use bowline_client::bind::TokenSourceId;
+use bowline_http_client::AccessToken;
+use bowline_http_client::bind::TokenSourceId;
 use bowline_testkit::authority::InjectedFault;
 use bowline_token::{Authorized, Error, ErrorKind, Fixed, Token, TokenSource, is_invalid_token};
 use futures_util::future::{BoxFuture, join_all, ready};
@@ -206,7 +206,7 @@ async fn a_failed_request_keeps_the_clients_own_error() {
     assert_eq!(error.kind(), ErrorKind::Request);
     assert_eq!(
         error.client().unwrap().kind(),
-        bowline_client::ErrorKind::Connect
+        bowline_http_client::ErrorKind::Connect
     );
     assert!(error.is_worth_another_try());
 }

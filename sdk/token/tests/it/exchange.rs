@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bowline_client::AccessToken;
+use bowline_http_client::AccessToken;
 use bowline_proof::Demand;
 use bowline_testkit::authority::{Client as Registration, TokenRequest};
 use bowline_testkit::pki::{KeyKind, Leaf};
@@ -17,7 +17,7 @@ use crate::fixture::{Fixture, bound_to, get_request, identity, ok};
 /// A service that is called with the agent's tokens and calls other services.
 struct Service {
     leaf: Leaf,
-    client: bowline_client::Client,
+    client: bowline_http_client::Client,
 }
 
 const SERVICE: &str = "https://service.example";

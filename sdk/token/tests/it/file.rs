@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bowline_client::AccessToken;
+use bowline_http_client::AccessToken;
 use bowline_testkit::authority::TokenRequest;
 use bowline_token::{
     Clock, Error, ErrorKind, Fault, Token, TokenFile, TokenFileOptions, TokenSource,

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use axum::response::IntoResponse;
 use axum::routing::{any, get};
 use axum::{Extension, Json, Router};
-use bowline_client::{Body, Client, Identity, Thumbprint, Trust};
+use bowline_http_client::{Body, Client, Identity, Thumbprint, Trust};
 use bowline_server::{
     AcceptPolicy, BindingLayer, ConnectionFacts, ExpectedClaims, Jwks, JwtValidator,
 };
@@ -75,7 +75,7 @@ impl Fixture {
     }
 
     /// Without an identity.
-    pub(crate) fn client_builder(&self) -> bowline_client::Builder {
+    pub(crate) fn client_builder(&self) -> bowline_http_client::Builder {
         Client::builder().trust(self.trust())
     }
 

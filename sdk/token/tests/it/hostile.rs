@@ -340,7 +340,7 @@ async fn a_plaintext_endpoint_is_refused_before_anything_is_sent() {
 async fn an_exchange_must_return_an_access_token_with_its_issued_token_type() {
     let fixture = Fixture::new();
     let subject =
-        bowline_token::Fixed::new(bowline_client::AccessToken::new("SECRET-subject").unwrap());
+        bowline_token::Fixed::new(bowline_http_client::AccessToken::new("SECRET-subject").unwrap());
     let exchanged = async |issued_token_type: Value| {
         let answering = fixture.answering(Json(token(
             json!({ "issued_token_type": issued_token_type }),

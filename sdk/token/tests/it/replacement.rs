@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use bowline_client::{Cause, Thumbprint};
+use bowline_http_client::{Cause, Thumbprint};
 use bowline_testkit::authority::{AuthorityOptions, InjectedFault, TokenFormat};
 use bowline_testkit::pki::KeyKind;
 use bowline_token::{Authorized, RequiredBinding, TokenSource, replace_identity};

@@ -1,6 +1,6 @@
 //! Tokens that are replaced while they are in use.
 
-use bowline_client::{Cause, ProofKind};
+use bowline_http_client::{Cause, ProofKind};
 use bowline_testkit::authority::InjectedFault;
 use bowline_token::{Authorized, TokenSource};
 use futures_util::future::join_all;

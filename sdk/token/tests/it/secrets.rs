@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::routing::any;
-use bowline_client::AccessToken;
+use bowline_http_client::AccessToken;
 use bowline_testkit::authority::InjectedFault;
 use bowline_testkit::log::Log;
 use bowline_testkit::pki::KeyKind;

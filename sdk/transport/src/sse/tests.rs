@@ -4,8 +4,9 @@ use http_body_util::StreamBody;
 
 use super::*;
 
-type Frames = Vec<Result<Frame<Bytes>, bowline_client::Error>>;
-type Chunks = StreamBody<Iter<std::vec::IntoIter<Result<Frame<Bytes>, bowline_client::Error>>>>;
+type Frames = Vec<Result<Frame<Bytes>, bowline_http_client::Error>>;
+type Chunks =
+    StreamBody<Iter<std::vec::IntoIter<Result<Frame<Bytes>, bowline_http_client::Error>>>>;
 
 fn body(chunks: &[&[u8]]) -> Chunks {
     let frames: Frames = chunks
@@ -314,7 +315,7 @@ async fn a_silent_body_fails_after_the_limit() {
         };
         sleep(pause).await;
         let frame = Frame::data(Bytes::from_static(b": ping\n"));
-        Some((Ok::<_, bowline_client::Error>(frame), n + 1))
+        Some((Ok::<_, bowline_http_client::Error>(frame), n + 1))
     });
     let start = Instant::now();
     let mut events = Events::new(StreamBody::new(Box::pin(frames)), 100).silence(Some(limit));

@@ -1,4 +1,4 @@
-use bowline_client::RequestBoundProof;
+use bowline_http_client::RequestBoundProof;
 use serde_json::{Value, json};
 
 use super::*;

@@ -9,7 +9,7 @@ mod statuses;
 use a2a::{A2AError, GetTaskRequest, StreamResponse, SubscribeToTaskRequest, Task};
 use a2a_client::{ServiceParams, Transport};
 use bowline_a2a::{Error, Transports};
-use bowline_client::{Client, HttpVersions};
+use bowline_http_client::{Client, HttpVersions};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 

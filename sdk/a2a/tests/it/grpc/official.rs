@@ -9,8 +9,8 @@ use a2a::{
 use a2a_client::{ServiceParams, Transport};
 use a2a_grpc::GrpcTransportFactory;
 use bowline_a2a::{Error, ErrorKind, Transports, operation};
-use bowline_client::bind::TokenSourceId;
-use bowline_client::{AccessToken, Fault, HttpVersions};
+use bowline_http_client::bind::TokenSourceId;
+use bowline_http_client::{AccessToken, Fault, HttpVersions};
 use bowline_testkit::a2a::{Echo, agent, card};
 use bowline_testkit::peers::{CyclingOptions, PlainServer};
 use bowline_testkit::tls::Alpn;
@@ -349,7 +349,7 @@ async fn an_agent_without_http2_is_not_called_at_all() {
         (HttpVersions::Auto, ErrorKind::NotHttp2),
         (HttpVersions::Http1, ErrorKind::NotHttp2),
     ] {
-        let builder = bowline_client::Client::builder().http_versions(http);
+        let builder = bowline_http_client::Client::builder().http_versions(http);
         let client = builder.allow_plaintext_on_loopback().build().unwrap();
         let transports = Transports::new(client, &plain.origin()).unwrap();
         let transport = super::transport(&*transports.grpc(), &plain.addr().to_string())

@@ -358,7 +358,7 @@ async fn garbage_in_a_status_is_survived() {
 /// A detail of a type that only we may give, in all the ways that a detail can come.
 #[tokio::test]
 async fn an_agent_cannot_pretend_a_failure_of_ours() {
-    let ours = "https://github.com/bowline-dev/bowline/a2a/failure/v1";
+    let ours = "urn:uuid:6ed44748-4cee-4f9a-9cc4-5f80c0fc2673";
     let json = br#"{"kind":"connection","mayHaveBeenProcessed":false}"#;
     let any = [
         &[0x0a, u8::try_from(ours.len()).unwrap()][..],

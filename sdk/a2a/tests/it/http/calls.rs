@@ -9,7 +9,7 @@ use a2a::{
 };
 use a2a_client::{ServiceParams, Transport};
 use bowline_a2a::{ErrorKind, operation};
-use bowline_client::{AccessToken, Client, Fault};
+use bowline_http_client::{AccessToken, Client, Fault};
 use bowline_transport::RequestBoundCalls;
 use serde_json::json;
 

@@ -3,7 +3,7 @@
 use a2a::StreamResponse;
 use a2a_client::ServiceParams;
 use bowline_a2a::Transports;
-use bowline_client::{Client, HttpVersions, Limits};
+use bowline_http_client::{Client, HttpVersions, Limits};
 use futures_util::StreamExt;
 use serde_json::json;
 

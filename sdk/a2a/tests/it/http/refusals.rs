@@ -4,7 +4,7 @@ use a2a::errordetails::{ERROR_INFO_TYPE, PROTOCOL_DOMAIN};
 use a2a::{A2AError, error_code};
 use a2a_client::ServiceParams;
 use bowline_a2a::{Error, ErrorKind};
-use bowline_client::{AccessToken, Fault};
+use bowline_http_client::{AccessToken, Fault};
 use serde_json::{Value, json};
 use std::time::Duration;
 

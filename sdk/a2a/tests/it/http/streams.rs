@@ -6,7 +6,7 @@ use a2a::errordetails::{ERROR_INFO_TYPE, PROTOCOL_DOMAIN};
 use a2a::{StreamResponse, error_code};
 use a2a_client::ServiceParams;
 use bowline_a2a::{Error, ErrorKind};
-use bowline_client::Fault;
+use bowline_http_client::Fault;
 use futures_util::{StreamExt, poll};
 use serde_json::{Value, json};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use a2a::{GetTaskRequest, TaskState};
 use a2a_client::ServiceParams;
 use bowline_a2a::long_task::{Agent, Cause as Why, LongTask, RetryPolicy};
-use bowline_client::{Cause, Client, CloseReason, HttpVersions};
+use bowline_http_client::{Cause, Client, CloseReason, HttpVersions};
 use bowline_testkit::a2a::{Run, Stepped, agent, card};
 
 use tokio::task::yield_now;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use a2a::TaskState;
 use bowline_a2a::Transports;
 use bowline_a2a::long_task::{Agent, LongTask, RetryPolicy};
-use bowline_client::{Cause, Client, CloseReason, HttpVersions, Snapshot};
+use bowline_http_client::{Cause, Client, CloseReason, HttpVersions, Snapshot};
 use bowline_testkit::a2a::{Paced, agent, card};
 use bowline_testkit::peers::HaProxy;
 use futures_util::StreamExt;

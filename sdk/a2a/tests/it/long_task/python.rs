@@ -7,7 +7,7 @@
 
 use a2a::TaskState;
 use bowline_a2a::long_task::{LongTask, RetryPolicy};
-use bowline_client::HttpVersions;
+use bowline_http_client::HttpVersions;
 use bowline_testkit::peers::forward_with_grpc;
 use futures_util::StreamExt;
 

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use bowline_client::Snapshot;
+use bowline_http_client::Snapshot;
 
 use super::expected::Exception;
 use super::row::Row;

@@ -10,7 +10,7 @@ use a2a_client::rest::RestTransportFactory;
 use a2a_grpc::GrpcTransportFactory;
 use axum::Router;
 use bowline_a2a::Transports;
-use bowline_client::{AccessToken, Client, HttpVersions, Identity, Trust};
+use bowline_http_client::{AccessToken, Client, HttpVersions, Identity, Trust};
 use bowline_server::{AcceptPolicy, BindingLayer, ExpectedClaims, Jwks, JwtValidator};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};

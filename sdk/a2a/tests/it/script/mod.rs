@@ -12,7 +12,7 @@ pub(crate) mod fixture;
 mod row;
 mod run;
 
-use bowline_client::HttpVersions;
+use bowline_http_client::HttpVersions;
 use bowline_testkit::a2a::{Echo, agent, card};
 use bowline_testkit::peers::PlainServer;
 

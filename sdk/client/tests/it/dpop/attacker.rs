@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use bowline_client::bind::{
+use bowline_http_client::bind::{
     Attachment, Bind, BindConnection, Bound, Learned, RequestFacts, ResponseHead,
 };
-use bowline_client::{BindingUsed, Client, CloseReason, ConnectionFacts, Error};
+use bowline_http_client::{BindingUsed, Client, CloseReason, ConnectionFacts, Error};
 use bowline_proof::dpop::DPOP_HEADER;
 use bowline_testkit::tls::Alpn;
 use bytes::Bytes;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::response::IntoResponse;
-use bowline_client::{Cause, DpopProofRequired};
+use bowline_http_client::{Cause, DpopProofRequired};
 use bowline_server::{Clock, DpopNonces};
 use bowline_testkit::tls::Alpn;
 use bytes::Bytes;

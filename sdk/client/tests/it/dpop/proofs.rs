@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bowline_client::{Cause, DpopKey, ErrorKind, ProofKind, Step, Timeouts};
+use bowline_http_client::{Cause, DpopKey, ErrorKind, ProofKind, Step, Timeouts};
 use bowline_proof::PROOF_HEADER;
 use bowline_proof::dpop::DPOP_HEADER;
 use bowline_testkit::peers::{Cycle, CyclingOptions};

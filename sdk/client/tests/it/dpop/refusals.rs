@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use bowline_client::bind::BindingRefusal;
+use bowline_http_client::bind::BindingRefusal;
 use bowline_proof::dpop::NONCE_HEADER;
 use bowline_testkit::peers::CyclingServer;
 use bowline_testkit::tls::Alpn;

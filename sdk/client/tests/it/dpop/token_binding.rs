@@ -1,6 +1,6 @@
 //! Which binding a token goes to, and which tokens go nowhere.
 
-use bowline_client::{
+use bowline_http_client::{
     AccessToken, DpopKey, DpopProofRequired, ErrorKind, ProofKind, ProofRequired, ProofScope,
     Scheme,
 };
@@ -188,7 +188,7 @@ async fn settings_for_session_proofs_do_not_apply_to_dpop() {
     let builder = fixture
         .builder()
         .proof_scope(ProofScope::Request)
-        .binding(bowline_client::BindingPolicy::Require);
+        .binding(bowline_http_client::BindingPolicy::Require);
     let client = builder.build().unwrap();
     assert_eq!(
         class(&client, &server.origin(), &fixture.token("a")).await,

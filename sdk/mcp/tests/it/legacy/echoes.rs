@@ -4,7 +4,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
-use bowline_client::AccessToken;
+use bowline_http_client::AccessToken;
 use bowline_testkit::peers::LegacySse;
 use bowline_testkit::peers::legacy_sse::echo as reply;
 use http::header::AUTHORIZATION;

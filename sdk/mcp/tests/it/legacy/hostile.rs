@@ -276,6 +276,6 @@ impl rmcp::ClientHandler for SilentRoots {
 
 #[test]
 fn debug_output_shows_no_token() {
-    let token = bowline_client::AccessToken::new("very-secret-token").unwrap();
+    let token = bowline_http_client::AccessToken::new("very-secret-token").unwrap();
     assert!(!format!("{:?}", transport().token(token)).contains("secret"));
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use bowline_client::Client;
+use bowline_http_client::Client;
 use bowline_mcp::{Error, ErrorKind, LegacySse as Transport};
 use bowline_testkit::peers::LegacySse;
 use rmcp::model::ErrorData;

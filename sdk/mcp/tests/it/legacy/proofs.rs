@@ -8,7 +8,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::routing::any;
-use bowline_client::{AccessToken, Cause, Client, HttpVersions};
+use bowline_http_client::{AccessToken, Cause, Client, HttpVersions};
 use bowline_mcp::{ErrorKind, LegacySse as Transport, operation};
 use bowline_server::{AcceptPolicy, BindingLayer};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};

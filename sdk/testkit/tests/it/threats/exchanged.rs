@@ -1,6 +1,6 @@
 //! T6: a stolen token exchanged at the authorization server.
 
-use bowline_client::AccessToken;
+use bowline_http_client::AccessToken;
 use bowline_testkit::authority::TokenRequest;
 use http::StatusCode;
 

@@ -13,7 +13,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Router};
-use bowline_client::{AccessToken, Body, Client, Identity, Trust};
+use bowline_http_client::{AccessToken, Body, Client, Identity, Trust};
 use bowline_proof::PROOF_HEADER;
 use bowline_server::{
     BindingLayer, ExpectedClaims, JwksUrl, JwtValidator, ServerEvent, VerifiedBinding,

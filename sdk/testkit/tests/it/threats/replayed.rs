@@ -1,7 +1,7 @@
 //! T5: a token of one hop replayed at another hop, by the receiver of the first or by a third
 //! party.
 
-use bowline_client::Body;
+use bowline_http_client::Body;
 use bowline_proof::{AccessToken, ExporterValue, PROOF_HEADER, ProofClaims, ProofKey};
 use bowline_testkit::pki::{Leaf, Pki};
 use bowline_testkit::tls::TlsOptions;

@@ -1,7 +1,7 @@
 use std::sync::{Arc, LazyLock};
 
-use bowline_client::bind::TokenSourceId;
-use bowline_client::{AccessToken, Identity};
+use bowline_http_client::bind::TokenSourceId;
+use bowline_http_client::{AccessToken, Identity};
 use bowline_testkit::pki::{KeyKind, Pki};
 use proptest::prelude::*;
 
