@@ -37,7 +37,7 @@ use bowline_a2a::extension::SessionBinding;
 use bowline_http_client::{AccessToken, Client, Identity, Trust};
 use bowline_server::{
     AcceptPolicy, Acceptor, BindingLayer, ClientAuth, ExpectedClaims, JwksUrl, JwtValidator,
-    Listener, ServeOptions, ServerIdentity, ServerTls, VerifiedBinding, serve,
+    Listener, ServeOptions, ServerTls, VerifiedBinding, serve,
 };
 use bowline_testkit::attacker::{LeakyLog, replay};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
@@ -94,8 +94,8 @@ async fn run() -> Result<(), Error> {
 /// no token (RS-13).
 async fn serve_agent(pki: &Pki, authority: &Authority, log: &LeakyLog) -> Result<String, Error> {
     let leaf = pki.localhost();
-    let identity = ServerIdentity::new(leaf.chain(), leaf.signing_key())?;
-    let tls = ServerTls::builder(identity, ClientAuth::Required(pki.roots())).build()?;
+    let identity = bowline_server::Identity::new(leaf.chain(), leaf.signing_key())?;
+    let tls = ServerTls::builder(identity, ClientAuth::Required(pki.roots().into())).build()?;
     let listener = Listener::bind("127.0.0.1:0", Acceptor::new(tls)).await?;
     let authority_part = format!("localhost:{}", listener.local_addr().port());
     let origin = format!("https://{authority_part}");
@@ -243,7 +243,7 @@ impl AgentExecutor for WhoAmI {
 async fn caller(pki: &Pki, leaf: &Leaf, origin: &str, token: AccessToken) -> Result<(), Error> {
     let client = Client::builder()
         .identity(Identity::new(leaf.chain(), leaf.signing_key())?)
-        .trust(Trust::authorities([pki.ca_der().clone()])?)
+        .trust(Trust::from_der([pki.ca_der().clone()])?)
         .build()?;
     let card = Cards::new(client.clone()).resolve(origin).await?;
     let transports = Transports::new(client.clone(), origin)?.token(token);

@@ -123,7 +123,7 @@ async fn call(client: &Client, origin: &str, token: AccessToken) -> Result<(), E
 fn client(pki: &Pki, leaf: &Leaf) -> Result<Client, Error> {
     Ok(Client::builder()
         .identity(Identity::new(leaf.chain(), leaf.signing_key())?)
-        .trust(Trust::authorities([pki.ca_der().clone()])?)
+        .trust(Trust::from_der([pki.ca_der().clone()])?)
         .build()?)
 }
 

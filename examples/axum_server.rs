@@ -14,8 +14,8 @@ use bowline_http_client::{Client, Identity, RequestBoundProof, Trust};
 use bowline_proof::challenges;
 use bowline_server::{
     AcceptPolicy, Acceptor, BindingLayer, ClientAuth, ExpectedClaims, Jwks, JwksUrl, JwtValidator,
-    Listener, RequireRequestBound, ResourceMetadata, ServeOptions, ServerIdentity, ServerTls,
-    VerifiedBinding, serve,
+    Listener, RequireRequestBound, ResourceMetadata, ServeOptions, ServerTls, VerifiedBinding,
+    serve,
 };
 use bowline_testkit::attacker::{LeakyLog, replay};
 use bowline_testkit::authority::{Authority, AuthorityOptions};
@@ -70,8 +70,8 @@ async fn run() -> Result<(), Error> {
 /// that deletes something.
 async fn service(pki: &Pki, authority: &Authority, log: &LeakyLog) -> Result<String, Error> {
     let leaf = pki.localhost();
-    let identity = ServerIdentity::new(leaf.chain(), leaf.signing_key())?;
-    let tls = ServerTls::builder(identity, ClientAuth::Required(pki.roots())).build()?;
+    let identity = bowline_server::Identity::new(leaf.chain(), leaf.signing_key())?;
+    let tls = ServerTls::builder(identity, ClientAuth::Required(pki.roots().into())).build()?;
     let listener = Listener::bind("127.0.0.1:0", Acceptor::new(tls)).await?;
     let origin = format!("https://localhost:{}", listener.local_addr().port());
 
@@ -126,7 +126,7 @@ async fn things(Extension(binding): Extension<VerifiedBinding>) -> Json<Vec<Stri
 async fn agent(pki: &Pki, leaf: &Leaf, origin: &str) -> Result<(), Error> {
     let client = Client::builder()
         .identity(Identity::new(leaf.chain(), leaf.signing_key())?)
-        .trust(Trust::authorities([pki.ca_der().clone()])?)
+        .trust(Trust::from_der([pki.ca_der().clone()])?)
         .build()?;
     let server = AuthorizationServer::for_resource(origin);
     let source = OAuth::builder(client.clone(), server, ClientAuthentication::tls("agent"))

@@ -63,7 +63,7 @@ async fn run() -> Result<(), Error> {
 async fn agent(pki: &Pki, leaf: &Leaf, uri: &str, token: AccessToken) -> Result<u64, Error> {
     let client = Client::builder()
         .identity(Identity::new(leaf.chain(), leaf.signing_key())?)
-        .trust(Trust::authorities([pki.ca_der().clone()])?)
+        .trust(Trust::from_der([pki.ca_der().clone()])?)
         .build()?;
     let agent = ().serve(bowline_mcp::transport(client.clone(), uri, token)).await?;
     for number in 0..10 {

@@ -92,7 +92,7 @@ async fn run() -> Result<(), Error> {
 fn client(pki: &Pki, leaf: &Leaf) -> Result<Client, Error> {
     let client = Client::builder()
         .identity(Identity::new(leaf.chain(), leaf.signing_key())?)
-        .trust(Trust::authorities([pki.ca_der().clone()])?);
+        .trust(Trust::from_der([pki.ca_der().clone()])?);
     Ok(client.build()?)
 }
 

@@ -15,7 +15,7 @@ use axum::Router;
 use bowline_http_client::{AccessToken, Client, Identity, Trust};
 use bowline_server::{
     AcceptPolicy, Acceptor, BindingLayer, ClientAuth, ExpectedClaims, JwksUrl, JwtValidator,
-    Listener, ServeOptions, ServerIdentity, ServerTls, VerifiedBinding, serve,
+    Listener, ServeOptions, ServerTls, VerifiedBinding, serve,
 };
 use bowline_testkit::attacker::{LeakyLog, replay};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
@@ -69,8 +69,8 @@ async fn run() -> Result<(), Error> {
 /// The server: mutual TLS, session-bound tokens only, rmcp's service below.
 async fn serve_mcp(pki: &Pki, authority: &Authority, log: &LeakyLog) -> Result<String, Error> {
     let leaf = pki.localhost();
-    let identity = ServerIdentity::new(leaf.chain(), leaf.signing_key())?;
-    let tls = ServerTls::builder(identity, ClientAuth::Required(pki.roots())).build()?;
+    let identity = bowline_server::Identity::new(leaf.chain(), leaf.signing_key())?;
+    let tls = ServerTls::builder(identity, ClientAuth::Required(pki.roots().into())).build()?;
     let listener = Listener::bind("127.0.0.1:0", Acceptor::new(tls)).await?;
     let origin = format!("https://localhost:{}", listener.local_addr().port());
 
@@ -132,7 +132,7 @@ impl ServerHandler for CallerTools {}
 async fn agent(pki: &Pki, leaf: &Leaf, origin: &str, token: AccessToken) -> Result<String, Error> {
     let client = Client::builder()
         .identity(Identity::new(leaf.chain(), leaf.signing_key())?)
-        .trust(Trust::authorities([pki.ca_der().clone()])?)
+        .trust(Trust::from_der([pki.ca_der().clone()])?)
         .build()?;
     let transport = bowline_mcp::transport(client, format!("{origin}/mcp"), token);
     let agent = ().serve(transport).await?;

@@ -21,7 +21,7 @@ use axum::{Extension, Router};
 use bowline_http_client::{AccessToken, Body, Client, Identity, Trust};
 use bowline_server::{
     AcceptPolicy, Acceptor, BindingLayer, ClientAuth, ExpectedClaims, JwksUrl, JwtValidator,
-    Listener, ServeOptions, ServerIdentity, ServerTls, VerifiedBinding, serve,
+    Listener, ServeOptions, ServerTls, VerifiedBinding, serve,
 };
 use bowline_testkit::authority::{self, Authority, AuthorityOptions};
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
@@ -191,7 +191,7 @@ impl Fixture {
 
     fn client(&self, leaf: &Leaf) -> Result<Client, Error> {
         let identity = Identity::new(leaf.chain(), leaf.signing_key())?;
-        let trust = Trust::authorities([self.pki.ca_der().clone()])?;
+        let trust = Trust::from_der([self.pki.ca_der().clone()])?;
         Ok(Client::builder().identity(identity).trust(trust).build()?)
     }
 
@@ -208,8 +208,9 @@ impl Fixture {
     /// Serves `router` to clients with session-bound tokens for `audience`, and gives its URL.
     async fn serve(&self, audience: &str, router: Router) -> Result<String, Error> {
         let leaf = self.pki.localhost();
-        let identity = ServerIdentity::new(leaf.chain(), leaf.signing_key())?;
-        let tls = ServerTls::builder(identity, ClientAuth::Required(self.pki.roots())).build()?;
+        let identity = bowline_server::Identity::new(leaf.chain(), leaf.signing_key())?;
+        let tls =
+            ServerTls::builder(identity, ClientAuth::Required(self.pki.roots().into())).build()?;
         let listener = Listener::bind("127.0.0.1:0", Acceptor::new(tls)).await?;
         let url = format!("https://localhost:{}", listener.local_addr().port());
 

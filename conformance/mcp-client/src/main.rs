@@ -90,7 +90,7 @@ async fn main() -> Result<(), Error> {
 /// A client with a DPoP key of its own.
 fn client() -> Result<Client, Error> {
     let client = Client::builder()
-        .trust(Trust::authorities([Pki::new().ca_der().clone()])?)
+        .trust(Trust::from_der([Pki::new().ca_der().clone()])?)
         .dpop_key(DpopKey::generate()?)
         .allow_plaintext_on_loopback();
     Ok(client.build()?)

@@ -55,7 +55,7 @@ impl Fixture {
     }
 
     pub(crate) fn trust(&self) -> Result<Trust> {
-        Ok(Trust::authorities([self.pki.ca_der().clone()])?)
+        Ok(Trust::from_der([self.pki.ca_der().clone()])?)
     }
 
     pub(crate) fn agent_identity(&self) -> Result<Arc<Identity>> {

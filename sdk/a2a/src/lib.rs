@@ -14,7 +14,7 @@
 //! let url = "https://agent.example.com";
 //! let client = Client::builder()
 //!     .identity(Identity::from_pem_files("agent.pem", "agent-key.pem")?)
-//!     .trust(Trust::pem_file("ca.pem")?)
+//!     .trust(Trust::from_pem_file("ca.pem")?)
 //!     .build()?;
 //! let card = Cards::new(client.clone()).resolve(url).await?;
 //! let transports = Transports::new(client.clone(), url)?.token(AccessToken::new("eyJ...")?);

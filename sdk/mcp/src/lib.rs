@@ -12,7 +12,7 @@
 //!
 //! let client = Client::builder()
 //!     .identity(Identity::from_pem_files("agent.pem", "agent-key.pem")?)
-//!     .trust(Trust::pem_file("ca.pem")?)
+//!     .trust(Trust::from_pem_file("ca.pem")?)
 //!     .build()?;
 //! let token = AccessToken::new("eyJ...")?;
 //!

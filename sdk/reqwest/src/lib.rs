@@ -17,7 +17,7 @@
 //!
 //! let agent = Client::builder()
 //!     .identity(Identity::from_pem_files("agent.pem", "agent-key.pem")?)
-//!     .trust(Trust::pem_file("ca.pem")?)
+//!     .trust(Trust::from_pem_file("ca.pem")?)
 //!     .build()?;
 //! let transport = Transport::new(agent);
 //! let http = reqwest::Client::new();

@@ -20,11 +20,11 @@
 //! # async fn run(router: axum::Router) -> Result<(), Box<dyn std::error::Error>> {
 //! use bowline_server::{
 //!     AcceptPolicy, Acceptor, BindingLayer, ClientAuth, ExpectedClaims, JwksUrl, JwtValidator,
-//!     Listener, ServeOptions, ServerIdentity, ServerTls, roots_from_pem_file, serve,
+//!     Listener, ServeOptions, Identity, ServerTls, Trust, serve,
 //! };
 //!
-//! let identity = ServerIdentity::from_pem_files("server.pem", "server.key")?;
-//! let clients = ClientAuth::Required(roots_from_pem_file("clients.pem")?);
+//! let identity = Identity::from_pem_files("server.pem", "server.key")?;
+//! let clients = ClientAuth::Required(Trust::from_pem_file("clients.pem")?);
 //! let tls = ServerTls::builder(identity, clients).build()?;
 //! let listener = Listener::bind("0.0.0.0:8443", Acceptor::new(tls)).await?;
 //!
@@ -115,8 +115,8 @@ pub use self::requester::Requester;
 pub use self::scope::{InvalidScope, RequiredScope, Scope};
 pub use self::serve::{ServeOptions, serve, serve_connection};
 pub use self::tls::{
-    ClientAuth, MAX_TICKET_LIFETIME, ServerIdentity, ServerTls, ServerTlsBuilder, TlsError,
-    TlsErrorKind, roots_from_pem, roots_from_pem_file,
+    ClientAuth, Identity, MAX_TICKET_LIFETIME, ServerTls, ServerTlsBuilder, TlsError, TlsErrorKind,
+    Trust,
 };
 pub use self::token::{TokenError, TokenErrorKind, TokenValidator, ValidToken};
 pub use self::upstream::UpstreamValidates;

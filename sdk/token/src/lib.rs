@@ -14,7 +14,7 @@
 //!
 //! let client = Client::builder()
 //!     .identity(Identity::from_pem_files("agent.pem", "agent-key.pem")?)
-//!     .trust(Trust::pem_file("ca.pem")?)
+//!     .trust(Trust::from_pem_file("ca.pem")?)
 //!     .build()?;
 //! // The resource names its authorization server (RFC 9728), whose metadata names the token
 //! // endpoint (RFC 8414).

@@ -42,7 +42,7 @@ impl Visitor {
         let agent = pki.client("agent", KeyKind::P256);
         let client = Client::builder()
             .identity(Identity::new(agent.chain(), agent.signing_key()).unwrap())
-            .trust(Trust::authorities([pki.ca_der().clone()]).unwrap())
+            .trust(Trust::from_der([pki.ca_der().clone()]).unwrap())
             .build()
             .unwrap();
         Self { pki, client }

@@ -201,7 +201,7 @@ impl World {
     fn builder(&self, leaf: &Leaf) -> bowline_http_client::Builder {
         Client::builder()
             .identity(Identity::new(leaf.chain(), leaf.signing_key()).unwrap())
-            .trust(Trust::authorities([self.pki.ca_der().clone()]).unwrap())
+            .trust(Trust::from_der([self.pki.ca_der().clone()]).unwrap())
     }
 
     /// Token requests of a client's own, with this certificate.

@@ -64,7 +64,7 @@ impl Fixture {
     pub(crate) fn client(&self) -> Client {
         Client::builder()
             .identity(Identity::new(self.leaf.chain(), self.leaf.signing_key()).unwrap())
-            .trust(Trust::authorities([self.pki.ca_der().clone()]).unwrap())
+            .trust(Trust::from_der([self.pki.ca_der().clone()]).unwrap())
             .build()
             .unwrap()
     }

@@ -288,7 +288,7 @@ impl World {
     }
 
     fn builder(&self) -> Builder {
-        Client::builder().trust(Trust::authorities([self.pki.ca_der().clone()]).unwrap())
+        Client::builder().trust(Trust::from_der([self.pki.ca_der().clone()]).unwrap())
     }
 
     fn client(&self) -> Client {

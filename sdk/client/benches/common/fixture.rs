@@ -156,7 +156,7 @@ impl Credentials {
     pub(crate) fn bowline(&self, http: Http) -> Builder {
         Client::builder()
             .identity(self.identity())
-            .trust(Trust::authorities(self.authorities()).expect("an authority"))
+            .trust(Trust::from_der(self.authorities()).expect("an authority"))
             .http_versions(match http {
                 Http::H1 => HttpVersions::Http1,
                 Http::H2 => HttpVersions::Http2,

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use bowline_server::{
     Acceptor, BindingLayer, ClientAuth, Connection, ConnectionFacts, ConnectionLimits, Dpop,
-    ExpectedClaims, Jwks, JwtValidator, MemoryReplayStore, ServeOptions, ServerIdentity, ServerTls,
-    roots_from_pem, serve_connection,
+    ExpectedClaims, Identity, Jwks, JwtValidator, MemoryReplayStore, ServeOptions, ServerTls,
+    Trust, serve_connection,
 };
 use bowline_testkit::net::loopback;
 use bytes::Bytes;
@@ -102,11 +102,10 @@ impl Server {
         S: Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
     {
-        let identity =
-            ServerIdentity::from_pem(credentials.chain.as_bytes(), credentials.key.as_bytes())
-                .expect("a pair");
+        let identity = Identity::from_pem(credentials.chain.as_bytes(), credentials.key.as_bytes())
+            .expect("a pair");
         let clients = ClientAuth::Required(
-            roots_from_pem(credentials.authority.as_bytes()).expect("an authority"),
+            Trust::from_pem(credentials.authority.as_bytes()).expect("an authority"),
         );
         let lifetime = settings.tickets.then_some(Duration::from_secs(3600));
         let tls = ServerTls::builder(identity, clients)

@@ -33,28 +33,37 @@ impl Trust {
         Self(Roots::Platform)
     }
 
-    /// Only the certificate authorities in a PEM file.
+    /// Only the certificate authorities in a PEM file. Errors name the file.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] if the file, or a certificate in it, cannot be read, or it
     /// holds none.
-    pub fn pem_file(path: impl AsRef<Path>) -> Result<Self, Error> {
+    pub fn from_pem_file(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let roots = pem::certificates(&read_file(path)?).map_err(|e| {
-            let message = format!(
-                "cannot read certificate authorities from {}: {e}",
-                path.display()
-            );
+        Self::from_named_pem(&read_file(path)?, &path.display().to_string())
+    }
+
+    /// Only the certificate authorities in PEM text.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] if a certificate cannot be read, or there is none.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, Error> {
+        Self::from_named_pem(pem, "the PEM text")
+    }
+
+    fn from_named_pem(text: &[u8], name: &str) -> Result<Self, Error> {
+        let roots = pem::certificates(text).map_err(|e| {
+            let message = format!("cannot read certificate authorities from {name}: {e}");
             Error::new(ErrorKind::Configuration, message)
         })?;
-        Self::authorities(roots)
+        Self::from_der(roots)
     }
 
     /// Only these certificate authorities.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] if there is none, or one that cannot be a trust anchor.
-    pub fn authorities(
+    pub fn from_der(
         roots: impl IntoIterator<Item = CertificateDer<'static>>,
     ) -> Result<Self, Error> {
         let mut store = RootCertStore::empty();
@@ -74,6 +83,13 @@ impl Trust {
             ));
         }
         Ok(Self(Roots::Own(Arc::new(store))))
+    }
+}
+
+/// Any set of trust anchors that rustls can hold.
+impl From<Arc<RootCertStore>> for Trust {
+    fn from(roots: Arc<RootCertStore>) -> Self {
+        Self(Roots::Own(roots))
     }
 }
 

@@ -174,7 +174,7 @@ async fn a_refused_token_or_scope_is_auth_required_with_and_without_a_proof() {
 async fn a_demand_for_a_proof_without_a_certificate_is_an_error_that_says_so() {
     for method in METHODS {
         let peer = Peer::demanding_proof();
-        let trust = Trust::authorities([peer.pki.ca_der().clone()]).unwrap();
+        let trust = Trust::from_der([peer.pki.ca_der().clone()]).unwrap();
         let client = Client::builder().trust(trust).build().unwrap();
         match peer.outcome(client, method).await {
             Err(StreamableHttpError::Client(e)) => {

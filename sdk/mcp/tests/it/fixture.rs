@@ -106,7 +106,7 @@ pub(crate) fn validator(authority: &Authority) -> JwtValidator {
 pub(crate) fn client(pki: &Pki, agent: &Leaf, http: HttpVersions) -> Client {
     Client::builder()
         .identity(Identity::new(agent.chain(), agent.signing_key()).unwrap())
-        .trust(Trust::authorities([pki.ca_der().clone()]).unwrap())
+        .trust(Trust::from_der([pki.ca_der().clone()]).unwrap())
         .http_versions(http)
         .build()
         .unwrap()

@@ -163,7 +163,7 @@ pub(crate) fn plaintext_client() -> Client {
 
 pub(crate) fn plaintext_client_with(configure: impl FnOnce(Builder) -> Builder) -> Client {
     let builder = Client::builder()
-        .trust(Trust::authorities([Pki::new().ca_der().clone()]).unwrap())
+        .trust(Trust::from_der([Pki::new().ca_der().clone()]).unwrap())
         .allow_plaintext_on_loopback();
     configure(builder).build().unwrap()
 }

@@ -100,7 +100,7 @@ impl Fixture {
         let leaf = &self.agent;
         let identity = Identity::from_pem(leaf.chain_pem().as_bytes(), leaf.key_pem().as_bytes())
             .expect("a pair");
-        let trust = Trust::authorities([self.pki.ca_der().clone()]).expect("a trust anchor");
+        let trust = Trust::from_der([self.pki.ca_der().clone()]).expect("a trust anchor");
         Client::builder().identity(identity).trust(trust)
     }
 

@@ -13,8 +13,7 @@ use bowline_proof::{
 };
 use bowline_server::{
     Acceptor, BindingClass, BindingLayer, BindingService, ClientAuth, ConnectionFacts, Dpop,
-    MemoryReplayStore, ServerEvent, ServerIdentity, ServerTls, TokenError, TokenValidator,
-    ValidToken,
+    MemoryReplayStore, ServerEvent, ServerTls, TokenError, TokenValidator, ValidToken,
 };
 use http::{HeaderValue, Method, Request};
 use rustls::ClientConfig;
@@ -204,12 +203,12 @@ async fn handshake(
     client: &crate::pki::Identity,
 ) -> (Arc<ConnectionFacts>, ExporterValue) {
     let server = ca.server();
-    let identity = ServerIdentity::from_pem(
+    let identity = bowline_server::Identity::from_pem(
         server.certificate_pem.as_bytes(),
         server.key.serialize_pem().as_bytes(),
     )
     .unwrap();
-    let tls = ServerTls::builder(identity, ClientAuth::Required(ca.roots()))
+    let tls = ServerTls::builder(identity, ClientAuth::Required(ca.roots().into()))
         .build()
         .unwrap();
     let acceptor = Acceptor::new(tls).handshake_timeout(Duration::from_secs(60));

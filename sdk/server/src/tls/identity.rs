@@ -14,9 +14,9 @@ use super::{TlsError, TlsErrorKind, provider};
 
 /// A certificate chain with its private key, checked to match.
 #[derive(Clone)]
-pub struct ServerIdentity(Arc<CertifiedKey>);
+pub struct Identity(Arc<CertifiedKey>);
 
-impl ServerIdentity {
+impl Identity {
     /// From a chain (the server's certificate first) and a key of any kind, for example in an HSM.
     ///
     /// # Errors
@@ -32,7 +32,7 @@ impl ServerIdentity {
     /// From PEM text: one or more certificates, and a private key (PKCS#8, PKCS#1 or SEC1).
     ///
     /// # Errors
-    /// As [`ServerIdentity::new`], and [`TlsErrorKind::PrivateKey`] if there is no usable key.
+    /// As [`Identity::new`], and [`TlsErrorKind::PrivateKey`] if there is no usable key.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, TlsError> {
         Self::from_named_pem(chain, key, "the certificate chain", "the private key")
     }
@@ -40,7 +40,7 @@ impl ServerIdentity {
     /// From two PEM files. Errors name the files.
     ///
     /// # Errors
-    /// As [`ServerIdentity::from_pem`], and [`TlsErrorKind::Unreadable`].
+    /// As [`Identity::from_pem`], and [`TlsErrorKind::Unreadable`].
     pub fn from_pem_files(
         chain: impl AsRef<Path>,
         key: impl AsRef<Path>,
@@ -116,43 +116,75 @@ impl ServerIdentity {
     }
 }
 
-impl fmt::Debug for ServerIdentity {
+impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerIdentity")
+        f.debug_struct("Identity")
             .field("certificates", &self.0.cert.len())
             .finish_non_exhaustive()
     }
 }
 
-/// Reads trusted roots from PEM text with one or more CA certificates.
-///
-/// # Errors
-/// [`TlsErrorKind::Certificate`] if there is none, or one that is not usable as a root.
-pub fn roots_from_pem(pem: &[u8]) -> Result<Arc<RootCertStore>, TlsError> {
-    roots(pem, "the root certificates")
-}
+/// The certificate authorities whose client certificates are accepted.
+#[derive(Clone, Debug)]
+pub struct Trust(Arc<RootCertStore>);
 
-/// Reads trusted roots from a PEM file with one or more CA certificates. Errors name the file.
-///
-/// # Errors
-/// As [`roots_from_pem`], and [`TlsErrorKind::Unreadable`].
-pub fn roots_from_pem_file(path: impl AsRef<Path>) -> Result<Arc<RootCertStore>, TlsError> {
-    let path = path.as_ref();
-    roots(&read(path)?, &path.display().to_string())
-}
-
-fn roots(pem: &[u8], name: &str) -> Result<Arc<RootCertStore>, TlsError> {
-    let mut store = RootCertStore::empty();
-    for certificate in certificates(pem, name)? {
-        store.add(certificate).map_err(|error| {
-            TlsError::new(
-                TlsErrorKind::Certificate,
-                format!("{name}: holds a certificate that cannot be a root"),
-            )
-            .with_source(error)
-        })?;
+impl Trust {
+    /// The certificate authorities in PEM text.
+    ///
+    /// # Errors
+    /// [`TlsErrorKind::Certificate`] if there is none, or one that is not usable as a root.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, TlsError> {
+        let name = "the root certificates";
+        Self::from_named(certificates(pem, name)?, name)
     }
-    Ok(Arc::new(store))
+
+    /// The certificate authorities in a PEM file. Errors name the file.
+    ///
+    /// # Errors
+    /// As [`Trust::from_pem`], and [`TlsErrorKind::Unreadable`].
+    pub fn from_pem_file(path: impl AsRef<Path>) -> Result<Self, TlsError> {
+        let path = path.as_ref();
+        let name = path.display().to_string();
+        Self::from_named(certificates(&read(path)?, &name)?, &name)
+    }
+
+    /// These certificate authorities.
+    ///
+    /// # Errors
+    /// As [`Trust::from_pem`].
+    pub fn from_der(
+        roots: impl IntoIterator<Item = CertificateDer<'static>>,
+    ) -> Result<Self, TlsError> {
+        Self::from_named(roots, "the root certificates")
+    }
+
+    pub(super) fn roots(&self) -> Arc<RootCertStore> {
+        self.0.clone()
+    }
+
+    fn from_named(
+        roots: impl IntoIterator<Item = CertificateDer<'static>>,
+        name: &str,
+    ) -> Result<Self, TlsError> {
+        let bad = |what: &str| TlsError::new(TlsErrorKind::Certificate, format!("{name}: {what}"));
+        let mut store = RootCertStore::empty();
+        for root in roots {
+            store.add(root).map_err(|error| {
+                bad("holds a certificate that cannot be a root").with_source(error)
+            })?;
+        }
+        if store.is_empty() {
+            return Err(bad("holds no certificate"));
+        }
+        Ok(Self(Arc::new(store)))
+    }
+}
+
+/// Any set of trust anchors that rustls can hold.
+impl From<Arc<RootCertStore>> for Trust {
+    fn from(roots: Arc<RootCertStore>) -> Self {
+        Self(roots)
+    }
 }
 
 fn certificates(text: &[u8], name: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {

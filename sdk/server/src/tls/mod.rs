@@ -13,13 +13,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
-use rustls::{RootCertStore, ServerConfig};
 
-pub use self::identity::{ServerIdentity, roots_from_pem, roots_from_pem_file};
+pub use self::identity::{Identity, Trust};
 use self::tickets::ShortLivedTickets;
 pub(crate) use self::tickets::handshake;
 use crate::Clock;
@@ -45,9 +45,9 @@ pub enum ClientAuth {
     /// No certificate is requested; no token can be bound to such connections.
     None,
     /// A certificate is requested; a client without one is served too.
-    Optional(Arc<RootCertStore>),
+    Optional(Trust),
     /// A certificate is required: the handshake with a client without one fails.
-    Required(Arc<RootCertStore>),
+    Required(Trust),
     /// The caller's own verifier (revocation lists, SPIFFE). It is also called for every resumed
     /// session.
     Custom(Arc<dyn ClientCertVerifier>),
@@ -55,7 +55,7 @@ pub enum ClientAuth {
 
 impl ServerTls {
     /// Starts a configuration for a server with this identity.
-    pub fn builder(identity: ServerIdentity, client_auth: ClientAuth) -> ServerTlsBuilder {
+    pub fn builder(identity: Identity, client_auth: ClientAuth) -> ServerTlsBuilder {
         ServerTlsBuilder {
             identity,
             client_auth,
@@ -79,7 +79,7 @@ impl fmt::Debug for ServerTls {
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct ServerTlsBuilder {
-    identity: ServerIdentity,
+    identity: Identity,
     client_auth: ClientAuth,
     alpn: Vec<Vec<u8>>,
     ticket_lifetime: Option<Duration>,
@@ -147,12 +147,13 @@ fn client_verifier(
     auth: ClientAuth,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
-    let webpki = |roots| WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
+    let webpki =
+        |trust: Trust| WebPkiClientVerifier::builder_with_provider(trust.roots(), provider.clone());
     let verifier = match auth {
         ClientAuth::None => return Ok(None),
         ClientAuth::Custom(verifier) => return Ok(Some(verifier)),
-        ClientAuth::Optional(roots) => webpki(roots).allow_unauthenticated().build(),
-        ClientAuth::Required(roots) => webpki(roots).build(),
+        ClientAuth::Optional(trust) => webpki(trust).allow_unauthenticated().build(),
+        ClientAuth::Required(trust) => webpki(trust).build(),
     };
     verifier.map(Some).map_err(|error| {
         TlsError::new(

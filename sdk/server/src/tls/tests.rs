@@ -5,12 +5,12 @@ use super::*;
 #[test]
 fn ex_2_and_ex_3_hold_in_every_configuration() {
     let certified = generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let identity = ServerIdentity::from_pem(
+    let identity = Identity::from_pem(
         certified.cert.pem().as_bytes(),
         certified.signing_key.serialize_pem().as_bytes(),
     )
     .unwrap();
-    let roots = roots_from_pem(certified.cert.pem().as_bytes()).unwrap();
+    let roots = Trust::from_pem(certified.cert.pem().as_bytes()).unwrap();
     for auth in [
         ClientAuth::None,
         ClientAuth::Optional(roots.clone()),

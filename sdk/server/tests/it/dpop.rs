@@ -93,7 +93,10 @@ async fn a_dpop_bound_token_passes_on_h1_and_h2_whether_or_not_there_is_a_client
     let fixture = Fixture::new();
     let key = DpopKey::generate().unwrap();
     let token = token(&fixture, &key);
-    for client_auth in [ClientAuth::None, ClientAuth::Required(fixture.ca.roots())] {
+    for client_auth in [
+        ClientAuth::None,
+        ClientAuth::Required(fixture.ca.roots().into()),
+    ] {
         let server = start(&fixture, client_auth, with_replay_store()).await;
         for alpn in ["h2", "http/1.1"] {
             let mut connection = HttpConnection::connect(server.addr, &fixture.client(alpn)).await;

@@ -15,8 +15,8 @@ use bowline_proof::{
 };
 use bowline_server::{
     AcceptPolicy, Acceptor, BindingLayer, ClientAuth, Clock, ConnectionLimits, ExpectedClaims,
-    Jwks, JwtValidator, Listener, ServeOptions, ServerIdentity, ServerTls, ServerTlsBuilder,
-    VerifiedBinding, serve,
+    Jwks, JwtValidator, Listener, ServeOptions, ServerTls, ServerTlsBuilder, VerifiedBinding,
+    serve,
 };
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
@@ -77,12 +77,12 @@ impl Fixture {
     }
 
     pub(crate) fn tls(&self) -> ServerTlsBuilder {
-        self.tls_with(ClientAuth::Required(self.ca.roots()))
+        self.tls_with(ClientAuth::Required(self.ca.roots().into()))
     }
 
     pub(crate) fn tls_with(&self, client_auth: ClientAuth) -> ServerTlsBuilder {
         let server = self.ca.server();
-        let identity = ServerIdentity::from_pem(
+        let identity = bowline_server::Identity::from_pem(
             server.certificate_pem.as_bytes(),
             server.key.serialize_pem().as_bytes(),
         )

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowline_server::{
-    AcceptErrorKind, Acceptor, ClientAuth, ConnectionFacts, ConnectionLimits, Limit, Listener,
-    ServerEvent, ServerIdentity, ServerTlsBuilder, TlsErrorKind,
+    AcceptErrorKind, Acceptor, ClientAuth, ConnectionFacts, ConnectionLimits, Identity, Limit,
+    Listener, ServerEvent, ServerTlsBuilder, TlsErrorKind,
 };
 use rcgen::{PKCS_ECDSA_P521_SHA512, date_time_ymd};
 use rustls::{ClientConfig, ProtocolVersion};
@@ -250,7 +250,7 @@ fn a_key_that_does_not_match_its_certificate_is_refused_and_the_error_names_both
     let (one, other) = (fixture.ca.server(), fixture.ca.server());
     let chain = folder.write("one.pem", &one.certificate_pem);
     let key = folder.write("other.key", other.key.serialize_pem());
-    let error = ServerIdentity::from_pem_files(&chain, &key).unwrap_err();
+    let error = Identity::from_pem_files(&chain, &key).unwrap_err();
     assert_eq!(error.kind(), TlsErrorKind::KeyMismatch);
     assert!(
         error.to_string().contains("one.pem") && error.to_string().contains("other.key"),
@@ -258,7 +258,7 @@ fn a_key_that_does_not_match_its_certificate_is_refused_and_the_error_names_both
     );
 
     let fitting = folder.write("one.key", one.key.serialize_pem());
-    ServerIdentity::from_pem_files(&chain, fitting).unwrap();
+    Identity::from_pem_files(&chain, fitting).unwrap();
 }
 
 #[test]
@@ -278,18 +278,18 @@ fn an_error_about_a_wrong_file_names_the_file() {
         (&absent, &key, TlsErrorKind::Unreadable, "absent.pem"),
         (&chain, &absent, TlsErrorKind::Unreadable, "absent.pem"),
     ] {
-        let error = ServerIdentity::from_pem_files(chain, key).unwrap_err();
+        let error = Identity::from_pem_files(chain, key).unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains(named), "{error}");
     }
-    let error = bowline_server::roots_from_pem_file(&empty).unwrap_err();
+    let error = bowline_server::Trust::from_pem_file(&empty).unwrap_err();
     assert!(error.to_string().contains("empty.pem"), "{error}");
 }
 
 #[test]
 fn no_roots_is_a_configuration_error() {
     let fixture = Fixture::new();
-    let none = ClientAuth::Required(Arc::new(rustls::RootCertStore::empty()));
+    let none = ClientAuth::Required(Arc::new(rustls::RootCertStore::empty()).into());
     let error: bowline_server::TlsError = fixture.tls_with(none).build().unwrap_err();
     assert_eq!(error.kind(), TlsErrorKind::ClientRoots);
 }

@@ -449,7 +449,7 @@ impl Axum {
         let fixture = Fixture::new();
         let (seen, opened) = (Events::default(), Arc::<Notify>::default());
         let (log, tell) = (seen.clone(), opened.clone());
-        let auth = ClientAuth::Optional(fixture.ca.roots());
+        let auth = ClientAuth::Optional(fixture.ca.roots().into());
         let acceptor = Acceptor::new(fixture.tls_with(auth).build().unwrap()).observer(
             move |event: &ServerEvent| {
                 log.lock().unwrap().push(*event);

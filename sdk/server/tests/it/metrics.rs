@@ -49,7 +49,7 @@ async fn every_event_becomes_a_metric() {
     let fixture = Fixture::new();
     let acceptor = |handshake_timeout| {
         let tls = fixture
-            .tls_with(ClientAuth::Optional(fixture.ca.roots()))
+            .tls_with(ClientAuth::Optional(fixture.ca.roots().into()))
             .build()
             .unwrap();
         Acceptor::new(tls)

@@ -230,7 +230,7 @@ async fn several_tokens_share_a_connection_each_with_its_own_proof() {
 async fn if_certificates_are_optional_only_unbound_tokens_pass_without_one() {
     let fixture = Fixture::new();
     let listener = fixture
-        .listener(fixture.tls_with(ClientAuth::Optional(fixture.ca.roots())))
+        .listener(fixture.tls_with(ClientAuth::Optional(fixture.ca.roots().into())))
         .await;
     let router = binding_report().layer(fixture.layer().policy(AcceptPolicy::Follow));
     let server = TestServer::start(listener, router, fixture.options());

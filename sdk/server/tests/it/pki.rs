@@ -48,7 +48,9 @@ impl Ca {
     }
 
     pub(crate) fn roots(&self) -> Arc<RootCertStore> {
-        bowline_server::roots_from_pem(self.pem().as_bytes()).unwrap()
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate()).unwrap();
+        Arc::new(roots)
     }
 
     pub(crate) fn server(&self) -> Identity {

@@ -70,7 +70,7 @@ impl OpenSsl {
 #[ignore = "needs the openssl command; `just parts` runs it"]
 async fn ex_8_a_renegotiation_and_a_certificate_after_the_handshake_are_refused() {
     let fixture = Fixture::new();
-    let optional = fixture.tls_with(ClientAuth::Optional(fixture.ca.roots()));
+    let optional = fixture.tls_with(ClientAuth::Optional(fixture.ca.roots().into()));
     let server = TestServer::start(
         fixture.listener(optional).await,
         binding_report().layer(fixture.layer().public_paths(["/"])),

@@ -141,7 +141,7 @@ async fn rs_1_a_connection_ends_with_the_intermediate_of_its_certificate() {
     // Clients send such ones too. It has ended already, and the path does not need it.
     let superfluous = Ca::new("old root").intermediate("intermediate", until(2024));
     let config = client(&fixture, &agent, &[&intermediate, &superfluous]);
-    let roots = ClientAuth::Required(fixture.ca.roots());
+    let roots = ClientAuth::Required(fixture.ca.roots().into());
     let scene = Scene::start(fixture, roots, false).await;
     let token = scene.fixture.authority.session_bound(&agent.thumbprint());
     let mut one = HttpConnection::connect(scene.addr, &config).await;

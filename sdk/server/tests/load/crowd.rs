@@ -36,7 +36,7 @@ impl Reached {
 pub(crate) async fn start(fixture: &Fixture, max: usize) -> (TestServer, Reached) {
     let reached = Reached::default();
     let log = reached.clone();
-    let optional = ClientAuth::Optional(fixture.ca.roots());
+    let optional = ClientAuth::Optional(fixture.ca.roots().into());
     let acceptor = Acceptor::new(fixture.tls_with(optional).build().unwrap()).observer(
         move |event: &ServerEvent| {
             if let ServerEvent::LimitReached { limit, .. } = event {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bowline_server::{ClientAuth, ServerIdentity, ServerTls};
+use bowline_server::{ClientAuth, Identity, ServerTls};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::WebPkiClientVerifier;
@@ -46,7 +46,7 @@ pub(super) fn authorities(pki: &Pki) -> Arc<dyn ClientCertVerifier> {
 
 fn configuration(pki: &Pki, clients: ClientAuth) -> ServerTls {
     let leaf = pki.localhost();
-    let identity = ServerIdentity::new(leaf.chain(), leaf.signing_key())
+    let identity = Identity::new(leaf.chain(), leaf.signing_key())
         .expect("the key was made for the certificate");
     ServerTls::builder(identity, clients)
         .build()

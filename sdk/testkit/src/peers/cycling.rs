@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bowline_server::{Acceptor, ConnectionFacts, Lingering, ServerIdentity, ServerTls};
+use bowline_server::{Acceptor, ConnectionFacts, Identity, Lingering, ServerTls};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -244,12 +244,12 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 fn server_tls(pki: &Pki, options: &CyclingOptions) -> ServerTls {
     let leaf = pki.localhost();
-    let identity = ServerIdentity::new(leaf.chain(), leaf.signing_key())
+    let identity = Identity::new(leaf.chain(), leaf.signing_key())
         .expect("the key was made for the certificate");
     let client_auth = match options.client_auth {
         ClientAuth::None => bowline_server::ClientAuth::None,
-        ClientAuth::Optional => bowline_server::ClientAuth::Optional(pki.roots()),
-        ClientAuth::Required => bowline_server::ClientAuth::Required(pki.roots()),
+        ClientAuth::Optional => bowline_server::ClientAuth::Optional(pki.roots().into()),
+        ClientAuth::Required => bowline_server::ClientAuth::Required(pki.roots().into()),
     };
     let mut builder = ServerTls::builder(identity, client_auth).alpn(options.alpn.protocols());
     if !options.resumption {

@@ -189,7 +189,7 @@ impl Fixture {
     fn client(&self, leaf: &Leaf) -> Builder {
         let identity =
             Identity::from_pem(leaf.chain_pem().as_bytes(), leaf.key_pem().as_bytes()).unwrap();
-        let trust = Trust::authorities([self.pki.ca_der().clone()]).unwrap();
+        let trust = Trust::from_der([self.pki.ca_der().clone()]).unwrap();
         Client::builder().identity(identity).trust(trust)
     }
 

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bowline_proof::{ProofKey, Thumbprint};
-use bowline_server::ServerIdentity;
+use bowline_server::Identity;
 use bowline_testkit::pki::{KeyKind, Leaf, LeafSpec, Pki};
 use bowline_testkit::tls::{Alpn, ClientAuth, TlsOptions, Versions};
 use rustls::{
@@ -193,13 +193,13 @@ fn certificates_are_readable_by_others_and_keys_are_not() {
 
     pki.write_to(&dir, &[&server, &client]).unwrap();
 
-    bowline_server::roots_from_pem_file(dir.join("ca.pem")).unwrap();
+    bowline_server::Trust::from_pem_file(dir.join("ca.pem")).unwrap();
     for name in ["localhost", "agent"] {
         let (chain, key) = (
             dir.join(format!("{name}.pem")),
             dir.join(format!("{name}-key.pem")),
         );
-        ServerIdentity::from_pem_files(&chain, &key).unwrap();
+        Identity::from_pem_files(&chain, &key).unwrap();
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;

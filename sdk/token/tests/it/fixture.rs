@@ -80,7 +80,7 @@ impl Fixture {
     }
 
     pub(crate) fn trust(&self) -> Trust {
-        Trust::authorities([self.pki.ca_der().clone()]).expect("the CA is a trust anchor")
+        Trust::from_der([self.pki.ca_der().clone()]).expect("the CA is a trust anchor")
     }
 
     /// A source of the agent's own tokens, which authenticates by the agent's certificate and knows

@@ -79,7 +79,7 @@ impl Fixture {
         Client::builder()
             .http_versions(http)
             .identity(Identity::new(self.leaf.chain(), self.leaf.signing_key()).unwrap())
-            .trust(Trust::authorities([self.pki.ca_der().clone()]).unwrap())
+            .trust(Trust::from_der([self.pki.ca_der().clone()]).unwrap())
             .http_versions(http)
             .build()
             .unwrap()

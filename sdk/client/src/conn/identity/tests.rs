@@ -46,7 +46,7 @@ fn a_trust_bundle_is_read_whole_or_not_at_all() {
     let file = std::env::temp_dir().join(format!("bowline-trust-{}.pem", std::process::id()));
     let bundle = |text: String| {
         std::fs::write(&file, text).unwrap();
-        Trust::pem_file(&file)
+        Trust::from_pem_file(&file)
     };
     assert!(bundle(format!("\u{feff}{}{}", a.ca_pem(), b.ca_pem())).is_ok());
     let broken = b.ca_pem().replacen("MI", "!!", 1);

@@ -89,7 +89,7 @@ impl Introspector {
             .route("/busy/{when}", post(busy))
             .merge(bad_endpoints());
         let listener = fixture
-            .listener(fixture.tls_with(ClientAuth::Optional(fixture.ca.roots())))
+            .listener(fixture.tls_with(ClientAuth::Optional(fixture.ca.roots().into())))
             .await;
         let server = TestServer::start(listener, router, fixture.options());
         Self {
