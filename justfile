@@ -14,10 +14,13 @@ demo *options:
 test:
     cargo test --workspace
 
-# Format, import cycles, clippy (also without the default features of mcp and a2a) and documentation; any warning is an error.
+# Format, import cycles, clippy (also without default features), documentation, the Rust version that dependencies ask for,
+# and the packages for crates.io (needs cargo 1.90, although users need only Rust 1.88); any warning is an error.
 lint:
     cargo fmt --all --check
     python3 tools/cycles.py
+    python3 tools/msrv.py
+    cargo publish --locked --workspace --dry-run --no-verify --allow-dirty --quiet
     cargo clippy --locked --workspace --all-targets -- -D warnings
     cargo clippy --locked -p bowline-mcp -p bowline-a2a --no-default-features -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
@@ -54,7 +57,13 @@ npm folder:
         && { [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund; }
 
 # What takes too long for every change, or comes from outside. Summaries go to docs/evidence/, for a commit.
-nightly: mcp-suite load
+nightly: mcp-suite load publishable
+
+# Whether each package builds from what would be uploaded, and the facade with the oldest Rust that users may have.
+publishable:
+    cargo publish --locked --workspace --dry-run --allow-dirty
+    rustup toolchain install --profile minimal 1.88
+    CARGO_TARGET_DIR=target/msrv cargo +1.88 check --locked -p bowline --all-features
 
 # The client scenarios of the MCP conformance suite, over rmcp's stock transport and over ours.
 mcp-suite: (npm "mcp-suite")
