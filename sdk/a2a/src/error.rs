@@ -1,4 +1,6 @@
 //! The crate's error, and how it travels inside the SDK's own error type.
+//!
+//! Upstream: no issue; request 20 in `docs/src/upstream.md`.
 
 use std::time::Duration;
 

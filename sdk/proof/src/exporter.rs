@@ -28,7 +28,8 @@ impl ExporterValue {
     ///
     /// On TLS 1.2 the value is only unique to the connection with the extended master secret (RFC
     /// 7627). rustls does not tell afterwards whether that was negotiated: set `require_ems` in
-    /// both ends' configurations (EX-2).
+    /// both ends' configurations (EX-2). Upstream:
+    /// <https://github.com/rustls/rustls/pull/3083> (after 0.23) tells it.
     ///
     /// # Errors
     /// The handshake has not completed, or rustls refuses to export.

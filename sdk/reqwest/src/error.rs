@@ -1,4 +1,6 @@
 //! The errors that reqwest's own error type cannot express.
+//!
+//! Upstream: <https://github.com/seanmonstar/reqwest/issues/2857>.
 
 use std::error::Error as StdError;
 use std::io;

@@ -6,6 +6,8 @@
 //! per connection. There are three ways to call it: [`Transport::execute`], a
 //! [`tower_service::Service`] and a [`reqwest_middleware::Middleware`].
 //!
+//! Upstream: <https://github.com/seanmonstar/reqwest/issues/1949>.
+//!
 //! # In place of `send`
 //!
 //! reqwest builds the request, and bowline sends it:

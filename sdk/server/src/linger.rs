@@ -24,6 +24,8 @@ use crate::forward::forward_writes;
 /// [`serve`](crate::serve), [`serve_connection`](crate::serve_connection) and a
 /// [`Connection`](crate::Connection) for `axum::serve` already do this; use it if you give the
 /// stream to hyper yourself.
+/// Upstream: report 7 in `docs/src/upstream.md`, which takes
+/// <https://github.com/hyperium/hyper/issues/3078> up again.
 #[derive(Debug)]
 pub struct Lingering<IO> {
     io: IO,

@@ -4,6 +4,9 @@
 //! and hidden from tonic, which in some cases mistakes a shortened stream for one that ended, and
 //! panics at `grpc-status-details-bin` that is not base64.
 //!
+//! Upstream: <https://github.com/grpc/grpc-rust/pull/2618> for the panic; report 12 in
+//! `docs/src/upstream.md` for streams that end in the middle of a message.
+//!
 //! Nothing is compressed: requests are not, and responses must not be. No `grpc-timeout` is sent:
 //! the client's own time-outs apply.
 

@@ -4,6 +4,9 @@
 //! the connection first. A [`Bind`] implementation sees the facts of each connection when it opens,
 //! and sees each request just before it is written to that connection.
 //!
+//! Upstream: <https://github.com/seanmonstar/reqwest/issues/1949> asks for this order in reqwest,
+//! <https://github.com/hyperium/hyper/issues/3849> for the parts of a pool that could have it.
+//!
 //! - `session`: session-binding proofs, one for each access token and connection.
 //! - `dpop`: DPoP proofs, one for each request.
 //! - `select`: which of the two an access token needs.

@@ -31,6 +31,8 @@ impl Body {
     /// `request_sent`: all of the request had left when the answer came. A server that wants no
     /// more of one may reset its stream after a complete answer (RFC 9113 §8.1), and hyper says of
     /// that what it says of any reset with NO_ERROR: that the body has ended.
+    /// Upstream: report 6 in `docs/src/upstream.md`; hyper does so since
+    /// <https://github.com/hyperium/hyper/issues/2872>.
     pub(crate) fn new(incoming: Incoming, checkout: Checkout, request_sent: bool) -> Self {
         let ends_with_stream = request_sent && checkout.facts().http() == HttpVersion::H2;
         let mut body = Self {

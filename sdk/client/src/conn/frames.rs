@@ -62,6 +62,7 @@ impl WireState {
     /// that takes the last stream is held by hyper for a moment, and if GOAWAY comes in this
     /// moment, hyper drops it without saying whether it was sent. No limit applies until the peer's
     /// SETTINGS are in force.
+    /// Upstream: no issue; report 2 in `docs/src/upstream.md`.
     pub(crate) fn streams(&self) -> usize {
         if !self.are_settings_acked() {
             return usize::MAX;

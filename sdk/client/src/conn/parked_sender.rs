@@ -4,6 +4,9 @@
 //! request back only when the last sender is dropped. If the waiting request held the sender
 //! itself, it would wait for ever:
 //!
+//! Upstream: <https://github.com/hyperium/hyper/issues/4122>, and the queue's own
+//! <https://github.com/tokio-rs/tokio/issues/7714>.
+//!
 //! ```text
 //! request   sends, parks the sender, waits --------------------------------+-> given back unsent
 //! hyper            closes its queue; the request lies in it      drops it -+

@@ -132,6 +132,7 @@ pub(crate) fn template(
 /// rustls files tickets by host name alone. A store per origin keeps a ticket from crossing ports,
 /// so that a resumed session inherits the certificate answer of *its* origin's last full handshake
 /// (CL-9).
+/// Upstream: <https://github.com/rustls/rustls/issues/2196>.
 pub(crate) fn for_origin(template: &ClientConfig) -> Arc<ClientConfig> {
     let mut config = template.clone();
     config.resumption = Resumption::in_memory_sessions(16);
@@ -156,6 +157,7 @@ tokio::task_local! {
 
 /// Runs a handshake and returns the certificate request that the resolver saw in it. rustls gives
 /// the resolver no connection to note that on, but calls it on the task that drives the handshake.
+/// Upstream: no issue; request 16 in `docs/src/upstream.md`.
 pub(crate) async fn record_certificate_request<F: Future>(
     handshake: F,
 ) -> (F::Output, CertificateRequest) {

@@ -10,6 +10,7 @@
 //! resume point (session "s1", event "7"):  unreadable, unreadable, unreadable -> give up
 //! resume point (session "s1", event "8"):  a count of its own: resumed at once
 //! ```
+//! Upstream: no issue; report 14 in `docs/src/upstream.md`.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -172,6 +172,7 @@ impl Acceptor {
                 .map_err(|error| AcceptError(Cause::ClientKey(error)))?;
         // RS-1: rustls takes the certificate chain of a resumed session from the ticket and does
         // not verify it again. It may have expired or lost its trust since.
+        // Upstream: no issue; request 17 in `docs/src/upstream.md`.
         if resumed && let Some(certificate) = &certificate {
             certificate
                 .verify_again()

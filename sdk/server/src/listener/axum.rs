@@ -62,6 +62,8 @@ impl axum::serve::Listener for Listener {
 /// response has something to send: under it, a response with a closed HTTP/2 window is reset after
 /// [`stalled_response_timeout`](crate::ConnectionLimits::stalled_response_timeout) even if it is
 /// silent.
+/// Upstream: request 18 in `docs/src/upstream.md`, beside
+/// <https://github.com/tokio-rs/axum/issues/3753>.
 #[derive(Clone, Debug)]
 pub struct PeerFacts(pub Arc<ConnectionFacts>);
 

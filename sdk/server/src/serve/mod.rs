@@ -167,6 +167,8 @@ fn http_builder(facts: &ConnectionFacts, options: &ServeOptions) -> Builder<Toki
     let mut builder = Builder::new(TokioExecutor::new());
     // hyper's header_read_timeout also counts the idle time between two requests, and it closes
     // without a TLS close_notify. `ConnectionLimits` bound both instead.
+    // Upstream: https://github.com/hyperium/hyper/issues/1628 and
+    // https://github.com/hyperium/hyper/issues/2355.
     builder
         .http1()
         .timer(TokioTimer::new())

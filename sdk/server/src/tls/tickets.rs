@@ -31,6 +31,9 @@ pub(crate) async fn handshake<F: Future>(handshake: F) -> F::Output {
 /// ever. The sealed time makes the limit exact, however many tickets succeed one another (RFC 8446
 /// section 4.6.1): `decrypt` notes it for this handshake, and `encrypt` seals what was noted. In a
 /// full handshake nothing is noted, see [`clearing`], and the time is now.
+///
+/// Upstream: <https://github.com/rustls/rustls/pull/2786> (after 0.23) bounds what an idle server
+/// accepts; the sealed time stays, since its cap is exact.
 #[derive(Debug)]
 pub(super) struct ShortLivedTickets {
     inner: Arc<dyn ProducesTickets>,

@@ -4,6 +4,9 @@
 //! opens a tunnel; interim responses (1xx, RFC 9110 §15.2) may come before it. Nothing is sent
 //! before the head of the 2xx response has ended, and nothing may come behind it: in TLS the client
 //! speaks first.
+//!
+//! Upstream: no issue for the status; report 8 in `docs/src/upstream.md`. What it loses behind the
+//! answer, TLS never sends: <https://github.com/hyperium/hyper/issues/4095>.
 
 use std::io;
 
