@@ -6,9 +6,10 @@ parts_python := justfile_directory() / "target/parts-venv/bin/python3"
 default:
     @just --list --unsorted
 
-# The reconnect-churn lab: one table. Options go through, as in `just demo --quick --scenario sse`.
+# The reconnect-churn lab: one table. Options go through, as in `just demo --quick --scenario sse`. In the same profile as the
+# tests, so that what it builds is not built twice; `cargo run --release -p churn` for its latencies.
 demo *options:
-    cargo run --release -p churn -- {{ options }}
+    cargo run -p churn -- {{ options }}
 
 # Every test that needs only Rust and a C compiler.
 test:
@@ -77,7 +78,7 @@ load:
 
 # A short run of the lab, and whether its figures are what we claim.
 demo-check:
-    cargo run --release -p churn -- --quick --json target/churn.json
+    cargo run -p churn -- --quick --json target/churn.json
     python3 examples/churn/check.py target/churn.json
 
 # The benches (docs/src/benchmarks.md, server-benchmarks.md): reported, never a gate. On an idle machine.

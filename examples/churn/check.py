@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks that the figures of the churn lab are what bowline claims.
 
-    cargo run --release -p churn -- --quick --json target/churn.json
+    cargo run -p churn -- --quick --json target/churn.json
     python3 examples/churn/check.py target/churn.json
 
 Needs the Python standard library only. Names each claim that failed, and exits with 1 if one did. Latencies are not
