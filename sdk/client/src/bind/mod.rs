@@ -69,6 +69,7 @@ pub trait BindConnection: Send + Sync + 'static {
 
 /// What a binding sees of a request.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct RequestFacts<'a> {
     /// The method.
     pub method: &'a Method,
@@ -159,6 +160,7 @@ impl Attachment {
 
 /// The head of a response.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct ResponseHead<'a> {
     /// The status.
     pub status: StatusCode,
