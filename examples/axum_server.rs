@@ -2,32 +2,24 @@
 //!
 //!     cargo run -p bowline-examples --bin axum_server
 //!
-//! needs nothing else: it makes the certificates and the authorization server itself
-//! (`bowline-testkit`), all on loopback. What a real service keeps of it is [`service`];
-//! what a real client keeps of it is [`agent`].
+//! What a real service keeps of it is [`service`]; what a real client keeps of it is [`agent`].
 
 #![allow(clippy::print_stdout, reason = "an example prints what it shows")]
 
-use axum::routing::{delete, get};
-use axum::{Extension, Json, Router};
-use bowline_http_client::{Client, Identity, RequestBoundProof, Trust};
-use bowline_proof::challenges;
-use bowline_server::{
-    AcceptPolicy, Acceptor, BindingLayer, ClientAuth, ExpectedClaims, Jwks, JwksUrl, JwtValidator,
-    Listener, RequireRequestBound, ResourceMetadata, ServeOptions, ServerTls, VerifiedBinding,
-    serve,
-};
-use bowline_testkit::attacker::{LeakyLog, replay};
-use bowline_testkit::authority::{Authority, AuthorityOptions};
-use bowline_testkit::pki::{KeyKind, Leaf, Pki};
-use bowline_token::{
-    AuthorizationServer, Authorized, ClientAuthentication, OAuth, RequiredBinding,
-};
-use bytes::Bytes;
-use http::{HeaderMap, Method};
-use http_body_util::{BodyExt, Full};
+use std::future::pending;
 
-type Error = Box<dyn std::error::Error + Send + Sync>;
+use axum::http::{Method, Request};
+use axum::{Extension, Router, routing::delete, routing::get};
+use bowline::RequestBoundProof;
+use bowline::server::{
+    AcceptPolicy, Acceptor, BindingLayer, ClientAuth, ExpectedClaims, Identity, JwtValidator,
+    Listener, RequireRequestBound, ResourceMetadata, ServeOptions, ServerTls, Trust,
+    VerifiedBinding, serve,
+};
+use bowline::token::{
+    AuthorizationServer, Authorized, ClientAuthentication as Auth, OAuth, RequiredBinding,
+};
+use setup::{Error, Setup, expected, refusal, show, text};
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
@@ -35,163 +27,68 @@ async fn main() -> Result<(), Error> {
 }
 
 async fn run() -> Result<(), Error> {
-    let pki = Pki::new();
-    let authority = Authority::start(&pki, AuthorityOptions::default());
-    // A request-bound proof is useless to an attacker; the log keeps requests without one.
-    let log = LeakyLog::for_method(Method::GET);
-    let origin = service(&pki, &authority, &log).await?;
-    println!(
-        "a service on {origin}, tokens from {}\n",
-        authority.issuer()
-    );
-
-    let (victim, attacker) = (
-        pki.client("agent", KeyKind::P256),
-        pki.client("attacker", KeyKind::P256),
-    );
-    agent(&pki, &victim, &origin).await?;
-
-    println!("\na log has leaked the agent's last token and proof. On connections of their own:");
-    let stolen = log.last().ok_or("the service has received no request")?;
-    for (who, leaf, check) in [
-        ("another certificate", &attacker, "RS-3"),
-        ("the agent's own certificate", &victim, "RS-6"),
-    ] {
-        let outcome = replay(&pki, leaf, &origin, &stolen, "").await?;
-        println!("  an attacker with {who}: {outcome}");
-        if outcome.check() != Some(check) {
-            return Err(format!("expected a refusal by {check}").into());
-        }
-    }
-    Ok(())
+    let setup = Setup::start();
+    let origin = service(&setup).await?;
+    agent(&setup, &origin).await?;
+    setup.replay_the_leaked_request(&origin).await
 }
 
-/// The service: mutual TLS, session-bound tokens only, and a request-bound proof for each request
-/// that deletes something.
-async fn service(pki: &Pki, authority: &Authority, log: &LeakyLog) -> Result<String, Error> {
-    let leaf = pki.localhost();
-    let identity = bowline_server::Identity::new(leaf.chain(), leaf.signing_key())?;
-    let tls = ServerTls::builder(identity, ClientAuth::Required(pki.roots().into())).build()?;
+/// The service: session-bound tokens only, and for each DELETE a proof that is for it alone.
+async fn service(setup: &Setup) -> Result<String, Error> {
+    let pem = setup.server_certificate();
+    let identity = Identity::from_pem(&pem.certificate, &pem.key)?;
+    let clients = ClientAuth::Required(Trust::from_pem(&pem.ca)?);
+    let tls = ServerTls::builder(identity, clients).build()?;
     let listener = Listener::bind("127.0.0.1:0", Acceptor::new(tls)).await?;
     let origin = format!("https://localhost:{}", listener.local_addr().port());
 
-    let keys =
-        JwksUrl::new(&authority.jwks_url())?.trust_only_pem(authority.ca_pem().as_bytes())?;
-    let tokens = JwtValidator::builder(
-        ExpectedClaims::new(&origin).issuer(authority.issuer()),
-        Jwks::from(keys),
-    )
-    .build();
+    let claims = ExpectedClaims::new(&origin).issuer(setup.issuer());
+    let tokens = JwtValidator::builder(claims, setup.keys()?).build();
     // Says who issues tokens for it (RFC 9728). It needs no token.
-    let metadata = ResourceMetadata::new(&*origin)?
-        .authorization_servers([authority.issuer()])
-        .certificate_bound_tokens(true);
+    let metadata = ResourceMetadata::new(&*origin)?.authorization_servers([setup.issuer()]);
+    let deletes = RequireRequestBound::when(|request| request.method == Method::DELETE);
     let binding = BindingLayer::new(tokens)
         .origins([origin.parse()?])
         .policy(AcceptPolicy::Require)
-        .require_request_bound(RequireRequestBound::when(|request| {
-            request.method == Method::DELETE
-        }))
+        .require_request_bound(deletes)
         .resource(&metadata);
-
     let app = Router::new()
         .route("/things", get(things))
         .route("/things/{name}", delete(async || "gone"))
         .route_service(metadata.path(), metadata.service())
         .layer(binding);
-    let app = log.in_front_of(app);
-    tokio::spawn(serve(
-        listener,
-        app,
-        ServeOptions::default(),
-        std::future::pending(),
-    ));
+    let app = setup.leaky_log(app);
+    tokio::spawn(serve(listener, app, ServeOptions::default(), pending()));
     Ok(origin)
 }
 
 /// The handler sees the binding of the request.
-async fn things(Extension(binding): Extension<VerifiedBinding>) -> Json<Vec<String>> {
-    let caller = binding.claims()["client_id"]
-        .as_str()
-        .unwrap_or("nobody")
-        .to_owned();
-    Json(vec![format!(
-        "{caller}'s hammer, {}-bound",
-        binding.class().name()
-    )])
+async fn things(Extension(binding): Extension<VerifiedBinding>) -> String {
+    let caller = binding.claims()["client_id"].as_str().unwrap_or("unknown");
+    format!("{caller}'s hammer, {}-bound", binding.class().name())
 }
 
-/// The client: it finds the authorization server by itself, and asks for one token and one
-/// signature.
-async fn agent(pki: &Pki, leaf: &Leaf, origin: &str) -> Result<(), Error> {
-    let client = Client::builder()
-        .identity(Identity::new(leaf.chain(), leaf.signing_key())?)
-        .trust(Trust::from_der([pki.ca_der().clone()])?)
-        .build()?;
+/// The client: it finds the authorization server by itself.
+async fn agent(setup: &Setup, origin: &str) -> Result<(), Error> {
+    let client = setup.client("agent")?;
     let server = AuthorizationServer::for_resource(origin);
-    let source = OAuth::builder(client.clone(), server, ClientAuthentication::tls("agent"))
-        .bound(RequiredBinding::Session)
-        .build()?;
+    let settings = OAuth::builder(client.clone(), server, Auth::tls("agent"));
+    let source = settings.bound(RequiredBinding::Session).build()?;
     let agent = Authorized::new(client.clone(), source.clone(), origin)?;
-
-    let request = |method, path: &str| {
-        http::Request::builder()
-            .method(method)
-            .uri(format!("{origin}{path}"))
-    };
+    let hammer = || Request::delete(format!("{origin}/things/hammer"));
+    let reusable = agent.send(hammer().body(String::new())?).await?;
+    show("DELETE, reusable proof", "RS-12", refusal(&reusable))?;
+    let own = hammer().extension(RequestBoundProof).body(String::new())?;
+    let own = agent.send(own).await?.status();
+    show("DELETE, a proof of its own", "200", own.as_str())?;
     for _ in 0..100 {
-        let response = agent
-            .send(request(Method::GET, "/things").body(Full::<Bytes>::default())?)
-            .await?;
-        response.into_body().collect().await?;
+        let said = text(&agent, &format!("{origin}/things")).await?;
+        expected("agent's hammer, session-bound", said)?;
     }
-    let response = agent
-        .send(request(Method::GET, "/things").body(Full::<Bytes>::default())?)
-        .await?;
-    let text = response.into_body().collect().await?.to_bytes();
-    println!(
-        "GET /things, 101 times: {}, {} signature(s), {} token request(s)",
-        expected(
-            "agent's hammer, session-bound",
-            String::from_utf8_lossy(&text).into_owned()
-        )?,
-        client.stats().totals.signatures(),
-        source.counts().requested
-    );
-
-    let reusable = agent
-        .send(request(Method::DELETE, "/things/hammer").body(Full::<Bytes>::default())?)
-        .await?;
-    println!(
-        "DELETE with the same proof: {}",
-        expected("RS-12", outcome(reusable.status(), reusable.headers()))?
-    );
-    let own = request(Method::DELETE, "/things/hammer").extension(RequestBoundProof);
-    let own = agent.send(own.body(Full::<Bytes>::default())?).await?;
-    println!(
-        "DELETE with a proof of its own: {}",
-        expected("200", outcome(own.status(), own.headers()))?
-    );
+    let (signed, tokens) = (client.stats().totals.signatures(), source.counts());
+    let counts = format!("{signed} signatures, {} token", tokens.requested);
+    show("100 times GET add none to", "3 signatures, 1 token", counts)?;
     Ok(())
-}
-
-fn outcome(status: http::StatusCode, headers: &HeaderMap) -> String {
-    let challenges = challenges(headers);
-    let said = challenges
-        .iter()
-        .find_map(|challenge| challenge.param("error_description"));
-    match said {
-        Some(said) => format!("{status} ({said})"),
-        None => status.to_string(),
-    }
-}
-
-/// `happened`, or an error if it is not what this example shows.
-fn expected(what: &str, happened: String) -> Result<String, Error> {
-    if !happened.contains(what) {
-        return Err(format!("expected {what}: {happened}").into());
-    }
-    Ok(happened)
 }
 
 #[cfg(test)]

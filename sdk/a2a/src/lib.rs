@@ -65,6 +65,10 @@ pub mod operation;
 mod text;
 mod transports;
 
+pub use bowline_http_client::{
+    AccessToken, Client, Error as ClientError, Fault, Operation, Protocol,
+};
+pub use bowline_token::{Error as TokenError, TokenSource};
 pub use bowline_transport::{Call, Operations, RequestBoundCalls};
 pub use error::{Error, ErrorKind};
 pub use long_task::LongTask;

@@ -16,6 +16,7 @@ pub enum HttpVersions {
 
 /// How many connections there may be, and for how long they are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// Connections to one origin with one identity. Default 64; a request beyond it waits
     /// ([`Timeouts::pool`](Timeouts::pool)).
@@ -43,6 +44,7 @@ impl Default for Limits {
 
 /// How long each step of a request's way may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Timeouts {
     /// Waiting for a connection, new or returned. Default 30 s.
     pub pool: Duration,

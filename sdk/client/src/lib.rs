@@ -45,8 +45,12 @@ pub mod request;
 
 pub use bind::session::{BindingPolicy, ProofScope};
 pub use body::{Body, BodyReadError};
-pub use bowline_proof::dpop::{DpopKey, JwkThumbprint};
-pub use bowline_proof::{AccessToken, InvalidAccessToken, Scheme, Thumbprint};
+pub use bowline_proof::dpop::{DpopKey, InvalidJwkThumbprint, JwkThumbprint};
+pub use bowline_proof::{
+    AccessToken, Algorithm, BindingError, Challenge, Confirmation, ConfirmationError, Demand,
+    ExporterError, ExporterValue, InvalidAccessToken, InvalidThumbprint, KeyError, KeyErrorKind,
+    MintError, MintErrorKind, Scheme, Thumbprint, TokenHash, challenges,
+};
 pub use client::{Builder, Client};
 pub use config::{HttpVersions, Limits, Timeouts};
 pub use conn::facts::{
@@ -65,5 +69,12 @@ pub use observe::{
 };
 pub use origin::{InvalidTarget, Origin};
 pub use request::{
-    DpopProofRequired, Http2Only, ProofRequired, Repeatable, RequestBoundProof, WithCertificate,
+    DpopProofRequired, Http2Only, ProofRequired, Repeatable, RequestBoundProof, TokenSourceId,
+    WithCertificate,
 };
+
+/// What a [`DpopKey`] signs, for a program that makes DPoP proofs by itself (RFC 9449 §4.2).
+pub mod dpop {
+    pub use bowline_proof::RequestClaims;
+    pub use bowline_proof::dpop::{Claims, InvalidNonce, Nonce, Proof};
+}

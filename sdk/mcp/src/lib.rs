@@ -72,7 +72,12 @@ mod redact;
 mod request_bound;
 mod streamable_http;
 
-pub use bowline_transport::RequestBoundCalls;
+pub use bowline_http_client::{
+    AccessToken, Client, Error as ClientError, ErrorKind as ClientErrorKind, Fault, Operation,
+    Protocol,
+};
+pub use bowline_token::{Error as TokenError, ErrorKind as TokenErrorKind, TokenSource};
+pub use bowline_transport::{Call, RequestBoundCalls};
 pub use error::{Error, ErrorKind};
 #[cfg(feature = "legacy-sse")]
 pub use legacy_sse::{CONNECTION_CLOSED, LegacySse, LegacySseWorker};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 /// How far `iat` may lie from the time it is compared with (RS-8). Whole seconds count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Windows {
     /// Back from now with per-request claims, back from the handshake without. 300 s by default.
     pub past: Duration,

@@ -10,8 +10,8 @@ use bowline_http_client::Fault;
 
 /// Why a request failed, or why its response's body did.
 ///
-/// It holds bowline's own error: [`client`](Self::client) returns it, and it is the first of the
-/// sources.
+/// It holds bowline's own error: [`client`](Self::client) or [`token`](Self::token) returns it, and it
+/// is the first of the sources.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct Error(Cause);
@@ -22,6 +22,9 @@ pub struct Error(Cause);
 pub enum ErrorKind {
     /// bowline could not carry the exchange out.
     Client(bowline_http_client::ErrorKind),
+    /// The token source has no access token to send, or the request is for another origin than its
+    /// tokens.
+    Token(bowline_token::ErrorKind),
     /// The request's URL has characters that are allowed in a URL and not in a URI, or is longer
     /// than a URI may be.
     InvalidUrl,
@@ -34,6 +37,8 @@ enum Cause {
     // Displayed whole, like bowline's own errors: most callers print an error without its sources.
     #[error("{0}")]
     Client(#[source] bowline_http_client::Error),
+    #[error("{0}")]
+    Token(#[source] bowline_token::Error),
     #[error(
         "the request's URL is not a URI: it has characters such as braces that no URI may have, \
          or is too long"
@@ -56,6 +61,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match &self.0 {
             Cause::Client(e) => ErrorKind::Client(e.kind()),
+            Cause::Token(e) => ErrorKind::Token(e.kind()),
             Cause::InvalidUrl(_) => ErrorKind::InvalidUrl,
             Cause::Timeout(..) => ErrorKind::Timeout,
         }
@@ -65,15 +71,24 @@ impl Error {
     pub fn fault(&self) -> Fault {
         match &self.0 {
             Cause::Client(e) => e.fault(),
+            Cause::Token(e) => e.fault(),
             Cause::InvalidUrl(_) => Fault::Caller,
             Cause::Timeout(..) => Fault::Network,
         }
     }
 
-    /// bowline's own error, if there is one.
+    /// The client's error, if it was the client that failed.
     pub fn client(&self) -> Option<&bowline_http_client::Error> {
         match &self.0 {
             Cause::Client(e) => Some(e),
+            _ => None,
+        }
+    }
+
+    /// The token source's error, if it was the source that failed.
+    pub fn token(&self) -> Option<&bowline_token::Error> {
+        match &self.0 {
+            Cause::Token(e) => Some(e),
             _ => None,
         }
     }
@@ -85,7 +100,7 @@ impl Error {
     pub fn may_have_been_processed(&self) -> bool {
         match &self.0 {
             Cause::Client(e) => e.may_have_been_processed(),
-            Cause::InvalidUrl(_) => false,
+            Cause::Token(_) | Cause::InvalidUrl(_) => false,
             Cause::Timeout(..) => true,
         }
     }
@@ -93,8 +108,11 @@ impl Error {
     /// Whether the same request may succeed later without any change, and cannot have been
     /// processed.
     pub fn is_worth_another_try(&self) -> bool {
-        self.client()
-            .is_some_and(bowline_http_client::Error::is_worth_another_try)
+        match &self.0 {
+            Cause::Client(e) => e.is_worth_another_try(),
+            Cause::Token(e) => e.is_worth_another_try(),
+            Cause::InvalidUrl(_) | Cause::Timeout(..) => false,
+        }
     }
 
     /// Whether it was a time-out: the request's own, or one of the bowline client's.
@@ -131,5 +149,17 @@ impl From<Error> for reqwest_middleware::Error {
 impl From<bowline_http_client::Error> for Error {
     fn from(error: bowline_http_client::Error) -> Self {
         Self(Cause::Client(error))
+    }
+}
+
+impl From<bowline_token::Error> for Error {
+    fn from(error: bowline_token::Error) -> Self {
+        // If the source had a token, the failure of the request itself is the client's.
+        match error.client() {
+            Some(e) if error.kind() == bowline_token::ErrorKind::Request => {
+                Self(Cause::Client(e.clone()))
+            }
+            _ => Self(Cause::Token(error)),
+        }
     }
 }

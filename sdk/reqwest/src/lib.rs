@@ -50,6 +50,22 @@
 //! # Ok(()) }
 //! ```
 //!
+//! [`Transport::new`] also takes an [`Authorized`], a client with a token source. Then the requests
+//! need no `bearer_auth`: each carries a token of the source, which replaces it in time.
+//!
+//! ```no_run
+//! # async fn example(agent: bowline_http_client::Client, source: bowline_token::OAuth)
+//! # -> Result<(), Box<dyn std::error::Error>> {
+//! use bowline_reqwest::{Authorized, Transport};
+//!
+//! let agent = Authorized::new(agent, source, "https://api.example.com")?;
+//! let http = reqwest_middleware::ClientBuilder::new(reqwest::Client::new())
+//!     .with(Transport::new(agent))
+//!     .build();
+//! let response = http.get("https://api.example.com/things").send().await?;
+//! # Ok(()) }
+//! ```
+//!
 //! It must be the last: it never calls `next`, so no middleware after it runs. Middlewares before
 //! it see the same requests and responses as with reqwest. If one of them sends a request again,
 //! that attempt gets a proof for its own connection, because the proof is made below it (CL-2). A
@@ -103,7 +119,7 @@
 //! # Errors
 //!
 //! Only reqwest can make a `reqwest::Error` with a meaning, so requests fail with an [`Error`] of
-//! this crate, which holds bowline's own error. Other crates wrap it in their types;
+//! this crate, which holds bowline's own error, that of the client or of the token source. Other crates wrap it in their types;
 //! [`Error::find`] finds it there:
 //!
 //! ```no_run
@@ -132,5 +148,7 @@ mod body;
 mod error;
 mod transport;
 
+pub use bowline_http_client::{Client, Error as ClientError, ErrorKind as ClientErrorKind, Fault};
+pub use bowline_token::{Authorized, Error as TokenError, ErrorKind as TokenErrorKind};
 pub use error::{Error, ErrorKind};
 pub use transport::Transport;

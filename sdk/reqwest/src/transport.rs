@@ -5,7 +5,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bowline_http_client::Client;
+use bowline_token::Authorized;
+use bytes::Bytes;
 use http::{Extensions, response};
+use http_body_util::Full;
 use reqwest::{Request, Response, ResponseBuilderExt, Url};
 use reqwest_middleware::{Middleware, Next};
 use tokio::time::timeout_at;
@@ -13,19 +16,32 @@ use tokio::time::timeout_at;
 use crate::body::{Body, Deadline};
 use crate::error::Error;
 
-/// Sends reqwest's requests with a [`bowline_http_client::Client`].
+/// Sends reqwest's requests with a [`Client`], or with an [`Authorized`], which is a client with a
+/// token source.
 ///
 /// Cloning is cheap and shares everything. The [crate's documentation](crate) lists the features of
 /// a `reqwest::Client` that it bypasses.
 #[derive(Clone, Debug)]
 pub struct Transport {
-    client: Client,
+    sender: Sender,
+}
+
+#[derive(Clone, Debug)]
+enum Sender {
+    Client(Client),
+    Authorized(Authorized),
 }
 
 impl Transport {
-    /// A transport over this client; keep a clone of the client to read its statistics.
-    pub fn new(client: Client) -> Self {
-        Self { client }
+    /// A transport over this [`Client`], or over this [`Authorized`]; keep a clone of the client to
+    /// read its statistics.
+    ///
+    /// An [`Authorized`] puts a token of its source into each request, to its own origin and no
+    /// other (CL-6). A request that is refused with `invalid_token` is sent once more if the source
+    /// has another token, and if its body can be read twice: bytes, JSON and forms can, streams
+    /// cannot.
+    pub fn new(client: impl Into<Self>) -> Self {
+        client.into()
     }
 
     /// Sends a request and waits for the response's head, as `reqwest::Client::execute` does.
@@ -47,7 +63,7 @@ impl Transport {
         let mut request =
             http::Request::<reqwest::Body>::try_from(request).map_err(Error::invalid_url)?;
         request.extensions_mut().extend(more.clone());
-        let sending = self.client.send(request);
+        let sending = self.sender.send(request);
         let sent = match deadline {
             None => sending.await,
             Some(deadline) => timeout_at(deadline.at, sending)
@@ -56,6 +72,25 @@ impl Transport {
         };
         let (head, body) = sent?.into_parts();
         Ok(response(head, Body::new(body, deadline), url))
+    }
+}
+
+impl Sender {
+    async fn send(
+        &self,
+        request: http::Request<reqwest::Body>,
+    ) -> Result<http::Response<bowline_http_client::Body>, Error> {
+        match self {
+            Self::Client(client) => Ok(client.send(request).await?),
+            // To send a request again, `Authorized` needs a body that can be cloned. reqwest's
+            // cannot, but shows its bytes if it has them.
+            Self::Authorized(authorized) => {
+                match request.body().as_bytes().map(Bytes::copy_from_slice) {
+                    Some(bytes) => Ok(authorized.send(request.map(|_| Full::new(bytes))).await?),
+                    None => Ok(authorized.send_once(request).await?),
+                }
+            }
+        }
     }
 }
 
@@ -71,7 +106,17 @@ fn response(mut head: response::Parts, body: Body, url: Url) -> Response {
 
 impl From<Client> for Transport {
     fn from(client: Client) -> Self {
-        Self::new(client)
+        Self {
+            sender: Sender::Client(client),
+        }
+    }
+}
+
+impl From<Authorized> for Transport {
+    fn from(authorized: Authorized) -> Self {
+        Self {
+            sender: Sender::Authorized(authorized),
+        }
     }
 }
 

@@ -105,9 +105,9 @@ pub use self::layer::{
 };
 pub use self::limit::{ConnectionLimits, Limit};
 pub use self::linger::Lingering;
-#[cfg(feature = "axum")]
-pub use self::listener::PeerFacts;
 pub use self::listener::{Connection, Listener};
+#[cfg(feature = "axum")]
+pub use self::listener::{EndingConnection, PeerFacts};
 pub use self::metadata::{InvalidResource, MetadataService, ResourceMetadata};
 pub use self::owner::OwnerClass;
 pub use self::proxies::{ProxyName, TrustedProxies};
@@ -120,3 +120,9 @@ pub use self::tls::{
 };
 pub use self::token::{TokenError, TokenErrorKind, TokenValidator, ValidToken};
 pub use self::upstream::UpstreamValidates;
+pub use bowline_proof::dpop::{DpopCheck, InvalidJwkThumbprint, JwkThumbprint};
+pub use bowline_proof::{
+    AccessToken, Check, CheckRow, Confirmation, ConfirmationError, Demand, ExporterError,
+    ExporterValue, InvalidAccessToken, InvalidTarget, InvalidThumbprint, Origin, Scheme,
+    Thumbprint, TokenHash, Windows,
+};

@@ -35,6 +35,7 @@ pub struct TokenFile(Arc<Cache<Reader>>);
 
 /// How a [`TokenFile`] reads.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct TokenFileOptions {
     /// How long the file is not read again. Default 1 s.
     pub interval: Duration,

@@ -68,8 +68,11 @@ pub mod shared;
 mod source;
 
 pub use authorized::{Authorized, is_invalid_token};
-pub use bowline_http_client::Fault;
-pub use bowline_proof::AssertionKey;
+pub use bowline_http_client::{
+    AccessToken, Algorithm, Body, Client, Error as ClientError, Fault, Identity, KeyError,
+    KeyErrorKind, MintError, MintErrorKind, Thumbprint, TokenSourceId,
+};
+pub use bowline_proof::{AssertionClaims, AssertionKey};
 pub use cache::Counts;
 pub use clock::Clock;
 pub use error::{Error, ErrorKind, OAuthErrorCode};

@@ -8,6 +8,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// How often a [`LongTask`](super::LongTask) subscribes again, and how long it waits before each
 /// attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RetryPolicy {
     /// How many attempts in a row may bring nothing new before it gives up. With 0 the first broken
     /// stream is the end. Default 10.

@@ -355,12 +355,11 @@ impl Caller for Bowline {
 
 /// Limits under which a bowline client keeps every connection that a bench opens.
 pub(crate) fn unlimited(connections: usize) -> bowline_http_client::Limits {
-    bowline_http_client::Limits {
-        per_origin: connections,
-        in_all: connections,
-        idle: Duration::from_secs(3600),
-        age: None,
-    }
+    let mut limits = bowline_http_client::Limits::default();
+    limits.per_origin = connections;
+    limits.in_all = connections;
+    limits.idle = Duration::from_secs(3600);
+    limits
 }
 
 /// A caller chosen at run time: for counts, where dynamic dispatch costs nothing.

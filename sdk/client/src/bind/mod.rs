@@ -72,6 +72,7 @@ pub trait BindConnection: Send + Sync + 'static {
 
 /// What a binding sees of a request.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct RequestFacts<'a> {
     /// The method.
     pub method: &'a Method,
@@ -162,6 +163,7 @@ impl Attachment {
 
 /// The head of a response.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct ResponseHead<'a> {
     /// The status.
     pub status: StatusCode,

@@ -82,7 +82,8 @@ impl Identity {
         self.proof_key.thumbprint()
     }
 
-    /// The key that signs proofs.
+    /// The key that signs proofs: for `bowline-token`, which signs assertions with it.
+    #[doc(hidden)]
     pub fn proof_key(&self) -> &ProofKey {
         &self.proof_key
     }

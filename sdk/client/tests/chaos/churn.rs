@@ -144,11 +144,9 @@ async fn churn(alpn: Alpn, proof_scope: ProofScope, seed: u64) {
     let server = CyclingServer::start_with(&fixture.pki, options, |origin| {
         Resetting(fixture.protected(origin, |layer| layer))
     });
-    let limits = Limits {
-        per_origin: 6,
-        idle: Duration::from_millis(30),
-        ..Limits::default()
-    };
+    let mut limits = Limits::default();
+    limits.per_origin = 6;
+    limits.idle = Duration::from_millis(30);
     let audit = SignatureAudit::default();
     let builder = fixture.builder().limits(limits).proof_scope(proof_scope);
     let client = builder

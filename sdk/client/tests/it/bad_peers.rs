@@ -12,12 +12,10 @@ use http_body_util::BodyExt;
 /// takes.
 fn with_short_timeouts(fixture: &Fixture) -> Client {
     let limit = Duration::from_millis(300);
-    let timeouts = Timeouts {
-        connect: limit,
-        tls_handshake: limit,
-        response: Some(limit),
-        ..Timeouts::default()
-    };
+    let mut timeouts = Timeouts::default();
+    timeouts.connect = limit;
+    timeouts.tls_handshake = limit;
+    timeouts.response = Some(limit);
     fixture.builder().timeouts(timeouts).build().unwrap()
 }
 

@@ -16,10 +16,8 @@ async fn a_stream_above_goaways_last_id_is_sent_again_and_one_below_may_have_bee
     let fixture = Fixture::new();
     let server = RawServer::h2(&fixture.pki).await;
     // One connection at a time, so that the second request shares it with the first.
-    let limits = Limits {
-        per_origin: 1,
-        ..Limits::default()
-    };
+    let mut limits = Limits::default();
+    limits.per_origin = 1;
     let client = Arc::new(fixture.builder().limits(limits).build().unwrap());
     let (url, token) = (server.origin(), fixture.token("a"));
     let call = |body: &'static str| {

@@ -11,6 +11,7 @@ mod long_lived;
 mod pool;
 mod proofs;
 mod proxies;
+mod public_types;
 mod slow_keys;
 
 // Shared with the tests that need a process of their own, in `tests/`.

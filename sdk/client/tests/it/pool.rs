@@ -40,13 +40,9 @@ async fn closed(client: &Client, n: u64) -> Vec<(CloseReason, u64)> {
 async fn no_more_connections_than_allowed_and_every_request_is_answered() {
     let fixture = Fixture::new();
     let server = fixture.server(h1());
-    let client = limited(
-        &fixture,
-        Limits {
-            per_origin: 2,
-            ..Limits::default()
-        },
-    );
+    let mut limits = Limits::default();
+    limits.per_origin = 2;
+    let client = limited(&fixture, limits);
     let (token, url) = (fixture.token("a"), server.origin());
     join_all((0..50).map(|_| ok(&client, &url, &token))).await;
     assert!(server.counts().opened <= 2, "{:?}", server.counts());
@@ -61,13 +57,9 @@ async fn origins_share_the_total_limit() {
         fixture.server(CyclingOptions::default()),
         fixture.server(h1()),
     ];
-    let client = limited(
-        &fixture,
-        Limits {
-            in_all: 1,
-            ..Limits::default()
-        },
-    );
+    let mut limits = Limits::default();
+    limits.in_all = 1;
+    let client = limited(&fixture, limits);
     let token = fixture.token("a");
     for _ in 0..3 {
         let calls = servers.iter().map(|server| {
@@ -89,22 +81,10 @@ async fn idle_and_old_connections_are_closed_and_the_next_proof_names_the_reason
     let fixture = Fixture::new();
     let soon = Duration::from_millis(20);
     for alpn in [Alpn::Http1, Alpn::Http2] {
-        for (limits, reason) in [
-            (
-                Limits {
-                    idle: soon,
-                    ..Limits::default()
-                },
-                CloseReason::Idle,
-            ),
-            (
-                Limits {
-                    age: Some(soon),
-                    ..Limits::default()
-                },
-                CloseReason::Age,
-            ),
-        ] {
+        let (mut idle, mut age) = (Limits::default(), Limits::default());
+        idle.idle = soon;
+        age.age = Some(soon);
+        for (limits, reason) in [(idle, CloseReason::Idle), (age, CloseReason::Age)] {
             let server = fixture.server(CyclingOptions::alpn(alpn));
             let client = limited(&fixture, limits);
             let (token, url) = (fixture.token("a"), server.origin());
@@ -303,13 +283,9 @@ async fn a_body_can_be_drained_in_the_background_and_its_connection_is_reused() 
     let fixture = Fixture::new();
     let server = fixture.server(h1());
     // One connection: the next request waits until it is returned or closed.
-    let client = limited(
-        &fixture,
-        Limits {
-            per_origin: 1,
-            ..Limits::default()
-        },
-    );
+    let mut limits = Limits::default();
+    limits.per_origin = 1;
+    let client = limited(&fixture, limits);
     let (token, url) = (fixture.token("a"), server.origin());
     for _ in 0..5 {
         let response = fetch(&client, &format!("{url}/slow"), &token)
@@ -328,14 +304,10 @@ async fn a_body_can_be_drained_in_the_background_and_its_connection_is_reused() 
 async fn a_request_that_waits_too_long_for_a_connection_says_so() {
     let fixture = Fixture::new();
     let server = fixture.server(h1());
-    let timeouts = Timeouts {
-        pool: Duration::from_millis(50),
-        ..Timeouts::default()
-    };
-    let limits = Limits {
-        per_origin: 1,
-        ..Limits::default()
-    };
+    let mut timeouts = Timeouts::default();
+    timeouts.pool = Duration::from_millis(50);
+    let mut limits = Limits::default();
+    limits.per_origin = 1;
     let client = fixture
         .builder()
         .limits(limits)

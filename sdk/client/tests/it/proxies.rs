@@ -124,10 +124,8 @@ async fn a_proxy_that_answers_nothing_is_given_up_after_its_own_time_out() {
         let mut sent = Vec::new();
         let _ = client.read_to_end(&mut sent).await;
     });
-    let timeouts = Timeouts {
-        proxy: Duration::from_millis(50),
-        ..Timeouts::default()
-    };
+    let mut timeouts = Timeouts::default();
+    timeouts.proxy = Duration::from_millis(50);
     let client = fixture
         .builder()
         .timeouts(timeouts)

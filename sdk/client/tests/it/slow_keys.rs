@@ -71,10 +71,8 @@ async fn a_key_that_does_not_sign_in_time_is_an_error_and_can_be_used_later() {
     let fixture = Fixture::new();
     let server = fixture.server(CyclingOptions::default());
     let (gate, identity) = gated(&fixture);
-    let timeouts = Timeouts {
-        sign: Duration::from_millis(50),
-        ..Timeouts::default()
-    };
+    let mut timeouts = Timeouts::default();
+    timeouts.sign = Duration::from_millis(50);
     let client = fixture
         .builder()
         .identity(identity)

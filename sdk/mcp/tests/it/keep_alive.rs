@@ -135,12 +135,9 @@ impl HeldStreams {
             respond(200, &[EVENTS], Body::from_stream(events))
         })
         .await;
-        let client = plaintext_client_with(|builder| {
-            builder.limits(Limits {
-                per_origin: 1,
-                ..Limits::default()
-            })
-        });
+        let mut limits = Limits::default();
+        limits.per_origin = 1;
+        let client = plaintext_client_with(|builder| builder.limits(limits));
         Self {
             server,
             http: StreamableHttp::new(client.clone()),

@@ -13,6 +13,7 @@ mod keep_alive;
 mod legacy;
 mod parity;
 mod peers;
+mod public_types;
 mod redirects;
 mod refusals;
 mod replies;

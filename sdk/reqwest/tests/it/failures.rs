@@ -263,10 +263,8 @@ async fn a_requests_own_time_out_expires_while_the_body_is_read() {
 async fn the_bowline_clients_own_time_outs_say_which_step_was_slow() {
     let fixture = Fixture::new();
     let peer = MisbehavingPeer::start(&fixture.pki, Misbehaviour::SilentTcp);
-    let timeouts = Timeouts {
-        tls_handshake: Duration::from_millis(50),
-        ..Timeouts::default()
-    };
+    let mut timeouts = Timeouts::default();
+    timeouts.tls_handshake = Duration::from_millis(50);
     let transport = Transport::new(fixture.builder().timeouts(timeouts).build().unwrap());
     let request = fixture.request(Method::GET, peer.origin()).timeout(AN_HOUR);
     let error = transport

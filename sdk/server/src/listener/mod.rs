@@ -19,7 +19,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 #[cfg(feature = "axum")]
-pub use self::axum::PeerFacts;
+pub use self::axum::{EndingConnection, PeerFacts};
 pub use self::connection::Connection;
 use self::places::{Place, Places};
 use crate::activity::Activity;

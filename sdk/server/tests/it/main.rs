@@ -14,6 +14,7 @@ mod metrics;
 mod over_tls;
 mod pki;
 mod proxies;
+mod public_types;
 mod renegotiation;
 mod resumption;
 mod reverification;

@@ -62,10 +62,8 @@ impl EventCounts {
 pub(crate) async fn start(fixture: &Fixture, dpop_bound: usize) -> (TestServer, Arc<EventCounts>) {
     let keys = Jwks::document(jwks(&[&fixture.authority])).unwrap();
     // Used DPoP proofs are stored for as long as they would be accepted: longer than this runs.
-    let windows = Windows {
-        past: Duration::from_secs(24 * 60 * 60),
-        ..Windows::default()
-    };
+    let mut windows = Windows::default();
+    windows.past = Duration::from_secs(24 * 60 * 60);
     let layer = BindingLayer::new(
         JwtValidator::builder(ExpectedClaims::new(AUDIENCE).issuer(ISSUER), keys).build(),
     )

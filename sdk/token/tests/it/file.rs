@@ -44,13 +44,9 @@ impl Drop for Dir {
 }
 
 fn source(path: &Path, clock: &TestClock) -> TokenFile {
-    TokenFile::with(
-        path,
-        TokenFileOptions {
-            clock: clock.to_clock(),
-            ..TokenFileOptions::default()
-        },
-    )
+    let mut options = TokenFileOptions::default();
+    options.clock = clock.to_clock();
+    TokenFile::with(path, options)
 }
 
 async fn read(source: &TokenFile) -> Result<String, Error> {
@@ -174,10 +170,8 @@ async fn an_expired_token_in_the_file_is_an_error() {
     fs::write(&path, issue()).unwrap();
     let now = std::sync::Arc::new(std::sync::Mutex::new(std::time::SystemTime::now()));
     let shown = now.clone();
-    let options = TokenFileOptions {
-        clock: Clock::from_fn(move || *shown.lock().unwrap()),
-        ..TokenFileOptions::default()
-    };
+    let mut options = TokenFileOptions::default();
+    options.clock = Clock::from_fn(move || *shown.lock().unwrap());
     let source = TokenFile::with(&path, options);
     let token = source.token().await.unwrap();
     *now.lock().unwrap() = token.expires_at().unwrap();
@@ -245,10 +239,9 @@ async fn a_thousand_callers_read_the_file_once() {
     dir.replace("token", "first");
     // A clock that stands still, so that the test's own pace does not count.
     let still = std::time::SystemTime::now();
-    let options = TokenFileOptions {
-        interval: Duration::from_secs(5),
-        clock: Clock::from_fn(move || still),
-    };
+    let mut options = TokenFileOptions::default();
+    options.interval = Duration::from_secs(5);
+    options.clock = Clock::from_fn(move || still);
     let source = TokenFile::with(dir.path("token"), options);
     let tokens: Vec<Token> =
         join_all((0..1000).map(|_| async { source.token().await.unwrap() })).await;
@@ -261,10 +254,8 @@ async fn a_thousand_callers_read_the_file_once() {
 #[tokio::test]
 async fn after_a_refusal_the_file_is_read_at_once() {
     let (dir, still) = (Dir::new("refused"), std::time::SystemTime::now());
-    let options = TokenFileOptions {
-        clock: Clock::from_fn(move || still),
-        ..TokenFileOptions::default()
-    };
+    let mut options = TokenFileOptions::default();
+    options.clock = Clock::from_fn(move || still);
     let source = TokenFile::with(dir.path("token"), options);
     fs::write(dir.path("token"), "first").unwrap();
     let first = source.token().await.unwrap();

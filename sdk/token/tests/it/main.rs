@@ -10,6 +10,7 @@ mod file;
 mod fixture;
 mod hostile;
 mod outage;
+mod public_types;
 mod replacement;
 mod rotation;
 mod secrets;

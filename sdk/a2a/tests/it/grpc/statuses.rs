@@ -283,11 +283,9 @@ async fn a_long_task_outlives_statuses_that_pass() {
                 id: "t".to_owned(),
                 tenant: None,
             };
-            let patience = RetryPolicy {
-                max_attempts: 1,
-                first_pause: Duration::ZERO,
-                ..RetryPolicy::default()
-            };
+            let mut patience = RetryPolicy::default();
+            patience.max_attempts = 1;
+            patience.first_pause = Duration::ZERO;
             let told: Vec<_> = LongTask::subscribe(transport, request, patience)
                 .collect()
                 .await;

@@ -62,10 +62,8 @@ async fn whatever_a_call_is_answered_with_its_connection_is_kept() {
 }
 
 fn one_at_a_time(origin: &str) -> Transports {
-    let limits = Limits {
-        per_origin: 1,
-        ..Limits::default()
-    };
+    let mut limits = Limits::default();
+    limits.per_origin = 1;
     let client = Client::builder()
         .allow_plaintext_on_loopback()
         .limits(limits);

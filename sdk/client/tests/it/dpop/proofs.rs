@@ -111,10 +111,8 @@ async fn a_slow_key_delays_only_its_own_requests_and_only_until_the_time_out() {
     let gate = Arc::new(Gate::default());
     let key = GatedKey::new(fixture.base.agent.signing_key(), gate.clone());
     fixture.key = DpopKey::new(Arc::new(key)).unwrap();
-    let timeouts = Timeouts {
-        sign: Duration::from_millis(50),
-        ..Timeouts::default()
-    };
+    let mut timeouts = Timeouts::default();
+    timeouts.sign = Duration::from_millis(50);
     let client = fixture.builder().timeouts(timeouts).build().unwrap();
     let server = fixture.server(without_certificates(Alpn::Http2), with_replay_store());
     let (token, url) = (fixture.token("a"), server.origin());

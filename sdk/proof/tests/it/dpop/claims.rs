@@ -125,11 +125,11 @@ fn a_proof_is_accepted_from_300_s_ago_to_60_s_ahead_by_default() {
         }
     }
     let second = std::time::Duration::from_secs(1);
+    let mut windows = Windows::default();
+    windows.past = 5 * second;
+    windows.future = second;
     let fixture = Fixture {
-        windows: Windows {
-            past: 5 * second,
-            future: second,
-        },
+        windows,
         ..Fixture::default()
     };
     for (iat, is_accepted) in [

@@ -4,7 +4,7 @@
 
 mod generate;
 
-use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, fs, path::PathBuf, sync::LazyLock, time::Duration};
 
 use bowline_proof::{
     AccessToken, Expected, ExporterValue, ProofClaims, RequestClaims, Targets, Windows,
@@ -26,10 +26,12 @@ const PATH: &str = "/v1/mcp";
 const TARGET: &str = "https://mcp.example.com/v1/mcp";
 const JTI: &str = "AAECAwQFBgcICQoLDA0ODw";
 
-const WINDOWS: Windows = Windows {
-    past: Duration::from_secs(300),
-    future: Duration::from_secs(60),
-};
+static WINDOWS: LazyLock<Windows> = LazyLock::new(|| {
+    let mut windows = Windows::default();
+    windows.past = Duration::from_secs(300);
+    windows.future = Duration::from_secs(60);
+    windows
+});
 
 #[derive(Serialize, Deserialize)]
 struct Vectors {

@@ -44,12 +44,10 @@ async fn another_client_may_have_the_same_jti() {
 #[tokio::test]
 async fn a_used_proof_is_stored_for_as_long_as_it_would_be_accepted() {
     let mut fixture = DpopFixture::new();
-    fixture.base.configure(|layer| {
-        layer.windows(Windows {
-            past: Duration::from_secs(10),
-            future: Duration::from_secs(5),
-        })
-    });
+    let mut windows = Windows::default();
+    windows.past = Duration::from_secs(10);
+    windows.future = Duration::from_secs(5);
+    fixture.base.configure(|layer| layer.windows(windows));
     // The longest case: made by a clock that is ahead, and replayed in the last second.
     fixture.claims["iat"] = (NOW + 5).into();
     assert!(fixture.send().await.has_passed());
