@@ -22,8 +22,13 @@ use crate::observe::ConnectionUse;
 use crate::pool::{Checkout, Persistence, WriteError};
 
 /// How often a request may be refused unprocessed before it fails. The end of a connection that had
-/// carried other requests does not count.
+/// carried other requests counts only against [`MAX_UNPROCESSED`]: it says nothing of this request.
 const MAX_LOSSES: u32 = 3;
+
+/// How often a request may be sent, or be about to be sent, in vain in all. Against a server that
+/// answers the first stream of each connection and refuses the others with GOAWAY, a request that
+/// is never the first would otherwise go round without end.
+const MAX_UNPROCESSED: u32 = 32;
 
 pub(super) async fn run<B>(client: &Inner, request: Request<B>) -> Result<Response<Body>, Error>
 where
@@ -80,6 +85,8 @@ enum Attempt {
 #[derive(Default)]
 struct Attempts {
     losses: u32,
+    /// All attempts that came to nothing, the losses among them.
+    unprocessed: u32,
     /// Why the attempt failed that was written and was repeated all the same.
     first_unanswered: Option<Error>,
     /// Whether the next attempt follows a refusal.
@@ -134,9 +141,10 @@ impl Exchange<'_> {
                 }
                 Attempt::Unsent { body: back, lost } => {
                     body = back;
+                    attempts.unprocessed += 1;
                     attempts.losses += u32::from(lost.is_some());
-                    if let Some(lost) = lost.filter(|_| attempts.losses == MAX_LOSSES) {
-                        return Err(self.too_many_losses(&lost));
+                    if attempts.losses == MAX_LOSSES || attempts.unprocessed == MAX_UNPROCESSED {
+                        return Err(self.too_many_losses(attempts, lost.as_deref()));
                     }
                 }
                 Attempt::Unanswered(error) => {
@@ -145,18 +153,21 @@ impl Exchange<'_> {
                         return Err(error);
                     };
                     body = replayed;
+                    report.unanswered();
                     attempts.first_unanswered = Some(error);
                 }
             }
         }
     }
 
-    fn too_many_losses(&self, lost: &Connection) -> Error {
-        let why = lost.wire.error().unwrap_or("it gave no reason");
+    fn too_many_losses(&self, attempts: &Attempts, lost: Option<&Connection>) -> Error {
+        let why = lost
+            .and_then(|lost| lost.wire.error())
+            .unwrap_or("it gave no reason");
         let message = format!(
-            "{} closed its connection, or refused the request, {MAX_LOSSES} times before the \
-             request was processed: {why}",
-            self.plan.origin
+            "{} closed its connection, or refused the request, {} times before the request was \
+             processed: {why}",
+            self.plan.origin, attempts.unprocessed
         );
         Error::new(ErrorKind::ConnectionLost, message)
     }

@@ -11,8 +11,11 @@ pub(super) struct RequestReport<'a> {
     connection: Option<ConnectionUse>,
     binding: BindingUsed,
     request_bound: bool,
-    /// Whether it was written.
+    /// Whether the current attempt was written.
     written: bool,
+    /// Whether an earlier attempt was written and not answered: what becomes of later ones does not
+    /// change that it may have been processed (CL-7).
+    unanswered: bool,
     closed: bool,
 }
 
@@ -25,6 +28,7 @@ impl<'a> RequestReport<'a> {
             binding: BindingUsed::None,
             request_bound: false,
             written: false,
+            unanswered: false,
             closed: false,
         }
     }
@@ -51,6 +55,11 @@ impl<'a> RequestReport<'a> {
         self.written = false;
     }
 
+    /// It was written and not answered, and is sent again.
+    pub(super) fn unanswered(&mut self) {
+        self.unanswered = true;
+    }
+
     pub(super) fn close<T>(&mut self, result: &Result<T, Error>) {
         let outcome = match result {
             Ok(_) => Outcome::Answered,
@@ -75,7 +84,7 @@ impl<'a> RequestReport<'a> {
 impl Drop for RequestReport<'_> {
     fn drop(&mut self) {
         if !self.closed {
-            let outcome = if self.written {
+            let outcome = if self.written || self.unanswered {
                 Outcome::MayHaveBeenProcessed
             } else {
                 Outcome::Failed

@@ -175,7 +175,8 @@ impl Connector {
     {
         let failed = |e| {
             Error::with_source(
-                ErrorKind::Protocol,
+                // Not `Protocol`: no request has been written, so it cannot have been processed.
+                ErrorKind::Connect,
                 "the HTTP connection could not be set up",
                 e,
             )

@@ -4,11 +4,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::fixture::{Fixture, fetch, post, text};
+use crate::fixture::{Fixture, fetch, jwt, post, text};
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use bowline_http_client::bind::BindingRefusal;
+use bowline_http_client::bind::{BindingRefusal, TokenSourceId};
 use bowline_http_client::{AccessToken, Cause, ProofScope};
 use bowline_proof::PROOF_HEADER;
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
@@ -16,7 +16,7 @@ use bowline_testkit::tls::Alpn;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::StatusCode;
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::{BodyExt, Full, StreamBody};
 use tokio::sync::Barrier;
 
 /// A server that accepts or refuses by the proof alone.
@@ -245,4 +245,81 @@ async fn an_old_proof_is_replaced_where_the_policy_says_so() {
         client.stats().totals.causes,
         [(Cause::First, 1), (Cause::Age, 2)].into()
     );
+}
+
+/// CL-5: what another scheme means by `error` is unknown, so its challenge replaces no proof.
+#[tokio::test]
+async fn a_challenge_of_another_scheme_is_not_about_the_proof() {
+    let fixture = Fixture::new();
+    for challenge in [
+        r#"Basic error="invalid_proof""#,
+        r#"Negotiate YII=, Digest error="use_session_binding""#,
+    ] {
+        let handler = move || async move {
+            let headers = [("www-authenticate", challenge)];
+            (StatusCode::UNAUTHORIZED, headers, "no").into_response()
+        };
+        let server = CyclingServer::start(
+            &fixture.pki,
+            CyclingOptions::default(),
+            Router::new().fallback(handler),
+        );
+        let client = fixture.client();
+        let response = fetch(&client, &server.origin(), &fixture.token("a"))
+            .await
+            .unwrap();
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        let totals = client.stats().totals;
+        assert_eq!((totals.refused, totals.signatures()), (0, 1), "{challenge}");
+    }
+}
+
+/// CL-5: a server may ask for a proof of every certificate-bound token. It is asked once for each
+/// token source, and not once for each token.
+#[tokio::test]
+async fn successors_of_a_challenged_token_are_proved_from_their_first_request_on() {
+    let fixture = Fixture::new();
+    let arrivals = Arc::new(Mutex::new(Vec::new()));
+    let server = {
+        let arrivals = arrivals.clone();
+        let handler = move |request: Request| {
+            let is_proved = request.headers().contains_key(PROOF_HEADER);
+            arrivals.lock().unwrap().push(is_proved);
+            async move {
+                if is_proved {
+                    return "ok".into_response();
+                }
+                let challenge = r#"Bearer error="use_session_binding""#;
+                (StatusCode::UNAUTHORIZED, [("www-authenticate", challenge)]).into_response()
+            }
+        };
+        CyclingServer::start(
+            &fixture.pki,
+            CyclingOptions::default(),
+            Router::new().fallback(handler),
+        )
+    };
+    let client = fixture.client();
+    let certificate = fixture.agent.thumbprint().to_string();
+    let bound = |name: &str| jwt(name, Some(serde_json::json!({ "x5t#S256": certificate })));
+    let call = async |token: AccessToken, source: Option<TokenSourceId>| {
+        let mut request = http::Request::get(server.origin())
+            .body(Full::<Bytes>::default())
+            .unwrap();
+        request.extensions_mut().insert(token);
+        source.map(|source| request.extensions_mut().insert(source));
+        let response = client.send(request).await.unwrap();
+        assert_eq!(text(response).await, "ok");
+        std::mem::take(&mut *arrivals.lock().unwrap())
+    };
+    let source = Some(TokenSourceId(7));
+    assert_eq!(call(bound("a"), source).await, [false, true]);
+    assert_eq!(call(bound("a"), source).await, [true]);
+    assert_eq!(call(bound("b"), source).await, [true], "a successor");
+    assert_eq!(call(bound("c"), None).await, [false, true], "of no source");
+    let other = Some(TokenSourceId(8));
+    assert_eq!(call(bound("d"), other).await, [false, true], "of another");
+    // One that is bound to nothing demands a proof of its own accord only.
+    assert_eq!(call(jwt("e", None), source).await, [false, true]);
+    assert_eq!(call(jwt("f", None), source).await, [false, true]);
 }

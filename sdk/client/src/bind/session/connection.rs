@@ -21,7 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bowline_proof::{AccessToken, Demand, RequestClaims, TokenHash};
+use bowline_proof::{AccessToken, BindingError, Challenge, Demand, RequestClaims, TokenHash};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use http::{HeaderMap, StatusCode};
@@ -34,7 +34,7 @@ use super::{BindingPolicy, ProofScope, SessionPolicy};
 use crate::bind::signing::{signed, within};
 use crate::bind::{
     Attachment, BindConnection, BindingRefusal, Bound, Learned, RequestFacts, ResponseHead,
-    invalid_token,
+    TokenSourceId, invalid_token,
 };
 use crate::conn::facts::{ConnectionFacts, Presented};
 use crate::conn::identity::Identity;
@@ -179,7 +179,7 @@ impl BindConnection for SessionConnection {
         };
         match proof {
             Some(proof) => self.0.refused(request, token, proof, error, response),
-            None if error == USE_SESSION_BINDING => self.0.challenged(token),
+            None if error == BindingError::UseSessionBinding => self.0.challenged(request, token),
             None => Learned::Nothing,
         }
     }
@@ -203,7 +203,9 @@ impl Inner {
             Demand::Session => Ok(true),
             Demand::None => Ok(request.proof_required
                 || self.policy.binding == BindingPolicy::Require
-                || self.history.was_challenged(token.hash())),
+                || self
+                    .history
+                    .was_challenged(token.hash(), source_of_bound(request, token))),
             // DPoP tokens go to the other binding ([`crate::bind::dpop`]); a later version of the
             // proof crate may know further demands.
             _ => Err(Error::new(
@@ -342,8 +344,9 @@ impl Inner {
 
     /// A token that shows no demand was refused because it had no proof: its requests carry one
     /// from now on, if this connection can make one.
-    fn challenged(&self, token: &AccessToken) -> Learned {
-        self.history.challenged(token.hash());
+    fn challenged(&self, request: &RequestFacts<'_>, token: &AccessToken) -> Learned {
+        let source = source_of_bound(request, token);
+        self.history.challenged(token.hash(), source);
         match self.identity() {
             Ok(_) => Learned::SendAgain,
             Err(_) => Learned::Nothing,
@@ -356,7 +359,7 @@ impl Inner {
         request: &RequestFacts<'_>,
         token: &AccessToken,
         proof: &IssuedProof,
-        error: &'static str,
+        error: BindingError,
         response: &ResponseHead<'_>,
     ) -> Learned {
         self.observers.emit(&Event::ProofRefused {
@@ -380,7 +383,7 @@ impl Inner {
         } else if (proof.is_replacement && entry.starts_pause()) || entry.is_paused() {
             return Learned::Refused(BindingRefusal {
                 certificate: Some(identity.thumbprint()),
-                error: error.to_owned(),
+                error: error.as_str().to_owned(),
                 clock_difference: response.clock_difference(),
             });
         }
@@ -506,15 +509,21 @@ fn confirmation(token: &AccessToken) -> Result<&bowline_proof::Confirmation, Err
     token.confirmation().map_err(|e| invalid_token(*e))
 }
 
-const USE_SESSION_BINDING: &str = "use_session_binding";
+/// The source of a certificate-bound token (`cnf.x5t#S256`).
+fn source_of_bound(request: &RequestFacts<'_>, token: &AccessToken) -> Option<TokenSourceId> {
+    let confirmation = token.confirmation().ok()?;
+    request.source.filter(|_| confirmation.x5t_s256.is_some())
+}
 
 /// The error of a challenge that a proof can answer (RS-10).
-fn binding_error(headers: &HeaderMap) -> Option<&'static str> {
+fn binding_error(headers: &HeaderMap) -> Option<BindingError> {
     bowline_proof::challenges(headers)
         .iter()
-        .find_map(|challenge| match challenge.error() {
-            Some(USE_SESSION_BINDING) => Some(USE_SESSION_BINDING),
-            Some("invalid_proof") => Some("invalid_proof"),
-            _ => None,
+        .filter_map(Challenge::binding_error)
+        .find(|error| {
+            matches!(
+                error,
+                BindingError::UseSessionBinding | BindingError::InvalidProof
+            )
         })
 }

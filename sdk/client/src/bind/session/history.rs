@@ -21,7 +21,15 @@ pub(crate) struct TokenHistory {
 
 struct Inner {
     tokens: LruCache<Key, Token>,
-    sources: LruCache<TokenSourceId, Thumbprint>,
+    sources: LruCache<TokenSourceId, Source>,
+}
+
+#[derive(Default)]
+struct Source {
+    /// The certificate that its last proved token was bound to.
+    certificate: Option<Thumbprint>,
+    /// The server asked for a session binding of one of its certificate-bound tokens.
+    challenged: bool,
 }
 
 type Key = u64;
@@ -56,17 +64,28 @@ impl TokenHistory {
         }
     }
 
-    /// Whether the server asked for a session binding of this token before.
-    pub(crate) fn was_challenged(&self, token: &TokenHash) -> bool {
-        self.lock()
-            .tokens
-            .peek(&self.key(token))
-            .is_some_and(|t| t.challenged)
+    /// Whether the server asked before for a session binding of this token, or of another token of
+    /// `source`. The source is that of a certificate-bound token; see [`Self::challenged`].
+    pub(crate) fn was_challenged(&self, token: &TokenHash, source: Option<TokenSourceId>) -> bool {
+        let inner = self.lock();
+        let token = inner.tokens.peek(&self.key(token));
+        let source = source.and_then(|source| inner.sources.peek(&source));
+        token.is_some_and(|token| token.challenged)
+            || source.is_some_and(|source| source.challenged)
     }
 
-    /// The server asks for a session binding of this token.
-    pub(crate) fn challenged(&self, token: &TokenHash) {
-        self.lock()
+    /// The server asks for a session binding of this token. If the token is certificate-bound, the
+    /// demand is the server's policy and not the token's, so it counts for the token's source: the
+    /// successors are proved from their first request on (CL-5).
+    pub(crate) fn challenged(&self, token: &TokenHash, source: Option<TokenSourceId>) {
+        let mut inner = self.lock();
+        if let Some(source) = source {
+            inner
+                .sources
+                .get_or_insert_mut(source, Source::default)
+                .challenged = true;
+        }
+        inner
             .tokens
             .get_or_insert_mut(self.key(token), Token::default)
             .challenged = true;
@@ -80,7 +99,10 @@ impl TokenHistory {
         certificate: Thumbprint,
     ) -> MintCause {
         let mut inner = self.lock();
-        let before = source.and_then(|source| inner.sources.put(source, certificate));
+        let before = source.and_then(|source| {
+            let source = inner.sources.get_or_insert_mut(source, Source::default);
+            source.certificate.replace(certificate)
+        });
         let token = inner
             .tokens
             .get_or_insert_mut(self.key(token), Token::default);

@@ -59,9 +59,14 @@ fn the_least_recently_used_token_is_forgotten() {
 }
 
 #[test]
-fn a_challenge_is_remembered_for_its_token_alone() {
+fn a_challenge_is_remembered_for_its_token_and_its_source() {
     let history = TokenHistory::new(8);
-    history.challenged(&token("a"));
-    assert!(history.was_challenged(&token("a")));
-    assert!(!history.was_challenged(&token("b")));
+    let source = Some(TokenSourceId(1));
+    history.challenged(&token("a"), None);
+    assert!(history.was_challenged(&token("a"), None));
+    assert!(!history.was_challenged(&token("b"), source));
+    history.challenged(&token("b"), source);
+    assert!(history.was_challenged(&token("c"), source));
+    assert!(!history.was_challenged(&token("c"), None));
+    assert!(!history.was_challenged(&token("c"), Some(TokenSourceId(2))));
 }
