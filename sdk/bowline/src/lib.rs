@@ -16,6 +16,10 @@
 //! | `metrics` | no | feeds the `metrics` facade, at both ends |
 //! | `full` | no | all of them |
 //!
+//! Nothing else lives in this crate: each item is documented where it is defined.
+//!
+//! # `client`
+//!
 //! ```no_run
 //! # #[cfg(feature = "client")]
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -27,13 +31,112 @@
 //!     .build()?;
 //! let request = http::Request::get("https://api.example.com/things")
 //!     .header("authorization", "Bearer eyJ...")
-//!     .body(http_body_util::Empty::new())?;
+//!     .body(String::new())?;
 //! let response = client.send(request).await?;
 //! println!("{} after {} signature(s)", response.status(), client.stats().totals.signatures());
 //! # Ok(()) }
 //! ```
 //!
-//! Nothing else lives in this crate: each item is documented where it is defined.
+//! # `token`
+//!
+//! The client gets its own tokens, from the authorization server that the resource names:
+//!
+//! ```no_run
+//! # #[cfg(feature = "token")]
+//! # async fn example(client: bowline::Client) -> Result<(), Box<dyn std::error::Error>> {
+//! use bowline::token::{
+//!     AuthorizationServer, Authorized, ClientAuthentication, OAuth, RequiredBinding,
+//! };
+//!
+//! let server = AuthorizationServer::for_resource("https://api.example.com")
+//!     .only(["https://as.example.com"]);
+//! let source = OAuth::builder(client.clone(), server, ClientAuthentication::tls("agent"))
+//!     .bound(RequiredBinding::Session)
+//!     .build()?;
+//! let agent = Authorized::new(client, source, "https://api.example.com")?;
+//! let request = http::Request::get("https://api.example.com/things").body(String::new())?;
+//! println!("{}", agent.send(request).await?.status());
+//! # Ok(()) }
+//! ```
+//!
+//! # `server`
+//!
+//! ```no_run
+//! # #[cfg(feature = "server")]
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use bowline::server::{
+//!     AcceptPolicy, Acceptor, BindingLayer, ClientAuth, ExpectedClaims, Identity, JwksUrl,
+//!     JwtValidator, Listener, ServeOptions, ServerTls, Trust, serve,
+//! };
+//!
+//! let identity = Identity::from_pem_files("server.pem", "server-key.pem")?;
+//! let clients = ClientAuth::Required(Trust::from_pem_file("agents-ca.pem")?);
+//! let tls = ServerTls::builder(identity, clients).build()?;
+//! let listener = Listener::bind("0.0.0.0:8443", Acceptor::new(tls)).await?;
+//!
+//! let keys = JwksUrl::new("https://as.example.com/jwks")?;
+//! let claims = ExpectedClaims::new("https://api.example.com").issuer("https://as.example.com");
+//! let binding = BindingLayer::new(JwtValidator::builder(claims, keys).build())
+//!     .origins(["https://api.example.com".parse()?])
+//!     .policy(AcceptPolicy::Require);
+//! let app = axum::Router::new()
+//!     .route("/", axum::routing::get(async || "hello"))
+//!     .layer(binding);
+//! serve(listener, app, ServeOptions::default(), std::future::pending()).await;
+//! # Ok(()) }
+//! ```
+//!
+//! # `mcp`
+//!
+//! ```no_run
+//! # #[cfg(feature = "mcp")]
+//! # async fn example(
+//! #     client: bowline::Client,
+//! #     source: bowline::token::OAuth,
+//! # ) -> Result<(), Box<dyn std::error::Error>> {
+//! use bowline::mcp::{RequestBoundCalls, StreamableHttp};
+//! use rmcp::ServiceExt;
+//!
+//! let transport = StreamableHttp::new(client)
+//!     .source(source)
+//!     .request_bound_calls(RequestBoundCalls::none().for_destructive())
+//!     .transport("https://mcp.example.com/mcp");
+//! let agent = ().serve(transport).await?;
+//! println!("{} tools", agent.list_all_tools().await?.len());
+//! # Ok(()) }
+//! ```
+//!
+//! # `a2a`
+//!
+//! ```no_run
+//! # #[cfg(feature = "a2a")]
+//! # async fn example(
+//! #     client: bowline::Client,
+//! #     source: bowline::token::OAuth,
+//! # ) -> Result<(), Box<dyn std::error::Error>> {
+//! use bowline::a2a::{Transports, card::Cards};
+//!
+//! let url = "https://agent.example.com";
+//! let card = Cards::new(client.clone()).resolve(url).await?;
+//! let transports = Transports::new(client, url)?.source(source);
+//! let agent = transports.factory().create_from_card(card.card()).await?;
+//! # let _ = agent;
+//! # Ok(()) }
+//! ```
+//!
+//! # `reqwest`
+//!
+//! ```no_run
+//! # #[cfg(feature = "reqwest")]
+//! # async fn example(agent: bowline::token::Authorized) -> Result<(), Box<dyn std::error::Error>> {
+//! use bowline::reqwest::Transport;
+//!
+//! let http = reqwest_middleware::ClientBuilder::new(reqwest::Client::new())
+//!     .with(Transport::new(agent)) // the last: it sends
+//!     .build();
+//! println!("{}", http.get("https://api.example.com/things").send().await?.status());
+//! # Ok(()) }
+//! ```
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -1,0 +1,35 @@
+use bowline::token::{AuthorizationServer, ClientAuthentication, OAuth, RequiredBinding};
+use bowline::{Client, Identity, Trust, mcp::StreamableHttp};
+use rmcp::{ServiceExt, model::CallToolRequestParams};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let url = std::env::var("MCP_URL")?; // https://mcp.example.com/mcp
+
+    // One key authenticates the TLS connections and signs the proofs for them.
+    let client = Client::builder()
+        .identity(Identity::from_pem_files("agent.pem", "agent-key.pem")?)
+        .trust(Trust::from_pem_file("ca.pem")?)
+        .build()?;
+
+    // The MCP server names its authorization server (RFC 9728), which gives this client tokens over
+    // mutual TLS (RFC 8705). A token that is not bound to a TLS session is refused here.
+    let server = AuthorizationServer::for_resource(&url);
+    let tokens = OAuth::builder(client.clone(), server, ClientAuthentication::tls("agent"))
+        .bound(RequiredBinding::Session)
+        .build()?;
+
+    let transport = StreamableHttp::new(client.clone())
+        .source(tokens)
+        .transport(url);
+    let agent = ().serve(transport).await?;
+    for _ in 0..10 {
+        agent.call_tool(CallToolRequestParams::new("ping")).await?;
+    }
+    agent.cancel().await?;
+    println!(
+        "ten calls, {} signature(s)",
+        client.stats().totals.signatures()
+    );
+    Ok(())
+}
