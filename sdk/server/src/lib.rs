@@ -90,7 +90,7 @@ pub use self::certificate::ClientCertificate;
 pub use self::clock::Clock;
 pub use self::connection_id::ConnectionId;
 pub use self::dpop::{
-    Dpop, DpopNonces, Insertion, MemoryReplayStore, ProofId, ProofOwner, ReplayStore,
+    Dpop, DpopNonces, Insertion, MemoryReplayStore, ProofId, ProofOwner, ReplayStore, UsedProof,
 };
 pub use self::endpoint::EndpointError;
 pub use self::event::{CloseReason, ServerEvent, ServerObserver};

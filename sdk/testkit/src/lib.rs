@@ -6,7 +6,7 @@
 //! - [`tls`]: rustls configurations for tests that speak raw TLS.
 //! - [`authority`]: an authorization server: grants, exchange, introspection, and injected faults.
 //! - [`peers`]: servers that end connections by a rule, on command, or by breaking the rules.
-//! - [`net`]: loopback sockets, and the loop that accepts connections.
+//! - [`net`]: loopback sockets, the loop that accepts connections, and the text of a response.
 //! - [`log`]: everything that a test process logs.
 //! - [`attacker`]: a log that leaks credentials, and an attacker who replays them.
 //! - `a2a` (feature `a2a`): the official A2A server, with executors that a test drives.

@@ -1,8 +1,9 @@
-//! Loopback sockets, and the loop that accepts connections on one.
+//! Loopback sockets, the loop that accepts connections on one, and the text of a response.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use http_body_util::BodyExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
@@ -23,6 +24,18 @@ pub fn loopback() -> TcpListener {
 /// The origin by which clients know a server with a certificate for `localhost`.
 pub(crate) fn origin(addr: SocketAddr) -> String {
     format!("https://localhost:{}", addr.port())
+}
+
+/// The whole body of a response, which is text.
+///
+/// # Panics
+/// If the body cannot be read to its end or is not UTF-8.
+pub async fn text<B>(response: http::Response<B>) -> String
+where
+    B: http_body::Body<Error: std::fmt::Debug>,
+{
+    let body = response.into_body().collect().await.expect("a whole body");
+    String::from_utf8(body.to_bytes().to_vec()).expect("text")
 }
 
 /// Runs `serve` for every connection, each in a task of its own. Dropping the returned task stops

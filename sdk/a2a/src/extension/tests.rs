@@ -1,4 +1,4 @@
-use a2a::{AgentCapabilities, AgentInterface};
+use a2a::AgentCapabilities;
 use bowline_transport::Call;
 use serde_json::json;
 
@@ -8,20 +8,8 @@ fn card(extensions: Value) -> AgentCard {
     let capabilities: AgentCapabilities =
         serde_json::from_value(json!({ "extensions": extensions })).unwrap();
     AgentCard {
-        name: "x".to_owned(),
-        description: String::new(),
-        version: "1".to_owned(),
-        supported_interfaces: vec![AgentInterface::new("https://a.example", "JSONRPC")],
         capabilities,
-        default_input_modes: Vec::new(),
-        default_output_modes: Vec::new(),
-        skills: Vec::new(),
-        provider: None,
-        documentation_url: None,
-        icon_url: None,
-        security_schemes: None,
-        security_requirements: None,
-        signatures: None,
+        ..bowline_testkit::a2a::card("https://a.example")
     }
 }
 

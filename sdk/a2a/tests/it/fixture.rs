@@ -79,6 +79,16 @@ impl Fixture {
             .unwrap()
     }
 
+    /// A transport that presents this token.
+    pub(crate) async fn transport_with_token(
+        &self,
+        client: &Client,
+        token: &str,
+    ) -> Box<dyn Transport> {
+        let transports = self.transports(client).token(self.token(token));
+        self.transport(&transports).await
+    }
+
     /// `localhost` and the port: a gRPC interface's URL.
     pub(crate) fn authority(&self) -> String {
         format!("localhost:{}", self.server.addr().port())

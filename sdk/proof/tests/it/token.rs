@@ -47,22 +47,16 @@ fn another_scheme_and_a_malformed_token_are_told_apart() {
     let error = |field: &[u8]| {
         AccessToken::from_authorization(&HeaderValue::from_bytes(field).unwrap()).unwrap_err()
     };
-    for field in [
-        &b"DPoP t0k"[..],
-        b"Basic dTpw",
-        b"",
-        b"Bearert0k",
-        b"Bearer\tt0k",
-    ] {
+    let other_schemes = ["DPoP t0k", "Basic dTpw", "", "Bearert0k", "Bearer\tt0k"];
+    for field in other_schemes.map(str::as_bytes) {
         assert_eq!(error(field), InvalidAccessToken::OtherScheme);
     }
-    for field in [
-        &b"Bearer"[..],
-        b"Bearer ",
-        b"Bearer a b",
-        b"Bearer a, Bearer b",
-        b"Bearer \xff",
-    ] {
+    let no_tokens = ["Bearer", "Bearer ", "Bearer a b", "Bearer a, Bearer b"];
+    for field in no_tokens
+        .map(str::as_bytes)
+        .into_iter()
+        .chain([&b"Bearer \xff"[..]])
+    {
         assert_eq!(error(field), InvalidAccessToken::Malformed);
     }
 }

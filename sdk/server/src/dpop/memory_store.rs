@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use rustls_pki_types::UnixTime;
 
-use super::{Insertion, ProofId, ProofOwner, ReplayStore};
+use super::{Insertion, ProofId, ProofOwner, ReplayStore, UsedProof};
 use crate::shares::Shares;
 
 /// Stores used proofs in this process, up to a capacity, each until it is too old to be accepted.
@@ -76,14 +76,9 @@ impl Default for MemoryReplayStore {
 }
 
 impl ReplayStore for MemoryReplayStore {
-    fn insert(
-        &self,
-        proof: ProofId,
-        owner: ProofOwner,
-        now: UnixTime,
-        until: UnixTime,
-    ) -> BoxFuture<'_, Insertion> {
-        ready(self.insert_now(proof, owner, now.as_secs(), until.as_secs())).boxed()
+    fn insert(&self, proof: UsedProof, now: UnixTime) -> BoxFuture<'_, Insertion> {
+        let UsedProof { id, owner, until } = proof;
+        ready(self.insert_now(id, owner, now.as_secs(), until.as_secs())).boxed()
     }
 }
 

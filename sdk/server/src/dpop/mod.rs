@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 pub use self::memory_store::MemoryReplayStore;
 pub use self::nonces::DpopNonces;
-pub use self::replay::{Insertion, ProofId, ProofOwner, ReplayStore};
+pub use self::replay::{Insertion, ProofId, ProofOwner, ReplayStore, UsedProof};
 
 /// How DPoP-bound tokens are accepted: the argument of
 /// [`BindingLayer::dpop`](crate::BindingLayer::dpop).

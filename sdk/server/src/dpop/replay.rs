@@ -17,23 +17,28 @@ pub trait ReplayStore: Send + Sync + 'static {
     /// Records that this proof is used, unless it was used before. Of any number of concurrent
     /// calls with the same proof, on all nodes together, only one may get [`Insertion::Fresh`].
     ///
-    /// The entry must be kept through the second `until` and may be dropped after it: the proof is
+    /// The entry must be kept through the second [`until`](UsedProof::until) and may be dropped after it: the proof is
     /// then too old to be accepted. `now` is the time of the layer's clock, which never goes back.
     ///
     /// Whether `until` has passed must be decided by a time that never goes back either. A store
     /// that several nodes share must keep the entry for longer, by the most that the clocks of two
     /// nodes can differ: the node whose clock is behind still accepts the proof.
     ///
-    /// `owner` has used this proof. A store that can become full should count the entries of each
-    /// owner, and refuse those of an owner that fills it: see
-    /// [`MemoryReplayStore`](crate::MemoryReplayStore).
-    fn insert(
-        &self,
-        proof: ProofId,
-        owner: ProofOwner,
-        now: UnixTime,
-        until: UnixTime,
-    ) -> BoxFuture<'_, Insertion>;
+    /// A store that can become full should count the entries of each owner, and refuse those of an
+    /// owner that fills it: see [`MemoryReplayStore`](crate::MemoryReplayStore).
+    fn insert(&self, proof: UsedProof, now: UnixTime) -> BoxFuture<'_, Insertion>;
+}
+
+/// A proof that a client has used, as a [`ReplayStore`] keeps it.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct UsedProof {
+    /// Which proof.
+    pub id: ProofId,
+    /// Who has used it.
+    pub owner: ProofOwner,
+    /// The last second in which it would be accepted.
+    pub until: UnixTime,
 }
 
 /// The result of an insertion.
@@ -109,7 +114,7 @@ impl ProofOwner {
     }
 }
 
-/// Shows no hash of who somebody is.
+/// Shows no hash of a user's identity.
 impl fmt::Debug for ProofOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ProofOwner(redacted)")

@@ -9,7 +9,7 @@ use rustls_pki_types::UnixTime;
 
 use super::rejection::Rejection;
 use super::{Settings, transport};
-use crate::{Dpop, Insertion, ProofId, ProofOwner, ReplayStore};
+use crate::{Dpop, Insertion, ProofId, ProofOwner, ReplayStore, UsedProof};
 
 /// A proof that passed §4.3, except that its `jti` may still have been used before.
 pub(super) struct CheckedDpop<'a> {
@@ -95,7 +95,8 @@ pub(super) async fn insert_if_fresh(
     until: UnixTime,
     settings: &Settings,
 ) -> Result<bool, Rejection> {
-    match store.insert(id, owner, settings.now(), until).await {
+    let proof = UsedProof { id, owner, until };
+    match store.insert(proof, settings.now()).await {
         Insertion::Fresh => Ok(true),
         Insertion::Seen => Ok(false),
         Insertion::Full => Err(Rejection::ReplayMemoryFull),

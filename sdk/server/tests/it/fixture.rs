@@ -132,10 +132,7 @@ impl Fixture {
         let (token, key) = (self.token(), self.agent.proof_key());
         let mut connection = HttpConnection::connect(server.addr, &self.client("h2")).await;
         let proof = connection.proof(&key, &token);
-        connection
-            .get("/", &token, Some(&proof))
-            .await
-            .assert_passed("session");
+        connection.assert_passes(&token, &proof).await;
     }
 
     pub(crate) fn token(&self) -> AccessToken {
@@ -312,6 +309,23 @@ impl HttpConnection {
         self.send(request.body(Empty::new()).unwrap())
             .await
             .unwrap()
+    }
+
+    /// `GET /` with this proof passes, the token session-bound.
+    pub(crate) async fn assert_passes(&mut self, token: &AccessToken, proof: &Proof) {
+        self.get("/", token, Some(proof))
+            .await
+            .assert_passed("session");
+    }
+
+    /// The layer refuses `GET /` by this check.
+    pub(crate) async fn assert_refused(
+        &mut self,
+        token: &AccessToken,
+        proof: Option<&Proof>,
+        check: &str,
+    ) {
+        self.get("/", token, proof).await.assert_refused(check);
     }
 
     pub(crate) async fn send(

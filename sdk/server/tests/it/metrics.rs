@@ -68,25 +68,16 @@ async fn every_event_becomes_a_metric() {
     let mut connection = HttpConnection::connect(server.addr, &config).await;
     let proof = connection.proof(&key, &token);
     for _ in 0..3 {
-        connection
-            .get("/", &token, Some(&proof))
-            .await
-            .assert_passed("session");
+        connection.assert_passes(&token, &proof).await;
     }
     connection
         .get("/", &fixture.authority.bearer(), None)
         .await
         .assert_passed("bearer");
-    connection
-        .get("/", &token, None)
-        .await
-        .assert_refused("RS-4");
+    connection.assert_refused(&token, None, "RS-4").await;
     let mut resumed = HttpConnection::connect(server.addr, &config).await;
     assert!(resumed.resumed);
-    resumed
-        .get("/", &token, Some(&proof))
-        .await
-        .assert_refused("RS-6");
+    resumed.assert_refused(&token, Some(&proof), "RS-6").await;
     let mut other = HttpConnection::connect(server.addr, &fixture.client("http/1.1")).await;
     let request = Request::get("/").body(Empty::new()).unwrap();
     assert_eq!(other.send(request).await.unwrap().status, 401);

@@ -24,10 +24,7 @@ async fn a_session_bound_token_passes_on_h1_and_h2_with_tls_1_3_and_1_2() {
             let mut connection = HttpConnection::connect(server.addr, &config).await;
             let proof = connection.proof(&key, &token);
             for _ in 0..3 {
-                connection
-                    .get("/", &token, Some(&proof))
-                    .await
-                    .assert_passed("session");
+                connection.assert_passes(&token, &proof).await;
             }
         }
     }
@@ -43,10 +40,7 @@ async fn every_supported_kind_of_client_key_passes() {
         let config = fixture.client_as(Some(&agent), "h2", rustls::ALL_VERSIONS);
         let mut connection = HttpConnection::connect(server.addr, &config).await;
         let proof = connection.proof(&agent.proof_key(), &token);
-        connection
-            .get("/", &token, Some(&proof))
-            .await
-            .assert_passed("session");
+        connection.assert_passes(&token, &proof).await;
     }
 }
 
@@ -59,26 +53,14 @@ async fn t1_a_stolen_proof_is_refused_on_a_second_connection_with_the_same_certi
         let config = fixture.client(alpn);
         let mut first = HttpConnection::connect(server.addr, &config).await;
         let proof = first.proof(&key, &token);
-        first
-            .get("/", &token, Some(&proof))
-            .await
-            .assert_passed("session");
+        first.assert_passes(&token, &proof).await;
 
         let mut second = HttpConnection::connect(server.addr, &config).await;
-        second
-            .get("/", &token, Some(&proof))
-            .await
-            .assert_refused("RS-6");
+        second.assert_refused(&token, Some(&proof), "RS-6").await;
         // Neither connection is harmed by the refusal.
-        first
-            .get("/", &token, Some(&proof))
-            .await
-            .assert_passed("session");
+        first.assert_passes(&token, &proof).await;
         let proof = second.proof(&key, &token);
-        second
-            .get("/", &token, Some(&proof))
-            .await
-            .assert_passed("session");
+        second.assert_passes(&token, &proof).await;
     }
 }
 
@@ -94,18 +76,11 @@ async fn t2_t3_t4_a_stolen_token_is_refused_with_another_certificate() {
     let config = fixture.client_as(Some(&thief), "h2", rustls::ALL_VERSIONS);
     let mut connection = HttpConnection::connect(server.addr, &config).await;
     connection
-        .get("/", &token, Some(&stolen))
-        .await
-        .assert_refused("RS-3");
+        .assert_refused(&token, Some(&stolen), "RS-3")
+        .await;
     let own = connection.proof(&thief.proof_key(), &token);
-    connection
-        .get("/", &token, Some(&own))
-        .await
-        .assert_refused("RS-3");
-    connection
-        .get("/", &token, None)
-        .await
-        .assert_refused("RS-3");
+    connection.assert_refused(&token, Some(&own), "RS-3").await;
+    connection.assert_refused(&token, None, "RS-3").await;
 }
 
 #[tokio::test]
@@ -124,10 +99,7 @@ async fn ex_5_a_resumed_session_has_another_exporter_and_needs_another_proof() {
         let mut resumed = HttpConnection::connect(server.addr, &config).await;
         assert!(resumed.resumed);
         assert!(!resumed.exporter.matches(&full.exporter));
-        resumed
-            .get("/", &token, Some(&proof))
-            .await
-            .assert_refused("RS-6");
+        resumed.assert_refused(&token, Some(&proof), "RS-6").await;
         let proof = resumed.proof(&key, &token);
         let answer = resumed.get("/", &token, Some(&proof)).await;
         answer.assert_passed("session");
@@ -144,17 +116,11 @@ async fn t7_a_stolen_ticket_and_token_without_the_key_are_refused() {
     // The same configuration holds the ticket; the thief cannot sign with the victim's key.
     let mut victim = HttpConnection::connect(server.addr, &config).await;
     let proof = victim.proof(&fixture.agent.proof_key(), &token);
-    victim
-        .get("/", &token, Some(&proof))
-        .await
-        .assert_passed("session");
+    victim.assert_passes(&token, &proof).await;
     let mut thief = HttpConnection::connect(server.addr, &config).await;
     assert!(thief.resumed);
-    thief.get("/", &token, None).await.assert_refused("RS-4");
-    thief
-        .get("/", &token, Some(&proof))
-        .await
-        .assert_refused("RS-6");
+    thief.assert_refused(&token, None, "RS-4").await;
+    thief.assert_refused(&token, Some(&proof), "RS-6").await;
 }
 
 #[tokio::test]
@@ -167,35 +133,23 @@ async fn gw_4_in_front_of_an_upstream_that_validates_a_thief_is_refused_and_an_o
     let (token, key) = (fixture.token(), fixture.agent.proof_key());
     let mut victim = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
     let proof = victim.proof(&key, &token);
-    victim
-        .get("/", &token, Some(&proof))
-        .await
-        .assert_passed("session");
-    victim.get("/", &token, None).await.assert_refused("RS-4");
+    victim.assert_passes(&token, &proof).await;
+    victim.assert_refused(&token, None, "RS-4").await;
 
     let thief = fixture.ca.client("thief");
     let config = fixture.client_as(Some(&thief), "h2", rustls::ALL_VERSIONS);
     let mut connection = HttpConnection::connect(server.addr, &config).await;
     let own = connection.proof(&thief.proof_key(), &token);
-    connection
-        .get("/", &token, Some(&own))
-        .await
-        .assert_refused("RS-3");
+    connection.assert_refused(&token, Some(&own), "RS-3").await;
     // Nothing says to whom an opaque token is bound, so anybody's proof would match.
     let opaque = AccessToken::new("2YotnFZFEjr1zCsicMWpAA").unwrap();
     let own = connection.proof(&thief.proof_key(), &opaque);
-    connection
-        .get("/", &opaque, Some(&own))
-        .await
-        .assert_refused("RS-2");
+    connection.assert_refused(&opaque, Some(&own), "RS-2").await;
     // A token that the thief forges for their own certificate passes here; the upstream must refuse
     // it.
     let forged = crate::authority::Authority::new("k1").session_bound(&thief.thumbprint());
     let own = connection.proof(&thief.proof_key(), &forged);
-    connection
-        .get("/", &forged, Some(&own))
-        .await
-        .assert_passed("session");
+    connection.assert_passes(&forged, &own).await;
 }
 
 #[tokio::test]
@@ -212,18 +166,11 @@ async fn several_tokens_share_a_connection_each_with_its_own_proof() {
         fixture.authority.sign(&fixture.authority.header(), &claims),
     );
     let (proof_one, proof_two) = (connection.proof(&key, &one), connection.proof(&key, &two));
+    connection.assert_passes(&one, &proof_one).await;
+    connection.assert_passes(&two, &proof_two).await;
     connection
-        .get("/", &one, Some(&proof_one))
-        .await
-        .assert_passed("session");
-    connection
-        .get("/", &two, Some(&proof_two))
-        .await
-        .assert_passed("session");
-    connection
-        .get("/", &two, Some(&proof_one))
-        .await
-        .assert_refused("RS-7");
+        .assert_refused(&two, Some(&proof_one), "RS-7")
+        .await;
 }
 
 #[tokio::test]
@@ -241,16 +188,12 @@ async fn if_certificates_are_optional_only_unbound_tokens_pass_without_one() {
         .await
         .assert_passed("bearer");
     connection
-        .get("/", &fixture.token(), None)
-        .await
-        .assert_refused("RS-3");
+        .assert_refused(&fixture.token(), None, "RS-3")
+        .await;
 
     let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
     let proof = connection.proof(&fixture.agent.proof_key(), &fixture.token());
-    connection
-        .get("/", &fixture.token(), Some(&proof))
-        .await
-        .assert_passed("session");
+    connection.assert_passes(&fixture.token(), &proof).await;
 }
 
 #[tokio::test]
@@ -271,14 +214,8 @@ async fn the_layer_finds_the_facts_under_axum_serve() {
     for alpn in ["h2", "http/1.1"] {
         let mut connection = HttpConnection::connect(addr, &fixture.client(alpn)).await;
         let proof = connection.proof(&key, &token);
-        connection
-            .get("/", &token, Some(&proof))
-            .await
-            .assert_passed("session");
-        connection
-            .get("/", &token, None)
-            .await
-            .assert_refused("RS-4");
+        connection.assert_passes(&token, &proof).await;
+        connection.assert_refused(&token, None, "RS-4").await;
     }
 }
 
@@ -318,9 +255,8 @@ async fn an_htu_is_compared_with_the_configured_origin_over_h1_and_h2() {
             }
             // Already used, or never valid.
             connection
-                .get("/", &token, Some(&proof))
-                .await
-                .assert_refused("RS-9");
+                .assert_refused(&token, Some(&proof), "RS-9")
+                .await;
         }
     }
 }
@@ -334,15 +270,9 @@ async fn ex_7_nothing_secret_is_logged_even_at_trace() {
     for alpn in ["h2", "http/1.1"] {
         let mut connection = HttpConnection::connect(server.addr, &fixture.client(alpn)).await;
         let proof = connection.proof(&key, &token);
-        connection
-            .get("/", &token, Some(&proof))
-            .await
-            .assert_passed("session");
+        connection.assert_passes(&token, &proof).await;
         let mut other = HttpConnection::connect(server.addr, &fixture.client(alpn)).await;
-        other
-            .get("/", &token, Some(&proof))
-            .await
-            .assert_refused("RS-6");
+        other.assert_refused(&token, Some(&proof), "RS-6").await;
 
         let logged = log.text();
         assert!(

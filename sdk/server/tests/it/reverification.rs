@@ -95,9 +95,7 @@ async fn rs_1_a_certificate_that_loses_its_trust_loses_its_live_connection_withi
             let proof = one.proof(&key, &token);
             // It is not cut while it is trusted. The requests carry the answers to PINGs along.
             for _ in 0..72 {
-                one.get("/", &token, Some(&proof))
-                    .await
-                    .assert_passed("session");
+                one.assert_passes(&token, &proof).await;
                 pass(Duration::from_secs(50)).await;
             }
             trusted.store(false, Ordering::SeqCst);
@@ -146,14 +144,10 @@ async fn rs_1_a_connection_ends_with_the_intermediate_of_its_certificate() {
     let token = scene.fixture.authority.session_bound(&agent.thumbprint());
     let mut one = HttpConnection::connect(scene.addr, &config).await;
     let proof = one.proof(&agent.proof_key(), &token);
-    one.get("/", &token, Some(&proof))
-        .await
-        .assert_passed("session");
+    one.assert_passes(&token, &proof).await;
     // To 2036: the agent's own certificate is valid until 2040.
     scene.fixture.clock.advance(9 * 366 * 24 * 60 * 60);
-    one.get("/", &token, Some(&proof))
-        .await
-        .assert_refused("RS-1");
+    one.assert_refused(&token, Some(&proof), "RS-1").await;
     within(one.ended).await.unwrap();
 }
 

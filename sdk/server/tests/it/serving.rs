@@ -49,16 +49,12 @@ async fn rs_1_past_not_after_a_request_is_refused_and_the_connection_is_drained(
         let (token, key) = (fixture.token(), fixture.agent.proof_key());
         let mut connection = HttpConnection::connect(server.addr, &fixture.client(alpn)).await;
         let proof = connection.proof(&key, &token);
-        connection
-            .get("/", &token, Some(&proof))
-            .await
-            .assert_passed("session");
+        connection.assert_passes(&token, &proof).await;
 
         fixture.clock.advance(20 * 365 * 24 * 60 * 60);
         connection
-            .get("/", &token, Some(&proof))
-            .await
-            .assert_refused("RS-1");
+            .assert_refused(&token, Some(&proof), "RS-1")
+            .await;
         within(connection.ended).await.unwrap();
     }
 }
@@ -155,15 +151,11 @@ async fn rs_9_under_axum_serve_a_connection_whose_jti_quota_is_full_is_closed() 
         let (token, key) = (fixture.token(), fixture.agent.proof_key());
         let mut connection = HttpConnection::connect(addr, &fixture.client(alpn)).await;
         let proof = connection.proof_for(&key, &token, "https://localhost/");
-        connection
-            .get("/", &token, Some(&proof))
-            .await
-            .assert_passed("session");
+        connection.assert_passes(&token, &proof).await;
         let proof = connection.proof_for(&key, &token, "https://localhost/");
         connection
-            .get("/", &token, Some(&proof))
-            .await
-            .assert_refused("RS-9");
+            .assert_refused(&token, Some(&proof), "RS-9")
+            .await;
         tokio::time::pause();
         tokio::time::advance(Duration::from_secs(31)).await;
         tokio::time::resume();
@@ -335,9 +327,6 @@ async fn oversized_and_malformed_headers_are_refused_and_the_server_keeps_workin
         ];
         send(&mut connection, twice).await.assert_refused("TK-0");
         // The connection still works.
-        connection
-            .get("/", &token, Some(&proof))
-            .await
-            .assert_passed("session");
+        connection.assert_passes(&token, &proof).await;
     }
 }

@@ -90,10 +90,7 @@ impl Regulars {
                 tokio::spawn(async move {
                     while !stop.load(Ordering::SeqCst) {
                         let begun = Instant::now();
-                        connection
-                            .get("/", &token, Some(&proof))
-                            .await
-                            .assert_passed("session");
+                        connection.assert_passes(&token, &proof).await;
                         took.lock().unwrap().push(begun.elapsed());
                         served.fetch_add(1, Ordering::SeqCst);
                         tokio::time::sleep(REST).await;

@@ -113,10 +113,7 @@ impl HonestClient {
                 let mut connection = HttpConnection::connect(addr, &config).await;
                 let proof = connection.proof(&key, &token);
                 for _ in 0..3 {
-                    connection
-                        .get("/", &token, Some(&proof))
-                        .await
-                        .assert_passed("session");
+                    connection.assert_passes(&token, &proof).await;
                 }
                 count.fetch_add(1, Ordering::SeqCst);
                 longest.fetch_max(begun.elapsed().as_millis() as u64, Ordering::SeqCst);
@@ -285,10 +282,7 @@ pub(crate) async fn distinct_tokens(
             claims["jti"] = index.to_string().into();
             let token = fixture.authority.sign(&fixture.authority.header(), &claims);
             let proof = connection.proof(key, &token);
-            connection
-                .get("/", &token, Some(&proof))
-                .await
-                .assert_passed("session");
+            connection.assert_passes(&token, &proof).await;
         }
         connection
     };

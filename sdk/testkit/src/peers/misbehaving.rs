@@ -130,17 +130,7 @@ impl MisbehavingPeer {
         }
     }
 
-    /// Where it listens, on 127.0.0.1.
-    #[must_use]
-    pub fn addr(&self) -> SocketAddr {
-        self.addr
-    }
-
-    /// The origin `https://localhost:<port>`.
-    #[must_use]
-    pub fn origin(&self) -> String {
-        origin(self.addr)
-    }
+    address_methods!("https://localhost:<port>", origin);
 
     /// The counts so far.
     #[must_use]

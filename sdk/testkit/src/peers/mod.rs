@@ -8,6 +8,24 @@
 //! Two routers can be served by the first: [`LegacySse`] is MCP's legacy transport, and [`forward`]
 //! a reverse proxy for a server that speaks plain HTTP. [`HaProxy`] runs the real program.
 
+/// Where a peer can be reached: two methods for a type with a field `addr`, of which `$origin` makes
+/// the origin.
+macro_rules! address_methods {
+    ($form:literal, $origin:path) => {
+        /// Where it listens, on 127.0.0.1.
+        #[must_use]
+        pub fn addr(&self) -> SocketAddr {
+            self.addr
+        }
+
+        #[doc = concat!("The origin `", $form, "`.")]
+        #[must_use]
+        pub fn origin(&self) -> String {
+            $origin(self.addr)
+        }
+    };
+}
+
 mod connection_log;
 mod counted_service;
 mod cycling;

@@ -54,17 +54,7 @@ impl PlainServer {
         }
     }
 
-    /// Where it listens, on 127.0.0.1.
-    #[must_use]
-    pub fn addr(&self) -> SocketAddr {
-        self.addr
-    }
-
-    /// The origin `http://127.0.0.1:<port>`.
-    #[must_use]
-    pub fn origin(&self) -> String {
-        plain_origin(self.addr)
-    }
+    address_methods!("http://127.0.0.1:<port>", plain_origin);
 }
 
 fn plain_origin(addr: SocketAddr) -> String {

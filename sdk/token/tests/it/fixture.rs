@@ -21,8 +21,10 @@ use bowline_token::{
 };
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use serde_json::json;
+
+pub(crate) use bowline_testkit::net::text;
 
 pub(crate) struct Fixture {
     pub(crate) pki: Pki,
@@ -189,16 +191,6 @@ pub(crate) async fn call(client: &Client, url: &str, token: &Token) -> Response<
     let mut request = get_request(url);
     token.attach(&mut request);
     client.send(request).await.expect("an answer")
-}
-
-pub(crate) async fn text(response: Response<Body>) -> String {
-    let bytes = response
-        .into_body()
-        .collect()
-        .await
-        .expect("a whole body")
-        .to_bytes();
-    String::from_utf8(bytes.to_vec()).expect("text")
 }
 
 pub(crate) async fn ok(response: Response<Body>) {

@@ -3,20 +3,20 @@
 use std::time::Duration;
 
 use a2a::{A2AError, GetTaskRequest};
-use a2a_client::ServiceParams;
+use a2a_client::{ServiceParams, Transport};
 use bowline_a2a::ErrorKind;
 use futures_util::{StreamExt, poll};
 use h2::Reason;
-use http::HeaderMap;
 
 use super::peer::{EVENT, ScriptedPeer, Step, TASK, fields, grpc_head, message, ok};
-use super::{failure, get_task, plain_transports, subscribe, subscribed, transport};
+use super::{
+    failure, get_task, plain_transport, plain_transports, subscribe, subscribed, transport,
+};
 
 /// What a call, and what a subscription, get.
 pub(super) async fn both(steps: Vec<Step>) -> (A2AError, Vec<A2AError>, usize) {
     let peer = ScriptedPeer::start(steps).await;
-    let transport = transport(&*plain_transports(peer.origin()).grpc(), peer.origin()).await;
-    let transport = transport.unwrap();
+    let transport = plain_transport(&peer).await;
     let error = get_task(&*transport, &ServiceParams::new())
         .await
         .unwrap_err();
@@ -30,80 +30,63 @@ pub(super) async fn both(steps: Vec<Step>) -> (A2AError, Vec<A2AError>, usize) {
     (error, errors, events)
 }
 
+/// Of a call, and of a subscription, which yields nothing else.
+async fn error_kinds(transport: &dyn Transport) -> [ErrorKind; 2] {
+    let error = get_task(transport, &ServiceParams::new())
+        .await
+        .unwrap_err();
+    let events = subscribed(transport).await;
+    assert_eq!(events.len(), 1, "{events:?}");
+    let of_stream = events[0].as_ref().unwrap_err();
+    [&error, of_stream].map(|error| failure(error).kind())
+}
+
 #[tokio::test]
 async fn what_is_no_grpc_is_told_as_what_it_is() {
-    let head = |status, content_type, more: HeaderMap| {
-        let mut head = fields([("content-type", content_type)]);
-        head.extend(more);
-        Step::Head(status, head)
-    };
-    let challenge = || {
-        fields([
-            ("www-authenticate", r#"Bearer realm="agents""#),
-            ("retry-after", "7"),
-        ])
-    };
-    let html = || Step::Data(b"<html>no</html>".to_vec());
-    for (steps, kind, status, says) in [
+    let html = "<html>no</html>";
+    for (status, content_type, body, kind, says) in [
         (
-            vec![head(401, "text/html", challenge()), html(), Step::End],
-            ErrorKind::Unauthorized,
             401,
+            "text/html",
+            html,
+            ErrorKind::Unauthorized,
             "an HTML page",
         ),
         (
-            vec![
-                head(403, "text/plain", challenge()),
-                Step::Data(b"not you".to_vec()),
-                Step::End,
-            ],
-            ErrorKind::Forbidden,
             403,
+            "text/plain",
+            "not you",
+            ErrorKind::Forbidden,
             "not you",
         ),
+        (500, "text/plain", "oh dear", ErrorKind::Status, "oh dear"),
+        (503, "application/grpc", "", ErrorKind::Status, "no text"),
+        (200, "text/html", html, ErrorKind::NotA2a, "an HTML page"),
         (
-            vec![
-                head(500, "text/plain", challenge()),
-                Step::Data(b"oh dear".to_vec()),
-                Step::End,
-            ],
-            ErrorKind::Status,
-            500,
-            "oh dear",
-        ),
-        (
-            vec![head(503, "application/grpc", challenge()), Step::End],
-            ErrorKind::Status,
-            503,
-            "no text",
-        ),
-        (
-            vec![head(200, "text/html", challenge()), html(), Step::End],
-            ErrorKind::NotA2a,
             200,
-            "an HTML page",
-        ),
-        (
-            vec![
-                head(200, "application/grpc-web+proto", challenge()),
-                html(),
-                Step::End,
-            ],
+            "application/grpc-web+proto",
+            html,
             ErrorKind::NotA2a,
-            200,
             "grpc-web",
         ),
         (
-            vec![
-                head(200, "application/grpc+json", challenge()),
-                html(),
-                Step::End,
-            ],
-            ErrorKind::NotA2a,
             200,
+            "application/grpc+json",
+            html,
+            ErrorKind::NotA2a,
             "grpc+json",
         ),
     ] {
+        let head = fields([
+            ("content-type", content_type),
+            ("www-authenticate", r#"Bearer realm="agents""#),
+            ("retry-after", "7"),
+        ]);
+        let mut steps = vec![Step::Head(status, head)];
+        if !body.is_empty() {
+            steps.push(Step::Data(body.as_bytes().to_vec()));
+        }
+        steps.push(Step::End);
         let shown = format!("{steps:?}");
         let (error, errors, events) = both(steps).await;
         assert_eq!((errors.len(), events), (1, 0), "{shown}");
@@ -206,8 +189,7 @@ async fn an_answer_that_ends_with_success_has_ended() {
     ] {
         let shown = format!("{steps:?}");
         let peer = ScriptedPeer::start(steps).await;
-        let transports = plain_transports(peer.origin());
-        let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
+        let transport = plain_transport(&peer).await;
         let told = subscribed(&*transport).await;
         assert!(
             told.len() == events && told.iter().all(Result::is_ok),
@@ -220,8 +202,7 @@ async fn an_answer_that_ends_with_success_has_ended() {
     ];
     for head in [grpc_head(), Step::Head(200, fields(identity))] {
         let peer = ScriptedPeer::start(vec![head, message(TASK), ok()]).await;
-        let transports = plain_transports(peer.origin());
-        let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
+        let transport = plain_transport(&peer).await;
         assert_eq!(
             get_task(&*transport, &ServiceParams::new())
                 .await
@@ -309,15 +290,8 @@ async fn what_is_too_long_is_said_to_be_before_it_comes() {
             .max_response(1 << 20)
             .max_event(1 << 20);
         let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
-        let error = get_task(&*transport, &ServiceParams::new())
-            .await
-            .unwrap_err();
-        let events = subscribed(&*transport).await;
-        let told = [
-            failure(&error).kind(),
-            failure(events[0].as_ref().unwrap_err()).kind(),
-        ];
-        assert_eq!((told, events.len()), (kinds, 1), "{bytes}");
+        let told = error_kinds(&*transport).await;
+        assert_eq!(told, kinds, "{bytes}");
         if kinds == [ErrorKind::TooLong; 2] {
             let seen = peer.until(|seen| seen.resets.len() == 2).await;
             assert_eq!(
@@ -340,14 +314,7 @@ async fn what_is_too_long_is_said_to_be_before_it_comes() {
             .max_response(answer)
             .max_event(event);
         let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
-        let error = get_task(&*transport, &ServiceParams::new())
-            .await
-            .unwrap_err();
-        let events = subscribed(&*transport).await;
-        let told = [
-            failure(&error).kind(),
-            failure(events[0].as_ref().unwrap_err()).kind(),
-        ];
+        let told = error_kinds(&*transport).await;
         assert_eq!(told, kinds);
     }
     // More than tonic takes of itself, and less than we do.
@@ -355,8 +322,7 @@ async fn what_is_too_long_is_said_to_be_before_it_comes() {
     let length = [0x80, 0x80, 0xc0, 2];
     let task = [&[0x0a][..], &length, &text].concat();
     let peer = ScriptedPeer::start(vec![grpc_head(), message(&task), ok()]).await;
-    let transports = plain_transports(peer.origin());
-    let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
+    let transport = plain_transport(&peer).await;
     assert_eq!(
         get_task(&*transport, &ServiceParams::new())
             .await
@@ -372,8 +338,7 @@ async fn what_is_too_long_is_said_to_be_before_it_comes() {
 async fn an_answer_that_does_not_end_times_out_and_a_stream_may_take_its_time() {
     // An event's bytes are those of a task, too.
     let peer = ScriptedPeer::start(vec![grpc_head(), message(EVENT), Step::UntilReset]).await;
-    let transports = plain_transports(peer.origin());
-    let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
+    let transport = plain_transport(&peer).await;
     let mut events = subscribe(&*transport).await.unwrap();
     assert!(matches!(crate::soon(events.next()).await, Some(Ok(_))));
     let request = GetTaskRequest {

@@ -15,6 +15,7 @@ use futures_util::stream::BoxStream;
 
 use crate::fixture::transport;
 pub(crate) use official::Successive;
+use peer::ScriptedPeer;
 
 /// A client for HTTP/2 in plaintext on loopback.
 fn plain_client() -> Client {
@@ -24,6 +25,13 @@ fn plain_client() -> Client {
 
 pub(crate) fn plain_transports(origin: &str) -> Transports {
     Transports::new(plain_client(), origin).unwrap()
+}
+
+/// A transport to a peer that a test scripts.
+async fn plain_transport(peer: &ScriptedPeer) -> Box<dyn Transport> {
+    let transports = plain_transports(peer.origin());
+    let transport = transport(&*transports.grpc(), peer.origin()).await;
+    transport.unwrap()
 }
 
 async fn get_task(transport: &dyn Transport, params: &ServiceParams) -> Result<Task, A2AError> {

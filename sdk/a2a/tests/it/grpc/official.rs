@@ -20,7 +20,9 @@ use futures_util::future::BoxFuture;
 use h2::Reason;
 
 use super::peer::{EVENT, ScriptedPeer, Step, TASK, grpc_head, message, ok};
-use super::{failure, get_task, plain_client, plain_transports, subscribe, transport};
+use super::{
+    failure, get_task, plain_client, plain_transport, plain_transports, subscribe, transport,
+};
 use crate::fixture::Fixture;
 use crate::script::compare::differences;
 use crate::script::fixture::rows;
@@ -98,9 +100,7 @@ async fn every_call_gets_what_the_stock_transport_gets_for_one_connection_and_on
 async fn service_parameters_are_metadata_with_all_their_values() {
     let fixture = Fixture::open();
     let client = fixture.client();
-    let transport = fixture
-        .transport(&fixture.transports(&client).token(fixture.token("a")))
-        .await;
+    let transport = fixture.transport_with_token(&client, "a").await;
     let given = params([
         (
             "A2A-Extensions",
@@ -121,10 +121,7 @@ async fn service_parameters_are_metadata_with_all_their_values() {
     }
     // One entry, as A2A wants it (§10.2).
     let peer = ScriptedPeer::start(vec![grpc_head(), message(TASK), ok()]).await;
-    let transports = plain_transports(peer.origin());
-    let transport = super::transport(&*transports.grpc(), peer.origin())
-        .await
-        .unwrap();
+    let transport = plain_transport(&peer).await;
     get_task(&*transport, &given).await.unwrap();
     let fields = &peer.seen().requests[0];
     assert_eq!(fields.get_all("a2a-extensions").iter().count(), 1);
@@ -250,10 +247,7 @@ async fn calls_of_a_method_can_be_proved_one_by_one() {
 #[tokio::test]
 async fn a_stream_that_is_dropped_is_cancelled_at_once_and_its_connection_lives_on() {
     let peer = ScriptedPeer::start(vec![grpc_head(), message(EVENT), Step::UntilReset]).await;
-    let transports = plain_transports(peer.origin());
-    let transport = super::transport(&*transports.grpc(), peer.origin())
-        .await
-        .unwrap();
+    let transport = plain_transport(&peer).await;
     for n in 1..=2 {
         let mut events = subscribe(&*transport).await.unwrap();
         assert!(matches!(
@@ -269,10 +263,7 @@ async fn a_stream_that_is_dropped_is_cancelled_at_once_and_its_connection_lives_
     }
     // And so is one that has failed: nothing is left of it.
     let bad = ScriptedPeer::start(vec![grpc_head(), message(&[0xff]), Step::UntilReset]).await;
-    let transports = plain_transports(bad.origin());
-    let transport = super::transport(&*transports.grpc(), bad.origin())
-        .await
-        .unwrap();
+    let transport = plain_transport(&bad).await;
     let mut events = subscribe(&*transport).await.unwrap();
     let error = crate::soon(events.next()).await.unwrap().unwrap_err();
     assert_eq!(failure(&error).kind(), ErrorKind::NotA2a);
@@ -288,9 +279,7 @@ async fn a_stream_that_is_dropped_is_cancelled_at_once_and_its_connection_lives_
 async fn a_stream_whose_connection_is_cut_says_so_and_the_next_call_has_another() {
     let fixture = Fixture::open();
     let client = fixture.client();
-    let transport = fixture
-        .transport(&fixture.transports(&client).token(fixture.token("a")))
-        .await;
+    let transport = fixture.transport_with_token(&client, "a").await;
     let params = ServiceParams::new();
     let events = crate::soon(transport.send_streaming_message(&params, &says("hold"))).await;
     let mut events = events.unwrap();
@@ -320,9 +309,7 @@ async fn an_agent_without_http2_is_not_called_at_all() {
     };
     let fixture = Fixture::open_with(options, |origin| agent(Echo::default(), card(origin)));
     let client = fixture.client();
-    let transport = fixture
-        .transport(&fixture.transports(&client).token(fixture.token("a")))
-        .await;
+    let transport = fixture.transport_with_token(&client, "a").await;
     let error = get_task(&*transport, &ServiceParams::new())
         .await
         .unwrap_err();

@@ -14,7 +14,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::hostile::both;
 use super::peer::{EVENT, ScriptedPeer, Step, TASK, fields, grpc_head, message};
-use super::{failure, get_task, plain_transports, subscribed, transport};
+use super::{failure, get_task, plain_transport, subscribed};
 
 /// The fields of a status, as the official server writes them.
 fn told(status: &Status) -> HeaderMap {
@@ -253,8 +253,7 @@ async fn a_stream_that_is_refused_in_its_middle_has_been_processed() {
         let status = told(&Status::new(code, "the token has expired"));
         let peer =
             ScriptedPeer::start(vec![grpc_head(), message(EVENT), Step::Trailers(status)]).await;
-        let transports = plain_transports(peer.origin());
-        let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
+        let transport = plain_transport(&peer).await;
         let told = subscribed(&*transport).await;
         assert!(told[0].is_ok() && told.len() == 2, "{told:?}");
         assert!(failure(told[1].as_ref().unwrap_err()).may_have_been_processed());
@@ -277,8 +276,7 @@ async fn a_long_task_outlives_statuses_that_pass() {
     ] {
         for steps in placed(&told(&Status::new(code, "not now"))) {
             let peer = ScriptedPeer::start(steps).await;
-            let transports = plain_transports(peer.origin());
-            let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
+            let transport = plain_transport(&peer).await;
             let request = SubscribeToTaskRequest {
                 id: "t".to_owned(),
                 tenant: None,
@@ -348,8 +346,7 @@ async fn garbage_in_a_status_is_survived() {
         http::HeaderValue::from_bytes(b"%ff\xff").unwrap(),
     );
     let peer = ScriptedPeer::start(vec![grpc_head(), message(TASK), Step::Trailers(fields)]).await;
-    let transports = plain_transports(peer.origin());
-    let transport = transport(&*transports.grpc(), peer.origin()).await.unwrap();
+    let transport = plain_transport(&peer).await;
     assert!(get_task(&*transport, &ServiceParams::new()).await.is_ok());
 }
 

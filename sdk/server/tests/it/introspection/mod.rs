@@ -223,15 +223,9 @@ async fn an_opaque_token_is_bound_to_what_the_response_says() {
     let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
     let proof = connection.proof(&fixture.agent.proof_key(), &token);
     for _ in 0..3 {
-        connection
-            .get("/", &token, Some(&proof))
-            .await
-            .assert_passed("session");
+        connection.assert_passes(&token, &proof).await;
     }
-    connection
-        .get("/", &token, None)
-        .await
-        .assert_refused("RS-4");
+    connection.assert_refused(&token, None, "RS-4").await;
     assert_eq!(authority.request_count(), 1);
 
     let thief = fixture.ca.client("thief");
@@ -241,18 +235,14 @@ async fn an_opaque_token_is_bound_to_what_the_response_says() {
     )
     .await;
     let own = other.proof(&thief.proof_key(), &token);
-    other
-        .get("/", &token, Some(&own))
-        .await
-        .assert_refused("RS-3");
+    other.assert_refused(&token, Some(&own), "RS-3").await;
 
     authority.respond_with(json!({ "active": false }));
     let made_up = opaque("made-up");
     let proof = connection.proof(&fixture.agent.proof_key(), &made_up);
     connection
-        .get("/", &made_up, Some(&proof))
-        .await
-        .assert_refused("RS-2");
+        .assert_refused(&made_up, Some(&proof), "RS-2")
+        .await;
 }
 
 #[tokio::test]

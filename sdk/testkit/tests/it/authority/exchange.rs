@@ -13,11 +13,9 @@ use rustls_pki_types::UnixTime;
 use serde_json::{Value, json};
 
 use super::{
-    ACCESS_TOKEN, ASSERTION_TYPE, Ask, EXCHANGE, JWT, assertion_claims, claims, sign, with_clients,
+    ACCESS_TOKEN, ASSERTION_TYPE, Ask, B, C, EXCHANGE, JWT, assertion_claims, claims, sign,
+    with_clients,
 };
-
-const B: &str = "https://b.example";
-const C: &str = "https://c.example";
 
 /// A calls B, and B exchanges A's token to call C.
 struct Chain {

@@ -24,6 +24,10 @@ use crate::client::{Http, soon};
 const FORM: &str = "application/x-www-form-urlencoded";
 const AGENT: &str = "grant_type=client_credentials&client_id=agent";
 
+/// The resource identifiers of two services.
+pub(crate) const B: &str = "https://b.example";
+pub(crate) const C: &str = "https://c.example";
+
 pub(crate) const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 pub(crate) const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";

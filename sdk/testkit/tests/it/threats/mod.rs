@@ -21,18 +21,15 @@ use bowline_server::{
 use bowline_testkit::authority::{
     self, Authority, AuthorityOptions, ClientAuthentication, TokenRequest,
 };
+use bowline_testkit::net::text;
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, LeafSpec, Pki};
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use serde_json::Value;
 
-use crate::authority::{ACCESS_TOKEN, EXCHANGE, assertion_claims, sign};
-
-/// The resource identifiers of the services.
-const B: &str = "https://b.example";
-const C: &str = "https://c.example";
+use crate::authority::{ACCESS_TOKEN, B, C, EXCHANGE, assertion_claims, sign};
 
 /// A calls B; B exchanges A's token and calls C. A attacker has a certificate of the same
 /// authority.
@@ -250,11 +247,6 @@ async fn call(client: &Client, url: &str, token: &AccessToken) -> http::Response
         .send(request.body(Full::<bytes::Bytes>::default()).unwrap())
         .await
         .unwrap()
-}
-
-async fn text(response: http::Response<Body>) -> String {
-    let bytes = response.into_body().collect().await.unwrap().to_bytes();
-    String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 fn challenge(field: &HeaderValue) -> &str {

@@ -13,9 +13,7 @@ use serde_json::json;
 
 use super::super::fixture::*;
 use super::{DpopFixture, dpop_check};
-use crate::{
-    Dpop, Insertion, Limit, MemoryReplayStore, ProofId, ProofOwner, ReplayStore, ServerEvent,
-};
+use crate::{Dpop, Insertion, Limit, MemoryReplayStore, ReplayStore, ServerEvent, UsedProof};
 
 #[tokio::test]
 async fn a_proof_passes_once_over_all_connections() {
@@ -121,22 +119,14 @@ async fn a_full_store_refuses_with_503_and_no_challenge() {
 /// A remote store: it is slow and sometimes unreachable.
 #[derive(Default)]
 struct Remote {
-    asked: Mutex<Vec<(ProofId, u64, u64)>>,
+    /// The times of each call: now, and the last second for which to keep the entry.
+    asked: Mutex<Vec<(u64, u64)>>,
 }
 
 impl ReplayStore for &'static Remote {
-    fn insert(
-        &self,
-        proof: ProofId,
-        owner: ProofOwner,
-        now: UnixTime,
-        until: UnixTime,
-    ) -> BoxFuture<'_, Insertion> {
-        let _ = owner;
-        self.asked
-            .lock()
-            .unwrap()
-            .push((proof, now.as_secs(), until.as_secs()));
+    fn insert(&self, proof: UsedProof, now: UnixTime) -> BoxFuture<'_, Insertion> {
+        let times = (now.as_secs(), proof.until.as_secs());
+        self.asked.lock().unwrap().push(times);
         async {
             tokio::task::yield_now().await;
             Insertion::Unavailable
@@ -155,22 +145,15 @@ async fn a_store_that_cannot_be_reached_lets_nothing_pass() {
         (503, false)
     );
     let asked = remote.asked.lock().unwrap().clone();
-    assert_eq!(asked.len(), 1);
-    assert_eq!((asked[0].1, asked[0].2), (NOW, NOW + 300));
+    assert_eq!(asked, [(NOW, NOW + 300)]);
 }
 
 /// Several nodes of one origin with one store.
 struct Shared(&'static MemoryReplayStore);
 
 impl ReplayStore for Shared {
-    fn insert(
-        &self,
-        proof: ProofId,
-        owner: ProofOwner,
-        now: UnixTime,
-        until: UnixTime,
-    ) -> BoxFuture<'_, Insertion> {
-        self.0.insert(proof, owner, now, until)
+    fn insert(&self, proof: UsedProof, now: UnixTime) -> BoxFuture<'_, Insertion> {
+        self.0.insert(proof, now)
     }
 }
 
