@@ -68,10 +68,10 @@ async fn things(Extension(binding): Extension<VerifiedBinding>) -> String {
     format!("{caller}'s hammer, {}-bound", binding.class().name())
 }
 
-/// The client: it finds the authorization server by itself.
+/// The client: of the authorization servers that it may ask, the service chooses one (RFC 9728).
 async fn agent(setup: &Setup, origin: &str) -> Result<(), Error> {
     let client = setup.client("agent")?;
-    let server = AuthorizationServer::for_resource(origin);
+    let server = AuthorizationServer::for_resource(origin).only([setup.issuer()]);
     let settings = OAuth::builder(client.clone(), server, Auth::tls("agent"));
     let source = settings.bound(RequiredBinding::Session).build()?;
     let agent = Authorized::new(client.clone(), source.clone(), origin)?;

@@ -5,6 +5,7 @@ use rmcp::{ServiceExt, model::CallToolRequestParams};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = std::env::var("MCP_URL")?; // https://mcp.example.com/mcp
+    let issuer = std::env::var("ISSUER")?; // https://as.example.com
 
     // One key authenticates the TLS connections and signs the proofs for them.
     let client = Client::builder()
@@ -12,9 +13,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .trust(Trust::from_pem_file("ca.pem")?)
         .build()?;
 
-    // The MCP server names its authorization server (RFC 9728), which gives this client tokens over
-    // mutual TLS (RFC 8705). A token that is not bound to a TLS session is refused here.
-    let server = AuthorizationServer::for_resource(&url);
+    // Tokens come from this issuer alone, over mutual TLS (RFC 8705), for this MCP server. A token
+    // that is not bound to a TLS session is refused here.
+    let server = AuthorizationServer::for_resource(&url).only([issuer]);
     let tokens = OAuth::builder(client.clone(), server, ClientAuthentication::tls("agent"))
         .bound(RequiredBinding::Session)
         .build()?;

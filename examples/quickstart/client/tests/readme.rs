@@ -75,6 +75,7 @@ async fn run(setup: &Setup, agent: &str, url: &str) -> std::process::Output {
     let client = Command::new(env!("CARGO_BIN_EXE_quickstart-client"))
         .current_dir(&folder)
         .env("MCP_URL", url)
+        .env("ISSUER", setup.issuer())
         .env_remove("HTTPS_PROXY")
         .env_remove("https_proxy")
         .stdin(Stdio::null())
