@@ -17,9 +17,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .origins(["https://api.example.com".parse()?])
         .policy(AcceptPolicy::Require);
     let app = Router::new().route("/", get(hello)).layer(binding);
-
-    let (options, forever) = (ServeOptions::default(), std::future::pending());
-    serve(listener, app, options, forever).await;
+    let options = ServeOptions::default();
+    serve(listener, app, options, std::future::pending()).await;
     Ok(())
 }
 
