@@ -49,7 +49,7 @@ async fn run() -> Result<(), Error> {
         pki.client("agent", KeyKind::P256),
         pki.client("attacker", KeyKind::P256),
     );
-    agent(&pki, &victim, &origin).await?;
+    agent(&pki, &victim, &origin, authority.issuer()).await?;
 
     println!("\na log has leaked the agent's last token and proof. On connections of their own:");
     let stolen = log.last().ok_or("the service has received no request")?;
@@ -123,12 +123,12 @@ async fn things(Extension(binding): Extension<VerifiedBinding>) -> Json<Vec<Stri
 
 /// The client: it finds the authorization server by itself, and asks for one token and one
 /// signature.
-async fn agent(pki: &Pki, leaf: &Leaf, origin: &str) -> Result<(), Error> {
+async fn agent(pki: &Pki, leaf: &Leaf, origin: &str, issuer: &str) -> Result<(), Error> {
     let client = Client::builder()
         .identity(Identity::new(leaf.chain(), leaf.signing_key())?)
         .trust(Trust::from_der([pki.ca_der().clone()])?)
         .build()?;
-    let server = AuthorizationServer::for_resource(origin);
+    let server = AuthorizationServer::for_resource(origin).only([issuer]);
     let source = OAuth::builder(client.clone(), server, ClientAuthentication::tls("agent"))
         .bound(RequiredBinding::Session)
         .build()?;

@@ -65,5 +65,6 @@ pub use observe::{
 };
 pub use origin::{InvalidTarget, Origin};
 pub use request::{
-    DpopProofRequired, Http2Only, ProofRequired, Repeatable, RequestBoundProof, WithCertificate,
+    DpopProofRequired, Http2Only, NoRetryOn401, ProofRequired, Repeatable, RequestBoundProof,
+    WithCertificate,
 };
