@@ -69,7 +69,8 @@ pub use observe::{
 };
 pub use origin::{InvalidTarget, Origin};
 pub use request::{
-    DpopProofRequired, Http2Only, ProofRequired, Repeatable, RequestBoundProof, TokenSourceId,
+    DpopProofRequired, Http2Only, NoRetryOn401, ProofRequired, Repeatable, RequestBoundProof,
+    TokenSourceId,
     WithCertificate,
 };
 

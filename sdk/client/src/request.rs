@@ -10,6 +10,7 @@
 //! | [`RequestBoundProof`] | the proof is for this request alone | as [`ProofScope`](crate::ProofScope) says |
 //! | [`DpopProofRequired`] | a request to a token endpoint carries a DPoP proof | none without an access token |
 //! | [`Repeatable`] | the request may be sent again although it may have been processed | only if its method is idempotent |
+//! | [`NoRetryOn401`] | the request is not sent again when it is answered 401 | once more, with a newer proof (CL-5) |
 //! | [`Http2Only`] | the request fails on a connection that is not HTTP/2 | any version |
 
 use bowline_proof::Thumbprint;
@@ -38,6 +39,18 @@ pub struct ProofRequired;
 /// Requests with an idempotent method (RFC 9110 §9.2.2) may be without it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repeatable;
+
+/// In a request's extensions: whatever a 401 says, the request is not sent again on the client's own
+/// account, and the caller gets the 401.
+///
+/// By default a request of any method that is refused with `use_session_binding`, `invalid_proof`
+/// or `use_dpop_nonce`, in a challenge of the scheme that its token went with, is sent once more
+/// with a newer proof (CL-5): a resource that refuses a request like this has not acted on it.
+/// bowline-token does the same with another token after `invalid_token`. A gateway that acts and
+/// then passes on the 401 of a server behind it breaks that promise. The client learns from the 401
+/// all the same: a next request that the caller makes carries the newer proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoRetryOn401;
 
 /// In a request's extensions: it is sent over HTTP/2 or not at all, for what HTTP/1.1 cannot carry,
 /// such as gRPC. On a connection of another version it fails with

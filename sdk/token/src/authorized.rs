@@ -4,8 +4,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bowline_http_client::{Body, Client, Origin};
-use bowline_proof::challenges;
+use bowline_http_client::{Body, Client, NoRetryOn401, Origin};
+use bowline_proof::{AccessToken, Demand, Scheme, challenges};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use tower_service::Service;
@@ -15,8 +15,15 @@ use crate::{Error, ErrorKind, Token, TokenSource};
 
 /// A client whose requests carry a token of a source, to one origin and no other (CL-6).
 ///
-/// A request that the resource refuses with `invalid_token` is sent once more, if the source has
-/// another token: a server that refuses a request like this has not acted on it.
+/// A request that the resource refuses with `invalid_token` is sent once more, whatever its method,
+/// if the source has another token: a server that refuses a request like this has not acted on it.
+/// That is so where the resource itself says it, so the rule is narrow ([`is_invalid_token`]): a
+/// challenge of the scheme that the token went with, and its `error` exactly `invalid_token`.
+///
+/// A gateway that acts on a request and then passes on the 401 of a server behind it, challenge
+/// included, would be called twice. For a request that must not be repeated even so, put
+/// [`NoRetryOn401`] into its extensions: the caller gets the 401, and the source still learns that
+/// its token was refused.
 #[derive(Clone)]
 pub struct Authorized {
     client: Client,
@@ -69,8 +76,9 @@ impl Authorized {
         B::Error: Into<BoxError>,
     {
         let copy = request.clone();
+        let may_retry = request.extensions().get::<NoRetryOn401>().is_none();
         let (response, refused) = self.send_with_token(request).await?;
-        let Some(refused) = refused else {
+        let Some(refused) = refused.filter(|_| may_retry) else {
             return Ok(response);
         };
         // If there is no other token, the resource's response says more than the source's error.
@@ -130,7 +138,7 @@ impl Authorized {
     {
         token.attach(&mut request);
         let response = self.client.send(request).await?;
-        if !is_invalid_token(&response) {
+        if !is_invalid_token(&response, token.access_token()) {
             return Ok((response, None));
         }
         self.source.refused(&token);
@@ -138,13 +146,20 @@ impl Authorized {
     }
 }
 
-/// Whether the response refuses the token itself, so that another might pass: 401 `invalid_token`
-/// (RFC 6750 §3.1).
-pub fn is_invalid_token<B>(response: &Response<B>) -> bool {
+/// Whether the response refuses `sent`, the token that its request carried, so that another might
+/// pass: 401 with a challenge of the token's scheme whose `error` is `invalid_token` (RFC 6750
+/// §3.1, RFC 9449 §7.1). What another scheme means by that word is unknown.
+pub fn is_invalid_token<B>(response: &Response<B>, sent: &AccessToken) -> bool {
+    // A token that is bound to a DPoP key goes with that scheme, whatever the caller gave.
+    let scheme = match sent.demand() {
+        Ok(Demand::Dpop) => Scheme::Dpop,
+        _ => sent.scheme(),
+    };
     response.status() == StatusCode::UNAUTHORIZED
-        && challenges(response.headers())
-            .iter()
-            .any(|challenge| challenge.error() == Some("invalid_token"))
+        && challenges(response.headers()).iter().any(|challenge| {
+            challenge.scheme.eq_ignore_ascii_case(scheme.name())
+                && challenge.error() == Some("invalid_token")
+        })
 }
 
 impl<B> Service<Request<B>> for Authorized

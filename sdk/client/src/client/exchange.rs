@@ -326,7 +326,8 @@ impl Exchange<'_> {
                 head.extensions.insert(refusal);
             }
             Learned::SendAgain => {
-                if let Some(replayed) = self.replay_handle.replay().filter(|_| !facts.is_retry) {
+                let may_retry = self.plan.may_retry_on_401 && !facts.is_retry;
+                if let Some(replayed) = self.replay_handle.replay().filter(|_| may_retry) {
                     // So that the connection can carry the next attempt.
                     body.drain(DRAIN_BYTES, DRAIN_TIME).await;
                     return Ok(Attempt::Refused(replayed));

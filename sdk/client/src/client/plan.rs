@@ -10,8 +10,8 @@ use crate::error::{Error, ErrorKind};
 use crate::observe::Operation;
 use crate::origin::Origin;
 use crate::request::{
-    DpopProofRequired, Http2Only, ProofRequired, Repeatable, RequestBoundProof, TokenSourceId,
-    WithCertificate,
+    DpopProofRequired, Http2Only, NoRetryOn401, ProofRequired, Repeatable, RequestBoundProof,
+    TokenSourceId, WithCertificate,
 };
 
 /// What is known of a request before a connection is chosen.
@@ -26,6 +26,8 @@ pub(super) struct Plan {
     proof_required: bool,
     dpop_proof_required: bool,
     pub(super) http2_only: bool,
+    /// Whether it may be sent again with a newer proof (CL-5).
+    pub(super) may_retry_on_401: bool,
     /// Whether it may be sent again although it may have been processed (CL-7).
     pub(super) is_repeatable: bool,
 }
@@ -64,6 +66,7 @@ impl Plan {
             request_bound: parts.extensions.remove::<RequestBoundProof>().is_some(),
             proof_required: parts.extensions.remove::<ProofRequired>().is_some(),
             dpop_proof_required: parts.extensions.remove::<DpopProofRequired>().is_some(),
+            may_retry_on_401: parts.extensions.remove::<NoRetryOn401>().is_none(),
             http2_only: parts.extensions.remove::<Http2Only>().is_some(),
             is_repeatable: parts.extensions.remove::<Repeatable>().is_some()
                 || parts.method.is_idempotent(),

@@ -66,9 +66,11 @@ impl ClientAuthentication {
         Self::new(client_id, Method::CertificateKeyJwt)
     }
 
-    /// The assertion's audience (`aud`). Default: its issuer identifier
-    /// (`draft-ietf-oauth-rfc7523bis`), or the token endpoint where no issuer is known. Some
-    /// servers accept their token endpoint only.
+    /// The assertion's audience (`aud`), one value (CL-10). Default: the issuer identifier that was
+    /// configured or is on the list (`draft-ietf-oauth-rfc7523bis`); for
+    /// [`AuthorizationServer::token_endpoint`](crate::AuthorizationServer::token_endpoint) that
+    /// URL. Never an endpoint that metadata names. Some servers, such as Entra and Okta, accept
+    /// their token endpoint only: set it here.
     #[must_use]
     pub fn audience(mut self, audience: impl Into<Arc<str>>) -> Self {
         self.audience = Some(audience.into());

@@ -145,9 +145,12 @@ impl Issuer {
         token_response::read(&response, &label, &expected)
     }
 
-    /// Sends the request; and once more, with a new assertion, if the connection ended before a
-    /// response came. A second token does no harm, and a connection that was idle for most of a
-    /// token's lifetime may well be dead.
+    /// Sends the request. A request for the client's own token is sent once more, with a new
+    /// assertion, if the connection ended before a response came: a second token does no harm, and
+    /// a connection that was idle for most of a token's lifetime may well be dead.
+    ///
+    /// An exchange is not (CL-7): the server may accept a subject or actor token once, and would
+    /// refuse the second request after it had issued a token to the first.
     async fn send(
         &self,
         endpoint: &Endpoint,
@@ -156,7 +159,7 @@ impl Issuer {
         certificate: &Certificate,
         tokens: &RequestTokens,
     ) -> Result<(JsonResponse, Option<Zeroizing<String>>), Error> {
-        let mut was_resent = false;
+        let mut may_resend = tokens.subject.is_none();
         loop {
             let assertion = match &key {
                 Some(key) => {
@@ -178,7 +181,7 @@ impl Issuer {
             let request = self.request(endpoint, certificate, form)?;
             match send(&self.client, request, label).await {
                 Ok(response) => return Ok((response, assertion)),
-                Err(error) if !was_resent && was_lost(&error) => was_resent = true,
+                Err(error) if may_resend && was_lost(&error) => may_resend = false,
                 Err(error) => return Err(error),
             }
         }

@@ -6,7 +6,7 @@ mod tests;
 
 use std::time::Duration;
 
-use bowline_http_client::Client;
+use bowline_http_client::{Client, Origin};
 use bowline_proof::challenges;
 use http::{HeaderMap, Uri};
 use serde::Deserialize;
@@ -36,8 +36,8 @@ impl ResourceMetadata {
     /// Fetches the metadata and returns the issuers that it names.
     ///
     /// # Errors
-    /// [`ErrorKind::Metadata`] if it describes another resource (§3.3) or names no authorization
-    /// server.
+    /// [`ErrorKind::Metadata`] if it is on another origin than the resource (CL-10), describes
+    /// another resource (§3.3) or names no authorization server.
     pub(super) async fn issuers(
         client: &Client,
         resource: &str,
@@ -45,7 +45,7 @@ impl ResourceMetadata {
         limit: Duration,
     ) -> Result<Vec<String>, Error> {
         let uri = match at {
-            Some(url) => secure_url(url, "resource_metadata")?,
+            Some(url) => on_origin_of(resource, url)?,
             None => resource_metadata_url(resource)?,
         };
         let url = uri.to_string();
@@ -217,6 +217,23 @@ fn resource_metadata_url(resource: &str) -> Result<Uri, Error> {
         &format!("/.well-known/oauth-protected-resource{path}"),
         label,
     )
+}
+
+/// The URL of a resource's metadata as a 401 gave it. It must be on the resource's own origin: a
+/// response must not make this client connect to an address that it chooses (CL-10).
+fn on_origin_of(resource: &str, url: &str) -> Result<Uri, Error> {
+    let label = "resource_metadata";
+    let uri = secure_url(url, label)?;
+    let origin = |uri: &Uri| Origin::from_uri(uri).map_err(|e| unusable(url, label, e));
+    if origin(&uri)? != origin(&secure_url(resource, "the resource")?)? {
+        let message = format!(
+            "{label} {} is on another origin than the resource {}: it is not fetched (CL-10)",
+            printable_url(url),
+            printable_url(resource)
+        );
+        return Err(Error::new(ErrorKind::Metadata, message));
+    }
+    Ok(uri)
 }
 
 /// The URLs of an authorization server's metadata: the well-known part goes between host and path,

@@ -26,6 +26,7 @@ use futures_util::future::BoxFuture;
 
 use crate::cache::{Cache, Certificate};
 use crate::shared::backoff::Backoff;
+use crate::shared::text::printable_url;
 use crate::source::new_source_id;
 use crate::{Clock, Counts, Error, ErrorKind, Token, TokenSource};
 use issuer::{Grant, Issuer};
@@ -207,13 +208,24 @@ impl Builder {
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] if the client has no id, a resource is not an absolute URI
-    /// without fragment (RFC 8707 §2), or there is an actor and no exchange.
+    /// without fragment (RFC 8707 §2), there is an actor and no exchange, or the resource chooses
+    /// the authorization server without [`AuthorizationServer::only`] (CL-10).
     pub fn build(mut self) -> Result<OAuth, Error> {
         if self.authentication.client_id.is_empty() {
             return Err(Error::new(
                 ErrorKind::Configuration,
                 "the client has no client_id",
             ));
+        }
+        // Each method of ClientAuthentication sends an assertion or authenticates by TLS, so this
+        // holds for every grant.
+        if self.server.is_chosen_by_resource() {
+            let message = format!(
+                "{} would choose which authorization server gets this client's credentials and \
+                 tokens: list the issuers that may, with AuthorizationServer::only (CL-10)",
+                printable_url(self.server.url())
+            );
+            return Err(Error::new(ErrorKind::Configuration, message));
         }
         if self.actor.is_some() && matches!(self.grant, Grant::ClientCredentials) {
             return Err(Error::new(

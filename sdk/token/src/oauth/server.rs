@@ -33,7 +33,7 @@ enum Location {
         resource: String,
         /// The URL of its metadata, if it is not the well-known one.
         metadata: Option<String>,
-        /// The issuers that may be used; any, if empty.
+        /// The issuers that may be used. While it is empty no source can be built (CL-10).
         only: Vec<String>,
     },
 }
@@ -72,11 +72,12 @@ impl AuthorizationServer {
         Self::new(Location::Endpoint(url.into()))
     }
 
-    /// A server that this resource names in its metadata (RFC 9728): the first whose metadata can
-    /// be fetched and which supports what the client needs.
+    /// A server that this resource names in its metadata (RFC 9728), out of those that
+    /// [`only`](Self::only) lists: the first whose metadata can be fetched and which supports what
+    /// the client needs.
     ///
-    /// Then the resource decides who sees this client's assertions and certificate.
-    /// [`only`](Self::only) restricts it to servers that you know.
+    /// The list is required (CL-10). Without it the resource would decide which server gets this
+    /// client's assertions and certificate, and in an exchange its callers' tokens.
     pub fn for_resource(resource: impl Into<String>) -> Self {
         Self::new(Location::Resource {
             resource: resource.into(),
@@ -86,7 +87,9 @@ impl AuthorizationServer {
     }
 
     /// For [`for_resource`](Self::for_resource): the metadata of the resource is at this URL, as a
-    /// 401 said ([`resource_metadata`](crate::resource_metadata)), and not the well-known one.
+    /// 401 said ([`resource_metadata`](crate::resource_metadata)), and not the well-known one. A
+    /// URL on another origin than the resource's is not fetched (CL-10): the first request for a
+    /// token fails with [`ErrorKind::Metadata`].
     #[must_use]
     pub fn metadata_at(self, url: impl Into<String>) -> Self {
         let url = url.into();
@@ -94,7 +97,7 @@ impl AuthorizationServer {
     }
 
     /// For [`for_resource`](Self::for_resource): of the servers that the resource names only these
-    /// are asked.
+    /// are asked. Compared exactly; no other is connected to.
     #[must_use]
     pub fn only(self, issuers: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let issuers = issuers.into_iter().map(Into::into);
@@ -116,6 +119,11 @@ impl AuthorizationServer {
             Location::Resource { resource, .. } => Some(resource),
             Location::Endpoint(_) | Location::Issuer(_) => None,
         }
+    }
+
+    /// Whether the resource alone decides which server is asked (CL-10).
+    pub(super) fn is_chosen_by_resource(&self) -> bool {
+        matches!(&self.0.location, Location::Resource { only, .. } if only.is_empty())
     }
 
     /// The token endpoint of a server that supports what is required.
@@ -246,9 +254,8 @@ fn endpoint_among(
 }
 
 fn permitted(named: Vec<String>, only: &[String], resource: &str) -> Result<Vec<String>, Error> {
-    let (wanted, others): (Vec<_>, Vec<_>) = named
-        .into_iter()
-        .partition(|issuer| only.is_empty() || only.contains(issuer));
+    let (wanted, others): (Vec<_>, Vec<_>) =
+        named.into_iter().partition(|issuer| only.contains(issuer));
     if wanted.is_empty() {
         let first = others
             .first()

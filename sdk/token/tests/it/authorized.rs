@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::routing::any;
-use bowline_http_client::AccessToken;
 use bowline_http_client::bind::TokenSourceId;
+use bowline_http_client::{AccessToken, NoRetryOn401};
 use bowline_testkit::authority::InjectedFault;
+use bowline_testkit::peers::CyclingServer;
 use bowline_token::{Authorized, Error, ErrorKind, Fixed, Token, TokenSource, is_invalid_token};
 use futures_util::future::{BoxFuture, join_all, ready};
 use http::{HeaderMap, Request, StatusCode, header};
@@ -93,7 +94,8 @@ async fn a_request_refused_with_invalid_token_is_sent_once_more_with_another_tok
             .await
             .unwrap();
         assert_eq!(response.status(), status, "{next}");
-        assert_eq!(is_invalid_token(&response), status == 401);
+        let sent = AccessToken::new(next).unwrap();
+        assert_eq!(is_invalid_token(&response, &sent), status == 401);
         text(response).await;
         assert_eq!(
             client.stats().totals.requests,
@@ -132,13 +134,14 @@ async fn a_resource_that_refuses_each_of_a_thousand_requests_costs_one_further_t
     let client = fixture.client();
     // Tokens for another resource: this one refuses each of them.
     let source = fixture.source_for(&client, "https://elsewhere.example");
+    let sent = source.token().await.unwrap();
     let agent = Authorized::new(client.clone(), source.clone(), &resource.origin()).unwrap();
     for _ in 0..10 {
         let url = resource.origin();
         let answers = join_all((0..100).map(|_| agent.send(get_request(&url)))).await;
         for answer in answers {
             assert!(
-                is_invalid_token(&answer.unwrap()),
+                is_invalid_token(&answer.unwrap(), sent.access_token()),
                 "the resource's own answer"
             );
         }
@@ -153,11 +156,11 @@ async fn without_another_token_the_caller_gets_the_refusal() {
     let resource = fixture.resource();
     let client = fixture.client();
     let source = fixture.source_for(&client, "https://elsewhere.example");
-    source.token().await.unwrap();
+    let sent = source.token().await.unwrap();
     fixture.authority.set_fault(InjectedFault::Down);
     let agent = Authorized::new(client, source, &resource.origin()).unwrap();
     let answer = agent.send(get_request(&resource.origin())).await.unwrap();
-    assert!(is_invalid_token(&answer));
+    assert!(is_invalid_token(&answer, sent.access_token()));
 }
 
 #[tokio::test]
@@ -232,4 +235,69 @@ async fn a_fixed_token_is_returned_until_it_expires() {
     assert_eq!(fixed.token().await.unwrap_err().kind(), ErrorKind::Expired);
     let opaque = Fixed::new(AccessToken::new("opaque").unwrap()).clock(fixture.clock.to_clock());
     assert_eq!(opaque.token().await.unwrap().expires_at(), None);
+}
+
+/// Answers 401 with this challenge until a token other than `stale-0` comes, and counts requests.
+fn challenging(fixture: &Fixture, challenge: &'static str) -> CyclingServer {
+    fixture.serve(Router::new().fallback(any(async move |headers: HeaderMap| {
+        let is_stale = headers[header::AUTHORIZATION]
+            .to_str()
+            .is_ok_and(|field| field.ends_with(" stale-0"));
+        match is_stale {
+            true => (
+                StatusCode::UNAUTHORIZED,
+                [(header::WWW_AUTHENTICATE, challenge)],
+            ),
+            false => (StatusCode::OK, [(header::SERVER, "challenger")]),
+        }
+    })))
+}
+
+/// Only a challenge of the token's own scheme with exactly `invalid_token` says that the resource
+/// refused this token before it acted. Anything else may be the answer of a server behind it.
+#[tokio::test]
+async fn only_a_challenge_of_the_token_s_scheme_has_a_post_sent_again() {
+    let fixture = Fixture::new();
+    for (challenge, requests) in [
+        (r#"Bearer error="invalid_token""#, 2),
+        (r#"bearer realm="a", error="invalid_token""#, 2),
+        (r#"Basic realm="a", Bearer error="invalid_token""#, 2),
+        (r#"Basic error="invalid_token""#, 1),
+        (r#"Upstream error="invalid_token", Bearer realm="a""#, 1),
+        (r#"DPoP error="invalid_token""#, 1),
+        (r#"Bearer error="INVALID_TOKEN""#, 1),
+        (r#"Bearer error="invalid_token_of_the_backend""#, 1),
+        (r#"Bearer error_description="invalid_token""#, 1),
+        (r#"Bearer error="insufficient_scope""#, 1),
+    ] {
+        let server = challenging(&fixture, challenge);
+        let (client, source) = (fixture.client(), Scripted::new("fresh"));
+        let agent = Authorized::new(client.clone(), source.clone(), &server.origin()).unwrap();
+        let request = post(&server.origin(), "delete everything");
+        text(agent.send(request).await.unwrap()).await;
+        assert_eq!(client.stats().totals.requests, requests, "{challenge}");
+        let refusals = source.refusals.load(Ordering::SeqCst);
+        assert_eq!(refusals, requests - 1, "{challenge}");
+    }
+}
+
+/// A caller can have a 401 as it is: nothing is sent again, and the source learns of the refusal.
+#[tokio::test]
+async fn a_request_that_must_not_be_repeated_is_sent_once_and_the_source_learns_of_the_refusal() {
+    let fixture = Fixture::new();
+    let server = challenging(&fixture, r#"Bearer error="invalid_token""#);
+    let (client, source) = (fixture.client(), Scripted::new("fresh"));
+    let agent = Authorized::new(client.clone(), source.clone(), &server.origin()).unwrap();
+    let once = || {
+        let mut request = post(&server.origin(), "delete everything");
+        request.extensions_mut().insert(NoRetryOn401);
+        request
+    };
+    let response = agent.send(once()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    text(response).await;
+    assert_eq!(client.stats().totals.requests, 1);
+    assert_eq!(source.refusals.load(Ordering::SeqCst), 1);
+    let response = agent.send(once()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK, "with the next token");
 }

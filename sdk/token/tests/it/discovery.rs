@@ -28,7 +28,8 @@ async fn the_authorization_server_is_found_through_the_resource_which_is_the_aud
     let fixture = Fixture::new();
     let resource = fixture.resource();
     let client = fixture.client();
-    let server = AuthorizationServer::for_resource(resource.origin());
+    let server =
+        AuthorizationServer::for_resource(resource.origin()).only([fixture.authority.issuer()]);
     let source = OAuth::builder(client.clone(), server, ClientAuthentication::tls("agent"))
         .build()
         .unwrap();
@@ -45,7 +46,9 @@ async fn a_401_names_the_url_of_the_resource_metadata() {
     let refused = client.send(get_request(&resource.origin())).await.unwrap();
     let url = resource_metadata(refused.headers()).unwrap();
     assert_eq!(url, format!("{}{METADATA}", resource.origin()));
-    let server = AuthorizationServer::for_resource(resource.origin()).metadata_at(url);
+    let server = AuthorizationServer::for_resource(resource.origin())
+        .metadata_at(url)
+        .only([fixture.authority.issuer()]);
     source(&fixture, server).token().await.unwrap();
     assert_eq!(resource_metadata(&http::HeaderMap::new()), None);
 }
@@ -63,16 +66,14 @@ async fn the_first_authorization_server_that_works_is_used() {
     let fixture = Fixture::new();
     let second = Authority::start(&fixture.pki, Default::default());
     let garbage = fixture.answering("no JSON");
-    let resource = naming(
-        &fixture,
-        json!([
-            "https://localhost:1",
-            garbage.origin(),
-            fixture.authority.issuer(),
-            second.issuer()
-        ]),
-    );
-    let found = AuthorizationServer::for_resource(resource.origin());
+    let named = [
+        "https://localhost:1".to_owned(),
+        garbage.origin(),
+        fixture.authority.issuer().to_owned(),
+        second.issuer().to_owned(),
+    ];
+    let resource = naming(&fixture, json!(named));
+    let found = AuthorizationServer::for_resource(resource.origin()).only(named);
     assert_eq!(
         bound_to(&source(&fixture, found.clone()).token().await.unwrap()),
         fixture.agent.thumbprint()
@@ -114,7 +115,8 @@ async fn a_silent_authorization_server_does_not_prevent_the_use_of_the_next_one(
         &fixture,
         json!([silent.issuer(), fixture.authority.issuer()]),
     );
-    let server = AuthorizationServer::for_resource(resource.origin());
+    let server = AuthorizationServer::for_resource(resource.origin())
+        .only([silent.issuer(), fixture.authority.issuer()]);
     let source = OAuth::builder(fixture.client(), server, ClientAuthentication::tls("agent"))
         .timeout(Duration::from_secs(6))
         .build()
@@ -127,13 +129,15 @@ async fn a_silent_authorization_server_does_not_prevent_the_use_of_the_next_one(
 async fn if_no_authorization_server_works_the_error_names_each() {
     let fixture = Fixture::new();
     let garbage = fixture.answering("no JSON");
-    let resource = naming(
-        &fixture,
-        json!([garbage.origin(), "http://as.example", "https://localhost:1"]),
-    );
+    let named = [
+        &*garbage.origin(),
+        "http://as.example",
+        "https://localhost:1",
+    ];
+    let resource = naming(&fixture, json!(named));
     let error = source(
         &fixture,
-        AuthorizationServer::for_resource(resource.origin()),
+        AuthorizationServer::for_resource(resource.origin()).only(named),
     )
     .token()
     .await
@@ -161,7 +165,11 @@ async fn metadata_error(path: &'static str, metadata: Value) -> bowline_token::E
         Router::new().route(path, get(async || Json(metadata)))
     });
     let found = match path {
-        METADATA => AuthorizationServer::for_resource(server.origin()),
+        METADATA => AuthorizationServer::for_resource(server.origin()).only([
+            server.origin(),
+            "http://as.example".to_owned(),
+            "https://as.example/?a".to_owned(),
+        ]),
         _ => AuthorizationServer::issuer(server.origin()),
     };
     source(&fixture, found).token().await.unwrap_err()

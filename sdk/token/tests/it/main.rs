@@ -9,6 +9,7 @@ mod exchange;
 mod file;
 mod fixture;
 mod hostile;
+mod named_servers;
 mod outage;
 mod public_types;
 mod replacement;

@@ -172,3 +172,29 @@ async fn an_answer_that_is_not_json_and_one_without_end_are_errors_of_the_peer()
         fixture.clock.advance(5);
     }
 }
+
+/// An authorization server may let a subject token or an actor's token be used once: an exchange
+/// that may have been processed is not sent again on the client's own account (CL-7).
+#[tokio::test]
+async fn an_exchange_that_may_have_been_processed_is_not_sent_again() {
+    let fixture = fixture();
+    let client = fixture.client();
+    let subject = fixture.source(&client).build().unwrap();
+    subject.token().await.unwrap();
+    let settings = || {
+        let endpoint = AuthorizationServer::token_endpoint(fixture.authority.mtls_token_url());
+        OAuth::builder(client.clone(), endpoint, ClientAuthentication::tls("agent"))
+            .exchange(subject.clone())
+    };
+    fixture.authority.set_fault(InjectedFault::Down);
+    for exchange in [settings(), settings().actor(subject.clone())] {
+        let before = fixture.authority.token_requests();
+        let error = exchange.build().unwrap().token().await.unwrap_err();
+        assert_eq!(fixture.authority.token_requests() - before, 1, "{error}");
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert_eq!(
+            error.client().map(bowline_http_client::Error::kind),
+            Some(bowline_http_client::ErrorKind::MayHaveBeenProcessed)
+        );
+    }
+}
