@@ -8,7 +8,7 @@ use a2a::jsonrpc::methods;
 use a2a::{A2AError, VERSION};
 use a2a_client::ServiceParams;
 use bowline_http_client::bind::BindingRefusal;
-use bowline_http_client::{AccessToken, Body, BodyReadError, Client, Origin, Repeatable};
+use bowline_http_client::{Body, BodyReadError, Client, Origin, Repeatable};
 use bowline_proof::PROOF_HEADER;
 use bowline_proof::dpop::DPOP_HEADER;
 use bowline_transport::body;
@@ -159,15 +159,7 @@ impl AgentEndpoint {
         if self.has_token() {
             return self.sent.clone();
         }
-        let sent = SentTokens::default();
-        let value = request.headers().get(AUTHORIZATION);
-        let credentials = value.and_then(|value| value.to_str().ok()?.split_once(' '));
-        if let Some((_, token)) = credentials
-            && let Ok(token) = AccessToken::new(token.trim())
-        {
-            sent.note(&token);
-        }
-        sent
+        SentTokens::of_caller(request.headers())
     }
 
     fn has_token(&self) -> bool {
