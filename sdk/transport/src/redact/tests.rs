@@ -65,7 +65,8 @@ fn pieces_of_a_sent_token_are_removed() {
 
 #[test]
 fn pieces_of_a_jws_that_was_not_noted_are_removed() {
-    let signature = "wW1pBZ7Jm4vP0sFqkC8XnRtYhLd3uGaE5oTiKjMxQz2_bV9-cNfSgHyUlOrDeA6IwW1pBZ7Jm4vP0sFqkC8XnR";
+    let signature =
+        "wW1pBZ7Jm4vP0sFqkC8XnRtYhLd3uGaE5oTiKjMxQz2_bV9-cNfSgHyUlOrDeA6IwW1pBZ7Jm4vP0sFqkC8XnR";
     let sent = SentTokens::default();
     let payload = "eyJpYXQiOjE3MDAwMDAwMDAsImF0aCI6IkZHbGJGSkV6WnNUZGVwT2dmUnpabDFQN2VJbGgifQ";
     for piece in [
