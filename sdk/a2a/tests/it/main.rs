@@ -11,6 +11,7 @@ mod fixture;
 mod grpc;
 mod http;
 mod long_task;
+mod push;
 mod python;
 mod requirements;
 mod script;
