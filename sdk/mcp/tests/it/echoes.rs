@@ -35,7 +35,7 @@ const PROOF: &str = "eyJhbGciOiJFUzI1NiIsInR5cCI6InRscy1iaW5kaW5nLXByb29mK2p3dCI
 
 /// What is echoed: the token whole, in halves, and shortened; and once for all tokens a proof, whole
 /// and in halves. The beginning of a proof, which is always the same, is no secret.
-pub(crate) fn forms(token: &str) -> Vec<&str> {
+pub(crate) fn forms(token: &'static str) -> Vec<&'static str> {
     let (first, second) = token.split_at(token.len() / 2);
     let (first_of_proof, second_of_proof) = PROOF.split_at(PROOF.len() / 2);
     let piece = token.len().min(20);
