@@ -146,6 +146,7 @@ async fn answer(
         let Ok(data) = data else { return };
         body.flow_control().release_capacity(data.len()).unwrap();
     }
+    bowline_testkit::secrets::record_request(&head.headers);
     let steps = (fixture.script)(&head.headers);
     fixture
         .seen
