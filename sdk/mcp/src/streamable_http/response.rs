@@ -199,9 +199,9 @@ async fn success(
             .await
             .map_err(body_error)?;
         if let Some(tools) = &context.tools {
-            tools.record(&bytes);
+            tools.record(body::without_mark(&bytes));
         }
-        return match serde_json::from_slice(&bytes) {
+        return match serde_json::from_slice(body::without_mark(&bytes)) {
             Ok(mut message) => {
                 context.sent.redact_message(&mut message);
                 let session_id = kind.session_id(head)?;
@@ -238,7 +238,7 @@ async fn read_error(
         match body::whole(body, limits.max_json_response_size).await {
             Ok(bytes) => {
                 if let Ok(mut message @ ServerJsonRpcMessage::Error(_)) =
-                    serde_json::from_slice(&bytes)
+                    serde_json::from_slice(body::without_mark(&bytes))
                 {
                     sent.redact_message(&mut message);
                     return json_rpc_error(message, head, kind);
