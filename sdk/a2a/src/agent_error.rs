@@ -9,26 +9,24 @@ use serde_json::Value;
 use crate::error::without_ours;
 
 /// The error object of a JSON-RPC response.
+///
+/// A member of another type than A2A's counts as absent: the rest says more than no error does.
 #[derive(Deserialize)]
 pub(crate) struct ErrorObject {
-    code: i64,
     #[serde(default)]
-    message: String,
+    code: Value,
     #[serde(default)]
-    data: Option<Value>,
+    message: Value,
+    #[serde(default)]
+    data: Value,
 }
 
 impl From<ErrorObject> for A2AError {
     fn from(object: ErrorObject) -> Self {
         // A2A demands a list of typed details. Some agents send a single object of their own, which
         // is kept.
-        let details = match object.data {
-            Some(Value::Array(details)) => typed(details),
-            Some(detail @ Value::Object(_)) => typed(vec![detail]),
-            _ => Vec::new(),
-        };
-        let code = i32::try_from(object.code).unwrap_or(error_code::INTERNAL_ERROR);
-        refined(code, object.message, details)
+        let code = code(&object.code).unwrap_or(error_code::INTERNAL_ERROR);
+        refined(code, text(object.message), typed(object.data))
     }
 }
 
@@ -41,9 +39,9 @@ pub(crate) struct StatusBody {
 #[derive(Deserialize)]
 struct Status {
     #[serde(default)]
-    message: String,
+    message: Value,
     #[serde(default)]
-    details: Vec<Value>,
+    details: Value,
 }
 
 impl StatusBody {
@@ -56,7 +54,10 @@ impl StatusBody {
             has("@type", BAD_REQUEST_TYPE)
                 || (has("@type", ERROR_INFO_TYPE) && has("domain", PROTOCOL_DOMAIN))
         };
-        self.error.details.iter().any(is_a2a)
+        match &self.error.details {
+            Value::Array(details) => details.iter().any(is_a2a),
+            detail => is_a2a(detail),
+        }
     }
 }
 
@@ -64,14 +65,36 @@ impl From<StatusBody> for A2AError {
     fn from(StatusBody { error }: StatusBody) -> Self {
         refined(
             error_code::INTERNAL_ERROR,
-            error.message,
+            text(error.message),
             typed(error.details),
         )
     }
 }
 
+/// A code, which may be written with a fraction of nothing (RFC 8259 §6).
+fn code(value: &Value) -> Option<i32> {
+    if let Some(code) = value.as_i64() {
+        return i32::try_from(code).ok();
+    }
+    let code = value.as_f64().filter(|code| code.fract() == 0.0)?;
+    (f64::from(i32::MIN)..=f64::from(i32::MAX))
+        .contains(&code)
+        .then_some(code as i32)
+}
+
+fn text(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        _ => String::new(),
+    }
+}
+
 /// The details that are objects, without any that pretends to be an `Error` of this crate.
-fn typed(details: Vec<Value>) -> Vec<TypedDetail> {
+fn typed(details: Value) -> Vec<TypedDetail> {
+    let details = match details {
+        Value::Array(details) => details,
+        detail => vec![detail],
+    };
     let details = details.into_iter();
     without_ours(
         details

@@ -6,6 +6,7 @@ use a2a::{
     SendMessageResponse, StreamResponse, Task, TaskPushNotificationConfig,
 };
 use a2a_pb::protojson_conv::{self, ProtoJsonPayload};
+use bowline_transport::body::without_mark;
 use bowline_transport::redact::SentTokens;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -39,7 +40,7 @@ impl DecodeError {
 
 /// Parses JSON.
 pub(crate) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    serde_json::from_slice(bytes).map_err(|e| DecodeError::NotA2a(e.to_string()))
+    serde_json::from_slice(without_mark(bytes)).map_err(|e| DecodeError::NotA2a(e.to_string()))
 }
 
 /// Writes a request as ProtoJSON.

@@ -2,16 +2,15 @@
 //! scope, follows redirects, and checks the response.
 
 use std::fmt;
-use std::time::Duration;
 
 use a2a::jsonrpc::methods;
 use a2a::{A2AError, VERSION};
 use a2a_client::ServiceParams;
 use bowline_http_client::bind::BindingRefusal;
-use bowline_http_client::{AccessToken, Body, BodyReadError, Client, Origin, Repeatable};
+use bowline_http_client::{Body, Client, Origin, Repeatable};
 use bowline_proof::PROOF_HEADER;
 use bowline_proof::dpop::DPOP_HEADER;
-use bowline_transport::body;
+use bowline_transport::body::{self, WholeError};
 use bowline_transport::credential::Credential;
 use bowline_transport::head::{binding_error, media_type};
 use bowline_transport::redact::SentTokens;
@@ -26,7 +25,6 @@ use http::header::{
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
-use tokio::time::timeout;
 
 use crate::card::CallRequirements;
 use crate::decode::DecodeError;
@@ -68,9 +66,6 @@ const REPEATABLE: [&str; 6] = [
     methods::LIST_PUSH_CONFIGS,
     methods::GET_EXTENDED_AGENT_CARD,
 ];
-
-/// Maximum time for a body once the head has come. A slow A2A operation is slow before its head.
-const BODY_TIME: Duration = Duration::from_secs(60);
 
 /// Maximum bytes read of a body that is only quoted in an error.
 const MAX_TEXT: usize = 4 * 1024;
@@ -159,15 +154,7 @@ impl AgentEndpoint {
         if self.has_token() {
             return self.sent.clone();
         }
-        let sent = SentTokens::default();
-        let value = request.headers().get(AUTHORIZATION);
-        let credentials = value.and_then(|value| value.to_str().ok()?.split_once(' '));
-        if let Some((_, token)) = credentials
-            && let Ok(token) = AccessToken::new(token.trim())
-        {
-            sent.note(&token);
-        }
-        sent
+        SentTokens::of_caller(request.headers())
     }
 
     fn has_token(&self) -> bool {
@@ -209,17 +196,17 @@ impl AgentEndpoint {
 
 /// A whole body of at most `limit` bytes.
 pub(crate) async fn whole(rest: Body, limit: usize) -> Result<Vec<u8>, Error> {
-    let (kind, message) = match timeout(BODY_TIME, rest.bytes_limited(limit)).await {
-        Ok(Ok(bytes)) => return Ok(bytes),
-        Ok(Err(BodyReadError::Client(e))) => (ErrorKind::MayHaveBeenProcessed, e.to_string()),
-        Ok(Err(e)) => (ErrorKind::TooLong, e.to_string()),
-        Err(_) => {
-            let message =
-                format!("the agent began its response and did not finish within {BODY_TIME:?}");
-            (ErrorKind::TimedOut, message)
-        }
+    let failure = match body::whole(rest, limit).await {
+        Ok(bytes) => return Ok(bytes),
+        Err(failure) => failure,
     };
-    Err(Error::new(kind, message).with_processed(true))
+    let kind = match &failure {
+        WholeError::TooLarge { .. } => ErrorKind::TooLong,
+        WholeError::TimedOut(_) => ErrorKind::TimedOut,
+        // `Client`; the enum is non-exhaustive.
+        _ => ErrorKind::MayHaveBeenProcessed,
+    };
+    Err(Error::new(kind, failure.to_string()).with_processed(true))
 }
 
 /// Parses the URL of an interface and checks that requests may go there.

@@ -225,8 +225,9 @@ impl Error {
     pub(crate) fn with_fields(mut self, fields: &HeaderMap, sent: &SentTokens) -> Self {
         let challenges = fields.get_all(WWW_AUTHENTICATE).iter().take(MAX_CHALLENGES);
         self.details.www_authenticate = challenges
-            .filter_map(|value| value.to_str().ok())
-            .map(|text| shortened(&sent.redact(text), MAX_CHALLENGE))
+            // A challenge may hold `obs-text` (RFC 9110 §5.5).
+            .map(|value| String::from_utf8_lossy(value.as_bytes()))
+            .map(|text| shortened(&sent.redact(&text), MAX_CHALLENGE))
             .collect();
         self.details.retry_after_seconds = retry_after(fields).map(|pause| pause.as_secs());
         self

@@ -13,14 +13,20 @@ mod fixture;
 use std::time::Duration;
 
 use crate::fixture::Fixture;
-use a2a::{GetTaskRequest, Message, Part, Role, SendMessageRequest};
+use a2a::errordetails::{ERROR_INFO_TYPE, PROTOCOL_DOMAIN};
+use a2a::{GetTaskRequest, Message, Part, Role, SendMessageRequest, SubscribeToTaskRequest};
 use a2a_client::ServiceParams;
+use axum::body::Body;
+use axum::response::Response;
 use binding::BINDINGS;
-use bowline_a2a::Error;
-use bowline_http_client::AccessToken;
+use bowline_a2a::{Error, Transports};
+use bowline_http_client::{AccessToken, Client, DpopKey, Identity, Trust};
 use bowline_testkit::a2a::card;
 use bowline_testkit::log::Log;
+use bowline_testkit::peers::{CyclingOptions, Echo, EchoServer};
+use bowline_testkit::pki::{KeyKind, Pki};
 use futures_util::StreamExt;
+use serde_json::json;
 
 /// A guard against hanging, which decides nothing.
 async fn soon<F: Future>(future: F) -> F::Output {
@@ -109,6 +115,161 @@ async fn no_token_and_no_proof_is_in_an_error_or_a_log() {
             .chain(proofs.iter().map(|proof| &**proof))
         {
             assert!(!text.contains(secret), "{secret}: {text}");
+        }
+    }
+}
+
+fn answer(status: u16, fields: &[(&str, &str)], body: impl Into<Body>) -> Response {
+    let mut response = Response::builder().status(status);
+    for (name, value) in fields {
+        response = response.header(*name, *value);
+    }
+    response.body(body.into()).unwrap()
+}
+
+fn reported(echoed: &str) -> String {
+    let details = json!([
+        { "@type": ERROR_INFO_TYPE, "reason": "TASK_NOT_FOUND", "domain": PROTOCOL_DOMAIN,
+          "metadata": { "seen": echoed } },
+    ]);
+    let message = format!("what is {echoed}?");
+    // JSON-RPC's form and that of HTTP+JSON at once.
+    let error = json!({ "code": -32001, "message": message, "data": details, "details": details });
+    json!({ "jsonrpc": "2.0", "id": null, "error": error }).to_string()
+}
+
+const A2A_JSON: (&str, &str) = ("content-type", "application/json");
+const GRPC: (&str, &str) = ("content-type", "application/grpc");
+
+const FORMS: &[Echo] = &[
+    |t| {
+        answer(
+            400,
+            &[("content-type", "text/plain")],
+            format!("what is {t}?"),
+        )
+    },
+    |t| {
+        answer(
+            500,
+            &[
+                ("server", t),
+                ("set-cookie", t),
+                ("dpop-nonce", t),
+                ("retry-after", t),
+            ],
+            "",
+        )
+    },
+    |t| {
+        answer(
+            403,
+            &[(
+                "www-authenticate",
+                &format!("Bearer error=\"insufficient_scope\", scope=\"{t}\""),
+            )],
+            "",
+        )
+    },
+    |t| {
+        answer(
+            401,
+            &[(
+                "www-authenticate",
+                &format!("Bearer error=\"invalid_token\", error_description=\"{t}\""),
+            )],
+            "",
+        )
+    },
+    |t| {
+        answer(
+            401,
+            &[(
+                "www-authenticate",
+                &format!("Bearer error=\"invalid_proof\", realm=\"{t}\""),
+            )],
+            "",
+        )
+    },
+    |t| answer(307, &[("location", &format!("/{t}?{t}"))], ""),
+    |t| answer(404, &[A2A_JSON], reported(t)),
+    |t| answer(200, &[A2A_JSON], reported(t)),
+    |t| answer(200, &[A2A_JSON], json!({ "token": t }).to_string()),
+    |t| answer(200, &[("content-type", &format!("text/{t}"))], "x"),
+    |t| {
+        answer(
+            200,
+            &[("content-type", "text/event-stream")],
+            format!("data: {}\n\n", reported(t)),
+        )
+    },
+    |t| {
+        answer(
+            200,
+            &[("content-type", "text/event-stream")],
+            format!("data: {t}\n\n"),
+        )
+    },
+    |t| answer(200, &[GRPC, ("grpc-status", "16"), ("grpc-message", t)], ""),
+    |t| answer(200, &[GRPC, ("grpc-status", "5"), ("grpc-message", t)], ""),
+    |t| answer(200, &[GRPC, ("grpc-status", t)], ""),
+];
+
+/// Agents that echo what they are sent, over mutual TLS, with the proofs that the client makes.
+#[tokio::test]
+async fn nothing_that_an_agent_echoes_is_shown_or_logged() {
+    let log = Log::for_process();
+    let pki = Pki::new();
+    let leaf = pki.client("agent", KeyKind::P256);
+    let key = DpopKey::generate().unwrap();
+    let session = json!({
+        "x5t#S256": leaf.thumbprint().to_string(),
+        "tls_exp": bowline_proof::EXPORTER_LABEL,
+    });
+    let dpop = json!({ "jkt": key.thumbprint().to_string() });
+    for binding in BINDINGS {
+        for cnf in [&session, &dpop] {
+            let logged = log.text().len();
+            let server = EchoServer::start(&pki, CyclingOptions::default(), FORMS);
+            let client = Client::builder()
+                .identity(Identity::new(leaf.chain(), leaf.signing_key()).unwrap())
+                .trust(Trust::from_der([pki.ca_der().clone()]).unwrap())
+                .dpop_key(key.clone())
+                .build()
+                .unwrap();
+            let token = AccessToken::new(EchoServer::token(cnf)).unwrap();
+            let transports = Transports::new(client.clone(), &server.origin())
+                .unwrap()
+                .token(token);
+            let card = card(&server.origin());
+            let transport = binding.create(&transports, &card).await.unwrap();
+            let mut shown = format!("{transports:?}");
+            while !server.is_done() {
+                let task = GetTaskRequest {
+                    id: "t".to_owned(),
+                    history_length: None,
+                    tenant: None,
+                };
+                let error = soon(transport.get_task(&ServiceParams::new(), &task))
+                    .await
+                    .unwrap_err();
+                shown += &format!("{error}\n{error:?}\n{:?}\n", Error::from_a2a(&error));
+                let subscribe = SubscribeToTaskRequest {
+                    id: "t".to_owned(),
+                    tenant: None,
+                };
+                match soon(transport.subscribe_to_task(&ServiceParams::new(), &subscribe)).await {
+                    Ok(events) => {
+                        let events: Vec<_> = soon(events.collect()).await;
+                        shown += &format!("{events:?}\n");
+                    }
+                    Err(error) => shown += &format!("{error}\n{error:?}\n"),
+                }
+            }
+            shown += &format!("{client:?}{:?}", client.stats());
+            assert!(server.secrets() > 1, "a token and at least one proof");
+            assert_eq!(server.find_in(&shown), None, "{shown}");
+            assert_eq!(server.find_in(&log.text()[logged..]), None, "in the log");
         }
     }
 }

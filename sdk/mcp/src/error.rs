@@ -50,8 +50,8 @@ pub enum ErrorKind {
     Status(StatusCode),
     /// An event is longer than the limit.
     EventTooLong,
-    /// A request was not answered in time: a POST of legacy HTTP+SSE, or a request of rmcp's
-    /// authorization manager.
+    /// A response did not end in time: one in JSON to Streamable HTTP, the one to a POST of legacy
+    /// HTTP+SSE, or to a request of rmcp's authorization manager.
     Timeout,
     /// Legacy HTTP+SSE: the server's `endpoint` is on another origin. Nothing is sent there (CL-6).
     EndpointOnOtherOrigin,
@@ -121,6 +121,8 @@ pub(crate) enum Cause {
          it may"
     )]
     EventTooLong { limit: usize },
+    #[error("the server began its response and did not end it within {0:?}")]
+    BodyTimeout(std::time::Duration),
     #[cfg(feature = "legacy-sse")]
     #[error(transparent)]
     Legacy(LegacyCause),
@@ -146,6 +148,7 @@ impl Error {
             Cause::Redirect { .. } | Cause::TooManyRedirects(_) => ErrorKind::Redirect,
             Cause::Status(status) => ErrorKind::Status(*status),
             Cause::EventTooLong { .. } => ErrorKind::EventTooLong,
+            Cause::BodyTimeout(_) => ErrorKind::Timeout,
             #[cfg(feature = "legacy-sse")]
             Cause::Legacy(cause) => cause.kind(),
             #[cfg(feature = "auth")]
@@ -174,6 +177,7 @@ impl Error {
             Cause::Legacy(cause) => cause.fault(),
             #[cfg(feature = "auth")]
             Cause::ResponseTooLarge { .. } => Fault::Peer,
+            Cause::BodyTimeout(_) => Fault::Network,
             #[cfg(feature = "auth")]
             Cause::Timeout(_) => Fault::Network,
         }
@@ -203,7 +207,7 @@ impl Error {
         match &*self.0 {
             Cause::Client(e) => e.may_have_been_processed(),
             // The server did act: this is its response.
-            Cause::EventTooLong { .. } | Cause::InvalidId(_) => true,
+            Cause::EventTooLong { .. } | Cause::InvalidId(_) | Cause::BodyTimeout(_) => true,
             #[cfg(feature = "legacy-sse")]
             Cause::Legacy(cause) => cause.may_have_been_processed(),
             #[cfg(feature = "auth")]

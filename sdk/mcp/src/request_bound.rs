@@ -3,7 +3,6 @@
 //! [`RequestBoundCalls`] holds the caller's choice. This module applies it to MCP messages: it
 //! finds a message's target, and remembers which tools a server listed as non-destructive.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,6 +10,7 @@ use bowline_transport::Call;
 use http::Extensions;
 use rmcp::model::{ClientJsonRpcMessage, ClientRequest};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::{RequestBoundCalls, operation};
 
@@ -70,7 +70,7 @@ impl RequestBoundPolicy {
     }
 
     /// Records the annotations of the tools that a response lists, if it lists any. The newest list
-    /// counts.
+    /// counts. A tool that cannot be read costs no other its hints.
     pub(crate) fn record_tools(&self, endpoint: &Arc<str>, response: &[u8]) {
         let Ok(ListToolsResponse { result }) = serde_json::from_slice(response) else {
             return;
@@ -79,12 +79,16 @@ impl RequestBoundPolicy {
             .non_destructive
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        for Tool { name, annotations } in result.tools {
-            let tool: ToolKey = (endpoint.clone(), Box::from(&*name));
-            if annotations.is_destructive() || name.len() > MAX_NAME {
-                known.remove(&tool);
+        for tool in result.tools {
+            let Some(name) = tool.get("name").and_then(Value::as_str) else {
+                // Nothing can be known of it.
+                continue;
+            };
+            let key: ToolKey = (endpoint.clone(), Box::from(name));
+            if is_destructive(&tool) || name.len() > MAX_NAME {
+                known.remove(&key);
             } else if known.len() < MAX_TOOLS {
-                known.insert(tool);
+                known.insert(key);
             }
         }
     }
@@ -124,38 +128,21 @@ fn target(message: &ClientJsonRpcMessage) -> Option<&str> {
 
 /// The part of a response to `tools/list` that is needed here.
 #[derive(Deserialize)]
-struct ListToolsResponse<'a> {
-    #[serde(borrow)]
-    result: Tools<'a>,
+struct ListToolsResponse {
+    result: Tools,
 }
 
 #[derive(Deserialize)]
-struct Tools<'a> {
-    #[serde(borrow)]
-    tools: Vec<Tool<'a>>,
+struct Tools {
+    tools: Vec<Value>,
 }
 
-#[derive(Deserialize)]
-struct Tool<'a> {
-    #[serde(borrow)]
-    name: Cow<'a, str>,
-    #[serde(default)]
-    annotations: Annotations,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Annotations {
-    read_only_hint: Option<bool>,
-    destructive_hint: Option<bool>,
-}
-
-impl Annotations {
-    /// MCP's defaults are "not read-only" and "destructive". The second hint has a meaning only for
-    /// tools that are not read-only.
-    fn is_destructive(&self) -> bool {
-        self.destructive_hint.unwrap_or(true) && !self.read_only_hint.unwrap_or(false)
-    }
+/// Whether a listed tool may be destructive. MCP's defaults are "not read-only" and "destructive",
+/// also for hints that are not booleans. The second hint has a meaning only for tools that are not
+/// read-only.
+fn is_destructive(tool: &Value) -> bool {
+    let hint = |name: &str| tool.get("annotations")?.get(name)?.as_bool();
+    hint("destructiveHint").unwrap_or(true) && !hint("readOnlyHint").unwrap_or(false)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! - [`peers`]: servers that end connections by a rule, on command, or by breaking the rules.
 //! - [`net`]: loopback sockets, the loop that accepts connections, and the text of a response.
 //! - [`log`]: everything that a test process logs.
+//! - [`secrets`]: the secrets that tests make, in a file, for `just leaks`.
 //! - [`attacker`]: a log that leaks credentials, and an attacker who replays them.
 //! - `a2a` (feature `a2a`): the official A2A server, with executors that a test drives.
 //!
@@ -24,4 +25,5 @@ pub mod log;
 pub mod net;
 pub mod peers;
 pub mod pki;
+pub mod secrets;
 pub mod tls;

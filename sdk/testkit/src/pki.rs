@@ -27,6 +27,8 @@ use rustls::sign::SigningKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 
+use crate::secrets;
+
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -142,6 +144,7 @@ impl Pki {
         params.not_before = (SystemTime::now() - DAY).into();
         params.not_after = (SystemTime::now() + 3650 * DAY).into();
         let key = KeyPair::generate().expect("aws-lc-rs generates P-256 keys");
+        secrets::record_key(key.serialized_der());
         let issuer = CertifiedIssuer::self_signed(params, key)
             .unwrap_or_else(|e| panic!("cannot sign the certificate of {name:?}: {e}"));
         Self {
@@ -409,6 +412,7 @@ impl Leaf {
     ) -> Self {
         let key = KeyPair::generate_for(spec.kind.algorithm())
             .unwrap_or_else(|e| panic!("cannot generate a {:?} key: {e}", spec.kind));
+        secrets::record_key(key.serialized_der());
         let certificate = sign(spec.params(), &key)
             .unwrap_or_else(|e| panic!("cannot sign the certificate of {:?}: {e}", spec.name));
         Self {

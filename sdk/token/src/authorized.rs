@@ -31,6 +31,20 @@ pub struct Authorized {
     origin: Origin,
 }
 
+/// In the extensions of a response that does not refuse the token by 401 `invalid_token`: the token
+/// that its request carried, for [`Authorized::refused`].
+#[derive(Clone, Debug)]
+pub struct SentToken {
+    token: Token,
+    /// The request was sent once only.
+    may_be_replaced: bool,
+}
+
+/// In the extensions of a request: it is sent for the second time because its first token was
+/// refused, and [`Authorized::send`] sends it once.
+#[derive(Clone, Copy, Debug)]
+pub struct SentAgain;
+
 impl Authorized {
     /// Puts tokens of `source` into requests to the origin of `resource`, an absolute URL.
     ///
@@ -75,21 +89,40 @@ impl Authorized {
         B: http_body::Body<Data = Bytes> + Clone + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        if request.extensions().get::<SentAgain>().is_some() {
+            return self.send_once(request).await;
+        }
         let copy = request.clone();
         let may_retry = request.extensions().get::<NoRetryOn401>().is_none();
-        let (response, refused) = self.send_with_token(request).await?;
+        let (mut response, refused) = self.send_with_token(request).await?;
         let Some(refused) = refused.filter(|_| may_retry) else {
+            if let Some(sent) = response.extensions_mut().get_mut::<SentToken>() {
+                sent.may_be_replaced = may_retry;
+            }
             return Ok(response);
         };
         // If there is no other token, the resource's response says more than the source's error.
-        match self.source.token().await {
-            Ok(token) if token != refused => {
+        match self.other_than(&refused).await {
+            Some(token) => {
                 response.into_body().drain_in_background();
                 let (response, _) = self.attempt(copy, token).await?;
                 Ok(response)
             }
-            _ => Ok(response),
+            None => Ok(response),
         }
+    }
+
+    /// Reports that the token of a request was refused otherwise than by 401 `invalid_token`: gRPC
+    /// has a status of its own, in a response with HTTP 200. Whether the request may be sent again,
+    /// with [`SentAgain`]: it was sent once, and the source has another token.
+    pub async fn refused(&self, sent: &SentToken) -> bool {
+        self.source.refused(&sent.token);
+        sent.may_be_replaced && self.other_than(&sent.token).await.is_some()
+    }
+
+    async fn other_than(&self, refused: &Token) -> Option<Token> {
+        let token = self.source.token().await.ok()?;
+        (token != *refused).then_some(token)
     }
 
     /// Sends a request whose body cannot be read twice. A refused token is reported to the source,
@@ -137,8 +170,12 @@ impl Authorized {
         B::Error: Into<BoxError>,
     {
         token.attach(&mut request);
-        let response = self.client.send(request).await?;
+        let mut response = self.client.send(request).await?;
         if !is_invalid_token(&response, token.access_token()) {
+            response.extensions_mut().insert(SentToken {
+                token,
+                may_be_replaced: false,
+            });
             return Ok((response, None));
         }
         self.source.refused(&token);

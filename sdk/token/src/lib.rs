@@ -67,7 +67,7 @@ mod replace;
 pub mod shared;
 mod source;
 
-pub use authorized::{Authorized, is_invalid_token};
+pub use authorized::{Authorized, SentAgain, SentToken, is_invalid_token};
 pub use bowline_http_client::{
     AccessToken, Algorithm, Body, Client, Error as ClientError, Fault, Identity, KeyError,
     KeyErrorKind, MintError, MintErrorKind, Thumbprint, TokenSourceId,

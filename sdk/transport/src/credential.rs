@@ -8,7 +8,9 @@ use std::sync::{Arc, OnceLock};
 
 use bowline_http_client::bind::TokenSourceId;
 use bowline_http_client::{AccessToken, Body, Client};
-use bowline_token::{Authorized, Error, TokenSource, new_source_id};
+use bowline_token::{Authorized, Error, SentToken, TokenSource, new_source_id};
+
+pub use bowline_token::SentAgain;
 use bytes::Bytes;
 use http::{Extensions, Request, Response};
 
@@ -105,6 +107,21 @@ impl Credential {
         match self {
             Self::Source(source) => source.authorized(client, &request)?.send(request).await,
             Self::FromCaller(_) | Self::Fixed(_) => Ok(client.send(request).await?),
+        }
+    }
+}
+
+impl Credential {
+    /// Reports that a response refused the token of its request otherwise than by 401
+    /// `invalid_token`. Whether the request may be sent again, with [`SentAgain`]: it was sent once,
+    /// and the source has another token.
+    pub async fn refused(&self, response: &Extensions) -> bool {
+        match (self, response.get::<SentToken>()) {
+            (Self::Source(source), Some(sent)) => match source.authorized.get() {
+                Some(authorized) => authorized.refused(sent).await,
+                None => false,
+            },
+            _ => false,
         }
     }
 }

@@ -4,7 +4,8 @@
 //! people goes through [`printable`](SentTokens::printable), which also shortens it and removes
 //! everything that looks like a secret. That would damage text that programs or models read: a
 //! challenge holds URLs and scopes, a protocol's error holds file names and ids. From such text
-//! [`redact`](SentTokens::redact) removes the tokens that the adapter has sent, and every JWS:
+//! [`redact`](SentTokens::redact) removes the tokens that the adapter has sent and their pieces, and
+//! what could be a JWS or a piece of one:
 //!
 //! ```text
 //! the server's text   no such file: /v2/notes-2026-01.txt (token: 4fa8-secret)
@@ -12,7 +13,8 @@
 //! printable           no such file: … (token: …)
 //! ```
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bowline_http_client::bind::TokenSourceId;
@@ -21,7 +23,7 @@ use bowline_token::shared::text::printable;
 use bowline_token::{Error, Token, TokenSource};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -31,12 +33,29 @@ use serde::de::DeserializeOwned;
 const MAX_TOKENS: usize = 8;
 /// Stands for what was removed.
 const REMOVED: &str = "...";
+/// Fewer bytes of a token than this, in a row, reveal nothing of it.
+const MIN_PIECE: usize = 8;
+/// A run of characters of a JWS that is as long as this is one, or a piece of one: the names and ids
+/// that programs read are shorter, or have one case only.
+const MIN_JWS_PIECE: usize = 64;
 
 /// The access tokens that an adapter has sent, newest last. Clones share them.
 #[derive(Clone, Default)]
-pub struct SentTokens(Arc<Mutex<VecDeque<AccessToken>>>);
+pub struct SentTokens {
+    noted: Arc<Mutex<VecDeque<AccessToken>>>,
+    /// A caller's `Authorization` field. Nothing of it is read before there is text to redact.
+    field: Option<HeaderValue>,
+}
 
 impl SentTokens {
+    /// The token of one request, which the caller has put into its `Authorization` field, if any.
+    pub fn of_caller(fields: &HeaderMap) -> Self {
+        Self {
+            noted: Arc::default(),
+            field: fields.get(AUTHORIZATION).cloned(),
+        }
+    }
+
     /// Remembers a token that is sent.
     pub fn note(&self, token: &AccessToken) {
         let mut tokens = self.lock();
@@ -49,16 +68,18 @@ impl SentTokens {
         tokens.push_back(token.clone());
     }
 
-    /// The text without sent tokens and without any JWS.
+    /// The text without sent tokens and their pieces of eight bytes or more, and without what could
+    /// be a JWS or a piece of one.
     pub fn redact(&self, text: &str) -> String {
         let mut redacted = text.to_owned();
         for token in self.lock().iter() {
-            let secret = token.secret();
-            remove(&mut redacted, secret);
-            if secret.contains('/') {
-                // Some JSON writers escape slashes.
-                remove(&mut redacted, &secret.replace('/', "\\/"));
-            }
+            remove_token(&mut redacted, token.secret());
+        }
+        let field = self.field.as_ref().and_then(|field| field.to_str().ok());
+        if let Some(field) = field {
+            // Whatever the scheme.
+            let token = field.split_once(' ').map_or(field, |(_, token)| token);
+            remove_token(&mut redacted, token.trim());
         }
         without_jws(&redacted)
     }
@@ -90,7 +111,7 @@ impl SentTokens {
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<AccessToken>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -100,33 +121,79 @@ impl std::fmt::Debug for SentTokens {
     }
 }
 
-/// Each successful response passes here too, and holds no token: then nothing is copied.
+fn remove_token(text: &mut String, secret: &str) {
+    if secret.is_empty() {
+        return;
+    }
+    remove(text, secret);
+    if secret.contains('/') {
+        // Some JSON writers escape slashes.
+        remove(text, &secret.replace('/', "\\/"));
+    }
+}
+
+/// The usual text holds no token: then nothing is copied.
 fn remove(text: &mut String, secret: &str) {
     if text.contains(secret) {
         *text = text.replace(secret, REMOVED);
     }
+    let pieces: HashSet<&[u8]> = secret.as_bytes().windows(MIN_PIECE).collect();
+    let windows = text.as_bytes().windows(MIN_PIECE).enumerate();
+    let found = windows.filter(|(_, window)| pieces.contains(window));
+    let mut removed: Vec<Range<usize>> = Vec::new();
+    for (at, _) in found {
+        match removed.last_mut() {
+            Some(last) if last.end >= at => last.end = at + MIN_PIECE,
+            _ => removed.push(at..at + MIN_PIECE),
+        }
+    }
+    if removed.is_empty() {
+        return;
+    }
+    let mut kept = String::with_capacity(text.len());
+    let mut end = 0;
+    // Tokens are ASCII, so that pieces begin and end between characters.
+    for range in removed {
+        kept.push_str(&text[end..range.start]);
+        kept.push_str(REMOVED);
+        end = range.end;
+    }
+    kept.push_str(&text[end..]);
+    *text = kept;
 }
 
-/// The text without compact JWS: access tokens and proofs that are JWTs begin with `eyJ`, which is
-/// `{"` in base64url.
+/// The text without compact JWS and their pieces. Access tokens and proofs that are JWTs begin with
+/// `eyJ`, which is `{"` in base64url.
 fn without_jws(text: &str) -> String {
     let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let mut kept = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(start) = rest.find("eyJ") {
+    while let Some(start) = rest.find(is_part) {
         let (before, run) = rest.split_at(start);
         let end = run.find(|c| !is_part(c)).unwrap_or(run.len());
         let (run, after) = run.split_at(end);
         kept.push_str(before);
-        kept.push_str(if run.matches('.').count() >= 2 {
-            REMOVED
+        let jws = run.find("eyJ").unwrap_or(run.len());
+        if run[jws..].matches('.').count() >= 2 {
+            kept.push_str(&run[..jws]);
+            kept.push_str(REMOVED);
+        } else if could_be_jws_piece(run) {
+            kept.push_str(REMOVED);
         } else {
-            run
-        });
+            kept.push_str(run);
+        }
         rest = after;
     }
     kept.push_str(rest);
     kept
+}
+
+fn could_be_jws_piece(run: &str) -> bool {
+    let has = |kind: fn(&u8) -> bool| run.as_bytes().iter().any(kind);
+    run.len() >= MIN_JWS_PIECE
+        && has(u8::is_ascii_digit)
+        && has(u8::is_ascii_lowercase)
+        && has(u8::is_ascii_uppercase)
 }
 
 /// A token source that notes the tokens it gives.

@@ -229,8 +229,8 @@ impl<B> NotFollowed<B> {
 
 /// Where `Location` leads, as far as a message may show it (EX-7).
 pub fn shown_location(headers: &http::HeaderMap) -> Option<String> {
-    let location = headers.get(LOCATION)?.to_str().ok()?;
-    (!location.is_empty()).then(|| printable_url(location))
+    let location = String::from_utf8_lossy(headers.get(LOCATION)?.as_bytes());
+    (!location.is_empty()).then(|| printable_url(&location))
 }
 
 impl<B> fmt::Display for NotFollowed<B> {

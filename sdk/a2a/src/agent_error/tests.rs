@@ -100,3 +100,58 @@ fn an_error_of_a2a_s_says_its_reason() {
         assert_eq!(body.is_a2a(), is_a2a, "{details}");
     }
 }
+
+/// An agent's error is not lost for a member that is not needed, or is written otherwise.
+#[test]
+fn members_of_another_kind_do_not_spoil_an_error() {
+    for (object, expected) in [
+        (
+            json!({ "code": -32001, "message": null }),
+            (TASK_NOT_FOUND, ""),
+        ),
+        (
+            json!({ "code": -32001.0, "message": "m" }),
+            (TASK_NOT_FOUND, "m"),
+        ),
+        (
+            json!({ "code": -32001, "message": 7 }),
+            (TASK_NOT_FOUND, ""),
+        ),
+        (
+            json!({ "code": "x", "message": "m" }),
+            (INTERNAL_ERROR, "m"),
+        ),
+        (json!({ "message": "m" }), (INTERNAL_ERROR, "m")),
+        (
+            json!({ "code": 1e30, "message": "m", "data": "x" }),
+            (INTERNAL_ERROR, "m"),
+        ),
+    ] {
+        let error: ErrorObject = serde_json::from_value(object.clone()).unwrap();
+        let error = A2AError::from(error);
+        assert_eq!((error.code, &*error.message), expected, "{object}");
+    }
+    let info = info("TASK_NOT_FOUND", PROTOCOL_DOMAIN);
+    for (status, expected) in [
+        (
+            json!({ "message": null, "details": [info] }),
+            (TASK_NOT_FOUND, ""),
+        ),
+        (
+            json!({ "message": "m", "details": null }),
+            (INTERNAL_ERROR, "m"),
+        ),
+        (
+            json!({ "message": "m", "details": info }),
+            (TASK_NOT_FOUND, "m"),
+        ),
+        (
+            json!({ "code": "x", "status": 7, "message": "m", "details": [7, info] }),
+            (TASK_NOT_FOUND, "m"),
+        ),
+    ] {
+        let status: StatusBody = serde_json::from_value(json!({ "error": status })).unwrap();
+        let error = A2AError::from(status);
+        assert_eq!((error.code, &*error.message), expected);
+    }
+}

@@ -15,13 +15,14 @@ use std::time::Duration;
 
 use a2a::AgentCard;
 use bowline_http_client::{Body, BodyReadError, Client, Origin};
-use bowline_transport::body;
+use bowline_transport::body::{self, without_mark};
 use bowline_transport::redirect::{FollowError, NotFollowed, follow_same_origin};
 use bytes::Bytes;
 use http::header::{ACCEPT, AGE, CACHE_CONTROL, ETAG, IF_NONE_MATCH};
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::Empty;
+use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
 use crate::error::{Error, ErrorKind};
@@ -220,10 +221,11 @@ impl Card {
 
     fn read(url: &Uri, bytes: Bytes, head: &Parts, caching: Freshness) -> Result<Self, Error> {
         // serde would also accept a list of the members, which no other reader of cards does.
-        if bytes.trim_ascii_start().starts_with(b"[") {
+        let text = without_mark(&bytes);
+        if text.trim_ascii_start().starts_with(b"[") {
             return Err(not_a_card(head, "JSON that is not an agent card: a list"));
         }
-        let card = serde_json::from_slice(&bytes).map_err(|e| {
+        let card = parse(text).map_err(|e| {
             let what = match e.classify() {
                 serde_json::error::Category::Data => {
                     format!(
@@ -258,6 +260,46 @@ impl Card {
     }
 }
 
+/// The kinds of security schemes that the SDK knows (A2A §4.5.1).
+const KNOWN_SCHEMES: [&str; 5] = [
+    "apiKeySecurityScheme",
+    "httpAuthSecurityScheme",
+    "mtlsSecurityScheme",
+    "oauth2SecurityScheme",
+    "openIdConnectSecurityScheme",
+];
+
+/// Parses a card. A security scheme of a kind that the SDK does not know is left out, and spoils no
+/// card: to this client it is one of those that are the caller's to handle. One of a known kind that
+/// cannot be read is an error: what it demands is not to be missed.
+fn parse(text: &[u8]) -> Result<AgentCard, serde_json::Error> {
+    let failure = match serde_json::from_slice(text) {
+        Ok(card) => return Ok(card),
+        Err(failure) => failure,
+    };
+    let mut card: Value = serde_json::from_slice(text)?;
+    let schemes = card
+        .get_mut("securitySchemes")
+        .and_then(Value::as_object_mut);
+    let Some(schemes) = schemes else {
+        return Err(failure);
+    };
+    let declared = schemes.len();
+    schemes.retain(|_, scheme| {
+        let kind = scheme.as_object();
+        kind.is_none_or(|kind| KNOWN_SCHEMES.iter().any(|known| kind.contains_key(*known)))
+    });
+    let unknown = declared - schemes.len();
+    if unknown == 0 {
+        return Err(failure);
+    }
+    tracing::warn!(
+        unknown,
+        "the agent card declares security schemes of unknown kinds"
+    );
+    serde_json::from_value(card)
+}
+
 impl fmt::Debug for Card {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Card")
@@ -284,30 +326,34 @@ impl Freshness {
     }
 }
 
-/// For how long a response stays fresh; not at all if the server does not say.
+/// For how long a response stays fresh; not at all if the server does not say, or says it in a way
+/// that cannot be read (RFC 9111 §4.2.1).
 fn freshness(fields: &HeaderMap) -> Duration {
     let values = fields.get_all(CACHE_CONTROL).iter();
-    let directives: Vec<_> = values
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|directive| directive.trim().to_ascii_lowercase())
-        .collect();
-    let forbidden = |directive: &String| {
+    // A value may hold `obs-text` (RFC 9110 §5.5), beside which the directives count.
+    let text = values.map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase());
+    let text: Vec<_> = text.collect();
+    let directives = || text.iter().flat_map(|line| line.split(',')).map(str::trim);
+    let forbidden = |directive: &str| {
         let name = directive.split('=').next().unwrap_or_default();
         matches!(name, "no-cache" | "no-store")
     };
-    if directives.iter().any(forbidden) {
+    if directives().any(forbidden) {
         return Duration::ZERO;
     }
-    let mut ages = directives
-        .iter()
-        .filter_map(|directive| directive.strip_prefix("max-age="));
-    let max_age = ages.find_map(|seconds| seconds.trim_matches('"').parse().ok());
-    let age = fields
-        .get(AGE)
-        .and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let max_age = directives().find_map(|directive| directive.strip_prefix("max-age="));
+    let max_age = max_age.and_then(|seconds| delta_seconds(seconds.trim_matches('"')));
+    let age = fields.get(AGE).and_then(|value| value.to_str().ok());
+    // Of a list the first counts, and what is no number is ignored (RFC 9111 §5.1).
+    let age = age.and_then(|age| delta_seconds(age.split(',').next()?.trim()));
     let seconds = u64::saturating_sub(max_age.unwrap_or(0), age.unwrap_or(0));
     Duration::from_secs(seconds).min(MAX_FRESHNESS)
+}
+
+/// `delta-seconds` (RFC 9111 §1.2.2): digits, of which too many are a very long time.
+fn delta_seconds(text: &str) -> Option<u64> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
 fn well_known(base: &str) -> Result<Uri, Error> {

@@ -103,3 +103,79 @@ fn a_card_is_fresh_for_as_long_as_its_server_says_and_no_longer() {
         );
     }
 }
+
+fn fields(name: http::HeaderName, lines: &[&[u8]]) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    for line in lines {
+        fields.append(name.clone(), HeaderValue::from_bytes(line).unwrap());
+    }
+    fields
+}
+
+/// RFC 9111 §4.2.1: what is invalid counts as stale, and a line with `obs-text` is a line.
+#[test]
+fn a_lifetime_that_cannot_be_read_is_none() {
+    let fresh = |lines: &[&[u8]]| freshness(&fields(CACHE_CONTROL, lines)).as_secs();
+    for (lines, seconds) in [
+        (&[&b"max-age=60"[..]][..], 60),
+        (&[b"Max-Age=\"60\", x=\xfc"], 60),
+        (&[b"max-age=99999999999999999999"], MAX_FRESHNESS.as_secs()),
+        (&[b"max-age=1.5"], 0),
+        (&[b"max-age=soon, max-age=60"], 0),
+        (&[b"max-age=-1"], 0),
+        (&[b"max-age=60", b"x=\xfc, no-store"], 0),
+        (&[b"max-age=60", b"x=\xfc"], 60),
+    ] {
+        assert_eq!(fresh(lines), seconds, "{lines:?}");
+    }
+    // RFC 9111 §5.1: of a list the first counts, and what is invalid is ignored.
+    for (age, seconds) in [
+        ("5, 10", 55),
+        ("5", 55),
+        ("old", 60),
+        ("99999999999999999999", 0),
+    ] {
+        let mut fields = fields(CACHE_CONTROL, &[b"max-age=60"]);
+        fields.insert(AGE, HeaderValue::from_static(age));
+        assert_eq!(freshness(&fields).as_secs(), seconds, "{age}");
+    }
+}
+
+#[test]
+fn what_a_card_has_beside_what_is_needed_does_not_spoil_it() {
+    let (head, ()) = Response::new(()).into_parts();
+    let url = Uri::from_static("https://a.example/");
+    let read = |text: &str| {
+        let caching = Freshness::from_fields(&HeaderMap::new());
+        Card::read(&url, Bytes::from(text.to_owned()), &head, caching)
+    };
+    let card = r#""name":"x","version":"1","supportedInterfaces":[],"capabilities":{}"#;
+    for more in [
+        r#""new":{"a":[1]}"#,
+        r#""signatures":null,"skills":null,"securitySchemes":null"#,
+        r#""securitySchemes":{"new":{"passkeySecurityScheme":{"a":1}}}"#,
+        r#""capabilities2":1"#,
+    ] {
+        let text = format!("{{{card},{more}}}");
+        assert!(
+            read(&text).is_ok(),
+            "{text}: {:?}",
+            read(&text).map(drop).unwrap_err()
+        );
+    }
+    for broken in [
+        r#""securitySchemes":{"new":{"passkeySecurityScheme":{}},"m":{"mtlsSecurityScheme":7}}"#,
+        r#""securitySchemes":{"new":{"passkeySecurityScheme":{}},"m":7}"#,
+        r#""securitySchemes":[{"passkeySecurityScheme":{}}]"#,
+        r#""securitySchemes":{"new":{"passkeySecurityScheme":{}}},"version":7"#,
+    ] {
+        assert!(read(&format!("{{{card},{broken}}}")).is_err(), "{broken}");
+    }
+    let with_mark = format!("\u{feff}{{{card}}}");
+    let read = read(&with_mark).unwrap();
+    assert_eq!(
+        read.bytes().len(),
+        with_mark.len(),
+        "signatures cover the bytes as they came"
+    );
+}

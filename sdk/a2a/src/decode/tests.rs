@@ -88,3 +88,12 @@ fn push_configurations_are_read_in_each_form_that_servers_write() {
     assert!(reads::<ListTaskPushNotificationConfigsResponse>(json!({})));
     assert!(reads::<ListTaskPushNotificationConfigsResponse>(json!([])));
 }
+
+#[test]
+fn a_byte_order_mark_and_unknown_members_are_ignored() {
+    let parsed: Result<Value, _> = parse_json(b"\xef\xbb\xbf{\"id\":\"t\"}");
+    assert!(parsed.is_ok_and(|value| value["id"] == "t"));
+    assert!(reads::<Task>(
+        json!({ "id": "t", "new": { "a": [null] }, "status": { "new": 1 } })
+    ));
+}

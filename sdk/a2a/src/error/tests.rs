@@ -51,3 +51,20 @@ fn a_kind_s_name_is_the_one_on_the_wire() {
         assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
     }
 }
+
+/// RFC 9110 §5.5: a challenge may hold `obs-text`, and is a challenge all the same.
+#[test]
+fn a_challenge_that_is_not_ascii_is_kept() {
+    let mut fields = HeaderMap::new();
+    let challenge = b"Bearer realm=\"B\xfcro\", resource_metadata=\"https://a.example/m\"";
+    fields.insert(
+        WWW_AUTHENTICATE,
+        http::HeaderValue::from_bytes(challenge).unwrap(),
+    );
+    let error =
+        Error::new(ErrorKind::Unauthorized, "no").with_fields(&fields, &SentTokens::default());
+    assert!(
+        error.www_authenticate()[0].contains("resource_metadata"),
+        "{error:?}"
+    );
+}

@@ -9,7 +9,9 @@ use a2a::A2AError;
 use bowline_http_client::Body;
 use bowline_transport::redact::SentTokens;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use http_body::Frame;
 use tokio::time::{Sleep, sleep};
 
@@ -31,7 +33,17 @@ pub(super) struct ResponseBody {
     sent: SentTokens,
     messages: MessageFraming,
     deadline: Option<Pin<Box<Sleep>>>,
+    /// Until the first message has come: the request can be sent again if its token is refused.
+    resend: Option<Resend>,
+    /// The request is being sent again.
+    sending: Option<Sending>,
 }
+
+/// Sends a request again because its token was refused with this error, if there is another token.
+pub(super) type Resend = Box<dyn FnOnce(A2AError) -> Sending + Send>;
+
+/// A request that is being sent again. A response that has ended has the trailers in its head.
+type Sending = BoxFuture<'static, Result<Response<ResponseBody>, A2AError>>;
 
 /// The trailers of a successful call: all that tonic needs.
 pub(super) fn ok_trailers() -> HeaderMap {
@@ -42,13 +54,15 @@ pub(super) fn ok_trailers() -> HeaderMap {
 }
 
 impl ResponseBody {
-    pub(super) fn new(body: Body, shape: ResponseShape, sent: SentTokens) -> Self {
+    pub(super) fn new(body: Body, shape: ResponseShape, sent: SentTokens, resend: Resend) -> Self {
         Self {
             body: Some(body),
             shape,
             sent,
             messages: MessageFraming::default(),
             deadline: (shape == ResponseShape::Unary).then(|| Box::pin(sleep(MESSAGE_TIME))),
+            resend: Some(resend),
+            sending: None,
         }
     }
 
@@ -60,10 +74,35 @@ impl ResponseBody {
             sent: SentTokens::default(),
             messages: MessageFraming::default(),
             deadline: None,
+            resend: None,
+            sending: None,
         }
     }
 
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, A2AError>> {
+        loop {
+            if let Some(sending) = &mut self.sending {
+                let response = ready!(sending.poll_unpin(cx));
+                self.sending = None;
+                let (head, body) = response?.into_parts();
+                *self = body;
+                if !head.headers.is_empty() {
+                    // It ended with its head, and tonic has seen another.
+                    return Poll::Ready(Ok(Some(Frame::trailers(head.headers))));
+                }
+            }
+            let frame = ready!(self.poll_response(cx));
+            if self.sending.is_none() {
+                return Poll::Ready(frame);
+            }
+        }
+    }
+
+    /// The next frame of one response. If its trailers refuse the token, the request is sent again.
+    fn poll_response(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Frame<Bytes>>, A2AError>> {
         let Some(body) = &mut self.body else {
             return Poll::Ready(Ok(None));
         };
@@ -83,14 +122,13 @@ impl ResponseBody {
         };
         Poll::Ready(match frame.into_data() {
             Ok(data) => self.read(data).map(Some),
-            Err(frame) => self
-                .ended(&frame.into_trailers().unwrap_or_default())
-                .map(Some),
+            Err(frame) => self.ended(&frame.into_trailers().unwrap_or_default()),
         })
     }
 
     fn read(&mut self, data: Bytes) -> Result<Frame<Bytes>, A2AError> {
         self.messages.read(&data);
+        self.resend = None;
         if self.shape == ResponseShape::Unary && self.messages.started > 1 {
             let message = "the agent sent several messages in response to a unary call";
             return Err(Error::new(ErrorKind::NotA2a, message).into());
@@ -98,16 +136,26 @@ impl ResponseBody {
         Ok(Frame::data(data))
     }
 
-    fn ended(&self, trailers: &HeaderMap) -> Result<Frame<Bytes>, A2AError> {
+    fn ended(&mut self, trailers: &HeaderMap) -> Result<Option<Frame<Bytes>>, A2AError> {
         match GrpcStatus::from_fields(trailers, &self.sent) {
-            GrpcStatus::Ok if self.messages.is_at_boundary() => Ok(Frame::trailers(ok_trailers())),
+            GrpcStatus::Ok if self.messages.is_at_boundary() => {
+                Ok(Some(Frame::trailers(ok_trailers())))
+            }
             GrpcStatus::Ok => Err(self.cut("it ended in the middle of a message").into()),
             GrpcStatus::Error(status) => {
                 let location = StatusLocation::Trailers {
                     shape: self.shape,
                     after_messages: self.messages.started > 0,
                 };
-                Err(status.into_error(trailers, location, &self.sent))
+                let refuses_token = status.refuses_token(trailers);
+                let error = status.into_error(trailers, location, &self.sent);
+                match self.resend.take() {
+                    Some(resend) if refuses_token => {
+                        self.sending = Some(resend(error));
+                        Ok(None)
+                    }
+                    _ => Err(error),
+                }
             }
             GrpcStatus::Invalid(failure) => Err(failure.into()),
             GrpcStatus::Absent => Err(self.cut("it ended without a gRPC status").into()),

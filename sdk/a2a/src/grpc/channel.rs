@@ -9,12 +9,15 @@ use a2a::A2AError;
 use a2a_client::ServiceParams;
 use bowline_http_client::{Body, Http2Only};
 use bowline_transport::body;
+use bowline_transport::credential::SentAgain;
 use bowline_transport::head::has_media_type;
-use http::{HeaderMap, Request, Response, StatusCode};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{Extensions, HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use tower_service::Service;
 
-use super::body::{ResponseBody, ok_trailers};
+use super::body::{Resend, ResponseBody, ok_trailers};
 use super::status::{GrpcStatus, ResponseShape, StatusLocation};
 use crate::endpoint::{self, AgentEndpoint, OutgoingCall};
 use crate::error::{Error, ErrorKind};
@@ -54,12 +57,61 @@ impl Channel {
         (*request.method_mut(), *request.uri_mut()) = (head.method, head.uri);
         *request.headers_mut() = head.headers;
         request.extensions_mut().insert(Http2Only);
-        let response = self.endpoint.send(&call, request).await?;
-        self.check(response).await
+        match self.attempt(&call, request.clone()).await? {
+            Answer::Response(response) => Ok(response),
+            Answer::TokenRefused(refusal) => self.send_again(call, request, refusal).await,
+        }
+    }
+
+    /// Sends a request once more if the source has another token than the refused one, by the rule
+    /// for a 401 (CL-7: the agent has not acted on a call without valid credentials).
+    async fn send_again(
+        &self,
+        call: OutgoingCall,
+        mut request: Request<Full<Bytes>>,
+        refusal: TokenRefusal,
+    ) -> Result<Response<ResponseBody>, A2AError> {
+        if !self.endpoint.credential.refused(&refusal.response).await {
+            return Err(refusal.error);
+        }
+        request.extensions_mut().insert(SentAgain);
+        match self.attempt(&call, request).await? {
+            Answer::Response(response) => Ok(response),
+            Answer::TokenRefused(refusal) => {
+                self.endpoint.credential.refused(&refusal.response).await;
+                Err(refusal.error)
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        call: &OutgoingCall,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Answer, A2AError> {
+        let response = self.endpoint.send(call, request.clone()).await?;
+        let resend = self.resend(call.clone(), request, response.extensions().clone());
+        self.check(response, resend).await
+    }
+
+    /// For trailers that refuse the token of a request, whose first response had these extensions.
+    //
+    // Not in `attempt`: the compiler cannot tell of a future in itself whether it is `Send`.
+    fn resend(
+        &self,
+        call: OutgoingCall,
+        request: Request<Full<Bytes>>,
+        response: Extensions,
+    ) -> Resend {
+        let this = self.clone();
+        Box::new(move |error| {
+            let refusal = TokenRefusal { error, response };
+            async move { this.send_again(call, request, refusal).await }.boxed()
+        })
     }
 
     /// The response for tonic, if it is gRPC and its head reports no error.
-    async fn check(&self, response: Response<Body>) -> Result<Response<ResponseBody>, A2AError> {
+    async fn check(&self, response: Response<Body>, resend: Resend) -> Result<Answer, A2AError> {
         let (head, body) = response.into_parts();
         let sent = text::sent_tokens(&head);
         if !is_grpc(&head.headers) {
@@ -71,10 +123,22 @@ impl Channel {
         }
         match GrpcStatus::from_fields(&head.headers, &sent) {
             GrpcStatus::Error(status) => {
-                return Err(status.into_error(&head.headers, StatusLocation::Head, &sent));
+                let refuses_token = status.refuses_token(&head.headers);
+                let error = status.into_error(&head.headers, StatusLocation::Head, &sent);
+                if !refuses_token {
+                    return Err(error);
+                }
+                return Ok(Answer::TokenRefused(TokenRefusal {
+                    error,
+                    response: head.extensions,
+                }));
             }
             GrpcStatus::Invalid(failure) => return Err(failure.with_head(&head).into()),
-            GrpcStatus::Ok => return Ok(self.response(ResponseBody::empty(), true)),
+            GrpcStatus::Ok => {
+                let mut response = Response::new(ResponseBody::empty());
+                *response.headers_mut() = ok_trailers();
+                return Ok(Answer::Response(response));
+            }
             GrpcStatus::Absent => {}
         }
         if head.status != StatusCode::OK {
@@ -92,17 +156,23 @@ impl Channel {
             );
             return Err(Error::new(ErrorKind::NotA2a, message).into());
         }
-        Ok(self.response(ResponseBody::new(body, self.shape, sent), false))
+        let body = ResponseBody::new(body, self.shape, sent, resend);
+        Ok(Answer::Response(Response::new(body)))
     }
+}
 
+/// What came in response to one request.
+enum Answer {
     /// The response that tonic sees: of the head, only the status of one that has ended.
-    fn response(&self, body: ResponseBody, has_ended: bool) -> Response<ResponseBody> {
-        let mut response = Response::new(body);
-        if has_ended {
-            *response.headers_mut() = ok_trailers();
-        }
-        response
-    }
+    Response(Response<ResponseBody>),
+    TokenRefused(TokenRefusal),
+}
+
+/// A response that refuses the access token before any message.
+struct TokenRefusal {
+    error: A2AError,
+    /// The extensions of the response.
+    response: Extensions,
 }
 
 impl Service<Request<tonic::body::Body>> for Channel {

@@ -95,6 +95,17 @@ fn details(fields: &HeaderMap) -> Bytes {
 }
 
 impl GrpcError {
+    /// Whether the status refuses the access token itself, so that another might pass: a call that
+    /// is UNAUTHENTICATED had no valid credentials, and was not acted on. Challenges beside it
+    /// decide as under HTTP 401: one may be about the proof (CL-5).
+    pub(super) fn refuses_token(&self, fields: &HeaderMap) -> bool {
+        let challenges = bowline_proof::challenges(fields);
+        let mut for_tokens = challenges.iter().filter(|c| c.is_for_tokens()).peekable();
+        self.0.code() == Code::Unauthenticated
+            && (for_tokens.peek().is_none()
+                || for_tokens.any(|c| c.error() == Some("invalid_token")))
+    }
+
     /// The A2A error for this status. `fields` are those that it came with, `sent` the tokens that
     /// the call was sent with.
     pub(super) fn into_error(

@@ -115,7 +115,7 @@ impl HttpJson {
     /// The error for a response with an error status, whose body may hold an A2A error.
     async fn error_response(&self, head: &Parts, body: Body) -> A2AError {
         let bytes = self.endpoint.error_text(head, body).await;
-        let Ok(status) = serde_json::from_slice::<StatusBody>(&bytes) else {
+        let Ok(status) = parse_json::<StatusBody>(&bytes) else {
             return error_from_body(head, &bytes).into();
         };
         let is_a2a = status.is_a2a();

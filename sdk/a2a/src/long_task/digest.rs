@@ -31,6 +31,11 @@ impl Digests {
         parts.iter().map(|part| self.content(part)).collect()
     }
 
+    /// The base of [`Search`](super::search::Search)'s hashes, as random as the key.
+    pub(super) fn search_base(&self) -> u64 {
+        self.0.hash_one("the base of a search")
+    }
+
     fn content(&self, value: &impl Serialize) -> u64 {
         let mut hasher = self.0.build_hasher();
         hash(

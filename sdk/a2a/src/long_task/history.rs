@@ -33,6 +33,7 @@ use lru::LruCache;
 
 use super::digest::Digests;
 use super::event::{CaughtUp, TaskEvent};
+use super::search::Search;
 
 /// Maximum number of messages remembered by their ids. In a longer history, what stands before a
 /// known message counts as emitted.
@@ -101,8 +102,8 @@ pub(super) enum SnapshotSource {
 struct Received {
     /// The first part that was new.
     from: usize,
-    /// The positions that the repeated updates may have reached; `None` before the first one.
-    reached: Option<Vec<usize>>,
+    /// Where the updates that may be repeated are in it; `None` before the first one.
+    search: Option<Search>,
 }
 
 /// Whether an update is in the last snapshot already.
@@ -395,24 +396,22 @@ impl TaskHistory {
             return Novelty::New;
         };
         let parts = self.digests.parts(&update.artifact.parts);
-        let begins = match (appends(update), brought.reached.take()) {
-            (false, _) if brought.from == 0 => vec![0],
-            (false, _) => Vec::new(),
-            (true, Some(reached)) => reached,
-            (true, None) => (brought.from..all.len()).collect(),
+        let mut search = match (appends(update), brought.search.take()) {
+            (false, _) => (brought.from == 0).then(Search::at_start),
+            (true, Some(search)) => Some(search),
+            (true, None) => {
+                let search = Search::from(brought.from, self.digests.search_base());
+                (brought.from < all.len()).then_some(search)
+            }
         };
-        let fitting = begins
-            .into_iter()
-            .filter(|begin| all[*begin..].starts_with(&parts));
-        let reached: Vec<usize> = fitting.map(|begin| begin + parts.len()).collect();
-        if reached.is_empty() {
+        let Some(mut search) = search.take_if(|search| search.find(&parts, all)) else {
             return Novelty::New;
-        }
-        if reached.contains(&all.len()) {
+        };
+        if search.is_at_end(all) {
             overlap.brought.remove(id);
             return Novelty::Repeated;
         }
-        brought.reached = Some(reached);
+        brought.search = Some(search);
         Novelty::Ambiguous
     }
 
@@ -463,10 +462,7 @@ impl TaskHistory {
         }
         let from = emitted.unwrap_or(0);
         self.remember(&artifact.artifact_id, parts, false);
-        let brought = Received {
-            from,
-            reached: None,
-        };
+        let brought = Received { from, search: None };
         overlap
             .brought
             .insert(artifact.artifact_id.clone(), brought);

@@ -17,6 +17,7 @@ mod event;
 mod history;
 mod machine;
 mod retry;
+mod search;
 
 #[cfg(test)]
 mod tests;

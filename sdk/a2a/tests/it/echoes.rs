@@ -1,4 +1,7 @@
-//! Agents that echo the access token into what becomes an error: no error shows it (EX-7).
+//! Agents that echo the access token, or a proof, into what becomes an error: no error shows it
+//! (EX-7).
+
+use std::sync::{Arc, Mutex};
 
 use a2a::errordetails::{BAD_REQUEST_TYPE, ERROR_INFO_TYPE, PROTOCOL_DOMAIN};
 use a2a::{A2AError, error_code};
@@ -25,21 +28,45 @@ const TOKENS: [&str; 5] = [
     "correcthorse",
 ];
 
-/// A proof of the kind that an agent may echo beside the token.
-const PROOF: &str = "eyJ0eXAiOiJ0bHMtYmluZGluZy1wcm9vZitqd3QifQ.eyJpYXQiOjE3fQ.c2lnbmF0dXJl";
+/// A proof of the kind that an agent may echo beside the token: such a one as the client makes.
+const PROOF: &str = "eyJhbGciOiJFUzI1NiIsInR5cCI6InRscy1iaW5kaW5nLXByb29mK2p3dCIsIng1dCNTMjU2IjoiNnJT\
+     a1Z2cDJ0Q3hFd0FqN1JqZ0hYYzlhYk5VZHRKdm5aQjFXaGtRMHM4VSJ9.eyJhdGgiOiJmVUh5TzJyMlozRFo1M0VzTnJ\
+     XQmIweFdYb2FOeTU5SWlLQ0FxZXhtNVF3IiwiZWttIjoiTFpUSG1kYzVmeHZrQ0dKNDJoMGlYbWJ3Q0lQTGVVRnNPcW5\
+     qUXdDM3M0Iiwic3ViIjoiYSJ9.wW1pBZ7Jm4vP0sFqkC8XnRtYhLd3uGaE5oTiKjMxQz2_bV9-cNfSgHyUlOrDeA6IwW\
+     1pBZ7Jm4vP0sFqkC8XnQ";
+
+/// What is echoed: the token whole, in halves, and shortened; and a proof, whole and in halves. The
+/// beginning of a proof, which is always the same, is no secret.
+fn forms(token: &str) -> Vec<&str> {
+    let (first, second) = token.split_at(token.len() / 2);
+    let (first_of_proof, second_of_proof) = PROOF.split_at(PROOF.len() / 2);
+    let piece = token.len().min(20);
+    let mut forms = vec![
+        token,
+        first,
+        second,
+        &token[..piece],
+        &token[token.len() - piece..],
+    ];
+    if token == TOKENS[0] {
+        forms.extend([PROOF, first_of_proof, second_of_proof]);
+    }
+    forms
+}
 
 /// Fails if an error shows eight characters of the token, or of the proof, in a row: in its
-/// `Display`, its `Debug`, or those of its sources.
+/// `Display`, its `Debug`, its fields, or those of its sources.
 fn assert_hidden(error: &A2AError, token: &str, context: &str) {
     let ours = bowline_a2a::Error::from_a2a(error);
     let mut shown = format!(
-        "{ours:?} {}",
+        "{ours:?}\n{}\n",
         serde_json::to_string(&error.details).unwrap()
     );
-    shown.extend(ours.map(|ours| ours.to_string()));
+    shown.extend(ours.iter().map(|ours| ours.www_authenticate().concat()));
+    shown.extend(ours.map(|ours| format!("\n{ours}")));
     let mut next: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = next {
-        shown += &format!("{error} {error:?}");
+        shown += &format!("\n{error}\n{error:?}");
         next = error.source();
     }
     for secret in [token, PROOF] {
@@ -110,6 +137,26 @@ const ECHOES: &[(&str, Echo)] = &[
     }),
     ("a long text", |_, _, t| {
         Answer::new(500, &[TEXT], format!("{}{t}", "so it is; ".repeat(19)))
+    }),
+    ("a status line", |_, _, t| {
+        let head = format!("HTTP/1.1 500 {t}\r\ncontent-length: 0\r\n\r\n");
+        Answer::raw(head, Then::Keep)
+    }),
+    ("fields", |_, _, t| {
+        let fields = [
+            "server",
+            "set-cookie",
+            "dpop-nonce",
+            "a2a-version",
+            "etag",
+            "date",
+        ];
+        Answer::new(500, &fields.map(|name| (name, t)), "")
+    }),
+    ("a text with pieces of the token", |_, _, t| {
+        let length = t.len().min(20);
+        let pieces = format!("{} or {}", &t[..length], &t[t.len() - length..]);
+        Answer::new(500, &[TEXT], pieces)
     }),
     ("401 with a text", |_, _, t| Answer::new(401, &[TEXT], t)),
     ("404 with JSON that is not A2A", |_, _, t| {
@@ -200,21 +247,27 @@ const ECHOES: &[(&str, Echo)] = &[
 ];
 
 #[tokio::test]
-async fn no_error_over_http_shows_a_token_that_the_agent_echoes() {
+async fn no_error_over_http_shows_a_token_or_a_proof_that_the_agent_echoes() {
     for (name, echo) in ECHOES {
         for binding in plain_http::BOTH {
-            let peer = Scripted::start(move |seen| {
-                let sent = seen.field("authorization")[0];
-                echo(binding, seen, sent.split_once(' ').unwrap().1)
-            })
-            .await;
+            let echoed = Arc::new(Mutex::new(""));
+            let shared = echoed.clone();
+            let peer =
+                Scripted::start(move |seen| echo(binding, seen, &shared.lock().unwrap())).await;
             for token in TOKENS {
                 for (transports, params) in both_ways(plain_http::plain(peer.origin()), token) {
                     let transport = plain_http::create(binding, &transports, peer.origin()).await;
-                    for error in errors(&*transport, &params).await {
-                        assert_hidden(&error, token, &format!("{name} over {binding:?}"));
+                    for form in forms(token) {
+                        *echoed.lock().unwrap() = form;
+                        for error in errors(&*transport, &params).await {
+                            assert_hidden(&error, token, &format!("{name} over {binding:?}"));
+                        }
                     }
                 }
+            }
+            for request in peer.seen() {
+                let sent = request.field("authorization")[0];
+                assert!(TOKENS.iter().any(|token| sent.ends_with(token)));
             }
         }
     }
@@ -300,9 +353,9 @@ fn grpc_echoes(t: &str) -> Vec<Vec<Step>> {
 }
 
 #[tokio::test]
-async fn no_error_over_grpc_shows_a_token_that_the_agent_echoes() {
+async fn no_error_over_grpc_shows_a_token_or_a_proof_that_the_agent_echoes() {
     for token in TOKENS {
-        for steps in grpc_echoes(token) {
+        for steps in forms(token).into_iter().flat_map(grpc_echoes) {
             let context = format!("{steps:?}");
             let peer = ScriptedPeer::start(steps).await;
             for (transports, params) in both_ways(grpc::plain_transports(peer.origin()), token) {

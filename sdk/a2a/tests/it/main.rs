@@ -12,6 +12,7 @@ mod grpc;
 mod http;
 mod long_task;
 mod public_types;
+mod push;
 mod python;
 mod requirements;
 mod script;

@@ -106,3 +106,37 @@ fn an_invalid_response_records_nothing() {
     }
     assert!(policy.non_destructive.lock().unwrap().is_empty());
 }
+
+/// A tool that cannot be read is destructive, whatever was known of it, and costs no other its hints.
+#[test]
+fn an_unreadable_tool_is_destructive_and_spoils_no_other() {
+    let policy = RequestBoundPolicy::new(RequestBoundCalls::none().for_destructive());
+    let reads = json!({ "readOnlyHint": true });
+    let known = |name: &str| json!({ "name": name, "annotations": reads });
+    list(
+        &policy,
+        "a",
+        json!([known("null"), known("text"), known("hint"), known("other")]),
+    );
+    list(
+        &policy,
+        "a",
+        json!([
+            7,
+            { "name": 7 },
+            { "annotations": reads },
+            { "name": "null", "annotations": null },
+            { "name": "text", "annotations": "read-only" },
+            { "name": "hint", "annotations": { "readOnlyHint": "true" } },
+            { "name": "other", "annotations": { "readOnlyHint": true, "title": 7, "new": [] } },
+            { "name": "next", "annotations": reads, "inputSchema": null },
+        ]),
+    );
+    let destructive = |name| is_marked(&policy, "a", "tools/call", json!({ "name": name }));
+    for name in ["null", "text", "hint"] {
+        assert!(destructive(name), "{name}");
+    }
+    for name in ["other", "next"] {
+        assert!(!destructive(name), "{name}");
+    }
+}

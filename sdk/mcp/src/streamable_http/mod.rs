@@ -15,10 +15,9 @@ mod stream_end;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bowline_http_client::BodyReadError;
 use bowline_http_client::{AccessToken, Body, Client};
 use bowline_token::TokenSource;
-use bowline_transport::body;
+use bowline_transport::body::{self, WholeError};
 use bowline_transport::credential::Credential;
 use bowline_transport::redact::{NotingSource, SentTokens};
 use bowline_transport::redirect::{
@@ -266,12 +265,13 @@ fn client_error(error: impl Into<Error>) -> RmcpError {
     StreamableHttpError::Client(error.into())
 }
 
-fn body_error(error: BodyReadError) -> RmcpError {
+fn body_error(error: WholeError) -> RmcpError {
     match error {
-        BodyReadError::TooLarge { limit } => {
+        WholeError::TooLarge { limit } => {
             StreamableHttpError::ResponseBodyTooLarge { max_size: limit }
         }
-        BodyReadError::Client(e) => client_error(e),
+        WholeError::TimedOut(limit) => client_error(Cause::BodyTimeout(limit)),
+        WholeError::Client(e) => client_error(e),
         // The enum is non-exhaustive.
         other => StreamableHttpError::UnexpectedServerResponse(other.to_string().into()),
     }

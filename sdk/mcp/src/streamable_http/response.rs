@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bowline_http_client::Body;
 use bowline_http_client::bind::BindingRefusal;
-use bowline_transport::body;
+use bowline_transport::body::{self, WholeError};
 use bowline_transport::head::{binding_error, content_type, has_media_type};
 use bowline_transport::redact::SentTokens;
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
@@ -195,14 +195,13 @@ async fn success(
         return Ok(StreamableHttpPostResponse::Sse(events, session_id));
     }
     if has_media_type(&head.headers, JSON) {
-        let bytes = body
-            .bytes_limited(limits.max_json_response_size)
+        let bytes = body::whole(body, limits.max_json_response_size)
             .await
             .map_err(body_error)?;
         if let Some(tools) = &context.tools {
-            tools.record(&bytes);
+            tools.record(body::without_mark(&bytes));
         }
-        return match serde_json::from_slice(&bytes) {
+        return match serde_json::from_slice(body::without_mark(&bytes)) {
             Ok(mut message) => {
                 context.sent.redact_message(&mut message);
                 let session_id = kind.session_id(head)?;
@@ -236,22 +235,19 @@ async fn read_error(
 ) -> Result<StreamableHttpPostResponse, RmcpError> {
     let status = head.status;
     let text = if may_be_json_rpc(head) {
-        match body
-            .bytes_limited(limits.max_json_response_size)
-            .await
-            .map_err(body_error)
-        {
+        match body::whole(body, limits.max_json_response_size).await {
             Ok(bytes) => {
                 if let Ok(mut message @ ServerJsonRpcMessage::Error(_)) =
-                    serde_json::from_slice(&bytes)
+                    serde_json::from_slice(body::without_mark(&bytes))
                 {
                     sent.redact_message(&mut message);
                     return json_rpc_error(message, head, kind);
                 }
                 bytes[..bytes.len().min(limits.max_error_response_size)].to_vec()
             }
-            Err(StreamableHttpError::Client(_)) => Vec::new(),
-            Err(too_large) => return Err(status_error(head).unwrap_or(too_large)),
+            Err(WholeError::Client(_)) => Vec::new(),
+            Err(e @ WholeError::TimedOut(_)) => e.to_string().into(),
+            Err(e) => return Err(status_error(head).unwrap_or(body_error(e))),
         }
     } else {
         body::prefix(body, limits.max_error_response_size).await

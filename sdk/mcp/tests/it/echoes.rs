@@ -1,12 +1,15 @@
-//! Servers that echo the access token into what becomes an error: no error shows it (EX-7).
+//! Servers that echo the access token, or a proof, into what becomes an error: no error shows it
+//! (EX-7).
 
 use std::error::Error;
+use std::sync::{Arc, Mutex};
 
 use axum::response::Response;
 use bowline_http_client::AccessToken;
 use bowline_mcp::StreamableHttp;
 use bowline_token::Fixed;
 use futures_util::StreamExt;
+use hyper::ext::ReasonPhrase;
 use rmcp::model::ServerJsonRpcMessage;
 use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHttpPostResponse};
 use serde_json::json;
@@ -23,14 +26,37 @@ pub(crate) const TOKENS: [&str; 4] = [
     "correcthorse",
 ];
 
-/// Fails if a text shows eight characters of the token in a row.
+/// A proof, such as the client makes: a server may echo it as well.
+const PROOF: &str = "eyJhbGciOiJFUzI1NiIsInR5cCI6InRscy1iaW5kaW5nLXByb29mK2p3dCIsIng1dCNTMjU2IjoiNnJT\
+     a1Z2cDJ0Q3hFd0FqN1JqZ0hYYzlhYk5VZHRKdm5aQjFXaGtRMHM4VSJ9.eyJhdGgiOiJmVUh5TzJyMlozRFo1M0VzTnJ\
+     XQmIweFdYb2FOeTU5SWlLQ0FxZXhtNVF3IiwiZWttIjoiTFpUSG1kYzVmeHZrQ0dKNDJoMGlYbWJ3Q0lQTGVVRnNPcW5\
+     qUXdDM3M0Iiwic3ViIjoiYSJ9.wW1pBZ7Jm4vP0sFqkC8XnRtYhLd3uGaE5oTiKjMxQz2_bV9-cNfSgHyUlOrDeA6IwW\
+     1pBZ7Jm4vP0sFqkC8XnQ";
+
+/// What is echoed: the token whole, in halves, and shortened; and once for all tokens a proof, whole
+/// and in halves. The beginning of a proof, which is always the same, is no secret.
+pub(crate) fn forms(token: &'static str) -> Vec<&'static str> {
+    let (first, second) = token.split_at(token.len() / 2);
+    let (first_of_proof, second_of_proof) = PROOF.split_at(PROOF.len() / 2);
+    let piece = token.len().min(20);
+    let shortened = [&token[..piece], &token[token.len() - piece..]];
+    let mut forms = [&[token, first, second][..], &shortened].concat();
+    if token == TOKENS[0] {
+        forms.extend([PROOF, first_of_proof, second_of_proof]);
+    }
+    forms
+}
+
+/// Fails if a text shows eight characters of the token, or of the proof, in a row.
 pub(crate) fn assert_hidden(text: &str, token: &str, context: &str) {
-    for start in 0..=token.len() - 8 {
-        let piece = &token[start..start + 8];
-        assert!(
-            !text.contains(piece),
-            "{context}: {piece} of {token} in {text}"
-        );
+    for secret in [token, PROOF] {
+        for start in 0..=secret.len() - 8 {
+            let piece = &secret[start..start + 8];
+            assert!(
+                !text.contains(piece),
+                "{context}: {piece} of {secret} in {text}"
+            );
+        }
     }
 }
 
@@ -38,7 +64,7 @@ pub(crate) fn assert_hidden(text: &str, token: &str, context: &str) {
 pub(crate) fn assert_error_hides(error: &(dyn Error + 'static), token: &str, context: &str) {
     let mut next = Some(error);
     while let Some(error) = next {
-        assert_hidden(&format!("{error} {error:?}"), token, context);
+        assert_hidden(&format!("{error}\n{error:?}"), token, context);
         next = error.source();
     }
 }
@@ -67,6 +93,22 @@ fn redirect(status: u16, location: &str) -> Response {
 
 const ECHOES: &[(&str, Echo)] = &[
     ("a text", |t| respond(400, &[TEXT], format!("what is {t}?"))),
+    ("fields", |t| {
+        let names = [
+            "server",
+            "set-cookie",
+            "dpop-nonce",
+            "mcp-session-id",
+            "etag",
+        ];
+        respond(500, &names.map(|name| (name, t)), "")
+    }),
+    ("a status line", |t| {
+        let mut response = respond(500, &[TEXT], "");
+        let phrase = ReasonPhrase::try_from(t.as_bytes()).unwrap();
+        response.extensions_mut().insert(phrase);
+        response
+    }),
     ("a text without spaces", |t| {
         respond(404, &[TEXT], format!("<{t}>"))
     }),
@@ -129,13 +171,11 @@ const ECHOES: &[(&str, Echo)] = &[
 ];
 
 #[tokio::test]
-async fn no_error_of_streamable_http_shows_a_token_that_the_server_echoes() {
+async fn no_error_of_streamable_http_shows_a_token_or_a_proof_that_the_server_echoes() {
     for (name, echo) in ECHOES {
-        let server = Scripted::start(|seen| {
-            let token = seen.header("authorization").unwrap();
-            echo(token.strip_prefix("Bearer ").unwrap())
-        })
-        .await;
+        let echoed = Arc::new(Mutex::new(""));
+        let shared = echoed.clone();
+        let server = Scripted::start(move |_| echo(*shared.lock().unwrap())).await;
         for token in TOKENS {
             let access = || AccessToken::new(token).unwrap();
             let http = || StreamableHttp::new(plaintext_client());
@@ -144,18 +184,26 @@ async fn no_error_of_streamable_http_shows_a_token_that_the_server_echoes() {
                 (http().token(access()), None),
                 (http().source(Fixed::new(access())), None),
             ] {
-                let posted = ping_over(&http, &server.uri, header).await;
-                assert_post_hides(posted, token, name).await;
-                let header = || header.map(Into::into);
-                let uri = || server.uri.clone();
-                let none = std::collections::HashMap::new;
-                let opened = soon(http.get_stream(uri(), None, None, header(), none())).await;
-                assert_get_hides(opened, token, name).await;
-                let ended = http.delete_session(uri(), "s".into(), header(), none());
-                if let Err(e) = soon(ended).await {
-                    assert_error_hides(&e, token, name);
+                for form in forms(token) {
+                    *echoed.lock().unwrap() = form;
+                    let posted = ping_over(&http, &server.uri, header).await;
+                    assert_post_hides(posted, token, name).await;
+                    let header = || header.map(Into::into);
+                    let uri = || server.uri.clone();
+                    let none = std::collections::HashMap::new;
+                    let opened = soon(http.get_stream(uri(), None, None, header(), none())).await;
+                    assert_get_hides(opened, token, name).await;
+                    let ended = http.delete_session(uri(), "s".into(), header(), none());
+                    if let Err(e) = soon(ended).await {
+                        assert_error_hides(&e, token, name);
+                    }
+                    assert_hidden(&format!("{http:?}"), token, name);
                 }
             }
+        }
+        for seen in server.seen() {
+            let sent = seen.header("authorization").unwrap();
+            assert!(TOKENS.iter().any(|token| sent.ends_with(token)));
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Responses that are too long, or invalid.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::response::Response;
 use bowline_mcp::{Error, ErrorKind, StreamableHttp};
 use futures_util::StreamExt;
@@ -16,6 +19,7 @@ use rmcp::transport::streamable_http_client::{
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use crate::scripted::{
     DONE, ERROR, EVENTS, JSON, Posted, Scripted, Seen, chunks, ping, plaintext_client, respond,
@@ -389,4 +393,90 @@ async fn a_call_whose_reply_cannot_be_read_fails_and_the_next_one_works() {
             tries
         );
     }
+}
+
+/// A body of a byte a second, for ever.
+fn trickling() -> Body {
+    let seconds = tokio::time::interval(Duration::from_secs(1));
+    Body::from_stream(futures_util::stream::unfold(seconds, |mut seconds| async {
+        seconds.tick().await;
+        Some((Ok::<_, Infallible>(Bytes::from(" ")), seconds))
+    }))
+}
+
+/// The time until a call ends, and how it ends. The clock is the test's.
+async fn ended<T>(call: impl Future<Output = T>) -> (Duration, T) {
+    let mut call = std::pin::pin!(call);
+    let started = Instant::now();
+    let ended = loop {
+        if let Poll::Ready(ended) = futures_util::poll!(&mut call) {
+            break ended;
+        }
+        let time = started.elapsed();
+        assert!(time < Duration::from_secs(300), "there is no limit");
+        tokio::time::advance(Duration::from_secs(1)).await;
+    };
+    let time = started.elapsed();
+    tokio::time::resume();
+    (time, ended)
+}
+
+#[tokio::test]
+async fn a_json_body_that_trickles_ends_by_a_limit_that_the_error_names() {
+    for status in [200, 400, 503] {
+        let server = Scripted::start(move |_| respond(status, &[JSON], trickling())).await;
+        let mut posting = Box::pin(server.http.post_message(
+            server.uri.clone(),
+            ping(),
+            None,
+            None,
+            HashMap::new(),
+        ));
+        while server.seen().is_empty() {
+            assert!(futures_util::poll!(&mut posting).is_pending());
+            tokio::task::yield_now().await;
+        }
+        tokio::time::pause();
+        let (time, posted) = ended(posting).await;
+        // Counted from the head, which may take a moment to be noticed.
+        assert!((59..120).contains(&time.as_secs()), "{time:?}");
+        match posted {
+            // The status says more than its text would.
+            Err(StreamableHttpError::HttpStatus(e)) => assert_eq!((e.status, status), (503, 503)),
+            Err(StreamableHttpError::UnexpectedServerResponse(text)) => {
+                assert_eq!(status, 400);
+                assert!(text.contains("within 60s"), "{text}");
+            }
+            Err(StreamableHttpError::Client(e)) => {
+                assert_eq!((e.kind(), status), (ErrorKind::Timeout, 200));
+                assert!(e.to_string().contains("within 60s"), "{e}");
+                assert!(e.may_have_been_processed());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_event_stream_that_is_silent_lives() {
+    let server = Scripted::start(|_| {
+        let event = Bytes::from(format!("data: {DONE}\n\n"));
+        let late = futures_util::stream::once(async move {
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+            Ok::<_, Infallible>(event)
+        });
+        respond(200, &[EVENTS], Body::from_stream(late))
+    })
+    .await;
+    let Ok(StreamableHttpPostResponse::Sse(mut events, _)) = server.post(ping()).await else {
+        panic!("no event stream")
+    };
+    tokio::time::pause();
+    for _ in 0..3590 {
+        assert!(futures_util::poll!(events.next()).is_pending());
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    tokio::time::advance(Duration::from_secs(20)).await;
+    tokio::time::resume();
+    assert!(soon(events.next()).await.unwrap().is_ok());
 }

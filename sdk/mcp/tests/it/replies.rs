@@ -5,7 +5,7 @@ use rmcp::model::ServerJsonRpcMessage;
 use rmcp::transport::streamable_http_client::{StreamableHttpError, StreamableHttpPostResponse};
 
 use crate::scripted::{
-    DONE, EVENTS, JSON, Scripted, TEXT, chunks, initialized, json, ping, respond, soon,
+    DONE, ERROR, EVENTS, JSON, Scripted, TEXT, chunks, initialized, json, ping, respond, soon,
 };
 
 #[tokio::test]
@@ -111,5 +111,15 @@ async fn a_request_needs_a_readable_reply() {
             }
             other => panic!("{body:?}: {other:?}"),
         }
+    }
+}
+
+/// RFC 8259 §8.1 lets a reader ignore it; some servers write one.
+#[tokio::test]
+async fn a_byte_order_mark_before_json_is_ignored() {
+    for (status, body) in [(200, DONE), (400, ERROR)] {
+        let server = Scripted::answering(status, &[JSON], format!("\u{feff}{body}")).await;
+        let (message, _) = json(server.post(ping()).await);
+        assert_eq!(serde_json::to_string(&message).unwrap().len(), body.len());
     }
 }

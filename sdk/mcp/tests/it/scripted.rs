@@ -11,6 +11,7 @@ use axum::{Router, routing::any};
 use bowline_http_client::{Builder, Client, Snapshot, Trust};
 use bowline_mcp::{Error, StreamableHttp};
 use bowline_testkit::pki::Pki;
+use bowline_testkit::secrets;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -40,6 +41,7 @@ pub(crate) struct Seen {
 impl Seen {
     pub(crate) async fn from_request(request: Request) -> Self {
         let (head, body) = request.into_parts();
+        secrets::record_request(&head.headers);
         Self {
             method: head.method,
             path: head.uri.path().to_owned(),

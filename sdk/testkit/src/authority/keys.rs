@@ -8,6 +8,8 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use rcgen::KeyPair;
 use serde_json::{Value, json};
 
+use crate::secrets;
+
 pub(super) struct Keys {
     /// Newest last; never empty.
     ring: RwLock<Vec<Key>>,
@@ -88,6 +90,7 @@ struct Key {
 impl Key {
     fn generate() -> Self {
         let pair = KeyPair::generate().expect("aws-lc-rs generates P-256 keys");
+        secrets::record_key(pair.serialized_der());
         let private = EncodingKey::from_ec_der(pair.serialized_der());
         let mut public = Jwk::from_encoding_key(&private, Algorithm::ES256)
             .expect("a P-256 key is a JSON web key");

@@ -106,6 +106,7 @@ impl ServerState {
                 token
             }
         };
+        crate::secrets::record("token", token.as_bytes());
         (token, claims)
     }
 

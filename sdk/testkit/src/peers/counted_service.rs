@@ -36,6 +36,7 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for CountedServi
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         self.log.request(self.row);
+        crate::secrets::record_request(request.headers());
         let in_flight = InFlight::new(Arc::clone(&self.activity));
         let max_responses = self.max_responses;
         request.extensions_mut().insert(Arc::clone(&self.facts));

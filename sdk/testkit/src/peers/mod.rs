@@ -2,6 +2,7 @@
 //!
 //! - [`CyclingServer`] serves correctly and ends its connections by a rule or on command.
 //! - [`MisbehavingPeer`] breaks the rules, one [`Misbehaviour`] at a time.
+//! - [`EchoServer`] echoes the tokens and proofs that it is sent.
 //! - [`PlainServer`] has no TLS; tests compare bowline's results with it.
 //! - [`H2Wire`] is an HTTP/2 connection frame by frame, for tests that script one themselves.
 //!
@@ -29,6 +30,7 @@ macro_rules! address_methods {
 mod connection_log;
 mod counted_service;
 mod cycling;
+mod echo_server;
 mod h2_wire;
 mod haproxy;
 mod http_service;
@@ -39,6 +41,7 @@ mod reverse_proxy;
 
 pub use connection_log::{ConnectionCount, Counts};
 pub use cycling::{Cycle, CyclingOptions, CyclingServer};
+pub use echo_server::{Echo, EchoServer};
 pub use h2_wire::H2Wire;
 pub use haproxy::HaProxy;
 pub use http_service::HttpService;

@@ -196,3 +196,20 @@ fn artifacts_count_as_parts() {
     }
     assert_eq!(history.remembered(), 0);
 }
+
+/// A comparison of each update with every place of the snapshot would take minutes.
+#[test]
+fn updates_of_a_long_artifact_of_equal_parts_are_recognised() {
+    const PARTS: usize = 1 << 15;
+    let mut history = TaskHistory::new();
+    let mut texts = vec!["x"; PARTS];
+    texts.push("the last");
+    let all = pieces("a", false, &texts);
+    history.catch_up(task(&[all]), SnapshotSource::Subscription);
+    for text in &texts {
+        assert_eq!(history.repeated(), 0, "held back until the last one comes");
+        assert!(history.update(pieces("a", true, &[text])).is_empty());
+    }
+    assert_eq!(history.repeated(), texts.len() as u64);
+    assert_eq!(history.update(pieces("a", true, &["x"])).len(), 1);
+}

@@ -5,6 +5,7 @@ mod official;
 pub(crate) mod peer;
 mod random_answers;
 mod statuses;
+mod tokens;
 
 use a2a::{A2AError, GetTaskRequest, StreamResponse, SubscribeToTaskRequest, Task};
 use a2a_client::{ServiceParams, Transport};

@@ -406,6 +406,11 @@ impl Successive {
         let refused = AtomicUsize::new(0);
         Self { tokens, refused }
     }
+
+    /// How many tokens were refused.
+    pub(crate) fn refused(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
+    }
 }
 
 impl TokenSource for Successive {

@@ -48,16 +48,23 @@ pub(crate) struct ScriptedPeer {
 }
 
 struct Fixture {
-    steps: Vec<Step>,
+    /// What is done with a request of these fields.
+    script: Box<dyn Fn(&HeaderMap) -> Vec<Step> + Send + Sync>,
     seen: watch::Sender<PeerLog>,
 }
 
 impl ScriptedPeer {
     pub(crate) async fn start(steps: Vec<Step>) -> Self {
+        Self::start_script(move |_| steps.clone()).await
+    }
+
+    pub(crate) async fn start_script(
+        script: impl Fn(&HeaderMap) -> Vec<Step> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
         let fixture = Arc::new(Fixture {
-            steps,
+            script: Box::new(script),
             seen: watch::Sender::new(PeerLog::default()),
         });
         let shared = fixture.clone();
@@ -139,11 +146,13 @@ async fn answer(
         let Ok(data) = data else { return };
         body.flow_control().release_capacity(data.len()).unwrap();
     }
+    bowline_testkit::secrets::record_request(&head.headers);
+    let steps = (fixture.script)(&head.headers);
     fixture
         .seen
         .send_modify(|seen| seen.requests.push(head.headers));
     let mut stream: Option<SendStream<Bytes>> = None;
-    for step in fixture.steps.clone() {
+    for step in steps {
         match step {
             Step::Head(status, fields) => {
                 stream = respond.send_response(response(status, fields), false).ok()

@@ -12,7 +12,7 @@ use rmcp::ServiceError;
 use serde_json::json;
 
 use super::{Agent, Plain, agent, fast_retry, is_lost_call, refusal, transport};
-use crate::echoes::{TOKENS, assert_error_hides};
+use crate::echoes::{TOKENS, assert_error_hides, forms};
 use crate::fixture::echo;
 use crate::scripted::{EVENTS, respond, soon};
 
@@ -51,12 +51,18 @@ const ECHOES: &[(&str, Echo)] = &[
         endpoint(&format!("ftp://x/{t}"))
     }),
     ("an event that is too long", |t| {
-        respond(200, &[EVENTS], t.repeat(1000))
+        respond(200, &[EVENTS], t.repeat(2000))
     }),
     ("a stream that ends", |t| {
         respond(200, &[EVENTS], format!("{t}\n\n"))
     }),
 ];
+
+/// Each token, with each form that is echoed.
+fn forms_of_tokens() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let tokens = TOKENS.into_iter();
+    tokens.flat_map(|token| forms(token).into_iter().map(move |form| (token, form)))
+}
 
 fn token_of(request: &Request) -> String {
     let value = request.headers()[AUTHORIZATION].to_str().unwrap();
@@ -88,8 +94,11 @@ async fn failed_call(agent: &Agent<()>) -> ServiceError {
 #[tokio::test]
 async fn no_error_of_a_get_shows_a_token_that_the_server_echoes() {
     for (name, echo) in ECHOES {
-        for token in TOKENS {
-            let answer = move |request: Request| async move { echo(&token_of(&request)) };
+        for (token, form) in forms_of_tokens() {
+            let answer = move |request: Request| async move {
+                assert_eq!(token_of(&request), token);
+                echo(form)
+            };
             let plain = Plain::start(|_| Router::new().fallback(answer)).await;
             let transport = transport()
                 .token(AccessToken::new(token).unwrap())
@@ -118,13 +127,13 @@ async fn no_error_of_a_post_shows_a_token_that_the_server_echoes() {
 
 #[tokio::test]
 async fn no_json_rpc_error_shows_a_token_that_the_server_echoes() {
-    for token in TOKENS {
+    for (token, form) in forms_of_tokens() {
         let server = LegacySse::with_greeting(
             move |_, message| {
                 if !is_lost_call(message) {
                     return reply(message);
                 }
-                let error = json!({ "code": -7, "message": format!("{token}?"), "data": [token] });
+                let error = json!({ "code": -7, "message": format!("{form}?"), "data": [form] });
                 Some(json!({ "jsonrpc": "2.0", "id": message["id"], "error": error }))
             },
             fast_retry,
