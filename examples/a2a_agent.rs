@@ -109,7 +109,7 @@ async fn serve_agent(pki: &Pki, authority: &Authority, log: &LeakyLog) -> Result
     .build();
     let binding = BindingLayer::new(tokens)
         .origins([origin.parse()?])
-        .policy(AcceptPolicy::Require)
+        .policy(AcceptPolicy::RequireSession)
         .public_paths([WELL_KNOWN_AGENT_CARD_PATH]);
 
     let card = card(&authority_part, authority.issuer());

@@ -207,7 +207,7 @@ fn agent(pki: &Pki, authority: &Authority) -> Result<CyclingServer, Error> {
             let mut card = peer::card(origin);
             card.capabilities.extensions = Some(vec![SessionBinding::required().into()]);
             let verifier = BindingLayer::new(tokens)
-                .policy(AcceptPolicy::Require)
+                .policy(AcceptPolicy::RequireSession)
                 .public_paths(["/.well-known/agent-card.json"]);
             peer::agent(peer::Echo::default(), card).layer(verifier)
         },

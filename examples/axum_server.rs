@@ -88,7 +88,7 @@ async fn service(pki: &Pki, authority: &Authority, log: &LeakyLog) -> Result<Str
         .certificate_bound_tokens(true);
     let binding = BindingLayer::new(tokens)
         .origins([origin.parse()?])
-        .policy(AcceptPolicy::Require)
+        .policy(AcceptPolicy::RequireSession)
         .require_request_bound(RequireRequestBound::when(|request| {
             request.method == Method::DELETE
         }))

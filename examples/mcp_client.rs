@@ -113,7 +113,7 @@ fn server(pki: &Pki, authority: &Authority) -> Result<CyclingServer, Error> {
     );
     let router = Router::new()
         .nest_service("/mcp", mcp)
-        .layer(BindingLayer::new(tokens).policy(AcceptPolicy::Require));
+        .layer(BindingLayer::new(tokens).policy(AcceptPolicy::RequireSession));
     Ok(CyclingServer::start(pki, CyclingOptions::default(), router))
 }
 

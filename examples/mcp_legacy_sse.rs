@@ -137,7 +137,7 @@ fn serve(
     .build();
     let router = mcp
         .router()
-        .layer(BindingLayer::new(tokens).policy(AcceptPolicy::Require));
+        .layer(BindingLayer::new(tokens).policy(AcceptPolicy::RequireSession));
     Ok(CyclingServer::start(
         pki,
         CyclingOptions::default(),

@@ -83,7 +83,7 @@ async fn serve_mcp(pki: &Pki, authority: &Authority, log: &LeakyLog) -> Result<S
     .build();
     let binding = BindingLayer::new(tokens)
         .origins([origin.parse()?])
-        .policy(AcceptPolicy::Require);
+        .policy(AcceptPolicy::RequireSession);
 
     let mcp: StreamableHttpService<CallerTools, LocalSessionManager> = StreamableHttpService::new(
         || Ok(CallerTools),

@@ -223,7 +223,7 @@ impl Fixture {
         .build();
         let binding = BindingLayer::new(tokens)
             .origins([url.parse()?])
-            .policy(AcceptPolicy::Require);
+            .policy(AcceptPolicy::RequireSession);
         let service = router.layer(binding);
         tokio::spawn(serve(
             listener,

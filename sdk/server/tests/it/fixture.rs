@@ -109,7 +109,7 @@ impl Fixture {
         let validator =
             JwtValidator::builder(ExpectedClaims::new(AUDIENCE).issuer(ISSUER), keys).build();
         BindingLayer::new(validator)
-            .policy(AcceptPolicy::Require)
+            .policy(AcceptPolicy::RequireSession)
             .clock(self.clock.clock())
     }
 

@@ -9,7 +9,7 @@ use bowline_proof::{Check, EXPORTER_LABEL};
 use serde_json::{Value, json};
 
 use super::fixture::*;
-use crate::{AcceptPolicy, Dpop, MemoryReplayStore};
+use crate::AcceptPolicy;
 
 /// Somebody else validates the tokens.
 fn remote() -> Fixture {
@@ -20,7 +20,7 @@ fn remote() -> Fixture {
 
 fn opaque() -> Fixture {
     let mut fixture = remote();
-    fixture.configure(|layer| layer.policy(AcceptPolicy::Require));
+    fixture.configure(|layer| layer.policy(AcceptPolicy::RequireSession));
     fixture
 }
 
@@ -67,7 +67,7 @@ const BAD_PROOFS: &[Case] = &[
 async fn a_token_without_the_proof_that_it_needs_is_refused_before_anybody_is_asked() {
     let fixtures: [fn() -> Fixture; 3] = [
         opaque,
-        || jwt(AcceptPolicy::Require, session(&CLIENT)),
+        || jwt(AcceptPolicy::RequireSession, session(&CLIENT)),
         // The token itself demands a proof, if it is genuine.
         || jwt(AcceptPolicy::Follow, session(&CLIENT)),
     ];
@@ -101,15 +101,12 @@ async fn a_token_without_the_proof_that_it_needs_is_refused_before_anybody_is_as
 #[tokio::test]
 async fn a_token_that_no_proof_would_help_is_refused_as_invalid_before_anybody_is_asked() {
     let certificate = json!({ "x5t#S256": CLIENT.thumbprint() });
-    let require = |cnf| jwt(AcceptPolicy::Require, cnf);
+    let require = |cnf| jwt(AcceptPolicy::RequireSession, cnf);
     let mut without_certificate = opaque();
     without_certificate.facts = Some(connection(None, EXPORTER));
     let mut no_cnf = remote();
-    no_cnf.configure(|layer| layer.policy(AcceptPolicy::Require));
+    no_cnf.configure(|layer| layer.policy(AcceptPolicy::RequireSession));
     no_cnf.token = no_cnf.tokens.issue_jwt(json!({}));
-    let mut dpop = opaque();
-    dpop.configure(|layer| layer.dpop(Dpop::new(MemoryReplayStore::default())));
-    dpop.authorization = Some(vec![format!("DPoP {}", dpop.token)]);
     let cases = [
         (
             "no certificate",
@@ -134,7 +131,6 @@ async fn a_token_that_no_proof_would_help_is_refused_as_invalid_before_anybody_i
         ("no cnf", no_cnf, Check::BindingRequired),
         ("unknown method", require(json!({})), Check::Confirmation),
         ("malformed", require(json!(1)), Check::Confirmation),
-        ("DPoP", dpop, Check::BindingRequired),
     ];
     for (name, mut fixture, check) in cases {
         for proofs in [Some(vec![]), None] {
