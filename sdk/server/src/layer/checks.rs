@@ -296,7 +296,14 @@ fn presented_token(
         let is_cached = cached.is_some();
         let token = match cached {
             Some(token) => token,
-            None => transport::access_token(field, settings.dpop.is_some())?,
+            None => transport::access_token(field, settings.dpop.is_some()).map_err(|refusal| {
+                // RS-13, where that is known by the scheme.
+                let kind = transport::is_dpop(request).then_some(TokenKind::Dpop);
+                match (refusal.check(), demands_proof(settings.policy, kind)) {
+                    (Check::NoToken, Err(refused)) => refused,
+                    _ => refusal,
+                }
+            })?,
         };
         Ok(PresentedToken {
             token,

@@ -19,7 +19,6 @@ mod tests;
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -78,8 +77,6 @@ struct Current<V> {
 struct Configuration<V> {
     validator: Arc<V>,
     settings: Settings,
-    /// Whether the log says that the policy is only observed.
-    announced: AtomicBool,
 }
 
 impl<V> Current<V> {
@@ -88,28 +85,11 @@ impl<V> Current<V> {
     }
 
     fn store(&self, validator: Arc<V>, settings: Settings) {
-        let configuration = Configuration::new(validator, settings);
-        configuration.announce();
-        self.configuration.store(Arc::new(configuration));
-    }
-}
-
-impl<V> Configuration<V> {
-    fn new(validator: Arc<V>, settings: Settings) -> Self {
-        Self {
+        let configuration = Configuration {
             validator,
             settings,
-            announced: AtomicBool::new(false),
-        }
-    }
-
-    fn announce(&self) {
-        if self.settings.observe && !self.announced.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                policy = self.settings.policy.name(),
-                "this policy is only observed: requests that it would refuse pass"
-            );
-        }
+        };
+        self.configuration.store(Arc::new(configuration));
     }
 }
 
@@ -234,7 +214,10 @@ impl<V> BindingLayer<V> {
     }
 
     fn from_parts(validator: Arc<V>, settings: Settings) -> Self {
-        let configuration = Configuration::new(validator, settings);
+        let configuration = Configuration {
+            validator,
+            settings,
+        };
         Self {
             current: Arc::new(Current {
                 configuration: ArcSwap::from_pointee(configuration),
@@ -276,11 +259,15 @@ impl<V> BindingLayer<V> {
     /// not describe its client (RS-1). A token in the query is validated like one in
     /// `Authorization`, and so is one with the scheme `DPoP`, also without [`dpop`](Self::dpop).
     ///
-    /// The log says at the start that it is on.
+    /// The log says that it is on.
     ///
     /// [`ServerEvent::Observed`]: crate::ServerEvent::Observed
     #[must_use]
     pub fn observe(self, observed: bool) -> Self {
+        if observed {
+            // Here, because a router may use the layer with the first request only.
+            tracing::warn!("the policy is only observed: requests that it would refuse pass");
+        }
         self.with(|settings| settings.observe = observed)
     }
 
@@ -476,7 +463,6 @@ impl<S, V: TokenValidator> Layer<S> for BindingLayer<V> {
         if let Err(error) = self.check() {
             panic!("the BindingLayer cannot be used: {error}");
         }
-        self.current.load().announce();
         BindingService {
             inner,
             current: self.current.clone(),

@@ -54,11 +54,18 @@ impl<V: TokenValidator> Reloader<V> {
         let mut settings = changed.settings.clone();
         settings.generation = Generation::next();
         settings.former_windows = FormerWindows::after(&former.settings);
-        tracing::info!(
-            policy = settings.policy.name(),
-            observe = settings.observe,
-            "the configuration of a BindingLayer was replaced"
-        );
+        let policy = settings.policy.name();
+        if settings.observe {
+            tracing::warn!(
+                policy,
+                "the configuration was replaced; the policy is only observed"
+            );
+        } else {
+            tracing::info!(
+                policy,
+                "the configuration was replaced; the policy is enforced"
+            );
+        }
         self.current.store(changed.validator.clone(), settings);
         Ok(())
     }

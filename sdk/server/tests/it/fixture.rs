@@ -339,7 +339,7 @@ impl HttpConnection {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
-    challenge: Option<String>,
+    pub(crate) challenge: Option<String>,
     pub(crate) nonce: Option<Nonce>,
     pub(crate) body: Value,
 }
