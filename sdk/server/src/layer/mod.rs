@@ -369,22 +369,22 @@ impl<V> BindingLayer<V> {
     }
 
     /// Accepts tokens that are bound to a DPoP key (RFC 9449), with the scheme `DPoP`. Default:
-    /// they are refused.
+    /// they are refused. It goes with [`AcceptPolicy::Follow`] and [`AcceptPolicy::RequireBound`].
     ///
     /// An `htu` is compared with the [`origins`](Self::origins), which must be set. The
     /// [`windows`](Self::windows) apply. A DPoP proof is always request-bound, so it satisfies
     /// [`require_request_bound`](Self::require_request_bound).
     #[must_use]
-    pub fn dpop(self, dpop: Dpop) -> Self {
-        self.with(|settings| settings.dpop = Some(dpop))
+    pub fn dpop(self, dpop: impl Into<Option<Dpop>>) -> Self {
+        self.with(|settings| settings.dpop = dpop.into())
     }
 
     /// Trusts what these proxies attest about the client's TLS connection (GW-3). Default: no proxy
     /// is trusted. What they attest passes only with
     /// [`accept_proxy_attested`](Self::accept_proxy_attested).
     #[must_use]
-    pub fn trusted_proxies(self, proxies: TrustedProxies) -> Self {
-        self.with(|settings| settings.trusted_proxies = Some(Arc::new(proxies)))
+    pub fn trusted_proxies(self, proxies: impl Into<Option<TrustedProxies>>) -> Self {
+        self.with(|settings| settings.trusted_proxies = proxies.into().map(Arc::new))
     }
 
     /// Reports each request's outcome to this observer.

@@ -377,7 +377,7 @@ async fn the_log_says_at_the_start_and_after_a_reload_that_a_policy_is_only_obse
     let line = last("replaced; the policy is only observed policy=\"require_bound\"");
     assert!(line.contains("WARN"), "{line}");
     reloader
-        .reload(|layer| layer.policy(RequireProof).observe(false))
+        .reload(|layer| layer.policy(RequireProof).observe(false).dpop(None))
         .unwrap();
     let line = last("replaced; the policy is enforced policy=\"require_proof\"");
     assert!(line.contains("INFO"), "{line}");
