@@ -44,7 +44,7 @@ async fn serve_agent(setup: &Setup) -> Result<String, Error> {
     let tokens = JwtValidator::builder(claims, setup.keys()?).build();
     let binding = BindingLayer::new(tokens)
         .origins([origin.parse()?])
-        .policy(AcceptPolicy::Require)
+        .policy(AcceptPolicy::RequireSession)
         .public_paths([WELL_KNOWN_AGENT_CARD_PATH]);
     let mut card = setup::card(&origin);
     card.capabilities.extensions = Some(vec![SessionBinding::required().into()]);

@@ -49,7 +49,7 @@ async fn service(setup: &Setup) -> Result<String, Error> {
     let deletes = RequireRequestBound::when(|request| request.method == Method::DELETE);
     let binding = BindingLayer::new(tokens)
         .origins([origin.parse()?])
-        .policy(AcceptPolicy::Require)
+        .policy(AcceptPolicy::RequireSession)
         .require_request_bound(deletes)
         .resource(&metadata);
     let app = Router::new()

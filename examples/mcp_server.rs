@@ -45,7 +45,7 @@ async fn serve_mcp(setup: &Setup) -> Result<String, Error> {
     let tokens = JwtValidator::builder(claims, setup.keys()?).build();
     let binding = BindingLayer::new(tokens)
         .origins([origin.parse()?])
-        .policy(AcceptPolicy::Require);
+        .policy(AcceptPolicy::RequireSession);
     let mcp: StreamableHttpService<CallerTools, LocalSessionManager> = StreamableHttpService::new(
         || Ok(CallerTools),
         Arc::default(),

@@ -106,7 +106,7 @@ impl Setup {
         let claims = ExpectedClaims::new(audience).issuer(self.issuer());
         let layer = BindingLayer::new(JwtValidator::builder(claims, self.keys()?).build())
             .origins([origin.parse()?])
-            .policy(AcceptPolicy::Require);
+            .policy(AcceptPolicy::RequireSession);
         let router = router.layer(configure(layer));
         tokio::spawn(serve(listener, router, ServeOptions::default(), pending()));
         Ok(())

@@ -78,7 +78,7 @@
 //! let claims = ExpectedClaims::new("https://api.example.com").issuer("https://as.example.com");
 //! let binding = BindingLayer::new(JwtValidator::builder(claims, keys).build())
 //!     .origins(["https://api.example.com".parse()?])
-//!     .policy(AcceptPolicy::Require);
+//!     .policy(AcceptPolicy::RequireSession);
 //! let app = axum::Router::new()
 //!     .route("/", axum::routing::get(async || "hello"))
 //!     .layer(binding);

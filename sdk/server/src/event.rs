@@ -7,7 +7,7 @@ use bowline_proof::dpop::{DpopCheck, DpopRefusal};
 use bowline_proof::{Check, Refusal};
 
 use crate::connection_id::ConnectionId;
-use crate::{AcceptErrorKind, BindingClass, Limit, OwnerClass};
+use crate::{AcceptErrorKind, BindingClass, Limit, Observed, OwnerClass};
 
 /// An event. An observer given to [`BindingLayer::observer`](crate::BindingLayer::observer)
 /// receives events about requests, one given to [`Acceptor::observer`](crate::Acceptor::observer)
@@ -19,14 +19,25 @@ pub enum ServerEvent {
     Verified {
         /// The connection it came over.
         connection: ConnectionId,
-        /// What its token is bound to.
+        /// What was verified of it.
         class: BindingClass,
-        /// It had a session-binding proof or a DPoP proof.
+        /// Its token has `tls_exp`: see
+        /// [`VerifiedBinding::is_marked`](crate::VerifiedBinding::is_marked).
+        marked: bool,
+        /// It had a session-binding proof or a DPoP proof that passed.
         proof: bool,
         /// The proof was in the connection's cache, so no signature was verified.
         cached: bool,
         /// The proof had `jti`, `htm` and `htu`.
         request_bound: bool,
+    },
+    /// A request passed, and its policy is only observed: what the policy would have said. It comes
+    /// after `Verified`.
+    Observed {
+        /// The connection it came over.
+        connection: ConnectionId,
+        /// One of the four counts, and the check.
+        outcome: Observed,
     },
     /// A request was refused.
     Refused {

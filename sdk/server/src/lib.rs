@@ -34,7 +34,7 @@
 //! let validator = JwtValidator::builder(expected, keys).build();
 //! let binding = BindingLayer::new(validator)
 //!     .origins(["https://api.example.com".parse()?])
-//!     .policy(AcceptPolicy::Require);
+//!     .policy(AcceptPolicy::RequireProof);
 //!
 //! let stop = async { tokio::signal::ctrl_c().await.expect("signals can be heard") };
 //! serve(listener, router.layer(binding), ServeOptions::default(), stop).await;
@@ -70,6 +70,7 @@ mod listener;
 mod metadata;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+mod observed;
 mod owner;
 mod proof_cache;
 mod proxies;
@@ -101,7 +102,8 @@ pub use self::introspection::{
 };
 pub use self::jwt::{Jwks, JwksError, JwksUrl, JwtValidator, JwtValidatorBuilder};
 pub use self::layer::{
-    AcceptPolicy, BindingLayer, BindingService, InvalidRoute, RequireRequestBound, Routes,
+    AcceptPolicy, BindingLayer, BindingService, InvalidPolicy, InvalidRoute, Reloader,
+    RequireRequestBound, Routes,
 };
 pub use self::limit::{ConnectionLimits, Limit};
 pub use self::linger::Lingering;
@@ -109,6 +111,7 @@ pub use self::listener::{Connection, Listener};
 #[cfg(feature = "axum")]
 pub use self::listener::{EndingConnection, PeerFacts};
 pub use self::metadata::{InvalidResource, MetadataService, ResourceMetadata};
+pub use self::observed::{FailedCheck, Observed};
 pub use self::owner::OwnerClass;
 pub use self::proxies::{ProxyName, TrustedProxies};
 pub use self::requester::Requester;

@@ -3,7 +3,8 @@
 //!
 //! | metric | labels |
 //! |---|---|
-//! | `verifications_total` | `class`, `proof` (`full`, `cached`, `none`) |
+//! | `verifications_total` | `class`, `marked` (`true`, `false`), `proof` (`full`, `cached`, `none`) |
+//! | `observed_total` | `outcome` (`held`, `proof_missing`, `proof_failed`, `refused`), `check`, `id` (`none` with `held`) |
 //! | `refusals_total` | `check`, `id` |
 //! | `unavailable_total` | none |
 //! | `connections_opened_total` | `http`, `tls` |
@@ -28,6 +29,7 @@ impl ServerObserver for MetricsObserver {
         match *event {
             ServerEvent::Verified {
                 class,
+                marked,
                 proof,
                 cached,
                 ..
@@ -37,7 +39,16 @@ impl ServerObserver for MetricsObserver {
                     (true, false) => "full",
                     (false, false) => "none",
                 };
-                counter!("bowline_server_verifications_total", "class" => class.name(), "proof" => proof).increment(1);
+                let (class, marked) = (class.name(), if marked { "true" } else { "false" });
+                counter!("bowline_server_verifications_total", "class" => class, "marked" => marked, "proof" => proof)
+                    .increment(1);
+            }
+            ServerEvent::Observed { outcome, .. } => {
+                let failed = outcome.check();
+                let check = failed.map_or("none", |check| check.name());
+                let id = failed.map_or("none", |check| check.id());
+                counter!("bowline_server_observed_total", "outcome" => outcome.name(), "check" => check, "id" => id)
+                    .increment(1);
             }
             ServerEvent::Refused { check, .. } => refused(check.name(), check.id()),
             ServerEvent::DpopRefused { check, .. } => refused(check.name(), check.id()),

@@ -9,6 +9,7 @@ use bowline_proof::{AccessToken, Scheme, TokenHash};
 use lru::LruCache;
 use zeroize::Zeroizing;
 
+use crate::layer::Generation;
 use crate::used_jtis::{JtiError, JtiUse, UsedJtis};
 
 /// The proofs that passed on this connection and the `jti` values that were used on it. It is freed
@@ -31,6 +32,8 @@ struct State {
     /// Token -> the reusable proof that passed last. The least recently used entry is dropped
     /// first.
     passed: LruCache<TokenHash, Digest>,
+    /// By which configuration the proofs in both have passed. By another, they may not.
+    generation: Generation,
     used_jtis: UsedJtis,
 }
 
@@ -55,15 +58,21 @@ impl ProofCache {
         Self(Mutex::new(State {
             recent: Vec::new(),
             passed: LruCache::unbounded(),
+            generation: Generation::default(),
             used_jtis: UsedJtis::default(),
         }))
     }
 
     /// The token of these credentials, if their scheme is Bearer and the token was among the last
     /// that passed with the same proof (RS-5..RS-8).
-    pub(crate) fn lookup(&self, credentials: &[u8], proof: &[u8]) -> Option<AccessToken> {
+    pub(crate) fn lookup(
+        &self,
+        credentials: &[u8],
+        proof: &[u8],
+        generation: Generation,
+    ) -> Option<AccessToken> {
         let secret = credentials.strip_prefix(b"Bearer ")?;
-        let mut state = self.state();
+        let mut state = self.state_of(generation);
         let found = state.recent.iter().position(|pair| {
             // In constant time, so that timing reveals neither.
             verify_slices_are_equal(&pair.proof, proof).is_ok()
@@ -75,9 +84,14 @@ impl ProofCache {
 
     /// Whether this proof passed RS-5..RS-8 with this token before. Digests are compared, so the
     /// timing does not depend on the cached proof.
-    pub(crate) fn has_passed(&self, token: &AccessToken, proof: &[u8]) -> bool {
+    pub(crate) fn has_passed(
+        &self,
+        token: &AccessToken,
+        proof: &[u8],
+        generation: Generation,
+    ) -> bool {
         let digest = sha256(proof);
-        let mut state = self.state();
+        let mut state = self.state_of(generation);
         let passed = state.passed.get(token.hash()) == Some(&digest);
         if passed {
             state.keep(token, proof);
@@ -86,9 +100,15 @@ impl ProofCache {
     }
 
     /// Caches this reusable proof, which passed, for at most `tokens` tokens.
-    pub(crate) fn insert(&self, token: &AccessToken, proof: &[u8], tokens: NonZeroUsize) {
+    pub(crate) fn insert(
+        &self,
+        token: &AccessToken,
+        proof: &[u8],
+        tokens: NonZeroUsize,
+        generation: Generation,
+    ) {
         let digest = sha256(proof);
-        let mut state = self.state();
+        let mut state = self.state_of(generation);
         state.passed.put(*token.hash(), digest);
         if state.passed.len() > tokens.get()
             && let Some((evicted, _)) = state.passed.pop_lru()
@@ -102,6 +122,23 @@ impl ProofCache {
     /// (RS-9). Returns how many more may be stored.
     pub(crate) fn use_jti(&self, wanted: &JtiUse<'_>) -> Result<usize, JtiError> {
         self.state().used_jtis.insert(wanted)
+    }
+
+    /// Forgets a `jti` that was marked as used, for a request that is refused after all.
+    pub(crate) fn forget_jti(&self, jti: &str) {
+        self.state().used_jtis.forget(jti);
+    }
+
+    /// What passed by another configuration is dropped (RS-13). A request that was begun under the
+    /// former one may come later; then the next one drops what that one has left.
+    fn state_of(&self, generation: Generation) -> MutexGuard<'_, State> {
+        let mut state = self.state();
+        if state.generation != generation {
+            state.generation = generation;
+            state.recent.clear();
+            state.passed.clear();
+        }
+        state
     }
 
     /// Poisoning is ignored: the state is valid after each single change, even if a thread panicked

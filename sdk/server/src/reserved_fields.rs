@@ -59,6 +59,26 @@ pub(crate) fn override_method(headers: &HeaderMap) -> bool {
     names.any(|name| is_one_of(&METHOD_OVERRIDES, name.as_str()))
 }
 
+/// Whether a field says that the body is a form, in which a service may look for a token (RFC 6750
+/// section 2.2).
+pub(crate) fn announce_form(headers: &HeaderMap) -> bool {
+    const FORMS: [&str; 2] = ["application/x-www-form-urlencoded", "multipart/form-data"];
+    let mut fields = headers
+        .iter()
+        .filter(|(name, _)| is_one_of(&["content-type"], name.as_str()));
+    fields.any(|(_, value)| {
+        // Several fields may be joined to a list, of which a service takes any.
+        let value = value.as_bytes();
+        let mut types = value.split(|&byte| byte == b',' || byte == b';');
+        types.any(|name| {
+            let name = name.trim_ascii();
+            FORMS
+                .iter()
+                .any(|form| name.eq_ignore_ascii_case(form.as_bytes()))
+        })
+    })
+}
+
 /// Whether a `Connection` option names a field that a proxy which passes the request on would have to
 /// remove (RFC 9110 section 7.6.1), but that must arrive, or must not be removed after it was set
 /// (GW-2).

@@ -48,6 +48,13 @@ pub trait TokenValidator: Send + Sync + 'static {
         let _ = token;
         false
     }
+
+    /// Whether it validates nothing, because the service behind this server does
+    /// ([`UpstreamValidates`](crate::UpstreamValidates)). Then every token must be proved (GW-4). A
+    /// validator that wraps another one should pass it on. Default: no.
+    fn is_binding_only(&self) -> bool {
+        false
+    }
 }
 
 impl<V: TokenValidator> TokenValidator for Arc<V> {
@@ -69,6 +76,10 @@ impl<V: TokenValidator> TokenValidator for Arc<V> {
     fn asks(&self, token: &AccessToken) -> bool {
         V::asks(self, token)
     }
+
+    fn is_binding_only(&self) -> bool {
+        V::is_binding_only(self)
+    }
 }
 
 /// A valid access token with its claims. Cheap to clone.
@@ -78,6 +89,7 @@ pub struct ValidToken(Arc<Inner>);
 struct Inner {
     claims: Value,
     confirmation: Result<Confirmation, ConfirmationError>,
+    is_unvalidated: bool,
 }
 
 impl ValidToken {
@@ -97,12 +109,22 @@ impl ValidToken {
         Self(Arc::new(Inner {
             claims,
             confirmation,
+            is_unvalidated: false,
         }))
     }
 
     /// A token that the upstream validates: only its unverified `cnf` is known.
     pub(crate) fn unvalidated(confirmation: Result<Confirmation, ConfirmationError>) -> Self {
-        Self::with_confirmation(Value::Null, confirmation)
+        Self(Arc::new(Inner {
+            claims: Value::Null,
+            confirmation,
+            is_unvalidated: true,
+        }))
+    }
+
+    /// Whether nobody has validated the token yet (GW-4).
+    pub(crate) fn is_unvalidated(&self) -> bool {
+        self.0.is_unvalidated
     }
 
     /// All claims.

@@ -65,6 +65,22 @@ impl UsedJtis {
         Ok(wanted.quota - self.used.len())
     }
 
+    pub(crate) fn forget(&mut self, jti: &str) {
+        let digest = sha256(jti.as_bytes());
+        if !self.used.remove(&digest) {
+            return;
+        }
+        for entries in self.by_expiry.values_mut() {
+            if let Some(found) = entries.iter().position(|(used, _)| *used == digest) {
+                let (_, owner) = entries.swap_remove(found);
+                if let Some(total) = &self.total {
+                    total.shares().give_back(owner);
+                }
+                return;
+            }
+        }
+    }
+
     fn drop_expired(&mut self, now: u64) {
         let kept = self.by_expiry.split_off(&now);
         let expired = std::mem::replace(&mut self.by_expiry, kept);

@@ -15,7 +15,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let claims = ExpectedClaims::new("https://api.example.com").issuer("https://as.example.com");
     let binding = BindingLayer::new(JwtValidator::builder(claims, keys).build())
         .origins(["https://api.example.com".parse()?])
-        .policy(AcceptPolicy::Require);
+        .policy(AcceptPolicy::RequireProof);
     let app = Router::new().route("/", get(hello)).layer(binding);
     let options = ServeOptions::default();
     serve(listener, app, options, std::future::pending()).await;

@@ -138,7 +138,7 @@ async fn the_official_server_s_card_passes_the_verifier_that_lets_nothing_else_p
         card.capabilities.extensions = Some(vec![binding.into()]);
         let verifier = BindingLayer::new(UpstreamValidates)
             .origins([origin.parse().unwrap()])
-            .policy(AcceptPolicy::Require)
+            .policy(AcceptPolicy::RequireSession)
             .public_paths([WELL_KNOWN]);
         peer::agent(peer::Echo::default(), card).layer(verifier)
     });

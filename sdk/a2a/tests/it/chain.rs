@@ -237,7 +237,7 @@ impl World {
             card = Some(told.clone());
             let verifier = BindingLayer::new(tokens)
                 .origins([origin.parse().unwrap()])
-                .policy(AcceptPolicy::Require);
+                .policy(AcceptPolicy::RequireSession);
             executor(told)
                 .layer(from_fn(introduce))
                 .layer(verifier)

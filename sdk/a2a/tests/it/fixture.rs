@@ -50,7 +50,7 @@ impl Fixture {
         let server = CyclingServer::start_with(&pki, options, |origin| {
             let layer = BindingLayer::new(believer).origins([origin.parse().unwrap()]);
             agent(origin)
-                .layer(layer.policy(AcceptPolicy::Require))
+                .layer(layer.policy(AcceptPolicy::RequireSession))
                 .layer(record)
         });
         Self {

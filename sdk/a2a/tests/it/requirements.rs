@@ -313,7 +313,7 @@ impl World {
         CyclingServer::start_with(&self.pki, CyclingOptions::default(), |origin| {
             let verifier = BindingLayer::new(Bound(self.leaf.thumbprint()))
                 .origins([origin.parse().unwrap()])
-                .policy(AcceptPolicy::Require);
+                .policy(AcceptPolicy::RequireSession);
             peer::agent(peer::Echo::default(), peer::card(origin))
                 .layer(configure(verifier))
                 .layer(from_fn_with_state(self.seen.clone(), see))

@@ -54,7 +54,7 @@ impl Fixture {
         let server = CyclingServer::start_with(&pki, CyclingOptions::default(), |origin| {
             let layer = BindingLayer::new(validator)
                 .origins([origin.parse().unwrap()])
-                .policy(AcceptPolicy::Require);
+                .policy(AcceptPolicy::RequireSession);
             routes(Router::new().nest_service("/mcp", mcp)).layer(verifier(layer))
         });
         Self {

@@ -96,7 +96,7 @@ impl Fixture {
         let authority = Authority::start(&pki, AuthorityOptions::default());
         let leaf = pki.client("agent", KeyKind::P256);
         let token = authority.issue(&TokenRequest::session_bound("agent", leaf.thumbprint()));
-        let binding = BindingLayer::new(validator(&authority)).policy(AcceptPolicy::Require);
+        let binding = BindingLayer::new(validator(&authority)).policy(AcceptPolicy::RequireSession);
         let front = forward(peer.addr).layer(binding);
         Self {
             server: CyclingServer::start(&pki, CyclingOptions::default(), front),

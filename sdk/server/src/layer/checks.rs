@@ -7,16 +7,18 @@
 use std::sync::Arc;
 
 use bowline_proof::dpop::{DpopCheck, Nonce};
-use bowline_proof::{AccessToken, Check, Confirmation, Demand, Refusal, Scheme};
+use bowline_proof::{AccessToken, Check, Confirmation, Refusal, Scheme};
 use http::request::Parts;
 
 use super::client::{self, Client};
+use super::policy::{self, TokenKind, demands_proof};
 use super::proof::{self, CheckedProof};
 use super::rejection::Rejection;
 use super::{AcceptPolicy, RequireRequestBound, Settings, dpop, early, transport};
+use crate::event::report;
 use crate::proxies::ForwardedFields;
 use crate::{
-    BindingClass, ConnectionFacts, ProofOwner, Requester, ServerEvent, TokenErrorKind,
+    BindingClass, ConnectionFacts, Observed, ProofOwner, Requester, ServerEvent, TokenErrorKind,
     TokenValidator, ValidToken, VerifiedBinding, reserved_fields,
 };
 
@@ -30,13 +32,31 @@ pub(super) struct Passed {
 }
 
 impl Passed {
-    pub(super) fn event(&self) -> ServerEvent {
-        ServerEvent::Verified {
-            connection: self.binding.connection,
-            class: self.binding.class,
+    /// Writes the log line and reports the events.
+    pub(super) fn report(&self, settings: &Settings) {
+        let (binding, observer) = (&self.binding, settings.observer.as_deref());
+        let connection = binding.connection;
+        let event = ServerEvent::Verified {
+            connection,
+            class: binding.class,
+            marked: binding.is_marked(),
             proof: self.proof,
             cached: self.cached,
-            request_bound: self.binding.request_bound,
+            request_bound: binding.request_bound,
+        };
+        report(observer, &event);
+        if let Some(outcome) = binding.observed {
+            if let Some(check) = outcome.check() {
+                let (id, check) = (check.id(), check.name());
+                tracing::debug!(%connection, id, check, "request would be refused");
+            }
+            report(
+                observer,
+                &ServerEvent::Observed {
+                    connection,
+                    outcome,
+                },
+            );
         }
     }
 }
@@ -63,87 +83,244 @@ pub(super) async fn check<V: TokenValidator>(
     let client = Client::new(facts, attested.as_deref(), settings);
     // A malformed proof is reported later, at RS-4.
     let proof = transport::proof(request);
-    let (token, is_cached) = token(request, &proof, &client, settings)?;
-    let early = if is_cached {
+    let is_binding_only = validator.is_binding_only();
+    let presented = presented_token(request, &proof, &client, settings, is_binding_only)?;
+    let token = &presented.token;
+    let early = if presented.is_cached {
         Some(CheckedProof::Cached)
-    } else if validator.asks(&token) {
-        early::check(&token, &proof, request, &client, settings)?
+    } else if validator.asks(token) && !settings.observe {
+        early::check(token, &proof, request, &client, settings)?
     } else {
         None
     };
     let requester = client.requester(facts);
-    let valid = validate(validator, &token, &requester).await?;
-    let confirmation = valid.confirmation().map_err(|_| Check::Confirmation)?;
-    let class = token_class(confirmation, token.scheme(), settings)?;
-    check_certificate_binding(confirmation, &client)?;
-    let dpop = match class {
-        BindingClass::Dpop => Some(dpop::check(&token, confirmation, request, settings)?),
-        _ => None,
+    let valid = validate(validator, token, &requester).await?;
+    let checks = BindingChecks {
+        request,
+        facts,
+        settings,
+        client: &client,
+        token,
+        valid: &valid,
+        requester: &requester,
     };
-    let proof = match early {
-        Some(passed) => Some(passed),
-        None => proof::check_if_sent(proof?, &token, request, &client, settings)?,
+    let outcome = match presented.misplaced {
+        Some(refusal) => Err(refusal.into()),
+        None => checks.run(proof, early).await,
     };
-    if proof.is_none() && class == BindingClass::Session {
-        return Err(Check::ProofMissing.into()); // RS-4
+    if settings.observe {
+        checks.observed(outcome)
+    } else {
+        outcome
     }
-    let request_bound = dpop.is_some()
-        || proof
-            .as_ref()
-            .is_some_and(CheckedProof::has_all_request_claims);
-    check_request_bound(request_bound, request, &settings.require_request_bound)?;
-    check_policy(class, &client, settings.policy)?;
-    if proof.is_none() && client.must_prove(class) {
-        return Err(Check::ProofMissing.into()); // GW-3
-    }
-    check_scope(&valid, request, settings)?;
-    // After all checks, so that a refused request neither uses up a `jti` nor caches a proof.
-    if let Some(proof) = &proof {
-        let owner = || ProofOwner::of(valid.claims(), &requester);
-        proof
-            .commit(&token, owner, facts, &client, settings)
-            .await?;
-    }
-    if let Some(proof) = &dpop {
-        let owner = ProofOwner::of(valid.claims(), &requester);
-        proof.commit(owner, settings).await?;
-    }
-    Ok(Passed {
-        proof: proof.is_some() || dpop.is_some(),
-        // If there is a DPoP proof as well, its signature was verified.
-        cached: dpop.is_none() && matches!(proof, Some(CheckedProof::Cached)),
-        binding: VerifiedBinding {
-            class: reported_class(class, &client),
-            connection: facts.id(),
-            certificate: client.certificate.map(Arc::clone),
-            attested_by: client
-                .attestation
-                .as_ref()
-                .map(|attestation| attestation.proxy),
-            dpop_key: dpop.as_ref().map(|proof| proof.verified.key),
-            request_bound,
-            resumed: facts.is_resumed(),
-            token: valid,
-        },
-        newer_nonce: dpop.and_then(|proof| proof.newer_nonce),
-    })
 }
 
-/// The token, and whether it passed RS-5..RS-8 before with the same proof (RS-11).
-fn token(
+/// A valid token, and what its binding is checked against.
+struct BindingChecks<'a> {
+    request: &'a Parts,
+    facts: &'a ConnectionFacts,
+    settings: &'a Settings,
+    client: &'a Client<'a>,
+    token: &'a AccessToken,
+    valid: &'a ValidToken,
+    requester: &'a Requester,
+}
+
+impl<'a> BindingChecks<'a> {
+    /// TK-2 to TK-5 and RS-3 to RS-13.
+    async fn run(
+        &self,
+        proof: Result<Option<&'a [u8]>, Refusal>,
+        early: Option<CheckedProof<'a>>,
+    ) -> Result<Passed, Rejection> {
+        let (request, settings, client, token) =
+            (self.request, self.settings, self.client, self.token);
+        let confirmation = self.valid.confirmation().map_err(|_| Check::Confirmation)?;
+        let kind = token_kind(confirmation, token.scheme(), settings)?;
+        check_certificate_binding(confirmation, client)?;
+        let dpop = match kind {
+            TokenKind::Dpop => Some(dpop::check(token, confirmation, request, settings)?),
+            _ => None,
+        };
+        let proof = match early {
+            Some(passed) => Some(passed),
+            None => proof::check_if_sent(proof?, token, request, client, settings)?,
+        };
+        let demanded = demands_proof(self.policy(), Some(kind));
+        if proof.is_none() && demanded == Ok(true) {
+            return Err(policy::missing_proof(Some(kind)).into()); // RS-4
+        }
+        let request_bound = dpop.is_some()
+            || proof
+                .as_ref()
+                .is_some_and(CheckedProof::has_all_request_claims);
+        check_request_bound(request_bound, request, &settings.require_request_bound)?;
+        demanded?; // RS-13
+        if proof.is_none() && client.must_prove(kind) {
+            return Err(policy::missing_proof(Some(kind)).into()); // GW-3
+        }
+        let class = verified_class(kind, proof.is_some(), client);
+        if class == BindingClass::ProxyAttested && !settings.accept_proxy_attested {
+            return Err(Refusal::with_detail(
+                Check::BindingRequired,
+                "GW-3: the attestation of a proxy does not suffice here",
+            )
+            .into());
+        }
+        self.check_scope()?;
+        // After all checks, so that a refused request neither uses up a `jti` nor caches a proof.
+        let owner = || ProofOwner::of(self.valid.claims(), self.requester);
+        if let Some(proof) = &proof {
+            proof.use_jti(owner, self.facts, client, settings).await?;
+        }
+        if let Some(dpop) = &dpop
+            && let Err(rejection) = dpop.commit(owner(), settings).await
+        {
+            if let Some(proof) = &proof {
+                proof.forget_jti(client);
+            }
+            return Err(rejection);
+        }
+        if let Some(proof) = &proof {
+            proof.cache(token, client, settings);
+        }
+        Ok(Passed {
+            proof: proof.is_some() || dpop.is_some(),
+            // If there is a DPoP proof as well, its signature was verified.
+            cached: dpop.is_none() && matches!(proof, Some(CheckedProof::Cached)),
+            binding: VerifiedBinding {
+                class,
+                marked: kind == TokenKind::Marked,
+                attested_by: client
+                    .attestation
+                    .as_ref()
+                    .map(|attestation| attestation.proxy),
+                dpop_key: dpop.as_ref().map(|proof| proof.verified.key),
+                request_bound,
+                ..self.binding()
+            },
+            newer_nonce: dpop.and_then(|proof| proof.newer_nonce),
+        })
+    }
+
+    /// The policy; of unverified claims (GW-4) always a proof is demanded, also where a wrapper of
+    /// the validator does not say that they are unverified.
+    fn policy(&self) -> AcceptPolicy {
+        let policy = self.settings.policy;
+        if self.valid.is_unvalidated() && !policy.proves_every_request() {
+            AcceptPolicy::RequireProof
+        } else {
+            policy
+        }
+    }
+
+    /// The request passes, whatever the checks say that are only observed (RS-13).
+    fn observed(&self, outcome: Result<Passed, Rejection>) -> Result<Passed, Rejection> {
+        let rejection = match outcome {
+            Ok(mut passed) => {
+                passed.binding.observed = Some(Observed::Held);
+                return Ok(passed);
+            }
+            Err(rejection) => rejection,
+        };
+        let Some(observed) = rejection.observed() else {
+            return Err(rejection);
+        };
+        // It comes last, and refuses all the same.
+        self.check_scope()?;
+        Ok(Passed {
+            binding: VerifiedBinding {
+                observed: Some(observed),
+                ..self.binding()
+            },
+            newer_nonce: rejection.nonce(self.settings),
+            proof: false,
+            cached: false,
+        })
+    }
+
+    /// Of a request of which nothing but the token is verified.
+    fn binding(&self) -> VerifiedBinding {
+        VerifiedBinding {
+            class: BindingClass::None,
+            marked: false,
+            connection: self.facts.id(),
+            certificate: self.client.certificate.map(Arc::clone),
+            attested_by: None,
+            dpop_key: None,
+            request_bound: false,
+            resumed: self.facts.is_resumed(),
+            token: self.valid.clone(),
+            observed: None,
+        }
+    }
+
+    /// RS-10.
+    fn check_scope(&self) -> Result<(), Rejection> {
+        match self.settings.required_scope.for_request(self.request) {
+            Some(scope) if !scope.is_granted(self.valid.claims()) => Err(Rejection::Scope(scope)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The token of a request.
+struct PresentedToken {
+    token: AccessToken,
+    /// It passed RS-5..RS-8 before with the same proof (RS-11).
+    is_cached: bool,
+    /// Why it would be refused where it is, if that is only observed (TK-0).
+    misplaced: Option<Refusal>,
+}
+
+fn presented_token(
     request: &Parts,
     proof: &Result<Option<&[u8]>, Refusal>,
     client: &Client<'_>,
     settings: &Settings,
-) -> Result<(AccessToken, bool), Refusal> {
-    let field = transport::authorization(request)?;
-    let cached = match proof {
-        Ok(Some(proof)) => client.proofs.lookup(field.as_bytes(), proof),
-        _ => None,
-    };
-    match cached {
-        Some(token) => Ok((token, true)),
-        None => Ok((transport::access_token(field, settings)?, false)),
+    is_binding_only: bool,
+) -> Result<PresentedToken, Refusal> {
+    let placed = transport::authorization(request).and_then(|field| {
+        if is_binding_only && reserved_fields::announce_form(&request.headers) {
+            return Err(Refusal::with_detail(
+                Check::TokenTransport,
+                "GW-4: a form body may hold another access token and is not accepted with one",
+            ));
+        }
+        let cached = match proof {
+            Ok(Some(proof)) => client
+                .proofs
+                .lookup(field.as_bytes(), proof, settings.generation),
+            _ => None,
+        };
+        let is_cached = cached.is_some();
+        let token = match cached {
+            Some(token) => token,
+            None => transport::access_token(field, settings.dpop.is_some()).map_err(|refusal| {
+                // RS-13, where that is known by the scheme.
+                let kind = transport::is_dpop(request).then_some(TokenKind::Dpop);
+                match (refusal.check(), demands_proof(settings.policy, kind)) {
+                    (Check::NoToken, Err(refused)) => refused,
+                    _ => refusal,
+                }
+            })?,
+        };
+        Ok(PresentedToken {
+            token,
+            is_cached,
+            misplaced: None,
+        })
+    });
+    match placed {
+        Err(refusal) if settings.observe && refusal.check() != Check::Token => {
+            let token = transport::only_token(request)?.ok_or(refusal)?;
+            Ok(PresentedToken {
+                token,
+                is_cached: false,
+                misplaced: Some(refusal),
+            })
+        }
+        placed => placed,
     }
 }
 
@@ -163,37 +340,29 @@ async fn validate<V: TokenValidator>(
         })
 }
 
-/// What the token is bound to. It is refused if that binding is not supported (TK-0..TK-5), or does
-/// not match the scheme (RFC 9449 §7.1, §7.2).
-fn token_class(
+/// What the token says that it is bound to. It is refused if that binding is not supported
+/// (TK-0..TK-5), or does not match the scheme (RFC 9449 §7.1, §7.2).
+fn token_kind(
     confirmation: &Confirmation,
     scheme: Scheme,
     settings: &Settings,
-) -> Result<BindingClass, Rejection> {
-    if confirmation.unknown_method {
-        return Err(Refusal::with_detail(
-            Check::Confirmation,
-            "TK-5: the cnf of the access token has no confirmation method that is known here",
-        )
-        .into());
-    }
-    match (
-        confirmation.demand().map_err(|_| Check::Confirmation)?,
-        scheme,
-    ) {
-        (Demand::Dpop, Scheme::Dpop) => Ok(BindingClass::Dpop),
+) -> Result<TokenKind, Rejection> {
+    match (TokenKind::of(confirmation)?, scheme) {
+        (TokenKind::Dpop, Scheme::Dpop) => Ok(TokenKind::Dpop),
         (_, Scheme::Dpop) => Err(DpopCheck::TokenNotBound.into()),
-        (Demand::Session, _) => Ok(BindingClass::Session),
-        (Demand::None, _) if confirmation.x5t_s256.is_some() => Ok(BindingClass::Certificate),
-        (Demand::None, _) => Ok(BindingClass::Bearer),
         // Bound to a DPoP key, but presented with the scheme Bearer, which does not prove
         // possession.
-        (Demand::Dpop, _) if settings.dpop.is_some() => Err(DpopCheck::BearerScheme.into()),
-        _ => Err(Refusal::with_detail(
-            Check::Confirmation,
-            "the access token is bound to a DPoP key, and this server does not accept such tokens",
-        )
-        .into()),
+        (TokenKind::Dpop, _) if settings.dpop.is_some() => Err(DpopCheck::BearerScheme.into()),
+        (TokenKind::Dpop, _) => {
+            demands_proof(settings.policy, Some(TokenKind::Dpop))?; // RS-13
+            Err(Refusal::with_detail(
+                Check::Confirmation,
+                "the access token is bound to a DPoP key, and this server does not accept such \
+                 tokens",
+            )
+            .into())
+        }
+        (kind, _) => Ok(kind),
     }
 }
 
@@ -230,40 +399,16 @@ fn check_request_bound(
     Ok(())
 }
 
-/// RS-13.
-fn check_policy(
-    class: BindingClass,
-    client: &Client<'_>,
-    policy: AcceptPolicy,
-) -> Result<(), Refusal> {
-    let is_attested = client.attestation.is_some();
-    match (policy, class) {
-        (AcceptPolicy::Follow, _) | (AcceptPolicy::RequireOrAttested, BindingClass::Session) => {
-            Ok(())
-        }
-        (AcceptPolicy::Require, BindingClass::Session) if !is_attested => Ok(()),
-        (AcceptPolicy::Require, BindingClass::Session) => Err(Refusal::with_detail(
-            Check::BindingRequired,
-            "GW-3: the attestation of a proxy does not suffice here",
-        )),
-        _ => Err(Check::BindingRequired.into()),
-    }
-}
-
-/// RS-10.
-fn check_scope(token: &ValidToken, request: &Parts, settings: &Settings) -> Result<(), Rejection> {
-    match settings.required_scope.for_request(request) {
-        Some(scope) if !scope.is_granted(token.claims()) => Err(Rejection::Scope(scope)),
-        _ => Ok(()),
-    }
-}
-
-/// GW-3: a binding that a proxy attests is reported as such.
-fn reported_class(class: BindingClass, client: &Client<'_>) -> BindingClass {
-    match class {
-        BindingClass::Session | BindingClass::Certificate if client.attestation.is_some() => {
+/// What was verified (RS-13). What a proxy attests is reported as such (GW-3).
+fn verified_class(token: TokenKind, has_proof: bool, client: &Client<'_>) -> BindingClass {
+    match token {
+        TokenKind::Dpop => BindingClass::Dpop,
+        // Anybody can make a proof for a stolen one.
+        TokenKind::Bearer => BindingClass::Bearer,
+        TokenKind::Marked | TokenKind::Certificate if client.attestation.is_some() => {
             BindingClass::ProxyAttested
         }
-        class => class,
+        TokenKind::Marked | TokenKind::Certificate if has_proof => BindingClass::Session,
+        TokenKind::Marked | TokenKind::Certificate => BindingClass::Certificate,
     }
 }

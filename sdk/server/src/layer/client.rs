@@ -7,11 +7,12 @@ use bowline_proof::{Check, ExporterValue, Refusal, Thumbprint};
 use rustls_pki_types::UnixTime;
 
 use super::Settings;
+use super::policy::TokenKind;
 use crate::certificate::ClientCertificate;
 use crate::owner::Owner;
 use crate::proof_cache::ProofCache;
 use crate::proxies::{AttestedConnection, ForwardedFields};
-use crate::{BindingClass, ConnectionFacts, Requester, TrustedProxies};
+use crate::{ConnectionFacts, Requester, TrustedProxies};
 
 /// What RS-3 to RS-9 compare a request with.
 pub(super) struct Client<'a> {
@@ -91,21 +92,21 @@ impl<'a> Client<'a> {
         ))
     }
 
-    /// Whether a request with a token of this class must carry a session-binding proof because a
+    /// Whether a request with a token of this kind must carry a session-binding proof because a
     /// proxy attests the client (GW-3).
-    pub(super) fn must_prove(&self, class: BindingClass) -> bool {
-        match (&self.attestation, class) {
-            (None, _) | (Some(_), BindingClass::Dpop) => false,
-            (Some(attestation), BindingClass::Certificate) => {
+    pub(super) fn must_prove(&self, token: TokenKind) -> bool {
+        match (&self.attestation, token) {
+            (None, _) | (Some(_), TokenKind::Dpop) => false,
+            (Some(attestation), TokenKind::Certificate) => {
                 !attestation.proxies.certificates_without_proof
             }
             (Some(_), _) => true,
         }
     }
 
-    /// Whether this is so whatever the class of a token with the scheme `Bearer` will be.
+    /// Whether this is so whatever the kind of a token with the scheme `Bearer` will be.
     pub(super) fn must_always_prove(&self) -> bool {
-        self.must_prove(BindingClass::Certificate) && self.must_prove(BindingClass::Bearer)
+        self.must_prove(TokenKind::Certificate) && self.must_prove(TokenKind::Bearer)
     }
 
     pub(super) fn thumbprint(&self) -> Option<Thumbprint> {

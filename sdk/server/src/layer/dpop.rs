@@ -1,7 +1,5 @@
 //! RFC 9449 §4.3, on a request whose token is bound to a DPoP key.
 
-use std::time::Duration;
-
 use bowline_proof::dpop::{self, BoundToken, DpopCheck, DpopRefusal, Nonce, Verified};
 use bowline_proof::{AccessToken, Confirmation};
 use http::request::Parts;
@@ -50,7 +48,10 @@ pub(super) fn check<'a>(
     let newer_nonce = nonces
         .map(|[newest, _]| newest)
         .filter(|newest| verified.nonce.as_deref() != Some(newest.as_str()));
-    let mut until = last_second(verified.issued_at, settings);
+    let mut until = settings.accepted_until(verified.issued_at);
+    if until < now {
+        return Err(DpopCheck::IssuedAt.into());
+    }
     if let Some(nonces) = &dpop.nonces {
         until = until.min(nonces.accepted_until(now, newer_nonce.is_none()));
     }
@@ -76,14 +77,6 @@ impl CheckedDpop<'_> {
             Err(DpopCheck::Replay.into())
         }
     }
-}
-
-/// The last second in which a proof for one request is accepted that was issued at this time
-/// (RS-8).
-pub(super) fn last_second(issued_at: UnixTime, settings: &Settings) -> UnixTime {
-    let past = settings.windows.past.as_secs();
-    let until = issued_at.as_secs().saturating_add(past);
-    UnixTime::since_unix_epoch(Duration::from_secs(until))
 }
 
 /// Marks a proof as used and returns whether it was unused before. The entry is kept through the

@@ -6,8 +6,10 @@ mod client;
 mod dpop;
 mod early;
 mod paths;
+mod policy;
 mod proof;
 mod rejection;
+mod reload;
 mod routes;
 mod service;
 mod transport;
@@ -17,20 +19,27 @@ mod tests;
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use arc_swap::ArcSwap;
 use bowline_proof::{Origin, Targets, Windows};
 use http::request::Parts;
 use rustls_pki_types::UnixTime;
 use tower_layer::Layer;
 
+pub use self::policy::{AcceptPolicy, InvalidPolicy};
+use self::reload::FormerWindows;
+pub(crate) use self::reload::Generation;
+pub use self::reload::Reloader;
 pub use self::routes::{InvalidRoute, Routes};
 pub use self::service::BindingService;
 pub(crate) use self::transport::keep_uri;
 use crate::clock::ForwardClock;
 use crate::limit_reports::LimitReports;
 use crate::used_jtis::JtiTotal;
-use crate::{Clock, Dpop, RequiredScope, ResourceMetadata, ServerObserver, TrustedProxies};
+use crate::{
+    Clock, Dpop, RequiredScope, ResourceMetadata, ServerObserver, TokenValidator, TrustedProxies,
+};
 
 /// Lets a request through only if its access token is valid and is presented by the client, and on
 /// the connection, that it is bound to (RS-1..RS-13).
@@ -55,17 +64,43 @@ use crate::{Clock, Dpop, RequiredScope, ResourceMetadata, ServerObserver, Truste
 /// All layers that handle requests of one connection share its proof cache and its set of used
 /// `jti` values: a request must pass through one layer, not two.
 pub struct BindingLayer<V> {
-    validator: Arc<V>,
-    settings: Arc<Settings>,
+    current: Arc<Current<V>>,
 }
 
-/// The configuration of a layer, shared by all its services.
+/// The configuration of a layer, shared with all its services and with its [`Reloader`]s.
+struct Current<V> {
+    configuration: ArcSwap<Configuration<V>>,
+    reloads: Mutex<()>,
+}
+
+/// What one request is checked by, from its beginning to its end.
+struct Configuration<V> {
+    validator: Arc<V>,
+    settings: Settings,
+}
+
+impl<V> Current<V> {
+    fn load(&self) -> Arc<Configuration<V>> {
+        self.configuration.load_full()
+    }
+
+    fn store(&self, validator: Arc<V>, settings: Settings) {
+        let configuration = Configuration {
+            validator,
+            settings,
+        };
+        self.configuration.store(Arc::new(configuration));
+    }
+}
+
 #[derive(Clone)]
 struct Settings {
     origins: Vec<Origin>,
     bare_path: bool,
     targets: Targets,
     policy: AcceptPolicy,
+    observe: bool,
+    accept_proxy_attested: bool,
     require_request_bound: RequireRequestBound,
     required_scope: RequiredScope,
     resource_metadata: Option<String>,
@@ -82,23 +117,8 @@ struct Settings {
     clock: Clock,
     /// The same clock for RS-8, RS-9 and DPoP.
     forward_clock: ForwardClock,
-}
-
-/// Whether tokens must be session-bound (RS-13).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum AcceptPolicy {
-    /// Every token must be session-bound, to a TLS connection that this server terminates itself.
-    /// Tokens without `cnf.tls_exp` are refused, DPoP-bound tokens too, and so is everything that a
-    /// proxy attests.
-    Require,
-    /// The same, but the attestation of a trusted proxy suffices (GW-3):
-    /// [`BindingClass::ProxyAttested`](crate::BindingClass::ProxyAttested), for a token with
-    /// `cnf.tls_exp` and a proof.
-    RequireOrAttested,
-    /// The token decides what is checked. A bearer token passes as a bearer token.
-    #[default]
-    Follow,
+    generation: Generation,
+    former_windows: Option<FormerWindows>,
 }
 
 /// Which requests need a request-bound proof, with `jti`, `htm` and `htu` (RS-12).
@@ -165,28 +185,43 @@ impl<V> BindingLayer<V> {
     /// A layer that asks `validator` about tokens (RS-2), with [`AcceptPolicy::Follow`] and
     /// [`RequireRequestBound::Never`].
     pub fn new(validator: V) -> Self {
+        let settings = Settings {
+            origins: Vec::new(),
+            bare_path: true,
+            targets: Targets::default(),
+            policy: AcceptPolicy::default(),
+            observe: false,
+            accept_proxy_attested: false,
+            require_request_bound: RequireRequestBound::default(),
+            required_scope: RequiredScope::default(),
+            resource_metadata: None,
+            metadata_path: None,
+            public_paths: Vec::new(),
+            windows: Windows::default(),
+            cached_proofs: NonZeroUsize::new(256).expect("256 is not 0"),
+            jti_quota: 10_000,
+            jti_total: JtiTotal::new(1_000_000),
+            dpop: None,
+            trusted_proxies: None,
+            observer: None,
+            limits: LimitReports::new(None),
+            clock: Clock::default(),
+            forward_clock: ForwardClock::default(),
+            generation: Generation::default(),
+            former_windows: None,
+        };
+        Self::from_parts(Arc::new(validator), settings)
+    }
+
+    fn from_parts(validator: Arc<V>, settings: Settings) -> Self {
+        let configuration = Configuration {
+            validator,
+            settings,
+        };
         Self {
-            validator: Arc::new(validator),
-            settings: Arc::new(Settings {
-                origins: Vec::new(),
-                bare_path: true,
-                targets: Targets::default(),
-                policy: AcceptPolicy::default(),
-                require_request_bound: RequireRequestBound::default(),
-                required_scope: RequiredScope::default(),
-                resource_metadata: None,
-                metadata_path: None,
-                public_paths: Vec::new(),
-                windows: Windows::default(),
-                cached_proofs: NonZeroUsize::new(256).expect("256 is not 0"),
-                jti_quota: 10_000,
-                jti_total: JtiTotal::new(1_000_000),
-                dpop: None,
-                trusted_proxies: None,
-                observer: None,
-                limits: LimitReports::new(None),
-                clock: Clock::default(),
-                forward_clock: ForwardClock::default(),
+            current: Arc::new(Current {
+                configuration: ArcSwap::from_pointee(configuration),
+                reloads: Mutex::default(),
             }),
         }
     }
@@ -206,10 +241,43 @@ impl<V> BindingLayer<V> {
         self.with(|settings| settings.bare_path = accepted)
     }
 
-    /// Whether tokens must be session-bound (RS-13). Default: [`AcceptPolicy::Follow`].
+    /// What tokens must be bound to (RS-13). Default: [`AcceptPolicy::Follow`].
     #[must_use]
     pub fn policy(self, policy: AcceptPolicy) -> Self {
         self.with(|settings| settings.policy = policy)
+    }
+
+    /// Whether the policy is only observed: its checks are made (TK-0..TK-5, RS-3..RS-9, RS-12,
+    /// RS-13, those of DPoP), and the request passes whatever they say. Default: no.
+    ///
+    /// A request that would be refused passes with [`BindingClass::None`](crate::BindingClass::None),
+    /// and nothing of it is remembered: no proof is cached, no `jti` is marked as used, and a set of
+    /// used `jti` values that is full drains nothing. [`ServerEvent::Observed`] counts what would
+    /// have happened. Refused all the same are a request without a token (or with several different
+    /// ones), a token that is not valid (RS-2) or lacks the
+    /// [required scope](Self::required_scope), an expired certificate, and a trusted proxy that does
+    /// not describe its client (RS-1). A token in the query is validated like one in
+    /// `Authorization`, and so is one with the scheme `DPoP`, also without [`dpop`](Self::dpop).
+    ///
+    /// The log says that it is on.
+    ///
+    /// [`ServerEvent::Observed`]: crate::ServerEvent::Observed
+    #[must_use]
+    pub fn observe(self, observed: bool) -> Self {
+        if observed {
+            // Here, because a router may use the layer with the first request only.
+            tracing::warn!("the policy is only observed: requests that it would refuse pass");
+        }
+        self.with(|settings| settings.observe = observed)
+    }
+
+    /// Whether what a [trusted proxy](Self::trusted_proxies) attests suffices (GW-3), as
+    /// [`BindingClass::ProxyAttested`](crate::BindingClass::ProxyAttested), under any policy: what
+    /// the policy demands of the token, it demands all the same. Default: no; then certificate-bound
+    /// and session-bound tokens pass only on connections that this server terminates itself.
+    #[must_use]
+    pub fn accept_proxy_attested(self, accepted: bool) -> Self {
+        self.with(|settings| settings.accept_proxy_attested = accepted)
     }
 
     /// Which requests need a request-bound proof (RS-12). Default: [`RequireRequestBound::Never`].
@@ -301,21 +369,22 @@ impl<V> BindingLayer<V> {
     }
 
     /// Accepts tokens that are bound to a DPoP key (RFC 9449), with the scheme `DPoP`. Default:
-    /// they are refused.
+    /// they are refused. It goes with [`AcceptPolicy::Follow`] and [`AcceptPolicy::RequireBound`].
     ///
     /// An `htu` is compared with the [`origins`](Self::origins), which must be set. The
     /// [`windows`](Self::windows) apply. A DPoP proof is always request-bound, so it satisfies
     /// [`require_request_bound`](Self::require_request_bound).
     #[must_use]
-    pub fn dpop(self, dpop: Dpop) -> Self {
-        self.with(|settings| settings.dpop = Some(dpop))
+    pub fn dpop(self, dpop: impl Into<Option<Dpop>>) -> Self {
+        self.with(|settings| settings.dpop = dpop.into())
     }
 
     /// Trusts what these proxies attest about the client's TLS connection (GW-3). Default: no proxy
-    /// is trusted.
+    /// is trusted. What they attest passes only with
+    /// [`accept_proxy_attested`](Self::accept_proxy_attested).
     #[must_use]
-    pub fn trusted_proxies(self, proxies: TrustedProxies) -> Self {
-        self.with(|settings| settings.trusted_proxies = Some(Arc::new(proxies)))
+    pub fn trusted_proxies(self, proxies: impl Into<Option<TrustedProxies>>) -> Self {
+        self.with(|settings| settings.trusted_proxies = proxies.into().map(Arc::new))
     }
 
     /// Reports each request's outcome to this observer.
@@ -338,12 +407,37 @@ impl<V> BindingLayer<V> {
         })
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
-        let settings = Arc::make_mut(&mut self.settings);
-        change(settings);
+    /// To replace the configuration while the layer is in use. Take it last: a layer that is
+    /// configured further is another layer.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader<V>
+    where
+        V: TokenValidator,
+    {
+        Reloader::new(self.current.clone())
+    }
+
+    /// Whether the options fit together. [`Layer::layer`] panics where this is an error.
+    ///
+    /// # Errors
+    /// [`InvalidPolicy`]: DPoP with a policy that refuses DPoP-bound tokens;
+    /// [`UpstreamValidates`](crate::UpstreamValidates) with a policy that lets tokens pass without a
+    /// proof.
+    pub fn check(&self) -> Result<(), InvalidPolicy>
+    where
+        V: TokenValidator,
+    {
+        let configuration = self.current.load();
+        policy::check(&configuration.settings, &*configuration.validator)
+    }
+
+    fn with(self, change: impl FnOnce(&mut Settings)) -> Self {
+        let configuration = self.current.load();
+        let mut settings = configuration.settings.clone();
+        change(&mut settings);
         settings.targets =
             Targets::new(settings.origins.iter().cloned()).bare_path(settings.bare_path);
-        self
+        Self::from_parts(configuration.validator.clone(), settings)
     }
 }
 
@@ -360,14 +454,18 @@ impl Settings {
     }
 }
 
-impl<S, V> Layer<S> for BindingLayer<V> {
+impl<S, V: TokenValidator> Layer<S> for BindingLayer<V> {
     type Service = BindingService<S, V>;
 
+    /// # Panics
+    /// The options contradict each other: see [`BindingLayer::check`].
     fn layer(&self, inner: S) -> Self::Service {
+        if let Err(error) = self.check() {
+            panic!("the BindingLayer cannot be used: {error}");
+        }
         BindingService {
             inner,
-            validator: self.validator.clone(),
-            settings: self.settings.clone(),
+            current: self.current.clone(),
         }
     }
 }
@@ -375,22 +473,21 @@ impl<S, V> Layer<S> for BindingLayer<V> {
 impl<V> Clone for BindingLayer<V> {
     fn clone(&self) -> Self {
         Self {
-            validator: self.validator.clone(),
-            settings: self.settings.clone(),
+            current: self.current.clone(),
         }
     }
 }
 
 impl<V> fmt::Debug for BindingLayer<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let configuration = self.current.load();
+        let settings = &configuration.settings;
         f.debug_struct("BindingLayer")
-            .field("targets", &self.settings.targets)
-            .field("policy", &self.settings.policy)
-            .field(
-                "require_request_bound",
-                &self.settings.require_request_bound,
-            )
-            .field("public_paths", &self.settings.public_paths)
+            .field("targets", &settings.targets)
+            .field("policy", &settings.policy)
+            .field("observe", &settings.observe)
+            .field("require_request_bound", &settings.require_request_bound)
+            .field("public_paths", &settings.public_paths)
             .finish_non_exhaustive()
     }
 }

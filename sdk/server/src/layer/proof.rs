@@ -51,7 +51,7 @@ fn check<'a>(
     client: &Client<'_>,
     settings: &Settings,
 ) -> Result<CheckedProof<'a>, Refusal> {
-    if client.proofs.has_passed(token, proof) {
+    if client.proofs.has_passed(token, proof, settings.generation) {
         return Ok(CheckedProof::Cached);
     }
     let expected = Expected {
@@ -65,6 +65,10 @@ fn check<'a>(
         windows: &settings.windows,
     };
     let verified = certificate.verifier.verify(proof, &expected)?;
+    let is_for_one_request = verified.jti().is_some();
+    if is_for_one_request && settings.accepted_until(verified.issued_at) < settings.now() {
+        return Err(Check::IssuedAt.into());
+    }
     Ok(CheckedProof::New { proof, verified })
 }
 
@@ -76,32 +80,47 @@ impl CheckedProof<'_> {
         }
     }
 
-    /// Marks the `jti` as used (RS-9), or caches the proof if it is reusable (RS-11).
-    pub(super) async fn commit(
+    /// Marks the `jti` as used (RS-9).
+    pub(super) async fn use_jti(
         &self,
-        token: &AccessToken,
         owner: impl Fn() -> ProofOwner,
         facts: &ConnectionFacts,
         client: &Client<'_>,
         settings: &Settings,
     ) -> Result<(), Rejection> {
-        let Self::New { proof, verified } = self else {
+        let Self::New { verified, .. } = self else {
             return Ok(());
         };
-        if let Some(jti) = verified.jti() {
-            let (until, owner) = (dpop::last_second(verified.issued_at, settings), owner());
-            match &client.attestation {
-                None => commit_jti(jti, owner, until, facts, settings)?,
-                Some(attestation) => {
-                    let id = ProofId::from_attested(attestation.connection, jti);
-                    commit_attested_jti(id, owner, until, attestation, settings).await?;
-                }
+        let Some(jti) = verified.jti() else {
+            return Ok(());
+        };
+        let (until, owner) = (settings.accepted_until(verified.issued_at), owner());
+        match &client.attestation {
+            None => commit_jti(jti, owner, until, facts, settings),
+            Some(attestation) => {
+                let id = ProofId::from_attested(attestation.connection, jti);
+                commit_attested_jti(id, owner, until, attestation, settings).await
             }
         }
-        if verified.is_reusable() {
-            client.proofs.insert(token, proof, settings.cached_proofs);
+    }
+
+    /// Undoes [`use_jti`](Self::use_jti), on a connection that this server terminates.
+    pub(super) fn forget_jti(&self, client: &Client<'_>) {
+        if let Self::New { verified, .. } = self
+            && let Some(jti) = verified.jti()
+        {
+            client.proofs.forget_jti(jti);
         }
-        Ok(())
+    }
+
+    /// Caches the proof if it is reusable (RS-11).
+    pub(super) fn cache(&self, token: &AccessToken, client: &Client<'_>, settings: &Settings) {
+        if let Self::New { proof, verified } = self
+            && verified.is_reusable()
+        {
+            let (tokens, generation) = (settings.cached_proofs, settings.generation);
+            client.proofs.insert(token, proof, tokens, generation);
+        }
     }
 }
 
@@ -131,7 +150,7 @@ fn commit_jti(
         })?;
     // Before it is full, so that requests in flight still pass and the client opens a new
     // connection in time.
-    if left <= settings.jti_quota / 10 {
+    if left <= settings.jti_quota / 10 && !settings.observe {
         facts.drain(CloseReason::JtiQuota);
     }
     Ok(())

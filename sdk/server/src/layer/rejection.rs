@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use bowline_proof::dpop::{DpopCheck, DpopRefusal, NONCE_HEADER};
+use bowline_proof::dpop::{DpopCheck, DpopRefusal, NONCE_HEADER, Nonce};
 use bowline_proof::{Challenge, Check, Refusal, Scheme};
 use http::header::{CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode, Version};
 
 use super::Settings;
 use crate::event::{report, report_dpop_refusal, report_refusal};
-use crate::{ConnectionFacts, Limit, Scope, ServerEvent, TokenError};
+use crate::{ConnectionFacts, FailedCheck, Limit, Observed, Scope, ServerEvent, TokenError};
 
 /// Why a request does not pass.
 pub(super) enum Rejection {
@@ -76,6 +76,33 @@ impl Rejection {
                 tracing::warn!(%connection, %error, cause, "a token could not be validated");
                 report(observer, &ServerEvent::Unavailable { connection });
             }
+        }
+    }
+
+    /// What the request is counted as where this is only observed (RS-13). `None`: it is refused all
+    /// the same.
+    pub(super) fn observed(&self) -> Option<Observed> {
+        let check = match self {
+            Self::Check(refusal) => match refusal.check() {
+                Check::Certificate | Check::Token | Check::Scope => return None,
+                check => FailedCheck::Session(check),
+            },
+            Self::Dpop(refusal) => FailedCheck::Dpop(refusal.check()),
+            // It cannot be remembered that the proof was used.
+            Self::ReplayMemoryFull | Self::ReplayStoreUnavailable => {
+                FailedCheck::Session(Check::ReplayQuota)
+            }
+            Self::Scope(_) | Self::TokenUnavailable(_) | Self::Limited(_) => return None,
+        };
+        Some(Observed::failed(check))
+    }
+
+    /// The nonce that the challenge would carry (RFC 9449 §9). A client must learn it also where the
+    /// request passes because it is only observed.
+    pub(super) fn nonce(&self, settings: &Settings) -> Option<Nonce> {
+        match self {
+            Self::Dpop(_) => newest_nonce(settings),
+            _ => None,
         }
     }
 
@@ -191,14 +218,18 @@ fn dpop_challenge<B: Default>(refusal: DpopRefusal, settings: &Settings) -> Resp
         .with("error", check.error().unwrap_or_default())
         .with("error_description", refusal.to_string());
     let mut response = challenged(StatusCode::UNAUTHORIZED, challenge, settings);
-    if let Some(nonces) = settings.dpop.as_ref().and_then(|dpop| dpop.nonces.as_ref()) {
-        let [newest, _] = nonces.accepted(settings.now());
-        response
-            .headers_mut()
-            .insert(NONCE_HEADER, newest.header_value());
+    if let Some(nonce) = newest_nonce(settings) {
+        let headers = response.headers_mut();
+        headers.insert(NONCE_HEADER, nonce.header_value());
     }
     response.extensions_mut().insert(check);
     response
+}
+
+fn newest_nonce(settings: &Settings) -> Option<Nonce> {
+    let nonces = settings.dpop.as_ref()?.nonces.as_ref()?;
+    let [newest, _] = nonces.accepted(settings.now());
+    Some(newest)
 }
 
 fn challenged<B: Default>(

@@ -12,8 +12,8 @@ use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use tower_service::Service;
 
-use super::{Settings, checks, rejection, transport};
-use crate::event::{report, report_refusal};
+use super::{Current, Settings, checks, rejection, transport};
+use crate::event::report_refusal;
 use crate::proxies::ForwardedFields;
 use crate::reserved_fields;
 use crate::{CloseReason, ConnectionFacts, TokenValidator};
@@ -21,8 +21,7 @@ use crate::{CloseReason, ConnectionFacts, TokenValidator};
 /// The service that a [`BindingLayer`](super::BindingLayer) wraps around another.
 pub struct BindingService<S, V> {
     pub(super) inner: S,
-    pub(super) validator: Arc<V>,
-    pub(super) settings: Arc<Settings>,
+    pub(super) current: Arc<Current<V>>,
 }
 
 impl<S, V, ReqBody, ResBody> Service<Request<ReqBody>> for BindingService<S, V>
@@ -46,11 +45,12 @@ where
         // place.
         let fresh = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, fresh);
-        let (validator, settings) = (self.validator.clone(), self.settings.clone());
+        let configuration = self.current.load();
         // Outside of the future, so that it does not hold the request twice.
         let (mut parts, body) = request.into_parts();
         Box::pin(async move {
-            let newer_nonce = match admit(&mut parts, &settings, &*validator).await {
+            let (settings, validator) = (&configuration.settings, &*configuration.validator);
+            let newer_nonce = match admit(&mut parts, settings, validator).await {
                 Ok(newer_nonce) => newer_nonce,
                 Err(response) => return Ok(response),
             };
@@ -111,7 +111,7 @@ async fn admit<V: TokenValidator, B: Default>(
     };
     match checks::check(request, &forwarded, &facts, settings, validator).await {
         Ok(passed) => {
-            report(observer, &passed.event());
+            passed.report(settings);
             request.extensions.insert(passed.binding);
             Ok(passed.newer_nonce)
         }
@@ -138,8 +138,7 @@ impl<S: Clone, V> Clone for BindingService<S, V> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
-            validator: self.validator.clone(),
-            settings: self.settings.clone(),
+            current: self.current.clone(),
         }
     }
 }

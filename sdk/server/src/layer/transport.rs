@@ -7,7 +7,6 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 
-use super::Settings;
 use crate::reserved_fields;
 
 /// Whether the request has a token in its query (TK-0).
@@ -59,14 +58,12 @@ pub(super) fn authorization(request: &Parts) -> Result<&HeaderValue, Refusal> {
 }
 
 /// The access token in the `Authorization` field, with the scheme `Bearer` (or `DPoP`, if
-/// configured).
-pub(super) fn access_token(
-    field: &HeaderValue,
-    settings: &Settings,
-) -> Result<AccessToken, Refusal> {
-    let token = match settings.dpop {
-        Some(_) => AccessToken::from_credentials(field),
-        None => AccessToken::from_authorization(field),
+/// that is accepted).
+pub(super) fn access_token(field: &HeaderValue, accept_dpop: bool) -> Result<AccessToken, Refusal> {
+    let token = if accept_dpop {
+        AccessToken::from_credentials(field)
+    } else {
+        AccessToken::from_authorization(field)
     };
     token.map_err(|error| match error {
         InvalidAccessToken::OtherScheme => Check::NoToken.into(),
@@ -75,6 +72,32 @@ pub(super) fn access_token(
             "the Authorization header holds no well-formed access token",
         ),
     })
+}
+
+/// The token that the request presents, wherever it stands and with either scheme, for a request
+/// that passes although it stands in the wrong place. The handler may take any of them, so they must
+/// all be the same one.
+pub(super) fn only_token(request: &Parts) -> Result<Option<AccessToken>, Refusal> {
+    let fields = request.headers.get_all(AUTHORIZATION).iter();
+    let in_fields = fields.map(|field| access_token(field, true));
+    let query = request.uri.query().unwrap_or_default();
+    let in_query = form_urlencoded::parse(query.as_bytes())
+        .filter(|(name, _)| name == "access_token")
+        .map(|(_, value)| AccessToken::new(value).map_err(|_| Check::Token.into()));
+    let mut only: Option<AccessToken> = None;
+    for token in in_fields.chain(in_query) {
+        match (token, &only) {
+            // Credentials of another scheme.
+            (Err(refusal), _) if refusal.check() == Check::NoToken => {}
+            (Err(refusal), _) => return Err(refusal),
+            (Ok(token), Some(first)) if token != *first => {
+                return Err(Check::TokenTransport.into());
+            }
+            (Ok(_), Some(_)) => {}
+            (Ok(token), None) => only = Some(token),
+        }
+    }
+    Ok(only)
 }
 
 /// The one proof, if there is one (RS-4). Several proofs in one field do not parse as a proof.

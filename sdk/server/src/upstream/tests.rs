@@ -49,30 +49,45 @@ async fn gw_4_refuses_opaque_tokens_and_says_so() {
     }
 }
 
+/// What it demands of `cnf` is the policy's business.
 #[tokio::test]
-async fn gw_4_refuses_a_jwt_without_both_members() {
-    for cnf in [
-        json!({}),
-        json!({ "cnf": {} }),
-        json!({ "cnf": { "x5t#S256": THUMBPRINT } }),
-        json!({ "cnf": { "tls_exp": EXPORTER_LABEL } }),
-        json!({ "cnf": { "jkt": THUMBPRINT } }),
+async fn gw_4_passes_a_cnf_on_as_it_is() {
+    for (cnf, kind) in [
+        (json!({}), (false, false)),
+        (json!({ "cnf": { "x5t#S256": THUMBPRINT } }), (true, false)),
+        (json!({ "cnf": { "jkt": THUMBPRINT } }), (false, true)),
     ] {
-        let error = validate(forged(&cnf.to_string())).await.unwrap_err();
-        assert!(error.detail().contains("both are required"), "{error}");
+        let token = validate(forged(&cnf.to_string())).await.unwrap();
+        let found = token.confirmation().unwrap();
+        assert_eq!((found.x5t_s256.is_some(), found.jkt.is_some()), kind);
+        assert!(token.is_unvalidated());
     }
 }
 
 #[tokio::test]
-async fn a_duplicate_cnf_is_malformed() {
-    let twice = format!(
-        r#"{{"cnf":{{"x5t#S256":"{THUMBPRINT}","tls_exp":"{EXPORTER_LABEL}"}},"cnf":{{}}}}"#
-    );
-    assert!(
-        validate(forged(&twice))
-            .await
-            .unwrap()
-            .confirmation()
-            .is_err()
-    );
+async fn gw_4_refuses_members_that_are_there_twice_at_any_depth_and_alg_none() {
+    let cnf = format!(r#""cnf":{{"x5t#S256":"{THUMBPRINT}","tls_exp":"{EXPORTER_LABEL}"}}"#);
+    let once = format!(r#"{{{cnf},"act":[{{"sub":"a"}},{{"sub":"b"}}],"n":[1,-1,1.5,true,null]}}"#);
+    assert!(validate(forged(&once)).await.is_ok());
+    for claims in [
+        format!(r#"{{{cnf},{cnf}}}"#),
+        format!(r#"{{{cnf},"\u0063nf":{{}}}}"#),
+        format!(r#"{{{cnf},"sub":"a","sub":"b"}}"#),
+        format!(r#"{{{cnf},"act":[{{"sub":"a","sub":"b"}}]}}"#),
+        format!(r#"{{"cnf":{{"x5t#S256":"{THUMBPRINT}","x":1,"x":2}}}}"#),
+    ] {
+        let error = validate(forged(&claims)).await.unwrap_err();
+        assert!(error.detail().contains("twice"), "{claims}: {error}");
+    }
+    let payload = URL_SAFE_NO_PAD.encode(&once);
+    for header in [
+        r#"{"alg":"ES256","x":1,"x":2}"#,
+        r#"{"alg":"ES256","alg":"none"}"#,
+        r#"{"alg":"none"}"#,
+        r#"{"alg":"None"}"#,
+        "{}",
+    ] {
+        let token = format!("{}.{payload}.AAAA", URL_SAFE_NO_PAD.encode(header));
+        assert!(validate(token).await.is_err(), "{header}");
+    }
 }

@@ -109,7 +109,7 @@ impl Fixture {
         let validator =
             JwtValidator::builder(ExpectedClaims::new(AUDIENCE).issuer(ISSUER), keys).build();
         BindingLayer::new(validator)
-            .policy(AcceptPolicy::Require)
+            .policy(AcceptPolicy::RequireSession)
             .clock(self.clock.clock())
     }
 
@@ -353,7 +353,7 @@ impl HttpConnection {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
-    challenge: Option<String>,
+    pub(crate) challenge: Option<String>,
     pub(crate) nonce: Option<Nonce>,
     pub(crate) body: Value,
 }

@@ -11,8 +11,10 @@ mod limits;
 mod log;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod observe;
 mod over_tls;
 mod pki;
+mod policies;
 mod proxies;
 mod public_types;
 mod renegotiation;

@@ -61,6 +61,7 @@ async fn every_event_becomes_a_metric() {
         .layer()
         .policy(AcceptPolicy::Follow)
         .observer(MetricsObserver);
+    let reloader = layer.reloader();
     let server = TestServer::start(listener, binding_report().layer(layer), fixture.options());
 
     let (token, key) = (fixture.token(), fixture.agent.proof_key());
@@ -78,6 +79,15 @@ async fn every_event_becomes_a_metric() {
     let mut resumed = HttpConnection::connect(server.addr, &config).await;
     assert!(resumed.resumed);
     resumed.assert_refused(&token, Some(&proof), "RS-6").await;
+    reloader.reload(|layer| layer.observe(true)).unwrap();
+    connection
+        .get("/", &token, Some(&proof))
+        .await
+        .assert_passed("session");
+    resumed
+        .get("/", &token, Some(&proof))
+        .await
+        .assert_passed("none");
     let mut other = HttpConnection::connect(server.addr, &fixture.client("http/1.1")).await;
     let request = Request::get("/").body(Empty::new()).unwrap();
     assert_eq!(other.send(request).await.unwrap().status, 401);
@@ -127,12 +137,27 @@ async fn every_event_becomes_a_metric() {
         ("handshakes_failed_total{kind=timed_out}", 1),
         ("handshakes_failed_total{kind=tls}", 1),
         ("limits_reached_total{limit=evicted,holder=spiffe_id}", 1),
+        ("observed_total{outcome=held,check=none,id=none}", 1),
+        (
+            "observed_total{outcome=proof_failed,check=exporter,id=RS-6}",
+            1,
+        ),
         ("refusals_total{check=exporter,id=RS-6}", 1),
         ("refusals_total{check=no_token,id=RS-10}", 1),
         ("refusals_total{check=proof_missing,id=RS-4}", 1),
-        ("verifications_total{class=bearer,proof=none}", 1),
-        ("verifications_total{class=session,proof=cached}", 2),
-        ("verifications_total{class=session,proof=full}", 1),
+        (
+            "verifications_total{class=bearer,marked=false,proof=none}",
+            1,
+        ),
+        (
+            "verifications_total{class=session,marked=true,proof=cached}",
+            2,
+        ),
+        ("verifications_total{class=none,marked=false,proof=none}", 1),
+        (
+            "verifications_total{class=session,marked=true,proof=full}",
+            2,
+        ),
     ];
     let expected: BTreeMap<_, _> = expected
         .map(|(name, count)| (name.to_owned(), count))

@@ -127,7 +127,7 @@ async fn t7_a_stolen_ticket_and_token_without_the_key_are_refused() {
 async fn gw_4_in_front_of_an_upstream_that_validates_a_thief_is_refused_and_an_opaque_token_is_too()
 {
     let fixture = Fixture::new();
-    let layer = BindingLayer::new(UpstreamValidates).policy(AcceptPolicy::Require);
+    let layer = BindingLayer::new(UpstreamValidates).policy(AcceptPolicy::RequireSession);
     let listener = fixture.listener(fixture.tls()).await;
     let server = TestServer::start(listener, binding_report().layer(layer), fixture.options());
     let (token, key) = (fixture.token(), fixture.agent.proof_key());

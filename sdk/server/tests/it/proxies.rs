@@ -68,7 +68,8 @@ async fn gw_3_a_named_proxy_is_trusted_and_a_client_that_poses_as_a_proxy_is_not
         .client_with("gateway", name_it, &PKCS_ECDSA_P256_SHA256);
     let layer = fixture
         .layer()
-        .policy(AcceptPolicy::RequireOrAttested)
+        .policy(AcceptPolicy::RequireSession)
+        .accept_proxy_attested(true)
         .trusted_proxies(TrustedProxies::new(MemoryReplayStore::default()).spiffe_id(id));
     let listener = fixture.listener(fixture.tls()).await;
     let server = TestServer::start(listener, binding_report().layer(layer), fixture.options());

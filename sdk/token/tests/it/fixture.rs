@@ -126,7 +126,7 @@ impl Fixture {
                 JwtValidator::builder(ExpectedClaims::new(origin).issuer(&issuer), keys).build();
             let layer = BindingLayer::new(validator)
                 .origins([origin.parse().expect("an origin")])
-                .policy(AcceptPolicy::Require)
+                .policy(AcceptPolicy::RequireSession)
                 .resource_metadata(format!("{origin}{METADATA}"))
                 .public_paths([METADATA]);
             let metadata = Json(json!({ "resource": origin, "authorization_servers": [issuer] }));

@@ -64,7 +64,7 @@ impl Fixture {
         let server = CyclingServer::start_with(&pki, CyclingOptions::default(), |origin| {
             let layer = BindingLayer::new(validator)
                 .origins([origin.parse().unwrap()])
-                .policy(AcceptPolicy::Require);
+                .policy(AcceptPolicy::RequireSession);
             agent(origin).layer(layer)
         });
         Self {

@@ -44,7 +44,7 @@ impl Fixture {
             tokio::time::sleep(Duration::from_millis(2)).await;
             response
         });
-        let binding = BindingLayer::new(validator(&authority)).policy(AcceptPolicy::Require);
+        let binding = BindingLayer::new(validator(&authority)).policy(AcceptPolicy::RequireSession);
         let router: Router = legacy.router().layer(late).layer(binding);
         Self {
             server: CyclingServer::start(&pki, CyclingOptions::default(), router),

@@ -9,7 +9,7 @@ use bowline_proof::{Check, EXPORTER_LABEL};
 use serde_json::{Value, json};
 
 use super::fixture::*;
-use crate::{AcceptPolicy, Dpop, MemoryReplayStore};
+use crate::AcceptPolicy;
 
 /// Somebody else validates the tokens.
 fn remote() -> Fixture {
@@ -19,8 +19,12 @@ fn remote() -> Fixture {
 }
 
 fn opaque() -> Fixture {
+    opaque_under(AcceptPolicy::RequireSession)
+}
+
+fn opaque_under(policy: AcceptPolicy) -> Fixture {
     let mut fixture = remote();
-    fixture.configure(|layer| layer.policy(AcceptPolicy::Require));
+    fixture.configure(|layer| layer.policy(policy));
     fixture
 }
 
@@ -34,6 +38,10 @@ fn jwt(policy: AcceptPolicy, cnf: Value) -> Fixture {
 
 fn session(client: &Client) -> Value {
     json!({ "x5t#S256": client.thumbprint(), "tls_exp": EXPORTER_LABEL })
+}
+
+fn certificate(client: &Client) -> Value {
+    json!({ "x5t#S256": client.thumbprint() })
 }
 
 /// A name, the check that must refuse, and what is wrong with the proof.
@@ -65,11 +73,16 @@ const BAD_PROOFS: &[Case] = &[
 
 #[tokio::test]
 async fn a_token_without_the_proof_that_it_needs_is_refused_before_anybody_is_asked() {
-    let fixtures: [fn() -> Fixture; 3] = [
+    let fixtures: [fn() -> Fixture; 7] = [
         opaque,
-        || jwt(AcceptPolicy::Require, session(&CLIENT)),
+        || opaque_under(AcceptPolicy::RequireProof),
+        || jwt(AcceptPolicy::RequireProof, session(&CLIENT)),
+        // The policy demands one.
+        || jwt(AcceptPolicy::RequireProof, certificate(&CLIENT)),
+        || jwt(AcceptPolicy::RequireSession, session(&CLIENT)),
         // The token itself demands a proof, if it is genuine.
         || jwt(AcceptPolicy::Follow, session(&CLIENT)),
+        || jwt(AcceptPolicy::RequireBound, session(&CLIENT)),
     ];
     for (index, fixture) in fixtures.into_iter().enumerate() {
         for (name, check, spoil) in BAD_PROOFS {
@@ -100,16 +113,17 @@ async fn a_token_without_the_proof_that_it_needs_is_refused_before_anybody_is_as
 /// is opaque or a JWT that names it.
 #[tokio::test]
 async fn a_token_that_no_proof_would_help_is_refused_as_invalid_before_anybody_is_asked() {
-    let certificate = json!({ "x5t#S256": CLIENT.thumbprint() });
-    let require = |cnf| jwt(AcceptPolicy::Require, cnf);
+    let require = |cnf| jwt(AcceptPolicy::RequireSession, cnf);
+    let prove = |cnf| jwt(AcceptPolicy::RequireProof, cnf);
+    let both = json!({ "x5t#S256": CLIENT.thumbprint(), "jkt": CLIENT.jkt() });
+    let mut bearer = remote();
+    bearer.configure(|layer| layer.policy(AcceptPolicy::RequireBound));
+    bearer.token = bearer.tokens.issue_jwt(json!({}));
     let mut without_certificate = opaque();
     without_certificate.facts = Some(connection(None, EXPORTER));
     let mut no_cnf = remote();
-    no_cnf.configure(|layer| layer.policy(AcceptPolicy::Require));
+    no_cnf.configure(|layer| layer.policy(AcceptPolicy::RequireSession));
     no_cnf.token = no_cnf.tokens.issue_jwt(json!({}));
-    let mut dpop = opaque();
-    dpop.configure(|layer| layer.dpop(Dpop::new(MemoryReplayStore::default())));
-    dpop.authorization = Some(vec![format!("DPoP {}", dpop.token)]);
     let cases = [
         (
             "no certificate",
@@ -128,13 +142,19 @@ async fn a_token_that_no_proof_would_help_is_refused_as_invalid_before_anybody_i
         ),
         (
             "certificate-bound",
-            require(certificate),
+            require(certificate(&CLIENT)),
             Check::BindingRequired,
         ),
+        (
+            "another's, certificate-bound",
+            prove(certificate(&OTHER_CLIENT)),
+            Check::TokenCertificate,
+        ),
+        ("both confirmations", prove(both), Check::BindingRequired),
+        ("bearer", bearer, Check::BindingRequired),
         ("no cnf", no_cnf, Check::BindingRequired),
         ("unknown method", require(json!({})), Check::Confirmation),
         ("malformed", require(json!(1)), Check::Confirmation),
-        ("DPoP", dpop, Check::BindingRequired),
     ];
     for (name, mut fixture, check) in cases {
         for proofs in [Some(vec![]), None] {
@@ -151,10 +171,9 @@ async fn a_token_that_no_proof_would_help_is_refused_as_invalid_before_anybody_i
 async fn a_token_for_which_no_proof_is_demanded_is_asked_about_first() {
     for fixture in [
         remote(),
-        jwt(
-            AcceptPolicy::Follow,
-            json!({ "x5t#S256": CLIENT.thumbprint() }),
-        ),
+        opaque_under(AcceptPolicy::RequireBound),
+        jwt(AcceptPolicy::Follow, certificate(&CLIENT)),
+        jwt(AcceptPolicy::RequireBound, certificate(&CLIENT)),
     ] {
         let fixture = Fixture {
             signer: &OTHER_CLIENT,

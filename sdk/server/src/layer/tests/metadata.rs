@@ -47,7 +47,7 @@ async fn rs_10_names_the_resource_metadata_in_every_challenge() {
         }),
         ("RS-13", |fixture| {
             fixture.use_token(json!({}));
-            fixture.configure(|layer| layer.policy(AcceptPolicy::Require));
+            fixture.configure(|layer| layer.policy(AcceptPolicy::RequireBound));
         }),
         ("scope", |fixture| {
             let scope = RequiredScope::Always("read".parse().unwrap());
@@ -94,7 +94,7 @@ async fn the_document_is_public_and_no_other_path_is() {
     let metadata = metadata().authorization_servers(["https://as.example.com"]);
     fixture.configure(|layer| {
         layer
-            .policy(AcceptPolicy::Require)
+            .policy(AcceptPolicy::RequireSession)
             .public_paths(["/health"])
             .resource(&metadata)
     });

@@ -125,7 +125,7 @@ async fn the_servers_own_requirements_are_checked_last_and_in_order() {
     fixture.configure(|layer| {
         layer
             .require_request_bound(RequireRequestBound::Always)
-            .policy(AcceptPolicy::Require)
+            .policy(AcceptPolicy::RequireSession)
             .required_scope(RequiredScope::Always("read".parse().unwrap()))
             .jti_quota(0)
     });

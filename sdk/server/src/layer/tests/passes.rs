@@ -13,7 +13,7 @@ use crate::{AcceptPolicy, BindingClass, RequireRequestBound, ServerEvent};
 
 #[tokio::test]
 async fn a_session_bound_request_passes_under_every_policy_and_says_what_it_is_bound_to() {
-    for policy in [AcceptPolicy::Follow, AcceptPolicy::Require] {
+    for policy in [AcceptPolicy::Follow, AcceptPolicy::RequireSession] {
         let mut fixture = Fixture::default();
         fixture.configure(|layer| layer.policy(policy));
         let outcome = fixture.send().await;
@@ -135,7 +135,11 @@ async fn a_path_is_public_only_if_it_equals_a_configured_one() {
         proofs: Some(vec![]),
         ..Fixture::default()
     };
-    fixture.configure(|layer| layer.policy(AcceptPolicy::Require).public_paths([public]));
+    fixture.configure(|layer| {
+        layer
+            .policy(AcceptPolicy::RequireSession)
+            .public_paths([public])
+    });
     for (path, passes) in [(public, true), ("/.well-known/agent-card.json?v=1", true)]
         .into_iter()
         .chain(others.map(|path| (path, false)))

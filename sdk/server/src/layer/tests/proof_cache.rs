@@ -172,7 +172,7 @@ async fn of_many_concurrent_requests_with_one_jti_exactly_one_passes() {
 #[tokio::test]
 async fn a_request_that_is_refused_uses_up_no_jti() {
     let spoilt: [fn(&mut Fixture); 3] = [
-        |fixture| fixture.configure(|layer| layer.policy(AcceptPolicy::Require)),
+        |fixture| fixture.configure(|layer| layer.policy(AcceptPolicy::RequireSession)),
         |fixture| {
             fixture.configure(|layer| layer.require_request_bound(RequireRequestBound::Always));
             fixture.proof_claims.as_object_mut().unwrap().remove("htm");

@@ -50,7 +50,7 @@ fn behind_proxy() -> Fixture {
         fields: attest(&CLIENT, EXPORTER),
         ..Fixture::default()
     };
-    fixture.configure(|layer| layer.trusted_proxies(proxies()));
+    fixture.configure(|layer| layer.trusted_proxies(proxies()).accept_proxy_attested(true));
     fixture
 }
 
@@ -84,19 +84,44 @@ async fn what_a_trusted_proxy_attests_passes_and_is_never_called_session_bound()
 }
 
 #[tokio::test]
-async fn rs_13_require_refuses_attested_connections_unless_they_are_allowed() {
-    let mut fixture = behind_proxy();
-    fixture.configure(|layer| layer.policy(AcceptPolicy::Require));
-    let outcome = fixture.send().await;
-    assert_eq!(outcome.check(), Some(Check::BindingRequired));
-    let description = outcome.challenges()[0]
-        .param("error_description")
-        .unwrap()
-        .to_owned();
-    assert!(description.contains("GW-3"), "{description}");
+async fn rs_13_attested_connections_are_refused_under_every_policy_unless_they_are_allowed() {
+    for policy in [
+        AcceptPolicy::Follow,
+        AcceptPolicy::RequireBound,
+        AcceptPolicy::RequireProof,
+        AcceptPolicy::RequireSession,
+    ] {
+        let mut fixture = behind_proxy();
+        fixture.configure(|layer| layer.policy(policy).accept_proxy_attested(false));
+        let outcome = fixture.send().await;
+        assert_eq!(outcome.check(), Some(Check::BindingRequired), "{policy}");
+        let description = outcome.challenges()[0]
+            .param("error_description")
+            .unwrap()
+            .to_owned();
+        assert!(description.contains("GW-3"), "{description}");
 
-    fixture.configure(|layer| layer.policy(AcceptPolicy::RequireOrAttested));
-    assert!(fixture.send().await.has_passed());
+        fixture.configure(|layer| layer.accept_proxy_attested(true));
+        let outcome = fixture.send().await;
+        assert_eq!(outcome.binding().class(), BindingClass::ProxyAttested);
+        assert!(outcome.binding().is_marked());
+    }
+    // What the policy demands, it demands all the same, also where the proxy's word is enough.
+    let mut fixture = behind_proxy();
+    fixture.configure(|layer| {
+        layer
+            .policy(AcceptPolicy::RequireProof)
+            .trusted_proxies(proxies().accept_certificates_without_proof(true))
+    });
+    fixture.use_token(certificate_bound());
+    let outcome = fixture.send().await;
+    assert_eq!(outcome.binding().class(), BindingClass::ProxyAttested);
+    assert!(!outcome.binding().is_marked());
+    fixture.proofs = Some(vec![]);
+    assert_eq!(fixture.send().await.check(), Some(Check::ProofMissing));
+
+    let mut fixture = behind_proxy();
+    fixture.configure(|layer| layer.policy(AcceptPolicy::RequireSession));
     // The proxy can attest the connection, but a binding must still be there.
     for claims in [certificate_bound(), json!({})] {
         fixture.use_token(claims);
@@ -105,7 +130,7 @@ async fn rs_13_require_refuses_attested_connections_unless_they_are_allowed() {
     }
     // A connection that this server terminates satisfies the policy as well.
     let mut direct = Fixture::default();
-    direct.configure(|layer| layer.policy(AcceptPolicy::RequireOrAttested));
+    direct.configure(|layer| layer.policy(AcceptPolicy::RequireSession));
     assert_eq!(direct.send().await.binding().class(), BindingClass::Session);
 }
 
@@ -313,7 +338,7 @@ async fn whatever_comes_through_a_proxy_must_carry_a_proof_under_every_policy() 
             assert_eq!(fixture.send().await.check(), Some(Check::ProofMissing));
             assert_eq!(fixture.tokens.asked(), usize::from(!is_remote));
         }
-        for policy in [AcceptPolicy::Require, AcceptPolicy::RequireOrAttested] {
+        for policy in [AcceptPolicy::RequireSession, AcceptPolicy::RequireProof] {
             let mut fixture = behind_proxy();
             fixture.tokens.is_remote.store(is_remote, Ordering::SeqCst);
             fixture.configure(|layer| layer.policy(policy));

@@ -14,7 +14,7 @@ fn public(paths: &[&str]) -> Fixture {
     };
     fixture.configure(|layer| {
         layer
-            .policy(AcceptPolicy::Require)
+            .policy(AcceptPolicy::RequireSession)
             .public_paths(paths.iter().copied())
     });
     fixture

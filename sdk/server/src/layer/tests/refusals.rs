@@ -166,8 +166,9 @@ async fn tk_5_refuses_a_cnf_without_a_known_method_under_every_policy() {
     ] {
         for policy in [
             AcceptPolicy::Follow,
-            AcceptPolicy::Require,
-            AcceptPolicy::RequireOrAttested,
+            AcceptPolicy::RequireBound,
+            AcceptPolicy::RequireProof,
+            AcceptPolicy::RequireSession,
         ] {
             for proofs in [None, Some(vec![])] {
                 let mut fixture = Fixture::default();
@@ -523,14 +524,14 @@ async fn rs_13_refuses_tokens_that_are_not_session_bound_where_that_is_required(
         ("a bearer token", Check::BindingRequired, |fixture| {
             fixture.use_token(json!({}));
             fixture.proofs = Some(vec![]);
-            fixture.configure(|layer| layer.policy(AcceptPolicy::Require));
+            fixture.configure(|layer| layer.policy(AcceptPolicy::RequireSession));
         }),
         (
             "a bearer token with a good proof",
             Check::BindingRequired,
             |fixture| {
                 fixture.use_token(json!({}));
-                fixture.configure(|layer| layer.policy(AcceptPolicy::Require));
+                fixture.configure(|layer| layer.policy(AcceptPolicy::RequireSession));
             },
         ),
         (
@@ -539,7 +540,7 @@ async fn rs_13_refuses_tokens_that_are_not_session_bound_where_that_is_required(
             |fixture| {
                 fixture.use_token(json!({ "cnf": { "x5t#S256": CLIENT.thumbprint() } }));
                 fixture.proofs = Some(vec![]);
-                fixture.configure(|layer| layer.policy(AcceptPolicy::Require));
+                fixture.configure(|layer| layer.policy(AcceptPolicy::RequireSession));
             },
         ),
     ];

@@ -32,7 +32,7 @@ async fn server(
 async fn made_up_tokens_without_a_proof_are_asked_about_never_where_one_is_required() {
     let fixture = Fixture::new();
     let authority = Introspector::start(&fixture, json!({ "active": false })).await;
-    let (server, _) = server(&fixture, &authority, AcceptPolicy::Require).await;
+    let (server, _) = server(&fixture, &authority, AcceptPolicy::RequireSession).await;
     let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
     for number in 0..100 {
         let token = opaque(&format!("made-up-{number}"));

@@ -215,7 +215,7 @@ async fn an_opaque_token_is_bound_to_what_the_response_says() {
     let bound = json!({ "x5t#S256": fixture.agent.thumbprint(), "tls_exp": EXPORTER_LABEL });
     let authority = Introspector::start(&fixture, active_but("cnf", bound)).await;
     let layer =
-        BindingLayer::new(authority.builder(&fixture).build()).policy(AcceptPolicy::Require);
+        BindingLayer::new(authority.builder(&fixture).build()).policy(AcceptPolicy::RequireSession);
     let listener = fixture.listener(fixture.tls()).await;
     let server = TestServer::start(listener, binding_report().layer(layer), fixture.options());
 

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::fixture::*;
 use crate::{
-    AcceptPolicy, BindingClass, Dpop, MemoryReplayStore, RequireRequestBound, ServerEvent,
+    AcceptPolicy, BindingClass, Dpop, MemoryReplayStore, RequireRequestBound, RequiredScope,
+    ServerEvent,
 };
 
 /// A request with a DPoP-bound token on a connection without a client certificate.
@@ -105,6 +106,7 @@ async fn a_dpop_bound_request_passes_without_a_client_certificate_and_says_what_
             connection,
             proof: true,
             class: BindingClass::Dpop,
+            marked: false,
             cached: false,
             request_bound: true
         })
@@ -304,11 +306,14 @@ fn assert_challenge(challenge: &Challenge, check: DpopCheck, name: &str) {
 
 /// If everything is wrong, the first check refuses; after each repair the next one does.
 #[tokio::test]
-async fn checks_of_dpop_come_after_those_of_the_token_and_before_those_of_the_policy() {
+async fn checks_of_dpop_come_after_those_of_the_token_and_before_those_of_the_server() {
     let mut fixture = DpopFixture::new();
-    fixture
-        .base
-        .configure(|layer| layer.policy(AcceptPolicy::Require));
+    let scope = RequiredScope::Always("read".parse().unwrap());
+    fixture.base.configure(|layer| {
+        layer
+            .policy(AcceptPolicy::RequireBound)
+            .required_scope(scope)
+    });
     fixture.use_token(json!({ "cnf": { "jkt": CLIENT.jkt(), "x5t#S256": CLIENT.thumbprint() } }));
     fixture.claims["htm"] = "GET".into();
     let token = fixture.base.token.clone();
@@ -319,11 +324,10 @@ async fn checks_of_dpop_come_after_those_of_the_token_and_before_those_of_the_po
     fixture.base.facts = Some(connection(Some(&CLIENT), EXPORTER));
     assert_eq!(dpop_check(&fixture.send().await), Some(DpopCheck::Method));
     fixture.claims["htm"] = "POST".into();
-    // RS-13 requires a session-bound token.
-    assert_eq!(fixture.send().await.check(), Some(Check::BindingRequired));
+    assert_eq!(fixture.send().await.check(), Some(Check::Scope));
     fixture
         .base
-        .configure(|layer| layer.policy(AcceptPolicy::Follow));
+        .configure(|layer| layer.required_scope(RequiredScope::None));
     // None of the refusals has marked the proof as used.
     assert!(fixture.send().await.has_passed());
 }
