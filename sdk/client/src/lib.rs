@@ -70,8 +70,7 @@ pub use observe::{
 pub use origin::{InvalidTarget, Origin};
 pub use request::{
     DpopProofRequired, Http2Only, NoRetryOn401, ProofRequired, Repeatable, RequestBoundProof,
-    TokenSourceId,
-    WithCertificate,
+    TokenSourceId, WithCertificate,
 };
 
 /// What a [`DpopKey`] signs, for a program that makes DPoP proofs by itself (RFC 9449 §4.2).
