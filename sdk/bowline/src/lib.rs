@@ -177,3 +177,8 @@ pub use bowline_a2a as a2a;
 /// reqwest's requests and middlewares over [`Client`].
 #[cfg(feature = "reqwest")]
 pub use bowline_reqwest as reqwest;
+
+/// The recipes of the book, so that they compile.
+#[cfg(all(doctest, feature = "full"))]
+#[doc = include_str!("../../../docs/src/recipes.md")]
+struct Recipes;
