@@ -267,7 +267,7 @@ async fn the_bowline_clients_own_time_outs_say_which_step_was_slow() {
         tls_handshake: Duration::from_millis(50),
         ..Timeouts::default()
     };
-    let transport = Transport::new(fixture.builder().timeouts(timeouts).build().unwrap());
+    let transport = fixture.transport_with(|builder| builder.timeouts(timeouts));
     let request = fixture.request(Method::GET, peer.origin()).timeout(AN_HOUR);
     let error = transport
         .execute(request.build().unwrap())

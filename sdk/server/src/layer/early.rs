@@ -1,6 +1,6 @@
-//! What is checked before anybody is asked about a token (RS-10), so that a made-up token without a
-//! proof costs the authorization server nothing. Where nobody has to be asked, the checks keep
-//! their order.
+//! What is checked before a server is asked about a token (RS-10), so that a made-up token without
+//! a proof costs the authorization server nothing. Where none has to be asked, the checks keep their
+//! order.
 
 use bowline_proof::{AccessToken, Check, Demand, Refusal, Scheme};
 use http::request::Parts;
@@ -59,7 +59,7 @@ fn may_name_certificate(token: &AccessToken) -> bool {
 }
 
 /// The `cnf` of a JWT is that of the genuine token, or the token is forged. So a proof is asked for
-/// only of a client whom it would help.
+/// only of a client that it would help.
 fn check_unverified(
     token: &AccessToken,
     client: &Client<'_>,
