@@ -30,7 +30,7 @@ pub enum ErrorKind {
     InvalidRequest,
     /// A plaintext `http` target that was not allowed (CL-6).
     PlaintextRefused,
-    /// The access token is malformed, or its `cnf` asks for what nobody can satisfy (TK-0, TK-2).
+    /// The access token is malformed, or its `cnf` asks for what no proof can satisfy (TK-0, TK-2).
     InvalidToken,
     /// The access token's `cnf.x5t#S256` names another certificate than the one this client holds
     /// (CL-8).
@@ -93,7 +93,7 @@ pub enum Fault {
     Configuration,
     /// The server.
     Peer,
-    /// Nobody in particular: connections come and go.
+    /// No party in particular: connections come and go.
     Network,
 }
 
@@ -176,7 +176,7 @@ impl Error {
         )
     }
 
-    /// Whether the same request may succeed later without anybody changing anything, and cannot
+    /// Whether the same request may succeed later although nothing is changed, and cannot
     /// have been processed.
     pub fn is_worth_another_try(&self) -> bool {
         !self.may_have_been_processed() && self.fault() == Fault::Network

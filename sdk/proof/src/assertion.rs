@@ -15,7 +15,7 @@ use crate::{
     sign::Signer,
 };
 
-/// `typ`: nobody can mistake another JWT by the same key for an assertion, or an assertion for
+/// `typ`: no server can mistake another JWT by the same key for an assertion, or an assertion for
 /// another JWT (RFC 8725 §3.11; `draft-ietf-oauth-rfc7523bis`). Servers that do not know this type
 /// ignore it.
 const ASSERTION_TYPE: &str = "client-authentication+jwt";

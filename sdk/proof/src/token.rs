@@ -141,7 +141,7 @@ impl AccessToken {
     }
 
     /// The same for a JWT (a signed one, whose payload is a JSON object); `None` for a token that
-    /// is opaque to everybody but its issuer.
+    /// is opaque to all but its issuer.
     pub fn jwt_confirmation(&self) -> Option<Result<&Confirmation, &ConfirmationError>> {
         self.jwt().map(Result::as_ref)
     }
@@ -263,7 +263,7 @@ pub enum InvalidAccessToken {
 /// SHA-256 over the ASCII of an access token: the `ath` claim (PR-5), and a name for the token in
 /// tables.
 ///
-/// `Debug` shows nothing of it, so that nobody can recognise a token in a log.
+/// `Debug` shows nothing of it, so that a token cannot be recognised in a log.
 #[derive(Clone, Copy)]
 pub struct TokenHash([u8; 32]);
 

@@ -92,7 +92,7 @@ pub(crate) struct Frames {
 
 #[derive(Debug, Default)]
 struct FrameState {
-    /// Somebody tells. `axum::serve` does not.
+    /// The server tells. `axum::serve` does not.
     known: bool,
     /// Requests whose response body has not ended.
     bodies: usize,
@@ -143,7 +143,8 @@ impl Frames {
     }
 
     /// Since when a frame has been ready, if `open` responses have not been sent completely, and
-    /// the newest request came at `newest`. Where nobody tells, a frame counts as always ready.
+    /// the newest request came at `newest`. Where the server does not tell, a frame counts as
+    /// always ready.
     pub(crate) fn ready_since(&self, open: usize, newest: Instant) -> Option<Instant> {
         let state = self.state();
         if !state.known {

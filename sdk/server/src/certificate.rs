@@ -137,7 +137,7 @@ impl ClientCertificate {
         &self.issuer
     }
 
-    /// Whose it is: read it with [`Owner::of`].
+    /// Its owner: read it with [`Owner::of`].
     pub(crate) fn owner(&self) -> &Owner {
         &self.owner
     }

@@ -152,7 +152,7 @@ impl<F: Fn(&ServerEvent) + Send + Sync + 'static> ServerObserver for F {
     }
 }
 
-/// Passes an event on, if anybody observes.
+/// Passes an event on, if there is an observer.
 pub(crate) fn report(observer: Option<&dyn ServerObserver>, event: &ServerEvent) {
     if let Some(observer) = observer {
         observer.observe(event);

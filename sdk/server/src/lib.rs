@@ -116,7 +116,7 @@ pub use self::owner::OwnerClass;
 pub use self::proxies::{ProxyName, TrustedProxies};
 pub use self::requester::Requester;
 pub use self::scope::{InvalidScope, RequiredScope, Scope};
-pub use self::serve::{ServeOptions, serve, serve_connection};
+pub use self::serve::{HttpService, ServeOptions, serve, serve_connection};
 pub use self::tls::{
     ClientAuth, Identity, MAX_TICKET_LIFETIME, ServerTls, ServerTlsBuilder, TlsError, TlsErrorKind,
     Trust,

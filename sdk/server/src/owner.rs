@@ -15,7 +15,7 @@ pub(crate) enum Owner {
     /// The subject and the issuer of the client's certificate, as RFC 4514 writes them: a client
     /// with many short-lived certificates is one owner.
     Name { subject: Arc<str>, issuer: Arc<str> },
-    /// The client's certificate itself, because it names nobody.
+    /// The client's certificate itself, because it names no owner.
     Certificate(Thumbprint),
     /// Where the connection came from, because it has no certificate.
     Address(AddressPrefix),

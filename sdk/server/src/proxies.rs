@@ -38,7 +38,7 @@ use crate::{ConnectionFacts, ReplayStore, reserved_fields};
 /// A proxy is named by the client certificate with which it connects to this server over mutual
 /// TLS: by thumbprint, SPIFFE ID or subject. A SPIFFE ID or a subject is believed of *every*
 /// authority among the roots for clients: name a proxy by one only if none of them would issue it
-/// to somebody else, or else by its thumbprint.
+/// to another, or else by its thumbprint.
 ///
 /// It must set both fields exactly once on each request, and remove the ones that its clients send
 /// (also with `_` for `-`). A request without them is refused, unless the proxy is

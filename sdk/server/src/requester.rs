@@ -1,11 +1,12 @@
-//! Whom a request is counted for.
+//! The party that a request is counted for.
 
 use std::fmt;
 
 use crate::owner::Owner;
 
-/// Whom a request is counted for in every quota: the SPIFFE ID of the client's certificate, else
-/// its subject and issuer, else the certificate itself, else the prefix of the client's address.
+/// The party that a request is counted for in every quota: the SPIFFE ID of the client's
+/// certificate, else its subject and issuer, else the certificate itself, else the prefix of the
+/// client's address.
 /// Cheap to clone and to compare.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Requester(Owner);

@@ -6,7 +6,7 @@ use crate::ProofOwner;
 
 /// Counts entries, in all and by owner.
 ///
-/// While less than 80 % of the capacity is taken nobody is limited: a fleet that shares one
+/// While less than 80 % of the capacity is taken no owner is limited: a fleet that shares one
 /// identity may need most of it. Above that, an owner that holds 1 % of the capacity already is
 /// refused, so that one client cannot keep the others out.
 pub(crate) struct Shares {

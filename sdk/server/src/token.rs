@@ -26,7 +26,7 @@ pub trait TokenValidator: Send + Sync + 'static {
     ) -> impl Future<Output = Result<ValidToken, TokenError>> + Send;
 
     /// The same, for a request of this client: what [`BindingLayer`](crate::BindingLayer) calls. A
-    /// validator that asks somebody else can use it to limit what each client makes it ask; one
+    /// validator that asks another server can use it to limit what each client makes it ask; one
     /// that wraps another validator should pass it on. By default it is ignored.
     ///
     /// # Errors
@@ -41,9 +41,9 @@ pub trait TokenValidator: Send + Sync + 'static {
         self.validate(token)
     }
 
-    /// Whether validating this token now would ask somebody else about it. Then
+    /// Whether validating this token now would ask another server about it. Then
     /// [`BindingLayer`](crate::BindingLayer) first checks what it can check itself (RS-10), so that
-    /// a made-up token without the proof that it needs costs nobody anything. Default: no.
+    /// a made-up token without the proof that it needs costs that server nothing. Default: no.
     fn asks(&self, token: &AccessToken) -> bool {
         let _ = token;
         false

@@ -48,6 +48,17 @@ impl Pki {
         Self::named("bowline development CA")
     }
 
+    /// A new CA, and a P-256 client certificate of it with the name `agent`.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    #[must_use]
+    pub fn with_agent() -> (Self, Leaf) {
+        let pki = Self::new();
+        let agent = pki.client("agent", KeyKind::P256);
+        (pki, agent)
+    }
+
     /// Makes a second authority: a peer that trusts the first one does not trust this one.
     ///
     /// # Panics

@@ -18,7 +18,7 @@ use bowline_proof::PROOF_HEADER;
 use bowline_server::{AcceptPolicy, BindingLayer, UpstreamValidates};
 use bowline_testkit::a2a as peer;
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
-use bowline_testkit::pki::{KeyKind, Pki};
+use bowline_testkit::pki::Pki;
 use bytes::Bytes;
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION, WWW_AUTHENTICATE,
@@ -38,8 +38,7 @@ struct Visitor {
 
 impl Visitor {
     fn new() -> Self {
-        let pki = Pki::new();
-        let agent = pki.client("agent", KeyKind::P256);
+        let (pki, agent) = Pki::with_agent();
         let client = Client::builder()
             .identity(Identity::new(agent.chain(), agent.signing_key()).unwrap())
             .trust(Trust::from_der([pki.ca_der().clone()]).unwrap())

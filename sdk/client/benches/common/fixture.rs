@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bowline_http_client::{Builder, Client, DpopKey, HttpVersions, Identity, Trust};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
-use bowline_testkit::pki::{KeyKind, Leaf, Pki};
+use bowline_testkit::pki::{Leaf, Pki};
 use http::{HeaderMap, HeaderValue, header};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
@@ -64,8 +64,7 @@ const TOKEN_BYTES: usize = 700;
 impl Fixture {
     /// Inside a runtime: the authority has a socket, although the benches send it no request.
     pub(crate) fn new() -> Self {
-        let pki = Pki::new();
-        let agent = pki.client("agent", KeyKind::P256);
+        let (pki, agent) = Pki::with_agent();
         let options = AuthorityOptions {
             lifetime: std::time::Duration::from_secs(24 * 3600),
             audience: AUDIENCE.to_owned(),

@@ -15,7 +15,7 @@
 //! - [`ReplayHandle`] is what the exchange keeps: it starts the next attempt, and knows how much
 //!   was read.
 //! - [`Source`] is shared by them. It owns the caller's body, so that the body lives exactly as
-//!   long as somebody may still read it.
+//!   long as it may still be read.
 //!
 //! Nothing is copied: kept frames share their memory with those that were sent.
 

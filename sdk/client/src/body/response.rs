@@ -206,6 +206,6 @@ impl fmt::Debug for Body {
     }
 }
 
-/// How much of an answer that nobody needs is read for its connection's sake, and for how long.
+/// How much of an unneeded answer is read for its connection's sake, and for how long.
 pub(crate) const DRAIN_BYTES: usize = 64 * 1024;
 pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(1);

@@ -90,7 +90,7 @@ impl Builder {
         self
     }
 
-    /// Whom to believe about servers. Default: the operating system's verifier.
+    /// Which servers to trust. Default: the operating system's verifier.
     #[must_use]
     pub fn trust(mut self, trust: Trust) -> Self {
         self.trust = trust;

@@ -42,7 +42,7 @@ pub(crate) const ASSUMED_STREAMS: usize = 127;
 #[derive(Default)]
 pub(crate) struct WireState {
     goaway: AtomicBool,
-    /// The peer's SETTINGS are in force, or will never be: nobody waits for them.
+    /// The peer's SETTINGS are in force, or will never be: nothing waits for them.
     settings_acked: AtomicBool,
     /// The acknowledgement was written; hyper has not yet told the new limit.
     ack_written: AtomicBool,

@@ -106,7 +106,7 @@ impl Connection {
         self.told_to_close.notify_one();
     }
 
-    /// hyper has let go of the connection: nobody need wait for the peer's SETTINGS, or hold a
+    /// hyper has let go of the connection: no caller need wait for the peer's SETTINGS, or hold a
     /// sender, any more.
     pub(crate) fn close_driver(&self) {
         self.wire.stop_waiting();
@@ -123,7 +123,7 @@ impl Connection {
         self.close_report.head_pending();
     }
 
-    /// Its response's head has been looked at, or nobody will.
+    /// Its response's head has been looked at, or never will be.
     pub(crate) fn head_seen(&self) {
         self.report(self.close_report.head_seen());
     }

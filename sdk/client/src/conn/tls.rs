@@ -16,7 +16,7 @@ use crate::config::HttpVersions;
 use crate::conn::identity::{Identity, provider, read_file};
 use crate::error::{Error, ErrorKind};
 
-/// Whom to believe about servers.
+/// Which servers to trust.
 #[derive(Clone, Debug, Default)]
 pub struct Trust(Roots);
 
@@ -205,7 +205,7 @@ impl ResolvesClientCert for RecordingResolver {
         } else {
             CertificateRequest::NothingFits
         };
-        // Outside `record_certificate_request` nobody asks.
+        // Outside `record_certificate_request` nothing is to be recorded.
         let _ = CERTIFICATE_REQUEST.try_with(|cell| cell.set(request));
         key
     }

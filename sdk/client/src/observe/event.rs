@@ -100,7 +100,7 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// A request that nobody named.
+    /// A request that the caller did not name.
     pub const OTHER: Operation = Operation::new(Protocol::HTTP, "other");
 
     /// An operation of a fixed set. The name is `'static` so that nothing from the network becomes

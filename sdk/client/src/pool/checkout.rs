@@ -145,7 +145,7 @@ impl Checkout {
             }
         };
         sent.map_err(|mut error| {
-            // Of no more use to anybody; hyper reports why.
+            // Of no more use; hyper reports why.
             self.sender = None;
             self.connection.head_seen();
             match error.take_message() {
@@ -219,7 +219,7 @@ impl Checkout {
             return;
         }
         // hyper learns only when it is polled next that the response has ended; a request body may
-        // be under way. Outside a runtime nobody could poll it: the connection is dropped.
+        // be under way. Outside a runtime nothing could poll it: the connection is dropped.
         let Ok(runtime) = Handle::try_current() else {
             return;
         };

@@ -234,7 +234,7 @@ impl Pool {
                 self.reaper_wakeup.notify_one();
             }
             None => {
-                // Outside a runtime nobody uses the pool either; the next connection calls again.
+                // Outside a runtime nothing uses the pool either; the next connection calls again.
                 let Ok(runtime) = Handle::try_current() else {
                     return;
                 };
@@ -263,7 +263,7 @@ impl Pool {
                 let message = format!("opening a connection to {} panicked", destination.origin);
                 Err(Error::new(ErrorKind::TlsHandshake, message))
             });
-            // Nobody is left to use it: it is dropped, and with that closed.
+            // No client is left to use it: it is dropped, and with that closed.
             let Some(pool) = pool.upgrade() else { return };
             match opened {
                 Ok(opened) => pool.opened(key, &destination, opened),

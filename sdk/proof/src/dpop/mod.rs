@@ -8,7 +8,7 @@
 //! | [`Nonce::from_response`] reads what the next proof must repeat (§8) | [`Expected::nonces`] (§8, §9) |
 //!
 //! Unlike a session-binding proof it does not depend on the connection, so only the memory of its
-//! `jti` stops a copy that somebody else sends before it has expired.
+//! `jti` stops a copy that an attacker sends before it has expired.
 //!
 //! ```
 //! # use std::time::Duration;

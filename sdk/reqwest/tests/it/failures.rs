@@ -265,7 +265,7 @@ async fn the_bowline_clients_own_time_outs_say_which_step_was_slow() {
     let peer = MisbehavingPeer::start(&fixture.pki, Misbehaviour::SilentTcp);
     let mut timeouts = Timeouts::default();
     timeouts.tls_handshake = Duration::from_millis(50);
-    let transport = Transport::new(fixture.builder().timeouts(timeouts).build().unwrap());
+    let transport = fixture.transport_with(|builder| builder.timeouts(timeouts));
     let request = fixture.request(Method::GET, peer.origin()).timeout(AN_HOUR);
     let error = transport
         .execute(request.build().unwrap())

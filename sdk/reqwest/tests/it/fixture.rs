@@ -22,7 +22,7 @@ use bowline_server::{
     BindingLayer, ConnectionFacts, ConnectionId, TokenError, TokenValidator, ValidToken,
 };
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
-use bowline_testkit::pki::{KeyKind, Leaf, Pki};
+use bowline_testkit::pki::{Leaf, Pki};
 use bowline_testkit::tls::ClientAuth;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -66,8 +66,7 @@ impl RequestLog {
 
 impl Fixture {
     pub(crate) fn new() -> Self {
-        let pki = Pki::new();
-        let agent = pki.client("agent", KeyKind::P256);
+        let (pki, agent) = Pki::with_agent();
         Self {
             pki,
             agent,
@@ -113,12 +112,13 @@ impl Fixture {
     }
 
     pub(crate) fn transport_over(&self, http: HttpVersions) -> Transport {
-        Transport::new(
-            self.builder()
-                .http_versions(http)
-                .build()
-                .expect("a usable configuration"),
-        )
+        self.transport_with(|builder| builder.http_versions(http))
+    }
+
+    /// With other settings than the usual ones.
+    pub(crate) fn transport_with(&self, set: impl FnOnce(Builder) -> Builder) -> Transport {
+        let client = set(self.builder()).build();
+        Transport::new(client.expect("a usable configuration"))
     }
 
     /// A session-bound token of the agent.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use bowline_http_client::{Operation, Protocol};
 use bowline_reqwest::Transport;
 use bowline_testkit::peers::CyclingOptions;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use http::{Extensions, HeaderMap, HeaderValue};
 use reqwest::{Proxy, Request, Response};
 use reqwest_middleware::{
@@ -16,20 +18,17 @@ use reqwest_middleware::{
 use crate::fixture::Fixture;
 
 /// Sends every request twice, and returns the second response.
-pub(crate) struct Twice;
-
-#[async_trait::async_trait]
-impl Middleware for Twice {
-    async fn handle(
-        &self,
-        request: Request,
-        extensions: &mut Extensions,
-        next: Next<'_>,
-    ) -> Result<Response> {
-        let again = request.try_clone().expect("no streamed body");
+pub(crate) fn twice<'a>(
+    request: Request,
+    extensions: &'a mut Extensions,
+    next: Next<'a>,
+) -> BoxFuture<'a, Result<Response>> {
+    let again = request.try_clone().expect("no streamed body");
+    async move {
         next.clone().run(request, extensions).await?.bytes().await?;
         next.run(again, extensions).await
     }
+    .boxed()
 }
 
 /// Counts the requests that pass through it.
@@ -66,7 +65,7 @@ async fn middlewares_before_it_see_every_attempt_and_those_after_it_none() {
     ];
     let stack = ClientBuilder::new(reqwest::Client::new())
         .with(above.clone())
-        .with(Twice)
+        .with(twice)
         .with(between.clone())
         .with(fixture.transport())
         .with(below.clone())

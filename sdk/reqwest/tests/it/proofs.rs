@@ -9,7 +9,7 @@ use reqwest::{Certificate, Identity, StatusCode};
 use reqwest_middleware::ClientBuilder;
 
 use crate::fixture::Fixture;
-use crate::middleware::Twice;
+use crate::middleware::twice;
 
 #[tokio::test]
 async fn reqwest_itself_is_refused_without_a_proof() {
@@ -96,13 +96,9 @@ async fn a_request_sent_again_on_another_connection_has_a_proof_for_that_one() {
 async fn a_proof_for_one_request_is_not_sent_again_with_it() {
     let fixture = Fixture::new();
     let server = fixture.server(CyclingOptions::default());
-    let client = fixture
-        .builder()
-        .proof_scope(ProofScope::Request)
-        .build()
-        .unwrap();
+    let transport = fixture.transport_with(|builder| builder.proof_scope(ProofScope::Request));
 
-    get_twice(&fixture, Transport::new(client), &server).await;
+    get_twice(&fixture, transport, &server).await;
 
     let (seen, proofs) = (fixture.log.all(), fixture.log.proofs());
     assert_eq!(proofs.len(), 2);
@@ -113,7 +109,7 @@ async fn a_proof_for_one_request_is_not_sent_again_with_it() {
 /// Sends one request through a stack that sends it twice.
 async fn get_twice(fixture: &Fixture, transport: Transport, server: &CyclingServer) {
     let stack = ClientBuilder::new(reqwest::Client::new())
-        .with(Twice)
+        .with(twice)
         .with(transport)
         .build();
     let url = format!("{}/nothing", server.origin());

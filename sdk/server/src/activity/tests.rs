@@ -49,7 +49,11 @@ async fn a_frame_is_ready_from_when_it_is_given_until_another_one_is_asked_for()
     let begun = Instant::now();
     let frames = Frames::new();
     tokio::time::advance(LATER).await;
-    assert_eq!(frames.ready_since(1, begun), Some(begun), "nobody tells");
+    assert_eq!(
+        frames.ready_since(1, begun),
+        Some(begun),
+        "no service tells"
+    );
     frames.body_begins();
     assert_eq!(frames.ready_since(1, begun), None);
     let given = Instant::now();

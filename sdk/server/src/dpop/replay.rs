@@ -83,8 +83,8 @@ impl ProofId {
     }
 }
 
-/// Whose used proofs are counted together: a hash of issuer, subject and client of the token that
-/// they came with. The client alone does not suffice, because a client may act for many users; the
+/// The owner by which used proofs are counted: a hash of issuer, subject and client of the token
+/// that they came with. The client alone does not suffice, because a client may act for many users; the
 /// key does not either, because a client may make as many keys as it likes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ProofOwner([u8; 32]);

@@ -8,7 +8,7 @@
 //!
 //! A request that is reset takes its caller along, never the question: once it is put to the
 //! authorization server, its slot stays taken until there is an answer, which is filed whether or
-//! not anybody still waits. A question that still waits for a slot ends when nobody waits for it.
+//! not a request still waits. A question that still waits for a slot ends when no request does.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;

@@ -123,7 +123,7 @@ async fn a_question_that_nobody_waits_for_any_more_is_not_asked() {
     first.await.unwrap();
     third.await.unwrap();
     assert_eq!(authority.asked(), 2);
-    // If somebody asks again it is.
+    // If it is asked for again it is.
     authority.gate.add_permits(1);
     validator.validate(&second).await.unwrap();
     assert_eq!(authority.asked(), 3);

@@ -106,7 +106,7 @@ impl Keyring {
         }
     }
 
-    /// Whether somebody is fetching now.
+    /// Whether a fetch is under way.
     pub(super) fn is_fetching(&self) -> bool {
         self.fetching.try_lock().is_err()
     }

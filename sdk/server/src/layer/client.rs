@@ -84,7 +84,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Whom the request is counted for. Behind a proxy that is the client, not the proxy.
+    /// The party that the request is counted for. Behind a proxy that is the client, not the proxy.
     pub(super) fn requester(&self, facts: &ConnectionFacts) -> Requester {
         Requester::new(Owner::of(
             self.certificate.map(|found| &**found),

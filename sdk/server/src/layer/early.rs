@@ -1,6 +1,6 @@
-//! What is checked before anybody is asked about a token (RS-10), so that a made-up token without a
-//! proof costs the authorization server nothing. Where nobody has to be asked, the checks keep
-//! their order.
+//! What is checked before a server is asked about a token (RS-10), so that a made-up token without
+//! a proof costs the authorization server nothing. Where none has to be asked, the checks keep their
+//! order.
 
 use bowline_proof::{AccessToken, Check, Refusal, Scheme};
 use http::request::Parts;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// Whether a path has one reading only: it is in the normal form of RFC 3986 section 6.2.2, and
-/// holds nothing that somebody behind this server could take for a separator, a parameter, or a way
+/// holds nothing that a server behind this one could take for a separator, a parameter, or a way
 /// up (RS-13).
 pub(super) fn is_plain(path: &str) -> bool {
     let Some(segments) = path.strip_prefix('/') else {

@@ -17,7 +17,7 @@ use super::transport;
 /// | `DELETE /admin/keys` | this path with this method; `GET` covers `HEAD` |
 /// | `/admin/*` | `/admin` and everything below it |
 ///
-/// Behind this server somebody may read a path differently. So a pattern matches if *any* reading
+/// A server behind this one may read a path differently. So a pattern matches if *any* reading
 /// of the path does, and an exception counts only if *every* reading matches one: as sent; with
 /// escapes decoded once and twice; and each of these with dot segments, empty segments and `;`
 /// parameters removed.

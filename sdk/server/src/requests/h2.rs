@@ -236,7 +236,7 @@ impl Streams {
     }
 }
 
-/// The frame that resets a stream: nobody wants the rest of the response.
+/// The frame that resets a stream: the client does not want the rest of the response.
 pub(crate) fn reset_frame(stream: StreamId) -> [u8; HEADER_BYTES + 4] {
     let mut frame = [0; HEADER_BYTES + 4];
     frame[2] = 4;

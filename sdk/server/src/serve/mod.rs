@@ -26,6 +26,35 @@ use crate::{CloseReason, Connection, ConnectionFacts, Listener};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
+/// An HTTP service that can be served on many connections: an `axum::Router`, say.
+///
+/// Implemented for every such tower service.
+pub trait HttpService:
+    Service<
+        Request<Incoming>,
+        Response = Response<<Self as HttpService>::Body>,
+        Error: Into<BoxError>,
+        Future: Send + 'static,
+    > + Clone
+    + Send
+    + 'static
+{
+    /// The body of its responses.
+    type Body: Body<Data: Send, Error: Into<BoxError>> + Send + 'static;
+}
+
+impl<S, B> HttpService for S
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    type Body = B;
+}
+
 /// How connections are served. How many there are and how long they may do nothing is the
 /// listener's: see [`ConnectionLimits`](crate::ConnectionLimits).
 #[derive(Clone, Debug)]
@@ -54,19 +83,12 @@ const EVICTION: Duration = Duration::from_secs(1);
 /// closed.
 ///
 /// Each request finds its `Arc<`[`ConnectionFacts`]`>` among its extensions.
-pub async fn serve<S, B>(
+pub async fn serve<S: HttpService>(
     mut listener: Listener,
     service: S,
     options: ServeOptions,
     shutdown: impl Future<Output = ()>,
-) where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Into<BoxError>,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
+) {
     let mut shutdown = pin!(shutdown);
     let (stop, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
@@ -95,19 +117,14 @@ pub async fn serve<S, B>(
 /// when `shutdown` completes, when its client certificate expires or no longer verifies (RS-1), or
 /// when one of its [`ConnectionLimits`](crate::ConnectionLimits) is reached. HTTP/2 is spoken where
 /// it was negotiated, HTTP/1.1 otherwise, never guessed from the first bytes.
-pub async fn serve_connection<IO, S, B>(
+pub async fn serve_connection<IO, S>(
     connection: Connection<IO>,
     service: S,
     options: &ServeOptions,
     shutdown: impl Future<Output = ()>,
 ) where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Into<BoxError>,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
+    S: HttpService,
 {
     let (stream, ending) = connection.into_parts();
     let facts = ending.facts();
@@ -134,22 +151,16 @@ pub async fn serve_connection<IO, S, B>(
 
 /// Wraps `service` so that each request carries the facts, and the connection's activity knows which
 /// response bodies have something to send.
-fn with_facts<S, B>(
+fn with_facts<S: HttpService>(
     service: S,
     facts: Arc<ConnectionFacts>,
     activity: Arc<Activity>,
 ) -> impl hyper::service::Service<
     Request<Incoming>,
-    Response = Response<impl Body<Data = B::Data, Error = B::Error> + Send + use<S, B>>,
+    Response = Response<impl Body<Data: Send, Error: Into<BoxError>> + Send + use<S>>,
     Error = BoxError,
     Future: Send + 'static,
->
-where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Into<BoxError>,
-    B: Body + Send + 'static,
-{
+> {
     let service = TowerToHyperService::new(service);
     service_fn(move |mut request: Request<Incoming>| {
         let body = TrackedBody::begin(activity.clone());

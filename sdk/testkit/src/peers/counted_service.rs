@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bowline_server::ConnectionFacts;
-use bytes::Bytes;
+use bowline_server::{ConnectionFacts, HttpService};
+use bytes::{Buf, Bytes};
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::connection_log::ConnectionLog;
-use super::http_service::{BoxError, HttpService};
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The service of one connection; see the module.
 pub(super) struct CountedService<S> {
@@ -45,11 +45,18 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for CountedServi
             let response = response.await.map_err(Into::into)?;
             in_flight.answer(max_responses).await;
             Ok(response.map(|body| CountedBody {
-                body: body.map_err(Into::into).boxed_unsync(),
+                body: body
+                    .map_frame(into_bytes)
+                    .map_err(Into::into)
+                    .boxed_unsync(),
                 _in_flight: in_flight,
             }))
         })
     }
+}
+
+fn into_bytes(frame: Frame<impl Buf>) -> Frame<Bytes> {
+    frame.map_data(|mut data| data.copy_to_bytes(data.remaining()))
 }
 
 /// State that the service and the connection's task share.

@@ -19,10 +19,10 @@ use tokio_rustls::server::TlsStream;
 
 use super::connection_log::{ConnectionLog, Counts};
 use super::counted_service::{Activity, CountedService};
-use super::http_service::HttpService;
 use crate::net::{OwnedTask, accept_loop, loopback, origin};
 use crate::pki::Pki;
 use crate::tls::{Alpn, ClientAuth};
+use bowline_server::HttpService;
 
 /// When a [`CyclingServer`] ends a connection: as soon as one of these holds. The default is never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

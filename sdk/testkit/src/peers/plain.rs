@@ -6,8 +6,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 
-use super::http_service::HttpService;
 use crate::net::{OwnedTask, accept_loop, loopback};
+use bowline_server::HttpService;
 
 /// A plain HTTP server on a loopback port of its own: HTTP/1.1, and HTTP/2 with prior knowledge
 /// (RFC 9113 §3.3), which is what gRPC without TLS speaks. Dropping it cuts its connections.

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use a2a::{
-    Message, Part, Role, SendMessageRequest, SendMessageResponse, StreamResponse, error_code,
+    A2AError, Message, Part, Role, SendMessageRequest, SendMessageResponse, StreamResponse,
+    error_code,
 };
 use a2a_client::{ServiceParams, Transport};
 use a2a_grpc::GrpcTransportFactory;
 use bowline_a2a::{Error, ErrorKind, Transports, operation};
 use bowline_http_client::bind::TokenSourceId;
-use bowline_http_client::{AccessToken, Fault, HttpVersions};
+use bowline_http_client::{AccessToken, Client, Fault, HttpVersions};
 use bowline_testkit::a2a::{Echo, agent, card};
 use bowline_testkit::peers::{CyclingOptions, PlainServer};
 use bowline_testkit::tls::Alpn;
@@ -331,20 +332,13 @@ async fn an_agent_without_http2_is_not_called_at_all() {
     );
 
     // In plaintext nothing is negotiated: the client must be built for it.
-    let plain = PlainServer::start_with(|origin| agent(Echo::default(), card(origin)));
     for (http, kind) in [
         (HttpVersions::Auto, ErrorKind::NotHttp2),
         (HttpVersions::Http1, ErrorKind::NotHttp2),
     ] {
-        let builder = bowline_http_client::Client::builder().http_versions(http);
+        let builder = Client::builder().http_versions(http);
         let client = builder.allow_plaintext_on_loopback().build().unwrap();
-        let transports = Transports::new(client, &plain.origin()).unwrap();
-        let transport = super::transport(&*transports.grpc(), &plain.addr().to_string())
-            .await
-            .unwrap();
-        let error = get_task(&*transport, &ServiceParams::new())
-            .await
-            .unwrap_err();
+        let error = error_in_plaintext(client).await;
         assert_eq!(failure(&error).kind(), kind, "{error}");
         assert!(error.message.contains("HttpVersions"), "{error}");
     }
@@ -384,15 +378,20 @@ async fn calls_go_where_the_caller_wants_them_and_nowhere_else() {
     assert_eq!(echoed(&*transport, &ServiceParams::new(), "x").await, "x");
 
     // Plaintext is for clients that allow it.
+    let error = error_in_plaintext(fixture.client()).await;
+    assert_eq!(failure(&error).kind(), ErrorKind::Configuration, "{error}");
+}
+
+/// Why a call over `client` fails whose agent speaks plaintext.
+async fn error_in_plaintext(client: Client) -> A2AError {
     let plain = PlainServer::start_with(|origin| agent(Echo::default(), card(origin)));
-    let transports = Transports::new(fixture.client(), &plain.origin()).unwrap();
+    let transports = Transports::new(client, &plain.origin()).unwrap();
     let transport = super::transport(&*transports.grpc(), &plain.addr().to_string())
         .await
         .unwrap();
-    let error = get_task(&*transport, &ServiceParams::new())
+    get_task(&*transport, &ServiceParams::new())
         .await
-        .unwrap_err();
-    assert_eq!(failure(&error).kind(), ErrorKind::Configuration, "{error}");
+        .unwrap_err()
 }
 
 /// A source of these tokens, one after the other as they are refused.

@@ -1,6 +1,6 @@
 //! What one origin remembers of access tokens: enough to tell why a proof was needed, and no more.
 //!
-//! Bounded, least recently used out. It holds keyed hashes: nobody can test from a memory dump
+//! Bounded, least recently used out. It holds keyed hashes: a memory dump does not tell
 //! whether a given token was here, and a collision costs a wrong label at most.
 
 use std::hash::{BuildHasher, RandomState};

@@ -73,7 +73,7 @@ pub(super) async fn connect(
                 Err(TunnelError::EarlyData)
             };
         }
-        // 101 changes the protocol: nobody has asked for that.
+        // 101 changes the protocol, which was not asked for.
         if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(TunnelError::Refused { status });
         }

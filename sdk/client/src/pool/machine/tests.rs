@@ -511,7 +511,7 @@ impl Simulation {
             let is_full = all >= self.limits.in_all;
             assert!(
                 opening > 0 || something_ends || (is_full && room_is_coming),
-                "somebody waits and nothing is coming"
+                "a request waits and nothing is coming"
             );
         }
     }

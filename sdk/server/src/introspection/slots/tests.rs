@@ -43,7 +43,7 @@ fn slots_go_to_the_requesters_in_turn_and_in_order_within_each() {
             .enumerate()
             .filter(|(index, _)| !served.contains(index))
             .find_map(|(index, future)| Some((index, taken(future)?)))
-            .expect("a free slot was given to nobody");
+            .expect("a free slot was not given out");
         served.push(index);
         held = slot;
     }

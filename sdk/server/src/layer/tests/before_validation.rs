@@ -1,4 +1,4 @@
-//! RS-10: where the policy demands a proof for a token, the proof is checked before anybody is
+//! RS-10: where the policy demands a proof for a token, the proof is checked before a server is
 //! asked about the token.
 
 use std::sync::atomic::Ordering;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::fixture::*;
 use crate::AcceptPolicy;
 
-/// Somebody else validates the tokens.
+/// Another server validates the tokens.
 fn remote() -> Fixture {
     let fixture = Fixture::default();
     fixture.tokens.is_remote.store(true, Ordering::SeqCst);
@@ -186,7 +186,7 @@ async fn a_token_for_which_no_proof_is_demanded_is_asked_about_first() {
     }
 }
 
-/// The order of the profile, where it costs nobody anything.
+/// The order of the profile, where it costs nothing.
 #[tokio::test]
 async fn where_nobody_has_to_be_asked_the_checks_keep_their_order() {
     for (_, _, spoil) in BAD_PROOFS {

@@ -302,7 +302,7 @@ pub(super) struct Tokens {
     issued: Mutex<HashMap<String, Value>>,
     pub(super) unavailable: std::sync::atomic::AtomicBool,
     asked: AtomicUsize,
-    /// Whether a token is validated by somebody else.
+    /// Whether another server validates a token.
     pub(super) is_remote: std::sync::atomic::AtomicBool,
 }
 
@@ -314,7 +314,7 @@ impl Tokens {
         token
     }
 
-    /// The same as a JWT, which shows its claims to everybody.
+    /// The same as a JWT, which shows its claims to all.
     pub(super) fn issue_jwt(&self, claims: Value) -> String {
         let mut issued = self.issued.lock().unwrap();
         let payload = URL_SAFE_NO_PAD.encode(claims.to_string());
@@ -323,7 +323,7 @@ impl Tokens {
         token
     }
 
-    /// How often somebody asked about a token.
+    /// How often the layer asked about a token.
     pub(super) fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }

@@ -20,7 +20,7 @@ fn public(paths: &[&str]) -> Fixture {
     fixture
 }
 
-/// Behind the server somebody may read such a path differently.
+/// A server behind this one may read such a path differently.
 #[tokio::test]
 async fn a_path_with_a_second_reading_needs_a_token_even_if_it_is_configured() {
     let plain = [

@@ -137,7 +137,7 @@ async fn a_connection_with_an_open_request_or_in_its_first_ten_seconds_stays() {
         one.activity.update(true, 1);
     }
     later().await;
-    // Nobody of the largest holder may go, and for nobody else's sake does a smaller one lose.
+    // No connection of the largest holder may go, and for no other does a smaller one lose.
     all.push(scene.client("new", "ca").unwrap());
     all.push(scene.client("newer", "ca").unwrap());
     assert!(scene.client("newest", "ca").is_none());

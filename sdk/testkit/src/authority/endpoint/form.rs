@@ -2,6 +2,13 @@
 
 use std::collections::HashMap;
 
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::response::{IntoResponse, Response};
+use bowline_server::ConnectionFacts;
+use bytes::Bytes;
 use http::{HeaderMap, Uri, header};
 
 use super::rejection::Rejection;
@@ -10,7 +17,7 @@ use super::rejection::Rejection;
 pub(super) struct Form(HashMap<String, String>);
 
 impl Form {
-    pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, Rejection> {
+    fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, Rejection> {
         if !is_form(headers) {
             return Err(Rejection::invalid_request(
                 "the body must be application/x-www-form-urlencoded",
@@ -66,6 +73,34 @@ impl Form {
         Err(Rejection::invalid_target(
             "the resource must be an absolute URI without fragment (RFC 8707 section 2)",
         ))
+    }
+}
+
+/// A request with a form, and the connection that it came over.
+pub(super) struct FormRequest {
+    pub(super) facts: Arc<ConnectionFacts>,
+    pub(super) headers: HeaderMap,
+    pub(super) form: Form,
+}
+
+impl<S: Send + Sync> FromRequest<S> for FormRequest {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let (mut parts, body) = request.into_parts();
+        let Extension(facts) = Extension::from_request_parts(&mut parts, state)
+            .await
+            .map_err(IntoResponse::into_response)?;
+        let headers = parts.headers.clone();
+        let body = Bytes::from_request(Request::from_parts(parts, body), state)
+            .await
+            .map_err(IntoResponse::into_response)?;
+        let form = Form::parse(&headers, &body).map_err(IntoResponse::into_response)?;
+        Ok(Self {
+            facts,
+            headers,
+            form,
+        })
     }
 }
 

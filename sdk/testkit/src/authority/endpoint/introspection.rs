@@ -2,17 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use bowline_server::ConnectionFacts;
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use serde_json::json;
 
 use super::Port;
 use super::authentication::{self, AuthenticatedClient};
-use super::form::Form;
+use super::form::FormRequest;
 use super::rejection::{Rejection, uncached};
 use crate::authority::token::token_type;
 
@@ -21,11 +18,8 @@ use crate::authority::token::token_type;
 /// ignored.
 pub(super) async fn introspect(
     State(port): State<Arc<Port>>,
-    Extension(facts): Extension<Arc<ConnectionFacts>>,
-    headers: HeaderMap,
-    body: Bytes,
+    FormRequest { facts, form, .. }: FormRequest,
 ) -> Result<Response, Rejection> {
-    let form = Form::parse(&headers, &body)?;
     match form.value("client_id").or(form.value("client_assertion")) {
         Some(_) => drop(AuthenticatedClient::authenticate(&port, &facts, &form)?),
         None => authentication::any_client_of_pki(&port, &facts)?,

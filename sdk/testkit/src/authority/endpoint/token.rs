@@ -2,18 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use bowline_server::ConnectionFacts;
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use serde_json::json;
 
 use super::authentication::AuthenticatedClient;
 use super::dpop::DpopProof;
 use super::exchange;
-use super::form::Form;
+use super::form::{Form, FormRequest};
 use super::rejection::{Rejection, uncached};
 use super::{Grant, Port};
 use crate::authority::TokenRequest;
@@ -23,11 +20,13 @@ use crate::authority::token::token_type;
 /// `POST /token`.
 pub(super) async fn token(
     State(port): State<Arc<Port>>,
-    Extension(facts): Extension<Arc<ConnectionFacts>>,
-    headers: HeaderMap,
-    body: Bytes,
+    request: FormRequest,
 ) -> Result<Response, Rejection> {
-    let form = Form::parse(&headers, &body)?;
+    let FormRequest {
+        facts,
+        headers,
+        form,
+    } = request;
     let grant = match form.required("grant_type")? {
         CLIENT_CREDENTIALS => client_credentials,
         TOKEN_EXCHANGE => {

@@ -418,7 +418,7 @@ impl Fixture {
     /// Drops every proof; the counts are complete then.
     fn close(self: Arc<Self>) -> Counts {
         let fixture = Arc::into_inner(self).expect("every request has ended");
-        // Signings that nobody waits for any more come to their end too.
+        // Signings for cancelled requests come to their end too.
         drop(fixture.runtime);
         for connection in &fixture.connections {
             connection.lock().unwrap().close(CloseReason::Evicted);
