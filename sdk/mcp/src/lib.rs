@@ -36,7 +36,7 @@
 //! # let _ = transport; }
 //! ```
 //!
-//! The token may come from a [`TokenSource`](bowline_token::TokenSource), which replaces it in
+//! The token may come from a [`TokenSource`], which replaces it in
 //! time, and chosen calls may have a proof of their own:
 //!
 //! ```no_run
