@@ -17,7 +17,9 @@ found is named by its kind, its spelling and its test, and never shown.
 import argparse
 import base64
 import bisect
+import contextlib
 import json
+import math
 import os
 import re
 import signal
@@ -69,7 +71,11 @@ def run_tests(cargo, folder, deadline):
         if status != 0:
             problems.append(f"{name} failed with status {status}")
         patterns = spellings(secrets.read_text().splitlines())
-        places, tests = search(output, patterns, folder)
+        try:
+            places, tests = search(output, patterns, folder, deadline)
+        except TimeoutError:
+            print(f"leaks: out of time in the search of {name}", file=sys.stderr)
+            return 1
         problems += [f"{name}: {place}" for place in places]
         size = output.stat().st_size
         output.unlink()
@@ -231,7 +237,7 @@ class Output:
         return position, self.names[max(0, bisect.bisect(self.starts, position) - 1)]
 
 
-def search(path, patterns, folder):
+def search(path, patterns, folder, deadline=math.inf):
     """Where patterns are found, and the number of tests."""
     output = Output(path)
     if not patterns or not output.tests:
@@ -239,15 +245,15 @@ def search(path, patterns, folder):
     file = folder / "patterns"
     file.write_bytes(b"\n".join(patterns) + b"\n")
     places = {}
-    for at, found in run_grep(["--fixed-strings", "--file", str(file)], output):
+    for at, found in run_grep(["--fixed-strings", "--file", str(file)], output, deadline):
         position, test = output.place(at)
         kind, spelling = patterns[found]
         places.setdefault(f"a {kind} {spelling} in {test}", set()).add(position)
     return [f"{place} ({len(found)} times)" for place, found in places.items()], len(output.tests)
 
 
-def run_grep(arguments, source):
-    """The offset and the text of each match in a file or in an [`Output`]."""
+def run_grep(arguments, source, deadline=math.inf):
+    """The offset and the text of each match in a file or in an `Output`."""
     command = ["grep", "--text", "--only-matching", "--byte-offset", *arguments]
     environment = {**os.environ, "LC_ALL": "C"}
     stdin = subprocess.PIPE
@@ -257,9 +263,16 @@ def run_grep(arguments, source):
         if isinstance(source, Output):
             writer = threading.Thread(target=feed, args=(source, child.stdin))
             writer.start()
+        if deadline < math.inf:
+            killer = threading.Timer(max(0, deadline - time.monotonic()), child.kill)
+            killer.start()
         lines = child.stdout.read().splitlines()
         if isinstance(source, Output):
             writer.join()
+    if deadline < math.inf:
+        killer.cancel()
+    if child.returncode < 0:
+        raise TimeoutError
     if child.returncode > 1:
         raise RuntimeError(f"grep failed with status {child.returncode}")
     found = (line.split(b":", 1) for line in lines)
@@ -267,7 +280,8 @@ def run_grep(arguments, source):
 
 
 def feed(output, stream):
-    with stream:
+    # grep has gone if time ran out.
+    with contextlib.suppress(BrokenPipeError), stream:
         output.write_to(stream)
 
 
