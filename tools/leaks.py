@@ -69,7 +69,7 @@ def run_tests(cargo, folder, deadline):
             print(f"leaks: out of time in {name}", file=sys.stderr)
             return 1
         if status != 0:
-            problems.append(f"{name} failed with status {status}")
+            problems.append(f"{name} failed with status {status}: {failed_tests(output)}")
         patterns = spellings(secrets.read_text().splitlines())
         try:
             places, tests = search(output, patterns, folder, deadline)
@@ -141,6 +141,14 @@ def run(binary, package, output, secrets, deadline):
                 print(f"leaks: {binary.name}: {output.stat().st_size / 1e6:.0f} MB so far", flush=True)
             time.sleep(0.1)
     return child.returncode
+
+
+def failed_tests(output):
+    """What libtest lists at its end."""
+    with open(output, "rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 10_000))
+        summary = file.read().decode(errors="replace").rpartition("\nfailures:\n")[2]
+    return ", ".join(re.findall("^    ([^ ]+)$", summary, re.MULTILINE)) or "no list of failures"
 
 
 def spellings(lines):
