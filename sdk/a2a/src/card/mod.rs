@@ -271,8 +271,8 @@ const KNOWN_SCHEMES: [&str; 5] = [
 ];
 
 /// Parses a card. A security scheme of a kind that the SDK does not know is left out, and spoils no
-/// card: to this client it is one of those that are the caller's to handle. One of a known kind that
-/// cannot be read is an error: what it demands is not to be missed.
+/// card: to this client it is one of those that are the caller's to handle. One of a known kind
+/// that cannot be read is an error: what it demands is not to be missed.
 fn parse(text: &[u8]) -> Result<AgentCard, serde_json::Error> {
     let failure = match serde_json::from_slice(text) {
         Ok(card) => return Ok(card),

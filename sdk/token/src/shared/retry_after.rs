@@ -23,8 +23,8 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     until.duration_since(now).ok()
 }
 
-/// A number of seconds in a field: digits and nothing else (RFC 9110 §10.2.3, RFC 9111 §1.2.2). More
-/// than can be counted is [`u64::MAX`].
+/// A number of seconds in a field: digits and nothing else (RFC 9110 §10.2.3, RFC 9111 §1.2.2).
+/// More than can be counted is [`u64::MAX`].
 pub fn delta_seconds(text: &str) -> Option<u64> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| text.parse().unwrap_or(u64::MAX))
