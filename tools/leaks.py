@@ -1,23 +1,25 @@
-"""Runs tests with everything shown, at TRACE, and searches what they print for the secrets that they
-made (EX-7): keys, access tokens, proofs, exporter values.
+"""Runs tests with everything shown, at TRACE, and searches what they print for the secrets that
+they made (EX-7): keys, access tokens, proofs, exporter values.
 
     python3 tools/leaks.py                   # the whole workspace
     python3 tools/leaks.py -p bowline-mcp    # some crates; options go to `cargo test`
     python3 tools/leaks.py --self-test       # whether each spelling would be found
 
-The testkit writes each secret to a file (sdk/testkit/src/secrets.rs). A secret is known once it is
-made, and a client may log a proof before the server that records it has seen it; so the output of a
-test binary goes to a file, and is searched when the binary has ended, by grep, which reads it as a
-stream. Then the file is deleted. Tests run one at a time: so each line is in the test that wrote it.
+The testkit writes each secret to a file (sdk/testkit/src/secrets.rs). A client may log a proof
+before the server that records it has seen it; so the output of a test binary goes to a file, and is
+searched when the binary has ended, by grep, which reads it as a stream. Then the file is deleted.
+Tests run one at a time: so each line is in the test that wrote it.
 
-Exit status: 0 if nothing was found; 1 if something was, if a test failed, or if time ran out. What is
-found is named by its kind, its spelling and its test, and never shown.
+Exit status: 0 if nothing was found; 1 if something was, if a test failed, or if time ran out. What
+is found is named by its kind, its spelling and its test, and never shown.
 """
 
 import argparse
 import base64
 import bisect
+import contextlib
 import json
+import math
 import os
 import re
 import signal
@@ -31,8 +33,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# A secret is searched for by pieces of this length: so its halves are found too. No shorter secret is
-# searched for: it would be found in words.
+# A secret is searched for by pieces of this length: so its halves are found too. No shorter secret
+# is searched for: it would be found in words.
 PIECE = 16
 # More than the longest spelling of a piece.
 OVERLAP = 256
@@ -67,9 +69,13 @@ def run_tests(cargo, folder, deadline):
             print(f"leaks: out of time in {name}", file=sys.stderr)
             return 1
         if status != 0:
-            problems.append(f"{name} failed with status {status}")
+            problems.append(f"{name} failed with status {status}: {failed_tests(output)}")
         patterns = spellings(secrets.read_text().splitlines())
-        places, tests = search(output, patterns, folder)
+        try:
+            places, tests = search(output, patterns, folder, deadline)
+        except TimeoutError:
+            print(f"leaks: out of time in the search of {name}", file=sys.stderr)
+            return 1
         problems += [f"{name}: {place}" for place in places]
         size = output.stat().st_size
         output.unlink()
@@ -85,8 +91,8 @@ def run_tests(cargo, folder, deadline):
     for problem in problems:
         print(f"leaks: {problem}", file=sys.stderr)
     print(
-        f"leaks: {totals['tests']} tests, {totals['bytes'] / 1e6:.1f} MB, {totals['secrets']} secrets, "
-        f"{totals['patterns']} patterns, {len(problems)} problems"
+        f"leaks: {totals['tests']} tests, {totals['bytes'] / 1e6:.1f} MB, "
+        f"{totals['secrets']} secrets, {totals['patterns']} patterns, {len(problems)} problems"
     )
     return 1 if problems else 0
 
@@ -132,9 +138,18 @@ def run(binary, package, output, secrets, deadline):
                 return None
             if now - told > 30:
                 told = now
-                print(f"leaks: {binary.name}: {output.stat().st_size / 1e6:.0f} MB so far", flush=True)
+                size = output.stat().st_size / 1e6
+                print(f"leaks: {binary.name}: {size:.0f} MB so far", flush=True)
             time.sleep(0.1)
     return child.returncode
+
+
+def failed_tests(output):
+    """What libtest lists at its end."""
+    with open(output, "rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 10_000))
+        summary = file.read().decode(errors="replace").rpartition("\nfailures:\n")[2]
+    return ", ".join(re.findall("^    ([^ ]+)$", summary, re.MULTILINE)) or "no list of failures"
 
 
 def spellings(lines):
@@ -162,8 +177,8 @@ def pieces(secret):
 
 
 def spelled(piece):
-    """Each way in which the bytes may be written, without what depends on the bytes around them, and
-    without white space, which is not searched either: it may be anywhere in a list or in PEM."""
+    """Each way in which the bytes may be written, without what depends on the bytes around them,
+    and without white space, which is not searched either: it may be anywhere in a list or in PEM."""
     if all(0x20 < byte < 0x7F for byte in piece):
         yield "as it is", piece
         yield "with escapes", piece.replace(b"/", b"\\/")
@@ -231,7 +246,7 @@ class Output:
         return position, self.names[max(0, bisect.bisect(self.starts, position) - 1)]
 
 
-def search(path, patterns, folder):
+def search(path, patterns, folder, deadline=math.inf):
     """Where patterns are found, and the number of tests."""
     output = Output(path)
     if not patterns or not output.tests:
@@ -239,15 +254,15 @@ def search(path, patterns, folder):
     file = folder / "patterns"
     file.write_bytes(b"\n".join(patterns) + b"\n")
     places = {}
-    for at, found in run_grep(["--fixed-strings", "--file", str(file)], output):
+    for at, found in run_grep(["--fixed-strings", "--file", str(file)], output, deadline):
         position, test = output.place(at)
         kind, spelling = patterns[found]
         places.setdefault(f"a {kind} {spelling} in {test}", set()).add(position)
     return [f"{place} ({len(found)} times)" for place, found in places.items()], len(output.tests)
 
 
-def run_grep(arguments, source):
-    """The offset and the text of each match in a file or in an [`Output`]."""
+def run_grep(arguments, source, deadline=math.inf):
+    """The offset and the text of each match in a file or in an `Output`."""
     command = ["grep", "--text", "--only-matching", "--byte-offset", *arguments]
     environment = {**os.environ, "LC_ALL": "C"}
     stdin = subprocess.PIPE
@@ -257,9 +272,16 @@ def run_grep(arguments, source):
         if isinstance(source, Output):
             writer = threading.Thread(target=feed, args=(source, child.stdin))
             writer.start()
+        if deadline < math.inf:
+            killer = threading.Timer(max(0, deadline - time.monotonic()), child.kill)
+            killer.start()
         lines = child.stdout.read().splitlines()
         if isinstance(source, Output):
             writer.join()
+    if deadline < math.inf:
+        killer.cancel()
+    if child.returncode < 0:
+        raise TimeoutError
     if child.returncode > 1:
         raise RuntimeError(f"grep failed with status {child.returncode}")
     found = (line.split(b":", 1) for line in lines)
@@ -267,7 +289,8 @@ def run_grep(arguments, source):
 
 
 def feed(output, stream):
-    with stream:
+    # grep has gone if time ran out.
+    with contextlib.suppress(BrokenPipeError), stream:
         output.write_to(stream)
 
 
@@ -280,17 +303,17 @@ def self_test(folder):
         patterns = spellings([line])
         for name, text in planted(secret):
             output = folder / "output"
-            noise = "".join(f"{n} TRACE h2::codec: frame {os.urandom(40).hex()}\n" for n in range(2000))
-            output.write_bytes(
-                b"running 2 tests\ntest a::first ... " + noise.encode()
-                + b"ok\ntest a::second ... sent: " + text + b" of a secret\n" + noise.encode() + b"ok\n"
-            )
+            lines = (f"{n} TRACE h2::codec: frame {os.urandom(40).hex()}\n" for n in range(2000))
+            noise = "".join(lines).encode()
+            first = b"running 2 tests\ntest a::first ... " + noise + b"ok\n"
+            second = b"test a::second ... sent: " + text + b" of a secret\n" + noise + b"ok\n"
+            output.write_bytes(first + second)
             places, tests = search(output, patterns, folder)
             is_right = tests == 2 and places and all("in a::second" in place for place in places)
             if not is_right:
                 failed += 1
                 print(f"leaks: a secret {name} is not found: {places}", file=sys.stderr)
-        output.write_bytes(b"test a::first ... " + noise.encode() + b"ok\n")
+        output.write_bytes(first)
         if search(output, patterns, folder)[0]:
             failed += 1
             print("leaks: a secret is found where there is none", file=sys.stderr)

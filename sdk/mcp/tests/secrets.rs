@@ -1,5 +1,5 @@
-//! No token and no proof that a server echoes, in an error, `Debug`, a label or a log of any crate at
-//! TRACE (EX-7). In a process of its own: it listens to every line.
+//! No token and no proof that a server echoes, in an error, `Debug`, a label or a log of any crate
+//! at TRACE (EX-7). In a process of its own: it listens to every line.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,10 +1,10 @@
 //! Writes the secrets that a test makes to a file, so that `tools/leaks.py` can search for them in
 //! everything that the tests print (EX-7).
 //!
-//! Nothing is written unless the environment variable `BOWLINE_TEST_SECRETS` names a file. Then what
-//! the process logs is printed as well, at every level. A line is a kind, a space, and the secret in
-//! base64url. The testkit records the keys and tokens that it makes and what its TLS servers are
-//! sent; peers that a test writes itself call [`record_request`].
+//! Nothing is written unless the environment variable `BOWLINE_TEST_SECRETS` names a file. Then
+//! what the process logs is printed as well, at every level. A line is a kind, a space, and the
+//! secret in base64url. The testkit records the keys and tokens that it makes and what its TLS
+//! servers are sent; peers that a test writes itself call [`record_request`].
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
@@ -90,8 +90,8 @@ fn exporter(proof: &[u8]) -> Option<Vec<u8>> {
 
 /// The private scalar of an EC or Ed25519 key; of another kind, all of it.
 fn private_part(pkcs8: &[u8]) -> &[u8] {
-    // ECPrivateKey (RFC 5915): version 1, then an OCTET STRING. CurvePrivateKey (RFC 8410): an OCTET
-    // STRING in another.
+    // ECPrivateKey (RFC 5915): version 1, then an OCTET STRING. CurvePrivateKey (RFC 8410): an
+    // OCTET STRING in another.
     for before in [&b"\x02\x01\x01\x04"[..], b"\x04\x22\x04"] {
         let found = pkcs8
             .windows(before.len())

@@ -60,7 +60,8 @@ pub async fn discard(body: Body) {
     body.drain(DISCARD_BYTES, DISCARD_TIME).await;
 }
 
-/// JSON without a byte order mark, which a reader may ignore (RFC 8259 §8.1) and some servers write.
+/// JSON without a byte order mark, which a reader may ignore (RFC 8259 §8.1) and some servers
+/// write.
 pub fn without_mark(json: &[u8]) -> &[u8] {
     json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json)
 }

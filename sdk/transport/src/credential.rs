@@ -113,8 +113,8 @@ impl Credential {
 
 impl Credential {
     /// Reports that a response refused the token of its request otherwise than by 401
-    /// `invalid_token`. Whether the request may be sent again, with [`SentAgain`]: it was sent once,
-    /// and the source has another token.
+    /// `invalid_token`. Whether the request may be sent again, with [`SentAgain`]: it was sent
+    /// once, and the source has another token.
     pub async fn refused(&self, response: &Extensions) -> bool {
         match (self, response.get::<SentToken>()) {
             (Self::Source(source), Some(sent)) => match source.authorized.get() {

@@ -4,8 +4,8 @@
 //! people goes through [`printable`](SentTokens::printable), which also shortens it and removes
 //! everything that looks like a secret. That would damage text that programs or models read: a
 //! challenge holds URLs and scopes, a protocol's error holds file names and ids. From such text
-//! [`redact`](SentTokens::redact) removes the tokens that the adapter has sent and their pieces, and
-//! what could be a JWS or a piece of one:
+//! [`redact`](SentTokens::redact) removes the tokens that the adapter has sent and their pieces,
+//! and what could be a JWS or a piece of one:
 //!
 //! ```text
 //! the server's text   no such file: /v2/notes-2026-01.txt (token: 4fa8-secret)
@@ -35,8 +35,8 @@ const MAX_TOKENS: usize = 8;
 const REMOVED: &str = "...";
 /// Fewer bytes of a token than this, in a row, reveal nothing of it.
 const MIN_PIECE: usize = 8;
-/// A run of characters of a JWS that is as long as this is one, or a piece of one: the names and ids
-/// that programs read are shorter, or have one case only.
+/// A run of characters of a JWS that is as long as this is one, or a piece of one: the names and
+/// ids that programs read are shorter, or have one case only.
 const MIN_JWS_PIECE: usize = 64;
 
 /// The access tokens that an adapter has sent, newest last. Clones share them.

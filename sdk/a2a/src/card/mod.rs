@@ -17,6 +17,7 @@ use a2a::AgentCard;
 use bowline_http_client::{Body, BodyReadError, Client, Origin};
 use bowline_transport::body::{self, without_mark};
 use bowline_transport::redirect::{FollowError, NotFollowed, follow_same_origin};
+use bowline_transport::retry_after::delta_seconds;
 use bytes::Bytes;
 use http::header::{ACCEPT, AGE, CACHE_CONTROL, ETAG, IF_NONE_MATCH};
 use http::response::Parts;
@@ -270,8 +271,8 @@ const KNOWN_SCHEMES: [&str; 5] = [
 ];
 
 /// Parses a card. A security scheme of a kind that the SDK does not know is left out, and spoils no
-/// card: to this client it is one of those that are the caller's to handle. One of a known kind that
-/// cannot be read is an error: what it demands is not to be missed.
+/// card: to this client it is one of those that are the caller's to handle. One of a known kind
+/// that cannot be read is an error: what it demands is not to be missed.
 fn parse(text: &[u8]) -> Result<AgentCard, serde_json::Error> {
     let failure = match serde_json::from_slice(text) {
         Ok(card) => return Ok(card),
@@ -348,12 +349,6 @@ fn freshness(fields: &HeaderMap) -> Duration {
     let age = age.and_then(|age| delta_seconds(age.split(',').next()?.trim()));
     let seconds = u64::saturating_sub(max_age.unwrap_or(0), age.unwrap_or(0));
     Duration::from_secs(seconds).min(MAX_FRESHNESS)
-}
-
-/// `delta-seconds` (RFC 9111 §1.2.2): digits, of which too many are a very long time.
-fn delta_seconds(text: &str) -> Option<u64> {
-    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
 fn well_known(base: &str) -> Result<Uri, Error> {

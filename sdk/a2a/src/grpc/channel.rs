@@ -57,9 +57,10 @@ impl Channel {
         (*request.method_mut(), *request.uri_mut()) = (head.method, head.uri);
         *request.headers_mut() = head.headers;
         request.extensions_mut().insert(Http2Only);
-        match self.attempt(&call, request.clone()).await? {
-            Answer::Response(response) => Ok(response),
-            Answer::TokenRefused(refusal) => self.send_again(call, request, refusal).await,
+        match self.attempt(&call, request.clone()).await {
+            Err(Failure::TokenRefused(refusal)) => self.send_again(call, request, refusal).await,
+            Err(Failure::Other(error)) => Err(error),
+            Ok(response) => Ok(response),
         }
     }
 
@@ -75,12 +76,13 @@ impl Channel {
             return Err(refusal.error);
         }
         request.extensions_mut().insert(SentAgain);
-        match self.attempt(&call, request).await? {
-            Answer::Response(response) => Ok(response),
-            Answer::TokenRefused(refusal) => {
+        match self.attempt(&call, request).await {
+            Err(Failure::TokenRefused(refusal)) => {
                 self.endpoint.credential.refused(&refusal.response).await;
                 Err(refusal.error)
             }
+            Err(Failure::Other(error)) => Err(error),
+            Ok(response) => Ok(response),
         }
     }
 
@@ -88,7 +90,7 @@ impl Channel {
         &self,
         call: &OutgoingCall,
         request: Request<Full<Bytes>>,
-    ) -> Result<Answer, A2AError> {
+    ) -> Result<Response<ResponseBody>, Failure> {
         let response = self.endpoint.send(call, request.clone()).await?;
         let resend = self.resend(call.clone(), request, response.extensions().clone());
         self.check(response, resend).await
@@ -110,8 +112,13 @@ impl Channel {
         })
     }
 
-    /// The response for tonic, if it is gRPC and its head reports no error.
-    async fn check(&self, response: Response<Body>, resend: Resend) -> Result<Answer, A2AError> {
+    /// The response for tonic, if it is gRPC and its head reports no error: of the head, only the
+    /// status of one that has ended.
+    async fn check(
+        &self,
+        response: Response<Body>,
+        resend: Resend,
+    ) -> Result<Response<ResponseBody>, Failure> {
         let (head, body) = response.into_parts();
         let sent = text::sent_tokens(&head);
         if !is_grpc(&head.headers) {
@@ -126,9 +133,9 @@ impl Channel {
                 let refuses_token = status.refuses_token(&head.headers);
                 let error = status.into_error(&head.headers, StatusLocation::Head, &sent);
                 if !refuses_token {
-                    return Err(error);
+                    return Err(error.into());
                 }
-                return Ok(Answer::TokenRefused(TokenRefusal {
+                return Err(Failure::TokenRefused(TokenRefusal {
                     error,
                     response: head.extensions,
                 }));
@@ -137,7 +144,7 @@ impl Channel {
             GrpcStatus::Ok => {
                 let mut response = Response::new(ResponseBody::empty());
                 *response.headers_mut() = ok_trailers();
-                return Ok(Answer::Response(response));
+                return Ok(response);
             }
             GrpcStatus::Absent => {}
         }
@@ -157,15 +164,26 @@ impl Channel {
             return Err(Error::new(ErrorKind::NotA2a, message).into());
         }
         let body = ResponseBody::new(body, self.shape, sent, resend);
-        Ok(Answer::Response(Response::new(body)))
+        Ok(Response::new(body))
     }
 }
 
-/// What came in response to one request.
-enum Answer {
-    /// The response that tonic sees: of the head, only the status of one that has ended.
-    Response(Response<ResponseBody>),
+/// Why there is no response for tonic.
+enum Failure {
     TokenRefused(TokenRefusal),
+    Other(A2AError),
+}
+
+impl From<A2AError> for Failure {
+    fn from(error: A2AError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Other(error.into())
+    }
 }
 
 /// A response that refuses the access token before any message.

@@ -107,7 +107,8 @@ fn an_invalid_response_records_nothing() {
     assert!(policy.non_destructive.lock().unwrap().is_empty());
 }
 
-/// A tool that cannot be read is destructive, whatever was known of it, and costs no other its hints.
+/// A tool that cannot be read is destructive, whatever was known of it, and costs no other its
+/// hints.
 #[test]
 fn an_unreadable_tool_is_destructive_and_spoils_no_other() {
     let policy = RequestBoundPolicy::new(RequestBoundCalls::none().for_destructive());

@@ -83,9 +83,11 @@ pub fn transport(
 ///   long, or if it was cut off ten times in a row before
 ///   an event came. Until then each attempt waits a little longer, up to a second.
 /// - A session id or event id with control characters is an error.
+/// - A body in JSON that does not end within 60 s of its head is
+///   [`ErrorKind::Timeout`](crate::ErrorKind::Timeout). Event streams may be silent.
 /// - Errors repeat at most 200 characters of what the server wrote, and nothing that looks like a
 ///   token. Challenges and JSON-RPC errors are complete, apart from the access tokens that were
-///   sent and any JWS (EX-7).
+///   sent, their pieces, and what could be a JWS or a piece of one (EX-7).
 #[derive(Clone, Debug)]
 pub struct StreamableHttp {
     client: Client,

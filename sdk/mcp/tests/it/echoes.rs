@@ -27,14 +27,15 @@ pub(crate) const TOKENS: [&str; 4] = [
 ];
 
 /// A proof, such as the client makes: a server may echo it as well.
-const PROOF: &str = "eyJhbGciOiJFUzI1NiIsInR5cCI6InRscy1iaW5kaW5nLXByb29mK2p3dCIsIng1dCNTMjU2IjoiNnJT\
+const PROOF: &str = "\
+     eyJhbGciOiJFUzI1NiIsInR5cCI6InRscy1iaW5kaW5nLXByb29mK2p3dCIsIng1dCNTMjU2IjoiNnJT\
      a1Z2cDJ0Q3hFd0FqN1JqZ0hYYzlhYk5VZHRKdm5aQjFXaGtRMHM4VSJ9.eyJhdGgiOiJmVUh5TzJyMlozRFo1M0VzTnJ\
      XQmIweFdYb2FOeTU5SWlLQ0FxZXhtNVF3IiwiZWttIjoiTFpUSG1kYzVmeHZrQ0dKNDJoMGlYbWJ3Q0lQTGVVRnNPcW5\
      qUXdDM3M0Iiwic3ViIjoiYSJ9.wW1pBZ7Jm4vP0sFqkC8XnRtYhLd3uGaE5oTiKjMxQz2_bV9-cNfSgHyUlOrDeA6IwW\
      1pBZ7Jm4vP0sFqkC8XnQ";
 
-/// What is echoed: the token whole, in halves, and shortened; and once for all tokens a proof, whole
-/// and in halves. The beginning of a proof, which is always the same, is no secret.
+/// What is echoed: the token whole, in halves, and shortened; and once for all tokens a proof,
+/// whole and in halves. The beginning of a proof, which is always the same, is no secret.
 pub(crate) fn forms(token: &'static str) -> Vec<&'static str> {
     let (first, second) = token.split_at(token.len() / 2);
     let (first_of_proof, second_of_proof) = PROOF.split_at(PROOF.len() / 2);

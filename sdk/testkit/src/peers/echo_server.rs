@@ -20,8 +20,8 @@ use crate::pki::Pki;
 /// A response that echoes this.
 pub type Echo = fn(&str) -> Response;
 
-/// Echoes the access token and the proofs of each request, over mutual TLS: whole, and each half, in
-/// every form of response, one after the other.
+/// Echoes the access token and the proofs of each request, over mutual TLS: whole, and each half,
+/// in every form of response, one after the other.
 pub struct EchoServer {
     server: CyclingServer,
     echoed: Arc<Mutex<Echoed>>,

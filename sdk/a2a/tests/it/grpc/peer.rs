@@ -47,9 +47,11 @@ pub(crate) struct ScriptedPeer {
     accepting: JoinHandle<()>,
 }
 
+type Script = Box<dyn Fn(&HeaderMap) -> Vec<Step> + Send + Sync>;
+
 struct Fixture {
     /// What is done with a request of these fields.
-    script: Box<dyn Fn(&HeaderMap) -> Vec<Step> + Send + Sync>,
+    script: Script,
     seen: watch::Sender<PeerLog>,
 }
 

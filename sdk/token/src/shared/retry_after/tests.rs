@@ -21,7 +21,10 @@ fn seconds_and_dates_by_the_server_s_own_clock_are_read() {
         ("Sun, 06 Nov 1994 12:01:30 GMT", None, None),
         ("-1", noon, None),
         ("soon", noon, None),
-        ("99999999999999999999999", noon, None),
+        // RFC 9111 §1.2.2: more than can be counted is a very long time, and not none.
+        ("99999999999999999999999", noon, Some(u64::MAX)),
+        ("+7", noon, None),
+        ("7.0", noon, None),
     ] {
         assert_eq!(read(text, date), seconds, "{text:?}");
     }
