@@ -387,6 +387,13 @@ impl<V> BindingLayer<V> {
         self.with(|settings| settings.trusted_proxies = proxies.into().map(Arc::new))
     }
 
+    /// Asks this validator about tokens (RS-2), in the place of the former one.
+    #[must_use]
+    pub fn validator(self, validator: V) -> Self {
+        let configuration = self.current.load();
+        Self::from_parts(Arc::new(validator), configuration.settings.clone())
+    }
+
     /// Reports each request's outcome to this observer.
     #[must_use]
     pub fn observer(self, observer: impl ServerObserver) -> Self {
@@ -409,6 +416,19 @@ impl<V> BindingLayer<V> {
 
     /// To replace the configuration while the layer is in use. Take it last: a layer that is
     /// configured further is another layer.
+    ///
+    /// ```
+    /// # fn example(tokens: bowline_server::JwtValidator) -> Result<(), bowline_server::InvalidPolicy> {
+    /// use bowline_server::{AcceptPolicy, BindingLayer};
+    ///
+    /// let layer = BindingLayer::new(tokens)
+    ///     .policy(AcceptPolicy::RequireProof)
+    ///     .observe(true);
+    /// let reloader = layer.reloader();
+    /// // Serve with `layer`; later, with all connections open:
+    /// reloader.reload(|layer| layer.observe(false))?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn reloader(&self) -> Reloader<V>
     where

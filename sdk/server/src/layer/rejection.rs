@@ -89,7 +89,9 @@ impl Rejection {
             },
             Self::Dpop(refusal) => FailedCheck::Dpop(refusal.check()),
             // It cannot be remembered that the proof was used.
-            Self::ReplayMemoryFull | Self::ReplayStoreUnavailable => {
+            Self::ReplayMemoryFull => FailedCheck::Session(Check::ReplayQuota),
+            Self::ReplayStoreUnavailable => {
+                tracing::warn!("the store of used proofs cannot be reached");
                 FailedCheck::Session(Check::ReplayQuota)
             }
             Self::Scope(_) | Self::TokenUnavailable(_) | Self::Limited(_) => return None,

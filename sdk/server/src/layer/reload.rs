@@ -28,10 +28,8 @@ impl<V: TokenValidator> Reloader<V> {
     /// cleared: they are verified again. Used `jti` values stay, and are kept for as long as the
     /// longer of both [`windows`](BindingLayer::windows) needs.
     ///
-    /// The validator can be replaced too, by a layer that is made with [`BindingLayer::new`]. The
-    /// replay store of [`dpop`](BindingLayer::dpop) and of
-    /// [`trusted_proxies`](BindingLayer::trusted_proxies) should be the former one: a new one has
-    /// forgotten which proofs were used.
+    /// [`dpop`](BindingLayer::dpop) and [`trusted_proxies`](BindingLayer::trusted_proxies) should be
+    /// given the former replay store: a new one does not know which proofs were used.
     ///
     /// # Errors
     /// The options contradict each other. The former configuration stays in use.

@@ -502,9 +502,7 @@ async fn a_reload_replaces_the_validator() {
     let keys = Jwks::document(jwks(&[&other])).unwrap();
     let expected = ExpectedClaims::new(AUDIENCE).issuer(ISSUER);
     let validator = JwtValidator::builder(expected, keys).build();
-    reloader
-        .reload(|_| BindingLayer::new(validator).policy(RequireSession))
-        .unwrap();
+    reloader.reload(|layer| layer.validator(validator)).unwrap();
     assert_eq!(classes().await, [Value::Null, json!("session")]);
 }
 
