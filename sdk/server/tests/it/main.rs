@@ -16,6 +16,7 @@ mod over_tls;
 mod pki;
 mod policies;
 mod proxies;
+mod reload;
 mod renegotiation;
 mod resumption;
 mod reverification;
