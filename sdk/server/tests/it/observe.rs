@@ -8,7 +8,7 @@ use bowline_proof::{AccessToken, PROOF_HEADER, Proof, ProofClaims, RequestClaims
 use bowline_server::AcceptPolicy::{Follow, RequireBound, RequireProof, RequireSession};
 use bowline_server::{
     BindingClass, BindingLayer, Dpop, DpopNonces, JwtValidator, MemoryReplayStore, RequiredScope,
-    ServerEvent,
+    ServerEvent, UpstreamValidates,
 };
 use http::{Method, Request};
 use http_body_util::Empty;
@@ -256,6 +256,36 @@ async fn what_is_not_the_policys_business_refuses_all_the_same() {
     get(&mut connection, &token, None, None)
         .await
         .assert_refused("RS-1");
+}
+
+/// GW-4: the upstream validates the token.
+#[tokio::test]
+async fn binding_only_is_observed_too_and_an_opaque_token_is_refused_all_the_same() {
+    let fixture = Fixture::new();
+    let observing = BindingLayer::new(UpstreamValidates).policy(RequireProof);
+    let server = start(&fixture, observing.observe(true)).await;
+    let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
+    for (token, outcome) in [
+        (fixture.authority.bearer(), "refused"),
+        (certificate_bound(&fixture), "proof_missing"),
+    ] {
+        let answer = get(&mut connection, &token, None, None).await;
+        assert_eq!(answer.body["observed"], outcome, "{answer:?}");
+        assert_eq!(answer.body["subject"], json!(null));
+    }
+    let token = fixture.token();
+    let form = Request::post("/")
+        .header("authorization", token.authorization())
+        .header("content-type", "application/x-www-form-urlencoded");
+    let answer = connection
+        .send(form.body(Empty::new()).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(answer.body["check"], "token_transport", "{answer:?}");
+    let opaque = AccessToken::new("2YotnFZFEjr1zCsicMWpAA").unwrap();
+    get(&mut connection, &opaque, None, None)
+        .await
+        .assert_refused("RS-2");
 }
 
 /// A DPoP client must learn the nonce also where its requests pass.

@@ -1,14 +1,17 @@
 //! RS-13: the configuration of a layer is replaced while the server runs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use bowline_proof::Windows;
+use bowline_proof::{AccessToken, Windows};
 use bowline_server::AcceptPolicy::{Follow, RequireProof};
 use bowline_server::{
     BindingLayer, ExpectedClaims, Jwks, JwtValidator, Reloader, RequireRequestBound, ServerEvent,
+    TokenError, TokenValidator, ValidToken,
 };
 use rustls_pki_types::UnixTime;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::authority::{AUDIENCE, ISSUER, jwks};
 use crate::fixture::*;
@@ -158,4 +161,54 @@ async fn a_wider_window_accepts_no_proof_again_whose_jti_was_forgotten_by_the_na
     get(&mut connection, &token, Some(&second), None)
         .await
         .assert_refused("RS-8");
+}
+
+/// Waits in the middle of a request.
+struct Waiting {
+    inner: JwtValidator,
+    asked: Arc<Notify>,
+    go_on: Arc<Notify>,
+}
+
+impl TokenValidator for Waiting {
+    async fn validate(&self, token: &AccessToken) -> Result<ValidToken, TokenError> {
+        self.asked.notify_one();
+        self.go_on.notified().await;
+        self.inner.validate(token).await
+    }
+}
+
+/// It is checked by the former configuration to its end, and what it leaves in the cache is of no
+/// use under the new one.
+#[tokio::test]
+async fn a_request_that_has_begun_leaves_nothing_behind_that_a_later_one_passes_by() {
+    let fixture = Fixture::new();
+    let (asked, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let keys = Jwks::document(jwks(&[&fixture.authority])).unwrap();
+    let expected = ExpectedClaims::new(AUDIENCE).issuer(ISSUER);
+    let layer = BindingLayer::new(Waiting {
+        inner: JwtValidator::builder(expected, keys).build(),
+        asked: asked.clone(),
+        go_on: go_on.clone(),
+    });
+    let reloader = layer.reloader();
+    let server = start(&fixture, layer).await;
+    let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
+    let token = fixture.token();
+    let minute_ago = Duration::from_secs(UnixTime::now().as_secs() - 60);
+    let issued_at = UnixTime::since_unix_epoch(minute_ago);
+    let proof = connection.proof_at(&fixture.agent.proof_key(), &token, issued_at);
+    let narrow = Windows {
+        past: Duration::ZERO,
+        future: Duration::ZERO,
+    };
+    let (answer, ()) = tokio::join!(get(&mut connection, &token, Some(&proof), None), async {
+        within(asked.notified()).await;
+        reloader.reload(|layer| layer.windows(narrow)).unwrap();
+        go_on.notify_one();
+    });
+    answer.assert_passed("session");
+    go_on.notify_one();
+    let answer = get(&mut connection, &token, Some(&proof), None).await;
+    answer.assert_refused("RS-8");
 }
