@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowline_proof::{AccessToken, Windows};
-use bowline_server::AcceptPolicy::{Follow, RequireProof};
+use bowline_proof::dpop::{Claims, DPOP_HEADER, DpopKey};
+use bowline_proof::{AccessToken, RequestClaims, Scheme, Windows};
+use bowline_server::AcceptPolicy::{Follow, RequireBound, RequireProof};
 use bowline_server::{
     BindingLayer, ExpectedClaims, Jwks, JwtValidator, Reloader, RequireRequestBound, ServerEvent,
     TokenError, TokenValidator, ValidToken,
 };
+use http::{Method, Request};
+use http_body_util::Empty;
 use rustls_pki_types::UnixTime;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -16,7 +19,7 @@ use tokio::sync::Notify;
 use crate::authority::{AUDIENCE, ISSUER, jwks};
 use crate::fixture::*;
 use crate::observe::{Events, request_bound};
-use crate::policies::{get, layer, start};
+use crate::policies::{get, layer, start, token};
 
 type Change = fn(BindingLayer<JwtValidator>) -> BindingLayer<JwtValidator>;
 
@@ -161,6 +164,48 @@ async fn a_wider_window_accepts_no_proof_again_whose_jti_was_forgotten_by_the_na
     get(&mut connection, &token, Some(&second), None)
         .await
         .assert_refused("RS-8");
+}
+
+/// RFC 9449 §11.1: the same for a DPoP proof, whose `jti` is in the replay store.
+#[tokio::test]
+async fn a_wider_window_accepts_no_dpop_proof_again_that_the_store_has_forgotten() {
+    let fixture = Fixture::new();
+    let key = DpopKey::generate().unwrap();
+    let cnf = json!({ "jkt": key.thumbprint().to_string() });
+    let token = token(&fixture, Some(cnf)).with_scheme(Scheme::Dpop);
+    let layer = layer(&fixture, RequireBound);
+    let reloader = layer.reloader();
+    let server = start(&fixture, layer).await;
+    let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
+    let proof = |ahead: u64| {
+        let at = Duration::from_secs(UnixTime::now().as_secs() + ahead);
+        let target = "https://api.example.com/".parse().unwrap();
+        let claims = Claims {
+            request: &RequestClaims::new(&Method::GET, &target).unwrap(),
+            issued_at: UnixTime::since_unix_epoch(at),
+            token: Some(token.hash()),
+            nonce: None,
+        };
+        key.mint(&claims).unwrap()
+    };
+    let mut send = async |proof: &bowline_proof::dpop::Proof| {
+        let request = Request::get("/")
+            .header("authorization", token.authorization())
+            .header(DPOP_HEADER, proof.header_value());
+        let request = request.body(Empty::new()).unwrap();
+        connection.send(request).await.unwrap()
+    };
+    let (first, second) = (proof(0), proof(400));
+    send(&first).await.assert_passed("dpop");
+    let wide = Windows {
+        past: Duration::from_secs(3600),
+        future: Duration::from_secs(60),
+    };
+    reloader.reload(|layer| layer.windows(wide)).unwrap();
+    fixture.clock.advance(400);
+    send(&second).await.assert_passed("dpop");
+    send(&first).await.assert_refused("DP-11");
+    send(&second).await.assert_refused("DP-14");
 }
 
 /// Waits in the middle of a request.
