@@ -38,7 +38,7 @@ pub enum BindingClass {
     Dpop,
     /// The same as `Session`, but the certificate and the connection are those that a trusted proxy
     /// attests (GW-3), and perhaps there was no proof: see
-    /// [`TrustedProxies::accept_certificates_without_proof`](crate::TrustedProxies::accept_certificates_without_proof).
+    /// `accept_certificates_without_proof` of [`TrustedProxies`](crate::TrustedProxies).
     ProxyAttested,
     /// The token is bound to the client's certificate (RFC 8705, RS-3), and came without a proof.
     Certificate,

@@ -60,6 +60,7 @@ mod expected_claims;
 mod expiry;
 mod facts;
 mod forward;
+mod generation;
 mod introspection;
 mod jwt;
 mod layer;

@@ -3,8 +3,8 @@
 //!
 //! | metric | labels |
 //! |---|---|
-//! | `verifications_total` | `class`, `marked` (`true`, `false`), `proof` (`full`, `cached`, `none`) |
-//! | `observed_total` | `outcome` (`held`, `proof_missing`, `proof_failed`, `refused`), `check`, `id` (`none` with `held`) |
+//! | `verifications_total` | `class`, `marked`, `proof` (`full`, `cached`, `none`) |
+//! | `observed_total` | `outcome`, `check`, `id` |
 //! | `refusals_total` | `check`, `id` |
 //! | `unavailable_total` | none |
 //! | `connections_opened_total` | `http`, `tls` |
@@ -39,16 +39,20 @@ impl ServerObserver for MetricsObserver {
                     (true, false) => "full",
                     (false, false) => "none",
                 };
-                let (class, marked) = (class.name(), if marked { "true" } else { "false" });
-                counter!("bowline_server_verifications_total", "class" => class, "marked" => marked, "proof" => proof)
-                    .increment(1);
+                let marked = if marked { "true" } else { "false" };
+                let labels = [
+                    ("class", class.name()),
+                    ("marked", marked),
+                    ("proof", proof),
+                ];
+                counter!("bowline_server_verifications_total", &labels).increment(1);
             }
             ServerEvent::Observed { outcome, .. } => {
                 let failed = outcome.check();
                 let check = failed.map_or("none", |check| check.name());
                 let id = failed.map_or("none", |check| check.id());
-                counter!("bowline_server_observed_total", "outcome" => outcome.name(), "check" => check, "id" => id)
-                    .increment(1);
+                let labels = [("outcome", outcome.name()), ("check", check), ("id", id)];
+                counter!("bowline_server_observed_total", &labels).increment(1);
             }
             ServerEvent::Refused { check, .. } => refused(check.name(), check.id()),
             ServerEvent::DpopRefused { check, .. } => refused(check.name(), check.id()),

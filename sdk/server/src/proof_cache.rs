@@ -9,7 +9,7 @@ use bowline_proof::{AccessToken, Scheme, TokenHash};
 use lru::LruCache;
 use zeroize::Zeroizing;
 
-use crate::layer::Generation;
+use crate::generation::Generation;
 use crate::used_jtis::{JtiError, JtiUse, UsedJtis};
 
 /// The proofs that passed on this connection and the `jti` values that were used on it. It is freed

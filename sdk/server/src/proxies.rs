@@ -45,6 +45,10 @@ use crate::{ConnectionFacts, ReplayStore, reserved_fields};
 /// [named](Self::own_requests_of) as one that also speaks for itself: a proxy that sets the fields
 /// only if its client has a certificate would otherwise lend its own identity to the others.
 ///
+/// What they attest passes only with
+/// [`accept_proxy_attested`](crate::BindingLayer::accept_proxy_attested), which goes with every
+/// policy.
+///
 /// Whatever comes through a proxy must carry a proof, under every policy: a session-binding proof,
 /// or the DPoP proof of a DPoP-bound token. See
 /// [`accept_certificates_without_proof`](Self::accept_certificates_without_proof).

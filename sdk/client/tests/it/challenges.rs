@@ -1,17 +1,19 @@
 //! Refused proofs (CL-5): a proof is replaced once however many requests were refused with it, and
 //! the client gives up after a second refusal.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::fixture::{Fixture, fetch, jwt, post, text};
+use crate::fixture::{Fixture, fetch, jwt, ok, post, text};
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use bowline_http_client::bind::{BindingRefusal, TokenSourceId};
 use bowline_http_client::{AccessToken, Cause, ProofScope};
 use bowline_proof::PROOF_HEADER;
-use bowline_testkit::peers::{CyclingOptions, CyclingServer};
+use bowline_server::AcceptPolicy;
+use bowline_testkit::peers::{Cycle, CyclingOptions, CyclingServer};
 use bowline_testkit::tls::Alpn;
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -239,7 +241,7 @@ async fn an_old_proof_is_replaced_where_the_policy_says_so() {
         .build()
         .unwrap();
     for _ in 0..3 {
-        crate::fixture::ok(&client, &server.origin(), &fixture.token("a")).await;
+        ok(&client, &server.origin(), &fixture.token("a")).await;
     }
     assert_eq!(
         client.stats().totals.causes,
@@ -322,4 +324,35 @@ async fn successors_of_a_challenged_token_are_proved_from_their_first_request_on
     // One that is bound to nothing demands a proof of its own accord only.
     assert_eq!(call(jwt("e", None), source).await, [false, true]);
     assert_eq!(call(jwt("f", None), source).await, [false, true]);
+}
+/// RS-13 `RequireProof`, for tokens of today's authorization servers: the client needs nothing but
+/// the challenge.
+#[tokio::test]
+async fn cl_5_a_certificate_bound_token_is_proved_once_per_connection_from_the_challenge_on() {
+    for alpn in [Alpn::Http1, Alpn::Http2] {
+        let fixture = Fixture::new();
+        let options = CyclingOptions {
+            cycle: Cycle::max_responses(3),
+            ..CyclingOptions::alpn(alpn)
+        };
+        let server = fixture.server_with(options, |layer| layer.policy(AcceptPolicy::RequireProof));
+        let client = fixture.client();
+        let cnf = serde_json::json!({ "x5t#S256": fixture.agent.thumbprint().to_string() });
+        let token = jwt("a", Some(cnf));
+        for _ in 0..8 {
+            ok(&client, &server.origin(), &token).await;
+        }
+        let seen = fixture.requests.all();
+        assert_eq!(seen.len(), 1 + 8, "{alpn:?}");
+        let (challenged, proved) = seen.split_first().unwrap();
+        assert!(challenged.proofs.is_empty());
+        assert!(proved.iter().all(|request| request.proofs.len() == 1));
+        let connections: HashSet<_> = proved.iter().map(|request| request.connection).collect();
+        assert_eq!(connections.len(), 3);
+        assert_eq!(fixture.requests.proofs().len(), 3);
+        assert_eq!(
+            client.stats().totals.causes,
+            [(Cause::First, 1), (Cause::Reconnect, 2)].into()
+        );
+    }
 }

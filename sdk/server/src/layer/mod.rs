@@ -10,6 +10,7 @@ mod policy;
 mod proof;
 mod rejection;
 mod reload;
+mod request_bound;
 mod routes;
 mod service;
 mod transport;
@@ -23,18 +24,18 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use bowline_proof::{Origin, Targets, Windows};
-use http::request::Parts;
 use rustls_pki_types::UnixTime;
 use tower_layer::Layer;
 
 pub use self::policy::{AcceptPolicy, InvalidPolicy};
 use self::reload::FormerWindows;
-pub(crate) use self::reload::Generation;
 pub use self::reload::Reloader;
+pub use self::request_bound::RequireRequestBound;
 pub use self::routes::{InvalidRoute, Routes};
 pub use self::service::BindingService;
 pub(crate) use self::transport::keep_uri;
 use crate::clock::ForwardClock;
+use crate::generation::Generation;
 use crate::limit_reports::LimitReports;
 use crate::used_jtis::JtiTotal;
 use crate::{
@@ -121,66 +122,6 @@ struct Settings {
     former_windows: Option<FormerWindows>,
 }
 
-/// Which requests need a request-bound proof, with `jti`, `htm` and `htu` (RS-12).
-///
-/// Where the answer is not `Never`, a request with a field that overrides its method
-/// (`X-HTTP-Method-Override` and the like) is refused; with [`Routes`](Self::Routes) only on the
-/// paths that they name.
-#[derive(Clone, Default)]
-#[non_exhaustive]
-pub enum RequireRequestBound {
-    /// None. Request claims that are present are checked anyway (RS-9).
-    #[default]
-    Never,
-    /// All.
-    Always,
-    /// Those of these methods and paths.
-    Routes(Routes),
-    /// Those for which the function returns true. A path can be written in many ways:
-    /// [`Routes`](Self::Routes) reads it in all of them, a function has to do it itself.
-    When(Arc<dyn Fn(&Parts) -> bool + Send + Sync>),
-}
-
-impl RequireRequestBound {
-    /// Those requests for which `required` returns true. It sees the head of the request: the
-    /// route, the method, or a field that names the operation, such as MCP's `Mcp-Method` (which
-    /// the handler must compare with the body).
-    pub fn when(required: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
-        Self::When(Arc::new(required))
-    }
-
-    fn applies_to(&self, request: &Parts) -> bool {
-        match self {
-            Self::Never => false,
-            Self::Always => true,
-            Self::Routes(routes) => routes.contain(request),
-            Self::When(required) => required(request),
-        }
-    }
-
-    /// Whether the request must not name another method in a field: it would then be another
-    /// request for a service that honours that field. What a function would say about that one is not
-    /// known.
-    fn forbids_method_override(&self, request: &Parts) -> bool {
-        match self {
-            Self::Never => false,
-            Self::Always | Self::When(_) => true,
-            Self::Routes(routes) => routes.name_path_of(request),
-        }
-    }
-}
-
-impl fmt::Debug for RequireRequestBound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Never => f.write_str("Never"),
-            Self::Always => f.write_str("Always"),
-            Self::Routes(routes) => routes.fmt(f),
-            Self::When(_) => f.write_str("When(..)"),
-        }
-    }
-}
-
 impl<V> BindingLayer<V> {
     /// A layer that asks `validator` about tokens (RS-2), with [`AcceptPolicy::Follow`] and
     /// [`RequireRequestBound::Never`].
@@ -250,13 +191,14 @@ impl<V> BindingLayer<V> {
     /// Whether the policy is only observed: its checks are made (TK-0..TK-5, RS-3..RS-9, RS-12,
     /// RS-13, those of DPoP), and the request passes whatever they say. Default: no.
     ///
-    /// A request that would be refused passes with [`BindingClass::None`](crate::BindingClass::None),
-    /// and nothing of it is remembered: no proof is cached, no `jti` is marked as used, and a set of
-    /// used `jti` values that is full drains nothing. [`ServerEvent::Observed`] counts what would
-    /// have happened. Refused all the same are a request without a token (or with several different
-    /// ones), a token that is not valid (RS-2) or lacks the
-    /// [required scope](Self::required_scope), an expired certificate, and a trusted proxy that does
-    /// not describe its client (RS-1). A token in the query is validated like one in
+    /// A request that would be refused passes with
+    /// [`BindingClass::None`](crate::BindingClass::None), and nothing of it is remembered: no proof
+    /// is cached, no `jti` is marked as used, and a set of used `jti` values that is full drains
+    /// nothing. [`ServerEvent::Observed`] counts what would have happened. Refused all the same are
+    /// a request without a token (or with several different ones), a token that is not valid (RS-2)
+    /// or lacks the [required scope](Self::required_scope), an expired certificate, and a trusted
+    /// proxy that does not describe its client (RS-1). A token in the query is validated like one
+    /// in
     /// `Authorization`, and so is one with the scheme `DPoP`, also without [`dpop`](Self::dpop).
     ///
     /// The log says that it is on.
@@ -273,8 +215,9 @@ impl<V> BindingLayer<V> {
 
     /// Whether what a [trusted proxy](Self::trusted_proxies) attests suffices (GW-3), as
     /// [`BindingClass::ProxyAttested`](crate::BindingClass::ProxyAttested), under any policy: what
-    /// the policy demands of the token, it demands all the same. Default: no; then certificate-bound
-    /// and session-bound tokens pass only on connections that this server terminates itself.
+    /// the policy demands of the token, it demands all the same. Default: no; then
+    /// certificate-bound and session-bound tokens pass only on connections that this server
+    /// terminates itself.
     #[must_use]
     pub fn accept_proxy_attested(self, accepted: bool) -> Self {
         self.with(|settings| settings.accept_proxy_attested = accepted)
@@ -387,6 +330,13 @@ impl<V> BindingLayer<V> {
         self.with(|settings| settings.trusted_proxies = proxies.into().map(Arc::new))
     }
 
+    /// Asks this validator about tokens (RS-2), in the place of the former one.
+    #[must_use]
+    pub fn validator(self, validator: V) -> Self {
+        let configuration = self.current.load();
+        Self::from_parts(Arc::new(validator), configuration.settings.clone())
+    }
+
     /// Reports each request's outcome to this observer.
     #[must_use]
     pub fn observer(self, observer: impl ServerObserver) -> Self {
@@ -409,6 +359,20 @@ impl<V> BindingLayer<V> {
 
     /// To replace the configuration while the layer is in use. Take it last: a layer that is
     /// configured further is another layer.
+    ///
+    /// ```
+    /// # use bowline_server::{InvalidPolicy, JwtValidator};
+    /// # fn example(tokens: JwtValidator) -> Result<(), InvalidPolicy> {
+    /// use bowline_server::{AcceptPolicy, BindingLayer};
+    ///
+    /// let layer = BindingLayer::new(tokens)
+    ///     .policy(AcceptPolicy::RequireProof)
+    ///     .observe(true);
+    /// let reloader = layer.reloader();
+    /// // Serve with `layer`; later, with all connections open:
+    /// reloader.reload(|layer| layer.observe(false))?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn reloader(&self) -> Reloader<V>
     where

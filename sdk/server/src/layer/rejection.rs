@@ -79,8 +79,8 @@ impl Rejection {
         }
     }
 
-    /// What the request is counted as where this is only observed (RS-13). `None`: it is refused all
-    /// the same.
+    /// What the request is counted as where this is only observed (RS-13). `None`: it is refused
+    /// all the same.
     pub(super) fn observed(&self) -> Option<Observed> {
         let check = match self {
             Self::Check(refusal) => match refusal.check() {
@@ -89,7 +89,9 @@ impl Rejection {
             },
             Self::Dpop(refusal) => FailedCheck::Dpop(refusal.check()),
             // It cannot be remembered that the proof was used.
-            Self::ReplayMemoryFull | Self::ReplayStoreUnavailable => {
+            Self::ReplayMemoryFull => FailedCheck::Session(Check::ReplayQuota),
+            Self::ReplayStoreUnavailable => {
+                tracing::warn!("the store of used proofs cannot be reached");
                 FailedCheck::Session(Check::ReplayQuota)
             }
             Self::Scope(_) | Self::TokenUnavailable(_) | Self::Limited(_) => return None,
@@ -97,8 +99,8 @@ impl Rejection {
         Some(Observed::failed(check))
     }
 
-    /// The nonce that the challenge would carry (RFC 9449 §9). A client must learn it also where the
-    /// request passes because it is only observed.
+    /// The nonce that the challenge would carry (RFC 9449 §9). A client must learn it also where
+    /// the request passes because it is only observed.
     pub(super) fn nonce(&self, settings: &Settings) -> Option<Nonce> {
         match self {
             Self::Dpop(_) => newest_nonce(settings),

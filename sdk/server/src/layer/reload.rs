@@ -1,7 +1,6 @@
 //! Another configuration for a layer that is in use.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use rustls_pki_types::UnixTime;
 use super::policy::InvalidPolicy;
 use super::{BindingLayer, Current, Settings};
 use crate::TokenValidator;
+use crate::generation::Generation;
 
 /// Replaces the configuration of a [`BindingLayer`] that is in use, at run time: see
 /// [`BindingLayer::reloader`].
@@ -28,10 +28,8 @@ impl<V: TokenValidator> Reloader<V> {
     /// cleared: they are verified again. Used `jti` values stay, and are kept for as long as the
     /// longer of both [`windows`](BindingLayer::windows) needs.
     ///
-    /// The validator can be replaced too, by a layer that is made with [`BindingLayer::new`]. The
-    /// replay store of [`dpop`](BindingLayer::dpop) and of
-    /// [`trusted_proxies`](BindingLayer::trusted_proxies) should be the former one: a new one has
-    /// forgotten which proofs were used.
+    /// [`dpop`](BindingLayer::dpop) and [`trusted_proxies`](BindingLayer::trusted_proxies) should be
+    /// given the former replay store: a new one does not know which proofs were used.
     ///
     /// # Errors
     /// The options contradict each other. The former configuration stays in use.
@@ -82,18 +80,6 @@ impl<V> Clone for Reloader<V> {
 impl<V> fmt::Debug for Reloader<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reloader").finish_non_exhaustive()
-    }
-}
-
-/// Which configuration a connection's cache was filled under. Those that were never replaced share
-/// the first one, so that layers of one server share their connections' caches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Generation(u64);
-
-impl Generation {
-    pub(crate) fn next() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 }
 

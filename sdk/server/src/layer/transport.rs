@@ -75,8 +75,8 @@ pub(super) fn access_token(field: &HeaderValue, accept_dpop: bool) -> Result<Acc
 }
 
 /// The token that the request presents, wherever it stands and with either scheme, for a request
-/// that passes although it stands in the wrong place. The handler may take any of them, so they must
-/// all be the same one.
+/// that passes although it stands in the wrong place. The handler may take any of them, so they
+/// must all be the same one.
 pub(super) fn only_token(request: &Parts) -> Result<Option<AccessToken>, Refusal> {
     let fields = request.headers.get_all(AUTHORIZATION).iter();
     let in_fields = fields.map(|field| access_token(field, true));

@@ -17,6 +17,7 @@ mod pki;
 mod policies;
 mod proxies;
 mod public_types;
+mod reload;
 mod renegotiation;
 mod resumption;
 mod reverification;

@@ -1,23 +1,20 @@
-//! RS-13: a policy that is observed, and one that is replaced while the server runs.
+//! RS-13: a policy that is observed.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bowline_proof::dpop::DpopKey;
-use bowline_proof::{
-    AccessToken, PROOF_HEADER, Proof, ProofClaims, RequestClaims, Scheme, Windows,
-};
+use bowline_proof::{AccessToken, PROOF_HEADER, Proof, ProofClaims, RequestClaims, Scheme};
 use bowline_server::AcceptPolicy::{Follow, RequireBound, RequireProof, RequireSession};
 use bowline_server::{
-    BindingClass, BindingLayer, Dpop, DpopNonces, ExpectedClaims, Jwks, JwtValidator,
-    MemoryReplayStore, Reloader, RequireRequestBound, RequiredScope, ServerEvent,
+    BindingClass, BindingLayer, Dpop, DpopNonces, JwtValidator, MemoryReplayStore, RequiredScope,
+    ServerEvent, UpstreamValidates,
 };
 use http::{Method, Request};
 use http_body_util::Empty;
 use rustls_pki_types::UnixTime;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::authority::{AUDIENCE, ISSUER, jwks};
 use crate::fixture::*;
 use crate::log::Log;
 use crate::policies::{POLICIES, certificate_bound, get, layer, start, token};
@@ -27,10 +24,10 @@ type Observing = BindingLayer<JwtValidator>;
 const ORIGIN: &str = "https://api.example.com/";
 
 #[derive(Clone, Default)]
-struct Events(Arc<Mutex<Vec<ServerEvent>>>);
+pub(crate) struct Events(pub(crate) Arc<Mutex<Vec<ServerEvent>>>);
 
 impl Events {
-    fn of(&self, layer: Observing) -> Observing {
+    pub(crate) fn of(&self, layer: Observing) -> Observing {
         let events = self.0.clone();
         layer.observer(move |event: &ServerEvent| events.lock().unwrap().push(*event))
     }
@@ -261,6 +258,36 @@ async fn what_is_not_the_policys_business_refuses_all_the_same() {
         .assert_refused("RS-1");
 }
 
+/// GW-4: the upstream validates the token.
+#[tokio::test]
+async fn binding_only_is_observed_too_and_an_opaque_token_is_refused_all_the_same() {
+    let fixture = Fixture::new();
+    let observing = BindingLayer::new(UpstreamValidates).policy(RequireProof);
+    let server = start(&fixture, observing.observe(true)).await;
+    let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
+    for (token, outcome) in [
+        (fixture.authority.bearer(), "refused"),
+        (certificate_bound(&fixture), "proof_missing"),
+    ] {
+        let answer = get(&mut connection, &token, None, None).await;
+        assert_eq!(answer.body["observed"], outcome, "{answer:?}");
+        assert_eq!(answer.body["subject"], json!(null));
+    }
+    let token = fixture.token();
+    let form = Request::post("/")
+        .header("authorization", token.authorization())
+        .header("content-type", "application/x-www-form-urlencoded");
+    let answer = connection
+        .send(form.body(Empty::new()).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(answer.body["check"], "token_transport", "{answer:?}");
+    let opaque = AccessToken::new("2YotnFZFEjr1zCsicMWpAA").unwrap();
+    get(&mut connection, &opaque, None, None)
+        .await
+        .assert_refused("RS-2");
+}
+
 /// A DPoP client must learn the nonce also where its requests pass.
 #[tokio::test]
 async fn a_nonce_is_given_to_a_client_that_would_be_asked_for_it() {
@@ -281,7 +308,7 @@ async fn a_nonce_is_given_to_a_client_that_would_be_asked_for_it() {
     assert!(answer.nonce.is_some());
 }
 
-fn request_bound(
+pub(crate) fn request_bound(
     fixture: &Fixture,
     connection: &HttpConnection,
     token: &AccessToken,
@@ -409,151 +436,6 @@ async fn a_policy_that_is_enforced_after_it_was_observed_refuses_what_it_let_pas
             .await
             .assert_refused("RS-4");
     }
-}
-
-type Change = fn(Observing) -> Observing;
-
-/// A cached proof is verified again under the new configuration, whatever has changed.
-#[tokio::test]
-async fn each_reload_clears_the_caches_of_the_connections_that_are_open() {
-    let fixture = Fixture::new();
-    let events = Events::default();
-    let layer = events.of(fixture.layer().policy(Follow));
-    let reloader = layer.reloader();
-    let server = start(&fixture, layer).await;
-    let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
-    let token = fixture.token();
-    let proof = connection.proof(&fixture.agent.proof_key(), &token);
-    let changes: [Change; 6] = [
-        |layer| layer.policy(RequireProof),
-        |layer| layer.observe(true),
-        |layer| layer.observe(false),
-        |layer| layer.origins(["https://other.example".parse().unwrap()]),
-        |layer| layer.windows(Windows::default()),
-        |layer| layer,
-    ];
-    for change in changes {
-        let mut request = async |cached| {
-            let answer = get(&mut connection, &token, Some(&proof), None).await;
-            assert_eq!(answer.body["class"], "session");
-            let events = events.0.lock().unwrap();
-            let verified = events
-                .iter()
-                .rfind(|event| matches!(event, ServerEvent::Verified { .. }));
-            assert_eq!(
-                matches!(verified, Some(ServerEvent::Verified { cached: true, .. })),
-                cached
-            );
-        };
-        request(false).await;
-        request(true).await;
-        reloader.reload(change).unwrap();
-        request(false).await;
-        request(true).await;
-        reloader.reload(|layer| layer).unwrap();
-    }
-    // A narrower window is in force at once.
-    get(&mut connection, &token, Some(&proof), None)
-        .await
-        .assert_passed("session");
-    fixture.clock.advance(100);
-    let mut none = Windows::default();
-    none.past = Duration::ZERO;
-    none.future = Duration::ZERO;
-    let old = connection.proof_at(
-        &fixture.agent.proof_key(),
-        &token,
-        UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs() - 60)),
-    );
-    get(&mut connection, &token, Some(&old), None)
-        .await
-        .assert_passed("session");
-    get(&mut connection, &token, Some(&old), None)
-        .await
-        .assert_passed("session");
-    reloader.reload(|layer| layer.windows(none)).unwrap();
-    get(&mut connection, &token, Some(&old), None)
-        .await
-        .assert_refused("RS-8");
-}
-
-/// Trust in an authorization server is a part of the configuration.
-#[tokio::test]
-async fn a_reload_replaces_the_validator() {
-    let fixture = Fixture::new();
-    let layer = fixture.layer();
-    let reloader: Reloader<JwtValidator> = layer.reloader();
-    let server = start(&fixture, layer).await;
-    let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
-    let other = crate::authority::Authority::new("k2");
-    let x5t = fixture.agent.thumbprint();
-    let (mine, theirs) = (fixture.token(), other.session_bound(&x5t));
-    let mut classes = async || {
-        let mut classes = Vec::new();
-        for token in [&mine, &theirs] {
-            let proof = connection.proof(&fixture.agent.proof_key(), token);
-            let answer = get(&mut connection, token, Some(&proof), None).await;
-            classes.push(answer.body["class"].clone());
-        }
-        classes
-    };
-    assert_eq!(classes().await, [json!("session"), Value::Null]);
-    let keys = Jwks::document(jwks(&[&other])).unwrap();
-    let expected = ExpectedClaims::new(AUDIENCE).issuer(ISSUER);
-    let validator = JwtValidator::builder(expected, keys).build();
-    reloader
-        .reload(|_| BindingLayer::new(validator).policy(RequireSession))
-        .unwrap();
-    assert_eq!(classes().await, [Value::Null, json!("session")]);
-}
-
-/// RS-9: a `jti` is forgotten when RS-8 refuses its proof. A wider window must not accept it again.
-#[tokio::test]
-async fn a_wider_window_accepts_no_proof_again_whose_jti_was_forgotten_by_the_narrower_one() {
-    let fixture = Fixture::new();
-    let layer = layer(&fixture, RequireProof).require_request_bound(RequireRequestBound::Always);
-    let reloader = layer.reloader();
-    let server = start(&fixture, layer).await;
-    let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
-    let token = fixture.token();
-    let at = |ahead: u64| {
-        UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs() + ahead))
-    };
-    let first = request_bound(&fixture, &connection, &token, at(0));
-    let answer = get(&mut connection, &token, Some(&first), None).await;
-    answer.assert_passed("session");
-    let mut wide = Windows::default();
-    wide.past = Duration::from_secs(3600);
-    wide.future = Duration::from_secs(60);
-    // Before and after it would be forgotten.
-    reloader.reload(|layer| layer.windows(wide)).unwrap();
-    get(&mut connection, &token, Some(&first), None)
-        .await
-        .assert_refused("RS-9");
-    fixture.clock.advance(400);
-    let second = request_bound(&fixture, &connection, &token, at(400));
-    get(&mut connection, &token, Some(&second), None)
-        .await
-        .assert_passed("session");
-    get(&mut connection, &token, Some(&first), None)
-        .await
-        .assert_refused("RS-8");
-    get(&mut connection, &token, Some(&second), None)
-        .await
-        .assert_refused("RS-9");
-    // What is issued from now on has the wider window, through which its `jti` is kept.
-    fixture.clock.advance(3000);
-    let third = request_bound(&fixture, &connection, &token, at(3400));
-    get(&mut connection, &token, Some(&third), None)
-        .await
-        .assert_passed("session");
-    get(&mut connection, &token, Some(&second), None)
-        .await
-        .assert_refused("RS-9");
-    fixture.clock.advance(700);
-    get(&mut connection, &token, Some(&second), None)
-        .await
-        .assert_refused("RS-8");
 }
 
 /// A session-binding proof that came with a DPoP proof which is refused is not used up.

@@ -319,8 +319,9 @@ struct Stolen {
 
 const RFC_8705: Cell = Passes("certificate", false);
 
-/// T1 and T7: the thief's connection has the victim's certificate. Under `Follow` and `RequireBound`
-/// they succeed when the thief leaves the proof away. That is why `RequireProof` exists.
+/// T1 and T7: the thief's connection has the victim's certificate. Under `Follow` and
+/// `RequireBound` they succeed when the thief leaves the proof away. That is why `RequireProof`
+/// exists.
 const SAME_CERTIFICATE: Stolen = Stolen {
     without_proof: [
         RFC_8705,

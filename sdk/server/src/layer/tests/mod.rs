@@ -4,6 +4,7 @@ mod before_validation;
 mod dpop;
 mod fixture;
 mod metadata;
+mod observe;
 mod order;
 mod passes;
 mod proof_cache;

@@ -135,6 +135,26 @@ async fn rs_13_attested_connections_are_refused_under_every_policy_unless_they_a
 }
 
 #[tokio::test]
+async fn rs_13_attestations_are_observed_and_a_proxy_that_attests_nothing_is_refused() {
+    let mut fixture = behind_proxy();
+    fixture.configure(|layer| layer.accept_proxy_attested(false).observe(true));
+    let outcome = fixture.send().await;
+    assert!(outcome.has_passed());
+    let binding = outcome.binding();
+    assert_eq!(
+        (binding.class(), binding.attested_by()),
+        (BindingClass::None, None)
+    );
+    let observed = binding.observed().unwrap();
+    let check = observed.check().unwrap().name();
+    assert_eq!((observed.name(), check), ("refused", "binding_required"));
+    let presented = binding.presented_certificate().unwrap().thumbprint();
+    assert_eq!(presented.to_string(), CLIENT.thumbprint());
+    fixture.fields.clear();
+    assert_eq!(fixture.send().await.check(), Some(Check::Certificate));
+}
+
+#[tokio::test]
 async fn no_other_peer_is_trusted() {
     let named = || Some(proxies());
     let none = || Some(TrustedProxies::new(MemoryReplayStore::new(10)));

@@ -32,14 +32,43 @@ async fn server(
 async fn made_up_tokens_without_a_proof_are_asked_about_never_where_one_is_required() {
     let fixture = Fixture::new();
     let authority = Introspector::start(&fixture, json!({ "active": false })).await;
-    let (server, _) = server(&fixture, &authority, AcceptPolicy::RequireSession).await;
-    let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
-    for number in 0..100 {
-        let token = opaque(&format!("made-up-{number}"));
-        let answer = connection.get("/", &token, None).await;
-        answer.assert_refused("RS-4");
+    for policy in [AcceptPolicy::RequireProof, AcceptPolicy::RequireSession] {
+        let (server, _) = server(&fixture, &authority, policy).await;
+        let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
+        for number in 0..100 {
+            let token = opaque(&format!("made-up-{number}"));
+            let answer = connection.get("/", &token, None).await;
+            answer.assert_refused("RS-4");
+        }
     }
     assert_eq!(authority.request_count(), 0);
+}
+
+/// RS-13: a request that is only observed passes without a proof, so its token must be validated.
+/// The quota for tokens that are not active bounds what a client can make this server ask.
+#[tokio::test]
+async fn where_the_policy_is_only_observed_made_up_tokens_are_asked_about_within_the_quota() {
+    let fixture = Fixture::new();
+    let authority = Introspector::start(&fixture, json!({ "active": false })).await;
+    let layer = BindingLayer::new(authority.builder(&fixture).build())
+        .policy(AcceptPolicy::RequireProof)
+        .observe(true);
+    let listener = fixture.listener(fixture.tls()).await;
+    let router = binding_report().layer(layer);
+    let server = TestServer::start(listener, router, fixture.options());
+    let mut connection = HttpConnection::connect(server.addr, &fixture.client("h2")).await;
+    let mut asked = 0;
+    loop {
+        let token = opaque(&format!("made-up-{asked}"));
+        let answer = connection.get("/", &token, None).await;
+        if answer.status == StatusCode::TOO_MANY_REQUESTS {
+            break;
+        }
+        answer.assert_refused("RS-2");
+        asked += 1;
+        assert!(asked < 10_000, "is never limited");
+    }
+    assert_eq!(authority.request_count(), asked);
 }
 
 #[tokio::test]

@@ -148,6 +148,18 @@ async fn a_store_that_cannot_be_reached_lets_nothing_pass() {
     assert_eq!(asked, [(NOW, NOW + 300)]);
 }
 
+#[tokio::test]
+async fn where_the_policy_is_observed_a_store_that_cannot_be_reached_refuses_nothing() {
+    let remote: &Remote = Box::leak(Box::default());
+    let mut fixture = DpopFixture::with(Dpop::new(remote));
+    fixture.base.configure(|layer| layer.observe(true));
+    let outcome = fixture.send().await;
+    assert_eq!(outcome.binding().class(), crate::BindingClass::None);
+    let observed = outcome.binding().observed().unwrap();
+    let check = observed.check().unwrap().name();
+    assert_eq!((observed.name(), check), ("proof_failed", "replay_quota"));
+}
+
 /// Several nodes of one origin with one store.
 struct Shared(&'static MemoryReplayStore);
 
