@@ -18,6 +18,7 @@ test:
 lint:
     cargo fmt --all --check
     python3 tools/cycles.py
+    python3 tools/wire_profile.py
     cargo clippy --locked --workspace --all-targets -- -D warnings
     cargo clippy --locked -p bowline-mcp -p bowline-a2a --no-default-features -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps

@@ -73,7 +73,7 @@ mod request_bound;
 mod streamable_http;
 
 pub use bowline_transport::RequestBoundCalls;
-pub use error::{Error, ErrorKind};
+pub use error::{Error, ErrorKind, may_have_been_processed};
 #[cfg(feature = "legacy-sse")]
 pub use legacy_sse::{CONNECTION_CLOSED, LegacySse, LegacySseWorker};
 #[cfg(feature = "auth")]
