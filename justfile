@@ -21,6 +21,7 @@ lint:
     cargo fmt --all --check
     python3 tools/cycles.py
     python3 tools/msrv.py
+    python3 tools/wire_profile.py
     cargo publish --locked --workspace --dry-run --no-verify --allow-dirty --quiet
     cargo clippy --locked --workspace --all-targets -- -D warnings
     cargo clippy --locked -p bowline-mcp -p bowline-a2a --no-default-features -- -D warnings

@@ -12,7 +12,7 @@ use bowline_proof::PROOF_HEADER;
 use bowline_proof::dpop::DPOP_HEADER;
 use bowline_transport::body::{self, WholeError};
 use bowline_transport::credential::Credential;
-use bowline_transport::head::{binding_error, media_type};
+use bowline_transport::head::{binding_error, is_unprocessed, media_type};
 use bowline_transport::redact::SentTokens;
 use bowline_transport::redirect::{FollowError, NotFollowed, follow_same_origin, shown_location};
 use bowline_transport::{Call, Operations, RequestBoundCalls};
@@ -319,7 +319,9 @@ fn check_response(response: Response<Body>) -> Result<Response<Body>, Error> {
     };
     let (head, rest) = response.into_parts();
     rest.drain_in_background();
-    Err(failure.with_head(&head))
+    Err(failure
+        .with_processed(!is_unprocessed(head.status, &head.headers))
+        .with_head(&head))
 }
 
 /// The error for a redirect that is not followed.
@@ -328,10 +330,6 @@ fn redirect_error(redirect: NotFollowed, sent: &SentTokens) -> Error {
     let (mut head, rest) = redirect.into_response().into_parts();
     rest.drain_in_background();
     let status = head.status;
-    let has_moved = matches!(
-        status,
-        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
-    );
     sent.redact_fields(&mut head.headers);
     let target = shown_location(&head.headers).unwrap_or_else(|| "nowhere".to_owned());
     let message = format!(
@@ -340,7 +338,7 @@ fn redirect_error(redirect: NotFollowed, sent: &SentTokens) -> Error {
     );
     // Another redirect may point to the result of the call (RFC 9110 §15.4.4).
     Error::new(ErrorKind::Redirect, message)
-        .with_processed(!has_moved)
+        .with_processed(!is_unprocessed(status, &head.headers))
         .with_head(&head)
 }
 
@@ -376,7 +374,7 @@ pub(crate) fn error_from_status(head: &Parts, message: impl Into<String>) -> Err
         _ => ErrorKind::Status,
     };
     Error::new(kind, message)
-        .with_processed(head.status.is_server_error())
+        .with_processed(!is_unprocessed(head.status, &head.headers))
         .with_head(head)
 }
 

@@ -7,9 +7,12 @@ use std::sync::Arc;
 
 use bowline_http_client::bind::BindingRefusal;
 use bowline_http_client::{Fault, InvalidAccessToken};
+use bowline_transport::head::{is_refused_before_processing, is_unprocessed};
 use bowline_transport::text::printable;
-use http::StatusCode;
+use http::header::WWW_AUTHENTICATE;
 use http::uri::InvalidUri;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use rmcp::transport::streamable_http_client::StreamableHttpError;
 
 #[cfg(feature = "legacy-sse")]
 pub(crate) use legacy::LegacyCause;
@@ -201,11 +204,19 @@ impl Error {
 
     /// Whether the server may have acted on the message (CL-7).
     ///
-    /// A refusal, a redirect and an error status do not say that it did, and count as not
-    /// processed.
+    /// Of the responses that are no success only these say that it did not: 403, 404, 405, 413, 421,
+    /// 425, 429, a redirect by 307 or 308, and a 401 whose `Bearer` or `DPoP` challenge refuses the
+    /// token or the proof. Any other status may come from a gateway in front of a server that acted.
     pub fn may_have_been_processed(&self) -> bool {
         match &*self.0 {
             Cause::Client(e) => e.may_have_been_processed(),
+            Cause::BindingRefused(refusal) => !is_refused_before_processing(&refusal.error),
+            Cause::BindingUnmet(error) => !is_refused_before_processing(error),
+            Cause::Status(status) | Cause::Redirect { status, .. } => {
+                !is_unprocessed(*status, &HeaderMap::new())
+            }
+            // Only 307 and 308 are followed at all.
+            Cause::TooManyRedirects(_) => false,
             // The server did act: this is its response.
             Cause::EventTooLong { .. } | Cause::InvalidId(_) | Cause::BodyTimeout(_) => true,
             #[cfg(feature = "legacy-sse")]
@@ -216,6 +227,41 @@ impl Error {
         }
     }
 }
+
+/// Whether the server may have acted on the message of a POST that failed with this error of rmcp's
+/// (CL-7): [`Error::may_have_been_processed`] for the failures that rmcp has variants for, such as
+/// an error status. What does not say that the server did not act counts as though it did.
+pub fn may_have_been_processed(error: &StreamableHttpError<Error>) -> bool {
+    let unprocessed = |status: u16, headers: &HeaderMap| {
+        StatusCode::from_u16(status).is_ok_and(|status| is_unprocessed(status, headers))
+    };
+    match error {
+        StreamableHttpError::Client(error) => error.may_have_been_processed(),
+        StreamableHttpError::HttpStatus(error) => !unprocessed(error.status, &HeaderMap::new()),
+        StreamableHttpError::AuthRequired(error) => {
+            let challenges = HeaderValue::from_str(&error.www_authenticate_header);
+            let challenges = challenges.into_iter().map(|value| (WWW_AUTHENTICATE, value));
+            !unprocessed(401, &challenges.collect())
+        }
+        StreamableHttpError::UnexpectedServerResponse(text) => {
+            let status = text.strip_prefix(UNEXPECTED_STATUS).and_then(|text| text.get(..3));
+            let status = status.and_then(|status| status.parse().ok());
+            !status.is_some_and(|status| unprocessed(status, &HeaderMap::new()))
+        }
+        // 403, 404 and 405.
+        StreamableHttpError::InsufficientScope(_)
+        | StreamableHttpError::SessionExpired
+        | StreamableHttpError::ServerDoesNotSupportSse
+        | StreamableHttpError::ServerDoesNotSupportDeleteSession
+        // Refused before anything was sent.
+        | StreamableHttpError::ReservedHeaderConflict(_) => false,
+        _ => true,
+    }
+}
+
+/// How the text of rmcp's `UnexpectedServerResponse` begins where the response was an error status
+/// without a variant of its own; the status follows.
+pub(crate) const UNEXPECTED_STATUS: &str = "HTTP ";
 
 #[cfg(feature = "legacy-sse")]
 impl Error {

@@ -78,7 +78,7 @@ pub use bowline_http_client::{
 };
 pub use bowline_token::{Error as TokenError, ErrorKind as TokenErrorKind, TokenSource};
 pub use bowline_transport::{Call, RequestBoundCalls};
-pub use error::{Error, ErrorKind};
+pub use error::{Error, ErrorKind, may_have_been_processed};
 #[cfg(feature = "legacy-sse")]
 pub use legacy_sse::{CONNECTION_CLOSED, LegacySse, LegacySseWorker};
 #[cfg(feature = "auth")]

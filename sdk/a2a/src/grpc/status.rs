@@ -3,7 +3,7 @@
 
 use a2a::errordetails::{FieldViolation, PROTOCOL_DOMAIN, TypedDetail};
 use a2a::{A2AError, error_code, reason_to_error_code};
-use bowline_transport::head::binding_error;
+use bowline_transport::head::{binding_error, is_unprocessed};
 use bowline_transport::redact::SentTokens;
 use bytes::Bytes;
 use http::HeaderMap;
@@ -138,6 +138,11 @@ impl GrpcError {
         let mut failure = Error::new(kind, error.message.clone())
             .with_fields(fields, sent)
             .with_transient(is_transient(status.code()));
+        if status.code() == Code::Unauthenticated || kind == ErrorKind::BindingRefused {
+            // As over HTTP: only a challenge that refuses the token or the proof says it (CL-7).
+            let is_refused = is_unprocessed(http::StatusCode::UNAUTHORIZED, fields);
+            failure = failure.with_processed(!is_refused);
+        }
         if let StatusLocation::Trailers {
             after_messages: true,
             ..

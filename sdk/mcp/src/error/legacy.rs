@@ -16,12 +16,16 @@ pub(crate) enum LegacyCause {
          another origin"
     )]
     EndpointOnOtherOrigin { here: String, there: String },
-    #[error("{}", unauthorized(.0.as_deref()))]
-    Unauthorized(Option<String>),
+    #[error("{}", unauthorized(challenge.as_deref()))]
+    Unauthorized {
+        challenge: Option<String>,
+        may_have_been_processed: bool,
+    },
     #[error("{}", error_status(*status))]
     Status {
         status: StatusCode,
         retry_after: Option<Duration>,
+        may_have_been_processed: bool,
     },
     #[error(
         "the response to the GET is not an event stream but {0:?}: is this the URL of a server's \
@@ -77,7 +81,7 @@ impl LegacyCause {
         match self {
             Self::UnusableEndpoint(_) => ErrorKind::InvalidEndpoint,
             Self::EndpointOnOtherOrigin { .. } => ErrorKind::EndpointOnOtherOrigin,
-            Self::Unauthorized(_) => ErrorKind::Unauthorized,
+            Self::Unauthorized { .. } => ErrorKind::Unauthorized,
             Self::Status { status, .. } => ErrorKind::Status(*status),
             Self::NotAnEventStream(_) => ErrorKind::NotAnEventStream,
             Self::StreamEnded | Self::StreamIdle(_) | Self::StreamTimeout(_) => ErrorKind::Stream,
@@ -94,7 +98,7 @@ impl LegacyCause {
     pub(crate) fn fault(&self) -> Fault {
         match self {
             Self::StreamBroken(e) | Self::GaveUp { last: e, .. } => e.fault(),
-            Self::Unauthorized(_) | Self::NotAnEventStream(_) => Fault::Configuration,
+            Self::Unauthorized { .. } | Self::NotAnEventStream(_) => Fault::Configuration,
             Self::StreamEnded
             | Self::StreamIdle(_)
             | Self::StreamTimeout(_)
@@ -137,7 +141,18 @@ impl LegacyCause {
     }
 
     pub(crate) fn may_have_been_processed(&self) -> bool {
-        matches!(self, Self::PostTimeout(_) | Self::StreamBroken(_))
+        match self {
+            Self::PostTimeout(_) | Self::StreamBroken(_) => true,
+            Self::Unauthorized {
+                may_have_been_processed,
+                ..
+            }
+            | Self::Status {
+                may_have_been_processed,
+                ..
+            } => *may_have_been_processed,
+            _ => false,
+        }
     }
 }
 

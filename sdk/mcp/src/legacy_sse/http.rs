@@ -8,7 +8,7 @@ use bowline_http_client::{Body, Client, Operation};
 use bowline_proof::challenges;
 use bowline_transport::body;
 use bowline_transport::credential::Credential;
-use bowline_transport::head::{content_type, has_media_type};
+use bowline_transport::head::{content_type, has_media_type, is_unprocessed};
 use bowline_transport::redact::SentTokens;
 use bowline_transport::redirect::shown_location;
 use bowline_transport::retry_after::retry_after;
@@ -115,11 +115,14 @@ impl Connector {
 
     /// Sends a request. A response other than a success is an error.
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Body>, Error> {
+        // The GET for the event stream carries no message.
+        let has_message = request.method() == Method::POST;
         let mut response = self.credential.send(&self.client, request).await?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
         }
+        let may_have_been_processed = has_message && !is_unprocessed(status, response.headers());
         self.sent.redact_fields(response.headers_mut());
         let cause = match response.extensions().get::<BindingRefusal>() {
             Some(refusal) => Cause::BindingRefused(refusal.clone()),
@@ -128,12 +131,14 @@ impl Connector {
                 target: shown_location(response.headers()),
                 reason: "this transport follows none".to_owned(),
             },
-            None if status == StatusCode::UNAUTHORIZED => {
-                LegacyCause::Unauthorized(challenge(response.headers())).into()
-            }
+            None if status == StatusCode::UNAUTHORIZED => Cause::from(LegacyCause::Unauthorized {
+                challenge: challenge(response.headers()),
+                may_have_been_processed,
+            }),
             None => Cause::from(LegacyCause::Status {
                 status,
                 retry_after: retry_after(response.headers()),
+                may_have_been_processed,
             }),
         };
         response.into_body().drain_in_background();

@@ -23,7 +23,7 @@ use super::events::StreamContext;
 use super::request::SESSION_ID;
 use super::stream_end::hold_response;
 use super::{Events, RmcpError, body_error, client_error};
-use crate::error::Cause;
+use crate::error::{Cause, UNEXPECTED_STATUS};
 use crate::redact::RedactMessage;
 
 const JSON: &str = "application/json";
@@ -256,7 +256,8 @@ async fn read_error(
     if let Some(response) = kind.discover_refused(status, ErrorText::Plain(&text)) {
         return Ok(response);
     }
-    Err(status_error(head).unwrap_or_else(|| unexpected(format!("HTTP {status}: {text}"))))
+    Err(status_error(head)
+        .unwrap_or_else(|| unexpected(format!("{UNEXPECTED_STATUS}{status}: {text}"))))
 }
 
 fn json_rpc_error(

@@ -10,6 +10,56 @@ use crate::scripted::{
     ERROR, Failure, JSON, Scripted, TEXT, chunks, json as message_of, own, ping, request, respond,
 };
 
+/// Statuses of responses to a POST, with a challenge or without, and whether the server may have
+/// acted on the message (CL-7).
+pub(crate) const STATUSES: &[(u16, Option<&str>, bool)] = &[
+    (400, None, true),
+    (401, None, true),
+    (401, Some(r#"Bearer realm="a""#), true),
+    (401, Some(r#"Bearer error="invalid_token""#), false),
+    (401, Some(r#"bearer ERROR="invalid_token""#), false),
+    (401, Some(r#"DPoP error="invalid_token""#), false),
+    (401, Some(r#"Bearer error="use_session_binding""#), false),
+    (401, Some(r#"Bearer error="invalid_proof""#), false),
+    (401, Some(r#"DPoP error="use_dpop_nonce""#), false),
+    (401, Some(r#"Bearer error="insufficient_scope""#), true),
+    (401, Some(r#"Basic error="invalid_token""#), true),
+    (403, None, false),
+    (404, None, false),
+    (405, None, false),
+    (408, None, true),
+    (409, None, true),
+    (413, None, false),
+    (421, None, false),
+    (425, None, false),
+    (429, None, false),
+    (302, None, true),
+    (303, None, true),
+    (307, None, false),
+    (308, None, false),
+    (500, None, true),
+    (502, None, true),
+    (503, None, true),
+    (504, None, true),
+];
+
+#[tokio::test]
+async fn an_error_status_to_a_post_may_come_after_the_server_acted() {
+    for (status, challenge, may_have_been_processed) in STATUSES {
+        let mut headers = vec![TEXT];
+        headers.extend(challenge.map(|challenge| ("www-authenticate", challenge)));
+        let server = Scripted::answering(*status, &headers, "no").await;
+        for session in [None, Some("session")] {
+            let error = server.post_in(session, ping()).await.unwrap_err();
+            assert_eq!(
+                bowline_mcp::may_have_been_processed(&error),
+                *may_have_been_processed,
+                "{status} {challenge:?} {session:?}: {error}"
+            );
+        }
+    }
+}
+
 fn status_of<T: std::fmt::Debug>(result: Result<T, Failure>) -> HttpStatusError {
     match result {
         Err(StreamableHttpError::HttpStatus(error)) => error,

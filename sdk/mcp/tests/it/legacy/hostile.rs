@@ -225,6 +225,43 @@ async fn a_post_that_is_not_accepted_in_time_fails_and_may_have_been_processed()
     assert!(error.may_have_been_processed());
 }
 
+/// CL-7: a gateway's 504 to a POST says that the server got the message. Only refusals from which it
+/// follows that nobody acted count as not processed.
+#[tokio::test]
+async fn an_error_status_to_a_post_may_come_after_the_server_acted() {
+    for (status, challenge, may_have_been_processed) in crate::refusals::STATUSES {
+        let refusing = any(async move || {
+            let headers = challenge.map(|challenge| ("www-authenticate", challenge));
+            respond(*status, headers.as_slice(), "")
+        });
+        let plain = Plain::start(|_| {
+            let server = LegacySse::with_greeting(
+                |_, _| None,
+                |_| "event: endpoint\ndata: /refusing\n\n".to_owned(),
+            );
+            server.router().route("/refusing", refusing)
+        })
+        .await;
+        let error = refusal(transport(), &plain.uri()).await;
+        assert_eq!(
+            error.may_have_been_processed(),
+            *may_have_been_processed,
+            "{status} {challenge:?}: {error}"
+        );
+    }
+}
+
+/// A GET for the event stream carries no message: whatever it is answered with, nothing was acted
+/// on.
+#[tokio::test]
+async fn an_error_status_to_the_get_says_that_no_message_was_processed() {
+    for status in [400, 401, 500, 502, 504] {
+        let plain = answering(status, &[], "").await;
+        let error = refusal(transport().max_reconnects(0), &plain.uri()).await;
+        assert!(!error.may_have_been_processed(), "{status}: {error}");
+    }
+}
+
 #[tokio::test]
 async fn a_refused_post_fails_alone() {
     let server = LegacySse::with_greeting(|_, message| reply(message), fast_retry);
