@@ -44,7 +44,8 @@ impl Default for Limits {
 /// How long each step of a request's way may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Waiting for a connection, new or returned. Default 30 s.
+    /// Waiting for a connection, new or returned; and on it, until the request's head is written:
+    /// an HTTP/2 server may allow no further streams. Default 30 s.
     pub pool: Duration,
     /// Resolving the name and connecting the socket. Default 10 s.
     pub connect: Duration,
@@ -54,6 +55,9 @@ pub struct Timeouts {
     pub tls_handshake: Duration,
     /// Signing one proof. Default 30 s: a hand may have to touch a token.
     pub sign: Duration,
+    /// While something of a request's body is ready, and the peer takes nothing of it. Default
+    /// 60 s. A body whose own next part is not ready has all the time that it wants.
+    pub request_body: Duration,
     /// From the written request to the response's head. Default none: a tool call may take its
     /// time.
     pub response: Option<Duration>,
@@ -67,6 +71,7 @@ impl Default for Timeouts {
             proxy: Duration::from_secs(10),
             tls_handshake: Duration::from_secs(10),
             sign: Duration::from_secs(30),
+            request_body: Duration::from_secs(60),
             response: None,
         }
     }

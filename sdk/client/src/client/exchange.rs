@@ -11,6 +11,7 @@ use super::Inner;
 use super::http1::{assemble, keep_alive, says_close};
 use super::plan::{self, Plan};
 use super::report::RequestReport;
+use super::sending::stalled;
 use crate::bind::{Attachment, Bound, Learned, RequestFacts, ResponseHead};
 use crate::body::{Body, DRAIN_BYTES, DRAIN_TIME, ReplayBody, ReplayHandle};
 use crate::config::HttpVersions;
@@ -213,16 +214,32 @@ impl Exchange<'_> {
         if checkout.is_closed() {
             return Ok(unsent(checkout, body));
         }
-        let request = assemble(self.parts, checkout.connection(), attached.as_ref(), body);
+        let connection = checkout.connection().clone();
+        let body = match connection.facts.http() {
+            HttpVersion::H1 => body,
+            HttpVersion::H2 => body.on(&connection.wire),
+        };
+        let request = assemble(self.parts, &connection, attached.as_ref(), body);
         let used = checkout.begin();
         report.writing(used, attached.as_ref());
-        let response = checkout.write(request);
-        let written = match self.client.pool.connector().timeouts.response {
+        let timeouts = &self.client.pool.connector().timeouts;
+        let response = async {
+            tokio::select! {
+                biased;
+                written = checkout.write(request) => Ok(written),
+                error = stalled(&self.replay_handle, &connection, timeouts) => Err(error),
+            }
+        };
+        let written = match timeouts.response {
             None => response.await,
             Some(limit) => timeout(limit, response)
                 .await
-                .map_err(|_| Error::timeout(Step::Response, limit))?,
+                .unwrap_or_else(|_| Err(Error::timeout(Step::Response, limit))),
         };
+        if let Some(stream) = self.replay_handle.stream() {
+            connection.wire.forget_upload(stream);
+        }
+        let written = written?;
         match written {
             Ok(response) => {
                 self.learn(checkout, response, &facts, attached.as_ref())

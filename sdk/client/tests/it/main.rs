@@ -12,6 +12,7 @@ mod pool;
 mod proofs;
 mod proxies;
 mod slow_keys;
+mod waits;
 
 // Shared with the tests that need a process of their own, in `tests/`.
 #[path = "../fixture/mod.rs"]

@@ -19,7 +19,7 @@ proptest! {
         let bytes: Vec<u8> = frames.iter().flat_map(|(kind, payload)| frame(*kind, payload)).collect();
         let mut watcher = Frames::default();
         let mut found = Vec::new();
-        bytes.chunks(cut).for_each(|part| watcher.take(part, |kind, _| found.push(kind)));
+        bytes.chunks(cut).for_each(|part| watcher.take(part, |frame| found.push(frame.kind)));
         let sent: Vec<u8> = frames.iter().map(|(kind, _)| *kind).collect();
         prop_assert_eq!(found, sent);
     }
