@@ -51,6 +51,11 @@ pub struct Timeouts {
     pub connect: Duration,
     /// A proxy's answer to CONNECT. Default 10 s.
     pub proxy: Duration,
+    /// A peer whose host acknowledges nothing, or takes nothing of what is to be sent: then the
+    /// connection ends. Default 60 s, in whole seconds; on HTTP/1.1 and HTTP/2, to a proxy too. The
+    /// kernel keeps the time: TCP keep-alive and, on Linux, `TCP_USER_TIMEOUT`; the end may come a
+    /// few seconds later.
+    pub dead_peer: Duration,
     /// The TLS handshake. Default 10 s.
     pub tls_handshake: Duration,
     /// Signing one proof. Default 30 s: a hand may have to touch a token.
@@ -69,6 +74,7 @@ impl Default for Timeouts {
             pool: Duration::from_secs(30),
             connect: Duration::from_secs(10),
             proxy: Duration::from_secs(10),
+            dead_peer: Duration::from_secs(60),
             tls_handshake: Duration::from_secs(10),
             sign: Duration::from_secs(30),
             request_body: Duration::from_secs(60),

@@ -296,8 +296,15 @@ impl Exchange<'_> {
                 }
             };
         }
+        let why = if connection.wire.is_peer_dead() {
+            let limit = self.client.pool.connector().timeouts.dead_peer;
+            format!(" because the peer acknowledged nothing for {limit:?} (limit `dead_peer`)")
+        } else {
+            String::new()
+        };
         let message = format!(
-            "the connection to {origin} ended before the answer; the request may have been processed"
+            "the connection to {origin} ended before the answer{why}; the request may have been \
+             processed"
         );
         let error = Error::with_source(ErrorKind::MayHaveBeenProcessed, message, error);
         Ok(Attempt::Unanswered(error))

@@ -58,6 +58,7 @@ pub(crate) struct WireState {
     error: OnceLock<String>,
     streams: AtomicUsize,
     streams_changed: Notify,
+    is_peer_dead: AtomicBool,
     /// Requests that hyper has made streams of, which may wait for the peer's stream limit.
     taken: AtomicU32,
     /// The highest stream whose HEADERS were written.
@@ -228,6 +229,11 @@ impl WireState {
         self.settings_acked.load(Ordering::Acquire)
     }
 
+    /// Whether the kernel has given the peer up (`conn::socket`).
+    pub(crate) fn is_peer_dead(&self) -> bool {
+        self.is_peer_dead.load(Ordering::Acquire)
+    }
+
     /// The first error that the stream gave: a TLS alert, a reset.
     pub(crate) fn error(&self) -> Option<&str> {
         self.error.get().map(String::as_str)
@@ -271,6 +277,9 @@ impl<IO> FrameObserver<IO> {
 
     fn note<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if let Poll::Ready(Err(e)) = &result {
+            if e.kind() == io::ErrorKind::TimedOut {
+                self.wire.is_peer_dead.store(true, Ordering::Release);
+            }
             self.wire.error.get_or_init(|| e.to_string());
         }
         result

@@ -1,17 +1,26 @@
 //! Every wait ends by a limit of this client's, with an error that names it (K5). The limits are
 //! short here; the times that were measured are printed, and decide nothing.
 
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
-use bowline_http_client::{Client, Error, ErrorKind, Step, Timeouts};
-use bowline_testkit::peers::H2Wire;
+use bowline_http_client::{Body, Client, Error, ErrorKind, Step, Timeouts};
+use bowline_testkit::peers::{CyclingOptions, H2Wire, MisbehavingPeer, Misbehaviour};
+use bowline_testkit::tls::Alpn;
+use bytes::Bytes;
+use http_body::Frame;
+use http_body_util::{Full, StreamBody};
+use tokio::io::AsyncReadExt;
 
-use crate::fixture::raw_server::RawServer;
+use crate::fixture::raw_server::{RawConnection, RawServer};
 use crate::fixture::slow_key::soon;
-use crate::fixture::{Fixture, fetch, jwt};
+use crate::fixture::{Fixture, fetch, jwt, post};
 
 /// SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113 §6.5.2).
 const MAX_STREAMS: u16 = 0x3;
+
+/// SETTINGS_INITIAL_WINDOW_SIZE.
+const INITIAL_WINDOW: u16 = 0x4;
 
 const LIMIT: Duration = Duration::from_millis(600);
 
@@ -30,6 +39,143 @@ async fn fails<T>(wait: &str, call: impl Future<Output = Result<T, Error>>) -> E
 fn assert_names(error: &Error, step: Step, name: &str) {
     assert_eq!(error.kind(), ErrorKind::Timeout(step), "{error}");
     assert!(error.to_string().contains(name), "{error}");
+}
+
+/// The kernel drops all that arrives for this socket from now on, and so acknowledges nothing: a
+/// peer that has vanished, or whose way back is cut.
+#[cfg(target_os = "linux")]
+fn vanish(connection: &RawConnection) {
+    const RETURN: u16 = 0x06;
+    let drop_all = [socket2::SockFilter::new(RETURN, 0, 0, 0)];
+    let (tcp, _) = connection.0.get_ref();
+    socket2::SockRef::from(tcp)
+        .attach_filter(&drop_all)
+        .unwrap();
+}
+
+/// The response's head has no limit unless the caller sets one. A peer that has vanished is noticed
+/// all the same, without a PING: by TCP keep-alive if it has acknowledged the request, by
+/// `TCP_USER_TIMEOUT` if it has not.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_response_that_never_comes_from_a_dead_peer_ends_by_the_dead_peers_limit() {
+    for (alpn, is_request_acknowledged) in [
+        (Alpn::Http1, true),
+        (Alpn::Http2, true),
+        (Alpn::Http1, false),
+        (Alpn::Http2, false),
+    ] {
+        let fixture = Fixture::new();
+        let server = RawServer::alpn(&fixture.pki, alpn).await;
+        let timeouts = Timeouts {
+            dead_peer: Duration::from_secs(2),
+            ..Timeouts::default()
+        };
+        let client = std::sync::Arc::new(client(&fixture, timeouts));
+        let (caller, url) = (client.clone(), server.origin());
+        let call = tokio::spawn(async move {
+            // Nothing that is repeated by itself.
+            let token = jwt("plain", None);
+            let call = post(&caller, &url, &token, "body");
+            fails(&format!("dead peer, {alpn:?}"), call).await
+        });
+        let mut connection = soon(server.accept()).await;
+        if is_request_acknowledged {
+            // The request is the first thing that a client sends after the handshake.
+            let mut byte = [0; 64];
+            let read = soon(connection.0.read(&mut byte)).await.unwrap();
+            assert!(read > 0);
+        }
+        vanish(&connection);
+        let error = soon(call).await.unwrap();
+        assert_eq!(error.kind(), ErrorKind::MayHaveBeenProcessed, "{error}");
+        assert!(error.to_string().contains("dead_peer"), "{error}");
+    }
+}
+
+/// A body in parts of 13,107 bytes, five of which fill a window of 65,535 to the last byte.
+fn parts(parts: usize) -> impl http_body::Body<Data = Bytes, Error = Infallible> + Send + 'static {
+    let part = || Ok(Frame::data(Bytes::from(vec![b'x'; 13_107])));
+    StreamBody::new(futures_util::stream::iter((0..parts).map(move |_| part())))
+}
+
+async fn upload<B>(client: &Client, url: &str, body: B) -> Result<http::Response<Body>, Error>
+where
+    B: http_body::Body<Data = Bytes, Error = Infallible> + Send + 'static,
+{
+    let request = http::Request::post(url).body(body).unwrap();
+    client.send(request).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_the_peer_takes_nothing_of_ends_by_its_own_limit() {
+    let timeouts = Timeouts {
+        request_body: LIMIT,
+        ..Timeouts::default()
+    };
+    // RFC 9113 §6.5.2: the window that each stream begins with. The server opens no other.
+    for (wait, window) in [
+        ("stream window 65,535", 65_535),
+        ("stream window 0", 0),
+        ("connection window", 1 << 24),
+    ] {
+        let fixture = Fixture::new();
+        let server = RawServer::h2(&fixture.pki).await;
+        let url = server.origin();
+        let serving = tokio::spawn(async move {
+            let settings = [(INITIAL_WINDOW, window)];
+            let connection = server.accept().await.0;
+            let mut wire = H2Wire::accept_with(connection, &settings).await.unwrap();
+            // It reads, answers nothing and opens no window.
+            while wire.request().await.is_ok() {}
+        });
+        let client = client(&fixture, timeouts);
+        let whole = Full::new(Bytes::from(vec![b'x'; 1 << 20]));
+        for error in [
+            fails(wait, upload(&client, &url, whole)).await,
+            fails(wait, upload(&client, &url, parts(6))).await,
+        ] {
+            assert_names(&error, Step::RequestBody, "request_body");
+            assert!(error.may_have_been_processed());
+        }
+        drop(client);
+        soon(serving).await.unwrap();
+    }
+
+    let fixture = Fixture::new();
+    for alpn in [Alpn::Http1, Alpn::Http2] {
+        let peer = MisbehavingPeer::start_alpn(&fixture.pki, Misbehaviour::NeverReads, alpn);
+        let client = client(&fixture, timeouts);
+        let wait = format!("closed socket, {alpn:?}");
+        let whole = Full::new(Bytes::from(vec![b'x'; 32 << 20]));
+        let error = fails(&wait, upload(&client, &peer.origin(), whole)).await;
+        assert_names(&error, Step::RequestBody, "request_body");
+    }
+}
+
+/// Its caller has all the time that it wants.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_its_own_caller_delays_has_no_limit() {
+    let fixture = Fixture::new();
+    for alpn in [Alpn::Http1, Alpn::Http2] {
+        let server = fixture.unprotected(CyclingOptions::alpn(alpn));
+        let timeouts = Timeouts {
+            request_body: Duration::from_millis(20),
+            ..Timeouts::default()
+        };
+        let client = client(&fixture, timeouts);
+        // The beginning fills the first window of a stream to the last byte.
+        let slowly = futures_util::stream::unfold(0, |part| async move {
+            if part >= 5 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            let data = Bytes::from(vec![b'x'; 13_107]);
+            (part < 8).then_some((Ok(Frame::data(data)), part + 1))
+        });
+        let response = soon(upload(&client, &server.origin(), StreamBody::new(slowly))).await;
+        let text = crate::fixture::text(response.unwrap()).await;
+        assert_eq!(text.len(), "ok:".len() + 8 * 13_107);
+    }
 }
 
 /// RFC 9113 §5.1.2: 0 is not special, it allows no stream.
