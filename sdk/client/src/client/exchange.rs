@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::Inner;
-use super::http1::{assemble, keep_alive, says_close};
+use super::http1::{assemble, has_waited_too_long, keep_alive, says_close};
 use super::plan::{self, Plan};
 use super::report::RequestReport;
 use super::sending::stalled;
@@ -73,6 +73,9 @@ enum Attempt {
     },
     /// It was written and not answered: it may have been processed (CL-7).
     Unanswered(Error),
+    /// The server had given up waiting for a request on this connection, and has not received this
+    /// one.
+    TimedOut(Response<Body>),
     /// It was refused, and a better proof can be had (CL-5).
     Refused(ReplayBody),
 }
@@ -85,6 +88,8 @@ struct Attempts {
     first_unanswered: Option<Error>,
     /// Whether the next attempt follows a refusal.
     is_retry: bool,
+    /// Whether one was answered with 408 because its connection had waited for too long.
+    has_timed_out: bool,
 }
 
 impl Attempts {
@@ -132,6 +137,14 @@ impl Exchange<'_> {
                 Attempt::Refused(replay) => {
                     body = replay;
                     attempts.is_retry = true;
+                }
+                Attempt::TimedOut(response) => {
+                    let may_repeat = plan.is_repeatable && !attempts.has_timed_out;
+                    let Some(replayed) = self.replay_handle.replay().filter(|_| may_repeat) else {
+                        return Ok(response);
+                    };
+                    body = replayed;
+                    attempts.has_timed_out = true;
                 }
                 Attempt::Unsent { body: back, lost } => {
                     body = back;
@@ -242,8 +255,12 @@ impl Exchange<'_> {
         let written = written?;
         match written {
             Ok(response) => {
-                self.learn(checkout, response, &facts, attached.as_ref())
-                    .await
+                let is_late = used == ConnectionUse::Reused && has_waited_too_long(&response);
+                let attempt = self.learn(checkout, response, &facts, attached.as_ref());
+                Ok(match attempt.await? {
+                    Attempt::Answered(response) if is_late => Attempt::TimedOut(response),
+                    attempt => attempt,
+                })
             }
             Err(WriteError::Lost(error)) => {
                 let attempt = self.lost(checkout.connection(), used, error, report);

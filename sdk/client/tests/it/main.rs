@@ -6,6 +6,7 @@ mod connections;
 mod dpop;
 mod exporter;
 mod goaway;
+mod http1;
 mod identities;
 mod long_lived;
 mod pool;
