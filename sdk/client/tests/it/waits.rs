@@ -4,7 +4,8 @@
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
-use bowline_http_client::{Body, Client, Error, ErrorKind, Step, Timeouts};
+use bowline_http_client::{Client, Error, ErrorKind, Proxies, Step, Timeouts};
+use bowline_testkit::net::{OwnedTask, accept_loop, loopback};
 use bowline_testkit::peers::{CyclingOptions, H2Wire, MisbehavingPeer, Misbehaviour};
 use bowline_testkit::tls::Alpn;
 use bytes::Bytes;
@@ -99,7 +100,11 @@ fn parts(parts: usize) -> impl http_body::Body<Data = Bytes, Error = Infallible>
     StreamBody::new(futures_util::stream::iter((0..parts).map(move |_| part())))
 }
 
-async fn upload<B>(client: &Client, url: &str, body: B) -> Result<http::Response<Body>, Error>
+async fn upload<B>(
+    client: &Client,
+    url: &str,
+    body: B,
+) -> Result<http::Response<bowline_http_client::Body>, Error>
 where
     B: http_body::Body<Data = Bytes, Error = Infallible> + Send + 'static,
 {
@@ -297,4 +302,56 @@ async fn streams_that_become_allowed_are_used_at_once() {
         assert_eq!(soon(call).await.unwrap().unwrap().status(), 200);
     }
     assert!(client.stats().connections_opened <= 2);
+}
+
+/// A listener that accepts and says nothing, not even TLS.
+fn silent() -> (std::net::SocketAddr, OwnedTask) {
+    let tcp = loopback();
+    let address = tcp.local_addr().unwrap();
+    let accepting = accept_loop(tcp, |mut socket| async move {
+        let _ = tokio::io::copy(&mut socket, &mut tokio::io::sink()).await;
+    });
+    (address, accepting)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handshake_that_never_ends_and_a_proxy_that_says_nothing_end_by_their_limits() {
+    let fixture = Fixture::new();
+    let (address, _accepting) = silent();
+    let timeouts = Timeouts {
+        tls_handshake: LIMIT,
+        proxy: LIMIT,
+        ..Timeouts::default()
+    };
+    let token = jwt("plain", None);
+
+    let direct = client(&fixture, timeouts);
+    let url = format!("https://{address}/");
+    let error = fails("TLS handshake", fetch(&direct, &url, &token)).await;
+    assert_names(&error, Step::TlsHandshake, "tls_handshake");
+
+    let builder = fixture.builder().timeouts(timeouts);
+    let proxies = Proxies::https(&address.to_string(), "");
+    let proxied = builder.proxies(proxies).build().unwrap();
+    let url = "https://server.example/";
+    let error = fails("proxy", fetch(&proxied, url, &token)).await;
+    assert_names(&error, Step::Proxy, "proxy");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_live_server_that_does_not_answer_ends_by_the_callers_own_limit() {
+    let fixture = Fixture::new();
+    for alpn in [Alpn::Http1, Alpn::Http2] {
+        let peer =
+            MisbehavingPeer::start_alpn(&fixture.pki, Misbehaviour::SilentAfterHandshake, alpn);
+        let timeouts = Timeouts {
+            response: Some(LIMIT),
+            ..Timeouts::default()
+        };
+        let (client, token) = (client(&fixture, timeouts), jwt("plain", None));
+        let url = peer.origin();
+        let call = post(&client, &url, &token, "body");
+        let error = fails(&format!("response, {alpn:?}"), call).await;
+        assert_names(&error, Step::Response, "response");
+    }
 }

@@ -13,3 +13,4 @@ mod outage;
 mod replacement;
 mod rotation;
 mod secrets;
+mod waits;
