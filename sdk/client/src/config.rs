@@ -46,16 +46,25 @@ impl Default for Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
-    /// Waiting for a connection, new or returned. Default 30 s.
+    /// Waiting for a connection, new or returned; and on it, until the request's head is written:
+    /// an HTTP/2 server may allow no further streams. Default 30 s.
     pub pool: Duration,
     /// Resolving the name and connecting the socket. Default 10 s.
     pub connect: Duration,
     /// A proxy's answer to CONNECT. Default 10 s.
     pub proxy: Duration,
+    /// A peer whose host acknowledges nothing, or takes nothing of what is to be sent: then the
+    /// connection ends. Default 60 s, in whole seconds; on HTTP/1.1 and HTTP/2, to a proxy too. The
+    /// kernel keeps the time: TCP keep-alive and, on Linux, `TCP_USER_TIMEOUT`; the end may come a
+    /// few seconds later.
+    pub dead_peer: Duration,
     /// The TLS handshake. Default 10 s.
     pub tls_handshake: Duration,
     /// Signing one proof. Default 30 s: a hand may have to touch a token.
     pub sign: Duration,
+    /// While something of a request's body is ready, and the peer takes nothing of it. Default
+    /// 60 s. A body whose own next part is not ready has all the time that it wants.
+    pub request_body: Duration,
     /// From the written request to the response's head. Default none: a tool call may take its
     /// time.
     pub response: Option<Duration>,
@@ -67,8 +76,10 @@ impl Default for Timeouts {
             pool: Duration::from_secs(30),
             connect: Duration::from_secs(10),
             proxy: Duration::from_secs(10),
+            dead_peer: Duration::from_secs(60),
             tls_handshake: Duration::from_secs(10),
             sign: Duration::from_secs(30),
+            request_body: Duration::from_secs(60),
             response: None,
         }
     }

@@ -79,6 +79,8 @@ pub enum Step {
     TlsHandshake,
     /// Signing a proof.
     Sign,
+    /// Sending the request's body to a peer that takes nothing of it.
+    RequestBody,
     /// From the written request to the response's head.
     Response,
 }
@@ -118,6 +120,15 @@ impl Error {
         }))
     }
 
+    /// The time-out of a request for which the peer's stream limit leaves no room.
+    pub(crate) fn no_streams(limit: Duration) -> Self {
+        let message = format!(
+            "the server allows no streams (its SETTINGS_MAX_CONCURRENT_STREAMS is 0), and did not \
+             change that within {limit:?} (time-out of step `pool`)"
+        );
+        Self::new(ErrorKind::Timeout(Step::Pool), message)
+    }
+
     pub(crate) fn timeout(step: Step, limit: Duration) -> Self {
         let what = match step {
             Step::Pool => "no connection became free",
@@ -125,6 +136,7 @@ impl Error {
             Step::Proxy => "the proxy did not answer CONNECT",
             Step::TlsHandshake => "the TLS handshake did not end",
             Step::Sign => "the key did not sign a proof",
+            Step::RequestBody => "the server took nothing of the request's body",
             Step::Response => "the server did not answer",
         };
         Self::new(
@@ -170,7 +182,7 @@ impl Error {
         matches!(
             self.0.kind,
             ErrorKind::MayHaveBeenProcessed
-                | ErrorKind::Timeout(Step::Response)
+                | ErrorKind::Timeout(Step::RequestBody | Step::Response)
                 | ErrorKind::Protocol
                 | ErrorKind::RequestBody
         )
@@ -192,6 +204,7 @@ impl Step {
             Step::Proxy => "proxy",
             Step::TlsHandshake => "tls_handshake",
             Step::Sign => "sign",
+            Step::RequestBody => "request_body",
             Step::Response => "response",
         }
     }

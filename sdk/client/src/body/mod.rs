@@ -3,6 +3,6 @@
 mod replay;
 mod response;
 
-pub(crate) use replay::{ReplayBody, ReplayHandle};
+pub(crate) use replay::{ReplayBody, ReplayHandle, Sending};
 pub use response::{Body, BodyReadError};
 pub(crate) use response::{DRAIN_BYTES, DRAIN_TIME};

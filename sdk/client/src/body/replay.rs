@@ -28,7 +28,9 @@ use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
+use tokio::time::Instant;
 
+use crate::conn::frames::WireState;
 use crate::error::BoxError;
 
 /// A request's body in one attempt of possibly several (CL-5, CL-7). Boxed once, because hyper's
@@ -36,6 +38,8 @@ use crate::error::BoxError;
 pub(crate) struct ReplayBody {
     source: Arc<Mutex<Source>>,
     attempt: u32,
+    /// The h2 connection that it was given to.
+    wire: Option<Arc<WireState>>,
 }
 
 /// Starts further attempts to send a [`ReplayBody`].
@@ -54,6 +58,26 @@ struct Source {
     attempt: u32,
     /// How many of the kept parts this attempt has read.
     read: usize,
+    /// This attempt's stream, once hyper has made one of it.
+    stream: Option<u32>,
+    /// How many bytes hyper was given in this attempt, and when it got the last of them.
+    given: u64,
+    given_at: Instant,
+    /// hyper waits for the caller's body.
+    is_awaited: bool,
+    /// What came of the caller's body before hyper asked for it.
+    peeked: Option<Option<Result<Frame<Bytes>, BoxError>>>,
+}
+
+/// What a request waits for while it is being sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sending {
+    /// Nothing of it was written.
+    Unopened,
+    /// The peer takes nothing, and something is ready for it since then.
+    Blocked(Instant),
+    /// Its caller, or the answer.
+    Other,
 }
 
 /// A frame; `http_body`'s own cannot be cloned.
@@ -80,12 +104,25 @@ impl ReplayBody {
             failed: false,
             attempt: 0,
             read: 0,
+            stream: None,
+            given: 0,
+            given_at: Instant::now(),
+            is_awaited: false,
+            peeked: None,
         }));
         let body = Self {
             source: source.clone(),
             attempt: 0,
+            wire: None,
         };
         (body, ReplayHandle(source))
+    }
+
+    /// The same body, about to be given to an h2 connection.
+    pub(crate) fn on(mut self, wire: &Arc<WireState>) -> Self {
+        self.wire = Some(wire.clone());
+        lock(&self.source).stream = None;
+        self
     }
 }
 
@@ -99,12 +136,36 @@ impl ReplayHandle {
         }
         source.attempt += 1;
         source.read = 0;
+        source.stream = None;
+        source.given = 0;
+        source.is_awaited = false;
         let attempt = source.attempt;
         drop(source);
         Some(ReplayBody {
             source: self.0.clone(),
             attempt,
+            wire: None,
         })
+    }
+
+    /// This attempt's stream on h2, once hyper has made one of it.
+    pub(crate) fn stream(&self) -> Option<u32> {
+        lock(&self.0).stream
+    }
+
+    /// What the request waits for on this h2 connection. `cx` is woken when the caller's body has
+    /// more, if that is what it is about.
+    pub(crate) fn sending_h2(&self, wire: &WireState, cx: &mut Context<'_>) -> Sending {
+        let mut source = lock(&self.0);
+        let Some(stream) = source.stream.filter(|stream| wire.has_opened(*stream)) else {
+            return Sending::Unopened;
+        };
+        match wire.upload(stream) {
+            Some(upload) if upload.written < source.given || source.has_more(cx) => {
+                Sending::Blocked(upload.at.max(source.given_at))
+            }
+            _ => Sending::Other,
+        }
     }
 
     /// Whether all of it was read.
@@ -140,20 +201,34 @@ impl http_body::Body for ReplayBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut source = lock(&self.source);
         if source.attempt == self.attempt {
-            source.poll_frame(cx)
+            let polled = source.poll_frame(cx);
+            source.note_given(&polled);
+            polled
         } else {
             Poll::Ready(Some(Err("the request is sent elsewhere by now".into())))
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        let source = lock(&self.source);
-        source.read == source.kept.len() && source.inner.is_end_stream()
+        let mut source = lock(&self.source);
+        // hyper asks first when it makes a stream of the request, in the order of the streams.
+        if let Some(wire) = &self.wire
+            && source.attempt == self.attempt
+            && source.stream.is_none()
+        {
+            source.stream = Some(wire.take_stream());
+        }
+        source.read == source.kept.len() && source.is_inner_at_end()
     }
 
     fn size_hint(&self) -> SizeHint {
         let source = lock(&self.source);
         let kept: u64 = source.kept[source.read..].iter().map(Part::bytes).sum();
+        let peeked = match &source.peeked {
+            Some(Some(Ok(frame))) => frame.data_ref().map_or(0, |data| data.len() as u64),
+            _ => 0,
+        };
+        let kept = kept + peeked;
         let rest = source.inner.size_hint();
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower().saturating_add(kept));
@@ -170,7 +245,10 @@ impl Source {
             self.read += 1;
             return Poll::Ready(Some(Ok(part.clone().into())));
         }
-        let polled = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        let polled = match self.peeked.take() {
+            Some(peeked) => peeked,
+            None => ready!(Pin::new(&mut self.inner).poll_frame(cx)),
+        };
         match &polled {
             Some(Ok(frame)) => {
                 self.keep(frame);
@@ -180,6 +258,40 @@ impl Source {
             None => self.ended = true,
         }
         Poll::Ready(polled)
+    }
+
+    /// Notes what hyper was given.
+    fn note_given(&mut self, polled: &Poll<Option<Result<Frame<Bytes>, BoxError>>>) {
+        self.is_awaited = polled.is_pending();
+        if let Poll::Ready(Some(Ok(frame))) = polled {
+            self.given += frame.data_ref().map_or(0, |data| data.len() as u64);
+            self.given_at = Instant::now();
+        }
+    }
+
+    /// Whether there is more for hyper, which does not ask for it while the peer takes nothing.
+    fn has_more(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.read < self.kept.len() || self.peeked.is_some() {
+            return true;
+        }
+        if self.is_awaited || self.ended || self.failed {
+            return false;
+        }
+        match Pin::new(&mut self.inner).poll_frame(cx) {
+            Poll::Ready(frame) => {
+                self.given_at = Instant::now();
+                self.peeked = Some(frame);
+                true
+            }
+            Poll::Pending => false,
+        }
+    }
+
+    fn is_inner_at_end(&self) -> bool {
+        match &self.peeked {
+            Some(peeked) => peeked.is_none(),
+            None => self.inner.is_end_stream(),
+        }
     }
 
     fn keep(&mut self, frame: &Frame<Bytes>) {

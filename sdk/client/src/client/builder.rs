@@ -22,15 +22,6 @@ use crate::observe::stats::Stats;
 use crate::observe::{Observer, Observers};
 use crate::pool::Pool;
 
-/// How often a quiet h2 connection is asked whether it is still there.
-struct Ping(Option<Duration>);
-
-impl Default for Ping {
-    fn default() -> Self {
-        Self(Some(Duration::from_secs(30)))
-    }
-}
-
 /// What a [`Client`] is made of; every setting has a default that works.
 #[derive(Default)]
 pub struct Builder {
@@ -38,7 +29,7 @@ pub struct Builder {
     retired: Vec<Arc<Identity>>,
     proxies: Proxies,
     limits: Limits,
-    ping: Ping,
+    ping: Option<Duration>,
     trust: Trust,
     binding: BindingPolicy,
     proof_scope: ProofScope,
@@ -76,10 +67,11 @@ impl Builder {
     }
 
     /// How often a quiet h2 connection is sent a PING; one that does not answer within 10 s is
-    /// closed. Default 30 s; `None` for never.
+    /// closed. Default `None`, never: some servers take PINGs for abuse, and
+    /// [`Timeouts::dead_peer`] notices a peer that has vanished.
     #[must_use]
     pub fn ping(mut self, interval: impl Into<Option<Duration>>) -> Self {
-        self.ping = Ping(interval.into());
+        self.ping = interval.into();
         self
     }
 
@@ -203,7 +195,7 @@ impl Builder {
         self.proxies.check()?;
         let connector = Connector {
             proxies: self.proxies,
-            ping: self.ping.0,
+            ping: self.ping,
             http: self.http,
             timeouts: self.timeouts,
             binding,

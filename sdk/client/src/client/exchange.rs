@@ -8,9 +8,10 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::Inner;
-use super::http1::{assemble, keep_alive, says_close};
+use super::http1::{assemble, has_waited_too_long, keep_alive, says_close};
 use super::plan::{self, Plan};
 use super::report::RequestReport;
+use super::sending::stalled;
 use crate::bind::{Attachment, Bound, Learned, RequestFacts, ResponseHead};
 use crate::body::{Body, DRAIN_BYTES, DRAIN_TIME, ReplayBody, ReplayHandle};
 use crate::config::HttpVersions;
@@ -77,6 +78,9 @@ enum Attempt {
     },
     /// It was written and not answered: it may have been processed (CL-7).
     Unanswered(Error),
+    /// The server had given up waiting for a request on this connection, and has not received this
+    /// one.
+    TimedOut(Response<Body>),
     /// It was refused, and a better proof can be had (CL-5).
     Refused(ReplayBody),
 }
@@ -91,6 +95,8 @@ struct Attempts {
     first_unanswered: Option<Error>,
     /// Whether the next attempt follows a refusal.
     is_retry: bool,
+    /// Whether one was answered with 408 because its connection had waited for too long.
+    has_timed_out: bool,
 }
 
 impl Attempts {
@@ -138,6 +144,14 @@ impl Exchange<'_> {
                 Attempt::Refused(replay) => {
                     body = replay;
                     attempts.is_retry = true;
+                }
+                Attempt::TimedOut(response) => {
+                    let may_repeat = plan.is_repeatable && !attempts.has_timed_out;
+                    let Some(replayed) = self.replay_handle.replay().filter(|_| may_repeat) else {
+                        return Ok(response);
+                    };
+                    body = replayed;
+                    attempts.has_timed_out = true;
                 }
                 Attempt::Unsent { body: back, lost } => {
                     body = back;
@@ -224,20 +238,40 @@ impl Exchange<'_> {
         if checkout.is_closed() {
             return Ok(unsent(checkout, body));
         }
-        let request = assemble(self.parts, checkout.connection(), attached.as_ref(), body);
+        let connection = checkout.connection().clone();
+        let body = match connection.facts.http() {
+            HttpVersion::H1 => body,
+            HttpVersion::H2 => body.on(&connection.wire),
+        };
+        let request = assemble(self.parts, &connection, attached.as_ref(), body);
         let used = checkout.begin();
         report.writing(used, attached.as_ref());
-        let response = checkout.write(request);
-        let written = match self.client.pool.connector().timeouts.response {
+        let timeouts = &self.client.pool.connector().timeouts;
+        let response = async {
+            tokio::select! {
+                biased;
+                written = checkout.write(request) => Ok(written),
+                error = stalled(&self.replay_handle, &connection, timeouts) => Err(error),
+            }
+        };
+        let written = match timeouts.response {
             None => response.await,
             Some(limit) => timeout(limit, response)
                 .await
-                .map_err(|_| Error::timeout(Step::Response, limit))?,
+                .unwrap_or_else(|_| Err(Error::timeout(Step::Response, limit))),
         };
+        if let Some(stream) = self.replay_handle.stream() {
+            connection.wire.forget_upload(stream);
+        }
+        let written = written?;
         match written {
             Ok(response) => {
-                self.learn(checkout, response, &facts, attached.as_ref())
-                    .await
+                let is_late = used == ConnectionUse::Reused && has_waited_too_long(&response);
+                let attempt = self.learn(checkout, response, &facts, attached.as_ref());
+                Ok(match attempt.await? {
+                    Attempt::Answered(response) if is_late => Attempt::TimedOut(response),
+                    attempt => attempt,
+                })
             }
             Err(WriteError::Lost(error)) => {
                 let attempt = self.lost(checkout.connection(), used, error, report);
@@ -290,8 +324,15 @@ impl Exchange<'_> {
                 }
             };
         }
+        let why = if connection.wire.is_peer_dead() {
+            let limit = self.client.pool.connector().timeouts.dead_peer;
+            format!(" because the peer acknowledged nothing for {limit:?} (limit `dead_peer`)")
+        } else {
+            String::new()
+        };
         let message = format!(
-            "the connection to {origin} ended before the answer; the request may have been processed"
+            "the connection to {origin} ended before the answer{why}; the request may have been \
+             processed"
         );
         let error = Error::with_source(ErrorKind::MayHaveBeenProcessed, message, error);
         Ok(Attempt::Unanswered(error))

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, Request, Uri, Version, header, request};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Uri, Version, header, request};
 
 use crate::bind::Attachment;
 use crate::body::ReplayBody;
@@ -57,6 +57,15 @@ pub(super) fn says_close(version: Version, headers: &HeaderMap) -> bool {
         options.any(|o| o.trim().eq_ignore_ascii_case(option))
     };
     says("close") || (version < Version::HTTP_11 && !says("keep-alive"))
+}
+
+/// Whether the server says that no request came in time, and closes the connection. On one that had
+/// carried requests before, that and the next request have crossed (RFC 9110 §15.5.9): another try
+/// is allowed.
+pub(super) fn has_waited_too_long<B>(response: &Response<B>) -> bool {
+    response.status() == StatusCode::REQUEST_TIMEOUT
+        && response.version() < Version::HTTP_2
+        && says_close(response.version(), response.headers())
 }
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");

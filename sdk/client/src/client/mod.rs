@@ -6,6 +6,7 @@ mod http1;
 mod plan;
 mod recent_tokens;
 mod report;
+mod sending;
 
 use std::fmt;
 use std::future::Future;

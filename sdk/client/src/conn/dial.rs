@@ -187,7 +187,10 @@ impl Connector {
         let seen = wire.clone();
         let (sender, end): (Sender, BoxFuture<'static, CloseReason>) = match facts.http {
             HttpVersion::H1 => {
-                let handshake = http1::Builder::new().handshake::<_, ReplayBody>(io);
+                let mut builder = http1::Builder::new();
+                // A user agent must read a folded field (RFC 9112 §5.2).
+                builder.allow_obsolete_multiline_headers_in_responses(true);
+                let handshake = builder.handshake::<_, ReplayBody>(io);
                 let (sender, connection) = handshake.await.map_err(failed)?;
                 let end = async move { reason(connection.await, &seen) };
                 (Sender::H1(sender), Box::pin(end))

@@ -3,7 +3,8 @@
 //! - Incoming frames: did the peer send GOAWAY? A request that was never written comes back from
 //!   hyper without the reason.
 //! - Outgoing frames: have we acknowledged the peer's SETTINGS? Until then hyper reports a stream
-//!   limit that it only assumes, in the same words as one that the peer has set.
+//!   limit that it only assumes, in the same words as one that the peer has set. Which requests
+//!   have become streams, and how much of their bodies has left? hyper reports neither.
 //!
 //! It also hides a failed write from hyper. A server that has answered everything that it accepted
 //! may close its socket while requests above the last stream of its GOAWAY are still on their way:
@@ -23,32 +24,61 @@
 //!
 //! Upstream: no issue; report 3 in `docs/src/upstream.md`.
 
+use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep};
 
 use crate::conn::facts::HttpVersion;
 
 /// What hyper is told to assume of the peer's stream limit until its SETTINGS have come. Fewer
-/// requests than this are given to a connection before: see [`WireState::streams`].
-pub(crate) const ASSUMED_STREAMS: usize = 127;
+/// requests than this are given to a connection before: see [`WireState::streams`]. RFC 9113 §6.5.2
+/// recommends that no peer allow fewer.
+pub(crate) const ASSUMED_STREAMS: usize = 100;
 
 /// What the frames of a connection have shown so far.
 #[derive(Default)]
 pub(crate) struct WireState {
     goaway: AtomicBool,
-    /// The peer's SETTINGS are in force, or will never be: nothing waits for them.
-    settings_acked: AtomicBool,
-    /// The acknowledgement was written; hyper has not yet told the new limit.
+    /// The acknowledgement of the peer's SETTINGS was written; hyper has not yet told the new
+    /// limit.
     ack_written: AtomicBool,
+    /// hyper has.
+    is_limit_known: AtomicBool,
+    /// The pool knows it too, or it will never be known: no request waits for it.
+    settings_acked: AtomicBool,
     changed: Notify,
     error: OnceLock<String>,
     streams: AtomicUsize,
+    streams_changed: Notify,
+    is_peer_dead: AtomicBool,
+    /// Requests that hyper has made streams of, which may wait for the peer's stream limit.
+    taken: AtomicU32,
+    /// The highest stream whose HEADERS were written.
+    opened: AtomicU32,
+    /// Nothing more is to be written.
+    abandoned: AtomicBool,
+    /// Streams whose request is not all written, with what has been.
+    uploads: Mutex<Vec<Upload>>,
+    /// Since when the socket takes nothing.
+    blocked_since: Mutex<Option<Instant>>,
+}
+
+/// How much of a request's body was written.
+#[derive(Clone, Copy)]
+pub(crate) struct Upload {
+    stream: u32,
+    /// In bytes.
+    pub(crate) written: u64,
+    /// When the last of it was.
+    pub(crate) at: Instant,
 }
 
 impl WireState {
@@ -64,22 +94,112 @@ impl WireState {
     /// SETTINGS are in force.
     /// Upstream: no issue; report 2 in `docs/src/upstream.md`.
     pub(crate) fn streams(&self) -> usize {
-        if !self.are_settings_acked() {
+        if !self.is_limit_known.load(Ordering::Acquire) {
             return usize::MAX;
         }
-        let allowed = self.streams.load(Ordering::Relaxed);
-        allowed.saturating_sub(1).max(1)
+        match self.streams.load(Ordering::Relaxed) {
+            // RFC 9113 §5.1.2: not special, no stream may be opened.
+            0 => 0,
+            allowed => (allowed - 1).max(1),
+        }
     }
 
     /// How many streams hyper says that the peer allows.
     pub(crate) fn allow_streams(&self, streams: usize) {
-        self.streams.store(streams, Ordering::Relaxed);
-        if self.ack_written.load(Ordering::Acquire) && !self.are_settings_acked() {
-            self.stop_waiting();
+        let before = self.streams.swap(streams, Ordering::Relaxed);
+        let is_first = self.ack_written.load(Ordering::Acquire)
+            && !self.is_limit_known.swap(true, Ordering::AcqRel);
+        if is_first || before != streams {
+            self.streams_changed.notify_one();
         }
     }
 
-    /// Waits until the peer's SETTINGS are in force, or the connection is over.
+    /// Waits until [`streams`](Self::streams) may have changed. One task waits.
+    pub(crate) async fn streams_changed(&self) {
+        self.streams_changed.notified().await;
+    }
+
+    /// hyper makes a stream of a request; its number (RFC 9113 §5.1.1).
+    pub(crate) fn take_stream(&self) -> u32 {
+        let before = self.taken.fetch_add(1, Ordering::Relaxed);
+        before.saturating_mul(2).saturating_add(1)
+    }
+
+    /// Whether the stream's HEADERS were written.
+    pub(crate) fn has_opened(&self, stream: u32) -> bool {
+        stream <= self.opened.load(Ordering::Acquire)
+    }
+
+    /// Whether any stream was opened.
+    pub(crate) fn has_opened_any(&self) -> bool {
+        self.has_opened(1)
+    }
+
+    /// What was written of a request's body; `None` once all of it was.
+    pub(crate) fn upload(&self, stream: u32) -> Option<Upload> {
+        let uploads = lock(&self.uploads);
+        uploads.iter().find(|u| u.stream == stream).copied()
+    }
+
+    /// Nobody asks for this stream's [`upload`](Self::upload) any more.
+    pub(crate) fn forget_upload(&self, stream: u32) {
+        lock(&self.uploads).retain(|u| u.stream != stream);
+    }
+
+    /// Since when the socket takes nothing of what is to be written (h1).
+    pub(crate) fn blocked_since(&self) -> Option<Instant> {
+        *lock(&self.blocked_since)
+    }
+
+    /// What was not written yet never will be.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+    }
+
+    /// Notes a frame that was written.
+    fn wrote_frame(&self, frame: &FrameHead) {
+        let &FrameHead {
+            kind,
+            flags,
+            stream,
+            bytes,
+        } = frame;
+        match kind {
+            SETTINGS if flags & ACK != 0 => self.ack_written.store(true, Ordering::Release),
+            HEADERS | DATA if flags & END_STREAM != 0 => {
+                // A request without a body is not in the list.
+                if !self.open(kind, stream) {
+                    self.forget_upload(stream);
+                }
+            }
+            HEADERS => {
+                if self.open(kind, stream) {
+                    lock(&self.uploads).push(Upload {
+                        stream,
+                        written: 0,
+                        at: Instant::now(),
+                    });
+                }
+            }
+            DATA => {
+                let mut uploads = lock(&self.uploads);
+                if let Some(upload) = uploads.iter_mut().find(|u| u.stream == stream) {
+                    upload.written += bytes;
+                    upload.at = Instant::now();
+                }
+            }
+            RST_STREAM => self.forget_upload(stream),
+            _ => {}
+        }
+    }
+
+    /// Whether this frame opens its stream.
+    fn open(&self, kind: u8, stream: u32) -> bool {
+        kind == HEADERS && self.opened.fetch_max(stream, Ordering::AcqRel) < stream
+    }
+
+    /// Waits until the peer's SETTINGS are in force and the pool knows them, or the connection is
+    /// over.
     pub(crate) async fn settings_acked(&self) {
         // The warm path: waiting for the notification takes a lock.
         if self.are_settings_acked() {
@@ -92,14 +212,26 @@ impl WireState {
         }
     }
 
-    /// The peer's SETTINGS are in force, or the connection is over.
+    /// The pool knows [`streams`](Self::streams), if they are known.
+    pub(crate) fn pool_informed(&self) {
+        if self.is_limit_known.load(Ordering::Acquire) && !self.are_settings_acked() {
+            self.stop_waiting();
+        }
+    }
+
+    /// The pool knows the peer's limit, or the connection is over.
     pub(crate) fn stop_waiting(&self) {
         self.settings_acked.store(true, Ordering::Release);
         self.changed.notify_waiters();
     }
 
-    fn are_settings_acked(&self) -> bool {
+    pub(crate) fn are_settings_acked(&self) -> bool {
         self.settings_acked.load(Ordering::Acquire)
+    }
+
+    /// Whether the kernel has given the peer up (`conn::socket`).
+    pub(crate) fn is_peer_dead(&self) -> bool {
+        self.is_peer_dead.load(Ordering::Acquire)
     }
 
     /// The first error that the stream gave: a TLS alert, a reset.
@@ -114,54 +246,95 @@ pub(crate) struct FrameObserver<IO> {
     /// `None` on h1.
     h2: Option<H2>,
     wire: Arc<WireState>,
+    is_blocked: bool,
 }
 
 #[derive(Default)]
 struct H2 {
     incoming: Frames,
-    /// `None` once there is nothing more to look for.
-    outgoing: Option<Frames>,
-    /// The peer accepts no more bytes; what it has sent is still to be read.
-    write_failed: bool,
+    outgoing: Frames,
+    /// The peer accepts no more bytes; what it has sent is still to be read, until then.
+    write_failed: Option<Pin<Box<Sleep>>>,
 }
+
+/// How long the rest of what the peer has sent may take after a failed write. On a socket that is
+/// closed it comes at once; something between us and the peer may keep the other direction open.
+const READ_ON: Duration = Duration::from_secs(5);
 
 impl<IO> FrameObserver<IO> {
     pub(crate) fn new(io: IO, http: HttpVersion, wire: Arc<WireState>) -> Self {
         let h2 = || H2 {
-            outgoing: Some(Frames::after_preface()),
+            outgoing: Frames::after_preface(),
             ..H2::default()
         };
         Self {
             io,
             h2: (http == HttpVersion::H2).then(h2),
             wire,
+            is_blocked: false,
         }
     }
 
     fn note<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if let Poll::Ready(Err(e)) = &result {
+            if e.kind() == io::ErrorKind::TimedOut {
+                self.wire.is_peer_dead.store(true, Ordering::Release);
+            }
             self.wire.error.get_or_init(|| e.to_string());
         }
         result
     }
 
     fn has_write_failed(&self) -> bool {
-        self.h2.as_ref().is_some_and(|h2| h2.write_failed)
+        self.h2.as_ref().is_some_and(|h2| h2.write_failed.is_some())
+    }
+
+    /// An end of the connection, if its writes have failed and what is left to read takes too
+    /// long.
+    fn poll_read_limit(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let limit = self.h2.as_mut().and_then(|h2| h2.write_failed.as_mut());
+        match limit {
+            Some(limit) => limit.as_mut().poll(cx).map(|()| {
+                let why = self.wire.error().unwrap_or("a write failed");
+                let message = format!("{why}, and {READ_ON:?} later the peer had not ended it");
+                io::Error::new(io::ErrorKind::TimedOut, message)
+            }),
+            None => Poll::Pending,
+        }
     }
 
     /// Reports a failed write of `bytes` bytes on h2 as one that succeeded.
-    fn wrote(&mut self, bytes: usize, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn wrote(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: usize,
+        result: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         match (self.note(result), &mut self.h2) {
             (Poll::Ready(Err(_)), Some(h2)) => {
-                h2.write_failed = true;
+                let mut limit = Box::pin(tokio::time::sleep(READ_ON));
+                // The task that reads is this one: it is to be woken then.
+                let _ = limit.as_mut().poll(cx);
+                h2.write_failed = Some(limit);
                 Poll::Ready(Ok(bytes))
             }
             (result, _) => result,
         }
     }
 
-    fn flushed(&mut self, result: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
-        self.wrote(0, result.map_ok(|()| 0)).map_ok(|_| ())
+    fn flushed(
+        &mut self,
+        cx: &mut Context<'_>,
+        result: Poll<io::Result<()>>,
+    ) -> Poll<io::Result<()>> {
+        self.wrote(cx, 0, result.map_ok(|()| 0)).map_ok(|_| ())
+    }
+
+    /// Notes whether the socket takes anything.
+    fn note_blocked(&mut self, is_blocked: bool) {
+        if std::mem::replace(&mut self.is_blocked, is_blocked) != is_blocked {
+            *lock(&self.wire.blocked_since) = is_blocked.then(Instant::now);
+        }
     }
 }
 
@@ -176,10 +349,24 @@ struct Frames {
     payload: usize,
 }
 
+/// What a frame's header says.
+struct FrameHead {
+    kind: u8,
+    flags: u8,
+    stream: u32,
+    /// Of payload.
+    bytes: u64,
+}
+
 const HEADER_BYTES: usize = 9;
+const DATA: u8 = 0x0;
+const HEADERS: u8 = 0x1;
+const RST_STREAM: u8 = 0x3;
 const SETTINGS: u8 = 0x4;
 const GOAWAY: u8 = 0x7;
 const ACK: u8 = 0x1;
+const END_STREAM: u8 = 0x1;
+const STREAM_MASK: u32 = 0x7fff_ffff;
 const PREFACE_BYTES: usize = 24;
 
 impl Frames {
@@ -193,27 +380,40 @@ impl Frames {
         }
     }
 
-    /// Reads the next bytes, and calls `ended` with type and flags of each frame that ends in them.
-    fn take(&mut self, mut bytes: &[u8], mut ended: impl FnMut(u8, u8)) {
+    /// Reads the next bytes, and calls `ended` with the header of each frame that ends in them.
+    fn take(&mut self, mut bytes: &[u8], mut ended: impl FnMut(FrameHead)) {
         while !bytes.is_empty() {
             if self.have < HEADER_BYTES {
                 let taken = (HEADER_BYTES - self.have).min(bytes.len());
                 self.head[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
                 self.have += taken;
                 bytes = &bytes[taken..];
-                let [a, b, c, ..] = self.head;
-                self.payload = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+                self.payload = self.payload_bytes();
             }
             let skipped = self.payload.min(bytes.len());
             if self.have == HEADER_BYTES {
                 self.payload -= skipped;
                 bytes = &bytes[skipped..];
                 if self.payload == 0 {
-                    let [.., kind, flags, _, _, _, _] = self.head;
-                    ended(kind, flags);
+                    ended(self.frame_head());
                     self.have = 0;
                 }
             }
+        }
+    }
+
+    fn payload_bytes(&self) -> usize {
+        let [a, b, c, ..] = self.head;
+        usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c)
+    }
+
+    fn frame_head(&self) -> FrameHead {
+        let [.., kind, flags, a, b, c, d] = self.head;
+        FrameHead {
+            kind,
+            flags,
+            stream: u32::from_be_bytes([a, b, c, d]) & STREAM_MASK,
+            bytes: self.payload_bytes() as u64,
         }
     }
 }
@@ -226,12 +426,14 @@ impl<IO: AsyncRead + Unpin> AsyncRead for FrameObserver<IO> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
-        ready!(self.note(read))?;
+        if self.note(read)?.is_pending() {
+            return self.poll_read_limit(cx).map(Err);
+        }
         let read = &buf.filled()[before..];
         let Self { h2, wire, .. } = &mut *self;
         if let Some(h2) = h2 {
-            h2.incoming.take(read, |kind, _| {
-                if kind == GOAWAY {
+            h2.incoming.take(read, |frame| {
+                if frame.kind == GOAWAY {
                     wire.goaway.store(true, Ordering::Release);
                 }
             });
@@ -254,7 +456,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for FrameObserver<IO> {
             return Poll::Ready(Ok(()));
         }
         let result = Pin::new(&mut self.io).poll_flush(cx);
-        self.flushed(result)
+        self.flushed(cx, result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -267,25 +469,22 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for FrameObserver<IO> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let bytes = bufs.iter().map(|buf| buf.len()).sum();
-        if self.has_write_failed() {
+        if self.has_write_failed() || self.wire.abandoned.load(Ordering::Acquire) {
             return Poll::Ready(Ok(bytes));
         }
         let result = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        let written = ready!(self.wrote(bytes, result))?;
+        let result = self.wrote(cx, bytes, result);
+        self.note_blocked(result.is_pending());
+        let written = ready!(result)?;
+        let has_write_failed = self.has_write_failed();
         let Self { h2, wire, .. } = &mut *self;
-        if let Some(outgoing) = h2.as_mut().and_then(|h2| h2.outgoing.as_mut()) {
+        if let Some(h2) = h2.as_mut().filter(|_| !has_write_failed) {
             let mut left = written;
             for buf in bufs {
                 let taken = left.min(buf.len());
                 left -= taken;
-                outgoing.take(&buf[..taken], |kind, flags| {
-                    if kind == SETTINGS && flags & ACK != 0 {
-                        wire.ack_written.store(true, Ordering::Release);
-                    }
-                });
-            }
-            if wire.ack_written.load(Ordering::Relaxed) {
-                self.h2.as_mut().map(|h2| h2.outgoing.take());
+                let wrote = |frame| wire.wrote_frame(&frame);
+                h2.outgoing.take(&buf[..taken], wrote);
             }
         }
         Poll::Ready(Ok(written))
@@ -294,6 +493,10 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for FrameObserver<IO> {
     fn is_write_vectored(&self) -> bool {
         self.io.is_write_vectored()
     }
+}
+
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -90,15 +90,38 @@ impl Connection {
         }
     }
 
-    /// Drives the connection to its end. Once told to close, it gets `CLOSING_TIME`
+    /// Drives the connection to its end, and calls `streams_changed` when
+    /// [`streams`](Self::streams) may have changed. Once told to close, it gets `CLOSING_TIME`
     /// for that: a peer that does not read must not keep its connection in the pool.
-    pub(crate) async fn until_end(&self, mut end: BoxFuture<'static, CloseReason>) -> CloseReason {
-        tokio::select! {
-            seen = &mut end => seen,
-            () = self.told_to_close.notified() => {
-                timeout(CLOSING_TIME, end).await.unwrap_or(CloseReason::Evicted)
+    pub(crate) async fn until_end(
+        &self,
+        mut end: BoxFuture<'static, CloseReason>,
+        streams_changed: impl Fn(),
+    ) -> CloseReason {
+        loop {
+            tokio::select! {
+                biased;
+                seen = &mut end => return seen,
+                () = self.wire.streams_changed() => {
+                    streams_changed();
+                    self.wire.pool_informed();
+                }
+                () = self.told_to_close.notified() => {
+                    return timeout(CLOSING_TIME, end).await.unwrap_or(CloseReason::Evicted);
+                }
             }
         }
+    }
+
+    /// Nothing of the requests that were not written yet ever will be; whether none was written
+    /// before.
+    pub(crate) fn abandon(&self) -> bool {
+        let was_unused = !self.wire.has_opened_any();
+        if was_unused {
+            self.wire.abandon();
+            self.tell_to_close();
+        }
+        was_unused
     }
 
     /// No request will use it again.

@@ -2,7 +2,8 @@
 //!
 //! - [`identity`], [`identities`]: the certificates that a client holds, and which one a request
 //!   needs.
-//! - [`dial`]: name, socket (through a [`proxy`] or not), TLS handshake, HTTP.
+//! - [`dial`]: name, socket (through a [`proxy`] or not; [`socket`]: its options), TLS handshake,
+//!   HTTP.
 //! - [`tls`]: the TLS configuration, and what the server requested in it; [`offload`]: slow keys.
 //! - [`facts`]: what is known once the handshake has ended.
 //! - [`live`]: what belongs to the connection while it is open, and why it ends.
@@ -20,5 +21,6 @@ pub(crate) mod live;
 mod offload;
 mod parked_sender;
 pub(crate) mod proxy;
+mod socket;
 pub(crate) mod tls;
 pub(crate) mod unprocessed;

@@ -180,7 +180,8 @@ labels! {
         Challenge = "challenge",
         /// It replaces an over-age proof on the same connection.
         Age = "age",
-        /// A proof for this (token, connection) was sent before; the policy asks for another.
+        /// A proof for this (token, connection) was sent before; the policy asks for another. With
+        /// DPoP: one of those that each request needs.
         Scope = "scope",
         /// The last proof of this token's source at this origin used another certificate.
         Identity = "identity",

@@ -33,6 +33,10 @@ pub(crate) struct Checkout {
     /// How long the peer keeps the connection once it is idle (`Keep-Alive: timeout`).
     keep_alive: Option<Duration>,
     body_sent: bool,
+    /// The number of its request on the connection.
+    number: u64,
+    /// The pool knew how many requests the connection takes.
+    was_limit_known: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,6 +80,7 @@ impl Checkout {
         pool: Arc<Pool>,
         key: KeyId,
     ) -> Self {
+        let was_limit_known = connection.wire.are_settings_acked();
         Self {
             connection,
             pool,
@@ -84,6 +89,8 @@ impl Checkout {
             phase: Phase::Untouched,
             keep_alive: None,
             body_sent: false,
+            number: 0,
+            was_limit_known,
         }
     }
 
@@ -109,9 +116,10 @@ impl Checkout {
     }
 
     /// Counts a request that is about to be written.
-    pub(crate) fn begin(&self) -> ConnectionUse {
-        match self.connection.requests.fetch_add(1, Ordering::Relaxed) {
-            0 => ConnectionUse::New,
+    pub(crate) fn begin(&mut self) -> ConnectionUse {
+        self.number = self.connection.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        match self.number {
+            1 => ConnectionUse::New,
             _ => ConnectionUse::Reused,
         }
     }
@@ -133,8 +141,9 @@ impl Checkout {
                 sent
             }
             Some(Sender::H2(mut sender)) => {
-                if self.connection.requests.load(Ordering::Relaxed) >= ASSUMED_STREAMS as u64 {
-                    self.connection.wire.settings_acked().await;
+                if !self.has_room().await {
+                    self.connection.requests.fetch_sub(1, Ordering::Relaxed);
+                    return Err(WriteError::Unsent(Box::new(request)));
                 }
                 let response = sender.try_send_request(request);
                 drop(sender);
@@ -156,6 +165,19 @@ impl Checkout {
                 None => WriteError::Lost(error.into_error()),
             }
         })
+    }
+
+    /// Whether the h2 connection takes the request. The pool assigns any number of requests to one
+    /// whose limit is not known yet; more than are assumed wait for it here, and go back to the
+    /// pool if they are too many.
+    async fn has_room(&self) -> bool {
+        let wire = &self.connection.wire;
+        let is_early = !wire.are_settings_acked() && self.number < ASSUMED_STREAMS as u64;
+        if self.was_limit_known || is_early {
+            return true;
+        }
+        wire.settings_acked().await;
+        self.number <= wire.streams() as u64
     }
 
     /// The head of the response has come. If the response is the connection's last, the pool does

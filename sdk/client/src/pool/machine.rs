@@ -18,6 +18,10 @@ use tokio::time::Instant;
 use crate::conn::facts::{ConnectionId, HttpVersion};
 use crate::observe::CloseReason;
 
+/// Connections whose peer allows no streams (SETTINGS_MAX_CONCURRENT_STREAMS is 0), and which carry
+/// no request: with so many, no other one is opened.
+const MAX_STREAMLESS: usize = 2;
+
 /// A request that waits for a connection, in order of arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct WaiterId(pub(crate) u64);
@@ -448,6 +452,15 @@ impl KeyState {
             .iter()
             .filter(|m| m.returning && m.is_open())
             .count();
+        // A peer that allows no streams would allow none on any number of connections.
+        let streamless = self
+            .members
+            .iter()
+            .filter(|m| m.is_open() && m.streams == 0 && m.busy == 0)
+            .count();
+        if streamless >= MAX_STREAMLESS {
+            return 0;
+        }
         useful.saturating_sub(self.opening + returning)
     }
 

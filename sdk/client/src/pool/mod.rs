@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::config::Limits;
 use crate::conn::dial::{Connector, Destination, Opened};
-use crate::conn::facts::{ConnectionId, HttpVersion};
+use crate::conn::facts::ConnectionId;
 use crate::conn::identities::IdentityConfig;
 use crate::conn::live::{Connection, Sender};
 use crate::conn::tls::{self, LastCertificateRequest};
@@ -78,8 +78,6 @@ struct Live {
     connection: Arc<Connection>,
     /// `None` while an h1 connection is checked out.
     sender: Option<Sender>,
-    /// How many requests the machine believes that it takes at a time.
-    streams: usize,
 }
 
 /// What is left to do when the lock is free: sending a result wakes tasks and may drop connections,
@@ -145,6 +143,7 @@ impl Pool {
                 ErrorKind::ConnectionLost,
                 "the client was shut down",
             )),
+            Err(_) if self.lock().has_streamless(origin) => Err(Error::no_streams(limit)),
             Err(_) => Err(Error::timeout(Step::Pool, limit)),
         }
     }
@@ -163,20 +162,10 @@ impl Pool {
             // Looked up each time: while the lock was free, the key may have been forgotten.
             let key = state.key(origin, identity);
             let (pick, deferred) = state.pick(self, key, waiter, token);
-            let streams = match &pick {
-                Pick::Ready(checkout) => state.changed_streams(checkout),
-                Pick::Dead(_) | Pick::Queued(_) => None,
-            };
             drop(state);
             deferred.run();
             match pick {
-                Pick::Ready(checkout) => {
-                    if let Some(streams) = streams {
-                        let event = machine::Event::Streams(checkout.facts().id(), streams);
-                        self.step(key, event, None);
-                    }
-                    return Ok(checkout);
-                }
+                Pick::Ready(checkout) => return Ok(checkout),
                 Pick::Dead(checkout) => {
                     self.forget(key, checkout.facts().id());
                     checkout.release();
@@ -290,12 +279,27 @@ impl Pool {
             Live {
                 connection: connection.clone(),
                 sender: Some(sender),
-                streams,
             },
         );
+        // Before the driver runs, which reports changes of what is said here.
+        let until = destination.identity.not_after().and_then(instant);
+        let new = NewConnection {
+            id: facts.id(),
+            http: facts.http(),
+            streams,
+            until,
+        };
+        self.step(key, machine::Event::Opened(new), None);
         let pool = Arc::downgrade(self);
         tokio::spawn(async move {
-            let seen = connection.until_end(end).await;
+            let changed = || {
+                if let Some(pool) = pool.upgrade() {
+                    let streams =
+                        machine::Event::Streams(connection.facts.id(), connection.streams());
+                    pool.step(key, streams, None);
+                }
+            };
+            let seen = connection.until_end(end, changed).await;
             connection.close_driver();
             let pool = pool.upgrade();
             if pool.is_none() {
@@ -308,14 +312,6 @@ impl Pool {
                 pool.forget(key, connection.facts.id());
             }
         });
-        let until = destination.identity.not_after().and_then(instant);
-        let new = NewConnection {
-            id: facts.id(),
-            http: facts.http(),
-            streams,
-            until,
-        };
-        self.step(key, machine::Event::Opened(new), None);
         let mut state = self.lock();
         if let Some(due) = state.machine.deadline() {
             self.wake_reaper(&mut state, due);
@@ -525,14 +521,10 @@ impl State {
         Some(Checkout::new(sender, connection, pool.clone(), key))
     }
 
-    /// How many streams the peer allows now, if that has changed.
-    fn changed_streams(&mut self, checkout: &Checkout) -> Option<usize> {
-        if checkout.facts().http() == HttpVersion::H1 {
-            return None;
-        }
-        let live = self.live.get_mut(&checkout.facts().id())?;
-        let streams = live.connection.streams();
-        (std::mem::replace(&mut live.streams, streams) != streams).then_some(streams)
+    /// Whether a connection to this origin is open, and its peer allows no streams on it.
+    fn has_streamless(&self, origin: &Origin) -> bool {
+        let mut live = self.live.values().map(|live| &live.connection);
+        live.any(|c| c.facts.origin() == origin && c.streams() == 0)
     }
 }
 

@@ -80,6 +80,64 @@ async fn the_facts_show_what_was_negotiated() {
     }
 }
 
+/// A ClientHello of TLS 1.2 with one cipher suite, in its record. No library at hand leaves
+/// extended master secret (RFC 7627) out.
+fn client_hello(is_extended: bool) -> Vec<u8> {
+    fn with_length(bytes: usize, content: &[u8]) -> Vec<u8> {
+        let length = (content.len() as u64).to_be_bytes();
+        [&length[8 - bytes..], content].concat()
+    }
+    let mut extensions = [
+        // supported_groups: x25519, secp256r1; signature_algorithms: ECDSA, RSA-PSS and RSA with
+        // SHA-256; ec_point_formats: uncompressed; renegotiation_info, empty.
+        &[0x00, 0x0a, 0, 6, 0, 4, 0x00, 0x1d, 0x00, 0x17][..],
+        &[0x00, 0x0d, 0, 8, 0, 6, 0x04, 0x03, 0x08, 0x04, 0x04, 0x01],
+        &[0x00, 0x0b, 0, 2, 1, 0],
+        &[0xff, 0x01, 0, 1, 0],
+    ]
+    .concat();
+    if is_extended {
+        extensions.extend([0x00, 0x17, 0, 0]);
+    }
+    let extensions = with_length(2, &extensions);
+    let suites = [0, 4, 0xc0, 0x2b, 0xc0, 0x2f];
+    let hello = [
+        &[0x03, 0x03][..],
+        &[7; 32],
+        &[0],
+        &suites,
+        &[1, 0],
+        &extensions,
+    ]
+    .concat();
+    let message = [&[1][..], &with_length(3, &hello)].concat();
+    [&[22, 0x03, 0x01][..], &with_length(2, &message)].concat()
+}
+
+#[tokio::test]
+async fn ex_2_tls_1_2_without_extended_master_secret_is_refused() {
+    const HANDSHAKE: u8 = 22;
+    const HANDSHAKE_FAILURE: &[u8] = &[21, 3, 3, 0, 2, 2, 40];
+    let fixture = Fixture::new();
+    let acceptor = acceptor(fixture.tls());
+    for is_extended in [false, true] {
+        let (mut near, far) = duplex(64 * 1024);
+        near.write_all(&client_hello(is_extended)).await.unwrap();
+        near.shutdown().await.unwrap();
+        let error = within(acceptor.accept(far)).await.unwrap_err();
+        let mut answer = Vec::new();
+        near.read_to_end(&mut answer).await.unwrap();
+        if is_extended {
+            // It goes on with its ServerHello, and the client has nothing to say to that.
+            assert_eq!(error.kind(), AcceptErrorKind::Io, "{error}");
+            assert_eq!(answer.first(), Some(&HANDSHAKE), "{answer:?}");
+        } else {
+            assert_eq!(error.kind(), AcceptErrorKind::Tls, "{error}");
+            assert_eq!(answer, HANDSHAKE_FAILURE);
+        }
+    }
+}
+
 #[tokio::test]
 async fn rs_1_certificates_that_do_not_verify_get_no_connection() {
     let fixture = Fixture::new();

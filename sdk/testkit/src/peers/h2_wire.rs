@@ -19,6 +19,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> H2Wire<IO> {
     /// # Errors
     /// The stream's, or that the client speaks something else.
     pub async fn accept(io: IO) -> io::Result<Self> {
+        Self::accept_with(io, &[]).await
+    }
+
+    /// As [`accept`](Self::accept), with SETTINGS of its own: identifier and value of each.
+    ///
+    /// # Errors
+    /// The stream's, or that the client speaks something else.
+    pub async fn accept_with(io: IO, settings: &[(u16, u32)]) -> io::Result<Self> {
         let mut wire = Self {
             io,
             received: BytesMut::new(),
@@ -27,8 +35,30 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> H2Wire<IO> {
         if preface != PREFACE {
             return Err(io::Error::other("the client sent no HTTP/2 preface"));
         }
-        wire.send(SETTINGS, 0, 0, &[]).await?;
+        wire.settings(settings).await?;
         Ok(wire)
+    }
+
+    /// Sends SETTINGS: identifier and value of each.
+    ///
+    /// # Errors
+    /// The stream's.
+    pub async fn settings(&mut self, settings: &[(u16, u32)]) -> io::Result<()> {
+        let mut payload = BytesMut::new();
+        for (identifier, value) in settings {
+            payload.put_u16(*identifier);
+            payload.put_u32(*value);
+        }
+        self.send(SETTINGS, 0, 0, &payload).await
+    }
+
+    /// Resets `stream` with REFUSED_STREAM: it was not processed.
+    ///
+    /// # Errors
+    /// The stream's.
+    pub async fn refuse(&mut self, stream: u32) -> io::Result<()> {
+        self.send(RST_STREAM, 0, stream, &REFUSED_STREAM.to_be_bytes())
+            .await
     }
 
     /// Waits for the next request and returns its stream id. Acknowledges SETTINGS and PING
@@ -113,6 +143,7 @@ const STREAM_MASK: u32 = 0x7fff_ffff;
 
 const DATA: u8 = 0x0;
 const HEADERS: u8 = 0x1;
+const RST_STREAM: u8 = 0x3;
 const SETTINGS: u8 = 0x4;
 const PING: u8 = 0x6;
 const GOAWAY: u8 = 0x7;
@@ -121,6 +152,7 @@ const ACK: u8 = 0x1;
 const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 const NO_ERROR: u32 = 0;
+const REFUSED_STREAM: u32 = 0x7;
 
 /// RFC 7541, appendix A: index 8 of the static table.
 const STATUS_200: &[u8] = &[0x88];

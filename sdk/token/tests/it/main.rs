@@ -15,3 +15,4 @@ mod public_types;
 mod replacement;
 mod rotation;
 mod secrets;
+mod waits;

@@ -1,6 +1,6 @@
 //! One connection's side of DPoP: signs a proof for each request, and reads the response to it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bowline_proof::dpop::{
@@ -9,10 +9,10 @@ use bowline_proof::dpop::{
 use bowline_proof::{AccessToken, Confirmation, Demand, RequestClaims, Scheme, TokenHash};
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use lru::LruCache;
 use rustls_pki_types::UnixTime;
 
 use super::nonces::Nonces;
+use super::proved::Proved;
 use crate::bind::signing::{signed, within};
 use crate::bind::use_count::UseCounter;
 use crate::bind::{
@@ -31,9 +31,7 @@ struct Inner {
     sign_timeout: Duration,
     facts: Arc<ConnectionFacts>,
     observers: Observers,
-    /// The tokens that were proved on this connection, to tell why a proof was needed; none for a
-    /// token endpoint.
-    proved: Mutex<LruCache<Option<TokenHash>, ()>>,
+    proved: Arc<Proved>,
     nonces: Arc<Nonces>,
 }
 
@@ -43,6 +41,7 @@ impl DpopConnection {
         sign_timeout: Duration,
         facts: Arc<ConnectionFacts>,
         nonces: Arc<Nonces>,
+        proved: Arc<Proved>,
         observers: Observers,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -50,9 +49,7 @@ impl DpopConnection {
             sign_timeout,
             facts,
             observers,
-            // Bounded where it is filled; lru would otherwise reserve the whole bound for every
-            // connection.
-            proved: Mutex::new(LruCache::unbounded()),
+            proved,
             nonces,
         }))
     }
@@ -172,14 +169,10 @@ impl Inner {
         })
     }
 
-    /// The first proof of a token on this connection, the replacement of a refused one, or one of
-    /// those that DPoP asks for with each request.
+    /// The first proof of a token at this origin, the replacement of a refused one, or one of those
+    /// that DPoP asks for with each request.
     fn cause(&self, request: &ProofRequest) -> Cause {
-        let mut proved = self.proved.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_first = proved.put(request.token, ()).is_none();
-        if proved.len() > MAX_PROVED {
-            proved.pop_lru();
-        }
+        let is_first = self.proved.is_first(request.token);
         if request.replaces_refused {
             Cause::Challenge
         } else if is_first {
@@ -189,9 +182,6 @@ impl Inner {
         }
     }
 }
-
-/// A token that was dropped from the cache and comes back is counted as first once more.
-const MAX_PROVED: usize = 1000;
 
 /// The nonce in a proof that was sent, if there was one.
 struct SentNonce(Option<Nonce>);

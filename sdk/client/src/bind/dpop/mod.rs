@@ -7,9 +7,11 @@
 //!
 //! - [`connection`]: one connection's side, and making its proofs.
 //! - [`nonces`]: what an origin wants to see in the next proof.
+//! - [`proved`]: which tokens were proved at an origin.
 
 mod connection;
 mod nonces;
+mod proved;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +24,7 @@ use crate::conn::facts::ConnectionFacts;
 use crate::observe::Observers;
 
 use nonces::Nonces;
+use proved::Proved;
 
 /// The DPoP implementation of [`Bind`].
 pub(crate) struct DpopBinding {
@@ -30,6 +33,7 @@ pub(crate) struct DpopBinding {
     sign_timeout: Duration,
     observers: Observers,
     nonces: PerOrigin<Nonces>,
+    proved: PerOrigin<Proved>,
 }
 
 impl DpopBinding {
@@ -39,6 +43,7 @@ impl DpopBinding {
             sign_timeout,
             observers,
             nonces: PerOrigin::default(),
+            proved: PerOrigin::default(),
         }
     }
 }
@@ -48,11 +53,15 @@ impl Bind for DpopBinding {
         let nonces = self
             .nonces
             .get_or_insert_with(facts.origin(), Nonces::default);
+        let proved = self
+            .proved
+            .get_or_insert_with(facts.origin(), Proved::default);
         Arc::new(connection::DpopConnection::new(
             self.key.clone(),
             self.sign_timeout,
             facts.clone(),
             nonces,
+            proved,
             self.observers.clone(),
         ))
     }

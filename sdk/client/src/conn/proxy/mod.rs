@@ -16,7 +16,6 @@ mod url;
 use std::env;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -27,6 +26,7 @@ use tower_service::Service;
 use self::no_proxy::NoProxy;
 use self::url::ProxyUrl;
 use crate::config::Timeouts;
+use crate::conn::socket;
 use crate::error::{Error, ErrorKind, Step};
 use crate::origin::Origin;
 
@@ -102,11 +102,11 @@ impl Proxies {
         let target = format!("{}:{}", origin.host(), origin.port());
         let Some(proxy) = through else {
             let message = || format!("cannot connect to {origin}");
-            return tcp("http", &target, timeouts.connect, message).await;
+            return tcp("http", &target, timeouts, message).await;
         };
         let address = proxy.url.address();
         let message = || format!("cannot connect to the proxy {address}, on the way to {origin}");
-        let mut socket = tcp("http", &address, timeouts.connect, message).await?;
+        let mut socket = tcp("http", &address, timeouts, message).await?;
         let connect = tunnel::connect(&mut socket, &target, proxy.url.authorization());
         match timeout(timeouts.proxy, connect).await {
             Ok(Ok(())) => Ok(socket),
@@ -164,7 +164,7 @@ fn first_set(
 async fn tcp(
     scheme: &str,
     address: &str,
-    limit: Duration,
+    timeouts: &Timeouts,
     message: impl Fn() -> String,
 ) -> Result<TcpStream, Error> {
     let mut connector = HttpConnector::new();
@@ -176,8 +176,13 @@ async fn tcp(
         .path_and_query("/")
         .build();
     let uri = uri.map_err(|e| Error::with_source(ErrorKind::InvalidRequest, message(), e))?;
+    let limit = timeouts.connect;
     match timeout(limit, connector.call(uri)).await {
-        Ok(Ok(io)) => Ok(io.into_inner()),
+        Ok(Ok(io)) => {
+            let stream = io.into_inner();
+            socket::set_up(&stream, timeouts.dead_peer);
+            Ok(stream)
+        }
         Ok(Err(e)) => Err(Error::with_source(ErrorKind::Connect, message(), e)),
         Err(_) => Err(Error::timeout(Step::Connect, limit)),
     }
