@@ -68,10 +68,8 @@ async fn a_response_that_never_comes_from_a_dead_peer_ends_by_the_dead_peers_lim
     ] {
         let fixture = Fixture::new();
         let server = RawServer::alpn(&fixture.pki, alpn).await;
-        let timeouts = Timeouts {
-            dead_peer: Duration::from_secs(2),
-            ..Timeouts::default()
-        };
+        let mut timeouts = Timeouts::default();
+        timeouts.dead_peer = Duration::from_secs(2);
         let client = std::sync::Arc::new(client(&fixture, timeouts));
         let (caller, url) = (client.clone(), server.origin());
         let call = tokio::spawn(async move {
@@ -114,10 +112,8 @@ where
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_the_peer_takes_nothing_of_ends_by_its_own_limit() {
-    let timeouts = Timeouts {
-        request_body: LIMIT,
-        ..Timeouts::default()
-    };
+    let mut timeouts = Timeouts::default();
+    timeouts.request_body = LIMIT;
     // RFC 9113 §6.5.2: the window that each stream begins with. The server opens no other.
     for (wait, window) in [
         ("stream window 65,535", 65_535),
@@ -164,10 +160,8 @@ async fn a_body_that_its_own_caller_delays_has_no_limit() {
     let fixture = Fixture::new();
     for alpn in [Alpn::Http1, Alpn::Http2] {
         let server = fixture.unprotected(CyclingOptions::alpn(alpn));
-        let timeouts = Timeouts {
-            request_body: Duration::from_millis(20),
-            ..Timeouts::default()
-        };
+        let mut timeouts = Timeouts::default();
+        timeouts.request_body = Duration::from_millis(20);
         let client = client(&fixture, timeouts);
         // The beginning fills the first window of a stream to the last byte.
         let slowly = futures_util::stream::unfold(0, |part| async move {
@@ -205,10 +199,8 @@ async fn a_server_that_allows_no_streams_for_good_ends_by_the_pools_limit() {
             });
         }
     });
-    let timeouts = Timeouts {
-        pool: LIMIT,
-        ..Timeouts::default()
-    };
+    let mut timeouts = Timeouts::default();
+    timeouts.pool = LIMIT;
     // A token that needs a proof leaves the server time to show its limit before the request is
     // written: then it lies in hyper's queue.
     for token in [jwt("plain", None), fixture.token("a")] {
@@ -318,11 +310,9 @@ fn silent() -> (std::net::SocketAddr, OwnedTask) {
 async fn a_handshake_that_never_ends_and_a_proxy_that_says_nothing_end_by_their_limits() {
     let fixture = Fixture::new();
     let (address, _accepting) = silent();
-    let timeouts = Timeouts {
-        tls_handshake: LIMIT,
-        proxy: LIMIT,
-        ..Timeouts::default()
-    };
+    let mut timeouts = Timeouts::default();
+    timeouts.tls_handshake = LIMIT;
+    timeouts.proxy = LIMIT;
     let token = jwt("plain", None);
 
     let direct = client(&fixture, timeouts);
@@ -344,10 +334,8 @@ async fn a_live_server_that_does_not_answer_ends_by_the_callers_own_limit() {
     for alpn in [Alpn::Http1, Alpn::Http2] {
         let peer =
             MisbehavingPeer::start_alpn(&fixture.pki, Misbehaviour::SilentAfterHandshake, alpn);
-        let timeouts = Timeouts {
-            response: Some(LIMIT),
-            ..Timeouts::default()
-        };
+        let mut timeouts = Timeouts::default();
+        timeouts.response = Some(LIMIT);
         let (client, token) = (client(&fixture, timeouts), jwt("plain", None));
         let url = peer.origin();
         let call = post(&client, &url, &token, "body");

@@ -240,10 +240,8 @@ async fn a_request_that_has_begun_leaves_nothing_behind_that_a_later_one_passes_
     let minute_ago = Duration::from_secs(UnixTime::now().as_secs() - 60);
     let issued_at = UnixTime::since_unix_epoch(minute_ago);
     let proof = connection.proof_at(&fixture.agent.proof_key(), &token, issued_at);
-    let narrow = Windows {
-        past: Duration::ZERO,
-        future: Duration::ZERO,
-    };
+    let mut narrow = Windows::default();
+    narrow.past = Duration::ZERO;
     let (answer, ()) = tokio::join!(get(&mut connection, &token, Some(&proof), None), async {
         within(asked.notified()).await;
         reloader.reload(|layer| layer.windows(narrow)).unwrap();
