@@ -266,8 +266,8 @@ async fn success_that_is_no_a2a_says_so() {
                 Box::new(|_| Answer::new(200, &[JSON], "{")),
             ),
             (
-                "expected value",
-                Box::new(|_| Answer::new(200, &[JSON], "\u{feff}{}")),
+                "EOF while parsing",
+                Box::new(|_| Answer::new(200, &[JSON], "\u{feff}{")),
             ),
             ("", Box::new(move |_| Answer::new(200, &[JSON], &deep))),
             (
