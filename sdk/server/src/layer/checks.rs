@@ -83,8 +83,7 @@ pub(super) async fn check<V: TokenValidator>(
     let client = Client::new(facts, attested.as_deref(), settings);
     // A malformed proof is reported later, at RS-4.
     let proof = transport::proof(request);
-    let is_binding_only = validator.is_binding_only();
-    let presented = presented_token(request, &proof, &client, settings, is_binding_only)?;
+    let presented = presented_token(request, &proof, &client, settings)?;
     let token = &presented.token;
     let early = if presented.is_cached {
         Some(CheckedProof::Cached)
@@ -127,7 +126,7 @@ struct BindingChecks<'a> {
 }
 
 impl<'a> BindingChecks<'a> {
-    /// TK-2 to TK-5 and RS-3 to RS-13.
+    /// TK-2 to TK-5, RS-3 to RS-13 and GW-4.
     async fn run(
         &self,
         proof: Result<Option<&'a [u8]>, Refusal>,
@@ -135,6 +134,13 @@ impl<'a> BindingChecks<'a> {
     ) -> Result<Passed, Rejection> {
         let (request, settings, client, token) =
             (self.request, self.settings, self.client, self.token);
+        if self.valid.is_unvalidated() && reserved_fields::announce_form(&request.headers) {
+            return Err(Refusal::with_detail(
+                Check::TokenTransport,
+                "GW-4: a form body may hold another access token and is not accepted with one",
+            )
+            .into());
+        }
         let confirmation = self.valid.confirmation().map_err(|_| Check::Confirmation)?;
         let kind = token_kind(confirmation, token.scheme(), settings)?;
         check_certificate_binding(confirmation, client)?;
@@ -278,15 +284,8 @@ fn presented_token(
     proof: &Result<Option<&[u8]>, Refusal>,
     client: &Client<'_>,
     settings: &Settings,
-    is_binding_only: bool,
 ) -> Result<PresentedToken, Refusal> {
     let placed = transport::authorization(request).and_then(|field| {
-        if is_binding_only && reserved_fields::announce_form(&request.headers) {
-            return Err(Refusal::with_detail(
-                Check::TokenTransport,
-                "GW-4: a form body may hold another access token and is not accepted with one",
-            ));
-        }
         let cached = match proof {
             Ok(Some(proof)) => client
                 .proofs

@@ -488,6 +488,14 @@ async fn gw_4_unverified_claims_are_proved_under_every_policy() {
         let token = certificate_bound(&fixture);
         let answer = get(&mut connection, &token, None, None).await;
         MISSING.assert(&answer, policy.name());
+        let form = Request::post("/")
+            .header("authorization", token.authorization())
+            .header("content-type", "application/x-www-form-urlencoded");
+        let answer = connection
+            .send(form.body(Empty::new()).unwrap())
+            .await
+            .unwrap();
+        Refused("TK-0", "invalid_token").assert(&answer, policy.name());
     }
 }
 
