@@ -11,8 +11,11 @@ pub(super) struct RequestReport<'a> {
     connection: Option<ConnectionUse>,
     binding: BindingUsed,
     request_bound: bool,
-    /// Whether it was written.
+    /// Whether it was written, the last time that it was sent.
     written: bool,
+    /// Whether an earlier sending was written and not answered: that one may have been processed,
+    /// whatever becomes of the later ones (CL-7).
+    may_have_left: bool,
     closed: bool,
 }
 
@@ -25,6 +28,7 @@ impl<'a> RequestReport<'a> {
             binding: BindingUsed::None,
             request_bound: false,
             written: false,
+            may_have_left: false,
             closed: false,
         }
     }
@@ -51,6 +55,11 @@ impl<'a> RequestReport<'a> {
         self.written = false;
     }
 
+    /// It was written and not answered, and is sent again.
+    pub(super) fn may_have_left(&mut self) {
+        self.may_have_left = true;
+    }
+
     pub(super) fn close<T>(&mut self, result: &Result<T, Error>) {
         let outcome = match result {
             Ok(_) => Outcome::Answered,
@@ -75,7 +84,7 @@ impl<'a> RequestReport<'a> {
 impl Drop for RequestReport<'_> {
     fn drop(&mut self) {
         if !self.closed {
-            let outcome = if self.written {
+            let outcome = if self.written || self.may_have_left {
                 Outcome::MayHaveBeenProcessed
             } else {
                 Outcome::Failed

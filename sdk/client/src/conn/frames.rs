@@ -19,7 +19,8 @@
 //! hyper would report streams 3 and 5 as lost, although the GOAWAY that lies in the receive buffer
 //! says that neither was processed. So after a failed write, what is written is dropped, hyper
 //! reads on, finds the GOAWAY, and ends the connection when everything that came has been read.
-//! That end comes at once, because the socket is closed.
+//! That end comes at once, because the socket is closed. A peer, or a box on the way, that takes
+//! nothing more and never ends its side gets [`AFTER_FAILED_WRITE`].
 //!
 //! Upstream: no issue; report 3 in `docs/src/upstream.md`.
 
@@ -28,9 +29,11 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
+use tokio::time::Sleep;
 
 use crate::conn::facts::HttpVersion;
 
@@ -120,9 +123,12 @@ struct H2 {
     incoming: Frames,
     /// `None` once there is nothing more to look for.
     outgoing: Option<Frames>,
-    /// The peer accepts no more bytes; what it has sent is still to be read.
-    write_failed: bool,
+    /// Set when the peer accepts no more bytes: until then what it has sent is still read.
+    reads_until: Option<Pin<Box<Sleep>>>,
 }
+
+/// How long the peer's end is waited for after a failed write.
+const AFTER_FAILED_WRITE: Duration = Duration::from_secs(10);
 
 impl<IO> FrameObserver<IO> {
     pub(crate) fn new(io: IO, http: HttpVersion, wire: Arc<WireState>) -> Self {
@@ -145,22 +151,48 @@ impl<IO> FrameObserver<IO> {
     }
 
     fn has_write_failed(&self) -> bool {
-        self.h2.as_ref().is_some_and(|h2| h2.write_failed)
+        let h2 = self.h2.as_ref();
+        h2.is_some_and(|h2| h2.reads_until.is_some())
+    }
+
+    /// Fails when the peer's end was waited for long enough after a failed write.
+    fn check_limit(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let limit = self.h2.as_mut().and_then(|h2| h2.reads_until.as_mut());
+        if limit.is_some_and(|limit| limit.as_mut().poll(cx).is_ready()) {
+            let message = format!(
+                "the peer accepts no more bytes, and did not end the connection within \
+                 {AFTER_FAILED_WRITE:?}"
+            );
+            return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+        }
+        Ok(())
     }
 
     /// Reports a failed write of `bytes` bytes on h2 as one that succeeded.
-    fn wrote(&mut self, bytes: usize, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn wrote(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: usize,
+        result: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         match (self.note(result), &mut self.h2) {
             (Poll::Ready(Err(_)), Some(h2)) => {
-                h2.write_failed = true;
+                // Polled here too: nothing else need wake this task again.
+                let mut limit = Box::pin(tokio::time::sleep(AFTER_FAILED_WRITE));
+                let _ = limit.as_mut().poll(cx);
+                h2.reads_until = Some(limit);
                 Poll::Ready(Ok(bytes))
             }
             (result, _) => result,
         }
     }
 
-    fn flushed(&mut self, result: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
-        self.wrote(0, result.map_ok(|()| 0)).map_ok(|_| ())
+    fn flushed(
+        &mut self,
+        cx: &mut Context<'_>,
+        result: Poll<io::Result<()>>,
+    ) -> Poll<io::Result<()>> {
+        self.wrote(cx, 0, result.map_ok(|()| 0)).map_ok(|_| ())
     }
 }
 
@@ -225,7 +257,10 @@ impl<IO: AsyncRead + Unpin> AsyncRead for FrameObserver<IO> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
-        ready!(self.note(read))?;
+        if self.note(read)?.is_pending() {
+            self.check_limit(cx)?;
+            return Poll::Pending;
+        }
         let read = &buf.filled()[before..];
         let Self { h2, wire, .. } = &mut *self;
         if let Some(h2) = h2 {
@@ -253,7 +288,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for FrameObserver<IO> {
             return Poll::Ready(Ok(()));
         }
         let result = Pin::new(&mut self.io).poll_flush(cx);
-        self.flushed(result)
+        self.flushed(cx, result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -270,7 +305,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for FrameObserver<IO> {
             return Poll::Ready(Ok(bytes));
         }
         let result = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        let written = ready!(self.wrote(bytes, result))?;
+        let written = ready!(self.wrote(cx, bytes, result))?;
         let Self { h2, wire, .. } = &mut *self;
         if let Some(outgoing) = h2.as_mut().and_then(|h2| h2.outgoing.as_mut()) {
             let mut left = written;

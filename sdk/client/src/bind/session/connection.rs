@@ -21,7 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bowline_proof::{AccessToken, Demand, RequestClaims, TokenHash};
+use bowline_proof::{AccessToken, Demand, RequestClaims, Scheme, TokenHash};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use http::{HeaderMap, StatusCode};
@@ -34,7 +34,7 @@ use super::{BindingPolicy, ProofScope, SessionPolicy};
 use crate::bind::signing::{signed, within};
 use crate::bind::{
     Attachment, BindConnection, BindingRefusal, Bound, Learned, RequestFacts, ResponseHead,
-    invalid_token,
+    TokenSourceId, invalid_token,
 };
 use crate::conn::facts::{ConnectionFacts, Presented};
 use crate::conn::identity::Identity;
@@ -179,7 +179,7 @@ impl BindConnection for SessionConnection {
         };
         match proof {
             Some(proof) => self.0.refused(request, token, proof, error, response),
-            None if error == USE_SESSION_BINDING => self.0.challenged(token),
+            None if error == USE_SESSION_BINDING => self.0.challenged(request, token),
             None => Learned::Nothing,
         }
     }
@@ -203,7 +203,9 @@ impl Inner {
             Demand::Session => Ok(true),
             Demand::None => Ok(request.proof_required
                 || self.policy.binding == BindingPolicy::Require
-                || self.history.was_challenged(token.hash())),
+                || self
+                    .history
+                    .was_challenged(token.hash(), source_of_bound(request, token))),
             // DPoP tokens go to the other binding ([`crate::bind::dpop`]); a later version of the
             // proof crate may know further demands.
             _ => Err(Error::new(
@@ -341,9 +343,11 @@ impl Inner {
     }
 
     /// A token that shows no demand was refused because it had no proof: its requests carry one
-    /// from now on, if this connection can make one.
-    fn challenged(&self, token: &AccessToken) -> Learned {
-        self.history.challenged(token.hash());
+    /// from now on, if this connection can make one, and where it is bound to a certificate those
+    /// of its source's other tokens too (CL-5).
+    fn challenged(&self, request: &RequestFacts<'_>, token: &AccessToken) -> Learned {
+        self.history
+            .challenged(token.hash(), source_of_bound(request, token));
         match self.identity() {
             Ok(_) => Learned::SendAgain,
             Err(_) => Learned::Nothing,
@@ -506,12 +510,22 @@ fn confirmation(token: &AccessToken) -> Result<&bowline_proof::Confirmation, Err
     token.confirmation().map_err(|e| invalid_token(*e))
 }
 
+/// The source of a token that is bound to a certificate. A token without `x5t#S256` says nothing
+/// about the others that its source gives.
+fn source_of_bound(request: &RequestFacts<'_>, token: &AccessToken) -> Option<TokenSourceId> {
+    let is_bound = confirmation(token).is_ok_and(|confirmation| confirmation.x5t_s256.is_some());
+    request.source.filter(|_| is_bound)
+}
+
 const USE_SESSION_BINDING: &str = "use_session_binding";
 
-/// The error of a challenge that a proof can answer (RS-10).
+/// The error of a challenge that a proof can answer (RS-10). Session-bound tokens go with the scheme
+/// `Bearer` (TK-0), so only a challenge of that scheme is about them: what another one means by
+/// `error` is unknown, and its 401 may be one that a gateway passes on after it acted.
 fn binding_error(headers: &HeaderMap) -> Option<&'static str> {
     bowline_proof::challenges(headers)
         .iter()
+        .filter(|challenge| challenge.scheme.eq_ignore_ascii_case(Scheme::Bearer.name()))
         .find_map(|challenge| match challenge.error() {
             Some(USE_SESSION_BINDING) => Some(USE_SESSION_BINDING),
             Some("invalid_proof") => Some("invalid_proof"),

@@ -22,6 +22,8 @@ pub(crate) struct TokenHistory {
 struct Inner {
     tokens: LruCache<Key, Token>,
     sources: LruCache<TokenSourceId, Thumbprint>,
+    /// Sources of which the server asked for a session binding of a certificate-bound token.
+    challenged_sources: LruCache<TokenSourceId, ()>,
 }
 
 type Key = u64;
@@ -52,24 +54,31 @@ impl TokenHistory {
             inner: Mutex::new(Inner {
                 tokens: LruCache::sparse(bound),
                 sources: LruCache::sparse(bound),
+                challenged_sources: LruCache::sparse(bound),
             }),
         }
     }
 
-    /// Whether the server asked for a session binding of this token before.
-    pub(crate) fn was_challenged(&self, token: &TokenHash) -> bool {
-        self.lock()
-            .tokens
-            .peek(&self.key(token))
-            .is_some_and(|t| t.challenged)
+    /// Whether the server asked for a session binding of this token before, or of another token
+    /// that `source` gave. The caller names a source for certificate-bound tokens only (CL-5).
+    pub(crate) fn was_challenged(&self, token: &TokenHash, source: Option<TokenSourceId>) -> bool {
+        let inner = self.lock();
+        let token = inner.tokens.peek(&self.key(token));
+        token.is_some_and(|token| token.challenged)
+            || source.is_some_and(|source| inner.challenged_sources.contains(&source))
     }
 
-    /// The server asks for a session binding of this token.
-    pub(crate) fn challenged(&self, token: &TokenHash) {
-        self.lock()
+    /// The server asks for a session binding of this token, and with that of all that `source`
+    /// gives.
+    pub(crate) fn challenged(&self, token: &TokenHash, source: Option<TokenSourceId>) {
+        let mut inner = self.lock();
+        inner
             .tokens
             .get_or_insert_mut(self.key(token), Token::default)
             .challenged = true;
+        if let Some(source) = source {
+            inner.challenged_sources.put(source, ());
+        }
     }
 
     /// A connection is about to hold a first proof of this token: why is it needed?

@@ -61,7 +61,7 @@ fn the_least_recently_used_token_is_forgotten() {
 #[test]
 fn a_challenge_is_remembered_for_its_token_alone() {
     let history = TokenHistory::new(8);
-    history.challenged(&token("a"));
-    assert!(history.was_challenged(&token("a")));
-    assert!(!history.was_challenged(&token("b")));
+    history.challenged(&token("a"), None);
+    assert!(history.was_challenged(&token("a"), None));
+    assert!(!history.was_challenged(&token("b"), None));
 }
