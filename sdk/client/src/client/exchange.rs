@@ -23,13 +23,13 @@ use crate::observe::ConnectionUse;
 use crate::pool::{Checkout, Persistence, WriteError};
 
 /// How often a request may be refused unprocessed before it fails. The end of a connection that had
-/// carried other requests counts only against [`MAX_UNPROCESSED`]: it says nothing of this request.
+/// carried other requests does not count here, but against [`MAX_ENDS`].
 const MAX_LOSSES: u32 = 3;
 
-/// How often a request may be sent, or be about to be sent, in vain in all. Against a server that
-/// answers the first stream of each connection and refuses the others with GOAWAY, a request that
-/// is never the first would otherwise go round without end.
-const MAX_UNPROCESSED: u32 = 32;
+/// How often in all a request may be turned away unprocessed. A peer that answers the first stream
+/// of each connection and refuses the others could otherwise let a request that is never the first
+/// go round without end.
+const MAX_ENDS: u32 = 64;
 
 pub(super) async fn run<B>(client: &Inner, request: Request<B>) -> Result<Response<Body>, Error>
 where
@@ -73,8 +73,9 @@ enum Attempt {
     /// It was never written, or the peer has said that it did not process it (CL-7).
     Unsent {
         body: ReplayBody,
-        /// The connection, if this counts as a loss.
-        lost: Option<Arc<Connection>>,
+        connection: Arc<Connection>,
+        /// Whether it counts as a loss, and not only as an end ([`MAX_LOSSES`]).
+        is_loss: bool,
     },
     /// It was written and not answered: it may have been processed (CL-7).
     Unanswered(Error),
@@ -89,8 +90,8 @@ enum Attempt {
 #[derive(Default)]
 struct Attempts {
     losses: u32,
-    /// All attempts that came to nothing, the losses among them.
-    unprocessed: u32,
+    /// How often it was turned away, the losses included.
+    ends: u32,
     /// Why the attempt failed that was written and was repeated all the same.
     first_unanswered: Option<Error>,
     /// Whether the next attempt follows a refusal.
@@ -153,12 +154,20 @@ impl Exchange<'_> {
                     body = replayed;
                     attempts.has_timed_out = true;
                 }
-                Attempt::Unsent { body: back, lost } => {
+                Attempt::Unsent {
+                    body: back,
+                    connection,
+                    is_loss,
+                } => {
                     body = back;
-                    attempts.unprocessed += 1;
-                    attempts.losses += u32::from(lost.is_some());
-                    if attempts.losses == MAX_LOSSES || attempts.unprocessed == MAX_UNPROCESSED {
-                        return Err(self.too_many_losses(attempts, lost.as_deref()));
+                    attempts.ends += 1;
+                    attempts.losses += u32::from(is_loss);
+                    if attempts.losses == MAX_LOSSES || attempts.ends == MAX_ENDS {
+                        let times = match attempts.losses {
+                            MAX_LOSSES => MAX_LOSSES,
+                            _ => MAX_ENDS,
+                        };
+                        return Err(self.too_many_losses(&connection, times));
                     }
                 }
                 Attempt::Unanswered(error) => {
@@ -167,21 +176,19 @@ impl Exchange<'_> {
                         return Err(error);
                     };
                     body = replayed;
-                    report.unanswered();
+                    report.may_have_left();
                     attempts.first_unanswered = Some(error);
                 }
             }
         }
     }
 
-    fn too_many_losses(&self, attempts: &Attempts, lost: Option<&Connection>) -> Error {
-        let why = lost
-            .and_then(|lost| lost.wire.error())
-            .unwrap_or("it gave no reason");
+    fn too_many_losses(&self, lost: &Connection, times: u32) -> Error {
+        let why = lost.wire.error().unwrap_or("it gave no reason");
         let message = format!(
-            "{} closed its connection, or refused the request, {} times before the request was \
-             processed: {why}",
-            self.plan.origin, attempts.unprocessed
+            "{} closed its connection, or refused the request, {times} times before the \
+             request was processed: {why}",
+            self.plan.origin
         );
         Error::new(ErrorKind::ConnectionLost, message)
     }
@@ -220,9 +227,13 @@ impl Exchange<'_> {
             .facts(&self.parts.method, &self.parts.uri, is_retry);
         let unsent = |checkout: Checkout, body| {
             let connection = checkout.connection().clone();
-            let lost = checkout.is_new().then_some(connection);
+            let is_loss = checkout.is_new();
             checkout.release();
-            Attempt::Unsent { body, lost }
+            Attempt::Unsent {
+                body,
+                connection,
+                is_loss,
+            }
         };
         // It may have ended on its way from the pool: then nothing need be signed for it.
         if checkout.is_closed() {
@@ -280,10 +291,13 @@ impl Exchange<'_> {
             }
             Err(WriteError::Unsent(request)) => {
                 report.unsent(attached.as_ref());
-                let lost = (used == ConnectionUse::New).then(|| checkout.connection().clone());
+                let connection = checkout.connection().clone();
                 checkout.broken();
-                let body = request.into_body();
-                Ok(Attempt::Unsent { body, lost })
+                Ok(Attempt::Unsent {
+                    body: request.into_body(),
+                    connection,
+                    is_loss: used == ConnectionUse::New,
+                })
             }
         }
     }
@@ -308,10 +322,13 @@ impl Exchange<'_> {
         if let Some(unprocessed) = Unprocessed::from_error(&error) {
             report.unprocessed();
             // The end of a connection that had carried other requests is no loss.
-            let counts = used == ConnectionUse::New || unprocessed == Unprocessed::RefusedStream;
-            let lost = counts.then(|| connection.clone());
+            let is_loss = used == ConnectionUse::New || unprocessed == Unprocessed::RefusedStream;
             return match self.replay_handle.replay() {
-                Some(body) => Ok(Attempt::Unsent { body, lost }),
+                Some(body) => Ok(Attempt::Unsent {
+                    body,
+                    connection: connection.clone(),
+                    is_loss,
+                }),
                 None => {
                     let message = format!(
                         "{origin} refused the request unprocessed, and its body cannot be sent again"

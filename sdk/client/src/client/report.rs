@@ -11,11 +11,11 @@ pub(super) struct RequestReport<'a> {
     connection: Option<ConnectionUse>,
     binding: BindingUsed,
     request_bound: bool,
-    /// Whether the current attempt was written.
+    /// Whether it was written, the last time that it was sent.
     written: bool,
-    /// Whether an earlier attempt was written and not answered: what becomes of later ones does not
-    /// change that it may have been processed (CL-7).
-    unanswered: bool,
+    /// Whether an earlier sending was written and not answered: that one may have been processed,
+    /// whatever becomes of the later ones (CL-7).
+    may_have_left: bool,
     closed: bool,
 }
 
@@ -28,7 +28,7 @@ impl<'a> RequestReport<'a> {
             binding: BindingUsed::None,
             request_bound: false,
             written: false,
-            unanswered: false,
+            may_have_left: false,
             closed: false,
         }
     }
@@ -56,8 +56,8 @@ impl<'a> RequestReport<'a> {
     }
 
     /// It was written and not answered, and is sent again.
-    pub(super) fn unanswered(&mut self) {
-        self.unanswered = true;
+    pub(super) fn may_have_left(&mut self) {
+        self.may_have_left = true;
     }
 
     pub(super) fn close<T>(&mut self, result: &Result<T, Error>) {
@@ -84,7 +84,7 @@ impl<'a> RequestReport<'a> {
 impl Drop for RequestReport<'_> {
     fn drop(&mut self) {
         if !self.closed {
-            let outcome = if self.written || self.unanswered {
+            let outcome = if self.written || self.may_have_left {
                 Outcome::MayHaveBeenProcessed
             } else {
                 Outcome::Failed

@@ -27,7 +27,9 @@ use crate::conn::h2_task::{CaptureExecutor, H2Task};
 use crate::conn::identities::IdentityConfig;
 use crate::conn::live::{Connection, Sender};
 use crate::conn::proxy::Proxies;
-use crate::conn::tls::{CertificateRequest, LastCertificateRequest, record_certificate_request};
+use crate::conn::tls::{
+    self, CertificateRequest, LastCertificateRequest, record_certificate_request,
+};
 use crate::error::{Error, ErrorKind, Step};
 use crate::observe::{CloseReason, Observers};
 use crate::origin::Origin;
@@ -71,7 +73,7 @@ impl Connector {
             .connect(&destination.origin, &self.timeouts)
             .await?;
         let peer = socket.peer_addr().ok();
-        let Some(config) = &destination.tls else {
+        let Some(config_of_origin) = &destination.tls else {
             let http = match self.http {
                 HttpVersions::Http2 => HttpVersion::H2,
                 HttpVersions::Auto | HttpVersions::Http1 => HttpVersion::H1,
@@ -85,18 +87,34 @@ impl Connector {
                 )
                 .await;
         };
-        let started = Instant::now();
-        let (stream, certificate_request) = self
-            .handshake(&destination.origin, config.clone(), socket)
-            .await?;
+        let asked = &destination.last_request;
+        let config = match asked.has_varied() {
+            false => config_of_origin.clone(),
+            true => tls::without_resumption(config_of_origin),
+        };
+        let mut started = Instant::now();
+        let (mut stream, mut certificate_request) =
+            self.handshake(&destination.origin, config, socket).await?;
+        if is_resumed(&stream) && asked.has_varied() {
+            // Another handshake has had the other answer meanwhile.
+            let socket = self
+                .proxies
+                .connect(&destination.origin, &self.timeouts)
+                .await?;
+            started = Instant::now();
+            let config = tls::without_resumption(config_of_origin);
+            (stream, certificate_request) =
+                self.handshake(&destination.origin, config, socket).await?;
+        }
         let took = started.elapsed();
+        let resumed = is_resumed(&stream);
         let session = stream.get_ref().1;
         let http = match session.alpn_protocol() {
             Some(b"h2") => HttpVersion::H2,
             _ => HttpVersion::H1,
         };
-        let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
-        // CL-9: a resumed handshake asks nothing; it inherits the answer of the last full one.
+        // CL-9: a resumed handshake asks nothing; it inherits the answer of the full ones, which are
+        // all the same here.
         let certificate_request = if resumed {
             destination.last_request.load()
         } else {
@@ -174,9 +192,9 @@ impl Connector {
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let failed = |e| {
+            // No request was written (CL-7).
             Error::with_source(
-                // Not `Protocol`: no request has been written, so it cannot have been processed.
-                ErrorKind::Connect,
+                ErrorKind::ConnectionLost,
                 "the HTTP connection could not be set up",
                 e,
             )
@@ -245,6 +263,10 @@ fn facts(
         tls,
         opened_at: SystemTime::now(),
     }
+}
+
+fn is_resumed(stream: &tokio_rustls::client::TlsStream<TcpStream>) -> bool {
+    stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed)
 }
 
 /// Why a connection ended, as far as the connection itself can tell.

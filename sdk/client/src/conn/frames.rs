@@ -20,7 +20,8 @@
 //! hyper would report streams 3 and 5 as lost, although the GOAWAY that lies in the receive buffer
 //! says that neither was processed. So after a failed write, what is written is dropped, hyper
 //! reads on, finds the GOAWAY, and ends the connection when everything that came has been read.
-//! That end comes at once, because the socket is closed.
+//! That end comes at once, because the socket is closed. A peer, or a box on the way, that takes
+//! nothing more and never ends its side gets [`AFTER_FAILED_WRITE`].
 //!
 //! Upstream: no issue; report 3 in `docs/src/upstream.md`.
 

@@ -139,6 +139,13 @@ pub(crate) fn for_origin(template: &ClientConfig) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
+/// The same configuration for one full handshake, whose tickets nobody will use.
+pub(crate) fn without_resumption(config: &ClientConfig) -> Arc<ClientConfig> {
+    let mut config = config.clone();
+    config.resumption = Resumption::disabled();
+    Arc::new(config)
+}
+
 /// What happened to the client certificate in one full handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -169,19 +176,26 @@ pub(crate) async fn record_certificate_request<F: Future>(
         .await
 }
 
-/// The answer of an origin's last full handshake.
+/// The answer of an origin's full handshakes, as a set of bits: one for each answer that was given.
 #[derive(Debug, Default)]
 pub(crate) struct LastCertificateRequest(AtomicU8);
 
 impl LastCertificateRequest {
     pub(crate) fn store(&self, request: CertificateRequest) {
-        self.0.store(request as u8, Ordering::Release);
+        self.0.fetch_or(1 << request as u8, Ordering::AcqRel);
     }
 
+    /// Whether full handshakes have had different answers: then nobody knows which of them issued a
+    /// ticket (CL-9).
+    pub(crate) fn has_varied(&self) -> bool {
+        self.0.load(Ordering::Acquire).count_ones() > 1
+    }
+
+    /// The answer, while it has not varied.
     pub(crate) fn load(&self) -> CertificateRequest {
         match self.0.load(Ordering::Acquire) {
-            1 => CertificateRequest::Presented,
-            2 => CertificateRequest::NothingFits,
+            0b010 => CertificateRequest::Presented,
+            0b100 => CertificateRequest::NothingFits,
             _ => CertificateRequest::No,
         }
     }

@@ -10,7 +10,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use bowline_http_client::bind::{BindingRefusal, TokenSourceId};
-use bowline_http_client::{AccessToken, Cause, ProofScope};
+use bowline_http_client::{AccessToken, Cause, NoRetryOn401, ProofScope};
 use bowline_proof::PROOF_HEADER;
 use bowline_server::AcceptPolicy;
 use bowline_testkit::peers::{Cycle, CyclingOptions, CyclingServer};
@@ -18,7 +18,7 @@ use bowline_testkit::tls::Alpn;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::StatusCode;
-use http_body_util::{BodyExt, Full, StreamBody};
+use http_body_util::{BodyExt, StreamBody};
 use tokio::sync::Barrier;
 
 /// A server that accepts or refuses by the proof alone.
@@ -249,82 +249,113 @@ async fn an_old_proof_is_replaced_where_the_policy_says_so() {
     );
 }
 
-/// CL-5: what another scheme means by `error` is unknown, so its challenge replaces no proof.
+/// A server that refuses each request without a proof by this challenge.
+fn demanding(fixture: &Fixture, challenge: &'static str) -> CyclingServer {
+    let handler = move |request: Request| async move {
+        match request.headers().contains_key(PROOF_HEADER) {
+            true => "ok:".into_response(),
+            false => {
+                let headers = [("www-authenticate", challenge)];
+                (StatusCode::UNAUTHORIZED, headers, "").into_response()
+            }
+        }
+    };
+    let router = Router::new().fallback(handler);
+    CyclingServer::start(&fixture.pki, CyclingOptions::default(), router)
+}
+
+/// Bound to the agent's certificate, without `tls_exp`.
+fn certificate_bound(fixture: &Fixture, name: &str) -> AccessToken {
+    let cnf = serde_json::json!({ "x5t#S256": fixture.agent.thumbprint().to_string() });
+    jwt(name, Some(cnf))
+}
+
+/// B1: what another scheme means by `error` is unknown, and a 401 with it may be one that a gateway
+/// passes on after it acted.
 #[tokio::test]
-async fn a_challenge_of_another_scheme_is_not_about_the_proof() {
+async fn only_a_bearer_challenge_has_a_request_sent_again_with_a_proof() {
     let fixture = Fixture::new();
-    for challenge in [
-        r#"Basic error="invalid_proof""#,
-        r#"Negotiate YII=, Digest error="use_session_binding""#,
+    for (challenge, requests) in [
+        (r#"Bearer error="use_session_binding""#, 2),
+        (r#"bearer realm="a", error="use_session_binding""#, 2),
+        (r#"DPoP error="use_session_binding""#, 1),
+        (r#"Basic error="use_session_binding""#, 1),
+        (
+            r#"Upstream error="use_session_binding", Bearer realm="a""#,
+            1,
+        ),
+        (r#"Bearer error="USE_SESSION_BINDING""#, 1),
     ] {
-        let handler = move || async move {
-            let headers = [("www-authenticate", challenge)];
-            (StatusCode::UNAUTHORIZED, headers, "no").into_response()
-        };
-        let server = CyclingServer::start(
-            &fixture.pki,
-            CyclingOptions::default(),
-            Router::new().fallback(handler),
-        );
+        let server = demanding(&fixture, challenge);
         let client = fixture.client();
-        let response = fetch(&client, &server.origin(), &fixture.token("a"))
+        let token = certificate_bound(&fixture, "a");
+        let response = post(&client, &server.origin(), &token, "pay")
             .await
             .unwrap();
-        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
-        let totals = client.stats().totals;
-        assert_eq!((totals.refused, totals.signatures()), (0, 1), "{challenge}");
+        text(response).await;
+        assert_eq!(server.counts().requests, requests, "{challenge}");
     }
 }
 
-/// CL-5: a server may ask for a proof of every certificate-bound token. It is asked once for each
-/// token source, and not once for each token.
+/// B1: a caller can forbid it for one request, and the client learns from the 401 all the same.
+#[tokio::test]
+async fn a_request_that_must_not_be_repeated_is_answered_401() {
+    let fixture = Fixture::new();
+    let server = demanding(&fixture, r#"Bearer error="use_session_binding""#);
+    let client = fixture.client();
+    let send = async || {
+        let request = http::Request::post(server.origin())
+            .extension(certificate_bound(&fixture, "a"))
+            .extension(NoRetryOn401)
+            .body(http_body_util::Full::new(Bytes::from_static(b"pay")))
+            .unwrap();
+        let response = client.send(request).await.unwrap();
+        let status = response.status().as_u16();
+        text(response).await;
+        status
+    };
+    assert_eq!((send().await, server.counts().requests), (401, 1));
+    assert_eq!((send().await, server.counts().requests), (200, 2));
+}
+
+/// CL-5: what a server asks of a certificate-bound token holds for the successors that the same
+/// source gives.
 #[tokio::test]
 async fn successors_of_a_challenged_token_are_proved_from_their_first_request_on() {
     let fixture = Fixture::new();
-    let arrivals = Arc::new(Mutex::new(Vec::new()));
-    let server = {
-        let arrivals = arrivals.clone();
-        let handler = move |request: Request| {
-            let is_proved = request.headers().contains_key(PROOF_HEADER);
-            arrivals.lock().unwrap().push(is_proved);
-            async move {
-                if is_proved {
-                    return "ok".into_response();
-                }
-                let challenge = r#"Bearer error="use_session_binding""#;
-                (StatusCode::UNAUTHORIZED, [("www-authenticate", challenge)]).into_response()
-            }
-        };
-        CyclingServer::start(
-            &fixture.pki,
-            CyclingOptions::default(),
-            Router::new().fallback(handler),
-        )
-    };
+    let server = demanding(&fixture, r#"Bearer error="use_session_binding""#);
     let client = fixture.client();
-    let certificate = fixture.agent.thumbprint().to_string();
-    let bound = |name: &str| jwt(name, Some(serde_json::json!({ "x5t#S256": certificate })));
-    let call = async |token: AccessToken, source: Option<TokenSourceId>| {
-        let mut request = http::Request::get(server.origin())
-            .body(Full::<Bytes>::default())
-            .unwrap();
-        request.extensions_mut().insert(token);
-        source.map(|source| request.extensions_mut().insert(source));
-        let response = client.send(request).await.unwrap();
-        assert_eq!(text(response).await, "ok");
-        std::mem::take(&mut *arrivals.lock().unwrap())
+    let requests = async |token: AccessToken, source: Option<u64>| {
+        let before = server.counts().requests;
+        let mut request = http::Request::get(server.origin()).extension(token);
+        if let Some(source) = source {
+            request = request.extension(TokenSourceId(source));
+        }
+        let body = http_body_util::Full::new(Bytes::new());
+        let response = client.send(request.body(body).unwrap()).await.unwrap();
+        text(response).await;
+        server.counts().requests - before
     };
-    let source = Some(TokenSourceId(7));
-    assert_eq!(call(bound("a"), source).await, [false, true]);
-    assert_eq!(call(bound("a"), source).await, [true]);
-    assert_eq!(call(bound("b"), source).await, [true], "a successor");
-    assert_eq!(call(bound("c"), None).await, [false, true], "of no source");
-    let other = Some(TokenSourceId(8));
-    assert_eq!(call(bound("d"), other).await, [false, true], "of another");
-    // One that is bound to nothing demands a proof of its own accord only.
-    assert_eq!(call(jwt("e", None), source).await, [false, true]);
-    assert_eq!(call(jwt("f", None), source).await, [false, true]);
+    let bound = |name| certificate_bound(&fixture, name);
+    assert_eq!(requests(bound("a"), Some(1)).await, 2);
+    assert_eq!(requests(bound("b"), Some(1)).await, 1, "its successor");
+    assert_eq!(requests(bound("c"), Some(2)).await, 2, "another source");
+    assert_eq!(requests(bound("d"), None).await, 2, "no source");
+    assert_eq!(
+        requests(jwt("e", None), Some(1)).await,
+        2,
+        "a bearer token stays one until the server asks"
+    );
+    let elsewhere = demanding(&fixture, r#"Bearer error="use_session_binding""#);
+    let request = http::Request::get(elsewhere.origin())
+        .extension(bound("f"))
+        .extension(TokenSourceId(1))
+        .body(http_body_util::Full::new(Bytes::new()))
+        .unwrap();
+    text(client.send(request).await.unwrap()).await;
+    assert_eq!(elsewhere.counts().requests, 2, "another origin");
 }
+
 /// RS-13 `RequireProof`, for tokens of today's authorization servers: the client needs nothing but
 /// the challenge.
 #[tokio::test]

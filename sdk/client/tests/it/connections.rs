@@ -1,7 +1,7 @@
 //! Connections: reuse, their end, resumption, and what invalidates a proof.
 
 use crate::fixture::raw_server::RawServer;
-use crate::fixture::{Fixture, fetch, ok, text};
+use crate::fixture::{Fixture, fetch, jwt, ok, text};
 use axum::Router;
 use bowline_http_client::{
     Cause, CloseReason, Error, ErrorKind, Event, Fault, Http2Only, HttpVersions, Observer,
@@ -392,4 +392,64 @@ async fn a_stream_that_is_reset_without_error_has_ended_only_if_its_request_was_
         }
     }
     assert_eq!(client.stats().connections_opened, 1);
+}
+
+/// CL-9: a resumed handshake does not say whether its server asks for a certificate, and where an
+/// origin has given both answers the ticket does not either: no session of it is resumed.
+#[tokio::test]
+async fn an_origin_that_asks_sometimes_is_not_resumed() {
+    let fixture = Fixture::new();
+    let options = TlsOptions::alpn(Alpn::Http1);
+    let config = |auth| options.server(&fixture.pki, &fixture.pki.localhost(), auth);
+    let asks = config(ClientAuth::Required);
+    // Takes no tickets and gives none.
+    let mut does_not_ask = Arc::unwrap_or_clone(config(ClientAuth::None));
+    does_not_ask.send_tls13_tickets = 0;
+    does_not_ask.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    does_not_ask.ticketer = Arc::new(NoTickets);
+    let does_not_ask = Arc::new(does_not_ask);
+    let server = RawServer::bind(asks.clone()).await;
+    let client = fixture.client();
+    let (bound, plain) = (fixture.token("a"), jwt("b", None));
+    let url = server.origin();
+    let mut calls = 0;
+    for (config, token) in [
+        (&asks, &bound),
+        (&does_not_ask, &plain),
+        (&asks, &bound),
+        (&asks, &bound),
+    ] {
+        let serve = async {
+            let mut connection = server.accept_with(config.clone()).await;
+            connection.read().await;
+            connection.answer().await;
+        };
+        join(serve, ok(&client, &url, token)).await;
+        calls += 1;
+        while client.stats().connections_closed.values().sum::<u64>() < calls {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(client.stats().connections_resumed, 0);
+}
+
+#[derive(Debug)]
+struct NoTickets;
+
+impl rustls::server::ProducesTickets for NoTickets {
+    fn enabled(&self) -> bool {
+        false
+    }
+
+    fn lifetime(&self) -> u32 {
+        0
+    }
+
+    fn encrypt(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn decrypt(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
 }

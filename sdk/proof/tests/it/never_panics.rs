@@ -37,6 +37,38 @@ proptest! {
         let _ = verify(proof.as_bytes(), &path);
     }
 
+    /// One claim of a valid payload is anything, so that RS-6 to RS-9 are reached.
+    #[test]
+    fn verify_survives_any_claim_of_a_valid_payload(
+        name in prop::sample::select(vec!["ath", "ekm", "iat", "jti", "htm", "htu"]),
+        value in json_text(),
+    ) {
+        let Ok(value) = serde_json::from_str::<Value>(&value) else {
+            return Ok(());
+        };
+        let unchanged = valid_payload();
+        prop_assert!(verify(P256.jws("ES256", &header(), &unchanged.to_string()).as_bytes(), "/").is_ok());
+        let mut payload = unchanged.clone();
+        payload[name] = value;
+        let proof = P256.jws("ES256", &header(), &payload.to_string());
+        let checks: &[Check] = match name {
+            "ath" => &[Check::TokenHash],
+            "ekm" => &[Check::Exporter],
+            "iat" => &[Check::IssuedAt],
+            "jti" => &[],
+            "htm" => &[Check::Method],
+            _ => &[Check::TargetUri],
+        };
+        match verify(proof.as_bytes(), "/") {
+            Ok(_) => prop_assert!(payload == unchanged || checks.is_empty() || payload[name] == "/"
+                || payload[name].is_null()),
+            Err(refusal) => prop_assert!(
+                checks.contains(&refusal.check()) || refusal.check() == Check::ProofSyntax,
+                "{name}: {refusal}"
+            ),
+        }
+    }
+
     /// Only `htu` is wrong, so that it is reached.
     #[test]
     fn verify_survives_any_target(
@@ -227,6 +259,13 @@ fn header() -> String {
         r#"{{"typ":"tls-binding-proof+jwt","alg":"ES256","x5t#S256":"{}"}}"#,
         P256.thumbprint(),
     )
+}
+
+fn valid_payload() -> Value {
+    json!({
+        "ath": base64url(sha256(b"t")), "ekm": base64url([7; 32]), "iat": NOW,
+        "jti": "j", "htm": "POST", "htu": "https://h/",
+    })
 }
 
 fn verify(proof: &[u8], path: &str) -> Result<Verified, Refusal> {

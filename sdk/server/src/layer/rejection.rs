@@ -161,6 +161,13 @@ pub(super) fn bad_request<B: Default>() -> Response<B> {
     response
 }
 
+/// 425: the client sends it again after the handshake (RFC 8470 §5.2).
+pub(super) fn too_early<B: Default>() -> Response<B> {
+    let mut response = Response::new(B::default());
+    *response.status_mut() = StatusCode::TOO_EARLY;
+    response
+}
+
 /// 500: the application did not pass the connection's facts along.
 pub(super) fn without_facts<B: Default>() -> Response<B> {
     let mut response = Response::new(B::default());

@@ -102,6 +102,10 @@ async fn admit<V: TokenValidator, B: Default>(
         transport::strip_credentials(&mut request.headers);
         return Ok(None);
     }
+    if transport::has_proof_in_early_data(request) {
+        tracing::debug!("a request was refused: it carries a proof and came in early data");
+        return Err(rejection::too_early());
+    }
     let Some(facts) = facts else {
         tracing::error!(
             "BindingLayer found no ConnectionFacts on a request and refused it: serve with bowline_server::serve, or give \

@@ -109,6 +109,13 @@ pub(super) fn proof(request: &Parts) -> Result<Option<&[u8]>, Refusal> {
     }
 }
 
+/// Whether a session-binding proof came in early data, which can be sent again by who recorded it
+/// (EX-8). This server's own TLS takes none (EX-3); a gateway in front of it says so with
+/// `Early-Data`, of which any value counts as 1 (RFC 8470 §5.1).
+pub(super) fn has_proof_in_early_data(request: &Parts) -> bool {
+    request.headers.contains_key(PROOF_HEADER) && request.headers.contains_key("early-data")
+}
+
 /// The one DPoP proof (RFC 9449 §4.3 item 1, §7.1). Several proofs in one field do not parse as a
 /// proof.
 pub(super) fn dpop_proof(request: &Parts) -> Result<&[u8], DpopCheck> {

@@ -163,6 +163,8 @@ async fn dropping_a_peer_cuts_its_connections() {
     let pki = Pki::new();
     let peer = MisbehavingPeer::start(&pki, Misbehaviour::SilentAfterHandshake);
     let client = https(&peer, &pki).await;
+    assert_eq!((peer.counts().accepted, peer.counts().closed), (1, 0));
     drop(peer);
-    let _ = client.ended().await;
+    // Cut, not closed: neither close_notify nor GOAWAY comes.
+    client.ended().await.unwrap_err();
 }

@@ -21,7 +21,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bowline_proof::{AccessToken, BindingError, Challenge, Demand, RequestClaims, TokenHash};
+use bowline_proof::{
+    AccessToken, BindingError, Challenge, Demand, RequestClaims, Scheme, TokenHash,
+};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use http::{HeaderMap, StatusCode};
@@ -515,10 +517,13 @@ fn source_of_bound(request: &RequestFacts<'_>, token: &AccessToken) -> Option<To
     request.source.filter(|_| confirmation.x5t_s256.is_some())
 }
 
-/// The error of a challenge that a proof can answer (RS-10).
+/// The error of a challenge that a proof can answer (RS-10). Session-bound tokens go with the scheme
+/// `Bearer` (TK-0), so only a challenge of that scheme is about them: what another one means by
+/// `error` is unknown, and its 401 may be one that a gateway passes on after it acted.
 fn binding_error(headers: &HeaderMap) -> Option<BindingError> {
     bowline_proof::challenges(headers)
         .iter()
+        .filter(|challenge| challenge.scheme.eq_ignore_ascii_case(Scheme::Bearer.name()))
         .filter_map(Challenge::binding_error)
         .find(|error| {
             matches!(

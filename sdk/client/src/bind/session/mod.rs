@@ -27,8 +27,9 @@ use history::TokenHistory;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BindingPolicy {
-    /// As the token demands: `cnf.tls_exp` in a JWT, or an earlier `use_session_binding` for it. A
-    /// token that demands nothing goes as a plain bearer token and is counted so.
+    /// As the token demands: `cnf.tls_exp` in a JWT, or an earlier `use_session_binding` for it, or
+    /// for another token of its source where both are bound to a certificate (CL-5). A token that
+    /// demands nothing goes as a plain bearer token and is counted so.
     #[default]
     Auto,
     /// No access token leaves without a proof.

@@ -197,3 +197,21 @@ async fn htu_and_public_paths_are_compared_with_the_full_path_under_axums_nest()
     fixture.proof_claims["jti"] = "2".into();
     assert_eq!(send(&fixture).await, 401);
 }
+
+/// EX-8: what is in early data can be sent again by anybody who saw it. A gateway that takes early
+/// data says so with `Early-Data` (RFC 8470 §5.1), of which any value counts as 1.
+#[tokio::test]
+async fn ex_8_a_proof_in_early_data_is_answered_425() {
+    for value in ["1", "0", ""] {
+        let mut fixture = Fixture::default();
+        fixture.fields.push(("early-data", value.to_owned()));
+        let outcome = fixture.send().await;
+        assert_eq!(outcome.response.status(), 425, "{value:?}");
+        assert!(!outcome.reached);
+    }
+    // A request without a proof is for the service itself to judge.
+    let mut fixture = Fixture::default();
+    fixture.fields.push(("early-data", "1".to_owned()));
+    fixture.proofs = Some(Vec::new());
+    assert_eq!(fixture.send().await.response.status(), 401);
+}
