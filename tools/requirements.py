@@ -116,7 +116,7 @@ def shown(row):
     if "reason" in row:
         return f"no test: {row['reason']}"
     parts = []
-    for test in row["tests"]:
+    for test in row.get("tests", ()):
         file, _, name = test.partition("::")
         parts.append(f"`{name}` ([{short(file)}](../../{file}))")
     gap = f". **Gap**: {row['gap']}" if "gap" in row else ""
