@@ -308,6 +308,59 @@ function* checkHostile(vectors) {
   yield* checkRefused(vectors.vectors, vectors, (vector) => new X509Certificate(vector.certificate_pem));
 }
 
+const TOKEN = "[!#$%&'*+\\-.^_`|~0-9A-Za-z]+";
+const QUOTED = '"((?:[^"\\\\]|\\\\.)*)"';
+// The value ends at a separator; unquoted ones may have characters that no token has, such as those of a URL.
+const PARAMETER = new RegExp(`(${TOKEN})[ \\t]*=[ \\t]*(?:${QUOTED}|([^ \\t,;"]+))(?=[ \\t,;]|$)`, 'sy');
+const SCHEME = new RegExp(`(${TOKEN})(?=[ \\t,;]|$)`, 'y');
+const TOKEN68 = /[ \t]+[A-Za-z0-9\-._~+/]+=*(?=[ \t]*(?:,|$))/y;
+const SEPARATORS = /[ \t,;]*/y;
+const RUBBISH = new RegExp(`${QUOTED}(?=[ \\t,;]|$)|[^,]+`, 'sy');
+
+// RFC 9110 §11.6.1 over all field lines, forgiving: what cannot be read ends its challenge and hides no other one.
+function challenges(lines) {
+  const at = (pattern, line, index) => {
+    pattern.lastIndex = index;
+    return pattern.exec(line);
+  };
+  const found = [];
+  let current = null;
+  for (const line of lines) {
+    let index = 0;
+    let item = true;
+    for (;;) {
+      const [separators] = at(SEPARATORS, line, index);
+      item ||= separators.includes(',');
+      index += separators.length;
+      if (index === line.length) break;
+      const parameter = at(PARAMETER, line, index);
+      const scheme = at(SCHEME, line, index);
+      const behind = scheme && index + scheme[0].length;
+      if (parameter) {
+        const value = parameter[2] === undefined ? parameter[3] : parameter[2].replace(/\\(.)/gs, '$1');
+        current?.push([parameter[1], Buffer.from(value, 'latin1').toString('utf8')]);
+        index += parameter[0].length;
+      } else if (scheme && (item || at(PARAMETER, line, behind + at(SEPARATORS, line, behind)[0].length))) {
+        current = [];
+        found.push([scheme[1], current]);
+        index = behind + (at(TOKEN68, line, behind)?.[0].length ?? 0);
+      } else {
+        current = null;
+        index += at(RUBBISH, line, index)[0].length;
+      }
+      item = false;
+    }
+  }
+  return found;
+}
+
+function* checkChallenges(vectors) {
+  for (const vector of vectors) {
+    const found = challenges(vector.lines);
+    if (JSON.stringify(found) !== JSON.stringify(vector.challenges)) yield `${vector.about}: ${JSON.stringify(found)}`;
+  }
+}
+
 const wrong = [];
 for (const name of ALGORITHMS) {
   const vectors = read(`${name}.json`);
@@ -315,12 +368,13 @@ for (const name of ALGORITHMS) {
   console.log(`${name}.json: ${vectors.accepted.length} accepted, ${vectors.refused.length} refused`);
 }
 const others = { exporter: checkExporter, values: checkValues, targets: checkTargets, confirmations: checkConfirmations,
-  hostile: checkHostile };
+  hostile: checkHostile, challenges: checkChallenges };
 for (const [name, check] of Object.entries(others)) {
   const vectors = read(`${name}.json`);
   for (const problem of check(vectors)) wrong.push(`${name}.json: ${problem}`);
-  const lists = Object.entries(vectors).filter(([key, value]) => Array.isArray(value) && key !== 'origins');
-  console.log(`${name}.json: ${lists.reduce((sum, [, list]) => sum + list.length, 0)} vectors`);
+  const lists = Array.isArray(vectors) ? [vectors]
+    : Object.entries(vectors).filter(([key, value]) => Array.isArray(value) && key !== 'origins').map(([, list]) => list);
+  console.log(`${name}.json: ${lists.reduce((sum, list) => sum + list.length, 0)} vectors`);
 }
 console.log(wrong.join('\n') || 'all as stated');
 process.exitCode = wrong.length ? 1 : 0;

@@ -330,12 +330,58 @@ def check_hostile(vectors):
                 yield f"{vector['name']}: refused by {refusal} instead of {vector['reason']}"
 
 
+TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+# The value ends at a separator; unquoted ones may have characters that no token has, such as those of a URL.
+PARAMETER = re.compile(rf'({TOKEN})[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^ \t,;"]+))(?=[ \t,;]|$)', re.S)
+SCHEME = re.compile(rf"({TOKEN})(?=[ \t,;]|$)")
+TOKEN68 = re.compile(r"[ \t]+[A-Za-z0-9\-._~+/]+=*(?=[ \t]*(?:,|$))")
+SEPARATORS = re.compile(r"[ \t,;]*")
+RUBBISH = re.compile(r'"(?:[^"\\]|\\.)*"(?=[ \t,;]|$)|[^,]+', re.S)
+
+
+def challenges(lines):
+    """RFC 9110 §11.6.1 over all field lines, forgiving: what cannot be read ends its challenge and hides no other one."""
+    found, current = [], None
+    for line in lines:
+        at, item = 0, True
+        while True:
+            separators = SEPARATORS.match(line, at)
+            item, at = item or "," in separators[0], separators.end()
+            if at == len(line):
+                break
+            if match := PARAMETER.match(line, at):
+                value = match[3] if match[2] is None else re.sub(r"\\(.)", r"\1", match[2], flags=re.S)
+                if current is not None:
+                    current.append([match[1], value.encode("latin-1").decode("utf-8", "replace")])
+                at = match.end()
+            elif (match := SCHEME.match(line, at)) and (
+                item or PARAMETER.match(line, SEPARATORS.match(line, match.end()).end())
+            ):
+                current = []
+                found.append([match[1], current])
+                token68 = TOKEN68.match(line, match.end())
+                at = (token68 or match).end()
+            else:
+                current = None
+                at = RUBBISH.match(line, at).end()
+            item = False
+    return found
+
+
+def check_challenges(vectors):
+    for vector in vectors:
+        found = challenges(vector["lines"])
+        if found != vector["challenges"]:
+            yield f"{vector['about']}: {found}"
+
+
 OTHERS = {
     "exporter.json": check_exporter,
     "values.json": check_values,
     "targets.json": check_targets,
     "confirmations.json": check_confirmations,
     "hostile.json": check_hostile,
+    "challenges.json": check_challenges,
 }
 
 
@@ -343,7 +389,10 @@ def check_other(name, check):
     """Yields what is wrong with one file that is none of an algorithm's."""
     vectors = json.loads((HERE / name).read_text())
     yield from check(vectors)
-    count = sum(len(value) for key, value in vectors.items() if isinstance(value, list) and key != "origins")
+    lists = [vectors] if isinstance(vectors, list) else [
+        value for key, value in vectors.items() if isinstance(value, list) and key != "origins"
+    ]
+    count = sum(map(len, lists))
     print(f"{name}: {count} vectors")
 
 
