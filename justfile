@@ -15,13 +15,14 @@ demo *options:
 test:
     cargo test --workspace
 
-# Format, import cycles, clippy (also without default features), documentation, the Rust version that dependencies ask for,
+# Format, import cycles, requirements and their tests, clippy (also without default features), documentation, the Rust version that dependencies ask for,
 # and the packages for crates.io (needs cargo 1.90, although users need only Rust 1.88); any warning is an error.
 lint:
     cargo fmt --all --check
     python3 tools/cycles.py
     python3 tools/msrv.py
     python3 tools/wire_profile.py
+    python3 tools/requirements.py
     cargo publish --locked --workspace --dry-run --no-verify --allow-dirty --quiet
     cargo clippy --locked --workspace --all-targets -- -D warnings
     cargo clippy --locked -p bowline-mcp -p bowline-a2a --no-default-features -- -D warnings
@@ -30,9 +31,12 @@ lint:
 # The named set: checks with parts that must be installed. One that is missing is a failure, never a skip.
 parts: vectors ignored
 
-# The test vectors against a second implementation of the proof (Python, `cryptography`).
-vectors: parts-python
+# The test vectors against two more implementations of the proof: Python with `cryptography`, and Node with nothing else. The
+# second command fails if a vector that needs no key of ours is not what its generator writes.
+vectors: parts-python parts-node
     {{ parts_python }} conformance/vectors/check.py
+    {{ parts_python }} conformance/vectors/generate.py --check
+    "$(ls conformance/oidc-provider/node_modules/node-linux-*/bin/node 2>/dev/null || echo node)" conformance/vectors/check.mjs
 
 # The tests that `just test` leaves out for want of parts: the exporter value against OpenSSL's (Python, `pyopenssl`), a
 # stolen ticket used by another process (the `openssl` command), npm's `oidc-provider` as the authorization server (Node),
@@ -43,9 +47,9 @@ ignored: parts-python parts-node
 # The Python packages of the named set, in an environment of their own under target/.
 [private]
 parts-python:
-    @"{{ parts_python }}" -c 'import cryptography, OpenSSL, mcp.server.mcpserver, a2a.server.routes, grpc, uvicorn' 2>/dev/null \
+    @"{{ parts_python }}" -c 'import cryptography, jsonschema, OpenSSL, mcp.server.mcpserver, a2a.server.routes, grpc, uvicorn' 2>/dev/null \
         || { python3 -m venv --clear target/parts-venv \
-        && "{{ parts_python }}" -m pip install --quiet --disable-pip-version-check 'cryptography>=43' 'pyopenssl>=24' 'mcp>=2.3,<3' \
+        && "{{ parts_python }}" -m pip install --quiet --disable-pip-version-check 'cryptography>=43' 'jsonschema>=4.18' 'pyopenssl>=24' 'mcp>=2.3,<3' \
             'a2a-sdk[grpc,http-server]>=1.3,<2' 'uvicorn>=0.54,<1'; }
 
 # The npm packages of the named set, in the place where Node looks for them; a Node that is new enough is one of them.

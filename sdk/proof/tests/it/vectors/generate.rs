@@ -282,6 +282,7 @@ fn refused(algorithm: &str, identity: &Identity) -> Vec<Refused> {
                 name: name.into(),
                 check: check.into(),
                 reason: reason.into(),
+                error: "invalid_proof".into(),
                 proof,
             })
         })
@@ -301,7 +302,7 @@ fn reusable() -> Value {
     json!({"ath": ath, "ekm": base64url(exporter(EXPORTER)), "iat": NOW})
 }
 
-fn per_request() -> Value {
+pub(super) fn per_request() -> Value {
     let mut claims = reusable();
     claims["jti"] = json!(JTI);
     claims["htm"] = json!("POST");

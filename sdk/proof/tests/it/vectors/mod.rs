@@ -1,8 +1,9 @@
 //! The test vectors in `conformance/vectors`, read with this crate.
 //!
-//! `check.py` beside them reads them with another implementation.
+//! `check.py` and `check.mjs` beside them read them with two other implementations.
 
 mod generate;
+mod others;
 
 use std::{collections::BTreeSet, fs, path::PathBuf, sync::LazyLock, time::Duration};
 
@@ -70,6 +71,8 @@ struct Refused {
     name: String,
     check: String,
     reason: String,
+    /// The code in the challenge (RS-10).
+    error: String,
     proof: String,
 }
 
@@ -93,6 +96,7 @@ fn every_vector_is_accepted_or_refused_as_it_says() {
             let found = (refusal.check().id(), refusal.check().name());
             let named = (&*vector.check, &*vector.reason);
             assert_eq!(found, named, "{} {}", vectors.algorithm, vector.name);
+            assert_eq!(refusal.check().error(), Some(&*vector.error));
         }
     }
 }
