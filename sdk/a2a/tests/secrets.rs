@@ -16,13 +16,12 @@ use crate::fixture::Fixture;
 use a2a::errordetails::{ERROR_INFO_TYPE, PROTOCOL_DOMAIN};
 use a2a::{GetTaskRequest, Message, Part, Role, SendMessageRequest, SubscribeToTaskRequest};
 use a2a_client::ServiceParams;
-use axum::body::Body;
-use axum::response::Response;
 use binding::BINDINGS;
 use bowline_a2a::{Error, Transports};
 use bowline_http_client::{AccessToken, Client, DpopKey, Identity, Trust};
 use bowline_testkit::a2a::card;
 use bowline_testkit::log::Log;
+use bowline_testkit::peers::echoes::{ECHOES, EVENTS, JSON, response};
 use bowline_testkit::peers::{CyclingOptions, Echo, EchoServer};
 use bowline_testkit::pki::{KeyKind, Pki};
 use futures_util::StreamExt;
@@ -119,14 +118,6 @@ async fn no_token_and_no_proof_is_in_an_error_or_a_log() {
     }
 }
 
-fn answer(status: u16, fields: &[(&str, &str)], body: impl Into<Body>) -> Response {
-    let mut response = Response::builder().status(status);
-    for (name, value) in fields {
-        response = response.header(*name, *value);
-    }
-    response.body(body.into()).unwrap()
-}
-
 fn reported(echoed: &str) -> String {
     let details = json!([
         { "@type": ERROR_INFO_TYPE, "reason": "TASK_NOT_FOUND", "domain": PROTOCOL_DOMAIN,
@@ -138,81 +129,16 @@ fn reported(echoed: &str) -> String {
     json!({ "jsonrpc": "2.0", "id": null, "error": error }).to_string()
 }
 
-const A2A_JSON: (&str, &str) = ("content-type", "application/json");
 const GRPC: (&str, &str) = ("content-type", "application/grpc");
 
-const FORMS: &[Echo] = &[
-    |t| {
-        answer(
-            400,
-            &[("content-type", "text/plain")],
-            format!("what is {t}?"),
-        )
-    },
-    |t| {
-        answer(
-            500,
-            &[
-                ("server", t),
-                ("set-cookie", t),
-                ("dpop-nonce", t),
-                ("retry-after", t),
-            ],
-            "",
-        )
-    },
-    |t| {
-        answer(
-            403,
-            &[(
-                "www-authenticate",
-                &format!("Bearer error=\"insufficient_scope\", scope=\"{t}\""),
-            )],
-            "",
-        )
-    },
-    |t| {
-        answer(
-            401,
-            &[(
-                "www-authenticate",
-                &format!("Bearer error=\"invalid_token\", error_description=\"{t}\""),
-            )],
-            "",
-        )
-    },
-    |t| {
-        answer(
-            401,
-            &[(
-                "www-authenticate",
-                &format!("Bearer error=\"invalid_proof\", realm=\"{t}\""),
-            )],
-            "",
-        )
-    },
-    |t| answer(307, &[("location", &format!("/{t}?{t}"))], ""),
-    |t| answer(404, &[A2A_JSON], reported(t)),
-    |t| answer(200, &[A2A_JSON], reported(t)),
-    |t| answer(200, &[A2A_JSON], json!({ "token": t }).to_string()),
-    |t| answer(200, &[("content-type", &format!("text/{t}"))], "x"),
-    |t| {
-        answer(
-            200,
-            &[("content-type", "text/event-stream")],
-            format!("data: {}\n\n", reported(t)),
-        )
-    },
-    |t| {
-        answer(
-            200,
-            &[("content-type", "text/event-stream")],
-            format!("data: {t}\n\n"),
-        )
-    },
-    |t| answer(200, &[GRPC, ("grpc-status", "16"), ("grpc-message", t)], ""),
-    |t| answer(200, &[GRPC, ("grpc-status", "5"), ("grpc-message", t)], ""),
-    |t| answer(200, &[GRPC, ("grpc-status", t)], ""),
+const OF_A2A: [Echo; 7] = [
+    |t| response(404, &[JSON], reported(t)),
+    |t| response(200, &[JSON], reported(t)),
+    |t| response(200, &[EVENTS], format!("data: {}\n\n", reported(t))),
+    |t| response(200, &[EVENTS], format!("data: {t}\n\n")),
+    |t| response(200, &[GRPC, ("grpc-status", "16"), ("grpc-message", t)], ""),
+    |t| response(200, &[GRPC, ("grpc-status", "5"), ("grpc-message", t)], ""),
+    |t| response(200, &[GRPC, ("grpc-status", t)], ""),
 ];
 
 /// Agents that echo what they are sent, over mutual TLS, with the proofs that the client makes.
@@ -230,7 +156,7 @@ async fn nothing_that_an_agent_echoes_is_shown_or_logged() {
     for binding in BINDINGS {
         for cnf in [&session, &dpop] {
             let logged = log.text().len();
-            let server = EchoServer::start(&pki, CyclingOptions::default(), FORMS);
+            let server = EchoServer::start(&pki, CyclingOptions::default(), [&ECHOES[..], &OF_A2A].concat());
             let client = Client::builder()
                 .identity(Identity::new(leaf.chain(), leaf.signing_key()).unwrap())
                 .trust(Trust::from_der([pki.ca_der().clone()]).unwrap())

@@ -5,24 +5,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::response::Response;
 use bowline_http_client::{AccessToken, Client, DpopKey, HttpVersions, Identity, Trust};
 use bowline_mcp::StreamableHttp;
 use bowline_testkit::log::Log;
+use bowline_testkit::peers::echoes::{ECHOES, EVENTS, JSON, response};
 use bowline_testkit::peers::{CyclingOptions, Echo, EchoServer};
 use bowline_testkit::pki::{KeyKind, Pki};
 use futures_util::StreamExt;
 use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHttpPostResponse};
 use serde_json::json;
-
-fn answer(status: u16, fields: &[(&str, &str)], body: impl Into<Body>) -> Response {
-    let mut response = Response::builder().status(status);
-    for (name, value) in fields {
-        response = response.header(*name, *value);
-    }
-    response.body(body.into()).unwrap()
-}
 
 fn error(echoed: &str) -> String {
     let error =
@@ -30,77 +21,11 @@ fn error(echoed: &str) -> String {
     json!({ "jsonrpc": "2.0", "id": 1, "error": error }).to_string()
 }
 
-const JSON: (&str, &str) = ("content-type", "application/json");
-
-const FORMS: &[Echo] = &[
-    |t| {
-        answer(
-            400,
-            &[("content-type", "text/plain")],
-            format!("what is {t}?"),
-        )
-    },
-    |t| {
-        answer(
-            500,
-            &[
-                ("server", t),
-                ("set-cookie", t),
-                ("dpop-nonce", t),
-                ("retry-after", t),
-            ],
-            "",
-        )
-    },
-    |t| {
-        answer(
-            403,
-            &[(
-                "www-authenticate",
-                &format!("Bearer error=\"insufficient_scope\", scope=\"{t}\""),
-            )],
-            "",
-        )
-    },
-    |t| {
-        answer(
-            401,
-            &[(
-                "www-authenticate",
-                &format!("Bearer error=\"invalid_token\", error_description=\"{t}\""),
-            )],
-            "",
-        )
-    },
-    |t| {
-        answer(
-            401,
-            &[(
-                "www-authenticate",
-                &format!("Bearer error=\"invalid_proof\", realm=\"{t}\""),
-            )],
-            "",
-        )
-    },
-    |t| answer(307, &[("location", &format!("/{t}?{t}"))], ""),
-    |t| answer(200, &[JSON], error(t)),
-    |t| answer(404, &[JSON], error(t)),
-    |t| answer(200, &[JSON], json!({ "token": t }).to_string()),
-    |t| answer(200, &[("content-type", &format!("text/{t}"))], "x"),
-    |t| {
-        answer(
-            200,
-            &[("content-type", "text/event-stream")],
-            format!("data: {}\n\n", error(t)),
-        )
-    },
-    |t| {
-        answer(
-            200,
-            &[("content-type", "text/event-stream")],
-            format!("{t}: {t}\nid: \u{1}{t}\n\n"),
-        )
-    },
+const OF_MCP: [Echo; 4] = [
+    |t| response(200, &[JSON], error(t)),
+    |t| response(404, &[JSON], error(t)),
+    |t| response(200, &[EVENTS], format!("data: {}\n\n", error(t))),
+    |t| response(200, &[EVENTS], format!("{t}: {t}\nid: \u{1}{t}\n\n")),
 ];
 
 #[tokio::test]
@@ -117,7 +42,7 @@ async fn nothing_that_a_server_echoes_is_shown_or_logged() {
     for http in [HttpVersions::Http1, HttpVersions::Http2] {
         for cnf in [&session, &dpop] {
             let logged = log.text().len();
-            let server = EchoServer::start(&pki, CyclingOptions::default(), FORMS);
+            let server = EchoServer::start(&pki, CyclingOptions::default(), [&ECHOES[..], &OF_MCP].concat());
             let client = Client::builder()
                 .identity(Identity::new(leaf.chain(), leaf.signing_key()).unwrap())
                 .trust(Trust::from_der([pki.ca_der().clone()]).unwrap())

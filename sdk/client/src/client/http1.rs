@@ -48,15 +48,19 @@ pub(super) fn assemble(
 
 /// Whether an h1 response is its connection's last (RFC 9112 §9.3).
 pub(super) fn says_close(version: Version, headers: &HeaderMap) -> bool {
-    let says = |option: &str| {
-        let options = headers.get_all(header::CONNECTION);
-        let mut options = options
-            .iter()
-            .filter_map(|v| v.to_str().ok())
-            .flat_map(|v| v.split(','));
-        options.any(|o| o.trim().eq_ignore_ascii_case(option))
+    let says = |option: &[u8]| {
+        members(headers, &header::CONNECTION).any(|member| member.eq_ignore_ascii_case(option))
     };
-    says("close") || (version < Version::HTTP_11 && !says("keep-alive"))
+    says(b"close") || (version < Version::HTTP_11 && !says(b"keep-alive"))
+}
+
+/// The members of a list field, of all its lines, without white space around them (RFC 9110 §5.6.1).
+/// As bytes: one that is not text must not hide the others.
+fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    let lines = headers.get_all(name).into_iter();
+    lines
+        .flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
+        .map(<[u8]>::trim_ascii)
 }
 
 /// Whether the server says that no request came in time, and closes the connection. On one that had
@@ -72,13 +76,9 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// `Keep-Alive: timeout=N`, minus one second, so that no request is sent just as the server closes.
 pub(super) fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
-    let fields = headers.get_all(KEEP_ALIVE);
-    let mut parameters = fields
-        .iter()
-        .filter_map(|v| v.to_str().ok())
-        .flat_map(|v| v.split(','));
+    let mut parameters = members(headers, &KEEP_ALIVE);
     let seconds = parameters.find_map(|parameter| {
-        let (name, value) = parameter.split_once('=')?;
+        let (name, value) = str::from_utf8(parameter).ok()?.split_once('=')?;
         let value = value.trim().trim_matches('"');
         name.trim()
             .eq_ignore_ascii_case("timeout")
@@ -86,3 +86,6 @@ pub(super) fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
     })?;
     Some(Duration::from_secs(u64::from(seconds)).saturating_sub(Duration::from_secs(1)))
 }
+
+#[cfg(test)]
+mod tests;

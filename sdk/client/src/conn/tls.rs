@@ -67,13 +67,10 @@ impl Trust {
         roots: impl IntoIterator<Item = CertificateDer<'static>>,
     ) -> Result<Self, Error> {
         let mut store = RootCertStore::empty();
-        for root in roots {
+        for (index, root) in roots.into_iter().enumerate() {
             store.add(root).map_err(|e| {
-                Error::with_source(
-                    ErrorKind::Configuration,
-                    "a certificate authority cannot be used",
-                    e,
-                )
+                let message = format!("certificate authority {} cannot be used", index + 1);
+                Error::with_source(ErrorKind::Configuration, message, e)
             })?;
         }
         if store.is_empty() {

@@ -18,50 +18,8 @@ use crate::scripted::{
     EVENTS, JSON, Opened, Posted, Scripted, TEXT, ping, ping_over, plaintext_client, respond, soon,
 };
 
-/// Tokens of several shapes. A UUID is one that the filter for plain text leaves alone.
-pub(crate) const TOKENS: [&str; 4] = [
-    "sk-live/Q7w9zKpX4mV2tR8yB1nC+d==",
-    "3f2b8c1e-9d4a-4e6f-8b7c-1a2d3e4f5a6b",
-    "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhZ2VudCJ9.c2lnbmF0dXJlLW9mLXRoZS10b2tlbg",
-    "correcthorse",
-];
-
-/// A proof, such as the client makes: a server may echo it as well.
-const PROOF: &str = "\
-     eyJhbGciOiJFUzI1NiIsInR5cCI6InRscy1iaW5kaW5nLXByb29mK2p3dCIsIng1dCNTMjU2IjoiNnJT\
-     a1Z2cDJ0Q3hFd0FqN1JqZ0hYYzlhYk5VZHRKdm5aQjFXaGtRMHM4VSJ9.eyJhdGgiOiJmVUh5TzJyMlozRFo1M0VzTnJ\
-     XQmIweFdYb2FOeTU5SWlLQ0FxZXhtNVF3IiwiZWttIjoiTFpUSG1kYzVmeHZrQ0dKNDJoMGlYbWJ3Q0lQTGVVRnNPcW5\
-     qUXdDM3M0Iiwic3ViIjoiYSJ9.wW1pBZ7Jm4vP0sFqkC8XnRtYhLd3uGaE5oTiKjMxQz2_bV9-cNfSgHyUlOrDeA6IwW\
-     1pBZ7Jm4vP0sFqkC8XnQ";
-
-/// What is echoed: the token whole, in halves, and shortened; and once for all tokens a proof,
-/// whole and in halves. The beginning of a proof, which is always the same, is no secret.
-pub(crate) fn forms(token: &'static str) -> Vec<&'static str> {
-    let (first, second) = token.split_at(token.len() / 2);
-    let (first_of_proof, second_of_proof) = PROOF.split_at(PROOF.len() / 2);
-    let piece = token.len().min(20);
-    let shortened = [&token[..piece], &token[token.len() - piece..]];
-    let mut forms = [&[token, first, second][..], &shortened].concat();
-    if token == TOKENS[0] {
-        forms.extend([PROOF, first_of_proof, second_of_proof]);
-    }
-    forms
-}
-
-/// Fails if a text shows eight characters of the token, or of the proof, in a row.
-pub(crate) fn assert_hidden(text: &str, token: &str, context: &str) {
-    for secret in [token, PROOF] {
-        for start in 0..=secret.len() - 8 {
-            let piece = &secret[start..start + 8];
-            assert!(
-                !text.contains(piece),
-                "{context}: {piece} of {secret} in {text}"
-            );
-        }
-    }
-}
-
-/// The same for an error: its `Display`, its `Debug`, and those of its sources.
+/// Fails if an error shows a piece of the token, or of the proof: in its `Display`, its `Debug`, or
+/// those of its sources.
 pub(crate) fn assert_error_hides(error: &(dyn Error + 'static), token: &str, context: &str) {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -177,7 +135,7 @@ async fn no_error_of_streamable_http_shows_a_token_or_a_proof_that_the_server_ec
         let echoed = Arc::new(Mutex::new(""));
         let shared = echoed.clone();
         let server = Scripted::start(move |_| echo(*shared.lock().unwrap())).await;
-        for token in TOKENS {
+        for token in ECHOED_TOKENS {
             let access = || AccessToken::new(token).unwrap();
             let http = || StreamableHttp::new(plaintext_client());
             for (http, header) in [
@@ -185,7 +143,7 @@ async fn no_error_of_streamable_http_shows_a_token_or_a_proof_that_the_server_ec
                 (http().token(access()), None),
                 (http().source(Fixed::new(access())), None),
             ] {
-                for form in forms(token) {
+                for form in echoed_pieces(token) {
                     *echoed.lock().unwrap() = form;
                     let posted = ping_over(&http, &server.uri, header).await;
                     assert_post_hides(posted, token, name).await;
@@ -204,7 +162,7 @@ async fn no_error_of_streamable_http_shows_a_token_or_a_proof_that_the_server_ec
         }
         for seen in server.seen() {
             let sent = seen.header("authorization").unwrap();
-            assert!(TOKENS.iter().any(|token| sent.ends_with(token)));
+            assert!(ECHOED_TOKENS.iter().any(|token| sent.ends_with(token)));
         }
     }
 }

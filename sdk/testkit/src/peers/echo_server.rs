@@ -40,8 +40,9 @@ impl EchoServer {
     /// # Panics
     /// As [`CyclingServer::start`], and if there is no form.
     #[must_use]
-    pub fn start(pki: &Pki, options: CyclingOptions, forms: &'static [Echo]) -> Self {
+    pub fn start(pki: &Pki, options: CyclingOptions, forms: Vec<Echo>) -> Self {
         assert!(!forms.is_empty(), "an echo has a form");
+        let rounds = 6 * forms.len(); // a token and a proof, each whole and in halves
         let echoed = Arc::<Mutex<Echoed>>::default();
         let shared = Arc::clone(&echoed);
         let answer = move |request: Request| {
@@ -58,8 +59,7 @@ impl EchoServer {
         Self {
             server: CyclingServer::start(pki, options, Router::new().fallback(answer)),
             echoed,
-            // A token and a proof, each whole and in halves.
-            rounds: 6 * forms.len(),
+            rounds,
         }
     }
 

@@ -31,6 +31,7 @@ mod connection_log;
 mod counted_service;
 mod cycling;
 mod echo_server;
+pub mod echoes;
 mod h2_wire;
 mod haproxy;
 pub mod legacy_sse;

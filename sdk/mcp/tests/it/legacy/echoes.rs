@@ -12,7 +12,7 @@ use rmcp::ServiceError;
 use serde_json::json;
 
 use super::{Agent, Plain, agent, fast_retry, is_lost_call, refusal, transport};
-use crate::echoes::{TOKENS, assert_error_hides, forms};
+use crate::echoes::assert_error_hides;
 use crate::fixture::echo;
 use crate::scripted::{EVENTS, respond, soon};
 
@@ -60,8 +60,8 @@ const ECHOES: &[(&str, Echo)] = &[
 
 /// Each token, with each form that is echoed.
 fn forms_of_tokens() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let tokens = TOKENS.into_iter();
-    tokens.flat_map(|token| forms(token).into_iter().map(move |form| (token, form)))
+    let tokens = ECHOED_TOKENS.into_iter();
+    tokens.flat_map(|token| echoed_pieces(token).into_iter().map(move |form| (token, form)))
 }
 
 fn token_of(request: &Request) -> String {
@@ -111,7 +111,7 @@ async fn no_error_of_a_get_shows_a_token_that_the_server_echoes() {
 #[tokio::test]
 async fn no_error_of_a_post_shows_a_token_that_the_server_echoes() {
     for (name, echo) in &ECHOES[..7] {
-        for token in TOKENS {
+        for token in ECHOED_TOKENS {
             let server = LegacySse::with_greeting(|_, message| reply(message), fast_retry);
             let (agent, _plain) = agent_with(token, &server, Some(*echo)).await;
             match failed_call(&agent).await {
@@ -150,7 +150,7 @@ async fn no_json_rpc_error_shows_a_token_that_the_server_echoes() {
 
 #[tokio::test]
 async fn no_error_of_a_broken_stream_shows_a_token_that_the_server_echoes() {
-    for token in TOKENS {
+    for token in ECHOED_TOKENS {
         for bytes in [
             format!("event: endpoint\ndata: https://mcp.example.com/{token}\n\n"),
             token.repeat(10_000),
